@@ -1,0 +1,73 @@
+/* request: the head of an HTTP/1.1 request (RFC 9112), parsed strictly and without copies.
+ *
+ * What a lenient parser would repair is refused, since a proxy in front may have read it differently: bare CR or LF, folded
+ * headers, white space before a colon, control characters, a missing or repeated Host, Content-Length beside Transfer-Encoding.
+ */
+#ifndef TOVA_WS_REQUEST_H
+#define TOVA_WS_REQUEST_H
+
+#include <stdint.h>
+
+#include "base/span.h"
+
+#define REQUEST_HEADERS_MAX 100
+#define REQUEST_PATH_MAX 2048 /* bytes of the decoded path; beyond it: 414 */
+
+struct request_header {
+	struct span name, value; /* value without white space around it */
+};
+
+struct request {
+	struct span method, target; /* as they came */
+	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".." segment, lies in path_bytes */
+	struct span query; /* behind the first '?', raw; empty if there is none */
+	struct span host;  /* value of Host, required */
+	struct request_header headers[REQUEST_HEADERS_MAX];
+	unsigned n_headers;
+	bool keep_alive;    /* Connection says so, or HTTP/1.1 without "close" */
+	bool wants_upgrade; /* has an Upgrade header that names websocket, and Connection names upgrade */
+	bool has_body;	    /* Content-Length above 0 or Transfer-Encoding */
+	char path_bytes[REQUEST_PATH_MAX + 1];
+};
+
+struct request_limits {
+	size_t head_max;      /* bytes of the whole head; beyond it: 431 */
+	unsigned headers_max; /* at most REQUEST_HEADERS_MAX; beyond it: 431 */
+};
+
+enum request_status {
+	REQUEST_MORE, /* the head is not complete and nothing in it is wrong yet */
+	REQUEST_OK,
+	REQUEST_BAD, /* *status_r is the HTTP status to answer with, *why_r a sentence for the log */
+};
+
+/* Parses the head at the start of bytes. On REQUEST_OK *used_r is its length with the empty line; spans point into bytes (and
+ * into r->path_bytes), so they live as long as those. `scanned` is how many bytes an earlier call with REQUEST_MORE has seen of
+ * the same head (0 at first): the search for its end goes on there. A head that can never become right is refused as early as
+ * its first line shows it (a TLS hello, another protocol). Other versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive
+ * false) but can not upgrade. */
+enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
+				  size_t scanned, size_t *used_r, int *status_r, const char **why_r);
+
+/* Value of the first header of that name (any case), or an empty span with p == NULL. */
+struct span request_header(const struct request *r, const char *name);
+/* How many headers have that name. */
+unsigned request_header_count(const struct request *r, const char *name);
+
+/* Walks a comma-separated list (RFC 9110 5.6.1): *rest is what is left of it, the next element without white space is put into
+ * *item_r; empty elements are skipped. */
+bool request_list_next(struct span *rest, struct span *item_r);
+/* Is token (any case) an element of any header of that name? */
+bool request_has_token(const struct request *r, const char *name, const char *token);
+
+/* Value of a cookie or of a query parameter (raw, not decoded), p == NULL if there is none. */
+struct span request_cookie(const struct request *r, const char *name);
+struct span request_query_value(struct span query, const char *name);
+/* Percent-decodes into dst (at most cap bytes); returns the length, or -1 for bad escapes, NUL, or too little room. Plus signs are
+ * kept unless plus_is_space. */
+long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space);
+
+/* "Not Found" for 404, and so on. */
+const char *request_status_text(int status);
+
+#endif
