@@ -53,7 +53,10 @@ $(BUILD)/plugins/%.so: plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $(shell pkg-config --cflags jansson) $< -Wl,-z,relro,-z,now -Wl,--as-needed -ljansson -o $@
 
-include $(wildcard mk/*.mk tests/*/*.mk)
+include $(wildcard tests/*/*.mk)
+
+.PHONY: check
+check: all $(CHECKS)
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------
 # Installs only what is missing, so that it costs nothing and needs no network where everything is there.
