@@ -1,0 +1,265 @@
+"""Runs a real tova-host for a test and watches it.
+
+    with Host("--plugin", "/chat=chat") as host:
+        connect("127.0.0.1", host.port, "/chat")
+        host.wait_log(lambda line: line.get("event") == "...")
+
+Leaving the block stops the host with TERM and demands what every healthy host owes: exit code 0, no log line of level error or
+above, nothing on its standard error that is not a log line (a sanitizer's report, an assertion). A test that provokes errors
+names them: host.expect(predicate).
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
+
+# Everything a test waits for has this long; it is generous because a loaded machine or a sanitizer only makes a passing test slow.
+PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
+
+BAD_LEVELS = {"error", "err", "crit", "critical", "alert", "emerg", "fatal"}
+
+
+def wait_until(condition, what="condition", timeout=None):
+    """Returns the first true value of condition(), or fails naming what never came true."""
+    timeout = PATIENCE if timeout is None else timeout
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(0.01)
+
+
+class Host:
+    """One run after another of build/tova-host with the same arguments."""
+
+    def __init__(self, *args, listen="127.0.0.1:0", env=None, cwd=None, wrap=(), limits=None):
+        """args: the command line behind the name. listen: an address, a list of them, or () when args name their own.
+        wrap: a command to run the host under, such as valgrind. limits: a function called in the child before exec."""
+        self.binary = BUILD / "tova-host"
+        self.args = [str(a) for a in args]
+        self.listen = [listen] if isinstance(listen, str) else list(listen)
+        self.cwd = str(cwd) if cwd else str(ROOT)
+        self.wrap = [str(w) for w in wrap]
+        self.limits = limits
+        self.extra_env = dict(env or {})
+        self.process = None
+        self.lines = []  # of the current run: dicts; what is no JSON object is {"raw": text}
+        self._expected = []
+        self._changed = threading.Condition()
+        self._reader = None
+        self._runtime = None
+
+    # --- starting ---------------------------------------------------------------------------------------------------------
+
+    def start(self, wait=True):
+        """Starts the host and waits until it listens. Starting again after stop() or kill() keeps the port it had."""
+        assert self.process is None, "this host runs already"
+        assert self.binary.exists(), f"{self.binary} is missing: run make first"
+        # A runtime folder of its own, so that hosts of tests beside each other do not meet at the default control socket.
+        self._runtime = tempfile.mkdtemp(prefix="tova-test-")
+        command = [*self.wrap, str(self.binary), "--log-format", "json"]
+        for address in self.listen:
+            command += ["-l", address]
+        env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
+        self.lines = []
+        self.process = subprocess.Popen(
+            command + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+        if wait:
+            self._wait_listening()
+        return self
+
+    def _wait_listening(self):
+        wanted = max(1, len(self.listen))
+        try:
+            self._wait(lambda: len(self.listening) >= wanted or self.process.poll() is not None, "the host listens")
+        except AssertionError:
+            self.kill()
+            raise
+        if self.process.poll() is not None:
+            code = self.process.returncode
+            self._forget()
+            raise AssertionError(f"the host ended with {code} instead of listening\n{self.log_text()}")
+        # A later start() shall find the clients of this run again.
+        self.listen = [bound if asked.endswith(":0") else asked for asked, bound in zip(self.listen, self.listening)]
+
+    @property
+    def listening(self):
+        """Addresses from the listen lines, in the order of the command line: "127.0.0.1:43211", "[::1]:80", "unix:/path"."""
+        return [line["address"] for line in list(self.lines) if line.get("event") == "listen"]
+
+    @property
+    def port(self):
+        """The first TCP port."""
+        for address in self.listening:
+            match = re.search(r"^(?!unix:).*:(\d+)$", address)
+            if match:
+                return int(match.group(1))
+        raise AssertionError(f"no TCP listener\n{self.log_text()}")
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self):
+        return f"ws://127.0.0.1:{self.port}"
+
+    # --- the log ----------------------------------------------------------------------------------------------------------
+
+    def _read_log(self, stream):
+        for raw in stream:
+            text = raw.decode("utf-8", "replace").rstrip("\n")
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = None
+            with self._changed:
+                self.lines.append(line if isinstance(line, dict) else {"raw": text})
+                self._changed.notify_all()
+        stream.close()
+        with self._changed:
+            self._changed.notify_all()
+
+    def _wait(self, condition, what, timeout=None):
+        timeout = PATIENCE if timeout is None else timeout
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while not condition():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise AssertionError(f"not within {timeout:g} s: {what}\n{self.log_text()}")
+                self._changed.wait(min(left, 0.1))
+
+    def wait_log(self, predicate, what="log line", after=0, timeout=None):
+        """Returns the first line, from index `after` on, for which predicate(line) holds. len(host.lines) is a mark to pass."""
+        found = []
+
+        def look():
+            found[:] = [line for line in self.lines[after:] if predicate(line)][:1]
+            if not found and self.process is not None and self.process.poll() is not None and not self._reader.is_alive():
+                raise AssertionError(f"the host ended ({self.process.returncode}) without: {what}\n{self.log_text()}")
+            return found
+
+        self._wait(look, what, timeout)
+        return found[0]
+
+    def expect(self, predicate):
+        """Lines for which predicate(line) holds are no reason to fail in stop(), and at least one of them has to come."""
+        self._expected.append(predicate)
+
+    def log_text(self):
+        return "\n".join(line["raw"] if "raw" in line else json.dumps(line) for line in self.lines[-200:])
+
+    def unexpected(self):
+        """Lines that a healthy host does not write."""
+        bad = [line for line in self.lines if "raw" in line or str(line.get("level", "")).lower() in BAD_LEVELS]
+        return [line for line in bad if not any(predicate(line) for predicate in self._expected)]
+
+    # --- the process ------------------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self):
+        assert self.process is not None, "the host does not run"
+        return self.process.pid
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def reload(self):
+        """Asks for a reload; returns a mark for wait_log(..., after=mark)."""
+        mark = len(self.lines)
+        self.signal(signal.SIGHUP)
+        return mark
+
+    def status(self, key):
+        """A number from /proc/PID/status: "VmRSS" (KiB), "Threads"."""
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(rf"^{key}:\s+(\d+)", text, re.M).group(1))
+
+    @property
+    def rss(self):
+        """Resident memory in bytes."""
+        return self.status("VmRSS") * 1024
+
+    @property
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def children(self):
+        """Process ids of its children."""
+        return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    # --- stopping ---------------------------------------------------------------------------------------------------------
+
+    def wait_exit(self, timeout=None):
+        """Waits for the host to end by itself; returns its exit code."""
+        try:
+            code = self.process.wait(PATIENCE if timeout is None else timeout)
+        except subprocess.TimeoutExpired:
+            text = self.log_text()
+            self.kill()
+            raise AssertionError(f"the host does not end\n{text}") from None
+        self._forget()
+        return code
+
+    def stop(self, code=0):
+        """TERM, then the exit code and the log are judged."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGTERM)
+        ended = self.wait_exit()
+        assert ended == code, f"exit code {ended}, expected {code}\n{self.log_text()}"
+        self.judge_log()
+
+    def judge_log(self):
+        bad = self.unexpected()
+        assert not bad, "unexpected in the log:\n" + "\n".join(map(str, bad)) + f"\n--- all of it:\n{self.log_text()}"
+        missing = [p for p in self._expected if not any(p(line) for line in self.lines)]
+        assert not missing, f"{len(missing)} expected log lines never came\n{self.log_text()}"
+
+    def kill(self):
+        """As a crash would end it: nothing is asked, nothing is judged."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._forget()
+
+    def _forget(self):
+        # A child that outlives the host may hold the pipe open: what is there has been read, its end need not come.
+        self._reader.join(2)
+        self.process = None
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start() if self.process is None else self
+
+    def __exit__(self, kind, error, trace):
+        if self.process is None:
+            return
+        if kind is None:
+            self.stop()
+            return
+        # The test has failed already: do not hide its reason, show what the host said.
+        self.kill()
+        print(f"--- log of {self.binary.name} {' '.join(self.args)}\n{self.log_text()}")
