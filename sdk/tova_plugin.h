@@ -1,0 +1,557 @@
+/* tova_plugin.h: the interface between tova-host and a plugin. This file is all a plugin needs; C99, usable from C++.
+ *
+ * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
+ *   1.0  first version
+ *
+ * A plugin is a shared library that exports one constant struct:
+ *
+ *     #include "tova_plugin.h"
+ *
+ *     static int on_message(tova_mount *m, tova_ws ws, const tova_payload *msg)
+ *     {
+ *             return tova_send_payload(m, ws, msg);
+ *     }
+ *     TOVA_PLUGIN = { TOVA_PLUGIN_HEAD("echo", "1.0"), .on_message = on_message };
+ *
+ * Rules that hold everywhere:
+ * - Callbacks of a mount run one at a time, on one thread. Each returns 0, or anything else for failure; tova_fail() gives the
+ *   failure a text. All callbacks are optional: an event that nobody handles costs nothing.
+ * - Commands given during a callback commit together, in order, when it returns 0. When it fails, none of them happens, the
+ *   connection's data is as before, and on_error is called for the same connection, which stays open.
+ * - A command that is wrong in itself (a bad room name, text that is not UTF-8, an exceeded limit) returns an error code and makes
+ *   the callback fail, whatever it returns. A command that names a connection which is gone is counted and does nothing.
+ * - What is handed to a callback is borrowed until it returns. What is handed to the host is copied before the call returns.
+ *   Nobody frees the other's memory.
+ * - No function of the host calls the plugin back before it returns.
+ * - Functions are marked [loop]: only inside a callback of that mount (another thread gets TOVA_E_THREAD), or [any-thread].
+ */
+#ifndef TOVA_PLUGIN_H
+#define TOVA_PLUGIN_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TOVA_ABI_MAJOR 1
+#define TOVA_ABI_MINOR 0
+
+/* --- values ------------------------------------------------------------------------------------------------------------------- */
+
+/* A connection: 128 opaque bits, never reused, unique across hosts. All zero: none. Copy and compare freely, keep as long as you
+ * like: one that is gone is recognised. */
+typedef struct tova_ws {
+	uint64_t hi, lo;
+} tova_ws;
+
+#ifdef __cplusplus
+#define TOVA_NONE (tova_ws{0, 0})
+#else
+#define TOVA_NONE ((tova_ws){0, 0})
+#endif
+#define TOVA_WS_TEXT 23 /* bytes of a connection as text, with the NUL */
+
+static inline int tova_ws_eq(tova_ws a, tova_ws b)
+{
+	return a.hi == b.hi && a.lo == b.lo;
+}
+
+enum tova_result {
+	TOVA_OK = 0,
+	TOVA_E_ROOM = -1,     /* room name: UTF-8, 1 to 255 bytes, no NUL */
+	TOVA_E_UTF8 = -2,     /* text that is not UTF-8 */
+	TOVA_E_LIMIT = -3,    /* larger than a limit allows */
+	TOVA_E_ARG = -4,      /* another argument is out of range */
+	TOVA_E_THREAD = -5,   /* called from another thread than the mount's */
+	TOVA_E_STATE = -6,    /* not allowed in this callback, or outside of any */
+	TOVA_E_MEMORY = -7,
+};
+
+enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
+
+/* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count, so text is a C string too. */
+typedef struct tova_payload {
+	size_t size; /* sizeof(tova_payload) */
+	const void *data;
+	size_t len;	/* bytes */
+	uint32_t kind;	/* enum tova_kind */
+	uint32_t flags; /* 0; others are reserved */
+	const char *key; /* conflation key, or NULL: with the slow-consumer policy `conflate` the newest of a key stays */
+	size_t key_len;
+} tova_payload;
+
+typedef struct tova_pair {
+	const char *name, *value; /* NUL-terminated */
+} tova_pair;
+
+/* The request that opened a connection, as CGI would give it. Strings end in NUL; a missing one is "" (never NULL) unless said. */
+typedef struct tova_request {
+	size_t size;
+	const char *method;
+	const char *mount;	 /* path of the mount that serves it, "/" or "/chat" */
+	const char *path;	 /* percent-decoded, UTF-8 */
+	const char *query;	 /* behind the '?', not decoded */
+	const char *host;	 /* the Host header */
+	const char *remote_addr; /* numeric address; "unix" for a Unix socket */
+	const char *local_addr;
+	uint16_t remote_port, local_port;
+	const char *tls_version; /* "TLSv1.3"; NULL without TLS */
+	const char *tls_cipher;	 /* NULL without TLS */
+	const char *tls_subject; /* subject of the client's certificate; NULL without one */
+	const tova_pair *headers; /* as they came, in order; names in the client's spelling */
+	size_t n_headers;
+	const tova_pair *cookies;
+	size_t n_cookies;
+	const char *const *subprotocols; /* offered by the client, in its order */
+	size_t n_subprotocols;
+} tova_request;
+
+typedef struct tova_close {
+	size_t size;
+	uint16_t code;	    /* RFC 6455 7.4; 1005: a close frame without a code, 1006: none came */
+	const char *reason; /* UTF-8, ends in NUL */
+	size_t reason_len;
+	const char *const *rooms; /* that the connection was in and has left */
+	size_t n_rooms;
+} tova_close;
+
+enum tova_error_kind {
+	TOVA_ERROR_HANDLER = 1,	  /* a callback of this plugin failed */
+	TOVA_ERROR_PROTOCOL = 2,  /* the peer broke the protocol; on_close follows */
+	TOVA_ERROR_TRANSPORT = 3, /* the connection broke; on_close follows */
+};
+
+typedef struct tova_error {
+	size_t size;
+	uint32_t kind; /* enum tova_error_kind */
+	const char *text;
+	size_t text_len;
+} tova_error;
+
+/* A timer has a name within its connection, or within the mount when ws is TOVA_NONE. Setting one that exists with the same id,
+ * delay and period changes nothing; with others it is replaced. Timers of a connection go with it. The host keeps timers: they
+ * survive a reload. */
+typedef struct tova_timer {
+	size_t size;
+	tova_ws ws;
+	const char *name; /* UTF-8, 1 to 255 bytes, no NUL */
+	uint64_t id;	  /* yours; handed back */
+	uint64_t delay_ms;  /* to the first call */
+	uint64_t period_ms; /* between further calls; 0: none */
+} tova_timer;
+
+enum tova_query_kind {
+	TOVA_QUERY_COUNT = 1,	    /* how many members has a room */
+	TOVA_QUERY_MEMBERS = 2,	    /* and which */
+	TOVA_QUERY_ROOMS = 3,	    /* rooms of a connection */
+	TOVA_QUERY_CONNECTIONS = 4, /* connections of the mount */
+	TOVA_QUERY_STATS = 5,	    /* counters of the host */
+};
+
+typedef struct tova_query {
+	size_t size;
+	uint32_t kind;	  /* enum tova_query_kind */
+	const char *room; /* COUNT, MEMBERS */
+	size_t room_len;
+	tova_ws ws;	  /* ROOMS */
+	uint64_t id;	  /* yours; handed back with the answer */
+} tova_query;
+
+/* Counters since the host started, over all mounts. */
+typedef struct tova_stats {
+	size_t size;
+	uint64_t uptime_ms;
+	uint64_t connections, rooms; /* now */
+	uint64_t messages_in, messages_out; /* WebSocket messages */
+	uint64_t bytes_in, bytes_out;	    /* on sockets */
+} tova_stats;
+
+/* The answer to a query: committed state, as of one moment between two events. */
+typedef struct tova_reply {
+	size_t size;
+	uint32_t kind;
+	uint64_t id;
+	uint64_t count; /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone connection: 0 */
+	const tova_ws *connections;	/* MEMBERS, CONNECTIONS */
+	const char *const *rooms;	/* ROOMS */
+	const tova_stats *stats;	/* STATS */
+} tova_reply;
+
+/* What is being handled. ws and sequence never change when an event is delivered again, so a handler that writes to a database
+ * of its own can make that write idempotent with them. */
+typedef struct tova_event {
+	size_t size;
+	tova_ws ws;	   /* TOVA_NONE for events of the mount */
+	uint64_t sequence; /* counts the connection's events from 1 */
+	uint32_t attempt;  /* from 1; in the host's process always 1 */
+} tova_event;
+
+enum tova_level { TOVA_LOG_ERROR, TOVA_LOG_WARN, TOVA_LOG_NOTICE, TOVA_LOG_INFO, TOVA_LOG_DEBUG };
+
+/* --- the host's side ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct tova_host tova_host;
+
+/* One plugin at one mount. `user` is the plugin's own, for what start() makes and stop() frees. */
+typedef struct tova_mount {
+	const tova_host *host;
+	void *user;
+} tova_mount;
+
+/* Functions are only ever appended; one is there if it lies within `size`. */
+struct tova_host {
+	uint32_t abi_major, abi_minor;
+	size_t size;
+	const char *version; /* of the program, for people */
+
+	/* Commands [loop]. Return TOVA_OK or an error code, see the rules at the top. */
+	int (*send)(tova_mount *m, tova_ws ws, const tova_payload *p);
+	int (*join)(tova_mount *m, tova_ws ws, const char *room, size_t room_len);
+	int (*leave)(tova_mount *m, tova_ws ws, const char *room, size_t room_len);
+	int (*broadcast)(tova_mount *m, const tova_payload *p, tova_ws exclude);
+	int (*broadcast_to)(tova_mount *m, const char *room, size_t room_len, const tova_payload *p, tova_ws exclude);
+	/* code: 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, or 0 for none; reason at most 123 bytes of UTF-8. */
+	int (*close)(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len);
+	/* Replaces another connection's data by len bytes, at most the plugin's data_size; the rest is zeroed. */
+	int (*set)(tova_mount *m, tova_ws ws, const void *data, size_t len);
+	int (*set_timer)(tova_mount *m, const tova_timer *t);
+	int (*cancel_timer)(tova_mount *m, tova_ws ws, const char *name);
+	/* Asks; on_reply answers later. A query of a callback that fails is not asked. */
+	int (*query)(tova_mount *m, const tova_query *q);
+
+	/* The event at hand [loop]. */
+	/* Data of the connection whose event this is: data_size bytes, zeroed at first, kept with the connection, yours to change;
+	 * changes are undone if the callback fails. NULL where there is none. Aligned for any type; valid until the callback returns. */
+	void *(*data)(tova_mount *m);
+	int (*event)(tova_mount *m, tova_event *event_r);
+	/* Sets the text of this callback's failure and returns a value to return (never 0). */
+	int (*fail)(tova_mount *m, const char *text, size_t len);
+
+	/* The answer to an upgrade [loop, only in on_upgrade]. */
+	/* Chooses one of the offered subprotocols (TOVA_E_ARG for another). */
+	int (*subprotocol)(tova_mount *m, const char *name);
+	/* Adds a header line to the answer, whichever it is. */
+	int (*header)(tova_mount *m, const char *name, const char *value);
+	/* Refuses with an HTTP status of 300 to 599 and a body (type may be NULL for text/plain; charset=utf-8). */
+	int (*refuse)(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len);
+
+	/* [any-thread] */
+	void (*log)(tova_mount *m, uint32_t level, const char *text, size_t len);
+	/* Asks for an on_wake on the mount's thread. Calls that come before it runs are answered by one. Allowed until stop() returns. */
+	void (*wake)(tova_mount *m);
+	/* A setting (--plugin-set KEY=VALUE), its declared default, or NULL. Valid until stop() returns. */
+	const char *(*setting)(tova_mount *m, const char *key);
+	void (*ws_text)(tova_ws ws, char text_r[TOVA_WS_TEXT]);
+	/* 0, or TOVA_E_ARG if the text is no connection's. */
+	int (*ws_parse)(const char *text, size_t len, tova_ws *ws_r);
+};
+
+/* --- the plugin's side ---------------------------------------------------------------------------------------------------------- */
+
+enum tova_plugin_flags {
+	/* Connection data holds pointers: it can not travel to a worker process, nor into another size at reload without migrate(). */
+	TOVA_LOCAL_DATA = 1u << 0,
+	/* May run as one instance per I/O loop, each from a private copy of the library. */
+	TOVA_PER_LOOP = 1u << 1,
+};
+
+/* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the list. */
+typedef struct tova_setting_spec {
+	const char *name;
+	const char *fallback; /* value when it is not set, or NULL */
+	const char *text;     /* what it is, for --check */
+} tova_setting_spec;
+
+/* Fields are only ever appended; the host reads none that lies beyond `size`. */
+typedef struct tova_plugin {
+	uint32_t abi_major; /* TOVA_ABI_MAJOR */
+	uint32_t abi_minor; /* lowest minor of the host that this plugin can work with */
+	size_t size;	    /* sizeof(tova_plugin) */
+	const char *name, *version;
+	uint32_t flags;	    /* enum tova_plugin_flags */
+	uint32_t data_size; /* bytes of data kept with each connection, at most 4096 */
+	const tova_setting_spec *settings; /* NULL: any setting is taken */
+
+	/* Before anything else; may set timers and m->user. Failing means that the host does not start, or keeps the old library. */
+	int (*start)(tova_mount *m);
+	/* After everything else: join your threads, free m->user. Commands are refused here. */
+	void (*stop)(tova_mount *m);
+	/* Before the 101: accept by returning 0, refuse with tova_refuse(). Failure: 500. The connection has no id yet. */
+	int (*on_upgrade)(tova_mount *m, const tova_request *request);
+	int (*on_open)(tova_mount *m, tova_ws ws, const tova_request *request);
+	int (*on_message)(tova_mount *m, tova_ws ws, const tova_payload *message);
+	/* Exactly once for each on_open. The connection has left its rooms; commands that name it do nothing any more. */
+	int (*on_close)(tova_mount *m, tova_ws ws, const tova_close *why);
+	/* A failure in here is logged, never raised again. */
+	int (*on_error)(tova_mount *m, tova_ws ws, const tova_error *error);
+	int (*on_timer)(tova_mount *m, const tova_timer *timer);
+	int (*on_reply)(tova_mount *m, const tova_reply *reply);
+	int (*on_wake)(tova_mount *m);
+	/* At a reload into another data_size, once for each connection, before other callbacks: fill tova_data(m) from what the old
+	 * library kept. Failing keeps the old library. Commands are refused here. */
+	int (*migrate)(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size, const char *old_version);
+} tova_plugin;
+
+#if defined(_WIN32)
+#error "tova plugins are ELF shared objects"
+#endif
+/* Defines the exported struct. */
+#ifdef __cplusplus
+#define TOVA_PLUGIN extern "C" __attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
+#else
+#define TOVA_PLUGIN                                                                                                                  \
+	extern const tova_plugin tova_plugin_entry;                                                                                  \
+	__attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
+#endif
+/* Its first fields. In C++20 designated initializers may follow it; before that, list the fields in order. */
+#define TOVA_PLUGIN_HEAD(NAME, VERSION)                                                                                              \
+	.abi_major = TOVA_ABI_MAJOR, .abi_minor = TOVA_ABI_MINOR, .size = sizeof(tova_plugin), .name = (NAME), .version = (VERSION)
+
+/* --- wrappers, so that a plugin reads like the specification --------------------------------------------------------------------- */
+
+static inline tova_payload tova_text_n(const char *text, size_t len)
+{
+	tova_payload p;
+	memset(&p, 0, sizeof p);
+	p.size = sizeof p;
+	p.data = text;
+	p.len = len;
+	p.kind = TOVA_TEXT;
+	return p;
+}
+
+static inline tova_payload tova_binary(const void *data, size_t len)
+{
+	tova_payload p = tova_text_n((const char *)data, len);
+	p.kind = TOVA_BINARY;
+	return p;
+}
+
+/* Text that ends in NUL. */
+static inline int tova_send(tova_mount *m, tova_ws ws, const char *text)
+{
+	tova_payload p = tova_text_n(text, strlen(text));
+	return m->host->send(m, ws, &p);
+}
+
+static inline int tova_send_payload(tova_mount *m, tova_ws ws, const tova_payload *p)
+{
+	return m->host->send(m, ws, p);
+}
+
+static inline int tova_join(tova_mount *m, tova_ws ws, const char *room)
+{
+	return m->host->join(m, ws, room, strlen(room));
+}
+
+static inline int tova_leave(tova_mount *m, tova_ws ws, const char *room)
+{
+	return m->host->leave(m, ws, room, strlen(room));
+}
+
+/* exclude: TOVA_NONE for nobody. */
+static inline int tova_broadcast(tova_mount *m, const char *text, tova_ws exclude)
+{
+	tova_payload p = tova_text_n(text, strlen(text));
+	return m->host->broadcast(m, &p, exclude);
+}
+
+static inline int tova_broadcast_payload(tova_mount *m, const tova_payload *p, tova_ws exclude)
+{
+	return m->host->broadcast(m, p, exclude);
+}
+
+static inline int tova_broadcast_to(tova_mount *m, const char *room, const char *text, tova_ws exclude)
+{
+	tova_payload p = tova_text_n(text, strlen(text));
+	return m->host->broadcast_to(m, room, strlen(room), &p, exclude);
+}
+
+static inline int tova_broadcast_payload_to(tova_mount *m, const char *room, const tova_payload *p, tova_ws exclude)
+{
+	return m->host->broadcast_to(m, room, strlen(room), p, exclude);
+}
+
+static inline int tova_close_ws(tova_mount *m, tova_ws ws, uint16_t code, const char *reason)
+{
+	return m->host->close(m, ws, code, reason, reason != NULL ? strlen(reason) : 0);
+}
+
+static inline int tova_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
+{
+	return m->host->set(m, ws, data, len);
+}
+
+/* A timer of the mount; period 0: once. */
+static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
+{
+	tova_timer t;
+	memset(&t, 0, sizeof t);
+	t.size = sizeof t;
+	t.name = name;
+	t.id = id;
+	t.delay_ms = delay_ms;
+	t.period_ms = period_ms;
+	return m->host->set_timer(m, &t);
+}
+
+/* A timer of one connection. */
+static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
+{
+	tova_timer t;
+	memset(&t, 0, sizeof t);
+	t.size = sizeof t;
+	t.ws = ws;
+	t.name = name;
+	t.id = id;
+	t.delay_ms = delay_ms;
+	t.period_ms = period_ms;
+	return m->host->set_timer(m, &t);
+}
+
+static inline int tova_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
+{
+	return m->host->cancel_timer(m, ws, name);
+}
+
+static inline int tova_query_room(tova_mount *m, uint32_t kind, const char *room, uint64_t id)
+{
+	tova_query q;
+	memset(&q, 0, sizeof q);
+	q.size = sizeof q;
+	q.kind = kind;
+	q.room = room;
+	q.room_len = strlen(room);
+	q.id = id;
+	return m->host->query(m, &q);
+}
+
+/* ROOMS with a connection; CONNECTIONS and STATS with TOVA_NONE. */
+static inline int tova_query_ws(tova_mount *m, uint32_t kind, tova_ws ws, uint64_t id)
+{
+	tova_query q;
+	memset(&q, 0, sizeof q);
+	q.size = sizeof q;
+	q.kind = kind;
+	q.ws = ws;
+	q.id = id;
+	return m->host->query(m, &q);
+}
+
+static inline void *tova_data(tova_mount *m)
+{
+	return m->host->data(m);
+}
+
+static inline tova_event tova_current_event(tova_mount *m)
+{
+	tova_event e;
+	memset(&e, 0, sizeof e);
+	e.size = sizeof e;
+	m->host->event(m, &e);
+	return e;
+}
+
+static inline int tova_subprotocol(tova_mount *m, const char *name)
+{
+	return m->host->subprotocol(m, name);
+}
+
+static inline int tova_response_header(tova_mount *m, const char *name, const char *value)
+{
+	return m->host->header(m, name, value);
+}
+
+static inline int tova_refuse(tova_mount *m, unsigned status, const char *body)
+{
+	return m->host->refuse(m, status, NULL, body, strlen(body));
+}
+
+static inline const char *tova_setting(tova_mount *m, const char *key)
+{
+	return m->host->setting(m, key);
+}
+
+static inline void tova_wake(tova_mount *m)
+{
+	m->host->wake(m);
+}
+
+static inline const char *tova_ws_text(tova_mount *m, tova_ws ws, char text_r[TOVA_WS_TEXT])
+{
+	m->host->ws_text(ws, text_r);
+	return text_r;
+}
+
+static inline int tova_ws_parse(tova_mount *m, const char *text, tova_ws *ws_r)
+{
+	return m->host->ws_parse(text, strlen(text), ws_r);
+}
+
+static inline char tova_lower_(char c)
+{
+	return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+}
+
+/* First value of that name, any case for headers; NULL if there is none. */
+static inline const char *tova_header(const tova_request *r, const char *name)
+{
+	size_t i, k;
+	for (i = 0; i < r->n_headers; i++) {
+		const char *have = r->headers[i].name;
+		for (k = 0; name[k] != '\0' && tova_lower_(have[k]) == tova_lower_(name[k]); k++)
+			;
+		if (name[k] == '\0' && have[k] == '\0')
+			return r->headers[i].value;
+	}
+	return NULL;
+}
+
+static inline const char *tova_cookie(const tova_request *r, const char *name)
+{
+	size_t i;
+	for (i = 0; i < r->n_cookies; i++)
+		if (strcmp(r->cookies[i].name, name) == 0)
+			return r->cookies[i].value;
+	return NULL;
+}
+
+/* printf into the failure's text; at most 511 bytes. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static inline int tova_fail(tova_mount *m, const char *format, ...)
+{
+	char text[512];
+	int n;
+	va_list args;
+	va_start(args, format);
+	n = vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	return m->host->fail(m, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+/* printf into the log, with the plugin's name and mount; at most 1,023 bytes. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static inline void tova_log(tova_mount *m, uint32_t level, const char *format, ...)
+{
+	char text[1024];
+	int n;
+	va_list args;
+	va_start(args, format);
+	n = vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	m->host->log(m, level, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
