@@ -1,0 +1,139 @@
+/* option: the one table that declares every option of tova-host.
+ *
+ * A row makes an option exist everywhere: on the command line, in the config file (same name), as a field of struct settings, in
+ * --help, --check, the man page and the README's table.
+ */
+#ifndef TOVA_BASE_OPTION_H
+#define TOVA_BASE_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum option_type {
+	OPTION_FLAG,	/* bool, takes no value */
+	OPTION_NUMBER,	/* uint64_t */
+	OPTION_SIZE,	/* uint64_t, bytes; k, m and g are powers of 1024 */
+	OPTION_TIME,	/* uint64_t, milliseconds; ms, s, m or h; a bare number is seconds */
+	OPTION_ENUM,	/* unsigned, the place in its choices */
+	OPTION_TEXT,	/* char *, NULL unless given */
+	OPTION_PATH,	/* char *, NULL unless given, never empty */
+	OPTION_LIST,	/* struct settings_list, comma separated, repeatable */
+	OPTION_LISTEN,	/* struct settings_listens, repeatable */
+	OPTION_HANDLER,	/* [MOUNT=]VALUE, repeatable: a mount of struct settings */
+	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
+};
+
+enum option_group {
+	OPTION_MOUNT, /* in the config file it stands in a group of `mount` */
+	OPTION_NETWORK,
+	OPTION_LIMITS,
+	OPTION_TIMES,
+	OPTION_LOGGING,
+	OPTION_COMMAND, /* on the command line only */
+	OPTION_HIDDEN,	/* the same, and --help does not tell */
+	OPTION_GROUP_COUNT,
+};
+
+#define OPTION_K 1024ull
+#define OPTION_M (1024ull * 1024)
+#define OPTION_G (1024ull * 1024 * 1024)
+#define OPTION_S 1000ull
+#define OPTION_H (3600ull * 1000)
+
+/* clang-format off */
+/* field, type, name, short or 0, argument, group, least, most, default (as it would be typed) or NULL, choices or NULL, text.
+ * `text` ends without a full stop; range, choices and default are added to it. A least of 1 with "0" in `choices` says what 0
+ * means: it is allowed beside the range. */
+#define OPTIONS(X) \
+	X(plugin, HANDLER, "plugin", 'p', "[MOUNT=]FILE.so", MOUNT, 0, 0, NULL, NULL, \
+	  "a plugin handles the connections below this path; without MOUNT: of every path") \
+	X(plugin_set, PAIR, "plugin-set", 0, "[MOUNT:]KEY=VALUE", MOUNT, 0, 0, NULL, NULL, \
+	  "a setting for the plugin of this mount; without MOUNT: for every plugin") \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH", NETWORK, 0, 0, "127.0.0.1:8080", NULL, \
+	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one") \
+	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
+	  "connections that the kernel may hold before they are accepted") \
+	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
+	  "pages of these origins may connect, such as https://example.com,https://*.example.com, or * for all; " \
+	  "without it: those of the same host; a request without Origin is no browser and passes") \
+	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
+	  "serve the files of this folder to plain GET requests") \
+	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "16m", NULL, \
+	  "largest message of a client; a larger one closes its connection with 1009") \
+	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, OPTION_K, OPTION_M, "16k", NULL, \
+	  "largest head of a request") \
+	X(max_headers, NUMBER, "max-headers", 0, "N", LIMITS, 1, 100, "100", NULL, \
+	  "most headers of a request") \
+	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "1m", NULL, \
+	  "most output that waits for one slow client") \
+	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
+	  "most connections at one time") \
+	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, 100, OPTION_H, "10s", NULL, \
+	  "a connection must have sent its whole request by then") \
+	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, OPTION_S, 168 * OPTION_H, "120s", "never", \
+	  "a connection that is silent for so long, pings unanswered, is ended") \
+	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, 100, OPTION_H, "5s", NULL, \
+	  "how long a close handshake may take") \
+	X(drain, TIME, "drain", 0, "TIME", TIMES, 0, OPTION_H, "5s", NULL, \
+	  "connections are closed one by one over this time when the host stops") \
+	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, 1, OPTION_H, "1s", NULL, \
+	  "a plugin's callback that takes longer is logged") \
+	X(log_format, ENUM, "log-format", 0, "FORMAT", LOGGING, 0, 0, "text", "text|json", \
+	  "form of the log's lines") \
+	X(log_level, ENUM, "log-level", 0, "LEVEL", LOGGING, 0, 0, "info", "error|warn|notice|info|debug", \
+	  "least important lines that are logged") \
+	X(log_file, PATH, "log-file", 0, "FILE", LOGGING, 0, 0, NULL, NULL, \
+	  "append the log to this file instead of stderr; USR1 opens it again") \
+	X(config, PATH, "config", 'c', "FILE", COMMAND, 0, 0, NULL, NULL, \
+	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
+	X(check, FLAG, "check", 0, NULL, COMMAND, 0, 0, NULL, NULL, \
+	  "say everything that is wrong, or print the settings in effect as a config file, and exit") \
+	X(help, FLAG, "help", 'h', NULL, COMMAND, 0, 0, NULL, NULL, "print this help and exit") \
+	X(version, FLAG, "version", 'V', NULL, COMMAND, 0, 0, NULL, NULL, "print the version and exit") \
+	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, 0, 0, NULL, NULL, "print the options for the manual page") \
+	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, 0, 0, NULL, NULL, "print the options as a table of the README")
+/* clang-format on */
+
+#define OPTION_ID(field, ...) OPTION_ID_##field,
+enum option_id { OPTIONS(OPTION_ID) OPTION_COUNT };
+#undef OPTION_ID
+
+struct option_row {
+	const char *name;
+	char letter;
+	enum option_type type;
+	enum option_group group;
+	const char *argument;
+	uint64_t least, most;
+	const char *initial; /* default, as it would be typed */
+	const char *choices; /* OPTION_ENUM: "a|b|c"; a number: what 0 means */
+	const char *text;
+};
+
+extern const struct option_row option_table[OPTION_COUNT];
+
+#define OPTION_WHY_MAX 512 /* room for a sentence about what is wrong */
+
+/* Row of this long name (n bytes), or NULL. */
+const struct option_row *option_find(const char *name, size_t n);
+/* The name among names[0..n) that this one is most likely a misspelling of, or NULL. */
+const char *option_nearest(const char *name, const char *const *names, size_t n);
+
+/* May it be given more than once? */
+bool option_repeatable(const struct option_row *row);
+
+/* OPTION_NUMBER, SIZE, TIME and ENUM: reads text into *value_r, or says in why what is wrong with it and what was expected. */
+bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
+/* The same for a value that is there as a number (of bytes, seconds, or plain), as in the config file. */
+bool option_parse_u64(const struct option_row *row, int64_t number, uint64_t *value_r, char why[OPTION_WHY_MAX]);
+/* The shortest text that option_parse reads as this value. */
+void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap);
+
+/* --help, the options section of the manual page (man macros), and the README's table. */
+void option_print_help(FILE *out);
+void option_print_man(FILE *out);
+void option_print_markdown(FILE *out);
+
+#endif

@@ -1,0 +1,83 @@
+/* settings: what the command line and the config file say, checked, as plain fields. */
+#ifndef TOVA_BASE_SETTINGS_H
+#define TOVA_BASE_SETTINGS_H
+
+#include "base/option.h"
+
+struct settings_list {
+	char **items;
+	size_t n;
+};
+
+struct settings_listen {
+	char *text; /* as the operator wrote it */
+	char *host; /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
+	uint16_t port; /* 0: any free one */
+	char *unix_path; /* NULL: TCP */
+};
+
+struct settings_listens {
+	struct settings_listen *items;
+	size_t n;
+};
+
+struct settings_pair {
+	char *key, *value;
+};
+
+struct settings_mount {
+	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
+	char *plugin; /* as given; see settings_find_plugin */
+	struct settings_pair *pairs; /* --plugin-set, each key once */
+	size_t n_pairs;
+};
+
+#define SETTINGS_FIELD_FLAG(name) bool name;
+#define SETTINGS_FIELD_NUMBER(name) uint64_t name;
+#define SETTINGS_FIELD_SIZE(name) uint64_t name; /* bytes */
+#define SETTINGS_FIELD_TIME(name) uint64_t name; /* milliseconds */
+#define SETTINGS_FIELD_ENUM(name) unsigned name; /* enum log_level and so on */
+#define SETTINGS_FIELD_TEXT(name) char *name;
+#define SETTINGS_FIELD_PATH(name) char *name;
+#define SETTINGS_FIELD_LIST(name) struct settings_list name;
+#define SETTINGS_FIELD_LISTEN(name) struct settings_listens name;
+#define SETTINGS_FIELD_HANDLER(name) /* in mounts */
+#define SETTINGS_FIELD_PAIR(name)    /* in mounts */
+#define SETTINGS_FIELD(field, type, ...) SETTINGS_FIELD_##type(field)
+
+/* One field per row of the option table: max_message, idle_timeout, listen, origin, static_dir, log_level, check, ... */
+struct settings {
+	OPTIONS(SETTINGS_FIELD)
+	struct settings_mount *mounts; /* in the order given; each path once */
+	size_t n_mounts;
+};
+
+enum settings_status {
+	SETTINGS_OK,
+	SETTINGS_DONE, /* --help and the like were printed: exit 0 */
+	SETTINGS_BAD,  /* what is wrong was said: exit 2 */
+};
+
+struct settings_source {
+	int argc;
+	char **argv; /* not changed */
+	/* What is wrong with an item of --origin (NULL: nothing); a null function accepts all. */
+	const char *(*origin_error)(const char *item);
+	FILE *out, *err; /* stdout and stderr, or a test's; err NULL: say nothing */
+};
+
+/* Reads the command line and the config file it names. May be called again at any time (reload) with another struct settings.
+ * On anything but SETTINGS_OK nothing is left in *s to free. Says the first thing that is wrong, or with --check everything.
+ * With s->check set the caller, once it has made its own checks, calls settings_print and exits. */
+enum settings_status settings_read(struct settings *s, const struct settings_source *source);
+void settings_free(struct settings *s);
+
+/* Prints them as a config file. */
+void settings_print(const struct settings *s, FILE *out);
+
+/* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current folder, beside the binary, in
+ * `plugins` beside it and in the installed plugin folder, ".so" appended if it lacks it. exe_dir NULL: the folder of the running
+ * program. Returns false with a sentence in why that names the places tried. */
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap, char *why, size_t why_cap);
+
+#endif
