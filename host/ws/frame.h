@@ -48,16 +48,16 @@ struct frame_limits {
 
 /* All zero is a fresh reader. Private: use the functions. */
 struct frame_reader {
-	uint64_t left;	   /* payload bytes of the current frame still to come */
-	uint32_t utf8;	   /* state of the check of the current text message */
-	uint8_t mask[4];
+	struct frame_part *part;      /* bytes of the unfinished message and control frame; NULL when nothing is held */
+	uint64_t left;		      /* payload bytes of the current frame still to come */
+	uint32_t utf8;		      /* state of the check of the current text message */
+	uint32_t mask;		      /* of the current frame as it lies in memory, turned to the next payload byte */
 	uint8_t head[FRAME_HEAD_MAX]; /* part of a header that was cut */
 	uint8_t head_len;
-	uint8_t opcode;	   /* of the current frame */
-	uint8_t message;   /* opcode of the message under way, 0: none */
-	uint8_t phase;	   /* of the mask */
-	bool fin : 1, in_payload : 1, broken : 1, control_held : 1;
-	struct frame_part *part; /* bytes of the unfinished message and control frame; NULL when nothing is held */
+	uint8_t opcode;	 /* of the current frame */
+	uint8_t message; /* opcode of the message under way, 0: none */
+	uint8_t stage;	 /* what comes next: see frame.c */
+	bool fin;	 /* of the current frame */
 };
 
 enum frame_status {

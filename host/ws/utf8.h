@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #define UTF8_ACCEPT 0u /* start state, and the state between two characters */
-#define UTF8_REJECT 1u /* no continuation can make it valid */
+#define UTF8_REJECT 6u /* no continuation can make it valid */
 
 /* Runs n bytes through the check from `state`; any other value than the two above means inside a character. Rejects at the
  * earliest byte that cannot be part of valid UTF-8. */

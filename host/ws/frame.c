@@ -1,0 +1,515 @@
+#include "ws/frame.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ws/utf8.h"
+
+/* How far a buffer may run ahead of what was really received because a header promises more. */
+#define AHEAD_MAX (16 * 1024)
+/* Below this many bytes to come, receiving the payload directly saves less than it costs to receive what follows on its own. */
+#define DIRECT_MIN (8 * 1024)
+
+#define OPCODE_CONTROL 0x8
+
+enum stage {
+	STAGE_HEAD, /* must be 0, as in a fresh reader */
+	STAGE_PAYLOAD,
+	STAGE_CLOSED, /* a close frame came: what follows it is ignored (RFC 6455 1.4) */
+	STAGE_BROKEN,
+};
+
+struct frame_part {
+	size_t len, cap; /* of bytes, which has one writable byte more */
+	uint8_t control_len;
+	uint8_t control[FRAME_CONTROL_MAX + 1];
+	uint8_t bytes[];
+};
+
+typedef uint64_t vec __attribute__((vector_size(16)));
+
+/* XORs n bytes with the mask on their way from src to dst, which may be the same. The high bits of all results are collected in
+ * the return value: 0 means that everything is ASCII. */
+static uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
+{
+	const uint64_t wide = (uint64_t)mask << 32 | mask;
+	const vec m = {wide, wide};
+	vec a, b, c, d, seen = {0, 0};
+	uint64_t w, bits = 0;
+	uint32_t h;
+
+	for (; n >= 64; n -= 64, src += 64, dst += 64) {
+		memcpy(&a, src, 16);
+		memcpy(&b, src + 16, 16);
+		memcpy(&c, src + 32, 16);
+		memcpy(&d, src + 48, 16);
+		a ^= m, b ^= m, c ^= m, d ^= m;
+		seen |= (a | b) | (c | d);
+		memcpy(dst, &a, 16);
+		memcpy(dst + 16, &b, 16);
+		memcpy(dst + 32, &c, 16);
+		memcpy(dst + 48, &d, 16);
+	}
+	for (; n >= 8; n -= 8, src += 8, dst += 8) {
+		memcpy(&w, src, 8);
+		w ^= wide;
+		bits |= w;
+		memcpy(dst, &w, 8);
+	}
+	if (n >= 4) {
+		memcpy(&h, src, 4);
+		h ^= mask;
+		bits |= h;
+		memcpy(dst, &h, 4);
+		n -= 4, src += 4, dst += 4;
+	}
+	for (size_t i = 0; i < n; i++) {
+		dst[i] = src[i] ^ ((const uint8_t *)&mask)[i];
+		bits |= dst[i];
+	}
+	return (bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080);
+}
+
+/* Turns the mask so that its first byte is the one for the byte behind the next n. */
+static uint32_t mask_turn(uint32_t mask, size_t n)
+{
+	uint8_t from[4], to[4];
+
+	memcpy(from, &mask, 4);
+	for (unsigned i = 0; i < 4; i++)
+		to[i] = from[(i + n) & 3];
+	memcpy(&mask, to, 4);
+	return mask;
+}
+
+uint8_t frame_unmask(uint8_t *p, size_t n, const uint8_t mask[4], uint8_t phase)
+{
+	uint32_t m;
+
+	memcpy(&m, mask, 4);
+	unmask(p, p, n, mask_turn(m, phase));
+	return (uint8_t)((phase + n) & 3);
+}
+
+static uint64_t big_endian(const uint8_t *p, unsigned n)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
+/* --- the reader's own memory ----------------------------------------------------------------------------------------------- */
+
+static void part_free(struct frame_reader *r)
+{
+	free(r->part);
+	r->part = NULL;
+}
+
+static size_t part_len(const struct frame_reader *r)
+{
+	return r->part != NULL ? r->part->len : 0;
+}
+
+/* Makes room for `need` bytes of message in all. When it must grow, it grows with what came and a little ahead of it, and never
+ * beyond the end of a final frame. */
+static bool part_reserve(struct frame_reader *r, uint64_t need)
+{
+	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
+	uint64_t want = len + (len > ahead ? len : ahead);
+	struct frame_part *part;
+
+	if (r->part != NULL && need <= r->part->cap)
+		return true;
+	if (r->fin && want > len + r->left)
+		want = len + r->left;
+	if (want < need)
+		want = need;
+	if (want > SIZE_MAX / 2)
+		return false;
+	part = realloc(r->part, sizeof(*part) + (size_t)want + 1);
+	if (part == NULL)
+		return false;
+	if (r->part == NULL) {
+		part->len = 0;
+		part->control_len = 0;
+	}
+	part->cap = (size_t)want;
+	r->part = part;
+	return true;
+}
+
+/* --- what is complete ------------------------------------------------------------------------------------------------------ */
+
+static enum frame_status bad(struct frame_reader *r, struct frame *out, uint16_t code, const char *why)
+{
+	part_free(r);
+	r->stage = STAGE_BROKEN;
+	*out = (struct frame){.code = code, .why = why};
+	return FRAME_BAD;
+}
+
+static enum frame_status more(struct frame *out)
+{
+	*out = (struct frame){0};
+	return FRAME_MORE;
+}
+
+bool frame_close_code_ok(unsigned code)
+{
+	/* 1004 is reserved, 1005, 1006 and 1015 are for local use, 1012 to 1014 came with the IANA registry (RFC 6455 7.4). */
+	return (code >= 1000 && code <= 1014 && code != 1004 && code != CLOSE_NONE && code != CLOSE_ABNORMAL) ||
+	       (code >= 3000 && code <= 4999);
+}
+
+static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+{
+	unsigned code = CLOSE_NONE;
+
+	if (n == 1)
+		return bad(r, out, CLOSE_PROTOCOL, "close frame with half a code");
+	if (n >= 2) {
+		code = (unsigned)big_endian(p, 2);
+		if (!frame_close_code_ok(code))
+			return bad(r, out, CLOSE_PROTOCOL, "close frame with a code that must not be sent");
+		p += 2;
+		n -= 2;
+		if (!utf8_valid(p, n))
+			return bad(r, out, CLOSE_BAD_DATA, "close frame with a reason that is not UTF-8");
+	}
+	r->stage = STAGE_CLOSED;
+	r->message = 0;
+	*out = (struct frame){.opcode = FRAME_CLOSE, .data = p, .len = n, .code = (uint16_t)code};
+	return FRAME_CONTROL;
+}
+
+static enum frame_status control_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+{
+	r->stage = STAGE_HEAD;
+	if (r->part != NULL)
+		r->part->control_len = 0;
+	if (r->opcode == FRAME_CLOSE)
+		return close_done(r, p, n, out);
+	*out = (struct frame){.opcode = r->opcode, .data = p, .len = n};
+	return FRAME_CONTROL;
+}
+
+/* The current data frame is complete; p and n are the message if it was the last. */
+static enum frame_status data_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+{
+	r->stage = STAGE_HEAD;
+	if (!r->fin)
+		return more(out);
+	if (r->utf8 != UTF8_ACCEPT)
+		return bad(r, out, CLOSE_BAD_DATA, "text that ends inside a character");
+	*out = (struct frame){.opcode = r->message, .data = p, .len = n};
+	r->message = 0; /* the part, if the message lies in it, is given up by the next call */
+	return FRAME_MESSAGE;
+}
+
+/* --- payload --------------------------------------------------------------------------------------------------------------- */
+
+/* Moves n payload bytes from src to dst (or leaves them there) as what they mean; false: text that is not UTF-8. */
+static bool payload_take(struct frame_reader *r, uint8_t *dst, uint8_t *src, size_t n)
+{
+	const uint64_t high = unmask(dst, src, n, r->mask);
+
+	r->mask = mask_turn(r->mask, n);
+	r->left -= n;
+	if (r->message == FRAME_TEXT && !(r->opcode & OPCODE_CONTROL) && (high != 0 || r->utf8 != UTF8_ACCEPT))
+		r->utf8 = utf8_check(r->utf8, dst, n);
+	return r->utf8 != UTF8_REJECT;
+}
+
+static enum frame_status control_payload(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+{
+	const size_t whole = (size_t)r->left;
+
+	if (n == whole && (r->part == NULL || r->part->control_len == 0)) {
+		payload_take(r, p, p, n);
+		return control_done(r, p, n, out);
+	}
+	if (!part_reserve(r, 0))
+		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	payload_take(r, r->part->control + r->part->control_len, p, n);
+	r->part->control_len = (uint8_t)(r->part->control_len + n);
+	return r->left > 0 ? more(out) : control_done(r, r->part->control, r->part->control_len, out);
+}
+
+static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+{
+	if (r->fin && n == r->left && part_len(r) == 0) {
+		if (!payload_take(r, p, p, n))
+			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+		return data_done(r, p, n, out);
+	}
+	if (n > 0) {
+		const size_t at = part_len(r);
+
+		if (!part_reserve(r, at + n))
+			return bad(r, out, CLOSE_INTERNAL, "out of memory");
+		if (!payload_take(r, r->part->bytes + at, p, n))
+			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+		r->part->len += n;
+	}
+	if (r->left > 0)
+		return more(out);
+	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
+}
+
+/* --- header ---------------------------------------------------------------------------------------------------------------- */
+
+static size_t head_size(const uint8_t *h)
+{
+	const unsigned len7 = h[1] & 0x7F;
+
+	return 2 + (len7 == 126 ? 2 : len7 == 127 ? 8 : 0) + (h[1] & 0x80 ? 4 : 0);
+}
+
+/* What the first two bytes show (RFC 6455 5.2, 5.4, 5.5); NULL when they are right. */
+static const char *head_error(const struct frame_reader *r, const struct frame_limits *limits, const uint8_t *h)
+{
+	const bool fin = (h[0] & 0x80) != 0;
+	const uint8_t opcode = h[0] & 0x0F;
+
+	if (h[0] & 0x70)
+		return "reserved bit set";
+	if (opcode > FRAME_PONG || (opcode > FRAME_BINARY && opcode < FRAME_CLOSE))
+		return "reserved opcode";
+	if (((h[1] & 0x80) != 0) != limits->masked)
+		return limits->masked ? "frame without a mask" : "frame with a mask";
+	if (opcode & OPCODE_CONTROL) {
+		if (!fin)
+			return "fragmented control frame";
+		return (h[1] & 0x7F) > FRAME_CONTROL_MAX ? "control frame above 125 bytes" : NULL;
+	}
+	if (opcode == FRAME_CONTINUATION && r->message == 0)
+		return "continuation of nothing";
+	return opcode != FRAME_CONTINUATION && r->message != 0 ? "new message inside an unfinished one" : NULL;
+}
+
+/* A whole header: makes its frame the current one. */
+static enum frame_status head_done(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *h, struct frame *out)
+{
+	const unsigned len7 = h[1] & 0x7F;
+	const uint64_t n = len7 < 126 ? len7 : big_endian(h + 2, len7 == 126 ? 2 : 8);
+
+	if (n >> 63)
+		return bad(r, out, CLOSE_PROTOCOL, "length with its highest bit set");
+	if ((len7 == 126 && n < 126) || (len7 == 127 && n <= UINT16_MAX))
+		return bad(r, out, CLOSE_PROTOCOL, "length in more bytes than it needs");
+	r->opcode = h[0] & 0x0F;
+	r->fin = (h[0] & 0x80) != 0;
+	r->left = n;
+	r->mask = 0;
+	if (limits->masked)
+		memcpy(&r->mask, h + head_size(h) - 4, 4);
+	r->stage = STAGE_PAYLOAD;
+	if (r->opcode & OPCODE_CONTROL)
+		return FRAME_MORE;
+	if (r->opcode != FRAME_CONTINUATION) {
+		r->message = r->opcode;
+		r->utf8 = UTF8_ACCEPT;
+	}
+	if (n > limits->message_max || part_len(r) > limits->message_max - n)
+		return bad(r, out, CLOSE_TOO_BIG, "message above the limit");
+	return FRAME_MORE;
+}
+
+/* Takes header bytes until the header is whole (STAGE_PAYLOAD) or they are used up. */
+static enum frame_status head_take(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
+				   struct frame *out)
+{
+	const uint8_t *h = *data;
+	size_t have = *len, size;
+
+	if (r->head_len > 0 || have < 2 || have < head_size(h)) {
+		/* Cut: gather it in the reader, first the two bytes that tell its size. */
+		have = r->head_len;
+		size = have >= 2 ? head_size(r->head) : 2;
+		for (; have < size && *len > 0; --*len) {
+			r->head[have++] = *(*data)++;
+			size = have >= 2 ? head_size(r->head) : 2;
+		}
+		h = r->head;
+		r->head_len = (uint8_t)have;
+	} else {
+		size = head_size(h);
+		*data += size;
+		*len -= size;
+	}
+	if (have >= 2) {
+		const char *why = head_error(r, limits, h);
+
+		if (why != NULL)
+			return bad(r, out, CLOSE_PROTOCOL, why);
+	}
+	if (have < size)
+		return more(out);
+	r->head_len = 0;
+	return head_done(r, limits, h, out);
+}
+
+/* --- reading --------------------------------------------------------------------------------------------------------------- */
+
+static enum frame_status read_any(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
+				  struct frame *out)
+{
+	enum frame_status status = more(out);
+
+	if (r->stage == STAGE_BROKEN)
+		return bad(r, out, CLOSE_PROTOCOL, "bytes behind an error");
+	while (status == FRAME_MORE && r->stage < STAGE_CLOSED) {
+		if (r->stage == STAGE_HEAD && *len > 0)
+			status = head_take(r, limits, data, len, out);
+		if (r->stage == STAGE_HEAD || (r->stage == STAGE_PAYLOAD && r->left > 0 && *len == 0))
+			return status;
+		if (r->stage == STAGE_PAYLOAD) {
+			uint8_t *const p = *data;
+			const size_t n = r->left < *len ? (size_t)r->left : *len;
+
+			*data += n;
+			*len -= n;
+			status = r->opcode & OPCODE_CONTROL ? control_payload(r, p, n, out) : data_payload(r, p, n, out);
+		}
+	}
+	if (r->stage == STAGE_CLOSED && status == FRAME_MORE) {
+		*data += *len;
+		*len = 0;
+	}
+	return status;
+}
+
+/* The common case with few branches: a whole masked message in one frame with a header of 6 or 8 bytes. False: it is another
+ * case, and nothing was touched. */
+static inline bool read_whole(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
+			      struct frame *out, enum frame_status *status_r)
+{
+	uint8_t *p = *data;
+	size_t head = 6, n;
+	uint64_t high;
+	uint32_t mask;
+
+	if (*len < 8 || (p[0] != (0x80 | FRAME_TEXT) && p[0] != (0x80 | FRAME_BINARY)) || !(p[1] & 0x80) || !limits->masked)
+		return false;
+	n = p[1] & 0x7F;
+	if (n >= 126) {
+		n = (size_t)p[2] << 8 | p[3];
+		head = 8;
+		if (p[1] == 0xFF || n < 126)
+			return false;
+	}
+	if (n > *len - head || n > limits->message_max)
+		return false;
+	memcpy(&mask, p + head - 4, 4);
+	*out = (struct frame){.opcode = p[0] & 0x0F, .data = p + head, .len = n};
+	*data += head + n;
+	*len -= head + n;
+	high = unmask(out->data, out->data, n, mask);
+	*status_r = FRAME_MESSAGE;
+	if (high != 0 && out->opcode == FRAME_TEXT) {
+		const uint32_t state = utf8_check(UTF8_ACCEPT, out->data, n);
+
+		if (state != UTF8_ACCEPT)
+			*status_r = bad(r, out, CLOSE_BAD_DATA,
+					state == UTF8_REJECT ? "text that is not UTF-8" : "text that ends inside a character");
+	}
+	return true;
+}
+
+enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len, struct frame *out)
+{
+	enum frame_status status;
+
+	if (r->part != NULL && r->message == 0 && r->stage != STAGE_PAYLOAD)
+		part_free(r); /* what the last call returned */
+	if ((r->stage | r->message | r->head_len) == 0 && read_whole(r, limits, data, len, out, &status))
+		return status;
+	return read_any(r, limits, data, len, out);
+}
+
+size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, uint8_t **where_r)
+{
+	size_t room;
+
+	(void)limits; /* the header was checked against them */
+	if (r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) || r->left < DIRECT_MIN)
+		return 0;
+	if (!part_reserve(r, part_len(r) + DIRECT_MIN))
+		return 0; /* frame_read says so */
+	room = r->part->cap - r->part->len;
+	*where_r = r->part->bytes + r->part->len;
+	return r->left < room ? (size_t)r->left : room;
+}
+
+enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits *limits, size_t n, struct frame *out)
+{
+	uint8_t *const at = r->part->bytes + r->part->len;
+
+	(void)limits;
+	if (!payload_take(r, at, at, n))
+		return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+	r->part->len += n;
+	return r->left > 0 ? more(out) : data_done(r, r->part->bytes, r->part->len, out);
+}
+
+size_t frame_held(const struct frame_reader *r)
+{
+	return r->part != NULL ? sizeof(*r->part) + r->part->cap + 1 : 0;
+}
+
+void frame_reset(struct frame_reader *r)
+{
+	part_free(r);
+	*r = (struct frame_reader){0};
+}
+
+/* --- writing --------------------------------------------------------------------------------------------------------------- */
+
+size_t frame_head_size(uint64_t payload_len)
+{
+	return payload_len < 126 ? 2 : payload_len <= UINT16_MAX ? 4 : 10;
+}
+
+size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_opcode opcode, uint64_t payload_len)
+{
+	const size_t size = frame_head_size(payload_len);
+
+	dst[0] = (uint8_t)(0x80 | opcode);
+	dst[1] = (uint8_t)(size == 2 ? payload_len : size == 4 ? 126 : 127);
+	for (size_t i = 2; i < size; i++)
+		dst[i] = (uint8_t)(payload_len >> (8 * (size - 1 - i)));
+	return size;
+}
+
+uint64_t frame_size(const uint8_t *p, size_t n)
+{
+	size_t head;
+
+	if (n < 2)
+		return 0;
+	head = head_size(p);
+	if (n < head)
+		return 0;
+	return head + (head == 2 ? p[1] : big_endian(p + 2, head == 4 ? 2 : 8));
+}
+
+size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const char *reason, size_t reason_len)
+{
+	const size_t room = FRAME_CONTROL_MAX - 2;
+
+	if (code == 0)
+		return 0;
+	dst[0] = (uint8_t)(code >> 8);
+	dst[1] = (uint8_t)code;
+	if (reason_len > room) {
+		/* Back to the first byte of the character that does not fit whole. */
+		for (reason_len = room; reason_len > 0 && ((uint8_t)reason[reason_len] & 0xC0) == 0x80;)
+			reason_len--;
+	}
+	if (reason_len > 0)
+		memcpy(dst + 2, reason, reason_len);
+	return 2 + reason_len;
+}
