@@ -73,17 +73,17 @@ struct log {
 	_Atomic int level;
 	enum log_format format;
 	int fd;
-	bool owned;	/* fd is ours to close; not so for stderr */
-	bool may_block; /* fd is no regular file */
-	bool torn;	/* the last write ended inside a line */
-	char *path;	/* NULL: stderr */
+	bool is_file, is_socket; /* what fd is; anything else is a pipe, a terminal or another device */
+	bool torn;		 /* the last write ended inside a line */
+	char *path;		 /* NULL: stderr */
 	uint64_t lost;
 	pthread_mutex_t lock;
-	struct {
-		time_t second;
+	struct log_rate {
+		time_t second;	      /* that `passed` counts */
 		uint32_t passed;
+		enum log_level worst; /* of the suppressed lines */
 		uint64_t suppressed;
-	} kind[LOG_KIND_COUNT];
+	} rate[LOG_KIND_COUNT];
 };
 
 /* path NULL: stderr. Returns NULL with errno set. A file is created with mode 0640 and appended to. */
@@ -91,7 +91,8 @@ struct log *log_open(const char *path, enum log_format format, enum log_level le
 /* Opens the file again, which a log rotation has moved away. Returns 0, or an errno, and the old file stays in use. */
 int log_reopen(struct log *log);
 void log_configure(struct log *log, enum log_format format, enum log_level level);
-/* Reports what was suppressed of kinds whose limit no longer holds lines back; call it now and then (every second, say). */
+/* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if writing works again; call it
+ * about every second. */
 void log_flush(struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
 void log_close(struct log *log);

@@ -1,0 +1,386 @@
+#define _GNU_SOURCE /* strerror_r returns the text */
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VALUE_MAX 1024 /* bytes of one written value; what is longer ends in "..." */
+#define TAIL_ROOM 160  /* kept free for what every line may end with: truncated, suppressed, lost */
+
+static const char *const LEVEL_NAME[] = {"error", "warn", "notice", "info", "debug"};
+
+static const struct {
+	const char *name;
+	uint32_t per_second;
+} KIND[LOG_KIND_COUNT] = {
+#define KIND_ROW(id, text, rate) [LOG_##id] = {text, rate},
+	LOG_KINDS(KIND_ROW)
+#undef KIND_ROW
+};
+
+/* --- a line under construction ------------------------------------------------------------------------------------------------ */
+
+struct line {
+	enum log_format format;
+	bool full; /* something did not fit; whoever appended takes back what it began */
+	size_t n, cap;
+	char bytes[LOG_LINE_MAX];
+};
+
+static void put(struct line *line, const char *p, size_t n)
+{
+	if (n > line->cap - line->n) {
+		line->full = true;
+		return;
+	}
+	memcpy(line->bytes + line->n, p, n);
+	line->n += n;
+}
+
+static void put_text(struct line *line, const char *text)
+{
+	put(line, text, strlen(text));
+}
+
+/* Decodes one character (RFC 3629) and returns its length, or 0 for bytes that are none. */
+static size_t decode(const unsigned char *p, size_t n, uint32_t *code_r)
+{
+	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
+	static const uint32_t LEAST[] = {0, 0, 0x80, 0x800, 0x10000};
+	uint32_t code;
+
+	if (len == 0 || len > n)
+		return 0;
+	code = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xC0) != 0x80)
+			return 0;
+		code = code << 6 | (p[i] & 0x3F);
+	}
+	if (code < LEAST[len] || (code >= 0xD800 && code <= 0xDFFF) || code > 0x10FFFF)
+		return 0;
+	*code_r = code;
+	return len;
+}
+
+/* Characters that move the cursor, end a line or turn the direction of writing would let a value look like something else. */
+static bool deceives(uint32_t code)
+{
+	return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C || code == 0x200E || code == 0x200F ||
+	       (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
+}
+
+/* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns how many bytes it took. */
+static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
+{
+	uint32_t code = 0;
+	size_t len = decode(p, n, &code);
+	char escape[8];
+
+	if (len == 0) {
+		put_text(line, "\xEF\xBF\xBD"); /* U+FFFD */
+		return 1;
+	}
+	if (code == '"' || code == '\\')
+		snprintf(escape, sizeof(escape), "\\%c", (char)code);
+	else if (code == '\n' || code == '\r' || code == '\t')
+		snprintf(escape, sizeof(escape), "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
+	else if (deceives(code))
+		snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)code & 0xFFFF);
+	else {
+		put(line, (const char *)p, len);
+		return len;
+	}
+	put_text(line, escape);
+	return len;
+}
+
+static void put_quoted(struct line *line, struct span value)
+{
+	size_t end = line->n + VALUE_MAX;
+
+	put_text(line, "\"");
+	for (size_t i = 0; i < value.n && !line->full;) {
+		if (line->n >= end) {
+			put_text(line, "...");
+			break;
+		}
+		i += put_escaped(line, (const unsigned char *)value.p + i, value.n - i);
+	}
+	put_text(line, "\"");
+}
+
+/* May it stand in a text line without quotes and still not be taken for anything else? */
+static bool is_bare(struct span value, bool spaces)
+{
+	for (size_t i = 0; i < value.n; i++) {
+		unsigned char c = (unsigned char)value.p[i];
+
+		if (c < 0x20 || c > 0x7E || c == '"' || c == '=' || c == '\\' || (c == ' ' && !spaces))
+			return false;
+	}
+	return value.n > 0 && value.n <= VALUE_MAX;
+}
+
+static void put_string(struct line *line, struct span value, bool spaces)
+{
+	if (line->format == LOG_FORMAT_TEXT && is_bare(value, spaces))
+		put(line, value.p, value.n);
+	else
+		put_quoted(line, value);
+}
+
+static void put_value(struct line *line, const struct log_field *field)
+{
+	char text[64];
+
+	switch (field->type) {
+	case LOG_FIELD_TEXT:
+		put_string(line, field->text, false);
+		return;
+	case LOG_FIELD_ERRNO:
+		put_string(line, span_of(strerror_r(field->error, text, sizeof(text))), false);
+		return;
+	case LOG_FIELD_U64:
+		snprintf(text, sizeof(text), "%" PRIu64, field->u64);
+		break;
+	case LOG_FIELD_I64:
+		snprintf(text, sizeof(text), "%" PRId64, field->i64);
+		break;
+	case LOG_FIELD_BOOL:
+		snprintf(text, sizeof(text), "%s", field->boolean ? "true" : "false");
+		break;
+	}
+	put_text(line, text);
+}
+
+static void put_field(struct line *line, const struct log_field *field)
+{
+	if (field->type == LOG_FIELD_TEXT && field->text.p == NULL)
+		return;
+	put_text(line, line->format == LOG_FORMAT_JSON ? ",\"" : " ");
+	put_text(line, field->key);
+	put_text(line, line->format == LOG_FORMAT_JSON ? "\":" : "=");
+	put_value(line, field);
+}
+
+static void put_head(struct line *line, const struct timespec *now, enum log_level level, enum log_kind kind, struct span message)
+{
+	bool json = line->format == LOG_FORMAT_JSON;
+	char head[160], day[32];
+	struct tm utc;
+
+	gmtime_r(&now->tv_sec, &utc);
+	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(head, sizeof(head), json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":" : "%s.%03dZ %s %s: ", day,
+		 (int)(now->tv_nsec / 1000000), LEVEL_NAME[level], KIND[kind].name);
+	put_text(line, head);
+	put_string(line, message, true);
+}
+
+/* Appends fields; one that does not fit is left out whole and the line says so. */
+static void put_fields(struct line *line, const struct log_field *fields, size_t n)
+{
+	bool truncated = false;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t before = line->n;
+
+		put_field(line, &fields[i]);
+		if (line->full) {
+			line->n = before;
+			line->full = false;
+			truncated = true;
+		}
+	}
+	line->cap = LOG_LINE_MAX;
+	if (truncated)
+		put_field(line, &LOG_BOOL("truncated", true));
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------------------ */
+
+/* Writes at once or not at all: the loop must not stand still because whoever reads the log does. */
+static ssize_t write_now(const struct log *log, const char *p, size_t n)
+{
+	struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
+	ssize_t done;
+
+	if (!log->is_file && !log->is_socket && (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
+		return -1;
+	do {
+		done = log->is_socket ? send(log->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL) : write(log->fd, p, n);
+	} while (done < 0 && errno == EINTR);
+	return done;
+}
+
+static bool write_line(struct log *log, const char *p, size_t n)
+{
+	ssize_t done;
+
+	/* A disk that fills up in the middle of a line leaves a stump, which must not run into the next line. */
+	if (log->torn && write_now(log, "\n", 1) != 1)
+		return false;
+	log->torn = false;
+	done = write_now(log, p, n);
+	log->torn = done > 0 && (size_t)done < n;
+	return done == (ssize_t)n;
+}
+
+/* The lock is held. */
+static bool emit(struct log *log, const struct timespec *now, enum log_level level, enum log_kind kind, const struct log_field *fields,
+		 size_t n)
+{
+	struct log_rate *rate = &log->rate[kind];
+	struct line line = {.format = log->format, .cap = LOG_LINE_MAX - TAIL_ROOM};
+
+	put_head(&line, now, level, kind, fields[0].text);
+	put_fields(&line, fields + 1, n - 1);
+	if (rate->suppressed > 0)
+		put_field(&line, &LOG_U64("suppressed", rate->suppressed));
+	if (log->lost > 0)
+		put_field(&line, &LOG_U64("lost", log->lost));
+	put_text(&line, line.format == LOG_FORMAT_JSON ? "}\n" : "\n");
+	if (!write_line(log, line.bytes, line.n))
+		return false;
+	rate->suppressed = 0;
+	log->lost = 0;
+	return true;
+}
+
+/* Does the kind's limit let a line of this second pass? */
+static bool admit(struct log_rate *rate, uint32_t per_second, time_t second, enum log_level level)
+{
+	if (rate->second != second) {
+		rate->second = second;
+		rate->passed = 0;
+	}
+	if (per_second == 0 || rate->passed < per_second) {
+		rate->passed++;
+		return true;
+	}
+	if (rate->suppressed++ == 0 || level < rate->worst)
+		rate->worst = level;
+	return false;
+}
+
+void log_write(struct log *log, enum log_level level, enum log_kind kind, const struct log_field *fields, size_t n)
+{
+	int saved = errno; /* who logs a failure often looks at errno afterwards */
+	struct timespec now;
+
+	pthread_mutex_lock(&log->lock);
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) && !emit(log, &now, level, kind, fields, n))
+		log->lost++;
+	pthread_mutex_unlock(&log->lock);
+	errno = saved;
+}
+
+static void report(struct log *log, bool all)
+{
+	struct timespec now;
+
+	pthread_mutex_lock(&log->lock);
+	clock_gettime(CLOCK_REALTIME, &now);
+	for (enum log_kind kind = 0; kind < LOG_KIND_COUNT; kind++) {
+		const struct log_rate *rate = &log->rate[kind];
+
+		if (rate->suppressed > 0 && (all || rate->second != now.tv_sec))
+			emit(log, &now, rate->worst, kind, &LOG_STR("message", "lines of this kind were suppressed"), 1);
+	}
+	if (log->lost > 0)
+		emit(log, &now, LOG_WARN, LOG_HOST, &LOG_STR("message", "log lines could not be written"), 1);
+	pthread_mutex_unlock(&log->lock);
+}
+
+void log_flush(struct log *log)
+{
+	report(log, false);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------------------ */
+
+static void learn_fd(struct log *log)
+{
+	struct stat st;
+
+	log->is_file = fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode);
+	log->is_socket = fstat(log->fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	log->torn = false;
+}
+
+static int open_path(const char *path)
+{
+	/* O_NONBLOCK: a FIFO that nobody reads yet must fail, not hang. */
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
+}
+
+struct log *log_open(const char *path, enum log_format format, enum log_level level)
+{
+	struct log *log = calloc(1, sizeof(*log));
+
+	if (log == NULL)
+		return NULL;
+	log->fd = STDERR_FILENO;
+	if (path != NULL) {
+		log->path = strdup(path);
+		log->fd = log->path != NULL ? open_path(path) : -1;
+		if (log->fd < 0) {
+			int error = errno;
+
+			free(log->path);
+			free(log);
+			errno = error;
+			return NULL;
+		}
+	}
+	learn_fd(log);
+	pthread_mutex_init(&log->lock, NULL);
+	log_configure(log, format, level);
+	return log;
+}
+
+int log_reopen(struct log *log)
+{
+	int fd;
+
+	if (log->path == NULL)
+		return 0;
+	fd = open_path(log->path);
+	if (fd < 0)
+		return errno;
+	pthread_mutex_lock(&log->lock);
+	close(log->fd);
+	log->fd = fd;
+	learn_fd(log);
+	pthread_mutex_unlock(&log->lock);
+	return 0;
+}
+
+void log_configure(struct log *log, enum log_format format, enum log_level level)
+{
+	pthread_mutex_lock(&log->lock);
+	log->format = format;
+	pthread_mutex_unlock(&log->lock);
+	atomic_store_explicit(&log->level, (int)level, memory_order_relaxed);
+}
+
+void log_close(struct log *log)
+{
+	if (log == NULL)
+		return;
+	report(log, true);
+	if (log->path != NULL)
+		close(log->fd);
+	pthread_mutex_destroy(&log->lock);
+	free(log->path);
+	free(log);
+}
