@@ -1,0 +1,191 @@
+#include "net/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+static void loop_on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop *loop = arg;
+	uint64_t count;
+	(void)what;
+	if (read(fd, &count, sizeof count) < 0)
+		return;
+	struct loop_waker *next;
+	for (struct loop_waker *w = loop->wakers; w != NULL; w = next) {
+		next = w->next;
+		if (atomic_exchange(&w->pending, false))
+			w->run(w->arg);
+	}
+}
+
+static struct event_base *loop_new_base(void)
+{
+	struct event_config *config = event_config_new();
+	if (config == NULL)
+		return NULL;
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread a loop; wakers come through an eventfd */
+	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
+	struct event_base *base = event_base_new_with_config(config);
+	event_config_free(config);
+	return base;
+}
+
+struct loop *loop_new(struct log *log)
+{
+	struct loop *loop = calloc(1, sizeof *loop);
+	if (loop == NULL)
+		return NULL;
+	loop->log = log;
+	loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	loop->input = malloc(LOOP_INPUT + 1);
+	loop->base = loop_new_base();
+	if (loop->wake_fd < 0 || loop->input == NULL || loop->base == NULL ||
+	    event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST, loop_on_wake, loop) != 0 ||
+	    event_add(&loop->wake_event, NULL) != 0) {
+		loop_free(loop);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (loop == NULL)
+		return;
+	if (event_initialized(&loop->wake_event))
+		event_del(&loop->wake_event);
+	if (loop->base != NULL)
+		event_base_free(loop->base);
+	if (loop->wake_fd >= 0)
+		close(loop->wake_fd);
+	chunk_pool_free(&loop->chunks);
+	free(loop->input);
+	free(loop);
+}
+
+static void loop_run_hooks(struct loop *loop)
+{
+	for (struct loop_hook *h = loop->hooks; h != NULL; h = h->next)
+		h->run(h->arg);
+}
+
+void loop_run(struct loop *loop)
+{
+	loop_run_hooks(loop); /* what was written before the first turn */
+	while (!loop->stop) {
+		loop->now_known = false;
+		if (event_base_loop(loop->base, EVLOOP_ONCE) < 0) {
+			LOG(loop->log, LOG_ERROR, LOG_HOST, "waiting for events failed", LOG_ERRNO(errno));
+			return;
+		}
+		loop_run_hooks(loop);
+	}
+}
+
+void loop_stop(struct loop *loop)
+{
+	loop->stop = true;
+}
+
+uint64_t loop_now(struct loop *loop)
+{
+	if (!loop->now_known) {
+		struct timespec t;
+		clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+		loop->now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+		loop->now_known = true;
+	}
+	return loop->now;
+}
+
+void loop_add_hook(struct loop *loop, struct loop_hook *hook)
+{
+	struct loop_hook **end = &loop->hooks;
+	while (*end != NULL)
+		end = &(*end)->next;
+	hook->next = NULL;
+	*end = hook;
+}
+
+static void loop_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop_timer *t = arg;
+	(void)fd;
+	(void)what;
+	t->run(t->arg);
+}
+
+void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg)
+{
+	t->run = run;
+	t->arg = arg;
+	evtimer_assign(&t->event, loop->base, loop_on_timer, t);
+}
+
+bool loop_timer_set(struct loop_timer *t, uint64_t ms)
+{
+	struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+	return event_add(&t->event, &tv) == 0;
+}
+
+void loop_timer_cancel(struct loop_timer *t)
+{
+	event_del(&t->event);
+}
+
+bool loop_timer_is_set(const struct loop_timer *t)
+{
+	return evtimer_pending(&t->event, NULL) != 0;
+}
+
+static void loop_on_signal(evutil_socket_t signal, short what, void *arg)
+{
+	struct loop_signal *s = arg;
+	(void)what;
+	s->run(s->arg, (int)signal);
+}
+
+bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal, void (*run)(void *arg, int signal), void *arg)
+{
+	s->run = run;
+	s->arg = arg;
+	return evsignal_assign(&s->event, loop->base, signal, loop_on_signal, s) == 0 && event_add(&s->event, NULL) == 0;
+}
+
+void loop_signal_remove(struct loop_signal *s)
+{
+	if (event_initialized(&s->event))
+		event_del(&s->event);
+}
+
+void loop_waker_add(struct loop *loop, struct loop_waker *w, void (*run)(void *arg), void *arg)
+{
+	*w = (struct loop_waker){.run = run, .arg = arg, .loop = loop, .next = loop->wakers};
+	loop->wakers = w;
+}
+
+void loop_waker_remove(struct loop_waker *w)
+{
+	if (w->loop == NULL)
+		return;
+	for (struct loop_waker **at = &w->loop->wakers; *at != NULL; at = &(*at)->next)
+		if (*at == w) {
+			*at = w->next;
+			break;
+		}
+	w->loop = NULL;
+}
+
+void loop_wake(struct loop_waker *w)
+{
+	uint64_t one = 1;
+	if (atomic_exchange(&w->pending, true))
+		return;
+	/* Only a counter that is full makes this fail, and then the loop is about to wake anyway. */
+	ssize_t n = write(w->loop->wake_fd, &one, sizeof one);
+	(void)n;
+}

@@ -1,0 +1,91 @@
+/* loop: readiness, time and turns. One thread, one loop; everything that belongs to a connection happens on its loop.
+ *
+ * A turn is: wait, handle everything that became ready, run the hooks. What is written to connections during a turn collects and
+ * leaves in the hooks, so that each connection costs one system call a turn.
+ */
+#ifndef TOVA_NET_LOOP_H
+#define TOVA_NET_LOOP_H
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/chunk.h"
+#include "base/log.h"
+#include "base/stats.h"
+
+/* Received bytes of whichever connection is being read. Larger costs cache, smaller costs system calls when messages are big. */
+#define LOOP_INPUT 131072
+
+struct loop_hook {
+	void (*run)(void *arg);
+	void *arg;
+	struct loop_hook *next;
+};
+
+/* Lets another thread have something run on the loop. */
+struct loop_waker {
+	void (*run)(void *arg);
+	void *arg;
+	atomic_bool pending;
+	struct loop *loop;
+	struct loop_waker *next;
+};
+
+struct loop {
+	struct event_base *base;
+	struct log *log;
+	struct stats stats;
+	struct chunk_pool chunks;
+	uint8_t *input; /* LOOP_INPUT bytes, and one more that may be written */
+	struct loop_hook *hooks;
+	struct loop_waker *wakers;
+	struct event wake_event;
+	int wake_fd;
+	uint64_t now; /* see loop_now */
+	bool now_known, stop;
+};
+
+struct loop_timer {
+	struct event event;
+	void (*run)(void *arg);
+	void *arg;
+};
+
+struct loop_signal {
+	struct event event;
+	void (*run)(void *arg, int signal);
+	void *arg;
+};
+
+/* NULL with errno set on failure. */
+struct loop *loop_new(struct log *log);
+void loop_free(struct loop *loop);
+/* Turns until loop_stop. */
+void loop_run(struct loop *loop);
+void loop_stop(struct loop *loop);
+
+/* Milliseconds of a clock that never goes back, read once a turn; a few milliseconds coarse. */
+uint64_t loop_now(struct loop *loop);
+
+/* Hooks run at the end of each turn, in the order they were added. */
+void loop_add_hook(struct loop *loop, struct loop_hook *hook);
+
+void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg);
+/* Once, after that many milliseconds; a timer that runs already is set anew. Returns false without memory. */
+bool loop_timer_set(struct loop_timer *t, uint64_t ms);
+void loop_timer_cancel(struct loop_timer *t);
+bool loop_timer_is_set(const struct loop_timer *t);
+
+bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal, void (*run)(void *arg, int signal), void *arg);
+void loop_signal_remove(struct loop_signal *s);
+
+void loop_waker_add(struct loop *loop, struct loop_waker *w, void (*run)(void *arg), void *arg);
+void loop_waker_remove(struct loop_waker *w);
+/* [any-thread] `run` will be called on the loop; calls that come before that are answered by one. */
+void loop_wake(struct loop_waker *w);
+
+#endif
