@@ -21,12 +21,14 @@ struct request {
 	struct span method, target; /* as they came */
 	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".." segment, lies in path_bytes */
 	struct span query; /* behind the first '?', raw; empty if there is none */
-	struct span host;  /* value of Host, required */
+	struct span host;  /* authority of an absolute target, else the value of Host; empty only in HTTP/1.0 */
 	struct request_header headers[REQUEST_HEADERS_MAX];
 	unsigned n_headers;
+	unsigned minor;	   /* of the version: HTTP/1.0 or HTTP/1.1 */
 	bool keep_alive;    /* Connection says so, or HTTP/1.1 without "close" */
 	bool wants_upgrade; /* has an Upgrade header that names websocket, and Connection names upgrade */
 	bool has_body;	    /* Content-Length above 0 or Transfer-Encoding */
+	uint64_t content_length; /* 0 without one */
 	char path_bytes[REQUEST_PATH_MAX + 1];
 };
 
@@ -44,8 +46,9 @@ enum request_status {
 /* Parses the head at the start of bytes. On REQUEST_OK *used_r is its length with the empty line; spans point into bytes (and
  * into r->path_bytes), so they live as long as those. `scanned` is how many bytes an earlier call with REQUEST_MORE has seen of
  * the same head (0 at first): the search for its end goes on there. A head that can never become right is refused as early as
- * its first line shows it (a TLS hello, another protocol). Other versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive
- * false) but can not upgrade. */
+ * its first line shows it (a TLS hello, another protocol) or a bare LF ends a line. Errors are told in the order of the bytes, so
+ * that the same head gives the same answer however it was cut. Other versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive
+ * and wants_upgrade false, Host may be missing) but can not upgrade. r is only meaningful after REQUEST_OK. */
 enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
 				  size_t scanned, size_t *used_r, int *status_r, const char **why_r);
 

@@ -1,0 +1,462 @@
+#include "ws/request.h"
+
+#include "ws/utf8.h"
+
+/* Where the parser is, and what it has to say. */
+struct cursor {
+	const char *p, *end; /* end: of what may belong to the head, never beyond head_max */
+	int status;
+	const char *why;
+};
+
+static bool refuse(struct cursor *c, int status, const char *why)
+{
+	c->status = status;
+	c->why = why;
+	return false;
+}
+
+/* --- characters ------------------------------------------------------------------------------------------------------------ */
+
+static inline bool is_digit(char ch)
+{
+	return ch >= '0' && ch <= '9';
+}
+
+static inline bool is_alnum(char ch)
+{
+	return is_digit(ch) || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+}
+
+/* RFC 9110 5.6.2 */
+static inline bool is_tchar(char ch)
+{
+	return is_alnum(ch) || (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
+}
+
+static inline bool is_blank(char ch)
+{
+	return ch == ' ' || ch == '\t';
+}
+
+static struct span trim(struct span s)
+{
+	while (s.n > 0 && is_blank(s.p[0]))
+		s.p++, s.n--;
+	while (s.n > 0 && is_blank(s.p[s.n - 1]))
+		s.n--;
+	return s;
+}
+
+static int hex_value(char ch)
+{
+	if (is_digit(ch))
+		return ch - '0';
+	if ((ch >= 'a' && ch <= 'f') || (ch >= 'A' && ch <= 'F'))
+		return (ch | 0x20) - 'a' + 10;
+	return -1;
+}
+
+long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < raw.n; i++) {
+		char ch = raw.p[i];
+
+		if (ch == '%') {
+			const int high = raw.n - i > 2 ? hex_value(raw.p[i + 1]) : -1;
+			const int low = high >= 0 ? hex_value(raw.p[i + 2]) : -1;
+
+			if (low < 0)
+				return -1;
+			ch = (char)(high << 4 | low);
+			i += 2;
+		} else if (ch == '+' && plus_is_space) {
+			ch = ' ';
+		}
+		if (ch == '\0' || n == cap)
+			return -1;
+		dst[n++] = ch;
+	}
+	return (long)n;
+}
+
+/* --- first line ------------------------------------------------------------------------------------------------------------ */
+
+/* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3). False without a status: it is not all there, and
+ * nothing in it is wrong yet. */
+static bool line_parse(struct request *r, struct cursor *c)
+{
+	static const char version[] = "HTTP/d.d\r\n";
+	const char *p = c->p;
+
+	while (p < c->end && is_tchar(*p))
+		p++;
+	if (p < c->end && (*p != ' ' || p == c->p))
+		return refuse(c, 400, "request line does not begin with a method");
+	r->method = (struct span){c->p, (size_t)(p - c->p)};
+	if (p < c->end)
+		p++;
+	r->target.p = p;
+	while (p < c->end && *p > ' ' && *p < 0x7F && *p != '#')
+		p++;
+	r->target.n = (size_t)(p - r->target.p);
+	if (p < c->end && (*p != ' ' || r->target.n == 0))
+		return refuse(c, 400, "request target with a character that must be escaped, or without a version behind it");
+	if (p < c->end)
+		p++;
+	for (size_t i = 0; i < sizeof(version) - 1; i++, p++) {
+		if (p == c->end)
+			return false;
+		if (version[i] == 'd' ? !is_digit(*p) : *p != version[i])
+			return refuse(c, 400, "request line without a proper HTTP version and CRLF at its end");
+	}
+	if (p[-5] != '1' || p[-3] > '1')
+		return refuse(c, 505, "HTTP version other than 1.0 and 1.1");
+	r->minor = (unsigned)(p[-3] - '0');
+	c->p = p;
+	return true;
+}
+
+/* Host, or the authority of a target: a name, IPv4 or bracketed IPv6 address, and maybe a port (RFC 3986 3.2). */
+static bool authority_ok(struct span s)
+{
+	size_t i = 0;
+
+	if (s.n > 0 && s.p[0] == '[') {
+		for (i = 1; i < s.n && (hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.'); i++)
+			;
+		if (i == s.n || s.p[i] != ']' || i == 1)
+			return false;
+		i++;
+	} else {
+		while (i < s.n && (is_alnum(s.p[i]) || (s.p[i] != '\0' && strchr("-._~!$&'()*+,;=%", s.p[i]) != NULL)))
+			i++;
+		if (i == 0)
+			return false; /* RFC 9110 4.2.1: an http URI with an empty host is invalid */
+	}
+	if (i < s.n && s.p[i] == ':')
+		for (i++; i < s.n && is_digit(s.p[i]); i++)
+			;
+	return i == s.n;
+}
+
+static bool has_dot_segment(struct span path)
+{
+	for (size_t i = 0, start = 1; i <= path.n; i++) {
+		if (i < path.n && path.p[i] != '/')
+			continue;
+		if (i > start && path.p[start] == '.' && (i - start == 1 || (i - start == 2 && path.p[start + 1] == '.')))
+			return true;
+		start = i + 1;
+	}
+	return false;
+}
+
+/* Takes scheme and authority off an absolute target, which stands above Host (RFC 9112 3.2.2). */
+static bool absolute_parse(struct request *r, struct cursor *c, struct span *raw)
+{
+	static const struct span schemes[] = {{"http://", 7}, {"https://", 8}, {"ws://", 5}, {"wss://", 6}};
+	size_t i = 0, end;
+
+	while (i < 4 && !(raw->n >= schemes[i].n && span_eq_nocase((struct span){raw->p, schemes[i].n}, schemes[i])))
+		i++;
+	if (i == 4)
+		return refuse(c, 400, "request target is neither a path nor an http URL");
+	for (end = schemes[i].n; end < raw->n && raw->p[end] != '/' && raw->p[end] != '?'; end++)
+		;
+	r->host = (struct span){raw->p + schemes[i].n, end - schemes[i].n};
+	if (!authority_ok(r->host))
+		return refuse(c, 400, "request target with a bad host");
+	raw->p += end;
+	raw->n -= end;
+	return true;
+}
+
+static bool path_parse(struct request *r, struct cursor *c, struct span raw)
+{
+	size_t decoded = 0;
+	long n;
+
+	for (size_t i = 0; i < raw.n; i += raw.p[i] == '%' ? 3 : 1)
+		decoded++;
+	if (decoded > REQUEST_PATH_MAX)
+		return refuse(c, 414, "path is too long");
+	n = request_decode(raw, r->path_bytes, REQUEST_PATH_MAX, false);
+	if (n < 0 || !utf8_valid(r->path_bytes, (size_t)n))
+		return refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
+	r->path_bytes[n] = '\0';
+	r->path = (struct span){r->path_bytes, (size_t)n};
+	return has_dot_segment(r->path) ? refuse(c, 400, "path with a \".\" or \"..\" segment") : true;
+}
+
+/* Splits the target into path and query (RFC 9112 3.2). "*" and authority form are for other servers than this one. */
+static bool target_parse(struct request *r, struct cursor *c)
+{
+	struct span raw = r->target;
+	const char *mark;
+
+	r->host = (struct span){NULL, 0};
+	if (raw.p[0] != '/' && !absolute_parse(r, c, &raw))
+		return false;
+	mark = raw.n > 0 ? memchr(raw.p, '?', raw.n) : NULL;
+	r->query = SPAN("");
+	if (mark != NULL) {
+		r->query = (struct span){mark + 1, raw.n - (size_t)(mark + 1 - raw.p)};
+		raw.n = (size_t)(mark - raw.p);
+	}
+	return path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
+}
+
+/* --- headers --------------------------------------------------------------------------------------------------------------- */
+
+/* One header line without its CRLF (RFC 9112 5). */
+static bool header_parse(struct request_header *h, struct cursor *c, struct span line)
+{
+	size_t n = 0;
+
+	while (n < line.n && is_tchar(line.p[n]))
+		n++;
+	if (n == 0 && is_blank(line.p[0]))
+		return refuse(c, 400, "folded header");
+	if (n == 0 || n == line.n || line.p[n] != ':')
+		return refuse(c, 400, "header line without a name and a colon right behind it");
+	h->name = (struct span){line.p, n};
+	h->value = trim((struct span){line.p + n + 1, line.n - n - 1});
+	for (size_t i = 0; i < h->value.n; i++) {
+		const unsigned char ch = (unsigned char)h->value.p[i];
+
+		if ((ch < ' ' && ch != '\t') || ch == 0x7F)
+			return refuse(c, 400, "header value with a control character");
+	}
+	return true;
+}
+
+/* False without a status: the empty line is not there. */
+static bool headers_parse(struct request *r, const struct request_limits *limits, struct cursor *c)
+{
+	const unsigned max = limits->headers_max < REQUEST_HEADERS_MAX ? limits->headers_max : REQUEST_HEADERS_MAX;
+
+	for (r->n_headers = 0;; r->n_headers++) {
+		const char *lf = memchr(c->p, '\n', (size_t)(c->end - c->p));
+		struct span line;
+
+		if (lf == NULL)
+			return false;
+		if (lf == c->p || lf[-1] != '\r')
+			return refuse(c, 400, "line that ends in a bare LF");
+		line = (struct span){c->p, (size_t)(lf - 1 - c->p)};
+		c->p = lf + 1;
+		if (line.n == 0)
+			return true;
+		if (r->n_headers == max)
+			return refuse(c, 431, "too many headers");
+		if (!header_parse(&r->headers[r->n_headers], c, line))
+			return false;
+	}
+}
+
+/* RFC 9112 6: what frames the body must be beyond doubt. */
+static bool body_facts(struct request *r, struct cursor *c)
+{
+	const unsigned lengths = request_header_count(r, "Content-Length");
+	const struct span length = request_header(r, "Content-Length");
+	const bool encoded = request_header_count(r, "Transfer-Encoding") > 0;
+
+	r->content_length = 0;
+	if (lengths > 1)
+		return refuse(c, 400, "more than one Content-Length");
+	if (lengths > 0 && encoded)
+		return refuse(c, 400, "Content-Length beside Transfer-Encoding");
+	if (encoded && r->minor == 0)
+		return refuse(c, 400, "Transfer-Encoding in HTTP/1.0");
+	if (lengths > 0 && (length.n == 0 || length.n > 18))
+		return refuse(c, 400, "Content-Length is not a number that makes sense");
+	for (size_t i = 0; i < length.n; i++) {
+		if (!is_digit(length.p[i]))
+			return refuse(c, 400, "Content-Length is not a number");
+		r->content_length = r->content_length * 10 + (uint64_t)(length.p[i] - '0');
+	}
+	r->has_body = encoded || r->content_length > 0;
+	return true;
+}
+
+static bool header_facts(struct request *r, struct cursor *c)
+{
+	const unsigned hosts = request_header_count(r, "Host");
+	const struct span host = request_header(r, "Host");
+
+	if (hosts > 1 || (hosts == 0 && r->minor > 0))
+		return refuse(c, 400, hosts > 1 ? "more than one Host" : "no Host");
+	if (hosts > 0 && !authority_ok(host))
+		return refuse(c, 400, "bad Host");
+	if (r->host.p == NULL)
+		r->host = host;
+	r->keep_alive = r->minor > 0 && !request_has_token(r, "Connection", "close");
+	/* RFC 9110 7.8: Upgrade in HTTP/1.0 is ignored. */
+	r->wants_upgrade = r->minor > 0 && request_has_token(r, "Upgrade", "websocket") && request_has_token(r, "Connection", "upgrade");
+	return body_facts(r, c);
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------------- */
+
+/* Is there, from `scanned` on, the LF of an empty line or one without CR? Either ends the waiting for more. */
+static bool has_end(const char *bytes, size_t len, size_t scanned)
+{
+	const char *p = bytes + scanned;
+
+	while ((p = memchr(p, '\n', len - (size_t)(p - bytes))) != NULL) {
+		const size_t i = (size_t)(p - bytes);
+
+		if (i == 0 || p[-1] != '\r' || i == 1 || p[-2] == '\n')
+			return true;
+		p++;
+	}
+	return false;
+}
+
+enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
+				  size_t scanned, size_t *used_r, int *status_r, const char **why_r)
+{
+	const size_t window = len < limits->head_max ? len : limits->head_max;
+	struct cursor c = {.p = bytes, .end = bytes + window};
+	const bool first_line = scanned == 0 || memchr(bytes, '\n', scanned < window ? scanned : window) == NULL;
+	const bool last = len >= limits->head_max || has_end(bytes, window, scanned < window ? scanned : window);
+
+	if (!first_line && !last)
+		return REQUEST_MORE; /* the rest is parsed when it is whole: a head in many pieces is not read many times */
+	r->target.n = 0;
+	if (line_parse(r, &c) && target_parse(r, &c) && last && headers_parse(r, limits, &c) &&
+	    header_facts(r, &c)) {
+		*used_r = (size_t)(c.p - bytes);
+		return REQUEST_OK;
+	}
+	if (c.status == 0 && len >= limits->head_max) {
+		if (c.p == bytes && r->target.n > REQUEST_PATH_MAX)
+			refuse(&c, 414, "request target is too long");
+		else
+			refuse(&c, 431, "head is too long");
+	}
+	if (c.status == 0)
+		return REQUEST_MORE;
+	*status_r = c.status;
+	*why_r = c.why;
+	return REQUEST_BAD;
+}
+
+struct span request_header(const struct request *r, const char *name)
+{
+	for (unsigned i = 0; i < r->n_headers; i++)
+		if (span_eq_nocase(r->headers[i].name, span_of(name)))
+			return r->headers[i].value;
+	return (struct span){NULL, 0};
+}
+
+unsigned request_header_count(const struct request *r, const char *name)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->n_headers; i++)
+		n += span_eq_nocase(r->headers[i].name, span_of(name));
+	return n;
+}
+
+/* --- lists and pairs ------------------------------------------------------------------------------------------------------- */
+
+/* Takes the bytes before the next separator that stands outside of a quoted string, and the separator. */
+static struct span cut(struct span *rest, char separator, bool quotes)
+{
+	struct span item = {rest->p, 0};
+	bool quoted = false;
+
+	while (item.n < rest->n && (quoted || rest->p[item.n] != separator)) {
+		if (quotes && rest->p[item.n] == '"')
+			quoted = !quoted;
+		else if (quoted && rest->p[item.n] == '\\' && item.n + 1 < rest->n)
+			item.n++;
+		item.n++;
+	}
+	rest->p += item.n;
+	rest->n -= item.n;
+	if (rest->n > 0)
+		rest->p++, rest->n--;
+	return item;
+}
+
+bool request_list_next(struct span *rest, struct span *item_r)
+{
+	while (rest->n > 0) {
+		*item_r = trim(cut(rest, ',', true));
+		if (item_r->n > 0)
+			return true;
+	}
+	return false;
+}
+
+bool request_has_token(const struct request *r, const char *name, const char *token)
+{
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		struct span rest = r->headers[i].value, item;
+
+		if (!span_eq_nocase(r->headers[i].name, span_of(name)))
+			continue;
+		while (request_list_next(&rest, &item))
+			if (span_eq_nocase(item, span_of(token)))
+				return true;
+	}
+	return false;
+}
+
+/* The value of name in "name=value" pairs. */
+static struct span pair_value(struct span pairs, char separator, const char *name)
+{
+	while (pairs.n > 0) {
+		struct span value = trim(cut(&pairs, separator, false));
+		struct span key = cut(&value, '=', false);
+
+		if (span_eq(trim(key), span_of(name)) && key.n > 0)
+			return trim(value);
+	}
+	return (struct span){NULL, 0};
+}
+
+struct span request_cookie(const struct request *r, const char *name)
+{
+	struct span value = {NULL, 0};
+
+	for (unsigned i = 0; i < r->n_headers && value.p == NULL; i++)
+		if (span_eq_nocase(r->headers[i].name, SPAN("Cookie")))
+			value = pair_value(r->headers[i].value, ';', name);
+	return value;
+}
+
+struct span request_query_value(struct span query, const char *name)
+{
+	return pair_value(query, '&', name);
+}
+
+const char *request_status_text(int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} texts[] = {
+		{101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
+		{206, "Partial Content"}, {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
+		{307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"},
+		{402, "Payment Required"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
+		{406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"},
+		{412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
+		{416, "Range Not Satisfiable"}, {417, "Expectation Failed"}, {418, "I'm a teapot"}, {421, "Misdirected Request"},
+		{422, "Unprocessable Content"}, {426, "Upgrade Required"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"}, {451, "Unavailable For Legal Reasons"}, {500, "Internal Server Error"},
+		{501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"}, {511, "Network Authentication Required"},
+	};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (texts[i].status == status)
+			return texts[i].text;
+	return "Status"; /* RFC 9112 4: the phrase says nothing a client relies on */
+}
