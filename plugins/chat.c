@@ -1,0 +1,101 @@
+/* chat: rooms of people who talk to each other. Messages are JSON:
+ *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in the room that "room" names
+ *	{"type":"join_room","room":"tea"}		leaves general and joins that room
+ */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "tova_plugin.h"
+
+static json_t *line(const char *type, const char *text)
+{
+	return json_pack("{s:s, s:s}", "type", type, "text", text);
+}
+
+/* Both take the value over and turn it into text once. */
+static int send_json(tova_mount *m, tova_ws ws, json_t *value)
+{
+	char *text = json_dumps(value, JSON_COMPACT);
+	int result = text != NULL ? tova_send(m, ws, text) : tova_fail(m, "out of memory");
+	free(text);
+	json_decref(value);
+	return result;
+}
+
+static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude)
+{
+	char *text = json_dumps(value, JSON_COMPACT);
+	int result = text != NULL ? tova_broadcast_to(m, room, text, exclude) : tova_fail(m, "out of memory");
+	free(text);
+	json_decref(value);
+	return result;
+}
+
+static int on_open(tova_mount *m, tova_ws ws, const tova_request *request)
+{
+	(void)request;
+	tova_join(m, ws, "general");
+	broadcast_json(m, "general", line("system", "A new user joined"), ws);
+	return send_json(m, ws, line("system", "Welcome to the chat!"));
+}
+
+static int chat(tova_mount *m, tova_ws ws, json_t *data)
+{
+	const char *user = json_string_value(json_object_get(data, "user"));
+	const char *text = json_string_value(json_object_get(data, "text"));
+	json_t *room = json_object_get(data, "room");
+	if (user == NULL || text == NULL || (room != NULL && !json_is_string(room)))
+		return send_json(m, ws, line("error", "A chat message needs user and text, both strings; room may be one"));
+	/* A connection can be in several rooms: a message that was sent to one says so. s*: left out where there is none. */
+	json_t *message = json_pack("{s:s, s:s, s:s, s:O*}", "type", "chat", "user", user, "text", text, "room", room);
+	return broadcast_json(m, room != NULL ? json_string_value(room) : "general", message, ws);
+}
+
+static int join_room(tova_mount *m, tova_ws ws, json_t *data)
+{
+	const char *room = json_string_value(json_object_get(data, "room"));
+	if (room == NULL)
+		return send_json(m, ws, line("error", "To join a room, name it: room, a string"));
+	tova_leave(m, ws, "general");
+	tova_join(m, ws, room);
+	return send_json(m, ws, json_pack("{s:s, s:s+}", "type", "system", "text", "Joined room: ", room));
+}
+
+static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
+{
+	json_t *data = json_loadb(message->data, message->len, 0, NULL);
+	if (data == NULL)
+		return send_json(m, ws, line("error", "A message is JSON"));
+	const char *type = json_string_value(json_object_get(data, "type"));
+	int result;
+	if (type != NULL && strcmp(type, "chat") == 0)
+		result = chat(m, ws, data);
+	else if (type != NULL && strcmp(type, "join_room") == 0)
+		result = join_room(m, ws, data);
+	else
+		result = send_json(m, ws, line("error", "Unknown message type"));
+	json_decref(data);
+	return result;
+}
+
+static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
+{
+	(void)why;
+	return broadcast_json(m, "general", line("system", "A user left the chat"), ws);
+}
+
+/* Also what became of a command that was wrong, such as joining a room whose name is too long: nothing of that message has
+ * happened, and its sender should know. The connection stays. */
+static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
+{
+	tova_log(m, TOVA_LOG_WARN, "%s", error->text);
+	return error->kind == TOVA_ERROR_HANDLER ? send_json(m, ws, line("error", error->text)) : 0;
+}
+
+TOVA_PLUGIN = {
+	TOVA_PLUGIN_HEAD("chat", "1.0"),
+	.on_open = on_open,
+	.on_message = on_message,
+	.on_close = on_close,
+	.on_error = on_error,
+};
