@@ -8,10 +8,11 @@
 
 #define UPGRADE_ACCEPT_LEN 28
 
-/* Is this a correct opening handshake? Returns 0, or the HTTP status to refuse with and a sentence in *why_r. The caller sends
- * "Sec-WebSocket-Version: 13" with a 426. Checks: GET, HTTP/1.1, Upgrade and Connection tokens in any case, exactly one
- * Sec-WebSocket-Key that decodes to 16 bytes, exactly one Sec-WebSocket-Version that is 13 (any other number: 426), at most one
- * Origin, no body, subprotocols that are tokens and none twice. */
+/* Is this a correct opening handshake? Returns 0, or the HTTP status to refuse with and a sentence in *why_r. With a 426 the
+ * caller sends "Sec-WebSocket-Version: 13" (4.4) and "Upgrade: websocket" (RFC 9110 15.5.22). Checks: GET, HTTP/1.1, Upgrade and
+ * Connection tokens in any case (426), exactly one Sec-WebSocket-Key that decodes to 16 bytes, exactly one Sec-WebSocket-Version
+ * that is 13 (any other number: 426), at most one Origin, no body, subprotocols that are tokens and none twice, at most 64 of
+ * them, extensions that follow the grammar (9.1). */
 int upgrade_check(const struct request *r, const char **why_r);
 
 /* Sec-WebSocket-Accept for the request's key (4.2.2): 28 characters and a NUL. */
@@ -24,9 +25,9 @@ bool upgrade_offers(const struct request *r, struct span subprotocol);
  * length, or 0 when cap is too small. */
 size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra);
 
-/* May a page of this origin connect? `allow` is the list of --origin: empty means only the same host as the request's Host header
- * (scheme's default ports are understood); else exact origins, "*", or "https://*.example.com" for any depth of sub-domains (not
- * the domain itself). A request without Origin comes from no browser and passes; "null" never passes except by "*" or when listed. */
+// May a page of this origin connect? `allow` is the list of --origin: empty means only the same host as the request's Host header
+// (schemes' default ports are understood); else exact origins, "*", or "https://*.example.com" for any depth of sub-domains (not the
+// domain itself). A request without Origin comes from no browser and passes; "null" never passes except by "*" or when listed.
 bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t n_allow);
 /* Is this text fit for the list above? For the operator's option; NULL if so, else what was expected. */
 const char *upgrade_origin_pattern_error(const char *pattern);

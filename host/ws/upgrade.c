@@ -1,0 +1,340 @@
+#include "ws/upgrade.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+
+#define KEY_LEN 24	    /* base64 of 16 bytes */
+#define SUBPROTOCOLS_MAX 64 /* more are refused, so that looking for doubles costs little whatever is sent */
+
+/* RFC 9110 5.6.2 */
+static bool is_token(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]) != NULL)
+			return false;
+	return s.n > 0;
+}
+
+/* --- handshake ------------------------------------------------------------------------------------------------------------- */
+
+/* Base64 of exactly 16 bytes (RFC 6455 4.2.1): 22 letters hold them, two pads fill up. */
+static bool key_ok(struct span key)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	if (key.n != KEY_LEN || memcmp(key.p + KEY_LEN - 2, "==", 2) != 0)
+		return false;
+	for (size_t i = 0; i < KEY_LEN - 2; i++)
+		if (key.p[i] == '\0' || strchr(letters, key.p[i]) == NULL)
+			return false;
+	return true;
+}
+
+/* Walks the elements of all headers of one name. Start with a header index of 0 and an empty rest. */
+struct walk {
+	const struct request *r;
+	struct span name, rest;
+	unsigned next;
+};
+
+static bool walk_next(struct walk *w, struct span *item_r)
+{
+	while (!request_list_next(&w->rest, item_r)) {
+		while (w->next < w->r->n_headers && !span_eq_nocase(w->r->headers[w->next].name, w->name))
+			w->next++;
+		if (w->next == w->r->n_headers)
+			return false;
+		w->rest = w->r->headers[w->next++].value;
+	}
+	return true;
+}
+
+static const char *subprotocols_error(const struct request *r)
+{
+	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
+	struct span seen[SUBPROTOCOLS_MAX], item;
+	unsigned n = 0;
+
+	for (; walk_next(&w, &item); n++) {
+		if (!is_token(item))
+			return "Sec-WebSocket-Protocol with something else than tokens";
+		if (n == SUBPROTOCOLS_MAX)
+			return "too many subprotocols";
+		for (unsigned i = 0; i < n; i++)
+			if (span_eq(item, seen[i]))
+				return "Sec-WebSocket-Protocol names one twice";
+		seen[n] = item;
+	}
+	return n == 0 && request_header_count(r, "Sec-WebSocket-Protocol") > 0 ? "empty Sec-WebSocket-Protocol" : NULL;
+}
+
+/* Takes a token off the front of s, with white space around it. */
+static bool take_token(struct span *s)
+{
+	size_t n = 0, from = 0;
+
+	while (from < s->n && (s->p[from] == ' ' || s->p[from] == '\t'))
+		from++;
+	while (from + n < s->n && is_token((struct span){s->p + from + n, 1}))
+		n++;
+	for (s->p += from + n, s->n -= from + n; s->n > 0 && (s->p[0] == ' ' || s->p[0] == '\t'); s->n--)
+		s->p++;
+	return n > 0;
+}
+
+/* The value of a parameter: a token, or a quoted string that holds one (RFC 6455 9.1). */
+static bool take_value(struct span *s)
+{
+	size_t n = 0, held = 0;
+
+	while (n < s->n && (s->p[n] == ' ' || s->p[n] == '\t'))
+		n++;
+	if (n == s->n || s->p[n] != '"')
+		return take_token(s);
+	for (n++; n < s->n && s->p[n] != '"'; n++, held++) {
+		if (s->p[n] == '\\')
+			n++;
+		if (n == s->n || !is_token((struct span){s->p + n, 1}))
+			return false;
+	}
+	if (n == s->n || held == 0)
+		return false;
+	for (n++; n < s->n && (s->p[n] == ' ' || s->p[n] == '\t'); n++)
+		;
+	s->p += n;
+	s->n -= n;
+	return true;
+}
+
+/* token *( ";" token [ "=" value ] ) */
+static bool extension_ok(struct span s)
+{
+	if (!take_token(&s))
+		return false;
+	while (s.n > 0) {
+		if (s.p[0] != ';')
+			return false;
+		s.p++, s.n--;
+		if (!take_token(&s))
+			return false;
+		if (s.n > 0 && s.p[0] == '=') {
+			s.p++, s.n--;
+			if (!take_value(&s))
+				return false;
+		}
+	}
+	return true;
+}
+
+static const char *extensions_error(const struct request *r)
+{
+	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Extensions")};
+	struct span item;
+
+	while (walk_next(&w, &item))
+		if (!extension_ok(item))
+			return "Sec-WebSocket-Extensions is malformed";
+	return NULL;
+}
+
+static int version_check(const struct request *r, const char **why_r)
+{
+	const struct span version = request_header(r, "Sec-WebSocket-Version");
+
+	*why_r = "Sec-WebSocket-Version is missing, repeated or not a number";
+	if (request_header_count(r, "Sec-WebSocket-Version") != 1 || version.n == 0 || version.n > 3)
+		return 400;
+	for (size_t i = 0; i < version.n; i++)
+		if (version.p[i] < '0' || version.p[i] > '9')
+			return 400;
+	*why_r = "another version of the WebSocket protocol than 13";
+	return span_eq(version, SPAN("13")) ? 0 : 426;
+}
+
+int upgrade_check(const struct request *r, const char **why_r)
+{
+	int status;
+
+	*why_r = NULL;
+	if (!span_eq(r->method, SPAN("GET")))
+		*why_r = "upgrade with another method than GET";
+	else if (r->minor < 1)
+		*why_r = "upgrade in HTTP/1.0";
+	else if (r->has_body)
+		*why_r = "upgrade with a body";
+	else if (request_header_count(r, "Origin") > 1)
+		*why_r = "more than one Origin";
+	if (*why_r != NULL)
+		return 400;
+	if (!r->wants_upgrade) {
+		*why_r = "no Upgrade to websocket, or Connection does not name it";
+		return 426;
+	}
+	status = version_check(r, why_r);
+	if (status != 0)
+		return status;
+	*why_r = NULL;
+	if (request_header_count(r, "Sec-WebSocket-Key") != 1 || !key_ok(request_header(r, "Sec-WebSocket-Key")))
+		*why_r = "Sec-WebSocket-Key is missing, repeated or not base64 of 16 bytes";
+	if (*why_r == NULL)
+		*why_r = subprotocols_error(r);
+	if (*why_r == NULL)
+		*why_r = extensions_error(r);
+	return *why_r != NULL ? 400 : 0;
+}
+
+void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
+{
+	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
+	const struct span key = request_header(r, "Sec-WebSocket-Key");
+	char text[KEY_LEN + sizeof(guid)] = {0};
+	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+
+	if (key.n == KEY_LEN)
+		memcpy(text, key.p, KEY_LEN);
+	memcpy(text + KEY_LEN, guid, sizeof(guid));
+	EVP_Digest(text, KEY_LEN + sizeof(guid) - 1, digest, NULL, EVP_sha1(), NULL);
+	EVP_EncodeBlock((unsigned char *)dst, digest, 20);
+}
+
+bool upgrade_offers(const struct request *r, struct span subprotocol)
+{
+	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
+	struct span item;
+
+	while (walk_next(&w, &item))
+		if (span_eq(item, subprotocol))
+			return true;
+	return false;
+}
+
+size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra)
+{
+	static const char protocol[] = "\r\nSec-WebSocket-Protocol: ";
+	char accept[UPGRADE_ACCEPT_LEN + 1];
+	int n;
+
+	upgrade_accept(r, accept);
+	n = snprintf(dst, cap, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+			       "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",
+		     accept, subprotocol.n > 0 ? protocol : "", (int)subprotocol.n, subprotocol.n > 0 ? subprotocol.p : "",
+		     (int)extra.n, extra.n > 0 ? extra.p : "");
+	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
+}
+
+/* --- origin ---------------------------------------------------------------------------------------------------------------- */
+
+/* RFC 6454: scheme "://" host [ ":" port ] */
+struct origin {
+	struct span scheme, host;
+	unsigned port; /* the scheme's own when none is given; 0: neither */
+};
+
+static unsigned default_port(struct span scheme)
+{
+	if (span_eq_nocase(scheme, SPAN("http")) || span_eq_nocase(scheme, SPAN("ws")))
+		return 80;
+	return span_eq_nocase(scheme, SPAN("https")) || span_eq_nocase(scheme, SPAN("wss")) ? 443 : 0;
+}
+
+/* Splits "host[:port]"; port stays as it is when none is given. */
+static bool authority_split(struct span s, struct span *host_r, unsigned *port)
+{
+	size_t n = 0;
+	unsigned value = 0;
+
+	if (s.n > 0 && s.p[0] == '[')
+		while (n < s.n && s.p[n] != ']')
+			n++;
+	while (n < s.n && s.p[n] != ':') {
+		if (s.p[n] <= ' ' || s.p[n] >= 0x7F || strchr("/?#@\\\"<>^`{|}", s.p[n]) != NULL)
+			return false;
+		n++;
+	}
+	*host_r = (struct span){s.p, n};
+	if (n == 0)
+		return false;
+	if (n + 1 >= s.n) /* "host" or "host:" */
+		return true;
+	for (n++; n < s.n; n++) {
+		if (s.p[n] < '0' || s.p[n] > '9' || value > 6553)
+			return false;
+		value = value * 10 + (unsigned)(s.p[n] - '0');
+	}
+	*port = value;
+	return value > 0 && value <= 65535;
+}
+
+static bool origin_parse(struct span s, struct origin *o)
+{
+	size_t n = 0;
+
+	while (n < s.n && is_token((struct span){s.p + n, 1}) && s.p[n] != '*')
+		n++;
+	if (n == 0 || s.n - n < 4 || memcmp(s.p + n, "://", 3) != 0)
+		return false;
+	o->scheme = (struct span){s.p, n};
+	o->port = default_port(o->scheme);
+	return authority_split((struct span){s.p + n + 3, s.n - n - 3}, &o->host, &o->port);
+}
+
+/* "*.example.com" stands for anything that ends in ".example.com" and has something before it. */
+static bool host_matches(struct span pattern, struct span host)
+{
+	if (pattern.n < 2 || memcmp(pattern.p, "*.", 2) != 0)
+		return span_eq_nocase(pattern, host);
+	pattern.p++, pattern.n--;
+	return host.n > pattern.n &&
+	       span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
+}
+
+static bool pattern_matches(const char *text, struct span origin, const struct origin *o)
+{
+	struct origin pattern;
+
+	if (strcmp(text, "*") == 0 || (strcmp(text, "null") == 0 && span_eq(origin, SPAN("null"))))
+		return true;
+	return o != NULL && origin_parse(span_of(text), &pattern) && span_eq_nocase(pattern.scheme, o->scheme) &&
+	       pattern.port == o->port && host_matches(pattern.host, o->host);
+}
+
+/* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. */
+static bool same_host(const struct request *r, const struct origin *o)
+{
+	struct span host;
+	unsigned port = default_port(o->scheme);
+
+	return port != 0 && authority_split(r->host, &host, &port) && port == o->port && span_eq_nocase(host, o->host);
+}
+
+bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t n_allow)
+{
+	const struct span text = request_header(r, "Origin");
+	struct origin o;
+	bool parsed;
+
+	if (text.p == NULL)
+		return true;
+	if (request_header_count(r, "Origin") > 1)
+		return false;
+	parsed = origin_parse(text, &o) && memchr(text.p, '*', text.n) == NULL;
+	if (n_allow == 0)
+		return parsed && same_host(r, &o);
+	for (size_t i = 0; i < n_allow; i++)
+		if (pattern_matches(allow[i], text, parsed ? &o : NULL))
+			return true;
+	return false;
+}
+
+const char *upgrade_origin_pattern_error(const char *pattern)
+{
+	struct origin o;
+
+	if (strcmp(pattern, "*") == 0 || strcmp(pattern, "null") == 0)
+		return NULL;
+	if (!origin_parse(span_of(pattern), &o))
+		return "expected *, null or scheme://host[:port] without a path, such as https://example.com or https://*.example.com";
+	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
+		o.host.p += 2, o.host.n -= 2;
+	return memchr(o.host.p, '*', o.host.n) == NULL ? NULL : "a * stands for sub-domains in front only, as in https://*.example.com";
+}
