@@ -44,8 +44,8 @@ enum option_group {
 
 /* clang-format off */
 /* field, type, name, short or 0, argument, group, least, most, default (as it would be typed) or NULL, choices or NULL, text.
- * `text` ends without a full stop; range, choices and default are added to it. A least of 1 with "0" in `choices` says what 0
- * means: it is allowed beside the range. */
+ * `text` ends without a full stop; range, choices and default are added to it. The choices of a number say what 0 means, which is
+ * then allowed beside the range. */
 #define OPTIONS(X) \
 	X(plugin, HANDLER, "plugin", 'p', "[MOUNT=]FILE.so", MOUNT, 0, 0, NULL, NULL, \
 	  "a plugin handles the connections below this path; without MOUNT: of every path") \
@@ -126,8 +126,6 @@ bool option_repeatable(const struct option_row *row);
 
 /* OPTION_NUMBER, SIZE, TIME and ENUM: reads text into *value_r, or says in why what is wrong with it and what was expected. */
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
-/* The same for a value that is there as a number (of bytes, seconds, or plain), as in the config file. */
-bool option_parse_u64(const struct option_row *row, int64_t number, uint64_t *value_r, char why[OPTION_WHY_MAX]);
 /* The shortest text that option_parse reads as this value. */
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap);
 

@@ -1,0 +1,251 @@
+#include "base/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/settings_layer.h"
+
+/* --- freeing ------------------------------------------------------------------------------------------------------------------- */
+
+static void free_list(struct settings_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i]);
+	free(list->items);
+}
+
+static void free_listens(struct settings_listens *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		free(list->items[i].text);
+		free(list->items[i].host);
+		free(list->items[i].unix_path);
+	}
+	free(list->items);
+}
+
+static void free_mount(struct settings_mount *mount)
+{
+	for (size_t i = 0; i < mount->n_pairs; i++) {
+		free(mount->pairs[i].key);
+		free(mount->pairs[i].value);
+	}
+	free(mount->pairs);
+	free(mount->path);
+	free(mount->plugin);
+}
+
+void settings_free(struct settings *s)
+{
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		void *field = settings_layer_field(s, row);
+
+		if (row->type == OPTION_TEXT || row->type == OPTION_PATH)
+			free(*(char **)field);
+		else if (row->type == OPTION_LIST)
+			free_list(field);
+		else if (row->type == OPTION_LISTEN)
+			free_listens(field);
+	}
+	for (size_t i = 0; i < s->n_mounts; i++)
+		free_mount(&s->mounts[i]);
+	free(s->mounts);
+	memset(s, 0, sizeof(*s));
+}
+
+/* --- laying one source over the other ------------------------------------------------------------------------------------------ */
+
+static size_t field_size(const struct option_row *row)
+{
+	switch (row->type) {
+	case OPTION_FLAG:
+		return sizeof(bool);
+	case OPTION_ENUM:
+		return sizeof(unsigned);
+	case OPTION_TEXT:
+	case OPTION_PATH:
+		return sizeof(char *);
+	case OPTION_LIST:
+		return sizeof(struct settings_list);
+	case OPTION_LISTEN:
+		return sizeof(struct settings_listens);
+	default:
+		return sizeof(uint64_t);
+	}
+}
+
+/* What only the file says moves over; what neither says gets its default. */
+static void merge(struct settings_layer *over, struct settings_layer *under)
+{
+	static const struct settings_place nowhere = {NULL, 0};
+
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		size_t i = (size_t)(row - option_table);
+		void *mine = settings_layer_field(&over->s, row), *theirs = settings_layer_field(&under->s, row);
+
+		if (mine == NULL || over->given[i])
+			continue;
+		if (under->given[i]) {
+			memcpy(mine, theirs, field_size(row));
+			memset(theirs, 0, field_size(row));
+		} else if (row->initial != NULL) {
+			settings_layer_apply(over, row, row->initial, &nowhere);
+		}
+	}
+	if (!over->given[OPTION_ID_plugin]) {
+		over->s.mounts = under->s.mounts;
+		over->s.n_mounts = under->s.n_mounts;
+		under->s.mounts = NULL;
+		under->s.n_mounts = 0;
+	}
+}
+
+static void no_such_mount(struct settings_layer *layer, const struct settings_pending *pending)
+{
+	static const struct settings_place here = {NULL, 0};
+	char known[600] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < layer->s.n_mounts && n < sizeof(known); i++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "; expected one of ", layer->s.mounts[i].path);
+	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name, "the mount %s has no plugin%s", pending->mount, known);
+}
+
+/* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a single mount wins. */
+static void settle_pairs(struct settings_layer *target, const struct settings_layer *from)
+{
+	for (int single = 0; single <= 1 && !*target->no_memory; single++) {
+		for (size_t i = 0; i < from->n_pending; i++) {
+			const struct settings_pending *pending = &from->pending[i];
+			bool found = false;
+
+			if ((pending->mount != NULL) != (single == 1))
+				continue;
+			for (size_t j = 0; j < target->s.n_mounts; j++) {
+				struct settings_mount *mount = &target->s.mounts[j];
+
+				if (pending->mount == NULL || strcmp(pending->mount, mount->path) == 0) {
+					settings_layer_set(target, mount, &pending->pair);
+					found = true;
+				}
+			}
+			if (!found && pending->mount != NULL)
+				no_such_mount(target, pending);
+			else if (!found)
+				settings_layer_error(target, &(struct settings_place){NULL, 0}, option_table[OPTION_ID_plugin_set].name,
+						     "\"%.64s\" is a setting for plugins, and none is given", pending->pair.key);
+		}
+	}
+}
+
+/* --- reading ------------------------------------------------------------------------------------------------------------------- */
+
+/* Prints what an option asks for instead of running. */
+static bool print_instead(const struct settings *s, FILE *out)
+{
+	if (s->help)
+		option_print_help(out);
+	else if (s->version)
+		fputs("tova-host " TOVA_VERSION "\n", out);
+	else if (s->help_man)
+		option_print_man(out);
+	else if (s->help_markdown)
+		option_print_markdown(out);
+	else
+		return false;
+	return true;
+}
+
+static void say(const struct settings_source *source, const struct settings_list *errors, bool all, bool no_memory)
+{
+	if (source->err == NULL)
+		return;
+	if (no_memory)
+		fputs("tova-host: out of memory while reading the settings\n", source->err);
+	for (size_t i = 0; i < errors->n && (all || i == 0) && !no_memory; i++)
+		fprintf(source->err, "%s\n", errors->items[i]);
+}
+
+enum settings_status settings_read(struct settings *s, const struct settings_source *source)
+{
+	struct settings_list errors = {0};
+	bool no_memory = false;
+	struct settings_layer over = {.source = source, .errors = &errors, .no_memory = &no_memory}, under = over;
+	enum settings_status status = SETTINGS_OK;
+
+	settings_command_line_read(&over);
+	if (errors.n == 0 && !no_memory && print_instead(&over.s, source->out))
+		status = SETTINGS_DONE;
+	if (status == SETTINGS_OK && over.s.config != NULL)
+		settings_config_read(&under, over.s.config);
+	if (status == SETTINGS_OK && !no_memory) {
+		merge(&over, &under);
+		/* A wrong --plugin may be why a mount is missing; its own sentence is enough then. */
+		if (!over.given[OPTION_ID_plugin])
+			settle_pairs(&over, &under);
+		if (errors.n == 0)
+			settle_pairs(&over, &over);
+	}
+	if (errors.n > 0 || no_memory) {
+		say(source, &errors, over.s.check, no_memory);
+		status = SETTINGS_BAD;
+	}
+	*s = over.s;
+	if (status != SETTINGS_OK)
+		settings_free(s);
+	settings_free(&under.s);
+	settings_layer_free_pending(&over);
+	settings_layer_free_pending(&under);
+	free_list(&errors);
+	return status;
+}
+
+/* --- plugins ------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
+static bool own_folder(char dst[4096])
+{
+	ssize_t n = readlink("/proc/self/exe", dst, 4095);
+	char *slash;
+
+	if (n <= 0)
+		return false;
+	dst[n] = '\0';
+	slash = strrchr(dst, '/');
+	if (slash == NULL)
+		return false;
+	*slash = '\0';
+	return true;
+}
+
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap, char *why, size_t why_cap)
+{
+	static const char *const SUFFIX[] = {"", ".so"};
+	char own[4096] = ".", beside[4200];
+	size_t n = strlen(name), suffixes = n > 3 && strcmp(name + n - 3, ".so") == 0 ? 1 : 2;
+
+	if (strchr(name, '/') != NULL) {
+		snprintf(why, why_cap, "\"%.200s\" is not a file that can be read", name);
+		return (size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r);
+	}
+	if (exe_dir == NULL && own_folder(own))
+		exe_dir = own;
+	exe_dir = exe_dir != NULL ? exe_dir : ".";
+	snprintf(beside, sizeof(beside), "%s/plugins", exe_dir);
+	const char *const folders[] = {".", exe_dir, beside, TOVA_PLUGIN_DIR};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+		for (size_t j = 0; j < suffixes; j++)
+			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) < cap && is_file(path_r))
+				return true;
+	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name, exe_dir, beside, TOVA_PLUGIN_DIR);
+	return false;
+}

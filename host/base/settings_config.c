@@ -1,0 +1,286 @@
+#include "base/settings_layer.h"
+
+#include <errno.h>
+#include <libconfig.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_MAX (1024 * 1024)
+
+static const struct option_row *const PLUGIN_SET = &option_table[OPTION_ID_plugin_set];
+
+static struct settings_place place_of(const char *path, const config_setting_t *setting)
+{
+	return (struct settings_place){path, config_setting_source_line(setting)};
+}
+
+/* --- values -------------------------------------------------------------------------------------------------------------------- */
+
+/* A number or truth value as the text it would be on the command line; NULL if it is neither. */
+static const char *scalar_text(const config_setting_t *setting, char dst[32])
+{
+	int type = config_setting_type(setting);
+
+	if (type == CONFIG_TYPE_STRING)
+		return config_setting_get_string(setting);
+	if (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)
+		snprintf(dst, 32, "%lld", config_setting_get_int64(setting));
+	else if (type == CONFIG_TYPE_BOOL)
+		snprintf(dst, 32, "%s", config_setting_get_bool(setting) ? "true" : "false");
+	else
+		return NULL;
+	return dst;
+}
+
+static bool is_number(const struct option_row *row)
+{
+	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME;
+}
+
+static void read_flag(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *setting)
+{
+	struct settings_place at = place_of(path, setting);
+
+	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+		settings_layer_error(layer, &at, row->name, "expected true or false");
+	else if (config_setting_get_bool(setting))
+		settings_layer_apply(layer, row, NULL, &at);
+}
+
+static void read_strings(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *list)
+{
+	struct settings_place at = place_of(path, list);
+	int n = config_setting_length(list);
+
+	if (n == 0 && row->type != OPTION_LIST)
+		settings_layer_error(layer, &at, row->name, "is empty; expected %s", row->argument);
+	layer->given[row - option_table] = true;
+	for (int i = 0; i < n; i++) {
+		const config_setting_t *element = config_setting_get_elem(list, (unsigned)i);
+
+		at = place_of(path, element);
+		if (config_setting_type(element) != CONFIG_TYPE_STRING)
+			settings_layer_error(layer, &at, row->name, "expected strings in quotes");
+		else
+			settings_layer_apply(layer, row, config_setting_get_string(element), &at);
+	}
+}
+
+static void read_value(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *setting)
+{
+	struct settings_place at = place_of(path, setting);
+	int type = config_setting_type(setting);
+	char number[32];
+
+	if (row->type == OPTION_FLAG)
+		read_flag(layer, path, row, setting);
+	else if (option_repeatable(row) && (type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_ARRAY))
+		read_strings(layer, path, row, setting);
+	else if (type == CONFIG_TYPE_STRING || (is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
+		settings_layer_apply(layer, row, scalar_text(setting, number), &at);
+	else if (is_number(row))
+		settings_layer_error(layer, &at, row->name, "expected a number, or a string in quotes such as \"%s\"", row->initial);
+	else
+		settings_layer_error(layer, &at, row->name, "expected a string in quotes%s",
+				     option_repeatable(row) ? ", or a list of them" : "");
+}
+
+/* --- mounts -------------------------------------------------------------------------------------------------------------------- */
+
+/* plugin-set = { key = "value"; }, or ( "key=value", ... ) for keys that can not be names in a config file. */
+static void read_pairs(struct settings_layer *layer, const char *path, const char *mount, const config_setting_t *pairs)
+{
+	struct settings_place at = place_of(path, pairs);
+	bool group = config_setting_is_group(pairs);
+	int n = config_setting_length(pairs);
+
+	if (!group && !config_setting_is_list(pairs) && !config_setting_is_array(pairs)) {
+		settings_layer_error(layer, &at, PLUGIN_SET->name, "expected a group such as { key = \"value\"; }");
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		const config_setting_t *pair = config_setting_get_elem(pairs, (unsigned)i);
+		char number[32];
+		const char *text = scalar_text(pair, number), *key = group ? config_setting_name(pair) : text, *equals;
+
+		at = place_of(path, pair);
+		equals = !group && config_setting_type(pair) == CONFIG_TYPE_STRING ? strchr(text, '=') : NULL;
+		if (group && text == NULL)
+			settings_layer_error(layer, &at, PLUGIN_SET->name, "%s: expected a string in quotes, a whole number, true or false",
+					     key);
+		else if (!group && equals == NULL)
+			settings_layer_error(layer, &at, PLUGIN_SET->name, "expected strings such as \"key=value\"");
+		else
+			settings_layer_pair(layer, PLUGIN_SET->name, mount, key, group ? strlen(key) : (size_t)(equals - key),
+					    group ? text : equals + 1, &at);
+	}
+}
+
+static void unknown_name(struct settings_layer *layer, const char *path, const config_setting_t *setting, bool in_mount)
+{
+	struct settings_place at = place_of(path, setting);
+	const char *names[OPTION_COUNT + 1], *nearest, *name = config_setting_name(setting);
+	size_t n = 0;
+
+	names[n++] = in_mount ? "path" : "mount";
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		if (option_table[i].group < OPTION_COMMAND && (option_table[i].group == OPTION_MOUNT) == in_mount)
+			names[n++] = option_table[i].name;
+	nearest = option_nearest(name, names, n);
+	settings_layer_error(layer, &at, name, "unknown name%s%s%s%s", in_mount ? " in a mount" : "",
+			     nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
+}
+
+/* Returns the string of that name in a mount's group; NULL if it is not there or, after an error, no string. */
+static const char *mount_string(struct settings_layer *layer, const char *path, const config_setting_t *group, const char *name)
+{
+	const config_setting_t *setting = config_setting_get_member(group, name);
+	struct settings_place at;
+
+	if (setting == NULL)
+		return NULL;
+	at = place_of(path, setting);
+	if (config_setting_type(setting) != CONFIG_TYPE_STRING || *config_setting_get_string(setting) == '\0') {
+		settings_layer_error(layer, &at, name, "expected a string in quotes that is not empty");
+		return NULL;
+	}
+	return config_setting_get_string(setting);
+}
+
+static void read_mount(struct settings_layer *layer, const char *path, const config_setting_t *group)
+{
+	struct settings_place at = place_of(path, group);
+	const config_setting_t *pairs;
+	struct settings_mount *mount;
+	const char *where, *plugin;
+
+	if (!config_setting_is_group(group)) {
+		settings_layer_error(layer, &at, "mount", "expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }");
+		return;
+	}
+	for (int i = 0; i < config_setting_length(group); i++) {
+		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
+		const struct option_row *row = option_find(config_setting_name(setting), strlen(config_setting_name(setting)));
+
+		if ((row == NULL || row->group != OPTION_MOUNT) && strcmp(config_setting_name(setting), "path") != 0)
+			unknown_name(layer, path, setting, true);
+	}
+	where = mount_string(layer, path, group, "path");
+	plugin = mount_string(layer, path, group, "plugin");
+	if (config_setting_get_member(group, "plugin") == NULL)
+		settings_layer_error(layer, &at, "mount", "has no plugin; expected plugin = \"FILE.so\"");
+	if (plugin == NULL || (where == NULL && config_setting_get_member(group, "path") != NULL))
+		return;
+	where = where != NULL ? where : "/";
+	mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
+	pairs = config_setting_get_member(group, PLUGIN_SET->name);
+	if (mount != NULL) {
+		mount->plugin = strdup(plugin);
+		*layer->no_memory = *layer->no_memory || mount->plugin == NULL;
+	}
+	if (mount != NULL && pairs != NULL)
+		read_pairs(layer, path, mount->path, pairs);
+}
+
+static void read_mounts(struct settings_layer *layer, const char *path, const config_setting_t *list)
+{
+	struct settings_place at = place_of(path, list);
+
+	if (!config_setting_is_list(list)) {
+		settings_layer_error(layer, &at, "mount", "expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
+		return;
+	}
+	layer->given[OPTION_ID_plugin] = true;
+	for (int i = 0; i < config_setting_length(list); i++)
+		read_mount(layer, path, config_setting_get_elem(list, (unsigned)i));
+}
+
+/* --- the file ------------------------------------------------------------------------------------------------------------------ */
+
+static void read_root(struct settings_layer *layer, const char *path, const config_setting_t *root)
+{
+	for (int i = 0; i < config_setting_length(root); i++) {
+		const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
+		const char *name = config_setting_name(setting);
+		const struct option_row *row = option_find(name, strlen(name));
+		struct settings_place at = place_of(path, setting);
+
+		if (strcmp(name, "mount") == 0)
+			read_mounts(layer, path, setting);
+		else if (row == NULL || row->group == OPTION_HIDDEN)
+			unknown_name(layer, path, setting, false);
+		else if (row->group == OPTION_COMMAND)
+			settings_layer_error(layer, &at, name, "can only be given on the command line");
+		else if (row->group == OPTION_MOUNT)
+			settings_layer_error(layer, &at, name,
+					     "belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
+		else
+			read_value(layer, path, row, setting);
+	}
+}
+
+/* libconfig's scanner ends the process when a file can not be read (a folder, an I/O error), which a reload must survive. So it
+ * gets the text from memory, and the files that @include would open are refused. Returns NULL after an error. */
+static char *read_text(struct settings_layer *layer, const char *path)
+{
+	const struct settings_place whole = {path, 0};
+	char *text = malloc(CONFIG_MAX + 1);
+	FILE *file = fopen(path, "re");
+	size_t n;
+
+	*layer->no_memory = *layer->no_memory || text == NULL;
+	errno = file != NULL ? 0 : errno;
+	n = file != NULL && text != NULL ? fread(text, 1, CONFIG_MAX + 1, file) : 0;
+	if (file == NULL || ferror(file))
+		settings_layer_error(layer, &whole, NULL, "can not be read: %s", strerror(errno));
+	else if (n > CONFIG_MAX)
+		settings_layer_error(layer, &whole, NULL, "is too large; expected at most 1m");
+	else if (n > 0 && memchr(text, '\0', n) != NULL)
+		settings_layer_error(layer, &whole, NULL, "has a NUL byte in it; expected text");
+	else if (text != NULL) {
+		text[n] = '\0';
+		fclose(file);
+		return text;
+	}
+	if (file != NULL)
+		fclose(file);
+	free(text);
+	return NULL;
+}
+
+static bool has_include(struct settings_layer *layer, const char *path, const char *text)
+{
+	struct settings_place at = {path, 1};
+
+	for (const char *line = text; line != NULL; at.line++) {
+		line += strspn(line, " \t");
+		if (strncmp(line, "@include", 8) == 0) {
+			settings_layer_error(layer, &at, NULL, "@include is not supported; expected one file");
+			return true;
+		}
+		line = strchr(line, '\n');
+		line += line != NULL;
+	}
+	return false;
+}
+
+void settings_config_read(struct settings_layer *layer, const char *path)
+{
+	char *text = read_text(layer, path);
+	config_t config;
+
+	if (text == NULL)
+		return;
+	config_init(&config);
+	if (!has_include(layer, path, text)) {
+		if (config_read_string(&config, text) == CONFIG_TRUE) {
+			read_root(layer, path, config_root_setting(&config));
+		} else {
+			struct settings_place at = {path, (unsigned)config_error_line(&config)};
+
+			settings_layer_error(layer, &at, NULL, "%s", config_error_text(&config));
+		}
+	}
+	config_destroy(&config);
+	free(text);
+}

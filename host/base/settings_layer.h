@@ -1,0 +1,52 @@
+/* settings_layer: what one source says, the command line or the config file, before the sources are laid over each other. */
+#ifndef TOVA_BASE_SETTINGS_LAYER_H
+#define TOVA_BASE_SETTINGS_LAYER_H
+
+#include "base/settings.h"
+
+/* Where something was said. */
+struct settings_place {
+	const char *file; /* NULL: the command line */
+	unsigned line;	  /* 0: the file as a whole */
+};
+
+/* --plugin-set before it is known which mounts there are. */
+struct settings_pending {
+	char *mount; /* NULL: every mount */
+	struct settings_pair pair;
+};
+
+struct settings_layer {
+	struct settings s;
+	bool given[OPTION_COUNT];
+	struct settings_pending *pending;
+	size_t n_pending;
+	const struct settings_source *source;
+	struct settings_list *errors; /* sentences; shared by all layers */
+	bool *no_memory;	      /* shared too: nothing of what was read can be trusted */
+};
+
+/* Adds a sentence to the errors: "tova-host: PLACE: NAME: ...". name may be NULL. */
+void settings_layer_error(struct settings_layer *layer, const struct settings_place *at, const char *name, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
+void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at);
+/* Begins a mount; NULL after an error. raw is its path as given, n bytes of it. */
+struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
+					    const struct settings_place *at);
+/* Keeps a pair for the mount of this path (already normalised; NULL: for every mount). */
+void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,
+			 const char *value, const struct settings_place *at);
+/* Puts a pair into a mount; a key it already has gets the new value. */
+void settings_layer_set(struct settings_layer *layer, struct settings_mount *mount, const struct settings_pair *pair);
+
+void settings_layer_free_pending(struct settings_layer *layer);
+/* The field of a row in struct settings, NULL if its type has none. */
+void *settings_layer_field(struct settings *s, const struct option_row *row);
+
+/* Read one source each. */
+void settings_command_line_read(struct settings_layer *layer);
+void settings_config_read(struct settings_layer *layer, const char *path);
+
+#endif
