@@ -1,0 +1,19 @@
+/* answer: HTTP answers to requests that are not (or do not become) WebSocket connections. */
+#ifndef TOVA_NET_ANSWER_H
+#define TOVA_NET_ANSWER_H
+
+#include "net/conn.h"
+
+/* Answers a request or refuses an upgrade. head: further header lines, each with CRLF; type NULL: text/plain. The body is copied. */
+void answer_respond(struct conn *c, int status, struct span head, const char *type, struct span body);
+/* The status and a line that says why. */
+void answer_error(struct conn *c, int status, struct span head, const char *why);
+/* 200 with `size` bytes of an open regular file, which is taken over. A file that turns out shorter cuts the connection, as
+ * nothing else tells the client (RFC 9112 8). */
+void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size);
+
+/* For conn.c. The queue is empty: queues more of the file. Returns false when all of the answer was queued. */
+bool answer_pump(struct conn *c);
+void answer_drop(struct conn *c);
+
+#endif

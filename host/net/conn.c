@@ -1,0 +1,832 @@
+#include "net/conn.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/answer.h"
+#include "ws/upgrade.h"
+
+enum conn_interest { CONN_WANT_READ = 1, CONN_WANT_WRITE = 2, CONN_WANT_HUP = 4 };
+
+struct conn_stash {
+	size_t len, cap; /* bytes has one more that may be written */
+	size_t scanned;	 /* of a head: what request_parse has seen */
+	uint8_t bytes[];
+};
+
+static void conn_on_event(evutil_socket_t fd, short what, void *arg);
+static void conn_kill(struct conn *c);
+
+/* --- addresses ------------------------------------------------------------------------------------------------------------------ */
+
+bool conn_address_from(struct conn_address *a, const struct sockaddr *sa)
+{
+	*a = (struct conn_address){.family = (uint8_t)sa->sa_family};
+	if (sa->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
+		memcpy(a->ip, &in->sin_addr, 4);
+		a->port = ntohs(in->sin_port);
+	} else if (sa->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)sa;
+		memcpy(a->ip, &in->sin6_addr, 16);
+		a->port = ntohs(in->sin6_port);
+	}
+	return sa->sa_family == AF_INET || sa->sa_family == AF_INET6 || sa->sa_family == AF_UNIX;
+}
+
+const char *conn_address_text(const struct conn_address *a, char text[CONN_ADDRESS_TEXT])
+{
+	if (a->family == AF_UNIX || inet_ntop(a->family, a->ip, text, CONN_ADDRESS_TEXT) == NULL)
+		strcpy(text, "unix");
+	return text;
+}
+
+/* --- the end of a conn ---------------------------------------------------------------------------------------------------------- */
+
+static void conn_doom(struct conn *c)
+{
+	if (c->doomed || c->state != CONN_DEAD || !c->released)
+		return;
+	c->doomed = true;
+	c->doomed_next = c->conns->doomed;
+	c->conns->doomed = c;
+}
+
+static void conn_unwait(struct conn *c)
+{
+	if (c->waiting != CONN_WAIT_NONE)
+		TAILQ_REMOVE(&c->conns->waits[c->waiting].list, c, wait);
+	c->waiting = CONN_WAIT_NONE;
+}
+
+/* Closes the descriptor. The memory goes at the end of the turn, so that nobody on the stack meets it freed. */
+static void conn_kill(struct conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_DEAD;
+	conn_unwait(c);
+	event_del(&c->event);
+	close(c->fd);
+	c->fd = -1;
+	outq_clear(&c->out);
+	frame_reset(&c->reader);
+	answer_drop(c);
+	free(c->stash);
+	c->stash = NULL;
+	c->conns->count--;
+	c->conns->loop->stats.sockets--;
+	conn_doom(c);
+	if (c->conns->freed != NULL)
+		c->conns->freed(c->conns->freed_ctx);
+}
+
+static void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why)
+{
+	if (c->ended)
+		return;
+	c->ended = true;
+	c->conns->ops->ended(c, end, code, reason.p, reason.n, why);
+}
+
+/* The socket broke. */
+static void conn_lost(struct conn *c, const char *why)
+{
+	bool open = c->state == CONN_OPEN, asking = c->state == CONN_ASKING;
+	if (open && !c->ended)
+		c->conns->loop->stats.transport_errors++;
+	conn_kill(c);
+	if (open)
+		conn_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, (struct span){0}, why);
+	else if (asking)
+		c->conns->ops->withdrawn(c);
+}
+
+void conn_abort(struct conn *c)
+{
+	c->ended = true;
+	conn_kill(c);
+}
+
+void conn_release(struct conn *c)
+{
+	c->released = true;
+	conn_doom(c);
+}
+
+/* --- time ----------------------------------------------------------------------------------------------------------------------- */
+
+static void conns_set_tick(struct conns *s, uint64_t at)
+{
+	if (s->tick_at != 0 && s->tick_at <= at)
+		return;
+	uint64_t now = loop_now(s->loop);
+	if (loop_timer_set(&s->tick, at > now ? at - now : 1))
+		s->tick_at = at;
+}
+
+static void conn_wait(struct conn *c, enum conn_wait which)
+{
+	struct conns *s = c->conns;
+	struct conn_list *list = &s->waits[which];
+	conn_unwait(c);
+	c->waiting = (uint8_t)which;
+	c->since = (uint32_t)loop_now(s->loop);
+	TAILQ_INSERT_TAIL(&list->list, c, wait);
+	if (list->after_ms != 0) /* 0: it waits for ever, and is in the list to be found */
+		conns_set_tick(s, loop_now(s->loop) + list->after_ms);
+}
+
+/* --- interest ------------------------------------------------------------------------------------------------------------------- */
+
+static unsigned conn_wanted(const struct conn *c)
+{
+	unsigned want = c->out.stalled ? CONN_WANT_WRITE : 0;
+	switch ((enum conn_state)c->state) {
+	case CONN_OPEN:
+		if (c->paused != 0)
+			return want != 0 || c->hup_seen ? want : CONN_WANT_HUP;
+		return want | (c->eof ? 0 : CONN_WANT_READ);
+	case CONN_HEAD:
+	case CONN_CLOSING:
+	case CONN_LINGER:
+		return want | (c->eof ? 0 : CONN_WANT_READ);
+	case CONN_ASKING:
+		return want | CONN_WANT_HUP;
+	default:
+		return want;
+	}
+}
+
+/* Tells libevent what the conn waits for, if that has changed. */
+static void conn_watch(struct conn *c)
+{
+	unsigned want = conn_wanted(c);
+	if (want == c->interest || c->state == CONN_DEAD)
+		return;
+	event_del(&c->event);
+	c->interest = (uint8_t)want;
+	short what = (short)(EV_PERSIST | (want & CONN_WANT_READ ? EV_READ : 0) | (want & CONN_WANT_WRITE ? EV_WRITE : 0) |
+			     (want & CONN_WANT_HUP ? EV_CLOSED : 0));
+	event_assign(&c->event, c->conns->loop->base, c->fd, what, conn_on_event, c);
+	if (want != 0 && event_add(&c->event, NULL) != 0)
+		conn_lost(c, "no memory to watch it");
+}
+
+/* --- output --------------------------------------------------------------------------------------------------------------------- */
+
+static void conn_mark_dirty(struct conn *c)
+{
+	if (c->dirty)
+		return;
+	c->dirty = true;
+	c->dirty_next = NULL;
+	*c->conns->dirty_end = c;
+	c->conns->dirty_end = &c->dirty_next;
+}
+
+/* Everything was sent that will be. */
+static void conn_fin(struct conn *c)
+{
+	c->fin = false;
+	if (c->eof || shutdown(c->fd, SHUT_WR) != 0) {
+		conn_kill(c);
+		return;
+	}
+	/* A close(2) with unread input resets the connection and can destroy what the peer has not read yet. */
+	c->state = CONN_LINGER;
+	conn_wait(c, CONN_WAIT_CLOSE);
+}
+
+static void conn_consume_stash(struct conn *c);
+
+/* An HTTP answer is out. */
+static void conn_answered(struct conn *c)
+{
+	if (!c->keep_alive) {
+		conn_fin(c);
+		return;
+	}
+	c->state = CONN_HEAD;
+	conn_wait(c, CONN_WAIT_HEAD);
+	conn_consume_stash(c);
+}
+
+static void conn_drained(struct conn *c)
+{
+	if (c->state == CONN_ANSWER && !answer_pump(c))
+		conn_answered(c);
+	else if (c->fin)
+		conn_fin(c);
+}
+
+static enum outq_status conn_write(struct conn *c)
+{
+	uint64_t sent = 0;
+	enum outq_status status = outq_flush(&c->out, c->fd, &sent);
+	c->conns->loop->stats.bytes_out += sent;
+	if (sent > 0 && c->state == CONN_ANSWER)
+		c->last_in = (uint32_t)loop_now(c->conns->loop);
+	return status;
+}
+
+/* Goes on reading when the peer has read enough, first with what was received before. */
+static void conn_resume(struct conn *c)
+{
+	if (c->paused & CONN_PAUSE_OUTPUT && c->out.bytes <= c->conns->limits.queue_max / 2)
+		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
+	if (c->stash != NULL && c->state == CONN_OPEN && c->paused == 0)
+		conn_consume_stash(c);
+}
+
+/* Writes what is queued, and does what becomes possible by that. */
+static void conn_flush(struct conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return;
+	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
+	if (status == OUTQ_BROKEN) {
+		conn_lost(c, "a write failed");
+		return;
+	}
+	if (status == OUTQ_EMPTY)
+		conn_drained(c);
+	conn_resume(c);
+	conn_watch(c);
+}
+
+static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
+{
+	if (!(raw ? outq_append_raw(&c->out, s) : outq_append(&c->out, s)))
+		return false;
+	if (!c->out.stalled) /* else libevent says when it is worth a try */
+		conn_mark_dirty(c);
+	return true;
+}
+
+bool conn_queue_raw(struct conn *c, const struct slice *bytes)
+{
+	return conn_queue(c, bytes, true);
+}
+
+/* Control frames pass data that a slow peer has not read; else the order of events is the better one. */
+static bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload, size_t len)
+{
+	uint8_t frame[FRAME_SERVER_HEAD_MAX + FRAME_CONTROL_MAX];
+	size_t head = frame_head(frame, opcode, len);
+	if (len > 0)
+		memcpy(frame + head, payload, len);
+	if (c->out.stalled && opcode != FRAME_CLOSE)
+		return outq_urgent(&c->out, frame, head + len);
+	struct slice s;
+	if (!chunk_alloc(&c->conns->loop->chunks, head + len, &s))
+		return false;
+	memcpy(slice_bytes(&s), frame, head + len);
+	bool ok = conn_queue(c, &s, false);
+	slice_unref(&s);
+	return ok;
+}
+
+/* More would wait than may: is it still so after a write? */
+static bool conn_is_full(struct conn *c, uint32_t len)
+{
+	uint32_t max = c->conns->limits.queue_max;
+	if (!c->out.stalled && !c->broken)
+		c->broken = conn_write(c) == OUTQ_BROKEN; /* its end is told at the end of the turn: members may be being walked */
+	return c->out.bytes > 0 && (uint64_t)c->out.bytes + len > max;
+}
+
+enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own)
+{
+	if (c->state != CONN_OPEN || c->ended || c->broken)
+		return CONN_GONE;
+	uint32_t max = c->conns->limits.queue_max;
+	if ((uint64_t)c->out.bytes + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
+		if (c->broken)
+			return CONN_GONE;
+		if (!own || (uint64_t)c->out.bytes + frame->len > UINT32_MAX)
+			return CONN_FULL;
+		c->paused |= CONN_PAUSE_OUTPUT;
+	}
+	if (!conn_queue(c, frame, false))
+		return CONN_FULL;
+	c->conns->loop->stats.messages_out++;
+	return CONN_SENT;
+}
+
+/* --- closing -------------------------------------------------------------------------------------------------------------------- */
+
+static void conn_queue_close(struct conn *c, uint16_t code, const char *reason, size_t len)
+{
+	uint8_t payload[FRAME_CONTROL_MAX];
+	size_t n = frame_close_payload(payload, code, reason, len);
+	if (!conn_queue_control(c, FRAME_CLOSE, payload, n))
+		conn_kill(c);
+}
+
+/* The last frame is queued: once it is out, our side of the stream ends. */
+static void conn_finish(struct conn *c)
+{
+	c->fin = true;
+	conn_mark_dirty(c);
+	conn_wait(c, CONN_WAIT_CLOSE);
+}
+
+void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
+{
+	if (c->state == CONN_CLOSED) { /* the peer was faster; its close frame decides the code */
+		conn_echo_close(c);
+		return;
+	}
+	if (c->state != CONN_OPEN || c->ended)
+		return;
+	c->ended = true;
+	if (urgent)
+		outq_cut(&c->out);
+	conn_queue_close(c, code, reason, len);
+	if (c->state == CONN_DEAD)
+		return;
+	c->state = CONN_CLOSING;
+	if (c->eof) {
+		conn_finish(c);
+		return;
+	}
+	conn_wait(c, CONN_WAIT_CLOSE);
+	c->paused = 0;
+	conn_consume_stash(c);
+	conn_watch(c);
+}
+
+void conn_echo_close(struct conn *c)
+{
+	if (c->state != CONN_CLOSED)
+		return;
+	c->state = CONN_CLOSING;
+	/* 5.5.1: the echo carries the status code that came. */
+	conn_queue_close(c, c->close_code == CLOSE_NONE ? 0 : c->close_code, NULL, 0);
+	if (c->state != CONN_DEAD)
+		conn_finish(c);
+}
+
+/* The peer broke the protocol (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
+static void conn_fail(struct conn *c, uint16_t code, const char *why)
+{
+	c->conns->loop->stats.protocol_errors++;
+	bool told = c->ended;
+	if (c->out.stalled)
+		outq_cut(&c->out);
+	if (!told)
+		conn_queue_close(c, code, why, strlen(why));
+	if (c->state != CONN_DEAD) {
+		c->state = CONN_LINGER;
+		conn_finish(c);
+	}
+	conn_end(c, CONN_END_PROTOCOL, code, span_of(why), why);
+}
+
+/* --- input: frames -------------------------------------------------------------------------------------------------------------- */
+
+static void conn_on_control(struct conn *c, const struct frame *f)
+{
+	if (f->opcode == FRAME_PING && c->state == CONN_OPEN) {
+		if (!conn_queue_control(c, FRAME_PONG, f->data, f->len))
+			conn_lost(c, "no memory to answer a ping");
+	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_OPEN) {
+		c->state = CONN_CLOSED;
+		c->close_code = f->code;
+		conn_wait(c, CONN_WAIT_CLOSE);
+		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len}, NULL);
+	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
+		c->state = CONN_LINGER;
+		conn_finish(c);
+	}
+}
+
+static void conn_on_frame(struct conn *c, enum frame_status status, const struct frame *f)
+{
+	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
+		c->conns->loop->stats.messages_in++;
+		c->conns->ops->message(c, f->opcode, f->data, f->len);
+	} else if (status == FRAME_CONTROL) {
+		conn_on_control(c, f);
+	} else if (status == FRAME_BAD) {
+		conn_fail(c, f->code, f->why);
+	}
+}
+
+static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
+{
+	size_t left = len;
+	struct frame f;
+	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
+		enum frame_status status = frame_read(&c->reader, &c->conns->limits.frame, &data, &left, &f);
+		if (status != FRAME_MORE)
+			conn_on_frame(c, status, &f);
+	}
+	return len - left;
+}
+
+/* --- input: request heads ------------------------------------------------------------------------------------------------------- */
+
+static void conn_refuse(struct conn *c, int status, const char *why)
+{
+	char text[CONN_ADDRESS_TEXT];
+	c->keep_alive = false;
+	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
+	    LOG_STR("remote", conn_address_text(&c->remote, text)));
+	answer_error(c, status, status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n") : (struct span){0}, why);
+}
+
+static void conn_on_request(struct conn *c, struct request *r)
+{
+	struct conns *s = c->conns;
+	const char *why;
+	c->keep_alive = r->keep_alive && !r->has_body; /* a body is not read, so what follows it can't be found */
+	c->head_only = span_eq(r->method, SPAN("HEAD"));
+	if (!r->wants_upgrade) {
+		s->loop->stats.requests++;
+		s->ops->request(s->ctx, c, r);
+		return;
+	}
+	int status = upgrade_check(r, &why);
+	if (status != 0) {
+		s->loop->stats.refused++;
+		conn_refuse(c, status, why);
+		return;
+	}
+	c->state = CONN_ASKING;
+	c->released = false;
+	conn_unwait(c);
+	s->ops->upgrade(s->ctx, c, r);
+}
+
+/* Returns the bytes used; what is left is kept and *scanned_r says how much of it is known. */
+static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+{
+	struct request *r = &c->conns->request;
+	size_t used = 0;
+	int status = 400;
+	const char *why = "bad request";
+	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, *scanned_r, &used, &status, &why)) {
+	case REQUEST_MORE:
+		*scanned_r = len;
+		return 0;
+	case REQUEST_BAD:
+		c->head_only = false;
+		conn_refuse(c, status, why);
+		return len;
+	case REQUEST_OK:
+		*scanned_r = 0;
+		conn_on_request(c, r);
+		return used;
+	}
+	return len;
+}
+
+bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra)
+{
+	char text[8192];
+	struct slice s;
+	size_t n = upgrade_response(text, sizeof text, r, subprotocol, extra);
+	if (n == 0 || !chunk_alloc(&c->conns->loop->chunks, n, &s)) {
+		conn_abort(c);
+		return false;
+	}
+	memcpy(slice_bytes(&s), text, n);
+	bool ok = conn_queue(c, &s, true);
+	slice_unref(&s);
+	if (!ok) {
+		conn_abort(c);
+		return false;
+	}
+	c->state = CONN_OPEN;
+	c->last_in = (uint32_t)loop_now(c->conns->loop);
+	conn_wait(c, CONN_WAIT_IDLE);
+	return true;
+}
+
+bool conn_answering(struct conn *c)
+{
+	if (c->state == CONN_DEAD)
+		return false;
+	if (c->state == CONN_ASKING) {
+		c->keep_alive = false; /* a refused upgrade ends its connection: what follows may be frames */
+		c->released = true;
+	}
+	c->state = CONN_ANSWER;
+	conn_wait(c, CONN_WAIT_HEAD);
+	return true;
+}
+
+/* --- input ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Uses what can be used now; returns how much that was. */
+static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+{
+	size_t used = 0;
+	for (;;) {
+		size_t n = 0;
+		if (c->state == CONN_HEAD && used < len)
+			n = conn_consume_head(c, data + used, len - used, scanned_r);
+		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
+			n = conn_consume_frames(c, data + used, len - used);
+		else if (c->state == CONN_LINGER || c->state == CONN_DEAD || c->state == CONN_CLOSED)
+			return len;
+		used += n;
+		if (n == 0 || used == len)
+			return used;
+	}
+}
+
+static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct conn_stash *st = c->stash;
+	size_t have = st != NULL ? st->len : 0;
+	if (st == NULL || st->cap - st->len < len) {
+		size_t cap = have + (have > len ? have : len);
+		st = realloc(st, sizeof *st + cap + 1);
+		if (st == NULL)
+			return false;
+		if (c->stash == NULL)
+			st->scanned = 0;
+		st->cap = cap;
+		c->stash = st;
+	}
+	memcpy(st->bytes + have, data, len);
+	st->len = have + len;
+	return true;
+}
+
+static void conn_consume_stash(struct conn *c)
+{
+	struct conn_stash *st = c->stash;
+	if (st == NULL)
+		return;
+	c->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
+	size_t used = conn_consume(c, st->bytes, st->len, &st->scanned);
+	if (used == st->len || c->state == CONN_DEAD) {
+		free(st);
+		return;
+	}
+	memmove(st->bytes, st->bytes + used, st->len - used);
+	st->len -= used;
+	c->stash = st;
+}
+
+static void conn_feed(struct conn *c, uint8_t *data, size_t len)
+{
+	size_t scanned = 0;
+	if (c->stash != NULL) {
+		if (!conn_stash_append(c, data, len))
+			conn_lost(c, "no memory for its input");
+		else
+			conn_consume_stash(c);
+		return;
+	}
+	size_t used = conn_consume(c, data, len, &scanned);
+	if (used == len || c->state == CONN_DEAD)
+		return;
+	if (!conn_stash_append(c, data + used, len - used))
+		conn_lost(c, "no memory for its input");
+	else
+		c->stash->scanned = scanned;
+}
+
+/* The peer ended its side of the stream. */
+static void conn_on_eof(struct conn *c)
+{
+	c->eof = true;
+	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
+		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0}, "the peer ended the stream without a close frame");
+		if (c->state == CONN_OPEN) {
+			c->state = CONN_LINGER;
+			conn_finish(c);
+		}
+	} else if (c->fin || c->out.bytes > 0) {
+		conn_finish(c);
+	} else {
+		conn_kill(c);
+	}
+}
+
+static void conn_heard(struct conn *c, size_t n)
+{
+	c->last_in = (uint32_t)loop_now(c->conns->loop);
+	c->pinged = false;
+	c->conns->loop->stats.bytes_in += n;
+}
+
+/* Bytes of a large message go where they belong, without a copy. */
+static ssize_t conn_read_direct(struct conn *c)
+{
+	uint8_t *where;
+	struct frame f;
+	size_t space = c->state == CONN_OPEN && c->stash == NULL ? frame_space(&c->reader, &c->conns->limits.frame, &where) : 0;
+	if (space == 0)
+		return -2;
+	ssize_t n = recv(c->fd, where, space, 0);
+	if (n > 0) {
+		conn_heard(c, (size_t)n);
+		enum frame_status status = frame_filled(&c->reader, &c->conns->limits.frame, (size_t)n, &f);
+		if (status != FRAME_MORE)
+			conn_on_frame(c, status, &f);
+	}
+	return n;
+}
+
+static void conn_on_readable(struct conn *c)
+{
+	struct loop *loop = c->conns->loop;
+	ssize_t n = conn_read_direct(c);
+	if (n == -2) {
+		n = recv(c->fd, loop->input, LOOP_INPUT, 0);
+		if (n > 0) {
+			conn_heard(c, (size_t)n);
+			if (c->state != CONN_LINGER)
+				conn_feed(c, loop->input, (size_t)n);
+		}
+	}
+	if (n == 0)
+		conn_on_eof(c);
+	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		conn_lost(c, "a read failed");
+}
+
+/* Nothing is read now, but the peer's end can be noticed. */
+static void conn_on_hup(struct conn *c)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	if (error != 0 || c->state == CONN_ASKING)
+		conn_lost(c, "the peer is gone");
+	else
+		c->hup_seen = true; /* half closed; read() will say so after what came before */
+}
+
+static void conn_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct conn *c = arg;
+	(void)fd;
+	if (what & EV_READ)
+		conn_on_readable(c);
+	if (what & EV_WRITE)
+		conn_flush(c);
+	if (what & EV_CLOSED && c->state != CONN_DEAD)
+		conn_on_hup(c);
+	conn_watch(c);
+}
+
+void conn_hold(struct conn *c, bool hold)
+{
+	if (hold) {
+		c->paused |= CONN_PAUSE_HOLD;
+	} else {
+		c->paused &= (uint8_t)~CONN_PAUSE_HOLD;
+		conn_consume_stash(c);
+	}
+	conn_watch(c);
+}
+
+/* --- timeouts ------------------------------------------------------------------------------------------------------------------- */
+
+static void conn_head_timeout(struct conn *c, uint32_t now)
+{
+	if (c->state == CONN_ANSWER && now - c->last_in < c->conns->limits.head_ms) {
+		conn_wait(c, CONN_WAIT_HEAD); /* a slow download goes on as long as it moves */
+	} else if (c->state == CONN_HEAD && c->stash != NULL) {
+		conn_refuse(c, 408, "the request head did not come in time");
+		conn_watch(c);
+	} else {
+		conn_kill(c); /* a connection that was opened in advance and not used, or an answer that nobody takes */
+	}
+}
+
+static void conn_idle_timeout(struct conn *c, uint32_t now)
+{
+	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
+	if (c->paused != 0)
+		c->last_in = now; /* we do not listen, so its silence says nothing */
+	else if (silent >= idle) {
+		c->conns->loop->stats.idle_ended++;
+		conn_kill(c);
+		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
+		return;
+	} else if (silent >= idle / 2 && !c->pinged) {
+		c->pinged = true;
+		if (!conn_queue_control(c, FRAME_PING, NULL, 0)) {
+			conn_lost(c, "no memory to ping it");
+			return;
+		}
+	}
+	conn_wait(c, CONN_WAIT_IDLE);
+}
+
+static void conn_close_timeout(struct conn *c)
+{
+	if (c->state == CONN_CLOSED)
+		conn_echo_close(c); /* its handler still works on earlier messages; the peer shall not wait for that */
+	else
+		conn_kill(c);
+}
+
+static void conns_on_tick(void *arg)
+{
+	struct conns *s = arg;
+	uint32_t now = (uint32_t)loop_now(s->loop);
+	s->tick_at = 0;
+	for (int which = CONN_WAIT_HEAD; which < CONN_WAITS; which++) {
+		struct conn_list *list = &s->waits[which];
+		struct conn *c;
+		if (list->after_ms == 0)
+			continue;
+		while ((c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
+			if (which == CONN_WAIT_HEAD)
+				conn_head_timeout(c, now);
+			else if (which == CONN_WAIT_IDLE)
+				conn_idle_timeout(c, now);
+			else
+				conn_close_timeout(c);
+		}
+		if (c != NULL)
+			conns_set_tick(s, loop_now(s->loop) + (list->after_ms - (now - c->since)));
+	}
+}
+
+/* --- all of them ---------------------------------------------------------------------------------------------------------------- */
+
+static void conns_on_turn(void *arg)
+{
+	struct conns *s = arg;
+	struct conn *c;
+	while ((c = s->dirty) != NULL) {
+		s->dirty = c->dirty_next;
+		if (s->dirty == NULL)
+			s->dirty_end = &s->dirty;
+		c->dirty = false;
+		conn_flush(c);
+	}
+	while ((c = s->doomed) != NULL) {
+		s->doomed = c->doomed_next;
+		free(c);
+	}
+}
+
+void conns_set_limits(struct conns *s, const struct conn_limits *limits)
+{
+	s->limits = *limits;
+	s->waits[CONN_WAIT_HEAD].after_ms = limits->head_ms;
+	/* Looked at eight times within the timeout, so that it is kept to an eighth of itself without a list entry moving per message. */
+	s->waits[CONN_WAIT_IDLE].after_ms = limits->idle_ms == 0 ? 0 : limits->idle_ms / 8 + 1;
+	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
+}
+
+void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
+		const struct conn_limits *limits)
+{
+	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
+	s->dirty_end = &s->dirty;
+	for (int which = 0; which < CONN_WAITS; which++)
+		TAILQ_INIT(&s->waits[which].list);
+	conns_set_limits(s, limits);
+	loop_timer_init(loop, &s->tick, conns_on_tick, s);
+	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
+	loop_add_hook(loop, &s->hook);
+}
+
+void conns_free(struct conns *s)
+{
+	for (int which = 0; which < CONN_WAITS; which++) {
+		struct conn *c;
+		while ((c = TAILQ_FIRST(&s->waits[which].list)) != NULL) {
+			c->released = true;
+			conn_abort(c);
+		}
+	}
+	conns_on_turn(s);
+	loop_timer_cancel(&s->tick);
+}
+
+bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
+{
+	struct conn *c = calloc(1, sizeof *c + s->session_size);
+	if (c == NULL) {
+		close(fd);
+		return false;
+	}
+	*c = (struct conn){.conns = s, .fd = fd, .state = CONN_HEAD, .released = true, .remote = *remote, .interest = CONN_WANT_READ};
+	event_assign(&c->event, s->loop->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
+	if (event_add(&c->event, NULL) != 0) {
+		close(fd);
+		free(c);
+		return false;
+	}
+	s->count++;
+	s->loop->stats.sockets++;
+	s->loop->stats.accepted++;
+	conn_wait(c, CONN_WAIT_HEAD);
+	return true;
+}

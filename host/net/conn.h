@@ -1,0 +1,177 @@
+/* conn: one socket, from the accepted descriptor to its end: request head, HTTP answer or upgrade, frames, close handshake.
+ *
+ * conn knows nothing of mounts and rooms. What it reads goes up through struct conn_ops; above it, each conn carries
+ * `session_size` bytes for whoever uses it (conn_session), which live as long as the conn does: until the socket is closed and,
+ * where an upgrade was accepted, conn_release was called.
+ */
+#ifndef TOVA_NET_CONN_H
+#define TOVA_NET_CONN_H
+
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+
+#include "net/loop.h"
+#include "net/outq.h"
+#include "ws/frame.h"
+#include "ws/request.h"
+
+enum conn_state {
+	CONN_HEAD,    /* a request head is being read */
+	CONN_ASKING,  /* whether the upgrade is accepted is not known yet; nothing is read */
+	CONN_ANSWER,  /* an HTTP answer is being sent */
+	CONN_OPEN,    /* frames go both ways */
+	CONN_CLOSED,  /* the peer's close frame came; ours waits for conn_echo_close */
+	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are ignored */
+	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was sent is not lost to a reset */
+	CONN_DEAD,    /* the descriptor is closed */
+};
+
+/* Why a connection ended without a close command. */
+enum conn_end {
+	CONN_END_CLOSE,	    /* the peer's close frame */
+	CONN_END_PROTOCOL,  /* the peer broke the protocol; our close frame is under way */
+	CONN_END_TRANSPORT, /* reset, or a write failed */
+	CONN_END_EOF,	    /* the peer ended the stream without a close frame */
+	CONN_END_IDLE,	    /* silent for too long */
+};
+
+/* The other end, compact. */
+struct conn_address {
+	uint8_t ip[16];
+	uint16_t port;	/* host byte order */
+	uint8_t family; /* AF_INET, AF_INET6 or AF_UNIX */
+};
+#define CONN_ADDRESS_TEXT 46
+
+struct conn {
+	struct event event;
+	struct conns *conns;
+	TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
+	struct conn *dirty_next, *doomed_next;
+	int fd;
+	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
+	uint8_t state;		 /* enum conn_state */
+	uint8_t waiting;	 /* enum conn_wait */
+	uint8_t paused;		 /* enum conn_pause bits */
+	uint8_t interest;	 /* enum conn_interest bits that libevent was told */
+	bool dirty : 1, doomed : 1;
+	bool released : 1;   /* nobody above uses the session */
+	bool ended : 1;	     /* the end was told, or was asked for from above */
+	bool fin : 1;	     /* nothing is written behind what is queued */
+	bool eof : 1;	     /* the peer's stream has ended */
+	bool hup_seen : 1;   /* epoll told so while nothing was read */
+	bool broken : 1;     /* a write failed where the conn could not be ended at once */
+	bool pinged : 1;     /* silent since our ping */
+	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
+	bool head_only : 1;  /* CONN_ANSWER: no body */
+	uint16_t close_code; /* CONN_CLOSED: to echo */
+	struct conn_address remote;
+	struct frame_reader reader;
+	struct outq out;
+	struct conn_stash *stash;    /* bytes received and not used yet: a part of a head, or what came before a pause */
+	struct answer_file *file;    /* CONN_ANSWER: what follows the queue */
+};
+
+enum conn_pause {
+	CONN_PAUSE_OUTPUT = 1, /* does not read what we send */
+	CONN_PAUSE_HOLD = 2,   /* its handler is behind: conn_hold */
+};
+
+enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
+
+struct conn_ops {
+	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives until it returns. */
+	void (*upgrade)(void *ctx, struct conn *c, struct request *r);
+	/* Any other request. Calls answer_respond or answer_file before it returns. */
+	void (*request)(void *ctx, struct conn *c, struct request *r);
+	/* A whole message, unmasked, text checked. data is writable, one byte behind it too (restore that one). */
+	void (*message)(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len);
+	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. After CONN_END_CLOSE call
+	 * conn_echo_close when earlier messages have been dealt with. why: a sentence, static. */
+	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t reason_len, const char *why);
+	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any more. */
+	void (*withdrawn)(struct conn *c);
+};
+
+struct conn_limits {
+	struct request_limits head;
+	struct frame_limits frame;
+	uint32_t queue_max;	/* bytes waiting for one connection */
+	uint32_t head_ms, idle_ms, close_ms; /* idle_ms 0: never */
+	uint32_t max;		/* sockets at once */
+};
+
+struct conn_list {
+	TAILQ_HEAD(, conn) list;
+	uint32_t after_ms; /* an entry is looked at so long after it came in */
+};
+
+/* All conns of one loop. */
+struct conns {
+	struct loop *loop;
+	const struct conn_ops *ops;
+	void *ctx;
+	size_t session_size;
+	struct conn_limits limits;
+	struct conn_list waits[CONN_WAITS];
+	struct loop_timer tick;
+	struct loop_hook hook;
+	struct conn *dirty, **dirty_end, *doomed;
+	uint64_t tick_at; /* when the tick comes; 0: it is not set */
+	uint32_t count;
+	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
+	void *freed_ctx;
+	struct request request; /* scratch: it is large */
+};
+
+void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
+		const struct conn_limits *limits);
+/* For what is read from now on. */
+void conns_set_limits(struct conns *s, const struct conn_limits *limits);
+/* Closes every socket at once. */
+void conns_free(struct conns *s);
+
+/* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory. */
+bool conn_add(struct conns *s, int fd, const struct conn_address *remote);
+
+static inline void *conn_session(struct conn *c)
+{
+	return c + 1;
+}
+
+static inline struct conn *conn_of_session(void *session)
+{
+	return (struct conn *)session - 1;
+}
+
+/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. extra: header lines with CRLF. The session must be
+ * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */
+bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra);
+enum conn_sent {
+	CONN_SENT,
+	CONN_FULL, /* not queued: more than limits.queue_max would wait, after a write was attempted */
+	CONN_GONE, /* not queued: it has ended */
+};
+/* Queues a frame. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
+enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own);
+
+/* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
+void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
+/* Answers the peer's close frame; does nothing in another state. */
+void conn_echo_close(struct conn *c);
+/* Ends the socket at once. No op upwards follows. */
+void conn_abort(struct conn *c);
+/* The session is not needed any more. */
+void conn_release(struct conn *c);
+/* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection is gone. */
+bool conn_answering(struct conn *c);
+bool conn_queue_raw(struct conn *c, const struct slice *bytes);
+/* Stops or goes on reading for the handler's sake. */
+void conn_hold(struct conn *c, bool hold);
+
+/* Numeric address; "unix" for a Unix socket. */
+const char *conn_address_text(const struct conn_address *a, char text[CONN_ADDRESS_TEXT]);
+bool conn_address_from(struct conn_address *a, const struct sockaddr *sa);
+
+#endif
