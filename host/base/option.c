@@ -69,6 +69,10 @@ const char *option_nearest(const char *name, const char *const *names, size_t n)
 	size_t len = strlen(name), best = len < 3 ? 1 : 1 + len / 3;
 	const char *nearest = NULL;
 
+	/* Who types the beginning of a name means it, though another may be fewer changes away. */
+	for (size_t i = 0; i < n && len >= 2; i++)
+		if (strncmp(name, names[i], len) == 0)
+			return names[i];
 	for (size_t i = 0; i < n; i++) {
 		size_t d = distance(name, names[i]);
 
@@ -77,10 +81,6 @@ const char *option_nearest(const char *name, const char *const *names, size_t n)
 			nearest = names[i];
 		}
 	}
-	/* A beginning is no misspelling, but shows as well what was meant. */
-	for (size_t i = 0; i < n && nearest == NULL && len >= 2; i++)
-		if (strncmp(name, names[i], len) == 0)
-			nearest = names[i];
 	return nearest;
 }
 

@@ -174,10 +174,8 @@ static void read_mount(struct settings_layer *layer, const char *path, const con
 	where = where != NULL ? where : "/";
 	mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
 	pairs = config_setting_get_member(group, PLUGIN_SET->name);
-	if (mount != NULL) {
-		mount->plugin = strdup(plugin);
-		*layer->no_memory = *layer->no_memory || mount->plugin == NULL;
-	}
+	if (mount != NULL)
+		mount->plugin = settings_layer_keep(layer, plugin, strlen(plugin));
 	if (mount != NULL && pairs != NULL)
 		read_pairs(layer, path, mount->path, pairs);
 }

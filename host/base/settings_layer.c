@@ -35,7 +35,7 @@ void *settings_layer_field(struct settings *s, const struct option_row *row)
 
 /* --- memory -------------------------------------------------------------------------------------------------------------------- */
 
-static char *keep(struct settings_layer *layer, const char *text, size_t n)
+char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n)
 {
 	char *copy = strndup(text, n);
 
@@ -64,7 +64,7 @@ static void list_add(struct settings_layer *layer, struct settings_list *list, c
 
 	if (item == NULL)
 		return;
-	*item = keep(layer, text, n);
+	*item = settings_layer_keep(layer, text, n);
 	list->n += *item != NULL;
 }
 
@@ -165,9 +165,9 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	if (item == NULL)
 		return;
 	list->n++;
-	item->text = keep(layer, text, strlen(text));
-	item->unix_path = is_unix ? keep(layer, text + 5, path_len) : NULL;
-	item->host = is_unix ? NULL : keep(layer, host, strlen(host));
+	item->text = settings_layer_keep(layer, text, strlen(text));
+	item->unix_path = is_unix ? settings_layer_keep(layer, text + 5, path_len) : NULL;
+	item->host = is_unix ? NULL : settings_layer_keep(layer, host, strlen(host));
 	item->port = port;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (same_listen(item, &list->items[i]))
@@ -227,7 +227,7 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	mount = grow(layer, &layer->s.mounts, layer->s.n_mounts, sizeof(*mount));
 	if (mount == NULL)
 		return NULL;
-	mount->path = keep(layer, path, strlen(path));
+	mount->path = settings_layer_keep(layer, path, strlen(path));
 	if (mount->path == NULL)
 		return NULL;
 	layer->s.n_mounts++;
@@ -248,7 +248,7 @@ static void apply_handler(struct settings_layer *layer, const struct option_row 
 	}
 	mount = settings_layer_mount(layer, row->name, named ? text : "/", named ? mount_len : 1, at);
 	if (mount != NULL)
-		mount->plugin = keep(layer, value, strlen(value));
+		mount->plugin = settings_layer_keep(layer, value, strlen(value));
 }
 
 void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,
@@ -265,9 +265,9 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 	if (pending == NULL)
 		return;
 	layer->n_pending++;
-	pending->mount = mount != NULL ? keep(layer, mount, strlen(mount)) : NULL;
-	pending->pair.key = keep(layer, key, key_len);
-	pending->pair.value = keep(layer, value, strlen(value));
+	pending->mount = mount != NULL ? settings_layer_keep(layer, mount, strlen(mount)) : NULL;
+	pending->pair.key = settings_layer_keep(layer, key, key_len);
+	pending->pair.value = settings_layer_keep(layer, value, strlen(value));
 }
 
 static void apply_pair(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
@@ -294,7 +294,7 @@ static void apply_pair(struct settings_layer *layer, const struct option_row *ro
 void settings_layer_set(struct settings_layer *layer, struct settings_mount *mount, const struct settings_pair *pair)
 {
 	struct settings_pair *mine = NULL;
-	char *value = keep(layer, pair->value, strlen(pair->value));
+	char *value = settings_layer_keep(layer, pair->value, strlen(pair->value));
 
 	for (size_t i = 0; i < mount->n_pairs && value != NULL; i++) {
 		if (strcmp(mount->pairs[i].key, pair->key) == 0) {
@@ -306,7 +306,7 @@ void settings_layer_set(struct settings_layer *layer, struct settings_mount *mou
 	if (value != NULL)
 		mine = grow(layer, &mount->pairs, mount->n_pairs, sizeof(*mine));
 	if (mine != NULL)
-		mine->key = keep(layer, pair->key, strlen(pair->key));
+		mine->key = settings_layer_keep(layer, pair->key, strlen(pair->key));
 	if (mine == NULL || mine->key == NULL) {
 		free(value);
 		return;
@@ -329,7 +329,7 @@ static void apply_one(struct settings_layer *layer, const struct option_row *row
 		if (row->type == OPTION_PATH && *text == '\0')
 			settings_layer_error(layer, at, row->name, "is empty; expected %s", row->argument);
 		else
-			*(char **)field = keep(layer, text, strlen(text));
+			*(char **)field = settings_layer_keep(layer, text, strlen(text));
 	} else if (!option_parse(row, text, &value, why)) {
 		settings_layer_error(layer, at, row->name, "%s", why);
 	} else if (row->type == OPTION_ENUM) {
