@@ -2,8 +2,12 @@
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
-CC      ?= gcc
-CXX     ?= g++
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := g++
+endif
 PYTHON  ?= /usr/bin/python3
 VERSION := 0.1.0
 
@@ -26,7 +30,7 @@ endif
 CFLAGS  ?= -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALLFLAGS = -std=gnu11 $(WARN) $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA) -MMD -MP
-HOSTFLAGS = $(ALLFLAGS) -fPIE -Ihost -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
+HOSTFLAGS = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Ihost -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
 LINK    = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) -rdynamic
 
 SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c)))
