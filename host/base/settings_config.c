@@ -257,7 +257,7 @@ static bool has_include(struct settings_layer *layer, const char *path, const ch
 			return true;
 		}
 		line = strchr(line, '\n');
-		line += line != NULL;
+		line = line != NULL ? line + 1 : NULL;
 	}
 	return false;
 }

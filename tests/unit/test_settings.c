@@ -1,0 +1,792 @@
+/* Settings: the command line, the config file, one over the other, and every sentence about what is wrong. */
+#define _GNU_SOURCE
+#include <check.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/settings.h"
+
+static char folder[64], config[96];
+static struct settings s;
+static char *out, *err;
+
+/* --- no memory: these two are called instead of libc's, by the host's code too ------------------------------------------------- */
+
+static long allocations_left = LONG_MAX;
+static bool denied;
+
+static bool allowed(void)
+{
+	denied = denied || allocations_left == 0;
+	return allocations_left > 0 && allocations_left-- > 0;
+}
+
+char *strndup(const char *text, size_t n)
+{
+	size_t len = strnlen(text, n);
+	char *copy = allowed() ? malloc(len + 1) : NULL;
+
+	if (copy != NULL) {
+		memcpy(copy, text, len);
+		copy[len] = '\0';
+	}
+	return copy;
+}
+
+void *reallocarray(void *p, size_t n, size_t size)
+{
+	if (!allowed()) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	return realloc(p, n * size);
+}
+
+/* --- helpers -------------------------------------------------------------------------------------------------------------------- */
+
+static void set_up(void)
+{
+	snprintf(folder, sizeof(folder), "/tmp/tova-settings-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(folder));
+	snprintf(config, sizeof(config), "%s/tova.conf", folder);
+	memset(&s, 0, sizeof(s));
+}
+
+static void forget(void)
+{
+	settings_free(&s);
+	free(out);
+	free(err);
+	out = err = NULL;
+}
+
+static void tear_down(void)
+{
+	forget();
+	unlink(config);
+	rmdir(folder);
+}
+
+static const char *origin_error(const char *item)
+{
+	return strstr(item, "bad") != NULL ? "is bad; expected better" : NULL;
+}
+
+/* Reads the arguments, which end with NULL, into s; what was printed is in out and err. */
+static enum settings_status read_args(const char *const *args)
+{
+	struct settings_source source = {.origin_error = origin_error};
+	enum settings_status status;
+	char *argv[32] = {"tova-host"};
+	size_t n_out, n_err;
+	int n = 1;
+
+	forget();
+	for (; args[n - 1] != NULL; n++)
+		argv[n] = (char *)args[n - 1];
+	source.argc = n;
+	source.argv = argv;
+	source.out = open_memstream(&out, &n_out);
+	source.err = open_memstream(&err, &n_err);
+	status = settings_read(&s, &source);
+	fclose(source.out);
+	fclose(source.err);
+	return status;
+}
+
+#define READ(...) read_args((const char *const[]){__VA_ARGS__, NULL})
+#define NOTHING ((const char *const[]){NULL})
+
+static void write_config(const char *text)
+{
+	FILE *file = fopen(config, "w");
+
+	ck_assert_ptr_nonnull(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static enum settings_status read_config(const char *text)
+{
+	write_config(text);
+	return READ("-c", config);
+}
+
+static char *printed(void)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *file = open_memstream(&text, &n);
+
+	settings_print(&s, file);
+	fclose(file);
+	return text;
+}
+
+static const struct settings_mount *mount_at(const char *path)
+{
+	for (size_t i = 0; i < s.n_mounts; i++)
+		if (strcmp(s.mounts[i].path, path) == 0)
+			return &s.mounts[i];
+	ck_abort_msg("no mount %s", path);
+	return NULL;
+}
+
+static const char *value_of(const struct settings_mount *mount, const char *key)
+{
+	for (size_t i = 0; i < mount->n_pairs; i++)
+		if (strcmp(mount->pairs[i].key, key) == 0)
+			return mount->pairs[i].value;
+	return NULL;
+}
+
+/* --- the command line ----------------------------------------------------------------------------------------------------------- */
+
+START_TEST(defaults)
+{
+	ck_assert_int_eq(read_args(NOTHING), SETTINGS_OK);
+	ck_assert_str_eq(out, "");
+	ck_assert_str_eq(err, "");
+	ck_assert_uint_eq(s.listen.n, 1);
+	ck_assert_str_eq(s.listen.items[0].host, "127.0.0.1");
+	ck_assert_uint_eq(s.listen.items[0].port, 8080);
+	ck_assert_uint_eq(s.n_mounts, 0);
+	ck_assert_uint_eq(s.origin.n, 0);
+	ck_assert_ptr_null(s.static_dir);
+	ck_assert_ptr_null(s.log_file);
+	ck_assert_uint_eq(s.max_message, 16 << 20);
+	ck_assert_uint_eq(s.max_head, 16 << 10);
+	ck_assert_uint_eq(s.max_headers, 100);
+	ck_assert_uint_eq(s.max_queue, 1 << 20);
+	ck_assert_uint_eq(s.max_connections, 0);
+	ck_assert_uint_eq(s.backlog, 1024);
+	ck_assert_uint_eq(s.handshake_timeout, 10000);
+	ck_assert_uint_eq(s.idle_timeout, 120000);
+	ck_assert_uint_eq(s.close_timeout, 5000);
+	ck_assert_uint_eq(s.drain, 5000);
+	ck_assert_uint_eq(s.plugin_slow, 1000);
+	ck_assert_uint_eq(s.log_format, 0);
+	ck_assert_uint_eq(s.log_level, 3);
+	ck_assert(!s.check);
+}
+END_TEST
+
+START_TEST(all_forms_of_giving_a_value)
+{
+	ck_assert_int_eq(READ("--max-message", "2k", "--max-head=3k", "-l", "127.0.0.1:1", "-l127.0.0.1:2", "--listen=[::1]:3",
+			      "--log-level=debug", "--log-format", "json", "--static", "/srv", "--log-file=a=b", "--check", "-pa.so"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.max_message, 2048);
+	ck_assert_uint_eq(s.max_head, 3072);
+	ck_assert_uint_eq(s.listen.n, 3);
+	ck_assert_uint_eq(s.listen.items[0].port, 1);
+	ck_assert_uint_eq(s.listen.items[1].port, 2);
+	ck_assert_str_eq(s.listen.items[2].host, "::1");
+	ck_assert_str_eq(s.listen.items[2].text, "[::1]:3");
+	ck_assert_uint_eq(s.log_level, 4);
+	ck_assert_uint_eq(s.log_format, 1);
+	ck_assert_str_eq(s.static_dir, "/srv");
+	ck_assert_str_eq(s.log_file, "a=b");
+	ck_assert_str_eq(mount_at("/")->plugin, "a.so");
+	ck_assert(s.check);
+}
+END_TEST
+
+START_TEST(listen_addresses)
+{
+	char longest[5 + 107 + 1] = "unix:";
+
+	memset(longest + 5, 'a', 107);
+	longest[sizeof(longest) - 1] = '\0';
+	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l", "localhost:9", "-l", longest), SETTINGS_OK);
+	ck_assert_uint_eq(s.listen.items[0].port, 65535);
+	ck_assert_uint_eq(s.listen.items[1].port, 0);
+	ck_assert_str_eq(s.listen.items[1].host, "::");
+	ck_assert_str_eq(s.listen.items[3].host, "127.0.0.1");
+	ck_assert_str_eq(s.listen.items[4].unix_path, longest + 5);
+	ck_assert_ptr_null(s.listen.items[4].host);
+}
+END_TEST
+
+START_TEST(mounts)
+{
+	ck_assert_int_eq(READ("-p", "root.so", "-p", "/chat=chat.so", "-p", "/a//b/=x=y.so", "-p", "/opt/p (1)=z.so"), SETTINGS_BAD);
+	ck_assert_int_eq(READ("-p", "/opt/p+1=z.so", "-p", "/chat=./chat.so", "-p", "/a//b/=x=y.so", "-p", "/~u/A.b_c-9=/abs/q.so"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.n_mounts, 4);
+	ck_assert_str_eq(mount_at("/")->plugin, "/opt/p+1=z.so"); /* a plus is in no mount, so all of it is the file */
+	ck_assert_str_eq(mount_at("/chat")->plugin, "./chat.so");
+	ck_assert_str_eq(mount_at("/a/b")->plugin, "x=y.so");
+	ck_assert_str_eq(mount_at("/~u/A.b_c-9")->plugin, "/abs/q.so");
+	ck_assert_int_eq(READ("-p", "/=/opt/x=1.so"), SETTINGS_OK);
+	ck_assert_str_eq(mount_at("/")->plugin, "/opt/x=1.so");
+	ck_assert_int_eq(READ("-p", "//=a.so", "-p", "/...=b.so"), SETTINGS_OK);
+	ck_assert_str_eq(mount_at("/")->plugin, "a.so");
+	ck_assert_str_eq(mount_at("/...")->plugin, "b.so");
+	ck_assert_int_eq(READ("-p", "plain=x.so"), SETTINGS_OK);
+	ck_assert_str_eq(mount_at("/")->plugin, "plain=x.so");
+}
+END_TEST
+
+START_TEST(pairs)
+{
+	ck_assert_int_eq(READ("--plugin-set", "/chat/:motd=hi:there=you", "-p", "/chat=c.so", "--plugin-set=motd=all", "-p", "r.so",
+			      "--plugin-set", "empty=", "--plugin-set", "/:only=root", "--plugin-set", "empty=2", "--plugin-set",
+			      "a.b-c_d=/x:y"),
+			 SETTINGS_OK);
+	ck_assert_str_eq(value_of(mount_at("/chat"), "motd"), "hi:there=you"); /* the one for a single mount wins, whatever the order */
+	ck_assert_str_eq(value_of(mount_at("/"), "motd"), "all");
+	ck_assert_str_eq(value_of(mount_at("/"), "empty"), "2");
+	ck_assert_str_eq(value_of(mount_at("/"), "only"), "root");
+	ck_assert_ptr_null(value_of(mount_at("/chat"), "only"));
+	ck_assert_str_eq(value_of(mount_at("/chat"), "a.b-c_d"), "/x:y");
+	ck_assert_uint_eq(mount_at("/chat")->n_pairs, 3);
+}
+END_TEST
+
+START_TEST(origins)
+{
+	ck_assert_int_eq(READ("--origin", "https://a.example, https://*.b.example", "--origin", "null"), SETTINGS_OK);
+	ck_assert_uint_eq(s.origin.n, 3);
+	ck_assert_str_eq(s.origin.items[0], "https://a.example");
+	ck_assert_str_eq(s.origin.items[1], "https://*.b.example");
+	ck_assert_str_eq(s.origin.items[2], "null");
+	ck_assert_int_eq(READ("--origin="), SETTINGS_OK);
+	ck_assert_uint_eq(s.origin.n, 0);
+}
+END_TEST
+
+#define ADDRESS " is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH"
+#define MOUNT_108                                                                                                                          \
+	"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static const struct {
+	const char *args[7], *sentence;
+} WRONG[] = {
+	{{"--max-message", "12x"}, "--max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
+	{{"--max-message=2g"}, "--max-message: \"2g\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{{"--max-headers=101"}, "--max-headers: \"101\" is out of range; expected a number, 1 to 100"},
+	{{"--max-connections=-1"},
+	 "--max-connections: \"-1\" is not a number; expected a number, 1 to 100000000, or 0 (as many as descriptors allow)"},
+	{{"--idle-timeout=1ms"},
+	 "--idle-timeout: \"1ms\" is out of range; expected a number with ms, s, m or h, 1s to 168h, or 0 (never)"},
+	{{"--log-level", "all"}, "--log-level: \"all\" is unknown; expected error, warn, notice, info or debug"},
+	{{"--log-file", ""}, "--log-file: is empty; expected FILE"},
+	{{"--max-mesage", "1k"}, "--max-mesage: unknown option; did you mean --max-message?"},
+	{{"--max-messages=1k"}, "--max-messages: unknown option; did you mean --max-message?"},
+	{{"--verbose"}, "--verbose: unknown option; see --help"},
+	{{"--=x"}, "--: unknown option; see --help"},
+	{{"--help-ma"}, "--help-ma: unknown option; did you mean --help?"},
+	{{"-z"}, "-z: unknown option; see --help"},
+	{{"-hz"}, "-z: unknown option; see --help"},
+	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH"},
+	{{"-p"}, "--plugin: needs a value; expected [MOUNT=]FILE.so"},
+	{{"--check=yes"}, "--check: takes no value"},
+	{{"--drain=1s", "--drain=2s"}, "--drain: is given twice; expected once"},
+	{{"--check", "--check"}, "--check: is given twice; expected once"},
+	{{"stray"}, "\"stray\": unexpected argument; see --help"},
+	{{""}, "\"\": unexpected argument; see --help"},
+	{{"-"}, "\"-\": unexpected argument; see --help"},
+	{{"--", "--check"}, "\"--check\": unexpected argument; see --help"},
+	{{"chat.so"}, "\"chat.so\": unexpected argument; a plugin is given with --plugin"},
+	{{"-l", "8080"}, "--listen: \"8080\"" ADDRESS},
+	{{"-l", ":8080"}, "--listen: \":8080\"" ADDRESS},
+	{{"-l", "::1:8080"}, "--listen: \"::1:8080\"" ADDRESS},
+	{{"-l", "[::1]"}, "--listen: \"[::1]\"" ADDRESS},
+	{{"-l", "[::1:80"}, "--listen: \"[::1:80\"" ADDRESS},
+	{{"-l", "[127.0.0.1]:80"}, "--listen: \"[127.0.0.1]:80\"" ADDRESS},
+	{{"-l", "[:80"}, "--listen: \"[:80\"" ADDRESS},
+	{{"-l", "]:80"}, "--listen: \"]:80\"" ADDRESS},
+	{{"-l", "[]:80"}, "--listen: \"[]:80\"" ADDRESS},
+	{{"-l", "127.0.0.1:"}, "--listen: \"127.0.0.1:\"" ADDRESS},
+	{{"-l", "127.0.0.1:65536"}, "--listen: \"127.0.0.1:65536\"" ADDRESS},
+	{{"-l", "127.0.0.1:000080"}, "--listen: \"127.0.0.1:000080\"" ADDRESS},
+	{{"-l", "127.0.0.1:8x"}, "--listen: \"127.0.0.1:8x\"" ADDRESS},
+	{{"-l", "127.0.0.1:-1"}, "--listen: \"127.0.0.1:-1\"" ADDRESS},
+	{{"-l", "127.1:80"}, "--listen: \"127.1:80\"" ADDRESS},
+	{{"-l", "example.org:80"}, "--listen: \"example.org:80\"" ADDRESS},
+	{{"-l", "unix:"}, "--listen: \"unix:\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "unix:" MOUNT_108},
+	 "--listen: \"unix:" MOUNT_108 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "127.0.0.1:5", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
+	{{"-l", "unix:/x", "-l", "unix:/x"}, "--listen: \"unix:/x\" is given twice"},
+	{{"--origin", "a,,b"}, "--origin: \",b\" has an empty element"},
+	{{"--origin", " "}, "--origin: \" \" has an empty element"},
+	{{"--origin", "https://good,https://bad"}, "--origin: \"https://bad\": is bad; expected better"},
+	{{"-p", ""}, "--plugin: \"\" names no file; expected [MOUNT=]FILE.so"},
+	{{"-p", "/chat="}, "--plugin: \"/chat=\" names no file; expected [MOUNT=]FILE.so"},
+	{{"-p", "/a/../b=x.so"}, "--plugin: \"/a/../b\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-p", "/.=x.so"}, "--plugin: \"/.\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-p", "/a=x.so", "-p", "/a/=y.so"}, "--plugin: the mount /a already has a handler; expected one handler per mount"},
+	{{"-p", "x.so", "-p", "/=y.so"}, "--plugin: the mount / already has a handler; expected one handler per mount"},
+	{{"-p", "x.so", "--plugin-set", "novalue"}, "--plugin-set: \"novalue\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "/x=1"}, "--plugin-set: \"/x=1\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "/x=1:2"}, "--plugin-set: \"/x=1:2\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "=1"}, "--plugin-set: \"\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{{"-p", "x.so", "--plugin-set", "a b=1"}, "--plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{{"-p", "x.so", "--plugin-set", "/x y:a=1"}, "--plugin-set: \"/x y\" is not a mount; expected letters, digits and . _ ~ / -"},
+	{{"-p", "x.so", "-p", "/y=y.so", "--plugin-set", "/z:a=1"}, "--plugin-set: the mount /z has no plugin; expected one of /, /y"},
+	{{"--plugin-set", "/z:a=1"}, "--plugin-set: the mount /z has no plugin"},
+	{{"--plugin-set", "a=1"}, "--plugin-set: \"a\" is a setting for plugins, and none is given"},
+	{{"-c", "/no/such/file"}, "/no/such/file: can not be read: No such file or directory"},
+	{{"-c", "/"}, "/: can not be read: Is a directory"},
+};
+
+START_TEST(wrong_arguments)
+{
+	char wanted[600];
+
+	ck_assert_int_eq(read_args(WRONG[_i].args), SETTINGS_BAD);
+	snprintf(wanted, sizeof(wanted), "tova-host: %s\n", WRONG[_i].sentence);
+	ck_assert_str_eq(err, wanted);
+	ck_assert_str_eq(out, "");
+	ck_assert_uint_eq(s.n_mounts, 0);
+	ck_assert_ptr_null(s.listen.items);
+}
+END_TEST
+
+START_TEST(only_the_first_mistake_unless_checking)
+{
+	ck_assert_int_eq(READ("--drain=x", "--backlog=0", "-l", "x"), SETTINGS_BAD);
+	ck_assert_str_eq(err, "tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n");
+	ck_assert_int_eq(READ("--drain=x", "--backlog=0", "-l", "x", "--check"), SETTINGS_BAD);
+	ck_assert_str_eq(err, "tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n"
+			      "tova-host: --backlog: \"0\" is out of range; expected a number, 1 to 65535\n"
+			      "tova-host: --listen: \"x\"" ADDRESS "\n");
+}
+END_TEST
+
+/* A mount that is missing because its own option is wrong is not blamed on the settings for it. */
+START_TEST(no_mistake_follows_from_another)
+{
+	ck_assert_int_eq(READ("-p", "/a=", "--plugin-set", "/a:k=v", "--check"), SETTINGS_BAD);
+	ck_assert_str_eq(err, "tova-host: --plugin: \"/a=\" names no file; expected [MOUNT=]FILE.so\n");
+}
+END_TEST
+
+START_TEST(long_nonsense_does_not_hurt)
+{
+	char *big = malloc(100002);
+
+	memset(big, 'x', 100000);
+	memcpy(big, "--", 2);
+	big[100000] = '\0';
+	ck_assert_int_eq(READ(big), SETTINGS_BAD);
+	ck_assert_uint_lt(strlen(err), 200);
+	memset(big, '/', 2);
+	ck_assert_int_eq(READ("-l", big), SETTINGS_BAD);
+	ck_assert_int_eq(READ("--drain", big), SETTINGS_BAD);
+	ck_assert_int_eq(READ("--plugin-set", big), SETTINGS_BAD);
+	ck_assert_int_eq(READ(big), SETTINGS_BAD);
+	ck_assert_uint_lt(strlen(err), 400);
+	strcpy(big + 99999, "=y");
+	ck_assert_int_eq(READ("-p", big), SETTINGS_BAD);
+	ck_assert_ptr_nonnull(strstr(err, "\" is too long for a mount; expected at most 255 bytes\n"));
+	ck_assert_int_eq(READ("-p", "x", "--plugin-set", big + 2), SETTINGS_BAD);
+	ck_assert_ptr_nonnull(strstr(err, "is not a key"));
+	ck_assert_int_eq(READ("-p", big + 2), SETTINGS_OK);
+	ck_assert_uint_eq(strlen(s.mounts[0].plugin), 99999);
+	free(big);
+}
+END_TEST
+
+START_TEST(prints_instead_of_running)
+{
+	ck_assert_int_eq(READ("--version", "-c", "/no/such/file"), SETTINGS_DONE);
+	ck_assert_str_eq(out, "tova-host " TOVA_VERSION "\n");
+	ck_assert_int_eq(READ("--help"), SETTINGS_DONE);
+	ck_assert_int_eq(strncmp(out, "usage: tova-host ", 17), 0);
+	ck_assert_int_eq(READ("-hV"), SETTINGS_DONE);
+	ck_assert_int_eq(strncmp(out, "usage: tova-host ", 17), 0);
+	ck_assert_int_eq(READ("--help-man"), SETTINGS_DONE);
+	ck_assert_int_eq(strncmp(out, ".SS ", 4), 0);
+	ck_assert_int_eq(READ("--help-markdown"), SETTINGS_DONE);
+	ck_assert_int_eq(strncmp(out, "| option ", 9), 0);
+	ck_assert_str_eq(err, "");
+	/* A mistake is not hidden by --help behind it. */
+	ck_assert_int_eq(READ("--nonsense", "--help"), SETTINGS_BAD);
+	ck_assert_str_eq(out, "");
+}
+END_TEST
+
+START_TEST(silent_when_asked)
+{
+	char *argv[] = {"tova-host", "--drain=x"};
+	struct settings_source source = {.argc = 2, .argv = argv};
+
+	ck_assert_int_eq(settings_read(&s, &source), SETTINGS_BAD);
+}
+END_TEST
+
+/* --- the config file ------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(config_values)
+{
+	ck_assert_int_eq(read_config("listen = ( \"127.0.0.1:1\", \"unix:/tmp/x\" );\n"
+				     "origin = [ \"https://a\", \"https://b\" ];\n"
+				     "max-message = 4096;\nmax-head = \"8k\";\nidle-timeout = 0;\ndrain = 2;\nclose-timeout = \"250ms\";\n"
+				     "max-connections = 0x10;\nlog-level = \"warn\";\nstatic = \"/srv\";\n"
+				     "mount = ( { path = \"/chat/\"; plugin = \"chat.so\"; plugin-set = { motd = \"hi\"; n = 5; on = true; }; },\n"
+				     "          { plugin = \"root.so\"; plugin-set = ( \"a.b=c=d\", \"9=\" ); } );\n"),
+			 SETTINGS_OK);
+	ck_assert_str_eq(err, "");
+	ck_assert_uint_eq(s.listen.n, 2);
+	ck_assert_str_eq(s.listen.items[1].unix_path, "/tmp/x");
+	ck_assert_uint_eq(s.origin.n, 2);
+	ck_assert_uint_eq(s.max_message, 4096);
+	ck_assert_uint_eq(s.max_head, 8192);
+	ck_assert_uint_eq(s.idle_timeout, 0);
+	ck_assert_uint_eq(s.drain, 2000);
+	ck_assert_uint_eq(s.close_timeout, 250);
+	ck_assert_uint_eq(s.max_connections, 16);
+	ck_assert_uint_eq(s.log_level, 1);
+	ck_assert_str_eq(s.static_dir, "/srv");
+	ck_assert_uint_eq(s.max_headers, 100); /* not in the file: the default */
+	ck_assert_str_eq(mount_at("/chat")->plugin, "chat.so");
+	ck_assert_str_eq(value_of(mount_at("/chat"), "motd"), "hi");
+	ck_assert_str_eq(value_of(mount_at("/chat"), "n"), "5");
+	ck_assert_str_eq(value_of(mount_at("/chat"), "on"), "true");
+	ck_assert_str_eq(value_of(mount_at("/"), "a.b"), "c=d");
+	ck_assert_str_eq(value_of(mount_at("/"), "9"), "");
+	ck_assert_int_eq(read_config("listen = \"127.0.0.1:7\"; origin = \"https://a,https://b\";"), SETTINGS_OK);
+	ck_assert_uint_eq(s.listen.items[0].port, 7);
+	ck_assert_uint_eq(s.origin.n, 2);
+	ck_assert_int_eq(read_config(""), SETTINGS_OK);
+	ck_assert_int_eq(read_config("origin = (); mount = ();"), SETTINGS_OK);
+	ck_assert_uint_eq(s.origin.n + s.n_mounts, 0);
+}
+END_TEST
+
+START_TEST(command_line_wins)
+{
+	write_config("listen = ( \"127.0.0.1:1\", \"127.0.0.1:2\" );\nmax-message = \"2k\"; max-head = \"2k\";\norigin = \"https://a\";\n"
+		     "static = \"/file\"; log-level = \"error\";\n"
+		     "mount = ( { path = \"/a\"; plugin = \"a.so\"; plugin-set = { k = \"file\"; l = \"file\"; m = \"file\"; }; },\n"
+		     "          { path = \"/b\"; plugin = \"b.so\"; } );\n");
+	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=", "--static=/line", "--log-level=info",
+			      "--plugin-set", "k=line", "--plugin-set", "/a:l=line"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.max_message, 4096);
+	ck_assert_uint_eq(s.max_head, 2048);
+	ck_assert_uint_eq(s.listen.n, 1);
+	ck_assert_uint_eq(s.listen.items[0].port, 3);
+	ck_assert_uint_eq(s.origin.n, 0);
+	ck_assert_str_eq(s.static_dir, "/line");
+	ck_assert_uint_eq(s.log_level, 3);
+	ck_assert_str_eq(s.config, config);
+	ck_assert_uint_eq(s.n_mounts, 2);
+	ck_assert_str_eq(value_of(mount_at("/a"), "k"), "line");
+	ck_assert_str_eq(value_of(mount_at("/a"), "l"), "line");
+	ck_assert_str_eq(value_of(mount_at("/a"), "m"), "file");
+	ck_assert_str_eq(value_of(mount_at("/b"), "k"), "line");
+	/* Plugins on the command line replace the file's mounts, settings and all. */
+	ck_assert_int_eq(READ("-c", config, "-p", "/c=c.so"), SETTINGS_OK);
+	ck_assert_uint_eq(s.n_mounts, 1);
+	ck_assert_uint_eq(mount_at("/c")->n_pairs, 0);
+	/* What the command line overrides must be right all the same. */
+	write_config("max-message = \"1x\";");
+	ck_assert_int_eq(READ("--max-message=4k", "-c", config), SETTINGS_BAD);
+}
+END_TEST
+
+static const struct {
+	const char *text, *sentence; /* behind the file's name */
+} WRONG_CONFIG[] = {
+	{"listen = ", ":1: syntax error"},
+	{"\n\nmax-head = \"2k\"\n\nx y", ":5: syntax error"},
+	{"drain = 1;\ndrain = 2;", ":2: duplicate setting name"},
+	{"\nmax-message = \"12x\";", ":2: max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
+	{"max-message = 12;", ":1: max-message: \"12\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{"backlog = -1;", ":1: backlog: \"-1\" is not a number; expected a number, 1 to 65535"},
+	{"max-message = 99999999999L;",
+	 ":1: max-message: \"99999999999\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{"idle-timeout = 1.5;", ":1: idle-timeout: expected a number, or a string in quotes such as \"120s\""},
+	{"drain = true;", ":1: drain: expected a number, or a string in quotes such as \"5s\""},
+	{"drain = ( 1 );", ":1: drain: expected a number, or a string in quotes such as \"5s\""},
+	{"static = 5;", ":1: static: expected a string in quotes"},
+	{"static = \"\";", ":1: static: is empty; expected DIR"},
+	{"log-level = 3;", ":1: log-level: expected a string in quotes"},
+	{"log-level = { a = 1; };", ":1: log-level: expected a string in quotes"},
+	{"log-level = \"loud\";", ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
+	{"listen = 8080;", ":1: listen: expected a string in quotes, or a list of them"},
+	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH"},
+	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: expected strings in quotes"},
+	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},
+	{"origin = \"https://bad\";", ":1: origin: \"https://bad\": is bad; expected better"},
+	{"\nmax-mesage = 5;", ":2: max-mesage: unknown name; did you mean max-message?"},
+	{"mounts = ();", ":1: mounts: unknown name; did you mean mount?"},
+	{"zzz = 1;", ":1: zzz: unknown name"},
+	{"help-man = true;", ":1: help-man: unknown name"},
+	{"check = true;", ":1: check: can only be given on the command line"},
+	{"config = \"x\";", ":1: config: can only be given on the command line"},
+	{"plugin = \"x.so\";", ":1: plugin: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"plugin-set = { a = 1; };",
+	 ":1: plugin-set: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"mount = { plugin = \"x\"; };", ":1: mount: expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"mount = (\n5 );", ":2: mount: expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }"},
+	{"mount = ( {\npath = \"/x\"; } );", ":1: mount: has no plugin; expected plugin = \"FILE.so\""},
+	{"mount = ( {\nplugin = 5; } );", ":2: plugin: expected a string in quotes that is not empty"},
+	{"mount = ( {\nplugin = \"\"; } );", ":2: plugin: expected a string in quotes that is not empty"},
+	{"mount = ( { plugin = \"x\";\npath = 5; } );", ":2: path: expected a string in quotes that is not empty"},
+	{"mount = ( { plugin = \"x\";\npath = \"chat\"; } );", ":1: mount: \"chat\" is not a mount; expected a path that begins with /"},
+	{"mount = ( { plugin = \"x\"; path = \"/a b\"; } );",
+	 ":1: mount: \"/a b\" is not a mount; expected letters, digits and . _ ~ / -"},
+	{"mount = ( { plugin = \"x\";\npluginset = {}; } );", ":2: pluginset: unknown name in a mount; did you mean plugin-set?"},
+	{"mount = ( { plugin = \"x\";\ndrain = 5; } );", ":2: drain: unknown name in a mount"},
+	{"mount = ( { plugin = \"x\"; },\n{ path = \"//\"; plugin = \"y\"; } );",
+	 ":2: mount: the mount / already has a handler; expected one handler per mount"},
+	{"mount = ( { plugin = \"x\";\nplugin-set = 5; } );", ":2: plugin-set: expected a group such as { key = \"value\"; }"},
+	{"mount = ( { plugin = \"x\"; plugin-set = { a = 1;\nb = 1.5; }; } );",
+	 ":2: plugin-set: b: expected a string in quotes, a whole number, true or false"},
+	{"mount = ( { plugin = \"x\"; plugin-set = (\n\"a\" ); } );", ":2: plugin-set: expected strings such as \"key=value\""},
+	{"mount = ( { plugin = \"x\"; plugin-set = (\n5 ); } );", ":2: plugin-set: expected strings such as \"key=value\""},
+	{"mount = ( { plugin = \"x\"; plugin-set = ( \"a b=1\" ); } );",
+	 ":1: plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{"mount = ( { plugin = \"x\"; plugin-set = { *a = 1; }; } );",
+	 ":1: plugin-set: \"*a\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{"# fine\n\t@include \"/\"\n", ":2: @include is not supported; expected one file"},
+};
+
+START_TEST(wrong_configs)
+{
+	char wanted[600];
+
+	ck_assert_int_eq(read_config(WRONG_CONFIG[_i].text), SETTINGS_BAD);
+	snprintf(wanted, sizeof(wanted), "tova-host: %s%s\n", config, WRONG_CONFIG[_i].sentence);
+	ck_assert_str_eq(err, wanted);
+}
+END_TEST
+
+START_TEST(check_names_all_mistakes_of_both)
+{
+	char wanted[600];
+
+	write_config("drain = 1;\nbacklog = 0;\nnope = 1;\n");
+	ck_assert_int_eq(READ("--log-level=x", "--check", "-c", config), SETTINGS_BAD);
+	snprintf(wanted, sizeof(wanted),
+		 "tova-host: --log-level: \"x\" is unknown; expected error, warn, notice, info or debug\n"
+		 "tova-host: %s:2: backlog: \"0\" is out of range; expected a number, 1 to 65535\ntova-host: %s:3: nope: unknown name\n",
+		 config, config);
+	ck_assert_str_eq(err, wanted);
+}
+END_TEST
+
+START_TEST(hostile_files)
+{
+	FILE *file = fopen(config, "w");
+	char wanted[200];
+
+	for (int i = 0; i < 1024 * 1024 + 1; i++)
+		fputc('\n', file);
+	fclose(file);
+	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
+	snprintf(wanted, sizeof(wanted), "tova-host: %s: is too large; expected at most 1m\n", config);
+	ck_assert_str_eq(err, wanted);
+	file = fopen(config, "w");
+	fwrite("drain = 1;\0drain = 2;", 1, 21, file);
+	fclose(file);
+	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
+	snprintf(wanted, sizeof(wanted), "tova-host: %s: has a NUL byte in it; expected text\n", config);
+	ck_assert_str_eq(err, wanted);
+}
+END_TEST
+
+/* --- printing, reading again ----------------------------------------------------------------------------------------------------- */
+
+static void round_trip(void)
+{
+	char *first = printed(), *second;
+
+	write_config(first);
+	ck_assert_msg(READ("-c", config) == SETTINGS_OK, "%s in\n%s", err, first);
+	second = printed();
+	ck_assert_str_eq(first, second);
+	free(first);
+	free(second);
+}
+
+START_TEST(printed_settings_read_back)
+{
+	ck_assert_int_eq(read_args(NOTHING), SETTINGS_OK);
+	round_trip();
+	ck_assert_uint_eq(s.idle_timeout, 120000);
+	ck_assert_int_eq(READ("-l", "[::1]:0", "-l", "unix:/a \"b\"\\c", "--origin", "https://a,*", "--static", "/x\n\x01\xC3\xA9y",
+			      "--log-file", "l", "--log-format=json", "--log-level=debug", "--idle-timeout=0", "--drain=0",
+			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p", "r.so",
+			      "-p", "/a/b=/x/\"q\".so", "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff"),
+			 SETTINGS_OK);
+	round_trip();
+	ck_assert_uint_eq(s.listen.n, 2);
+	ck_assert_str_eq(s.listen.items[1].unix_path, "/a \"b\"\\c");
+	ck_assert_str_eq(s.static_dir, "/x\n\x01\xC3\xA9y");
+	ck_assert_uint_eq(s.idle_timeout, 0);
+	ck_assert_uint_eq(s.plugin_slow, 1234);
+	ck_assert_uint_eq(s.max_message, 1025);
+	ck_assert_uint_eq(s.max_queue, 1 << 30);
+	ck_assert_uint_eq(s.max_connections, 100000000);
+	ck_assert_str_eq(s.origin.items[1], "*");
+	ck_assert_str_eq(mount_at("/a/b")->plugin, "/x/\"q\".so");
+	ck_assert_str_eq(value_of(mount_at("/a/b"), "9.x"), "%d\t\"\\");
+	ck_assert_str_eq(value_of(mount_at("/a/b"), "name"), "\x7f\xff");
+	ck_assert_str_eq(value_of(mount_at("/"), "name"), "\x7f\xff");
+}
+END_TEST
+
+/* Every single option, at both ends of its range. */
+START_TEST(each_option_reads_back)
+{
+	const struct option_row *row = &option_table[_i];
+	char argument[200], value[64];
+
+	if (row->most == 0 || row->group >= OPTION_COMMAND)
+		return;
+	for (int end = 0; end < 2; end++) {
+		option_format(row, end == 0 ? row->least : row->most, value, sizeof(value));
+		snprintf(argument, sizeof(argument), "--%s=%s", row->name, value);
+		ck_assert_msg(READ(argument) == SETTINGS_OK, "%s", err);
+		round_trip();
+	}
+}
+END_TEST
+
+/* A reload reads the same arguments again, and the file as it is then. */
+START_TEST(reading_again)
+{
+	const char *const args[] = {"-p", "a.so", "-c", config, "--plugin-set", "k=v", NULL};
+
+	for (int i = 1; i <= 3; i++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "drain = %d;", i);
+		write_config(text);
+		ck_assert_int_eq(read_args(args), SETTINGS_OK);
+		ck_assert_uint_eq(s.drain, (uint64_t)i * 1000);
+		ck_assert_uint_eq(s.n_mounts, 1);
+		write_config("drain = ");
+		ck_assert_int_eq(read_args(args), SETTINGS_BAD);
+	}
+}
+END_TEST
+
+/* Each allocation fails once: nothing crashes, nothing leaks, nothing half-read is used. */
+START_TEST(lack_of_memory_is_said)
+{
+	const char *const args[] = {"-c", config, "-l", "[::1]:0", "-l", "unix:/x", "--origin", "a,b", "--log-file", "l",
+				    "--plugin-set", "k=v", "--plugin-set", "/a:l=w", "--static", "d", NULL};
+	long limit = 0;
+
+	write_config("listen = \"127.0.0.1:1\"; origin = (\"x\"); log-file = \"f\"; mount = ( { path = \"/a\"; plugin = \"a.so\";\n"
+		     "plugin-set = { k = \"1\"; m = \"2\"; }; }, { plugin = \"b.so\"; } );");
+	do {
+		enum settings_status status;
+
+		denied = false;
+		allocations_left = limit++;
+		status = read_args(args);
+		allocations_left = LONG_MAX;
+		ck_assert_int_eq(status, denied ? SETTINGS_BAD : SETTINGS_OK);
+		ck_assert_str_eq(err, denied ? "tova-host: out of memory while reading the settings\n" : "");
+	} while (denied);
+	ck_assert_int_gt(limit, 30);
+	ck_assert_str_eq(value_of(mount_at("/a"), "l"), "w");
+}
+END_TEST
+
+/* --- finding a plugin ------------------------------------------------------------------------------------------------------------ */
+
+static void touch(const char *name)
+{
+	FILE *file = fopen(name, "w");
+
+	ck_assert_ptr_nonnull(file);
+	fclose(file);
+}
+
+START_TEST(plugins_are_found)
+{
+	char *old = getcwd(NULL, 0), bin[128], plugins[160], a[256], b[256], c[256], found[PATH_MAX], why[1024], wanted[1024];
+
+	snprintf(bin, sizeof(bin), "%s/bin", folder);
+	snprintf(plugins, sizeof(plugins), "%s/plugins", bin);
+	snprintf(a, sizeof(a), "%s/chat.so", folder);
+	snprintf(b, sizeof(b), "%s/chat.so", bin);
+	snprintf(c, sizeof(c), "%s/chat.so", plugins);
+	ck_assert(mkdir(bin, 0700) == 0 && mkdir(plugins, 0700) == 0 && chdir(folder) == 0);
+
+	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	snprintf(wanted, sizeof(wanted), "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins, TOVA_PLUGIN_DIR);
+	ck_assert_str_eq(why, wanted);
+	touch(c);
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(found, c);
+	ck_assert(settings_find_plugin("chat", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(found, c);
+	touch(b);
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(found, b);
+	touch(a);
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(found, "./chat.so");
+	/* A folder is no plugin; nor does a path get looked for anywhere else. */
+	ck_assert(!settings_find_plugin("plugins", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(!settings_find_plugin("no/chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(why, "\"no/chat.so\" is not a file that can be read");
+	ck_assert(settings_find_plugin(c, bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(found, c);
+	ck_assert(!settings_find_plugin(c, bin, found, 5, why, sizeof(why)));
+	ck_assert(!settings_find_plugin("chat.so", bin, found, 5, why, sizeof(why)));
+	/* Without a folder given it is the running program's. */
+	ck_assert(!settings_find_plugin("no-such", NULL, found, sizeof(found), why, sizeof(why)));
+	ck_assert_ptr_nonnull(strstr(why, "\"no-such\" was not found in the current folder, /"));
+
+	unlink(a);
+	unlink(b);
+	unlink(c);
+	rmdir(plugins);
+	rmdir(bin);
+	ck_assert_int_eq(chdir(old), 0);
+	free(old);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("settings");
+	TCase *tc = tcase_create("settings");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, defaults);
+	tcase_add_test(tc, all_forms_of_giving_a_value);
+	tcase_add_test(tc, listen_addresses);
+	tcase_add_test(tc, mounts);
+	tcase_add_test(tc, pairs);
+	tcase_add_test(tc, origins);
+	tcase_add_loop_test(tc, wrong_arguments, 0, (int)(sizeof(WRONG) / sizeof(WRONG[0])));
+	tcase_add_test(tc, only_the_first_mistake_unless_checking);
+	tcase_add_test(tc, no_mistake_follows_from_another);
+	tcase_add_test(tc, long_nonsense_does_not_hurt);
+	tcase_add_test(tc, prints_instead_of_running);
+	tcase_add_test(tc, silent_when_asked);
+	tcase_add_test(tc, config_values);
+	tcase_add_test(tc, command_line_wins);
+	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof(WRONG_CONFIG) / sizeof(WRONG_CONFIG[0])));
+	tcase_add_test(tc, check_names_all_mistakes_of_both);
+	tcase_add_test(tc, hostile_files);
+	tcase_add_test(tc, printed_settings_read_back);
+	tcase_add_loop_test(tc, each_option_reads_back, 0, OPTION_COUNT);
+	tcase_add_test(tc, reading_again);
+	tcase_add_test(tc, lack_of_memory_is_said);
+	tcase_add_test(tc, plugins_are_found);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed > 0;
+}
