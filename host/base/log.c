@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* strerror_r returns the text */
 #include "base/log.h"
 
 #include <errno.h>

@@ -1,4 +1,3 @@
-#define _GNU_SOURCE /* reallocarray */
 #include "base/settings_layer.h"
 
 #include <arpa/inet.h>

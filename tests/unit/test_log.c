@@ -1,5 +1,4 @@
 /* The log: forms, escaping, limits, and what happens when it can not be written. */
-#define _GNU_SOURCE
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,4 @@
 /* The option table: its rows agree with themselves, every type's edges, and what people read. */
-#define _GNU_SOURCE
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,4 @@
 /* Settings: the command line, the config file, one over the other, and every sentence about what is wrong. */
-#define _GNU_SOURCE
 #include <check.h>
 #include <errno.h>
 #include <limits.h>
