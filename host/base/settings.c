@@ -1,5 +1,6 @@
 #include "base/settings.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -204,11 +205,15 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 
 /* --- plugins ------------------------------------------------------------------------------------------------------------------- */
 
+/* Sets errno if it is none. */
 static bool is_file(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+	if (stat(path, &st) != 0)
+		return false;
+	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	return S_ISREG(st.st_mode) && access(path, R_OK) == 0;
 }
 
 static bool own_folder(char dst[4096])
@@ -233,8 +238,10 @@ bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, s
 	size_t n = strlen(name), suffixes = n > 3 && strcmp(name + n - 3, ".so") == 0 ? 1 : 2;
 
 	if (strchr(name, '/') != NULL) {
-		snprintf(why, why_cap, "\"%.200s\" is not a file that can be read", name);
-		return (size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r);
+		if ((size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r))
+			return true;
+		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name, strlen(name) < cap ? strerror(errno) : "too long");
+		return false;
 	}
 	if (exe_dir == NULL && own_folder(own))
 		exe_dir = own;

@@ -733,10 +733,15 @@ START_TEST(plugins_are_found)
 	/* A folder is no plugin; nor does a path get looked for anywhere else. */
 	ck_assert(!settings_find_plugin("plugins", bin, found, sizeof(found), why, sizeof(why)));
 	ck_assert(!settings_find_plugin("no/chat.so", bin, found, sizeof(found), why, sizeof(why)));
-	ck_assert_str_eq(why, "\"no/chat.so\" is not a file that can be read");
+	ck_assert_str_eq(why, "\"no/chat.so\" can not be read: No such file or directory");
+	ck_assert(!settings_find_plugin("/", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(why, "\"/\" can not be read: Is a directory");
+	ck_assert(!settings_find_plugin("/dev/null", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert_str_eq(why, "\"/dev/null\" can not be read: Invalid argument");
 	ck_assert(settings_find_plugin(c, bin, found, sizeof(found), why, sizeof(why)));
 	ck_assert_str_eq(found, c);
 	ck_assert(!settings_find_plugin(c, bin, found, 5, why, sizeof(why)));
+	ck_assert_ptr_nonnull(strstr(why, "can not be read: too long"));
 	ck_assert(!settings_find_plugin("chat.so", bin, found, 5, why, sizeof(why)));
 	/* Without a folder given it is the running program's. */
 	ck_assert(!settings_find_plugin("no-such", NULL, found, sizeof(found), why, sizeof(why)));
