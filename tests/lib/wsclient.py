@@ -381,7 +381,7 @@ class WebSocket(Http):
         return got.payload
 
     def roundtrip(self, payload=b"sync"):
-        """Everything sent before has been read by the server, everything it sent before this pong has been received."""
+        """The server has read everything sent before. (Its pong may overtake data: it proves nothing of what is under way to us.)"""
         self.ping(payload)
         assert self.recv_pong() == payload
 
@@ -417,10 +417,6 @@ class WebSocket(Http):
         got, reason = self.recv_close()
         assert got == code, f"close {got} {reason!r} in answer to {code}"
         self.expect_eof()
-
-    def expect_nothing(self):
-        """Nothing but the answer to our ping is under way from the server."""
-        self.roundtrip(b"nothing?")
 
 
 def parse_close(payload):

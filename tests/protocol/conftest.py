@@ -1,0 +1,36 @@
+"""Hosts that the tests of a module share; a test that needs other options or breaks something starts its own."""
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from probe import Host, Probe, plugin  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def echo():
+    """The echo plugin at every path, with a message limit that tests can reach."""
+    with Host("--plugin", "echo", "--max-message", "256k", "--close-timeout", "2s") as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def probe_host():
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin", f"/other={plugin('probe')}",
+              "--plugin-set", "/probe:greeting=hello") as host:
+        yield host
+
+
+@pytest.fixture
+def probe(probe_host):
+    with Probe(probe_host) as opener:
+        yield opener
+
+
+@pytest.fixture
+def other(probe_host):
+    """A second mount of the same plugin."""
+    with Probe(probe_host, "/other") as opener:
+        yield opener

@@ -1,0 +1,74 @@
+"""Out of descriptors: the host goes on serving, says so once, and accepts again when some are free."""
+import resource
+
+from probe import Host, plugin
+from tova_host import wait_until
+from wsclient import WebSocket, connect
+
+LIMIT = 64
+
+
+def few_descriptors():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, LIMIT))
+
+
+def test_out_of_descriptors():
+    with Host("--plugin", f"/probe={plugin('probe')}", limits=few_descriptors) as host:
+        first = connect("127.0.0.1", host.port, "/probe")
+        waiting, served = [], [first]
+        # The kernel completes connections though nobody accepts them: those beyond the limit get no answer, until others go.
+        for _ in range(LIMIT + 20):
+            ws = WebSocket("127.0.0.1", host.port, timeout=0.5)
+            try:
+                ws.handshake("/probe")
+                served.append(ws)
+            except AssertionError:
+                waiting.append(ws)
+                if len(waiting) == 3:
+                    break
+        assert len(served) > LIMIT // 2 and len(waiting) == 3
+        line = host.wait_log(lambda line: line.get("kind") == "accept", "that descriptors ran out")
+        assert line["level"] in ("warn", "error"), line
+        for ws in served[:5] + served[-5:]:
+            ws.sock.settimeout(10)
+            ws.send_text("send served")
+            assert ws.recv_text() == "served"
+        said = [line for line in host.lines if line.get("kind") == "accept" and line.get("level") in ("warn", "error")]
+        assert len(said) <= 2, said
+        if line["level"] == "error":
+            host.expect(lambda line: line.get("kind") == "accept")
+        for ws in served[-10:]:
+            ws.drop()
+        for ws in waiting:
+            ws.sock.settimeout(10)
+            assert ws.response_head().status == 101
+            ws.send_text("send late")
+            assert ws.recv_text() == "late"
+        for ws in served[:-10] + waiting:
+            ws.drop()
+        wait_until(lambda: host.descriptors < 30, "descriptors are given back")
+        connect("127.0.0.1", host.port, "/probe").end()
+
+
+def test_max_connections():
+    with Host("--plugin", f"/probe={plugin('probe')}", "--max-connections", "5") as host:
+        clients = [connect("127.0.0.1", host.port, "/probe") for _ in range(5)]
+        ws = WebSocket("127.0.0.1", host.port, timeout=0.5)
+        try:
+            ws.handshake("/probe")
+            raise RuntimeError("a sixth connection was accepted")
+        except (AssertionError, OSError):
+            pass
+        clients[0].end()
+        for ws in clients[1:]:
+            ws.send_text("send served")
+            assert ws.recv_text() == "served"
+        wait_until(lambda: accepted(host), "one more is accepted again")
+
+
+def accepted(host):
+    try:
+        connect("127.0.0.1", host.port, "/probe", timeout=0.5).end()
+        return True
+    except (AssertionError, OSError):
+        return False

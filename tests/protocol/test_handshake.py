@@ -1,0 +1,345 @@
+"""The opening handshake (RFC 6455 section 4): what is accepted, and every way to be refused with its status."""
+import json
+
+import pytest
+
+from probe import Host, Probe, escape, plugin
+from wsclient import (TEXT, Http, WebSocket, accept_of, connect, frame, http_get, refused, request_bytes, upgrade_headers)
+
+
+@pytest.fixture(scope="module")
+def host():
+    with Host("--plugin", "/echo=echo", "--plugin", f"/probe={plugin('probe')}", "--max-head", "4k", "--max-headers", "30") as host:
+        yield host
+
+
+def status_of(host, lines, target="/echo", **how):
+    return refused("127.0.0.1", host.port, target, lines, **how).status
+
+
+# --- accepted ------------------------------------------------------------------------------------------------------------------
+
+def test_the_example_of_the_rfc(host):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("GET", "/echo", upgrade_headers("dGhlIHNhbXBsZSBub25jZQ==")))
+        answer = http.response_head()
+    assert answer.status == 101
+    assert answer.get("Sec-WebSocket-Accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" == accept_of("dGhlIHNhbXBsZSBub25jZQ==")
+    assert answer.get("Sec-WebSocket-Extensions") is None and answer.get("Sec-WebSocket-Protocol") is None
+
+
+@pytest.mark.parametrize("replace", [
+    {"Upgrade": "WebSocket"}, {"Upgrade": "WEBSOCKET"}, {"Upgrade": "h2c, websocket"}, {"Connection": "upgrade"},
+    {"Connection": "keep-alive, Upgrade"}, {"Connection": "UPGRADE,close"}, {"Connection": " ,\tUpgrade ,"}])
+def test_tokens_in_any_case_and_in_lists(host, replace):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("GET", "/echo", upgrade_headers(replace=replace)))
+        assert http.response_head().status == 101
+
+
+def test_header_names_in_any_case(host):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("GET", "/echo", upgrade_headers()).replace(b"Sec-WebSocket-Key", b"sEC-wEBSOCKET-kEY")
+                  .replace(b"Host", b"HOST").replace(b"Upgrade:", b"upgrade:"))
+        assert http.response_head().status == 101
+
+
+def test_request_in_single_bytes(host):
+    with WebSocket("127.0.0.1", host.port) as ws:
+        ws.send_cut(request_bytes("GET", "/echo", upgrade_headers()))
+        assert ws.response_head().status == 101
+        ws.send_text("x")
+        assert ws.recv_text() == "x"
+
+
+@pytest.mark.parametrize("cut", [None, 1, 2, 3, 7, 20])
+def test_frames_right_behind_the_request(host, cut):
+    """A client may not send before the 101, but one that does is in the same segment; nothing may be lost."""
+    frames = frame(TEXT, "first") + frame(TEXT, "second")
+    with connect("127.0.0.1", host.port, "/echo", behind=frames[:cut]) as ws:
+        if cut:
+            ws.send(frames[cut:])
+        assert ws.recv_text() == "first"
+        assert ws.recv_text() == "second"
+
+
+def test_unknown_extensions_are_declined(host):
+    with connect("127.0.0.1", host.port, "/echo", headers=[("Sec-WebSocket-Extensions", "x-webkit-nothing; a=1, foo")]) as ws:
+        assert ws.answer.get("Sec-WebSocket-Extensions") is None
+        ws.send_text("x")
+        assert ws.recv_text() == "x"
+
+
+def test_a_deflate_answer_is_one_that_was_offered(host):
+    with connect("127.0.0.1", host.port, "/echo", headers=[("Sec-WebSocket-Extensions", "permessage-deflate")]) as ws:
+        assert (ws.answer.get("Sec-WebSocket-Extensions") or "permessage-deflate").startswith("permessage-deflate")
+
+
+def test_ipv6_and_unix(tmp_path):
+    with Host("--plugin", "echo", listen=["127.0.0.1:0", "[::1]:0", f"unix:{tmp_path}/s"]) as host:
+        port6 = int(host.listening[1].rpartition(":")[2])
+        for where in [("127.0.0.1", host.port), ("::1", port6), (f"unix:{tmp_path}/s", None)]:
+            with connect(*where, "/") as ws:
+                ws.send_text("x")
+                assert ws.recv_text() == "x"
+                ws.end()
+
+
+# --- refused -------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("lines, status", [
+    (upgrade_headers(without=["Sec-WebSocket-Key"]), 400),
+    (upgrade_headers(""), 400),
+    (upgrade_headers("dGhlIHNhbXBsZSBub25jZQ="), 400),
+    (upgrade_headers("dGhlIHNhbXBsZSBub25jZQ"), 400),
+    (upgrade_headers("dGhlIHNhbXBsZSBub25jZTE="), 400),
+    (upgrade_headers("dGhlIHNhbXBsZSBub25j*Q=="), 400),
+    (upgrade_headers("dGhlIHNhbXBsZSBub25jZSBtb3Jl"), 400),
+    (upgrade_headers(extra=[("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]), 400),
+    (upgrade_headers(without=["Sec-WebSocket-Version"]), 400),
+    (upgrade_headers(replace={"Sec-WebSocket-Version": "thirteen"}), 400),
+    (upgrade_headers(extra=[("Sec-WebSocket-Version", "13")]), 400),
+    (upgrade_headers(replace={"Sec-WebSocket-Version": "8"}), 426),
+    (upgrade_headers(replace={"Sec-WebSocket-Version": "14"}), 426),
+    (upgrade_headers(replace={"Sec-WebSocket-Version": "0"}), 426),
+    (upgrade_headers(origin="http://a", extra=[("Origin", "http://b")]), 400),
+    (upgrade_headers(extra=[("Content-Length", "5")]), 400),
+    (upgrade_headers(extra=[("Transfer-Encoding", "chunked")]), 400),
+    (upgrade_headers(subprotocols=["a", "b", "a"]), 400),
+    (upgrade_headers(subprotocols=["with space"]), 400),
+    (upgrade_headers(subprotocols=["/slash"]), 400),
+    (upgrade_headers(extra=[("Sec-WebSocket-Protocol", "")]), 400),
+])
+def test_bad_handshakes(host, lines, status):
+    assert status_of(host, lines) == status
+
+
+def test_wrong_version_names_the_right_one(host):
+    answer = refused("127.0.0.1", host.port, "/echo", upgrade_headers(replace={"Sec-WebSocket-Version": "7"}))
+    assert answer.status == 426 and answer.get("Sec-WebSocket-Version") == "13"
+
+
+def test_a_method_that_is_not_get(host):
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        answer = refused("127.0.0.1", host.port, "/echo", method=method)
+        assert answer.status == 405 and "GET" in answer.get("Allow"), answer
+
+
+def test_http_1_0_can_not_upgrade(host):
+    assert status_of(host, None, version="HTTP/1.0") in (400, 426, 505)
+
+
+@pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"])
+def test_other_http_versions(host, version):
+    assert status_of(host, None, version=version) == 505
+
+
+def test_a_plain_get_at_a_mount(host):
+    """No folder is served here: there is nothing to GET, and the answer says what the path is for."""
+    assert http_get("127.0.0.1", host.port, "/echo").status in (404, 426)
+
+
+@pytest.mark.parametrize("target", ["/", "/nothing", "/ech", "/echoo", "/Echo", "/echo2/echo"])
+def test_paths_outside_of_any_mount(host, target):
+    assert status_of(host, None, target) == 404
+
+
+@pytest.mark.parametrize("target", ["/echo", "/echo/", "/echo/below", "/echo?query", "/%65cho", "/echo/%C3%A4"])
+def test_paths_of_a_mount(host, target):
+    connect("127.0.0.1", host.port, target).end()
+
+
+@pytest.mark.parametrize("target", ["/echo/%", "/echo/%4", "/echo/%GG", "/echo/%00", "/echo/%ff", "/echo/../x", "/echo/%2e%2e/x", "/echo/./x",
+                                    "echo", "*", "/echo\x01", "/echo\x7f"])
+def test_bad_targets(host, target):
+    assert status_of(host, None, target) == 400
+
+
+def test_longest_prefix_by_segment(tmp_path):
+    with Host("--plugin", "/=echo", "--plugin", f"/a={plugin('probe')}", "--plugin", "/a/b=echo") as host:
+        def is_echo(target):
+            with connect("127.0.0.1", host.port, target) as ws:
+                ws.send_text("send probe")
+                return ws.recv_text() == "send probe"
+        assert [is_echo(t) for t in ("/", "/ab", "/x", "/a", "/a/", "/a/x", "/a/bc", "/a/b", "/a/b/", "/a/b/c")] == [
+            True, True, True, False, False, False, False, True, True, True]
+
+
+def test_limits_of_the_head(host):
+    assert status_of(host, None, "/echo/" + "a" * 3000) == 414
+    assert status_of(host, None, "/echo/?" + "a" * 8000) == 414
+    assert status_of(host, upgrade_headers(extra=[("X", "a" * 5000)])) == 431
+    assert status_of(host, upgrade_headers(extra=[(f"X-{i}", "a") for i in range(40)])) == 431
+    with connect("127.0.0.1", host.port, "/echo", headers=[(f"X-{i}", "a" * 50) for i in range(24)]) as ws:
+        ws.end()
+
+
+def test_a_head_that_never_ends_is_refused_at_the_limit(host):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(b"GET /echo HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 10000)
+        assert http.response().status == 431
+
+
+@pytest.mark.parametrize("head", [
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # a TLS hello
+    b"SSH-2.0-OpenSSH_9.2\r\n",
+    b"\x00\x00\x00\x00",
+    b"GET /echo HTTP/1.1\nHost: a\n\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost : a\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\n: no name\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\n\r\n",
+    b"GET  /echo HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /echo\r\nHost: a\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+    b"GET /echo HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\n",
+])
+def test_what_a_lenient_parser_would_repair(host, head):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(head)
+        answer = http.response()
+        assert answer.status == 400, answer
+        http.expect_eof()
+
+
+def test_a_refused_peer_gets_the_whole_answer_though_it_keeps_sending(host):
+    """Closing with unread bytes would reset the connection and may destroy the answer under way."""
+    with Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("POST", "/echo", [("Content-Length", "100000")]) + b"x" * 100000)
+        assert http.response().status in (400, 404, 405, 413, 426)
+
+
+# --- origins -------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("origin, host_header, ok", [
+    ("http://localhost", "localhost", True), ("http://localhost:80", "localhost", True), ("http://localhost:8080", "localhost:8080", True),
+    ("HTTP://LOCALHOST", "localhost", True), ("https://localhost", "localhost", True), ("https://localhost", "localhost:443", True),
+    ("http://localhost:8080", "localhost", False), ("http://evil.example", "localhost", False), ("null", "localhost", False),
+    ("http://localhost.evil.example", "localhost", False), ("http://evil.example/localhost", "localhost", False),
+    ("http://evil.example:80@localhost", "localhost", False), ("localhost", "localhost", False), ("", "localhost", False),
+    ("http://[::1]:8080", "[::1]:8080", True)])
+def test_same_host_is_the_default(host, origin, host_header, ok):
+    if ok:
+        connect("127.0.0.1", host.port, "/echo", origin=origin, host_header=host_header).end()
+    else:
+        assert status_of(host, upgrade_headers(origin=origin), host_header=host_header) == 403
+
+
+def test_a_list_of_origins():
+    with Host("--plugin", "echo", "--origin", "https://a.example,https://*.b.example", "--origin", "http://c.example:81") as host:
+        for origin in ("https://a.example", "https://x.b.example", "https://x.y.b.example", "http://c.example:81", None):
+            connect("127.0.0.1", host.port, "/", origin=origin).end()
+        for origin in ("http://a.example", "https://b.example", "https://evilb.example", "https://x.b.example.evil", "http://c.example",
+                       "http://localhost", "null", "https://a.example:444"):
+            assert status_of(host, upgrade_headers(origin=origin), "/") == 403, origin
+
+
+def test_every_origin():
+    with Host("--plugin", "echo", "--origin", "*") as host:
+        for origin in ("https://a.example", "null", None):
+            connect("127.0.0.1", host.port, "/", origin=origin).end()
+
+
+# --- what the plugin decides -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def probe(host):
+    with Probe(host) as opener:
+        yield opener
+
+
+def test_subprotocol_is_chosen_by_the_plugin(probe):
+    assert probe.client(subprotocols=["a", "b"]).subprotocol is None
+    assert probe.client("sub=b", subprotocols=["a", "b"]).subprotocol == "b"
+
+
+def test_a_subprotocol_that_was_not_offered(probe, host):
+    for sub in ("c", "A", ""):
+        assert status_of(host, upgrade_headers(subprotocols=["a", "b"]), f"/probe?sub={sub}") == 500
+    assert status_of(host, None, "/probe?sub=a") == 500
+
+
+def test_headers_of_the_plugin(probe):
+    ws = probe.client("header=X-One:1&header=Set-Cookie:a=b&header=Set-Cookie:c=d")
+    assert ws.answer.get("X-One") == "1" and ws.answer.all("Set-Cookie") == ["a=b", "c=d"]
+
+
+@pytest.mark.parametrize("line", ["X-One:a%0D%0AX-Two:b", "X-One:a%0Ab", "X%0D%0AX:a", "X One:a", ":a", "X-One:a%00b"])
+def test_a_header_that_would_split_the_answer(host, line):
+    """Wrong in itself, so the callback fails: 500."""
+    answer = refused("127.0.0.1", host.port, "/probe?header=" + escape(line))
+    assert answer.status == 500 and answer.get("X-Two") is None
+
+
+@pytest.mark.parametrize("name", ["Connection", "Upgrade", "Content-Length", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol",
+                                  "sec-websocket-extensions", "Transfer-Encoding"])
+def test_headers_that_are_the_hosts_own(host, name):
+    assert status_of(host, None, f"/probe?header={name}:x") == 500
+
+
+def test_the_plugin_refuses(host):
+    answer = refused("127.0.0.1", host.port, "/probe?refuse=401&body=who%20are%20you&header=WWW-Authenticate:Basic")
+    assert answer.status == 401 and answer.body == b"who are you"
+    assert answer.get("WWW-Authenticate") == "Basic" and answer.get("Content-Type") == "text/plain; charset=utf-8"
+    answer = refused("127.0.0.1", host.port, "/probe?refuse=302&header=Location:/elsewhere")
+    assert answer.status == 302 and answer.get("Location") == "/elsewhere" and answer.body == b""
+
+
+@pytest.mark.parametrize("status", [0, 100, 101, 200, 299, 600, 65636])
+def test_a_refusal_with_a_status_that_refuses_nothing(host, status):
+    assert status_of(host, None, f"/probe?refuse={status}") == 500
+
+
+def test_a_failing_upgrade(probe, host):
+    answer = refused("127.0.0.1", host.port, "/probe?upgradefail=secret%20reason")
+    assert answer.status == 500 and b"secret" not in answer.body
+    observer = probe.observer()
+    assert status_of(host, None, "/probe?up=" + escape("broadcast never;fail no")) == 500
+    observer.settle()  # neither its broadcast nor an open or a close of it
+
+
+def test_an_upgrade_may_command(probe):
+    observer = probe.observer()
+    probe.client("up=" + escape("broadcast someone comes"))
+    assert observer.recv_text() == "someone comes"
+    assert observer.event()["event"] == "open"
+
+
+def test_state_from_the_upgrade_goes_with_the_connection(probe):
+    ws = probe.client("up=" + escape("data 3 state"))
+    assert bytes.fromhex(ws.ask("getdata")) == b"\0\0\0state".ljust(64, b"\0")
+
+
+def test_upgrade_commands_are_out_of_place_elsewhere(probe):
+    ws = probe.client()
+    for command in ("refuse 404 x", "subprotocol a", "header X:a"):
+        ws.script(command)
+        assert ws.results() == [-6], command
+
+
+def test_the_request_as_the_plugin_sees_it(probe, host):
+    ws = probe.client("request=1&x=%C3%A4", path="/sub/%C3%A4%20b", origin="http://localhost", subprotocols=["a", "b"],
+                      headers=[("Cookie", "one=1; two=a=b"), ("Cookie", "three=3"), ("X-Twice", "1"), ("x-twice", "2")])
+    r = json.loads(ws.recv_text())
+    assert (r["method"], r["mount"], r["path"], r["query"], r["host"]) == ("GET", "/probe", "/probe/sub/ä b", "request=1&x=%C3%A4", "localhost")
+    local = ws.sock.getsockname()
+    assert (r["remote_addr"], r["remote_port"]) == local and (r["local_addr"], r["local_port"]) == ("127.0.0.1", host.port)
+    assert r["tls_version"] is None and r["tls_cipher"] is None and r["tls_subject"] is None
+    assert r["cookies"] == [["one", "1"], ["two", "a=b"], ["three", "3"]]
+    assert r["subprotocols"] == ["a", "b"]
+    assert [h for h in r["headers"] if h[0].lower() == "x-twice"] == [["X-Twice", "1"], ["x-twice", "2"]]
+    assert ["Host", "localhost"] in r["headers"] and ["Origin", "http://localhost"] in r["headers"]
+
+
+def test_the_request_over_a_unix_socket(tmp_path):
+    with Host("--plugin", plugin("probe"), listen=f"unix:{tmp_path}/s") as host:
+        with connect(f"unix:{tmp_path}/s", None, "/?request=1") as ws:
+            r = json.loads(ws.recv_text())
+            assert (r["remote_addr"], r["remote_port"], r["local_port"], r["mount"]) == ("unix", 0, 0, "/")
+            ws.end()

@@ -1,0 +1,200 @@
+"""Limits: message size, and clients that read too slowly (contract, rule 10)."""
+import pytest
+
+from probe import WRAPPED, Host, Probe, plugin
+from wsclient import BINARY, CLOSE, CONT, PONG, TEXT, Closed, connect, frame
+
+LIMIT = 256 * 1024  # of the shared echo host
+
+
+@pytest.fixture
+def ws(echo):
+    with connect("127.0.0.1", echo.port) as client:
+        yield client
+
+
+# --- size of a message -----------------------------------------------------------------------------------------------------------
+
+def test_exactly_the_limit(ws):
+    ws.send_binary(bytes(LIMIT))
+    assert ws.recv_binary() == bytes(LIMIT)
+    ws.send_fragments(TEXT, [b"x" * (LIMIT // 2)] * 2)
+    assert ws.recv_text() == "x" * LIMIT
+    ws.send_fragments(TEXT, [b"x" * LIMIT, b"", b""])
+    assert ws.recv_text() == "x" * LIMIT
+
+
+@pytest.mark.parametrize("length", [LIMIT + 1, 1 << 20, 1 << 32, (1 << 63) - 1])
+def test_a_length_above_the_limit_is_refused_by_its_header(ws, length):
+    ws.send(frame(BINARY, b"", length=length, length_form=64))
+    ws.expect_closed(1009)
+
+
+def test_fragments_above_the_limit(ws):
+    ws.send_frame(BINARY, bytes(LIMIT), fin=False)
+    ws.roundtrip()
+    ws.send(frame(CONT, b"", length=1))
+    ws.expect_closed(1009)
+
+
+def test_many_small_fragments_above_the_limit(ws):
+    piece = frame(CONT, bytes(1000), fin=False)
+    ws.send(frame(BINARY, b"", fin=False) + piece * 262)
+    ws.roundtrip()
+    ws.send(piece)
+    ws.expect_closed(1009)
+
+
+def test_endless_empty_fragments_cost_no_memory(ws, echo):
+    ws.send_frame(TEXT, "", fin=False)
+    ws.roundtrip()
+    before = echo.rss
+    for _ in range(20):
+        ws.send(frame(CONT, b"", fin=False) * 10000)
+    ws.roundtrip()
+    assert WRAPPED or echo.rss - before < 1 << 20
+    ws.send_frame(CONT, "end")
+    assert ws.recv_text() == "end"
+
+
+def test_promises_cost_no_memory(echo):
+    """A header that announces the limit and sends nothing must not make the host allocate it."""
+    clients = [connect("127.0.0.1", echo.port) for _ in range(100)]
+    before = echo.rss
+    for ws in clients:
+        ws.send(frame(BINARY, bytes(10), length=LIMIT, length_form=64))
+    other = connect("127.0.0.1", echo.port)
+    other.send_text("x")
+    assert other.recv_text() == "x"
+    assert WRAPPED or echo.rss - before < 100 * LIMIT // 4
+    for ws in [*clients, other]:
+        ws.drop()
+
+
+def test_a_message_of_many_megabytes():
+    with Host("--plugin", "echo", "--max-message", "20m") as host, connect("127.0.0.1", host.port) as ws:
+        data = bytes(range(256)) * (17 << 12)
+        ws.send_binary(data)
+        assert ws.recv_binary() == data
+        ws.end()
+
+
+# --- slow clients ----------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def slow_host():
+    with Host("--plugin", f"/probe={plugin('probe')}", "--max-queue", "64k", "--close-timeout", "500ms") as host:
+        yield host
+
+
+def test_who_never_reads_its_own_answers_is_not_read_either(slow_host):
+    """At the bound the host stops reading that client; memory stays bounded meanwhile, and nothing is lost when it goes on."""
+    with Probe(slow_host) as probe:
+        ws = probe.client(receive_buffer=4096)
+        ws.settle()
+        before = slow_host.rss
+        one = frame(BINARY, bytes(range(250)) * 80)  # the probe sends binary back
+        sent, room = 0, 64 << 20  # far more than the kernel holds between us
+        ws.sock.settimeout(1)
+        try:
+            while sent < room:
+                sent += ws.sock.send(one[sent % len(one):])
+        except TimeoutError:
+            pass
+        assert sent < room, "the host never stopped reading"
+        assert WRAPPED or slow_host.rss - before < 8 << 20
+        probe.client().settle()  # nobody else is held up
+        ws.sock.settimeout(20)
+        for _ in range(sent // len(one)):
+            assert ws.recv_binary() == bytes(range(250)) * 80
+
+
+def test_own_answers_beyond_the_bound_do_not_close(slow_host):
+    """One event may queue more than the bound for its own connection: it stops reading and is not judged for it."""
+    with Probe(slow_host) as probe:
+        ws = probe.client(receive_buffer=4096)
+        ws.script("flood 100 10000")
+        for i in range(100):
+            assert ws.recv_text().startswith(f"{i} ")
+        ws.settle()
+
+
+def test_a_slow_consumer_is_closed_with_1013(slow_host):
+    with Probe(slow_host) as probe:
+        slow, other, sender, observer = probe.client(receive_buffer=4096), probe.client(), probe.client(), probe.observer()
+        slow.script("join news", "send joined")
+        other.script("join news", "send joined")
+        assert slow.recv_text() == other.recv_text() == "joined"
+        slow_id = slow.id
+        sent = 0
+        while True:
+            sender.script("pour news 10 10000", "send poured")
+            assert sender.recv_text() == "poured"
+            for i in range(10):
+                assert other.recv_text().startswith(f"{i} ")
+            sent += 1
+            assert sent < 3000, "the slow consumer is never closed"
+            if slow_id not in sender.members("news"):
+                break
+        closed = observer.event("close", slow_id)
+        assert closed["code"] == 1013 and closed["rooms"] == ["news"]
+        other.settle()
+        # What was queued before is lost with it, but not the close frame's order: frames stay whole up to the end.
+        data = 0
+        try:
+            while True:
+                got = slow.recv_frame()
+                if got.opcode == CLOSE:
+                    assert got.payload[:2] == (1013).to_bytes(2, "big")
+                    break
+                data += 1
+        except Closed:
+            pass  # it was too slow even for the close handshake
+
+
+def test_an_empty_queue_takes_any_one_message(slow_host):
+    """Larger than the bound, to a client that reads: delivered, not judged."""
+    with Probe(slow_host) as probe:
+        a, b = probe.client(), probe.client()
+        a.script("join big", "send joined")
+        a.recv_text()
+        for _ in range(3):
+            b.script("pour big 1 500000", "send poured")
+            assert b.recv_text() == "poured"
+            assert len(a.recv_text()) == 500000
+        a.settle()
+
+
+def test_pings_are_answered_while_data_waits(slow_host):
+    """A pong is never stuck behind data of which nothing was begun (rule 10)."""
+    with Probe(slow_host) as probe:
+        ws = probe.client(receive_buffer=4096)
+        ws.script("flood 60 1000")
+        ws.ping(b"urgent")
+        seen, pong_at = 0, None
+        while seen < 60 or pong_at is None:
+            got = ws.recv_frame()
+            if got.opcode == PONG:
+                assert got.payload == b"urgent"
+                pong_at = seen
+            else:
+                seen += 1
+
+
+def test_memory_of_a_flood_is_given_back(slow_host):
+    with Probe(slow_host) as probe:
+        clients = probe.clients(20)
+        for ws in clients:
+            ws.script("flood 20 50000")
+        for ws in clients:
+            for i in range(20):
+                assert ws.recv_text().startswith(f"{i} ")
+            ws.settle()
+        first = slow_host.rss
+        for _ in range(5):
+            for ws in clients:
+                ws.script("flood 20 50000")
+            for ws in clients:
+                for i in range(20):
+                    ws.recv_text()
+        assert WRAPPED or slow_host.rss - first < 8 << 20
