@@ -323,30 +323,25 @@ static enum frame_status head_take(struct frame_reader *r, const struct frame_li
 				   struct frame *out)
 {
 	const uint8_t *h = *data;
-	size_t have = *len, size;
+	size_t have = *len;
+	const char *why;
 
 	if (r->head_len > 0 || have < 2 || have < head_size(h)) {
-		/* Cut: gather it in the reader, first the two bytes that tell its size. */
-		have = r->head_len;
-		size = have >= 2 ? head_size(r->head) : 2;
-		for (; have < size && *len > 0; --*len) {
+		/* Cut: gather it in the reader. */
+		for (have = r->head_len; *len > 0 && (have < 2 || have < head_size(r->head)); --*len)
 			r->head[have++] = *(*data)++;
-			size = have >= 2 ? head_size(r->head) : 2;
-		}
 		h = r->head;
 		r->head_len = (uint8_t)have;
 	} else {
-		size = head_size(h);
-		*data += size;
-		*len -= size;
+		*data += head_size(h);
+		*len -= head_size(h);
 	}
-	if (have >= 2) {
-		const char *why = head_error(r, limits, h);
-
-		if (why != NULL)
-			return bad(r, out, CLOSE_PROTOCOL, why);
-	}
-	if (have < size)
+	if (have < 2)
+		return more(out);
+	why = head_error(r, limits, h);
+	if (why != NULL)
+		return bad(r, out, CLOSE_PROTOCOL, why);
+	if (have < head_size(h))
 		return more(out);
 	r->head_len = 0;
 	return head_done(r, limits, h, out);

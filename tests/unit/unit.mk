@@ -1,0 +1,27 @@
+# One binary per tests/unit/test_*.c, written with Check, linked with the whole host except its main.
+UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+UNIT_PC  := $(shell pkg-config --cflags check 2>/dev/null)
+UNIT_LIB := $(shell pkg-config --libs check 2>/dev/null)
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libtova.a
+	@mkdir -p $(@D)
+	$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(UNIT_WRAP) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
+
+# The reader must survive a lack of memory at any moment: its test decides when there is none.
+$(BUILD)/tests/unit/test_frame: UNIT_WRAP := -Wl,--wrap=realloc
+
+.PHONY: check-unit check-valgrind
+check-unit: $(UNIT_BIN)
+	@for t in $^; do CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
+
+check-valgrind: $(UNIT_BIN)
+	@for t in $^; do \
+		CK_FORK=no valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,indirect \
+			--errors-for-leak-kinds=definite,indirect $$t || exit 1; \
+	done
+
+CHECKS += check-unit
+# Sanitizers and valgrind do not go together.
+ifeq ($(SAN),)
+CHECKS += check-valgrind
+endif
