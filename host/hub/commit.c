@@ -1,0 +1,250 @@
+#include "hub/commit.h"
+
+#include <stdlib.h>
+
+#include "hub/room.h"
+#include "ws/frame.h"
+#include "ws/utf8.h"
+
+#define COMMIT_KEEP 65536 /* bytes of arena and commands kept for the next event; a rare large one gives its memory back */
+#define COMMIT_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
+
+const char *commit_error_text(enum commit_error error)
+{
+	switch (error) {
+	case COMMIT_E_ROOM:
+		return "a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL";
+	case COMMIT_E_UTF8:
+		return "a command sent text that is not UTF-8";
+	case COMMIT_E_LIMIT:
+		return "a command exceeded a limit";
+	case COMMIT_E_ARG:
+		return "a command had an argument out of range";
+	case COMMIT_E_MEMORY:
+		return "no memory for a command";
+	default:
+		return "";
+	}
+}
+
+void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size)
+{
+	*c = (struct commit){.chunks = chunks, .data_size = data_size};
+}
+
+void commit_begin(struct commit *c, struct session *origin)
+{
+	c->origin = origin;
+	c->error = COMMIT_OK;
+	c->bytes = 0;
+}
+
+static bool command_has_frame(const struct command *command)
+{
+	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST || command->kind == COMMAND_BROADCAST_TO;
+}
+
+void commit_drop(struct commit *c)
+{
+	for (uint32_t i = 0; i < c->n; i++)
+		if (command_has_frame(&c->commands[i]))
+			slice_unref(&c->commands[i].frame);
+	c->n = c->arena_len = 0;
+	if (c->arena_cap > COMMIT_KEEP || c->cap * sizeof *c->commands > COMMIT_KEEP)
+		commit_free(c);
+}
+
+void commit_free(struct commit *c)
+{
+	free(c->commands);
+	free(c->arena);
+	c->commands = NULL;
+	c->arena = NULL;
+	c->n = c->cap = c->arena_len = c->arena_cap = 0;
+}
+
+static enum commit_error commit_spoil(struct commit *c, enum commit_error error)
+{
+	if (c->error == COMMIT_OK)
+		c->error = error;
+	return error;
+}
+
+static struct command *commit_add(struct commit *c, enum command_kind kind, uint64_t target)
+{
+	if (c->n == c->cap) {
+		uint32_t cap = c->cap == 0 ? 16 : c->cap * 2;
+		struct command *wider = cap <= COMMIT_COMMANDS_MAX ? realloc(c->commands, cap * sizeof *wider) : NULL;
+		if (wider == NULL) {
+			commit_spoil(c, cap > COMMIT_COMMANDS_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
+			return NULL;
+		}
+		c->commands = wider;
+		c->cap = cap;
+	}
+	struct command *command = &c->commands[c->n];
+	command->kind = (uint8_t)kind;
+	command->target = target;
+	command->text = command->text_len = 0;
+	return command;
+}
+
+static bool commit_add_text(struct commit *c, struct command *command, struct span text)
+{
+	if (c->arena_cap - c->arena_len < text.n) {
+		uint64_t cap = c->arena_cap == 0 ? 1024 : c->arena_cap;
+		while (cap - c->arena_len < text.n)
+			cap *= 2;
+		uint8_t *wider = cap <= COMMIT_BYTES_MAX ? realloc(c->arena, cap) : NULL;
+		if (wider == NULL) {
+			commit_spoil(c, cap > COMMIT_BYTES_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
+			return false;
+		}
+		c->arena = wider;
+		c->arena_cap = (uint32_t)cap;
+	}
+	command->text = c->arena_len;
+	command->text_len = (uint32_t)text.n;
+	if (text.n > 0)
+		memcpy(c->arena + c->arena_len, text.p, text.n);
+	c->arena_len += (uint32_t)text.n;
+	return true;
+}
+
+/* Writes the finished frame. */
+static bool commit_add_frame(struct commit *c, struct command *command, bool binary, const void *data, size_t len)
+{
+	uint8_t head[FRAME_SERVER_HEAD_MAX];
+	if (!binary && !utf8_valid(data, len))
+		return commit_spoil(c, COMMIT_E_UTF8), false;
+	if (len > COMMIT_BYTES_MAX || (c->bytes += len) > COMMIT_BYTES_MAX)
+		return commit_spoil(c, COMMIT_E_LIMIT), false;
+	size_t n = frame_head(head, binary ? FRAME_BINARY : FRAME_TEXT, len);
+	if (!chunk_alloc(c->chunks, n + len, &command->frame))
+		return commit_spoil(c, COMMIT_E_MEMORY), false;
+	memcpy(slice_bytes(&command->frame), head, n);
+	if (len > 0)
+		memcpy(slice_bytes(&command->frame) + n, data, len);
+	return true;
+}
+
+enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data, size_t len)
+{
+	struct command *command = commit_add(c, COMMAND_SEND, target);
+	if (command == NULL || !commit_add_frame(c, command, binary, data, len))
+		return c->error;
+	c->n++;
+	return COMMIT_OK;
+}
+
+static enum commit_error commit_room(struct commit *c, enum command_kind kind, uint64_t target, struct span room)
+{
+	if (!room_name_ok(room))
+		return commit_spoil(c, COMMIT_E_ROOM);
+	struct command *command = commit_add(c, kind, target);
+	if (command == NULL || !commit_add_text(c, command, room))
+		return c->error;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_join(struct commit *c, uint64_t target, struct span room)
+{
+	return commit_room(c, COMMAND_JOIN, target, room);
+}
+
+enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room)
+{
+	return commit_room(c, COMMAND_LEAVE, target, room);
+}
+
+enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude)
+{
+	struct command *command = commit_add(c, COMMAND_BROADCAST, 0);
+	if (command == NULL || !commit_add_frame(c, command, binary, data, len))
+		return c->error;
+	command->exclude = exclude;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len, uint64_t exclude)
+{
+	if (!room_name_ok(room))
+		return commit_spoil(c, COMMIT_E_ROOM);
+	struct command *command = commit_add(c, COMMAND_BROADCAST_TO, 0);
+	if (command == NULL || !commit_add_text(c, command, room) || !commit_add_frame(c, command, binary, data, len))
+		return c->error;
+	command->exclude = exclude;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason)
+{
+	if ((code != 0 && !frame_close_code_ok(code)) || (code == 0 && reason.n > 0) || reason.n > FRAME_CONTROL_MAX - 2)
+		return commit_spoil(c, COMMIT_E_ARG);
+	if (!utf8_valid(reason.p, reason.n))
+		return commit_spoil(c, COMMIT_E_UTF8);
+	struct command *command = commit_add(c, COMMAND_CLOSE, target);
+	if (command == NULL || !commit_add_text(c, command, reason))
+		return c->error;
+	command->code = code;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len)
+{
+	if (len > c->data_size)
+		return commit_spoil(c, COMMIT_E_LIMIT);
+	struct command *command = commit_add(c, COMMAND_SET, target);
+	if (command == NULL || !commit_add_text(c, command, (struct span){data, len}))
+		return c->error;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target, const struct event_timer *timer)
+{
+	struct span name = span_of(timer->name);
+	if (!room_name_ok(name) || timer->delay_ms > COMMIT_TIMER_MAX_MS || timer->period_ms > COMMIT_TIMER_MAX_MS)
+		return commit_spoil(c, COMMIT_E_ARG);
+	struct command *command = commit_add(c, COMMAND_TIMER, target);
+	if (command == NULL || !commit_add_text(c, command, name))
+		return c->error;
+	command->code = of_session;
+	command->timer.id = timer->id;
+	command->timer.delay_ms = timer->delay_ms;
+	command->timer.period_ms = timer->period_ms;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target, struct span name)
+{
+	if (!room_name_ok(name))
+		return commit_spoil(c, COMMIT_E_ARG);
+	struct command *command = commit_add(c, COMMAND_CANCEL, target);
+	if (command == NULL || !commit_add_text(c, command, name))
+		return c->error;
+	command->code = of_session;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_query(struct commit *c, const struct event_query *query)
+{
+	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS;
+	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_STATS)
+		return commit_spoil(c, COMMIT_E_ARG);
+	if (has_room && !room_name_ok(query->room))
+		return commit_spoil(c, COMMIT_E_ROOM);
+	struct command *command = commit_add(c, COMMAND_QUERY, query->session);
+	if (command == NULL || !commit_add_text(c, command, has_room ? query->room : (struct span){0}))
+		return c->error;
+	command->query.id = query->id;
+	command->query.kind = query->kind;
+	c->n++;
+	return COMMIT_OK;
+}

@@ -1,0 +1,100 @@
+/* commit: the commands of one event, collected while its handler works and applied as one, or dropped as one.
+ *
+ * Each command is checked when it is added; the first that is wrong spoils the commit. What goes out is written down as a finished
+ * frame at once, so that applying a command moves references and no bytes.
+ */
+#ifndef TOVA_HUB_COMMIT_H
+#define TOVA_HUB_COMMIT_H
+
+#include <stdint.h>
+
+#include "base/chunk.h"
+#include "base/span.h"
+#include "hub/event.h"
+
+#define COMMIT_BYTES_MAX (256u << 20) /* of all that one event sends, so that a loop in a handler ends as its failure */
+#define COMMIT_COMMANDS_MAX (1u << 20)
+
+enum commit_error {
+	COMMIT_OK = 0,
+	COMMIT_E_ROOM,
+	COMMIT_E_UTF8,
+	COMMIT_E_LIMIT,
+	COMMIT_E_ARG,
+	COMMIT_E_MEMORY,
+};
+
+enum command_kind {
+	COMMAND_SEND,
+	COMMAND_JOIN,
+	COMMAND_LEAVE,
+	COMMAND_BROADCAST,
+	COMMAND_BROADCAST_TO,
+	COMMAND_CLOSE,
+	COMMAND_SET,
+	COMMAND_TIMER,
+	COMMAND_CANCEL,
+	COMMAND_QUERY,
+};
+
+struct command {
+	uint8_t kind;
+	uint16_t code;	       /* CLOSE */
+	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
+	uint64_t target;       /* local id of the session named; 0: one that is not here, or none */
+	union {
+		struct {
+			struct slice frame; /* what is sent */
+			uint64_t exclude;
+		};
+		struct {
+			uint64_t id, delay_ms, period_ms;
+		} timer;
+		struct {
+			uint64_t id;
+			uint32_t kind;
+		} query;
+	};
+};
+
+struct commit {
+	struct command *commands;
+	uint8_t *arena;
+	uint32_t n, cap, arena_len, arena_cap;
+	uint64_t bytes;
+	enum commit_error error; /* of the first command that was wrong */
+	struct session *origin;	 /* whose event it is, or NULL */
+	struct chunk_pool *chunks;
+	uint32_t data_size;
+};
+
+/* data_size: most bytes of a `set`. */
+void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size);
+/* Starts anew; keeps its memory. */
+void commit_begin(struct commit *c, struct session *origin);
+/* Drops all commands. */
+void commit_drop(struct commit *c);
+void commit_free(struct commit *c);
+
+/* Each returns c->error of this command; after the first error the commit stays spoiled. target 0: a connection that is gone; the
+ * command is counted when it is applied. */
+enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data, size_t len);
+enum commit_error commit_join(struct commit *c, uint64_t target, struct span room);
+enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
+enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude);
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len, uint64_t exclude);
+enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason);
+enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
+/* of_session: the timer belongs to `target`; else to the mount. */
+enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target, const struct event_timer *timer);
+enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target, struct span name);
+enum commit_error commit_query(struct commit *c, const struct event_query *query);
+
+static inline struct span commit_text(const struct commit *c, const struct command *command)
+{
+	return (struct span){(const char *)c->arena + command->text, command->text_len};
+}
+
+const char *commit_error_text(enum commit_error error);
+
+#endif

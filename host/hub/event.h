@@ -1,0 +1,146 @@
+/* event: what is delivered to a handler, and the lanes in which events wait for their turn. */
+#ifndef TOVA_HUB_EVENT_H
+#define TOVA_HUB_EVENT_H
+
+#include <stdint.h>
+
+#include "base/span.h"
+#include "net/conn.h"
+
+enum event_kind {
+	EVENT_START, /* commits what start() commanded; never delivered */
+	EVENT_UPGRADE,
+	EVENT_OPEN,
+	EVENT_MESSAGE,
+	EVENT_CLOSE,
+	EVENT_ERROR,
+	EVENT_TIMER,
+	EVENT_REPLY,
+	EVENT_WAKE,
+	EVENT_KINDS,
+};
+#define EVENT_BIT(kind) (1u << (kind))
+
+/* A request as a handler wants to know it. Lives while the event is delivered. */
+struct event_request {
+	struct request *request; /* its bytes may be written to, between its spans */
+	struct conn_address remote, local;
+	const char *mount_path;
+};
+
+#define EVENT_HEAD_MAX 4096
+/* A handler's answer to an upgrade. */
+struct event_answer {
+	int status; /* 0: accepted */
+	char subprotocol[128];
+	char head[EVENT_HEAD_MAX]; /* header lines, each with CRLF */
+	size_t head_len;
+	char type[128];	   /* of the body; empty: plain text */
+	char *body;	   /* of a refusal; malloc, or NULL */
+	size_t body_len;
+	const void *data;  /* initial data of the connection, mount->data_size bytes, or NULL for zeroes; the handler's */
+};
+
+enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT };
+
+struct event_timer {
+	const char *name;
+	uint64_t id, delay_ms, period_ms;
+};
+
+enum event_query_kind {
+	EVENT_QUERY_COUNT = 1,
+	EVENT_QUERY_MEMBERS,
+	EVENT_QUERY_ROOMS,
+	EVENT_QUERY_CONNECTIONS,
+	EVENT_QUERY_STATS,
+};
+
+/* A question; it is answered from what is committed when its event is delivered. */
+struct event_query {
+	uint32_t kind;
+	uint64_t id;	  /* the asker's */
+	uint64_t session; /* local id, ROOMS */
+	struct span room; /* COUNT, MEMBERS */
+};
+
+/* One event. Pointers are borrowed until it has been handled. */
+struct hub_event {
+	enum event_kind kind;
+	uint32_t attempt;
+	uint64_t sequence;	 /* counts the events of the session, or of the mount, from 1 */
+	struct session *session; /* NULL: the mount's */
+	union {
+		struct {
+			const struct event_request *request;
+			struct event_answer *answer; /* UPGRADE */
+		};
+		struct {
+			uint8_t *bytes; /* one byte behind them may be written if it is restored */
+			size_t len;
+			bool binary;
+		} message;
+		struct {
+			uint16_t code;
+			struct span reason;
+			const struct room_memberships *rooms; /* that were left */
+		} close;
+		struct {
+			enum event_error kind;
+			struct span text;
+		} error;
+		struct event_timer timer;
+		struct event_query query;
+	};
+};
+
+/* An event that waits, with copies of what it points at. */
+struct event_held {
+	struct event_held *next;
+	struct hub_event event;
+	size_t size; /* bytes, for the account */
+	char bytes[];
+};
+
+/* Events that happen one after the other: those of a session, or the mount's own. */
+struct lane {
+	struct event_held *first, *last;
+	struct lane *ready_next;
+	uint64_t sequence;
+	bool ready; /* in the mount's list of lanes that have work */
+};
+
+/* A copy that owns everything the event points at. NULL without memory. UPGRADE and OPEN can not be held, and CLOSE need not: its
+ * session keeps what it says. */
+struct event_held *event_hold(const struct hub_event *e);
+
+static inline void lane_push(struct lane *lane, struct event_held *h)
+{
+	h->next = NULL;
+	if (lane->last != NULL)
+		lane->last->next = h;
+	else
+		lane->first = h;
+	lane->last = h;
+}
+
+/* Before all others: what belongs to the event that has just been handled. */
+static inline void lane_push_front(struct lane *lane, struct event_held *h)
+{
+	h->next = lane->first;
+	lane->first = h;
+	if (lane->last == NULL)
+		lane->last = h;
+}
+
+static inline struct event_held *lane_pop(struct lane *lane)
+{
+	struct event_held *h = lane->first;
+	if (h != NULL && (lane->first = h->next) == NULL)
+		lane->last = NULL;
+	return h;
+}
+
+const char *event_name(enum event_kind kind);
+
+#endif

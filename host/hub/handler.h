@@ -1,0 +1,31 @@
+/* handler: the one table behind which every kind of handler stands. The kinds are in host/handler/. */
+#ifndef TOVA_HUB_HANDLER_H
+#define TOVA_HUB_HANDLER_H
+
+#include "hub/commit.h"
+#include "hub/event.h"
+
+struct mount;
+struct handler;
+
+enum handler_result {
+	HANDLER_DONE,	/* acknowledged: the commit is to be applied */
+	HANDLER_FAILED, /* the commit is to be dropped; *why_r says what happened */
+};
+
+struct handler_ops {
+	/* Handles one event of its mount. Commands go into the commit. *why_r lives until the next call. Must not call into the hub. */
+	enum handler_result (*deliver)(struct handler *h, const struct hub_event *e, struct commit *commit, struct span *why_r);
+	/* After the last event. */
+	void (*stop)(struct handler *h);
+	void (*free)(struct handler *h);
+};
+
+/* The common part, first in each kind's own struct. */
+struct handler {
+	const struct handler_ops *ops;
+	struct mount *mount;
+	unsigned wants; /* EVENT_BITs: others are not delivered */
+};
+
+#endif

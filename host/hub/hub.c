@@ -1,0 +1,294 @@
+#include "hub/hub.h"
+
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "hub/admission.h"
+#include "hub/delivery.h"
+#include "hub/timer.h"
+
+/* --- sessions that end ------------------------------------------------------------------------------------------------------------ */
+
+/* From here on nobody finds the session. It is over once its close event was handled. */
+static void hub_end_session(struct session *s, uint16_t code, struct span reason)
+{
+	struct mount *m = s->mount;
+	s->ended = true;
+	s->close_code = code;
+	s->close_reason = reason.n > 0 ? strndup(reason.p, reason.n) : NULL;
+	room_leave_all(&m->rooms, &s->rooms);
+	mount_remove_session(m, s);
+	timer_free_all(&s->timers);
+	m->hub->loop->stats.connections--;
+	char id[SESSION_ID_TEXT];
+	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
+	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)), LOG_U64("code", code), LOG_SPAN("reason", reason),
+	    LOG_U64("dropped", s->dropped));
+}
+
+void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
+{
+	if (s->ended)
+		return;
+	struct mount *m = s->mount;
+	hub_end_session(s, code == 0 ? CLOSE_NONE : code, reason);
+	conn_close(session_conn(s), code, reason.p, reason.n, urgent);
+	delivery_close(m, s);
+}
+
+void hub_session_over(struct session *s)
+{
+	struct hub *hub = s->mount->hub;
+	room_forget_all(&s->rooms);
+	free(s->close_reason);
+	free(s->data);
+	slotmap_remove(&hub->sessions, s->local);
+	s->local = 0;
+	conn_release(session_conn(s));
+	if (hub->sessions.count == 0 && hub->emptied != NULL)
+		hub->emptied(hub->emptied_ctx);
+}
+
+/* --- applying --------------------------------------------------------------------------------------------------------------------- */
+
+/* Ends after the commit: the members of a room may be being walked, and the rest of the commit counts it as there. */
+static void hub_mark_victim(struct hub *hub, struct session *s)
+{
+	if (s->victim)
+		return;
+	s->victim = true;
+	s->victim_next = hub->victims;
+	hub->victims = s;
+}
+
+static inline void hub_send(struct hub *hub, struct session *s, const struct slice *frame, bool own)
+{
+	if (conn_send(session_conn(s), frame, own) != CONN_FULL)
+		return;
+	s->dropped++;
+	hub->loop->stats.dropped++;
+	hub_mark_victim(hub, s);
+}
+
+void hub_end_victims(struct hub *hub)
+{
+	struct session *s;
+	while ((s = hub->victims) != NULL) {
+		hub->victims = s->victim_next;
+		if (s->ended)
+			continue;
+		char id[SESSION_ID_TEXT];
+		session_id_text(hub_session_id(hub, s), id);
+		LOG(hub->log, LOG_NOTICE, LOG_CONN_SLOW, "connection closed: it reads too slowly", LOG_STR("mount", s->mount->path),
+		    LOG_STR("conn", id), LOG_U64("waiting", session_conn(s)->out.bytes));
+		hub->loop->stats.slow_ended++;
+		hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);
+	}
+}
+
+static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+{
+	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	for (uint32_t i = 0; i < m->n_sessions; i++)
+		if (m->sessions[i] != exclude)
+			hub_send(hub, m->sessions[i], &command->frame, m->sessions[i] == c->origin);
+}
+
+static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+{
+	struct room *r = room_find(&m->rooms, commit_text(c, command));
+	if (r == NULL) {
+		hub->loop->stats.unknown_rooms++;
+		return;
+	}
+	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	for (uint32_t i = 0; i < r->n; i++)
+		if (r->members[i].session != exclude)
+			hub_send(hub, r->members[i].session, &command->frame, r->members[i].session == c->origin);
+}
+
+static void apply_set(struct mount *m, struct session *s, struct span data)
+{
+	if (s->data == NULL)
+		return;
+	memcpy(s->data, data.p, data.n);
+	memset((char *)s->data + data.n, 0, m->data_size - data.n);
+}
+
+static void apply_timer(struct mount *m, struct session *s, const struct commit *c, const struct command *command)
+{
+	char name[ROOM_NAME_MAX + 1];
+	struct span text = commit_text(c, command);
+	struct event_timer t = {
+		.name = name,
+		.id = command->timer.id,
+		.delay_ms = command->timer.delay_ms,
+		.period_ms = command->timer.period_ms,
+	};
+	memcpy(name, text.p, text.n);
+	name[text.n] = '\0';
+	if (!timer_set(m, s, &t))
+		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set", LOG_STR("mount", m->path), LOG_STR("timer", name));
+}
+
+static void apply_query(struct mount *m, const struct commit *c, const struct command *command)
+{
+	struct hub_event e = {
+		.kind = EVENT_REPLY,
+		.query = {.kind = command->query.kind,
+			  .id = command->query.id,
+			  .session = command->target,
+			  .room = commit_text(c, command)},
+	};
+	delivery_submit(m, NULL, &e);
+}
+
+/* Commands that name a session. */
+static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, const struct commit *c, const struct command *command)
+{
+	struct span text = commit_text(c, command);
+	switch (command->kind) {
+	case COMMAND_SEND:
+		hub_send(hub, s, &command->frame, s == c->origin);
+		break;
+	case COMMAND_JOIN:
+		if (room_join(&m->rooms, text, s, &s->rooms) == ROOM_NO_MEMORY)
+			hub_mark_victim(hub, s); /* better closed than silently not in the room */
+		break;
+	case COMMAND_LEAVE:
+		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, &s->rooms);
+		break;
+	case COMMAND_CLOSE:
+		hub_close_session(s, command->code, text, false);
+		break;
+	case COMMAND_SET:
+		apply_set(m, s, text);
+		break;
+	case COMMAND_TIMER:
+		apply_timer(m, s, c, command);
+		break;
+	case COMMAND_CANCEL:
+		timer_cancel(m, s, text);
+		break;
+	}
+}
+
+static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+{
+	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) && !command->code;
+	if (command->kind == COMMAND_BROADCAST)
+		apply_broadcast(hub, m, c, command);
+	else if (command->kind == COMMAND_BROADCAST_TO)
+		apply_broadcast_to(hub, m, c, command);
+	else if (command->kind == COMMAND_QUERY)
+		apply_query(m, c, command);
+	else if (of_mount && command->kind == COMMAND_TIMER)
+		apply_timer(m, NULL, c, command);
+	else if (of_mount)
+		timer_cancel(m, NULL, commit_text(c, command));
+	else {
+		struct session *s = hub_find_session(hub, m, command->target);
+		if (s != NULL)
+			apply_to_session(hub, m, s, c, command);
+		else
+			hub->loop->stats.gone++;
+	}
+}
+
+void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
+{
+	hub->loop->stats.commands += c->n;
+	for (uint32_t i = 0; i < c->n; i++)
+		apply_command(hub, m, c, &c->commands[i]);
+	commit_drop(c);
+}
+
+/* --- what conns tell -------------------------------------------------------------------------------------------------------------- */
+
+static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
+{
+	struct session *s = conn_session(c);
+	struct mount *m = s->mount;
+	if (!(m->handler->wants & EVENT_BIT(EVENT_MESSAGE)))
+		return;
+	struct hub_event e = {
+		.kind = EVENT_MESSAGE,
+		.message = {.bytes = data, .len = len, .binary = opcode == FRAME_BINARY},
+	};
+	delivery_submit(m, s, &e);
+}
+
+static void hub_log_end(struct session *s, enum conn_end end, const char *why)
+{
+	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
+	session_id_text(hub_session_id(s->mount->hub, s), id);
+	LOG(s->mount->hub->log, end == CONN_END_PROTOCOL ? LOG_NOTICE : LOG_INFO,
+	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
+	    LOG_STR("remote", conn_address_text(&session_conn(s)->remote, remote)));
+}
+
+/* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a close frame is no error: it is how
+ * clients go that do not say goodbye. */
+static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+{
+	struct session *s = conn_session(c);
+	struct mount *m = s->mount;
+	struct hub_event e = {
+		.kind = EVENT_ERROR,
+		.error = {.kind = end == CONN_END_PROTOCOL ? EVENT_ERROR_PROTOCOL : EVENT_ERROR_TRANSPORT, .text = span_of(why)},
+	};
+	if (s->ended)
+		return;
+	hub_end_session(s, code, (struct span){reason, len});
+	if (end == CONN_END_PROTOCOL || end == CONN_END_TRANSPORT || end == CONN_END_IDLE) {
+		hub_log_end(s, end, why);
+		delivery_submit(m, s, &e);
+	}
+	delivery_close(m, s);
+}
+
+const struct conn_ops hub_conn_ops = {
+	.upgrade = admission_upgrade,
+	.message = hub_on_message,
+	.ended = hub_on_ended,
+	.withdrawn = admission_withdrawn,
+};
+
+/* --- the hub ---------------------------------------------------------------------------------------------------------------------- */
+
+bool hub_init(struct hub *hub, struct loop *loop)
+{
+	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop)};
+	slotmap_init(&hub->sessions, 0);
+	while (hub->host_id == 0)
+		if (RAND_bytes((unsigned char *)&hub->host_id, sizeof hub->host_id) != 1)
+			return false;
+	return RAND_bytes((unsigned char *)&hub->key, sizeof hub->key) == 1;
+}
+
+void hub_free(struct hub *hub)
+{
+	while (hub->mounts != NULL) {
+		struct mount *m = hub->mounts;
+		hub->mounts = m->next;
+		mount_free(m);
+	}
+	slotmap_free(&hub->sessions);
+}
+
+void hub_add_mount(struct hub *hub, struct mount *m)
+{
+	struct mount **at = &hub->mounts;
+	while (*at != NULL && strlen((*at)->path) >= strlen(m->path))
+		at = &(*at)->next;
+	m->next = *at;
+	*at = m;
+}
+
+struct mount *hub_find_mount(const struct hub *hub, struct span path)
+{
+	struct mount *m = hub->mounts;
+	while (m != NULL && !mount_matches(m, path))
+		m = m->next;
+	return m;
+}

@@ -1,0 +1,65 @@
+/* hub: all mounts and sessions of one loop, and the place where commits are applied.
+ *
+ * A commit is applied whole, in order, between two events. With one loop that is a function call. With several, the same commit is
+ * what is handed to each loop that it concerns, which applies it from its queue; nothing here looks at another loop's sessions.
+ */
+#ifndef TOVA_HUB_HUB_H
+#define TOVA_HUB_HUB_H
+
+#include "base/hash.h"
+#include "base/slotmap.h"
+#include "hub/mount.h"
+#include "net/loop.h"
+
+struct hub {
+	struct loop *loop;
+	struct log *log;
+	struct slotmap sessions; /* local id to session */
+	uint64_t host_id;	 /* first half of every id of this host's connections */
+	struct hash_key key;
+	struct mount *mounts; /* longest path first */
+	struct session *victims;
+	char *const *origins; /* see upgrade_origin_ok; the settings' */
+	size_t n_origins;
+	uint64_t started_ms, slow_ms; /* slow_ms: a handler's call that takes longer is logged */
+	bool draining;		      /* upgrades get 503 */
+	void (*emptied)(void *ctx); /* the last session is over; NULL: nobody asks */
+	void *emptied_ctx;
+};
+
+/* False with errno when there are no random numbers. */
+bool hub_init(struct hub *hub, struct loop *loop);
+/* The conns are gone, the handlers stopped. */
+void hub_free(struct hub *hub);
+
+/* The hub's side of conns: pass these, the hub, and HUB_SESSION_SIZE to conns_init. `request` is left for others to fill in. */
+extern const struct conn_ops hub_conn_ops;
+#define HUB_SESSION_SIZE sizeof(struct session)
+
+/* Takes over the mount. */
+void hub_add_mount(struct hub *hub, struct mount *m);
+/* The mount with the longest path that matches, or NULL. */
+struct mount *hub_find_mount(const struct hub *hub, struct span path);
+
+static inline struct session_id hub_session_id(const struct hub *hub, const struct session *s)
+{
+	return (struct session_id){.host = hub->host_id, .local = s->local};
+}
+
+/* The session of that mount, or NULL: gone, of another mount, of another host. */
+static inline struct session *hub_find_session(const struct hub *hub, const struct mount *m, uint64_t local)
+{
+	struct session *s = slotmap_get(&hub->sessions, local);
+	return s != NULL && s->mount == m && !s->ended ? s : NULL;
+}
+
+/* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */
+void hub_apply(struct hub *hub, struct mount *m, struct commit *c);
+void hub_end_victims(struct hub *hub);
+
+/* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake starts. */
+void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent);
+/* The close event was handled: nothing knows the session any more. */
+void hub_session_over(struct session *s);
+
+#endif

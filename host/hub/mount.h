@@ -1,0 +1,36 @@
+/* mount: a URL path prefix, its handler, and a name space of rooms. Its events are handled one at a time, in one order. */
+#ifndef TOVA_HUB_MOUNT_H
+#define TOVA_HUB_MOUNT_H
+
+#include "hub/handler.h"
+#include "hub/room.h"
+#include "hub/session.h"
+
+struct mount {
+	struct hub *hub;
+	char *path; /* "/" or "/a/b" */
+	struct handler *handler;
+	uint32_t data_size;	 /* of each session's data */
+	struct room_table rooms;
+	struct session **sessions; /* dense; session->place is its index */
+	uint32_t n_sessions, cap_sessions;
+	struct timer *timers;
+	struct lane lane; /* the mount's own events */
+	struct lane *ready_first, *ready_last;
+	struct commit commit; /* of the event being handled */
+	bool running;	      /* an event is being handled or committed: others wait in their lanes */
+	struct mount *next;   /* longer paths first */
+};
+
+/* path is copied. NULL without memory. */
+struct mount *mount_new(struct hub *hub, const char *path);
+void mount_free(struct mount *m);
+
+/* Does the path lie at or below the mount, by whole segments? */
+bool mount_matches(const struct mount *m, struct span path);
+
+/* Sessions of a mount, for `broadcast`. */
+bool mount_add_session(struct mount *m, struct session *s);
+void mount_remove_session(struct mount *m, struct session *s);
+
+#endif

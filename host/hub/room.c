@@ -1,0 +1,202 @@
+#include "hub/room.h"
+
+#include <stdlib.h>
+
+#include "hub/session.h"
+#include "ws/utf8.h"
+
+bool room_name_ok(struct span name)
+{
+	return name.n >= 1 && name.n <= ROOM_NAME_MAX && memchr(name.p, '\0', name.n) == NULL && utf8_valid(name.p, name.n);
+}
+
+/* --- the table: open addressing, linear probing ----------------------------------------------------------------------------------- */
+
+static uint32_t room_slot(const struct room_table *table, uint64_t hash, struct span name)
+{
+	uint32_t mask = table->cap - 1, i = (uint32_t)hash & mask;
+	for (; table->slots[i] != NULL; i = (i + 1) & mask) {
+		struct room *r = table->slots[i];
+		if (r->hash == hash && r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
+			break;
+	}
+	return i;
+}
+
+struct room *room_find(const struct room_table *table, struct span name)
+{
+	if (table->n == 0)
+		return NULL;
+	return table->slots[room_slot(table, hash_bytes(&table->key, name.p, name.n), name)];
+}
+
+static bool room_table_grow(struct room_table *table)
+{
+	struct room_table wider = *table;
+	wider.cap = table->cap == 0 ? 16 : table->cap * 2;
+	wider.slots = calloc(wider.cap, sizeof *wider.slots);
+	if (wider.slots == NULL)
+		return false;
+	for (uint32_t i = 0; i < table->cap; i++) {
+		struct room *r = table->slots[i];
+		if (r != NULL)
+			wider.slots[room_slot(&wider, r->hash, (struct span){r->name, r->len})] = r;
+	}
+	free(table->slots);
+	*table = wider;
+	return true;
+}
+
+static struct room *room_add(struct room_table *table, struct span name)
+{
+	if (table->n >= table->cap / 2 + table->cap / 4 && !room_table_grow(table))
+		return NULL;
+	struct room *r = malloc(offsetof(struct room, name) + name.n + 1);
+	if (r == NULL)
+		return NULL;
+	r->hash = hash_bytes(&table->key, name.p, name.n);
+	r->members = NULL;
+	r->n = r->cap = 0;
+	r->refs = 1;
+	r->len = (uint8_t)name.n;
+	memcpy(r->name, name.p, name.n);
+	r->name[name.n] = '\0';
+	table->slots[room_slot(table, r->hash, name)] = r;
+	table->n++;
+	table->stats->rooms++;
+	return r;
+}
+
+static void room_unref(struct room *r)
+{
+	if (--r->refs > 0)
+		return;
+	free(r->members);
+	free(r);
+}
+
+/* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
+static void room_remove(struct room_table *table, struct room *r)
+{
+	uint32_t mask = table->cap - 1, hole = room_slot(table, r->hash, (struct span){r->name, r->len});
+	for (uint32_t i = (hole + 1) & mask; table->slots[i] != NULL; i = (i + 1) & mask) {
+		uint32_t home = (uint32_t)table->slots[i]->hash & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			table->slots[hole] = table->slots[i];
+			hole = i;
+		}
+	}
+	table->slots[hole] = NULL;
+	table->n--;
+	table->stats->rooms--;
+	room_unref(r);
+}
+
+/* --- members ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The slot of the room among the session's, looked for on the shorter side; -1: not a member. */
+static int64_t room_membership_slot(const struct room *r, const struct room_memberships *own)
+{
+	if (own->n <= r->n) {
+		for (uint32_t i = 0; i < own->n; i++)
+			if (own->v[i].room == r)
+				return i;
+	} else {
+		for (uint32_t i = 0; i < r->n; i++)
+			if (&r->members[i].session->rooms == own)
+				return r->members[i].slot;
+	}
+	return -1;
+}
+
+static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
+{
+	if (n < *cap)
+		return v;
+	uint32_t cap_new = *cap == 0 ? 2 : *cap * 2;
+	void *wider = realloc(v, cap_new * size);
+	if (wider != NULL)
+		*cap = cap_new;
+	return wider;
+}
+
+enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own)
+{
+	struct room *r = room_find(table, name);
+	if (r != NULL && room_membership_slot(r, own) >= 0)
+		return ROOM_ALREADY;
+	void *v = room_grow(own->v, own->n, &own->cap, sizeof *own->v);
+	if (v == NULL)
+		return ROOM_NO_MEMORY;
+	own->v = v;
+	if (r == NULL && (r = room_add(table, name)) == NULL)
+		return ROOM_NO_MEMORY;
+	v = room_grow(r->members, r->n, &r->cap, sizeof *r->members);
+	if (v == NULL) {
+		if (r->n == 0)
+			room_remove(table, r);
+		return ROOM_NO_MEMORY;
+	}
+	r->members = v;
+	own->v[own->n] = (struct room_membership){.room = r, .slot = r->n};
+	r->members[r->n++] = (struct room_member){.session = session, .slot = own->n++};
+	table->stats->memberships++;
+	return ROOM_JOINED;
+}
+
+/* Takes the session out of the room's array; the room goes with its last member. */
+static void room_drop_member(struct room_table *table, struct room_membership at)
+{
+	struct room *r = at.room;
+	struct room_member last = r->members[--r->n];
+	r->members[at.slot] = last;
+	last.session->rooms.v[last.slot].slot = at.slot;
+	table->stats->memberships--;
+	if (r->n == 0)
+		room_remove(table, r);
+	else if (r->cap > 16 && r->n < r->cap / 4) {
+		void *v = realloc(r->members, r->cap / 2 * sizeof *r->members);
+		if (v != NULL) {
+			r->members = v;
+			r->cap /= 2;
+		}
+	}
+}
+
+bool room_leave(struct room_table *table, struct span name, struct room_memberships *own)
+{
+	struct room *r = room_find(table, name);
+	int64_t slot = r != NULL ? room_membership_slot(r, own) : -1;
+	if (slot < 0)
+		return false;
+	room_drop_member(table, own->v[slot]);
+	struct room_membership last = own->v[--own->n];
+	if ((uint32_t)slot != own->n) {
+		own->v[slot] = last;
+		last.room->members[last.slot].slot = (uint32_t)slot;
+	}
+	return true;
+}
+
+void room_leave_all(struct room_table *table, struct room_memberships *own)
+{
+	for (uint32_t i = 0; i < own->n; i++) {
+		own->v[i].room->refs++;
+		room_drop_member(table, own->v[i]);
+	}
+}
+
+void room_forget_all(struct room_memberships *left)
+{
+	for (uint32_t i = 0; i < left->n; i++)
+		room_unref(left->v[i].room);
+	free(left->v);
+	*left = (struct room_memberships){.v = NULL};
+}
+
+void room_table_free(struct room_table *table)
+{
+	free(table->slots);
+	table->slots = NULL;
+	table->n = table->cap = 0;
+}

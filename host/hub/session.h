@@ -1,0 +1,42 @@
+/* session: a connection as the hub sees it. It lies in the conn's own memory, from the acceptance of the upgrade until its close
+ * event was handled. */
+#ifndef TOVA_HUB_SESSION_H
+#define TOVA_HUB_SESSION_H
+
+#include "hub/event.h"
+#include "hub/room.h"
+#include "net/conn.h"
+
+#define SESSION_ID_TEXT 23 /* 22 characters and a NUL */
+
+/* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which generation of it. */
+struct session_id {
+	uint64_t host, local;
+};
+
+struct session {
+	struct mount *mount;
+	uint64_t local; /* the id's second half; 0: the session is over */
+	struct room_memberships rooms;
+	uint32_t place;	   /* in the mount's array of sessions */
+	uint32_t dropped;  /* messages it did not get for reading too slowly */
+	struct lane lane;  /* its events */
+	void *data;	   /* the handler's, mount->data_size bytes; NULL without */
+	struct timer *timers;
+	struct session *victim_next;
+	char *close_reason; /* what its close event will say; NULL: none */
+	uint16_t close_code;
+	bool ended : 1;	 /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
+	bool victim : 1; /* reads too slowly: will be ended after the commit */
+};
+
+static inline struct conn *session_conn(struct session *s)
+{
+	return conn_of_session(s);
+}
+
+/* base64url of the 16 bytes. */
+void session_id_text(struct session_id id, char text[SESSION_ID_TEXT]);
+bool session_id_parse(struct span text, struct session_id *id_r);
+
+#endif

@@ -1,0 +1,92 @@
+#include "hub/timer.h"
+
+#include <stdlib.h>
+
+#include "hub/delivery.h"
+#include "hub/hub.h"
+
+struct timer {
+	struct loop_timer clock;
+	struct timer *next;
+	struct mount *mount;
+	struct session *session; /* NULL: the mount's */
+	uint64_t id, delay_ms, period_ms;
+	char name[];
+};
+
+static struct timer **timer_list(struct mount *mount, struct session *session)
+{
+	return session != NULL ? &session->timers : &mount->timers;
+}
+
+static struct timer **timer_find(struct timer **list, struct span name)
+{
+	while (*list != NULL && !span_eq(span_of((*list)->name), name))
+		list = &(*list)->next;
+	return list;
+}
+
+static void timer_remove(struct timer **at)
+{
+	struct timer *t = *at;
+	*at = t->next;
+	loop_timer_cancel(&t->clock);
+	free(t);
+}
+
+static void timer_on_time(void *arg)
+{
+	struct timer *t = arg;
+	struct mount *mount = t->mount;
+	struct session *session = t->session;
+	char name[ROOM_NAME_MAX + 1];
+	struct hub_event e = {
+		.kind = EVENT_TIMER,
+		.timer = {.name = name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms},
+	};
+	strcpy(name, t->name); /* the handler may cancel it while it is told */
+	if (t->period_ms > 0)
+		loop_timer_set(&t->clock, t->period_ms);
+	else
+		timer_remove(timer_find(timer_list(mount, session), span_of(name)));
+	delivery_submit(mount, session, &e);
+}
+
+bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)
+{
+	struct timer **list = timer_list(mount, session), **at = timer_find(list, span_of(timer->name));
+	if (*at != NULL) {
+		struct timer *t = *at;
+		if (t->id == timer->id && t->delay_ms == timer->delay_ms && t->period_ms == timer->period_ms)
+			return true;
+		timer_remove(at);
+	}
+	struct timer *t = malloc(sizeof *t + strlen(timer->name) + 1);
+	if (t == NULL)
+		return false;
+	t->next = *list;
+	t->mount = mount;
+	t->session = session;
+	t->id = timer->id;
+	t->delay_ms = timer->delay_ms;
+	t->period_ms = timer->period_ms;
+	strcpy(t->name, timer->name);
+	loop_timer_init(mount->hub->loop, &t->clock, timer_on_time, t);
+	*list = t;
+	return loop_timer_set(&t->clock, t->delay_ms);
+}
+
+bool timer_cancel(struct mount *mount, struct session *session, struct span name)
+{
+	struct timer **at = timer_find(timer_list(mount, session), name);
+	if (*at == NULL)
+		return false;
+	timer_remove(at);
+	return true;
+}
+
+void timer_free_all(struct timer **list)
+{
+	while (*list != NULL)
+		timer_remove(list);
+}
