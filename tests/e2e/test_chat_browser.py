@@ -1,0 +1,213 @@
+"""People talk to each other on the chat page, and the host goes away and comes back under them."""
+import pytest
+
+from conftest import PHONE
+from tova_host import wait_until
+
+# What a browser says about a connection that a stopped host has ended or does not accept.
+AWAY = "WebSocket connection to"
+
+
+class Person:
+    def __init__(self, browse, host, name, room=None, **how):
+        self.page = browse(f"{host.url}/chat/" + (f"#{room}" if room else ""), **how)
+        self.page.expect_console(AWAY)
+        self.name = name
+        self.page.wait_state("open")
+        self.page.type("#name", name)
+        self.wait_line("Welcome to the chat!")
+
+    def say(self, text):
+        self.page.type("#text", text + "\n")
+        self.wait_message(text, who=self.name, own=True)
+
+    def join(self, room):
+        self.page.type("#room", room + "\n")
+        self.wait_line(f"Joined room: {room}")
+
+    def enter(self, room):
+        """By the list of rooms."""
+        before = self.lines().count(f"Joined room: {room}")
+        self.page.click(f'#rooms [data-room="{room}"]')
+        wait_until(lambda: self.room == room, f"{self.name} looks at {room}")
+        wait_until(lambda: self.lines().count(f"Joined room: {room}") > before, f"{self.name} has joined {room}")
+
+    @property
+    def room(self):
+        return self.page.js("document.querySelector('#rooms [aria-current]').dataset.room")
+
+    def messages(self):
+        return self.page.js("""return [...document.querySelectorAll('#log .message')].map(e => ({
+            who: e.querySelector('.who b').textContent, text: e.querySelector('.text').textContent,
+            own: e.classList.contains('own'), state: e.dataset.state}))""")
+
+    def said(self):
+        return [(m["who"], m["text"]) for m in self.messages()]
+
+    def lines(self, kind="system"):
+        return self.page.js("[...document.querySelectorAll('#log .line.' + arguments[0])].map(e => e.firstChild.data)", kind)
+
+    def wait_line(self, text, kind="system"):
+        wait_until(lambda: text in self.lines(kind), f"{self.name} sees {text!r}")
+
+    def wait_message(self, text, who, own=False, state=None):
+        def there():
+            return any(m["text"] == text and m["who"] == who and m["own"] == own and state in (None, m["state"])
+                       for m in self.messages())
+        wait_until(there, f"{self.name} sees {who}: {text!r} (state {state}), but only {self.messages()}")
+
+
+@pytest.fixture
+def ada(host, browse):
+    return Person(browse, host, "Ada")
+
+
+@pytest.fixture
+def grace(host, browse, ada):
+    person = Person(browse, host, "Grace")
+    ada.wait_line("A new user joined")
+    return person
+
+
+def test_two_people_talk(ada, grace):
+    ada.say("Hello")
+    grace.wait_message("Hello", who="Ada")
+    grace.say("Good morning, Ada")
+    ada.wait_message("Good morning, Ada", who="Grace")
+    # Nobody gets their own message back, and a newcomer is not told of himself.
+    assert ada.said() == grace.said() == [("Ada", "Hello"), ("Grace", "Good morning, Ada")]
+    assert "A new user joined" not in grace.lines()
+    assert [m["state"] for m in ada.messages() if m["own"]] == ["sent"]
+
+
+def test_text_stays_text(ada, grace):
+    nasty = '<img src=x onerror="document.title=\'owned\'"> & "quotes" \\ ünïcödé 🎉'
+    ada.page.js("document.querySelector('#text').value = arguments[0]; document.querySelector('#compose').requestSubmit();", nasty)
+    grace.wait_message(nasty, who="Ada")
+    assert grace.page.all("#log img") == []
+    assert "owned" not in grace.page.driver.title
+
+
+def test_rooms_are_apart(ada, grace):
+    ada.join("tea")
+    grace.say("Is anybody in general?")
+    ada.say("Kettle is on")
+    grace.join("tea")
+    ada.say("Earl Grey?")
+    grace.wait_message("Earl Grey?", who="Ada")
+    # What was said in a room before one came is not heard, nor is general once one has left it.
+    assert grace.said() == [("Ada", "Earl Grey?")]
+    assert ada.said() == [("Ada", "Kettle is on"), ("Ada", "Earl Grey?")]
+    grace.say("Yes please")
+    ada.wait_message("Yes please", who="Grace")
+
+    # Back in general; what goes on in tea, where one still is, is counted there and does not show up here.
+    ada.enter("general")
+    grace.say("Milk?")
+    wait_until(lambda: ada.page.text('#rooms [data-room="tea"] .unread') == "1 unread", "a message waits in tea")
+    assert ("Grace", "Milk?") not in ada.said()
+    ada.enter("tea")
+    assert ada.said()[-1] == ("Grace", "Milk?")
+    assert ada.page.text('#rooms [data-room="tea"] .unread') is None
+
+
+def test_a_link_opens_a_room(host, browse, ada):
+    ada.join("späte runde")
+    guest = Person(browse, host, "Guest", room="sp%C3%A4te%20runde")
+    guest.wait_line("Joined room: späte runde")
+    guest.say("Found it")
+    ada.wait_message("Found it", who="Guest")
+
+
+def test_who_leaves_is_missed(ada, grace):
+    grace.page.close()
+    ada.wait_line("A user left the chat")
+
+
+def test_errors_are_shown(ada):
+    ada.page.js("link.send({type: 'dance'});")
+    ada.wait_line("Unknown message type", kind="error")
+    ada.page.js("link.send({type: 'chat', user: 'Ada'});")
+    wait_until(lambda: len(ada.lines("error")) == 2, "an answer to a message that lacks its text")
+    ada.page.js("link.socket.send('this is no JSON');")
+    wait_until(lambda: len(ada.lines("error")) == 3, "an answer to what is no JSON")
+    ada.say("Still here")
+    assert ada.page.state == "open"
+
+
+def test_a_restart_is_survived(host, ada, grace):
+    ada.join("tea")
+    grace.join("tea")
+    host.stop()
+    for person in (ada, grace):
+        wait_until(lambda: person.page.state in ("waiting", "connecting"), f"{person.name} sees that the connection is lost")
+        assert person.page.find("#banner").is_displayed()
+        person.say(f"{person.name} is still here")
+        assert person.messages()[-1]["state"] == "waiting"
+    host.start()
+    for person in (ada, grace):
+        person.page.wait_state("open")
+        person.wait_message(f"{person.name} is still here", who=person.name, own=True, state="sent")
+        assert not person.page.find("#banner").is_displayed()
+        assert person.room == "tea"
+        wait_until(lambda: person.lines().count("Joined room: tea") == 2, f"{person.name} is in tea again")
+    # Whoever came back last found the other one there already.
+    wait_until(lambda: ("Grace", "Grace is still here") in ada.said() or ("Ada", "Ada is still here") in grace.said(),
+               "a message that was written without a connection arrives")
+    ada.say("Where were we?")
+    grace.wait_message("Where were we?", who="Ada")
+    # A message is sent once, whatever happened in between.
+    for person in (ada, grace):
+        assert len(person.said()) == len(set(person.said()))
+
+
+def test_reconnecting_waits_longer_and_can_be_hurried(host, ada):
+    host.stop()
+    wait_until(lambda: ada.page.js("link.failures") >= 3, "it tries again and again")
+    ada.page.js("Math.random = () => 1;")  # the longest wait its back-off allows
+    wait_until(lambda: ada.page.js("link.failures") >= 4 and ada.page.state == "waiting", "it waits for its next try")
+    assert 2000 < ada.page.js("link.due - Date.now()") <= 8000
+    host.start()
+    ada.page.click("#retry")
+    ada.page.wait_state("open")
+    wait_until(lambda: ada.page.js("link.failures") == 0, "the first message ends the count of failures")
+
+
+def test_what_may_be_lost_is_said(host, ada, grace):
+    """A host that dies right after a message was handed over: nobody knows whether it arrived, so the person decides."""
+    host_process = host.process
+    ada.page.js("document.querySelector('#text').value = 'Did that arrive?'; document.querySelector('#compose').requestSubmit();")
+    host_process.kill()
+    host.kill()
+    ada.wait_message("Did that arrive?", who="Ada", own=True, state="unsure")
+    host.start()
+    for person in (ada, grace):
+        person.page.wait_state("open")
+        wait_until(lambda: person.lines().count("Welcome to the chat!") == 2, f"{person.name} is welcomed again")
+    ada.page.click(".message[data-state=unsure] .note button")
+    ada.wait_message("Did that arrive?", who="Ada", own=True, state="sent")
+    grace.wait_message("Did that arrive?", who="Ada")
+
+
+def test_on_a_phone(host, browse, ada):
+    phone = Person(browse, host, "Phone", size=PHONE, dark=True)
+    for word in ("short", "long " * 60, "x" * 300):
+        ada.say(word.strip())
+        phone.wait_message(word.strip(), who="Ada")
+    assert phone.page.js("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert phone.page.js("document.querySelector('#log').scrollWidth <= document.querySelector('#log').clientWidth")
+    small = phone.page.js("""return [...document.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent
+        && (e.offsetHeight < 44 || e.offsetWidth < 44)).map(e => e.outerHTML)""")
+    assert small == [], "too small for a finger"
+    newest = phone.page.find("#log .message:last-child .text").rect
+    field = phone.page.find("#text").rect
+    assert newest["y"] + newest["height"] <= field["y"], "the newest message is hidden"
+    assert phone.page.js("getComputedStyle(document.body).backgroundColor") != ada.page.js("getComputedStyle(document.body).backgroundColor")
+
+
+def test_everything_has_a_name(ada):
+    nameless = ada.page.js("""return [...document.querySelectorAll('button, input, textarea')].filter(e =>
+        !e.labels?.length && !e.getAttribute('aria-label') && !e.textContent.trim()).map(e => e.outerHTML)""")
+    assert nameless == []
+    assert ada.page.js("document.querySelector('#log').getAttribute('aria-live')") == "polite"
+    assert ada.page.js("document.querySelector('#state').getAttribute('aria-live')") == "polite"
