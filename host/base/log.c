@@ -51,7 +51,7 @@ static void put_text(struct line *line, const char *text)
 /* Decodes one character (RFC 3629) and returns its length, or 0 for bytes that are none. */
 static size_t decode(const unsigned char *p, size_t n, uint32_t *code_r)
 {
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] <= 0xDF ? 2 : (p[0] & 0xF0) == 0xE0 ? 3 : p[0] >= 0xF0 && p[0] <= 0xF4 ? 4 : 0;
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
 	static const uint32_t LEAST[] = {0, 0, 0x80, 0x800, 0x10000};
 	uint32_t code;
 
@@ -178,7 +178,8 @@ static void put_head(struct line *line, const struct timespec *now, enum log_lev
 
 	gmtime_r(&now->tv_sec, &utc);
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(head, sizeof(head), json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":" : "%s.%03dZ %s %s: ", day,
+	snprintf(head, sizeof(head),
+		 json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":" : "%s.%03dZ %s %s: ", day,
 		 (int)(now->tv_nsec / 1000000), LEVEL_NAME[level], KIND[kind].name);
 	put_text(line, head);
 	put_string(line, message, true);

@@ -5,7 +5,8 @@
 
 #define ROW(field, kind, long_name, short_name, arg, place, from, to, standard, words, what) \
 	[OPTION_ID_##field] = {.name = (long_name), .letter = (short_name), .type = OPTION_##kind, .group = OPTION_##place, \
-			       .argument = (arg), .least = (from), .most = (to), .initial = (standard), .choices = (words), .text = (what)},
+			       .argument = (arg), .least = (from), .most = (to), .initial = (standard), .choices = (words), \
+			       .text = (what)},
 const struct option_row option_table[OPTION_COUNT] = {OPTIONS(ROW)};
 #undef ROW
 
@@ -253,7 +254,8 @@ void option_print_help(FILE *out)
 				fprintf(out, "  -%c, --%s", row->letter, row->name);
 			else
 				fprintf(out, "      --%s", row->name);
-			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "", row->argument != NULL ? row->argument : "", HELP_INDENT, "");
+			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "", row->argument != NULL ? row->argument : "",
+				HELP_INDENT, "");
 			explain(row, text, sizeof(text));
 			wrap(out, text, HELP_INDENT, HELP_WIDTH);
 		}

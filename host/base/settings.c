@@ -110,8 +110,10 @@ static void no_such_mount(struct settings_layer *layer, const struct settings_pe
 	size_t n = 0;
 
 	for (size_t i = 0; i < layer->s.n_mounts && n < sizeof(known); i++)
-		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "; expected one of ", layer->s.mounts[i].path);
-	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name, "the mount %s has no plugin%s", pending->mount, known);
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "; expected one of ",
+				      layer->s.mounts[i].path);
+	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name, "the mount %s has no plugin%s", pending->mount,
+			     known);
 }
 
 /* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a single mount wins. */

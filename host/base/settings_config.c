@@ -106,8 +106,8 @@ static void read_pairs(struct settings_layer *layer, const char *path, const cha
 		at = place_of(path, pair);
 		equals = !group && config_setting_type(pair) == CONFIG_TYPE_STRING ? strchr(text, '=') : NULL;
 		if (group && text == NULL)
-			settings_layer_error(layer, &at, PLUGIN_SET->name, "%s: expected a string in quotes, a whole number, true or false",
-					     key);
+			settings_layer_error(layer, &at, PLUGIN_SET->name,
+					     "%s: expected a string in quotes, a whole number, true or false", key);
 		else if (!group && equals == NULL)
 			settings_layer_error(layer, &at, PLUGIN_SET->name, "expected strings such as \"key=value\"");
 		else

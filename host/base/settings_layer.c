@@ -150,8 +150,9 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	uint16_t port = 0;
 
 	if (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
-		settings_layer_error(layer, at, row->name, "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:",
-				     text, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		settings_layer_error(layer, at, row->name,
+				     "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:", text,
+				     sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return;
 	}
 	if (!is_unix && !split_address(text, host, &port)) {
@@ -219,7 +220,8 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	}
 	for (size_t i = 0; i < layer->s.n_mounts; i++) {
 		if (strcmp(layer->s.mounts[i].path, path) == 0) {
-			settings_layer_error(layer, at, name, "the mount %s already has a handler; expected one handler per mount", path);
+			settings_layer_error(layer, at, name, "the mount %s already has a handler; expected one handler per mount",
+					     path);
 			return NULL;
 		}
 	}
