@@ -1,6 +1,6 @@
 # Plugins for tests: the scriptable probe and its twins, plugins that must be refused, the interface from C++.
 TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(filter-out tests/plugins/header.c,$(wildcard tests/plugins/*.c))) \
-	$(BUILD)/tests/plugins/cpp_plugin.so $(BUILD)/tests/plugins/header_old.so
+	$(BUILD)/tests/plugins/cpp_plugin.so $(BUILD)/tests/plugins/header_old.so $(patsubst %,$(BUILD)/tests/plugins/cpp_unique_%.so,1 2 3)
 
 # No -z,defs: bad_undefined has to be linked to be refused. Nothing but the SDK header is in reach.
 TEST_PLUGIN_LINK = -fPIC -shared -Isdk -Wl,-z,relro -lpthread
@@ -15,6 +15,10 @@ CXX_WARN = -Wall -Wextra -Werror -Wshadow -pedantic -Wno-missing-field-initializ
 $(BUILD)/tests/plugins/cpp_plugin.so: tests/plugins/cpp_plugin.cc
 	@mkdir -p $(@D)
 	$(CXX) -std=c++20 $(CXX_WARN) $(OPT) $(CFLAGS) $(HARDEN) -MMD -MP $< $(TEST_PLUGIN_LINK) -o $@
+
+$(BUILD)/tests/plugins/cpp_unique_%.so: tests/plugins/cpp_unique.cc
+	@mkdir -p $(@D)
+	$(CXX) -std=c++20 $(CXX_WARN) $(OPT) $(CFLAGS) $(HARDEN) -DVERSION='"$*"' -MMD -MP $< $(TEST_PLUGIN_LINK) -o $@
 
 $(BUILD)/tests/plugins/header_old.so: tests/plugins/header_old.cc
 	@mkdir -p $(@D)

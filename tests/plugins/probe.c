@@ -1019,7 +1019,8 @@ static int migrate(tova_mount *m, tova_ws ws, const void *old_data, size_t old_s
 	if (strcmp(old_version, "1.0") != 0)
 		return tova_fail(m, "unexpected: version %s", old_version);
 	memset(data, 'm', PROBE_DATA_SIZE);
-	memcpy(data, old_data, old_size < PROBE_DATA_SIZE ? old_size : PROBE_DATA_SIZE);
+	if (old_size > 0)
+		memcpy(data, old_data, old_size < PROBE_DATA_SIZE ? old_size : PROBE_DATA_SIZE);
 	return 0;
 }
 #endif

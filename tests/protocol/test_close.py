@@ -102,7 +102,7 @@ def reported(probe, do, query=""):
     return closed["code"], closed["reason"]
 
 
-@pytest.mark.parametrize("code, reason", [(1000, ""), (1001, "going"), (4999, "ä€𝄞"), (3000, "x" * 123)])
+@pytest.mark.parametrize("code, reason", [(1000, ""), (1001, "going"), (4999, "ä€𝄞"), (3000, "x" * 123), (3001, "a\0b")])
 def test_the_handler_hears_code_and_reason(probe, code, reason):
     assert reported(probe, lambda ws: ws.close(code, reason)) == (code, reason)
 

@@ -166,6 +166,18 @@ def test_more_data_with_a_hook(library):
         assert probe.client().ask("getdata") == "00" * 128
 
 
+def test_data_where_there_was_none(library):
+    replace(library, "silent")
+    with Host("--plugin", f"/probe={library}") as host:
+        with connect("127.0.0.1", host.port, "/probe") as ws:
+            ws.roundtrip()
+            replace(library, "probe_bigger")
+            reload(host)
+            ws.send_text("getdata")
+            assert ws.recv_text() == "6d" * 128
+            ws.end()
+
+
 def test_data_with_pointers_is_reloaded_into_the_same_size(library):
     replace(library, "probe_local")
     with Host("--plugin", f"/probe={library}") as host, Probe(host) as probe:
@@ -240,3 +252,15 @@ def test_a_new_librarys_settings(library):
         reload(host)
         assert a.ask("setting greeting") == "hello" and a.ask("setting optional") == "(null)"
         wait_until(lambda: version(a) == "1.0", "it answers")
+
+
+def test_code_that_can_not_be_unmapped_is_not_found_again(library):
+    """C++ makes libraries that stay for good; each reload has to run the new file all the same."""
+    replace(library, "cpp_unique_1")
+    with Host("--plugin", library) as host, connect("127.0.0.1", host.port) as ws:
+        for name in "1", "2", "3", "1", "2", "3":
+            replace(library, f"cpp_unique_{name}")
+            reload(host)
+            ws.send_text("who")
+            assert ws.recv_text() == name
+        ws.end()
