@@ -1,0 +1,63 @@
+/* What the modes of the load generator share: settings, the phases of a run, connections, and the count of what went wrong. */
+#ifndef BENCH_LOAD_H
+#define BENCH_LOAD_H
+
+#include "client.h"
+#include "message.h"
+#include "probe.h"
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+enum { LOAD_EVENTS = 1024 };
+enum load_phase { LOAD_WARMING, LOAD_COUNTING, LOAD_DRAINING };
+
+struct load {
+	/* settings */
+	const char *mode, *path;
+	int port, opcode;
+	pid_t pid;
+	uint32_t conns, depth, size, sources;
+	double warmup, seconds;
+	/* connections */
+	int epoll;
+	struct client *clients;
+	struct client_box in, out;
+	struct epoll_event events[LOAD_EVENTS];
+	struct client *turn[LOAD_EVENTS]; /* connections that may send once this batch of events is read */
+	int turns;
+	/* measuring: units counts from the beginning, the marks are taken where the warm-up ends and where the counting ends */
+	struct probe probe;
+	enum load_phase phase;
+	uint64_t units, mark_units[2];
+	int64_t mark_wall[2], mark_cpu[2], mark_own[2];
+	double idle_bytes, used_bytes; /* mode idle: per connection, without and after one message */
+	/* faults; any of them fails the run */
+	uint64_t lost, repeated, wrong, broken;
+	const char *why;
+};
+
+int64_t load_now(void);
+/* Notes a fault that makes going on pointless. */
+void load_break(struct load *l, const char *why);
+/* Opens clients [from, to) one after the other, waits for each one's 101 and watches it. Returns 0 or -1 after load_break. */
+int load_open(struct load *l, uint32_t from, uint32_t to);
+void load_watch(struct load *l, struct client *c);
+/* Moves to the next phase when it is time; warming starts with the first call. */
+void load_tick(struct load *l);
+/* One batch of events. 0 or less: nothing came within the patience of the generator, or the run is broken. */
+int load_wait(struct load *l);
+/* Reads what a client has; each data frame of `sender` is judged and counted into c->got. Returns the number of messages. */
+uint32_t load_take(struct load *l, struct client *c, uint32_t sender);
+/* Puts `count` messages of c into one write. */
+void load_send(struct load *l, struct client *c, uint32_t count);
+void load_flush(struct load *l, struct client *c);
+/* The close handshake on clients [0, n): what arrives before the close frame arrived once too often. */
+void load_goodbye(struct load *l, uint32_t n);
+
+void echo_run(struct load *l);
+void fanout_run(struct load *l);
+void churn_run(struct load *l);
+void idle_run(struct load *l);
+
+#endif
