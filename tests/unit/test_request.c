@@ -1,0 +1,450 @@
+/* Heads of HTTP requests. Each is parsed whole and in growing pieces (every length), and must give the same answer. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <valgrind/valgrind.h>
+
+#include "ws/request.h"
+
+#define GET "GET / HTTP/1.1\r\n"
+#define HOST "Host: example.com\r\n"
+
+static struct request parsed;
+static const struct request_limits limits = {.head_max = 8192, .headers_max = 100};
+
+/* Answer of one head: 0 for "more", 200 for a right one, else the status. */
+struct answer {
+	int status;
+	size_t used;
+	const char *why;
+};
+
+static struct answer parse(const struct request_limits *l, const char *bytes, size_t n, size_t scanned)
+{
+	struct answer a = {0, 0, ""};
+	char *exact = malloc(n + (n == 0)); /* so that reading beyond it is found */
+
+	if (n > 0)
+		memcpy(exact, bytes, n);
+	switch (request_parse(&parsed, l, exact, n, scanned, &a.used, &a.status, &a.why)) {
+	case REQUEST_OK:
+		a.status = 200;
+		break;
+	case REQUEST_MORE:
+		a.status = 0;
+		break;
+	case REQUEST_BAD:
+		ck_assert_int_ge(a.status, 400);
+		ck_assert_uint_gt(strlen(a.why), 5);
+	}
+	free(exact);
+	return a;
+}
+
+/* Parses a prefix of every length as if the bytes came so, `piece` at a time, until there is an answer. */
+static void in_pieces(const struct request_limits *l, const char *bytes, size_t n, size_t piece, const struct answer *whole)
+{
+	struct answer a = {0, 0, ""};
+
+	for (size_t have = 0, scanned = 0; a.status == 0 && scanned < n; scanned = have) {
+		have = n - have < piece ? n : have + piece;
+		a = parse(l, bytes, have, scanned);
+	}
+	if (a.status != whole->status || a.used != whole->used || strcmp(a.why, whole->why) != 0)
+		ck_abort_msg("in pieces of %zu: %d %zu %s\nwhole: %d %zu %s\n%.200s", piece, a.status, a.used, a.why, whole->status,
+			     whole->used, whole->why, bytes);
+}
+
+/* The answer to a head, which leaves `parsed` pointing into the bytes when it is a right one. */
+static int answer_n(const struct request_limits *l, const char *bytes, size_t n)
+{
+	const struct answer whole = parse(l, bytes, n, 0);
+	struct answer a = {0, 0, ""};
+
+	in_pieces(l, bytes, n, 1, &whole);
+	in_pieces(l, bytes, n, 7, &whole);
+	in_pieces(l, bytes, n, 1000, &whole);
+	if (whole.status == 200) {
+		ck_assert_uint_eq(whole.used, n);
+		for (size_t i = 0; i < n; i += RUNNING_ON_VALGRIND ? 17 : 1)
+			ck_assert_int_eq(parse(l, bytes, i, 0).status, 0);
+		request_parse(&parsed, l, bytes, n, 0, &a.used, &a.status, &a.why);
+	}
+	return whole.status;
+}
+
+static int answer(const char *head)
+{
+	return answer_n(&limits, head, strlen(head));
+}
+
+#define ck_span(got, text) \
+	do { \
+		const struct span span_ = (got); \
+		ck_assert_ptr_nonnull(span_.p); \
+		if (!span_eq(span_, span_of(text))) \
+			ck_abort_msg("expected \"%s\", got \"%.*s\"", text, (int)span_.n, span_.p); \
+	} while (0)
+
+/* --- right ones ------------------------------------------------------------------------------------------------------------ */
+
+START_TEST(an_upgrade)
+{
+	ck_assert_int_eq(answer("GET /chat%20room/%C3%A4?x=1&y=%41 HTTP/1.1\r\n"
+				"host:server.example.com:8080\r\n"
+				"UPGRADE: h2c, WebSocket\r\n"
+				"Connection: keep-alive\r\n"
+				"connection: foo ,UpGrade\r\n"
+				"X-Empty:\r\n"
+				"X-Blank: \t \r\n"
+				"X-Latin: gr\xFC\xDF" "e\tdort \t\r\n"
+				"\r\n"), 200);
+	ck_span(parsed.method, "GET");
+	ck_span(parsed.target, "/chat%20room/%C3%A4?x=1&y=%41");
+	ck_span(parsed.path, "/chat room/\u00e4");
+	ck_assert_int_eq(parsed.path.p[parsed.path.n], '\0');
+	ck_span(parsed.query, "x=1&y=%41");
+	ck_span(parsed.host, "server.example.com:8080");
+	ck_assert_uint_eq(parsed.n_headers, 7);
+	ck_assert(parsed.wants_upgrade && parsed.keep_alive && !parsed.has_body);
+	ck_assert_uint_eq(parsed.minor, 1);
+	ck_span(request_header(&parsed, "x-EMPTY"), "");
+	ck_span(request_header(&parsed, "x-blank"), "");
+	ck_span(request_header(&parsed, "X-Latin"), "gr\xFC\xDF" "e\tdort");
+	ck_assert_ptr_null(request_header(&parsed, "X-None").p);
+	ck_assert_uint_eq(request_header_count(&parsed, "CONNECTION"), 2);
+	ck_assert_uint_eq(request_header_count(&parsed, "Connectio"), 0);
+	ck_assert(request_has_token(&parsed, "connection", "FOO"));
+	ck_assert(!request_has_token(&parsed, "connection", "keep"));
+}
+END_TEST
+
+START_TEST(what_follows_is_not_touched)
+{
+	static const char two[] = GET HOST "\r\n\x81\x05\n\n";
+	const struct answer a = parse(&limits, two, sizeof(two) - 1, 0);
+
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_uint_eq(a.used, sizeof(GET HOST) - 1 + 2);
+}
+END_TEST
+
+START_TEST(targets)
+{
+	static const struct {
+		const char *target;
+		int status;
+		const char *path, *query, *host;
+	} cases[] = {
+		{"/", 200, "/", "", "example.com"},
+		{"/?", 200, "/", "", "example.com"},
+		{"/a?b?c=/../", 200, "/a", "b?c=/../", "example.com"},
+		{"//a//", 200, "//a//", "", "example.com"},
+		{"/a%2Fb", 200, "/a/b", "", "example.com"},
+		{"/%3f%23", 200, "/?#", "", "example.com"},
+		{"/a+b", 200, "/a+b", "", "example.com"},
+		{"/.well-known/..x/x../...", 200, "/.well-known/..x/x../...", "", "example.com"},
+		{"http://other.org/x?y", 200, "/x", "y", "other.org"},
+		{"HTTPS://other.org:444", 200, "/", "", "other.org:444"},
+		{"ws://[::1]:80?q", 200, "/", "q", "[::1]:80"},
+		{"wss://a/", 200, "/", "", "a"},
+		{"*", 400, "", "", ""}, {"example.com:443", 400, "", "", ""}, {"a", 400, "", "", ""}, {"?x", 400, "", "", ""},
+		{"http:///x", 400, "", "", ""}, {"http://u:p@h/", 400, "", "", ""}, {"http://h:x/", 400, "", "", ""},
+		{"ftp://h/", 400, "", "", ""}, {"http:/h/", 400, "", "", ""}, {"http://[::1/", 400, "", "", ""},
+		{"/#f", 400, "", "", ""}, {"/a%", 400, "", "", ""}, {"/a%4", 400, "", "", ""}, {"/%g0", 400, "", "", ""},
+		{"/%0g", 400, "", "", ""}, {"/%00", 400, "", "", ""}, {"/%", 400, "", "", ""}, {"/%%%%%%%%", 400, "", "", ""},
+		{"/%ff", 400, "", "", ""}, {"/%C0%AF", 400, "", "", ""}, {"/%ED%A0%80", 400, "", "", ""}, {"/%C3", 400, "", "", ""},
+		{"/.", 400, "", "", ""}, {"/..", 400, "", "", ""}, {"/./a", 400, "", "", ""}, {"/a/../b", 400, "", "", ""},
+		{"/a/%2e%2E/b", 400, "", "", ""}, {"/a%2f..%2fb", 400, "", "", ""}, {"/%2e", 400, "", "", ""},
+		{"http://h/..", 400, "", "", ""}, {"/\xC3\xA4", 400, "", "", ""}, {"/\x7F", 400, "", "", ""}, {"/\tx", 400, "", "", ""},
+	};
+	char head[300];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\n" HOST "\r\n", cases[i].target);
+		if (answer(head) != cases[i].status)
+			ck_abort_msg("%s: expected %d", cases[i].target, cases[i].status);
+		if (cases[i].status != 200)
+			continue;
+		ck_span(parsed.path, cases[i].path);
+		ck_span(parsed.query, cases[i].query);
+		ck_span(parsed.host, cases[i].host);
+	}
+}
+END_TEST
+
+START_TEST(connection_facts)
+{
+	static const struct {
+		const char *head;
+		bool keep_alive, wants_upgrade, has_body;
+	} cases[] = {
+		{GET HOST "\r\n", true, false, false},
+		{GET HOST "Connection: Close\r\n\r\n", false, false, false},
+		{GET HOST "Connection: x,\t close\r\n\r\n", false, false, false},
+		{GET HOST "Upgrade: websocket\r\n\r\n", true, false, false},
+		{GET HOST "Connection: Upgrade\r\n\r\n", true, false, false},
+		{GET HOST "Connection: Upgrade\r\nUpgrade: websockets\r\n\r\n", true, false, false},
+		{GET HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", true, true, false},
+		{"GET / HTTP/1.0\r\n" HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", false, false, false},
+		{"GET / HTTP/1.0\r\n\r\n", false, false, false},
+		{"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, false, false},
+		{"POST / HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", true, false, false},
+		{"POST / HTTP/1.1\r\n" HOST "Content-Length: 17\r\n\r\n", true, false, true},
+		{"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", true, false, true},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_int_eq(answer(cases[i].head), 200);
+		if (parsed.keep_alive != cases[i].keep_alive || parsed.wants_upgrade != cases[i].wants_upgrade ||
+		    parsed.has_body != cases[i].has_body)
+			ck_abort_msg("%s: got %d %d %d", cases[i].head, parsed.keep_alive, parsed.wants_upgrade, parsed.has_body);
+	}
+	ck_assert_int_eq(answer("PUT / HTTP/1.1\r\n" HOST "Content-Length: 000123456789012345\r\n\r\n"), 200);
+	ck_assert(parsed.content_length == UINT64_C(123456789012345));
+	ck_assert_int_eq(answer("GET / HTTP/1.0\r\n\r\n"), 200);
+	ck_assert_uint_eq(parsed.host.n, 0);
+}
+END_TEST
+
+/* --- wrong ones ------------------------------------------------------------------------------------------------------------ */
+
+START_TEST(wrong_heads)
+{
+	static const struct {
+		const char *head;
+		int status;
+	} cases[] = {
+		/* first line */
+		{"\r\n" GET HOST "\r\n", 400}, {" " GET, 400}, {"G(T / HTTP/1.1\r\n", 400}, {"GET\r\n", 400}, {"GET /\r\n", 400},
+		{"GET  / HTTP/1.1\r\n", 400}, {"GET /  HTTP/1.1\r\n", 400}, {"GET / HTTP/1.1 \r\n", 400}, {"GET / HTTP/1.1\n", 400},
+		{"GET / HTTP/1.1\r\r\n", 400}, {"GET / http/1.1\r\n", 400}, {"GET / HTTP/11\r\n", 400}, {"GET / HTTP/1.10\r\n", 400},
+		{"GET / HTTP/x.1\r\n", 400}, {"GET\t/ HTTP/1.1\r\n", 400}, {"GET / HTTPS\r\n", 400}, {"\n", 400}, {"\r\n", 400},
+		{"GET / HTTP/2.0\r\n", 505}, {"GET / HTTP/1.2\r\n", 505}, {"GET / HTTP/0.9\r\n", 505}, {"GET / HTTP/3.1\r\n", 505},
+		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
+		/* header lines */
+		{GET "Host : a\r\n\r\n", 400}, {GET " Host: a\r\n\r\n", 400}, {GET HOST " folded\r\n\r\n", 400},
+		{GET HOST "X: a\r\n\tb\r\n\r\n", 400}, {GET HOST "no colon\r\n\r\n", 400}, {GET HOST ": no name\r\n\r\n", 400},
+		{GET HOST "X: a\n\r\n", 400}, {GET HOST "X: a\r\n\n", 400}, {GET HOST "\n", 400}, {GET HOST "X: a\rb\r\n\r\n", 400},
+		{GET HOST "X: \x01\r\n\r\n", 400}, {GET HOST "X: \x7F\r\n\r\n", 400}, {GET HOST "X\x80: a\r\n\r\n", 400},
+		{GET HOST "X: \x1B[31m\r\n\r\n", 400}, {GET HOST "X(: a\r\n\r\n", 400}, {GET HOST "\r\r\n\r\n", 400},
+		/* Host */
+		{GET "\r\n", 400}, {GET HOST HOST "\r\n", 400}, {GET "Host:\r\n\r\n", 400}, {GET "Host: a b\r\n\r\n", 400},
+		{GET "Host: a/b\r\n\r\n", 400}, {GET "Host: u@h\r\n\r\n", 400}, {GET "Host: a:b\r\n\r\n", 400},
+		{GET "Host: [::1\r\n\r\n", 400}, {GET "Host: [::1]x\r\n\r\n", 400}, {GET "Host: []\r\n\r\n", 400},
+		{GET "Host: :80\r\n\r\n", 400}, {"GET http://h/ HTTP/1.1\r\n\r\n", 400}, {"GET / HTTP/1.0\r\n" HOST HOST "\r\n", 400},
+		/* body */
+		{GET HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400}, {GET HOST "Content-Length: \r\n\r\n", 400},
+		{GET HOST "Content-Length: 1, 1\r\n\r\n", 400}, {GET HOST "Content-Length: +1\r\n\r\n", 400},
+		{GET HOST "Content-Length: -1\r\n\r\n", 400}, {GET HOST "Content-Length: 0x1\r\n\r\n", 400},
+		{GET HOST "Content-Length: 1234567890123456789\r\n\r\n", 400},
+		{GET HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
+		{"GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const int got = answer(cases[i].head);
+
+		if (got != cases[i].status)
+			ck_abort_msg("case %zu: expected %d, got %d for\n%s", i, cases[i].status, got, cases[i].head);
+	}
+	ck_assert_int_eq(answer_n(&limits, GET HOST "X: a\0b\r\n\r\n", sizeof(GET HOST "X: a\0b\r\n\r\n") - 1), 400);
+	ck_assert_int_eq(answer_n(&limits, GET "Host: a\0b\r\n\r\n", sizeof(GET "Host: a\0b\r\n\r\n") - 1), 400);
+	ck_assert_int_eq(answer_n(&limits, "GET /\0 HTTP/1.1\r\n", 17), 400);
+	ck_assert_int_eq(answer_n(&limits, "G\0T / HTTP/1.1\r\n", 16), 400);
+}
+END_TEST
+
+/* What speaks another protocol is told so before a whole head came. */
+START_TEST(refused_early)
+{
+	static const char hello[] = "\x16\x03\x01\x02\x00\x01";
+
+	ck_assert_int_eq(parse(&limits, hello, 1, 0).status, 400);
+	ck_assert_int_eq(parse(&limits, "SSH-2.0-OpenSSH_9\r", 18, 0).status, 400);
+	ck_assert_int_eq(parse(&limits, "GET / FTP", 7, 0).status, 400);
+	ck_assert_int_eq(parse(&limits, "GET / HTTP/2.0\r\n", 16, 0).status, 505);
+	ck_assert_int_eq(parse(&limits, "GET /.. HTTP/1.1\r\n", 18, 0).status, 400);
+	ck_assert_int_eq(parse(&limits, GET "Host: a\n", sizeof(GET) - 1 + 8, sizeof(GET) - 1).status, 400);
+	ck_assert_int_eq(parse(&limits, "GET / HTTP/1.1\r\nHost", 20, 0).status, 0);
+	ck_assert_int_eq(parse(&limits, "", 0, 0).status, 0);
+}
+END_TEST
+
+/* --- limits ---------------------------------------------------------------------------------------------------------------- */
+
+/* A right head of exactly n bytes. */
+static char *head_of(size_t n)
+{
+	static const char start[] = GET HOST "X-Filler: ";
+	char *head = malloc(n + 1);
+
+	memset(head, 'f', n);
+	memcpy(head, start, sizeof(start) - 1);
+	memcpy(head + n - 4, "\r\n\r\n", 5);
+	return head;
+}
+
+START_TEST(limit_of_the_head)
+{
+	const struct request_limits small = {.head_max = 200, .headers_max = 100};
+
+	for (size_t n = 198; n < 204; n++) {
+		char *head = head_of(n);
+
+		ck_assert_int_eq(answer_n(&small, head, n), n <= 200 ? 200 : 431);
+		memcpy(head + n - 4, "\r\nX:", 4); /* goes on */
+		ck_assert_int_eq(answer_n(&small, head, n), n < 200 ? 0 : 431);
+		/* An error before the limit counts more, wherever the rest ends. */
+		head[20] = '\x01';
+		ck_assert_int_eq(answer_n(&small, head, n), n < 200 ? 0 : 400);
+		free(head);
+	}
+}
+END_TEST
+
+START_TEST(limit_of_headers)
+{
+	static char head[8192];
+	struct request_limits few = {.head_max = 8192, .headers_max = 100};
+	size_t n;
+
+	for (few.headers_max = 1; few.headers_max < 200; few.headers_max += 33)
+		for (unsigned count = 1; count < 105; count++) {
+			const unsigned max = few.headers_max < REQUEST_HEADERS_MAX ? few.headers_max : REQUEST_HEADERS_MAX;
+			const struct answer right = {200, 0, ""};
+
+			n = (size_t)snprintf(head, sizeof(head), GET HOST);
+			for (unsigned i = 1; i < count; i++)
+				n += (size_t)snprintf(head + n, sizeof(head) - n, "H%u: %u\r\n", i, i);
+			n += (size_t)snprintf(head + n, sizeof(head) - n, "\r\n");
+			ck_assert_int_eq(parse(&few, head, n, 0).status, count <= max ? right.status : 431);
+			if (count <= max)
+				ck_assert_uint_eq(parsed.n_headers, count);
+		}
+}
+END_TEST
+
+START_TEST(limit_of_the_path)
+{
+	static char head[3 * 8192];
+	const struct request_limits wide = {.head_max = sizeof(head), .headers_max = 100};
+
+	for (int escaped = 0; escaped < 2; escaped++)
+		for (size_t n = REQUEST_PATH_MAX - 2; n < REQUEST_PATH_MAX + 3; n++) {
+			char *p = head + sprintf(head, "GET /");
+
+			for (size_t i = 1; i < n; i++)
+				p += sprintf(p, escaped ? "%%41" : "A");
+			p += sprintf(p, "?query HTTP/1.1\r\n" HOST "\r\n");
+			ck_assert_int_eq(parse(&wide, head, (size_t)(p - head), 0).status, n <= REQUEST_PATH_MAX ? 200 : 414);
+			if (n <= REQUEST_PATH_MAX)
+				ck_assert_uint_eq(parsed.path.n, n);
+		}
+	memset(head, 'a', sizeof(head));
+	memcpy(head, "GET /", 5);
+	ck_assert_int_eq(parse(&limits, head, 8191, 0).status, 0);
+	ck_assert_int_eq(parse(&limits, head, 8192, 8191).status, 414);
+	ck_assert_int_eq(parse(&limits, head + 5, 8192, 0).status, 431);
+}
+END_TEST
+
+/* --- pieces ---------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(lists)
+{
+	struct span rest = SPAN(" ,a ,, b;q=\"x, \\\",y\" ,\tc\t,"), item;
+
+	ck_assert(request_list_next(&rest, &item));
+	ck_span(item, "a");
+	ck_assert(request_list_next(&rest, &item));
+	ck_span(item, "b;q=\"x, \\\",y\"");
+	ck_assert(request_list_next(&rest, &item));
+	ck_span(item, "c");
+	ck_assert(!request_list_next(&rest, &item));
+	rest = SPAN("\"open, ended\\");
+	ck_assert(request_list_next(&rest, &item));
+	ck_span(item, "\"open, ended\\");
+	ck_assert(!request_list_next(&rest, &item));
+	rest = (struct span){NULL, 0};
+	ck_assert(!request_list_next(&rest, &item));
+}
+END_TEST
+
+START_TEST(cookies_and_query_values)
+{
+	ck_assert_int_eq(answer("GET /?a=1&empty=&flag&a=2&b=x%20y+z=&=none HTTP/1.1\r\n" HOST
+				"Cookie: sid=abc=; theme=\"dark\" ;x\r\nCookie: later=1; sid=second\r\n\r\n"), 200);
+	ck_span(request_cookie(&parsed, "sid"), "abc=");
+	ck_span(request_cookie(&parsed, "theme"), "\"dark\"");
+	ck_span(request_cookie(&parsed, "later"), "1");
+	ck_span(request_cookie(&parsed, "x"), "");
+	ck_assert_ptr_null(request_cookie(&parsed, "SID").p);
+	ck_assert_ptr_null(request_cookie(&parsed, "si").p);
+	ck_span(request_query_value(parsed.query, "a"), "1");
+	ck_span(request_query_value(parsed.query, "empty"), "");
+	ck_span(request_query_value(parsed.query, "flag"), "");
+	ck_span(request_query_value(parsed.query, "b"), "x%20y+z=");
+	ck_assert_ptr_null(request_query_value(parsed.query, "c").p);
+	ck_assert_ptr_null(request_query_value(parsed.query, "").p);
+	ck_assert_ptr_null(request_query_value((struct span){NULL, 0}, "a").p);
+}
+END_TEST
+
+START_TEST(decoding)
+{
+	char out[8];
+
+	ck_assert_int_eq(request_decode(SPAN("x%20y+z"), out, sizeof(out), false), 5);
+	ck_assert_mem_eq(out, "x y+z", 5);
+	ck_assert_int_eq(request_decode(SPAN("x%2By+z"), out, sizeof(out), true), 5);
+	ck_assert_mem_eq(out, "x+y z", 5);
+	ck_assert_int_eq(request_decode(SPAN("%fF"), out, sizeof(out), false), 1);
+	ck_assert_mem_eq(out, "\xFF", 1);
+	ck_assert_int_eq(request_decode(SPAN("12345678"), out, sizeof(out), false), 8);
+	ck_assert_int_eq(request_decode(SPAN("123456789"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%00"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("a\0"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%4"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%4x"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%-1"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN(""), out, 0, false), 0);
+}
+END_TEST
+
+START_TEST(status_texts)
+{
+	ck_assert_str_eq(request_status_text(404), "Not Found");
+	ck_assert_str_eq(request_status_text(503), "Service Unavailable");
+	ck_assert_ptr_nonnull(request_status_text(299));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("request");
+	TCase *tc = tcase_create("request");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(tc, an_upgrade);
+	tcase_add_test(tc, what_follows_is_not_touched);
+	tcase_add_test(tc, targets);
+	tcase_add_test(tc, connection_facts);
+	tcase_add_test(tc, wrong_heads);
+	tcase_add_test(tc, refused_early);
+	tcase_add_test(tc, limit_of_the_head);
+	tcase_add_test(tc, limit_of_headers);
+	tcase_add_test(tc, limit_of_the_path);
+	tcase_add_test(tc, lists);
+	tcase_add_test(tc, cookies_and_query_values);
+	tcase_add_test(tc, decoding);
+	tcase_add_test(tc, status_texts);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
