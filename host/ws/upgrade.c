@@ -243,9 +243,13 @@ static bool authority_split(struct span s, struct span *host_r, unsigned *port)
 	size_t n = 0;
 	unsigned value = 0;
 
-	if (s.n > 0 && s.p[0] == '[')
-		while (n < s.n && s.p[n] != ']')
-			n++;
+	if (s.n > 0 && s.p[0] == '[') {
+		for (n++; n < s.n && s.p[n] != '\0' && strchr("0123456789abcdefABCDEF:.", s.p[n]) != NULL; n++)
+			;
+		if (n == s.n || s.p[n] != ']' || (n + 1 < s.n && s.p[n + 1] != ':'))
+			return false;
+		n++;
+	}
 	while (n < s.n && s.p[n] != ':') {
 		if (s.p[n] <= ' ' || s.p[n] >= 0x7F || strchr("/?#@\\\"<>^`{|}", s.p[n]) != NULL)
 			return false;
