@@ -2,7 +2,8 @@
 import pytest
 
 from probe import WRAPPED, Host, Probe, plugin
-from wsclient import BINARY, CLOSE, CONT, PONG, TEXT, Closed, connect, frame
+from tova_host import wait_until
+from wsclient import BINARY, CLOSE, CONT, PING, PONG, TEXT, Closed, connect, frame
 
 LIMIT = 256 * 1024  # of the shared echo host
 
@@ -185,6 +186,40 @@ def test_a_pong_passes_data_that_waits():
                 assert got.payload.startswith(b"%d x" % seen)
                 seen += 1
         assert pong_at < 1500, pong_at
+
+
+def test_pings_of_a_peer_that_reads_no_pongs_cost_no_memory(slow_host):
+    with Probe(slow_host) as probe:
+        ws = probe.client(receive_buffer=4096)
+        ws.settle()
+        before = slow_host.rss
+        for i in range(2000):
+            ws.send(frame(PING, b"%100d" % i) * 100)
+        assert WRAPPED or slow_host.rss - before < 4 << 20
+        probe.client().settle()
+        last = -1
+        while last != 1999:
+            number = int(ws.recv_pong())
+            assert number >= last
+            last = number
+
+
+@pytest.mark.parametrize("how", ["close", "shutdown_write", "script"])
+def test_a_peer_that_never_reads_can_not_delay_its_end(how):
+    """20 MB wait for it, so neither a close frame nor its echo gets through: after --close-timeout the socket goes."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--max-queue", "64m", "--close-timeout", "300ms") as host, Probe(host) as probe:
+        other = probe.client()
+        before = host.descriptors
+        ws = probe.client(receive_buffer=4096)
+        ws.script("join r", "send joined")
+        assert ws.recv_text() == "joined"
+        other.script("pour r 2000 10000", "send poured")
+        assert other.recv_text() == "poured"
+        if how == "script":
+            ws.script("close 1000 stuck")
+        else:
+            getattr(ws, how)()
+        wait_until(lambda: other.query("connections")["count"] == 1 and host.descriptors == before, "its socket is closed")
 
 
 def test_memory_of_a_flood_is_given_back(slow_host):

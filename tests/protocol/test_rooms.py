@@ -220,10 +220,12 @@ def test_error_may_close(probe):
 
 
 def test_the_event_that_is_handled(probe):
-    a = probe.client()
+    observer, a = probe.observer(), probe.client()
     first, second = a.ask_json("event"), a.ask_json("event")
-    assert first["ws"] == a.id and first["attempt"] == 1
-    assert second["sequence"] == first["sequence"] + 1
+    assert first["attempt"] == 1 and second["sequence"] == first["sequence"] + 1
+    a.end()
+    closed = observer.event("close", first["ws"])
+    assert closed["sequence"] == second["sequence"] + 1
 
 
 # --- order ---------------------------------------------------------------------------------------------------------------------------
