@@ -63,7 +63,7 @@ void commit_free(struct commit *c)
 	c->n = c->cap = c->arena_len = c->arena_cap = 0;
 }
 
-static enum commit_error commit_spoil(struct commit *c, enum commit_error error)
+enum commit_error commit_spoil(struct commit *c, enum commit_error error)
 {
 	if (c->error == COMMIT_OK)
 		c->error = error;

@@ -75,6 +75,8 @@ void commit_begin(struct commit *c, struct session *origin);
 /* Drops all commands. */
 void commit_drop(struct commit *c);
 void commit_free(struct commit *c);
+/* Makes the event fail for an error that was found before a command could be added. Returns error. */
+enum commit_error commit_spoil(struct commit *c, enum commit_error error);
 
 /* Each returns c->error of this command; after the first error the commit stays spoiled. target 0: a connection that is gone; the
  * command is counted when it is applied. */

@@ -4,7 +4,7 @@
 
 const char *event_name(enum event_kind kind)
 {
-	static const char *const names[EVENT_KINDS] = {"start", "upgrade", "open", "message", "close", "error", "timer", "reply", "wake"};
+	static const char *const names[EVENT_KINDS] = {"upgrade", "open", "message", "close", "error", "timer", "reply", "wake"};
 	return names[kind];
 }
 

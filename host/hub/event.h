@@ -8,7 +8,6 @@
 #include "net/conn.h"
 
 enum event_kind {
-	EVENT_START, /* commits what start() commanded; never delivered */
 	EVENT_UPGRADE,
 	EVENT_OPEN,
 	EVENT_MESSAGE,

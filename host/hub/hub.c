@@ -266,6 +266,22 @@ bool hub_init(struct hub *hub, struct loop *loop)
 	return RAND_bytes((unsigned char *)&hub->key, sizeof hub->key) == 1;
 }
 
+void hub_drop_sessions(struct hub *hub)
+{
+	struct session *s;
+	struct event_held *h;
+	uint32_t cursor = 0;
+	while ((s = slotmap_next(&hub->sessions, &cursor)) != NULL) {
+		if (!s->ended)
+			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});
+		while ((h = lane_pop(&s->lane)) != NULL)
+			free(h);
+		hub_session_over(s);
+	}
+	for (struct mount *m = hub->mounts; m != NULL; m = m->next)
+		m->ready_first = m->ready_last = NULL;
+}
+
 void hub_free(struct hub *hub)
 {
 	while (hub->mounts != NULL) {

@@ -29,6 +29,8 @@ struct hub {
 
 /* False with errno when there are no random numbers. */
 bool hub_init(struct hub *hub, struct loop *loop);
+/* Forgets every session without telling its handler: the host stops at once. Before conns_free. */
+void hub_drop_sessions(struct hub *hub);
 /* The conns are gone, the handlers stopped. */
 void hub_free(struct hub *hub);
 

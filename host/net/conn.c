@@ -797,6 +797,15 @@ void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	loop_add_hook(loop, &s->hook);
 }
 
+bool conns_busy(const struct conns *s)
+{
+	const struct conn *c;
+	TAILQ_FOREACH (c, &s->waits[CONN_WAIT_HEAD].list, wait)
+		if (c->state == CONN_ANSWER || c->stash != NULL)
+			return true;
+	return !TAILQ_EMPTY(&s->waits[CONN_WAIT_CLOSE].list) || !TAILQ_EMPTY(&s->waits[CONN_WAIT_IDLE].list);
+}
+
 void conns_free(struct conns *s)
 {
 	for (int which = 0; which < CONN_WAITS; which++) {

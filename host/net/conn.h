@@ -129,6 +129,8 @@ void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 		const struct conn_limits *limits);
 /* For what is read from now on. */
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
+/* Is anything still being said or waited for on a socket, beyond idle keep-alive? */
+bool conns_busy(const struct conns *s);
 /* Closes every socket at once. */
 void conns_free(struct conns *s);
 

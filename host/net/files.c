@@ -1,0 +1,156 @@
+#include "net/files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "net/answer.h"
+
+#define FILES_PATH_MAX (REQUEST_PATH_MAX + 16)
+
+bool files_open(struct files *f, const char *dir)
+{
+	f->root = -1;
+	if (dir == NULL)
+		return true;
+	f->root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return f->root >= 0;
+}
+
+void files_close(struct files *f)
+{
+	if (f->root >= 0)
+		close(f->root);
+	f->root = -1;
+}
+
+static const char *files_type(const char *path)
+{
+	static const char *const types[][2] = {
+		{"html", "text/html; charset=utf-8"},	   {"htm", "text/html; charset=utf-8"},
+		{"js", "text/javascript; charset=utf-8"},  {"mjs", "text/javascript; charset=utf-8"},
+		{"css", "text/css; charset=utf-8"},	   {"json", "application/json"},
+		{"map", "application/json"},		   {"webmanifest", "application/manifest+json"},
+		{"txt", "text/plain; charset=utf-8"},	   {"md", "text/markdown; charset=utf-8"},
+		{"csv", "text/csv; charset=utf-8"},	   {"xml", "application/xml"},
+		{"svg", "image/svg+xml"},		   {"png", "image/png"},
+		{"jpg", "image/jpeg"},			   {"jpeg", "image/jpeg"},
+		{"gif", "image/gif"},			   {"webp", "image/webp"},
+		{"avif", "image/avif"},			   {"ico", "image/vnd.microsoft.icon"},
+		{"woff", "font/woff"},			   {"woff2", "font/woff2"},
+		{"ttf", "font/ttf"},			   {"wasm", "application/wasm"},
+		{"pdf", "application/pdf"},		   {"mp3", "audio/mpeg"},
+		{"ogg", "audio/ogg"},			   {"wav", "audio/wav"},
+		{"mp4", "video/mp4"},			   {"webm", "video/webm"},
+		{"zip", "application/zip"},		   {"gz", "application/gzip"},
+	};
+	const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
+	if (dot != NULL && (slash == NULL || dot > slash))
+		for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+			if (strcasecmp(dot + 1, types[i][0]) == 0)
+				return types[i][1];
+	return "application/octet-stream";
+}
+
+static bool files_is_hidden(const char *path)
+{
+	const char *at = strncmp(path, ".well-known/", 12) == 0 ? path + 12 : path;
+	return *at == '.' || strstr(at, "/.") != NULL;
+}
+
+/* Opens below the root; the kernel refuses every way out of it. */
+static int files_open_at(int root, const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+}
+
+/* A strong validator: a file that changed within the clock's resolution at the same size still has another inode or time. */
+static void files_etag(char tag[64], const struct stat *st)
+{
+	snprintf(tag, 64, "\"%llx-%llx-%llx%lx\"", (unsigned long long)st->st_ino, (unsigned long long)st->st_size,
+		 (unsigned long long)st->st_mtim.tv_sec, (unsigned long)st->st_mtim.tv_nsec);
+}
+
+/* RFC 9110 13.1.2: any of the list, compared weakly. */
+static bool files_matches(const struct request *r, const char *tag)
+{
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		struct span rest = r->headers[i].value, item;
+		if (!span_eq_nocase(r->headers[i].name, SPAN("If-None-Match")))
+			continue;
+		while (request_list_next(&rest, &item)) {
+			if (item.n > 2 && item.p[0] == 'W' && item.p[1] == '/')
+				item = (struct span){item.p + 2, item.n - 2};
+			if (span_eq(item, SPAN("*")) || span_eq(item, span_of(tag)))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void files_send(struct conn *c, const struct request *r, const char *path, int fd, const struct stat *st)
+{
+	char tag[64], head[256], modified[64];
+	struct tm tm;
+	files_etag(tag, st);
+	strftime(modified, sizeof modified, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&st->st_mtim.tv_sec, &tm));
+	int n = snprintf(head, sizeof head, "ETag: %s\r\nLast-Modified: %s\r\nCache-Control: no-cache\r\n", tag, modified);
+	struct span lines = {head, (size_t)n};
+	if (files_matches(r, tag)) {
+		close(fd);
+		answer_respond(c, 304, lines, NULL, (struct span){0});
+	} else {
+		answer_file(c, lines, files_type(path), fd, (uint64_t)st->st_size);
+	}
+}
+
+/* A folder without a slash at its end: links in its page would be taken relative to the folder above. */
+static void files_redirect(struct conn *c, const struct request *r)
+{
+	char head[8192];
+	size_t len = r->target.n - (r->query.n > 0 ? r->query.n + 1 : 0);
+	bool safe = r->target.n < sizeof head / 2 && r->target.p[0] == '/' && r->target.n > 1 && r->target.p[1] != '/';
+	if (!safe) { /* a Location of "//host" would lead elsewhere */
+		answer_error(c, 404, (struct span){0}, "there is no such page");
+		return;
+	}
+	int n = snprintf(head, sizeof head, "Location: %.*s/%s%.*s\r\n", (int)len, r->target.p, r->query.n > 0 ? "?" : "", (int)r->query.n,
+			 r->query.n > 0 ? r->query.p : "");
+	answer_error(c, 301, (struct span){head, (size_t)n}, "the folder's path ends with a slash");
+}
+
+void files_serve(const struct files *f, struct conn *c, const struct request *r)
+{
+	char path[FILES_PATH_MAX];
+	struct stat st = {0};
+	if (!span_eq(r->method, SPAN("GET")) && !span_eq(r->method, SPAN("HEAD"))) {
+		answer_error(c, 405, SPAN("Allow: GET, HEAD\r\n"), "only GET and HEAD are served");
+		return;
+	}
+	bool folder = r->path.p[r->path.n - 1] == '/';
+	snprintf(path, sizeof path, "%.*s%s", (int)r->path.n - 1, r->path.p + 1, folder ? "index.html" : "");
+	int fd = f->root >= 0 && !files_is_hidden(path) ? files_open_at(f->root, path) : -1;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && f->root >= 0) {
+		answer_error(c, 503, SPAN("Retry-After: 1\r\n"), "the server is out of descriptors");
+		return;
+	}
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		files_send(c, r, path, fd, &st);
+		return;
+	}
+	if (fd >= 0 && S_ISDIR(st.st_mode) && !folder)
+		files_redirect(c, r);
+	else
+		answer_error(c, 404, (struct span){0}, "there is no such page");
+	if (fd >= 0)
+		close(fd);
+}

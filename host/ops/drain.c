@@ -1,0 +1,57 @@
+#include "ops/drain.h"
+
+#define DRAIN_TICK_MS 20
+
+/* How many sessions should be left by now: the time passed and the number closed keep step. */
+static void drain_close_some(struct drain *d, uint64_t passed)
+{
+	uint32_t left = d->hub->loop->stats.connections > UINT32_MAX ? UINT32_MAX : (uint32_t)d->hub->loop->stats.connections;
+	uint64_t time_left = passed < d->over_ms ? d->over_ms - passed : 0;
+	uint64_t n = time_left <= DRAIN_TICK_MS ? left : (left * (uint64_t)DRAIN_TICK_MS + time_left - 1) / time_left;
+	while (n > 0) {
+		struct session *s = slotmap_next(&d->hub->sessions, &d->cursor);
+		if (s == NULL) {
+			d->cursor = 0; /* an upgrade that was under way may have taken a slot that was passed */
+			return;
+		}
+		if (s->ended)
+			continue;
+		hub_close_session(s, CLOSE_GOING_AWAY, SPAN("the host is stopping"), false);
+		n--;
+	}
+}
+
+static void drain_on_tick(void *arg)
+{
+	struct drain *d = arg;
+	uint64_t passed = loop_now(d->hub->loop) - d->began;
+	drain_close_some(d, passed);
+	if (d->hub->sessions.count == 0 && !conns_busy(d->conns)) {
+		LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "everybody has left");
+		loop_stop(d->hub->loop);
+		return;
+	}
+	loop_timer_set(&d->tick, DRAIN_TICK_MS);
+}
+
+void drain_init(struct drain *d, struct hub *hub, struct conns *conns)
+{
+	*d = (struct drain){.hub = hub, .conns = conns};
+	loop_timer_init(hub->loop, &d->tick, drain_on_tick, d);
+}
+
+void drain_begin(struct drain *d, uint64_t over_ms)
+{
+	d->running = true;
+	d->began = loop_now(d->hub->loop);
+	d->over_ms = over_ms;
+	d->hub->draining = true;
+	LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "stopping: connections are being closed",
+	    LOG_U64("connections", d->hub->loop->stats.connections), LOG_U64("over_ms", over_ms));
+	loop_timer_set(&d->tick, 0);
+}
+
+void drain_cancel(struct drain *d)
+{
+	loop_timer_cancel(&d->tick);
+}

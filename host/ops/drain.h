@@ -1,0 +1,22 @@
+/* drain: the way to stop without dropping anybody. Upgrades get 503, connections are closed with 1001 one after the other over
+ * some time, so that the clients' reconnects do not arrive elsewhere all at once. */
+#ifndef TOVA_OPS_DRAIN_H
+#define TOVA_OPS_DRAIN_H
+
+#include "hub/hub.h"
+
+struct drain {
+	struct hub *hub;
+	struct conns *conns;
+	struct loop_timer tick;
+	uint64_t began, over_ms;
+	uint32_t cursor; /* into the hub's sessions */
+	bool running;
+};
+
+void drain_init(struct drain *d, struct hub *hub, struct conns *conns);
+/* Stops the loop when everybody is gone, or has not answered the close handshake in time. */
+void drain_begin(struct drain *d, uint64_t over_ms);
+void drain_cancel(struct drain *d);
+
+#endif

@@ -1,0 +1,92 @@
+/* reload: HUP. The settings are read anew, and what can change while connections are up changes. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "handler/plugin.h"
+#include "server.h"
+
+static const struct settings_mount *reload_find(const struct settings *settings, const char *path)
+{
+	for (size_t i = 0; i < settings->n_mounts; i++)
+		if (strcmp(settings->mounts[i].path, path) == 0)
+			return &settings->mounts[i];
+	return NULL;
+}
+
+static void reload_plugin(struct server *s, struct mount *m, const struct settings_mount *new)
+{
+	char path[4096], why[1024], was[128];
+	snprintf(was, sizeof was, "%s", plugin_version(m));
+	if (settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why) &&
+	    plugin_reload(m, path, new->pairs, new->n_pairs, s->settings.plugin_slow, why, sizeof why))
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("was", was), LOG_STR("version", plugin_version(m)), LOG_U64("connections", m->n_sessions));
+	else
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
+		    LOG_STR("plugin", new->plugin), LOG_STR("error", why));
+}
+
+static bool reload_listens_equal(const struct settings_listens *a, const struct settings_listens *b)
+{
+	bool equal = a->n == b->n;
+	for (size_t i = 0; equal && i < a->n; i++)
+		equal = strcmp(a->items[i].text, b->items[i].text) == 0;
+	return equal;
+}
+
+static bool reload_mounts_equal(const struct settings *a, const struct settings *b)
+{
+	bool equal = a->n_mounts == b->n_mounts;
+	for (size_t i = 0; equal && i < a->n_mounts; i++)
+		equal = reload_find(b, a->mounts[i].path) != NULL;
+	return equal;
+}
+
+static void reload_files(struct server *s, const struct settings *new)
+{
+	struct files files;
+	if (!files_open(&files, new->static_dir)) {
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "--static can not be opened, the old folder is served",
+		    LOG_STR("static", new->static_dir));
+		return;
+	}
+	files_close(&s->files);
+	s->files = files;
+}
+
+static void reload_apply(struct server *s, struct settings *new)
+{
+	struct conn_limits limits = server_limits(new);
+	if (!reload_listens_equal(&s->settings.listen, &new->listen) || !reload_mounts_equal(&s->settings, new))
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "--listen and the set of mounts change only with a restart");
+	reload_files(s, new);
+	settings_free(&s->settings);
+	s->settings = *new;
+	s->hub.origins = s->settings.origin.items;
+	s->hub.n_origins = s->settings.origin.n;
+	conns_set_limits(&s->conns, &limits);
+	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
+	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
+		const struct settings_mount *setting = reload_find(&s->settings, m->path);
+		if (setting != NULL)
+			reload_plugin(s, m, setting);
+	}
+}
+
+void server_reload(struct server *s)
+{
+	char *said = NULL;
+	size_t n = 0;
+	struct settings new;
+	struct settings_source source = *s->source;
+	source.err = open_memstream(&said, &n);
+	enum settings_status status = settings_read(&new, &source);
+	if (source.err != NULL)
+		fclose(source.err);
+	if (status == SETTINGS_OK)
+		reload_apply(s, &new);
+	else
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
+		    LOG_SPAN("error", ((struct span){said, n > 0 ? n - 1 : 0})));
+	free(said);
+}

@@ -1,0 +1,266 @@
+#include "server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "handler/library.h"
+#include "handler/plugin.h"
+#include "ws/upgrade.h"
+
+#define SERVER_OWN_DESCRIPTORS 64 /* for the log, libraries, files being sent and so on */
+#define SERVER_FLUSH_MS 1000
+#define SERVER_WHY_MAX 1024
+
+static uint32_t server_descriptors(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1024;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur;
+}
+
+struct conn_limits server_limits(const struct settings *settings)
+{
+	uint32_t descriptors = server_descriptors();
+	uint32_t most = descriptors > 2 * SERVER_OWN_DESCRIPTORS ? descriptors - SERVER_OWN_DESCRIPTORS : descriptors;
+	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
+	return (struct conn_limits){
+		.head = {.head_max = settings->max_head, .headers_max = (unsigned)settings->max_headers},
+		.frame = {.message_max = settings->max_message, .masked = true},
+		.queue_max = (uint32_t)settings->max_queue,
+		.head_ms = (uint32_t)settings->handshake_timeout,
+		.idle_ms = (uint32_t)settings->idle_timeout,
+		.close_ms = (uint32_t)settings->close_timeout,
+		.max = fewer ? (uint32_t)settings->max_connections : most,
+	};
+}
+
+/* A refusal at start is for the person who typed the command. */
+static bool server_refuse(const struct server *s, const char *option, const char *value, const char *why)
+{
+	fprintf(s->source->err, "tova-host: --%s: %s: %s\n", option, value, why);
+	return false;
+}
+
+/* --- signals and requests ----------------------------------------------------------------------------------------------------------- */
+
+static void server_on_stop(void *arg, int signal)
+{
+	struct server *s = arg;
+	(void)signal;
+	if (s->drain.running) {
+		LOG(s->log, LOG_NOTICE, LOG_DRAIN, "stopping at once");
+		loop_stop(s->loop);
+	} else {
+		drain_begin(&s->drain, s->settings.drain);
+	}
+}
+
+static void server_on_hup(void *arg, int signal)
+{
+	(void)signal;
+	server_reload(arg);
+}
+
+static void server_on_usr1(void *arg, int signal)
+{
+	struct server *s = arg;
+	int error = log_reopen(s->log);
+	(void)signal;
+	if (error != 0)
+		LOG(s->log, LOG_ERROR, LOG_HOST, "the log file can not be opened again", LOG_ERRNO(error));
+}
+
+static void server_on_flush(void *arg)
+{
+	struct server *s = arg;
+	log_flush(s->log);
+	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
+}
+
+static void server_on_request(void *ctx, struct conn *c, struct request *r)
+{
+	const struct hub *hub = ctx;
+	const struct server *s = (const struct server *)((const char *)hub - offsetof(struct server, hub));
+	files_serve(&s->files, c, r);
+}
+
+static void server_on_freed(void *ctx)
+{
+	listeners_resume(ctx);
+}
+
+static struct conn_ops server_conn_ops(void)
+{
+	struct conn_ops ops = hub_conn_ops;
+	ops.request = server_on_request;
+	return ops;
+}
+
+/* --- start -------------------------------------------------------------------------------------------------------------------------- */
+
+static bool server_start_log(struct server *s)
+{
+	const struct settings *set = &s->settings;
+	s->log = log_open(set->log_file, (enum log_format)set->log_format, (enum log_level)set->log_level);
+	return s->log != NULL || server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr", strerror(errno));
+}
+
+static bool server_start_parts(struct server *s, const struct conn_ops *ops)
+{
+	struct conn_limits limits = server_limits(&s->settings);
+	s->loop = loop_new(s->log);
+	if (s->loop == NULL || !hub_init(&s->hub, s->loop)) {
+		fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
+		return false;
+	}
+	s->hub.origins = s->settings.origin.items;
+	s->hub.n_origins = s->settings.origin.n;
+	conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits);
+	listeners_init(&s->listeners, &s->conns);
+	s->conns.freed = server_on_freed;
+	s->conns.freed_ctx = &s->listeners;
+	drain_init(&s->drain, &s->hub, &s->conns);
+	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
+	return true;
+}
+
+static bool server_start_mounts(struct server *s)
+{
+	char path[4096], why[SERVER_WHY_MAX];
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const struct settings_mount *set = &s->settings.mounts[i];
+		struct mount *m;
+		if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, sizeof why))
+			return server_refuse(s, "plugin", set->plugin, why);
+		m = mount_new(&s->hub, set->path);
+		if (m == NULL)
+			return server_refuse(s, "plugin", set->plugin, "no memory");
+		if (!plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why, sizeof why)) {
+			mount_free(m);
+			return server_refuse(s, "plugin", set->plugin, why);
+		}
+		hub_add_mount(&s->hub, m);
+		LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("version", plugin_version(m)), LOG_STR("file", path));
+	}
+	return true;
+}
+
+static bool server_start_listeners(struct server *s)
+{
+	char why[SERVER_WHY_MAX];
+	for (size_t i = 0; i < s->settings.listen.n; i++) {
+		const struct settings_listen *at = &s->settings.listen.items[i];
+		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, (int)s->settings.backlog, why, sizeof why))
+			return server_refuse(s, "listen", at->text, why);
+	}
+	return true;
+}
+
+static bool server_start_signals(struct server *s)
+{
+	signal(SIGPIPE, SIG_IGN);
+	return loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
+	       loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
+	       loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&
+	       loop_signal_add(s->loop, &s->on_usr1, SIGUSR1, server_on_usr1, s);
+}
+
+/* --check: everything that a start would refuse, without starting. */
+static bool server_check(const struct server *s)
+{
+	char path[4096], why[SERVER_WHY_MAX];
+	struct library lib;
+	bool ok = true;
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const char *name = s->settings.mounts[i].plugin;
+		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) || !library_load(&lib, path, why, sizeof why))
+			ok = server_refuse(s, "plugin", name, why);
+		else
+			library_unload(&lib);
+	}
+	return ok;
+}
+
+static bool server_check_settings(struct server *s)
+{
+	const struct settings *set = &s->settings;
+	if (set->n_mounts == 0 && set->static_dir == NULL) {
+		fprintf(s->source->err, "tova-host: nothing to serve: give --plugin FILE.so, --static DIR or both; see --help\n");
+		return false;
+	}
+	return files_open(&s->files, set->static_dir) || server_refuse(s, "static", set->static_dir, strerror(errno));
+}
+
+/* --- run and end ------------------------------------------------------------------------------------------------------------------- */
+
+static void server_stop_handlers(struct server *s)
+{
+	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next)
+		m->handler->ops->stop(m->handler);
+}
+
+static void server_end(struct server *s)
+{
+	if (s->loop != NULL) {
+		listeners_close(&s->listeners);
+		drain_cancel(&s->drain);
+		loop_timer_cancel(&s->flush);
+		hub_drop_sessions(&s->hub);
+		s->conns.freed = NULL;
+		conns_free(&s->conns);
+		server_stop_handlers(s);
+		hub_free(&s->hub);
+		loop_signal_remove(&s->on_term);
+		loop_signal_remove(&s->on_int);
+		loop_signal_remove(&s->on_hup);
+		loop_signal_remove(&s->on_usr1);
+		loop_free(s->loop);
+	}
+	files_close(&s->files);
+	log_close(s->log);
+	settings_free(&s->settings);
+}
+
+static int server_run(struct server *s)
+{
+	struct conn_ops ops = server_conn_ops();
+	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) || !server_start_mounts(s) ||
+	    !server_start_listeners(s))
+		return SERVER_BAD_SETTINGS;
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));
+	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
+	loop_run(s->loop);
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "stopped");
+	return SERVER_DONE;
+}
+
+int server_main(const struct settings_source *source)
+{
+	struct server s = {.source = source, .files = {.root = -1}};
+	int code = SERVER_BAD_SETTINGS;
+	switch (settings_read(&s.settings, source)) {
+	case SETTINGS_BAD:
+		return SERVER_BAD_SETTINGS;
+	case SETTINGS_DONE:
+		return SERVER_DONE;
+	case SETTINGS_OK:
+		break;
+	}
+	if (!server_check_settings(&s))
+		code = SERVER_BAD_SETTINGS;
+	else if (!s.settings.check)
+		code = server_run(&s);
+	else if (server_check(&s)) {
+		settings_print(&s.settings, source->out);
+		code = SERVER_DONE;
+	}
+	server_end(&s);
+	return code;
+}

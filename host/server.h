@@ -1,0 +1,35 @@
+/* server: the parts of a host put together, from settings to the end. */
+#ifndef TOVA_SERVER_H
+#define TOVA_SERVER_H
+
+#include "base/settings.h"
+#include "hub/hub.h"
+#include "net/files.h"
+#include "net/listener.h"
+#include "ops/drain.h"
+
+enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
+
+struct server {
+	struct settings settings; /* in effect; replaced by a reload */
+	const struct settings_source *source;
+	struct log *log;
+	struct loop *loop;
+	struct conns conns;
+	struct hub hub;
+	struct files files;
+	struct listeners listeners;
+	struct drain drain;
+	struct loop_signal on_term, on_int, on_hup, on_usr1;
+	struct loop_timer flush; /* of the log's suppressed lines */
+};
+
+/* Reads the settings, serves until it is told to stop. Returns the exit code; what went wrong has been said. */
+int server_main(const struct settings_source *source);
+
+/* reload.c */
+void server_reload(struct server *s);
+/* What conns are to keep to, by these settings. */
+struct conn_limits server_limits(const struct settings *settings);
+
+#endif
