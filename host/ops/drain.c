@@ -21,12 +21,25 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 	}
 }
 
+/* The close handshake and the wait for the peer's end behind it may take --close-timeout each. */
+static bool drain_is_over(struct drain *d)
+{
+	uint64_t now = loop_now(d->hub->loop);
+	if (d->hub->sessions.count > 0) {
+		d->empty = 0;
+		return false;
+	}
+	if (d->empty == 0)
+		d->empty = now;
+	return !conns_busy(d->conns) || now - d->empty > 2 * (uint64_t)d->conns->limits.close_ms;
+}
+
 static void drain_on_tick(void *arg)
 {
 	struct drain *d = arg;
 	uint64_t passed = loop_now(d->hub->loop) - d->began;
 	drain_close_some(d, passed);
-	if (d->hub->sessions.count == 0 && !conns_busy(d->conns)) {
+	if (drain_is_over(d)) {
 		LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "everybody has left");
 		loop_stop(d->hub->loop);
 		return;

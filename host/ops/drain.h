@@ -10,12 +10,14 @@ struct drain {
 	struct conns *conns;
 	struct loop_timer tick;
 	uint64_t began, over_ms;
+	uint64_t empty; /* since when there has been no session any more; 0: there is one */
 	uint32_t cursor; /* into the hub's sessions */
 	bool running;
 };
 
 void drain_init(struct drain *d, struct hub *hub, struct conns *conns);
-/* Stops the loop when everybody is gone, or has not answered the close handshake in time. */
+/* Stops the loop when everybody is gone, or has not answered the close handshake in time. Peers that keep coming, or that take an
+ * answer slowly, can not put it off. */
 void drain_begin(struct drain *d, uint64_t over_ms);
 void drain_cancel(struct drain *d);
 
