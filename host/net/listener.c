@@ -27,7 +27,9 @@ static void listeners_pause(struct listeners *set, const char *why)
 {
 	if (!set->paused) {
 		set->conns->loop->stats.accept_pauses++;
-		LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", set->conns->count));
+		if (!set->said)
+			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", set->conns->count));
+		set->said = true;
 		for (struct listener *l = set->list; l != NULL; l = l->next)
 			event_del(&l->event);
 	}
@@ -75,6 +77,9 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			listeners_pause(l->set, "out of file descriptors or memory: accepting is paused");
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			if (l->set->said)
+				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT, "everyone who waited is accepted", LOG_U64("sockets", conns->count));
+			l->set->said = false;
 			return;
 		} /* anything else concerns only the socket that was to be accepted */
 	}

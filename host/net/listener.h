@@ -17,7 +17,8 @@ struct listeners {
 	struct conns *conns;
 	struct listener *list;
 	struct loop_timer retry;
-	bool paused; /* out of descriptors or at the limit; has been said */
+	bool paused; /* out of descriptors or at the limit */
+	bool said;   /* so; until everyone who waited was accepted */
 };
 
 void listeners_init(struct listeners *set, struct conns *conns);
