@@ -127,7 +127,7 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 		struct hub_event e = {
 			.kind = EVENT_CLOSE,
 			.session = s,
-			.close = {.code = s->close_code, .reason = span_of(s->close_reason), .rooms = &s->rooms},
+			.close = {.code = s->close_code, .reason = {s->close_reason, s->close_reason_len}, .rooms = &s->rooms},
 		};
 		delivery_handle(m, &e);
 		return;

@@ -9,13 +9,24 @@
 
 /* --- sessions that end ------------------------------------------------------------------------------------------------------------ */
 
+/* A reason is text, in which a NUL is a character like others. */
+static void hub_keep_reason(struct session *s, struct span reason)
+{
+	s->close_reason = reason.n > 0 ? malloc(reason.n + 1) : NULL;
+	if (s->close_reason == NULL)
+		return;
+	memcpy(s->close_reason, reason.p, reason.n);
+	s->close_reason[reason.n] = '\0';
+	s->close_reason_len = (uint16_t)reason.n;
+}
+
 /* From here on nobody finds the session. It is over once its close event was handled. */
 static void hub_end_session(struct session *s, uint16_t code, struct span reason)
 {
 	struct mount *m = s->mount;
 	s->ended = true;
 	s->close_code = code;
-	s->close_reason = reason.n > 0 ? strndup(reason.p, reason.n) : NULL;
+	hub_keep_reason(s, reason);
 	room_leave_all(&m->rooms, &s->rooms);
 	mount_remove_session(m, s);
 	timer_free_all(&s->timers);

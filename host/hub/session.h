@@ -24,8 +24,8 @@ struct session {
 	void *data;	   /* the handler's, mount->data_size bytes; NULL without */
 	struct timer *timers;
 	struct session *victim_next;
-	char *close_reason; /* what its close event will say; NULL: none */
-	uint16_t close_code;
+	char *close_reason; /* what its close event will say, with a NUL behind it; NULL: none */
+	uint16_t close_code, close_reason_len;
 	bool ended : 1;	 /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
 	bool victim : 1; /* reads too slowly: will be ended after the commit */
 };
