@@ -34,3 +34,10 @@ def other(probe_host):
     """A second mount of the same plugin."""
     with Probe(probe_host, "/other") as opener:
         yield opener
+
+
+@pytest.fixture
+def quiet():
+    """A probe of a test's own, whose log nobody floods: the host limits how often a kind of line comes."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "greeting=hello") as host, Probe(host) as opener:
+        yield opener

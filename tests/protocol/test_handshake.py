@@ -121,12 +121,12 @@ def test_wrong_version_names_the_right_one(host):
 
 def test_a_method_that_is_not_get(host):
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        answer = refused("127.0.0.1", host.port, "/echo", method=method)
-        assert answer.status == 405 and "GET" in answer.get("Allow"), answer
+        assert refused("127.0.0.1", host.port, "/echo", method=method).status == 400, method
 
 
 def test_http_1_0_can_not_upgrade(host):
-    assert status_of(host, None, version="HTTP/1.0") in (400, 426, 505)
+    """RFC 9110 7.8: its Upgrade header is ignored, so this is a plain request for a page that is not there."""
+    assert status_of(host, None, version="HTTP/1.0") == 404
 
 
 @pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"])
@@ -270,10 +270,10 @@ def test_headers_of_the_plugin(probe):
     assert ws.answer.get("X-One") == "1" and ws.answer.all("Set-Cookie") == ["a=b", "c=d"]
 
 
-@pytest.mark.parametrize("line", ["X-One:a%0D%0AX-Two:b", "X-One:a%0Ab", "X%0D%0AX:a", "X One:a", ":a", "X-One:a%00b"])
+@pytest.mark.parametrize("line", ["X-One:a%0D%0AX-Two:b", "X-One:a%0Ab", "X-One:a%0Db", "X%0D%0AX:a", "X%20One:a", ":a", "X-One:a%7F"])
 def test_a_header_that_would_split_the_answer(host, line):
     """Wrong in itself, so the callback fails: 500."""
-    answer = refused("127.0.0.1", host.port, "/probe?header=" + escape(line))
+    answer = refused("127.0.0.1", host.port, "/probe?header=" + line)
     assert answer.status == 500 and answer.get("X-Two") is None
 
 

@@ -225,21 +225,21 @@ def test_a_wake_outlives_the_failure_of_its_callback(probe):
     assert {observer.event(None)["event"] for _ in range(3)} >= {"error", "wake"}
 
 
-def test_a_thread_may_wake_log_and_ask_settings_and_nothing_else(probe, probe_host):
-    observer, a = probe.observer(), probe.client()
-    mark = len(probe_host.lines)
+def test_a_thread_may_wake_log_and_ask_settings_and_nothing_else(quiet):
+    observer, a = quiet.observer(), quiet.client()
+    mark = len(quiet.host.lines)
     a.script("thread")
     event = observer.event("wake")
     assert event["thread"] == [E_THREAD] * 3
-    probe_host.wait_log(lambda line: "hello from a thread" in str(line), "the thread's log line", after=mark)
+    quiet.host.wait_log(lambda line: "hello from a thread" in str(line), "the thread's log line", after=mark)
     a.settle()
 
 
-def test_a_failing_wake_is_logged(probe, probe_host):
-    a = probe.client()
-    mark = len(probe_host.lines)
+def test_a_failing_wake_is_logged(quiet):
+    a = quiet.client()
+    mark = len(quiet.host.lines)
     a.script("later broadcast never;fail in wake", "wake")
-    probe_host.wait_log(lambda line: "in wake" in str(line), "the failure", after=mark)
+    quiet.host.wait_log(lambda line: "in wake" in str(line), "the failure", after=mark)
     a.settle()
 
 
@@ -247,8 +247,7 @@ def test_no_data_without_a_connection(probe):
     observer, a = probe.observer(), probe.client()
     a.script("later getdata;data 0 x;event", "wake")
     observer.event("wake")
-    a.settle()
-    assert a.results()[1] == E_STATE
+    assert a.results() == [OK, E_STATE, OK]
 
 
 # --- settings and the log ---------------------------------------------------------------------------------------------------------------
@@ -272,15 +271,15 @@ def test_the_host_says_what_it_is(probe):
     assert about["abi"] == [1, 0] and about["size"] >= about["known"] and about["host"]
 
 
-def test_log_levels_and_injection(probe, probe_host):
+def test_log_levels_and_injection(quiet):
     """What a plugin logs, perhaps a client's text, can not forge a line: there is one line for it, whatever is in it."""
-    a = probe.client()
-    mark = len(probe_host.lines)
+    a = quiet.client()
+    mark = len(quiet.host.lines)
     a.script('log 1 evil%0A{"level":"error","kind":"host","message":"forged"}%0D%0A%1b[31m%00 %ff "quoted" \\ end')
-    line = probe_host.wait_log(lambda line: "evil" in str(line), "the plugin's line", after=mark)
+    line = quiet.host.wait_log(lambda line: "evil" in str(line), "the plugin's line", after=mark)
     assert line["level"] == "warn" and line["kind"] == "plugin"
     a.settle()
-    assert not [line for line in probe_host.lines[mark:] if line.get("message") == "forged" or "raw" in line]
+    assert not [line for line in quiet.host.lines[mark:] if line.get("message") == "forged" or "raw" in line]
 
 
 def test_a_peer_can_not_forge_log_lines():
@@ -317,7 +316,7 @@ def test_start_may_set_timers():
 
 
 def test_stop_comes_last_and_may_not_command():
-    with Host("--plugin", f"/probe={plugin('probe')}") as host:
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "200ms") as host:
         with connect("127.0.0.1", host.port, "/probe") as ws:
             ws.send_text("thread")
             ws.send_text("send x")

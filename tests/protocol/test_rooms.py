@@ -196,11 +196,11 @@ def test_a_failing_open_leaves_the_connection_open(probe):
     assert a.rooms() == set() and a.ask("getdata") == "00" * 64
 
 
-def test_a_failure_within_error_is_only_logged(probe, probe_host):
-    observer, a = probe.observer(), probe.client()
-    mark = len(probe_host.lines)
+def test_a_failure_within_error_is_only_logged(quiet):
+    observer, a = quiet.observer(), quiet.client()
+    mark = len(quiet.host.lines)
     a.script("on error broadcast never;fail again", "fail first")
-    probe_host.wait_log(lambda line: "again" in str(line), "the second failure", after=mark)
+    quiet.host.wait_log(lambda line: "again" in str(line), "the second failure", after=mark)
     a.settle()
     assert observer.event("open")
     observer.settle()
@@ -336,14 +336,14 @@ def test_close_can_tell_the_others(probe):
     assert b.query("count", "never")["count"] == 0
 
 
-def test_a_failing_close_is_logged_and_the_connection_is_gone(probe, probe_host):
+def test_a_failing_close_is_logged_and_the_connection_is_gone(quiet):
     """Nothing follows close, not even error (rule 1). Its commands are undone, and nobody else notices."""
-    observer, a, b = probe.observer(), probe.client(), probe.client()
-    mark = len(probe_host.lines)
+    observer, a, b = quiet.observer(), quiet.client(), quiet.client()
+    mark = len(quiet.host.lines)
     a.script("on close broadcast never;fail in close")
     a.settle()
     a.end()
-    probe_host.wait_log(lambda line: "in close" in str(line), "the failure", after=mark)
+    quiet.host.wait_log(lambda line: "in close" in str(line), "the failure", after=mark)
     b.settle()
     assert b.ask_json("counters")["strange"] == 0
     assert [observer.event()["event"] for _ in range(2)] == ["open"] * 2

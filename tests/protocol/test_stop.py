@@ -1,5 +1,6 @@
 """Stopping: drain on TERM or INT, at once on the second."""
 import signal
+import time
 
 import pytest
 
@@ -7,8 +8,8 @@ from probe import Host, Probe, plugin
 from wsclient import CLOSE, Closed, Http, connect, frame, refused
 
 
-def started(*args):
-    return Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "log_events=1", "--close-timeout", "500ms", *args)
+def started(*args, close="500ms"):
+    return Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "log_events=1", "--close-timeout", close, *args)
 
 
 def drain_line(host):
@@ -75,7 +76,7 @@ def test_upgrades_get_503_while_draining():
 
 
 def test_a_second_signal_ends_at_once():
-    with started("--drain", "1h", "--close-timeout", "1h") as host:
+    with started("--drain", "1h", close="1h") as host:
         clients = [connect("127.0.0.1", host.port, "/probe") for _ in range(5)]
         for ws in clients:
             ws.send_text("send ready")
@@ -101,6 +102,29 @@ def test_peers_that_do_not_answer_can_not_hold_it_up():
         assert host.wait_exit(20) == 0
         for ws in clients:
             ws.drop()
+
+
+def test_peers_that_keep_coming_can_not_put_it_off():
+    """Clients that connect again and again and never complete a request find it busy at every moment: it ends all the same."""
+    with started("--drain", "0", close="200ms") as host:
+        port, waiting = host.port, []
+
+        def come():
+            waiting.append(Http("127.0.0.1", port))
+            waiting[-1].send(b"GET / HTTP/1.1\r\n")
+
+        for _ in range(20):
+            come()
+        connect("127.0.0.1", port, "/probe").end()  # those before are accepted
+        host.signal(signal.SIGTERM)
+        deadline = time.monotonic() + 8  # shorter than --handshake-timeout, which would end the first of them
+        while host.alive() and time.monotonic() < deadline:
+            try:
+                come()
+                time.sleep(0.02)
+            except OSError:
+                break
+        assert host.wait_exit(1) == 0
 
 
 def test_without_connections_it_ends_at_once():
