@@ -65,7 +65,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
 	json_t *data = json_loadb(message->data, message->len, 0, NULL);
 	if (data == NULL)
-		return send_json(m, ws, line("error", "A message is JSON"));
+		return send_json(m, ws, line("error", "A message is a JSON object"));
 	const char *type = json_string_value(json_object_get(data, "type"));
 	int result;
 	if (type != NULL && strcmp(type, "chat") == 0)

@@ -154,7 +154,7 @@ static int act(tova_mount *m, tova_ws ws, json_t *data)
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
 	json_t *data = json_loadb(message->data, message->len, 0, NULL);
-	int result = data != NULL ? act(m, ws, data) : answer_error(m, ws, "A message is JSON");
+	int result = data != NULL ? act(m, ws, data) : answer_error(m, ws, "A message is a JSON object");
 	json_decref(data);
 	return result;
 }
