@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from conftest import plugin
+from conftest import IMPATIENT, plugin
 from tova_host import Host
 from wsclient import connect
 
@@ -46,7 +46,7 @@ JOINED, LEFT = system("A new user joined"), system("A user left the chat")
 
 @pytest.fixture
 def host():
-    with Host(*plugin("/chat", "chat")) as running:
+    with Host(*plugin("/chat", "chat"), *IMPATIENT) as running:
         yield running
 
 
