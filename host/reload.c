@@ -19,8 +19,9 @@ static void reload_plugin(struct server *s, struct mount *m, const struct settin
 	snprintf(was, sizeof was, "%s", plugin_version(m));
 	if (settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why) &&
 	    plugin_reload(m, path, new->pairs, new->n_pairs, s->settings.plugin_slow, why, sizeof why))
-		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
-		    LOG_STR("was", was), LOG_STR("version", plugin_version(m)), LOG_U64("connections", m->n_sessions));
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced", LOG_STR("mount", m->path),
+		    LOG_STR("plugin", plugin_name(m)), LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
+		    LOG_U64("connections", m->n_sessions));
 	else
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
 		    LOG_STR("plugin", new->plugin), LOG_STR("error", why));

@@ -180,7 +180,8 @@ static bool server_check(const struct server *s)
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const char *name = s->settings.mounts[i].plugin;
-		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) || !library_load(&lib, path, why, sizeof why))
+		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
+		    !library_load(&lib, path, why, sizeof why))
 			ok = server_refuse(s, "plugin", name, why);
 		else
 			library_unload(&lib);

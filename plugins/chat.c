@@ -93,9 +93,5 @@ static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 }
 
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("chat", "1.0"),
-	.on_open = on_open,
-	.on_message = on_message,
-	.on_close = on_close,
-	.on_error = on_error,
+	TOVA_PLUGIN_HEAD("chat", "1.0"), .on_open = on_open, .on_message = on_message, .on_close = on_close, .on_error = on_error,
 };

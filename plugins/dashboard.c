@@ -61,8 +61,8 @@ static char *stats_text(const char *type, const tova_stats *s)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	json_int_t ms = (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	json_t *value = json_pack("{s:s, s:{s:I, s:o, s:o, s:o}}", "type", type, "data", "time", ms, "load", load(), "memory", memory(),
-				  "host", host(s));
+	json_t *value = json_pack("{s:s, s:{s:I, s:o, s:o, s:o}}", "type", type, "data", "time", ms, "load", load(), "memory",
+				  memory(), "host", host(s));
 	char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	json_decref(value);
 	return text;

@@ -10,7 +10,7 @@ struct subscriber {
 static const char *room_of(const tova_request *request)
 {
 	const char *below = request->path + (strcmp(request->mount, "/") == 0 ? 0 : strlen(request->mount));
-	return strncmp(below, "/room/", 6) == 0 && below[6] != '\0' && strlen(below + 6) < sizeof ((struct subscriber *)0)->room
+	return strncmp(below, "/room/", 6) == 0 && below[6] != '\0' && strlen(below + 6) < sizeof((struct subscriber *)0)->room
 		       ? below + 6
 		       : NULL;
 }
@@ -50,9 +50,6 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 }
 
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("relay", "1.0"),
-	.data_size = sizeof(struct subscriber),
-	.on_upgrade = on_upgrade,
-	.on_open = on_open,
+	TOVA_PLUGIN_HEAD("relay", "1.0"), .data_size = sizeof(struct subscriber), .on_upgrade = on_upgrade, .on_open = on_open,
 	.on_message = on_message,
 };

@@ -63,12 +63,12 @@ static inline int tova_ws_eq(tova_ws a, tova_ws b)
 
 enum tova_result {
 	TOVA_OK = 0,
-	TOVA_E_ROOM = -1,     /* room name: UTF-8, 1 to 255 bytes, no NUL */
-	TOVA_E_UTF8 = -2,     /* text that is not UTF-8 */
-	TOVA_E_LIMIT = -3,    /* larger than a limit allows */
-	TOVA_E_ARG = -4,      /* another argument is out of range */
-	TOVA_E_THREAD = -5,   /* called from another thread than the mount's */
-	TOVA_E_STATE = -6,    /* not allowed in this callback, or outside of any */
+	TOVA_E_ROOM = -1,   /* room name: UTF-8, 1 to 255 bytes, no NUL */
+	TOVA_E_UTF8 = -2,   /* text that is not UTF-8 */
+	TOVA_E_LIMIT = -3,  /* larger than a limit allows */
+	TOVA_E_ARG = -4,    /* another argument is out of range */
+	TOVA_E_THREAD = -5, /* called from another thread than the mount's */
+	TOVA_E_STATE = -6,  /* not allowed in this callback, or outside of any */
 	TOVA_E_MEMORY = -7,
 };
 
@@ -78,9 +78,9 @@ enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 typedef struct tova_payload {
 	size_t size; /* sizeof(tova_payload) */
 	const void *data;
-	size_t len;	/* bytes */
-	uint32_t kind;	/* enum tova_kind */
-	uint32_t flags; /* 0; others are reserved */
+	size_t len;	 /* bytes */
+	uint32_t kind;	 /* enum tova_kind */
+	uint32_t flags;	 /* 0; others are reserved */
 	const char *key; /* conflation key, or NULL: with the slow-consumer policy `conflate` the newest of a key stays */
 	size_t key_len;
 } tova_payload;
@@ -100,9 +100,9 @@ typedef struct tova_request {
 	const char *remote_addr; /* numeric address; "unix" for a Unix socket */
 	const char *local_addr;
 	uint16_t remote_port, local_port;
-	const char *tls_version; /* "TLSv1.3"; NULL without TLS */
-	const char *tls_cipher;	 /* NULL without TLS */
-	const char *tls_subject; /* subject of the client's certificate; NULL without one */
+	const char *tls_version;  /* "TLSv1.3"; NULL without TLS */
+	const char *tls_cipher;	  /* NULL without TLS */
+	const char *tls_subject;  /* subject of the client's certificate; NULL without one */
 	const tova_pair *headers; /* as they came, in order; names in the client's spelling */
 	size_t n_headers;
 	const tova_pair *cookies;
@@ -139,8 +139,8 @@ typedef struct tova_error {
 typedef struct tova_timer {
 	size_t size;
 	tova_ws ws;
-	const char *name; /* UTF-8, 1 to 255 bytes, no NUL */
-	uint64_t id;	  /* yours; handed back */
+	const char *name;   /* UTF-8, 1 to 255 bytes, no NUL */
+	uint64_t id;	    /* yours; handed back */
 	uint64_t delay_ms;  /* to the first call */
 	uint64_t period_ms; /* between further calls; 0: none */
 } tova_timer;
@@ -158,15 +158,15 @@ typedef struct tova_query {
 	uint32_t kind;	  /* enum tova_query_kind */
 	const char *room; /* COUNT, MEMBERS */
 	size_t room_len;
-	tova_ws ws;	  /* ROOMS */
-	uint64_t id;	  /* yours; handed back with the answer */
+	tova_ws ws;  /* ROOMS */
+	uint64_t id; /* yours; handed back with the answer */
 } tova_query;
 
 /* Counters since the host started, over all mounts. */
 typedef struct tova_stats {
 	size_t size;
 	uint64_t uptime_ms;
-	uint64_t connections, rooms; /* now */
+	uint64_t connections, rooms;	    /* now */
 	uint64_t messages_in, messages_out; /* WebSocket messages */
 	uint64_t bytes_in, bytes_out;	    /* on sockets */
 } tova_stats;
@@ -176,10 +176,10 @@ typedef struct tova_reply {
 	size_t size;
 	uint32_t kind;
 	uint64_t id;
-	uint64_t count; /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone connection: 0 */
-	const tova_ws *connections;	/* MEMBERS, CONNECTIONS */
-	const char *const *rooms;	/* ROOMS */
-	const tova_stats *stats;	/* STATS */
+	uint64_t count;		    /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone connection: 0 */
+	const tova_ws *connections; /* MEMBERS, CONNECTIONS */
+	const char *const *rooms;   /* ROOMS */
+	const tova_stats *stats;    /* STATS */
 } tova_reply;
 
 /* What is being handled. ws and sequence never change when an event is delivered again, so a handler that writes to a database
@@ -273,8 +273,8 @@ typedef struct tova_plugin {
 	uint32_t abi_minor; /* lowest minor of the host that this plugin can work with */
 	size_t size;	    /* sizeof(tova_plugin) */
 	const char *name, *version;
-	uint32_t flags;	    /* enum tova_plugin_flags */
-	uint32_t data_size; /* bytes of data kept with each connection, at most 4096 */
+	uint32_t flags;			   /* enum tova_plugin_flags */
+	uint32_t data_size;		   /* bytes of data kept with each connection, at most 4096 */
 	const tova_setting_spec *settings; /* NULL: any setting is taken */
 
 	/* Before anything else; may set timers and m->user. Failing means that the host does not start, or keeps the old library. */
@@ -304,12 +304,12 @@ typedef struct tova_plugin {
 #ifdef __cplusplus
 #define TOVA_PLUGIN extern "C" __attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
 #else
-#define TOVA_PLUGIN                                                                                                                  \
-	extern const tova_plugin tova_plugin_entry;                                                                                  \
+#define TOVA_PLUGIN \
+	extern const tova_plugin tova_plugin_entry; \
 	__attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
 #endif
 /* Its first fields. In C++20 designated initializers may follow it; before that, list the fields in order. */
-#define TOVA_PLUGIN_HEAD(NAME, VERSION)                                                                                              \
+#define TOVA_PLUGIN_HEAD(NAME, VERSION) \
 	.abi_major = TOVA_ABI_MAJOR, .abi_minor = TOVA_ABI_MINOR, .size = sizeof(tova_plugin), .name = (NAME), .version = (VERSION)
 
 /* --- wrappers, so that a plugin reads like the specification --------------------------------------------------------------------- */
@@ -521,11 +521,14 @@ static inline const char *tova_cookie(const tova_request *r, const char *name)
 	return NULL;
 }
 
-/* printf into the failure's text; at most 511 bytes. */
 #if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
+#define TOVA_PRINTF_(FORMAT, ARGUMENTS) __attribute__((format(printf, FORMAT, ARGUMENTS)))
+#else
+#define TOVA_PRINTF_(FORMAT, ARGUMENTS)
 #endif
-static inline int tova_fail(tova_mount *m, const char *format, ...)
+
+/* printf into the failure's text; at most 511 bytes. */
+TOVA_PRINTF_(2, 3) static inline int tova_fail(tova_mount *m, const char *format, ...)
 {
 	char text[512];
 	int n;
@@ -537,10 +540,7 @@ static inline int tova_fail(tova_mount *m, const char *format, ...)
 }
 
 /* printf into the log, with the plugin's name and mount; at most 1,023 bytes. */
-#if defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
-static inline void tova_log(tova_mount *m, uint32_t level, const char *format, ...)
+TOVA_PRINTF_(3, 4) static inline void tova_log(tova_mount *m, uint32_t level, const char *format, ...)
 {
 	char text[1024];
 	int n;

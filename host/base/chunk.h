@@ -17,7 +17,7 @@
 
 struct chunk {
 	uint32_t refs;
-	uint32_t used, size; /* bytes */
+	uint32_t used, size;	 /* bytes */
 	struct chunk_pool *pool; /* NULL: freed with its last reference, not kept */
 	struct chunk *next;	 /* in the pool's list of free ones */
 	uint8_t bytes[];

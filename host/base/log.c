@@ -235,8 +235,8 @@ static bool write_line(struct log *log, const char *p, size_t n)
 }
 
 /* The lock is held. */
-static bool emit(struct log *log, const struct timespec *now, enum log_level level, enum log_kind kind, const struct log_field *fields,
-		 size_t n)
+static bool emit(struct log *log, const struct timespec *now, enum log_level level, enum log_kind kind,
+		 const struct log_field *fields, size_t n)
 {
 	struct log_rate *rate = &log->rate[kind];
 	struct line line = {.format = log->format, .cap = LOG_LINE_MAX - TAIL_ROOM};

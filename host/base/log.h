@@ -79,7 +79,7 @@ struct log {
 	uint64_t lost;
 	pthread_mutex_t lock;
 	struct log_rate {
-		time_t second;	      /* that `passed` counts */
+		time_t second; /* that `passed` counts */
 		uint32_t passed;
 		enum log_level worst; /* of the suppressed lines */
 		uint64_t suppressed;

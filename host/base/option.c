@@ -4,8 +4,15 @@
 #include <string.h>
 
 #define ROW(field, kind, long_name, short_name, arg, place, from, to, standard, words, what) \
-	[OPTION_ID_##field] = {.name = (long_name), .letter = (short_name), .type = OPTION_##kind, .group = OPTION_##place, \
-			       .argument = (arg), .least = (from), .most = (to), .initial = (standard), .choices = (words), \
+	[OPTION_ID_##field] = {.name = (long_name), \
+			       .letter = (short_name), \
+			       .type = OPTION_##kind, \
+			       .group = OPTION_##place, \
+			       .argument = (arg), \
+			       .least = (from), \
+			       .most = (to), \
+			       .initial = (standard), \
+			       .choices = (words), \
 			       .text = (what)},
 const struct option_row option_table[OPTION_COUNT] = {OPTIONS(ROW)};
 #undef ROW
@@ -111,8 +118,9 @@ void option_format(const struct option_row *row, uint64_t value, char *dst, size
 /* "a number with k, m or g, 1k to 1g (0: never)" */
 static void describe(const struct option_row *row, char *dst, size_t cap)
 {
-	static const char *const NOUN[] = {
-		[OPTION_NUMBER] = "a number", [OPTION_SIZE] = "a number with k, m or g", [OPTION_TIME] = "a number with ms, s, m or h"};
+	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
+					   [OPTION_SIZE] = "a number with k, m or g",
+					   [OPTION_TIME] = "a number with ms, s, m or h"};
 	char least[32], most[32];
 	size_t n = 0;
 
@@ -165,7 +173,9 @@ static bool parse_choice(const struct option_row *row, const char *text, uint64_
 
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX])
 {
-	const char *noun = row->type == OPTION_SIZE ? "is not a size" : row->type == OPTION_TIME ? "is not a time" : "is not a number";
+	const char *noun = row->type == OPTION_SIZE   ? "is not a size"
+			   : row->type == OPTION_TIME ? "is not a time"
+						      : "is not a number";
 	const struct unit *unit = units(row);
 	size_t digits = strspn(text, "0123456789");
 	uint64_t value = 0;
@@ -190,9 +200,9 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 
 /* --- what people read --------------------------------------------------------------------------------------------------------- */
 
-static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {
-	[OPTION_MOUNT] = "Handlers",  [OPTION_NETWORK] = "Network", [OPTION_LIMITS] = "Limits",
-	[OPTION_TIMES] = "Times",     [OPTION_LOGGING] = "Log",     [OPTION_COMMAND] = "On the command line only"};
+static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] =
+	{[OPTION_MOUNT] = "Handlers", [OPTION_NETWORK] = "Network", [OPTION_LIMITS] = "Limits",
+	 [OPTION_TIMES] = "Times",    [OPTION_LOGGING] = "Log",	    [OPTION_COMMAND] = "On the command line only"};
 
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
 static void explain(const struct option_row *row, char *dst, size_t cap)

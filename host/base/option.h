@@ -21,7 +21,7 @@ enum option_type {
 	OPTION_PATH,	/* char *, NULL unless given, never empty */
 	OPTION_LIST,	/* struct settings_list, comma separated, repeatable */
 	OPTION_LISTEN,	/* struct settings_listens, repeatable */
-	OPTION_HANDLER,	/* [MOUNT=]VALUE, repeatable: a mount of struct settings */
+	OPTION_HANDLER, /* [MOUNT=]VALUE, repeatable: a mount of struct settings */
 	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
 };
 

@@ -137,7 +137,8 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 			if (!found && pending->mount != NULL)
 				no_such_mount(target, pending);
 			else if (!found)
-				settings_layer_error(target, &(struct settings_place){NULL, 0}, option_table[OPTION_ID_plugin_set].name,
+				settings_layer_error(target, &(struct settings_place){NULL, 0},
+						     option_table[OPTION_ID_plugin_set].name,
 						     "\"%.64s\" is a setting for plugins, and none is given", pending->pair.key);
 		}
 	}
@@ -255,6 +256,7 @@ bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, s
 		for (size_t j = 0; j < suffixes; j++)
 			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) < cap && is_file(path_r))
 				return true;
-	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name, exe_dir, beside, TOVA_PLUGIN_DIR);
+	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name, exe_dir, beside,
+		 TOVA_PLUGIN_DIR);
 	return false;
 }

@@ -10,9 +10,9 @@ struct settings_list {
 };
 
 struct settings_listen {
-	char *text; /* as the operator wrote it */
-	char *host; /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
-	uint16_t port; /* 0: any free one */
+	char *text;	 /* as the operator wrote it */
+	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
+	uint16_t port;	 /* 0: any free one */
 	char *unix_path; /* NULL: TCP */
 };
 
@@ -26,8 +26,8 @@ struct settings_pair {
 };
 
 struct settings_mount {
-	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
-	char *plugin; /* as given; see settings_find_plugin */
+	char *path;		     /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
+	char *plugin;		     /* as given; see settings_find_plugin */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
 	size_t n_pairs;
 };

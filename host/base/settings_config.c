@@ -66,7 +66,8 @@ static void read_strings(struct settings_layer *layer, const char *path, const s
 	}
 }
 
-static void read_value(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *setting)
+static void read_value(struct settings_layer *layer, const char *path, const struct option_row *row,
+		       const config_setting_t *setting)
 {
 	struct settings_place at = place_of(path, setting);
 	int type = config_setting_type(setting);
@@ -79,7 +80,8 @@ static void read_value(struct settings_layer *layer, const char *path, const str
 	else if (type == CONFIG_TYPE_STRING || (is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
 		settings_layer_apply(layer, row, scalar_text(setting, number), &at);
 	else if (is_number(row))
-		settings_layer_error(layer, &at, row->name, "expected a number, or a string in quotes such as \"%s\"", row->initial);
+		settings_layer_error(layer, &at, row->name, "expected a number, or a string in quotes such as \"%s\"",
+				     row->initial);
 	else
 		settings_layer_error(layer, &at, row->name, "expected a string in quotes%s",
 				     option_repeatable(row) ? ", or a list of them" : "");
@@ -185,7 +187,8 @@ static void read_mounts(struct settings_layer *layer, const char *path, const co
 	struct settings_place at = place_of(path, list);
 
 	if (!config_setting_is_list(list)) {
-		settings_layer_error(layer, &at, "mount", "expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
+		settings_layer_error(layer, &at, "mount",
+				     "expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
 		return;
 	}
 	layer->given[OPTION_ID_plugin] = true;

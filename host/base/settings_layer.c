@@ -85,7 +85,8 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 
 /* --- values -------------------------------------------------------------------------------------------------------------------- */
 
-static void apply_list(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+static void apply_list(struct settings_layer *layer, const struct option_row *row, const char *text,
+		       const struct settings_place *at)
 {
 	struct settings_list *list = settings_layer_field(&layer->s, row);
 
@@ -140,7 +141,8 @@ static bool same_listen(const struct settings_listen *a, const struct settings_l
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-static void apply_listen(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+static void apply_listen(struct settings_layer *layer, const struct option_row *row, const char *text,
+			 const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
 	bool is_unix = strncmp(text, "unix:", 5) == 0;
@@ -156,9 +158,9 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 		return;
 	}
 	if (!is_unix && !split_address(text, host, &port)) {
-		settings_layer_error(layer, at, row->name,
-				     "\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH",
-				     text);
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH", text);
 		return;
 	}
 	item = grow(layer, &list->items, list->n, sizeof(*item));
@@ -236,7 +238,8 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 }
 
 /* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other characters is a path. */
-static void apply_handler(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+static void apply_handler(struct settings_layer *layer, const struct option_row *row, const char *text,
+			  const struct settings_place *at)
 {
 	size_t mount_len = text[0] == '/' ? strspn(text, MOUNT_CHARS) : 0;
 	bool named = mount_len > 0 && text[mount_len] == '=';
@@ -271,7 +274,8 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 	pending->pair.value = settings_layer_keep(layer, value, strlen(value));
 }
 
-static void apply_pair(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+static void apply_pair(struct settings_layer *layer, const struct option_row *row, const char *text,
+		       const struct settings_place *at)
 {
 	const char *equals = strchr(text, '='), *colon = text[0] == '/' ? strchr(text, ':') : NULL, *key = text, *why;
 	char path[MOUNT_MAX + 2];
@@ -283,8 +287,8 @@ static void apply_pair(struct settings_layer *layer, const struct option_row *ro
 	if (colon != NULL) {
 		why = normalise(text, (size_t)(colon - text), path);
 		if (why != NULL) {
-			settings_layer_error(layer, at, row->name, "\"%.*s\" %s", (int)(colon - text) < 300 ? (int)(colon - text) : 300,
-					     text, why);
+			settings_layer_error(layer, at, row->name, "\"%.*s\" %s",
+					     (int)(colon - text) < 300 ? (int)(colon - text) : 300, text, why);
 			return;
 		}
 		key = colon + 1;
@@ -340,7 +344,8 @@ static void apply_one(struct settings_layer *layer, const struct option_row *row
 	}
 }
 
-void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text,
+			  const struct settings_place *at)
 {
 	bool *given = &layer->given[row - option_table];
 

@@ -34,7 +34,8 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 	__attribute__((format(printf, 4, 5)));
 
 /* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
-void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at);
+void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text,
+			  const struct settings_place *at);
 /* Begins a mount; NULL after an error. raw is its path as given, n bytes of it. */
 struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
 					    const struct settings_place *at);

@@ -79,7 +79,8 @@ static void print_scalar(const struct option_row *row, const void *field, FILE *
 	} else if (row->type == OPTION_TEXT || row->type == OPTION_PATH) {
 		print_string(out, *(char *const *)field);
 	} else {
-		option_format(row, row->type == OPTION_ENUM ? *(const unsigned *)field : *(const uint64_t *)field, text, sizeof(text));
+		option_format(row, row->type == OPTION_ENUM ? *(const unsigned *)field : *(const uint64_t *)field, text,
+			      sizeof(text));
 		print_string(out, text);
 	}
 	fputs(";\n", out);

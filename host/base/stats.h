@@ -5,30 +5,30 @@
 #include <stdint.h>
 
 /* name, text. Gauges first: they go down again. */
-#define STATS_TABLE(X)                                                                                                               \
-	X(sockets, "sockets open, whatever they speak")                                                                              \
-	X(connections, "WebSocket connections that have not ended")                                                                  \
-	X(rooms, "rooms with a member")                                                                                              \
-	X(memberships, "memberships in rooms")                                                                                       \
-	X(accepted, "sockets accepted")                                                                                              \
-	X(opened, "connections opened")                                                                                              \
-	X(refused, "upgrades refused")                                                                                               \
-	X(requests, "plain HTTP requests")                                                                                           \
-	X(messages_in, "messages received")                                                                                          \
-	X(messages_out, "messages queued, one for each receiver")                                                                    \
-	X(bytes_in, "bytes received")                                                                                                \
-	X(bytes_out, "bytes sent")                                                                                                   \
-	X(events, "events delivered to handlers")                                                                                    \
-	X(commits, "acknowledgements committed")                                                                                     \
-	X(failures, "events that a handler failed")                                                                                  \
-	X(commands, "commands applied")                                                                                              \
-	X(gone, "commands that named a connection that is gone")                                                                     \
-	X(unknown_rooms, "broadcasts and leaves that named a room without members")                                                  \
-	X(protocol_errors, "connections ended for breaking the protocol")                                                            \
-	X(transport_errors, "connections that broke")                                                                                \
-	X(idle_ended, "connections ended for silence")                                                                               \
-	X(slow_ended, "connections ended for reading too slowly")                                                                    \
-	X(dropped, "messages not queued because the receiver reads too slowly")                                                      \
+#define STATS_TABLE(X) \
+	X(sockets, "sockets open, whatever they speak") \
+	X(connections, "WebSocket connections that have not ended") \
+	X(rooms, "rooms with a member") \
+	X(memberships, "memberships in rooms") \
+	X(accepted, "sockets accepted") \
+	X(opened, "connections opened") \
+	X(refused, "upgrades refused") \
+	X(requests, "plain HTTP requests") \
+	X(messages_in, "messages received") \
+	X(messages_out, "messages queued, one for each receiver") \
+	X(bytes_in, "bytes received") \
+	X(bytes_out, "bytes sent") \
+	X(events, "events delivered to handlers") \
+	X(commits, "acknowledgements committed") \
+	X(failures, "events that a handler failed") \
+	X(commands, "commands applied") \
+	X(gone, "commands that named a connection that is gone") \
+	X(unknown_rooms, "broadcasts and leaves that named a room without members") \
+	X(protocol_errors, "connections ended for breaking the protocol") \
+	X(transport_errors, "connections that broke") \
+	X(idle_ended, "connections ended for silence") \
+	X(slow_ended, "connections ended for reading too slowly") \
+	X(dropped, "messages not queued because the receiver reads too slowly") \
 	X(accept_pauses, "times accepting was paused")
 
 struct stats {

@@ -106,8 +106,8 @@ static bool library_check(struct library *lib, char *why, size_t cap)
 		return false;
 	}
 	if (exported->abi_major != TOVA_ABI_MAJOR || exported->abi_minor > TOVA_ABI_MINOR) {
-		snprintf(why, cap, "it needs plugin interface %u.%u and this host has %u.%u", exported->abi_major, exported->abi_minor,
-			 TOVA_ABI_MAJOR, TOVA_ABI_MINOR);
+		snprintf(why, cap, "it needs plugin interface %u.%u and this host has %u.%u", exported->abi_major,
+			 exported->abi_minor, TOVA_ABI_MAJOR, TOVA_ABI_MINOR);
 		return false;
 	}
 	if (exported->size < offsetof(tova_plugin, settings)) {
@@ -122,8 +122,8 @@ static bool library_check(struct library *lib, char *why, size_t cap)
 		return false;
 	}
 	if (lib->plugin.data_size > LIBRARY_DATA_MAX) {
-		snprintf(why, cap, "it wants %u bytes of data for each connection, and at most %d can be had", lib->plugin.data_size,
-			 LIBRARY_DATA_MAX);
+		snprintf(why, cap, "it wants %u bytes of data for each connection, and at most %d can be had",
+			 lib->plugin.data_size, LIBRARY_DATA_MAX);
 		return false;
 	}
 	return true;

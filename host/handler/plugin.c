@@ -51,8 +51,9 @@ static int plugin_on_request(struct plugin *p, const struct hub_event *e)
 		static const char text[] = "no memory for the request";
 		return plugin_host.fail(&p->now->api, text, sizeof text - 1);
 	}
-	int result = e->kind == EVENT_UPGRADE ? t->on_upgrade(&p->now->api, &request.request)
-					      : t->on_open(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &request.request);
+	int result = e->kind == EVENT_UPGRADE
+			     ? t->on_upgrade(&p->now->api, &request.request)
+			     : t->on_open(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &request.request);
 	plugin_request_free(&request);
 	return result;
 }
@@ -146,7 +147,7 @@ static enum handler_result plugin_deliver(struct handler *h, const struct hub_ev
 	int result = plugin_call(p, e);
 	plugin_end(p, event_name(e->kind));
 	if (result != 0) {
-		*why_r = p->fail_len > 0 ? (struct span){p->fail, p->fail_len}
+		*why_r = p->fail_len > 0	 ? (struct span){p->fail, p->fail_len}
 			 : c->error != COMMIT_OK ? span_of(commit_error_text(c->error)) /* it handed on what a command returned */
 						 : SPAN("the plugin gave no reason");
 		return HANDLER_FAILED;
@@ -205,18 +206,23 @@ static bool instance_check_settings(const struct plugin_instance *i, char *why, 
 			s++;
 		if (s->name != NULL)
 			continue;
-		int n = snprintf(why, cap, "--plugin-set: the plugin %s has no setting \"%s\"; expected", i->lib.plugin.name, i->pairs[k].key);
+		int n = snprintf(why, cap, "--plugin-set: the plugin %s has no setting \"%s\"; expected", i->lib.plugin.name,
+				 i->pairs[k].key);
 		if (known->name == NULL)
 			snprintf(why + n, cap - (size_t)n, " none");
 		for (s = known; s->name != NULL && n > 0 && (size_t)n < cap; s++)
-			n += snprintf(why + n, cap - (size_t)n, "%s %s", s == known ? "" : s[1].name != NULL ? "," : " or", s->name);
+			n += snprintf(why + n, cap - (size_t)n, "%s %s",
+				      s == known	  ? ""
+				      : s[1].name != NULL ? ","
+							  : " or",
+				      s->name);
 		return false;
 	}
 	return true;
 }
 
-static struct plugin_instance *instance_new(struct plugin *p, const char *path, const struct settings_pair *pairs, size_t n, char *why,
-					    size_t cap)
+static struct plugin_instance *instance_new(struct plugin *p, const char *path, const struct settings_pair *pairs, size_t n,
+					    char *why, size_t cap)
 {
 	struct plugin_instance *i = calloc(1, sizeof *i);
 	if (i == NULL || !instance_copy_settings(i, pairs, n)) {
@@ -247,7 +253,7 @@ static bool instance_start(struct plugin_instance *i, struct commit *c, char *wh
 	if (result == 0 && c->error == COMMIT_OK)
 		return true;
 	snprintf(why, cap, "its start() failed: %s",
-		 result == 0	     ? commit_error_text(c->error)
+		 result == 0	   ? commit_error_text(c->error)
 		 : p->fail_len > 0 ? p->fail
 				   : "it gave no reason");
 	commit_drop(c);
@@ -296,8 +302,8 @@ static void plugin_free(struct handler *h)
 
 static const struct handler_ops plugin_ops = {.deliver = plugin_deliver, .stop = plugin_stop, .free = plugin_free};
 
-bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms, char *why,
-		   size_t why_cap)
+bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
+		   char *why, size_t why_cap)
 {
 	struct plugin *p = calloc(1, sizeof *p);
 	struct commit start;
@@ -377,14 +383,14 @@ static bool instance_take_data(struct plugin_instance *from, struct plugin_insta
 		return true;
 	if (same && strcmp(old->version, new->version) == 0)
 		return true; /* local data of the same version: its pointers are to the heap, by the plugin's own promise */
-	snprintf(why, cap, "%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one has no migrate()", old->name,
-		 old->version, old->data_size, (old->flags & TOVA_LOCAL_DATA) != 0 ? " with pointers in them" : "", new->name,
-		 new->version, new->data_size);
+	snprintf(why, cap, "%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one has no migrate()",
+		 old->name, old->version, old->data_size, (old->flags & TOVA_LOCAL_DATA) != 0 ? " with pointers in them" : "",
+		 new->name, new->version, new->data_size);
 	return false;
 }
 
-bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms, char *why,
-		   size_t why_cap)
+bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
+		   char *why, size_t why_cap)
 {
 	struct plugin *p = (struct plugin *)m->handler;
 	struct plugin_instance *old = p->now, *new = instance_new(p, path, pairs, n_pairs, why, why_cap);

@@ -6,13 +6,13 @@
 #include "hub/mount.h"
 
 /* Loads the library and starts it at this mount, whose handler it becomes. False with a sentence in why. */
-bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms, char *why,
-		   size_t why_cap);
+bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
+		   char *why, size_t why_cap);
 
 /* Between two events: loads the file anew and puts the new library in the old one's place, which is stopped and unloaded. Every
  * connection and its data stay. False with a sentence in why: the old one goes on as if nothing had happened. */
-bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms, char *why,
-		   size_t why_cap);
+bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
+		   char *why, size_t why_cap);
 
 /* Name and version, for people. */
 const char *plugin_name(const struct mount *m);

@@ -80,7 +80,8 @@ static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws ex
 		return refused;
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return result_of(commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data, payload->len, local_id(p, exclude)));
+	return result_of(
+		commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data, payload->len, local_id(p, exclude)));
 }
 
 static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len, const tova_payload *payload, tova_ws exclude)
@@ -99,7 +100,8 @@ static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reas
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
-	return refused != 0 ? refused : result_of(commit_close(p->commit, local_id(p, ws), code, (struct span){reason, reason_len}));
+	return refused != 0 ? refused
+			    : result_of(commit_close(p->commit, local_id(p, ws), code, (struct span){reason, reason_len}));
 }
 
 /* Where the event's own connection is meant, the data at hand is replaced, so that there is one version of it. */
@@ -240,9 +242,17 @@ static bool is_header_name(const char *name)
 /* No line of its own, no second header, can be hidden in a value; and these the host says itself. */
 static bool is_header_ok(const char *name, const char *value)
 {
-	static const char *const taken[] = {"Connection", "Upgrade", "Content-Length", "Content-Type", "Date", "Server",
-					    "Transfer-Encoding", "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol",
-					    "Sec-WebSocket-Extensions", "Sec-WebSocket-Version"};
+	static const char *const taken[] = {"Connection",
+					    "Upgrade",
+					    "Content-Length",
+					    "Content-Type",
+					    "Date",
+					    "Server",
+					    "Transfer-Encoding",
+					    "Sec-WebSocket-Accept",
+					    "Sec-WebSocket-Protocol",
+					    "Sec-WebSocket-Extensions",
+					    "Sec-WebSocket-Version"};
 	if (!is_header_name(name) || value == NULL)
 		return false;
 	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)

@@ -28,7 +28,7 @@ struct plugin_instance {
 
 /* What may be called in the callback at hand. */
 enum plugin_phase {
-	PLUGIN_IDLE,	/* no callback: nothing */
+	PLUGIN_IDLE, /* no callback: nothing */
 	PLUGIN_COMMANDS,
 	PLUGIN_UPGRADE, /* commands, and the answer */
 	PLUGIN_SILENT,	/* migrate and stop: no commands */

@@ -12,7 +12,8 @@ static void admission_refuse(struct hub *hub, struct conn *c, int status, struct
 {
 	char remote[CONN_ADDRESS_TEXT];
 	hub->loop->stats.refused++;
-	LOG(hub->log, LOG_INFO, LOG_UPGRADE, why, LOG_U64("status", (uint64_t)status), LOG_STR("remote", conn_address_text(&c->remote, remote)));
+	LOG(hub->log, LOG_INFO, LOG_UPGRADE, why, LOG_U64("status", (uint64_t)status),
+	    LOG_STR("remote", conn_address_text(&c->remote, remote)));
 	answer_error(c, status, head, why);
 }
 
@@ -22,8 +23,8 @@ static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const s
 	hub->loop->stats.refused++;
 	LOG(hub->log, LOG_INFO, LOG_UPGRADE, "the handler refused an upgrade", LOG_U64("status", (uint64_t)answer->status),
 	    LOG_STR("remote", conn_address_text(&c->remote, remote)));
-	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len}, answer->type[0] != '\0' ? answer->type : NULL,
-		       (struct span){answer->body, answer->body_len});
+	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
+		       answer->type[0] != '\0' ? answer->type : NULL, (struct span){answer->body, answer->body_len});
 }
 
 /* What the request alone decides: the mount, or NULL when it was refused. */

@@ -168,7 +168,8 @@ enum commit_error commit_broadcast(struct commit *c, bool binary, const void *da
 	return COMMIT_OK;
 }
 
-enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len, uint64_t exclude)
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len,
+				      uint64_t exclude)
 {
 	if (!room_name_ok(room))
 		return commit_spoil(c, COMMIT_E_ROOM);
@@ -183,7 +184,8 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason)
 {
 	/* 1002 may stand on the wire, but only who reads the frames can know that the protocol was broken. */
-	if ((code != 0 && (!frame_close_code_ok(code) || code == CLOSE_PROTOCOL)) || (code == 0 && reason.n > 0) || reason.n > FRAME_CONTROL_MAX - 2)
+	if ((code != 0 && (!frame_close_code_ok(code) || code == CLOSE_PROTOCOL)) || (code == 0 && reason.n > 0) ||
+	    reason.n > FRAME_CONTROL_MAX - 2)
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (!utf8_valid(reason.p, reason.n))
 		return commit_spoil(c, COMMIT_E_UTF8);

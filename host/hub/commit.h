@@ -39,9 +39,9 @@ enum command_kind {
 
 struct command {
 	uint8_t kind;
-	uint16_t code;	       /* CLOSE */
+	uint16_t code;		 /* CLOSE */
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
-	uint64_t target;       /* local id of the session named; 0: one that is not here, or none */
+	uint64_t target;	 /* local id of the session named; 0: one that is not here, or none */
 	union {
 		struct {
 			struct slice frame; /* what is sent */
@@ -84,7 +84,8 @@ enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, co
 enum commit_error commit_join(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude);
-enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len, uint64_t exclude);
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len,
+				      uint64_t exclude);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
 /* of_session: the timer belongs to `target`; else to the mount. */

@@ -34,10 +34,10 @@ struct event_answer {
 	char subprotocol[128];
 	char head[EVENT_HEAD_MAX]; /* header lines, each with CRLF */
 	size_t head_len;
-	char type[128];	   /* of the body; empty: plain text */
-	char *body;	   /* of a refusal; malloc, or NULL */
+	char type[128]; /* of the body; empty: plain text */
+	char *body;	/* of a refusal; malloc, or NULL */
 	size_t body_len;
-	const void *data;  /* initial data of the connection, mount->data_size bytes, or NULL for zeroes; the handler's */
+	const void *data; /* initial data of the connection, mount->data_size bytes, or NULL for zeroes; the handler's */
 };
 
 enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT };

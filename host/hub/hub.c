@@ -33,8 +33,8 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	m->hub->loop->stats.connections--;
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)), LOG_U64("code", code), LOG_SPAN("reason", reason),
-	    LOG_U64("dropped", s->dropped));
+	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)), LOG_U64("code", code),
+	    LOG_SPAN("reason", reason), LOG_U64("dropped", s->dropped));
 }
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
@@ -139,7 +139,8 @@ static void apply_timer(struct mount *m, struct session *s, const struct commit 
 	memcpy(name, text.p, text.n);
 	name[text.n] = '\0';
 	if (!timer_set(m, s, &t))
-		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set", LOG_STR("mount", m->path), LOG_STR("timer", name));
+		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set", LOG_STR("mount", m->path),
+		    LOG_STR("timer", name));
 }
 
 static void apply_query(struct mount *m, const struct commit *c, const struct command *command)
@@ -155,7 +156,8 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 }
 
 /* Commands that name a session. */
-static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, const struct commit *c, const struct command *command)
+static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, const struct commit *c,
+			     const struct command *command)
 {
 	struct span text = commit_text(c, command);
 	switch (command->kind) {
@@ -234,8 +236,8 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
 	session_id_text(hub_session_id(s->mount->hub, s), id);
 	LOG(s->mount->hub->log, end == CONN_END_PROTOCOL ? LOG_NOTICE : LOG_INFO,
-	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
-	    LOG_STR("remote", conn_address_text(&session_conn(s)->remote, remote)));
+	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path),
+	    LOG_STR("conn", id), LOG_STR("remote", conn_address_text(&session_conn(s)->remote, remote)));
 }
 
 /* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a close frame is no error: it is how

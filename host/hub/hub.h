@@ -23,7 +23,7 @@ struct hub {
 	size_t n_origins;
 	uint64_t started_ms, slow_ms; /* slow_ms: a handler's call that takes longer is logged */
 	bool draining;		      /* upgrades get 503 */
-	void (*emptied)(void *ctx); /* the last session is over; NULL: nobody asks */
+	void (*emptied)(void *ctx);   /* the last session is over; NULL: nobody asks */
 	void *emptied_ctx;
 };
 

@@ -10,7 +10,7 @@ struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
 	struct handler *handler;
-	uint32_t data_size;	 /* of each session's data */
+	uint32_t data_size; /* of each session's data */
 	struct room_table rooms;
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n_sessions, cap_sessions;

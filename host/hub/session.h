@@ -18,10 +18,10 @@ struct session {
 	struct mount *mount;
 	uint64_t local; /* the id's second half; 0: the session is over */
 	struct room_memberships rooms;
-	uint32_t place;	   /* in the mount's array of sessions */
-	uint32_t dropped;  /* messages it did not get for reading too slowly */
-	struct lane lane;  /* its events */
-	void *data;	   /* the handler's, mount->data_size bytes; NULL without */
+	uint32_t place;	  /* in the mount's array of sessions */
+	uint32_t dropped; /* messages it did not get for reading too slowly */
+	struct lane lane; /* its events */
+	void *data;	  /* the handler's, mount->data_size bytes; NULL without */
 	struct timer *timers;
 	struct session *victim_next;
 	char *close_reason; /* what its close event will say, with a NUL behind it; NULL: none */

@@ -58,7 +58,9 @@ void answer_error(struct conn *c, int status, struct span head, const char *why)
 {
 	char body[512];
 	int n = snprintf(body, sizeof body, "%d %s: %s\n", status, request_status_text(status), why);
-	answer_respond(c, status, head, NULL, (struct span){body, n < 0 ? 0 : (size_t)n < sizeof body ? (size_t)n : sizeof body - 1});
+	size_t len = n < 0 ? 0 : (size_t)n < sizeof body ? (size_t)n : sizeof body - 1;
+
+	answer_respond(c, status, head, NULL, (struct span){body, len});
 }
 
 void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size)

@@ -437,7 +437,8 @@ static void conn_refuse(struct conn *c, int status, const char *why)
 	c->keep_alive = false;
 	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
 	    LOG_STR("remote", conn_address_text(&c->remote, text)));
-	answer_error(c, status, status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n") : (struct span){0}, why);
+	answer_error(c, status, status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n") : (struct span){0},
+		     why);
 }
 
 static void conn_on_request(struct conn *c, struct request *r)
@@ -826,7 +827,12 @@ bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
 		close(fd);
 		return false;
 	}
-	*c = (struct conn){.conns = s, .fd = fd, .state = CONN_HEAD, .released = true, .remote = *remote, .interest = CONN_WANT_READ};
+	*c = (struct conn){.conns = s,
+			   .fd = fd,
+			   .state = CONN_HEAD,
+			   .released = true,
+			   .remote = *remote,
+			   .interest = CONN_WANT_READ};
 	event_assign(&c->event, s->loop->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
 	if (event_add(&c->event, NULL) != 0) {
 		close(fd);

@@ -69,8 +69,8 @@ struct conn {
 	struct conn_address remote;
 	struct frame_reader reader;
 	struct outq out;
-	struct conn_stash *stash;    /* bytes received and not used yet: a part of a head, or what came before a pause */
-	struct answer_file *file;    /* CONN_ANSWER: what follows the queue */
+	struct conn_stash *stash; /* bytes received and not used yet: a part of a head, or what came before a pause */
+	struct answer_file *file; /* CONN_ANSWER: what follows the queue */
 };
 
 enum conn_pause {
@@ -97,9 +97,9 @@ struct conn_ops {
 struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
-	uint32_t queue_max;	/* bytes waiting for one connection */
+	uint32_t queue_max;		     /* bytes waiting for one connection */
 	uint32_t head_ms, idle_ms, close_ms; /* idle_ms 0: never */
-	uint32_t max;		/* sockets at once */
+	uint32_t max;			     /* sockets at once */
 };
 
 struct conn_list {

@@ -32,22 +32,38 @@ void files_close(struct files *f)
 static const char *files_type(const char *path)
 {
 	static const char *const types[][2] = {
-		{"html", "text/html; charset=utf-8"},	   {"htm", "text/html; charset=utf-8"},
-		{"js", "text/javascript; charset=utf-8"},  {"mjs", "text/javascript; charset=utf-8"},
-		{"css", "text/css; charset=utf-8"},	   {"json", "application/json"},
-		{"map", "application/json"},		   {"webmanifest", "application/manifest+json"},
-		{"txt", "text/plain; charset=utf-8"},	   {"md", "text/markdown; charset=utf-8"},
-		{"csv", "text/csv; charset=utf-8"},	   {"xml", "application/xml"},
-		{"svg", "image/svg+xml"},		   {"png", "image/png"},
-		{"jpg", "image/jpeg"},			   {"jpeg", "image/jpeg"},
-		{"gif", "image/gif"},			   {"webp", "image/webp"},
-		{"avif", "image/avif"},			   {"ico", "image/vnd.microsoft.icon"},
-		{"woff", "font/woff"},			   {"woff2", "font/woff2"},
-		{"ttf", "font/ttf"},			   {"wasm", "application/wasm"},
-		{"pdf", "application/pdf"},		   {"mp3", "audio/mpeg"},
-		{"ogg", "audio/ogg"},			   {"wav", "audio/wav"},
-		{"mp4", "video/mp4"},			   {"webm", "video/webm"},
-		{"zip", "application/zip"},		   {"gz", "application/gzip"},
+		{"html", "text/html; charset=utf-8"},
+		{"htm", "text/html; charset=utf-8"},
+		{"js", "text/javascript; charset=utf-8"},
+		{"mjs", "text/javascript; charset=utf-8"},
+		{"css", "text/css; charset=utf-8"},
+		{"json", "application/json"},
+		{"map", "application/json"},
+		{"webmanifest", "application/manifest+json"},
+		{"txt", "text/plain; charset=utf-8"},
+		{"md", "text/markdown; charset=utf-8"},
+		{"csv", "text/csv; charset=utf-8"},
+		{"xml", "application/xml"},
+		{"svg", "image/svg+xml"},
+		{"png", "image/png"},
+		{"jpg", "image/jpeg"},
+		{"jpeg", "image/jpeg"},
+		{"gif", "image/gif"},
+		{"webp", "image/webp"},
+		{"avif", "image/avif"},
+		{"ico", "image/vnd.microsoft.icon"},
+		{"woff", "font/woff"},
+		{"woff2", "font/woff2"},
+		{"ttf", "font/ttf"},
+		{"wasm", "application/wasm"},
+		{"pdf", "application/pdf"},
+		{"mp3", "audio/mpeg"},
+		{"ogg", "audio/ogg"},
+		{"wav", "audio/wav"},
+		{"mp4", "video/mp4"},
+		{"webm", "video/webm"},
+		{"zip", "application/zip"},
+		{"gz", "application/gzip"},
 	};
 	const char *dot = strrchr(path, '.'), *slash = strrchr(path, '/');
 	if (dot != NULL && (slash == NULL || dot > slash))
@@ -123,8 +139,8 @@ static void files_redirect(struct conn *c, const struct request *r)
 		answer_error(c, 404, (struct span){0}, "there is no such page");
 		return;
 	}
-	int n = snprintf(head, sizeof head, "Location: %.*s/%s%.*s\r\n", (int)len, r->target.p, r->query.n > 0 ? "?" : "", (int)r->query.n,
-			 r->query.n > 0 ? r->query.p : "");
+	int n = snprintf(head, sizeof head, "Location: %.*s/%s%.*s\r\n", (int)len, r->target.p, r->query.n > 0 ? "?" : "",
+			 (int)r->query.n, r->query.n > 0 ? r->query.p : "");
 	answer_error(c, 301, (struct span){head, (size_t)n}, "the folder's path ends with a slash");
 }
 

@@ -78,7 +78,8 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			if (l->set->said)
-				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT, "everyone who waited is accepted", LOG_U64("sockets", conns->count));
+				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT, "everyone who waited is accepted",
+				    LOG_U64("sockets", conns->count));
 			l->set->said = false;
 			return;
 		} /* anything else concerns only the socket that was to be accepted */

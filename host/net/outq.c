@@ -173,7 +173,8 @@ static void outq_stall(struct outq *q)
 		struct slice s = *outq_at(q, i);
 		struct slice *last = kept > 0 ? outq_at(q, kept - 1) : NULL;
 		if (outq_is_small(&s)) {
-			struct chunk *c = last != NULL && outq_has_room(last, s.len) ? last->chunk : chunk_new(outq_own_size(last, s.len));
+			struct chunk *c =
+				last != NULL && outq_has_room(last, s.len) ? last->chunk : chunk_new(outq_own_size(last, s.len));
 			if (c != NULL) {
 				struct slice copy = outq_copy(c, slice_bytes(&s), s.len);
 				slice_unref(&s);

@@ -10,7 +10,7 @@ struct drain {
 	struct conns *conns;
 	struct loop_timer tick;
 	uint64_t began, over_ms;
-	uint64_t empty; /* since when there has been no session any more; 0: there is one */
+	uint64_t empty;	 /* since when there has been no session any more; 0: there is one */
 	uint32_t cursor; /* into the hub's sessions */
 	bool running;
 };

@@ -414,7 +414,8 @@ static inline bool read_whole(struct frame_reader *r, const struct frame_limits 
 	return true;
 }
 
-enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len, struct frame *out)
+enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
+			     struct frame *out)
 {
 	enum frame_status status;
 

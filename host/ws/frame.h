@@ -27,8 +27,8 @@ enum close_code {
 	CLOSE_GOING_AWAY = 1001,
 	CLOSE_PROTOCOL = 1002,
 	CLOSE_UNSUPPORTED = 1003,
-	CLOSE_NONE = 1005,	/* never on the wire: a close frame without a code came */
-	CLOSE_ABNORMAL = 1006,	/* never on the wire: no close frame came */
+	CLOSE_NONE = 1005,     /* never on the wire: a close frame without a code came */
+	CLOSE_ABNORMAL = 1006, /* never on the wire: no close frame came */
 	CLOSE_BAD_DATA = 1007,
 	CLOSE_POLICY = 1008,
 	CLOSE_TOO_BIG = 1009,
@@ -82,7 +82,8 @@ struct frame {
  * A close frame is checked whole (7.4: code allowed on the wire, reason UTF-8): out->data/len is the reason then. Close
  * frames end reading: bytes behind one are ignored by returning FRAME_MORE with everything consumed.
  * Out of memory is reported as FRAME_BAD with CLOSE_INTERNAL. */
-enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len, struct frame *out);
+enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
+			     struct frame *out);
 
 /* In the middle of a large data frame: where the next bytes of its payload may be received directly, so that they need no copy.
  * Returns the number of bytes at *where_r (0: feed frame_read as usual). Follow with frame_filled for what was really received

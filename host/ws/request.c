@@ -99,7 +99,7 @@ static bool line_parse(struct request *r, struct cursor *c)
 	if (p < c->end)
 		p++;
 	r->target.p = p;
-	while (p < c->end && *p > ' ' && *p < 0x7F && *p != '#')
+	while (p<c->end && * p> ' ' && *p < 0x7F && *p != '#')
 		p++;
 	r->target.n = (size_t)(p - r->target.p);
 	if (p < c->end && (*p != ' ' || r->target.n == 0))
@@ -295,7 +295,8 @@ static bool header_facts(struct request *r, struct cursor *c)
 		r->host = host;
 	r->keep_alive = r->minor > 0 && !request_has_token(r, "Connection", "close");
 	/* RFC 9110 7.8: Upgrade in HTTP/1.0 is ignored. */
-	r->wants_upgrade = r->minor > 0 && request_has_token(r, "Upgrade", "websocket") && request_has_token(r, "Connection", "upgrade");
+	r->wants_upgrade =
+		r->minor > 0 && request_has_token(r, "Upgrade", "websocket") && request_has_token(r, "Connection", "upgrade");
 	return body_facts(r, c);
 }
 
@@ -327,8 +328,7 @@ enum request_status request_parse(struct request *r, const struct request_limits
 	if (!first_line && !last)
 		return REQUEST_MORE; /* the rest is parsed when it is whole: a head in many pieces is not read many times */
 	r->target.n = 0;
-	if (line_parse(r, &c) && target_parse(r, &c) && last && headers_parse(r, limits, &c) &&
-	    header_facts(r, &c)) {
+	if (line_parse(r, &c) && target_parse(r, &c) && last && headers_parse(r, limits, &c) && header_facts(r, &c)) {
 		*used_r = (size_t)(c.p - bytes);
 		return REQUEST_OK;
 	}
@@ -442,17 +442,51 @@ const char *request_status_text(int status)
 		int status;
 		const char *text;
 	} texts[] = {
-		{101, "Switching Protocols"}, {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"},
-		{206, "Partial Content"}, {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-		{307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"},
-		{402, "Payment Required"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-		{406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {411, "Length Required"},
-		{412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-		{416, "Range Not Satisfiable"}, {417, "Expectation Failed"}, {418, "I'm a teapot"}, {421, "Misdirected Request"},
-		{422, "Unprocessable Content"}, {426, "Upgrade Required"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
-		{431, "Request Header Fields Too Large"}, {451, "Unavailable For Legal Reasons"}, {500, "Internal Server Error"},
-		{501, "Not Implemented"}, {502, "Bad Gateway"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"},
-		{505, "HTTP Version Not Supported"}, {507, "Insufficient Storage"}, {511, "Network Authentication Required"},
+		{101, "Switching Protocols"},
+		{200, "OK"},
+		{201, "Created"},
+		{202, "Accepted"},
+		{204, "No Content"},
+		{206, "Partial Content"},
+		{301, "Moved Permanently"},
+		{302, "Found"},
+		{303, "See Other"},
+		{304, "Not Modified"},
+		{307, "Temporary Redirect"},
+		{308, "Permanent Redirect"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{402, "Payment Required"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
+		{408, "Request Timeout"},
+		{409, "Conflict"},
+		{410, "Gone"},
+		{411, "Length Required"},
+		{412, "Precondition Failed"},
+		{413, "Content Too Large"},
+		{414, "URI Too Long"},
+		{415, "Unsupported Media Type"},
+		{416, "Range Not Satisfiable"},
+		{417, "Expectation Failed"},
+		{418, "I'm a teapot"},
+		{421, "Misdirected Request"},
+		{422, "Unprocessable Content"},
+		{426, "Upgrade Required"},
+		{428, "Precondition Required"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{451, "Unavailable For Legal Reasons"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{502, "Bad Gateway"},
+		{503, "Service Unavailable"},
+		{504, "Gateway Timeout"},
+		{505, "HTTP Version Not Supported"},
+		{507, "Insufficient Storage"},
+		{511, "Network Authentication Required"},
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

@@ -215,8 +215,9 @@ size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct s
 	int n;
 
 	upgrade_accept(r, accept);
-	n = snprintf(dst, cap, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-			       "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",
+	n = snprintf(dst, cap,
+		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",
 		     accept, subprotocol.n > 0 ? protocol : "", (int)subprotocol.n, subprotocol.n > 0 ? subprotocol.p : "",
 		     (int)extra.n, extra.n > 0 ? extra.p : "");
 	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
@@ -288,8 +289,7 @@ static bool host_matches(struct span pattern, struct span host)
 	if (pattern.n < 2 || memcmp(pattern.p, "*.", 2) != 0)
 		return span_eq_nocase(pattern, host);
 	pattern.p++, pattern.n--;
-	return host.n > pattern.n &&
-	       span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
+	return host.n > pattern.n && span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
 }
 
 static bool pattern_matches(const char *text, struct span origin, const struct origin *o)
@@ -340,5 +340,6 @@ const char *upgrade_origin_pattern_error(const char *pattern)
 		return "expected *, null or scheme://host[:port] without a path, such as https://example.com or https://*.example.com";
 	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
 		o.host.p += 2, o.host.n -= 2;
-	return memchr(o.host.p, '*', o.host.n) == NULL ? NULL : "a * stands for sub-domains in front only, as in https://*.example.com";
+	return memchr(o.host.p, '*', o.host.n) == NULL ? NULL
+						       : "a * stands for sub-domains in front only, as in https://*.example.com";
 }

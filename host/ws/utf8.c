@@ -19,8 +19,8 @@ enum {
 
 #define NEXT(from, to) ((uint64_t)(to) << (from))
 /* Rejected from every state; the other rows begin as this one and clear what they replace. */
-#define ALL_REJECT                                                                                                                 \
-	(NEXT(ACCEPT, REJECT) | NEXT(REJECT, REJECT) | NEXT(TAIL1, REJECT) | NEXT(TAIL2, REJECT) | NEXT(TAIL3, REJECT) |           \
+#define ALL_REJECT \
+	(NEXT(ACCEPT, REJECT) | NEXT(REJECT, REJECT) | NEXT(TAIL1, REJECT) | NEXT(TAIL2, REJECT) | NEXT(TAIL3, REJECT) | \
 	 NEXT(AFTER_E0, REJECT) | NEXT(AFTER_ED, REJECT) | NEXT(AFTER_F0, REJECT) | NEXT(AFTER_F4, REJECT))
 #define INSTEAD(from, to) NEXT(from, (to) ^ REJECT)
 
