@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Writes the first inputs of the fuzz targets of the protocol code into tests/fuzz/seeds/. Run again after a change; the result is
+committed, so that a check needs nothing but the files."""
+import pathlib
+import struct
+
+ROOT = pathlib.Path(__file__).resolve().parent / "seeds"
+
+
+def save(target, name, data):
+    folder = ROOT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def frame(first, payload=b"", mask=b"\x11\x22\x33\x44", length=None, announced=None):
+    """One frame; length: bytes the length is written in (7 bits, 2 or 8), announced: another length than the payload's."""
+    n = len(payload) if announced is None else announced
+    if length is None:
+        length = 0 if n < 126 else 2 if n < 65536 else 8
+    head = bytes([first, (n if length == 0 else 126 if length == 2 else 127) | (0x80 if mask else 0)])
+    head += {0: b"", 2: struct.pack(">H", n & 0xFFFF), 8: struct.pack(">Q", n)}[length]
+    if mask:
+        payload = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+    return head + (mask or b"") + payload
+
+
+TEXT, BINARY, CLOSE, PING, PONG, LAST = 0x81, 0x82, 0x88, 0x89, 0x8A, 0x80
+EURO = "\u20ac".encode()
+
+FRAMES = {
+    "text": frame(TEXT, b"hello"),
+    "two": frame(TEXT, b"one") + frame(BINARY, b"\xff\x00"),
+    "plain-mask": frame(TEXT, b"hello", mask=bytes(4)),
+    "empty": frame(TEXT) + frame(BINARY),
+    "size-125": frame(BINARY, bytes(125)),
+    "size-126": frame(BINARY, bytes(range(126))),
+    "size-300": frame(TEXT, b"abc" * 100),
+    "size-65536": frame(BINARY, bytes(65536)),
+    "cut-header": frame(TEXT, b"x" * 200)[:3],
+    "cut-payload": frame(TEXT, b"x" * 200)[:50],
+    "fragments": frame(1, b"a") + frame(0, b"") + frame(0, b"b") + frame(LAST, b"c"),
+    "fragments-control": frame(2, b"a") + frame(PING, b"p") + frame(LAST, b"b") + frame(PONG),
+    "utf8": frame(TEXT, "k\u00f6\u20ac\U0001F600".encode()),
+    "utf8-split": frame(1, EURO[:1]) + frame(PING, b"\xff") + frame(LAST, EURO[1:]),
+    "utf8-unfinished": frame(TEXT, b"abc" + EURO[:2]),
+    "utf8-unfinished-last": frame(1, EURO[:2]) + frame(LAST),
+    "utf8-bad": frame(TEXT, b"abc\xed\xa0\x80"),
+    "utf8-bad-early": frame(TEXT, b"\xff" + b"a" * 300)[:10],
+    "close": frame(CLOSE),
+    "close-code": frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"late"),
+    "close-reason": frame(CLOSE, b"\x0f\xa0" + EURO),
+    "close-half": frame(CLOSE, b"\x03"),
+    "close-1005": frame(CLOSE, b"\x03\xed"),
+    "close-bad-reason": frame(CLOSE, b"\x03\xe8\xff"),
+    "close-inside": frame(1, b"a") + frame(CLOSE, b"\x03\xe9"),
+    "ping-125": frame(PING, bytes(125)),
+    "ping-126": frame(PING, bytes(126)),
+    "ping-fragment": frame(0x09, b"x"),
+    "rsv": frame(0xC1, b"x"),
+    "opcode-3": frame(0x83, b"x"),
+    "opcode-11": frame(0x8B, b"x"),
+    "unmasked": frame(TEXT, b"hello", mask=b""),
+    "long-2": frame(BINARY, b"abc", length=2),
+    "long-8": frame(BINARY, b"a" * 200, length=8),
+    "top-bit": frame(BINARY, b"", length=8, announced=1 << 63),
+    "huge": frame(BINARY, b"start", length=8, announced=(1 << 63) - 1),
+    "stray": frame(LAST, b"x"),
+    "twice": frame(1, b"a") + frame(TEXT, b"b"),
+}
+for name, data in FRAMES.items():
+    save("frame", name, b"\x00\x07" + data)
+for choice in range(1, 8):
+    data = frame(1, b"a" * 120) + frame(0, b"b" * 5) + frame(PING, b"p") + frame(LAST, b"c")
+    save("frame", f"limit-{choice}", bytes([choice, 0x55]) + data)
+save("frame", "server", b"\x08\x09" + frame(TEXT, b"from a server", mask=b"") + frame(PING, b"", mask=b""))
+save("frame", "server-masked", b"\x08\x09" + frame(TEXT, b"hello"))
+save("frame", "direct", b"\x00\xff" + frame(BINARY, bytes(range(256)) * 80) + frame(TEXT, b"next"))
+save("frame", "direct-text", b"\x00\xf0" + frame(TEXT, ("\u00e4\u20acx" * 4000).encode()) + frame(TEXT, b"next"))
+
+UTF8 = {
+    "ascii": b"plain text, longer than one step of the check",
+    "mixed": "a\u00e9\u20ac\U0001F600".encode() * 8,
+    "edges": b"\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf",
+    "cut-2": b"a\xc3", "cut-3": b"a\xe2\x82", "cut-4": b"a\xf0\x9f\x98",
+    "overlong-2": b"\xc0\xaf", "overlong-3": b"\xe0\x9f\xbf", "overlong-4": b"\xf0\x8f\xbf\xbf",
+    "surrogate": b"\xed\xa0\x80", "above": b"\xf4\x90\x80\x80", "five": b"\xf8\x88\x80\x80\x80", "tail": b"\x80",
+    "late": b"x" * 31 + b"\xe2\x82\xac" + b"y" * 13 + b"\xff", "step": b"x" * 15 + "\u20ac".encode() + b"y" * 17,
+}
+for name, data in UTF8.items():
+    save("utf8", name, data)
+
+CRLF = b"\r\n"
+
+
+def head(line, *headers):
+    return CRLF.join((line,) + headers) + CRLF + CRLF
+
+
+GET = b"GET / HTTP/1.1"
+HOST = b"Host: example.com"
+REQUESTS = {
+    "plain": head(GET, HOST),
+    "upgrade": head(b"GET /chat?room=a&b=%20 HTTP/1.1", HOST, b"Connection: keep-alive, Upgrade", b"Upgrade: websocket",
+                    b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==") + b"\x81\x80....",
+    "post": head(b"POST /x HTTP/1.1", HOST, b"Content-Length: 5") + b"hello",
+    "chunked": head(b"POST /x HTTP/1.1", HOST, b"Transfer-Encoding: chunked"),
+    "smuggle": head(b"POST /x HTTP/1.1", HOST, b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+    "http10": head(b"GET / HTTP/1.0"),
+    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "absolute": head(b"GET http://other:81/p?q HTTP/1.1", HOST),
+    "absolute-bare": head(b"GET wss://[::1]:8080 HTTP/1.1", HOST),
+    "star": head(b"OPTIONS * HTTP/1.1", HOST),
+    "authority": head(b"CONNECT h:443 HTTP/1.1", HOST),
+    "dots": head(b"GET /a/%2e%2E/b HTTP/1.1", HOST),
+    "escape": head(b"GET /%C3%A4%2f%41+ HTTP/1.1", HOST),
+    "escape-bad": head(b"GET /%4 HTTP/1.1", HOST),
+    "escape-nul": head(b"GET /%00 HTTP/1.1", HOST),
+    "escape-utf8": head(b"GET /%ED%A0%80 HTTP/1.1", HOST),
+    "cookies": head(GET, HOST, b"Cookie: b=1; a=2;c", b"Cookie: a=3"),
+    "lists": head(GET, HOST, b"Connection: ,a ,\"b,\\\"c\" , close,", b"Upgrade:"),
+    "folded": head(GET, HOST, b" more"),
+    "space-colon": head(GET, b"Host : a"),
+    "bare-lf": b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+    "bare-cr": head(GET, HOST, b"X: a\rb"),
+    "control": head(GET, HOST, b"X: \x01"),
+    "latin": head(GET, HOST, b"X: \xfc\t\xe4 "),
+    "two-hosts": head(GET, HOST, HOST),
+    "no-host": head(GET),
+    "many": head(GET, HOST, *[b"H%d: %d" % (i, i) for i in range(99)]),
+    "too-many": head(GET, HOST, *[b"H%d: %d" % (i, i) for i in range(100)]),
+    "long-path": head(b"GET /" + b"a" * 2050 + b" HTTP/1.1", HOST),
+    "long-target": b"GET /" + b"a" * 9000,
+    "long-head": head(GET, HOST, b"X: " + b"a" * 9000),
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "begun": b"GET / HTTP/1.1\r\nHost: exa",
+}
+for name, data in REQUESTS.items():
+    save("request", name, b"\x00\x33" + data)
+for choice in (3, 4, 5, 8, 12):
+    save("request", f"limit-{choice}", bytes([choice, 0x21]) + REQUESTS["upgrade"])
+
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+VERSION = b"Sec-WebSocket-Version: 13"
+UPGRADES = {
+    "bare": (1, []),
+    "all": (0, [b"Connection: Upgrade", b"Upgrade: websocket", KEY, VERSION]),
+    "whole": (3, [GET, HOST, b"connection: x, upgrade", b"upgrade: WebSocket", KEY, VERSION]),
+    "none": (0, [b"X: y"]),
+    "version-8": (2, [KEY, b"Sec-WebSocket-Version: 8"]),
+    "version-list": (2, [KEY, b"Sec-WebSocket-Version: 13, 8"]),
+    "key-twice": (1, [KEY]),
+    "key-short": (2, [VERSION, b"Sec-WebSocket-Key: dGhlIHNhbXBsZQ=="]),
+    "key-bad": (2, [VERSION, b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ*=="]),
+    "body": (1, [b"Content-Length: 3"]),
+    "protocols": (1, [b"Sec-WebSocket-Protocol: a, b", b"Sec-WebSocket-Protocol: c"]),
+    "protocols-twice": (1, [b"Sec-WebSocket-Protocol: a, b, a"]),
+    "protocols-bad": (1, [b"Sec-WebSocket-Protocol: a b"]),
+    "protocols-many": (1, [b"Sec-WebSocket-Protocol: " + b",".join(b"p%d" % i for i in range(65))]),
+    "extensions": (1, [b"Sec-WebSocket-Extensions: permessage-deflate; a; b=c, x;y=\"z\\z\""]),
+    "extensions-bad": (1, [b"Sec-WebSocket-Extensions: a; b=\"c d\""]),
+    "origin-same": (1, [b"Origin: http://example.com:8080"]),
+    "origin-default": (0, [b"Origin: https://EXAMPLE.com:443"]),
+    "origin-ip6": (2, [b"Origin: http://[::1]:80"]),
+    "origin-below": (1, [b"Origin: https://a.b.example.com"]),
+    "origin-other": (1, [b"Origin: https://example.com.evil.org"]),
+    "origin-null": (1, [b"Origin: null"]),
+    "origin-star": (1, [b"Origin: https://*.example.com"]),
+    "origin-twice": (1, [b"Origin: http://a", b"Origin: http://a"]),
+    "origin-bad": (1, [b"Origin: http://u@example.com/"]),
+}
+for name, (beginning, headers) in UPGRADES.items():
+    save("upgrade", name, bytes([beginning]) + CRLF.join(headers))
