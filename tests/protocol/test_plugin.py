@@ -121,6 +121,8 @@ def test_setting_an_identical_timer_twice_changes_nothing(probe):
         assert a.recv_text() == "set"
         time.sleep(0.005)
     assert observer.event("timer")["id"] == 9
+    a.script("cancel same", "send cancelled")  # it may have been set again since
+    assert a.recv_text() == "cancelled"
 
 
 def test_another_delay_or_id_replaces_it(probe):
