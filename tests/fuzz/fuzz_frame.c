@@ -190,7 +190,8 @@ static bool feed(struct frame_reader *r, const struct frame_limits *limits, cons
 	return status != FRAME_BAD;
 }
 
-static void feed_pieces(const struct frame_limits *limits, const uint8_t *bytes, size_t n, uint32_t seed, bool direct, struct record *t)
+static void feed_pieces(const struct frame_limits *limits, const uint8_t *bytes, size_t n, uint32_t seed, bool direct,
+			struct record *t)
 {
 	struct frame_reader r = {0};
 	bool good = true;

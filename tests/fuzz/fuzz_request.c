@@ -76,8 +76,8 @@ static void check_parts(const struct request *r, const char *p, size_t n)
 	MUST(request_header_count(r, "Host") + (r->minor == 0) >= 1 && request_header_count(r, "Host") <= 1);
 	MUST(request_header_count(r, "Content-Length") <= 1);
 	MUST(request_header_count(r, "Content-Length") == 0 || request_header_count(r, "Transfer-Encoding") == 0);
-	MUST(r->wants_upgrade == (r->minor == 1 && request_has_token(r, "upgrade", "WEBSOCKET") &&
-				  request_has_token(r, "connection", "UPGRADE")));
+	MUST(r->wants_upgrade ==
+	     (r->minor == 1 && request_has_token(r, "upgrade", "WEBSOCKET") && request_has_token(r, "connection", "UPGRADE")));
 }
 
 /* The helpers on whatever came. */
@@ -105,7 +105,8 @@ static void again(const struct request *r, const struct request_limits *limits, 
 {
 	static struct request second;
 	char *text = malloc(used + 2 * r->n_headers + 64);
-	size_t n = (size_t)sprintf(text, "%.*s %.*s HTTP/1.%u\r\n", (int)r->method.n, r->method.p, (int)r->target.n, r->target.p, r->minor);
+	size_t n = (size_t)sprintf(text, "%.*s %.*s HTTP/1.%u\r\n", (int)r->method.n, r->method.p, (int)r->target.n, r->target.p,
+				   r->minor);
 	struct request_limits wide = *limits;
 	struct answer a;
 

@@ -118,8 +118,11 @@ static void line(struct text *t, const char *kind, unsigned code, const uint8_t 
 
 static const char *kind_name(unsigned opcode)
 {
-	static const char *const names[16] = {[FRAME_TEXT] = "text", [FRAME_BINARY] = "binary", [FRAME_CLOSE] = "close",
-					      [FRAME_PING] = "ping", [FRAME_PONG] = "pong"};
+	static const char *const names[16] = {[FRAME_TEXT] = "text",
+					      [FRAME_BINARY] = "binary",
+					      [FRAME_CLOSE] = "close",
+					      [FRAME_PING] = "ping",
+					      [FRAME_PONG] = "pong"};
 
 	return names[opcode & 15] != NULL ? names[opcode & 15] : "?";
 }
@@ -264,8 +267,8 @@ static uint8_t *letters(size_t n)
 
 START_TEST(messages_of_every_size)
 {
-	static const size_t sizes[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 63, 64, 65, 124, 125, 126, 127, 128, 255, 256, 300, 1024,
-				       4095, 65535, 65536, 65537, 200000};
+	static const size_t sizes[] = {0,   1,	 2,   3,   4,	5,   7,	  8,   9,    15,   16,	  17,	 63,	64,    65,
+				       124, 125, 126, 127, 128, 255, 256, 300, 1024, 4095, 65535, 65536, 65537, 200000};
 	struct talk t = talk_new();
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -493,7 +496,8 @@ START_TEST(too_big)
 			for (size_t i = 0, at = 0; i < parts; i++) {
 				const size_t n = i + 1 < parts ? size / parts : size - at;
 
-				frame(&t, (uint8_t)((i > 0 ? FRAME_CONTINUATION : FRAME_BINARY) | (i + 1 == parts ? 0x80 : 0)), p + at, n);
+				frame(&t, (uint8_t)((i > 0 ? FRAME_CONTINUATION : FRAME_BINARY) | (i + 1 == parts ? 0x80 : 0)),
+				      p + at, n);
 				at += n;
 			}
 			if (size == 1000)
@@ -889,7 +893,10 @@ START_TEST(own_close_frames)
 	ck_assert_uint_eq(frame_close_payload(p, 1001, NULL, 0), 2);
 	ck_assert_mem_eq(p, "\x03\xE9", 2);
 	ck_assert_uint_eq(frame_close_payload(p, 1009, "big", 3), 5);
-	ck_assert_mem_eq(p, "\x03\xF1" "big", 5);
+	ck_assert_mem_eq(p,
+			 "\x03\xF1"
+			 "big",
+			 5);
 	for (size_t before = 110; before < 130; before++) {
 		size_t n;
 

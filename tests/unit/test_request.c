@@ -97,8 +97,10 @@ START_TEST(an_upgrade)
 				"connection: foo ,UpGrade\r\n"
 				"X-Empty:\r\n"
 				"X-Blank: \t \r\n"
-				"X-Latin: gr\xFC\xDF" "e\tdort \t\r\n"
-				"\r\n"), 200);
+				"X-Latin: gr\xFC\xDF"
+				"e\tdort \t\r\n"
+				"\r\n"),
+			 200);
 	ck_span(parsed.method, "GET");
 	ck_span(parsed.target, "/chat%20room/%C3%A4?x=1&y=%41");
 	ck_span(parsed.path, "/chat room/\u00e4");
@@ -110,7 +112,8 @@ START_TEST(an_upgrade)
 	ck_assert_uint_eq(parsed.minor, 1);
 	ck_span(request_header(&parsed, "x-EMPTY"), "");
 	ck_span(request_header(&parsed, "x-blank"), "");
-	ck_span(request_header(&parsed, "X-Latin"), "gr\xFC\xDF" "e\tdort");
+	ck_span(request_header(&parsed, "X-Latin"), "gr\xFC\xDF"
+						    "e\tdort");
 	ck_assert_ptr_null(request_header(&parsed, "X-None").p);
 	ck_assert_uint_eq(request_header_count(&parsed, "CONNECTION"), 2);
 	ck_assert_uint_eq(request_header_count(&parsed, "Connectio"), 0);
@@ -148,15 +151,39 @@ START_TEST(targets)
 		{"HTTPS://other.org:444", 200, "/", "", "other.org:444"},
 		{"ws://[::1]:80?q", 200, "/", "q", "[::1]:80"},
 		{"wss://a/", 200, "/", "", "a"},
-		{"*", 400, "", "", ""}, {"example.com:443", 400, "", "", ""}, {"a", 400, "", "", ""}, {"?x", 400, "", "", ""},
-		{"http:///x", 400, "", "", ""}, {"http://u:p@h/", 400, "", "", ""}, {"http://h:x/", 400, "", "", ""},
-		{"ftp://h/", 400, "", "", ""}, {"http:/h/", 400, "", "", ""}, {"http://[::1/", 400, "", "", ""},
-		{"/#f", 400, "", "", ""}, {"/a%", 400, "", "", ""}, {"/a%4", 400, "", "", ""}, {"/%g0", 400, "", "", ""},
-		{"/%0g", 400, "", "", ""}, {"/%00", 400, "", "", ""}, {"/%", 400, "", "", ""}, {"/%%%%%%%%", 400, "", "", ""},
-		{"/%ff", 400, "", "", ""}, {"/%C0%AF", 400, "", "", ""}, {"/%ED%A0%80", 400, "", "", ""}, {"/%C3", 400, "", "", ""},
-		{"/.", 400, "", "", ""}, {"/..", 400, "", "", ""}, {"/./a", 400, "", "", ""}, {"/a/../b", 400, "", "", ""},
-		{"/a/%2e%2E/b", 400, "", "", ""}, {"/a%2f..%2fb", 400, "", "", ""}, {"/%2e", 400, "", "", ""},
-		{"http://h/..", 400, "", "", ""}, {"/\xC3\xA4", 400, "", "", ""}, {"/\x7F", 400, "", "", ""}, {"/\tx", 400, "", "", ""},
+		{"*", 400, "", "", ""},
+		{"example.com:443", 400, "", "", ""},
+		{"a", 400, "", "", ""},
+		{"?x", 400, "", "", ""},
+		{"http:///x", 400, "", "", ""},
+		{"http://u:p@h/", 400, "", "", ""},
+		{"http://h:x/", 400, "", "", ""},
+		{"ftp://h/", 400, "", "", ""},
+		{"http:/h/", 400, "", "", ""},
+		{"http://[::1/", 400, "", "", ""},
+		{"/#f", 400, "", "", ""},
+		{"/a%", 400, "", "", ""},
+		{"/a%4", 400, "", "", ""},
+		{"/%g0", 400, "", "", ""},
+		{"/%0g", 400, "", "", ""},
+		{"/%00", 400, "", "", ""},
+		{"/%", 400, "", "", ""},
+		{"/%%%%%%%%", 400, "", "", ""},
+		{"/%ff", 400, "", "", ""},
+		{"/%C0%AF", 400, "", "", ""},
+		{"/%ED%A0%80", 400, "", "", ""},
+		{"/%C3", 400, "", "", ""},
+		{"/.", 400, "", "", ""},
+		{"/..", 400, "", "", ""},
+		{"/./a", 400, "", "", ""},
+		{"/a/../b", 400, "", "", ""},
+		{"/a/%2e%2E/b", 400, "", "", ""},
+		{"/a%2f..%2fb", 400, "", "", ""},
+		{"/%2e", 400, "", "", ""},
+		{"http://h/..", 400, "", "", ""},
+		{"/\xC3\xA4", 400, "", "", ""},
+		{"/\x7F", 400, "", "", ""},
+		{"/\tx", 400, "", "", ""},
 	};
 	char head[300];
 
@@ -216,27 +243,67 @@ START_TEST(wrong_heads)
 		int status;
 	} cases[] = {
 		/* first line */
-		{"\r\n" GET HOST "\r\n", 400}, {" " GET, 400}, {"G(T / HTTP/1.1\r\n", 400}, {"GET\r\n", 400}, {"GET /\r\n", 400},
-		{"GET  / HTTP/1.1\r\n", 400}, {"GET /  HTTP/1.1\r\n", 400}, {"GET / HTTP/1.1 \r\n", 400}, {"GET / HTTP/1.1\n", 400},
-		{"GET / HTTP/1.1\r\r\n", 400}, {"GET / http/1.1\r\n", 400}, {"GET / HTTP/11\r\n", 400}, {"GET / HTTP/1.10\r\n", 400},
-		{"GET / HTTP/x.1\r\n", 400}, {"GET\t/ HTTP/1.1\r\n", 400}, {"GET / HTTPS\r\n", 400}, {"\n", 400}, {"\r\n", 400},
-		{"GET / HTTP/2.0\r\n", 505}, {"GET / HTTP/1.2\r\n", 505}, {"GET / HTTP/0.9\r\n", 505}, {"GET / HTTP/3.1\r\n", 505},
+		{"\r\n" GET HOST "\r\n", 400},
+		{" " GET, 400},
+		{"G(T / HTTP/1.1\r\n", 400},
+		{"GET\r\n", 400},
+		{"GET /\r\n", 400},
+		{"GET  / HTTP/1.1\r\n", 400},
+		{"GET /  HTTP/1.1\r\n", 400},
+		{"GET / HTTP/1.1 \r\n", 400},
+		{"GET / HTTP/1.1\n", 400},
+		{"GET / HTTP/1.1\r\r\n", 400},
+		{"GET / http/1.1\r\n", 400},
+		{"GET / HTTP/11\r\n", 400},
+		{"GET / HTTP/1.10\r\n", 400},
+		{"GET / HTTP/x.1\r\n", 400},
+		{"GET\t/ HTTP/1.1\r\n", 400},
+		{"GET / HTTPS\r\n", 400},
+		{"\n", 400},
+		{"\r\n", 400},
+		{"GET / HTTP/2.0\r\n", 505},
+		{"GET / HTTP/1.2\r\n", 505},
+		{"GET / HTTP/0.9\r\n", 505},
+		{"GET / HTTP/3.1\r\n", 505},
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505},
 		/* header lines */
-		{GET "Host : a\r\n\r\n", 400}, {GET " Host: a\r\n\r\n", 400}, {GET HOST " folded\r\n\r\n", 400},
-		{GET HOST "X: a\r\n\tb\r\n\r\n", 400}, {GET HOST "no colon\r\n\r\n", 400}, {GET HOST ": no name\r\n\r\n", 400},
-		{GET HOST "X: a\n\r\n", 400}, {GET HOST "X: a\r\n\n", 400}, {GET HOST "\n", 400}, {GET HOST "X: a\rb\r\n\r\n", 400},
-		{GET HOST "X: \x01\r\n\r\n", 400}, {GET HOST "X: \x7F\r\n\r\n", 400}, {GET HOST "X\x80: a\r\n\r\n", 400},
-		{GET HOST "X: \x1B[31m\r\n\r\n", 400}, {GET HOST "X(: a\r\n\r\n", 400}, {GET HOST "\r\r\n\r\n", 400},
+		{GET "Host : a\r\n\r\n", 400},
+		{GET " Host: a\r\n\r\n", 400},
+		{GET HOST " folded\r\n\r\n", 400},
+		{GET HOST "X: a\r\n\tb\r\n\r\n", 400},
+		{GET HOST "no colon\r\n\r\n", 400},
+		{GET HOST ": no name\r\n\r\n", 400},
+		{GET HOST "X: a\n\r\n", 400},
+		{GET HOST "X: a\r\n\n", 400},
+		{GET HOST "\n", 400},
+		{GET HOST "X: a\rb\r\n\r\n", 400},
+		{GET HOST "X: \x01\r\n\r\n", 400},
+		{GET HOST "X: \x7F\r\n\r\n", 400},
+		{GET HOST "X\x80: a\r\n\r\n", 400},
+		{GET HOST "X: \x1B[31m\r\n\r\n", 400},
+		{GET HOST "X(: a\r\n\r\n", 400},
+		{GET HOST "\r\r\n\r\n", 400},
 		/* Host */
-		{GET "\r\n", 400}, {GET HOST HOST "\r\n", 400}, {GET "Host:\r\n\r\n", 400}, {GET "Host: a b\r\n\r\n", 400},
-		{GET "Host: a/b\r\n\r\n", 400}, {GET "Host: u@h\r\n\r\n", 400}, {GET "Host: a:b\r\n\r\n", 400},
-		{GET "Host: [::1\r\n\r\n", 400}, {GET "Host: [::1]x\r\n\r\n", 400}, {GET "Host: []\r\n\r\n", 400},
-		{GET "Host: :80\r\n\r\n", 400}, {"GET http://h/ HTTP/1.1\r\n\r\n", 400}, {"GET / HTTP/1.0\r\n" HOST HOST "\r\n", 400},
+		{GET "\r\n", 400},
+		{GET HOST HOST "\r\n", 400},
+		{GET "Host:\r\n\r\n", 400},
+		{GET "Host: a b\r\n\r\n", 400},
+		{GET "Host: a/b\r\n\r\n", 400},
+		{GET "Host: u@h\r\n\r\n", 400},
+		{GET "Host: a:b\r\n\r\n", 400},
+		{GET "Host: [::1\r\n\r\n", 400},
+		{GET "Host: [::1]x\r\n\r\n", 400},
+		{GET "Host: []\r\n\r\n", 400},
+		{GET "Host: :80\r\n\r\n", 400},
+		{"GET http://h/ HTTP/1.1\r\n\r\n", 400},
+		{"GET / HTTP/1.0\r\n" HOST HOST "\r\n", 400},
 		/* body */
-		{GET HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400}, {GET HOST "Content-Length: \r\n\r\n", 400},
-		{GET HOST "Content-Length: 1, 1\r\n\r\n", 400}, {GET HOST "Content-Length: +1\r\n\r\n", 400},
-		{GET HOST "Content-Length: -1\r\n\r\n", 400}, {GET HOST "Content-Length: 0x1\r\n\r\n", 400},
+		{GET HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400},
+		{GET HOST "Content-Length: \r\n\r\n", 400},
+		{GET HOST "Content-Length: 1, 1\r\n\r\n", 400},
+		{GET HOST "Content-Length: +1\r\n\r\n", 400},
+		{GET HOST "Content-Length: -1\r\n\r\n", 400},
+		{GET HOST "Content-Length: 0x1\r\n\r\n", 400},
 		{GET HOST "Content-Length: 1234567890123456789\r\n\r\n", 400},
 		{GET HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
 		{"GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400},
@@ -374,7 +441,8 @@ END_TEST
 START_TEST(cookies_and_query_values)
 {
 	ck_assert_int_eq(answer("GET /?a=1&empty=&flag&a=2&b=x%20y+z=&=none HTTP/1.1\r\n" HOST
-				"Cookie: sid=abc=; theme=\"dark\" ;x\r\nCookie: later=1; sid=second\r\n\r\n"), 200);
+				"Cookie: sid=abc=; theme=\"dark\" ;x\r\nCookie: later=1; sid=second\r\n\r\n"),
+			 200);
 	ck_span(request_cookie(&parsed, "sid"), "abc=");
 	ck_span(request_cookie(&parsed, "theme"), "\"dark\"");
 	ck_span(request_cookie(&parsed, "later"), "1");

@@ -52,13 +52,15 @@ START_TEST(the_example_of_the_rfc)
 	const size_t n = sizeof(expected) - 1;
 
 	ck_assert_int_eq(check("Host: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" KEY
-			       "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n" VERSION), 0);
+			       "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n" VERSION),
+			 0);
 	upgrade_accept(&request, accept);
 	ck_assert_str_eq(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, SPAN("chat"), SPAN("X-A: 1\r\nX-B: 2\r\n")), n);
 	ck_assert_str_eq(answer, expected);
 	for (size_t cap = 0; cap <= n + 1; cap++)
-		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\nX-B: 2\r\n")), cap > n ? n : 0);
+		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\nX-B: 2\r\n")),
+				  cap > n ? n : 0);
 	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, (struct span){NULL, 0}, (struct span){NULL, 0}),
 			  n - strlen("Sec-WebSocket-Protocol: chat\r\nX-A: 1\r\nX-B: 2\r\n"));
 	ck_assert_ptr_null(strstr(answer, "Protocol:"));
@@ -76,15 +78,24 @@ START_TEST(handshakes)
 		{OTHERS "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n", 0},
 		{OTHERS KEY VERSION "Content-Length: 0\r\n", 0},
 		/* tokens */
-		{"Host: h\r\nUpgrade: websocket\r\n" KEY VERSION, 426}, {"Host: h\r\nConnection: Upgrade\r\n" KEY VERSION, 426},
-		{"Host: h\r\nConnection: close\r\nUpgrade: websocket\r\n" KEY VERSION, 426}, {"Host: h\r\n", 426},
+		{"Host: h\r\nUpgrade: websocket\r\n" KEY VERSION, 426},
+		{"Host: h\r\nConnection: Upgrade\r\n" KEY VERSION, 426},
+		{"Host: h\r\nConnection: close\r\nUpgrade: websocket\r\n" KEY VERSION, 426},
+		{"Host: h\r\n", 426},
 		/* version */
-		{OTHERS KEY, 400}, {OTHERS KEY VERSION VERSION, 400}, {OTHERS KEY "Sec-WebSocket-Version: 8\r\n", 426},
-		{OTHERS KEY "Sec-WebSocket-Version: 0\r\n", 426}, {OTHERS KEY "Sec-WebSocket-Version: 130\r\n", 426},
-		{OTHERS KEY "Sec-WebSocket-Version: 13, 8\r\n", 400}, {OTHERS KEY "Sec-WebSocket-Version: x\r\n", 400},
-		{OTHERS KEY "Sec-WebSocket-Version:\r\n", 400}, {OTHERS KEY "Sec-WebSocket-Version: -13\r\n", 400},
+		{OTHERS KEY, 400},
+		{OTHERS KEY VERSION VERSION, 400},
+		{OTHERS KEY "Sec-WebSocket-Version: 8\r\n", 426},
+		{OTHERS KEY "Sec-WebSocket-Version: 0\r\n", 426},
+		{OTHERS KEY "Sec-WebSocket-Version: 130\r\n", 426},
+		{OTHERS KEY "Sec-WebSocket-Version: 13, 8\r\n", 400},
+		{OTHERS KEY "Sec-WebSocket-Version: x\r\n", 400},
+		{OTHERS KEY "Sec-WebSocket-Version:\r\n", 400},
+		{OTHERS KEY "Sec-WebSocket-Version: -13\r\n", 400},
 		/* key */
-		{OTHERS VERSION, 400}, {OTHERS KEY KEY VERSION, 400}, {OTHERS VERSION "Sec-WebSocket-Key:\r\n", 400},
+		{OTHERS VERSION, 400},
+		{OTHERS KEY KEY VERSION, 400},
+		{OTHERS VERSION "Sec-WebSocket-Key:\r\n", 400},
 		{OTHERS VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=\r\n", 400},
 		{OTHERS VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ===\r\n", 400},
 		{OTHERS VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQaa\r\n", 400},
@@ -92,21 +103,27 @@ START_TEST(handshakes)
 		{OTHERS VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub2_jZQ==\r\n", 400},
 		{OTHERS VERSION "Sec-WebSocket-Key: dGhlIHNhbXB sZSBub25jZQ=\r\n", 400},
 		/* body, origin */
-		{OTHERS KEY VERSION "Content-Length: 5\r\n", 400}, {OTHERS KEY VERSION "Transfer-Encoding: chunked\r\n", 400},
+		{OTHERS KEY VERSION "Content-Length: 5\r\n", 400},
+		{OTHERS KEY VERSION "Transfer-Encoding: chunked\r\n", 400},
 		{OTHERS KEY VERSION "Origin: http://a\r\nOrigin: http://a\r\n", 400},
 		/* subprotocols */
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n", 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, A,, v1.b+c\r\n", 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, b, a\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b,a\r\n", 400},
-		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a b\r\n", 400}, {OTHERS KEY VERSION "Sec-WebSocket-Protocol: a/b\r\n", 400},
-		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: \xC3\xA4\r\n", 400}, {OTHERS KEY VERSION "Sec-WebSocket-Protocol:\r\n", 400},
-		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: , ,\r\n", 400}, {OTHERS KEY VERSION "Sec-WebSocket-Protocol: \"a\"\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a b\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a/b\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: \xC3\xA4\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol:\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: , ,\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: \"a\"\r\n", 400},
 		/* extensions */
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n", 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=c , d ; e = \"f\\g\";h\r\nSec-WebSocket-Extensions: i\r\n", 0},
-		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;\r\n", 400}, {OTHERS KEY VERSION "Sec-WebSocket-Extensions: ;a\r\n", 400},
-		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a b\r\n", 400}, {OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: ;a\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a b\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=\"c d\"\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=\"\"\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=\"c\r\n", 400},
@@ -179,19 +196,35 @@ START_TEST(same_host)
 		const char *host, *origin;
 		bool ok;
 	} cases[] = {
-		{"example.com", NULL, true}, {"example.com", "http://example.com", true}, {"example.com", "https://EXAMPLE.com", true},
-		{"example.com:80", "http://example.com", true}, {"example.com:443", "https://example.com", true},
-		{"example.com", "http://example.com:80", true}, {"localhost:8080", "http://localhost:8080", true},
-		{"[::1]:8080", "http://[::1]:8080", true}, {"[::1]", "https://[::1]", true},
-		{"example.com", "http://example.com:443", false}, {"example.com:8080", "http://example.com", false},
-		{"example.com:80", "https://example.com", false}, {"example.com", "http://example.com.evil.org", false},
-		{"example.com", "http://evil.org", false}, {"example.com", "http://sub.example.com", false},
-		{"example.com", "http://notexample.com", false}, {"example.com", "null", false}, {"example.com", "", false},
-		{"example.com", "example.com", false}, {"example.com", "//example.com", false}, {"example.com", "http://", false},
-		{"example.com", "http://example.com/", false}, {"example.com", "http://u@example.com", false},
-		{"example.com", "app://example.com", false}, {"example.com", "http://example.com:0", false},
-		{"example.com", "http://example.com:65616", false}, {"example.com:80", "http://example.com:4294967376", false},
-		{"[::1]:80", "http://[::1", false}, {"example.com", "http://example.com http://example.com", false},
+		{"example.com", NULL, true},
+		{"example.com", "http://example.com", true},
+		{"example.com", "https://EXAMPLE.com", true},
+		{"example.com:80", "http://example.com", true},
+		{"example.com:443", "https://example.com", true},
+		{"example.com", "http://example.com:80", true},
+		{"localhost:8080", "http://localhost:8080", true},
+		{"[::1]:8080", "http://[::1]:8080", true},
+		{"[::1]", "https://[::1]", true},
+		{"example.com", "http://example.com:443", false},
+		{"example.com:8080", "http://example.com", false},
+		{"example.com:80", "https://example.com", false},
+		{"example.com", "http://example.com.evil.org", false},
+		{"example.com", "http://evil.org", false},
+		{"example.com", "http://sub.example.com", false},
+		{"example.com", "http://notexample.com", false},
+		{"example.com", "null", false},
+		{"example.com", "", false},
+		{"example.com", "example.com", false},
+		{"example.com", "//example.com", false},
+		{"example.com", "http://", false},
+		{"example.com", "http://example.com/", false},
+		{"example.com", "http://u@example.com", false},
+		{"example.com", "app://example.com", false},
+		{"example.com", "http://example.com:0", false},
+		{"example.com", "http://example.com:65616", false},
+		{"example.com:80", "http://example.com:4294967376", false},
+		{"[::1]:80", "http://[::1", false},
+		{"example.com", "http://example.com http://example.com", false},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -208,20 +241,38 @@ START_TEST(listed_origins)
 		const char *allow, *origin;
 		bool ok;
 	} cases[] = {
-		{"*", "http://any.thing:1", true}, {"*", "null", true}, {"*", "nonsense", true}, {"null", "null", true},
-		{"null", "http://null", false}, {"http://a.org", NULL, true}, {"http://a.org", "null", false},
-		{"http://a.org", "http://a.org", true}, {"http://a.org", "http://A.ORG:80", true}, {"http://a.org:80", "http://a.org", true},
-		{"HTTPS://A.org", "https://a.org:443", true}, {"http://a.org", "https://a.org", false},
-		{"http://a.org", "http://a.org:81", false}, {"http://a.org:81", "http://a.org:81", true},
-		{"http://a.org", "http://b.org", false}, {"http://a.org", "http://host", false},
-		{"https://*.a.org", "https://x.a.org", true}, {"https://*.a.org", "https://x.y.A.ORG", true},
-		{"https://*.a.org", "https://a.org", false}, {"https://*.a.org", "https://.a.org", false},
-		{"https://*.a.org", "https://xa.org", false}, {"https://*.a.org", "http://x.a.org", false},
-		{"https://*.a.org", "https://x.a.org:444", false}, {"https://*.a.org:444", "https://x.a.org:444", true},
-		{"https://*.a.org", "https://x.a.org.evil", false}, {"https://*.a.org", "https://*.a.org", false},
-		{"https://*.a.org", "https://evil.org/.a.org", false}, {"https://*.a.org", "https://evil.org#.a.org", false},
-		{"https://*.a.org", "https://evil.org\\.a.org", false}, {"https://*.a.org", "https://u@x.a.org", false},
-		{"app://thing", "app://thing", true}, {"app://thing", "app://thing:1", false},
+		{"*", "http://any.thing:1", true},
+		{"*", "null", true},
+		{"*", "nonsense", true},
+		{"null", "null", true},
+		{"null", "http://null", false},
+		{"http://a.org", NULL, true},
+		{"http://a.org", "null", false},
+		{"http://a.org", "http://a.org", true},
+		{"http://a.org", "http://A.ORG:80", true},
+		{"http://a.org:80", "http://a.org", true},
+		{"HTTPS://A.org", "https://a.org:443", true},
+		{"http://a.org", "https://a.org", false},
+		{"http://a.org", "http://a.org:81", false},
+		{"http://a.org:81", "http://a.org:81", true},
+		{"http://a.org", "http://b.org", false},
+		{"http://a.org", "http://host", false},
+		{"https://*.a.org", "https://x.a.org", true},
+		{"https://*.a.org", "https://x.y.A.ORG", true},
+		{"https://*.a.org", "https://a.org", false},
+		{"https://*.a.org", "https://.a.org", false},
+		{"https://*.a.org", "https://xa.org", false},
+		{"https://*.a.org", "http://x.a.org", false},
+		{"https://*.a.org", "https://x.a.org:444", false},
+		{"https://*.a.org:444", "https://x.a.org:444", true},
+		{"https://*.a.org", "https://x.a.org.evil", false},
+		{"https://*.a.org", "https://*.a.org", false},
+		{"https://*.a.org", "https://evil.org/.a.org", false},
+		{"https://*.a.org", "https://evil.org#.a.org", false},
+		{"https://*.a.org", "https://evil.org\\.a.org", false},
+		{"https://*.a.org", "https://u@x.a.org", false},
+		{"app://thing", "app://thing", true},
+		{"app://thing", "app://thing:1", false},
 	};
 	static const char *const two[] = {"http://a", "http://b"};
 
@@ -236,12 +287,36 @@ END_TEST
 
 START_TEST(patterns)
 {
-	static const char *const right[] = {"*", "null", "http://a", "https://a.org:8443", "https://*.a.org", "http://[::1]:80",
-					    "http://*.localhost:3000", "app://x"};
-	static const char *const wrong[] = {"", "a.org", "http://", "http://a/", "http://a/x", "http://a:x", "http://a:0",
-					    "http://a:65536", "https://*", "https://*.", "https://a.*", "https://*a.org",
-					    "https://*.*.org", "http*://a", "*://a", "http://u@a", "http:/a", "http://a b",
-					    "https://a.org,https://b.org/", "http://[::1", "http://[a/b]", "http://[::1]x"};
+	static const char *const right[] = {"*",
+					    "null",
+					    "http://a",
+					    "https://a.org:8443",
+					    "https://*.a.org",
+					    "http://[::1]:80",
+					    "http://*.localhost:3000",
+					    "app://x"};
+	static const char *const wrong[] = {"",
+					    "a.org",
+					    "http://",
+					    "http://a/",
+					    "http://a/x",
+					    "http://a:x",
+					    "http://a:0",
+					    "http://a:65536",
+					    "https://*",
+					    "https://*.",
+					    "https://a.*",
+					    "https://*a.org",
+					    "https://*.*.org",
+					    "http*://a",
+					    "*://a",
+					    "http://u@a",
+					    "http:/a",
+					    "http://a b",
+					    "https://a.org,https://b.org/",
+					    "http://[::1",
+					    "http://[a/b]",
+					    "http://[::1]x"};
 
 	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
 		if (upgrade_origin_pattern_error(right[i]) != NULL)

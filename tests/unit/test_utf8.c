@@ -64,7 +64,11 @@ static int judge(const uint8_t *p, size_t n)
 
 	while (i < n) {
 		const uint8_t b = p[i++];
-		const int tails = b < 0x80 ? 0 : b >= 0xC2 && b <= 0xDF ? 1 : b >= 0xE0 && b <= 0xEF ? 2 : b >= 0xF0 && b <= 0xF4 ? 3 : -1;
+		const int tails = b < 0x80		   ? 0
+				  : b >= 0xC2 && b <= 0xDF ? 1
+				  : b >= 0xE0 && b <= 0xEF ? 2
+				  : b >= 0xF0 && b <= 0xF4 ? 3
+							   : -1;
 
 		if (tails < 0)
 			return -1;
@@ -91,7 +95,8 @@ static int judged(const uint8_t *p, size_t n)
 /* All bytes in the first two places, the interesting ones in two more: rejection comes at the earliest byte. */
 START_TEST(every_start_of_a_sequence)
 {
-	static const uint8_t edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xF5, 0xFF};
+	static const uint8_t edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF,
+					0xC0, 0xC2, 0xE0, 0xED, 0xF0, 0xF4, 0xF5, 0xFF};
 	const unsigned by = step();
 	uint8_t p[4];
 
