@@ -92,12 +92,25 @@ static void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct sp
 	c->conns->ops->ended(c, end, code, reason.p, reason.n, why);
 }
 
+static void conn_consume_stash(struct conn *c);
+
+/* What came before the end, and waited because its sender did not read, is handled before it. Answers go nowhere. */
+static void conn_hear_out(struct conn *c)
+{
+	c->broken = true;
+	c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
+	if (c->paused == 0)
+		conn_consume_stash(c);
+}
+
 /* The socket broke. */
 static void conn_lost(struct conn *c, const char *why)
 {
 	bool open = c->state == CONN_OPEN, asking = c->state == CONN_ASKING;
-	if (open && !c->ended)
+	if (open && !c->ended) {
 		c->conns->loop->stats.transport_errors++;
+		conn_hear_out(c);
+	}
 	conn_kill(c);
 	if (open)
 		conn_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, (struct span){0}, why);
@@ -200,8 +213,6 @@ static void conn_fin(struct conn *c)
 	c->state = CONN_LINGER;
 	conn_wait(c, CONN_WAIT_CLOSE);
 }
-
-static void conn_consume_stash(struct conn *c);
 
 /* An HTTP answer is out. */
 static void conn_answered(struct conn *c)
