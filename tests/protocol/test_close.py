@@ -194,12 +194,17 @@ def test_messages_behind_the_handlers_close_are_not_handled(probe):
 
 
 def test_commands_behind_close_in_the_same_callback_do_nothing_to_it(probe):
-    ws = probe.client()
-    ws.script("send 1", "close 1000", "send 2", "join room", "close 1001")
+    observer, ws, asker = probe.observer(), probe.client(), probe.client()
+    asker.script("join room", "send joined")
+    assert asker.recv_text() == "joined"
+    ws.script("send 1", "join before", "close 1000", "send 2", "join room", "leave before", "close 1001", "to room still one", "data 0 x",
+              "wstimer me t 1 1 1")
     assert ws.recv_text() == "1"
     ws.expect_closed(1000)
-    asker = probe.client()
-    assert asker.query("count", "room")["count"] == 0
+    assert asker.recv_text() == "still one"
+    assert asker.query("count", "room")["count"] == 1
+    assert observer.event("close")["rooms"] == ["before"]
+    observer.settle()
 
 
 # --- timeouts --------------------------------------------------------------------------------------------------------------------------

@@ -212,7 +212,10 @@ def test_a_refused_peer_gets_the_whole_answer_though_it_keeps_sending(host):
     """Closing with unread bytes would reset the connection and may destroy the answer under way."""
     with Http("127.0.0.1", host.port) as http:
         http.send(request_bytes("POST", "/echo", [("Content-Length", "100000")]) + b"x" * 100000)
-        assert http.response().status in (400, 404, 405, 413, 426)
+        for _ in range(20):
+            http.send(b"x" * 10000)
+        assert http.response().status == 405
+        http.expect_eof(reset=False)
 
 
 # --- origins -------------------------------------------------------------------------------------------------------------------

@@ -162,6 +162,10 @@ def test_an_empty_queue_takes_any_one_message(slow_host):
             b.script("pour big 1 500000", "send poured")
             assert b.recv_text() == "poured"
             assert len(a.recv_text()) == 500000
+        # The bound is judged after a write was attempted: what was queued a moment ago has left, and the queue is empty.
+        b.script("to big small", "pour big 1 500000", "to big small too", "send poured")
+        assert b.recv_text() == "poured"
+        assert a.recv_text() == "small" and len(a.recv_text()) == 500000 and a.recv_text() == "small too"
         a.settle()
 
 
@@ -202,6 +206,40 @@ def test_pings_of_a_peer_that_reads_no_pongs_cost_no_memory(slow_host):
             number = int(ws.recv_pong())
             assert number >= last
             last = number
+
+
+def test_what_follows_while_reading_is_paused_is_handled_later(slow_host):
+    """Messages, a ping and the end lie received behind a flood that the client has not read: all of it happens, in order."""
+    for end in ("close", "shutdown_write"):
+        with Probe(slow_host) as probe:
+            observer, ws = probe.observer(), probe.client(receive_buffer=4096)
+            who = observer.event("open")["ws"]
+            ws.send(frame(TEXT, "flood 30 50000") + frame(TEXT, "send after") + frame(TEXT, "flood 30 50000\nsend last"))
+            ws.close(4001, "done") if end == "close" else ws.shutdown_write()
+            for text in ("after", "last"):
+                for i in range(30):
+                    assert ws.recv_text().startswith(f"{i} ")
+                assert ws.recv_text() == text
+            if end == "close":
+                assert ws.recv_close() == (4001, "")
+            ws.expect_eof(reset=False)
+            closed = observer.event(None, who)
+            assert (closed["event"], closed["code"]) == ("close", 4001 if end == "close" else 1006)
+
+
+def test_what_was_received_before_a_reset_is_handled_before_the_close(slow_host):
+    """Rule 1, also for messages that waited because their sender did not read."""
+    with Probe(slow_host) as probe:
+        observer, ws = probe.observer(), probe.client(receive_buffer=4096)
+        who = observer.event("open")["ws"]
+        ws.send(frame(TEXT, "flood 200 50000") + frame(TEXT, "to observers received") + frame(TEXT, "to observers too"))
+        assert ws.recv_text().startswith("0 ")  # so all of it, one small segment, has been received
+        probe.client().settle()  # and the flood has been queued as far as it can
+        ws.reset()
+        assert observer.event("open")
+        assert observer.recv_text() == "received" and observer.recv_text() == "too"
+        error, closed = observer.event(None, who), observer.event(None, who)
+        assert (error["event"], error["kind"], closed["event"], closed["code"]) == ("error", 3, "close", 1006)
 
 
 @pytest.mark.parametrize("how", ["close", "shutdown_write", "script"])

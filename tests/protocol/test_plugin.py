@@ -120,7 +120,12 @@ def test_setting_an_identical_timer_twice_changes_nothing(probe):
         a.script("timer same 9 150 0", "send set")
         assert a.recv_text() == "set"
         time.sleep(0.005)
-    assert observer.event("timer")["id"] == 9
+    observer.script("send settled")  # 300 ms are over: started anew each time it would still be waiting
+    events = []
+    while (text := observer.recv_text()) != "settled":
+        events.append(json.loads(text))
+    timers = [event["id"] for event in events if event["event"] == "timer"]
+    assert timers and set(timers) == {9}
     a.script("cancel same", "send cancelled")  # it may have been set again since
     assert a.recv_text() == "cancelled"
 
@@ -218,6 +223,14 @@ def test_many_wakes_before_it_runs_are_one(probe):
     assert observer.event("wake")
     a.settle()
     nothing_more(observer, "wake")
+
+
+def test_a_wake_within_a_wake_is_another_one(probe):
+    observer, a = probe.observer(), probe.client()
+    a.script("later wake;to observers first", "wake")
+    assert observer.event("wake")
+    assert observer.recv_text() == "first"
+    assert observer.event("wake")
 
 
 def test_a_wake_outlives_the_failure_of_its_callback(probe):
