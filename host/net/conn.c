@@ -196,6 +196,7 @@ static void conn_mark_dirty(struct conn *c)
 	if (c->dirty)
 		return;
 	c->dirty = true;
+	c->conns->loop->again = true;
 	c->dirty_next = NULL;
 	*c->conns->dirty_end = c;
 	c->conns->dirty_end = &c->dirty_next;

@@ -69,8 +69,11 @@ void loop_free(struct loop *loop)
 
 static void loop_run_hooks(struct loop *loop)
 {
-	for (struct loop_hook *h = loop->hooks; h != NULL; h = h->next)
-		h->run(h->arg);
+	do {
+		loop->again = false;
+		for (struct loop_hook *h = loop->hooks; h != NULL; h = h->next)
+			h->run(h->arg);
+	} while (loop->again);
 }
 
 void loop_run(struct loop *loop)
@@ -117,6 +120,15 @@ static void loop_on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	t->run(t->arg);
+}
+
+void loop_remove_hook(struct loop *loop, struct loop_hook *hook)
+{
+	struct loop_hook **at = &loop->hooks;
+	while (*at != NULL && *at != hook)
+		at = &(*at)->next;
+	if (*at == hook)
+		*at = hook->next;
 }
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg)

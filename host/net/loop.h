@@ -47,6 +47,7 @@ struct loop {
 	int wake_fd;
 	uint64_t now; /* see loop_now */
 	bool now_known, stop;
+	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };
 
 struct loop_timer {
@@ -73,6 +74,7 @@ uint64_t loop_now(struct loop *loop);
 
 /* Hooks run at the end of each turn, in the order they were added. */
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
+void loop_remove_hook(struct loop *loop, struct loop_hook *hook);
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg);
 /* Once, after that many milliseconds; a timer that runs already is set anew. Returns false without memory. */

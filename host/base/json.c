@@ -1,0 +1,338 @@
+#include "base/json.h"
+
+bool json_fail(struct json *j, const char *why)
+{
+	if (j->why == NULL)
+		j->why = why;
+	j->p = j->end;
+	return false;
+}
+
+static void json_space(struct json *j)
+{
+	while (j->p < j->end && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
+		j->p++;
+}
+
+bool json_next_is(struct json *j, char c)
+{
+	json_space(j);
+	return j->p < j->end && *j->p == c;
+}
+
+static bool json_take(struct json *j, char c, const char *why)
+{
+	if (!json_next_is(j, c))
+		return json_fail(j, why);
+	j->p++;
+	return true;
+}
+
+bool json_enter(struct json *j, char open)
+{
+	json_take(j, open, open == '[' ? "an array was expected" : "an object was expected");
+	return true;
+}
+
+bool json_next(struct json *j, char close, bool *first)
+{
+	if (j->why != NULL)
+		return false;
+	if (json_next_is(j, close)) {
+		j->p++;
+		return false;
+	}
+	if (!*first && !json_take(j, ',', close == ']' ? "a comma or ] was expected" : "a comma or } was expected"))
+		return false;
+	*first = false;
+	json_space(j);
+	return j->p < j->end || json_fail(j, "the text ends too early");
+}
+
+bool json_next_key(struct json *j, bool *first, struct span *key_r)
+{
+	struct json_string key;
+	if (!json_next(j, '}', first) || !json_read_string(j, &key) || !json_take(j, ':', "a colon was expected"))
+		return false;
+	*key_r = key.escaped ? (struct span){"", 0} : (struct span){key.p, key.n};
+	return true;
+}
+
+/* Has one of the eight bytes to be looked at: a quote, a backslash, or a control character? */
+static inline bool json_word_is_plain(uint64_t w)
+{
+	const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
+	uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
+	uint64_t hit = ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w);
+	return (hit & high) == 0;
+}
+
+static const char *json_plain_end(const char *p, const char *end)
+{
+	uint64_t w;
+	for (; end - p >= 8; p += 8) {
+		memcpy(&w, p, 8);
+		if (!json_word_is_plain(w))
+			break;
+	}
+	while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+		p++;
+	return p;
+}
+
+static int json_hex4(const char *p)
+{
+	int value = 0;
+	for (int i = 0; i < 4; i++) {
+		char c = p[i];
+		int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		if (digit < 0)
+			return -1;
+		value = value << 4 | digit;
+	}
+	return value;
+}
+
+/* Behind a backslash. */
+static bool json_check_escape(struct json *j)
+{
+	if (j->end - j->p < 2)
+		return json_fail(j, "the text ends inside a string");
+	char c = j->p[1];
+	if (c == 'u') {
+		if (j->end - j->p < 6 || json_hex4(j->p + 2) < 0)
+			return json_fail(j, "a \\u without four hexadecimal digits");
+		j->p += 6;
+		return true;
+	}
+	if (c == '\0' || strchr("\"\\/bfnrt", c) == NULL)
+		return json_fail(j, "an unknown escape in a string");
+	j->p += 2;
+	return true;
+}
+
+bool json_read_string(struct json *j, struct json_string *s_r)
+{
+	if (!json_take(j, '"', "a string was expected"))
+		return false;
+	s_r->p = j->p;
+	s_r->escaped = false;
+	for (;;) {
+		j->p = json_plain_end(j->p, j->end);
+		if (j->p == j->end)
+			return json_fail(j, "the text ends inside a string");
+		if (*j->p == '"')
+			break;
+		if (*j->p != '\\')
+			return json_fail(j, "a control character in a string");
+		s_r->escaped = true;
+		if (!json_check_escape(j))
+			return false;
+	}
+	s_r->n = (size_t)(j->p - s_r->p);
+	j->p++;
+	return true;
+}
+
+static bool json_is_digit(const struct json *j)
+{
+	return j->p < j->end && *j->p >= '0' && *j->p <= '9';
+}
+
+bool json_read_uint(struct json *j, uint64_t *value_r)
+{
+	uint64_t value = 0;
+	json_space(j);
+	if (!json_is_digit(j))
+		return json_fail(j, "a whole number was expected");
+	if (*j->p == '0' && j->end - j->p > 1 && j->p[1] >= '0' && j->p[1] <= '9')
+		return json_fail(j, "a number with a leading zero");
+	for (; json_is_digit(j); j->p++) {
+		value = value * 10 + (uint64_t)(*j->p - '0');
+		if (value > JSON_INTEGER_MAX)
+			return json_fail(j, "a number above 2^53 - 1");
+	}
+	if (j->p < j->end && (*j->p == '.' || *j->p == 'e' || *j->p == 'E'))
+		return json_fail(j, "a whole number was expected");
+	*value_r = value;
+	return true;
+}
+
+static bool json_word(struct json *j, const char *word)
+{
+	size_t n = strlen(word);
+	if ((size_t)(j->end - j->p) < n || memcmp(j->p, word, n) != 0)
+		return json_fail(j, "a value was expected");
+	j->p += n;
+	return true;
+}
+
+bool json_read_bool(struct json *j, bool *value_r)
+{
+	*value_r = json_next_is(j, 't');
+	return json_next_is(j, 't') || json_next_is(j, 'f') ? json_word(j, *value_r ? "true" : "false")
+							    : json_fail(j, "true or false was expected");
+}
+
+static bool json_digits(struct json *j)
+{
+	if (!json_is_digit(j))
+		return json_fail(j, "a digit was expected");
+	while (json_is_digit(j))
+		j->p++;
+	return true;
+}
+
+static bool json_skip_number(struct json *j)
+{
+	if (*j->p == '-')
+		j->p++;
+	bool zero = j->p < j->end && *j->p == '0';
+	const char *from = j->p;
+	if (!json_digits(j))
+		return false;
+	if (zero && j->p - from > 1)
+		return json_fail(j, "a number with a leading zero");
+	if (j->p < j->end && *j->p == '.') {
+		j->p++;
+		if (!json_digits(j))
+			return false;
+	}
+	if (j->p < j->end && (*j->p == 'e' || *j->p == 'E')) {
+		j->p++;
+		if (j->p < j->end && (*j->p == '+' || *j->p == '-'))
+			j->p++;
+		return json_digits(j);
+	}
+	return true;
+}
+
+static bool json_skip_value(struct json *j, int depth)
+{
+	struct json_string s;
+	struct span key;
+	json_space(j);
+	if (j->p == j->end || depth > JSON_DEPTH_MAX)
+		return json_fail(j, depth > JSON_DEPTH_MAX ? "nested too deeply" : "a value was expected");
+	switch (*j->p) {
+	case '"':
+		return json_read_string(j, &s);
+	case '[':
+		for (bool first = json_enter(j, '['); json_next(j, ']', &first);)
+			json_skip_value(j, depth + 1);
+		return j->why == NULL;
+	case '{':
+		for (bool first = json_enter(j, '{'); json_next_key(j, &first, &key);)
+			json_skip_value(j, depth + 1);
+		return j->why == NULL;
+	case 't':
+		return json_word(j, "true");
+	case 'f':
+		return json_word(j, "false");
+	case 'n':
+		return json_word(j, "null");
+	default:
+		return *j->p == '-' || json_is_digit(j) ? json_skip_number(j) : json_fail(j, "a value was expected");
+	}
+}
+
+bool json_skip(struct json *j, struct span *value_r)
+{
+	json_space(j);
+	const char *from = j->p;
+	if (!json_skip_value(j, 0))
+		return false;
+	if (value_r != NULL)
+		*value_r = (struct span){from, (size_t)(j->p - from)};
+	return true;
+}
+
+static size_t json_utf8(unsigned c, char *dst)
+{
+	if (c < 0x80) {
+		dst[0] = (char)c;
+		return 1;
+	}
+	if (c < 0x800) {
+		dst[0] = (char)(0xC0 | c >> 6);
+		dst[1] = (char)(0x80 | (c & 63));
+		return 2;
+	}
+	if (c < 0x10000) {
+		dst[0] = (char)(0xE0 | c >> 12);
+		dst[1] = (char)(0x80 | (c >> 6 & 63));
+		dst[2] = (char)(0x80 | (c & 63));
+		return 3;
+	}
+	dst[0] = (char)(0xF0 | c >> 18);
+	dst[1] = (char)(0x80 | (c >> 12 & 63));
+	dst[2] = (char)(0x80 | (c >> 6 & 63));
+	dst[3] = (char)(0x80 | (c & 63));
+	return 4;
+}
+
+/* \uXXXX, or two of them that make one character; returns the bytes read. */
+static size_t json_unescape_u(const char *p, const char *end, char *dst, size_t *n)
+{
+	unsigned c = (unsigned)json_hex4(p + 2), low;
+	if (c >= 0xD800 && c < 0xDC00 && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
+		low = (unsigned)json_hex4(p + 8);
+		if (low >= 0xDC00 && low < 0xE000) {
+			*n += json_utf8(0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00), dst);
+			return 12;
+		}
+	}
+	*n += json_utf8(c, dst);
+	return 6;
+}
+
+size_t json_unescape(const struct json_string *s, char *dst)
+{
+	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+	const char *p = s->p, *end = s->p + s->n;
+	size_t n = 0;
+	while (p < end) {
+		const char *plain = json_plain_end(p, end);
+		memmove(dst + n, p, (size_t)(plain - p));
+		n += (size_t)(plain - p);
+		p = plain;
+		if (p == end)
+			break;
+		if (p[1] == 'u') {
+			p += json_unescape_u(p, end, dst + n, &n);
+		} else {
+			dst[n++] = to[strchr(from, p[1]) - from];
+			p += 2;
+		}
+	}
+	return n;
+}
+
+size_t json_escape(char *dst, const char *text, size_t n)
+{
+	static const char hex[] = "0123456789abcdef", from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+	const char *p = text, *end = text + n;
+	char *at = dst;
+	*at++ = '"';
+	while (p < end) {
+		const char *plain = json_plain_end(p, end);
+		memcpy(at, p, (size_t)(plain - p));
+		at += plain - p;
+		p = plain;
+		if (p == end)
+			break;
+		const char *known = *p != '\0' ? strchr(from, *p) : NULL;
+		*at++ = '\\';
+		if (known != NULL) {
+			*at++ = to[known - from];
+		} else {
+			memcpy(at, "u00", 3);
+			at[3] = hex[(unsigned char)*p >> 4];
+			at[4] = hex[*p & 15];
+			at += 5;
+		}
+		p++;
+	}
+	*at++ = '"';
+	return (size_t)(at - dst);
+}

@@ -1,0 +1,54 @@
+/* sp: the nng (nanomsg) wire protocol for PAIR0 on the loop: a listener, and pipes that carry whole messages.
+ *
+ * libnng itself is the peer's: its sockets do not survive peers that are killed while messages are under way (DESIGN of the worker
+ * link; tests/bench/nng-wedge.c shows it). On the wire: 8 bytes of handshake both ways, then messages of u64 length and body, on ipc
+ * with a byte 01 before each.
+ */
+#ifndef TOVA_NET_SP_H
+#define TOVA_NET_SP_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "net/loop.h"
+
+struct sp_listener;
+struct sp_pipe;
+
+struct sp_ops {
+	/* Somebody is connected; `*user_r` is kept with the pipe. */
+	void (*opened)(void *ctx, struct sp_pipe *p, void **user_r);
+	/* A whole message, writable, with one writable byte behind it; gone after the return. The pipe may be closed in here. */
+	void (*message)(void *ctx, struct sp_pipe *p, void *user, uint8_t *bytes, size_t len);
+	/* The peer is gone, everything it sent has been handed over; or it broke the protocol (why: a sentence, else NULL). Not called
+	 * after sp_close. The pipe must not be used any more. */
+	void (*closed)(void *ctx, struct sp_pipe *p, void *user, const char *why);
+};
+
+struct sp_limits {
+	uint64_t message_max; /* bytes; a longer announcement ends the pipe before anything is allocated */
+	bool any_peer;	      /* ipc: of other users than our own, too */
+};
+
+/* url: ipc:///path, ipc://@abstract is not taken, or tcp://address:port (numeric; port 0: any). An ipc socket gets mode 0600.
+ * NULL with a sentence in why. */
+struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
+			      const struct sp_limits *limits, char *why, size_t why_cap);
+/* The URL to dial, with the real port. */
+const char *sp_url(const struct sp_listener *l);
+/* Closes the listener and its pipes, without callbacks. */
+void sp_listener_free(struct sp_listener *l);
+
+/* Sends one message made of these parts; what the socket does not take at once is copied. False without memory: the message was
+ * not sent. */
+bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n);
+/* Bytes that wait to be sent. */
+size_t sp_waiting(const struct sp_pipe *p);
+/* Closes once everything was sent and the peer has closed, or after ms: what it still says is handed over. `closed` follows. */
+void sp_finish(struct sp_pipe *p, uint64_t ms);
+/* Closes now, without a callback. */
+void sp_close(struct sp_pipe *p);
+/* Process at the other end of an ipc pipe, 0: unknown. */
+pid_t sp_peer(const struct sp_pipe *p);
+
+#endif
