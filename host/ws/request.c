@@ -34,6 +34,12 @@ static inline bool is_tchar(char ch)
 	return is_alnum(ch) || (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
 }
 
+/* What may stand in a target: no space, no control character, nothing beyond ASCII, and no fragment (RFC 9112 3.2). */
+static inline bool is_target_char(char ch)
+{
+	return ch > ' ' && ch < 0x7F && ch != '#';
+}
+
 static inline bool is_blank(char ch)
 {
 	return ch == ' ' || ch == '\t';
@@ -99,7 +105,7 @@ static bool line_parse(struct request *r, struct cursor *c)
 	if (p < c->end)
 		p++;
 	r->target.p = p;
-	while (p<c->end && * p> ' ' && *p < 0x7F && *p != '#')
+	while (p < c->end && is_target_char(*p))
 		p++;
 	r->target.n = (size_t)(p - r->target.p);
 	if (p < c->end && (*p != ' ' || r->target.n == 0))

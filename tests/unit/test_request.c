@@ -145,6 +145,7 @@ START_TEST(targets)
 		{"//a//", 200, "//a//", "", "example.com"},
 		{"/a%2Fb", 200, "/a/b", "", "example.com"},
 		{"/%3f%23", 200, "/?#", "", "example.com"},
+		{"/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", 200, "/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", "", "example.com"},
 		{"/a+b", 200, "/a+b", "", "example.com"},
 		{"/.well-known/..x/x../...", 200, "/.well-known/..x/x../...", "", "example.com"},
 		{"http://other.org/x?y", 200, "/x", "y", "other.org"},
