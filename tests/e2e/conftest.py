@@ -35,10 +35,10 @@ def host():
         yield running
 
 
-class Page:
-    """A browser of its own (a fresh profile, one window), with waiting built in."""
+class Browser:
+    """A Chromium process with a profile of its own."""
 
-    def __init__(self, size=DESKTOP, dark=False):
+    def __init__(self):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -55,10 +55,25 @@ class Page:
             raise
         self.driver.set_page_load_timeout(PATIENCE)
         self.driver.set_script_timeout(PATIENCE)
+
+    def quit(self):
+        try:
+            self.driver.quit()
+        finally:
+            shutil.rmtree(self.profile, ignore_errors=True)
+
+
+class Page:
+    """The window of a browser that nobody else uses meanwhile, with waiting built in."""
+
+    def __init__(self, browser, size=DESKTOP, dark=False):
+        self.browser = browser
+        self.driver = browser.driver
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE})
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
             "features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]})
+        self.driver.get_log("browser")  # what was said before is not about this page
         self.console = []
         self._expected = []
 
@@ -111,35 +126,57 @@ class Page:
         return [line["message"] for line in self.console
                 if line["level"] in ("SEVERE", "WARNING") and not any(part in line["message"] for part in self._expected)]
 
-    def close(self):
-        """Ends the browser as a person would close its last window. Returns the errors in its console."""
-        if self.driver is None:
-            return self.console_errors()
-        try:
+    def leave(self):
+        """Goes elsewhere, as a person does who has seen enough. Returns the errors in the console."""
+        if self.driver is not None:
             self.console_errors()
-            self.driver.quit()
-        finally:
+            self.driver.get("about:blank")
             self.driver = None
-            shutil.rmtree(self.profile, ignore_errors=True)
         return self.console_errors()
 
 
-@pytest.fixture
-def browse():
-    """browse(url, ...) opens another browser. At the end no console may hold an error. Tests ask for the host first, so that it
-    is there until their browsers are closed."""
+    def kill(self):
+        """Ends its processes without a word to anybody."""
+        self.browser.quit()
+        self.browser = self.driver = None
+
+
+@pytest.fixture(scope="session")
+def idle_browsers():
+    """Starting a browser takes longer than most stories: they are used again. Each test has hosts on ports of their own, so that
+    nothing that a page has stored reaches the next one."""
     for program in (CHROMIUM, DRIVER):
         if shutil.which(program) is None:
             pytest.fail(f"{program} is missing: run make test-deps")
+    idle = []
+    yield idle
+    with ExitStack() as stack:
+        for browser in idle:
+            stack.callback(browser.quit)
+
+
+@pytest.fixture
+def browse(idle_browsers):
+    """browse(url, ...) opens another browser. At the end no console may hold an error. Tests ask for the host first, so that it
+    is there until their browsers have left."""
     pages, errors = [], []
 
     def make(url, size=DESKTOP, dark=False):
-        page = Page(size, dark)
+        page = Page(idle_browsers.pop() if idle_browsers else Browser(), size, dark)
         pages.append(page)
         return page.open(url)
+
+    def finish(page):
+        try:
+            errors.extend(page.leave())
+        except Exception:
+            page.browser.quit()  # whatever it is, the next test shall not inherit it
+            raise
+        if page.browser is not None:
+            idle_browsers.append(page.browser)
 
     with ExitStack() as stack:
         yield make
         for page in pages:
-            stack.callback(lambda page=page: errors.extend(page.close()))
+            stack.callback(finish, page)
     assert not errors, f"errors in a browser's console: {errors}"

@@ -120,7 +120,19 @@ def test_a_link_opens_a_room(host, browse, ada):
 
 
 def test_who_leaves_is_missed(ada, grace):
-    grace.page.close()
+    driver = grace.page.driver
+    driver.get("about:blank")
+    ada.wait_line("A user left the chat")
+    # On the way back the browser may show the very page again that it left, or load it anew: both connect.
+    driver.back()
+    wait_until(lambda: ada.lines().count("A new user joined") == 2, "Grace is back")
+    grace.page.wait_state("open")
+    grace.say("I only went to look something up")
+    ada.wait_message("I only went to look something up", who="Grace")
+
+
+def test_a_browser_that_is_killed_is_missed(ada, grace):
+    grace.page.kill()
     ada.wait_line("A user left the chat")
 
 

@@ -28,7 +28,7 @@ def test_another_path_by_query(browse):
         page.wait_state("open")
         assert page.js("link.socket.url") == f"{host.ws_url}/elsewhere/talk"
         wait_until(lambda: "Welcome to the chat!" in page.text("#log"), "the host there answers")
-        page.close()
+        page.leave()
 
 
 def test_a_page_at_the_root(browse):
@@ -37,7 +37,7 @@ def test_a_page_at_the_root(browse):
         page.wait_state("open")
         assert page.js("link.socket.url") == f"{host.ws_url}/"
         wait_until(lambda: "Welcome to the chat!" in page.text("#log"), "the host there answers")
-        page.close()
+        page.leave()
 
 
 def test_a_query_can_not_lead_elsewhere(host, browse):
