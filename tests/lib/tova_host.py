@@ -74,9 +74,13 @@ class Host:
             command += ["--drain", "0"]  # stop at once: no test but those of draining has the time to watch it
         env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
         self.lines = []
-        self.process = subprocess.Popen(
-            command + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            self.process = subprocess.Popen(
+                command + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except Exception:
+            shutil.rmtree(self._runtime, ignore_errors=True)
+            raise
         self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
         self._reader.start()
         if wait:
