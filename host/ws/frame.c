@@ -414,16 +414,25 @@ static inline bool read_whole(struct frame_reader *r, const struct frame_limits 
 	return true;
 }
 
+void frame_release(struct frame_reader *r)
+{
+	if (r->part != NULL && r->message == 0 && r->stage != STAGE_PAYLOAD)
+		part_free(r);
+}
+
 enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
 			     struct frame *out)
 {
 	enum frame_status status;
 
-	if (r->part != NULL && r->message == 0 && r->stage != STAGE_PAYLOAD)
-		part_free(r); /* what the last call returned */
-	if ((r->stage | r->message | r->head_len) == 0 && read_whole(r, limits, data, len, out, &status))
-		return status;
-	return read_any(r, limits, data, len, out);
+	frame_release(r);
+	if ((r->stage | r->message | r->head_len) != 0 || !read_whole(r, limits, data, len, out, &status))
+		status = read_any(r, limits, data, len, out);
+	if (status == FRAME_BAD) {
+		*data += *len;
+		*len = 0;
+	}
+	return status;
 }
 
 size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, uint8_t **where_r)

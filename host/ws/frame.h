@@ -64,7 +64,7 @@ enum frame_status {
 	FRAME_MORE,    /* everything was consumed, nothing is complete */
 	FRAME_MESSAGE, /* opcode text or binary, data is the whole message */
 	FRAME_CONTROL, /* opcode close, ping or pong */
-	FRAME_BAD,     /* code and why say what the peer did; the reader refuses everything from now on */
+	FRAME_BAD,     /* code and why say what the peer did; everything was consumed and is refused from now on */
 };
 
 struct frame {
@@ -76,7 +76,7 @@ struct frame {
 };
 
 /* Consumes bytes from *data (advancing it and reducing *len) up to and including the next complete message or control frame.
- * Call again while *len > 0 or the last status was not FRAME_MORE. out->data points into *data's bytes or into the reader, valid
+ * Call again while *len > 0. out->data points into *data's bytes or into the reader, valid
  * until the next call on this reader. The bytes fed must be writable (they are unmasked in place) and one byte behind them must
  * be writable too: a caller may put a NUL behind a message for as long as it looks at it, if it restores what was there.
  * A close frame is checked whole (7.4: code allowed on the wire, reason UTF-8): out->data/len is the reason then. Close
@@ -91,6 +91,8 @@ enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *
 size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, uint8_t **where_r);
 enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits *limits, size_t n, struct frame *out);
 
+/* Gives up the memory of what the last call returned. The next call does so too, but on a quiet connection that may take long. */
+void frame_release(struct frame_reader *r);
 /* Bytes of memory the reader holds now beyond the struct itself. */
 size_t frame_held(const struct frame_reader *r);
 /* Frees what it holds and makes it fresh. */

@@ -184,7 +184,7 @@ static bool feed(struct frame_reader *r, const struct frame_limits *limits, cons
 		MUST(p + left == block + n);
 		note(t, status, &f);
 	} while (status == FRAME_MESSAGE || status == FRAME_CONTROL);
-	MUST(status == FRAME_BAD || left == 0);
+	MUST(left == 0);
 	MUST(block[n] == 0x5A);
 	free(block);
 	return status != FRAME_BAD;
