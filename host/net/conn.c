@@ -427,6 +427,7 @@ static void conn_on_frame(struct conn *c, enum frame_status status, const struct
 	} else if (status == FRAME_BAD) {
 		conn_fail(c, f->code, f->why);
 	}
+	frame_release(&c->reader); /* a quiet connection holds nothing */
 }
 
 static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
