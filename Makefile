@@ -1,4 +1,4 @@
-# tova-host. The two commands to know: `make deps run` and `make test-deps check`.
+# tova-host. The two commands to know: `make deps run` and `make test-deps check`; `make help` lists the others.
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -11,12 +11,16 @@ endif
 PYTHON  ?= /usr/bin/python3
 VERSION := 0.1.0
 
-PKGS_BUILD := gcc make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev zlib1g-dev
+PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev zlib1g-dev
 PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind python3 python3-pytest python3-selenium chromium chromium-driver
 
 LIBS_PC := libevent_core jansson libconfig libcrypto zlib
 CFLAGS_PC := $(shell pkg-config --cflags $(LIBS_PC) 2>/dev/null)
 LIBS      := $(shell pkg-config --libs $(LIBS_PC) 2>/dev/null) -ldl -lpthread
+
+# Where `make run` listens.
+LISTEN ?= 127.0.0.1:8080
+JOBS   ?= $(shell nproc)
 
 # SAN=address,undefined builds with sanitizers (use another BUILD directory; `make asan` does).
 SAN ?=
@@ -37,30 +41,63 @@ SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c)))
 OBJ_LIB := $(SRC_LIB:%.c=$(BUILD)/obj/%.o)
 PLUGINS := $(patsubst plugins/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/*.c))
 
+# In front of a command: one short line instead of it; V=1 shows the command.
+quiet = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@' &&)
+# make, as parallel as the machine unless the caller said how. What was just installed is seen only by a make that starts afterwards.
+again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
 .DELETE_ON_ERROR:
-.PHONY: all deps test-deps run install clean
+.PHONY: all help deps test-deps run install clean
 all: $(BUILD)/tova-host $(PLUGINS)
 
-$(BUILD)/obj/%.o: %.c
+# Objects are built again when the compiler or its options change.
+FLAGS_FILE := $(BUILD)/flags
+FLAGS_NOW  := $(CC) $(CXX) $(HOSTFLAGS) $(LINK) $(LIBS)
+ifneq ($(FLAGS_NOW),$(file <$(FLAGS_FILE)))
+$(shell mkdir -p $(BUILD))
+$(file >$(FLAGS_FILE),$(FLAGS_NOW))
+endif
+
+$(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(CC) $(HOSTFLAGS) -c $< -o $@
+	$(call quiet,CC)$(CC) $(HOSTFLAGS) -c $< -o $@
 
 $(BUILD)/libtova.a: $(OBJ_LIB)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call quiet,AR)ar rcs $@ $^
 
 $(BUILD)/tova-host: $(BUILD)/obj/host/main.o $(BUILD)/libtova.a
-	$(CC) $(LINK) $< -Wl,--whole-archive $(BUILD)/libtova.a -Wl,--no-whole-archive $(LIBS) -o $@
+	$(call quiet,LINK)$(CC) $(LINK) $< -Wl,--whole-archive $(BUILD)/libtova.a -Wl,--no-whole-archive $(LIBS) -o $@
 
 # Plugins see only the SDK header, as a user's plugin does.
-$(BUILD)/plugins/%.so: plugins/%.c
+$(BUILD)/plugins/%.so: plugins/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $(shell pkg-config --cflags jansson) $< -Wl,-z,relro,-z,now -Wl,--as-needed -ljansson -o $@
+	$(call quiet,SO)$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $(shell pkg-config --cflags jansson) $< -Wl,-z,relro,-z,now -Wl,--as-needed -ljansson -o $@
 
-include $(wildcard tests/*/*.mk)
+include host/dist/dist.mk
+include tests/tests.mk
 
-.PHONY: check
-check: all $(CHECKS)
+# --- running and installing ---------------------------------------------------------------------------------------------------
+run: | $(filter deps,$(MAKECMDGOALS))
+	@$(again) all
+	@echo "The chat is at http://$(LISTEN)/ (control-C stops it)."
+	@exec $(BUILD)/tova-host --plugin chat.so --static examples/chat --listen $(LISTEN)
+
+install: all install-dist
+	install -D -m 755 $(BUILD)/tova-host $(DESTDIR)$(PREFIX)/bin/tova-host
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tova/plugins $(PLUGINS)
+	install -D -m 644 sdk/tova_plugin.h $(DESTDIR)$(PREFIX)/include/tova_plugin.h
+
+help:
+	@echo 'make                  build/tova-host and build/plugins/*.so (V=1 shows the commands, CC=clang BUILD=build/clang another compiler)'
+	@echo 'make deps run         install what building needs, build, start the chat (LISTEN=ADDR:PORT)'
+	@echo 'make test-deps check  install what tests need, build, run every test'
+	@echo 'make check-NAME       some of the tests: $(patsubst check-%,%,$(CHECKS))'
+	@echo 'make install          into PREFIX=/usr/local, below DESTDIR if that is set'
+	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'
+	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'
+	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
+	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes'
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------
 # Installs only what is missing, so that it costs nothing and needs no network where everything is there.
@@ -79,4 +116,4 @@ test-deps:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(BUILD)/,obj plugins tests fuzz bench) -name '*.d' 2>/dev/null)

@@ -127,7 +127,7 @@ void loop_remove_hook(struct loop *loop, struct loop_hook *hook)
 	struct loop_hook **at = &loop->hooks;
 	while (*at != NULL && *at != hook)
 		at = &(*at)->next;
-	if (*at == hook)
+	if (*at != NULL)
 		*at = hook->next;
 }
 
