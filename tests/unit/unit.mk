@@ -3,12 +3,13 @@ UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/uni
 UNIT_PC  := $(shell pkg-config --cflags check 2>/dev/null)
 UNIT_LIB := $(shell pkg-config --libs check 2>/dev/null)
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libtova.a
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libtova.a $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(UNIT_WRAP) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(UNIT_WRAP) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
 
-# The reader must survive a lack of memory at any moment: its test decides when there is none.
+# What must survive a lack of memory at any moment: the test decides when there is none.
 $(BUILD)/tests/unit/test_frame: UNIT_WRAP := -Wl,--wrap=realloc
+$(BUILD)/tests/unit/test_outq: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
 
 .PHONY: check-unit check-valgrind
 check-unit: $(UNIT_BIN)

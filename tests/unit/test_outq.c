@@ -1,0 +1,509 @@
+/* The output queue against a real socket: what arrives, in which order, and what is kept for a peer that stands still. */
+#include <check.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/outq.h"
+#include "ws/frame.h"
+
+/* --- no memory ------------------------------------------------------------------------------------------------------------- */
+
+static bool no_memory;
+
+void *__real_malloc(size_t n);
+void *__wrap_malloc(size_t n);
+void *__wrap_malloc(size_t n)
+{
+	return no_memory ? NULL : __real_malloc(n);
+}
+
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n)
+{
+	return no_memory ? NULL : __real_realloc(p, n);
+}
+
+/* --- a queue, a socket and its other end ----------------------------------------------------------------------------------- */
+
+static struct chunk_pool pool;
+static struct outq q;
+static int fds[2]; /* we write to the first */
+static uint8_t *got;
+static size_t n_got, cap_got;
+
+static void setup(void)
+{
+	const int small = 4096;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+	q = (struct outq){.n = 0};
+	pool = (struct chunk_pool){.current = NULL};
+	n_got = 0;
+}
+
+static void teardown(void)
+{
+	outq_clear(&q);
+	chunk_pool_free(&pool);
+	close(fds[0]);
+	if (fds[1] >= 0)
+		close(fds[1]);
+	free(got);
+	got = NULL;
+	cap_got = 0;
+}
+
+/* Reads up to that many bytes; returns how many came. */
+static size_t receive(size_t most)
+{
+	size_t before = n_got;
+	while (n_got - before < most) {
+		if (cap_got - n_got < 65536)
+			got = realloc(got, cap_got += 1 << 20);
+		size_t want = most - (n_got - before);
+		ssize_t n = recv(fds[1], got + n_got, want < 65536 ? want : 65536, 0);
+		if (n <= 0)
+			break;
+		n_got += (size_t)n;
+	}
+	return n_got - before;
+}
+
+static enum outq_status flush(void)
+{
+	uint64_t sent = 0;
+	uint32_t before = q.bytes;
+	enum outq_status status = outq_flush(&q, fds[0], &sent);
+	ck_assert_uint_eq(before - q.bytes, sent);
+	ck_assert(status == OUTQ_BROKEN || (status == OUTQ_EMPTY) == (q.bytes == 0));
+	ck_assert(status == OUTQ_BROKEN || q.stalled == (status == OUTQ_STALLED));
+	return status;
+}
+
+/* Until everything has arrived. */
+static void drain(void)
+{
+	while (flush() == OUTQ_STALLED)
+		ck_assert_uint_gt(receive(SIZE_MAX), 0);
+	receive(SIZE_MAX);
+}
+
+/* A binary frame whose payload is its number and then bytes that depend on it; at least 4 bytes of payload. */
+static struct slice numbered(uint32_t number, size_t len)
+{
+	uint8_t head[FRAME_SERVER_HEAD_MAX];
+	size_t n = frame_head(head, FRAME_BINARY, len);
+	struct slice s;
+	ck_assert(chunk_alloc(&pool, n + len, &s));
+	memcpy(slice_bytes(&s), head, n);
+	memset(slice_bytes(&s) + n, (int)(number * 7 + 1), len);
+	memcpy(slice_bytes(&s) + n, &number, 4);
+	return s;
+}
+
+static void append(uint32_t number, size_t len)
+{
+	struct slice s = numbered(number, len);
+	ck_assert(outq_append(&q, &s));
+	slice_unref(&s);
+}
+
+static void urgent(uint8_t number)
+{
+	uint8_t frame[3] = {0x80 | FRAME_PONG, 1, number};
+	ck_assert(outq_urgent(&q, frame, sizeof frame));
+}
+
+/* The number of the frame at *at, which must be whole and unspoiled; -1 - n for a pong. Moves *at behind it. */
+static int64_t next_frame(size_t *at)
+{
+	ck_assert_uint_gt(n_got - *at, 1);
+	const uint8_t *p = got + *at;
+	size_t size = (size_t)frame_size(p, n_got - *at), head = frame_head_size(size > 65535 + 4      ? size
+										 : (p[1] & 127) == 126 ? 126
+												       : 1);
+	uint32_t number;
+	ck_assert_uint_gt(size, 0);
+	ck_assert_uint_le(size, n_got - *at);
+	*at += size;
+	if (p[0] == (0x80 | FRAME_PONG)) {
+		ck_assert_uint_eq(size, 3);
+		return -1 - (int64_t)p[2];
+	}
+	ck_assert_uint_eq(p[0], 0x80 | FRAME_BINARY);
+	memcpy(&number, p + head, 4);
+	for (size_t i = head + 4; i < size; i++)
+		if (p[i] != (uint8_t)(number * 7 + 1))
+			ck_abort_msg("frame %u is spoiled at %zu of %zu", number, i, size);
+	return number;
+}
+
+static void expect_numbers(uint32_t from, uint32_t to)
+{
+	size_t at = 0;
+	for (uint32_t i = from; i < to; i++)
+		ck_assert_int_eq(next_frame(&at), i);
+	ck_assert_uint_eq(at, n_got);
+}
+
+/* --- tests ----------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(neighbours_become_one)
+{
+	for (uint32_t i = 0; i < 100; i++)
+		append(i, 4 + i);
+	ck_assert_uint_eq(q.n, 1);
+	ck_assert_ptr_null(q.v);
+	ck_assert_int_eq(flush(), OUTQ_EMPTY);
+	receive(SIZE_MAX);
+	expect_numbers(0, 100);
+	ck_assert_uint_eq(pool.current->refs, 1);
+}
+END_TEST
+
+/* Frames that others' lie between: more slices than one system call takes. */
+START_TEST(many_slices)
+{
+	for (uint32_t i = 0; i < 500; i++) {
+		struct slice others = numbered(9999, 20);
+		append(i, 4);
+		slice_unref(&others);
+	}
+	ck_assert_uint_gt(q.n, 64);
+	drain();
+	expect_numbers(0, 500);
+	ck_assert_ptr_null(q.v);
+	ck_assert_uint_eq(pool.current->refs, 1);
+}
+END_TEST
+
+START_TEST(nothing_to_flush)
+{
+	ck_assert_int_eq(flush(), OUTQ_EMPTY);
+	ck_assert_uint_eq(receive(SIZE_MAX), 0);
+}
+END_TEST
+
+/* A peer that stands still pins its own bytes and not the chunks they came from. */
+START_TEST(a_stalled_queue_copies_small_slices)
+{
+	uint32_t n = 0;
+	for (; n < 1000; n++)
+		append(n, 100);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	ck_assert_uint_eq(pool.current->refs, 1);
+	for (; n < 2000; n++) { /* and what comes later is copied at once */
+		append(n, 100);
+		ck_assert_uint_eq(pool.current->refs, 1);
+	}
+	size_t held = 0;
+	for (uint32_t i = 0; i < q.n; i++) {
+		const struct slice *s = q.v == NULL ? &q.one : &q.v[q.head + i];
+		ck_assert_ptr_null(s->chunk->pool);
+		ck_assert_uint_eq(s->chunk->refs, 1);
+		held += s->chunk->size;
+	}
+	ck_assert_uint_le(held, 2 * (size_t)q.bytes + 65536);
+	drain();
+	expect_numbers(0, 2000);
+}
+END_TEST
+
+START_TEST(large_ones_stay_shared)
+{
+	struct slice large = numbered(0, 100000);
+	ck_assert(outq_append(&q, &large));
+	append(1, 100);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	ck_assert_uint_eq(large.chunk->refs, 2);
+	struct slice another = numbered(2, 50000);
+	ck_assert(outq_append(&q, &another));
+	append(3, 100);
+	ck_assert_uint_eq(another.chunk->refs, 2);
+	drain();
+	expect_numbers(0, 4);
+	ck_assert_uint_eq(large.chunk->refs, 1);
+	ck_assert_uint_eq(another.chunk->refs, 1);
+	slice_unref(&large);
+	slice_unref(&another);
+}
+END_TEST
+
+/* Once everything is out the queue shares again. */
+START_TEST(a_stall_ends)
+{
+	append(0, 100000);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	drain();
+	ck_assert(!q.stalled);
+	append(1, 100);
+	ck_assert_uint_eq(pool.current->refs, 2);
+	drain();
+	expect_numbers(0, 2);
+}
+END_TEST
+
+/* While a frame is under way an urgent one waits for its end, and no longer. */
+START_TEST(urgent_ones_wait_for_a_boundary)
+{
+	size_t at = 0;
+	append(0, 100000);
+	append(1, 4);
+	append(2, 4);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	ck_assert_uint_gt(q.begun, 0);
+	urgent(7);
+	drain();
+	ck_assert_int_eq(next_frame(&at), 0);
+	ck_assert_int_eq(next_frame(&at), -1 - 7);
+	ck_assert_int_eq(next_frame(&at), 1);
+	ck_assert_int_eq(next_frame(&at), 2);
+	ck_assert_uint_eq(at, n_got);
+	ck_assert_ptr_null(q.urgent);
+}
+END_TEST
+
+START_TEST(the_newest_urgent_one_counts)
+{
+	size_t at = 0;
+	append(0, 100000);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	uint32_t before = q.bytes;
+	for (uint8_t i = 0; i < 100; i++)
+		urgent(i);
+	ck_assert_uint_eq(q.bytes, before + 3);
+	drain();
+	ck_assert_int_eq(next_frame(&at), 0);
+	ck_assert_int_eq(next_frame(&at), -1 - 99);
+	ck_assert_uint_eq(at, n_got);
+}
+END_TEST
+
+START_TEST(an_urgent_one_alone)
+{
+	size_t at = 0;
+	urgent(5);
+	drain();
+	ck_assert_int_eq(next_frame(&at), -1 - 5);
+	ck_assert_uint_eq(at, n_got);
+}
+END_TEST
+
+/* What is no frames is not parted either. */
+START_TEST(raw_bytes_are_not_parted)
+{
+	static char raw[30000];
+	struct slice s;
+	size_t at = sizeof raw + 10;
+	memset(raw, 'r', sizeof raw);
+	ck_assert(chunk_alloc(&pool, sizeof raw, &s));
+	memcpy(slice_bytes(&s), raw, sizeof raw);
+	ck_assert(outq_append_raw(&q, &s));
+	slice_unref(&s);
+	struct slice others = numbered(9, 50);
+	ck_assert(chunk_alloc(&pool, 10, &s));
+	memcpy(slice_bytes(&s), raw, 10);
+	ck_assert(outq_append_raw(&q, &s));
+	slice_unref(&s);
+	slice_unref(&others);
+	append(0, 4);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	urgent(1);
+	drain();
+	ck_assert_mem_eq(got, raw, sizeof raw);
+	ck_assert_int_eq(next_frame(&at), -1 - 1);
+	ck_assert_int_eq(next_frame(&at), 0);
+	ck_assert_uint_eq(at, n_got);
+}
+END_TEST
+
+START_TEST(a_cut_keeps_what_was_begun)
+{
+	append(0, 100000);
+	for (uint32_t i = 1; i < 100; i++)
+		append(i, 1000);
+	append(100, 90000);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	urgent(3);
+	uint32_t begun = q.begun;
+	ck_assert_uint_gt(begun, 0);
+	outq_cut(&q);
+	ck_assert_uint_eq(q.bytes, begun);
+	ck_assert_ptr_null(q.urgent);
+	append(777, 50);
+	drain();
+	size_t at = 0;
+	ck_assert_int_eq(next_frame(&at), 0);
+	ck_assert_int_eq(next_frame(&at), 777);
+	ck_assert_uint_eq(at, n_got);
+}
+END_TEST
+
+START_TEST(a_cut_at_a_boundary_keeps_nothing)
+{
+	for (uint32_t i = 0; i < 50; i++) {
+		struct slice others = numbered(9999, 20);
+		append(i, 1000);
+		slice_unref(&others);
+	}
+	outq_cut(&q);
+	ck_assert_uint_eq(q.bytes, 0);
+	ck_assert_uint_eq(q.n, 0);
+	ck_assert_ptr_null(q.v);
+	ck_assert_uint_eq(pool.current->refs, 1);
+	append(50, 10);
+	drain();
+	expect_numbers(50, 51);
+}
+END_TEST
+
+START_TEST(a_cut_of_raw_bytes_and_frames)
+{
+	struct slice s;
+	ck_assert(chunk_alloc(&pool, 100, &s));
+	memset(slice_bytes(&s), 'r', 100);
+	ck_assert(outq_append_raw(&q, &s));
+	append(1, 10); /* in the same slice */
+	append(2, 20000);
+	slice_unref(&s);
+	outq_cut(&q);
+	ck_assert_uint_eq(q.bytes, 100);
+	drain();
+	ck_assert_uint_eq(n_got, 100);
+}
+END_TEST
+
+START_TEST(a_broken_socket)
+{
+	append(0, 200000);
+	ck_assert_int_eq(flush(), OUTQ_STALLED);
+	close(fds[1]);
+	fds[1] = -1;
+	ck_assert_int_eq(flush(), OUTQ_BROKEN);
+	ck_assert(errno == EPIPE || errno == ECONNRESET);
+	append(1, 100);
+	ck_assert_int_eq(flush(), OUTQ_BROKEN);
+}
+END_TEST
+
+START_TEST(no_memory_changes_nothing)
+{
+	struct slice a = numbered(0, 100), b = numbered(1, 100), c = numbered(2, 100), large = numbered(3, 60000);
+	ck_assert(outq_append(&q, &a));
+	no_memory = true; /* for Check's assertions too: they wait */
+	bool apart = outq_append(&q, &c), beside = outq_append(&q, &b), pong = outq_urgent(&q, (const uint8_t *)"\x8a\0", 2);
+	no_memory = false;
+	ck_assert(!apart && !pong);
+	ck_assert(beside); /* a neighbour needs none */
+	ck_assert_uint_eq(q.n, 1);
+	ck_assert_uint_eq(q.bytes, a.len + b.len);
+	ck_assert_uint_eq(c.chunk->refs, 5); /* the pool's, the three slices' above and the queue's */
+	ck_assert(outq_append(&q, &c));
+	ck_assert(outq_append(&q, &large));
+	uint64_t sent = 0;
+	no_memory = true;
+	enum outq_status status = outq_flush(&q, fds[0], &sent);
+	bool copied = outq_append(&q, &a); /* where it must be copied it can not be */
+	no_memory = false;
+	ck_assert_int_eq(status, OUTQ_STALLED);
+	ck_assert(!copied);
+	ck_assert_uint_eq(q.bytes + sent, a.len + b.len + c.len + large.len);
+	slice_unref(&a);
+	slice_unref(&b);
+	slice_unref(&c);
+	slice_unref(&large);
+	drain();
+	expect_numbers(0, 4);
+}
+END_TEST
+
+/* Frames of any size, urgent ones, cuts and a reader of moods: what arrives are whole frames in order, none missing but those
+ * that a cut can have taken. */
+START_TEST(random_traffic)
+{
+	unsigned seed = (unsigned)_i * 104729 + 3;
+	uint32_t number = 0, cut_at[1000], n_cuts = 0, pongs = 0;
+	printf("outq: seed %u\n", seed);
+	for (int step = 0; step < 4000; step++) {
+		unsigned dice = (unsigned)rand_r(&seed) % 100;
+		if (dice < 50) {
+			append(number++, 4 + (unsigned)rand_r(&seed) % (dice == 0 ? 100000 : dice < 5 ? 20000 : 300));
+		} else if (dice < 52 && n_cuts < 1000) {
+			/* What is waiting is lost but for a frame begun; its number is that of no later one. */
+			outq_cut(&q);
+			cut_at[n_cuts++] = number;
+		} else if (dice < 60 && q.stalled) {
+			urgent((uint8_t)number);
+			pongs++;
+		} else if (dice < 75) {
+			struct slice others = numbered(1, 30);
+			slice_unref(&others);
+		} else if (dice < 90) {
+			flush();
+		} else {
+			receive((unsigned)rand_r(&seed) % 5000);
+		}
+		if (q.bytes > 3 << 20)
+			drain();
+	}
+	drain();
+	size_t at = 0;
+	int64_t last = -1;
+	uint32_t seen_pongs = 0;
+	while (at < n_got) {
+		int64_t f = next_frame(&at);
+		if (f < 0) {
+			seen_pongs++;
+			continue;
+		}
+		ck_assert_int_gt(f, last);
+		if (f != last + 1) { /* a gap ends where a cut was */
+			bool at_cut = false;
+			for (uint32_t i = 0; i < n_cuts; i++)
+				at_cut = at_cut || f == cut_at[i];
+			ck_assert_msg(at_cut, "frames %" PRId64 " to %" PRId64 " are missing", last + 1, f - 1);
+		}
+		last = f;
+	}
+	ck_assert_uint_le(seen_pongs, pongs);
+	ck_assert_uint_eq(pool.current == NULL ? 1 : pool.current->refs, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("outq");
+	TCase *tc = tcase_create("outq");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, neighbours_become_one);
+	tcase_add_test(tc, many_slices);
+	tcase_add_test(tc, nothing_to_flush);
+	tcase_add_test(tc, a_stalled_queue_copies_small_slices);
+	tcase_add_test(tc, large_ones_stay_shared);
+	tcase_add_test(tc, a_stall_ends);
+	tcase_add_test(tc, urgent_ones_wait_for_a_boundary);
+	tcase_add_test(tc, the_newest_urgent_one_counts);
+	tcase_add_test(tc, an_urgent_one_alone);
+	tcase_add_test(tc, raw_bytes_are_not_parted);
+	tcase_add_test(tc, a_cut_keeps_what_was_begun);
+	tcase_add_test(tc, a_cut_at_a_boundary_keeps_nothing);
+	tcase_add_test(tc, a_cut_of_raw_bytes_and_frames);
+	tcase_add_test(tc, a_broken_socket);
+	tcase_add_test(tc, no_memory_changes_nothing);
+	tcase_add_loop_test(tc, random_traffic, 0, 8);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
