@@ -6,9 +6,9 @@ FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 FUZZ         ?= $(FUZZ_NAMES)
 FUZZ_REPLAY  := $(FUZZ_NAMES:%=$(BUILD)/tests/fuzz/replay_%)
 
-$(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libtova.a
+$(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libtova.a $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(CC) $(HOSTFLAGS) -MT $@ -MF $@.d tests/fuzz/replay.c -x c $< -x none $(LINK) $(BUILD)/libtova.a $(LIBS) -o $@
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) -MT $@ -MF $@.d tests/fuzz/replay.c -x c $< -x none $(LINK) $(BUILD)/libtova.a $(LIBS) -o $@
 
 .PHONY: check-fuzz-seeds fuzz
 check-fuzz-seeds: $(FUZZ_REPLAY)
@@ -18,16 +18,17 @@ CHECKS += check-fuzz-seeds
 # The host again, instrumented.
 $(BUILD)/fuzz/%: OPT := -O1
 $(BUILD)/fuzz/%: HARDEN := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-$(BUILD)/fuzz/obj/%.o: %.c
+$(BUILD)/fuzz/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(HOSTFLAGS) -c $< -o $@
+	$(call quiet,CC)$(FUZZ_CC) $(HOSTFLAGS) -c $< -o $@
 
+.SECONDARY: $(FUZZ_NAMES:%=$(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o)
 $(BUILD)/fuzz/libtova.a: $(SRC_LIB:%.c=$(BUILD)/fuzz/obj/%.o)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call quiet,AR)ar rcs $@ $^
 
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libtova.a
-	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pie $^ $(LIBS) -o $@
+	$(call quiet,LINK)$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -pie $^ $(LIBS) -o $@
 
 # What a run finds stays in $(BUILD)/fuzz/corpus and is where the next run begins; an input that fails is left in $(BUILD)/fuzz/.
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
@@ -35,6 +36,6 @@ fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 		mkdir -p $(BUILD)/fuzz/corpus/$$t; dict=; \
 		[ ! -f tests/fuzz/$$t.dict ] || dict=-dict=tests/fuzz/$$t.dict; \
 		echo "fuzz $$t for $(FUZZ_SECONDS) s"; \
-		$(BUILD)/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 $$dict \
+		$(BUILD)/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 $$dict \
 			-artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/corpus/$$t tests/fuzz/seeds/$$t || exit 1; \
 	done
