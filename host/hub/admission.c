@@ -42,26 +42,29 @@ static struct mount *admission_mount(struct hub *hub, struct conn *c, const stru
 	return NULL;
 }
 
-static bool admission_make_session(struct hub *hub, struct mount *m, struct session *s, const void *data)
+/* Everything that its end will need is there from its beginning. */
+static bool admission_make_session(struct hub *hub, struct mount *m, struct session *s, const struct event_answer *answer)
 {
+	bool later = handler_is_async(m->handler);
+	size_t data = later ? answer->data_len : m->data_size;
 	*s = (struct session){.mount = m};
-	if (m->data_size > 0) {
-		s->data = calloc(1, m->data_size);
-		if (s->data == NULL)
-			return false;
-		if (data != NULL)
-			memcpy(s->data, data, m->data_size);
+	s->data = data > 0 ? calloc(1, data) : NULL;
+	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
+	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && mount_reserve(m);
+	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
+		mount_remove(m, s);
+		ok = false;
 	}
-	if (!mount_add_session(m, s)) {
+	if (!ok) {
 		free(s->data);
+		free(s->last_event);
 		return false;
 	}
-	s->local = slotmap_add(&hub->sessions, s);
-	if (s->local == 0) {
-		mount_remove_session(m, s);
-		free(s->data);
-		return false;
-	}
+	if (answer->data != NULL && data > 0)
+		memcpy(s->data, answer->data, data);
+	s->data_len = (uint16_t)data;
+	if (later)
+		s->last_event->size = sizeof *s->last_event;
 	hub->loop->stats.opened++;
 	hub->loop->stats.connections++;
 	return true;
@@ -81,7 +84,7 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c, con
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request,
 			     const struct event_answer *answer)
 {
-	if (!admission_make_session(hub, m, conn_session(c), answer->data)) {
+	if (!admission_make_session(hub, m, conn_session(c), answer)) {
 		admission_refuse(hub, c, 503, (struct span){0}, "no memory for another connection");
 		return;
 	}
@@ -90,7 +93,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 		return;
 	}
 	struct session *s = conn_session(c); /* no memory even for the 101: it never opened */
-	mount_remove_session(m, s);
+	mount_remove(m, s);
 	s->ended = true;
 	hub->loop->stats.connections--;
 	hub_session_over(s);
@@ -100,10 +103,62 @@ static void admission_request_facts(struct event_request *e, const struct mount 
 {
 	struct sockaddr_storage local = {.ss_family = AF_UNIX};
 	socklen_t len = sizeof local;
-	*e = (struct event_request){.request = r, .remote = c->remote, .mount_path = m->path};
+	*e = (struct event_request){.request = r, .head = r->head, .remote = c->remote, .mount_path = m->path};
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
 		getsockname(c->fd, (struct sockaddr *)&local, &len);
 	conn_address_from(&e->local, (struct sockaddr *)&local);
+}
+
+static void admission_answer_init(struct event_answer *answer)
+{
+	answer->status = 0;
+	answer->subprotocol[0] = answer->type[0] = '\0';
+	answer->head_len = answer->body_len = answer->data_len = 0;
+	answer->body = NULL;
+	answer->data = NULL;
+}
+
+/* The handler will say later. What is known of the conn meanwhile is its upgrade event. */
+static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, struct hub_event *e)
+{
+	struct session *s = conn_session(c);
+	struct event_held *h = hub->held < hub->hold_max ? event_hold(e) : NULL;
+	if (h == NULL) {
+		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
+		return;
+	}
+	h->event.conn = c;
+	hub->held += h->size;
+	*s = (struct session){.mount = m, .last_event = h};
+	hub->loop->stats.events++;
+	m->handler->ops->give(m->handler, h);
+}
+
+void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	struct hub *hub = m->hub;
+	struct conn *c = h->event.conn;
+	struct event_request request = *h->event.request;
+	struct request *r = c != NULL ? &c->conns->request : NULL;
+	size_t used;
+	int status;
+	const char *why;
+	hub->held -= h->size;
+	if (c != NULL && request_parse(r, &any, request.head.p, request.head.n, 0, &used, &status, &why) == REQUEST_OK) {
+		((struct session *)conn_session(c))->last_event = NULL;
+		r->head = request.head;
+		request.request = r;
+		if (failure != NULL)
+			admission_refuse(hub, c, 500, (struct span){0}, failure);
+		else if (hub->draining)
+			admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
+		else if (answer->status != 0)
+			admission_refuse_by_handler(hub, c, answer);
+		else
+			admission_accept(hub, m, c, &request, answer);
+	}
+	free(h);
 }
 
 void admission_upgrade(void *ctx, struct conn *c, struct request *r)
@@ -114,16 +169,17 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct mount *m = admission_mount(hub, c, r);
 	if (m == NULL)
 		return;
-	answer.status = 0;
-	answer.subprotocol[0] = answer.type[0] = '\0';
-	answer.head_len = answer.body_len = 0;
-	answer.body = NULL;
-	answer.data = NULL;
+	admission_answer_init(&answer);
 	admission_request_facts(&request, m, c, r);
 	struct hub_event e = {.kind = EVENT_UPGRADE};
 	e.request = &request;
 	e.answer = &answer;
-	if ((m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0 && !delivery_submit(m, NULL, &e))
+	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
+	if (handler_is_async(m->handler) && hub->held >= hub->hold_max)
+		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
+	else if (asked && handler_is_async(m->handler))
+		admission_ask(hub, m, c, &e);
+	else if (asked && !delivery_submit(m, NULL, &e))
 		admission_refuse(hub, c, 500, (struct span){0}, "the handler failed");
 	else if (answer.status != 0)
 		admission_refuse_by_handler(hub, c, &answer);
@@ -132,7 +188,25 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	free(answer.body);
 }
 
+/* The upgrade event stays with the handler, whose answer finds no conn any more. */
+static void admission_forget(struct conn *c)
+{
+	struct session *s = conn_session(c);
+	if (s->last_event != NULL)
+		s->last_event->event.conn = NULL;
+	s->last_event = NULL;
+}
+
 void admission_withdrawn(struct conn *c)
 {
-	conn_release(c); /* it had no session yet */
+	admission_forget(c);
+	conn_release(c);
+}
+
+void admission_unanswered(struct conn *c)
+{
+	struct session *s = conn_session(c);
+	struct hub *hub = s->mount->hub;
+	admission_forget(c);
+	admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "the handler did not answer in time");
 }

@@ -4,8 +4,16 @@
 
 #include "net/conn.h"
 
+struct mount;
+struct event_held;
+struct event_answer;
+
 /* For hub_conn_ops; ctx is the hub. */
 void admission_upgrade(void *ctx, struct conn *c, struct request *r);
 void admission_withdrawn(struct conn *c);
+void admission_unanswered(struct conn *c);
+
+/* A handler that settles later has decided about an upgrade; failure: why it could not, or NULL. Frees the event. */
+void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure);
 
 #endif

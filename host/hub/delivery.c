@@ -37,21 +37,57 @@ static struct lane *delivery_next_ready(struct mount *m)
 	return lane;
 }
 
+/* Without memory the connection ends rather than lose a message in silence. */
+static void delivery_lose(struct mount *m, struct session *s, const struct hub_event *e)
+{
+	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost", LOG_STR("mount", m->path),
+	    LOG_STR("event", event_name(e->kind)));
+	if (s != NULL && !s->ended)
+		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
+}
+
 static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool front)
 {
 	struct event_held *h = event_hold(e);
 	struct lane *lane = delivery_lane(m, s);
 	if (h == NULL) {
-		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost", LOG_STR("mount", m->path),
-		    LOG_STR("event", event_name(e->kind)));
+		delivery_lose(m, s, e);
 		return false;
 	}
+	h->lane = lane;
+	m->hub->held += h->size;
+	lane->waiting += (uint32_t)h->size;
 	if (front)
 		lane_push_front(lane, h);
 	else
 		lane_push(lane, h);
-	delivery_make_ready(m, lane);
+	if (!handler_is_async(m->handler))
+		delivery_make_ready(m, lane);
+	else if (s != NULL && (lane->waiting > HUB_LANE_MAX || m->hub->held > m->hub->hold_max))
+		hub_pause(s);
 	return true;
+}
+
+static void delivery_free(struct mount *m, struct event_held *h)
+{
+	struct hub *hub = m->hub;
+	hub->held -= h->size;
+	free(h);
+	if (!TAILQ_EMPTY(&hub->paused) && hub->held < hub->hold_max / 2 + hub->hold_max / 4)
+		hub_unpause_all(hub);
+}
+
+static struct event_held *delivery_pop(struct lane *lane)
+{
+	struct event_held *h = lane_pop(lane);
+	if (h != NULL)
+		lane->waiting -= (uint32_t)h->size;
+	return h;
+}
+
+static struct session *delivery_session_of(struct mount *m, struct lane *lane)
+{
+	return lane == &m->lane ? NULL : (struct session *)((char *)lane - offsetof(struct session, lane));
 }
 
 /* --- one event -------------------------------------------------------------------------------------------------------------------- */
@@ -75,38 +111,50 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 		delivery_wait(m, e->session, &error, true);
 }
 
+/* The close event is the last: earlier ones are settled, which is what the peer's close frame waits for. */
 static void delivery_before(struct mount *m, struct hub_event *e)
 {
 	e->sequence = ++delivery_lane(m, e->session)->sequence;
-	e->attempt = 1;
-	/* The close event is the last: earlier ones are settled, which is what the peer's close frame waits for. */
 	if (e->kind == EVENT_CLOSE)
 		conn_echo_close(session_conn(e->session));
+}
+
+/* Commits or drops; the event is settled by that, whichever it is. */
+static bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok, struct span why)
+{
+	struct commit *c = &m->commit;
+	if (e->kind == EVENT_OPEN)
+		mount_settle(m, e->session);
+	if (ok && c->error != COMMIT_OK) {
+		why = span_of(commit_error_text(c->error));
+		ok = false;
+	}
+	if (ok) {
+		m->hub->loop->stats.commits++;
+		if (c->n > 0)
+			hub_apply(m->hub, m, c);
+	} else {
+		commit_drop(c);
+		delivery_failed(m, e, why);
+	}
+	c->origin = NULL;
+	return ok;
 }
 
 static bool delivery_handle(struct mount *m, struct hub_event *e)
 {
 	struct span why = {0};
-	struct commit *c = &m->commit;
+	bool ok = true;
 	m->running = true;
 	delivery_before(m, e);
-	bool ok = true;
+	e->attempt = 1;
 	if (m->handler->wants & EVENT_BIT(e->kind)) {
-		commit_begin(c, e->session);
+		commit_begin(&m->commit, e->session);
 		m->hub->loop->stats.events++;
-		ok = m->handler->ops->deliver(m->handler, e, c, &why) == HANDLER_DONE;
-		if (ok && c->error != COMMIT_OK) {
-			why = span_of(commit_error_text(c->error));
-			ok = false;
-		}
-		if (ok) {
-			m->hub->loop->stats.commits++;
-			if (c->n > 0)
-				hub_apply(m->hub, m, c);
-		} else {
-			commit_drop(c);
-			delivery_failed(m, e, why);
-		}
+		ok = m->handler->ops->deliver(m->handler, e, &m->commit, &why) == HANDLER_DONE;
+		ok = delivery_conclude(m, e, ok, why);
+	} else if (e->kind == EVENT_OPEN) {
+		mount_settle(m, e->session);
 	}
 	if (e->kind == EVENT_CLOSE)
 		hub_session_over(e->session);
@@ -116,14 +164,76 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 	return ok;
 }
 
+/* --- handlers that settle later ----------------------------------------------------------------------------------------------------- */
+
+/* The next event of a lane: one that waits, or behind all others the session's close, for which memory was set aside. */
+static struct event_held *delivery_take(struct mount *m, struct lane *lane)
+{
+	struct session *s = delivery_session_of(m, lane);
+	struct event_held *h = delivery_pop(lane);
+	if (h != NULL || s == NULL || !s->ended || s->last_event == NULL)
+		return h;
+	h = s->last_event;
+	s->last_event = NULL;
+	*h = (struct event_held){.size = h->size, .lane = lane};
+	h->event = (struct hub_event){
+		.kind = EVENT_CLOSE,
+		.session = s,
+		.close = {.code = s->close_code, .reason = {s->close_reason, s->close_reason_len}, .rooms = &s->rooms},
+	};
+	m->hub->held += h->size;
+	return h;
+}
+
+/* Gives the handler the lane's next event. What it does not want is settled on the way. */
+static void delivery_pump(struct mount *m, struct lane *lane)
+{
+	struct event_held *h;
+	while (lane->current == NULL && (h = delivery_take(m, lane)) != NULL) {
+		bool last = h->event.kind == EVENT_CLOSE;
+		delivery_before(m, &h->event);
+		if (m->handler->wants & EVENT_BIT(h->event.kind)) {
+			lane->current = h;
+			m->hub->loop->stats.events++;
+			m->handler->ops->give(m->handler, h);
+			return;
+		}
+		struct session *s = h->event.session;
+		if (h->event.kind == EVENT_OPEN)
+			mount_settle(m, s);
+		delivery_free(m, h);
+		if (last) {
+			hub_session_over(s);
+			return;
+		}
+	}
+}
+
+void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why)
+{
+	struct lane *lane = h->lane;
+	struct session *s = h->event.session;
+	bool last = h->event.kind == EVENT_CLOSE;
+	m->running = true;
+	delivery_conclude(m, &h->event, result == HANDLER_DONE, why);
+	lane->current = NULL;
+	hub_end_victims(m->hub);
+	m->running = false;
+	if (last)
+		hub_session_over(s);
+	else
+		delivery_pump(m, lane);
+	delivery_free(m, h);
+}
+
 /* --- many ------------------------------------------------------------------------------------------------------------------------- */
 
 /* The next event of a lane; the one that comes behind all others is a session's close. */
 static void delivery_handle_next(struct mount *m, struct lane *lane)
 {
-	struct event_held *h = lane_pop(lane);
+	struct event_held *h = delivery_pop(lane);
 	if (h == NULL) {
-		struct session *s = (struct session *)((char *)lane - offsetof(struct session, lane));
+		struct session *s = delivery_session_of(m, lane);
 		struct hub_event e = {
 			.kind = EVENT_CLOSE,
 			.session = s,
@@ -135,7 +245,7 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 	if (lane->first != NULL || (h->event.session != NULL && h->event.session->ended))
 		delivery_make_ready(m, lane); /* behind the others, so that none starves */
 	delivery_handle(m, &h->event);
-	free(h);
+	delivery_free(m, h);
 }
 
 void delivery_run(struct mount *m)
@@ -145,9 +255,21 @@ void delivery_run(struct mount *m)
 		delivery_handle_next(m, lane);
 }
 
+static bool delivery_submit_async(struct mount *m, struct session *s, const struct hub_event *e)
+{
+	if (!(m->handler->wants & EVENT_BIT(e->kind)) && e->kind != EVENT_OPEN)
+		return true;
+	if (!delivery_wait(m, s, e, false))
+		return false;
+	delivery_pump(m, delivery_lane(m, s));
+	return true;
+}
+
 bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 {
 	e->session = s;
+	if (handler_is_async(m->handler))
+		return delivery_submit_async(m, s, e);
 	if (e->kind != EVENT_UPGRADE && (m->running || delivery_lane(m, s)->first != NULL))
 		return delivery_wait(m, s, e, false);
 	bool ok = delivery_handle(m, e);
@@ -158,8 +280,27 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 
 void delivery_close(struct mount *m, struct session *s)
 {
+	if (handler_is_async(m->handler)) {
+		delivery_pump(m, &s->lane);
+		return;
+	}
 	delivery_make_ready(m, &s->lane);
 	delivery_run(m);
+}
+
+bool delivery_commit(struct mount *m)
+{
+	bool ok = m->commit.error == COMMIT_OK;
+	if (!ok) {
+		commit_drop(&m->commit);
+		return false;
+	}
+	m->running = true;
+	m->hub->loop->stats.commits++;
+	hub_apply(m->hub, m, &m->commit);
+	hub_end_victims(m->hub);
+	m->running = false;
+	return true;
 }
 
 void delivery_commit_start(struct mount *m, struct commit *c)

@@ -12,6 +12,12 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e);
 /* The session has ended: its close event follows those that wait. It needs no memory, and so is never lost. */
 void delivery_close(struct mount *m, struct session *s);
 
+/* For handlers that settle later. The event that was given is done, with the commands in m->commit (which was begun for its session),
+ * or has failed. The event is freed; the connection's next one is given. Not for upgrades: see admission_answer. */
+void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why);
+/* Commits what is in m->commit without an event (a push). False: it has an error and was dropped. */
+bool delivery_commit(struct mount *m);
+
 /* Delivers what waits. */
 void delivery_run(struct mount *m);
 

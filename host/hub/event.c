@@ -12,6 +12,9 @@ const char *event_name(enum event_kind kind)
 static struct span event_bytes(const struct hub_event *e)
 {
 	switch (e->kind) {
+	case EVENT_UPGRADE:
+	case EVENT_OPEN:
+		return e->request->head;
 	case EVENT_MESSAGE:
 		return (struct span){(const char *)e->message.bytes, e->message.len};
 	case EVENT_ERROR:
@@ -45,17 +48,37 @@ static void event_point_at(struct hub_event *e, char *bytes, size_t len)
 	}
 }
 
+/* A request's facts lie in front of its bytes. */
+static size_t event_facts(const struct hub_event *e)
+{
+	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN ? sizeof(struct event_request) : 0;
+}
+
+static void event_keep_facts(struct event_held *h, struct span head)
+{
+	struct event_request *facts = (struct event_request *)h->bytes;
+	*facts = *h->event.request;
+	facts->request = NULL;
+	facts->head = head;
+	h->event.request = facts;
+	h->event.answer = NULL;
+}
+
 struct event_held *event_hold(const struct hub_event *e)
 {
 	struct span bytes = event_bytes(e);
-	struct event_held *h = malloc(sizeof *h + bytes.n + 1);
+	size_t facts = event_facts(e);
+	struct event_held *h = malloc(sizeof *h + facts + bytes.n + 1);
 	if (h == NULL)
 		return NULL;
-	h->event = *e;
-	h->size = sizeof *h + bytes.n + 1;
+	*h = (struct event_held){.event = *e, .size = sizeof *h + facts + bytes.n + 1};
+	char *copy = h->bytes + facts;
 	if (bytes.n > 0)
-		memcpy(h->bytes, bytes.p, bytes.n);
-	h->bytes[bytes.n] = '\0';
-	event_point_at(&h->event, h->bytes, bytes.n);
+		memcpy(copy, bytes.p, bytes.n);
+	copy[bytes.n] = '\0';
+	if (facts > 0)
+		event_keep_facts(h, (struct span){copy, bytes.n});
+	else
+		event_point_at(&h->event, copy, bytes.n);
 	return h;
 }

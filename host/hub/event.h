@@ -3,6 +3,7 @@
 #define TOVA_HUB_EVENT_H
 
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/span.h"
 #include "net/conn.h"
@@ -20,9 +21,10 @@ enum event_kind {
 };
 #define EVENT_BIT(kind) (1u << (kind))
 
-/* A request as a handler wants to know it. Lives while the event is delivered. */
+/* A request as a handler wants to know it. */
 struct event_request {
-	struct request *request; /* its bytes may be written to, between its spans */
+	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
+	struct span head;	 /* the request as it came, to be parsed again */
 	struct conn_address remote, local;
 	const char *mount_path;
 };
@@ -37,7 +39,8 @@ struct event_answer {
 	char type[128]; /* of the body; empty: plain text */
 	char *body;	/* of a refusal; malloc, or NULL */
 	size_t body_len;
-	const void *data; /* initial data of the connection, mount->data_size bytes, or NULL for zeroes; the handler's */
+	const void *data; /* initial data of the connection, or NULL for zeroes; the handler's */
+	size_t data_len;  /* its bytes; of a handler that answers at once: mount->data_size */
 };
 
 enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT };
@@ -72,7 +75,8 @@ struct hub_event {
 	union {
 		struct {
 			const struct event_request *request;
-			struct event_answer *answer; /* UPGRADE */
+			struct event_answer *answer; /* UPGRADE, for a handler that answers at once */
+			struct conn *conn;	     /* UPGRADE; NULL: the client has gone meanwhile */
 		};
 		struct {
 			uint8_t *bytes; /* one byte behind them may be written if it is restored */
@@ -93,24 +97,34 @@ struct hub_event {
 	};
 };
 
-/* An event that waits, with copies of what it points at. */
+/* An event that waits, or that a handler works on, with copies of what it points at. */
 struct event_held {
 	struct event_held *next;
 	struct hub_event event;
-	size_t size; /* bytes, for the account */
+	size_t size;	   /* bytes, for the account */
+	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
+	/* The handler's, from `give` to delivery_settle. */
+	TAILQ_ENTRY(event_held) link;
+	void *with;	   /* the worker that has it */
+	uint64_t number;   /* `s`: its number there */
+	uint64_t since;	   /* when it was delivered, or is to be delivered again */
+	uint16_t blame;	   /* deaths that are laid to it */
+	bool suspect : 1;  /* a worker died with it: it is delivered alone */
 	char bytes[];
 };
+TAILQ_HEAD(event_queue, event_held);
 
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
 	struct event_held *first, *last;
+	struct event_held *current; /* that a handler works on; not among the others any more */
 	struct lane *ready_next;
 	uint64_t sequence;
-	bool ready; /* in the mount's list of lanes that have work */
+	uint32_t waiting; /* bytes of the events that wait */
+	bool ready;	  /* in the mount's list of lanes that have work */
 };
 
-/* A copy that owns everything the event points at. NULL without memory. UPGRADE and OPEN can not be held, and CLOSE need not: its
- * session keeps what it says. */
+/* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */
 struct event_held *event_hold(const struct hub_event *e);
 
 static inline void lane_push(struct lane *lane, struct event_held *h)

@@ -14,8 +14,13 @@ enum handler_result {
 };
 
 struct handler_ops {
-	/* Handles one event of its mount. Commands go into the commit. *why_r lives until the next call. Must not call into the hub. */
+	/* One of the two. Handles one event of its mount, at once. Commands go into the commit. *why_r lives until the next call. Must
+	 * not call into the hub. */
 	enum handler_result (*deliver)(struct handler *h, const struct hub_event *e, struct commit *commit, struct span *why_r);
+	/* Takes an event that will be settled later with delivery_settle (not before this returns): one of a connection at a time. */
+	void (*give)(struct handler *h, struct event_held *e);
+	/* The session is over: forget its route. May be NULL. */
+	void (*forget)(struct handler *h, struct session *s);
 	/* After the last event. */
 	void (*stop)(struct handler *h);
 	void (*free)(struct handler *h);
@@ -27,5 +32,11 @@ struct handler {
 	struct mount *mount;
 	unsigned wants; /* EVENT_BITs: others are not delivered */
 };
+
+/* Does it settle its events later? */
+static inline bool handler_is_async(const struct handler *h)
+{
+	return h->ops->give != NULL;
+}
 
 #endif

@@ -28,7 +28,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	s->close_code = code;
 	hub_keep_reason(s, reason);
 	room_leave_all(&m->rooms, &s->rooms);
-	mount_remove_session(m, s);
+	mount_remove(m, s);
 	timer_free_all(&s->timers);
 	m->hub->loop->stats.connections--;
 	char id[SESSION_ID_TEXT];
@@ -50,7 +50,13 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 void hub_session_over(struct session *s)
 {
 	struct hub *hub = s->mount->hub;
+	struct mount *m = s->mount;
+	if (m->handler->ops->forget != NULL)
+		m->handler->ops->forget(m->handler, s);
+	if (s->paused)
+		TAILQ_REMOVE(&hub->paused, s, paused_link);
 	room_forget_all(&s->rooms);
+	free(s->last_event);
 	free(s->close_reason);
 	free(s->data);
 	slotmap_remove(&hub->sessions, s->local);
@@ -118,8 +124,22 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 			hub_send(hub, r->members[i].session, &command->frame, r->members[i].session == c->origin);
 }
 
+/* Workers keep as many bytes as they like, a plugin a struct of one size. */
 static void apply_set(struct mount *m, struct session *s, struct span data)
 {
+	if (handler_is_async(m->handler)) {
+		void *copy = data.n > 0 ? malloc(data.n) : NULL;
+		if (data.n > 0 && copy == NULL) {
+			hub_mark_victim(m->hub, s);
+			return;
+		}
+		if (data.n > 0)
+			memcpy(copy, data.p, data.n);
+		free(s->data);
+		s->data = copy;
+		s->data_len = (uint16_t)data.n;
+		return;
+	}
 	if (s->data == NULL)
 		return;
 	memcpy(s->data, data.p, data.n);
@@ -214,6 +234,38 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 	for (uint32_t i = 0; i < c->n; i++)
 		apply_command(hub, m, c, &c->commands[i]);
 	commit_drop(c);
+	c->origin = NULL;
+}
+
+/* --- back-pressure ------------------------------------------------------------------------------------------------------------------ */
+
+void hub_pause(struct session *s)
+{
+	if (s->paused || s->ended)
+		return;
+	s->paused = true;
+	TAILQ_INSERT_TAIL(&s->mount->hub->paused, s, paused_link);
+	conn_hold(session_conn(s), true);
+}
+
+static void hub_unpause(struct session *s)
+{
+	s->paused = false;
+	TAILQ_REMOVE(&s->mount->hub->paused, s, paused_link);
+	conn_hold(session_conn(s), false);
+}
+
+void hub_unpause_all(struct hub *hub)
+{
+	struct session *s, *last = TAILQ_LAST(&hub->paused, session_list), *next;
+	for (s = TAILQ_FIRST(&hub->paused); s != NULL; s = next) {
+		bool end = s == last;
+		next = end ? NULL : TAILQ_NEXT(s, paused_link);
+		if (s->lane.waiting <= HUB_LANE_MAX / 2)
+			hub_unpause(s); /* which may pause it again, behind `last` */
+		if (hub->held >= hub->hold_max)
+			break;
+	}
 }
 
 /* --- what conns tell -------------------------------------------------------------------------------------------------------------- */
@@ -265,6 +317,7 @@ const struct conn_ops hub_conn_ops = {
 	.message = hub_on_message,
 	.ended = hub_on_ended,
 	.withdrawn = admission_withdrawn,
+	.unanswered = admission_unanswered,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------------------------------------------- */
@@ -272,6 +325,7 @@ const struct conn_ops hub_conn_ops = {
 bool hub_init(struct hub *hub, struct loop *loop)
 {
 	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop)};
+	TAILQ_INIT(&hub->paused);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0)
 		if (RAND_bytes((unsigned char *)&hub->host_id, sizeof hub->host_id) != 1)
@@ -289,6 +343,8 @@ void hub_drop_sessions(struct hub *hub)
 			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});
 		while ((h = lane_pop(&s->lane)) != NULL)
 			free(h);
+		if (s->lane.current != s->last_event)
+			free(s->lane.current);
 		hub_session_over(s);
 	}
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next)

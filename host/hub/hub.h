@@ -11,6 +11,9 @@
 #include "hub/mount.h"
 #include "net/loop.h"
 
+/* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
+#define HUB_LANE_MAX (256u << 10)
+
 struct hub {
 	struct loop *loop;
 	struct log *log;
@@ -21,7 +24,9 @@ struct hub {
 	struct session *victims;
 	char *const *origins; /* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
-	uint64_t started_ms, slow_ms; /* slow_ms: a handler's call that takes longer is logged */
+	uint64_t started_ms;
+	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
+	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
 	bool draining;		      /* upgrades get 503 */
 	void (*emptied)(void *ctx);   /* the last session is over; NULL: nobody asks */
 	void *emptied_ctx;
@@ -48,12 +53,17 @@ static inline struct session_id hub_session_id(const struct hub *hub, const stru
 	return (struct session_id){.host = hub->host_id, .local = s->local};
 }
 
-/* The session of that mount, or NULL: gone, of another mount, of another host. */
+/* The session of that mount, or NULL: gone, of another mount, of another host, or not settled yet, when only its own open event's
+ * commands can name it. */
 static inline struct session *hub_find_session(const struct hub *hub, const struct mount *m, uint64_t local)
 {
 	struct session *s = slotmap_get(&hub->sessions, local);
-	return s != NULL && s->mount == m && !s->ended ? s : NULL;
+	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin) ? s : NULL;
 }
+
+/* Stops reading from the session while its handler is behind, and goes on when it has caught up. */
+void hub_pause(struct session *s);
+void hub_unpause_all(struct hub *hub);
 
 /* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c);

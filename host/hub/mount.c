@@ -28,6 +28,7 @@ void mount_free(struct mount *m)
 		m->handler->ops->free(m->handler);
 	while ((h = lane_pop(&m->lane)) != NULL)
 		free(h);
+	free(m->lane.current);
 	timer_free_all(&m->timers);
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
@@ -45,9 +46,9 @@ bool mount_matches(const struct mount *m, struct span path)
 	return path.n >= n && memcmp(path.p, m->path, n) == 0 && (path.n == n || path.p[n] == '/');
 }
 
-bool mount_add_session(struct mount *m, struct session *s)
+bool mount_reserve(struct mount *m)
 {
-	if (m->n_sessions == m->cap_sessions) {
+	if (m->n_sessions + m->n_unsettled == m->cap_sessions) {
 		uint32_t cap = m->cap_sessions == 0 ? 64 : m->cap_sessions * 2;
 		struct session **wider = realloc(m->sessions, cap * sizeof *wider);
 		if (wider == NULL)
@@ -55,13 +56,26 @@ bool mount_add_session(struct mount *m, struct session *s)
 		m->sessions = wider;
 		m->cap_sessions = cap;
 	}
-	s->place = m->n_sessions;
-	m->sessions[m->n_sessions++] = s;
+	m->n_unsettled++;
 	return true;
 }
 
-void mount_remove_session(struct mount *m, struct session *s)
+void mount_settle(struct mount *m, struct session *s)
 {
+	if (s->settled || s->ended)
+		return;
+	s->settled = true;
+	s->place = m->n_sessions;
+	m->n_unsettled--;
+	m->sessions[m->n_sessions++] = s;
+}
+
+void mount_remove(struct mount *m, struct session *s)
+{
+	if (!s->settled) {
+		m->n_unsettled--;
+		return;
+	}
 	struct session *last = m->sessions[--m->n_sessions];
 	m->sessions[s->place] = last;
 	last->place = s->place;

@@ -14,6 +14,7 @@ struct mount {
 	struct room_table rooms;
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n_sessions, cap_sessions;
+	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
 	struct timer *timers;
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
@@ -29,8 +30,10 @@ void mount_free(struct mount *m);
 /* Does the path lie at or below the mount, by whole segments? */
 bool mount_matches(const struct mount *m, struct span path);
 
-/* Sessions of a mount, for `broadcast`. */
-bool mount_add_session(struct mount *m, struct session *s);
-void mount_remove_session(struct mount *m, struct session *s);
+/* Sessions of a mount, for `broadcast`. Room is made when a session begins, so that settling it can not fail. */
+bool mount_reserve(struct mount *m);
+void mount_settle(struct mount *m, struct session *s);
+/* Settled or not. */
+void mount_remove(struct mount *m, struct session *s);
 
 #endif

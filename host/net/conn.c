@@ -473,7 +473,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 	}
 	c->state = CONN_ASKING;
 	c->released = false;
-	conn_unwait(c);
+	conn_wait(c, CONN_WAIT_ASK);
 	s->ops->upgrade(s->ctx, c, r);
 }
 
@@ -494,6 +494,7 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_
 		return len;
 	case REQUEST_OK:
 		*scanned_r = 0;
+		r->head = (struct span){(const char *)data, used};
 		conn_on_request(c, r);
 		return used;
 	}
@@ -760,6 +761,8 @@ static void conns_on_tick(void *arg)
 		while ((c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
 			if (which == CONN_WAIT_HEAD)
 				conn_head_timeout(c, now);
+			else if (which == CONN_WAIT_ASK)
+				s->ops->unanswered(c);
 			else if (which == CONN_WAIT_IDLE)
 				conn_idle_timeout(c, now);
 			else
@@ -793,6 +796,7 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
 	s->waits[CONN_WAIT_HEAD].after_ms = limits->head_ms;
+	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
 	/* Looked at eight times within the timeout, so that it is kept to an eighth of itself without a list entry moving per message. */
 	s->waits[CONN_WAIT_IDLE].after_ms = limits->idle_ms == 0 ? 0 : limits->idle_ms / 8 + 1;
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;

@@ -78,7 +78,7 @@ enum conn_pause {
 	CONN_PAUSE_HOLD = 2,   /* its handler is behind: conn_hold */
 };
 
-enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
+enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
 
 struct conn_ops {
 	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives until it returns. */
@@ -92,13 +92,15 @@ struct conn_ops {
 	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t reason_len, const char *why);
 	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any more. */
 	void (*withdrawn)(struct conn *c);
+	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
+	void (*unanswered)(struct conn *c);
 };
 
 struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
 	uint32_t queue_max;		     /* bytes waiting for one connection */
-	uint32_t head_ms, idle_ms, close_ms; /* idle_ms 0: never */
+	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
 	uint32_t max;			     /* sockets at once */
 };
 
