@@ -1,30 +1,37 @@
 # The benchmark: make bench (everything), make bench-quick (under two minutes), make bench-deps (the servers it compares with).
+# BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
 BENCH_LOAD  := load client message probe echo fanout churn idle
 BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
-BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(if $(wildcard /usr/include/libwebsockets.h),$(BUILD)/bench/lws)
+BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
+BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(if $(BENCH_LWS),$(BUILD)/bench/lws)
 PKGS_BENCH  := gcc make pkg-config libssl-dev libwebsockets-dev python3
 
-$(BUILD)/bench/%.o: tests/bench/%.c
+$(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(CC) $(BENCH_FLAGS) -c $< -o $@
+	$(call quiet,CC)$(CC) $(BENCH_FLAGS) -c $< -o $@
 
 $(BUILD)/bench/load: $(BENCH_LOAD:%=$(BUILD)/bench/%.o)
-	$(CC) $^ -o $@
+	$(call quiet,LINK)$(CC) $^ -o $@
 
 $(BUILD)/bench/bare: $(BUILD)/bench/bare.o
-	$(CC) $^ -lcrypto -o $@
+	$(call quiet,LINK)$(CC) $^ -lcrypto -o $@
 
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
-	$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
+	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench bench-quick bench-deps
-bench: $(BENCH_BIN)
-	TOVA_BUILD=$(BUILD) $(PYTHON) tests/bench/run.py
+.PHONY: bench bench-quick bench-deps check-bench
+bench: all $(BENCH_BIN)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
-bench-quick: $(BENCH_BIN)
-	TOVA_BUILD=$(BUILD) $(PYTHON) tests/bench/run.py --quick
+bench-quick: all $(BENCH_BIN)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py --quick $(BENCH)
 
 # A Node.js that is there already, from wherever, is kept.
 bench-deps:
 	$(call apt_install,$(PKGS_BENCH) $(if $(shell command -v npm),,nodejs npm))
 	cd tests/bench/peers && npm ci --ignore-scripts
+
+# Does the generator notice servers that lose, repeat or change something?
+check-bench: $(BUILD)/bench/load
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/bench
+CHECKS += check-bench

@@ -68,7 +68,7 @@ static void hear(struct load *l, struct fanout *f, struct client *c)
  * heard it, then once more; who hears the last call hears everything behind it, and no earlier call is on its way any more. */
 static void rally(struct load *l, struct fanout *f)
 {
-	int64_t end = load_now() + 10000000000;
+	int64_t end = load_now() + (int64_t)l->patience_ms * 1000000;
 	uint32_t kind = ANY_CALL;
 	call(l, kind);
 	while (f->heard[LAST_CALL] < l->conns && !l->broken) {

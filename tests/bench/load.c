@@ -11,9 +11,6 @@
 #include <string.h>
 #include <time.h>
 
-/* No server needs this long for anything the generator waits for; after it the missing messages are lost. */
-enum { PATIENCE_MS = 10000 };
-
 static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
@@ -43,7 +40,7 @@ static int await_upgrade(struct load *l, struct client *c)
 {
 	for (;;) {
 		struct pollfd p = { .fd = c->fd, .events = POLLIN };
-		if (poll(&p, 1, PATIENCE_MS) <= 0)
+		if (poll(&p, 1, l->patience_ms) <= 0)
 			return -1;
 		if (client_read(c, &l->in) < 0)
 			return -1;
@@ -101,7 +98,7 @@ int load_wait(struct load *l)
 	l->turns = 0;
 	if (l->broken)
 		return -1;
-	int n = epoll_wait(l->epoll, l->events, LOAD_EVENTS, PATIENCE_MS);
+	int n = epoll_wait(l->epoll, l->events, LOAD_EVENTS, l->patience_ms);
 	return n < 0 && errno == EINTR ? load_wait(l) : n;
 }
 
@@ -212,7 +209,7 @@ void load_goodbye(struct load *l, uint32_t n)
 static void usage(void)
 {
 	fprintf(stderr, "usage: load echo|fanout|churn|idle --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
-		"            [--warmup SECONDS] [--seconds SECONDS] [--sources N] [--cpu N] [--binary]\n"
+		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
 	exit(2);
 }
@@ -232,7 +229,7 @@ static const struct option options[] = {
 	{ "port", required_argument, NULL, 'p' }, { "pid", required_argument, NULL, 'P' }, { "path", required_argument, NULL, 'u' },
 	{ "conns", required_argument, NULL, 'c' }, { "depth", required_argument, NULL, 'd' }, { "size", required_argument, NULL, 's' },
 	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' }, { "sources", required_argument, NULL, 'S' },
-	{ "cpu", required_argument, NULL, 'C' }, { "binary", no_argument, NULL, 'b' }, { NULL, 0, NULL, 0 },
+	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' }, { NULL, 0, NULL, 0 },
 };
 
 static void read_options(struct load *l, int argc, char **argv)
@@ -249,6 +246,7 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 't': l->seconds = atof(optarg); break;
 		case 'S': l->sources = (uint32_t)atoi(optarg); break;
 		case 'C': pin(atoi(optarg)); break;
+		case 'W': l->patience_ms = (int)(atof(optarg) * 1000); break;
 		case 'b': l->opcode = CLIENT_BINARY; break;
 		default: usage();
 		}
@@ -288,7 +286,8 @@ int main(int argc, char **argv)
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)
 		return 2;
-	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8, .warmup = 1, .seconds = 3 };
+	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8, .warmup = 1, .seconds = 3,
+		.patience_ms = 10000 };
 	read_options(l, argc, argv);
 	message_init();
 	client_box_init(&l->in);

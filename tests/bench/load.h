@@ -19,6 +19,7 @@ struct load {
 	pid_t pid;
 	uint32_t conns, depth, size, sources;
 	double warmup, seconds;
+	int patience_ms; /* what did not come so long after anything else came is lost */
 	/* connections */
 	int epoll;
 	struct client *clients;
