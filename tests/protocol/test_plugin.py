@@ -135,8 +135,10 @@ def test_another_delay_or_id_replaces_it(probe):
     a.script("timer r 1 60000 0", "timer r 2 1 0", "send set")
     assert a.recv_text() == "set"
     assert observer.event("timer")["id"] == 2
+    a.script("timer r 3 20 0", "timer r 4 20 0", "send set")
+    assert a.recv_text() == "set"
+    assert observer.event("timer")["id"] == 4
     nothing_more(observer, "timer")
-    a.script("cancel r")
 
 
 def test_timers_of_one_callback_count_in_order(probe):
