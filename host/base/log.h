@@ -38,6 +38,9 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(HANDLER, "handler", 20) \
 	X(PLUGIN, "plugin", 100) \
 	X(PLUGIN_SLOW, "plugin.slow", 10) \
+	X(WORKER, "worker", 50) \
+	X(WORKER_OUTPUT, "worker.output", 1000) \
+	X(QUARANTINE, "quarantine", 0) \
 	X(LIMIT, "limit", 5) \
 	X(RELOAD, "reload", 0) \
 	X(DRAIN, "drain", 0)

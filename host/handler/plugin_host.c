@@ -233,52 +233,15 @@ static int host_subprotocol(tova_mount *m, const char *name)
 	return TOVA_OK;
 }
 
-static bool is_header_name(const char *name)
-{
-	size_t n = name != NULL ? strlen(name) : 0;
-	return n > 0 && strspn(name, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == n;
-}
-
-/* No line of its own, no second header, can be hidden in a value; and these the host says itself. */
-static bool is_header_ok(const char *name, const char *value)
-{
-	static const char *const taken[] = {"Connection",
-					    "Upgrade",
-					    "Content-Length",
-					    "Content-Type",
-					    "Date",
-					    "Server",
-					    "Transfer-Encoding",
-					    "Sec-WebSocket-Accept",
-					    "Sec-WebSocket-Protocol",
-					    "Sec-WebSocket-Extensions",
-					    "Sec-WebSocket-Version"};
-	if (!is_header_name(name) || value == NULL)
-		return false;
-	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)
-		if ((*c < 32 && *c != '\t') || *c == 127)
-			return false;
-	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-		if (strcasecmp(name, taken[i]) == 0)
-			return false;
-	return true;
-}
-
 static int host_header(tova_mount *m, const char *name, const char *value)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check_upgrade(p);
 	if (refused != 0)
 		return refused;
-	if (!is_header_ok(name, value))
+	if (!event_header_ok(name, value))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	struct event_answer *a = p->event->answer;
-	size_t room = sizeof a->head - a->head_len;
-	int n = snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value);
-	if (n < 0 || (size_t)n >= room)
-		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
-	a->head_len += (size_t)n;
-	return TOVA_OK;
+	return event_answer_header(p->event->answer, name, value) ? TOVA_OK : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
 }
 
 static int host_refuse(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len)
@@ -289,7 +252,7 @@ static int host_refuse(tova_mount *m, unsigned status, const char *type, const c
 		return refused;
 	struct event_answer *a = p->event->answer;
 	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !is_header_ok("X", type))))
+	    (type != NULL && (strlen(type) >= sizeof a->type || !event_header_ok("X", type))))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	if (body_len > COMMIT_BYTES_MAX)
 		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));

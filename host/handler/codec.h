@@ -1,0 +1,99 @@
+/* codec: the worker grammar (sdk/PROTOCOL.md) as pure code: events to text, text to what workers say. */
+#ifndef TOVA_HANDLER_CODEC_H
+#define TOVA_HANDLER_CODEC_H
+
+#include <sys/uio.h>
+
+#include "base/json.h"
+#include "hub/hub.h"
+
+/* --- host to worker ----------------------------------------------------------------------------------------------------------------- */
+
+struct codec_buffer {
+	char *p;
+	size_t len, cap;
+};
+
+/* A batch being written. */
+struct codec_out {
+	struct codec_buffer text, binary;
+	unsigned n;  /* objects in it */
+	bool failed; /* no memory: the batch is not whole */
+};
+
+#define CODEC_PARTS 4
+/* The batch as one message; it stays as it is until codec_reset. Returns the number of parts. */
+int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS]);
+/* Empty again; keeps a moderate amount of memory. */
+void codec_reset(struct codec_out *o);
+void codec_free(struct codec_out *o);
+static inline size_t codec_size(const struct codec_out *o)
+{
+	return o->text.len + o->binary.len;
+}
+
+/* An event with its number on the link, h->number. */
+void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h);
+/* {"t":type} and {"t":"bye","error":why} (why may be NULL). */
+void codec_word(struct codec_out *o, const char *type);
+void codec_bye(struct codec_out *o, const char *why);
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch);
+
+/* What an answer is built from: begin opens the object, the others add members, end closes it. */
+void codec_object(struct codec_out *o, const char *type);
+void codec_member_text(struct codec_out *o, const char *key, struct span text);
+void codec_member_uint(struct codec_out *o, const char *key, uint64_t value);
+void codec_member_raw(struct codec_out *o, const char *key, const char *json);
+void codec_object_end(struct codec_out *o);
+/* For lists: raw text, and a string with quotes. */
+void codec_raw(struct codec_out *o, const char *text, size_t n);
+void codec_string(struct codec_out *o, struct span text);
+
+/* --- worker to host ----------------------------------------------------------------------------------------------------------------- */
+
+enum codec_type {
+	CODEC_HELLO,
+	CODEC_ACK,
+	CODEC_NACK,
+	CODEC_PUSH,
+	CODEC_QUERY,
+	CODEC_CONTROL,
+	CODEC_PONG,
+	CODEC_BYE,
+};
+
+/* One object of a batch. Strings lie in the batch. A string that is not there has p == NULL. */
+struct codec_item {
+	enum codec_type type;
+	uint64_t s, n, ref, q, v, retry_ms;
+	bool has_s, has_n, has_ref, has_q, has_retry, has_events;
+	unsigned events; /* EVENT_BITs */
+	struct json_string link, token, name, mount, error, source, what, room, conn, what_to_do, id;
+	struct span commands, accept, refuse; /* their JSON; p == NULL: none */
+	size_t binary_at;		      /* of the binary bytes that its commands take */
+};
+
+struct codec_batch {
+	struct codec_item *items;
+	size_t n, cap;
+	uint8_t *binary; /* behind the text */
+	size_t binary_len;
+	const char *why; /* what was wrong */
+};
+
+/* Reads and checks a whole message. The bytes stay untouched until the functions below unescape strings in them, each string once.
+ * False: b->why. The items' memory is kept for the next call. */
+bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len);
+void codec_batch_free(struct codec_batch *b);
+
+/* The string's text, unescaped where it stands. */
+struct span codec_text(struct json_string *s);
+
+/* Adds the item's commands to the commit, which was begun for the event's session (NULL: none). What can not be done spoils it. */
+void codec_commands(const struct codec_batch *b, struct codec_item *item, const struct hub *hub, const struct session *own,
+		    struct commit *c);
+/* Fills the answer to an upgrade from accept or refuse. Returns NULL, or what is wrong with it. answer->body and the data are the
+ * caller's to free, the latter at *data_r. */
+const char *codec_answer(const struct codec_batch *b, struct codec_item *item, struct event_answer *answer, void **data_r);
+
+#endif

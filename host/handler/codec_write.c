@@ -1,0 +1,322 @@
+/* codec_write: events to text. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "handler/codec.h"
+#include "ws/utf8.h"
+
+#define CODEC_KEEP (256u << 10)
+
+/* --- buffers ------------------------------------------------------------------------------------------------------------------------ */
+
+static char *reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
+{
+	if (b->cap - b->len < n) {
+		size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n + 1024;
+		char *wider = realloc(b->p, cap);
+		if (wider == NULL) {
+			o->failed = true;
+			return NULL;
+		}
+		b->p = wider;
+		b->cap = cap;
+	}
+	return b->p + b->len;
+}
+
+static void put(struct codec_out *o, struct codec_buffer *b, const void *bytes, size_t n)
+{
+	char *at = n > 0 ? reserve(o, b, n) : NULL;
+	if (at == NULL)
+		return;
+	memcpy(at, bytes, n);
+	b->len += n;
+}
+
+void codec_raw(struct codec_out *o, const char *text, size_t n)
+{
+	put(o, &o->text, text, n);
+}
+
+#define RAW(o, literal) codec_raw((o), (literal), sizeof(literal) - 1)
+
+void codec_string(struct codec_out *o, struct span text)
+{
+	char *at = reserve(o, &o->text, JSON_ESCAPED_MAX(text.n));
+	if (at != NULL)
+		o->text.len += json_escape(at, text.p, text.n);
+}
+
+static void put_uint(struct codec_out *o, uint64_t value)
+{
+	char digits[20], *at = digits + sizeof digits;
+	do
+		*--at = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	codec_raw(o, at, (size_t)(digits + sizeof digits - at));
+}
+
+static void reset_buffer(struct codec_buffer *b)
+{
+	b->len = 0;
+	if (b->cap <= CODEC_KEEP)
+		return;
+	free(b->p);
+	*b = (struct codec_buffer){.p = NULL};
+}
+
+void codec_reset(struct codec_out *o)
+{
+	reset_buffer(&o->text);
+	reset_buffer(&o->binary);
+	o->n = 0;
+	o->failed = false;
+}
+
+void codec_free(struct codec_out *o)
+{
+	free(o->text.p);
+	free(o->binary.p);
+	*o = (struct codec_out){.n = 0};
+}
+
+int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
+{
+	parts[0] = (struct iovec){o->text.p, o->text.len};
+	parts[1] = (struct iovec){(void *)"]\n", o->binary.len > 0 ? 2 : 1};
+	parts[2] = (struct iovec){o->binary.p, o->binary.len};
+	return o->binary.len > 0 ? 3 : 2;
+}
+
+/* --- objects ------------------------------------------------------------------------------------------------------------------------ */
+
+static void key(struct codec_out *o, const char *name)
+{
+	RAW(o, ",\"");
+	codec_raw(o, name, strlen(name));
+	RAW(o, "\":");
+}
+
+void codec_object(struct codec_out *o, const char *type)
+{
+	codec_raw(o, o->n++ == 0 ? "[" : ",", 1);
+	RAW(o, "{\"t\":\"");
+	codec_raw(o, type, strlen(type));
+	RAW(o, "\"");
+}
+
+void codec_object_end(struct codec_out *o)
+{
+	RAW(o, "}");
+}
+
+void codec_member_text(struct codec_out *o, const char *name, struct span text)
+{
+	key(o, name);
+	codec_string(o, text);
+}
+
+void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
+{
+	key(o, name);
+	put_uint(o, value);
+}
+
+void codec_member_raw(struct codec_out *o, const char *name, const char *json)
+{
+	key(o, name);
+	codec_raw(o, json, strlen(json));
+}
+
+void codec_word(struct codec_out *o, const char *type)
+{
+	codec_object(o, type);
+	codec_object_end(o);
+}
+
+void codec_bye(struct codec_out *o, const char *why)
+{
+	codec_object(o, "bye");
+	if (why != NULL)
+		codec_member_text(o, "error", span_of(why));
+	codec_object_end(o);
+}
+
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch)
+{
+	codec_object(o, "welcome");
+	codec_member_uint(o, "v", 1);
+	codec_member_text(o, "link", span_of(link));
+	codec_member_text(o, "mount", span_of(mount));
+	codec_member_text(o, "host", span_of(TOVA_VERSION));
+	codec_member_uint(o, "window", window);
+	codec_member_uint(o, "batch", batch);
+	codec_object_end(o);
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Header values may hold any byte above 127 (RFC 9110 5.5): what is not UTF-8 is taken for Latin-1, so that nothing is lost. */
+static void put_header_text(struct codec_out *o, struct span text)
+{
+	if (utf8_valid(text.p, text.n)) {
+		codec_string(o, text);
+		return;
+	}
+	char *wide = malloc(2 * text.n);
+	size_t n = 0;
+	if (wide == NULL) {
+		o->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = (unsigned char)text.p[i];
+		if (c < 0x80) {
+			wide[n++] = (char)c;
+		} else {
+			wide[n++] = (char)(0xC0 | c >> 6);
+			wide[n++] = (char)(0x80 | (c & 63));
+		}
+	}
+	codec_string(o, (struct span){wide, n});
+	free(wide);
+}
+
+static void put_address(struct codec_out *o, const char *name, const struct conn_address *a)
+{
+	char text[CONN_ADDRESS_TEXT];
+	key(o, name);
+	RAW(o, "[");
+	codec_string(o, span_of(conn_address_text(a, text)));
+	RAW(o, ",");
+	put_uint(o, a->port);
+	RAW(o, "]");
+}
+
+static void put_headers(struct codec_out *o, const struct request *r)
+{
+	key(o, "headers");
+	RAW(o, "[");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		codec_raw(o, i > 0 ? ",[" : "[", i > 0 ? 2 : 1);
+		codec_string(o, r->headers[i].name);
+		RAW(o, ",");
+		put_header_text(o, r->headers[i].value);
+		RAW(o, "]");
+	}
+	RAW(o, "]");
+}
+
+static void put_subprotocols(struct codec_out *o, const struct request *r)
+{
+	bool any = false;
+	key(o, "subprotocols");
+	RAW(o, "[");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		struct span rest = r->headers[i].value, item;
+		if (!span_eq_nocase(r->headers[i].name, SPAN("Sec-WebSocket-Protocol")))
+			continue;
+		while (request_list_next(&rest, &item)) {
+			codec_raw(o, ",", any);
+			codec_string(o, item);
+			any = true;
+		}
+	}
+	RAW(o, "]");
+}
+
+static void put_request(struct codec_out *o, const struct event_request *facts)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	struct request r;
+	size_t used;
+	int status;
+	const char *why;
+	if (request_parse(&r, &any, facts->head.p, facts->head.n, 0, &used, &status, &why) != REQUEST_OK)
+		return; /* it was parsed before, from the same bytes */
+	key(o, "request");
+	RAW(o, "{\"method\":");
+	codec_string(o, r.method);
+	codec_member_text(o, "path", r.path);
+	key(o, "query");
+	put_header_text(o, r.query);
+	codec_member_text(o, "mount", span_of(facts->mount_path));
+	key(o, "host");
+	put_header_text(o, r.host);
+	put_headers(o, &r);
+	put_address(o, "remote", &facts->remote);
+	put_address(o, "local", &facts->local);
+	codec_member_raw(o, "tls", "null");
+	put_subprotocols(o, &r);
+	RAW(o, "}");
+}
+
+/* --- events ------------------------------------------------------------------------------------------------------------------------- */
+
+static void put_bytes(struct codec_out *o, const char *text_key, const char *binary_key, const void *bytes, size_t n, bool binary)
+{
+	if (binary) {
+		codec_member_uint(o, binary_key, n);
+		put(o, &o->binary, bytes, n);
+	} else {
+		codec_member_text(o, text_key, (struct span){bytes, n});
+	}
+}
+
+static void put_close(struct codec_out *o, const struct hub_event *e)
+{
+	codec_member_uint(o, "code", e->close.code);
+	codec_member_text(o, "reason", e->close.reason);
+	key(o, "rooms");
+	RAW(o, "[");
+	for (uint32_t i = 0; i < e->close.rooms->n; i++) {
+		const struct room *r = e->close.rooms->v[i].room;
+		codec_raw(o, ",", i > 0);
+		codec_string(o, (struct span){r->name, r->len});
+	}
+	RAW(o, "]");
+}
+
+static void put_error(struct codec_out *o, const struct hub_event *e)
+{
+	static const char *const kinds[] = {"", "handler", "protocol", "transport"};
+	codec_member_text(o, "kind", span_of(kinds[e->error.kind]));
+	codec_member_text(o, "error", e->error.text);
+}
+
+static void put_timer(struct codec_out *o, const struct hub_event *e)
+{
+	codec_member_text(o, "name", span_of(e->timer.name));
+	codec_member_uint(o, "id", e->timer.id);
+	codec_member_uint(o, "delay", e->timer.delay_ms);
+	codec_member_uint(o, "period", e->timer.period_ms);
+}
+
+void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	const struct session *s = e->session;
+	char id[SESSION_ID_TEXT];
+	(void)m;
+	codec_object(o, event_name(e->kind));
+	codec_member_uint(o, "s", h->number);
+	if (s != NULL) {
+		session_id_text(hub_session_id(hub, s), id);
+		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+	}
+	codec_member_uint(o, "seq", e->sequence);
+	codec_member_uint(o, "attempt", e->attempt);
+	if (s != NULL && s->data_len > 0)
+		put_bytes(o, "state", "state_bin", s->data, s->data_len, !utf8_valid(s->data, s->data_len));
+	if (e->kind == EVENT_MESSAGE)
+		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
+	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+		put_request(o, e->request);
+	else if (e->kind == EVENT_CLOSE)
+		put_close(o, e);
+	else if (e->kind == EVENT_ERROR)
+		put_error(o, e);
+	else if (e->kind == EVENT_TIMER)
+		put_timer(o, e);
+	codec_object_end(o);
+}

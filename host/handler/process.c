@@ -1,0 +1,335 @@
+#include "handler/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROCESS_LINE_MAX 2048 /* bytes of a log line; longer ones are cut into several */
+#define PROCESS_OUTPUT_MS 1000
+#define PROCESS_SHIM "tova-shim"
+
+struct process_output {
+	struct event event;
+	struct process *process;
+	int fd; /* -1: closed */
+	enum log_level level;
+	size_t len;
+	char line[PROCESS_LINE_MAX];
+};
+
+struct process {
+	struct process *next;
+	struct processes *set;
+	process_ended *ended;
+	void *ctx;
+	pid_t pid;
+	int status;
+	bool reaped, abandoned;
+	struct process_output out, err;
+	struct loop_timer limit;
+	char name[64], mount[256];
+};
+
+extern char **environ;
+
+/* --- output -------------------------------------------------------------------------------------------------------------------------- */
+
+/* A line may begin with <N>, a level as systemd and syslog know them. */
+static void output_line(struct process_output *o, const char *line, size_t n)
+{
+	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR, LOG_ERROR, LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
+	struct log *log = o->process->set->loop->log;
+	enum log_level level = o->level;
+	if (n >= 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {
+		level = levels[line[1] - '0'];
+		line += 3;
+		n -= 3;
+	}
+	if (!log_would(log, level))
+		return;
+	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})), LOG_STR("mount", o->process->mount),
+					   LOG_STR("worker", o->process->name), LOG_U64("pid", (uint64_t)o->process->pid)};
+	log_write(log, level, LOG_WORKER_OUTPUT, fields, 4);
+}
+
+static void output_lines(struct process_output *o)
+{
+	char *from = o->line, *end = o->line + o->len, *lf;
+	while ((lf = memchr(from, '\n', (size_t)(end - from))) != NULL) {
+		output_line(o, from, (size_t)(lf - from) - (lf > from && lf[-1] == '\r'));
+		from = lf + 1;
+	}
+	if (from == o->line && o->len == sizeof o->line) {
+		output_line(o, from, o->len);
+		from = end;
+	}
+	o->len = (size_t)(end - from);
+	memmove(o->line, from, o->len);
+}
+
+static void output_close(struct process_output *o)
+{
+	if (o->fd < 0)
+		return;
+	if (o->len > 0)
+		output_line(o, o->line, o->len);
+	event_del(&o->event);
+	close(o->fd);
+	o->fd = -1;
+}
+
+static void process_finish(struct process *p);
+
+static void output_on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct process_output *o = arg;
+	(void)what;
+	ssize_t n = read(fd, o->line + o->len, sizeof o->line - o->len);
+	if (n > 0) {
+		o->len += (size_t)n;
+		output_lines(o);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+		output_close(o);
+		process_finish(o->process);
+	}
+}
+
+static bool output_open(struct process_output *o, struct process *p, enum log_level level, int *theirs_r)
+{
+	int pipe[2];
+	*o = (struct process_output){.process = p, .fd = -1, .level = level};
+	if (pipe2(pipe, O_CLOEXEC) != 0)
+		return false;
+	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
+	*theirs_r = pipe[1];
+	o->fd = pipe[0];
+	return event_assign(&o->event, p->set->loop->base, o->fd, EV_READ | EV_PERSIST, output_on_readable, o) == 0 &&
+	       event_add(&o->event, NULL) == 0;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------------------- */
+
+static void process_free(struct process *p)
+{
+	struct process **at = &p->set->list;
+	while (*at != p)
+		at = &(*at)->next;
+	*at = p->next;
+	output_close(&p->out);
+	output_close(&p->err);
+	loop_timer_cancel(&p->limit);
+	free(p);
+}
+
+/* Told once it was reaped and its output is at its end, or has had its second: a grandchild may hold it open for ever. */
+static void process_finish(struct process *p)
+{
+	if (!p->reaped || ((p->out.fd >= 0 || p->err.fd >= 0) && loop_timer_is_set(&p->limit)))
+		return;
+	if (!p->abandoned)
+		p->ended(p->ctx, p, p->status);
+	process_free(p);
+}
+
+static void process_on_limit(void *arg)
+{
+	struct process *p = arg;
+	output_close(&p->out);
+	output_close(&p->err);
+	process_finish(p);
+}
+
+static void processes_on_child(void *arg, int signal)
+{
+	struct processes *set = arg;
+	struct process *next;
+	(void)signal;
+	for (struct process *p = set->list; p != NULL; p = next) {
+		next = p->next;
+		if (p->reaped || waitpid(p->pid, &p->status, WNOHANG) != p->pid)
+			continue;
+		p->reaped = true;
+		kill(-p->pid, SIGKILL); /* what it started and left behind */
+		loop_timer_set(&p->limit, PROCESS_OUTPUT_MS);
+		process_finish(p);
+	}
+}
+
+bool processes_init(struct processes *set, struct loop *loop)
+{
+	*set = (struct processes){.loop = loop};
+	return loop_signal_add(loop, &set->on_child, SIGCHLD, processes_on_child, set);
+}
+
+void processes_free(struct processes *set)
+{
+	while (set->list != NULL) {
+		struct process *p = set->list;
+		if (!p->reaped) {
+			kill(-p->pid, SIGKILL);
+			waitpid(p->pid, &p->status, 0);
+		}
+		process_free(p);
+	}
+	if (set->loop != NULL)
+		loop_signal_remove(&set->on_child);
+}
+
+/* --- the start ----------------------------------------------------------------------------------------------------------------------- */
+
+/* What a service manager tells the host is not for its children, and outer TOVA_ variables would be taken for ours. */
+static bool process_inherits(const char *variable)
+{
+	static const char *const kept_back[] = {"TOVA_", "NOTIFY_SOCKET=", "LISTEN_", "WATCHDOG_", "HTTP_PROXY="};
+	for (size_t i = 0; i < sizeof kept_back / sizeof *kept_back; i++)
+		if (strncmp(variable, kept_back[i], strlen(kept_back[i])) == 0)
+			return false;
+	return true;
+}
+
+static const char **process_environment(const char *const *own)
+{
+	size_t n = 0, k = 0;
+	for (char **e = environ; *e != NULL; e++)
+		n++;
+	for (const char *const *e = own; *e != NULL; e++)
+		n++;
+	const char **env = calloc(n + 1, sizeof *env);
+	if (env == NULL)
+		return NULL;
+	for (char **e = environ; *e != NULL; e++)
+		if (process_inherits(*e))
+			env[k++] = *e;
+	for (const char *const *e = own; *e != NULL; e++)
+		env[k++] = *e;
+	return env;
+}
+
+/* argv of the shim: its name, the host's pid, the descriptor limit, whether 3 is kept, and then the command. */
+static int process_spawn(struct process *p, const struct process_spec *spec, int out, int err)
+{
+	char parent[16], limit[24];
+	struct rlimit files = {0};
+	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-"};
+	int n = 4;
+	getrlimit(RLIMIT_NOFILE, &files);
+	snprintf(parent, sizeof parent, "%d", (int)getpid());
+	snprintf(limit, sizeof limit, "%llu", (unsigned long long)(files.rlim_max < 1024 ? files.rlim_max : 1024));
+	if (spec->command != NULL) {
+		argv[n++] = "/bin/sh";
+		argv[n++] = "-c";
+		argv[n++] = spec->command;
+	}
+	for (const char *const *a = spec->argv; spec->command == NULL && *a != NULL && n < 63; a++)
+		argv[n++] = *a;
+	const char **env = process_environment(spec->env);
+	posix_spawn_file_actions_t files_to;
+	posix_spawnattr_t attr;
+	sigset_t none, all;
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawn_file_actions_init(&files_to);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setpgroup(&attr, 0);
+	posix_spawnattr_setsigdefault(&attr, &all);
+	posix_spawnattr_setsigmask(&attr, &none);
+	if (spec->in >= 0)
+		posix_spawn_file_actions_adddup2(&files_to, spec->in, 0);
+	else
+		posix_spawn_file_actions_addopen(&files_to, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_adddup2(&files_to, spec->out >= 0 ? spec->out : out, 1);
+	posix_spawn_file_actions_adddup2(&files_to, err, 2);
+	if (spec->extra >= 0)
+		posix_spawn_file_actions_adddup2(&files_to, spec->extra, 3);
+	int error = env == NULL ? ENOMEM
+				: posix_spawn(&p->pid, "/proc/self/exe", &files_to, &attr, (char *const *)argv, (char *const *)env);
+	posix_spawn_file_actions_destroy(&files_to);
+	posix_spawnattr_destroy(&attr);
+	free(env);
+	return error;
+}
+
+struct process *process_start(struct processes *set, const struct process_spec *spec, process_ended *ended, void *ctx)
+{
+	struct process *p = calloc(1, sizeof *p);
+	int out = -1, err = -1;
+	if (p == NULL)
+		return NULL;
+	p->set = set;
+	p->ended = ended;
+	p->ctx = ctx;
+	snprintf(p->name, sizeof p->name, "%s", spec->name);
+	snprintf(p->mount, sizeof p->mount, "%s", spec->mount);
+	loop_timer_init(set->loop, &p->limit, process_on_limit, p);
+	p->out = (struct process_output){.fd = -1};
+	bool ok = output_open(&p->err, p, LOG_WARN, &err) && (spec->out >= 0 || output_open(&p->out, p, LOG_INFO, &out));
+	int error = ok ? process_spawn(p, spec, out, err) : errno;
+	if (out >= 0)
+		close(out);
+	if (err >= 0)
+		close(err);
+	p->next = set->list;
+	set->list = p;
+	if (error != 0) {
+		process_free(p);
+		errno = error;
+		return NULL;
+	}
+	return p;
+}
+
+pid_t process_pid(const struct process *p)
+{
+	return p->pid;
+}
+
+void process_kill(struct process *p, int signal)
+{
+	if (!p->reaped)
+		kill(-p->pid, signal);
+}
+
+void process_abandon(struct process *p)
+{
+	p->abandoned = true;
+	process_kill(p, SIGKILL);
+}
+
+const char *process_status_text(int status, char *text, size_t cap)
+{
+	if (WIFSIGNALED(status)) {
+		const char *name = sigabbrev_np(WTERMSIG(status));
+		snprintf(text, cap, "killed by SIG%s", name != NULL ? name : "?");
+	} else {
+		snprintf(text, cap, "exited with status %d", WEXITSTATUS(status));
+	}
+	return text;
+}
+
+/* --- the shim ------------------------------------------------------------------------------------------------------------------------ */
+
+void process_shim(int argc, char **argv)
+{
+	if (argc < 5 || strcmp(argv[0], PROCESS_SHIM) != 0)
+		return;
+	struct rlimit files;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != (pid_t)atoi(argv[1]))
+		_exit(127); /* the host died before that was set */
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = strtoull(argv[2], NULL, 10);
+	setrlimit(RLIMIT_NOFILE, &files);
+	close_range(strcmp(argv[3], "3") == 0 ? 4 : 3, ~0u, 0);
+	execvp(argv[4], argv + 4);
+	fprintf(stderr, "<3>%s can not be started: %s\n", argv[4], strerror(errno));
+	_exit(127);
+}
