@@ -210,21 +210,24 @@ def test_pings_of_a_peer_that_reads_no_pongs_cost_no_memory(slow_host):
 
 def test_what_follows_while_reading_is_paused_is_handled_later(slow_host):
     """Messages, a ping and the end lie received behind a flood that the client has not read: all of it happens, in order."""
-    for end in ("close", "shutdown_write"):
+    for end in ("close", "shutdown_write", "later"):
         with Probe(slow_host) as probe:
             observer, ws = probe.observer(), probe.client(receive_buffer=4096)
             who = observer.event("open")["ws"]
             ws.send(frame(TEXT, "flood 30 50000") + frame(TEXT, "send after") + frame(TEXT, "flood 30 50000\nsend last"))
-            ws.close(4001, "done") if end == "close" else ws.shutdown_write()
+            if end != "later":
+                ws.close(4001, "done") if end == "close" else ws.shutdown_write()
             for text in ("after", "last"):
                 for i in range(30):
                     assert ws.recv_text().startswith(f"{i} ")
                 assert ws.recv_text() == text
-            if end == "close":
+            if end == "later":  # nothing came that could have made the host look again
+                ws.close(4001)
+            if end != "shutdown_write":
                 assert ws.recv_close() == (4001, "")
             ws.expect_eof(reset=False)
             closed = observer.event(None, who)
-            assert (closed["event"], closed["code"]) == ("close", 4001 if end == "close" else 1006)
+            assert (closed["event"], closed["code"]) == ("close", 1006 if end == "shutdown_write" else 4001)
 
 
 def test_what_was_received_before_a_reset_is_handled_before_the_close(slow_host):

@@ -255,12 +255,18 @@ def test_a_new_librarys_settings(library):
 
 
 def test_code_that_can_not_be_unmapped_is_not_found_again(library):
-    """C++ makes libraries that stay for good; each reload has to run the new file all the same."""
+    """C++ makes libraries that stay for good. Neither a newer one nor another mount's may be taken for one that stayed."""
     replace(library, "cpp_unique_1")
-    with Host("--plugin", library) as host, connect("127.0.0.1", host.port) as ws:
-        for name in "1", "2", "3", "1", "2", "3":
-            replace(library, f"cpp_unique_{name}")
-            reload(host)
-            ws.send_text("who")
-            assert ws.recv_text() == name
-        ws.end()
+    with Host("--plugin", "/longer=echo", "--plugin", f"/u={library}") as host:
+        with connect("127.0.0.1", host.port, "/u") as ws, connect("127.0.0.1", host.port, "/longer") as echo:
+            for name in "1", "2", "3", "1", "2", "3":
+                replace(library, f"cpp_unique_{name}")
+                mark = host.reload()
+                for mount in "/u", "/longer":
+                    host.wait_log(lambda line: line.get("kind") == "reload" and line.get("mount") == mount, mount, after=mark)
+                ws.send_text("who")
+                assert ws.recv_text() == name
+                echo.send_text("who")
+                assert echo.recv_text() == "who"
+            ws.end()
+            echo.end()

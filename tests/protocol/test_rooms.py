@@ -290,6 +290,8 @@ def test_set_replaces_and_zeroes_the_rest(probe):
     a.script(f"set {b.id} ", "send done")
     assert a.recv_text() == "done"
     assert b.ask("getdata") == "00" * 64
+    b.script("data 0 " + "x" * 64, "set me abc", "data 1 Z", "getdata")
+    assert bytes.fromhex(b.recv_text()) == b"aZc".ljust(64, b"\0") == bytes.fromhex(b.ask("getdata"))
 
 
 def test_data_in_close_and_error_is_the_connections(probe):
