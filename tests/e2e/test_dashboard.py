@@ -163,3 +163,17 @@ def test_unknown_settings_are_refused():
     host.start(wait=False)
     assert host.wait_exit() in (1, 2)
     assert "colour" in host.log_text()
+
+
+def test_updates_go_on_over_a_reload(host):
+    """The timer is the host's, the waiting list the library's: neither may be lost or doubled."""
+    ws = attach(host)
+    assert receive(ws)["type"] == "init"
+    mark = host.reload()
+    host.wait_log(lambda line: line.get("kind") == "reload", after=mark)
+    assert until(ws, lambda m: m["type"] == "update")
+    assert [receive(ws)["type"] for _ in range(5)] == ["update"] * 5
+    late = attach(host)
+    assert receive(late)["type"] == "init"
+    times = [receive(late)["data"]["time"] for _ in range(6)]
+    assert times[-1] - times[0] > 400, "updates come twice as often"
