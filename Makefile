@@ -35,7 +35,7 @@ CFLAGS  ?= -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALLFLAGS = -std=gnu11 $(WARN) $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA) -MMD -MP
 HOSTFLAGS = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Ihost -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
-LINK    = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN)) -rdynamic
+LINK    = -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 
 SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c)))
 OBJ_LIB := $(SRC_LIB:%.c=$(BUILD)/obj/%.o)
@@ -67,7 +67,7 @@ $(BUILD)/libtova.a: $(OBJ_LIB)
 	$(call quiet,AR)ar rcs $@ $^
 
 $(BUILD)/tova-host: $(BUILD)/obj/host/main.o $(BUILD)/libtova.a
-	$(call quiet,LINK)$(CC) $(LINK) $< -Wl,--whole-archive $(BUILD)/libtova.a -Wl,--no-whole-archive $(LIBS) -o $@
+	$(call quiet,LINK)$(CC) $(LINK) $< $(BUILD)/libtova.a $(LIBS) -o $@
 
 # Plugins see only the SDK header, as a user's plugin does.
 $(BUILD)/plugins/%.so: plugins/%.c $(FLAGS_FILE)
