@@ -11,8 +11,8 @@ endif
 PYTHON  ?= /usr/bin/python3
 VERSION := 0.1.0
 
-PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev zlib1g-dev
-PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind python3 python3-pytest python3-selenium chromium chromium-driver
+PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev zlib1g-dev libnng-dev
+PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind python3 python3-pytest python3-selenium chromium chromium-driver nng-utils
 
 LIBS_PC := libevent_core jansson libconfig libcrypto zlib
 CFLAGS_PC := $(shell pkg-config --cflags $(LIBS_PC) 2>/dev/null)
@@ -75,6 +75,7 @@ $(BUILD)/plugins/%.so: plugins/%.c $(FLAGS_FILE)
 	$(call quiet,SO)$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $(shell pkg-config --cflags jansson) $< -Wl,-z,relro,-z,now -Wl,--as-needed -ljansson -o $@
 
 include host/dist/dist.mk
+include $(wildcard sdk/*/*.mk)
 include tests/tests.mk
 
 # --- running and installing ---------------------------------------------------------------------------------------------------
