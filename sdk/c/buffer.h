@@ -1,0 +1,24 @@
+/* buffer: bytes that grow at the end. A lack of memory is remembered, so that a text can be written without looking after each piece. */
+#ifndef TOVA_SDK_BUFFER_H
+#define TOVA_SDK_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct buffer {
+	char *p;
+	size_t n, cap;
+	bool failed; /* something is missing */
+};
+
+void buffer_add(struct buffer *b, const void *p, size_t n);
+__attribute__((format(printf, 2, 3))) void buffer_addf(struct buffer *b, const char *format, ...);
+/* As a JSON string, with its quotes. The bytes have to be UTF-8. */
+void buffer_add_json(struct buffer *b, const char *p, size_t n);
+/* How many bytes that takes. */
+size_t buffer_json_size(const char *p, size_t n);
+/* Empties it and keeps its memory, unless that is much. */
+void buffer_clear(struct buffer *b);
+void buffer_free(struct buffer *b);
+
+#endif

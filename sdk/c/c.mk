@@ -1,0 +1,30 @@
+# The C worker library, the program that runs a plugin as a worker, and the example.
+SDK_C_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/c/*.c)) $(BUILD)/obj/host/ws/utf8.o
+SDK_C_LIBS := $(shell pkg-config --libs jansson 2>/dev/null) -lnng -lpthread
+SDK_C_OUT  := $(BUILD)/libtova-worker.a $(BUILD)/tova-worker $(BUILD)/examples/echo-worker
+
+# One object in which only the public names are left, so that none of the others meets one of the program that it is linked into.
+$(BUILD)/libtova-worker.a: $(SDK_C_OBJ)
+	@rm -f $@
+	$(call quiet,AR)ld -r -o $(@:.a=.o) $^
+	@objcopy --wildcard --keep-global-symbol='tova_worker_*' $(@:.a=.o)
+	@ar rcs $@ $(@:.a=.o)
+
+$(BUILD)/obj/sdk/c/%.o: HOSTFLAGS += -Isdk/c
+
+$(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(BUILD)/libtova.a
+	$(call quiet,LINK)$(CC) $(LINK) $^ $(SDK_C_LIBS) $(LIBS) -o $@
+
+# As a user's program: nothing but the two headers and the library.
+$(BUILD)/examples/%-worker: sdk/c/examples/%.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(ALLFLAGS) -MF $@.d -fPIE -Isdk -Isdk/c $(filter %.c %.a,$^) -pie $(if $(SAN),-fsanitize=$(SAN)) $(SDK_C_LIBS) -o $@
+
+all: $(SDK_C_OUT)
+
+.PHONY: install-sdk-c
+install: install-sdk-c
+install-sdk-c: $(SDK_C_OUT)
+	install -D -m 755 $(BUILD)/tova-worker $(DESTDIR)$(PREFIX)/bin/tova-worker
+	install -D -m 644 $(BUILD)/libtova-worker.a $(DESTDIR)$(PREFIX)/lib/libtova-worker.a
+	install -D -m 644 sdk/c/tova_worker.h $(DESTDIR)$(PREFIX)/include/tova_worker.h

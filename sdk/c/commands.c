@@ -1,0 +1,266 @@
+#include "commands.h"
+
+#include "ids.h"
+#include "ws/utf8.h"
+
+#define COMMANDS_NAME_MAX 255
+#define COMMANDS_REASON_MAX 123				       /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
+#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		       /* what every JSON library can keep exactly */
+#define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)      /* the host's */
+#define COMMANDS_HEAD 256 /* more than what stands around the text or bytes of any command */
+
+void commands_begin(struct commands *c, tova_ws own)
+{
+	buffer_clear(&c->text);
+	buffer_clear(&c->binary);
+	c->error = TOVA_OK;
+	c->own = own;
+}
+
+void commands_free(struct commands *c)
+{
+	buffer_free(&c->text);
+	buffer_free(&c->binary);
+}
+
+int commands_spoil(struct commands *c, int error)
+{
+	if (c->error == TOVA_OK)
+		c->error = error;
+	return error;
+}
+
+const char *commands_error_text(int error)
+{
+	switch (error) {
+	case TOVA_E_ROOM:
+		return "a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL";
+	case TOVA_E_UTF8:
+		return "a command sent text that is not UTF-8";
+	case TOVA_E_LIMIT:
+		return "a command exceeded a limit";
+	case TOVA_E_MEMORY:
+		return "no memory for a command";
+	default:
+		return "a command had an argument out of range";
+	}
+}
+
+bool commands_name_ok(const char *name, size_t len)
+{
+	return name != NULL && len >= 1 && len <= COMMANDS_NAME_MAX && memchr(name, '\0', len) == NULL && utf8_valid(name, len);
+}
+
+/* --- pieces of a command ---------------------------------------------------------------------------------------------------------- */
+
+/* Is there room for one more whose text or bytes take `size`? */
+static bool commands_has_room(const struct commands *c, size_t size)
+{
+	size_t used = c->text.n + c->binary.n;
+	return size < COMMANDS_BYTES_MAX && used + size + COMMANDS_HEAD <= COMMANDS_BYTES_MAX;
+}
+
+static void commands_name(struct commands *c, const char *name)
+{
+	buffer_addf(&c->text, "%s{\"c\":\"%s\"", c->text.n > 0 ? "," : "", name);
+}
+
+static void commands_member(struct commands *c, const char *key, const char *text, size_t len)
+{
+	buffer_addf(&c->text, ",\"%s\":", key);
+	buffer_add_json(&c->text, text, len);
+}
+
+static void commands_id(struct commands *c, const char *key, tova_ws ws)
+{
+	char id[TOVA_WS_TEXT];
+	ids_text(ws, id);
+	buffer_addf(&c->text, ",\"%s\":\"%s\"", key, id);
+}
+
+static void commands_number(struct commands *c, const char *key, uint64_t value)
+{
+	buffer_addf(&c->text, ",\"%s\":%llu", key, (unsigned long long)value);
+}
+
+/* The event's own connection need not be named. */
+static void commands_target(struct commands *c, tova_ws ws)
+{
+	if (!tova_ws_eq(ws, c->own) || tova_ws_eq(ws, TOVA_NONE))
+		commands_id(c, "conn", ws);
+}
+
+static int commands_end(struct commands *c)
+{
+	buffer_add(&c->text, "}", 1);
+	return c->text.failed || c->binary.failed ? commands_spoil(c, TOVA_E_MEMORY) : TOVA_OK;
+}
+
+static int commands_check_payload(struct commands *c, const tova_payload *p)
+{
+	if (p == NULL || p->size < offsetof(tova_payload, flags) || (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) ||
+	    (p->data == NULL && p->len > 0))
+		return commands_spoil(c, TOVA_E_ARG);
+	if (p->len >= COMMANDS_BYTES_MAX)
+		return commands_spoil(c, TOVA_E_LIMIT);
+	if (p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len))
+		return commands_spoil(c, TOVA_E_UTF8);
+	if (!commands_has_room(c, p->kind == TOVA_TEXT ? buffer_json_size(p->data, p->len) : p->len))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	return TOVA_OK;
+}
+
+static void commands_payload(struct commands *c, const tova_payload *p)
+{
+	if (p->kind == TOVA_TEXT) {
+		commands_member(c, "data", p->data, p->len);
+	} else {
+		commands_number(c, "bin", p->len);
+		buffer_add(&c->binary, p->data, p->len);
+	}
+}
+
+static int commands_check_room(struct commands *c, const char *room, size_t len)
+{
+	if (!commands_name_ok(room, len))
+		return commands_spoil(c, TOVA_E_ROOM);
+	return commands_has_room(c, buffer_json_size(room, len)) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
+}
+
+/* --- the commands ----------------------------------------------------------------------------------------------------------------- */
+
+int commands_send(struct commands *c, tova_ws ws, const tova_payload *p)
+{
+	int refused = commands_check_payload(c, p);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, "send");
+	commands_target(c, ws);
+	commands_payload(c, p);
+	return commands_end(c);
+}
+
+static int commands_room(struct commands *c, const char *name, tova_ws ws, const char *room, size_t len)
+{
+	int refused = commands_check_room(c, room, len);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, name);
+	commands_target(c, ws);
+	commands_member(c, "room", room, len);
+	return commands_end(c);
+}
+
+int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len)
+{
+	return commands_room(c, "join", ws, room, len);
+}
+
+int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len)
+{
+	return commands_room(c, "leave", ws, room, len);
+}
+
+static int commands_end_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude)
+{
+	if (!tova_ws_eq(exclude, TOVA_NONE))
+		commands_id(c, "exclude", exclude);
+	commands_payload(c, p);
+	return commands_end(c);
+}
+
+int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude)
+{
+	int refused = commands_check_payload(c, p);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, "broadcast");
+	return commands_end_broadcast(c, p, exclude);
+}
+
+int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p, tova_ws exclude)
+{
+	int refused = commands_check_room(c, room, len);
+	if (refused == TOVA_OK)
+		refused = commands_check_payload(c, p);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, "broadcast_to");
+	commands_member(c, "room", room, len);
+	return commands_end_broadcast(c, p, exclude);
+}
+
+/* RFC 6455 7.4: what may stand in a close frame; 1002 only the host can know, who reads the frames. */
+static bool commands_close_code_ok(uint16_t code)
+{
+	return code == 1000 || code == 1001 || code == 1003 || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
+}
+
+int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len)
+{
+	if ((code != 0 && !commands_close_code_ok(code)) || (code == 0 && len > 0) || len > COMMANDS_REASON_MAX ||
+	    (reason == NULL && len > 0))
+		return commands_spoil(c, TOVA_E_ARG);
+	if (!utf8_valid(reason, len))
+		return commands_spoil(c, TOVA_E_UTF8);
+	if (!commands_has_room(c, 6 * COMMANDS_REASON_MAX))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "close");
+	commands_target(c, ws);
+	if (code != 0)
+		commands_number(c, "code", code);
+	if (len > 0)
+		commands_member(c, "reason", reason, len);
+	return commands_end(c);
+}
+
+int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len)
+{
+	if (!commands_has_room(c, len))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "set");
+	commands_target(c, ws);
+	commands_number(c, "state_bin", len);
+	buffer_add(&c->binary, state, len);
+	return commands_end(c);
+}
+
+/* With a connection it is that one's, which has to be said. */
+static void commands_timer_name(struct commands *c, const char *command, tova_ws ws, const char *name)
+{
+	commands_name(c, command);
+	if (!tova_ws_eq(ws, TOVA_NONE))
+		commands_id(c, "conn", ws);
+	commands_member(c, "name", name, strlen(name));
+}
+
+static int commands_check_name(struct commands *c, const char *name)
+{
+	if (name == NULL || !commands_name_ok(name, strlen(name)))
+		return commands_spoil(c, TOVA_E_ARG);
+	return commands_has_room(c, 6 * COMMANDS_NAME_MAX) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
+}
+
+int commands_timer(struct commands *c, const tova_timer *t)
+{
+	if (t == NULL || t->size < sizeof *t || t->delay_ms > COMMANDS_TIMER_MAX_MS || t->period_ms > COMMANDS_TIMER_MAX_MS ||
+	    t->id > COMMANDS_INTEGER_MAX)
+		return commands_spoil(c, TOVA_E_ARG);
+	int refused = commands_check_name(c, t->name);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_timer_name(c, "timer", t->ws, t->name);
+	commands_number(c, "id", t->id);
+	commands_number(c, "delay", t->delay_ms);
+	commands_number(c, "period", t->period_ms);
+	return commands_end(c);
+}
+
+int commands_cancel(struct commands *c, tova_ws ws, const char *name)
+{
+	int refused = commands_check_name(c, name);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_timer_name(c, "cancel", ws, name);
+	return commands_end(c);
+}

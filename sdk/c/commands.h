@@ -1,0 +1,39 @@
+/* commands: what a callback commands, written down as the protocol wants it (PROTOCOL.md 5), each checked when it is added. The first
+ * that is wrong spoils all of them. */
+#ifndef TOVA_SDK_COMMANDS_H
+#define TOVA_SDK_COMMANDS_H
+
+#include "buffer.h"
+#include "tova_plugin.h"
+
+/* The host takes messages of up to 64 MiB; what stands around the commands needs a little of that. */
+#define COMMANDS_BYTES_MAX ((64u << 20) - 65536)
+
+struct commands {
+	struct buffer text; /* objects with commas between them */
+	struct buffer binary;
+	int error;   /* of the first wrong one, or TOVA_OK */
+	tova_ws own; /* the connection that may be left out, or TOVA_NONE */
+};
+
+void commands_begin(struct commands *c, tova_ws own);
+void commands_free(struct commands *c);
+/* Notes an error that was found elsewhere. Returns it. */
+int commands_spoil(struct commands *c, int error);
+const char *commands_error_text(int error);
+/* 1 to 255 bytes of UTF-8 without NUL. */
+bool commands_name_ok(const char *name, size_t len);
+
+/* Each returns TOVA_OK or the error code of this command. */
+int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);
+int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len);
+int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len);
+int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude);
+int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p, tova_ws exclude);
+int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len);
+/* Binary. */
+int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len);
+int commands_timer(struct commands *c, const tova_timer *t);
+int commands_cancel(struct commands *c, tova_ws ws, const char *name);
+
+#endif

@@ -1,0 +1,160 @@
+#include "event.h"
+
+#include <stdlib.h>
+
+#include "request.h"
+
+static const char *event_text(const json_t *event, const char *key, size_t *len_r)
+{
+	const json_t *text = json_object_get(event, key);
+	*len_r = json_string_length(text);
+	return json_string_value(text) != NULL ? json_string_value(text) : "";
+}
+
+static uint64_t event_number(const json_t *event, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(event, key));
+}
+
+/* --- one function for each type: what the callback is handed ---------------------------------------------------------------------- */
+
+static int event_no_memory(struct task *t)
+{
+	return tova_fail(&t->api, "no memory for the event");
+}
+
+static int event_upgrade(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	struct request r;
+	(void)bytes, (void)len;
+	if (!request_build(&r, json_object_get(t->json, "request")))
+		return event_no_memory(t);
+	int result = plugin->on_upgrade(&t->api, &r.request);
+	request_free(&r);
+	return result;
+}
+
+static int event_open(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	struct request r;
+	(void)bytes, (void)len;
+	if (!request_build(&r, json_object_get(t->json, "request")))
+		return event_no_memory(t);
+	int result = plugin->on_open(&t->api, t->event.ws, &r.request);
+	request_free(&r);
+	return result;
+}
+
+static int event_message(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	tova_payload message = {.size = sizeof message, .data = bytes, .len = len, .kind = TOVA_BINARY};
+	if (bytes == NULL) {
+		message.kind = TOVA_TEXT;
+		message.data = event_text(t->json, "data", &message.len);
+		return plugin->on_message(&t->api, t->event.ws, &message);
+	}
+	uint8_t behind = bytes[len];
+	bytes[len] = '\0';
+	int result = plugin->on_message(&t->api, t->event.ws, &message);
+	bytes[len] = behind;
+	return result;
+}
+
+static int event_close(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	const json_t *list = json_object_get(t->json, "rooms");
+	size_t n = json_array_size(list);
+	const char **rooms = malloc((n + 1) * sizeof *rooms);
+	tova_close why = {.size = sizeof why, .code = (uint16_t)event_number(t->json, "code"), .rooms = rooms};
+	(void)bytes, (void)len;
+	if (rooms == NULL)
+		return event_no_memory(t);
+	why.reason = event_text(t->json, "reason", &why.reason_len);
+	for (size_t i = 0; i < n; i++) {
+		const char *room = json_string_value(json_array_get(list, i));
+		if (room != NULL)
+			rooms[why.n_rooms++] = room;
+	}
+	int result = plugin->on_close(&t->api, t->event.ws, &why);
+	free(rooms);
+	return result;
+}
+
+static int event_error(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	size_t n;
+	const char *kind = event_text(t->json, "kind", &n);
+	tova_error error = {.size = sizeof error, .kind = TOVA_ERROR_HANDLER};
+	(void)bytes, (void)len;
+	if (strcmp(kind, "protocol") == 0)
+		error.kind = TOVA_ERROR_PROTOCOL;
+	else if (strcmp(kind, "transport") == 0)
+		error.kind = TOVA_ERROR_TRANSPORT;
+	error.text = event_text(t->json, "error", &error.text_len);
+	return plugin->on_error(&t->api, t->event.ws, &error);
+}
+
+static int event_timer(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	size_t n;
+	(void)bytes, (void)len;
+	tova_timer timer = {
+		.size = sizeof timer,
+		.ws = t->event.ws,
+		.name = event_text(t->json, "name", &n),
+		.id = event_number(t->json, "id"),
+		.delay_ms = event_number(t->json, "delay"),
+		.period_ms = event_number(t->json, "period"),
+	};
+	return plugin->on_timer(&t->api, &timer);
+}
+
+/* --- all types -------------------------------------------------------------------------------------------------------------------- */
+
+static const struct event_type {
+	const char *name;
+	int (*call)(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len);
+	size_t callback; /* where the plugin has it */
+} event_types[] = {
+	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)}, {"open", event_open, offsetof(tova_plugin, on_open)},
+	{"message", event_message, offsetof(tova_plugin, on_message)}, {"close", event_close, offsetof(tova_plugin, on_close)},
+	{"error", event_error, offsetof(tova_plugin, on_error)},       {"timer", event_timer, offsetof(tova_plugin, on_timer)},
+};
+#define EVENT_TYPES (sizeof event_types / sizeof *event_types)
+
+static bool event_is_wanted(const struct event_type *type, const tova_plugin *plugin)
+{
+	void (*callback)(void);
+	memcpy(&callback, (const char *)plugin + type->callback, sizeof callback);
+	return callback != NULL;
+}
+
+static const struct event_type *event_find(const char *name)
+{
+	for (size_t i = 0; name != NULL && i < EVENT_TYPES; i++)
+		if (strcmp(event_types[i].name, name) == 0)
+			return &event_types[i];
+	return NULL;
+}
+
+void event_write_wants(const tova_plugin *plugin, struct buffer *b)
+{
+	const char *comma = "";
+	for (size_t i = 0; i < EVENT_TYPES; i++) {
+		if (!event_is_wanted(&event_types[i], plugin))
+			continue;
+		buffer_addf(b, "%s\"%s\"", comma, event_types[i].name);
+		comma = ",";
+	}
+}
+
+bool event_is(const char *type)
+{
+	return event_find(type) != NULL;
+}
+
+int event_call(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+{
+	const struct event_type *type = event_find(json_string_value(json_object_get(t->json, "t")));
+	return event_is_wanted(type, plugin) ? type->call(t, plugin, bytes, len) : 0;
+}

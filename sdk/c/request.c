@@ -1,0 +1,143 @@
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* Members that are missing or null are "", as they are in a host's process. */
+static const char *request_string(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text != NULL ? text : "";
+}
+
+static void request_address(const json_t *json, const char *key, const char **address_r, uint16_t *port_r)
+{
+	const json_t *pair = json_object_get(json, key);
+	const char *address = json_string_value(json_array_get(pair, 0));
+	*address_r = address != NULL ? address : "";
+	*port_r = (uint16_t)json_integer_value(json_array_get(pair, 1));
+}
+
+static bool request_headers(struct request *r, const json_t *list)
+{
+	size_t n = json_array_size(list);
+	r->headers = calloc(n + 1, sizeof *r->headers);
+	if (r->headers == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const json_t *header = json_array_get(list, i);
+		const char *name = json_string_value(json_array_get(header, 0)), *value = json_string_value(json_array_get(header, 1));
+		if (name != NULL && value != NULL)
+			r->headers[r->request.n_headers++] = (tova_pair){name, value};
+	}
+	return true;
+}
+
+static bool request_subprotocols(struct request *r, const json_t *list)
+{
+	size_t n = json_array_size(list);
+	r->subprotocols = calloc(n + 1, sizeof *r->subprotocols);
+	if (r->subprotocols == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const char *name = json_string_value(json_array_get(list, i));
+		if (name != NULL)
+			r->subprotocols[r->request.n_subprotocols++] = name;
+	}
+	return true;
+}
+
+static bool request_is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Cuts a cookie's part out of its copy; RFC 6265 4.2.1, and a part without '=' has an empty value. */
+static void request_cookie(struct request *r, char *part)
+{
+	while (request_is_blank(*part))
+		part++;
+	size_t n = strlen(part);
+	while (n > 0 && request_is_blank(part[n - 1]))
+		part[--n] = '\0';
+	char *equals = strchr(part, '=');
+	if (n == 0 || equals == part)
+		return;
+	if (equals != NULL)
+		*equals = '\0';
+	r->cookies[r->request.n_cookies++] = (tova_pair){part, equals != NULL ? equals + 1 : part + n};
+}
+
+static bool request_is_cookie(const tova_pair *header)
+{
+	return strcasecmp(header->name, "Cookie") == 0;
+}
+
+static bool request_cookies(struct request *r)
+{
+	size_t bytes = 0, parts = 0;
+	for (size_t i = 0; i < r->request.n_headers; i++) {
+		if (!request_is_cookie(&r->headers[i]))
+			continue;
+		bytes += strlen(r->headers[i].value) + 1;
+		for (const char *p = r->headers[i].value; p != NULL; p = strchr(p + 1, ';'))
+			parts++;
+	}
+	if (parts == 0)
+		return true;
+	char *at = r->text = malloc(bytes);
+	r->cookies = calloc(parts + 1, sizeof *r->cookies);
+	if (r->text == NULL || r->cookies == NULL)
+		return false;
+	for (size_t i = 0; i < r->request.n_headers; i++) {
+		if (!request_is_cookie(&r->headers[i]))
+			continue;
+		char *rest = strcpy(at, r->headers[i].value), *part;
+		at += strlen(at) + 1;
+		while ((part = strsep(&rest, ";")) != NULL)
+			request_cookie(r, part);
+	}
+	return true;
+}
+
+static void request_tls(tova_request *q, const json_t *tls)
+{
+	if (!json_is_object(tls))
+		return;
+	q->tls_version = json_string_value(json_object_get(tls, "version"));
+	q->tls_cipher = json_string_value(json_object_get(tls, "cipher"));
+	q->tls_subject = json_string_value(json_object_get(tls, "subject"));
+}
+
+bool request_build(struct request *r, const json_t *json)
+{
+	*r = (struct request){.request = {.size = sizeof r->request}};
+	tova_request *q = &r->request;
+	if (!request_headers(r, json_object_get(json, "headers")) ||
+	    !request_subprotocols(r, json_object_get(json, "subprotocols")) || !request_cookies(r)) {
+		request_free(r);
+		return false;
+	}
+	q->method = request_string(json, "method");
+	q->mount = request_string(json, "mount");
+	q->path = request_string(json, "path");
+	q->query = request_string(json, "query");
+	q->host = request_string(json, "host");
+	request_address(json, "remote", &q->remote_addr, &q->remote_port);
+	request_address(json, "local", &q->local_addr, &q->local_port);
+	request_tls(q, json_object_get(json, "tls"));
+	q->headers = r->headers;
+	q->cookies = r->cookies;
+	q->subprotocols = r->subprotocols;
+	return true;
+}
+
+void request_free(struct request *r)
+{
+	free(r->headers);
+	free(r->cookies);
+	free(r->subprotocols);
+	free(r->text);
+	*r = (struct request){0};
+}

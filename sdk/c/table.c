@@ -1,0 +1,409 @@
+/* table: the functions that a handler can call (tova_plugin.h), and those of a program of its own (tova_worker.h). */
+#include <stdlib.h>
+#include <strings.h>
+
+#include "ids.h"
+#include "say.h"
+#include "task.h"
+#include "tova_worker.h"
+#include "worker.h"
+#include "ws/utf8.h"
+
+/* May this thread, in this callback, do such a thing? */
+static int check(const struct task *t, bool commands)
+{
+	if (!t->any_thread && !pthread_equal(pthread_self(), t->thread))
+		return TOVA_E_THREAD;
+	if (t->phase == TASK_IDLE || (commands && t->phase == TASK_SILENT))
+		return TOVA_E_STATE;
+	return TOVA_OK;
+}
+
+/* --- commands --------------------------------------------------------------------------------------------------------------------- */
+
+static int table_send(tova_mount *m, tova_ws ws, const tova_payload *p)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_send(&t->commands, ws, p);
+}
+
+static int table_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_join(&t->commands, ws, room, room_len);
+}
+
+static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_leave(&t->commands, ws, room, room_len);
+}
+
+static int table_broadcast(tova_mount *m, const tova_payload *p, tova_ws exclude)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_broadcast(&t->commands, p, exclude);
+}
+
+static int table_broadcast_to(tova_mount *m, const char *room, size_t room_len, const tova_payload *p, tova_ws exclude)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_broadcast_to(&t->commands, room, room_len, p, exclude);
+}
+
+static int table_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_close(&t->commands, ws, code, reason, reason_len);
+}
+
+/* The host keeps what it is given; the data of a plugin has always the same size. */
+static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
+{
+	struct task *t = task_of(m);
+	uint32_t size = worker_plugin(t->worker)->data_size;
+	unsigned char whole[TASK_DATA_MAX] = {0};
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (len > size)
+		return commands_spoil(&t->commands, TOVA_E_LIMIT);
+	if (size == 0)
+		return TOVA_OK;
+	if (len > 0)
+		memcpy(whole, data, len);
+	/* Where the event's own connection is meant, the data at hand is replaced, so that there is one version of it. */
+	void *mine = t->has_ws && tova_ws_eq(ws, t->event.ws) ? task_data(t) : NULL;
+	if (mine == NULL)
+		return commands_set(&t->commands, ws, whole, size);
+	memcpy(mine, whole, size);
+	return TOVA_OK;
+}
+
+static int table_set_timer(tova_mount *m, const tova_timer *timer)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_timer(&t->commands, timer);
+}
+
+static int table_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_cancel(&t->commands, ws, name);
+}
+
+static int table_query(tova_mount *m, const tova_query *q)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (q == NULL || q->size < sizeof *q || q->kind < TOVA_QUERY_COUNT || q->kind > TOVA_QUERY_STATS)
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
+	if (has_room && !commands_name_ok(q->room, q->room_len))
+		return commands_spoil(&t->commands, TOVA_E_ROOM);
+	if (worker_plugin(t->worker)->on_reply == NULL)
+		return TOVA_OK; /* nobody would hear the answer */
+	struct query *query = pending_make_query(q), **end = &t->queries;
+	if (query == NULL)
+		return commands_spoil(&t->commands, TOVA_E_MEMORY);
+	while (*end != NULL)
+		end = &(*end)->next;
+	query->next = NULL;
+	*end = query;
+	return TOVA_OK;
+}
+
+/* --- the event -------------------------------------------------------------------------------------------------------------------- */
+
+static void *table_data(tova_mount *m)
+{
+	struct task *t = task_of(m);
+	return check(t, false) == TOVA_OK ? task_data(t) : NULL;
+}
+
+static int table_event(tova_mount *m, tova_event *event_r)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, false);
+	if (refused != TOVA_OK)
+		return refused;
+	if (t->event.sequence == 0 && t->phase != TASK_UPGRADE)
+		return TOVA_E_STATE; /* start, stop, a push */
+	if (event_r == NULL || event_r->size < sizeof *event_r)
+		return TOVA_E_ARG;
+	event_r->ws = t->event.ws;
+	event_r->sequence = t->event.sequence;
+	event_r->attempt = t->event.attempt;
+	return TOVA_OK;
+}
+
+static int table_fail(tova_mount *m, const char *text, size_t len)
+{
+	struct task *t = task_of(m);
+	if (check(t, false) == TOVA_OK) {
+		t->fail_len = len < sizeof t->fail - 1 ? len : sizeof t->fail - 1;
+		if (t->fail_len > 0)
+			memcpy(t->fail, text, t->fail_len);
+		const char *nul = memchr(t->fail, '\0', t->fail_len);
+		if (nul != NULL)
+			t->fail_len = (size_t)(nul - t->fail);
+		while (t->fail_len > 0 && !utf8_valid(t->fail, t->fail_len))
+			t->fail_len--; /* cut inside a character, or not text at all: what is handed on is text */
+		t->fail[t->fail_len] = '\0';
+	}
+	return -1;
+}
+
+/* --- the answer to an upgrade ----------------------------------------------------------------------------------------------------- */
+
+static int check_upgrade(const struct task *t)
+{
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : t->phase == TASK_UPGRADE ? TOVA_OK : TOVA_E_STATE;
+}
+
+static int table_subprotocol(tova_mount *m, const char *name)
+{
+	struct task *t = task_of(m);
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	const json_t *offered = json_object_get(json_object_get(t->json, "request"), "subprotocols");
+	for (size_t i = 0; name != NULL && i < json_array_size(offered); i++) {
+		const char *have = json_string_value(json_array_get(offered, i));
+		if (have == NULL || strcmp(have, name) != 0)
+			continue;
+		t->answer.subprotocol = have;
+		return TOVA_OK;
+	}
+	return commands_spoil(&t->commands, TOVA_E_ARG);
+}
+
+static bool is_header_name(const char *name)
+{
+	size_t n = name != NULL ? strlen(name) : 0;
+	return n > 0 && strspn(name, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == n;
+}
+
+static bool is_header_value(const char *value)
+{
+	if (value == NULL || !utf8_valid(value, strlen(value)))
+		return false;
+	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)
+		if ((*c < 32 && *c != '\t') || *c == 127)
+			return false;
+	return true;
+}
+
+/* These the host says itself. */
+static bool is_header_taken(const char *name)
+{
+	static const char *const taken[] = {"Connection",
+					    "Upgrade",
+					    "Content-Length",
+					    "Content-Type",
+					    "Date",
+					    "Server",
+					    "Transfer-Encoding",
+					    "Sec-WebSocket-Accept",
+					    "Sec-WebSocket-Protocol",
+					    "Sec-WebSocket-Extensions",
+					    "Sec-WebSocket-Version"};
+	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+		if (strcasecmp(name, taken[i]) == 0)
+			return true;
+	return false;
+}
+
+static int table_header(tova_mount *m, const char *name, const char *value)
+{
+	struct task *t = task_of(m);
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!is_header_name(name) || !is_header_value(value) || is_header_taken(name))
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	struct task_answer *a = &t->answer;
+	size_t size = strlen(name) + strlen(value) + sizeof ": \r\n" - 1;
+	if (a->head_len + size >= TASK_HEAD_MAX)
+		return commands_spoil(&t->commands, TOVA_E_LIMIT);
+	a->head_len += size;
+	buffer_addf(&a->headers, "%s[", a->headers.n > 0 ? "," : "");
+	buffer_add_json(&a->headers, name, strlen(name));
+	buffer_add(&a->headers, ",", 1);
+	buffer_add_json(&a->headers, value, strlen(value));
+	buffer_add(&a->headers, "]", 1);
+	return a->headers.failed ? commands_spoil(&t->commands, TOVA_E_MEMORY) : TOVA_OK;
+}
+
+static int table_refuse(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len)
+{
+	struct task *t = task_of(m);
+	struct task_answer *a = &t->answer;
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
+	    (type != NULL && (strlen(type) >= sizeof a->type || !is_header_value(type))))
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	if (body_len >= COMMANDS_BYTES_MAX / 6)
+		return commands_spoil(&t->commands, TOVA_E_LIMIT);
+	if (!utf8_valid(body, body_len))
+		return commands_spoil(&t->commands, TOVA_E_UTF8); /* it travels as text */
+	buffer_clear(&a->body);
+	buffer_add(&a->body, body, body_len);
+	if (a->body.failed)
+		return commands_spoil(&t->commands, TOVA_E_MEMORY);
+	a->status = status;
+	strcpy(a->type, type != NULL ? type : "");
+	return TOVA_OK;
+}
+
+/* --- any thread ------------------------------------------------------------------------------------------------------------------- */
+
+static void table_log(tova_mount *m, uint32_t level, const char *text, size_t len)
+{
+	(void)m;
+	say_text(level, text, len);
+}
+
+static void table_wake(tova_mount *m)
+{
+	worker_wake(task_of(m)->worker);
+}
+
+static const char *table_setting(tova_mount *m, const char *key)
+{
+	return worker_setting(task_of(m)->worker, key);
+}
+
+static int table_ws_parse(const char *text, size_t len, tova_ws *ws_r)
+{
+	return ids_parse(text, len, ws_r) ? TOVA_OK : TOVA_E_ARG;
+}
+
+const tova_host task_host = {
+	.abi_major = TOVA_ABI_MAJOR,
+	.abi_minor = TOVA_ABI_MINOR,
+	.size = sizeof task_host,
+	.version = TOVA_VERSION,
+	.send = table_send,
+	.join = table_join,
+	.leave = table_leave,
+	.broadcast = table_broadcast,
+	.broadcast_to = table_broadcast_to,
+	.close = table_close,
+	.set = table_set,
+	.set_timer = table_set_timer,
+	.cancel_timer = table_cancel_timer,
+	.query = table_query,
+	.data = table_data,
+	.event = table_event,
+	.fail = table_fail,
+	.subprotocol = table_subprotocol,
+	.header = table_header,
+	.refuse = table_refuse,
+	.log = table_log,
+	.wake = table_wake,
+	.setting = table_setting,
+	.ws_text = ids_text,
+	.ws_parse = table_ws_parse,
+};
+
+/* --- programs of their own -------------------------------------------------------------------------------------------------------- */
+
+static struct task *task_new(struct task *of)
+{
+	struct task *t = calloc(1, sizeof *t);
+	if (t == NULL)
+		return NULL;
+	t->api = of->api;
+	t->worker = of->worker;
+	t->any_thread = true;
+	return t;
+}
+
+tova_mount *tova_worker_push(tova_mount *m)
+{
+	struct task *t = task_new(task_of(m));
+	if (t == NULL)
+		return NULL;
+	task_begin(t, TASK_COMMANDS);
+	return &t->api;
+}
+
+/* Moves the event out of the task in which callbacks run, which is then free for the next. */
+tova_mount *tova_worker_defer(tova_mount *m)
+{
+	struct task *from = task_of(m);
+	if (check(from, true) != TOVA_OK || !from->is_event || from->deferred)
+		return NULL;
+	struct task *t = task_new(from);
+	if (t == NULL)
+		return NULL;
+	task_data(from); /* what the event's bytes say of it is needed after they are gone */
+	*t = *from;
+	t->api = from->api;
+	t->any_thread = true;
+	t->state = NULL;
+	from->json = NULL;
+	from->commands = (struct commands){0};
+	from->queries = NULL;
+	from->answer = (struct task_answer){0};
+	from->phase = TASK_SILENT;
+	from->deferred = true;
+	return &t->api;
+}
+
+int tova_worker_commit(tova_mount *p)
+{
+	struct task *t = task_of(p);
+	int error = t->commands.error;
+	if (t->is_event) {
+		worker_submit(t->worker, t);
+		return error;
+	}
+	struct pending *pending = worker_pending(t->worker);
+	struct push *push = NULL;
+	if (error == TOVA_OK && t->commands.text.n > 0) {
+		push = pending_make_push(pending, &t->commands.text, &t->commands.binary);
+		error = push == NULL ? TOVA_E_LIMIT : TOVA_OK;
+	}
+	if (error != TOVA_OK) {
+		task_free(t);
+		return error;
+	}
+	t->push = push;
+	worker_submit(t->worker, t);
+	return TOVA_OK;
+}
+
+void tova_worker_abort(tova_mount *p)
+{
+	struct task *t = task_of(p);
+	t->aborted = true;
+	if (t->is_event)
+		worker_submit(t->worker, t);
+	else
+		task_free(t);
+}
+
+int tova_worker_retry(tova_mount *m, uint32_t after_ms, const char *why)
+{
+	struct task *t = task_of(m);
+	if (check(t, false) == TOVA_OK && t->is_event) {
+		t->retry = true;
+		t->retry_ms = after_ms;
+	}
+	return table_fail(m, why, strlen(why));
+}

@@ -1,0 +1,195 @@
+#include "task.h"
+
+#include <stdlib.h>
+
+#include "ids.h"
+#include "worker.h"
+
+void task_begin(struct task *t, enum task_phase phase)
+{
+	task_clear(t);
+	t->phase = phase;
+	t->event = (tova_event){.size = sizeof t->event, .attempt = 1};
+	commands_begin(&t->commands, TOVA_NONE);
+}
+
+bool task_begin_event(struct task *t, enum task_phase phase, json_t *event, const uint8_t *state_bin, size_t state_bin_len)
+{
+	const json_t *conn = json_object_get(event, "conn"), *state = json_object_get(event, "state");
+	const json_t *attempt = json_object_get(event, "attempt");
+	tova_ws ws = TOVA_NONE;
+	task_begin(t, phase);
+	t->json = json_incref(event);
+	t->is_event = true;
+	t->s = (uint64_t)json_integer_value(json_object_get(event, "s"));
+	t->link = worker_link(t->worker);
+	t->has_ws = conn != NULL && phase != TASK_UPGRADE;
+	if (t->has_ws && !ids_parse(json_string_value(conn), json_string_length(conn), &ws))
+		return false;
+	t->event.ws = ws;
+	t->event.sequence = (uint64_t)json_integer_value(json_object_get(event, "seq"));
+	t->event.attempt = attempt != NULL ? (uint32_t)json_integer_value(attempt) : 1;
+	t->state = state != NULL ? (const uint8_t *)json_string_value(state) : state_bin;
+	t->state_len = state != NULL ? json_string_length(state) : state_bin_len;
+	commands_begin(&t->commands, ws);
+	return t->s > 0;
+}
+
+/* --- data ------------------------------------------------------------------------------------------------------------------------- */
+
+bool task_bring_data_over(struct task *t)
+{
+	const tova_plugin *plugin = worker_plugin(t->worker);
+	uint32_t size = plugin->data_size;
+	if (t->state == NULL || t->state_len == size || size == 0)
+		return true;
+	enum task_phase phase = t->phase;
+	if (plugin->migrate == NULL) {
+		tova_fail(&t->api, "the connection keeps %zu bytes and %s %s keeps %u, and has no migrate()", t->state_len, plugin->name,
+			  plugin->version, size);
+		return false;
+	}
+	memset(t->before, 0, size);
+	memset(t->data, 0, size);
+	t->data_used = t->data_new = true;
+	t->phase = TASK_SILENT;
+	int result = plugin->migrate(&t->api, t->event.ws, t->state, t->state_len, "");
+	t->phase = phase;
+	return result == 0;
+}
+
+void *task_data(struct task *t)
+{
+	uint32_t size = worker_plugin(t->worker)->data_size;
+	if (size == 0 || (!t->data_used && !t->has_ws && t->phase != TASK_UPGRADE))
+		return NULL;
+	if (!t->data_used) {
+		memset(t->before, 0, size);
+		if (t->state != NULL)
+			memcpy(t->before, t->state, t->state_len < size ? t->state_len : size);
+		memcpy(t->data, t->before, size);
+		t->data_used = true;
+	}
+	return t->data;
+}
+
+static bool task_data_changed(const struct task *t)
+{
+	return t->data_used && (t->data_new || memcmp(t->before, t->data, worker_plugin(t->worker)->data_size) != 0);
+}
+
+/* --- what comes of it ------------------------------------------------------------------------------------------------------------- */
+
+const char *task_failure(struct task *t, int result)
+{
+	int error = t->commands.error;
+	if (result != 0 && t->fail_len > 0)
+		return t->fail;
+	if (error != TOVA_OK)
+		return commands_error_text(error);
+	return result != 0 ? "the plugin gave no reason" : NULL;
+}
+
+static void task_write_accept(struct task *t, struct buffer *b, bool state)
+{
+	buffer_addf(b, ",\"accept\":{\"headers\":[");
+	buffer_add(b, t->answer.headers.p, t->answer.headers.n);
+	buffer_addf(b, "]");
+	if (t->answer.subprotocol != NULL) {
+		buffer_addf(b, ",\"subprotocol\":");
+		buffer_add_json(b, t->answer.subprotocol, strlen(t->answer.subprotocol));
+	}
+	if (state)
+		buffer_addf(b, ",\"state_bin\":%u", worker_plugin(t->worker)->data_size);
+	buffer_add(b, "}", 1);
+}
+
+static void task_write_refuse(const struct task *t, struct buffer *b)
+{
+	buffer_addf(b, ",\"refuse\":{\"status\":%u,\"headers\":[", t->answer.status);
+	buffer_add(b, t->answer.headers.p, t->answer.headers.n);
+	buffer_addf(b, "],\"body\":");
+	buffer_add_json(b, t->answer.body.p, t->answer.body.n);
+	if (t->answer.type[0] != '\0') {
+		buffer_addf(b, ",\"type\":");
+		buffer_add_json(b, t->answer.type, strlen(t->answer.type));
+	}
+	buffer_add(b, "}", 1);
+}
+
+/* The bytes of an object follow each other in the order of its text. */
+static void task_write_answer(struct task *t, struct buffer *b, struct buffer *binary)
+{
+	bool state = task_data_changed(t), plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL;
+	if (t->answer.status != 0) {
+		task_write_refuse(t, b);
+	} else if (state || !plain) {
+		task_write_accept(t, b, state);
+		if (state)
+			buffer_add(binary, t->data, worker_plugin(t->worker)->data_size);
+	}
+}
+
+void task_acknowledge(struct task *t, struct batch *out)
+{
+	struct buffer text = {0}, binary = {0};
+	bool is_close = strcmp(json_string_value(json_object_get(t->json, "t")), "close") == 0;
+	if (t->has_ws && !is_close && task_data_changed(t) &&
+	    commands_set(&t->commands, t->event.ws, t->data, worker_plugin(t->worker)->data_size) != TOVA_OK) {
+		task_refuse(t, commands_error_text(t->commands.error), out);
+		return;
+	}
+	buffer_addf(&text, "{\"t\":\"ack\",\"s\":%llu", (unsigned long long)t->s);
+	if (t->phase == TASK_UPGRADE)
+		task_write_answer(t, &text, &binary);
+	if (t->commands.text.n > 0) {
+		buffer_addf(&text, ",\"commands\":[");
+		buffer_add(&text, t->commands.text.p, t->commands.text.n);
+		buffer_add(&text, "]", 1);
+		buffer_add(&binary, t->commands.binary.p, t->commands.binary.n);
+	}
+	buffer_add(&text, "}", 1);
+	if (text.failed || binary.failed || t->commands.text.failed || t->commands.binary.failed)
+		task_refuse(t, commands_error_text(TOVA_E_MEMORY), out);
+	else
+		batch_add(out, text.p, text.n, binary.p, binary.n);
+	buffer_free(&text);
+	buffer_free(&binary);
+}
+
+void task_refuse(struct task *t, const char *why, struct batch *out)
+{
+	struct buffer text = {0};
+	buffer_addf(&text, "{\"t\":\"nack\",\"s\":%llu,\"error\":", (unsigned long long)t->s);
+	buffer_add_json(&text, why, strlen(why));
+	if (t->retry)
+		buffer_addf(&text, ",\"retry_ms\":%u", t->retry_ms);
+	buffer_add(&text, "}", 1);
+	batch_add(out, text.p, text.n, NULL, 0);
+	out->text.failed |= text.failed;
+	buffer_free(&text);
+}
+
+/* --- the end ---------------------------------------------------------------------------------------------------------------------- */
+
+void task_clear(struct task *t)
+{
+	json_decref(t->json);
+	for (struct query *q; (q = t->queries) != NULL; free(q))
+		t->queries = q->next;
+	buffer_free(&t->answer.headers);
+	buffer_free(&t->answer.body);
+	t->answer = (struct task_answer){0};
+	t->json = NULL;
+	t->phase = TASK_IDLE;
+	t->is_event = t->has_ws = t->deferred = t->aborted = t->retry = t->data_used = t->data_new = false;
+	t->state = NULL;
+	t->state_len = t->fail_len = 0;
+}
+
+void task_free(struct task *t)
+{
+	task_clear(t);
+	commands_free(&t->commands);
+	free(t);
+}

@@ -1,0 +1,96 @@
+/* task: one event, push or callback: what it is about, what it commands, what comes of it. The handler knows it as its tova_mount. */
+#ifndef TOVA_SDK_TASK_H
+#define TOVA_SDK_TASK_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "batch.h"
+#include "commands.h"
+#include "pending.h"
+#include "tova_plugin.h"
+
+#define TASK_DATA_MAX 4096
+#define TASK_FAIL_MAX 512
+#define TASK_HEAD_MAX 4096 /* of the header lines of an answer, the host's */
+#define TASK_TYPE_MAX 128
+
+struct worker;
+
+/* What may be called now. */
+enum task_phase {
+	TASK_IDLE, /* nothing */
+	TASK_COMMANDS,
+	TASK_UPGRADE, /* commands, and the answer */
+	TASK_SILENT,  /* migrate and stop: no commands */
+};
+
+/* The answer to an upgrade. */
+struct task_answer {
+	unsigned status; /* 0: accepted */
+	size_t head_len;
+	const char *subprotocol; /* in the event's JSON */
+	struct buffer headers;	 /* JSON pairs */
+	struct buffer body;
+	char type[TASK_TYPE_MAX];
+};
+
+struct task {
+	tova_mount api; /* what the handler is handed */
+	struct worker *worker;
+	struct task *next; /* ended by another thread, not yet seen by the worker's */
+	enum task_phase phase;
+	pthread_t thread; /* whose it is */
+	bool any_thread;  /* or nobody's in particular */
+	/* The event, where it is one of the host's. */
+	bool is_event, has_ws;
+	json_t *json;
+	uint64_t s;
+	unsigned link; /* on which of the links */
+	tova_event event;
+	const uint8_t *state; /* as it came */
+	size_t state_len;
+	/* What the handler wants. */
+	struct commands commands;
+	struct query *queries;
+	struct push *push; /* what a push of another thread has become */
+	struct task_answer answer;
+	bool deferred, aborted, retry;
+	uint32_t retry_ms;
+	size_t fail_len;
+	char fail[TASK_FAIL_MAX];
+	/* The connection's data: what it was, and what the handler works on once it has asked for it. */
+	bool data_used, data_new; /* data_new: it differs, whatever the bytes say */
+	unsigned char before[TASK_DATA_MAX];
+	_Alignas(max_align_t) unsigned char data[TASK_DATA_MAX];
+};
+
+extern const tova_host task_host; /* table.c */
+
+static inline struct task *task_of(tova_mount *m)
+{
+	return (struct task *)((char *)m - offsetof(struct task, api));
+}
+
+/* A task that is used again and again. */
+void task_begin(struct task *t, enum task_phase phase);
+/* Reads what all events have in common, and makes the event the task's. Lent until task_clear. False: it makes no sense. */
+bool task_begin_event(struct task *t, enum task_phase phase, json_t *event, const uint8_t *state_bin, size_t state_bin_len);
+/* Data of another size than the plugin's is its own to bring over; false with a text set when that fails. */
+bool task_bring_data_over(struct task *t);
+/* The data at hand, or NULL where there is none. */
+void *task_data(struct task *t);
+
+/* What a callback that returned `result` failed of, or NULL: it has not failed. */
+const char *task_failure(struct task *t, int result);
+/* Writes the acknowledgement of an event, with its commands; without a link nothing. */
+void task_acknowledge(struct task *t, struct batch *out);
+void task_refuse(struct task *t, const char *why, struct batch *out);
+
+/* Forgets all, keeps memory. */
+void task_clear(struct task *t);
+void task_free(struct task *t);
+
+#endif

@@ -1,0 +1,536 @@
+#include "worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "event.h"
+#include "link.h"
+#include "reply.h"
+#include "say.h"
+#include "settings.h"
+#include "tova_worker.h"
+
+#define WORKER_BATCH (256u << 10) /* bytes at which what is collected is sent, though more events wait */
+#define WORKER_TURN 64		  /* messages read before others have their turn */
+#define WORKER_LATE_NS 1000000	  /* acknowledgements wait for each other, but not for handlers that take their time */
+#define WORKER_PUSHES 64	  /* unanswered ones, at which on_wake waits */
+#define WORKER_LEAVE_MS 2000	  /* for the host to close after `bye` */
+#define WORKER_LINK_MAX 256
+
+struct worker {
+	tova_plugin plugin; /* fields that its version does not know are zero */
+	const tova_worker_options *options;
+	struct settings settings;
+	struct link link;
+	struct task *task; /* in which callbacks run */
+	struct pending pending;
+	struct batch out;
+	struct buffer message; /* being sent; kept for its memory */
+	struct pollfd fds[3];  /* the link's, the eventfd, the signals */
+	pthread_mutex_t lock;  /* of ended */
+	struct task *ended, **ended_end;
+	atomic_bool woken;
+	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
+	unsigned greeted;	       /* the pipe on which hello was said */
+	unsigned links;
+	uint64_t sequence;  /* of callbacks that are no event of the host */
+	size_t n_deferred;
+	bool draining, stopping; /* draining: no more events come; stopping: none are taken */
+	int failed;		 /* the exit code of a failure */
+};
+
+const tova_plugin *worker_plugin(const struct worker *w)
+{
+	return &w->plugin;
+}
+
+unsigned worker_link(const struct worker *w)
+{
+	return w->link_id[0] != '\0' ? w->links : 0;
+}
+
+const char *worker_setting(const struct worker *w, const char *key)
+{
+	return settings_get(&w->settings, &w->plugin, key);
+}
+
+struct pending *worker_pending(struct worker *w)
+{
+	return &w->pending;
+}
+
+static void worker_nudge(struct worker *w)
+{
+	const uint64_t one = 1;
+	ssize_t written = write(w->link.wake_fd, &one, sizeof one);
+	(void)written; /* full means that it is readable already */
+}
+
+void worker_wake(struct worker *w)
+{
+	atomic_store(&w->woken, true);
+	worker_nudge(w);
+}
+
+void worker_submit(struct worker *w, struct task *t)
+{
+	t->next = NULL;
+	pthread_mutex_lock(&w->lock);
+	*w->ended_end = t;
+	w->ended_end = &t->next;
+	pthread_mutex_unlock(&w->lock);
+	worker_nudge(w);
+}
+
+static void worker_fail(struct worker *w, const char *why)
+{
+	say(TOVA_LOG_ERROR, "%s", why);
+	w->failed = 1;
+}
+
+/* --- sending ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Where things are said now; NULL while there is no link. */
+static struct batch *worker_out(struct worker *w)
+{
+	return w->link_id[0] != '\0' ? &w->out : NULL;
+}
+
+static void worker_send(struct worker *w, const char *link)
+{
+	buffer_clear(&w->message);
+	batch_write(&w->out, link, &w->message);
+	batch_clear(&w->out);
+	if (w->message.failed)
+		worker_fail(w, "no memory: what was under way is left to another worker");
+	else
+		link_send(&w->link, &w->message); /* a link that broke meanwhile is noticed below */
+}
+
+static void worker_flush(struct worker *w)
+{
+	if (!batch_is_empty(&w->out) && w->link_id[0] != '\0')
+		worker_send(w, w->link_id);
+}
+
+static void worker_say(struct worker *w, const char *object)
+{
+	if (worker_out(w) != NULL)
+		batch_add(&w->out, object, strlen(object), NULL, 0);
+}
+
+static const char *worker_option(const char *given, const char *name)
+{
+	return given != NULL ? given : getenv(name);
+}
+
+static void worker_member(struct buffer *b, const char *key, const char *value)
+{
+	if (value == NULL || value[0] == '\0')
+		return;
+	buffer_addf(b, ",\"%s\":", key);
+	buffer_add_json(b, value, strlen(value));
+}
+
+static void worker_hello(struct worker *w)
+{
+	const tova_worker_options *o = w->options;
+	struct buffer b = {0};
+	char name[256];
+	snprintf(name, sizeof name, "%s %s (%d)", w->plugin.name, w->plugin.version, (int)getpid());
+	buffer_addf(&b, "{\"t\":\"hello\",\"v\":1");
+	worker_member(&b, "token", worker_option(o->token, "TOVA_TOKEN"));
+	worker_member(&b, "mount", worker_option(o->mount, "TOVA_MOUNT"));
+	worker_member(&b, "name", o->name != NULL ? o->name : name);
+	buffer_addf(&b, ",\"events\":[");
+	event_write_wants(&w->plugin, &b);
+	buffer_addf(&b, "]}");
+	batch_clear(&w->out); /* acknowledgements of a link that is gone mean nothing */
+	batch_add(&w->out, b.p, b.n, NULL, 0);
+	w->out.text.failed |= b.failed;
+	worker_send(w, NULL);
+	buffer_free(&b);
+}
+
+/* Pipes come and go; what the last one brought may still wait to be read. */
+static void worker_look_at_link(struct worker *w)
+{
+	unsigned pipe;
+	bool up = link_is_up(&w->link, &pipe);
+	if (w->link_id[0] != '\0' && (!up || pipe != w->greeted)) {
+		w->link_id[0] = '\0';
+		batch_clear(&w->out);
+		say(TOVA_LOG_NOTICE, "the link to the host is gone");
+	}
+	if (up && pipe != w->greeted && !w->stopping) {
+		w->greeted = pipe;
+		worker_hello(w);
+	}
+}
+
+/* --- callbacks -------------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t worker_now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* What was asked is asked behind what was commanded, so that the answer knows of it. */
+static void worker_ask(struct worker *w, struct task *t)
+{
+	for (struct query *q; (q = t->queries) != NULL;) {
+		t->queries = q->next;
+		pending_query(&w->pending, q, worker_out(w));
+	}
+}
+
+/* Of an event, here or of a link that is gone. */
+static void worker_settle(struct worker *w, struct task *t, const char *failure)
+{
+	if (t->link != worker_link(w))
+		return; /* it is delivered again */
+	if (failure != NULL) {
+		task_refuse(t, failure, &w->out);
+		return;
+	}
+	task_acknowledge(t, &w->out);
+	worker_ask(w, t);
+}
+
+/* Of a callback that answers no event: its commands are a push. False: it failed, which is logged. */
+static bool worker_settle_push(struct worker *w, struct task *t, int result, const char *callback, bool lasting)
+{
+	const char *failure = task_failure(t, result);
+	struct push *push = NULL;
+	if (failure == NULL && t->commands.text.n > 0) {
+		push = pending_make_push(&w->pending, &t->commands.text, &t->commands.binary);
+		failure = push == NULL ? "the host does not keep up" : NULL;
+	}
+	if (failure != NULL) {
+		say(TOVA_LOG_WARN, "%s failed: %s", callback, failure);
+		return false;
+	}
+	if (push != NULL) {
+		push->lasting = lasting;
+		pending_push(&w->pending, push, worker_out(w));
+	}
+	worker_ask(w, t);
+	return true;
+}
+
+static void worker_begin(struct worker *w, enum task_phase phase)
+{
+	task_begin(w->task, phase);
+	w->task->event.sequence = ++w->sequence;
+}
+
+static void worker_on_event(struct worker *w, struct batch_reader *b, json_t *object, const char *type)
+{
+	uint8_t *state, *bytes;
+	size_t state_len, len;
+	struct task *t = w->task;
+	enum task_phase phase = strcmp(type, "upgrade") == 0 ? TASK_UPGRADE : TASK_COMMANDS;
+	if (!batch_take(b, object, "state_bin", &state, &state_len) || !batch_take(b, object, "bin", &bytes, &len) ||
+	    !task_begin_event(t, phase, object, state, state_len)) {
+		worker_fail(w, "the host sent an event that makes no sense");
+		return;
+	}
+	int result = task_bring_data_over(t) ? event_call(t, &w->plugin, bytes, len) : -1;
+	if (t->deferred)
+		w->n_deferred++;
+	else
+		worker_settle(w, t, task_failure(t, result));
+	task_clear(t);
+}
+
+static void worker_on_reply(struct worker *w, json_t *object)
+{
+	struct query *query = pending_reply(&w->pending, object);
+	const char *error = json_string_value(json_object_get(object, "error"));
+	if (query == NULL)
+		return;
+	if (error != NULL) {
+		say(TOVA_LOG_WARN, "a query was refused: %s", error);
+	} else {
+		worker_begin(w, TASK_COMMANDS);
+		worker_settle_push(w, w->task, reply_deliver(w->task, &w->plugin, query, object), "on_reply", false);
+		task_clear(w->task);
+	}
+	free(query);
+}
+
+static void worker_on_woken(struct worker *w)
+{
+	if (w->plugin.on_wake == NULL || w->stopping || w->link_id[0] == '\0' || w->pending.n_pushes >= WORKER_PUSHES ||
+	    !atomic_exchange(&w->woken, false))
+		return;
+	worker_begin(w, TASK_COMMANDS);
+	worker_settle_push(w, w->task, w->plugin.on_wake(&w->task->api), "on_wake", false);
+	task_clear(w->task);
+}
+
+/* --- what the host says ----------------------------------------------------------------------------------------------------------- */
+
+static void worker_on_welcome(struct worker *w, json_t *object)
+{
+	const char *link = json_string_value(json_object_get(object, "link"));
+	const char *host = json_string_value(json_object_get(object, "host"));
+	if (link == NULL || strlen(link) >= sizeof w->link_id || link[0] == '\0') {
+		worker_fail(w, "the host's welcome names no link");
+		return;
+	}
+	strcpy(w->link_id, link);
+	w->links++;
+	say(TOVA_LOG_DEBUG, "linked to tova-host %s", host != NULL ? host : "");
+	pending_repeat(&w->pending, &w->out);
+}
+
+static void worker_on_bye(struct worker *w, json_t *object)
+{
+	const char *error = json_string_value(json_object_get(object, "error"));
+	w->draining = w->stopping = true;
+	if (error != NULL) {
+		say(TOVA_LOG_ERROR, "the host ends the link: %s", error);
+		w->failed = 1;
+	}
+}
+
+static void worker_on_done(struct worker *w, json_t *object)
+{
+	const char *error;
+	pending_done(&w->pending, object, worker_out(w), &error);
+	if (error != NULL)
+		say(TOVA_LOG_WARN, "the host refused commands that answer no event: %s", error);
+}
+
+static void worker_on_object(struct worker *w, struct batch_reader *b, json_t *object)
+{
+	const char *type = json_string_value(json_object_get(object, "t"));
+	if (type == NULL)
+		worker_fail(w, "the host sent something that has no type");
+	else if (strcmp(type, "welcome") == 0)
+		worker_on_welcome(w, object);
+	else if (strcmp(type, "bye") == 0)
+		worker_on_bye(w, object);
+	else if (w->link_id[0] == '\0')
+		return; /* left over from a link that is gone */
+	else if (event_is(type))
+		worker_on_event(w, b, object, type);
+	else if (strcmp(type, "reply") == 0)
+		worker_on_reply(w, object);
+	else if (strcmp(type, "done") == 0)
+		worker_on_done(w, object);
+	else if (strcmp(type, "ping") == 0)
+		worker_say(w, "{\"t\":\"pong\"}");
+	else if (strcmp(type, "drain") == 0)
+		w->draining = true;
+}
+
+static void worker_on_message(struct worker *w, nng_msg *msg)
+{
+	struct batch_reader b;
+	const char *why;
+	json_t *object;
+	if (!batch_read(&b, nng_msg_body(msg), nng_msg_len(msg) - 1, &why)) {
+		say(TOVA_LOG_ERROR, "a message of the host can not be read: %s", why);
+		w->failed = 1;
+		return;
+	}
+	uint64_t since = worker_now_ns();
+	while (w->failed == 0 && !w->stopping && (object = batch_next(&b)) != NULL) {
+		worker_on_object(w, &b, object);
+		if (batch_size(&w->out) < WORKER_BATCH && worker_now_ns() - since < WORKER_LATE_NS)
+			continue;
+		worker_flush(w);
+		since = worker_now_ns();
+	}
+	batch_free(&b);
+}
+
+/* --- the loop --------------------------------------------------------------------------------------------------------------------- */
+
+static void worker_receive(struct worker *w)
+{
+	nng_msg *msg;
+	for (int n = 0; n < WORKER_TURN && w->failed == 0 && !w->stopping && (msg = link_receive(&w->link)) != NULL; n++) {
+		worker_on_message(w, msg);
+		nng_msg_free(msg);
+		worker_flush(w);
+	}
+}
+
+static void worker_take_ended(struct worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	struct task *t = w->ended;
+	w->ended = NULL;
+	w->ended_end = &w->ended;
+	pthread_mutex_unlock(&w->lock);
+	while (t != NULL) {
+		struct task *next = t->next;
+		if (t->is_event) {
+			w->n_deferred--;
+			worker_settle(w, t, t->aborted || t->retry ? task_failure(t, -1) : task_failure(t, 0));
+		} else {
+			if (t->push != NULL)
+				pending_push(&w->pending, t->push, worker_out(w));
+			worker_ask(w, t);
+		}
+		task_free(t);
+		t = next;
+	}
+}
+
+static void worker_take_signal(struct worker *w)
+{
+	struct signalfd_siginfo info;
+	if (read(w->fds[2].fd, &info, sizeof info) != sizeof info)
+		return;
+	if (w->stopping)
+		_exit(1); /* told twice */
+	w->draining = w->stopping = true;
+}
+
+/* Deferred events are settled before the worker leaves, unless it is in a hurry. */
+static bool worker_goes_on(const struct worker *w)
+{
+	return w->failed == 0 && !w->stopping && (!w->draining || w->n_deferred > 0);
+}
+
+static void worker_wait(struct worker *w, int timeout_ms)
+{
+	uint64_t count;
+	if (poll(w->fds, 3, timeout_ms) <= 0)
+		return;
+	/* Emptied before anything is looked at, so that what happens from here on wakes again. */
+	if (w->fds[1].revents != 0 && read(w->link.wake_fd, &count, sizeof count) < 0)
+		return;
+	if (w->fds[2].revents != 0)
+		worker_take_signal(w);
+}
+
+static void worker_loop(struct worker *w)
+{
+	while (worker_goes_on(w)) {
+		worker_wait(w, -1);
+		worker_look_at_link(w);
+		worker_receive(w);
+		worker_take_ended(w);
+		worker_on_woken(w);
+		worker_flush(w);
+	}
+}
+
+/* The host reads what was sent before it closes; to close here would cut that off. */
+static void worker_leave(struct worker *w)
+{
+	unsigned pipe;
+	uint64_t until = worker_now_ns() + WORKER_LEAVE_MS * 1000000ull, now;
+	worker_say(w, "{\"t\":\"bye\"}");
+	worker_flush(w);
+	w->stopping = true;
+	while (link_is_up(&w->link, &pipe) && pipe == w->greeted && (now = worker_now_ns()) < until) {
+		nng_msg *msg;
+		worker_wait(w, (int)((until - now) / 1000000) + 1);
+		while ((msg = link_receive(&w->link)) != NULL)
+			nng_msg_free(msg);
+	}
+}
+
+/* --- start and stop --------------------------------------------------------------------------------------------------------------- */
+
+static bool worker_start_plugin(struct worker *w)
+{
+	if (w->plugin.start == NULL)
+		return true;
+	task_begin(w->task, TASK_COMMANDS);
+	bool ok = worker_settle_push(w, w->task, w->plugin.start(&w->task->api), "start", true);
+	task_clear(w->task);
+	return ok;
+}
+
+static void worker_stop_plugin(struct worker *w)
+{
+	if (w->plugin.stop == NULL)
+		return;
+	task_begin(w->task, TASK_SILENT);
+	w->plugin.stop(&w->task->api);
+	task_clear(w->task);
+}
+
+static bool worker_init(struct worker *w, const tova_worker_options *options)
+{
+	sigset_t set;
+	w->options = options;
+	w->ended_end = &w->ended;
+	w->task = calloc(1, sizeof *w->task);
+	if (w->task == NULL || !pending_init(&w->pending) || pthread_mutex_init(&w->lock, NULL) != 0)
+		return false;
+	w->task->api.host = &task_host;
+	w->task->worker = w;
+	w->task->thread = pthread_self();
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+		return false;
+	w->link.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->fds[1] = (struct pollfd){.fd = w->link.wake_fd, .events = POLLIN};
+	w->fds[2] = (struct pollfd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN};
+	return w->fds[1].fd >= 0 && w->fds[2].fd >= 0;
+}
+
+static int worker_run(struct worker *w)
+{
+	char why[512];
+	const char *url = worker_option(w->options->url, "TOVA_URL");
+	if (url == NULL) {
+		say(TOVA_LOG_ERROR, "there is no TOVA_URL: whom should this worker work for?");
+		return 2;
+	}
+	if (!worker_start_plugin(w))
+		return 1;
+	if (!link_open(&w->link, url, worker_option(w->options->ca_file, "TOVA_CA_FILE"), w->link.wake_fd, why, sizeof why)) {
+		say(TOVA_LOG_ERROR, "%s", why);
+		worker_stop_plugin(w);
+		return 2;
+	}
+	w->fds[0] = (struct pollfd){.fd = w->link.recv_fd, .events = POLLIN};
+	worker_loop(w);
+	worker_flush(w);
+	worker_stop_plugin(w);
+	worker_leave(w);
+	return w->failed;
+}
+
+int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *options)
+{
+	static const tova_worker_options none = {.size = sizeof none};
+	const tova_worker_options *o = options != NULL ? options : &none;
+	char why[1024];
+	if (plugin->abi_major != TOVA_ABI_MAJOR || plugin->abi_minor > TOVA_ABI_MINOR || plugin->data_size > TASK_DATA_MAX) {
+		say(TOVA_LOG_ERROR, "%s: it needs another version of the worker library, or more than %d bytes for each connection",
+		    plugin->name, TASK_DATA_MAX);
+		return 2;
+	}
+	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive this call. */
+	struct worker *w = calloc(1, sizeof *w);
+	if (w == NULL || !worker_init(w, o)) {
+		say(TOVA_LOG_ERROR, "the worker can not be set up: %s", strerror(errno));
+		return 1;
+	}
+	memcpy(&w->plugin, plugin, plugin->size < sizeof w->plugin ? plugin->size : sizeof w->plugin);
+	if (!settings_read(&w->settings, &w->plugin, o->settings, o->n_settings, why, sizeof why)) {
+		say(TOVA_LOG_ERROR, "%s", why);
+		return 2;
+	}
+	return worker_run(w);
+}
