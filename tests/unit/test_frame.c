@@ -600,6 +600,24 @@ START_TEST(bad_text_fails_fast)
 }
 END_TEST
 
+START_TEST(bad_text_far_inside)
+{
+	struct talk t = talk_new();
+	uint8_t *p = letters(50000);
+
+	p[40000] = 0xC0;
+	frame(&t, TEXT, p, 50000);
+	gives_bad(&t, 1007);
+	run(&t);
+	p[40000] = 'a';
+	p[49999] = 0xC3;
+	frame(&t, TEXT, p, 50000);
+	gives_bad(&t, 1007);
+	run(&t);
+	free(p);
+}
+END_TEST
+
 START_TEST(text_ends_with_a_character)
 {
 	static const char text[] = "an unfinished euro \xE2\x82";
@@ -812,6 +830,24 @@ START_TEST(no_memory)
 }
 END_TEST
 
+START_TEST(no_memory_for_a_cut_ping)
+{
+	struct talk t = talk_new();
+	struct frame_reader r = {0};
+	struct text got = {0};
+
+	frame(&t, PING, "ping", 4);
+	allocations_left = 0;
+	ck_assert_int_eq(feed(&r, &t, t.sent.p, 8, &got), FRAME_BAD);
+	allocations_left = -1;
+	gives_bad(&t, 1011);
+	compare(&t, &got, "without memory", 0);
+	frame_reset(&r);
+	free(t.sent.p);
+	free(t.expected.p);
+}
+END_TEST
+
 START_TEST(direct_receiving)
 {
 	struct talk t = talk_new();
@@ -933,6 +969,7 @@ static TCase *refusals(void)
 	tcase_add_test(tc, too_big);
 	tcase_add_test(tc, nothing_behind_an_error);
 	tcase_add_test(tc, bad_text_fails_fast);
+	tcase_add_test(tc, bad_text_far_inside);
 	tcase_add_test(tc, text_ends_with_a_character);
 	tcase_add_test(tc, close_codes);
 	return tc;
@@ -963,6 +1000,7 @@ static TCase *memory(void)
 	tcase_add_test(tc, promises_cost_nothing);
 	tcase_add_test(tc, memory_is_given_up_with_the_message);
 	tcase_add_test(tc, no_memory);
+	tcase_add_test(tc, no_memory_for_a_cut_ping);
 	tcase_add_test(tc, direct_receiving);
 	return tc;
 }

@@ -297,6 +297,7 @@ START_TEST(patterns)
 					    "app://x"};
 	static const char *const wrong[] = {"",
 					    "a.org",
+					    "http://:80",
 					    "http://",
 					    "http://a/",
 					    "http://a/x",
