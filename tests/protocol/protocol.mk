@@ -12,7 +12,7 @@ check-protocol: $(PROTOCOL_READY)
 	$(PYTEST) tests/protocol
 
 # Memory errors and leaks that no assertion sees: a host that runs under valgrind has to end with code 0 and say nothing of its own.
-PROTOCOL_VALGRIND = tests/protocol/test_rooms.py tests/protocol/test_close.py tests/protocol/test_reload.py
+PROTOCOL_VALGRIND = $(patsubst %,tests/protocol/test_%.py,rooms close reload plugin stop)
 check-protocol-valgrind: $(PROTOCOL_READY)
 	TOVA_WRAP="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,possible" TOVA_PATIENCE=120 \
 	TOVA_CLIENT_TIMEOUT=60 $(PYTEST) $(PROTOCOL_VALGRIND)

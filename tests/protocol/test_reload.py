@@ -236,7 +236,7 @@ def test_origins_are_read_again(tmp_path):
     config.write_text('origin = ["https://a.example"];\n')
     with Host("--plugin", "echo", "--config", config) as host:
         connect("127.0.0.1", host.port, origin="https://a.example").end()
-        config.write_text('origin = ["https://b.example"];\n')
+        config.write_text('origin = ["https://c.example", "https://b.example"];\n')
         reload(host)
         connect("127.0.0.1", host.port, origin="https://b.example").end()
         with pytest.raises(AssertionError):
