@@ -4,10 +4,10 @@
 #include "ws/utf8.h"
 
 #define COMMANDS_NAME_MAX 255
-#define COMMANDS_REASON_MAX 123				       /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
-#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		       /* what every JSON library can keep exactly */
-#define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)      /* the host's */
-#define COMMANDS_HEAD 256 /* more than what stands around the text or bytes of any command */
+#define COMMANDS_REASON_MAX 123				  /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
+#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		  /* what every JSON library can keep exactly */
+#define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000) /* the host's */
+#define COMMANDS_HEAD 256				  /* more than what stands around the text or bytes of any command */
 
 void commands_begin(struct commands *c, tova_ws own)
 {

@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINK_BUFFER 128	       /* messages, each way */
-#define LINK_SEND_MS 250       /* how often a blocked send looks whether the pipe is still there */
-#define LINK_RECONNECT_MS 50   /* at first */
+#define LINK_BUFFER 128	     /* messages, each way */
+#define LINK_SEND_MS 250     /* how often a blocked send looks whether the pipe is still there */
+#define LINK_RECONNECT_MS 50 /* at first */
 #define LINK_RECONNECT_MAX_MS 2000
 #define LINK_SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
 

@@ -11,9 +11,9 @@
 
 struct link {
 	nng_socket socket;
-	int recv_fd;	       /* readable: link_receive has something */
-	int wake_fd;	       /* an eventfd of the owner's; written to when a pipe comes or goes */
-	atomic_uint up, down;  /* pipes that have come, and gone */
+	int recv_fd;	      /* readable: link_receive has something */
+	int wake_fd;	      /* an eventfd of the owner's; written to when a pipe comes or goes */
+	atomic_uint up, down; /* pipes that have come, and gone */
 };
 
 /* Starts to dial. False with a sentence in why. The link must not move from here on. */

@@ -58,14 +58,15 @@ static void pending_number(struct pending *p, struct push *push)
 	memcpy(push->source, p->source, sizeof push->source);
 	push->n = p->next_n++;
 	/* What lasts may meet a host that does not know its source, and has to be that one's first. */
-	if (push->lasting)
+	if (push->lasting || push->alone)
 		pending_new_source(p);
 }
 
 static void pending_say_push(const struct push *push, struct batch *out)
 {
 	struct buffer text = {0};
-	buffer_addf(&text, "{\"t\":\"push\",\"source\":\"%s\",\"n\":%llu,\"commands\":[", push->source, (unsigned long long)push->n);
+	buffer_addf(&text, "{\"t\":\"push\",\"source\":\"%s\",\"n\":%llu,\"commands\":[", push->source,
+		    (unsigned long long)push->n);
 	buffer_add(&text, push->commands.text.p, push->commands.text.n);
 	buffer_add(&text, "]}", 2);
 	batch_add(out, text.p, text.n, push->commands.binary.p, push->commands.binary.n);
@@ -106,15 +107,16 @@ void pending_done(struct pending *p, const json_t *done, struct batch *out, cons
 	if (*at == NULL || (*at)->lasting)
 		return;
 	struct push *push = pending_take_push(p, at);
-	/* Another host than the one it was first said to refuses a number it can not know. It has not been done there. */
-	if (error != NULL && push->repeated && push->n > 1 && !push->renumbered) {
-		push->renumbered = true;
-		push->repeated = false;
-		*error_r = NULL;
-		pending_push(p, push, out);
+	if (error == NULL || push->n == 1) {
+		pending_free_push(p, push);
 		return;
 	}
-	pending_free_push(p, push);
+	/* Perhaps only its number was refused, by another host than the one that knew the source, or behind a push that was refused. It
+	 * has not been done; as the first of a source of its own it is judged by what it says. */
+	*error_r = NULL;
+	push->alone = true;
+	pending_new_source(p);
+	pending_push(p, push, out);
 }
 
 /* --- queries ---------------------------------------------------------------------------------------------------------------------- */
@@ -182,10 +184,8 @@ struct query *pending_reply(struct pending *p, const json_t *reply)
 
 void pending_repeat(struct pending *p, struct batch *out)
 {
-	for (struct push *push = p->pushes; push != NULL; push = push->next) {
-		push->repeated = true;
+	for (const struct push *push = p->pushes; push != NULL; push = push->next)
 		pending_say_push(push, out);
-	}
 	for (const struct query *query = p->queries; query != NULL; query = query->next)
 		pending_say_query(query, out);
 	/* This host may be another one, which would refuse a source that does not start at 1. */

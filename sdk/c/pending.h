@@ -19,9 +19,8 @@ struct push {
 	struct batch commands;
 	char source[PENDING_SOURCE_TEXT];
 	uint64_t n;
-	bool repeated;	/* was said on more than one link */
-	bool renumbered;
 	bool lasting; /* said on every link: another host has to do it as well */
+	bool alone;   /* has a source of its own */
 };
 
 struct query {

@@ -27,7 +27,8 @@ static bool request_headers(struct request *r, const json_t *list)
 		return false;
 	for (size_t i = 0; i < n; i++) {
 		const json_t *header = json_array_get(list, i);
-		const char *name = json_string_value(json_array_get(header, 0)), *value = json_string_value(json_array_get(header, 1));
+		const char *name = json_string_value(json_array_get(header, 0)),
+			   *value = json_string_value(json_array_get(header, 1));
 		if (name != NULL && value != NULL)
 			r->headers[r->request.n_headers++] = (tova_pair){name, value};
 	}

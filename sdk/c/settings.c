@@ -25,7 +25,8 @@ static bool settings_check(const struct settings *s, const tova_plugin *plugin, 
 {
 	const char *key;
 	json_t *value;
-	json_object_foreach (s->json, key, value) {
+	json_object_foreach(s->json, key, value)
+	{
 		if (!json_is_string(value)) {
 			snprintf(why, cap, "TOVA_SETTINGS: the value of \"%s\" is not a text", key);
 			return false;

@@ -45,8 +45,8 @@ bool task_bring_data_over(struct task *t)
 		return true;
 	enum task_phase phase = t->phase;
 	if (plugin->migrate == NULL) {
-		tova_fail(&t->api, "the connection keeps %zu bytes and %s %s keeps %u, and has no migrate()", t->state_len, plugin->name,
-			  plugin->version, size);
+		tova_fail(&t->api, "the connection keeps %zu bytes and %s %s keeps %u, and has no migrate()", t->state_len,
+			  plugin->name, plugin->version, size);
 		return false;
 	}
 	memset(t->before, 0, size);

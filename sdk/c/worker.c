@@ -39,7 +39,7 @@ struct worker {
 	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
 	unsigned greeted;	       /* the pipe on which hello was said */
 	unsigned links;
-	uint64_t sequence;  /* of callbacks that are no event of the host */
+	uint64_t sequence; /* of callbacks that are no event of the host */
 	size_t n_deferred;
 	bool draining, stopping; /* draining: no more events come; stopping: none are taken */
 	int failed;		 /* the exit code of a failure */

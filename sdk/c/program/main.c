@@ -85,9 +85,10 @@ static int main_option(struct arguments *a, int option)
 static int main_arguments(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"url", required_argument, NULL, 'u'},	{"mount", required_argument, NULL, 'm'}, {"set", required_argument, NULL, 's'},
-		{"name", required_argument, NULL, 'n'}, {"ca", required_argument, NULL, 'c'},	 {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},	{NULL, 0, NULL, 0},
+		{"url", required_argument, NULL, 'u'}, {"mount", required_argument, NULL, 'm'},
+		{"set", required_argument, NULL, 's'}, {"name", required_argument, NULL, 'n'},
+		{"ca", required_argument, NULL, 'c'},  {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},   {NULL, 0, NULL, 0},
 	};
 	int option, code = -1;
 	while (code < 0 && (option = getopt_long(argc, argv, "u:m:s:n:", options, NULL)) != -1)
@@ -95,7 +96,8 @@ static int main_arguments(struct arguments *a, int argc, char **argv)
 	if (code >= 0)
 		return code;
 	if (optind + 1 != argc)
-		return main_refuse(optind < argc ? argv[optind + 1] : "a plugin", "", optind < argc ? "one plugin is enough" : "is missing");
+		return main_refuse(optind < argc ? argv[optind + 1] : "a plugin", "",
+				   optind < argc ? "one plugin is enough" : "is missing");
 	a->plugin = argv[optind];
 	a->options.settings = a->settings;
 	return -1;
@@ -109,9 +111,10 @@ static int main_load(struct library *lib, const char *name)
 	if (!library_load(lib, path, why, sizeof why))
 		return main_refuse(path, "", why);
 	if ((lib->plugin.flags & TOVA_LOCAL_DATA) != 0)
-		return main_refuse(path, "",
-				   "it keeps pointers with its connections (TOVA_LOCAL_DATA), which can not travel between processes; run it "
-				   "in the host's process");
+		return main_refuse(
+			path, "",
+			"it keeps pointers with its connections (TOVA_LOCAL_DATA), which can not travel between processes; run it "
+			"in the host's process");
 	return -1;
 }
 
