@@ -34,6 +34,8 @@ static inline size_t codec_size(const struct codec_out *o)
 
 /* An event with its number on the link, h->number. */
 void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h);
+/* The event's members for a dead letter: all text, binary as base64. */
+void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct event_held *h);
 /* {"t":type} and {"t":"bye","error":why} (why may be NULL). */
 void codec_word(struct codec_out *o, const char *type);
 void codec_bye(struct codec_out *o, const char *why);

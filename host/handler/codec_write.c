@@ -1,4 +1,5 @@
 /* codec_write: events to text. */
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -319,4 +320,40 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	else if (e->kind == EVENT_TIMER)
 		put_timer(o, e);
 	codec_object_end(o);
+}
+
+static void put_base64(struct codec_out *o, const char *name, const void *bytes, size_t n)
+{
+	key(o, name);
+	RAW(o, "\"");
+	char *at = n <= INT32_MAX ? reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
+	if (at != NULL)
+		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at, bytes, (int)n);
+	RAW(o, "\"");
+}
+
+void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	char id[SESSION_ID_TEXT];
+	if (e->session != NULL) {
+		session_id_text(hub_session_id(hub, e->session), id);
+		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+		if (e->session->data_len > 0)
+			put_base64(o, "state_base64", e->session->data, e->session->data_len);
+	}
+	codec_member_uint(o, "seq", e->sequence);
+	codec_member_uint(o, "attempt", e->attempt);
+	if (e->kind == EVENT_MESSAGE && e->message.binary)
+		put_base64(o, "data_base64", e->message.bytes, e->message.len);
+	else if (e->kind == EVENT_MESSAGE)
+		codec_member_text(o, "data", (struct span){(const char *)e->message.bytes, e->message.len});
+	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+		put_request(o, e->request);
+	else if (e->kind == EVENT_CLOSE)
+		put_close(o, e);
+	else if (e->kind == EVENT_ERROR)
+		put_error(o, e);
+	else if (e->kind == EVENT_TIMER)
+		put_timer(o, e);
 }

@@ -129,6 +129,9 @@ static bool delivery_conclude(struct mount *m, const struct hub_event *e, bool o
 		why = span_of(commit_error_text(c->error));
 		ok = false;
 	}
+	if (e->kind == EVENT_TIMER)
+		c->origin =
+			NULL; /* it answers nothing: to read less from the client would not stop it, so the queue's bound has to */
 	if (ok) {
 		m->hub->loop->stats.commits++;
 		if (c->n > 0)

@@ -234,6 +234,11 @@ void sp_finish(struct sp_pipe *p, uint64_t ms)
 	sp_flush(p);
 }
 
+bool sp_is_closed(const struct sp_pipe *p)
+{
+	return p->closed;
+}
+
 pid_t sp_peer(const struct sp_pipe *p)
 {
 	return p->peer;
@@ -256,7 +261,7 @@ static bool sp_read_hello(struct sp_pipe *p)
 	return !p->closed;
 }
 
-/* The next message, if it is whole. */
+/* The next message, if it is whole. The pipe may be closed meanwhile, and is then only good for being buried. */
 static bool sp_read_message(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;

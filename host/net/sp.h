@@ -48,6 +48,7 @@ size_t sp_waiting(const struct sp_pipe *p);
 void sp_finish(struct sp_pipe *p, uint64_t ms);
 /* Closes now, without a callback. */
 void sp_close(struct sp_pipe *p);
+bool sp_is_closed(const struct sp_pipe *p);
 /* Process at the other end of an ipc pipe, 0: unknown. */
 pid_t sp_peer(const struct sp_pipe *p);
 

@@ -1,0 +1,356 @@
+/* link: one connected worker: hello, batches both ways, its end. */
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <stdlib.h>
+
+#include "handler/pool.h"
+#include "hub/admission.h"
+#include "hub/delivery.h"
+#include "ws/utf8.h"
+
+static struct hub *link_hub(const struct worker *w)
+{
+	return w->pool->base.mount->hub;
+}
+
+static uint64_t link_now(const struct worker *w)
+{
+	return loop_now(link_hub(w)->loop);
+}
+
+/* --- output -------------------------------------------------------------------------------------------------------------------------- */
+
+void link_flush(struct worker *w)
+{
+	struct iovec parts[CODEC_PARTS];
+	if (w->out.n == 0 || w->pipe == NULL)
+		return;
+	int n = codec_parts(&w->out, parts);
+	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
+	codec_reset(&w->out);
+	if (!ok)
+		link_cut(w, "no memory for what it is to be told", false);
+}
+
+/* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a batch travels alone. */
+void link_deliver(struct worker *w, struct event_held *e)
+{
+	if (w->out.n > 0 && (w->out.n >= POOL_BATCH || codec_size(&w->out) + e->size > POOL_BATCH_BYTES))
+		link_flush(w);
+	if (w->pipe == NULL)
+		return; /* cut just now: the event is redelivered with the others */
+	e->number = ++w->number;
+	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------------------- */
+
+void worker_unref(struct worker *w)
+{
+	if (w->state == WORKER_GONE && w->n_sessions == 0)
+		TAILQ_INSERT_TAIL(&w->pool->graves, w, link);
+}
+
+/* The worker is off the list; its events go elsewhere. */
+static void link_gone(struct worker *w, bool death, bool leaving)
+{
+	struct pool *p = w->pool;
+	struct child *child = w->child;
+	w->state = WORKER_GONE;
+	w->pipe = NULL;
+	w->child = NULL;
+	TAILQ_REMOVE(&p->workers, w, link);
+	pool_redeliver(w, death);
+	if (child != NULL) {
+		child->worker = NULL;
+		supervisor_lost(child, leaving);
+	}
+	worker_unref(w);
+	pool_run(p);
+}
+
+void link_cut(struct worker *w, const char *why, bool death)
+{
+	struct sp_pipe *pipe = w->pipe;
+	if (pipe == NULL)
+		return;
+	LOG(link_hub(w)->log, LOG_WARN, LOG_WORKER, "a worker is cut off", LOG_STR("mount", w->pool->base.mount->path),
+	    LOG_STR("worker", w->name), LOG_STR("error", why));
+	codec_reset(&w->out);
+	codec_bye(&w->out, why);
+	struct iovec parts[CODEC_PARTS];
+	sp_send(pipe, parts, codec_parts(&w->out, parts));
+	codec_reset(&w->out);
+	sp_close(pipe);
+	link_gone(w, death, false);
+}
+
+void link_drain(struct worker *w)
+{
+	struct pool *p = w->pool;
+	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
+	struct event_held *e;
+	if (w->state != WORKER_READY)
+		return;
+	w->state = WORKER_DRAINING;
+	if (p->isolating == w)
+		p->isolating = NULL;
+	w->isolating = false;
+	/* Events that were not delivered yet go to others now; those under way are the worker's to finish. */
+	TAILQ_CONCAT(&queue, &w->queue, link);
+	while ((e = TAILQ_FIRST(&queue)) != NULL) {
+		TAILQ_REMOVE(&queue, e, link);
+		pool_give(&p->base, e);
+	}
+	codec_word(&w->out, "drain");
+	link_flush(w);
+}
+
+/* --- hello --------------------------------------------------------------------------------------------------------------------------- */
+
+static bool link_token_is(const char *token, struct span said)
+{
+	return strlen(token) == said.n && CRYPTO_memcmp(token, said.p, said.n) == 0;
+}
+
+/* Whose token is it? A child's own, or the one for attached workers. */
+static const char *link_check_hello(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct span token = item->token.p != NULL ? codec_text(&item->token) : (struct span){0};
+	if (item->mount.p != NULL && !span_eq(codec_text(&item->mount), span_of(p->base.mount->path)))
+		return "this link serves another mount";
+	if (!w->attached) {
+		w->child = supervisor_find(p, token);
+		return w->child != NULL ? NULL : "the token is wrong";
+	}
+	return p->attach_token == NULL || link_token_is(p->attach_token, token) ? NULL : "the token is wrong";
+}
+
+static void link_name(struct worker *w, struct codec_item *item)
+{
+	struct span name = item->name.p != NULL ? codec_text(&item->name) : (struct span){0};
+	if (w->child != NULL)
+		snprintf(w->name, sizeof w->name, "%s", w->child->name);
+	else if (name.n > 0)
+		snprintf(w->name, sizeof w->name, "%.*s", (int)(name.n < 60 ? name.n : 60), name.p);
+}
+
+static void link_welcome(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct session_id id = {0};
+	RAND_bytes((unsigned char *)&id, sizeof id);
+	session_id_text(id, w->link_id);
+	link_name(w, item);
+	w->generation = w->child != NULL ? w->child->generation : p->generation;
+	p->base.wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
+	p->known = true;
+	w->state = WORKER_READY;
+	w->connected = link_now(w);
+	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES);
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
+	    LOG_STR("worker", w->name), LOG_BOOL("attached", w->attached));
+	if (w->child != NULL) {
+		w->child->worker = w;
+		supervisor_ready(w->child);
+	}
+	pool_run(p);
+}
+
+static void link_hello(struct worker *w, struct codec_item *item)
+{
+	const char *why = w->state != WORKER_NEW ? "a second hello" : link_check_hello(w, item);
+	if (why != NULL)
+		link_cut(w, why, false);
+	else
+		link_welcome(w, item);
+}
+
+/* --- acknowledgements ---------------------------------------------------------------------------------------------------------------- */
+
+static struct event_held *link_find(struct worker *w, uint64_t number)
+{
+	struct event_held *e;
+	TAILQ_FOREACH (e, &w->flying, link)
+		if (e->number == number)
+			return e;
+	return NULL;
+}
+
+static void link_settle_upgrade(struct worker *w, struct event_held *e, struct codec_item *item)
+{
+	struct mount *m = w->pool->base.mount;
+	static const struct event_answer none;
+	struct event_answer answer = none;
+	void *data = NULL;
+	const char *why = codec_answer(&w->pool->batch, item, &answer, &data);
+	if (why == NULL && !delivery_commit(m))
+		why = commit_error_text(m->commit.error);
+	else if (why != NULL)
+		commit_drop(&m->commit);
+	admission_answered(m, e, &answer, why);
+	free(answer.body);
+	free(data);
+}
+
+static void link_ack(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct mount *m = p->base.mount;
+	struct event_held *e = link_find(w, item->s);
+	if (e == NULL) {
+		link_hub(w)->loop->stats.late_acks++;
+		return;
+	}
+	pool_take_back(w, e);
+	w->settled++;
+	p->condemned = 0;
+	p->bad_said = false;
+	if (w->child != NULL) {
+		w->child->useful = true;
+		w->child->failures = 0;
+	}
+	commit_begin(&m->commit, e->event.session);
+	codec_commands(&p->batch, item, m->hub, e->event.session, &m->commit);
+	if (e->lane == NULL)
+		link_settle_upgrade(w, e, item);
+	else
+		delivery_settle(m, e, HANDLER_DONE, (struct span){0});
+}
+
+static void link_nack(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct event_held *e = link_find(w, item->s);
+	if (e == NULL) {
+		link_hub(w)->loop->stats.late_acks++;
+		return;
+	}
+	struct span why = item->error.p != NULL ? codec_text(&item->error) : SPAN("the worker gave no reason");
+	if (!utf8_valid(why.p, why.n))
+		why = SPAN("the worker gave a reason that is not UTF-8");
+	pool_take_back(w, e);
+	w->settled++;
+	p->condemned = 0;
+	if (item->has_retry) {
+		pool_retry(p, e, item->retry_ms);
+		return;
+	}
+	commit_begin(&p->base.mount->commit, e->event.session);
+	pool_settle(p, e, HANDLER_FAILED, why);
+}
+
+/* --- input --------------------------------------------------------------------------------------------------------------------------- */
+
+/* It leaves on its own. What it has not settled goes to others, and is not blamed. */
+static void link_bye(struct worker *w)
+{
+	struct sp_pipe *pipe = w->pipe;
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker says goodbye", LOG_STR("mount", w->pool->base.mount->path),
+	    LOG_STR("worker", w->name), LOG_U64("unsettled", w->n_flying));
+	codec_reset(&w->out);
+	sp_close(pipe);
+	if (w->child != NULL)
+		w->child->useful = true;
+	link_gone(w, false, true);
+}
+
+static void link_item(struct worker *w, struct codec_item *item)
+{
+	switch (item->type) {
+	case CODEC_HELLO:
+		link_hello(w, item);
+		break;
+	case CODEC_ACK:
+		link_ack(w, item);
+		break;
+	case CODEC_NACK:
+		link_nack(w, item);
+		break;
+	case CODEC_PUSH:
+		link_push(w, item);
+		break;
+	case CODEC_QUERY:
+		link_query(w, item);
+		break;
+	case CODEC_CONTROL:
+		link_cut(w, "control is for the control socket", false);
+		break;
+	case CODEC_PONG:
+		break;
+	case CODEC_BYE:
+		link_bye(w);
+		break;
+	}
+}
+
+/* Is the batch for this connection? A library that reconnects may send what it had queued for the last one. */
+static bool link_is_current(struct worker *w, struct codec_item *first)
+{
+	if (first->type == CODEC_HELLO)
+		return true;
+	if (first->link.p == NULL) {
+		link_cut(w, w->state == WORKER_NEW ? "the first batch does not begin with a hello" : "a batch without a link", true);
+		return false;
+	}
+	if (w->state != WORKER_NEW && span_eq(codec_text(&first->link), span_of(w->link_id)))
+		return true;
+	link_hub(w)->loop->stats.stale_batches++;
+	return false;
+}
+
+static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+{
+	struct worker *w = user;
+	struct pool *p = w->pool;
+	struct codec_batch *b = &p->batch;
+	(void)ctx;
+	w->heard = link_now(w);
+	w->pinged = false;
+	if (!codec_read(b, bytes, len)) {
+		link_cut(w, b->why, true);
+		return;
+	}
+	if (!link_is_current(w, &b->items[0]))
+		return;
+	/* Once it is cut off the rest of the batch is void; `w` itself may be freed then, `pipe` is not before the turn's end. */
+	for (size_t i = 0; i < b->n; i++) {
+		link_item(w, &b->items[i]);
+		if (sp_is_closed(pipe))
+			return;
+	}
+	pool_run(p);
+}
+
+static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
+{
+	struct sp_side *side = ctx;
+	struct worker *w = calloc(1, sizeof *w);
+	*user_r = w;
+	if (w == NULL) {
+		sp_close(pipe);
+		return;
+	}
+	*w = (struct worker){.pool = side->pool, .pipe = pipe, .attached = side->attached, .state = WORKER_NEW};
+	TAILQ_INIT(&w->flying);
+	TAILQ_INIT(&w->queue);
+	snprintf(w->name, sizeof w->name, "attached %d", (int)sp_peer(pipe));
+	w->connected = w->heard = link_now(w);
+	TAILQ_INSERT_TAIL(&side->pool->workers, w, link);
+}
+
+static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
+{
+	struct worker *w = user;
+	(void)ctx;
+	(void)pipe;
+	bool tcp = w->attached && sp_peer(pipe) == 0;
+	bool leaving = w->state == WORKER_DRAINING && w->n_flying == 0;
+	LOG(link_hub(w)->log, leaving || w->state == WORKER_NEW ? LOG_INFO : LOG_WARN, LOG_WORKER, "a worker's link ended",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name), LOG_STR("error", why),
+	    LOG_U64("unsettled", w->n_flying));
+	link_gone(w, !tcp && !leaving, leaving); /* a lost network is nobody's fault */
+}
+
+const struct sp_ops link_ops = {.opened = link_on_opened, .message = link_on_message, .closed = link_on_closed};

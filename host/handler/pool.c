@@ -1,0 +1,372 @@
+#include "handler/pool.h"
+
+#include <stdlib.h>
+
+#include "hub/admission.h"
+#include "hub/delivery.h"
+
+static uint64_t pool_now(const struct pool *p)
+{
+	return loop_now(p->base.mount->hub->loop);
+}
+
+/* --- settling ------------------------------------------------------------------------------------------------------------------------ */
+
+static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
+{
+	static const struct event_answer accepted;
+	char text[512];
+	snprintf(text, sizeof text, "the handler failed: %.*s", (int)(why.n < 400 ? why.n : 400), why.n > 0 ? why.p : "");
+	admission_answered(p->base.mount, e, &accepted, result == HANDLER_DONE ? NULL : text);
+}
+
+void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
+{
+	if (e->lane == NULL)
+		pool_settle_upgrade(p, e, result, why);
+	else
+		delivery_settle(p->base.mount, e, result, why);
+}
+
+/* Settled without having been delivered, or by the host's own decision. */
+static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
+{
+	commit_begin(&p->base.mount->commit, e->event.session);
+	pool_settle(p, e, result, why);
+}
+
+/* --- routes -------------------------------------------------------------------------------------------------------------------------- */
+
+static bool pool_takes(const struct worker *w)
+{
+	return w->state == WORKER_READY && !w->isolating;
+}
+
+/* The one with the least to do; among equals the one with the fewest connections. */
+static struct worker *pool_choose(const struct pool *p)
+{
+	struct worker *w, *best = NULL;
+	TAILQ_FOREACH (w, &p->workers, link) {
+		if (!pool_takes(w))
+			continue;
+		if (best == NULL || w->n_sessions < best->n_sessions ||
+		    (w->n_sessions == best->n_sessions && w->n_flying < best->n_flying))
+			best = w;
+	}
+	return best;
+}
+
+static void pool_unroute(struct session *s)
+{
+	struct worker *w = s->route;
+	s->route = NULL;
+	if (w == NULL)
+		return;
+	w->n_sessions--;
+	worker_unref(w);
+}
+
+/* A connection stays with its worker as long as that takes events. One that is being emptied for suspects keeps its own: they wait. */
+static struct worker *pool_route(struct pool *p, struct session *s)
+{
+	struct worker *w = s != NULL ? s->route : NULL;
+	if (w != NULL && w->state == WORKER_READY)
+		return w;
+	if (s != NULL)
+		pool_unroute(s);
+	w = pool_choose(p);
+	if (w == NULL)
+		TAILQ_FOREACH (w, &p->workers, link)
+			if (w->state == WORKER_READY)
+				break;
+	if (w != NULL && s != NULL) {
+		s->route = w;
+		w->n_sessions++;
+	}
+	return w;
+}
+
+void pool_forget(struct handler *h, struct session *s)
+{
+	(void)h;
+	pool_unroute(s);
+}
+
+/* --- windows ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool pool_has_window(const struct worker *w, const struct event_held *e)
+{
+	return w->n_flying == 0 || (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES);
+}
+
+/* By the newest hello: what nobody wants is settled without a word. */
+static bool pool_is_wanted(const struct pool *p, const struct event_held *e)
+{
+	return !p->known || (p->base.wants & EVENT_BIT(e->event.kind)) != 0;
+}
+
+static void pool_fly(struct worker *w, struct event_held *e)
+{
+	e->with = w;
+	e->event.attempt++;
+	TAILQ_INSERT_TAIL(&w->flying, e, link);
+	w->bytes_flying += e->size;
+	if (w->n_flying++ == 0)
+		w->clock = pool_now(w->pool);
+	link_deliver(w, e);
+}
+
+void pool_take_back(struct worker *w, struct event_held *e)
+{
+	TAILQ_REMOVE(&w->flying, e, link);
+	w->n_flying--;
+	w->bytes_flying -= e->size;
+	w->clock = pool_now(w->pool);
+	w->alone = false;
+	e->with = NULL;
+}
+
+/* An upgrade whose client has gone, or an event that nobody wants, needs no worker. */
+static bool pool_skip(struct pool *p, struct event_held *e)
+{
+	bool gone = e->lane == NULL && e->event.conn == NULL;
+	if (!gone && pool_is_wanted(p, e))
+		return false;
+	pool_settle_empty(p, e, HANDLER_DONE, (struct span){0});
+	return true;
+}
+
+static void pool_pump_worker(struct worker *w)
+{
+	struct event_held *e;
+	while (w->state == WORKER_READY && !w->alone && !w->isolating && (e = TAILQ_FIRST(&w->queue)) != NULL &&
+	       pool_has_window(w, e)) {
+		TAILQ_REMOVE(&w->queue, e, link);
+		if (!pool_skip(w->pool, e))
+			pool_fly(w, e);
+	}
+}
+
+void pool_give(struct handler *h, struct event_held *e)
+{
+	struct pool *p = pool_of(h);
+	struct worker *w = pool_route(p, e->event.session);
+	e->with = NULL;
+	if (w == NULL) {
+		TAILQ_INSERT_TAIL(&p->unassigned, e, link);
+		return;
+	}
+	e->with = w;
+	TAILQ_INSERT_TAIL(&w->queue, e, link);
+	if (TAILQ_FIRST(&w->queue) == e)
+		pool_pump_worker(w);
+}
+
+static void pool_assign(struct pool *p)
+{
+	struct event_queue waiting = TAILQ_HEAD_INITIALIZER(waiting);
+	struct event_held *e;
+	if (TAILQ_EMPTY(&p->unassigned) || pool_choose(p) == NULL)
+		return;
+	TAILQ_CONCAT(&waiting, &p->unassigned, link);
+	while ((e = TAILQ_FIRST(&waiting)) != NULL) {
+		TAILQ_REMOVE(&waiting, e, link);
+		pool_give(&p->base, e);
+	}
+}
+
+/* --- suspects ------------------------------------------------------------------------------------------------------------------------ */
+
+/* A worker for suspects: one that has nothing under way, or else the one that will have nothing soonest, which gets nothing new. */
+static struct worker *pool_isolate(struct pool *p)
+{
+	struct worker *w, *best = p->isolating;
+	if (best == NULL) {
+		TAILQ_FOREACH (w, &p->workers, link)
+			if (w->state == WORKER_READY && (best == NULL || w->n_flying < best->n_flying))
+				best = w;
+		if (best == NULL)
+			return NULL;
+		best->isolating = true;
+		p->isolating = best;
+	}
+	return best->n_flying == 0 ? best : NULL;
+}
+
+static void pool_release_isolated(struct pool *p)
+{
+	struct worker *w = p->isolating;
+	if (w == NULL || w->alone)
+		return;
+	p->isolating = NULL;
+	w->isolating = false;
+	pool_pump_worker(w);
+}
+
+static void pool_run_suspects(struct pool *p)
+{
+	struct event_held *e;
+	struct worker *w;
+	while ((e = TAILQ_FIRST(&p->suspects)) != NULL && (w = pool_isolate(p)) != NULL) {
+		TAILQ_REMOVE(&p->suspects, e, link);
+		if (pool_skip(p, e))
+			continue;
+		w->alone = true;
+		pool_fly(w, e);
+	}
+	if (TAILQ_EMPTY(&p->suspects))
+		pool_release_isolated(p);
+}
+
+void pool_run(struct pool *p)
+{
+	struct worker *w;
+	if (p->stopped)
+		return;
+	pool_run_suspects(p);
+	pool_assign(p);
+	TAILQ_FOREACH (w, &p->workers, link)
+		pool_pump_worker(w);
+}
+
+/* --- quarantine ---------------------------------------------------------------------------------------------------------------------- */
+
+/* The event as it would be delivered, with what led here. */
+static char *pool_letter(struct pool *p, const struct event_held *e)
+{
+	struct codec_out o = {.n = 0};
+	struct iovec parts[CODEC_PARTS];
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	codec_object(&o, "dead_letter");
+	codec_member_uint(&o, "time", (uint64_t)now.tv_sec);
+	codec_member_text(&o, "mount", span_of(p->base.mount->path));
+	codec_member_uint(&o, "blame", e->blame);
+	codec_member_text(&o, "event", span_of(event_name(e->event.kind)));
+	if (o.failed) {
+		codec_free(&o);
+		return NULL;
+	}
+	codec_dead_event(&o, p->base.mount->hub, e);
+	codec_object_end(&o);
+	codec_parts(&o, parts);
+	char *line = o.failed ? NULL : strndup(o.text.p + 1, o.text.len - 1); /* without the batch's bracket */
+	codec_free(&o);
+	return line;
+}
+
+static void pool_on_buried(void *ctx, void *item)
+{
+	struct pool *p = ctx;
+	struct event_held *e = item;
+	struct session *s = e->event.session;
+	if (p->stopped)
+		return;
+	TAILQ_REMOVE(&p->dead, e, link);
+	bool open = e->event.kind == EVENT_OPEN;
+	pool_settle_empty(p, e, HANDLER_FAILED, SPAN("the event was quarantined: its handler died of it each time"));
+	if (open && !s->ended)
+		hub_close_session(s, CLOSE_INTERNAL, SPAN("the handler can not open this connection"), false);
+	pool_run(p);
+}
+
+/* Three in a row from different connections, with nothing acknowledged between: the workers are at fault. Nothing more is condemned
+ * until they acknowledge something; the events wait, and are tried again and again as workers come back. */
+static bool pool_is_bad_deploy(struct pool *p, const struct event_held *e)
+{
+	uint64_t who = e->event.session != NULL ? e->event.session->local : 0;
+	if (p->condemned < POOL_CONDEMNED_MAX - 1 || who == p->condemned_session)
+		return false;
+	if (!p->bad_said)
+		LOG(p->base.mount->hub->log, LOG_ERROR, LOG_QUARANTINE,
+		    "workers die whatever they are given: nothing more is quarantined, events wait for workers that live",
+		    LOG_STR("mount", p->base.mount->path));
+	p->bad_said = true;
+	return true;
+}
+
+static void pool_condemn(struct pool *p, struct event_held *e)
+{
+	struct hub *hub = p->base.mount->hub;
+	struct session *s = e->event.session;
+	char id[SESSION_ID_TEXT] = "";
+	if (s != NULL)
+		session_id_text(hub_session_id(hub, s), id);
+	p->condemned += s == NULL || s->local != p->condemned_session;
+	p->condemned_session = s != NULL ? s->local : 0;
+	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it", LOG_STR("mount", p->base.mount->path),
+	    LOG_STR("event", event_name(e->event.kind)), LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence),
+	    LOG_U64("attempts", e->event.attempt));
+	hub->loop->stats.quarantined++;
+	char *line = pool_letter(p, e);
+	TAILQ_INSERT_TAIL(&p->dead, e, link);
+	if (line == NULL) {
+		LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "no memory for the dead letter");
+		pool_on_buried(p, e);
+		return;
+	}
+	deadletter_write(p->shared.deadletter, line, pool_on_buried, p, e);
+}
+
+/* --- giving again -------------------------------------------------------------------------------------------------------------------- */
+
+/* It was the only one under way when its worker died. */
+static void pool_blame(struct pool *p, struct event_held *e)
+{
+	if (e->blame < p->max_attempts)
+		e->blame++;
+	if (e->blame >= p->max_attempts && !pool_is_bad_deploy(p, e))
+		pool_condemn(p, e);
+	else
+		TAILQ_INSERT_TAIL(&p->suspects, e, link);
+}
+
+void pool_redeliver(struct worker *w, bool death)
+{
+	struct pool *p = w->pool;
+	struct event_queue flying = TAILQ_HEAD_INITIALIZER(flying), queue = TAILQ_HEAD_INITIALIZER(queue);
+	struct event_held *e;
+	uint32_t n = w->n_flying;
+	TAILQ_CONCAT(&flying, &w->flying, link);
+	TAILQ_CONCAT(&queue, &w->queue, link);
+	w->n_flying = 0;
+	w->bytes_flying = 0;
+	w->alone = false;
+	if (p->isolating == w) {
+		p->isolating = NULL;
+		w->isolating = false;
+	}
+	p->base.mount->hub->loop->stats.redelivered += n;
+	while ((e = TAILQ_FIRST(&flying)) != NULL) {
+		TAILQ_REMOVE(&flying, e, link);
+		e->with = NULL;
+		if (death && n == 1)
+			pool_blame(p, e);
+		else if (death || e->blame > 0)
+			TAILQ_INSERT_TAIL(&p->suspects, e, link);
+		else
+			pool_give(&p->base, e);
+	}
+	while ((e = TAILQ_FIRST(&queue)) != NULL) {
+		TAILQ_REMOVE(&queue, e, link);
+		pool_give(&p->base, e);
+	}
+}
+
+void pool_retry(struct pool *p, struct event_held *e, uint64_t ms)
+{
+	e->since = pool_now(p) + ms;
+	TAILQ_INSERT_TAIL(&p->later, e, link);
+}
+
+void pool_check_later(struct pool *p, uint64_t now)
+{
+	struct event_held *e, *next;
+	for (e = TAILQ_FIRST(&p->later); e != NULL; e = next) {
+		next = TAILQ_NEXT(e, link);
+		if (e->since > now)
+			continue;
+		TAILQ_REMOVE(&p->later, e, link);
+		pool_give(&p->base, e);
+	}
+}

@@ -1,0 +1,140 @@
+/* pool: what the files of the worker handler share.
+ *
+ * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered and not settled; or `queue`, waiting
+ * for its window), or in one of the pool's lists (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `later`: to be
+ * delivered again at a time; or being written to the dead-letter file).
+ */
+#ifndef TOVA_HANDLER_POOL_H
+#define TOVA_HANDLER_POOL_H
+
+#include "handler/codec.h"
+#include "handler/worker.h"
+#include "net/sp.h"
+
+#define POOL_WINDOW 256		      /* events under way with one worker */
+#define POOL_WINDOW_BYTES (8u << 20)  /* and their bytes; one event is always let through */
+#define POOL_BATCH 64		      /* events in one message */
+#define POOL_BATCH_BYTES (1u << 20)
+#define POOL_MESSAGE_MAX (64u << 20)  /* of a worker */
+#define POOL_TICK_MS 50
+#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
+#define POOL_BYE_MS 1000   /* to read what a worker still says */
+#define POOL_CONDEMNED_MAX 3 /* in a row, from different connections: the workers are bad, not the events */
+
+enum worker_state {
+	WORKER_NEW,	 /* connected, has not said hello */
+	WORKER_READY,	 /* takes events */
+	WORKER_DRAINING, /* finishes what it has, and leaves */
+	WORKER_GONE,	 /* kept while sessions still point at it */
+};
+
+/* One connected worker. */
+struct worker {
+	TAILQ_ENTRY(worker) link;
+	struct pool *pool;
+	struct sp_pipe *pipe;
+	struct child *child; /* its process; NULL: attached */
+	enum worker_state state;
+	unsigned generation;
+	char link_id[SESSION_ID_TEXT];
+	char name[64];
+	uint64_t number; /* of the last event */
+	struct event_queue flying, queue;
+	uint32_t n_flying, n_sessions;
+	uint64_t bytes_flying;
+	uint64_t connected, clock, heard; /* clock: of the event under way; see DESIGN, the handler's clock */
+	bool alone, isolating, pinged, attached;
+	uint64_t settled; /* events, for people */
+	struct codec_out out;
+};
+
+/* One process that the pool keeps running. */
+struct child {
+	struct child *next;
+	struct pool *pool;
+	struct process *process; /* NULL: it is to be started again */
+	struct worker *worker;	 /* once it has said hello */
+	unsigned index, generation;
+	unsigned failures;	 /* deaths in a row without having done anything */
+	uint64_t started, restart_at, kill_at;
+	bool stopping, crash_said, useful;
+	char token[2 * SESSION_ID_TEXT], name[64];
+};
+
+/* What a listener's pipes belong to. */
+struct sp_side {
+	struct pool *pool;
+	bool attached;
+};
+
+struct pool {
+	struct handler base;
+	struct sp_side own_side, attach_side;
+	struct worker_shared shared;
+	char *command, *attach_token, *settings;
+	char **argv;
+	unsigned count, max_attempts;
+	uint64_t handler_ms, ready_ms;
+	struct sp_listener *own, *attach;
+	TAILQ_HEAD(worker_list, worker) workers, graves; /* graves: gone, freed at the end of the turn */
+	struct event_queue unassigned, suspects, later, dead;
+	struct worker *isolating; /* the one that is emptied for suspects */
+	struct child *children;
+	unsigned generation; /* that serves */
+	unsigned coming;     /* that is being started; 0: none */
+	uint64_t coming_until;
+	unsigned condemned; /* in a row */
+	uint64_t condemned_session;
+	bool bad_said, starved_said, stopped, known; /* known: some worker has said what it wants */
+	struct loop_timer tick;
+	struct loop_hook hook;
+	struct codec_batch batch;
+};
+
+static inline struct pool *pool_of(struct handler *h)
+{
+	return (struct pool *)h;
+}
+
+/* pool.c */
+void pool_give(struct handler *h, struct event_held *e);
+void pool_forget(struct handler *h, struct session *s);
+/* Something became possible: a window opened, a worker came or left. */
+void pool_run(struct pool *p);
+/* The event is not with anybody any more: it is settled by the caller. */
+void pool_take_back(struct worker *w, struct event_held *e);
+/* Events with a worker go to others. death: it may have died of one of them. */
+void pool_redeliver(struct worker *w, bool death);
+void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why);
+void pool_retry(struct pool *p, struct event_held *e, uint64_t ms);
+void pool_check_later(struct pool *p, uint64_t now);
+
+/* link.c */
+extern const struct sp_ops link_ops;
+void link_deliver(struct worker *w, struct event_held *e);
+void link_flush(struct worker *w);
+/* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
+void link_cut(struct worker *w, const char *why, bool death);
+/* Asks it to finish and leave. */
+void link_drain(struct worker *w);
+void worker_unref(struct worker *w);
+
+/* link_ask.c: what a link asks for that is not an acknowledgement. */
+void link_push(struct worker *w, struct codec_item *item);
+void link_query(struct worker *w, struct codec_item *item);
+/* The same for whoever may ask. */
+void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b,
+	      struct codec_item *item);
+void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item);
+
+/* supervisor.c */
+bool supervisor_start(struct pool *p);
+void supervisor_tick(struct pool *p, uint64_t now);
+struct child *supervisor_find(struct pool *p, struct span token);
+/* The link of a child is gone. */
+void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
+void supervisor_ready(struct child *child);
+void supervisor_kill(struct child *child, const char *why);
+void supervisor_stop_all(struct pool *p);
+
+#endif

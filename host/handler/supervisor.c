@@ -1,0 +1,329 @@
+/* supervisor: keeps the pool's processes running, and replaces them by a new generation. */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "handler/pool.h"
+
+#define CHILD_DELAY_MS 100	  /* before the first restart that follows a useless life */
+#define CHILD_DELAY_MAX_MS 30000
+#define CHILD_LIVED_MS 10000	  /* so long counts as useful */
+#define CHILD_CRASH_LOOP 5	  /* useless lives in a row after which it is said once and then no more */
+#define CHILD_TERM_MS 3000	  /* to leave after drain, and again after TERM */
+
+static struct hub *child_hub(const struct child *c)
+{
+	return c->pool->base.mount->hub;
+}
+
+static uint64_t child_now(const struct child *c)
+{
+	return loop_now(child_hub(c)->loop);
+}
+
+/* --- start --------------------------------------------------------------------------------------------------------------------------- */
+
+static void child_ended(void *ctx, struct process *process, int status);
+
+static char *child_variable(const char *name, const char *value)
+{
+	char *line = NULL;
+	return asprintf(&line, "%s=%s", name, value) < 0 ? NULL : line;
+}
+
+static struct process *child_spawn(struct child *c)
+{
+	struct pool *p = c->pool;
+	char *env[8] = {
+		child_variable("TOVA_URL", sp_url(p->own)),
+		child_variable("TOVA_TOKEN", c->token),
+		child_variable("TOVA_MOUNT", p->base.mount->path),
+		child_variable("TOVA_WORKER", c->name),
+		child_variable("TOVA_SETTINGS", p->settings != NULL ? p->settings : "{}"),
+		child_variable("TOVA_SUPERVISED", "1"),
+	};
+	struct process_spec spec = {
+		.name = c->name,
+		.command = p->command,
+		.argv = (const char *const *)p->argv,
+		.env = (const char *const *)env,
+		.mount = p->base.mount->path,
+		.in = -1,
+		.out = -1,
+		.extra = -1,
+	};
+	struct process *process = process_start(p->shared.processes, &spec, child_ended, c);
+	int error = errno;
+	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
+		free(env[i]);
+	errno = error;
+	return process;
+}
+
+/* A token of its own for each life: it tells whose link a hello comes on, and nothing of an earlier life can say it. */
+static void child_new_token(struct child *c)
+{
+	struct session_id half[2];
+	RAND_bytes((unsigned char *)half, sizeof half);
+	session_id_text(half[0], c->token);
+	session_id_text(half[1], c->token + SESSION_ID_TEXT - 1);
+}
+
+static void child_schedule(struct child *c)
+{
+	unsigned shift = c->failures < 9 ? c->failures : 9;
+	uint64_t delay = c->failures == 0 ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
+	uint32_t random = 0;
+	delay = delay > CHILD_DELAY_MAX_MS ? CHILD_DELAY_MAX_MS : delay;
+	RAND_bytes((unsigned char *)&random, sizeof random);
+	c->restart_at = child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
+}
+
+static void child_start(struct child *c)
+{
+	child_new_token(c);
+	c->started = child_now(c);
+	c->useful = c->stopping = false;
+	c->kill_at = 0;
+	c->process = child_spawn(c);
+	if (c->process != NULL)
+		return;
+	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started", LOG_STR("mount", c->pool->base.mount->path),
+	    LOG_STR("worker", c->name), LOG_ERRNO(errno));
+	c->failures++;
+	child_schedule(c);
+}
+
+static bool child_add(struct pool *p, unsigned index, unsigned generation)
+{
+	struct child *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return false;
+	*c = (struct child){.pool = p, .index = index, .generation = generation, .next = p->children};
+	snprintf(c->name, sizeof c->name, generation > 1 ? "worker %u, generation %u" : "worker %u", index + 1, generation);
+	p->children = c;
+	child_start(c);
+	return true;
+}
+
+bool supervisor_start(struct pool *p)
+{
+	p->generation = 1;
+	for (unsigned i = 0; i < p->count; i++)
+		if (!child_add(p, i, 1))
+			return false;
+	return true;
+}
+
+struct child *supervisor_find(struct pool *p, struct span token)
+{
+	for (struct child *c = p->children; c != NULL; c = c->next)
+		if (c->process != NULL && c->worker == NULL && strlen(c->token) == token.n &&
+		    CRYPTO_memcmp(c->token, token.p, token.n) == 0)
+			return c;
+	return NULL;
+}
+
+/* --- end ----------------------------------------------------------------------------------------------------------------------------- */
+
+static void child_free(struct child *c)
+{
+	struct child **at = &c->pool->children;
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	if (c->worker != NULL)
+		c->worker->child = NULL;
+	if (c->process != NULL)
+		process_abandon(c->process);
+	free(c);
+}
+
+static void child_log_death(struct child *c, int status)
+{
+	char text[64];
+	bool loops = c->failures >= CHILD_CRASH_LOOP;
+	process_status_text(status, text, sizeof text);
+	child_hub(c)->loop->stats.worker_deaths++;
+	if (!loops || !c->crash_said)
+		LOG(child_hub(c)->log, loops ? LOG_ERROR : LOG_WARN, LOG_WORKER,
+		    loops ? "a worker keeps dying; it is started again ever more rarely, and this is not said again"
+			  : "a worker died",
+		    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name), LOG_STR("how", text),
+		    LOG_U64("lived_ms", child_now(c) - c->started));
+	c->crash_said = loops;
+}
+
+static void supervisor_give_up_generation(struct pool *p, const char *why);
+
+static void child_ended(void *ctx, struct process *process, int status)
+{
+	struct child *c = ctx;
+	struct pool *p = c->pool;
+	(void)process;
+	c->process = NULL;
+	bool stopping = c->stopping;
+	if (c->worker != NULL) {
+		/* Its link should have ended with it; whoever holds it open now (a grandchild) is not it. */
+		struct worker *w = c->worker;
+		w->child = NULL;
+		c->worker = NULL;
+		link_cut(w, "its process has ended", !stopping);
+	}
+	if (stopping || c->generation < p->generation) {
+		child_free(c);
+		return;
+	}
+	c->failures = c->useful || child_now(c) - c->started >= CHILD_LIVED_MS ? 0 : c->failures + 1;
+	child_log_death(c, status);
+	if (c->generation == p->coming) {
+		supervisor_give_up_generation(p, "a new worker died before all were ready");
+		return;
+	}
+	child_schedule(c);
+}
+
+void supervisor_kill(struct child *c, const char *why)
+{
+	LOG(child_hub(c)->log, LOG_WARN, LOG_WORKER, "a worker is killed", LOG_STR("mount", c->pool->base.mount->path),
+	    LOG_STR("worker", c->name), LOG_STR("error", why));
+	if (c->process != NULL)
+		process_kill(c->process, SIGKILL);
+}
+
+void supervisor_lost(struct child *c, bool leaving)
+{
+	if (c->process == NULL)
+		return;
+	if (leaving || c->stopping)
+		c->kill_at = child_now(c) + CHILD_TERM_MS;
+	else
+		process_kill(c->process, SIGKILL); /* without its link it is of no use */
+}
+
+/* --- generations --------------------------------------------------------------------------------------------------------------------- */
+
+static void child_retire(struct child *c)
+{
+	c->stopping = true;
+	c->kill_at = child_now(c) + CHILD_TERM_MS;
+	if (c->worker != NULL)
+		link_drain(c->worker);
+	else if (c->process != NULL)
+		process_kill(c->process, SIGTERM);
+}
+
+static void supervisor_retire_below(struct pool *p, unsigned generation)
+{
+	struct child *next;
+	for (struct child *c = p->children; c != NULL; c = next) {
+		next = c->next;
+		if (c->generation >= generation || c->stopping)
+			continue;
+		if (c->process != NULL)
+			child_retire(c);
+		else
+			child_free(c);
+	}
+}
+
+static void supervisor_give_up_generation(struct pool *p, const char *why)
+{
+	struct child *next;
+	LOG(p->base.mount->hub->log, LOG_ERROR, LOG_RELOAD, "the new workers did not come up, the old ones go on",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("error", why));
+	unsigned coming = p->coming;
+	p->coming = 0;
+	for (struct child *c = p->children; c != NULL; c = next) {
+		next = c->next;
+		if (c->generation != coming)
+			continue;
+		if (c->worker != NULL) {
+			struct worker *w = c->worker;
+			w->child = NULL;
+			c->worker = NULL;
+			link_cut(w, "its generation did not come up", false);
+		}
+		child_free(c);
+	}
+}
+
+/* All of the coming generation are ready: they serve, the others finish what they have. */
+void supervisor_ready(struct child *ready)
+{
+	struct pool *p = ready->pool;
+	unsigned n = 0;
+	if (p->coming == 0 || ready->generation != p->coming)
+		return;
+	for (const struct child *c = p->children; c != NULL; c = c->next)
+		n += c->generation == p->coming && c->worker != NULL;
+	if (n < p->count)
+		return;
+	p->generation = p->coming;
+	p->coming = 0;
+	supervisor_retire_below(p, p->generation);
+	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD, "new workers serve, the old ones leave",
+	    LOG_STR("mount", p->base.mount->path), LOG_U64("generation", p->generation), LOG_U64("workers", p->count));
+	pool_run(p);
+}
+
+void worker_reload(struct mount *m)
+{
+	struct pool *p = pool_of(m->handler);
+	if (p->count == 0)
+		return;
+	if (p->coming != 0) {
+		LOG(m->hub->log, LOG_WARN, LOG_RELOAD, "a generation of workers is being started already", LOG_STR("mount", m->path));
+		return;
+	}
+	unsigned coming = p->generation + 1;
+	for (const struct child *c = p->children; c != NULL; c = c->next)
+		coming = c->generation >= coming ? c->generation + 1 : coming;
+	p->coming = coming;
+	p->coming_until = loop_now(m->hub->loop) + p->ready_ms;
+	for (unsigned i = 0; i < p->count; i++)
+		if (!child_add(p, i, coming)) {
+			supervisor_give_up_generation(p, "no memory");
+			return;
+		}
+}
+
+/* --- time ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void child_tick(struct child *c, uint64_t now)
+{
+	struct pool *p = c->pool;
+	if (c->process == NULL) {
+		if (now >= c->restart_at)
+			child_start(c);
+	} else if (c->kill_at != 0) {
+		if (now >= c->kill_at)
+			process_kill(c->process, now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
+	} else if (c->worker == NULL && c->generation != p->coming && now - c->started >= p->ready_ms) {
+		supervisor_kill(c, "it did not say hello in time");
+	}
+}
+
+void supervisor_tick(struct pool *p, uint64_t now)
+{
+	struct child *next;
+	if (p->coming != 0 && now >= p->coming_until)
+		supervisor_give_up_generation(p, "they did not say hello in time");
+	for (struct child *c = p->children; c != NULL; c = next) {
+		next = c->next;
+		child_tick(c, now);
+	}
+}
+
+void supervisor_stop_all(struct pool *p)
+{
+	while (p->children != NULL) {
+		struct child *c = p->children;
+		if (c->worker != NULL)
+			c->worker->child = NULL;
+		c->worker = NULL;
+		child_free(c);
+	}
+}

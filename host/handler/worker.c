@@ -1,0 +1,251 @@
+#include "handler/worker.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "handler/pool.h"
+
+static const struct handler_ops worker_ops;
+
+bool worker_is(const struct mount *m)
+{
+	return m->handler->ops == &worker_ops;
+}
+
+/* --- time ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void worker_check(struct worker *w, uint64_t now)
+{
+	struct pool *p = w->pool;
+	if (w->state == WORKER_NEW) {
+		if (now - w->connected >= p->ready_ms)
+			link_cut(w, "it did not say hello in time", false);
+	} else if (w->n_flying > 0) {
+		if (now - w->clock >= p->handler_ms) {
+			if (w->child != NULL)
+				supervisor_kill(w->child, "it has not acknowledged an event within --handler-timeout");
+			link_cut(w, "it has not acknowledged an event within --handler-timeout", true);
+		}
+	} else if (w->state == WORKER_READY && now - w->heard >= POOL_PING_MS) {
+		if (w->pinged && now - w->heard >= 2 * POOL_PING_MS) {
+			link_cut(w, "it does not answer", true);
+		} else if (!w->pinged) {
+			w->pinged = true;
+			codec_word(&w->out, "ping");
+			link_flush(w);
+		}
+	}
+}
+
+/* Held events are no secret: once when it begins, once when it is over. */
+static void worker_say_starved(struct pool *p)
+{
+	bool starved = !TAILQ_EMPTY(&p->unassigned);
+	struct mount *m = p->base.mount;
+	if (starved == p->starved_said)
+		return;
+	p->starved_said = starved;
+	if (starved)
+		LOG(m->hub->log, LOG_WARN, LOG_WORKER, "no worker is ready: events are held", LOG_STR("mount", m->path));
+	else
+		LOG(m->hub->log, LOG_NOTICE, LOG_WORKER, "held events are being delivered", LOG_STR("mount", m->path),
+		    LOG_U64("held_bytes", m->hub->held));
+}
+
+static void worker_on_tick(void *arg)
+{
+	struct pool *p = arg;
+	uint64_t now = loop_now(p->base.mount->hub->loop);
+	struct worker *w, *next;
+	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
+		next = TAILQ_NEXT(w, link);
+		worker_check(w, now);
+	}
+	supervisor_tick(p, now);
+	pool_check_later(p, now);
+	pool_run(p);
+	worker_say_starved(p);
+	loop_timer_set(&p->tick, POOL_TICK_MS);
+}
+
+static void worker_bury(struct pool *p)
+{
+	struct worker *w;
+	while ((w = TAILQ_FIRST(&p->graves)) != NULL) {
+		TAILQ_REMOVE(&p->graves, w, link);
+		codec_free(&w->out);
+		free(w);
+	}
+}
+
+static void worker_on_turn(void *arg)
+{
+	struct pool *p = arg;
+	struct worker *w, *next;
+	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
+		next = TAILQ_NEXT(w, link);
+		link_flush(w);
+	}
+	worker_bury(p);
+}
+
+/* --- the handler --------------------------------------------------------------------------------------------------------------------- */
+
+static void worker_drop(struct event_queue *q, bool all)
+{
+	struct event_held *e, *next;
+	for (e = TAILQ_FIRST(q); e != NULL; e = next) {
+		next = TAILQ_NEXT(e, link);
+		if (all || e->lane == NULL) {
+			TAILQ_REMOVE(q, e, link);
+			free(e); /* an upgrade is nobody else's; others hang at their lanes */
+		}
+	}
+}
+
+static void worker_stop(struct handler *h)
+{
+	struct pool *p = pool_of(h);
+	struct worker *w;
+	p->stopped = true;
+	TAILQ_FOREACH (w, &p->workers, link) {
+		codec_bye(&w->out, NULL);
+		link_flush(w);
+		worker_drop(&w->flying, false);
+		worker_drop(&w->queue, false);
+	}
+	worker_drop(&p->unassigned, false);
+	worker_drop(&p->suspects, false);
+	worker_drop(&p->later, false);
+	worker_drop(&p->dead, false);
+	loop_timer_cancel(&p->tick);
+	supervisor_stop_all(p);
+}
+
+static void worker_free(struct handler *h)
+{
+	struct pool *p = pool_of(h);
+	struct worker *w;
+	loop_remove_hook(p->base.mount->hub->loop, &p->hook);
+	sp_listener_free(p->own);
+	sp_listener_free(p->attach);
+	while ((w = TAILQ_FIRST(&p->workers)) != NULL) {
+		TAILQ_REMOVE(&p->workers, w, link);
+		codec_free(&w->out);
+		free(w);
+	}
+	worker_bury(p);
+	codec_batch_free(&p->batch);
+	for (char **a = p->argv; a != NULL && *a != NULL; a++)
+		free(*a);
+	free(p->argv);
+	free(p->command);
+	free(p->attach_token);
+	free(p->settings);
+	free(p);
+}
+
+static const struct handler_ops worker_ops = {.give = pool_give, .forget = pool_forget, .stop = worker_stop, .free = worker_free};
+
+static bool worker_copy_settings(struct pool *p, const struct worker_settings *set)
+{
+	size_t n = 0;
+	while (set->argv != NULL && set->argv[n] != NULL)
+		n++;
+	p->argv = calloc(n + 1, sizeof *p->argv);
+	bool ok = p->argv != NULL;
+	for (size_t i = 0; ok && i < n; i++)
+		ok = (p->argv[i] = strdup(set->argv[i])) != NULL;
+	p->command = set->command != NULL ? strdup(set->command) : NULL;
+	p->attach_token = set->attach_token != NULL ? strdup(set->attach_token) : NULL;
+	p->settings = set->settings != NULL ? strdup(set->settings) : NULL;
+	p->count = set->command != NULL || n > 0 ? set->count : 0;
+	p->max_attempts = set->max_attempts;
+	p->handler_ms = set->handler_ms;
+	p->ready_ms = set->ready_ms;
+	return ok && (set->command == NULL || p->command != NULL) && (set->attach_token == NULL || p->attach_token != NULL) &&
+	       (set->settings == NULL || p->settings != NULL);
+}
+
+static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
+{
+	const struct sp_limits limits = {.message_max = POOL_MESSAGE_MAX};
+	struct loop *loop = p->base.mount->hub->loop;
+	char url[256];
+	struct session_id id;
+	p->own_side = (struct sp_side){.pool = p};
+	p->attach_side = (struct sp_side){.pool = p, .attached = true};
+	if (p->count > 0) {
+		char name[SESSION_ID_TEXT];
+		id = (struct session_id){.host = p->base.mount->hub->host_id, .local = (uint64_t)(uintptr_t)p};
+		session_id_text(id, name);
+		snprintf(url, sizeof url, "ipc://%s/%s.sock", set->directory, name);
+		p->own = sp_listen(loop, url, &link_ops, &p->own_side, &limits, why, cap);
+		if (p->own == NULL)
+			return false;
+	}
+	if (set->attach_url == NULL)
+		return true;
+	p->attach = sp_listen(loop, set->attach_url, &link_ops, &p->attach_side, &limits, why, cap);
+	if (p->attach != NULL)
+		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach", LOG_STR("mount", p->base.mount->path),
+		    LOG_STR("url", sp_url(p->attach)));
+	return p->attach != NULL;
+}
+
+bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, char *why,
+		   size_t why_cap)
+{
+	struct pool *p = calloc(1, sizeof *p);
+	if (p == NULL) {
+		snprintf(why, why_cap, "no memory");
+		return false;
+	}
+	/* Until the first hello it is not known what is wanted: everything waits to be asked about. */
+	p->base = (struct handler){.ops = &worker_ops, .mount = m, .wants = ~0u};
+	p->shared = *shared;
+	TAILQ_INIT(&p->workers);
+	TAILQ_INIT(&p->graves);
+	TAILQ_INIT(&p->unassigned);
+	TAILQ_INIT(&p->suspects);
+	TAILQ_INIT(&p->later);
+	TAILQ_INIT(&p->dead);
+	p->hook = (struct loop_hook){.run = worker_on_turn, .arg = p};
+	loop_add_hook(m->hub->loop, &p->hook);
+	loop_timer_init(m->hub->loop, &p->tick, worker_on_tick, p);
+	m->handler = &p->base;
+	m->commit.data_size = 4096;
+	bool ok = worker_copy_settings(p, set);
+	if (!ok)
+		snprintf(why, why_cap, "no memory");
+	ok = ok && worker_listen(p, set, why, why_cap) && supervisor_start(p);
+	if (!ok) {
+		worker_stop(&p->base);
+		worker_free(&p->base);
+		m->handler = NULL;
+		return false;
+	}
+	loop_timer_set(&p->tick, POOL_TICK_MS);
+	return true;
+}
+
+void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
+{
+	static const char *const states[] = {"new", "ready", "draining", "gone"};
+	const struct pool *p = (const struct pool *)m->handler;
+	const struct worker *w;
+	char text[512];
+	TAILQ_FOREACH (w, &p->workers, link) {
+		codec_raw(o, ",", *any);
+		codec_raw(o, "{\"mount\":", 9);
+		codec_string(o, span_of(m->path));
+		codec_member_text(o, "name", span_of(w->name));
+		int n = snprintf(text, sizeof text,
+				 ",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu}",
+				 states[w->state], w->attached ? "true" : "false",
+				 w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
+				 w->generation, w->n_sessions, w->n_flying, (unsigned long long)w->settled);
+		codec_raw(o, text, (size_t)n);
+		*any = true;
+	}
+}

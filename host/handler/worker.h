@@ -1,0 +1,42 @@
+/* worker: a handler in worker processes, over the worker protocol (sdk/PROTOCOL.md). */
+#ifndef TOVA_HANDLER_WORKER_H
+#define TOVA_HANDLER_WORKER_H
+
+#include "handler/deadletter.h"
+#include "handler/process.h"
+#include "handler/push.h"
+#include "hub/mount.h"
+
+struct worker_settings {
+	const char *command;	  /* for /bin/sh; NULL: argv, or none are started */
+	const char *const *argv;  /* ended by NULL */
+	unsigned count;		  /* of processes */
+	const char *attach_url;	  /* where workers that others start dial in; NULL: none */
+	const char *attach_token; /* that they must say; NULL: any */
+	const char *settings;	  /* for TOVA_SETTINGS: JSON, or NULL */
+	const char *directory;	  /* for the sockets of processes, 0700 */
+	uint64_t handler_ms, ready_ms;
+	unsigned max_attempts;
+};
+
+/* What the pools of one host share. */
+struct worker_shared {
+	struct processes *processes;
+	struct deadletter *deadletter;
+	struct push_sources *sources;
+};
+
+/* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied. False with a sentence in why. */
+bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, char *why,
+		   size_t why_cap);
+bool worker_is(const struct mount *m);
+
+/* Starts a new generation of processes; when all have said hello they take over, and the old ones finish what they have and leave. If
+ * they do not come up the old ones go on. Returns at once; the log tells. */
+void worker_reload(struct mount *m);
+
+/* For people: one line of JSON for each worker, appended as members of an array. */
+struct codec_out;
+void worker_describe(const struct mount *m, struct codec_out *o, bool *any);
+
+#endif
