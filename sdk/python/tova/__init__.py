@@ -1,0 +1,30 @@
+"""Write WebSocket handlers for tova-host in Python.
+
+    from tova import serve, join, broadcast_to
+
+    def on_open(ws):
+        join(ws, "general")
+        ws.send("Welcome!")
+
+    def on_message(ws, message):
+        broadcast_to("general", message, exclude=ws)
+
+    serve(globals())
+
+Start it with ``tova-host -w 'python3 file.py'``.
+"""
+from .answer import Answer, TovaError
+from .commands import Retry, broadcast, broadcast_to, cancel_timer, close, join, leave, push, send, set_timer
+from .connection import Connection, Error, Request, set_state
+from .handlers import on
+from .queries import connections, count, members, rooms, stats
+from .scope import Event, current_event
+from .upgrade import accept, refuse
+from .worker import serve, serve_async
+
+__all__ = [
+    "Answer", "Connection", "Error", "Event", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to", "cancel_timer",
+    "close", "connections", "count", "current_event", "join", "leave", "members", "on", "push", "refuse", "rooms", "send", "serve",
+    "serve_async", "set_state", "set_timer", "stats",
+]
+__version__ = "0.1.0"

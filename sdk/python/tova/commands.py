@@ -1,0 +1,165 @@
+"""What handlers can do: commands, timers and pushes.
+
+Commands of a handler are collected and committed together with its acknowledgement: all of them in order, or, when it
+raises, none. Anywhere else (in threads, in tasks that outlive their handler, before serve()) each command is a push of its own.
+"""
+from __future__ import annotations
+
+from .answer import Answer
+from .codec import quote, to_json
+from .outbox import Push, outbox
+from .scope import Scope, current
+
+
+_nothing = object()
+
+
+class Retry(Exception):
+    """Raise it in a handler to undo the event and have it delivered again after so many milliseconds."""
+
+    def __init__(self, after_ms: int, text: str = "try again later"):
+        super().__init__(text)
+        self.after_ms = int(after_ms)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------------
+
+
+def send(ws, data) -> None:
+    """Sends to one connection: str as text, bytes as binary, any other value as JSON text."""
+    command('{"c":"send"', conn=ws, data=data)
+
+
+def join(ws, room: str) -> None:
+    """Adds a connection to a room."""
+    command('{"c":"join","room":' + quote_room(room), conn=ws)
+
+
+def leave(ws, room: str) -> None:
+    """Removes a connection from a room."""
+    command('{"c":"leave","room":' + quote_room(room), conn=ws)
+
+
+def broadcast(data, exclude=None) -> None:
+    """Sends to all connections of the mount, except one if it is given."""
+    command('{"c":"broadcast"', data=data, exclude=exclude)
+
+
+def broadcast_to(room: str, data, exclude=None) -> None:
+    """Sends to all members of a room, except one if it is given."""
+    command('{"c":"broadcast_to","room":' + quote_room(room), data=data, exclude=exclude)
+
+
+def close(ws, code: int | None = None, reason: str = "") -> None:
+    """Closes a connection: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""
+    text = '{"c":"close"'
+    if code is not None:
+        text += f',"code":{_integer(code, "a close code")}'
+    if reason:
+        if code is None:
+            raise ValueError("a reason needs a close code")
+        text += ',"reason":' + _text(reason, "a reason")
+    command(text, conn=ws)
+
+
+def set_timer(name: str, delay_ms: int, period_ms: int = 0, id: int = 0, ws=None) -> None:
+    """Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to
+    that connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same."""
+    text = (f'{{"c":"timer","name":{_text(name, "the name of a timer")},"id":{_integer(id, "id")}'
+            f',"delay":{_integer(delay_ms, "delay_ms")},"period":{_integer(period_ms, "period_ms")}')
+    command(text if ws is None else text + ',"conn":' + quote(id_of(ws)))
+
+
+def cancel_timer(name: str, ws=None) -> None:
+    text = '{"c":"cancel","name":' + _text(name, "the name of a timer")
+    command(text if ws is None else text + ',"conn":' + quote(id_of(ws)))
+
+
+def command(text: str, conn=_nothing, data=_nothing, exclude=None, binary: bytes | None = None) -> None:
+    scope = current.get()
+    alone = scope is None or not scope.open
+    if alone:
+        scope = Scope()
+    if conn is not _nothing:
+        id = id_of(conn)
+        if id != scope.own:
+            text += ',"conn":' + quote(id)
+    if data is not _nothing:
+        if type(data) is str:
+            text += ',"data":' + quote(data)
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            binary = bytes(data)
+            text += f',"bin":{len(binary)}'
+        else:
+            text += ',"data":' + quote(data if isinstance(data, str) else to_json(data))
+    if exclude is not None:
+        id = id_of(exclude)
+        text += ',"exclude":true' if id == scope.own else ',"exclude":' + quote(id)
+    # Only now: a command that raised above must leave nothing behind.
+    scope.commands.append(text + "}")
+    if binary is not None:
+        scope.binaries.append(binary)
+    if alone:
+        outbox.submit(Push(scope))
+
+
+def id_of(ws) -> str:
+    id = ws if isinstance(ws, str) else getattr(ws, "id", None)
+    if isinstance(id, str):
+        return id
+    raise TypeError(f"a connection is expected, not {_kind(ws)}")
+
+
+def quote_room(room) -> str:
+    if isinstance(room, str):
+        return quote(room)
+    raise TypeError(f"the name of a room is text, not {_kind(room)}")
+
+
+def _text(value, what: str) -> str:
+    if isinstance(value, str):
+        return quote(value)
+    raise TypeError(f"{what} is text, not {_kind(value)}")
+
+
+def _integer(value, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise TypeError(f"{what} is a whole number, not {value!r}")
+    if not 0 <= value < 1 << 53:
+        raise ValueError(f"{what} is at least 0 and below 2^53, not {value}")
+    return int(value)
+
+
+def _kind(value) -> str:
+    return "None" if value is None else type(value).__name__
+
+
+# --- pushes ------------------------------------------------------------------------------------------------------------------
+
+
+class push(Answer):
+    """Commands that answer no event, from any thread, committed together::
+
+        with push() as done:
+            broadcast_to("news", "one")
+            broadcast_to("news", "two")
+        await done            # or done.wait(timeout) in a thread: the host has committed it
+
+    A block that raises sends nothing. What the connection loses is repeated without having effect twice."""
+
+    __slots__ = ("_scope", "_token")
+
+    def __enter__(self) -> "push":
+        self._scope = Scope()
+        self._token = current.set(self._scope)
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        current.reset(self._token)
+        self._scope.open = False
+        if kind is not None:
+            self._settle(None, f"nothing was pushed: {error!r}")
+        elif self._scope.commands:
+            outbox.submit(Push(self._scope, self))
+        else:
+            self._settle(None, None)

@@ -1,0 +1,149 @@
+"""What handlers are given: connections, requests and errors."""
+from __future__ import annotations
+
+import json
+
+from . import commands
+from .codec import quote, to_json
+
+STATE_MAX = 4096  # bytes that the host keeps with a connection
+
+_UNREAD = object()
+
+
+class Connection:
+    """A client. Compare and keep it freely: commands to one that is gone do nothing."""
+
+    __slots__ = ("id", "request", "rooms", "_stored", "_state", "_given")
+
+    def __init__(self, id: str, stored=None):
+        self.id: str = id  #: 22 characters, never reused
+        self.request: Request | None = None  #: in on_open
+        self.rooms: list[str] = []  #: in on_close: those that it was in
+        self._stored = stored  # state as the host has it: text, bytes or None
+        self._state = _UNREAD
+        self._given = None  # text of a dict or list as it was read, to notice changes within
+
+    @property
+    def state(self):
+        """What was last stored with this connection: None, bytes, or a JSON value (text is one). Kept by the host, at most 4,096
+        bytes, committed with the event, so that any worker can serve the connection. Known in events of the connection."""
+        if self._state is _UNREAD:
+            self._state = _decode_state(self._stored)
+            if isinstance(self._state, (dict, list)):
+                self._given = to_json(self._state)
+        return self._state
+
+    @state.setter
+    def state(self, value) -> None:
+        stored = encode_state(value)
+        _set_stored(self.id, stored)
+        self._stored, self._state = stored, value
+        self._given = stored if isinstance(value, (dict, list)) else None
+
+    def changed_within(self) -> bool:
+        """Whether state is a dict or list that was changed since it was read or set."""
+        return self._given is not None and to_json(self._state) != self._given
+
+    def send(self, data) -> None:
+        """Sends to this connection: str as text, bytes as binary, any other value as JSON text."""
+        commands.send(self, data)
+
+    def join(self, room: str) -> None:
+        commands.join(self, room)
+
+    def leave(self, room: str) -> None:
+        commands.leave(self, room)
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Closes it: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""
+        commands.close(self, code, reason)
+
+    def __eq__(self, other):
+        return isinstance(other, Connection) and other.id == self.id
+
+    def __hash__(self):
+        return hash(self.id)
+
+    def __repr__(self):
+        return f"<tova connection {self.id}>"
+
+
+def set_state(ws, value) -> None:
+    """Stores a JSON value, text or bytes with a connection; see Connection.state."""
+    if isinstance(ws, Connection):
+        ws.state = value
+    else:
+        _set_stored(ws, encode_state(value))
+
+
+def _set_stored(id: str, stored) -> None:
+    if isinstance(stored, bytes):
+        commands.command(f'{{"c":"set","state_bin":{len(stored)}', conn=id, binary=stored)
+    else:
+        commands.command('{"c":"set","state":' + quote(stored), conn=id)
+
+
+def encode_state(value):
+    """Bytes stay bytes, everything else is kept as JSON text, so that "1" and 1 come back as what they were."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        stored = bytes(value)
+        size = len(stored)
+    else:
+        stored = to_json(value)
+        size = len(stored.encode())
+    if size > STATE_MAX:
+        raise ValueError(f"a state of {size} bytes: the host keeps at most {STATE_MAX} with a connection")
+    return stored
+
+
+def _decode_state(stored):
+    if not isinstance(stored, str):
+        return stored
+    try:
+        return json.loads(stored)
+    except ValueError:
+        return stored  # set by a worker without this library
+
+
+class Error(str):
+    """Text of an error; ``kind`` is "handler", "protocol" or "transport"."""
+
+    kind: str = ""
+
+
+class Request:
+    """The HTTP request that opens a connection."""
+
+    __slots__ = ("method", "path", "query", "mount", "host", "headers", "remote", "local", "tls", "subprotocols")
+
+    def __init__(self, data: dict):
+        self.method: str = data.get("method", "GET")
+        self.path: str = data.get("path", "")  #: percent-decoded
+        self.query: str = data.get("query", "")  #: behind the "?", not decoded: see urllib.parse.parse_qs
+        self.mount: str = data.get("mount", "")
+        self.host: str = data.get("host", "")
+        self.headers: list[tuple[str, str]] = [(name, value) for name, value in data.get("headers", ())]
+        self.remote: tuple = tuple(data.get("remote") or ())  #: (address, port)
+        self.local: tuple = tuple(data.get("local") or ())
+        self.tls: dict | None = data.get("tls")  #: None, or {"version", "cipher", "subject"}
+        self.subprotocols: list[str] = data.get("subprotocols") or []  #: offered by the client, in its order
+
+    def header(self, name: str, default: str | None = None) -> str | None:
+        """The first header of that name, in any case."""
+        name = name.lower()
+        return next((value for have, value in self.headers if have.lower() == name), default)
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, value in self.headers:
+            if name.lower() == "cookie":
+                for pair in value.split(";"):
+                    key, equals, content = pair.strip().partition("=")
+                    if equals:
+                        found.setdefault(key, content)
+        return found
+
+    def __repr__(self):
+        return f"<tova request {self.method} {self.path}>"

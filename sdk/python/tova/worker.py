@@ -1,0 +1,472 @@
+"""A worker: takes events from the host, runs handlers, and acknowledges with their commands."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from time import monotonic
+from types import CoroutineType
+
+from .answer import set_loop_thread
+from .codec import to_json
+from .commands import Retry
+from .connection import Connection, Error, Request
+from .handlers import SIGNATURES, find
+from .link import Link, connect
+from .outbox import MESSAGE_MAX, Call, Push, Query, outbox
+from .scope import Event, Scope, current
+from .upgrade import upgrade_answer
+
+log = logging.getLogger("tova")
+
+HELD_BACK = 0.01  # seconds that a finished event may wait for others of its batch: slow handlers must show signs of life
+DIALLING = 10.0  # seconds for a connection to come about
+GOODBYE = 5.0  # seconds for the host to close after bye
+ANSWERS = 2.0  # seconds for the answers of pushes and queries before bye
+BACK_OFF_FIRST, BACK_OFF_MAX = 0.1, 5.0
+
+
+class Refused(Exception):
+    """The host wants no such worker: trying again is of no use."""
+
+
+class Worker:
+    def __init__(self, handlers: dict, url: str, token: str, mount: str | None, name: str | None, supervised: bool, tls=None):
+        self.handlers = handlers
+        self.url, self.token, self.mount, self.tls = url, token, mount, tls
+        self.name = name or f"{os.path.basename(sys.argv[0] or 'python')} {os.getpid()}"
+        self.supervised = supervised
+        self._message = handlers.get("on_message")
+        self._dialled: Link | None = None  # while it is there
+        self._link: Link | None = None  # the same, once it is welcomed
+        self._calls: dict = {}  # sent, not answered; in the order of sending
+        self._queries = 0
+        self._tasks: dict = {}  # coroutines of handlers: the event, or None if they belong to none
+        self._leaving: asyncio.Event | None = None
+        self._farewell = None  # the task that says bye
+        self._left = False  # bye was said
+        self._idle: asyncio.Event | None = None  # a task has ended
+        self._flushed = 0.0
+        self._flushing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._types = {
+            "open": self._open, "close": self._close, "error": self._error, "timer": self._timer, "upgrade": self._upgrade,
+            "ping": self._ping, "reply": self._answered, "done": self._answered, "welcome": self._welcome, "drain": self._drain,
+            "bye": self._bye,
+        }
+
+    # --- the life of a worker -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serves until the host drains this worker, or a signal ends it."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._idle, self._leaving = asyncio.Event(), asyncio.Event()
+        set_loop_thread(self._thread)
+        restore = self._catch_signals()
+        outbox.wake = self._wake
+        try:
+            await self._keep_linked()
+        finally:
+            outbox.wake = None
+            set_loop_thread(None)
+            restore()
+            self._give_up_calls()
+
+    async def _keep_linked(self) -> None:
+        wait = BACK_OFF_FIRST
+        while not self._leaving.is_set():
+            if await self._one_link():
+                wait = BACK_OFF_FIRST
+            if self._leaving.is_set():
+                return
+            if self.supervised:
+                raise Refused("the host is gone")
+            await _within(wait * random.uniform(0.5, 1.0), self._leaving.wait())
+            wait = min(wait * 2, BACK_OFF_MAX)
+
+    async def _one_link(self) -> bool:
+        """Dials and serves until the connection ends. Returns whether the host had welcomed us."""
+        try:
+            link = self._dialled = await _within(DIALLING, connect(self, self.url, self.tls))
+        except OSError as error:
+            log.warning("can not reach the host at %s: %s", self.url, error)
+            return False
+        if link is None:
+            log.warning("can not reach the host at %s: no answer", self.url)
+            return False
+        if self._leaving.is_set():
+            link.abort()
+        patience = self._loop.call_later(DIALLING, lambda: link.id or link.abort("no welcome came"))
+        try:
+            await link.closed
+        finally:
+            # Cancelled, also by a handler that ends the process: no bye, so that the host knows which event did it.
+            patience.cancel()
+            link.abort()
+            self._dialled = None
+        if link.refusal is not None:
+            raise Refused(f"the host refuses this worker: {link.refusal}")
+        if not self._left:
+            log.warning("the connection to the host ended%s", f": {link.error}" if link.error else "")
+        return link.id != ""
+
+    def _catch_signals(self):
+        """TERM drains. So does INT, but in a worker of a host that runs in a terminal, where it is meant for the host."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+        self._loop.add_signal_handler(signal.SIGTERM, self.leave)
+        self._loop.add_signal_handler(signal.SIGINT, (lambda: None) if self.supervised else self.leave)
+
+        def restore():
+            self._loop.remove_signal_handler(signal.SIGTERM)
+            self._loop.remove_signal_handler(signal.SIGINT)
+
+        return restore
+
+    def leave(self) -> None:
+        """Settles what is under way and goes. Events that come meanwhile are left to other workers."""
+        if self._leaving.is_set():
+            return
+        self._leaving.set()
+        if self._link is not None:
+            self._farewell = self._loop.create_task(self._say_bye(self._link))
+        elif self._dialled is not None:
+            self._dialled.abort()
+
+    async def _say_bye(self, link: Link) -> None:
+        await self._tasks_end()
+        self._call_local("on_stop")
+        await self._tasks_end()
+        deadline = monotonic() + ANSWERS
+        while (self._calls or outbox.waiting) and link is self._link and monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        if link is not self._link:
+            return
+        link.put(b'{"t":"bye"}')
+        self._left = True
+        link.close()
+        await asyncio.wait([link.closed], timeout=GOODBYE)
+        link.abort()
+
+    async def _tasks_end(self) -> None:
+        while self._tasks:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def _give_up_calls(self) -> None:
+        for call in [*self._calls.values(), *outbox.take()]:
+            outbox.answered(call)
+            call.settle({"error": "the worker has ended"})
+        self._calls.clear()
+
+    # --- what links report ---------------------------------------------------------------------------------------------------
+
+    def linked(self, link: Link) -> None:
+        events = [event for name, (event, _) in SIGNATURES.items() if event and name in self.handlers]
+        hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name}
+        if self.mount:
+            hello["mount"] = self.mount
+        link.put(to_json(hello).encode())
+
+    def unlinked(self, link: Link) -> None:
+        if link is not self._link:
+            return
+        self._link = None
+        # The host gives their events to others.
+        for task, event in self._tasks.items():
+            if event is not None:
+                task.cancel()
+
+    def batch(self, link: Link, items: list) -> None:
+        self._flushed = monotonic()
+        for item in items:
+            kind = item.get("t")
+            if kind == "message":
+                self._handle(link, item, kind, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
+                continue
+            function = self._types.get(kind)
+            if function is not None:
+                function(link, item)
+            elif "s" in item:
+                self._handle(link, item, kind, None, ())
+        self._send_calls()
+
+    def _welcome(self, link: Link, item: dict) -> None:
+        link.id = item["link"]
+        self._link = link
+        for call in self._calls.values():
+            link.put(call.text, call.binaries)
+        self._call_local("on_start")
+
+    def _bye(self, link: Link, item: dict) -> None:
+        why = item.get("error")
+        if link.id == "" and why is not None:
+            link.refusal = why
+        link.abort(why)
+
+    def _ping(self, link: Link, item: dict) -> None:
+        link.put(b'{"t":"pong"}')
+
+    def _drain(self, link: Link, item: dict) -> None:
+        self.leave()
+
+    # --- events --------------------------------------------------------------------------------------------------------------
+
+    def _upgrade(self, link, item) -> None:
+        self._handle(link, item, "upgrade", self.handlers.get("on_upgrade"), (Request(item.get("request", {})),))
+
+    def _open(self, link, item) -> None:
+        self._handle(link, item, "open", self.handlers.get("on_open"), ())
+
+    def _close(self, link, item) -> None:
+        self._handle(link, item, "close", self.handlers.get("on_close"), (item.get("code", 1006), item.get("reason", "")))
+
+    def _error(self, link, item) -> None:
+        error = Error(item.get("error", ""))
+        error.kind = item.get("kind", "")
+        self._handle(link, item, "error", self.handlers.get("on_error"), (error,))
+
+    def _timer(self, link, item) -> None:
+        self._handle(link, item, "timer", self.handlers.get("on_timer"), (item.get("name", ""), item.get("id", 0)))
+
+    def _handle(self, link: Link, item: dict, kind: str, handler, arguments: tuple) -> None:
+        if self._leaving.is_set():
+            return
+        ws = None
+        if "conn" in item:
+            ws = Connection(item["conn"], item["state"] if "state" in item else item.get("state_bin"))
+            if kind == "open":
+                ws.request = Request(item.get("request", {}))
+            elif kind == "close":
+                ws.rooms = item.get("rooms", [])
+        event = Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link)
+        if handler is None:
+            self._settle(event, None)
+            return
+        if kind == "timer":
+            arguments = (*arguments, ws)
+        elif kind != "upgrade":
+            arguments = (ws, *arguments)
+        token = current.set(event)
+        try:
+            result = handler(*arguments)
+            if type(result) is CoroutineType:
+                # The task takes the context along, in which this event is the current one.
+                self._spawn(result, event).add_done_callback(lambda task: self._task_done(event, task))
+                return
+            self._settle(event, result)
+        except Exception as error:
+            self._fail(event, error)
+        finally:
+            current.reset(token)
+        now = monotonic()
+        if now - self._flushed > HELD_BACK:
+            self._flushed = now
+            link.flush()
+
+    def _task_done(self, event: Event, task) -> None:
+        if task.cancelled():
+            if event.link is self._link:
+                self._fail(event, RuntimeError("the handler was cancelled"))
+            event.open = False
+        elif task.exception() is not None:
+            self._fail(event, task.exception())
+        else:
+            try:
+                self._settle(event, task.result())
+            except Exception as error:
+                self._fail(event, error)
+        self._flush_soon()
+
+    def _settle(self, event: Event, result) -> None:
+        ws = event.connection
+        if ws is not None and ws._given is not None and ws.changed_within():
+            token = current.set(event)
+            try:
+                ws.state = ws._state
+            finally:
+                current.reset(token)
+        event.open = False
+        extra = upgrade_answer(result) if event.type == "upgrade" else ""
+        if event.commands:
+            extra += ',"commands":[' + ",".join(event.commands) + "]"
+        text = ('{"t":"ack","s":%d%s}' % (event.number, extra)).encode()
+        if len(text) + sum(map(len, event.binaries)) > MESSAGE_MAX:
+            raise ValueError(f"the commands of one event are more than {MESSAGE_MAX} bytes")
+        if event.link is self._link:
+            event.link.put(text, event.binaries)
+        if event.queries:
+            for query in event.queries:
+                outbox.submit(query)
+
+    def _fail(self, event: Event, error: Exception) -> None:
+        event.open = False
+        answer = {"t": "nack", "s": event.number}
+        if isinstance(error, Retry):
+            answer["error"] = str(error)
+            answer["retry_ms"] = error.after_ms
+            log.info("event %s is tried again in %d ms: %s", event.key, error.after_ms, error)
+        else:
+            answer["error"] = f"{type(error).__name__}: {error}"[:1000]
+            log.error("on_%s failed for event %s", event.type, event.key, exc_info=error)
+        if event.link is self._link:
+            event.link.put(to_json(answer).encode("utf-8", "replace"))
+
+    # --- what runs outside of events ------------------------------------------------------------------------------------------
+
+    def _call_local(self, name: str) -> None:
+        handler = self.handlers.get(name)
+        if handler is not None:
+            self._run_in_push(name, handler)
+
+    def _run_in_push(self, what: str, function, *arguments) -> None:
+        """Commands of the function are one push, unless it raises."""
+        scope = Scope()
+        token = current.set(scope)
+        try:
+            result = function(*arguments)
+            if type(result) is CoroutineType:
+                self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task))
+                return
+        except Exception:
+            scope.open = False
+            log.exception("%s failed", what)
+            return
+        finally:
+            current.reset(token)
+        self._submit(what, scope)
+
+    def _pushed(self, what: str, scope: Scope, task) -> None:
+        if task.cancelled() or task.exception() is not None:
+            scope.open = False
+            log.error("%s failed", what, exc_info=None if task.cancelled() else task.exception())
+        else:
+            self._submit(what, scope)
+
+    def _submit(self, what: str, scope: Scope) -> None:
+        scope.open = False
+        if scope.commands:
+            try:
+                outbox.submit(Push(scope))
+            except Exception:
+                log.exception("%s failed", what)
+
+    def _spawn(self, coroutine, event: Event | None = None):
+        task = self._loop.create_task(coroutine)
+        self._tasks[task] = event
+        task.add_done_callback(self._task_ended)
+        return task
+
+    def _task_ended(self, task) -> None:
+        self._tasks.pop(task, None)
+        self._idle.set()
+
+    # --- pushes and queries ---------------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        """Something waits in the outbox. From any thread."""
+        if threading.get_ident() == self._thread:
+            self._flush_soon()
+        else:
+            try:
+                self._loop.call_soon_threadsafe(self._flush_soon)
+            except RuntimeError:
+                pass  # the loop has just ended; whoever waits is told by _give_up_calls
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._send_calls()
+        if self._link is not None:
+            self._link.flush()
+
+    def _send_calls(self) -> None:
+        link = self._link
+        if link is None:
+            return
+        for call in outbox.take():
+            if isinstance(call, Query):
+                self._queries += 1
+                call.number(self._queries)
+            else:
+                # Numbers go with the connection. After a new one, what was sent before is repeated under its old number, and a
+                # host that was started anew meanwhile refuses just that, but takes what is numbered from 1.
+                link.pushes += 1
+                call.number(link.source, link.pushes)
+            self._calls[call.key] = call
+            link.put(call.text, call.binaries)
+
+    def _answered(self, link: Link, item: dict) -> None:
+        key = item.get("q") if item["t"] == "reply" else (item.get("source"), item.get("n"))
+        call: Call | None = self._calls.pop(key, None)
+        if call is None:
+            return
+        outbox.answered(call)
+        call.settle(item)
+        error = item.get("error")
+        if error is not None:
+            log.warning("the host refused a %s: %s", "query" if item["t"] == "reply" else "push", error)
+        elif isinstance(call, Query) and call.callback is not None:
+            self._run_in_push("the callback of a query", call.callback, call.answer.wait())
+
+
+async def _within(seconds: float, coroutine):
+    """Its result, or None if it takes longer. (asyncio.wait_for loses a cancellation that comes when the coroutine is done.)"""
+    task = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+        return task.result() if task.done() else None
+    finally:
+        task.cancel()
+
+
+# --- starting ------------------------------------------------------------------------------------------------------------------
+
+
+def _make(handlers, url, token, mount, name, tls, named) -> Worker:
+    found = find(handlers, named)
+    environment = os.environ
+    url = url or environment.get("TOVA_URL")
+    if not url:
+        raise SystemExit("tova: TOVA_URL is not set. tova-host sets it for the workers that it starts (tova-host -w 'python3 "
+                         f"{os.path.basename(sys.argv[0])}'); for others it is the URL of --attach")
+    return Worker(found, url, token if token is not None else environment.get("TOVA_TOKEN", ""), mount or environment.get("TOVA_MOUNT"),
+                  name, environment.get("TOVA_SUPERVISED") == "1", tls)
+
+
+async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=None, tls=None, **named) -> None:
+    """serve() for programs with an event loop of their own."""
+    try:
+        await _make(handlers, url, token, mount, name, tls, named).run()
+    except Refused as error:
+        raise SystemExit(f"tova: {error}") from None
+
+
+def serve(handlers=None, *, url: str | None = None, token: str | None = None, mount: str | None = None, name: str | None = None,
+          tls=None, **named) -> None:
+    """Serves a mount of tova-host until it drains this worker or a signal (TERM, or INT in a terminal) ends it; then returns.
+
+    handlers: globals(), a module, a class or an object with functions on_open(ws), on_message(ws, message), on_close(ws, code,
+    reason), on_error(ws, error), on_timer(name, id, ws), on_upgrade(request), on_start() and on_stop(), all optional, plain or
+    async. They may also be given by name, serve(on_open=...), or with the decorator @on("open").
+
+    url, token and mount default to TOVA_URL, TOVA_TOKEN and TOVA_MOUNT, which tova-host sets for the workers it starts. tls is an
+    ssl.SSLContext for tls+tcp://; without it the system's certificate authorities (or SSL_CERT_FILE) are trusted.
+
+    Plain handlers run one at a time in this thread. Async ones run at the same time for different connections; for each
+    connection events come one after the other. A worker that has no host any more ends if tova-host started it
+    (SystemExit), and dials again if it was started elsewhere."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)  # what handlers print goes to the host's log now, not with the next 8 KiB
+    asyncio.run(serve_async(handlers, url=url, token=token, mount=mount, name=name, tls=tls, **named))
