@@ -1,0 +1,194 @@
+/* Timers of handlers: kept by name, set twice, cancelled while they are told, and gone with their connection. */
+#include "rig.h"
+
+static struct rig *r;
+
+static void setup(void)
+{
+	const struct conn_limits limits = rig_limits();
+	r = rig_new(&limits, 0);
+}
+
+static void teardown(void)
+{
+	rig_free(r);
+}
+
+static bool set(struct session *s, const char *name, uint64_t id, uint64_t delay, uint64_t period)
+{
+	const struct event_timer t = {.name = name, .id = id, .delay_ms = delay, .period_ms = period};
+	return timer_set(r->mount, s, &t);
+}
+
+/* Turns until what the handler was told ends so. */
+static void until_said(const char *end)
+{
+	size_t n = strlen(end);
+	RIG_UNTIL(r, r->said_len >= n && strcmp(r->said + r->said_len - n, end) == 0);
+}
+
+/* A timer that comes behind all others of the delays used here. */
+#define LATE 60
+
+START_TEST(once)
+{
+	ck_assert(set(NULL, "a", 1, 1, 0));
+	ck_assert(set(NULL, "end", 2, LATE, 0));
+	until_said("=end");
+	RIG_EXPECT(r, "timer:0=a timer:0=end");
+	ck_assert_ptr_null(r->mount->timers);
+	ck_assert(!timer_cancel(r->mount, NULL, SPAN("a")));
+}
+END_TEST
+
+START_TEST(again_and_again)
+{
+	ck_assert(set(NULL, "a", 1, 0, 1));
+	until_said("timer:0=a timer:0=a timer:0=a timer:0=a");
+	ck_assert(timer_cancel(r->mount, NULL, SPAN("a")));
+	r->said[r->said_len = 0] = '\0';
+	ck_assert(set(NULL, "end", 2, 20, 0));
+	until_said("=end");
+	RIG_EXPECT(r, "timer:0=end");
+}
+END_TEST
+
+/* An identical one changes nothing: else one that is set often would never come. */
+START_TEST(identical)
+{
+	ck_assert(set(NULL, "a", 1, 30, 0));
+	struct timer *before = r->mount->timers;
+	for (int i = 0; i < 30; i++) {
+		double until = rig_seconds() + 0.002;
+		ck_assert(set(NULL, "a", 1, 30, 0));
+		ck_assert_ptr_eq(r->mount->timers, before);
+		while (rig_seconds() < until && r->said_len == 0)
+			rig_turn(r);
+		if (r->said_len > 0)
+			break;
+	}
+	RIG_EXPECT(r, "timer:0=a");
+}
+END_TEST
+
+/* Any other way it starts anew, and there is still only one. */
+START_TEST(replaced)
+{
+	static const uint64_t other[][3] = {{2, 5, 0}, {1, 5, 0}, {1, 5, 3600000}};
+	ck_assert(set(NULL, "a", 1, _i == 0 ? 5 : 3600000, 0));
+	ck_assert(set(NULL, "a", other[_i][0], other[_i][1], other[_i][2]));
+	ck_assert(set(NULL, "end", 9, LATE, 0));
+	until_said("=end");
+	RIG_EXPECT(r, "timer:0=a timer:0=end");
+	ck_assert(timer_cancel(r->mount, NULL, SPAN("a")) == (_i == 2));
+	ck_assert_ptr_null(r->mount->timers);
+}
+END_TEST
+
+START_TEST(names_part_them)
+{
+	rig_open_many(r, 2);
+	ck_assert(set(NULL, "a", 1, 3600000, 0));
+	ck_assert(set(r->clients[1].session, "a", 1, 3600000, 0));
+	ck_assert(set(r->clients[2].session, "a", 1, 5, 0));
+	ck_assert(set(r->clients[2].session, "ab", 1, 3600000, 0));
+	ck_assert(!timer_cancel(r->mount, r->clients[1].session, SPAN("ab")));
+	ck_assert(!timer_cancel(r->mount, NULL, SPAN("ab")));
+	ck_assert(!timer_cancel(r->mount, NULL, SPAN("")));
+	until_said("=a");
+	RIG_EXPECT(r, "timer:2=a");
+	ck_assert(timer_cancel(r->mount, r->clients[2].session, SPAN("ab")));
+	ck_assert(timer_cancel(r->mount, r->clients[1].session, SPAN("a")));
+	ck_assert(timer_cancel(r->mount, NULL, SPAN("a")));
+}
+END_TEST
+
+START_TEST(gone_with_their_connection)
+{
+	rig_open_many(r, 2);
+	ck_assert(set(r->clients[1].session, "never", 1, 5, 1));
+	ck_assert(set(r->clients[1].session, "nor this", 1, 6, 0));
+	hub_close_session(r->clients[1].session, 1000, (struct span){0}, false);
+	ck_assert(set(r->clients[2].session, "end", 1, LATE, 0));
+	until_said("=end");
+	RIG_EXPECT(r, "close:1=1000 timer:2=end");
+}
+END_TEST
+
+static enum handler_result in_its_own_event(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)why_r;
+	if (e->kind != EVENT_TIMER || strcmp(e->timer.name, "a") != 0)
+		return HANDLER_DONE;
+	ck_assert_uint_eq(e->timer.id, 7);
+	ck_assert_uint_eq(e->timer.delay_ms, 1);
+	const struct event_timer same = {.name = "a", .id = 7, .delay_ms = 1, .period_ms = e->timer.period_ms};
+	switch (rig->step++) {
+	case 0: /* a new one under the same name */
+		commit_timer(c, false, 0, &same);
+		break;
+	case 1:
+		commit_cancel(c, false, 0, SPAN("a"));
+		break;
+	default:
+		ck_abort_msg("told after it was cancelled");
+	}
+	return HANDLER_DONE;
+}
+
+START_TEST(set_and_cancelled_by_its_own_event)
+{
+	r->script = in_its_own_event;
+	ck_assert(set(NULL, "a", 7, 1, _i == 0 ? 0 : 1)); /* once, or with a period */
+	RIG_UNTIL(r, r->step == 2);
+	ck_assert(set(NULL, "end", 2, 30, 0));
+	until_said("=end");
+	RIG_EXPECT(r, "timer:0=a timer:0=a timer:0=end");
+}
+END_TEST
+
+static enum handler_result close_in_timer(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)why_r;
+	if (e->kind == EVENT_TIMER)
+		commit_close(c, rig->clients[1].local, 4001, (struct span){0});
+	return HANDLER_DONE;
+}
+
+START_TEST(a_timer_that_closes_its_connection)
+{
+	rig_open_many(r, 1);
+	r->script = close_in_timer;
+	ck_assert(set(r->clients[1].session, "a", 1, 1, 1));
+	ck_assert(set(r->clients[1].session, "b", 1, 1, 1));
+	rig_expect_close(r, 1, 4001);
+	ck_assert_uint_eq(r->hub.sessions.count, 0);
+	for (int i = 0; i < 3; i++)
+		rig_turn(r);
+	RIG_EXPECT(r, strstr(r->said, "=b ") != NULL ? "timer:1=b close:1=4001" : "timer:1=a close:1=4001");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("timer");
+	TCase *tc = tcase_create("timer");
+	SRunner *runner;
+	int failures;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, once);
+	tcase_add_test(tc, again_and_again);
+	tcase_add_test(tc, identical);
+	tcase_add_loop_test(tc, replaced, 0, 3);
+	tcase_add_test(tc, names_part_them);
+	tcase_add_test(tc, gone_with_their_connection);
+	tcase_add_loop_test(tc, set_and_cancelled_by_its_own_event, 0, 2);
+	tcase_add_test(tc, a_timer_that_closes_its_connection);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failures = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failures != 0;
+}
