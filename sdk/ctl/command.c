@@ -1,0 +1,240 @@
+#include "command.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMAND_BYTES_MAX (48u << 20) /* the host takes messages of up to 64 MiB */
+
+__attribute__((format(printf, 2, 3))) static int command_refuse(int code, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	fputs("tova-ctl: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	return code;
+}
+
+/* --- data ------------------------------------------------------------------------------------------------------------------------- */
+
+static int command_read_file(const char *path, char **p_r, size_t *n_r)
+{
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
+	size_t cap = 65536, n = 0, got;
+	char *p = f != NULL ? malloc(cap) : NULL;
+	while (p != NULL && n <= COMMAND_BYTES_MAX && (got = fread(p + n, 1, cap - n, f)) > 0) {
+		n += got;
+		char *wider = n < cap ? p : realloc(p, cap *= 2);
+		if (wider == NULL)
+			free(p);
+		p = wider;
+	}
+	bool failed = p == NULL || ferror(f) != 0;
+	if (f != NULL && f != stdin)
+		fclose(f);
+	*p_r = p;
+	*n_r = n;
+	if (failed)
+		return command_refuse(1, "%s: %s", path, strerror(errno));
+	return n > COMMAND_BYTES_MAX ? command_refuse(1, "%s: more than %u MiB", path, COMMAND_BYTES_MAX >> 20) : 0;
+}
+
+/* Puts text or binary data into the command: an argument, or what a file holds. */
+static int command_add_data(const struct command_line *line, const char *argument, json_t *command, struct command_request *r)
+{
+	char *p = argument != NULL ? strdup(argument) : NULL;
+	size_t n = argument != NULL ? strlen(argument) : 0;
+	int refused = line->file != NULL ? command_read_file(line->file, &p, &n) : 0;
+	if (refused == 0 && line->binary) {
+		json_object_set_new(command, "bin", json_integer((json_int_t)n));
+		r->bytes = p;
+		r->n_bytes = n;
+		return 0;
+	}
+	if (refused == 0 && json_object_set_new(command, "data", json_stringn(p, n)) != 0)
+		refused = command_refuse(2, "the text is not UTF-8; --binary sends any bytes");
+	free(p);
+	return refused;
+}
+
+/* --- commands --------------------------------------------------------------------------------------------------------------------- */
+
+static int command_is_text(const char *what, const char *word)
+{
+	json_t *text = json_string(word);
+	json_decref(text);
+	return text != NULL ? 0 : command_refuse(2, "%s is not UTF-8", what);
+}
+
+static int command_push(struct command_request *r, json_t *command)
+{
+	r->object = json_pack("{s:s, s:i, s:[o]}", "t", "push", "ref", 1, "commands", command);
+	r->key = "ref";
+	return r->object != NULL ? 0 : command_refuse(1, "no memory");
+}
+
+/* Takes the command over. data: the argument that holds it, or NULL with --file. */
+static int command_push_data(const struct command_line *line, const char *data, json_t *command, struct command_request *r)
+{
+	int refused = command != NULL ? command_add_data(line, data, command, r) : command_refuse(2, "an argument is not UTF-8");
+	if (refused == 0)
+		return command_push(r, command);
+	json_decref(command);
+	return refused;
+}
+
+static int command_send(const struct command_line *line, struct command_request *r)
+{
+	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "send", "conn", line->words[1]), r);
+}
+
+static int command_broadcast(const struct command_line *line, struct command_request *r)
+{
+	return command_push_data(line, line->words[1], json_pack("{s:s}", "c", "broadcast"), r);
+}
+
+static int command_broadcast_to(const struct command_line *line, struct command_request *r)
+{
+	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "broadcast_to", "room", line->words[1]), r);
+}
+
+static int command_close(const struct command_line *line, struct command_request *r)
+{
+	json_t *command = json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]);
+	if (line->n > 2) {
+		char *end;
+		unsigned long code = strtoul(line->words[2], &end, 10);
+		if (*end != '\0' || end == line->words[2] || code < 1000 || code > 4999) {
+			json_decref(command);
+			return command_refuse(2, "close: CODE is a number of 1000 to 4999, not \"%s\"", line->words[2]);
+		}
+		json_object_set_new(command, "code", json_integer((json_int_t)code));
+	}
+	if (line->n > 3 && json_object_set_new(command, "reason", json_string(line->words[3])) != 0) {
+		json_decref(command);
+		return command_refuse(2, "close: REASON is not UTF-8");
+	}
+	return command_push(r, command);
+}
+
+static int command_question(struct command_request *r, const char *type, const char *key, const char *what)
+{
+	r->object = json_pack("{s:s, s:i, s:s}", "t", type, "q", 1, key, what);
+	r->key = "q";
+	return r->object != NULL ? 0 : command_refuse(1, "no memory");
+}
+
+/* Without a mount: of all mounts. */
+static int command_connections(const struct command_line *line, struct command_request *r)
+{
+	return command_question(r, "query", "what", line->mount != NULL ? "connections" : "all_connections");
+}
+
+static int command_rooms(const struct command_line *line, struct command_request *r)
+{
+	if (line->n == 1)
+		return command_question(r, "query", "what", "all_rooms");
+	int refused = command_is_text("CONN", line->words[1]);
+	if (refused == 0)
+		refused = command_question(r, "query", "what", "rooms");
+	if (refused == 0)
+		json_object_set_new(r->object, "conn", json_string(line->words[1]));
+	return refused;
+}
+
+static int command_members(const struct command_line *line, struct command_request *r)
+{
+	int refused = command_is_text("ROOM", line->words[1]);
+	if (refused == 0)
+		refused = command_question(r, "query", "what", "members");
+	if (refused == 0)
+		json_object_set_new(r->object, "room", json_string(line->words[1]));
+	return refused;
+}
+
+static int command_query(const struct command_line *line, struct command_request *r)
+{
+	return command_question(r, "query", "what", line->words[0]);
+}
+
+static int command_control(const struct command_line *line, struct command_request *r)
+{
+	return command_question(r, "control", "do", line->words[0]);
+}
+
+static int command_dead_letter(const struct command_line *line, struct command_request *r)
+{
+	if (strcmp(line->words[1], "list") == 0 && line->n == 2)
+		return command_question(r, "query", "what", "dead_letters");
+	if (strcmp(line->words[1], "replay") != 0)
+		return command_refuse(2, "dead-letter: expected list, or replay [ID]");
+	int refused = line->n > 2 ? command_is_text("ID", line->words[2]) : 0;
+	if (refused == 0)
+		refused = command_question(r, "control", "do", "replay");
+	if (refused == 0 && line->n > 2)
+		json_object_set_new(r->object, "id", json_string(line->words[2]));
+	return refused;
+}
+
+/* --- all of them ------------------------------------------------------------------------------------------------------------------ */
+
+static const struct command {
+	const char *name, *arguments, *text;
+	int least, most; /* arguments; the last one is left out with --file where there is data */
+	bool data;
+	int (*build)(const struct command_line *line, struct command_request *r);
+} commands[] = {
+	{"send", "CONN TEXT", "send to one connection", 2, 2, true, command_send},
+	{"broadcast", "TEXT", "send to all connections of a mount", 1, 1, true, command_broadcast},
+	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true, command_broadcast_to},
+	{"close", "CONN [CODE [REASON]]", "close a connection", 1, 3, false, command_close},
+	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0, false, command_connections},
+	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false, command_rooms},
+	{"members", "ROOM", "which connections are in a room", 1, 1, false, command_members},
+	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
+	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
+	{"stats", "", "counters of the host", 0, 0, false, command_query},
+	{"reload", "", "read the settings and plugins anew, replace workers", 0, 0, false, command_control},
+	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
+	{"dead-letter", "list | replay [ID]", "events that killed their workers; deliver them again", 1, 2, false,
+	 command_dead_letter},
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+void command_help(void)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		printf("  %-12s %-21s %s\n", commands[i].name, commands[i].arguments, commands[i].text);
+}
+
+static const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int command_build(const struct command_line *line, struct command_request *request_r)
+{
+	*request_r = (struct command_request){0};
+	if (line->n == 0)
+		return command_refuse(2, "a command is missing; try tova-ctl --help");
+	const struct command *c = command_find(line->words[0]);
+	if (c == NULL)
+		return command_refuse(2, "there is no command \"%s\"; try tova-ctl --help", line->words[0]);
+	if (!c->data && (line->file != NULL || line->binary))
+		return command_refuse(2, "%s takes no data: --file and --binary mean nothing here", c->name);
+	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
+	if (n < c->least - less || n > c->most - less)
+		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,
+				      less > 0 ? ", TEXT being left out" : "");
+	int refused = c->build(line, request_r);
+	if (refused == 0 && line->mount != NULL && json_object_set_new(request_r->object, "mount", json_string(line->mount)) != 0)
+		return command_refuse(2, "--mount is not UTF-8");
+	return refused;
+}

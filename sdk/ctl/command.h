@@ -1,0 +1,31 @@
+/* command: what tova-ctl can be asked to do. */
+#ifndef TOVA_CTL_COMMAND_H
+#define TOVA_CTL_COMMAND_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What stands on the command line. */
+struct command_line {
+	const char *mount; /* NULL: not named */
+	const char *file;  /* where data comes from; NULL: an argument */
+	bool binary;
+	char **words; /* the command and its arguments */
+	int n;
+};
+
+/* What is said to the host. */
+struct command_request {
+	json_t *object;
+	const char *key; /* the member that the answer repeats */
+	char *bytes;	 /* binary data; malloc */
+	size_t n_bytes;
+};
+
+/* Returns 0, or an exit code after the reason was printed. */
+int command_build(const struct command_line *line, struct command_request *request_r);
+/* For --help, a line each. */
+void command_help(void);
+
+#endif
