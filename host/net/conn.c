@@ -240,7 +240,8 @@ static enum outq_status conn_write(struct conn *c)
 	uint64_t sent = 0;
 	enum outq_status status = outq_flush(&c->out, c->fd, &sent);
 	c->conns->loop->stats.bytes_out += sent;
-	if (sent > 0 && c->state == CONN_ANSWER)
+	/* Where we do not listen, taking what we send is the sign of life. */
+	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0))
 		c->last_in = (uint32_t)loop_now(c->conns->loop);
 	return status;
 }
@@ -723,10 +724,11 @@ static void conn_head_timeout(struct conn *c, uint32_t now)
 static void conn_idle_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
-	if (c->paused != 0)
-		c->last_in = now; /* we do not listen, so its silence says nothing */
+	if (c->paused & CONN_PAUSE_HOLD)
+		c->last_in = now; /* we do not listen for our own reasons, so its silence says nothing */
 	else if (silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
+		conn_hear_out(c);
 		conn_kill(c);
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
 		return;
