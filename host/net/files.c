@@ -13,13 +13,14 @@
 
 #define FILES_PATH_MAX (REQUEST_PATH_MAX + 16)
 
-bool files_open(struct files *f, const char *dir)
+/* Opens below the root; the kernel refuses every way out of it. */
+static int files_open_at(int root, const char *path)
 {
-	f->root = -1;
-	if (dir == NULL)
-		return true;
-	f->root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return f->root >= 0;
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+	};
+	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
 void files_close(struct files *f)
@@ -27,6 +28,21 @@ void files_close(struct files *f)
 	if (f->root >= 0)
 		close(f->root);
 	f->root = -1;
+}
+
+bool files_open(struct files *f, const char *dir)
+{
+	f->root = -1;
+	if (dir == NULL)
+		return true;
+	f->root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Where openat2 is missing (an old kernel, a container that forbids it) that is said at the start, not by a 404 for each file. */
+	int fd = f->root >= 0 ? files_open_at(f->root, ".") : -1;
+	if (fd >= 0)
+		close(fd);
+	else if (errno == ENOSYS || errno == EPERM)
+		files_close(f);
+	return f->root >= 0;
 }
 
 static const char *files_type(const char *path)
@@ -77,16 +93,6 @@ static bool files_is_hidden(const char *path)
 {
 	const char *at = strncmp(path, ".well-known/", 12) == 0 ? path + 12 : path;
 	return *at == '.' || strstr(at, "/.") != NULL;
-}
-
-/* Opens below the root; the kernel refuses every way out of it. */
-static int files_open_at(int root, const char *path)
-{
-	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-	};
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
 }
 
 /* A strong validator: a file that changed within the clock's resolution at the same size still has another inode or time. */
