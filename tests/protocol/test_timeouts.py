@@ -1,5 +1,6 @@
 """Peers that are silent: in the handshake, on an open connection, and where neither TCP nor the protocol would ever say so."""
 import json
+import threading
 import time
 
 from probe import Host, Probe, plugin
@@ -64,6 +65,28 @@ def test_who_answers_pings_stays():
                 break
             ws.pong(got.payload)
         assert got.payload == b"still here"
+
+
+def test_who_takes_nothing_of_what_is_sent_is_silent_too():
+    """The host has stopped reading it, so pongs say nothing; who takes a little now and then stays, who takes nothing goes."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", "1s", "--max-queue", "64k") as host, Probe(host) as probe:
+        stuck, slow, observer = probe.client(receive_buffer=4096), probe.client(receive_buffer=4096), probe.observer()
+        stuck_id = stuck.id
+        slow.script("flood 60 100000")
+        stuck.script("flood 60 100000")
+        stuck.script("to observers received before")
+        closed = []
+        listener = threading.Thread(target=lambda: closed.extend(observer.recv_text() for _ in range(3)))
+        listener.start()
+        for i in range(60):
+            assert slow.recv_text().startswith(f"{i} ")
+            time.sleep(0.05 if listener.is_alive() else 0)
+        slow.settle()
+        listener.join()
+        assert closed[0] == "received before"
+        assert (json.loads(closed[1])["event"], json.loads(closed[1])["kind"]) == ("error", 3)
+        event = json.loads(closed[2])
+        assert (event["event"], event["code"], event["ws"]) == ("close", 1006, stuck_id)
 
 
 def test_bytes_of_an_unfinished_frame_are_life():
