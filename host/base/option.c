@@ -200,9 +200,13 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 
 /* --- what people read --------------------------------------------------------------------------------------------------------- */
 
-static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] =
-	{[OPTION_MOUNT] = "Handlers", [OPTION_NETWORK] = "Network", [OPTION_LIMITS] = "Limits",
-	 [OPTION_TIMES] = "Times",    [OPTION_LOGGING] = "Log",	    [OPTION_COMMAND] = "On the command line only"};
+static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] = "Handlers, one for each mount",
+							    [OPTION_HANDLERS] = "Workers and scripts",
+							    [OPTION_NETWORK] = "Network",
+							    [OPTION_LIMITS] = "Limits",
+							    [OPTION_TIMES] = "Times",
+							    [OPTION_LOGGING] = "Log",
+							    [OPTION_COMMAND] = "On the command line only"};
 
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
 static void explain(const struct option_row *row, char *dst, size_t cap)
@@ -253,7 +257,7 @@ void option_print_help(FILE *out)
 	char text[600];
 
 	fprintf(out, "usage: tova-host [OPTION...]\n"
-		     "A WebSocket server whose connections, rooms and messages are handled by plugins.\n"
+		     "A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
 		     "MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds.\n");
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);

@@ -27,6 +27,7 @@ enum option_type {
 
 enum option_group {
 	OPTION_MOUNT, /* in the config file it stands in a group of `mount` */
+	OPTION_HANDLERS,
 	OPTION_NETWORK,
 	OPTION_LIMITS,
 	OPTION_TIMES,
@@ -51,6 +52,37 @@ enum option_group {
 	  "a plugin handles the connections below this path; without MOUNT: of every path") \
 	X(plugin_set, PAIR, "plugin-set", 0, "[MOUNT:]KEY=VALUE", MOUNT, 0, 0, NULL, NULL, \
 	  "a setting for the plugin of this mount; without MOUNT: for every plugin") \
+	X(worker, HANDLER, "worker", 'w', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
+	  "worker processes handle the connections below this path: the host starts this shell command and starts it again when it dies") \
+	X(attach, HANDLER, "attach", 'a', "[MOUNT=]URL", MOUNT, 0, 0, NULL, NULL, \
+	  "workers that are started elsewhere handle them: the nng URL at which they dial in, ipc:///PATH or tcp://ADDR:PORT; " \
+	  "a mount may have this beside --worker") \
+	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
+	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
+	X(workers, NUMBER, "workers", 0, "N", HANDLERS, 1, 1000, "1", NULL, \
+	  "processes of each --worker, or of each plugin with --isolate") \
+	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \
+	  "run plugins in worker processes, where a crash costs no connection") \
+	X(handler_timeout, TIME, "handler-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "30s", NULL, \
+	  "a worker that takes longer for an event is ended, and the event delivered again") \
+	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "10s", NULL, \
+	  "a worker process must have said hello by then") \
+	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "10s", NULL, \
+	  "a worker must have accepted or refused an upgrade by then; after it the client gets 503") \
+	X(hold_bytes, SIZE, "hold-bytes", 0, "SIZE", HANDLERS, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
+	  "events held while no worker takes them; beyond it nothing is read from clients and upgrades get 503") \
+	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, 1, 100, "3", NULL, \
+	  "an event at which so many workers died or hung is set aside, and its connection goes on") \
+	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	  "append the events that were set aside to this file") \
+	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	  "attached workers must say the token in this file; needed where others than this machine can dial in") \
+	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \
+	  "what scripts write is sent as it comes, in binary messages, rather than as a text message for each line") \
+	X(max_scripts, NUMBER, "max-scripts", 0, "N", HANDLERS, 1, 1000000, "1000", NULL, \
+	  "most processes of scripts at one time; beyond it upgrades get 503") \
+	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, 1, 1000000, "100", NULL, \
+	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
 	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH", NETWORK, 0, 0, "127.0.0.1:8080", NULL, \
 	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one") \
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
@@ -60,6 +92,8 @@ enum option_group {
 	  "without it: those of the same host; a request without Origin is no browser and passes") \
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
+	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \
+	  "Unix socket for tova-ctl, which only this user may open") \
 	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "16m", NULL, \
 	  "largest message of a client; a larger one closes its connection with 1009") \
 	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, OPTION_K, OPTION_M, "16k", NULL, \

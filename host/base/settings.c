@@ -36,6 +36,9 @@ static void free_mount(struct settings_mount *mount)
 	free(mount->pairs);
 	free(mount->path);
 	free(mount->plugin);
+	free(mount->worker);
+	free(mount->attach);
+	free(mount->script);
 }
 
 void settings_free(struct settings *s)
@@ -95,7 +98,7 @@ static void merge(struct settings_layer *over, struct settings_layer *under)
 			settings_layer_apply(over, row, row->initial, &nowhere);
 		}
 	}
-	if (!over->given[OPTION_ID_plugin]) {
+	if (!over->mounts_given) {
 		over->s.mounts = under->s.mounts;
 		over->s.n_mounts = under->s.n_mounts;
 		under->s.mounts = NULL;
@@ -110,8 +113,9 @@ static void no_such_mount(struct settings_layer *layer, const struct settings_pe
 	size_t n = 0;
 
 	for (size_t i = 0; i < layer->s.n_mounts && n < sizeof(known); i++)
-		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i > 0 ? ", " : "; expected one of ",
-				      layer->s.mounts[i].path);
+		if (layer->s.mounts[i].plugin != NULL)
+			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n > 0 ? ", " : "; expected one of ",
+					      layer->s.mounts[i].path);
 	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name, "the mount %s has no plugin%s", pending->mount,
 			     known);
 }
@@ -129,7 +133,7 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 			for (size_t j = 0; j < target->s.n_mounts; j++) {
 				struct settings_mount *mount = &target->s.mounts[j];
 
-				if (pending->mount == NULL || strcmp(pending->mount, mount->path) == 0) {
+				if (mount->plugin != NULL && (pending->mount == NULL || strcmp(pending->mount, mount->path) == 0)) {
 					settings_layer_set(target, mount, &pending->pair);
 					found = true;
 				}
@@ -142,6 +146,19 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 						     "\"%.64s\" is a setting for plugins, and none is given", pending->pair.key);
 		}
 	}
+}
+
+/* Whoever reaches a TCP port may dial it; an ipc socket belongs to its user. */
+static void check_attach(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < layer->s.n_mounts && layer->s.attach_token == NULL; i++)
+		if (layer->s.mounts[i].attach != NULL && settings_layer_is_open(layer->s.mounts[i].attach))
+			settings_layer_error(layer, &here, option_table[OPTION_ID_attach].name,
+					     "\"%.200s\" can be dialled from other machines; expected an address of this one, or "
+					     "--attach-token",
+					     layer->s.mounts[i].attach);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
@@ -185,11 +202,17 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	if (status == SETTINGS_OK && over.s.config != NULL)
 		settings_config_read(&under, over.s.config);
 	if (status == SETTINGS_OK && !no_memory) {
+		bool sound;
+
 		merge(&over, &under);
-		/* A wrong --plugin may be why a mount is missing; its own sentence is enough then. */
-		if (!over.given[OPTION_ID_plugin])
+		if (!over.mounts_given)
 			settle_pairs(&over, &under);
-		if (errors.n == 0)
+		/* A wrong --plugin may be why a mount is missing, and a wrong --attach-token why there is none; their own
+		 * sentences are enough then. */
+		sound = errors.n == 0;
+		if (sound)
+			check_attach(&over);
+		if (sound)
 			settle_pairs(&over, &over);
 	}
 	if (errors.n > 0 || no_memory) {

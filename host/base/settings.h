@@ -26,8 +26,11 @@ struct settings_pair {
 };
 
 struct settings_mount {
-	char *path;		     /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
-	char *plugin;		     /* as given; see settings_find_plugin */
+	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
+	/* One of them is given, the others are NULL; or worker and attach. */
+	char *plugin;		     /* see settings_find_plugin */
+	char *worker, *script;	     /* for the shell */
+	char *attach;		     /* URL with a scheme that is known; what it names may still be wrong */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
 	size_t n_pairs;
 };

@@ -149,17 +149,8 @@ static const char *mount_string(struct settings_layer *layer, const char *path, 
 	return config_setting_get_string(setting);
 }
 
-static void read_mount(struct settings_layer *layer, const char *path, const config_setting_t *group)
+static void read_names(struct settings_layer *layer, const char *path, const config_setting_t *group)
 {
-	struct settings_place at = place_of(path, group);
-	const config_setting_t *pairs;
-	struct settings_mount *mount;
-	const char *where, *plugin;
-
-	if (!config_setting_is_group(group)) {
-		settings_layer_error(layer, &at, "mount", "expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }");
-		return;
-	}
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
 		const struct option_row *row = option_find(config_setting_name(setting), strlen(config_setting_name(setting)));
@@ -167,19 +158,56 @@ static void read_mount(struct settings_layer *layer, const char *path, const con
 		if ((row == NULL || row->group != OPTION_MOUNT) && strcmp(config_setting_name(setting), "path") != 0)
 			unknown_name(layer, path, setting, true);
 	}
-	where = mount_string(layer, path, group, "path");
-	plugin = mount_string(layer, path, group, "plugin");
-	if (config_setting_get_member(group, "plugin") == NULL)
-		settings_layer_error(layer, &at, "mount", "has no plugin; expected plugin = \"FILE.so\"");
-	if (plugin == NULL || (where == NULL && config_setting_get_member(group, "path") != NULL))
+}
+
+/* mount is NULL when its path was wrong: then the rest is only checked. */
+static void read_handlers(struct settings_layer *layer, const char *path, struct settings_mount *mount,
+			  const config_setting_t *group)
+{
+	struct settings_place at = place_of(path, group);
+	const config_setting_t *setting;
+	const char *text;
+	bool any = false;
+
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		setting = row->type == OPTION_HANDLER ? config_setting_get_member(group, row->name) : NULL;
+		if (setting == NULL)
+			continue;
+		any = true;
+		at = place_of(path, setting);
+		text = mount_string(layer, path, group, row->name);
+		if (text != NULL && mount != NULL)
+			settings_layer_handler(layer, mount, row, text, &at);
+	}
+	if (!any)
+		settings_layer_error(layer, &at, "mount", "has no handler; expected plugin, worker, attach or script");
+	setting = config_setting_get_member(group, PLUGIN_SET->name);
+	if (setting == NULL || mount == NULL)
 		return;
-	where = where != NULL ? where : "/";
-	mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
-	pairs = config_setting_get_member(group, PLUGIN_SET->name);
-	if (mount != NULL)
-		mount->plugin = settings_layer_keep(layer, plugin, strlen(plugin));
-	if (mount != NULL && pairs != NULL)
-		read_pairs(layer, path, mount->path, pairs);
+	at = place_of(path, setting);
+	if (any && config_setting_get_member(group, option_table[OPTION_ID_plugin].name) == NULL)
+		settings_layer_error(layer, &at, PLUGIN_SET->name, "is for plugins, and this mount has none");
+	else if (any)
+		read_pairs(layer, path, mount->path, setting);
+}
+
+static void read_mount(struct settings_layer *layer, const char *path, const config_setting_t *group)
+{
+	struct settings_place at = place_of(path, group);
+	struct settings_mount *mount = NULL;
+	const char *where;
+
+	if (!config_setting_is_group(group)) {
+		settings_layer_error(layer, &at, "mount", "expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }");
+		return;
+	}
+	read_names(layer, path, group);
+	where = mount_string(layer, path, group, "path");
+	if (where == NULL && config_setting_get_member(group, "path") == NULL)
+		where = "/";
+	if (where != NULL)
+		mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
+	read_handlers(layer, path, mount, group);
 }
 
 static void read_mounts(struct settings_layer *layer, const char *path, const config_setting_t *list)
@@ -191,7 +219,7 @@ static void read_mounts(struct settings_layer *layer, const char *path, const co
 				     "expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
 		return;
 	}
-	layer->given[OPTION_ID_plugin] = true;
+	layer->mounts_given = true;
 	for (int i = 0; i < config_setting_length(list); i++)
 		read_mount(layer, path, config_setting_get_elem(list, (unsigned)i));
 }

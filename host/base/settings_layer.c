@@ -220,13 +220,9 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 		settings_layer_error(layer, at, name, "\"%.*s\" %s", n < 300 ? (int)n : 300, raw, why);
 		return NULL;
 	}
-	for (size_t i = 0; i < layer->s.n_mounts; i++) {
-		if (strcmp(layer->s.mounts[i].path, path) == 0) {
-			settings_layer_error(layer, at, name, "the mount %s already has a handler; expected one handler per mount",
-					     path);
-			return NULL;
-		}
-	}
+	for (size_t i = 0; i < layer->s.n_mounts; i++)
+		if (strcmp(layer->s.mounts[i].path, path) == 0)
+			return &layer->s.mounts[i];
 	mount = grow(layer, &layer->s.mounts, layer->s.n_mounts, sizeof(*mount));
 	if (mount == NULL)
 		return NULL;
@@ -235,6 +231,68 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 		return NULL;
 	layer->s.n_mounts++;
 	return mount;
+}
+
+char **settings_layer_handler_field(struct settings_mount *mount, const struct option_row *row)
+{
+	switch (row - option_table) {
+	case OPTION_ID_plugin:
+		return &mount->plugin;
+	case OPTION_ID_worker:
+		return &mount->worker;
+	case OPTION_ID_attach:
+		return &mount->attach;
+	default:
+		return &mount->script;
+	}
+}
+
+/* An ipc:// URL has an absolute path, a tcp:// URL a numeric address and a port: names are not looked up. */
+static bool split_url(const char *url, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
+{
+	if (strncmp(url, "ipc:///", 7) == 0)
+		return strlen(url + 6) < sizeof(((struct sockaddr_un *)0)->sun_path);
+	return strncmp(url, "tcp://", 6) == 0 && strncmp(url + 6, "localhost:", 10) != 0 && split_address(url + 6, host_r, port_r);
+}
+
+bool settings_layer_is_open(const char *url)
+{
+	char host[INET6_ADDRSTRLEN] = "";
+	uint16_t port;
+
+	return split_url(url, host, &port) && host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0;
+}
+
+/* May the mount have this handler beside what it has? */
+static bool has_room(struct settings_mount *mount, const struct option_row *row)
+{
+	const struct option_row *worker = &option_table[OPTION_ID_worker], *attach = &option_table[OPTION_ID_attach];
+
+	for (const struct option_row *other = option_table; other < option_table + OPTION_COUNT; other++) {
+		bool both_workers = (row == worker && other == attach) || (row == attach && other == worker);
+
+		if (other->type == OPTION_HANDLER && *settings_layer_handler_field(mount, other) != NULL && !both_workers)
+			return false;
+	}
+	return true;
+}
+
+void settings_layer_handler(struct settings_layer *layer, struct settings_mount *mount, const struct option_row *row,
+			    const char *value, const struct settings_place *at)
+{
+	char host[INET6_ADDRSTRLEN];
+	uint16_t port;
+
+	if (!has_room(mount, row))
+		settings_layer_error(layer, at, row->name, "the mount %s already has a handler; expected one handler per mount",
+				     mount->path);
+	else if (row == &option_table[OPTION_ID_attach] && !split_url(value, host, &port))
+		settings_layer_error(layer, at, row->name,
+				     "\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, or tcp://ADDR:PORT "
+				     "with a numeric address",
+				     value);
+	else
+		*settings_layer_handler_field(mount, row) = settings_layer_keep(layer, value, strlen(value));
 }
 
 /* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other characters is a path. */
@@ -246,13 +304,14 @@ static void apply_handler(struct settings_layer *layer, const struct option_row 
 	const char *value = named ? text + mount_len + 1 : text;
 	struct settings_mount *mount;
 
+	layer->mounts_given = true;
 	if (*value == '\0') {
-		settings_layer_error(layer, at, row->name, "\"%.200s\" names no file; expected %s", text, row->argument);
+		settings_layer_error(layer, at, row->name, "\"%.200s\" names no handler; expected %s", text, row->argument);
 		return;
 	}
 	mount = settings_layer_mount(layer, row->name, named ? text : "/", named ? mount_len : 1, at);
 	if (mount != NULL)
-		mount->plugin = settings_layer_keep(layer, value, strlen(value));
+		settings_layer_handler(layer, mount, row, value, at);
 }
 
 void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,

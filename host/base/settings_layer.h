@@ -19,6 +19,7 @@ struct settings_pending {
 struct settings_layer {
 	struct settings s;
 	bool given[OPTION_COUNT];
+	bool mounts_given; /* any of the handlers */
 	struct settings_pending *pending;
 	size_t n_pending;
 	const struct settings_source *source;
@@ -36,9 +37,16 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 /* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
 void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text,
 			  const struct settings_place *at);
-/* Begins a mount; NULL after an error. raw is its path as given, n bytes of it. */
+/* Finds or begins a mount; NULL after an error. raw is its path as given, n bytes of it. */
 struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
 					    const struct settings_place *at);
+/* Gives a mount its handler: a row of type OPTION_HANDLER and its value. */
+void settings_layer_handler(struct settings_layer *layer, struct settings_mount *mount, const struct option_row *row,
+			    const char *value, const struct settings_place *at);
+/* Where a mount keeps what this row of type OPTION_HANDLER says. */
+char **settings_layer_handler_field(struct settings_mount *mount, const struct option_row *row);
+/* Can this URL of --attach be dialled from other machines? */
+bool settings_layer_is_open(const char *url);
 /* Keeps a pair for the mount of this path (already normalised; NULL: for every mount). */
 void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,
 			 const char *value, const struct settings_place *at);

@@ -47,6 +47,17 @@ static void print_pairs(const struct settings_mount *mount, FILE *out)
 	fputs(names ? " };\n" : " );\n", out);
 }
 
+static void print_handlers(struct settings_mount *mount, FILE *out)
+{
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		if (row->type != OPTION_HANDLER || *settings_layer_handler_field(mount, row) == NULL)
+			continue;
+		fprintf(out, "\t\t%s = ", row->name);
+		print_string(out, *settings_layer_handler_field(mount, row));
+		fputs(";\n", out);
+	}
+}
+
 static void print_mounts(const struct settings *s, FILE *out)
 {
 	if (s->n_mounts == 0)
@@ -55,9 +66,8 @@ static void print_mounts(const struct settings *s, FILE *out)
 	for (size_t i = 0; i < s->n_mounts; i++) {
 		fputs("\t{\n\t\tpath = ", out);
 		print_string(out, s->mounts[i].path);
-		fputs(";\n\t\tplugin = ", out);
-		print_string(out, s->mounts[i].plugin);
 		fputs(";\n", out);
+		print_handlers(&s->mounts[i], out);
 		if (s->mounts[i].n_pairs > 0)
 			print_pairs(&s->mounts[i], out);
 		fprintf(out, "\t}%s\n", i + 1 < s->n_mounts ? "," : "");

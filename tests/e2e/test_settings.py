@@ -77,6 +77,9 @@ def test_help_and_version():
     (["--max-message", "12x"], '--max-message: "12x" is not a size; expected a number with k, m or g, 1k to 1g'),
     (["--max-mesage=1k"], "--max-mesage: unknown option; did you mean --max-message?"),
     (["-l", "nowhere"], '--listen: "nowhere" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH'),
+    (["-w", "/a=x", "-x", "/a=y"], "--script: the mount /a already has a handler; expected one handler per mount"),
+    (["-a", "/a=tcp://0.0.0.0:7"],
+     '--attach: "tcp://0.0.0.0:7" can be dialled from other machines; expected an address of this one, or --attach-token'),
     (["-p", "/a=echo", "-p", "/a/=echo"], "--plugin: the mount /a already has a handler; expected one handler per mount"),
 ])
 def test_a_mistake_is_one_sentence(args, sentence):
@@ -102,7 +105,8 @@ def test_mistakes_in_the_file_have_a_line(tmp_path):
 def test_check_prints_a_file_that_reads_back(tmp_path):
     config = tmp_path / "tova.conf"
     first = run("-l", "[::1]:0", "-l", f"unix:{tmp_path}/a b", "-p", "/chat=chat", "-p", "echo", "--origin", "https://a.example",
-                "--static", "examples", "--max-queue", "3m", "--idle-timeout", "0", "--log-level", "debug", "--check")
+                "--static", "examples", "--max-queue", "3m", "--isolate", "--workers", "3", "-w", "/w=exec cat", "-a", "/w=ipc:///tmp/w", "-x",
+                "/x=echo \"$QUERY_STRING\"", "-a", "/y=tcp://127.0.0.1:0", "--hold-bytes", "1m", "--handler-timeout", "150ms", "--idle-timeout", "0", "--log-level", "debug", "--check")
     assert first.returncode == 0 and not first.stderr, first.stderr
     config.write_text(first.stdout)
     second = run("-c", config, "--check")

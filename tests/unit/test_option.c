@@ -29,8 +29,8 @@ END_TEST
 
 START_TEST(choices_are_the_enums_of_the_log)
 {
-	static const char *const LEVELS[] = {
-		[LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_NOTICE] = "notice", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+	static const char *const LEVELS[] =
+		{[LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_NOTICE] = "notice", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
 	char text[32], why[OPTION_WHY_MAX];
 	uint64_t value;
 
@@ -175,10 +175,22 @@ START_TEST(nearest_names)
 	static const struct {
 		const char *typed, *nearest;
 	} CASES[] = {
-		{"max-mesage", "max-message"}, {"max_message", "max-message"}, {"maxmessage", "max-message"}, {"max-header", "max-headers"},
-		{"max-haed", "max-head"},      {"lisen", "listen"},	       {"orign", "origin"},	      {"loglevel", "log-level"},
-		{"max-mes", "max-message"},    {"log", "log-level"},	       {"chekc", "check"},	      {"zzz", NULL},
-		{"", NULL},		       {"l", NULL},		       {"verbose", NULL},	      {"threads", NULL},
+		{"max-mesage", "max-message"},
+		{"max_message", "max-message"},
+		{"maxmessage", "max-message"},
+		{"max-header", "max-headers"},
+		{"max-haed", "max-head"},
+		{"lisen", "listen"},
+		{"orign", "origin"},
+		{"loglevel", "log-level"},
+		{"max-mes", "max-message"},
+		{"log", "log-level"},
+		{"chekc", "check"},
+		{"zzz", NULL},
+		{"", NULL},
+		{"l", NULL},
+		{"verbose", NULL},
+		{"threads", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
@@ -204,6 +216,7 @@ END_TEST
 START_TEST(repeatable_types)
 {
 	ck_assert(option_repeatable(ROW(listen)) && option_repeatable(ROW(plugin)) && option_repeatable(ROW(plugin_set)));
+	ck_assert(option_repeatable(ROW(worker)) && option_repeatable(ROW(attach)) && option_repeatable(ROW(script)));
 	ck_assert(option_repeatable(ROW(origin)) && !option_repeatable(ROW(max_message)) && !option_repeatable(ROW(check)));
 }
 END_TEST

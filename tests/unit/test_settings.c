@@ -80,7 +80,7 @@ static enum settings_status read_args(const char *const *args)
 {
 	struct settings_source source = {.origin_error = origin_error};
 	enum settings_status status;
-	char *argv[32] = {"tova-host"};
+	char *argv[48] = {"tova-host"};
 	size_t n_out, n_err;
 	int n = 1;
 
@@ -170,14 +170,24 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.plugin_slow, 1000);
 	ck_assert_uint_eq(s.log_format, 0);
 	ck_assert_uint_eq(s.log_level, 3);
-	ck_assert(!s.check);
+	ck_assert_uint_eq(s.workers, 1);
+	ck_assert_uint_eq(s.handler_timeout, 30000);
+	ck_assert_uint_eq(s.ready_timeout, 10000);
+	ck_assert_uint_eq(s.upgrade_timeout, 10000);
+	ck_assert_uint_eq(s.hold_bytes, 64 << 20);
+	ck_assert_uint_eq(s.max_attempts, 3);
+	ck_assert_uint_eq(s.max_scripts, 1000);
+	ck_assert_uint_eq(s.script_rate, 100);
+	ck_assert(!s.check && !s.isolate && !s.script_binary);
+	ck_assert(s.dead_letter == NULL && s.attach_token == NULL && s.control == NULL);
 }
 END_TEST
 
 START_TEST(all_forms_of_giving_a_value)
 {
 	ck_assert_int_eq(READ("--max-message", "2k", "--max-head=3k", "-l", "127.0.0.1:1", "-l127.0.0.1:2", "--listen=[::1]:3",
-			      "--log-level=debug", "--log-format", "json", "--static", "/srv", "--log-file=a=b", "--check", "-pa.so"),
+			      "--log-level=debug", "--log-format", "json", "--static", "/srv", "--log-file=a=b", "--check",
+			      "-pa.so"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.max_message, 2048);
 	ck_assert_uint_eq(s.max_head, 3072);
@@ -201,7 +211,8 @@ START_TEST(listen_addresses)
 
 	memset(longest + 5, 'a', 107);
 	longest[sizeof(longest) - 1] = '\0';
-	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l", "localhost:9", "-l", longest), SETTINGS_OK);
+	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l", "localhost:9", "-l", longest),
+			 SETTINGS_OK);
 	ck_assert_uint_eq(s.listen.items[0].port, 65535);
 	ck_assert_uint_eq(s.listen.items[1].port, 0);
 	ck_assert_str_eq(s.listen.items[1].host, "::");
@@ -213,7 +224,8 @@ END_TEST
 
 START_TEST(mounts)
 {
-	ck_assert_int_eq(READ("-p", "root.so", "-p", "/chat=chat.so", "-p", "/a//b/=x=y.so", "-p", "/opt/p (1)=z.so"), SETTINGS_BAD);
+	ck_assert_int_eq(READ("-p", "root.so", "-p", "/chat=chat.so", "-p", "/a//b/=x=y.so", "-p", "/opt/p (1)=z.so"),
+			 SETTINGS_BAD);
 	ck_assert_int_eq(READ("-p", "/opt/p+1=z.so", "-p", "/chat=./chat.so", "-p", "/a//b/=x=y.so", "-p", "/~u/A.b_c-9=/abs/q.so"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.n_mounts, 4);
@@ -231,13 +243,47 @@ START_TEST(mounts)
 }
 END_TEST
 
+static void has(const char *path, const char *plugin, const char *worker, const char *attach, const char *script)
+{
+	const struct settings_mount *mount = mount_at(path);
+
+	ck_assert_pstr_eq(mount->plugin, plugin);
+	ck_assert_pstr_eq(mount->worker, worker);
+	ck_assert_pstr_eq(mount->attach, attach);
+	ck_assert_pstr_eq(mount->script, script);
+}
+
+START_TEST(handlers)
+{
+	ck_assert_int_eq(READ("-w", "/a=python3 w.py --x=y", "-a", "/b=ipc:///run/b", "--script=/c/=./c.sh", "-p", "/d=d.so",
+			      "--attach", "/a/=tcp://[::1]:0", "-w", "cat /x=y", "-aipc:///r", "--isolate", "--workers=1000",
+			      "--script-binary"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.n_mounts, 5);
+	has("/a", NULL, "python3 w.py --x=y", "tcp://[::1]:0", NULL);
+	has("/b", NULL, NULL, "ipc:///run/b", NULL);
+	has("/c", NULL, NULL, NULL, "./c.sh");
+	has("/d", "d.so", NULL, NULL, NULL);
+	has("/", NULL, "cat /x=y", "ipc:///r", NULL);
+	ck_assert(s.isolate && s.script_binary && s.workers == 1000);
+	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token", "/t"), SETTINGS_OK);
+	ck_assert_str_eq(s.attach_token, "/t");
+	ck_assert_int_eq(READ("-a", "/c=tcp://127.255.0.1:5"), SETTINGS_OK);
+	/* Settings for every plugin are for the plugins only. */
+	ck_assert_int_eq(READ("-w", "/a=a", "-p", "/b=b.so", "--plugin-set", "k=v"), SETTINGS_OK);
+	ck_assert_uint_eq(mount_at("/a")->n_pairs, 0);
+	ck_assert_str_eq(value_of(mount_at("/b"), "k"), "v");
+}
+END_TEST
+
 START_TEST(pairs)
 {
 	ck_assert_int_eq(READ("--plugin-set", "/chat/:motd=hi:there=you", "-p", "/chat=c.so", "--plugin-set=motd=all", "-p", "r.so",
 			      "--plugin-set", "empty=", "--plugin-set", "/:only=root", "--plugin-set", "empty=2", "--plugin-set",
 			      "a.b-c_d=/x:y"),
 			 SETTINGS_OK);
-	ck_assert_str_eq(value_of(mount_at("/chat"), "motd"), "hi:there=you"); /* the one for a single mount wins, whatever the order */
+	ck_assert_str_eq(value_of(mount_at("/chat"), "motd"),
+			 "hi:there=you"); /* the one for a single mount wins, whatever the order */
 	ck_assert_str_eq(value_of(mount_at("/"), "motd"), "all");
 	ck_assert_str_eq(value_of(mount_at("/"), "empty"), "2");
 	ck_assert_str_eq(value_of(mount_at("/"), "only"), "root");
@@ -260,8 +306,10 @@ START_TEST(origins)
 END_TEST
 
 #define ADDRESS " is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH"
-#define MOUNT_108                                                                                                                          \
-	"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define URL " is no URL for workers; expected ipc:// and an absolute path, or tcp://ADDR:PORT with a numeric address"
+#define OPEN " can be dialled from other machines; expected an address of this one, or --attach-token"
+#define TAKEN " already has a handler; expected one handler per mount"
+#define MOUNT_108 "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static const struct {
 	const char *args[7], *sentence;
@@ -283,6 +331,38 @@ static const struct {
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
 	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH"},
+	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
+	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
+	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
+	{{"-a", "/a="}, "--attach: \"/a=\" names no handler; expected [MOUNT=]URL"},
+	{{"-a", "/x"}, "--attach: \"/x\"" URL},
+	{{"-a", "ipc://x"}, "--attach: \"ipc://x\"" URL},
+	{{"-a", "ipc://"}, "--attach: \"ipc://\"" URL},
+	{{"-a", "ipc://" MOUNT_108}, "--attach: \"ipc://" MOUNT_108 "\"" URL},
+	{{"-a", "/a=tcp://example.org:5"}, "--attach: \"tcp://example.org:5\"" URL},
+	{{"-a", "/a=tcp://localhost:5"}, "--attach: \"tcp://localhost:5\"" URL},
+	{{"-a", "/a=tcp://*:5"}, "--attach: \"tcp://*:5\"" URL},
+	{{"-a", "tcp://127.0.0.1"}, "--attach: \"tcp://127.0.0.1\"" URL},
+	{{"-a", "tcp://127.0.0.1:65536"}, "--attach: \"tcp://127.0.0.1:65536\"" URL},
+	{{"-a", "ws://127.0.0.1:5"}, "--attach: \"ws://127.0.0.1:5\"" URL},
+	{{"-a", "tcp://0.0.0.0:5"}, "--attach: \"tcp://0.0.0.0:5\"" OPEN},
+	{{"-a", "tcp://128.0.0.1:5"}, "--attach: \"tcp://128.0.0.1:5\"" OPEN},
+	{{"-w", "x", "-a", "tcp://[::]:5"}, "--attach: \"tcp://[::]:5\"" OPEN},
+	{{"-a", "tcp://[::]:5", "--attach-token", ""}, "--attach-token: is empty; expected FILE"},
+	{{"-w", "/a=x", "-p", "/a=y"}, "--plugin: the mount /a" TAKEN},
+	{{"-p", "/a=x", "-w", "/a/=y"}, "--worker: the mount /a" TAKEN},
+	{{"-x", "x", "-w", "y"}, "--worker: the mount /" TAKEN},
+	{{"-w", "x", "-x", "y"}, "--script: the mount /" TAKEN},
+	{{"-w", "x", "-w", "y"}, "--worker: the mount /" TAKEN},
+	{{"-a", "ipc:///x", "-a", "ipc:///y"}, "--attach: the mount /" TAKEN},
+	{{"-a", "ipc:///x", "-p", "y"}, "--plugin: the mount /" TAKEN},
+	{{"-p", "x", "-a", "ipc:///y"}, "--attach: the mount /" TAKEN},
+	{{"-x", "x", "-a", "ipc:///y"}, "--attach: the mount /" TAKEN},
+	{{"-w", "/a=x", "--plugin-set", "k=v"}, "--plugin-set: \"k\" is a setting for plugins, and none is given"},
+	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"}, "--plugin-set: the mount /a has no plugin; expected one of /b"},
+	{{"--workers=0"}, "--workers: \"0\" is out of range; expected a number, 1 to 1000"},
+	{{"--hold-bytes=1k"}, "--hold-bytes: \"1k\" is out of range; expected a number with k, m or g, 64k to 64g"},
+	{{"--isolate=true"}, "--isolate: takes no value"},
 	{{"-p"}, "--plugin: needs a value; expected [MOUNT=]FILE.so"},
 	{{"--check=yes"}, "--check: takes no value"},
 	{{"--drain=1s", "--drain=2s"}, "--drain: is given twice; expected once"},
@@ -316,8 +396,8 @@ static const struct {
 	{{"--origin", "a,,b"}, "--origin: \",b\" has an empty element"},
 	{{"--origin", " "}, "--origin: \" \" has an empty element"},
 	{{"--origin", "https://good,https://bad"}, "--origin: \"https://bad\": is bad; expected better"},
-	{{"-p", ""}, "--plugin: \"\" names no file; expected [MOUNT=]FILE.so"},
-	{{"-p", "/chat="}, "--plugin: \"/chat=\" names no file; expected [MOUNT=]FILE.so"},
+	{{"-p", ""}, "--plugin: \"\" names no handler; expected [MOUNT=]FILE.so"},
+	{{"-p", "/chat="}, "--plugin: \"/chat=\" names no handler; expected [MOUNT=]FILE.so"},
 	{{"-p", "/a/../b=x.so"}, "--plugin: \"/a/../b\" is not a mount; expected no segment . or .., which no request can reach"},
 	{{"-p", "/.=x.so"}, "--plugin: \"/.\" is not a mount; expected no segment . or .., which no request can reach"},
 	{{"-p", "/a=x.so", "-p", "/a/=y.so"}, "--plugin: the mount /a already has a handler; expected one handler per mount"},
@@ -327,8 +407,10 @@ static const struct {
 	{{"-p", "x.so", "--plugin-set", "/x=1:2"}, "--plugin-set: \"/x=1:2\" is not a setting; expected [MOUNT:]KEY=VALUE"},
 	{{"-p", "x.so", "--plugin-set", "=1"}, "--plugin-set: \"\" is not a key; expected 1 to 64 letters, digits and . _ -"},
 	{{"-p", "x.so", "--plugin-set", "a b=1"}, "--plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
-	{{"-p", "x.so", "--plugin-set", "/x y:a=1"}, "--plugin-set: \"/x y\" is not a mount; expected letters, digits and . _ ~ / -"},
-	{{"-p", "x.so", "-p", "/y=y.so", "--plugin-set", "/z:a=1"}, "--plugin-set: the mount /z has no plugin; expected one of /, /y"},
+	{{"-p", "x.so", "--plugin-set", "/x y:a=1"},
+	 "--plugin-set: \"/x y\" is not a mount; expected letters, digits and . _ ~ / -"},
+	{{"-p", "x.so", "-p", "/y=y.so", "--plugin-set", "/z:a=1"},
+	 "--plugin-set: the mount /z has no plugin; expected one of /, /y"},
 	{{"--plugin-set", "/z:a=1"}, "--plugin-set: the mount /z has no plugin"},
 	{{"--plugin-set", "a=1"}, "--plugin-set: \"a\" is a setting for plugins, and none is given"},
 	{{"-c", "/no/such/file"}, "/no/such/file: can not be read: No such file or directory"},
@@ -363,7 +445,7 @@ END_TEST
 START_TEST(no_mistake_follows_from_another)
 {
 	ck_assert_int_eq(READ("-p", "/a=", "--plugin-set", "/a:k=v", "--check"), SETTINGS_BAD);
-	ck_assert_str_eq(err, "tova-host: --plugin: \"/a=\" names no file; expected [MOUNT=]FILE.so\n");
+	ck_assert_str_eq(err, "tova-host: --plugin: \"/a=\" names no handler; expected [MOUNT=]FILE.so\n");
 }
 END_TEST
 
@@ -425,13 +507,15 @@ END_TEST
 
 START_TEST(config_values)
 {
-	ck_assert_int_eq(read_config("listen = ( \"127.0.0.1:1\", \"unix:/tmp/x\" );\n"
-				     "origin = [ \"https://a\", \"https://b\" ];\n"
-				     "max-message = 4096;\nmax-head = \"8k\";\nidle-timeout = 0;\ndrain = 2;\nclose-timeout = \"250ms\";\n"
-				     "max-connections = 0x10;\nlog-level = \"warn\";\nstatic = \"/srv\";\n"
-				     "mount = ( { path = \"/chat/\"; plugin = \"chat.so\"; plugin-set = { motd = \"hi\"; n = 5; on = true; }; },\n"
-				     "          { plugin = \"root.so\"; plugin-set = ( \"a.b=c=d\", \"9=\" ); } );\n"),
-			 SETTINGS_OK);
+	ck_assert_int_eq(
+		read_config(
+			"listen = ( \"127.0.0.1:1\", \"unix:/tmp/x\" );\n"
+			"origin = [ \"https://a\", \"https://b\" ];\n"
+			"max-message = 4096;\nmax-head = \"8k\";\nidle-timeout = 0;\ndrain = 2;\nclose-timeout = \"250ms\";\n"
+			"max-connections = 0x10;\nlog-level = \"warn\";\nstatic = \"/srv\";\n"
+			"mount = ( { path = \"/chat/\"; plugin = \"chat.so\"; plugin-set = { motd = \"hi\"; n = 5; on = true; }; },\n"
+			"          { plugin = \"root.so\"; plugin-set = ( \"a.b=c=d\", \"9=\" ); } );\n"),
+		SETTINGS_OK);
 	ck_assert_str_eq(err, "");
 	ck_assert_uint_eq(s.listen.n, 2);
 	ck_assert_str_eq(s.listen.items[1].unix_path, "/tmp/x");
@@ -460,14 +544,37 @@ START_TEST(config_values)
 }
 END_TEST
 
+START_TEST(config_handlers)
+{
+	ck_assert_int_eq(
+		read_config(
+			"mount = ( { path = \"/a\"; worker = \"w 1\"; attach = \"ipc:///a\"; },\n"
+			"{ attach = \"tcp://1.2.3.4:5\"; }, { path = \"/s\"; script = \"s\"; } );\n"
+			"workers = 4; isolate = true; script-binary = false; handler-timeout = \"100ms\"; ready-timeout = 5;\n"
+			"upgrade-timeout = \"1h\"; hold-bytes = \"64g\"; max-attempts = 100; dead-letter = \"d\"; control = \"c\";\n"
+			"attach-token = \"t\"; max-scripts = 7; script-rate = 8;"),
+		SETTINGS_OK);
+	has("/a", NULL, "w 1", "ipc:///a", NULL);
+	has("/", NULL, NULL, "tcp://1.2.3.4:5", NULL);
+	has("/s", NULL, NULL, NULL, "s");
+	ck_assert(s.workers == 4 && s.isolate && !s.script_binary && s.handler_timeout == 100 && s.ready_timeout == 5000);
+	ck_assert(s.upgrade_timeout == 3600000 && s.hold_bytes == 64ull << 30 && s.max_attempts == 100);
+	ck_assert(s.max_scripts == 7 && s.script_rate == 8);
+	ck_assert_str_eq(s.dead_letter, "d");
+	ck_assert_str_eq(s.attach_token, "t");
+	ck_assert_str_eq(s.control, "c");
+}
+END_TEST
+
 START_TEST(command_line_wins)
 {
-	write_config("listen = ( \"127.0.0.1:1\", \"127.0.0.1:2\" );\nmax-message = \"2k\"; max-head = \"2k\";\norigin = \"https://a\";\n"
-		     "static = \"/file\"; log-level = \"error\";\n"
-		     "mount = ( { path = \"/a\"; plugin = \"a.so\"; plugin-set = { k = \"file\"; l = \"file\"; m = \"file\"; }; },\n"
-		     "          { path = \"/b\"; plugin = \"b.so\"; } );\n");
-	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=", "--static=/line", "--log-level=info",
-			      "--plugin-set", "k=line", "--plugin-set", "/a:l=line"),
+	write_config(
+		"listen = ( \"127.0.0.1:1\", \"127.0.0.1:2\" );\nmax-message = \"2k\"; max-head = \"2k\";\norigin = \"https://a\";\n"
+		"static = \"/file\"; log-level = \"error\";\n"
+		"mount = ( { path = \"/a\"; plugin = \"a.so\"; plugin-set = { k = \"file\"; l = \"file\"; m = \"file\"; }; },\n"
+		"          { path = \"/b\"; plugin = \"b.so\"; } );\n");
+	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=", "--static=/line",
+			      "--log-level=info", "--plugin-set", "k=line", "--plugin-set", "/a:l=line"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.max_message, 4096);
 	ck_assert_uint_eq(s.max_head, 2048);
@@ -486,6 +593,9 @@ START_TEST(command_line_wins)
 	ck_assert_int_eq(READ("-c", config, "-p", "/c=c.so"), SETTINGS_OK);
 	ck_assert_uint_eq(s.n_mounts, 1);
 	ck_assert_uint_eq(mount_at("/c")->n_pairs, 0);
+	ck_assert_int_eq(READ("-c", config, "-w", "/c=c"), SETTINGS_OK);
+	ck_assert_uint_eq(s.n_mounts, 1);
+	has("/c", NULL, "c", NULL, NULL);
 	/* What the command line overrides must be right all the same. */
 	write_config("max-message = \"1x\";");
 	ck_assert_int_eq(READ("--max-message=4k", "-c", config), SETTINGS_BAD);
@@ -527,17 +637,29 @@ static const struct {
 	 ":1: plugin-set: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
 	{"mount = { plugin = \"x\"; };", ":1: mount: expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
 	{"mount = (\n5 );", ":2: mount: expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }"},
-	{"mount = ( {\npath = \"/x\"; } );", ":1: mount: has no plugin; expected plugin = \"FILE.so\""},
+	{"mount = ( {\npath = \"/x\"; } );", ":1: mount: has no handler; expected plugin, worker, attach or script"},
+	{"mount = ( {\nplugin-set = { a = 1; }; } );", ":1: mount: has no handler; expected plugin, worker, attach or script"},
+	{"mount = ( { worker = \"x\";\nplugin-set = { a = 1; }; } );", ":2: plugin-set: is for plugins, and this mount has none"},
+	{"mount = ( { worker = \"x\";\nscript = \"x\"; } );", ":2: script: the mount /" TAKEN},
+	{"mount = ( { plugin = \"x\";\nworker = \"x\"; } );", ":2: worker: the mount /" TAKEN},
+	{"mount = ( { worker = \"x\"; },\n{ worker = \"x\"; } );", ":2: worker: the mount /" TAKEN},
+	{"mount = ( { worker = \"x\";\nattach = \"x\"; } );", ":2: attach: \"x\"" URL},
+	{"mount = ( { worker = \"x\";\nattach = 5; } );", ":2: attach: expected a string in quotes that is not empty"},
+	{"mount = ( { worker = ( \"x\" ); } );", ":1: worker: expected a string in quotes that is not empty"},
+	{"worker = \"x\";", ":1: worker: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"isolate = \"true\";", ":1: isolate: expected true or false"},
+	{"isolate = 1;", ":1: isolate: expected true or false"},
 	{"mount = ( {\nplugin = 5; } );", ":2: plugin: expected a string in quotes that is not empty"},
 	{"mount = ( {\nplugin = \"\"; } );", ":2: plugin: expected a string in quotes that is not empty"},
 	{"mount = ( { plugin = \"x\";\npath = 5; } );", ":2: path: expected a string in quotes that is not empty"},
-	{"mount = ( { plugin = \"x\";\npath = \"chat\"; } );", ":1: mount: \"chat\" is not a mount; expected a path that begins with /"},
+	{"mount = ( { plugin = \"x\";\npath = \"chat\"; } );",
+	 ":1: mount: \"chat\" is not a mount; expected a path that begins with /"},
 	{"mount = ( { plugin = \"x\"; path = \"/a b\"; } );",
 	 ":1: mount: \"/a b\" is not a mount; expected letters, digits and . _ ~ / -"},
 	{"mount = ( { plugin = \"x\";\npluginset = {}; } );", ":2: pluginset: unknown name in a mount; did you mean plugin-set?"},
 	{"mount = ( { plugin = \"x\";\ndrain = 5; } );", ":2: drain: unknown name in a mount"},
 	{"mount = ( { plugin = \"x\"; },\n{ path = \"//\"; plugin = \"y\"; } );",
-	 ":2: mount: the mount / already has a handler; expected one handler per mount"},
+	 ":2: plugin: the mount / already has a handler; expected one handler per mount"},
 	{"mount = ( { plugin = \"x\";\nplugin-set = 5; } );", ":2: plugin-set: expected a group such as { key = \"value\"; }"},
 	{"mount = ( { plugin = \"x\"; plugin-set = { a = 1;\nb = 1.5; }; } );",
 	 ":2: plugin-set: b: expected a string in quotes, a whole number, true or false"},
@@ -566,10 +688,11 @@ START_TEST(check_names_all_mistakes_of_both)
 
 	write_config("drain = 1;\nbacklog = 0;\nnope = 1;\n");
 	ck_assert_int_eq(READ("--log-level=x", "--check", "-c", config), SETTINGS_BAD);
-	snprintf(wanted, sizeof(wanted),
-		 "tova-host: --log-level: \"x\" is unknown; expected error, warn, notice, info or debug\n"
-		 "tova-host: %s:2: backlog: \"0\" is out of range; expected a number, 1 to 65535\ntova-host: %s:3: nope: unknown name\n",
-		 config, config);
+	snprintf(
+		wanted, sizeof(wanted),
+		"tova-host: --log-level: \"x\" is unknown; expected error, warn, notice, info or debug\n"
+		"tova-host: %s:2: backlog: \"0\" is out of range; expected a number, 1 to 65535\ntova-host: %s:3: nope: unknown name\n",
+		config, config);
 	ck_assert_str_eq(err, wanted);
 }
 END_TEST
@@ -615,10 +738,18 @@ START_TEST(printed_settings_read_back)
 	ck_assert_uint_eq(s.idle_timeout, 120000);
 	ck_assert_int_eq(READ("-l", "[::1]:0", "-l", "unix:/a \"b\"\\c", "--origin", "https://a,*", "--static", "/x\n\x01\xC3\xA9y",
 			      "--log-file", "l", "--log-format=json", "--log-level=debug", "--idle-timeout=0", "--drain=0",
-			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p", "r.so",
-			      "-p", "/a/b=/x/\"q\".so", "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff"),
+			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p",
+			      "r.so", "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2", "-a/y=tcp://0.0.0.0:9",
+			      "--attach-token=t", "--isolate", "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
+			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff"),
 			 SETTINGS_OK);
 	round_trip();
+	ck_assert_uint_eq(s.n_mounts, 5);
+	has("/w", NULL, "exec \"w\" 'x' \\", "ipc:///w x", NULL);
+	has("/x", NULL, NULL, NULL, "s\n2");
+	has("/y", NULL, NULL, "tcp://0.0.0.0:9", NULL);
+	ck_assert(s.isolate && s.script_binary);
+	ck_assert_str_eq(s.control, "/run/c");
 	ck_assert_uint_eq(s.listen.n, 2);
 	ck_assert_str_eq(s.listen.items[1].unix_path, "/a \"b\"\\c");
 	ck_assert_str_eq(s.static_dir, "/x\n\x01\xC3\xA9y");
@@ -674,12 +805,13 @@ END_TEST
 /* Each allocation fails once: nothing crashes, nothing leaks, nothing half-read is used. */
 START_TEST(lack_of_memory_is_said)
 {
-	const char *const args[] = {"-c", config, "-l", "[::1]:0", "-l", "unix:/x", "--origin", "a,b", "--log-file", "l",
-				    "--plugin-set", "k=v", "--plugin-set", "/a:l=w", "--static", "d", NULL};
+	const char *const args[] = {"-c",	config,	      "-l", "[::1]:0",	    "-l",  "unix:/x",	   "--origin",
+				    "a,b",	"--log-file", "l",  "--plugin-set", "k=v", "--plugin-set", "/a:l=w",
+				    "--static", "d",	      NULL};
 	long limit = 0;
 
 	write_config("listen = \"127.0.0.1:1\"; origin = (\"x\"); log-file = \"f\"; mount = ( { path = \"/a\"; plugin = \"a.so\";\n"
-		     "plugin-set = { k = \"1\"; m = \"2\"; }; }, { plugin = \"b.so\"; } );");
+		     "plugin-set = { k = \"1\"; m = \"2\"; }; }, { worker = \"w\"; attach = \"tcp://[::1]:1\"; } );");
 	do {
 		enum settings_status status;
 
@@ -717,7 +849,8 @@ START_TEST(plugins_are_found)
 	ck_assert(mkdir(bin, 0700) == 0 && mkdir(plugins, 0700) == 0 && chdir(folder) == 0);
 
 	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
-	snprintf(wanted, sizeof(wanted), "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins, TOVA_PLUGIN_DIR);
+	snprintf(wanted, sizeof(wanted), "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
+		 TOVA_PLUGIN_DIR);
 	ck_assert_str_eq(why, wanted);
 	touch(c);
 	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
@@ -769,6 +902,7 @@ int main(void)
 	tcase_add_test(tc, all_forms_of_giving_a_value);
 	tcase_add_test(tc, listen_addresses);
 	tcase_add_test(tc, mounts);
+	tcase_add_test(tc, handlers);
 	tcase_add_test(tc, pairs);
 	tcase_add_test(tc, origins);
 	tcase_add_loop_test(tc, wrong_arguments, 0, (int)(sizeof(WRONG) / sizeof(WRONG[0])));
@@ -778,6 +912,7 @@ int main(void)
 	tcase_add_test(tc, prints_instead_of_running);
 	tcase_add_test(tc, silent_when_asked);
 	tcase_add_test(tc, config_values);
+	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
 	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof(WRONG_CONFIG) / sizeof(WRONG_CONFIG[0])));
 	tcase_add_test(tc, check_names_all_mistakes_of_both);
