@@ -33,6 +33,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport) -> None:
         self._transport = transport
         transport.write(HANDSHAKE)
+        self._worker.dialled(self)
 
     def data_received(self, data: bytes) -> None:
         ready = self._reader.ready

@@ -93,15 +93,13 @@ class Worker:
     async def _one_link(self) -> bool:
         """Dials and serves until the connection ends. Returns whether the host had welcomed us."""
         try:
-            link = self._dialled = await _within(DIALLING, connect(self, self.url, self.tls))
+            link = await _within(DIALLING, connect(self, self.url, self.tls))
         except OSError as error:
             log.warning("can not reach the host at %s: %s", self.url, error)
             return False
         if link is None:
             log.warning("can not reach the host at %s: no answer", self.url)
             return False
-        if self._leaving.is_set():
-            link.abort()
         patience = self._loop.call_later(DIALLING, lambda: link.id or link.abort("no welcome came"))
         try:
             await link.closed
@@ -166,6 +164,11 @@ class Worker:
         self._calls.clear()
 
     # --- what links report ---------------------------------------------------------------------------------------------------
+
+    def dialled(self, link: Link) -> None:
+        self._dialled = link
+        if self._leaving.is_set():
+            link.abort()
 
     def linked(self, link: Link) -> None:
         events = [event for name, (event, _) in SIGNATURES.items() if event and name in self.handlers]
