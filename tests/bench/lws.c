@@ -2,11 +2,9 @@
  * message; what a socket does not take, the library queues itself. */
 #include <libwebsockets.h>
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { ROOM_NAME = 64, URL_PATH = 256 };
 
