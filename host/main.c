@@ -1,11 +1,15 @@
 /* tova-host: a front process that keeps WebSocket connections and rooms and hands their events to handlers. */
+#include <fcntl.h>
 #include <stdio.h>
+#include <unistd.h>
 
+#include "handler/process.h"
 #include "server.h"
 #include "ws/upgrade.h"
 
 int main(int argc, char **argv)
 {
+	process_shim(argc, argv);
 	const struct settings_source source = {
 		.argc = argc,
 		.argv = argv,
@@ -13,5 +17,9 @@ int main(int argc, char **argv)
 		.out = stdout,
 		.err = stderr,
 	};
+	/* A host started without them must not take a client's socket for its log. */
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			return SERVER_FAILED;
 	return server_main(&source);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "handler/plugin.h"
+#include "handler/worker.h"
 #include "server.h"
 
 static const struct settings_mount *reload_find(const struct settings *settings, const char *path)
@@ -65,11 +66,14 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->settings = *new;
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
+	s->hub.hold_max = s->settings.hold_bytes;
 	conns_set_limits(&s->conns, &limits);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (setting != NULL)
+		if (worker_is(m))
+			worker_reload(m);
+		else if (setting != NULL && setting->plugin != NULL)
 			reload_plugin(s, m, setting);
 	}
 }

@@ -4,9 +4,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
-#include "handler/library.h"
-#include "handler/plugin.h"
 #include "ws/upgrade.h"
 
 #define SERVER_OWN_DESCRIPTORS 64 /* for the log, libraries, files being sent and so on */
@@ -34,6 +33,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.frame = {.message_max = settings->max_message, .masked = true},
 		.queue_max = (uint32_t)settings->max_queue,
 		.head_ms = (uint32_t)settings->handshake_timeout,
+		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
 		.close_ms = (uint32_t)settings->close_timeout,
 		.max = fewer ? (uint32_t)settings->max_connections : most,
@@ -41,7 +41,7 @@ struct conn_limits server_limits(const struct settings *settings)
 }
 
 /* A refusal at start is for the person who typed the command. */
-static bool server_refuse(const struct server *s, const char *option, const char *value, const char *why)
+bool server_refuse(const struct server *s, const char *option, const char *value, const char *why)
 {
 	fprintf(s->source->err, "tova-host: --%s: %s: %s\n", option, value, why);
 	return false;
@@ -121,6 +121,7 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	}
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
+	s->hub.hold_max = s->settings.hold_bytes;
 	conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits);
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = server_on_freed;
@@ -130,26 +131,16 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	return true;
 }
 
-static bool server_start_mounts(struct server *s)
+/* What worker processes need beside their pools. */
+static bool server_start_workers(struct server *s)
 {
-	char path[4096], why[SERVER_WHY_MAX];
-	for (size_t i = 0; i < s->settings.n_mounts; i++) {
-		const struct settings_mount *set = &s->settings.mounts[i];
-		struct mount *m;
-		if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, sizeof why))
-			return server_refuse(s, "plugin", set->plugin, why);
-		m = mount_new(&s->hub, set->path);
-		if (m == NULL)
-			return server_refuse(s, "plugin", set->plugin, "no memory");
-		if (!plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why, sizeof why)) {
-			mount_free(m);
-			return server_refuse(s, "plugin", set->plugin, why);
-		}
-		hub_add_mount(&s->hub, m);
-		LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
-		    LOG_STR("version", plugin_version(m)), LOG_STR("file", path));
-	}
-	return true;
+	s->deadletter = deadletter_open(s->loop, s->settings.dead_letter);
+	if (s->deadletter == NULL)
+		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
+	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop))
+		return true;
+	fprintf(s->source->err, "tova-host: no memory\n");
+	return false;
 }
 
 static bool server_start_listeners(struct server *s)
@@ -163,6 +154,29 @@ static bool server_start_listeners(struct server *s)
 	return true;
 }
 
+static void server_on_control_drain(void *ctx)
+{
+	struct server *s = ctx;
+	if (!s->drain.running)
+		drain_begin(&s->drain, s->settings.drain);
+}
+
+static void server_on_control_reload(void *ctx)
+{
+	server_reload(ctx);
+}
+
+static bool server_start_control(struct server *s)
+{
+	const struct control_actions actions = {
+		.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
+	char why[SERVER_WHY_MAX];
+	if (s->settings.control == NULL)
+		return true;
+	s->control = control_open(&s->hub, s->settings.control, &s->sources, s->deadletter, &actions, why, sizeof why);
+	return s->control != NULL || server_refuse(s, "control", s->settings.control, why);
+}
+
 static bool server_start_signals(struct server *s)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -172,28 +186,11 @@ static bool server_start_signals(struct server *s)
 	       loop_signal_add(s->loop, &s->on_usr1, SIGUSR1, server_on_usr1, s);
 }
 
-/* --check: everything that a start would refuse, without starting. */
-static bool server_check(const struct server *s)
-{
-	char path[4096], why[SERVER_WHY_MAX];
-	struct library lib;
-	bool ok = true;
-	for (size_t i = 0; i < s->settings.n_mounts; i++) {
-		const char *name = s->settings.mounts[i].plugin;
-		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
-		    !library_load(&lib, path, why, sizeof why))
-			ok = server_refuse(s, "plugin", name, why);
-		else
-			library_unload(&lib);
-	}
-	return ok;
-}
-
 static bool server_check_settings(struct server *s)
 {
 	const struct settings *set = &s->settings;
 	if (set->n_mounts == 0 && set->static_dir == NULL) {
-		fprintf(s->source->err, "tova-host: nothing to serve: give --plugin FILE.so, --static DIR or both; see --help\n");
+		fprintf(s->source->err, "tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
 		return false;
 	}
 	return files_open(&s->files, set->static_dir) || server_refuse(s, "static", set->static_dir, strerror(errno));
@@ -213,17 +210,23 @@ static void server_end(struct server *s)
 		listeners_close(&s->listeners);
 		drain_cancel(&s->drain);
 		loop_timer_cancel(&s->flush);
+		control_close(s->control);
+		server_stop_handlers(s);
 		hub_drop_sessions(&s->hub);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
-		server_stop_handlers(s);
 		hub_free(&s->hub);
+		processes_free(&s->processes);
+		push_sources_free(&s->sources);
+		deadletter_close(s->deadletter);
 		loop_signal_remove(&s->on_term);
 		loop_signal_remove(&s->on_int);
 		loop_signal_remove(&s->on_hup);
 		loop_signal_remove(&s->on_usr1);
 		loop_free(s->loop);
 	}
+	if (s->directory[0] != '\0')
+		rmdir(s->directory);
 	files_close(&s->files);
 	log_close(s->log);
 	settings_free(&s->settings);
@@ -232,8 +235,9 @@ static void server_end(struct server *s)
 static int server_run(struct server *s)
 {
 	struct conn_ops ops = server_conn_ops();
-	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) || !server_start_mounts(s) ||
-	    !server_start_listeners(s))
+	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) ||
+	    !server_start_workers(s) || !server_start_mounts(s) ||
+	    !server_start_control(s) || !server_start_listeners(s))
 		return SERVER_BAD_SETTINGS;
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
@@ -258,7 +262,7 @@ int server_main(const struct settings_source *source)
 		code = SERVER_BAD_SETTINGS;
 	else if (!s.settings.check)
 		code = server_run(&s);
-	else if (server_check(&s)) {
+	else if (server_check_mounts(&s)) {
 		settings_print(&s.settings, source->out);
 		code = SERVER_DONE;
 	}

@@ -3,9 +3,13 @@
 #define TOVA_SERVER_H
 
 #include "base/settings.h"
+#include "handler/deadletter.h"
+#include "handler/process.h"
+#include "handler/push.h"
 #include "hub/hub.h"
 #include "net/files.h"
 #include "net/listener.h"
+#include "ops/control.h"
 #include "ops/drain.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
@@ -19,6 +23,11 @@ struct server {
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
+	struct processes processes;
+	struct push_sources sources;
+	struct deadletter *deadletter;
+	struct control *control;
+	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
 	struct loop_signal on_term, on_int, on_hup, on_usr1;
 	struct loop_timer flush; /* of the log's suppressed lines */
@@ -26,6 +35,13 @@ struct server {
 
 /* Reads the settings, serves until it is told to stop. Returns the exit code; what went wrong has been said. */
 int server_main(const struct settings_source *source);
+
+/* Says why a setting is refused, to the person who typed it; returns false. */
+bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
+
+/* mounts.c */
+bool server_start_mounts(struct server *s);
+bool server_check_mounts(const struct server *s);
 
 /* reload.c */
 void server_reload(struct server *s);

@@ -3,6 +3,7 @@
 #include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "handler/ask.h"
 #include "handler/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -269,10 +270,12 @@ static void link_item(struct worker *w, struct codec_item *item)
 		link_nack(w, item);
 		break;
 	case CODEC_PUSH:
-		link_push(w, item);
+		ask_push(&w->out, w->pool->base.mount, w->pool->shared.sources, &w->pool->batch, item);
 		break;
 	case CODEC_QUERY:
-		link_query(w, item);
+		if (codec_size(&w->out) > POOL_BATCH_BYTES)
+			link_flush(w);
+		ask_query(&w->out, w->pool->base.mount, item);
 		break;
 	case CODEC_CONTROL:
 		link_cut(w, "control is for the control socket", false);

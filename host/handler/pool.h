@@ -119,14 +119,6 @@ void link_cut(struct worker *w, const char *why, bool death);
 void link_drain(struct worker *w);
 void worker_unref(struct worker *w);
 
-/* link_ask.c: what a link asks for that is not an acknowledgement. */
-void link_push(struct worker *w, struct codec_item *item);
-void link_query(struct worker *w, struct codec_item *item);
-/* The same for whoever may ask. */
-void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b,
-	      struct codec_item *item);
-void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item);
-
 /* supervisor.c */
 bool supervisor_start(struct pool *p);
 void supervisor_tick(struct pool *p, uint64_t now);

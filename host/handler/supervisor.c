@@ -11,6 +11,7 @@
 #define CHILD_DELAY_MAX_MS 30000
 #define CHILD_LIVED_MS 10000	  /* so long counts as useful */
 #define CHILD_CRASH_LOOP 5	  /* useless lives in a row after which it is said once and then no more */
+#define CHILD_LOST_MS 200
 #define CHILD_TERM_MS 3000	  /* to leave after drain, and again after TERM */
 
 static struct hub *child_hub(const struct child *c)
@@ -197,10 +198,8 @@ void supervisor_lost(struct child *c, bool leaving)
 {
 	if (c->process == NULL)
 		return;
-	if (leaving || c->stopping)
-		c->kill_at = child_now(c) + CHILD_TERM_MS;
-	else
-		process_kill(c->process, SIGKILL); /* without its link it is of no use */
+	/* Without its link it is of no use. If it has died, how it did is worth waiting for. */
+	c->kill_at = child_now(c) + (leaving || c->stopping ? CHILD_TERM_MS : CHILD_LOST_MS);
 }
 
 /* --- generations --------------------------------------------------------------------------------------------------------------------- */

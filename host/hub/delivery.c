@@ -188,28 +188,37 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 	return h;
 }
 
-/* Gives the handler the lane's next event. What it does not want is settled on the way. */
+/* What the handler does not want is settled on the way. */
+static void delivery_pass_over(struct mount *m, struct event_held *h)
+{
+	struct session *s = h->event.session;
+	bool last = h->event.kind == EVENT_CLOSE;
+	if (h->event.kind == EVENT_OPEN)
+		mount_settle(m, s);
+	delivery_free(m, h);
+	if (last)
+		hub_session_over(s);
+}
+
+/* Gives the handler the lane's next event, and those behind it as long as each is settled at once. A lane whose session is over by
+ * that is still there until the end of the turn. */
 static void delivery_pump(struct mount *m, struct lane *lane)
 {
 	struct event_held *h;
+	if (lane->pumping)
+		return;
+	lane->pumping = true;
 	while (lane->current == NULL && (h = delivery_take(m, lane)) != NULL) {
-		bool last = h->event.kind == EVENT_CLOSE;
 		delivery_before(m, &h->event);
 		if (m->handler->wants & EVENT_BIT(h->event.kind)) {
 			lane->current = h;
 			m->hub->loop->stats.events++;
 			m->handler->ops->give(m->handler, h);
-			return;
-		}
-		struct session *s = h->event.session;
-		if (h->event.kind == EVENT_OPEN)
-			mount_settle(m, s);
-		delivery_free(m, h);
-		if (last) {
-			hub_session_over(s);
-			return;
+		} else {
+			delivery_pass_over(m, h);
 		}
 	}
+	lane->pumping = false;
 }
 
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why)
@@ -222,11 +231,11 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	lane->current = NULL;
 	hub_end_victims(m->hub);
 	m->running = false;
+	delivery_free(m, h);
 	if (last)
 		hub_session_over(s);
 	else
 		delivery_pump(m, lane);
-	delivery_free(m, h);
 }
 
 /* --- many ------------------------------------------------------------------------------------------------------------------------- */

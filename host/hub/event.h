@@ -122,6 +122,7 @@ struct lane {
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */
 	bool ready;	  /* in the mount's list of lanes that have work */
+	bool pumping;	  /* its next event is being given: one that is settled at once must not nest */
 };
 
 /* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */

@@ -17,7 +17,7 @@ struct handler_ops {
 	/* One of the two. Handles one event of its mount, at once. Commands go into the commit. *why_r lives until the next call. Must
 	 * not call into the hub. */
 	enum handler_result (*deliver)(struct handler *h, const struct hub_event *e, struct commit *commit, struct span *why_r);
-	/* Takes an event that will be settled later with delivery_settle (not before this returns): one of a connection at a time. */
+	/* Takes an event that will be settled with delivery_settle, in here or later: one of a connection at a time. */
 	void (*give)(struct handler *h, struct event_held *e);
 	/* The session is over: forget its route. May be NULL. */
 	void (*forget)(struct handler *h, struct session *s);

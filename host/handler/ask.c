@@ -1,5 +1,5 @@
-/* link_ask: pushes and queries of a worker. */
-#include "handler/pool.h"
+#include "handler/ask.h"
+
 #include "hub/delivery.h"
 
 /* --- pushes -------------------------------------------------------------------------------------------------------------------------- */
@@ -140,18 +140,4 @@ void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *it
 	else
 		codec_member_text(o, "error", SPAN("an unknown query, or one that lacks its room or conn"));
 	codec_object_end(o);
-}
-
-/* --- a worker's ---------------------------------------------------------------------------------------------------------------------- */
-
-void link_push(struct worker *w, struct codec_item *item)
-{
-	ask_push(&w->out, w->pool->base.mount, w->pool->shared.sources, &w->pool->batch, item);
-}
-
-void link_query(struct worker *w, struct codec_item *item)
-{
-	if (codec_size(&w->out) > POOL_BATCH_BYTES)
-		link_flush(w);
-	ask_query(&w->out, w->pool->base.mount, item);
 }

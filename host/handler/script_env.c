@@ -1,0 +1,151 @@
+#include "handler/script_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SCRIPT_ENV_FIXED 24
+
+struct script_env {
+	char **v;
+	size_t n, cap;
+	bool failed;
+};
+
+static void env_add(struct script_env *e, const char *name, struct span value)
+{
+	char *line = e->n + 1 < e->cap ? malloc(strlen(name) + value.n + 2) : NULL;
+	if (line == NULL) {
+		e->failed = true;
+		return;
+	}
+	size_t n = strlen(name);
+	memcpy(line, name, n);
+	line[n] = '=';
+	if (value.n > 0)
+		memcpy(line + n + 1, value.p, value.n);
+	line[n + 1 + value.n] = '\0';
+	e->v[e->n++] = line;
+}
+
+static void env_add_number(struct script_env *e, const char *name, unsigned value)
+{
+	char text[16];
+	snprintf(text, sizeof text, "%u", value);
+	env_add(e, name, span_of(text));
+}
+
+static char **env_find(struct script_env *e, const char *name)
+{
+	size_t n = strlen(name);
+	for (size_t i = 0; i < e->n; i++)
+		if (strncmp(e->v[i], name, n) == 0 && e->v[i][n] == '=')
+			return &e->v[i];
+	return NULL;
+}
+
+/* RFC 3875 4.1.18: several headers of a name are one value. */
+static void env_append(struct script_env *e, char **line, struct span value)
+{
+	size_t n = strlen(*line);
+	char *wider = realloc(*line, n + value.n + 3);
+	if (wider == NULL) {
+		e->failed = true;
+		return;
+	}
+	memcpy(wider + n, ", ", 2);
+	memcpy(wider + n + 2, value.p, value.n);
+	wider[n + 2 + value.n] = '\0';
+	*line = wider;
+}
+
+/* HTTP_NAME. Names with other characters than letters, digits and '-' are left out, as X_Y and X-Y would become the same; and
+ * HTTP_PROXY, which many programs take for a setting (httpoxy). */
+static bool env_header_name(char name[264], struct span header)
+{
+	size_t n = 5;
+	memcpy(name, "HTTP_", n);
+	if (header.n > 255)
+		return false;
+	for (size_t i = 0; i < header.n; i++) {
+		char c = header.p[i];
+		if (c >= 'a' && c <= 'z')
+			c = (char)(c - 32);
+		else if (c == '-')
+			c = '_';
+		else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+			return false;
+		name[n++] = c;
+	}
+	name[n] = '\0';
+	return strcmp(name, "HTTP_PROXY") != 0;
+}
+
+static void env_add_headers(struct script_env *e, const struct request *r)
+{
+	char name[264];
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		if (!env_header_name(name, r->headers[i].name))
+			continue;
+		char **have = env_find(e, name);
+		if (have != NULL)
+			env_append(e, have, r->headers[i].value);
+		else
+			env_add(e, name, r->headers[i].value);
+	}
+}
+
+/* The host without its port. */
+static struct span env_server_name(struct span host)
+{
+	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL, *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
+	return colon != NULL && (bracket == NULL || bracket < colon) ? (struct span){host.p, (size_t)(colon - host.p)} : host;
+}
+
+static void env_add_request(struct script_env *e, const struct event_request *facts, const struct request *r)
+{
+	char text[CONN_ADDRESS_TEXT];
+	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
+	env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
+	env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
+	env_add(e, "SERVER_SOFTWARE", SPAN("tova-host/" TOVA_VERSION));
+	env_add(e, "REQUEST_METHOD", r->method);
+	env_add(e, "REQUEST_URI", r->target);
+	env_add(e, "SCRIPT_NAME", (struct span){facts->mount_path, mount});
+	env_add(e, "PATH_INFO", (struct span){r->path.p + mount, r->path.n - mount});
+	env_add(e, "QUERY_STRING", r->query);
+	env_add(e, "SERVER_NAME", env_server_name(r->host));
+	env_add_number(e, "SERVER_PORT", facts->local.port);
+	env_add(e, "REMOTE_ADDR", span_of(conn_address_text(&facts->remote, text)));
+	env_add(e, "REMOTE_HOST", span_of(text));
+	env_add_number(e, "REMOTE_PORT", facts->remote.port);
+	env_add_headers(e, r);
+}
+
+char **script_env_make(const struct event_request *facts, const char *conn)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
+	struct request r;
+	size_t used;
+	int status;
+	const char *why;
+	e.v = calloc(e.cap, sizeof *e.v);
+	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, 0, &used, &status, &why) != REQUEST_OK) {
+		free(e.v);
+		return NULL;
+	}
+	env_add_request(&e, facts, &r);
+	env_add(&e, "TOVA_CONN", span_of(conn));
+	env_add(&e, "TOVA_MOUNT", span_of(facts->mount_path));
+	if (!e.failed)
+		return e.v;
+	script_env_free(e.v);
+	return NULL;
+}
+
+void script_env_free(char **env)
+{
+	for (char **at = env; at != NULL && *at != NULL; at++)
+		free(*at);
+	free(env);
+}

@@ -1,0 +1,207 @@
+/* mounts: gives each mount the kind of handler that its settings name. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "handler/library.h"
+#include "handler/plugin.h"
+#include "handler/script.h"
+#include "handler/worker.h"
+#include "server.h"
+
+#define MOUNTS_WHY_MAX 1024
+#define MOUNTS_TOKEN_MAX 512
+
+static bool mounts_no_memory(char *why)
+{
+	snprintf(why, MOUNTS_WHY_MAX, "no memory");
+	return false;
+}
+
+/* --- plugins ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool mounts_start_plugin(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	char path[4096];
+	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
+	    !plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why, MOUNTS_WHY_MAX))
+		return false;
+	LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+	    LOG_STR("version", plugin_version(m)), LOG_STR("file", path));
+	return true;
+}
+
+/* --- workers ------------------------------------------------------------------------------------------------------------------------- */
+
+/* A folder that only this user can enter, for the sockets of worker processes. */
+static bool mounts_make_directory(struct server *s, char *why)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	if (s->directory[0] != '\0')
+		return true;
+	snprintf(s->directory, sizeof s->directory, "%s/tova-XXXXXX", base != NULL && base[0] == '/' ? base : "/tmp");
+	if (mkdtemp(s->directory) != NULL)
+		return true;
+	snprintf(why, MOUNTS_WHY_MAX, "no folder for its socket can be made at %s: %s", s->directory, strerror(errno));
+	s->directory[0] = '\0';
+	return false;
+}
+
+static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MAX], char *why)
+{
+	const char *path = s->settings.attach_token;
+	token[0] = '\0';
+	if (path == NULL)
+		return true;
+	FILE *f = fopen(path, "re");
+	bool ok = f != NULL && fgets(token, MOUNTS_TOKEN_MAX, f) != NULL;
+	token[strcspn(token, "\r\n")] = '\0';
+	if (!ok || token[0] == '\0')
+		snprintf(why, MOUNTS_WHY_MAX, "--attach-token: %s: %s", path, ok ? "its first line is empty" : strerror(errno));
+	if (f != NULL)
+		fclose(f);
+	return ok && token[0] != '\0';
+}
+
+static char *mounts_settings_json(const struct settings_mount *set)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; object != NULL && i < set->n_pairs; i++)
+		json_object_set_new(object, set->pairs[i].key, json_string(set->pairs[i].value));
+	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+	json_decref(object);
+	return text;
+}
+
+static bool mounts_start_pool(struct server *s, struct mount *m, struct worker_settings *pool, const struct settings_mount *set,
+			      char *why)
+{
+	char token[MOUNTS_TOKEN_MAX];
+	char *settings = mounts_settings_json(set);
+	if (settings == NULL)
+		return mounts_no_memory(why);
+	pool->count = (unsigned)s->settings.workers;
+	pool->handler_ms = s->settings.handler_timeout;
+	pool->ready_ms = s->settings.ready_timeout;
+	pool->max_attempts = (unsigned)s->settings.max_attempts;
+	pool->settings = settings;
+	bool ok = mounts_make_directory(s, why) && mounts_read_token(s, token, why);
+	pool->directory = s->directory;
+	pool->attach_token = s->settings.attach_token != NULL ? token : NULL;
+	const struct worker_shared shared = {
+		.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
+	ok = ok && worker_attach(m, pool, &shared, why, MOUNTS_WHY_MAX);
+	free(settings);
+	return ok;
+}
+
+static bool mounts_start_worker(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	struct worker_settings pool = {.command = set->worker, .attach_url = set->attach};
+	return mounts_start_pool(s, m, &pool, set, why);
+}
+
+/* The program beside this one. */
+static bool mounts_find_program(const char *name, char *dst, size_t cap, char *why)
+{
+	ssize_t n = readlink("/proc/self/exe", dst, cap - 1);
+	char *slash = NULL;
+	if (n > 0) {
+		dst[n] = '\0';
+		slash = strrchr(dst, '/');
+	}
+	if (slash == NULL || (size_t)(slash + 1 - dst) + strlen(name) >= cap) {
+		snprintf(why, MOUNTS_WHY_MAX, "%s can not be found beside the host", name);
+		return false;
+	}
+	strcpy(slash + 1, name);
+	if (access(dst, X_OK) == 0)
+		return true;
+	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst,
+		 strerror(errno));
+	return false;
+}
+
+static bool mounts_start_isolated(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	char path[4096], program[4096];
+	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
+	    !mounts_find_program("tova-worker", program, sizeof program, why))
+		return false;
+	const char *argv[] = {program, path, NULL};
+	struct worker_settings pool = {.argv = argv};
+	return mounts_start_pool(s, m, &pool, set, why);
+}
+
+/* --- scripts ------------------------------------------------------------------------------------------------------------------------- */
+
+static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	const struct script_settings script = {
+		.command = set->script,
+		.binary = s->settings.script_binary,
+		.max = (unsigned)s->settings.max_scripts,
+		.rate = (unsigned)s->settings.script_rate,
+		.close_ms = s->settings.close_timeout,
+	};
+	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
+}
+
+/* --- all ----------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *mounts_option(const struct settings_mount *set)
+{
+	return set->plugin != NULL ? "plugin" : set->worker != NULL ? "worker" : set->attach != NULL ? "attach" : "script";
+}
+
+static const char *mounts_value(const struct settings_mount *set)
+{
+	return set->plugin != NULL ? set->plugin : set->worker != NULL ? set->worker : set->attach != NULL ? set->attach : set->script;
+}
+
+static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	if (set->script != NULL)
+		return mounts_start_script(s, m, set, why);
+	if (set->plugin == NULL)
+		return mounts_start_worker(s, m, set, why);
+	return s->settings.isolate ? mounts_start_isolated(s, m, set, why) : mounts_start_plugin(s, m, set, why);
+}
+
+bool server_start_mounts(struct server *s)
+{
+	char why[MOUNTS_WHY_MAX] = "";
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const struct settings_mount *set = &s->settings.mounts[i];
+		struct mount *m = mount_new(&s->hub, set->path);
+		if (m == NULL || !mounts_start_one(s, m, set, why)) {
+			if (m != NULL)
+				mount_free(m);
+			return server_refuse(s, mounts_option(set), mounts_value(set), m != NULL ? why : "no memory");
+		}
+		hub_add_mount(&s->hub, m);
+	}
+	return true;
+}
+
+/* --check: everything that a start would refuse, without starting. */
+bool server_check_mounts(const struct server *s)
+{
+	char path[4096], why[MOUNTS_WHY_MAX];
+	struct library lib;
+	bool ok = true;
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const char *name = s->settings.mounts[i].plugin;
+		if (name == NULL)
+			continue;
+		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
+		    !library_load(&lib, path, why, sizeof why))
+			ok = server_refuse(s, "plugin", name, why);
+		else
+			library_unload(&lib);
+	}
+	return ok;
+}

@@ -1,0 +1,284 @@
+#include "ops/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "handler/ask.h"
+#include "handler/worker.h"
+#include "net/sp.h"
+#include "ops/letters.h"
+
+#define CONTROL_MESSAGE_MAX (64u << 20)
+#define CONTROL_PARTS_MAX (1u << 20)
+
+struct control {
+	struct hub *hub;
+	struct sp_listener *listener;
+	struct push_sources *sources;
+	struct deadletter *deadletter;
+	struct control_actions actions;
+	struct codec_batch batch;
+	struct codec_out out; /* of the batch being answered */
+};
+
+static void control_flush(struct control *c, struct sp_pipe *pipe)
+{
+	struct iovec parts[CODEC_PARTS];
+	if (c->out.n == 0)
+		return;
+	int n = codec_parts(&c->out, parts);
+	bool ok = !c->out.failed && sp_send(pipe, parts, n);
+	codec_reset(&c->out);
+	if (!ok)
+		sp_close(pipe);
+}
+
+/* The mount that is named, or the only one there is. */
+static struct mount *control_mount(struct control *c, struct codec_item *item)
+{
+	struct mount *m = c->hub->mounts;
+	if (item->mount.p == NULL)
+		return m != NULL && m->next == NULL ? m : NULL;
+	struct span path = codec_text(&item->mount);
+	while (m != NULL && !span_eq(span_of(m->path), path))
+		m = m->next;
+	return m;
+}
+
+/* --- what goes beyond a worker's queries ----------------------------------------------------------------------------------------------- */
+
+static void control_mounts(struct control *c)
+{
+	struct codec_out *o = &c->out;
+	codec_member_raw(o, "mounts", "[");
+	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next) {
+		codec_raw(o, ",", m != c->hub->mounts);
+		codec_raw(o, "{\"path\":", 8);
+		codec_string(o, span_of(m->path));
+		codec_member_uint(o, "connections", m->n_sessions);
+		codec_member_uint(o, "rooms", m->rooms.n);
+		codec_raw(o, "}", 1);
+	}
+	codec_raw(o, "]", 1);
+}
+
+static void control_workers(struct control *c)
+{
+	bool any = false;
+	codec_member_raw(&c->out, "workers", "[");
+	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next)
+		if (worker_is(m))
+			worker_describe(m, &c->out, &any);
+	codec_raw(&c->out, "]", 1);
+}
+
+static void control_connection(struct control *c, struct session *s, bool first)
+{
+	struct codec_out *o = &c->out;
+	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
+	session_id_text(hub_session_id(c->hub, s), id);
+	codec_raw(o, ",", !first);
+	codec_raw(o, "{\"conn\":", 8);
+	codec_string(o, span_of(id));
+	codec_member_text(o, "mount", span_of(s->mount->path));
+	codec_member_text(o, "remote", span_of(conn_address_text(&session_conn(s)->remote, remote)));
+	codec_member_uint(o, "rooms", s->rooms.n);
+	codec_member_uint(o, "events", s->lane.sequence);
+	codec_member_uint(o, "waiting", session_conn(s)->out.bytes);
+	codec_member_uint(o, "dropped", s->dropped);
+	codec_raw(o, "}", 1);
+}
+
+static void control_all_connections(struct control *c, const struct mount *only)
+{
+	struct session *s;
+	uint32_t cursor = 0;
+	bool first = true;
+	codec_member_raw(&c->out, "connections", "[");
+	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
+		if (s->ended || (only != NULL && s->mount != only))
+			continue;
+		control_connection(c, s, first);
+		first = false;
+	}
+	codec_raw(&c->out, "]", 1);
+}
+
+static void control_all_rooms(struct control *c, const struct mount *only)
+{
+	struct codec_out *o = &c->out;
+	bool first = true;
+	codec_member_raw(o, "rooms", "[");
+	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next) {
+		for (uint32_t i = 0; i < m->rooms.cap && (only == NULL || only == m); i++) {
+			const struct room *r = m->rooms.slots[i];
+			if (r == NULL)
+				continue;
+			codec_raw(o, ",", !first);
+			codec_raw(o, "{\"room\":", 8);
+			codec_string(o, (struct span){r->name, r->len});
+			codec_member_text(o, "mount", span_of(m->path));
+			codec_member_uint(o, "members", r->n);
+			codec_raw(o, "}", 1);
+			first = false;
+		}
+	}
+	codec_raw(o, "]", 1);
+}
+
+static bool control_query_of_host(struct control *c, struct codec_item *item)
+{
+	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
+	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "dead_letters"};
+	size_t i = 0;
+	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
+		i++;
+	if (i == sizeof words / sizeof *words)
+		return false;
+	codec_object(&c->out, "reply");
+	codec_member_uint(&c->out, "q", item->q);
+	if (item->mount.p != NULL && m == NULL)
+		codec_member_text(&c->out, "error", SPAN("there is no such mount"));
+	else if (i == 0)
+		control_mounts(c);
+	else if (i == 1)
+		control_workers(c);
+	else if (i == 2)
+		control_all_connections(c, m);
+	else if (i == 3)
+		control_all_rooms(c, m);
+	else
+		letters_list(deadletter_path(c->deadletter), &c->out);
+	codec_object_end(&c->out);
+	return true;
+}
+
+static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
+{
+	const char *why = NULL;
+	bool reload = json_is(&item->what_to_do, "reload"), drain = json_is(&item->what_to_do, "drain");
+	codec_object(&c->out, "reply");
+	codec_member_uint(&c->out, "q", item->q);
+	if (json_is(&item->what_to_do, "replay"))
+		letters_replay(c->hub, c->deadletter, item->id.p != NULL ? codec_text(&item->id) : (struct span){0}, &c->out);
+	else if (!reload && !drain)
+		why = "an unknown action";
+	if (why != NULL)
+		codec_member_text(&c->out, "error", span_of(why));
+	codec_object_end(&c->out);
+	control_flush(c, pipe); /* it may be the last thing that is said */
+	if (reload)
+		c->actions.reload(c->actions.ctx);
+	else if (drain)
+		c->actions.drain(c->actions.ctx);
+}
+
+/* --- batches ---------------------------------------------------------------------------------------------------------------------------- */
+
+static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
+{
+	codec_object(&c->out, type);
+	if (item->has_q)
+		codec_member_uint(&c->out, "q", item->q);
+	if (item->has_ref)
+		codec_member_uint(&c->out, "ref", item->ref);
+	codec_member_text(&c->out, "error",
+			  item->mount.p != NULL ? SPAN("there is no such mount") : SPAN("there are several mounts: name one"));
+	codec_object_end(&c->out);
+}
+
+static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
+{
+	struct mount *m = control_mount(c, item);
+	switch (item->type) {
+	case CODEC_HELLO:
+		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX);
+		break;
+	case CODEC_PUSH:
+		if (m != NULL)
+			ask_push(&c->out, m, c->sources, &c->batch, item);
+		else
+			control_no_mount(c, item, "done");
+		break;
+	case CODEC_QUERY:
+		if (control_query_of_host(c, item))
+			break;
+		if (m != NULL || json_is(&item->what, "stats"))
+			ask_query(&c->out, m != NULL ? m : c->hub->mounts, item);
+		else
+			control_no_mount(c, item, "reply");
+		break;
+	case CODEC_CONTROL:
+		control_do(c, pipe, item);
+		break;
+	case CODEC_BYE:
+		sp_finish(pipe, 1000);
+		break;
+	default:
+		break; /* no events are given, so nothing is acknowledged */
+	}
+	if (codec_size(&c->out) > CONTROL_PARTS_MAX)
+		control_flush(c, pipe);
+}
+
+static void control_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
+{
+	(void)pipe;
+	*user_r = ctx;
+}
+
+static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+{
+	struct control *c = ctx;
+	(void)user;
+	if (!codec_read(&c->batch, bytes, len)) {
+		LOG(c->hub->log, LOG_WARN, LOG_HOST, "the control socket was sent something malformed", LOG_STR("error", c->batch.why));
+		codec_bye(&c->out, c->batch.why);
+		control_flush(c, pipe);
+		sp_finish(pipe, 1000);
+		return;
+	}
+	for (size_t i = 0; i < c->batch.n && !sp_is_closed(pipe); i++)
+		control_item(c, pipe, &c->batch.items[i]);
+	if (!sp_is_closed(pipe))
+		control_flush(c, pipe);
+}
+
+static void control_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
+{
+	(void)ctx;
+	(void)pipe;
+	(void)user;
+	(void)why;
+}
+
+static const struct sp_ops control_ops = {.opened = control_on_opened, .message = control_on_message, .closed = control_on_closed};
+
+struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
+			     const struct control_actions *actions, char *why, size_t why_cap)
+{
+	const struct sp_limits limits = {.message_max = CONTROL_MESSAGE_MAX};
+	char url[256];
+	struct control *c = calloc(1, sizeof *c);
+	if (c == NULL || (size_t)snprintf(url, sizeof url, "ipc://%s", path) >= sizeof url) {
+		snprintf(why, why_cap, c == NULL ? "no memory" : "the path is too long");
+		free(c);
+		return NULL;
+	}
+	*c = (struct control){.hub = hub, .sources = sources, .deadletter = deadletter, .actions = *actions};
+	c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
+	if (c->listener != NULL)
+		return c;
+	free(c);
+	return NULL;
+}
+
+void control_close(struct control *c)
+{
+	if (c == NULL)
+		return;
+	sp_listener_free(c->listener);
+	codec_batch_free(&c->batch);
+	codec_free(&c->out);
+	free(c);
+}

@@ -1,0 +1,22 @@
+/* control: the Unix socket of tova-ctl. It speaks the worker grammar (sdk/PROTOCOL.md section 8), for all mounts, and gets no events. */
+#ifndef TOVA_OPS_CONTROL_H
+#define TOVA_OPS_CONTROL_H
+
+#include "handler/deadletter.h"
+#include "handler/push.h"
+#include "hub/hub.h"
+
+struct control;
+
+struct control_actions {
+	void (*reload)(void *ctx);
+	void (*drain)(void *ctx);
+	void *ctx;
+};
+
+/* NULL with a sentence in why. */
+struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
+			     const struct control_actions *actions, char *why, size_t why_cap);
+void control_close(struct control *c);
+
+#endif
