@@ -220,7 +220,8 @@ START_TEST(leaving_all_touches_nobody_else)
 	memcpy(before, sessions[1]->rooms.v, sessions[1]->rooms.n * sizeof *before);
 	room_leave_all(&table, &sessions[2]->rooms);
 	room_forget_all(&sessions[2]->rooms);
-	ck_assert_mem_eq(before, sessions[1]->rooms.v, sessions[1]->rooms.n * sizeof *before);
+	for (uint32_t k = 0; k < sessions[1]->rooms.n; k++) /* not as memory, which has gaps */
+		ck_assert(before[k].room == sessions[1]->rooms.v[k].room && before[k].slot == sessions[1]->rooms.v[k].slot);
 	ck_assert_uint_eq(stats.rooms, ROOMS);
 	ck_assert_uint_eq(stats.memberships, ROOMS);
 	free(before);

@@ -67,8 +67,8 @@ START_TEST(wrong_spellings)
 		"+AAAAAAAAAAAAAAAAAAAAA",
 		"/AAAAAAAAAAAAAAAAAAAAA",
 		"AAAAAAAAAA AAAAAAAAAAA",
-		"AAAAAAAAAA\xc3\x84"
-		"AAAAAAAAAA",
+		("AAAAAAAAAA\xc3\x84"
+		 "AAAAAAAAAA"),
 		"AAAAAAAAAAAAAAAAAAAAA=",
 	};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
