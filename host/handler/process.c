@@ -17,7 +17,7 @@
 #define PROCESS_SHIM "tova-shim"
 
 struct process_output {
-	struct event event;
+	struct loop_watch watch;
 	struct process *process;
 	int fd; /* -1: closed */
 	enum log_level level;
@@ -81,18 +81,17 @@ static void output_close(struct process_output *o)
 		return;
 	if (o->len > 0)
 		output_line(o, o->line, o->len);
-	event_del(&o->event);
+	loop_watch_set(&o->watch, false);
 	close(o->fd);
 	o->fd = -1;
 }
 
 static void process_finish(struct process *p);
 
-static void output_on_readable(evutil_socket_t fd, short what, void *arg)
+static void output_on_readable(void *arg)
 {
 	struct process_output *o = arg;
-	(void)what;
-	ssize_t n = read(fd, o->line + o->len, sizeof o->line - o->len);
+	ssize_t n = read(o->fd, o->line + o->len, sizeof o->line - o->len);
 	if (n > 0) {
 		o->len += (size_t)n;
 		output_lines(o);
@@ -111,8 +110,8 @@ static bool output_open(struct process_output *o, struct process *p, enum log_le
 	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
 	*theirs_r = pipe[1];
 	o->fd = pipe[0];
-	return event_assign(&o->event, p->set->loop->base, o->fd, EV_READ | EV_PERSIST, output_on_readable, o) == 0 &&
-	       event_add(&o->event, NULL) == 0;
+	loop_watch_init(p->set->loop, &o->watch, o->fd, false, output_on_readable, o);
+	return loop_watch_set(&o->watch, true);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------------------------- */

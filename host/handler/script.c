@@ -21,10 +21,9 @@
 #define SCRIPT_COMMAND_MAX (1u << 20)
 
 struct script_stream {
-	struct event event;
+	struct loop_watch watch;
 	struct script *script;
 	int fd; /* -1: closed */
-	bool watched;
 	char *bytes;
 	size_t len, cap;
 };
@@ -65,13 +64,8 @@ static uint64_t scripts_now(const struct scripts *set)
 
 static void stream_watch(struct script_stream *s, bool on)
 {
-	if (s->watched == on || s->fd < 0)
-		return;
-	s->watched = on;
-	if (on)
-		event_add(&s->event, NULL);
-	else
-		event_del(&s->event);
+	if (s->fd >= 0)
+		loop_watch_set(&s->watch, on);
 }
 
 static void stream_close(struct script_stream *s)
@@ -110,17 +104,17 @@ static bool stream_has_input(const struct script_stream *s)
 	return ioctl(s->fd, FIONREAD, &n) == 0 && n > 0;
 }
 
-static bool stream_open(struct script_stream *s, struct script *x, short what, void (*on)(evutil_socket_t, short, void *), int *theirs_r)
+static bool stream_open(struct script_stream *s, struct script *x, bool reads, void (*run)(void *arg), int *theirs_r)
 {
 	int pipe[2];
-	bool reads = (what & EV_READ) != 0;
 	if (pipe2(pipe, O_CLOEXEC) != 0)
 		return false;
 	s->script = x;
 	s->fd = pipe[reads ? 0 : 1];
 	*theirs_r = pipe[reads ? 1 : 0];
 	fcntl(s->fd, F_SETFL, O_NONBLOCK);
-	return event_assign(&s->event, script_mount(x)->hub->loop->base, s->fd, (short)(what | EV_PERSIST), on, s) == 0;
+	loop_watch_init(script_mount(x)->hub->loop, &s->watch, s->fd, !reads, run, s);
+	return true;
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------------------------- */
@@ -206,13 +200,12 @@ static size_t script_take_binary(struct script *x, const char *bytes, size_t len
 	return used;
 }
 
-static void script_on_out(evutil_socket_t fd, short what, void *arg)
+static void script_on_out(void *arg)
 {
 	struct script_stream *s = arg;
 	struct script *x = s->script;
 	char bytes[SCRIPT_READ];
-	ssize_t n = read(fd, bytes, sizeof bytes);
-	(void)what;
+	ssize_t n = read(s->fd, bytes, sizeof bytes);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0 || !stream_append(s, bytes, (size_t)n)) {
@@ -289,12 +282,11 @@ static void script_command(struct script *x, struct span line)
 	script_commit(x, line);
 }
 
-static void script_on_commands(evutil_socket_t fd, short what, void *arg)
+static void script_on_commands(void *arg)
 {
 	struct script_stream *s = arg;
 	char bytes[SCRIPT_READ];
-	ssize_t n = read(fd, bytes, sizeof bytes);
-	(void)what;
+	ssize_t n = read(s->fd, bytes, sizeof bytes);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0 || !stream_append(s, bytes, (size_t)n)) {
@@ -310,12 +302,11 @@ static void script_on_commands(evutil_socket_t fd, short what, void *arg)
 
 /* --- what it is told ----------------------------------------------------------------------------------------------------------------- */
 
-static void script_on_in(evutil_socket_t fd, short what, void *arg)
+static void script_on_in(void *arg)
 {
 	struct script_stream *s = arg;
-	(void)what;
 	while (s->len > 0) {
-		ssize_t n = write(fd, s->bytes, s->len);
+		ssize_t n = write(s->fd, s->bytes, s->len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN) {
@@ -342,7 +333,7 @@ static void script_write(struct script *x, struct event_held *e)
 	if (!ok)
 		x->in.len = 0;
 	x->writing = e;
-	script_on_in(x->in.fd, EV_WRITE, &x->in);
+	script_on_in(&x->in);
 }
 
 /* --- its life ------------------------------------------------------------------------------------------------------------------------ */
@@ -356,9 +347,9 @@ static void script_ended(void *ctx, struct process *process, int status)
 	x->process = NULL;
 	bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	while (x->commands.fd >= 0 && stream_has_input(&x->commands))
-		script_on_commands(x->commands.fd, EV_READ, &x->commands);
+		script_on_commands(&x->commands);
 	while (x->out.fd >= 0 && stream_has_input(&x->out))
-		script_on_out(x->out.fd, EV_READ, &x->out);
+		script_on_out(&x->out);
 	if (x->out.len > 0 && !x->set->binary)
 		script_say(x, (struct span){x->out.bytes, x->out.len});
 	if (!good && x->kill_at == 0)
@@ -376,9 +367,9 @@ static bool script_start_process(struct script *x, const struct event_request *f
 	int theirs[3] = {-1, -1, -1};
 	session_id_text(hub_session_id(script_mount(x)->hub, x->session), conn);
 	char **env = script_env_make(facts, conn);
-	bool ok = env != NULL && stream_open(&x->in, x, EV_WRITE, script_on_in, &theirs[0]) &&
-		  stream_open(&x->out, x, EV_READ, script_on_out, &theirs[1]) &&
-		  stream_open(&x->commands, x, EV_READ, script_on_commands, &theirs[2]);
+	bool ok = env != NULL && stream_open(&x->in, x, false, script_on_in, &theirs[0]) &&
+		  stream_open(&x->out, x, true, script_on_out, &theirs[1]) &&
+		  stream_open(&x->commands, x, true, script_on_commands, &theirs[2]);
 	struct process_spec spec = {
 		.name = conn,
 		.command = x->set->command,

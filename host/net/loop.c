@@ -154,6 +154,30 @@ bool loop_timer_is_set(const struct loop_timer *t)
 	return evtimer_pending(&t->event, NULL) != 0;
 }
 
+static void loop_on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	struct loop_watch *w = arg;
+	(void)fd;
+	(void)what;
+	w->run(w->arg);
+}
+
+void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing, void (*run)(void *arg), void *arg)
+{
+	w->run = run;
+	w->arg = arg;
+	w->on = false;
+	event_assign(&w->event, loop->base, fd, (short)((writing ? EV_WRITE : EV_READ) | EV_PERSIST), loop_on_ready, w);
+}
+
+bool loop_watch_set(struct loop_watch *w, bool on)
+{
+	if (w->on == on)
+		return true;
+	w->on = on;
+	return (on ? event_add(&w->event, NULL) : event_del(&w->event)) == 0;
+}
+
 static void loop_on_signal(evutil_socket_t signal, short what, void *arg)
 {
 	struct loop_signal *s = arg;

@@ -50,6 +50,14 @@ struct loop {
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };
 
+/* A descriptor that is read, or written, when it is ready. */
+struct loop_watch {
+	struct event event;
+	void (*run)(void *arg);
+	void *arg;
+	bool on;
+};
+
 struct loop_timer {
 	struct event event;
 	void (*run)(void *arg);
@@ -81,6 +89,11 @@ void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *
 bool loop_timer_set(struct loop_timer *t, uint64_t ms);
 void loop_timer_cancel(struct loop_timer *t);
 bool loop_timer_is_set(const struct loop_timer *t);
+
+/* For reading, or for writing. It is off at first. */
+void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing, void (*run)(void *arg), void *arg);
+/* Returns false without memory. */
+bool loop_watch_set(struct loop_watch *w, bool on);
 
 bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal, void (*run)(void *arg, int signal), void *arg);
 void loop_signal_remove(struct loop_signal *s);
