@@ -226,9 +226,11 @@ static void pin(int cpu)
 }
 
 static const struct option options[] = {
-	{ "port", required_argument, NULL, 'p' }, { "pid", required_argument, NULL, 'P' }, { "path", required_argument, NULL, 'u' },
+	{ "port", required_argument, NULL, 'p' }, { "pid", required_argument, NULL, 'P' },
+	{ "path", required_argument, NULL, 'u' },
 	{ "conns", required_argument, NULL, 'c' }, { "depth", required_argument, NULL, 'd' }, { "size", required_argument, NULL, 's' },
-	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' }, { "sources", required_argument, NULL, 'S' },
+	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' },
+	{ "sources", required_argument, NULL, 'S' },
 	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' }, { NULL, 0, NULL, 0 },
 };
 
@@ -286,8 +288,8 @@ int main(int argc, char **argv)
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)
 		return 2;
-	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8, .warmup = 1, .seconds = 3,
-		.patience_ms = 10000 };
+	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8,
+		.warmup = 1, .seconds = 3, .patience_ms = 10000 };
 	read_options(l, argc, argv);
 	message_init();
 	client_box_init(&l->in);

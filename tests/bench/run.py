@@ -98,7 +98,8 @@ def servers():
         Server("Bun", [bun, str(PEERS / "bun.js"), "PORT"] if bun else "make bench-deps", bun_version),
         Server("ws", [node, str(PEERS / "ws.js"), "PORT"] if node and ws.exists() else "make bench-deps",
                f"{json.loads(ws.read_text())['version']} on Node.js {output_of('node', '--version')}" if ws.exists() else ""),
-        Server("lws", [str(lws), "PORT"] if lws.exists() else "make bench-deps", output_of("pkg-config", "--modversion", "libwebsockets")),
+        Server("lws", [str(lws), "PORT"] if lws.exists() else "make bench-deps",
+               output_of("pkg-config", "--modversion", "libwebsockets").rstrip("-")),
     ]
 
 
@@ -229,9 +230,11 @@ def table(head, rows):
 def report(rows, present, absent, results, options):
     values = results.values
     names = [s.name for s in present]
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("model name")), "unknown")
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    cpu = next((line.split(":")[1].strip() for line in about if line.startswith("model name")), "unknown")
     print(f"# Benchmark of {datetime.datetime.now().strftime('%Y-%m-%d %H:%M')}\n")
-    print(f"- machine: {cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}; load average {os.getloadavg()[1]:.1f} over the last 5 minutes")
+    print(f"- machine: {cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
+          f"load average {os.getloadavg()[1]:.1f} over the last 5 minutes")
     for server in present:
         if server.version:
             print(f"- {server.name}: {server.version}")
