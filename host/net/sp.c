@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define SP_HELLO 8
+#define SP_HELLO_MS 10000 /* for the peer's */
 #define SP_READ 65536	     /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
 
@@ -26,7 +27,7 @@ struct sp_buffer {
 
 struct sp_pipe {
 	struct event event;
-	struct loop_timer limit; /* of sp_finish */
+	struct loop_timer limit; /* of the handshake, of sp_finish */
 	struct sp_listener *listener;
 	TAILQ_ENTRY(sp_pipe) others;
 	void *user;
@@ -109,14 +110,20 @@ static void sp_end(struct sp_pipe *p, const char *why)
 	if (p->closed)
 		return;
 	struct sp_listener *l = p->listener;
+	bool told = p->greeted;
 	void *user = p->user;
 	sp_close(p);
-	l->ops->closed(l->ctx, p, user, why);
+	if (told)
+		l->ops->closed(l->ctx, p, user, why);
+	else
+		LOG(l->loop->log, LOG_INFO, LOG_HANDLER, "a peer left before its handshake", LOG_STR("url", l->url),
+		    LOG_STR("error", why));
 }
 
 static void sp_on_limit(void *arg)
 {
-	sp_end(arg, NULL);
+	struct sp_pipe *p = arg;
+	sp_end(p, p->greeted ? NULL : "the handshake took too long");
 }
 
 static void sp_bury(void *arg)
@@ -256,6 +263,7 @@ static bool sp_read_hello(struct sp_pipe *p)
 	if (n < SP_HELLO)
 		return false;
 	sp_consume(&p->in, SP_HELLO);
+	loop_timer_cancel(&p->limit);
 	p->greeted = true;
 	p->listener->ops->opened(p->listener->ctx, p, &p->user);
 	return !p->closed;
@@ -345,6 +353,7 @@ static void sp_add(struct sp_listener *l, int fd)
 	}
 	*p = (struct sp_pipe){.listener = l, .fd = fd, .peer = peer};
 	loop_timer_init(l->loop, &p->limit, sp_on_limit, p);
+	loop_timer_set(&p->limit, SP_HELLO_MS);
 	if (!l->ipc)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	TAILQ_INSERT_TAIL(&l->pipes, p, others);
