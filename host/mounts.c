@@ -100,7 +100,13 @@ static bool mounts_start_pool(struct server *s, struct mount *m, struct worker_s
 
 static bool mounts_start_worker(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
 {
-	struct worker_settings pool = {.command = set->worker, .attach_url = set->attach};
+	struct worker_settings pool = {
+		.command = set->worker,
+		.attach_url = set->attach,
+		.attach_cert = s->settings.attach_cert,
+		.attach_key = s->settings.attach_key,
+		.attach_client_ca = s->settings.attach_client_ca,
+	};
 	return mounts_start_pool(s, m, &pool, set, why);
 }
 

@@ -75,6 +75,11 @@ enum option_group {
 	  "an event at which so many workers died or hung is set aside, and its connection goes on") \
 	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
 	  "append the events that were set aside to this file") \
+	X(attach_cert, PATH, "attach-cert", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	  "certificate chain (PEM) for workers that attach at a tls+tcp:// URL") \
+	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, "and its private key (PEM)") \
+	X(attach_client_ca, PATH, "attach-client-ca", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	  "workers that attach at a tls+tcp:// URL need a certificate that one of these (PEM) has signed") \
 	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
 	  "attached workers must say the token in this file; needed where others than this machine can dial in") \
 	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \

@@ -186,7 +186,13 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	}
 	if (set->attach_url == NULL)
 		return true;
-	p->attach = sp_listen(loop, set->attach_url, &link_ops, &p->attach_side, &limits, why, cap);
+	const struct sp_limits attach = {
+		.message_max = POOL_MESSAGE_MAX,
+		.tls_cert = set->attach_cert,
+		.tls_key = set->attach_key,
+		.tls_client_ca = set->attach_client_ca,
+	};
+	p->attach = sp_listen(loop, set->attach_url, &link_ops, &p->attach_side, &attach, why, cap);
 	if (p->attach != NULL)
 		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach", LOG_STR("mount", p->base.mount->path),
 		    LOG_STR("url", sp_url(p->attach)));

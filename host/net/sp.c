@@ -13,6 +13,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "net/tls.h"
+
 #define SP_HELLO 8
 #define SP_HELLO_MS 10000 /* for the peer's */
 #define SP_READ 65536	     /* room offered to each read */
@@ -34,6 +36,8 @@ struct sp_pipe {
 	int fd;
 	pid_t peer;
 	struct sp_buffer in, out;
+	SSL *ssl; /* NULL: plain */
+	bool ssl_wants_write;
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
 	bool writing;			       /* waits for room in the socket */
 	struct sp_pipe *dead_next;
@@ -51,6 +55,7 @@ struct sp_listener {
 	struct sp_pipe *dead;
 	int fd;
 	bool ipc;
+	SSL_CTX *tls; /* NULL: plain */
 	char *path, *url;
 };
 
@@ -134,6 +139,7 @@ static void sp_bury(void *arg)
 		l->dead = p->dead_next;
 		free(p->in.bytes);
 		free(p->out.bytes);
+		SSL_free(p->ssl);
 		free(p);
 	}
 }
@@ -144,7 +150,7 @@ static void sp_on_event(evutil_socket_t fd, short what, void *arg);
 
 static void sp_watch(struct sp_pipe *p)
 {
-	bool writing = p->out.len > 0 && !p->deaf;
+	bool writing = (p->out.len > 0 && !p->deaf) || p->ssl_wants_write;
 	if (writing == p->writing || p->closed)
 		return;
 	p->writing = writing;
@@ -153,6 +159,20 @@ static void sp_watch(struct sp_pipe *p)
 		     sp_on_event, p);
 	if (event_add(&p->event, NULL) != 0)
 		sp_end(p, "no memory to watch it");
+}
+
+static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
+{
+	if (p->ssl == NULL)
+		return send(p->fd, bytes, n, MSG_NOSIGNAL);
+	return tls_result(p->ssl, SSL_write(p->ssl, bytes, n < INT32_MAX ? (int)n : INT32_MAX), &p->ssl_wants_write);
+}
+
+static ssize_t sp_read(struct sp_pipe *p, void *bytes, size_t n)
+{
+	if (p->ssl == NULL)
+		return recv(p->fd, bytes, n, 0);
+	return tls_result(p->ssl, SSL_read(p->ssl, bytes, n < INT32_MAX ? (int)n : INT32_MAX), &p->ssl_wants_write);
 }
 
 /* After a write error the peer may still have said something: it is read to its end. */
@@ -165,7 +185,7 @@ static void sp_deafen(struct sp_pipe *p)
 static void sp_flush(struct sp_pipe *p)
 {
 	while (p->out.len > 0 && !p->deaf) {
-		ssize_t n = send(p->fd, p->out.bytes + p->out.at, p->out.len, MSG_NOSIGNAL);
+		ssize_t n = sp_write(p, p->out.bytes + p->out.at, p->out.len);
 		if (n > 0)
 			sp_consume(&p->out, (size_t)n);
 		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -174,6 +194,8 @@ static void sp_flush(struct sp_pipe *p)
 			sp_deafen(p);
 	}
 	if (p->finishing && p->out.len == 0 && !p->deaf) {
+		if (p->ssl != NULL)
+			SSL_shutdown(p->ssl);
 		shutdown(p->fd, SHUT_WR);
 		p->deaf = true;
 	}
@@ -183,7 +205,7 @@ static void sp_flush(struct sp_pipe *p)
 static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	if (p->out.len > 0)
+	if (p->out.len > 0 || p->ssl != NULL) /* TLS has no gathering write: it goes through the buffer */
 		return 0;
 	ssize_t sent = sendmsg(p->fd, &message, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -223,7 +245,10 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
 		p->out.len += iov[i].iov_len - skip;
 	}
-	sp_watch(p);
+	if (p->ssl != NULL)
+		sp_flush(p);
+	else
+		sp_watch(p);
 	return true;
 }
 
@@ -295,25 +320,36 @@ static bool sp_read_message(struct sp_pipe *p)
 	return !p->closed;
 }
 
-static void sp_on_readable(struct sp_pipe *p)
+/* Reads once; true: there may be more that the socket will not announce. */
+static bool sp_read_some(struct sp_pipe *p)
 {
 	if (!sp_reserve(&p->in, SP_READ)) {
 		sp_end(p, "no memory for its messages");
-		return;
+		return false;
 	}
 	size_t room = p->in.cap - p->in.at - p->in.len;
-	ssize_t n = recv(p->fd, p->in.bytes + p->in.at + p->in.len, room, 0);
+	ssize_t n = sp_read(p, p->in.bytes + p->in.at + p->in.len, room);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-		return;
+		return false;
 	if (n <= 0) {
-		sp_end(p, p->in.len > 0 ? "the peer ended in the middle of a message" : NULL);
-		return;
+		bool tls = p->ssl != NULL && n < 0 && !p->greeted;
+		sp_end(p, tls ? "the TLS handshake failed" : p->in.len > 0 ? "the peer ended in the middle of a message" : NULL);
+		return false;
 	}
 	p->in.len += (size_t)n;
 	if (!p->greeted && !sp_read_hello(p))
-		return;
+		return !p->closed && p->ssl != NULL;
 	while (sp_read_message(p))
 		;
+	return !p->closed && p->ssl != NULL;
+}
+
+static void sp_on_readable(struct sp_pipe *p)
+{
+	while (sp_read_some(p))
+		;
+	if (!p->closed && p->ssl != NULL)
+		sp_flush(p); /* a handshake that went on may have opened the way */
 }
 
 static void sp_on_event(evutil_socket_t fd, short what, void *arg)
@@ -340,6 +376,23 @@ static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
 	return l->limits.any_peer || who.uid == geteuid() || who.uid == 0;
 }
 
+/* Our half of the handshake. */
+static bool sp_begin(struct sp_pipe *p)
+{
+	if (p->listener->tls != NULL) {
+		p->ssl = SSL_new(p->listener->tls);
+		if (p->ssl == NULL || SSL_set_fd(p->ssl, p->fd) != 1)
+			return false;
+		SSL_set_accept_state(p->ssl);
+	}
+	if (!sp_reserve(&p->out, SP_HELLO))
+		return false;
+	memcpy(p->out.bytes, sp_hello, SP_HELLO);
+	p->out.len = SP_HELLO;
+	sp_flush(p);
+	return true;
+}
+
 static void sp_add(struct sp_listener *l, int fd)
 {
 	struct sp_pipe *p = calloc(1, sizeof *p);
@@ -358,7 +411,7 @@ static void sp_add(struct sp_listener *l, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	TAILQ_INSERT_TAIL(&l->pipes, p, others);
 	event_assign(&p->event, l->loop->base, fd, EV_READ | EV_PERSIST, sp_on_event, p);
-	if (event_add(&p->event, NULL) != 0 || send(fd, sp_hello, SP_HELLO, MSG_NOSIGNAL) != SP_HELLO)
+	if (event_add(&p->event, NULL) != 0 || !sp_begin(p))
 		sp_close(p);
 }
 
@@ -444,7 +497,8 @@ static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size
 	    getsockname(l->fd, sa, &len) != 0)
 		return sp_fail(why, cap, "it can not be bound");
 	inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr, address, sizeof address);
-	return asprintf(&l->url, v6 ? "tcp://[%s]:%u" : "tcp://%s:%u", address, ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
+	return asprintf(&l->url, v6 ? "%stcp://[%s]:%u" : "%stcp://%s:%u", l->tls != NULL ? "tls+" : "", address,
+			ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
 }
 
 static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t cap)
@@ -455,8 +509,16 @@ static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t ca
 	}
 	if (strncmp(url, "tcp://", 6) == 0)
 		return sp_bind_tcp(l, url + 6, why, cap);
-	snprintf(why, cap, "expected ipc:///PATH or tcp://ADDRESS:PORT");
-	return false;
+	if (strncmp(url, "tls+tcp://", 10) != 0) {
+		snprintf(why, cap, "expected ipc:///PATH, tcp://ADDRESS:PORT or tls+tcp://ADDRESS:PORT");
+		return false;
+	}
+	if (l->limits.tls_cert == NULL || l->limits.tls_key == NULL) {
+		snprintf(why, cap, "tls+tcp needs a certificate and a key");
+		return false;
+	}
+	l->tls = tls_server_context(l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why, cap);
+	return l->tls != NULL && sp_bind_tcp(l, url + 10, why, cap);
 }
 
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
@@ -503,6 +565,7 @@ void sp_listener_free(struct sp_listener *l)
 		close(l->fd);
 	if (l->path != NULL)
 		unlink(l->path);
+	SSL_CTX_free(l->tls);
 	free(l->path);
 	free(l->url);
 	free(l);

@@ -28,9 +28,10 @@ struct sp_ops {
 struct sp_limits {
 	uint64_t message_max; /* bytes; a longer announcement ends the pipe before anything is allocated */
 	bool any_peer;	      /* ipc: of other users than our own, too */
+	const char *tls_cert, *tls_key, *tls_client_ca; /* PEM files, for tls+tcp; the last may be NULL */
 };
 
-/* url: ipc:///path, ipc://@abstract is not taken, or tcp://address:port (numeric; port 0: any). An ipc socket gets mode 0600.
+/* url: ipc:///path, tcp://address:port or tls+tcp://address:port (numeric; port 0: any). An ipc socket gets mode 0600.
  * NULL with a sentence in why. */
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
 			      const struct sp_limits *limits, char *why, size_t why_cap);
