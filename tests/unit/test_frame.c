@@ -792,6 +792,27 @@ START_TEST(memory_is_given_up_with_the_message)
 }
 END_TEST
 
+START_TEST(a_close_frame_ends_a_message)
+{
+	struct talk t = talk_new();
+	struct frame_reader r = {0};
+	struct text got = {0};
+
+	frame(&t, FRAME_TEXT, "never finished", 14);
+	feed(&r, &t, t.sent.p, t.sent.n, &got);
+	ck_assert_uint_gt(frame_held(&r), 0);
+	t.sent.n = 0;
+	frame(&t, CLOSE, "", 0);
+	feed(&r, &t, t.sent.p, t.sent.n, &got);
+	gives_close(&t, 1005, "");
+	compare(&t, &got, "with a close frame", 0);
+	frame_release(&r);
+	ck_assert_uint_eq(frame_held(&r), 0);
+	free(t.sent.p);
+	free(t.expected.p);
+}
+END_TEST
+
 /* Without memory at the first, second, ... allocation: 1011, and no other harm. */
 START_TEST(no_memory)
 {
@@ -999,6 +1020,7 @@ static TCase *memory(void)
 	tcase_add_test(tc, whole_messages_lie_where_they_came);
 	tcase_add_test(tc, promises_cost_nothing);
 	tcase_add_test(tc, memory_is_given_up_with_the_message);
+	tcase_add_test(tc, a_close_frame_ends_a_message);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, no_memory_for_a_cut_ping);
 	tcase_add_test(tc, direct_receiving);
