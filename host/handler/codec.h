@@ -43,7 +43,7 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 
 /* What an answer is built from: begin opens the object, the others add members, end closes it. */
 void codec_object(struct codec_out *o, const char *type);
-void codec_member_text(struct codec_out *o, const char *key, struct span text);
+void codec_member_text(struct codec_out *o, const char *key, struct span text); /* not UTF-8: taken for Latin-1 */
 void codec_member_uint(struct codec_out *o, const char *key, uint64_t value);
 void codec_member_raw(struct codec_out *o, const char *key, const char *json);
 void codec_object_end(struct codec_out *o);
@@ -72,7 +72,7 @@ struct codec_item {
 	unsigned events; /* EVENT_BITs */
 	struct json_string link, token, name, mount, error, source, what, room, conn, what_to_do, id;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */
-	size_t binary_at;		      /* of the binary bytes that its commands take */
+	size_t commands_at, answer_at;	      /* of the binary bytes that they take */
 };
 
 struct codec_batch {
@@ -82,6 +82,8 @@ struct codec_batch {
 	size_t binary_len;
 	const char *why; /* what was wrong */
 };
+
+#define CODEC_ITEMS_MAX 65536 /* an object of a few bytes is an item of hundreds, and whoever connects may send some */
 
 /* Reads and checks a whole message. The bytes stay untouched until the functions below unescape strings in them, each string once.
  * False: b->why. The items' memory is kept for the next call. */

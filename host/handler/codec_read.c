@@ -193,7 +193,7 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 {
 	const struct use u = {.batch = b, .hub = hub, .own = own, .commit = c};
 	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
-			   .binary = item->binary_at,
+			   .binary = item->commands_at,
 			   .limit = UINT64_MAX};
 	if (item->commands.p != NULL)
 		read_commands(&r, &u);
@@ -279,7 +279,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 {
 	bool refuse = item->refuse.p != NULL;
 	struct span json = refuse ? item->refuse : item->accept;
-	struct reader r = {.j = {.p = json.p, .end = json.p + json.n}, .binary = item->binary_at, .limit = UINT64_MAX};
+	struct reader r = {.j = {.p = json.p, .end = json.p + json.n}, .binary = item->answer_at, .limit = UINT64_MAX};
 	struct answer_text t;
 	if (json.p == NULL)
 		return NULL;
@@ -289,6 +289,8 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	if (!copy_text(answer->subprotocol, sizeof answer->subprotocol, &t.subprotocol) ||
 	    !copy_text(answer->type, sizeof answer->type, &t.type))
 		return "the answer's subprotocol or type is too long";
+	if (!event_header_ok("X-Type", answer->type))
+		return "the answer's type has a control character";
 	if (refuse) {
 		struct span body = t.has_bin ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
 				   : t.body.p != NULL ? codec_text(&t.body)
@@ -333,10 +335,11 @@ static enum codec_type type_of(struct json *j, const struct json_string *t)
 	return CODEC_BYE;
 }
 
-static void read_nested(struct reader *r, struct span *json_r, bool commands)
+static void read_nested(struct reader *r, struct span *json_r, size_t *at_r, bool commands)
 {
 	struct answer_text t;
 	json_r->p = r->j.p;
+	*at_r = (size_t)r->binary;
 	if (commands)
 		read_commands(r, NULL);
 	else
@@ -363,11 +366,11 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 	if (span_eq(name, SPAN("t")))
 		json_read_string(&r->j, t);
 	else if (span_eq(name, SPAN("commands")))
-		read_nested(r, &item->commands, true);
+		read_nested(r, &item->commands, &item->commands_at, true);
 	else if (span_eq(name, SPAN("accept")))
-		read_nested(r, &item->accept, false);
+		read_nested(r, &item->accept, &item->answer_at, false);
 	else if (span_eq(name, SPAN("refuse")))
-		read_nested(r, &item->refuse, false);
+		read_nested(r, &item->refuse, &item->answer_at, false);
 	else if (span_eq(name, SPAN("events")))
 		read_events(&r->j, item);
 	else if (!read_field(&r->j, name, item, strings, numbers))
@@ -399,7 +402,7 @@ static void read_item(struct reader *r, struct codec_item *item)
 {
 	struct json_string t = {.p = NULL};
 	struct span name;
-	*item = (struct codec_item){.binary_at = r->binary};
+	*item = (struct codec_item){.n = 0};
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
 		read_member(r, name, item, &t);
 	if (r->j.why != NULL)
@@ -410,6 +413,8 @@ static void read_item(struct reader *r, struct codec_item *item)
 
 static bool add_item(struct codec_batch *b, struct json *j)
 {
+	if (b->n == CODEC_ITEMS_MAX)
+		return json_fail(j, "more than 65,536 objects in a batch");
 	if (b->n < b->cap)
 		return true;
 	size_t cap = b->cap == 0 ? 64 : b->cap * 2;

@@ -98,6 +98,33 @@ static void key(struct codec_out *o, const char *name)
 	RAW(o, "\":");
 }
 
+/* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is not UTF-8 is taken for Latin-1, so
+ * that nothing is lost and no batch is spoiled. */
+static void put_loose_text(struct codec_out *o, struct span text)
+{
+	if (text.n == 0 || utf8_valid(text.p, text.n)) {
+		codec_string(o, text);
+		return;
+	}
+	char *wide = malloc(2 * text.n);
+	size_t n = 0;
+	if (wide == NULL) {
+		o->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = (unsigned char)text.p[i];
+		if (c < 0x80) {
+			wide[n++] = (char)c;
+		} else {
+			wide[n++] = (char)(0xC0 | c >> 6);
+			wide[n++] = (char)(0x80 | (c & 63));
+		}
+	}
+	codec_string(o, (struct span){wide, n});
+	free(wide);
+}
+
 void codec_object(struct codec_out *o, const char *type)
 {
 	codec_raw(o, o->n++ == 0 ? "[" : ",", 1);
@@ -114,7 +141,7 @@ void codec_object_end(struct codec_out *o)
 void codec_member_text(struct codec_out *o, const char *name, struct span text)
 {
 	key(o, name);
-	codec_string(o, text);
+	put_loose_text(o, text);
 }
 
 void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
@@ -157,32 +184,6 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------------- */
 
-/* Header values may hold any byte above 127 (RFC 9110 5.5): what is not UTF-8 is taken for Latin-1, so that nothing is lost. */
-static void put_header_text(struct codec_out *o, struct span text)
-{
-	if (utf8_valid(text.p, text.n)) {
-		codec_string(o, text);
-		return;
-	}
-	char *wide = malloc(2 * text.n);
-	size_t n = 0;
-	if (wide == NULL) {
-		o->failed = true;
-		return;
-	}
-	for (size_t i = 0; i < text.n; i++) {
-		unsigned char c = (unsigned char)text.p[i];
-		if (c < 0x80) {
-			wide[n++] = (char)c;
-		} else {
-			wide[n++] = (char)(0xC0 | c >> 6);
-			wide[n++] = (char)(0x80 | (c & 63));
-		}
-	}
-	codec_string(o, (struct span){wide, n});
-	free(wide);
-}
-
 static void put_address(struct codec_out *o, const char *name, const struct conn_address *a)
 {
 	char text[CONN_ADDRESS_TEXT];
@@ -202,7 +203,7 @@ static void put_headers(struct codec_out *o, const struct request *r)
 		codec_raw(o, i > 0 ? ",[" : "[", i > 0 ? 2 : 1);
 		codec_string(o, r->headers[i].name);
 		RAW(o, ",");
-		put_header_text(o, r->headers[i].value);
+		put_loose_text(o, r->headers[i].value);
 		RAW(o, "]");
 	}
 	RAW(o, "]");
@@ -219,7 +220,7 @@ static void put_subprotocols(struct codec_out *o, const struct request *r)
 			continue;
 		while (request_list_next(&rest, &item)) {
 			codec_raw(o, ",", any);
-			codec_string(o, item);
+			put_loose_text(o, item);
 			any = true;
 		}
 	}
@@ -240,10 +241,10 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	codec_string(o, r.method);
 	codec_member_text(o, "path", r.path);
 	key(o, "query");
-	put_header_text(o, r.query);
+	put_loose_text(o, r.query);
 	codec_member_text(o, "mount", span_of(facts->mount_path));
 	key(o, "host");
-	put_header_text(o, r.host);
+	put_loose_text(o, r.host);
 	put_headers(o, &r);
 	put_address(o, "remote", &facts->remote);
 	put_address(o, "local", &facts->local);
@@ -260,7 +261,8 @@ static void put_bytes(struct codec_out *o, const char *text_key, const char *bin
 		codec_member_uint(o, binary_key, n);
 		put(o, &o->binary, bytes, n);
 	} else {
-		codec_member_text(o, text_key, (struct span){bytes, n});
+		key(o, text_key);
+		codec_string(o, (struct span){bytes, n});
 	}
 }
 
