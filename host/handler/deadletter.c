@@ -47,8 +47,8 @@ static bool deadletter_append(struct deadletter *d, const struct deadletter_entr
 	}
 	bool ok = n == e->len && fdatasync(fd) == 0;
 	int error = errno;
-	if (!ok && ftruncate(fd, before) != 0)
-		error = errno;
+	if (!ok && n > 0 && ftruncate(fd, before) != 0)
+		error = errno; /* the disk is worse than full */
 	close(fd);
 	errno = error;
 	return ok;
