@@ -2,6 +2,7 @@
 import json
 import os
 import shlex
+import subprocess
 from urllib.parse import quote
 
 import tova_host
@@ -25,6 +26,21 @@ def plugin(name):
     path = BUILD / "tests/plugins" / f"{name}.so"
     assert path.exists(), f"{path} is missing: run make test-plugins"
     return path
+
+
+def _kinds():
+    """The same plugin in the host's process and in a worker's: what is promised is promised of both. TOVA_KINDS=plugin for one only."""
+    if "TOVA_KINDS" in os.environ:
+        return os.environ["TOVA_KINDS"].split(",")
+    told = subprocess.run([str(BUILD / "tova-host"), "--help"], stdout=subprocess.PIPE, text=True).stdout
+    return ["plugin", "isolate"] if "--isolate" in told else ["plugin"]
+
+
+KINDS = _kinds()
+
+
+def kind_args(kind):
+    return ["--isolate"] if kind == "isolate" else []
 
 
 def escape(text):
@@ -96,6 +112,7 @@ class Probe:
 
     def __init__(self, host, mount="/probe"):
         self.host, self.mount, self._clients = host, mount, []
+        self.kind = "isolate" if "--isolate" in host.args else "plugin"
 
     def client(self, query="", path="/", **how):
         ws = ProbeClient("127.0.0.1", self.host.port, **{k: how.pop(k) for k in ("receive_buffer", "timeout") if k in how})

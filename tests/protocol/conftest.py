@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from probe import Host, Probe, plugin  # noqa: E402
+from probe import KINDS, Host, Probe, kind_args, plugin  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,10 @@ def echo():
         yield host
 
 
-@pytest.fixture(scope="module")
-def probe_host():
+@pytest.fixture(scope="module", params=KINDS)
+def probe_host(request):
     with Host("--plugin", f"/probe={plugin('probe')}", "--plugin", f"/other={plugin('probe')}",
-              "--plugin-set", "/probe:greeting=hello") as host:
+              "--plugin-set", "/probe:greeting=hello", *kind_args(request.param)) as host:
         yield host
 
 
@@ -36,8 +36,9 @@ def other(probe_host):
         yield opener
 
 
-@pytest.fixture
-def quiet():
+@pytest.fixture(params=KINDS)
+def quiet(request):
     """A probe of a test's own, whose log nobody floods: the host limits how often a kind of line comes."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "greeting=hello") as host, Probe(host) as opener:
-        yield opener
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "greeting=hello", *kind_args(request.param)) as host:
+        with Probe(host) as opener:
+            yield opener

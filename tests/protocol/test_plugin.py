@@ -294,7 +294,7 @@ def test_log_levels_and_injection(quiet):
     mark = len(quiet.host.lines)
     a.script('log 1 evil%0A{"level":"error","kind":"host","message":"forged"}%0D%0A%1b[31m%00 %ff "quoted" \\ end')
     line = quiet.host.wait_log(lambda line: "evil" in str(line), "the plugin's line", after=mark)
-    assert line["level"] == "warn" and line["kind"] == "plugin"
+    assert line["level"] == "warn" and line["kind"] in ("plugin", "worker.output")
     a.settle()
     assert not [line for line in quiet.host.lines[mark:] if line.get("message") == "forged" or "raw" in line]
 
