@@ -55,8 +55,8 @@ enum option_group {
 	X(worker, HANDLER, "worker", 'w', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
 	  "worker processes handle the connections below this path: the host starts this shell command and starts it again when it dies") \
 	X(attach, HANDLER, "attach", 'a', "[MOUNT=]URL", MOUNT, 0, 0, NULL, NULL, \
-	  "workers that are started elsewhere handle them: the nng URL at which they dial in, ipc:///PATH or tcp://ADDR:PORT; " \
-	  "a mount may have this beside --worker") \
+	  "workers that are started elsewhere handle them: the nng URL at which they dial in, ipc:///PATH, tcp://ADDR:PORT or " \
+	  "tls+tcp://ADDR:PORT; a mount may have this beside --worker") \
 	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
 	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
 	X(workers, NUMBER, "workers", 0, "N", HANDLERS, 1, 1000, "1", NULL, \
@@ -77,11 +77,11 @@ enum option_group {
 	  "append the events that were set aside to this file") \
 	X(attach_cert, PATH, "attach-cert", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
 	  "certificate chain (PEM) for workers that attach at a tls+tcp:// URL") \
-	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, "and its private key (PEM)") \
+	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, "private key of --attach-cert (PEM)") \
 	X(attach_client_ca, PATH, "attach-client-ca", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
 	  "workers that attach at a tls+tcp:// URL need a certificate that one of these (PEM) has signed") \
 	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
-	  "attached workers must say the token in this file; needed where others than this machine can dial in") \
+	  "attached workers must say the token in this file; where other machines can dial in this is needed, or --attach-client-ca") \
 	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \
 	  "what scripts write is sent as it comes, in binary messages, rather than as a text message for each line") \
 	X(max_scripts, NUMBER, "max-scripts", 0, "N", HANDLERS, 1, 1000000, "1000", NULL, \

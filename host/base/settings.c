@@ -152,13 +152,21 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 static void check_attach(struct settings_layer *layer)
 {
 	static const struct settings_place here = {NULL, 0};
+	const char *name = option_table[OPTION_ID_attach].name;
 
-	for (size_t i = 0; i < layer->s.n_mounts && layer->s.attach_token == NULL; i++)
-		if (layer->s.mounts[i].attach != NULL && settings_layer_is_open(layer->s.mounts[i].attach))
-			settings_layer_error(layer, &here, option_table[OPTION_ID_attach].name,
-					     "\"%.200s\" can be dialled from other machines; expected an address of this one, or "
-					     "--attach-token",
-					     layer->s.mounts[i].attach);
+	for (size_t i = 0; i < layer->s.n_mounts; i++) {
+		const char *url = layer->s.mounts[i].attach;
+		bool tls = url != NULL && settings_layer_is_tls(url);
+
+		if (tls && (layer->s.attach_cert == NULL || layer->s.attach_key == NULL))
+			settings_layer_error(layer, &here, name, "\"%.200s\" needs --attach-cert and --attach-key", url);
+		else if (url != NULL && settings_layer_is_open(url) && layer->s.attach_token == NULL &&
+			 !(tls && layer->s.attach_client_ca != NULL))
+			settings_layer_error(layer, &here, name,
+					     "\"%.200s\" can be dialled from other machines; expected an address of this one, "
+					     "--attach-token%s",
+					     url, tls ? " or --attach-client-ca" : "");
+	}
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */

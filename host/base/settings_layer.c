@@ -247,11 +247,17 @@ char **settings_layer_handler_field(struct settings_mount *mount, const struct o
 	}
 }
 
-/* An ipc:// URL has an absolute path, a tcp:// URL a numeric address and a port: names are not looked up. */
+bool settings_layer_is_tls(const char *url)
+{
+	return strncmp(url, "tls+tcp://", 10) == 0;
+}
+
+/* An ipc:// URL has an absolute path, a tcp:// or tls+tcp:// URL a numeric address and a port: names are not looked up. */
 static bool split_url(const char *url, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
 {
 	if (strncmp(url, "ipc:///", 7) == 0)
 		return strlen(url + 6) < sizeof(((struct sockaddr_un *)0)->sun_path);
+	url += settings_layer_is_tls(url) ? 4 : 0;
 	return strncmp(url, "tcp://", 6) == 0 && strncmp(url + 6, "localhost:", 10) != 0 && split_address(url + 6, host_r, port_r);
 }
 
@@ -287,10 +293,11 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 		settings_layer_error(layer, at, row->name, "the mount %s already has a handler; expected one handler per mount",
 				     mount->path);
 	else if (row == &option_table[OPTION_ID_attach] && !split_url(value, host, &port))
-		settings_layer_error(layer, at, row->name,
-				     "\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, or tcp://ADDR:PORT "
-				     "with a numeric address",
-				     value);
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT "
+			"with a numeric address",
+			value);
 	else
 		*settings_layer_handler_field(mount, row) = settings_layer_keep(layer, value, strlen(value));
 }

@@ -45,7 +45,8 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 			    const char *value, const struct settings_place *at);
 /* Where a mount keeps what this row of type OPTION_HANDLER says. */
 char **settings_layer_handler_field(struct settings_mount *mount, const struct option_row *row);
-/* Can this URL of --attach be dialled from other machines? */
+/* Is this URL of --attach TLS? Can it be dialled from other machines? */
+bool settings_layer_is_tls(const char *url);
 bool settings_layer_is_open(const char *url);
 /* Keeps a pair for the mount of this path (already normalised; NULL: for every mount). */
 void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,

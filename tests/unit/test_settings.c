@@ -269,6 +269,10 @@ START_TEST(handlers)
 	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token", "/t"), SETTINGS_OK);
 	ck_assert_str_eq(s.attach_token, "/t");
 	ck_assert_int_eq(READ("-a", "/c=tcp://127.255.0.1:5"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "tls+tcp://[::]:5", "--attach-cert=c", "--attach-key=k", "--attach-client-ca=a"), SETTINGS_OK);
+	has("/", NULL, NULL, "tls+tcp://[::]:5", NULL);
+	ck_assert_int_eq(READ("-a", "tls+tcp://0.0.0.0:5", "--attach-cert=c", "--attach-key=k", "--attach-token=t"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "tls+tcp://[::1]:5", "--attach-cert=c", "--attach-key=k"), SETTINGS_OK);
 	/* Settings for every plugin are for the plugins only. */
 	ck_assert_int_eq(READ("-w", "/a=a", "-p", "/b=b.so", "--plugin-set", "k=v"), SETTINGS_OK);
 	ck_assert_uint_eq(mount_at("/a")->n_pairs, 0);
@@ -306,13 +310,14 @@ START_TEST(origins)
 END_TEST
 
 #define ADDRESS " is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH"
-#define URL " is no URL for workers; expected ipc:// and an absolute path, or tcp://ADDR:PORT with a numeric address"
-#define OPEN " can be dialled from other machines; expected an address of this one, or --attach-token"
+#define URL \
+	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
+#define OPEN " can be dialled from other machines; expected an address of this one, --attach-token"
 #define TAKEN " already has a handler; expected one handler per mount"
 #define MOUNT_108 "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static const struct {
-	const char *args[7], *sentence;
+	const char *args[8], *sentence;
 } WRONG[] = {
 	{{"--max-message", "12x"}, "--max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
 	{{"--max-message=2g"}, "--max-message: \"2g\" is out of range; expected a number with k, m or g, 1k to 1g"},
@@ -348,6 +353,15 @@ static const struct {
 	{{"-a", "tcp://0.0.0.0:5"}, "--attach: \"tcp://0.0.0.0:5\"" OPEN},
 	{{"-a", "tcp://128.0.0.1:5"}, "--attach: \"tcp://128.0.0.1:5\"" OPEN},
 	{{"-w", "x", "-a", "tcp://[::]:5"}, "--attach: \"tcp://[::]:5\"" OPEN},
+	{{"-a", "tls+tcp://[::]:5", "--attach-cert=c", "--attach-key=k"},
+	 "--attach: \"tls+tcp://[::]:5\"" OPEN " or --attach-client-ca"},
+	{{"-a", "tls+tcp://127.0.0.1:5", "--attach-cert=c"},
+	 "--attach: \"tls+tcp://127.0.0.1:5\" needs --attach-cert and --attach-key"},
+	{{"-a", "tls+tcp://127.0.0.1:5", "--attach-key=c"},
+	 "--attach: \"tls+tcp://127.0.0.1:5\" needs --attach-cert and --attach-key"},
+	{{"-a", "tls+tcp://h:5"}, "--attach: \"tls+tcp://h:5\"" URL},
+	{{"-a", "tls+ipc:///h"}, "--attach: \"tls+ipc:///h\"" URL},
+	{{"-a", "tcp://[::]:5", "--attach-client-ca=c"}, "--attach: \"tcp://[::]:5\"" OPEN},
 	{{"-a", "tcp://[::]:5", "--attach-token", ""}, "--attach-token: is empty; expected FILE"},
 	{{"-w", "/a=x", "-p", "/a=y"}, "--plugin: the mount /a" TAKEN},
 	{{"-p", "/a=x", "-w", "/a/=y"}, "--worker: the mount /a" TAKEN},
