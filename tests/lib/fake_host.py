@@ -16,6 +16,7 @@ class Link:
         self.sock = sock
         self.ipc = sock.family == socket.AF_UNIX
         self.id = None
+        self.forgiven = set()
         self.waiting = []
         sock.settimeout(PATIENCE)
         sock.sendall(HANDSHAKE)
@@ -44,6 +45,8 @@ class Link:
         """The next object, with its binary members as bytes."""
         while not self.waiting:
             objects, rest = self.receive_batch()
+            if objects[0].get("link") in self.forgiven:
+                continue
             if self.id is not None:
                 assert objects[0].get("link") == self.id, objects[0]
             for o in objects:
@@ -70,6 +73,15 @@ class Link:
         self.send({"t": "welcome", "v": 1, "link": link, "mount": "/", "host": "fake", "window": 256, "batch": 1048576, **members})
         self.id = link
         return hello
+
+    def forgive_links(self, *ids):
+        """Batches of these links are skipped, as a host does with what a library had queued for an earlier connection."""
+        self.forgiven.update(ids)
+
+    def expect_alive(self):
+        """What was sent has been read."""
+        self.send({"t": "ping"})
+        self.expect("pong")
 
     def expect_end(self):
         try:
@@ -128,3 +140,9 @@ class FakeHost:
 
     def close(self):
         self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
