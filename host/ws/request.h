@@ -18,7 +18,7 @@ struct request_header {
 };
 
 struct request {
-	struct span head; /* all of it, with the empty line at its end */
+	struct span head;	    /* all of it, with the empty line at its end */
 	struct span method, target; /* as they came */
 	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".." segment, lies in path_bytes */
 	struct span query; /* behind the first '?', raw; empty if there is none */

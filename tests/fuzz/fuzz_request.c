@@ -19,7 +19,8 @@ static struct answer parse(struct request *r, const struct request_limits *limit
 	if (a.status == REQUEST_BAD)
 		MUST((a.code == 400 || a.code == 414 || a.code == 431 || a.code == 505) && a.why != NULL && a.why[0] != '\0');
 	if (a.status == REQUEST_OK)
-		MUST(a.used >= 16 && a.used <= n && a.used <= limits->head_max && memcmp(p + a.used - 2, "\r\n", 2) == 0);
+		MUST(a.used >= 16 && a.used <= n && a.used <= limits->head_max && memcmp(p + a.used - 2, "\r\n", 2) == 0 &&
+		     r->head.p == p && r->head.n == a.used);
 	if (a.status == REQUEST_MORE)
 		MUST(n < limits->head_max);
 	return a;

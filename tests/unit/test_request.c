@@ -101,6 +101,8 @@ START_TEST(an_upgrade)
 				"e\tdort \t\r\n"
 				"\r\n"),
 			 200);
+	ck_assert(strncmp(parsed.head.p, "GET /chat", 9) == 0 &&
+		  parsed.head.p + parsed.head.n - 2 == strstr(parsed.head.p, "\r\n\r\n") + 2);
 	ck_span(parsed.method, "GET");
 	ck_span(parsed.target, "/chat%20room/%C3%A4?x=1&y=%41");
 	ck_span(parsed.path, "/chat room/\u00e4");
@@ -129,6 +131,7 @@ START_TEST(what_follows_is_not_touched)
 
 	ck_assert_int_eq(a.status, 200);
 	ck_assert_uint_eq(a.used, sizeof(GET HOST) - 1 + 2);
+	ck_assert_uint_eq(parsed.head.n, a.used);
 }
 END_TEST
 
