@@ -752,6 +752,7 @@ async def on_message(ws, message):
         try:
             await asyncio.sleep(1000)
         finally:
+            ws.send("never")
             print("cancelled")
     ws.send(message)
 """ + TAIL, supervised=False)

@@ -277,7 +277,6 @@ class Worker:
         if task.cancelled():
             if event.link is self._link:
                 self._fail(event, RuntimeError("the handler was cancelled"))
-            event.open = False
         elif task.exception() is not None:
             self._fail(event, task.exception())
         else:
@@ -288,6 +287,8 @@ class Worker:
         self._flush_soon()
 
     def _settle(self, event: Event, result) -> None:
+        if event.link is not self._link:
+            return  # The host gives it to another worker. It stays open: what is left of its handler must not push either.
         ws = event.connection
         if ws is not None and ws._given is not None and ws.changed_within():
             token = current.set(event)
@@ -302,14 +303,12 @@ class Worker:
         text = ('{"t":"ack","s":%d%s}' % (event.number, extra)).encode()
         if len(text) + sum(map(len, event.binaries)) > MESSAGE_MAX:
             raise ValueError(f"the commands of one event are more than {MESSAGE_MAX} bytes")
-        if event.link is self._link:
-            event.link.put(text, event.binaries)
+        event.link.put(text, event.binaries)
         if event.queries:
             for query in event.queries:
                 outbox.submit(query)
 
     def _fail(self, event: Event, error: Exception) -> None:
-        event.open = False
         answer = {"t": "nack", "s": event.number}
         if isinstance(error, Retry):
             answer["error"] = str(error)
@@ -319,6 +318,7 @@ class Worker:
             answer["error"] = f"{type(error).__name__}: {error}"[:1000]
             log.error("on_%s failed for event %s", event.type, event.key, exc_info=error)
         if event.link is self._link:
+            event.open = False
             event.link.put(to_json(answer).encode("utf-8", "replace"))
 
     # --- what runs outside of events ------------------------------------------------------------------------------------------

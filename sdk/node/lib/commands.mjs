@@ -1,0 +1,185 @@
+/** What handlers can do: commands, timers, pushes and queries.
+ *
+ * Commands of a handler are collected and committed together with its acknowledgement: all of them in order, or, when it
+ * throws, none. Anywhere else (in timers of JavaScript, in promises that outlive their handler) each command is a push of its own. */
+import { isBinary, quote, toBuffer, toJson } from "./codec.mjs";
+import { Connection, encodeState } from "./connection.mjs";
+import { Push, Query, outbox } from "./outbox.mjs";
+import { Scope, current } from "./scope.mjs";
+
+/** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
+export class Retry extends Error {
+	name = "Retry";
+
+	constructor(after_ms, text = "try again later") {
+		super(text);
+		this.after_ms = whole(after_ms, "after_ms");
+	}
+}
+
+// --- commands ----------------------------------------------------------------------------------------------------------------
+
+export function send(ws, data) {
+	const scope = open();
+	const [text, binary] = payload(data);
+	add(scope, `{"c":"send"${conn(scope, ws)}${text}}`, binary);
+}
+
+export function join(ws, room) {
+	const scope = open();
+	add(scope, `{"c":"join","room":${name(room, "the name of a room")}${conn(scope, ws)}}`);
+}
+
+export function leave(ws, room) {
+	const scope = open();
+	add(scope, `{"c":"leave","room":${name(room, "the name of a room")}${conn(scope, ws)}}`);
+}
+
+export function broadcast(data, exclude) {
+	const scope = open();
+	const [text, binary] = payload(data);
+	add(scope, `{"c":"broadcast"${text}${but(scope, exclude)}}`, binary);
+}
+
+export function broadcast_to(room, data, exclude) {
+	const scope = open();
+	const [text, binary] = payload(data);
+	add(scope, `{"c":"broadcast_to","room":${name(room, "the name of a room")}${text}${but(scope, exclude)}}`, binary);
+}
+
+export function close(ws, code, reason = "") {
+	const scope = open();
+	let text = "";
+	if (code !== undefined && code !== null) text += `,"code":${whole(code, "a close code")}`;
+	else if (reason !== "") throw new TypeError("a reason needs a close code");
+	if (reason !== "") text += `,"reason":${name(reason, "a reason")}`;
+	add(scope, `{"c":"close"${conn(scope, ws)}${text}}`);
+}
+
+export function set_state(ws, value) {
+	if (ws instanceof Connection) ws.state = value;
+	else storeState(ws, encodeState(value));
+}
+
+export function storeState(ws, stored) {
+	const scope = open();
+	if (typeof stored === "string") add(scope, `{"c":"set"${conn(scope, ws)},"state":${quote(stored)}}`);
+	else add(scope, `{"c":"set"${conn(scope, ws)},"state_bin":${stored.length}}`, stored);
+}
+
+export function set_timer(timer, delay_ms, { id = 0, ws, ...rest } = {}) {
+	const period = whole(rest.period_ms ?? rest.periodMs ?? 0, "period_ms");
+	const text = `"name":${name(timer, "the name of a timer")},"id":${whole(id, "id")},"delay":${whole(delay_ms, "delay_ms")}`;
+	add(open(), `{"c":"timer",${text},"period":${period}${ws === undefined ? "" : `,"conn":${quote(idOf(ws))}`}}`);
+}
+
+export function cancel_timer(timer, ws) {
+	const text = `"name":${name(timer, "the name of a timer")}`;
+	add(open(), `{"c":"cancel",${text}${ws === undefined ? "" : `,"conn":${quote(idOf(ws))}`}}`);
+}
+
+/** The scope at hand, or a new one for a command that stands alone. */
+function open() {
+	const scope = current.getStore();
+	return scope?.open ? scope : new Scope();
+}
+
+// Only here something is left behind: a command that threw before is as if it had not been given.
+function add(scope, text, binary) {
+	scope.commands.push(text);
+	if (binary !== undefined) scope.binaries.push(binary);
+	if (scope !== current.getStore()) outbox.submit(new Push(scope));
+}
+
+function idOf(ws) {
+	const id = typeof ws === "string" ? ws : ws?.id;
+	if (typeof id !== "string") throw new TypeError(`a connection is expected, not ${kind(ws)}`);
+	return id;
+}
+
+function conn(scope, ws) {
+	const id = idOf(ws);
+	return id === scope.own ? "" : `,"conn":${quote(id)}`;
+}
+
+function but(scope, exclude) {
+	if (exclude === undefined || exclude === null) return "";
+	const id = idOf(exclude);
+	return id === scope.own ? ',"exclude":true' : `,"exclude":${quote(id)}`;
+}
+
+function payload(data) {
+	if (typeof data === "string") return [`,"data":${quote(data)}`];
+	if (isBinary(data)) {
+		const binary = toBuffer(data);
+		return [`,"bin":${binary.length}`, binary];
+	}
+	return [`,"data":${quote(toJson(data))}`];
+}
+
+function name(value, what) {
+	if (typeof value !== "string") throw new TypeError(`${what} is text, not ${kind(value)}`);
+	return quote(value);
+}
+
+function whole(value, what) {
+	if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`${what} is a whole number from 0, not ${String(value)}`);
+	return value;
+}
+
+function kind(value) {
+	return value === null ? "null" : typeof value;
+}
+
+// --- pushes ------------------------------------------------------------------------------------------------------------------
+
+/** Runs a function, plain or async, and commits its commands together, though no event is at hand. The promise tells when the
+ * host has done so. A function that throws pushes nothing. */
+export function push(commands) {
+	const scope = new Scope();
+	const submit = () => {
+		scope.open = false;
+		return scope.commands.length > 0 ? outbox.submit(new Push(scope)) : Promise.resolve();
+	};
+	let result;
+	try {
+		result = current.run(scope, commands);
+	} catch (error) {
+		scope.open = false;
+		throw error;
+	}
+	if (typeof result?.then !== "function") return submit();
+	const done = Promise.resolve(result).then(submit, (error) => {
+		scope.open = false;
+		console.error("tova: nothing was pushed:", error);
+		throw error;
+	});
+	// Who does not wait for it finds all failures in the log; the process goes on.
+	done.catch(() => {});
+	return done;
+}
+
+// --- queries -----------------------------------------------------------------------------------------------------------------
+
+export function members(room) {
+	return query(`,"what":"members","room":${name(room, "the name of a room")}`, toConnections);
+}
+
+export function count(room) {
+	return query(`,"what":"count","room":${name(room, "the name of a room")}`, (reply) => reply.count ?? 0);
+}
+
+export function rooms(ws) {
+	return query(`,"what":"rooms","conn":${quote(idOf(ws))}`, (reply) => reply.rooms ?? []);
+}
+
+export function connections() {
+	return query(',"what":"connections"', toConnections);
+}
+
+export function stats() {
+	return query(',"what":"stats"', (reply) => reply.stats ?? {});
+}
+
+const query = (asked, value) => outbox.submit(new Query(asked, value));
+const toConnections = (reply) => (reply.connections ?? []).map((id) => new Connection(id));

@@ -1,0 +1,114 @@
+/** What handlers are given: connections and requests. */
+import { close, join, leave, send, storeState } from "./commands.mjs";
+import { isBinary, toBuffer, toJson } from "./codec.mjs";
+
+const STATE_MAX = 4096; // bytes that the host keeps with a connection
+const UNREAD = Symbol("unread");
+
+/** A client. Compare by id, keep as long as you like: commands to one that is gone do nothing. */
+export class Connection {
+	request = undefined; // in on_open
+	rooms = []; // in on_close: those that it was in
+	#stored; // state as the host has it: text, Buffer or undefined
+	#state = UNREAD;
+	#given; // text of an object as it was read or set, to notice changes within
+
+	constructor(id, stored) {
+		this.id = id;
+		this.#stored = stored;
+	}
+
+	get state() {
+		if (this.#state === UNREAD) {
+			this.#state = decodeState(this.#stored);
+			if (isPlain(this.#state)) this.#given = toJson(this.#state);
+		}
+		return this.#state;
+	}
+
+	set state(value) {
+		const stored = encodeState(value);
+		storeState(this, stored);
+		this.#stored = stored;
+		this.#state = value;
+		this.#given = isPlain(value) ? stored : undefined;
+	}
+
+	/** Stores an object that was changed within since it was read or set. */
+	storeChanges() {
+		if (this.#given !== undefined && toJson(this.#state) !== this.#given) this.state = this.#state;
+	}
+
+	send(data) {
+		send(this, data);
+	}
+
+	join(room) {
+		join(this, room);
+	}
+
+	leave(room) {
+		leave(this, room);
+	}
+
+	close(code, reason) {
+		close(this, code, reason);
+	}
+
+	toString() {
+		return this.id;
+	}
+}
+
+const isPlain = (value) => typeof value === "object" && value !== null && !isBinary(value);
+
+/** Bytes stay bytes, everything else is kept as JSON text, so that "1" and 1 come back as what they were. */
+export function encodeState(value) {
+	const stored = isBinary(value) ? toBuffer(value) : toJson(value ?? null);
+	const size = Buffer.byteLength(stored);
+	if (size > STATE_MAX) throw new RangeError(`a state of ${size} bytes: the host keeps at most ${STATE_MAX} with a connection`);
+	return stored;
+}
+
+function decodeState(stored) {
+	if (typeof stored !== "string") return stored ?? null;
+	try {
+		return JSON.parse(stored);
+	} catch {
+		return stored; // set by a worker without this library
+	}
+}
+
+/** The HTTP request that opens a connection. */
+export class Request {
+	constructor(data = {}) {
+		this.method = data.method ?? "GET";
+		this.path = data.path ?? "";
+		this.query = data.query ?? "";
+		this.mount = data.mount ?? "";
+		this.host = data.host ?? "";
+		this.headers = data.headers ?? [];
+		this.remote = data.remote ?? [];
+		this.local = data.local ?? [];
+		this.tls = data.tls ?? null;
+		this.subprotocols = data.subprotocols ?? [];
+	}
+
+	/** The first header of that name, in any case. */
+	header(name) {
+		name = name.toLowerCase();
+		return this.headers.find(([have]) => have.toLowerCase() === name)?.[1];
+	}
+
+	get cookies() {
+		const found = {};
+		for (const [name, value] of this.headers) {
+			if (name.toLowerCase() !== "cookie") continue;
+			for (const pair of value.split(";")) {
+				const at = pair.indexOf("=");
+				if (at >= 0) found[pair.slice(0, at).trim()] ??= pair.slice(at + 1).trim();
+			}
+		}
+		return found;
+	}
+}

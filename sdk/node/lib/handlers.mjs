@@ -1,0 +1,43 @@
+/** Finds a worker's handlers, however they are given. */
+
+// Handler: the event it asks the host for.
+const EVENTS = {
+	on_upgrade: "upgrade",
+	on_open: "open",
+	on_message: "message",
+	on_close: "close",
+	on_error: "error",
+	on_timer: "timer",
+	on_start: undefined,
+	on_stop: undefined,
+};
+
+const camel = (name) => name.replace(/_(.)/, (_, letter) => letter.toUpperCase());
+
+/** Out of an object, a module or a class; returns functions by name, bound to where they came from. */
+export function find(source) {
+	if (typeof source === "function") source = new source();
+	if (typeof source !== "object" || source === null)
+		throw new TypeError("serve() takes an object or a class with functions on_open(ws), on_message(ws, message), ...");
+	const known = Object.keys(EVENTS);
+	for (const key of Object.keys(source))
+		if (/^on(_|[A-Z])/.test(key) && !known.includes(key) && !known.some((name) => camel(name) === key))
+			throw new TypeError(`serve() knows no handler ${key}; it knows ${known.join(", ")}`);
+	const found = {};
+	for (const name of known) {
+		const handler = source[name] ?? source[camel(name)];
+		if (handler === undefined || handler === null) continue;
+		if (typeof handler !== "function") throw new TypeError(`${name} is no function but ${typeof handler}`);
+		found[name] = handler.bind(source);
+	}
+	if (Object.keys(found).length === 0)
+		throw new TypeError("there are no handlers: serve({ on_open(ws) {}, on_message(ws, message) {}, ... })");
+	return found;
+}
+
+/** Events to ask the host for. */
+export function eventsOf(handlers) {
+	return Object.keys(handlers)
+		.map((name) => EVENTS[name])
+		.filter((event) => event !== undefined);
+}
