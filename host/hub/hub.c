@@ -221,6 +221,9 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 		timer_cancel(m, NULL, commit_text(c, command));
 	else {
 		struct session *s = hub_find_session(hub, m, command->target);
+		bool answers = command->kind == COMMAND_SEND && c->origin != NULL && c->origin->local == command->target;
+		if (s == NULL && answers) /* to what came before its end; conn knows whether it can still be sent */
+			s = c->origin;
 		if (s != NULL)
 			apply_to_session(hub, m, s, c, command);
 		else

@@ -314,7 +314,9 @@ static bool conn_is_full(struct conn *c, uint32_t len)
 
 enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own)
 {
-	if (c->state != CONN_OPEN || c->ended || c->broken)
+	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
+	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
+	if (!takes || c->broken)
 		return CONN_GONE;
 	uint32_t max = c->conns->limits.queue_max;
 	if ((uint64_t)c->out.bytes + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
@@ -377,6 +379,11 @@ void conn_echo_close(struct conn *c)
 {
 	if (c->state != CONN_CLOSED)
 		return;
+	if (c->eof) { /* there was no close frame to echo */
+		c->state = CONN_LINGER;
+		conn_finish(c);
+		return;
+	}
 	c->state = CONN_CLOSING;
 	/* 5.5.1: the echo carries the status code that came. */
 	conn_queue_close(c, c->close_code == CLOSE_NONE ? 0 : c->close_code, NULL, 0);
@@ -616,11 +623,9 @@ static void conn_on_eof(struct conn *c)
 {
 	c->eof = true;
 	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
+		c->state = CONN_CLOSED;
+		conn_wait(c, CONN_WAIT_CLOSE);
 		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0}, "the peer ended the stream without a close frame");
-		if (c->state == CONN_OPEN) {
-			c->state = CONN_LINGER;
-			conn_finish(c);
-		}
 	} else if (c->fin || c->out.bytes > 0) {
 		conn_finish(c);
 	} else {
