@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from probe import Host, Probe, plugin
+from probe import KINDS, Host, Probe, kind_args, plugin
 from tova_host import wait_until
 from wsclient import CLOSE, PING, TEXT, close_payload, connect, frame
 
@@ -77,6 +77,37 @@ def test_messages_before_a_close_are_answered_before_it(ws):
     assert [ws.recv_text() for _ in range(100)] == [f"{i}" for i in range(100)]
     ws.expect_close(1000)
     ws.expect_eof()
+
+
+@pytest.mark.parametrize("n", [1, 50])
+def test_a_worker_too_answers_before_the_close(probe, n):
+    """The close frame arrives while its events are under way; its echo waits for them, and their answers go first (rule 6)."""
+    ws = probe.client()
+    ws.send(b"".join(frame(TEXT, f"send {i}") for i in range(n)) + frame(CLOSE, close_payload(4001, "bye")))
+    assert [ws.recv_text() for _ in range(n)] == [f"{i}" for i in range(n)]
+    ws.expect_close(4001)
+    ws.expect_eof(reset=False)
+
+
+@pytest.mark.parametrize("n", [1, 50])
+def test_a_worker_too_answers_a_half_closed_peer(probe, n):
+    ws = probe.client()
+    ws.send(b"".join(frame(TEXT, f"send {i}") for i in range(n)))
+    ws.shutdown_write()
+    assert [ws.recv_text() for _ in range(n)] == [f"{i}" for i in range(n)]
+    ws.expect_eof(reset=False)
+
+
+def test_a_close_does_not_wait_for_ever_for_its_events():
+    """A handler that hangs: the peer's close frame is echoed after --close-timeout all the same."""
+    for kind in KINDS:
+        with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "300ms", *kind_args(kind)) as host, Probe(host) as probe:
+            ws = probe.client()
+            ws.script("stall 1500", "send late")
+            ws.close(4001)
+            while (got := ws.recv_frame()).opcode != CLOSE:
+                assert kind == "plugin" and got.payload == b"late"  # nothing happens in a host whose plugin stalls it
+            ws.expect_eof()
 
 
 def test_everything_behind_a_close_is_ignored(ws):
