@@ -110,7 +110,7 @@ struct event_held {
 	uint64_t since;	   /* when it was delivered, or is to be delivered again */
 	uint16_t blame;	   /* deaths that are laid to it */
 	bool suspect : 1;  /* a worker died with it: it is delivered alone */
-	char bytes[];
+	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
 
