@@ -77,7 +77,7 @@ static void library_name(const struct library *lib, char name[LIBRARY_NAME_MAX])
 static bool library_open(struct library *lib, const char *path, char *why, size_t cap)
 {
 	char name[LIBRARY_NAME_MAX];
-	off_t size;
+	off_t size = 0;
 	if (!library_copy(lib, path, &size, why, cap))
 		return false;
 	if (!library_is_whole(lib->fd, size)) {
