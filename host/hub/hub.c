@@ -206,6 +206,13 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
+/* A session that its peer has ended while this event of its was under way: the answer leaves before our close frame. */
+static bool apply_late_answer(const struct commit *c, const struct command *command)
+{
+	return command->kind == COMMAND_SEND && c->origin != NULL && c->origin->local == command->target &&
+	       conn_send(session_conn(c->origin), &command->frame, true) == CONN_SENT;
+}
+
 static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
 {
 	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) && !command->code;
@@ -221,12 +228,9 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 		timer_cancel(m, NULL, commit_text(c, command));
 	else {
 		struct session *s = hub_find_session(hub, m, command->target);
-		bool answers = command->kind == COMMAND_SEND && c->origin != NULL && c->origin->local == command->target;
-		if (s == NULL && answers) /* to what came before its end; conn knows whether it can still be sent */
-			s = c->origin;
 		if (s != NULL)
 			apply_to_session(hub, m, s, c, command);
-		else
+		else if (!apply_late_answer(c, command))
 			hub->loop->stats.gone++;
 	}
 }
