@@ -1,40 +1,49 @@
 /** What on_upgrade returns. */
+import { isBinary, toBuffer } from "./codec.mjs";
 import { encodeState } from "./connection.mjs";
 
 class Accept {
-	constructor(answer) {
+	constructor(answer, binaries) {
 		this.answer = answer;
+		this.binaries = binaries;
 	}
 }
 
 class Refuse {
-	constructor(answer) {
+	constructor(answer, binaries) {
 		this.answer = answer;
+		this.binaries = binaries;
 	}
 }
 
 export function accept({ subprotocol, headers, state } = {}) {
 	const answer = {};
+	const binaries = [];
 	if (subprotocol !== undefined) answer.subprotocol = subprotocol;
 	if (headers !== undefined) answer.headers = pairs(headers);
 	if (state !== undefined && state !== null) {
-		answer.state = encodeState(state);
-		if (typeof answer.state !== "string")
-			throw new TypeError("the state of an accepted upgrade is text or a JSON value; set bytes in on_open");
+		const stored = encodeState(state);
+		if (typeof stored === "string") answer.state = stored;
+		else {
+			answer.state_bin = stored.length;
+			binaries.push(stored);
+		}
 	}
-	return new Accept(answer);
+	return new Accept(answer, binaries);
 }
 
 export function refuse(status = 403, body = "", { type = "text/plain; charset=utf-8", headers = [] } = {}) {
-	return new Refuse({ status, type, body, headers: pairs(headers) });
+	const answer = { status, type, headers: pairs(headers) };
+	if (!isBinary(body)) return new Refuse({ ...answer, body: String(body) }, []);
+	return new Refuse({ ...answer, bin: body.byteLength }, [toBuffer(body)]);
 }
 
-/** Members of the acknowledgement that say what on_upgrade returned. */
+/** Members of the acknowledgement that say what on_upgrade returned, and the binary data that they name. */
 export function upgradeAnswer(result) {
-	if (result === undefined || result === null || result === true) return "";
+	if (result === undefined || result === null || result === true) return ["", []];
 	if (result === false) result = refuse();
-	if (result instanceof Accept) return `,"accept":${JSON.stringify(result.answer)}`;
-	if (result instanceof Refuse) return `,"refuse":${JSON.stringify(result.answer)}`;
+	if (result instanceof Accept) return [`,"accept":${JSON.stringify(result.answer)}`, result.binaries];
+	if (result instanceof Refuse) return [`,"refuse":${JSON.stringify(result.answer)}`, result.binaries];
 	throw new TypeError(`on_upgrade returns accept(), refuse(), true or false, not ${String(result)}`);
 }
 

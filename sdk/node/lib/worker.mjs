@@ -234,11 +234,16 @@ class Worker {
 		if (event.connection !== undefined) current.run(event, () => event.connection.storeChanges());
 		event.open = false;
 		let text = `{"t":"ack","s":${event.number}`;
-		if (event.type === "upgrade") text += upgradeAnswer(result);
+		let binaries = event.binaries;
+		if (event.type === "upgrade") {
+			const [answer, first] = upgradeAnswer(result);
+			text += answer;
+			binaries = [...first, ...binaries];
+		}
 		if (event.commands.length > 0) text += `,"commands":[${event.commands.join(",")}]`;
-		if ((text.length > MESSAGE_MAX / 3 || event.binaries.length > 0) && sizeOf(text, event.binaries) > MESSAGE_MAX)
+		if ((text.length > MESSAGE_MAX / 3 || binaries.length > 0) && sizeOf(text, binaries) > MESSAGE_MAX)
 			throw new RangeError(`the commands of one event are more than ${MESSAGE_MAX} bytes`);
-		event.link.put(`${text}}`, event.binaries);
+		event.link.put(`${text}}`, binaries);
 	}
 
 	#fail(event, error) {

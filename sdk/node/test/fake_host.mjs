@@ -45,6 +45,7 @@ function unbatch(body) {
 				item[member] = Buffer.from(binary.subarray(0, n));
 				binary = binary.subarray(n);
 			}
+		for (const answer of ["accept", "refuse"]) if (item[answer]) fill(item[answer]);
 		for (const command of item.commands ?? []) fill(command);
 	};
 	for (const item of objects) fill(item);

@@ -390,15 +390,17 @@ for (const transport of ["ipc", "tcp"])
 			["accept()", { accept: {} }],
 			["accept({ subprotocol: 'v1', headers: [['X-A', 'b']], state: { user: 1 } })", { accept: { subprotocol: "v1", headers: [["X-A", "b"]], state: '{"user":1}' } }],
 			["accept({ headers: { 'X-A': 1 } })", { accept: { headers: [["X-A", "1"]] } }],
+			["accept({ state: Buffer.from('\\0\\n') })", { accept: { state_bin: Buffer.from("\0\n") } }],
+			["refuse(404, new Uint8Array([255]))", { refuse: { status: 404, type: "text/plain; charset=utf-8", bin: Buffer.from([255]), headers: [] } }],
 			["false", { refuse: { status: 403, type: "text/plain; charset=utf-8", body: "", headers: [] } }],
 			["refuse(401, 'no', { headers: { 'WWW-Authenticate': 'Basic' } })",
 				{ refuse: { status: 401, type: "text/plain; charset=utf-8", body: "no", headers: [["WWW-Authenticate", "Basic"]] } }],
 		])
 			for (const kind of ["", "async "])
 				test(`upgrade: ${kind}${result}`, async () => {
-					const [worker, peer] = await host.serve(`serve({ ${kind}on_upgrade(request) { broadcast(request.path); return ${result}; } });`);
+					const [worker, peer] = await host.serve(`serve({ ${kind}on_upgrade(request) { broadcast(Buffer.from(request.path)); return ${result}; } });`);
 					peer.send(ofMount(1, "upgrade", { request: REQUEST }));
-					await peer.expect({ t: "ack", s: 1, ...answer, commands: [{ c: "broadcast", data: "/chat/ä" }] });
+					await peer.expect({ t: "ack", s: 1, ...answer, commands: [{ c: "broadcast", bin: Buffer.from("/chat/ä") }] });
 					await drain(worker, peer);
 				});
 

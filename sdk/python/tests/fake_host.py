@@ -44,6 +44,8 @@ def unbatch(body):
             fill(command)
 
     for item in objects:
+        for answer in ("accept", "refuse"):
+            fill(item.get(answer, {}))
         fill(item)
     assert binary == b""
     return objects

@@ -450,6 +450,8 @@ async def on_message(ws, message):
     ("None", {}), ("True", {}), ("accept()", {"accept": {}}),
     ("accept('v1', [('X-A', 'b')], {'user': 1})", {"accept": {"subprotocol": "v1", "headers": [["X-A", "b"]], "state": '{"user":1}'}}),
     ("accept(headers={'X-A': 1})", {"accept": {"headers": [["X-A", "1"]]}}),
+    ("accept(state=b'\\0\\n')", {"accept": {"state_bin": b"\0\n"}}),
+    ("refuse(404, b'\\xff')", {"refuse": {"status": 404, "type": "text/plain; charset=utf-8", "bin": b"\xff", "headers": []}}),
     ("False", {"refuse": {"status": 403, "type": "text/plain; charset=utf-8", "body": "", "headers": []}}),
     ("refuse(401, 'no', headers=[('WWW-Authenticate', 'Basic')])",
      {"refuse": {"status": 401, "type": "text/plain; charset=utf-8", "body": "no", "headers": [["WWW-Authenticate", "Basic"]]}}),
@@ -459,11 +461,11 @@ def test_upgrade(host, result, answer, kind):
     worker, peer = host.serve(HEAD + f"""
 {kind} on_upgrade(request):
     assert request.path == "/chat/ä" and current_event().key == ":0"
-    broadcast("somebody comes")
+    broadcast(b"somebody comes")
     return {result}
 """ + TAIL)
     peer.send(event(1, "upgrade", None, 0, request=REQUEST))
-    peer.expect(t="ack", s=1, **answer, commands=[{"c": "broadcast", "data": "somebody comes"}])
+    peer.expect(t="ack", s=1, **answer, commands=[{"c": "broadcast", "bin": b"somebody comes"}])
     drain(worker, peer)
 
 

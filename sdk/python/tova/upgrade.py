@@ -21,32 +21,38 @@ class refuse:
     """Return it from on_upgrade: an HTTP answer instead of a connection."""
 
     status: int = 403
-    body: str = ""
+    body: str | bytes = ""
     type: str = "text/plain; charset=utf-8"
     headers: list = field(default_factory=list)
 
 
-def upgrade_answer(result) -> str:
-    """Members of the acknowledgement that say what on_upgrade returned."""
+def upgrade_answer(result) -> tuple[str, list[bytes]]:
+    """Members of the acknowledgement that say what on_upgrade returned, and the binary data that they name."""
     if result is None or result is True:
-        return ""
+        return "", []
     if result is False:
         result = refuse()
     if isinstance(result, refuse):
-        return ',"refuse":' + to_json({"status": result.status, "type": result.type, "body": result.body,
-                                       "headers": _header_pairs(result.headers)})
+        answer = {"status": result.status, "type": result.type, "headers": _header_pairs(result.headers)}
+        binaries = _add(answer, "body", "bin", result.body)
+        return ',"refuse":' + to_json(answer), binaries
     if isinstance(result, accept):
         answer = {}
         if result.subprotocol is not None:
             answer["subprotocol"] = result.subprotocol
         if result.headers:
             answer["headers"] = _header_pairs(result.headers)
-        if result.state is not None:
-            answer["state"] = encode_state(result.state)
-            if isinstance(answer["state"], bytes):
-                raise TypeError("the state of an accepted upgrade is text or a JSON value; set bytes in on_open")
-        return ',"accept":' + to_json(answer)
+        binaries = [] if result.state is None else _add(answer, "state", "state_bin", encode_state(result.state))
+        return ',"accept":' + to_json(answer), binaries
     raise TypeError(f"on_upgrade returns accept(), refuse(), True or False, not {type(result).__name__}")
+
+
+def _add(answer: dict, text_member: str, binary_member: str, value) -> list[bytes]:
+    if isinstance(value, bytes):
+        answer[binary_member] = len(value)
+        return [value]
+    answer[text_member] = value
+    return []
 
 
 def _header_pairs(headers) -> list:

@@ -297,13 +297,16 @@ class Worker:
             finally:
                 current.reset(token)
         event.open = False
-        extra = upgrade_answer(result) if event.type == "upgrade" else ""
+        extra, binaries = "", event.binaries
+        if event.type == "upgrade":
+            extra, first = upgrade_answer(result)
+            binaries = first + binaries
         if event.commands:
             extra += ',"commands":[' + ",".join(event.commands) + "]"
         text = ('{"t":"ack","s":%d%s}' % (event.number, extra)).encode()
-        if len(text) + sum(map(len, event.binaries)) > MESSAGE_MAX:
+        if len(text) + sum(map(len, binaries)) > MESSAGE_MAX:
             raise ValueError(f"the commands of one event are more than {MESSAGE_MAX} bytes")
-        event.link.put(text, event.binaries)
+        event.link.put(text, binaries)
         if event.queries:
             for query in event.queries:
                 outbox.submit(query)

@@ -1,0 +1,75 @@
+/** chat: rooms of people who talk to each other. Messages are JSON:
+ *
+ *     {"type": "chat", "user": "Ada", "text": "Hello"}    to the others in room general, or in the room that "room" names
+ *     {"type": "join_room", "room": "tea"}                leaves general and joins that room
+ *
+ * Start it with: tova-host --static examples -w /chat='node examples/chat/chat.mjs'
+ */
+
+// The library of this checkout. Where it is installed (npm install ./sdk/node) it is called "tova".
+import { broadcast_to, join, leave, serve } from "../../sdk/node/index.mjs";
+
+const line = (type, text) => ({ type, text });
+const isText = (value) => typeof value === "string" && !value.includes("\0");
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function on_open(ws) {
+	join(ws, "general");
+	broadcast_to("general", line("system", "A new user joined"), ws);
+	ws.send(line("system", "Welcome to the chat!"));
+}
+
+function on_message(ws, message) {
+	let data;
+	try {
+		data = JSON.parse(typeof message === "string" ? message : utf8.decode(message));
+	} catch {
+		data = null;
+	}
+	if (typeof data !== "object" || data === null) {
+		ws.send(line("error", "A message is a JSON object"));
+		return;
+	}
+	switch (data.type) {
+		case "chat":
+			chat(ws, data);
+			break;
+		case "join_room":
+			joinRoom(ws, data);
+			break;
+		default:
+			ws.send(line("error", "Unknown message type"));
+	}
+}
+
+function chat(ws, { user, text, room }) {
+	if (![user, text, ...(room === undefined ? [] : [room])].every(isText)) {
+		ws.send(line("error", "A chat message needs user and text, both strings; room may be one"));
+		return;
+	}
+	// A connection can be in several rooms: a message that was sent to one says so.
+	broadcast_to(room ?? "general", { type: "chat", user, text, room }, ws);
+}
+
+function joinRoom(ws, { room }) {
+	if (!isText(room)) {
+		ws.send(line("error", "To join a room, name it: room, a string"));
+		return;
+	}
+	leave(ws, "general");
+	join(ws, room);
+	ws.send(line("system", `Joined room: ${room}`));
+}
+
+function on_close() {
+	broadcast_to("general", line("system", "A user left the chat"));
+}
+
+/** Also what became of a command that was wrong, such as joining a room whose name is too long: nothing of that message has happened,
+ * and its sender should know. The connection stays. */
+function on_error(ws, error) {
+	console.error(`WebSocket error: ${error}`);
+	if (error.kind === "handler") ws.send(line("error", error.message));
+}
+
+serve({ on_open, on_message, on_close, on_error });
