@@ -842,6 +842,7 @@ void conns_free(struct conns *s)
 	}
 	conns_on_turn(s);
 	loop_timer_cancel(&s->tick);
+	outq_spare_free(&s->spare);
 }
 
 bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
@@ -857,6 +858,7 @@ bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
 			   .released = true,
 			   .remote = *remote,
 			   .interest = CONN_WANT_READ};
+	c->out.spare = &s->spare;
 	event_assign(&c->event, s->loop->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
 	if (event_add(&c->event, NULL) != 0) {
 		close(fd);

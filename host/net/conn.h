@@ -99,9 +99,9 @@ struct conn_ops {
 struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
-	uint32_t queue_max;		     /* bytes waiting for one connection */
+	uint32_t queue_max;			     /* bytes waiting for one connection */
 	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
-	uint32_t max;			     /* sockets at once */
+	uint32_t max;				     /* sockets at once */
 };
 
 struct conn_list {
@@ -120,6 +120,7 @@ struct conns {
 	struct loop_timer tick;
 	struct loop_hook hook;
 	struct conn *dirty, **dirty_end, *doomed;
+	struct outq_spare spare;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
 	uint32_t count;
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */

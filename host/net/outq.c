@@ -9,8 +9,10 @@
 #include "ws/frame.h"
 
 #define OUTQ_IOV 64
-#define OUTQ_OWN_MIN 1024  /* first chunk of a stalled queue's own */
-#define OUTQ_OWN_MAX 65536 /* and the largest */
+#define OUTQ_VECTOR_MIN 16	  /* slices of a new array */
+#define OUTQ_SPARE_MAX (1u << 20) /* bytes of arrays kept */
+#define OUTQ_OWN_MIN 1024	  /* first chunk of a stalled queue's own */
+#define OUTQ_OWN_MAX 65536	  /* and the largest */
 
 struct outq_urgent {
 	uint8_t len;
@@ -22,17 +24,62 @@ static struct slice *outq_at(struct outq *q, uint32_t i)
 	return q->v == NULL ? &q->one : &q->v[q->head + i];
 }
 
+/* The array of a queue that needs one for a moment only, as most do that get from several rooms in one turn, comes from those
+ * that others have given back. A spare one begins with this. */
+struct outq_vector {
+	struct outq_vector *next;
+	uint32_t cap;
+};
+
+static bool outq_take_vector(struct outq *q)
+{
+	struct outq_vector *spare = q->spare != NULL ? q->spare->first : NULL;
+	if (spare != NULL) {
+		q->spare->first = spare->next;
+		q->spare->bytes -= spare->cap * sizeof *q->v;
+		q->cap = spare->cap;
+		q->v = (struct slice *)spare;
+	} else {
+		q->v = malloc(OUTQ_VECTOR_MIN * sizeof *q->v);
+		q->cap = q->v != NULL ? OUTQ_VECTOR_MIN : 0;
+	}
+	q->head = 0;
+	return q->v != NULL;
+}
+
+static void outq_give_vector(struct outq *q)
+{
+	struct outq_vector *spare = (struct outq_vector *)q->v;
+	if (q->spare != NULL && q->spare->bytes + q->cap * sizeof *q->v <= OUTQ_SPARE_MAX) {
+		spare->cap = q->cap;
+		spare->next = q->spare->first;
+		q->spare->first = spare;
+		q->spare->bytes += spare->cap * sizeof *q->v;
+	} else {
+		free(spare);
+	}
+	q->v = NULL;
+	q->head = q->cap = 0;
+}
+
+void outq_spare_free(struct outq_spare *spare)
+{
+	struct outq_vector *v;
+	while ((v = spare->first) != NULL) {
+		spare->first = v->next;
+		free(v);
+	}
+	spare->bytes = 0;
+}
+
 static bool outq_make_room(struct outq *q)
 {
 	if (q->v == NULL) {
 		if (q->n == 0)
 			return true;
-		q->v = malloc(16 * sizeof *q->v);
-		if (q->v == NULL)
+		if (!outq_take_vector(q))
 			return false;
 		q->v[0] = q->one;
-		q->head = 0;
-		q->cap = 16;
 		return true;
 	}
 	if (q->head + q->n < q->cap)
@@ -67,11 +114,8 @@ static void outq_pop(struct outq *q)
 	if (q->v == NULL)
 		return;
 	q->head++;
-	if (q->n == 0) {
-		free(q->v);
-		q->v = NULL;
-		q->head = q->cap = 0;
-	}
+	if (q->n == 0)
+		outq_give_vector(q);
 }
 
 /* Only chunks of the shared pool are worth copying out of. */
@@ -294,11 +338,8 @@ void outq_cut(struct outq *q)
 		kept = i + 1;
 	}
 	q->n = kept;
-	if (q->n == 0 && q->v != NULL) {
-		free(q->v);
-		q->v = NULL;
-		q->head = q->cap = 0;
-	}
+	if (q->n == 0 && q->v != NULL)
+		outq_give_vector(q);
 	free(q->urgent);
 	q->urgent = NULL;
 	q->bytes = q->begun;
@@ -309,5 +350,5 @@ void outq_clear(struct outq *q)
 	while (q->n > 0)
 		outq_pop(q);
 	free(q->urgent);
-	*q = (struct outq){.n = 0};
+	*q = (struct outq){.spare = q->spare};
 }

@@ -14,6 +14,12 @@
 
 #include "base/chunk.h"
 
+/* Arrays that queues have given back; shared by all queues of a loop. */
+struct outq_spare {
+	struct outq_vector *first;
+	size_t bytes;
+};
+
 struct outq {
 	struct slice *v; /* NULL: nothing beyond `one` */
 	struct slice one;
@@ -22,6 +28,7 @@ struct outq {
 	uint32_t begun;	       /* of those, bytes at the front that belong to something begun and can not be parted */
 	bool stalled;
 	struct outq_urgent *urgent; /* a control frame that goes next; NULL: none */
+	struct outq_spare *spare;   /* NULL: nothing is kept for others */
 };
 
 enum outq_status { OUTQ_EMPTY, OUTQ_STALLED, OUTQ_BROKEN };
@@ -39,5 +46,6 @@ enum outq_status outq_flush(struct outq *q, int fd, uint64_t *sent_r);
 void outq_cut(struct outq *q);
 /* Forgets everything. */
 void outq_clear(struct outq *q);
+void outq_spare_free(struct outq_spare *spare);
 
 #endif

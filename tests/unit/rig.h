@@ -155,7 +155,9 @@ static inline void rig_free(struct rig *r)
 static inline void rig_turn(struct rig *r)
 {
 	r->loop->now_known = false;
-	ck_assert_int_ge(event_base_loop(r->loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK), 0);
+	if (event_base_loop(r->loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) <
+	    0) /* Check's assertions allocate, which test_alloc counts */
+		ck_abort_msg("the loop fails");
 	for (struct loop_hook *h = r->loop->hooks; h != NULL; h = h->next)
 		h->run(h->arg);
 }

@@ -32,6 +32,7 @@ void *__wrap_realloc(void *p, size_t n)
 /* --- a queue, a socket and its other end ----------------------------------------------------------------------------------- */
 
 static struct chunk_pool pool;
+static struct outq_spare spare;
 static struct outq q;
 static int fds[2]; /* we write to the first */
 static uint8_t *got;
@@ -42,7 +43,7 @@ static void setup(void)
 	const int small = 4096;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
-	q = (struct outq){.n = 0};
+	q = (struct outq){.spare = &spare};
 	pool = (struct chunk_pool){.current = NULL};
 	n_got = 0;
 }
@@ -51,6 +52,8 @@ static void teardown(void)
 {
 	outq_clear(&q);
 	chunk_pool_free(&pool);
+	outq_spare_free(&spare);
+	ck_assert_ptr_null(spare.first);
 	close(fds[0]);
 	if (fds[1] >= 0)
 		close(fds[1]);
@@ -167,19 +170,62 @@ START_TEST(neighbours_become_one)
 }
 END_TEST
 
-/* Frames that others' lie between: more slices than one system call takes. */
-START_TEST(many_slices)
+/* Frames that others' lie between, so that the queue needs an array. */
+static void append_apart(uint32_t n)
 {
-	for (uint32_t i = 0; i < 500; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct slice others = numbered(9999, 20);
 		append(i, 4);
 		slice_unref(&others);
 	}
+}
+
+/* Frames that others' lie between: more slices than one system call takes. */
+START_TEST(many_slices)
+{
+	append_apart(500);
 	ck_assert_uint_gt(q.n, 64);
 	drain();
 	expect_numbers(0, 500);
 	ck_assert_ptr_null(q.v);
 	ck_assert_uint_eq(pool.current->refs, 1);
+}
+END_TEST
+
+/* An array that was given back serves the next queue that needs one; all of them together are bounded. */
+START_TEST(arrays_are_kept_for_others)
+{
+	enum { N = 600 };
+	struct outq *many = calloc(N, sizeof *many), first = q;
+	append_apart(3);
+	const void *array = q.v;
+	ck_assert_ptr_nonnull(array);
+	ck_assert_ptr_null(spare.first);
+	drain();
+	ck_assert_ptr_eq(spare.first, array);
+	ck_assert_uint_eq(spare.bytes, 16 * sizeof(struct slice));
+	append_apart(100);
+	ck_assert_ptr_null(spare.first);
+	ck_assert_uint_eq(spare.bytes, 0);
+	outq_cut(&q);
+	ck_assert_uint_ge(spare.bytes, 100 * sizeof(struct slice)); /* as large as it had become */
+	append_apart(100);
+	first = q;
+	for (uint32_t i = 0; i < N; i++) {
+		q = (struct outq){.spare = &spare};
+		append_apart(100);
+		many[i] = q;
+	}
+	for (uint32_t i = 0; i < N; i++)
+		outq_clear(&many[i]);
+	ck_assert_uint_gt(spare.bytes, 0);
+	ck_assert_uint_le(spare.bytes, 1 << 20);
+	ck_assert_ptr_eq(many[0].spare, &spare);
+	free(many);
+	q = first;
+	n_got = 0;
+	drain();
+	expect_numbers(0, 100);
 }
 END_TEST
 
@@ -430,6 +476,7 @@ START_TEST(random_traffic)
 	unsigned seed = (unsigned)_i * 104729 + 3;
 	uint32_t number = 0, cut_at[1000], n_cuts = 0, pongs = 0;
 	printf("outq: seed %u\n", seed);
+	q.spare = _i % 2 == 0 ? &spare : NULL;
 	for (int step = 0; step < 4000; step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100;
 		if (dice < 50) {
@@ -486,6 +533,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, neighbours_become_one);
 	tcase_add_test(tc, many_slices);
+	tcase_add_test(tc, arrays_are_kept_for_others);
 	tcase_add_test(tc, nothing_to_flush);
 	tcase_add_test(tc, a_stalled_queue_copies_small_slices);
 	tcase_add_test(tc, large_ones_stay_shared);

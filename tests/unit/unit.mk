@@ -10,6 +10,9 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libtova.a $(FLAGS_FILE)
 # What must survive a lack of memory at any moment: the test decides when there is none.
 $(BUILD)/tests/unit/test_frame: UNIT_WRAP := -Wl,--wrap=realloc
 $(BUILD)/tests/unit/test_outq: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
+# Counts allocations while the plugins work.
+$(BUILD)/tests/unit/test_alloc: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
 
 .PHONY: check-unit check-valgrind
 check-unit: $(UNIT_BIN)
