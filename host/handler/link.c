@@ -61,11 +61,13 @@ static void link_gone(struct worker *w, bool death, bool leaving)
 	w->pipe = NULL;
 	w->child = NULL;
 	TAILQ_REMOVE(&p->workers, w, link);
+	w->n_sessions++; /* ours, so that giving the last one away below does not bury it yet */
 	pool_redeliver(w, death);
 	if (child != NULL) {
 		child->worker = NULL;
 		supervisor_lost(child, leaving);
 	}
+	w->n_sessions--;
 	worker_unref(w);
 	pool_run(p);
 }
