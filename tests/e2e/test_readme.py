@@ -1,8 +1,10 @@
 """The READMEs, followed as a reader would: what they show is saved under the names they give, and typed as they say."""
+import os
 import re
 import shlex
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,7 @@ from wsclient import CLOSE, connect, refused
 
 README, SDK = ROOT / "README.md", ROOT / "sdk" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-NAMED = re.compile(r"`([\w./-]+\.(?:c|cc|html|conf))`[^`\n]*:\n\n```(\w+)\n(.*?)^```$", re.M | re.S)
+NAMED = re.compile(r"`([\w./-]+\.(?:c|cc|html|conf|py|mjs|sh))`[^`\n]*:\n\n```(\w+)\n(.*?)^```$", re.M | re.S)
 HEADER = '#include "tova_plugin.h"'
 
 
@@ -126,7 +128,7 @@ def test_first_plugin(reader, browse):
     """The whole of the five minutes: build, talk, fail, change, reload."""
     reader.save("hello/hello.c")
     reader.save("hello/page/index.html")
-    build, start, again, reload = [c for c in commands(README) if "hello" in c or c.startswith("kill -HUP")]
+    build, start, again, reload = [c for c in commands(README) if "hello.so" in c and "isolate" not in c or c.startswith("kill -HUP")]
     assert build == again and reload == "kill -HUP $(pidof tova-host)"
     reader.type(build)
     with reader.host(start) as host:
@@ -163,6 +165,33 @@ def test_a_file_that_does_not_load_changes_nothing(reader):
         host.wait_log(lambda line: line.get("kind") == "reload", "the reload", after=mark)
         ws.send_text("hm")
         assert ws.recv_text() == "hm (number 1)"
+
+
+@pytest.mark.parametrize("file, said", [("hello.py", " (said in Python)"), ("hello.mjs", " (said in JavaScript)"),
+                                        ("hello.sh", " (said in a shell)"), ("hello.so", " (number 1)")])
+def test_first_worker(reader, file, said):
+    """Each kind serves the same; a worker that is killed with a message under way is not missed."""
+    (reader.folder / "hello/page").mkdir(parents=True)
+    reader.save("hello/hello.c" if file == "hello.so" else f"hello/{file}")
+    if file == "hello.so":
+        reader.type(next(c for c in commands(README) if c.startswith("cc ") and file in c))
+    start = next(c for c in commands(README) if file in c and c.startswith("build/") and (file != "hello.so" or "--isolate" in c))
+    with reader.host(start) as host, connect("127.0.0.1", host.port, "/") as ada, connect("127.0.0.1", host.port, "/") as bob:
+        for ws in (ada, bob):
+            assert ws.recv_text() == "Hello! Say something."
+        if "--script" in start:
+            ada.send_text("moin")
+        else:
+            worker, = host.children
+            os.kill(worker, signal.SIGSTOP)  # so that it has the message when it dies
+            wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T", "a worker that stands still")
+            ada.send_text("moin")
+            os.kill(worker, signal.SIGKILL)
+        for ws in (ada, bob):
+            assert ws.recv_text() == "moin" + said
+        ada.send_text("bye")
+        for ws in (ada, bob):
+            assert ws.recv_text() == "bye" + said.replace("1", "2")  # the first was told, and counted, once
 
 
 def test_config_file(reader):
