@@ -57,9 +57,9 @@ static inline void rig_say(struct rig *r, const char *format, ...)
 	va_start(args, format);
 	int n = vsnprintf(r->said + r->said_len, sizeof r->said - r->said_len, format, args);
 	va_end(args);
-	ck_assert_int_ge(n, 0);
-	r->said_len += (size_t)n;
-	ck_assert_uint_lt(r->said_len, sizeof r->said);
+	r->said_len += n > 0 ? (size_t)n : 0;
+	if (n < 0 || r->said_len >= sizeof r->said)
+		ck_abort_msg("too much was said");
 }
 
 static inline enum handler_result rig_deliver(struct handler *h, const struct hub_event *e, struct commit *c, struct span *why_r)
@@ -151,12 +151,11 @@ static inline void rig_free(struct rig *r)
 	free(r);
 }
 
-/* One turn, without waiting for anything. */
+/* One turn, without waiting for anything. No assertion of Check's here: they allocate, which some tests count or let fail. */
 static inline void rig_turn(struct rig *r)
 {
 	r->loop->now_known = false;
-	if (event_base_loop(r->loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) <
-	    0) /* Check's assertions allocate, which test_alloc counts */
+	if (event_base_loop(r->loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) < 0)
 		ck_abort_msg("the loop fails");
 	for (struct loop_hook *h = r->loop->hooks; h != NULL; h = h->next)
 		h->run(h->arg);
