@@ -86,6 +86,7 @@ struct pool {
 	unsigned condemned; /* in a row */
 	uint64_t condemned_session;
 	bool bad_said, starved_said, stopped, known; /* known: some worker has said what it wants */
+	bool again; /* a reload was asked for while a generation was coming */
 	struct loop_timer tick;
 	struct loop_hook hook;
 	struct codec_batch batch;

@@ -274,7 +274,9 @@ void worker_reload(struct mount *m)
 	if (p->count == 0)
 		return;
 	if (p->coming != 0) {
-		LOG(m->hub->log, LOG_WARN, LOG_RELOAD, "a generation of workers is being started already", LOG_STR("mount", m->path));
+		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD, "a generation of workers is being started already; another follows it",
+		    LOG_STR("mount", m->path));
+		p->again = true; /* what was asked for may be newer than what these have loaded */
 		return;
 	}
 	unsigned coming = p->generation + 1;
@@ -310,6 +312,10 @@ void supervisor_tick(struct pool *p, uint64_t now)
 	struct child *next;
 	if (p->coming != 0 && now >= p->coming_until)
 		supervisor_give_up_generation(p, "they did not say hello in time");
+	if (p->coming == 0 && p->again) {
+		p->again = false;
+		worker_reload(p->base.mount);
+	}
 	for (struct child *c = p->children; c != NULL; c = next) {
 		next = c->next;
 		child_tick(c, now);
