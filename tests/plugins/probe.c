@@ -20,7 +20,8 @@
  *
  * The query of the upgrade: up=SCRIPT in on_upgrade, open=SCRIPT in on_open, request=1 sends the request as JSON, sub=NAME,
  * header=NAME:VALUE, refuse=STATUS and body=TEXT, upgradefail=TEXT. Connections at a path ending in /observe join `observers` and hear of every
- * open, close, error, timer and wake of the others as JSON text; with the setting log_events=1 the log hears it too.
+ * open, close, error, timer and wake of the others as JSON text; with the setting log_events=1 the log hears it too. Settings for start:
+ * start_timer=DELAY, start_stall=MS, start_fail=TEXT.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -210,6 +211,15 @@ static char *parameter(const char *query, const char *name, int n)
 			return strndup(p + len + 1, strcspn(p + len + 1, "&"));
 	}
 	return NULL;
+}
+
+/* Sleeps for so many milliseconds; NULL: not at all. */
+static void nap(const char *text)
+{
+	uint64_t ms = text != NULL ? strtoull(text, NULL, 10) : 0;
+	struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
+	while (nanosleep(&t, &t) != 0 && errno == EINTR)
+		;
 }
 
 /* --- reports --------------------------------------------------------------------------------------------------------------------- */
@@ -525,10 +535,7 @@ static int cmd_thread(struct run *r, char *rest)
 static int cmd_stall(struct run *r, char *rest)
 {
 	(void)r;
-	uint64_t ms = number(&rest);
-	struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-	while (nanosleep(&t, &t) != 0 && errno == EINTR)
-		;
+	nap(rest);
 	return 0;
 }
 
@@ -750,6 +757,7 @@ static int start(tova_mount *m)
 #endif
 	if (fail != NULL)
 		return tova_fail(m, "%s", fail);
+	nap(tova_setting(m, "start_stall"));
 	struct probe *me = calloc(1, sizeof *me);
 	me->log_events = log_events != NULL && strcmp(log_events, "1") == 0;
 	m->user = me;

@@ -2,6 +2,7 @@
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -133,6 +134,31 @@ def check_that_it_is_kept(host, probe, library, name, reason):
     replace(library, "probe_v2")
     reload(host)
     assert version(a) == "2.0"
+
+
+def loads(host, name):
+    """Whether a worker of the host has loaded this library and its start() still works."""
+    def has(pid):
+        try:
+            return f"memfd:{name}" in Path(f"/proc/{pid}/maps").read_text()
+        except OSError:
+            return False
+    return sum(has(pid) for pid in host.children) == 2
+
+
+@pytest.mark.skipif("isolate" not in KINDS, reason="needs workers")
+def test_a_reload_during_a_reload_is_not_lost(library):
+    """The first has loaded its file already when that is replaced again."""
+    with Host("--plugin", f"/probe={library}", "--plugin-set", "start_stall=200", "--isolate") as host, Probe(host) as probe:
+        a = probe.client()
+        assert version(a) == "1.0"
+        replace(library, "probe_v2")
+        host.reload()
+        wait_until(lambda: loads(host, library.name), "the new worker has loaded its file")
+        replace(library, "probe")
+        host.reload()
+        host.wait_log(lambda line: "probe 2.0 stops" in str(line), "the second reload")
+        wait_until(lambda: version(a) == "1.0", "the newest version")
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage\n" * 5000, "cut"])
