@@ -1,9 +1,10 @@
-"""The chat plugin, message by message: what the specification says, and what it leaves open."""
+"""The chat in each of its languages, message by message: what the specification says, and what it leaves open."""
 import json
 
 import pytest
 
-from conftest import IMPATIENT, plugin
+from conftest import IMPATIENT
+from example_workers import KINDS, example
 from tova_host import Host
 from wsclient import connect
 
@@ -44,9 +45,9 @@ def system(text):
 JOINED, LEFT = system("A new user joined"), system("A user left the chat")
 
 
-@pytest.fixture
-def host():
-    with Host(*plugin("/chat", "chat"), *IMPATIENT) as running:
+@pytest.fixture(params=KINDS)
+def host(request):
+    with Host(*example(request.param, "/chat", "chat"), *IMPATIENT) as running:
         yield running
 
 
