@@ -48,26 +48,29 @@ static int link_setup(struct link *l)
 	return error;
 }
 
-static int link_dial(struct link *l, const char *url, const char *ca_file)
+static int link_dial(struct link *l, const char *url, const struct link_tls *tls)
 {
 	nng_dialer dialer;
 	int error = nng_dialer_create(&dialer, l->socket, url);
 	if (error == 0 && strncmp(url, "tls", 3) == 0) {
 		error = nng_dialer_set_int(dialer, NNG_OPT_TLS_AUTH_MODE, NNG_TLS_AUTH_MODE_REQUIRED);
 		if (error == 0)
-			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CA_FILE, ca_file != NULL ? ca_file : LINK_SYSTEM_CA);
+			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CA_FILE,
+						      tls->ca_file != NULL ? tls->ca_file : LINK_SYSTEM_CA);
+		if (error == 0 && tls->cert_file != NULL)
+			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CERT_KEY_FILE, tls->cert_file);
 	}
 	return error != 0 ? error : nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
 }
 
-bool link_open(struct link *l, const char *url, const char *ca_file, int wake_fd, char *why, size_t why_cap)
+bool link_open(struct link *l, const char *url, const struct link_tls *tls, int wake_fd, char *why, size_t why_cap)
 {
 	l->wake_fd = wake_fd;
 	atomic_init(&l->up, 0);
 	atomic_init(&l->down, 0);
 	int error = link_setup(l);
 	if (error == 0)
-		error = link_dial(l, url, ca_file);
+		error = link_dial(l, url, tls);
 	if (error != 0)
 		snprintf(why, why_cap, "%s: %s", url, nng_strerror(error));
 	return error == 0;

@@ -9,6 +9,11 @@
 
 #include "buffer.h"
 
+/* For tls+tcp; PEM files, NULL: what the system trusts, and no certificate of one's own. */
+struct link_tls {
+	const char *ca_file, *cert_file;
+};
+
 struct link {
 	nng_socket socket;
 	int recv_fd;	      /* readable: link_receive has something */
@@ -17,7 +22,7 @@ struct link {
 };
 
 /* Starts to dial. False with a sentence in why. The link must not move from here on. */
-bool link_open(struct link *l, const char *url, const char *ca_file, int wake_fd, char *why, size_t why_cap);
+bool link_open(struct link *l, const char *url, const struct link_tls *tls, int wake_fd, char *why, size_t why_cap);
 
 /* Is there a pipe? *generation_r tells one from another. */
 bool link_is_up(struct link *l, unsigned *generation_r);

@@ -34,12 +34,14 @@ extern "C" {
 
 /* What is NULL or zero comes from the environment, which the host sets for the workers that it starts. */
 typedef struct tova_worker_options {
-	size_t size;		   /* sizeof(tova_worker_options) */
-	const char *url;	   /* TOVA_URL: ipc://PATH, tcp://ADDRESS:PORT or tls+tcp://NAME:PORT */
-	const char *token;	   /* TOVA_TOKEN */
-	const char *mount;	   /* TOVA_MOUNT; may be missing */
-	const char *name;	   /* for the host's log; by default the plugin's name and the process id */
-	const char *ca_file;	   /* TOVA_CA_FILE: whom to trust for tls+tcp, PEM; by default what the system trusts */
+	size_t size;	     /* sizeof(tova_worker_options) */
+	const char *url;     /* TOVA_URL: ipc://PATH, tcp://ADDRESS:PORT or tls+tcp://NAME:PORT */
+	const char *token;   /* TOVA_TOKEN */
+	const char *mount;   /* TOVA_MOUNT; may be missing */
+	const char *name;    /* for the host's log; by default the plugin's name and the process id */
+	const char *ca_file; /* TOVA_CA_FILE: whom to trust for tls+tcp, PEM; by default what the system trusts */
+	const char *
+		cert_file; /* TOVA_CERT_FILE: the worker's own certificate and its key in one file, PEM, where the host wants one */
 	const tova_pair *settings; /* before those in TOVA_SETTINGS, a JSON object of texts */
 	size_t n_settings;
 } tova_worker_options;

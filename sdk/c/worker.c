@@ -491,14 +491,16 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 static int worker_run(struct worker *w)
 {
 	char why[512];
-	const char *url = worker_option(w->options->url, "TOVA_URL");
+	const tova_worker_options *o = w->options;
+	const struct link_tls tls = {worker_option(o->ca_file, "TOVA_CA_FILE"), worker_option(o->cert_file, "TOVA_CERT_FILE")};
+	const char *url = worker_option(o->url, "TOVA_URL");
 	if (url == NULL) {
 		say(TOVA_LOG_ERROR, "there is no TOVA_URL: whom should this worker work for?");
 		return 2;
 	}
 	if (!worker_start_plugin(w))
 		return 1;
-	if (!link_open(&w->link, url, worker_option(w->options->ca_file, "TOVA_CA_FILE"), w->link.wake_fd, why, sizeof why)) {
+	if (!link_open(&w->link, url, &tls, w->link.wake_fd, why, sizeof why)) {
 		say(TOVA_LOG_ERROR, "%s", why);
 		worker_stop_plugin(w);
 		return 2;

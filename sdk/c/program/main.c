@@ -23,6 +23,7 @@ static const char usage[] =
 	"  -s, --set KEY=VAL  a setting of the plugin, before those in TOVA_SETTINGS (a JSON object); repeatable\n"
 	"  -n, --name NAME    what the host's log calls it; default: the plugin's name and the process id\n"
 	"      --ca FILE      certificates to trust for tls+tcp, PEM; default: TOVA_CA_FILE, or what the system trusts\n"
+	"      --cert FILE    certificate and key of its own for tls+tcp, PEM, where the host wants one; default: TOVA_CERT_FILE\n"
 	"      --help, --version\n"
 	"\n"
 	"The token comes from TOVA_TOKEN only, as others can see a command line. Exit codes: 0 the host has no more work,\n"
@@ -68,6 +69,9 @@ static int main_option(struct arguments *a, int option)
 	case 'c':
 		a->options.ca_file = optarg;
 		return -1;
+	case 'e':
+		a->options.cert_file = optarg;
+		return -1;
 	case 's':
 		return main_add_setting(a, optarg) == 0 ? -1 : 2;
 	case 'h':
@@ -85,10 +89,15 @@ static int main_option(struct arguments *a, int option)
 static int main_arguments(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"url", required_argument, NULL, 'u'}, {"mount", required_argument, NULL, 'm'},
-		{"set", required_argument, NULL, 's'}, {"name", required_argument, NULL, 'n'},
-		{"ca", required_argument, NULL, 'c'},  {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},   {NULL, 0, NULL, 0},
+		{"url", required_argument, NULL, 'u'},
+		{"mount", required_argument, NULL, 'm'},
+		{"set", required_argument, NULL, 's'},
+		{"name", required_argument, NULL, 'n'},
+		{"ca", required_argument, NULL, 'c'},
+		{"cert", required_argument, NULL, 'e'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
 	};
 	int option, code = -1;
 	while (code < 0 && (option = getopt_long(argc, argv, "u:m:s:n:", options, NULL)) != -1)
