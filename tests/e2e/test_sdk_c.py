@@ -586,10 +586,16 @@ def test_log_levels_and_lines(host):
 
 # --- with a real host --------------------------------------------------------------------------------------------------------------
 
+def workers(control):
+    """What the host says of its workers."""
+    told = subprocess.run([BUILD / "tova-ctl", "--control", control, "--json", "workers"], capture_output=True, check=True)
+    return json.loads(told.stdout)["workers"]
+
+
 def test_attached_workers_outlive_the_host():
     directory = tempfile.mkdtemp(prefix="tova-attach-")
-    url = f"ipc://{directory}/workers.sock"
-    host = Host("--attach", f"/probe={url}")
+    url, control = f"ipc://{directory}/workers.sock", f"{directory}/control.sock"
+    host = Host("--attach", f"/probe={url}", "--control", control)
     with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=url) as worker:
         with host:
             with Probe(host) as opener:
@@ -598,6 +604,7 @@ def test_attached_workers_outlive_the_host():
         with host:
             with Probe(host) as opener:
                 assert opener.client().ask("send two") == "two"
+            wait_until(lambda: [(w["connections"], w["under_way"]) for w in workers(control)] == [(0, 0)], "everything is settled")
             worker.process.send_signal(signal.SIGTERM)
             assert worker.wait() == 0
             host.wait_log(lambda line: "goodbye" in line.get("message", ""), "the worker's leave")
