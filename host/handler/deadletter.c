@@ -31,6 +31,19 @@ struct deadletter {
 	int error;
 };
 
+/* A new file is in its folder for good only once that is synced, too; not every file system can, so it is no failure. */
+static void deadletter_sync_folder(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder = slash != NULL ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		fsync(fd);
+		close(fd);
+	}
+	free(folder);
+}
+
 /* Appends and syncs; a line that was written in part is cut off again, so that no half line stands before the next try's. */
 static bool deadletter_append(struct deadletter *d, const struct deadletter_entry *e)
 {
@@ -49,6 +62,8 @@ static bool deadletter_append(struct deadletter *d, const struct deadletter_entr
 	int error = errno;
 	if (!ok && n > 0 && ftruncate(fd, before) != 0)
 		error = errno; /* the disk is worse than full */
+	if (ok && before == 0)
+		deadletter_sync_folder(d->path);
 	close(fd);
 	errno = error;
 	return ok;
