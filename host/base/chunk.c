@@ -59,6 +59,7 @@ static bool chunk_alloc_own(size_t len, struct slice *slice_r)
 
 bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r)
 {
+	pool->written += len;
 	if (len > CHUNK_SHARED_MAX)
 		return chunk_alloc_own(len, slice_r);
 	struct chunk *c = pool->current;

@@ -26,6 +26,7 @@ struct chunk {
 struct chunk_pool {
 	struct chunk *current, *free;
 	unsigned n_free;
+	size_t written; /* bytes laid down since somebody last set it to 0 */
 };
 
 /* A reference to part of a chunk. */

@@ -9,6 +9,8 @@
 #include "net/answer.h"
 #include "ws/upgrade.h"
 
+#define CONN_CORK_MAX (128u << 10) /* bytes written down in a turn after which they are sent before its end */
+
 enum conn_interest { CONN_WANT_READ = 1, CONN_WANT_WRITE = 2, CONN_WANT_HUP = 4 };
 
 struct conn_stash {
@@ -688,9 +690,23 @@ static void conn_on_hup(struct conn *c)
 		c->hup_seen = true; /* half closed; read() will say so after what came before */
 }
 
+static void conns_flush(struct conns *s)
+{
+	struct conn *c;
+	s->loop->chunks.written = 0;
+	while ((c = s->dirty) != NULL) {
+		s->dirty = c->dirty_next;
+		if (s->dirty == NULL)
+			s->dirty_end = &s->dirty;
+		c->dirty = false;
+		conn_flush(c);
+	}
+}
+
 static void conn_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
+	struct conns *s = c->conns;
 	(void)fd;
 	if (what & EV_READ)
 		conn_on_readable(c);
@@ -699,6 +715,9 @@ static void conn_on_event(evutil_socket_t fd, short what, void *arg)
 	if (what & EV_CLOSED && c->state != CONN_DEAD)
 		conn_on_hup(c);
 	conn_watch(c);
+	/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
+	if (s->loop->chunks.written > CONN_CORK_MAX)
+		conns_flush(s);
 }
 
 void conn_hold(struct conn *c, bool hold)
@@ -786,13 +805,7 @@ static void conns_on_turn(void *arg)
 {
 	struct conns *s = arg;
 	struct conn *c;
-	while ((c = s->dirty) != NULL) {
-		s->dirty = c->dirty_next;
-		if (s->dirty == NULL)
-			s->dirty_end = &s->dirty;
-		c->dirty = false;
-		conn_flush(c);
-	}
+	conns_flush(s);
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
 		free(c);
