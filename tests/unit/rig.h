@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hub/admission.h"
 #include "hub/commit.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
@@ -40,6 +41,9 @@ struct rig {
 	/* The test's part of the handler; NULL: acknowledges everything. */
 	enum handler_result (*script)(struct rig *r, const struct hub_event *e, struct commit *c, struct span *why_r);
 	int step; /* for scripts */
+	/* Of a rig_async: what the handler works on, oldest first. */
+	struct event_queue given;
+	bool at_once; /* it settles within give */
 };
 
 static inline int rig_number(const struct rig *r, const struct session *s)
@@ -86,6 +90,30 @@ static inline enum handler_result rig_deliver(struct handler *h, const struct hu
 	return result;
 }
 
+/* Answers or settles the oldest event that was given, by the same script. */
+static inline void rig_settle(struct rig *r)
+{
+	static struct event_answer accepted;
+	struct span why = {0};
+	struct event_held *e = TAILQ_FIRST(&r->given);
+	ck_assert_ptr_nonnull(e);
+	TAILQ_REMOVE(&r->given, e, link);
+	commit_begin(&r->mount->commit, e->event.session);
+	enum handler_result result = rig_deliver(&r->handler, &e->event, &r->mount->commit, &why);
+	if (e->event.kind == EVENT_UPGRADE)
+		admission_answered(r->mount, e, &accepted, result == HANDLER_DONE ? NULL : "failed");
+	else
+		delivery_settle(r->mount, e, result, why);
+}
+
+static inline void rig_give(struct handler *h, struct event_held *e)
+{
+	struct rig *r = (struct rig *)((char *)h - offsetof(struct rig, handler));
+	TAILQ_INSERT_TAIL(&r->given, e, link);
+	if (r->at_once)
+		rig_settle(r);
+}
+
 static inline void rig_nothing(struct handler *h)
 {
 	(void)h;
@@ -130,6 +158,18 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 	hub_add_mount(&r->hub, r->mount);
 	for (int i = 0; i <= RIG_CLIENTS; i++)
 		r->clients[i].fd = -1;
+	return r;
+}
+
+/* Its handler settles events when the test calls rig_settle, or at once. */
+static inline struct rig *rig_new_async(const struct conn_limits *limits, uint64_t hold_max)
+{
+	static const struct handler_ops ops = {.give = rig_give, .stop = rig_nothing, .free = rig_nothing};
+	struct rig *r = rig_new(limits, 0);
+	r->handler.ops = &ops;
+	r->mount->commit.data_size = 4096;
+	r->hub.hold_max = hold_max;
+	TAILQ_INIT(&r->given);
 	return r;
 }
 
