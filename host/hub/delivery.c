@@ -188,6 +188,12 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 	return h;
 }
 
+/* A close that is the first event of its session is that of one whose open was lost for want of memory: nobody knows of it. */
+static bool delivery_is_wanted(const struct mount *m, const struct hub_event *e)
+{
+	return (m->handler->wants & EVENT_BIT(e->kind)) != 0 && (e->kind != EVENT_CLOSE || e->sequence > 1);
+}
+
 /* What the handler does not want is settled on the way. */
 static void delivery_pass_over(struct mount *m, struct event_held *h)
 {
@@ -210,7 +216,7 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 	lane->pumping = true;
 	while (lane->current == NULL && (h = delivery_take(m, lane)) != NULL) {
 		delivery_before(m, &h->event);
-		if (m->handler->wants & EVENT_BIT(h->event.kind)) {
+		if (delivery_is_wanted(m, &h->event)) {
 			lane->current = h;
 			m->hub->loop->stats.events++;
 			m->handler->ops->give(m->handler, h);
@@ -232,10 +238,14 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	hub_end_victims(m->hub);
 	m->running = false;
 	delivery_free(m, h);
-	if (last)
+	if (last) {
 		hub_session_over(s);
-	else
-		delivery_pump(m, lane);
+		return;
+	}
+	delivery_pump(m, lane);
+	/* A client that has sent several messages at once gets their answers together, instead of a system call for each. */
+	if (s != NULL)
+		conn_cork(session_conn(s), lane->current != NULL);
 }
 
 /* --- many ------------------------------------------------------------------------------------------------------------------------- */
