@@ -96,7 +96,8 @@ static inline void rig_settle(struct rig *r)
 	static struct event_answer accepted;
 	struct span why = {0};
 	struct event_held *e = TAILQ_FIRST(&r->given);
-	ck_assert_ptr_nonnull(e);
+	if (e == NULL)
+		ck_abort_msg("nothing to settle");
 	TAILQ_REMOVE(&r->given, e, link);
 	commit_begin(&r->mount->commit, e->event.session);
 	enum handler_result result = rig_deliver(&r->handler, &e->event, &r->mount->commit, &why);
