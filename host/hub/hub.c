@@ -206,11 +206,17 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
-/* A session that its peer has ended while this event of its was under way: the answer leaves before our close frame. */
-static bool apply_late_answer(const struct commit *c, const struct command *command)
+/* A session that has ended while this event of its was under way, or waited: the answer leaves before our close frame, and what is
+ * kept for its next events is kept. */
+static bool apply_to_ended(struct mount *m, const struct commit *c, const struct command *command)
 {
-	return command->kind == COMMAND_SEND && c->origin != NULL && c->origin->local == command->target &&
-	       conn_send(session_conn(c->origin), &command->frame, true) == CONN_SENT;
+	if (c->origin == NULL || c->origin->local != command->target)
+		return false;
+	if (command->kind == COMMAND_SET) {
+		apply_set(m, c->origin, commit_text(c, command));
+		return true;
+	}
+	return command->kind == COMMAND_SEND && conn_send(session_conn(c->origin), &command->frame, true) == CONN_SENT;
 }
 
 static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
@@ -230,7 +236,7 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 		struct session *s = hub_find_session(hub, m, command->target);
 		if (s != NULL)
 			apply_to_session(hub, m, s, c, command);
-		else if (!apply_late_answer(c, command))
+		else if (!apply_to_ended(m, c, command))
 			hub->loop->stats.gone++;
 	}
 }

@@ -9,6 +9,7 @@
 #include "net/answer.h"
 #include "ws/upgrade.h"
 
+#define CONN_CORK_US 1000
 #define CONN_CORK_MAX (128u << 10) /* bytes written down in a turn after which they are sent before its end */
 
 enum conn_interest { CONN_WANT_READ = 1, CONN_WANT_WRITE = 2, CONN_WANT_HUP = 4 };
@@ -690,17 +691,58 @@ static void conn_on_hup(struct conn *c)
 		c->hup_seen = true; /* half closed; read() will say so after what came before */
 }
 
+static uint64_t conns_microseconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* May corked output wait on? */
+static bool conns_may_cork(struct conns *s)
+{
+	return s->corked_at == 0 || conns_microseconds() - s->corked_at < CONN_CORK_US;
+}
+
+/* Sends what is queued, except where more is about to come. */
 static void conns_flush(struct conns *s)
 {
-	struct conn *c;
+	struct conn *c, *corked = NULL, **corked_end = &corked;
+	bool wait = conns_may_cork(s);
 	s->loop->chunks.written = 0;
 	while ((c = s->dirty) != NULL) {
 		s->dirty = c->dirty_next;
 		if (s->dirty == NULL)
 			s->dirty_end = &s->dirty;
+		if (c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX) {
+			c->dirty_next = NULL;
+			*corked_end = c;
+			corked_end = &c->dirty_next;
+			continue;
+		}
 		c->dirty = false;
 		conn_flush(c);
 	}
+	s->dirty = corked;
+	s->dirty_end = corked != NULL ? corked_end : &s->dirty;
+	if (corked == NULL) {
+		s->corked_at = 0;
+	} else if (s->corked_at == 0) {
+		s->corked_at = conns_microseconds();
+		loop_timer_set(&s->uncork, CONN_CORK_US / 1000); /* makes a turn, at whose end this is looked at again */
+	} else if (!loop_timer_is_set(&s->uncork)) {
+		loop_timer_set(&s->uncork, 1);
+	}
+}
+
+static void conns_on_uncork(void *arg)
+{
+	(void)arg;
+}
+
+void conn_cork(struct conn *c, bool on)
+{
+	c->corked = on;
 }
 
 static void conn_on_event(evutil_socket_t fd, short what, void *arg)
@@ -804,12 +846,19 @@ static void conns_on_tick(void *arg)
 static void conns_on_turn(void *arg)
 {
 	struct conns *s = arg;
-	struct conn *c;
+	struct conn *c, *kept = NULL;
 	conns_flush(s);
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
-		free(c);
+		if (!c->dirty) {
+			free(c);
+			continue;
+		}
+		c->doomed_next = kept; /* it ended after it had been put back as corked: the next pass takes it off that list */
+		kept = c;
+		s->loop->again = true;
 	}
+	s->doomed = kept;
 }
 
 void conns_set_limits(struct conns *s, const struct conn_limits *limits)
@@ -831,6 +880,7 @@ void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 		TAILQ_INIT(&s->waits[which].list);
 	conns_set_limits(s, limits);
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
+	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
 	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
 	loop_add_hook(loop, &s->hook);
 }
@@ -855,6 +905,7 @@ void conns_free(struct conns *s)
 	}
 	conns_on_turn(s);
 	loop_timer_cancel(&s->tick);
+	loop_timer_cancel(&s->uncork);
 	outq_spare_free(&s->spare);
 }
 

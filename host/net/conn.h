@@ -56,6 +56,7 @@ struct conn {
 	uint8_t paused;		 /* enum conn_pause bits */
 	uint8_t interest;	 /* enum conn_interest bits that libevent was told */
 	bool dirty : 1, doomed : 1;
+	bool corked : 1;     /* conn_cork */
 	bool released : 1;   /* nobody above uses the session */
 	bool ended : 1;	     /* the end was told, or was asked for from above */
 	bool fin : 1;	     /* nothing is written behind what is queued */
@@ -122,6 +123,8 @@ struct conns {
 	struct conn *dirty, **dirty_end, *doomed;
 	struct outq_spare spare;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
+	struct loop_timer uncork;
+	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
@@ -167,6 +170,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 void conn_echo_close(struct conn *c);
 /* Ends the socket at once. No op upwards follows. */
 void conn_abort(struct conn *c);
+/* More output of this conn is about to come: what is queued may wait for it, at most about a millisecond. */
+void conn_cork(struct conn *c, bool on);
 /* The session is not needed any more. */
 void conn_release(struct conn *c);
 /* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection is gone. */
