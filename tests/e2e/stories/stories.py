@@ -1,0 +1,124 @@
+"""A worker that does what each message asks for; stories.mjs does the same."""
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "sdk/python"))
+
+from tova import (Retry, accept, broadcast, broadcast_to, count, current_event, join, leave, members, push, refuse, rooms,  # noqa: E402
+                  serve, set_timer, stats)
+
+
+def on_upgrade(request):
+    if request.query == "refuse":
+        return refuse(401, "who are you?", headers=[("WWW-Authenticate", "Basic")])
+    if request.query == "fail":
+        raise ValueError("no upgrades today")
+    return accept("v1" if "v1" in request.subprotocols else None, state={"query": request.query, "n": 0})
+
+
+def on_open(ws):
+    join(ws, "all")
+    broadcast_to("all", {"came": ws.id}, exclude=ws)
+    ws.send({"welcome": ws.id, "path": ws.request.path, "state": ws.state})
+
+
+async def on_message(ws, message):
+    if isinstance(message, bytes):
+        ws.send(message)
+        return
+    ask = json.loads(message)
+    await globals()["do_" + ask["do"]](ws, ask)
+
+
+async def do_echo(ws, ask):
+    ws.send(ask["data"])
+
+
+async def do_count(ws, ask):
+    ws.state["n"] += 1
+    ws.send({"n": ws.state["n"], "pid": os.getpid()})
+
+
+async def do_bytes(ws, ask):
+    before = ws.state
+    ws.state = b"\x00\xff\n"
+    ws.send(before if isinstance(before, bytes) else "none")
+
+
+async def do_die(ws, ask):
+    event = current_event()
+    ws.send("never twice")
+    if event.attempt <= ask.get("times", 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    ws.send({"attempt": event.attempt, "key": event.key, "pid": os.getpid()})
+
+
+async def do_fail(ws, ask):
+    ws.send("never")
+    broadcast("never")
+    leave(ws, "all")
+    raise ValueError(ask["text"])
+
+
+async def do_retry(ws, ask):
+    ws.send("once")
+    if current_event().attempt < 3:
+        raise Retry(10)
+
+
+async def do_slow(ws, ask):
+    await asyncio.sleep(ask["ms"] / 1000)
+    ws.send({"slow": ask["ms"]})
+
+
+async def do_push(ws, ask):
+    with push() as done:
+        broadcast_to("all", "one")
+        broadcast_to("all", "two", ws)
+    await done
+    try:
+        with push() as done:
+            ws.send("never")
+            join(ws, "")
+        await done
+    except Exception as error:
+        ws.send({"refused": str(error)})
+
+
+async def do_query(ws, ask):
+    found = {"members": [member.id for member in await members("all")], "count": await count("all"), "nobody": await count("nobody"),
+             "rooms": await rooms(ws), "connections": (await stats())["connections"]}
+    ws.send(found)
+
+
+async def do_timer(ws, ask):
+    set_timer("mine", ask["ms"], id=7, ws=ws)
+
+
+async def do_close(ws, ask):
+    ws.close(3001, "as you wish")
+
+
+async def do_room(ws, ask):
+    join(ws, ask["room"])
+    ws.send("joined")
+
+
+def on_timer(name, id, ws):
+    ws.send({"timer": name, "id": id})
+
+
+def on_close(ws, code, reason):
+    broadcast_to("all", {"left": ws.id, "code": code, "reason": reason, "rooms": sorted(ws.rooms)})
+
+
+def on_error(ws, error):
+    if error.kind == "handler":
+        ws.send({"error": error})
+
+
+serve(globals())
