@@ -1,0 +1,163 @@
+"""Each allocation of the host in turn fails, while it starts and in the middle of conversations."""
+import json
+import mmap
+import os
+import struct
+import subprocess
+import threading
+
+import pytest
+from conftest import LONG, SANITIZED
+from tova_host import BUILD, PATIENCE, Host
+from wsclient import Closed, Http, WebSocket, connect
+
+pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitizer's allocator can not be replaced; tests/unit/test_memory runs with it")
+
+
+class Memory:
+    """The file that tests/fault/nomem.c looks at."""
+
+    def __init__(self, path):
+        path.write_bytes(bytes(24))
+        self.path = path
+        with open(path, "r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 24)
+        self.enough()
+
+    def fail(self, after, run=1):
+        """After so many more allocations, so many fail."""
+        self._map[8:24] = struct.pack("=qq", run, 0)
+        self._map[0:8] = struct.pack("=q", after)
+
+    def enough(self):
+        self._map[0:8] = struct.pack("=q", -1)
+
+    @property
+    def failed(self):
+        return struct.unpack("=q", self._map[16:24])[0]
+
+    @property
+    def env(self):
+        return {"LD_PRELOAD": str(BUILD / "tests/fault/nomem.so"), "TOVA_NOMEM": str(self.path)}
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return Memory(tmp_path / "memory")
+
+
+def patiently(action):
+    """What a client does with a host that may close its connection at any moment. Anything else is not forgiven."""
+    try:
+        return action()
+    except (Closed, ConnectionError, BrokenPipeError):
+        return None
+    except AssertionError as error:
+        # The client's own checks: an end in the middle of something, a refusal for want of memory, a close frame. Never wrong bytes.
+        text = str(error)
+        if "503" in text or "500" in text or "1013" in text or "1011" in text or "reading behind" in text or "1001" in text:
+            return None
+        raise
+
+
+def open_socket(host, target):
+    return patiently(lambda: connect("127.0.0.1", host.port, target))
+
+
+def conversation(host):
+    """Connects, joins, sends, broadcasts, fragments, pings, pages, closes and drops."""
+    sockets = [open_socket(host, "/relay/room/a"), open_socket(host, "/relay/room/a?echo=1"), open_socket(host, "/echo")]
+    first, second, echo = sockets
+    if first:
+        patiently(lambda: first.send_text("to the others"))
+    if first and second:
+        got = patiently(second.recv_text)
+        assert got in (None, "to the others")
+    if second:
+        patiently(lambda: second.send_binary(b"x" * 50000))
+        got = patiently(second.recv_binary)
+        assert got in (None, b"x" * 50000)
+    if echo:
+        patiently(lambda: echo.send_fragments(1, ["in ", "several ", "pieces"]))
+        assert patiently(echo.recv_text) in (None, "in several pieces")
+        patiently(lambda: echo.ping(b"p"))
+        assert patiently(echo.recv_pong) in (None, b"p")
+        patiently(lambda: echo.end(1000))
+    with Http("127.0.0.1", host.port) as http:
+        answer = patiently(lambda: http.request("GET", "/page.html"))
+        assert answer is None or (answer.status == 200 and answer.body == b"a page\n") or answer.status in (404, 500, 503), answer
+    for ws in sockets:
+        if ws:
+            ws.drop()
+
+
+def test_conversations(memory, tmp_path):
+    """Every allocation of a conversation fails once, alone, or with those behind it."""
+    (tmp_path / "page.html").write_text("a page\n")
+    host = Host("--plugin", "/relay=relay", "--plugin", "/echo=echo", "--static", str(tmp_path), "--log-level", "notice",
+                env=memory.env)
+    with host:
+        steady = connect("127.0.0.1", host.port, "/echo")
+        conversation(host)
+        at = 0
+        while True:
+            for run in (1, 1000) if LONG else (1 if at % 2 else 1000,):
+                memory.fail(at, run)
+                conversation(host)
+                memory.enough()
+                failed = memory.failed
+                assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+                if patiently(lambda: (steady.send_text("still"), steady.recv_text())[1]) is None:
+                    steady.drop()
+                    steady = connect("127.0.0.1", host.port, "/echo")
+            if failed == 0:
+                break
+            at += 1
+        print(f"{at} allocations")
+        assert at > 20
+        conversation(host)
+        steady.end()
+        # The log may have said, as an error, that there was no memory: no line of it is a reason to fail.
+        host.expect(lambda line: True)
+
+
+def start_and_stop(memory):
+    """Starts a host under that memory. Returns its code and what it said; it has to listen or to end."""
+    command = [str(BUILD / "tova-host"), "-l", "127.0.0.1:0", "--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-format", "json",
+               "--drain", "0"]
+    process = subprocess.Popen(command, env={**os.environ, **memory.env}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    timer = threading.Timer(PATIENCE, process.kill)
+    timer.start()
+    said, listening = [], False
+    for raw in process.stderr:
+        said.append(raw.decode("utf-8", "replace"))
+        line = {}
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            pass
+        if line.get("message") == "started":
+            listening = True
+            memory.enough()
+            process.terminate()
+    code = process.wait()
+    timer.cancel()
+    process.stderr.close()
+    return code, listening, "".join(said)
+
+
+def test_start(memory):
+    """A host that can not start says so and ends with a code of its own; one that starts is whole."""
+    at, step, failed, refused = 0, 1 if LONG else 11, 1, 0
+    while failed:
+        memory.fail(at)
+        code, listening, said = start_and_stop(memory)
+        failed = memory.failed
+        memory.enough()
+        assert code >= 0, f"allocation {at}: signal {-code}\n{said}"
+        assert code in ((0,) if listening else (1, 2)), f"allocation {at}: exit code {code}\n{said}"
+        assert listening or said, f"allocation {at}: ended without a word"
+        refused += not listening
+        at += step
+    print(f"{at} allocations, {refused} times refused")
+    assert refused > 5
