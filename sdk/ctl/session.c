@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#define SESSION_BYE_MS 100
 #define SESSION_LEAVE_S 2 /* for the host to close */
 
 __attribute__((format(printf, 2, 3))) static bool session_fail(struct session *s, const char *format, ...)
@@ -100,15 +101,23 @@ static bool session_hello(struct session *s)
 	return ok && (s->link != NULL || session_fail(s, "the host's welcome names no link"));
 }
 
+static void session_on_end(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+	(void)pipe, (void)event;
+	sem_post(arg);
+}
+
 static int session_setup(struct session *s, int timeout_ms)
 {
-	int error = nng_pair0_open(&s->socket);
+	int error = sem_init(&s->ended, 0, 0) == 0 ? nng_pair0_open(&s->socket) : NNG_ENOMEM;
 	if (error == 0)
 		error = nng_socket_set_ms(s->socket, NNG_OPT_SENDTIMEO, timeout_ms);
 	if (error == 0)
 		error = nng_socket_set_ms(s->socket, NNG_OPT_RECVTIMEO, timeout_ms);
 	if (error == 0)
 		error = nng_socket_set_size(s->socket, NNG_OPT_RECVMAXSZ, 0);
+	if (error == 0)
+		error = nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, session_on_end, &s->ended);
 	return error;
 }
 
@@ -147,17 +156,12 @@ json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t
 	return answer;
 }
 
-static void session_on_end(nng_pipe pipe, nng_pipe_ev event, void *arg)
-{
-	(void)pipe, (void)event;
-	sem_post(arg);
-}
-
 void session_leave(struct session *s)
 {
 	struct timespec until;
-	if (s->link == NULL || sem_init(&s->ended, 0, 0) != 0 ||
-	    nng_pipe_notify(s->socket, NNG_PIPE_EV_REM_POST, session_on_end, &s->ended) != 0 ||
+	/* At once or not at all: a host that stops has closed already. */
+	nng_socket_set_ms(s->socket, NNG_OPT_SENDTIMEO, SESSION_BYE_MS);
+	if (s->link == NULL || sem_trywait(&s->ended) == 0 ||
 	    !session_send(s, json_pack("{s:s, s:s}", "t", "bye", "link", s->link), NULL, 0))
 		return;
 	clock_gettime(CLOCK_REALTIME, &until);

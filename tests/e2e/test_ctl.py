@@ -1,0 +1,230 @@
+"""tova-ctl against a running host."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from probe import Probe, plugin  # noqa: E402
+from tova_host import BUILD, Host, wait_until  # noqa: E402
+
+
+def ctl(*arguments, control=None, data=None, env=None):
+    """Runs it; (exit code, standard output, standard error)."""
+    command = [str(BUILD / "tova-ctl"), *(["--control", control] if control else []), *map(str, arguments)]
+    done = subprocess.run(command, input=data, capture_output=True, env={**os.environ, **(env or {})}, check=False)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+class Controlled:
+    """A host with two mounts of the probe, and its control socket."""
+
+    def __init__(self, host, control):
+        self.host, self.control = host, control
+
+    def __call__(self, *arguments, **how):
+        code, out, err = ctl(*arguments, control=self.control, **how)
+        assert code == 0 and err == "", (code, out, err)
+        return out
+
+    def json(self, *arguments):
+        return json.loads(self("--json", *arguments))
+
+    def refused(self, *arguments, code=1, **how):
+        got, out, err = ctl(*arguments, control=self.control, **how)
+        assert got == code and out == "" and err.startswith("tova-ctl: "), (got, out, err)
+        return err
+
+
+@pytest.fixture(scope="module")
+def running():
+    directory = tempfile.mkdtemp(prefix="tova-ctl-")
+    control = f"{directory}/control.sock"
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin", f"/other={plugin('probe')}", "--control", control,
+              "--close-timeout", "200ms") as host:
+        yield Controlled(host, control)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def probe(running):
+    with Probe(running.host) as opener:
+        yield opener
+
+
+# --- usage ----------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("arguments, said", [
+    ((), "a command is missing"),
+    (("nonsense",), 'no command "nonsense"'),
+    (("send", "x"), "expected: tova-ctl send CONN TEXT"),
+    (("broadcast_to", "r", "t", "more"), "expected: tova-ctl broadcast_to ROOM TEXT"),
+    (("--file", "-", "broadcast", "text"), "TEXT being left out"),
+    (("--file", "-", "stats"), "takes no data"),
+    (("--binary", "workers"), "takes no data"),
+    (("close", "x", "none"), "CODE is a number"),
+    (("close", "x", "99999"), "CODE is a number"),
+    (("broadcast", b"\xff"), "not UTF-8"),
+    (("send", b"\xff", "x"), "not UTF-8"),
+    (("--mount", b"\xff", "broadcast", "x"), "not UTF-8"),
+    (("dead-letter", "nonsense"), "expected list, or replay"),
+])
+def test_bad_usage(arguments, said):
+    command = [bytes(BUILD / "tova-ctl"), *(a if isinstance(a, bytes) else a.encode() for a in arguments)]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 2 and done.stdout == b"" and said in done.stderr.decode(), done
+
+
+def test_help_version_and_nonsense():
+    assert "broadcast_to" in ctl("--help")[1] and ctl("--version")[1].startswith("tova-ctl 0.")
+    assert ctl("--nonsense")[0] == 2
+
+
+def test_nobody_is_there(tmp_path):
+    code, out, err = ctl("stats", control=str(tmp_path / "none.sock"))
+    assert code == 1 and out == "" and "no host listens at" in err
+
+
+def test_somebody_else_is_there(tmp_path):
+    """A socket that is no control socket is told from one, and does not hang the terminal for good."""
+    import socket
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        other = subprocess.Popen([BUILD / "tova-ctl", "--control", str(tmp_path / "s"), "stats"], stderr=subprocess.PIPE)
+        peer, _ = listener.accept()
+        peer.sendall(b"HTTP/1.1 400\r\n\r\n")
+        peer.close()
+        listener.close()
+        assert other.wait(30) == 1 and b"tova-ctl: " in other.stderr.read()
+
+
+def test_the_socket_is_found_where_it_is_by_default(running):
+    directory = os.path.dirname(running.control)
+    os.symlink(running.control, f"{directory}/tova.sock")
+    code, out, _ = ctl("mounts", env={"XDG_RUNTIME_DIR": directory})
+    assert code == 0 and "/probe" in out
+
+
+# --- telling --------------------------------------------------------------------------------------------------------------------
+
+def test_send(running, probe):
+    one, two = probe.clients(2)
+    running("--mount", "/probe", "send", one.id, "grüße")
+    running("--mount", "/probe", "--binary", "send", one.id, "bytes")
+    running("--mount", "/probe", "--", "send", one.id, "-dash")
+    assert (one.recv_text(), one.recv_binary(), one.recv_text()) == ("grüße", b"bytes", "-dash")
+    running("--mount", "/probe", "send", "nobody", "text")  # gone: nothing happens
+    two.settle()
+
+
+def test_broadcast_and_rooms(running, probe):
+    one, two = probe.clients(2)
+    one.script("join tea", "send joined")
+    assert one.recv_text() == "joined"
+    running("--mount", "/probe", "broadcast_to", "tea", "for tea")
+    running("--mount", "/probe", "broadcast", "for all")
+    assert (one.recv_text(), one.recv_text(), two.recv_text()) == ("for tea", "for all", "for all")
+    assert "room" in running.refused("--mount", "/probe", "broadcast_to", "x" * 256, "text")
+
+
+def test_data_from_a_file(running, probe, tmp_path):
+    client = probe.client()
+    data = os.urandom(3 << 20)
+    (tmp_path / "data").write_bytes(data)
+    running("--mount", "/probe", "--binary", "--file", tmp_path / "data", "send", client.id)
+    assert client.recv_binary() == data
+    running("--mount", "/probe", "--file", "-", "send", client.id, data="ä\n\0".encode())
+    assert client.recv_text() == "ä\n\0"
+    running("--mount", "/probe", "--file", "-", "broadcast", data=b"")
+    assert client.recv_text() == ""
+    assert "not UTF-8" in running.refused("--mount", "/probe", "--file", "-", "broadcast", data=b"\xff", code=2)
+    assert "none" in running.refused("--mount", "/probe", "--file", tmp_path / "none", "broadcast")
+
+
+def test_close(running, probe):
+    one, two, three = probe.clients(3)
+    running("--mount", "/probe", "close", one.id)
+    running("--mount", "/probe", "close", two.id, "4321")
+    running("--mount", "/probe", "close", three.id, "1008", "wröng")
+    one.expect_close(None)
+    two.expect_close(4321)
+    three.expect_close(1008, "wröng")
+    assert running.refused("--mount", "/probe", "close", one.id, "1002")
+
+
+def test_several_mounts_want_a_name(running):
+    assert "name one" in running.refused("broadcast", "x")
+    assert "no such mount" in running.refused("--mount", "/nowhere", "broadcast", "x")
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------------------
+
+def test_lists(running, probe):
+    one, two = probe.clients(2)
+    one.script("join tea", "join ä b", "send joined")
+    assert one.recv_text() == "joined"
+    assert set(running("--mount", "/probe", "connections").split()) == {one.id, two.id}
+    everywhere = running.json("connections")["connections"]
+    assert {c["conn"] for c in everywhere} == {one.id, two.id} and {c["mount"] for c in everywhere} == {"/probe"}
+    assert sorted(running("--mount", "/probe", "rooms", one.id).splitlines()) == ["tea", "ä b"]
+    assert running("--mount", "/probe", "members", "tea") == one.id + "\n"
+    rooms = running.json("rooms")["rooms"]
+    assert {(r["room"], r["members"]) for r in rooms} == {("tea", 1), ("ä b", 1)}
+    assert {(m["path"], m["connections"]) for m in running.json("mounts")["mounts"]} == {("/probe", 2), ("/other", 0)}
+    assert running.json("stats")["stats"]["connections"] == 2
+    assert running.json("workers") == {"workers": []}
+
+
+def test_tables_are_aligned(running, probe):
+    one = probe.client()
+    one.script("join äöü", "join a", "send joined")
+    assert one.recv_text() == "joined"
+    lines = running("rooms").splitlines()
+    assert lines[0].split() == ["room", "mount", "members"]
+    assert len({line.index("/probe") for line in lines[1:]}) == 1
+
+
+def test_what_clients_choose_does_not_reach_the_terminal(running, probe):
+    one = probe.client()
+    one.script("join %1b[31m", "send joined")
+    assert one.recv_text() == "joined"
+    assert "\x1b" not in running("--mount", "/probe", "rooms", one.id)
+    assert running.json("--mount", "/probe", "rooms", one.id)["rooms"] == ["\x1b[31m"]
+
+
+# --- doing ----------------------------------------------------------------------------------------------------------------------
+
+def test_reload_and_drain(tmp_path):
+    directory = tempfile.mkdtemp(prefix="tova-ctl-")
+    control = f"{directory}/control.sock"
+    with Host("--plugin", "/chat=chat", "--control", control) as host:
+        mark = len(host.lines)
+        assert ctl("reload", control=control) == (0, "", "")
+        host.wait_log(lambda line: line.get("kind") == "reload", "the reload", after=mark)
+        assert ctl("drain", control=control) == (0, "", "")
+        assert host.wait_exit() == 0
+    shutil.rmtree(directory)
+
+
+def test_an_isolated_plugin_can_be_reloaded():
+    directory = tempfile.mkdtemp(prefix="tova-ctl-")
+    control = f"{directory}/control.sock"
+    with Host("--isolate", "--plugin", f"/probe={plugin('probe')}", "--workers", "2", "--control", control) as host:
+        def pids():
+            told = json.loads(ctl("--json", "workers", control=control)[1])["workers"]
+            return {w["pid"] for w in told if w["state"] == "ready"}
+        before = wait_until(lambda: len(pids()) == 2 and pids(), "two workers")
+        assert ctl("reload", control=control)[0] == 0
+        wait_until(lambda: len(pids()) == 2 and not pids() & before, "two others")
+    shutil.rmtree(directory)
+
+
+def test_dead_letters(running):
+    assert "dead-letter" in running.refused("dead-letter", "list")
