@@ -183,7 +183,7 @@ int upgrade_check(const struct request *r, const char **why_r)
 	return *why_r != NULL ? 400 : 0;
 }
 
-void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
+bool upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
 {
 	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
 	const struct span key = request_header(r, "Sec-WebSocket-Key");
@@ -193,8 +193,10 @@ void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
 	if (key.n == KEY_LEN)
 		memcpy(text, key.p, KEY_LEN);
 	memcpy(text + KEY_LEN, guid, sizeof(guid));
-	EVP_Digest(text, KEY_LEN + sizeof(guid) - 1, digest, NULL, EVP_sha1(), NULL);
+	if (EVP_Digest(text, KEY_LEN + sizeof(guid) - 1, digest, NULL, EVP_sha1(), NULL) != 1)
+		return false;
 	EVP_EncodeBlock((unsigned char *)dst, digest, 20);
+	return true;
 }
 
 bool upgrade_offers(const struct request *r, struct span subprotocol)
@@ -214,7 +216,8 @@ size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct s
 	char accept[UPGRADE_ACCEPT_LEN + 1];
 	int n;
 
-	upgrade_accept(r, accept);
+	if (!upgrade_accept(r, accept))
+		return 0;
 	n = snprintf(dst, cap,
 		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",
