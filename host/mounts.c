@@ -76,40 +76,6 @@ static char *mounts_settings_json(const struct settings_mount *set)
 	return text;
 }
 
-static bool mounts_start_pool(struct server *s, struct mount *m, struct worker_settings *pool, const struct settings_mount *set,
-			      char *why)
-{
-	char token[MOUNTS_TOKEN_MAX];
-	char *settings = mounts_settings_json(set);
-	if (settings == NULL)
-		return mounts_no_memory(why);
-	pool->count = (unsigned)s->settings.workers;
-	pool->handler_ms = s->settings.handler_timeout;
-	pool->ready_ms = s->settings.ready_timeout;
-	pool->max_attempts = (unsigned)s->settings.max_attempts;
-	pool->settings = settings;
-	bool ok = mounts_make_directory(s, why) && mounts_read_token(s, token, why);
-	pool->directory = s->directory;
-	pool->attach_token = s->settings.attach_token != NULL ? token : NULL;
-	const struct worker_shared shared = {
-		.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
-	ok = ok && worker_attach(m, pool, &shared, why, MOUNTS_WHY_MAX);
-	free(settings);
-	return ok;
-}
-
-static bool mounts_start_worker(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
-{
-	struct worker_settings pool = {
-		.command = set->worker,
-		.attach_url = set->attach,
-		.attach_cert = s->settings.attach_cert,
-		.attach_key = s->settings.attach_key,
-		.attach_client_ca = s->settings.attach_client_ca,
-	};
-	return mounts_start_pool(s, m, &pool, set, why);
-}
-
 /* The program beside this one. */
 static bool mounts_find_program(const char *name, char *dst, size_t cap, char *why)
 {
@@ -126,20 +92,66 @@ static bool mounts_find_program(const char *name, char *dst, size_t cap, char *w
 	strcpy(slash + 1, name);
 	if (access(dst, X_OK) == 0)
 		return true;
-	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst,
-		 strerror(errno));
+	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst, strerror(errno));
 	return false;
 }
 
-static bool mounts_start_isolated(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
-{
+/* What the workers of a mount run: the operator's command, or tova-worker with the mount's plugin. */
+struct mounts_program {
+	struct worker_settings pool;
+	const char *argv[3];
 	char path[4096], program[4096];
-	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
-	    !mounts_find_program("tova-worker", program, sizeof program, why))
-		return false;
-	const char *argv[] = {program, path, NULL};
-	struct worker_settings pool = {.argv = argv};
-	return mounts_start_pool(s, m, &pool, set, why);
+	char *settings;
+};
+
+static bool mounts_program(struct mounts_program *p, const struct settings *all, const struct settings_mount *set, char *why)
+{
+	p->pool = (struct worker_settings){.command = set->worker, .count = (unsigned)all->workers};
+	p->settings = mounts_settings_json(set);
+	p->pool.settings = p->settings;
+	if (p->settings == NULL)
+		return mounts_no_memory(why);
+	if (set->plugin == NULL)
+		return true;
+	p->argv[0] = p->program;
+	p->argv[1] = p->path;
+	p->argv[2] = NULL;
+	p->pool.argv = p->argv;
+	return settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) &&
+	       mounts_find_program("tova-worker", p->program, sizeof p->program, why);
+}
+
+static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+{
+	char token[MOUNTS_TOKEN_MAX];
+	struct mounts_program p;
+	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) && mounts_read_token(s, token, why);
+	p.pool.attach_url = set->attach;
+	p.pool.attach_cert = s->settings.attach_cert;
+	p.pool.attach_key = s->settings.attach_key;
+	p.pool.attach_client_ca = s->settings.attach_client_ca;
+	p.pool.handler_ms = s->settings.handler_timeout;
+	p.pool.ready_ms = s->settings.ready_timeout;
+	p.pool.max_attempts = (unsigned)s->settings.max_attempts;
+	p.pool.directory = s->directory;
+	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
+	const struct worker_shared shared = {
+		.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
+	ok = ok && worker_attach(m, &p.pool, &shared, why, MOUNTS_WHY_MAX);
+	free(p.settings);
+	return ok;
+}
+
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set)
+{
+	char why[MOUNTS_WHY_MAX];
+	struct mounts_program p;
+	if (mounts_program(&p, &s->settings, set, why))
+		worker_reload(m, &p.pool);
+	else
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
+		    LOG_STR("error", why));
+	free(p.settings);
 }
 
 /* --- scripts ------------------------------------------------------------------------------------------------------------------------- */
@@ -172,9 +184,9 @@ static bool mounts_start_one(struct server *s, struct mount *m, const struct set
 {
 	if (set->script != NULL)
 		return mounts_start_script(s, m, set, why);
-	if (set->plugin == NULL)
-		return mounts_start_worker(s, m, set, why);
-	return s->settings.isolate ? mounts_start_isolated(s, m, set, why) : mounts_start_plugin(s, m, set, why);
+	if (set->plugin != NULL && !s->settings.isolate)
+		return mounts_start_plugin(s, m, set, why);
+	return mounts_start_pool(s, m, set, why);
 }
 
 bool server_start_mounts(struct server *s)

@@ -71,8 +71,8 @@ static void reload_apply(struct server *s, struct settings *new)
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (worker_is(m))
-			worker_reload(m);
+		if (setting != NULL && worker_is(m))
+			server_reload_workers(s, m, setting);
 		else if (setting != NULL && setting->plugin != NULL)
 			reload_plugin(s, m, setting);
 	}

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -115,10 +116,12 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 {
 	struct conn_limits limits = server_limits(&s->settings);
 	s->loop = loop_new(s->log);
-	if (s->loop == NULL || !hub_init(&s->hub, s->loop)) {
+	bool ok = s->loop != NULL && hub_init(&s->hub, s->loop);
+	if (!ok)
 		fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
+	if (s->loop == NULL)
 		return false;
-	}
+	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
@@ -128,7 +131,7 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	s->conns.freed_ctx = &s->listeners;
 	drain_init(&s->drain, &s->hub, &s->conns);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
-	return true;
+	return ok;
 }
 
 /* What worker processes need beside their pools. */
@@ -171,10 +174,16 @@ static bool server_start_control(struct server *s)
 	const struct control_actions actions = {
 		.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
 	char why[SERVER_WHY_MAX];
-	if (s->settings.control == NULL)
-		return true;
-	s->control = control_open(&s->hub, s->settings.control, &s->sources, s->deadletter, &actions, why, sizeof why);
-	return s->control != NULL || server_refuse(s, "control", s->settings.control, why);
+	char path[128];
+	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR");
+	snprintf(path, sizeof path, "%s/tova.sock", runtime != NULL && runtime[0] == '/' ? runtime : "/run");
+	s->control = control_open(&s->hub, given != NULL ? given : path, &s->sources, s->deadletter, &actions, why, sizeof why);
+	if (s->control == NULL && given != NULL)
+		return server_refuse(s, "control", given, why);
+	if (s->control == NULL) /* another host has it, or it is not ours to make: this one can do without */
+		LOG(s->log, LOG_NOTICE, LOG_HOST, "no control socket for tova-ctl; see --control", LOG_STR("path", path),
+		    LOG_STR("error", why));
+	return true;
 }
 
 static bool server_start_signals(struct server *s)

@@ -42,6 +42,7 @@ bool server_refuse(const struct server *s, const char *option, const char *value
 /* mounts.c */
 bool server_start_mounts(struct server *s);
 bool server_check_mounts(const struct server *s);
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set);
 
 /* reload.c */
 void server_reload(struct server *s);

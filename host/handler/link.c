@@ -147,8 +147,11 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	session_id_text(id, w->link_id);
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;
-	p->base.wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
-	p->known = true;
+	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
+	if (p->coming == 0 || w->generation != p->coming) {
+		p->base.wants = w->wants;
+		p->known = true;
+	}
 	w->state = WORKER_READY;
 	w->connected = link_now(w);
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES);

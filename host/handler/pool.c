@@ -37,9 +37,15 @@ static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler
 
 /* --- routes -------------------------------------------------------------------------------------------------------------------------- */
 
+/* Workers of a generation that is still coming wait until all of it are there. */
+static bool pool_serves(const struct worker *w)
+{
+	return w->state == WORKER_READY && (w->pool->coming == 0 || w->generation != w->pool->coming);
+}
+
 static bool pool_takes(const struct worker *w)
 {
-	return w->state == WORKER_READY && !w->isolating;
+	return pool_serves(w) && !w->isolating;
 }
 
 /* The one with the least to do; among equals the one with the fewest connections. */
@@ -77,7 +83,7 @@ static struct worker *pool_route(struct pool *p, struct session *s)
 	w = pool_choose(p);
 	if (w == NULL)
 		TAILQ_FOREACH (w, &p->workers, link)
-			if (w->state == WORKER_READY)
+			if (pool_serves(w))
 				break;
 	if (w != NULL && s != NULL) {
 		s->route = w;
@@ -183,7 +189,7 @@ static struct worker *pool_isolate(struct pool *p)
 	struct worker *w, *best = p->isolating;
 	if (best == NULL) {
 		TAILQ_FOREACH (w, &p->workers, link)
-			if (w->state == WORKER_READY && (best == NULL || w->n_flying < best->n_flying))
+			if (pool_serves(w) && (best == NULL || w->n_flying < best->n_flying))
 				best = w;
 		if (best == NULL)
 			return NULL;

@@ -45,6 +45,7 @@ struct worker {
 	uint64_t connected, clock, heard; /* clock: of the event under way; see DESIGN, the handler's clock */
 	bool alone, isolating, pinged, attached;
 	uint64_t settled; /* events, for people */
+	unsigned wants;	  /* EVENT_BITs */
 	struct codec_out out;
 };
 
@@ -61,6 +62,14 @@ struct child {
 	char token[2 * SESSION_ID_TEXT], name[64];
 };
 
+/* What worker processes are. */
+struct pool_program {
+	char *command;	/* for /bin/sh, or NULL: argv */
+	char **argv;	/* ended by NULL */
+	char *settings; /* JSON, or NULL */
+	unsigned count; /* 0: there are none */
+};
+
 /* What a listener's pipes belong to. */
 struct sp_side {
 	struct pool *pool;
@@ -71,9 +80,10 @@ struct pool {
 	struct handler base;
 	struct sp_side own_side, attach_side;
 	struct worker_shared shared;
-	char *command, *attach_token, *settings;
-	char **argv;
-	unsigned count, max_attempts;
+	char *attach_token;
+	/* What children run: of the generation that serves, of the one that is coming, and of the one that follows that. */
+	struct pool_program program, next, later_program;
+	unsigned max_attempts;
 	uint64_t handler_ms, ready_ms;
 	struct sp_listener *own, *attach;
 	TAILQ_HEAD(worker_list, worker) workers, graves; /* graves: gone, freed at the end of the turn */
@@ -86,7 +96,6 @@ struct pool {
 	unsigned condemned; /* in a row */
 	uint64_t condemned_session;
 	bool bad_said, starved_said, stopped, known; /* known: some worker has said what it wants */
-	bool again; /* a reload was asked for while a generation was coming */
 	struct loop_timer tick;
 	struct loop_hook hook;
 	struct codec_batch batch;
@@ -119,6 +128,11 @@ void link_cut(struct worker *w, const char *why, bool death);
 /* Asks it to finish and leave. */
 void link_drain(struct worker *w);
 void worker_unref(struct worker *w);
+
+/* worker.c */
+struct worker_settings;
+bool pool_program_copy(struct pool_program *program, const struct worker_settings *set);
+void pool_program_free(struct pool_program *program);
 
 /* supervisor.c */
 bool supervisor_start(struct pool *p);

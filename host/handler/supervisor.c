@@ -37,18 +37,19 @@ static char *child_variable(const char *name, const char *value)
 static struct process *child_spawn(struct child *c)
 {
 	struct pool *p = c->pool;
+	const struct pool_program *program = p->coming != 0 && c->generation == p->coming ? &p->next : &p->program;
 	char *env[8] = {
 		child_variable("TOVA_URL", sp_url(p->own)),
 		child_variable("TOVA_TOKEN", c->token),
 		child_variable("TOVA_MOUNT", p->base.mount->path),
 		child_variable("TOVA_WORKER", c->name),
-		child_variable("TOVA_SETTINGS", p->settings != NULL ? p->settings : "{}"),
+		child_variable("TOVA_SETTINGS", program->settings != NULL ? program->settings : "{}"),
 		child_variable("TOVA_SUPERVISED", "1"),
 	};
 	struct process_spec spec = {
 		.name = c->name,
-		.command = p->command,
-		.argv = (const char *const *)p->argv,
+		.command = program->command,
+		.argv = (const char *const *)program->argv,
 		.env = (const char *const *)env,
 		.mount = p->base.mount->path,
 		.in = -1,
@@ -112,7 +113,7 @@ static bool child_add(struct pool *p, unsigned index, unsigned generation)
 bool supervisor_start(struct pool *p)
 {
 	p->generation = 1;
-	for (unsigned i = 0; i < p->count; i++)
+	for (unsigned i = 0; i < p->program.count; i++)
 		if (!child_add(p, i, 1))
 			return false;
 	return true;
@@ -258,37 +259,53 @@ void supervisor_ready(struct child *ready)
 		return;
 	for (const struct child *c = p->children; c != NULL; c = c->next)
 		n += c->generation == p->coming && c->worker != NULL;
-	if (n < p->count)
+	if (n < p->next.count)
 		return;
 	p->generation = p->coming;
 	p->coming = 0;
+	p->base.wants = ready->worker->wants;
+	pool_program_free(&p->program);
+	p->program = p->next;
+	p->next = (struct pool_program){.command = NULL};
 	supervisor_retire_below(p, p->generation);
 	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD, "new workers serve, the old ones leave",
-	    LOG_STR("mount", p->base.mount->path), LOG_U64("generation", p->generation), LOG_U64("workers", p->count));
+	    LOG_STR("mount", p->base.mount->path), LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
 	pool_run(p);
 }
 
-void worker_reload(struct mount *m)
+/* Starts the generation that p->next describes. */
+static void supervisor_begin_generation(struct pool *p)
 {
-	struct pool *p = pool_of(m->handler);
-	if (p->count == 0)
-		return;
-	if (p->coming != 0) {
-		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD, "a generation of workers is being started already; another follows it",
-		    LOG_STR("mount", m->path));
-		p->again = true; /* what was asked for may be newer than what these have loaded */
-		return;
-	}
 	unsigned coming = p->generation + 1;
 	for (const struct child *c = p->children; c != NULL; c = c->next)
 		coming = c->generation >= coming ? c->generation + 1 : coming;
 	p->coming = coming;
-	p->coming_until = loop_now(m->hub->loop) + p->ready_ms;
-	for (unsigned i = 0; i < p->count; i++)
-		if (!child_add(p, i, coming)) {
+	p->coming_until = loop_now(p->base.mount->hub->loop) + p->ready_ms;
+	for (unsigned i = 0; i < p->next.count && p->coming == coming; i++)
+		if (!child_add(p, i, coming))
 			supervisor_give_up_generation(p, "no memory");
-			return;
-		}
+}
+
+void worker_reload(struct mount *m, const struct worker_settings *set)
+{
+	struct pool *p = pool_of(m->handler);
+	struct pool_program next;
+	if (p->program.count == 0)
+		return;
+	if (!pool_program_copy(&next, set) || next.count == 0) {
+		pool_program_free(&next);
+		LOG(m->hub->log, LOG_ERROR, LOG_RELOAD, "no memory for new workers, the old ones go on", LOG_STR("mount", m->path));
+		return;
+	}
+	/* One that is asked for while another comes may be newer than what that has loaded: it follows it. */
+	struct pool_program *where = p->coming != 0 ? &p->later_program : &p->next;
+	pool_program_free(where);
+	*where = next;
+	if (p->coming == 0)
+		supervisor_begin_generation(p);
+	else
+		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD, "a generation of workers is being started already; another follows it",
+		    LOG_STR("mount", m->path));
 }
 
 /* --- time ---------------------------------------------------------------------------------------------------------------------------- */
@@ -312,9 +329,11 @@ void supervisor_tick(struct pool *p, uint64_t now)
 	struct child *next;
 	if (p->coming != 0 && now >= p->coming_until)
 		supervisor_give_up_generation(p, "they did not say hello in time");
-	if (p->coming == 0 && p->again) {
-		p->again = false;
-		worker_reload(p->base.mount);
+	if (p->coming == 0 && p->later_program.count > 0) {
+		pool_program_free(&p->next);
+		p->next = p->later_program;
+		p->later_program = (struct pool_program){.command = NULL};
+		supervisor_begin_generation(p);
 	}
 	for (struct child *c = p->children; c != NULL; c = next) {
 		next = c->next;

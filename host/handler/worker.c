@@ -136,35 +136,47 @@ static void worker_free(struct handler *h)
 	}
 	worker_bury(p);
 	codec_batch_free(&p->batch);
-	for (char **a = p->argv; a != NULL && *a != NULL; a++)
-		free(*a);
-	free(p->argv);
-	free(p->command);
+	pool_program_free(&p->program);
+	pool_program_free(&p->next);
+	pool_program_free(&p->later_program);
 	free(p->attach_token);
-	free(p->settings);
 	free(p);
 }
 
 static const struct handler_ops worker_ops = {.give = pool_give, .forget = pool_forget, .stop = worker_stop, .free = worker_free};
 
-static bool worker_copy_settings(struct pool *p, const struct worker_settings *set)
+void pool_program_free(struct pool_program *program)
+{
+	for (char **a = program->argv; a != NULL && *a != NULL; a++)
+		free(*a);
+	free(program->argv);
+	free(program->command);
+	free(program->settings);
+	*program = (struct pool_program){.command = NULL};
+}
+
+bool pool_program_copy(struct pool_program *program, const struct worker_settings *set)
 {
 	size_t n = 0;
 	while (set->argv != NULL && set->argv[n] != NULL)
 		n++;
-	p->argv = calloc(n + 1, sizeof *p->argv);
-	bool ok = p->argv != NULL;
+	*program = (struct pool_program){.argv = calloc(n + 1, sizeof(char *))};
+	bool ok = program->argv != NULL;
 	for (size_t i = 0; ok && i < n; i++)
-		ok = (p->argv[i] = strdup(set->argv[i])) != NULL;
-	p->command = set->command != NULL ? strdup(set->command) : NULL;
+		ok = (program->argv[i] = strdup(set->argv[i])) != NULL;
+	program->command = set->command != NULL ? strdup(set->command) : NULL;
+	program->settings = set->settings != NULL ? strdup(set->settings) : NULL;
+	program->count = set->command != NULL || n > 0 ? set->count : 0;
+	return ok && (set->command == NULL || program->command != NULL) && (set->settings == NULL || program->settings != NULL);
+}
+
+static bool worker_copy_settings(struct pool *p, const struct worker_settings *set)
+{
 	p->attach_token = set->attach_token != NULL ? strdup(set->attach_token) : NULL;
-	p->settings = set->settings != NULL ? strdup(set->settings) : NULL;
-	p->count = set->command != NULL || n > 0 ? set->count : 0;
 	p->max_attempts = set->max_attempts;
 	p->handler_ms = set->handler_ms;
 	p->ready_ms = set->ready_ms;
-	return ok && (set->command == NULL || p->command != NULL) && (set->attach_token == NULL || p->attach_token != NULL) &&
-	       (set->settings == NULL || p->settings != NULL);
+	return pool_program_copy(&p->program, set) && (set->attach_token == NULL || p->attach_token != NULL);
 }
 
 static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
@@ -175,7 +187,7 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	struct session_id id;
 	p->own_side = (struct sp_side){.pool = p};
 	p->attach_side = (struct sp_side){.pool = p, .attached = true};
-	if (p->count > 0) {
+	if (p->program.count > 0) {
 		char name[SESSION_ID_TEXT];
 		id = (struct session_id){.host = p->base.mount->hub->host_id, .local = (uint64_t)(uintptr_t)p};
 		session_id_text(id, name);

@@ -33,8 +33,8 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 bool worker_is(const struct mount *m);
 
 /* Starts a new generation of processes; when all have said hello they take over, and the old ones finish what they have and leave. If
- * they do not come up the old ones go on. Returns at once; the log tells. */
-void worker_reload(struct mount *m);
+ * they do not come up the old ones go on. Of the settings the program and the count are used. Returns at once; the log tells. */
+void worker_reload(struct mount *m, const struct worker_settings *set);
 
 /* For people: one line of JSON for each worker, appended as members of an array. */
 struct codec_out;
