@@ -1,0 +1,190 @@
+/** Write WebSocket handlers for tova-host in JavaScript or TypeScript.
+ *
+ *     import { broadcast_to, join, serve } from "tova";
+ *
+ *     serve({
+ *         on_open(ws) { join(ws, "general"); ws.send("Welcome!"); },
+ *         on_message(ws, message) { broadcast_to("general", message, ws); },
+ *     });
+ *
+ * Start it with `tova-host -w 'node file.mjs'`. Every name exists with underscores and in camel case. */
+/// <reference types="node" />
+import type { ConnectionOptions } from "node:tls";
+
+/** A string is sent as text, bytes as binary, any other value as JSON text. */
+export type Data = string | Uint8Array | ArrayBuffer | ArrayBufferView | Json;
+
+/** Anything that JSON.stringify turns into text. */
+export type Json = string | number | boolean | null | object;
+
+/** A connection, or its id. */
+export type Target = Connection | string;
+
+/** A client. Two are the same if their ids are; keep one as long as you like: commands to one that is gone do nothing. */
+export class Connection {
+	constructor(id: string);
+	/** 22 characters, never reused. */
+	readonly id: string;
+	/** The request that opened it: in on_open. */
+	readonly request?: Request;
+	/** Rooms that it was in: in on_close. */
+	readonly rooms: string[];
+	/** What was last stored with this connection: null, a Buffer, or a JSON value (text is one). Kept by the host, at most 4,096 bytes,
+	 * committed with the event, so that any worker can serve the connection. Known in events of the connection. */
+	state: any;
+	send(data: Data): void;
+	join(room: string): void;
+	leave(room: string): void;
+	/** Code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or none; a reason of at most 123 bytes. */
+	close(code?: number | null, reason?: string): void;
+	toString(): string;
+}
+
+/** The HTTP request that opens a connection. */
+export class Request {
+	readonly method: string;
+	/** Percent-decoded. */
+	readonly path: string;
+	/** Behind the "?", not decoded: see URLSearchParams. */
+	readonly query: string;
+	readonly mount: string;
+	readonly host: string;
+	/** As they came, in order. */
+	readonly headers: [name: string, value: string][];
+	readonly remote: [address: string, port: number];
+	readonly local: [address: string, port: number];
+	readonly tls: { version: string; cipher: string; subject: string | null } | null;
+	/** Offered by the client, in its order. */
+	readonly subprotocols: string[];
+	/** The first header of that name, in any case. */
+	header(name: string): string | undefined;
+	readonly cookies: Record<string, string>;
+}
+
+/** What on_error is given. */
+export interface WebSocketError extends Error {
+	kind: "handler" | "protocol" | "transport";
+}
+
+/** The event that is being handled. */
+export interface Event {
+	readonly type: "upgrade" | "open" | "message" | "close" | "error" | "timer";
+	readonly connection?: Connection;
+	/** Counts the connection's events from 1. */
+	readonly sequence: number;
+	/** 1, or more when it is delivered again. */
+	readonly attempt: number;
+	/** Connection and sequence, which never change when it is delivered again: store it with your own writes to make them idempotent. */
+	readonly key: string;
+	/** Aborts when the connection to the host is lost: the event is given to another worker then. */
+	readonly signal: AbortSignal;
+}
+
+type Maybe = void | Promise<void>;
+type Answer = Accept | Refuse | boolean | void | null;
+declare class Accept {
+	private accepted;
+}
+declare class Refuse {
+	private refused;
+}
+
+/** All are optional, plain or async. Async ones run at the same time for different connections; events of one connection come one after
+ * the other. A handler that throws or rejects has done nothing, and on_error is called for its connection, which stays open. */
+export interface Handlers {
+	/** Before there is a connection: return accept(), refuse(), true or false. */
+	on_upgrade?(request: Request): Answer | Promise<Answer>;
+	on_open?(ws: Connection): Maybe;
+	/** Text comes as a string, binary as a Buffer. */
+	on_message?(ws: Connection, message: string | Buffer): Maybe;
+	/** Exactly once for each on_open. It has left its rooms, which ws.rooms names. */
+	on_close?(ws: Connection, code: number, reason: string): Maybe;
+	on_error?(ws: Connection | undefined, error: WebSocketError): Maybe;
+	/** ws: for timers of a connection. */
+	on_timer?(name: string, id: number, ws: Connection | undefined): Maybe;
+	/** Each time that the host welcomes this worker, for timers of the mount say. Its commands are one push. */
+	on_start?(): Maybe;
+	/** Before this worker leaves. Its commands are one push. */
+	on_stop?(): Maybe;
+	onUpgrade?: Handlers["on_upgrade"];
+	onOpen?: Handlers["on_open"];
+	onMessage?: Handlers["on_message"];
+	onClose?: Handlers["on_close"];
+	onError?: Handlers["on_error"];
+	onTimer?: Handlers["on_timer"];
+	onStart?: Handlers["on_start"];
+	onStop?: Handlers["on_stop"];
+}
+
+export interface Options {
+	/** Where the host listens for workers: ipc:///path, tcp://address:port or tls+tcp://name:port. Default: TOVA_URL. */
+	url?: string;
+	/** Default: TOVA_TOKEN. */
+	token?: string;
+	/** Default: TOVA_MOUNT. */
+	mount?: string;
+	/** For the host's log. */
+	name?: string;
+	/** For tls+tcp://, of node:tls: ca, cert, key and so on. Without ca, the system's authorities and NODE_EXTRA_CA_CERTS are trusted. */
+	tls?: ConnectionOptions;
+	/** Whether the process ends with the worker, even if timers would keep it alive. Default: true. */
+	exit?: boolean;
+}
+
+/** Serves a mount of tova-host until it drains this worker or a signal (TERM, or INT in a terminal) ends it. A worker that has no host
+ * any more ends if tova-host started it, and dials again if it was started elsewhere. */
+export function serve(handlers: Handlers | (new () => Handlers), options?: Options): Promise<void>;
+
+// Commands. Those of a handler commit together with its acknowledgement, in order, or, when it throws, not at all. Anywhere else each
+// is a push of its own. A command that is wrong in itself throws a TypeError or RangeError, or is refused by the host, which fails the event.
+
+export function send(ws: Target, data: Data): void;
+export function join(ws: Target, room: string): void;
+export function leave(ws: Target, room: string): void;
+/** To all connections of the mount. */
+export function broadcast(data: Data, exclude?: Target | null): void;
+export function broadcast_to(room: string, data: Data, exclude?: Target | null): void;
+export function close(ws: Target, code?: number | null, reason?: string): void;
+export function set_state(ws: Target, value: any): void;
+/** Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to that
+ * connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same. */
+export function set_timer(
+	name: string,
+	delay_ms: number,
+	options?: { period_ms?: number; periodMs?: number; id?: number; ws?: Target },
+): void;
+export function cancel_timer(name: string, ws?: Target): void;
+
+/** Runs a function, plain or async, and commits its commands together, though no event is at hand. The promise tells when the host has
+ * done so; it rejects with a TovaError if the host refuses. A function that throws pushes nothing. */
+export function push(commands: () => void | Promise<void>): Promise<void>;
+
+// Queries. They see what is committed.
+
+export function members(room: string): Promise<Connection[]>;
+export function count(room: string): Promise<number>;
+export function rooms(ws: Target): Promise<string[]>;
+/** All connections of the mount. */
+export function connections(): Promise<Connection[]>;
+/** Counters of the host. */
+export function stats(): Promise<Record<string, number>>;
+
+/** The event whose handler runs here. */
+export function current_event(): Event | undefined;
+
+export function accept(answer?: { subprotocol?: string; headers?: Headers; state?: any }): Accept;
+export function refuse(status?: number, body?: string | Uint8Array, options?: { type?: string; headers?: Headers }): Refuse;
+type Headers = [name: string, value: string | number][] | Record<string, string | number>;
+
+/** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
+export class Retry extends Error {
+	constructor(after_ms: number, text?: string);
+	readonly after_ms: number;
+}
+
+/** The host refused something, or can not be reached any more. */
+export class TovaError extends Error {}
+
+export {
+	broadcast_to as broadcastTo, cancel_timer as cancelTimer, current_event as currentEvent, set_state as setState, set_timer as setTimer,
+};

@@ -1,0 +1,70 @@
+"""The pages of the worker libraries, followed as a reader would."""
+import json
+import re
+
+import pytest
+
+from conftest import IMPATIENT
+from example_workers import INTERPRETERS
+from tova_host import ROOT, Host
+from wsclient import connect
+
+PAGES = {"python": ROOT / "sdk/python/README.md", "node": ROOT / "sdk/node/README.md"}
+
+
+def programs(kind):
+    """The blocks that serve."""
+    blocks = re.findall(r"^```(?:python|js)\n(.*?)^```$", PAGES[kind].read_text(), re.M | re.S)
+    return [block for block in blocks if "serve(" in block]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "sdk/python"))
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules/tova").symlink_to(ROOT / "sdk/node")
+
+    def start(kind, i):
+        interpreter, ending = INTERPRETERS[kind]
+        (tmp_path / f"hello.{ending}").write_text(programs(kind)[i])
+        return Host("--worker", f"{interpreter} hello.{ending}", *IMPATIENT, cwd=tmp_path)
+
+    return start
+
+
+def attach(host):
+    return connect("127.0.0.1", host.port, "/")
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_there_are_three_programs(kind):
+    assert len(programs(kind)) == 3
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_the_first_worker(run, kind):
+    with run(kind, 0) as host:
+        one, two = attach(host), attach(host)
+        for ws in (one, two):
+            assert len(json.loads(ws.recv_text())["hello"]) == 22
+        for n in (1, 2):
+            one.send_text("good morning")
+            assert one.recv_text() == f"you have said {n} things"
+            assert two.recv_text() == "good morning"
+        one.end(1000)
+        assert two.recv_text() == "somebody left (1000)"
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_pushes(run, kind):
+    with run(kind, 1) as host:
+        ws = attach(host)
+        assert [ws.recv_text() for _ in range(2)] == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_queries(run, kind):
+    with run(kind, 2) as host:
+        clients = [attach(host) for _ in range(100)]
+        attach(host).expect_closed(1013, "full")
+        assert clients
