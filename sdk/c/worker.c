@@ -21,6 +21,7 @@
 #define WORKER_LATE_NS 1000000	  /* acknowledgements wait for each other, but not for handlers that take their time */
 #define WORKER_PUSHES 64	  /* unanswered ones, at which on_wake waits */
 #define WORKER_LEAVE_MS 2000	  /* for the host to close after `bye` */
+#define WORKER_REACH_MS 1000	  /* without a link, after which that is said */
 #define WORKER_LINK_MAX 256
 
 struct worker {
@@ -41,8 +42,11 @@ struct worker {
 	unsigned links;
 	uint64_t sequence; /* of callbacks that are no event of the host */
 	size_t n_deferred;
-	bool draining, stopping; /* draining: no more events come; stopping: none are taken */
-	int failed;		 /* the exit code of a failure */
+	bool supervised;	/* a host has started it, and is to start another when this one has no link */
+	bool missed;		/* it was said that there is no host */
+	bool draining, leaving; /* draining: no more events come; leaving: none are taken. What was begun is settled */
+	bool stopping;		/* nothing is */
+	int failed;		/* the exit code of a failure */
 };
 
 const tova_plugin *worker_plugin(const struct worker *w)
@@ -75,16 +79,6 @@ static void worker_nudge(struct worker *w)
 void worker_wake(struct worker *w)
 {
 	atomic_store(&w->woken, true);
-	worker_nudge(w);
-}
-
-void worker_submit(struct worker *w, struct task *t)
-{
-	t->next = NULL;
-	pthread_mutex_lock(&w->lock);
-	*w->ended_end = t;
-	w->ended_end = &t->next;
-	pthread_mutex_unlock(&w->lock);
 	worker_nudge(w);
 }
 
@@ -166,12 +160,25 @@ static void worker_look_at_link(struct worker *w)
 	if (w->link_id[0] != '\0' && (!up || pipe != w->greeted)) {
 		w->link_id[0] = '\0';
 		batch_clear(&w->out);
-		say(TOVA_LOG_NOTICE, "the link to the host is gone");
+		say(TOVA_LOG_WARN, "the connection to the host ended");
+		if (w->supervised)
+			worker_fail(w, "the host is gone");
 	}
 	if (up && pipe != w->greeted && !w->stopping) {
 		w->greeted = pipe;
+		w->missed = false;
 		worker_hello(w);
 	}
+}
+
+/* nng dials on and on and does not say why it fails; somebody may want to know that it does. */
+static void worker_miss_host(struct worker *w)
+{
+	unsigned pipe;
+	if (w->missed || link_is_up(&w->link, &pipe))
+		return;
+	w->missed = true;
+	say(TOVA_LOG_WARN, "can not reach the host at %s", worker_option(w->options->url, "TOVA_URL"));
 }
 
 /* --- callbacks -------------------------------------------------------------------------------------------------------------------- */
@@ -224,6 +231,34 @@ static bool worker_settle_push(struct worker *w, struct task *t, int result, con
 	}
 	worker_ask(w, t);
 	return true;
+}
+
+/* A task that has ended brings an acknowledgement or a push; frees it. */
+static void worker_take(struct worker *w, struct task *t)
+{
+	if (t->is_event) {
+		w->n_deferred--;
+		worker_settle(w, t, task_failure(t, t->aborted || t->retry ? -1 : 0));
+	} else {
+		if (t->push != NULL)
+			pending_push(&w->pending, t->push, worker_out(w));
+		worker_ask(w, t);
+	}
+	task_free(t);
+}
+
+void worker_submit(struct worker *w, struct task *t)
+{
+	if (pthread_equal(pthread_self(), w->task->thread)) {
+		worker_take(w, t);
+		return;
+	}
+	t->next = NULL;
+	pthread_mutex_lock(&w->lock);
+	*w->ended_end = t;
+	w->ended_end = &t->next;
+	pthread_mutex_unlock(&w->lock);
+	worker_nudge(w);
 }
 
 static void worker_begin(struct worker *w, enum task_phase phase)
@@ -296,7 +331,7 @@ static void worker_on_welcome(struct worker *w, json_t *object)
 static void worker_on_bye(struct worker *w, json_t *object)
 {
 	const char *error = json_string_value(json_object_get(object, "error"));
-	w->draining = w->stopping = true;
+	w->stopping = true;
 	if (error != NULL) {
 		say(TOVA_LOG_ERROR, "the host ends the link: %s", error);
 		w->failed = 1;
@@ -322,7 +357,7 @@ static void worker_on_object(struct worker *w, struct batch_reader *b, json_t *o
 		worker_on_bye(w, object);
 	else if (w->link_id[0] == '\0')
 		return; /* left over from a link that is gone */
-	else if (event_is(type))
+	else if (event_is(type) && !w->leaving)
 		worker_on_event(w, b, object, type);
 	else if (strcmp(type, "reply") == 0)
 		worker_on_reply(w, object);
@@ -376,15 +411,7 @@ static void worker_take_ended(struct worker *w)
 	pthread_mutex_unlock(&w->lock);
 	while (t != NULL) {
 		struct task *next = t->next;
-		if (t->is_event) {
-			w->n_deferred--;
-			worker_settle(w, t, t->aborted || t->retry ? task_failure(t, -1) : task_failure(t, 0));
-		} else {
-			if (t->push != NULL)
-				pending_push(&w->pending, t->push, worker_out(w));
-			worker_ask(w, t);
-		}
-		task_free(t);
+		worker_take(w, t);
 		t = next;
 	}
 }
@@ -394,33 +421,40 @@ static void worker_take_signal(struct worker *w)
 	struct signalfd_siginfo info;
 	if (read(w->fds[2].fd, &info, sizeof info) != sizeof info)
 		return;
-	if (w->stopping)
+	if (info.ssi_signo == SIGINT && w->supervised)
+		return; /* from the terminal, for the host */
+	if (w->leaving)
 		_exit(1); /* told twice */
-	w->draining = w->stopping = true;
+	w->leaving = true;
 }
 
-/* Deferred events are settled before the worker leaves, unless it is in a hurry. */
+/* Deferred events are settled before the worker leaves. */
 static bool worker_goes_on(const struct worker *w)
 {
-	return w->failed == 0 && !w->stopping && (!w->draining || w->n_deferred > 0);
+	bool ends = w->draining || w->leaving;
+	return w->failed == 0 && !w->stopping && (!ends || (w->n_deferred > 0 && w->link_id[0] != '\0'));
 }
 
-static void worker_wait(struct worker *w, int timeout_ms)
+/* False: the time was up. */
+static bool worker_wait(struct worker *w, int timeout_ms)
 {
 	uint64_t count;
-	if (poll(w->fds, 3, timeout_ms) <= 0)
-		return;
+	int n = poll(w->fds, 3, timeout_ms);
+	if (n <= 0)
+		return n < 0;
 	/* Emptied before anything is looked at, so that what happens from here on wakes again. */
 	if (w->fds[1].revents != 0 && read(w->link.wake_fd, &count, sizeof count) < 0)
-		return;
+		return true;
 	if (w->fds[2].revents != 0)
 		worker_take_signal(w);
+	return true;
 }
 
 static void worker_loop(struct worker *w)
 {
 	while (worker_goes_on(w)) {
-		worker_wait(w, -1);
+		if (!worker_wait(w, w->link_id[0] == '\0' && !w->missed ? WORKER_REACH_MS : -1))
+			worker_miss_host(w);
 		worker_look_at_link(w);
 		worker_receive(w);
 		worker_take_ended(w);
@@ -469,7 +503,9 @@ static void worker_stop_plugin(struct worker *w)
 static bool worker_init(struct worker *w, const tova_worker_options *options)
 {
 	sigset_t set;
+	const char *supervised = getenv("TOVA_SUPERVISED");
 	w->options = options;
+	w->supervised = supervised != NULL && strcmp(supervised, "1") == 0;
 	w->ended_end = &w->ended;
 	w->task = calloc(1, sizeof *w->task);
 	if (w->task == NULL || !pending_init(&w->pending) || pthread_mutex_init(&w->lock, NULL) != 0)
@@ -488,11 +524,18 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 	return w->fds[1].fd >= 0 && w->fds[2].fd >= 0;
 }
 
+/* SSL_CERT_FILE is what OpenSSL calls it. */
+static const char *worker_ca_file(const tova_worker_options *o)
+{
+	const char *file = worker_option(o->ca_file, "TOVA_CA_FILE");
+	return file != NULL ? file : getenv("SSL_CERT_FILE");
+}
+
 static int worker_run(struct worker *w)
 {
 	char why[512];
 	const tova_worker_options *o = w->options;
-	const struct link_tls tls = {worker_option(o->ca_file, "TOVA_CA_FILE"), worker_option(o->cert_file, "TOVA_CERT_FILE")};
+	const struct link_tls tls = {worker_ca_file(o), worker_option(o->cert_file, "TOVA_CERT_FILE")};
 	const char *url = worker_option(o->url, "TOVA_URL");
 	if (url == NULL) {
 		say(TOVA_LOG_ERROR, "there is no TOVA_URL: whom should this worker work for?");
