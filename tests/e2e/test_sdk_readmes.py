@@ -66,5 +66,6 @@ def test_pushes(run, kind):
 def test_queries(run, kind):
     with run(kind, 2) as host:
         clients = [attach(host) for _ in range(100)]
+        for ws in clients:
+            assert ws.recv_text() == "welcome"
         attach(host).expect_closed(1013, "full")
-        assert clients
