@@ -28,3 +28,11 @@ install-sdk-c: $(SDK_C_OUT)
 	install -D -m 755 $(BUILD)/tova-worker $(DESTDIR)$(PREFIX)/bin/tova-worker
 	install -D -m 644 $(BUILD)/libtova-worker.a $(DESTDIR)$(PREFIX)/lib/libtova-worker.a
 	install -D -m 644 sdk/c/tova_worker.h $(DESTDIR)$(PREFIX)/include/tova_worker.h
+
+# The stories that every worker library tells, and what the whole stories need besides.
+$(BUILD)/tests/e2e/%: tests/e2e/stories/%.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(ALLFLAGS) -D_GNU_SOURCE -MF $@.d -fPIE -Isdk -Isdk/c $(filter %.c %.a,$^) -pie $(if $(SAN),-fsanitize=$(SAN)) \
+		$(SDK_C_LIBS) -o $@
+
+check-e2e: $(BUILD)/tests/e2e/stories test-plugins

@@ -19,5 +19,3 @@ bench-nng-wedge: $(BUILD)/bench/nng-wedge
 
 CHECKS += check-interop
 
-# The whole stories use the scriptable plugin, too.
-check-e2e: test-plugins
