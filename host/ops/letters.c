@@ -29,7 +29,7 @@ static json_t *letters_read(const char *path)
 		return NULL;
 	}
 	while (getline(&line, &cap, f) > 0) {
-		json_t *letter = json_loads(line, 0, NULL);
+		json_t *letter = json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
 		const char *done = json_string_value(json_object_get(letter, "replayed"));
 		if (done != NULL)
 			json_object_del(letters, done);
