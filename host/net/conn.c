@@ -209,7 +209,8 @@ static void conn_mark_dirty(struct conn *c)
 static void conn_fin(struct conn *c)
 {
 	c->fin = false;
-	if (c->eof || shutdown(c->fd, SHUT_WR) != 0) {
+	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once (7.1.1). */
+	if (c->eof || (c->shaken && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
 		conn_kill(c);
 		return;
 	}
@@ -388,6 +389,7 @@ void conn_echo_close(struct conn *c)
 		return;
 	}
 	c->state = CONN_CLOSING;
+	c->shaken = true;
 	/* 5.5.1: the echo carries the status code that came. */
 	conn_queue_close(c, c->close_code == CLOSE_NONE ? 0 : c->close_code, NULL, 0);
 	if (c->state != CONN_DEAD)
@@ -424,6 +426,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len}, NULL);
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
 		c->state = CONN_LINGER;
+		c->shaken = true;
 		conn_finish(c);
 	}
 }
@@ -669,6 +672,7 @@ static void conn_on_readable(struct conn *c)
 		n = recv(c->fd, loop->input, LOOP_INPUT, 0);
 		if (n > 0) {
 			conn_heard(c, (size_t)n);
+			c->unread = n == LOOP_INPUT;
 			if (c->state != CONN_LINGER)
 				conn_feed(c, loop->input, (size_t)n);
 		}

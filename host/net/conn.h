@@ -63,6 +63,8 @@ struct conn {
 	bool eof : 1;	     /* the peer's stream has ended */
 	bool hup_seen : 1;   /* epoll told so while nothing was read */
 	bool broken : 1;     /* a write failed where the conn could not be ended at once */
+	bool shaken : 1;     /* both close frames have been queued or read */
+	bool unread : 1;     /* the last read filled its buffer: there may be more */
 	bool pinged : 1;     /* silent since our ping */
 	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;  /* CONN_ANSWER: no body */
