@@ -219,6 +219,13 @@ static const struct command *command_find(const char *name)
 	return NULL;
 }
 
+void command_free(struct command_request *r)
+{
+	json_decref(r->object);
+	free(r->bytes);
+	*r = (struct command_request){0};
+}
+
 int command_build(const struct command_line *line, struct command_request *request_r)
 {
 	*request_r = (struct command_request){0};
@@ -235,6 +242,8 @@ int command_build(const struct command_line *line, struct command_request *reque
 				      less > 0 ? ", TEXT being left out" : "");
 	int refused = c->build(line, request_r);
 	if (refused == 0 && line->mount != NULL && json_object_set_new(request_r->object, "mount", json_string(line->mount)) != 0)
-		return command_refuse(2, "--mount is not UTF-8");
+		refused = command_refuse(2, "--mount is not UTF-8");
+	if (refused != 0)
+		command_free(request_r);
 	return refused;
 }

@@ -25,6 +25,7 @@ struct command_request {
 
 /* Returns 0, or an exit code after the reason was printed. */
 int command_build(const struct command_line *line, struct command_request *request_r);
+void command_free(struct command_request *r);
 /* For --help, a line each. */
 void command_help(void);
 

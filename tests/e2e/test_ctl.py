@@ -12,7 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from probe import Probe, plugin  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
+from tova_host import BUILD, ROOT, Host, wait_until  # noqa: E402
+from wsclient import connect  # noqa: E402
 
 
 def ctl(*arguments, control=None, data=None, env=None):
@@ -226,5 +227,33 @@ def test_an_isolated_plugin_can_be_reloaded():
     shutil.rmtree(directory)
 
 
+POISONED = "my ($event) = @_;"
+
+
 def test_dead_letters(running):
     assert "dead-letter" in running.refused("dead-letter", "list")
+    directory = Path(tempfile.mkdtemp(prefix="tova-ctl-"))
+    control, worker = directory / "control.sock", directory / "worker.pl"
+    code = (ROOT / "examples/raw/worker.pl").read_text()
+    assert code.count(POISONED) == 1
+    worker.write_text(code.replace(POISONED, POISONED + f" kill 'KILL', $$ if $event->{{data}} =~ /poison/ && !-e '{directory}/cured';"))
+    with Host("--worker", f"/chat=perl {worker}", "--workers", "2", "--max-attempts", "1", "--dead-letter", directory / "letters",
+              "--control", control, "--close-timeout", "200ms") as host:
+        host.expect(lambda line: line.get("level") == "error")
+
+        def letters():
+            return json.loads(ctl("--json", "dead-letter", "list", control=str(control))[1])["dead_letters"]
+
+        assert letters() == []
+        with connect("127.0.0.1", host.port, "/chat") as ws:
+            assert "Welcome" in ws.recv_text()
+            ws.send_text("poison")
+            assert json.loads(ws.recv_text())["type"] == "error"
+            letter, = wait_until(letters, "a letter")
+            assert letter["data"] == "poison" and letter["id"] in ctl("dead-letter", "list", control=str(control))[1]
+            (directory / "cured").touch()
+            code, _, err = ctl("dead-letter", "replay", letter["id"], control=str(control))
+            assert code == 0, err
+            assert json.loads(ws.recv_text())["text"] == "A message is a JSON object"
+            wait_until(lambda: letters() == [], "no letter")
+    shutil.rmtree(directory)
