@@ -29,9 +29,12 @@ def plugin(name):
 
 
 def _kinds():
-    """The same plugin in the host's process and in a worker's: what is promised is promised of both. TOVA_KINDS=plugin for one only."""
+    """The same plugin in the host's process and in a worker's: what is promised is promised of both. TOVA_KINDS=plugin for one only.
+    A host under another program starts no workers: it would take that program for itself."""
     if "TOVA_KINDS" in os.environ:
         return os.environ["TOVA_KINDS"].split(",")
+    if os.environ.get("TOVA_WRAP"):
+        return ["plugin"]
     told = subprocess.run([str(BUILD / "tova-host"), "--help"], stdout=subprocess.PIPE, text=True).stdout
     return ["plugin", "isolate"] if "--isolate" in told else ["plugin"]
 
