@@ -18,7 +18,8 @@ struct sp_pipe;
 struct sp_ops {
 	/* Somebody is connected and speaks PAIR0; `*user_r` is kept with the pipe. */
 	void (*opened)(void *ctx, struct sp_pipe *p, void **user_r);
-	/* A whole message, writable, with one byte behind it that may be written if it is restored; gone after the return. The pipe may be closed in here. */
+	/* A whole message, writable, with one byte behind it that may be written if it is restored; gone after the return. The pipe
+	 * may be closed in here. */
 	void (*message)(void *ctx, struct sp_pipe *p, void *user, uint8_t *bytes, size_t len);
 	/* The peer is gone, everything it sent has been handed over; or it broke the protocol (why: a sentence, else NULL). Not called
 	 * after sp_close, nor for a peer that `opened` was not called for. The pipe must not be used any more. */
