@@ -72,6 +72,7 @@ def on_upgrade(request): pass
     "class Chat:\n def on_message(self, ws, m): ws.send(m)\nserve(Chat())",
     "@on('message')\ndef any_name(ws, m): ws.send(m)\nserve()",
     "async def on_message(ws, m): ws.send(m)\nserve(globals())",
+    "async def answer(ws, m): ws.send(m)\nserve(on_message=lambda ws, m: asyncio.ensure_future(answer(ws, m)))",
     "async def on_message(ws, m): ws.send(m)\nasyncio.run(serve_async(globals()))",
 ])
 def test_ways_to_give_handlers(host, how):
@@ -342,10 +343,11 @@ def on_message(ws, message):
     drain(worker, peer)
 
 
-def test_a_handler_that_ends_the_process(host):
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_handler_that_ends_the_process(host, kind):
     """What was handled before it in the same read stays handled."""
-    worker, peer = host.serve(HEAD + """
-def on_message(ws, message):
+    worker, peer = host.serve(HEAD + f"""
+{kind} on_message(ws, message):
     if message == "exit":
         sys.exit(3)
     ws.send(message)

@@ -8,8 +8,8 @@ import random
 import signal
 import sys
 import threading
+from inspect import isawaitable, iscoroutine
 from time import monotonic
-from types import CoroutineType
 
 from .answer import set_loop_thread
 from .codec import to_json
@@ -102,12 +102,16 @@ class Worker:
             return False
         patience = self._loop.call_later(DIALLING, lambda: link.id or link.abort("no welcome came"))
         try:
-            await link.closed
+            await asyncio.wait([link.closed])
         finally:
-            # Cancelled, also by a handler that ends the process: no bye, so that the host knows which event did it.
             patience.cancel()
-            link.abort()
             self._dialled = None
+            if not link.closed.done():
+                # Cancelled, also by a handler that ends the process. What is done is told; there is no bye, so that the host
+                # knows that the rest was cut short.
+                link.flush()
+                link.abort()
+                self.unlinked(link)
         if link.refusal is not None:
             raise Refused(f"the host refuses this worker: {link.refusal}")
         if not self._left:
@@ -259,7 +263,7 @@ class Worker:
         token = current.set(event)
         try:
             result = handler(*arguments)
-            if type(result) is CoroutineType:
+            if result is not None and isawaitable(result):
                 # The task takes the context along, in which this event is the current one.
                 self._spawn(result, event).add_done_callback(lambda task: self._task_done(event, task))
                 return
@@ -277,9 +281,9 @@ class Worker:
         if task.cancelled():
             if event.link is self._link:
                 self._fail(event, RuntimeError("the handler was cancelled"))
-        elif task.exception() is not None:
+        elif isinstance(task.exception(), Exception):
             self._fail(event, task.exception())
-        else:
+        elif task.exception() is None:
             try:
                 self._settle(event, task.result())
             except Exception as error:
@@ -337,7 +341,7 @@ class Worker:
         token = current.set(scope)
         try:
             result = function(*arguments)
-            if type(result) is CoroutineType:
+            if isawaitable(result):
                 self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task))
                 return
         except Exception:
@@ -363,8 +367,8 @@ class Worker:
             except Exception:
                 log.exception("%s failed", what)
 
-    def _spawn(self, coroutine, event: Event | None = None):
-        task = self._loop.create_task(coroutine)
+    def _spawn(self, awaitable, event: Event | None = None):
+        task = self._loop.create_task(awaitable if iscoroutine(awaitable) else _finish(awaitable))
         self._tasks[task] = event
         task.add_done_callback(self._task_ended)
         return task
@@ -424,6 +428,10 @@ class Worker:
             log.warning("the host refused a %s: %s", "query" if item["t"] == "reply" else "push", error)
         elif isinstance(call, Query) and call.callback is not None:
             self._run_in_push("the callback of a query", call.callback, call.answer.wait())
+
+
+async def _finish(awaitable):
+    return await awaitable
 
 
 async def _within(seconds: float, coroutine):
