@@ -1,8 +1,8 @@
 /* link: one connected worker: hello, batches both ways, its end. */
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "handler/ask.h"
 #include "handler/pool.h"
 #include "hub/admission.h"
@@ -143,7 +143,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
 	struct session_id id = {0};
-	RAND_bytes((unsigned char *)&id, sizeof id);
+	random_bytes(&id, sizeof id);
 	session_id_text(id, w->link_id);
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;

@@ -1,10 +1,10 @@
 /* supervisor: keeps the pool's processes running, and replaces them by a new generation. */
 #include <errno.h>
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "handler/pool.h"
 
 #define CHILD_DELAY_MS 100	  /* before the first restart that follows a useless life */
@@ -68,7 +68,7 @@ static struct process *child_spawn(struct child *c)
 static void child_new_token(struct child *c)
 {
 	struct session_id half[2];
-	RAND_bytes((unsigned char *)half, sizeof half);
+	random_bytes(half, sizeof half);
 	session_id_text(half[0], c->token);
 	session_id_text(half[1], c->token + SESSION_ID_TEXT - 1);
 }
@@ -79,7 +79,7 @@ static void child_schedule(struct child *c)
 	uint64_t delay = c->failures == 0 ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
 	uint32_t random = 0;
 	delay = delay > CHILD_DELAY_MAX_MS ? CHILD_DELAY_MAX_MS : delay;
-	RAND_bytes((unsigned char *)&random, sizeof random);
+	random_bytes(&random, sizeof random);
 	c->restart_at = child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
 }
 

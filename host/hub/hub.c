@@ -1,8 +1,8 @@
 #include "hub/hub.h"
 
-#include <openssl/rand.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 #include "hub/timer.h"
@@ -341,9 +341,9 @@ bool hub_init(struct hub *hub, struct loop *loop)
 	TAILQ_INIT(&hub->paused);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0)
-		if (RAND_bytes((unsigned char *)&hub->host_id, sizeof hub->host_id) != 1)
+		if (!random_bytes(&hub->host_id, sizeof hub->host_id))
 			return false;
-	return RAND_bytes((unsigned char *)&hub->key, sizeof hub->key) == 1;
+	return random_bytes(&hub->key, sizeof hub->key);
 }
 
 void hub_drop_sessions(struct hub *hub)

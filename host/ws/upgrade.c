@@ -1,6 +1,9 @@
 #include "ws/upgrade.h"
 
+/* The older form of SHA-1 needs no memory and can not fail, which the newer one does when there is none. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 
 #define KEY_LEN 24	    /* base64 of 16 bytes */
@@ -183,20 +186,21 @@ int upgrade_check(const struct request *r, const char **why_r)
 	return *why_r != NULL ? 400 : 0;
 }
 
-bool upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
+void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
 {
 	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 1.3 */
 	const struct span key = request_header(r, "Sec-WebSocket-Key");
 	char text[KEY_LEN + sizeof(guid)] = {0};
-	unsigned char digest[EVP_MAX_MD_SIZE] = {0};
+	unsigned char digest[SHA_DIGEST_LENGTH];
+	SHA_CTX sha;
 
 	if (key.n == KEY_LEN)
 		memcpy(text, key.p, KEY_LEN);
 	memcpy(text + KEY_LEN, guid, sizeof(guid));
-	if (EVP_Digest(text, KEY_LEN + sizeof(guid) - 1, digest, NULL, EVP_sha1(), NULL) != 1)
-		return false;
-	EVP_EncodeBlock((unsigned char *)dst, digest, 20);
-	return true;
+	SHA1_Init(&sha);
+	SHA1_Update(&sha, text, KEY_LEN + sizeof(guid) - 1);
+	SHA1_Final(digest, &sha);
+	EVP_EncodeBlock((unsigned char *)dst, digest, sizeof(digest));
 }
 
 bool upgrade_offers(const struct request *r, struct span subprotocol)
@@ -216,8 +220,7 @@ size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct s
 	char accept[UPGRADE_ACCEPT_LEN + 1];
 	int n;
 
-	if (!upgrade_accept(r, accept))
-		return 0;
+	upgrade_accept(r, accept);
 	n = snprintf(dst, cap,
 		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",

@@ -15,14 +15,14 @@
  * them, extensions that follow the grammar (9.1). */
 int upgrade_check(const struct request *r, const char **why_r);
 
-/* Sec-WebSocket-Accept for the request's key (4.2.2): 28 characters and a NUL. False without memory. */
-bool upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1]);
+/* Sec-WebSocket-Accept for the request's key (4.2.2): 28 characters and a NUL. */
+void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1]);
 
 /* Did the client offer this subprotocol (exact case)? */
 bool upgrade_offers(const struct request *r, struct span subprotocol);
 
 /* Writes the 101 answer. subprotocol may be empty; extra holds further header lines, each ended by CRLF, or is empty. Returns its
- * length, or 0 when cap is too small or there is no memory. */
+ * length, or 0 when cap is too small. */
 size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra);
 
 // May a page of this origin connect? `allow` is the list of --origin: empty means only the same host as the request's Host header

@@ -1,0 +1,16 @@
+/* random: numbers that nobody can guess, from the kernel. It needs no memory. Where it has worked once (the host tries it at its
+ * start) it does not fail later. */
+#ifndef TOVA_BASE_RANDOM_H
+#define TOVA_BASE_RANDOM_H
+
+#include <stdbool.h>
+#include <sys/random.h>
+
+#define RANDOM_MAX 256 /* so many bytes come whole, whatever signal arrives (getrandom(2)) */
+
+static inline bool random_bytes(void *p, size_t n)
+{
+	return n <= RANDOM_MAX && getrandom(p, n, 0) == (ssize_t)n;
+}
+
+#endif
