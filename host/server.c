@@ -171,8 +171,7 @@ static void server_on_control_reload(void *ctx)
 
 static bool server_start_control(struct server *s)
 {
-	const struct control_actions actions = {
-		.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
+	const struct control_actions actions = {.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
 	char why[SERVER_WHY_MAX];
 	char path[128];
 	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR");
@@ -189,17 +188,21 @@ static bool server_start_control(struct server *s)
 static bool server_start_signals(struct server *s)
 {
 	signal(SIGPIPE, SIG_IGN);
-	return loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
-	       loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
-	       loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&
-	       loop_signal_add(s->loop, &s->on_usr1, SIGUSR1, server_on_usr1, s);
+	if (loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
+	    loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
+	    loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&
+	    loop_signal_add(s->loop, &s->on_usr1, SIGUSR1, server_on_usr1, s))
+		return true;
+	fprintf(s->source->err, "tova-host: signals can not be waited for: %s\n", strerror(errno));
+	return false;
 }
 
 static bool server_check_settings(struct server *s)
 {
 	const struct settings *set = &s->settings;
 	if (set->n_mounts == 0 && set->static_dir == NULL) {
-		fprintf(s->source->err, "tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
+		fprintf(s->source->err,
+			"tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
 		return false;
 	}
 	return files_open(&s->files, set->static_dir) || server_refuse(s, "static", set->static_dir, strerror(errno));
@@ -244,9 +247,8 @@ static void server_end(struct server *s)
 static int server_run(struct server *s)
 {
 	struct conn_ops ops = server_conn_ops();
-	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) ||
-	    !server_start_workers(s) || !server_start_mounts(s) ||
-	    !server_start_control(s) || !server_start_listeners(s))
+	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) || !server_start_workers(s) ||
+	    !server_start_mounts(s) || !server_start_control(s) || !server_start_listeners(s))
 		return SERVER_BAD_SETTINGS;
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
