@@ -27,7 +27,6 @@ void echo_run(struct load *l)
 {
 	if (load_open(l, 0, l->conns))
 		return;
-	load_tick(l);
 	for (uint32_t i = 0; i < l->conns; i++)
 		load_send(l, &l->clients[i], l->depth);
 	while (l->phase != LOAD_DRAINING || outstanding(l)) {
@@ -38,7 +37,7 @@ void echo_run(struct load *l)
 			return;
 		}
 		read_batch(l, n);
-		load_tick(l);
+		load_tick(l); /* the warm-up starts with the first reply: a worker may have to start before it */
 		for (int i = 0; i < l->turns && l->phase != LOAD_DRAINING; i++)
 			load_send(l, l->turn[i], l->turn[i]->credit);
 	}

@@ -73,10 +73,13 @@ static void mark(struct load *l, int which)
 {
 	l->mark_units[which] = l->units;
 	l->mark_wall[which] = load_now();
-	l->mark_cpu[which] = probe_cpu_ns(&l->probe);
+	/* Servers that start a process for each connection have more of them now than at the beginning. */
+	if (which == 0 && probe_open(&l->probe, l->pid))
+		load_break(l, "the server has gone");
+	l->mark_cpu[which] = probe_cpu_ns(&l->probe, &l->mark_root[which]);
 	l->mark_own[which] = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	if (l->mark_cpu[which] < 0)
-		load_break(l, "the server has gone");
+		load_break(l, "a process of the server has gone");
 }
 
 void load_tick(struct load *l)
@@ -208,8 +211,9 @@ void load_goodbye(struct load *l, uint32_t n)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: load echo|fanout|churn|idle --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
+	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
 		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
+		"            [--interval MS]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
 	exit(2);
 }
@@ -227,7 +231,7 @@ static void pin(int cpu)
 
 static const struct option options[] = {
 	{ "port", required_argument, NULL, 'p' }, { "pid", required_argument, NULL, 'P' },
-	{ "path", required_argument, NULL, 'u' },
+	{ "path", required_argument, NULL, 'u' }, { "interval", required_argument, NULL, 'i' },
 	{ "conns", required_argument, NULL, 'c' }, { "depth", required_argument, NULL, 'd' }, { "size", required_argument, NULL, 's' },
 	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' },
 	{ "sources", required_argument, NULL, 'S' },
@@ -242,6 +246,7 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'P': l->pid = atoi(optarg); break;
 		case 'u': l->path = optarg; break;
 		case 'c': l->conns = (uint32_t)atoi(optarg); break;
+		case 'i': l->interval_ms = atoi(optarg); break;
 		case 'd': l->depth = (uint32_t)atoi(optarg); break;
 		case 's': l->size = (uint32_t)atoi(optarg); break;
 		case 'w': l->warmup = atof(optarg); break;
@@ -253,25 +258,41 @@ static void read_options(struct load *l, int argc, char **argv)
 		default: usage();
 		}
 	}
-	if (optind + 1 != argc || l->port <= 0 || l->pid <= 0 || !l->conns || !l->depth || !l->sources || l->sources > 250)
+	if (optind + 1 != argc || l->port <= 0 || l->pid <= 0 || !l->conns || !l->depth || l->interval_ms <= 0 || !l->sources || l->sources > 250)
 		usage();
 	if (l->size < MESSAGE_MIN || l->size > MESSAGE_MAX)
 		usage();
 	l->mode = argv[optind];
 }
 
+static double took(const int64_t mark[2])
+{
+	return (double)(mark[1] - mark[0]);
+}
+
+static void report_counted(const struct load *l)
+{
+	double units = (double)(l->mark_units[1] - l->mark_units[0]), wall = took(l->mark_wall), cpu = took(l->mark_cpu);
+	if (l->phase != LOAD_DRAINING || units <= 0)
+		return;
+	printf(",\"seconds\":%.3f,\"units\":%.0f,\"rate\":%.0f,\"cpu_us\":%.4f,\"root_us\":%.4f,"
+		"\"server_busy\":%.3f,\"load_busy\":%.3f", wall / 1e9, units, units / wall * 1e9, cpu / 1e3 / units, took(l->mark_root) / 1e3 / units, cpu / wall,
+		took(l->mark_own) / wall);
+}
+
 static int report(const struct load *l)
 {
 	int ok = !(l->lost || l->repeated || l->wrong || l->broken);
-	uint64_t units = l->mark_units[1] - l->mark_units[0];
-	double wall = (double)(l->mark_wall[1] - l->mark_wall[0]), cpu = (double)(l->mark_cpu[1] - l->mark_cpu[0]);
 	printf("{\"mode\":\"%s\",\"conns\":%u,\"depth\":%u,\"size\":%u,\"path\":\"%s\"", l->mode, l->conns, l->depth, l->size, l->path);
-	if (l->phase == LOAD_DRAINING && units)
-		printf(",\"seconds\":%.3f,\"units\":%llu,\"rate\":%.0f,\"cpu_us\":%.4f,\"server_busy\":%.3f,\"load_busy\":%.3f", wall / 1e9,
-			(unsigned long long)units, (double)units / wall * 1e9, cpu / 1e3 / (double)units, cpu / wall,
-			(double)(l->mark_own[1] - l->mark_own[0]) / wall);
+	report_counted(l);
 	if (l->idle_bytes > 0)
 		printf(",\"idle_bytes\":%.1f,\"used_bytes\":%.1f", l->idle_bytes, l->used_bytes);
+	if (l->p50_us > 0)
+		printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", l->p50_us, l->p99_us);
+	if (l->ended_at > 0)
+		printf(",\"quiet_median_ms\":%.2f,\"quiet_most_ms\":%.2f,\"reload_median_ms\":%.2f,\"reload_most_ms\":%.2f,"
+			"\"reload_at\":%.3f,\"ended_at\":%.3f", l->quiet.median_ms, l->quiet.most_ms, l->reload.median_ms,
+			l->reload.most_ms, l->reload_at, l->ended_at);
 	printf(",\"lost\":%llu,\"repeated\":%llu,\"wrong\":%llu,\"broken\":%llu,\"ok\":%s", (unsigned long long)l->lost,
 		(unsigned long long)l->repeated, (unsigned long long)l->wrong, (unsigned long long)l->broken, ok ? "true" : "false");
 	if (l->why)
@@ -284,12 +305,13 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(struct load *); } modes[] = {
 		{ "echo", echo_run }, { "fanout", fanout_run }, { "churn", churn_run }, { "idle", idle_run },
+		{ "lone", lone_run }, { "pause", pause_run },
 	};
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)
 		return 2;
 	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8,
-		.warmup = 1, .seconds = 3, .patience_ms = 10000 };
+		.warmup = 1, .seconds = 3, .interval_ms = 10, .patience_ms = 10000 };
 	read_options(l, argc, argv);
 	message_init();
 	client_box_init(&l->in);

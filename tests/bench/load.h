@@ -19,6 +19,7 @@ struct load {
 	pid_t pid;
 	uint32_t conns, depth, size, sources;
 	double warmup, seconds;
+	int interval_ms; /* mode pause */
 	int patience_ms; /* what did not come so long after anything else came is lost */
 	/* connections */
 	int epoll;
@@ -31,8 +32,13 @@ struct load {
 	struct probe probe;
 	enum load_phase phase;
 	uint64_t units, mark_units[2];
-	int64_t mark_wall[2], mark_cpu[2], mark_own[2];
+	int64_t mark_wall[2], mark_cpu[2], mark_root[2], mark_own[2]; /* root: the server's first process alone */
 	double idle_bytes, used_bytes; /* mode idle: per connection, without and after one message */
+	double p50_us, p99_us;	       /* mode lone: a round trip */
+	struct load_gaps {
+		double median_ms, most_ms;
+	} quiet, reload; /* mode pause: over the connections, the longest time that each waited for a reply */
+	double reload_at, ended_at; /* seconds since 1970, to compare with the server's log */
 	/* faults; any of them fails the run */
 	uint64_t lost, repeated, wrong, broken;
 	const char *why;
@@ -60,5 +66,7 @@ void echo_run(struct load *l);
 void fanout_run(struct load *l);
 void churn_run(struct load *l);
 void idle_run(struct load *l);
+void lone_run(struct load *l);
+void pause_run(struct load *l);
 
 #endif

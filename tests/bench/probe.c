@@ -61,19 +61,18 @@ int probe_open(struct probe *p, pid_t root)
 	return 0;
 }
 
-int64_t probe_cpu_ns(const struct probe *p)
+int64_t probe_cpu_ns(const struct probe *p, int64_t *root_r)
 {
 	int64_t sum = 0;
 	for (int i = 0; i < p->count; i++) {
 		/* The CPU clock of a process counts all its threads, ended ones too, in nanoseconds; /proc/PID/stat has only 10 ms ticks. */
 		clockid_t clock;
 		struct timespec t;
-		if (clock_getcpuclockid(p->pids[i], &clock) || clock_gettime(clock, &t)) {
-			if (i == 0)
-				return -1;
-			continue;
-		}
+		if (clock_getcpuclockid(p->pids[i], &clock) || clock_gettime(clock, &t))
+			return -1;
 		sum += (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+		if (i == 0)
+			*root_r = sum;
 	}
 	return sum;
 }
