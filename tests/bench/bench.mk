@@ -1,10 +1,12 @@
-# The benchmark: make bench (everything), make bench-quick (under two minutes), make bench-deps (the servers it compares with).
+# The benchmark: make bench (everything), make bench-quick (under two minutes), make bench-workers and bench-workers-quick (what a
+# handler in another process costs), make bench-deps (the servers it compares with).
 # BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
-BENCH_LOAD  := load client message probe echo fanout churn idle
+BENCH_LOAD  := load client message probe echo fanout churn idle lone pause
 BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
+BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo $(BUILD)/bench/echo-worker
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
 BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(if $(BENCH_LWS),$(BUILD)/bench/lws)
-PKGS_BENCH  := gcc make pkg-config libssl-dev libwebsockets-dev python3
+PKGS_BENCH  := gcc make pkg-config libssl-dev libwebsockets-dev python3 websocketd
 
 $(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
@@ -16,15 +18,29 @@ $(BUILD)/bench/load: $(BENCH_LOAD:%=$(BUILD)/bench/%.o)
 $(BUILD)/bench/bare: $(BUILD)/bench/bare.o
 	$(call quiet,LINK)$(CC) $^ -lcrypto -o $@
 
+$(BUILD)/bench/unix_echo: $(BUILD)/bench/unix_echo.o $(BUILD)/bench/message.o
+	$(call quiet,LINK)$(CC) $^ -o $@
+
+# As a user's program: nothing but the two headers and the library.
+$(BUILD)/bench/echo-worker: tests/bench/workers/echo.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(BENCH_FLAGS) -MF $@.d -Isdk -Isdk/c $(filter %.c %.a,$^) $(SDK_C_LIBS) -o $@
+
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench bench-quick bench-deps check-bench
+.PHONY: bench bench-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
 bench-quick: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py --quick $(BENCH)
+
+bench-workers: all $(BENCH_WORKERS)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py $(BENCH)
+
+bench-workers-quick: all $(BENCH_WORKERS)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py --quick $(BENCH)
 
 # A Node.js that is there already, from wherever, is kept.
 bench-deps:

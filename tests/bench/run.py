@@ -135,9 +135,12 @@ class Running:
                 time.sleep(0.02)
         return False
 
-    def tail(self):
+    def all(self):
         self.log.seek(0)
-        return self.log.read()[-2000:]
+        return self.log.read()
+
+    def tail(self):
+        return self.all()[-2000:]
 
     def stop(self):
         if self.process.poll() is None:
@@ -159,8 +162,9 @@ def in_load():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def run_once(server, load, warmup, seconds):
-    """Returns the generator's JSON object; "ok" is false when anything at all went wrong, with "why"."""
+def run_once(server, load, warmup, seconds, after=None):
+    """Returns the generator's JSON object; "ok" is false when anything at all went wrong, with "why". after(result, log) judges a
+    good run by what the server has printed."""
     running = Running(server)
     try:
         if not running.wait_ready():
@@ -174,6 +178,8 @@ def run_once(server, load, warmup, seconds):
             result = {"ok": False, "why": done.stderr.strip() or f"load ended with {done.returncode}"}
         if done.returncode or not result.get("ok"):
             result.update(ok=False, log=running.tail())
+        elif after:
+            after(result, running.all())
         return result
     finally:
         running.stop()
@@ -227,14 +233,17 @@ def table(head, rows):
     return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows])
 
 
+def machine():
+    about = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    cpu = next((line.split(":")[1].strip() for line in about if line.startswith("model name")), "unknown")
+    return (f"{cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}, load average {os.getloadavg()[1]:.1f} over the last 5 minutes")
+
+
 def report(rows, present, absent, results, options):
     values = results.values
     names = [s.name for s in present]
-    about = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    cpu = next((line.split(":")[1].strip() for line in about if line.startswith("model name")), "unknown")
     print(f"# Benchmark of {datetime.datetime.now().strftime('%Y-%m-%d %H:%M')}\n")
-    print(f"- machine: {cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
-          f"load average {os.getloadavg()[1]:.1f} over the last 5 minutes")
+    print(f"- machine: {machine()}")
     for server in present:
         if server.version:
             print(f"- {server.name}: {server.version}")
