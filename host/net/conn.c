@@ -10,7 +10,7 @@
 #include "ws/upgrade.h"
 
 #define CONN_CORK_US 1000
-#define CONN_CORK_MAX (128u << 10) /* bytes written down in a turn after which they are sent before its end */
+#define CONN_CORK_MAX (40u << 10) /* bytes written down in a turn after which they are sent before its end */
 
 enum conn_interest { CONN_WANT_READ = 1, CONN_WANT_WRITE = 2, CONN_WANT_HUP = 4 };
 
