@@ -37,14 +37,15 @@ def damaged(rng, data):
 
 
 def send_in_pieces(rng, stream, data):
-    """Returns whether all of it could be sent."""
+    """And the end of our side. Returns whether all of it could be sent: a host that has closed need not take more."""
     try:
         while data:
             n = rng.choice([1, 3, 50, 1000, 100000])
             stream.send(data[:n])
             data = data[n:]
+        stream.shutdown_write()
         return True
-    except (BrokenPipeError, ConnectionResetError):
+    except OSError:
         return False
 
 
@@ -69,7 +70,6 @@ def test_damaged_frames(echo, seed):
                 if not send_in_pieces(rng, ws, damaged(rng, conversation(rng))) or rng.random() < 0.1:
                     ws.reset()
                     continue
-                ws.shutdown_write()
                 read_to_the_end(ws)
             other.send_text(f"still here {i}")
             assert other.recv_text() == f"still here {i}"
@@ -84,7 +84,6 @@ def test_damaged_requests(echo, seed):
         with Http("127.0.0.1", echo.port) as http:
             if not send_in_pieces(rng, http, damaged(rng, request) + frame(TEXT, "behind")):
                 continue
-            http.shutdown_write()
             rest = http.read_all()
             assert rest == b"" or rest.startswith(b"HTTP/1.1 "), rest[:100]
     with connect("127.0.0.1", echo.port) as ws:
@@ -97,7 +96,6 @@ def test_noise_instead_of_a_request(echo):
     for _ in range(100):
         with Http("127.0.0.1", echo.port) as http:
             if send_in_pieces(rng, http, rng.randbytes(rng.randrange(1, 300))):
-                http.shutdown_write()
                 rest = http.read_all()
                 assert rest == b"" or rest.startswith(b"HTTP/1.1 400 "), rest[:100]
 
