@@ -49,7 +49,7 @@ static uint64_t reply_counter(const json_t *stats, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(stats, key));
 }
 
-static int reply_stats(struct task *t, const tova_plugin *plugin, tova_reply *reply, const json_t *json)
+static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_reply *reply, const json_t *json)
 {
 	tova_stats stats = {
 		.size = sizeof stats,
@@ -61,8 +61,9 @@ static int reply_stats(struct task *t, const tova_plugin *plugin, tova_reply *re
 		.bytes_in = reply_counter(json, "bytes_in"),
 		.bytes_out = reply_counter(json, "bytes_out"),
 	};
-	reply->stats = &stats;
-	return plugin->on_reply(&t->api, reply);
+	tova_reply whole = *reply;
+	whole.stats = &stats;
+	return plugin->on_reply(&t->api, &whole);
 }
 
 int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query, const json_t *json)

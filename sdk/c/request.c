@@ -72,7 +72,7 @@ static void request_cookie(struct request *r, char *part)
 
 static bool request_is_cookie(const tova_pair *header)
 {
-	return strcasecmp(header->name, "Cookie") == 0;
+	return header->name != NULL && strcasecmp(header->name, "Cookie") == 0;
 }
 
 static bool request_cookies(struct request *r)
@@ -82,8 +82,9 @@ static bool request_cookies(struct request *r)
 		if (!request_is_cookie(&r->headers[i]))
 			continue;
 		bytes += strlen(r->headers[i].value) + 1;
-		for (const char *p = r->headers[i].value; p != NULL; p = strchr(p + 1, ';'))
-			parts++;
+		parts++;
+		for (const char *p = r->headers[i].value; *p != '\0'; p++)
+			parts += *p == ';';
 	}
 	if (parts == 0)
 		return true;

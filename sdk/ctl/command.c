@@ -33,25 +33,29 @@ static int command_read_file(const char *path, char **p_r, size_t *n_r)
 			free(p);
 		p = wider;
 	}
-	bool failed = p == NULL || ferror(f) != 0;
+	int error = p == NULL || ferror(f) != 0 ? errno : 0;
 	if (f != NULL && f != stdin)
 		fclose(f);
 	*p_r = p;
 	*n_r = n;
-	if (failed)
-		return command_refuse(1, "%s: %s", path, strerror(errno));
+	if (p == NULL || error != 0)
+		return command_refuse(1, "%s: %s", path, strerror(error));
 	return n > COMMAND_BYTES_MAX ? command_refuse(1, "%s: more than %u MiB", path, COMMAND_BYTES_MAX >> 20) : 0;
 }
 
 /* Puts text or binary data into the command: an argument, or what a file holds. */
 static int command_add_data(const struct command_line *line, const char *argument, json_t *command, struct command_request *r)
 {
-	char *p = argument != NULL ? strdup(argument) : NULL;
+	char *p = NULL;
 	size_t n = argument != NULL ? strlen(argument) : 0;
-	int refused = line->file != NULL ? command_read_file(line->file, &p, &n) : 0;
+	int refused = 0;
+	if (line->file != NULL)
+		refused = command_read_file(line->file, &p, &n);
+	else if (argument != NULL)
+		p = strdup(argument);
 	if (refused == 0 && line->binary) {
 		json_object_set_new(command, "bin", json_integer((json_int_t)n));
-		r->bytes = p;
+		r->bytes = p; /* command_free's */
 		r->n_bytes = n;
 		return 0;
 	}

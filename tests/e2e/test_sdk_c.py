@@ -182,7 +182,7 @@ def test_help_and_version():
 
 def test_a_request_arrives_whole(probe):
     request = {
-        **REQUEST, "query": "request=1", "headers": [["X", "ä\t"], ["cookie", "a=b; c ; =d;e=f=g"], ["Cookie", "h=\"i\""]],
+        **REQUEST, "query": "request=1", "headers": [["X", "ä\t"], ["cookie", "a=b; c ; =d;e=f=g"], ["Cookie", "h=\"i\""], ["Cookie", ""]],
         "tls": {"version": "TLSv1.3", "cipher": "X", "subject": None}, "subprotocols": ["a", "b"]}
     sent = [c["data"] for c in probe.ack("open", request=request)["commands"] if c["c"] == "send"]
     seen = json.loads(sent[0])

@@ -56,7 +56,7 @@ static size_t unescape(char *text)
 	char *to = text;
 	for (const char *p = text; *p != '\0'; p++) {
 		bool feed = p[0] == '\\' && p[1] == 'n';
-		*to++ = feed ? '\n' : *p;
+		*to++ = *(feed ? "\n" : p);
 		p += feed;
 	}
 	return (size_t)(to - text);

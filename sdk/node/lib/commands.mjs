@@ -1,7 +1,7 @@
 /** What handlers can do: commands, timers, pushes and queries.
  *
- * Commands of a handler are collected and committed together with its acknowledgement: all of them in order, or, when it
- * throws, none. Anywhere else (in timers of JavaScript, in promises that outlive their handler) each command is a push of its own. */
+ * Commands of a handler are collected and committed together with its acknowledgement: all of them in order, or, when it throws,
+ * none. Anywhere else (in timers of JavaScript, in promises that outlive their handler) each command is a push of its own. */
 import { isBinary, quote, toBuffer, toJson } from "./codec.mjs";
 import { Connection, encodeState } from "./connection.mjs";
 import { Push, Query, outbox } from "./outbox.mjs";

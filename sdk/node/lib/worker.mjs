@@ -215,7 +215,8 @@ class Worker {
 
 	#await(event, promise) {
 		this.#events.add(event);
-		this.#track(promise, (result) => this.#settle(event, result), (error) => this.#fail(event, error), () => this.#events.delete(event));
+		const finished = () => this.#events.delete(event);
+		this.#track(promise, (result) => this.#settle(event, result), (error) => this.#fail(event, error), finished);
 	}
 
 	#track(promise, fulfilled, rejected, finished) {

@@ -23,8 +23,8 @@ from .upgrade import accept, refuse
 from .worker import serve, serve_async
 
 __all__ = [
-    "Answer", "Connection", "Error", "Event", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to", "cancel_timer",
-    "close", "connections", "count", "current_event", "join", "leave", "members", "on", "push", "refuse", "rooms", "send", "serve",
-    "serve_async", "set_state", "set_timer", "stats",
+    "Answer", "Connection", "Error", "Event", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to",
+    "cancel_timer", "close", "connections", "count", "current_event", "join", "leave", "members", "on", "push",
+    "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats",
 ]
 __version__ = "0.1.0"

@@ -454,8 +454,9 @@ def _make(handlers, url, token, mount, name, tls, named) -> Worker:
     if not url:
         raise SystemExit("tova: TOVA_URL is not set. tova-host sets it for the workers that it starts (tova-host -w 'python3 "
                          f"{os.path.basename(sys.argv[0])}'); for others it is the URL of --attach")
-    return Worker(found, url, token if token is not None else environment.get("TOVA_TOKEN", ""), mount or environment.get("TOVA_MOUNT"),
-                  name, environment.get("TOVA_SUPERVISED") == "1", tls)
+    if token is None:
+        token = environment.get("TOVA_TOKEN", "")
+    return Worker(found, url, token, mount or environment.get("TOVA_MOUNT"), name, environment.get("TOVA_SUPERVISED") == "1", tls)
 
 
 async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=None, tls=None, **named) -> None:
