@@ -192,11 +192,12 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 		    struct commit *c)
 {
 	const struct use u = {.batch = b, .hub = hub, .own = own, .commit = c};
+	if (item->commands.p == NULL)
+		return;
 	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
 			   .binary = item->commands_at,
 			   .limit = UINT64_MAX};
-	if (item->commands.p != NULL)
-		read_commands(&r, &u);
+	read_commands(&r, &u);
 }
 
 /* --- the answer to an upgrade -------------------------------------------------------------------------------------------------------- */
@@ -279,10 +280,10 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 {
 	bool refuse = item->refuse.p != NULL;
 	struct span json = refuse ? item->refuse : item->accept;
-	struct reader r = {.j = {.p = json.p, .end = json.p + json.n}, .binary = item->answer_at, .limit = UINT64_MAX};
-	struct answer_text t;
 	if (json.p == NULL)
 		return NULL;
+	struct reader r = {.j = {.p = json.p, .end = json.p + json.n}, .binary = item->answer_at, .limit = UINT64_MAX};
+	struct answer_text t;
 	read_answer_text(&r, &t);
 	if (t.headers.p != NULL && read_headers(answer, t.headers) != NULL)
 		return "a header of the answer can not be sent";

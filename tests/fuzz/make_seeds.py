@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the first inputs of the fuzz targets of the protocol code into tests/fuzz/seeds/. Run again after a change; the result is
+"""Writes the first inputs of the fuzz targets into tests/fuzz/seeds/. Run again after a change; the result is
 committed, so that a check needs nothing but the files."""
 import pathlib
 import struct
@@ -171,3 +171,72 @@ UPGRADES = {
 }
 for name, (beginning, headers) in UPGRADES.items():
     save("upgrade", name, bytes([beginning]) + CRLF.join(headers))
+
+JSON = {
+    "scalars": b'[0,-0,1.5,-1e3,1E+2,9007199254740991,true,false,null]',
+    "strings": b'["","plain","\\"\\\\\\/\\b\\f\\n\\r\\t","\\u0000\\u20ac","\\ud83d\\ude00","\xe2\x82\xac"]',
+    "surrogates": b'["\\ud800","\\udc00\\ud800","\\ud800x","\\ud800\\u0041"]',
+    "objects": b' { "a" : { } , "b":[ ],\t"c":{"d":[1,2,{"e":null}]} ,"\\u0061":1}\r\n',
+    "deep": b"[" * 33 + b"]" * 33,
+    "too-deep": b"[" * 34 + b"]" * 34,
+    "long": b'"' + b"0123456789abcdef" * 20 + b'\\n"',
+    "latin": b'"caf\xe9"',
+    "control": b'"a\x1fb"',
+    "cut": b'{"a":[1,"b',
+    "zero": b"01", "plus": b"+1", "dot": b"1.", "exponent": b"1e", "minus": b"-", "comma": b"[1,]", "word": b"nul", "two": b"1 2",
+    "escape": b'"\\x"', "hex": b'"\\u12g4"', "nul": b"\x00", "big": b"123456789012345678901234567890",
+}
+for name, data in JSON.items():
+    save("json", name, data)
+
+CONN = b"ESIzRFVmd4gAAAAAAAAABQ"
+CODEC = {
+    "hello": b'[{"t":"hello","v":1,"token":"x","events":["open","message","upgrade"],"name":"n","mount":"/"}]',
+    "hello-push": b'[{"t":"hello","v":1},{"t":"push","commands":[{"c":"broadcast","data":"x"}]}]\n',
+    "ack": b'[{"t":"ack","link":"L","s":7,"commands":[{"c":"send","data":"h\\u00e9"},{"c":"broadcast_to","room":"a","bin":3,"exclude":true}]}]\nxyz',
+    "all": b'[{"t":"ack","s":1,"commands":[{"c":"send","conn":"' + CONN + b'","bin":1},{"c":"join","room":"r"},{"c":"leave","room":"r"},'
+           b'{"c":"broadcast","data":"","exclude":"' + CONN + b'"},{"c":"close","code":1000,"reason":"x"},{"c":"set","state_bin":2},'
+           b'{"c":"timer","name":"t","id":1,"delay":2,"period":3},{"c":"cancel","name":"t"}]}]\nabc',
+    "nack": b'[{"t":"nack","s":1,"error":"\\ud800","retry_ms":500},{"t":"pong"},{"t":"bye","error":"e"}]',
+    "push": b'[{"t":"push","source":"s","n":1,"ref":5,"commands":[]}]',
+    "query": b'[{"t":"query","q":1,"what":"members","room":"r"},{"t":"query","q":2,"what":"rooms","conn":"' + CONN + b'"}]',
+    "control": b'[{"t":"control","q":1,"do":"replay","id":"7"}]',
+    "accept": b'[{"t":"ack","s":3,"commands":[{"c":"broadcast","bin":1}],"accept":{"subprotocol":"p","headers":[["X-A","b"]],"state_bin":2}}]\nabc',
+    "refuse": b'[{"t":"ack","s":3,"refuse":{"status":403,"type":"text/plain","bin":2,"headers":[["Retry-After","5"]]}}]\nno',
+    "refuse-lines": b'[{"t":"ack","s":3,"refuse":{"status":403,"type":"a\\r\\nb: c","headers":[["X","a\\r\\n\\r\\nb"]]}}]',
+    "order": b'[{"commands":[{"bin":1,"exclude":null,"c":"broadcast"}],"s":1,"x":[{}],"t":"ack"}]\n\x00',
+    "twice": b'[{"t":"ack","s":1,"commands":[{"c":"send","bin":1}],"commands":[{"c":"send","bin":2}]}]\nabc',
+    "lie-more": b'[{"t":"ack","s":1,"commands":[{"c":"send","bin":9007199254740991}]}]\na',
+    "lie-less": b'[{"t":"pong"}]\nabc',
+    "empty": b"[]", "no-type": b"[{}]", "version": b'[{"t":"hello","v":2}]', "behind": b'[{"t":"pong"}] ', "cut": b'[{"t":"ack","s":1,"comm',
+}
+for name, data in CODEC.items():
+    save("codec", name, b"r" + data)
+for name, data in {"text": b"hello \"you\"\n\x00\x1f\x7f", "utf8": "a\u00e9\u20ac\U0001F600".encode(), "binary": bytes(range(256)),
+                   "latin": b"caf\xe9 au lait", "nothing": b""}.items():
+    save("codec", f"write-{name}", b"w" + data)
+
+SP_HELLO = b"\x00SP\x00\x00\x10\x00\x00"
+
+
+def sp_message(body, kind=1, announced=None):
+    return bytes([kind]) + struct.pack(">Q", len(body) if announced is None else announced) + body
+
+
+SP = {
+    "hello": SP_HELLO,
+    "messages": SP_HELLO + sp_message(b"one") + sp_message(b"") + sp_message(b"two"),
+    "most": SP_HELLO + sp_message(b"x" * 300),
+    "too-long": SP_HELLO + sp_message(b"ok") + sp_message(b"x", announced=301),
+    "longest": SP_HELLO + sp_message(b"x", announced=(1 << 64) - 1),
+    "kind": SP_HELLO + sp_message(b"ok") + sp_message(b"x", kind=2),
+    "cut-hello": SP_HELLO[:5],
+    "cut-head": SP_HELLO + sp_message(b"ok") + sp_message(b"x")[:4],
+    "cut-body": SP_HELLO + sp_message(b"hello")[:-1],
+    "pair1": b"\x00SP\x00\x00\x11\x00\x00" + sp_message(b"x"),
+    "http": b"GET / HTTP/1.1\r\n\r\n",
+    "nothing": b"",
+}
+for name, data in SP.items():
+    save("sp", name, b"\x00" + data)
+    save("sp", f"{name}-pieces", b"\x07" + data)

@@ -118,7 +118,7 @@ static void say_command(const struct command *c)
 {
 	static const char *const names[] = {"send",  "join", "leave", "broadcast", "broadcast_to",
 					    "close", "set",  "timer", "cancel"};
-	struct span text = commit_text(&commit, c);
+	struct span text = c->text_len > 0 ? commit_text(&commit, c) : (struct span){0};
 	say("%s%s(", n_said > 0 ? " " : "", names[c->kind]);
 	if (c->kind != COMMAND_BROADCAST && c->kind != COMMAND_BROADCAST_TO && (c->kind < COMMAND_TIMER || c->code))
 		say("%llu,", (unsigned long long)c->target);
