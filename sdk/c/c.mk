@@ -22,9 +22,14 @@ $(BUILD)/examples/%-worker: sdk/c/examples/%.c sdk/tova_plugin.h sdk/c/tova_work
 
 all: $(SDK_C_OUT)
 
+$(BUILD)/dist/tova-worker.pc: sdk/c/tova-worker.pc.in
+	@mkdir -p $(@D)
+	sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' $< >$@
+
 .PHONY: install-sdk-c
 install: install-sdk-c
-install-sdk-c: $(SDK_C_OUT)
+install-sdk-c: $(SDK_C_OUT) $(BUILD)/dist/tova-worker.pc
+	install -D -m 644 $(BUILD)/dist/tova-worker.pc $(DESTDIR)$(PREFIX)/share/pkgconfig/tova-worker.pc
 	install -D -m 755 $(BUILD)/tova-worker $(DESTDIR)$(PREFIX)/bin/tova-worker
 	install -D -m 644 $(BUILD)/libtova-worker.a $(DESTDIR)$(PREFIX)/lib/libtova-worker.a
 	install -D -m 644 sdk/c/tova_worker.h $(DESTDIR)$(PREFIX)/include/tova_worker.h

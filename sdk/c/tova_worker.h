@@ -16,7 +16,7 @@
  *             return tova_worker_run(&worker, NULL);
  *     }
  *
- *     cc -o echo echo.c -ltova-worker -lnng -ljansson -lpthread
+ *     cc -o echo echo.c $(pkg-config --cflags --libs tova-worker)
  *     tova-host --worker ./echo
  *
  * What a callback commands is sent with its acknowledgement when it returns 0, all or nothing; otherwise the event is refused, which

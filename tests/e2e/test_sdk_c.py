@@ -647,3 +647,15 @@ def test_the_example_of_another_language():
         two.close(1000)
         two.expect_close(1000)
         receive(one, type="system", text="A user left the chat")
+
+
+def test_the_readme(tmp_path):
+    """Its program works."""
+    (tmp_path / "echo.c").write_text((ROOT / "sdk/c/README.md").read_text().split("```c\n")[1].split("```")[0])
+    sanitizer = ["-fsanitize=address,undefined"] if b"__asan_init" in (BUILD / "tova-worker").read_bytes() else []
+    subprocess.run(["cc", "-Wall", "-Werror", *sanitizer, f"-I{ROOT / 'sdk'}", f"-I{ROOT / 'sdk/c'}", "-o", tmp_path / "echo",
+                    tmp_path / "echo.c", BUILD / "libtova-worker.a", "-lnng", "-ljansson", "-lpthread"], check=True)
+    with Host("--worker", f"{tmp_path}/echo", "--workers", "2", "--close-timeout", "200ms") as host:
+        with connect("127.0.0.1", host.port, "/") as ws:
+            ws.send_text("ä")
+            assert ws.recv_text() == "ä"
