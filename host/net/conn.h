@@ -44,17 +44,16 @@ struct conn_address {
 };
 #define CONN_ADDRESS_TEXT 46
 
+/* What a broadcast touches of each member lies together, from `conns` to `out`. */
 struct conn {
 	struct event event;
 	struct conns *conns;
-	TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
-	struct conn *dirty_next, *doomed_next;
+	struct conn *dirty_next;
 	int fd;
-	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
-	uint8_t state;		 /* enum conn_state */
-	uint8_t waiting;	 /* enum conn_wait */
-	uint8_t paused;		 /* enum conn_pause bits */
-	uint8_t interest;	 /* enum conn_interest bits that libevent was told */
+	uint8_t state;	  /* enum conn_state */
+	uint8_t waiting;  /* enum conn_wait */
+	uint8_t paused;	  /* enum conn_pause bits */
+	uint8_t interest; /* enum conn_interest bits that libevent was told */
 	bool dirty : 1, doomed : 1;
 	bool corked : 1;     /* conn_cork */
 	bool released : 1;   /* nobody above uses the session */
@@ -69,9 +68,12 @@ struct conn {
 	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;  /* CONN_ANSWER: no body */
 	uint16_t close_code; /* CONN_CLOSED: to echo */
-	struct conn_address remote;
-	struct frame_reader reader;
+	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	struct outq out;
+	struct frame_reader reader;
+	TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
+	struct conn *doomed_next;
+	struct conn_address remote;
 	struct conn_stash *stash; /* bytes received and not used yet: a part of a head, or what came before a pause */
 	struct answer_file *file; /* CONN_ANSWER: what follows the queue */
 };
