@@ -21,13 +21,23 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 	}
 }
 
+/* Handlers that do not take the last events of connections that have ended, for want of workers, can not put it off for ever. */
+static bool drain_gives_up(const struct drain *d, uint64_t now)
+{
+	if (now - d->began <= d->over_ms + 2 * (uint64_t)d->conns->limits.close_ms)
+		return false;
+	LOG(d->hub->log, LOG_WARN, LOG_DRAIN, "connections have ended whose handlers were never told",
+	    LOG_U64("connections", d->hub->sessions.count));
+	return true;
+}
+
 /* The close handshake and the wait for the peer's end behind it may take --close-timeout each. */
 static bool drain_is_over(struct drain *d)
 {
 	uint64_t now = loop_now(d->hub->loop);
 	if (d->hub->sessions.count > 0) {
 		d->empty = 0;
-		return false;
+		return drain_gives_up(d, now);
 	}
 	if (d->empty == 0)
 		d->empty = now;
@@ -40,7 +50,8 @@ static void drain_on_tick(void *arg)
 	uint64_t passed = loop_now(d->hub->loop) - d->began;
 	drain_close_some(d, passed);
 	if (drain_is_over(d)) {
-		LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "everybody has left");
+		if (d->hub->sessions.count == 0)
+			LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "everybody has left");
 		loop_stop(d->hub->loop);
 		return;
 	}
