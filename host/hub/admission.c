@@ -134,6 +134,19 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 	m->handler->ops->give(m->handler, h);
 }
 
+bool admission_may_answer(const struct event_held *h, const struct event_answer *answer)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	struct span head = h->event.request->head;
+	struct request r;
+	size_t used;
+	int status;
+	const char *why;
+	return answer->subprotocol[0] == '\0' || answer->status != 0 ||
+	       (request_parse(&r, &any, head.p, head.n, 0, &used, &status, &why) == REQUEST_OK &&
+		upgrade_offers(&r, span_of(answer->subprotocol)));
+}
+
 void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};

@@ -13,6 +13,8 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r);
 void admission_withdrawn(struct conn *c);
 void admission_unanswered(struct conn *c);
 
+/* Only a subprotocol that the client has offered may be chosen. */
+bool admission_may_answer(const struct event_held *h, const struct event_answer *answer);
 /* A handler that settles later has decided about an upgrade; failure: why it could not, or NULL. Frees the event. */
 void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure);
 
