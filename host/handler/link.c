@@ -148,11 +148,13 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;
 	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
-	if (p->coming == 0 || w->generation != p->coming) {
+	/* A line of nngcat that wants no events, and asks for none, must not end them for the workers. */
+	bool pusher = w->attached && w->wants == 0;
+	if (!pusher && (p->coming == 0 || w->generation != p->coming)) {
 		p->base.wants = w->wants;
 		p->known = true;
 	}
-	w->state = WORKER_READY;
+	w->state = pusher ? WORKER_PUSHER : WORKER_READY;
 	w->connected = link_now(w);
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES);
 	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
@@ -191,6 +193,8 @@ static void link_settle_upgrade(struct worker *w, struct event_held *e, struct c
 	struct event_answer answer = none;
 	void *data = NULL;
 	const char *why = codec_answer(&w->pool->batch, item, &answer, &data);
+	if (why == NULL && !admission_may_answer(e, &answer))
+		why = "the answer names a subprotocol that was not offered";
 	if (why == NULL && !delivery_commit(m))
 		why = commit_error_text(m->commit.error);
 	else if (why != NULL)
@@ -239,6 +243,7 @@ static void link_nack(struct worker *w, struct codec_item *item)
 	pool_take_back(w, e);
 	w->settled++;
 	p->condemned = 0;
+	p->bad_said = false;
 	if (item->has_retry) {
 		pool_retry(p, e, item->retry_ms);
 		return;
@@ -354,11 +359,11 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	(void)ctx;
 	(void)pipe;
 	bool tcp = w->attached && sp_peer(pipe) == 0;
-	bool leaving = w->state == WORKER_DRAINING && w->n_flying == 0;
+	bool draining = w->state == WORKER_DRAINING, leaving = draining && w->n_flying == 0;
 	LOG(link_hub(w)->log, leaving || w->state == WORKER_NEW ? LOG_INFO : LOG_WARN, LOG_WORKER, "a worker's link ended",
 	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name), LOG_STR("error", why),
 	    LOG_U64("unsettled", w->n_flying));
-	link_gone(w, !tcp && !leaving, leaving); /* a lost network is nobody's fault */
+	link_gone(w, !tcp && !draining, leaving); /* a lost network is nobody's fault, nor is a worker that was asked to leave */
 }
 
 const struct sp_ops link_ops = {.opened = link_on_opened, .message = link_on_message, .closed = link_on_closed};

@@ -23,6 +23,7 @@
 
 enum worker_state {
 	WORKER_NEW,	 /* connected, has not said hello */
+	WORKER_PUSHER,	 /* came to say something: takes no events */
 	WORKER_READY,	 /* takes events */
 	WORKER_DRAINING, /* finishes what it has, and leaves */
 	WORKER_GONE,	 /* kept while sessions still point at it */

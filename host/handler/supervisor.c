@@ -119,10 +119,11 @@ bool supervisor_start(struct pool *p)
 	return true;
 }
 
+/* Not one that is being ended: it is to take no more events. */
 struct child *supervisor_find(struct pool *p, struct span token)
 {
 	for (struct child *c = p->children; c != NULL; c = c->next)
-		if (c->process != NULL && c->worker == NULL && strlen(c->token) == token.n &&
+		if (c->process != NULL && c->worker == NULL && c->kill_at == 0 && strlen(c->token) == token.n &&
 		    CRYPTO_memcmp(c->token, token.p, token.n) == 0)
 			return c;
 	return NULL;
@@ -317,7 +318,9 @@ static void child_tick(struct child *c, uint64_t now)
 		if (now >= c->restart_at)
 			child_start(c);
 	} else if (c->kill_at != 0) {
-		if (now >= c->kill_at)
+		if (c->worker != NULL && c->worker->n_flying > 0)
+			c->kill_at = now + CHILD_TERM_MS; /* it may finish what it has, which --handler-timeout bounds */
+		else if (now >= c->kill_at)
 			process_kill(c->process, now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
 	} else if (c->worker == NULL && c->generation != p->coming && now - c->started >= p->ready_ms) {
 		supervisor_kill(c, "it did not say hello in time");

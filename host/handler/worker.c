@@ -249,7 +249,7 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 {
-	static const char *const states[] = {"new", "ready", "draining", "gone"};
+	static const char *const states[] = {"new", "pusher", "ready", "draining", "gone"};
 	const struct pool *p = (const struct pool *)m->handler;
 	const struct worker *w;
 	char text[512];
