@@ -216,7 +216,8 @@ static void script_on_out(void *arg)
 	stream_drop_front(s, used);
 	if (s->len > SCRIPT_LINE_MAX) {
 		script_complain(x, "a script's line is longer than 16 MiB: it is killed", (struct span){s->bytes, s->len});
-		process_kill(x->process, SIGKILL);
+		if (x->process != NULL) /* else it has ended, and this is the last of it */
+			process_kill(x->process, SIGKILL);
 		stream_close(s);
 	}
 	/* A client that reads slowly slows its script down. */
@@ -489,6 +490,9 @@ static void script_forget(struct handler *h, struct session *s)
 
 static void script_tick(struct script *x, uint64_t now)
 {
+	/* It does not take the messages that came before its connection ended, which its close event has to wait for. */
+	if (x->kill_at == 0 && x->writing != NULL && x->session != NULL && x->session->ended)
+		x->kill_at = now + x->set->close_ms;
 	if (x->kill_at != 0 && now >= x->kill_at && x->process != NULL)
 		process_kill(x->process, now - x->kill_at >= x->set->close_ms ? SIGKILL : SIGTERM);
 	if (x->session == NULL || x->session->ended ||
