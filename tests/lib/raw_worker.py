@@ -73,7 +73,7 @@ class RawWorker:
                 return o
             self.send({"t": "pong"})
 
-    def expect(self, kind, **members):
+    def expect(self, kind, /, **members):
         o = self.receive()
         assert o["t"] == kind and all(o.get(k) == v for k, v in members.items()), f"{kind} {members} was expected: {o}"
         return o
