@@ -311,7 +311,7 @@ size_t json_unescape(const struct json_string *s, char *dst)
 size_t json_escape(char *dst, const char *text, size_t n)
 {
 	static const char hex[] = "0123456789abcdef", from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
-	const char *p = text, *end = text + n;
+	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;
 	*at++ = '"';
 	while (p < end) {
@@ -326,7 +326,8 @@ size_t json_escape(char *dst, const char *text, size_t n)
 		if (known != NULL) {
 			*at++ = to[known - from];
 		} else {
-			memcpy(at, "u00", 3);
+			at[0] = 'u';
+			at[1] = at[2] = '0';
 			at[3] = hex[(unsigned char)*p >> 4];
 			at[4] = hex[*p & 15];
 			at += 5;

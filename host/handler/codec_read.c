@@ -68,15 +68,18 @@ static void read_exclude(struct json *j, struct command_text *t)
 static void read_command_text(struct reader *r, struct command_text *t)
 {
 	static const struct field strings[] = {
-		{"c", offsetof(struct command_text, c)},	     {"conn", offsetof(struct command_text, conn)},
-		{"room", offsetof(struct command_text, room)},   {"data", offsetof(struct command_text, data)},
+		{"c", offsetof(struct command_text, c)},	   {"conn", offsetof(struct command_text, conn)},
+		{"room", offsetof(struct command_text, room)},	   {"data", offsetof(struct command_text, data)},
 		{"reason", offsetof(struct command_text, reason)}, {"state", offsetof(struct command_text, state)},
-		{"name", offsetof(struct command_text, name)},   {NULL, 0},
+		{"name", offsetof(struct command_text, name)},	   {NULL, 0},
 	};
 	static const struct field numbers[] = {
-		{"code", offsetof(struct command_text, code)},	   {"id", offsetof(struct command_text, id)},
-		{"delay", offsetof(struct command_text, delay)},   {"period", offsetof(struct command_text, period)},
-		{"bin", offsetof(struct command_text, bin)},	   {"state_bin", offsetof(struct command_text, state_bin)},
+		{"code", offsetof(struct command_text, code)},
+		{"id", offsetof(struct command_text, id)},
+		{"delay", offsetof(struct command_text, delay)},
+		{"period", offsetof(struct command_text, period)},
+		{"bin", offsetof(struct command_text, bin)},
+		{"state_bin", offsetof(struct command_text, state_bin)},
 		{NULL, 0},
 	};
 	struct span name;
@@ -167,7 +170,8 @@ static void do_command(const struct use *u, struct command_text *t)
 	else if (json_is(&t->c, "broadcast_to") && has_data)
 		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
 	else if (json_is(&t->c, "close") && t->code <= UINT16_MAX)
-		commit_close(c, target_of(u, t), (uint16_t)t->code, t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
+		commit_close(c, target_of(u, t), (uint16_t)t->code,
+			     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
 	else if (json_is(&t->c, "set") && (t->has_state_bin || t->state.p != NULL)) {
 		struct span state = t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at, t->state_bin}
 						     : codec_text(&t->state);
@@ -260,8 +264,8 @@ static const char *read_headers(struct event_answer *answer, struct span json)
 		for (bool inner = json_enter(&j, '['); json_next(&j, ']', &inner); n++)
 			if (n >= 2 || !json_read_string(&j, &pair[n]))
 				return "a header of the answer is not [\"Name\",\"value\"]";
-		if (j.why != NULL || n != 2 || !copy_text(name, sizeof name, &pair[0]) || !copy_text(value, sizeof value, &pair[1]) ||
-		    !event_answer_header(answer, name, value))
+		if (j.why != NULL || n != 2 || !copy_text(name, sizeof name, &pair[0]) ||
+		    !copy_text(value, sizeof value, &pair[1]) || !event_answer_header(answer, name, value))
 			return "a header of the answer can not be sent";
 	}
 	return j.why;
@@ -293,7 +297,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	if (!event_header_ok("X-Type", answer->type))
 		return "the answer's type has a control character";
 	if (refuse) {
-		struct span body = t.has_bin ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
+		struct span body = t.has_bin	      ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
 				   : t.body.p != NULL ? codec_text(&t.body)
 						      : (struct span){0};
 		if (t.status < 300 || t.status > 599)
@@ -303,7 +307,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 		answer->body_len = answer->body != NULL ? body.n : 0;
 		return NULL;
 	}
-	struct span state = t.has_state_bin ? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
+	struct span state = t.has_state_bin	? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
 			    : t.state.p != NULL ? codec_text(&t.state)
 						: (struct span){0};
 	if (state.n > 4096)
@@ -359,9 +363,12 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		{"id", offsetof(struct codec_item, id)},       {NULL, 0},
 	};
 	static const struct field numbers[] = {
-		{"s", offsetof(struct codec_item, s)}, {"n", offsetof(struct codec_item, n)},
-		{"v", offsetof(struct codec_item, v)}, {"q", offsetof(struct codec_item, q)},
-		{"ref", offsetof(struct codec_item, ref)}, {"retry_ms", offsetof(struct codec_item, retry_ms)},
+		{"s", offsetof(struct codec_item, s)},
+		{"n", offsetof(struct codec_item, n)},
+		{"v", offsetof(struct codec_item, v)},
+		{"q", offsetof(struct codec_item, q)},
+		{"ref", offsetof(struct codec_item, ref)},
+		{"retry_ms", offsetof(struct codec_item, retry_ms)},
 		{NULL, 0},
 	};
 	if (span_eq(name, SPAN("t")))
