@@ -95,7 +95,8 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 
 static inline struct span commit_text(const struct commit *c, const struct command *command)
 {
-	return (struct span){(const char *)c->arena + command->text, command->text_len};
+	/* There may be no arena yet, and nothing is added to no pointer. */
+	return (struct span){command->text_len > 0 ? (const char *)c->arena + command->text : "", command->text_len};
 }
 
 const char *commit_error_text(enum commit_error error);

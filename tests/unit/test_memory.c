@@ -198,7 +198,7 @@ static void connect_all(struct rig *r)
 		r->opening = i;
 		send(fds[1], RIG_UPGRADE, 30, MSG_NOSIGNAL); /* in two pieces */
 		turns(r, 1);
-		send(fds[1], RIG_UPGRADE + 30, sizeof RIG_UPGRADE - 1 - 30, MSG_NOSIGNAL);
+		send(fds[1], &RIG_UPGRADE[30], sizeof RIG_UPGRADE - 1 - 30, MSG_NOSIGNAL);
 		turns(r, 2);
 	}
 }
