@@ -3,6 +3,7 @@
 
 #include "handler/codec.h"
 #include "hub/room.h"
+#include "ws/upgrade.h"
 
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
@@ -294,7 +295,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	if (!copy_text(answer->subprotocol, sizeof answer->subprotocol, &t.subprotocol) ||
 	    !copy_text(answer->type, sizeof answer->type, &t.type))
 		return "the answer's subprotocol or type is too long";
-	if (!event_header_ok("X-Type", answer->type))
+	if (!upgrade_header_ok("X-Type", answer->type))
 		return "the answer's type has a control character";
 	if (refuse) {
 		struct span body = t.has_bin	      ? (struct span){(const char *)b->binary + t.bin_at, t.bin}

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ws/upgrade.h"
+
 const char *event_name(enum event_kind kind)
 {
 	static const char *const names[EVENT_KINDS] = {"upgrade", "open", "message", "close", "error", "timer", "reply", "wake"};
@@ -84,41 +86,10 @@ struct event_held *event_hold(const struct hub_event *e)
 	return h;
 }
 
-static bool event_is_header_name(const char *name)
-{
-	size_t n = name != NULL ? strlen(name) : 0;
-	return n > 0 && strspn(name, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == n;
-}
-
-/* No line of its own, no second header, can be hidden in a value; and these the host says itself. */
-bool event_header_ok(const char *name, const char *value)
-{
-	static const char *const taken[] = {"Connection",
-					    "Upgrade",
-					    "Content-Length",
-					    "Content-Type",
-					    "Date",
-					    "Server",
-					    "Transfer-Encoding",
-					    "Sec-WebSocket-Accept",
-					    "Sec-WebSocket-Protocol",
-					    "Sec-WebSocket-Extensions",
-					    "Sec-WebSocket-Version"};
-	if (!event_is_header_name(name) || value == NULL)
-		return false;
-	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)
-		if ((*c < 32 && *c != '\t') || *c == 127)
-			return false;
-	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-		if (strcasecmp(name, taken[i]) == 0)
-			return false;
-	return true;
-}
-
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)
 {
 	size_t room = sizeof a->head - a->head_len;
-	int n = event_header_ok(name, value) ? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value) : -1;
+	int n = upgrade_header_ok(name, value) ? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value) : -1;
 	if (n < 0 || (size_t)n >= room)
 		return false;
 	a->head_len += (size_t)n;

@@ -157,9 +157,7 @@ static inline struct event_held *lane_pop(struct lane *lane)
 
 const char *event_name(enum event_kind kind);
 
-/* May a handler add this line to an answer? Not one that the host says itself, nor one that hides another in its value. */
-bool event_header_ok(const char *name, const char *value);
-/* False: not allowed, or no room. */
+/* False: not allowed (upgrade_header_ok), or no room. */
 bool event_answer_header(struct event_answer *a, const char *name, const char *value);
 
 #endif

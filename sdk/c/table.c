@@ -7,6 +7,7 @@
 #include "task.h"
 #include "tova_worker.h"
 #include "worker.h"
+#include "ws/upgrade.h"
 #include "ws/utf8.h"
 
 /* May this thread, in this callback, do such a thing? */
@@ -189,49 +190,13 @@ static int table_subprotocol(tova_mount *m, const char *name)
 	return commands_spoil(&t->commands, TOVA_E_ARG);
 }
 
-static bool is_header_name(const char *name)
-{
-	size_t n = name != NULL ? strlen(name) : 0;
-	return n > 0 && strspn(name, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") == n;
-}
-
-static bool is_header_value(const char *value)
-{
-	if (value == NULL || !utf8_valid(value, strlen(value)))
-		return false;
-	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)
-		if ((*c < 32 && *c != '\t') || *c == 127)
-			return false;
-	return true;
-}
-
-/* These the host says itself. */
-static bool is_header_taken(const char *name)
-{
-	static const char *const taken[] = {"Connection",
-					    "Upgrade",
-					    "Content-Length",
-					    "Content-Type",
-					    "Date",
-					    "Server",
-					    "Transfer-Encoding",
-					    "Sec-WebSocket-Accept",
-					    "Sec-WebSocket-Protocol",
-					    "Sec-WebSocket-Extensions",
-					    "Sec-WebSocket-Version"};
-	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-		if (strcasecmp(name, taken[i]) == 0)
-			return true;
-	return false;
-}
-
 static int table_header(tova_mount *m, const char *name, const char *value)
 {
 	struct task *t = task_of(m);
 	int refused = check_upgrade(t);
 	if (refused != TOVA_OK)
 		return refused;
-	if (!is_header_name(name) || !is_header_value(value) || is_header_taken(name))
+	if (!upgrade_header_ok(name, value) || !utf8_valid(value, strlen(value)))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	struct task_answer *a = &t->answer;
 	size_t size = strlen(name) + strlen(value) + sizeof ": \r\n" - 1;
@@ -254,12 +219,11 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	if (refused != TOVA_OK)
 		return refused;
 	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !is_header_value(type))))
+	    (type != NULL && (strlen(type) >= sizeof a->type || !upgrade_header_ok("X-Type", type) ||
+			      !utf8_valid(type, strlen(type)))))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	if (body_len >= COMMANDS_BYTES_MAX / 6)
 		return commands_spoil(&t->commands, TOVA_E_LIMIT);
-	if (!utf8_valid(body, body_len))
-		return commands_spoil(&t->commands, TOVA_E_UTF8); /* it travels as text */
 	buffer_clear(&a->body);
 	buffer_add(&a->body, body, body_len);
 	if (a->body.failed)
