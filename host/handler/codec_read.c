@@ -3,7 +3,7 @@
 
 #include "handler/codec.h"
 #include "hub/room.h"
-#include "ws/upgrade.h"
+#include "ws/header.h"
 
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
@@ -295,7 +295,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	if (!copy_text(answer->subprotocol, sizeof answer->subprotocol, &t.subprotocol) ||
 	    !copy_text(answer->type, sizeof answer->type, &t.type))
 		return "the answer's subprotocol or type is too long";
-	if (!upgrade_header_ok("X-Type", answer->type))
+	if (!header_ok("X-Type", answer->type))
 		return "the answer's type has a control character";
 	if (refuse) {
 		struct span body = t.has_bin	      ? (struct span){(const char *)b->binary + t.bin_at, t.bin}

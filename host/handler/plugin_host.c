@@ -3,6 +3,7 @@
 
 #include "handler/plugin_instance.h"
 #include "ws/request.h"
+#include "ws/header.h"
 #include "ws/upgrade.h"
 #include "ws/utf8.h"
 
@@ -239,7 +240,7 @@ static int host_header(tova_mount *m, const char *name, const char *value)
 	int refused = check_upgrade(p);
 	if (refused != 0)
 		return refused;
-	if (!upgrade_header_ok(name, value))
+	if (!header_ok(name, value))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return event_answer_header(p->event->answer, name, value) ? TOVA_OK : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
 }
@@ -252,7 +253,7 @@ static int host_refuse(tova_mount *m, unsigned status, const char *type, const c
 		return refused;
 	struct event_answer *a = p->event->answer;
 	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !upgrade_header_ok("X", type))))
+	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X", type))))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	if (body_len > COMMIT_BYTES_MAX)
 		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));

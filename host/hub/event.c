@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "ws/upgrade.h"
+#include "ws/header.h"
 
 const char *event_name(enum event_kind kind)
 {
@@ -89,7 +89,7 @@ struct event_held *event_hold(const struct hub_event *e)
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)
 {
 	size_t room = sizeof a->head - a->head_len;
-	int n = upgrade_header_ok(name, value) ? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value) : -1;
+	int n = header_ok(name, value) ? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value) : -1;
 	if (n < 0 || (size_t)n >= room)
 		return false;
 	a->head_len += (size_t)n;

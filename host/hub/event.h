@@ -157,7 +157,7 @@ static inline struct event_held *lane_pop(struct lane *lane)
 
 const char *event_name(enum event_kind kind);
 
-/* False: not allowed (upgrade_header_ok), or no room. */
+/* False: not allowed (header_ok), or no room. */
 bool event_answer_header(struct event_answer *a, const char *name, const char *value);
 
 #endif

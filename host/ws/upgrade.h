@@ -21,10 +21,6 @@ void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1]);
 /* Did the client offer this subprotocol (exact case)? */
 bool upgrade_offers(const struct request *r, struct span subprotocol);
 
-/* May whoever answers add this header line? The name must be a token (RFC 9110 5.6.2) that the host does not say itself, and no line
- * of its own must hide in the value. NULL is not. */
-bool upgrade_header_ok(const char *name, const char *value);
-
 /* Writes the 101 answer. subprotocol may be empty; extra holds further header lines, each ended by CRLF, or is empty. Returns its
  * length, or 0 when cap is too small. */
 size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra);

@@ -7,7 +7,7 @@
 #include "task.h"
 #include "tova_worker.h"
 #include "worker.h"
-#include "ws/upgrade.h"
+#include "ws/header.h"
 #include "ws/utf8.h"
 
 /* May this thread, in this callback, do such a thing? */
@@ -196,7 +196,7 @@ static int table_header(tova_mount *m, const char *name, const char *value)
 	int refused = check_upgrade(t);
 	if (refused != TOVA_OK)
 		return refused;
-	if (!upgrade_header_ok(name, value) || !utf8_valid(value, strlen(value)))
+	if (!header_ok(name, value) || !utf8_valid(value, strlen(value)))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	struct task_answer *a = &t->answer;
 	size_t size = strlen(name) + strlen(value) + sizeof ": \r\n" - 1;
@@ -219,8 +219,7 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	if (refused != TOVA_OK)
 		return refused;
 	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !upgrade_header_ok("X-Type", type) ||
-			      !utf8_valid(type, strlen(type)))))
+	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X-Type", type) || !utf8_valid(type, strlen(type)))))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	if (body_len >= COMMANDS_BYTES_MAX / 6)
 		return commands_spoil(&t->commands, TOVA_E_LIMIT);

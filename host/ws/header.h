@@ -1,0 +1,11 @@
+/* header: lines that handlers add to answers. */
+#ifndef TOVA_WS_HEADER_H
+#define TOVA_WS_HEADER_H
+
+#include <stdbool.h>
+
+/* May whoever answers add this header line? The name must be a token (RFC 9110 5.6.2) that the host does not say itself, and no line
+ * of its own must hide in the value. NULL is not. */
+bool header_ok(const char *name, const char *value);
+
+#endif
