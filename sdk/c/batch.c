@@ -48,8 +48,15 @@ void batch_free(struct batch_reader *b)
 	*b = (struct batch_reader){0};
 }
 
+/* The host takes 65,536 objects and 64 MiB; what is larger than this alone travels alone. */
+#define BATCH_OBJECTS 4096
+#define BATCH_BYTES (256u << 10)
+
 void batch_add(struct batch *b, const char *object, size_t len, const void *bytes, size_t n_bytes)
 {
+	if (b->full != NULL && b->n > 0 && (b->n >= BATCH_OBJECTS || batch_size(b) + len + n_bytes > BATCH_BYTES))
+		b->full(b->ctx);
+	b->n++;
 	if (b->text.n > 0)
 		buffer_add(&b->text, ",", 1);
 	buffer_add(&b->text, object, len);
@@ -77,4 +84,5 @@ void batch_clear(struct batch *b)
 {
 	buffer_clear(&b->text);
 	buffer_clear(&b->binary);
+	b->n = 0;
 }

@@ -27,6 +27,10 @@ void batch_free(struct batch_reader *b);
 /* A message to the host that grows. */
 struct batch {
 	struct buffer text, binary;
+	size_t n; /* objects */
+	/* Sends it and empties it; called before it grows further than is good. NULL: it may grow. */
+	void (*full)(void *ctx);
+	void *ctx;
 };
 
 /* Adds an object, as text with its braces, and its bytes. */

@@ -4,6 +4,7 @@
 
 #include "ids.h"
 #include "worker.h"
+#include "ws/utf8.h"
 
 void task_begin(struct task *t, enum task_phase phase)
 {
@@ -104,12 +105,19 @@ static void task_write_accept(struct task *t, struct buffer *b, bool state)
 	buffer_add(b, "}", 1);
 }
 
-static void task_write_refuse(const struct task *t, struct buffer *b)
+static void task_write_refuse(const struct task *t, struct buffer *b, struct buffer *binary)
 {
+	const struct buffer *body = &t->answer.body;
 	buffer_addf(b, ",\"refuse\":{\"status\":%u,\"headers\":[", t->answer.status);
 	buffer_add(b, t->answer.headers.p, t->answer.headers.n);
-	buffer_addf(b, "],\"body\":");
-	buffer_add_json(b, t->answer.body.p, t->answer.body.n);
+	buffer_addf(b, "]");
+	if (utf8_valid(body->p, body->n)) {
+		buffer_addf(b, ",\"body\":");
+		buffer_add_json(b, body->p, body->n);
+	} else {
+		buffer_addf(b, ",\"bin\":%zu", body->n);
+		buffer_add(binary, body->p, body->n);
+	}
 	if (t->answer.type[0] != '\0') {
 		buffer_addf(b, ",\"type\":");
 		buffer_add_json(b, t->answer.type, strlen(t->answer.type));
@@ -122,7 +130,7 @@ static void task_write_answer(struct task *t, struct buffer *b, struct buffer *b
 {
 	bool state = task_data_changed(t), plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL;
 	if (t->answer.status != 0) {
-		task_write_refuse(t, b);
+		task_write_refuse(t, b, binary);
 	} else if (state || !plain) {
 		task_write_accept(t, b, state);
 		if (state)

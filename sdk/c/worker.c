@@ -16,12 +16,11 @@
 #include "settings.h"
 #include "tova_worker.h"
 
-#define WORKER_BATCH (256u << 10) /* bytes at which what is collected is sent, though more events wait */
-#define WORKER_TURN 64		  /* messages read before others have their turn */
-#define WORKER_LATE_NS 1000000	  /* acknowledgements wait for each other, but not for handlers that take their time */
-#define WORKER_PUSHES 64	  /* unanswered ones, at which on_wake waits */
-#define WORKER_LEAVE_MS 2000	  /* for the host to close after `bye` */
-#define WORKER_REACH_MS 1000	  /* without a link, after which that is said */
+#define WORKER_TURN 64	       /* messages read before others have their turn */
+#define WORKER_LATE_NS 1000000 /* acknowledgements wait for each other, but not for handlers that take their time */
+#define WORKER_PUSHES 64       /* unanswered ones, at which on_wake waits */
+#define WORKER_LEAVE_MS 2000   /* for the host to close after `bye` */
+#define WORKER_REACH_MS 1000   /* without a link, after which that is said */
 #define WORKER_LINK_MAX 256
 
 struct worker {
@@ -111,6 +110,11 @@ static void worker_flush(struct worker *w)
 {
 	if (!batch_is_empty(&w->out) && w->link_id[0] != '\0')
 		worker_send(w, w->link_id);
+}
+
+static void worker_on_full(void *ctx)
+{
+	worker_flush(ctx);
 }
 
 static void worker_say(struct worker *w, const char *object)
@@ -382,7 +386,7 @@ static void worker_on_message(struct worker *w, nng_msg *msg)
 	uint64_t since = worker_now_ns();
 	while (w->failed == 0 && !w->stopping && (object = batch_next(&b)) != NULL) {
 		worker_on_object(w, &b, object);
-		if (batch_size(&w->out) < WORKER_BATCH && worker_now_ns() - since < WORKER_LATE_NS)
+		if (worker_now_ns() - since < WORKER_LATE_NS)
 			continue;
 		worker_flush(w);
 		since = worker_now_ns();
@@ -506,6 +510,8 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 	const char *supervised = getenv("TOVA_SUPERVISED");
 	w->options = options;
 	w->supervised = supervised != NULL && strcmp(supervised, "1") == 0;
+	w->out.full = worker_on_full;
+	w->out.ctx = w;
 	w->ended_end = &w->ended;
 	w->task = calloc(1, sizeof *w->task);
 	if (w->task == NULL || !pending_init(&w->pending) || pthread_mutex_init(&w->lock, NULL) != 0)

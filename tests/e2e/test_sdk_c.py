@@ -324,13 +324,14 @@ def test_an_upgrade_is_accepted(probe):
 
 def test_an_upgrade_is_refused(probe):
     assert upgrade(probe, "refuse=403&body=n%C3%B6&header=X:y")["refuse"] == {"status": 403, "body": "nö", "headers": [["X", "y"]]}
+    assert upgrade(probe, "refuse=500&body=%ff")["refuse"] == {"status": 500, "headers": [], "bin": b"\xff"}
     nack = probe.nack("upgrade", conn=None, request={**REQUEST, "query": "upgradefail=oh"})
     assert nack["error"] == "oh"
 
 
 @pytest.mark.parametrize("query", [
     "sub=c", "header=X:a%0d%0ab", "header=:x", "header=Content-Length:0", "header=sec-websocket-accept:x", "header=X:%ff",
-    "refuse=200", "refuse=600", "refuse=403&body=%ff", "header=X:" + "y" * 4096])
+    "refuse=200", "refuse=600", "header=X:" + "y" * 4096])
 def test_wrong_answers_to_an_upgrade(probe, query):
     assert probe.nack("upgrade", conn=None, request={**REQUEST, "query": query, "subprotocols": ["a"]})["error"]
 
@@ -428,6 +429,30 @@ def test_what_was_not_answered_is_said_again(host):
         link.send({"t": "done", "source": again["source"], "n": 1})
         Events(link).script("wake")
         assert link.expect("push", n=1)["source"] not in (push["source"], again["source"])
+
+
+def test_what_is_said_again_is_not_one_message(host):
+    """A host takes no message above 64 MiB and none of more than 65,536 objects."""
+    with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=host.url):
+        link = host.accept()
+        link.welcome("L1")
+        events = Events(link)
+        pushes = []
+        for _ in range(20):
+            events.script(f"later broadcast {'x' * 100_000}", "wake")
+            pushes.append(link.expect("push")["commands"])
+        link.close()
+        link = host.accept()
+        link.forgive_links("L1")
+        link.welcome("L2")
+        again = []
+        while len(again) < 20:
+            objects, _ = link.receive_batch()
+            if objects[0].get("link") != "L2":
+                continue
+            assert len(json.dumps(objects)) < 1 << 20
+            again += [o["commands"] for o in objects if o["t"] == "push"]
+        assert again == pushes
 
 
 def test_a_refused_push_is_said_once_more_at_most(host):
