@@ -43,7 +43,7 @@ KINDS = _kinds()
 
 
 def kind_args(kind):
-    return ["--isolate"] if kind == "isolate" else []
+    return {"plugin": [], "isolate": ["--isolate"], "pool": ["--isolate", "--workers", "3"]}[kind]
 
 
 def escape(text):

@@ -8,8 +8,8 @@
     ws.expect_eof()
 
 It is also the judge of what a server may send (RFC 6455 section 5): no masks, no reserved bits, no reserved opcodes, the shortest
-length form, control frames whole and of at most 125 bytes, fragments in order, valid UTF-8, close codes that may stand on the wire, nothing
-behind a close frame. A violation is an AssertionError wherever it is seen. Timeouts are bounds for failure only.
+length form, control frames whole and of at most 125 bytes, fragments in order, valid UTF-8, close codes that may stand on the
+wire, nothing behind a close frame. A violation is an AssertionError wherever it is seen. Timeouts are bounds for failure only.
 """
 import base64
 import hashlib
@@ -33,7 +33,7 @@ class Closed(Exception):
         self.reset = reset
 
 
-# --- bytes ----------------------------------------------------------------------------------------------------------------------
+# --- bytes --------------------------------------------------------------------------------------------------------------------
 
 class Stream:
     """A connected socket with a read buffer."""
@@ -128,7 +128,7 @@ class Stream:
         self.sock.close()
 
 
-# --- HTTP -----------------------------------------------------------------------------------------------------------------------
+# --- HTTP ---------------------------------------------------------------------------------------------------------------------
 
 @dataclass
 class Response:
@@ -207,7 +207,7 @@ def accept_of(key):
     return base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
 
 
-# --- frames ---------------------------------------------------------------------------------------------------------------------
+# --- frames -------------------------------------------------------------------------------------------------------------------
 
 def mask_bytes(data, mask):
     if not data or mask == b"\0\0\0\0":
@@ -218,8 +218,8 @@ def mask_bytes(data, mask):
 
 
 def frame(opcode, payload=b"", *, fin=True, rsv=0, mask=b"\x37\xfa\x21\x3d", length_form=None, length=None):
-    """Bytes of one frame. mask: 4 bytes, or None to leave it unmasked. length_form: 7, 16 or 64 to force an encoding. length: what the
-    header promises, if not the payload's length. rsv: 4 for RSV1, 2 for RSV2, 1 for RSV3."""
+    """Bytes of one frame. mask: 4 bytes, or None to leave it unmasked. length_form: 7, 16 or 64 to force an encoding. length: what
+    the header promises, if not the payload's length. rsv: 4 for RSV1, 2 for RSV2, 1 for RSV3."""
     if isinstance(payload, str):
         payload = payload.encode()
     said = len(payload) if length is None else length
@@ -395,7 +395,7 @@ class WebSocket(Http):
             return parse_close(got.payload)
 
     def expect_close(self, code=None, reason=None):
-        """The server's close frame with this code (None: without any), then the end of the stream after our answer. Returns the reason."""
+        """The server's close frame comes next, with this code (None: without any). Returns the reason."""
         got_code, got_reason = self.recv_close()
         assert got_code == code, f"close {got_code} {got_reason!r}, expected {code}"
         assert reason is None or got_reason == reason, f"reason {got_reason!r}, expected {reason!r}"

@@ -8,7 +8,8 @@
 
 #include "tova_plugin.h"
 
-namespace {
+namespace
+{
 
 struct counter {
 	unsigned long messages = 0;

@@ -7,6 +7,6 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 }
 
 TOVA_PLUGIN = {
-	TOVA_ABI_MAJOR, TOVA_ABI_MINOR, sizeof(tova_plugin), "header_old", "1.0", 0, 0, nullptr, nullptr, nullptr, nullptr, nullptr,
-	on_message, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+	TOVA_ABI_MAJOR, TOVA_ABI_MINOR, sizeof(tova_plugin), "header_old", "1.0",   0,	     0,	      nullptr, nullptr, nullptr,
+	nullptr,	nullptr,	on_message,	     nullptr,	   nullptr, nullptr, nullptr, nullptr, nullptr,
 };

@@ -13,12 +13,13 @@ struct longer {
 
 extern const struct longer tova_plugin_entry;
 __attribute__((visibility("default"))) const struct longer tova_plugin_entry = {
-	.known = {
-		.abi_major = TOVA_ABI_MAJOR,
-		.abi_minor = TOVA_ABI_MINOR,
-		.size = sizeof(struct longer),
-		.name = "long",
-		.version = "1.0",
-		.on_message = on_message,
-	},
+	.known =
+		{
+			.abi_major = TOVA_ABI_MAJOR,
+			.abi_minor = TOVA_ABI_MINOR,
+			.size = sizeof(struct longer),
+			.name = "long",
+			.version = "1.0",
+			.on_message = on_message,
+		},
 };

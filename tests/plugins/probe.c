@@ -1,8 +1,8 @@
-/* probe: does what a test's messages say, so that every function of the host and every result of a callback can be reached from outside.
+/* probe: does what a test's messages say, so that every function of the host and every result of a callback can be reached.
  *
- * A message is a script: one command a line, all of them within that one callback. Words are separated by a space; the last argument takes
- * the rest of the line. In words and texts %XX stands for any byte. ID is a connection as text, `me`, `none`, or `ghost` (one that
- * never was).
+ * A message is a script: one command a line, all of them within that one callback. Words are separated by a space; the last
+ * argument takes the rest of the line. In words and texts %XX stands for any byte. ID is a connection as text, `me`, `none`, or
+ * `ghost` (one that never was).
  *
  *	send TEXT · sendb BYTES · send_to ID TEXT · sendb_to ID BYTES · kind N TEXT (a payload of kind N)
  *	huge N (N bytes) · flood N SIZE (N messages, numbered in front) · pour ROOM N SIZE (the same to the room's others)
@@ -19,9 +19,9 @@
  *	on close|error|timer|reply SCRIPT (run when that happens to this connection; here and in the query ';' parts commands)
  *
  * The query of the upgrade: up=SCRIPT in on_upgrade, open=SCRIPT in on_open, request=1 sends the request as JSON, sub=NAME,
- * header=NAME:VALUE, refuse=STATUS and body=TEXT, upgradefail=TEXT. Connections at a path ending in /observe join `observers` and hear of every
- * open, close, error, timer and wake of the others as JSON text; with the setting log_events=1 the log hears it too. Settings for start:
- * start_timer=DELAY, start_stall=MS, start_fail=TEXT.
+ * header=NAME:VALUE, refuse=STATUS and body=TEXT, upgradefail=TEXT. Connections at a path ending in /observe join `observers`
+ * and hear of every open, close, error, timer and wake of the others as JSON text; with the setting log_events=1 the log hears it
+ * too. Settings for start: start_timer=DELAY, start_stall=MS, start_fail=TEXT.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -71,7 +71,7 @@ struct probe {
 	struct hook *hooks;
 	struct asked *asked;
 	struct opened *opened;
-	char *later;	     /* script of the next wake */
+	char *later;		  /* script of the next wake */
 	int results[RESULTS_MAX]; /* of the previous callback with a script */
 	size_t n_results;
 	unsigned long opens, closes, strange; /* strange: a second open, a second close or a close without an open */
@@ -94,7 +94,7 @@ static struct probe *probe_of(tova_mount *m)
 	return m->user;
 }
 
-/* --- text ------------------------------------------------------------------------------------------------------------------------ */
+/* --- text ------------------------------------------------------------------------------------------------------------------- */
 
 static void text_bytes(struct text *t, const void *p, size_t n)
 {
@@ -222,7 +222,7 @@ static void nap(const char *text)
 		;
 }
 
-/* --- reports --------------------------------------------------------------------------------------------------------------------- */
+/* --- reports ---------------------------------------------------------------------------------------------------------------- */
 
 static int send_text(tova_mount *m, tova_ws ws, struct text *t)
 {
@@ -251,7 +251,7 @@ static struct text event_text(tova_mount *m, const char *event, tova_ws ws)
 	return t;
 }
 
-/* --- commands -------------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------------------------------------- */
 
 static void record(struct run *r, int result)
 {
@@ -266,8 +266,14 @@ static int payload_send(struct run *r, tova_ws ws, uint32_t kind, char *text)
 	return tova_send_payload(r->m, ws, &p);
 }
 
-static int cmd_send(struct run *r, char *rest) { return payload_send(r, r->me, TOVA_TEXT, rest); }
-static int cmd_sendb(struct run *r, char *rest) { return payload_send(r, r->me, TOVA_BINARY, rest); }
+static int cmd_send(struct run *r, char *rest)
+{
+	return payload_send(r, r->me, TOVA_TEXT, rest);
+}
+static int cmd_sendb(struct run *r, char *rest)
+{
+	return payload_send(r, r->me, TOVA_BINARY, rest);
+}
 
 static int cmd_send_to(struct run *r, char *rest)
 {
@@ -304,7 +310,10 @@ static int pour(struct run *r, const char *room, uint64_t n, size_t size)
 	return result;
 }
 
-static int cmd_huge(struct run *r, char *rest) { return pour(r, NULL, 1, (size_t)number(&rest)); }
+static int cmd_huge(struct run *r, char *rest)
+{
+	return pour(r, NULL, 1, (size_t)number(&rest));
+}
 
 static int cmd_flood(struct run *r, char *rest)
 {
@@ -328,8 +337,14 @@ static int with_room(struct run *r, room_function *f, tova_ws ws, char *room)
 	return f(r->m, ws, room, n);
 }
 
-static int cmd_join(struct run *r, char *rest) { return with_room(r, r->m->host->join, r->me, rest); }
-static int cmd_leave(struct run *r, char *rest) { return with_room(r, r->m->host->leave, r->me, rest); }
+static int cmd_join(struct run *r, char *rest)
+{
+	return with_room(r, r->m->host->join, r->me, rest);
+}
+static int cmd_leave(struct run *r, char *rest)
+{
+	return with_room(r, r->m->host->leave, r->me, rest);
+}
 
 static int cmd_join_of(struct run *r, char *rest)
 {
@@ -350,9 +365,18 @@ static int to_all(struct run *r, uint32_t kind, char *text, tova_ws exclude)
 	return tova_broadcast_payload(r->m, &p, exclude);
 }
 
-static int cmd_broadcast(struct run *r, char *rest) { return to_all(r, TOVA_TEXT, rest, TOVA_NONE); }
-static int cmd_broadcastb(struct run *r, char *rest) { return to_all(r, TOVA_BINARY, rest, TOVA_NONE); }
-static int cmd_broadcast_others(struct run *r, char *rest) { return to_all(r, TOVA_TEXT, rest, r->me); }
+static int cmd_broadcast(struct run *r, char *rest)
+{
+	return to_all(r, TOVA_TEXT, rest, TOVA_NONE);
+}
+static int cmd_broadcastb(struct run *r, char *rest)
+{
+	return to_all(r, TOVA_BINARY, rest, TOVA_NONE);
+}
+static int cmd_broadcast_others(struct run *r, char *rest)
+{
+	return to_all(r, TOVA_TEXT, rest, r->me);
+}
 
 static int cmd_broadcast_except(struct run *r, char *rest)
 {
@@ -369,9 +393,18 @@ static int to_room(struct run *r, uint32_t kind, char *rest, tova_ws exclude)
 	return r->m->host->broadcast_to(r->m, room, room_len, &p, exclude);
 }
 
-static int cmd_to(struct run *r, char *rest) { return to_room(r, TOVA_TEXT, rest, TOVA_NONE); }
-static int cmd_tob(struct run *r, char *rest) { return to_room(r, TOVA_BINARY, rest, TOVA_NONE); }
-static int cmd_to_others(struct run *r, char *rest) { return to_room(r, TOVA_TEXT, rest, r->me); }
+static int cmd_to(struct run *r, char *rest)
+{
+	return to_room(r, TOVA_TEXT, rest, TOVA_NONE);
+}
+static int cmd_tob(struct run *r, char *rest)
+{
+	return to_room(r, TOVA_BINARY, rest, TOVA_NONE);
+}
+static int cmd_to_others(struct run *r, char *rest)
+{
+	return to_room(r, TOVA_TEXT, rest, r->me);
+}
 
 static int cmd_to_except(struct run *r, char *rest)
 {
@@ -386,7 +419,10 @@ static int close_with(struct run *r, tova_ws ws, char *rest)
 	return r->m->host->close(r->m, ws, code, rest, n);
 }
 
-static int cmd_close(struct run *r, char *rest) { return close_with(r, r->me, rest); }
+static int cmd_close(struct run *r, char *rest)
+{
+	return close_with(r, r->me, rest);
+}
 
 static int cmd_close_of(struct run *r, char *rest)
 {
@@ -447,7 +483,10 @@ static int set_timer(struct run *r, tova_ws ws, char *rest)
 	return r->m->host->set_timer(r->m, &t);
 }
 
-static int cmd_timer(struct run *r, char *rest) { return set_timer(r, TOVA_NONE, rest); }
+static int cmd_timer(struct run *r, char *rest)
+{
+	return set_timer(r, TOVA_NONE, rest);
+}
 
 static int cmd_wstimer(struct run *r, char *rest)
 {
@@ -583,8 +622,8 @@ static int cmd_about(struct run *r, char *rest)
 	(void)rest;
 	struct text t = {NULL, 0, 0};
 	const tova_host *h = r->m->host;
-	text_add(&t, "{\"plugin\":\"%s\",\"abi\":[%u,%u],\"size\":%zu,\"known\":%zu", PROBE_VERSION, h->abi_major, h->abi_minor, h->size,
-		 sizeof *h);
+	text_add(&t, "{\"plugin\":\"%s\",\"abi\":[%u,%u],\"size\":%zu,\"known\":%zu", PROBE_VERSION, h->abi_major, h->abi_minor,
+		 h->size, sizeof *h);
 	text_member(&t, "host", h->version);
 	text_add(&t, "}");
 	return send_text(r->m, r->me, &t);
@@ -747,11 +786,12 @@ static int run_hook(tova_mount *m, tova_ws ws, const char *event)
 	return 0;
 }
 
-/* --- callbacks ------------------------------------------------------------------------------------------------------------------- */
+/* --- callbacks -------------------------------------------------------------------------------------------------------------- */
 
 static int start(tova_mount *m)
 {
-	const char *log_events = tova_setting(m, "log_events"), *delay = tova_setting(m, "start_timer"), *fail = tova_setting(m, "start_fail");
+	const char *log_events = tova_setting(m, "log_events"), *delay = tova_setting(m, "start_timer");
+	const char *fail = tova_setting(m, "start_fail");
 #ifdef PROBE_START_FAILS
 	fail = "no, not this one";
 #endif
@@ -771,8 +811,8 @@ static void stop(tova_mount *m)
 	struct probe *me = probe_of(m);
 	end_thread(me);
 	int refused = tova_broadcast(m, "never", TOVA_NONE);
-	tova_log(m, TOVA_LOG_NOTICE, "probe %s stops: broadcast returned %d, opens %lu, closes %lu, strange %lu", PROBE_VERSION, refused, me->opens,
-		 me->closes, me->strange);
+	tova_log(m, TOVA_LOG_NOTICE, "probe %s stops: broadcast returned %d, opens %lu, closes %lu, strange %lu", PROBE_VERSION,
+		 refused, me->opens, me->closes, me->strange);
 	while (me->hooks != NULL) {
 		struct hook *h = me->hooks;
 		me->hooks = h->next;
@@ -843,9 +883,10 @@ static int on_upgrade(tova_mount *m, const tova_request *request)
 static void text_request(struct text *t, const tova_request *r)
 {
 	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u", r->size, r->remote_port, r->local_port);
-	const char *const members[] = {"method", r->method, "mount", r->mount, "path", r->path, "query", r->query, "host", r->host,
-				       "remote_addr", r->remote_addr, "local_addr", r->local_addr, "tls_version", r->tls_version,
-				       "tls_cipher", r->tls_cipher, "tls_subject", r->tls_subject};
+	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	     "path",
+				       r->path,	       "query",	       r->query,      "host",	     r->host,
+				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr, "tls_version",
+				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject", r->tls_subject};
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i += 2)
 		text_member(t, members[i], members[i + 1]);
 	const tova_pair *const lists[] = {r->headers, r->cookies};
@@ -961,7 +1002,8 @@ static int on_timer(tova_mount *m, const tova_timer *timer)
 
 static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 {
-	text_add(t, "{\"event\":\"reply\",\"kind\":%u,\"id\":%llu,\"count\":%llu", r->kind, (unsigned long long)r->id, (unsigned long long)r->count);
+	text_add(t, "{\"event\":\"reply\",\"kind\":%u,\"id\":%llu,\"count\":%llu", r->kind, (unsigned long long)r->id,
+		 (unsigned long long)r->count);
 	text_add(t, ",\"connections\":[");
 	for (uint64_t i = 0; r->connections != NULL && i < r->count; i++) {
 		text_add(t, "%s", i > 0 ? "," : "");
@@ -975,8 +1017,10 @@ static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 	text_add(t, "]");
 	if (r->stats != NULL) {
 		const tova_stats *s = r->stats;
-		const uint64_t values[] = {s->uptime_ms, s->connections, s->rooms, s->messages_in, s->messages_out, s->bytes_in, s->bytes_out};
-		static const char *const names[] = {"uptime_ms", "connections", "rooms", "messages_in", "messages_out", "bytes_in", "bytes_out"};
+		const uint64_t values[] = {s->uptime_ms,    s->connections, s->rooms,	 s->messages_in,
+					   s->messages_out, s->bytes_in,    s->bytes_out};
+		static const char *const names[] = {"uptime_ms",    "connections", "rooms",    "messages_in",
+						    "messages_out", "bytes_in",	   "bytes_out"};
 		for (int i = 0; i < 7; i++)
 			text_add(t, ",\"%s\":%llu", names[i], (unsigned long long)values[i]);
 	}

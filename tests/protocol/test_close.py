@@ -17,7 +17,7 @@ def ws(echo):
         yield client
 
 
-# --- the peer closes ---------------------------------------------------------------------------------------------------------------
+# --- the peer closes ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("code", GOOD_CODES)
 def test_good_codes_are_echoed(ws, code):
@@ -111,7 +111,8 @@ def test_a_close_does_not_wait_for_ever_for_its_events():
 
 
 def test_everything_behind_a_close_is_ignored(ws):
-    ws.send(frame(CLOSE, close_payload(1000)) + frame(TEXT, "late") + frame(PING, b"late") + frame(CLOSE, close_payload(1001)) + b"\xff\xff")
+    late = frame(TEXT, "late") + frame(PING, b"late") + frame(CLOSE, close_payload(1001)) + b"\xff\xff"
+    ws.send(frame(CLOSE, close_payload(1000)) + late)
     ws.expect_close(1000)
     ws.expect_eof()
 
@@ -123,7 +124,7 @@ def test_a_large_message_before_a_close(ws):
     ws.expect_eof()
 
 
-# --- what the handler hears ----------------------------------------------------------------------------------------------------------
+# --- what the handler hears ---------------------------------------------------------------------------------------------------
 
 def reported(probe, do, query=""):
     """The close event that the plugin got for a connection that do() ends."""
@@ -173,7 +174,7 @@ def test_a_reset_is_an_error_and_then_1006(probe):
     assert observer.event(None, who)["code"] == 1006
 
 
-# --- the handler closes ----------------------------------------------------------------------------------------------------------------
+# --- the handler closes -------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4999])
 def test_codes_of_the_handler(probe, code):
@@ -215,8 +216,8 @@ def test_the_handlers_code_is_what_its_close_event_says(probe):
 
 
 def test_messages_behind_the_handlers_close(probe):
-    """A connection ends at the commit of close (rule 6). What its peer sent meanwhile comes too late, or, if it was received before that
-    commit, as only a worker gives it the time to be, is handled before the close event (rule 1)."""
+    """A connection ends at the commit of close (rule 6). What its peer sent meanwhile comes too late, or, if it was received before
+    that commit, as only a worker gives it the time to be, is handled before the close event (rule 1)."""
     observer, ws = probe.observer(), probe.client()
     ws.send(frame(TEXT, "send first\nclose 1000\nbroadcast_others still in order") + frame(TEXT, "broadcast late\nsend never"))
     assert ws.recv_text() == "first"
@@ -245,7 +246,7 @@ def test_commands_behind_close_in_the_same_callback_do_nothing_to_it(probe):
     observer.settle()
 
 
-# --- timeouts --------------------------------------------------------------------------------------------------------------------------
+# --- timeouts -----------------------------------------------------------------------------------------------------------------
 
 def test_a_peer_that_does_not_answer_a_close():
     with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "300ms") as host, Probe(host) as probe:

@@ -19,7 +19,7 @@ def bytes_of(n):
     return random.Random(n).randbytes(n)
 
 
-# --- whole messages --------------------------------------------------------------------------------------------------------------
+# --- whole messages -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("size", SIZES)
 def test_text_and_binary_of_every_length_form(ws, size):
@@ -95,7 +95,7 @@ def test_random_conversations(echo):
             ws.end()
 
 
-# --- control frames --------------------------------------------------------------------------------------------------------------
+# --- control frames -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("payload", [b"", b"x", b"hello", bytes(range(125)), b"\xfe\xff\0\x80"])
 def test_ping_is_answered_with_its_payload(ws, payload):
@@ -149,7 +149,7 @@ def test_a_long_control_frame_is_refused_by_its_header(ws):
     ws.expect_closed(1002)
 
 
-# --- reserved --------------------------------------------------------------------------------------------------------------------
+# --- reserved -----------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("rsv", range(1, 8))
 def test_reserved_bits(echo, rsv):
@@ -184,7 +184,7 @@ def test_reserved_opcode_within_a_fragmented_message(ws):
     ws.expect_closed(1002)
 
 
-# --- masks and lengths -------------------------------------------------------------------------------------------------------------
+# --- masks and lengths --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY, PING, PONG, CLOSE])
 def test_a_client_has_to_mask(echo, opcode):
@@ -210,7 +210,7 @@ def test_a_length_with_its_highest_bit(ws):
     ws.expect_closed(1002)
 
 
-# --- fragments -------------------------------------------------------------------------------------------------------------------
+# --- fragments ----------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 @pytest.mark.parametrize("pieces", [[b"", b""], [b"", b"", b""], [b"a", b""], [b"", b"a"], [b"a", b"b"], [b"", b"a", b""], [b"a"] * 50,
@@ -271,7 +271,7 @@ def test_a_new_message_within_a_message(ws, opcode, fin):
     ws.expect_closed(1002)
 
 
-# --- what follows an error ---------------------------------------------------------------------------------------------------------
+# --- what follows an error ----------------------------------------------------------------------------------------------------
 
 def test_nothing_is_handled_behind_an_error(ws):
     ws.send(frame(TEXT, "before") + frame(3, "error") + frame(TEXT, "after") + frame(PING, b"after"))

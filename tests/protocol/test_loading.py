@@ -25,7 +25,7 @@ def refused(*args, cwd=None):
     return said
 
 
-# --- plugins that must be refused ---------------------------------------------------------------------------------------------------
+# --- plugins that must be refused ---------------------------------------------------------------------------------------------
 
 def test_another_major_version_names_both():
     said = refused("--plugin", plugin("bad_abi_major"))
@@ -86,7 +86,7 @@ def test_bare_names(tmp_path):
     assert "nowhere" in said and "plugins" in said, said
 
 
-# --- operator errors ---------------------------------------------------------------------------------------------------------------
+# --- operator errors ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("args, words", [
     (["--nonsense"], ["nonsense"]),

@@ -1,7 +1,7 @@
 """Random scripts of many clients against a model of the contract: who is in which room, who gets which message in which order.
 
-The model is the rules written down once more, as plainly as possible: a callback's commands happen one after the other, or, if one of them is
-wrong or the callback fails, not at all.
+The model is the rules written down once more, as plainly as possible: a callback's commands happen one after the other, or, if one
+of them is wrong or the callback fails, not at all.
 """
 import copy
 import json
@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from probe import escape
+from probe import KINDS, Host, escape, kind_args, plugin
 from wsclient import BINARY, TEXT
 
 ROOMS = ["r0", "r1", "r2", "ä ß", "x" * 255]
@@ -109,10 +109,12 @@ class Party:
             data = data[:8]
         b = "b" if kind == BINARY else ""
         line = {
-            "send": f"send{b}_to {other} {escape(data)}", "join": f"join_of {other} {escape(room)}", "leave": f"leave_of {other} {escape(room)}",
+            "send": f"send{b}_to {other} {escape(data)}", "join": f"join_of {other} {escape(room)}",
+            "leave": f"leave_of {other} {escape(room)}",
             "broadcast": f"broadcast{b} {escape(data)}", "broadcast_except": f"broadcast_except {other} {escape(data)}",
             "to": f"to{b} {escape(room)} {escape(data)}", "to_except": f"to_except {other} {escape(room)} {escape(data)}",
-            "close": f"close_of {other} {4000 + len(data)} bye", "set": f"set {other} {escape(data)}", "write": f"data 0 {escape(data)}"}[name]
+            "close": f"close_of {other} {4000 + len(data)} bye", "set": f"set {other} {escape(data)}",
+            "write": f"data 0 {escape(data)}"}[name]
         if name == "set" and other == me:
             line, name = line.replace(other, "me", 1), "set"
         return line, lambda model: getattr(model, name)(me, other, room, data, kind)
@@ -166,6 +168,13 @@ class Party:
             client.settle()
             assert client.rooms() == {room for room in ROOMS if who in self.model.rooms[room]}
             assert bytes.fromhex(client.ask("getdata")) == self.model.data[who]
+
+
+# A pool too: what its workers are told at the same time must come out as if it had been one after the other.
+@pytest.fixture(scope="module", params=KINDS + ["pool"] * ("isolate" in KINDS))
+def probe_host(request):
+    with Host("--plugin", f"/probe={plugin('probe')}", *kind_args(request.param)) as host:
+        yield host
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -105,8 +105,8 @@ def test_noise_instead_of_a_request(echo):
 def test_noise_in_scripts(probe, seed):
     """A plugin that passes on what a client says: no argument is so wrong that it hurts more than its own callback."""
     rng = random.Random(seed)
-    names = ["send", "send_to", "join", "leave", "join_of", "broadcast", "to", "to_except", "close_of ghost", "set", "timer", "wstimer", "cancel",
-             "wscancel", "query", "kind", "data", "fail", "on", "setting", "log 4", "log 77", "header", "subprotocol", "refuse"]
+    names = ["send", "send_to", "join", "leave", "join_of", "broadcast", "to", "to_except", "close_of ghost", "set", "timer", "wstimer",
+             "cancel", "wscancel", "query", "kind", "data", "fail", "on", "setting", "log 4", "log 77", "header", "subprotocol", "refuse"]
     words = ["", "me", "none", "ghost", "r", "%00", "%ff", "ä", "x" * 300, "-1", "0", "1", "99999999999999999999", "4294967296", "65536",
              "count", "members", "rooms", "close", "error", "send x", "%"]
     witness, ws = probe.client(), probe.client()

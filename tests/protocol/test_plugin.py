@@ -18,7 +18,7 @@ def nothing_more(observer, kind):
         assert json.loads(text)["event"] != kind, text
 
 
-# --- queries -----------------------------------------------------------------------------------------------------------------------
+# --- queries ------------------------------------------------------------------------------------------------------------------
 
 def test_queries(probe):
     a, b, c = probe.clients(3)
@@ -91,7 +91,7 @@ def test_statistics(probe):
     assert after["bytes_in"] > before["bytes_in"] and after["bytes_out"] > before["bytes_out"]
 
 
-# --- timers --------------------------------------------------------------------------------------------------------------------------
+# --- timers -------------------------------------------------------------------------------------------------------------------
 
 def test_a_timer_of_the_mount(probe):
     observer = probe.observer()
@@ -209,7 +209,7 @@ def test_a_timer_that_cancels_itself(probe):
     nothing_more(observer, "timer")
 
 
-# --- waking and threads ---------------------------------------------------------------------------------------------------------------
+# --- waking and threads -------------------------------------------------------------------------------------------------------
 
 def test_wake(probe):
     observer, a = probe.observer(), probe.client()
@@ -267,7 +267,7 @@ def test_no_data_without_a_connection(probe):
     assert a.results() == [OK, E_STATE, OK]
 
 
-# --- settings and the log ---------------------------------------------------------------------------------------------------------------
+# --- settings and the log -----------------------------------------------------------------------------------------------------
 
 def test_settings_are_of_their_mount(probe, other):
     assert probe.client().ask("setting greeting") == "hello"
@@ -325,7 +325,7 @@ def test_a_slow_callback_is_logged():
         assert "message" in str(line)
 
 
-# --- start and stop ----------------------------------------------------------------------------------------------------------------------
+# --- start and stop -----------------------------------------------------------------------------------------------------------
 
 def test_start_may_set_timers():
     with Host("--plugin", f"/probe={plugin('probe')}", "--plugin-set", "log_events=1", "--plugin-set", "start_timer=10") as host:

@@ -11,7 +11,7 @@ from wsclient import BINARY, TEXT, frame
 OK, E_ROOM, E_UTF8, E_LIMIT, E_ARG, E_THREAD, E_STATE = 0, -1, -2, -3, -4, -5, -6
 
 
-# --- send, join, leave, broadcast ------------------------------------------------------------------------------------------------
+# --- send, join, leave, broadcast ---------------------------------------------------------------------------------------------
 
 def test_send_to_oneself_and_to_another(probe):
     a, b = probe.clients(2)
@@ -121,7 +121,7 @@ def test_room_names_that_differ_in_a_byte_are_different(probe):
     assert a.rooms() == set(names)
 
 
-# --- a commit is all or nothing (rule 2) -----------------------------------------------------------------------------------------------
+# --- a commit is all or nothing (rule 2) --------------------------------------------------------------------------------------
 
 def test_everything_of_a_failing_callback_is_discarded(probe):
     observer = probe.observer()
@@ -228,7 +228,7 @@ def test_the_event_that_is_handled(probe):
     assert closed["sequence"] == second["sequence"] + 1
 
 
-# --- order ---------------------------------------------------------------------------------------------------------------------------
+# --- order --------------------------------------------------------------------------------------------------------------------
 
 def test_all_members_see_one_order(probe):
     members = probe.clients(8)
@@ -268,7 +268,7 @@ def test_broadcast_to_oneself_within_open(probe):
     assert [a.recv_text() for _ in range(3)] == ["all", "room", "self"]
 
 
-# --- data (state) ----------------------------------------------------------------------------------------------------------------------
+# --- data (state) -------------------------------------------------------------------------------------------------------------
 
 def test_data_is_zeroed_kept_and_ones_own(probe):
     a, b = probe.clients(2)
@@ -301,7 +301,7 @@ def test_data_in_close_and_error_is_the_connections(probe):
     assert bytes.fromhex(a.recv_text()).startswith(b"mine")
 
 
-# --- ends (rule 6) ---------------------------------------------------------------------------------------------------------------------
+# --- ends (rule 6) ------------------------------------------------------------------------------------------------------------
 
 def test_close_names_the_rooms_that_were_left(probe):
     observer, a, b = probe.observer(), probe.client(), probe.client()
@@ -450,7 +450,7 @@ def test_open_and_close_exactly_once_under_resets(probe):
     assert after["opens"] - before["opens"] == 201 and after["closes"] - before["closes"] == 200
 
 
-# --- ids (rule 11) -----------------------------------------------------------------------------------------------------------------------
+# --- ids (rule 11) ------------------------------------------------------------------------------------------------------------
 
 def test_ids_are_opaque_short_and_never_reused(probe):
     a = probe.client()

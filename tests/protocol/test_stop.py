@@ -62,7 +62,8 @@ def test_upgrades_get_503_while_draining():
         half.send(b"GET /probe HTTP/1.1\r\nHost: a\r\n")
         host.signal(signal.SIGTERM)
         drain_line(host)
-        half.send(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        half.send(b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                  b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
         assert half.response().status == 503
         try:
             answer = refused("127.0.0.1", host.port, "/probe")
