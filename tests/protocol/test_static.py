@@ -14,7 +14,8 @@ def site(tmp_path_factory):
     (root / "sub" / "empty").mkdir(parents=True)
     (root / ".well-known").mkdir()
     files = {"index.html": "<h1>index</h1>", "style.css": "a{}", "app.js": "let a", "data.json": "{}", "pic.svg": "<svg/>",
-             "ä b.txt": "umlaut", "sub/index.html": "<h1>sub</h1>", "noext": "?", "a.wasm": "\0asm", "empty.txt": "", ".secret": "hidden", "page.html": "ä"}
+             "ä b.txt": "umlaut", "sub/index.html": "<h1>sub</h1>", "noext": "?", "a.wasm": "\0asm", "empty.txt": "",
+             ".secret": "hidden", "page.html": "ä"}
     for name, text in files.items():
         (root / name).write_text(text)
     (root / "big.bin").write_bytes(os.urandom(3 << 20))
