@@ -90,6 +90,7 @@ nng_msg *link_receive(struct link *l)
 	if (nng_recvmsg(l->socket, &msg, NNG_FLAG_NONBLOCK) != 0)
 		return NULL;
 	if (nng_msg_append(msg, "", 1) != 0) {
+		l->lost = true;
 		nng_msg_free(msg);
 		return NULL;
 	}

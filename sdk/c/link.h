@@ -18,6 +18,7 @@ struct link {
 	nng_socket socket;
 	int recv_fd;	      /* readable: link_receive has something */
 	int wake_fd;	      /* an eventfd of the owner's; written to when a pipe comes or goes */
+	bool lost;	      /* a message, for lack of memory */
 	atomic_uint up, down; /* pipes that have come, and gone */
 };
 

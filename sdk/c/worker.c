@@ -71,7 +71,7 @@ struct pending *worker_pending(struct worker *w)
 static void worker_nudge(struct worker *w)
 {
 	const uint64_t one = 1;
-	ssize_t written = write(w->link.wake_fd, &one, sizeof one);
+	ssize_t written = write(w->fds[1].fd, &one, sizeof one);
 	(void)written; /* full means that it is readable already */
 }
 
@@ -404,6 +404,8 @@ static void worker_receive(struct worker *w)
 		nng_msg_free(msg);
 		worker_flush(w);
 	}
+	if (w->link.lost)
+		worker_fail(w, "no memory for a message of the host: what it brought is left to another worker");
 }
 
 static void worker_take_ended(struct worker *w)
@@ -447,7 +449,7 @@ static bool worker_wait(struct worker *w, int timeout_ms)
 	if (n <= 0)
 		return n < 0;
 	/* Emptied before anything is looked at, so that what happens from here on wakes again. */
-	if (w->fds[1].revents != 0 && read(w->link.wake_fd, &count, sizeof count) < 0)
+	if (w->fds[1].revents != 0 && read(w->fds[1].fd, &count, sizeof count) < 0)
 		return true;
 	if (w->fds[2].revents != 0)
 		worker_take_signal(w);
@@ -524,8 +526,7 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 	sigaddset(&set, SIGINT);
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		return false;
-	w->link.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->fds[1] = (struct pollfd){.fd = w->link.wake_fd, .events = POLLIN};
+	w->fds[1] = (struct pollfd){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = POLLIN};
 	w->fds[2] = (struct pollfd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN};
 	return w->fds[1].fd >= 0 && w->fds[2].fd >= 0;
 }
@@ -549,7 +550,7 @@ static int worker_run(struct worker *w)
 	}
 	if (!worker_start_plugin(w))
 		return 1;
-	if (!link_open(&w->link, url, &tls, w->link.wake_fd, why, sizeof why)) {
+	if (!link_open(&w->link, url, &tls, w->fds[1].fd, why, sizeof why)) {
 		say(TOVA_LOG_ERROR, "%s", why);
 		worker_stop_plugin(w);
 		return 2;
