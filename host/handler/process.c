@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROCESS_LINE_MAX 2048 /* bytes of a log line; longer ones are cut into several */
+#define PROCESS_LINE_MAX 1000 /* bytes of a log line; longer ones are cut into several, which the log takes whole */
 #define PROCESS_OUTPUT_MS 1000
 #define PROCESS_SHIM "tova-shim"
 
