@@ -29,13 +29,17 @@ def cut(host, part):
 def test_one_line_in_a_shell_broadcasts(attached, peer):
     host, url = attached
     worker = peer(url)
-    worker.hello(events=[])
+    link = worker.hello(events=["message"])["link"]
     clients = [connect("127.0.0.1", host.port, "/") for _ in range(3)]
     batch = [{"t": "hello", "v": 1, "events": []}, {"t": "push", "commands": [{"c": "broadcast", "data": "grüße"}]}]
     told = nngcat(url, json.dumps(batch))
     assert b'"welcome"' in told.stdout, told
     for client in clients:
         assert client.recv_text() == "grüße"
+    clients[0].send_text("and the worker?")  # who only pushes takes nothing away from those that serve
+    event = worker.receive()[0]
+    worker.send({"t": "ack", "s": event["s"], "link": link, "commands": [{"c": "send", "data": "here"}]})
+    assert clients[0].recv_text() == "here"
 
 
 def test_one_line_with_binary_data(attached):
@@ -172,7 +176,7 @@ def test_peers_that_are_killed_under_load(attached, peer):
     ws = None
     for i in range(150):
         worker = peer(url)
-        link = worker.hello(events=[])["link"]
+        link = worker.hello(events=["timer"])["link"]
         ws = ws or connect("127.0.0.1", host.port, "/")
         query = json.dumps([{"t": "query", "q": 1, "what": "stats", "link": link}])
         if i % 2:
@@ -183,7 +187,7 @@ def test_peers_that_are_killed_under_load(attached, peer):
             wait_until(lambda: any('"reply"' in line for line in worker.lines), "answers are under way")
             worker.kill()
     worker = peer(url)
-    link = worker.hello(events=[])["link"]
+    link = worker.hello(events=["timer"])["link"]
     worker.send({"t": "push", "link": link, "commands": [{"c": "broadcast", "data": "alive"}]})
     assert ws.recv_text() == "alive"
     wait_until(lambda: host.descriptors < 60, "the pipes of the dead are closed")
