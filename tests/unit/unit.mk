@@ -22,9 +22,10 @@ $(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
 check-unit: $(UNIT_BIN)
 	@for t in $^; do CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
 
-# Not the one that sends by the hundred thousand to count allocations: under valgrind it takes minutes, and finds nothing new.
+# Not the one that sends by the hundred thousand to count allocations, nor the one that repeats a conversation for each allocation that
+# may fail: under valgrind they take many minutes. make asan watches them for the same faults.
 # Each is a target of its own, so that make runs them beside each other, and says what it has to say at its end.
-UNIT_VALGRIND := $(patsubst %,%.valgrind,$(filter-out %/test_alloc,$(UNIT_BIN)))
+UNIT_VALGRIND := $(patsubst %,%.valgrind,$(filter-out %/test_alloc %/test_memory,$(UNIT_BIN)))
 .PHONY: $(UNIT_VALGRIND)
 $(UNIT_VALGRIND): %.valgrind: %
 	@said=$$(CK_FORK=no valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,indirect \
