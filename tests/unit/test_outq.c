@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <valgrind/valgrind.h>
 
 #include "net/outq.h"
 #include "ws/frame.h"
@@ -195,7 +196,7 @@ END_TEST
 /* An array that was given back serves the next queue that needs one; all of them together are bounded. */
 START_TEST(arrays_are_kept_for_others)
 {
-	enum { N = 600 };
+	const uint32_t N = RUNNING_ON_VALGRIND ? 60 : 600; /* more than are kept, but for valgrind */
 	struct outq *many = calloc(N, sizeof *many), first = q;
 	append_apart(3);
 	const void *array = q.v;
@@ -477,7 +478,7 @@ START_TEST(random_traffic)
 	uint32_t number = 0, cut_at[1000], n_cuts = 0, pongs = 0;
 	printf("outq: seed %u\n", seed);
 	q.spare = _i % 2 == 0 ? &spare : NULL;
-	for (int step = 0; step < 4000; step++) {
+	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 400 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100;
 		if (dice < 50) {
 			append(number++, 4 + (unsigned)rand_r(&seed) % (dice == 0 ? 100000 : dice < 5 ? 20000 : 300));

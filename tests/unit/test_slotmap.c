@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <valgrind/valgrind.h>
 
 #include "base/slotmap.h"
 
@@ -146,7 +147,7 @@ START_TEST(random_against_a_list)
 
 	printf("slotmap: seed %u\n", seed);
 	slotmap_init(&map, 5);
-	for (int step = 0; step < 20000; step++) {
+	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 2000 : 20000); step++) {
 		if (n_live == 0 || (n_live < N && rand_r(&seed) % 100 < 55)) {
 			live[n_live] = slotmap_add(&map, &items[n_live]);
 			ck_assert_uint_ne(live[n_live], 0);

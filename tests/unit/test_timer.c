@@ -56,11 +56,11 @@ END_TEST
 /* An identical one changes nothing: else one that is set often would never come. */
 START_TEST(identical)
 {
-	ck_assert(set(NULL, "a", 1, 30, 0));
+	ck_assert(set(NULL, "a", 1, 150, 0));
 	struct timer *before = r->mount->timers;
-	for (int i = 0; i < 30; i++) {
+	for (int i = 0; i < 150; i++) {
 		double until = rig_seconds() + 0.002;
-		ck_assert(set(NULL, "a", 1, 30, 0));
+		ck_assert(set(NULL, "a", 1, 150, 0));
 		ck_assert_ptr_eq(r->mount->timers, before);
 		while (rig_seconds() < until && r->said_len == 0)
 			rig_turn(r);
@@ -71,15 +71,26 @@ START_TEST(identical)
 }
 END_TEST
 
-/* Any other way it starts anew, and there is still only one. */
+static enum handler_result note_id(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)c;
+	(void)why_r;
+	if (e->kind == EVENT_TIMER && strcmp(e->timer.name, "a") == 0)
+		rig->step = (int)e->timer.id;
+	return HANDLER_DONE;
+}
+
+/* Any other way, be it one number, it starts anew, and there is still only one. */
 START_TEST(replaced)
 {
 	static const uint64_t other[][3] = {{2, 5, 0}, {1, 5, 0}, {1, 5, 3600000}};
-	ck_assert(set(NULL, "a", 1, _i == 0 ? 5 : 3600000, 0));
+	r->script = note_id;
+	ck_assert(set(NULL, "a", 1, _i == 1 ? 3600000 : 5, 0));
 	ck_assert(set(NULL, "a", other[_i][0], other[_i][1], other[_i][2]));
 	ck_assert(set(NULL, "end", 9, LATE, 0));
 	until_said("=end");
 	RIG_EXPECT(r, "timer:0=a timer:0=end");
+	ck_assert_int_eq(r->step, (int)other[_i][0]);
 	ck_assert(timer_cancel(r->mount, NULL, SPAN("a")) == (_i == 2));
 	ck_assert_ptr_null(r->mount->timers);
 }
