@@ -218,6 +218,7 @@ static void script_on_out(void *arg)
 		script_complain(x, "a script's line is longer than 16 MiB: it is killed", (struct span){s->bytes, s->len});
 		if (x->process != NULL) /* else it has ended, and this is the last of it */
 			process_kill(x->process, SIGKILL);
+		s->len = 0;
 		stream_close(s);
 	}
 	/* A client that reads slowly slows its script down. */
