@@ -143,6 +143,8 @@ struct child *supervisor_find(struct pool *p, struct span token);
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);
 void supervisor_kill(struct child *child, const char *why);
+/* Lets every process end by itself, or makes it; none is started again. Returns whether all have. */
+bool supervisor_retire_all(struct pool *p);
 void supervisor_stop_all(struct pool *p);
 
 #endif

@@ -1,5 +1,6 @@
 /* supervisor: keeps the pool's processes running, and replaces them by a new generation. */
 #include <errno.h>
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -228,6 +229,12 @@ static void supervisor_retire_below(struct pool *p, unsigned generation)
 		else
 			child_free(c);
 	}
+}
+
+bool supervisor_retire_all(struct pool *p)
+{
+	supervisor_retire_below(p, UINT_MAX);
+	return p->children == NULL;
 }
 
 static void supervisor_give_up_generation(struct pool *p, const char *why)

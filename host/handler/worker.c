@@ -103,6 +103,11 @@ static void worker_drop(struct event_queue *q, bool all)
 	}
 }
 
+static bool worker_leave(struct handler *h)
+{
+	return supervisor_retire_all(pool_of(h));
+}
+
 static void worker_stop(struct handler *h)
 {
 	struct pool *p = pool_of(h);
@@ -143,7 +148,7 @@ static void worker_free(struct handler *h)
 	free(p);
 }
 
-static const struct handler_ops worker_ops = {.give = pool_give, .forget = pool_forget, .stop = worker_stop, .free = worker_free};
+static const struct handler_ops worker_ops = {.give = pool_give, .forget = pool_forget, .leave = worker_leave, .stop = worker_stop, .free = worker_free};
 
 void pool_program_free(struct pool_program *program)
 {

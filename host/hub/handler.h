@@ -21,6 +21,9 @@ struct handler_ops {
 	void (*give)(struct handler *h, struct event_held *e);
 	/* The session is over: forget its route. May be NULL. */
 	void (*forget)(struct handler *h, struct session *s);
+	/* The host stops and no event will follow: lets what was started come to its own end. Called again until it returns true. May be
+	 * NULL. */
+	bool (*leave)(struct handler *h);
 	/* After the last event. */
 	void (*stop)(struct handler *h);
 	void (*free)(struct handler *h);

@@ -44,12 +44,23 @@ static bool drain_is_over(struct drain *d)
 	return !conns_busy(d->conns) || now - d->empty > 2 * (uint64_t)d->conns->limits.close_ms;
 }
 
+/* A worker that is given the time stops its plugin in order; one that takes too much of it is ended by its supervisor. */
+static bool drain_handlers_left(struct drain *d)
+{
+	bool left = true;
+	for (const struct mount *m = d->hub->mounts; m != NULL; m = m->next)
+		if (m->handler->ops->leave != NULL)
+			left = m->handler->ops->leave(m->handler) && left;
+	return left;
+}
+
 static void drain_on_tick(void *arg)
 {
 	struct drain *d = arg;
 	uint64_t passed = loop_now(d->hub->loop) - d->began;
 	drain_close_some(d, passed);
-	if (drain_is_over(d)) {
+	d->leaving = d->leaving || drain_is_over(d);
+	if (d->leaving && drain_handlers_left(d)) {
 		if (d->hub->sessions.count == 0)
 			LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "everybody has left");
 		loop_stop(d->hub->loop);

@@ -13,6 +13,7 @@ struct drain {
 	uint64_t empty;	 /* since when there has been no session any more; 0: there is one */
 	uint32_t cursor; /* into the hub's sessions */
 	bool running;
+	bool leaving; /* nobody is left, the handlers come to their end */
 };
 
 void drain_init(struct drain *d, struct hub *hub, struct conns *conns);
