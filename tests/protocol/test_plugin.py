@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from probe import Host, Probe, opened, plugin
+from probe import KINDS, Host, Probe, kind_args, opened, plugin
 from tova_host import wait_until
 from wsclient import connect
 
@@ -332,8 +332,9 @@ def test_start_may_set_timers():
         host.wait_log(lambda line: '"name":"start"' in str(line.get("message")), "the timer that start set")
 
 
-def test_stop_comes_last_and_may_not_command():
-    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "200ms") as host:
+@pytest.mark.parametrize("kind", KINDS)
+def test_stop_comes_last_and_may_not_command(kind):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "200ms", *kind_args(kind)) as host:
         with connect("127.0.0.1", host.port, "/probe") as ws:
             ws.send_text("thread")
             ws.send_text("send x")

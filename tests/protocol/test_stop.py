@@ -31,7 +31,7 @@ def test_everyone_gets_1001(number, kind):
         host.judge_log()
     closes = [line for line in host.lines if '"event":"close"' in str(line.get("message"))]
     assert len(closes) == 20 and all('"code":1001' in line["message"] for line in closes)
-    assert kind == "isolate" or [line for line in host.lines if "opens 20, closes 20, strange 0" in str(line)]
+    assert [line for line in host.lines if "opens 20, closes 20, strange 0" in str(line)]
 
 
 def test_closes_are_paced_and_others_are_served_meanwhile():
