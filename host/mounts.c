@@ -135,8 +135,7 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	p.pool.max_attempts = (unsigned)s->settings.max_attempts;
 	p.pool.directory = s->directory;
 	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
-	const struct worker_shared shared = {
-		.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
+	const struct worker_shared shared = {.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
 	ok = ok && worker_attach(m, &p.pool, &shared, why, MOUNTS_WHY_MAX);
 	free(p.settings);
 	return ok;
@@ -177,7 +176,10 @@ static const char *mounts_option(const struct settings_mount *set)
 
 static const char *mounts_value(const struct settings_mount *set)
 {
-	return set->plugin != NULL ? set->plugin : set->worker != NULL ? set->worker : set->attach != NULL ? set->attach : set->script;
+	return set->plugin != NULL   ? set->plugin
+	       : set->worker != NULL ? set->worker
+	       : set->attach != NULL ? set->attach
+				     : set->script;
 }
 
 static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, char *why)

@@ -29,12 +29,12 @@
 	X(idle_ended, "connections ended for silence") \
 	X(slow_ended, "connections ended for reading too slowly") \
 	X(dropped, "messages not queued because the receiver reads too slowly") \
-	X(redelivered, "events given to another worker because theirs ended")                                                        \
-	X(late_acks, "acknowledgements of events that were not under way there")                                                     \
-	X(stale_batches, "batches of workers that named another link")                                                               \
-	X(quarantined, "events quarantined")                                                                                         \
-	X(pushes, "pushes committed")                                                                                                \
-	X(worker_deaths, "worker processes that ended without being told to")                                                        \
+	X(redelivered, "events given to another worker because theirs ended") \
+	X(late_acks, "acknowledgements of events that were not under way there") \
+	X(stale_batches, "batches of workers that named another link") \
+	X(quarantined, "events quarantined") \
+	X(pushes, "pushes committed") \
+	X(worker_deaths, "worker processes that ended without being told to") \
 	X(accept_pauses, "times accepting was paused")
 
 struct stats {

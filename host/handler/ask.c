@@ -30,7 +30,8 @@ static const char *push_commit(struct mount *m, const struct codec_batch *b, str
 	return NULL;
 }
 
-void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b, struct codec_item *item)
+void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b,
+	      struct codec_item *item)
 {
 	struct span source = item->source.p != NULL ? codec_text(&item->source) : (struct span){0};
 	enum push_verdict verdict = item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;

@@ -304,7 +304,8 @@ static bool link_is_current(struct worker *w, struct codec_item *first)
 	if (first->type == CODEC_HELLO)
 		return true;
 	if (first->link.p == NULL) {
-		link_cut(w, w->state == WORKER_NEW ? "the first batch does not begin with a hello" : "a batch without a link", true);
+		link_cut(w, w->state == WORKER_NEW ? "the first batch does not begin with a hello" : "a batch without a link",
+			 true);
 		return false;
 	}
 	if (w->state != WORKER_NEW && span_eq(codec_text(&first->link), span_of(w->link_id)))

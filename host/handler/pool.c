@@ -300,9 +300,9 @@ static void pool_condemn(struct pool *p, struct event_held *e)
 		session_id_text(hub_session_id(hub, s), id);
 	p->condemned += s == NULL || s->local != p->condemned_session;
 	p->condemned_session = s != NULL ? s->local : 0;
-	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it", LOG_STR("mount", p->base.mount->path),
-	    LOG_STR("event", event_name(e->event.kind)), LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence),
-	    LOG_U64("attempts", e->event.attempt));
+	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("event", event_name(e->event.kind)),
+	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence), LOG_U64("attempts", e->event.attempt));
 	hub->loop->stats.quarantined++;
 	char *line = pool_letter(p, e);
 	TAILQ_INSERT_TAIL(&p->dead, e, link);

@@ -11,14 +11,14 @@
 #include "handler/worker.h"
 #include "net/sp.h"
 
-#define POOL_WINDOW 256		      /* events under way with one worker */
-#define POOL_WINDOW_BYTES (8u << 20)  /* and their bytes; one event is always let through */
-#define POOL_BATCH 64		      /* events in one message */
+#define POOL_WINDOW 256		     /* events under way with one worker */
+#define POOL_WINDOW_BYTES (8u << 20) /* and their bytes; one event is always let through */
+#define POOL_BATCH 64		     /* events in one message */
 #define POOL_BATCH_BYTES (1u << 20)
-#define POOL_MESSAGE_MAX (64u << 20)  /* of a worker */
+#define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_TICK_MS 50
-#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
-#define POOL_BYE_MS 1000   /* to read what a worker still says */
+#define POOL_PING_MS 10000   /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
+#define POOL_BYE_MS 1000     /* to read what a worker still says */
 #define POOL_CONDEMNED_MAX 3 /* in a row, from different connections: the workers are bad, not the events */
 
 enum worker_state {
@@ -57,7 +57,7 @@ struct child {
 	struct process *process; /* NULL: it is to be started again */
 	struct worker *worker;	 /* once it has said hello */
 	unsigned index, generation;
-	unsigned failures;	 /* deaths in a row without having done anything */
+	unsigned failures; /* deaths in a row without having done anything */
 	uint64_t started, restart_at, kill_at;
 	bool stopping, crash_said, useful;
 	char token[2 * SESSION_ID_TEXT], name[64];

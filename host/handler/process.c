@@ -45,7 +45,8 @@ extern char **environ;
 /* A line may begin with <N>, a level as systemd and syslog know them. */
 static void output_line(struct process_output *o, const char *line, size_t n)
 {
-	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR, LOG_ERROR, LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
+	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR,  LOG_ERROR, LOG_ERROR,
+						LOG_WARN,  LOG_NOTICE, LOG_INFO,  LOG_DEBUG};
 	struct log *log = o->process->set->loop->log;
 	enum log_level level = o->level;
 	if (n >= 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {

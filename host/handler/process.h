@@ -29,13 +29,13 @@ bool processes_init(struct processes *set, struct loop *loop);
 void processes_free(struct processes *set);
 
 struct process_spec {
-	const char *name;	   /* for the log */
-	const char *command;	   /* for /bin/sh -c; NULL: argv */
+	const char *name;    /* for the log */
+	const char *command; /* for /bin/sh -c; NULL: argv */
 	const char *const *argv;
 	const char *const *env; /* "NAME=value" lines beside what is inherited, ended by NULL */
-	const char *mount;	   /* for the log */
-	int in, out;		   /* descriptors for stdin and stdout; -1: /dev/null, and the log */
-	int extra;		   /* descriptor that becomes number 3; -1: none */
+	const char *mount;	/* for the log */
+	int in, out;		/* descriptors for stdin and stdout; -1: /dev/null, and the log */
+	int extra;		/* descriptor that becomes number 3; -1: none */
 };
 
 /* NULL with errno set. */

@@ -359,7 +359,8 @@ static void script_ended(void *ctx, struct process *process, int status)
 	struct session *s = x->session;
 	script_settle_writing(x);
 	if (s != NULL && !s->ended)
-		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL, good ? (struct span){0} : SPAN("the script failed"), false);
+		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL, good ? (struct span){0} : SPAN("the script failed"),
+				  false);
 	script_free(x);
 }
 
@@ -529,8 +530,10 @@ static void scripts_free(struct handler *h)
 	free(set);
 }
 
-static const struct handler_ops script_ops = {
-	.give = script_give, .forget = script_forget, .stop = scripts_stop, .free = scripts_free};
+static const struct handler_ops script_ops = {.give = script_give,
+					      .forget = script_forget,
+					      .stop = scripts_stop,
+					      .free = scripts_free};
 
 bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes, char *why, size_t why_cap)
 {
@@ -545,7 +548,8 @@ bool script_attach(struct mount *m, const struct script_settings *set, struct pr
 	*s = (struct scripts){
 		.base = {.ops = &script_ops,
 			 .mount = m,
-			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) | EVENT_BIT(EVENT_CLOSE)},
+			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) |
+				  EVENT_BIT(EVENT_CLOSE)},
 		.processes = processes,
 		.command = command,
 		.binary = set->binary,

@@ -97,7 +97,8 @@ static void env_add_headers(struct script_env *e, const struct request *r)
 /* The host without its port. */
 static struct span env_server_name(struct span host)
 {
-	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL, *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
+	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL,
+		   *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
 	return colon != NULL && (bracket == NULL || bracket < colon) ? (struct span){host.p, (size_t)(colon - host.p)} : host;
 }
 

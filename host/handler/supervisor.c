@@ -8,12 +8,12 @@
 #include "base/random.h"
 #include "handler/pool.h"
 
-#define CHILD_DELAY_MS 100	  /* before the first restart that follows a useless life */
+#define CHILD_DELAY_MS 100 /* before the first restart that follows a useless life */
 #define CHILD_DELAY_MAX_MS 30000
-#define CHILD_LIVED_MS 10000	  /* so long counts as useful */
-#define CHILD_CRASH_LOOP 5	  /* useless lives in a row after which it is said once and then no more */
+#define CHILD_LIVED_MS 10000 /* so long counts as useful */
+#define CHILD_CRASH_LOOP 5   /* useless lives in a row after which it is said once and then no more */
 #define CHILD_LOST_MS 200
-#define CHILD_TERM_MS 3000	  /* to leave after drain, and again after TERM */
+#define CHILD_TERM_MS 3000 /* to leave after drain, and again after TERM */
 
 static struct hub *child_hub(const struct child *c)
 {

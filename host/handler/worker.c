@@ -148,7 +148,11 @@ static void worker_free(struct handler *h)
 	free(p);
 }
 
-static const struct handler_ops worker_ops = {.give = pool_give, .forget = pool_forget, .leave = worker_leave, .stop = worker_stop, .free = worker_free};
+static const struct handler_ops worker_ops = {.give = pool_give,
+					      .forget = pool_forget,
+					      .leave = worker_leave,
+					      .stop = worker_stop,
+					      .free = worker_free};
 
 void pool_program_free(struct pool_program *program)
 {
@@ -263,11 +267,12 @@ void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 		codec_raw(o, "{\"mount\":", 9);
 		codec_string(o, span_of(m->path));
 		codec_member_text(o, "name", span_of(w->name));
-		int n = snprintf(text, sizeof text,
-				 ",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu}",
-				 states[w->state], w->attached ? "true" : "false",
-				 w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
-				 w->generation, w->n_sessions, w->n_flying, (unsigned long long)w->settled);
+		int n = snprintf(
+			text, sizeof text,
+			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu}",
+			states[w->state], w->attached ? "true" : "false",
+			w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
+			w->generation, w->n_sessions, w->n_flying, (unsigned long long)w->settled);
 		codec_raw(o, text, (size_t)n);
 		*any = true;
 	}

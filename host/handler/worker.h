@@ -8,14 +8,14 @@
 #include "hub/mount.h"
 
 struct worker_settings {
-	const char *command;	  /* for /bin/sh; NULL: argv, or none are started */
-	const char *const *argv;  /* ended by NULL */
-	unsigned count;		  /* of processes */
-	const char *attach_url;	  /* where workers that others start dial in; NULL: none */
-	const char *attach_token; /* that they must say; NULL: any */
+	const char *command;					 /* for /bin/sh; NULL: argv, or none are started */
+	const char *const *argv;				 /* ended by NULL */
+	unsigned count;						 /* of processes */
+	const char *attach_url;					 /* where workers that others start dial in; NULL: none */
+	const char *attach_token;				 /* that they must say; NULL: any */
 	const char *attach_cert, *attach_key, *attach_client_ca; /* files for a tls+tcp URL */
-	const char *settings;	  /* for TOVA_SETTINGS: JSON, or NULL */
-	const char *directory;	  /* for the sockets of processes, 0700 */
+	const char *settings;					 /* for TOVA_SETTINGS: JSON, or NULL */
+	const char *directory;					 /* for the sockets of processes, 0700 */
 	uint64_t handler_ms, ready_ms;
 	unsigned max_attempts;
 };

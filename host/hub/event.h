@@ -105,11 +105,11 @@ struct event_held {
 	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
-	void *with;	   /* the worker that has it */
-	uint64_t number;   /* `s`: its number there */
-	uint64_t since;	   /* when it was delivered, or is to be delivered again */
-	uint16_t blame;	   /* deaths that are laid to it */
-	bool suspect : 1;  /* a worker died with it: it is delivered alone */
+	void *with;				     /* the worker that has it */
+	uint64_t number;			     /* `s`: its number there */
+	uint64_t since;				     /* when it was delivered, or is to be delivered again */
+	uint16_t blame;				     /* deaths that are laid to it */
+	bool suspect : 1;			     /* a worker died with it: it is delivered alone */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);

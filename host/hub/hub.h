@@ -27,8 +27,8 @@ struct hub {
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
 	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
-	bool draining;		      /* upgrades get 503 */
-	void (*emptied)(void *ctx);   /* the last session is over; NULL: nobody asks */
+	bool draining;				  /* upgrades get 503 */
+	void (*emptied)(void *ctx);		  /* the last session is over; NULL: nobody asks */
 	void *emptied_ctx;
 };
 

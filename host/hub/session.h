@@ -18,11 +18,11 @@ struct session {
 	struct mount *mount;
 	uint64_t local; /* the id's second half; 0: the session is over */
 	struct room_memberships rooms;
-	uint32_t place;	  /* in the mount's array of sessions, once it is settled */
-	uint32_t dropped; /* messages it did not get for reading too slowly */
-	struct lane lane; /* its events */
-	void *data;	  /* the handler's; NULL without */
-	void *route;	  /* which worker serves it; the handler's */
+	uint32_t place;		       /* in the mount's array of sessions, once it is settled */
+	uint32_t dropped;	       /* messages it did not get for reading too slowly */
+	struct lane lane;	       /* its events */
+	void *data;		       /* the handler's; NULL without */
+	void *route;		       /* which worker serves it; the handler's */
 	struct event_held *last_event; /* its close event, or its upgrade while that is being asked about */
 	TAILQ_ENTRY(session) paused_link;
 	struct timer *timers;
@@ -32,8 +32,8 @@ struct session {
 	uint16_t data_len; /* bytes */
 	bool settled : 1;  /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;   /* not read from, because its handler is behind */
-	bool ended : 1;	 /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
-	bool victim : 1; /* reads too slowly: will be ended after the commit */
+	bool ended : 1;	   /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
+	bool victim : 1;   /* reads too slowly: will be ended after the commit */
 };
 
 static inline struct conn *session_conn(struct session *s)

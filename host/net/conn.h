@@ -55,19 +55,19 @@ struct conn {
 	uint8_t paused;	  /* enum conn_pause bits */
 	uint8_t interest; /* enum conn_interest bits that libevent was told */
 	bool dirty : 1, doomed : 1;
-	bool corked : 1;     /* conn_cork */
-	bool released : 1;   /* nobody above uses the session */
-	bool ended : 1;	     /* the end was told, or was asked for from above */
-	bool fin : 1;	     /* nothing is written behind what is queued */
-	bool eof : 1;	     /* the peer's stream has ended */
-	bool hup_seen : 1;   /* epoll told so while nothing was read */
-	bool broken : 1;     /* a write failed where the conn could not be ended at once */
-	bool shaken : 1;     /* both close frames have been queued or read */
-	bool unread : 1;     /* the last read filled its buffer: there may be more */
-	bool pinged : 1;     /* silent since our ping */
-	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
-	bool head_only : 1;  /* CONN_ANSWER: no body */
-	uint16_t close_code; /* CONN_CLOSED: to echo */
+	bool corked : 1;	 /* conn_cork */
+	bool released : 1;	 /* nobody above uses the session */
+	bool ended : 1;		 /* the end was told, or was asked for from above */
+	bool fin : 1;		 /* nothing is written behind what is queued */
+	bool eof : 1;		 /* the peer's stream has ended */
+	bool hup_seen : 1;	 /* epoll told so while nothing was read */
+	bool broken : 1;	 /* a write failed where the conn could not be ended at once */
+	bool shaken : 1;	 /* both close frames have been queued or read */
+	bool unread : 1;	 /* the last read filled its buffer: there may be more */
+	bool pinged : 1;	 /* silent since our ping */
+	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
+	bool head_only : 1;	 /* CONN_ANSWER: no body */
+	uint16_t close_code;	 /* CONN_CLOSED: to echo */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	struct outq out;
 	struct frame_reader reader;

@@ -16,8 +16,8 @@
 #include "net/tls.h"
 
 #define SP_HELLO 8
-#define SP_HELLO_MS 10000 /* for the peer's */
-#define SP_READ 65536	     /* room offered to each read */
+#define SP_HELLO_MS 10000     /* for the peer's */
+#define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
 
 static const uint8_t sp_hello[SP_HELLO] = {0, 'S', 'P', 0, 0, 0x10, 0, 0}; /* PAIR0 */

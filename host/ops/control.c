@@ -232,7 +232,8 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 	struct control *c = ctx;
 	(void)user;
 	if (!codec_read(&c->batch, bytes, len)) {
-		LOG(c->hub->log, LOG_WARN, LOG_HOST, "the control socket was sent something malformed", LOG_STR("error", c->batch.why));
+		LOG(c->hub->log, LOG_WARN, LOG_HOST, "the control socket was sent something malformed",
+		    LOG_STR("error", c->batch.why));
 		codec_bye(&c->out, c->batch.why);
 		control_flush(c, pipe);
 		sp_finish(pipe, 1000);
