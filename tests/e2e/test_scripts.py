@@ -1,0 +1,491 @@
+"""A script per connection: lines both ways, CGI variables, commands on descriptor 3, limits; and beside websocketd, which it follows."""
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from conftest import IMPATIENT  # noqa: E402
+from control import stats  # noqa: E402
+from tova_host import Host, wait_until  # noqa: E402
+from wsclient import BINARY, TEXT, Closed, connect, refused  # noqa: E402
+
+CHAT = r"""echo 'join lobby' >&3; echo "broadcast_to_others lobby $1 has come" >&3; while read -r line; do echo "broadcast_to lobby $1: $line" >&3; done"""
+
+
+def script(body, *args, mount="/", **how):
+    """A host whose connections each get /bin/sh with this body."""
+    impatient = () if "--close-timeout" in args else IMPATIENT
+    return Host("--script", f"{mount}={body}" if mount != "/" else body, *impatient, *args, **how)
+
+
+def client(host, path="/", **how):
+    return connect("127.0.0.1", host.port, path, **how)
+
+
+def gone(pid):
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+# --- lines --------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_both_ways():
+    with script("exec sed -u 's/^/> /'") as host:
+        ws = client(host)
+        for text in ("one", "", "ä€𝄞", "x" * 100000, " spaces ", "tab\tand \\ backslash"):
+            ws.send_text(text)
+            assert ws.recv_text() == "> " + text
+        ws.send_text("two\nlines")
+        assert [ws.recv_text(), ws.recv_text()] == ["> two", "> lines"]
+        ws.end()
+
+
+def test_it_may_speak_first_and_end_lines_with_cr():
+    with script(r"printf 'one\r\ntwo\n\nthree\r'; cat >/dev/null") as host:
+        ws = client(host)
+        assert [ws.recv_text() for _ in range(3)] == ["one", "two", ""]
+        ws.end()
+
+
+def test_a_last_line_needs_no_end():
+    with script("printf 'one\\ntwo'") as host:
+        ws = client(host)
+        assert [ws.recv_text(), ws.recv_text()] == ["one", "two"]
+        ws.expect_closed(1000)
+
+
+def test_much_at_once():
+    """More than pipes and queues hold, both ways at once, through a script that reads and writes."""
+    with script("exec cat") as host:
+        ws = client(host)
+        texts = [f"{i} " + "x" * (i % 977) for i in range(5000)]
+        for text in texts:
+            ws.send_text(text)
+        for text in texts:
+            assert ws.recv_text() == text
+        ws.end()
+
+
+@pytest.mark.parametrize("status, code", [("exit 0", 1000), ("exit 1", 1011), ("exit 255", 1011), ("kill -TERM $$", 1011), ("kill -SEGV $$", 1011)])
+def test_its_exit_closes(status, code):
+    with script(f"echo bye; {status}") as host:
+        ws = client(host)
+        assert ws.recv_text() == "bye"
+        ws.expect_closed(code)
+        if code == 1011:
+            line = host.wait_log(lambda line: line.get("message") == "a script failed", "why")
+            assert "exited with status" in line["line"] or "killed by SIG" in line["line"]
+
+
+def test_all_of_its_output_comes_before_the_close():
+    with script("exec seq 1 20000") as host:
+        ws = client(host)
+        assert [ws.recv_text() for _ in range(20000)] == [str(i) for i in range(1, 20001)]
+        ws.expect_closed(1000)
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_its_input_ends_with_the_connection(tmp_path, how):
+    with script(f"while read -r line; do echo \"$line\"; done; echo 'after the end'; echo done >{tmp_path}/done.new; mv {tmp_path}/done.new {tmp_path}/done") as host:
+        ws = client(host)
+        ws.send_text("a")
+        assert ws.recv_text() == "a"
+        ws.end() if how == "close" else ws.drop()
+        wait_until((tmp_path / "done").exists, "it has seen the end of its input")
+        wait_until(lambda: not host.children, "it has ended")
+
+
+def test_messages_before_a_close_are_read_before_it(tmp_path):
+    with script(f"while read -r line; do echo \"$line\" >>{tmp_path}/said; done; mv {tmp_path}/said {tmp_path}/all") as host:
+        ws = client(host)
+        for i in range(100):
+            ws.send_text(str(i))
+        ws.end()
+        wait_until((tmp_path / "all").exists, "it has seen the end")
+        assert (tmp_path / "all").read_text().split() == [str(i) for i in range(100)]
+
+
+def test_one_that_does_not_leave_is_ended():
+    """TERM after --close-timeout, KILL after another."""
+    with script("trap '' TERM; echo $$; exec <&-; while :; do sleep 0.05; done", "--close-timeout", "200ms") as host:
+        ws = client(host)
+        pid = int(ws.recv_text())
+        ws.end()
+        wait_until(lambda: gone(pid), "it is gone")
+
+
+def test_one_that_does_not_read_is_ended_too():
+    """What is on its way to it would else keep its connection's close waiting for ever."""
+    with script("echo $$; exec sleep 1000", "--close-timeout", "200ms") as host:
+        ws = client(host)
+        pid = int(ws.recv_text())
+        ws.send_text("x" * 100000)
+        ws.send_text("y")
+        ws.drop()
+        wait_until(lambda: gone(pid), "it is gone")
+
+
+def test_one_that_closes_its_output_goes_on():
+    with script("exec >&-; read -r line; echo 'close 4000 '\"$line\" >&3; cat >/dev/null") as host:
+        ws = client(host)
+        ws.send_text("seen")
+        ws.expect_closed(4000, "seen")
+
+
+def test_what_it_says_on_standard_error_is_logged():
+    with script("echo oops >&2; echo said; cat >/dev/null") as host:
+        ws = client(host)
+        assert ws.recv_text() == "said"
+        line = host.wait_log(lambda line: line.get("message") == "oops", "its line")
+        assert line["kind"] == "worker.output" and line["mount"] == "/"
+        ws.end()
+
+
+def test_a_line_above_the_limit():
+    with script("head -c 17000000 /dev/zero | tr '\\0' x; echo; cat >/dev/null") as host:
+        ws = client(host)
+        ws.expect_closed(1011)
+        host.wait_log(lambda line: "16 MiB" in line.get("message", ""), "why")
+
+
+@pytest.mark.parametrize("size", [16 << 20, (16 << 20) + 1, (16 << 20) + 60000])
+def test_a_line_above_the_limit_at_the_very_end(size):
+    with script(f"exec head -c {size} /dev/zero", "--max-queue", "64m") as host:
+        ws = client(host)
+        while ws.recv_frame().opcode == TEXT:
+            pass
+        ws.drop()
+        other = client(host)
+        other.drop()
+
+
+def test_bytes_that_are_no_text_are_dropped_with_a_line_in_the_log():
+    with script(r"printf 'good\n\377bad\nfine\n'; cat >/dev/null") as host:
+        ws = client(host)
+        assert [ws.recv_text(), ws.recv_text()] == ["good", "fine"]
+        host.wait_log(lambda line: "UTF-8" in line.get("message", ""), "why")
+        ws.end()
+
+
+# --- binary -------------------------------------------------------------------------------------------------------------------------------
+
+ECHO_FRAMES = """exec %s -c '
+import struct, sys
+read = lambda n: sys.stdin.buffer.read(n)
+while True:
+    head = read(4)
+    if len(head) < 4: break
+    data = read(struct.unpack(">I", head)[0])
+    sys.stdout.buffer.write(struct.pack(">I", len(data)) + data[::-1])
+    sys.stdout.buffer.flush()
+'""" % sys.executable
+
+
+def test_binary_frames():
+    with script(ECHO_FRAMES, "--script-binary") as host:
+        ws = client(host)
+        for data in (b"", b"\0", b"\n\r\0\xff", os.urandom(70000), b"text too"):
+            ws.send_binary(data)
+            got = ws.recv_message()
+            assert (got.opcode, got.data) == (BINARY, data[::-1])
+        ws.send_text("text")
+        assert ws.recv_binary() == b"txet"
+        ws.end()
+
+
+# --- what it is given ----------------------------------------------------------------------------------------------------------------------
+
+
+def environment(host, path="/", **how):
+    ws = client(host, path, **how)
+    got = json.loads(ws.recv_text())
+    ws.end()
+    return got
+
+
+ENV = f"exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+
+
+def test_cgi_variables():
+    with script(ENV, mount="/cgi", env={"HTTP_PROXY": "outer", "TOVA_TOKEN": "outer", "MINE": "kept"}) as host:
+        got = environment(host, "/cgi/a%20b/c?x=%20y&z", headers=[("X-Custom-Name", "one"), ("Proxy", "evil"), ("Cookie", "a=b"), ("X-Two", "1"), ("X-Two", "2"),
+                                                                  ("Content-Length", "0"), ("X_Under", "score")], origin=None)
+        expected = {
+            "GATEWAY_INTERFACE": "CGI/1.1", "SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_METHOD": "GET", "SCRIPT_NAME": "/cgi", "PATH_INFO": "/a b/c",
+            "QUERY_STRING": "x=%20y&z", "REQUEST_URI": "/cgi/a%20b/c?x=%20y&z", "REMOTE_ADDR": "127.0.0.1", "SERVER_NAME": "localhost",
+            "SERVER_PORT": str(host.port), "HTTP_X_CUSTOM_NAME": "one", "HTTP_COOKIE": "a=b", "HTTP_HOST": "localhost", "TOVA_MOUNT": "/cgi", "MINE": "kept",
+        }
+        assert {k: got.get(k) for k in expected} == expected
+        assert got["HTTP_X_TWO"] in ("1, 2", "1,2") and got["SERVER_SOFTWARE"].startswith("tova-host/") and int(got["REMOTE_PORT"]) > 0
+        assert re.fullmatch(r"[A-Za-z0-9_-]{22}", got["TOVA_CONN"])
+        assert "HTTP_PROXY" not in got, "httpoxy: CVE-2016-5385"
+        assert "TOVA_TOKEN" not in got and "TOVA_URL" not in got
+
+
+def test_headers_that_would_share_a_name():
+    """X_Under and X-Under are one variable; which of them was meant can not be told, so what a proxy sets must not be replaced."""
+    with script(ENV) as host:
+        got = environment(host, headers=[("X-Real-Ip", "1.2.3.4"), ("X_Real_Ip", "6.6.6.6")])
+        assert got["HTTP_X_REAL_IP"] == "1.2.3.4"
+
+
+def test_it_has_no_descriptors_but_its_own():
+    with script("ls /proc/self/fd | tr '\\n' ' '; echo; cat >/dev/null") as host:
+        others = [client(host) for _ in range(5)]
+        ws = client(host)
+        assert ws.recv_text().split() == ["0", "1", "2", "3", "4"], "4 is the folder that ls reads"
+        for c in [ws, *others]:
+            c.drop()
+
+
+# --- commands -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_chat_room_in_one_line_of_shell():
+    with script(f"set -- \"$QUERY_STRING\"; {CHAT}") as host:
+        anna, bert, carl = (client(host, f"/?{name}") for name in ("Anna", "Bert", "Carl"))
+        said = lambda ws, text: wait_for(ws, text)  # noqa: E731
+        anna.send_text("hello")
+        said(anna, "Anna: hello")
+        bert.send_text("hi")
+        said(anna, "Bert: hi")
+        said(bert, "Bert: hi")
+        carl.send_text("x")
+        for ws in (anna, bert, carl):
+            said(ws, "Carl: x")
+            ws.end()
+
+
+def wait_for(ws, text):
+    while ws.recv_text() != text:
+        pass
+
+
+def test_commands():
+    """What comes in is done as a command; what was wrong is told in the log, and nothing else happens."""
+    with script("echo \"$TOVA_CONN\"; exec cat >&3") as host:
+        one, two = client(host), client(host)
+        ids = [one.recv_text(), two.recv_text()]
+
+        def do(ws, command):
+            ws.send_text(command)
+
+        do(one, "join a room")
+        do(one, "broadcast all of you")
+        assert one.recv_text() == "all of you" and two.recv_text() == "all of you"
+        do(one, "broadcast_others you")
+        assert two.recv_text() == "you"
+        do(one, f"send {ids[1]} to  you ")
+        assert two.recv_text() == "to  you "
+        do(two, "join room")
+        do(one, "join room")
+        do(one, f"send {ids[0]} joined")
+        assert one.recv_text() == "joined"
+        do(two, f"send {ids[1]} joined")
+        assert two.recv_text() == "joined"
+        do(two, "broadcast_to room both of you")
+        assert one.recv_text() == two.recv_text() == "both of you"
+        do(two, "broadcast_to_others room not me")
+        assert one.recv_text() == "not me"
+        do(two, "leave room")
+        do(two, "broadcast_to room only one")
+        assert one.recv_text() == "only one"
+        for bad in ("zzz", "join ", "join " + "x" * 256, "close 999", "send", "broadcast_to", f"send {'A' * 22} nobody"):
+            do(two, bad)
+        do(two, "close 4001 that's it")
+        two.expect_closed(4001, "that's it")
+        host.wait_log(lambda line: "argument out of range" in line.get("message", ""), "a complaint")
+        do(one, "close")
+        one.expect_closed(1000)
+
+
+def test_commands_and_lines_of_one_script_do_not_wait_for_each_other():
+    with script("for i in $(seq 1 200); do echo \"broadcast c$i\" >&3; echo \"l$i\"; done; cat >/dev/null") as host:
+        ws = client(host)
+        got = [ws.recv_text() for _ in range(400)]
+        assert [g for g in got if g[0] == "c"] == [f"c{i}" for i in range(1, 201)]
+        assert [g for g in got if g[0] == "l"] == [f"l{i}" for i in range(1, 201)]
+        ws.end()
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_no_more_scripts_than_allowed():
+    with script("exec cat", "--max-scripts", 3) as host:
+        clients = [client(host) for _ in range(3)]
+        for ws in clients:
+            ws.send_text("a")
+            assert ws.recv_text() == "a"
+        answer = refused("127.0.0.1", host.port)
+        assert answer.status == 503 and answer.get("Retry-After") == "1"
+        host.wait_log(lambda line: "--max-scripts" in line.get("message", ""), "why")
+        clients[0].end()
+        wait_until(lambda: len(host.children) == 2, "one has ended")
+        clients[0] = client(host)
+        for ws in clients:
+            ws.end()
+
+
+def test_no_more_starts_in_a_second_than_allowed(tmp_path):
+    with script("exec cat", "--script-rate", 5, "--control", tmp_path / "control") as host:
+        began = stats(tmp_path / "control")["uptime_ms"]
+        opened = refusals = 0
+        while opened < 20:
+            try:
+                client(host).drop()
+                opened += 1
+            except AssertionError as error:
+                assert "503" in str(error)
+                refusals += 1
+        assert refusals > 0
+        assert stats(tmp_path / "control")["uptime_ms"] - began >= 2000, "20 at 5 a second take four of them"
+
+
+def test_a_script_that_can_not_be_started():
+    with script("/does/not/exist") as host:
+        ws = client(host)
+        ws.expect_closed(1011)
+
+
+def test_a_slow_client_slows_its_script_and_nobody_else(tmp_path):
+    with script(f"if [ \"$QUERY_STRING\" = slow ]; then exec {sys.executable} -u -c '\nfor i in range(100000): print(i, \"x\" * 1000); open(\"{tmp_path}/at\", \"w\").write(str(i))\n'; fi; exec cat",
+                "--control", tmp_path / "control") as host:
+        slow = client(host, "/?slow", receive_buffer=8192)
+        other = client(host)
+        at = lambda: int((tmp_path / "at").read_text() or 0) if (tmp_path / "at").exists() else 0  # noqa: E731
+        still = [0, 0]
+
+        def stands():
+            """It has written no further in many looks."""
+            now = at()
+            still[1] = still[1] + 1 if now == still[0] and now > 0 else 0
+            still[0] = now
+            return still[1] > 50
+
+        wait_until(stands, "the script waits")
+        assert still[0] < 50000
+        other.send_text("a")
+        assert other.recv_text() == "a"
+        for i in range(20000):
+            assert slow.recv_text().split(" ")[0] == str(i)
+        assert stats(tmp_path / "control")["dropped"] == 0
+        slow.drop()
+        other.end()
+
+
+def test_the_host_takes_its_scripts_along():
+    with script("trap '' TERM; echo $$; while :; do sleep 0.05; done") as host:
+        clients = [client(host) for _ in range(3)]
+        pids = [int(ws.recv_text()) for ws in clients]
+        host.stop()
+        for pid in pids:
+            wait_until(lambda: gone(pid), "it is gone")
+
+
+def test_a_killed_host_takes_its_scripts_along():
+    with script("exec sleep 1000") as host:
+        clients = [client(host) for _ in range(3)]
+        pids = wait_until(lambda: len(host.children) == 3 and host.children, "three scripts")
+        host.kill()
+        for pid in pids:
+            wait_until(lambda: gone(pid), "it is gone")
+        for ws in clients:
+            ws.drop()
+
+
+def test_many_come_and_go():
+    with script("read -r line; echo \"$line\"", "--max-scripts", 50, "--script-rate", 10000) as host:
+        descriptors = None
+        for round in range(5):
+            clients = [client(host) for _ in range(20)]
+            for i, ws in enumerate(clients):
+                ws.send_text(str(i))
+            for i, ws in enumerate(clients):
+                assert ws.recv_text() == str(i)
+                ws.expect_closed(1000)
+            wait_until(lambda: not host.children, "all have ended")
+            descriptors = descriptors or wait_until(lambda: host.descriptors, "")
+            wait_until(lambda: host.descriptors <= descriptors, "none is left open")
+
+
+# --- beside websocketd -----------------------------------------------------------------------------------------------------------------------
+
+
+class Websocketd:
+    """Debian's websocketd with the same command."""
+
+    def __init__(self, *command, args=()):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        self.process = subprocess.Popen(["websocketd", "--address=127.0.0.1", f"--port={self.port}", "--loglevel=fatal", *args, *command],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def __enter__(self):
+        def listens():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", self.port)) == 0
+        wait_until(listens, "websocketd listens")
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+CONVERSATIONS = {
+    "an echo": ("exec cat", ["a", "ä€", "x" * 5000, "", "last"]),
+    "a counter": ("n=0; while read -r line; do n=$((n+1)); echo \"$n: $line\"; done", ["a", "b c", "d"]),
+    "several lines for one": ("while read -r line; do echo 1; echo 2; echo; echo \"$line\"; done", ["a", "b"]),
+    "one that speaks first": ("echo ready; exec cat", ["a"]),
+    "CR LF": ("while read -r line; do printf '%s\\r\\n' \"$line\"; done", ["a", "b"]),
+    "words": ("while read -r a b; do echo \"$b $a\"; done", ["one two", "three"]),
+    "an end": ("read -r line; echo \"got $line\"; exit 0", ["a"]),
+    # GATEWAY_INTERFACE and SCRIPT_NAME are what RFC 3875 says they are; websocketd has its own ideas of them.
+    "variables": ("echo \"$REQUEST_METHOD $QUERY_STRING $SERVER_PROTOCOL $REMOTE_ADDR $HTTP_X_CUSTOM $SERVER_NAME $PATH_INFO\"; exec cat", ["a"]),
+}
+
+
+def converse(port, texts):
+    """All that comes for these messages, until the end."""
+    ws = connect("127.0.0.1", port, "/?x=1&y", headers=[("X-Custom", "v")], host_header="localhost")
+    got = []
+    try:
+        for text in texts:
+            ws.send_text(text)
+        ws.send_text("finis")
+        while not any("finis" in text for text in got):
+            message = ws.recv_message()
+            assert message.opcode == TEXT
+            got.append(message.text)
+    except Closed:
+        got.append("the end of the stream")  # which websocketd does not announce
+    except AssertionError as end:
+        assert str(end).startswith("close where a message was expected"), end
+        got.append("the end of the stream")
+    finally:
+        ws.drop()
+    return got
+
+
+@pytest.mark.parametrize("what", CONVERSATIONS)
+def test_the_same_conversation_as_websocketd(what):
+    if shutil.which("websocketd") is None:
+        pytest.fail("websocketd is missing: run make test-deps")
+    command, texts = CONVERSATIONS[what]
+    with script(command) as host, Websocketd("/bin/sh", "-c", command) as other:
+        ours, theirs = converse(host.port, texts), converse(other.port, texts)
+        assert ours == theirs
+        assert len(ours) > 1
