@@ -10,12 +10,11 @@
 
 /* --- no memory ------------------------------------------------------------------------------------------------------------------ */
 
-static long allocations_left = -1; /* -1: as many as you like */
+static long allocations_left; /* until the one that fails; 0: none does */
 
 static bool allowed(void)
 {
-	allocations_left -= allocations_left > 0;
-	return allocations_left != 0;
+	return allocations_left <= 0 || --allocations_left > 0;
 }
 
 void *__real_malloc(size_t n);
@@ -48,7 +47,7 @@ static bool left; /* all rooms */
 
 static void setup(void)
 {
-	allocations_left = -1;
+	allocations_left = 0;
 	memset(&out, 0, sizeof out);
 	memset(&session, 0, sizeof session);
 	hub.host_id = 0x0123456789abcdefu;
@@ -619,7 +618,7 @@ START_TEST(lack_of_memory_is_known)
 		codec_event(&out, &hub, &mount, &message);
 		codec_bye(&out, "\xff");
 		failed = allocations_left == 0;
-		allocations_left = -1;
+		allocations_left = 0;
 		ck_assert(out.failed == failed);
 		ck_assert_uint_eq(out.n, 3);
 		codec_reset(&out);

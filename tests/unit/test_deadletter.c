@@ -224,6 +224,7 @@ END_TEST
 
 START_TEST(a_file_is_appended_to)
 {
+	struct stat st;
 	FILE *file = fopen(path, "w");
 	fputs("old\n", file);
 	fclose(file);
@@ -236,6 +237,7 @@ START_TEST(a_file_is_appended_to)
 	put("newer", 2);
 	until_done(2);
 	holds("newer\n");
+	ck_assert(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600);
 }
 END_TEST
 

@@ -576,6 +576,9 @@ static const struct {
 	{"\\uD800\\uD800\\uDC00", "\xed\xa0\x80\xf0\x90\x80\x80", 7},
 	{"\\uDC00\\uD800", "\xed\xb0\x80\xed\xa0\x80", 6},
 	{"\\uDFFF", "\xed\xbf\xbf", 3},
+	{"\\uDC00\\uDC00", "\xed\xb0\x80\xed\xb0\x80", 6},
+	{"\\uD800\\uE000", "\xed\xa0\x80\xee\x80\x80", 6},
+	{"\\uD800\\uDBFF", "\xed\xa0\x80\xed\xaf\xbf", 6},
 	{"long text before \\u00e9 and behind", "long text before \xc3\xa9 and behind", 30},
 	{"\xff\\n\xfe", "\xff\n\xfe", 3},
 };

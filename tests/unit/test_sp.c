@@ -32,11 +32,14 @@ void *__wrap_realloc(void *p, size_t n)
 }
 
 static bool impatient; /* the time for a handshake is over at once */
+static struct loop_timer *handshake_timer;
 
 bool __real_loop_timer_set(struct loop_timer *t, uint64_t ms);
 bool __wrap_loop_timer_set(struct loop_timer *t, uint64_t ms);
 bool __wrap_loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
+	if (ms == HANDSHAKE_MS)
+		handshake_timer = t;
 	return __real_loop_timer_set(t, impatient && ms == HANDSHAKE_MS ? 1 : ms);
 }
 
@@ -400,8 +403,10 @@ START_TEST(handshakes_have_a_time)
 	forget();
 	/* Who has made it is given all the time. */
 	impatient = false;
+	handshake_timer = NULL;
 	meet();
 	ck_assert_uint_eq(host.closed, 0);
+	ck_assert(handshake_timer != NULL && !loop_timer_is_set(handshake_timer));
 }
 END_TEST
 
@@ -629,12 +634,19 @@ END_TEST
 static void close_and_use(void *arg)
 {
 	const struct iovec part = {"x", 1};
+	int pair[2];
+	char byte;
 	(void)arg;
 	sp_close(host.pipe);
 	sp_close(host.pipe);
 	ck_assert(sp_is_closed(host.pipe));
+	/* Whoever has its descriptor's number now gets nothing of it. */
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	ck_assert(sp_send(host.pipe, &part, 1));
 	sp_finish(host.pipe, 1000);
+	ck_assert(recv(pair[0], &byte, 1, 0) == -1 && recv(pair[1], &byte, 1, 0) == -1);
+	close(pair[0]);
+	close(pair[1]);
 }
 
 START_TEST(closing_twice)
