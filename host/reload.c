@@ -56,6 +56,20 @@ static void reload_files(struct server *s, const struct settings *new)
 	s->files = files;
 }
 
+/* The handler that serves a mount can be replaced by another of its kind only. */
+static void reload_handler(struct server *s, struct mount *m, const struct settings_mount *new)
+{
+	bool is_pool = worker_is(m), is_plugin = plugin_is(m);
+	bool to_pool = new->script == NULL && (new->plugin == NULL || s->settings.isolate);
+	bool to_plugin = new->plugin != NULL && !s->settings.isolate;
+	if (is_pool != to_pool || is_plugin != to_plugin)
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount gets another kind of handler only with a restart", LOG_STR("mount", m->path));
+	else if (is_pool)
+		server_reload_workers(s, m, new);
+	else if (is_plugin)
+		reload_plugin(s, m, new);
+}
+
 static void reload_apply(struct server *s, struct settings *new)
 {
 	struct conn_limits limits = server_limits(new);
@@ -71,10 +85,8 @@ static void reload_apply(struct server *s, struct settings *new)
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (setting != NULL && worker_is(m))
-			server_reload_workers(s, m, setting);
-		else if (setting != NULL && setting->plugin != NULL)
-			reload_plugin(s, m, setting);
+		if (setting != NULL)
+			reload_handler(s, m, setting);
 	}
 }
 

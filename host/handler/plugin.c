@@ -302,6 +302,11 @@ static void plugin_free(struct handler *h)
 
 static const struct handler_ops plugin_ops = {.deliver = plugin_deliver, .stop = plugin_stop, .free = plugin_free};
 
+bool plugin_is(const struct mount *m)
+{
+	return m->handler->ops == &plugin_ops;
+}
+
 bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
 		   char *why, size_t why_cap)
 {

@@ -9,6 +9,8 @@
 bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
 		   char *why, size_t why_cap);
 
+bool plugin_is(const struct mount *m);
+
 /* Between two events: loads the file anew and puts the new library in the old one's place, which is stopped and unloaded. Every
  * connection and its data stay. False with a sentence in why: the old one goes on as if nothing had happened. */
 bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
