@@ -188,6 +188,7 @@ static bool server_start_control(struct server *s)
 static bool server_start_signals(struct server *s)
 {
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not the end of the host */
 	if (loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&

@@ -38,8 +38,6 @@ struct process {
 	char name[64], mount[256];
 };
 
-extern char **environ;
-
 /* --- output -------------------------------------------------------------------------------------------------------------------------- */
 
 /* A line may begin with <N>, a level as systemd and syslog know them. */

@@ -399,7 +399,7 @@ static bool script_start_process(struct script *x, const struct event_request *f
 
 static struct script *script_new(struct scripts *set, struct session *s)
 {
-	struct script *x = calloc(1, sizeof *x);
+	struct script *x = s != NULL ? calloc(1, sizeof *x) : NULL;
 	if (x == NULL)
 		return NULL;
 	*x = (struct script){.set = set, .session = s};
@@ -448,9 +448,8 @@ static void script_open(struct scripts *set, struct event_held *e)
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("the script can not be started"), false);
 }
 
-static void script_close(struct scripts *set, struct event_held *e)
+static void script_close(struct scripts *set, struct event_held *e, struct script *x)
 {
-	struct script *x = e->event.session->route;
 	if (x != NULL) {
 		x->session = NULL;
 		e->event.session->route = NULL;
@@ -470,7 +469,7 @@ static void script_give(struct handler *h, struct event_held *e)
 	} else if (e->event.kind == EVENT_OPEN) {
 		script_open(set, e);
 	} else if (e->event.kind == EVENT_CLOSE) {
-		script_close(set, e);
+		script_close(set, e, x);
 	} else if (x != NULL && x->in.fd >= 0) {
 		script_write(x, e);
 	} else {
@@ -517,10 +516,12 @@ static void scripts_on_tick(void *arg)
 static void scripts_stop(struct handler *h)
 {
 	struct scripts *set = (struct scripts *)h;
-	struct script *x;
+	struct script *next;
 	loop_timer_cancel(&set->tick);
-	while ((x = TAILQ_FIRST(&set->list)) != NULL)
+	for (struct script *x = TAILQ_FIRST(&set->list); x != NULL; x = next) {
+		next = TAILQ_NEXT(x, link);
 		script_free(x);
+	}
 }
 
 static void scripts_free(struct handler *h)

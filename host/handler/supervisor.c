@@ -353,8 +353,9 @@ void supervisor_tick(struct pool *p, uint64_t now)
 
 void supervisor_stop_all(struct pool *p)
 {
-	while (p->children != NULL) {
-		struct child *c = p->children;
+	struct child *next;
+	for (struct child *c = p->children; c != NULL; c = next) {
+		next = c->next;
 		if (c->worker != NULL)
 			c->worker->child = NULL;
 		c->worker = NULL;

@@ -170,6 +170,10 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 			admission_refuse_by_handler(hub, c, answer);
 		else
 			admission_accept(hub, m, c, &request, answer);
+	} else if (c != NULL) { /* it was parsed before, from the same bytes */
+		((struct session *)conn_session(c))->last_event = NULL;
+		conn_abort(c);
+		conn_release(c);
 	}
 	free(h);
 }

@@ -63,18 +63,28 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 		lane_push(lane, h);
 	if (!handler_is_async(m->handler))
 		delivery_make_ready(m, lane);
-	else if (s != NULL && (lane->waiting > HUB_LANE_MAX || m->hub->held > m->hub->hold_max))
+	else if (s != NULL && (lane->waiting > HUB_LANE_MAX || m->hub->held > m->hub->hold_max)) {
+		m->hub->full = m->hub->full || m->hub->held > m->hub->hold_max;
 		hub_pause(s);
+	}
 	return true;
 }
 
+/* Whoever was paused for want of room is read from again: one connection when its own lane is short, all when little is held. */
 static void delivery_free(struct mount *m, struct event_held *h)
 {
 	struct hub *hub = m->hub;
+	struct session *s = h->event.session;
 	hub->held -= h->size;
 	free(h);
-	if (!TAILQ_EMPTY(&hub->paused) && hub->held < hub->hold_max / 2 + hub->hold_max / 4)
+	if (hub->held >= hub->hold_max / 2 + hub->hold_max / 4)
+		return;
+	if (hub->full) {
+		hub->full = false;
 		hub_unpause_all(hub);
+	} else if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2) {
+		hub_unpause(s);
+	}
 }
 
 static struct event_held *delivery_pop(struct lane *lane)

@@ -55,6 +55,7 @@ void hub_session_over(struct session *s)
 		m->handler->ops->forget(m->handler, s);
 	if (s->paused)
 		TAILQ_REMOVE(&hub->paused, s, paused_link);
+	s->paused = false;
 	room_forget_all(&s->rooms);
 	free(s->last_event);
 	free(s->close_reason);
@@ -80,8 +81,10 @@ static void hub_mark_victim(struct hub *hub, struct session *s)
 
 static inline void hub_send(struct hub *hub, struct session *s, const struct slice *frame, bool own)
 {
-	if (conn_send(session_conn(s), frame, own) != CONN_FULL)
+	enum conn_sent sent = conn_send(session_conn(s), frame, own);
+	if (sent != CONN_FULL && sent != CONN_NO_MEMORY)
 		return;
+	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
 	s->dropped++;
 	hub->loop->stats.dropped++;
 	hub_mark_victim(hub, s);
@@ -94,6 +97,11 @@ void hub_end_victims(struct hub *hub)
 		hub->victims = s->victim_next;
 		if (s->ended)
 			continue;
+		if (s->no_memory) {
+			LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed", LOG_STR("mount", s->mount->path));
+			hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
+			continue;
+		}
 		char id[SESSION_ID_TEXT];
 		session_id_text(hub_session_id(hub, s), id);
 		LOG(hub->log, LOG_NOTICE, LOG_CONN_SLOW, "connection closed: it reads too slowly", LOG_STR("mount", s->mount->path),
@@ -130,6 +138,7 @@ static void apply_set(struct mount *m, struct session *s, struct span data)
 	if (handler_is_async(m->handler)) {
 		void *copy = data.n > 0 ? malloc(data.n) : NULL;
 		if (data.n > 0 && copy == NULL) {
+			s->no_memory = true;
 			hub_mark_victim(m->hub, s);
 			return;
 		}
@@ -185,8 +194,10 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		hub_send(hub, s, &command->frame, s == c->origin);
 		break;
 	case COMMAND_JOIN:
-		if (room_join(&m->rooms, text, s, &s->rooms) == ROOM_NO_MEMORY)
+		if (room_join(&m->rooms, text, s, &s->rooms) == ROOM_NO_MEMORY) {
+			s->no_memory = true;
 			hub_mark_victim(hub, s); /* better closed than silently not in the room */
+		}
 		break;
 	case COMMAND_LEAVE:
 		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, &s->rooms);
@@ -261,24 +272,33 @@ void hub_pause(struct session *s)
 	conn_hold(session_conn(s), true);
 }
 
-static void hub_unpause(struct session *s)
+void hub_unpause(struct session *s)
 {
 	s->paused = false;
 	TAILQ_REMOVE(&s->mount->hub->paused, s, paused_link);
 	conn_hold(session_conn(s), false);
 }
 
+/* There is room again. What was received meanwhile may use it up, and pause a connection anew, behind the others. */
 void hub_unpause_all(struct hub *hub)
 {
-	struct session *s, *last = TAILQ_LAST(&hub->paused, session_list), *next;
-	for (s = TAILQ_FIRST(&hub->paused); s != NULL; s = next) {
-		bool end = s == last;
-		next = end ? NULL : TAILQ_NEXT(s, paused_link);
-		if (s->lane.waiting <= HUB_LANE_MAX / 2)
-			hub_unpause(s); /* which may pause it again, behind `last` */
-		if (hub->held >= hub->hold_max)
-			break;
+	struct session *s;
+	uint32_t n = 0;
+	if (hub->unpausing)
+		return;
+	hub->unpausing = true;
+	TAILQ_FOREACH (s, &hub->paused, paused_link)
+		n++;
+	while (n-- > 0 && hub->held < hub->hold_max && (s = TAILQ_FIRST(&hub->paused)) != NULL) {
+		if (s->lane.waiting <= HUB_LANE_MAX / 2) {
+			hub_unpause(s);
+		} else {
+			TAILQ_REMOVE(&hub->paused, s, paused_link);
+			TAILQ_INSERT_TAIL(&hub->paused, s, paused_link);
+		}
 	}
+	hub->full = hub->full || hub->held >= hub->hold_max;
+	hub->unpausing = false;
 }
 
 /* --- what conns tell -------------------------------------------------------------------------------------------------------------- */

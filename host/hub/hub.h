@@ -26,6 +26,7 @@ struct hub {
 	size_t n_origins;
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
+	bool full, unpausing; /* full: some are paused because of hold_max, not for their own lane */
 	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
 	bool draining;				  /* upgrades get 503 */
 	void (*emptied)(void *ctx);		  /* the last session is over; NULL: nobody asks */
@@ -63,6 +64,7 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 
 /* Stops reading from the session while its handler is behind, and goes on when it has caught up. */
 void hub_pause(struct session *s);
+void hub_unpause(struct session *s);
 void hub_unpause_all(struct hub *hub);
 
 /* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */

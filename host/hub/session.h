@@ -33,6 +33,7 @@ struct session {
 	bool settled : 1;  /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;   /* not read from, because its handler is behind */
 	bool ended : 1;	   /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
+	bool no_memory : 1; /* and a victim for that */
 	bool victim : 1;   /* reads too slowly: will be ended after the commit */
 };
 

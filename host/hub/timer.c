@@ -59,11 +59,12 @@ bool timer_set(struct mount *mount, struct session *session, const struct event_
 		struct timer *t = *at;
 		if (t->id == timer->id && t->delay_ms == timer->delay_ms && t->period_ms == timer->period_ms)
 			return true;
-		timer_remove(at);
 	}
 	struct timer *t = malloc(sizeof *t + strlen(timer->name) + 1);
 	if (t == NULL)
 		return false;
+	if (*at != NULL)
+		timer_remove(at);
 	t->next = *list;
 	t->mount = mount;
 	t->session = session;
@@ -73,7 +74,10 @@ bool timer_set(struct mount *mount, struct session *session, const struct event_
 	strcpy(t->name, timer->name);
 	loop_timer_init(mount->hub->loop, &t->clock, timer_on_time, t);
 	*list = t;
-	return loop_timer_set(&t->clock, t->delay_ms);
+	if (loop_timer_set(&t->clock, t->delay_ms))
+		return true;
+	timer_remove(list);
+	return false;
 }
 
 bool timer_cancel(struct mount *mount, struct session *session, struct span name)

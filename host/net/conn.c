@@ -101,9 +101,8 @@ static void conn_consume_stash(struct conn *c);
 static void conn_hear_out(struct conn *c)
 {
 	c->broken = true;
-	c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
-	if (c->paused == 0)
-		conn_consume_stash(c);
+	c->paused = 0; /* even when its handler is behind: this is the last of it */
+	conn_consume_stash(c);
 }
 
 /* The socket broke. */
@@ -160,7 +159,7 @@ static void conn_wait(struct conn *c, enum conn_wait which)
 
 static unsigned conn_wanted(const struct conn *c)
 {
-	unsigned want = c->out.stalled ? CONN_WANT_WRITE : 0;
+	unsigned want = c->out.stalled || c->file != NULL ? CONN_WANT_WRITE : 0;
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
 		if (c->paused != 0)
@@ -279,7 +278,7 @@ static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 {
 	if (!(raw ? outq_append_raw(&c->out, s) : outq_append(&c->out, s)))
 		return false;
-	if (!c->out.stalled) /* else libevent says when it is worth a try */
+	if (!c->out.stalled && c->file == NULL) /* else libevent says when it is worth a try; a file leaves a block a turn */
 		conn_mark_dirty(c);
 	return true;
 }
@@ -331,7 +330,7 @@ enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own)
 		c->paused |= CONN_PAUSE_OUTPUT;
 	}
 	if (!conn_queue(c, frame, false))
-		return CONN_FULL;
+		return CONN_NO_MEMORY;
 	c->conns->loop->stats.messages_out++;
 	return CONN_SENT;
 }
@@ -802,7 +801,7 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		conn_kill(c);
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
 		return;
-	} else if (silent >= idle / 2 && !c->pinged) {
+	} else if (silent >= idle / 2 && !c->pinged && c->out.urgent == NULL) {
 		c->pinged = true;
 		if (!conn_queue_control(c, FRAME_PING, NULL, 0)) {
 			conn_lost(c, "no memory to ping it");
@@ -903,6 +902,8 @@ void conns_free(struct conns *s)
 	for (int which = 0; which < CONN_WAITS; which++) {
 		struct conn *c;
 		while ((c = TAILQ_FIRST(&s->waits[which].list)) != NULL) {
+			if (c->state == CONN_ASKING)
+				s->ops->withdrawn(c);
 			c->released = true;
 			conn_abort(c);
 		}

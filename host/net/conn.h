@@ -164,6 +164,7 @@ enum conn_sent {
 	CONN_SENT,
 	CONN_FULL, /* not queued: more than limits.queue_max would wait, after a write was attempted */
 	CONN_GONE, /* not queued: it has ended */
+	CONN_NO_MEMORY, /* not queued */
 };
 /* Queues a frame. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
 enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own);
