@@ -155,6 +155,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 		p->known = true;
 	}
 	w->state = pusher ? WORKER_PUSHER : WORKER_READY;
+	sp_trust(w->pipe);
 	w->connected = link_now(w);
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES);
 	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
@@ -337,10 +338,20 @@ static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t
 	pool_run(p);
 }
 
+/* Whoever can reach the socket can connect; those who have not said who they are shall not be many. */
+static bool link_has_room(const struct pool *p)
+{
+	const struct worker *w;
+	unsigned strangers = 0;
+	TAILQ_FOREACH (w, &p->workers, link)
+		strangers += w->state == WORKER_NEW;
+	return strangers < POOL_STRANGERS_MAX;
+}
+
 static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 {
 	struct sp_side *side = ctx;
-	struct worker *w = calloc(1, sizeof *w);
+	struct worker *w = link_has_room(side->pool) ? calloc(1, sizeof *w) : NULL;
 	*user_r = w;
 	if (w == NULL) {
 		sp_close(pipe);

@@ -190,7 +190,7 @@ static bool worker_copy_settings(struct pool *p, const struct worker_settings *s
 
 static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
 {
-	const struct sp_limits limits = {.message_max = POOL_MESSAGE_MAX};
+	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX, .message_max = POOL_MESSAGE_MAX};
 	struct loop *loop = p->base.mount->hub->loop;
 	char url[256];
 	struct session_id id;
@@ -208,6 +208,7 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	if (set->attach_url == NULL)
 		return true;
 	const struct sp_limits attach = {
+		.first_max = POOL_FIRST_MAX,
 		.message_max = POOL_MESSAGE_MAX,
 		.tls_cert = set->attach_cert,
 		.tls_key = set->attach_key,

@@ -28,6 +28,7 @@ struct sp_ops {
 
 struct sp_limits {
 	uint64_t message_max; /* bytes; a longer announcement ends the pipe before anything is allocated */
+	uint64_t first_max;   /* likewise until sp_trust; 0: message_max */
 	bool any_peer;	      /* ipc: of other users than our own, too */
 	const char *tls_cert, *tls_key, *tls_client_ca; /* PEM files, for tls+tcp; the last may be NULL */
 };
@@ -44,6 +45,8 @@ void sp_listener_free(struct sp_listener *l);
 /* Sends one message made of these parts; what the socket does not take at once is copied. False without memory: the message was
  * not sent. */
 bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n);
+/* The peer has said who it is: messages of up to message_max are taken from it. */
+void sp_trust(struct sp_pipe *p);
 /* Bytes that wait to be sent. */
 size_t sp_waiting(const struct sp_pipe *p);
 /* Closes once everything was sent and the peer has closed, or after ms: what it still says is handed over. `closed` follows. */
