@@ -44,7 +44,7 @@ extern "C" {
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
 
 /* A connection: 128 opaque bits, never reused, unique across hosts. All zero: none. Copy and compare freely, keep as long as you
- * like: one that is gone is recognised. */
+ * like: one that is gone is recognised. It is a name and no secret: who knows one can guess others. */
 typedef struct tova_ws {
 	uint64_t hi, lo;
 } tova_ws;

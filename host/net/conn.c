@@ -463,7 +463,9 @@ static void conn_refuse(struct conn *c, int status, const char *why)
 	c->keep_alive = false;
 	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
 	    LOG_STR("remote", conn_address_text(&c->remote, text)));
-	answer_error(c, status, status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n") : (struct span){0},
+	answer_error(c, status,
+		     status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+				   : (struct span){0},
 		     why);
 }
 
