@@ -17,6 +17,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ class Running:
 
     def __init__(self, server):
         self.port = free_port()
-        self.log = open(BUILD / "bench" / "server.log", "w+", encoding="utf-8", errors="replace")
+        self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         command = [part.replace("PORT", str(self.port)) for part in server.command]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
                                         preexec_fn=in_server, start_new_session=True, cwd=ROOT)
