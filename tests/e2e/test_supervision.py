@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
-from control import ctl, stats, workers  # noqa: E402
+from control import ctl, ctl_json, stats, workers  # noqa: E402
 from crowd import Crowd  # noqa: E402
 from tova_host import ROOT, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
@@ -206,6 +207,55 @@ def test_a_worker_that_is_stopped_is_killed(tmp_path):
         assert other != pid
         wait_until(lambda: gone(pid), "it is killed")
         ws.end()
+
+
+def test_an_attached_worker_that_wakes_up_late_has_no_effect(tmp_path):
+    """The host can not kill it. What it still acknowledges belongs to a link that is no more; it dials again and goes on."""
+    file = tmp_path / "worker.py"
+    file.write_text("import sys, time\nfrom tova import *\n"
+                    "def on_message(ws, message):\n"
+                    "    join(ws, sys.argv[1])\n"
+                    "    if message == 'stop':\n"
+                    "        open(sys.argv[2], 'w').close()\n"
+                    "        while not __import__('os').path.exists(sys.argv[2] + '.go'): time.sleep(0.01)\n"
+                    "    ws.send(f'{sys.argv[1]} {message}')\n"
+                    "serve(globals())\n")
+    url, control = f"ipc://{tmp_path}/attach", tmp_path / "control"
+    env = {**os.environ, **PYTHONPATH, "TOVA_URL": url, "TOVA_TOKEN": ""}
+
+    def start(name):
+        return subprocess.Popen([sys.executable, str(file), name, str(tmp_path / f"{name}-has-it")], env=env, stderr=subprocess.DEVNULL)
+
+    def ready(n):
+        wait_until(lambda: sum(w["state"] == "ready" for w in workers(control)) == n, f"{n} workers")
+
+    with Host("--attach", url, "--control", control, "--handler-timeout", "300ms", *IMPATIENT) as host:
+        first = start("first")
+        try:
+            ready(1)
+            ws = connect("127.0.0.1", host.port, "/")
+            ws.send_text("stop")
+            wait_until((tmp_path / "first-has-it").exists, "it is at work")
+            first.send_signal(signal.SIGSTOP)
+            host.wait_log(lambda line: "--handler-timeout" in line.get("error", ""), "it is cut off")
+            (tmp_path / "second-has-it.go").touch()
+            second = start("second")
+            try:
+                assert ws.recv_text() == "second stop"
+                (tmp_path / "first-has-it.go").touch()
+                first.send_signal(signal.SIGCONT)
+                ready(2)  # it has dialled again
+                ws.send_text("a")
+                assert ws.recv_text() == "second a"
+                assert [r["room"] for r in ctl_json(control, "rooms")["rooms"]] == ["second"]
+                assert stats(control)["commits"] == 2
+                ws.end()
+            finally:
+                second.kill()
+                second.wait()
+        finally:
+            first.kill()
+            first.wait()
 
 
 def test_a_hang_of_one_event_is_not_laid_to_others(tmp_path):

@@ -1,6 +1,6 @@
 """The exactly-once run: clients send numbered messages through workers that are killed all the time, and for a while there are none.
 
-    tests/fault/exactly_once.py [--clients 60] [--kills 10] [--away 4] [--seed N] [--sdk python]
+    tests/fault/exactly_once.py [--clients 60] [--kills 10] [--away 4] [--seed N]
 
 Every message has its effects exactly once and in order at every receiver: the reply, a join and a leave, a broadcast to the room it has just
 joined, a broadcast to its group. All members of a group see one order. No connection closes; each that opens is closed once, also
