@@ -88,13 +88,12 @@ void link_cut(struct worker *w, const char *why, bool death)
 	link_gone(w, death, false);
 }
 
-void link_drain(struct worker *w)
+/* It takes no more events. */
+static void link_retire(struct worker *w)
 {
 	struct pool *p = w->pool;
 	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
 	struct event_held *e;
-	if (w->state != WORKER_READY)
-		return;
 	w->state = WORKER_DRAINING;
 	if (p->isolating == w)
 		p->isolating = NULL;
@@ -105,8 +104,24 @@ void link_drain(struct worker *w)
 		TAILQ_REMOVE(&queue, e, link);
 		pool_give(&p->base, e);
 	}
+}
+
+void link_drain(struct worker *w)
+{
+	if (w->state != WORKER_READY)
+		return;
+	link_retire(w);
 	codec_word(&w->out, "drain");
 	link_flush(w);
+}
+
+void link_finish(struct worker *w)
+{
+	w->died = w->state == WORKER_READY; /* one that was asked to leave has not died of an event */
+	if (w->died)
+		link_retire(w);
+	codec_reset(&w->out);
+	sp_finish(w->pipe, POOL_BYE_MS);
 }
 
 /* --- hello --------------------------------------------------------------------------------------------------------------------------- */
@@ -371,7 +386,7 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	(void)ctx;
 	(void)pipe;
 	bool tcp = w->attached && sp_peer(pipe) == 0;
-	bool draining = w->state == WORKER_DRAINING, leaving = draining && w->n_flying == 0;
+	bool draining = w->state == WORKER_DRAINING && !w->died, leaving = draining && w->n_flying == 0;
 	LOG(link_hub(w)->log, leaving || w->state == WORKER_NEW ? LOG_INFO : LOG_WARN, LOG_WORKER, "a worker's link ended",
 	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name), LOG_STR("error", why),
 	    LOG_U64("unsettled", w->n_flying));

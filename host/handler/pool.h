@@ -60,6 +60,7 @@ struct child {
 	struct process *process; /* NULL: it is to be started again */
 	struct worker *worker;	 /* once it has said hello */
 	unsigned index, generation;
+	int status;	   /* of the process that has ended, as of waitpid */
 	unsigned failures; /* deaths in a row without having done anything */
 	uint64_t started, restart_at, kill_at;
 	bool stopping, crash_said, useful;
@@ -131,6 +132,8 @@ void link_flush(struct worker *w);
 void link_cut(struct worker *w, const char *why, bool death);
 /* Asks it to finish and leave. */
 void link_drain(struct worker *w);
+/* Its process has ended: what that had still to say is read first, then its link ends. */
+void link_finish(struct worker *w);
 void worker_unref(struct worker *w);
 
 /* worker.c */

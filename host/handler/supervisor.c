@@ -162,31 +162,33 @@ static void child_log_death(struct child *c, int status)
 
 static void supervisor_give_up_generation(struct pool *p, const char *why);
 
-static void child_ended(void *ctx, struct process *process, int status)
+/* Process and link have ended. */
+static void child_judge(struct child *c)
 {
-	struct child *c = ctx;
 	struct pool *p = c->pool;
-	(void)process;
-	c->process = NULL;
-	bool stopping = c->stopping;
-	if (c->worker != NULL) {
-		/* Its link should have ended with it; whoever holds it open now (a grandchild) is not it. */
-		struct worker *w = c->worker;
-		w->child = NULL;
-		c->worker = NULL;
-		link_cut(w, "its process has ended", !stopping);
-	}
-	if (stopping || c->generation < p->generation) {
+	if (c->stopping || c->generation < p->generation) {
 		child_free(c);
 		return;
 	}
 	c->failures = c->useful || child_now(c) - c->started >= CHILD_LIVED_MS ? 0 : c->failures + 1;
-	child_log_death(c, status);
+	child_log_death(c, c->status);
 	if (c->generation == p->coming) {
 		supervisor_give_up_generation(p, "a new worker died before all were ready");
 		return;
 	}
 	child_schedule(c);
+}
+
+static void child_ended(void *ctx, struct process *process, int status)
+{
+	struct child *c = ctx;
+	(void)process;
+	c->process = NULL;
+	c->status = status;
+	if (c->worker != NULL)
+		link_finish(c->worker); /* supervisor_lost follows, at the latest when a grandchild has held it open for long enough */
+	else
+		child_judge(c);
 }
 
 void supervisor_kill(struct child *c, const char *why)
@@ -199,8 +201,10 @@ void supervisor_kill(struct child *c, const char *why)
 
 void supervisor_lost(struct child *c, bool leaving)
 {
-	if (c->process == NULL)
+	if (c->process == NULL) {
+		child_judge(c);
 		return;
+	}
 	/* Without its link it is of no use. If it has died, how it did is worth waiting for. */
 	c->kill_at = child_now(c) + (leaving || c->stopping ? CHILD_TERM_MS : CHILD_LOST_MS);
 }
@@ -266,7 +270,7 @@ void supervisor_ready(struct child *ready)
 	if (p->coming == 0 || ready->generation != p->coming)
 		return;
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		n += c->generation == p->coming && c->worker != NULL;
+		n += c->generation == p->coming && c->worker != NULL && c->process != NULL;
 	if (n < p->next.count)
 		return;
 	p->generation = p->coming;
@@ -322,7 +326,7 @@ static void child_tick(struct child *c, uint64_t now)
 {
 	struct pool *p = c->pool;
 	if (c->process == NULL) {
-		if (now >= c->restart_at)
+		if (c->worker == NULL && now >= c->restart_at)
 			child_start(c);
 	} else if (c->kill_at != 0) {
 		if (c->worker != NULL && c->worker->n_flying > 0)

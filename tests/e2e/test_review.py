@@ -1,5 +1,6 @@
 """What a critical reading of the host has found: each of these once went wrong."""
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,38 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
-from tova_host import BUILD, Host  # noqa: E402
+from control import stats  # noqa: E402
+from tova_host import BUILD, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
+
+LIB = Path(__file__).resolve().parents[1] / "lib"
+
+
+def write_worker(tmp_path, body):
+    """The command of a worker process of a few lines."""
+    path = tmp_path / "worker.py"
+    path.write_text(f"import os, sys\nsys.path.insert(0, {str(LIB)!r})\nfrom raw_worker import RawWorker\n" + textwrap.dedent(body))
+    return f"exec /usr/bin/python3 {path}"
+
+
+def test_what_a_worker_has_acknowledged_before_it_ended_counts(tmp_path):
+    """It answers at length and ends at once: its process is gone before its last words have been read."""
+    command = write_worker(tmp_path, """
+        worker = RawWorker().hello(events=["message"])
+        event = worker.expect("message")
+        worker.ack(event, {"c": "send", "data": event["data"] + "," + str(event["attempt"]) + "," + "x" * 180000})
+        os.close(1), os.close(2)
+        os._exit(0)
+        """)
+    control = tmp_path / "control"
+    with Host("--worker", command, "--control", control, *IMPATIENT) as host:
+        ws = connect("127.0.0.1", host.port)
+        for n in range(8):
+            wait_until(lambda: sum(line.get("message") == "a worker is ready" for line in host.lines) == n + 1, "the next worker")
+            ws.send_text(str(n))
+            assert ws.recv_text()[:10].split(",")[:2] == [str(n), "1"]
+        assert stats(control)["redelivered"] == 0
+
 
 @pytest.mark.parametrize("before, after", [("script = \"cat\"", "plugin = \"echo\""), ("plugin = \"echo\"", "script = \"cat\""),
                                             ("plugin = \"echo\"", "worker = \"cat\""), ("worker = \"sleep 100\"", "script = \"cat\"")])
