@@ -34,6 +34,21 @@ static void timer_remove(struct timer **at)
 	free(t);
 }
 
+static bool timer_is_event(const struct timer *t, const struct event_held *h)
+{
+	return h->event.kind == EVENT_TIMER && strcmp(h->event.timer.name, t->name) == 0;
+}
+
+/* Does its last event wait, or does a handler work on it? Without this what a short period makes would pile up behind a slow handler. */
+static bool timer_is_told(const struct timer *t)
+{
+	const struct lane *lane = t->session != NULL ? &t->session->lane : &t->mount->lane;
+	bool told = lane->current != NULL && timer_is_event(t, lane->current);
+	for (const struct event_held *h = lane->first; h != NULL && !told; h = h->next)
+		told = timer_is_event(t, h);
+	return told;
+}
+
 static void timer_on_time(void *arg)
 {
 	struct timer *t = arg;
@@ -45,11 +60,13 @@ static void timer_on_time(void *arg)
 		.timer = {.name = name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms},
 	};
 	strcpy(name, t->name); /* the handler may cancel it while it is told */
+	bool told = t->period_ms > 0 && timer_is_told(t);
 	if (t->period_ms > 0)
 		loop_timer_set(&t->clock, t->period_ms);
 	else
 		timer_remove(timer_find(timer_list(mount, session), span_of(name)));
-	delivery_submit(mount, session, &e);
+	if (!told)
+		delivery_submit(mount, session, &e);
 }
 
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)

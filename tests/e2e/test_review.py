@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
 from control import stats  # noqa: E402
+from raw_worker import RawWorker  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
 
@@ -39,6 +40,33 @@ def test_what_a_worker_has_acknowledged_before_it_ended_counts(tmp_path):
             ws.send_text(str(n))
             assert ws.recv_text()[:10].split(",")[:2] == [str(n), "1"]
         assert stats(control)["redelivered"] == 0
+
+
+def test_a_periodic_timer_does_not_pile_up(tmp_path):
+    """While its last event is under way, or waits for a worker, there is no use in another."""
+    control, url = tmp_path / "control", f"ipc://{tmp_path}/attach"
+    with Host("--attach", url, "--control", control, *IMPATIENT) as host:
+        with RawWorker(url).hello(events=["open", "message", "timer"]) as worker:
+            ws = connect("127.0.0.1", host.port)
+            event = worker.expect("open")
+            timer = {"c": "timer", "id": 1, "delay": 1, "period": 1}
+            worker.ack(event, {**timer, "name": "mount"}, {**timer, "name": "own", "conn": event["conn"]})
+            held = [worker.expect("timer"), worker.expect("timer")]
+            seen = host.lines
+            uptime = stats(control)["uptime_ms"]
+            wait_until(lambda: stats(control)["uptime_ms"] > uptime + 500, "half a second")
+            push = {"t": "push", "commands": [{"c": "cancel", "name": "mount"}, {"c": "cancel", "name": "own", "conn": event["conn"]}], "ref": 1}
+            worker.send(push)
+            worker.expect("done")
+            n = 0
+            while held:
+                worker.ack(held.pop())
+                worker.send({"t": "query", "q": 1, "what": "stats"})
+                while (o := worker.receive())["t"] != "reply":
+                    held.append(o)
+                    n += 1
+            assert n <= 2, f"{n} events of two timers"
+            ws.drop()
 
 
 @pytest.mark.parametrize("before, after", [("script = \"cat\"", "plugin = \"echo\""), ("plugin = \"echo\"", "script = \"cat\""),
