@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import struct
+import signal
 import subprocess
 import threading
 import time
@@ -153,7 +154,8 @@ LONE = ("lone", "--conns", 1)
 def pause():
     """The mode sends a HUP in the middle; this is the process that gets it. The unhappy servers below are a part of this one."""
     target = subprocess.Popen(["sh", "-c", "trap 'echo HUP; exit 0' HUP; echo ready; while :; do sleep 0.01; done"],
-                              stdout=subprocess.PIPE, text=True)
+                              stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+    # A shell can not trap what it was started to ignore, as everything under nohup is.
     assert target.stdout.readline() == "ready\n"
     yield ("pause", "--conns", 3, "--interval", 5, "--pid", target.pid), target
     target.kill()
