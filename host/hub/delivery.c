@@ -77,14 +77,13 @@ static void delivery_free(struct mount *m, struct event_held *h)
 	struct session *s = h->event.session;
 	hub->held -= h->size;
 	free(h);
-	if (hub->held >= hub->hold_max / 2 + hub->hold_max / 4)
-		return;
-	if (hub->full) {
-		hub->full = false;
+	bool caught_up = s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2;
+	if (!hub_has_room(hub))
+		hub->full = hub->full || caught_up; /* it will not be here again */
+	else if (hub->full)
 		hub_unpause_all(hub);
-	} else if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2) {
+	else if (caught_up)
 		hub_unpause(s);
-	}
 }
 
 static struct event_held *delivery_pop(struct lane *lane)

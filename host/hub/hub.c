@@ -279,14 +279,12 @@ void hub_unpause(struct session *s)
 	conn_hold(session_conn(s), false);
 }
 
-/* There is room again. What was received meanwhile may use it up, and pause a connection anew, behind the others. */
-void hub_unpause_all(struct hub *hub)
+/* Each of those that are paused once. What was received meanwhile may use the room up, and pause a connection anew, behind the others. */
+static void hub_unpause_round(struct hub *hub)
 {
 	struct session *s;
 	uint32_t n = 0;
-	if (hub->unpausing)
-		return;
-	hub->unpausing = true;
+	hub->full = false;
 	TAILQ_FOREACH (s, &hub->paused, paused_link)
 		n++;
 	while (n-- > 0 && hub->held < hub->hold_max && (s = TAILQ_FIRST(&hub->paused)) != NULL) {
@@ -298,6 +296,17 @@ void hub_unpause_all(struct hub *hub)
 		}
 	}
 	hub->full = hub->full || hub->held >= hub->hold_max;
+}
+
+/* There is room again. When there is again in the middle of that, as events are settled at once, it is for another round. */
+void hub_unpause_all(struct hub *hub)
+{
+	hub->full = true;
+	if (hub->unpausing)
+		return;
+	hub->unpausing = true;
+	while (hub->full && hub_has_room(hub))
+		hub_unpause_round(hub);
 	hub->unpausing = false;
 }
 

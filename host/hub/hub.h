@@ -26,7 +26,7 @@ struct hub {
 	size_t n_origins;
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
-	bool full, unpausing; /* full: some are paused because of hold_max, not for their own lane */
+	bool full, unpausing; /* full: some wait for room, not only for their own lane */
 	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
 	bool draining;				  /* upgrades get 503 */
 	void (*emptied)(void *ctx);		  /* the last session is over; NULL: nobody asks */
@@ -60,6 +60,12 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 {
 	struct session *s = slotmap_get(&hub->sessions, local);
 	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin) ? s : NULL;
+}
+
+/* Is so little held that those who were paused for want of room may go on? */
+static inline bool hub_has_room(const struct hub *hub)
+{
+	return hub->held < hub->hold_max / 2 + hub->hold_max / 4;
 }
 
 /* Stops reading from the session while its handler is behind, and goes on when it has caught up. */
