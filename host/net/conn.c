@@ -896,7 +896,8 @@ bool conns_busy(const struct conns *s)
 	TAILQ_FOREACH (c, &s->waits[CONN_WAIT_HEAD].list, wait)
 		if (c->state == CONN_ANSWER || c->stash != NULL)
 			return true;
-	return !TAILQ_EMPTY(&s->waits[CONN_WAIT_CLOSE].list) || !TAILQ_EMPTY(&s->waits[CONN_WAIT_IDLE].list);
+	return !TAILQ_EMPTY(&s->waits[CONN_WAIT_ASK].list) || !TAILQ_EMPTY(&s->waits[CONN_WAIT_CLOSE].list) ||
+	       !TAILQ_EMPTY(&s->waits[CONN_WAIT_IDLE].list);
 }
 
 void conns_free(struct conns *s)

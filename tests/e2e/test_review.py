@@ -1,4 +1,5 @@
 """What a critical reading of the host has found: each of these once went wrong."""
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -11,7 +12,7 @@ from conftest import IMPATIENT  # noqa: E402
 from control import stats  # noqa: E402
 from raw_worker import RawWorker  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect  # noqa: E402
+from wsclient import WebSocket, connect, request_bytes, upgrade_headers  # noqa: E402
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
 
@@ -85,3 +86,20 @@ def test_a_reload_that_names_another_kind_of_handler(tmp_path, before, after):
             ws.send_text("a")
             assert ws.recv_text() == "a"
             ws.drop()
+
+
+def test_an_upgrade_that_is_being_asked_about_is_answered_before_the_host_stops(tmp_path):
+    url = f"ipc://{tmp_path}/attach"
+    with Host("--attach", url, "--control", tmp_path / "control", *IMPATIENT) as host:
+        with RawWorker(url).hello(events=["upgrade"]) as worker:
+            ws = WebSocket("127.0.0.1", host.port)
+            ws.send(request_bytes("GET", "/", upgrade_headers(), "localhost", "HTTP/1.1"))
+            event = worker.expect("upgrade")
+            host.signal(signal.SIGTERM)
+            host.wait_log(lambda line: line.get("kind") == "drain", "draining")
+            before = stats(tmp_path / "control")["uptime_ms"]
+            wait_until(lambda: stats(tmp_path / "control")["uptime_ms"] > before + 100, "time to think")
+            worker.ack(event)
+            assert ws.response().status == 503
+            ws.drop()
+            assert host.wait_exit() == 0
