@@ -301,6 +301,10 @@ static void link_item(struct worker *w, struct codec_item *item)
 	case CODEC_QUERY:
 		if (codec_size(&w->out) > POOL_BATCH_BYTES)
 			link_flush(w);
+		if (w->pipe != NULL && sp_waiting(w->pipe) > POOL_MESSAGE_MAX)
+			link_cut(w, "it asks and does not read the answers", false);
+		if (w->pipe == NULL)
+			break;
 		ask_query(&w->out, w->pool->base.mount, item);
 		break;
 	case CODEC_CONTROL:

@@ -103,3 +103,16 @@ def test_an_upgrade_that_is_being_asked_about_is_answered_before_the_host_stops(
             assert ws.response().status == 503
             ws.drop()
             assert host.wait_exit() == 0
+
+
+def test_who_asks_and_does_not_read_the_answers_is_cut_off(tmp_path):
+    url = f"ipc://{tmp_path}/attach"
+    with Host("--attach", url, "--control", tmp_path / "control", *IMPATIENT) as host:
+        with RawWorker(url).hello() as worker:
+            batch = [{"t": "query", "q": n, "what": "stats"} for n in range(20000)]
+            try:
+                for _ in range(20):
+                    worker.send(*batch)
+            except OSError:
+                pass
+            host.wait_log(lambda line: "does not read the answers" in line.get("error", ""), "it is cut off")
