@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
-from control import stats, workers  # noqa: E402
+from control import ctl_json, do, stats, workers  # noqa: E402
 from raw_worker import HANDSHAKE, RawWorker  # noqa: E402
 from tova_host import PATIENCE, Host, wait_until  # noqa: E402
 from wsclient import BINARY, WebSocket, connect, refused, request_bytes, upgrade_headers  # noqa: E402
@@ -855,3 +855,117 @@ def test_a_host_that_stops_does_not_wait_for_workers_that_never_come(hub):
     hub.host.stop()
     assert any("never told" in line.get("message", "") for line in hub.host.lines)
     ws.expect_closed(1001)
+
+
+def test_an_upgrade_that_kills_its_worker_is_refused(tmp_path):
+    with Hub(tmp_path, "--max-attempts", "2", "--dead-letter", tmp_path / "dead") as hub:
+        hub.host.expect(lambda line: line.get("kind") == "quarantine")
+        hub.introduce(events=UPGRADE)
+        got = {}
+        thread = threading.Thread(target=lambda: got.update(answer=refused("127.0.0.1", hub.host.port, "/?deadly")))
+        thread.start()
+        for attempt in (1, 2):
+            with hub.worker(events=UPGRADE) as worker:
+                worker.expect("upgrade", attempt=attempt)
+        thread.join(PATIENCE)
+        assert got["answer"].status == 500
+        letter, = map(json.loads, (tmp_path / "dead").read_text().splitlines())
+        assert letter["event"] == "upgrade" and letter["request"]["query"] == "deadly"
+        listed, = ctl_json(hub.control, "dead-letter", "list")["dead_letters"]
+        assert do(hub.control, "replay", id=listed["id"])["left"] == 1
+
+
+def test_a_timer_that_kills_its_worker_is_set_aside_and_the_next_one_comes(tmp_path):
+    with Hub(tmp_path, "--max-attempts", "1", "--dead-letter", tmp_path / "dead") as hub:
+        hub.host.expect(lambda line: line.get("kind") == "quarantine")
+        with hub.worker() as worker:
+            ws, conn = opened(hub, worker)
+            push(worker, {"c": "timer", "name": "deadly", "id": 1, "delay": 50, "period": 50},
+                 {"c": "timer", "name": "own", "id": 2, "delay": 50, "conn": conn})
+            events = [worker.expect("timer"), worker.expect("timer")]
+            worker.ack(next(e for e in events if e["name"] == "own"))
+            deadly = next(e for e in events if e["name"] == "deadly")
+            worker.ask("stats")  # the acknowledgement has been read
+        worker = hub.worker()
+        event = worker.expect("timer", name="deadly")
+        assert event["seq"] > deadly["seq"], "it has come again"
+        worker.ack(event, {"c": "cancel", "name": "deadly"}, {"c": "broadcast", "data": "over"})
+        assert ws.recv_text() == "over"
+        letter, = map(json.loads, (tmp_path / "dead").read_text().splitlines())
+        assert (letter["event"], letter["name"], letter.get("conn")) == ("timer", "deadly", None)
+        worker.drop()
+
+
+def test_a_close_that_kills_its_worker_is_set_aside(tmp_path):
+    with Hub(tmp_path, "--max-attempts", "1", "--dead-letter", tmp_path / "dead") as hub:
+        hub.host.expect(lambda line: line.get("kind") == "quarantine")
+        with hub.worker() as worker:
+            ws, conn = opened(hub, worker)
+            ws.drop()
+            worker.expect("close", conn=conn)
+        with hub.worker() as worker:
+            other, _ = opened(hub, worker)
+            other.send_text("a")
+            worker.ack(worker.expect("message"), send("b"))
+            assert other.recv_text() == "b"
+            letter, = map(json.loads, wait_until(lambda: (tmp_path / "dead").read_text().splitlines(), "the letter"))
+            assert (letter["event"], letter["conn"], letter["code"]) == ("close", conn, 1006)
+            other.drop()
+
+
+def test_a_worker_that_reads_nothing(tmp_path):
+    """What it is sent is bounded by its window; others go on, and in time it is cut off."""
+    with Hub(tmp_path, "--handler-timeout", "1s") as hub:
+        with hub.worker(events=["message"]) as deaf:
+            clients = [hub.client() for _ in range(40)]
+            for ws in clients:
+                ws.send_binary(bytes(1 << 20))
+            wait_until(lambda: workers(hub.control)[0]["under_way"] >= 7, "its window is full")
+            with hub.worker(events=["message"]) as other:
+                hub.worker_log("--handler-timeout")
+                for _ in clients:
+                    event = other.expect("message")
+                    other.ack(event, send(str(len(event["data"]))))
+                assert [ws.recv_text() for ws in clients] == [str(1 << 20)] * 40
+            deaf.drop()
+
+
+def come_and_go(hub):
+    clients = []
+    with hub.worker(events=["message"]) as worker:
+        clients = [hub.client() for _ in range(10)]
+        worker.bye()
+    turns = 60
+    for turn in range(turns):
+        for ws in clients:
+            ws.send_text(str(turn))
+        worker = hub.worker(events=["message"])
+        for _ in range(turn % 7):
+            event = worker.expect("message")
+            worker.ack(event, send(event["data"]))
+        if turn % 3 < 2:
+            worker.send({"t": "bye"}) if turn % 3 else worker.send_bytes(b"?")
+        worker.drop()
+    last = hub.worker(events=["message"])
+
+    def serve():
+        try:
+            while True:
+                event = last.expect("message")
+                last.ack(event, send(event["data"]))
+        except (EOFError, OSError):
+            pass  # the test is over
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    for ws in clients:
+        assert [ws.recv_text() for _ in range(turns)] == [str(turn) for turn in range(turns)]
+    last.sock.shutdown(socket.SHUT_RDWR)
+    thread.join(PATIENCE)
+
+
+def test_many_workers_that_come_and_go_while_messages_flow(tmp_path):
+    """Each handles a few and leaves in another way; of each message there is one effect."""
+    # Which of them is to blame is not the question here.
+    with Hub(tmp_path, "--max-attempts", "100") as hub:
+        come_and_go(hub)

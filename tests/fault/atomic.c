@@ -18,14 +18,23 @@ static void die_if(unsigned long point, unsigned long at)
 		_exit(9);
 }
 
+/* A number of this process, which no other has: process ids come again when thousands have died. */
+static unsigned long life(void)
+{
+	static unsigned long number;
+	struct timespec now;
+	if (number == 0) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		number = ((unsigned long)now.tv_sec * 1000000000u + (unsigned long)now.tv_nsec) * 32768 + (unsigned long)getpid() % 32768;
+	}
+	return number;
+}
+
 static unsigned long random_of(unsigned long n)
 {
 	static unsigned long state;
-	if (state == 0) {
-		struct timespec now;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		state = (unsigned long)now.tv_nsec * 2654435761u + (unsigned long)getpid();
-	}
+	if (state == 0)
+		state = life() * 2654435761u;
 	state = state * 6364136223846793005u + 1442695040888963407u;
 	return (state >> 33) % n;
 }
@@ -44,7 +53,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *msg)
 	char run[48], room[64], text[256], was[48];
 	/* Less often if it has been tried before, so that workers get something done and are started again at once. */
 	unsigned long at = random_of(tova_current_event(m).attempt > 1 ? 10 : 3) == 0 ? random_of(6) : 99;
-	snprintf(run, sizeof run, "%d.%lu", (int)getpid(), ++executions);
+	snprintf(run, sizeof run, "%lx.%lu", life(), ++executions);
 	snprintf(was, sizeof was, "%s", data->last[0] != '\0' ? data->last : "-");
 	snprintf(room, sizeof room, "run %s", run);
 	die_if(0, at);

@@ -130,11 +130,7 @@ def main(argv=None):
                     "--log-level", "notice")
         ring = Ring(options.deaths)
         with host:
-            try:
-                asyncio.run(ring.run(host, control))
-            except BaseException:
-                print(host.log_text()[-10000:])
-                raise
+            asyncio.run(ring.run(host, control))
             allowed = lambda line: "keeps dying" in line.get("message", "")  # noqa: E731
             if any(allowed(line) for line in host.lines):
                 host.expect(allowed)

@@ -1,6 +1,6 @@
 """The exactly-once run: clients send numbered messages through workers that are killed all the time, and for a while there are none.
 
-    tests/fault/exactly_once.py [--clients 60] [--kills 10] [--away 4] [--seed N]
+    tests/fault/exactly_once.py [--clients 60] [--kills 10] [--away 4] [--reloads 0.3] [--stops 0.5] [--seed N]
 
 Every message has its effects exactly once and in order at every receiver: the reply, a join and a leave, a broadcast to the room it has just
 joined, a broadcast to its group. All members of a group see one order. No connection closes; each that opens is closed once, also
@@ -144,6 +144,19 @@ class Run:
         while time.monotonic() < end:
             await asyncio.sleep(self.random.uniform(0, 0.4))  # 5 a second
             self.kill_one(host)
+            if self.random.random() < self.o.reloads / 5:
+                host.signal(signal.SIGHUP)
+            if self.random.random() < self.o.stops / 5:
+                self.stop_one(host)
+
+    def stop_one(self, host):
+        """It hangs from now on, until --handler-timeout ends it or another kill does."""
+        children = host.children
+        if children:
+            try:
+                os.kill(self.random.choice(children), signal.SIGSTOP)
+            except ProcessLookupError:
+                pass
 
     async def take_away(self, host, flag, control):
         """No worker at all for a while; what is sent meanwhile has to wait."""
@@ -225,6 +238,8 @@ def main(argv=None):
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--kills", type=float, default=10, help="seconds of kills, 5 in each")
     parser.add_argument("--away", type=float, default=4, help="seconds without any worker")
+    parser.add_argument("--reloads", type=float, default=0, help="deploys in each second of kills, most of which do not come up")
+    parser.add_argument("--stops", type=float, default=0, help="workers that are stopped in each second of kills")
     parser.add_argument("--rate", type=float, default=2, help="bursts of messages that a client sends in a second")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args(argv)
@@ -235,7 +250,7 @@ def main(argv=None):
         command = f"test ! -e {flag} && exec {sys.executable} -B {Path(__file__).parent}/workers/exactly_once.py"
         # The kills are no fault of the events that they hit: the bound is far from where chance could take one.
         host = Host("-w", command, "--workers", options.workers, "--control", control, "--max-attempts", 50, "--log-level", "notice",
-                    "--idle-timeout", "0")
+                    "--idle-timeout", "0", "--handler-timeout", "1s" if options.stops else "30s")
         wrong = ["nothing was judged"]
         with host:
             try:
@@ -243,7 +258,7 @@ def main(argv=None):
             finally:
                 if wrong:
                     print(host.log_text()[-20000:])
-            allowed = lambda line: "keeps dying" in line.get("message", "")  # noqa: E731
+            allowed = lambda line: any(t in line.get("message", "") for t in ("keeps dying", "did not come up"))  # noqa: E731
             if any(allowed(line) for line in host.lines):
                 host.expect(allowed)
         for line in wrong[:50]:

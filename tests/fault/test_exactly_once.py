@@ -11,3 +11,10 @@ def test_every_event_takes_effect_exactly_once(capfd):
     with capfd.disabled():
         print()
         assert exactly_once.main(options) == 0
+
+
+def test_nor_does_it_matter_that_workers_hang_and_deploys_come_and_go(capfd):
+    options = ["--clients", "100", "--kills", "60"] if LONG else ["--clients", "20", "--kills", "6"]
+    with capfd.disabled():
+        print()
+        assert exactly_once.main([*options, "--away", "1", "--reloads", "0.5", "--stops", "0.7"]) == 0

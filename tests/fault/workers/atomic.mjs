@@ -1,7 +1,9 @@
 /** The twin of atomic.c for Node. It also dies while its acknowledgement is on the way: then all or nothing has to have happened. */
+import { randomBytes } from "node:crypto";
 import process from "node:process";
 import { broadcast_to, current_event, join, serve } from "../../../sdk/node/index.mjs";
 
+const life = randomBytes(6).toString("hex"); // process ids come again when thousands have died
 let executions = 0;
 
 function die() {
@@ -15,7 +17,7 @@ serve({
 		join(ws, "all");
 	},
 	on_message(ws, n) {
-		const run = `${process.pid}.${++executions}`;
+		const run = `${life}.${++executions}`;
 		const was = ws.state ?? "-";
 		// Less often if it has been tried before, so that workers get something done and are started again at once.
 		const at = Math.random() < (current_event().attempt > 1 ? 0.1 : 0.33) ? Math.floor(Math.random() * 7) : -1;

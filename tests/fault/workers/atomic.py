@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "sdk/python"))
 from tova import broadcast_to, current_event, join, serve  # noqa: E402
 
 executions = 0
+life = os.urandom(6).hex()  # process ids come again when thousands have died
 
 
 def die():
@@ -31,7 +32,7 @@ def on_open(ws):
 def on_message(ws, n):
     global executions
     executions += 1
-    run, was = f"{os.getpid()}.{executions}", ws.state or "-"
+    run, was = f"{life}.{executions}", ws.state or "-"
     # Less often if it has been tried before, so that workers get something done and are started again at once.
     at = random.randrange(7) if random.randrange(10 if current_event().attempt > 1 else 3) == 0 else None
     commands = [
