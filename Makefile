@@ -98,7 +98,7 @@ help:
 	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'
 	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'
 	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
-	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes'
+	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes; make bench-workers: other kinds of handlers'
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------
 # Installs only what is missing, so that it costs nothing and needs no network where everything is there.
