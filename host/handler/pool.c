@@ -361,7 +361,7 @@ void pool_redeliver(struct worker *w, bool death)
 
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms)
 {
-	e->since = pool_now(p) + ms;
+	e->since = pool_now(p) + (ms < POOL_RETRY_MAX_MS ? ms : POOL_RETRY_MAX_MS);
 	TAILQ_INSERT_TAIL(&p->later, e, link);
 }
 

@@ -19,9 +19,10 @@
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
 #define POOL_STRANGERS_MAX 100	     /* of those at once */
 #define POOL_TICK_MS 50
-#define POOL_PING_MS 10000   /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
-#define POOL_BYE_MS 1000     /* to read what a worker still says */
-#define POOL_CONDEMNED_MAX 3 /* in a row, from different connections: the workers are bad, not the events */
+#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
+#define POOL_BYE_MS 1000   /* to read what a worker still says */
+#define POOL_RETRY_MAX_MS 3600000 /* an event that is to be delivered again holds its connection up */
+#define POOL_CONDEMNED_MAX 3	  /* in a row, from different connections: the workers are bad, not the events */
 
 enum worker_state {
 	WORKER_NEW,	 /* connected, has not said hello */
@@ -47,7 +48,7 @@ struct worker {
 	uint64_t bytes_flying;
 	uint64_t connected, clock, heard; /* clock: of the event under way; see DESIGN, the handler's clock */
 	bool alone, isolating, pinged, attached;
-	bool died; /* its process has ended; what it said before is still being read */
+	bool died;	  /* its process has ended; what it said before is still being read */
 	uint64_t settled; /* events, for people */
 	unsigned wants;	  /* EVENT_BITs */
 	struct codec_out out;

@@ -216,10 +216,15 @@ static void delivery_pass_over(struct mount *m, struct event_held *h)
 }
 
 /* Gives the handler the lane's next event, and those behind it as long as each is settled at once. A lane whose session is over by
- * that is still there until the end of the turn. */
+ * that is still there until the end of the turn. While a commit is being applied the lane waits for its end: an event that is settled
+ * at once has a commit of its own. */
 static void delivery_pump(struct mount *m, struct lane *lane)
 {
 	struct event_held *h;
+	if (m->running) {
+		delivery_make_ready(m, lane);
+		return;
+	}
 	if (lane->pumping)
 		return;
 	lane->pumping = true;
@@ -247,14 +252,14 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	hub_end_victims(m->hub);
 	m->running = false;
 	delivery_free(m, h);
-	if (last) {
+	if (last)
 		hub_session_over(s);
-		return;
-	}
-	delivery_pump(m, lane);
+	else
+		delivery_pump(m, lane);
 	/* A client that has sent several messages at once gets their answers together, instead of a system call for each. */
-	if (s != NULL)
+	if (s != NULL && !last)
 		conn_cork(session_conn(s), lane->current != NULL);
+	delivery_run(m);
 }
 
 /* --- many ------------------------------------------------------------------------------------------------------------------------- */
@@ -282,8 +287,12 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 void delivery_run(struct mount *m)
 {
 	struct lane *lane;
-	while (!m->running && (lane = delivery_next_ready(m)) != NULL)
-		delivery_handle_next(m, lane);
+	while (!m->running && (lane = delivery_next_ready(m)) != NULL) {
+		if (handler_is_async(m->handler))
+			delivery_pump(m, lane);
+		else
+			delivery_handle_next(m, lane);
+	}
 }
 
 static bool delivery_submit_async(struct mount *m, struct session *s, const struct hub_event *e)
@@ -331,6 +340,7 @@ bool delivery_commit(struct mount *m)
 	hub_apply(m->hub, m, &m->commit);
 	hub_end_victims(m->hub);
 	m->running = false;
+	delivery_run(m);
 	return true;
 }
 

@@ -98,7 +98,8 @@ void hub_end_victims(struct hub *hub)
 		if (s->ended)
 			continue;
 		if (s->no_memory) {
-			LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed", LOG_STR("mount", s->mount->path));
+			LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed",
+			    LOG_STR("mount", s->mount->path));
 			hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 			continue;
 		}

@@ -16,6 +16,7 @@
 #include "net/tls.h"
 
 #define SP_HELLO 8
+#define SP_READS 16	      /* of one TLS pipe in a turn */
 #define SP_HELLO_MS 10000     /* for the peer's */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
@@ -38,7 +39,7 @@ struct sp_pipe {
 	struct sp_buffer in, out;
 	SSL *ssl; /* NULL: plain */
 	bool ssl_wants_write;
-	bool trusted; /* sp_trust */
+	bool trusted;			       /* sp_trust */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
 	bool writing;			       /* waits for room in the socket */
 	struct sp_pipe *dead_next;
@@ -191,7 +192,7 @@ static void sp_flush(struct sp_pipe *p)
 			sp_consume(&p->out, (size_t)n);
 		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
-		else if (n < 0 && errno != EINTR)
+		else if (n == 0 || errno != EINTR)
 			sp_deafen(p);
 	}
 	if (p->finishing && p->out.len == 0 && !p->deaf) {
@@ -352,8 +353,12 @@ static bool sp_read_some(struct sp_pipe *p)
 
 static void sp_on_readable(struct sp_pipe *p)
 {
-	while (sp_read_some(p))
+	int reads = 0;
+	while (sp_read_some(p) && ++reads < SP_READS)
 		;
+	if (reads == SP_READS)
+		event_active(&p->event, EV_READ,
+			     0); /* what TLS has read already no descriptor announces; others have their turn first */
 	if (!p->closed && p->ssl != NULL)
 		sp_flush(p); /* a handshake that went on may have opened the way */
 }

@@ -29,7 +29,7 @@ static void control_flush(struct control *c, struct sp_pipe *pipe)
 	int n = codec_parts(&c->out, parts);
 	bool ok = !c->out.failed && sp_send(pipe, parts, n);
 	codec_reset(&c->out);
-	if (!ok)
+	if (!ok || sp_waiting(pipe) > CONTROL_MESSAGE_MAX) /* whoever asks and does not read the answers is cut off */
 		sp_close(pipe);
 }
 
