@@ -63,7 +63,8 @@ static void reload_handler(struct server *s, struct mount *m, const struct setti
 	bool to_pool = new->script == NULL && (new->plugin == NULL || s->settings.isolate);
 	bool to_plugin = new->plugin != NULL && !s->settings.isolate;
 	if (is_pool != to_pool || is_plugin != to_plugin)
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount gets another kind of handler only with a restart", LOG_STR("mount", m->path));
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount gets another kind of handler only with a restart",
+		    LOG_STR("mount", m->path));
 	else if (is_pool)
 		server_reload_workers(s, m, new);
 	else if (is_plugin)

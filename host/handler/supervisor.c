@@ -186,7 +186,8 @@ static void child_ended(void *ctx, struct process *process, int status)
 	c->process = NULL;
 	c->status = status;
 	if (c->worker != NULL)
-		link_finish(c->worker); /* supervisor_lost follows, at the latest when a grandchild has held it open for long enough */
+		link_finish(
+			c->worker); /* supervisor_lost follows, at the latest when a grandchild has held it open for long enough */
 	else
 		child_judge(c);
 }

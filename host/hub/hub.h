@@ -26,7 +26,7 @@ struct hub {
 	size_t n_origins;
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
-	bool full, unpausing; /* full: some wait for room, not only for their own lane */
+	bool full, unpausing;	 /* full: some wait for room, not only for their own lane */
 	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
 	bool draining;				  /* upgrades get 503 */
 	void (*emptied)(void *ctx);		  /* the last session is over; NULL: nobody asks */

@@ -29,12 +29,12 @@ struct session {
 	struct session *victim_next;
 	char *close_reason; /* what its close event will say, with a NUL behind it; NULL: none */
 	uint16_t close_code, close_reason_len;
-	uint16_t data_len; /* bytes */
-	bool settled : 1;  /* its open was handled: it receives broadcasts, and others can name it */
-	bool paused : 1;   /* not read from, because its handler is behind */
-	bool ended : 1;	   /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
+	uint16_t data_len;  /* bytes */
+	bool settled : 1;   /* its open was handled: it receives broadcasts, and others can name it */
+	bool paused : 1;    /* not read from, because its handler is behind */
+	bool ended : 1;	    /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
 	bool no_memory : 1; /* and a victim for that */
-	bool victim : 1;   /* reads too slowly: will be ended after the commit */
+	bool victim : 1;    /* reads too slowly: will be ended after the commit */
 };
 
 static inline struct conn *session_conn(struct session *s)

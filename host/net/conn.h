@@ -162,8 +162,8 @@ static inline struct conn *conn_of_session(void *session)
 bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra);
 enum conn_sent {
 	CONN_SENT,
-	CONN_FULL, /* not queued: more than limits.queue_max would wait, after a write was attempted */
-	CONN_GONE, /* not queued: it has ended */
+	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was attempted */
+	CONN_GONE,	/* not queued: it has ended */
 	CONN_NO_MEMORY, /* not queued */
 };
 /* Queues a frame. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
