@@ -175,4 +175,4 @@ def test_start(memory):
         refused += not listening
         at += step
     print(f"{at} allocations, {refused} times refused")
-    assert refused > 5
+    assert refused * 4 > at // step  # which allocations are tried depends on the libraries and the sanitizer
