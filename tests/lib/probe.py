@@ -18,7 +18,8 @@ class Host(tova_host.Host):
 
 
 # Memory means little under another program or with a sanitizer in the host.
-WRAPPED = bool(os.environ.get("TOVA_WRAP")) or b"__asan_init" in (BUILD / "tova-host").read_bytes()
+PROGRAM = (BUILD / "tova-host").read_bytes()
+WRAPPED = bool(os.environ.get("TOVA_WRAP")) or b"__asan_init" in PROGRAM or b"__tsan_init" in PROGRAM
 
 
 def plugin(name):
