@@ -387,20 +387,7 @@ static inline int tova_set(tova_mount *m, tova_ws ws, const void *data, size_t l
 	return m->host->set(m, ws, data, len);
 }
 
-/* A timer of the mount; period 0: once. */
-static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
-{
-	tova_timer t;
-	memset(&t, 0, sizeof t);
-	t.size = sizeof t;
-	t.name = name;
-	t.id = id;
-	t.delay_ms = delay_ms;
-	t.period_ms = period_ms;
-	return m->host->set_timer(m, &t);
-}
-
-/* A timer of one connection. */
+/* A timer of one connection; period 0: once. */
 static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
 {
 	tova_timer t;
@@ -412,6 +399,12 @@ static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uin
 	t.delay_ms = delay_ms;
 	t.period_ms = period_ms;
 	return m->host->set_timer(m, &t);
+}
+
+/* A timer of the mount. */
+static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
+{
+	return tova_every_ws(m, TOVA_NONE, name, id, delay_ms, period_ms);
 }
 
 static inline int tova_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
