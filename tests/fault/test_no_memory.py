@@ -175,4 +175,5 @@ def test_start(memory):
         refused += not listening
         at += step
     print(f"{at} allocations, {refused} times refused")
-    assert refused * 4 > at // step  # which allocations are tried depends on the libraries and the sanitizer
+    # Under TSan the library's own allocations stand between, and other ones are tried.
+    assert refused > (3 if b"__tsan_init" in (BUILD / "tova-host").read_bytes() else 5)
