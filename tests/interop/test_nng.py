@@ -57,6 +57,30 @@ def test_a_question_over_the_control_socket(directory):
             assert b'"room":"general"' in told.stdout, told
 
 
+def certificate(folder, name):
+    """A self-signed one for localhost, which is its own authority."""
+    cert, key = f"{folder}/{name}.pem", f"{folder}/{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+                    "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def test_nngcat_over_tls_needs_a_certificate_that_is_known(directory):
+    cert, key = certificate(directory, "host")
+    mine, my_key = certificate(directory, "worker")
+    other, other_key = certificate(directory, "other")
+    with Host("--attach", "tls+tcp://127.0.0.1:0", "--attach-cert", cert, "--attach-key", key, "--attach-client-ca", mine,
+              "--control", f"{directory}/control.sock") as host:
+        line = host.wait_log(lambda line: line.get("message") == "workers may attach", "the URL")
+        url = line["url"].replace("127.0.0.1", "localhost")
+        hello = '[{"t":"hello","v":1,"events":[]},{"t":"push","ref":9,"commands":[{"c":"broadcast","data":"x"}]}]'
+        told = nngcat(url, hello, more=("--cacert", cert, "--cert", mine, "--key", my_key))
+        assert b'"welcome"' in told.stdout and b'"ref":9' in told.stdout, told
+        for more in (("--cacert", cert), ("--cacert", cert, "--cert", other, "--key", other_key)):
+            assert b"welcome" not in nngcat(url, hello, more=(*more, "--send-timeout", "1")).stdout
+        assert stats(host)["pushes"] == 1
+
+
 @pytest.mark.parametrize("protocol", ["--pair1", "--req0", "--push0"])
 def test_nngcat_with_another_protocol_gets_nowhere(attached, protocol):
     host, url = attached
