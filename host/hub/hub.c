@@ -370,9 +370,11 @@ bool hub_init(struct hub *hub, struct loop *loop)
 	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop)};
 	TAILQ_INIT(&hub->paused);
 	slotmap_init(&hub->sessions, 0);
-	while (hub->host_id == 0)
+	while (hub->host_id == 0) {
 		if (!random_bytes(&hub->host_id, sizeof hub->host_id))
 			return false;
+		hub->host_id &= HUB_HOST_ID_MASK;
+	}
 	return random_bytes(&hub->key, sizeof hub->key);
 }
 

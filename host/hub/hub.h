@@ -13,6 +13,8 @@
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
 #define HUB_LANE_MAX (256u << 10)
+/* One bit less, so that an id's text begins with a letter: a leading `-` would be an option wherever an id is typed in a shell. */
+#define HUB_HOST_ID_MASK (UINT64_MAX >> 1)
 
 struct hub {
 	struct loop *loop;

@@ -367,6 +367,20 @@ START_TEST(its_timers_do_not_feed_it_for_ever)
 }
 END_TEST
 
+/* An id is typed in a shell, where a `-` in front would make it an option. */
+START_TEST(ids_begin_with_a_letter)
+{
+	for (int i = 0; i < 200; i++) {
+		struct hub hub;
+		char text[SESSION_ID_TEXT];
+		ck_assert(hub_init(&hub, r->loop));
+		session_id_text((struct session_id){.host = hub.host_id, .local = 1}, text);
+		ck_assert_msg((text[0] | 0x20) >= 'a' && (text[0] | 0x20) <= 'z', "%s", text);
+		hub_free(&hub);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("hub");
@@ -375,6 +389,7 @@ int main(void)
 	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, ids_begin_with_a_letter);
 	tcase_add_test(tc, excluded);
 	tcase_add_test(tc, only_members);
 	tcase_add_test(tc, those_that_are_gone);
