@@ -112,25 +112,32 @@ static bool server_start_log(struct server *s)
 	return s->log != NULL || server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr", strerror(errno));
 }
 
+static void server_say_no_loop(const struct server *s)
+{
+	fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
+}
+
 static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 {
 	struct conn_limits limits = server_limits(&s->settings);
 	s->loop = loop_new(s->log);
 	bool ok = s->loop != NULL && hub_init(&s->hub, s->loop);
-	if (!ok)
-		fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
-	if (s->loop == NULL)
+	if (s->loop == NULL) {
+		server_say_no_loop(s);
 		return false;
+	}
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
-	conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits);
+	ok = conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = server_on_freed;
 	s->conns.freed_ctx = &s->listeners;
 	drain_init(&s->drain, &s->hub, &s->conns);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
+	if (!ok)
+		server_say_no_loop(s);
 	return ok;
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "net/answer.h"
@@ -12,7 +13,7 @@
 #define CONN_CORK_US 1000
 #define CONN_CORK_MAX (40u << 10) /* bytes written down in a turn after which they are sent before its end */
 
-enum conn_interest { CONN_WANT_READ = 1, CONN_WANT_WRITE = 2, CONN_WANT_HUP = 4 };
+enum conn_interest { CONN_WANT_READ = EPOLLIN, CONN_WANT_WRITE = EPOLLOUT, CONN_WANT_HUP = EPOLLRDHUP };
 
 struct conn_stash {
 	size_t len, cap; /* bytes has one more that may be written */
@@ -20,7 +21,6 @@ struct conn_stash {
 	uint8_t bytes[];
 };
 
-static void conn_on_event(evutil_socket_t fd, short what, void *arg);
 static void conn_kill(struct conn *c);
 
 /* --- addresses ------------------------------------------------------------------------------------------------------------------ */
@@ -72,7 +72,7 @@ static void conn_kill(struct conn *c)
 		return;
 	c->state = CONN_DEAD;
 	conn_unwait(c);
-	event_del(&c->event);
+	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
 	c->fd = -1;
 	outq_clear(&c->out);
@@ -176,19 +176,17 @@ static unsigned conn_wanted(const struct conn *c)
 	}
 }
 
-/* Tells libevent what the conn waits for, if that has changed. */
+/* Tells the poller what the conn waits for, if that has changed. */
 static void conn_watch(struct conn *c)
 {
-	unsigned want = conn_wanted(c);
-	if (want == c->interest || c->state == CONN_DEAD)
+	unsigned want = conn_wanted(c), before = c->interest;
+	if (want == before || c->state == CONN_DEAD)
 		return;
-	event_del(&c->event);
-	c->interest = (uint8_t)want;
-	short what = (short)(EV_PERSIST | (want & CONN_WANT_READ ? EV_READ : 0) | (want & CONN_WANT_WRITE ? EV_WRITE : 0) |
-			     (want & CONN_WANT_HUP ? EV_CLOSED : 0));
-	event_assign(&c->event, c->conns->loop->base, c->fd, what, conn_on_event, c);
-	if (want != 0 && event_add(&c->event, NULL) != 0)
+	c->interest = (uint16_t)want;
+	if (!poller_set(&c->conns->poller, c->fd, c, before, want)) {
+		c->interest = (uint16_t)before;
 		conn_lost(c, "no memory to watch it");
+	}
 }
 
 /* --- output --------------------------------------------------------------------------------------------------------------------- */
@@ -278,7 +276,7 @@ static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 {
 	if (!(raw ? outq_append_raw(&c->out, s) : outq_append(&c->out, s)))
 		return false;
-	if (!c->out.stalled && c->file == NULL) /* else libevent says when it is worth a try; a file leaves a block a turn */
+	if (!c->out.stalled && c->file == NULL) /* else the poller says when it is worth a try; a file leaves a block a turn */
 		conn_mark_dirty(c);
 	return true;
 }
@@ -750,16 +748,20 @@ void conn_cork(struct conn *c, bool on)
 	c->corked = on;
 }
 
-static void conn_on_event(evutil_socket_t fd, short what, void *arg)
+static void conn_on_ready(void *item, uint32_t events)
 {
-	struct conn *c = arg;
+	struct conn *c = item;
 	struct conns *s = c->conns;
-	(void)fd;
-	if (what & EV_READ)
+	uint32_t interest = c->interest;
+	if (c->state == CONN_DEAD)
+		return;
+	if (events & (EPOLLERR | EPOLLHUP)) /* the call that is tried then says what it is */
+		events |= interest;
+	if (events & interest & CONN_WANT_READ)
 		conn_on_readable(c);
-	if (what & EV_WRITE)
+	if (events & interest & CONN_WANT_WRITE)
 		conn_flush(c);
-	if (what & EV_CLOSED && c->state != CONN_DEAD)
+	if (events & interest & CONN_WANT_HUP && c->state != CONN_DEAD)
 		conn_on_hup(c);
 	conn_watch(c);
 	/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
@@ -876,7 +878,7 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
 }
 
-void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
+bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
 		const struct conn_limits *limits)
 {
 	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
@@ -888,6 +890,7 @@ void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
 	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
 	loop_add_hook(loop, &s->hook);
+	return poller_init(&s->poller, loop, conn_on_ready);
 }
 
 bool conns_busy(const struct conns *s)
@@ -915,6 +918,7 @@ void conns_free(struct conns *s)
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
 	outq_spare_free(&s->spare);
+	poller_free(&s->poller);
 }
 
 bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
@@ -931,8 +935,7 @@ bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
 			   .remote = *remote,
 			   .interest = CONN_WANT_READ};
 	c->out.spare = &s->spare;
-	event_assign(&c->event, s->loop->base, fd, EV_READ | EV_PERSIST, conn_on_event, c);
-	if (event_add(&c->event, NULL) != 0) {
+	if (!poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		close(fd);
 		free(c);
 		return false;

@@ -13,6 +13,7 @@
 
 #include "net/loop.h"
 #include "net/outq.h"
+#include "net/poller.h"
 #include "ws/frame.h"
 #include "ws/request.h"
 
@@ -46,14 +47,12 @@ struct conn_address {
 
 /* What a broadcast touches of each member lies together, from `conns` to `out`. */
 struct conn {
-	struct event event;
 	struct conns *conns;
 	struct conn *dirty_next;
 	int fd;
 	uint8_t state;	  /* enum conn_state */
 	uint8_t waiting;  /* enum conn_wait */
 	uint8_t paused;	  /* enum conn_pause bits */
-	uint8_t interest; /* enum conn_interest bits that libevent was told */
 	bool dirty : 1, doomed : 1;
 	bool corked : 1;	 /* conn_cork */
 	bool released : 1;	 /* nobody above uses the session */
@@ -67,6 +66,7 @@ struct conn {
 	bool pinged : 1;	 /* silent since our ping */
 	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
+	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	struct outq out;
@@ -117,6 +117,7 @@ struct conn_list {
 /* All conns of one loop. */
 struct conns {
 	struct loop *loop;
+	struct poller poller;
 	const struct conn_ops *ops;
 	void *ctx;
 	size_t session_size;
@@ -135,7 +136,8 @@ struct conns {
 	struct request request; /* scratch: it is large */
 };
 
-void conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
+/* False with errno on failure; conns_free is called all the same. */
+bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
 		const struct conn_limits *limits);
 /* For what is read from now on. */
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);

@@ -151,7 +151,7 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 	ck_assert(hub_init(&r->hub, r->loop));
 	conn_ops = hub_conn_ops;
 	conn_ops.request = rig_request;
-	conns_init(&r->conns, r->loop, &conn_ops, &r->hub, HUB_SESSION_SIZE, limits);
+	ck_assert(conns_init(&r->conns, r->loop, &conn_ops, &r->hub, HUB_SESSION_SIZE, limits));
 	r->mount = mount_new(&r->hub, "/");
 	r->handler = (struct handler){.ops = &ops, .mount = r->mount, .wants = EVENT_BIT(EVENT_KINDS) - 1};
 	r->mount->handler = &r->handler;
