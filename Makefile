@@ -98,6 +98,7 @@ help:
 	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'
 	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'
 	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
+	@echo 'make check-instructions  does the host take more instructions than it did? make update-instructions: that is right so'
 	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes; make bench-workers: other kinds of handlers'
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------

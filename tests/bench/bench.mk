@@ -51,3 +51,29 @@ bench-deps:
 check-bench: $(BUILD)/bench/load
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/bench
 CHECKS += check-bench
+
+# --- instructions -------------------------------------------------------------------------------------------------------------
+# Does the host's own code take more instructions for the same conversation than the committed figures say? README.md tells how.
+$(BUILD)/bench/plugins/%.so: tests/bench/plugins/%.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,SO)$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $< -Wl,-z,relro,-z,now -o $@
+
+$(BUILD)/bench/conversation: tests/bench/instructions/conversation.c $(BUILD)/libtova.a $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
+
+INSTRUCTIONS = $(PYTHON) -B tests/bench/instructions/guard.py \
+	--build '$(shell echo __VERSION__ | $(CC) -E -P -xc - | tr -d '"') $(strip $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA))'
+INSTRUCTIONS_OF = $(BUILD)/bench/conversation $(BUILD)/plugins $(BUILD)/bench/plugins
+
+.PHONY: check-instructions update-instructions
+ifeq ($(SAN),)
+check-instructions: all $(BUILD)/bench/conversation $(BUILD)/bench/plugins/rooms.so
+	@$(INSTRUCTIONS) $(INSTRUCTIONS_OF)
+update-instructions: all $(BUILD)/bench/conversation $(BUILD)/bench/plugins/rooms.so
+	@$(INSTRUCTIONS) --update $(INSTRUCTIONS_OF)
+else
+check-instructions update-instructions:
+	@echo "skipped: with sanitizers ($(SAN)) the host takes other instructions"
+endif
+CHECKS += check-instructions
