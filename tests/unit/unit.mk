@@ -14,6 +14,7 @@ $(BUILD)/tests/unit/test_deadletter: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=fdat
 $(BUILD)/tests/unit/test_sp: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=loop_timer_set
 $(BUILD)/tests/unit/test_push: UNIT_WRAP := -Wl,--wrap=calloc
 $(BUILD)/tests/unit/test_outq: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
+$(BUILD)/tests/unit/test_ring: UNIT_WRAP := -Wl,--wrap=malloc
 # Counts allocations while the plugins work.
 $(BUILD)/tests/unit/test_alloc $(BUILD)/tests/unit/test_memory: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
