@@ -6,19 +6,14 @@
 #include <time.h>
 #include <unistd.h>
 
+/* It has ended the sleep, which was all it was for. */
 static void loop_on_wake(evutil_socket_t fd, short what, void *arg)
 {
-	struct loop *loop = arg;
 	uint64_t count;
 	(void)what;
-	if (read(fd, &count, sizeof count) < 0)
-		return;
-	struct loop_waker *next;
-	for (struct loop_waker *w = loop->wakers; w != NULL; w = next) {
-		next = w->next;
-		if (atomic_exchange(&w->pending, false))
-			w->run(w->arg);
-	}
+	(void)arg;
+	ssize_t n = read(fd, &count, sizeof count);
+	(void)n;
 }
 
 static struct event_base *loop_new_base(void)
@@ -76,17 +71,44 @@ static void loop_run_hooks(struct loop *loop)
 	} while (loop->again);
 }
 
+static void loop_run_wakers(struct loop *loop)
+{
+	struct loop_waker *next;
+	for (struct loop_waker *w = loop->wakers; w != NULL; w = next) {
+		next = w->next;
+		if (atomic_load_explicit(&w->pending, memory_order_relaxed) && atomic_exchange(&w->pending, false))
+			w->run(w->arg);
+	}
+}
+
+/* Says that whoever wakes the loop from now on has to end its sleep, and looks whether somebody has woken it before that. */
+static bool loop_may_sleep(struct loop *loop)
+{
+	atomic_store(&loop->sleeping, true);
+	for (struct loop_waker *w = loop->wakers; w != NULL; w = w->next)
+		if (atomic_load(&w->pending))
+			return false;
+	return true;
+}
+
+bool loop_turn(struct loop *loop, bool wait)
+{
+	loop->now_known = false;
+	if (event_base_loop(loop->base, EVLOOP_ONCE | (wait && loop_may_sleep(loop) ? 0 : EVLOOP_NONBLOCK)) < 0) {
+		LOG(loop->log, LOG_ERROR, LOG_HOST, "waiting for events failed", LOG_ERRNO(errno));
+		return false;
+	}
+	atomic_store_explicit(&loop->sleeping, false, memory_order_relaxed);
+	loop_run_wakers(loop);
+	loop_run_hooks(loop);
+	return true;
+}
+
 void loop_run(struct loop *loop)
 {
 	loop_run_hooks(loop); /* what was written before the first turn */
-	while (!loop->stop) {
-		loop->now_known = false;
-		if (event_base_loop(loop->base, EVLOOP_ONCE) < 0) {
-			LOG(loop->log, LOG_ERROR, LOG_HOST, "waiting for events failed", LOG_ERRNO(errno));
-			return;
-		}
-		loop_run_hooks(loop);
-	}
+	while (!loop->stop && loop_turn(loop, true))
+		;
 }
 
 void loop_stop(struct loop *loop)
@@ -219,7 +241,7 @@ void loop_waker_remove(struct loop_waker *w)
 void loop_wake(struct loop_waker *w)
 {
 	uint64_t one = 1;
-	if (atomic_exchange(&w->pending, true))
+	if (atomic_exchange(&w->pending, true) || !atomic_load(&w->loop->sleeping))
 		return;
 	/* Only a counter that is full makes this fail, and then the loop is about to wake anyway. */
 	ssize_t n = write(w->loop->wake_fd, &one, sizeof one);

@@ -45,6 +45,7 @@ struct loop {
 	struct loop_waker *wakers;
 	struct event wake_event;
 	int wake_fd;
+	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
 	uint64_t now; /* see loop_now */
 	bool now_known, stop;
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
@@ -75,6 +76,8 @@ struct loop *loop_new(struct log *log);
 void loop_free(struct loop *loop);
 /* Turns until loop_stop. */
 void loop_run(struct loop *loop);
+/* One turn, with a wait for something to happen or without. False when waiting failed, which was said. */
+bool loop_turn(struct loop *loop, bool wait);
 void loop_stop(struct loop *loop);
 
 /* Milliseconds of a clock that never goes back, read once a turn; a few milliseconds coarse. */

@@ -195,11 +195,8 @@ static inline void rig_free(struct rig *r)
 /* One turn, without waiting for anything. No assertion of Check's here: they allocate, which some tests count or let fail. */
 static inline void rig_turn(struct rig *r)
 {
-	r->loop->now_known = false;
-	if (event_base_loop(r->loop->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) < 0)
+	if (!loop_turn(r->loop, false))
 		ck_abort_msg("the loop fails");
-	for (struct loop_hook *h = r->loop->hooks; h != NULL; h = h->next)
-		h->run(h->arg);
 }
 
 static inline double rig_seconds(void)
