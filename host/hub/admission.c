@@ -13,7 +13,7 @@ static void admission_refuse(struct hub *hub, struct conn *c, int status, struct
 	char remote[CONN_ADDRESS_TEXT];
 	hub->loop->stats.refused++;
 	LOG(hub->log, LOG_INFO, LOG_UPGRADE, why, LOG_U64("status", (uint64_t)status),
-	    LOG_STR("remote", conn_address_text(&c->remote, remote)));
+	    LOG_STR("remote", conn_remote_text(c, remote)));
 	answer_error(c, status, head, why);
 }
 
@@ -22,7 +22,7 @@ static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const s
 	char remote[CONN_ADDRESS_TEXT];
 	hub->loop->stats.refused++;
 	LOG(hub->log, LOG_INFO, LOG_UPGRADE, "the handler refused an upgrade", LOG_U64("status", (uint64_t)answer->status),
-	    LOG_STR("remote", conn_address_text(&c->remote, remote)));
+	    LOG_STR("remote", conn_remote_text(c, remote)));
 	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
 		       answer->type[0] != '\0' ? answer->type : NULL, (struct span){answer->body, answer->body_len});
 }
@@ -76,8 +76,7 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c, con
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
 	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)),
-	    LOG_STR("remote", conn_address_text(&c->remote, remote)));
+	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)), LOG_STR("remote", conn_remote_text(c, remote)));
 	delivery_submit(m, s, &e);
 }
 
@@ -103,7 +102,7 @@ static void admission_request_facts(struct event_request *e, const struct mount 
 {
 	struct sockaddr_storage local = {.ss_family = AF_UNIX};
 	socklen_t len = sizeof local;
-	*e = (struct event_request){.request = r, .head = r->head, .remote = c->remote, .mount_path = m->path};
+	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
 		getsockname(c->fd, (struct sockaddr *)&local, &len);
 	conn_address_from(&e->local, (struct sockaddr *)&local);

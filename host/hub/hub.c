@@ -332,7 +332,7 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	session_id_text(hub_session_id(s->mount->hub, s), id);
 	LOG(s->mount->hub->log, end == CONN_END_PROTOCOL ? LOG_NOTICE : LOG_INFO,
 	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", conn_address_text(&session_conn(s)->remote, remote)));
+	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(session_conn(s), remote)));
 }
 
 /* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a close frame is no error: it is how

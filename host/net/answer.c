@@ -69,29 +69,32 @@ void answer_file(struct conn *c, struct span head, const char *type, int fd, uin
 		close(fd);
 		return;
 	}
-	struct answer_file *f = !c->head_only && size > 0 ? malloc(sizeof *f) : NULL;
+	bool wanted = !c->head_only && size > 0;
+	struct answer_file *f = wanted && conn_more(c) != NULL ? malloc(sizeof *f) : NULL;
 	if (f != NULL) {
 		*f = (struct answer_file){.fd = fd, .left = size};
-		c->file = f;
+		c->more->file = f;
 	} else {
 		close(fd);
 	}
-	if ((f == NULL && !c->head_only && size > 0) || !answer_queue(c, 200, head, type, size, (struct span){0}))
+	if ((f == NULL && wanted) || !answer_queue(c, 200, head, type, size, (struct span){0}))
 		conn_abort(c);
 }
 
 void answer_drop(struct conn *c)
 {
-	if (c->file == NULL)
+	struct answer_file *f = c->more != NULL ? c->more->file : NULL;
+	if (f == NULL)
 		return;
-	close(c->file->fd);
-	free(c->file);
-	c->file = NULL;
+	close(f->fd);
+	free(f);
+	c->more->file = NULL;
+	conn_less(c);
 }
 
 bool answer_pump(struct conn *c)
 {
-	struct answer_file *f = c->file;
+	struct answer_file *f = c->more != NULL ? c->more->file : NULL;
 	if (f == NULL)
 		return false;
 	size_t want = f->left < ANSWER_BLOCK ? (size_t)f->left : ANSWER_BLOCK;

@@ -47,6 +47,64 @@ const char *conn_address_text(const struct conn_address *a, char text[CONN_ADDRE
 	return text;
 }
 
+struct conn_address conn_remote(const struct conn *c)
+{
+	struct conn_address a = {.family = c->family, .port = c->port};
+	if (c->family == AF_INET)
+		memcpy(a.ip, c->ip4, sizeof c->ip4);
+	else if (c->family == AF_INET6 && c->more != NULL)
+		memcpy(a.ip, c->more->ip6, sizeof a.ip);
+	return a;
+}
+
+const char *conn_remote_text(const struct conn *c, char text[CONN_ADDRESS_TEXT])
+{
+	struct conn_address a = conn_remote(c);
+	return conn_address_text(&a, text);
+}
+
+static bool conn_set_remote(struct conn *c, const struct conn_address *a)
+{
+	struct conn_more *more = a->family == AF_INET6 ? conn_more(c) : c->more;
+	if (a->family == AF_INET6 && more == NULL)
+		return false;
+	if (a->family == AF_INET6)
+		memcpy(more->ip6, a->ip, sizeof more->ip6);
+	else
+		memcpy(c->ip4, a->ip, sizeof c->ip4);
+	c->family = a->family;
+	c->port = a->port;
+	return true;
+}
+
+/* --- what is rarely there ------------------------------------------------------------------------------------------------------- */
+
+struct conn_more *conn_more(struct conn *c)
+{
+	if (c->more == NULL)
+		c->more = calloc(1, sizeof *c->more);
+	return c->more;
+}
+
+void conn_less(struct conn *c)
+{
+	static const struct conn_more nothing;
+	if (c->more == NULL || memcmp(c->more, &nothing, sizeof nothing) != 0)
+		return;
+	free(c->more);
+	c->more = NULL;
+}
+
+static bool conn_has_file(const struct conn *c)
+{
+	return c->more != NULL && c->more->file != NULL;
+}
+
+static struct conn_stash *conn_stash(const struct conn *c)
+{
+	return c->more != NULL ? c->more->stash : NULL;
+}
+
 /* --- the end of a conn ---------------------------------------------------------------------------------------------------------- */
 
 static void conn_doom(struct conn *c)
@@ -75,11 +133,13 @@ static void conn_kill(struct conn *c)
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
 	c->fd = -1;
-	outq_clear(&c->out);
-	frame_reset(&c->reader);
+	outq_clear(&c->out, &c->conns->spare);
 	answer_drop(c);
-	free(c->stash);
-	c->stash = NULL;
+	if (c->more != NULL) {
+		frame_reset(&c->more->reader);
+		free(c->more->stash);
+		c->more->stash = NULL;
+	}
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conn_doom(c);
@@ -159,7 +219,7 @@ static void conn_wait(struct conn *c, enum conn_wait which)
 
 static unsigned conn_wanted(const struct conn *c)
 {
-	unsigned want = c->out.stalled || c->file != NULL ? CONN_WANT_WRITE : 0;
+	unsigned want = c->out.stalled || conn_has_file(c) ? CONN_WANT_WRITE : 0;
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
 		if (c->paused != 0)
@@ -191,15 +251,36 @@ static void conn_watch(struct conn *c)
 
 /* --- output --------------------------------------------------------------------------------------------------------------------- */
 
+static void conns_push_dirty(struct conns *s, struct conn *c)
+{
+	s->dirty[(s->dirty_first + s->n_dirty++) & (s->cap_dirty - 1)] = c;
+}
+
 static void conn_mark_dirty(struct conn *c)
 {
 	if (c->dirty)
 		return;
 	c->dirty = true;
 	c->conns->loop->again = true;
-	c->dirty_next = NULL;
-	*c->conns->dirty_end = c;
-	c->conns->dirty_end = &c->dirty_next;
+	conns_push_dirty(c->conns, c);
+}
+
+/* Room for all, so that marking one can not fail. */
+static bool conns_reserve_dirty(struct conns *s)
+{
+	if (s->living < s->cap_dirty)
+		return true;
+	uint32_t cap = s->cap_dirty == 0 ? 64 : 2 * s->cap_dirty;
+	struct conn **dirty = malloc(cap * sizeof(struct conn *));
+	if (dirty == NULL)
+		return false;
+	for (uint32_t i = 0; i < s->n_dirty; i++)
+		dirty[i] = s->dirty[(s->dirty_first + i) & (s->cap_dirty - 1)];
+	free(s->dirty);
+	s->dirty = dirty;
+	s->dirty_first = 0;
+	s->cap_dirty = cap;
+	return true;
 }
 
 /* Everything was sent that will be. */
@@ -239,7 +320,7 @@ static void conn_drained(struct conn *c)
 static enum outq_status conn_write(struct conn *c)
 {
 	uint64_t sent = 0;
-	enum outq_status status = outq_flush(&c->out, c->fd, &sent);
+	enum outq_status status = outq_flush(&c->out, c->fd, &c->conns->spare, &sent);
 	c->conns->loop->stats.bytes_out += sent;
 	/* Where we do not listen, taking what we send is the sign of life. */
 	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0))
@@ -252,7 +333,7 @@ static void conn_resume(struct conn *c)
 {
 	if (c->paused & CONN_PAUSE_OUTPUT && c->out.bytes <= c->conns->limits.queue_max / 2)
 		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
-	if (c->stash != NULL && c->state == CONN_OPEN && c->paused == 0)
+	if (conn_stash(c) != NULL && c->state == CONN_OPEN && c->paused == 0)
 		conn_consume_stash(c);
 }
 
@@ -274,9 +355,10 @@ static void conn_flush(struct conn *c)
 
 static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 {
-	if (!(raw ? outq_append_raw(&c->out, s) : outq_append(&c->out, s)))
+	struct outq_spare *spare = &c->conns->spare;
+	if (!(raw ? outq_append_raw(&c->out, s, spare) : outq_append(&c->out, s, spare)))
 		return false;
-	if (!c->out.stalled && c->file == NULL) /* else the poller says when it is worth a try; a file leaves a block a turn */
+	if (!c->out.stalled && !conn_has_file(c)) /* else the poller says when it is worth a try; a file leaves a block a turn */
 		conn_mark_dirty(c);
 	return true;
 }
@@ -294,7 +376,7 @@ static bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const u
 	if (len > 0)
 		memcpy(frame + head, payload, len);
 	if (c->out.stalled && opcode != FRAME_CLOSE)
-		return outq_urgent(&c->out, frame, head + len);
+		return outq_urgent(&c->out, frame, head + len, &c->conns->spare);
 	struct slice s;
 	if (!chunk_alloc(&c->conns->loop->chunks, head + len, &s))
 		return false;
@@ -361,7 +443,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		return;
 	c->ended = true;
 	if (urgent)
-		outq_cut(&c->out);
+		outq_cut(&c->out, &c->conns->spare);
 	conn_queue_close(c, code, reason, len);
 	if (c->state == CONN_DEAD)
 		return;
@@ -399,7 +481,7 @@ static void conn_fail(struct conn *c, uint16_t code, const char *why)
 	c->conns->loop->stats.protocol_errors++;
 	bool told = c->ended;
 	if (c->out.stalled)
-		outq_cut(&c->out);
+		outq_cut(&c->out, &c->conns->spare);
 	if (!told)
 		conn_queue_close(c, code, why, strlen(why));
 	if (c->state != CONN_DEAD) {
@@ -428,7 +510,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 	}
 }
 
-static void conn_on_frame(struct conn *c, enum frame_status status, const struct frame *f)
+static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status, const struct frame *f)
 {
 	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
 		c->conns->loop->stats.messages_in++;
@@ -438,18 +520,42 @@ static void conn_on_frame(struct conn *c, enum frame_status status, const struct
 	} else if (status == FRAME_BAD) {
 		conn_fail(c, f->code, f->why);
 	}
-	frame_release(&c->reader); /* a quiet connection holds nothing */
+	frame_release(r); /* a quiet connection holds nothing */
+}
+
+/* Only a connection that stopped in the middle of something has a reader of its own. */
+static void conn_keep_reader(struct conn *c, struct frame_reader *r)
+{
+	bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+	if (goes_on && frame_at_rest(r)) {
+		if (c->more != NULL)
+			conn_less(c);
+		return;
+	}
+	if (goes_on && conn_more(c) != NULL) {
+		c->more->reader = *r;
+		return;
+	}
+	frame_reset(r);
+	if (goes_on)
+		conn_lost(c, "no memory for its input");
 }
 
 static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 {
 	size_t left = len;
 	struct frame f;
-	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
-		enum frame_status status = frame_read(&c->reader, &c->conns->limits.frame, &data, &left, &f);
-		if (status != FRAME_MORE)
-			conn_on_frame(c, status, &f);
+	struct frame_reader r = {.part = NULL};
+	if (c->more != NULL) {
+		r = c->more->reader;
+		c->more->reader = (struct frame_reader){.part = NULL};
 	}
+	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
+		enum frame_status status = frame_read(&r, &c->conns->limits.frame, &data, &left, &f);
+		if (status != FRAME_MORE)
+			conn_on_frame(c, &r, status, &f);
+	}
+	conn_keep_reader(c, &r);
 	return len - left;
 }
 
@@ -460,7 +566,7 @@ static void conn_refuse(struct conn *c, int status, const char *why)
 	char text[CONN_ADDRESS_TEXT];
 	c->keep_alive = false;
 	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
-	    LOG_STR("remote", conn_address_text(&c->remote, text)));
+	    LOG_STR("remote", conn_remote_text(c, text)));
 	answer_error(c, status,
 		     status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
 				   : (struct span){0},
@@ -571,17 +677,20 @@ static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, size_t *sc
 
 static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
 {
-	struct conn_stash *st = c->stash;
+	struct conn_more *more = conn_more(c);
+	struct conn_stash *st = more != NULL ? more->stash : NULL;
 	size_t have = st != NULL ? st->len : 0;
+	if (more == NULL)
+		return false;
 	if (st == NULL || st->cap - st->len < len) {
 		size_t cap = have + (have > len ? have : len);
 		st = realloc(st, sizeof *st + cap + 1);
 		if (st == NULL)
 			return false;
-		if (c->stash == NULL)
+		if (more->stash == NULL)
 			st->scanned = 0;
 		st->cap = cap;
-		c->stash = st;
+		more->stash = st;
 	}
 	memcpy(st->bytes + have, data, len);
 	st->len = have + len;
@@ -590,24 +699,28 @@ static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
 
 static void conn_consume_stash(struct conn *c)
 {
-	struct conn_stash *st = c->stash;
+	struct conn_stash *st = conn_stash(c);
 	if (st == NULL)
 		return;
-	c->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
+	c->more->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
 	size_t used = conn_consume(c, st->bytes, st->len, &st->scanned);
-	if (used == st->len || c->state == CONN_DEAD) {
+	struct conn_more *more = used < st->len && c->state != CONN_DEAD ? conn_more(c) : NULL;
+	if (more == NULL) {
+		if (used < st->len && c->state != CONN_DEAD)
+			conn_lost(c, "no memory for its input");
 		free(st);
+		conn_less(c);
 		return;
 	}
 	memmove(st->bytes, st->bytes + used, st->len - used);
 	st->len -= used;
-	c->stash = st;
+	more->stash = st;
 }
 
 static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 {
 	size_t scanned = 0;
-	if (c->stash != NULL) {
+	if (conn_stash(c) != NULL) {
 		if (!conn_stash_append(c, data, len))
 			conn_lost(c, "no memory for its input");
 		else
@@ -620,7 +733,7 @@ static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 	if (!conn_stash_append(c, data + used, len - used))
 		conn_lost(c, "no memory for its input");
 	else
-		c->stash->scanned = scanned;
+		c->more->stash->scanned = scanned;
 }
 
 /* The peer ended its side of the stream. */
@@ -650,15 +763,21 @@ static ssize_t conn_read_direct(struct conn *c)
 {
 	uint8_t *where;
 	struct frame f;
-	size_t space = c->state == CONN_OPEN && c->stash == NULL ? frame_space(&c->reader, &c->conns->limits.frame, &where) : 0;
+	struct conn_more *more = c->more;
+	if (more == NULL || c->state != CONN_OPEN || more->stash != NULL)
+		return -2;
+	size_t space = frame_space(&more->reader, &c->conns->limits.frame, &where);
 	if (space == 0)
 		return -2;
 	ssize_t n = recv(c->fd, where, space, 0);
 	if (n > 0) {
 		conn_heard(c, (size_t)n);
-		enum frame_status status = frame_filled(&c->reader, &c->conns->limits.frame, (size_t)n, &f);
+		enum frame_status status = frame_filled(&more->reader, &c->conns->limits.frame, (size_t)n, &f);
 		if (status != FRAME_MORE)
-			conn_on_frame(c, status, &f);
+			conn_on_frame(c, &more->reader, status, &f);
+		if (frame_at_rest(&more->reader))
+			more->reader = (struct frame_reader){.part = NULL};
+		conn_less(c);
 	}
 	return n;
 }
@@ -707,28 +826,32 @@ static bool conns_may_cork(struct conns *s)
 	return s->corked_at == 0 || conns_microseconds() - s->corked_at < CONN_CORK_US;
 }
 
+/* The same conn is met again and again while its output comes; its memory is asked for a little before it is needed. */
+static struct conn *conns_pop_dirty(struct conns *s)
+{
+	uint32_t mask = s->cap_dirty - 1, at = s->dirty_first++ & mask;
+	if (s->n_dirty-- > 4)
+		__builtin_prefetch(s->dirty[(at + 4) & mask]);
+	return s->dirty[at];
+}
+
 /* Sends what is queued, except where more is about to come. */
 static void conns_flush(struct conns *s)
 {
-	struct conn *c, *corked = NULL, **corked_end = &corked;
 	bool wait = conns_may_cork(s);
+	uint32_t corked = 0; /* those are put back and stand at the end of the ring */
 	s->loop->chunks.written = 0;
-	while ((c = s->dirty) != NULL) {
-		s->dirty = c->dirty_next;
-		if (s->dirty == NULL)
-			s->dirty_end = &s->dirty;
+	while (s->n_dirty > corked) {
+		struct conn *c = conns_pop_dirty(s);
 		if (c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX) {
-			c->dirty_next = NULL;
-			*corked_end = c;
-			corked_end = &c->dirty_next;
+			conns_push_dirty(s, c);
+			corked++;
 			continue;
 		}
 		c->dirty = false;
 		conn_flush(c);
 	}
-	s->dirty = corked;
-	s->dirty_end = corked != NULL ? corked_end : &s->dirty;
-	if (corked == NULL) {
+	if (corked == 0) {
 		s->corked_at = 0;
 	} else if (s->corked_at == 0) {
 		s->corked_at = conns_microseconds();
@@ -786,7 +909,7 @@ static void conn_head_timeout(struct conn *c, uint32_t now)
 {
 	if (c->state == CONN_ANSWER && now - c->last_in < c->conns->limits.head_ms) {
 		conn_wait(c, CONN_WAIT_HEAD); /* a slow download goes on as long as it moves */
-	} else if (c->state == CONN_HEAD && c->stash != NULL) {
+	} else if (c->state == CONN_HEAD && conn_stash(c) != NULL) {
 		conn_refuse(c, 408, "the request head did not come in time");
 		conn_watch(c);
 	} else {
@@ -805,7 +928,7 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		conn_kill(c);
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
 		return;
-	} else if (silent >= idle / 2 && !c->pinged && c->out.urgent == NULL) {
+	} else if (silent >= idle / 2 && !c->pinged && !outq_has_urgent(&c->out)) {
 		c->pinged = true;
 		if (!conn_queue_control(c, FRAME_PING, NULL, 0)) {
 			conn_lost(c, "no memory to ping it");
@@ -858,7 +981,9 @@ static void conns_on_turn(void *arg)
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
 		if (!c->dirty) {
+			free(c->more);
 			free(c);
+			s->living--;
 			continue;
 		}
 		c->doomed_next = kept; /* it ended after it had been put back as corked: the next pass takes it off that list */
@@ -882,7 +1007,6 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 		const struct conn_limits *limits)
 {
 	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
-	s->dirty_end = &s->dirty;
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
 	conns_set_limits(s, limits);
@@ -897,7 +1021,7 @@ bool conns_busy(const struct conns *s)
 {
 	const struct conn *c;
 	TAILQ_FOREACH (c, &s->waits[CONN_WAIT_HEAD].list, wait)
-		if (c->state == CONN_ANSWER || c->stash != NULL)
+		if (c->state == CONN_ANSWER || conn_stash(c) != NULL)
 			return true;
 	return !TAILQ_EMPTY(&s->waits[CONN_WAIT_ASK].list) || !TAILQ_EMPTY(&s->waits[CONN_WAIT_CLOSE].list) ||
 	       !TAILQ_EMPTY(&s->waits[CONN_WAIT_IDLE].list);
@@ -918,28 +1042,25 @@ void conns_free(struct conns *s)
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
 	outq_spare_free(&s->spare);
+	free(s->dirty);
 	poller_free(&s->poller);
 }
 
 bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
 {
-	struct conn *c = calloc(1, sizeof *c + s->session_size);
+	struct conn *c = conns_reserve_dirty(s) ? calloc(1, sizeof *c + s->session_size) : NULL;
 	if (c == NULL) {
 		close(fd);
 		return false;
 	}
-	*c = (struct conn){.conns = s,
-			   .fd = fd,
-			   .state = CONN_HEAD,
-			   .released = true,
-			   .remote = *remote,
-			   .interest = CONN_WANT_READ};
-	c->out.spare = &s->spare;
-	if (!poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
+	*c = (struct conn){.conns = s, .fd = fd, .state = CONN_HEAD, .released = true, .interest = CONN_WANT_READ};
+	if (!conn_set_remote(c, remote) || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		close(fd);
+		free(c->more);
 		free(c);
 		return false;
 	}
+	s->living++;
 	s->count++;
 	s->loop->stats.sockets++;
 	s->loop->stats.accepted++;

@@ -45,14 +45,25 @@ struct conn_address {
 };
 #define CONN_ADDRESS_TEXT 46
 
-/* What a broadcast touches of each member lies together, from `conns` to `out`. */
+/* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
+struct conn_more {
+	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
+	struct conn_stash *stash;   /* bytes received and not used yet: a part of a head, or what came before a pause */
+	struct answer_file *file;   /* CONN_ANSWER: what follows the queue */
+	uint8_t ip6[16];	    /* the address where it is one of IPv6 */
+};
+
+/* What a broadcast touches of each member lies in front, in one cache line of memory. An idle connection is this, the session behind
+ * it, and some words in tables: whatever is added here is paid for by each. */
 struct conn {
 	struct conns *conns;
-	struct conn *dirty_next;
+	struct conn_more *more; /* or NULL; see conn_more */
+	struct outq out;
 	int fd;
-	uint8_t state;	  /* enum conn_state */
-	uint8_t waiting;  /* enum conn_wait */
-	uint8_t paused;	  /* enum conn_pause bits */
+	uint8_t state;	 /* enum conn_state */
+	uint8_t waiting; /* enum conn_wait */
+	uint8_t paused;	 /* enum conn_pause bits */
+	uint8_t family;	 /* of the peer's address */
 	bool dirty : 1, doomed : 1;
 	bool corked : 1;	 /* conn_cork */
 	bool released : 1;	 /* nobody above uses the session */
@@ -67,15 +78,14 @@ struct conn {
 	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
-	uint16_t close_code;	 /* CONN_CLOSED: to echo */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
-	struct outq out;
-	struct frame_reader reader;
-	TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
-	struct conn *doomed_next;
-	struct conn_address remote;
-	struct conn_stash *stash; /* bytes received and not used yet: a part of a head, or what came before a pause */
-	struct answer_file *file; /* CONN_ANSWER: what follows the queue */
+	uint16_t close_code;	 /* CONN_CLOSED: to echo */
+	uint16_t port;		 /* of the peer's address */
+	uint8_t ip4[4];
+	union {
+		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
+		struct conn *doomed_next;
+	};
 };
 
 enum conn_pause {
@@ -125,7 +135,10 @@ struct conns {
 	struct conn_list waits[CONN_WAITS];
 	struct loop_timer tick;
 	struct loop_hook hook;
-	struct conn *dirty, **dirty_end, *doomed;
+	struct conn **dirty; /* a ring of those that have output for the end of the turn; there is room for all */
+	uint32_t dirty_first, n_dirty, cap_dirty;
+	uint32_t living; /* conns in memory */
+	struct conn *doomed;
 	struct outq_spare spare;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
 	struct loop_timer uncork;
@@ -158,6 +171,13 @@ static inline struct conn *conn_of_session(void *session)
 {
 	return (struct conn *)session - 1;
 }
+
+/* The other end. */
+struct conn_address conn_remote(const struct conn *c);
+const char *conn_remote_text(const struct conn *c, char text[CONN_ADDRESS_TEXT]);
+/* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls conn_less. */
+struct conn_more *conn_more(struct conn *c);
+void conn_less(struct conn *c);
 
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. extra: header lines with CRLF. The session must be
  * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */

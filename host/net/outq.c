@@ -9,8 +9,8 @@
 #include "ws/frame.h"
 
 #define OUTQ_IOV 64
-#define OUTQ_VECTOR_MIN 16	  /* slices of a new array */
-#define OUTQ_SPARE_MAX (1u << 20) /* bytes of arrays kept */
+#define OUTQ_LIST_MIN 16	  /* slices of a new list */
+#define OUTQ_SPARE_MAX (1u << 20) /* bytes of lists kept */
 #define OUTQ_OWN_MIN 1024	  /* first chunk of a stalled queue's own */
 #define OUTQ_OWN_MAX 65536	  /* and the largest */
 
@@ -19,103 +19,109 @@ struct outq_urgent {
 	uint8_t frame[FRAME_SERVER_HEAD_MAX + FRAME_CONTROL_MAX];
 };
 
-static struct slice *outq_at(struct outq *q, uint32_t i)
+static struct slice *outq_last(struct outq *q)
 {
-	return q->v == NULL ? &q->one : &q->v[q->head + i];
+	uint32_t n = outq_n(q);
+	return n > 0 ? outq_at(q, n - 1) : NULL;
 }
 
-/* The array of a queue that needs one for a moment only, as most do that get from several rooms in one turn, comes from those
- * that others have given back. A spare one begins with this. */
-struct outq_vector {
-	struct outq_vector *next;
-	uint32_t cap;
-};
-
-static bool outq_take_vector(struct outq *q)
+static size_t outq_list_size(uint32_t cap)
 {
-	struct outq_vector *spare = q->spare != NULL ? q->spare->first : NULL;
-	if (spare != NULL) {
-		q->spare->first = spare->next;
-		q->spare->bytes -= spare->cap * sizeof *q->v;
-		q->cap = spare->cap;
-		q->v = (struct slice *)spare;
-	} else {
-		q->v = malloc(OUTQ_VECTOR_MIN * sizeof *q->v);
-		q->cap = q->v != NULL ? OUTQ_VECTOR_MIN : 0;
-	}
-	q->head = 0;
-	return q->v != NULL;
+	return sizeof(struct outq_list) + cap * sizeof(struct slice);
 }
 
-static void outq_give_vector(struct outq *q)
+static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 {
-	struct outq_vector *spare = (struct outq_vector *)q->v;
-	if (q->spare != NULL && q->spare->bytes + q->cap * sizeof *q->v <= OUTQ_SPARE_MAX) {
-		spare->cap = q->cap;
-		spare->next = q->spare->first;
-		q->spare->first = spare;
-		q->spare->bytes += spare->cap * sizeof *q->v;
+	struct outq_list *list = spare != NULL ? spare->first : NULL;
+	if (list != NULL) {
+		spare->first = list->next;
+		spare->bytes -= outq_list_size(list->cap);
+	} else if ((list = malloc(outq_list_size(OUTQ_LIST_MIN))) != NULL) {
+		list->cap = OUTQ_LIST_MIN;
 	} else {
-		free(spare);
+		return false;
 	}
-	q->v = NULL;
-	q->head = q->cap = 0;
+	list->urgent = NULL;
+	list->head = 0;
+	list->n = q->one.chunk != NULL;
+	list->v[0] = q->one;
+	q->one.chunk = NULL;
+	q->list = list;
+	return true;
+}
+
+static void outq_give_list(struct outq *q, struct outq_spare *spare)
+{
+	struct outq_list *list = q->list;
+	if (spare != NULL && spare->bytes + outq_list_size(list->cap) <= OUTQ_SPARE_MAX) {
+		list->next = spare->first;
+		spare->first = list;
+		spare->bytes += outq_list_size(list->cap);
+	} else {
+		free(list);
+	}
+	q->list = NULL;
+}
+
+/* A list that holds nothing any more. */
+static void outq_give_back(struct outq *q, struct outq_spare *spare)
+{
+	if (q->list->n == 0 && q->list->urgent == NULL)
+		outq_give_list(q, spare);
 }
 
 void outq_spare_free(struct outq_spare *spare)
 {
-	struct outq_vector *v;
-	while ((v = spare->first) != NULL) {
-		spare->first = v->next;
-		free(v);
+	struct outq_list *list;
+	while ((list = spare->first) != NULL) {
+		spare->first = list->next;
+		free(list);
 	}
 	spare->bytes = 0;
 }
 
-static bool outq_make_room(struct outq *q)
+/* For one slice more. */
+static bool outq_make_room(struct outq *q, struct outq_spare *spare)
 {
-	if (q->v == NULL) {
-		if (q->n == 0)
-			return true;
-		if (!outq_take_vector(q))
-			return false;
-		q->v[0] = q->one;
+	struct outq_list *list = q->list;
+	if (list == NULL)
+		return q->one.chunk == NULL || outq_take_list(q, spare);
+	if (list->head + list->n < list->cap)
+		return true;
+	if (list->head > list->cap / 2) {
+		memmove(list->v, list->v + list->head, list->n * sizeof *list->v);
+		list->head = 0;
 		return true;
 	}
-	if (q->head + q->n < q->cap)
-		return true;
-	if (q->head > q->cap / 2) {
-		memmove(q->v, q->v + q->head, q->n * sizeof *q->v);
-		q->head = 0;
-		return true;
-	}
-	struct slice *v = realloc(q->v, 2 * q->cap * sizeof *v);
-	if (v == NULL)
+	list = realloc(list, outq_list_size(2 * list->cap));
+	if (list == NULL)
 		return false;
-	q->v = v;
-	q->cap *= 2;
+	list->cap *= 2;
+	q->list = list;
 	return true;
 }
 
 /* Takes over the slice's reference. */
-static bool outq_push(struct outq *q, struct slice s)
+static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 {
-	if (!outq_make_room(q))
+	if (!outq_make_room(q, spare))
 		return false;
-	*(q->v == NULL ? &q->one : &q->v[q->head + q->n]) = s;
-	q->n++;
+	if (q->list == NULL)
+		q->one = s;
+	else
+		q->list->v[q->list->head + q->list->n++] = s;
 	return true;
 }
 
-static void outq_pop(struct outq *q)
+static void outq_pop(struct outq *q, struct outq_spare *spare)
 {
+	struct outq_list *list = q->list;
 	slice_unref(outq_at(q, 0));
-	q->n--;
-	if (q->v == NULL)
+	if (list == NULL)
 		return;
-	q->head++;
-	if (q->n == 0)
-		outq_give_vector(q);
+	list->head++;
+	list->n--;
+	outq_give_back(q, spare);
 }
 
 /* Only chunks of the shared pool are worth copying out of. */
@@ -148,9 +154,9 @@ static struct slice outq_copy(struct chunk *c, const uint8_t *p, uint32_t len)
 }
 
 /* The queue is stalled: small slices are copied at once. */
-static bool outq_append_copy(struct outq *q, const struct slice *s)
+static bool outq_append_copy(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
-	struct slice *last = q->n > 0 ? outq_at(q, q->n - 1) : NULL;
+	struct slice *last = outq_last(q);
 	if (last != NULL && outq_has_room(last, s->len)) {
 		outq_copy(last->chunk, slice_bytes(s), s->len);
 		last->len += s->len;
@@ -159,51 +165,59 @@ static bool outq_append_copy(struct outq *q, const struct slice *s)
 	struct chunk *c = chunk_new(outq_own_size(last, s->len));
 	if (c == NULL)
 		return false;
-	if (!outq_push(q, outq_copy(c, slice_bytes(s), s->len))) {
+	if (!outq_push(q, outq_copy(c, slice_bytes(s), s->len), spare)) {
 		chunk_unref(c);
 		return false;
 	}
 	return true;
 }
 
-bool outq_append(struct outq *q, const struct slice *s)
+bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
+	struct slice *last = outq_last(q);
 	if (q->stalled && outq_is_small(s)) {
-		if (!outq_append_copy(q, s))
+		if (!outq_append_copy(q, s, spare))
 			return false;
+	} else if (last != NULL && last->chunk == s->chunk && last->off + last->len == s->off) {
+		last->len += s->len;
 	} else {
-		struct slice *last = q->n > 0 ? outq_at(q, q->n - 1) : NULL;
-		if (last != NULL && last->chunk == s->chunk && last->off + last->len == s->off) {
-			last->len += s->len;
-		} else {
-			if (!outq_push(q, *s))
-				return false;
-			chunk_ref(s->chunk);
-		}
+		if (!outq_push(q, *s, spare))
+			return false;
+		chunk_ref(s->chunk);
 	}
 	q->bytes += s->len;
 	return true;
 }
 
-bool outq_append_raw(struct outq *q, const struct slice *s)
+bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
-	if (!outq_append(q, s))
+	if (!outq_append(q, s, spare))
 		return false;
-	q->begun = q->bytes;
+	q->begun = q->bytes & OUTQ_FRAME_MAX;
 	return true;
 }
 
-bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len)
+bool outq_has_urgent(const struct outq *q)
 {
-	if (q->urgent == NULL) {
-		q->urgent = malloc(sizeof *q->urgent);
-		if (q->urgent == NULL)
+	return q->list != NULL && q->list->urgent != NULL;
+}
+
+bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_spare *spare)
+{
+	if (q->list == NULL && !outq_take_list(q, spare))
+		return false;
+	struct outq_list *list = q->list;
+	if (list->urgent == NULL) {
+		list->urgent = malloc(sizeof *list->urgent);
+		if (list->urgent == NULL) {
+			outq_give_back(q, spare);
 			return false;
-		q->urgent->len = 0;
+		}
+		list->urgent->len = 0;
 	}
-	q->bytes += (uint32_t)len - q->urgent->len;
-	memcpy(q->urgent->frame, frame, len);
-	q->urgent->len = (uint8_t)len;
+	q->bytes += (uint32_t)len - list->urgent->len;
+	memcpy(list->urgent->frame, frame, len);
+	list->urgent->len = (uint8_t)len;
 	return true;
 }
 
@@ -213,7 +227,7 @@ static void outq_stall(struct outq *q)
 {
 	uint32_t kept = 0;
 	q->stalled = true;
-	for (uint32_t i = 0; i < q->n; i++) {
+	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice s = *outq_at(q, i);
 		struct slice *last = kept > 0 ? outq_at(q, kept - 1) : NULL;
 		if (outq_is_small(&s)) {
@@ -231,11 +245,12 @@ static void outq_stall(struct outq *q)
 		}
 		*outq_at(q, kept++) = s;
 	}
-	q->n = kept;
+	if (q->list != NULL)
+		q->list->n = kept;
 }
 
 /* Drops `sent` bytes from the front; what remains of a frame that was begun is counted. */
-static void outq_advance(struct outq *q, size_t sent)
+static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 {
 	q->bytes -= (uint32_t)sent;
 	while (sent > 0) {
@@ -244,47 +259,49 @@ static void outq_advance(struct outq *q, size_t sent)
 		uint32_t at = q->begun; /* walks to the frame boundary at or behind step */
 		while (at < step)
 			at += (uint32_t)frame_size(slice_bytes(s) + at, s->len - at);
-		q->begun = at - step;
+		q->begun = (at - step) & OUTQ_FRAME_MAX;
 		s->off += step;
 		s->len -= step;
 		sent -= step;
 		if (s->len == 0)
-			outq_pop(q);
+			outq_pop(q, spare);
 	}
 }
 
 /* A frame that was begun and is done lets the urgent one in: it becomes the first slice. */
 static bool outq_let_in(struct outq *q)
 {
-	if (q->urgent == NULL || q->begun > 0)
+	struct outq_urgent *urgent = outq_has_urgent(q) ? q->list->urgent : NULL;
+	if (urgent == NULL || q->begun > 0)
 		return true;
-	struct chunk *c = chunk_new(q->urgent->len);
+	struct chunk *c = chunk_new(urgent->len);
 	if (c == NULL)
 		return false;
-	memcpy(c->bytes, q->urgent->frame, q->urgent->len);
-	c->used = q->urgent->len;
-	if (!outq_push(q, (struct slice){.chunk = c, .len = c->used})) {
+	struct slice first = outq_copy(c, urgent->frame, urgent->len);
+	if (!outq_push(q, first, NULL)) { /* there is a list: nothing is taken from the spare ones */
 		chunk_unref(c);
 		return false;
 	}
-	struct slice urgent = *outq_at(q, q->n - 1);
-	for (uint32_t i = q->n - 1; i > 0; i--)
-		*outq_at(q, i) = *outq_at(q, i - 1);
-	*outq_at(q, 0) = urgent;
-	q->begun = c->used;
-	free(q->urgent);
-	q->urgent = NULL;
+	struct outq_list *list = q->list;
+	struct slice *v = &list->v[list->head];
+	memmove(v + 1, v, (list->n - 1) * sizeof *v);
+	v[0] = first;
+	q->begun = first.len & OUTQ_FRAME_MAX;
+	free(urgent);
+	list->urgent = NULL;
 	return true;
 }
 
 /* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is written. */
 static ssize_t outq_write(struct outq *q, int fd)
 {
-	if (q->n == 1 && q->urgent == NULL)
+	uint32_t slices = outq_n(q);
+	bool urgent = outq_has_urgent(q);
+	if (slices == 1 && !urgent)
 		return send(fd, slice_bytes(outq_at(q, 0)), outq_at(q, 0)->len, MSG_NOSIGNAL);
 	struct iovec iov[OUTQ_IOV];
-	size_t limit = q->urgent != NULL ? q->begun : SIZE_MAX, n = 0;
-	for (uint32_t i = 0; i < q->n && n < OUTQ_IOV && limit > 0; i++, n++) {
+	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
+	for (uint32_t i = 0; i < slices && n < OUTQ_IOV && limit > 0; i++, n++) {
 		struct slice *s = outq_at(q, i);
 		iov[n] = (struct iovec){.iov_base = slice_bytes(s), .iov_len = s->len < limit ? s->len : limit};
 		limit -= iov[n].iov_len;
@@ -293,7 +310,7 @@ static ssize_t outq_write(struct outq *q, int fd)
 	return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
-enum outq_status outq_flush(struct outq *q, int fd, uint64_t *sent_r)
+enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r)
 {
 	while (q->bytes > 0) {
 		if (!outq_let_in(q)) {
@@ -311,21 +328,31 @@ enum outq_status outq_flush(struct outq *q, int fd, uint64_t *sent_r)
 			return OUTQ_STALLED;
 		}
 		*sent_r += (uint64_t)n;
-		if (q->n == 1 && (uint32_t)n == outq_at(q, 0)->len && q->urgent == NULL) { /* the usual case: everything left */
-			outq_pop(q);
+		if ((uint32_t)n == q->bytes && q->list == NULL) { /* the usual case: everything left */
+			slice_unref(&q->one);
 			q->bytes = q->begun = 0;
 		} else {
-			outq_advance(q, (size_t)n);
+			outq_advance(q, (size_t)n, spare);
 		}
 	}
 	q->stalled = false;
 	return OUTQ_EMPTY;
 }
 
-void outq_cut(struct outq *q)
+static void outq_drop_urgent(struct outq *q)
+{
+	if (!outq_has_urgent(q))
+		return;
+	q->bytes -= q->list->urgent->len;
+	free(q->list->urgent);
+	q->list->urgent = NULL;
+}
+
+void outq_cut(struct outq *q, struct outq_spare *spare)
 {
 	uint32_t keep = q->begun, kept = 0;
-	for (uint32_t i = 0; i < q->n; i++) {
+	outq_drop_urgent(q);
+	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice *s = outq_at(q, i);
 		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly some raw ones */
 			s->len = keep;
@@ -337,18 +364,19 @@ void outq_cut(struct outq *q)
 		keep -= s->len;
 		kept = i + 1;
 	}
-	q->n = kept;
-	if (q->n == 0 && q->v != NULL)
-		outq_give_vector(q);
-	free(q->urgent);
-	q->urgent = NULL;
+	if (q->list != NULL) {
+		q->list->n = kept;
+		outq_give_back(q, spare);
+	}
 	q->bytes = q->begun;
 }
 
-void outq_clear(struct outq *q)
+void outq_clear(struct outq *q, struct outq_spare *spare)
 {
-	while (q->n > 0)
-		outq_pop(q);
-	free(q->urgent);
-	*q = (struct outq){.spare = q->spare};
+	outq_drop_urgent(q);
+	while (outq_n(q) > 0)
+		outq_pop(q, spare);
+	if (q->list != NULL)
+		outq_give_list(q, spare);
+	*q = (struct outq){.bytes = 0};
 }

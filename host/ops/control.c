@@ -81,7 +81,7 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_raw(o, "{\"conn\":", 8);
 	codec_string(o, span_of(id));
 	codec_member_text(o, "mount", span_of(s->mount->path));
-	codec_member_text(o, "remote", span_of(conn_address_text(&session_conn(s)->remote, remote)));
+	codec_member_text(o, "remote", span_of(conn_remote_text(session_conn(s), remote)));
 	codec_member_uint(o, "rooms", s->rooms.n);
 	codec_member_uint(o, "events", s->lane.sequence);
 	codec_member_uint(o, "waiting", session_conn(s)->out.bytes);

@@ -93,6 +93,11 @@ enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits
 
 /* Gives up the memory of what the last call returned. The next call does so too, but on a quiet connection that may take long. */
 void frame_release(struct frame_reader *r);
+/* Is it between two messages, with nothing kept? Then it is worth as much as a fresh one. Not while the last message is looked at. */
+static inline bool frame_at_rest(const struct frame_reader *r)
+{
+	return (r->stage | r->message | r->head_len) == 0 && r->part == NULL;
+}
 /* Bytes of memory the reader holds now beyond the struct itself. */
 size_t frame_held(const struct frame_reader *r);
 /* Frees what it holds and makes it fresh. */

@@ -33,7 +33,7 @@ void *__wrap_realloc(void *p, size_t n)
 /* --- a queue, a socket and its other end ----------------------------------------------------------------------------------- */
 
 static struct chunk_pool pool;
-static struct outq_spare spare;
+static struct outq_spare spare, *keeper;
 static struct outq q;
 static int fds[2]; /* we write to the first */
 static uint8_t *got;
@@ -44,14 +44,15 @@ static void setup(void)
 	const int small = 4096;
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
-	q = (struct outq){.spare = &spare};
+	q = (struct outq){.bytes = 0};
+	keeper = &spare;
 	pool = (struct chunk_pool){.current = NULL};
 	n_got = 0;
 }
 
 static void teardown(void)
 {
-	outq_clear(&q);
+	outq_clear(&q, keeper);
 	chunk_pool_free(&pool);
 	outq_spare_free(&spare);
 	ck_assert_ptr_null(spare.first);
@@ -83,7 +84,7 @@ static enum outq_status flush(void)
 {
 	uint64_t sent = 0;
 	uint32_t before = q.bytes;
-	enum outq_status status = outq_flush(&q, fds[0], &sent);
+	enum outq_status status = outq_flush(&q, fds[0], keeper, &sent);
 	ck_assert_uint_eq(before - q.bytes, sent);
 	ck_assert(status == OUTQ_BROKEN || (status == OUTQ_EMPTY) == (q.bytes == 0));
 	ck_assert(status == OUTQ_BROKEN || q.stalled == (status == OUTQ_STALLED));
@@ -114,14 +115,14 @@ static struct slice numbered(uint32_t number, size_t len)
 static void append(uint32_t number, size_t len)
 {
 	struct slice s = numbered(number, len);
-	ck_assert(outq_append(&q, &s));
+	ck_assert(outq_append(&q, &s, keeper));
 	slice_unref(&s);
 }
 
 static void urgent(uint8_t number)
 {
 	uint8_t frame[3] = {0x80 | FRAME_PONG, 1, number};
-	ck_assert(outq_urgent(&q, frame, sizeof frame));
+	ck_assert(outq_urgent(&q, frame, sizeof frame, keeper));
 }
 
 /* The number of the frame at *at, which must be whole and unspoiled; -1 - n for a pong. Moves *at behind it. */
@@ -162,8 +163,8 @@ START_TEST(neighbours_become_one)
 {
 	for (uint32_t i = 0; i < 100; i++)
 		append(i, 4 + i);
-	ck_assert_uint_eq(q.n, 1);
-	ck_assert_ptr_null(q.v);
+	ck_assert_uint_eq(outq_n(&q), 1);
+	ck_assert_ptr_null(q.list);
 	ck_assert_int_eq(flush(), OUTQ_EMPTY);
 	receive(SIZE_MAX);
 	expect_numbers(0, 100);
@@ -185,10 +186,10 @@ static void append_apart(uint32_t n)
 START_TEST(many_slices)
 {
 	append_apart(500);
-	ck_assert_uint_gt(q.n, 64);
+	ck_assert_uint_gt(outq_n(&q), 64);
 	drain();
 	expect_numbers(0, 500);
-	ck_assert_ptr_null(q.v);
+	ck_assert_ptr_null(q.list);
 	ck_assert_uint_eq(pool.current->refs, 1);
 }
 END_TEST
@@ -199,29 +200,28 @@ START_TEST(arrays_are_kept_for_others)
 	const uint32_t N = RUNNING_ON_VALGRIND ? 60 : 600; /* more than are kept, but for valgrind */
 	struct outq *many = calloc(N, sizeof *many), first = q;
 	append_apart(3);
-	const void *array = q.v;
+	const void *array = q.list;
 	ck_assert_ptr_nonnull(array);
 	ck_assert_ptr_null(spare.first);
 	drain();
 	ck_assert_ptr_eq(spare.first, array);
-	ck_assert_uint_eq(spare.bytes, 16 * sizeof(struct slice));
+	ck_assert_uint_eq(spare.bytes, sizeof(struct outq_list) + 16 * sizeof(struct slice));
 	append_apart(100);
 	ck_assert_ptr_null(spare.first);
 	ck_assert_uint_eq(spare.bytes, 0);
-	outq_cut(&q);
+	outq_cut(&q, keeper);
 	ck_assert_uint_ge(spare.bytes, 100 * sizeof(struct slice)); /* as large as it had become */
 	append_apart(100);
 	first = q;
 	for (uint32_t i = 0; i < N; i++) {
-		q = (struct outq){.spare = &spare};
+		q = (struct outq){.bytes = 0};
 		append_apart(100);
 		many[i] = q;
 	}
 	for (uint32_t i = 0; i < N; i++)
-		outq_clear(&many[i]);
+		outq_clear(&many[i], keeper);
 	ck_assert_uint_gt(spare.bytes, 0);
 	ck_assert_uint_le(spare.bytes, 1 << 20);
-	ck_assert_ptr_eq(many[0].spare, &spare);
 	free(many);
 	q = first;
 	n_got = 0;
@@ -250,8 +250,8 @@ START_TEST(a_stalled_queue_copies_small_slices)
 		ck_assert_uint_eq(pool.current->refs, 1);
 	}
 	size_t held = 0;
-	for (uint32_t i = 0; i < q.n; i++) {
-		const struct slice *s = q.v == NULL ? &q.one : &q.v[q.head + i];
+	for (uint32_t i = 0; i < outq_n(&q); i++) {
+		const struct slice *s = outq_at(&q, i);
 		ck_assert_ptr_null(s->chunk->pool);
 		ck_assert_uint_eq(s->chunk->refs, 1);
 		held += s->chunk->size;
@@ -265,12 +265,12 @@ END_TEST
 START_TEST(large_ones_stay_shared)
 {
 	struct slice large = numbered(0, 100000);
-	ck_assert(outq_append(&q, &large));
+	ck_assert(outq_append(&q, &large, keeper));
 	append(1, 100);
 	ck_assert_int_eq(flush(), OUTQ_STALLED);
 	ck_assert_uint_eq(large.chunk->refs, 2);
 	struct slice another = numbered(2, 50000);
-	ck_assert(outq_append(&q, &another));
+	ck_assert(outq_append(&q, &another, keeper));
 	append(3, 100);
 	ck_assert_uint_eq(another.chunk->refs, 2);
 	drain();
@@ -312,7 +312,7 @@ START_TEST(urgent_ones_wait_for_a_boundary)
 	ck_assert_int_eq(next_frame(&at), 1);
 	ck_assert_int_eq(next_frame(&at), 2);
 	ck_assert_uint_eq(at, n_got);
-	ck_assert_ptr_null(q.urgent);
+	ck_assert(!outq_has_urgent(&q));
 }
 END_TEST
 
@@ -351,12 +351,12 @@ START_TEST(raw_bytes_are_not_parted)
 	memset(raw, 'r', sizeof raw);
 	ck_assert(chunk_alloc(&pool, sizeof raw, &s));
 	memcpy(slice_bytes(&s), raw, sizeof raw);
-	ck_assert(outq_append_raw(&q, &s));
+	ck_assert(outq_append_raw(&q, &s, keeper));
 	slice_unref(&s);
 	struct slice others = numbered(9, 50);
 	ck_assert(chunk_alloc(&pool, 10, &s));
 	memcpy(slice_bytes(&s), raw, 10);
-	ck_assert(outq_append_raw(&q, &s));
+	ck_assert(outq_append_raw(&q, &s, keeper));
 	slice_unref(&s);
 	slice_unref(&others);
 	append(0, 4);
@@ -380,9 +380,9 @@ START_TEST(a_cut_keeps_what_was_begun)
 	urgent(3);
 	uint32_t begun = q.begun;
 	ck_assert_uint_gt(begun, 0);
-	outq_cut(&q);
+	outq_cut(&q, keeper);
 	ck_assert_uint_eq(q.bytes, begun);
-	ck_assert_ptr_null(q.urgent);
+	ck_assert(!outq_has_urgent(&q));
 	append(777, 50);
 	drain();
 	size_t at = 0;
@@ -399,10 +399,10 @@ START_TEST(a_cut_at_a_boundary_keeps_nothing)
 		append(i, 1000);
 		slice_unref(&others);
 	}
-	outq_cut(&q);
+	outq_cut(&q, keeper);
 	ck_assert_uint_eq(q.bytes, 0);
-	ck_assert_uint_eq(q.n, 0);
-	ck_assert_ptr_null(q.v);
+	ck_assert_uint_eq(outq_n(&q), 0);
+	ck_assert_ptr_null(q.list);
 	ck_assert_uint_eq(pool.current->refs, 1);
 	append(50, 10);
 	drain();
@@ -415,11 +415,11 @@ START_TEST(a_cut_of_raw_bytes_and_frames)
 	struct slice s;
 	ck_assert(chunk_alloc(&pool, 100, &s));
 	memset(slice_bytes(&s), 'r', 100);
-	ck_assert(outq_append_raw(&q, &s));
+	ck_assert(outq_append_raw(&q, &s, keeper));
 	append(1, 10); /* in the same slice */
 	append(2, 20000);
 	slice_unref(&s);
-	outq_cut(&q);
+	outq_cut(&q, keeper);
 	ck_assert_uint_eq(q.bytes, 100);
 	drain();
 	ck_assert_uint_eq(n_got, 100);
@@ -442,21 +442,21 @@ END_TEST
 START_TEST(no_memory_changes_nothing)
 {
 	struct slice a = numbered(0, 100), b = numbered(1, 100), c = numbered(2, 100), large = numbered(3, 60000);
-	ck_assert(outq_append(&q, &a));
+	ck_assert(outq_append(&q, &a, keeper));
 	no_memory = true; /* for Check's assertions too: they wait */
-	bool apart = outq_append(&q, &c), beside = outq_append(&q, &b), pong = outq_urgent(&q, (const uint8_t *)"\x8a\0", 2);
+	bool apart = outq_append(&q, &c, keeper), beside = outq_append(&q, &b, keeper), pong = outq_urgent(&q, (const uint8_t *)"\x8a\0", 2, keeper);
 	no_memory = false;
 	ck_assert(!apart && !pong);
 	ck_assert(beside); /* a neighbour needs none */
-	ck_assert_uint_eq(q.n, 1);
+	ck_assert_uint_eq(outq_n(&q), 1);
 	ck_assert_uint_eq(q.bytes, a.len + b.len);
 	ck_assert_uint_eq(c.chunk->refs, 5); /* the pool's, the three slices' above and the queue's */
-	ck_assert(outq_append(&q, &c));
-	ck_assert(outq_append(&q, &large));
+	ck_assert(outq_append(&q, &c, keeper));
+	ck_assert(outq_append(&q, &large, keeper));
 	uint64_t sent = 0;
 	no_memory = true;
-	enum outq_status status = outq_flush(&q, fds[0], &sent);
-	bool copied = outq_append(&q, &a); /* where it must be copied it can not be */
+	enum outq_status status = outq_flush(&q, fds[0], keeper, &sent);
+	bool copied = outq_append(&q, &a, keeper); /* where it must be copied it can not be */
 	no_memory = false;
 	ck_assert_int_eq(status, OUTQ_STALLED);
 	ck_assert(!copied);
@@ -477,14 +477,14 @@ START_TEST(random_traffic)
 	unsigned seed = (unsigned)_i * 104729 + 3;
 	uint32_t number = 0, cut_at[1000], n_cuts = 0, pongs = 0;
 	printf("outq: seed %u\n", seed);
-	q.spare = _i % 2 == 0 ? &spare : NULL;
+	keeper = _i % 2 == 0 ? &spare : NULL;
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 400 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100;
 		if (dice < 50) {
 			append(number++, 4 + (unsigned)rand_r(&seed) % (dice == 0 ? 100000 : dice < 5 ? 20000 : 300));
 		} else if (dice < 52 && n_cuts < 1000) {
 			/* What is waiting is lost but for a frame begun; its number is that of no later one. */
-			outq_cut(&q);
+			outq_cut(&q, keeper);
 			cut_at[n_cuts++] = number;
 		} else if (dice < 60 && q.stalled) {
 			urgent((uint8_t)number);
