@@ -50,7 +50,7 @@ static bool admission_make_session(struct hub *hub, struct mount *m, struct sess
 	*s = (struct session){.mount = m};
 	s->data = data > 0 ? calloc(1, data) : NULL;
 	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
-	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && mount_reserve(m);
+	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && hub_reserve(hub) && mount_reserve(m);
 	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
 		mount_remove(m, s);
 		ok = false;

@@ -191,7 +191,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 	h->event = (struct hub_event){
 		.kind = EVENT_CLOSE,
 		.session = s,
-		.close = {.code = s->close_code, .reason = {s->close_reason, s->close_reason_len}, .rooms = &s->rooms},
+		.close = {.code = s->close_code, .reason = session_close_reason(s), .rooms = &s->rooms},
 	};
 	m->hub->held += h->size;
 	return h;
@@ -273,12 +273,12 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 		struct hub_event e = {
 			.kind = EVENT_CLOSE,
 			.session = s,
-			.close = {.code = s->close_code, .reason = {s->close_reason, s->close_reason_len}, .rooms = &s->rooms},
+			.close = {.code = s->close_code, .reason = session_close_reason(s), .rooms = &s->rooms},
 		};
 		delivery_handle(m, &e);
 		return;
 	}
-	if (lane->first != NULL || (h->event.session != NULL && h->event.session->ended))
+	if (lane_first(lane) != NULL || (h->event.session != NULL && h->event.session->ended))
 		delivery_make_ready(m, lane); /* behind the others, so that none starves */
 	delivery_handle(m, &h->event);
 	delivery_free(m, h);
@@ -310,7 +310,7 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 	e->session = s;
 	if (handler_is_async(m->handler))
 		return delivery_submit_async(m, s, e);
-	if (e->kind != EVENT_UPGRADE && (m->running || delivery_lane(m, s)->first != NULL))
+	if (e->kind != EVENT_UPGRADE && (m->running || lane_first(delivery_lane(m, s)) != NULL))
 		return delivery_wait(m, s, e, false);
 	bool ok = delivery_handle(m, e);
 	if (m->ready_first != NULL)

@@ -116,7 +116,7 @@ TAILQ_HEAD(event_queue, event_held);
 
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
-	struct event_held *first, *last;
+	struct event_held *last;    /* of a ring: the one behind it is the first */
 	struct event_held *current; /* that a handler works on; not among the others any more */
 	struct lane *ready_next;
 	uint64_t sequence;
@@ -128,30 +128,40 @@ struct lane {
 /* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */
 struct event_held *event_hold(const struct hub_event *e);
 
-static inline void lane_push(struct lane *lane, struct event_held *h)
+static inline struct event_held *lane_first(const struct lane *lane)
 {
-	h->next = NULL;
-	if (lane->last != NULL)
-		lane->last->next = h;
-	else
-		lane->first = h;
-	lane->last = h;
+	return lane->last != NULL ? lane->last->next : NULL;
+}
+
+/* The one that waits behind h; NULL: h is the last. */
+static inline struct event_held *lane_next(const struct lane *lane, const struct event_held *h)
+{
+	return h != lane->last ? h->next : NULL;
 }
 
 /* Before all others: what belongs to the event that has just been handled. */
 static inline void lane_push_front(struct lane *lane, struct event_held *h)
 {
-	h->next = lane->first;
-	lane->first = h;
 	if (lane->last == NULL)
 		lane->last = h;
+	else
+		h->next = lane->last->next;
+	lane->last->next = h;
+}
+
+static inline void lane_push(struct lane *lane, struct event_held *h)
+{
+	lane_push_front(lane, h);
+	lane->last = h;
 }
 
 static inline struct event_held *lane_pop(struct lane *lane)
 {
-	struct event_held *h = lane->first;
-	if (h != NULL && (lane->first = h->next) == NULL)
+	struct event_held *h = lane_first(lane);
+	if (h == lane->last)
 		lane->last = NULL;
+	else
+		lane->last->next = h->next;
 	return h;
 }
 

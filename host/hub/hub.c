@@ -12,12 +12,12 @@
 /* A reason is text, in which a NUL is a character like others. */
 static void hub_keep_reason(struct session *s, struct span reason)
 {
-	s->close_reason = reason.n > 0 ? malloc(reason.n + 1) : NULL;
-	if (s->close_reason == NULL)
+	struct session_more *more = reason.n > 0 ? session_more(s) : NULL;
+	if (more == NULL || (more->reason = malloc(reason.n + 1)) == NULL)
 		return;
-	memcpy(s->close_reason, reason.p, reason.n);
-	s->close_reason[reason.n] = '\0';
-	s->close_reason_len = (uint16_t)reason.n;
+	memcpy(more->reason, reason.p, reason.n);
+	more->reason[reason.n] = '\0';
+	more->reason_len = (uint16_t)reason.n;
 }
 
 /* From here on nobody finds the session. It is over once its close event was handled. */
@@ -29,7 +29,8 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	hub_keep_reason(s, reason);
 	room_leave_all(&m->rooms, &s->rooms);
 	mount_remove(m, s);
-	timer_free_all(&s->timers);
+	if (s->more != NULL)
+		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
@@ -54,11 +55,14 @@ void hub_session_over(struct session *s)
 	if (m->handler->ops->forget != NULL)
 		m->handler->ops->forget(m->handler, s);
 	if (s->paused)
-		TAILQ_REMOVE(&hub->paused, s, paused_link);
+		TAILQ_REMOVE(&hub->paused, s, more->paused_link);
 	s->paused = false;
 	room_forget_all(&s->rooms);
 	free(s->last_event);
-	free(s->close_reason);
+	if (s->more != NULL)
+		free(s->more->reason);
+	free(s->more);
+	s->more = NULL;
 	free(s->data);
 	slotmap_remove(&hub->sessions, s->local);
 	s->local = 0;
@@ -75,8 +79,20 @@ static void hub_mark_victim(struct hub *hub, struct session *s)
 	if (s->victim)
 		return;
 	s->victim = true;
-	s->victim_next = hub->victims;
-	hub->victims = s;
+	hub->victims[hub->n_victims++] = s;
+}
+
+bool hub_reserve(struct hub *hub)
+{
+	if (hub->sessions.count < hub->cap_victims)
+		return true;
+	uint32_t cap = hub->cap_victims == 0 ? 64 : 2 * hub->cap_victims;
+	struct session **wider = realloc(hub->victims, cap * sizeof(struct session *));
+	if (wider == NULL)
+		return false;
+	hub->victims = wider;
+	hub->cap_victims = cap;
+	return true;
 }
 
 static inline void hub_send(struct hub *hub, struct session *s, const struct slice *frame, bool own)
@@ -92,9 +108,8 @@ static inline void hub_send(struct hub *hub, struct session *s, const struct sli
 
 void hub_end_victims(struct hub *hub)
 {
-	struct session *s;
-	while ((s = hub->victims) != NULL) {
-		hub->victims = s->victim_next;
+	while (hub->n_victims > 0) {
+		struct session *s = hub->victims[--hub->n_victims];
 		if (s->ended)
 			continue;
 		if (s->no_memory) {
@@ -266,17 +281,17 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 
 void hub_pause(struct session *s)
 {
-	if (s->paused || s->ended)
+	if (s->paused || s->ended || session_more(s) == NULL) /* without memory for that, what it sends next will end it */
 		return;
 	s->paused = true;
-	TAILQ_INSERT_TAIL(&s->mount->hub->paused, s, paused_link);
+	TAILQ_INSERT_TAIL(&s->mount->hub->paused, s, more->paused_link);
 	conn_hold(session_conn(s), true);
 }
 
 void hub_unpause(struct session *s)
 {
 	s->paused = false;
-	TAILQ_REMOVE(&s->mount->hub->paused, s, paused_link);
+	TAILQ_REMOVE(&s->mount->hub->paused, s, more->paused_link);
 	conn_hold(session_conn(s), false);
 }
 
@@ -286,14 +301,14 @@ static void hub_unpause_round(struct hub *hub)
 	struct session *s;
 	uint32_t n = 0;
 	hub->full = false;
-	TAILQ_FOREACH (s, &hub->paused, paused_link)
+	TAILQ_FOREACH (s, &hub->paused, more->paused_link)
 		n++;
 	while (n-- > 0 && hub->held < hub->hold_max && (s = TAILQ_FIRST(&hub->paused)) != NULL) {
 		if (s->lane.waiting <= HUB_LANE_MAX / 2) {
 			hub_unpause(s);
 		} else {
-			TAILQ_REMOVE(&hub->paused, s, paused_link);
-			TAILQ_INSERT_TAIL(&hub->paused, s, paused_link);
+			TAILQ_REMOVE(&hub->paused, s, more->paused_link);
+			TAILQ_INSERT_TAIL(&hub->paused, s, more->paused_link);
 		}
 	}
 	hub->full = hub->full || hub->held >= hub->hold_max;
@@ -404,6 +419,7 @@ void hub_free(struct hub *hub)
 		mount_free(m);
 	}
 	slotmap_free(&hub->sessions);
+	free(hub->victims);
 }
 
 void hub_add_mount(struct hub *hub, struct mount *m)

@@ -22,8 +22,9 @@ struct hub {
 	struct slotmap sessions; /* local id to session */
 	uint64_t host_id;	 /* first half of every id of this host's connections */
 	struct hash_key key;
-	struct mount *mounts; /* longest path first */
-	struct session *victims;
+	struct mount *mounts;	  /* longest path first */
+	struct session **victims; /* read too slowly, to be ended; room for all sessions */
+	uint32_t n_victims, cap_victims;
 	char *const *origins; /* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
 	uint64_t started_ms;
@@ -48,6 +49,8 @@ extern const struct conn_ops hub_conn_ops;
 
 /* Takes over the mount. */
 void hub_add_mount(struct hub *hub, struct mount *m);
+/* Room for one session more. Returns false without memory. */
+bool hub_reserve(struct hub *hub);
 /* The mount with the longest path that matches, or NULL. */
 struct mount *hub_find_mount(const struct hub *hub, struct span path);
 

@@ -113,7 +113,7 @@ static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
 {
 	if (n < *cap)
 		return v;
-	uint32_t cap_new = *cap == 0 ? 2 : *cap * 2;
+	uint32_t cap_new = *cap == 0 ? 1 : *cap * 2;
 	void *wider = realloc(v, cap_new * size);
 	if (wider != NULL)
 		*cap = cap_new;

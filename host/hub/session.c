@@ -1,5 +1,14 @@
 #include "hub/session.h"
 
+#include <stdlib.h>
+
+struct session_more *session_more(struct session *s)
+{
+	if (s->more == NULL)
+		s->more = calloc(1, sizeof *s->more);
+	return s->more;
+}
+
 static const char session_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* 128 bits are 21 characters of 6 bits and one of 2. */

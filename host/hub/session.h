@@ -14,6 +14,15 @@ struct session_id {
 	uint64_t host, local;
 };
 
+/* What only some sessions need. It stays until the session is over. */
+struct session_more {
+	TAILQ_ENTRY(session) paused_link;
+	struct timer *timers;
+	uint16_t reason_len;
+	char *reason; /* what its close event will say, with a NUL behind it; NULL: none */
+};
+
+/* Each idle connection pays for what stands here. */
 struct session {
 	struct mount *mount;
 	uint64_t local; /* the id's second half; 0: the session is over */
@@ -24,11 +33,8 @@ struct session {
 	void *data;		       /* the handler's; NULL without */
 	void *route;		       /* which worker serves it; the handler's */
 	struct event_held *last_event; /* its close event, or its upgrade while that is being asked about */
-	TAILQ_ENTRY(session) paused_link;
-	struct timer *timers;
-	struct session *victim_next;
-	char *close_reason; /* what its close event will say, with a NUL behind it; NULL: none */
-	uint16_t close_code, close_reason_len;
+	struct session_more *more;     /* or NULL; see session_more */
+	uint16_t close_code;
 	uint16_t data_len;  /* bytes */
 	bool settled : 1;   /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;    /* not read from, because its handler is behind */
@@ -40,6 +46,14 @@ struct session {
 static inline struct conn *session_conn(struct session *s)
 {
 	return conn_of_session(s);
+}
+
+/* What is rarely there, made if need be; NULL without memory. */
+struct session_more *session_more(struct session *s);
+/* What its close event says. */
+static inline struct span session_close_reason(const struct session *s)
+{
+	return s->more != NULL ? (struct span){s->more->reason, s->more->reason_len} : (struct span){0};
 }
 
 /* base64url of the 16 bytes. */

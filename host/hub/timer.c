@@ -14,9 +14,12 @@ struct timer {
 	char name[];
 };
 
+/* NULL: a session that never had any. */
 static struct timer **timer_list(struct mount *mount, struct session *session)
 {
-	return session != NULL ? &session->timers : &mount->timers;
+	if (session == NULL)
+		return &mount->timers;
+	return session->more != NULL ? &session->more->timers : NULL;
 }
 
 static struct timer **timer_find(struct timer **list, struct span name)
@@ -44,7 +47,7 @@ static bool timer_is_told(const struct timer *t)
 {
 	const struct lane *lane = t->session != NULL ? &t->session->lane : &t->mount->lane;
 	bool told = lane->current != NULL && timer_is_event(t, lane->current);
-	for (const struct event_held *h = lane->first; h != NULL && !told; h = h->next)
+	for (const struct event_held *h = lane_first(lane); h != NULL && !told; h = lane_next(lane, h))
 		told = timer_is_event(t, h);
 	return told;
 }
@@ -71,6 +74,8 @@ static void timer_on_time(void *arg)
 
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)
 {
+	if (session != NULL && session_more(session) == NULL)
+		return false;
 	struct timer **list = timer_list(mount, session), **at = timer_find(list, span_of(timer->name));
 	if (*at != NULL) {
 		struct timer *t = *at;
@@ -99,8 +104,8 @@ bool timer_set(struct mount *mount, struct session *session, const struct event_
 
 bool timer_cancel(struct mount *mount, struct session *session, struct span name)
 {
-	struct timer **at = timer_find(timer_list(mount, session), name);
-	if (*at == NULL)
+	struct timer **list = timer_list(mount, session), **at = list != NULL ? timer_find(list, name) : NULL;
+	if (at == NULL || *at == NULL)
 		return false;
 	timer_remove(at);
 	return true;

@@ -46,7 +46,7 @@ struct loop {
 	struct event wake_event;
 	int wake_fd;
 	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
-	uint64_t now; /* see loop_now */
+	uint64_t now;	      /* see loop_now */
 	bool now_known, stop;
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };

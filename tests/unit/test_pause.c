@@ -59,7 +59,7 @@ static void check_list(void)
 {
 	const struct session *s;
 	uint32_t listed = 0, paused = 0, cursor = 0;
-	TAILQ_FOREACH (s, &r->hub.paused, paused_link) {
+	TAILQ_FOREACH (s, &r->hub.paused, more->paused_link) {
 		if (!s->paused)
 			ck_abort_msg("one that is not paused is in the list of those that are");
 		listed++;

@@ -340,7 +340,7 @@ START_TEST(going_on_while_others_end)
 	TAILQ_INSERT_TAIL(&r->given, last, link);
 	uint32_t paused = 0;
 	const struct session *s;
-	TAILQ_FOREACH (s, &r->hub.paused, paused_link)
+	TAILQ_FOREACH (s, &r->hub.paused, more->paused_link)
 		paused++;
 	ck_assert_uint_eq(paused, N);
 	r->at_once = true;
