@@ -852,6 +852,7 @@ static void conns_flush(struct conns *s)
 		conn_flush(c);
 	}
 	if (corked == 0) {
+		s->dirty_first = 0; /* so that a turn touches no more of the ring than it needs */
 		s->corked_at = 0;
 	} else if (s->corked_at == 0) {
 		s->corked_at = conns_microseconds();
