@@ -125,8 +125,7 @@ static bool line_parse(struct request *r, struct cursor *c)
 	return true;
 }
 
-/* Host, or the authority of a target: a name, IPv4 or bracketed IPv6 address, and maybe a port (RFC 3986 3.2). */
-static bool authority_ok(struct span s)
+bool request_authority_ok(struct span s)
 {
 	size_t i = 0;
 
@@ -173,7 +172,7 @@ static bool absolute_parse(struct request *r, struct cursor *c, struct span *raw
 	for (end = schemes[i].n; end < raw->n && raw->p[end] != '/' && raw->p[end] != '?'; end++)
 		;
 	r->host = (struct span){raw->p + schemes[i].n, end - schemes[i].n};
-	if (!authority_ok(r->host))
+	if (!request_authority_ok(r->host))
 		return refuse(c, 400, "request target with a bad host");
 	raw->p += end;
 	raw->n -= end;
@@ -295,7 +294,7 @@ static bool header_facts(struct request *r, struct cursor *c)
 
 	if (hosts > 1 || (hosts == 0 && r->minor > 0))
 		return refuse(c, 400, hosts > 1 ? "more than one Host" : "no Host");
-	if (hosts > 0 && !authority_ok(host))
+	if (hosts > 0 && !request_authority_ok(host))
 		return refuse(c, 400, "bad Host");
 	if (r->host.p == NULL)
 		r->host = host;

@@ -64,6 +64,9 @@ bool request_list_next(struct span *rest, struct span *item_r);
 /* Is token (any case) an element of any header of that name? */
 bool request_has_token(const struct request *r, const char *name, const char *token);
 
+/* Host, or the authority of a target: a name, IPv4 or bracketed IPv6 address, and maybe a port (RFC 3986 3.2). */
+bool request_authority_ok(struct span s);
+
 /* Value of a cookie or of a query parameter (raw, not decoded), p == NULL if there is none. */
 struct span request_cookie(const struct request *r, const char *name);
 struct span request_query_value(struct span query, const char *name);

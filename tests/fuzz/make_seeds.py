@@ -240,3 +240,59 @@ SP = {
 for name, data in SP.items():
     save("sp", name, b"\x00" + data)
     save("sp", f"{name}-pieces", b"\x07" + data)
+
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+PROXY_IP4 = b"\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x34\x00\x50"
+PROXY_IP6 = b"\x20\x01\x0d\xb8" + bytes(11) + b"\x01" + bytes(10) + b"\xff\xff\xc0\x00\x02\x02\x12\x34\x00\x50"
+
+
+def proxy_v2(first, family, body, announced=None):
+    return b"\r\n\r\n\0\r\nQUIT\n" + bytes([first, family]) + struct.pack(">H", len(body) if announced is None else announced) + body
+
+
+def proxy_tlv(kind, value):
+    return bytes([kind]) + struct.pack(">H", len(value)) + value
+
+
+def proxy_summed(body):
+    zero = proxy_v2(0x21, 0x11, body + proxy_tlv(3, bytes(4)))
+    return zero[:-4] + struct.pack(">I", crc32c(zero))
+
+
+PROXY = {
+    "v1-tcp4": b"PROXY TCP4 192.0.2.1 192.0.2.2 4660 80\r\nGET / HTTP/1.1\r\n",
+    "v1-tcp6": b"PROXY TCP6 2001:db8::1 ::ffff:192.0.2.2 4660 80\r\n",
+    "v1-unknown": b"PROXY UNKNOWN a b c\r\n", "v1-cut": b"PROXY TCP4 192.0.2.1 192", "v1-long": b"PROXY UNKNOWN " + b"x" * 100,
+    "v1-bare-lf": b"PROXY UNKNOWN\n", "v1-port": b"PROXY TCP4 192.0.2.1 192.0.2.2 04660 80\r\n", "http": b"GET / HTTP/1.1\r\n\r\n",
+    "v2-tcp4": proxy_v2(0x21, 0x11, PROXY_IP4) + b"GET", "v2-tcp6": proxy_v2(0x21, 0x21, PROXY_IP6),
+    "v2-unix": proxy_v2(0x21, 0x31, b"/run/a".ljust(108, b"\0") + b"/run/b".ljust(108, b"\0")),
+    "v2-local": proxy_v2(0x20, 0, b""), "v2-unspec": proxy_v2(0x21, 0, b"abc"), "v2-udp": proxy_v2(0x21, 0x12, PROXY_IP4),
+    "v2-short": proxy_v2(0x21, 0x11, PROXY_IP4[:11]), "v2-cut": proxy_v2(0x21, 0x11, PROXY_IP4)[:20],
+    "v2-extensions": proxy_v2(0x21, 0x11, PROXY_IP4 + proxy_tlv(4, b"xx") + proxy_tlv(0xE0, b"") + proxy_tlv(2, b"host")),
+    "v2-sum": proxy_summed(PROXY_IP4 + proxy_tlv(4, b"x")), "v2-sum-bad": proxy_summed(PROXY_IP4)[:-1] + b"\0",
+    "v2-ssl": proxy_v2(0x21, 0x11, PROXY_IP4 + proxy_tlv(0x20, b"\x01\0\0\0\0" + proxy_tlv(0x21, b"TLSv1.3"))),
+    "v2-beyond": proxy_v2(0x21, 0x11, PROXY_IP4 + b"\x04\x00\x09x"), "v2-longest": proxy_v2(0x20, 0, b"", 16385),
+}
+for name, data in PROXY.items():
+    save("proxy", name, data)
+
+FORWARDED = {
+    "nothing": b"", "x": b"X-Forwarded-For: 198.51.100.7, 10.0.0.1\r\n", "x-open": b"X-Forwarded-For: 198.51.100.7",
+    "x-port": b"X-Forwarded-For: 198.51.100.7:80, [2001:db8::1]:90\r\n", "x-quote": b'X-Forwarded-For: "198.51.100.7',
+    "x-facts": b"X-Forwarded-Proto: http, https\r\nX-Forwarded-Host: a, b:80\r\n", "x-commas": b"X-Forwarded-For: , ,",
+    "rfc": b'Forwarded: for="[2001:db8::1]:80";by=_x;proto=https;host="a:1", for=10.0.0.1\r\n',
+    "rfc-open": b"Forwarded: for=198.51.100.7;proto=http", "rfc-quote": b'Forwarded: for="198.51.100.7',
+    "rfc-escape": b'Forwarded: for="\\"a\\""', "rfc-names": b"Forwarded: for=unknown, for=_hidden;for=x, =, ;, for",
+    "both": b"X-Forwarded-For: 10.0.0.9\r\nForwarded: for=10.0.0.9\r\n", "lines": b"X-Forwarded-For: a\r\nX-Forwarded-For: fd00::1\r\n",
+}
+for name, data in FORWARDED.items():
+    save("forwarded", name, data)
