@@ -184,12 +184,12 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 
 /* --- requests ----------------------------------------------------------------------------------------------------------------------- */
 
-static void put_address(struct codec_out *o, const char *name, const struct conn_address *a)
+static void put_address(struct codec_out *o, const char *name, const struct address *a)
 {
-	char text[CONN_ADDRESS_TEXT];
+	char text[ADDRESS_TEXT];
 	key(o, name);
 	RAW(o, "[");
-	codec_string(o, span_of(conn_address_text(a, text)));
+	codec_string(o, span_of(address_text(a, text)));
 	RAW(o, ",");
 	put_uint(o, a->port);
 	RAW(o, "]");

@@ -69,7 +69,7 @@ struct plugin_request {
 	tova_pair *cookies;
 	const char **subprotocols;
 	char *text; /* the cookies' and subprotocols' strings */
-	char remote[CONN_ADDRESS_TEXT], local[CONN_ADDRESS_TEXT];
+	char remote[ADDRESS_TEXT], local[ADDRESS_TEXT];
 };
 /* False without memory. */
 bool plugin_request_build(struct plugin_request *p, const struct event_request *e);

@@ -113,8 +113,8 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	p->request.path = r->path.p;
 	p->request.query = in_place(r->query);
 	p->request.host = in_place(r->host);
-	p->request.remote_addr = conn_address_text(&e->remote, p->remote);
-	p->request.local_addr = conn_address_text(&e->local, p->local);
+	p->request.remote_addr = address_text(&e->remote, p->remote);
+	p->request.local_addr = address_text(&e->local, p->local);
 	p->request.remote_port = e->remote.port;
 	p->request.local_port = e->local.port;
 	p->request.headers = p->headers;

@@ -104,7 +104,7 @@ static struct span env_server_name(struct span host)
 
 static void env_add_request(struct script_env *e, const struct event_request *facts, const struct request *r)
 {
-	char text[CONN_ADDRESS_TEXT];
+	char text[ADDRESS_TEXT];
 	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
 	env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
 	env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
@@ -116,7 +116,7 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 	env_add(e, "QUERY_STRING", r->query);
 	env_add(e, "SERVER_NAME", env_server_name(r->host));
 	env_add_number(e, "SERVER_PORT", facts->local.port);
-	env_add(e, "REMOTE_ADDR", span_of(conn_address_text(&facts->remote, text)));
+	env_add(e, "REMOTE_ADDR", span_of(address_text(&facts->remote, text)));
 	env_add(e, "REMOTE_HOST", span_of(text));
 	env_add_number(e, "REMOTE_PORT", facts->remote.port);
 	env_add_headers(e, r);

@@ -10,7 +10,7 @@
 
 static void admission_refuse(struct hub *hub, struct conn *c, int status, struct span head, const char *why)
 {
-	char remote[CONN_ADDRESS_TEXT];
+	char remote[ADDRESS_TEXT];
 	hub->loop->stats.refused++;
 	LOG(hub->log, LOG_INFO, LOG_UPGRADE, why, LOG_U64("status", (uint64_t)status),
 	    LOG_STR("remote", conn_remote_text(c, remote)));
@@ -19,7 +19,7 @@ static void admission_refuse(struct hub *hub, struct conn *c, int status, struct
 
 static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct event_answer *answer)
 {
-	char remote[CONN_ADDRESS_TEXT];
+	char remote[ADDRESS_TEXT];
 	hub->loop->stats.refused++;
 	LOG(hub->log, LOG_INFO, LOG_UPGRADE, "the handler refused an upgrade", LOG_U64("status", (uint64_t)answer->status),
 	    LOG_STR("remote", conn_remote_text(c, remote)));
@@ -74,7 +74,7 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c, con
 {
 	struct session *s = conn_session(c);
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
-	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
+	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
 	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)), LOG_STR("remote", conn_remote_text(c, remote)));
 	delivery_submit(m, s, &e);
@@ -105,7 +105,7 @@ static void admission_request_facts(struct event_request *e, const struct mount 
 	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
 		getsockname(c->fd, (struct sockaddr *)&local, &len);
-	conn_address_from(&e->local, (struct sockaddr *)&local);
+	address_from(&e->local, (struct sockaddr *)&local);
 }
 
 static void admission_answer_init(struct event_answer *answer)

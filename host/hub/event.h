@@ -25,7 +25,7 @@ enum event_kind {
 struct event_request {
 	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
 	struct span head;	 /* the request as it came, to be parsed again */
-	struct conn_address remote, local;
+	struct address remote, local;
 	const char *mount_path;
 };
 

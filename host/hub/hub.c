@@ -343,7 +343,7 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 
 static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 {
-	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
+	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	session_id_text(hub_session_id(s->mount->hub, s), id);
 	LOG(s->mount->hub->log, end == CONN_END_PROTOCOL ? LOG_NOTICE : LOG_INFO,
 	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path),

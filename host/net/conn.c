@@ -25,31 +25,9 @@ static void conn_kill(struct conn *c);
 
 /* --- addresses ------------------------------------------------------------------------------------------------------------------ */
 
-bool conn_address_from(struct conn_address *a, const struct sockaddr *sa)
+struct address conn_remote(const struct conn *c)
 {
-	*a = (struct conn_address){.family = (uint8_t)sa->sa_family};
-	if (sa->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
-		memcpy(a->ip, &in->sin_addr, 4);
-		a->port = ntohs(in->sin_port);
-	} else if (sa->sa_family == AF_INET6) {
-		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)sa;
-		memcpy(a->ip, &in->sin6_addr, 16);
-		a->port = ntohs(in->sin6_port);
-	}
-	return sa->sa_family == AF_INET || sa->sa_family == AF_INET6 || sa->sa_family == AF_UNIX;
-}
-
-const char *conn_address_text(const struct conn_address *a, char text[CONN_ADDRESS_TEXT])
-{
-	if (a->family == AF_UNIX || inet_ntop(a->family, a->ip, text, CONN_ADDRESS_TEXT) == NULL)
-		strcpy(text, "unix");
-	return text;
-}
-
-struct conn_address conn_remote(const struct conn *c)
-{
-	struct conn_address a = {.family = c->family, .port = c->port};
+	struct address a = {.family = c->family, .port = c->port};
 	if (c->family == AF_INET)
 		memcpy(a.ip, c->ip4, sizeof c->ip4);
 	else if (c->family == AF_INET6 && c->more != NULL)
@@ -57,13 +35,13 @@ struct conn_address conn_remote(const struct conn *c)
 	return a;
 }
 
-const char *conn_remote_text(const struct conn *c, char text[CONN_ADDRESS_TEXT])
+const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT])
 {
-	struct conn_address a = conn_remote(c);
-	return conn_address_text(&a, text);
+	struct address a = conn_remote(c);
+	return address_text(&a, text);
 }
 
-static bool conn_set_remote(struct conn *c, const struct conn_address *a)
+static bool conn_set_remote(struct conn *c, const struct address *a)
 {
 	struct conn_more *more = a->family == AF_INET6 ? conn_more(c) : c->more;
 	if (a->family == AF_INET6 && more == NULL)
@@ -563,7 +541,7 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 
 static void conn_refuse(struct conn *c, int status, const char *why)
 {
-	char text[CONN_ADDRESS_TEXT];
+	char text[ADDRESS_TEXT];
 	c->keep_alive = false;
 	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
 	    LOG_STR("remote", conn_remote_text(c, text)));
@@ -1047,7 +1025,7 @@ void conns_free(struct conns *s)
 	poller_free(&s->poller);
 }
 
-bool conn_add(struct conns *s, int fd, const struct conn_address *remote)
+bool conn_add(struct conns *s, int fd, const struct address *remote)
 {
 	struct conn *c = conns_reserve_dirty(s) ? calloc(1, sizeof *c + s->session_size) : NULL;
 	if (c == NULL) {

@@ -11,6 +11,7 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 
+#include "base/address.h"
 #include "net/loop.h"
 #include "net/outq.h"
 #include "net/poller.h"
@@ -36,14 +37,6 @@ enum conn_end {
 	CONN_END_EOF,	    /* the peer ended the stream without a close frame */
 	CONN_END_IDLE,	    /* silent for too long */
 };
-
-/* The other end, compact. */
-struct conn_address {
-	uint8_t ip[16];
-	uint16_t port;	/* host byte order */
-	uint8_t family; /* AF_INET, AF_INET6 or AF_UNIX */
-};
-#define CONN_ADDRESS_TEXT 46
 
 /* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
 struct conn_more {
@@ -160,7 +153,7 @@ bool conns_busy(const struct conns *s);
 void conns_free(struct conns *s);
 
 /* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory. */
-bool conn_add(struct conns *s, int fd, const struct conn_address *remote);
+bool conn_add(struct conns *s, int fd, const struct address *remote);
 
 static inline void *conn_session(struct conn *c)
 {
@@ -173,8 +166,8 @@ static inline struct conn *conn_of_session(void *session)
 }
 
 /* The other end. */
-struct conn_address conn_remote(const struct conn *c);
-const char *conn_remote_text(const struct conn *c, char text[CONN_ADDRESS_TEXT]);
+struct address conn_remote(const struct conn *c);
+const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT]);
 /* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls conn_less. */
 struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);
@@ -206,9 +199,5 @@ bool conn_answering(struct conn *c);
 bool conn_queue_raw(struct conn *c, const struct slice *bytes);
 /* Stops or goes on reading for the handler's sake. */
 void conn_hold(struct conn *c, bool hold);
-
-/* Numeric address; "unix" for a Unix socket. */
-const char *conn_address_text(const struct conn_address *a, char text[CONN_ADDRESS_TEXT]);
-bool conn_address_from(struct conn_address *a, const struct sockaddr *sa);
 
 #endif

@@ -63,7 +63,7 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (int i = 0; i < LISTENER_BATCH; i++) {
 		union listener_address from = {.any.sa_family = AF_UNIX};
-		struct conn_address remote;
+		struct address remote;
 		socklen_t len = sizeof from;
 		if (conns->count >= conns->limits.max) {
 			listeners_pause(l->set, "as many sockets as --max-connections allows: accepting is paused");
@@ -71,7 +71,7 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 		}
 		int got = accept4(fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (got >= 0) {
-			conn_address_from(&remote, &from.any);
+			address_from(&remote, &from.any);
 			conn_add(conns, got, &remote);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			listeners_pause(l->set, "out of file descriptors or memory: accepting is paused");
@@ -162,16 +162,16 @@ static bool listener_bind_tcp(int fd, const char *host, uint16_t port, union lis
 static char *listener_name(int fd, const char *unix_path)
 {
 	union listener_address a;
-	struct conn_address at;
-	char text[CONN_ADDRESS_TEXT], *name = NULL;
+	struct address at;
+	char text[ADDRESS_TEXT], *name = NULL;
 	socklen_t len = sizeof a;
 	int n;
 	if (unix_path != NULL) {
 		n = asprintf(&name, "unix:%s", unix_path);
 	} else {
-		if (getsockname(fd, &a.any, &len) != 0 || !conn_address_from(&at, &a.any))
+		if (getsockname(fd, &a.any, &len) != 0 || !address_from(&at, &a.any))
 			return NULL;
-		n = asprintf(&name, at.family == AF_INET6 ? "[%s]:%u" : "%s:%u", conn_address_text(&at, text), at.port);
+		n = asprintf(&name, at.family == AF_INET6 ? "[%s]:%u" : "%s:%u", address_text(&at, text), at.port);
 	}
 	return n < 0 ? NULL : name;
 }

@@ -75,7 +75,7 @@ static void control_workers(struct control *c)
 static void control_connection(struct control *c, struct session *s, bool first)
 {
 	struct codec_out *o = &c->out;
-	char id[SESSION_ID_TEXT], remote[CONN_ADDRESS_TEXT];
+	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	session_id_text(hub_session_id(c->hub, s), id);
 	codec_raw(o, ",", !first);
 	codec_raw(o, "{\"conn\":", 8);

@@ -287,7 +287,7 @@ static inline void rig_close_frame(struct rig *r, int client, unsigned code)
 /* A socket for the host and its other end for the client. */
 static inline void rig_connect(struct rig *r, int client)
 {
-	const struct conn_address remote = {.family = AF_UNIX};
+	const struct address remote = {.family = AF_UNIX};
 	int fds[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
 	ck_assert(conn_add(&r->conns, fds[0], &remote));

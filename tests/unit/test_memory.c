@@ -188,7 +188,7 @@ static void check_inbox(int client)
 
 static void connect_all(struct rig *r)
 {
-	const struct conn_address remote = {.family = AF_UNIX};
+	const struct address remote = {.family = AF_UNIX};
 	for (int i = 1; i <= CLIENTS; i++) {
 		int fds[2];
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0)
