@@ -5,15 +5,18 @@
  *
  * Nothing in here may differ from run to run: clock and randomness are made up, and the clients are served in turn.
  */
+#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/random.h>
+#include <sys/un.h>
 #include <valgrind/callgrind.h>
 
 #include "../../unit/rig.h"
 #include "handler/plugin.h"
+#include "handler/worker.h"
 
-#define PATIENCE_S 120 /* under valgrind, on a busy machine */
+#define PATIENCE_S 60 /* under valgrind, on a busy machine */
 
 struct scene {
 	const char *name, *plugin, *path;
@@ -65,6 +68,120 @@ static void on_alarm(int number)
 	_exit(1);
 }
 
+/* --- a worker, attached over a Unix socket -------------------------------------------------------------------------------------------- */
+
+static struct {
+	int fd;
+	char folder[64], link[64];
+	char in[1 << 18];
+	size_t in_len;
+	struct processes processes;
+	struct push_sources sources;
+	struct deadletter *deadletter;
+} worker = {.fd = -1};
+
+static void worker_say(const char *batch, size_t n)
+{
+	char head[9] = {1};
+	for (int i = 0; i < 8; i++)
+		head[8 - i] = (char)(n >> 8 * i);
+	if (send(worker.fd, head, sizeof head, MSG_DONTWAIT) != sizeof head || send(worker.fd, batch, n, MSG_DONTWAIT) != (ssize_t)n)
+		give_up("the host does not read its worker");
+}
+
+/* Sends every message back. */
+static void worker_answer(const char *batch, size_t n)
+{
+	static char acks[1 << 18];
+	size_t len = (size_t)sprintf(acks, "[");
+	for (const char *p = batch; (p = memmem(p, (size_t)(batch + n - p), "\"s\":", 4)) != NULL; p++) {
+		const char *number = p + 4, *end = memchr(p, '}', (size_t)(batch + n - p));
+		const char *data = memmem(p, (size_t)(end - p), "\"data\":", 7);
+		len += (size_t)sprintf(acks + len, "%s{\"t\":\"ack\",\"link\":\"%s\",\"s\":%lu", len > 1 ? "," : "", worker.link,
+				       strtoul(number, NULL, 10));
+		if (data != NULL)
+			len += (size_t)sprintf(acks + len, ",\"commands\":[{\"c\":\"send\",%.*s}]", (int)(end - data), data);
+		len += (size_t)sprintf(acks + len, "}");
+	}
+	acks[len++] = ']';
+	if (len > 2)
+		worker_say(acks, len);
+}
+
+/* Takes what has come from the host and answers it. */
+static void worker_turn(void)
+{
+	if (worker.fd < 0)
+		return;
+	ssize_t got = recv(worker.fd, worker.in + worker.in_len, sizeof worker.in - worker.in_len, MSG_DONTWAIT);
+	worker.in_len += got > 0 ? (size_t)got : 0;
+	for (;;) {
+		size_t n = 0;
+		for (int i = 1; i < 9; i++)
+			n = n << 8 | (uint8_t)worker.in[i];
+		if (worker.in_len < 9 || worker.in_len < 9 + n)
+			return;
+		if (worker.link[0] == '\0')
+			sscanf(strstr(worker.in + 9, "\"link\":") + 7, "\"%63[^\"]\"", worker.link);
+		else
+			worker_answer(worker.in + 9, n);
+		worker.in_len -= 9 + n;
+		memmove(worker.in, worker.in + 9 + n, worker.in_len);
+	}
+}
+
+static void worker_dial(void)
+{
+	static const char hello[] = "[{\"t\":\"hello\",\"v\":1,\"events\":[\"message\"],\"name\":\"w\"}]";
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", worker.folder);
+	worker.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(worker.fd, (struct sockaddr *)&a, sizeof a) != 0 || fcntl(worker.fd, F_SETFL, O_NONBLOCK) != 0 ||
+	    send(worker.fd, "\0SP\0\0\x10\0\0", 8, MSG_DONTWAIT) != 8)
+		give_up("the host can not be dialled");
+	char theirs[8];
+	while (recv(worker.fd, theirs, 8, MSG_DONTWAIT) != 8)
+		rig_turn(r);
+	worker_say(hello, sizeof hello - 1);
+	while (worker.link[0] == '\0') {
+		rig_turn(r);
+		worker_turn();
+	}
+}
+
+static void worker_begin(void)
+{
+	char why[1024], url[128];
+	strcpy(worker.folder, "/tmp/tova-instructions-XXXXXX");
+	if (mkdtemp(worker.folder) == NULL)
+		give_up("no folder for a socket");
+	snprintf(url, sizeof url, "ipc://%s/socket", worker.folder);
+	worker.deadletter = deadletter_open(r->loop, NULL);
+	if (worker.deadletter == NULL || !push_sources_init(&worker.sources, &r->hub.key) || !processes_init(&worker.processes, r->loop))
+		give_up("no worker is possible");
+	const struct worker_settings set = {.attach_url = url, .handler_ms = 30000, .ready_ms = 10000, .max_attempts = 3};
+	const struct worker_shared shared = {&worker.processes, worker.deadletter, &worker.sources};
+	if (!worker_attach(r->mount, &set, &shared, why, sizeof why))
+		give_up(why);
+	worker_dial();
+}
+
+static void worker_end(void)
+{
+	char path[128];
+	r->mount->handler->ops->stop(r->mount->handler);
+	close(worker.fd);
+	worker.fd = -1;
+	worker.link[0] = '\0';
+	worker.in_len = 0;
+	processes_free(&worker.processes);
+	push_sources_free(&worker.sources);
+	deadletter_close(worker.deadletter);
+	snprintf(path, sizeof path, "%s/socket", worker.folder);
+	unlink(path);
+	rmdir(worker.folder);
+}
+
 /* --- clients ------------------------------------------------------------------------------------------------------------------------ */
 
 static uint8_t out[1 << 18];
@@ -92,15 +209,16 @@ static void put_text(const char *text)
 	put(FRAME_TEXT, true, text, strlen(text));
 }
 
-/* Messages of that size; each is another text. */
+/* Messages of that size; each is another text, of letters that JSON has no need to escape. */
 static void put_messages(size_t size, int count)
 {
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz .,!?+";
 	static char text[1 << 16];
 	static uint32_t x = 2463534242u;
 	for (int k = 0; k < count; k++) {
 		for (size_t i = 0; i < size; i++) {
 			x = x * 1664525u + 1013904223u;
-			text[i] = (char)(' ' + (x >> 24) % 95);
+			text[i] = letters[x >> 27];
 		}
 		put(FRAME_TEXT, true, text, size);
 	}
@@ -128,6 +246,7 @@ static void await(int from, int to, size_t bytes)
 	size_t got = 0;
 	while (got < bytes) {
 		rig_turn(r);
+		worker_turn();
 		for (int k = from; k <= to; k++)
 			got += swallow(k);
 	}
@@ -278,31 +397,46 @@ static const struct scene scenes[] = {
 	{"chat-20", "relay", "/room/a", 20, talk_chat, .size = 64, .burst = 1, .rounds = 10},
 	{"rooms", "rooms", "/", 10, talk_rooms, .burst = 10, .rounds = 20},
 	{"fragments", "echo", "/", 10, talk_fragments, .burst = 10, .rounds = 10},
+	{"worker-depth-1", NULL, "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 20},
+	{"worker-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10},
 	{"life", "echo", "/", 0, talk_life, .size = 64, .rounds = 100},
 };
 
 static const char *plugins, *bench_plugins;
+
+static void plugin_begin(const char *name)
+{
+	char path[PATH_MAX], why[1024];
+	snprintf(path, sizeof path, "%s/%s.so", strcmp(name, "rooms") == 0 ? bench_plugins : plugins, name);
+	if (!plugin_attach(r->mount, path, NULL, 0, 1000, why, sizeof why))
+		give_up(why);
+}
 
 /* What the rig asserts needs one of Check's tests around it. */
 START_TEST(scene)
 {
 	const struct scene *s = &scenes[_i];
 	const struct conn_limits limits = rig_limits();
-	char path[PATH_MAX], why[1024];
+	char name[64];
 	scene_name = s->name;
+	signal(SIGALRM, on_alarm); /* Check's would kill the whole process group */
 	alarm(PATIENCE_S);
 	r = rig_new(&limits, 0);
-	snprintf(path, sizeof path, "%s/%s.so", strcmp(s->plugin, "rooms") == 0 ? bench_plugins : plugins, s->plugin);
-	if (!plugin_attach(r->mount, path, NULL, 0, 1000, why, sizeof why))
-		give_up(why);
+	r->hub.hold_max = 64 << 20;
+	if (s->plugin != NULL)
+		plugin_begin(s->plugin);
+	else
+		worker_begin();
 	for (int k = 1; k <= s->clients; k++) {
 		connect_to(k, s->path);
 		await_upgrade(k);
 	}
 	s->talk(s); /* what is made once is made now */
 	CALLGRIND_ZERO_STATS;
-	snprintf(path, sizeof path, "%s %u", s->name, s->talk(s));
-	CALLGRIND_DUMP_STATS_AT(path);
+	snprintf(name, sizeof name, "%s %u", s->name, s->talk(s));
+	CALLGRIND_DUMP_STATS_AT(name);
+	if (s->plugin == NULL)
+		worker_end();
 	rig_free(r);
 }
 END_TEST
@@ -318,7 +452,6 @@ int main(int argc, char **argv)
 	}
 	plugins = argv[1];
 	bench_plugins = argv[2];
-	signal(SIGALRM, on_alarm);
 	tcase_add_loop_test(tc, scene, 0, sizeof scenes / sizeof *scenes);
 	suite_add_tcase(suite, tc);
 	srunner_set_fork_status(runner, CK_NOFORK);
