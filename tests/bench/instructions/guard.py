@@ -83,8 +83,7 @@ def write_figures(profile, build):
     for what, counts in (("instructions", profile.functions), ("calls", profile.calls)):
         total = sum(counts.values())
         lines.append(f"{what} {total}")
-        lines += [f"  {count} {name}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-                  if count * 1000 >= total]
+        lines += [f"  {count} {name}" for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (FIGURES / f"{profile.name}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
