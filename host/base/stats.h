@@ -35,7 +35,10 @@
 	X(quarantined, "events quarantined") \
 	X(pushes, "pushes committed") \
 	X(worker_deaths, "worker processes that ended without being told to") \
-	X(accept_pauses, "times accepting was paused")
+	X(accept_pauses, "times accepting was paused") \
+	X(tls_handshakes, "TLS handshakes completed") \
+	X(tls_resumed, "TLS handshakes that resumed a session") \
+	X(tls_failures, "TLS handshakes that failed")
 
 struct stats {
 #define STATS_FIELD(name, text) uint64_t name;

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/tls.h"
+
 /* It has ended the sleep, which was all it was for. */
 static void loop_on_wake(evutil_socket_t fd, short what, void *arg)
 {
@@ -57,6 +59,7 @@ void loop_free(struct loop *loop)
 		event_base_free(loop->base);
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
+	tls_io_free(loop->tls);
 	chunk_pool_free(&loop->chunks);
 	free(loop->input);
 	free(loop);

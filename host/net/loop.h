@@ -40,7 +40,8 @@ struct loop {
 	struct log *log;
 	struct stats stats;
 	struct chunk_pool chunks;
-	uint8_t *input; /* LOOP_INPUT bytes, and one more that may be written */
+	uint8_t *input;	    /* LOOP_INPUT bytes, and one more that may be written */
+	struct tls_io *tls; /* what its TLS connections share; NULL: there was none yet */
 	struct loop_hook *hooks;
 	struct loop_waker *wakers;
 	struct event wake_event;

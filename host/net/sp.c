@@ -16,7 +16,6 @@
 #include "net/tls.h"
 
 #define SP_HELLO 8
-#define SP_READS 16	      /* of one TLS pipe in a turn */
 #define SP_HELLO_MS 10000     /* for the peer's */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
@@ -37,8 +36,7 @@ struct sp_pipe {
 	int fd;
 	pid_t peer;
 	struct sp_buffer in, out;
-	SSL *ssl; /* NULL: plain */
-	bool ssl_wants_write;
+	struct tls *tls;		       /* NULL: plain */
 	bool trusted;			       /* sp_trust */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
 	bool writing;			       /* waits for room in the socket */
@@ -57,7 +55,7 @@ struct sp_listener {
 	struct sp_pipe *dead;
 	int fd;
 	bool ipc;
-	SSL_CTX *tls; /* NULL: plain */
+	struct tls_server *tls; /* NULL: plain */
 	char *path, *url;
 };
 
@@ -141,7 +139,7 @@ static void sp_bury(void *arg)
 		l->dead = p->dead_next;
 		free(p->in.bytes);
 		free(p->out.bytes);
-		SSL_free(p->ssl);
+		tls_free(p->tls);
 		free(p);
 	}
 }
@@ -152,7 +150,7 @@ static void sp_on_event(evutil_socket_t fd, short what, void *arg);
 
 static void sp_watch(struct sp_pipe *p)
 {
-	bool writing = (p->out.len > 0 && !p->deaf) || p->ssl_wants_write;
+	bool writing = p->tls != NULL ? tls_waits(p->tls) : p->out.len > 0 && !p->deaf; /* a handshake is written by reading */
 	if (writing == p->writing || p->closed)
 		return;
 	p->writing = writing;
@@ -165,16 +163,15 @@ static void sp_watch(struct sp_pipe *p)
 
 static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
 {
-	if (p->ssl == NULL)
+	uint64_t sent = 0;
+	if (p->tls == NULL)
 		return send(p->fd, bytes, n, MSG_NOSIGNAL);
-	return tls_result(p->ssl, SSL_write(p->ssl, bytes, n < INT32_MAX ? (int)n : INT32_MAX), &p->ssl_wants_write);
+	return tls_write(p->tls, p->fd, &(struct iovec){.iov_base = (void *)bytes, .iov_len = n}, 1, &sent);
 }
 
 static ssize_t sp_read(struct sp_pipe *p, void *bytes, size_t n)
 {
-	if (p->ssl == NULL)
-		return recv(p->fd, bytes, n, 0);
-	return tls_result(p->ssl, SSL_read(p->ssl, bytes, n < INT32_MAX ? (int)n : INT32_MAX), &p->ssl_wants_write);
+	return p->tls == NULL ? recv(p->fd, bytes, n, 0) : tls_read(p->tls, p->fd, bytes, n);
 }
 
 /* After a write error the peer may still have said something: it is read to its end. */
@@ -195,9 +192,11 @@ static void sp_flush(struct sp_pipe *p)
 		else if (n == 0 || errno != EINTR)
 			sp_deafen(p);
 	}
-	if (p->finishing && p->out.len == 0 && !p->deaf) {
-		if (p->ssl != NULL)
-			SSL_shutdown(p->ssl);
+	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 && errno != EAGAIN)
+		sp_deafen(p);
+	if (p->finishing && p->out.len == 0 && !p->deaf && (p->tls == NULL || !tls_waits(p->tls))) {
+		if (p->tls != NULL)
+			tls_finish(p->tls, p->fd);
 		shutdown(p->fd, SHUT_WR);
 		p->deaf = true;
 	}
@@ -207,7 +206,7 @@ static void sp_flush(struct sp_pipe *p)
 static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	if (p->out.len > 0 || p->ssl != NULL) /* TLS has no gathering write: it goes through the buffer */
+	if (p->out.len > 0 || p->tls != NULL) /* TLS has no gathering write: it goes through the buffer */
 		return 0;
 	ssize_t sent = sendmsg(p->fd, &message, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -247,7 +246,7 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
 		p->out.len += iov[i].iov_len - skip;
 	}
-	if (p->ssl != NULL)
+	if (p->tls != NULL)
 		sp_flush(p);
 	else
 		sp_watch(p);
@@ -327,39 +326,34 @@ static bool sp_read_message(struct sp_pipe *p)
 	return !p->closed;
 }
 
-/* Reads once; true: there may be more that the socket will not announce. */
-static bool sp_read_some(struct sp_pipe *p)
+static void sp_read_some(struct sp_pipe *p)
 {
 	if (!sp_reserve(&p->in, SP_READ)) {
 		sp_end(p, "no memory for its messages");
-		return false;
+		return;
 	}
 	size_t room = p->in.cap - p->in.at - p->in.len;
 	ssize_t n = sp_read(p, p->in.bytes + p->in.at + p->in.len, room);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-		return false;
+		return;
 	if (n <= 0) {
-		bool tls = p->ssl != NULL && n < 0 && !p->greeted;
+		bool tls = p->tls != NULL && n < 0 && !p->greeted;
 		sp_end(p, tls ? "the TLS handshake failed" : p->in.len > 0 ? "the peer ended in the middle of a message" : NULL);
-		return false;
+		return;
 	}
 	p->in.len += (size_t)n;
 	if (!p->greeted && !sp_read_hello(p))
-		return !p->closed && p->ssl != NULL;
+		return;
 	while (sp_read_message(p))
 		;
-	return !p->closed && p->ssl != NULL;
 }
 
 static void sp_on_readable(struct sp_pipe *p)
 {
-	int reads = 0;
-	while (sp_read_some(p) && ++reads < SP_READS)
-		;
-	if (reads == SP_READS)
-		event_active(&p->event, EV_READ,
-			     0); /* what TLS has read already no descriptor announces; others have their turn first */
-	if (!p->closed && p->ssl != NULL)
+	do
+		sp_read_some(p);
+	while (!p->closed && p->tls != NULL && tls_more(p->tls)); /* what was read already no descriptor announces */
+	if (!p->closed && p->tls != NULL)
 		sp_flush(p); /* a handshake that went on may have opened the way */
 }
 
@@ -391,10 +385,9 @@ static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
 static bool sp_begin(struct sp_pipe *p)
 {
 	if (p->listener->tls != NULL) {
-		p->ssl = SSL_new(p->listener->tls);
-		if (p->ssl == NULL || SSL_set_fd(p->ssl, p->fd) != 1)
+		p->tls = tls_new(p->listener->loop, p->listener->tls);
+		if (p->tls == NULL)
 			return false;
-		SSL_set_accept_state(p->ssl);
 	}
 	if (!sp_reserve(&p->out, SP_HELLO))
 		return false;
@@ -512,6 +505,25 @@ static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size
 			ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
 }
 
+static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
+{
+	const struct sp_listener *l = ctx;
+	LOG(l->loop->log, LOG_WARN, LOG_HANDLER, sentence, LOG_STR("file", file));
+}
+
+static bool sp_set_tls(struct sp_listener *l, char *why, size_t cap)
+{
+	const struct tls_server_settings set = {.certs = &l->limits.tls_cert,
+						.keys = &l->limits.tls_key,
+						.n = 1,
+						.client_ca = l->limits.tls_client_ca};
+	struct tls_server_error error;
+	l->tls = tls_server_new(&set, NULL, sp_on_tls_warning, l, &error);
+	if (l->tls == NULL)
+		snprintf(why, cap, "%.400s: %s", error.file, error.why);
+	return l->tls != NULL;
+}
+
 static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t cap)
 {
 	if (strncmp(url, "ipc://", 6) == 0) {
@@ -528,8 +540,7 @@ static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t ca
 		snprintf(why, cap, "tls+tcp needs a certificate and a key");
 		return false;
 	}
-	l->tls = tls_server_context(l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why, cap);
-	return l->tls != NULL && sp_bind_tcp(l, url + 10, why, cap);
+	return sp_set_tls(l, why, cap) && sp_bind_tcp(l, url + 10, why, cap);
 }
 
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
@@ -576,7 +587,7 @@ void sp_listener_free(struct sp_listener *l)
 		close(l->fd);
 	if (l->path != NULL)
 		unlink(l->path);
-	SSL_CTX_free(l->tls);
+	tls_server_unref(l->tls);
 	free(l->path);
 	free(l->url);
 	free(l);

@@ -1,17 +1,54 @@
-/* tls: contexts for servers, from the operator's files. */
+/* tls: one connection's TLS, between a socket and who reads and writes it.
+ *
+ * OpenSSL sees memory only: what a socket has given, in a buffer that all connections of a loop share, and what it is to take, in
+ * another. So reading costs one recv and writing one send, whatever number of records that is, and a connection at rest holds no
+ * buffer. What the socket does not take waits with its connection. OpenSSL's state is made when the first bytes come: who connects
+ * and says nothing costs next to nothing.
+ */
 #ifndef TOVA_NET_TLS_H
 #define TOVA_NET_TLS_H
 
-#include <openssl/ssl.h>
-#include <stdbool.h>
-#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
 
-/* At least TLS 1.2. client_ca NULL: clients need no certificate; else one that it has signed. PEM files. NULL with a sentence in
- * why. */
-SSL_CTX *tls_server_context(const char *cert, const char *key, const char *client_ca, char *why, size_t why_cap);
+#include "net/loop.h"
+#include "net/tls_server.h"
 
-/* What SSL_read or SSL_write has returned, in the terms of recv and send: n, 0 at the end, -1 with errno (EAGAIN: *want_write_r says
- * whether the socket must become writable). */
-ssize_t tls_result(SSL *ssl, int n, bool *want_write_r);
+struct tls;
+struct tls_io;
+
+/* For an accepted socket; takes a reference to the server. NULL without memory. */
+struct tls *tls_new(struct loop *loop, struct tls_server *server);
+void tls_free(struct tls *t);
+
+/* As recv: bytes, 0 at the end of the stream, -1 with errno (EAGAIN: nothing yet; EPROTO: see tls_why). Handshakes go on in here.
+ * Read until tls_more says no: what is left belongs to the loop's next reader. */
+ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap);
+bool tls_more(const struct tls *t);
+
+/* As writev, all or less: bytes taken, -1 with errno. EAGAIN: nothing was, since the socket is full (tls_waits) or the handshake not
+ * done. What was taken may still wait here. *sent_r counts what the socket took. */
+ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_t *sent_r);
+/* Does something wait until the socket can be written? tls_write sends it, even if it gets nothing to write. */
+bool tls_waits(const struct tls *t);
+/* Tells the peer that nothing follows (close_notify), if the socket takes it. */
+void tls_finish(struct tls *t, int fd);
+
+/* Has the handshake been completed? */
+bool tls_is_open(const struct tls *t);
+/* The peer began with this byte, which is no TLS; -1: it did not, or has not begun. */
+int tls_stranger(const struct tls *t);
+/* What went wrong; static. */
+const char *tls_why(const struct tls *t);
+
+/* Of a handshake that is done. The client's certificate's subject (RFC 2253), NULL without one; "TLSv1.3"; the cipher's name; the name
+ * that the client asked for, or NULL. */
+const char *tls_subject(const struct tls *t);
+const char *tls_version(const struct tls *t);
+const char *tls_cipher(const struct tls *t);
+const char *tls_name(const struct tls *t);
+
+/* For loop.c. */
+void tls_io_free(struct tls_io *io);
 
 #endif
