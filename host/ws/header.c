@@ -4,9 +4,16 @@
 #include <string.h>
 #include <strings.h>
 
+bool header_is_token(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]) != NULL)
+			return false;
+	return s.n > 0;
+}
+
 bool header_ok(const char *name, const char *value)
 {
-	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	static const char *const taken[] = {"Connection",
 					    "Upgrade",
 					    "Content-Length",
@@ -18,7 +25,7 @@ bool header_ok(const char *name, const char *value)
 					    "Sec-WebSocket-Protocol",
 					    "Sec-WebSocket-Extensions",
 					    "Sec-WebSocket-Version"};
-	if (name == NULL || value == NULL || name[0] == '\0' || name[strspn(name, token)] != '\0')
+	if (name == NULL || value == NULL || !header_is_token(span_of(name)))
 		return false;
 	for (const unsigned char *c = (const unsigned char *)value; *c != '\0'; c++)
 		if ((*c < 32 && *c != '\t') || *c == 127)

@@ -400,6 +400,18 @@ bool request_list_next(struct span *rest, struct span *item_r)
 	return false;
 }
 
+bool request_walk_next(struct request_walk *w, struct span *item_r)
+{
+	while (!request_list_next(&w->rest, item_r)) {
+		while (w->next < w->r->n_headers && !span_eq_nocase(w->r->headers[w->next].name, w->name))
+			w->next++;
+		if (w->next == w->r->n_headers)
+			return false;
+		w->rest = w->r->headers[w->next++].value;
+	}
+	return true;
+}
+
 bool request_has_token(const struct request *r, const char *name, const char *token)
 {
 	for (unsigned i = 0; i < r->n_headers; i++) {

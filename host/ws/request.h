@@ -61,6 +61,13 @@ unsigned request_header_count(const struct request *r, const char *name);
 /* Walks a comma-separated list (RFC 9110 5.6.1): *rest is what is left of it, the next element without white space is put into
  * *item_r; empty elements are skipped. */
 bool request_list_next(struct span *rest, struct span *item_r);
+/* Walks the elements of all headers of one name, as if they were one list (RFC 9110 5.2). All zero but r and name is a fresh one. */
+struct request_walk {
+	const struct request *r;
+	struct span name, rest;
+	unsigned next;
+};
+bool request_walk_next(struct request_walk *w, struct span *item_r);
 /* Is token (any case) an element of any header of that name? */
 bool request_has_token(const struct request *r, const char *name, const char *token);
 

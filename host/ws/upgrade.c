@@ -6,17 +6,11 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+#include "ws/extension.h"
+#include "ws/header.h"
+
 #define KEY_LEN 24	    /* base64 of 16 bytes */
 #define SUBPROTOCOLS_MAX 64 /* more are refused, so that looking for doubles costs little whatever is sent */
-
-/* RFC 9110 5.6.2 */
-static bool is_token(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]) != NULL)
-			return false;
-	return s.n > 0;
-}
 
 /* --- handshake ------------------------------------------------------------------------------------------------------------- */
 
@@ -33,33 +27,14 @@ static bool key_ok(struct span key)
 	return true;
 }
 
-/* Walks the elements of all headers of one name. Start with a header index of 0 and an empty rest. */
-struct walk {
-	const struct request *r;
-	struct span name, rest;
-	unsigned next;
-};
-
-static bool walk_next(struct walk *w, struct span *item_r)
-{
-	while (!request_list_next(&w->rest, item_r)) {
-		while (w->next < w->r->n_headers && !span_eq_nocase(w->r->headers[w->next].name, w->name))
-			w->next++;
-		if (w->next == w->r->n_headers)
-			return false;
-		w->rest = w->r->headers[w->next++].value;
-	}
-	return true;
-}
-
 static const char *subprotocols_error(const struct request *r)
 {
-	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
+	struct request_walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
 	struct span seen[SUBPROTOCOLS_MAX], item;
 	unsigned n = 0;
 
-	for (; walk_next(&w, &item); n++) {
-		if (!is_token(item))
+	for (; request_walk_next(&w, &item); n++) {
+		if (!header_is_token(item))
 			return "Sec-WebSocket-Protocol with something else than tokens";
 		if (n == SUBPROTOCOLS_MAX)
 			return "too many subprotocols";
@@ -71,72 +46,18 @@ static const char *subprotocols_error(const struct request *r)
 	return n == 0 && request_header_count(r, "Sec-WebSocket-Protocol") > 0 ? "empty Sec-WebSocket-Protocol" : NULL;
 }
 
-/* Takes a token off the front of s, with white space around it. */
-static bool take_token(struct span *s)
-{
-	size_t n = 0, from = 0;
-
-	while (from < s->n && (s->p[from] == ' ' || s->p[from] == '\t'))
-		from++;
-	while (from + n < s->n && is_token((struct span){s->p + from + n, 1}))
-		n++;
-	for (s->p += from + n, s->n -= from + n; s->n > 0 && (s->p[0] == ' ' || s->p[0] == '\t'); s->n--)
-		s->p++;
-	return n > 0;
-}
-
-/* The value of a parameter: a token, or a quoted string that holds one (RFC 6455 9.1). */
-static bool take_value(struct span *s)
-{
-	size_t n = 0, held = 0;
-
-	while (n < s->n && (s->p[n] == ' ' || s->p[n] == '\t'))
-		n++;
-	if (n == s->n || s->p[n] != '"')
-		return take_token(s);
-	for (n++; n < s->n && s->p[n] != '"'; n++, held++) {
-		if (s->p[n] == '\\')
-			n++;
-		if (n == s->n || !is_token((struct span){s->p + n, 1}))
-			return false;
-	}
-	if (n == s->n || held == 0)
-		return false;
-	for (n++; n < s->n && (s->p[n] == ' ' || s->p[n] == '\t'); n++)
-		;
-	s->p += n;
-	s->n -= n;
-	return true;
-}
-
-/* token *( ";" token [ "=" value ] ) */
-static bool extension_ok(struct span s)
-{
-	if (!take_token(&s))
-		return false;
-	while (s.n > 0) {
-		if (s.p[0] != ';')
-			return false;
-		s.p++, s.n--;
-		if (!take_token(&s))
-			return false;
-		if (s.n > 0 && s.p[0] == '=') {
-			s.p++, s.n--;
-			if (!take_value(&s))
-				return false;
-		}
-	}
-	return true;
-}
-
 static const char *extensions_error(const struct request *r)
 {
-	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Extensions")};
-	struct span item;
+	struct request_walk w = extension_walk(r);
+	struct extension_param param;
+	struct span name, params;
 
-	while (walk_next(&w, &item))
-		if (!extension_ok(item))
+	while (extension_next(&w, &name, &params)) {
+		while (extension_param_next(&params, &param))
+			;
+		if (!header_is_token(name) || params.n > 0)
 			return "Sec-WebSocket-Extensions is malformed";
+	}
 	return NULL;
 }
 
@@ -205,10 +126,10 @@ void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1])
 
 bool upgrade_offers(const struct request *r, struct span subprotocol)
 {
-	struct walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
+	struct request_walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
 	struct span item;
 
-	while (walk_next(&w, &item))
+	while (request_walk_next(&w, &item))
 		if (span_eq(item, subprotocol))
 			return true;
 	return false;
@@ -280,7 +201,7 @@ static bool origin_parse(struct span s, struct origin *o)
 {
 	size_t n = 0;
 
-	while (n < s.n && is_token((struct span){s.p + n, 1}) && s.p[n] != '*')
+	while (n < s.n && header_is_token((struct span){s.p + n, 1}) && s.p[n] != '*')
 		n++;
 	if (n == 0 || s.n - n < 4 || memcmp(s.p + n, "://", 3) != 0)
 		return false;
