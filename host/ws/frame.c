@@ -10,7 +10,12 @@
 /* Below this many bytes to come, receiving the payload directly saves less than it costs to receive what follows on its own. */
 #define DIRECT_MIN (8 * 1024)
 
+/* Room for inflated bytes that is first made, and the most that is kept for the next message. */
+#define INFLATED_MIN 1024
+#define INFLATED_KEEP (256 * 1024)
+
 #define OPCODE_CONTROL 0x8
+#define RSV1 0x40 /* RFC 7692 6: the message is compressed */
 
 enum stage {
 	STAGE_HEAD, /* must be 0, as in a fresh reader */
@@ -20,7 +25,8 @@ enum stage {
 };
 
 struct frame_part {
-	size_t len, cap; /* of bytes, which has one writable byte more */
+	size_t len, cap;	  /* of bytes, which has one writable byte more */
+	struct frame_part **home; /* where it is kept for the next message that comes compressed and whole; NULL: nowhere */
 	uint8_t control_len;
 	uint8_t control[FRAME_CONTROL_MAX + 1];
 	uint8_t bytes[];
@@ -104,13 +110,33 @@ static uint64_t big_endian(const uint8_t *p, unsigned n)
 
 static void part_free(struct frame_reader *r)
 {
-	free(r->part);
+	struct frame_part *part = r->part;
+
 	r->part = NULL;
+	if (part == NULL || part->home == NULL || *part->home != NULL || part->cap > INFLATED_KEEP) {
+		free(part);
+		return;
+	}
+	part->len = part->control_len = 0;
+	*part->home = part;
 }
 
 static size_t part_len(const struct frame_reader *r)
 {
 	return r->part != NULL ? r->part->len : 0;
+}
+
+static bool part_resize(struct frame_reader *r, uint64_t cap)
+{
+	struct frame_part *part = cap <= SIZE_MAX / 2 ? realloc(r->part, sizeof(*part) + (size_t)cap + 1) : NULL;
+
+	if (part == NULL)
+		return false;
+	if (r->part == NULL)
+		*part = (struct frame_part){0};
+	part->cap = (size_t)cap;
+	r->part = part;
+	return true;
 }
 
 /* Makes room for `need` bytes of message in all. When it must grow, it grows with what came and a little ahead of it, and never
@@ -119,26 +145,12 @@ static bool part_reserve(struct frame_reader *r, uint64_t need)
 {
 	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
 	uint64_t want = len + (len > ahead ? len : ahead);
-	struct frame_part *part;
 
 	if (r->part != NULL && need <= r->part->cap)
 		return true;
 	if (r->fin && want > len + r->left)
 		want = len + r->left;
-	if (want < need)
-		want = need;
-	if (want > SIZE_MAX / 2)
-		return false;
-	part = realloc(r->part, sizeof(*part) + (size_t)want + 1);
-	if (part == NULL)
-		return false;
-	if (r->part == NULL) {
-		part->len = 0;
-		part->control_len = 0;
-	}
-	part->cap = (size_t)want;
-	r->part = part;
-	return true;
+	return part_resize(r, want < need ? need : want);
 }
 
 /* --- what is complete ------------------------------------------------------------------------------------------------------ */
@@ -259,7 +271,126 @@ static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t
 	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
 }
 
+/* --- compressed payload ---------------------------------------------------------------------------------------------------- */
+
+/* How much a compressed message may be before it is inflated: what does not shrink grows a little. */
+static uint64_t deflated_max(uint64_t message_max)
+{
+	return message_max > UINT64_MAX / 2 ? message_max : message_max + message_max / 8 + 1024;
+}
+
+/* Where more inflated bytes go and how many of them have room there, which grows with what came, and not beyond the limit; 0: no
+ * memory. At the limit it is *beyond, as nothing but the message's end may come then. */
+static size_t inflated_room(struct frame_reader *r, const struct frame_limits *limits, size_t n, uint8_t *beyond, uint8_t **dst_r)
+{
+	const uint64_t len = part_len(r), max = limits->message_max;
+	uint64_t want = len > 0 ? 2 * len : 4 * (uint64_t)n;
+
+	*dst_r = beyond;
+	if (len >= max)
+		return 1;
+	if (want < INFLATED_MIN)
+		want = INFLATED_MIN;
+	if ((r->part == NULL || r->part->cap == len) && !part_resize(r, want < max ? want : max))
+		return 0;
+	*dst_r = r->part->bytes + len;
+	return (size_t)((r->part->cap < max ? r->part->cap : max) - len);
+}
+
+/* Inflates n bytes behind what is there; `last`: the message ends with them. */
+static enum frame_status inflate_more(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *p, size_t n,
+				      bool last, struct frame *out)
+{
+	enum inflate_status status;
+	uint8_t beyond, *dst;
+	size_t room, made;
+
+	do {
+		room = inflated_room(r, limits, n, &beyond, &dst);
+		if (room == 0)
+			return bad(r, out, CLOSE_INTERNAL, "out of memory");
+		status = inflate_some(limits->inflate, &p, &n, last, dst, room, &made);
+		if (dst == &beyond && made > 0)
+			return bad(r, out, CLOSE_TOO_BIG, "compressed message above the limit");
+		if (r->message == FRAME_TEXT && made > 0)
+			r->utf8 = utf8_check(r->utf8, dst, made);
+		if (r->utf8 == UTF8_REJECT)
+			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+		if (dst != &beyond)
+			r->part->len += made;
+	} while (status == INFLATE_FULL);
+	if (status == INFLATE_NO_MEMORY)
+		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	return status == INFLATE_BAD ? bad(r, out, CLOSE_BAD_DATA, "compressed data that can not be inflated") : more(out);
+}
+
+/* The message is kept as it comes, and inflated at its end. */
+static enum frame_status gather_more(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *p, size_t n,
+				     bool last, struct frame *out)
+{
+	struct frame_part *gathered;
+	enum frame_status status;
+
+	if (!part_reserve(r, part_len(r) + n))
+		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	if (n > 0)
+		memcpy(r->part->bytes + r->part->len, p, n);
+	r->part->len += n;
+	if (!last)
+		return more(out);
+	gathered = r->part;
+	r->part = NULL;
+	if (inflate_begin(limits->inflate, true) == INFLATE_DONE)
+		status = inflate_more(r, limits, gathered->bytes, gathered->len, true, out);
+	else
+		status = bad(r, out, CLOSE_INTERNAL, "out of memory");
+	free(gathered);
+	return status;
+}
+
+/* The first bytes of a compressed message. One that is there as a whole goes where the one before it was. */
+static bool deflated_begin(struct frame_reader *r, struct inflate *in, bool whole)
+{
+	if (whole && r->part == NULL) {
+		r->part = in->pool->part;
+		in->pool->part = NULL;
+		if (r->part == NULL && part_resize(r, INFLATED_MIN))
+			r->part->home = &in->pool->part;
+	}
+	return inflate_begin(in, whole) == INFLATE_DONE;
+}
+
+static enum frame_status deflated_payload(struct frame_reader *r, const struct frame_limits *limits, uint8_t *p, size_t n,
+					  struct frame *out)
+{
+	struct inflate *const in = limits->inflate;
+	const bool last = r->fin && n == r->left;
+	enum frame_status status = more(out);
+
+	unmask(p, p, n, r->mask);
+	r->mask = mask_turn(r->mask, n);
+	r->left -= n;
+	in->taken += n;
+	if (!in->begun && (n > 0 || last) && !deflated_begin(r, in, last))
+		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	if (in->gathers)
+		status = gather_more(r, limits, p, n, last, out);
+	else if (n > 0 || last)
+		status = inflate_more(r, limits, p, n, last, out);
+	if (status == FRAME_BAD || r->left > 0)
+		return status;
+	if (r->fin)
+		inflate_end(in);
+	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
+}
+
 /* --- header ---------------------------------------------------------------------------------------------------------------- */
+
+/* Of the message under way. */
+static bool is_deflated(const struct frame_limits *limits)
+{
+	return limits->inflate != NULL && limits->inflate->compressed;
+}
 
 static size_t head_size(const uint8_t *h)
 {
@@ -274,8 +405,10 @@ static const char *head_error(const struct frame_reader *r, const struct frame_l
 	const bool fin = (h[0] & 0x80) != 0;
 	const uint8_t opcode = h[0] & 0x0F;
 
-	if (h[0] & 0x70)
+	if (h[0] & 0x70 && (limits->inflate == NULL || (h[0] & 0x70) != RSV1))
 		return "reserved bit set";
+	if (h[0] & RSV1 && opcode != FRAME_TEXT && opcode != FRAME_BINARY)
+		return "compressed frame that does not begin a message";
 	if (opcode > FRAME_PONG || (opcode > FRAME_BINARY && opcode < FRAME_CLOSE))
 		return "reserved opcode";
 	if (((h[1] & 0x80) != 0) != limits->masked)
@@ -312,6 +445,15 @@ static enum frame_status head_done(struct frame_reader *r, const struct frame_li
 	if (r->opcode != FRAME_CONTINUATION) {
 		r->message = r->opcode;
 		r->utf8 = UTF8_ACCEPT;
+	}
+	if (h[0] & RSV1)
+		limits->inflate->compressed = true;
+	if (is_deflated(limits)) {
+		const uint64_t max = deflated_max(limits->message_max);
+
+		return n > max || limits->inflate->taken > max - n
+			       ? bad(r, out, CLOSE_TOO_BIG, "compressed message above the limit")
+			       : FRAME_MORE;
 	}
 	if (n > limits->message_max || part_len(r) > limits->message_max - n)
 		return bad(r, out, CLOSE_TOO_BIG, "message above the limit");
@@ -367,13 +509,20 @@ static enum frame_status read_any(struct frame_reader *r, const struct frame_lim
 
 			*data += n;
 			*len -= n;
-			status = r->opcode & OPCODE_CONTROL ? control_payload(r, p, n, out) : data_payload(r, p, n, out);
+			if (r->opcode & OPCODE_CONTROL)
+				status = control_payload(r, p, n, out);
+			else if (is_deflated(limits))
+				status = deflated_payload(r, limits, p, n, out);
+			else
+				status = data_payload(r, p, n, out);
 		}
 	}
 	if (r->stage == STAGE_CLOSED && status == FRAME_MORE) {
 		*data += *len;
 		*len = 0;
 	}
+	if (r->stage >= STAGE_CLOSED && limits->inflate != NULL)
+		inflate_end(limits->inflate);
 	return status;
 }
 
@@ -439,8 +588,8 @@ size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, ui
 {
 	size_t room;
 
-	(void)limits; /* the header was checked against them */
-	if (r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) || r->left < DIRECT_MIN)
+	/* The header was checked against the limits. */
+	if (is_deflated(limits) || r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) || r->left < DIRECT_MIN)
 		return 0;
 	if (!part_reserve(r, part_len(r) + DIRECT_MIN))
 		return 0; /* frame_read says so */

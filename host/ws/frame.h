@@ -4,6 +4,7 @@
  * A message that lies whole and unfragmented in the bytes that were fed is returned where it lies, without a copy; only a
  * message that arrives in parts makes the reader own a buffer, which grows with what was really received, never with what a
  * header promises, and is given up with the message. UTF-8 is checked as it arrives (fail fast, RFC 6455 8.1).
+ * A message that comes compressed is inflated as it arrives, and is checked and limited as what it becomes.
  */
 #ifndef TOVA_WS_FRAME_H
 #define TOVA_WS_FRAME_H
@@ -11,6 +12,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "ws/inflate.h"
 
 enum frame_opcode {
 	FRAME_CONTINUATION = 0x0,
@@ -44,6 +47,8 @@ enum close_code {
 struct frame_limits {
 	uint64_t message_max; /* bytes of one message over all of its fragments; beyond it: 1009 */
 	bool masked;	      /* the peer must mask (it is a client); false: it must not (it is a server, in tests and tools) */
+	/* Of this connection, where its messages may come compressed (RFC 7692); NULL: they may not. */
+	struct inflate *inflate;
 };
 
 /* All zero is a fresh reader. Private: use the functions. */

@@ -3,6 +3,7 @@
 committed, so that a check needs nothing but the files."""
 import pathlib
 import struct
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent / "seeds"
 
@@ -296,3 +297,57 @@ FORWARDED = {
 }
 for name, data in FORWARDED.items():
     save("forwarded", name, data)
+
+
+def packed(data, level=6, bits=15, flush=zlib.Z_SYNC_FLUSH, strategy=0, compressor=None):
+    """What a frame with RSV1 carries (RFC 7692 7.2.1)."""
+    with_what = compressor or zlib.compressobj(level, zlib.DEFLATED, -bits, 8, strategy)
+    done = with_what.compress(data) + with_what.flush(flush)
+    return done + b"\0" if flush == zlib.Z_FINISH else done[:-4]
+
+
+def bare(first, payload):
+    return frame(first, payload, mask=b"")
+
+
+def in_parts(data, opcode=1, size=3):
+    pieces = [data[i:i + size] for i in range(0, len(data), size)]
+    return b"".join(bare((opcode | 0x40 if i == 0 else 0) | (0x80 if i == len(pieces) - 1 else 0), piece)
+                    for i, piece in enumerate(pieces))
+
+
+def taken_over(*messages, bits=15):
+    with_what = zlib.compressobj(9, zlib.DEFLATED, -bits)
+    return b"".join(bare(0xC1, packed(m, compressor=with_what)) for m in messages)
+
+
+PD = b"permessage-deflate"
+WORDS = b"the quick brown fox jumps over the lazy dog, the quick brown fox again; " * 3
+OFFERS = {
+    "plain": PD, "chrome": PD + b"; client_max_window_bits", "both-no": PD + b"; server_no_context_takeover; client_no_context_takeover",
+    "bits": PD + b"; server_max_window_bits=10; client_max_window_bits=\"1\\2\"", "eight": PD + b"; server_max_window_bits=8, " + PD,
+    "twice": PD + b"; client_max_window_bits; client_max_window_bits", "unknown": b"x, " + PD + b"; y=z, " + PD,
+    "bad": PD + b"; server_max_window_bits=010",
+}
+for i, (name, data) in enumerate(OFFERS.items()):
+    save("deflate", f"offer-{name}", bytes([0, i * 37 & 255, 0]) + data)
+for i, data in enumerate([b"a", WORDS, bytes(3000), bytes(range(256)) * 2]):
+    save("deflate", f"message-{i}", bytes([1, i * 41, 0]) + data)
+PACKED = {
+    "hello": bare(0xC1, packed(b"Hello")), "stored": bare(0xC2, packed(WORDS, level=0)), "final": bare(0xC1, packed(WORDS, flush=zlib.Z_FINISH)),
+    "fixed": bare(0xC1, packed(WORDS, strategy=zlib.Z_FIXED)), "huffman": bare(0xC1, packed(WORDS, strategy=zlib.Z_HUFFMAN_ONLY)),
+    "empty": bare(0xC1, b"\0") + bare(0xC2, b""), "empty-block": bare(0xC1, b"\2\0"), "zeroes": bare(0xC2, packed(bytes(60000))),
+    "parts": in_parts(packed(WORDS)), "parts-final": in_parts(packed(WORDS, flush=zlib.Z_FINISH), 2, 7),
+    "takeover": taken_over(WORDS, WORDS, b"again, " + WORDS), "takeover-9": taken_over(WORDS, WORDS[9:], bits=9),
+    "mixed": bare(0xC1, packed(WORDS)) + bare(0x81, b"plain") + bare(0x89, b"p") + in_parts(packed(b"abc" * 20)),
+    "full-flush": bare(0xC2, packed(WORDS, flush=zlib.Z_FULL_FLUSH)), "utf8": bare(0xC1, packed("k\u00f6\u20ac\U0001F600".encode() * 9)),
+    "utf8-bad": bare(0xC1, packed(b"abc\xff")), "utf8-open": bare(0xC1, packed(EURO[:2])), "bad-block": bare(0xC1, b"\7"),
+    "bad-cut": bare(0xC1, packed(WORDS)[:-3]), "bad-tail": bare(0xC1, packed(b"Hello") + b"\0\0\xff\xff"), "bad-far": bare(0xC1, b"\xf2\0\x11\0\0"),
+    "two-finals": bare(0xC1, packed(b"one ", flush=zlib.Z_FINISH)[:-1] + packed(b"two", flush=zlib.Z_FINISH)), "rsv-inside": bare(0x41, b"") + bare(0xC0, b"\0"),
+    "rsv-2": bare(0xE1, b"\0"), "rsv-ping": bare(0xC9, b""), "noise": bare(0xC2, bytes(i * i * 7 >> 3 & 255 for i in range(120))),
+}
+for i, (name, data) in enumerate(PACKED.items()):
+    for choice in (6, 6 | 64, 6 | 128, i % 7 | 128):
+        save("deflate", f"read-{name}-{choice}", bytes([2, choice, (i % 3) * 8]) + data)
+for limit in range(1, 8):
+    save("deflate", f"limit-{limit}", bytes([2, 6, limit]) + in_parts(packed(bytes(5001), level=9)))

@@ -1,0 +1,168 @@
+#include "ws/inflate.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+#define SPARE_MAX 4 /* streams kept for the next messages */
+#define BITS_MIN 9  /* some clients that promise 8 use 9, as zlib once did for them */
+#define BITS_MAX 15
+
+struct inflate_stream {
+	z_stream z;
+	struct inflate_stream *next;
+};
+
+/* --- streams ----------------------------------------------------------------------------------------------------------------- */
+
+static struct inflate_stream *stream_new(unsigned bits)
+{
+	struct inflate_stream *s = calloc(1, sizeof(*s));
+
+	if (s != NULL && inflateInit2(&s->z, -(int)(bits < BITS_MIN ? BITS_MIN : bits)) != Z_OK) {
+		free(s);
+		s = NULL;
+	}
+	return s;
+}
+
+static void stream_free(struct inflate_stream *s)
+{
+	inflateEnd(&s->z);
+	free(s);
+}
+
+static struct inflate_stream *pool_take(struct inflate_pool *pool)
+{
+	struct inflate_stream *s = pool->spare;
+
+	if (s == NULL)
+		return stream_new(BITS_MAX);
+	pool->spare = s->next;
+	pool->n_spare--;
+	inflateReset(&s->z);
+	return s;
+}
+
+static void pool_give(struct inflate_pool *pool, struct inflate_stream *s)
+{
+	if (pool->n_spare == SPARE_MAX) {
+		stream_free(s);
+		return;
+	}
+	s->next = pool->spare;
+	pool->spare = s;
+	pool->n_spare++;
+}
+
+void inflate_pool_free(struct inflate_pool *pool)
+{
+	while (pool->n_spare > 0)
+		stream_free(pool_take(pool));
+	free(pool->part);
+	pool->part = NULL;
+}
+
+size_t inflate_cost(unsigned bits)
+{
+	return sizeof(struct inflate_stream) + ((size_t)1 << (bits < BITS_MIN ? BITS_MIN : bits)) + 8192; /* zconf.h: about 7 KiB */
+}
+
+/* --- messages ---------------------------------------------------------------------------------------------------------------- */
+
+void inflate_init(struct inflate *i, struct inflate_pool *pool, unsigned bits, bool keep)
+{
+	*i = (struct inflate){.pool = pool, .bits = (uint8_t)bits, .keep = keep};
+}
+
+enum inflate_status inflate_begin(struct inflate *i, bool whole)
+{
+	i->begun = true;
+	i->ended = false;
+	i->tail = 0;
+	i->gathers = !i->keep && !whole && i->pool->lent >= i->pool->lent_max;
+	if (i->gathers || i->stream != NULL)
+		return INFLATE_DONE;
+	i->stream = i->keep ? stream_new(i->bits) : pool_take(i->pool);
+	if (i->stream == NULL)
+		return INFLATE_NO_MEMORY;
+	i->lent = !i->keep && !whole;
+	i->pool->lent += i->lent;
+	return INFLATE_DONE;
+}
+
+void inflate_end(struct inflate *i)
+{
+	i->compressed = i->begun = i->gathers = false;
+	i->taken = 0;
+	if (i->keep || i->stream == NULL)
+		return;
+	i->pool->lent -= i->lent;
+	i->lent = false;
+	pool_give(i->pool, i->stream);
+	i->stream = NULL;
+}
+
+void inflate_reset(struct inflate *i)
+{
+	inflate_end(i);
+	if (i->stream != NULL)
+		stream_free(i->stream);
+	i->stream = NULL;
+}
+
+/* Does the message end where it must: at the end of the empty block whose last bytes its sender left out (7.2.1)? zlib tells by the
+ * bit of a block's beginning, and no bits that are left over. */
+static bool at_block_end(const z_stream *z)
+{
+	return (z->data_type & 128) != 0 && (z->data_type & 63) == 0;
+}
+
+/* One call of zlib, which uses up either side or meets the end of a final block. */
+static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_t room, size_t *made)
+{
+	const uInt in = *n < UINT_MAX ? (uInt)*n : UINT_MAX, out = room - *made < UINT_MAX ? (uInt)(room - *made) : UINT_MAX;
+	int code;
+
+	z->next_in = (Bytef *)(uintptr_t)*src; /* which zlib does not write to */
+	z->avail_in = in;
+	z->next_out = dst + *made;
+	z->avail_out = out;
+	code = inflate(z, Z_SYNC_FLUSH);
+	*src += in - z->avail_in;
+	*n -= in - z->avail_in;
+	*made += out - z->avail_out;
+	return code;
+}
+
+enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t *n, bool last, uint8_t *dst, size_t room,
+				 size_t *made_r)
+{
+	static const uint8_t tail[4] = {0x00, 0x00, 0xFF, 0xFF};
+	z_stream *const z = &i->stream->z;
+
+	*made_r = 0;
+	while (*n > 0 || !i->ended) {
+		const bool ending = *n == 0 && last && i->taken > 0; /* nothing at all is an empty message */
+		const uint8_t *p = tail + i->tail;
+		size_t left = sizeof(tail) - i->tail;
+		int code = step(z, ending ? &p : src, ending ? &left : n, dst, room, made_r);
+
+		if (ending)
+			i->tail = (uint8_t)(p - tail);
+		i->ended = code == Z_STREAM_END && i->tail == 0;
+		if (code == Z_STREAM_END) {
+			/* A final block ends the stream for zlib, and nothing here (7.2.3.4): the window is still good. */
+			inflateResetKeep(z);
+		} else if (code != Z_OK && code != Z_BUF_ERROR) {
+			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY : INFLATE_BAD;
+		} else if (*made_r == room) {
+			return INFLATE_FULL;
+		} else if (*n == 0 && !last) {
+			return INFLATE_DONE;
+		} else if (*n == 0 && (i->taken == 0 || i->tail == sizeof(tail))) {
+			return i->taken == 0 || at_block_end(z) ? INFLATE_DONE : INFLATE_BAD;
+		}
+	}
+	return INFLATE_DONE; /* a message may end with a final block, too */
+}

@@ -1,0 +1,60 @@
+/* inflate: messages that come compressed (RFC 7692 7.2.2), as pure code.
+ *
+ * A connection needs zlib's state only while a message is under way, unless its client refers back to earlier messages (context
+ * takeover). So the streams belong to a pool, of which each loop has one: a message that arrives at once uses one for a moment, one
+ * that arrives in parts keeps it until its end. When too many are kept, the parts of further messages are gathered as they come, and
+ * inflated at the end.
+ */
+#ifndef TOVA_WS_INFLATE_H
+#define TOVA_WS_INFLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct inflate_pool {
+	struct inflate_stream *spare; /* with the largest window */
+	unsigned n_spare;
+	unsigned lent, lent_max; /* to messages under way */
+	struct frame_part *part; /* room for a message that nobody uses now; frame.c's */
+};
+
+/* What one connection needs. */
+struct inflate {
+	struct inflate_pool *pool;
+	struct inflate_stream *stream; /* NULL: none now */
+	uint64_t taken;		       /* bytes of the message under way, as they came; the reader counts them */
+	uint8_t bits;		       /* of the client's window */
+	uint8_t tail;		       /* bytes of the tail that have been given to zlib */
+	bool keep : 1;		       /* context takeover: the stream lives as long as the connection */
+	bool compressed : 1;	       /* the message under way is; the reader says so */
+	bool begun : 1;		       /* and some of it was there */
+	bool lent : 1;		       /* the stream is the pool's, for the message under way */
+	bool gathers : 1;	       /* the message under way waits for its end */
+	bool ended : 1;		       /* the last thing was the end of a final block */
+};
+
+enum inflate_status {
+	INFLATE_DONE, /* all bytes were taken, and no more comes of them */
+	INFLATE_FULL, /* more comes */
+	INFLATE_BAD,
+	INFLATE_NO_MEMORY,
+};
+
+void inflate_init(struct inflate *i, struct inflate_pool *pool, unsigned bits, bool keep);
+/* The first bytes of a compressed message are there; `whole`: all of them. */
+enum inflate_status inflate_begin(struct inflate *i, bool whole);
+/* Inflates what *src points at, advancing it, into dst, which has room for at least one byte. last: the message ends behind these bytes. */
+enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t *n, bool last, uint8_t *dst, size_t room,
+				 size_t *made_r);
+/* The message is over, or given up. */
+void inflate_end(struct inflate *i);
+/* The connection is over. */
+void inflate_reset(struct inflate *i);
+/* Bytes that zlib allocates for one stream, at most. */
+size_t inflate_cost(unsigned bits);
+
+/* Nobody uses it any more. */
+void inflate_pool_free(struct inflate_pool *pool);
+
+#endif

@@ -1,0 +1,378 @@
+/* permessage-deflate. The input's first byte chooses between: what is agreed on, where the rest is the client's offers; a message
+ * compressed, which zlib by itself must inflate again; and the frame reader, where the rest is what a peer sends, without masks, and
+ * what comes out is compared with what zlib makes of it byte by byte. */
+#include "fuzz.h"
+#include "ws/deflate.h"
+#include "ws/frame.h"
+#include "ws/utf8.h"
+
+/* --- what is agreed on ------------------------------------------------------------------------------------------------------- */
+
+/* False: the request is none. */
+static bool negotiate(const struct deflate_policy *policy, const char *offers, size_t n, struct deflate_terms *terms_r,
+		      bool *agreed_r)
+{
+	static const struct request_limits limits = {.head_max = 1 << 20, .headers_max = REQUEST_HEADERS_MAX};
+	static const char before[] = "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: ", after[] = "\r\n\r\n";
+	static struct request r;
+	char *head = malloc(sizeof(before) + n + sizeof(after));
+	size_t len = sizeof(before) - 1, used;
+	const char *why;
+	bool good;
+	int status;
+
+	memcpy(head, before, len);
+	memcpy(head + len, offers, n);
+	memcpy(head + len + n, after, sizeof(after) - 1);
+	len += n + sizeof(after) - 1;
+	good = request_parse(&r, &limits, head, len, 0, &used, &status, &why) == REQUEST_OK;
+	if (good)
+		*agreed_r = deflate_negotiate(&r, policy, terms_r);
+	free(head);
+	return good;
+}
+
+static void fuzz_offers(uint8_t choice, const uint8_t *data, size_t size)
+{
+	static const char name[] = "Sec-WebSocket-Extensions: ";
+	const struct deflate_policy policy = {.on = true,
+					      .keep_out = choice & 1,
+					      .keep_in = choice & 2,
+					      .bits = (uint8_t)(9 + (choice >> 2) % 7)};
+	struct deflate_terms terms, again;
+	char answer[DEFLATE_ANSWER_MAX];
+	bool agreed;
+	size_t n;
+
+	if (!negotiate(&policy, (const char *)data, size, &terms, &agreed) || !agreed)
+		return;
+	MUST(terms.out_bits >= 9 && terms.out_bits <= policy.bits && terms.in_bits >= 8 && terms.in_bits <= 15);
+	MUST((policy.keep_out || !terms.keep_out) && (policy.keep_in || !terms.keep_in));
+	MUST(!terms.keep_in || terms.in_bits <= policy.bits);
+	n = deflate_answer(&terms, answer);
+	MUST(n > sizeof(name) + 18 && n < sizeof(answer) && memcmp(answer, name, sizeof(name) - 1) == 0);
+	/* Who offers what was answered gets the same. */
+	MUST(negotiate(&policy, answer + sizeof(name) - 1, n - sizeof(name) + 1 - 2, &again, &agreed) && agreed);
+	MUST(terms.out_bits == again.out_bits && terms.keep_out == again.keep_out && terms.keep_in == again.keep_in);
+	MUST(terms.in_bits == again.in_bits || !terms.say_in_bits);
+}
+
+/* --- a message there and back ------------------------------------------------------------------------------------------------ */
+
+static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
+{
+	const unsigned bits = 9 + choice % 7;
+	uint8_t *packed = malloc(size + DEFLATE_TAIL), *got = malloc(size + 1);
+	z_stream out, in = {0};
+
+	MUST(deflate_start(&out, 1 + choice / 7 % 9, bits) && inflateInit2(&in, -(int)bits) == Z_OK);
+	for (int i = 0; i < 3 && size > 0; i++) { /* the second refers back to the first, the third must not */
+		const size_t n = deflate_message(&out, data, size, packed);
+
+		MUST(n < size);
+		if (n > 0) {
+			memcpy(packed + n, "\x00\x00\xFF\xFF", 4);
+			in.next_in = packed;
+			in.avail_in = (uInt)n + 4;
+			in.next_out = got;
+			in.avail_out = (uInt)size + 1;
+			MUST(inflate(&in, Z_SYNC_FLUSH) == Z_OK && in.avail_in == 0 && in.avail_out == 1);
+			MUST(memcmp(got, data, size) == 0);
+		}
+		if (n == 0 || i == 1) {
+			deflateReset(&out);
+			inflateReset(&in);
+		}
+	}
+	deflateEnd(&out);
+	inflateEnd(&in);
+	free(packed);
+	free(got);
+}
+
+/* --- what came out ----------------------------------------------------------------------------------------------------------- */
+
+struct record {
+	uint8_t *bytes;
+	size_t n, cap;
+};
+
+static void add(struct record *t, const void *p, size_t n)
+{
+	if (t->n + n > t->cap) {
+		t->cap = (t->n + n) * 2;
+		t->bytes = realloc(t->bytes, t->cap);
+		MUST(t->bytes != NULL);
+	}
+	if (n > 0)
+		memcpy(t->bytes + t->n, p, n);
+	t->n += n;
+}
+
+static void add_result(struct record *t, uint8_t kind, uint16_t code, const void *p, size_t n)
+{
+	add(t, &kind, 1);
+	add(t, &code, 2);
+	add(t, &n, sizeof(n));
+	add(t, p, n);
+}
+
+/* --- the slow reader --------------------------------------------------------------------------------------------------------- */
+
+struct slow {
+	z_stream z;
+	struct record message, wire; /* what it has become, and where its parts are gathered what came */
+	uint64_t taken, max;
+	uint32_t utf8;
+	int opcode;
+	bool keep, gathers, compressed, ended;
+	struct record *out;
+};
+
+static bool slow_bad(struct slow *s, uint16_t code)
+{
+	add_result(s->out, 0xFF, code, NULL, 0);
+	return false;
+}
+
+static bool slow_text(struct slow *s, const uint8_t *p, size_t n)
+{
+	const size_t room = s->max - s->message.n < n ? (size_t)(s->max - s->message.n) : n;
+
+	if (s->opcode == FRAME_TEXT)
+		s->utf8 = utf8_check(s->utf8, p, room);
+	add(&s->message, p, room);
+	if (s->utf8 == UTF8_REJECT)
+		return slow_bad(s, 1007);
+	return room == n || slow_bad(s, 1009);
+}
+
+/* One byte into zlib, and out what there is. */
+static bool slow_inflate(struct slow *s, uint8_t byte)
+{
+	uint8_t piece[64];
+	int code;
+
+	s->z.next_in = &byte;
+	s->z.avail_in = 1;
+	s->ended = false;
+	do {
+		s->z.next_out = piece;
+		s->z.avail_out = sizeof(piece);
+		code = inflate(&s->z, Z_SYNC_FLUSH);
+		if (!slow_text(s, piece, sizeof(piece) - s->z.avail_out))
+			return false;
+		if (code == Z_STREAM_END) {
+			s->ended = s->z.avail_in == 0;
+			inflateResetKeep(&s->z);
+		} else if (code != Z_OK && code != Z_BUF_ERROR) {
+			return slow_bad(s, 1007);
+		}
+	} while (s->z.avail_out == 0 || s->z.avail_in > 0);
+	return true;
+}
+
+static bool slow_bytes(struct slow *s, const uint8_t *p, size_t n)
+{
+	if (!s->compressed)
+		return slow_text(s, p, n);
+	for (size_t i = 0; i < n; i++)
+		if (!slow_inflate(s, p[i]))
+			return false;
+	return true;
+}
+
+static bool slow_end(struct slow *s)
+{
+	static const uint8_t tail[4] = {0, 0, 0xFF, 0xFF};
+
+	if (s->gathers && s->compressed && !slow_bytes(s, s->wire.bytes, s->wire.n))
+		return false;
+	if (s->compressed && s->taken > 0 && !s->ended) {
+		if (!slow_bytes(s, tail, 4))
+			return false;
+		if ((s->z.data_type & 128) == 0 || (s->z.data_type & 63) != 0)
+			return slow_bad(s, 1007);
+	}
+	if (s->utf8 != UTF8_ACCEPT)
+		return slow_bad(s, 1007);
+	add_result(s->out, (uint8_t)s->opcode, 0, s->message.bytes, s->message.n);
+	s->opcode = 0;
+	return true;
+}
+
+static void slow_begin(struct slow *s, uint8_t first)
+{
+	s->opcode = first & 15;
+	s->compressed = (first & 0x40) != 0;
+	s->message.n = s->wire.n = 0;
+	s->taken = 0;
+	s->utf8 = UTF8_ACCEPT;
+	s->ended = false;
+	if (!s->keep)
+		inflateReset(&s->z);
+}
+
+static uint64_t slow_limit(const struct slow *s)
+{
+	return s->compressed ? s->max + s->max / 8 + 1024 : s->max;
+}
+
+/* One frame with a length of up to 125 bytes or in the two byte form; anything else is not looked at here, fuzz_frame does. */
+static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
+{
+	const uint8_t *h = *p;
+	const size_t head = *n >= 2 && h[1] == 126 ? 4 : 2;
+	size_t len, there;
+
+	if (*n < 2)
+		return false;
+	const unsigned opcode = h[0] & 15;
+	const bool data = opcode == FRAME_TEXT || opcode == FRAME_BINARY;
+	if ((h[0] & 0x30) || ((h[0] & 0x40) && !data) || opcode > 10 || (opcode > 2 && opcode < 8) || h[1] >= 128)
+		return slow_bad(s, 1002);
+	if (opcode >= 8 && (h[0] < 128 || h[1] > 125))
+		return slow_bad(s, 1002);
+	if (opcode < 8 && (data ? s->opcode != 0 : s->opcode == 0))
+		return slow_bad(s, 1002);
+	if (*n < head)
+		return false;
+	len = h[1] == 126 ? (size_t)(h[2] * 256 + h[3]) : h[1];
+	if (h[1] == 126 && len < 126)
+		return slow_bad(s, 1002);
+	there = len < *n - head ? len : *n - head;
+	*p += head + there;
+	*n -= head + there;
+	if (opcode >= 8) {
+		if (there == len)
+			add_result(s->out, (uint8_t)opcode, 0, h + head, len);
+		return there == len;
+	}
+	if (data)
+		slow_begin(s, h[0]);
+	if (len > slow_limit(s) || s->taken > slow_limit(s) - len)
+		return slow_bad(s, 1009);
+	s->taken += there;
+	if (s->gathers && s->compressed)
+		add(&s->wire, h + head, there);
+	else if (!slow_bytes(s, h + head, there))
+		return false;
+	return there == len && (h[0] < 128 || slow_end(s));
+}
+
+/* --- the fast reader --------------------------------------------------------------------------------------------------------- */
+
+struct fast {
+	struct inflate_pool pool;
+	struct inflate inflate;
+	struct frame_reader reader;
+	struct frame_limits limits;
+};
+
+static bool feed(struct fast *f, const uint8_t *bytes, size_t n, struct record *t)
+{
+	uint8_t *block = malloc(n + 1), *p = block;
+	enum frame_status status;
+	size_t left = n;
+	struct frame frame;
+
+	if (n > 0)
+		memcpy(block, bytes, n);
+	block[n] = 0x5A;
+	do {
+		status = frame_read(&f->reader, &f->limits, &p, &left, &frame);
+		MUST(p + left == block + n);
+		if (status == FRAME_BAD)
+			add_result(t, 0xFF, frame.code, NULL, 0);
+		else if (status != FRAME_MORE)
+			add_result(t, frame.opcode, 0, frame.data, frame.len);
+	} while (status == FRAME_MESSAGE || status == FRAME_CONTROL);
+	MUST(left == 0);
+	MUST(block[n] == 0x5A);
+	free(block);
+	return status != FRAME_BAD;
+}
+
+static void fast_run(struct fast *f, const uint8_t *bytes, size_t n, uint32_t seed, struct record *t)
+{
+	frame_reset(&f->reader);
+	inflate_reset(&f->inflate);
+	for (size_t at = 0, k; at < n; at += k) {
+		k = seed != 0 ? fuzz_piece(&seed, n - at) : n;
+		if (!feed(f, bytes + at, k, t))
+			break;
+		MUST(f->reader.message == 0 || frame_held(&f->reader) <= 4 * f->limits.message_max + 65536);
+	}
+	frame_reset(&f->reader);
+	inflate_reset(&f->inflate);
+	MUST(f->pool.lent == 0 && frame_held(&f->reader) == 0);
+}
+
+/* Are there frames that the slow reader does not read? */
+static bool beyond_slow(const uint8_t *p, size_t n)
+{
+	while (n >= 2) {
+		const size_t head = p[1] == 126 ? 4 : 2;
+
+		if (p[1] == 127 || (p[0] & 15) == 8)
+			return true;
+		if (n < head)
+			return false;
+		const size_t len = head == 4 ? (size_t)(p[2] * 256 + p[3]) : p[1] & 127;
+		if (len > n - head)
+			return false;
+		p += head + len;
+		n -= head + len;
+	}
+	return false;
+}
+
+static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_t size)
+{
+	static const uint64_t maxima[] = {1 << 16, 0, 1, 100, 5000, 1024, 1 << 20, 40000};
+	const unsigned bits = 9 + choice % 7;
+	struct record expected = {0}, got = {0};
+	struct slow slow = {.max = maxima[seed % 8], .keep = choice & 128, .out = &expected};
+	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3}};
+	const uint8_t *p = data;
+	size_t n = size;
+
+	slow.gathers = !slow.keep && fast.pool.lent_max == 0;
+	MUST(inflateInit2(&slow.z, slow.keep ? -(int)bits : -15) == Z_OK);
+	inflate_init(&fast.inflate, &fast.pool, bits, slow.keep);
+	fast.limits = (struct frame_limits){.message_max = slow.max, .inflate = &fast.inflate};
+	if (!beyond_slow(data, size)) {
+		while (slow_frame(&slow, &p, &n))
+			;
+		fast_run(&fast, data, size, 0, &got);
+		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+		got.n = 0;
+		fast_run(&fast, data, size, seed + 1u, &got);
+		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+	} else {
+		fast_run(&fast, data, size, seed + 1u, &got);
+	}
+	inflate_pool_free(&fast.pool);
+	inflateEnd(&slow.z);
+	free(slow.message.bytes);
+	free(slow.wire.bytes);
+	free(expected.bytes);
+	free(got.bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	if (size < 3)
+		return 0;
+	switch (data[0] % 4) {
+	case 0:
+		fuzz_offers(data[1], data + 3, size - 3);
+		break;
+	case 1:
+		fuzz_message(data[1], data + 3, size - 3);
+		break;
+	default:
+		fuzz_reader(data[1], data[2], data + 3, size - 3);
+	}
+	return 0;
+}
