@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ws/utf8.h"
+#include "ws/wide.h"
 
 /* How far a buffer may run ahead of what was really received because a header promises more. */
 #define AHEAD_MAX (16 * 1024)
@@ -41,9 +42,13 @@ static uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask
 	const uint64_t wide = (uint64_t)mask << 32 | mask;
 	const vec m = {wide, wide};
 	vec a, b, c, d, seen = {0, 0};
-	uint64_t w, bits = 0;
+	uint64_t w, bits = 0, high = 0;
 	uint32_t h;
 
+	if (n >= WIDE_MIN && wide_is_there()) {
+		size_t done = wide_unmask(dst, src, n, mask, &high);
+		dst += done, src += done, n -= done;
+	}
 	for (; n >= 64; n -= 64, src += 64, dst += 64) {
 		memcpy(&a, src, 16);
 		memcpy(&b, src + 16, 16);
@@ -73,7 +78,7 @@ static uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask
 		dst[i] = src[i] ^ ((const uint8_t *)&mask)[i];
 		bits |= dst[i];
 	}
-	return (bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080);
+	return high | ((bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080));
 }
 
 /* Turns the mask so that its first byte is the one for the byte behind the next n. */

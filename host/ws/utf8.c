@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "ws/wide.h"
+
 /* The check is a finite automaton whose state is a bit offset. Each byte has one 64-bit row that holds the next state for every
  * state, six bits each at the offset of that state; a step is one load and one shift, without a branch, so that its cost does not
  * depend on the script of the text. */
@@ -44,19 +46,39 @@ static const uint64_t rows[256] = {
 	[0xF5 ... 0xFF] = ALL_REJECT,
 };
 
+typedef uint64_t vec __attribute__((vector_size(16)));
+
 static inline bool ascii16(const uint8_t *p)
 {
-	uint64_t a, b;
+	vec a;
 
-	memcpy(&a, p, 8);
-	memcpy(&b, p + 8, 8);
-	return ((a | b) & UINT64_C(0x8080808080808080)) == 0;
+	memcpy(&a, p, 16);
+	return ((a[0] | a[1]) & UINT64_C(0x8080808080808080)) == 0;
+}
+
+static inline bool ascii64(const uint8_t *p)
+{
+	vec a, b, c, d;
+
+	memcpy(&a, p, 16);
+	memcpy(&b, p + 16, 16);
+	memcpy(&c, p + 32, 16);
+	memcpy(&d, p + 48, 16);
+	a |= b | c | d;
+	return ((a[0] | a[1]) & UINT64_C(0x8080808080808080)) == 0;
 }
 
 uint32_t utf8_check(uint32_t state, const uint8_t *p, size_t n)
 {
 	uint64_t s = state;
 
+	if (n >= WIDE_MIN && s == UTF8_ACCEPT && wide_is_there()) {
+		size_t done = wide_utf8(p, n);
+		p += done;
+		n -= done;
+	}
+	for (; n >= 64 && s == UTF8_ACCEPT && ascii64(p); n -= 64)
+		p += 64;
 	while (n >= 16) {
 		if (s == UTF8_ACCEPT && ascii16(p)) {
 			p += 16;

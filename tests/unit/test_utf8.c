@@ -140,6 +140,36 @@ START_TEST(every_place_in_a_text)
 }
 END_TEST
 
+/* Characters of all lengths without a gap, long enough for the widest steps: with any byte at any place replaced, and cut anywhere, the
+ * verdict is that of a check byte by byte. */
+START_TEST(wide_steps_and_single_bytes_agree)
+{
+	static const char *const mixed[] = {"\u00e9\u20ac\U0001F600a", "\u20ac", "\U0010FFFF", "\u07ff\uFFFD\uD7FF\U00010000", "a\u00e9"};
+	static const uint8_t values[] = {0x00, 0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF,
+					 0xE0, 0xE1, 0xED, 0xEE, 0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xF5, 0xF8, 0xFF};
+	uint8_t p[320];
+
+	for (size_t k = 0; k < sizeof mixed / sizeof *mixed; k++)
+		for (size_t shift = 0; shift < 4; shift++) {
+			const size_t n = strlen(mixed[k]);
+			for (size_t i = 0; i < sizeof p; i++)
+				p[i] = i < shift ? 'x' : (uint8_t)mixed[k][(i - shift) % n];
+			for (size_t at = 0; at < sizeof p; at += step())
+				for (size_t v = 0; v < sizeof values; v++) {
+					const uint8_t before = p[at];
+					const size_t size = at + v < 200 ? sizeof p : sizeof p - at % 7;
+					uint32_t one = UTF8_ACCEPT;
+					p[at] = values[v];
+					for (size_t i = 0; i < size; i++)
+						one = utf8_check(one, p + i, 1);
+					if (utf8_check(UTF8_ACCEPT, p, size) != one)
+						ck_abort_msg("text %zu, %zu bytes, %02X at %zu", k, size, values[v], at);
+					p[at] = before;
+				}
+		}
+}
+END_TEST
+
 START_TEST(rejection_is_final)
 {
 	const uint32_t state = utf8_check(UTF8_ACCEPT, (const uint8_t *)"\xC0", 1);
@@ -161,6 +191,7 @@ int main(void)
 	tcase_add_test(tc, every_code_point);
 	tcase_add_test(tc, every_start_of_a_sequence);
 	tcase_add_test(tc, every_place_in_a_text);
+	tcase_add_test(tc, wide_steps_and_single_bytes_agree);
 	tcase_add_test(tc, rejection_is_final);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
