@@ -2,19 +2,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "handler/plugin_instance.h"
 #include "hub/delivery.h"
 
 /* --- one callback ------------------------------------------------------------------------------------------------------------------ */
 
-static uint64_t clock_coarse_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
+#define PLUGIN_LOOK_EVERY 16 /* callbacks: then a look at the clock, and one at the end of each turn */
 
 static void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct hub_event *e, struct commit *c)
 {
@@ -23,22 +17,37 @@ static void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct
 	p->commit = c;
 	p->data_used = false;
 	p->fail_len = 0;
-	loop_now(p->base.mount->hub->loop); /* makes sure that the turn's time is known: plugin_end counts from it */
+	loop_now(p->base.mount->hub->loop); /* makes sure that the turn's time is known: plugin_look counts from it */
 }
 
-/* One cheap look at the clock for each callback: it begins where the last one ended, or where the turn began. */
-static void plugin_end(struct plugin *p, const char *what)
+/* How long did the callbacks take since the last look, or since the turn began? A clock for each would cost more than short ones do. */
+static void plugin_look(struct plugin *p)
 {
 	struct hub *hub = p->base.mount->hub;
-	uint64_t began = loop_now(hub->loop), now = clock_coarse_ms();
+	uint64_t began = loop_now(hub->loop), now = loop_clock();
 	if (p->stamp > began)
 		began = p->stamp;
-	p->stamp = now;
-	p->phase = PLUGIN_IDLE;
 	if (now - began >= p->slow_ms && now > began)
 		LOG(hub->log, LOG_WARN, LOG_PLUGIN_SLOW, "a callback took long; nothing else happened meanwhile",
-		    LOG_STR("mount", p->base.mount->path), LOG_STR("plugin", p->now->lib.plugin.name), LOG_STR("callback", what),
-		    LOG_U64("ms", now - began));
+		    LOG_STR("mount", p->base.mount->path), LOG_STR("plugin", p->now->lib.plugin.name),
+		    LOG_STR("callback", event_name(p->last)), LOG_U64("callbacks", p->calls), LOG_U64("ms", now - began));
+	p->stamp = now;
+	p->calls = 0;
+}
+
+static void plugin_on_turn(void *arg)
+{
+	struct plugin *p = arg;
+	if (p->calls > 0)
+		plugin_look(p);
+}
+
+static void plugin_end(struct plugin *p, enum event_kind what)
+{
+	p->phase = PLUGIN_IDLE;
+	p->last = what;
+	if (++p->calls == PLUGIN_LOOK_EVERY)
+		plugin_look(p);
 }
 
 /* --- events ------------------------------------------------------------------------------------------------------------------------ */
@@ -145,7 +154,7 @@ static enum handler_result plugin_deliver(struct handler *h, const struct hub_ev
 	struct plugin *p = (struct plugin *)h;
 	plugin_begin(p, e->kind == EVENT_UPGRADE ? PLUGIN_UPGRADE : PLUGIN_COMMANDS, e, c);
 	int result = plugin_call(p, e);
-	plugin_end(p, event_name(e->kind));
+	plugin_end(p, e->kind);
 	if (result != 0) {
 		*why_r = p->fail_len > 0	 ? (struct span){p->fail, p->fail_len}
 			 : c->error != COMMIT_OK ? span_of(commit_error_text(c->error)) /* it handed on what a command returned */
@@ -296,6 +305,7 @@ static void plugin_stop(struct handler *h)
 static void plugin_free(struct handler *h)
 {
 	struct plugin *p = (struct plugin *)h;
+	loop_remove_hook(p->base.mount->hub->loop, &p->hook);
 	instance_free(p->now);
 	free(p);
 }
@@ -327,6 +337,8 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 		free(p);
 		return false;
 	}
+	p->hook = (struct loop_hook){.run = plugin_on_turn, .arg = p};
+	loop_add_hook(m->hub->loop, &p->hook);
 	m->handler = &p->base;
 	plugin_use(p, i);
 	delivery_commit_start(m, &start);

@@ -38,8 +38,13 @@ enum plugin_phase {
 struct plugin {
 	struct handler base;
 	struct plugin_instance *now;
-	uint64_t slow_ms, stamp; /* stamp: when the last callback ended */
-	pthread_t thread;	 /* the mount's */
+	uint64_t slow_ms;
+	/* The callbacks since the clock was last looked at, and when that was. */
+	uint64_t stamp;
+	uint32_t calls;
+	enum event_kind last;
+	struct loop_hook hook;
+	pthread_t thread; /* the mount's */
 	/* The callback at hand. */
 	enum plugin_phase phase;
 	const struct hub_event *event; /* NULL in start, stop and migrate */

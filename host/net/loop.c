@@ -119,15 +119,11 @@ void loop_stop(struct loop *loop)
 	loop->stop = true;
 }
 
-uint64_t loop_now(struct loop *loop)
+uint64_t loop_clock(void)
 {
-	if (!loop->now_known) {
-		struct timespec t;
-		clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-		loop->now = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-		loop->now_known = true;
-	}
-	return loop->now;
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
 void loop_add_hook(struct loop *loop, struct loop_hook *hook)

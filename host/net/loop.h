@@ -81,8 +81,18 @@ void loop_run(struct loop *loop);
 bool loop_turn(struct loop *loop, bool wait);
 void loop_stop(struct loop *loop);
 
-/* Milliseconds of a clock that never goes back, read once a turn; a few milliseconds coarse. */
-uint64_t loop_now(struct loop *loop);
+/* Milliseconds of a clock that never goes back, a few milliseconds coarse. */
+uint64_t loop_clock(void);
+
+/* The same, read once a turn. */
+static inline uint64_t loop_now(struct loop *loop)
+{
+	if (!loop->now_known) {
+		loop->now = loop_clock();
+		loop->now_known = true;
+	}
+	return loop->now;
+}
 
 /* Hooks run at the end of each turn, in the order they were added. */
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
