@@ -7,7 +7,7 @@ SDK_C_OUT  := $(BUILD)/libtova-worker.a $(BUILD)/tova-worker $(BUILD)/examples/e
 $(BUILD)/libtova-worker.a: $(SDK_C_OBJ)
 	@rm -f $@
 	$(call quiet,AR)ld -r -o $(@:.a=.o) $^
-	@objcopy --wildcard --keep-global-symbol='tova_worker_*' $(@:.a=.o)
+	@objcopy --remove-section='.gnu.*lto_*' --wildcard --keep-global-symbol='tova_worker_*' $(@:.a=.o)
 	@ar rcs $@ $(@:.a=.o)
 
 $(BUILD)/obj/sdk/c/%.o: HOSTFLAGS += -Isdk/c
