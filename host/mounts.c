@@ -191,20 +191,49 @@ static bool mounts_start_one(struct server *s, struct mount *m, const struct set
 	return mounts_start_pool(s, m, set, why);
 }
 
+/* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start as another user (--user). */
+static struct mount *mounts_make(struct server *s, const struct settings_mount *set)
+{
+	struct mount *m = mount_new(&s->hub, set->path);
+	if (m == NULL) {
+		server_refuse(s, mounts_option(set), mounts_value(set), "no memory");
+		return NULL;
+	}
+	if (server_start_tokens(s, m, set))
+		return m;
+	mount_free(m);
+	return NULL;
+}
+
+bool server_make_mounts(struct server *s)
+{
+	s->made = calloc(s->settings.n_mounts + 1, sizeof(*s->made));
+	bool ok = s->made != NULL;
+	for (size_t i = 0; ok && i < s->settings.n_mounts; i++)
+		ok = (s->made[i] = mounts_make(s, &s->settings.mounts[i])) != NULL;
+	return ok;
+}
+
 bool server_start_mounts(struct server *s)
 {
 	char why[MOUNTS_WHY_MAX] = "";
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
-		struct mount *m = mount_new(&s->hub, set->path);
-		if (m == NULL || !mounts_start_one(s, m, set, why)) {
-			if (m != NULL)
-				mount_free(m);
-			return server_refuse(s, mounts_option(set), mounts_value(set), m != NULL ? why : "no memory");
-		}
-		hub_add_mount(&s->hub, m);
+		if (!mounts_start_one(s, s->made[i], set, why))
+			return server_refuse(s, mounts_option(set), mounts_value(set), why);
+		hub_add_mount(&s->hub, s->made[i]);
+		s->made[i] = NULL;
 	}
 	return true;
+}
+
+void server_free_made(struct server *s)
+{
+	for (size_t i = 0; s->made != NULL && i < s->settings.n_mounts; i++)
+		if (s->made[i] != NULL)
+			mount_free(s->made[i]);
+	free(s->made);
+	s->made = NULL;
 }
 
 /* --check: everything that a start would refuse, without starting. */
@@ -215,6 +244,7 @@ bool server_check_mounts(const struct server *s)
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const char *name = s->settings.mounts[i].plugin;
+		ok = server_check_tokens(s, &s->settings.mounts[i]) && ok;
 		if (name == NULL)
 			continue;
 		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||

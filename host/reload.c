@@ -86,8 +86,10 @@ static void reload_apply(struct server *s, struct settings *new)
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (setting != NULL)
-			reload_handler(s, m, setting);
+		if (setting == NULL)
+			continue;
+		server_reload_tokens(s, m, setting);
+		reload_handler(s, m, setting);
 	}
 }
 

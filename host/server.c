@@ -235,6 +235,7 @@ static void server_end(struct server *s)
 		hub_drop_sessions(&s->hub);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
+		server_free_made(s);
 		hub_free(&s->hub);
 		processes_free(&s->processes);
 		push_sources_free(&s->sources);
@@ -256,8 +257,9 @@ static int server_run(struct server *s)
 {
 	struct conn_ops ops = server_conn_ops();
 	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) || !server_start_workers(s) ||
-	    !server_start_mounts(s) || !server_start_control(s) || !server_start_listeners(s))
+	    !server_make_mounts(s) || !server_start_mounts(s) || !server_start_control(s) || !server_start_listeners(s))
 		return SERVER_BAD_SETTINGS;
+	server_free_made(s);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 	loop_run(s->loop);

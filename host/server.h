@@ -27,6 +27,7 @@ struct server {
 	struct push_sources sources;
 	struct deadletter *deadletter;
 	struct control *control;
+	struct mount **made; /* by the place of their settings: made and not started yet; NULL after a start */
 	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
 	struct loop_signal on_term, on_int, on_hup, on_usr1;
@@ -40,9 +41,16 @@ int server_main(const struct settings_source *source);
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
 
 /* mounts.c */
+bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
+void server_free_made(struct server *s);
 bool server_check_mounts(const struct server *s);
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set);
+
+/* tokens.c */
+bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
+bool server_check_tokens(const struct server *s, const struct settings_mount *set);
+void server_reload_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
 
 /* reload.c */
 void server_reload(struct server *s);

@@ -2,6 +2,7 @@
  *
  * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
  *   1.0  first version
+ *   1.1  tova_request: claims, subject
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -39,7 +40,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 0
+#define TOVA_ABI_MINOR 1
 
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
 
@@ -109,6 +110,8 @@ typedef struct tova_request {
 	size_t n_cookies;
 	const char *const *subprotocols; /* offered by the client, in its order */
 	size_t n_subprotocols;
+	const char *claims;  /* what the token says (--jwt-key), a JSON object; NULL where none is asked for. Use tova_claims() */
+	const char *subject; /* its "sub"; NULL without. Use tova_subject() */
 } tova_request;
 
 typedef struct tova_close {
@@ -503,6 +506,17 @@ static inline const char *tova_header(const tova_request *r, const char *name)
 			return r->headers[i].value;
 	}
 	return NULL;
+}
+
+/* What the token of a request says, as JSON text, and whose it is; NULL without, also from a host that is older than these. */
+static inline const char *tova_claims(const tova_request *r)
+{
+	return r->size >= offsetof(tova_request, claims) + sizeof r->claims ? r->claims : NULL;
+}
+
+static inline const char *tova_subject(const tova_request *r)
+{
+	return r->size >= offsetof(tova_request, subject) + sizeof r->subject ? r->subject : NULL;
 }
 
 static inline const char *tova_cookie(const tova_request *r, const char *name)

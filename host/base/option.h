@@ -23,6 +23,7 @@ enum option_type {
 	OPTION_LISTEN,	/* struct settings_listens, repeatable */
 	OPTION_HANDLER, /* [MOUNT=]VALUE, repeatable: a mount of struct settings */
 	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
+	OPTION_SCOPED,	/* [MOUNT=]VALUE, repeatable: char * in each mount; an empty VALUE takes back for one mount what all have */
 };
 
 enum option_group {
@@ -95,6 +96,20 @@ enum option_group {
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
 	  "pages of these origins may connect, such as https://example.com,https://*.example.com, or * for all; " \
 	  "without it: those of the same host; a request without Origin is no browser and passes") \
+	X(jwt_key, SCOPED, "jwt-key", 0, "[MOUNT=]FILE", NETWORK, 0, 0, NULL, NULL, \
+	  "upgrades need a JSON Web Token that this key verifies: RSA or P-256 public keys (PEM; RS256, ES256), or a secret of at least " \
+	  "32 bytes (HS256); without MOUNT: at every path; MOUNT= without a file: not at this one") \
+	X(jwt_from, SCOPED, "jwt-from", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	  "where a token may be: header (Authorization: Bearer), subprotocol (tova.jwt.TOKEN), cookie=NAME, query=NAME; without it: " \
+	  "header,subprotocol") \
+	X(jwt_audience, SCOPED, "jwt-audience", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	  "a token's audience (aud) must be or hold one of these; without it: there must be none") \
+	X(jwt_issuer, SCOPED, "jwt-issuer", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	  "a token's issuer (iss) must be one of these; without it: any") \
+	X(jwt_leeway, TIME, "jwt-leeway", 0, "TIME", NETWORK, 0, OPTION_H, "10s", NULL, \
+	  "how much another machine's clock may differ where tokens begin (nbf) and end (exp)") \
+	X(jwt_no_expiry, FLAG, "jwt-no-expiry", 0, NULL, NETWORK, 0, 0, NULL, NULL, \
+	  "take tokens without an expiry (exp), too; with one, its connection is closed with 1008 when it is over") \
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \

@@ -33,6 +33,9 @@ static void free_mount(struct settings_mount *mount)
 		free(mount->pairs[i].key);
 		free(mount->pairs[i].value);
 	}
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++)
+		if (row->type == OPTION_SCOPED)
+			free(*settings_scope_field(mount, row));
 	free(mount->pairs);
 	free(mount->path);
 	free(mount->plugin);
@@ -169,6 +172,28 @@ static void check_attach(struct settings_layer *layer)
 	}
 }
 
+/* What a token must be says nothing where none is asked for: whoever wrote that believes it is. */
+static void check_tokens(struct settings_layer *layer, const struct settings_layer *said)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < said->n_scoped; i++) {
+		const struct settings_scoped *scoped = &said->scoped[i];
+		bool guarded = false, any = false;
+
+		for (size_t j = 0; j < layer->s.n_mounts; j++) {
+			bool its = scoped->mount == NULL || strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+
+			any = any || its;
+			guarded = guarded || (its && layer->s.mounts[j].jwt_key != NULL);
+		}
+		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key])
+			settings_layer_error(layer, &here, scoped->row->name, "\"%.200s\" needs --jwt-key%s%s", scoped->value,
+					     scoped->mount != NULL ? " for the mount " : "",
+					     scoped->mount != NULL ? scoped->mount : "");
+	}
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
@@ -222,6 +247,14 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 			check_attach(&over);
 		if (sound)
 			settle_pairs(&over, &over);
+		if (sound)
+			settings_scope_settle(&over, &under, !over.mounts_given);
+		if (sound)
+			settings_scope_settle(&over, &over, true);
+		if (sound)
+			check_tokens(&over, &under);
+		if (sound)
+			check_tokens(&over, &over);
 	}
 	if (errors.n > 0 || no_memory) {
 		say(source, &errors, over.s.check, no_memory);

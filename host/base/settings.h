@@ -25,6 +25,20 @@ struct settings_pair {
 	char *key, *value;
 };
 
+#define SETTINGS_MOUNT_FLAG(name)
+#define SETTINGS_MOUNT_NUMBER(name)
+#define SETTINGS_MOUNT_SIZE(name)
+#define SETTINGS_MOUNT_TIME(name)
+#define SETTINGS_MOUNT_ENUM(name)
+#define SETTINGS_MOUNT_TEXT(name)
+#define SETTINGS_MOUNT_PATH(name)
+#define SETTINGS_MOUNT_LIST(name)
+#define SETTINGS_MOUNT_LISTEN(name)
+#define SETTINGS_MOUNT_HANDLER(name)
+#define SETTINGS_MOUNT_PAIR(name)
+#define SETTINGS_MOUNT_SCOPED(name) char *name;
+#define SETTINGS_MOUNT_FIELD(field, type, ...) SETTINGS_MOUNT_##type(field)
+
 struct settings_mount {
 	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
 	/* One of them is given, the others are NULL; or worker and attach. */
@@ -33,6 +47,7 @@ struct settings_mount {
 	char *attach;		     /* URL with a scheme that is known; what it names may still be wrong */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
 	size_t n_pairs;
+	OPTIONS(SETTINGS_MOUNT_FIELD) /* those of type SCOPED; NULL: not given for this mount */
 };
 
 #define SETTINGS_FIELD_FLAG(name) bool name;
@@ -46,6 +61,7 @@ struct settings_mount {
 #define SETTINGS_FIELD_LISTEN(name) struct settings_listens name;
 #define SETTINGS_FIELD_HANDLER(name) /* in mounts */
 #define SETTINGS_FIELD_PAIR(name)    /* in mounts */
+#define SETTINGS_FIELD_SCOPED(name)  /* in mounts */
 #define SETTINGS_FIELD(field, type, ...) SETTINGS_FIELD_##type(field)
 
 /* One field per row of the option table: max_message, idle_timeout, listen, origin, static_dir, log_level, check, ... */

@@ -118,6 +118,12 @@ static void read_pairs(struct settings_layer *layer, const char *path, const cha
 	}
 }
 
+/* May it be a name in a mount's group, or outside of them? */
+static bool may_stand(const struct option_row *row, bool in_mount)
+{
+	return row->type == OPTION_SCOPED || (row->group == OPTION_MOUNT) == in_mount;
+}
+
 static void unknown_name(struct settings_layer *layer, const char *path, const config_setting_t *setting, bool in_mount)
 {
 	struct settings_place at = place_of(path, setting);
@@ -126,7 +132,7 @@ static void unknown_name(struct settings_layer *layer, const char *path, const c
 
 	names[n++] = in_mount ? "path" : "mount";
 	for (size_t i = 0; i < OPTION_COUNT; i++)
-		if (option_table[i].group < OPTION_COMMAND && (option_table[i].group == OPTION_MOUNT) == in_mount)
+		if (option_table[i].group < OPTION_COMMAND && may_stand(&option_table[i], in_mount))
 			names[n++] = option_table[i].name;
 	nearest = option_nearest(name, names, n);
 	settings_layer_error(layer, &at, name, "unknown name%s%s%s%s", in_mount ? " in a mount" : "",
@@ -155,7 +161,7 @@ static void read_names(struct settings_layer *layer, const char *path, const con
 		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
 		const struct option_row *row = option_find(config_setting_name(setting), strlen(config_setting_name(setting)));
 
-		if ((row == NULL || row->group != OPTION_MOUNT) && strcmp(config_setting_name(setting), "path") != 0)
+		if ((row == NULL || !may_stand(row, true)) && strcmp(config_setting_name(setting), "path") != 0)
 			unknown_name(layer, path, setting, true);
 	}
 }
@@ -191,6 +197,24 @@ static void read_handlers(struct settings_layer *layer, const char *path, struct
 		read_pairs(layer, path, mount->path, setting);
 }
 
+/* Options that a mount has its own value of. An empty string takes back what all mounts have. */
+static void read_scoped(struct settings_layer *layer, const char *path, const struct settings_mount *mount,
+			const config_setting_t *group)
+{
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		const config_setting_t *setting = row->type == OPTION_SCOPED ? config_setting_get_member(group, row->name) : NULL;
+		struct settings_place at;
+
+		if (setting == NULL)
+			continue;
+		at = place_of(path, setting);
+		if (config_setting_type(setting) != CONFIG_TYPE_STRING)
+			settings_layer_error(layer, &at, row->name, "expected a string in quotes");
+		else
+			settings_scope_keep(layer, row, mount->path, config_setting_get_string(setting), &at);
+	}
+}
+
 static void read_mount(struct settings_layer *layer, const char *path, const config_setting_t *group)
 {
 	struct settings_place at = place_of(path, group);
@@ -208,6 +232,8 @@ static void read_mount(struct settings_layer *layer, const char *path, const con
 	if (where != NULL)
 		mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
 	read_handlers(layer, path, mount, group);
+	if (mount != NULL)
+		read_scoped(layer, path, mount, group);
 }
 
 static void read_mounts(struct settings_layer *layer, const char *path, const config_setting_t *list)

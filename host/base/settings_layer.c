@@ -9,7 +9,6 @@
 #define MOUNT_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~/-"
 #define KEY_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define KEY_MAX 64
-#define MOUNT_MAX 255
 
 #define OFFSET_FLAG(field) offsetof(struct settings, field)
 #define OFFSET_NUMBER(field) offsetof(struct settings, field)
@@ -22,6 +21,7 @@
 #define OFFSET_LISTEN(field) offsetof(struct settings, field)
 #define OFFSET_HANDLER(field) SIZE_MAX
 #define OFFSET_PAIR(field) SIZE_MAX
+#define OFFSET_SCOPED(field) SIZE_MAX
 #define OFFSET_ROW(field, type, ...) [OPTION_ID_##field] = OFFSET_##type(field),
 static const size_t OFFSET[OPTION_COUNT] = {OPTIONS(OFFSET_ROW)};
 
@@ -42,8 +42,7 @@ char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t
 	return copy;
 }
 
-/* Makes room for one more and returns it, zeroed; the count is the caller's to raise. */
-static void *grow(struct settings_layer *layer, void *items_r, size_t n, size_t size)
+void *settings_layer_grow(struct settings_layer *layer, void *items_r, size_t n, size_t size)
 {
 	void *items;
 
@@ -59,7 +58,7 @@ static void *grow(struct settings_layer *layer, void *items_r, size_t n, size_t 
 
 static void list_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n)
 {
-	char **item = grow(layer, &list->items, list->n, sizeof(*item));
+	char **item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
 
 	if (item == NULL)
 		return;
@@ -163,7 +162,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH", text);
 		return;
 	}
-	item = grow(layer, &list->items, list->n, sizeof(*item));
+	item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
 	if (item == NULL)
 		return;
 	list->n++;
@@ -179,13 +178,13 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 /* --- mounts -------------------------------------------------------------------------------------------------------------------- */
 
 /* No slash at the end, no empty segment. Returns what is wrong, or NULL. */
-static const char *normalise(const char *raw, size_t n, char dst[MOUNT_MAX + 2])
+const char *settings_layer_normalise(const char *raw, size_t n, char dst[SETTINGS_LAYER_MOUNT_MAX + 2])
 {
 	size_t len = 0, i = 0;
 
 	if (n == 0 || raw[0] != '/')
 		return "is not a mount; expected a path that begins with /";
-	if (n > MOUNT_MAX)
+	if (n > SETTINGS_LAYER_MOUNT_MAX)
 		return "is too long for a mount; expected at most 255 bytes";
 	while (i < n) {
 		size_t segment = ++i;
@@ -212,8 +211,8 @@ static const char *normalise(const char *raw, size_t n, char dst[MOUNT_MAX + 2])
 struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
 					    const struct settings_place *at)
 {
-	char path[MOUNT_MAX + 2];
-	const char *why = normalise(raw, n, path);
+	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
+	const char *why = settings_layer_normalise(raw, n, path);
 	struct settings_mount *mount;
 
 	if (why != NULL) {
@@ -223,7 +222,7 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	for (size_t i = 0; i < layer->s.n_mounts; i++)
 		if (strcmp(layer->s.mounts[i].path, path) == 0)
 			return &layer->s.mounts[i];
-	mount = grow(layer, &layer->s.mounts, layer->s.n_mounts, sizeof(*mount));
+	mount = settings_layer_grow(layer, &layer->s.mounts, layer->s.n_mounts, sizeof(*mount));
 	if (mount == NULL)
 		return NULL;
 	mount->path = settings_layer_keep(layer, path, strlen(path));
@@ -302,12 +301,19 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 		*settings_layer_handler_field(mount, row) = settings_layer_keep(layer, value, strlen(value));
 }
 
+size_t settings_layer_mount_length(const char *text)
+{
+	size_t n = text[0] == '/' ? strspn(text, MOUNT_CHARS) : 0;
+
+	return n > 0 && text[n] == '=' ? n : 0;
+}
+
 /* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other characters is a path. */
 static void apply_handler(struct settings_layer *layer, const struct option_row *row, const char *text,
 			  const struct settings_place *at)
 {
-	size_t mount_len = text[0] == '/' ? strspn(text, MOUNT_CHARS) : 0;
-	bool named = mount_len > 0 && text[mount_len] == '=';
+	size_t mount_len = settings_layer_mount_length(text);
+	bool named = mount_len > 0;
 	const char *value = named ? text + mount_len + 1 : text;
 	struct settings_mount *mount;
 
@@ -331,7 +337,7 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 				     key_len < 200 ? (int)key_len : 200, key, KEY_MAX);
 		return;
 	}
-	pending = grow(layer, &layer->pending, layer->n_pending, sizeof(*pending));
+	pending = settings_layer_grow(layer, &layer->pending, layer->n_pending, sizeof(*pending));
 	if (pending == NULL)
 		return;
 	layer->n_pending++;
@@ -344,14 +350,14 @@ static void apply_pair(struct settings_layer *layer, const struct option_row *ro
 		       const struct settings_place *at)
 {
 	const char *equals = strchr(text, '='), *colon = text[0] == '/' ? strchr(text, ':') : NULL, *key = text, *why;
-	char path[MOUNT_MAX + 2];
+	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
 
 	if (equals == NULL || (text[0] == '/' && (colon == NULL || colon > equals))) {
 		settings_layer_error(layer, at, row->name, "\"%.200s\" is not a setting; expected %s", text, row->argument);
 		return;
 	}
 	if (colon != NULL) {
-		why = normalise(text, (size_t)(colon - text), path);
+		why = settings_layer_normalise(text, (size_t)(colon - text), path);
 		if (why != NULL) {
 			settings_layer_error(layer, at, row->name, "\"%.*s\" %s",
 					     (int)(colon - text) < 300 ? (int)(colon - text) : 300, text, why);
@@ -375,7 +381,7 @@ void settings_layer_set(struct settings_layer *layer, struct settings_mount *mou
 		}
 	}
 	if (value != NULL)
-		mine = grow(layer, &mount->pairs, mount->n_pairs, sizeof(*mine));
+		mine = settings_layer_grow(layer, &mount->pairs, mount->n_pairs, sizeof(*mine));
 	if (mine != NULL)
 		mine->key = settings_layer_keep(layer, pair->key, strlen(pair->key));
 	if (mine == NULL || mine->key == NULL) {
@@ -433,6 +439,9 @@ void settings_layer_apply(struct settings_layer *layer, const struct option_row 
 	case OPTION_PAIR:
 		apply_pair(layer, row, text, at);
 		break;
+	case OPTION_SCOPED:
+		settings_scope_keep(layer, row, NULL, text, at);
+		break;
 	default:
 		apply_one(layer, row, text, at);
 		break;
@@ -446,7 +455,13 @@ void settings_layer_free_pending(struct settings_layer *layer)
 		free(layer->pending[i].pair.key);
 		free(layer->pending[i].pair.value);
 	}
+	for (size_t i = 0; i < layer->n_scoped; i++) {
+		free(layer->scoped[i].mount);
+		free(layer->scoped[i].value);
+	}
 	free(layer->pending);
+	free(layer->scoped);
 	layer->pending = NULL;
-	layer->n_pending = 0;
+	layer->scoped = NULL;
+	layer->n_pending = layer->n_scoped = 0;
 }

@@ -16,12 +16,21 @@ struct settings_pending {
 	struct settings_pair pair;
 };
 
+/* An option of type OPTION_SCOPED, likewise. */
+struct settings_scoped {
+	const struct option_row *row;
+	char *mount; /* normalised; NULL: every mount */
+	char *value;
+};
+
 struct settings_layer {
 	struct settings s;
 	bool given[OPTION_COUNT];
 	bool mounts_given; /* any of the handlers */
 	struct settings_pending *pending;
 	size_t n_pending;
+	struct settings_scoped *scoped;
+	size_t n_scoped;
 	const struct settings_source *source;
 	struct settings_list *errors; /* sentences; shared by all layers */
 	bool *no_memory;	      /* shared too: nothing of what was read can be trusted */
@@ -53,6 +62,23 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 			 const char *value, const struct settings_place *at);
 /* Puts a pair into a mount; a key it already has gets the new value. */
 void settings_layer_set(struct settings_layer *layer, struct settings_mount *mount, const struct settings_pair *pair);
+
+/* Makes room for one more of n items and returns it, zeroed; the count is the caller's to raise. NULL: no memory, which is noted. */
+void *settings_layer_grow(struct settings_layer *layer, void *items_r, size_t n, size_t size);
+/* Makes a mount's path of the n bytes of text, or says what is wrong with them. */
+#define SETTINGS_LAYER_MOUNT_MAX 255
+const char *settings_layer_normalise(const char *raw, size_t n, char dst[SETTINGS_LAYER_MOUNT_MAX + 2]);
+/* Bytes in front of a '=' that can be a mount; 0: there are none. */
+size_t settings_layer_mount_length(const char *text);
+
+/* --- settings_scope.c: options that each mount may have its own value of */
+/* Keeps [MOUNT=]VALUE; or, when mount is not NULL, the value for that mount. */
+void settings_scope_keep(struct settings_layer *layer, const struct option_row *row, const char *mount, const char *text,
+			 const struct settings_place *at);
+/* Gives what one layer says to the mounts of another; `of_mounts`: also what it says for single ones. */
+void settings_scope_settle(struct settings_layer *target, const struct settings_layer *from, bool of_mounts);
+/* Where a mount keeps the value of this row. */
+char **settings_scope_field(struct settings_mount *mount, const struct option_row *row);
 
 void settings_layer_free_pending(struct settings_layer *layer);
 /* The field of a row in struct settings, NULL if its type has none. */

@@ -47,14 +47,20 @@ static void print_pairs(const struct settings_mount *mount, FILE *out)
 	fputs(names ? " };\n" : " );\n", out);
 }
 
+static void print_string_of(const char *name, const char *text, FILE *out)
+{
+	fprintf(out, "\t\t%s = ", name);
+	print_string(out, text);
+	fputs(";\n", out);
+}
+
 static void print_handlers(struct settings_mount *mount, FILE *out)
 {
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
-		if (row->type != OPTION_HANDLER || *settings_layer_handler_field(mount, row) == NULL)
-			continue;
-		fprintf(out, "\t\t%s = ", row->name);
-		print_string(out, *settings_layer_handler_field(mount, row));
-		fputs(";\n", out);
+		if (row->type == OPTION_HANDLER && *settings_layer_handler_field(mount, row) != NULL)
+			print_string_of(row->name, *settings_layer_handler_field(mount, row), out);
+		else if (row->type == OPTION_SCOPED && *settings_scope_field(mount, row) != NULL)
+			print_string_of(row->name, *settings_scope_field(mount, row), out);
 	}
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "handler/codec.h"
+#include "hub/token.h"
 #include "ws/utf8.h"
 
 #define CODEC_KEEP (256u << 10)
@@ -250,6 +251,8 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	put_address(o, "local", &facts->local);
 	codec_member_raw(o, "tls", "null");
 	put_subprotocols(o, &r);
+	if (facts->token != NULL)
+		codec_member_raw(o, "claims", facts->token->text);
 	RAW(o, "}");
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "handler/plugin_instance.h"
+#include "hub/token.h"
 
 static const char *in_place(struct span s)
 {
@@ -121,6 +122,8 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	p->request.n_headers = r->n_headers;
 	p->request.cookies = p->cookies;
 	p->request.subprotocols = p->subprotocols;
+	p->request.claims = e->token != NULL ? e->token->text : NULL;
+	p->request.subject = e->token != NULL ? e->token->subject : NULL;
 	return true;
 }
 

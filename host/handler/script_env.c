@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hub/token.h"
+
 #define SCRIPT_ENV_FIXED 24
 
 struct script_env {
@@ -119,6 +121,12 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 	env_add(e, "REMOTE_ADDR", span_of(address_text(&facts->remote, text)));
 	env_add(e, "REMOTE_HOST", span_of(text));
 	env_add_number(e, "REMOTE_PORT", facts->remote.port);
+	if (facts->token != NULL) {
+		env_add(e, "AUTH_TYPE", SPAN("Bearer"));
+		env_add(e, "TOVA_CLAIMS", span_of(facts->token->text));
+		if (facts->token->subject != NULL)
+			env_add(e, "REMOTE_USER", span_of(facts->token->subject));
+	}
 	env_add_headers(e, r);
 }
 

@@ -1,10 +1,14 @@
 #include "hub/admission.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "hub/delivery.h"
 #include "hub/hub.h"
+#include "hub/timer.h"
+#include "hub/token.h"
 #include "net/answer.h"
 #include "ws/upgrade.h"
 
@@ -40,6 +44,37 @@ static struct mount *admission_mount(struct hub *hub, struct conn *c, const stru
 	else
 		return m;
 	return NULL;
+}
+
+/* RFC 6750 3: what was wrong is said, but of a request without a token only that one is needed. */
+static void admission_refuse_token(struct hub *hub, struct conn *c, int status, const char *why, bool none)
+{
+	char head[512];
+	int n = status == 503 || status == 403 ? 0
+		: none			       ? snprintf(head, sizeof head, "WWW-Authenticate: Bearer realm=\"tova\"\r\n")
+					       : snprintf(head, sizeof head,
+							  "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", error_description=\"%s\"\r\n",
+				  status == 400 ? "invalid_request" : "invalid_token", why);
+	admission_refuse(hub, c, status, (struct span){head, (size_t)n}, why);
+}
+
+/* The token of a mount that asks for one; what it says is the caller's to free. False: the upgrade was refused. */
+static bool admission_token(struct hub *hub, const struct mount *m, struct conn *c, struct request *r, struct token_claims *claims)
+{
+	struct token_found found;
+	*claims = (struct token_claims){.text = NULL};
+	if (m->tokens == NULL)
+		return true;
+	const char *why = token_take(m->tokens, r, &found);
+	int status = why != NULL ? 400 : found.len == 0 ? 401 : 0;
+	if (status == 401)
+		why = "a token is needed";
+	if (status == 0)
+		status = token_verify(m->tokens, (struct span){found.text, found.len}, (uint64_t)time(NULL), claims, &why);
+	claims->subprotocol = found.place == TOKEN_IN_SUBPROTOCOL;
+	if (status != 0)
+		admission_refuse_token(hub, c, status, why, status == 401 && found.len == 0);
+	return status == 0;
 }
 
 /* Everything that its end will need is there from its beginning. */
@@ -80,6 +115,15 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c, con
 	delivery_submit(m, s, &e);
 }
 
+/* What the handler has chosen; or, as a browser that offers any ends a connection for which none is chosen, the one that only says
+ * where the token is. */
+static struct span admission_subprotocol(const struct event_request *request, const struct event_answer *answer)
+{
+	bool any = answer->subprotocol[0] == '\0' && request->token != NULL && request->token->subprotocol &&
+		   upgrade_offers(request->request, SPAN(TOKEN_SUBPROTOCOL));
+	return any ? SPAN(TOKEN_SUBPROTOCOL) : span_of(answer->subprotocol);
+}
+
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request,
 			     const struct event_answer *answer)
 {
@@ -87,11 +131,17 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 		admission_refuse(hub, c, 503, (struct span){0}, "no memory for another connection");
 		return;
 	}
-	if (conn_accept(c, request->request, span_of(answer->subprotocol), (struct span){answer->head, answer->head_len})) {
+	struct session *s = conn_session(c);
+	bool limited = request->token != NULL && request->token->ends > 0;
+	if (limited && !timer_set_end(m, s, request->token->ends))
+		conn_abort(c);
+	else if (conn_accept(c, request->request, admission_subprotocol(request, answer),
+			     (struct span){answer->head, answer->head_len})) {
 		admission_open(hub, m, c, request);
 		return;
 	}
-	struct session *s = conn_session(c); /* no memory even for the 101: it never opened */
+	if (s->more != NULL) /* no memory even for the 101: it never opened */
+		timer_free_all(&s->more->timers);
 	mount_remove(m, s);
 	s->ended = true;
 	hub->loop->stats.connections--;
@@ -182,11 +232,13 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct hub *hub = ctx;
 	struct event_answer answer;
 	struct event_request request;
+	struct token_claims claims;
 	struct mount *m = admission_mount(hub, c, r);
-	if (m == NULL)
+	if (m == NULL || !admission_token(hub, m, c, r, &claims))
 		return;
 	admission_answer_init(&answer);
 	admission_request_facts(&request, m, c, r);
+	request.token = claims.text != NULL ? &claims : NULL;
 	struct hub_event e = {.kind = EVENT_UPGRADE};
 	e.request = &request;
 	e.answer = &answer;
@@ -202,6 +254,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	else
 		admission_accept(hub, m, c, &request, &answer);
 	free(answer.body);
+	token_claims_free(&claims);
 }
 
 /* The upgrade event stays with the handler, whose answer finds no conn any more. */

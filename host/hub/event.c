@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "hub/token.h"
 #include "ws/header.h"
 
 const char *event_name(enum event_kind kind)
@@ -51,36 +52,58 @@ static void event_point_at(struct hub_event *e, char *bytes, size_t len)
 	}
 }
 
-/* A request's facts lie in front of its bytes. */
-static size_t event_facts(const struct hub_event *e)
+/* A request's facts lie in front of its bytes, and what its token says behind them. */
+struct event_facts {
+	struct event_request request;
+	struct token_claims token;
+};
+
+static bool event_has_facts(const struct hub_event *e)
 {
-	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN ? sizeof(struct event_request) : 0;
+	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN;
 }
 
-static void event_keep_facts(struct event_held *h, struct span head)
+static size_t event_facts_size(const struct hub_event *e)
 {
-	struct event_request *facts = (struct event_request *)h->bytes;
-	*facts = *h->event.request;
-	facts->request = NULL;
-	facts->head = head;
-	h->event.request = facts;
+	const struct token_claims *token = event_has_facts(e) ? e->request->token : NULL;
+	size_t said = token == NULL ? 0 : strlen(token->text) + 1 + (token->subject != NULL ? strlen(token->subject) + 1 : 0);
+	return event_has_facts(e) ? sizeof(struct event_facts) + said : 0;
+}
+
+static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
+{
+	struct event_facts *facts = (struct event_facts *)h->bytes;
+	const struct token_claims *token = h->event.request->token;
+	char *at = head + head_len + 1;
+	facts->request = *h->event.request;
+	facts->request.request = NULL;
+	facts->request.head = (struct span){head, head_len};
+	if (token != NULL) {
+		facts->token = *token;
+		facts->token.text = at;
+		at = stpcpy(at, token->text) + 1;
+		if (token->subject != NULL)
+			facts->token.subject = strcpy(at, token->subject);
+		facts->request.token = &facts->token;
+	}
+	h->event.request = &facts->request;
 	h->event.answer = NULL;
 }
 
 struct event_held *event_hold(const struct hub_event *e)
 {
 	struct span bytes = event_bytes(e);
-	size_t facts = event_facts(e);
-	struct event_held *h = malloc(sizeof *h + facts + bytes.n + 1);
+	size_t size = sizeof(struct event_held) + event_facts_size(e) + bytes.n + 1;
+	struct event_held *h = malloc(size);
 	if (h == NULL)
 		return NULL;
-	*h = (struct event_held){.event = *e, .size = sizeof *h + facts + bytes.n + 1};
-	char *copy = h->bytes + facts;
+	*h = (struct event_held){.event = *e, .size = size};
+	char *copy = h->bytes + (event_has_facts(e) ? sizeof(struct event_facts) : 0);
 	if (bytes.n > 0)
 		memcpy(copy, bytes.p, bytes.n);
 	copy[bytes.n] = '\0';
-	if (facts > 0)
-		event_keep_facts(h, (struct span){copy, bytes.n});
+	if (event_has_facts(e))
+		event_keep_facts(h, copy, bytes.n);
 	else
 		event_point_at(&h->event, copy, bytes.n);
 	return h;

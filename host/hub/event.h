@@ -22,11 +22,14 @@ enum event_kind {
 #define EVENT_BIT(kind) (1u << (kind))
 
 /* A request as a handler wants to know it. */
+struct token_claims;
+
 struct event_request {
 	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
 	struct span head;	 /* the request as it came, to be parsed again */
 	struct address remote, local;
 	const char *mount_path;
+	const struct token_claims *token; /* NULL: the mount asks for none */
 };
 
 #define EVENT_HEAD_MAX 4096

@@ -33,6 +33,7 @@ void mount_free(struct mount *m)
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
+	token_policy_free(m->tokens);
 	free(m->sessions);
 	free(m->path);
 	free(m);

@@ -5,12 +5,14 @@
 #include "hub/handler.h"
 #include "hub/room.h"
 #include "hub/session.h"
+#include "hub/token.h"
 
 struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
 	struct handler *handler;
-	uint32_t data_size; /* of each session's data */
+	uint32_t data_size;	     /* of each session's data */
+	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	struct room_table rooms;
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n_sessions, cap_sessions;

@@ -1,6 +1,7 @@
 #include "hub/timer.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "hub/delivery.h"
 #include "hub/hub.h"
@@ -52,6 +53,38 @@ static bool timer_is_told(const struct timer *t)
 	return told;
 }
 
+/* --- the end of a session --------------------------------------------------------------------------------------------------------- */
+
+#define TIMER_END_NAME ""		 /* no handler's timer can have it */
+#define TIMER_END_LOOK_MS (3600u * 1000) /* the clock on the wall may be set meanwhile: it is looked at again */
+
+static uint64_t timer_until(uint64_t ends)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	uint64_t left = ends > (uint64_t)now.tv_sec ? ends - (uint64_t)now.tv_sec : 0;
+	if (left == 0)
+		return 0;
+	uint64_t into = (uint64_t)now.tv_nsec / 1000000;
+	return left > TIMER_END_LOOK_MS / 1000 ? TIMER_END_LOOK_MS : left * 1000 - into;
+}
+
+static void timer_on_end(struct timer *t)
+{
+	uint64_t left = timer_until(t->id);
+	if (left == 0 || !loop_timer_set(&t->clock, left)) /* which takes its timers, this one among them */
+		hub_close_session(t->session, CLOSE_POLICY, SPAN("the token has expired"), false);
+}
+
+bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends)
+{
+	uint64_t left = timer_until(ends);
+	const struct event_timer end = {.name = TIMER_END_NAME, .id = ends, .delay_ms = left > 0 ? left : 1};
+	return timer_set(mount, session, &end);
+}
+
+/* --- the handlers' ------------------------------------------------------------------------------------------------------------------ */
+
 static void timer_on_time(void *arg)
 {
 	struct timer *t = arg;
@@ -62,6 +95,10 @@ static void timer_on_time(void *arg)
 		.kind = EVENT_TIMER,
 		.timer = {.name = name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms},
 	};
+	if (t->name[0] == '\0') {
+		timer_on_end(t);
+		return;
+	}
 	strcpy(name, t->name); /* the handler may cancel it while it is told */
 	bool told = t->period_ms > 0 && timer_is_told(t);
 	if (t->period_ms > 0)

@@ -13,6 +13,8 @@ struct timer;
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer);
 /* False: there is none of that name. */
 bool timer_cancel(struct mount *mount, struct session *session, struct span name);
+/* Closes the session when this time has come (seconds since 1970). False without memory. */
+bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends);
 /* The list hangs at a mount or a session. */
 void timer_free_all(struct timer **list);
 

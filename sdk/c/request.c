@@ -112,12 +112,24 @@ static void request_tls(tova_request *q, const json_t *tls)
 	q->tls_subject = json_string_value(json_object_get(tls, "subject"));
 }
 
+/* As text again, for that is what handlers in a host's process get. */
+static bool request_claims(struct request *r, const json_t *claims)
+{
+	if (!json_is_object(claims))
+		return true;
+	r->claims = json_dumps(claims, JSON_COMPACT);
+	r->request.claims = r->claims;
+	r->request.subject = json_string_value(json_object_get(claims, "sub"));
+	return r->claims != NULL;
+}
+
 bool request_build(struct request *r, const json_t *json)
 {
 	*r = (struct request){.request = {.size = sizeof r->request}};
 	tova_request *q = &r->request;
 	if (!request_headers(r, json_object_get(json, "headers")) ||
-	    !request_subprotocols(r, json_object_get(json, "subprotocols")) || !request_cookies(r)) {
+	    !request_subprotocols(r, json_object_get(json, "subprotocols")) || !request_cookies(r) ||
+	    !request_claims(r, json_object_get(json, "claims"))) {
 		request_free(r);
 		return false;
 	}
@@ -141,5 +153,6 @@ void request_free(struct request *r)
 	free(r->cookies);
 	free(r->subprotocols);
 	free(r->text);
+	free(r->claims);
 	*r = (struct request){0};
 }

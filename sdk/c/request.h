@@ -11,7 +11,8 @@ struct request {
 	tova_request request;
 	tova_pair *headers, *cookies;
 	const char **subprotocols;
-	char *text; /* the cookies' */
+	char *text;   /* the cookies' */
+	char *claims; /* of the token */
 };
 
 /* Its strings live in the JSON. False without memory. */

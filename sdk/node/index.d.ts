@@ -56,6 +56,8 @@ export class Request {
 	readonly tls: { version: string; cipher: string; subject: string | null } | null;
 	/** Offered by the client, in its order. */
 	readonly subprotocols: string[];
+	/** What the token says (--jwt-key), null where none is asked for. The user is claims.sub. */
+	readonly claims: Record<string, unknown> | null;
 	/** The first header of that name, in any case. */
 	header(name: string): string | undefined;
 	readonly cookies: Record<string, string>;

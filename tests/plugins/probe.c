@@ -886,7 +886,8 @@ static void text_request(struct text *t, const tova_request *r)
 	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	     "path",
 				       r->path,	       "query",	       r->query,      "host",	     r->host,
 				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr, "tls_version",
-				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject", r->tls_subject};
+				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject", r->tls_subject,
+				       "claims",       tova_claims(r), "subject",     tova_subject(r)};
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i += 2)
 		text_member(t, members[i], members[i + 1]);
 	const tova_pair *const lists[] = {r->headers, r->cookies};

@@ -297,6 +297,51 @@ START_TEST(pairs)
 }
 END_TEST
 
+/* The key of a mount, "" without one. */
+static const char *key_of(const char *path)
+{
+	const char *key = mount_at(path)->jwt_key;
+	return key != NULL ? key : "";
+}
+
+START_TEST(scoped)
+{
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/a=b", "--jwt-key", "/c=",
+			      "--jwt-key=/a=/x=y"),
+			 SETTINGS_BAD); /* /etc/a is no mount: a path with such a '=' needs its mount in front */
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/all", "--jwt-key", "/c="),
+			 SETTINGS_OK);
+	ck_assert_str_eq(key_of("/a"), "/etc/all");
+	ck_assert_str_eq(key_of("/b"), "/etc/b");
+	ck_assert_str_eq(key_of("/c"), "");
+	ck_assert_int_eq(READ("-w", "w", "--jwt-key", "/=/a=b"), SETTINGS_OK);
+	ck_assert_str_eq(key_of("/"), "/a=b");
+}
+END_TEST
+
+START_TEST(scoped_in_files)
+{
+	write_config("jwt-key = \"/all\"; jwt-issuer = ( \"me\", \"/b=you\" );\n"
+		     "mount = ( { path = \"/a\"; worker = \"a\"; },\n"
+		     "          { path = \"/b\"; worker = \"b\"; jwt-key = \"/own\"; },\n"
+		     "          { path = \"/c\"; worker = \"c\"; jwt-key = \"\"; } );\n");
+	ck_assert_int_eq(READ("-c", config), SETTINGS_OK);
+	ck_assert_str_eq(key_of("/a"), "/all");
+	ck_assert_str_eq(key_of("/b"), "/own");
+	ck_assert_str_eq(key_of("/c"), "");
+	ck_assert_str_eq(mount_at("/b")->jwt_issuer, "you");
+	/* The command line wins, also over what the file says for a single mount. */
+	ck_assert_int_eq(READ("-c", config, "--jwt-key", "/line", "--jwt-key", "/b=/mine"), SETTINGS_OK);
+	ck_assert_str_eq(key_of("/a"), "/line");
+	ck_assert_str_eq(key_of("/b"), "/mine");
+	ck_assert_str_eq(key_of("/c"), "/line");
+	/* Mounts of the command line replace the file's; what the file says for all is for them, too. */
+	ck_assert_int_eq(READ("-c", config, "-w", "/b=b"), SETTINGS_OK);
+	ck_assert_str_eq(key_of("/b"), "/all");
+	ck_assert_str_eq(mount_at("/b")->jwt_issuer, "me");
+}
+END_TEST
+
 START_TEST(origins)
 {
 	ck_assert_int_eq(READ("--origin", "https://a.example, https://*.b.example", "--origin", "null"), SETTINGS_OK);
@@ -374,6 +419,13 @@ static const struct {
 	{{"-x", "x", "-a", "ipc:///y"}, "--attach: the mount /" TAKEN},
 	{{"-w", "/a=x", "--plugin-set", "k=v"}, "--plugin-set: \"k\" is a setting for plugins, and none is given"},
 	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"}, "--plugin-set: the mount /a has no plugin; expected one of /b"},
+	{{"-w", "/a=x", "--jwt-key", "/b=k"}, "--jwt-key: there is no mount /b"},
+	{{"--jwt-key", "k"}, "--jwt-key: \"k\" is for mounts, and there is none"},
+	{{"-w/a=x", "--jwt-key=k", "--jwt-key=l"}, "--jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
+	{{"-w/a=x", "--jwt-key=/a=k", "--jwt-key=/a/=l"}, "--jwt-key: is given twice for the mount /a; expected once"},
+	{{"-w", "/a=x", "--jwt-key", "/../a=k"}, "--jwt-key: \"/../a\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-w", "/a=x", "--jwt-audience", "b"}, "--jwt-audience: \"b\" needs --jwt-key"},
+	{{"-w/a=x", "-w/b=x", "--jwt-key=/b=k", "--jwt-from=/a=header"}, "--jwt-from: \"header\" needs --jwt-key for the mount /a"},
 	{{"--workers=0"}, "--workers: \"0\" is out of range; expected a number, 1 to 1000"},
 	{{"--hold-bytes=1k"}, "--hold-bytes: \"1k\" is out of range; expected a number with k, m or g, 64k to 64g"},
 	{{"--isolate=true"}, "--isolate: takes no value"},
@@ -661,6 +713,9 @@ static const struct {
 	{"mount = ( { worker = \"x\";\nattach = 5; } );", ":2: attach: expected a string in quotes that is not empty"},
 	{"mount = ( { worker = ( \"x\" ); } );", ":1: worker: expected a string in quotes that is not empty"},
 	{"worker = \"x\";", ":1: worker: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"mount = ( { worker = \"x\";\njwt-key = 5; } );", ":2: jwt-key: expected a string in quotes"},
+	{"jwt-key = 5;", ":1: jwt-key: expected a string in quotes, or a list of them"},
+	{"jwt-key = (\"a\",\n\"b\");", ":2: jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
 	{"isolate = \"true\";", ":1: isolate: expected true or false"},
 	{"isolate = 1;", ":1: isolate: expected true or false"},
 	{"mount = ( {\nplugin = 5; } );", ":2: plugin: expected a string in quotes that is not empty"},
@@ -755,13 +810,15 @@ START_TEST(printed_settings_read_back)
 			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p",
 			      "r.so", "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2", "-a/y=tcp://0.0.0.0:9",
 			      "--attach-token=t", "--isolate", "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
-			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff"),
+			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff", "--jwt-key", "k\"y", "--jwt-key", "/y="),
 			 SETTINGS_OK);
 	round_trip();
 	ck_assert_uint_eq(s.n_mounts, 5);
 	has("/w", NULL, "exec \"w\" 'x' \\", "ipc:///w x", NULL);
 	has("/x", NULL, NULL, NULL, "s\n2");
 	has("/y", NULL, NULL, "tcp://0.0.0.0:9", NULL);
+	ck_assert_str_eq(key_of("/x"), "k\"y");
+	ck_assert_str_eq(key_of("/y"), "");
 	ck_assert(s.isolate && s.script_binary);
 	ck_assert_str_eq(s.control, "/run/c");
 	ck_assert_uint_eq(s.listen.n, 2);
@@ -918,6 +975,7 @@ int main(void)
 	tcase_add_test(tc, mounts);
 	tcase_add_test(tc, handlers);
 	tcase_add_test(tc, pairs);
+	tcase_add_test(tc, scoped);
 	tcase_add_test(tc, origins);
 	tcase_add_loop_test(tc, wrong_arguments, 0, (int)(sizeof(WRONG) / sizeof(WRONG[0])));
 	tcase_add_test(tc, only_the_first_mistake_unless_checking);
@@ -928,6 +986,7 @@ int main(void)
 	tcase_add_test(tc, config_values);
 	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
+	tcase_add_test(tc, scoped_in_files);
 	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof(WRONG_CONFIG) / sizeof(WRONG_CONFIG[0])));
 	tcase_add_test(tc, check_names_all_mistakes_of_both);
 	tcase_add_test(tc, hostile_files);

@@ -92,6 +92,7 @@ export class Request {
 		this.local = data.local ?? [];
 		this.tls = data.tls ?? null;
 		this.subprotocols = data.subprotocols ?? [];
+		this.claims = data.claims ?? null;
 	}
 
 	/** The first header of that name, in any case. */

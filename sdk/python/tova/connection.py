@@ -115,7 +115,7 @@ class Error(str):
 class Request:
     """The HTTP request that opens a connection."""
 
-    __slots__ = ("method", "path", "query", "mount", "host", "headers", "remote", "local", "tls", "subprotocols")
+    __slots__ = ("method", "path", "query", "mount", "host", "headers", "remote", "local", "tls", "subprotocols", "claims")
 
     def __init__(self, data: dict):
         self.method: str = data.get("method", "GET")
@@ -128,6 +128,7 @@ class Request:
         self.local: tuple = tuple(data.get("local") or ())
         self.tls: dict | None = data.get("tls")  #: None, or {"version", "cipher", "subject"}
         self.subprotocols: list[str] = data.get("subprotocols") or []  #: offered by the client, in its order
+        self.claims: dict | None = data.get("claims")  #: what the token says (--jwt-key), or None; the user is claims["sub"]
 
     def header(self, name: str, default: str | None = None) -> str | None:
         """The first header of that name, in any case."""
