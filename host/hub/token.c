@@ -1,7 +1,6 @@
 #include "hub/token.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +124,12 @@ static bool token_time(const json_t *value, double *time_r)
 	return *time_r > -TOKEN_TIME_MAX && *time_r < TOKEN_TIME_MAX;
 }
 
+static uint64_t token_up(double time)
+{
+	uint64_t whole = (uint64_t)time;
+	return whole + ((double)whole < time);
+}
+
 static int token_check_times(const struct token_policy *policy, const json_t *claims, uint64_t now, uint64_t *ends_r,
 			     const char **why_r)
 {
@@ -138,7 +143,7 @@ static int token_check_times(const struct token_policy *policy, const json_t *cl
 	if (exp != NULL && (double)now >= at + leeway)
 		return token_bad(why_r, "the token has expired");
 	if (exp != NULL)
-		*ends_r = (uint64_t)ceil(at + leeway); /* above now, so above 0 */
+		*ends_r = token_up(at + leeway); /* above now, so above 0 */
 	if (nbf != NULL && !token_time(nbf, &at))
 		return token_bad(why_r, "the token's beginning (nbf) is no time");
 	if (nbf != NULL && (double)now + leeway < at)
