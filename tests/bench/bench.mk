@@ -1,7 +1,7 @@
 # The benchmark: make bench (everything), make bench-quick (under two minutes), make bench-workers and bench-workers-quick (what a
 # handler in another process costs), make bench-deps (the servers it compares with).
 # BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
-BENCH_LOAD  := load client message probe echo fanout churn idle lone pause
+BENCH_LOAD  := load client transport squeeze message probe echo fanout churn idle lone pause
 BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
 BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo $(BUILD)/bench/echo-worker
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
@@ -13,7 +13,7 @@ $(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
 	$(call quiet,CC)$(CC) $(BENCH_FLAGS) -c $< -o $@
 
 $(BUILD)/bench/load: $(BENCH_LOAD:%=$(BUILD)/bench/%.o)
-	$(call quiet,LINK)$(CC) $^ -o $@
+	$(call quiet,LINK)$(CC) $^ -lssl -lcrypto -lz -o $@
 
 $(BUILD)/bench/bare: $(BUILD)/bench/bare.o
 	$(call quiet,LINK)$(CC) $^ -lcrypto -o $@

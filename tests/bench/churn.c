@@ -10,7 +10,7 @@ static void begin(struct load *l, struct client *c)
 {
 	uint32_t cycle = c->sent; /* goes on counting, so that no two cycles of a connection send the same */
 	uint32_t source = (c->id + cycle) % l->sources;
-	if (client_open(c, l->port, l->path, (int)source)) {
+	if (client_open(c, l->port, l->path, (int)source, l->squeeze)) {
 		load_break(l, strerror(errno));
 		return;
 	}
@@ -21,14 +21,14 @@ static void begin(struct load *l, struct client *c)
 static void say_goodbye(struct load *l, struct client *c)
 {
 	memcpy(client_put_space(&l->out, 2), "\x03\xe8", 2);
-	client_put_frame(&l->out, CLIENT_CLOSE, 2);
+	client_put_frame(c, &l->out, CLIENT_CLOSE, 2);
 	load_flush(l, c);
 	c->state = CLOSING;
 }
 
 static void take_101(struct load *l, struct client *c)
 {
-	int r = client_take_upgrade(&l->in);
+	int r = load_take_upgrade(l, c);
 	if (r < 0)
 		load_break(l, "upgrade refused or wrong");
 	if (r <= 0)
@@ -67,12 +67,15 @@ static int step(struct load *l, struct client *c)
 		return 0;
 	if (c->state == UPGRADING)
 		take_101(l, c);
-	while (c->state != UPGRADING && (r = client_take_frame(&l->in, &f)) > 0)
+	while (c->state != UPGRADING && (r = client_take_frame(c, &l->in, &f)) > 0)
 		take_frame(l, c, &f);
 	if (r < 0)
 		load_break(l, "not a frame that a server may send");
 	client_keep(c, &l->in);
-	return 0;
+	if (!c->transport.ended || c->state != ENDING)
+		return 0;
+	client_close(c);
+	return 1;
 }
 
 void churn_run(struct load *l)

@@ -30,17 +30,34 @@ static void count(struct load *l, struct fanout *f, struct client *c)
 		f->seen[f->done++ % RING] = 0;
 }
 
-/* The publisher is in the room as well; a server that sends it its own message is wrong. */
+/* Where the publisher has a path of its own, what it hears is about its messages. */
+static void hear_answers(struct load *l)
+{
+	struct client *c = &l->clients[0];
+	struct client_frame frame;
+	int r = client_read(c, &l->in);
+	while (r > 0 && client_take_frame(c, &l->in, &frame) > 0)
+		if (frame.opcode == CLIENT_CLOSE)
+			r = -1;
+	if (r < 0)
+		load_break(l, "the server closed the publisher's connection");
+	if (r > 0)
+		client_keep(c, &l->in);
+}
+
+/* Else the publisher is in the room as well; a server that sends it its own message is wrong. */
 static void read_publisher(struct load *l)
 {
-	if (load_take(l, &l->clients[0], CALLER))
+	if (l->publisher)
+		hear_answers(l);
+	else if (load_take(l, &l->clients[0], CALLER))
 		load_break(l, "the publisher received a message of the room");
 }
 
 static void call(struct load *l, uint32_t kind)
 {
 	message_build(client_put_space(&l->out, l->size), l->size, CALLER, kind);
-	client_put_frame(&l->out, l->opcode, l->size);
+	client_put_frame(&l->clients[0], &l->out, l->opcode, l->size);
 	load_flush(l, &l->clients[0]);
 }
 
@@ -51,7 +68,7 @@ static void hear(struct load *l, struct fanout *f, struct client *c)
 	int r = client_read(c, &l->in);
 	if (r < 0)
 		load_break(l, "the server closed a connection");
-	while (r > 0 && client_take_frame(&l->in, &frame) > 0) {
+	while (r > 0 && client_take_frame(c, &l->in, &frame) > 0) {
 		enum message_verdict v = message_check(frame.data, frame.len, l->size, CALLER, ANY_CALL, &kind);
 		if (c->id == 0 || v == MESSAGE_WRONG || v == MESSAGE_REPEATED) {
 			l->wrong++;
@@ -73,8 +90,13 @@ static void rally(struct load *l, struct fanout *f)
 	call(l, kind);
 	while (f->heard[LAST_CALL] < l->conns && !l->broken) {
 		int n = epoll_wait(l->epoll, l->events, LOAD_EVENTS, 100);
-		for (int i = 0; i < n; i++)
-			hear(l, f, l->events[i].data.ptr);
+		for (int i = 0; i < n; i++) {
+			struct client *c = l->events[i].data.ptr;
+			if (c->id == 0 && l->publisher)
+				hear_answers(l);
+			else
+				hear(l, f, c);
+		}
 		if (kind == ANY_CALL && f->heard[kind] == l->conns)
 			call(l, kind = LAST_CALL);
 		else if (kind == ANY_CALL && n == 0)

@@ -7,14 +7,14 @@
 enum { FIRST = 100 };
 
 /* Garbage collectors and allocators give memory back some time after; waits until the figure stands still. */
-static int64_t settled_rss(struct load *l)
+static int64_t settled(struct load *l)
 {
 	int64_t last = -1;
 	int still = 0;
 	for (int i = 0; i < 50 && still < 5; i++) {
 		struct timespec t = { .tv_nsec = 100000000 };
 		nanosleep(&t, NULL);
-		int64_t now = probe_rss(&l->probe);
+		int64_t now = probe_memory(&l->probe);
 		still = now == last ? still + 1 : 0;
 		last = now;
 	}
@@ -52,12 +52,12 @@ void idle_run(struct load *l)
 	if (load_open(l, 0, FIRST))
 		return;
 	touch(l, 0, FIRST);
-	int64_t before = settled_rss(l);
+	int64_t before = settled(l);
 	if (load_open(l, FIRST, l->conns))
 		return;
-	int64_t idle = settled_rss(l);
+	int64_t idle = settled(l);
 	touch(l, FIRST, l->conns);
-	int64_t used = settled_rss(l);
+	int64_t used = settled(l);
 	load_goodbye(l, l->conns);
 	l->idle_bytes = (double)(idle - before) / counted;
 	l->used_bytes = (double)(used - before) / counted;

@@ -33,18 +33,26 @@ void load_break(struct load *l, const char *why)
 void load_watch(struct load *l, struct client *c)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
-	epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &e);
+	epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->transport.fd, &e);
+}
+
+int load_take_upgrade(struct load *l, struct client *c)
+{
+	int r = client_take_upgrade(c, &l->in);
+	if (r > 0 && l->squeeze != c->squeeze.on)
+		return -1;
+	return r;
 }
 
 static int await_upgrade(struct load *l, struct client *c)
 {
 	for (;;) {
-		struct pollfd p = { .fd = c->fd, .events = POLLIN };
+		struct pollfd p = { .fd = c->transport.fd, .events = POLLIN };
 		if (poll(&p, 1, l->patience_ms) <= 0)
 			return -1;
 		if (client_read(c, &l->in) < 0)
 			return -1;
-		int r = client_take_upgrade(&l->in);
+		int r = load_take_upgrade(l, c);
 		client_keep(c, &l->in);
 		if (r)
 			return r < 0 ? -1 : 0;
@@ -56,7 +64,8 @@ int load_open(struct load *l, uint32_t from, uint32_t to)
 	for (uint32_t i = from; i < to; i++) {
 		struct client *c = &l->clients[i];
 		c->id = i;
-		if (client_open(c, l->port, l->path, (int)(i % l->sources))) {
+		const char *path = i == 0 && l->publisher ? l->publisher : l->path;
+		if (client_open(c, l->port, path, (int)(i % l->sources), l->squeeze)) {
 			load_break(l, strerror(errno));
 			return -1;
 		}
@@ -76,7 +85,7 @@ static void mark(struct load *l, int which)
 	/* Servers that start a process for each connection have more of them now than at the beginning. */
 	if (which == 0 && probe_open(&l->probe, l->pid))
 		load_break(l, "the server has gone");
-	l->mark_cpu[which] = probe_cpu_ns(&l->probe, &l->mark_root[which]);
+	l->mark_cpu[which] = probe_cpu_ns(&l->probe, l->forks, &l->mark_root[which]);
 	l->mark_own[which] = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 	if (l->mark_cpu[which] < 0)
 		load_break(l, "a process of the server has gone");
@@ -131,7 +140,7 @@ uint32_t load_take(struct load *l, struct client *c, uint32_t sender)
 		load_break(l, "the server closed a connection");
 	if (r <= 0)
 		return 0;
-	while ((r = client_take_frame(&l->in, &f)) > 0) {
+	while ((r = client_take_frame(c, &l->in, &f)) > 0) {
 		if (f.opcode == CLIENT_CLOSE)
 			load_break(l, "the server sent a close frame");
 		else if (f.opcode < CLIENT_CLOSE)
@@ -151,7 +160,7 @@ void load_flush(struct load *l, struct client *c)
 		load_break(l, "the server reset a connection");
 	else if (r != had) {
 		struct epoll_event e = { .events = EPOLLIN | (r ? EPOLLOUT : 0), .data.ptr = c };
-		epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->fd, &e);
+		epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->transport.fd, &e);
 	}
 }
 
@@ -159,7 +168,7 @@ void load_send(struct load *l, struct client *c, uint32_t count)
 {
 	for (; count; count--) {
 		message_build(client_put_space(&l->out, l->size), l->size, c->id, c->sent++);
-		client_put_frame(&l->out, l->opcode, l->size);
+		client_put_frame(c, &l->out, l->opcode, l->size);
 	}
 	load_flush(l, c);
 }
@@ -169,10 +178,10 @@ static int take_close(struct load *l, struct client *c)
 {
 	struct client_frame f;
 	int r, closed = 0;
-	while ((r = client_take_frame(&l->in, &f)) > 0) {
+	while ((r = client_take_frame(c, &l->in, &f)) > 0) {
 		if (f.opcode == CLIENT_CLOSE)
 			closed = 1;
-		else if (f.opcode < CLIENT_CLOSE)
+		else if (f.opcode < CLIENT_CLOSE && !(l->publisher && c->id == 0))
 			l->repeated++;
 	}
 	if (r < 0)
@@ -186,7 +195,7 @@ void load_goodbye(struct load *l, uint32_t n)
 	uint32_t left = n;
 	for (uint32_t i = 0; i < n; i++) {
 		memcpy(client_put_space(&l->out, 2), "\x03\xe8", 2);
-		client_put_frame(&l->out, CLIENT_CLOSE, 2);
+		client_put_frame(&l->clients[i], &l->out, CLIENT_CLOSE, 2);
 		load_flush(l, &l->clients[i]);
 		l->clients[i].state = 0;
 	}
@@ -199,7 +208,7 @@ void load_goodbye(struct load *l, uint32_t n)
 			int r = client_read(c, &l->in);
 			if (r > 0 && take_close(l, c))
 				c->state = 1;
-			if (r >= 0)
+			if (r >= 0 && !c->transport.ended)
 				continue;
 			if (!c->state)
 				load_break(l, "closed without a close frame");
@@ -213,7 +222,7 @@ static void usage(void)
 {
 	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
 		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
-		"            [--interval MS]\n"
+		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
 	exit(2);
 }
@@ -235,7 +244,9 @@ static const struct option options[] = {
 	{ "conns", required_argument, NULL, 'c' }, { "depth", required_argument, NULL, 'd' }, { "size", required_argument, NULL, 's' },
 	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' },
 	{ "sources", required_argument, NULL, 'S' },
-	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' }, { NULL, 0, NULL, 0 },
+	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' },
+	{ "publisher", required_argument, NULL, 'B' }, { "forks", no_argument, NULL, 'f' }, { "tls", required_argument, NULL, 'T' },
+	{ "deflate", no_argument, NULL, 'z' }, { "words", no_argument, NULL, 'm' }, { NULL, 0, NULL, 0 },
 };
 
 static void read_options(struct load *l, int argc, char **argv)
@@ -255,6 +266,11 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'C': pin(atoi(optarg)); break;
 		case 'W': l->patience_ms = (int)(atof(optarg) * 1000); break;
 		case 'b': l->opcode = CLIENT_BINARY; break;
+		case 'B': l->publisher = optarg; break;
+		case 'f': l->forks = 1; break;
+		case 'T': transport_use_tls(optarg); break;
+		case 'z': l->squeeze = 1; break;
+		case 'm': l->words = 1; break;
 		default: usage();
 		}
 	}
@@ -313,7 +329,7 @@ int main(int argc, char **argv)
 	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8,
 		.warmup = 1, .seconds = 3, .interval_ms = 10, .patience_ms = 10000 };
 	read_options(l, argc, argv);
-	message_init();
+	message_init(l->words);
 	client_box_init(&l->in);
 	client_box_init(&l->out);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -15,6 +15,10 @@ enum load_phase { LOAD_WARMING, LOAD_COUNTING, LOAD_DRAINING };
 struct load {
 	/* settings */
 	const char *mode, *path;
+	const char *publisher; /* mode fanout: the publisher's path, where a server answers it what came of its messages; NULL: path */
+	int squeeze;	       /* offers permessage-deflate, and has to get it */
+	int words;	       /* messages are words rather than letters by chance */
+	int forks;	       /* the server has a process for each connection, which may end at any time */
 	int port, opcode;
 	pid_t pid;
 	uint32_t conns, depth, size, sources;
@@ -47,6 +51,8 @@ struct load {
 int64_t load_now(void);
 /* Notes a fault that makes going on pointless. */
 void load_break(struct load *l, const char *why);
+/* As client_take_upgrade; it is wrong without the extension that was asked for, or with one that was not. */
+int load_take_upgrade(struct load *l, struct client *c);
 /* Opens clients [from, to) one after the other, waits for each one's 101 and watches it. Returns 0 or -1 after load_break. */
 int load_open(struct load *l, uint32_t from, uint32_t to);
 void load_watch(struct load *l, struct client *c);

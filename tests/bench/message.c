@@ -7,15 +7,35 @@ enum { SHIFT_MASK = 4095 };
 /* Printable ASCII, so that the messages are valid text. Written once by message_init. */
 static uint8_t pool[MESSAGE_MAX + SHIFT_MASK + 1];
 
-void message_init(void)
+static uint32_t chance(void)
 {
-	uint32_t x = 2463534242u;
-	for (size_t i = 0; i < sizeof pool; i++) {
-		x ^= x << 13;
-		x ^= x >> 17;
-		x ^= x << 5;
-		pool[i] = (uint8_t)(' ' + x % 95);
+	static uint32_t x = 2463534242u;
+	x ^= x << 13;
+	x ^= x >> 17;
+	x ^= x << 5;
+	return x;
+}
+
+static void fill_with_words(void)
+{
+	static const char words[][12] = { "the ", "room ", "message ", "is ", "not ", "and ", "we ", "have ", "there ", "of ", "to ", "a ",
+		"connection ", "of ", "hello ", "who ", "in ", "said ", "yes, ", "no, ", "that ", "for ", "it ", "was ", "today. ", "on ",
+		"server ", "are ", "as ", "with ", "they ", "at " };
+	for (size_t i = 0; i < sizeof pool;) {
+		const char *word = words[chance() % (sizeof words / sizeof *words)];
+		while (*word && i < sizeof pool)
+			pool[i++] = (uint8_t)*word++;
 	}
+}
+
+void message_init(int words)
+{
+	if (words) {
+		fill_with_words();
+		return;
+	}
+	for (size_t i = 0; i < sizeof pool; i++)
+		pool[i] = (uint8_t)(' ' + chance() % 95);
 }
 
 static void put_hex(uint8_t *to, uint32_t v)

@@ -5,12 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MESSAGE_MIN = 16, MESSAGE_MAX = 1 << 20 };
+enum { MESSAGE_MIN = 16, MESSAGE_MAX = 16 << 20 };
 
 enum message_verdict { MESSAGE_RIGHT, MESSAGE_REPEATED, MESSAGE_EARLY, MESSAGE_WRONG };
 
-/* Must be called once before the others. */
-void message_init(void);
+/* Must be called once before the others. words: text as people write it, which can be compressed; else letters by chance. */
+void message_init(int words);
 
 /* Writes the message of `size` bytes that `sender` sends as number `seq`. */
 void message_build(uint8_t *to, size_t size, uint32_t sender, uint32_t seq);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static pid_t parent_of(pid_t pid)
 {
@@ -61,10 +62,28 @@ int probe_open(struct probe *p, pid_t root)
 	return 0;
 }
 
-int64_t probe_cpu_ns(const struct probe *p, int64_t *root_r)
+/* Fields 16 and 17 of /proc/PID/stat, in ticks (proc(5)). */
+static int64_t reaped_ns(pid_t pid)
+{
+	char path[64], text[1024];
+	long long user, system;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "r");
+	if (!f)
+		return -1;
+	size_t n = fread(text, 1, sizeof text - 1, f);
+	fclose(f);
+	text[n] = 0;
+	const char *end = strrchr(text, ')');
+	if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lld %lld", &user, &system) != 2)
+		return -1;
+	return (user + system) * (1000000000 / sysconf(_SC_CLK_TCK));
+}
+
+int64_t probe_cpu_ns(const struct probe *p, int forks, int64_t *root_r)
 {
 	int64_t sum = 0;
-	for (int i = 0; i < p->count; i++) {
+	for (int i = 0; i < (forks ? 1 : p->count); i++) {
 		/* The CPU clock of a process counts all its threads, ended ones too, in nanoseconds; /proc/PID/stat has only 10 ms ticks. */
 		clockid_t clock;
 		struct timespec t;
@@ -74,10 +93,10 @@ int64_t probe_cpu_ns(const struct probe *p, int64_t *root_r)
 		if (i == 0)
 			*root_r = sum;
 	}
-	return sum;
+	return forks ? sum + reaped_ns(p->pids[0]) : sum;
 }
 
-static int64_t rss_of(pid_t pid)
+static int64_t resident(pid_t pid)
 {
 	char path[64], line[256];
 	/* smaps_rollup walks the page tables; the counter in status lags behind by some pages per thread. */
@@ -87,20 +106,22 @@ static int64_t rss_of(pid_t pid)
 		return -1;
 	long long kb = -1;
 	while (kb < 0 && fgets(line, sizeof line, f))
-		if (sscanf(line, "Rss: %lld kB", &kb) != 1)
+		if (sscanf(line, "Pss: %lld kB", &kb) != 1)
 			kb = -1;
 	fclose(f);
 	return kb < 0 ? -1 : kb * 1024;
 }
 
-int64_t probe_rss(const struct probe *p)
+int64_t probe_memory(struct probe *p)
 {
 	int64_t sum = 0;
+	if (probe_open(p, p->pids[0]))
+		return -1;
 	for (int i = 0; i < p->count; i++) {
-		int64_t rss = rss_of(p->pids[i]);
-		if (rss < 0 && i == 0)
+		int64_t bytes = resident(p->pids[i]);
+		if (bytes < 0 && i == 0)
 			return -1;
-		sum += rss < 0 ? 0 : rss;
+		sum += bytes < 0 ? 0 : bytes;
 	}
 	return sum;
 }

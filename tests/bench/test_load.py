@@ -6,9 +6,11 @@ import os
 import socket
 import struct
 import signal
+import ssl
 import subprocess
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -43,8 +45,8 @@ def frame(opcode, data, first=0x80):
 class Liar:
     """lie(number, data) returns the list of payloads that are sent for the message of this number."""
 
-    def __init__(self, lie, accept=None, close=None):
-        self.lie, self.accept, self.close = lie, accept, close
+    def __init__(self, lie, accept=None, close=None, deflate=False, tls=None):
+        self.lie, self.accept, self.close, self.deflate, self.tls = lie, accept, close, deflate, tls
         self.lock = threading.Lock()
         self.room, self.number = [], 0
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -57,7 +59,13 @@ class Liar:
                 peer = self.listener.accept()[0]
             except OSError:
                 return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+            threading.Thread(target=self.serve_plain, args=(peer,), daemon=True).start()
+
+    def serve_plain(self, peer):
+        try:
+            self.serve(self.tls.wrap_socket(peer, server_side=True) if self.tls else peer)
+        except OSError:
+            peer.close()
 
     def upgrade(self, peer, stream):
         path, key = stream.readline().split()[1], b""
@@ -68,11 +76,13 @@ class Liar:
         digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
         answer = self.accept or base64.b64encode(digest)
         peer.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
-                     + answer + b"\r\n\r\n")
+                     + answer + (b"\r\nSec-WebSocket-Extensions: permessage-deflate" if self.deflate else b"") + b"\r\n\r\n")
         return path.startswith(b"/room/")
 
     def serve(self, peer):
         stream = peer.makefile("rb")
+        # What it sends refers to what it sent before; what it gets does not.
+        squeeze = zlib.compressobj(wbits=-15) if self.deflate else None
         try:
             in_room = self.upgrade(peer, stream)
             if in_room:
@@ -84,12 +94,20 @@ class Liar:
                     if opcode == 8:
                         peer.sendall((self.close or b"") + frame(8, data))
                         break
-                    self.answer(peer, opcode, data, in_room)
+                    if squeeze:
+                        self.answer_squeezed(peer, opcode, data, squeeze)
+                    else:
+                        self.answer(peer, opcode, data, in_room)
         except (OSError, EOFError, IndexError, ValueError):
             pass
         finally:
             stream.close()
             peer.close()
+
+    def answer_squeezed(self, peer, opcode, data, squeeze):
+        self.number += 1
+        for said in self.lie(self.number, zlib.decompress(data + b"\0\0\xff\xff\1\0\0\xff\xff", wbits=-15)):
+            peer.sendall(frame(opcode, (squeeze.compress(said) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4], first=0xc0))
 
     def answer(self, peer, opcode, data, in_room):
         if not in_room:
@@ -257,3 +275,50 @@ def test_churn_notices_a_lie(lie):
     with Liar(lie) as server:
         result = run(server, *CHURN)
     assert not result["ok"], result
+
+
+DEFLATE = (*ECHO, "--size", 1000, "--deflate", "--words")
+
+
+def test_compressed_messages_are_read_and_compared():
+    with Liar(honest, deflate=True) as server:
+        result = run(server, *DEFLATE)
+    assert result["ok"] and result["units"] > 0, result
+    with Liar(only(AFTER, altered), deflate=True) as server:
+        result = run(server, *DEFLATE)
+    assert not result["ok"] and result["wrong"] == 1, result
+
+
+@pytest.mark.parametrize("deflate, mode", [(False, DEFLATE), (True, ECHO)], ids=["asked for and not given", "not asked for"])
+def test_compression_must_be_agreed_upon(deflate, mode):
+    with Liar(honest, deflate=deflate) as server:
+        result = run(server, *mode)
+    assert not result["ok"], result
+
+
+def test_compressed_frame_without_an_agreement_is_wrong():
+    with Liar(honest, close=frame(1, b"\x4a\x04\x00", first=0xc0)) as server:
+        result = run(server, *ECHO)
+    assert not result["ok"] and result["broken"], result
+
+
+def certificate(folder, name):
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
+                    "-out", cert, "-days", "2", "-subj", "/CN=localhost"], check=True, capture_output=True)
+    return cert, key
+
+
+def test_over_tls_the_same_is_checked(tmp_path):
+    cert, key = certificate(tmp_path, "known")
+    other, _ = certificate(tmp_path, "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    for mode in (ECHO, CHURN):
+        with Liar(honest, tls=context) as server:
+            result = run(server, *mode, "--tls", cert)
+        assert result["ok"] and result["units"] > 0, result
+    with Liar(only(AFTER, altered), tls=context) as server:
+        assert run(server, *ECHO, "--tls", cert)["wrong"] == 1
+    with Liar(honest, tls=context) as server:
+        assert run(server, *ECHO, "--tls", other)["broken"]

@@ -216,7 +216,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: unix_echo OUTSTANDING WARMUP SECONDS CPU\n");
 		return 2;
 	}
-	message_init();
+	message_init(0);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd))
 		fail("unix_echo: socketpair");
 	end.fd = fd[0];

@@ -1,6 +1,9 @@
 // Bun's own WebSocket server: echo on every path, relay on /room/NAME with its native publish and subscribe.
 // Publishing waits for the end of the turn: inside a message handler Bun's publish collects only 32 messages into one write per
 // member and sends each further one alone, which costs it ten times as much with 64 broadcasts in flight.
+// Arguments: PORT, then "tls CERT KEY" and "deflate" in any order.
+const args = process.argv.slice(2);
+const tlsAt = args.indexOf("tls");
 const waiting = [];
 
 function publishAll() {
@@ -11,7 +14,8 @@ function publishAll() {
 
 const server = Bun.serve({
 	hostname: "127.0.0.1",
-	port: Number(process.argv[2] || 0),
+	port: Number(args[0] || 0),
+	tls: tlsAt < 0 ? undefined : { cert: Bun.file(args[tlsAt + 1]), key: Bun.file(args[tlsAt + 2]) },
 	fetch(request, server) {
 		const path = new URL(request.url).pathname;
 		const room = path.startsWith("/room/") ? path.slice(6) : null;
@@ -20,7 +24,7 @@ const server = Bun.serve({
 		return new Response("not an upgrade", { status: 400 });
 	},
 	websocket: {
-		perMessageDeflate: false,
+		perMessageDeflate: args.includes("deflate"),
 		open(ws) {
 			if (ws.data.room !== null)
 				ws.subscribe(ws.data.room);
