@@ -6,7 +6,7 @@ BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
 BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo $(BUILD)/bench/echo-worker
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
 BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(if $(BENCH_LWS),$(BUILD)/bench/lws)
-PKGS_BENCH  := gcc make pkg-config libssl-dev libwebsockets-dev python3 websocketd
+PKGS_BENCH  := gcc make pkg-config libssl-dev zlib1g-dev libwebsockets-dev openssl python3 python3-matplotlib websocketd nginx libnginx-mod-nchan
 
 $(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
