@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Writes the first inputs of the fuzz targets into tests/fuzz/seeds/. Run again after a change; the result is
 committed, so that a check needs nothing but the files."""
+import base64
+import hashlib
+import hmac
 import pathlib
 import struct
 import zlib
@@ -351,3 +354,52 @@ for i, (name, data) in enumerate(PACKED.items()):
         save("deflate", f"read-{name}-{choice}", bytes([2, choice, (i % 3) * 8]) + data)
 for limit in range(1, 8):
     save("deflate", f"limit-{limit}", bytes([2, 6, limit]) + in_parts(packed(bytes(5001), level=9)))
+
+# Tokens: [0, beginning] and headers, [1 or 2] and a token, [3] and what it holds, [4] and keys.
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def token(header=b'{"alg":"HS256"}', claims=b'{"sub":"ada","exp":1700009999,"aud":"chat"}', key=b"0123456789abcdef" * 2):
+    signed = b64(header) + b"." + b64(claims)
+    return signed + b"." + b64(hmac.new(key, signed, hashlib.sha256).digest())
+
+
+GOOD = token()
+for name, lines in {
+    "none": b"", "header": b"Authorization: Bearer " + GOOD, "header-other": b"Authorization: Basic YTpi", "header-bare": b"Authorization: Bearer",
+    "cookie": b"Cookie: a=1; session=" + GOOD + b"; b=2", "cookie-only": b"Cookie: session=" + GOOD, "cookie-last": b"Cookie: b=2;session=x.y.z",
+    "subprotocol": b"Sec-WebSocket-Protocol: a, tova.jwt." + GOOD + b" , tova.jwt", "subprotocol-only": b"Sec-WebSocket-Protocol:tova.jwt.a.b.c",
+    "two": b"Authorization: Bearer a\r\nCookie: session=b", "long": b"Cookie: session=" + b"a" * 9000,
+}.items():
+    for front in (0, 1):
+        head = b"GET /?a&b=c HTTP/1.1\r\nHost: a\r\n" if front else b""
+        save("token", f"request-{name}-{front}", bytes([0, front]) + head + (lines + b"\r\n" if lines else b"") + b"\r\n")
+for query in (b"token=a.b.c", b"token=a.b.c&x", b"x&token=a.b.c", b"x&token=a&token=b", b"token=", b"&&token=a&&"):
+    save("token", "query-" + query.decode().replace("&", "-"), b"\0\1GET http://h/?" + query + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+for name, text in {
+    "good": GOOD, "none": b64(b'{"alg":"none"}') + b"." + GOOD.split(b".")[1] + b".", "cut": GOOD[:-1], "empty": b"..", "one": b"a", "padded": GOOD + b"=",
+    "expired": token(claims=b'{"exp":5}'), "rsa": b64(b'{"alg":"RS256"}') + b"." + GOOD.split(b".")[1] + b"." + b64(bytes(range(256))),
+    "ec": b64(b'{"alg":"ES256"}') + b"." + GOOD.split(b".")[1] + b"." + b64(bytes(range(64))), "ec-short": b64(b'{"alg":"ES256"}') + b".e30." + b64(bytes(63)),
+    "long": b"a" * 9000, "nbf": token(claims=b'{"exp":1700009999,"nbf":1700009000,"aud":["x","web"]}'),
+}.items():
+    save("token", f"token-{name}", b"\1" + text)
+    save("token", f"token-{name}-keys", b"\2" + text)
+for name, text in {
+    "good": b'{"sub":"ada","exp":1700009999,"aud":"chat"}', "list": b'{"exp":1.7e9,"aud":["chat",1]}', "float": b'{"exp":1700009999.5,"aud":["web"]}',
+    "twice": b'{"exp":1700009999,"exp":1}', "deep": b'{"exp":1700009999,"aud":"web","x":' + b"[" * 15 + b"]" * 15 + b"}", "deeper": b"[" * 500,
+    "huge": b'{"exp":1e300}', "string": b'{"exp":"1700009999"}', "nul": b'{"exp":1700009999,"sub":"a\\u0000"}', "utf8": b'{"exp":1700009999,"sub":"\xff"}',
+    "header": b'{"alg":"HS256","typ":"JWT","kid":"1"}\0{"exp":1700009999,"aud":"web"}', "crit": b'{"alg":"HS256","crit":["b64"]}\0{"exp":1700009999,"aud":"web"}',
+    "none": b'{"alg":"none"}\0{}', "array": b"[]", "junk": b"{}x",
+}.items():
+    save("token", f"content-{name}", b"\3" + text)
+PEM = b"""-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+"""
+for name, text in {
+    "secret": b"0123456789abcdef" * 2 + b"\n", "short": b"x" * 31, "pem": PEM, "two": PEM + b"text\n" + PEM, "cut": PEM[:60], "bare": PEM[27:-25],
+    "der": base64.b64decode(PEM[27:-25]), "jwk": b'{"kty":"oct"}', "private": PEM.replace(b"PUBLIC", b"PRIVATE"), "many": PEM * 9, "ssh": b"ssh-rsa AAAA",
+}.items():
+    save("token", f"keys-{name}", b"\4" + text)
