@@ -36,6 +36,11 @@ static bool reload_listens_equal(const struct settings_listens *a, const struct 
 	return equal;
 }
 
+static bool reload_text_equal(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
 static bool reload_mounts_equal(const struct settings *a, const struct settings *b)
 {
 	bool equal = a->n_mounts == b->n_mounts;
@@ -76,6 +81,8 @@ static void reload_apply(struct server *s, struct settings *new)
 	struct conn_limits limits = server_limits(new);
 	if (!reload_listens_equal(&s->settings.listen, &new->listen) || !reload_mounts_equal(&s->settings, new))
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--listen and the set of mounts change only with a restart");
+	if (!reload_text_equal(s->settings.user, new->user) || !reload_text_equal(s->settings.group, new->group))
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "--user and --group change only with a restart");
 	reload_files(s, new);
 	settings_free(&s->settings);
 	s->settings = *new;

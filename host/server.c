@@ -180,9 +180,12 @@ static bool server_start_control(struct server *s)
 {
 	const struct control_actions actions = {.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
 	char why[SERVER_WHY_MAX];
-	char path[128];
-	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR");
-	snprintf(path, sizeof path, "%s/tova.sock", runtime != NULL && runtime[0] == '/' ? runtime : "/run");
+	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR"), *path = s->control_path;
+	if (given != NULL)
+		snprintf(s->control_path, sizeof s->control_path, "%s", given);
+	else
+		snprintf(s->control_path, sizeof s->control_path, "%s/tova.sock",
+			 runtime != NULL && runtime[0] == '/' ? runtime : "/run");
 	s->control = control_open(&s->hub, given != NULL ? given : path, &s->sources, s->deadletter, &actions, why, sizeof why);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
@@ -213,6 +216,8 @@ static bool server_check_settings(struct server *s)
 			"tova-host: nothing to serve: give a handler (--plugin FILE.so, --worker COMMAND, ...), --static DIR or both; see --help\n");
 		return false;
 	}
+	if (!server_check_user(s))
+		return false;
 	return files_open(&s->files, set->static_dir) || server_refuse(s, "static", set->static_dir, strerror(errno));
 }
 
@@ -253,11 +258,25 @@ static void server_end(struct server *s)
 	settings_free(&s->settings);
 }
 
+static bool server_start_doors(struct server *s)
+{
+	return server_start_control(s) && server_start_listeners(s);
+}
+
+/* With --user the doors are first, for they may need root, which no handler is to have. Nobody is let in before the loop runs. */
+static bool server_start(struct server *s, const struct conn_ops *ops)
+{
+	bool drops = server_drops(&s->settings);
+	server_make_files(s);
+	return server_start_log(s) && server_start_parts(s, ops) && server_start_signals(s) && server_start_workers(s) &&
+	       server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
+	       (drops || server_start_doors(s));
+}
+
 static int server_run(struct server *s)
 {
 	struct conn_ops ops = server_conn_ops();
-	if (!server_start_log(s) || !server_start_parts(s, &ops) || !server_start_signals(s) || !server_start_workers(s) ||
-	    !server_make_mounts(s) || !server_start_mounts(s) || !server_start_control(s) || !server_start_listeners(s))
+	if (!server_start(s, &ops))
 		return SERVER_BAD_SETTINGS;
 	server_free_made(s);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));

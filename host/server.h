@@ -11,6 +11,7 @@
 #include "net/listener.h"
 #include "ops/control.h"
 #include "ops/drain.h"
+#include "ops/privileges.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
 
@@ -27,6 +28,8 @@ struct server {
 	struct push_sources sources;
 	struct deadletter *deadletter;
 	struct control *control;
+	char control_path[128];
+	struct privileges privileges; /* with --user */
 	struct mount **made; /* by the place of their settings: made and not started yet; NULL after a start */
 	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
@@ -46,6 +49,15 @@ bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
 bool server_check_mounts(const struct server *s);
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set);
+
+/* drop.c */
+/* Will the host become another user? */
+bool server_drops(const struct settings *settings);
+bool server_check_user(struct server *s);
+/* Before anything opens them: files that are to be that user's. */
+void server_make_files(const struct server *s);
+/* Everything that needs root is there. */
+bool server_drop(struct server *s);
 
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);

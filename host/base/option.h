@@ -114,6 +114,10 @@ enum option_group {
 	  "serve the files of this folder to plain GET requests") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \
 	  "Unix socket for tova-ctl, which only this user may open") \
+	X(user, TEXT, "user", 0, "USER", NETWORK, 0, 0, NULL, NULL, \
+	  "become this user (a name or a number) once ports, keys and files are open; workers and scripts run as that user; for root only") \
+	X(group, TEXT, "group", 0, "GROUP", NETWORK, 0, 0, NULL, NULL, \
+	  "and this group instead of the user's own; there are no others then") \
 	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "16m", NULL, \
 	  "largest message of a client; a larger one closes its connection with 1009") \
 	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, OPTION_K, OPTION_M, "16k", NULL, \

@@ -10,23 +10,24 @@
 #define NOW 1700000000u
 #define SECRET "0123456789abcdef0123456789abcdef"
 
-static const char public_keys[] =
-	"-----BEGIN PUBLIC KEY-----\n"
-	"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt61L4jrCqIqVfZU/Y5eq\n"
-	"JHeNpBOGSRm2YoYG97fbOjWwbVqd0odKTRF9hps9x5M6P8gwRlFEFOUycbSs6KiW\n"
-	"zXkrmPKS6bai8kxTMLRm3wR064e9gFvDxDPChytARBuCDRJ7pbZ/E7fPsY+O1iID\n"
-	"vGR4u5EEUL4HSJf228ovJq6nIL/RqhwCqrixHjyndy2xrKKwowXcba9cg9aIGC/E\n"
-	"CTp1Iy2J04TS9W0Ipo6/IeDYFtTUWNYa4mOif4ztNWdORzm2cctguH8J6Q6kJNoj\n"
-	"WWauFr/b25OjC+sB6U9KHRcXpPB2y5jDOAMrqruSUykGGenG+54wtIWDkSZafJJL\n"
-	"hwIDAQAB\n"
-	"-----END PUBLIC KEY-----\n"
-	"-----BEGIN PUBLIC KEY-----\n"
-	"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEP4EAVugdivNx142iq1YPOvG5JGoY\n"
-	"SMld802/db9JReuhMY4wa1uMNe5lAlQ1t3yg+R4wcw1nhCUwAsk3yEG++w==\n"
-	"-----END PUBLIC KEY-----\n";
+static const char public_keys[] = "-----BEGIN PUBLIC KEY-----\n"
+				  "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt61L4jrCqIqVfZU/Y5eq\n"
+				  "JHeNpBOGSRm2YoYG97fbOjWwbVqd0odKTRF9hps9x5M6P8gwRlFEFOUycbSs6KiW\n"
+				  "zXkrmPKS6bai8kxTMLRm3wR064e9gFvDxDPChytARBuCDRJ7pbZ/E7fPsY+O1iID\n"
+				  "vGR4u5EEUL4HSJf228ovJq6nIL/RqhwCqrixHjyndy2xrKKwowXcba9cg9aIGC/E\n"
+				  "CTp1Iy2J04TS9W0Ipo6/IeDYFtTUWNYa4mOif4ztNWdORzm2cctguH8J6Q6kJNoj\n"
+				  "WWauFr/b25OjC+sB6U9KHRcXpPB2y5jDOAMrqruSUykGGenG+54wtIWDkSZafJJL\n"
+				  "hwIDAQAB\n"
+				  "-----END PUBLIC KEY-----\n"
+				  "-----BEGIN PUBLIC KEY-----\n"
+				  "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEP4EAVugdivNx142iq1YPOvG5JGoY\n"
+				  "SMld802/db9JReuhMY4wa1uMNe5lAlQ1t3yg+R4wcw1nhCUwAsk3yEG++w==\n"
+				  "-----END PUBLIC KEY-----\n";
 
-static const struct token_source everywhere[] = {
-	{TOKEN_IN_HEADER, NULL}, {TOKEN_IN_SUBPROTOCOL, NULL}, {TOKEN_IN_COOKIE, "session"}, {TOKEN_IN_QUERY, "token"}};
+static const struct token_source everywhere[] = {{TOKEN_IN_HEADER, NULL},
+						 {TOKEN_IN_SUBPROTOCOL, NULL},
+						 {TOKEN_IN_COOKIE, "session"},
+						 {TOKEN_IN_QUERY, "token"}};
 
 static struct token_policy policy_of(const char *keys)
 {
@@ -61,7 +62,8 @@ static void check_request(const uint8_t *data, size_t size)
 		if (token_take(&policy, &r, &found) == NULL) {
 			MUST(r.head.p == bytes && (found.len > 0 ? r.head.n < before : r.head.n <= before));
 			MUST((uint8_t)bytes[used] == behind);
-			MUST(request_parse(&r, &limits, r.head.p, r.head.n, 0, &used, &status, &why) == REQUEST_OK && used == r.head.n);
+			MUST(request_parse(&r, &limits, r.head.p, r.head.n, 0, &used, &status, &why) == REQUEST_OK &&
+			     used == r.head.n);
 			r.head.n = used;
 			MUST(token_take(&policy, &r, &found) == NULL && found.len == 0 && r.head.n == used); /* it is gone */
 		}

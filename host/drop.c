@@ -1,0 +1,90 @@
+/* drop: --user and --group. What needs root is done before; what starts later, workers and scripts among it, is that user's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "server.h"
+
+#define DROP_WHY_MAX 256
+
+bool server_drops(const struct settings *settings)
+{
+	return settings->user != NULL || settings->group != NULL;
+}
+
+bool server_check_user(struct server *s)
+{
+	const struct settings *set = &s->settings;
+	char why[DROP_WHY_MAX];
+	const char *option;
+	if (!server_drops(set) || privileges_find(&s->privileges, set->user, set->group, &option, why, sizeof why))
+		return true;
+	return server_refuse(s, option, strcmp(option, "user") == 0 ? set->user : set->group, why);
+}
+
+void server_make_files(const struct server *s)
+{
+	if (!server_drops(&s->settings))
+		return;
+	if (s->settings.log_file != NULL)
+		privileges_make_file(&s->privileges, s->settings.log_file, 0640);
+	if (s->settings.dead_letter != NULL)
+		privileges_make_file(&s->privileges, s->settings.dead_letter, 0600);
+}
+
+/* A reload, or USR1, will meet what is for root only. */
+static void drop_warn(const struct server *s, const char *option, const char *path, int flags, const char *what)
+{
+	int fd = path != NULL ? open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : 0;
+	if (path == NULL)
+		return;
+	if (fd < 0)
+		LOG(s->log, LOG_WARN, LOG_HOST, what, LOG_STR("option", option), LOG_STR("file", path),
+		    LOG_STR("user", s->settings.user), LOG_ERRNO(errno));
+	else
+		close(fd);
+}
+
+static void drop_warn_all(const struct server *s)
+{
+	static const char reads[] = "a reload will not read this again: the user may not";
+	const struct settings *set = &s->settings;
+	drop_warn(s, "config", set->config, O_RDONLY, reads);
+	for (size_t i = 0; i < set->n_mounts; i++)
+		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
+	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND, "the log can not be opened again (USR1): the user may not");
+}
+
+/* Letters are written whenever there are some, each time with the file opened anew. */
+static bool drop_dead_letter(const struct server *s)
+{
+	const char *path = s->settings.dead_letter;
+	int fd = path != NULL ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+	char why[DROP_WHY_MAX];
+	if (path == NULL)
+		return true;
+	if (fd < 0) {
+		snprintf(why, sizeof why, "the user %.60s can not write it: %s", s->settings.user, strerror(errno));
+		return server_refuse(s, "dead-letter", path, why);
+	}
+	close(fd);
+	return true;
+}
+
+bool server_drop(struct server *s)
+{
+	if (!server_drops(&s->settings))
+		return true;
+	for (size_t i = 0; i < s->settings.listen.n; i++)
+		if (s->settings.listen.items[i].unix_path != NULL)
+			privileges_give_socket(&s->privileges, s->settings.listen.items[i].unix_path);
+	if (s->control != NULL)
+		privileges_give_socket(&s->privileges, s->control_path);
+	if (!privileges_drop(&s->privileges))
+		return server_refuse(s, "user", s->settings.user, strerror(errno));
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "this host is no longer root", LOG_STR("user", s->settings.user),
+	    LOG_U64("uid", s->privileges.uid), LOG_U64("gid", s->privileges.gid));
+	drop_warn_all(s);
+	return drop_dead_letter(s);
+}

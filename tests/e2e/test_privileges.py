@@ -1,0 +1,148 @@
+"""--user and --group: a host that root starts has its doors and keys, and is nobody much from then on. These need root themselves."""
+import json
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from probe import plugin  # noqa: E402
+from tokens import SECRET, claims, hs256  # noqa: E402
+from tova_host import BUILD, Host, wait_until  # noqa: E402
+from wsclient import connect, refused  # noqa: E402
+
+NOBODY = pwd.getpwnam("nobody")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def place():
+    """A folder that everybody may enter, with the programs, for they may lie where others than root may not go."""
+    folder = Path(tempfile.mkdtemp(prefix="tova-user-"))
+    folder.chmod(0o755)
+    for name in ("tova-host", "tova-worker", "tova-ctl"):
+        shutil.copy2(BUILD / name, folder)
+    shutil.copy2(plugin("probe"), folder / "probe.so")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def started(place, *arguments, **how):
+    host = Host(*arguments, cwd=place, **how)
+    host.binary = place / "tova-host"
+    with host:
+        host.wait_log(lambda line: line.get("message") == "started")  # it listens while it is still root
+        yield host
+
+
+def facts(pid):
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: lines[name].split() for name in ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapAmb", "NoNewPrivs")}
+
+
+def are_nobodys(pid):
+    seen = facts(pid)
+    assert set(seen["Uid"]) == {str(NOBODY.pw_uid)} and set(seen["Gid"]) == {str(NOBODY.pw_gid)} and seen["Groups"] == [], seen
+    assert all(int(seen[name][0], 16) == 0 for name in ("CapEff", "CapPrm", "CapAmb")) and seen["NoNewPrivs"] == ["1"], seen
+
+
+def owner(path):
+    found = os.lstat(path)
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+
+@root
+def test_all_that_it_is_afterwards(place):
+    (place / "key").write_bytes(SECRET)
+    (place / "key").chmod(0o600)
+    with started(place, "--user", "nobody", "--control", place / "control", "--dead-letter", place / "letters", "--jwt-key", place / "key",
+                 "--jwt-key", "/open=", "-x", "/open=id -u; id -G; echo $HOME $USER; exec cat", "--isolate", "-p", f"/in={place}/probe.so",
+                 "-l", f"unix:{place}/door", "-l", "127.0.0.1:0", listen=()) as host:
+        are_nobodys(host.pid)
+        assert owner(place / "control") == (NOBODY.pw_uid, NOBODY.pw_gid, 0o600)
+        assert owner(place / "door") == (NOBODY.pw_uid, NOBODY.pw_gid, 0o660)
+        assert owner(place / "letters") == (NOBODY.pw_uid, NOBODY.pw_gid, 0o600)
+        line = host.wait_log(lambda line: "no longer root" in line["message"])
+        assert (line["user"], line["uid"], line["gid"]) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
+        with connect(f"unix:{place}/door", target="/open") as ws:
+            assert [ws.recv_text() for _ in range(3)] == [str(NOBODY.pw_uid), str(NOBODY.pw_gid), f"{NOBODY.pw_dir} nobody"]
+        with connect("127.0.0.1", host.port, "/in", headers=[("Authorization", f"Bearer {hs256(claims())}")]) as ws:
+            ws.send_text("send from the worker")
+            assert ws.recv_text() == "from the worker"
+        children = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
+        assert children and not any(are_nobodys(pid) for pid in children)
+        said = subprocess.run([place / "tova-ctl", "--control", place / "control", "workers"], capture_output=True, text=True, check=True).stdout
+        assert "ready" in said, said
+        # Nobody else of that user may look into it, where the keys are.
+        looked = subprocess.run(["cat", f"/proc/{host.pid}/environ"], user="nobody", capture_output=True, check=False)
+        assert looked.returncode != 0 and b"denied" in looked.stderr
+
+
+@root
+def test_a_reload_says_what_it_can_not_read(place):
+    key = place / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+    with started(place, "--user", "nobody", "-p", f"/={place}/probe.so", "--jwt-key", key) as host:
+        assert host.wait_log(lambda line: "a reload will not read this again" in line["message"])["file"] == str(key)
+        host.expect(lambda line: "what tokens must be is as before" in line["message"])
+        mark = host.reload()
+        assert "Permission denied" in host.wait_log(lambda line: "what tokens must be is as before" in line["message"], after=mark)["error"]
+        good = [("Authorization", f"Bearer {hs256(claims())}")]
+        connect("127.0.0.1", host.port, headers=good).end()
+        key.write_bytes(b"another secret, also 32 bytes long")
+        os.chown(key, NOBODY.pw_uid, 0)
+        host.wait_log(lambda line: "the plugin was replaced" in line["message"], after=host.reload())
+        wait_until(lambda: facts(host.pid)["Uid"][0] == str(NOBODY.pw_uid), "still nobody")
+        from wsclient import upgrade_headers
+        assert refused("127.0.0.1", host.port, lines=upgrade_headers(extra=good)).status == 401
+
+
+@root
+def test_what_is_there_is_not_given_away(place):
+    """A link that somebody has put in the place of a file must not make that file theirs."""
+    (place / "precious").write_text("x")
+    (place / "precious").chmod(0o600)
+    os.symlink(place / "precious", place / "log")
+    with started(place, "--user", "nobody", "-x", "cat", "--dead-letter", place / "made") as host:
+        assert owner(place / "made")[0] == NOBODY.pw_uid
+        are_nobodys(host.pid)
+    done = run(place, "--user", "nobody", "-x", "cat", "--dead-letter", place / "log")
+    assert done.returncode == 2 and "--dead-letter" in done.stderr and "the user nobody can not write it: Permission denied" in done.stderr
+    assert owner(place / "precious") == (0, 0, 0o600)
+
+
+def run(place, *arguments, **how):
+    return subprocess.run([place / "tova-host", "-l", "127.0.0.1:0", *map(str, arguments)], cwd=place, capture_output=True, text=True, timeout=60,
+                          check=False, env={**os.environ, "XDG_RUNTIME_DIR": str(place)}, **how)
+
+
+@root
+@pytest.mark.parametrize("arguments, said", [
+    (["--user", "nobody-of-that-name"], "--user: nobody-of-that-name: there is no such user"),
+    (["--user", "nobody", "--group", "no-such-group"], "--group: no-such-group: there is no such group"),
+    (["--user", "root"], "--user: root: that is the superuser"), (["--user", "0"], "that is the superuser"), (["--user", "00"], "that is the superuser"),
+    (["--user", "nobody", "--group", "root"], "--group: root: its group is the superuser's"), (["--group", "nogroup"], "--group: nogroup: needs --user"),
+    (["--user", "54321"], "--user: 54321: a number without an entry needs --group"), (["--user", "4294967295", "--group", "1"], "there is no such user"),
+    (["--user", "-1", "--group", "1"], "there is no such user"), (["--user", "54321x", "--group", "1"], "there is no such user"), (["--user="], "no such user")])
+def test_who_there_is_not(place, arguments, said):
+    for more in ([], ["--check"]):
+        done = run(place, "-x", "cat", *arguments, *more)
+        assert done.returncode == 2 and said in done.stderr, done.stderr
+
+
+@root
+def test_numbers_and_who_is_not_root(place):
+    with started(place, "--user", "54321", "--group", "54322", "-x", "cat") as host:
+        assert facts(host.pid)["Uid"] == ["54321"] * 4 and facts(host.pid)["Gid"] == ["54322"] * 4
+    done = run(place, "--user", "nobody", "-x", "cat", user="nobody")
+    assert done.returncode == 2 and "only a host that root starts can become another user" in done.stderr, done.stderr
