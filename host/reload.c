@@ -76,6 +76,21 @@ static void reload_handler(struct server *s, struct mount *m, const struct setti
 		reload_plugin(s, m, new);
 }
 
+/* The old list stays if there is no memory for another. */
+static void reload_gate(struct server *s)
+{
+	struct tally_limits limits = server_tally_limits(&s->settings);
+	struct address_set trusted;
+	tally_set_limits(s->tally, &limits);
+	s->conns.gate.forwarded = (enum forwarded_kind)s->settings.forwarded;
+	if (!address_set_make(&trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n)) {
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy, the old list goes on");
+		return;
+	}
+	address_set_free(&s->trusted);
+	s->trusted = trusted;
+}
+
 static void reload_apply(struct server *s, struct settings *new)
 {
 	struct conn_limits limits = server_limits(new);
@@ -90,6 +105,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
 	conns_set_limits(&s->conns, &limits);
+	reload_gate(s);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);

@@ -41,6 +41,16 @@ struct conn_limits server_limits(const struct settings *settings)
 	};
 }
 
+struct tally_limits server_tally_limits(const struct settings *settings)
+{
+	return (struct tally_limits){
+		.connections = (uint32_t)settings->max_per_address,
+		.handshakes = option_rate(settings->handshake_rate),
+		.bits4 = 32,
+		.bits6 = (uint8_t)settings->address_prefix,
+	};
+}
+
 /* A refusal at start is for the person who typed the command. */
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why)
 {
@@ -81,6 +91,7 @@ static void server_on_flush(void *arg)
 {
 	struct server *s = arg;
 	log_flush(s->log);
+	tally_sweep(s->tally, loop_now(s->loop));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 }
 
@@ -141,6 +152,20 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	return ok;
 }
 
+/* Who may come in. */
+static bool server_start_gate(struct server *s)
+{
+	struct tally_limits limits = server_tally_limits(&s->settings);
+	s->tally = tally_new(&limits);
+	if (s->tally == NULL || !address_set_make(&s->trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n)) {
+		fprintf(s->source->err, "tova-host: no memory\n");
+		return false;
+	}
+	s->conns.gate =
+		(struct gate){.tally = s->tally, .trusted = &s->trusted, .forwarded = (enum forwarded_kind)s->settings.forwarded};
+	return true;
+}
+
 /* What worker processes need beside their pools. */
 static bool server_start_workers(struct server *s)
 {
@@ -158,7 +183,9 @@ static bool server_start_listeners(struct server *s)
 	char why[SERVER_WHY_MAX];
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, (int)s->settings.backlog, why, sizeof why))
+		const struct conn_kind kind = {.proxy = at->proxy};
+		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
+				   sizeof why))
 			return server_refuse(s, "listen", at->text, why);
 	}
 	return true;
@@ -251,6 +278,8 @@ static void server_end(struct server *s)
 		loop_signal_remove(&s->on_usr1);
 		loop_free(s->loop);
 	}
+	tally_free(s->tally);
+	address_set_free(&s->trusted);
 	if (s->directory[0] != '\0')
 		rmdir(s->directory);
 	files_close(&s->files);
@@ -268,9 +297,9 @@ static bool server_start(struct server *s, const struct conn_ops *ops)
 {
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
-	return server_start_log(s) && server_start_parts(s, ops) && server_start_signals(s) && server_start_workers(s) &&
-	       server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
-	       (drops || server_start_doors(s));
+	return server_start_log(s) && server_start_parts(s, ops) && server_start_gate(s) && server_start_signals(s) &&
+	       server_start_workers(s) && server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) &&
+	       server_start_mounts(s) && (drops || server_start_doors(s));
 }
 
 static int server_run(struct server *s)

@@ -21,6 +21,8 @@ struct server {
 	struct log *log;
 	struct loop *loop;
 	struct conns conns;
+	struct tally *tally;
+	struct address_set trusted; /* --trusted-proxy; conns point at it */
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
@@ -68,5 +70,6 @@ void server_reload_tokens(const struct server *s, struct mount *m, const struct 
 void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
+struct tally_limits server_tally_limits(const struct settings *settings);
 
 #endif

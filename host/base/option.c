@@ -111,9 +111,28 @@ void option_format(const struct option_row *row, uint64_t value, char *dst, size
 		snprintf(dst, cap, "0");
 		return;
 	}
+	if (row->type == OPTION_RATE) {
+		struct bucket_rate rate = option_rate(value);
+
+		for (unit = TIMES; rate.ms % unit->factor != 0;)
+			unit++;
+		snprintf(dst, cap, "%" PRIu32 "/%" PRIu64 "%s", rate.n, rate.ms / unit->factor, unit->name);
+		return;
+	}
 	while (value % unit->factor != 0)
 		unit++;
 	snprintf(dst, cap, "%" PRIu64 "%s", value / unit->factor, unit->name);
+}
+
+/* Of a rate it is that of its number. */
+static void range(const struct option_row *row, char least[32], char most[32])
+{
+	struct option_row number = *row;
+
+	if (row->type == OPTION_RATE)
+		number.type = OPTION_NUMBER;
+	option_format(&number, row->least, least, 32);
+	option_format(&number, row->most, most, 32);
 }
 
 /* "a number with k, m or g, 1k to 1g (0: never)" */
@@ -121,7 +140,8 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 {
 	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
 					   [OPTION_SIZE] = "a number with k, m or g",
-					   [OPTION_TIME] = "a number with ms, s, m or h"};
+					   [OPTION_TIME] = "a number with ms, s, m or h",
+					   [OPTION_RATE] = "a number and a time such as 20/10s"};
 	char least[32], most[32];
 	size_t n = 0;
 
@@ -135,11 +155,15 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 		}
 		return;
 	}
-	option_format(row, row->least, least, sizeof(least));
-	option_format(row, row->most, most, sizeof(most));
+	range(row, least, most);
 	n = (size_t)snprintf(dst, cap, "%s, %s to %s", NOUN[row->type], least, most);
 	if (row->choices != NULL && n < cap)
 		snprintf(dst + n, cap - n, ", or 0 (%s)", row->choices);
+}
+
+struct bucket_rate option_rate(uint64_t value)
+{
+	return (struct bucket_rate){.n = (uint32_t)value, .ms = (uint32_t)(value >> 32)};
 }
 
 static bool refuse(const struct option_row *row, const char *text, const char *problem, char why[OPTION_WHY_MAX])
@@ -172,6 +196,31 @@ static bool parse_choice(const struct option_row *row, const char *text, uint64_
 	return false;
 }
 
+/* N/TIME; TIME is 1 ms to 1 h. */
+static bool parse_rate(const struct option_row *row, const char *text, uint64_t *value_r)
+{
+	static const struct option_row time = {.type = OPTION_TIME, .least = 1, .most = OPTION_H};
+	struct option_row number = *row;
+	const char *slash = strchr(text, '/');
+	char n[24], why[OPTION_WHY_MAX];
+	uint64_t most, ms;
+
+	if (strcmp(text, "0") == 0 && row->choices != NULL) {
+		*value_r = 0;
+		return true;
+	}
+	if (slash == NULL || (size_t)(slash - text) >= sizeof(n))
+		return false;
+	memcpy(n, text, (size_t)(slash - text));
+	n[slash - text] = '\0';
+	number.type = OPTION_NUMBER;
+	number.choices = NULL;
+	if (!option_parse(&number, n, &most, why) || !option_parse(&time, slash + 1, &ms, why))
+		return false;
+	*value_r = most | ms << 32;
+	return true;
+}
+
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX])
 {
 	const char *noun = row->type == OPTION_SIZE   ? "is not a size"
@@ -184,6 +233,8 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 
 	if (row->type == OPTION_ENUM)
 		return parse_choice(row, text, value_r) || refuse(row, text, "is unknown", why);
+	if (row->type == OPTION_RATE)
+		return parse_rate(row, text, value_r) || refuse(row, text, "is not a rate", why);
 	for (size_t i = 0; i < digits; i++) {
 		overflow = overflow || __builtin_mul_overflow(value, 10, &value);
 		overflow = overflow || __builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
@@ -212,22 +263,22 @@ static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] = "Ha
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
 static void explain(const struct option_row *row, char *dst, size_t cap)
 {
-	char range[240] = "", least[32], most[32];
+	char limits[240] = "", least[32], most[32];
 	size_t n = 0;
 
 	if (row->type == OPTION_ENUM) {
-		describe(row, range, sizeof(range));
+		describe(row, limits, sizeof(limits));
 	} else if (row->most > 0) {
-		option_format(row, row->least, least, sizeof(least));
-		option_format(row, row->most, most, sizeof(most));
-		n = (size_t)snprintf(range, sizeof(range), "%s to %s", least, most);
+		range(row, least, most);
+		n = (size_t)snprintf(limits, sizeof(limits), "%s to %s", least, most);
 		if (row->choices != NULL)
-			snprintf(range + n, sizeof(range) - n, ", 0: %s", row->choices);
+			snprintf(limits + n, sizeof(limits) - n, ", 0: %s", row->choices);
 	}
 	n = (size_t)snprintf(dst, cap, "%s", row->text);
-	if (n < cap && (range[0] != '\0' || row->initial != NULL))
-		n += (size_t)snprintf(dst + n, cap - n, " (%s%s%s%s)", range, range[0] != '\0' && row->initial != NULL ? "; " : "",
-				      row->initial != NULL ? "default " : "", row->initial != NULL ? row->initial : "");
+	if (n < cap && (limits[0] != '\0' || row->initial != NULL))
+		n += (size_t)snprintf(dst + n, cap - n, " (%s%s%s%s)", limits,
+				      limits[0] != '\0' && row->initial != NULL ? "; " : "", row->initial != NULL ? "default " : "",
+				      row->initial != NULL ? row->initial : "");
 	if (n < cap && option_repeatable(row))
 		snprintf(dst + n, cap - n, "; repeatable");
 }

@@ -11,11 +11,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/bucket.h"
+
 enum option_type {
 	OPTION_FLAG,	/* bool, takes no value */
 	OPTION_NUMBER,	/* uint64_t */
 	OPTION_SIZE,	/* uint64_t, bytes; k, m and g are powers of 1024 */
 	OPTION_TIME,	/* uint64_t, milliseconds; ms, s, m or h; a bare number is seconds */
+	OPTION_RATE,	/* uint64_t: N/TIME, so many may happen in that time; the range is that of N; see option_rate */
 	OPTION_ENUM,	/* unsigned, the place in its choices */
 	OPTION_TEXT,	/* char *, NULL unless given */
 	OPTION_PATH,	/* char *, NULL unless given, never empty */
@@ -89,8 +92,10 @@ enum option_group {
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
 	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, 1, 1000000, "100", NULL, \
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
-	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH", NETWORK, 0, 0, "127.0.0.1:8080", NULL, \
-	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one") \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
+	  NULL, \
+	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with ,proxy a header of the PROXY " \
+	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
@@ -110,6 +115,12 @@ enum option_group {
 	  "how much another machine's clock may differ where tokens begin (nbf) and end (exp)") \
 	X(jwt_no_expiry, FLAG, "jwt-no-expiry", 0, NULL, NETWORK, 0, 0, NULL, NULL, \
 	  "take tokens without an expiry (exp), too; with one, its connection is closed with 1008 when it is over") \
+	X(trusted_proxy, LIST, "trusted-proxy", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
+	  "proxies whose word about their clients counts: addresses, networks such as 10.0.0.0/8, or unix for those at Unix sockets; " \
+	  "from others such headers are headers like any") \
+	X(forwarded, ENUM, "forwarded", 0, "KIND", NETWORK, 0, 0, "x-forwarded", "x-forwarded|rfc7239|off", \
+	  "headers in which they say so: X-Forwarded-For, -Proto and -Host, or Forwarded; name those that your proxy sets, as it passes " \
+	  "on what clients wrote into others") \
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \
@@ -127,7 +138,13 @@ enum option_group {
 	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "1m", NULL, \
 	  "most output that waits for one slow client") \
 	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
-	  "most connections at one time") \
+	  "most connections at one time; more wait until one of them ends") \
+	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
+	  "most connections of one address at one time; more get 429") \
+	X(handshake_rate, RATE, "handshake-rate", 0, "N/TIME", LIMITS, 1, 1000000, "0", "any number", \
+	  "most connections that one address may begin in a time, such as 20/10s; more get 429") \
+	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, 16, 128, "64", NULL, \
+	  "IPv6 addresses that begin with the same bits count as one; changes only with a restart") \
 	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, 100, OPTION_H, "10s", NULL, \
 	  "a connection must have sent its whole request by then") \
 	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, OPTION_S, 168 * OPTION_H, "120s", "never", \
@@ -182,8 +199,10 @@ const char *option_nearest(const char *name, const char *const *names, size_t n)
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);
 
-/* OPTION_NUMBER, SIZE, TIME and ENUM: reads text into *value_r, or says in why what is wrong with it and what was expected. */
+/* OPTION_NUMBER, SIZE, TIME, RATE and ENUM: reads text into *value_r, or says in why what is wrong with it and what was expected. */
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
+/* OPTION_RATE: the value as what it means. */
+struct bucket_rate option_rate(uint64_t value);
 /* The shortest text that option_parse reads as this value. */
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap);
 

@@ -194,6 +194,19 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 	}
 }
 
+/* Without a proxy that is trusted nobody could connect there. */
+static void check_listen(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < layer->s.listen.n; i++)
+		if (layer->s.listen.items[i].proxy && layer->s.trusted_proxy.n == 0)
+			settings_layer_error(
+				layer, &here, option_table[OPTION_ID_listen].name,
+				"\"%.200s\" needs --trusted-proxy, with the addresses of those who may send a PROXY header",
+				layer->s.listen.items[i].text);
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
@@ -245,6 +258,8 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 		sound = errors.n == 0;
 		if (sound)
 			check_attach(&over);
+		if (sound)
+			check_listen(&over);
 		if (sound)
 			settle_pairs(&over, &over);
 		if (sound)

@@ -14,6 +14,7 @@ struct settings_listen {
 	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
 	uint16_t port;	 /* 0: any free one */
 	char *unix_path; /* NULL: TCP */
+	bool proxy;	 /* ",proxy" */
 };
 
 struct settings_listens {
@@ -29,6 +30,7 @@ struct settings_pair {
 #define SETTINGS_MOUNT_NUMBER(name)
 #define SETTINGS_MOUNT_SIZE(name)
 #define SETTINGS_MOUNT_TIME(name)
+#define SETTINGS_MOUNT_RATE(name)
 #define SETTINGS_MOUNT_ENUM(name)
 #define SETTINGS_MOUNT_TEXT(name)
 #define SETTINGS_MOUNT_PATH(name)
@@ -54,6 +56,7 @@ struct settings_mount {
 #define SETTINGS_FIELD_NUMBER(name) uint64_t name;
 #define SETTINGS_FIELD_SIZE(name) uint64_t name; /* bytes */
 #define SETTINGS_FIELD_TIME(name) uint64_t name; /* milliseconds */
+#define SETTINGS_FIELD_RATE(name) uint64_t name; /* see option_rate */
 #define SETTINGS_FIELD_ENUM(name) unsigned name; /* enum log_level and so on */
 #define SETTINGS_FIELD_TEXT(name) char *name;
 #define SETTINGS_FIELD_PATH(name) char *name;

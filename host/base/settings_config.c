@@ -34,7 +34,7 @@ static const char *scalar_text(const config_setting_t *setting, char dst[32])
 
 static bool is_number(const struct option_row *row)
 {
-	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME;
+	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_RATE;
 }
 
 static void read_flag(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *setting)

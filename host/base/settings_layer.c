@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/address.h"
+
 #define MOUNT_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~/-"
 #define KEY_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define KEY_MAX 64
@@ -14,6 +16,7 @@
 #define OFFSET_NUMBER(field) offsetof(struct settings, field)
 #define OFFSET_SIZE(field) offsetof(struct settings, field)
 #define OFFSET_TIME(field) offsetof(struct settings, field)
+#define OFFSET_RATE(field) offsetof(struct settings, field)
 #define OFFSET_ENUM(field) offsetof(struct settings, field)
 #define OFFSET_TEXT(field) offsetof(struct settings, field)
 #define OFFSET_PATH(field) offsetof(struct settings, field)
@@ -84,6 +87,18 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 
 /* --- values -------------------------------------------------------------------------------------------------------------------- */
 
+/* What is wrong with an element of a list, or NULL. */
+static const char *element_error(const struct settings_layer *layer, const struct option_row *row, const char *element)
+{
+	struct address_network network;
+
+	if (row == &option_table[OPTION_ID_trusted_proxy])
+		return address_network_parse(&network, span_of(element));
+	if (row == &option_table[OPTION_ID_origin] && layer->source->origin_error != NULL)
+		return layer->source->origin_error(element);
+	return NULL;
+}
+
 static void apply_list(struct settings_layer *layer, const struct option_row *row, const char *text,
 		       const struct settings_place *at)
 {
@@ -100,9 +115,7 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 			return;
 		}
 		list_add(layer, list, text + blank, len - blank);
-		why = row == &option_table[OPTION_ID_origin] && layer->source->origin_error != NULL && list->n > 0
-			      ? layer->source->origin_error(list->items[list->n - 1])
-			      : NULL;
+		why = list->n > 0 ? element_error(layer, row, list->items[list->n - 1]) : NULL;
 		if (why != NULL)
 			settings_layer_error(layer, at, row->name, "\"%.200s\": %s", list->items[list->n - 1], why);
 		text += n + (text[n] == ',');
@@ -140,26 +153,41 @@ static bool same_listen(const struct settings_listen *a, const struct settings_l
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
+/* Bytes of the address, in front of what is said about the listener. */
+static size_t listen_length(const char *text, bool *proxy_r)
+{
+	static const char proxy[] = ",proxy";
+	size_t n = strlen(text), len = sizeof(proxy) - 1;
+
+	*proxy_r = n > len && strcmp(text + n - len, proxy) == 0;
+	return *proxy_r ? n - len : n;
+}
+
 static void apply_listen(struct settings_layer *layer, const struct option_row *row, const char *text,
 			 const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
-	bool is_unix = strncmp(text, "unix:", 5) == 0;
-	size_t path_len = is_unix ? strlen(text + 5) : 0;
-	char host[INET6_ADDRSTRLEN];
+	bool is_unix = strncmp(text, "unix:", 5) == 0, proxy;
+	size_t len = listen_length(text, &proxy), path_len = is_unix ? len - 5 : 0;
+	char host[INET6_ADDRSTRLEN], *address = settings_layer_keep(layer, text, len);
 	struct settings_listen *item;
 	uint16_t port = 0;
 
+	bool sound = address != NULL && (is_unix || split_address(address, host, &port));
+
+	free(address);
 	if (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
 		settings_layer_error(layer, at, row->name,
 				     "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:", text,
 				     sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return;
 	}
-	if (!is_unix && !split_address(text, host, &port)) {
+	if (!sound) {
 		settings_layer_error(
 			layer, at, row->name,
-			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH", text);
+			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and "
+			",proxy behind it or not",
+			text);
 		return;
 	}
 	item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
@@ -170,6 +198,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	item->unix_path = is_unix ? settings_layer_keep(layer, text + 5, path_len) : NULL;
 	item->host = is_unix ? NULL : settings_layer_keep(layer, host, strlen(host));
 	item->port = port;
+	item->proxy = proxy;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (same_listen(item, &list->items[i]))
 			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice", text);

@@ -8,6 +8,7 @@
 #define OFFSET_NUMBER(field) SIZE_MAX
 #define OFFSET_SIZE(field) SIZE_MAX
 #define OFFSET_TIME(field) SIZE_MAX
+#define OFFSET_RATE(field) SIZE_MAX
 #define OFFSET_ENUM(field) SIZE_MAX
 #define OFFSET_TEXT(field) SIZE_MAX
 #define OFFSET_PATH(field) SIZE_MAX

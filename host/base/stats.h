@@ -13,6 +13,7 @@
 	X(accepted, "sockets accepted") \
 	X(opened, "connections opened") \
 	X(refused, "upgrades refused") \
+	X(limited, "connections and upgrades refused for the limits of their address") \
 	X(requests, "plain HTTP requests") \
 	X(messages_in, "messages received") \
 	X(messages_out, "messages queued, one for each receiver") \

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "hub/delivery.h"
@@ -150,12 +149,10 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 
 static void admission_request_facts(struct event_request *e, const struct mount *m, struct conn *c, struct request *r)
 {
-	struct sockaddr_storage local = {.ss_family = AF_UNIX};
-	socklen_t len = sizeof local;
 	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
+	e->secure = r->secure || conn_is_secure(c);
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
-		getsockname(c->fd, (struct sockaddr *)&local, &len);
-	address_from(&e->local, (struct sockaddr *)&local);
+		e->local = conn_local(c);
 }
 
 static void admission_answer_init(struct event_answer *answer)

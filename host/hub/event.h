@@ -28,6 +28,7 @@ struct event_request {
 	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
 	struct span head;	 /* the request as it came, to be parsed again */
 	struct address remote, local;
+	bool secure; /* the client speaks TLS, with us or with a trusted proxy */
 	const char *mount_path;
 	const struct token_claims *token; /* NULL: the mount asks for none */
 };

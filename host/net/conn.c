@@ -41,18 +41,38 @@ const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT])
 	return address_text(&a, text);
 }
 
-static bool conn_set_remote(struct conn *c, const struct address *a)
+bool conn_set_remote(struct conn *c, const struct address *a)
 {
 	struct conn_more *more = a->family == AF_INET6 ? conn_more(c) : c->more;
 	if (a->family == AF_INET6 && more == NULL)
 		return false;
-	if (a->family == AF_INET6)
-		memcpy(more->ip6, a->ip, sizeof more->ip6);
-	else
-		memcpy(c->ip4, a->ip, sizeof c->ip4);
 	c->family = a->family;
 	c->port = a->port;
+	memcpy(c->ip4, a->ip, sizeof c->ip4);
+	if (more != NULL) {
+		memcpy(more->ip6, a->ip, a->family == AF_INET6 ? sizeof more->ip6 : 0);
+		if (a->family != AF_INET6)
+			memset(more->ip6, 0, sizeof more->ip6);
+		conn_less(c);
+	}
 	return true;
+}
+
+struct address conn_local(const struct conn *c)
+{
+	struct sockaddr_storage name = {.ss_family = AF_UNIX};
+	socklen_t len = sizeof name;
+	struct address a;
+	if (c->more != NULL && c->more->header != NULL && c->more->header->local.family != AF_UNSPEC)
+		return c->more->header->local;
+	getsockname(c->fd, (struct sockaddr *)&name, &len);
+	address_from(&a, (const struct sockaddr *)&name);
+	return a;
+}
+
+bool conn_is_secure(const struct conn *c)
+{
+	return c->more != NULL && c->more->header != NULL && c->more->header->secure;
 }
 
 /* --- what is rarely there ------------------------------------------------------------------------------------------------------- */
@@ -107,6 +127,7 @@ static void conn_kill(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return;
 	c->state = CONN_DEAD;
+	gate_leave(c);
 	conn_unwait(c);
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
@@ -117,7 +138,11 @@ static void conn_kill(struct conn *c)
 		frame_reset(&c->more->reader);
 		free(c->more->stash);
 		c->more->stash = NULL;
+		free(c->more->header);
+		c->more->header = NULL;
 	}
+	if (c->conns->gate.tally != NULL)
+		tally_give_socket(c->conns->gate.tally);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conn_doom(c);
@@ -203,6 +228,7 @@ static unsigned conn_wanted(const struct conn *c)
 		if (c->paused != 0)
 			return want != 0 || c->hup_seen ? want : CONN_WANT_HUP;
 		return want | (c->eof ? 0 : CONN_WANT_READ);
+	case CONN_PROXY:
 	case CONN_HEAD:
 	case CONN_CLOSING:
 	case CONN_LINGER:
@@ -557,6 +583,8 @@ static void conn_on_request(struct conn *c, struct request *r)
 	const char *why;
 	c->keep_alive = r->keep_alive && !r->has_body; /* a body is not read, so what follows it can't be found */
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
+	if (!gate_request(c, r))
+		return;
 	if (!r->wants_upgrade) {
 		s->loop->stats.requests++;
 		s->ops->request(s->ctx, c, r);
@@ -763,6 +791,10 @@ static ssize_t conn_read_direct(struct conn *c)
 static void conn_on_readable(struct conn *c)
 {
 	struct loop *loop = c->conns->loop;
+	if (c->state == CONN_PROXY) {
+		gate_on_readable(c);
+		return;
+	}
 	ssize_t n = conn_read_direct(c);
 	if (n == -2) {
 		n = recv(c->fd, loop->input, LOOP_INPUT, 0);
@@ -888,6 +920,8 @@ static void conn_head_timeout(struct conn *c, uint32_t now)
 {
 	if (c->state == CONN_ANSWER && now - c->last_in < c->conns->limits.head_ms) {
 		conn_wait(c, CONN_WAIT_HEAD); /* a slow download goes on as long as it moves */
+	} else if (c->state == CONN_PROXY) {
+		gate_late(c);
 	} else if (c->state == CONN_HEAD && conn_stash(c) != NULL) {
 		conn_refuse(c, 408, "the request head did not come in time");
 		conn_watch(c);
@@ -1025,15 +1059,18 @@ void conns_free(struct conns *s)
 	poller_free(&s->poller);
 }
 
-bool conn_add(struct conns *s, int fd, const struct address *remote)
+bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind)
 {
 	struct conn *c = conns_reserve_dirty(s) ? calloc(1, sizeof *c + s->session_size) : NULL;
 	if (c == NULL) {
 		close(fd);
 		return false;
 	}
-	*c = (struct conn){.conns = s, .fd = fd, .state = CONN_HEAD, .released = true, .interest = CONN_WANT_READ};
-	if (!conn_set_remote(c, remote) || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
+	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
+	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
+	bool ok = conn_set_remote(c, remote) && (kind->proxy ? gate_may_introduce(c) : gate_enter(c, true));
+	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
+		gate_leave(c);
 		close(fd);
 		free(c->more);
 		free(c);

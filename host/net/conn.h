@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "base/address.h"
+#include "net/gate.h"
 #include "net/loop.h"
 #include "net/outq.h"
 #include "net/poller.h"
@@ -19,6 +20,7 @@
 #include "ws/request.h"
 
 enum conn_state {
+	CONN_PROXY,   /* the header of a proxy is read, which says whose connection it is */
 	CONN_HEAD,    /* a request head is being read */
 	CONN_ASKING,  /* whether the upgrade is accepted is not known yet; nothing is read */
 	CONN_ANSWER,  /* an HTTP answer is being sent */
@@ -43,6 +45,7 @@ struct conn_more {
 	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
 	struct conn_stash *stash;   /* bytes received and not used yet: a part of a head, or what came before a pause */
 	struct answer_file *file;   /* CONN_ANSWER: what follows the queue */
+	struct gate_header *header; /* what the PROXY protocol said; see gate.h */
 	uint8_t ip6[16];	    /* the address where it is one of IPv6 */
 };
 
@@ -70,6 +73,8 @@ struct conn {
 	bool pinged : 1;	 /* silent since our ping */
 	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
+	bool counted : 1;	 /* among those of its address */
+	bool told : 1;		 /* as one too many: its request gets a 429 */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */
@@ -137,6 +142,7 @@ struct conns {
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
+	struct gate gate;	  /* all zero: nobody is trusted, nothing is limited */
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
 	struct request request; /* scratch: it is large */
@@ -152,8 +158,13 @@ bool conns_busy(const struct conns *s);
 /* Closes every socket at once. */
 void conns_free(struct conns *s);
 
-/* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory. */
-bool conn_add(struct conns *s, int fd, const struct address *remote);
+/* What is particular to a listener. */
+struct conn_kind {
+	bool proxy; /* a PROXY header comes first */
+};
+
+/* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory, or if its address may not come in. */
+bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind);
 
 static inline void *conn_session(struct conn *c)
 {
@@ -165,8 +176,14 @@ static inline struct conn *conn_of_session(void *session)
 	return (struct conn *)session - 1;
 }
 
-/* The other end. */
+/* The other end: the client, as far as that is known. */
 struct address conn_remote(const struct conn *c);
+/* For gate.c. False without memory. */
+bool conn_set_remote(struct conn *c, const struct address *a);
+/* Where it was reached: here, or at a proxy that said so. */
+struct address conn_local(const struct conn *c);
+/* Does the client speak TLS, with us or, by its word, with a proxy? */
+bool conn_is_secure(const struct conn *c);
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT]);
 /* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls conn_less. */
 struct conn_more *conn_more(struct conn *c);

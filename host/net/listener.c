@@ -23,12 +23,32 @@ union listener_address {
 	struct sockaddr_un un;
 };
 
+/* Of all loops; or of this one, where none counts for all. */
+static uint32_t listeners_sockets(const struct listeners *set)
+{
+	struct tally *tally = set->conns->gate.tally;
+	return tally != NULL ? tally_sockets(tally) : set->conns->count;
+}
+
+/* A place for one more socket, before it is accepted. */
+static bool listeners_take(const struct conns *conns)
+{
+	struct tally *tally = conns->gate.tally;
+	return tally != NULL ? tally_take_socket(tally, conns->limits.max) : conns->count < conns->limits.max;
+}
+
+static void listeners_give(const struct conns *conns)
+{
+	if (conns->gate.tally != NULL)
+		tally_give_socket(conns->gate.tally);
+}
+
 static void listeners_pause(struct listeners *set, const char *why)
 {
 	if (!set->paused) {
 		set->conns->loop->stats.accept_pauses++;
 		if (!set->said)
-			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", set->conns->count));
+			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", listeners_sockets(set)));
 		set->said = true;
 		for (struct listener *l = set->list; l != NULL; l = l->next)
 			event_del(&l->event);
@@ -39,18 +59,21 @@ static void listeners_pause(struct listeners *set, const char *why)
 
 void listeners_resume(struct listeners *set)
 {
-	if (!set->paused || set->conns->count >= set->conns->limits.max)
+	if (!set->paused || listeners_sockets(set) >= set->conns->limits.max)
 		return;
 	set->paused = false;
 	loop_timer_cancel(&set->retry);
-	for (struct listener *l = set->list; l != NULL; l = l->next)
+	for (struct listener *l = set->list; l != NULL; l = l->next) {
 		event_add(&l->event, NULL);
+		if (set->said) /* nobody may wait any more, which is to be said, too */
+			event_active(&l->event, EV_READ, 0);
+	}
 }
 
 static void listeners_on_retry(void *arg)
 {
 	struct listeners *set = arg;
-	if (set->conns->count >= set->conns->limits.max)
+	if (listeners_sockets(set) >= set->conns->limits.max)
 		loop_timer_set(&set->retry, LISTENER_RETRY_MS);
 	else
 		listeners_resume(set);
@@ -65,15 +88,18 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 		union listener_address from = {.any.sa_family = AF_UNIX};
 		struct address remote;
 		socklen_t len = sizeof from;
-		if (conns->count >= conns->limits.max) {
+		if (!listeners_take(conns)) {
 			listeners_pause(l->set, "as many sockets as --max-connections allows: accepting is paused");
 			return;
 		}
 		int got = accept4(fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (got >= 0) {
-			address_from(&remote, &from.any);
-			conn_add(conns, got, &remote);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		address_from(&remote, &from.any);
+		if (got >= 0 && conn_add(conns, got, &remote, &l->kind))
+			continue;
+		listeners_give(conns);
+		if (got >= 0)
+			continue;
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			listeners_pause(l->set, "out of file descriptors or memory: accepting is paused");
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -185,8 +211,8 @@ static void listener_free(struct listener *l)
 	free(l);
 }
 
-bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, int backlog, char *why,
-		   size_t why_cap)
+bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
+		   int backlog, char *why, size_t why_cap)
 {
 	union listener_address a = {.any.sa_family = AF_UNSPEC};
 	int family = host == NULL ? AF_UNIX : strchr(host, ':') != NULL ? AF_INET6 : AF_INET;
@@ -194,6 +220,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, const
 	if (l == NULL)
 		return listener_fail(why, why_cap, "no memory");
 	l->set = set;
+	l->kind = *kind;
 	l->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	bool ok = l->fd >= 0 || listener_fail(why, why_cap, "no socket can be made");
 	ok = ok && (host == NULL ? listener_bind_unix(l->fd, unix_path, &a, why, why_cap)

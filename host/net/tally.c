@@ -1,11 +1,13 @@
 #include "net/tally.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/random.h"
 
 #define TALLY_SLOTS_LEAST 64u
+#define TALLY_RETRY_S 10    /* when one of too many ends, which nobody knows */
 #define TALLY_SAID_MS 60000 /* an address that is refused all the time is worth a line so often */
 
 struct tally_entry {
@@ -26,6 +28,8 @@ struct tally {
 	uint32_t n, cap;			    /* cap: a power of two */
 	struct tally_entry *idle_first, *idle_last; /* without connections, those that are so for the longest time in front */
 	uint32_t n_idle;
+	atomic_bool active; /* anything is limited: without the lock */
+	atomic_uint sockets;
 };
 
 /* --- the table -------------------------------------------------------------------------------------------------------------------- */
@@ -106,12 +110,26 @@ static void tally_forget(struct tally *t, uint64_t now)
 		tally_remove_first(t, e);
 }
 
+/* What counts as one address, and its hash. */
+static uint64_t tally_cut(const struct tally *t, const struct address *a, struct address *cut_r)
+{
+	*cut_r = *a;
+	address_cut(cut_r, a->family == AF_INET ? t->limits.bits4 : t->limits.bits6);
+	return hash_bytes(&t->key, cut_r->ip, sizeof cut_r->ip);
+}
+
+static struct tally_entry *tally_find(struct tally *t, const struct address *a)
+{
+	struct address cut;
+	uint64_t hash = tally_cut(t, a, &cut);
+	return *tally_slot(t, hash, &cut);
+}
+
 /* The entry of an address; one that is new is idle. NULL without memory. */
 static struct tally_entry *tally_entry(struct tally *t, const struct address *a, uint64_t now)
 {
-	struct address cut = *a;
-	address_cut(&cut, a->family == AF_INET ? t->limits.bits4 : t->limits.bits6);
-	uint64_t hash = hash_bytes(&t->key, cut.ip, sizeof cut.ip);
+	struct address cut;
+	uint64_t hash = tally_cut(t, a, &cut);
 	struct tally_entry **at = tally_slot(t, hash, &cut), *e = *at;
 	if (e != NULL)
 		return e;
@@ -129,78 +147,77 @@ static struct tally_entry *tally_entry(struct tally *t, const struct address *a,
 
 /* --- coming and going ----------------------------------------------------------------------------------------------------------------- */
 
-static bool tally_counts(const struct tally *t, const struct address *a)
+static bool tally_is_ip(const struct address *a)
 {
-	return (t->limits.connections > 0 || t->limits.handshakes.n > 0) && (a->family == AF_INET || a->family == AF_INET6) &&
-	       !address_set_has(&t->limits.trusted, a);
+	return a->family == AF_INET || a->family == AF_INET6;
 }
 
-static struct tally_answer tally_judge(struct tally *t, struct tally_entry *e, uint64_t now)
+static enum tally_verdict tally_judge(struct tally *t, struct tally_entry *e, uint64_t now)
 {
-	const struct bucket_rate *rate = &t->limits.handshakes;
-	struct tally_answer answer = {.verdict = TALLY_OK};
-	if (t->limits.connections > 0 && e->connections >= t->limits.connections) {
-		answer.verdict = TALLY_CONNECTIONS;
-		answer.retry_s = 10; /* when one of them ends, which nobody knows */
-	} else if (rate->n > 0 && !bucket_take(&e->bucket, rate, now)) {
-		answer.verdict = TALLY_HANDSHAKES;
-		answer.retry_s = (uint32_t)((bucket_wait(&e->bucket, rate, now) + 999) / 1000);
-	}
+	if (t->limits.connections > 0 && e->connections >= t->limits.connections)
+		return TALLY_CONNECTIONS;
+	if (t->limits.handshakes.n > 0 && !bucket_take(&e->bucket, &t->limits.handshakes, now))
+		return TALLY_HANDSHAKES;
+	return TALLY_OK;
+}
+
+static struct tally_answer tally_count_in(struct tally *t, struct tally_entry *e, uint64_t now, bool tell)
+{
+	struct tally_answer answer = {.verdict = tally_judge(t, e, now)};
+	answer.told = answer.verdict != TALLY_OK && tell && e->told < TALLY_TOLD_MAX;
+	answer.counted = answer.verdict == TALLY_OK || answer.told;
 	if (answer.verdict != TALLY_OK && (e->said_at == 0 || now >= e->said_at + TALLY_SAID_MS)) {
 		answer.first = true;
 		e->said_at = now;
 	}
+	if (answer.counted && e->connections + e->told == 0)
+		tally_idle_take(t, e);
+	e->told += answer.told;
+	e->connections += answer.verdict == TALLY_OK;
 	return answer;
 }
 
-static void tally_hold(struct tally *t, struct tally_entry *e, bool told)
-{
-	if (e->connections + e->told == 0)
-		tally_idle_take(t, e);
-	if (told)
-		e->told++;
-	else
-		e->connections++;
-}
-
-struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell, struct tally_place *place_r)
+struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell)
 {
 	struct tally_answer answer = {.verdict = TALLY_OK};
-	*place_r = (struct tally_place){.entry = NULL};
+	if (!atomic_load_explicit(&t->active, memory_order_relaxed) || !tally_is_ip(a))
+		return answer;
 	pthread_mutex_lock(&t->lock);
-	if (tally_counts(t, a)) {
-		tally_forget(t, now_ms);
-		struct tally_entry *e = tally_entry(t, a, now_ms);
-		if (e == NULL) {
-			answer.verdict = TALLY_NO_MEMORY;
-		} else {
-			answer = tally_judge(t, e, now_ms);
-			bool told = answer.verdict != TALLY_OK;
-			if (!told || (tell && e->told < TALLY_TOLD_MAX)) {
-				tally_hold(t, e, told);
-				*place_r = (struct tally_place){.entry = e, .told = told};
-			}
-		}
-	}
+	tally_forget(t, now_ms);
+	struct tally_entry *e = tally_entry(t, a, now_ms);
+	if (e != NULL)
+		answer = tally_count_in(t, e, now_ms, tell);
+	else
+		answer.verdict = TALLY_NO_MEMORY;
 	pthread_mutex_unlock(&t->lock);
 	return answer;
 }
 
-void tally_leave(struct tally *t, struct tally_place *place, uint64_t now_ms)
+void tally_leave(struct tally *t, const struct address *a, bool told, uint64_t now_ms)
 {
-	struct tally_entry *e = place->entry;
-	if (e == NULL)
-		return;
 	pthread_mutex_lock(&t->lock);
-	if (place->told)
-		e->told--;
-	else
-		e->connections--;
-	if (e->connections + e->told == 0)
-		tally_idle_add(t, e, now_ms);
+	struct tally_entry *e = tally_find(t, a);
+	if (e != NULL) {
+		if (told)
+			e->told--;
+		else
+			e->connections--;
+		if (e->connections + e->told == 0)
+			tally_idle_add(t, e, now_ms);
+	}
 	tally_forget(t, now_ms);
 	pthread_mutex_unlock(&t->lock);
-	place->entry = NULL;
+}
+
+uint32_t tally_retry(struct tally *t, const struct address *a, uint64_t now_ms)
+{
+	uint32_t seconds = TALLY_RETRY_S;
+	pthread_mutex_lock(&t->lock);
+	const struct tally_entry *e = tally_find(t, a);
+	if (e != NULL && (t->limits.connections == 0 || e->connections < t->limits.connections))
+		seconds = (uint32_t)((bucket_wait(&e->bucket, &t->limits.handshakes, now_ms) + 999) / 1000);
+	pthread_mutex_unlock(&t->lock);
+	return seconds > 0 ? seconds : 1;
 }
 
 void tally_sweep(struct tally *t, uint64_t now_ms)
@@ -210,12 +227,22 @@ void tally_sweep(struct tally *t, uint64_t now_ms)
 	pthread_mutex_unlock(&t->lock);
 }
 
-bool tally_is_trusted(struct tally *t, const struct address *a)
+bool tally_take_socket(struct tally *t, uint32_t most)
 {
-	pthread_mutex_lock(&t->lock);
-	bool trusted = address_set_has(&t->limits.trusted, a);
-	pthread_mutex_unlock(&t->lock);
-	return trusted;
+	if (atomic_fetch_add_explicit(&t->sockets, 1, memory_order_relaxed) < most)
+		return true;
+	tally_give_socket(t);
+	return false;
+}
+
+void tally_give_socket(struct tally *t)
+{
+	atomic_fetch_sub_explicit(&t->sockets, 1, memory_order_relaxed);
+}
+
+uint32_t tally_sockets(struct tally *t)
+{
+	return atomic_load_explicit(&t->sockets, memory_order_relaxed);
 }
 
 uint32_t tally_count(struct tally *t)
@@ -241,18 +268,17 @@ struct tally *tally_new(const struct tally_limits *limits)
 	t->limits = *limits;
 	t->slots = slots;
 	t->cap = TALLY_SLOTS_LEAST;
+	tally_set_limits(t, limits);
 	return t;
 }
 
-/* Addresses that are cut elsewhere now are found no more by those that come, and go with the last connection that has them. */
-void tally_set_limits(struct tally *t, struct tally_limits *limits)
+void tally_set_limits(struct tally *t, const struct tally_limits *limits)
 {
 	pthread_mutex_lock(&t->lock);
-	struct address_set old = t->limits.trusted;
-	t->limits = *limits;
-	limits->trusted = (struct address_set){.v = NULL};
+	t->limits.connections = limits->connections;
+	t->limits.handshakes = limits->handshakes;
+	atomic_store(&t->active, limits->connections > 0 || limits->handshakes.n > 0);
 	pthread_mutex_unlock(&t->lock);
-	address_set_free(&old);
 }
 
 void tally_free(struct tally *t)
@@ -266,7 +292,6 @@ void tally_free(struct tally *t)
 			free(e);
 		}
 	free(t->slots);
-	address_set_free(&t->limits.trusted);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }

@@ -20,7 +20,6 @@ struct tally_limits {
 	uint32_t connections;	       /* at once, of one address; 0: any number */
 	struct bucket_rate handshakes; /* of one address */
 	uint8_t bits4, bits6;	       /* what counts as one address: its first bits */
-	struct address_set trusted;    /* proxies: many stand behind one, so they are not counted; the tally's */
 };
 
 enum tally_verdict {
@@ -30,36 +29,35 @@ enum tally_verdict {
 	TALLY_NO_MEMORY,
 };
 
-/* An address; of whoever holds a connection of it. */
-struct tally_entry;
-struct tally;
-
-struct tally_place {
-	struct tally_entry *entry; /* NULL: it is not counted */
-	bool told;		   /* it is over the limit, and counted as one that is being told */
-};
-
 struct tally_answer {
 	enum tally_verdict verdict;
-	uint32_t retry_s; /* seconds after which it makes sense to try again */
-	bool first;	  /* none of this address was refused lately: worth a line in the log */
+	bool counted; /* tally_leave is owed */
+	bool told;    /* it is too many, and there is time to say so; counted as such */
+	bool first;   /* none of this address was refused lately: worth a line in the log */
 };
 
-/* NULL with errno set. Takes over limits->trusted if it succeeds. */
+struct tally;
+
+/* NULL with errno set. */
 struct tally *tally_new(const struct tally_limits *limits);
-/* For what comes from now on; takes over limits->trusted. Those that are there stay. */
-void tally_set_limits(struct tally *t, struct tally_limits *limits);
+/* For what comes from now on. What counts as one address stays as it is. */
+void tally_set_limits(struct tally *t, const struct tally_limits *limits);
 void tally_free(struct tally *t);
 
-bool tally_is_trusted(struct tally *t, const struct address *a);
-
-/* A connection of this address begins. With TALLY_OK it has a place to give back; otherwise it has one only if `tell` was set and there
- * is time to tell it (place->told). A trusted proxy, a Unix socket and an address where nothing is limited are not counted. */
-struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell, struct tally_place *place_r);
-/* Gives the place back; more than once is once. */
-void tally_leave(struct tally *t, struct tally_place *place, uint64_t now_ms);
+/* A connection of this address begins. If it is too many it counts only if `tell` is set and not too many are being told already. Unix
+ * sockets are not counted, nor is anything where nothing is limited. */
+struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell);
+/* It has ended; told: as tally_enter said. */
+void tally_leave(struct tally *t, const struct address *a, bool told, uint64_t now_ms);
+/* Seconds after which it makes sense for this address to try again. */
+uint32_t tally_retry(struct tally *t, const struct address *a, uint64_t now_ms);
 /* Forgets handshakes that are long ago. Call it every second or so. */
 void tally_sweep(struct tally *t, uint64_t now_ms);
+
+/* Takes one of the host's `most` sockets, or says that all are taken. */
+bool tally_take_socket(struct tally *t, uint32_t most);
+void tally_give_socket(struct tally *t);
+uint32_t tally_sockets(struct tally *t);
 
 /* For tests and statistics: addresses that cost memory. */
 uint32_t tally_count(struct tally *t);

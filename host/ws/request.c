@@ -336,6 +336,8 @@ enum request_status request_parse(struct request *r, const struct request_limits
 	if (line_parse(r, &c) && target_parse(r, &c) && last && headers_parse(r, limits, &c) && header_facts(r, &c)) {
 		*used_r = (size_t)(c.p - bytes);
 		r->head = (struct span){bytes, *used_r};
+		r->forwarded_host = (struct span){"", 0};
+		r->secure = false;
 		return REQUEST_OK;
 	}
 	if (c.status == 0 && len >= limits->head_max) {

@@ -25,11 +25,13 @@ struct request {
 	struct span host;  /* authority of an absolute target, else the value of Host; empty only in HTTP/1.0 */
 	struct request_header headers[REQUEST_HEADERS_MAX];
 	unsigned n_headers;
-	unsigned minor;		 /* of the version: HTTP/1.0 or HTTP/1.1 */
-	bool keep_alive;	 /* Connection says so, or HTTP/1.1 without "close" */
-	bool wants_upgrade;	 /* has an Upgrade header that names websocket, and Connection names upgrade */
-	bool has_body;		 /* Content-Length above 0 or Transfer-Encoding */
-	uint64_t content_length; /* 0 without one */
+	unsigned minor;		    /* of the version: HTTP/1.0 or HTTP/1.1 */
+	bool keep_alive;	    /* Connection says so, or HTTP/1.1 without "close" */
+	bool wants_upgrade;	    /* has an Upgrade header that names websocket, and Connection names upgrade */
+	bool has_body;		    /* Content-Length above 0 or Transfer-Encoding */
+	uint64_t content_length;    /* 0 without one */
+	struct span forwarded_host; /* by the word of a trusted proxy, which is set by others (forwarded.h); else empty */
+	bool secure;		    /* likewise: the client speaks TLS with it */
 	char path_bytes[REQUEST_PATH_MAX + 1];
 };
 

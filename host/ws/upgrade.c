@@ -232,10 +232,11 @@ static bool pattern_matches(const char *text, struct span origin, const struct o
 /* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. */
 static bool same_host(const struct request *r, const struct origin *o)
 {
+	const struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
 	struct span host;
 	unsigned port = default_port(o->scheme);
 
-	return port != 0 && authority_split(r->host, &host, &port) && port == o->port && span_eq_nocase(host, o->host);
+	return port != 0 && authority_split(asked, &host, &port) && port == o->port && span_eq_nocase(host, o->host);
 }
 
 bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t n_allow)

@@ -38,15 +38,17 @@ class Closed(Exception):
 class Stream:
     """A connected socket with a read buffer."""
 
-    def __init__(self, host="127.0.0.1", port=None, *, timeout=None, receive_buffer=None, wrap=None):
+    def __init__(self, host="127.0.0.1", port=None, *, timeout=None, receive_buffer=None, wrap=None, source=None):
         """host: an address, or "unix:/path". receive_buffer: SO_RCVBUF, set before connecting so that the window stays small.
-        wrap: a function from the socket to another one (TLS)."""
+        wrap: a function from the socket to another one (TLS). source: the address to connect from, such as 127.0.0.2."""
         unix = host.startswith("unix:")
         family = socket.AF_UNIX if unix else socket.AF_INET6 if ":" in host else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(TIMEOUT if timeout is None else timeout)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.connect(host[5:] if unix else (host, port))
         if not unix:
             # Tests decide how bytes are cut; Nagle's algorithm would glue their pieces together.

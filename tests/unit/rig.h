@@ -290,7 +290,7 @@ static inline void rig_connect(struct rig *r, int client)
 	const struct address remote = {.family = AF_UNIX};
 	int fds[2];
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
-	ck_assert(conn_add(&r->conns, fds[0], &remote));
+	ck_assert(conn_add(&r->conns, fds[0], &remote, &(const struct conn_kind){.proxy = false}));
 	r->clients[client] = (struct rig_client){.fd = fds[1]};
 }
 

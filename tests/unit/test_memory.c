@@ -195,7 +195,7 @@ static void connect_all(struct rig *r)
 			ck_abort_msg("no sockets");
 		r->clients[i] = (struct rig_client){.fd = fds[1]};
 		inbox_len[i] = 0;
-		conn_add(&r->conns, fds[0], &remote);
+		conn_add(&r->conns, fds[0], &remote, &(const struct conn_kind){.proxy = false});
 		r->opening = i;
 		send(fds[1], RIG_UPGRADE, 30, MSG_NOSIGNAL); /* in two pieces */
 		turns(r, 1);

@@ -48,6 +48,7 @@ END_TEST
 static const struct option_row NUMBER = {.name = "n", .type = OPTION_NUMBER, .least = 3, .most = UINT64_MAX};
 static const struct option_row SIZE = {.name = "s", .type = OPTION_SIZE, .least = 0, .most = UINT64_MAX};
 static const struct option_row TIME = {.name = "t", .type = OPTION_TIME, .least = 0, .most = UINT64_MAX};
+static const struct option_row RATE = {.name = "r", .type = OPTION_RATE, .least = 3, .most = 9, .choices = "any number"};
 static const struct option_row NEVER = {.name = "z", .type = OPTION_TIME, .least = 1000, .most = 5000, .choices = "never"};
 
 static const struct {
@@ -59,6 +60,11 @@ static const struct {
 	{&NUMBER, "3", 3, "3"},
 	{&NUMBER, "007", 7, "7"},
 	{&NUMBER, "18446744073709551615", UINT64_MAX, "18446744073709551615"},
+	{&RATE, "3/1s", 3 | 1000ull << 32, "3/1s"},
+	{&RATE, "9/1500", 9 | 1500000ull << 32, "9/25m"},
+	{&RATE, "9/1500ms", 9 | 1500ull << 32, "9/1500ms"},
+	{&RATE, "4/1h", 4 | 3600000ull << 32, "4/1h"},
+	{&RATE, "0", 0, "0"},
 	{&SIZE, "0", 0, "0"},
 	{&SIZE, "0g", 0, "0"},
 	{&SIZE, "1", 1, "1"},
@@ -100,6 +106,7 @@ START_TEST(good_values)
 }
 END_TEST
 
+#define WANT_RATE "; expected a number and a time such as 20/10s, 3 to 9, or 0 (any number)"
 #define WANT_SIZE "; expected a number with k, m or g, 0 to 18446744073709551615"
 #define WANT_TIME "; expected a number with ms, s, m or h, 0 to 18446744073709551615ms"
 #define WANT_NUMBER "; expected a number, 3 to 18446744073709551615"
@@ -122,6 +129,16 @@ static const struct {
 	{&NUMBER, "0", "\"0\" is out of range" WANT_NUMBER},
 	{&NUMBER, "18446744073709551616", "\"18446744073709551616\" is out of range" WANT_NUMBER},
 	{&NUMBER, "99999999999999999999999", "\"99999999999999999999999\" is out of range" WANT_NUMBER},
+	{&RATE, "5", "\"5\" is not a rate" WANT_RATE},
+	{&RATE, "/1s", "\"/1s\" is not a rate" WANT_RATE},
+	{&RATE, "5/", "\"5/\" is not a rate" WANT_RATE},
+	{&RATE, "2/1s", "\"2/1s\" is not a rate" WANT_RATE},
+	{&RATE, "10/1s", "\"10/1s\" is not a rate" WANT_RATE},
+	{&RATE, "0/1s", "\"0/1s\" is not a rate" WANT_RATE},
+	{&RATE, "5/0s", "\"5/0s\" is not a rate" WANT_RATE},
+	{&RATE, "5/61m", "\"5/61m\" is not a rate" WANT_RATE},
+	{&RATE, "5/1s/1s", "\"5/1s/1s\" is not a rate" WANT_RATE},
+	{&RATE, "5000000000000000000000000/1s", "\"5000000000000000000000000/1s\" is not a rate" WANT_RATE},
 	{&SIZE, "k", "\"k\" is not a size" WANT_SIZE},
 	{&SIZE, "12x", "\"12x\" is not a size" WANT_SIZE},
 	{&SIZE, "1K", "\"1K\" is not a size" WANT_SIZE},
@@ -270,7 +287,7 @@ START_TEST(markdown_is_a_table)
 	char *text = printed(option_print_markdown);
 	size_t rows = 0;
 
-	ck_assert_ptr_nonnull(strstr(text, "| `-l` `--listen ADDR:PORT\\|unix:PATH` | "));
+	ck_assert_ptr_nonnull(strstr(text, "| `-l` `--listen ADDR:PORT\\|unix:PATH[,proxy]` | "));
 	for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; rows++) {
 		size_t bars = 0;
 

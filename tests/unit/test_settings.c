@@ -205,6 +205,8 @@ START_TEST(all_forms_of_giving_a_value)
 }
 END_TEST
 
+static void round_trip(void);
+
 START_TEST(listen_addresses)
 {
 	char longest[5 + 107 + 1] = "unix:";
@@ -219,6 +221,14 @@ START_TEST(listen_addresses)
 	ck_assert_str_eq(s.listen.items[3].host, "127.0.0.1");
 	ck_assert_str_eq(s.listen.items[4].unix_path, longest + 5);
 	ck_assert_ptr_null(s.listen.items[4].host);
+	ck_assert(!s.listen.items[0].proxy && !s.listen.items[4].proxy);
+	ck_assert_int_eq(READ("-l", "[::1]:9,proxy", "-l", "unix:/a,b,proxy", "--trusted-proxy", "unix, ::1"), SETTINGS_OK);
+	ck_assert_str_eq(s.listen.items[0].text, "[::1]:9,proxy");
+	ck_assert_str_eq(s.listen.items[0].host, "::1");
+	ck_assert_str_eq(s.listen.items[1].unix_path, "/a,b");
+	ck_assert(s.listen.items[0].proxy && s.listen.items[1].proxy);
+	ck_assert_str_eq(s.trusted_proxy.items[1], "::1");
+	round_trip();
 }
 END_TEST
 
@@ -306,10 +316,11 @@ static const char *key_of(const char *path)
 
 START_TEST(scoped)
 {
-	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/a=b", "--jwt-key", "/c=",
-			      "--jwt-key=/a=/x=y"),
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/a=b",
+			      "--jwt-key", "/c=", "--jwt-key=/a=/x=y"),
 			 SETTINGS_BAD); /* /etc/a is no mount: a path with such a '=' needs its mount in front */
-	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/all", "--jwt-key", "/c="),
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/all",
+			      "--jwt-key", "/c="),
 			 SETTINGS_OK);
 	ck_assert_str_eq(key_of("/a"), "/etc/all");
 	ck_assert_str_eq(key_of("/b"), "/etc/b");
@@ -354,7 +365,8 @@ START_TEST(origins)
 }
 END_TEST
 
-#define ADDRESS " is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH"
+#define ADDRESS \
+	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and ,proxy behind it or not"
 #define URL \
 	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
 #define OPEN " can be dialled from other machines; expected an address of this one, --attach-token"
@@ -380,7 +392,7 @@ static const struct {
 	{{"--help-ma"}, "--help-ma: unknown option; did you mean --help?"},
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
-	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH"},
+	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,proxy]"},
 	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
 	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
 	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
@@ -421,9 +433,11 @@ static const struct {
 	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"}, "--plugin-set: the mount /a has no plugin; expected one of /b"},
 	{{"-w", "/a=x", "--jwt-key", "/b=k"}, "--jwt-key: there is no mount /b"},
 	{{"--jwt-key", "k"}, "--jwt-key: \"k\" is for mounts, and there is none"},
-	{{"-w/a=x", "--jwt-key=k", "--jwt-key=l"}, "--jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
+	{{"-w/a=x", "--jwt-key=k", "--jwt-key=l"},
+	 "--jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
 	{{"-w/a=x", "--jwt-key=/a=k", "--jwt-key=/a/=l"}, "--jwt-key: is given twice for the mount /a; expected once"},
-	{{"-w", "/a=x", "--jwt-key", "/../a=k"}, "--jwt-key: \"/../a\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-w", "/a=x", "--jwt-key", "/../a=k"},
+	 "--jwt-key: \"/../a\" is not a mount; expected no segment . or .., which no request can reach"},
 	{{"-w", "/a=x", "--jwt-audience", "b"}, "--jwt-audience: \"b\" needs --jwt-key"},
 	{{"-w/a=x", "-w/b=x", "--jwt-key=/b=k", "--jwt-from=/a=header"}, "--jwt-from: \"header\" needs --jwt-key for the mount /a"},
 	{{"--workers=0"}, "--workers: \"0\" is out of range; expected a number, 1 to 1000"},
@@ -454,6 +468,18 @@ static const struct {
 	{{"-l", "127.0.0.1:-1"}, "--listen: \"127.0.0.1:-1\"" ADDRESS},
 	{{"-l", "127.1:80"}, "--listen: \"127.1:80\"" ADDRESS},
 	{{"-l", "example.org:80"}, "--listen: \"example.org:80\"" ADDRESS},
+	{{"-l", "127.0.0.1:80,prox"}, "--listen: \"127.0.0.1:80,prox\"" ADDRESS},
+	{{"-l", ",proxy"}, "--listen: \",proxy\"" ADDRESS},
+	{{"-l", "unix:,proxy"}, "--listen: \"unix:,proxy\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "127.0.0.1:80,proxy"},
+	 "--listen: \"127.0.0.1:80,proxy\" needs --trusted-proxy, with the addresses of those who may send a PROXY header"},
+	{{"-l", "127.0.0.1:5,proxy", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
+	{{"--trusted-proxy", "10.0.0.0/8,proxy.example"},
+	 "--trusted-proxy: \"proxy.example\": expected a numeric address, a network such as 10.0.0.0/8 or 2001:db8::/32, or unix"},
+	{{"--trusted-proxy", "10.0.0.1/8"}, "--trusted-proxy: \"10.0.0.1/8\": expected no bits of the address behind its prefix"},
+	{{"--handshake-rate", "5"},
+	 "--handshake-rate: \"5\" is not a rate; expected a number and a time such as 20/10s, 1 to 1000000, or 0 (any number)"},
+	{{"--forwarded", "both"}, "--forwarded: \"both\" is unknown; expected x-forwarded, rfc7239 or off"},
 	{{"-l", "unix:"}, "--listen: \"unix:\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "unix:" MOUNT_108},
 	 "--listen: \"unix:" MOUNT_108 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
@@ -688,7 +714,7 @@ static const struct {
 	{"log-level = { a = 1; };", ":1: log-level: expected a string in quotes"},
 	{"log-level = \"loud\";", ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
 	{"listen = 8080;", ":1: listen: expected a string in quotes, or a list of them"},
-	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH"},
+	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,proxy]"},
 	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: expected strings in quotes"},
 	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},
 	{"origin = \"https://bad\";", ":1: origin: \"https://bad\": is bad; expected better"},
@@ -810,7 +836,8 @@ START_TEST(printed_settings_read_back)
 			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p",
 			      "r.so", "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2", "-a/y=tcp://0.0.0.0:9",
 			      "--attach-token=t", "--isolate", "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
-			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff", "--jwt-key", "k\"y", "--jwt-key", "/y="),
+			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff", "--jwt-key", "k\"y",
+			      "--jwt-key", "/y="),
 			 SETTINGS_OK);
 	round_trip();
 	ck_assert_uint_eq(s.n_mounts, 5);
@@ -846,8 +873,11 @@ START_TEST(each_option_reads_back)
 	if (row->most == 0 || row->group >= OPTION_COMMAND)
 		return;
 	for (int end = 0; end < 2; end++) {
-		option_format(row, end == 0 ? row->least : row->most, value, sizeof(value));
-		snprintf(argument, sizeof(argument), "--%s=%s", row->name, value);
+		struct option_row number = *row;
+
+		number.type = row->type == OPTION_RATE ? OPTION_NUMBER : row->type;
+		option_format(&number, end == 0 ? row->least : row->most, value, sizeof(value));
+		snprintf(argument, sizeof(argument), "--%s=%s%s", row->name, value, row->type == OPTION_RATE ? "/90s" : "");
 		ck_assert_msg(READ(argument) == SETTINGS_OK, "%s", err);
 		round_trip();
 	}

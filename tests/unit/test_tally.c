@@ -15,37 +15,47 @@ static struct address at(const char *text)
 
 static struct tally *make(uint32_t connections, uint32_t n, uint32_t ms)
 {
-	char *proxies[] = {"10.0.0.0/8"};
 	struct tally_limits limits = {.connections = connections, .handshakes = {n, ms}, .bits4 = 32, .bits6 = 64};
-	ck_assert(address_set_make(&limits.trusted, proxies, 1));
 	struct tally *t = tally_new(&limits);
 	ck_assert_ptr_nonnull(t);
 	return t;
 }
 
-static enum tally_verdict enter(struct tally *t, const char *text, uint64_t now, struct tally_place *place)
+static enum tally_verdict enter(struct tally *t, const char *text, uint64_t now)
 {
 	struct address a = at(text);
-	return tally_enter(t, &a, now, false, place).verdict;
+	struct tally_answer answer = tally_enter(t, &a, now, false);
+	ck_assert(answer.counted == (answer.verdict == TALLY_OK) && !answer.told);
+	return answer.verdict;
+}
+
+static void leave(struct tally *t, const char *text, uint64_t now)
+{
+	struct address a = at(text);
+	tally_leave(t, &a, false, now);
+}
+
+static uint32_t retry(struct tally *t, const char *text, uint64_t now)
+{
+	struct address a = at(text);
+	return tally_retry(t, &a, now);
 }
 
 START_TEST(connections)
 {
 	struct tally *t = make(3, 0, 0);
-	struct tally_place held[3], more;
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(enter(t, "192.0.2.1", 0, &held[i]), TALLY_OK);
-	ck_assert_int_eq(enter(t, "192.0.2.1", 0, &more), TALLY_CONNECTIONS);
-	ck_assert_ptr_null(more.entry);
-	ck_assert_int_eq(enter(t, "192.0.2.2", 0, &more), TALLY_OK); /* a neighbour is another */
-	tally_leave(t, &more, 0);
+		ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_CONNECTIONS);
+	ck_assert_uint_eq(retry(t, "192.0.2.1", 0), 10);
+	ck_assert_int_eq(enter(t, "192.0.2.2", 0), TALLY_OK); /* a neighbour is another */
+	leave(t, "192.0.2.2", 0);
 	ck_assert_uint_eq(tally_count(t), 1);
-	tally_leave(t, &held[1], 0);
-	tally_leave(t, &held[1], 0); /* once */
-	ck_assert_int_eq(enter(t, "192.0.2.1", 0, &held[1]), TALLY_OK);
-	ck_assert_int_eq(enter(t, "192.0.2.1", 0, &more), TALLY_CONNECTIONS);
+	leave(t, "192.0.2.1", 0);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_CONNECTIONS);
 	for (int i = 0; i < 3; i++)
-		tally_leave(t, &held[i], 0);
+		leave(t, "192.0.2.1", 0);
 	ck_assert_uint_eq(tally_count(t), 0); /* nothing is left of who has gone */
 	tally_free(t);
 }
@@ -53,24 +63,24 @@ END_TEST
 
 START_TEST(handshakes)
 {
-	struct tally *t = make(0, 2, 1000);
-	struct tally_place p;
+	struct tally *t = make(0, 2, 4000);
 	struct address a = at("192.0.2.1");
 	for (int i = 0; i < 2; i++) {
-		ck_assert_int_eq(enter(t, "192.0.2.1", 5000, &p), TALLY_OK);
-		tally_leave(t, &p, 5000);
+		ck_assert_int_eq(enter(t, "192.0.2.1", 5000), TALLY_OK);
+		leave(t, "192.0.2.1", 5000);
 	}
-	struct tally_answer answer = tally_enter(t, &a, 5000, false, &p);
+	struct tally_answer answer = tally_enter(t, &a, 5000, false);
 	ck_assert_int_eq(answer.verdict, TALLY_HANDSHAKES);
-	ck_assert_uint_eq(answer.retry_s, 1);
-	ck_assert(answer.first);
-	ck_assert(!tally_enter(t, &a, 5499, false, &p).first);
-	ck_assert_int_eq(enter(t, "192.0.2.1", 5500, &p), TALLY_OK);
-	tally_leave(t, &p, 5500);
-	ck_assert_int_eq(enter(t, "192.0.2.1", 5500, &p), TALLY_HANDSHAKES);
-	tally_sweep(t, 6499);
+	ck_assert(answer.first && !answer.counted);
+	ck_assert_uint_eq(retry(t, "192.0.2.1", 5000), 2);
+	ck_assert(!tally_enter(t, &a, 6999, false).first);
+	ck_assert_uint_eq(retry(t, "192.0.2.1", 6999), 1);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 7000), TALLY_OK);
+	leave(t, "192.0.2.1", 7000);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 7000), TALLY_HANDSHAKES);
+	tally_sweep(t, 10999);
 	ck_assert_uint_eq(tally_count(t), 1); /* remembered as long as it matters */
-	tally_sweep(t, 6500);
+	tally_sweep(t, 11000);
 	ck_assert_uint_eq(tally_count(t), 0);
 	tally_free(t);
 }
@@ -79,45 +89,53 @@ END_TEST
 /* A /64 is one customer; its neighbour is another. */
 START_TEST(networks)
 {
-	struct tally *t = make(1, 0, 0);
-	struct tally_place p, q;
-	ck_assert_int_eq(enter(t, "2001:db8:0:1::1", 0, &p), TALLY_OK);
-	ck_assert_int_eq(enter(t, "2001:db8:0:1:ffff::2", 0, &q), TALLY_CONNECTIONS);
-	ck_assert_int_eq(enter(t, "2001:db8:0:2::1", 0, &q), TALLY_OK);
-	tally_leave(t, &q, 0);
-	struct tally_limits wider = {.connections = 1, .bits4 = 24, .bits6 = 48};
-	tally_set_limits(t, &wider);
-	ck_assert_int_eq(enter(t, "2001:db8:0:2::1", 0, &q), TALLY_OK);
-	struct tally_place r;
-	ck_assert_int_eq(enter(t, "2001:db8:0:3::1", 0, &r), TALLY_CONNECTIONS);
-	ck_assert_int_eq(enter(t, "192.0.2.1", 0, &r), TALLY_OK);
-	tally_leave(t, &p, 0); /* was counted by the old prefix */
-	tally_leave(t, &q, 0);
-	ck_assert_int_eq(enter(t, "192.0.2.255", 0, &q), TALLY_CONNECTIONS);
-	tally_leave(t, &r, 0);
+	struct tally_limits limits = {.connections = 1, .bits4 = 32, .bits6 = 64};
+	struct tally *t = tally_new(&limits);
+	ck_assert_int_eq(enter(t, "2001:db8:0:1::1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "2001:db8:0:1:ffff::2", 0), TALLY_CONNECTIONS);
+	ck_assert_int_eq(enter(t, "2001:db8:0:2::1", 0), TALLY_OK);
+	leave(t, "2001:db8:0:1::9", 0);
+	leave(t, "2001:db8:0:2::9", 0);
+	ck_assert_uint_eq(tally_count(t), 0);
+	tally_free(t);
+	limits = (struct tally_limits){.connections = 1, .bits4 = 24, .bits6 = 48};
+	t = tally_new(&limits);
+	ck_assert_int_eq(enter(t, "2001:db8:0:2::1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "2001:db8:0:3::1", 0), TALLY_CONNECTIONS);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.255", 0), TALLY_CONNECTIONS);
+	tally_free(t);
+}
+END_TEST
+
+START_TEST(limits_that_change)
+{
+	struct tally_limits none = {.connections = 0}, two = {.connections = 2};
+	struct tally *t = make(0, 0, 0);
+	struct address a = at("192.0.2.1");
+	struct tally_answer answer = tally_enter(t, &a, 0, true);
+	ck_assert(answer.verdict == TALLY_OK && !answer.counted); /* nothing is limited: nothing is kept */
+	tally_set_limits(t, &two);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_CONNECTIONS);
+	tally_set_limits(t, &none);
+	ck_assert(!tally_enter(t, &a, 0, true).counted);
+	leave(t, "192.0.2.1", 0);
+	leave(t, "192.0.2.1", 0);
 	ck_assert_uint_eq(tally_count(t), 0);
 	tally_free(t);
 }
 END_TEST
 
-START_TEST(who_is_not_counted)
+START_TEST(unix_sockets)
 {
 	struct tally *t = make(1, 1, 1000);
 	const struct address local = {.family = AF_UNIX};
-	struct address proxy = at("10.1.2.3"), client = at("192.0.2.1");
-	struct tally_place p;
 	for (int i = 0; i < 5; i++) {
-		ck_assert_int_eq(tally_enter(t, &proxy, 0, false, &p).verdict, TALLY_OK);
-		ck_assert_int_eq(tally_enter(t, &local, 0, false, &p).verdict, TALLY_OK);
-		ck_assert_ptr_null(p.entry);
+		struct tally_answer answer = tally_enter(t, &local, 0, true);
+		ck_assert(answer.verdict == TALLY_OK && !answer.counted);
 	}
-	ck_assert(tally_is_trusted(t, &proxy) && !tally_is_trusted(t, &client) && !tally_is_trusted(t, &local));
-	ck_assert_uint_eq(tally_count(t), 0);
-	tally_free(t);
-	t = make(0, 0, 0);
-	for (int i = 0; i < 5; i++)
-		ck_assert_int_eq(tally_enter(t, &client, 0, false, &p).verdict, TALLY_OK);
-	ck_assert_uint_eq(tally_count(t), 0);
 	tally_free(t);
 }
 END_TEST
@@ -126,26 +144,28 @@ END_TEST
 START_TEST(some_are_told)
 {
 	struct tally *t = make(1, 0, 0);
-	struct tally_place p, told[TALLY_TOLD_MAX], q;
 	struct address a = at("192.0.2.1");
-	ck_assert_int_eq(tally_enter(t, &a, 0, true, &p).verdict, TALLY_OK);
-	ck_assert(!p.told);
+	struct tally_answer answer = tally_enter(t, &a, 1, true);
+	ck_assert(answer.verdict == TALLY_OK && answer.counted && !answer.told);
 	for (int i = 0; i < TALLY_TOLD_MAX; i++) {
-		ck_assert_int_eq(tally_enter(t, &a, 0, true, &told[i]).verdict, TALLY_CONNECTIONS);
-		ck_assert(told[i].entry != NULL && told[i].told);
+		answer = tally_enter(t, &a, 1, true);
+		ck_assert(answer.verdict == TALLY_CONNECTIONS && answer.counted && answer.told && answer.first == (i == 0));
 	}
-	ck_assert_int_eq(tally_enter(t, &a, 0, true, &q).verdict, TALLY_CONNECTIONS);
-	ck_assert_ptr_null(q.entry);
-	tally_leave(t, &told[3], 0);
-	ck_assert_int_eq(tally_enter(t, &a, 0, true, &told[3]).verdict, TALLY_CONNECTIONS);
-	ck_assert(told[3].told);
-	tally_leave(t, &p, 0);
-	ck_assert_int_eq(tally_enter(t, &a, 0, true, &p).verdict, TALLY_OK); /* those that are told do not count */
-	tally_leave(t, &p, 0);
+	answer = tally_enter(t, &a, 1, true);
+	ck_assert(answer.verdict == TALLY_CONNECTIONS && !answer.counted && !answer.told);
+	tally_leave(t, &a, true, 1);
+	ck_assert(tally_enter(t, &a, 1, true).told);
+	tally_leave(t, &a, false, 1);
+	ck_assert(tally_enter(t, &a, 1, true).verdict == TALLY_OK); /* those that are told do not count */
+	tally_leave(t, &a, false, 1);
 	ck_assert_uint_eq(tally_count(t), 1);
 	for (int i = 0; i < TALLY_TOLD_MAX; i++)
-		tally_leave(t, &told[i], 0);
+		tally_leave(t, &a, true, 1);
 	ck_assert_uint_eq(tally_count(t), 0);
+	ck_assert(tally_enter(t, &a, 1, true).verdict == TALLY_OK);
+	ck_assert(tally_enter(t, &a, 60000, true).first); /* forgotten with the rest */
+	ck_assert(!tally_enter(t, &a, 119999, true).first);
+	ck_assert(tally_enter(t, &a, 120000, true).first); /* it goes on: worth another line */
 	tally_free(t);
 }
 END_TEST
@@ -155,17 +175,16 @@ START_TEST(the_table_is_bounded)
 {
 	struct tally *t = make(0, 5, 3600000);
 	struct address a = {.family = AF_INET6};
-	struct tally_place p, held;
-	ck_assert_int_eq(enter(t, "192.0.2.1", 0, &held), TALLY_OK);
+	ck_assert_int_eq(enter(t, "192.0.2.1", 0), TALLY_OK);
 	for (uint32_t i = 0; i < TALLY_REMEMBERED + 5000; i++) {
 		memcpy(a.ip, &i, sizeof i);
-		ck_assert_int_eq(tally_enter(t, &a, 0, false, &p).verdict, TALLY_OK);
-		tally_leave(t, &p, 0);
+		ck_assert(tally_enter(t, &a, 0, false).counted);
+		tally_leave(t, &a, false, 0);
 	}
 	ck_assert_uint_le(tally_count(t), TALLY_REMEMBERED + 1);
 	tally_sweep(t, 3600000);
 	ck_assert_uint_eq(tally_count(t), 1);
-	tally_leave(t, &held, 3600000);
+	leave(t, "192.0.2.1", 3600000);
 	tally_sweep(t, 7200000);
 	ck_assert_uint_eq(tally_count(t), 0);
 	tally_free(t);
@@ -175,13 +194,16 @@ END_TEST
 /* Several loops share it. */
 static void *come_and_go(void *arg)
 {
-	struct address a = at("192.0.2.1");
-	struct tally_place p;
+	struct address a = {.family = AF_INET, .ip = {192, 0, 2, 1}};
 	for (int i = 0; i < 20000; i++) {
 		a.ip[3] = (uint8_t)(i % 7);
-		if (tally_enter(arg, &a, 0, true, &p).verdict == TALLY_NO_MEMORY)
+		struct tally_answer answer = tally_enter(arg, &a, 0, true);
+		if (answer.counted)
+			tally_leave(arg, &a, answer.told, 0);
+		if (tally_take_socket(arg, 2))
+			tally_give_socket(arg);
+		if (answer.verdict == TALLY_NO_MEMORY)
 			return arg;
-		tally_leave(arg, &p, 0);
 	}
 	return NULL;
 }
@@ -198,6 +220,9 @@ START_TEST(shared)
 		ck_assert_ptr_null(failed);
 	}
 	ck_assert_uint_eq(tally_count(t), 0);
+	ck_assert(tally_take_socket(t, 2) && tally_take_socket(t, 2) && !tally_take_socket(t, 2));
+	tally_give_socket(t);
+	ck_assert(tally_take_socket(t, 2) && !tally_take_socket(t, 2));
 	tally_free(t);
 }
 END_TEST
@@ -209,7 +234,8 @@ int main(void)
 	tcase_add_test(t, connections);
 	tcase_add_test(t, handshakes);
 	tcase_add_test(t, networks);
-	tcase_add_test(t, who_is_not_counted);
+	tcase_add_test(t, limits_that_change);
+	tcase_add_test(t, unix_sockets);
 	tcase_add_test(t, some_are_told);
 	tcase_add_test(t, the_table_is_bounded);
 	tcase_add_test(t, shared);

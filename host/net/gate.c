@@ -1,0 +1,209 @@
+#include "net/gate.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "net/answer.h"
+#include "ws/proxy.h"
+
+static bool gate_trusts(const struct gate *g, const struct address *a)
+{
+	return g->trusted != NULL && g->trusted->n > 0 && address_set_has(g->trusted, a);
+}
+
+/* --- limits of an address --------------------------------------------------------------------------------------------------------- */
+
+static const char *gate_reason(enum tally_verdict verdict)
+{
+	return verdict == TALLY_CONNECTIONS  ? "as many connections of this address as --max-per-address allows"
+	       : verdict == TALLY_HANDSHAKES ? "more handshakes of this address than --handshake-rate allows"
+					     : "no memory to count the connections of an address";
+}
+
+/* A line for an address and a minute, however many it tries. */
+static bool gate_count(struct conn *c, bool tell)
+{
+	struct loop *loop = c->conns->loop;
+	struct tally *tally = c->conns->gate.tally;
+	struct address a = conn_remote(c);
+	char text[ADDRESS_TEXT];
+	struct tally_answer answer = tally_enter(tally, &a, loop_now(loop), tell);
+	c->counted = answer.counted;
+	c->told = answer.told;
+	if (answer.verdict == TALLY_OK)
+		return true;
+	loop->stats.limited++;
+	if (answer.first || answer.verdict == TALLY_NO_MEMORY)
+		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, gate_reason(answer.verdict), LOG_STR("remote", address_text(&a, text)));
+	return answer.told;
+}
+
+bool gate_enter(struct conn *c, bool tell)
+{
+	const struct gate *g = &c->conns->gate;
+	if (g->tally == NULL)
+		return true;
+	struct address a = conn_remote(c);
+	return gate_trusts(g, &a) /* many stand behind it */ || gate_count(c, tell);
+}
+
+void gate_leave(struct conn *c)
+{
+	if (!c->counted)
+		return;
+	struct address a = conn_remote(c);
+	tally_leave(c->conns->gate.tally, &a, c->told, loop_now(c->conns->loop));
+	c->counted = c->told = false;
+}
+
+static void gate_answer(struct conn *c, const char *why)
+{
+	char head[40];
+	struct address a = conn_remote(c);
+	uint32_t seconds = tally_retry(c->conns->gate.tally, &a, loop_now(c->conns->loop));
+	int n = snprintf(head, sizeof head, "Retry-After: %u\r\n", (unsigned)seconds);
+	c->keep_alive = false;
+	answer_error(c, 429, (struct span){head, (size_t)n}, why);
+}
+
+/* --- requests ----------------------------------------------------------------------------------------------------------------------- */
+
+/* From the upgrade on the conn is the client's. Before it, there may come requests of other clients on a connection of their proxy. */
+static bool gate_adopt(struct conn *c, const struct address *client)
+{
+	gate_leave(c);
+	if (!conn_set_remote(c, client)) {
+		conn_abort(c);
+		return false;
+	}
+	if (c->conns->gate.tally == NULL || gate_count(c, false))
+		return true;
+	c->conns->loop->stats.refused++;
+	gate_answer(c, "too many connections of this address");
+	return false;
+}
+
+bool gate_request(struct conn *c, struct request *r)
+{
+	const struct gate *g = &c->conns->gate;
+	struct address peer = conn_remote(c);
+	struct forwarded f;
+	if (c->told) {
+		gate_answer(c, "too many connections of this address");
+		return false;
+	}
+	if (!gate_trusts(g, &peer))
+		return true;
+	forwarded_read(&f, r, g->forwarded, g->trusted);
+	r->forwarded_host = f.host;
+	r->secure = span_eq_nocase(f.scheme, SPAN("https")) || span_eq_nocase(f.scheme, SPAN("wss"));
+	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
+		return true;
+	return gate_adopt(c, &f.client);
+}
+
+/* --- the PROXY protocol --------------------------------------------------------------------------------------------------------------- */
+
+static void gate_refuse(struct conn *c, const char *why)
+{
+	char text[ADDRESS_TEXT];
+	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, why, LOG_STR("remote", conn_remote_text(c, text)));
+	conn_abort(c);
+}
+
+void gate_late(struct conn *c)
+{
+	gate_refuse(c, "no PROXY header came in time");
+}
+
+bool gate_may_introduce(struct conn *c)
+{
+	struct address peer = conn_remote(c);
+	char text[ADDRESS_TEXT];
+	if (gate_trusts(&c->conns->gate, &peer))
+		return true;
+	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, "a peer that is none of --trusted-proxy may not connect here",
+	    LOG_STR("remote", address_text(&peer, text)));
+	return false;
+}
+
+/* Makes a header record with room for n bytes of it. */
+static struct gate_header *gate_header(struct conn *c, size_t n)
+{
+	struct conn_more *more = conn_more(c);
+	struct gate_header *wider = more != NULL ? realloc(more->header, sizeof *wider + n) : NULL;
+	if (wider == NULL)
+		return NULL;
+	if (more->header == NULL)
+		*wider = (struct gate_header){.n = 0};
+	more->header = wider;
+	return wider;
+}
+
+/* Keeps what has come of the header. */
+static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
+{
+	struct gate_header *h = gate_header(c, n);
+	if (h == NULL)
+		return false;
+	memcpy(h->bytes + h->n, bytes + h->n, n - h->n);
+	h->n = n;
+	return true;
+}
+
+static void gate_introduce(struct conn *c, const struct proxy_header *said)
+{
+	struct gate_header *h = gate_header(c, 0);
+	c->state = CONN_HEAD;
+	if (h == NULL || (!said->local && !conn_set_remote(c, &said->source))) {
+		gate_refuse(c, "no memory for a PROXY header");
+		return;
+	}
+	*h = (struct gate_header){.local = said->destination, .secure = said->secure};
+	if (!gate_enter(c, true))
+		conn_abort(c);
+}
+
+/* Bytes behind the header may be those of a TLS handshake, which others read from the socket. */
+static bool gate_consume(struct conn *c, uint8_t *where, size_t n)
+{
+	if (recv(c->fd, where, n, 0) != (ssize_t)n)
+		return false;
+	c->conns->loop->stats.bytes_in += n;
+	return true;
+}
+
+void gate_on_readable(struct conn *c)
+{
+	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
+	size_t have = h != NULL ? h->n : 0, used = 0;
+	uint8_t *bytes = c->conns->loop->input;
+	struct proxy_header said;
+	const char *why = "";
+	ssize_t n = recv(c->fd, bytes + have, PROXY_MAX - have, MSG_PEEK);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return;
+	if (n <= 0) { /* as those do who only look whether the port is open */
+		conn_abort(c);
+		return;
+	}
+	if (have > 0)
+		memcpy(bytes, h->bytes, have);
+	switch (proxy_read(&said, bytes, have + (size_t)n, &used, &why)) {
+	case PROXY_BAD:
+		gate_refuse(c, why);
+		break;
+	case PROXY_MORE:
+		if (!gate_consume(c, bytes + have, (size_t)n) || !gate_keep(c, bytes, have + (size_t)n))
+			conn_abort(c);
+		break;
+	case PROXY_OK:
+		if (gate_consume(c, bytes + have, used - have))
+			gate_introduce(c, &said);
+		else
+			conn_abort(c);
+		break;
+	}
+}
