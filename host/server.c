@@ -37,6 +37,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
 		.close_ms = (uint32_t)settings->close_timeout,
+		.uring_min = (uint32_t)settings->io_uring,
 		.max = fewer ? (uint32_t)settings->max_connections : most,
 	};
 }

@@ -321,14 +321,19 @@ static void conn_drained(struct conn *c)
 		conn_fin(c);
 }
 
-static enum outq_status conn_write(struct conn *c)
+static void conn_count_sent(struct conn *c, uint64_t sent)
 {
-	uint64_t sent = 0;
-	enum outq_status status = outq_flush(&c->out, c->fd, &c->conns->spare, &sent);
 	c->conns->loop->stats.bytes_out += sent;
 	/* Where we do not listen, taking what we send is the sign of life. */
 	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0))
 		c->last_in = (uint32_t)loop_now(c->conns->loop);
+}
+
+static enum outq_status conn_write(struct conn *c)
+{
+	uint64_t sent = 0;
+	enum outq_status status = outq_flush(&c->out, c->fd, &c->conns->spare, &sent);
+	conn_count_sent(c, sent);
 	return status;
 }
 
@@ -341,12 +346,9 @@ static void conn_resume(struct conn *c)
 		conn_consume_stash(c);
 }
 
-/* Writes what is queued, and does what becomes possible by that. */
-static void conn_flush(struct conn *c)
+/* What becomes possible, or happens, after a write. */
+static void conn_flushed(struct conn *c, enum outq_status status)
 {
-	if (c->state == CONN_DEAD)
-		return;
-	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
 	if (status == OUTQ_BROKEN) {
 		conn_lost(c, "a write failed");
 		return;
@@ -355,6 +357,13 @@ static void conn_flush(struct conn *c)
 		conn_drained(c);
 	conn_resume(c);
 	conn_watch(c);
+}
+
+/* Writes what is queued. */
+static void conn_flush(struct conn *c)
+{
+	if (c->state != CONN_DEAD)
+		conn_flushed(c, c->broken ? OUTQ_BROKEN : conn_write(c));
 }
 
 static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
@@ -845,21 +854,88 @@ static struct conn *conns_pop_dirty(struct conns *s)
 	return s->dirty[at];
 }
 
-/* Sends what is queued, except where more is about to come. */
-static void conns_flush(struct conns *s)
+static bool conn_is_corked(const struct conn *c, bool wait)
 {
-	bool wait = conns_may_cork(s);
-	uint32_t corked = 0; /* those are put back and stand at the end of the ring */
-	s->loop->chunks.written = 0;
-	while (s->n_dirty > corked) {
+	return c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX;
+}
+
+/* Of the next ones each is flushed, or put back at the end of the ring. Returns how many were. */
+static uint32_t conns_flush_each(struct conns *s, uint32_t n, bool wait)
+{
+	uint32_t back = 0;
+	while (n-- > 0) {
 		struct conn *c = conns_pop_dirty(s);
-		if (c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX) {
+		if (conn_is_corked(c, wait)) {
 			conns_push_dirty(s, c);
-			corked++;
+			back++;
 			continue;
 		}
 		c->dirty = false;
 		conn_flush(c);
+	}
+	return back;
+}
+
+/* What became of the sends of a ring. First all queues learn it: what follows for one may change others. */
+static void conns_on_sent(struct conns *s)
+{
+	struct uring *u = &s->uring;
+	for (unsigned i = 0; i < u->n; i++) {
+		struct conn *c = u->sends[i].item;
+		int result = u->sends[i].result;
+		if (result > 0) {
+			outq_wrote(&c->out, (size_t)result, &s->spare);
+			conn_count_sent(c, (uint64_t)result);
+		} else if (result == -EAGAIN) {
+			outq_full(&c->out);
+		} else if (result != -EINTR && result != URING_NOT_TRIED) {
+			c->broken = true;
+		}
+	}
+	for (unsigned i = 0; i < u->n; i++) {
+		struct conn *c = u->sends[i].item;
+		if (c->state != CONN_DEAD && !c->broken && (c->out.bytes == 0 || c->out.stalled))
+			conn_flushed(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
+		else
+			conn_flush(c);
+	}
+	uring_clear(u);
+}
+
+/* The next ones, where they are many: those that have one slice to send do it in one system call, the others as usual. Nothing else
+ * happens between their entry and the call, as the end of a connection gives its descriptor to another. Returns how many were put back. */
+static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
+{
+	uint32_t back = 0;
+	while (n-- > 0 && s->uring.n < URING_MAX) {
+		struct conn *c = conns_pop_dirty(s);
+		const struct slice *only = outq_only(&c->out);
+		if (conn_is_corked(c, wait)) {
+			conns_push_dirty(s, c);
+			back++;
+			continue;
+		}
+		c->dirty = false;
+		if (c->state == CONN_DEAD || c->broken || only == NULL)
+			uring_skip(&s->uring, c);
+		else
+			uring_add(&s->uring, c->fd, slice_bytes(only), only->len, c);
+	}
+	uring_run(&s->uring);
+	conns_on_sent(s);
+	return back;
+}
+
+/* Sends what is queued, except where more is about to come: those are put back, and stand at the end of the ring. */
+static void conns_flush(struct conns *s)
+{
+	bool wait = conns_may_cork(s);
+	uint32_t corked = 0, many = s->limits.uring_min;
+	s->loop->chunks.written = 0;
+	while (s->n_dirty > corked) {
+		uint32_t n = s->n_dirty - corked;
+		bool together = many != 0 && n >= many && uring_begin(&s->uring);
+		corked += together ? conns_flush_many(s, n, wait) : conns_flush_each(s, n, wait);
 	}
 	if (corked == 0) {
 		s->dirty_first = 0; /* so that a turn touches no more of the ring than it needs */
@@ -1055,6 +1131,7 @@ void conns_free(struct conns *s)
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
 	outq_spare_free(&s->spare);
+	uring_free(&s->uring);
 	free(s->dirty);
 	poller_free(&s->poller);
 }

@@ -16,6 +16,7 @@
 #include "net/loop.h"
 #include "net/outq.h"
 #include "net/poller.h"
+#include "net/uring.h"
 #include "ws/frame.h"
 #include "ws/request.h"
 
@@ -115,6 +116,8 @@ struct conn_limits {
 	uint32_t queue_max;			     /* bytes waiting for one connection */
 	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
 	uint32_t max;				     /* sockets at once */
+	uint32_t
+		uring_min; /* so many connections with output in a turn are sent to with one system call, where it can be had; 0: never */
 };
 
 struct conn_list {
@@ -138,6 +141,7 @@ struct conns {
 	uint32_t living; /* conns in memory */
 	struct conn *doomed;
 	struct outq_spare spare;
+	struct uring uring;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */

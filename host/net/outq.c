@@ -310,6 +310,27 @@ static ssize_t outq_write(struct outq *q, int fd)
 	return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
+const struct slice *outq_only(const struct outq *q)
+{
+	return q->list == NULL && q->one.chunk != NULL ? &q->one : NULL;
+}
+
+void outq_wrote(struct outq *q, size_t sent, struct outq_spare *spare)
+{
+	if (sent == q->bytes && q->list == NULL) { /* the usual case: everything left */
+		slice_unref(&q->one);
+		q->bytes = q->begun = 0;
+	} else {
+		outq_advance(q, sent, spare);
+	}
+}
+
+void outq_full(struct outq *q)
+{
+	if (!q->stalled)
+		outq_stall(q);
+}
+
 enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r)
 {
 	while (q->bytes > 0) {
@@ -323,17 +344,11 @@ enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, ui
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EWOULDBLOCK)
 				return OUTQ_BROKEN;
-			if (!q->stalled)
-				outq_stall(q);
+			outq_full(q);
 			return OUTQ_STALLED;
 		}
 		*sent_r += (uint64_t)n;
-		if ((uint32_t)n == q->bytes && q->list == NULL) { /* the usual case: everything left */
-			slice_unref(&q->one);
-			q->bytes = q->begun = 0;
-		} else {
-			outq_advance(q, (size_t)n, spare);
-		}
+		outq_wrote(q, (size_t)n, spare);
 	}
 	q->stalled = false;
 	return OUTQ_EMPTY;

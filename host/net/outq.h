@@ -65,6 +65,11 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 bool outq_has_urgent(const struct outq *q);
 /* Writes until empty or the socket is full. OUTQ_BROKEN: errno says how; *sent_r is what was written anyway. */
 enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r);
+/* For those who write themselves: the only slice of a queue that has nothing else, or NULL; then what was written of it (> 0), or that
+ * the socket was full. */
+const struct slice *outq_only(const struct outq *q);
+void outq_wrote(struct outq *q, size_t sent, struct outq_spare *spare);
+void outq_full(struct outq *q);
 /* Forgets everything that has not been begun. */
 void outq_cut(struct outq *q, struct outq_spare *spare);
 /* Forgets everything. */

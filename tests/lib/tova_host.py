@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
 
 # Everything a test waits for has this long; it is generous because a loaded machine or a sanitizer only makes a passing test slow.
+# Options for every host, so that a suite can be run in another way.
+OPTIONS = os.environ.get("TOVA_HOST_OPTIONS", "").split()
 PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
 
 
@@ -76,7 +78,7 @@ class Host:
         self.lines = []
         try:
             self.process = subprocess.Popen(
-                command + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
+                command + OPTIONS + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except Exception:
             shutil.rmtree(self._runtime, ignore_errors=True)

@@ -7,8 +7,12 @@ endif
 
 PROTOCOL_READY = $(BUILD)/tova-host $(PLUGINS) test-plugins
 
+# Who sends what when, with all output by io_uring; the rest as most hosts run.
+PROTOCOL_URING = $(patsubst %,tests/protocol/test_%.py,rooms close limits model framing)
+
 .PHONY: check-protocol check-protocol-valgrind
 check-protocol: $(PROTOCOL_READY)
+	TOVA_HOST_OPTIONS="--io-uring 1" TOVA_KINDS=plugin $(PYTEST) $(PROTOCOL_URING)
 	$(PYTEST) tests/protocol
 
 # Memory errors and leaks that no assertion sees: a host that runs under valgrind has to end with code 0 and say nothing of its own.

@@ -260,8 +260,9 @@ def test_a_peer_that_does_not_answer_a_close():
 
 def test_a_peer_that_keeps_its_socket_open_after_the_handshake():
     with Host("--plugin", "echo", "--close-timeout", "300ms") as host:
+        other = connect("127.0.0.1", host.port)  # what the host sets up for its first output stays
         before = host.descriptors
-        with connect("127.0.0.1", host.port) as ws:
+        with other, connect("127.0.0.1", host.port) as ws:
             ws.close(1000)
             ws.expect_close(1000)
             wait_until(lambda: host.descriptors == before, "the host gives the descriptor back")

@@ -22,9 +22,12 @@ $(BUILD)/tests/unit/test_tls: UNIT_WRAP := -Wl,--wrap=clock_gettime,--wrap=X509_
 $(BUILD)/tests/unit/test_alloc $(BUILD)/tests/unit/test_memory: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
 
+# What sends: once more with all output by io_uring.
+UNIT_URING := $(patsubst %,$(BUILD)/tests/unit/test_%,hub pause settle delivery timer memory)
 .PHONY: check-unit check-valgrind
 check-unit: $(UNIT_BIN)
 	@for t in $^; do CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
+	@for t in $(filter $(UNIT_URING),$^); do TOVA_URING=1 CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
 
 # Not the one that sends by the hundred thousand to count allocations, nor the one that repeats a conversation for each allocation that
 # may fail: under valgrind they take many minutes. make asan watches them for the same faults.
