@@ -57,7 +57,11 @@ static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MA
 	if (path == NULL)
 		return true;
 	FILE *f = fopen(path, "re");
+	struct stat st;
 	bool ok = f != NULL && fgets(token, MOUNTS_TOKEN_MAX, f) != NULL;
+	if (ok && fstat(fileno(f), &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
+		LOG(s->log, LOG_WARN, LOG_HOST, "other users of this machine can read the token of attached workers",
+		    LOG_STR("attach-token", path));
 	token[strcspn(token, "\r\n")] = '\0';
 	if (!ok || token[0] == '\0')
 		snprintf(why, MOUNTS_WHY_MAX, "--attach-token: %s: %s", path, ok ? "its first line is empty" : strerror(errno));

@@ -321,6 +321,7 @@ void process_shim(int argc, char **argv)
 		return;
 	struct rlimit files;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* low ports are the host's */
 	if (getppid() != (pid_t)atoi(argv[1]))
 		_exit(127); /* the host died before that was set */
 	getrlimit(RLIMIT_NOFILE, &files);

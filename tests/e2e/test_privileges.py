@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from probe import plugin  # noqa: E402
 from tokens import SECRET, claims, hs256  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect, refused  # noqa: E402
+from wsclient import connect, refused, upgrade_headers  # noqa: E402
 
 NOBODY = pwd.getpwnam("nobody")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -103,7 +103,6 @@ def test_a_reload_says_what_it_can_not_read(place):
         os.chown(key, NOBODY.pw_uid, 0)
         host.wait_log(lambda line: "the plugin was replaced" in line["message"], after=host.reload())
         wait_until(lambda: facts(host.pid)["Uid"][0] == str(NOBODY.pw_uid), "still nobody")
-        from wsclient import upgrade_headers
         assert refused("127.0.0.1", host.port, lines=upgrade_headers(extra=good)).status == 401
 
 

@@ -1,6 +1,9 @@
 """An installed host: everything is where it belongs, and a plugin can be built with nothing else."""
 import os
+import shutil
 import subprocess
+
+import pytest
 
 from conftest import PREFIX, ROOT, STAGE
 from tova_host import Host
@@ -60,6 +63,15 @@ def test_no_place_of_the_build_is_left():
     for name in ("share/pkgconfig/tova-plugin.pc", "share/man/man1/tova-host.1"):
         text = (PREFIX / name).read_text()
         assert prefix in text and str(STAGE) not in text and "@" not in text.replace("\\(", "")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_the_unit_keeps_what_it_can_from_the_host():
+    unit = str(PREFIX / "lib/systemd/system/tova-host.service")
+    said = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=25", unit], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout[-2000:] + said.stderr
+    verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+    assert not any(word in verified.stderr for word in ("Unknown", "Failed to parse", "Invalid")), verified.stderr
 
 
 def test_it_runs():

@@ -1,12 +1,15 @@
 """--jwt-key: which upgrades carry a good token, where it may be, and that nobody else gets to see it."""
+import base64
 import json
 import os
+import subprocess
 
 import pytest
 
 from probe import Host, plugin
 from tokens import SECRET, Keys, b64, claims, hs256, later, part
-from wsclient import Http, WebSocket, connect, request_bytes, upgrade_headers
+from tova_host import BUILD
+from wsclient import TEXT, Http, WebSocket, connect, frame, request_bytes, upgrade_headers
 
 EVERYWHERE = "header, subprotocol,cookie=session,query=token"
 WHO = {"sub": "ada", "roles": ["admin", "ü"], "nested": {"a": [1, 2.5, None, True, "\n\""]}}
@@ -224,7 +227,6 @@ def test_a_token_alone_in_the_query_leaves_none(host):
 
 
 def test_frames_right_behind_a_request_with_a_token(host):
-    from wsclient import TEXT, frame
     with connect("127.0.0.1", host.port, "/hs", headers=bearer(hs256(claims())), behind=frame(TEXT, "send first") + frame(TEXT, "send second")) as ws:
         assert [ws.recv_text(), ws.recv_text()] == ["first", "second"]
 
@@ -328,7 +330,7 @@ KEY_FILES = [
     (lambda k: (k / "rsa.pem").read_bytes() + (k / "rsa.key").read_bytes(), "a private key"),
     (lambda k: b"\n".join((k / "ec.pem").read_text().encode().split(b"\n")[1:-2]), "a public key without its PEM lines"),
     (lambda k: b"".join((k / "rsa.pem").read_text().encode().split(b"\n")[1:-2]), "a public key without its PEM lines"),
-    (lambda k: __import__("base64").b64decode("".join((k / "rsa.pem").read_text().split("\n")[1:-2])), "a public key without its PEM lines"),
+    (lambda k: base64.b64decode("".join((k / "rsa.pem").read_text().split("\n")[1:-2])), "a public key without its PEM lines"),
     (lambda k: b"-----BEGIN PUBLIC KEY-----\nrubbish\n-----END PUBLIC KEY-----\n", "expected public keys"),
     (lambda k: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "expected public keys"),
     (lambda k: b"-----BEGIN ", "expected public keys"), (lambda k: b"", "a secret of 0 bytes is too short; expected at least 32"),
@@ -362,9 +364,6 @@ def test_wrong_options(keys, arguments, said):
 
 
 def refuse(*arguments):
-    import subprocess
-
-    from tova_host import BUILD
     done = subprocess.run([str(BUILD / "tova-host"), "-p", f"/={plugin('probe')}", "-l", "127.0.0.1:0", *map(str, arguments)],
                           capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout + done.stderr
