@@ -138,7 +138,6 @@ enum option_group {
 	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "1m", NULL, \
 	  "most output that waits for one slow client") \
 	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
-<<<<<<< HEAD
 	  "most connections at one time; more wait until one of them ends") \
 	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
 	  "most connections of one address at one time; more get 429") \
@@ -146,11 +145,8 @@ enum option_group {
 	  "most connections that one address may begin in a time, such as 20/10s; more get 429") \
 	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, 16, 128, "64", NULL, \
 	  "IPv6 addresses that begin with the same bits count as one; changes only with a restart") \
-=======
-	  "most connections at one time") \
 	X(io_uring, NUMBER, "io-uring", 0, "N", NETWORK, 0, 1000000, "8", "never", \
 	  "when so many connections have output in a turn, one system call sends it, where the kernel has io_uring") \
->>>>>>> d6bebb8 (net: many sends in one system call)
 	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, 100, OPTION_H, "10s", NULL, \
 	  "a connection must have sent its whole request by then") \
 	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, OPTION_S, 168 * OPTION_H, "120s", "never", \
