@@ -24,6 +24,20 @@ static uint32_t server_descriptors(void)
 	return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur;
 }
 
+static struct squeeze_limits server_squeeze(const struct settings *settings)
+{
+	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
+	return (struct squeeze_limits){
+		.policy = {.on = settings->deflate,
+			   .keep_in = settings->deflate_takeover == IN || settings->deflate_takeover == BOTH,
+			   .keep_out = settings->deflate_takeover == OUT || settings->deflate_takeover == BOTH,
+			   .bits = (uint8_t)settings->deflate_window},
+		.level = (int)settings->deflate_level,
+		.min = (uint32_t)settings->deflate_min,
+		.memory = settings->deflate_memory,
+	};
+}
+
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
@@ -32,6 +46,7 @@ struct conn_limits server_limits(const struct settings *settings)
 	return (struct conn_limits){
 		.head = {.head_max = settings->max_head, .headers_max = (unsigned)settings->max_headers},
 		.frame = {.message_max = settings->max_message, .masked = true},
+		.squeeze = server_squeeze(settings),
 		.queue_max = (uint32_t)settings->max_queue,
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,

@@ -255,6 +255,7 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] = "Handlers, one for each mount",
 							    [OPTION_HANDLERS] = "Workers and scripts",
 							    [OPTION_NETWORK] = "Network",
+							    [OPTION_DEFLATE] = "Compression",
 							    [OPTION_LIMITS] = "Limits",
 							    [OPTION_TIMES] = "Times",
 							    [OPTION_LOGGING] = "Log",

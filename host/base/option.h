@@ -33,6 +33,7 @@ enum option_group {
 	OPTION_MOUNT, /* in the config file it stands in a group of `mount` */
 	OPTION_HANDLERS,
 	OPTION_NETWORK,
+	OPTION_DEFLATE,
 	OPTION_LIMITS,
 	OPTION_TIMES,
 	OPTION_LOGGING,
@@ -129,6 +130,19 @@ enum option_group {
 	  "become this user (a name or a number) once ports, keys and files are open; workers and scripts run as that user; for root only") \
 	X(group, TEXT, "group", 0, "GROUP", NETWORK, 0, 0, NULL, NULL, \
 	  "and this group instead of the user's own; there are no others then") \
+	X(deflate, FLAG, "deflate", 0, NULL, DEFLATE, 0, 0, NULL, NULL, \
+	  "compress messages for clients that can (permessage-deflate, RFC 7692)") \
+	X(deflate_level, NUMBER, "deflate-level", 0, "N", DEFLATE, 1, 9, "6", NULL, \
+	  "effort: 1 is quick, 9 is small") \
+	X(deflate_min, SIZE, "deflate-min", 0, "SIZE", DEFLATE, 1, OPTION_G, "256", NULL, \
+	  "shorter messages are sent as they are") \
+	X(deflate_window, NUMBER, "deflate-window", 0, "BITS", DEFLATE, 9, 15, "15", NULL, \
+	  "how far compression refers back, 2^BITS bytes, at most") \
+	X(deflate_takeover, ENUM, "deflate-takeover", 0, "WHICH", DEFLATE, 0, 0, "none", "none|in|out|both", \
+	  "refer back to earlier messages of the connection, too, in what clients send (in) or get (out): smaller, but each connection " \
+	  "keeps memory for it") \
+	X(deflate_memory, SIZE, "deflate-memory", 0, "SIZE", DEFLATE, OPTION_M, 64 * OPTION_G, "64m", NULL, \
+	  "memory for compression; when it is used up new connections do without --deflate-takeover, then without --deflate") \
 	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "16m", NULL, \
 	  "largest message of a client; a larger one closes its connection with 1009") \
 	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, OPTION_K, OPTION_M, "16k", NULL, \

@@ -10,6 +10,8 @@
 	X(connections, "WebSocket connections that have not ended") \
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
+	X(deflate_connections, "connections that have agreed on compression") \
+	X(deflate_memory, "bytes of memory reserved for compression") \
 	X(accepted, "sockets accepted") \
 	X(opened, "connections opened") \
 	X(refused, "upgrades refused") \
@@ -19,6 +21,10 @@
 	X(messages_out, "messages queued, one for each receiver") \
 	X(bytes_in, "bytes received") \
 	X(bytes_out, "bytes sent") \
+	X(deflated, "messages compressed, once for all of their receivers") \
+	X(deflated_from, "bytes of those before that") \
+	X(deflated_to, "and after it") \
+	X(deflate_denied, "connections that got less compression than there is, as --deflate-memory was used up") \
 	X(events, "events delivered to handlers") \
 	X(commits, "acknowledgements committed") \
 	X(failures, "events that a handler failed") \

@@ -95,9 +95,9 @@ bool hub_reserve(struct hub *hub)
 	return true;
 }
 
-static inline void hub_send(struct hub *hub, struct session *s, const struct slice *frame, bool own)
+static inline void hub_send(struct hub *hub, struct session *s, struct outgoing *o, bool own)
 {
-	enum conn_sent sent = conn_send(session_conn(s), frame, own);
+	enum conn_sent sent = conn_send(session_conn(s), o, own);
 	if (sent != CONN_FULL && sent != CONN_NO_MEMORY)
 		return;
 	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
@@ -130,9 +130,12 @@ void hub_end_victims(struct hub *hub)
 static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
 {
 	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, true);
 	for (uint32_t i = 0; i < m->n_sessions; i++)
 		if (m->sessions[i] != exclude)
-			hub_send(hub, m->sessions[i], &command->frame, m->sessions[i] == c->origin);
+			hub_send(hub, m->sessions[i], &o, m->sessions[i] == c->origin);
+	outgoing_free(&o);
 }
 
 static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
@@ -143,9 +146,12 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 		return;
 	}
 	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, true);
 	for (uint32_t i = 0; i < r->n; i++)
 		if (r->members[i].session != exclude)
-			hub_send(hub, r->members[i].session, &command->frame, r->members[i].session == c->origin);
+			hub_send(hub, r->members[i].session, &o, r->members[i].session == c->origin);
+	outgoing_free(&o);
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */
@@ -205,9 +211,12 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 			     const struct command *command)
 {
 	struct span text = commit_text(c, command);
+	struct outgoing o;
 	switch (command->kind) {
 	case COMMAND_SEND:
-		hub_send(hub, s, &command->frame, s == c->origin);
+		outgoing_init(&o, &command->frame, false);
+		hub_send(hub, s, &o, s == c->origin);
+		outgoing_free(&o);
 		break;
 	case COMMAND_JOIN:
 		if (room_join(&m->rooms, text, s, &s->rooms) == ROOM_NO_MEMORY) {
@@ -243,7 +252,13 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 		apply_set(m, c->origin, commit_text(c, command));
 		return true;
 	}
-	return command->kind == COMMAND_SEND && conn_send(session_conn(c->origin), &command->frame, true) == CONN_SENT;
+	if (command->kind != COMMAND_SEND)
+		return false;
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, false);
+	enum conn_sent sent = conn_send(session_conn(c->origin), &o, true);
+	outgoing_free(&o);
+	return sent == CONN_SENT;
 }
 
 static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)

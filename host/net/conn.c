@@ -103,6 +103,42 @@ static struct conn_stash *conn_stash(const struct conn *c)
 	return c->more != NULL ? c->more->stash : NULL;
 }
 
+/* --- compression ---------------------------------------------------------------------------------------------------------------- */
+
+/* What is agreed on about it, with the line of the answer's head that says so. */
+static void conn_pack(struct conn *c, const struct request *r, char answer[DEFLATE_ANSWER_MAX])
+{
+	struct squeeze *s = &c->conns->squeeze;
+	struct squeeze_conn *agreed = squeeze_accept(s, r, true, answer);
+	if (agreed == NULL)
+		return;
+	if (conn_more(c) == NULL) {
+		squeeze_close(s, agreed);
+		answer[0] = '\0';
+		return;
+	}
+	c->more->squeeze = agreed;
+	c->packed = true;
+}
+
+static void conn_unpack(struct conn *c)
+{
+	if (c->more->squeeze != NULL)
+		squeeze_close(&c->conns->squeeze, c->more->squeeze);
+	c->more->squeeze = NULL;
+	c->packed = false;
+}
+
+/* How its frames are read. */
+static const struct frame_limits *conn_frame_limits(const struct conn *c, struct frame_limits *own)
+{
+	if (!c->packed)
+		return &c->conns->limits.frame;
+	*own = c->conns->limits.frame;
+	own->inflate = &c->more->squeeze->inflate;
+	return own;
+}
+
 /* --- the end of a conn ---------------------------------------------------------------------------------------------------------- */
 
 static void conn_doom(struct conn *c)
@@ -140,6 +176,7 @@ static void conn_kill(struct conn *c)
 		c->more->stash = NULL;
 		free(c->more->header);
 		c->more->header = NULL;
+		conn_unpack(c);
 	}
 	if (c->conns->gate.tally != NULL)
 		tally_give_socket(c->conns->gate.tally);
@@ -408,12 +445,8 @@ static bool conn_is_full(struct conn *c, uint32_t len)
 	return c->out.bytes > 0 && (uint64_t)c->out.bytes + len > max;
 }
 
-enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own)
+static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
-	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
-	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
-	if (!takes || c->broken)
-		return CONN_GONE;
 	uint32_t max = c->conns->limits.queue_max;
 	if ((uint64_t)c->out.bytes + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
 		if (c->broken)
@@ -426,6 +459,28 @@ enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own)
 		return CONN_NO_MEMORY;
 	c->conns->loop->stats.messages_out++;
 	return CONN_SENT;
+}
+
+/* Of its own, so that conn_send needs no room for what it does not have. */
+static __attribute__((noinline)) enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool own)
+{
+	struct slice packed;
+	if (!squeeze_frame(&c->conns->squeeze, c->more->squeeze, o, &packed))
+		return conn_send_frame(c, o->frame, own);
+	enum conn_sent sent = conn_send_frame(c, &packed, own);
+	if (sent != CONN_SENT)
+		squeeze_lost(c->more->squeeze);
+	slice_unref(&packed);
+	return sent;
+}
+
+enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
+{
+	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
+	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
+	if (!takes || c->broken)
+		return CONN_GONE;
+	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
@@ -558,13 +613,15 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 {
 	size_t left = len;
 	struct frame f;
+	struct frame_limits own;
+	const struct frame_limits *limits = conn_frame_limits(c, &own);
 	struct frame_reader r = {.part = NULL};
 	if (c->more != NULL) {
 		r = c->more->reader;
 		c->more->reader = (struct frame_reader){.part = NULL};
 	}
 	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
-		enum frame_status status = frame_read(&r, &c->conns->limits.frame, &data, &left, &f);
+		enum frame_status status = frame_read(&r, limits, &data, &left, &f);
 		if (status != FRAME_MORE)
 			conn_on_frame(c, &r, status, &f);
 	}
@@ -639,7 +696,9 @@ bool conn_accept(struct conn *c, const struct request *r, struct span subprotoco
 {
 	char text[8192];
 	struct slice s;
-	size_t n = upgrade_response(text, sizeof text, r, subprotocol, extra);
+	char extensions[DEFLATE_ANSWER_MAX];
+	conn_pack(c, r, extensions);
+	size_t n = upgrade_response(text, sizeof text, r, subprotocol, span_of(extensions), extra);
 	if (n == 0 || !chunk_alloc(&c->conns->loop->chunks, n, &s)) {
 		conn_abort(c);
 		return false;
@@ -781,13 +840,15 @@ static ssize_t conn_read_direct(struct conn *c)
 	struct conn_more *more = c->more;
 	if (more == NULL || c->state != CONN_OPEN || more->stash != NULL)
 		return -2;
-	size_t space = frame_space(&more->reader, &c->conns->limits.frame, &where);
+	struct frame_limits own;
+	const struct frame_limits *limits = conn_frame_limits(c, &own);
+	size_t space = frame_space(&more->reader, limits, &where);
 	if (space == 0)
 		return -2;
 	ssize_t n = recv(c->fd, where, space, 0);
 	if (n > 0) {
 		conn_heard(c, (size_t)n);
-		enum frame_status status = frame_filled(&more->reader, &c->conns->limits.frame, (size_t)n, &f);
+		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
 		if (status != FRAME_MORE)
 			conn_on_frame(c, &more->reader, status, &f);
 		if (frame_at_rest(&more->reader))
@@ -1085,6 +1146,7 @@ static void conns_on_turn(void *arg)
 void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
+	squeeze_set_limits(&s->squeeze, &limits->squeeze);
 	s->waits[CONN_WAIT_HEAD].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
 	/* Looked at eight times within the timeout, so that it is kept to an eighth of itself without a list entry moving per message. */
@@ -1098,6 +1160,7 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
+	squeeze_init(&s->squeeze, &loop->chunks, &loop->stats);
 	conns_set_limits(s, limits);
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
@@ -1132,6 +1195,7 @@ void conns_free(struct conns *s)
 	loop_timer_cancel(&s->uncork);
 	outq_spare_free(&s->spare);
 	uring_free(&s->uring);
+	squeeze_free(&s->squeeze);
 	free(s->dirty);
 	poller_free(&s->poller);
 }

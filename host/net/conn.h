@@ -17,6 +17,7 @@
 #include "net/outq.h"
 #include "net/poller.h"
 #include "net/uring.h"
+#include "net/squeeze.h"
 #include "ws/frame.h"
 #include "ws/request.h"
 
@@ -43,11 +44,12 @@ enum conn_end {
 
 /* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
 struct conn_more {
-	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
-	struct conn_stash *stash;   /* bytes received and not used yet: a part of a head, or what came before a pause */
-	struct answer_file *file;   /* CONN_ANSWER: what follows the queue */
-	struct gate_header *header; /* what the PROXY protocol said; see gate.h */
-	uint8_t ip6[16];	    /* the address where it is one of IPv6 */
+	struct frame_reader reader;   /* where it stopped in the middle of a frame or message */
+	struct conn_stash *stash;     /* bytes received and not used yet: a part of a head, or what came before a pause */
+	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
+	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
+	struct squeeze_conn *squeeze; /* see conn->packed */
+	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
 /* What a broadcast touches of each member lies in front, in one cache line of memory. An idle connection is this, the session behind
@@ -76,6 +78,7 @@ struct conn {
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
 	bool counted : 1;	 /* among those of its address */
 	bool told : 1;		 /* as one too many: its request gets a 429 */
+	bool packed : 1;	 /* has agreed on compression: more->squeeze */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */
@@ -113,6 +116,7 @@ struct conn_ops {
 struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
+	struct squeeze_limits squeeze;
 	uint32_t queue_max;			     /* bytes waiting for one connection */
 	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
 	uint32_t max;				     /* sockets at once */
@@ -142,6 +146,7 @@ struct conns {
 	struct conn *doomed;
 	struct outq_spare spare;
 	struct uring uring;
+	struct squeeze squeeze;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
@@ -202,8 +207,8 @@ enum conn_sent {
 	CONN_GONE,	/* not queued: it has ended */
 	CONN_NO_MEMORY, /* not queued */
 };
-/* Queues a frame. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
-enum conn_sent conn_send(struct conn *c, const struct slice *frame, bool own);
+/* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
+enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 
 /* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);

@@ -135,7 +135,8 @@ bool upgrade_offers(const struct request *r, struct span subprotocol)
 	return false;
 }
 
-size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra)
+size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extensions,
+			struct span extra)
 {
 	static const char protocol[] = "\r\nSec-WebSocket-Protocol: ";
 	char accept[UPGRADE_ACCEPT_LEN + 1];
@@ -144,9 +145,9 @@ size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct s
 	upgrade_accept(r, accept);
 	n = snprintf(dst, cap,
 		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s\r\n",
+		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s%.*s\r\n",
 		     accept, subprotocol.n > 0 ? protocol : "", (int)subprotocol.n, subprotocol.n > 0 ? subprotocol.p : "",
-		     (int)extra.n, extra.n > 0 ? extra.p : "");
+		     (int)extensions.n, extensions.n > 0 ? extensions.p : "", (int)extra.n, extra.n > 0 ? extra.p : "");
 	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 

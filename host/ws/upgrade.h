@@ -21,9 +21,10 @@ void upgrade_accept(const struct request *r, char dst[UPGRADE_ACCEPT_LEN + 1]);
 /* Did the client offer this subprotocol (exact case)? */
 bool upgrade_offers(const struct request *r, struct span subprotocol);
 
-/* Writes the 101 answer. subprotocol may be empty; extra holds further header lines, each ended by CRLF, or is empty. Returns its
- * length, or 0 when cap is too small. */
-size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extra);
+/* Writes the 101 answer. subprotocol may be empty; extensions and extra hold further header lines, each ended by CRLF, or are empty.
+ * Returns its length, or 0 when cap is too small. */
+size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extensions,
+			struct span extra);
 
 // May a page of this origin connect? `allow` is the list of --origin: empty means only the same host as the request's Host header
 // (schemes' default ports are understood); else exact origins, "*", or "https://*.example.com" for any depth of sub-domains (not the

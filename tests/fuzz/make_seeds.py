@@ -350,10 +350,10 @@ PACKED = {
     "rsv-2": bare(0xE1, b"\0"), "rsv-ping": bare(0xC9, b""), "noise": bare(0xC2, bytes(i * i * 7 >> 3 & 255 for i in range(120))),
 }
 for i, (name, data) in enumerate(PACKED.items()):
-    for choice in (6, 6 | 64, 6 | 128, i % 7 | 128):
+    for choice in (0, 70, 133, i % 7 | 128):  # without takeover, gathered, with takeover, with a smaller window
         save("deflate", f"read-{name}-{choice}", bytes([2, choice, (i % 3) * 8]) + data)
 for limit in range(1, 8):
-    save("deflate", f"limit-{limit}", bytes([2, 6, limit]) + in_parts(packed(bytes(5001), level=9)))
+    save("deflate", f"limit-{limit}", bytes([2, 0, limit]) + in_parts(packed(bytes(5001), level=9)))
 
 # Tokens: [0, beginning] and headers, [1 or 2] and a token, [3] and what it holds, [4] and keys.
 def b64(data):

@@ -201,6 +201,11 @@ class Host:
         return int(re.search(rf"^{key}:\s+(\d+)", text, re.M).group(1))
 
     @property
+    def control_socket(self):
+        """Where it is without --control."""
+        return os.path.join(self._runtime, "tova.sock")
+
+    @property
     def rss(self):
         """Resident memory in bytes."""
         return self.status("VmRSS") * 1024

@@ -18,6 +18,8 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
+from deflate import Deflate
+
 # A loaded machine or valgrind only makes a passing test slow; this bounds how long a failing one takes.
 TIMEOUT = float(os.environ.get("TOVA_CLIENT_TIMEOUT", "10"))
 
@@ -261,6 +263,7 @@ class Frame:
 class Message:
     opcode: int
     data: bytes
+    packed: int = field(default=0, compare=False)  # bytes on the wire if it came compressed
 
     @property
     def text(self):
@@ -275,11 +278,13 @@ class WebSocket(Http):
     subprotocol = None
     close_seen = False
     answer_pings = True
-    allow_rsv1 = False  # set by a test that has negotiated permessage-deflate and inflates itself
+    deflate = None  # what was agreed on about compression
 
-    def handshake(self, target="/", *, headers=(), subprotocols=(), origin=None, host="localhost", behind=b""):
-        """Opens; AssertionError for anything but a correct 101. behind: bytes sent in the same write as the request."""
+    def handshake(self, target="/", *, headers=(), subprotocols=(), origin=None, host="localhost", behind=b"", deflate=None):
+        """Opens; AssertionError for anything but a correct 101. behind: bytes sent in the same write as the request.
+        deflate: the value of Sec-WebSocket-Extensions."""
         key = base64.b64encode(os.urandom(16)).decode()
+        headers = [*headers, ("Sec-WebSocket-Extensions", deflate)] if deflate else headers
         lines = upgrade_headers(key, subprotocols=subprotocols, origin=origin, extra=headers)
         self.send(request_bytes("GET", target, lines, host) + behind)
         self.answer = self.response_head()
@@ -289,6 +294,9 @@ class WebSocket(Http):
         assert self.answer.get("Sec-WebSocket-Accept") == accept_of(key), self.answer
         assert self.answer.get("Content-Length") is None and self.answer.get("Transfer-Encoding") is None, self.answer
         self.subprotocol = self.answer.get("Sec-WebSocket-Protocol")
+        agreed = self.answer.get("Sec-WebSocket-Extensions")
+        assert agreed is None or deflate is not None, f"{agreed!r} was not offered"
+        self.deflate = Deflate(agreed) if agreed else None
         assert self.subprotocol is None or self.subprotocol in subprotocols, f"{self.subprotocol!r} was not offered"
         return self
 
@@ -307,6 +315,13 @@ class WebSocket(Http):
         """One message in as many frames as there are pieces."""
         for i, piece in enumerate(pieces):
             self.send(frame(opcode if i == 0 else CONT, piece, fin=i == len(pieces) - 1, **how))
+
+    def send_packed(self, opcode, data, *, pieces=1, **how):
+        """One compressed message, in so many frames."""
+        packed = self.deflate.pack(data.encode() if isinstance(data, str) else data)
+        size = max(1, -(-len(packed) // pieces))
+        for at in range(0, len(packed), size):
+            self.send(frame(CONT if at else opcode, packed[at:at + size], rsv=0 if at else 4, fin=at + size >= len(packed), **how))
 
     def ping(self, payload=b""):
         self.send_frame(PING, payload)
@@ -327,7 +342,7 @@ class WebSocket(Http):
         fin, rsv, opcode = bool(head[0] & 0x80), head[0] >> 4 & 7, head[0] & 15
         masked, length = head[1] & 0x80, head[1] & 0x7F
         assert not masked, f"a server must not mask (5.1): {head!r}"
-        assert not rsv or (self.allow_rsv1 and rsv == 4 and opcode in (TEXT, BINARY)), f"reserved bits {rsv}"
+        assert not rsv or (self.deflate and rsv == 4 and opcode in (TEXT, BINARY)), f"reserved bits {rsv}"
         assert opcode in (CONT, TEXT, BINARY, CLOSE, PING, PONG), f"reserved opcode {opcode}"
         if length == 126:
             head += self.read(2)
@@ -351,7 +366,7 @@ class WebSocket(Http):
 
     def recv_message(self):
         """The next whole message. Pings are answered, pongs skipped; a close frame raises AssertionError."""
-        opcode, data = None, b""
+        opcode, data, packed = None, b"", False
         while True:
             got = self.recv_frame()
             if got.opcode == PING:
@@ -362,12 +377,16 @@ class WebSocket(Http):
                 continue
             assert got.opcode != CLOSE, f"close where a message was expected: {describe_close(got.payload)}"
             assert (got.opcode == CONT) == (opcode is not None), "fragments out of order (5.4)"
+            packed = packed or bool(got.rsv)
             opcode = opcode or got.opcode
             data += got.payload
             if got.fin:
-                if opcode == TEXT and not self.allow_rsv1:
+                wire = len(data) if packed else 0
+                if packed:
+                    data = self.deflate.unpack(data)
+                if opcode == TEXT:
                     data.decode()
-                return Message(opcode, data)
+                return Message(opcode, data, wire)
 
     def recv_text(self):
         return self.recv_message().text
@@ -430,11 +449,13 @@ def describe_close(payload):
     return f"{code} {reason!r}"
 
 
-def connect(host, port=None, target="/", *, headers=(), subprotocols=(), origin=None, host_header="localhost", behind=b"", **stream):
+def connect(host, port=None, target="/", *, headers=(), subprotocols=(), origin=None, host_header="localhost", behind=b"", deflate=None,
+            **stream):
     """An open WebSocket to host and port, or to "unix:/path"."""
     ws = WebSocket(host, port, **stream)
     try:
-        return ws.handshake(target, headers=headers, subprotocols=subprotocols, origin=origin, host=host_header, behind=behind)
+        return ws.handshake(target, headers=headers, subprotocols=subprotocols, origin=origin, host=host_header, behind=behind,
+                            deflate=deflate)
     except BaseException:
         ws.drop()
         raise

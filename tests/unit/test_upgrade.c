@@ -56,12 +56,12 @@ START_TEST(the_example_of_the_rfc)
 			 0);
 	upgrade_accept(&request, accept);
 	ck_assert_str_eq(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, SPAN("chat"), SPAN("X-A: 1\r\nX-B: 2\r\n")), n);
+	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")), n);
 	ck_assert_str_eq(answer, expected);
 	for (size_t cap = 0; cap <= n + 1; cap++)
-		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\nX-B: 2\r\n")),
+		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")),
 				  cap > n ? n : 0);
-	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, (struct span){NULL, 0}, (struct span){NULL, 0}),
+	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, (struct span){NULL, 0}, (struct span){NULL, 0}, (struct span){NULL, 0}),
 			  n - strlen("Sec-WebSocket-Protocol: chat\r\nX-A: 1\r\nX-B: 2\r\n"));
 	ck_assert_ptr_null(strstr(answer, "Protocol:"));
 }

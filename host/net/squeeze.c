@@ -1,0 +1,210 @@
+#include "net/squeeze.h"
+
+#include <stdlib.h>
+
+#include "ws/frame.h"
+
+#define SQUEEZE_RSV1 0x40 /* RFC 7692 6 */
+#define SQUEEZE_SCRATCH_MIN 4096
+#define SQUEEZE_SCRATCH_KEEP (256u << 10)
+
+/* --- a loop's ------------------------------------------------------------------------------------------------------------------- */
+
+void squeeze_init(struct squeeze *s, struct chunk_pool *chunks, struct stats *stats)
+{
+	*s = (struct squeeze){.chunks = chunks, .stats = stats};
+}
+
+static void squeeze_drop_packers(struct squeeze *s)
+{
+	for (unsigned i = 0; i < SQUEEZE_WINDOWS; i++) {
+		if (s->packers[i] == NULL)
+			continue;
+		deflateEnd(s->packers[i]);
+		free(s->packers[i]);
+		s->packers[i] = NULL;
+		s->stats->deflate_memory -= deflate_cost(DEFLATE_BITS_MIN + i);
+	}
+}
+
+void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits)
+{
+	if (limits->level != s->limits.level)
+		squeeze_drop_packers(s);
+	s->limits = *limits;
+	/* A quarter is for messages under way from those who have no window of their own. */
+	s->inflaters.lent_max = (unsigned)(limits->memory / 4 / inflate_cost(DEFLATE_BITS_MAX));
+}
+
+void squeeze_free(struct squeeze *s)
+{
+	squeeze_drop_packers(s);
+	inflate_pool_free(&s->inflaters);
+	free(s->scratch);
+	s->scratch = NULL;
+	s->scratch_size = 0;
+}
+
+static z_stream *squeeze_new_packer(const struct squeeze *s, unsigned bits)
+{
+	z_stream *z = malloc(sizeof *z);
+	if (z != NULL && !deflate_start(z, s->limits.level, bits)) {
+		free(z);
+		z = NULL;
+	}
+	return z;
+}
+
+/* --- connections ---------------------------------------------------------------------------------------------------------------- */
+
+static bool squeeze_fits(const struct squeeze *s, uint64_t cost)
+{
+	return s->stats->deflate_memory + cost <= s->limits.memory / 4 * 3;
+}
+
+static uint32_t squeeze_cost(const struct deflate_terms *t)
+{
+	return (uint32_t)(sizeof(struct squeeze_conn) + (t->keep_out ? sizeof(z_stream) + deflate_cost(t->out_bits) : 0) +
+			  (t->keep_in ? inflate_cost(t->in_bits) : 0));
+}
+
+struct squeeze_conn *squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, char answer[DEFLATE_ANSWER_MAX])
+{
+	struct deflate_policy policy = s->limits.policy;
+	struct deflate_terms terms;
+	answer[0] = '\0';
+	policy.keep_out = policy.keep_out && may_keep;
+	if (!deflate_negotiate(r, &policy, &terms))
+		return NULL;
+	if (!squeeze_fits(s, squeeze_cost(&terms))) {
+		s->stats->deflate_denied++;
+		policy.keep_out = policy.keep_in = false;
+		if (!deflate_negotiate(r, &policy, &terms) || !squeeze_fits(s, squeeze_cost(&terms)))
+			return NULL;
+	}
+	struct squeeze_conn *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	c->terms = terms;
+	c->cost = squeeze_cost(&terms);
+	s->stats->deflate_memory += c->cost;
+	s->stats->deflate_connections++;
+	inflate_init(&c->inflate, &s->inflaters, terms.in_bits, terms.keep_in);
+	deflate_answer(&terms, answer);
+	return c;
+}
+
+void squeeze_close(struct squeeze *s, struct squeeze_conn *c)
+{
+	inflate_reset(&c->inflate);
+	if (c->packer != NULL)
+		deflateEnd(c->packer);
+	free(c->packer);
+	s->stats->deflate_memory -= c->cost;
+	s->stats->deflate_connections--;
+	free(c);
+}
+
+/* --- messages ------------------------------------------------------------------------------------------------------------------- */
+
+/* Payload of a finished frame. */
+static struct span squeeze_payload(const struct slice *frame)
+{
+	const uint8_t *p = slice_bytes(frame);
+	uint32_t head = p[1] < 126 ? 2 : p[1] == 126 ? 4 : 10;
+	return (struct span){(const char *)p + head, frame->len - head};
+}
+
+static bool squeeze_make_scratch(struct squeeze *s, size_t n)
+{
+	if (s->scratch_size >= n)
+		return true;
+	size_t size = n < SQUEEZE_SCRATCH_MIN ? SQUEEZE_SCRATCH_MIN : n;
+	free(s->scratch);
+	s->scratch = malloc(size);
+	s->scratch_size = s->scratch != NULL ? size : 0;
+	return s->scratch != NULL;
+}
+
+/* False: it does not shrink, or there is no memory; the compressor is spoilt. */
+static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *frame, struct slice *packed_r)
+{
+	struct span from = squeeze_payload(frame);
+	uint8_t head[FRAME_SERVER_HEAD_MAX];
+	size_t n = squeeze_make_scratch(s, from.n + DEFLATE_TAIL) ? deflate_message(z, (const uint8_t *)from.p, from.n, s->scratch)
+								  : 0;
+	size_t head_len = frame_head(head, slice_bytes(frame)[0] & 0x0F, n);
+	bool ok = n > 0 && chunk_alloc(s->chunks, head_len + n, packed_r);
+	if (ok) {
+		head[0] |= SQUEEZE_RSV1;
+		memcpy(slice_bytes(packed_r), head, head_len);
+		memcpy(slice_bytes(packed_r) + head_len, s->scratch, n);
+		s->stats->deflated++;
+		s->stats->deflated_from += from.n;
+		s->stats->deflated_to += n;
+	}
+	if (s->scratch_size > SQUEEZE_SCRATCH_KEEP) {
+		free(s->scratch);
+		s->scratch = NULL;
+		s->scratch_size = 0;
+	}
+	return ok;
+}
+
+/* With the connection's own compressor, which refers back to what this client has got from it. */
+static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, const struct slice *frame, struct slice *packed_r)
+{
+	if (c->packer == NULL)
+		c->packer = squeeze_new_packer(s, c->terms.out_bits);
+	else if (c->stale)
+		deflateReset(c->packer);
+	c->stale = false;
+	if (c->packer == NULL)
+		return false;
+	c->stale = !squeeze_pack(s, c->packer, frame, packed_r);
+	return !c->stale;
+}
+
+/* With a compressor that has seen nothing before, for everybody whose window is not smaller. The window need not be larger than the
+ * message, so that most settings are one, and a short message costs little. */
+static bool squeeze_shared(struct squeeze *s, const struct squeeze_conn *c, struct outgoing *o, struct slice *packed_r)
+{
+	unsigned bits = deflate_bits_for(squeeze_payload(o->frame).n);
+	unsigned at = (bits < c->terms.out_bits ? bits : c->terms.out_bits) - DEFLATE_BITS_MIN;
+	struct slice *packed = &o->packed[at];
+	if (!(o->tried & 1u << at)) {
+		z_stream *z = s->packers[at];
+		if (z != NULL)
+			deflateReset(z);
+		else if ((z = s->packers[at] = squeeze_new_packer(s, DEFLATE_BITS_MIN + at)) != NULL)
+			s->stats->deflate_memory += deflate_cost(DEFLATE_BITS_MIN + at);
+		o->tried |= (uint8_t)(1u << at);
+		if (z == NULL || !squeeze_pack(s, z, o->frame, packed))
+			*packed = (struct slice){0};
+	}
+	if (packed->chunk == NULL)
+		return false;
+	*packed_r = *packed;
+	chunk_ref(packed->chunk);
+	return true;
+}
+
+bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, struct outgoing *o, struct slice *packed_r)
+{
+	if (squeeze_payload(o->frame).n < s->limits.min)
+		return false;
+	if (c->terms.keep_out && !o->shared)
+		return squeeze_own(s, c, o->frame, packed_r);
+	if (!squeeze_shared(s, c, o, packed_r))
+		return false;
+	c->stale = true; /* the client's window has in it now what its own compressor has not seen */
+	return true;
+}
+
+void outgoing_drop(struct outgoing *o)
+{
+	for (unsigned i = 0; i < SQUEEZE_WINDOWS; i++)
+		if (o->tried & 1u << i)
+			slice_unref(&o->packed[i]);
+	o->tried = 0;
+}
