@@ -122,6 +122,8 @@ enum option_group {
 	X(forwarded, ENUM, "forwarded", 0, "KIND", NETWORK, 0, 0, "x-forwarded", "x-forwarded|rfc7239|off", \
 	  "headers in which they say so: X-Forwarded-For, -Proto and -Host, or Forwarded; name those that your proxy sets, as it passes " \
 	  "on what clients wrote into others") \
+	X(io_uring, NUMBER, "io-uring", 0, "N", NETWORK, 0, 1000000, "8", "never", \
+	  "when so many connections have output in a turn, one system call sends it, where the kernel has io_uring") \
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \
@@ -159,8 +161,6 @@ enum option_group {
 	  "most connections that one address may begin in a time, such as 20/10s; more get 429") \
 	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, 16, 128, "64", NULL, \
 	  "IPv6 addresses that begin with the same bits count as one; changes only with a restart") \
-	X(io_uring, NUMBER, "io-uring", 0, "N", NETWORK, 0, 1000000, "8", "never", \
-	  "when so many connections have output in a turn, one system call sends it, where the kernel has io_uring") \
 	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, 100, OPTION_H, "10s", NULL, \
 	  "a connection must have sent its whole request by then") \
 	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, OPTION_S, 168 * OPTION_H, "120s", "never", \
