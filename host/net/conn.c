@@ -1166,6 +1166,8 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
 	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
 	loop_add_hook(loop, &s->hook);
+	if (limits->uring_min != 0)
+		uring_begin(&s->uring);
 	return poller_init(&s->poller, loop, conn_on_ready);
 }
 

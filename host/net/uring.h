@@ -28,7 +28,7 @@ struct uring {
 	bool off;	    /* it was tried and is not to be had */
 };
 
-/* Sets it up when it is first called; false: send as usual. Call it on the loop's own thread. */
+/* Sets it up when it is first called; false: send as usual. */
 bool uring_begin(struct uring *u);
 /* One more, of at most URING_MAX. The bytes stay where they are until uring_run. */
 void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *item);
