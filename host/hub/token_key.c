@@ -112,25 +112,43 @@ static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, si
 
 /* --- secrets ---------------------------------------------------------------------------------------------------------------------- */
 
-/* A public key without its PEM lines, as some consoles show it, or in DER. As a secret it would be one that everybody knows. */
-static bool key_is_public(const unsigned char *bytes, size_t len)
+/* A key or a certificate in DER. As a secret it would be one that everybody knows, or that its owner signs other things with. */
+static bool key_is_der(const unsigned char *bytes, long len)
 {
 	const unsigned char *at = bytes;
+	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, len);
+	X509 *cert = NULL;
+	if (key == NULL && (at = bytes) != NULL)
+		key = d2i_PublicKey(EVP_PKEY_RSA, NULL, &at, len);
+	if (key == NULL && (at = bytes) != NULL)
+		key = d2i_AutoPrivateKey(NULL, &at, len);
+	if (key == NULL && (at = bytes) != NULL)
+		cert = d2i_X509(NULL, &at, len);
+	bool is = key != NULL || cert != NULL;
+	EVP_PKEY_free(key);
+	X509_free(cert);
+	ERR_clear_error();
+	return is;
+}
+
+/* DER as it is, or in base64 without its PEM lines, as some consoles show it. */
+static const char *key_no_der(const unsigned char *bytes, size_t len)
+{
+	static const char is[] = "a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
 	unsigned char *der = malloc(len + 3);
 	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
-	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, (long)len);
+	const char *why = der == NULL || ctx == NULL ? "no memory" : key_is_der(bytes, (long)len) ? is : NULL;
 	int n = 0, more = 0;
-	if (key == NULL && der != NULL && ctx != NULL) {
+	if (why == NULL) {
 		EVP_DecodeInit(ctx);
-		at = der;
-		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 && EVP_DecodeFinal(ctx, der + n, &more) == 1)
-			key = d2i_PUBKEY(NULL, &at, n + more);
+		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 && EVP_DecodeFinal(ctx, der + n, &more) == 1 &&
+		    key_is_der(der, n + more))
+			why = is;
 	}
 	EVP_ENCODE_CTX_free(ctx);
 	free(der);
 	ERR_clear_error();
-	EVP_PKEY_free(key);
-	return key != NULL;
+	return why;
 }
 
 /* Files that hold something else than a secret, which would be taken for one. */
@@ -143,8 +161,7 @@ static const char *key_no_secret(const unsigned char *bytes, size_t len)
 		return "JSON (a JWK?), which is no secret; expected public keys in PEM, or a secret";
 	if (len >= 4 && (memcmp(bytes, "ssh-", 4) == 0 || memcmp(bytes, "----", 4) == 0))
 		return "a key in another form; expected public keys in PEM, or a secret";
-	return key_is_public(bytes, len) ? "a public key without its PEM lines; expected it with them (-----BEGIN PUBLIC KEY-----)"
-					 : NULL;
+	return key_no_der(bytes, len);
 }
 
 /* The line end behind a text is the editor's; binary secrets are taken as they are. */

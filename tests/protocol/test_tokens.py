@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from probe import Host, plugin
-from tokens import SECRET, Keys, b64, claims, hs256, later, part
+from tokens import SECRET, Keys, b64, claims, hs256, later, openssl, part
 from tova_host import BUILD
 from wsclient import TEXT, Http, WebSocket, connect, frame, request_bytes, upgrade_headers
 
@@ -328,9 +328,12 @@ KEY_FILES = [
     (lambda k: (k / "rsa1024.pem").read_bytes(), "an RSA key of 1024 bits is too short; expected at least 2048"),
     (lambda k: (k / "ec384.pem").read_bytes(), "secp384r1; expected P-256"), (lambda k: (k / "ed.pem").read_bytes(), "type ED25519; expected RSA or EC"),
     (lambda k: (k / "rsa.pem").read_bytes() + (k / "rsa.key").read_bytes(), "a private key"),
-    (lambda k: b"\n".join((k / "ec.pem").read_text().encode().split(b"\n")[1:-2]), "a public key without its PEM lines"),
-    (lambda k: b"".join((k / "rsa.pem").read_text().encode().split(b"\n")[1:-2]), "a public key without its PEM lines"),
-    (lambda k: base64.b64decode("".join((k / "rsa.pem").read_text().split("\n")[1:-2])), "a public key without its PEM lines"),
+    (lambda k: b"\n".join((k / "ec.pem").read_text().encode().split(b"\n")[1:-2]), "a key without its PEM lines"),
+    (lambda k: b"".join((k / "rsa.pem").read_text().encode().split(b"\n")[1:-2]), "a key without its PEM lines"),
+    (lambda k: base64.b64decode("".join((k / "rsa.pem").read_text().split("\n")[1:-2])), "a key without its PEM lines"),
+    (lambda k: openssl("pkey", "-in", k / "ec.key", "-outform", "DER"), "a key without its PEM lines"),
+    (lambda k: openssl("req", "-x509", "-new", "-key", k / "rsa.key", "-subj", "/CN=a", "-outform", "DER"), "a key without its PEM lines"),
+    (lambda k: openssl("rsa", "-pubin", "-in", k / "rsa.pem", "-RSAPublicKey_out", "-outform", "DER"), "a key without its PEM lines"),
     (lambda k: b"-----BEGIN PUBLIC KEY-----\nrubbish\n-----END PUBLIC KEY-----\n", "expected public keys"),
     (lambda k: b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "expected public keys"),
     (lambda k: b"-----BEGIN ", "expected public keys"), (lambda k: b"", "a secret of 0 bytes is too short; expected at least 32"),
