@@ -1,0 +1,43 @@
+"""host/SECURITY.md says what is so: its config file is a good one, its options and defaults are those of the host, its files are there."""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from tokens import Keys  # noqa: E402
+from tova_host import BUILD, ROOT  # noqa: E402
+
+PAGE = (ROOT / "host/SECURITY.md").read_text()
+TABLE = subprocess.run([BUILD / "tova-host", "--help-markdown"], capture_output=True, text=True, check=True).stdout
+
+
+def test_the_config_file_is_good(tmp_path):
+    text = re.search(r"```\n(listen = .*?)```", PAGE, re.S).group(1)
+    keys = Keys(tmp_path)
+    for path in set(re.findall(r'"(/etc/tova/[^"]+)"', text)):
+        (tmp_path / Path(path).name).write_bytes(keys.make("ec").read_bytes())
+        text = text.replace(path, str(tmp_path / Path(path).name))
+    (tmp_path / "tova-host.conf").write_text(text)
+    done = subprocess.run([BUILD / "tova-host", "--config", tmp_path / "tova-host.conf", "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_options_and_their_defaults():
+    for name in set(re.findall(r"--([a-z][a-z0-9-]+)", PAGE)) - {"config"}:
+        assert f"`--{name}" in TABLE, f"there is no --{name}"
+    limits = re.findall(r"^\| `--([a-z-]+)` \| ([^ ]+) \|", PAGE, re.M)
+    assert len(limits) > 10
+    for name, default in limits:
+        row = re.search(rf"`--{name} .*", TABLE).group(0)
+        assert f"default {default})" in row, f"--{name}: {default} is not what {row} says"
+
+
+def test_files_and_fuzz_targets_are_there():
+    for name in set(re.findall(r"`((?:base|ws|net|hub|handler|ops|host/dist)/[a-z_.-]+)`", PAGE)):
+        assert (ROOT / name).exists() or (ROOT / "host" / name).exists(), name
+    rows = re.findall(r"^\|.*\.c`.*\| ((?:`[a-z0-9]+`(?:, )?)+) \|$", PAGE, re.M)
+    targets = {name for row in rows for name in re.findall("`([a-z0-9]+)`", row)}
+    have = {path.stem.removeprefix("fuzz_") for path in (ROOT / "tests/fuzz").glob("fuzz_*.c")}
+    assert targets and targets <= have, f"listed and not there: {targets - have}"
