@@ -78,7 +78,8 @@ def heard(ws, *known):
             if got.opcode == PONG:
                 assert got.payload == b"all", got
                 return
-            assert got.opcode == CLOSE or (got.opcode, got.payload) in known, got
+            data = ws.deflate.unpack(got.payload) if got.rsv else got.payload
+            assert got.opcode == CLOSE or (got.opcode, data) in known, got
 
     patiently(until_pong)
 
@@ -133,6 +134,42 @@ def test_conversations(memory, tmp_path):
         conversation(host)
         steady.end()
         # The log may have said, as an error, that there was no memory: no line of it is a reason to fail.
+        host.expect(lambda line: True)
+
+
+def packed_conversation(host):
+    """Compressed messages at once and in parts, answered and broadcast."""
+    text = "the same words again and again, " * 200
+    first, second, echo = [
+        patiently(lambda: connect("127.0.0.1", host.port, target, deflate=f"permessage-deflate{how}"))
+        for target, how in (("/relay/room/b?echo=1", ""), ("/relay/room/b", "; server_max_window_bits=10"), ("/echo", ""))]
+    for ws, pieces in ((first, 1), (echo, 3), (echo, 1)):
+        if ws and ws.deflate:
+            patiently(lambda: ws.send_packed(TEXT, text, pieces=pieces))
+        heard(ws, (TEXT, text.encode()))
+    heard(second, (TEXT, text.encode()))
+    for ws in (first, second, echo):
+        if ws:
+            ws.drop()
+
+
+def test_compressed_conversations(memory):
+    host = Host("--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-level", "notice", "--deflate", "--deflate-takeover", "both",
+                env=memory.env)
+    with host:
+        at, failed = 0, 1
+        while failed:
+            memory.fail(at, 1 if at % 2 else 1000)
+            packed_conversation(host)
+            memory.enough()
+            failed = memory.failed
+            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+            at += 1
+        print(f"{at} allocations")
+        assert at > 20
+        with connect("127.0.0.1", host.port, "/echo", deflate="permessage-deflate") as ws:
+            ws.send_packed(TEXT, "as before " * 100)
+            assert ws.recv_message().packed
         host.expect(lambda line: True)
 
 
