@@ -196,6 +196,13 @@ static bool mounts_start_one(struct server *s, struct mount *m, const struct set
 }
 
 /* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start as another user (--user). */
+void server_set_rule(struct mount *m, const struct settings_mount *set)
+{
+	m->rule = (struct meter_rule){.close = false};
+	if (set->rate_limit != NULL)
+		option_limit(set->rate_limit, &m->rule.rate, &m->rule.close); /* it was checked where it was read */
+}
+
 static struct mount *mounts_make(struct server *s, const struct settings_mount *set)
 {
 	struct mount *m = mount_new(&s->hub, set->path);
@@ -203,6 +210,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 		server_refuse(s, mounts_option(set), mounts_value(set), "no memory");
 		return NULL;
 	}
+	server_set_rule(m, set);
 	if (server_start_tokens(s, m, set))
 		return m;
 	mount_free(m);

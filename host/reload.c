@@ -111,6 +111,7 @@ static void reload_apply(struct server *s, struct settings *new)
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);
 		if (setting == NULL)
 			continue;
+		server_set_rule(m, setting);
 		server_reload_tokens(s, m, setting);
 		reload_handler(s, m, setting);
 	}

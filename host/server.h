@@ -32,8 +32,8 @@ struct server {
 	struct control *control;
 	char control_path[128];
 	struct privileges privileges; /* with --user */
-	struct mount **made; /* by the place of their settings: made and not started yet; NULL after a start */
-	char directory[128]; /* of the worker sockets; empty: none was needed */
+	struct mount **made;	      /* by the place of their settings: made and not started yet; NULL after a start */
+	char directory[128];	      /* of the worker sockets; empty: none was needed */
 	struct drain drain;
 	struct loop_signal on_term, on_int, on_hup, on_usr1;
 	struct loop_timer flush; /* of the log's suppressed lines */
@@ -50,6 +50,8 @@ bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
 bool server_check_mounts(const struct server *s);
+/* What a connection of the mount may send. */
+void server_set_rule(struct mount *m, const struct settings_mount *set);
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set);
 
 /* drop.c */

@@ -127,6 +127,7 @@ enum tova_error_kind {
 	TOVA_ERROR_HANDLER = 1,	  /* a callback of this plugin failed */
 	TOVA_ERROR_PROTOCOL = 2,  /* the peer broke the protocol; on_close follows */
 	TOVA_ERROR_TRANSPORT = 3, /* the connection broke; on_close follows */
+	TOVA_ERROR_LIMIT = 4, /* it sent more than --rate-limit allows: the text says how much was dropped; or on_close follows */
 };
 
 typedef struct tova_error {

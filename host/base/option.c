@@ -221,6 +221,25 @@ static bool parse_rate(const struct option_row *row, const char *text, uint64_t 
 	return true;
 }
 
+bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
+{
+	static const struct option_row row = {.type = OPTION_RATE, .least = 1, .most = 1000000};
+	const char *comma = strchr(text, ',');
+	size_t n = comma != NULL ? (size_t)(comma - text) : strlen(text);
+	uint64_t value;
+	char rate[64];
+
+	*close_r = comma != NULL && strcmp(comma, ",close") == 0;
+	if (n >= sizeof(rate) || (comma != NULL && !*close_r && strcmp(comma, ",drop") != 0))
+		return false;
+	memcpy(rate, text, n);
+	rate[n] = '\0';
+	if (!parse_rate(&row, rate, &value))
+		return false;
+	*rate_r = option_rate(value);
+	return true;
+}
+
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX])
 {
 	const char *noun = row->type == OPTION_SIZE   ? "is not a size"

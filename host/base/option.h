@@ -157,6 +157,9 @@ enum option_group {
 	  "most connections at one time; more wait until one of them ends") \
 	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
 	  "most connections of one address at one time; more get 429") \
+	X(rate_limit, SCOPED, "rate-limit", 0, "[MOUNT=]N/TIME[,close]", LIMITS, 0, 0, NULL, NULL, \
+	  "most messages and pings of a connection in a time, such as 100/1s; more are dropped, which its handler is told, or with ,close " \
+	  "end it with 1008; without MOUNT: at every path; MOUNT= without a rate: not at this one") \
 	X(handshake_rate, RATE, "handshake-rate", 0, "N/TIME", LIMITS, 1, 1000000, "0", "any number", \
 	  "most connections that one address may begin in a time, such as 20/10s; more get 429") \
 	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, 16, 128, "64", NULL, \
@@ -219,6 +222,8 @@ bool option_repeatable(const struct option_row *row);
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
 /* OPTION_RATE: the value as what it means. */
 struct bucket_rate option_rate(uint64_t value);
+/* N/TIME, with ",close" or ",drop" behind it or not: --rate-limit. */
+bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r);
 /* The shortest text that option_parse reads as this value. */
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap);
 

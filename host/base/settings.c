@@ -187,7 +187,8 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 			any = any || its;
 			guarded = guarded || (its && layer->s.mounts[j].jwt_key != NULL);
 		}
-		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key])
+		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key] &&
+		    scoped->row != &option_table[OPTION_ID_rate_limit])
 			settings_layer_error(layer, &here, scoped->row->name, "\"%.200s\" needs --jwt-key%s%s", scoped->value,
 					     scoped->mount != NULL ? " for the mount " : "",
 					     scoped->mount != NULL ? scoped->mount : "");

@@ -37,6 +37,8 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	const char *value = n > 0 ? text + n + 1 : text, *why;
 	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
 	struct settings_scoped *scoped;
+	struct bucket_rate rate;
+	bool closes;
 
 	if (n > 0) {
 		why = settings_layer_normalise(text, n, path);
@@ -45,6 +47,14 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 			return;
 		}
 		mount = path;
+	}
+	if (row == &option_table[OPTION_ID_rate_limit] && value[0] != '\0' && !option_limit(value, &rate, &closes)) {
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
+			",close behind it or not",
+			value);
+		return;
 	}
 	for (size_t i = 0; i < layer->n_scoped; i++)
 		if (layer->scoped[i].row == row && same_mount(layer->scoped[i].mount, mount)) {

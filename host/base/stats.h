@@ -19,6 +19,7 @@
 	X(requests, "plain HTTP requests") \
 	X(messages_in, "messages received") \
 	X(messages_out, "messages queued, one for each receiver") \
+	X(rate_dropped, "messages and pings not taken, for --rate-limit") \
 	X(bytes_in, "bytes received") \
 	X(bytes_out, "bytes sent") \
 	X(deflated, "messages compressed, once for all of their receivers") \

@@ -285,7 +285,7 @@ static void put_close(struct codec_out *o, const struct hub_event *e)
 
 static void put_error(struct codec_out *o, const struct hub_event *e)
 {
-	static const char *const kinds[] = {"", "handler", "protocol", "transport"};
+	static const char *const kinds[] = {"", "handler", "protocol", "transport", "limit"};
 	codec_member_text(o, "kind", span_of(kinds[e->error.kind]));
 	codec_member_text(o, "error", e->error.text);
 }

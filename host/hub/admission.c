@@ -126,7 +126,8 @@ static struct span admission_subprotocol(const struct event_request *request, co
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request,
 			     const struct event_answer *answer)
 {
-	if (!admission_make_session(hub, m, conn_session(c), answer)) {
+	bool ok = m->rule.rate.n == 0 || conn_measure(c, &m->rule);
+	if (!ok || !admission_make_session(hub, m, conn_session(c), answer)) {
 		admission_refuse(hub, c, 503, (struct span){0}, "no memory for another connection");
 		return;
 	}

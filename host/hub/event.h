@@ -47,7 +47,7 @@ struct event_answer {
 	size_t data_len;  /* its bytes; of a handler that answers at once: mount->data_size */
 };
 
-enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT };
+enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT, EVENT_ERROR_LIMIT };
 
 struct event_timer {
 	const char *name;

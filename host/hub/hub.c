@@ -1,5 +1,6 @@
 #include "hub/hub.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/random.h"
@@ -356,13 +357,34 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 	delivery_submit(m, s, &e);
 }
 
+/* A line and an error, once in the time of its mount's rule. */
+static void hub_on_dropped(struct conn *c, uint32_t n)
+{
+	struct session *s = conn_session(c);
+	struct mount *m = s->mount;
+	const struct bucket_rate *rate = &m->rule.rate;
+	char text[128], id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
+	session_id_text(hub_session_id(m->hub, s), id);
+	snprintf(text, sizeof text, "dropped %u messages: more than %u in %u ms", (unsigned)n, (unsigned)rate->n,
+		 (unsigned)rate->ms);
+	LOG(m->hub->log, LOG_NOTICE, LOG_LIMIT, "messages dropped: more than --rate-limit allows", LOG_STR("mount", m->path),
+	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("dropped", n));
+	struct hub_event e = {.kind = EVENT_ERROR, .error = {.kind = EVENT_ERROR_LIMIT, .text = span_of(text)}};
+	if (!s->ended)
+		delivery_submit(m, s, &e);
+}
+
 static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 {
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	session_id_text(hub_session_id(s->mount->hub, s), id);
-	LOG(s->mount->hub->log, end == CONN_END_PROTOCOL ? LOG_NOTICE : LOG_INFO,
-	    end == CONN_END_PROTOCOL ? LOG_CONN_PROTOCOL : LOG_CONN_TRANSPORT, why, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(session_conn(s), remote)));
+	bool limit = end == CONN_END_LIMIT, protocol = end == CONN_END_PROTOCOL;
+	LOG(s->mount->hub->log, limit || protocol ? LOG_NOTICE : LOG_INFO,
+	    limit      ? LOG_LIMIT
+	    : protocol ? LOG_CONN_PROTOCOL
+		       : LOG_CONN_TRANSPORT,
+	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
+	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)));
 }
 
 /* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a close frame is no error: it is how
@@ -373,12 +395,15 @@ static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const
 	struct mount *m = s->mount;
 	struct hub_event e = {
 		.kind = EVENT_ERROR,
-		.error = {.kind = end == CONN_END_PROTOCOL ? EVENT_ERROR_PROTOCOL : EVENT_ERROR_TRANSPORT, .text = span_of(why)},
+		.error = {.kind = end == CONN_END_PROTOCOL ? EVENT_ERROR_PROTOCOL
+				  : end == CONN_END_LIMIT  ? EVENT_ERROR_LIMIT
+							   : EVENT_ERROR_TRANSPORT,
+			  .text = span_of(why)},
 	};
 	if (s->ended)
 		return;
 	hub_end_session(s, code, (struct span){reason, len});
-	if (end == CONN_END_PROTOCOL || end == CONN_END_TRANSPORT || end == CONN_END_IDLE) {
+	if (end != CONN_END_CLOSE && end != CONN_END_EOF) {
 		hub_log_end(s, end, why);
 		delivery_submit(m, s, &e);
 	}
@@ -389,6 +414,7 @@ const struct conn_ops hub_conn_ops = {
 	.upgrade = admission_upgrade,
 	.message = hub_on_message,
 	.ended = hub_on_ended,
+	.dropped = hub_on_dropped,
 	.withdrawn = admission_withdrawn,
 	.unanswered = admission_unanswered,
 };

@@ -13,6 +13,7 @@ struct mount {
 	struct handler *handler;
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
+	struct meter_rule rule;	     /* what each connection may send */
 	struct room_table rooms;
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n_sessions, cap_sessions;

@@ -192,6 +192,9 @@ static void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct sp
 	if (c->ended)
 		return;
 	c->ended = true;
+	uint32_t untold = c->more != NULL && c->more->meter != NULL ? meter_rest(c->more->meter) : 0;
+	if (untold > 0 && end != CONN_END_LIMIT)
+		c->conns->ops->dropped(c, untold);
 	c->conns->ops->ended(c, end, code, reason.p, reason.n, why);
 }
 
@@ -543,10 +546,9 @@ void conn_echo_close(struct conn *c)
 		conn_finish(c);
 }
 
-/* The peer broke the protocol (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
-static void conn_fail(struct conn *c, uint16_t code, const char *why)
+/* The peer did what it may not (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
+static void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why)
 {
-	c->conns->loop->stats.protocol_errors++;
 	bool told = c->ended;
 	if (c->out.stalled)
 		outq_cut(&c->out, &c->conns->spare);
@@ -556,7 +558,7 @@ static void conn_fail(struct conn *c, uint16_t code, const char *why)
 		c->state = CONN_LINGER;
 		conn_finish(c);
 	}
-	conn_end(c, CONN_END_PROTOCOL, code, span_of(why), why);
+	conn_end(c, end, code, span_of(why), why);
 }
 
 /* --- input: frames -------------------------------------------------------------------------------------------------------------- */
@@ -578,15 +580,52 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 	}
 }
 
+bool conn_measure(struct conn *c, const struct meter_rule *rule)
+{
+	struct conn_more *more = conn_more(c);
+	struct meter *meter = more != NULL ? malloc(sizeof *meter) : NULL;
+	if (meter == NULL)
+		return false;
+	meter_init(meter, rule, loop_now(c->conns->loop));
+	more->meter = meter;
+	return true;
+}
+
+/* Messages count, and pings, as each is answered; what costs nothing does not. */
+static bool conn_takes(struct conn *c, enum frame_status status, const struct frame *f)
+{
+	struct meter *meter = c->more->meter;
+	uint64_t now = loop_now(c->conns->loop);
+	bool counts = status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
+	if (!counts || c->state != CONN_OPEN)
+		return true;
+	bool takes = meter_take(meter, now);
+	c->conns->loop->stats.rate_dropped += !takes;
+	if (!takes && meter->rule->close) {
+		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY, "more messages than --rate-limit allows");
+		return false;
+	}
+	uint32_t untold = meter_due(meter, now);
+	if (untold > 0)
+		c->conns->ops->dropped(c, untold);
+	return takes;
+}
+
 static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status, const struct frame *f)
 {
+	bool measured = c->more != NULL && c->more->meter != NULL;
+	if (measured && !conn_takes(c, status, f)) {
+		frame_release(r);
+		return;
+	}
 	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
 		c->conns->loop->stats.messages_in++;
 		c->conns->ops->message(c, f->opcode, f->data, f->len);
 	} else if (status == FRAME_CONTROL) {
 		conn_on_control(c, f);
 	} else if (status == FRAME_BAD) {
-		conn_fail(c, f->code, f->why);
+		c->conns->loop->stats.protocol_errors++;
+		conn_fail(c, CONN_END_PROTOCOL, f->code, f->why);
 	}
 	frame_release(r); /* a quiet connection holds nothing */
 }
@@ -1131,6 +1170,8 @@ static void conns_on_turn(void *arg)
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
 		if (!c->dirty) {
+			if (c->more != NULL)
+				free(c->more->meter);
 			free(c->more);
 			free(c);
 			s->living--;

@@ -14,6 +14,7 @@
 #include "base/address.h"
 #include "net/gate.h"
 #include "net/loop.h"
+#include "net/meter.h"
 #include "net/outq.h"
 #include "net/poller.h"
 #include "net/uring.h"
@@ -40,6 +41,7 @@ enum conn_end {
 	CONN_END_TRANSPORT, /* reset, or a write failed */
 	CONN_END_EOF,	    /* the peer ended the stream without a close frame */
 	CONN_END_IDLE,	    /* silent for too long */
+	CONN_END_LIMIT,	    /* the peer sent more than it may; our close frame is under way */
 };
 
 /* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
@@ -49,6 +51,7 @@ struct conn_more {
 	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
 	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
 	struct squeeze_conn *squeeze; /* see conn->packed */
+	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
 	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
@@ -107,6 +110,8 @@ struct conn_ops {
 	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. After CONN_END_CLOSE call
 	 * conn_echo_close when earlier messages have been dealt with. why: a sentence, static. */
 	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t reason_len, const char *why);
+	/* So many messages and pings were dropped, as it sends more than it may. */
+	void (*dropped)(struct conn *c, uint32_t n);
 	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any more. */
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
@@ -198,6 +203,8 @@ const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT]);
 struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);
 
+/* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
+bool conn_measure(struct conn *c, const struct meter_rule *rule);
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. extra: header lines with CRLF. The session must be
  * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */
 bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra);

@@ -90,6 +90,8 @@ static int event_error(struct task *t, const tova_plugin *plugin, uint8_t *bytes
 		error.kind = TOVA_ERROR_PROTOCOL;
 	else if (strcmp(kind, "transport") == 0)
 		error.kind = TOVA_ERROR_TRANSPORT;
+	else if (strcmp(kind, "limit") == 0)
+		error.kind = TOVA_ERROR_LIMIT;
 	error.text = event_text(t->json, "error", &error.text_len);
 	return plugin->on_error(&t->api, t->event.ws, &error);
 }

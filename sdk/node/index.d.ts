@@ -65,7 +65,7 @@ export class Request {
 
 /** What on_error is given. */
 export interface WebSocketError extends Error {
-	kind: "handler" | "protocol" | "transport";
+	kind: "handler" | "protocol" | "transport" | "limit";
 }
 
 /** The event that is being handled. */

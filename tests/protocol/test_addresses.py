@@ -211,8 +211,8 @@ def test_ten_thousand_that_never_finish_their_handshake():
                         assert other.recv_text() == "here"
                 connect("127.0.0.1", host.port).end()
                 assert WRAPPED or host.rss - before < n * 1500
-                assert host.descriptors > descriptors
-                wait_until(lambda: host.descriptors == descriptors, "the handshake timeout ends them")
+                assert host.descriptors > descriptors + n // 2
+                wait_until(lambda: host.descriptors < descriptors + 8, "the handshake timeout ends them")
                 other.send_text("here")
                 assert other.recv_text() == "here"
                 said = half[-1].recv(1000)

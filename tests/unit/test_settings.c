@@ -365,6 +365,7 @@ START_TEST(origins)
 }
 END_TEST
 
+#define RATE " is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
 #define ADDRESS \
 	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and ,proxy behind it or not"
 #define URL \
@@ -476,6 +477,11 @@ static const struct {
 	{{"-l", "127.0.0.1:5,proxy", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
 	{{"--trusted-proxy", "10.0.0.0/8,proxy.example"},
 	 "--trusted-proxy: \"proxy.example\": expected a numeric address, a network such as 10.0.0.0/8 or 2001:db8::/32, or unix"},
+	{{"--rate-limit", "5"}, "--rate-limit: \"5\"" RATE},
+	{{"--rate-limit", "/a=0/1s"}, "--rate-limit: \"0/1s\"" RATE},
+	{{"--rate-limit", "5/1s,ignore"}, "--rate-limit: \"5/1s,ignore\"" RATE},
+	{{"--rate-limit", "5/1s,drop,close"}, "--rate-limit: \"5/1s,drop,close\"" RATE},
+	{{"-p", "x", "--rate-limit", "/a=5/1s"}, "--rate-limit: there is no mount /a"},
 	{{"--trusted-proxy", "10.0.0.1/8"}, "--trusted-proxy: \"10.0.0.1/8\": expected no bits of the address behind its prefix"},
 	{{"--handshake-rate", "5"},
 	 "--handshake-rate: \"5\" is not a rate; expected a number and a time such as 20/10s, 1 to 1000000, or 0 (any number)"},

@@ -107,7 +107,7 @@ def _decode_state(stored):
 
 
 class Error(str):
-    """Text of an error; ``kind`` is "handler", "protocol" or "transport"."""
+    """Text of an error; ``kind`` is "handler", "protocol", "transport" or "limit"."""
 
     kind: str = ""
 

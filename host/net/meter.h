@@ -1,0 +1,28 @@
+/* meter: what one connection may send in a time (--rate-limit), and when to say that it sent more. Pure; the clock is the caller's. */
+#ifndef TOVA_NET_METER_H
+#define TOVA_NET_METER_H
+
+#include "base/bucket.h"
+
+/* A mount's. */
+struct meter_rule {
+	struct bucket_rate rate;
+	bool close; /* one too many ends the connection; else it is dropped */
+};
+
+struct meter {
+	const struct meter_rule *rule;
+	struct bucket bucket;
+	uint64_t told_at; /* 0: it never was */
+	uint32_t dropped; /* since then */
+};
+
+void meter_init(struct meter *m, const struct meter_rule *rule, uint64_t now);
+/* May this message be taken? */
+bool meter_take(struct meter *m, uint64_t now);
+/* How many were dropped and are to be told now: with the first, and then once in the rule's time. 0: nothing is to be told. */
+uint32_t meter_due(struct meter *m, uint64_t now);
+/* How many were dropped and have not been told. */
+uint32_t meter_rest(struct meter *m);
+
+#endif

@@ -1,0 +1,76 @@
+/* What a connection may send, and when it is told that it sent more; with a clock that the test sets. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "net/meter.h"
+
+START_TEST(the_edge)
+{
+	const struct meter_rule rule = {.rate = {3, 1000}};
+	struct meter m;
+	meter_init(&m, &rule, 5000);
+	for (int i = 0; i < 3; i++)
+		ck_assert(meter_take(&m, 5000));
+	ck_assert_uint_eq(meter_due(&m, 5000), 0);
+	ck_assert(!meter_take(&m, 5000));
+	ck_assert(!meter_take(&m, 5333));
+	ck_assert(meter_take(&m, 5334));
+	ck_assert(!meter_take(&m, 5334));
+}
+END_TEST
+
+/* The first at once, then once in the rule's time, and what is left at the end. */
+START_TEST(what_is_told)
+{
+	const struct meter_rule rule = {.rate = {1, 1000}};
+	struct meter m;
+	meter_init(&m, &rule, 5000);
+	ck_assert(meter_take(&m, 5000));
+	ck_assert(!meter_take(&m, 5000));
+	ck_assert_uint_eq(meter_due(&m, 5000), 1);
+	for (int i = 0; i < 7; i++) {
+		ck_assert(!meter_take(&m, 5500));
+		ck_assert_uint_eq(meter_due(&m, 5500), 0);
+	}
+	ck_assert_uint_eq(meter_due(&m, 5999), 0);
+	ck_assert(meter_take(&m, 6000)); /* with one that passes, too */
+	ck_assert_uint_eq(meter_due(&m, 6000), 7);
+	ck_assert_uint_eq(meter_due(&m, 9000), 0);
+	ck_assert(meter_take(&m, 9000));
+	ck_assert(!meter_take(&m, 9000));
+	ck_assert_uint_eq(meter_due(&m, 9000), 1);
+	ck_assert(!meter_take(&m, 9000));
+	ck_assert_uint_eq(meter_rest(&m), 1);
+	ck_assert_uint_eq(meter_rest(&m), 0);
+}
+END_TEST
+
+START_TEST(a_rule_that_changes)
+{
+	struct meter_rule rule = {.rate = {1, 3600000}};
+	struct meter m;
+	meter_init(&m, &rule, 1);
+	ck_assert(meter_take(&m, 1) && !meter_take(&m, 1));
+	rule.rate.n = 0;
+	for (int i = 0; i < 1000; i++)
+		ck_assert(meter_take(&m, 1));
+	rule.rate = (struct bucket_rate){2, 10};
+	ck_assert(!meter_take(&m, 1));
+	ck_assert(meter_take(&m, 11) && meter_take(&m, 11) && !meter_take(&m, 11));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("meter");
+	TCase *t = tcase_create("meter");
+	tcase_add_test(t, the_edge);
+	tcase_add_test(t, what_is_told);
+	tcase_add_test(t, a_rule_that_changes);
+	suite_add_tcase(s, t);
+	SRunner *r = srunner_create(s);
+	srunner_run_all(r, CK_ENV);
+	int failed = srunner_ntests_failed(r);
+	srunner_free(r);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
