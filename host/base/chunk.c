@@ -1,8 +1,19 @@
 #include "base/chunk.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define CHUNK_KEEP 16 /* free chunks kept for the next flood */
+#define CHUNK_NOTES_MIN 4
+
+/* In the order of their places. */
+struct chunk_notes {
+	uint32_t n, cap;
+	struct chunk_note {
+		uint32_t off;
+		uint64_t note;
+	} v[];
+};
 
 struct chunk *chunk_new(size_t size)
 {
@@ -18,13 +29,25 @@ struct chunk *chunk_new(size_t size)
 void chunk_free(struct chunk *c)
 {
 	struct chunk_pool *pool = c->pool;
+	if (c->held != NULL)
+		*c->held -= c->size;
+	c->held = NULL;
 	if (pool == NULL || pool->n_free >= CHUNK_KEEP) {
+		free(c->notes);
 		free(c);
 		return;
 	}
 	c->next = pool->free;
 	pool->free = c;
 	pool->n_free++;
+}
+
+/* Nothing in it is referred to any more. */
+static void chunk_empty(struct chunk *c)
+{
+	c->used = 0;
+	if (c->notes != NULL)
+		c->notes->n = 0;
 }
 
 /* Gives up the current chunk, which lives on as long as queues refer to it, and takes another. */
@@ -35,7 +58,7 @@ static bool chunk_turn(struct chunk_pool *pool)
 		pool->free = c->next;
 		pool->n_free--;
 		c->refs = 1;
-		c->used = 0;
+		chunk_empty(c);
 	} else if ((c = chunk_new(CHUNK_SIZE)) != NULL) {
 		c->pool = pool;
 	} else {
@@ -64,7 +87,7 @@ bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r)
 		return chunk_alloc_own(len, slice_r);
 	struct chunk *c = pool->current;
 	if (c != NULL && c->refs == 1)
-		c->used = 0; /* all that was in it has been sent */
+		chunk_empty(c); /* all that was in it has been sent */
 	if (c == NULL || c->size - c->used < len) {
 		if (!chunk_turn(pool))
 			return false;
@@ -73,6 +96,69 @@ bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r)
 	*slice_r = (struct slice){.chunk = c, .off = c->used, .len = (uint32_t)len};
 	c->used += (uint32_t)len;
 	chunk_ref(c);
+	return true;
+}
+
+/* --- notes ------------------------------------------------------------------------------------------------------------------------ */
+
+/* The first note at that place or behind it. Most often it is the last, or behind it. */
+static uint32_t chunk_find_note(const struct chunk_notes *notes, uint32_t off)
+{
+	uint32_t least = 0, most = notes->n;
+	if (most == 0 || notes->v[most - 1].off < off)
+		return most;
+	while (least < most) {
+		uint32_t middle = least + (most - least) / 2;
+		if (notes->v[middle].off < off)
+			least = middle + 1;
+		else
+			most = middle;
+	}
+	return least;
+}
+
+static bool chunk_set_note(struct chunk *c, uint32_t off, uint64_t note)
+{
+	struct chunk_notes *notes = c->notes;
+	if (notes == NULL || notes->n == notes->cap) {
+		uint32_t cap = notes == NULL ? CHUNK_NOTES_MIN : 2 * notes->cap;
+		notes = realloc(notes, sizeof *notes + cap * sizeof *notes->v);
+		if (notes == NULL)
+			return false;
+		notes->n = c->notes == NULL ? 0 : notes->n;
+		notes->cap = cap;
+		c->notes = notes;
+	}
+	uint32_t i = chunk_find_note(notes, off);
+	if (i == notes->n || notes->v[i].off != off) {
+		memmove(&notes->v[i + 1], &notes->v[i], (notes->n - i) * sizeof *notes->v);
+		notes->n++;
+	}
+	notes->v[i] = (struct chunk_note){.off = off, .note = note};
+	return true;
+}
+
+bool chunk_note(const struct slice *at, uint64_t note)
+{
+	return chunk_set_note(at->chunk, at->off, note);
+}
+
+uint64_t chunk_note_at(const struct chunk *c, uint32_t off)
+{
+	if (c->notes == NULL)
+		return 0;
+	uint32_t i = chunk_find_note(c->notes, off);
+	return i < c->notes->n && c->notes->v[i].off == off ? c->notes->v[i].note : 0;
+}
+
+bool chunk_copy_notes(const struct slice *from, struct chunk *to, uint32_t off)
+{
+	const struct chunk_notes *notes = from->chunk->notes;
+	if (notes == NULL)
+		return true;
+	for (uint32_t i = chunk_find_note(notes, from->off); i < notes->n && notes->v[i].off - from->off < from->len; i++)
+		if (!chunk_set_note(to, notes->v[i].off - from->off + off, notes->v[i].note))
+			return false;
 	return true;
 }
 
@@ -85,6 +171,7 @@ void chunk_pool_free(struct chunk_pool *pool)
 	while (pool->free != NULL) {
 		struct chunk *c = pool->free;
 		pool->free = c->next;
+		free(c->notes);
 		free(c);
 	}
 	*pool = (struct chunk_pool){.current = NULL};

@@ -17,9 +17,11 @@
 
 struct chunk {
 	uint32_t refs;
-	uint32_t used, size;	 /* bytes */
-	struct chunk_pool *pool; /* NULL: freed with its last reference, not kept */
-	struct chunk *next;	 /* in the pool's list of free ones */
+	uint32_t used, size;	   /* bytes */
+	struct chunk_pool *pool;   /* NULL: freed with its last reference, not kept */
+	struct chunk *next;	   /* in the pool's list of free ones */
+	struct chunk_notes *notes; /* NULL: none */
+	uint64_t *held;		   /* an account that its size was added to, see chunk_account; NULL: none */
 	uint8_t bytes[];
 };
 
@@ -63,6 +65,22 @@ static inline void slice_unref(struct slice *s)
 	if (s->chunk != NULL)
 		chunk_unref(s->chunk);
 	s->chunk = NULL;
+}
+
+/* A note is what queues that may have to give something up want to know of what begins at the slice's first byte; 0, or none, is
+ * nothing. Another one replaces it. Returns false without memory. */
+bool chunk_note(const struct slice *at, uint64_t note);
+uint64_t chunk_note_at(const struct chunk *c, uint32_t off);
+/* The slice was copied to `off` in another chunk: so are its notes. Returns false without memory. */
+bool chunk_copy_notes(const struct slice *from, struct chunk *to, uint32_t off);
+
+/* Adds its size to the account, once, and takes it off again when the chunk is freed. */
+static inline void chunk_account(struct chunk *c, uint64_t *held)
+{
+	if (c->held != NULL)
+		return;
+	c->held = held;
+	*held += c->size;
 }
 
 /* Frees what the pool keeps; chunks still referenced elsewhere live on until their last reference goes. */

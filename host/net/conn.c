@@ -987,7 +987,7 @@ static void conns_on_sent(struct conns *s)
 			outq_wrote(&c->out, (size_t)result, &s->spare);
 			conn_count_sent(c, (uint64_t)result);
 		} else if (result == -EAGAIN) {
-			outq_full(&c->out);
+			outq_full(&c->out, &s->spare);
 		} else if (result != -EINTR && result != URING_NOT_TRIED) {
 			c->broken = true;
 		}

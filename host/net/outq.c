@@ -42,6 +42,7 @@ static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 		return false;
 	}
 	list->urgent = NULL;
+	list->backlog = NULL;
 	list->head = 0;
 	list->n = q->one.chunk != NULL;
 	list->v[0] = q->one;
@@ -66,7 +67,7 @@ static void outq_give_list(struct outq *q, struct outq_spare *spare)
 /* A list that holds nothing any more. */
 static void outq_give_back(struct outq *q, struct outq_spare *spare)
 {
-	if (q->list->n == 0 && q->list->urgent == NULL)
+	if (q->list->n == 0 && q->list->urgent == NULL && q->list->backlog == NULL)
 		outq_give_list(q, spare);
 }
 
@@ -113,9 +114,22 @@ static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 	return true;
 }
 
+static void outq_end_backlog(struct outq *q)
+{
+	backlog_free(q->list->backlog);
+	q->list->backlog = NULL;
+}
+
 static void outq_pop(struct outq *q, struct outq_spare *spare)
 {
 	struct outq_list *list = q->list;
+	if (outq_backlog(q) != NULL) {
+		backlog_pop(list->backlog);
+		if (list->backlog->n == 0)
+			outq_end_backlog(q);
+		outq_give_back(q, spare);
+		return;
+	}
 	slice_unref(outq_at(q, 0));
 	if (list == NULL)
 		return;
@@ -137,12 +151,21 @@ static bool outq_has_room(const struct slice *last, uint32_t len)
 	return c->pool == NULL && c->refs == 1 && last->off + last->len == c->used && c->size - c->used >= len;
 }
 
+static void outq_account(struct chunk *c, struct outq_spare *spare)
+{
+	if (spare != NULL)
+		chunk_account(c, &spare->account.held);
+}
+
 /* Own chunks double, so that a queue that goes on growing allocates rarely and a short one little. */
-static size_t outq_own_size(const struct slice *last, uint32_t len)
+static struct chunk *outq_own_chunk(const struct slice *last, uint32_t len, struct outq_spare *spare)
 {
 	size_t size = last != NULL && last->chunk->pool == NULL ? (size_t)last->chunk->size * 2 : OUTQ_OWN_MIN;
 	size = size > OUTQ_OWN_MAX ? OUTQ_OWN_MAX : size;
-	return size > len ? size : len;
+	struct chunk *c = chunk_new(size > len ? size : len);
+	if (c != NULL)
+		outq_account(c, spare);
+	return c;
 }
 
 static struct slice outq_copy(struct chunk *c, const uint8_t *p, uint32_t len)
@@ -158,23 +181,39 @@ static bool outq_append_copy(struct outq *q, const struct slice *s, struct outq_
 {
 	struct slice *last = outq_last(q);
 	if (last != NULL && outq_has_room(last, s->len)) {
+		if (!chunk_copy_notes(s, last->chunk, last->chunk->used))
+			return false;
 		outq_copy(last->chunk, slice_bytes(s), s->len);
 		last->len += s->len;
 		return true;
 	}
-	struct chunk *c = chunk_new(outq_own_size(last, s->len));
+	struct chunk *c = outq_own_chunk(last, s->len, spare);
 	if (c == NULL)
 		return false;
-	if (!outq_push(q, outq_copy(c, slice_bytes(s), s->len), spare)) {
+	if (!chunk_copy_notes(s, c, 0) || !outq_push(q, outq_copy(c, slice_bytes(s), s->len), spare)) {
 		chunk_unref(c);
 		return false;
 	}
 	return true;
 }
 
+static bool outq_append_backlog(struct outq *q, const struct slice *frame)
+{
+	struct backlog *b = q->list->backlog;
+	uint32_t before = b->bytes;
+	if (!backlog_append(b, frame, q->begun > 0))
+		return false;
+	q->bytes += b->bytes - before; /* it may have taken the place of a larger one */
+	return true;
+}
+
 bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
 	struct slice *last = outq_last(q);
+	if (outq_backlog(q) != NULL)
+		return outq_append_backlog(q, s);
+	if (q->stalled && !outq_is_small(s))
+		outq_account(s->chunk, spare);
 	if (q->stalled && outq_is_small(s)) {
 		if (!outq_append_copy(q, s, spare))
 			return false;
@@ -223,7 +262,7 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 
 /* The socket is full: copies small slices into chunks of the queue's own, in place. Without memory a slice stays shared, which
  * costs more and is as correct. */
-static void outq_stall(struct outq *q)
+static void outq_stall(struct outq *q, struct outq_spare *spare)
 {
 	uint32_t kept = 0;
 	q->stalled = true;
@@ -231,8 +270,13 @@ static void outq_stall(struct outq *q)
 		struct slice s = *outq_at(q, i);
 		struct slice *last = kept > 0 ? outq_at(q, kept - 1) : NULL;
 		if (outq_is_small(&s)) {
-			struct chunk *c =
-				last != NULL && outq_has_room(last, s.len) ? last->chunk : chunk_new(outq_own_size(last, s.len));
+			bool fits = last != NULL && outq_has_room(last, s.len);
+			struct chunk *c = fits ? last->chunk : outq_own_chunk(last, s.len, spare);
+			if (c != NULL && !chunk_copy_notes(&s, c, c->used)) {
+				if (!fits)
+					chunk_unref(c);
+				c = NULL;
+			}
 			if (c != NULL) {
 				struct slice copy = outq_copy(c, slice_bytes(&s), s.len);
 				slice_unref(&s);
@@ -242,6 +286,8 @@ static void outq_stall(struct outq *q)
 				}
 				s = copy;
 			}
+		} else {
+			outq_account(s.chunk, spare);
 		}
 		*outq_at(q, kept++) = s;
 	}
@@ -260,8 +306,12 @@ static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 		while (at < step)
 			at += (uint32_t)frame_size(slice_bytes(s) + at, s->len - at);
 		q->begun = (at - step) & OUTQ_FRAME_MAX;
-		s->off += step;
-		s->len -= step;
+		if (outq_backlog(q) != NULL) {
+			backlog_sent(q->list->backlog, step);
+		} else {
+			s->off += step;
+			s->len -= step;
+		}
 		sent -= step;
 		if (s->len == 0)
 			outq_pop(q, spare);
@@ -278,14 +328,18 @@ static bool outq_let_in(struct outq *q)
 	if (c == NULL)
 		return false;
 	struct slice first = outq_copy(c, urgent->frame, urgent->len);
-	if (!outq_push(q, first, NULL)) { /* there is a list: nothing is taken from the spare ones */
+	bool backlog = outq_backlog(q) != NULL;
+	/* There is a list: nothing is taken from the spare ones. */
+	if (backlog ? !backlog_push_front(q->list->backlog, first) : !outq_push(q, first, NULL)) {
 		chunk_unref(c);
 		return false;
 	}
 	struct outq_list *list = q->list;
 	struct slice *v = &list->v[list->head];
-	memmove(v + 1, v, (list->n - 1) * sizeof *v);
-	v[0] = first;
+	if (!backlog) {
+		memmove(v + 1, v, (list->n - 1) * sizeof *v);
+		v[0] = first;
+	}
 	q->begun = first.len & OUTQ_FRAME_MAX;
 	free(urgent);
 	list->urgent = NULL;
@@ -301,10 +355,12 @@ static ssize_t outq_write(struct outq *q, int fd)
 		return send(fd, slice_bytes(outq_at(q, 0)), outq_at(q, 0)->len, MSG_NOSIGNAL);
 	struct iovec iov[OUTQ_IOV];
 	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
-	for (uint32_t i = 0; i < slices && n < OUTQ_IOV && limit > 0; i++, n++) {
+	for (uint32_t i = 0; i < slices && n < OUTQ_IOV && limit > 0; i++) {
 		struct slice *s = outq_at(q, i);
+		if (s->chunk == NULL)
+			continue;
 		iov[n] = (struct iovec){.iov_base = slice_bytes(s), .iov_len = s->len < limit ? s->len : limit};
-		limit -= iov[n].iov_len;
+		limit -= iov[n++].iov_len;
 	}
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
 	return sendmsg(fd, &message, MSG_NOSIGNAL);
@@ -325,10 +381,10 @@ void outq_wrote(struct outq *q, size_t sent, struct outq_spare *spare)
 	}
 }
 
-void outq_full(struct outq *q)
+void outq_full(struct outq *q, struct outq_spare *spare)
 {
 	if (!q->stalled)
-		outq_stall(q);
+		outq_stall(q, spare);
 }
 
 enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r)
@@ -344,11 +400,15 @@ enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, ui
 		if (n < 0) {
 			if (errno != EAGAIN && errno != EWOULDBLOCK)
 				return OUTQ_BROKEN;
-			outq_full(q);
+			outq_full(q, spare);
 			return OUTQ_STALLED;
 		}
 		*sent_r += (uint64_t)n;
 		outq_wrote(q, (size_t)n, spare);
+	}
+	if (outq_backlog(q) != NULL) { /* all of it was given up, and what it was for came to nothing */
+		outq_end_backlog(q);
+		outq_give_back(q, spare);
 	}
 	q->stalled = false;
 	return OUTQ_EMPTY;
@@ -367,6 +427,14 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 {
 	uint32_t keep = q->begun, kept = 0;
 	outq_drop_urgent(q);
+	if (outq_backlog(q) != NULL) {
+		backlog_cut(q->list->backlog, q->begun);
+		if (q->list->backlog->n == 0)
+			outq_end_backlog(q);
+		outq_give_back(q, spare);
+		q->bytes = q->begun;
+		return;
+	}
 	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice *s = outq_at(q, i);
 		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly some raw ones */
@@ -389,9 +457,77 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 void outq_clear(struct outq *q, struct outq_spare *spare)
 {
 	outq_drop_urgent(q);
+	if (outq_backlog(q) != NULL)
+		outq_end_backlog(q);
 	while (outq_n(q) > 0)
 		outq_pop(q, spare);
 	if (q->list != NULL)
 		outq_give_list(q, spare);
 	*q = (struct outq){.bytes = 0};
+}
+
+/* --- giving up ------------------------------------------------------------------------------------------------------------------- */
+
+/* From here until it is empty the queue knows its messages one by one. */
+static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
+{
+	if (outq_backlog(q) != NULL)
+		return true;
+	if (q->list == NULL && !outq_take_list(q, spare))
+		return false;
+	struct outq_list *list = q->list;
+	struct backlog *b = backlog_new(&spare->account);
+	uint32_t begun = q->begun;
+	for (uint32_t i = 0; i < list->n && b != NULL; i++) {
+		const struct slice *s = &list->v[list->head + i];
+		uint32_t here = begun < s->len ? begun : s->len;
+		begun -= here;
+		if (backlog_take(b, s, here))
+			continue;
+		backlog_free(b);
+		b = NULL;
+	}
+	if (b == NULL)
+		return false;
+	for (uint32_t i = 0; i < list->n; i++)
+		slice_unref(&list->v[list->head + i]);
+	list->head = list->n = 0;
+	list->backlog = b;
+	return true;
+}
+
+/* Room for so much below max, or beside what is on its way? */
+static bool outq_fits(const struct outq *q, uint32_t len, uint32_t max)
+{
+	const struct backlog *b = q->list->backlog;
+	return b->live == (q->begun > 0) || outq_weight(q) + len <= max;
+}
+
+static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
+{
+	struct backlog *b = q->list->backlog;
+	const struct backlog_item *first = backlog_at(b, 0);
+	uint32_t begun = q->begun > 0 ? first->s.len : 0;
+	uint32_t kept = b->kept - (first->note == BACKLOG_KEEP ? begun : 0);
+	/* Where it has no room even if all that can go does, the others stay. */
+	if (kept == 0 || (uint64_t)kept + begun + len <= max)
+		backlog_drop_oldest(b, len < max ? max - len : 0, begun > 0);
+}
+
+enum outq_room outq_squeeze(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare)
+{
+	uint32_t len = frame->len > BACKLOG_LEAST ? frame->len : BACKLOG_LEAST;
+	if (!outq_begin_backlog(q, spare))
+		return OUTQ_NO_MEMORY;
+	struct backlog *b = q->list->backlog;
+	uint32_t before = b->bytes;
+	bool ok = true;
+	if (conflate)
+		ok = backlog_conflate(b, q->begun > 0);
+	if (conflate && ok)
+		backlog_supersede(b, frame, q->begun > 0);
+	if (!conflate)
+		outq_drop_oldest(q, len, max);
+	q->bytes -= before - b->bytes;
+	return !ok ? OUTQ_NO_MEMORY : outq_fits(q, len, max) ? OUTQ_ROOM : OUTQ_NO_ROOM;
 }

@@ -4,7 +4,7 @@
  * the socket full the queue is stalled: its small slices are copied into chunks of its own, so that a peer that stands still
  * pins what waits for it and not 64 KiB for every 100 bytes. Large messages stay shared.
  * Everything but the very start (the HTTP answer) is frames, so the queue can tell where a frame ends and let a control frame
- * past the data (RFC 6455 5.4 allows it between any two frames).
+ * past the data (RFC 6455 5.4 allows it between any two frames), and give up messages that wait (backlog.h).
  */
 #ifndef TOVA_NET_OUTQ_H
 #define TOVA_NET_OUTQ_H
@@ -12,12 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/chunk.h"
+#include "net/backlog.h"
 
-/* Lists that queues have given back; shared by all queues of a loop. */
+/* Lists that queues have given back, and what is held for peers that read slowly; shared by all queues of a loop. */
 struct outq_spare {
 	struct outq_list *first;
 	size_t bytes;
+	struct backlog_account account;
 };
 
 /* Several slices, or one and a control frame that goes first. A queue that needs one for a moment only, as most do that get from
@@ -25,7 +26,8 @@ struct outq_spare {
 struct outq_list {
 	struct outq_list *next; /* among the spare ones */
 	struct outq_urgent *urgent;
-	uint32_t head, n, cap; /* of v */
+	struct backlog *backlog; /* what waits, in place of v; NULL: it is in v */
+	uint32_t head, n, cap;	 /* of v */
 	struct slice v[];
 };
 
@@ -40,14 +42,31 @@ struct outq {
 #define OUTQ_FRAME_MAX ((UINT32_C(1) << 31) - 1) /* bytes: what `begun` can count */
 
 /* How many slices, and which they are. */
+static inline struct backlog *outq_backlog(const struct outq *q)
+{
+	return q->list != NULL ? q->list->backlog : NULL;
+}
+
+/* In a backlog there may be holes among them, without a chunk; the first is none. */
 static inline uint32_t outq_n(const struct outq *q)
 {
-	return q->list != NULL ? q->list->n : q->one.chunk != NULL;
+	if (q->list == NULL)
+		return q->one.chunk != NULL;
+	return q->list->backlog != NULL ? q->list->backlog->n : q->list->n;
 }
 
 static inline struct slice *outq_at(struct outq *q, uint32_t i)
 {
-	return q->list != NULL ? &q->list->v[q->list->head + i] : &q->one;
+	if (q->list == NULL)
+		return &q->one;
+	return q->list->backlog != NULL ? &backlog_at(q->list->backlog, i)->s : &q->list->v[q->list->head + i];
+}
+
+/* What waits, as its bound counts it. */
+static inline uint64_t outq_weight(const struct outq *q)
+{
+	const struct backlog *b = outq_backlog(q);
+	return b == NULL || backlog_weight(b) < q->bytes ? q->bytes : backlog_weight(b);
 }
 
 enum outq_status { OUTQ_EMPTY, OUTQ_STALLED, OUTQ_BROKEN };
@@ -63,13 +82,18 @@ bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *s
 bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_spare *spare);
 /* Does one wait? */
 bool outq_has_urgent(const struct outq *q);
+/* Gives up messages so that a frame, which was found to be too much, has room below `max`: the oldest, or those whose key a newer
+ * one has, this frame too. Small messages weigh BACKLOG_LEAST. What is being sent and what is to be kept stays; if nothing is there
+ * beside what is being sent, there is room for any one frame. */
+enum outq_room { OUTQ_ROOM, OUTQ_NO_ROOM, OUTQ_NO_MEMORY };
+enum outq_room outq_squeeze(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare);
 /* Writes until empty or the socket is full. OUTQ_BROKEN: errno says how; *sent_r is what was written anyway. */
 enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r);
 /* For those who write themselves: the only slice of a queue that has nothing else, or NULL; then what was written of it (> 0), or that
  * the socket was full. */
 const struct slice *outq_only(const struct outq *q);
 void outq_wrote(struct outq *q, size_t sent, struct outq_spare *spare);
-void outq_full(struct outq *q);
+void outq_full(struct outq *q, struct outq_spare *spare);
 /* Forgets everything that has not been begun. */
 void outq_cut(struct outq *q, struct outq_spare *spare);
 /* Forgets everything. */
