@@ -79,10 +79,11 @@ enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 typedef struct tova_payload {
 	size_t size; /* sizeof(tova_payload) */
 	const void *data;
-	size_t len;	 /* bytes */
-	uint32_t kind;	 /* enum tova_kind */
-	uint32_t flags;	 /* 0; others are reserved */
-	const char *key; /* conflation key, or NULL: with the slow-consumer policy `conflate` the newest of a key stays */
+	size_t len;	/* bytes */
+	uint32_t kind;	/* enum tova_kind */
+	uint32_t flags; /* 0; others are reserved */
+	const char
+		*key; /* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy conflate the newest of a key stays */
 	size_t key_len;
 } tova_payload;
 
@@ -333,6 +334,15 @@ static inline tova_payload tova_binary(const void *data, size_t len)
 {
 	tova_payload p = tova_text_n((const char *)data, len);
 	p.kind = TOVA_BINARY;
+	return p;
+}
+
+/* Text with a conflation key. */
+static inline tova_payload tova_keyed(const char *text, const char *key)
+{
+	tova_payload p = tova_text_n(text, strlen(text));
+	p.key = key;
+	p.key_len = key != NULL ? strlen(key) : 0;
 	return p;
 }
 

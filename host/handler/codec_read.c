@@ -33,7 +33,7 @@ struct use {
 };
 
 struct command_text {
-	struct json_string c, conn, room, data, exclude, reason, state, name;
+	struct json_string c, conn, room, data, exclude, reason, state, name, key;
 	bool exclude_own, has_bin, has_state_bin;
 	uint64_t bin, state_bin, code, id, delay, period;
 	size_t bin_at, state_bin_at;
@@ -69,10 +69,15 @@ static void read_exclude(struct json *j, struct command_text *t)
 static void read_command_text(struct reader *r, struct command_text *t)
 {
 	static const struct field strings[] = {
-		{"c", offsetof(struct command_text, c)},	   {"conn", offsetof(struct command_text, conn)},
-		{"room", offsetof(struct command_text, room)},	   {"data", offsetof(struct command_text, data)},
-		{"reason", offsetof(struct command_text, reason)}, {"state", offsetof(struct command_text, state)},
-		{"name", offsetof(struct command_text, name)},	   {NULL, 0},
+		{"c", offsetof(struct command_text, c)},
+		{"conn", offsetof(struct command_text, conn)},
+		{"room", offsetof(struct command_text, room)},
+		{"data", offsetof(struct command_text, data)},
+		{"reason", offsetof(struct command_text, reason)},
+		{"state", offsetof(struct command_text, state)},
+		{"name", offsetof(struct command_text, name)},
+		{"key", offsetof(struct command_text, key)},
+		{NULL, 0},
 	};
 	static const struct field numbers[] = {
 		{"code", offsetof(struct command_text, code)},
@@ -154,22 +159,39 @@ static void do_timer(const struct use *u, struct command_text *t, bool cancel)
 		commit_timer(u->commit, of_session, of_session ? target_of(u, t) : 0, &timer);
 }
 
+/* Is it a command that sends something? */
+static bool do_message(const struct use *u, struct command_text *t, struct span room)
+{
+	struct commit *c = u->commit;
+	if (!t->has_bin && t->data.p == NULL)
+		return false;
+	if (json_is(&t->c, "send")) {
+		struct span data = data_of(u, t);
+		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
+	} else if (json_is(&t->c, "broadcast")) {
+		struct span data = data_of(u, t);
+		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
+	} else if (json_is(&t->c, "broadcast_to")) {
+		struct span data = data_of(u, t);
+		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
+	} else {
+		return false;
+	}
+	if (t->key.p != NULL)
+		commit_key(c, codec_text(&t->key));
+	return true;
+}
+
 static void do_command(const struct use *u, struct command_text *t)
 {
 	struct commit *c = u->commit;
-	bool has_data = t->has_bin || t->data.p != NULL;
-	struct span data = has_data ? data_of(u, t) : (struct span){0};
 	struct span room = t->room.p != NULL ? codec_text(&t->room) : (struct span){0};
-	if (json_is(&t->c, "send") && has_data)
-		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
-	else if (json_is(&t->c, "join"))
+	if (do_message(u, t, room))
+		return;
+	if (json_is(&t->c, "join"))
 		commit_join(c, target_of(u, t), room);
 	else if (json_is(&t->c, "leave"))
 		commit_leave(c, target_of(u, t), room);
-	else if (json_is(&t->c, "broadcast") && has_data)
-		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
-	else if (json_is(&t->c, "broadcast_to") && has_data)
-		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
 	else if (json_is(&t->c, "close") && t->code <= UINT16_MAX)
 		commit_close(c, target_of(u, t), (uint16_t)t->code,
 			     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});

@@ -331,6 +331,7 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 	p->thread = pthread_self();
 	struct plugin_instance *i = instance_new(p, path, pairs, n_pairs, why, why_cap);
 	commit_init(&start, &m->hub->loop->chunks, i != NULL ? i->lib.plugin.data_size : 0);
+	start.hash = m->commit.hash;
 	if (i == NULL || !instance_start(i, &start, why, why_cap)) {
 		commit_free(&start);
 		instance_free(i);
@@ -415,6 +416,7 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 	if (new == NULL)
 		return false;
 	commit_init(&start, &m->hub->loop->chunks, new->lib.plugin.data_size);
+	start.hash = m->commit.hash;
 	if (!instance_start(new, &start, why, why_cap)) {
 		instance_free(new);
 		return false;

@@ -48,6 +48,15 @@ static bool payload_ok(const tova_payload *payload)
 	       (payload->kind == TOVA_TEXT || payload->kind == TOVA_BINARY) && (payload->data != NULL || payload->len == 0);
 }
 
+/* Takes the result of adding the message; the key of one that was added is added, too. A plugin that knows no keys gives none. */
+static int with_key(const struct plugin *p, const tova_payload *payload, enum commit_error added)
+{
+	bool has_key = payload->size >= offsetof(tova_payload, key_len) + sizeof payload->key_len && payload->key != NULL;
+	if (added != COMMIT_OK || !has_key)
+		return result_of(added);
+	return result_of(commit_key(p->commit, (struct span){payload->key, payload->key_len}));
+}
+
 static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
@@ -56,7 +65,8 @@ static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 		return refused;
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return result_of(commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY, payload->data, payload->len));
+	return with_key(p, payload,
+			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY, payload->data, payload->len));
 }
 
 static int host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
@@ -81,8 +91,9 @@ static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws ex
 		return refused;
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return result_of(
-		commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data, payload->len, local_id(p, exclude)));
+	return with_key(p, payload,
+			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data, payload->len,
+					 local_id(p, exclude)));
 }
 
 static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len, const tova_payload *payload, tova_ws exclude)
@@ -93,8 +104,9 @@ static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len, c
 		return refused;
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return result_of(commit_broadcast_to(p->commit, (struct span){room, room_len}, payload->kind == TOVA_BINARY, payload->data,
-					     payload->len, local_id(p, exclude)));
+	return with_key(p, payload,
+			commit_broadcast_to(p->commit, (struct span){room, room_len}, payload->kind == TOVA_BINARY, payload->data,
+					    payload->len, local_id(p, exclude)));
 }
 
 static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len)

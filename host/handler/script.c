@@ -253,14 +253,20 @@ static uint64_t script_target(struct script *x, struct span text)
 	return session_id_parse(text, &id) && id.host == script_mount(x)->hub->host_id ? id.local : 0;
 }
 
-static void script_command(struct script *x, struct span line)
+/* key=KEY in front of a command gives what it sends a conflation key. */
+static struct span script_key(struct span *rest)
 {
-	struct commit *c = &script_mount(x)->commit;
-	struct span rest = line, verb = script_word(&rest);
-	if (x->session == NULL || x->session->ended || line.n == 0)
-		return;
+	struct span after = *rest, word = script_word(&after);
+	if (word.n < 4 || memcmp(word.p, "key=", 4) != 0)
+		return (struct span){0};
+	*rest = after;
+	return (struct span){word.p + 4, word.n - 4};
+}
+
+static void script_add_command(struct script *x, struct commit *c, struct span rest)
+{
+	struct span verb = script_word(&rest);
 	uint64_t own = x->session->local;
-	commit_begin(c, x->session);
 	if (span_eq(verb, SPAN("join")))
 		commit_join(c, own, rest);
 	else if (span_eq(verb, SPAN("leave")))
@@ -281,6 +287,17 @@ static void script_command(struct script *x, struct span line)
 	} else {
 		commit_spoil(c, COMMIT_E_ARG);
 	}
+}
+
+static void script_command(struct script *x, struct span line)
+{
+	struct commit *c = &script_mount(x)->commit;
+	struct span rest = line, key = script_key(&rest);
+	if (x->session == NULL || x->session->ended || line.n == 0)
+		return;
+	commit_begin(c, x->session);
+	script_add_command(x, c, rest);
+	commit_key(c, key);
 	script_commit(x, line);
 }
 

@@ -2,8 +2,8 @@
  * message is a line on its standard input, and the request is in its environment as CGI has it (RFC 3875).
  *
  * Beyond that, lines on descriptor 3 are commands: join ROOM, leave ROOM, send CONN TEXT, broadcast TEXT, broadcast_others TEXT,
- * broadcast_to ROOM TEXT, broadcast_to_others ROOM TEXT, close [CODE [REASON]]. The connection's own id is in TOVA_CONN. Each line
- * commits alone: a script has no way to acknowledge.
+ * broadcast_to ROOM TEXT, broadcast_to_others ROOM TEXT, close [CODE [REASON]]; with key=KEY and a space in front of one that sends,
+ * KEY is its conflation key. The connection's own id is in TOVA_CONN. Each line commits alone: a script has no way to acknowledge.
  */
 #ifndef TOVA_HANDLER_SCRIPT_H
 #define TOVA_HANDLER_SCRIPT_H

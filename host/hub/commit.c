@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/room.h"
+#include "net/backlog.h"
 #include "ws/frame.h"
 #include "ws/utf8.h"
 
@@ -122,6 +123,7 @@ static bool commit_add_frame(struct commit *c, struct command *command, bool bin
 	size_t n = frame_head(head, binary ? FRAME_BINARY : FRAME_TEXT, len);
 	if (!chunk_alloc(c->chunks, n + len, &command->frame))
 		return commit_spoil(c, COMMIT_E_MEMORY), false;
+	command->key = 0;
 	memcpy(slice_bytes(&command->frame), head, n);
 	if (len > 0)
 		memcpy(slice_bytes(&command->frame) + n, data, len);
@@ -178,6 +180,23 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 		return c->error;
 	command->exclude = exclude;
 	c->n++;
+	return COMMIT_OK;
+}
+
+/* A hash is as good as the key: that two of a queue's thousands have the same is less likely than that memory fails. */
+enum commit_error commit_key(struct commit *c, struct span key)
+{
+	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
+	if (c->error != COMMIT_OK || key.n == 0)
+		return c->error;
+	if (last == NULL || !command_has_frame(last))
+		return commit_spoil(c, COMMIT_E_ARG);
+	if (key.n > COMMIT_KEY_MAX)
+		return commit_spoil(c, COMMIT_E_LIMIT);
+	if (!utf8_valid(key.p, key.n))
+		return commit_spoil(c, COMMIT_E_UTF8);
+	uint64_t hash = c->hash != NULL ? hash_bytes(c->hash, key.p, key.n) : 0;
+	last->key = hash == BACKLOG_KEEP ? 1 : hash;
 	return COMMIT_OK;
 }
 

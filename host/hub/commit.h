@@ -9,11 +9,13 @@
 #include <stdint.h>
 
 #include "base/chunk.h"
+#include "base/hash.h"
 #include "base/span.h"
 #include "hub/event.h"
 
 #define COMMIT_BYTES_MAX (256u << 20) /* of all that one event sends, so that a loop in a handler ends as its failure */
 #define COMMIT_COMMANDS_MAX (1u << 20)
+#define COMMIT_KEY_MAX 255 /* bytes of a conflation key */
 
 enum commit_error {
 	COMMIT_OK = 0,
@@ -46,6 +48,7 @@ struct command {
 		struct {
 			struct slice frame; /* what is sent */
 			uint64_t exclude;
+			uint64_t key; /* hash of its conflation key; 0: none */
 		};
 		struct {
 			uint64_t id, delay_ms, period_ms;
@@ -66,6 +69,7 @@ struct commit {
 	struct session *origin;	 /* whose event it is, or NULL */
 	struct chunk_pool *chunks;
 	uint32_t data_size;
+	const struct hash_key *hash; /* of conflation keys; NULL: they are checked, and mean nothing */
 };
 
 /* data_size: most bytes of a `set`. */
@@ -86,6 +90,8 @@ enum commit_error commit_leave(struct commit *c, uint64_t target, struct span ro
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude);
 enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len,
 				      uint64_t exclude);
+/* Gives the message that was added last a conflation key; an empty one is none. */
+enum commit_error commit_key(struct commit *c, struct span key);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
 /* of_session: the timer belongs to `target`; else to the mount. */

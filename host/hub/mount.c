@@ -18,6 +18,7 @@ struct mount *mount_new(struct hub *hub, const char *path)
 	m->hub = hub;
 	m->rooms = (struct room_table){.key = hub->key, .stats = &hub->loop->stats};
 	commit_init(&m->commit, &hub->loop->chunks, 0);
+	m->commit.hash = &hub->key;
 	return m;
 }
 

@@ -8,6 +8,7 @@
 #define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		  /* what every JSON library can keep exactly */
 #define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000) /* the host's */
 #define COMMANDS_HEAD 256				  /* more than what stands around the text or bytes of any command */
+#define COMMANDS_KEY_MAX 255
 
 void commands_begin(struct commands *c, tova_ws own)
 {
@@ -96,6 +97,12 @@ static int commands_end(struct commands *c)
 	return c->text.failed || c->binary.failed ? commands_spoil(c, TOVA_E_MEMORY) : TOVA_OK;
 }
 
+/* A plugin that was built before there were keys gives none. */
+static bool commands_has_key(const tova_payload *p)
+{
+	return p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL && p->key_len > 0;
+}
+
 static int commands_check_payload(struct commands *c, const tova_payload *p)
 {
 	if (p == NULL || p->size < offsetof(tova_payload, flags) || (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) ||
@@ -105,13 +112,17 @@ static int commands_check_payload(struct commands *c, const tova_payload *p)
 		return commands_spoil(c, TOVA_E_LIMIT);
 	if (p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len))
 		return commands_spoil(c, TOVA_E_UTF8);
-	if (!commands_has_room(c, p->kind == TOVA_TEXT ? buffer_json_size(p->data, p->len) : p->len))
+	size_t key = commands_has_key(p) ? p->key_len : 0;
+	if (key > COMMANDS_KEY_MAX ||
+	    !commands_has_room(c, 6 * key + (p->kind == TOVA_TEXT ? buffer_json_size(p->data, p->len) : p->len)))
 		return commands_spoil(c, TOVA_E_LIMIT);
-	return TOVA_OK;
+	return key > 0 && !utf8_valid(p->key, key) ? commands_spoil(c, TOVA_E_UTF8) : TOVA_OK;
 }
 
 static void commands_payload(struct commands *c, const tova_payload *p)
 {
+	if (commands_has_key(p))
+		commands_member(c, "key", p->key, p->key_len);
 	if (p->kind == TOVA_TEXT) {
 		commands_member(c, "data", p->data, p->len);
 	} else {

@@ -85,6 +85,8 @@ static int command_push(struct command_request *r, json_t *command)
 static int command_push_data(const struct command_line *line, const char *data, json_t *command, struct command_request *r)
 {
 	int refused = command != NULL ? command_add_data(line, data, command, r) : command_refuse(2, "an argument is not UTF-8");
+	if (refused == 0 && line->key != NULL && json_object_set_new(command, "key", json_string(line->key)) != 0)
+		refused = command_refuse(2, "the key is not UTF-8");
 	if (refused == 0)
 		return command_push(r, command);
 	json_decref(command);
@@ -238,8 +240,8 @@ int command_build(const struct command_line *line, struct command_request *reque
 	const struct command *c = command_find(line->words[0]);
 	if (c == NULL)
 		return command_refuse(2, "there is no command \"%s\"; try tova-ctl --help", line->words[0]);
-	if (!c->data && (line->file != NULL || line->binary))
-		return command_refuse(2, "%s takes no data: --file and --binary mean nothing here", c->name);
+	if (!c->data && (line->file != NULL || line->binary || line->key != NULL))
+		return command_refuse(2, "%s takes no data: --file, --binary and --key mean nothing here", c->name);
 	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
 	if (n < c->least - less || n > c->most - less)
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,

@@ -10,6 +10,7 @@
 struct command_line {
 	const char *mount; /* NULL: not named */
 	const char *file;  /* where data comes from; NULL: an argument */
+	const char *key;   /* conflation key of what is sent; NULL: none */
 	bool binary;
 	char **words; /* the command and its arguments */
 	int n;

@@ -28,6 +28,7 @@ static int main_help(void)
 	     "  -m, --mount PATH    the mount that is meant; may be left out where there is only one\n"
 	     "  -f, --file FILE     data from a file instead of TEXT; - is standard input\n"
 	     "  -b, --binary        data is sent as binary, not as text\n"
+	     "  -k, --key KEY       conflation key of what is sent\n"
 	     "  -j, --json          answers as one line of JSON\n"
 	     "      --help, --version\n"
 	     "\n"
@@ -51,6 +52,9 @@ static int main_option(struct arguments *a, int option)
 	case 'b':
 		a->line.binary = true;
 		return -1;
+	case 'k':
+		a->line.key = optarg;
+		return -1;
 	case 'j':
 		a->json = true;
 		return -1;
@@ -68,13 +72,18 @@ static int main_option(struct arguments *a, int option)
 static int main_arguments(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"control", required_argument, NULL, 'c'}, {"mount", required_argument, NULL, 'm'},
-		{"file", required_argument, NULL, 'f'},	   {"binary", no_argument, NULL, 'b'},
-		{"json", no_argument, NULL, 'j'},	   {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},	   {NULL, 0, NULL, 0},
+		{"control", required_argument, NULL, 'c'},
+		{"mount", required_argument, NULL, 'm'},
+		{"file", required_argument, NULL, 'f'},
+		{"binary", no_argument, NULL, 'b'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
+		{"key", required_argument, NULL, 'k'},
+		{NULL, 0, NULL, 0},
 	};
 	int option, code = -1;
-	while (code < 0 && (option = getopt_long(argc, argv, "c:m:f:bj", options, NULL)) != -1)
+	while (code < 0 && (option = getopt_long(argc, argv, "c:m:f:k:bj", options, NULL)) != -1)
 		code = main_option(a, option);
 	a->line.words = argv + optind; /* ends in NULL */
 	a->line.n = argc - optind;

@@ -32,7 +32,7 @@ export class Connection {
 	/** What was last stored with this connection: null, a Buffer, or a JSON value (text is one). Kept by the host, at most 4,096 bytes,
 	 * committed with the event, so that any worker can serve the connection. Known in events of the connection. */
 	state: any;
-	send(data: Data): void;
+	send(data: Data, options?: Keyed): void;
 	join(room: string): void;
 	leave(room: string): void;
 	/** Code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or none; a reason of at most 123 bytes. */
@@ -140,12 +140,18 @@ export function serve(handlers: Handlers | (new () => Handlers), options?: Optio
 // Commands. Those of a handler commit together with its acknowledgement, in order, or, when it throws, not at all. Anywhere else each
 // is a push of its own. A command that is wrong in itself throws a TypeError or RangeError, or is refused by the host, which fails the event.
 
-export function send(ws: Target, data: Data): void;
+/** For clients that read too slowly where the host runs with --slow-policy conflate: of what waits for one, only the newest of each key,
+ * a text of 1 to 255 bytes, is kept. */
+export interface Keyed {
+	key?: string | null;
+}
+
+export function send(ws: Target, data: Data, options?: Keyed): void;
 export function join(ws: Target, room: string): void;
 export function leave(ws: Target, room: string): void;
 /** To all connections of the mount. */
-export function broadcast(data: Data, exclude?: Target | null): void;
-export function broadcast_to(room: string, data: Data, exclude?: Target | null): void;
+export function broadcast(data: Data, exclude?: Target | null, options?: Keyed): void;
+export function broadcast_to(room: string, data: Data, exclude?: Target | null, options?: Keyed): void;
 export function close(ws: Target, code?: number | null, reason?: string): void;
 export function set_state(ws: Target, value: any): void;
 /** Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to that

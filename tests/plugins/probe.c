@@ -9,6 +9,7 @@
  *	join ROOM · leave ROOM · join_of ID ROOM · leave_of ID ROOM
  *	broadcast TEXT · broadcastb BYTES · broadcast_others TEXT · broadcast_except ID TEXT
  *	to ROOM TEXT · tob ROOM BYTES · to_others ROOM TEXT · to_except ID ROOM TEXT
+ *	key KEY (of what the script sends from here on; none: no key) · keys N (pour's messages take turns with N keys)
  *	close CODE REASON · close_of ID CODE REASON
  *	fail TEXT · failcode N (both end the script) · data OFFSET BYTES · getdata · set ID BYTES
  *	timer NAME ID DELAY PERIOD · wstimer WS NAME ID DELAY PERIOD · cancel NAME · wscancel WS NAME
@@ -87,6 +88,9 @@ struct run {
 	int results[RESULTS_MAX];
 	size_t n_results;
 	int ended, status; /* fail or failcode came */
+	const char *key;   /* NULL: none */
+	size_t key_len;
+	uint64_t keys;
 };
 
 static struct probe *probe_of(tova_mount *m)
@@ -259,10 +263,17 @@ static void record(struct run *r, int result)
 		r->results[r->n_results++] = result;
 }
 
+static void set_key(const struct run *r, tova_payload *p)
+{
+	p->key = r->key;
+	p->key_len = r->key_len;
+}
+
 static int payload_send(struct run *r, tova_ws ws, uint32_t kind, char *text)
 {
 	tova_payload p = tova_binary(text, unescape(text));
 	p.kind = kind;
+	set_key(r, &p);
 	return tova_send_payload(r->m, ws, &p);
 }
 
@@ -298,16 +309,32 @@ static int pour(struct run *r, const char *room, uint64_t n, size_t size)
 {
 	int result = 0;
 	size = size < 24 ? 24 : size;
-	char *bytes = malloc(size + 1);
+	char *bytes = malloc(size + 1), key[24];
 	memset(bytes, 'x', size);
 	for (uint64_t i = 0; i < n && result == 0; i++) {
 		int digits = snprintf(bytes, 24, "%llu ", (unsigned long long)i);
 		bytes[digits] = 'x';
 		tova_payload p = tova_text_n(bytes, size);
+		set_key(r, &p);
+		if (r->keys > 0)
+			p.key_len = (size_t)snprintf(key, sizeof key, "k%llu", (unsigned long long)(i % r->keys)), p.key = key;
 		result = room != NULL ? tova_broadcast_payload_to(r->m, room, &p, r->me) : tova_send_payload(r->m, r->me, &p);
 	}
 	free(bytes);
 	return result;
+}
+
+static int cmd_key(struct run *r, char *rest)
+{
+	r->key_len = unescape(rest);
+	r->key = r->key_len > 0 ? rest : NULL;
+	return 0;
+}
+
+static int cmd_keys(struct run *r, char *rest)
+{
+	r->keys = number(&rest);
+	return 0;
 }
 
 static int cmd_huge(struct run *r, char *rest)
@@ -362,6 +389,7 @@ static int to_all(struct run *r, uint32_t kind, char *text, tova_ws exclude)
 {
 	tova_payload p = tova_binary(text, unescape(text));
 	p.kind = kind;
+	set_key(r, &p);
 	return tova_broadcast_payload(r->m, &p, exclude);
 }
 
@@ -390,6 +418,7 @@ static int to_room(struct run *r, uint32_t kind, char *rest, tova_ws exclude)
 	size_t room_len = unescape(room);
 	tova_payload p = tova_binary(rest, unescape(rest));
 	p.kind = kind;
+	set_key(r, &p);
 	return r->m->host->broadcast_to(r->m, room, room_len, &p, exclude);
 }
 
@@ -690,6 +719,8 @@ static const struct command {
 	{"huge", cmd_huge},
 	{"flood", cmd_flood},
 	{"pour", cmd_pour},
+	{"key", cmd_key},
+	{"keys", cmd_keys},
 	{"join", cmd_join},
 	{"leave", cmd_leave},
 	{"join_of", cmd_join_of},

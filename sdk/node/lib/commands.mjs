@@ -19,9 +19,9 @@ export class Retry extends Error {
 
 // --- commands ----------------------------------------------------------------------------------------------------------------
 
-export function send(ws, data) {
+export function send(ws, data, options) {
 	const scope = open();
-	const [text, binary] = payload(data);
+	const [text, binary] = payload(data, options);
 	add(scope, `{"c":"send"${conn(scope, ws)}${text}}`, binary);
 }
 
@@ -35,15 +35,15 @@ export function leave(ws, room) {
 	add(scope, `{"c":"leave","room":${name(room, "the name of a room")}${conn(scope, ws)}}`);
 }
 
-export function broadcast(data, exclude) {
+export function broadcast(data, exclude, options) {
 	const scope = open();
-	const [text, binary] = payload(data);
+	const [text, binary] = payload(data, options);
 	add(scope, `{"c":"broadcast"${text}${but(scope, exclude)}}`, binary);
 }
 
-export function broadcast_to(room, data, exclude) {
+export function broadcast_to(room, data, exclude, options) {
 	const scope = open();
-	const [text, binary] = payload(data);
+	const [text, binary] = payload(data, options);
 	add(scope, `{"c":"broadcast_to","room":${name(room, "the name of a room")}${text}${but(scope, exclude)}}`, binary);
 }
 
@@ -108,13 +108,14 @@ function but(scope, exclude) {
 	return id === scope.own ? ',"exclude":true' : `,"exclude":${quote(id)}`;
 }
 
-function payload(data) {
-	if (typeof data === "string") return [`,"data":${quote(data)}`];
+function payload(data, options) {
+	const key = options?.key === undefined || options.key === null ? "" : `,"key":${name(options.key, "a key")}`;
+	if (typeof data === "string") return [`${key},"data":${quote(data)}`];
 	if (isBinary(data)) {
 		const binary = toBuffer(data);
-		return [`,"bin":${binary.length}`, binary];
+		return [`${key},"bin":${binary.length}`, binary];
 	}
-	return [`,"data":${quote(toJson(data))}`];
+	return [`${key},"data":${quote(toJson(data))}`];
 }
 
 function name(value, what) {

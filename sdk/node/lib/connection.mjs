@@ -39,8 +39,8 @@ export class Connection {
 		if (this.#given !== undefined && toJson(this.#state) !== this.#given) this.state = this.#state;
 	}
 
-	send(data) {
-		send(this, data);
+	send(data, options) {
+		send(this, data, options);
 	}
 
 	join(room) {

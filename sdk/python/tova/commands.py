@@ -25,9 +25,10 @@ class Retry(Exception):
 # --- commands ---------------------------------------------------------------------------------------------------------------
 
 
-def send(ws, data) -> None:
-    """Sends to one connection: str as text, bytes as binary, any other value as JSON text."""
-    command('{"c":"send"', conn=ws, data=data)
+def send(ws, data, key: str | None = None) -> None:
+    """Sends to one connection: str as text, bytes as binary, any other value as JSON text. The key is for clients that read too
+    slowly where the host runs with --slow-policy conflate: of what waits for one, only the newest of each key is kept."""
+    command('{"c":"send"' + _key(key), conn=ws, data=data)
 
 
 def join(ws, room: str) -> None:
@@ -40,14 +41,14 @@ def leave(ws, room: str) -> None:
     command('{"c":"leave","room":' + quote_room(room), conn=ws)
 
 
-def broadcast(data, exclude=None) -> None:
-    """Sends to all connections of the mount, except one if it is given."""
-    command('{"c":"broadcast"', data=data, exclude=exclude)
+def broadcast(data, exclude=None, key: str | None = None) -> None:
+    """Sends to all connections of the mount, except one if it is given. key: see send."""
+    command('{"c":"broadcast"' + _key(key), data=data, exclude=exclude)
 
 
-def broadcast_to(room: str, data, exclude=None) -> None:
-    """Sends to all members of a room, except one if it is given."""
-    command('{"c":"broadcast_to","room":' + quote_room(room), data=data, exclude=exclude)
+def broadcast_to(room: str, data, exclude=None, key: str | None = None) -> None:
+    """Sends to all members of a room, except one if it is given. key: see send."""
+    command('{"c":"broadcast_to","room":' + quote_room(room) + _key(key), data=data, exclude=exclude)
 
 
 def close(ws, code: int | None = None, reason: str = "") -> None:
@@ -114,6 +115,10 @@ def quote_room(room) -> str:
     if isinstance(room, str):
         return quote(room)
     raise TypeError(f"the name of a room is text, not {_kind(room)}")
+
+
+def _key(key) -> str:
+    return "" if key is None else ',"key":' + _text(key, "a key")
 
 
 def _text(value, what: str) -> str:

@@ -45,9 +45,9 @@ class Connection:
         """Whether state is a dict or list that was changed since it was read or set."""
         return self._given is not None and to_json(self._state) != self._given
 
-    def send(self, data) -> None:
-        """Sends to this connection: str as text, bytes as binary, any other value as JSON text."""
-        commands.send(self, data)
+    def send(self, data, key: str | None = None) -> None:
+        """Sends to this connection: str as text, bytes as binary, any other value as JSON text. key: see tova.send."""
+        commands.send(self, data, key)
 
     def join(self, room: str) -> None:
         commands.join(self, room)
