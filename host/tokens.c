@@ -64,6 +64,11 @@ void server_reload_tokens(const struct server *s, struct mount *m, const struct 
 	const char *option;
 	bool ok;
 	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
+	if (ok && policy != NULL)
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the keys of tokens were read again", LOG_STR("mount", m->path),
+		    LOG_STR("jwt-key", set->jwt_key));
+	else if (ok && m->tokens != NULL)
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount asks for no token any more", LOG_STR("mount", m->path));
 	if (ok)
 		tokens_use(s, m, set, policy);
 	else

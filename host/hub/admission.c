@@ -151,7 +151,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 static void admission_request_facts(struct event_request *e, const struct mount *m, struct conn *c, struct request *r)
 {
 	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
-	e->secure = r->secure || conn_is_secure(c);
+	e->secure = r->secure;
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
 		e->local = conn_local(c);
 }
@@ -231,6 +231,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct event_answer answer;
 	struct event_request request;
 	struct token_claims claims;
+	r->secure = r->secure || conn_is_secure(c);
 	struct mount *m = admission_mount(hub, c, r);
 	if (m == NULL || !admission_token(hub, m, c, r, &claims))
 		return;

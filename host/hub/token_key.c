@@ -134,7 +134,8 @@ static bool key_is_der(const unsigned char *bytes, long len)
 /* DER as it is, or in base64 without its PEM lines, as some consoles show it. */
 static const char *key_no_der(const unsigned char *bytes, size_t len)
 {
-	static const char is[] = "a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
+	static const char is[] =
+		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
 	unsigned char *der = malloc(len + 3);
 	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
 	const char *why = der == NULL || ctx == NULL ? "no memory" : key_is_der(bytes, (long)len) ? is : NULL;

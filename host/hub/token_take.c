@@ -111,7 +111,8 @@ static void taking_source(struct taking *t, const struct token_source *source)
 static bool taking_cut(struct request *r, const char *cut, const char *cut_end)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
-	struct span head = r->head;
+	struct span head = r->head, forwarded = r->forwarded_host;
+	bool secure = r->secure;
 	size_t used;
 	int status;
 	const char *why;
@@ -120,6 +121,10 @@ static bool taking_cut(struct request *r, const char *cut, const char *cut_end)
 	if (request_parse(r, &any, head.p, head.n, 0, &used, &status, &why) != REQUEST_OK)
 		return false;
 	r->head = head;
+	r->secure = secure; /* what a proxy has said stands in no header of the token's */
+	r->forwarded_host = forwarded;
+	if (forwarded.n > 0 && forwarded.p >= cut_end)
+		r->forwarded_host.p -= cut_end - cut;
 	return true;
 }
 

@@ -230,13 +230,16 @@ static bool pattern_matches(const char *text, struct span origin, const struct o
 	       pattern.port == o->port && host_matches(pattern.host, o->host);
 }
 
-/* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. */
+/* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. But where the client is
+ * known to speak TLS, a page that came without it may be anybody's. */
 static bool same_host(const struct request *r, const struct origin *o)
 {
 	const struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
 	struct span host;
 	unsigned port = default_port(o->scheme);
 
+	if (r->secure && port == 80)
+		return false;
 	return port != 0 && authority_split(asked, &host, &port) && port == o->port && span_eq_nocase(host, o->host);
 }
 

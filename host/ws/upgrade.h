@@ -28,7 +28,8 @@ size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct s
 
 // May a page of this origin connect? `allow` is the list of --origin: empty means only the same host as the request's Host header
 // (schemes' default ports are understood); else exact origins, "*", or "https://*.example.com" for any depth of sub-domains (not the
-// domain itself). A request without Origin comes from no browser and passes; "null" never passes except by "*" or when listed.
+// domain itself). Pages without TLS are not those of the same host where r->secure. A request without Origin comes from no browser and
+// passes; "null" never passes except by "*" or when listed.
 bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t n_allow);
 /* Is this text fit for the list above? For the operator's option; NULL if so, else what was expected. */
 const char *upgrade_origin_pattern_error(const char *pattern);

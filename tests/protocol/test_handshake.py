@@ -235,6 +235,18 @@ def test_same_host_is_the_default(host, origin, host_header, ok):
         assert status_of(host, upgrade_headers(origin=origin), host_header=host_header) == 403
 
 
+def test_a_page_without_tls_is_another_host():
+    """Where it is known that the client speaks TLS: a page of that name that came without it may be anybody's."""
+    with Host("--plugin", "echo", "--trusted-proxy", "127.0.0.1") as host:
+        for proto, origin, ok in (("https", "http://a.example", False), ("wss", "http://a.example:80", False), ("https", "https://a.example", True),
+                                  ("http", "http://a.example", True), (None, "https://a.example", True)):
+            said = [("X-Forwarded-Proto", proto), ("X-Forwarded-For", "192.0.2.1")] if proto else []
+            if ok:
+                connect("127.0.0.1", host.port, "/", origin=origin, host_header="a.example", headers=said).end()
+            else:
+                assert status_of(host, upgrade_headers(origin=origin, extra=said), "/", host_header="a.example") == 403, (proto, origin)
+
+
 def test_a_list_of_origins():
     with Host("--plugin", "echo", "--origin", "https://a.example,https://*.b.example", "--origin", "http://c.example:81") as host:
         for origin in ("https://a.example", "https://x.b.example", "https://x.y.b.example", "http://c.example:81", None):

@@ -311,7 +311,7 @@ def test_keys_are_read_again(keys, tmp_path):
             host.wait_log(lambda line: changed(line) and "too short" in line.get("error", ""), after=host.reload())
             assert (judge(host, token, "/"), judge(host, new, "/")) == (101, 401)
             file.write_bytes(b"another secret, also 32 bytes long\n")
-            host.wait_log(lambda line: changed(line) and line["message"] == "the plugin was replaced", after=host.reload())
+            host.wait_log(lambda line: changed(line) and line["message"] == "the keys of tokens were read again", after=host.reload())
             assert (judge(host, token, "/"), judge(host, new, "/")) == (401, 101)
             ws.send_text("send here")
             assert ws.recv_text() == "here"

@@ -138,6 +138,23 @@ START_TEST(two)
 }
 END_TEST
 
+START_TEST(what_a_proxy_said_stays)
+{
+	static const struct request_limits any = {.head_max = 65536, .headers_max = REQUEST_HEADERS_MAX};
+	static struct token_found found;
+	static struct request r;
+	char bytes[] = "GET /?t=tok HTTP/1.1\r\n" HOST "X-Forwarded-Host: outside\r\n\r\n";
+	size_t used;
+	int status;
+	const char *why;
+	ck_assert_int_eq(request_parse(&r, &any, bytes, sizeof bytes - 1, 0, &used, &status, &why), REQUEST_OK);
+	r.secure = true;
+	r.forwarded_host = request_header(&r, "X-Forwarded-Host");
+	ck_assert_ptr_null(token_take(&everywhere, &r, &found));
+	ck_assert(r.secure && found.len == 3 && span_eq(r.forwarded_host, SPAN("outside")));
+}
+END_TEST
+
 /* --- memory ----------------------------------------------------------------------------------------------------------------------- */
 
 /* HS256 of {"exp":4102444800,"sub":"ada"}, made with openssl dgst -sha256 -hmac. */
@@ -221,6 +238,7 @@ int main(void)
 	tcase_add_test(tc, base64url);
 	tcase_add_test(tc, cuts);
 	tcase_add_test(tc, two);
+	tcase_add_test(tc, what_a_proxy_said_stays);
 	tcase_add_test(tc, without_memory);
 	tcase_add_test(tc, verifying_without_memory);
 	tcase_add_test(tc, a_held_event_has_a_copy);

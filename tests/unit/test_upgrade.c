@@ -235,6 +235,15 @@ START_TEST(same_host)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		if (passes(cases[i].host, cases[i].origin, NULL) != cases[i].ok)
 			ck_abort_msg("Host %s, Origin %s: expected %d", cases[i].host, cases[i].origin, cases[i].ok);
+	/* Where the client speaks TLS, a page that came without it may be anybody's. */
+	for (int secure = 0; secure < 2; secure++) {
+		parse("Host: a\r\nOrigin: http://a\r\n");
+		request.secure = secure == 1;
+		ck_assert(upgrade_origin_ok(&request, NULL, 0) == (secure == 0));
+		parse("Host: a\r\nOrigin: https://a\r\n");
+		request.secure = secure == 1;
+		ck_assert(upgrade_origin_ok(&request, NULL, 0));
+	}
 	parse("Host: a\r\nOrigin: http://a\r\nOrigin: http://a\r\n");
 	ck_assert(!upgrade_origin_ok(&request, NULL, 0));
 }
