@@ -196,6 +196,16 @@ static bool mounts_start_one(struct server *s, struct mount *m, const struct set
 }
 
 /* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start as another user (--user). */
+/* The word was checked when it was read. */
+uint8_t server_slow_policy(const struct settings_mount *set)
+{
+	const struct option_row *row = &option_table[OPTION_ID_slow_policy];
+	char why[OPTION_WHY_MAX];
+	uint64_t policy = MOUNT_SLOW_CLOSE;
+	option_parse(row, set->slow_policy != NULL ? set->slow_policy : row->initial, &policy, why);
+	return (uint8_t)policy;
+}
+
 void server_set_rule(struct mount *m, const struct settings_mount *set)
 {
 	m->rule = (struct meter_rule){.close = false};
@@ -211,6 +221,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 		return NULL;
 	}
 	server_set_rule(m, set);
+	m->slow = server_slow_policy(set);
 	if (server_start_tokens(s, m, set))
 		return m;
 	mount_free(m);

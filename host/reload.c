@@ -113,6 +113,7 @@ static void reload_apply(struct server *s, struct settings *new)
 			continue;
 		server_set_rule(m, setting);
 		server_reload_tokens(s, m, setting);
+		m->slow = server_slow_policy(setting);
 		reload_handler(s, m, setting);
 	}
 }

@@ -49,6 +49,7 @@ bool server_refuse(const struct server *s, const char *option, const char *value
 bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
+uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
 bool server_check_mounts(const struct server *s);
 /* What a connection of the mount may send. */
 void server_set_rule(struct mount *m, const struct settings_mount *set);

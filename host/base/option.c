@@ -46,6 +46,12 @@ bool option_repeatable(const struct option_row *row)
 	       row->type == OPTION_SCOPED;
 }
 
+/* Is its value one of some words? */
+static bool is_word(const struct option_row *row)
+{
+	return row->type == OPTION_ENUM || (row->type == OPTION_SCOPED && row->choices != NULL);
+}
+
 /* --- misspellings ------------------------------------------------------------------------------------------------------------- */
 
 #define NAME_MAX_COMPARED 40
@@ -99,7 +105,7 @@ void option_format(const struct option_row *row, uint64_t value, char *dst, size
 {
 	const struct unit *unit = units(row);
 
-	if (row->type == OPTION_ENUM) {
+	if (is_word(row)) {
 		const char *word = row->choices;
 
 		for (; value > 0 && strchr(word, '|') != NULL; value--)
@@ -145,7 +151,7 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 	char least[32], most[32];
 	size_t n = 0;
 
-	if (row->type == OPTION_ENUM) {
+	if (is_word(row)) {
 		for (const char *word = row->choices; *word != '\0' && n < cap;) {
 			size_t len = strcspn(word, "|");
 			const char *join = n == 0 ? "" : word[len] == '\0' ? " or " : ", ";
@@ -250,7 +256,7 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 	uint64_t value = 0;
 	bool overflow = false;
 
-	if (row->type == OPTION_ENUM)
+	if (is_word(row))
 		return parse_choice(row, text, value_r) || refuse(row, text, "is unknown", why);
 	if (row->type == OPTION_RATE)
 		return parse_rate(row, text, value_r) || refuse(row, text, "is not a rate", why);
@@ -286,7 +292,7 @@ static void explain(const struct option_row *row, char *dst, size_t cap)
 	char limits[240] = "", least[32], most[32];
 	size_t n = 0;
 
-	if (row->type == OPTION_ENUM) {
+	if (is_word(row)) {
 		describe(row, limits, sizeof(limits));
 	} else if (row->most > 0) {
 		range(row, least, most);

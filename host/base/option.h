@@ -153,6 +153,9 @@ enum option_group {
 	  "most headers of a request") \
 	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "1m", NULL, \
 	  "most output that waits for one slow client") \
+	X(slow_policy, SCOPED, "slow-policy", 0, "[MOUNT=]POLICY", LIMITS, 0, 0, "close", "close|drop-oldest|conflate", \
+	  "what --max-queue leads to: the client is closed with 1013, or the oldest messages that wait for it are given up, or those " \
+	  "whose key a newer one has; of this mount, or of every mount") \
 	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
 	  "most connections at one time; more wait until one of them ends") \
 	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
@@ -202,7 +205,7 @@ struct option_row {
 	const char *argument;
 	uint64_t least, most;
 	const char *initial; /* default, as it would be typed */
-	const char *choices; /* OPTION_ENUM: "a|b|c"; a number: what 0 means */
+	const char *choices; /* OPTION_ENUM, and some of OPTION_SCOPED: "a|b|c"; a number: what 0 means */
 	const char *text;
 };
 
@@ -218,7 +221,7 @@ const char *option_nearest(const char *name, const char *const *names, size_t n)
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);
 
-/* OPTION_NUMBER, SIZE, TIME, RATE and ENUM: reads text into *value_r, or says in why what is wrong with it and what was expected. */
+/* OPTION_NUMBER, SIZE, TIME, RATE, and what has choices: reads text into *value_r, or says in why what is wrong with it and what was expected. */
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
 /* OPTION_RATE: the value as what it means. */
 struct bucket_rate option_rate(uint64_t value);

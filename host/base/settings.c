@@ -181,6 +181,9 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 		const struct settings_scoped *scoped = &said->scoped[i];
 		bool guarded = false, any = false;
 
+		if (strncmp(scoped->row->name, "jwt-", 4) != 0)
+			continue;
+
 		for (size_t j = 0; j < layer->s.n_mounts; j++) {
 			bool its = scoped->mount == NULL || strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
 

@@ -39,6 +39,8 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	struct settings_scoped *scoped;
 	struct bucket_rate rate;
 	bool closes;
+	char expected[OPTION_WHY_MAX];
+	uint64_t choice;
 
 	if (n > 0) {
 		why = settings_layer_normalise(text, n, path);
@@ -63,6 +65,10 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 					     mount != NULL ? "" : ", or once for each mount as MOUNT=VALUE");
 			return;
 		}
+	if (row->choices != NULL && *value != '\0' && !option_parse(row, value, &choice, expected)) {
+		settings_layer_error(layer, at, row->name, "%s", expected);
+		return;
+	}
 	scoped = settings_layer_grow(layer, &layer->scoped, layer->n_scoped, sizeof(*scoped));
 	if (scoped == NULL)
 		return;

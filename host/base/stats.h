@@ -10,6 +10,8 @@
 	X(connections, "WebSocket connections that have not ended") \
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
+	X(slow, "connections for which messages are being given up because they read too slowly") \
+	X(buffered, "bytes of memory for what waits for slow connections") \
 	X(deflate_connections, "connections that have agreed on compression") \
 	X(deflate_memory, "bytes of memory reserved for compression") \
 	X(accepted, "sockets accepted") \
@@ -36,7 +38,8 @@
 	X(transport_errors, "connections that broke") \
 	X(idle_ended, "connections ended for silence") \
 	X(slow_ended, "connections ended for reading too slowly") \
-	X(dropped, "messages not queued because the receiver reads too slowly") \
+	X(dropped, "messages that a receiver does not get because it reads too slowly") \
+	X(conflated, "of those, messages with a key that a newer message had") \
 	X(redelivered, "events given to another worker because theirs ended") \
 	X(late_acks, "acknowledgements of events that were not under way there") \
 	X(stale_batches, "batches of workers that named another link") \

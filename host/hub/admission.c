@@ -135,7 +135,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 	bool limited = request->token != NULL && request->token->ends > 0;
 	if (limited && !timer_set_end(m, s, request->token->ends))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, admission_subprotocol(request, answer),
+	else if (conn_accept(c, request->request, m->slow == MOUNT_SLOW_CLOSE, admission_subprotocol(request, answer),
 			     (struct span){answer->head, answer->head_len})) {
 		admission_open(hub, m, c, request);
 		return;

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "hub/slow.h"
 #include "hub/timer.h"
 
 /* --- sessions that end ------------------------------------------------------------------------------------------------------------ */
@@ -33,10 +34,11 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
+	slow_end(m->hub, s);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
 	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)), LOG_U64("code", code),
-	    LOG_SPAN("reason", reason), LOG_U64("dropped", s->dropped));
+	    LOG_SPAN("reason", reason), LOG_U64("dropped", slow_dropped(s)));
 }
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
@@ -74,8 +76,7 @@ void hub_session_over(struct session *s)
 
 /* --- applying --------------------------------------------------------------------------------------------------------------------- */
 
-/* Ends after the commit: the members of a room may be being walked, and the rest of the commit counts it as there. */
-static void hub_mark_victim(struct hub *hub, struct session *s)
+void hub_mark_victim(struct hub *hub, struct session *s)
 {
 	if (s->victim)
 		return;
@@ -99,12 +100,15 @@ bool hub_reserve(struct hub *hub)
 static inline void hub_send(struct hub *hub, struct session *s, struct outgoing *o, bool own)
 {
 	enum conn_sent sent = conn_send(session_conn(s), o, own);
-	if (sent != CONN_FULL && sent != CONN_NO_MEMORY)
-		return;
-	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
-	s->dropped++;
-	hub->loop->stats.dropped++;
-	hub_mark_victim(hub, s);
+	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
+		slow_refused(hub, s, o, sent, own);
+}
+
+/* What the queue of a slow connection is to know of the message; false without memory. */
+static bool hub_note(const struct mount *m, const struct command *command, bool own)
+{
+	uint64_t note = own ? BACKLOG_KEEP : m->slow == MOUNT_SLOW_CONFLATE ? command->key : 0;
+	return m->slow == MOUNT_SLOW_CLOSE || note == 0 || chunk_note(&command->frame, note);
 }
 
 void hub_end_victims(struct hub *hub)
@@ -119,12 +123,7 @@ void hub_end_victims(struct hub *hub)
 			hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 			continue;
 		}
-		char id[SESSION_ID_TEXT];
-		session_id_text(hub_session_id(hub, s), id);
-		LOG(hub->log, LOG_NOTICE, LOG_CONN_SLOW, "connection closed: it reads too slowly", LOG_STR("mount", s->mount->path),
-		    LOG_STR("conn", id), LOG_U64("waiting", session_conn(s)->out.bytes));
-		hub->loop->stats.slow_ended++;
-		hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);
+		slow_close(hub, s);
 	}
 }
 
@@ -133,6 +132,7 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, true);
+	hub_note(m, command, false); /* without memory for a key there is one message more that is not given up */
 	for (uint32_t i = 0; i < m->n_sessions; i++)
 		if (m->sessions[i] != exclude)
 			hub_send(hub, m->sessions[i], &o, m->sessions[i] == c->origin);
@@ -149,6 +149,7 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, true);
+	hub_note(m, command, false);
 	for (uint32_t i = 0; i < r->n; i++)
 		if (r->members[i].session != exclude)
 			hub_send(hub, r->members[i].session, &o, r->members[i].session == c->origin);
@@ -216,7 +217,10 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	switch (command->kind) {
 	case COMMAND_SEND:
 		outgoing_init(&o, &command->frame, false);
-		hub_send(hub, s, &o, s == c->origin);
+		if (hub_note(m, command, s == c->origin))
+			hub_send(hub, s, &o, s == c->origin);
+		else
+			slow_refused(hub, s, &o, CONN_NO_MEMORY, s == c->origin);
 		outgoing_free(&o);
 		break;
 	case COMMAND_JOIN:
@@ -417,6 +421,7 @@ const struct conn_ops hub_conn_ops = {
 	.dropped = hub_on_dropped,
 	.withdrawn = admission_withdrawn,
 	.unanswered = admission_unanswered,
+	.gave_up = slow_gave_up,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------------------------------------------- */

@@ -81,6 +81,8 @@ void hub_unpause_all(struct hub *hub);
 /* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c);
 void hub_end_victims(struct hub *hub);
+/* It is ended after the commit: the members of a room may be being walked, and the rest of the commit counts it as there. */
+void hub_mark_victim(struct hub *hub, struct session *s);
 
 /* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake starts. */
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent);

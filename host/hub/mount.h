@@ -7,6 +7,13 @@
 #include "hub/session.h"
 #include "hub/token.h"
 
+/* What becomes of a connection that reads too slowly, in the order of the choices of --slow-policy. */
+enum mount_slow {
+	MOUNT_SLOW_CLOSE,
+	MOUNT_SLOW_DROP_OLDEST,
+	MOUNT_SLOW_CONFLATE,
+};
+
 struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
@@ -22,6 +29,7 @@ struct mount {
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
+	uint8_t slow;	      /* enum mount_slow */
 	bool running;	      /* an event is being handled or committed: others wait in their lanes */
 	struct mount *next;   /* longer paths first */
 };

@@ -41,6 +41,7 @@ struct session {
 	bool ended : 1;	    /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
 	bool no_memory : 1; /* and a victim for that */
 	bool victim : 1;    /* reads too slowly: will be ended after the commit */
+	bool slow : 1;	    /* messages are given up because it reads too slowly */
 };
 
 static inline struct conn *session_conn(struct session *s)

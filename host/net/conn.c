@@ -106,10 +106,10 @@ static struct conn_stash *conn_stash(const struct conn *c)
 /* --- compression ---------------------------------------------------------------------------------------------------------------- */
 
 /* What is agreed on about it, with the line of the answer's head that says so. */
-static void conn_pack(struct conn *c, const struct request *r, char answer[DEFLATE_ANSWER_MAX])
+static void conn_pack(struct conn *c, const struct request *r, bool all, char answer[DEFLATE_ANSWER_MAX])
 {
 	struct squeeze *s = &c->conns->squeeze;
-	struct squeeze_conn *agreed = squeeze_accept(s, r, true, answer);
+	struct squeeze_conn *agreed = squeeze_accept(s, r, all, answer);
 	if (agreed == NULL)
 		return;
 	if (conn_more(c) == NULL) {
@@ -157,6 +157,12 @@ static void conn_unwait(struct conn *c)
 	c->waiting = CONN_WAIT_NONE;
 }
 
+static void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone)
+{
+	if (!c->released)
+		c->conns->ops->gave_up(c, messages, gone);
+}
+
 /* Closes the descriptor. The memory goes at the end of the turn, so that nobody on the stack meets it freed. */
 static void conn_kill(struct conn *c)
 {
@@ -168,6 +174,8 @@ static void conn_kill(struct conn *c)
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
 	c->fd = -1;
+	if (outq_backlog(&c->out) != NULL)
+		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
 	answer_drop(c);
 	if (c->more != NULL) {
@@ -377,10 +385,16 @@ static enum outq_status conn_write(struct conn *c)
 	return status;
 }
 
+/* Bytes that wait and can not be given up. */
+static uint32_t conn_unread(const struct conn *c)
+{
+	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->kept : c->out.bytes;
+}
+
 /* Goes on reading when the peer has read enough, first with what was received before. */
 static void conn_resume(struct conn *c)
 {
-	if (c->paused & CONN_PAUSE_OUTPUT && c->out.bytes <= c->conns->limits.queue_max / 2)
+	if (c->paused & CONN_PAUSE_OUTPUT && conn_unread(c) <= c->conns->limits.queue_max / 2)
 		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
 	if (conn_stash(c) != NULL && c->state == CONN_OPEN && c->paused == 0)
 		conn_consume_stash(c);
@@ -402,8 +416,14 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 /* Writes what is queued. */
 static void conn_flush(struct conn *c)
 {
-	if (c->state != CONN_DEAD)
-		conn_flushed(c, c->broken ? OUTQ_BROKEN : conn_write(c));
+	if (c->state == CONN_DEAD)
+		return;
+	bool slow = outq_backlog(&c->out) != NULL;
+	uint32_t given_up = conn_given_up(c);
+	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
+	if (status == OUTQ_EMPTY && slow)
+		conn_tell_given_up(c, given_up, false);
+	conn_flushed(c, status);
 }
 
 static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
@@ -445,18 +465,19 @@ static bool conn_is_full(struct conn *c, uint32_t len)
 	uint32_t max = c->conns->limits.queue_max;
 	if (!c->out.stalled && !c->broken)
 		c->broken = conn_write(c) == OUTQ_BROKEN; /* its end is told at the end of the turn: members may be being walked */
-	return c->out.bytes > 0 && (uint64_t)c->out.bytes + len > max;
+	return c->out.bytes > 0 && outq_weight(&c->out) + len > max;
 }
 
 static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
 	uint32_t max = c->conns->limits.queue_max;
-	if ((uint64_t)c->out.bytes + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
+	if (outq_weight(&c->out) + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
 		if (c->broken)
 			return CONN_GONE;
 		if (!own || (uint64_t)c->out.bytes + frame->len > UINT32_MAX)
 			return CONN_FULL;
-		c->paused |= CONN_PAUSE_OUTPUT;
+		if ((uint64_t)conn_unread(c) + frame->len > max) /* what can be given up is no reason not to read */
+			c->paused |= CONN_PAUSE_OUTPUT;
 	}
 	if (!conn_queue(c, frame, false))
 		return CONN_NO_MEMORY;
@@ -484,6 +505,34 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 	if (!takes || c->broken)
 		return CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
+}
+
+static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)
+{
+	enum outq_room room = outq_make_way(&c->out, frame, c->conns->limits.queue_max, conflate, &c->conns->spare);
+	if (room != OUTQ_ROOM)
+		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
+	if (!conn_queue(c, frame, false))
+		return CONN_NO_MEMORY;
+	if (c->paused & CONN_PAUSE_OUTPUT)
+		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being walked */
+	c->conns->loop->stats.messages_out++;
+	return CONN_SENT;
+}
+
+enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
+{
+	struct slice packed;
+	if (!c->packed)
+		return conn_make_way_for(c, o->frame, conflate);
+	/* What refers back to earlier messages needs all of them: where a reload has changed the policy meanwhile. */
+	if (c->more->squeeze->terms.keep_out)
+		return CONN_FULL;
+	if (!squeeze_frame(&c->conns->squeeze, c->more->squeeze, o, &packed))
+		return conn_make_way_for(c, o->frame, conflate);
+	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
+	slice_unref(&packed);
+	return sent;
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
@@ -731,12 +780,12 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_
 	return len;
 }
 
-bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra)
+bool conn_accept(struct conn *c, const struct request *r, bool all, struct span subprotocol, struct span extra)
 {
 	char text[8192];
 	struct slice s;
 	char extensions[DEFLATE_ANSWER_MAX];
-	conn_pack(c, r, extensions);
+	conn_pack(c, r, all, extensions);
 	size_t n = upgrade_response(text, sizeof text, r, subprotocol, span_of(extensions), extra);
 	if (n == 0 || !chunk_alloc(&c->conns->loop->chunks, n, &s)) {
 		conn_abort(c);
@@ -1162,11 +1211,23 @@ static void conns_on_tick(void *arg)
 
 /* --- all of them ---------------------------------------------------------------------------------------------------------------- */
 
+/* What queues of slow peers did in this turn. */
+static void conns_count(struct conns *s)
+{
+	struct backlog_account *account = &s->spare.account;
+	struct stats *stats = &s->loop->stats;
+	stats->buffered = account->held;
+	stats->dropped += account->given_up;
+	stats->conflated += account->conflated;
+	account->given_up = account->conflated = 0;
+}
+
 static void conns_on_turn(void *arg)
 {
 	struct conns *s = arg;
 	struct conn *c, *kept = NULL;
 	conns_flush(s);
+	conns_count(s);
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
 		if (!c->dirty) {

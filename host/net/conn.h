@@ -116,6 +116,8 @@ struct conn_ops {
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
 	void (*unanswered)(struct conn *c);
+	/* Messages were given up for others (conn_make_way) since its queue was last empty: it is so again, or it is gone for good. */
+	void (*gave_up)(struct conn *c, uint32_t messages, bool gone);
 };
 
 struct conn_limits {
@@ -205,9 +207,10 @@ void conn_less(struct conn *c);
 
 /* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
 bool conn_measure(struct conn *c, const struct meter_rule *rule);
-/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. extra: header lines with CRLF. The session must be
+/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. all: none of what is sent will be given up (see
+ * conn_make_way), so that compressed messages may refer back to others. extra: header lines with CRLF. The session must be
  * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */
-bool conn_accept(struct conn *c, const struct request *r, struct span subprotocol, struct span extra);
+bool conn_accept(struct conn *c, const struct request *r, bool all, struct span subprotocol, struct span extra);
 enum conn_sent {
 	CONN_SENT,
 	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was attempted */
@@ -216,6 +219,14 @@ enum conn_sent {
 };
 /* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
+
+/* For a frame that conn_send found CONN_FULL: gives up others that wait (outq_make_way), and queues it if there is room then. */
+enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
+/* Messages that were given up for others since the queue was last empty. */
+static inline uint32_t conn_given_up(const struct conn *c)
+{
+	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->given_up : 0;
+}
 
 /* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);

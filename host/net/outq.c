@@ -514,7 +514,7 @@ static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 		backlog_drop_oldest(b, len < max ? max - len : 0, begun > 0);
 }
 
-enum outq_room outq_squeeze(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare)
+enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare)
 {
 	uint32_t len = frame->len > BACKLOG_LEAST ? frame->len : BACKLOG_LEAST;
 	if (!outq_begin_backlog(q, spare))

@@ -134,7 +134,12 @@ static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *fra
 	size_t n = squeeze_make_scratch(s, from.n + DEFLATE_TAIL) ? deflate_message(z, (const uint8_t *)from.p, from.n, s->scratch)
 								  : 0;
 	size_t head_len = frame_head(head, slice_bytes(frame)[0] & 0x0F, n);
+	uint64_t note = chunk_note_at(frame->chunk, frame->off);
 	bool ok = n > 0 && chunk_alloc(s->chunks, head_len + n, packed_r);
+	if (ok && note != 0 && !chunk_note(packed_r, note)) {
+		slice_unref(packed_r);
+		ok = false;
+	}
 	if (ok) {
 		head[0] |= SQUEEZE_RSV1;
 		memcpy(slice_bytes(packed_r), head, head_len);

@@ -5,6 +5,7 @@
 
 #include "handler/ask.h"
 #include "handler/worker.h"
+#include "hub/slow.h"
 #include "net/sp.h"
 #include "ops/letters.h"
 
@@ -85,7 +86,7 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_member_uint(o, "rooms", s->rooms.n);
 	codec_member_uint(o, "events", s->lane.sequence);
 	codec_member_uint(o, "waiting", session_conn(s)->out.bytes);
-	codec_member_uint(o, "dropped", s->dropped);
+	codec_member_uint(o, "dropped", slow_dropped(s));
 	codec_raw(o, "}", 1);
 }
 

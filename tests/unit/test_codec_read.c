@@ -110,6 +110,8 @@ static void say_frame(const struct command *c)
 	const uint8_t *bytes = slice_bytes(&c->frame);
 	size_t head = bytes[1] < 126 ? 2 : bytes[1] == 126 ? 4 : 10;
 	say("%s%.*s", bytes[0] == 0x81 ? "" : "bin:", (int)(c->frame.len - head), (const char *)bytes + head);
+	if (c->key != 0)
+		say("!%llu", (unsigned long long)c->key % 1000);
 	if (c->kind != COMMAND_SEND && c->exclude != 0)
 		say("-%llu", (unsigned long long)c->exclude);
 }
@@ -354,6 +356,17 @@ START_TEST(each_command)
 	ck_assert_str_eq(COMMANDS("[{'c':'broadcast','data':'x','exclude':false},{'c':'broadcast','data':'x','exclude':null}]"),
 			 "broadcast(x) broadcast(x)");
 	ck_assert_str_eq(COMMANDS("[{'c':'broadcast_to','room':'r:','data':'x','exclude':'$3'}]"), "broadcast_to(r:x)");
+	static const struct hash_key hash = {1, 2};
+	char expected[200];
+	unsigned key = (unsigned)(hash_bytes(&hash, "k\xc3\xa9", 3) % 1000);
+	commit.hash = &hash;
+	snprintf(expected, sizeof expected, "send(77,x!%u) broadcast(bin:yz!%u-77) broadcast_to(rx!%u) broadcast(x)", key, key,
+		 key);
+	ck_assert_str_eq(
+		COMMANDS("[{'c':'send','data':'x','key':'k\\u00e9'},{'key':'k\\u00e9','c':'broadcast','bin':2,'exclude':true},"
+			 "{'c':'broadcast_to','key':'k\\u00e9','room':'r','data':'x'},{'c':'broadcast','data':'x','key':''}]\nyz"),
+		expected);
+	commit.hash = NULL;
 	ck_assert_str_eq(COMMANDS("[{'c':'close'},{'c':'close','conn':'$0','code':4000,'reason':'b\\u0079e'}]"),
 			 "close(77,:0) close(1,bye:4000)");
 	ck_assert_str_eq(COMMANDS("[{'c':'set','state':'s'},{'c':'set','conn':'$0','state_bin':3},{'c':'set','state':''}]\nabc"),
@@ -396,6 +409,7 @@ START_TEST(commands_that_can_not_be_done)
 		{"[{'c':'send'}]", COMMIT_E_ARG},
 		{"[{'c':'broadcast'}]", COMMIT_E_ARG},
 		{"[{'c':'broadcast_to','room':'r'}]", COMMIT_E_ARG},
+		{"[{'c':'send','data':'x','key':'\\ud800'}]", COMMIT_E_UTF8},
 		{"[{'c':'broadcast_to','data':'x'}]", COMMIT_E_ROOM},
 		{"[{'c':'set'}]", COMMIT_E_ARG},
 		{"[{'c':'join'}]", COMMIT_E_ROOM},

@@ -114,6 +114,43 @@ START_TEST(close_codes)
 }
 END_TEST
 
+START_TEST(keys)
+{
+	static const struct hash_key hash = {1, 2};
+	struct span long_key = longer_than_a_room(256), longest = longer_than_a_room(255);
+	ck_assert_int_eq(commit_key(&c, nothing), COMMIT_OK); /* none is none, wherever */
+	refused(commit_key(&c, good), COMMIT_E_ARG);
+	commit_join(&c, 1, good);
+	ck_assert_int_eq(commit_key(&c, good), COMMIT_E_ARG);
+	commit_drop(&c);
+	commit_begin(&c, NULL);
+	for (int known = 0; known < 2; known++) {
+		c.hash = known ? &hash : NULL;
+		commit_send(&c, 1, false, "a", 1);
+		ck_assert_uint_eq(c.commands[0].key, 0);
+		accepted(commit_key(&c, longest));
+		commit_broadcast(&c, true, "a", 1, 0);
+		ck_assert_int_eq(commit_key(&c, long_key), COMMIT_E_LIMIT);
+		ck_assert_int_eq(c.error, COMMIT_E_LIMIT);
+		commit_drop(&c);
+		commit_begin(&c, NULL);
+		commit_broadcast_to(&c, good, false, "a", 1, 0);
+		ck_assert_int_eq(commit_key(&c, broken), COMMIT_E_UTF8);
+		ck_assert_int_eq(commit_key(&c, good), COMMIT_E_UTF8); /* spoiled is spoiled */
+		commit_drop(&c);
+		commit_begin(&c, NULL);
+	}
+	commit_send(&c, 1, false, "a", 1);
+	commit_key(&c, good);
+	commit_broadcast(&c, false, "b", 1, 0);
+	commit_broadcast(&c, false, "b", 1, 0);
+	commit_key(&c, good);
+	ck_assert_uint_ne(c.commands[0].key, 0);
+	ck_assert_uint_eq(c.commands[1].key, 0);
+	ck_assert_uint_eq(c.commands[2].key, c.commands[0].key);
+}
+END_TEST
+
 START_TEST(data)
 {
 	char bytes[DATA_SIZE + 1] = {0};
@@ -274,6 +311,7 @@ int main(void)
 	tcase_add_test(tc, text_must_be_utf8);
 	tcase_add_test(tc, close_codes);
 	tcase_add_test(tc, data);
+	tcase_add_test(tc, keys);
 	tcase_add_test(tc, timers);
 	tcase_add_test(tc, queries);
 	tcase_add_test(tc, frames);

@@ -56,6 +56,7 @@ static void teardown(void)
 	chunk_pool_free(&pool);
 	outq_spare_free(&spare);
 	ck_assert_ptr_null(spare.first);
+	ck_assert_uint_eq(spare.account.held, 0);
 	close(fds[0]);
 	if (fds[1] >= 0)
 		close(fds[1]);
@@ -444,7 +445,8 @@ START_TEST(no_memory_changes_nothing)
 	struct slice a = numbered(0, 100), b = numbered(1, 100), c = numbered(2, 100), large = numbered(3, 60000);
 	ck_assert(outq_append(&q, &a, keeper));
 	no_memory = true; /* for Check's assertions too: they wait */
-	bool apart = outq_append(&q, &c, keeper), beside = outq_append(&q, &b, keeper), pong = outq_urgent(&q, (const uint8_t *)"\x8a\0", 2, keeper);
+	bool apart = outq_append(&q, &c, keeper), beside = outq_append(&q, &b, keeper),
+	     pong = outq_urgent(&q, (const uint8_t *)"\x8a\0", 2, keeper);
 	no_memory = false;
 	ck_assert(!apart && !pong);
 	ck_assert(beside); /* a neighbour needs none */
@@ -524,6 +526,140 @@ START_TEST(random_traffic)
 }
 END_TEST
 
+/* --- giving up ------------------------------------------------------------------------------------------------------------- */
+
+#define BOUND 32768
+
+static uint64_t note_of(uint32_t number)
+{
+	return number % 10 == 0 ? BACKLOG_KEEP : number % 6 + 1;
+}
+
+/* As a connection does it: what others send is queued if it has room, or gets some. */
+static bool squeeze(uint32_t number, size_t len, bool conflate)
+{
+	struct slice s = numbered(number, len);
+	bool keep = note_of(number) == BACKLOG_KEEP, room = true;
+	ck_assert(chunk_note(&s, note_of(number)));
+	if (!q.stalled && outq_weight(&q) + s.len > BOUND)
+		flush();
+	if (!keep && q.bytes > 0 && outq_weight(&q) + s.len > BOUND)
+		room = outq_make_way(&q, &s, BOUND, conflate, keeper) == OUTQ_ROOM;
+	if (room)
+		ck_assert(outq_append(&q, &s, keeper));
+	slice_unref(&s);
+	return room;
+}
+
+/* What arrives are whole frames in order, with every one that was to be kept and, where only those with newer ones are given up, the
+ * newest of each key. */
+static void random_giving_up(unsigned seed, bool conflate)
+{
+	static int64_t newest[8];
+	uint32_t number = 0, kept = 0, most = 0;
+	bool lost = false;
+	printf("outq: giving up, seed %u\n", seed);
+	memset(newest, -1, sizeof newest);
+	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 1000 : 8000); step++) {
+		unsigned dice = (unsigned)rand_r(&seed) % 100, r = (unsigned)rand_r(&seed);
+		if (dice < 80) {
+			bool room = squeeze(number, 4 + (dice == 0 ? r % 20000 : r % 400), conflate);
+			if (room && note_of(number) != BACKLOG_KEEP)
+				newest[note_of(number)] = number;
+			lost = lost || !room;
+			kept += note_of(number) == BACKLOG_KEEP;
+			number++;
+			most = q.bytes > most ? q.bytes : most;
+		} else if (dice < 83 && q.stalled) {
+			urgent((uint8_t)number);
+		} else if (dice < 95) {
+			flush();
+		} else {
+			receive(r % 4000);
+		}
+	}
+	drain();
+	size_t at = 0;
+	int64_t last = -1, last_of[8];
+	uint32_t seen_kept = 0;
+	memset(last_of, -1, sizeof last_of);
+	while (at < n_got) {
+		int64_t f = next_frame(&at);
+		if (f < 0)
+			continue;
+		ck_assert_int_gt(f, last);
+		last = f;
+		seen_kept += note_of((uint32_t)f) == BACKLOG_KEEP;
+		if (note_of((uint32_t)f) != BACKLOG_KEEP)
+			last_of[note_of((uint32_t)f)] = f;
+	}
+	ck_assert_uint_eq(seen_kept, kept);
+	ck_assert(!conflate || lost || memcmp(newest, last_of, sizeof newest) == 0);
+	ck_assert_uint_gt(spare.account.given_up, 0);
+	ck_assert_uint_eq(spare.account.held, 0);
+	ck_assert(conflate == (spare.account.conflated > 0));
+	ck_assert_uint_lt(most, 40 * BOUND);
+	spare.account.given_up = spare.account.conflated = 0;
+}
+
+START_TEST(giving_up_the_oldest)
+{
+	random_giving_up((unsigned)_i * 31337 + 5, false);
+}
+END_TEST
+
+START_TEST(giving_up_what_is_newer)
+{
+	random_giving_up((unsigned)_i * 31337 + 6, true);
+}
+END_TEST
+
+/* A backlog is cut and cleared as any queue. */
+START_TEST(a_backlog_is_cut)
+{
+	uint32_t number = 1;
+	for (int i = 0; i < 400; i++, number += number % 10 == 9 ? 2 : 1)
+		squeeze(number, 400, false);
+	ck_assert_ptr_nonnull(outq_backlog(&q));
+	uint32_t begun = q.begun;
+	ck_assert_uint_gt(begun, 0);
+	urgent(1);
+	outq_cut(&q, keeper);
+	ck_assert_uint_eq(q.bytes, begun);
+	append(5000, 10);
+	drain();
+	size_t at = 0;
+	int64_t f = 0;
+	while (at < n_got)
+		f = next_frame(&at);
+	ck_assert_int_eq(f, 5000);
+	ck_assert_ptr_null(outq_backlog(&q));
+	for (int i = 0; i < 400; i++)
+		squeeze(number, 400, true);
+	outq_clear(&q, keeper);
+	ck_assert_uint_eq(spare.account.held, 0);
+	spare.account.given_up = spare.account.conflated = 0;
+}
+END_TEST
+
+START_TEST(no_memory_to_give_up)
+{
+	uint32_t number = 1;
+	while (!q.stalled || outq_weight(&q) + 2000 < BOUND)
+		squeeze(number++, 500, false);
+	struct slice s = numbered(number, 3000);
+	uint32_t before = q.bytes;
+	no_memory = true;
+	enum outq_room room = outq_make_way(&q, &s, BOUND, false, keeper);
+	no_memory = false;
+	slice_unref(&s);
+	ck_assert_int_eq(room, OUTQ_NO_MEMORY);
+	ck_assert_uint_eq(q.bytes, before);
+	drain();
+	expect_numbers(1, number);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("outq");
@@ -549,6 +685,10 @@ int main(void)
 	tcase_add_test(tc, a_broken_socket);
 	tcase_add_test(tc, no_memory_changes_nothing);
 	tcase_add_loop_test(tc, random_traffic, 0, 8);
+	tcase_add_loop_test(tc, giving_up_the_oldest, 0, 6);
+	tcase_add_loop_test(tc, giving_up_what_is_newer, 0, 6);
+	tcase_add_test(tc, a_backlog_is_cut);
+	tcase_add_test(tc, no_memory_to_give_up);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

@@ -1,0 +1,63 @@
+#include "hub/slow.h"
+
+static void slow_log(struct hub *hub, struct session *s, enum log_level level, const char *what)
+{
+	static const char *const policies[] = {"close", "drop-oldest", "conflate"};
+	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
+	if (!log_would(hub->log, level))
+		return;
+	session_id_text(hub_session_id(hub, s), id);
+	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
+	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)), LOG_STR("policy", policies[s->mount->slow]),
+	    LOG_U64("waiting", session_conn(s)->out.bytes), LOG_U64("dropped", slow_dropped(s)));
+}
+
+static void slow_begin(struct hub *hub, struct session *s)
+{
+	if (s->slow)
+		return;
+	s->slow = true;
+	hub->loop->stats.slow++;
+	slow_log(hub, s, LOG_NOTICE, "messages are given up: the connection reads too slowly");
+}
+
+void slow_end(struct hub *hub, struct session *s)
+{
+	hub->loop->stats.slow -= s->slow;
+	s->slow = false;
+}
+
+void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent, bool own)
+{
+	enum mount_slow policy = s->mount->slow;
+	if (sent == CONN_FULL && policy != MOUNT_SLOW_CLOSE && !own && !s->victim) {
+		sent = conn_make_way(session_conn(s), o, policy == MOUNT_SLOW_CONFLATE);
+		if (sent == CONN_SENT || policy == MOUNT_SLOW_DROP_OLDEST)
+			slow_begin(hub, s);
+		if (sent == CONN_SENT)
+			return;
+	}
+	s->dropped++;
+	hub->loop->stats.dropped++;
+	if (sent == CONN_FULL && policy == MOUNT_SLOW_DROP_OLDEST && !own)
+		return; /* answers fill its queue: it is the oldest message that can go */
+	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
+	hub_mark_victim(hub, s);
+}
+
+void slow_close(struct hub *hub, struct session *s)
+{
+	slow_log(hub, s, LOG_NOTICE, "connection closed: it reads too slowly");
+	hub->loop->stats.slow_ended++;
+	hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);
+}
+
+void slow_gave_up(struct conn *c, uint32_t messages, bool gone)
+{
+	struct session *s = conn_session(c);
+	struct hub *hub = s->mount->hub;
+	s->dropped += messages;
+	if (s->slow && !gone)
+		slow_log(hub, s, LOG_INFO, "the connection has caught up");
+	slow_end(hub, s);
+}

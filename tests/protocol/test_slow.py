@@ -1,0 +1,273 @@
+"""Clients that read too slowly under each --slow-policy (contract, rule 10): which messages arrive, in which order, what is counted
+and said, and that control frames and answers get through. Those that do not read come by a Unix socket, of which the kernel holds
+some 200 KiB and no more: so what waits is known to the message."""
+import pytest
+
+from probe import WRAPPED, Host, Probe, ProbeClient, plugin
+from raw_worker import RawWorker
+from tova_host import wait_until
+from wsclient import CLOSE, PONG, TEXT
+
+QUEUE = 64 << 10
+N, SIZE = 400, 4000  # of a pour
+
+
+@pytest.fixture(scope="module")
+def slow_host(tmp_path_factory):
+    """One mount for each policy."""
+    folder, so = tmp_path_factory.mktemp("slow"), plugin("probe")
+    with Host("--plugin", f"/close={so}", "--plugin", f"/drop={so}", "--plugin", f"/conflate={so}", "--slow-policy", "drop-oldest",
+              "--slow-policy", "/conflate=conflate", "--slow-policy", "/close=close", "--max-queue", str(QUEUE), "--control", str(folder / "control"),
+              "--listen", "127.0.0.1:0", "--listen", f"unix:{folder}/web", "--close-timeout", "500ms") as host, \
+            RawWorker(f"ipc://{folder}/control") as link:
+        host.link, host.web = link, f"unix:{folder}/web"
+        yield host
+
+
+@pytest.fixture
+def drop(slow_host):
+    with Probe(slow_host, "/drop") as probe:
+        yield probe
+
+
+@pytest.fixture
+def conflate(slow_host):
+    with Probe(slow_host, "/conflate") as probe:
+        yield probe
+
+
+def connection(host, id):
+    """What tova-ctl shows of it; None: it is gone."""
+    rows = host.link.ask("all_connections")["connections"]
+    return next((row for row in rows if row["conn"] == id), None)
+
+
+def stats(host):
+    return host.link.ask("stats")["stats"]
+
+
+def said(host, id, n):
+    """The n lines that the log has of a slow connection."""
+    def lines():
+        return [line for line in list(host.lines) if line.get("kind") == "conn.slow" and line.get("conn") == id]
+    wait_until(lambda: len(lines()) >= n, "the log tells of it")
+    assert len(lines()) == n
+    return lines()
+
+
+def stopped(probe):
+    """One in the room `news` that does not read."""
+    slow = ProbeClient(probe.host.web)
+    probe._clients.append(slow)
+    slow.handshake(probe.mount + "/")
+    assert slow.ask("join news", "send joined") == "joined"
+    return slow
+
+
+def start(probe):
+    """The same, its id, and another one that pours."""
+    slow, sender = stopped(probe), probe.client()
+    return slow, slow.id, sender
+
+
+def run(ws, *lines):
+    """Runs the lines and waits until they have been done."""
+    ws.script(*lines, "send done")
+    assert ws.recv_text() == "done"
+
+
+def read_until(ws, last):
+    """All frames up to the text that begins so."""
+    frames = []
+    while not frames or not (frames[-1].opcode == TEXT and frames[-1].payload.startswith(last)):
+        frames.append(ws.recv_frame())
+    return frames
+
+
+def numbers(frames):
+    return [int(f.payload.split(b" ")[0]) for f in frames if f.opcode == TEXT and f.payload.endswith(b"x")]
+
+
+def gap(seen, n=N):
+    """Where what arrived of a pour parts into what the kernel had and what waited."""
+    at = next((i for i in range(len(seen)) if seen[i] != i), len(seen))
+    assert at > 0 and seen == sorted(set(seen)) and seen[-1] < n
+    return at
+
+
+# --- drop-oldest --------------------------------------------------------------------------------------------------------------
+
+def test_the_newest_messages_stay(drop, slow_host):
+    slow, id, sender = start(drop)
+    before = stats(slow_host)
+    run(sender, f"pour news {N} {SIZE}")
+    row = connection(slow_host, id)
+    assert row["dropped"] > 0 and QUEUE - SIZE <= row["waiting"] <= QUEUE
+    assert stats(slow_host)["slow"] == 1 and stats(slow_host)["buffered"] >= row["waiting"]
+    seen = numbers(read_until(slow, b"%d " % (N - 1)))
+    at = gap(seen)
+    assert seen[at:] == list(range(seen[at], N))  # all that waited lies together, and is as much as may wait
+    assert QUEUE - 2 * SIZE < (N - seen[at]) * SIZE <= QUEUE + SIZE
+    assert len(seen) == N - row["dropped"]
+    after = stats(slow_host)
+    assert after["dropped"] - before["dropped"] == row["dropped"] and after["conflated"] == before["conflated"]
+    assert after["slow_ended"] == before["slow_ended"]
+    # It has caught up, and misses nothing any more.
+    wait_until(lambda: stats(slow_host)["slow"] == 0, "it has caught up")
+    run(sender, "to news welcome back")
+    assert slow.recv_text() == "welcome back"
+    assert connection(slow_host, id)["dropped"] == row["dropped"]
+    begins, ends = said(slow_host, id, 2)
+    assert begins["message"] == "messages are given up: the connection reads too slowly"
+    assert (begins["mount"], begins["policy"], begins["remote"]) == ("/drop", "drop-oldest", "unix")
+    assert ends["message"] == "the connection has caught up" and ends["dropped"] == row["dropped"]
+
+
+def test_answers_are_never_given_up(drop, slow_host):
+    """Those to its own messages; and the host goes on reading from it though its queue is full of what others sent."""
+    slow, id, sender = start(drop)
+    observer = drop.observer()
+    for i in range(8):
+        run(sender, f"pour news {N // 4} {SIZE}")
+        slow.script(f"send answer {i}", "flood 3 1000", "to observers answered")
+        assert observer.recv_text() == "answered"
+    run(sender, f"pour news {N // 4} {SIZE}", "to news end")
+    assert connection(slow_host, id)["dropped"] > N
+    answers, flood = [], []
+    for f in read_until(slow, b"end"):
+        if f.payload.startswith(b"answer"):
+            answers.append(f.payload)
+        elif answers and len(flood) < 3 * len(answers):
+            flood.append(int(f.payload.split(b" ")[0]))  # nothing lies between an answer and what was committed with it
+    assert answers == [b"answer %d" % i for i in range(8)]
+    assert flood == [0, 1, 2] * 8
+    assert slow.ask("send here") == "here"
+
+
+def test_where_answers_fill_the_queue_the_newest_message_goes(drop, slow_host):
+    slow, id, sender = start(drop)
+    slow.script(f"flood {N} {SIZE}")  # its own, beyond the bound in one event: it is not read from until it has read
+    wait_until(lambda: connection(slow_host, id)["waiting"] > QUEUE, "the flood waits")
+    run(sender, "to news lost", "to news lost too")
+    assert connection(slow_host, id)["dropped"] == 2
+    assert [int(slow.recv_text().split(" ")[0]) for _ in range(N)] == list(range(N))
+    run(sender, "to news again")
+    assert slow.recv_text() == "again"
+
+
+def test_a_large_message_takes_the_place_of_all(drop, slow_host):
+    """As an empty queue does, one with nothing but a message on its way takes any one message."""
+    slow, id, sender = start(drop)
+    run(sender, f"pour news {N} {SIZE}")
+    for text in ("a", "b"):
+        run(sender, "key none", f"pour news 1 {4 * QUEUE}", f"to news {text}")
+    frames = read_until(slow, b"b")
+    assert [len(f.payload) for f in frames].count(4 * QUEUE) <= 1
+    assert frames[-1].payload == b"b" and slow.ask("send x") == "x"
+
+
+def test_small_messages_are_no_way_around(drop, slow_host):
+    """Each counts for 32 bytes at least: memory stays in proportion."""
+    slow, id, sender = start(drop)
+    run(sender, f"pour news {N} {SIZE}")
+    for _ in range(20):
+        run(sender, *["to news "] * 2000)
+    assert stats(slow_host)["buffered"] < 16 * QUEUE
+    run(sender, "to news end")
+    frames = read_until(slow, b"end")
+    assert QUEUE // 32 - 8 <= sum(f.payload == b"" for f in frames) <= QUEUE // 32
+
+
+# --- conflate -----------------------------------------------------------------------------------------------------------------
+
+def test_the_newest_of_each_key_stays(conflate, slow_host):
+    slow, id, sender = start(conflate)
+    before = stats(slow_host)
+    run(sender, "keys 7", f"pour news {N} {SIZE}")
+    row = connection(slow_host, id)
+    run(sender, "key k3", "to news three", "key other", "to news first", "to news second", "key", "to news end")
+    frames = read_until(slow, b"end")
+    seen = numbers(frames)
+    at = gap(seen)
+    assert seen[at:] == [i for i in range(N - 7, N) if i % 7 != 3]  # in the order in which they were committed
+    assert [f.payload for f in frames[-3:]] == [b"three", b"second", b"end"]
+    assert stats(slow_host)["conflated"] - before["conflated"] == stats(slow_host)["dropped"] - before["dropped"]
+    assert row["dropped"] == N - at - 7 and connection(slow_host, id)["dropped"] == row["dropped"] + 2
+    assert stats(slow_host)["slow_ended"] == before["slow_ended"]
+    wait_until(lambda: stats(slow_host)["slow"] == 0, "it has caught up")
+    run(sender, "keys 2", "pour news 4 100")  # who keeps up gets all of them
+    assert [int(slow.recv_text().split(" ")[0]) for _ in range(4)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("keys", [0, N])
+def test_what_no_newer_one_replaces_is_not_given_up(conflate, slow_host, keys):
+    """Without a key, or with too many of them, a client that does not read is closed: it must not take old values for new ones."""
+    slow, id, sender = start(conflate)
+    observer = conflate.observer()
+    run(sender, f"keys {keys}", f"pour news {N} {SIZE}")
+    closed = observer.event("close")
+    assert (closed["ws"], closed["code"], closed["reason"]) == (id, 1013, "reads too slowly")
+    frames = []
+    while not frames or frames[-1].opcode != CLOSE:
+        frames.append(slow.recv_frame())
+    assert frames[-1].payload[:2] == (1013).to_bytes(2, "big")
+    seen = numbers(frames)
+    assert seen == list(range(len(seen)))
+    line, = said(slow_host, id, 1)
+    assert line["message"] == "connection closed: it reads too slowly" and line["remote"] == "unix"
+    assert line["mount"] == "/conflate" and line["dropped"] == N - len(seen) - line["waiting"] // SIZE
+
+
+def test_keys_mean_nothing_where_nothing_is_conflated(drop, slow_host):
+    slow, id, sender = start(drop)
+    before = stats(slow_host)["conflated"]
+    run(sender, "keys 2", f"pour news {N} {SIZE}")
+    seen = numbers(read_until(slow, b"%d " % (N - 1)))
+    assert (N - seen[gap(seen)]) * SIZE > QUEUE - 2 * SIZE
+    assert stats(slow_host)["conflated"] == before
+
+
+# --- all of them --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mount", ["/drop", "/conflate"])
+def test_pings_are_answered_and_close_comes_last(slow_host, mount):
+    with Probe(slow_host, mount) as probe:
+        slow, id, sender = start(probe)
+        observer = probe.observer()
+        run(sender, "keys 3", f"pour news {N} {SIZE}")
+        slow.ping(b"still here")
+        slow.script("to observers heard")
+        assert observer.recv_text() == "heard"  # the ping was, too
+        run(sender, "keys 3", f"pour news {N} {SIZE}", f"close_of {id} 4001 enough")
+        assert observer.event("close")["code"] == 4001
+        frames = []
+        while not frames or frames[-1].opcode != CLOSE:
+            frames.append(slow.recv_frame())
+        assert frames[-1].payload == (4001).to_bytes(2, "big") + b"enough"
+        pong = next(i for i, f in enumerate(frames) if f.opcode == PONG)
+        assert frames[pong].payload == b"still here"
+        assert numbers(frames)[-1] == N - 1 and pong < len(frames) - 3  # it passed what waited
+        wait_until(lambda: stats(slow_host)["slow"] == 0, "it is not counted any more")
+
+
+@pytest.mark.parametrize("mount", ["/drop", "/conflate"])
+def test_memory_is_bounded_and_given_back(slow_host, mount):
+    with Probe(slow_host, mount) as probe:
+        slow, sender = [stopped(probe) for _ in range(20)], probe.client()
+        run(sender, "keys 9", f"pour news {N} {SIZE}")
+        first, rss = stats(slow_host)["buffered"], slow_host.rss
+        for _ in range(5):
+            run(sender, "keys 9", f"pour news {N} {SIZE}")
+        assert first <= 20 * 4 * QUEUE and stats(slow_host)["buffered"] <= 20 * 4 * QUEUE
+        assert WRAPPED or slow_host.rss - rss < 8 << 20
+        for ws in slow:
+            ws.drop()
+        wait_until(lambda: stats(slow_host)["buffered"] == 0, "nothing is held any more")
+
+
+def test_a_bad_key_fails_its_event(drop):
+    ws = drop.client()
+    ws.script("key " + "k" * 256, "broadcast never")
+    ws.script("key %ff%fe", "broadcast never")
+    ws.script("key " + "ä" * 127, "send fine")
+    assert ws.recv_text() == "fine"
