@@ -63,11 +63,10 @@ static bool token_is_flat(const uint8_t *bytes, long n)
 /* An object, or NULL. Of two members of one name each reader takes another: that is refused. */
 static json_t *token_decode(struct span part)
 {
-	uint8_t *bytes = malloc(BASE64URL_DECODED_MAX(part.n));
-	long n = bytes != NULL ? base64url_decode(part, bytes) : -1;
+	uint8_t bytes[BASE64URL_DECODED_MAX(TOKEN_MAX)];
+	long n = base64url_decode(part, bytes);
 	json_t *json =
 		n > 0 && token_is_flat(bytes, n) ? json_loadb((const char *)bytes, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-	free(bytes);
 	if (json_is_object(json))
 		return json;
 	json_decref(json);

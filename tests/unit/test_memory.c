@@ -184,6 +184,25 @@ static void check_inbox(int client)
 	}
 }
 
+/* --- tokens ------------------------------------------------------------------------------------------------------------------ */
+
+/* HS256 of {"exp":4102444800,"sub":"ada"}. */
+#define SECRET "0123456789abcdef0123456789abcdef"
+#define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFkYSJ9._ykr2jr_9LJTILd2IPPslW732fXxYVvWk8xwG9NPAd0"
+
+static char upgrade[1000];
+
+/* Every connection of the conversation has a token, and so a timer at its end. */
+static struct token_policy *ask_for_tokens(void)
+{
+	char why[TOKEN_KEY_WHY_MAX];
+	struct token_policy *policy = calloc(1, sizeof *policy);
+	policy->n_sources = 1;
+	ck_assert(token_key_read(&policy->keys, (const unsigned char *)SECRET, 32, why));
+	snprintf(upgrade, sizeof upgrade, "%.*sAuthorization: Bearer " TOKEN "\r\n\r\n", (int)sizeof RIG_UPGRADE - 3, RIG_UPGRADE);
+	return policy;
+}
+
 /* --- the conversation ------------------------------------------------------------------------------------------------------ */
 
 static void connect_all(struct rig *r)
@@ -197,9 +216,9 @@ static void connect_all(struct rig *r)
 		inbox_len[i] = 0;
 		conn_add(&r->conns, fds[0], &remote, &(const struct conn_kind){.proxy = false});
 		r->opening = i;
-		send(fds[1], RIG_UPGRADE, 30, MSG_NOSIGNAL); /* in two pieces */
+		send(fds[1], upgrade, 30, MSG_NOSIGNAL); /* in two pieces */
 		turns(r, 1);
-		send(fds[1], &RIG_UPGRADE[30], sizeof RIG_UPGRADE - 1 - 30, MSG_NOSIGNAL);
+		send(fds[1], upgrade + 30, strlen(upgrade) - 30, MSG_NOSIGNAL);
 		turns(r, 2);
 	}
 }
@@ -241,6 +260,7 @@ static bool attempt(long at, bool all, bool later)
 	limits.queue_max = 200 << 10;
 	struct rig *r = later ? rig_new_async(&limits, 1 << 20) : rig_new(&limits, 16);
 	r->script = do_all;
+	r->mount->tokens = ask_for_tokens();
 	opens = closes = 0;
 	failed = 0;
 	for_good = all;
@@ -260,6 +280,8 @@ static bool attempt(long at, bool all, bool later)
 	ck_assert_int_eq(opens, closes);
 	ck_assert_uint_eq(r->hub.sessions.count, 0);
 	ck_assert_uint_eq(r->hub.held, 0);
+	token_policy_free(r->mount->tokens);
+	r->mount->tokens = NULL;
 	/* And it serves as before. */
 	r->said[r->said_len = 0] = '\0';
 	r->at_once = true;
