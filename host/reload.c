@@ -104,6 +104,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
+	s->hub.quota = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);
 	reload_gate(s);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);

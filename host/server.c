@@ -57,6 +57,15 @@ struct conn_limits server_limits(const struct settings *settings)
 	};
 }
 
+struct quota server_quota(const struct settings *settings)
+{
+	return (struct quota){
+		.rooms = (uint32_t)settings->max_rooms,
+		.mount_rooms = (uint32_t)settings->max_mount_rooms,
+		.name = settings->max_room_name < ROOM_NAME_MAX ? (uint32_t)settings->max_room_name : 0, /* no name is longer */
+	};
+}
+
 struct tally_limits server_tally_limits(const struct settings *settings)
 {
 	return (struct tally_limits){
@@ -157,6 +166,7 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
+	s->hub.quota = server_quota(&s->settings);
 	ok = conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = server_on_freed;

@@ -73,6 +73,7 @@ void server_reload_tokens(const struct server *s, struct mount *m, const struct 
 void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
+struct quota server_quota(const struct settings *settings);
 struct tally_limits server_tally_limits(const struct settings *settings);
 
 #endif

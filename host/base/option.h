@@ -158,6 +158,12 @@ enum option_group {
 	  "whose key a newer one has; of this mount, or of every mount") \
 	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
 	  "most connections at one time; more wait until one of them ends") \
+	X(max_rooms, NUMBER, "max-rooms", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
+	  "most rooms that one connection is in; a join beyond fails its event") \
+	X(max_mount_rooms, NUMBER, "max-mount-rooms", 0, "N", LIMITS, 1, 1000000000, "0", "any number", \
+	  "most rooms of each mount; a join beyond fails its event") \
+	X(max_room_name, NUMBER, "max-room-name", 0, "N", LIMITS, 1, 255, "255", NULL, \
+	  "longest name of a room, in bytes; a join beyond fails its event") \
 	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
 	  "most connections of one address at one time; more get 429") \
 	X(rate_limit, SCOPED, "rate-limit", 0, "[MOUNT=]N/TIME[,close]", LIMITS, 0, 0, NULL, NULL, \

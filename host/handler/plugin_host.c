@@ -17,6 +17,9 @@ static int result_of(enum commit_error error)
 	case COMMIT_E_UTF8:
 		return TOVA_E_UTF8;
 	case COMMIT_E_LIMIT:
+	case COMMIT_E_ROOM_NAME:
+	case COMMIT_E_ROOMS:
+	case COMMIT_E_MOUNT_ROOMS:
 		return TOVA_E_LIMIT;
 	case COMMIT_E_ARG:
 		return TOVA_E_ARG;

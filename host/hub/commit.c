@@ -23,6 +23,12 @@ const char *commit_error_text(enum commit_error error)
 		return "a command had an argument out of range";
 	case COMMIT_E_MEMORY:
 		return "no memory for a command";
+	case COMMIT_E_ROOM_NAME:
+		return "a join named a room with a longer name than --max-room-name allows";
+	case COMMIT_E_ROOMS:
+		return "a connection would be in more rooms than --max-rooms allows";
+	case COMMIT_E_MOUNT_ROOMS:
+		return "the mount would have more rooms than --max-mount-rooms allows";
 	default:
 		return "";
 	}

@@ -134,6 +134,8 @@ static bool delivery_conclude(struct mount *m, const struct hub_event *e, bool o
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)
 		mount_settle(m, e->session);
+	if (ok && c->error == COMMIT_OK)
+		quota_check(m, c);
 	if (ok && c->error != COMMIT_OK) {
 		why = span_of(commit_error_text(c->error));
 		ok = false;
@@ -330,8 +332,9 @@ void delivery_close(struct mount *m, struct session *s)
 
 bool delivery_commit(struct mount *m)
 {
-	bool ok = m->commit.error == COMMIT_OK;
-	if (!ok) {
+	if (m->commit.error == COMMIT_OK)
+		quota_check(m, &m->commit);
+	if (m->commit.error != COMMIT_OK) {
 		commit_drop(&m->commit);
 		return false;
 	}

@@ -9,6 +9,7 @@
 #include "base/hash.h"
 #include "base/slotmap.h"
 #include "hub/mount.h"
+#include "hub/quota.h"
 #include "net/loop.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
@@ -27,6 +28,7 @@ struct hub {
 	uint32_t n_victims, cap_victims;
 	char *const *origins; /* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
+	struct quota quota;
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
 	bool full, unpausing;	 /* full: some wait for room, not only for their own lane */

@@ -109,6 +109,12 @@ static int64_t room_membership_slot(const struct room *r, const struct room_memb
 	return -1;
 }
 
+bool room_has(const struct room_table *table, struct span name, const struct room_memberships *own)
+{
+	const struct room *r = room_find(table, name);
+	return r != NULL && room_membership_slot(r, own) >= 0;
+}
+
 static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
 {
 	if (n < *cap)

@@ -56,6 +56,9 @@ bool room_name_ok(struct span name);
 /* The room of that name, or NULL. */
 struct room *room_find(const struct room_table *table, struct span name);
 
+/* Is the session that has these memberships in the room of that name? */
+bool room_has(const struct room_table *table, struct span name, const struct room_memberships *own);
+
 enum room_joined { ROOM_JOINED, ROOM_ALREADY, ROOM_NO_MEMORY };
 enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own);
 /* False: it was not a member. */

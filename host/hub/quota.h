@@ -1,0 +1,19 @@
+/* quota: whether a commit stays within the limits of rooms. What counts is how it would be when all of it is applied. */
+#ifndef TOVA_HUB_QUOTA_H
+#define TOVA_HUB_QUOTA_H
+
+#include "hub/commit.h"
+
+struct mount;
+
+/* The host's; 0: any number. */
+struct quota {
+	uint32_t rooms;	      /* that one connection is in */
+	uint32_t mount_rooms; /* that a mount has */
+	uint32_t name;	      /* bytes of a room's name */
+};
+
+/* Called before the commit is applied. An error spoils it. */
+void quota_check(const struct mount *m, struct commit *c);
+
+#endif
