@@ -109,7 +109,7 @@ static void settle_one(struct settings_layer *target, const struct settings_scop
 /* First what is for every mount, so that what is said for a single one wins. */
 void settings_scope_settle(struct settings_layer *target, const struct settings_layer *from, bool of_mounts)
 {
-	for (int single = 0; single <= of_mounts; single++)
+	for (int single = 0; single <= (of_mounts ? 1 : 0); single++)
 		for (size_t i = 0; i < from->n_scoped && !*target->no_memory; i++)
 			if ((from->scoped[i].mount != NULL) == (single == 1))
 				settle_one(target, &from->scoped[i]);

@@ -52,7 +52,7 @@ static bool policy_source(struct token_source *source, const char *text)
 
 static bool policy_same(const struct token_source *a, const struct token_source *b)
 {
-	return a->place == b->place && (a->name == NULL || strcmp(a->name, b->name) == 0);
+	return a->place == b->place && (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
 }
 
 /* The names lie in policy->from. */
