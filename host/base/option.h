@@ -134,7 +134,7 @@ enum option_group {
 	  "and this group instead of the user's own; there are no others then") \
 	X(deflate, FLAG, "deflate", 0, NULL, DEFLATE, 0, 0, NULL, NULL, \
 	  "compress messages for clients that can (permessage-deflate, RFC 7692)") \
-	X(deflate_level, NUMBER, "deflate-level", 0, "N", DEFLATE, 1, 9, "6", NULL, \
+	X(deflate_level, NUMBER, "deflate-level", 0, "N", DEFLATE, 1, 9, "3", NULL, \
 	  "effort: 1 is quick, 9 is small") \
 	X(deflate_min, SIZE, "deflate-min", 0, "SIZE", DEFLATE, 1, OPTION_G, "256", NULL, \
 	  "shorter messages are sent as they are") \

@@ -57,15 +57,18 @@ static z_stream *squeeze_new_packer(const struct squeeze *s, unsigned bits)
 
 /* --- connections ---------------------------------------------------------------------------------------------------------------- */
 
-static bool squeeze_fits(const struct squeeze *s, uint64_t cost)
-{
-	return s->stats->deflate_memory + cost <= s->limits.memory / 4 * 3;
-}
-
 static uint32_t squeeze_cost(const struct deflate_terms *t)
 {
 	return (uint32_t)(sizeof(struct squeeze_conn) + (t->keep_out ? sizeof(z_stream) + deflate_cost(t->out_bits) : 0) +
 			  (t->keep_in ? inflate_cost(t->in_bits) : 0));
+}
+
+/* Windows may fill a half of the budget, so that very many others find room in the next quarter; for the last one see
+ * squeeze_set_limits. */
+static bool squeeze_fits(const struct squeeze *s, const struct deflate_terms *t)
+{
+	uint64_t quarter = s->limits.memory / 4;
+	return s->stats->deflate_memory + squeeze_cost(t) <= (t->keep_out || t->keep_in ? 2 : 3) * quarter;
 }
 
 struct squeeze_conn *squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, char answer[DEFLATE_ANSWER_MAX])
@@ -76,10 +79,10 @@ struct squeeze_conn *squeeze_accept(struct squeeze *s, const struct request *r, 
 	policy.keep_out = policy.keep_out && may_keep;
 	if (!deflate_negotiate(r, &policy, &terms))
 		return NULL;
-	if (!squeeze_fits(s, squeeze_cost(&terms))) {
+	if (!squeeze_fits(s, &terms)) {
 		s->stats->deflate_denied++;
 		policy.keep_out = policy.keep_in = false;
-		if (!deflate_negotiate(r, &policy, &terms) || !squeeze_fits(s, squeeze_cost(&terms)))
+		if (!deflate_negotiate(r, &policy, &terms) || !squeeze_fits(s, &terms))
 			return NULL;
 	}
 	struct squeeze_conn *c = calloc(1, sizeof *c);

@@ -360,7 +360,7 @@ def test_own_and_shared_messages_in_turn(host):
 
 def test_the_budget():
     """When it is used up, connections do without a window of their own; what others give back is used again."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--deflate", "--deflate-takeover", "both", "--deflate-memory", "1m") as host:
+    with Host("--plugin", f"/probe={plugin('probe')}", "--deflate", "--deflate-takeover", "both", "--deflate-memory", "2m") as host:
         with Probe(host) as probe:
             first = [probe.client(deflate=PD) for _ in range(6)]
             kept = [ws for ws in first if not ws.deflate.params]
