@@ -308,9 +308,22 @@ size_t json_unescape(const struct json_string *s, char *dst)
 	return n;
 }
 
+static const char json_short_from[] = "\"\\\b\f\n\r\t", json_short_to[] = "\"\\bfnrt";
+
+size_t json_escaped_size(const char *text, size_t n)
+{
+	const char *p = n > 0 ? text : "", *end = p + n;
+	size_t size = n + 2;
+	while ((p = json_plain_end(p, end)) < end) {
+		size += *p != '\0' && strchr(json_short_from, *p) != NULL ? 1 : 5;
+		p++;
+	}
+	return size;
+}
+
 size_t json_escape(char *dst, const char *text, size_t n)
 {
-	static const char hex[] = "0123456789abcdef", from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+	static const char hex[] = "0123456789abcdef";
 	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;
 	*at++ = '"';
@@ -321,10 +334,10 @@ size_t json_escape(char *dst, const char *text, size_t n)
 		p = plain;
 		if (p == end)
 			break;
-		const char *known = *p != '\0' ? strchr(from, *p) : NULL;
+		const char *known = *p != '\0' ? strchr(json_short_from, *p) : NULL;
 		*at++ = '\\';
 		if (known != NULL) {
-			*at++ = to[known - from];
+			*at++ = json_short_to[known - json_short_from];
 		} else {
 			at[0] = 'u';
 			at[1] = at[2] = '0';

@@ -39,7 +39,8 @@ void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct e
 /* {"t":type} and {"t":"bye","error":why} (why may be NULL). */
 void codec_word(struct codec_out *o, const char *type);
 void codec_bye(struct codec_out *o, const char *why);
-void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch);
+/* runs: above 1 if the worker takes runs. */
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs);
 
 /* What an answer is built from: begin opens the object, the others add members, end closes it. */
 void codec_object(struct codec_out *o, const char *type);
@@ -67,7 +68,7 @@ enum codec_type {
 /* One object of a batch. Strings lie in the batch. A string that is not there has p == NULL. */
 struct codec_item {
 	enum codec_type type;
-	uint64_t s, n, ref, q, v, retry_ms;
+	uint64_t s, n, ref, q, v, retry_ms, runs;
 	bool has_s, has_n, has_ref, has_q, has_retry, has_events;
 	unsigned events; /* EVENT_BITs */
 	struct json_string link, token, name, mount, error, source, what, room, conn, what_to_do, id;

@@ -392,6 +392,7 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		{"q", offsetof(struct codec_item, q)},
 		{"ref", offsetof(struct codec_item, ref)},
 		{"retry_ms", offsetof(struct codec_item, retry_ms)},
+		{"runs", offsetof(struct codec_item, runs)},
 		{NULL, 0},
 	};
 	if (span_eq(name, SPAN("t")))

@@ -171,7 +171,7 @@ void codec_bye(struct codec_out *o, const char *why)
 	codec_object_end(o);
 }
 
-void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch)
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs)
 {
 	codec_object(o, "welcome");
 	codec_member_uint(o, "v", 1);
@@ -180,6 +180,8 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 	codec_member_text(o, "host", span_of(TOVA_VERSION));
 	codec_member_uint(o, "window", window);
 	codec_member_uint(o, "batch", batch);
+	if (runs > 1)
+		codec_member_uint(o, "runs", runs);
 	codec_object_end(o);
 }
 
@@ -306,6 +308,12 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	(void)m;
 	codec_object(o, event_name(e->kind));
 	codec_member_uint(o, "s", h->number);
+	if (h->run > 1) { /* what else there is to say the event before it has said */
+		codec_member_uint(o, "run", h->run);
+		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
+		codec_object_end(o);
+		return;
+	}
 	if (s != NULL) {
 		session_id_text(hub_session_id(hub, s), id);
 		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});

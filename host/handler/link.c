@@ -29,6 +29,7 @@ void link_flush(struct worker *w)
 	int n = codec_parts(&w->out, parts);
 	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
 	codec_reset(&w->out);
+	w->open = false;
 	if (!ok)
 		link_cut(w, "no memory for what it is to be told", false);
 }
@@ -36,12 +37,18 @@ void link_flush(struct worker *w)
 /* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a batch travels alone. */
 void link_deliver(struct worker *w, struct event_held *e)
 {
-	if (w->out.n > 0 && (w->out.n >= POOL_BATCH || codec_size(&w->out) + e->size > POOL_BATCH_BYTES))
+	if (w->out.n > 0 && !link_has_room(w, e))
 		link_flush(w);
 	if (w->pipe == NULL)
 		return; /* cut just now: the event is redelivered with the others */
 	e->number = ++w->number;
+	w->open = true;
 	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
+}
+
+bool link_has_room(const struct worker *w, const struct event_held *e)
+{
+	return w->out.n < POOL_BATCH && codec_size(&w->out) + e->size <= POOL_BATCH_BYTES;
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------------------------- */
@@ -172,7 +179,8 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->state = pusher ? WORKER_PUSHER : WORKER_READY;
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
-	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES);
+	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
+	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES, w->runs);
 	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
 	    LOG_STR("worker", w->name), LOG_BOOL("attached", w->attached));
 	if (w->child != NULL) {
@@ -202,6 +210,27 @@ static struct event_held *link_find(struct worker *w, uint64_t number)
 	return NULL;
 }
 
+/* The event that is settled, not with the worker any more; NULL: there is none. */
+static struct event_held *link_take(struct worker *w, uint64_t number)
+{
+	struct pool *p = w->pool;
+	struct event_held *e = link_find(w, number);
+	if (e == NULL) {
+		link_hub(w)->loop->stats.late_acks++;
+		w->clock = link_now(w); /* a run that was ended on our side may be going on on the other */
+		return NULL;
+	}
+	if (!pool_is_first(e)) {
+		link_cut(w, "it settled an event of a run before those that it follows", true);
+		return NULL;
+	}
+	pool_take_back(w, e);
+	w->settled++;
+	p->condemned = 0;
+	p->bad_said = false;
+	return e;
+}
+
 static void link_settle_upgrade(struct worker *w, struct event_held *e, struct codec_item *item)
 {
 	struct mount *m = w->pool->base.mount;
@@ -224,15 +253,9 @@ static void link_ack(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
 	struct mount *m = p->base.mount;
-	struct event_held *e = link_find(w, item->s);
-	if (e == NULL) {
-		link_hub(w)->loop->stats.late_acks++;
+	struct event_held *e = link_take(w, item->s);
+	if (e == NULL)
 		return;
-	}
-	pool_take_back(w, e);
-	w->settled++;
-	p->condemned = 0;
-	p->bad_said = false;
 	if (w->child != NULL) {
 		w->child->useful = true;
 		w->child->failures = 0;
@@ -248,19 +271,14 @@ static void link_ack(struct worker *w, struct codec_item *item)
 static void link_nack(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
-	struct event_held *e = link_find(w, item->s);
-	if (e == NULL) {
-		link_hub(w)->loop->stats.late_acks++;
+	struct event_held *e = link_take(w, item->s);
+	if (e == NULL)
 		return;
-	}
 	struct span why = item->error.p != NULL ? codec_text(&item->error) : SPAN("the worker gave no reason");
 	if (!utf8_valid(why.p, why.n))
 		why = SPAN("the worker gave a reason that is not UTF-8");
-	pool_take_back(w, e);
-	w->settled++;
-	p->condemned = 0;
-	p->bad_said = false;
 	if (item->has_retry) {
+		delivery_end_run(p->base.mount, e, false);
 		pool_retry(p, e, item->retry_ms);
 		return;
 	}
@@ -358,7 +376,7 @@ static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t
 }
 
 /* Whoever can reach the socket can connect; those who have not said who they are shall not be many. */
-static bool link_has_room(const struct pool *p)
+static bool link_takes_strangers(const struct pool *p)
 {
 	const struct worker *w;
 	unsigned strangers = 0;
@@ -370,7 +388,7 @@ static bool link_has_room(const struct pool *p)
 static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 {
 	struct sp_side *side = ctx;
-	struct worker *w = link_has_room(side->pool) ? calloc(1, sizeof *w) : NULL;
+	struct worker *w = link_takes_strangers(side->pool) ? calloc(1, sizeof *w) : NULL;
 	*user_r = w;
 	if (w == NULL) {
 		sp_close(pipe);

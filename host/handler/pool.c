@@ -119,7 +119,28 @@ static void pool_fly(struct worker *w, struct event_held *e)
 	w->bytes_flying += e->size;
 	if (w->n_flying++ == 0)
 		w->clock = pool_now(w->pool);
+	e->run = 1;
 	link_deliver(w, e);
+	if (w->runs > 1 && w->pipe != NULL && e->lane != NULL)
+		delivery_follow(w->pool->base.mount, e);
+}
+
+/* A run lies within one message, so that whoever handles it knows all of it, and one behind the other. */
+bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e)
+{
+	struct worker *w = last->with;
+	if (w == NULL || !w->open || last->number != w->number || last->run >= w->runs || e->size > POOL_RUN_BYTES)
+		return false;
+	if (w->alone || !pool_takes(w) || !pool_is_wanted(pool_of(h), e) || !pool_has_window(w, e) || !link_has_room(w, e))
+		return false;
+	e->with = w;
+	e->event.attempt++;
+	e->run = last->run + 1;
+	TAILQ_INSERT_TAIL(&w->flying, e, link);
+	w->bytes_flying += e->size;
+	w->n_flying++;
+	link_deliver(w, e);
+	return true;
 }
 
 void pool_take_back(struct worker *w, struct event_held *e)
@@ -129,6 +150,17 @@ void pool_take_back(struct worker *w, struct event_held *e)
 	w->bytes_flying -= e->size;
 	w->clock = pool_now(w->pool);
 	w->alone = false;
+	e->with = NULL;
+}
+
+void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
+{
+	struct worker *w = e->with;
+	(void)h;
+	TAILQ_REMOVE(&w->flying, e, link);
+	w->n_flying--;
+	w->bytes_flying -= e->size;
+	e->event.attempt -= !handled;
 	e->with = NULL;
 }
 
@@ -156,8 +188,13 @@ static void pool_pump_worker(struct worker *w)
 void pool_give(struct handler *h, struct event_held *e)
 {
 	struct pool *p = pool_of(h);
-	struct worker *w = pool_route(p, e->event.session);
+	struct worker *w;
 	e->with = NULL;
+	if (e->suspect) {
+		TAILQ_INSERT_TAIL(&p->suspects, e, link);
+		return;
+	}
+	w = pool_route(p, e->event.session);
 	if (w == NULL) {
 		TAILQ_INSERT_TAIL(&p->unassigned, e, link);
 		return;
@@ -327,22 +364,32 @@ static void pool_blame(struct pool *p, struct event_held *e)
 		TAILQ_INSERT_TAIL(&p->suspects, e, link);
 }
 
+/* What followed it waits for its turn. */
+static void pool_end_run(struct pool *p, struct event_held *e, bool death)
+{
+	for (struct event_held *f = e->next; death && f != NULL && pool_is_first(e); f = f->next)
+		f->suspect = true;
+	delivery_end_run(p->base.mount, e, true);
+}
+
 void pool_redeliver(struct worker *w, bool death)
 {
 	struct pool *p = w->pool;
 	struct event_queue flying = TAILQ_HEAD_INITIALIZER(flying), queue = TAILQ_HEAD_INITIALIZER(queue);
 	struct event_held *e;
 	uint32_t n = w->n_flying;
+	TAILQ_FOREACH (e, &w->flying, link)
+		pool_end_run(p, e, death);
 	TAILQ_CONCAT(&flying, &w->flying, link);
 	TAILQ_CONCAT(&queue, &w->queue, link);
-	w->n_flying = 0;
 	w->bytes_flying = 0;
 	w->alone = false;
 	if (p->isolating == w) {
 		p->isolating = NULL;
 		w->isolating = false;
 	}
-	p->base.mount->hub->loop->stats.redelivered += n;
+	p->base.mount->hub->loop->stats.redelivered += w->n_flying;
+	w->n_flying = 0;
 	while ((e = TAILQ_FIRST(&flying)) != NULL) {
 		TAILQ_REMOVE(&flying, e, link);
 		e->with = NULL;

@@ -14,6 +14,8 @@
 #define POOL_WINDOW 256		     /* events under way with one worker */
 #define POOL_WINDOW_BYTES (8u << 20) /* and their bytes; one event is always let through */
 #define POOL_BATCH 64		     /* events in one message */
+#define POOL_RUN 64		     /* events of one connection in it */
+#define POOL_RUN_BYTES 16384	     /* a larger event follows none */
 #define POOL_BATCH_BYTES (1u << 20)
 #define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
@@ -47,6 +49,8 @@ struct worker {
 	uint32_t n_flying, n_sessions;
 	uint64_t bytes_flying;
 	uint64_t connected, clock, heard; /* clock: of the event under way; see DESIGN, the handler's clock */
+	unsigned runs; /* most events of a connection that it takes at a time, as long as they are in one message */
+	bool open;     /* the last event has not left yet: more may follow it */
 	bool alone, isolating, pinged, attached;
 	bool died;	  /* its process has ended; what it said before is still being read */
 	uint64_t settled; /* events, for people */
@@ -114,9 +118,16 @@ static inline struct pool *pool_of(struct handler *h)
 
 /* pool.c */
 void pool_give(struct handler *h, struct event_held *e);
+bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
+void pool_withdraw(struct handler *h, struct event_held *e, bool handled);
 void pool_forget(struct handler *h, struct session *s);
 /* Something became possible: a window opened, a worker came or left. */
 void pool_run(struct pool *p);
+/* May the event be settled now, or does it follow another one? */
+static inline bool pool_is_first(const struct event_held *e)
+{
+	return e->lane == NULL || e->lane->current == e;
+}
 /* The event is not with anybody any more: it is settled by the caller. */
 void pool_take_back(struct worker *w, struct event_held *e);
 /* Events with a worker go to others. death: it may have died of one of them. */
@@ -128,6 +139,8 @@ void pool_check_later(struct pool *p, uint64_t now);
 /* link.c */
 extern const struct sp_ops link_ops;
 void link_deliver(struct worker *w, struct event_held *e);
+/* Is there room for one more behind the last, in the same message? */
+bool link_has_room(const struct worker *w, const struct event_held *e);
 void link_flush(struct worker *w);
 /* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
 void link_cut(struct worker *w, const char *why, bool death);

@@ -149,6 +149,8 @@ static void worker_free(struct handler *h)
 }
 
 static const struct handler_ops worker_ops = {.give = pool_give,
+					      .follow = pool_follow,
+					      .withdraw = pool_withdraw,
 					      .forget = pool_forget,
 					      .leave = worker_leave,
 					      .stop = worker_stop,

@@ -46,7 +46,8 @@ static void delivery_lose(struct mount *m, struct session *s, const struct hub_e
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 }
 
-static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool front)
+/* next: before all that have not been given yet. */
+static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
 {
 	struct event_held *h = event_hold(e);
 	struct lane *lane = delivery_lane(m, s);
@@ -57,8 +58,8 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 	h->lane = lane;
 	m->hub->held += h->size;
 	lane->waiting += (uint32_t)h->size;
-	if (front)
-		lane_push_front(lane, h);
+	if (next)
+		lane_push_next(lane, h);
 	else
 		lane_push(lane, h);
 	if (!handler_is_async(m->handler))
@@ -123,7 +124,8 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 /* The close event is the last: earlier ones are settled, which is what the peer's close frame waits for. */
 static void delivery_before(struct mount *m, struct hub_event *e)
 {
-	e->sequence = ++delivery_lane(m, e->session)->sequence;
+	if (e->sequence == 0)
+		e->sequence = ++delivery_lane(m, e->session)->sequence;
 	if (e->kind == EVENT_CLOSE)
 		conn_echo_close(session_conn(e->session));
 }
@@ -217,6 +219,58 @@ static void delivery_pass_over(struct mount *m, struct event_held *h)
 		hub_session_over(s);
 }
 
+void delivery_follow(struct mount *m, struct event_held *h)
+{
+	const struct handler_ops *ops = m->handler->ops;
+	struct lane *lane = h->lane;
+	struct event_held *next;
+	if (ops->follow == NULL || lane->current != h || h->single || h->event.kind != EVENT_MESSAGE)
+		return;
+	while ((next = lane_first(lane)) != NULL && next->event.kind == EVENT_MESSAGE && !next->single) {
+		next->event.sequence = lane->sequence + 1;
+		if (!ops->follow(m->handler, h->run_last, next)) {
+			next->event.sequence = 0;
+			return;
+		}
+		lane->sequence++;
+		m->hub->loop->stats.events++;
+		h->run_last = h->run_last->next = delivery_pop(lane);
+	}
+}
+
+/* Back to where it came from. */
+static void delivery_take_back(struct mount *m, struct event_held *h, bool handled)
+{
+	m->handler->ops->withdraw(m->handler, h, handled);
+	h->single = true;
+	if (handled) {
+		m->hub->loop->stats.redelivered++;
+	} else {
+		h->event.sequence = 0;
+		h->lane->sequence--;
+	}
+	h->lane->waiting += (uint32_t)h->size;
+	lane_push_front(h->lane, h);
+}
+
+void delivery_end_run(struct mount *m, struct event_held *h, bool handled)
+{
+	struct event_held *last_first = NULL, *follower, *next;
+	if (h->lane == NULL || h->lane->current != h)
+		return;
+	for (follower = h->next; follower != NULL; follower = next) {
+		next = follower->next;
+		follower->next = last_first;
+		last_first = follower;
+	}
+	h->next = NULL;
+	h->run_last = h;
+	for (follower = last_first; follower != NULL; follower = next) {
+		next = follower->next;
+		delivery_take_back(m, follower, handled);
+	}
+}
+
 /* Gives the handler the lane's next event, and those behind it as long as each is settled at once. A lane whose session is over by
  * that is still there until the end of the turn. While a commit is being applied the lane waits for its end: an event that is settled
  * at once has a commit of its own. */
@@ -233,13 +287,15 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 	while (lane->current == NULL && (h = delivery_take(m, lane)) != NULL) {
 		delivery_before(m, &h->event);
 		if (delivery_is_wanted(m, &h->event)) {
-			lane->current = h;
+			lane->current = h->run_last = h;
 			m->hub->loop->stats.events++;
 			m->handler->ops->give(m->handler, h);
 		} else {
 			delivery_pass_over(m, h);
 		}
 	}
+	if (lane->current != NULL)
+		delivery_follow(m, lane->current);
 	lane->pumping = false;
 }
 
@@ -249,8 +305,13 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	struct session *s = h->event.session;
 	bool last = h->event.kind == EVENT_CLOSE;
 	m->running = true;
-	delivery_conclude(m, &h->event, result == HANDLER_DONE, why);
-	lane->current = NULL;
+	/* What follows an event that failed was not handled; what follows one whose commands are refused here may have been. */
+	if (result == HANDLER_FAILED)
+		delivery_end_run(m, h, false);
+	if (!delivery_conclude(m, &h->event, result == HANDLER_DONE, why))
+		delivery_end_run(m, h, true);
+	if ((lane->current = h->next) != NULL)
+		lane->current->run_last = h->run_last;
 	hub_end_victims(m->hub);
 	m->running = false;
 	delivery_free(m, h);

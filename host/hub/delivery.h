@@ -15,6 +15,11 @@ void delivery_close(struct mount *m, struct session *s);
 /* For handlers that settle later. The event that was given is done, with the commands in m->commit (which was begun for its session),
  * or has failed. The event is freed; the connection's next one is given. Not for upgrades: see admission_answer. */
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why);
+/* The event that was given has been passed on: those that wait behind it may follow. */
+void delivery_follow(struct mount *m, struct event_held *h);
+/* Ends the run of the current event: those that followed it wait again, and will be given one by one. handled: the handler may have
+ * handled some of them, so they keep their numbers; else they are as if they had never been given. */
+void delivery_end_run(struct mount *m, struct event_held *h, bool handled);
 /* Commits what is in m->commit without an event (a push). False: it has an error and was dropped. */
 bool delivery_commit(struct mount *m);
 

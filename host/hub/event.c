@@ -109,6 +109,15 @@ struct event_held *event_hold(const struct hub_event *e)
 	return h;
 }
 
+void event_free_all(struct event_held *h)
+{
+	while (h != NULL) {
+		struct event_held *next = h->next;
+		free(h);
+		h = next;
+	}
+}
+
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)
 {
 	size_t room = sizeof a->head - a->head_len;

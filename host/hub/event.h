@@ -107,13 +107,16 @@ struct event_held {
 	struct hub_event event;
 	size_t size;	   /* bytes, for the account */
 	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
+	struct event_held *run_last; /* of the lane's current event: the last of those that are with the handler, linked by `next` */
+	bool single : 1;	     /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
 	void *with;				     /* the worker that has it */
 	uint64_t number;			     /* `s`: its number there */
 	uint64_t since;				     /* when it was delivered, or is to be delivered again */
 	uint16_t blame;				     /* deaths that are laid to it */
-	bool suspect : 1;			     /* a worker died with it: it is delivered alone */
+	uint16_t run;				     /* its place in a run, from 1 */
+	bool suspect : 1;			     /* a worker died with it: nothing else is under way there when it is delivered */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
@@ -121,7 +124,7 @@ TAILQ_HEAD(event_queue, event_held);
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
 	struct event_held *last;    /* of a ring: the one behind it is the first */
-	struct event_held *current; /* that a handler works on; not among the others any more */
+	struct event_held *current; /* that a handler works on, and behind it those that follow in the same run; not among the others */
 	struct lane *ready_next;
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */
@@ -131,6 +134,8 @@ struct lane {
 
 /* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */
 struct event_held *event_hold(const struct hub_event *e);
+/* This one and those behind it. */
+void event_free_all(struct event_held *h);
 
 static inline struct event_held *lane_first(const struct lane *lane)
 {
@@ -143,7 +148,7 @@ static inline struct event_held *lane_next(const struct lane *lane, const struct
 	return h != lane->last ? h->next : NULL;
 }
 
-/* Before all others: what belongs to the event that has just been handled. */
+/* Before all others. */
 static inline void lane_push_front(struct lane *lane, struct event_held *h)
 {
 	if (lane->last == NULL)
@@ -159,13 +164,33 @@ static inline void lane_push(struct lane *lane, struct event_held *h)
 	lane->last = h;
 }
 
+/* Before all that have no number yet: what belongs to the event that has just been handled. Those that were given before keep their
+ * numbers, and numbers only rise. */
+static inline void lane_push_next(struct lane *lane, struct event_held *h)
+{
+	struct event_held *before = NULL;
+	for (struct event_held *at = lane_first(lane); at != NULL && at->event.sequence > 0; at = lane_next(lane, at))
+		before = at;
+	if (before == NULL) {
+		lane_push_front(lane, h);
+		return;
+	}
+	h->next = before->next;
+	before->next = h;
+	if (lane->last == before)
+		lane->last = h;
+}
+
 static inline struct event_held *lane_pop(struct lane *lane)
 {
 	struct event_held *h = lane_first(lane);
+	if (h == NULL)
+		return NULL;
 	if (h == lane->last)
 		lane->last = NULL;
 	else
 		lane->last->next = h->next;
+	h->next = NULL;
 	return h;
 }
 

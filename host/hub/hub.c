@@ -157,9 +157,12 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */
-static void apply_set(struct mount *m, struct session *s, struct span data)
+static void apply_set(struct mount *m, struct session *s, const struct commit *c, struct span data)
 {
 	if (handler_is_async(m->handler)) {
+		/* What follows in a run was given without it: a worker knows what the connection's own events have set, and no more. */
+		if (c->origin != s && s->lane.current != NULL)
+			delivery_end_run(m, s->lane.current, true);
 		void *copy = data.n > 0 ? malloc(data.n) : NULL;
 		if (data.n > 0 && copy == NULL) {
 			s->no_memory = true;
@@ -236,7 +239,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		hub_close_session(s, command->code, text, false);
 		break;
 	case COMMAND_SET:
-		apply_set(m, s, text);
+		apply_set(m, s, c, text);
 		break;
 	case COMMAND_TIMER:
 		apply_timer(m, s, c, command);
@@ -254,7 +257,7 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	if (c->origin == NULL || c->origin->local != command->target)
 		return false;
 	if (command->kind == COMMAND_SET) {
-		apply_set(m, c->origin, commit_text(c, command));
+		apply_set(m, c->origin, c, commit_text(c, command));
 		return true;
 	}
 	if (command->kind != COMMAND_SEND)
@@ -450,7 +453,7 @@ void hub_drop_sessions(struct hub *hub)
 		while ((h = lane_pop(&s->lane)) != NULL)
 			free(h);
 		if (s->lane.current != s->last_event)
-			free(s->lane.current);
+			event_free_all(s->lane.current);
 		hub_session_over(s);
 	}
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next)

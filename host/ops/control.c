@@ -193,7 +193,7 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 	struct mount *m = control_mount(c, item);
 	switch (item->type) {
 	case CODEC_HELLO:
-		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX);
+		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1);
 		break;
 	case CODEC_PUSH:
 		if (m != NULL)

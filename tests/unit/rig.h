@@ -43,7 +43,10 @@ struct rig {
 	int step; /* for scripts */
 	/* Of a rig_async: what the handler works on, oldest first. */
 	struct event_queue given;
-	bool at_once; /* it settles within give */
+	bool at_once;	/* it settles within give */
+	uint16_t runs;	/* most messages of a connection that it takes at a time; 0: one */
+	uint64_t seen;	/* the number of the last event of a connection */
+	uint32_t taken; /* back, of runs that ended early */
 };
 
 static inline int rig_number(const struct rig *r, const struct session *s)
@@ -111,8 +114,27 @@ static inline void rig_give(struct handler *h, struct event_held *e)
 {
 	struct rig *r = (struct rig *)((char *)h - offsetof(struct rig, handler));
 	TAILQ_INSERT_TAIL(&r->given, e, link);
+	e->run = 1;
 	if (r->at_once)
 		rig_settle(r);
+}
+
+static inline bool rig_follow(struct handler *h, struct event_held *last, struct event_held *e)
+{
+	struct rig *r = (struct rig *)((char *)h - offsetof(struct rig, handler));
+	if (last->run >= r->runs)
+		return false;
+	e->run = last->run + 1;
+	TAILQ_INSERT_TAIL(&r->given, e, link);
+	return true;
+}
+
+static inline void rig_withdraw(struct handler *h, struct event_held *e, bool handled)
+{
+	struct rig *r = (struct rig *)((char *)h - offsetof(struct rig, handler));
+	(void)handled;
+	TAILQ_REMOVE(&r->given, e, link);
+	r->taken++;
 }
 
 static inline void rig_nothing(struct handler *h)
@@ -166,7 +188,8 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 /* Its handler settles events when the test calls rig_settle, or at once. */
 static inline struct rig *rig_new_async(const struct conn_limits *limits, uint64_t hold_max)
 {
-	static const struct handler_ops ops = {.give = rig_give, .stop = rig_nothing, .free = rig_nothing};
+	static const struct handler_ops ops = {
+		.give = rig_give, .follow = rig_follow, .withdraw = rig_withdraw, .stop = rig_nothing, .free = rig_nothing};
 	struct rig *r = rig_new(limits, 0);
 	r->handler.ops = &ops;
 	r->mount->commit.data_size = 4096;

@@ -93,6 +93,162 @@ START_TEST(error_comes_next)
 }
 END_TEST
 
+/* --- runs -------------------------------------------------------------------------------------------------------------------- */
+
+/* Several messages that have come in. */
+static void say_all(int client, const char *letters)
+{
+	uint64_t before = r->loop->stats.messages_in;
+	size_t n = strlen(letters);
+	for (size_t i = 0; i < n; i++)
+		rig_frame(r, client, FRAME_TEXT, letters + i, 1);
+	RIG_UNTIL(r, r->loop->stats.messages_in == before + n);
+}
+
+/* Numbers only rise, by one. */
+static void check_number(struct rig *rig, const struct hub_event *e)
+{
+	if (e->session == NULL || e->kind == EVENT_UPGRADE)
+		return;
+	ck_assert_uint_eq(e->sequence, rig->seen + 1);
+	rig->seen = e->sequence;
+}
+
+static enum handler_result count_numbers(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)c;
+	(void)why_r;
+	check_number(rig, e);
+	return HANDLER_DONE;
+}
+
+START_TEST(a_run)
+{
+	r->runs = 3;
+	r->script = count_numbers;
+	open_settled(1);
+	say_all(1, "abcde");
+	ck_assert_uint_eq(n_given(), 3);
+	uint64_t held = r->hub.held;
+	rig_settle(r);
+	ck_assert_uint_eq(n_given(), 2); /* the next comes when the whole run is settled */
+	ck_assert_uint_eq(r->hub.held, held / 5 * 4);
+	say_all(1, "f");
+	rig_settle(r);
+	rig_settle(r);
+	ck_assert_uint_eq(n_given(), 3);
+	rig_close_frame(r, 1, 1000);
+	for (int i = 0; i < 3; i++)
+		rig_turn(r);
+	settle_all();
+	RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d message:1=e message:1=f close:1=1000");
+	rig_expect_close(r, 1, 1000);
+	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(r->taken, 0);
+}
+END_TEST
+
+/* One that fails, or whose commands are refused. */
+static enum handler_result fail_one(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	check_number(rig, e);
+	if (e->kind != EVENT_MESSAGE || e->message.bytes[0] != 'b')
+		return HANDLER_DONE;
+	commit_set(c, e->session->local, "never", 5);
+	if (rig->step == 0) {
+		*why_r = SPAN("no");
+		return HANDLER_FAILED;
+	}
+	commit_join(c, e->session->local, SPAN(""));
+	return HANDLER_DONE;
+}
+
+START_TEST(what_follows_a_failure)
+{
+	struct session *s;
+	r->runs = 8;
+	r->step = _i;
+	r->script = fail_one;
+	open_settled(1);
+	s = r->clients[1].session;
+	say_all(1, "abcd");
+	rig_settle(r);
+	ck_assert_uint_eq(n_given(), 3);
+	rig_settle(r);
+	ck_assert_uint_eq(n_given(), 1); /* error, or c under its old number: alone */
+	ck_assert_uint_eq(r->taken, 2);
+	say_all(1, "ef");
+	settle_all();
+	ck_assert_uint_eq(s->data_len, 0);
+	/* Those that came later are a run again; what was taken back is in none. */
+	if (_i == 0)
+		RIG_EXPECT(r, "message:1=a message:1=b error:1=no message:1=c message:1=d message:1=e message:1=f");
+	else
+		RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d "
+			      "error:1=a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL "
+			      "message:1=e message:1=f");
+	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(r->loop->stats.redelivered, _i == 0 ? 0 : 2);
+}
+END_TEST
+
+/* Client 2 sets the state of client 1, which is the same as before or not. */
+static enum handler_result set_of_other(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)why_r;
+	if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == '2')
+		commit_set(c, rig->clients[1].local, "theirs", 6);
+	else if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == 'a')
+		commit_set(c, e->session->local, "mine", 4);
+	return HANDLER_DONE;
+}
+
+START_TEST(a_state_that_others_set)
+{
+	r->runs = 8;
+	r->script = set_of_other;
+	open_settled(1);
+	open_settled(2);
+	say_all(2, "2");
+	say_all(1, "abc");
+	ck_assert_uint_eq(n_given(), 4);
+	rig_settle(r);
+	ck_assert_uint_eq(r->taken, 2);
+	ck_assert_uint_eq(n_given(), 1);
+	ck_assert_uint_eq(r->clients[1].session->data_len, 6);
+	say_all(1, "d");
+	settle_all();
+	RIG_EXPECT(r, "message:2=2 message:1=a message:1=b message:1=c message:1=d");
+	ck_assert_uint_eq(r->hub.held, 0);
+	/* The connection's own events may. */
+	say_all(1, "ae");
+	settle_all();
+	ck_assert_uint_eq(r->taken, 2);
+}
+END_TEST
+
+/* The host stops, or what was given is taken back, with a run under way and more behind it. */
+START_TEST(a_run_that_is_cut)
+{
+	r->runs = 2;
+	open_settled(1);
+	say_all(1, "abcd");
+	ck_assert_uint_eq(n_given(), 2);
+	if (_i == 0) {
+		TAILQ_INIT(&r->given);
+		return;
+	}
+	struct event_held *first = TAILQ_FIRST(&r->given), *second = TAILQ_NEXT(first, link);
+	delivery_end_run(r->mount, second, true); /* it is not the first of its run */
+	ck_assert_uint_eq(r->taken, 0);
+	delivery_end_run(r->mount, first, _i == 1);
+	delivery_end_run(r->mount, first, _i == 1);
+	ck_assert_uint_eq(r->taken, 1);
+	settle_all();
+	RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d");
+}
+END_TEST
+
 static enum handler_result answer(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
 {
 	(void)rig;
@@ -377,6 +533,10 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_at_a_time);
 	tcase_add_test(tc, error_comes_next);
+	tcase_add_test(tc, a_run);
+	tcase_add_loop_test(tc, what_follows_a_failure, 0, 2);
+	tcase_add_test(tc, a_state_that_others_set);
+	tcase_add_loop_test(tc, a_run_that_is_cut, 0, 3);
 	tcase_add_loop_test(tc, answers_to_one_that_has_closed, 0, 2);
 	tcase_add_test(tc, answers_to_one_that_is_gone);
 	tcase_add_test(tc, unsettled);
