@@ -6,23 +6,42 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "buffer.h"
 
-/* A message of the host, object by object. */
-struct batch_reader {
-	json_t *root;
-	size_t next;
-	uint8_t *bytes; /* those that nobody has taken yet */
-	size_t left;
+/* Bytes or text of an object; p == NULL: it has none. One byte behind them may be written. */
+struct batch_bytes {
+	uint8_t *p;
+	size_t n;
 };
 
-/* Behind the body one byte has to be writable. False with a sentence in why. */
+/* One object of a message of the host: what there is to every event, and to a message. Strings are as they stand in the JSON. */
+struct batch_object {
+	struct json_string t, conn, state, data; /* p == NULL: missing */
+	uint64_t s, seq, attempt, run, bin, state_bin;
+	size_t bin_at, state_bin_at; /* among the bytes of the message */
+	bool has_bin, has_state_bin;
+	struct span json; /* all of it */
+};
+
+struct batch_reader {
+	struct batch_object *objects;
+	size_t n, cap, next;
+	uint8_t *bytes; /* behind the text */
+};
+
+/* Reads and checks a whole message, behind which one byte has to be writable. False with a sentence in why. The reader keeps its memory. */
 bool batch_read(struct batch_reader *b, void *body, size_t len, const char **why);
-/* The next object, lent until batch_free; NULL behind the last. */
-json_t *batch_next(struct batch_reader *b);
-/* The bytes that the object's member `key` promises: *p_r is NULL where there is no such member. False: the message is broken. */
-bool batch_take(struct batch_reader *b, const json_t *object, const char *key, uint8_t **p_r, size_t *n_r);
-void batch_free(struct batch_reader *b);
+/* The next object; NULL behind the last. It lies in the message. */
+struct batch_object *batch_next(struct batch_reader *b);
+/* The bytes that come with an object. */
+struct batch_bytes batch_bin(const struct batch_reader *b, const struct batch_object *o);
+struct batch_bytes batch_state_bin(const struct batch_reader *b, const struct batch_object *o);
+/* Text, unescaped where it stands, with a NUL behind it: the object's JSON is none any more. */
+struct batch_bytes batch_text(const struct json_string *s);
+/* All members. NULL: no memory, or the JSON is none. */
+json_t *batch_json(const struct batch_object *o);
+void batch_reader_free(struct batch_reader *b);
 
 /* A message to the host that grows. */
 struct batch {
@@ -33,6 +52,8 @@ struct batch {
 	void *ctx;
 };
 
+/* Begins an object of about that size, its bytes included: what follows is added to `text`, with its braces, and to `binary`. */
+void batch_begin(struct batch *b, size_t size);
 /* Adds an object, as text with its braces, and its bytes. */
 void batch_add(struct batch *b, const char *object, size_t len, const void *bytes, size_t n_bytes);
 static inline bool batch_is_empty(const struct batch *b)

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+
 #define BUFFER_FIRST 256
 #define BUFFER_KEEP 65536
 
@@ -33,6 +35,20 @@ void buffer_add(struct buffer *b, const void *p, size_t n)
 	b->n += n;
 }
 
+void buffer_add_text(struct buffer *b, const char *text)
+{
+	buffer_add(b, text, strlen(text));
+}
+
+void buffer_add_number(struct buffer *b, uint64_t value)
+{
+	char digits[20], *at = digits + sizeof digits;
+	do
+		*--at = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	buffer_add(b, at, (size_t)(digits + sizeof digits - at));
+}
+
 void buffer_addf(struct buffer *b, const char *format, ...)
 {
 	va_list args, again;
@@ -47,56 +63,15 @@ void buffer_addf(struct buffer *b, const char *format, ...)
 	va_end(again);
 }
 
-/* RFC 8259 7: these have to be escaped. */
-static bool buffer_is_special(unsigned char c)
-{
-	return c < 0x20 || c == '"' || c == '\\';
-}
-
-/* The letter of a short escape, or 0. */
-static char buffer_short_escape(unsigned char c)
-{
-	switch (c) {
-	case '"':
-	case '\\':
-		return (char)c;
-	case '\n':
-		return 'n';
-	case '\r':
-		return 'r';
-	case '\t':
-		return 't';
-	default:
-		return 0;
-	}
-}
-
 void buffer_add_json(struct buffer *b, const char *p, size_t n)
 {
-	buffer_add(b, "\"", 1);
-	for (size_t i = 0, from = 0; i <= n; i++) {
-		if (i < n && !buffer_is_special((unsigned char)p[i]))
-			continue;
-		buffer_add(b, p + from, i - from);
-		from = i + 1;
-		if (i == n)
-			break;
-		char letter = buffer_short_escape((unsigned char)p[i]);
-		if (letter != 0)
-			buffer_add(b, (char[]){'\\', letter}, 2);
-		else
-			buffer_addf(b, "\\u%04x", (unsigned char)p[i]);
-	}
-	buffer_add(b, "\"", 1);
+	if (buffer_reserve(b, buffer_json_size(p, n)))
+		b->n += json_escape(b->p + b->n, p, n);
 }
 
 size_t buffer_json_size(const char *p, size_t n)
 {
-	size_t size = n + 2;
-	for (size_t i = 0; i < n; i++)
-		if (buffer_is_special((unsigned char)p[i]))
-			size += buffer_short_escape((unsigned char)p[i]) != 0 ? 1 : 5;
-	return size;
+	return json_escaped_size(p, n);
 }
 
 void buffer_clear(struct buffer *b)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct buffer {
 	char *p;
@@ -12,6 +13,8 @@ struct buffer {
 };
 
 void buffer_add(struct buffer *b, const void *p, size_t n);
+void buffer_add_text(struct buffer *b, const char *text);
+void buffer_add_number(struct buffer *b, uint64_t value);
 __attribute__((format(printf, 2, 3))) void buffer_addf(struct buffer *b, const char *format, ...);
 /* As a JSON string, with its quotes. The bytes have to be UTF-8. */
 void buffer_add_json(struct buffer *b, const char *p, size_t n);

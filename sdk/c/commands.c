@@ -63,12 +63,21 @@ static bool commands_has_room(const struct commands *c, size_t size)
 
 static void commands_name(struct commands *c, const char *name)
 {
-	buffer_addf(&c->text, "%s{\"c\":\"%s\"", c->text.n > 0 ? "," : "", name);
+	buffer_add_text(&c->text, c->text.n > 0 ? ",{\"c\":\"" : "{\"c\":\"");
+	buffer_add_text(&c->text, name);
+	buffer_add(&c->text, "\"", 1);
+}
+
+static void commands_key(struct commands *c, const char *key)
+{
+	buffer_add(&c->text, ",\"", 2);
+	buffer_add_text(&c->text, key);
+	buffer_add(&c->text, "\":", 2);
 }
 
 static void commands_member(struct commands *c, const char *key, const char *text, size_t len)
 {
-	buffer_addf(&c->text, ",\"%s\":", key);
+	commands_key(c, key);
 	buffer_add_json(&c->text, text, len);
 }
 
@@ -76,12 +85,14 @@ static void commands_id(struct commands *c, const char *key, tova_ws ws)
 {
 	char id[TOVA_WS_TEXT];
 	ids_text(ws, id);
-	buffer_addf(&c->text, ",\"%s\":\"%s\"", key, id);
+	commands_key(c, key);
+	buffer_add_json(&c->text, id, TOVA_WS_TEXT - 1);
 }
 
 static void commands_number(struct commands *c, const char *key, uint64_t value)
 {
-	buffer_addf(&c->text, ",\"%s\":%llu", key, (unsigned long long)value);
+	commands_key(c, key);
+	buffer_add_number(&c->text, value);
 }
 
 /* The event's own connection need not be named. */

@@ -23,10 +23,9 @@ static int event_no_memory(struct task *t)
 	return tova_fail(&t->api, "no memory for the event");
 }
 
-static int event_upgrade(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+static int event_upgrade(struct task *t, const tova_plugin *plugin)
 {
 	struct request r;
-	(void)bytes, (void)len;
 	if (!request_build(&r, json_object_get(t->json, "request")))
 		return event_no_memory(t);
 	int result = plugin->on_upgrade(&t->api, &r.request);
@@ -34,10 +33,9 @@ static int event_upgrade(struct task *t, const tova_plugin *plugin, uint8_t *byt
 	return result;
 }
 
-static int event_open(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+static int event_open(struct task *t, const tova_plugin *plugin)
 {
 	struct request r;
-	(void)bytes, (void)len;
 	if (!request_build(&r, json_object_get(t->json, "request")))
 		return event_no_memory(t);
 	int result = plugin->on_open(&t->api, t->event.ws, &r.request);
@@ -45,28 +43,12 @@ static int event_open(struct task *t, const tova_plugin *plugin, uint8_t *bytes,
 	return result;
 }
 
-static int event_message(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
-{
-	tova_payload message = {.size = sizeof message, .data = bytes, .len = len, .kind = TOVA_BINARY};
-	if (bytes == NULL) {
-		message.kind = TOVA_TEXT;
-		message.data = event_text(t->json, "data", &message.len);
-		return plugin->on_message(&t->api, t->event.ws, &message);
-	}
-	uint8_t behind = bytes[len];
-	bytes[len] = '\0';
-	int result = plugin->on_message(&t->api, t->event.ws, &message);
-	bytes[len] = behind;
-	return result;
-}
-
-static int event_close(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+static int event_close(struct task *t, const tova_plugin *plugin)
 {
 	const json_t *list = json_object_get(t->json, "rooms");
 	size_t n = json_array_size(list);
 	const char **rooms = malloc((n + 1) * sizeof *rooms);
 	tova_close why = {.size = sizeof why, .code = (uint16_t)event_number(t->json, "code"), .rooms = rooms};
-	(void)bytes, (void)len;
 	if (rooms == NULL)
 		return event_no_memory(t);
 	why.reason = event_text(t->json, "reason", &why.reason_len);
@@ -80,12 +62,11 @@ static int event_close(struct task *t, const tova_plugin *plugin, uint8_t *bytes
 	return result;
 }
 
-static int event_error(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+static int event_error(struct task *t, const tova_plugin *plugin)
 {
 	size_t n;
 	const char *kind = event_text(t->json, "kind", &n);
 	tova_error error = {.size = sizeof error, .kind = TOVA_ERROR_HANDLER};
-	(void)bytes, (void)len;
 	if (strcmp(kind, "protocol") == 0)
 		error.kind = TOVA_ERROR_PROTOCOL;
 	else if (strcmp(kind, "transport") == 0)
@@ -96,10 +77,9 @@ static int event_error(struct task *t, const tova_plugin *plugin, uint8_t *bytes
 	return plugin->on_error(&t->api, t->event.ws, &error);
 }
 
-static int event_timer(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+static int event_timer(struct task *t, const tova_plugin *plugin)
 {
 	size_t n;
-	(void)bytes, (void)len;
 	tova_timer timer = {
 		.size = sizeof timer,
 		.ws = t->event.ws,
@@ -115,11 +95,11 @@ static int event_timer(struct task *t, const tova_plugin *plugin, uint8_t *bytes
 
 static const struct event_type {
 	const char *name;
-	int (*call)(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len);
-	size_t callback; /* where the plugin has it */
+	int (*call)(struct task *t, const tova_plugin *plugin); /* NULL: see event_call_message */
+	size_t callback;					/* where the plugin has it */
 } event_types[] = {
 	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)}, {"open", event_open, offsetof(tova_plugin, on_open)},
-	{"message", event_message, offsetof(tova_plugin, on_message)}, {"close", event_close, offsetof(tova_plugin, on_close)},
+	{"message", NULL, offsetof(tova_plugin, on_message)}, {"close", event_close, offsetof(tova_plugin, on_close)},
 	{"error", event_error, offsetof(tova_plugin, on_error)},       {"timer", event_timer, offsetof(tova_plugin, on_timer)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
@@ -155,8 +135,20 @@ bool event_is(const char *type)
 	return event_find(type) != NULL;
 }
 
-int event_call(struct task *t, const tova_plugin *plugin, uint8_t *bytes, size_t len)
+int event_call(struct task *t, const tova_plugin *plugin)
 {
 	const struct event_type *type = event_find(json_string_value(json_object_get(t->json, "t")));
-	return event_is_wanted(type, plugin) ? type->call(t, plugin, bytes, len) : 0;
+	return event_is_wanted(type, plugin) ? type->call(t, plugin) : 0;
+}
+
+int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes, size_t len)
+{
+	const tova_payload message = {.size = sizeof message, .data = bytes, .len = len, .kind = binary ? TOVA_BINARY : TOVA_TEXT};
+	char *end = (char *)bytes + len, behind = *end;
+	if (plugin->on_message == NULL)
+		return 0;
+	*end = '\0';
+	int result = plugin->on_message(&t->api, t->event.ws, &message);
+	*end = behind;
+	return result;
 }

@@ -6,6 +6,8 @@
 #include "worker.h"
 #include "ws/utf8.h"
 
+#define TASK_ACK_SIZE 64 /* more than what stands around the commands of an acknowledgement */
+
 void task_begin(struct task *t, enum task_phase phase)
 {
 	task_clear(t);
@@ -14,26 +16,21 @@ void task_begin(struct task *t, enum task_phase phase)
 	commands_begin(&t->commands, TOVA_NONE);
 }
 
-bool task_begin_event(struct task *t, enum task_phase phase, json_t *event, const uint8_t *state_bin, size_t state_bin_len)
+void task_begin_event(struct task *t, enum task_phase phase, const struct task_facts *facts)
 {
-	const json_t *conn = json_object_get(event, "conn"), *state = json_object_get(event, "state");
-	const json_t *attempt = json_object_get(event, "attempt");
-	tova_ws ws = TOVA_NONE;
 	task_begin(t, phase);
-	t->json = json_incref(event);
+	t->json = facts->json;
 	t->is_event = true;
-	t->s = (uint64_t)json_integer_value(json_object_get(event, "s"));
+	t->is_close = facts->is_close;
+	t->s = facts->s;
 	t->link = worker_link(t->worker);
-	t->has_ws = conn != NULL && phase != TASK_UPGRADE;
-	if (t->has_ws && !ids_parse(json_string_value(conn), json_string_length(conn), &ws))
-		return false;
-	t->event.ws = ws;
-	t->event.sequence = (uint64_t)json_integer_value(json_object_get(event, "seq"));
-	t->event.attempt = attempt != NULL ? (uint32_t)json_integer_value(attempt) : 1;
-	t->state = state != NULL ? (const uint8_t *)json_string_value(state) : state_bin;
-	t->state_len = state != NULL ? json_string_length(state) : state_bin_len;
-	commands_begin(&t->commands, ws);
-	return t->s > 0;
+	t->has_ws = facts->has_ws;
+	t->event.ws = facts->ws;
+	t->event.sequence = facts->seq;
+	t->event.attempt = facts->attempt;
+	t->state = facts->state;
+	t->state_len = facts->state_len;
+	commands_begin(&t->commands, facts->ws);
 }
 
 /* --- data ------------------------------------------------------------------------------------------------------------------------- */
@@ -138,31 +135,46 @@ static void task_write_answer(struct task *t, struct buffer *b, struct buffer *b
 	}
 }
 
-void task_acknowledge(struct task *t, struct batch *out)
+/* An answer to an upgrade may lack memory; what an event commands is whole, or was refused before. */
+static bool task_write_ack(struct task *t, struct batch *out)
 {
 	struct buffer text = {0}, binary = {0};
-	bool is_close = strcmp(json_string_value(json_object_get(t->json, "t")), "close") == 0;
-	if (t->has_ws && !is_close && task_data_changed(t) &&
-	    commands_set(&t->commands, t->event.ws, t->data, worker_plugin(t->worker)->data_size) != TOVA_OK) {
-		task_refuse(t, commands_error_text(t->commands.error), out);
-		return;
-	}
-	buffer_addf(&text, "{\"t\":\"ack\",\"s\":%llu", (unsigned long long)t->s);
+	const struct commands *c = &t->commands;
 	if (t->phase == TASK_UPGRADE)
 		task_write_answer(t, &text, &binary);
-	if (t->commands.text.n > 0) {
-		buffer_addf(&text, ",\"commands\":[");
-		buffer_add(&text, t->commands.text.p, t->commands.text.n);
-		buffer_add(&text, "]", 1);
-		buffer_add(&binary, t->commands.binary.p, t->commands.binary.n);
+	if (text.failed || binary.failed)
+		goto end;
+	batch_begin(out, text.n + binary.n + c->text.n + c->binary.n + TASK_ACK_SIZE);
+	buffer_add_text(&out->text, "{\"t\":\"ack\",\"s\":");
+	buffer_add_number(&out->text, t->s);
+	buffer_add(&out->text, text.p, text.n);
+	buffer_add(&out->binary, binary.p, binary.n);
+	if (c->text.n > 0) {
+		buffer_add_text(&out->text, ",\"commands\":[");
+		buffer_add(&out->text, c->text.p, c->text.n);
+		buffer_add_text(&out->text, "]");
+		buffer_add(&out->binary, c->binary.p, c->binary.n);
 	}
-	buffer_add(&text, "}", 1);
-	if (text.failed || binary.failed || t->commands.text.failed || t->commands.binary.failed)
-		task_refuse(t, commands_error_text(TOVA_E_MEMORY), out);
-	else
-		batch_add(out, text.p, text.n, binary.p, binary.n);
+	buffer_add_text(&out->text, "}");
+end:
+	bool ok = !text.failed && !binary.failed;
 	buffer_free(&text);
 	buffer_free(&binary);
+	return ok;
+}
+
+bool task_acknowledge(struct task *t, struct batch *out)
+{
+	struct commands *c = &t->commands;
+	if (t->has_ws && !t->is_close && task_data_changed(t))
+		commands_set(c, t->event.ws, t->data, worker_plugin(t->worker)->data_size);
+	if (c->text.failed || c->binary.failed)
+		commands_spoil(c, TOVA_E_MEMORY);
+	if (c->error == TOVA_OK && !task_write_ack(t, out))
+		commands_spoil(c, TOVA_E_MEMORY);
+	if (c->error != TOVA_OK)
+		task_refuse(t, commands_error_text(c->error), out);
+	return c->error == TOVA_OK;
 }
 
 void task_refuse(struct task *t, const char *why, struct batch *out)
@@ -182,7 +194,8 @@ void task_refuse(struct task *t, const char *why, struct batch *out)
 
 void task_clear(struct task *t)
 {
-	json_decref(t->json);
+	if (t->json != NULL)
+		json_decref(t->json);
 	for (struct query *q; (q = t->queries) != NULL; free(q))
 		t->queries = q->next;
 	buffer_free(&t->answer.headers);
@@ -190,7 +203,7 @@ void task_clear(struct task *t)
 	t->answer = (struct task_answer){0};
 	t->json = NULL;
 	t->phase = TASK_IDLE;
-	t->is_event = t->has_ws = t->deferred = t->aborted = t->retry = t->data_used = t->data_new = false;
+	t->is_event = t->has_ws = t->is_close = t->deferred = t->aborted = t->retry = t->data_used = t->data_new = false;
 	t->state = NULL;
 	t->state_len = t->fail_len = 0;
 }

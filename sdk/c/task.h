@@ -37,6 +37,17 @@ struct task_answer {
 	char type[TASK_TYPE_MAX];
 };
 
+/* What is said of an event before its handler is called. */
+struct task_facts {
+	uint64_t s, seq;
+	uint32_t attempt;
+	bool has_ws, is_close;
+	tova_ws ws;
+	const uint8_t *state; /* NULL: none. Lent until task_clear */
+	size_t state_len;
+	json_t *json; /* all of it, which the task takes over; NULL for a message */
+};
+
 struct task {
 	tova_mount api; /* what the handler is handed */
 	struct worker *worker;
@@ -45,8 +56,8 @@ struct task {
 	pthread_t thread; /* whose it is */
 	bool any_thread;  /* or nobody's in particular */
 	/* The event, where it is one of the host's. */
-	bool is_event, has_ws;
-	json_t *json;
+	bool is_event, has_ws, is_close;
+	json_t *json; /* NULL for a message */
 	uint64_t s;
 	unsigned link; /* on which of the links */
 	tova_event event;
@@ -76,8 +87,8 @@ static inline struct task *task_of(tova_mount *m)
 
 /* A task that is used again and again. */
 void task_begin(struct task *t, enum task_phase phase);
-/* Reads what all events have in common, and makes the event the task's. Lent until task_clear. False: it makes no sense. */
-bool task_begin_event(struct task *t, enum task_phase phase, json_t *event, const uint8_t *state_bin, size_t state_bin_len);
+/* The task is that event's. */
+void task_begin_event(struct task *t, enum task_phase phase, const struct task_facts *facts);
 /* Data of another size than the plugin's is its own to bring over; false with a text set when that fails. */
 bool task_bring_data_over(struct task *t);
 /* The data at hand, or NULL where there is none. */
@@ -85,8 +96,8 @@ void *task_data(struct task *t);
 
 /* What a callback that returned `result` failed of, or NULL: it has not failed. */
 const char *task_failure(struct task *t, int result);
-/* Writes the acknowledgement of an event, with its commands; without a link nothing. */
-void task_acknowledge(struct task *t, struct batch *out);
+/* Writes the acknowledgement of an event, with its commands. False: it could not be, and the event was refused. */
+bool task_acknowledge(struct task *t, struct batch *out);
 void task_refuse(struct task *t, const char *why, struct batch *out);
 
 /* Forgets all, keeps memory. */

@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "event.h"
+#include "ids.h"
 #include "link.h"
 #include "reply.h"
+#include "run.h"
 #include "say.h"
 #include "settings.h"
 #include "tova_worker.h"
@@ -29,6 +31,10 @@ struct worker {
 	struct settings settings;
 	struct link link;
 	struct task *task; /* in which callbacks run */
+	struct run *run;   /* of the last event */
+	struct run *runs;  /* whose event is settled later */
+	bool may_go_on;	   /* one of those */
+	struct batch_reader in;
 	struct pending pending;
 	struct batch out;
 	struct buffer message; /* being sent; kept for its memory */
@@ -148,7 +154,7 @@ static void worker_hello(struct worker *w)
 	worker_member(&b, "name", o->name != NULL ? o->name : name);
 	buffer_addf(&b, ",\"events\":[");
 	event_write_wants(&w->plugin, &b);
-	buffer_addf(&b, "]}");
+	buffer_addf(&b, "],\"runs\":%d}", RUN_MAX);
 	batch_clear(&w->out); /* acknowledgements of a link that is gone mean nothing */
 	batch_add(&w->out, b.p, b.n, NULL, 0);
 	w->out.text.failed |= b.failed;
@@ -203,17 +209,18 @@ static void worker_ask(struct worker *w, struct task *t)
 	}
 }
 
-/* Of an event, here or of a link that is gone. */
-static void worker_settle(struct worker *w, struct task *t, const char *failure)
+/* Of an event, here or of a link that is gone. Returns whether it was acknowledged. */
+static bool worker_settle(struct worker *w, struct task *t, const char *failure)
 {
 	if (t->link != worker_link(w))
-		return; /* it is delivered again */
-	if (failure != NULL) {
+		return false; /* it is delivered again */
+	if (failure != NULL)
 		task_refuse(t, failure, &w->out);
-		return;
-	}
-	task_acknowledge(t, &w->out);
-	worker_ask(w, t);
+	else if (task_acknowledge(t, &w->out))
+		worker_ask(w, t);
+	else
+		failure = "refused";
+	return failure == NULL;
 }
 
 /* Of a callback that answers no event: its commands are a push. False: it failed, which is logged. */
@@ -237,12 +244,25 @@ static bool worker_settle_push(struct worker *w, struct task *t, int result, con
 	return true;
 }
 
+/* An event that was settled later: what follows it may be handled, but not within the callback that may be running. */
+static void worker_end_run(struct worker *w, const struct task *t, bool done)
+{
+	struct run *r = w->run;
+	if (r == NULL || r->link != t->link || r->s != t->s)
+		for (r = w->runs; r != NULL && (r->link != t->link || r->s != t->s); r = r->next)
+			;
+	if (r == NULL)
+		return;
+	run_end(r, t, done);
+	w->may_go_on = true;
+}
+
 /* A task that has ended brings an acknowledgement or a push; frees it. */
 static void worker_take(struct worker *w, struct task *t)
 {
 	if (t->is_event) {
 		w->n_deferred--;
-		worker_settle(w, t, task_failure(t, t->aborted || t->retry ? -1 : 0));
+		worker_end_run(w, t, worker_settle(w, t, task_failure(t, t->aborted || t->retry ? -1 : 0)));
 	} else {
 		if (t->push != NULL)
 			pending_push(&w->pending, t->push, worker_out(w));
@@ -271,23 +291,146 @@ static void worker_begin(struct worker *w, enum task_phase phase)
 	w->task->event.sequence = ++w->sequence;
 }
 
-static void worker_on_event(struct worker *w, struct batch_reader *b, json_t *object, const char *type)
+/* --- events ----------------------------------------------------------------------------------------------------------------------- */
+
+/* The run of an event that follows none. One that is settled later keeps its own. */
+static struct run *worker_new_run(struct worker *w)
 {
-	uint8_t *state, *bytes;
-	size_t state_len, len;
+	if (w->run == NULL || w->run->listed)
+		w->run = calloc(1, sizeof *w->run);
+	if (w->run == NULL)
+		worker_fail(w, "no memory for an event: it is left to another worker");
+	return w->run;
+}
+
+/* Behind the callback. */
+static void worker_end_event(struct worker *w, struct run *r, int result)
+{
 	struct task *t = w->task;
-	enum task_phase phase = strcmp(type, "upgrade") == 0 ? TASK_UPGRADE : TASK_COMMANDS;
-	if (!batch_take(b, object, "state_bin", &state, &state_len) || !batch_take(b, object, "bin", &bytes, &len) ||
-	    !task_begin_event(t, phase, object, state, state_len)) {
-		worker_fail(w, "the host sent an event that makes no sense");
-		return;
+	if (!t->deferred) {
+		run_end(r, t, worker_settle(w, t, task_failure(t, result)));
+	} else {
+		w->n_deferred++; /* from here on: it may have been ended already */
+		if (!r->listed) {
+			r->listed = true;
+			r->next = w->runs;
+			w->runs = r;
+		}
 	}
-	int result = task_bring_data_over(t) ? event_call(t, &w->plugin, bytes, len) : -1;
-	if (t->deferred)
-		w->n_deferred++;
-	else
-		worker_settle(w, t, task_failure(t, result));
 	task_clear(t);
+}
+
+static void worker_message(struct worker *w, struct run *r, const struct task_facts *facts, bool binary, void *bytes, size_t n)
+{
+	struct task *t = w->task;
+	task_begin_event(t, TASK_COMMANDS, facts);
+	run_begin(r, t);
+	int result = task_bring_data_over(t) ? event_call_message(t, &w->plugin, binary, bytes, n) : -1;
+	worker_end_event(w, r, result);
+}
+
+static bool worker_read_facts(struct worker *w, const struct batch_object *o, struct task_facts *facts_r)
+{
+	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state);
+	if (state.p == NULL)
+		state = batch_state_bin(&w->in, o);
+	*facts_r = (struct task_facts){.s = o->s,
+				       .seq = o->seq,
+				       .attempt = (uint32_t)o->attempt,
+				       .has_ws = conn.p != NULL,
+				       .state = state.p,
+				       .state_len = state.n};
+	return o->s > 0 && (conn.p == NULL || ids_parse((const char *)conn.p, conn.n, &facts_r->ws));
+}
+
+/* It follows the event before it: that may have failed, or be settled later. */
+static bool worker_on_follower(struct worker *w, const struct batch_object *o, bool binary, struct batch_bytes bytes)
+{
+	struct run *r = w->run;
+	if (r == NULL || r->link != worker_link(w) || o->s == 0)
+		return false;
+	if (r->outcome == RUN_FAILED)
+		return true; /* it comes again */
+	if (r->outcome == RUN_UNDER_WAY || r->waiting != NULL) {
+		if (!run_wait(r, binary, bytes.p, bytes.n))
+			worker_fail(w, "no memory for a message: it is left to another worker");
+		return true;
+	}
+	struct task_facts facts = run_next(r);
+	if (facts.s != o->s)
+		return false;
+	worker_message(w, r, &facts, binary, bytes.p, bytes.n);
+	return true;
+}
+
+static bool worker_on_message_event(struct worker *w, const struct batch_object *o)
+{
+	struct batch_bytes bytes = batch_bin(&w->in, o);
+	struct task_facts facts;
+	bool binary = bytes.p != NULL;
+	if (!binary)
+		bytes = batch_text(&o->data);
+	if (bytes.p == NULL)
+		return false;
+	if (o->run > 1)
+		return worker_on_follower(w, o, binary, bytes);
+	if (!worker_read_facts(w, o, &facts))
+		return false;
+	struct run *r = worker_new_run(w);
+	if (r != NULL)
+		worker_message(w, r, &facts, binary, bytes.p, bytes.n);
+	return true;
+}
+
+static bool worker_on_other_event(struct worker *w, const struct batch_object *o, json_t *json)
+{
+	enum task_phase phase = json_is(&o->t, "upgrade") ? TASK_UPGRADE : TASK_COMMANDS;
+	struct task *t = w->task;
+	struct task_facts facts;
+	struct run *r;
+	if (!worker_read_facts(w, o, &facts))
+		return false;
+	if ((r = worker_new_run(w)) == NULL)
+		return true;
+	facts.has_ws = facts.has_ws && phase != TASK_UPGRADE;
+	facts.is_close = json_is(&o->t, "close");
+	facts.json = json_incref(json);
+	task_begin_event(t, phase, &facts);
+	run_begin(r, t);
+	worker_end_event(w, r, task_bring_data_over(t) ? event_call(t, &w->plugin) : -1);
+	return true;
+}
+
+/* What waited behind an event that was settled later. */
+static void worker_go_on(struct worker *w, struct run *r)
+{
+	struct run_message *message;
+	if (r->outcome == RUN_FAILED || r->link != worker_link(w) || w->leaving)
+		run_clear(r);
+	while (r->outcome == RUN_DONE && (message = run_take(r)) != NULL) {
+		struct task_facts facts = run_next(r);
+		worker_message(w, r, &facts, message->binary, message->bytes, message->n);
+		free(message);
+	}
+}
+
+static void worker_go_on_all(struct worker *w)
+{
+	struct run *r, **at;
+	while (w->may_go_on && w->failed == 0 && !w->stopping) {
+		w->may_go_on = false;
+		for (at = &w->runs; (r = *at) != NULL;) {
+			worker_go_on(w, r);
+			if (r->outcome == RUN_UNDER_WAY) {
+				at = &r->next;
+				continue;
+			}
+			*at = r->next;
+			r->listed = false;
+			if (r != w->run)
+				free(r);
+		}
+	}
 }
 
 static void worker_on_reply(struct worker *w, json_t *object)
@@ -350,48 +493,62 @@ static void worker_on_done(struct worker *w, json_t *object)
 		say(TOVA_LOG_WARN, "the host refused commands that answer no event: %s", error);
 }
 
-static void worker_on_object(struct worker *w, struct batch_reader *b, json_t *object)
+static void worker_on_json(struct worker *w, const struct batch_object *o, json_t *json)
 {
-	const char *type = json_string_value(json_object_get(object, "t"));
-	if (type == NULL)
-		worker_fail(w, "the host sent something that has no type");
-	else if (strcmp(type, "welcome") == 0)
-		worker_on_welcome(w, object);
-	else if (strcmp(type, "bye") == 0)
-		worker_on_bye(w, object);
+	if (json_is(&o->t, "welcome"))
+		worker_on_welcome(w, json);
+	else if (json_is(&o->t, "bye"))
+		worker_on_bye(w, json);
 	else if (w->link_id[0] == '\0')
 		return; /* left over from a link that is gone */
-	else if (event_is(type) && !w->leaving)
-		worker_on_event(w, b, object, type);
-	else if (strcmp(type, "reply") == 0)
-		worker_on_reply(w, object);
-	else if (strcmp(type, "done") == 0)
-		worker_on_done(w, object);
-	else if (strcmp(type, "ping") == 0)
+	else if (event_is(json_string_value(json_object_get(json, "t"))) && !w->leaving && !worker_on_other_event(w, o, json))
+		worker_fail(w, "the host sent an event that makes no sense");
+	else if (json_is(&o->t, "reply"))
+		worker_on_reply(w, json);
+	else if (json_is(&o->t, "done"))
+		worker_on_done(w, json);
+}
+
+static void worker_on_object(struct worker *w, const struct batch_object *o)
+{
+	if (o->t.p == NULL) {
+		worker_fail(w, "the host sent something that has no type");
+	} else if (json_is(&o->t, "message")) {
+		if (w->link_id[0] != '\0' && !w->leaving && !worker_on_message_event(w, o))
+			worker_fail(w, "the host sent a message that makes no sense");
+	} else if (json_is(&o->t, "ping")) {
 		worker_say(w, "{\"t\":\"pong\"}");
-	else if (strcmp(type, "drain") == 0)
-		w->draining = true;
+	} else if (json_is(&o->t, "drain")) {
+		w->draining = w->draining || w->link_id[0] != '\0';
+	} else {
+		json_t *json = batch_json(o);
+		if (json == NULL)
+			worker_fail(w, "a message of the host can not be read");
+		else
+			worker_on_json(w, o, json);
+		json_decref(json);
+	}
 }
 
 static void worker_on_message(struct worker *w, nng_msg *msg)
 {
-	struct batch_reader b;
 	const char *why;
-	json_t *object;
-	if (!batch_read(&b, nng_msg_body(msg), nng_msg_len(msg) - 1, &why)) {
+	const struct batch_object *o;
+	if (!batch_read(&w->in, nng_msg_body(msg), nng_msg_len(msg) - 1, &why)) {
 		say(TOVA_LOG_ERROR, "a message of the host can not be read: %s", why);
 		w->failed = 1;
 		return;
 	}
 	uint64_t since = worker_now_ns();
-	while (w->failed == 0 && !w->stopping && (object = batch_next(&b)) != NULL) {
-		worker_on_object(w, &b, object);
+	while (w->failed == 0 && !w->stopping && (o = batch_next(&w->in)) != NULL) {
+		worker_on_object(w, o);
+		if (w->may_go_on)
+			worker_go_on_all(w);
 		if (worker_now_ns() - since < WORKER_LATE_NS)
 			continue;
 		worker_flush(w);
 		since = worker_now_ns();
 	}
-	batch_free(&b);
 }
 
 /* --- the loop --------------------------------------------------------------------------------------------------------------------- */
@@ -464,6 +621,7 @@ static void worker_loop(struct worker *w)
 		worker_look_at_link(w);
 		worker_receive(w);
 		worker_take_ended(w);
+		worker_go_on_all(w);
 		worker_on_woken(w);
 		worker_flush(w);
 	}

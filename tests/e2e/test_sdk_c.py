@@ -129,7 +129,7 @@ def test_hello(host):
         hello = host.accept().expect("hello")
         assert hello == {
             "t": "hello", "v": 1, "token": "se\"cret", "mount": "/chat", "name": f"probe 1.0 ({worker.process.pid})",
-            "events": ["upgrade", "open", "message", "close", "error", "timer"]}
+            "events": ["upgrade", "open", "message", "close", "error", "timer"], "runs": 64}
 
 
 def test_only_events_that_have_a_callback_are_wanted(host):
@@ -645,7 +645,8 @@ def test_messages_survive_the_death_of_their_workers():
             for client in clients:
                 for i in range(20):
                     client.send_text(f"{round_} {i}")
-            os.kill(host.children[round_ % len(host.children)], signal.SIGKILL)
+            children = wait_until(lambda: host.children, "a worker")
+            os.kill(children[round_ % len(children)], signal.SIGKILL)
             for client in clients:
                 assert [client.recv_text() for _ in range(20)] == [f"{round_} {i}" for i in range(20)]
         for client in clients:
