@@ -53,7 +53,7 @@ def test_hello(host):
     _, peer = host.serve(ECHO)
     hello = peer.hello
     assert hello.pop("name").startswith("-c ")
-    assert hello == {"t": "hello", "v": 1, "token": "secret", "events": ["message"], "mount": "/chat"}
+    assert hello == {"t": "hello", "v": 1, "token": "secret", "events": ["message"], "mount": "/chat", "runs": 64}
 
 
 def test_events_are_those_that_have_handlers(host):

@@ -5,6 +5,7 @@ import json
 
 from . import commands
 from .codec import quote, to_json
+from .scope import current_event
 
 STATE_MAX = 4096  # bytes that the host keeps with a connection
 
@@ -78,6 +79,9 @@ def set_state(ws, value) -> None:
 
 
 def _set_stored(id: str, stored) -> None:
+    event = current_event()
+    if event is not None and event.own == id:
+        event.stored = stored
     if isinstance(stored, bytes):
         commands.command(f'{{"c":"set","state_bin":{len(stored)}', conn=id, binary=stored)
     else:

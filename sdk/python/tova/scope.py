@@ -1,6 +1,7 @@
 """Where commands go: each handler runs in a scope that collects them."""
 from __future__ import annotations
 
+from collections import deque
 from contextvars import ContextVar
 
 
@@ -22,7 +23,7 @@ current: ContextVar[Scope | None] = ContextVar("tova", default=None)
 class Event(Scope):
     """The event that is being handled. ``connection`` and ``sequence`` together never change when it is delivered again."""
 
-    __slots__ = ("type", "connection", "sequence", "attempt", "number", "link", "queries")
+    __slots__ = ("type", "connection", "sequence", "attempt", "number", "link", "queries", "stored", "done", "behind")
 
     def __init__(self, type, connection, sequence, attempt, number, link):
         # Scope's own, written out: this runs once per event.
@@ -35,6 +36,10 @@ class Event(Scope):
         self.number = number
         self.link = link
         self.queries = None
+        # For what follows it in a run: the state that it leaves; whether it was acknowledged (None: under way); what waits for that.
+        self.stored = connection._stored if connection is not None else None
+        self.done: bool | None = None
+        self.behind: deque | None = None
 
     @property
     def key(self) -> str:

@@ -8,11 +8,12 @@ import random
 import signal
 import sys
 import threading
+from collections import deque
 from inspect import isawaitable, iscoroutine
 from time import monotonic
 
 from .answer import set_loop_thread
-from .codec import to_json
+from .codec import BatchError, to_json
 from .commands import Retry
 from .connection import Connection, Error, Request
 from .handlers import SIGNATURES, find
@@ -24,10 +25,12 @@ from .upgrade import upgrade_answer
 log = logging.getLogger("tova")
 
 HELD_BACK = 0.01  # seconds that a finished event may wait for others of its batch: slow handlers must show signs of life
+CORKED = 0.001  # the same where a coroutine handles the next one of a run
 DIALLING = 10.0  # seconds for a connection to come about
 GOODBYE = 5.0  # seconds for the host to close after bye
 ANSWERS = 2.0  # seconds for the answers of pushes and queries before bye
 BACK_OFF_FIRST, BACK_OFF_MAX = 0.1, 5.0
+RUNS = 64  # messages of one connection that the host may give together
 
 
 class Refused(Exception):
@@ -46,12 +49,14 @@ class Worker:
         self._calls: dict = {}  # sent, not answered; in the order of sending
         self._queries = 0
         self._tasks: dict = {}  # coroutines of handlers: the event, or None if they belong to none
+        self._last: Event | None = None  # the last event, which the next one may follow
+        self._busy: dict[str, Event] = {}  # events of connections that a coroutine handles
         self._leaving: asyncio.Event | None = None
         self._farewell = None  # the task that says bye
         self._left = False  # bye was said
         self._idle: asyncio.Event | None = None  # a task has ended
         self._flushed = 0.0
-        self._flushing = False
+        self._flushing = self._flushing_later = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._types = {
@@ -176,7 +181,7 @@ class Worker:
 
     def linked(self, link: Link) -> None:
         events = [event for name, (event, _) in SIGNATURES.items() if event and name in self.handlers]
-        hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name}
+        hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name, "runs": RUNS}
         if self.mount:
             hello["mount"] = self.mount
         link.put(to_json(hello).encode())
@@ -186,6 +191,7 @@ class Worker:
             return
         self._link = None
         # The host gives their events to others.
+        self._busy.clear()
         for task, event in self._tasks.items():
             if event is not None:
                 task.cancel()
@@ -193,16 +199,24 @@ class Worker:
     def batch(self, link: Link, items: list) -> None:
         self._flushed = monotonic()
         for item in items:
-            kind = item.get("t")
-            if kind == "message":
-                self._handle(link, item, kind, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
-                continue
-            function = self._types.get(kind)
-            if function is not None:
-                function(link, item)
-            elif "s" in item:
-                self._handle(link, item, kind, None, ())
+            if "run" in item:
+                self._follow(link, item)
+            elif self._busy and item.get("conn") in self._busy:
+                self._wait(link, item)
+            else:
+                self._take(link, item)
         self._send_calls()
+
+    def _take(self, link: Link, item: dict) -> None:
+        kind = item.get("t")
+        if kind == "message":
+            self._handle(link, item, kind, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
+            return
+        function = self._types.get(kind)
+        if function is not None:
+            function(link, item)
+        elif "s" in item:
+            self._handle(link, item, kind, None, ())
 
     def _welcome(self, link: Link, item: dict) -> None:
         link.id = item["link"]
@@ -252,18 +266,23 @@ class Worker:
                 ws.request = Request(item.get("request", {}))
             elif kind == "close":
                 ws.rooms = item.get("rooms", [])
-        event = Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link)
+        self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
+
+    def _call(self, event: Event, handler, arguments: tuple) -> None:
+        self._last, kind, link = event, event.type, event.link
         if handler is None:
             self._settle(event, None)
             return
         if kind == "timer":
-            arguments = (*arguments, ws)
+            arguments = (*arguments, event.connection)
         elif kind != "upgrade":
-            arguments = (ws, *arguments)
+            arguments = (event.connection, *arguments)
         token = current.set(event)
         try:
             result = handler(*arguments)
             if result is not None and isawaitable(result):
+                if event.own is not None:
+                    self._busy[event.own] = event
                 # The task takes the context along, in which this event is the current one.
                 self._spawn(result, event).add_done_callback(lambda task: self._task_done(event, task))
                 return
@@ -288,7 +307,60 @@ class Worker:
                 self._settle(event, task.result())
             except Exception as error:
                 self._fail(event, error)
-        self._flush_soon()
+        if self._busy.get(event.own) is event:
+            del self._busy[event.own]
+        if event.behind and self._go_on(event):
+            self._flush_later()  # the answers of a run together
+        else:
+            self._flush_soon()
+
+    # --- events that follow others in a run ------------------------------------------------------------------------------------
+
+    def _follow(self, link: Link, item: dict) -> None:
+        """An event behind the one that came last: it is handled when that is acknowledged, and not if it failed, as the host gives
+        it again then."""
+        before = self._last
+        if before is None or before.link is not link:
+            if not self._leaving.is_set():
+                raise BatchError("an event follows none")
+        elif before.done is None or before.behind:
+            if before.behind is None:
+                before.behind = deque()
+            before.behind.append(item)
+        elif before.done and not self._leaving.is_set():
+            self._handle_next(before, item)
+
+    def _wait(self, link: Link, item: dict) -> None:
+        """An event of a connection that has one under way: the host has taken back what followed that."""
+        busy = self._busy[item["conn"]]
+        if busy.link is not link:
+            self._take(link, item)
+            return
+        busy.behind = deque((*(other for other in busy.behind or () if "run" not in other), item))
+        self._last = busy
+
+    def _handle_next(self, before: Event, item: dict) -> Event:
+        ws = Connection(before.own, before.stored)
+        event = Event("message", ws, before.sequence + 1, 1, item["s"], before.link)
+        self._call(event, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
+        return event
+
+    def _go_on(self, event: Event) -> bool:
+        """What waited for an event that a coroutine has handled. Returns whether another coroutine handles it now."""
+        waiting, event.behind = event.behind, None
+        while waiting and event.link is self._link and not self._leaving.is_set():
+            item = waiting.popleft()
+            if "run" not in item:
+                self._take(event.link, item)
+                event = self._last
+            elif event.done:
+                event = self._handle_next(event, item)
+            else:
+                continue
+            if event.done is None:
+                event.behind = waiting
+                return True
+        return False
 
     def _settle(self, event: Event, result) -> None:
         if event.link is not self._link:
@@ -300,7 +372,7 @@ class Worker:
                 ws.state = ws._state
             finally:
                 current.reset(token)
-        event.open = False
+        event.open, event.done = False, True
         extra, binaries = "", event.binaries
         if event.type == "upgrade":
             extra, first = upgrade_answer(result)
@@ -325,7 +397,7 @@ class Worker:
             answer["error"] = f"{type(error).__name__}: {error}"[:1000]
             log.error("on_%s failed for event %s", event.type, event.key, exc_info=error)
         if event.link is self._link:
-            event.open = False
+            event.open = event.done = False
             event.link.put(to_json(answer).encode("utf-8", "replace"))
 
     # --- what runs outside of events ------------------------------------------------------------------------------------------
@@ -394,7 +466,13 @@ class Worker:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
+    def _flush_later(self) -> None:
+        if not self._flushing_later:
+            self._flushing_later = True
+            self._loop.call_later(CORKED, self._flush)
+
     def _flush(self) -> None:
+        self._flushing_later = False
         self._flushing = False
         self._send_calls()
         if self._link is not None:
