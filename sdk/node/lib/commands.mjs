@@ -5,7 +5,7 @@
 import { isBinary, quote, toBuffer, toJson } from "./codec.mjs";
 import { Connection, encodeState } from "./connection.mjs";
 import { Push, Query, outbox } from "./outbox.mjs";
-import { Scope, current } from "./scope.mjs";
+import { Event, Scope, current } from "./scope.mjs";
 
 /** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
 export class Retry extends Error {
@@ -63,6 +63,7 @@ export function set_state(ws, value) {
 
 export function storeState(ws, stored) {
 	const scope = open();
+	if (scope instanceof Event && idOf(ws) === scope.own) scope.stored = stored;
 	if (typeof stored === "string") add(scope, `{"c":"set"${conn(scope, ws)},"state":${quote(stored)}}`);
 	else add(scope, `{"c":"set"${conn(scope, ws)},"state_bin":${stored.length}}`, stored);
 }

@@ -15,6 +15,9 @@ export class Scope {
 /** The event that is being handled. connection and sequence together never change when it is delivered again. */
 export class Event extends Scope {
 	#abort;
+	// For what follows it in a run: whether it was acknowledged (undefined: under way), and what waits for that.
+	done = undefined;
+	behind = undefined;
 
 	constructor(type, connection, item, link) {
 		super();
@@ -25,6 +28,7 @@ export class Event extends Scope {
 		this.attempt = item.attempt ?? 1;
 		this.number = item.s;
 		this.link = link;
+		this.stored = item.state ?? item.state_bin; // the state that it leaves
 	}
 
 	/** Names this event for ever: store it with your own writes to make them idempotent. */

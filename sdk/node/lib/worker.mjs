@@ -10,11 +10,14 @@ import { upgradeAnswer } from "./upgrade.mjs";
 
 // All in ms.
 const HELD_BACK = 10; // that a finished event may wait for others of its batch: slow handlers must show signs of life
+const CORKED = 1; // the same where a promise handles the next one of a run
 const GOODBYE = 5000; // for the host to close after bye
 const ANSWERS = 2000; // for the answers of pushes and queries before bye
 const LEFTOVERS = 5000; // for handlers that a lost connection left running, before their events may come again
 const BACK_OFF_FIRST = 100;
 const BACK_OFF_MAX = 5000;
+
+const RUNS = 64; // messages of one connection that the host may give together
 
 const EMPTY = Buffer.alloc(0);
 const say = (text, ...more) => console.error(`tova: ${text}`, ...more);
@@ -30,11 +33,14 @@ class Worker {
 	#queries = 0;
 	#running = new Set(); // promises of handlers
 	#events = new Set(); // of those among them that handle an event
+	#last; // the last event, which the next one may follow
+	#busy = new Map(); // events of connections that a promise handles, by the connection's id
 	#leaving = false;
 	#left = false; // bye was said
 	#wakeUp; // ends a pause between two links
 	#flushed = 0;
 	#flushing = false;
+	#flushingLater = false;
 	#types;
 
 	constructor(handlers, options) {
@@ -152,12 +158,14 @@ class Worker {
 
 	linked(link) {
 		const { token, mount, name } = this.#options;
-		link.put(JSON.stringify({ t: "hello", v: 1, token, events: eventsOf(this.#handlers), name, mount: mount || undefined }));
+		const events = eventsOf(this.#handlers);
+		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS }));
 	}
 
 	unlinked(link) {
 		if (link !== this.#link) return;
 		this.#link = undefined;
+		this.#busy.clear();
 		// The host gives their events to others.
 		for (const event of this.#events) event.abandon();
 	}
@@ -165,11 +173,17 @@ class Worker {
 	batch(link, items) {
 		this.#flushed = performance.now();
 		for (const item of items) {
-			const take = this.#types.get(item.t);
-			if (take !== undefined) take(link, item);
-			else if (item.s !== undefined) this.#handle(link, item, undefined);
+			if (item.run !== undefined) this.#follow(link, item);
+			else if (this.#busy.size > 0 && this.#busy.get(item.conn)?.link === link) this.#wait(item);
+			else this.#take(link, item);
 		}
 		this.#sendCalls();
+	}
+
+	#take(link, item) {
+		const take = this.#types.get(item.t);
+		if (take !== undefined) take(link, item);
+		else if (item.s !== undefined) this.#handle(link, item, undefined);
 	}
 
 	#welcome(link, item) {
@@ -189,6 +203,7 @@ class Worker {
 	#handle(link, item, handler, ...facts) {
 		if (this.#leaving) return;
 		const event = new Event(item.t, connectionOf(item), item, link);
+		this.#last = event;
 		if (handler === undefined) {
 			this.#settle(event);
 			return;
@@ -215,15 +230,68 @@ class Worker {
 
 	#await(event, promise) {
 		this.#events.add(event);
-		const finished = () => this.#events.delete(event);
+		if (event.own !== undefined) this.#busy.set(event.own, event);
+		const finished = () => {
+			this.#events.delete(event);
+			if (this.#busy.get(event.own) === event) this.#busy.delete(event.own);
+			return event.behind !== undefined && this.#goOn(event);
+		};
 		this.#track(promise, (result) => this.#settle(event, result), (error) => this.#fail(event, error), finished);
+	}
+
+	// --- events that follow others in a run -----------------------------------------------------------------------------------
+
+	/** An event behind the one that came last: it is handled when that is acknowledged, and not if it failed, as the host gives it
+	 * again then. */
+	#follow(link, item) {
+		const before = this.#last;
+		if (before === undefined || before.link !== link) {
+			if (!this.#leaving) throw new Error("an event follows none");
+		} else if (before.done === undefined) {
+			(before.behind ??= []).push(item);
+		} else if (before.done) {
+			this.#handleNext(before, item);
+		}
+	}
+
+	/** An event of a connection that has one under way: the host has taken back what followed that. */
+	#wait(item) {
+		const busy = this.#busy.get(item.conn);
+		busy.behind = [...(busy.behind ?? []).filter((other) => other.run === undefined), item];
+		this.#last = busy;
+	}
+
+	#handleNext(before, item) {
+		item.conn = before.own;
+		item.seq = before.sequence + 1;
+		if (typeof before.stored === "string") item.state = before.stored;
+		else item.state_bin = before.stored;
+		this.#take(before.link, item);
+	}
+
+	/** What waited for an event that a promise has handled. Returns whether another promise handles it now. */
+	#goOn(event) {
+		const waiting = event.behind;
+		event.behind = undefined;
+		for (let i = 0; i < waiting.length && event.link === this.#link && !this.#leaving; i++) {
+			const item = waiting[i];
+			if (item.run === undefined) this.#take(event.link, item);
+			else if (event.done) this.#handleNext(event, item);
+			else continue;
+			event = this.#last;
+			if (event.done !== undefined) continue;
+			event.behind = waiting.slice(i + 1);
+			return true;
+		}
+		return false;
 	}
 
 	#track(promise, fulfilled, rejected, finished) {
 		const ended = () => {
-			finished?.();
+			const more = finished?.();
 			this.#running.delete(tracked);
-			this.#flushSoon();
+			if (more) this.#flushLater(); // the answers of a run together
+			else this.#flushSoon();
 		};
 		// What fulfilled throws is the handler's failure too: its state may be too large, say.
 		const tracked = Promise.resolve(promise).then(fulfilled).catch(rejected).then(ended);
@@ -234,6 +302,7 @@ class Worker {
 		if (event.link !== this.#link) return;
 		if (event.connection !== undefined) current.run(event, () => event.connection.storeChanges());
 		event.open = false;
+		event.done = true;
 		let text = `{"t":"ack","s":${event.number}`;
 		let binaries = event.binaries;
 		if (event.type === "upgrade") {
@@ -257,7 +326,7 @@ class Worker {
 			say(`on_${event.type} failed for event ${event.key}:`, error);
 		}
 		if (event.link !== this.#link) return;
-		event.open = false;
+		event.open = event.done = false;
 		event.link.put(JSON.stringify(answer));
 	}
 
@@ -286,6 +355,15 @@ class Worker {
 	}
 
 	// --- pushes and queries -------------------------------------------------------------------------------------------------------
+
+	#flushLater() {
+		if (this.#flushingLater) return;
+		this.#flushingLater = true;
+		setTimeout(() => {
+			this.#flushingLater = false;
+			this.#link?.flush();
+		}, CORKED);
+	}
 
 	#flushSoon() {
 		if (this.#flushing) return;

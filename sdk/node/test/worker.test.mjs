@@ -38,7 +38,7 @@ for (const transport of ["ipc", "tcp"])
 			const [worker, peer] = await host.serve(ECHO);
 			const { name, ...hello } = peer.hello;
 			assert.match(name, / \d+$/);
-			assert.deepEqual(hello, { t: "hello", v: 1, token: "secret", events: ["message"], mount: "/chat" });
+			assert.deepEqual(hello, { t: "hello", v: 1, token: "secret", events: ["message"], mount: "/chat", runs: 64 });
 			await drain(worker, peer);
 		});
 
@@ -137,7 +137,8 @@ for (const transport of ["ipc", "tcp"])
 		for (const kind of ["", "async "])
 			test(`one read, one answer: ${kind}`, async () => {
 				const [worker, peer] = await host.serve(`serve({ ${kind}on_message(ws, message) { ws.send(message); } });`);
-				peer.send(...Array.from({ length: 64 }, (_, i) => event(i + 1, "message", { data: "a" })));
+				const conn = (i) => `${String(i).padStart(21, "0")}Q`;
+				peer.send(...Array.from({ length: 64 }, (_, i) => event(i + 1, "message", { conn: conn(i), data: "a" })));
 				assert.deepEqual((await peer.receive()).map((item) => item.s), Array.from({ length: 64 }, (_, i) => i + 1));
 				await drain(worker, peer);
 			});
