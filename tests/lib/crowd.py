@@ -97,7 +97,10 @@ class Client(asyncio.Protocol):
 
     # --- called by tests
 
-    def _write(self, first, payload):
+    def _write(self, first, *payloads):
+        self._transport.write(b"".join(self._framed(first, payload) for payload in payloads))
+
+    def _framed(self, first, payload):
         length = len(payload)
         if length < 126:
             head = bytes((first, 0x80 | length))
@@ -105,10 +108,11 @@ class Client(asyncio.Protocol):
             head = struct.pack(">BBH", first, 0x80 | 126, length)
         else:
             head = struct.pack(">BBQ", first, 0x80 | 127, length)
-        self._transport.write(head + bytes(4) + payload)  # masked with zeroes, which is a mask like others
+        return head + bytes(4) + payload  # masked with zeroes, which is a mask like others
 
-    def send(self, text):
-        self._write(0x81, text.encode())
+    def send(self, *texts):
+        """In one piece: the host finds them together."""
+        self._write(0x81, *(text.encode() for text in texts))
 
     def close(self, code=1000):
         """The closing handshake; await ws.closed for its end."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "sdk/python"))
 
-from tova import broadcast_to, join, leave, serve  # noqa: E402
+from tova import Retry, broadcast_to, current_event, join, leave, serve  # noqa: E402
 
 
 def on_open(ws):
@@ -33,6 +33,8 @@ def on_message(ws, message):
     broadcast_to(f"{who}'s {n - 1}", "a room that was left")
     ws.send(f"reply {n}")
     broadcast_to(group, f"said {who} {n}")
+    if current_event().attempt == 1 and random.random() < 0.05:
+        raise Retry(random.randrange(20))  # nothing of this has happened; what follows in a run is not handled before
 
 
 def on_close(ws, code, reason):
