@@ -386,14 +386,10 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		{"id", offsetof(struct codec_item, id)},       {NULL, 0},
 	};
 	static const struct field numbers[] = {
-		{"s", offsetof(struct codec_item, s)},
-		{"n", offsetof(struct codec_item, n)},
-		{"v", offsetof(struct codec_item, v)},
-		{"q", offsetof(struct codec_item, q)},
-		{"ref", offsetof(struct codec_item, ref)},
-		{"retry_ms", offsetof(struct codec_item, retry_ms)},
-		{"runs", offsetof(struct codec_item, runs)},
-		{NULL, 0},
+		{"s", offsetof(struct codec_item, s)},	     {"n", offsetof(struct codec_item, n)},
+		{"v", offsetof(struct codec_item, v)},	     {"q", offsetof(struct codec_item, q)},
+		{"ref", offsetof(struct codec_item, ref)},   {"retry_ms", offsetof(struct codec_item, retry_ms)},
+		{"runs", offsetof(struct codec_item, runs)}, {NULL, 0},
 	};
 	if (span_eq(name, SPAN("t")))
 		json_read_string(&r->j, t);

@@ -107,24 +107,26 @@ struct event_held {
 	struct hub_event event;
 	size_t size;	   /* bytes, for the account */
 	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
-	struct event_held *run_last; /* of the lane's current event: the last of those that are with the handler, linked by `next` */
-	bool single : 1;	     /* it was given before, in a run that ended early: it is given alone */
+	struct event_held
+		*run_last; /* of the lane's current event: the last of those that are with the handler, linked by `next` */
+	bool single : 1;   /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
-	void *with;				     /* the worker that has it */
-	uint64_t number;			     /* `s`: its number there */
-	uint64_t since;				     /* when it was delivered, or is to be delivered again */
-	uint16_t blame;				     /* deaths that are laid to it */
-	uint16_t run;				     /* its place in a run, from 1 */
-	bool suspect : 1;			     /* a worker died with it: nothing else is under way there when it is delivered */
+	void *with;	  /* the worker that has it */
+	uint64_t number;  /* `s`: its number there */
+	uint64_t since;	  /* when it was delivered, or is to be delivered again */
+	uint16_t blame;	  /* deaths that are laid to it */
+	uint16_t run;	  /* its place in a run, from 1 */
+	bool suspect : 1; /* a worker died with it: nothing else is under way there when it is delivered */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
 
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
-	struct event_held *last;    /* of a ring: the one behind it is the first */
-	struct event_held *current; /* that a handler works on, and behind it those that follow in the same run; not among the others */
+	struct event_held *last; /* of a ring: the one behind it is the first */
+	struct event_held
+		*current; /* that a handler works on, and behind it those that follow in the same run; not among the others */
 	struct lane *ready_next;
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */

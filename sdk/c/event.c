@@ -99,7 +99,7 @@ static const struct event_type {
 	size_t callback;					/* where the plugin has it */
 } event_types[] = {
 	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)}, {"open", event_open, offsetof(tova_plugin, on_open)},
-	{"message", NULL, offsetof(tova_plugin, on_message)}, {"close", event_close, offsetof(tova_plugin, on_close)},
+	{"message", NULL, offsetof(tova_plugin, on_message)},	       {"close", event_close, offsetof(tova_plugin, on_close)},
 	{"error", event_error, offsetof(tova_plugin, on_error)},       {"timer", event_timer, offsetof(tova_plugin, on_timer)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
