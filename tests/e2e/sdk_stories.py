@@ -89,8 +89,11 @@ def test_upgrades(host):
     assert Client(host, "a=1", subprotocols=("v0", "v1")).ws.subprotocol == "v1"
     assert Client(host, "a=1", subprotocols=("v0",)).ws.subprotocol is None
     assert Client(host, "a=%C3%A4").welcome["state"] == {"query": "a=%C3%A4", "n": 0}
-    answer = refused("127.0.0.1", host.port, "/w?refuse")
-    assert (answer.status, answer.body, answer.get("WWW-Authenticate")) == (401, b"who are you?", "Basic")
+    for status in (300, 302, 400, 401, 403, 404, 418, 429, 451, 500, 503, 599):
+        answer = refused("127.0.0.1", host.port, f"/w?refuse={status}")
+        assert (answer.status, answer.body, answer.get("WWW-Authenticate")) == (status, b"who are you?", "Basic")
+    for status in (0, 101, 200, 299, 600):  # they refuse nothing, so the handler has failed
+        assert refused("127.0.0.1", host.port, f"/w?refuse={status}").status == 500
     assert refused("127.0.0.1", host.port, "/w?fail").status == 500
 
 

@@ -303,6 +303,8 @@ def test_the_plugin_refuses(host):
     answer = refused("127.0.0.1", host.port, "/probe?refuse=401&body=who%20are%20you&header=WWW-Authenticate:Basic")
     assert answer.status == 401 and answer.body == b"who are you"
     assert answer.get("WWW-Authenticate") == "Basic" and answer.get("Content-Type") == "text/plain; charset=utf-8"
+    for status in (300, 404, 418, 429, 451, 500, 503, 599):
+        assert refused("127.0.0.1", host.port, f"/probe?refuse={status}").status == status
     answer = refused("127.0.0.1", host.port, "/probe?refuse=302&header=Location:/elsewhere")
     assert answer.status == 302 and answer.get("Location") == "/elsewhere" and answer.body == b""
 

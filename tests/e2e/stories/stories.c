@@ -199,9 +199,10 @@ static int start(tova_mount *m)
 static int on_upgrade(tova_mount *m, const tova_request *request)
 {
 	struct state *state = tova_data(m);
-	if (strcmp(request->query, "refuse") == 0) {
+	unsigned status;
+	if (sscanf(request->query, "refuse=%u", &status) == 1) {
 		tova_response_header(m, "WWW-Authenticate", "Basic");
-		return tova_refuse(m, 401, "who are you?");
+		return tova_refuse(m, status, "who are you?");
 	}
 	if (strcmp(request->query, "fail") == 0)
 		return tova_fail(m, "no upgrades today");

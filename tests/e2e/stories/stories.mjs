@@ -70,7 +70,8 @@ const deeds = {
 
 serve({
 	on_upgrade(request) {
-		if (request.query === "refuse") return refuse(401, "who are you?", { headers: { "WWW-Authenticate": "Basic" } });
+		const status = /^refuse=(\d+)$/.exec(request.query)?.[1];
+		if (status) return refuse(Number(status), "who are you?", { headers: { "WWW-Authenticate": "Basic" } });
 		if (request.query === "fail") throw new Error("no upgrades today");
 		const subprotocol = request.subprotocols.includes("v1") ? "v1" : undefined;
 		return accept({ subprotocol, state: { query: request.query, n: 0 } });

@@ -13,8 +13,8 @@ from tova import (Retry, accept, broadcast, broadcast_to, count, current_event, 
 
 
 def on_upgrade(request):
-    if request.query == "refuse":
-        return refuse(401, "who are you?", headers=[("WWW-Authenticate", "Basic")])
+    if request.query.startswith("refuse="):
+        return refuse(int(request.query[7:]), "who are you?", headers=[("WWW-Authenticate", "Basic")])
     if request.query == "fail":
         raise ValueError("no upgrades today")
     return accept("v1" if "v1" in request.subprotocols else None, state={"query": request.query, "n": 0})
