@@ -1,0 +1,123 @@
+"""nginx and HAProxy in front, as the README says to set them up."""
+import json
+import re
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tova_host import BUILD, ROOT, Host, wait_until
+from wsclient import WebSocket, connect
+
+SOURCE = "127.0.0.77"
+
+
+def example(language):
+    return re.search(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.S).group(1)
+
+
+def replaced(text, old, new):
+    assert old in text, f"{old!r} is not in {text}"
+    return text.replace(old, new)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture
+def host():
+    with Host("--plugin", f"/chat={BUILD / 'tests/plugins/probe.so'}", "--trusted-proxy", "127.0.0.1",
+              listen=["127.0.0.1:0", "127.0.0.1:0,proxy"]) as running:
+        yield running
+
+
+@pytest.fixture
+def front(directory):
+    """Starts a program that listens at a port, and ends it."""
+    started = []
+
+    def start(command, port):
+        process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        started.append(process)
+
+        def listens():
+            assert process.poll() is None, process.stdout.read().decode()
+            try:
+                connection = WebSocket("127.0.0.1", port)
+            except ConnectionRefusedError:
+                return False
+            connection.drop()
+            return True
+
+        wait_until(listens, f"{command[0]} listens")
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+def check(port, said, **how):
+    """A client with an invented header, whose page is of the host that it asks for."""
+    name = f"127.0.0.1:{port}"
+    with connect("127.0.0.1", port, "/chat?request=1", source=SOURCE, host_header=name, headers=[("X-Forwarded-For", '"203.0.113.9')],
+                 **how) as ws:
+        request = json.loads(ws.recv_text())
+        assert request["remote_addr"] == SOURCE, request
+        assert said is None or ["X-Forwarded-Proto", said] in request["headers"]
+        ws.send_text("send " + "x" * 100000)
+        assert ws.recv_text() == "x" * 100000
+        ws.end()
+        return request
+
+
+def test_nginx(host, front, directory):
+    port = free_port()
+    location = replaced(example("nginx"), "127.0.0.1:8080", f"127.0.0.1:{host.port}")
+    temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    Path(directory, "nginx.conf").write_text(f"daemon off; pid {directory}/pid; error_log stderr; events {{}} http {{ access_log off; {temporary}"
+                                             f" server {{ listen 127.0.0.1:{port}; {location} }} }}")
+    front(["/usr/sbin/nginx", "-e", "stderr", "-c", f"{directory}/nginx.conf"], port)
+    check(port, "http", origin=f"http://127.0.0.1:{port}")
+
+
+def test_haproxy(host, front, directory):
+    port = free_port()
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost",
+                    "-keyout", "key.pem", "-out", "cert.pem"], cwd=directory, capture_output=True, check=True)
+    Path(directory, "site.pem").write_bytes(Path(directory, "cert.pem").read_bytes() + Path(directory, "key.pem").read_bytes())
+    text = replaced(example("haproxy"), "bind :443", f"bind 127.0.0.1:{port}")
+    text = replaced(text, "/etc/haproxy/site.pem", f"{directory}/site.pem")
+    text = replaced(text, "127.0.0.1:8080", host.listening[1])
+    Path(directory, "haproxy.cfg").write_text("defaults\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n" + text)
+    front(["/usr/sbin/haproxy", "-db", "-f", f"{directory}/haproxy.cfg"], port)
+    trusting = ssl.create_default_context(cafile=f"{directory}/cert.pem")
+    trusting.set_alpn_protocols(["http/1.1"])
+    request = check(port, None, origin=f"https://127.0.0.1:{port}", wrap=lambda s: trusting.wrap_socket(s, server_hostname="localhost"))
+    assert (request["local_addr"], request["local_port"]) == ("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority",
+                                 "send-proxy-v2 check check-send-proxy inter 100ms"])
+def test_haproxy_in_every_form(host, front, directory, how):
+    port = free_port()
+    Path(directory, "haproxy.cfg").write_text(f"""defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+frontend f
+    bind 127.0.0.1:{port}
+    default_backend b
+backend b
+    server host {host.listening[1]} {how}
+""")
+    mark = len(host.lines)
+    front(["/usr/sbin/haproxy", "-db", "-f", f"{directory}/haproxy.cfg"], port)
+    check(port, None)
+    assert not [line for line in host.lines[mark:] if line["kind"] == "accept"]
