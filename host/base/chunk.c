@@ -162,17 +162,23 @@ bool chunk_copy_notes(const struct slice *from, struct chunk *to, uint32_t off)
 	return true;
 }
 
+void chunk_pool_trim(struct chunk_pool *pool)
+{
+	struct chunk *c;
+	while ((c = pool->free) != NULL) {
+		pool->free = c->next;
+		free(c->notes);
+		free(c);
+	}
+	pool->n_free = 0;
+}
+
 void chunk_pool_free(struct chunk_pool *pool)
 {
 	if (pool->current != NULL) {
 		pool->current->pool = NULL;
 		chunk_unref(pool->current);
 	}
-	while (pool->free != NULL) {
-		struct chunk *c = pool->free;
-		pool->free = c->next;
-		free(c->notes);
-		free(c);
-	}
+	chunk_pool_trim(pool);
 	*pool = (struct chunk_pool){.current = NULL};
 }

@@ -83,6 +83,8 @@ static inline void chunk_account(struct chunk *c, uint64_t *held)
 	*held += c->size;
 }
 
+/* Frees those that are kept for the next flood. */
+void chunk_pool_trim(struct chunk_pool *pool);
 /* Frees what the pool keeps; chunks still referenced elsewhere live on until their last reference goes. */
 void chunk_pool_free(struct chunk_pool *pool);
 

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -11,7 +12,9 @@
 #include "ws/upgrade.h"
 
 #define CONN_CORK_US 1000
-#define CONN_CORK_MAX (40u << 10) /* bytes written down in a turn after which they are sent before its end */
+#define CONNS_TRIM_MS 20000
+#define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
+#define CONN_CORK_MAX (40u << 10)   /* bytes written down in a turn after which they are sent before its end */
 
 enum conn_interest { CONN_WANT_READ = EPOLLIN, CONN_WANT_WRITE = EPOLLOUT, CONN_WANT_HUP = EPOLLRDHUP };
 
@@ -190,6 +193,8 @@ static void conn_kill(struct conn *c)
 		tally_give_socket(c->conns->gate.tally);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
+	if (!loop_timer_is_set(&c->conns->trim))
+		loop_timer_set(&c->conns->trim, CONNS_TRIM_MS);
 	conn_doom(c);
 	if (c->conns->freed != NULL)
 		c->conns->freed(c->conns->freed_ctx);
@@ -1209,6 +1214,17 @@ static void conns_on_tick(void *arg)
 	}
 }
 
+/* Some time after connections have ended: what was kept for a flood, or lies free between what is used, goes back to the system. */
+static void conns_on_trim(void *arg)
+{
+	struct conns *s = arg;
+	outq_spare_free(&s->spare);
+	chunk_pool_trim(&s->loop->chunks);
+	struct mallinfo2 m = mallinfo2();
+	if (m.fordblks > CONNS_TRIM_MIN + m.uordblks / 16)
+		malloc_trim(0);
+}
+
 /* --- all of them ---------------------------------------------------------------------------------------------------------------- */
 
 /* What queues of slow peers did in this turn. */
@@ -1266,6 +1282,7 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	conns_set_limits(s, limits);
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
+	loop_timer_init(loop, &s->trim, conns_on_trim, s);
 	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
 	loop_add_hook(loop, &s->hook);
 	if (limits->uring_min != 0)
@@ -1297,6 +1314,7 @@ void conns_free(struct conns *s)
 	conns_on_turn(s);
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
+	loop_timer_cancel(&s->trim);
 	outq_spare_free(&s->spare);
 	uring_free(&s->uring);
 	squeeze_free(&s->squeeze);

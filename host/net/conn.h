@@ -154,6 +154,7 @@ struct conns {
 	struct outq_spare spare;
 	struct uring uring;
 	struct squeeze squeeze;
+	struct loop_timer trim;
 	uint64_t tick_at; /* when the tick comes; 0: it is not set */
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
