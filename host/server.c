@@ -155,6 +155,7 @@ static void server_say_no_loop(const struct server *s)
 
 static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 {
+	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
 	struct conn_limits limits = server_limits(&s->settings);
 	s->loop = loop_new(s->log);
 	bool ok = s->loop != NULL && hub_init(&s->hub, s->loop);
@@ -169,6 +170,7 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	s->hub.quota = server_quota(&s->settings);
 	ok = conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
+	s->listeners.unix_mode = modes[s->settings.unix_mode];
 	s->conns.freed = server_on_freed;
 	s->conns.freed_ctx = &s->listeners;
 	drain_init(&s->drain, &s->hub, &s->conns);

@@ -97,6 +97,8 @@ enum option_group {
 	  NULL, \
 	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
+	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, 0, 0, "660", "600|660|666", \
+	  "who may connect to the Unix sockets of --listen: the host's user, also its group (a proxy in it, see --group), or everybody") \
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \

@@ -151,7 +151,7 @@ static bool listener_clear_path(const struct sockaddr_un *un, char *why, size_t 
 	return unlink(un->sun_path) == 0 || listener_fail(why, cap, "the old socket can not be removed");
 }
 
-static bool listener_bind_unix(int fd, const char *path, union listener_address *a, char *why, size_t cap)
+static bool listener_bind_unix(int fd, const char *path, mode_t mode, union listener_address *a, char *why, size_t cap)
 {
 	a->un = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof a->un.sun_path) {
@@ -161,7 +161,7 @@ static bool listener_bind_unix(int fd, const char *path, union listener_address 
 	strcpy(a->un.sun_path, path);
 	if (!listener_clear_path(&a->un, why, cap))
 		return false;
-	mode_t old = umask(0117);
+	mode_t old = umask(0777 & ~mode);
 	int failed = bind(fd, &a->any, sizeof a->un);
 	umask(old);
 	return failed == 0 || listener_fail(why, cap, "it can not be bound");
@@ -223,7 +223,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, const
 	l->kind = *kind;
 	l->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	bool ok = l->fd >= 0 || listener_fail(why, why_cap, "no socket can be made");
-	ok = ok && (host == NULL ? listener_bind_unix(l->fd, unix_path, &a, why, why_cap)
+	ok = ok && (host == NULL ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
 				 : listener_bind_tcp(l->fd, host, port, &a, why, why_cap));
 	ok = ok && (listen(l->fd, backlog) == 0 || listener_fail(why, why_cap, "it can not be listened on"));
 	if (ok) {
@@ -246,7 +246,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, const
 
 void listeners_init(struct listeners *set, struct conns *conns)
 {
-	*set = (struct listeners){.conns = conns};
+	*set = (struct listeners){.conns = conns, .unix_mode = 0660};
 	loop_timer_init(conns->loop, &set->retry, listeners_on_retry, set);
 }
 

@@ -17,13 +17,14 @@ struct listener {
 struct listeners {
 	struct conns *conns;
 	struct listener *list;
+	mode_t unix_mode; /* of the Unix sockets that are added */
 	struct loop_timer retry;
 	bool paused; /* out of descriptors or at the limit */
 	bool said;   /* so; until everyone who waited was accepted */
 };
 
 void listeners_init(struct listeners *set, struct conns *conns);
-/* host: numeric address, or NULL with a path for a Unix socket (mode 0660; a stale one is replaced, a live one is not). Starts
+/* host: numeric address, or NULL with a path for a Unix socket (a stale one is replaced, a live one is not). Starts
  * accepting at once. Returns false with a sentence in why. */
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
 		   int backlog, char *why, size_t why_cap);
