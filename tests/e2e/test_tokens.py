@@ -73,3 +73,35 @@ def test_a_script(host):
         assert "QUERY_STRING=a=1 " in environment and "REQUEST_URI=/script?a=1 " in environment and token[:20] not in environment
     with connect("127.0.0.1", host.port, "/open", headers=[("Remote-User", "eve"), ("Tova-Claims", "{}")]) as ws:
         assert [ws.recv_text() for _ in range(3)] == ["", "", ""]
+
+
+# --- in a real browser --------------------------------------------------------------------------------------------------------
+
+CONNECT = """
+const [url, protocols] = arguments, done = arguments[arguments.length - 1];
+const ws = new WebSocket(url, protocols);
+let last = null;
+ws.onmessage = (event) => { last ??= event.data; ws.close(); };
+ws.onclose = (event) => done({ code: event.code, protocol: ws.protocol, last });
+"""
+
+
+def test_a_browser_offers_its_token_as_a_subprotocol(browse, tmp_path):
+    """It ends a connection for which nothing of what it offered was chosen, so the host chooses the name in front of the token."""
+    (tmp_path / "key").write_bytes(SECRET)
+    os.chmod(tmp_path / "key", 0o600)
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page/index.html").write_text("<!doctype html><title>token</title>")
+    with Host("-p", f"/in={plugin('probe')}", "--static", tmp_path / "page", "--jwt-key", tmp_path / "key", *IMPATIENT) as host:
+        page = browse(host.url + "/")
+        page.expect_console("WebSocket connection to")
+        page.expect_console("favicon")
+        url, token = f"{host.ws_url}/in?request=1", hs256(claims())
+
+        def connects(protocols):
+            return page.driver.execute_async_script(CONNECT, url, protocols)
+
+        seen = connects(["tova.jwt", f"tova.jwt.{token}"])
+        assert seen["protocol"] == "tova.jwt" and json.loads(seen["last"])["subject"] == "ada" and token not in seen["last"]
+        assert connects(["tova.jwt", f"tova.jwt.{token[:-4]}AAAA"]) == {"code": 1006, "protocol": "", "last": None}
+        assert connects([]) == {"code": 1006, "protocol": "", "last": None}
