@@ -101,7 +101,8 @@ help:
 	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'
 	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
 	@echo 'make check-instructions  does the host take more instructions than it did? make update-instructions: that is right so'
-	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes; make bench-workers: other kinds of handlers'
+	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes'
+	@echo 'make bench-growth     how costs grow; make bench-workers: what handlers cost; each has a -quick form; make bench-readme: all, for README.md'
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------
 # Installs only what is missing, so that it costs nothing and needs no network where everything is there.

@@ -1,6 +1,6 @@
 /* The floor of the benchmark: what echo and fan-out cost with epoll and TCP alone. It answers the upgrade correctly and unmasks, since
  * its replies are checked like everybody's; beyond that it has nothing of a WebSocket server: no limits, no UTF-8 check, no fragments,
- * no control frames but close, no output queue (the generator bounds what is under way, so a full socket ends the program), one room.
+ * no control frames but close, no output queue (it waits for a full socket: the generator reads on), one room.
  * One read and one write per readiness; a fan-out is one write per member and batch. */
 #define _GNU_SOURCE
 #include "mask.h"
@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,20 +17,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BOX = 8 << 20, EVENTS = 1024, MAX_FD = 65536 };
+enum { BOX = 48 << 20, EVENTS = 1024, MAX_FD = 65536 };
 
 struct peer {
 	int fd;
 	uint8_t upgraded, in_room, closing;
 	uint32_t place;     /* in the room */
-	uint32_t held_len;
-	uint8_t *held;      /* a part of a frame */
+	uint8_t *held;      /* a part of a frame; what follows it is read behind it */
+	size_t held_len, held_room;
 };
 
 struct bare {
 	int epoll, listener;
 	const EVP_MD *sha1;
-	uint8_t *in, *out;
+	uint8_t *box, *in, *out; /* in: the box, or what the peer at hand holds */
 	size_t in_len, out_len;
 	struct peer **room;
 	uint32_t members;
@@ -43,11 +44,17 @@ static void die(const char *what)
 
 static void push(int fd, const uint8_t *data, size_t len)
 {
-	ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
-	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
-		return;
-	if (n != (ssize_t)len)
-		die("bare: a socket did not take everything");
+	while (len > 0) {
+		ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+			return;
+		if (n < 0 && errno != EAGAIN)
+			die("bare: send");
+		data += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
+		if (len > 0)
+			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+	}
 }
 
 static void leave(struct bare *b, struct peer *p)
@@ -125,11 +132,31 @@ static void deliver(struct bare *b, struct peer *p)
 			push(b->room[i]->fd, b->out, b->out_len);
 }
 
+/* Keeps what is only a part; a whole frame is known to fit, so its memory is found once. */
+static void hold(struct bare *b, struct peer *p, size_t at)
+{
+	size_t rest = b->in_len - at;
+	if (rest > 0 && !p->held) {
+		p->held_room = rest > BOX / 4 ? BOX : 4 * rest + 4096;
+		p->held = malloc(p->held_room);
+		memcpy(p->held, b->in + at, rest);
+	} else if (rest > 0) {
+		memmove(p->held, p->held + at, rest);
+	} else {
+		free(p->held);
+		p->held = NULL;
+	}
+	p->held_len = rest;
+	if (p->held && p->held_room - rest < p->held_room / 2) {
+		p->held_room *= 2;
+		p->held = realloc(p->held, p->held_room);
+	}
+}
+
 static void take(struct bare *b, struct peer *p)
 {
-	if (p->held_len)
-		memcpy(b->in, p->held, p->held_len);
-	ssize_t n = recv(p->fd, b->in + p->held_len, BOX - p->held_len - 1, 0);
+	b->in = p->held ? p->held : b->box;
+	ssize_t n = recv(p->fd, b->in + p->held_len, (p->held ? p->held_room : BOX) - p->held_len - 1, 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
@@ -147,17 +174,10 @@ static void take(struct bare *b, struct peer *p)
 		upgrade(b, p);
 		at = b->in_len;
 	}
-	if (p->closing) {
+	if (p->closing)
 		leave(b, p);
-		return;
-	}
-	free(p->held);
-	p->held = NULL;
-	p->held_len = (uint32_t)(b->in_len - at);
-	if (p->held_len) {
-		p->held = malloc(p->held_len);
-		memcpy(p->held, b->in + at, p->held_len);
-	}
+	else
+		hold(b, p, at);
 }
 
 static void welcome(struct bare *b)
@@ -194,9 +214,9 @@ static void start(struct bare *b, int port)
 int main(int argc, char **argv)
 {
 	static struct epoll_event events[EVENTS];
-	struct bare b = { .sha1 = EVP_MD_fetch(NULL, "SHA1", NULL), .in = malloc(BOX), .out = malloc(BOX),
+	struct bare b = { .sha1 = EVP_MD_fetch(NULL, "SHA1", NULL), .box = malloc(BOX), .out = malloc(BOX),
 		.room = calloc(MAX_FD, sizeof *b.room) };
-	if (!b.sha1 || !b.in || !b.out || !b.room)
+	if (!b.sha1 || !b.box || !b.out || !b.room)
 		die("bare");
 	start(&b, argc > 1 ? atoi(argv[1]) : 0);
 	for (;;) {

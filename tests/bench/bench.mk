@@ -1,11 +1,12 @@
-# The benchmark: make bench (everything), make bench-quick (under two minutes), make bench-workers and bench-workers-quick (what a
-# handler in another process costs), make bench-deps (the servers it compares with).
+# The benchmark: make bench (the table), make bench-quick (under two minutes), make bench-growth (curves), make bench-workers (what a
+# handler in another process costs), the latter two with a -quick form, too; make bench-deps (the servers it compares with).
 # BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
-BENCH_LOAD  := load client transport squeeze message probe echo fanout churn idle lone pause
+BENCH_LOAD  := load client transport squeeze message probe echo fanout churn idle lone pause rooms
 BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
 BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo $(BUILD)/bench/echo-worker
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
-BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(if $(BENCH_LWS),$(BUILD)/bench/lws)
+BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/echo-worker $(BUILD)/bench/relay-worker \
+	$(BUILD)/bench/plugins/rooms.so $(if $(BENCH_LWS),$(BUILD)/bench/lws)
 PKGS_BENCH  := gcc make pkg-config libssl-dev zlib1g-dev libwebsockets-dev openssl python3 python3-matplotlib websocketd nginx libnginx-mod-nchan
 
 $(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
@@ -22,19 +23,32 @@ $(BUILD)/bench/unix_echo: $(BUILD)/bench/unix_echo.o $(BUILD)/bench/message.o
 	$(call quiet,LINK)$(CC) $^ -o $@
 
 # As a user's program: nothing but the two headers and the library.
-$(BUILD)/bench/echo-worker: tests/bench/workers/echo.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a
+$(BUILD)/bench/%-worker: tests/bench/workers/%.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a
 	@mkdir -p $(@D)
 	$(call quiet,LINK)$(CC) $(BENCH_FLAGS) -MF $@.d -Isdk -Isdk/c $(filter %.c %.a,$^) $(SDK_C_LIBS) -o $@
 
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench bench-quick bench-workers bench-workers-quick bench-deps check-bench
+.PHONY: bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
 bench-quick: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py --quick $(BENCH)
+
+# All of it, for README.md and the pictures beside this file: about half an hour, on a machine that does nothing else.
+bench-readme: all $(BENCH_BIN) $(BENCH_WORKERS)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py --handlers reload
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/readme.py
+
+bench-growth: all $(BENCH_BIN)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py $(BENCH)
+
+bench-growth-quick: all $(BENCH_BIN)
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/growth.py --quick $(BENCH)
 
 bench-workers: all $(BENCH_WORKERS)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py $(BENCH)

@@ -81,7 +81,6 @@ static int step(struct load *l, struct client *c)
 void churn_run(struct load *l)
 {
 	uint32_t open = l->conns;
-	load_tick(l);
 	for (uint32_t i = 0; i < l->conns; i++) {
 		l->clients[i].id = i;
 		begin(l, &l->clients[i]);
@@ -97,7 +96,7 @@ void churn_run(struct load *l)
 			if (step(l, l->events[i].data.ptr))
 				l->turn[l->turns++] = l->events[i].data.ptr;
 		l->units += (uint64_t)l->turns;
-		load_tick(l);
+		load_tick(l); /* the warm-up starts with the first answer: a worker may have to start before it */
 		for (int i = 0; i < l->turns; i++) {
 			if (l->phase == LOAD_DRAINING)
 				open--;

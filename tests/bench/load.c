@@ -220,9 +220,9 @@ void load_goodbye(struct load *l, uint32_t n)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
+	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause|rooms --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
 		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
-		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words]\n"
+		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words] [--rooms N]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
 	exit(2);
 }
@@ -246,6 +246,7 @@ static const struct option options[] = {
 	{ "sources", required_argument, NULL, 'S' },
 	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' },
 	{ "publisher", required_argument, NULL, 'B' }, { "forks", no_argument, NULL, 'f' }, { "tls", required_argument, NULL, 'T' },
+	{ "rooms", required_argument, NULL, 'r' },
 	{ "deflate", no_argument, NULL, 'z' }, { "words", no_argument, NULL, 'm' }, { NULL, 0, NULL, 0 },
 };
 
@@ -269,6 +270,7 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'B': l->publisher = optarg; break;
 		case 'f': l->forks = 1; break;
 		case 'T': transport_use_tls(optarg); break;
+		case 'r': l->rooms = (uint32_t)atoi(optarg); break;
 		case 'z': l->squeeze = 1; break;
 		case 'm': l->words = 1; break;
 		default: usage();
@@ -305,6 +307,10 @@ static int report(const struct load *l)
 		printf(",\"idle_bytes\":%.1f,\"used_bytes\":%.1f", l->idle_bytes, l->used_bytes);
 	if (l->p50_us > 0)
 		printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", l->p50_us, l->p99_us);
+	if (l->rooms)
+		printf(",\"rooms\":%u,\"room_bytes\":%.1f,\"join_us\":%.4f,\"leave_us\":%.4f,\"join_there_us\":%.4f,"
+			"\"leave_there_us\":%.4f,\"end_us\":%.3f", l->rooms, l->room_bytes, l->join_us, l->leave_us, l->join_there_us,
+			l->leave_there_us, l->end_us);
 	if (l->ended_at > 0)
 		printf(",\"quiet_median_ms\":%.2f,\"quiet_most_ms\":%.2f,\"reload_median_ms\":%.2f,\"reload_most_ms\":%.2f,"
 			"\"reload_at\":%.3f,\"ended_at\":%.3f", l->quiet.median_ms, l->quiet.most_ms, l->reload.median_ms,
@@ -321,7 +327,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(struct load *); } modes[] = {
 		{ "echo", echo_run }, { "fanout", fanout_run }, { "churn", churn_run }, { "idle", idle_run },
-		{ "lone", lone_run }, { "pause", pause_run },
+		{ "lone", lone_run }, { "pause", pause_run }, { "rooms", rooms_run },
 	};
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)

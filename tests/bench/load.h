@@ -38,6 +38,8 @@ struct load {
 	uint64_t units, mark_units[2];
 	int64_t mark_wall[2], mark_cpu[2], mark_root[2], mark_own[2]; /* root: the server's first process alone */
 	double idle_bytes, used_bytes; /* mode idle: per connection, without and after one message */
+	uint32_t rooms; /* mode rooms: how many there are */
+	double room_bytes, join_us, leave_us, join_there_us, leave_there_us, end_us; /* likewise: what it found */
 	double p50_us, p99_us;	       /* mode lone: a round trip */
 	struct load_gaps {
 		double median_ms, most_ms;
@@ -74,5 +76,6 @@ void churn_run(struct load *l);
 void idle_run(struct load *l);
 void lone_run(struct load *l);
 void pause_run(struct load *l);
+void rooms_run(struct load *l);
 
 #endif

@@ -1,269 +1,196 @@
-"""Runs the benchmark: every row with every server, interleaved, several rounds; prints medians, spreads and ratios as Markdown.
+"""The benchmark: every row with every server, interleaved, several rounds; one table of medians, spreads and ratios, and a picture.
 
-    run.py [--quick] [--rounds N] [--rows SUBSTRING,...] [--servers NAME,...] [--seconds S] [--warmup S] [--json FILE]
+    run.py [--quick] [--rounds N] [--rows TEXT;...] [--servers NAME,...] [--seconds S] [--warmup S] [--out FOLDER] [--no-plots]
 
-A server that is not installed is named in the output. A run in which a message was lost, repeated or changed fails everything.
+Prints Markdown, leaves it in FOLDER/README-table.md (build/bench) for README.md, every run's figures in FOLDER/results.jsonl, and of a
+whole run the picture in tests/bench/plots/, else in FOLDER. A server that is not installed is named. A run in which a message was lost,
+repeated or changed fails everything.
 """
 import argparse
-import datetime
-import glob
 import json
-import os
-import platform
-import resource
-import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
-PEERS = ROOT / "tests/bench/peers"
-SERVER_CPU, LOAD_CPU = 0, 1
-PATIENCE = 30
+from figures import cell, figure, ratio, ratios, table
+from harness import BUILD, LOAD_CPU, ROOT, SERVER_CPU, machine, need_two_cpus, run_once, when
+from servers import certificate, choose
+
+PLOTS = ROOT / "tests/bench/plots"
 
 
 @dataclass
 class Row:
+    """key: of the generator's report; unit: what that figure is of."""
     name: str
     load: list
     unit: str = "message"
     key: str = "cpu_us"
+    kind: str = "echo"
     quick: bool = True
 
+    def load_for(self, server):
+        load = list(self.load)
+        if load[0] == "idle" and server.most_idle:
+            load[load.index("--conns") + 1] = str(min(server.most_idle, int(load[load.index("--conns") + 1])))
+        if server.forks and load[0] == "churn":
+            load.append("--forks")
+        if server.publisher and load[0] == "fanout":
+            load += ["--publisher", server.publisher]
+        if self.kind == "tls":
+            load += ["--tls", certificate()[0]]
+        return tuple(load)
 
-ROWS = [
-    Row("echo, 100 connections, depth 1, 64 B", ["echo", "--conns", "100", "--depth", "1", "--size", "64"]),
-    Row("echo, depth 16, 64 B", ["echo", "--conns", "100", "--depth", "16", "--size", "64"]),
-    Row("echo, depth 16, 1 KiB", ["echo", "--conns", "100", "--depth", "16", "--size", "1024"], quick=False),
-    Row("echo, depth 1, 16 KiB", ["echo", "--conns", "100", "--depth", "1", "--size", "16384"], quick=False),
-    Row("fan-out, 1,000 members, 1 in flight", ["fanout", "--path", "/room/bench", "--conns", "1000", "--depth", "1"], "delivery"),
-    Row("fan-out, 1,000 members, 64 in flight", ["fanout", "--path", "/room/bench", "--conns", "1000", "--depth", "64"], "delivery"),
-    Row("churn: connect, upgrade, echo, close", ["churn", "--conns", "64"], "cycle"),
-    Row("idle, 19,900 connections", ["idle", "--conns", "19900"], "connection", "idle_bytes", quick=False),
-    Row("idle, 19,900 connections after a message each", ["idle", "--conns", "19900"], "connection", "used_bytes", quick=False),
+
+def echo(depth, size, *more):
+    return ["echo", "--conns", "100", "--depth", str(depth), "--size", str(size), *more]
+
+
+def fanout(depth):
+    return ["fanout", "--path", "/room/bench", "--conns", "1000", "--depth", str(depth)]
+
+
+def idle(conns):
+    return ["idle", "--conns", str(conns)]
+
+
+MAIN = [
+    Row("echo, 100 connections, depth 1, 64 B", echo(1, 64)),
+    Row("echo, depth 16, 64 B", echo(16, 64)),
+    Row("echo, depth 16, 1 KiB", echo(16, 1024), quick=False),
+    Row("echo, depth 1, 16 KiB", echo(1, 16384), quick=False),
+    Row("fan-out, 1,000 members, 1 in flight", fanout(1), "delivery", kind="room", quick=False),
+    Row("fan-out, 1,000 members, 64 in flight", fanout(64), "delivery", kind="room"),
+    Row("connect, echo, close", ["churn", "--conns", "64"], "cycle"),
+    Row("a lone event there and back, median", ["lone", "--conns", "1"], "us", "p50_us"),
+    Row("a lone event, 99th percentile", ["lone", "--conns", "1"], "us", "p99_us"),
+    Row("memory of an idle connection", idle(19900), "connection", "idle_bytes", quick=False),
+    Row("the same after a message each", idle(19900), "connection", "used_bytes", quick=False),
+]
+WORDS = ["--deflate", "--words"]
+EXTRA = [
+    *(Row(f"TLS: echo, depth {d}, {name}", echo(d, size), kind="tls", quick=d == 16 and size == 64)
+      for d in (1, 16) for size, name in ((64, "64 B"), (1024, "1 KiB"))),
+    Row("TLS: connect, echo, close", ["churn", "--conns", "64"], "cycle", kind="tls", quick=False),
+    Row("TLS: memory of an idle connection", idle(10000), "connection", "idle_bytes", "tls", quick=False),
+    Row("TLS: the same after a message each", idle(10000), "connection", "used_bytes", "tls", quick=False),
+    *(Row(f"deflate: echo, depth {d}, {name}", echo(d, size, *WORDS), kind="deflate", quick=d == 16 and size == 1024)
+      for d in (1, 16) for size, name in ((64, "64 B"), (1024, "1 KiB"))),
+    Row("deflate: memory of a connection after a message", [*idle(5000), *WORDS], "connection", "used_bytes", "deflate", quick=False),
 ]
 
 
-@dataclass
-class Server:
-    name: str
-    command: object  # a list in which PORT stands for the port, or a text that says what is missing
-    version: str = ""
-    optional: bool = False  # only runs when it is asked for
-
-
-@dataclass
 class Results:
-    values: dict = field(default_factory=dict)  # (row name, server name) -> a value per round, None where a run failed
-    failures: list = field(default_factory=list)
+    def __init__(self, sink):
+        self.runs, self.failures, self.sink = {}, [], sink
 
+    def add(self, row, server, number, result, took):
+        if result["ok"] and not result.get(row.key):
+            result.update(ok=False, why=f"no {row.key}")
+        value = f"{result[row.key]:.4g}" if result["ok"] else "FAILED: " + str(result.get("why", result))
+        print(f"  round {number + 1}  {server.name:<14} {row.name:<46} {value}  [{took:.1f} s]", file=sys.stderr, flush=True)
+        self.runs.setdefault((row.name, server.name), []).append(result)
 
-def output_of(*command):
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def working_bun():
-    """npm brings several builds; the first one that this CPU and C library can run is Bun."""
-    for path in sorted(glob.glob(str(PEERS / "node_modules/@oven/*/bin/bun"))):
-        version = output_of(path, "--version")
-        if version:
-            return path, version
-    return None, ""
-
-
-def servers():
-    host, plugins = BUILD / "tova-host", BUILD / "plugins"
-    bun, bun_version = working_bun()
-    node = shutil.which("node")
-    ws = PEERS / "node_modules/ws/package.json"
-    lws = BUILD / "bench/lws"
-    bare = BUILD / "bench/bare"
-    mounts = ["-p", f"/echo={plugins / 'echo.so'}", "-p", f"/={plugins / 'relay.so'}", "-l", "127.0.0.1:PORT"]
-    here = host.exists() and (plugins / "echo.so").exists() and (plugins / "relay.so").exists()
-    host_version = (output_of(str(host), "--version").split() or [""])[-1] if here else ""
-    commit = output_of("git", "rev-parse", "--short", "HEAD")
-    return [
-        Server("bare", [str(bare), "PORT"] if bare.exists() else "build it: make bench"),
-        Server("tova-host", [str(host), *mounts] if here else "build it: make", f"{host_version} ({commit})".strip()),
-        Server("tova-host isolated", [str(host), "--isolate", *mounts] if here else "build it: make", host_version, optional=True),
-        Server("Bun", [bun, str(PEERS / "bun.js"), "PORT"] if bun else "make bench-deps", bun_version),
-        Server("ws", [node, str(PEERS / "ws.js"), "PORT"] if node and ws.exists() else "make bench-deps",
-               f"{json.loads(ws.read_text())['version']} on Node.js {output_of('node', '--version')}" if ws.exists() else ""),
-        Server("lws", [str(lws), "PORT"] if lws.exists() else "make bench-deps",
-               output_of("pkg-config", "--modversion", "libwebsockets").rstrip("-")),
-    ]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def in_server():
-    os.sched_setaffinity(0, {SERVER_CPU})
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class Running:
-    """A server from its start until it is killed; what it printed is shown when something went wrong."""
-
-    def __init__(self, server):
-        self.port = free_port()
-        self.log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
-        command = [part.replace("PORT", str(self.port)) for part in server.command]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
-                                        preexec_fn=in_server, start_new_session=True, cwd=ROOT)
-
-    def wait_ready(self):
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return True
-            except OSError:
-                time.sleep(0.02)
-        return False
-
-    def all(self):
-        self.log.seek(0)
-        return self.log.read()
-
-    def tail(self):
-        return self.all()[-2000:]
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                pass
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        self.process.wait()
-        self.log.close()
-
-
-def in_load():
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def run_once(server, load, warmup, seconds, after=None):
-    """Returns the generator's JSON object; "ok" is false when anything at all went wrong, with "why". after(result, log) judges a
-    good run by what the server has printed."""
-    running = Running(server)
-    try:
-        if not running.wait_ready():
-            return {"ok": False, "why": "the server does not answer", "log": running.tail()}
-        command = [str(BUILD / "bench/load"), *load, "--port", str(running.port), "--pid", str(running.process.pid),
-                   "--cpu", str(LOAD_CPU), "--warmup", str(warmup), "--seconds", str(seconds)]
-        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=in_load, timeout=300)
-        try:
-            result = json.loads(done.stdout)
-        except ValueError:
-            result = {"ok": False, "why": done.stderr.strip() or f"load ended with {done.returncode}"}
-        if done.returncode or not result.get("ok"):
-            result.update(ok=False, log=running.tail())
-        elif after:
-            after(result, running.all())
-        return result
-    finally:
-        running.stop()
+    def values(self, row, server, key=None):
+        """A value of each round, None where it failed; an empty list where the row makes no sense for the server."""
+        return [r[key or row.key] if r["ok"] else None for r in self.runs.get((row.name, server.name), [])]
 
 
 def measure(rows, present, options, sink):
-    results = Results()
-    loads = []
-    for row in rows:
-        if row.load not in loads:
-            loads.append(row.load)
+    """Rows with the same load share a run."""
+    results = Results(sink)
     for number in range(options.rounds):
-        for load in loads:
-            wanted = [row for row in rows if row.load == load]
+        done = {}
+        for row in rows:
             for server in present:
+                if row.kind not in server.commands or server.without and server.without in row.name:
+                    continue
+                load = row.load_for(server)
                 began = time.monotonic()
-                result = run_once(server, load, options.warmup, options.seconds)
-                result.update(server=server.name, round=number + 1)
-                print(json.dumps(result), file=sink, flush=True)
-                for row in wanted:
-                    value = result.get(row.key) if result["ok"] else None
-                    results.values.setdefault((row.name, server.name), []).append(value)
-                    figure = "FAILED: " + str(result.get("why", result)) if value is None else f"{value:.4g}"
-                    print(f"  round {number + 1}  {server.name:<18} {row.name:<46} {figure}  [{time.monotonic() - began:.1f} s]",
-                          file=sys.stderr, flush=True)
-                if not result["ok"]:
-                    results.failures.append(result)
+                if (server.name, row.kind, load) not in done:
+                    result = run_once(server.commands[row.kind], load, options.warmup, options.seconds)
+                    result.update(server=server.name, kind=row.kind, round=number + 1)
+                    print(json.dumps(result), file=sink, flush=True)
+                    done[server.name, row.kind, load] = result
+                    if not result["ok"]:
+                        results.failures.append(result)
+                results.add(row, server, number, dict(done[server.name, row.kind, load]), time.monotonic() - began)
     return results
 
 
-def figure(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+# --- what is printed --------------------------------------------------------------------------------------------------------------
+
+def figures_table(rows, present, results):
+    return table(["", "per", *(s.name for s in present)],
+                 [[r.name, r.unit, *(cell(results.values(r, s)) for s in present)] for r in rows])
 
 
-def cell(values):
-    good = [v for v in values if v is not None]
-    if len(good) < len(values) or not good:
-        return "**FAILED**"
-    return f"{figure(statistics.median(good))} ({figure(min(good))} to {figure(max(good))})"
+def ratio_table(rows, present, results, base):
+    return table(["", *(s.name for s in present)],
+                 [[r.name, *(ratio(results.values(r, s), results.values(r, base)) for s in present)] for r in rows])
 
 
-def ratio(values, base):
-    """The median of the ratios of each round: what slowed the machine for a while slowed both."""
-    if not values or not base or None in values or None in base or min(base) <= 0:
-        return "-"
-    return f"{statistics.median(v / b for v, b in zip(values, base)):.2f}"
+def host_part_table(rows, present, results):
+    """Of servers whose handlers are processes: the first process alone."""
+    several = [s for s in present if any(r["ok"] and r.get("root_us", 0) < 0.98 * r.get("cpu_us", 0)
+                                         for row in rows for r in results.runs.get((row.name, s.name), [])) and s.name != "nchan"]
+    rows = [r for r in rows if r.key == "cpu_us" and r.load[0] != "churn"]
+    if not several or not rows:
+        return ""
+    return "\n\nOf it the first process alone, without handlers\n\n" + table(
+        ["", "per", *(s.name for s in several)], [[r.name, r.unit, *(cell(results.values(r, s, "root_us")) for s in several)] for r in rows])
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(r) + " |" for r in rows])
+def intro(present, options):
+    command = "make bench-quick" if options.quick else "make bench"
+    narrowed = [a for a in sys.argv[1:] if a != "--quick"]
+    command += f" BENCH=\"{' '.join(narrowed)}\"" if narrowed else ""
+    versions = "; ".join(f"{s.name}: {s.version}" for s in present if s.version)
+    return (f"`{command}`, {when()}, {machine()}; {versions}. {options.rounds} rounds of {options.seconds:g} s after "
+            f"{options.warmup:g} s of warm-up, server on CPU {SERVER_CPU}, generator on CPU {LOAD_CPU}.")
 
 
-def machine():
-    about = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    cpu = next((line.split(":")[1].strip() for line in about if line.startswith("model name")), "unknown")
-    return (f"{cpu}, {os.cpu_count()} CPUs, Linux {platform.release()}, load average {os.getloadavg()[1]:.1f} over the last 5 minutes")
+def section(rows, present, results):
+    """The tables of rows which at least one server has."""
+    here = [s for s in present if any(results.values(r, s) for r in rows)]
+    base = next((s for s in here if s.name == "bare"), None) or next((s for s in here if s.name == "tova-host"), None)
+    text = figures_table(rows, here, results)
+    if base is not None and len(here) > 1:
+        text += f"\n\nTimes {base.name}, median of the rounds' ratios\n\n" + ratio_table(rows, [s for s in here if s is not base], results, base)
+    return text + host_part_table(rows, here, results)
 
 
 def report(rows, present, absent, results, options):
-    values = results.values
-    names = [s.name for s in present]
-    print(f"# Benchmark of {datetime.datetime.now().strftime('%Y-%m-%d %H:%M')}\n")
-    print(f"- machine: {machine()}")
-    for server in present:
-        if server.version:
-            print(f"- {server.name}: {server.version}")
-    for server in absent:
-        print(f"- **{server.name}: missing** ({server.command})")
-    print(f"- command: `{' '.join(['tests/bench/run.py', *sys.argv[1:]])}`: {options.rounds} rounds of {options.seconds:g} s "
-          f"after {options.warmup:g} s of warm-up, server on CPU {SERVER_CPU}, generator on CPU {LOAD_CPU}\n")
-    print("CPU microseconds of the server per unit, for idle rows bytes of resident memory per connection: median (smallest to largest)\n")
-    print(table(["", "per", *names], [[r.name, r.unit, *(cell(values[r.name, n]) for n in names)] for r in rows]))
-    busy = [r for r in rows if r.key == "cpu_us"]
-    if "bare" in names and busy:
-        print("\nTimes the floor (bare), median of the rounds' ratios\n")
-        print(table(["", *names], [[r.name, *(ratio(values[r.name, n], values[r.name, "bare"]) for n in names)] for r in busy]))
-    if "tova-host" in names:
-        print("\nTimes tova-host: over 1 needs more than tova-host\n")
-        others = [n for n in names if n != "tova-host"]
-        print(table(["", *others], [[r.name, *(ratio(values[r.name, n], values[r.name, "tova-host"]) for n in others)] for r in rows]))
-    for failure in results.failures:
-        print(f"\n**FAILED**: {json.dumps(failure)}")
+    main = [r for r in rows if r in MAIN]
+    extra = [r for r in rows if r in EXTRA and any(results.values(r, s) for s in present)]
+    parts = [intro(present, options)]
+    parts += [f"**Missing: {s.name}** ({s.missing})" for s in absent]
+    parts.append("CPU microseconds of the server per unit, microseconds where it is a time, bytes where it is memory: median (smallest–largest)")
+    parts += [section(some, present, results) for some in (main, extra) if some]
+    parts += [f"**FAILED**: {json.dumps(failure)}" for failure in results.failures]
+    return "\n\n".join(parts) + "\n"
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------------------
+
+def plot(rows, present, results, path):
+    """A panel for each row; how many times bare each server needs, with its spread, on a logarithmic scale."""
+    import plots
+    panels = []
+    for row in rows:
+        base = next((results.values(row, s) for s in present if s.name == "bare"), [])
+        bars = []
+        for server in present:
+            found = ratios(results.values(row, server), base)
+            if found:
+                bars.append((server.name, statistics.median(found), min(found), max(found), figure(statistics.median(results.values(row, server)))))
+        if len(bars) > 1:
+            what = row.unit if row.unit == "us" else f"{'bytes' if 'bytes' in row.key else 'CPU us'} per {row.unit}"
+            panels.append((row.name, what, bars))
+    if panels:
+        plots.bars(panels, path)
 
 
 def arguments():
@@ -274,37 +201,34 @@ def arguments():
     parser.add_argument("--warmup", type=float)
     parser.add_argument("--rows", help="only rows whose name contains one of these texts (separated by ;)")
     parser.add_argument("--servers", help="only these servers (separated by commas)")
-    parser.add_argument("--json", default=str(BUILD / "bench/results.jsonl"), help="every run's figures, a line each")
+    parser.add_argument("--out", type=Path, default=BUILD / "bench")
+    parser.add_argument("--plots", type=Path, default=PLOTS, help="where the picture goes")
+    parser.add_argument("--no-plots", action="store_true")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 5)
-    options.seconds = options.seconds or (0.8 if options.quick else 2)
-    options.warmup = options.warmup or (0.4 if options.quick else 1)
+    options.rounds = options.rounds or (2 if options.quick else 3)
+    options.seconds = options.seconds or (0.4 if options.quick else 1.2)
+    options.warmup = options.warmup or (0.2 if options.quick else 0.6)
     return options
-
-
-def choose(options):
-    rows = [r for r in ROWS if r.quick or not options.quick]
-    if options.rows:
-        rows = [r for r in ROWS if any(text in r.name for text in options.rows.split(";"))]
-    known = servers()
-    names = options.servers.split(",") if options.servers else [s.name for s in known if not s.optional]
-    wrong = set(names) - {s.name for s in known}
-    if wrong or not rows:
-        sys.exit(f"no such row or server; the servers are: {', '.join(s.name for s in known)}")
-    chosen = [s for s in known if s.name in names]
-    return rows, [s for s in chosen if isinstance(s.command, list)], [s for s in chosen if not isinstance(s.command, list)]
 
 
 def main():
     options = arguments()
-    if not (BUILD / "bench/load").exists():
-        sys.exit("build it first: make bench")
-    if len(os.sched_getaffinity(0)) < 2:
-        sys.exit("needs two CPUs: one for the server, one for the generator")
-    rows, present, absent = choose(options)
-    with open(options.json, "w", encoding="utf-8") as sink:
+    need_two_cpus()
+    rows = [r for r in MAIN + EXTRA if r.quick or not options.quick]
+    if options.rows:
+        rows = [r for r in MAIN + EXTRA if any(text in r.name for text in options.rows.split(";"))]
+    present, absent = choose(options.servers.split(",") if options.servers else None)
+    if not rows:
+        sys.exit("no such row; there are:\n" + "\n".join(r.name for r in MAIN + EXTRA))
+    options.out.mkdir(parents=True, exist_ok=True)
+    with open(options.out / "results.jsonl", "w", encoding="utf-8") as sink:
         results = measure(rows, present, options, sink)
-    report(rows, present, absent, results, options)
+    text = report(rows, present, absent, results, options)
+    print(text, end="")
+    (options.out / "README-table.md").write_text(text, encoding="utf-8")
+    if not options.no_plots:
+        whole = not (options.quick or options.rows or options.servers or results.failures)
+        plot([r for r in rows if r in MAIN], present, results, (options.plots if whole else options.out) / "bench.svg")
     return 1 if results.failures else 0
 
 

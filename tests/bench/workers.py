@@ -7,17 +7,24 @@ Interleaved rounds, as run.py has them; prints Markdown. A message lost, repeate
 import argparse
 import datetime
 import json
-import os
 import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
 from shutil import which
 
-from run import BUILD, LOAD_CPU, ROOT, SERVER_CPU, Server, cell, machine, output_of, run_once, table
+from figures import cell, table
+from harness import BUILD, LOAD_CPU, ROOT, SERVER_CPU, machine, need_two_cpus, output_of, run_once, when
 
 CONNS, SIZE = 100, 64
 WORKERS = ROOT / "tests/bench/workers"
+
+
+@dataclass
+class Server:
+    name: str
+    command: object  # a list in which PORT stands for the port, or a text that says what is missing
+    version: str = ""
 
 
 @dataclass
@@ -106,7 +113,7 @@ def judge_reload(result, log, replaced):
 
 def run_reload(reload, options):
     load = ["pause", "--conns", "50", "--size", str(SIZE), "--interval", "10"]
-    return run_once(reload.server, load, max(options.warmup, 1), options.reload_seconds,
+    return run_once(reload.server.command, load, max(options.warmup, 1), options.reload_seconds,
                     after=lambda result, log: judge_reload(result, log, reload.replaced))
 
 
@@ -142,7 +149,7 @@ def measure(present, reloaded, options, sink):
                 if server.name == "Unix socket":
                     result = run_unix(server, row, options)
                 else:
-                    result = run_once(server, row.load, options.warmup, options.seconds)
+                    result = run_once(server.command, row.load, options.warmup, options.seconds)
                 results.add(row.name, server.name, number, result)
         for reload in reloaded:
             results.add(RELOAD, reload.server.name, number, run_reload(reload, options))
@@ -169,7 +176,7 @@ def report_events(row, names, results):
 
 def report(present, absent, reloaded, results, options):
     names = [s.name for s in present]
-    print(f"# Benchmark of workers, {datetime.datetime.now().strftime('%Y-%m-%d %H:%M')}\n")
+    print(f"# Benchmark of workers, {when()}\n")
     print(f"- machine: {machine()}")
     print(f"- tova-host: {output_of(str(BUILD / 'tova-host'), '--version')} ({output_of('git', 'rev-parse', '--short', 'HEAD')}), "
           f"Python {sys.version.split()[0]}, Node.js {output_of('node', '--version') or 'missing'}, "
@@ -180,22 +187,25 @@ def report(present, absent, reloaded, results, options):
           f"after {options.warmup:g} s of warm-up; host and workers together on CPU {SERVER_CPU}, generator on CPU {LOAD_CPU}")
     print("- each figure: median (smallest to largest) of the rounds; ≥: the CPU was not the server's all the time, so the "
           "generator was the limit, or another program took it away")
-    for row in ROWS[:2]:
-        report_events(row, names, results)
-    print("\nA lone event: one connection, one message at a time, microseconds there and back\n")
-    print(table(["", "p50", "p99"], [[n, results.cell("lone", n, "p50_us"), results.cell("lone", n, "p99_us")] for n in names]))
+    if names:
+        for row in ROWS[:2]:
+            report_events(row, names, results)
+        print("\nA lone event: one connection, one message at a time, microseconds there and back\n")
+        print(table(["", "p50", "p99"], [[n, results.cell("lone", n, "p50_us"), results.cell("lone", n, "p99_us")] for n in names]))
     if reloaded:
-        report_reload([r.server.name for r in reloaded], results, options)
+        text = reload_text([r.server.name for r in reloaded], results, options)
+        print("\n" + text)
+        (BUILD / "bench/README-reload.md").write_text(text + "\n", encoding="utf-8")
     for failure in results.failures:
         print(f"\n**FAILED**: {json.dumps(failure)}")
 
 
-def report_reload(names, results, options):
-    print("\nReload (HUP): 50 clients, a message every 10 ms each; the longest wait for a reply that each client saw, "
-          f"in milliseconds, in {options.reload_seconds:g} s without and in {options.reload_seconds:g} s with the reload\n")
+def reload_text(names, results, options):
     keys = ("quiet_median_ms", "quiet_most_ms", "reload_median_ms", "reload_most_ms", "took_ms")
-    print(table(["", "median client", "worst client", "with reload: median client", "with reload: worst client", "the reload took"],
-                [[n, *(results.cell(RELOAD, n, key) for key in keys)] for n in names]))
+    return (f"Reload with HUP while 50 clients send a message every 10 ms each: the longest wait for a reply that each client saw, in ms, in "
+            f"{options.reload_seconds:g} s without and in {options.reload_seconds:g} s with the reload ({when()}, {options.rounds} rounds)\n\n" +
+            table(["", "median client", "worst client", "with reload: median client", "with reload: worst client", "the reload took"],
+                  [[n, *(results.cell(RELOAD, n, key) for key in keys)] for n in names]))
 
 
 def arguments():
@@ -216,8 +226,7 @@ def arguments():
 
 def main():
     options = arguments()
-    if len(os.sched_getaffinity(0)) < 2:
-        sys.exit("needs two CPUs: one for the host and its workers, one for the generator")
+    need_two_cpus()
     known, reloaded = servers(), reloads()
     if options.handlers:
         names = options.handlers.split(",")

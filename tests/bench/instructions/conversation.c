@@ -16,6 +16,7 @@
 #include "handler/plugin.h"
 #include "handler/worker.h"
 
+#define ROOMS_STEP 20000
 #define PATIENCE_S 60 /* under valgrind, on a busy machine */
 
 struct scene {
@@ -25,6 +26,7 @@ struct scene {
 	/* for its talk */
 	size_t size; /* bytes of a message */
 	int burst, rounds;
+	int rooms; /* that there are before it, in steps of ROOMS_STEP */
 };
 
 static struct rig *r;
@@ -363,24 +365,51 @@ static unsigned talk_fragments(const struct scene *s)
 	return (unsigned)(s->rounds * s->clients * s->burst);
 }
 
+static void tell(int client, const char *verb, int first, int count)
+{
+	char text[64];
+	snprintf(text, sizeof text, "%s %d %d", verb, first, count);
+	put_text(text);
+	send_out(client);
+	await(client, client, frame_bytes(strlen(text)));
+}
+
+static void say_goodbye(int client)
+{
+	char end;
+	put(FRAME_CLOSE, true, "\x03\xe8", 2);
+	send_out(client);
+	await(client, client, frame_bytes(2));
+	while (recv(r->clients[client].fd, &end, 1, MSG_DONTWAIT) != 0)
+		rig_turn(r);
+	close(r->clients[client].fd);
+	r->clients[client].fd = -1;
+	rig_turn(r);
+}
+
+/* A connection joins rooms of its own, leaves half of them, and is in the others when it closes. */
+static unsigned talk_among(const struct scene *s)
+{
+	for (int i = 0; i < s->rounds; i++) {
+		connect_to(2, s->path);
+		await_upgrade(2);
+		tell(2, "joins", s->rooms, s->burst);
+		tell(2, "leaves", s->rooms, s->burst / 2);
+		say_goodbye(2);
+	}
+	return (unsigned)(s->rounds * s->burst);
+}
+
 /* Whole lives: connect, upgrade, one echo, close handshake. */
 static unsigned talk_life(const struct scene *s)
 {
-	char end;
 	for (int i = 0; i < s->rounds; i++) {
 		connect_to(1, s->path);
 		await_upgrade(1);
 		put_messages(s->size, 1);
 		send_out(1);
 		await(1, 1, frame_bytes(s->size));
-		put(FRAME_CLOSE, true, "\x03\xe8", 2);
-		send_out(1);
-		await(1, 1, frame_bytes(2));
-		while (recv(r->clients[1].fd, &end, 1, MSG_DONTWAIT) != 0)
-			rig_turn(r);
-		close(r->clients[1].fd);
-		r->clients[1].fd = -1;
-		rig_turn(r);
+		say_goodbye(1);
 	}
 	return (unsigned)(s->rounds);
 }
@@ -396,6 +425,8 @@ static const struct scene scenes[] = {
 	{"fanout-50-depth-64", "relay", "/room/a", 50, talk_fanout, .size = 64, .burst = 64, .rounds = 4},
 	{"chat-20", "relay", "/room/a", 20, talk_chat, .size = 64, .burst = 1, .rounds = 10},
 	{"rooms", "rooms", "/", 10, talk_rooms, .burst = 10, .rounds = 20},
+	{"join-among-1", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 1},
+	{"join-among-100k", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 100000},
 	{"fragments", "echo", "/", 10, talk_fragments, .burst = 10, .rounds = 10},
 	{"worker-depth-1", NULL, "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 20},
 	{"worker-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10},
@@ -431,6 +462,8 @@ START_TEST(scene)
 		connect_to(k, s->path);
 		await_upgrade(k);
 	}
+	for (int first = 0; first < s->rooms; first += ROOMS_STEP)
+		tell(1, "joins", first, s->rooms - first < ROOMS_STEP ? s->rooms - first : ROOMS_STEP);
 	s->talk(s); /* what is made once is made now */
 	CALLGRIND_ZERO_STATS;
 	snprintf(name, sizeof name, "%s %u", s->name, s->talk(s));

@@ -1,7 +1,7 @@
 /* rooms: joins and leaves rooms as its clients say, and answers each message with itself once that is done.
  *
  *	join ROOM, leave ROOM
- *	joins FIRST COUNT, leaves FIRST COUNT	the rooms r<FIRST>, r<FIRST + 1>, ...
+ *	joins FIRST COUNT, leaves FIRST COUNT	the rooms with these numbers, whose names are of one length
  *	to ROOM TEXT				the message goes to that room, and not back
  */
 #include "tova_plugin.h"
@@ -20,7 +20,7 @@ static void each(tova_mount *m, tova_ws ws, const char *range, int (*act)(tova_m
 	char *end, room[32];
 	unsigned long first = strtoul(range, &end, 10), count = strtoul(end, NULL, 10);
 	for (unsigned long i = 0; i < count; i++) {
-		snprintf(room, sizeof room, "r%lu", first + i);
+		snprintf(room, sizeof room, "r%08lu", first + i);
 		act(m, ws, room);
 	}
 }
