@@ -75,7 +75,7 @@ def measure(command):
         if done.returncode:
             sys.exit(f"the conversation failed:\n{done.stdout}")
         found = [read_dump(path) for path in sorted(Path(folder).glob("out.*"), key=lambda p: int(p.suffix[1:]))]
-    return {profile.name: profile for profile in found if profile}
+    return {profile.name: profile for profile in found if profile and profile.name != "before"}
 
 
 def write_figures(profile, build):
@@ -136,6 +136,9 @@ def main():
     options = parser.parse_args()
     if platform.machine() != "x86_64":
         print(f"skipped: the figures are for x86_64, and this is {platform.machine()}")
+        return 0
+    if " avx2 " not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
+        print("skipped: the figures are for a CPU with AVX2, and this one has none")
         return 0
     first = next((read_figures(path.stem)[0] for path in sorted(FIGURES.glob("*.txt"))), options.build)
     if not options.update and first != options.build:
