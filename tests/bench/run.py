@@ -128,6 +128,7 @@ def figures_table(rows, present, results):
 
 
 def ratio_table(rows, present, results, base):
+    rows = [r for r in rows if results.values(r, base)]
     return table(["", *(s.name for s in present)],
                  [[r.name, *(ratio(results.values(r, s), results.values(r, base)) for s in present)] for r in rows])
 
