@@ -2,7 +2,7 @@
  *
  * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
  *   1.0  first version
- *   1.1  tova_request: claims, subject
+ *   1.1  tova_request: claims, subject, secure
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -113,6 +113,8 @@ typedef struct tova_request {
 	size_t n_subprotocols;
 	const char *claims;  /* what the token says (--jwt-key), a JSON object; NULL where none is asked for. Use tova_claims() */
 	const char *subject; /* its "sub"; NULL without. Use tova_subject() */
+	uint32_t
+		secure; /* 1: the client speaks TLS, with the host or with a proxy that is trusted to say so. Use tova_is_secure() */
 } tova_request;
 
 typedef struct tova_close {
@@ -528,6 +530,12 @@ static inline const char *tova_claims(const tova_request *r)
 static inline const char *tova_subject(const tova_request *r)
 {
 	return r->size >= offsetof(tova_request, subject) + sizeof r->subject ? r->subject : NULL;
+}
+
+/* Does the client speak TLS, with the host or with its proxy? 0 also from a host that is older than this. */
+static inline int tova_is_secure(const tova_request *r)
+{
+	return r->size >= offsetof(tova_request, secure) + sizeof r->secure && r->secure != 0;
 }
 
 static inline const char *tova_cookie(const tova_request *r, const char *name)

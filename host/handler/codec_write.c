@@ -253,6 +253,7 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	put_address(o, "local", &facts->local);
 	codec_member_raw(o, "tls", "null");
 	put_subprotocols(o, &r);
+	codec_member_raw(o, "secure", facts->secure ? "true" : "false");
 	if (facts->token != NULL)
 		codec_member_raw(o, "claims", facts->token->text);
 	RAW(o, "}");

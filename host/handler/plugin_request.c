@@ -122,6 +122,7 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	p->request.n_headers = r->n_headers;
 	p->request.cookies = p->cookies;
 	p->request.subprotocols = p->subprotocols;
+	p->request.secure = e->secure;
 	p->request.claims = e->token != NULL ? e->token->text : NULL;
 	p->request.subject = e->token != NULL ? e->token->subject : NULL;
 	return true;

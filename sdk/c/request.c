@@ -141,6 +141,7 @@ bool request_build(struct request *r, const json_t *json)
 	request_address(json, "remote", &q->remote_addr, &q->remote_port);
 	request_address(json, "local", &q->local_addr, &q->local_port);
 	request_tls(q, json_object_get(json, "tls"));
+	q->secure = json_is_true(json_object_get(json, "secure"));
 	q->headers = r->headers;
 	q->cookies = r->cookies;
 	q->subprotocols = r->subprotocols;

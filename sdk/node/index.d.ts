@@ -54,6 +54,8 @@ export class Request {
 	readonly remote: [address: string, port: number];
 	readonly local: [address: string, port: number];
 	readonly tls: { version: string; cipher: string; subject: string | null } | null;
+	/** The client speaks TLS, with the host or with a proxy that is trusted to say so. */
+	readonly secure: boolean;
 	/** Offered by the client, in its order. */
 	readonly subprotocols: string[];
 	/** What the token says (--jwt-key), null where none is asked for. The user is claims.sub. */

@@ -183,14 +183,14 @@ def test_help_and_version():
 def test_a_request_arrives_whole(probe):
     request = {
         **REQUEST, "query": "request=1", "headers": [["X", "ä\t"], ["cookie", "a=b; c ; =d;e=f=g"], ["Cookie", "h=\"i\""], ["Cookie", ""]],
-        "tls": {"version": "TLSv1.3", "cipher": "X", "subject": None}, "subprotocols": ["a", "b"],
+        "tls": {"version": "TLSv1.3", "cipher": "X", "subject": None}, "subprotocols": ["a", "b"], "secure": True,
         "claims": {"sub": "ada", "roles": ["x"], "n": 1}}
     sent = [c["data"] for c in probe.ack("open", request=request)["commands"] if c["c"] == "send"]
     seen = json.loads(sent[0])
     assert seen["headers"] == [list(h) for h in request["headers"]]
     assert seen["cookies"] == [["a", "b"], ["c", ""], ["e", "f=g"], ["h", "\"i\""]]
     assert seen["subprotocols"] == ["a", "b"] and seen["tls_version"] == "TLSv1.3" and seen["tls_subject"] is None
-    assert json.loads(seen["claims"]) == request["claims"] and seen["subject"] == "ada"
+    assert json.loads(seen["claims"]) == request["claims"] and seen["subject"] == "ada" and seen["secure"] == 1
     assert (seen["remote_addr"], seen["remote_port"], seen["local_addr"], seen["local_port"]) == ("127.0.0.1", 5, "::1", 6)
 
 

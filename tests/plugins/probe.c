@@ -913,7 +913,8 @@ static int on_upgrade(tova_mount *m, const tova_request *request)
 
 static void text_request(struct text *t, const tova_request *r)
 {
-	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u", r->size, r->remote_port, r->local_port);
+	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u,\"secure\":%d", r->size, r->remote_port, r->local_port,
+		 tova_is_secure(r));
 	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	     "path",
 				       r->path,	       "query",	       r->query,      "host",	     r->host,
 				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr, "tls_version",

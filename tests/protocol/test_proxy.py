@@ -5,17 +5,20 @@ import struct
 
 import pytest
 
-from probe import Host, plugin
+from probe import KINDS, Host, kind_args, plugin
 from wsclient import Http, Stream, WebSocket, connect, refused, request_bytes, upgrade_headers
 
 PROXY = "127.0.0.1,::1,10.0.0.0/8,unix"
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
+@pytest.fixture(scope="module", params=KINDS)
+def host(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sockets")
     listen = ["127.0.0.1:0", "127.0.0.1:0,proxy", "[::1]:0,proxy", f"unix:{folder}/plain", f"unix:{folder}/a,b,proxy"]
-    with Host("--plugin", plugin("probe"), "--trusted-proxy", PROXY, "--handshake-timeout", "1s", listen=listen) as running:
+    with Host("--plugin", plugin("probe"), "--trusted-proxy", PROXY, "--handshake-timeout", "1s", *kind_args(request.param),
+              listen=listen) as running:
+        if request.param != "plugin":
+            running.wait_log(lambda line: line["kind"] == "worker" and "ready" in line["message"])
         yield running
 
 
@@ -224,6 +227,19 @@ def test_the_origin_is_compared_with_the_host_that_was_asked(host):
         ws.end()
     assert refused(*at(host, 0), lines=upgrade_headers(origin="https://evil.example", extra=asked)).status == 403
     assert refused(*at(host, 0), lines=upgrade_headers(origin="https://chat.example", extra=asked), source="127.0.0.2").status == 403
+
+
+def test_whether_the_client_speaks_tls(host):
+    """By the word of a proxy that is trusted, in either way."""
+    for proto, secure in (("https", 1), ("WSS", 1), ("http", 0), ("gopher", 0), ("https, http", 0)):
+        with connect(*at(host, 0), "/?request=1", headers=[("X-Forwarded-Proto", proto)]) as ws:
+            assert json.loads(ws.recv_text())["secure"] == secure, proto
+    with connect(*at(host, 0), "/?request=1", headers=[("X-Forwarded-Proto", "https")], source="127.0.0.2") as ws:
+        assert json.loads(ws.recv_text())["secure"] == 0
+    for client, secure in ((b"\1", 1), (b"\0", 0)):
+        ws, request = introduced(host, v2(0x21, 0x11, IP4 + b"\x20\0\5" + client + bytes(4)))
+        assert request["secure"] == secure
+        ws.end()
 
 
 def test_the_log_names_the_client(host):

@@ -453,6 +453,7 @@ static void request_is(const json_t *r)
 	text_is(r, "mount", "/caf\xc3\xa9");
 	text_is(r, "host", "example.com:8080");
 	ck_assert(json_is_null(json_object_get(r, "tls")));
+	ck_assert(json_is_false(json_object_get(r, "secure")));
 	address_is(r, "remote", "192.0.2.1", 65535);
 	address_is(r, "local", "2001:db8::1", 443);
 	const json_t *headers = json_object_get(r, "headers"), *list = json_object_get(r, "subprotocols");

@@ -91,6 +91,7 @@ export class Request {
 		this.remote = data.remote ?? [];
 		this.local = data.local ?? [];
 		this.tls = data.tls ?? null;
+		this.secure = data.secure ?? false;
 		this.subprotocols = data.subprotocols ?? [];
 		this.claims = data.claims ?? null;
 	}

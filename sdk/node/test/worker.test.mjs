@@ -7,7 +7,7 @@ const A = "A".repeat(22);
 const B = "B".repeat(22);
 const REQUEST = {
 	method: "GET", path: "/chat/ä", query: "a=1", mount: "/chat", host: "localhost", headers: [["Cookie", "a=b; c=d"], ["X-One", "1"]],
-	remote: ["127.0.0.1", 4711], local: ["127.0.0.1", 80], tls: null, subprotocols: ["v1", "v2"], claims: { sub: "ada" },
+	remote: ["127.0.0.1", 4711], local: ["127.0.0.1", 80], tls: null, secure: true, subprotocols: ["v1", "v2"], claims: { sub: "ada" },
 };
 const ECHO = "serve({ on_message(ws, message) { ws.send(message); } });";
 
@@ -198,14 +198,14 @@ for (const transport of ["ipc", "tcp"])
 
 		test("request and event", async () => {
 			const [worker, peer] = await host.serve(`serve({ on_open(ws) {
-				const { method, path, query, mount, host, remote, local, tls, subprotocols, cookies, claims } = ws.request;
+				const { method, path, query, mount, host, remote, local, tls, secure, subprotocols, cookies, claims } = ws.request;
 				const { key, attempt, sequence, type } = current_event();
-				ws.send([method, path, query, mount, host, remote, local, tls, subprotocols, cookies, claims, ws.request.header("x-ONE"),
+				ws.send([method, path, query, mount, host, remote, local, tls, secure, subprotocols, cookies, claims, ws.request.header("x-ONE"),
 					ws.request.header("none") ?? "none", key === ws.id + ":1", attempt, sequence, type]);
 			} });`);
 			peer.send({ ...opening(1), attempt: 3 });
 			const { remote, local } = REQUEST;
-			await peer.expect(ack(1, { c: "send", data: JSON.stringify(["GET", "/chat/ä", "a=1", "/chat", "localhost", remote, local, null,
+			await peer.expect(ack(1, { c: "send", data: JSON.stringify(["GET", "/chat/ä", "a=1", "/chat", "localhost", remote, local, null, true,
 				["v1", "v2"], { a: "b", c: "d" }, { sub: "ada" }, "1", "none", true, 3, 1, "open"]) }));
 			await drain(worker, peer);
 		});

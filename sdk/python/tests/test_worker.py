@@ -14,7 +14,7 @@ TAIL = "\nserve(globals())\n"
 A, B = "A" * 22, "B" * 22
 REQUEST = {"method": "GET", "path": "/chat/ä", "query": "a=1", "mount": "/chat", "host": "localhost",
            "headers": [["Cookie", "a=b; c=d"], ["X-One", "1"]], "remote": ["127.0.0.1", 4711], "local": ["127.0.0.1", 80],
-           "tls": None, "subprotocols": ["v1", "v2"], "claims": {"sub": "ada"}}
+           "tls": None, "secure": True, "subprotocols": ["v1", "v2"], "claims": {"sub": "ada"}}
 
 ECHO = HEAD + """
 def on_message(ws, message):
@@ -211,11 +211,11 @@ def on_open(ws):
     r = ws.request
     assert current_event().key == ws.id + ":1" and current_event().attempt == 3 and current_event().sequence == 1
     ws.send([r.method, r.path, r.query, r.mount, r.host, r.header("x-one"), r.header("none"), r.cookies, r.remote, r.local, r.tls,
-             r.subprotocols, r.claims])
+             r.secure, r.subprotocols, r.claims])
 """ + TAIL)
     peer.send({**opening(1), "attempt": 3})
     peer.expect(**ack({"c": "send", "data": '["GET","/chat/ä","a=1","/chat","localhost","1",null,{"a":"b","c":"d"},'
-                       '["127.0.0.1",4711],["127.0.0.1",80],null,["v1","v2"],{"sub":"ada"}]'}, s=1))
+                       '["127.0.0.1",4711],["127.0.0.1",80],null,true,["v1","v2"],{"sub":"ada"}]'}, s=1))
     drain(worker, peer)
 
 

@@ -119,7 +119,7 @@ class Error(str):
 class Request:
     """The HTTP request that opens a connection."""
 
-    __slots__ = ("method", "path", "query", "mount", "host", "headers", "remote", "local", "tls", "subprotocols", "claims")
+    __slots__ = ("method", "path", "query", "mount", "host", "headers", "remote", "local", "tls", "secure", "subprotocols", "claims")
 
     def __init__(self, data: dict):
         self.method: str = data.get("method", "GET")
@@ -131,6 +131,7 @@ class Request:
         self.remote: tuple = tuple(data.get("remote") or ())  #: (address, port)
         self.local: tuple = tuple(data.get("local") or ())
         self.tls: dict | None = data.get("tls")  #: None, or {"version", "cipher", "subject"}
+        self.secure: bool = data.get("secure", False)  #: the client speaks TLS, with the host or with a proxy that is trusted
         self.subprotocols: list[str] = data.get("subprotocols") or []  #: offered by the client, in its order
         self.claims: dict | None = data.get("claims")  #: what the token says (--jwt-key), or None; the user is claims["sub"]
 
