@@ -136,7 +136,7 @@ static bool delivery_conclude(struct mount *m, const struct hub_event *e, bool o
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)
 		mount_settle(m, e->session);
-	if (ok && c->error == COMMIT_OK)
+	if (ok && c->error == COMMIT_OK && quota_is_limited(&m->hub->quota))
 		quota_check(m, c);
 	if (ok && c->error != COMMIT_OK) {
 		why = span_of(commit_error_text(c->error));
@@ -174,7 +174,7 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 	}
 	if (e->kind == EVENT_CLOSE)
 		hub_session_over(e->session);
-	if (m->hub->victims != NULL)
+	if (m->hub->n_victims > 0)
 		hub_end_victims(m->hub);
 	m->running = false;
 	return ok;
@@ -393,7 +393,7 @@ void delivery_close(struct mount *m, struct session *s)
 
 bool delivery_commit(struct mount *m)
 {
-	if (m->commit.error == COMMIT_OK)
+	if (m->commit.error == COMMIT_OK && quota_is_limited(&m->hub->quota))
 		quota_check(m, &m->commit);
 	if (m->commit.error != COMMIT_OK) {
 		commit_drop(&m->commit);

@@ -182,7 +182,9 @@ static void apply_set(struct mount *m, struct session *s, const struct commit *c
 	memset((char *)s->data + data.n, 0, m->data_size - data.n);
 }
 
-static void apply_timer(struct mount *m, struct session *s, const struct commit *c, const struct command *command)
+__attribute__((noinline)) /* its buffer would make every command guard the stack */
+static void
+apply_timer(struct mount *m, struct session *s, const struct commit *c, const struct command *command)
 {
 	char name[ROOM_NAME_MAX + 1];
 	struct span text = commit_text(c, command);

@@ -99,8 +99,6 @@ void quota_check(const struct mount *m, struct commit *c)
 {
 	const struct quota *q = &m->hub->quota;
 	uint32_t joins = 0;
-	if (q->rooms == 0 && q->mount_rooms == 0 && q->name == 0)
-		return;
 	for (uint32_t i = 0; i < c->n; i++) {
 		joins += c->commands[i].kind == COMMAND_JOIN;
 		if (c->commands[i].kind == COMMAND_JOIN && q->name > 0 && c->commands[i].text_len > q->name) {

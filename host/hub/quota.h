@@ -13,6 +13,11 @@ struct quota {
 	uint32_t name;	      /* bytes of a room's name */
 };
 
+static inline bool quota_is_limited(const struct quota *q)
+{
+	return (q->rooms | q->mount_rooms | q->name) != 0;
+}
+
 /* Called before the commit is applied. An error spoils it. */
 void quota_check(const struct mount *m, struct commit *c);
 

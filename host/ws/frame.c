@@ -37,18 +37,14 @@ typedef uint64_t vec __attribute__((vector_size(16)));
 
 /* XORs n bytes with the mask on their way from src to dst, which may be the same. The high bits of all results are collected in
  * the return value: 0 means that everything is ASCII. */
-static uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
+static uint64_t unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
 {
 	const uint64_t wide = (uint64_t)mask << 32 | mask;
 	const vec m = {wide, wide};
 	vec a, b, c, d, seen = {0, 0};
-	uint64_t w, bits = 0, high = 0;
+	uint64_t w, bits = 0;
 	uint32_t h;
 
-	if (n >= WIDE_MIN && wide_is_there()) {
-		size_t done = wide_unmask(dst, src, n, mask, &high);
-		dst += done, src += done, n -= done;
-	}
 	for (; n >= 64; n -= 64, src += 64, dst += 64) {
 		memcpy(&a, src, 16);
 		memcpy(&b, src + 16, 16);
@@ -78,7 +74,16 @@ static uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask
 		dst[i] = src[i] ^ ((const uint8_t *)&mask)[i];
 		bits |= dst[i];
 	}
-	return high | ((bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080));
+	return (bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080);
+}
+
+static inline __attribute__((always_inline)) uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
+{
+	uint64_t high;
+	if (n < WIDE_MIN || !wide_is_there())
+		return unmask_short(dst, src, n, mask);
+	size_t done = wide_unmask(dst, src, n, mask, &high);
+	return high | unmask_short(dst + done, src + done, n - done, mask);
 }
 
 /* Turns the mask so that its first byte is the one for the byte behind the next n. */
