@@ -142,7 +142,8 @@ static bool task_write_ack(struct task *t, struct batch *out)
 	const struct commands *c = &t->commands;
 	if (t->phase == TASK_UPGRADE)
 		task_write_answer(t, &text, &binary);
-	if (text.failed || binary.failed)
+	bool ok = !text.failed && !binary.failed;
+	if (!ok)
 		goto end;
 	batch_begin(out, text.n + binary.n + c->text.n + c->binary.n + TASK_ACK_SIZE);
 	buffer_add_text(&out->text, "{\"t\":\"ack\",\"s\":");
@@ -157,7 +158,6 @@ static bool task_write_ack(struct task *t, struct batch *out)
 	}
 	buffer_add_text(&out->text, "}");
 end:
-	bool ok = !text.failed && !binary.failed;
 	buffer_free(&text);
 	buffer_free(&binary);
 	return ok;
