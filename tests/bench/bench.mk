@@ -7,7 +7,7 @@ BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)
 BENCH_BIN    = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/echo-worker $(BUILD)/bench/relay-worker \
 	$(BUILD)/bench/plugins/rooms.so $(if $(BENCH_LWS),$(BUILD)/bench/lws)
-PKGS_BENCH  := gcc make pkg-config libssl-dev zlib1g-dev libwebsockets-dev openssl python3 python3-matplotlib websocketd nginx libnginx-mod-nchan
+PKGS_BENCH  := gcc make pkg-config libssl-dev zlib1g-dev libwebsockets-dev openssl python3 python3-matplotlib websocketd libpcre2-8-0
 
 $(BUILD)/bench/%.o: tests/bench/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
@@ -56,10 +56,15 @@ bench-workers: all $(BENCH_WORKERS)
 bench-workers-quick: all $(BENCH_WORKERS)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py --quick $(BENCH)
 
-# A Node.js that is there already, from wherever, is kept.
-bench-deps:
+# A Node.js that is there already, from wherever, is kept. nginx is only unpacked: installed it would start serving this machine.
+bench-deps: $(BUILD)/bench/nginx
 	$(call apt_install,$(PKGS_BENCH) $(if $(shell command -v npm),,nodejs npm))
 	cd tests/bench/peers && npm ci --ignore-scripts
+
+$(BUILD)/bench/nginx:
+	rm -rf $@.part && mkdir -p $@.part
+	cd $@.part && apt-get download nginx libnginx-mod-nchan && for p in *.deb; do dpkg-deb -x $$p . || exit 1; done
+	mv $@.part $@
 
 # Does the generator notice servers that lose, repeat or change something?
 check-bench: $(BUILD)/bench/load

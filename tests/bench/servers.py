@@ -11,7 +11,7 @@ from harness import BUILD, ROOT, commit, output_of
 
 PEERS, WORKERS = ROOT / "tests/bench/peers", ROOT / "tests/bench/workers"
 FEW, SOME = 500, 5000  # a process for each connection; a poll over all of them for each event
-MODULES = "/usr/lib/nginx/modules"
+NGINX = BUILD / "bench/nginx"  # unpacked there by make bench-deps
 
 
 @dataclass
@@ -99,19 +99,20 @@ def script_server(name, program, script, version):
 def nchan_command(port, folder):
     text = (PEERS / "nchan.conf").read_text(encoding="utf-8")
     descriptors = str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-    for name, value in (("MODULES", MODULES), ("USER", "user root;" if os.geteuid() == 0 else ""), ("FOLDER", str(folder)),
-                        ("DESCRIPTORS", descriptors), ("PORT", str(port))):
+    for name, value in (("MODULES", str(NGINX / "usr/lib/nginx/modules")), ("USER", "user root;" if os.geteuid() == 0 else ""),
+                        ("FOLDER", str(folder)), ("DESCRIPTORS", descriptors), ("PORT", str(port))):
         text = text.replace(name, value)
     (folder / "nginx.conf").write_text(text, encoding="utf-8")
-    return ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+    return [str(NGINX / "usr/sbin/nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", "stderr"]
 
 
 def nchan():
-    if not which("nginx", path=os.environ["PATH"] + ":/usr/sbin") or not Path(MODULES, "ngx_nchan_module.so").exists():
+    packages = {p.name.split("_")[0]: p.name.split("_")[1] for p in NGINX.glob("*.deb")}
+    if len(packages) < 2:
         return Server("nchan", missing="make bench-deps")
-    version = output_of("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan").split(":")[-1].split("+")[0]
+    version = {name: text.replace("1%3a", "").split("+")[0].split("-")[0] for name, text in packages.items()}
     return Server("nchan", {"echo": nchan_command, "room": nchan_command}, publisher="/publish/bench",
-                  version=f"{version} in nginx {output_of('dpkg-query', '-W', '-f', '${Version}', 'nginx').split('-')[0]}")
+                  version=f"{version['libnginx-mod-nchan']} in nginx {version['nginx']}")
 
 
 def other_servers():
