@@ -48,6 +48,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.frame = {.message_max = settings->max_message, .masked = true},
 		.squeeze = server_squeeze(settings),
 		.queue_max = (uint32_t)settings->max_queue,
+		.buffered_max = settings->max_buffered,
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,

@@ -158,6 +158,9 @@ enum option_group {
 	X(slow_policy, SCOPED, "slow-policy", 0, "[MOUNT=]POLICY", LIMITS, 0, 0, "close", "close|drop-oldest|conflate", \
 	  "what --max-queue leads to: the client is closed with 1013, or the oldest messages that wait for it are given up, or those " \
 	  "whose key a newer one has; of this mount, or of every mount") \
+	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
+	  "most memory for what waits for slow clients and for messages that clients have sent in part, over all connections; beyond it " \
+	  "the connection that holds most gives way") \
 	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
 	  "most connections at one time; more wait until one of them ends") \
 	X(max_rooms, NUMBER, "max-rooms", 0, "N", LIMITS, 1, 1000000, "0", "any number", \

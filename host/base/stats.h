@@ -11,7 +11,7 @@
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
 	X(slow, "connections for which messages are being given up because they read too slowly") \
-	X(buffered, "bytes of memory for what waits for slow connections") \
+	X(buffered, "bytes of memory for what waits for slow connections and for messages received in part") \
 	X(deflate_connections, "connections that have agreed on compression") \
 	X(deflate_memory, "bytes of memory reserved for compression") \
 	X(accepted, "sockets accepted") \
@@ -38,6 +38,7 @@
 	X(transport_errors, "connections that broke") \
 	X(idle_ended, "connections ended for silence") \
 	X(slow_ended, "connections ended for reading too slowly") \
+	X(heavy_ended, "connections ended for holding most where --max-buffered was reached") \
 	X(dropped, "messages that a receiver does not get because it reads too slowly") \
 	X(conflated, "of those, messages with a key that a newer message had") \
 	X(redelivered, "events given to another worker because theirs ended") \

@@ -427,6 +427,8 @@ const struct conn_ops hub_conn_ops = {
 	.withdrawn = admission_withdrawn,
 	.unanswered = admission_unanswered,
 	.gave_up = slow_gave_up,
+	.heavy = slow_heavy,
+	.relieved = slow_relieved,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------------------------------------------- */

@@ -42,6 +42,7 @@ struct session {
 	bool no_memory : 1; /* and a victim for that */
 	bool victim : 1;    /* reads too slowly: will be ended after the commit */
 	bool slow : 1;	    /* messages are given up because it reads too slowly */
+	bool heavy : 1;	    /* and a victim for that */
 };
 
 static inline struct conn *session_conn(struct session *s)

@@ -9,7 +9,8 @@ static void slow_log(struct hub *hub, struct session *s, enum log_level level, c
 	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
 	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)), LOG_STR("policy", policies[s->mount->slow]),
-	    LOG_U64("waiting", session_conn(s)->out.bytes), LOG_U64("dropped", slow_dropped(s)));
+	    LOG_U64("waiting", session_conn(s)->out.bytes), LOG_U64("input", conn_input_held(session_conn(s))),
+	    LOG_U64("dropped", slow_dropped(s)));
 }
 
 static void slow_begin(struct hub *hub, struct session *s)
@@ -45,8 +46,32 @@ void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum c
 	hub_mark_victim(hub, s);
 }
 
+bool slow_heavy(struct conn *c)
+{
+	struct session *s = conn_session(c);
+	struct hub *hub = s->mount->hub;
+	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && !s->victim && conn_lighten(c)) {
+		slow_begin(hub, s);
+		return true;
+	}
+	slow_log(hub, s, LOG_NOTICE, "connection closed: it holds most where --max-buffered is reached");
+	s->heavy = true;
+	hub_mark_victim(hub, s);
+	return false;
+}
+
+void slow_relieved(void *ctx)
+{
+	hub_end_victims(ctx);
+}
+
 void slow_close(struct hub *hub, struct session *s)
 {
+	if (s->heavy) {
+		hub->loop->stats.heavy_ended++;
+		hub_close_session(s, CLOSE_TRY_LATER, SPAN("the host holds too much"), true);
+		return;
+	}
 	slow_log(hub, s, LOG_NOTICE, "connection closed: it reads too slowly");
 	hub->loop->stats.slow_ended++;
 	hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);

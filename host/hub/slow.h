@@ -13,6 +13,8 @@ void slow_end(struct hub *hub, struct session *s);
 void slow_close(struct hub *hub, struct session *s);
 /* See conn_ops. */
 void slow_gave_up(struct conn *c, uint32_t messages, bool gone);
+bool slow_heavy(struct conn *c);
+void slow_relieved(void *ctx);
 
 /* Messages that it did not get. */
 static inline uint32_t slow_dropped(struct session *s)

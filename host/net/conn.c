@@ -96,6 +96,21 @@ void conn_less(struct conn *c)
 	c->more = NULL;
 }
 
+size_t conn_input_held(const struct conn *c)
+{
+	if (c->more == NULL)
+		return 0;
+	return frame_held(&c->more->reader) + (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0);
+}
+
+static void conn_forget_input(struct conn *c)
+{
+	frame_reset(&c->more->reader);
+	free(c->more->stash);
+	c->more->stash = NULL;
+	conn_less(c);
+}
+
 static bool conn_has_file(const struct conn *c)
 {
 	return c->more != NULL && c->more->file != NULL;
@@ -177,6 +192,7 @@ static void conn_kill(struct conn *c)
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
 	c->fd = -1;
+	heavy_forget(c);
 	if (outq_backlog(&c->out) != NULL)
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
@@ -416,6 +432,12 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 		conn_drained(c);
 	conn_resume(c);
 	conn_watch(c);
+	if (c->state == CONN_LINGER && c->more != NULL)
+		conn_forget_input(c);
+	if (c->more != NULL || c->out.stalled)
+		heavy_weigh(c);
+	if (c->out.stalled)
+		heavies_grew(c->conns);
 }
 
 /* Writes what is queued. */
@@ -487,6 +509,8 @@ static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(stru
 	if (!conn_queue(c, frame, false))
 		return CONN_NO_MEMORY;
 	c->conns->loop->stats.messages_out++;
+	if (c->out.stalled)
+		heavies_grew(c->conns);
 	return CONN_SENT;
 }
 
@@ -507,7 +531,7 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 {
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
 	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
-	if (!takes || c->broken)
+	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
 		return CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
@@ -522,6 +546,7 @@ static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *fram
 	if (c->paused & CONN_PAUSE_OUTPUT)
 		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being walked */
 	c->conns->loop->stats.messages_out++;
+	heavies_grew(c->conns);
 	return CONN_SENT;
 }
 
@@ -538,6 +563,12 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
 	slice_unref(&packed);
 	return sent;
+}
+
+bool conn_lighten(struct conn *c)
+{
+	bool refers = c->packed && c->more->squeeze->terms.keep_out; /* see conn_make_way */
+	return !refers && c->out.bytes >= conn_input_held(c) && outq_lighten(&c->out, &c->conns->spare);
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
@@ -569,9 +600,18 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	c->ended = true;
 	if (urgent)
 		outq_cut(&c->out, &c->conns->spare);
+	if (heavy_gives_way(c) && c->more->heavy->torn) {
+		conn_kill(c);
+		return;
+	}
 	conn_queue_close(c, code, reason, len);
 	if (c->state == CONN_DEAD)
 		return;
+	if (heavy_gives_way(c)) { /* what it sends is not looked at any more, and what it has sent is forgotten */
+		c->state = CONN_LINGER;
+		conn_finish(c);
+		return;
+	}
 	c->state = CONN_CLOSING;
 	if (c->eof) {
 		conn_finish(c);
@@ -1128,6 +1168,8 @@ static void conn_on_ready(void *item, uint32_t events)
 	if (events & interest & CONN_WANT_HUP && c->state != CONN_DEAD)
 		conn_on_hup(c);
 	conn_watch(c);
+	if (c->more != NULL || c->out.stalled)
+		heavy_weigh(c);
 	/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
 	if (s->loop->chunks.written > CONN_CORK_MAX)
 		conns_flush(s);
@@ -1232,7 +1274,7 @@ static void conns_count(struct conns *s)
 {
 	struct backlog_account *account = &s->spare.account;
 	struct stats *stats = &s->loop->stats;
-	stats->buffered = account->held;
+	stats->buffered = heavies_total(s);
 	stats->dropped += account->given_up;
 	stats->conflated += account->conflated;
 	account->given_up = account->conflated = 0;
@@ -1243,6 +1285,7 @@ static void conns_on_turn(void *arg)
 	struct conns *s = arg;
 	struct conn *c, *kept = NULL;
 	conns_flush(s);
+	heavies_settle(s);
 	conns_count(s);
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;

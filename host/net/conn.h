@@ -13,6 +13,7 @@
 
 #include "base/address.h"
 #include "net/gate.h"
+#include "net/heavy.h"
 #include "net/loop.h"
 #include "net/meter.h"
 #include "net/outq.h"
@@ -52,6 +53,7 @@ struct conn_more {
 	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
 	struct squeeze_conn *squeeze; /* see conn->packed */
 	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
+	struct heavy *heavy;	      /* while it holds memory */
 	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
@@ -118,6 +120,10 @@ struct conn_ops {
 	void (*unanswered)(struct conn *c);
 	/* Messages were given up for others (conn_make_way) since its queue was last empty: it is so again, or it is gone for good. */
 	void (*gave_up)(struct conn *c, uint32_t messages, bool gone);
+	/* It holds most, and limits.buffered_max is reached. True: some of what waited for it was given up (conn_lighten). Else it is
+	 * to be closed when `relieved` is called or the commit is over; nothing more is queued for it. Members may be being walked. */
+	bool (*heavy)(struct conn *c);
+	void (*relieved)(void *ctx);
 };
 
 struct conn_limits {
@@ -125,6 +131,7 @@ struct conn_limits {
 	struct frame_limits frame;
 	struct squeeze_limits squeeze;
 	uint32_t queue_max;			     /* bytes waiting for one connection */
+	uint64_t buffered_max;			     /* bytes that all connections hold; 0: any number */
 	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
 	uint32_t max;				     /* sockets at once */
 	uint32_t
@@ -152,6 +159,7 @@ struct conns {
 	uint32_t living; /* conns in memory */
 	struct conn *doomed;
 	struct outq_spare spare;
+	struct heavies heavies;
 	struct uring uring;
 	struct squeeze squeeze;
 	struct loop_timer trim;
@@ -223,6 +231,10 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 
 /* For a frame that conn_send found CONN_FULL: gives up others that wait (outq_make_way), and queues it if there is room then. */
 enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
+/* Gives up the older half of what waits, if that is worth while. False: nothing was. */
+bool conn_lighten(struct conn *c);
+/* Bytes of memory for input that is not complete. */
+size_t conn_input_held(const struct conn *c);
 /* Messages that were given up for others since the queue was last empty. */
 static inline uint32_t conn_given_up(const struct conn *c)
 {

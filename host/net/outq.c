@@ -11,7 +11,7 @@
 #define OUTQ_IOV 64
 #define OUTQ_LIST_MIN 16	  /* slices of a new list */
 #define OUTQ_SPARE_MAX (1u << 20) /* bytes of lists kept */
-#define OUTQ_OWN_MIN 1024	  /* first chunk of a stalled queue's own */
+#define OUTQ_OWN_MIN 1024	  /* smallest chunk of a stalled queue's own */
 #define OUTQ_OWN_MAX 65536	  /* and the largest */
 
 struct outq_urgent {
@@ -157,11 +157,10 @@ static void outq_account(struct chunk *c, struct outq_spare *spare)
 		chunk_account(c, &spare->account.held);
 }
 
-/* Own chunks double, so that a queue that goes on growing allocates rarely and a short one little. */
-static struct chunk *outq_own_chunk(const struct slice *last, uint32_t len, struct outq_spare *spare)
+/* As large as what waits, so that a queue that goes on growing allocates rarely and a short one little. */
+static struct chunk *outq_own_chunk(const struct outq *q, uint32_t len, struct outq_spare *spare)
 {
-	size_t size = last != NULL && last->chunk->pool == NULL ? (size_t)last->chunk->size * 2 : OUTQ_OWN_MIN;
-	size = size > OUTQ_OWN_MAX ? OUTQ_OWN_MAX : size;
+	size_t size = q->bytes < OUTQ_OWN_MIN ? OUTQ_OWN_MIN : q->bytes > OUTQ_OWN_MAX ? OUTQ_OWN_MAX : q->bytes;
 	struct chunk *c = chunk_new(size > len ? size : len);
 	if (c != NULL)
 		outq_account(c, spare);
@@ -187,7 +186,7 @@ static bool outq_append_copy(struct outq *q, const struct slice *s, struct outq_
 		last->len += s->len;
 		return true;
 	}
-	struct chunk *c = outq_own_chunk(last, s->len, spare);
+	struct chunk *c = outq_own_chunk(q, s->len, spare);
 	if (c == NULL)
 		return false;
 	if (!chunk_copy_notes(s, c, 0) || !outq_push(q, outq_copy(c, slice_bytes(s), s->len), spare)) {
@@ -271,7 +270,7 @@ static void outq_stall(struct outq *q, struct outq_spare *spare)
 		struct slice *last = kept > 0 ? outq_at(q, kept - 1) : NULL;
 		if (outq_is_small(&s)) {
 			bool fits = last != NULL && outq_has_room(last, s.len);
-			struct chunk *c = fits ? last->chunk : outq_own_chunk(last, s.len, spare);
+			struct chunk *c = fits ? last->chunk : outq_own_chunk(q, s.len, spare);
 			if (c != NULL && !chunk_copy_notes(&s, c, c->used)) {
 				if (!fits)
 					chunk_unref(c);
@@ -530,4 +529,15 @@ enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t
 		outq_drop_oldest(q, len, max);
 	q->bytes -= before - b->bytes;
 	return !ok ? OUTQ_NO_MEMORY : outq_fits(q, len, max) ? OUTQ_ROOM : OUTQ_NO_ROOM;
+}
+
+bool outq_lighten(struct outq *q, struct outq_spare *spare)
+{
+	if (!outq_begin_backlog(q, spare))
+		return false;
+	struct backlog *b = q->list->backlog;
+	uint32_t before = b->bytes;
+	backlog_drop_oldest(b, backlog_weight(b) / 2, q->begun > 0);
+	q->bytes -= before - b->bytes;
+	return b->bytes < before;
 }

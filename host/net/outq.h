@@ -87,6 +87,8 @@ bool outq_has_urgent(const struct outq *q);
  * beside what is being sent, there is room for any one frame. */
 enum outq_room { OUTQ_ROOM, OUTQ_NO_ROOM, OUTQ_NO_MEMORY };
 enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare);
+/* Gives up the older half of what waits. False: nothing of it could go. */
+bool outq_lighten(struct outq *q, struct outq_spare *spare);
 /* Writes until empty or the socket is full. OUTQ_BROKEN: errno says how; *sent_r is what was written anyway. */
 enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r);
 /* For those who write themselves: the only slice of a queue that has nothing else, or NULL; then what was written of it (> 0), or that

@@ -6,7 +6,7 @@ import pytest
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
 from raw_worker import RawWorker
 from tova_host import wait_until
-from wsclient import CLOSE, PONG, TEXT
+from wsclient import CLOSE, PONG, TEXT, frame
 
 QUEUE = 64 << 10
 N, SIZE = 400, 4000  # of a pour
@@ -55,11 +55,11 @@ def said(host, id, n):
     return lines()
 
 
-def stopped(probe):
+def stopped(probe, **how):
     """One in the room `news` that does not read."""
     slow = ProbeClient(probe.host.web)
     probe._clients.append(slow)
-    slow.handshake(probe.mount + "/")
+    slow.handshake(probe.mount + "/", **how)
     assert slow.ask("join news", "send joined") == "joined"
     return slow
 
@@ -263,6 +263,69 @@ def test_memory_is_bounded_and_given_back(slow_host, mount):
         for ws in slow:
             ws.drop()
         wait_until(lambda: stats(slow_host)["buffered"] == 0, "nothing is held any more")
+
+
+# --- the whole host -----------------------------------------------------------------------------------------------------------
+
+def test_whoever_holds_most_gives_way(tmp_path):
+    """--max-buffered: of some that do not read, or send messages in part, the heaviest are ended, and named; the others stay whole."""
+    with Host("--plugin", f"/close={plugin('probe')}", "--plugin", f"/drop={plugin('probe')}", "--slow-policy", "/drop=drop-oldest",
+              "--max-queue", "8m", "--max-buffered", "4m", "--control", str(tmp_path / "control"), "--listen", "127.0.0.1:0", "--listen",
+              f"unix:{tmp_path}/web") as host, RawWorker(f"ipc://{tmp_path}/control") as link, Probe(host, "/close") as close, \
+            Probe(host, "/drop") as drop:
+        host.link, host.web = link, f"unix:{tmp_path}/web"
+        observer, sender, keeper = close.observer(), close.client(), drop.client()
+        a, b, c = [stopped(close) for _ in range(3)]
+        ids = [ws.id for ws in (a, b, c)]
+        for ws, room in ((a, "a"), (b, "b"), (c, "c")):
+            run(ws, f"join {room}")
+        d = stopped(drop)
+        d_id = d.id
+        run(sender, "pour a 300 4000", "pour b 500 4000", "pour c 200 4000")
+        assert stats(host)["heavy_ended"] == 0 and 2 << 20 < stats(host)["buffered"] < 4 << 20
+        run(sender, "pour c 500 4000")  # before c has as much as b, that is too much
+        closed = observer.event("close")
+        assert (closed["ws"], closed["code"], closed["reason"]) == (ids[1], 1013, "the host holds too much")
+        line, = said(host, ids[1], 1)
+        assert line["message"].startswith("connection closed: it holds most") and line["waiting"] > 1700000
+        assert [int(c.recv_text().split(" ")[0]) for _ in range(700)] == [*range(200), *range(500)]
+        run(keeper, "pour news 1500 4000")  # d loses the older half of what waits, and stays
+        assert connection(host, d_id)["dropped"] > 300 and stats(host)["heavy_ended"] == 1
+        e = close.client()
+        e_id = e.id
+        e.send(frame(TEXT, bytes(3 << 20), length=4 << 20))  # now that is most
+        assert observer.event("close", e_id)["code"] == 1013
+        assert e.recv_close()[0] == 1013
+        assert stats(host)["heavy_ended"] == 2 and stats(host)["buffered"] < 4 << 20
+        assert [int(a.recv_text().split(" ")[0]) for _ in range(300)] == list(range(300))
+        assert numbers(read_until(d, b"1499 "))[-300:] == list(range(1200, 1500))
+
+
+def test_compressed_messages_can_be_given_up(tmp_path):
+    """What is sent to those of whom messages may be given up never refers back to another message."""
+    so = plugin("probe")
+    with Host("--plugin", f"/drop={so}", "--plugin", f"/conflate={so}", "--slow-policy", "/drop=drop-oldest", "--slow-policy",
+              "/conflate=conflate", "--max-queue", str(QUEUE), "--deflate", "--deflate-takeover", "both", "--listen", "127.0.0.1:0",
+              "--listen", f"unix:{tmp_path}/web", "--control", str(tmp_path / "control")) as host, \
+            RawWorker(f"ipc://{tmp_path}/control") as link:
+        host.link, host.web = link, f"unix:{tmp_path}/web"
+        for mount in ("/drop", "/conflate"):
+            with Probe(host, mount) as probe:
+                slow = stopped(probe, deflate="permessage-deflate")
+                assert not slow.deflate.keep_in
+                id, sender = slow.id, probe.client()
+                for _ in range(40):
+                    run(sender, "keys 50", "pour news 3000 200")
+                run(sender, f"send_to {id} {'told ' * 50}", "to news " + "end " * 50)
+                assert connection(host, id)["dropped"] > 0
+                frames = []
+                while not frames or not frames[-1].startswith("end"):
+                    frames.append(slow.recv_text())
+                assert frames[-2] == "told " * 49 + "told "
+                kept = [int(f.split(" ")[0]) for f in frames[:-2]]
+                if mount == "/conflate":
+                    assert kept[-50:] == list(range(2950, 3000))
+                assert kept[-1] == 2999 and slow.ask("send " + "here " * 50) == "here " * 50
 
 
 def test_a_bad_key_fails_its_event(drop):
