@@ -26,6 +26,7 @@ struct scene {
 	/* for its talk */
 	size_t size; /* bytes of a message */
 	int burst, rounds;
+	int runs;  /* messages of one connection that its worker takes at a time */
 	int rooms; /* that there are before it, in steps of ROOMS_STEP */
 };
 
@@ -132,9 +133,10 @@ static void worker_turn(void)
 	}
 }
 
-static void worker_dial(void)
+static void worker_dial(int runs)
 {
-	static const char hello[] = "[{\"t\":\"hello\",\"v\":1,\"events\":[\"message\"],\"name\":\"w\"}]";
+	char hello[128];
+	int n = snprintf(hello, sizeof hello, "[{\"t\":\"hello\",\"v\":1,\"events\":[\"message\"],\"name\":\"w\",\"runs\":%d}]", runs);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", worker.folder);
 	worker.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -144,14 +146,14 @@ static void worker_dial(void)
 	char theirs[8];
 	while (recv(worker.fd, theirs, 8, MSG_DONTWAIT) != 8)
 		rig_turn(r);
-	worker_say(hello, sizeof hello - 1);
+	worker_say(hello, (size_t)n);
 	while (worker.link[0] == '\0') {
 		rig_turn(r);
 		worker_turn();
 	}
 }
 
-static void worker_begin(void)
+static void worker_begin(int runs)
 {
 	char why[1024], url[128];
 	strcpy(worker.folder, "/tmp/tova-instructions-XXXXXX");
@@ -165,7 +167,7 @@ static void worker_begin(void)
 	const struct worker_shared shared = {&worker.processes, worker.deadletter, &worker.sources};
 	if (!worker_attach(r->mount, &set, &shared, why, sizeof why))
 		give_up(why);
-	worker_dial();
+	worker_dial(runs);
 }
 
 static void worker_end(void)
@@ -430,6 +432,7 @@ static const struct scene scenes[] = {
 	{"fragments", "echo", "/", 10, talk_fragments, .burst = 10, .rounds = 10},
 	{"worker-depth-1", NULL, "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 20},
 	{"worker-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10},
+	{"worker-runs-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10, .runs = 16},
 	{"life", "echo", "/", 0, talk_life, .size = 64, .rounds = 100},
 };
 
@@ -457,7 +460,7 @@ START_TEST(scene)
 	if (s->plugin != NULL)
 		plugin_begin(s->plugin);
 	else
-		worker_begin();
+		worker_begin(s->runs);
 	for (int k = 1; k <= s->clients; k++) {
 		connect_to(k, s->path);
 		await_upgrade(k);
