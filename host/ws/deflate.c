@@ -156,7 +156,7 @@ size_t deflate_message(z_stream *z, const uint8_t *src, size_t n, uint8_t *dst)
 
 	if (n > UINT_MAX - DEFLATE_TAIL)
 		return 0;
-	z->next_in = (Bytef *)(uintptr_t)src; /* which zlib does not write to */
+	z->next_in = (Bytef *)src; /* which zlib does not write to */
 	z->avail_in = (uInt)n;
 	z->next_out = dst;
 	z->avail_out = (uInt)n + DEFLATE_TAIL;

@@ -124,7 +124,7 @@ static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_
 	const uInt in = *n < UINT_MAX ? (uInt)*n : UINT_MAX, out = room - *made < UINT_MAX ? (uInt)(room - *made) : UINT_MAX;
 	int code;
 
-	z->next_in = (Bytef *)(uintptr_t)*src; /* which zlib does not write to */
+	z->next_in = (Bytef *)*src; /* which zlib does not write to */
 	z->avail_in = in;
 	z->next_out = dst + *made;
 	z->avail_out = out;
