@@ -8,7 +8,7 @@ endif
 PROTOCOL_READY = $(BUILD)/tova-host $(PLUGINS) test-plugins
 
 # Who sends what when, with all output by io_uring; the rest as most hosts run.
-PROTOCOL_URING = $(patsubst %,tests/protocol/test_%.py,rooms close limits model framing)
+PROTOCOL_URING = $(patsubst %,tests/protocol/test_%.py,rooms close limits model framing deflate)
 
 .PHONY: check-protocol check-protocol-valgrind
 check-protocol: $(PROTOCOL_READY)

@@ -8,7 +8,7 @@ import pytest
 
 import control
 from deflate import TAIL, parse
-from probe import WRAPPED, Host, Probe, plugin
+from probe import WRAPPED, Host, Probe, ProbeClient, plugin
 from wsclient import BINARY, CLOSE, CONT, PING, TEXT, connect, frame
 
 PD = "permessage-deflate"
@@ -354,6 +354,31 @@ def test_own_and_shared_messages_in_turn(host):
             for other in members:
                 for line in lines if other is ws else shared:
                     assert other.recv_message().data.decode() == line.split(" ", 1 if not line.startswith("to ") else 2)[-1]
+
+
+@pytest.mark.parametrize("policy", ["drop-oldest", "conflate", "close"])
+def test_what_is_given_up_is_not_referred_to(tmp_path, policy):
+    """Where messages to a slow client may be given up, no window is kept for it, and what comes through is right."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--slow-policy", policy, "--max-queue", "64k", "--deflate", "--deflate-takeover", "both",
+              "--close-timeout", "100ms", listen=["127.0.0.1:0", f"unix:{tmp_path}/web"]) as host, Probe(host) as probe:
+        slow, sender = ProbeClient(f"unix:{tmp_path}/web").handshake("/probe/", deflate=PD), probe.client(deflate=PD)
+        assert ("server_no_context_takeover" in slow.deflate.params) == (policy != "close") and slow.deflate.keep_out
+        assert slow.ask("join news", "send in") == "in"
+        texts = [f"{n} " + random.Random(n).randbytes(2000).hex() for n in range(400)]
+        for at in range(0, 400, 20):
+            sender.script("key k", *[f"to news {text}" for text in texts[at:at + 20]])
+        sender.settle()
+        seen = []
+        while not seen or seen[-1] != 399:
+            try:
+                got = slow.recv_message()
+            except AssertionError as closed:
+                assert policy == "close" and "1013" in str(closed)
+                break
+            assert got.packed > 0 and got.text in texts
+            seen.append(int(got.text.split()[0]))
+        assert seen == sorted(seen) and len(seen) < 400
+        slow.drop()
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------------
