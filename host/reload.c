@@ -98,6 +98,8 @@ static void reload_apply(struct server *s, struct settings *new)
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--listen and the set of mounts change only with a restart");
 	if (!reload_text_equal(s->settings.user, new->user) || !reload_text_equal(s->settings.group, new->group))
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--user and --group change only with a restart");
+	if (s->settings.address_prefix != new->address_prefix)
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "--address-prefix changes only with a restart");
 	reload_files(s, new);
 	settings_free(&s->settings);
 	s->settings = *new;
