@@ -67,7 +67,7 @@ $(BUILD)/bench/nginx:
 	mv $@.part $@
 
 # Does the generator notice servers that lose, repeat or change something?
-check-bench: $(BUILD)/bench/load
+check-bench: all $(BUILD)/bench/load $(BUILD)/bench/bare
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider tests/bench
 CHECKS += check-bench
 
