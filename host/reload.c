@@ -59,6 +59,8 @@ static void reload_files(struct server *s, const struct settings *new)
 	}
 	files_close(&s->files);
 	s->files = files;
+	if (!sides_set_files(&s->sides, &files))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "--static can not be opened for each thread, some serve the old folder");
 }
 
 /* The handler that serves a mount can be replaced by another of its kind only. */
@@ -89,6 +91,8 @@ static void reload_gate(struct server *s)
 	}
 	address_set_free(&s->trusted);
 	s->trusted = trusted;
+	if (!sides_set_gate(&s->sides, &s->conns.gate))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy on each thread, the old list goes on there");
 }
 
 static void reload_apply(struct server *s, struct settings *new)
@@ -100,6 +104,8 @@ static void reload_apply(struct server *s, struct settings *new)
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--user and --group change only with a restart");
 	if (s->settings.address_prefix != new->address_prefix)
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--address-prefix changes only with a restart");
+	if (s->settings.threads != new->threads)
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "--threads changes only with a restart");
 	reload_files(s, new);
 	settings_free(&s->settings);
 	s->settings = *new;
@@ -108,6 +114,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.hold_max = s->settings.hold_bytes;
 	s->hub.quota = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);
+	sides_set_limits(&s->sides, &limits);
 	reload_gate(s);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
@@ -115,6 +122,7 @@ static void reload_apply(struct server *s, struct settings *new)
 		if (setting == NULL)
 			continue;
 		server_set_rule(m, setting);
+		sides_set_rule(&s->sides, &m->rule);
 		server_reload_tokens(s, m, setting);
 		m->slow = server_slow_policy(setting);
 		reload_handler(s, m, setting);

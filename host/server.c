@@ -1,6 +1,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,16 @@ static uint32_t server_descriptors(void)
 	return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur;
 }
 
+/* 0 asks for one per core that this process may use. */
+static unsigned server_threads(const struct settings *settings)
+{
+	cpu_set_t cores;
+	if (settings->threads != 0)
+		return (unsigned)settings->threads;
+	int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+	return n < 1 ? 1 : n > DEALER_LOOPS ? DEALER_LOOPS : (unsigned)n;
+}
+
 static struct squeeze_limits server_squeeze(const struct settings *settings)
 {
 	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
@@ -34,7 +45,7 @@ static struct squeeze_limits server_squeeze(const struct settings *settings)
 			   .bits = (uint8_t)settings->deflate_window},
 		.level = (int)settings->deflate_level,
 		.min = (uint32_t)settings->deflate_min,
-		.memory = settings->deflate_memory,
+		.memory = settings->deflate_memory / server_threads(settings),
 	};
 }
 
@@ -48,7 +59,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.frame = {.message_max = settings->max_message, .masked = true},
 		.squeeze = server_squeeze(settings),
 		.queue_max = (uint32_t)settings->max_queue,
-		.buffered_max = settings->max_buffered,
+		.buffered_max = settings->max_buffered / server_threads(settings),
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
@@ -128,11 +139,6 @@ static void server_on_request(void *ctx, struct conn *c, struct request *r)
 	files_serve(&s->files, c, r);
 }
 
-static void server_on_freed(void *ctx)
-{
-	listeners_resume(ctx);
-}
-
 static struct conn_ops server_conn_ops(void)
 {
 	struct conn_ops ops = hub_conn_ops;
@@ -172,9 +178,12 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	ok = conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->listeners.unix_mode = modes[s->settings.unix_mode];
-	s->conns.freed = server_on_freed;
+	s->conns.freed = listeners_on_freed;
 	s->conns.freed_ctx = &s->listeners;
-	drain_init(&s->drain, &s->hub, &s->conns);
+	ok = sides_init(&s->sides, server_threads(&s->settings), &s->conns, &s->listeners) && ok;
+	s->hub.sides = &s->sides;
+	s->hub.n_far = s->sides.n;
+	drain_init(&s->drain, &s->hub, &s->conns, &s->sides);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
 	if (!ok)
 		server_say_no_loop(s);
@@ -217,6 +226,21 @@ static bool server_start_listeners(struct server *s)
 				   sizeof why))
 			return server_refuse(s, "listen", at->text, why);
 	}
+	char value[24];
+	snprintf(value, sizeof value, "%llu", (unsigned long long)s->settings.threads);
+	if (!sides_listen(&s->sides, (int)s->settings.backlog, why, sizeof why))
+		return server_refuse(s, "threads", value, why);
+	return true;
+}
+
+/* Everything is there: the other loops turn from now on, and let people in. */
+static bool server_start_threads(struct server *s)
+{
+	if (!sides_set_files(&s->sides, &s->files) || !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
+		fprintf(s->source->err, "tova-host: --threads: not so many threads can be started: %s\n", strerror(errno));
+		return false;
+	}
+	listeners_announce(&s->listeners);
 	return true;
 }
 
@@ -294,6 +318,8 @@ static void server_end(struct server *s)
 		control_close(s->control);
 		server_stop_handlers(s);
 		hub_drop_sessions(&s->hub);
+		sides_stop(&s->sides);
+		sides_free(&s->sides);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
 		server_free_made(s);
@@ -328,7 +354,7 @@ static bool server_start(struct server *s, const struct conn_ops *ops)
 	server_make_files(s);
 	return server_start_log(s) && server_start_parts(s, ops) && server_start_gate(s) && server_start_signals(s) &&
 	       server_start_workers(s) && server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) &&
-	       server_start_mounts(s) && (drops || server_start_doors(s));
+	       server_start_mounts(s) && (drops || server_start_doors(s)) && server_start_threads(s);
 }
 
 static int server_run(struct server *s)
@@ -337,7 +363,8 @@ static int server_run(struct server *s)
 	if (!server_start(s, &ops))
 		return SERVER_BAD_SETTINGS;
 	server_free_made(s);
-	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max));
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max),
+	    LOG_U64("threads", s->sides.n + 1));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 	loop_run(s->loop);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "stopped");

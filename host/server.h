@@ -9,6 +9,7 @@
 #include "hub/hub.h"
 #include "net/files.h"
 #include "net/listener.h"
+#include "net/side.h"
 #include "ops/control.h"
 #include "ops/drain.h"
 #include "ops/privileges.h"
@@ -26,6 +27,7 @@ struct server {
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
+	struct sides sides; /* the other loops; those above are the main thread's */
 	struct processes processes;
 	struct push_sources sources;
 	struct deadletter *deadletter;

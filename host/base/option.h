@@ -99,6 +99,8 @@ enum option_group {
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, 0, 0, "660", "600|660|666", \
 	  "who may connect to the Unix sockets of --listen: the host's user, also its group (a proxy in it, see --group), or everybody") \
+	X(threads, NUMBER, "threads", 't', "N", NETWORK, 1, 64, "1", "one per core", \
+	  "I/O loops, each with a thread of its own and a share of the connections") \
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \

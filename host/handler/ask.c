@@ -84,7 +84,7 @@ static void query_members(struct codec_out *o, const struct mount *m, struct cod
 	}
 	list_begin(o, "connections", n);
 	for (uint32_t i = 0; i < n; i++)
-		list_conn(o, m->hub, r->members[i].session, i == 0);
+		list_conn(o, m->hub, room_session(r, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
@@ -106,13 +106,13 @@ static void query_connections(struct codec_out *o, const struct mount *m)
 {
 	list_begin(o, "connections", m->n_sessions);
 	for (uint32_t i = 0; i < m->n_sessions; i++)
-		list_conn(o, m->hub, m->sessions[i], i == 0);
+		list_conn(o, m->hub, mount_session(m, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
 static void query_stats(struct codec_out *o, const struct hub *hub)
 {
-	const struct stats *s = &hub->loop->stats;
+	const struct stats sum = hub_stats(hub), *s = &sum;
 	char text[32];
 	codec_member_raw(o, "stats", "{\"uptime_ms\":");
 	int n = snprintf(text, sizeof text, "%llu", (unsigned long long)(loop_now(hub->loop) - hub->started_ms));

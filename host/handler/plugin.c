@@ -375,11 +375,12 @@ static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to
 	bool ok = data != NULL;
 	uint32_t n = 0;
 	for (; ok && n < m->n_sessions; n++)
-		ok = migrate_one(from, to, m->sessions[n], &data[n]);
+		ok = migrate_one(from, to, mount_session(m, n), &data[n]);
 	for (uint32_t k = 0; k < n; k++) {
 		if (ok) {
-			free(m->sessions[k]->data);
-			m->sessions[k]->data = data[k];
+			struct session *s = mount_session(m, k);
+			free(s->data);
+			s->data = data[k];
 		} else {
 			free(data[k]);
 		}

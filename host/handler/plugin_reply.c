@@ -27,7 +27,7 @@ static int reply_members(struct plugin_instance *i, const struct event_query *q,
 	if (list == NULL)
 		return no_memory(i);
 	for (uint32_t k = 0; k < r->n; k++)
-		list[k] = plugin_ws(m->hub, r->members[k].session);
+		list[k] = plugin_ws(m->hub, room_session(r, k));
 	reply->connections = list;
 	return hand_over(i, reply, list);
 }
@@ -55,7 +55,7 @@ static int reply_connections(struct plugin_instance *i, tova_reply *reply)
 	if (list == NULL)
 		return no_memory(i);
 	for (uint32_t k = 0; k < m->n_sessions; k++)
-		list[k] = plugin_ws(m->hub, m->sessions[k]);
+		list[k] = plugin_ws(m->hub, mount_session(m, k));
 	reply->count = m->n_sessions;
 	reply->connections = list;
 	return hand_over(i, reply, list);
@@ -64,7 +64,7 @@ static int reply_connections(struct plugin_instance *i, tova_reply *reply)
 static int reply_stats(struct plugin_instance *i, tova_reply *reply)
 {
 	const struct hub *hub = i->plugin->base.mount->hub;
-	const struct stats *s = &hub->loop->stats;
+	const struct stats sum = hub_stats(hub), *s = &sum;
 	tova_stats stats = {
 		.size = sizeof stats,
 		.uptime_ms = loop_now(hub->loop) - hub->started_ms,

@@ -84,7 +84,7 @@ static bool admission_make_session(struct hub *hub, struct mount *m, struct sess
 	*s = (struct session){.mount = m};
 	s->data = data > 0 ? calloc(1, data) : NULL;
 	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
-	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && hub_reserve(hub) && mount_reserve(m);
+	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && hub_reserve(hub) && mount_reserve(m, s);
 	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
 		mount_remove(m, s);
 		ok = false;
@@ -135,7 +135,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 	bool limited = request->token != NULL && request->token->ends > 0;
 	if (limited && !timer_set_end(m, s, request->token->ends))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, m->slow == MOUNT_SLOW_CLOSE, admission_subprotocol(request, answer),
+	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow, admission_subprotocol(request, answer),
 			     (struct span){answer->head, answer->head_len})) {
 		admission_open(hub, m, c, request);
 		return;

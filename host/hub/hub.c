@@ -127,16 +127,48 @@ void hub_end_victims(struct hub *hub)
 	}
 }
 
+/* Whom a broadcast leaves out, and whose own event it answers. */
+struct hub_cast {
+	struct outgoing out;
+	struct session *exclude, *own; /* or NULL */
+};
+
+static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m, const struct commit *c,
+				 const struct command *command)
+{
+	outgoing_init(&cast->out, &command->frame, true);
+	cast->out.slow = m->slow;
+	hub_note(m, command, false); /* without memory for a key there is one message more that is not given up */
+	cast->exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	cast->own = c->origin;
+}
+
+/* Sends it to all of another loop's. False without memory to tell it. */
+static bool hub_cast_far(struct far_group *group, uint32_t n, const struct hub_cast *cast)
+{
+	return n == 0 || far_broadcast(group, n, &cast->out, cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
+				       cast->own != NULL ? session_conn(cast->own) : NULL);
+}
+
+static void hub_cast_lost(struct hub *hub, struct session *s, struct hub_cast *cast)
+{
+	if (s != cast->exclude)
+		slow_refused(hub, s, &cast->out, CONN_NO_MEMORY, s == cast->own);
+}
+
 static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
 {
-	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
-	struct outgoing o;
-	outgoing_init(&o, &command->frame, true);
-	hub_note(m, command, false); /* without memory for a key there is one message more that is not given up */
-	for (uint32_t i = 0; i < m->n_sessions; i++)
-		if (m->sessions[i] != exclude)
-			hub_send(hub, m->sessions[i], &o, m->sessions[i] == c->origin);
-	outgoing_free(&o);
+	struct hub_cast cast;
+	hub_cast_init(&cast, hub, m, c, command);
+	const struct mount_shard *here = &m->shards[0];
+	for (uint32_t i = 1; i <= hub->n_far; i++)
+		if (!hub_cast_far(m->shards[i].group, m->shards[i].n, &cast))
+			for (uint32_t k = 0; k < m->shards[i].n; k++)
+				hub_cast_lost(hub, m->shards[i].sessions[k], &cast);
+	for (uint32_t i = 0; i < here->n; i++)
+		if (here->sessions[i] != cast.exclude)
+			hub_send(hub, here->sessions[i], &cast.out, here->sessions[i] == cast.own);
+	outgoing_free(&cast.out);
 }
 
 static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
@@ -146,14 +178,18 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 		hub->loop->stats.unknown_rooms++;
 		return;
 	}
-	const struct session *exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
-	struct outgoing o;
-	outgoing_init(&o, &command->frame, true);
-	hub_note(m, command, false);
-	for (uint32_t i = 0; i < r->n; i++)
-		if (r->members[i].session != exclude)
-			hub_send(hub, r->members[i].session, &o, r->members[i].session == c->origin);
-	outgoing_free(&o);
+	struct hub_cast cast;
+	hub_cast_init(&cast, hub, m, c, command);
+	for (uint32_t i = 0; r->far != NULL && i < hub->n_far; i++)
+		if (!hub_cast_far(r->far[i].group, r->far[i].shard.n, &cast))
+			for (uint32_t k = 0; k < r->far[i].shard.n; k++)
+				hub_cast_lost(hub, r->far[i].shard.members[k].session, &cast);
+	for (uint32_t i = 0; i < r->here.n; i++) {
+		struct session *s = r->here.members[i].session;
+		if (s != cast.exclude)
+			hub_send(hub, s, &cast.out, s == cast.own);
+	}
+	outgoing_free(&cast.out);
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */
@@ -222,6 +258,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	switch (command->kind) {
 	case COMMAND_SEND:
 		outgoing_init(&o, &command->frame, false);
+		o.slow = m->slow;
 		if (hub_note(m, command, s == c->origin))
 			hub_send(hub, s, &o, s == c->origin);
 		else
@@ -229,7 +266,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		outgoing_free(&o);
 		break;
 	case COMMAND_JOIN:
-		if (room_join(&m->rooms, text, s, &s->rooms) == ROOM_NO_MEMORY) {
+		if (room_join(&m->rooms, text, s, &s->rooms, conn_stub(session_conn(s))) == ROOM_NO_MEMORY) {
 			s->no_memory = true;
 			hub_mark_victim(hub, s); /* better closed than silently not in the room */
 		}
@@ -429,6 +466,8 @@ const struct conn_ops hub_conn_ops = {
 	.gave_up = slow_gave_up,
 	.heavy = slow_heavy,
 	.relieved = slow_relieved,
+	.unsent = slow_unsent,
+	.slow = slow_began,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------------------------------------------- */
@@ -460,8 +499,10 @@ void hub_drop_sessions(struct hub *hub)
 			event_free_all(s->lane.current);
 		hub_session_over(s);
 	}
-	for (struct mount *m = hub->mounts; m != NULL; m = m->next)
+	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		m->ready_first = m->ready_last = NULL;
+		mount_drop_groups(m);
+	}
 }
 
 void hub_free(struct hub *hub)

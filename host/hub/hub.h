@@ -1,7 +1,8 @@
-/* hub: all mounts and sessions of one loop, and the place where commits are applied.
+/* hub: all mounts and sessions, and the place where commits are applied.
  *
- * A commit is applied whole, in order, between two events. With one loop that is a function call. With several, the same commit is
- * what is handed to each loop that it concerns, which applies it from its queue; nothing here looks at another loop's sessions.
+ * A commit is applied whole, in order, between two events. What it means for a connection whose socket another loop has goes there as
+ * a record (net/far.h), in the same order; a broadcast goes to each loop once, which knows who the members are that it has. With one
+ * loop all of this is a function call.
  */
 #ifndef TOVA_HUB_HUB_H
 #define TOVA_HUB_HUB_H
@@ -10,7 +11,7 @@
 #include "base/slotmap.h"
 #include "hub/mount.h"
 #include "hub/quota.h"
-#include "net/loop.h"
+#include "net/side.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
 #define HUB_LANE_MAX (256u << 10)
@@ -19,6 +20,8 @@
 
 struct hub {
 	struct loop *loop;
+	const struct sides *sides; /* loops that have sockets beside this one; NULL: none */
+	uint32_t n_far;		   /* how many; set before there are mounts */
 	struct log *log;
 	struct slotmap sessions; /* local id to session */
 	uint64_t host_id;	 /* first half of every id of this host's connections */
@@ -67,6 +70,12 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 {
 	struct session *s = slotmap_get(&hub->sessions, local);
 	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin) ? s : NULL;
+}
+
+/* What all loops have counted. */
+static inline struct stats hub_stats(const struct hub *hub)
+{
+	return hub->sides != NULL ? sides_stats(hub->sides) : hub->loop->stats;
 }
 
 /* Is so little held that those who were paused for want of room may go on? */

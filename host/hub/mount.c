@@ -4,6 +4,7 @@
 
 #include "hub/hub.h"
 #include "hub/timer.h"
+#include "net/far.h"
 
 struct mount *mount_new(struct hub *hub, const char *path)
 {
@@ -11,12 +12,15 @@ struct mount *mount_new(struct hub *hub, const char *path)
 	if (m == NULL)
 		return NULL;
 	m->path = strdup(path);
-	if (m->path == NULL) {
+	m->shards = calloc(1 + hub->n_far, sizeof *m->shards);
+	if (m->path == NULL || m->shards == NULL) {
+		free(m->path);
+		free(m->shards);
 		free(m);
 		return NULL;
 	}
 	m->hub = hub;
-	m->rooms = (struct room_table){.key = hub->key, .stats = &hub->loop->stats};
+	m->rooms = (struct room_table){.key = hub->key, .stats = &hub->loop->stats, .n_far = hub->n_far};
 	commit_init(&m->commit, &hub->loop->chunks, 0);
 	m->commit.hash = &hub->key;
 	return m;
@@ -35,7 +39,9 @@ void mount_free(struct mount *m)
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
 	token_policy_free(m->tokens);
-	free(m->sessions);
+	for (uint32_t i = 0; i <= m->hub->n_far; i++)
+		free(m->shards[i].sessions);
+	free(m->shards);
 	free(m->path);
 	free(m);
 }
@@ -48,37 +54,80 @@ bool mount_matches(const struct mount *m, struct span path)
 	return path.n >= n && memcmp(path.p, m->path, n) == 0 && (path.n == n || path.p[n] == '/');
 }
 
-bool mount_reserve(struct mount *m)
+static struct mount_shard *mount_shard(const struct mount *m, const struct session *s)
 {
-	if (m->n_sessions + m->n_unsettled == m->cap_sessions) {
-		uint32_t cap = m->cap_sessions == 0 ? 64 : m->cap_sessions * 2;
-		struct session **wider = realloc(m->sessions, cap * sizeof *wider);
+	return &m->shards[conn_loop(session_conn((struct session *)s))];
+}
+
+/* The other loop's array has room before ours has. */
+static bool mount_reserve_far(struct mount_shard *shard, const struct conn *stub, uint32_t cap)
+{
+	if (stub == NULL)
+		return true;
+	if (shard->group == NULL)
+		shard->group = far_group_new(stub->conns->far);
+	return shard->group != NULL && far_group_resize(shard->group, cap);
+}
+
+bool mount_reserve(struct mount *m, const struct session *s)
+{
+	struct mount_shard *shard = mount_shard(m, s);
+	if (shard->n + shard->n_unsettled == shard->cap) {
+		uint32_t cap = shard->cap == 0 ? 64 : shard->cap * 2;
+		struct session **wider = NULL;
+		if (mount_reserve_far(shard, conn_stub(session_conn((struct session *)s)), cap))
+			wider = realloc(shard->sessions, cap * sizeof *wider);
 		if (wider == NULL)
 			return false;
-		m->sessions = wider;
-		m->cap_sessions = cap;
+		shard->sessions = wider;
+		shard->cap = cap;
 	}
-	m->n_unsettled++;
+	shard->n_unsettled++;
 	return true;
 }
 
 void mount_settle(struct mount *m, struct session *s)
 {
+	struct mount_shard *shard = mount_shard(m, s);
 	if (s->settled || s->ended)
 		return;
 	s->settled = true;
-	s->place = m->n_sessions;
-	m->n_unsettled--;
-	m->sessions[m->n_sessions++] = s;
+	s->place = shard->n;
+	shard->n_unsettled--;
+	shard->sessions[shard->n++] = s;
+	m->n_sessions++;
+	if (shard->group != NULL)
+		far_group_add(shard->group, session_conn(s));
 }
 
 void mount_remove(struct mount *m, struct session *s)
 {
+	struct mount_shard *shard = mount_shard(m, s);
 	if (!s->settled) {
-		m->n_unsettled--;
+		shard->n_unsettled--;
 		return;
 	}
-	struct session *last = m->sessions[--m->n_sessions];
-	m->sessions[s->place] = last;
+	struct session *last = shard->sessions[--shard->n];
+	shard->sessions[s->place] = last;
 	last->place = s->place;
+	m->n_sessions--;
+	if (shard->group != NULL)
+		far_group_remove(shard->group, s->place);
+}
+
+struct session *mount_session(const struct mount *m, uint32_t i)
+{
+	const struct mount_shard *shard = m->shards;
+	for (; i >= shard->n; shard++)
+		i -= shard->n;
+	return shard->sessions[i];
+}
+
+void mount_drop_groups(struct mount *m)
+{
+	for (uint32_t i = 0; i <= m->hub->n_far; i++) {
+		if (m->shards[i].group != NULL)
+			far_group_free(m->shards[i].group);
+		m->shards[i].group = NULL;
+	}
 }

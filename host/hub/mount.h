@@ -9,9 +9,17 @@
 
 /* What becomes of a connection that reads too slowly, in the order of the choices of --slow-policy. */
 enum mount_slow {
-	MOUNT_SLOW_CLOSE,
-	MOUNT_SLOW_DROP_OLDEST,
-	MOUNT_SLOW_CONFLATE,
+	MOUNT_SLOW_CLOSE = OUTGOING_CLOSE,
+	MOUNT_SLOW_DROP_OLDEST = OUTGOING_DROP_OLDEST,
+	MOUNT_SLOW_CONFLATE = OUTGOING_CONFLATE,
+};
+
+/* The sessions whose sockets one loop has. */
+struct mount_shard {
+	struct session **sessions; /* dense; session->place is its index */
+	uint32_t n, cap;
+	uint32_t n_unsettled;	 /* sessions that will come into the array, for which it has room */
+	struct far_group *group; /* the same array on that loop; NULL for the hub's own, and while there was none */
 };
 
 struct mount {
@@ -22,9 +30,8 @@ struct mount {
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	struct meter_rule rule;	     /* what each connection may send */
 	struct room_table rooms;
-	struct session **sessions; /* dense; session->place is its index */
-	uint32_t n_sessions, cap_sessions;
-	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
+	struct mount_shard *shards; /* of the hub's loop, and then of each other: 1 + hub->n_far */
+	uint32_t n_sessions;	    /* of all, settled ones */
 	struct timer *timers;
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
@@ -42,9 +49,13 @@ void mount_free(struct mount *m);
 bool mount_matches(const struct mount *m, struct span path);
 
 /* Sessions of a mount, for `broadcast`. Room is made when a session begins, so that settling it can not fail. */
-bool mount_reserve(struct mount *m);
+bool mount_reserve(struct mount *m, const struct session *s);
 void mount_settle(struct mount *m, struct session *s);
 /* Settled or not. */
 void mount_remove(struct mount *m, struct session *s);
+/* The i-th of all. */
+struct session *mount_session(const struct mount *m, uint32_t i);
+/* The other loops forget their arrays: the last session is over. */
+void mount_drop_groups(struct mount *m);
 
 #endif

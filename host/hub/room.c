@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/session.h"
+#include "net/far.h"
 #include "ws/utf8.h"
 
 bool room_name_ok(struct span name)
@@ -55,8 +56,9 @@ static struct room *room_add(struct room_table *table, struct span name)
 	if (r == NULL)
 		return NULL;
 	r->hash = hash_bytes(&table->key, name.p, name.n);
-	r->members = NULL;
-	r->n = r->cap = 0;
+	r->here = (struct room_shard){.members = NULL};
+	r->far = NULL;
+	r->n = 0;
 	r->refs = 1;
 	r->len = (uint8_t)name.n;
 	memcpy(r->name, name.p, name.n);
@@ -71,8 +73,19 @@ static void room_unref(struct room *r)
 {
 	if (--r->refs > 0)
 		return;
-	free(r->members);
+	free(r->here.members);
 	free(r);
+}
+
+static void room_free_far(const struct room_table *table, struct room *r)
+{
+	for (uint32_t i = 0; r->far != NULL && i < table->n_far; i++) {
+		if (r->far[i].group != NULL)
+			far_group_free(r->far[i].group);
+		free(r->far[i].shard.members);
+	}
+	free(r->far);
+	r->far = NULL;
 }
 
 /* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
@@ -89,22 +102,44 @@ static void room_remove(struct room_table *table, struct room *r)
 	table->slots[hole] = NULL;
 	table->n--;
 	table->stats->rooms--;
+	room_free_far(table, r);
 	room_unref(r);
 }
 
 /* --- members ---------------------------------------------------------------------------------------------------------------------- */
 
+static struct room_shard *room_shard(const struct room *r, uint32_t shard)
+{
+	return shard == 0 ? (struct room_shard *)&r->here : &r->far[shard - 1].shard;
+}
+
+struct session *room_session(const struct room *r, uint32_t i)
+{
+	const struct room_shard *shard = &r->here;
+	for (uint32_t far = 0; i >= shard->n; far++) {
+		i -= shard->n;
+		shard = &r->far[far].shard;
+	}
+	return shard->members[i].session;
+}
+
 /* The slot of the room among the session's, looked for on the shorter side; -1: not a member. */
 static int64_t room_membership_slot(const struct room *r, const struct room_memberships *own)
 {
-	if (own->n <= r->n) {
+	if (own->n == 0)
+		return -1;
+	uint32_t shard = own->v[0].shard; /* as of all of a session's */
+	if (shard > 0 && r->far == NULL)
+		return -1;
+	const struct room_shard *members = room_shard(r, shard);
+	if (own->n <= members->n) {
 		for (uint32_t i = 0; i < own->n; i++)
 			if (own->v[i].room == r)
 				return i;
 	} else {
-		for (uint32_t i = 0; i < r->n; i++)
-			if (&r->members[i].session->rooms == own)
-				return r->members[i].slot;
+		for (uint32_t i = 0; i < members->n; i++)
+			if (&members->members[i].session->rooms == own)
+				return members->members[i].slot;
 	}
 	return -1;
 }
@@ -126,9 +161,38 @@ static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
 	return wider;
 }
 
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own)
+/* The other loop's array has room before ours has, so that it always has at least as much. */
+static bool room_grow_far(const struct room_table *table, struct room *r, const struct conn *stub)
+{
+	uint32_t i = stub->conns->far->shard - 1u;
+	if (r->far == NULL)
+		r->far = calloc(table->n_far, sizeof *r->far);
+	if (r->far == NULL)
+		return false;
+	struct room_far *far = &r->far[i];
+	if (far->group == NULL && (far->group = far_group_new(stub->conns->far)) == NULL)
+		return false;
+	return far->shard.n < far->shard.cap || far_group_resize(far->group, far->shard.cap == 0 ? 2 : far->shard.cap * 2);
+}
+
+/* Room for one more member in its shard. */
+static bool room_reserve(const struct room_table *table, struct room *r, const struct conn *stub, uint32_t shard)
+{
+	if (stub != NULL && !room_grow_far(table, r, stub))
+		return false;
+	struct room_shard *s = room_shard(r, shard);
+	void *v = room_grow(s->members, s->n, &s->cap, sizeof *s->members);
+	if (v == NULL)
+		return false;
+	s->members = v;
+	return true;
+}
+
+enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own,
+			   struct conn *stub)
 {
 	struct room *r = room_find(table, name);
+	uint32_t shard = stub != NULL ? stub->conns->far->shard : 0;
 	if (r != NULL && room_membership_slot(r, own) >= 0)
 		return ROOM_ALREADY;
 	void *v = room_grow(own->v, own->n, &own->cap, sizeof *own->v);
@@ -137,36 +201,46 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	own->v = v;
 	if (r == NULL && (r = room_add(table, name)) == NULL)
 		return ROOM_NO_MEMORY;
-	v = room_grow(r->members, r->n, &r->cap, sizeof *r->members);
-	if (v == NULL) {
+	if (!room_reserve(table, r, stub, shard)) {
 		if (r->n == 0)
 			room_remove(table, r);
 		return ROOM_NO_MEMORY;
 	}
-	r->members = v;
-	own->v[own->n] = (struct room_membership){.room = r, .slot = r->n};
-	r->members[r->n++] = (struct room_member){.session = session, .slot = own->n++};
+	struct room_shard *s = room_shard(r, shard);
+	own->v[own->n] = (struct room_membership){.room = r, .slot = s->n, .shard = shard};
+	s->members[s->n++] = (struct room_member){.session = session, .slot = own->n++};
+	if (shard > 0)
+		far_group_add(r->far[shard - 1].group, stub);
+	r->n++;
 	table->stats->memberships++;
 	return ROOM_JOINED;
 }
 
-/* Takes the session out of the room's array; the room goes with its last member. */
+/* A crowd has left: half of the memory is enough for those who stay. */
+static void room_shrink(struct room_shard *s)
+{
+	void *v = s->cap > 16 && s->n < s->cap / 4 ? realloc(s->members, s->cap / 2 * sizeof *s->members) : NULL;
+	if (v == NULL)
+		return;
+	s->members = v;
+	s->cap /= 2;
+}
+
+/* Takes the session out of its shard's array; the room goes with its last member. */
 static void room_drop_member(struct room_table *table, struct room_membership at)
 {
 	struct room *r = at.room;
-	struct room_member last = r->members[--r->n];
-	r->members[at.slot] = last;
+	struct room_shard *s = room_shard(r, at.shard);
+	struct room_member last = s->members[--s->n];
+	s->members[at.slot] = last;
 	last.session->rooms.v[last.slot].slot = at.slot;
+	if (at.shard > 0)
+		far_group_remove(r->far[at.shard - 1].group, at.slot);
 	table->stats->memberships--;
-	if (r->n == 0)
+	if (--r->n == 0)
 		room_remove(table, r);
-	else if (r->cap > 16 && r->n < r->cap / 4) {
-		void *v = realloc(r->members, r->cap / 2 * sizeof *r->members);
-		if (v != NULL) {
-			r->members = v;
-			r->cap /= 2;
-		}
-	}
+	else
+		room_shrink(s);
 }
 
 bool room_leave(struct room_table *table, struct span name, struct room_memberships *own)
@@ -179,7 +253,7 @@ bool room_leave(struct room_table *table, struct span name, struct room_membersh
 	struct room_membership last = own->v[--own->n];
 	if ((uint32_t)slot != own->n) {
 		own->v[slot] = last;
-		last.room->members[last.slot].slot = (uint32_t)slot;
+		room_shard(last.room, last.shard)->members[last.slot].slot = (uint32_t)slot;
 	}
 	return true;
 }

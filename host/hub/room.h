@@ -15,6 +15,8 @@
 
 #define ROOM_NAME_MAX 255
 
+struct conn;
+struct far_group;
 struct session;
 
 struct room_member {
@@ -22,10 +24,23 @@ struct room_member {
 	uint32_t slot; /* in the session's memberships */
 };
 
-struct room {
-	uint64_t hash;
+/* The members whose sockets one loop has. */
+struct room_shard {
 	struct room_member *members;
 	uint32_t n, cap;
+};
+
+/* Those of another loop are broadcast to by that loop, which has the same array. */
+struct room_far {
+	struct room_shard shard;
+	struct far_group *group; /* NULL: nobody there was ever a member */
+};
+
+struct room {
+	uint64_t hash;
+	struct room_shard here;
+	struct room_far *far; /* table->n_far of them; NULL: nobody of another loop was ever a member */
+	uint32_t n;	      /* all members */
 	uint32_t refs; /* the table's while it has members, and one for each close event that names it */
 	uint8_t len;
 	char name[ROOM_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
@@ -33,7 +48,8 @@ struct room {
 
 struct room_membership {
 	struct room *room;
-	uint32_t slot; /* in the room's members */
+	uint32_t slot;	/* in the members of its shard */
+	uint32_t shard; /* 0: here; else of far[shard - 1] */
 };
 
 /* Embedded in each session. */
@@ -48,6 +64,7 @@ struct room_table {
 	uint32_t n, cap; /* cap: a power of two, or 0 */
 	struct hash_key key;
 	struct stats *stats;
+	uint32_t n_far; /* loops beside this one */
 };
 
 /* UTF-8, 1 to 255 bytes, no NUL? */
@@ -60,12 +77,17 @@ struct room *room_find(const struct room_table *table, struct span name);
 bool room_has(const struct room_table *table, struct span name, const struct room_memberships *own);
 
 enum room_joined { ROOM_JOINED, ROOM_ALREADY, ROOM_NO_MEMORY };
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own);
+/* stub: the session's conn if that is another loop's, else NULL. */
+enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own,
+			   struct conn *stub);
 /* False: it was not a member. */
 bool room_leave(struct room_table *table, struct span name, struct room_memberships *own);
 /* Leaves all. The list stays, with a reference to each room, so that their names can still be read, until room_forget_all. */
 void room_leave_all(struct room_table *table, struct room_memberships *own);
 void room_forget_all(struct room_memberships *left);
+
+/* The i-th of its n members. */
+struct session *room_session(const struct room *r, uint32_t i);
 
 void room_table_free(struct room_table *table);
 

@@ -65,6 +65,22 @@ void slow_relieved(void *ctx)
 	hub_end_victims(ctx);
 }
 
+void slow_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
+{
+	struct session *s = conn_session(c);
+	struct hub *hub = s->mount->hub;
+	s->dropped += messages;
+	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
+	hub_mark_victim(hub, s);
+	hub_end_victims(hub);
+}
+
+void slow_began(struct conn *c)
+{
+	struct session *s = conn_session(c);
+	slow_begin(s->mount->hub, s);
+}
+
 void slow_close(struct hub *hub, struct session *s)
 {
 	if (s->heavy) {

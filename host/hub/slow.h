@@ -12,6 +12,8 @@ void slow_end(struct hub *hub, struct session *s);
 /* Closes a victim. */
 void slow_close(struct hub *hub, struct session *s);
 /* See conn_ops. */
+void slow_unsent(struct conn *c, enum conn_sent sent, uint32_t messages);
+void slow_began(struct conn *c);
 void slow_gave_up(struct conn *c, uint32_t messages, bool gone);
 bool slow_heavy(struct conn *c);
 void slow_relieved(void *ctx);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "net/far.h"
 #include "ws/upgrade.h"
 
 #define CONN_CORK_US 1000
@@ -36,6 +37,11 @@ struct address conn_remote(const struct conn *c)
 	else if (c->family == AF_INET6 && c->more != NULL)
 		memcpy(a.ip, c->more->ip6, sizeof a.ip);
 	return a;
+}
+
+unsigned conn_loop(const struct conn *c)
+{
+	return c->conns->far != NULL ? c->conns->far->shard : 0;
 }
 
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT])
@@ -66,6 +72,8 @@ struct address conn_local(const struct conn *c)
 	struct sockaddr_storage name = {.ss_family = AF_UNIX};
 	socklen_t len = sizeof name;
 	struct address a;
+	if (c->state == CONN_FAR)
+		return c->conns->far->local;
 	if (c->more != NULL && c->more->header != NULL && c->more->header->local.family != AF_UNSPEC)
 		return c->more->header->local;
 	getsockname(c->fd, (struct sockaddr *)&name, &len);
@@ -254,12 +262,20 @@ static void conn_lost(struct conn *c, const char *why)
 
 void conn_abort(struct conn *c)
 {
+	if (c->state == CONN_FAR) {
+		far_abort(c);
+		return;
+	}
 	c->ended = true;
 	conn_kill(c);
 }
 
 void conn_release(struct conn *c)
 {
+	if (c->state == CONN_FAR) {
+		far_release(c);
+		return;
+	}
 	c->released = true;
 	conn_doom(c);
 }
@@ -415,8 +431,11 @@ static uint32_t conn_unread(const struct conn *c)
 /* Goes on reading when the peer has read enough, first with what was received before. */
 static void conn_resume(struct conn *c)
 {
-	if (c->paused & CONN_PAUSE_OUTPUT && conn_unread(c) <= c->conns->limits.queue_max / 2)
+	if (c->paused & CONN_PAUSE_OUTPUT && conn_unread(c) <= c->conns->limits.queue_max / 2) {
 		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
+		if (c->conns->ops->drained != NULL)
+			c->conns->ops->drained(c);
+	}
 	if (conn_stash(c) != NULL && c->state == CONN_OPEN && c->paused == 0)
 		conn_consume_stash(c);
 }
@@ -465,7 +484,7 @@ static bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 
 bool conn_queue_raw(struct conn *c, const struct slice *bytes)
 {
-	return conn_queue(c, bytes, true);
+	return c->state == CONN_FAR ? far_raw(c, bytes) : conn_queue(c, bytes, true);
 }
 
 /* Control frames pass data that a slow peer has not read; else the order of events is the better one. */
@@ -532,7 +551,7 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
 	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
 	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
-		return CONN_GONE;
+		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
 
@@ -568,7 +587,7 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 bool conn_lighten(struct conn *c)
 {
 	bool refers = c->packed && c->more->squeeze->terms.keep_out; /* see conn_make_way */
-	return !refers && c->out.bytes >= conn_input_held(c) && outq_lighten(&c->out, &c->conns->spare);
+	return c->state != CONN_FAR && !refers && c->out.bytes >= conn_input_held(c) && outq_lighten(&c->out, &c->conns->spare);
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
@@ -591,6 +610,10 @@ static void conn_finish(struct conn *c)
 
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
+	if (c->state == CONN_FAR) {
+		far_close(c, code, reason, len, urgent);
+		return;
+	}
 	if (c->state == CONN_CLOSED) { /* the peer was faster; its close frame decides the code */
 		conn_echo_close(c);
 		return;
@@ -625,11 +648,20 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 
 void conn_echo_close(struct conn *c)
 {
+	if (c->state == CONN_FAR)
+		far_echo_close(c);
 	if (c->state != CONN_CLOSED)
 		return;
 	if (c->eof) { /* there was no close frame to echo */
 		c->state = CONN_LINGER;
 		conn_finish(c);
+		return;
+	}
+	if (c->more != NULL && c->more->failed != NULL) {
+		c->state = CONN_LINGER;
+		conn_queue_close(c, c->close_code, c->more->failed, strlen(c->more->failed));
+		if (c->state != CONN_DEAD)
+			conn_finish(c);
 		return;
 	}
 	c->state = CONN_CLOSING;
@@ -640,10 +672,27 @@ void conn_echo_close(struct conn *c)
 		conn_finish(c);
 }
 
+/* What came before may have answers that are under way, and leave before our close frame. False: there is no waiting. */
+static bool conn_fails_later(struct conn *c, uint16_t code, const char *why)
+{
+	struct conn_more *more = c->conns->later && !c->ended && c->state == CONN_OPEN ? conn_more(c) : NULL;
+	if (more == NULL)
+		return false;
+	more->failed = why;
+	c->close_code = code;
+	c->state = CONN_CLOSED;
+	conn_wait(c, CONN_WAIT_CLOSE);
+	return true;
+}
+
 /* The peer did what it may not (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
 static void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why)
 {
 	bool told = c->ended;
+	if (conn_fails_later(c, code, why)) {
+		conn_end(c, end, code, span_of(why), why);
+		return;
+	}
 	if (c->out.stalled)
 		outq_cut(&c->out, &c->conns->spare);
 	if (!told)
@@ -676,6 +725,10 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 
 bool conn_measure(struct conn *c, const struct meter_rule *rule)
 {
+	if (c->state == CONN_FAR) {
+		far_measure(c, rule);
+		return true;
+	}
 	struct conn_more *more = conn_more(c);
 	struct meter *meter = more != NULL ? malloc(sizeof *meter) : NULL;
 	if (meter == NULL)
@@ -825,12 +878,14 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_
 	return len;
 }
 
-bool conn_accept(struct conn *c, const struct request *r, bool all, struct span subprotocol, struct span extra)
+bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra)
 {
 	char text[8192];
-	struct slice s;
 	char extensions[DEFLATE_ANSWER_MAX];
-	conn_pack(c, r, all, extensions);
+	struct slice s;
+	if (c->state == CONN_FAR)
+		return far_accept(c, r, slow, subprotocol, extra);
+	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
 	size_t n = upgrade_response(text, sizeof text, r, subprotocol, span_of(extensions), extra);
 	if (n == 0 || !chunk_alloc(&c->conns->loop->chunks, n, &s)) {
 		conn_abort(c);
@@ -851,6 +906,8 @@ bool conn_accept(struct conn *c, const struct request *r, bool all, struct span 
 
 bool conn_answering(struct conn *c)
 {
+	if (c->state == CONN_FAR)
+		return far_answering(c);
 	if (c->state == CONN_DEAD)
 		return false;
 	if (c->state == CONN_ASKING) {
@@ -1149,6 +1206,8 @@ static void conns_on_uncork(void *arg)
 
 void conn_cork(struct conn *c, bool on)
 {
+	if (c->state == CONN_FAR)
+		far_cork(c, on);
 	c->corked = on;
 }
 
@@ -1170,17 +1229,26 @@ static void conn_on_ready(void *item, uint32_t events)
 	conn_watch(c);
 	if (c->more != NULL || c->out.stalled)
 		heavy_weigh(c);
-	/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
+	conns_relieve(s);
+}
+
+/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
+void conns_relieve(struct conns *s)
+{
 	if (s->loop->chunks.written > CONN_CORK_MAX)
 		conns_flush(s);
 }
 
-void conn_hold(struct conn *c, bool hold)
+void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 {
-	if (hold) {
-		c->paused |= CONN_PAUSE_HOLD;
+	if (c->state == CONN_FAR) {
+		far_hold(c, pause);
+		return;
+	}
+	if (pause) {
+		c->paused |= (uint8_t)why;
 	} else {
-		c->paused &= (uint8_t)~CONN_PAUSE_HOLD;
+		c->paused &= (uint8_t)~why;
 		conn_consume_stash(c);
 	}
 	conn_watch(c);
@@ -1205,7 +1273,7 @@ static void conn_head_timeout(struct conn *c, uint32_t now)
 static void conn_idle_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
-	if (c->paused & CONN_PAUSE_HOLD)
+	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB))
 		c->last_in = now; /* we do not listen for our own reasons, so its silence says nothing */
 	else if (silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
@@ -1221,6 +1289,13 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		}
 	}
 	conn_wait(c, CONN_WAIT_IDLE);
+}
+
+/* Where the answer comes from another loop it comes later, and may not come at all if that has too little memory to be asked. */
+static void conn_ask_timeout(struct conn *c)
+{
+	conn_wait(c, CONN_WAIT_ASK);
+	c->conns->ops->unanswered(c);
 }
 
 static void conn_close_timeout(struct conn *c)
@@ -1245,7 +1320,7 @@ static void conns_on_tick(void *arg)
 			if (which == CONN_WAIT_HEAD)
 				conn_head_timeout(c, now);
 			else if (which == CONN_WAIT_ASK)
-				s->ops->unanswered(c);
+				conn_ask_timeout(c);
 			else if (which == CONN_WAIT_IDLE)
 				conn_idle_timeout(c, now);
 			else
@@ -1289,7 +1364,7 @@ static void conns_on_turn(void *arg)
 	conns_count(s);
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
-		if (!c->dirty) {
+		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
 			if (c->more != NULL)
 				free(c->more->meter);
 			free(c->more);
@@ -1299,7 +1374,7 @@ static void conns_on_turn(void *arg)
 		}
 		c->doomed_next = kept; /* it ended after it had been put back as corked: the next pass takes it off that list */
 		kept = c;
-		s->loop->again = true;
+		s->loop->again = s->loop->again || c->dirty;
 	}
 	s->doomed = kept;
 }

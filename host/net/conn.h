@@ -33,6 +33,7 @@ enum conn_state {
 	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are ignored */
 	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was sent is not lost to a reset */
 	CONN_DEAD,    /* the descriptor is closed */
+	CONN_FAR,     /* the socket is another loop's, and so is what is done here: net/far.h */
 };
 
 /* Why a connection ended without a close command. */
@@ -54,6 +55,7 @@ struct conn_more {
 	struct squeeze_conn *squeeze; /* see conn->packed */
 	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
 	struct heavy *heavy;	      /* while it holds memory */
+	const char *failed;	      /* CONN_CLOSED: what it did wrong, and our close frame will say */
 	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
@@ -92,15 +94,24 @@ struct conn {
 	union {
 		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
 		struct conn *doomed_next;
+		struct conn *peer; /* CONN_FAR: the conn there */
 	};
 };
 
 enum conn_pause {
 	CONN_PAUSE_OUTPUT = 1, /* does not read what we send */
-	CONN_PAUSE_HOLD = 2,   /* its handler is behind: conn_hold */
+	CONN_PAUSE_HOLD = 2,   /* its handler is behind */
+	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/side.h */
 };
 
 enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
+
+enum conn_sent {
+	CONN_SENT,
+	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was attempted */
+	CONN_GONE,	/* not queued: it has ended */
+	CONN_NO_MEMORY, /* not queued */
+};
 
 struct conn_ops {
 	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives until it returns. */
@@ -109,8 +120,8 @@ struct conn_ops {
 	void (*request)(void *ctx, struct conn *c, struct request *r);
 	/* A whole message, unmasked, text checked. data is writable, one byte behind it too (restore that one). */
 	void (*message)(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len);
-	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. After CONN_END_CLOSE call
-	 * conn_echo_close when earlier messages have been dealt with. why: a sentence, static. */
+	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. Then call conn_echo_close when
+	 * earlier messages have been dealt with. why: a sentence, static. */
 	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t reason_len, const char *why);
 	/* So many messages and pings were dropped, as it sends more than it may. */
 	void (*dropped)(struct conn *c, uint32_t n);
@@ -124,6 +135,14 @@ struct conn_ops {
 	 * to be closed when `relieved` is called or the commit is over; nothing more is queued for it. Members may be being walked. */
 	bool (*heavy)(struct conn *c);
 	void (*relieved)(void *ctx);
+	/* Something sent was not queued, of which conn_send could not tell: it was another loop's. NULL where there is only one. */
+	void (*unsent)(struct conn *c, enum conn_sent why, uint32_t messages);
+	/* On another loop, too: messages begin to be given up. */
+	void (*slow)(struct conn *c);
+	/* What waited for the peer, of which there was too much, is little again. May be NULL. */
+	void (*drained)(struct conn *c);
+	/* Its memory is about to go. False: not yet, ask again in the next turn. May be NULL. */
+	bool (*gone)(struct conn *c);
 };
 
 struct conn_limits {
@@ -146,6 +165,8 @@ struct conn_list {
 /* All conns of one loop. */
 struct conns {
 	struct loop *loop;
+	struct far *far; /* all of them are stubs of that one's; else NULL */
+	bool later;	 /* who is above answers later, as it is another loop */
 	struct poller poller;
 	const struct conn_ops *ops;
 	void *ctx;
@@ -201,9 +222,16 @@ static inline struct conn *conn_of_session(void *session)
 	return (struct conn *)session - 1;
 }
 
+/* The conn if it is a stub, else NULL; and which loop has its socket: 0 is the hub's. */
+static inline struct conn *conn_stub(struct conn *c)
+{
+	return c->conns->far != NULL ? c : NULL;
+}
+unsigned conn_loop(const struct conn *c);
+
 /* The other end: the client, as far as that is known. */
 struct address conn_remote(const struct conn *c);
-/* For gate.c. False without memory. */
+/* For gate.c and far.c. False without memory. */
 bool conn_set_remote(struct conn *c, const struct address *a);
 /* Where it was reached: here, or at a proxy that said so. */
 struct address conn_local(const struct conn *c);
@@ -216,16 +244,10 @@ void conn_less(struct conn *c);
 
 /* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
 bool conn_measure(struct conn *c, const struct meter_rule *rule);
-/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. all: none of what is sent will be given up (see
- * conn_make_way), so that compressed messages may refer back to others. extra: header lines with CRLF. The session must be
+/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with OUTGOING_CLOSE none of what is sent will be
+ * given up (see conn_make_way), so that compressed messages may refer back to others. extra: header lines with CRLF. The session must be
  * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */
-bool conn_accept(struct conn *c, const struct request *r, bool all, struct span subprotocol, struct span extra);
-enum conn_sent {
-	CONN_SENT,
-	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was attempted */
-	CONN_GONE,	/* not queued: it has ended */
-	CONN_NO_MEMORY, /* not queued */
-};
+bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra);
 /* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 
@@ -243,7 +265,7 @@ static inline uint32_t conn_given_up(const struct conn *c)
 
 /* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
-/* Answers the peer's close frame; does nothing in another state. */
+/* Answers the peer's close frame, or what it did wrong where that waits for earlier messages; does nothing in another state. */
 void conn_echo_close(struct conn *c);
 /* Ends the socket at once. No op upwards follows. */
 void conn_abort(struct conn *c);
@@ -254,7 +276,13 @@ void conn_release(struct conn *c);
 /* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection is gone. */
 bool conn_answering(struct conn *c);
 bool conn_queue_raw(struct conn *c, const struct slice *bytes);
-/* Stops or goes on reading for the handler's sake. */
-void conn_hold(struct conn *c, bool hold);
+/* Stops or goes on reading for that reason. */
+void conn_pause(struct conn *c, enum conn_pause why, bool pause);
+static inline void conn_hold(struct conn *c, bool hold)
+{
+	conn_pause(c, CONN_PAUSE_HOLD, hold);
+}
+/* Sends what is queued if it is much; called between pieces of work that may queue without end. */
+void conns_relieve(struct conns *s);
 
 #endif

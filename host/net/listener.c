@@ -43,13 +43,20 @@ static void listeners_give(const struct conns *conns)
 		tally_give_socket(conns->gate.tally);
 }
 
+/* Whether it was said that not all are accepted, and is from now on. One of several loops says it for all. */
+static bool listeners_said(struct listeners *set, bool said)
+{
+	bool before = set->said;
+	set->said = said;
+	return set->dealer != NULL ? atomic_exchange(&set->dealer->said, said) : before;
+}
+
 static void listeners_pause(struct listeners *set, const char *why)
 {
 	if (!set->paused) {
 		set->conns->loop->stats.accept_pauses++;
-		if (!set->said)
+		if (!listeners_said(set, true))
 			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", listeners_sockets(set)));
-		set->said = true;
 		for (struct listener *l = set->list; l != NULL; l = l->next)
 			event_del(&l->event);
 	}
@@ -57,9 +64,14 @@ static void listeners_pause(struct listeners *set, const char *why)
 	loop_timer_set(&set->retry, LISTENER_RETRY_MS);
 }
 
-void listeners_resume(struct listeners *set)
+static bool listeners_are_full(const struct listeners *set)
 {
-	if (!set->paused || listeners_sockets(set) >= set->conns->limits.max)
+	return listeners_sockets(set) >= set->conns->limits.max;
+}
+
+static void listeners_resume(struct listeners *set)
+{
+	if (!set->paused || listeners_are_full(set))
 		return;
 	set->paused = false;
 	loop_timer_cancel(&set->retry);
@@ -73,10 +85,36 @@ void listeners_resume(struct listeners *set)
 static void listeners_on_retry(void *arg)
 {
 	struct listeners *set = arg;
-	if (listeners_sockets(set) >= set->conns->limits.max)
+	if (listeners_are_full(set))
 		loop_timer_set(&set->retry, LISTENER_RETRY_MS);
 	else
 		listeners_resume(set);
+}
+
+void listeners_on_freed(void *arg)
+{
+	struct listeners *set = arg;
+	if (set->dealer != NULL)
+		dealer_give_back(set->dealer, set->loop);
+	listeners_resume(set);
+}
+
+void listeners_adopt(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind)
+{
+	if (conn_add(set->conns, fd, remote, kind))
+		return;
+	listeners_give(set->conns);
+	if (set->dealer != NULL)
+		dealer_give_back(set->dealer, set->loop);
+}
+
+static void listeners_deal(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind)
+{
+	unsigned chosen = set->dealer != NULL ? dealer_choose(set->dealer, set->loop) : set->loop;
+	if (chosen == set->loop)
+		listeners_adopt(set, fd, remote, kind);
+	else
+		set->deal(set->deal_ctx, chosen, fd, remote, kind);
 }
 
 static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
@@ -93,20 +131,20 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 		int got = accept4(fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		address_from(&remote, &from.any);
-		if (got >= 0 && conn_add(conns, got, &remote, &l->kind))
+		if (got >= 0) {
+			address_from(&remote, &from.any);
+			listeners_deal(l->set, got, &remote, &l->kind);
 			continue;
+		}
+		int error = errno;
 		listeners_give(conns);
-		if (got >= 0)
-			continue;
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
 			listeners_pause(l->set, "out of file descriptors or memory: accepting is paused");
 			return;
-		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			if (l->set->said)
+		} else if (error == EAGAIN || error == EWOULDBLOCK) {
+			if (l->set->said && listeners_said(l->set, false))
 				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT, "everyone who waited is accepted",
-				    LOG_U64("sockets", conns->count));
-			l->set->said = false;
+				    LOG_U64("sockets", listeners_sockets(l->set)));
 			return;
 		} /* anything else concerns only the socket that was to be accepted */
 	}
@@ -211,36 +249,95 @@ static void listener_free(struct listener *l)
 	free(l);
 }
 
+/* The socket is bound: starts to accept. */
+static bool listener_start(struct listener *l, struct listeners *set, const char *unix_path, int backlog, char *why, size_t why_cap)
+{
+	if (listen(l->fd, backlog) != 0)
+		return listener_fail(why, why_cap, "it can not be listened on");
+	l->unix_path = unix_path != NULL ? strdup(unix_path) : NULL;
+	l->name = listener_name(l->fd, unix_path);
+	if (l->name == NULL || (unix_path != NULL && l->unix_path == NULL) ||
+	    event_assign(&l->event, set->conns->loop->base, l->fd, EV_READ | EV_PERSIST, listener_on_accept, l) != 0 ||
+	    event_add(&l->event, NULL) != 0)
+		return listener_fail(why, why_cap, "no memory");
+	struct listener **end = &set->list;
+	while (*end != NULL)
+		end = &(*end)->next;
+	*end = l;
+	return true;
+}
+
+static struct listener *listener_new(struct listeners *set, int family, char *why, size_t why_cap)
+{
+	struct listener *l = calloc(1, sizeof *l);
+	if (l == NULL) {
+		listener_fail(why, why_cap, "no memory");
+		return NULL;
+	}
+	l->set = set;
+	l->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd >= 0)
+		return l;
+	listener_fail(why, why_cap, "no socket can be made");
+	listener_free(l);
+	return NULL;
+}
+
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
 		   int backlog, char *why, size_t why_cap)
 {
+	const int on = 1;
 	union listener_address a = {.any.sa_family = AF_UNSPEC};
 	int family = host == NULL ? AF_UNIX : strchr(host, ':') != NULL ? AF_INET6 : AF_INET;
-	struct listener *l = calloc(1, sizeof *l);
+	struct listener *l = listener_new(set, family, why, why_cap);
 	if (l == NULL)
-		return listener_fail(why, why_cap, "no memory");
-	l->set = set;
+		return false;
 	l->kind = *kind;
-	l->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	bool ok = l->fd >= 0 || listener_fail(why, why_cap, "no socket can be made");
-	ok = ok && (host == NULL ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
-				 : listener_bind_tcp(l->fd, host, port, &a, why, why_cap));
-	ok = ok && (listen(l->fd, backlog) == 0 || listener_fail(why, why_cap, "it can not be listened on"));
-	if (ok) {
-		l->unix_path = unix_path != NULL ? strdup(unix_path) : NULL;
-		l->name = listener_name(l->fd, unix_path);
-		ok = (l->name != NULL && (unix_path == NULL || l->unix_path != NULL) &&
-		      event_assign(&l->event, set->conns->loop->base, l->fd, EV_READ | EV_PERSIST, listener_on_accept, l) == 0 &&
-		      event_add(&l->event, NULL) == 0) ||
-		     listener_fail(why, why_cap, "no memory");
-	}
-	if (!ok) {
+	bool ok = host == NULL ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
+			       : listener_bind_tcp(l->fd, host, port, &a, why, why_cap);
+	/* Only now: what another process has bound is refused, and what we have bound is refused to others. */
+	if (ok && set->dealer != NULL && host != NULL)
+		setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+	if (!ok || !listener_start(l, set, unix_path, backlog, why, why_cap)) {
 		listener_free(l);
 		return false;
 	}
-	l->next = set->list;
-	set->list = l;
-	LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening", LOG_STR("address", l->name));
+	return true;
+}
+
+void listeners_announce(const struct listeners *set)
+{
+	for (const struct listener *l = set->list; l != NULL; l = l->next)
+		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening", LOG_STR("address", l->name));
+}
+
+static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog, char *why, size_t why_cap)
+{
+	const int on = 1;
+	union listener_address a;
+	socklen_t len = sizeof a;
+	if (getsockname(first->fd, &a.any, &len) != 0)
+		return listener_fail(why, why_cap, "its address can not be told");
+	struct listener *l = listener_new(set, a.any.sa_family, why, why_cap);
+	if (l == NULL)
+		return false;
+	l->kind = first->kind;
+	if (a.any.sa_family == AF_INET6)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	listener_set_tcp(l->fd);
+	setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+	bool ok = bind(l->fd, &a.any, len) == 0 || listener_fail(why, why_cap, "it can not be bound for several loops");
+	if (ok && listener_start(l, set, NULL, backlog, why, why_cap))
+		return true;
+	listener_free(l);
+	return false;
+}
+
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog, char *why, size_t why_cap)
+{
+	for (const struct listener *l = first->list; l != NULL; l = l->next)
+		if (l->unix_path == NULL && !listener_add_beside(set, l, backlog, why, why_cap))
+			return false;
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #define TOVA_NET_LISTENER_H
 
 #include "net/conn.h"
+#include "net/dealer.h"
 
 struct listener {
 	struct event event;
@@ -21,6 +22,12 @@ struct listeners {
 	struct loop_timer retry;
 	bool paused; /* out of descriptors or at the limit */
 	bool said;   /* so; until everyone who waited was accepted */
+	/* Where there are several loops; else NULL. */
+	struct dealer *dealer;
+	unsigned loop; /* which of them this is */
+	/* A socket that another one gets. */
+	void (*deal)(void *ctx, unsigned loop, int fd, const struct address *remote, const struct conn_kind *kind);
+	void *deal_ctx;
 };
 
 void listeners_init(struct listeners *set, struct conns *conns);
@@ -28,8 +35,15 @@ void listeners_init(struct listeners *set, struct conns *conns);
  * accepting at once. Returns false with a sentence in why. */
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
 		   int backlog, char *why, size_t why_cap);
-/* A socket was closed: goes on accepting if that was what was missing. */
-void listeners_resume(struct listeners *set);
+/* Logs where they listen, in the order in which they were added: all that is needed for those who connect is there. */
+void listeners_announce(const struct listeners *set);
+/* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect (SO_REUSEPORT). A Unix socket has one
+ * listener. */
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog, char *why, size_t why_cap);
+/* A socket that another loop has accepted for this one. */
+void listeners_adopt(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind);
+/* For conns.freed: a socket was closed. Goes on accepting if that was what was missing. */
+void listeners_on_freed(void *set);
 /* Closes all of them. */
 void listeners_close(struct listeners *set);
 

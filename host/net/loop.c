@@ -135,6 +135,12 @@ void loop_add_hook(struct loop *loop, struct loop_hook *hook)
 	*end = hook;
 }
 
+void loop_add_hook_first(struct loop *loop, struct loop_hook *hook)
+{
+	hook->next = loop->hooks;
+	loop->hooks = hook;
+}
+
 static void loop_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_timer *t = arg;

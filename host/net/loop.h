@@ -96,6 +96,8 @@ static inline uint64_t loop_now(struct loop *loop)
 
 /* Hooks run at the end of each turn, in the order they were added. */
 void loop_add_hook(struct loop *loop, struct loop_hook *hook);
+/* Before all others. */
+void loop_add_hook_first(struct loop *loop, struct loop_hook *hook);
 void loop_remove_hook(struct loop *loop, struct loop_hook *hook);
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg);

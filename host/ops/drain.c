@@ -41,7 +41,7 @@ static bool drain_is_over(struct drain *d)
 	}
 	if (d->empty == 0)
 		d->empty = now;
-	return !conns_busy(d->conns) || now - d->empty > 2 * (uint64_t)d->conns->limits.close_ms;
+	return (!conns_busy(d->conns) && !sides_busy(d->sides)) || now - d->empty > 2 * (uint64_t)d->conns->limits.close_ms;
 }
 
 /* A worker that is given the time stops its plugin in order; one that takes too much of it is ended by its supervisor. */
@@ -69,9 +69,9 @@ static void drain_on_tick(void *arg)
 	loop_timer_set(&d->tick, DRAIN_TICK_MS);
 }
 
-void drain_init(struct drain *d, struct hub *hub, struct conns *conns)
+void drain_init(struct drain *d, struct hub *hub, struct conns *conns, struct sides *sides)
 {
-	*d = (struct drain){.hub = hub, .conns = conns};
+	*d = (struct drain){.hub = hub, .conns = conns, .sides = sides};
 	loop_timer_init(hub->loop, &d->tick, drain_on_tick, d);
 }
 
@@ -81,6 +81,7 @@ void drain_begin(struct drain *d, uint64_t over_ms)
 	d->began = loop_now(d->hub->loop);
 	d->over_ms = over_ms;
 	d->hub->draining = true;
+	sides_drain(d->sides);
 	LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "stopping: connections are being closed",
 	    LOG_U64("connections", d->hub->loop->stats.connections), LOG_U64("over_ms", over_ms));
 	loop_timer_set(&d->tick, 0);

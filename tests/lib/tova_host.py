@@ -74,6 +74,8 @@ class Host:
             command += ["-l", address]
         if "--drain" not in self.args:
             command += ["--drain", "0"]  # stop at once: no test but those of draining has the time to watch it
+        if os.environ.get("TOVA_THREADS") and "--threads" not in self.args:
+            command += ["--threads", os.environ["TOVA_THREADS"]]  # the same tests with several loops
         env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
         self.lines = []
         try:

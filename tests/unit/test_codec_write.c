@@ -343,7 +343,7 @@ END_TEST
 
 static void join(const char *name, size_t n)
 {
-	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session, &session.rooms), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session, &session.rooms, NULL), ROOM_JOINED);
 }
 
 START_TEST(closes)

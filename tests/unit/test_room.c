@@ -47,7 +47,7 @@ static struct span name_of(int room)
 
 static enum room_joined join(int session, int room)
 {
-	return room_join(&table, name_of(room), sessions[session], &sessions[session]->rooms);
+	return room_join(&table, name_of(room), sessions[session], &sessions[session]->rooms, NULL);
 }
 
 static bool leave(int session, int room)
@@ -71,12 +71,12 @@ static void check_all(void)
 			continue;
 		ck_assert_str_eq(r->name, name_of(k).p);
 		ck_assert_uint_eq(r->n, n);
-		ck_assert_uint_le(r->n, r->cap);
+		ck_assert_uint_le(r->n, r->here.cap);
 		ck_assert_uint_eq(r->refs, 1);
 		for (uint32_t m = 0; m < r->n; m++) {
-			const struct room_memberships *own = &r->members[m].session->rooms;
-			wrong += r->members[m].slot >= own->n || own->v[r->members[m].slot].room != r ||
-				 own->v[r->members[m].slot].slot != m;
+			const struct room_memberships *own = &r->here.members[m].session->rooms;
+			wrong += r->here.members[m].slot >= own->n || own->v[r->here.members[m].slot].room != r ||
+				 own->v[r->here.members[m].slot].slot != m;
 		}
 	}
 	for (int i = 0; i < SESSIONS; i++) {
@@ -86,7 +86,7 @@ static void check_all(void)
 			n += model[i][k];
 		ck_assert_uint_eq(own->n, n);
 		for (uint32_t m = 0; m < own->n; m++)
-			wrong += own->v[m].room->members[own->v[m].slot].session != sessions[i] ||
+			wrong += own->v[m].room->here.members[own->v[m].slot].session != sessions[i] ||
 				 !model[i][atoi(own->v[m].room->name + 5)];
 	}
 	ck_assert_uint_eq(wrong, 0);
@@ -148,9 +148,9 @@ END_TEST
 START_TEST(names_are_compared_whole)
 {
 	struct session *s = sessions[0];
-	ck_assert_int_eq(room_join(&table, SPAN("a"), s, &s->rooms), ROOM_JOINED);
-	ck_assert_int_eq(room_join(&table, SPAN("ab"), s, &s->rooms), ROOM_JOINED);
-	ck_assert_int_eq(room_join(&table, SPAN("A"), s, &s->rooms), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("a"), s, &s->rooms, NULL), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("ab"), s, &s->rooms, NULL), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("A"), s, &s->rooms, NULL), ROOM_JOINED);
 	ck_assert_ptr_ne(room_find(&table, SPAN("a")), room_find(&table, SPAN("ab")));
 	ck_assert_ptr_null(room_find(&table, SPAN("abc")));
 	ck_assert_uint_eq(stats.rooms, 3);
@@ -190,16 +190,16 @@ START_TEST(a_room_shrinks)
 	struct session **many = calloc(N, sizeof *many);
 	for (int i = 0; i < N; i++) {
 		many[i] = calloc(1, sizeof **many);
-		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i], &many[i]->rooms), ROOM_JOINED);
+		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i], &many[i]->rooms, NULL), ROOM_JOINED);
 	}
 	const struct room *r = room_find(&table, SPAN("big"));
-	uint32_t most = r->cap;
+	uint32_t most = r->here.cap;
 	ck_assert_uint_ge(most, N);
 	for (int i = 0; i < N - 3; i++) {
 		room_leave(&table, SPAN("big"), &many[i]->rooms);
-		ck_assert_uint_le(r->n, r->cap);
+		ck_assert_uint_le(r->n, r->here.cap);
 	}
-	ck_assert_uint_lt(r->cap, most / 64);
+	ck_assert_uint_lt(r->here.cap, most / 64);
 	for (int i = N - 3; i < N; i++)
 		ck_assert(room_leave(&table, SPAN("big"), &many[i]->rooms));
 	for (int i = 0; i < N; i++) {

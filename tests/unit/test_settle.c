@@ -345,7 +345,7 @@ START_TEST(gone_before_its_open_is_settled)
 	close(r->clients[1].fd);
 	r->clients[1].fd = -1;
 	RIG_UNTIL(r, r->loop->stats.connections == 0);
-	ck_assert_uint_eq(r->mount->n_unsettled, 0);
+	ck_assert_uint_eq(r->mount->shards[0].n_unsettled, 0);
 	settle_all();
 	RIG_EXPECT(r, "upgrade:0 open:1 close:1=1006");
 	ck_assert_uint_eq(r->mount->n_sessions, 0);

@@ -1,0 +1,565 @@
+#include "net/far.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/files.h"
+
+#define FAR_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
+
+/* Behind each stub's session. */
+struct far_stub {
+	struct far_message *first, *last; /* parked */
+	uint32_t probed;		  /* bytes that were sent when it was asked whether they are gone; 0: it was not */
+};
+
+/* A message that came while too much waited for its sender, as it would not have been read with one loop. */
+struct far_message {
+	struct far_message *next;
+	enum frame_opcode opcode;
+	size_t len;
+	uint8_t bytes[];
+};
+
+static struct far *far_of(const struct conn *c)
+{
+	return c->conns->far;
+}
+
+static struct far_stub *far_stub(struct conn *c)
+{
+	return (struct far_stub *)((char *)conn_session(c) + c->conns->session_size);
+}
+
+/* A small one, that always finds room. */
+static struct bridge_record *far_put(struct far *f, enum bridge_down kind, struct conn *conn, const void *bytes, size_t len)
+{
+	struct bridge_record *r = bridge_down(&f->bridge, kind, len, 0);
+	r->conn = conn;
+	if (len > 0)
+		memcpy(r->bytes, bytes, len);
+	return r;
+}
+
+static void far_copy_frame(struct bridge_frame *to, const struct slice *frame)
+{
+	to->note = chunk_note_at(frame->chunk, frame->off);
+	memcpy(to->bytes, slice_bytes(frame), frame->len);
+}
+
+struct conn *far_stub_new(struct conn *peer, size_t session_size)
+{
+	struct address remote = conn_remote(peer);
+	struct conn *c = calloc(1, sizeof *c + session_size + sizeof(struct far_stub));
+	if (c == NULL)
+		return NULL;
+	c->fd = -1;
+	c->state = CONN_FAR;
+	c->waiting = CONN_WAIT_ASK;
+	c->peer = peer;
+	if (conn_set_remote(c, &remote))
+		return c;
+	free(c);
+	return NULL;
+}
+
+void far_stub_free(struct conn *c)
+{
+	free(c->more);
+	free(c);
+}
+
+/* --- what the hub asks of a stub ---------------------------------------------------------------------------------------------------- */
+
+static void far_copy(char **to, struct span from)
+{
+	if (from.n > 0)
+		memcpy(*to, from.p, from.n);
+	*to += from.n;
+}
+
+/* The other loop writes the answer: what is agreed on with the client is its business. */
+bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra)
+{
+	struct bridge_accept *a;
+	const struct far *f = far_of(c);
+	struct span head = r->head.p == f->told ? (struct span){f->head, f->head_len} : r->head;
+	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
+	struct bridge_record *record = bridge_down(&far_of(c)->bridge, BRIDGE_ACCEPT, len, 0);
+	if (record == NULL) {
+		far_abort(c);
+		return false;
+	}
+	record->conn = c->peer;
+	record->code = (uint16_t)slow;
+	a = (struct bridge_accept *)record->bytes;
+	*a = (struct bridge_accept){
+		.head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
+	char *to = a->bytes;
+	far_copy(&to, head);
+	far_copy(&to, subprotocol);
+	far_copy(&to, extra);
+	c->waiting = CONN_WAIT_IDLE;
+	return true;
+}
+
+void far_measure(struct conn *c, const struct meter_rule *rule)
+{
+	const struct bridge_rule r = {.name = rule, .rule = *rule};
+	far_put(far_of(c), BRIDGE_MEASURE, c->peer, &r, sizeof r);
+}
+
+bool far_answering(struct conn *c)
+{
+	if (c->waiting == CONN_WAIT_ASK)
+		far_put(far_of(c), BRIDGE_ANSWERING, c->peer, NULL, 0);
+	c->waiting = CONN_WAIT_CLOSE;
+	c->keep_alive = false;
+	c->released = true;
+	return true;
+}
+
+bool far_raw(struct conn *c, const struct slice *bytes)
+{
+	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_RAW, bytes->len, 0);
+	if (r == NULL)
+		return false;
+	r->conn = c->peer;
+	memcpy(r->bytes, slice_bytes(bytes), bytes->len);
+	return true;
+}
+
+static void far_probe(struct conn *c)
+{
+	struct far_stub *stub = far_stub(c);
+	if (stub->probed != 0 || c->out.bytes <= c->conns->limits.queue_max / 2)
+		return;
+	stub->probed = c->out.bytes;
+	far_put(far_of(c), BRIDGE_PROBE, c->peer, NULL, 0);
+}
+
+/* What waits for the client is known on the other loop; here it is what was sent since that last said that it was little. */
+static void far_count(struct conn *c, uint32_t len)
+{
+	c->out.bytes = c->out.bytes + len < len ? UINT32_MAX : c->out.bytes + len;
+	far_probe(c);
+}
+
+enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
+{
+	const struct slice *frame = o->frame;
+	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
+	if (c->ended && !(c->eof && own))
+		return CONN_GONE;
+	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_SEND, sizeof(struct bridge_frame) + frame->len, 1);
+	if (r == NULL)
+		return CONN_NO_MEMORY;
+	r->conn = c->peer;
+	r->flag = own;
+	r->code = o->slow;
+	far_copy_frame((struct bridge_frame *)r->bytes, frame);
+	far_count(c, frame->len);
+	return CONN_SENT;
+}
+
+void far_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
+{
+	struct bridge_record *r;
+	if (c->ended && !c->eof)
+		return;
+	c->ended = true;
+	c->eof = false;
+	r = far_put(far_of(c), BRIDGE_CLOSE, c->peer, reason, len);
+	r->code = code;
+	r->flag = urgent;
+}
+
+void far_echo_close(struct conn *c)
+{
+	if (!c->eof)
+		return;
+	c->eof = false;
+	far_put(far_of(c), BRIDGE_ECHO_CLOSE, c->peer, NULL, 0);
+}
+
+void far_abort(struct conn *c)
+{
+	c->ended = true;
+	c->eof = false;
+	c->waiting = CONN_WAIT_CLOSE;
+	far_put(far_of(c), BRIDGE_ABORT, c->peer, NULL, 0);
+}
+
+void far_cork(struct conn *c, bool on)
+{
+	if (c->corked == on)
+		return;
+	c->corked = on;
+	far_put(far_of(c), BRIDGE_CORK, c->peer, NULL, 0)->flag = on;
+}
+
+void far_hold(struct conn *c, bool hold)
+{
+	far_put(far_of(c), BRIDGE_HOLD, c->peer, NULL, 0)->flag = hold;
+}
+
+void far_release(struct conn *c)
+{
+	c->released = true;
+	far_put(far_of(c), BRIDGE_RELEASE, c->peer, NULL, 0);
+}
+
+/* --- groups --------------------------------------------------------------------------------------------------------------------------- */
+
+struct far_group *far_group_new(struct far *f)
+{
+	struct far_group *g = malloc(sizeof *g);
+	if (g != NULL)
+		*g = (struct far_group){.far = f};
+	return g;
+}
+
+void far_group_free(struct far_group *g)
+{
+	bridge_down(&g->far->bridge, BRIDGE_DROP, 0, 0)->group = g;
+}
+
+bool far_group_resize(struct far_group *g, uint32_t cap)
+{
+	const struct bridge_array array = {.members = malloc(cap * sizeof *array.members), .cap = cap};
+	if (array.members == NULL)
+		return false;
+	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_RESIZE, sizeof array, 0);
+	r->group = g;
+	memcpy(r->bytes, &array, sizeof array);
+	return true;
+}
+
+void far_group_add(struct far_group *g, struct conn *stub)
+{
+	const struct bridge_member member = {.conn = stub->peer};
+	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_ADD, sizeof member, 0);
+	r->group = g;
+	memcpy(r->bytes, &member, sizeof member);
+}
+
+void far_group_remove(struct far_group *g, uint32_t place)
+{
+	const struct bridge_member member = {.place = place};
+	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_REMOVE, sizeof member, 0);
+	r->group = g;
+	memcpy(r->bytes, &member, sizeof member);
+}
+
+static struct conn *far_peer_there(const struct far_group *g, const struct conn *c)
+{
+	return c != NULL && c->conns->far == g->far ? c->peer : NULL;
+}
+
+bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, const struct conn *exclude, const struct conn *own)
+{
+	const struct slice *frame = o->frame;
+	struct bridge_broadcast *b;
+	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_BROADCAST, sizeof *b + frame->len, n);
+	if (r == NULL)
+		return false;
+	r->group = g;
+	b = (struct bridge_broadcast *)r->bytes;
+	r->code = o->slow;
+	b->exclude = far_peer_there(g, exclude);
+	b->own = far_peer_there(g, own);
+	far_copy_frame(&b->frame, frame);
+	return true;
+}
+
+/* --- what the other loop tells -------------------------------------------------------------------------------------------------------- */
+
+static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
+{
+	char *wider = len > f->head_cap ? realloc(f->head, len) : f->head;
+	if (wider == NULL)
+		return false;
+	f->head_cap = len > f->head_cap ? len : f->head_cap;
+	f->head = wider;
+	f->head_len = len;
+	f->told = (const char *)head;
+	memcpy(wider, head, len);
+	return true;
+}
+
+static void far_on_upgrade(struct far *f, struct bridge_record *record)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	struct bridge_upgrade *u = (struct bridge_upgrade *)record->bytes;
+	struct request *r = &f->stubs.request;
+	struct conn *c = record->conn;
+	size_t used, len = record->len - sizeof *u - 1 - u->host_len; /* one byte behind the head, as everywhere */
+	int status;
+	const char *why;
+	c->conns = &f->stubs;
+	f->stubs.count++;
+	f->local = u->local;
+	if (!far_keep_head(f, u->head, len) ||
+	    request_parse(r, &any, (const char *)u->head, len, 0, &used, &status, &why) != REQUEST_OK) {
+		far_abort(c); /* for want of memory: it was parsed before, from the same bytes */
+		far_release(c);
+		return;
+	}
+	r->head = (struct span){(const char *)u->head, used};
+	r->forwarded_host = (struct span){(const char *)u->head + len + 1, u->host_len};
+	r->secure = u->secure;
+	f->stubs.ops->upgrade(f->stubs.ctx, c, r);
+	f->told = NULL;
+}
+
+/* --- messages of who does not read ------------------------------------------------------------------------------------------------------ */
+
+static void far_end(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+{
+	c->ended = true;
+	c->conns->ops->ended(c, end, code, reason, len, why);
+}
+
+static bool far_takes_messages(const struct conn *c)
+{
+	return !c->ended && c->waiting == CONN_WAIT_IDLE;
+}
+
+static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len)
+{
+	struct far_stub *stub = far_stub(c);
+	struct far_message *m = malloc(sizeof *m + len + 1);
+	if (m == NULL) {
+		far_abort(c);
+		far_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "no memory for its message");
+		return;
+	}
+	*m = (struct far_message){.opcode = opcode, .len = len};
+	memcpy(m->bytes, bytes, len);
+	if (stub->last != NULL)
+		stub->last->next = m;
+	else
+		stub->first = m;
+	stub->last = m;
+}
+
+/* all: whatever waits for it. */
+static void far_unpark(struct conn *c, bool all)
+{
+	struct far_stub *stub = far_stub(c);
+	struct far_message *m;
+	while ((m = stub->first) != NULL && (all || c->out.bytes <= c->conns->limits.queue_max)) {
+		stub->first = m->next;
+		if (stub->first == NULL)
+			stub->last = NULL;
+		if (far_takes_messages(c))
+			c->conns->ops->message(c, m->opcode, m->bytes, m->len);
+		free(m);
+	}
+}
+
+static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len)
+{
+	if (!far_takes_messages(c))
+		return;
+	if (far_stub(c)->first != NULL || c->out.bytes > c->conns->limits.queue_max)
+		far_park(c, opcode, bytes, len);
+	else
+		c->conns->ops->message(c, opcode, bytes, len);
+}
+
+static void far_on_drained(struct conn *c)
+{
+	struct far_stub *stub = far_stub(c);
+	c->out.bytes -= stub->probed;
+	stub->probed = 0;
+	far_probe(c);
+	far_unpark(c, false);
+}
+
+/* --- what else the other loop tells ------------------------------------------------------------------------------------------------- */
+
+static void far_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+{
+	far_unpark(c, true);
+	if (!far_takes_messages(c))
+		return;
+	c->eof = end != CONN_END_TRANSPORT && end != CONN_END_IDLE; /* it waits for conn_echo_close */
+	far_end(c, end, code, reason, len, why);
+}
+
+static void far_on_withdrawn(struct conn *c)
+{
+	if (c->waiting == CONN_WAIT_ASK)
+		c->conns->ops->withdrawn(c);
+	else
+		far_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "the peer is gone");
+}
+
+static void far_on_gone(struct far *f, struct conn *c)
+{
+	far_unpark(c, true); /* it has ended, and so nobody hears of them */
+	f->stubs.count--;
+	far_stub_free(c);
+}
+
+static void far_on_record(struct far *f, struct bridge_record *r)
+{
+	struct conn *c = r->conn;
+	const struct bridge_ended *ended = (const struct bridge_ended *)r->bytes;
+	const struct bridge_socket *socket = (const struct bridge_socket *)r->bytes;
+	switch ((int)r->kind) {
+	case BRIDGE_UPGRADE:
+		far_on_upgrade(f, r);
+		break;
+	case BRIDGE_MESSAGE:
+		far_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1);
+		break;
+	case BRIDGE_ENDED:
+		far_on_ended(c, ended->end, r->code, (const char *)ended->reason, r->len - sizeof *ended, ended->why);
+		break;
+	case BRIDGE_DROPPED:
+		if (far_takes_messages(c))
+			f->stubs.ops->dropped(c, r->cost);
+		break;
+	case BRIDGE_WITHDRAWN:
+		far_on_withdrawn(c);
+		break;
+	case BRIDGE_UNANSWERED:
+		if (c->waiting == CONN_WAIT_ASK)
+			f->stubs.ops->unanswered(c);
+		break;
+	case BRIDGE_UNSENT:
+		if (!c->ended)
+			f->stubs.ops->unsent(c, (enum conn_sent)r->code, r->cost);
+		break;
+	case BRIDGE_SLOW:
+		if (!c->ended)
+			f->stubs.ops->slow(c);
+		break;
+	case BRIDGE_HEAVY:
+		if (!c->ended) {
+			f->stubs.ops->heavy(c);
+			f->stubs.ops->relieved(f->stubs.ctx);
+		}
+		break;
+	case BRIDGE_GAVE_UP:
+		if (!c->released)
+			f->stubs.ops->gave_up(c, r->cost, r->flag);
+		break;
+	case BRIDGE_DRAINED:
+		far_on_drained(c);
+		break;
+	case BRIDGE_GONE:
+		far_on_gone(f, c);
+		break;
+	case BRIDGE_DEAL:
+		f->deal(f->deal_ctx, r->code, socket->fd, &socket->remote, &socket->kind);
+		break;
+	}
+}
+
+static void far_on_records(void *arg)
+{
+	struct far *f = arg;
+	struct bridge_record *r;
+	uint64_t most = f->bridge.up.got + FAR_BATCH;
+	while (f->bridge.up.got < most && (r = bridge_take_up(&f->bridge)) != NULL) {
+		far_on_record(f, r);
+		conns_relieve(f->here);
+	}
+	if (f->bridge.up.got >= most)
+		loop_wake(&f->bridge.to_hub); /* the rest after this turn's output */
+}
+
+static void far_on_turn(void *arg)
+{
+	struct far *f = arg;
+	bridge_publish_down(&f->bridge);
+}
+
+/* --- one other loop ------------------------------------------------------------------------------------------------------------------- */
+
+void far_set_limits(struct far *f, const struct conn_limits *limits)
+{
+	f->stubs.limits = *limits;
+	far_put(f, BRIDGE_LIMITS, NULL, limits, sizeof *limits);
+}
+
+void far_set_files(struct far *f, const struct files *files)
+{
+	far_put(f, BRIDGE_FILES, NULL, files, sizeof *files);
+}
+
+void far_drain(struct far *f)
+{
+	atomic_store(&f->busy, true); /* until it says otherwise */
+	far_put(f, BRIDGE_DRAIN, NULL, NULL, 0);
+}
+
+bool far_busy(const struct far *f)
+{
+	return f->stubs.count > 0 || atomic_load(&f->busy);
+}
+
+void far_stop(struct far *f)
+{
+	far_put(f, BRIDGE_STOP, NULL, NULL, 0);
+	bridge_publish_down(&f->bridge);
+}
+
+void far_set_rule(struct far *f, const struct meter_rule *rule)
+{
+	const struct bridge_rule r = {.name = rule, .rule = *rule};
+	far_put(f, BRIDGE_RULE, NULL, &r, sizeof r);
+}
+
+bool far_set_gate(struct far *f, const struct gate *gate)
+{
+	const struct address_set *trusted = gate->trusted;
+	struct bridge_gate copy = {.gate = *gate, .trusted = {.n = trusted->n}};
+	copy.trusted.v = trusted->n > 0 ? malloc(trusted->n * sizeof *trusted->v) : NULL;
+	if (trusted->n > 0 && copy.trusted.v == NULL)
+		return false;
+	if (trusted->n > 0)
+		memcpy(copy.trusted.v, trusted->v, trusted->n * sizeof *trusted->v);
+	far_put(f, BRIDGE_GATE, NULL, &copy, sizeof copy);
+	return true;
+}
+
+void far_adopt(struct far *f, int fd, const struct address *remote, const struct conn_kind *kind)
+{
+	const struct bridge_socket socket = {.remote = *remote, .kind = *kind, .fd = fd};
+	far_put(f, BRIDGE_ADOPT, NULL, &socket, sizeof socket);
+}
+
+bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side, void (*side_run)(void *arg), void *side_arg)
+{
+	*f = (struct far){.here = here, .shard = shard};
+	f->stubs = (struct conns){
+		.loop = here->loop,
+		.ops = here->ops,
+		.ctx = here->ctx,
+		.session_size = here->session_size,
+		.limits = here->limits,
+		.far = f,
+	};
+	f->hook = (struct loop_hook){.run = far_on_turn, .arg = f};
+	loop_add_hook_first(here->loop, &f->hook);
+	return bridge_init(&f->bridge, here->loop, far_on_records, f, side, side_run, side_arg);
+}
+
+void far_free(struct far *f)
+{
+	struct bridge_record *r;
+	if (f->bridge.up.last != NULL)
+		bridge_publish_up(&f->bridge); /* the other loop has ended: there is nobody else who could */
+	while (f->bridge.up.last != NULL && (r = bridge_take_up(&f->bridge)) != NULL)
+		if (r->kind == BRIDGE_GONE)
+			far_on_gone(f, r->conn);
+		else if (r->kind == BRIDGE_DEAL)
+			close(((const struct bridge_socket *)r->bytes)->fd);
+	loop_remove_hook(f->here->loop, &f->hook);
+	bridge_free(&f->bridge);
+	free(f->head);
+}

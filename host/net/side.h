@@ -1,0 +1,68 @@
+/* side: another loop, with a thread of its own, that has a share of the sockets.
+ *
+ * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the bridge, and does what comes back. The loop
+ * of the hub is that of the main thread, and has sockets, too; with one loop none of this exists.
+ */
+#ifndef TOVA_NET_SIDE_H
+#define TOVA_NET_SIDE_H
+
+#include <pthread.h>
+
+#include "net/far.h"
+#include "net/files.h"
+#include "net/listener.h"
+
+struct side_conn;
+
+struct side {
+	struct far far; /* the hub's end of the bridge */
+	struct loop *loop;
+	struct conns conns;
+	struct listeners listeners;
+	struct files files;
+	struct address_set trusted; /* the gate's */
+	struct side_rule *rules;    /* of mounts */
+	struct loop_hook hook;
+	struct loop_timer retry;
+	TAILQ_HEAD(side_list, side_conn) paused, owing; /* for want of room on the bridge; for want of memory */
+	bool draining, ended;
+	bool running; /* the main thread's: there is a thread */
+	pthread_t thread;
+	_Alignas(64) _Atomic uint64_t stats[sizeof(struct stats) / sizeof(uint64_t)]; /* as of the end of its last turn */
+};
+
+/* All loops but the hub's. */
+struct sides {
+	struct side **v;
+	unsigned n;
+	struct dealer dealer;
+	struct conns *here; /* the hub's loop's own, and its listeners */
+	struct listeners *listeners;
+};
+
+/* n: how many loops there are to be in all; with 1 nothing is made. `here` and `listeners` are those of the hub's loop, and are told
+ * what they need. False with errno on failure; sides_free is called all the same. */
+bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners);
+/* Listens on each loop where the hub's does. */
+bool sides_listen(struct sides *s, int backlog, char *why, size_t why_cap);
+/* False with errno when there can be no more threads. */
+bool sides_start(struct sides *s);
+/* Ends the threads. */
+void sides_stop(struct sides *s);
+/* Closes all sockets. Stubs are gone after it. */
+void sides_free(struct sides *s);
+
+void sides_set_limits(struct sides *s, const struct conn_limits *limits);
+/* False when there are no descriptors for that; the old folder is served then. */
+bool sides_set_files(struct sides *s, const struct files *files);
+/* False without memory; the old one goes on. */
+bool sides_set_gate(struct sides *s, const struct gate *gate);
+/* What was given to conn_measure has changed. */
+void sides_set_rule(struct sides *s, const struct meter_rule *rule);
+void sides_drain(struct sides *s);
+/* Is there anything that a stop would cut off? */
+bool sides_busy(const struct sides *s);
+/* What all loops have counted, the hub's included. */
+struct stats sides_stats(const struct sides *s);
+
+#endif
