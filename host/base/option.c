@@ -336,7 +336,8 @@ void option_print_help(FILE *out)
 
 	fprintf(out, "usage: tova-host [OPTION...]\n"
 		     "A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
-		     "MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds.\n");
+		     "MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
+		     "a rate is a number and a time, such as 20/10s.\n");
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);
 		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
