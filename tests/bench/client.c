@@ -51,8 +51,10 @@ void client_close(struct client *c)
 	squeeze_end(&c->squeeze);
 	free(c->held);
 	free(c->late);
-	c->held = c->late = NULL;
-	c->held_len = c->held_room = c->late_at = c->late_len = 0;
+	free(c->parts);
+	c->held = c->late = c->parts = NULL;
+	c->parts_first = 0;
+	c->parts_len = c->held_len = c->held_room = c->late_at = c->late_len = 0;
 }
 
 /* --- receiving ------------------------------------------------------------------------------------------------------------------- */
@@ -120,7 +122,7 @@ int client_take_upgrade(struct client *c, struct client_box *in)
 	return memmem(head, head_len, ACCEPT, sizeof ACCEPT - 1) ? 1 : -1;
 }
 
-/* RSV1 says that it is compressed, which only data may be (RFC 7692, 6). */
+/* RSV1 of the first frame says that it is compressed, which only data may be (RFC 7692, 6). */
 static int unsqueeze(struct client *c, struct client_frame *f)
 {
 	if (!c->squeeze.on || f->opcode >= CLIENT_CLOSE)
@@ -129,14 +131,15 @@ static int unsqueeze(struct client *c, struct client_frame *f)
 	return f->data ? 1 : -1;
 }
 
-int client_take_frame(struct client *c, struct client_box *in, struct client_frame *f_r)
+/* The bytes of a frame, as they came. Returns as client_take_frame; *first_r is its first byte. */
+static int take_raw(struct client_box *in, struct client_frame *f_r, int *first_r)
 {
 	const uint8_t *p = in->data + in->at;
 	size_t have = in->len - in->at;
 	if (have < 2)
 		return 0;
-	/* FIN set, nothing reserved but RSV1, not masked (RFC 6455, 5.1 and 5.2). */
-	if ((p[0] & 0xb0) != 0x80 || (p[1] & 0x80))
+	/* Nothing reserved but RSV1, not masked (RFC 6455, 5.1 and 5.2). */
+	if ((p[0] & 0x30) || (p[1] & 0x80))
 		return -1;
 	size_t head = p[1] == 127 ? 10 : p[1] == 126 ? 4 : 2;
 	if (have < head)
@@ -152,8 +155,49 @@ int client_take_frame(struct client *c, struct client_box *in, struct client_fra
 	if (have - head < len)
 		return 0;
 	*f_r = (struct client_frame){ .opcode = p[0] & 15, .data = p + head, .len = (size_t)len };
+	*first_r = p[0];
 	in->at += head + (size_t)len;
-	return p[0] & 0x40 ? unsqueeze(c, f_r) : 1;
+	return 1;
+}
+
+/* RFC 6455, 5.4. 1: the message is whole; 0: more fragments follow. */
+static int take_part(struct client *c, struct client_frame *f, int first)
+{
+	int begins = f->opcode != 0;
+	if (begins == (c->parts_first != 0) || (!begins && (first & 0x40)) || c->parts_len + f->len > CLIENT_FRAME_MAX)
+		return -1;
+	if (begins) {
+		c->parts_first = first;
+		c->parts_len = 0;
+	}
+	c->parts = must(realloc(c->parts, c->parts_len + f->len + 1));
+	memcpy(c->parts + c->parts_len, f->data, f->len);
+	c->parts_len += f->len;
+	if (!(first & 0x80))
+		return 0;
+	*f = (struct client_frame){ .opcode = c->parts_first & 15, .data = c->parts, .len = c->parts_len };
+	return 1;
+}
+
+int client_take_frame(struct client *c, struct client_box *in, struct client_frame *f_r)
+{
+	int first, r;
+	while ((r = take_raw(in, f_r, &first)) > 0) {
+		int control = f_r->opcode >= CLIENT_CLOSE, whole = (first & 0x80) && f_r->opcode != 0;
+		if (control && !(first & 0x80))
+			return -1;
+		if (control || (whole && !c->parts_first))
+			return first & 0x40 ? unsqueeze(c, f_r) : 1;
+		r = take_part(c, f_r, first);
+		if (r < 0)
+			return -1;
+		if (r > 0) {
+			int squeezed = c->parts_first & 0x40;
+			c->parts_first = 0;
+			return squeezed ? unsqueeze(c, f_r) : 1;
+		}
+	}
+	return r;
 }
 
 /* --- sending --------------------------------------------------------------------------------------------------------------------- */

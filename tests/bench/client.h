@@ -18,6 +18,9 @@ struct client {
 	uint8_t state;   /* the mode's own */
 	uint8_t *held;   /* received bytes that are only a part of a frame */
 	size_t held_len, held_room;
+	uint8_t *parts;  /* fragments of a message, from the frame with this head on; NULL: none is under way */
+	size_t parts_len;
+	int parts_first;
 	uint8_t *late;   /* bytes the socket did not take, from late_at on */
 	size_t late_at, late_len;
 };
@@ -49,8 +52,7 @@ void client_keep(struct client *c, struct client_box *in);
 
 /* 1: the 101 is complete and right; 0: not complete; -1: refused or wrong. */
 int client_take_upgrade(struct client *c, struct client_box *in);
-/* 1: a whole frame, its data good until the next call; 0: none; -1: not a frame that a server may send here (fragments are never
- * expected). */
+/* 1: a whole message or control frame, its data good until the next call; 0: none; -1: not a frame that a server may send. */
 int client_take_frame(struct client *c, struct client_box *in, struct client_frame *f_r);
 
 /* Adds a masked frame; client_put_space gives the place of its payload first, so that it can be built there. */

@@ -25,7 +25,6 @@ class Server:
     forks: bool = False  # it has a process for each connection
     publisher: str = ""  # path of a room's publisher, where that is another one than the members'
     most_idle: int = 0  # so many idle connections, where more would take too long; 0: as many as the row says
-    without: str = ""  # rows with this in their name are left out; README.md says why
     optional: bool = False  # only runs when it is asked for
 
 
@@ -127,7 +126,7 @@ def other_servers():
         Server("lws", {"echo": lws, "room": lws}, missing="" if (BUILD / "bench/lws").exists() else "make bench-deps",
                version=output_of("pkg-config", "--modversion", "libwebsockets").rstrip("-"), most_idle=SOME),
         Server("websocketd", {"echo": beside}, missing="" if which("websocketd") else "make bench-deps", forks=True,
-               without="16 KiB", most_idle=FEW,
+               most_idle=FEW,
                version=output_of("dpkg-query", "-W", "-f", "${Version}", "websocketd").split("-")[0]),
         nchan(),
     ], Server("bare", {"echo": bare, "room": bare}, missing="" if (BUILD / "bench/bare").exists() else "build it: make bench")

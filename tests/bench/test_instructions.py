@@ -27,6 +27,22 @@ calls=2 7
 fl=/src/host/net/conn.c
 fn=conn_read.part.0
 30 7
+fn=conn_end
+40 1
+cob=???
+cfi=???
+cfn=0x112580
+calls=4 0
+41 20
+ob=???
+fl=???
+fn=0x112580
+0 8
+cob=/lib/libc.so.6
+cfi=malloc.c
+cfn=free
+calls=4 0
+0 12
 ob=/lib/libc.so.6
 fl=memcpy.S
 fn=__memcpy_avx_unaligned_erms
@@ -42,8 +58,8 @@ def test_only_the_hosts_functions_are_counted(tmp_path):
     (tmp_path / "out.1").write_text(DUMP)
     profile = guard.read_dump(tmp_path / "out.1")
     assert (profile.name, profile.units) == ("talk", 10)
-    assert profile.functions == {"conn_read": 127}
-    assert profile.calls == {"memcpy": 3}
+    assert profile.functions == {"conn_read": 127, "conn_end": 1}
+    assert profile.calls == {"memcpy": 3, "free": 4}
 
 
 def test_names_do_not_depend_on_the_cpu():

@@ -42,6 +42,10 @@ def frame(opcode, data, first=0x80):
     return head + data
 
 
+class Ready(bytes):
+    """Frames that are sent as they are."""
+
+
 class Liar:
     """lie(number, data) returns the list of payloads that are sent for the message of this number."""
 
@@ -112,7 +116,7 @@ class Liar:
     def answer(self, peer, opcode, data, in_room):
         if not in_room:
             self.number += 1
-            peer.sendall(b"".join(frame(opcode, d) for d in self.lie(self.number, data)))
+            peer.sendall(b"".join(d if isinstance(d, Ready) else frame(opcode, d) for d in self.lie(self.number, data)))
             return
         for place, member in enumerate(m for m in self.room if m is not peer):
             # Only one member of the room is lied to, as a bug would.
@@ -322,3 +326,17 @@ def test_over_tls_the_same_is_checked(tmp_path):
         assert run(server, *ECHO, "--tls", cert)["wrong"] == 1
     with Liar(honest, tls=context) as server:
         assert run(server, *ECHO, "--tls", other)["broken"]
+
+
+def fragments(data):
+    return frame(1, data[:20], 0) + frame(9, b"ping") + frame(0, data[20:40], 0) + frame(0, data[40:])
+
+
+@pytest.mark.parametrize("lie, ok", [
+    (fragments, True), (lambda d: fragments(d)[:-1] + b"~", False), (lambda d: frame(0, d), False), (lambda d: frame(1, d, 0) + frame(1, d), False),
+    (lambda d: frame(9, b"", 0) + frame(1, d), False),
+], ids=["right", "altered", "without a first", "two firsts", "of a ping"])
+def test_fragments(lie, ok):
+    with Liar(only(AFTER, lambda data: [Ready(lie(data))])) as server:
+        result = run(server, *ECHO)
+    assert result["ok"] == ok, result

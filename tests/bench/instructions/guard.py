@@ -47,12 +47,13 @@ def read_dump(path):
         return None
     profile, own, function = Profile(scene[0], int(scene[1])), False, ""
     file = called = called_file = ""
+    calls, stubs = collections.Counter(), {}  # stubs: code of the linker without a name, and whom it leads to
     for number, line in enumerate(lines):
         key, _, value = line.partition("=")
         if key == "fl":
             file = value
         elif key == "fn":
-            function, own = plain(value), bool(HOST.search(file))
+            function, own = value, bool(HOST.search(file))
             called_file = file
         elif key in ("cfi", "cfl"):
             called_file = value
@@ -60,10 +61,14 @@ def read_dump(path):
             called = value
         elif key == "calls":
             if own and not HOST.search(called_file):
-                profile.calls[plain(called)] += int(value.split()[0])
+                calls[called] += int(value.split()[0])
+            elif function.startswith("0x"):
+                stubs[function] = called
             called_file = file
         elif own and line[:1] in "0123456789+-*" and line and not lines[number - 1].startswith("calls="):
-            profile.functions[function] += int(line.split()[1])
+            profile.functions[plain(function)] += int(line.split()[1])
+    for name, count in calls.items():
+        profile.calls[plain(stubs.get(name, name))] += count
     return profile
 
 
