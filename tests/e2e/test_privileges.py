@@ -44,15 +44,18 @@ def started(place, *arguments, **how):
         yield host
 
 
-def facts(pid):
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+def facts(pid, thread=None):
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/task/{thread or pid}/status").read_text().splitlines())
     return {name: lines[name].split() for name in ("Uid", "Gid", "Groups", "CapEff", "CapPrm", "CapAmb", "NoNewPrivs")}
 
 
 def are_nobodys(pid):
-    seen = facts(pid)
-    assert set(seen["Uid"]) == {str(NOBODY.pw_uid)} and set(seen["Gid"]) == {str(NOBODY.pw_gid)} and seen["Groups"] == [], seen
-    assert all(int(seen[name][0], 16) == 0 for name in ("CapEff", "CapPrm", "CapAmb")) and seen["NoNewPrivs"] == ["1"], seen
+    """All of its threads."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        seen = facts(pid, thread)
+        assert set(seen["Uid"]) == {str(NOBODY.pw_uid)} and set(seen["Gid"]) == {str(NOBODY.pw_gid)} and seen["Groups"] == [], seen
+        assert all(int(seen[name][0], 16) == 0 for name in ("CapEff", "CapPrm", "CapAmb")), seen
+    assert facts(pid)["NoNewPrivs"] == ["1"]
 
 
 def owner(path):
@@ -64,7 +67,7 @@ def owner(path):
 def test_all_that_it_is_afterwards(place):
     (place / "key").write_bytes(SECRET)
     (place / "key").chmod(0o600)
-    with started(place, "--user", "nobody", "--control", place / "control", "--dead-letter", place / "letters", "--jwt-key", place / "key",
+    with started(place, "--user", "nobody", "--threads", "3", "--control", place / "control", "--dead-letter", place / "letters", "--jwt-key", place / "key",
                  "--jwt-key", "/open=", "-x", "/open=id -u; id -G; echo $HOME $USER; exec cat", "--isolate", "-p", f"/in={place}/probe.so",
                  "-l", f"unix:{place}/door", "-l", "127.0.0.1:0", listen=()) as host:
         are_nobodys(host.pid)

@@ -32,7 +32,7 @@ def keys(tmp_path_factory):
 def host(keys):
     probe = plugin("probe")
     at = keys.folder
-    with Host("--log-level", "debug", *[a for name in ("hs", "rs", "es", "all", "for", "open") for a in ("-p", f"/{name}={probe}")],
+    with Host("--threads", "2", "--log-level", "debug", *[a for name in ("hs", "rs", "es", "all", "for", "open") for a in ("-p", f"/{name}={probe}")],
               "--jwt-key", f"{at}/secret", "--jwt-key", f"/rs={at}/rsa.pem", "--jwt-key", f"/es={at}/ec.pem",
               "--jwt-key", f"/all={at}/all.pem", "--jwt-key", "/open=", "--jwt-from", EVERYWHERE, "--jwt-from", "/rs=header",
               "--jwt-audience", "/for=chat, web", "--jwt-issuer", "/for=https://id.example,other", "--jwt-leeway", "5s") as host:
@@ -277,7 +277,7 @@ def test_no_claims_where_no_token_is_asked_for(host):
 # --- the end of a token -----------------------------------------------------------------------------------------------------------
 
 def test_a_connection_ends_with_its_token(keys):
-    with Host("-p", f"/={plugin('probe')}", "--jwt-key", f"{keys.folder}/secret", "--jwt-leeway", "0", "--jwt-no-expiry") as host:
+    with Host("-p", f"/={plugin('probe')}", "--jwt-key", f"{keys.folder}/secret", "--jwt-leeway", "0", "--jwt-no-expiry", "--threads", "2") as host:
         with connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2))))) as ws, \
                 connect("127.0.0.1", host.port, headers=bearer(hs256({}))) as other, \
                 connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2))))) as gone, \
