@@ -79,7 +79,9 @@ static void room_unref(struct room *r)
 
 static void room_free_far(const struct room_table *table, struct room *r)
 {
-	for (uint32_t i = 0; r->far != NULL && i < table->n_far; i++) {
+	if (r->far == NULL)
+		return;
+	for (uint32_t i = 0; i < table->n_far; i++) {
 		if (r->far[i].group != NULL)
 			far_group_free(r->far[i].group);
 		free(r->far[i].shard.members);
@@ -108,7 +110,7 @@ static void room_remove(struct room_table *table, struct room *r)
 
 /* --- members ---------------------------------------------------------------------------------------------------------------------- */
 
-static struct room_shard *room_shard(const struct room *r, uint32_t shard)
+static inline struct room_shard *room_shard(const struct room *r, uint32_t shard)
 {
 	return shard == 0 ? (struct room_shard *)&r->here : &r->far[shard - 1].shard;
 }
@@ -176,7 +178,7 @@ static bool room_grow_far(const struct room_table *table, struct room *r, const 
 }
 
 /* Room for one more member in its shard. */
-static bool room_reserve(const struct room_table *table, struct room *r, const struct conn *stub, uint32_t shard)
+static inline bool room_reserve(const struct room_table *table, struct room *r, const struct conn *stub, uint32_t shard)
 {
 	if (stub != NULL && !room_grow_far(table, r, stub))
 		return false;
@@ -219,7 +221,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 /* A crowd has left: half of the memory is enough for those who stay. */
 static void room_shrink(struct room_shard *s)
 {
-	void *v = s->cap > 16 && s->n < s->cap / 4 ? realloc(s->members, s->cap / 2 * sizeof *s->members) : NULL;
+	void *v = realloc(s->members, s->cap / 2 * sizeof *s->members);
 	if (v == NULL)
 		return;
 	s->members = v;
@@ -239,7 +241,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 	table->stats->memberships--;
 	if (--r->n == 0)
 		room_remove(table, r);
-	else
+	else if (s->cap > 16 && s->n < s->cap / 4)
 		room_shrink(s);
 }
 
