@@ -26,6 +26,10 @@ def save(figure, path):
     print(f"{path}", file=sys.stderr)
 
 
+def times(ratio):
+    return f"{ratio:,.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 10 else f"{ratio:.2f}×"
+
+
 def bars(panels, path):
     """panels: (title, what the figure is, [(name, ratio, smallest, largest, figure as text)])."""
     pyplot = library()
@@ -47,7 +51,7 @@ def bars(panels, path):
         axis.set_xlim(0.5, max(b[3] for b in found) * 3)
         axis.axvline(1, color="#9a9a9a", linewidth=0.8)
         for place, bar in zip(places, found):
-            axis.text(bar[3] * 1.08, place, f"{bar[1]:.2f}× ({bar[4]})", va="center", fontsize=7)
+            axis.text(bar[3] * 1.08, place, f"{times(bar[1])} ({bar[4]})", va="center", fontsize=7)
         axis.set_title(f"{title} ({unit})", loc="left", fontsize=8.5)
         axis.minorticks_off()
         axis.tick_params(length=2)

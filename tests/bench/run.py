@@ -67,7 +67,7 @@ MAIN = [
     Row("a lone event there and back, median", ["lone", "--conns", "1"], "us", "p50_us"),
     Row("a lone event, 99th percentile", ["lone", "--conns", "1"], "us", "p99_us"),
     Row("memory of an idle connection", idle(19900), "connection", "idle_bytes", quick=False),
-    Row("the same after a message each", idle(19900), "connection", "used_bytes", quick=False),
+    Row("memory of one after a message", idle(19900), "connection", "used_bytes", quick=False),
 ]
 WORDS = ["--deflate", "--words"]
 EXTRA = [
@@ -75,10 +75,10 @@ EXTRA = [
       for d in (1, 16) for size, name in ((64, "64 B"), (1024, "1 KiB"))),
     Row("TLS: connect, echo, close", ["churn", "--conns", "64"], "cycle", kind="tls", quick=False),
     Row("TLS: memory of an idle connection", idle(10000), "connection", "idle_bytes", "tls", quick=False),
-    Row("TLS: the same after a message each", idle(10000), "connection", "used_bytes", "tls", quick=False),
+    Row("TLS: memory of one after a message", idle(10000), "connection", "used_bytes", "tls", quick=False),
     *(Row(f"deflate: echo, depth {d}, {name}", echo(d, size, *WORDS), kind="deflate", quick=d == 16 and size == 1024)
       for d in (1, 16) for size, name in ((64, "64 B"), (1024, "1 KiB"))),
-    Row("deflate: memory of a connection after a message", [*idle(5000), *WORDS], "connection", "used_bytes", "deflate", quick=False),
+    Row("deflate: memory of one after a message", [*idle(5000), *WORDS], "connection", "used_bytes", "deflate", quick=False),
 ]
 
 
