@@ -14,6 +14,7 @@
 #define LISTENER_RETRY_MS 500 /* to look again for descriptors that others have freed */
 #define LISTENER_KEEPALIVE_IDLE 60
 #define LISTENER_KEEPALIVE_INTERVAL 15
+#define LISTENER_UNSENT (128 << 10) /* bytes */
 #define LISTENER_KEEPALIVE_COUNT 4
 
 union listener_address {
@@ -160,12 +161,16 @@ static bool listener_fail(char *why, size_t cap, const char *what)
 static void listener_set_tcp(int fd)
 {
 	const int on = 1, idle = LISTENER_KEEPALIVE_IDLE, interval = LISTENER_KEEPALIVE_INTERVAL, count = LISTENER_KEEPALIVE_COUNT;
+	const int unsent = LISTENER_UNSENT;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+	/* What the kernel takes beyond what it can send, up to megabytes for each peer that does not read, no policy of ours can bound,
+	 * give up or pass with a control frame. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
 /* A socket file that nobody listens on is left over from a host that was killed. */
