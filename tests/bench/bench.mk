@@ -1,7 +1,7 @@
 # The benchmark: make bench (the table), make bench-quick (under two minutes), make bench-growth (curves), make bench-workers (what a
 # handler in another process costs), the latter two with a -quick form, too; make bench-deps (the servers it compares with).
 # BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
-BENCH_LOAD  := load client transport squeeze message probe echo fanout churn idle lone pause rooms
+BENCH_LOAD  := load client transport squeeze message probe echo fanout churn idle lone pause rooms slow
 BENCH_FLAGS  = -std=gnu11 $(WARN) -O2 $(CFLAGS) -MMD -MP
 BENCH_WORKERS = $(BUILD)/bench/load $(BUILD)/bench/bare $(BUILD)/bench/unix_echo $(BUILD)/bench/echo-worker
 BENCH_LWS   := $(wildcard /usr/include/libwebsockets.h)

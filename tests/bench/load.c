@@ -220,9 +220,9 @@ void load_goodbye(struct load *l, uint32_t n)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause|rooms --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
+	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause|rooms|slow --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
 		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
-		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words] [--rooms N]\n"
+		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words] [--rooms N] [--stopped N]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
 	exit(2);
 }
@@ -246,7 +246,7 @@ static const struct option options[] = {
 	{ "sources", required_argument, NULL, 'S' },
 	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' },
 	{ "publisher", required_argument, NULL, 'B' }, { "forks", no_argument, NULL, 'f' }, { "tls", required_argument, NULL, 'T' },
-	{ "rooms", required_argument, NULL, 'r' },
+	{ "rooms", required_argument, NULL, 'r' }, { "stopped", required_argument, NULL, 'o' },
 	{ "deflate", no_argument, NULL, 'z' }, { "words", no_argument, NULL, 'm' }, { NULL, 0, NULL, 0 },
 };
 
@@ -271,6 +271,7 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'f': l->forks = 1; break;
 		case 'T': transport_use_tls(optarg); break;
 		case 'r': l->rooms = (uint32_t)atoi(optarg); break;
+		case 'o': l->stopped = (uint32_t)atoi(optarg); break;
 		case 'z': l->squeeze = 1; break;
 		case 'm': l->words = 1; break;
 		default: usage();
@@ -307,6 +308,9 @@ static int report(const struct load *l)
 		printf(",\"idle_bytes\":%.1f,\"used_bytes\":%.1f", l->idle_bytes, l->used_bytes);
 	if (l->p50_us > 0)
 		printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", l->p50_us, l->p99_us);
+	if (l->stopped)
+		printf(",\"stopped\":%u,\"stopped_closed\":%llu,\"stopped_missed\":%llu", l->stopped, (unsigned long long)l->stopped_closed,
+			(unsigned long long)l->stopped_missed);
 	if (l->rooms)
 		printf(",\"rooms\":%u,\"room_bytes\":%.1f,\"join_us\":%.4f,\"leave_us\":%.4f,\"join_there_us\":%.4f,"
 			"\"leave_there_us\":%.4f,\"end_us\":%.3f", l->rooms, l->room_bytes, l->join_us, l->leave_us, l->join_there_us,
@@ -327,7 +331,7 @@ int main(int argc, char **argv)
 {
 	static const struct { const char *name; void (*run)(struct load *); } modes[] = {
 		{ "echo", echo_run }, { "fanout", fanout_run }, { "churn", churn_run }, { "idle", idle_run },
-		{ "lone", lone_run }, { "pause", pause_run }, { "rooms", rooms_run },
+		{ "lone", lone_run }, { "pause", pause_run }, { "rooms", rooms_run }, { "slow", slow_run },
 	};
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)
@@ -339,7 +343,7 @@ int main(int argc, char **argv)
 	client_box_init(&l->in);
 	client_box_init(&l->out);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
-	l->clients = calloc((size_t)l->conns + 1, sizeof *l->clients);
+	l->clients = calloc((size_t)l->conns + 1 + l->stopped, sizeof *l->clients);
 	if (l->epoll < 0 || !l->clients || probe_open(&l->probe, l->pid)) {
 		fprintf(stderr, "load: no such process, or no memory\n");
 		return 2;

@@ -23,7 +23,8 @@ struct load {
 	pid_t pid;
 	uint32_t conns, depth, size, sources;
 	double warmup, seconds;
-	int interval_ms; /* mode pause */
+	int interval_ms; /* modes pause and slow */
+	uint32_t stopped; /* mode slow: members that do not read */
 	int patience_ms; /* what did not come so long after anything else came is lost */
 	/* connections */
 	int epoll;
@@ -40,7 +41,8 @@ struct load {
 	double idle_bytes, used_bytes; /* mode idle: per connection, without and after one message */
 	uint32_t rooms; /* mode rooms: how many there are */
 	double room_bytes, join_us, leave_us, join_there_us, leave_there_us, end_us; /* likewise: what it found */
-	double p50_us, p99_us;	       /* mode lone: a round trip */
+	double p50_us, p99_us;	       /* mode lone: a round trip; mode slow: a delivery */
+	uint64_t stopped_closed, stopped_missed; /* mode slow: how many of those were closed, messages that the others missed */
 	struct load_gaps {
 		double median_ms, most_ms;
 	} quiet, reload; /* mode pause: over the connections, the longest time that each waited for a reply */
@@ -77,5 +79,6 @@ void idle_run(struct load *l);
 void lone_run(struct load *l);
 void pause_run(struct load *l);
 void rooms_run(struct load *l);
+void slow_run(struct load *l);
 
 #endif

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 static SSL_CTX *tls_context;
+static int receive_buffer;
 
 void transport_use_tls(const char *ca_file)
 {
@@ -27,11 +28,18 @@ void transport_use_tls(const char *ca_file)
 	SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 }
 
+void transport_receive(int bytes)
+{
+	receive_buffer = bytes;
+}
+
 static int connect_from(int fd, int port, int source)
 {
 	/* Ports are chosen at connect, per pair of addresses: several sources give more than the 28,000 of one. */
 	int one = 1;
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+	if (receive_buffer)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)source) };
 	if (bind(fd, (struct sockaddr *)&a, sizeof a))
 		return -1;

@@ -15,6 +15,8 @@ struct transport {
 /* From now on connections use TLS and accept the certificate in this file only. Ends the program when it can not be read. */
 void transport_use_tls(const char *ca_file);
 
+/* Receive buffer of connections that are opened from now on; 0: the system's. */
+void transport_receive(int bytes);
 /* Connects to 127.0.0.1:port from 127.0.0.(2 + source). 0, or -1 with errno set. */
 int transport_open(struct transport *t, int port, int source);
 void transport_close(struct transport *t);
