@@ -211,6 +211,7 @@ def test_nobody_sees_the_token(host, place):
     assert "authorization" not in names and ("cookie" in names) == (place in left) and ("x-after" in names) == (place == "only cookie")
     assert ("sec-websocket-protocol" in names) == (place in offered)
     host.wait_log(lambda line: line.get("kind") == "conn.close", after=mark)
+    assert host.wait_log(lambda line: line.get("kind") == "conn.open", after=mark)["subject"] == "ada"
     assert not any(piece in json.dumps(line) for line in host.lines[mark:] for piece in token.split("."))
 
 
