@@ -1,5 +1,10 @@
 #include "base/json.h"
 
+#include <endian.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 bool json_fail(struct json *j, const char *why)
 {
 	if (j->why == NULL)
@@ -8,21 +13,26 @@ bool json_fail(struct json *j, const char *why)
 	return false;
 }
 
-static void json_space(struct json *j)
+static inline void json_space(struct json *j)
 {
-	while (j->p < j->end && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
+	while (j->p < j->end && (unsigned char)*j->p <= ' ' && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
 		j->p++;
 }
 
-bool json_next_is(struct json *j, char c)
+static inline bool json_sees(struct json *j, char c)
 {
 	json_space(j);
 	return j->p < j->end && *j->p == c;
 }
 
-static bool json_take(struct json *j, char c, const char *why)
+bool json_next_is(struct json *j, char c)
 {
-	if (!json_next_is(j, c))
+	return json_sees(j, c);
+}
+
+static inline bool json_take(struct json *j, char c, const char *why)
+{
+	if (!json_sees(j, c))
 		return json_fail(j, why);
 	j->p++;
 	return true;
@@ -38,7 +48,7 @@ bool json_next(struct json *j, char close, bool *first)
 {
 	if (j->why != NULL)
 		return false;
-	if (json_next_is(j, close)) {
+	if (json_sees(j, close)) {
 		j->p++;
 		return false;
 	}
@@ -58,23 +68,39 @@ bool json_next_key(struct json *j, bool *first, struct span *key_r)
 	return true;
 }
 
-/* Has one of the eight bytes to be looked at: a quote, a backslash, or a control character? */
-static inline bool json_word_is_plain(uint64_t w)
+/* Which of the eight bytes, the first of them lowest, have to be looked at: a quote, a backslash, a control character? Their highest
+ * bits are set, and of bytes above the lowest such one perhaps others, too. */
+static inline uint64_t json_word_hits(const char *p)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
+	uint64_t w;
+	memcpy(&w, p, sizeof w);
+	w = le64toh(w);
 	uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
-	uint64_t hit = ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w);
-	return (hit & high) == 0;
+	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) & high;
 }
+
+#ifdef __SSE2__
+/* The same of sixteen, a bit for each. */
+static inline unsigned json_block_hits(const char *p)
+{
+	__m128i v = _mm_loadu_si128((const __m128i *)p), control = _mm_set1_epi8(0x1F);
+	__m128i hits = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+	return (unsigned)_mm_movemask_epi8(_mm_or_si128(hits, _mm_cmpeq_epi8(_mm_min_epu8(v, control), v)));
+}
+#endif
 
 static const char *json_plain_end(const char *p, const char *end)
 {
-	uint64_t w;
-	for (; end - p >= 8; p += 8) {
-		memcpy(&w, p, 8);
-		if (!json_word_is_plain(w))
-			break;
-	}
+	uint64_t hits;
+#ifdef __SSE2__
+	for (; end - p >= 16; p += 16)
+		if ((hits = json_block_hits(p)) != 0)
+			return p + __builtin_ctzll(hits);
+#endif
+	for (; end - p >= 8; p += 8)
+		if ((hits = json_word_hits(p)) != 0)
+			return p + __builtin_ctzll(hits) / 8;
 	while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
 		p++;
 	return p;

@@ -71,14 +71,18 @@ struct codec_item {
 	uint64_t s, n, ref, q, v, retry_ms, runs;
 	bool has_s, has_n, has_ref, has_q, has_retry, has_events;
 	unsigned events; /* EVENT_BITs */
-	struct json_string link, token, name, mount, error, source, what, room, conn, what_to_do, id;
+	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do, id;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */
 	size_t commands_at, answer_at;	      /* of the binary bytes that they take */
+	size_t first_command, end_command;    /* of the batch's, if they are kept */
+	bool kept;
 };
 
 struct codec_batch {
 	struct codec_item *items;
 	size_t n, cap;
+	struct codec_command *commands; /* as they were read */
+	size_t n_commands, cap_commands;
 	uint8_t *binary; /* behind the text */
 	size_t binary_len;
 	const char *why; /* what was wrong */

@@ -7,10 +7,13 @@
 
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
+#define CODEC_COMMANDS_KEPT 1024 /* of a batch, as they were read; further ones are read again when they are done */
+
 struct reader {
 	struct json j;
 	uint64_t binary; /* bytes that the objects so far have claimed */
 	uint64_t limit;	 /* no more than the message has */
+	struct codec_batch *batch;
 };
 
 /* Claims the next n bytes behind the text; returns where they are. */
@@ -24,39 +27,88 @@ static size_t claim(struct reader *r, uint64_t n)
 	return at;
 }
 
-/* Commands are read twice: first to be checked, with `use` NULL, then to be done. */
-struct use {
-	const struct codec_batch *batch;
-	const struct hub *hub;
-	const struct session *own;
-	struct commit *commit;
+/* A member of an object and where it goes. */
+struct field {
+	struct span key; /* NULL: the last */
+	uint16_t at;
+	uint16_t has; /* a bool that says that it is there; 0: none */
+	bool number;  /* else text */
 };
 
-struct command_text {
-	struct json_string c, conn, room, data, exclude, reason, state, name, key;
+/* The first member of each struct is none of these, so that 0 is no place of a bool. */
+#define TEXT_FIELD(type, name, member) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, false \
+	}
+#define NUMBER_FIELD(type, name, member) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, true \
+	}
+#define COUNTED_FIELD(type, name, member, flag) \
+	{ \
+		SPAN(name), offsetof(type, member), offsetof(type, flag), true \
+	}
+
+/* Reads a member if it is in the table; false: it is not. */
+static bool read_field(struct json *j, struct span name, void *base, const struct field *fields)
+{
+	const struct field *f = fields;
+	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] || memcmp(f->key.p, name.p, name.n) != 0))
+		f++;
+	if (f->key.p == NULL)
+		return false;
+	void *member = (char *)base + f->at;
+	if (f->has > 0)
+		*(bool *)((char *)base + f->has) = true;
+	if (f->number)
+		json_read_uint(j, member);
+	else
+		json_read_string(j, member);
+	return true;
+}
+
+/* A command as it was read. What it names is looked up when it is done. */
+enum command_word {
+	WORD_UNKNOWN,
+	WORD_SEND,
+	WORD_JOIN,
+	WORD_LEAVE,
+	WORD_BROADCAST,
+	WORD_BROADCAST_TO,
+	WORD_CLOSE,
+	WORD_SET,
+	WORD_TIMER,
+	WORD_CANCEL,
+};
+
+struct codec_command {
+	enum command_word word;
 	bool exclude_own, has_bin, has_state_bin;
+	struct json_string c, conn, room, data, exclude, reason, state, name, key;
 	uint64_t bin, state_bin, code, id, delay, period;
 	size_t bin_at, state_bin_at;
 };
 
-struct field {
-	const char *key;
-	size_t at;
-};
-
-/* Reads a member whose key is in a table of strings or numbers; false: it is in neither. */
-static bool read_field(struct json *j, struct span name, void *base, const struct field *strings, const struct field *numbers)
+static enum command_word word_of(const struct json_string *c)
 {
-	for (; strings->key != NULL; strings++)
-		if (span_eq(name, span_of(strings->key)))
-			return json_read_string(j, (struct json_string *)((char *)base + strings->at)), true;
-	for (; numbers->key != NULL; numbers++)
-		if (span_eq(name, span_of(numbers->key)))
-			return json_read_uint(j, (uint64_t *)((char *)base + numbers->at)), true;
-	return false;
+	static const struct span words[] = {
+		[WORD_SEND] = SPAN("send"),
+		[WORD_JOIN] = SPAN("join"),
+		[WORD_LEAVE] = SPAN("leave"),
+		[WORD_BROADCAST] = SPAN("broadcast"),
+		[WORD_BROADCAST_TO] = SPAN("broadcast_to"),
+		[WORD_CLOSE] = SPAN("close"),
+		[WORD_SET] = SPAN("set"),
+		[WORD_TIMER] = SPAN("timer"),
+		[WORD_CANCEL] = SPAN("cancel"),
+	};
+	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
+		if (span_eq((struct span){c->p, c->n}, words[i]))
+			return (enum command_word)i;
+	return WORD_UNKNOWN;
 }
 
-static void read_exclude(struct json *j, struct command_text *t)
+static void read_exclude(struct json *j, struct codec_command *t)
 {
 	if (json_next_is(j, '"'))
 		json_read_string(j, &t->exclude);
@@ -66,44 +118,39 @@ static void read_exclude(struct json *j, struct command_text *t)
 		json_read_bool(j, &t->exclude_own);
 }
 
-static void read_command_text(struct reader *r, struct command_text *t)
+static void read_command(struct reader *r, struct codec_command *t)
 {
-	static const struct field strings[] = {
-		{"c", offsetof(struct command_text, c)},
-		{"conn", offsetof(struct command_text, conn)},
-		{"room", offsetof(struct command_text, room)},
-		{"data", offsetof(struct command_text, data)},
-		{"reason", offsetof(struct command_text, reason)},
-		{"state", offsetof(struct command_text, state)},
-		{"name", offsetof(struct command_text, name)},
-		{"key", offsetof(struct command_text, key)},
-		{NULL, 0},
-	};
-	static const struct field numbers[] = {
-		{"code", offsetof(struct command_text, code)},
-		{"id", offsetof(struct command_text, id)},
-		{"delay", offsetof(struct command_text, delay)},
-		{"period", offsetof(struct command_text, period)},
-		{"bin", offsetof(struct command_text, bin)},
-		{"state_bin", offsetof(struct command_text, state_bin)},
-		{NULL, 0},
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_command, "c", c),
+		TEXT_FIELD(struct codec_command, "data", data),
+		TEXT_FIELD(struct codec_command, "room", room),
+		TEXT_FIELD(struct codec_command, "conn", conn),
+		TEXT_FIELD(struct codec_command, "key", key),
+		COUNTED_FIELD(struct codec_command, "bin", bin, has_bin),
+		TEXT_FIELD(struct codec_command, "state", state),
+		COUNTED_FIELD(struct codec_command, "state_bin", state_bin, has_state_bin),
+		NUMBER_FIELD(struct codec_command, "code", code),
+		TEXT_FIELD(struct codec_command, "reason", reason),
+		TEXT_FIELD(struct codec_command, "name", name),
+		NUMBER_FIELD(struct codec_command, "id", id),
+		NUMBER_FIELD(struct codec_command, "delay", delay),
+		NUMBER_FIELD(struct codec_command, "period", period),
+		{.key = {0}},
 	};
 	struct span name;
-	*t = (struct command_text){.bin = 0};
+	*t = (struct codec_command){.bin = 0};
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
-		if (span_eq(name, SPAN("exclude"))) {
+		if (span_eq(name, SPAN("exclude")))
 			read_exclude(&r->j, t);
-			continue;
-		}
-		if (!read_field(&r->j, name, t, strings, numbers))
+		else if (!read_field(&r->j, name, t, fields))
 			json_skip(&r->j, NULL);
-		t->has_bin = t->has_bin || span_eq(name, SPAN("bin"));
-		t->has_state_bin = t->has_state_bin || span_eq(name, SPAN("state_bin"));
 	}
 	t->state_bin_at = claim(r, t->state_bin);
 	t->bin_at = claim(r, t->bin);
 	if (t->c.p == NULL)
 		json_fail(&r->j, "a command without \"c\"");
+	else
+		t->word = word_of(&t->c);
 }
 
 /* --- commands ----------------------------------------------------------------------------------------------------------------------- */
@@ -117,6 +164,13 @@ struct span codec_text(struct json_string *s)
 	return (struct span){s->p, s->n};
 }
 
+struct use {
+	const struct codec_batch *batch;
+	const struct hub *hub;
+	const struct session *own;
+	struct commit *commit;
+};
+
 static uint64_t local_id(const struct use *u, struct json_string *text)
 {
 	struct session_id id;
@@ -124,24 +178,24 @@ static uint64_t local_id(const struct use *u, struct json_string *text)
 }
 
 /* The connection that is named, or the event's own. */
-static uint64_t target_of(const struct use *u, struct command_text *t)
+static uint64_t target_of(const struct use *u, struct codec_command *t)
 {
 	return t->conn.p != NULL ? local_id(u, &t->conn) : u->own != NULL ? u->own->local : 0;
 }
 
-static uint64_t exclude_of(const struct use *u, struct command_text *t)
+static uint64_t exclude_of(const struct use *u, struct codec_command *t)
 {
 	if (t->exclude_own)
 		return u->own != NULL ? u->own->local : 0;
 	return t->exclude.p != NULL ? local_id(u, &t->exclude) : 0;
 }
 
-static struct span data_of(const struct use *u, struct command_text *t)
+static struct span data_of(const struct use *u, struct codec_command *t)
 {
 	return t->has_bin ? (struct span){(const char *)u->batch->binary + t->bin_at, t->bin} : codec_text(&t->data);
 }
 
-static void do_timer(const struct use *u, struct command_text *t, bool cancel)
+static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 {
 	char name[ROOM_NAME_MAX + 1];
 	struct span text = codec_text(&t->name);
@@ -159,59 +213,126 @@ static void do_timer(const struct use *u, struct command_text *t, bool cancel)
 		commit_timer(u->commit, of_session, of_session ? target_of(u, t) : 0, &timer);
 }
 
-/* Is it a command that sends something? */
-static bool do_message(const struct use *u, struct command_text *t, struct span room)
+static void do_set(const struct use *u, struct codec_command *t)
 {
-	struct commit *c = u->commit;
-	if (!t->has_bin && t->data.p == NULL)
-		return false;
-	if (json_is(&t->c, "send")) {
-		struct span data = data_of(u, t);
-		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
-	} else if (json_is(&t->c, "broadcast")) {
-		struct span data = data_of(u, t);
-		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
-	} else if (json_is(&t->c, "broadcast_to")) {
-		struct span data = data_of(u, t);
-		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
-	} else {
-		return false;
-	}
-	if (t->key.p != NULL)
-		commit_key(c, codec_text(&t->key));
-	return true;
+	struct span state = t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at, t->state_bin}
+					     : codec_text(&t->state);
+	commit_set(u->commit, target_of(u, t), state.p, state.n);
 }
 
-static void do_command(const struct use *u, struct command_text *t)
+static void do_close(const struct use *u, struct codec_command *t)
+{
+	commit_close(u->commit, target_of(u, t), (uint16_t)t->code,
+		     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
+}
+
+/* Is what the command needs there? */
+static bool is_whole(const struct codec_command *t)
+{
+	switch (t->word) {
+	case WORD_UNKNOWN:
+		return false;
+	case WORD_SEND:
+	case WORD_BROADCAST:
+	case WORD_BROADCAST_TO:
+		return t->has_bin || t->data.p != NULL;
+	case WORD_CLOSE:
+		return t->code <= UINT16_MAX;
+	case WORD_SET:
+		return t->has_state_bin || t->state.p != NULL;
+	default:
+		return true;
+	}
+}
+
+static void do_message(const struct use *u, struct codec_command *t, struct span room)
+{
+	struct commit *c = u->commit;
+	struct span data = data_of(u, t);
+	if (t->word == WORD_SEND)
+		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
+	else if (t->word == WORD_BROADCAST)
+		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
+	else
+		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
+	if (t->key.p != NULL)
+		commit_key(c, codec_text(&t->key));
+}
+
+static void do_command(const struct use *u, struct codec_command *t)
 {
 	struct commit *c = u->commit;
 	struct span room = t->room.p != NULL ? codec_text(&t->room) : (struct span){0};
-	if (do_message(u, t, room))
-		return;
-	if (json_is(&t->c, "join"))
+	switch (is_whole(t) ? t->word : WORD_UNKNOWN) {
+	case WORD_SEND:
+	case WORD_BROADCAST:
+	case WORD_BROADCAST_TO:
+		do_message(u, t, room);
+		break;
+	case WORD_JOIN:
 		commit_join(c, target_of(u, t), room);
-	else if (json_is(&t->c, "leave"))
+		break;
+	case WORD_LEAVE:
 		commit_leave(c, target_of(u, t), room);
-	else if (json_is(&t->c, "close") && t->code <= UINT16_MAX)
-		commit_close(c, target_of(u, t), (uint16_t)t->code,
-			     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
-	else if (json_is(&t->c, "set") && (t->has_state_bin || t->state.p != NULL)) {
-		struct span state = t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at, t->state_bin}
-						     : codec_text(&t->state);
-		commit_set(c, target_of(u, t), state.p, state.n);
-	} else if (json_is(&t->c, "timer") || json_is(&t->c, "cancel"))
-		do_timer(u, t, json_is(&t->c, "cancel"));
-	else
+		break;
+	case WORD_CLOSE:
+		do_close(u, t);
+		break;
+	case WORD_SET:
+		do_set(u, t);
+		break;
+	case WORD_TIMER:
+	case WORD_CANCEL:
+		do_timer(u, t, t->word == WORD_CANCEL);
+		break;
+	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);
+		break;
+	}
 }
 
-static void read_commands(struct reader *r, const struct use *u)
+/* Where the next command is read to: kept, or else only looked at. */
+static struct codec_command *room_for_command(struct codec_batch *b, struct codec_command *else_here)
 {
-	struct command_text t;
+	if (b->n_commands == CODEC_COMMANDS_KEPT)
+		return else_here;
+	if (b->n_commands == b->cap_commands) {
+		size_t cap = b->cap_commands == 0 ? 64 : 2 * b->cap_commands;
+		struct codec_command *wider = realloc(b->commands, cap * sizeof *wider);
+		if (wider == NULL)
+			return else_here;
+		b->commands = wider;
+		b->cap_commands = cap;
+	}
+	return &b->commands[b->n_commands++];
+}
+
+/* Checks them. */
+static void read_commands(struct reader *r, struct codec_item *item)
+{
+	struct codec_batch *b = r->batch;
+	struct codec_command here;
+	item->commands_at = (size_t)r->binary;
+	item->first_command = b->n_commands;
+	item->kept = true;
 	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
-		read_command_text(r, &t);
-		if (u != NULL && u->commit->error == COMMIT_OK)
-			do_command(u, &t);
+		struct codec_command *t = room_for_command(b, &here);
+		read_command(r, t);
+		item->kept = item->kept && t != &here;
+	}
+	item->end_command = b->n_commands;
+}
+
+/* Those of an item that are not kept. */
+static void read_again(const struct codec_item *item, const struct use *u)
+{
+	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
+			   .binary = item->commands_at,
+			   .limit = UINT64_MAX};
+	struct codec_command t;
+	for (bool first = json_enter(&r.j, '['); u->commit->error == COMMIT_OK && json_next(&r.j, ']', &first);) {
+		read_command(&r, &t);
+		do_command(u, &t);
 	}
 }
 
@@ -221,10 +342,10 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 	const struct use u = {.batch = b, .hub = hub, .own = own, .commit = c};
 	if (item->commands.p == NULL)
 		return;
-	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
-			   .binary = item->commands_at,
-			   .limit = UINT64_MAX};
-	read_commands(&r, &u);
+	if (!item->kept)
+		read_again(item, &u);
+	for (size_t i = item->first_command; item->kept && c->error == COMMIT_OK && i < item->end_command; i++)
+		do_command(&u, &b->commands[i]);
 }
 
 /* --- the answer to an upgrade -------------------------------------------------------------------------------------------------------- */
@@ -239,28 +360,23 @@ struct answer_text {
 
 static void read_answer_text(struct reader *r, struct answer_text *t)
 {
-	static const struct field strings[] = {
-		{"subprotocol", offsetof(struct answer_text, subprotocol)},
-		{"state", offsetof(struct answer_text, state)},
-		{"type", offsetof(struct answer_text, type)},
-		{"body", offsetof(struct answer_text, body)},
-		{NULL, 0},
-	};
-	static const struct field numbers[] = {
-		{"status", offsetof(struct answer_text, status)},
-		{"state_bin", offsetof(struct answer_text, state_bin)},
-		{"bin", offsetof(struct answer_text, bin)},
-		{NULL, 0},
+	static const struct field fields[] = {
+		TEXT_FIELD(struct answer_text, "subprotocol", subprotocol),
+		TEXT_FIELD(struct answer_text, "state", state),
+		TEXT_FIELD(struct answer_text, "type", type),
+		TEXT_FIELD(struct answer_text, "body", body),
+		NUMBER_FIELD(struct answer_text, "status", status),
+		COUNTED_FIELD(struct answer_text, "state_bin", state_bin, has_state_bin),
+		COUNTED_FIELD(struct answer_text, "bin", bin, has_bin),
+		{.key = {0}},
 	};
 	struct span name;
 	*t = (struct answer_text){.status = 0};
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
 		if (span_eq(name, SPAN("headers")))
 			json_skip(&r->j, &t->headers);
-		else if (!read_field(&r->j, name, t, strings, numbers))
+		else if (!read_field(&r->j, name, t, fields))
 			json_skip(&r->j, NULL);
-		t->has_state_bin = t->has_state_bin || span_eq(name, SPAN("state_bin"));
-		t->has_bin = t->has_bin || span_eq(name, SPAN("bin"));
 	}
 	t->state_bin_at = claim(r, t->state_bin);
 	t->bin_at = claim(r, t->bin);
@@ -355,59 +471,63 @@ static void read_events(struct json *j, struct codec_item *item)
 
 static enum codec_type type_of(struct json *j, const struct json_string *t)
 {
-	static const char *const words[] = {"hello", "ack", "nack", "push", "query", "control", "pong", "bye"};
-	for (size_t i = 0; t->p != NULL && i < sizeof words / sizeof *words; i++)
-		if (json_is(t, words[i]))
+	static const struct span words[] = {SPAN("hello"), SPAN("ack"),	    SPAN("nack"), SPAN("push"),
+					    SPAN("query"), SPAN("control"), SPAN("pong"), SPAN("bye")};
+	for (size_t i = 0; t->p != NULL && !t->escaped && i < sizeof words / sizeof *words; i++)
+		if (span_eq((struct span){t->p, t->n}, words[i]))
 			return (enum codec_type)i;
 	json_fail(j, t->p == NULL ? "an object without \"t\"" : "an object of an unknown type");
 	return CODEC_BYE;
 }
 
-static void read_nested(struct reader *r, struct span *json_r, size_t *at_r, bool commands)
+static void read_answer(struct reader *r, struct codec_item *item, struct span *json_r)
 {
 	struct answer_text t;
 	json_r->p = r->j.p;
-	*at_r = (size_t)r->binary;
-	if (commands)
-		read_commands(r, NULL);
-	else
-		read_answer_text(r, &t);
+	item->answer_at = (size_t)r->binary;
+	read_answer_text(r, &t);
 	json_r->n = (size_t)(r->j.p - json_r->p);
 }
 
-static void read_member(struct reader *r, struct span name, struct codec_item *item, struct json_string *t)
+static void read_member(struct reader *r, struct span name, struct codec_item *item)
 {
-	static const struct field strings[] = {
-		{"link", offsetof(struct codec_item, link)},   {"token", offsetof(struct codec_item, token)},
-		{"name", offsetof(struct codec_item, name)},   {"mount", offsetof(struct codec_item, mount)},
-		{"error", offsetof(struct codec_item, error)}, {"source", offsetof(struct codec_item, source)},
-		{"what", offsetof(struct codec_item, what)},   {"room", offsetof(struct codec_item, room)},
-		{"conn", offsetof(struct codec_item, conn)},   {"do", offsetof(struct codec_item, what_to_do)},
-		{"id", offsetof(struct codec_item, id)},       {NULL, 0},
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_item, "t", t),
+		COUNTED_FIELD(struct codec_item, "s", s, has_s),
+		TEXT_FIELD(struct codec_item, "link", link),
+		TEXT_FIELD(struct codec_item, "error", error),
+		COUNTED_FIELD(struct codec_item, "retry_ms", retry_ms, has_retry),
+		TEXT_FIELD(struct codec_item, "source", source),
+		COUNTED_FIELD(struct codec_item, "n", n, has_n),
+		COUNTED_FIELD(struct codec_item, "q", q, has_q),
+		COUNTED_FIELD(struct codec_item, "ref", ref, has_ref),
+		TEXT_FIELD(struct codec_item, "what", what),
+		TEXT_FIELD(struct codec_item, "room", room),
+		TEXT_FIELD(struct codec_item, "conn", conn),
+		TEXT_FIELD(struct codec_item, "mount", mount),
+		TEXT_FIELD(struct codec_item, "token", token),
+		TEXT_FIELD(struct codec_item, "name", name),
+		TEXT_FIELD(struct codec_item, "do", what_to_do),
+		TEXT_FIELD(struct codec_item, "id", id),
+		NUMBER_FIELD(struct codec_item, "v", v),
+		NUMBER_FIELD(struct codec_item, "runs", runs),
+		{.key = {0}},
 	};
-	static const struct field numbers[] = {
-		{"s", offsetof(struct codec_item, s)},	     {"n", offsetof(struct codec_item, n)},
-		{"v", offsetof(struct codec_item, v)},	     {"q", offsetof(struct codec_item, q)},
-		{"ref", offsetof(struct codec_item, ref)},   {"retry_ms", offsetof(struct codec_item, retry_ms)},
-		{"runs", offsetof(struct codec_item, runs)}, {NULL, 0},
-	};
-	if (span_eq(name, SPAN("t")))
-		json_read_string(&r->j, t);
-	else if (span_eq(name, SPAN("commands")))
-		read_nested(r, &item->commands, &item->commands_at, true);
-	else if (span_eq(name, SPAN("accept")))
-		read_nested(r, &item->accept, &item->answer_at, false);
-	else if (span_eq(name, SPAN("refuse")))
-		read_nested(r, &item->refuse, &item->answer_at, false);
-	else if (span_eq(name, SPAN("events")))
+	if (read_field(&r->j, name, item, fields))
+		return;
+	if (span_eq(name, SPAN("commands"))) {
+		item->commands.p = r->j.p;
+		read_commands(r, item);
+		item->commands.n = (size_t)(r->j.p - item->commands.p);
+	} else if (span_eq(name, SPAN("accept"))) {
+		read_answer(r, item, &item->accept);
+	} else if (span_eq(name, SPAN("refuse"))) {
+		read_answer(r, item, &item->refuse);
+	} else if (span_eq(name, SPAN("events"))) {
 		read_events(&r->j, item);
-	else if (!read_field(&r->j, name, item, strings, numbers))
+	} else {
 		json_skip(&r->j, NULL);
-	item->has_s = item->has_s || span_eq(name, SPAN("s"));
-	item->has_n = item->has_n || span_eq(name, SPAN("n"));
-	item->has_q = item->has_q || span_eq(name, SPAN("q"));
-	item->has_ref = item->has_ref || span_eq(name, SPAN("ref"));
-	item->has_retry = item->has_retry || span_eq(name, SPAN("retry_ms"));
+	}
 }
 
 static void check_item(struct json *j, const struct codec_item *item)
@@ -428,14 +548,13 @@ static void check_item(struct json *j, const struct codec_item *item)
 
 static void read_item(struct reader *r, struct codec_item *item)
 {
-	struct json_string t = {.p = NULL};
 	struct span name;
 	*item = (struct codec_item){.n = 0};
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
-		read_member(r, name, item, &t);
+		read_member(r, name, item);
 	if (r->j.why != NULL)
 		return;
-	item->type = type_of(&r->j, &t);
+	item->type = type_of(&r->j, &item->t);
 	check_item(&r->j, item);
 }
 
@@ -456,8 +575,8 @@ static bool add_item(struct codec_batch *b, struct json *j)
 
 bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 {
-	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len};
-	b->n = 0;
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
+	b->n = b->n_commands = 0;
 	for (bool first = json_enter(&r.j, '['); json_next(&r.j, ']', &first) && add_item(b, &r.j);)
 		read_item(&r, &b->items[b->n++]);
 	if (r.j.why == NULL && b->n == 0)
@@ -475,5 +594,6 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 void codec_batch_free(struct codec_batch *b)
 {
 	free(b->items);
+	free(b->commands);
 	*b = (struct codec_batch){.items = NULL};
 }

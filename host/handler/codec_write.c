@@ -8,6 +8,7 @@
 #include "ws/utf8.h"
 
 #define CODEC_KEEP (256u << 10)
+#define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
 
 /* --- buffers ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -301,20 +302,61 @@ static void put_timer(struct codec_out *o, const struct hub_event *e)
 	codec_member_uint(o, "period", e->timer.period_ms);
 }
 
+/* Text that is known to fit. */
+static char *lay(char *at, const char *text, size_t n)
+{
+	memcpy(at, text, n);
+	return at + n;
+}
+
+#define LAY(at, literal) lay((at), (literal), sizeof(literal) - 1)
+
+static char *lay_uint(char *at, uint64_t value)
+{
+	char digits[20], *from = digits + sizeof digits;
+	do
+		*--from = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	return lay(at, from, (size_t)(digits + sizeof digits - from));
+}
+
+/* Most events are these: a message that follows another in a run, what else there is to say of it that one has said. */
+static void put_follower(struct codec_out *o, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	bool binary = e->message.binary;
+	char *at = reserve(o, &o->text, CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
+	if (at == NULL)
+		return;
+	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
+	at = LAY(at, "{\"t\":\"message\",\"s\":");
+	at = lay_uint(at, h->number);
+	at = LAY(at, ",\"run\":");
+	at = lay_uint(at, h->run);
+	if (binary) {
+		at = LAY(at, ",\"bin\":");
+		at = lay_uint(at, e->message.len);
+		put(o, &o->binary, e->message.bytes, e->message.len);
+	} else {
+		at = LAY(at, ",\"data\":");
+		at += json_escape(at, (const char *)e->message.bytes, e->message.len);
+	}
+	*at++ = '}';
+	o->text.len = (size_t)(at - o->text.p);
+}
+
 void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	const struct session *s = e->session;
 	char id[SESSION_ID_TEXT];
 	(void)m;
-	codec_object(o, event_name(e->kind));
-	codec_member_uint(o, "s", h->number);
-	if (h->run > 1) { /* what else there is to say the event before it has said */
-		codec_member_uint(o, "run", h->run);
-		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
-		codec_object_end(o);
+	if (h->run > 1) {
+		put_follower(o, h);
 		return;
 	}
+	codec_object(o, event_name(e->kind));
+	codec_member_uint(o, "s", h->number);
 	if (s != NULL) {
 		session_id_text(hub_session_id(hub, s), id);
 		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});

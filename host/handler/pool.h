@@ -13,7 +13,7 @@
 
 #define POOL_WINDOW 256		     /* events under way with one worker */
 #define POOL_WINDOW_BYTES (8u << 20) /* and their bytes; one event is always let through */
-#define POOL_BATCH 64		     /* events in one message */
+#define POOL_BATCH 128		     /* events in one message */
 #define POOL_RUN 64		     /* events of one connection in it */
 #define POOL_RUN_BYTES 16384	     /* a larger event follows none */
 #define POOL_BATCH_BYTES (1u << 20)

@@ -188,8 +188,11 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 /* Its handler settles events when the test calls rig_settle, or at once. */
 static inline struct rig *rig_new_async(const struct conn_limits *limits, uint64_t hold_max)
 {
-	static const struct handler_ops ops = {
-		.give = rig_give, .follow = rig_follow, .withdraw = rig_withdraw, .stop = rig_nothing, .free = rig_nothing};
+	static const struct handler_ops ops = {.give = rig_give,
+					       .follow = rig_follow,
+					       .withdraw = rig_withdraw,
+					       .stop = rig_nothing,
+					       .free = rig_nothing};
 	struct rig *r = rig_new(limits, 0);
 	r->handler.ops = &ops;
 	r->mount->commit.data_size = 4096;

@@ -530,6 +530,41 @@ START_TEST(many_items_share_the_bytes)
 }
 END_TEST
 
+/* More than are kept as they were read: in the middle of one object, and in those behind it. */
+START_TEST(more_commands_than_are_kept)
+{
+	enum { ITEMS = 4, EACH = 200 };
+	char *text = malloc(ITEMS * EACH * 64), *at = text;
+	at += sprintf(at, "[");
+	for (int i = 0; i < ITEMS; i++) {
+		at += sprintf(at, "%s{'t':'ack','s':%d,'commands':[", i > 0 ? "," : "", i + 1);
+		for (int k = 0; k < EACH; k++)
+			at += sprintf(at, "%s{'c':'join','room':'\\u0041%d'},{'c':'set','state_bin':1}", k > 0 ? "," : "", k);
+		at += sprintf(at, "]}");
+	}
+	at += sprintf(at, "]\n");
+	for (int i = 0; i < ITEMS * EACH; i++)
+		*at++ = (char)('a' + i % 26);
+	for (int round = 0; round < 2; round++) { /* what one batch has left is nothing to the next */
+		ck_assert(read_text(text, (size_t)(at - text)));
+		for (int i = ITEMS - 1; i >= 0; i--) { /* in any order */
+			commit_begin(&commit, &own);
+			codec_commands(&b, item((size_t)i), &hub, &own, &commit);
+			ck_assert_uint_eq(commit.error, COMMIT_OK);
+			ck_assert_uint_eq(commit.n, 2 * EACH);
+			for (int k = 0; k < EACH; k++) {
+				char room[16];
+				snprintf(room, sizeof room, "A%d", k);
+				ck_assert(span_eq(commit_text(&commit, &commit.commands[2 * k]), span_of(room)));
+				ck_assert_int_eq(*commit_text(&commit, &commit.commands[2 * k + 1]).p, 'a' + (i * EACH + k) % 26);
+			}
+			commit_drop(&commit);
+		}
+	}
+	free(text);
+}
+END_TEST
+
 /* --- answers to an upgrade -------------------------------------------------------------------------------------------------------------- */
 
 static struct event_answer answer;
@@ -774,6 +809,7 @@ int main(void)
 	tcase_add_test(tc, members_in_any_order);
 	tcase_add_test(tc, repeated_members);
 	tcase_add_test(tc, many_items_share_the_bytes);
+	tcase_add_test(tc, more_commands_than_are_kept);
 	tcase_add_test(tc, accepting);
 	tcase_add_test(tc, refusing);
 	tcase_add_test(tc, answers_that_can_not_be_given);

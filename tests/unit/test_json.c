@@ -527,10 +527,10 @@ END_TEST
 
 /* --- strings -------------------------------------------------------------------------------------------------------------------- */
 
-/* Each byte at each place of a string, so that no place in a word escapes the search. */
+/* Each byte at each place of a string, so that no place in a word or a vector escapes the search. */
 START_TEST(each_byte_at_each_place)
 {
-	for (size_t n = 1; n <= 25; n++) {
+	for (size_t n = 1; n <= 41; n++) {
 		for (size_t at = 0; at < n; at++) {
 			for (unsigned byte = 0; byte < 256; byte += RUNNING_ON_VALGRIND ? 5 : 1) {
 				char *exact = malloc(n + 2);
