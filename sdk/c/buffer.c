@@ -9,6 +9,7 @@
 
 #define BUFFER_FIRST 256
 #define BUFFER_KEEP 65536
+#define BUFFER_SHORT 1024
 
 static bool buffer_reserve(struct buffer *b, size_t n)
 {
@@ -65,7 +66,8 @@ void buffer_addf(struct buffer *b, const char *format, ...)
 
 void buffer_add_json(struct buffer *b, const char *p, size_t n)
 {
-	if (buffer_reserve(b, buffer_json_size(p, n)))
+	size_t most = JSON_ESCAPED_MAX(n); /* of a short text it costs less than to count */
+	if (buffer_reserve(b, n < BUFFER_SHORT ? most : buffer_json_size(p, n)))
 		b->n += json_escape(b->p + b->n, p, n);
 }
 

@@ -7,7 +7,8 @@
 #define COMMANDS_REASON_MAX 123				  /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
 #define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		  /* what every JSON library can keep exactly */
 #define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000) /* the host's */
-#define COMMANDS_HEAD 256				  /* more than what stands around the text or bytes of any command */
+#define COMMANDS_SHORT 4096
+#define COMMANDS_HEAD 256 /* more than what stands around the text or bytes of any command */
 #define COMMANDS_KEY_MAX 255
 
 void commands_begin(struct commands *c, tova_ws own)
@@ -114,6 +115,12 @@ static bool commands_has_key(const tova_payload *p)
 	return p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL && p->key_len > 0;
 }
 
+/* At least what the text takes; exact where it matters. */
+static size_t commands_json_size(const void *text, size_t len)
+{
+	return len < COMMANDS_SHORT ? 6 * len + 2 : buffer_json_size(text, len);
+}
+
 static int commands_check_payload(struct commands *c, const tova_payload *p)
 {
 	if (p == NULL || p->size < offsetof(tova_payload, flags) || (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) ||
@@ -125,7 +132,7 @@ static int commands_check_payload(struct commands *c, const tova_payload *p)
 		return commands_spoil(c, TOVA_E_UTF8);
 	size_t key = commands_has_key(p) ? p->key_len : 0;
 	if (key > COMMANDS_KEY_MAX ||
-	    !commands_has_room(c, 6 * key + (p->kind == TOVA_TEXT ? buffer_json_size(p->data, p->len) : p->len)))
+	    !commands_has_room(c, 6 * key + (p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len) : p->len)))
 		return commands_spoil(c, TOVA_E_LIMIT);
 	return key > 0 && !utf8_valid(p->key, key) ? commands_spoil(c, TOVA_E_UTF8) : TOVA_OK;
 }

@@ -523,6 +523,73 @@ def test_ping(probe):
     probe.link.expect("pong")
 
 
+# --- runs ------------------------------------------------------------------------------------------------------------------------
+
+def message(s, data, conn=CONN, **members):
+    return {"t": "message", "s": s, "conn": conn, "seq": s, "attempt": 1, "data": data, **members}
+
+
+def following(s, n, data):
+    return {"t": "message", "s": s, "run": n, "data": data}
+
+
+def test_the_data_goes_from_event_to_event_of_a_run(host):
+    with probe_worker(host) as (_, link):
+        link.send(message(1, "data 0 ab", state=padded(b"x").decode()), following(2, 2, "getdata"), following(3, 3, "data 1 zz"),
+                  following(4, 4, "set me last"), following(5, 5, "getdata\nevent\nmyid"), message(6, "getdata", conn=OTHER))
+        assert link.expect("ack", s=1)["commands"] == [{"c": "set", "state_bin": padded(b"ab")}]
+        assert link.expect("ack", s=2)["commands"] == [{"c": "send", "data": padded(b"ab").hex()}]
+        assert link.expect("ack", s=3)["commands"] == [{"c": "set", "state_bin": padded(b"azz")}]
+        assert link.expect("ack", s=4)["commands"] == [{"c": "set", "state_bin": padded(b"last")}]
+        data, event, my = link.expect("ack", s=5)["commands"]
+        assert data["data"] == padded(b"last").hex() and my["data"] == CONN
+        assert json.loads(event["data"]) == {"ws": CONN, "sequence": 5, "attempt": 1}
+        assert link.expect("ack", s=6)["commands"] == [{"c": "send", "data": "00" * 64}]
+
+
+def test_what_follows_a_failure_in_a_run_is_not_handled(host):
+    with probe_worker(host) as (_, link):
+        link.send(message(1, "data 0 ab"), following(2, 2, "data 0 no\nfail no"), following(3, 3, "send never"),
+                  following(4, 4, "send never"), message(5, "send other", conn=OTHER), following(6, 2, "send b"))
+        link.expect("ack", s=1)
+        assert link.expect("nack", s=2)["error"] == "no"
+        assert link.expect("ack", s=5)["commands"] == [{"c": "send", "data": "other"}]
+        assert link.expect("ack", s=6)["commands"] == [{"c": "send", "data": "b"}]
+        link.send(message(7, "send again"))
+        link.expect("ack", s=7)
+
+
+def test_bytes_and_empty_messages_in_a_run(host):
+    with serving(host, BUILD / "tova-worker", BUILD / "plugins/echo.so") as (_, link):
+        link.send({"t": "message", "s": 1, "conn": CONN, "seq": 1, "attempt": 1, "bin": 3}, following(2, 2, ""),
+                  {"t": "message", "s": 3, "run": 3, "bin": 0}, {"t": "message", "s": 4, "run": 4, "bin": 2}, binary=b"a\0\nb\n")
+        for s, sent in ((1, {"bin": b"a\0\n"}), (2, {"data": ""}), (3, {"bin": b""}), (4, {"bin": b"b\n"})):
+            assert link.expect("ack", s=s)["commands"] == [{"c": "send", **sent}]
+
+
+def test_a_run_waits_for_what_is_settled_later(host):
+    with serving(host, BUILD / "examples/echo-worker") as (_, link):
+        link.send(message(1, "later one"), following(2, 2, "two"), following(3, 3, "later three"), following(4, 4, "four"),
+                  message(5, "other", conn=OTHER), following(6, 2, "another"))
+        for s, data in ((5, "other"), (6, "another"), (1, "later one"), (2, "two"), (3, "later three"), (4, "four")):
+            assert link.expect("ack", s=s)["commands"] == [{"c": "send", "data": data}]
+        # Draining means to finish what was given.
+        link.send(message(7, "later seven"), following(8, 2, "eight"), {"t": "drain"})
+        assert link.expect("ack", s=7)["commands"] == [{"c": "send", "data": "later seven"}]
+        assert link.expect("ack", s=8)["commands"] == [{"c": "send", "data": "eight"}]
+
+
+@pytest.mark.parametrize("objects", [
+    [following(1, 2, "myid")], [message(1, "myid"), following(3, 3, "myid")], [message(1, "myid"), following(0, 2, "myid")]])
+def test_a_run_that_makes_no_sense(host, objects):
+    with probe_worker(host, drain=False) as (worker, link):
+        link.send(*objects)
+        while (o := link.receive())["t"] != "bye":
+            assert o["t"] == "ack"
+        link.close()
+        assert worker.wait() == 1
+
+
 # --- leaving ----------------------------------------------------------------------------------------------------------------------
 
 def test_events_settled_later_and_by_another_thread(host):
