@@ -1,4 +1,5 @@
 """Workers in processes of their own, against a host played by the test."""
+import json
 import signal
 
 
@@ -383,6 +384,123 @@ def test_a_lie_about_length(host):
     peer.sock.sendall((b"\1" if host.ipc else b"") + b"\xff" * 8)
     peer.expect_eof()
     assert "too long" in finish(worker)[2]
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------------------
+
+RUN = """
+gate = None
+{kind} on_message(ws, message):
+    global gate
+    gate = gate or asyncio.Event()
+    if message == "open": gate.set()
+    if message == "wait": {wait}
+    before = ws.state
+    if message == "by id": set_state(ws.id, "by id")
+    elif isinstance(before, list): before.append(message)
+    elif message == "list": ws.state = ["list"]
+    elif message != "nothing": ws.state = (before or "") + str(message)
+    if message == "fail": raise RuntimeError("no")
+    if message == "retry": raise Retry(5)
+    if message == "push":
+        with push(): set_state(ws, "pushed")
+    ws.send([before, current_event().sequence, current_event().attempt, ws.id])
+"""
+
+
+def run_handler(kind):
+    return HEAD + "from tova import set_state, push, Retry, current_event\n" + RUN.format(
+        kind=kind, wait="await gate.wait()" if kind != "def" else "pass") + TAIL
+
+
+def following(s, n, data):
+    return {"t": "message", "s": s, "run": n, "data" if isinstance(data, str) else "bin": data}
+
+
+def run_ack(s, before, seq, state=None, conn=A):
+    commands = [] if state is None else [{"c": "set", "state": state}]
+    sent = {"c": "send", "data": json.dumps([before, seq, 1, conn], separators=(",", ":"))}
+    # A list is stored behind what the handler has commanded.
+    return ack(*(commands + [sent] if state is None or not state.startswith('["list",') else [sent] + commands), s=s)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_the_state_goes_from_event_to_event_of_a_run(host, kind):
+    worker, peer = host.serve(run_handler(kind))
+    peer.send(event(1, seq=4, data="a", state='"s"'), following(2, 2, "b"), following(3, 3, "nothing"), following(4, 4, "c"),
+              following(5, 5, "by id"), following(6, 6, "d"))
+    for s, before, state in ((1, "s", "sa"), (2, "sa", "sab"), (3, "sab", None), (4, "sab", "sabc"), (5, "sabc", "by id"),
+                             (6, "by id", "by idd")):
+        peer.expect(**run_ack(s, before, s + 3, None if state is None else json.dumps(state)))
+    peer.send(event(7, data="list", conn=B), following(8, 2, "x"), following(9, 3, "y"))
+    peer.expect(**run_ack(7, None, 7, '["list"]', conn=B))
+    peer.expect(**run_ack(8, ["list", "x"], 8, '["list","x"]', conn=B))
+    peer.expect(**run_ack(9, ["list", "x", "y"], 9, '["list","x","y"]', conn=B))
+    peer.send(event(10, data="z"), following(11, 2, "w"))
+    peer.expect(**run_ack(10, None, 10, '"z"'))
+    peer.expect(**run_ack(11, "z", 11, '"zw"'))
+    drain(worker, peer)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+@pytest.mark.parametrize("how", ["fail", "retry"])
+def test_what_follows_a_failure_in_a_run_is_not_handled(host, kind, how):
+    worker, peer = host.serve(run_handler(kind))
+    peer.send(event(1, data="a"), following(2, 2, how), following(3, 3, "never"), following(4, 4, "never"), event(5, conn=B, data="b"))
+    got = sorted((peer.next() for _ in range(3)), key=lambda item: item["s"])
+    assert got[0] == run_ack(1, None, 1, '"a"') and got[2] == run_ack(5, None, 5, '"b"', conn=B)
+    assert got[1]["t"] == "nack" and got[1]["s"] == 2 and ("retry_ms" in got[1]) == (how == "retry")
+    peer.send(event(6, data="c"))
+    peer.expect(**run_ack(6, None, 6, '"c"'))
+    drain(worker, peer)
+
+
+def test_a_run_waits_for_coroutines_and_answers_are_not_held_back(host):
+    worker, peer = host.serve(run_handler("async def"))
+    peer.send(event(1, data="a"), following(2, 2, "wait"), following(3, 3, "c"), event(4, conn=B, data="b"))
+    assert sorted((peer.next()["s"], peer.next()["s"])) == [1, 4]
+    peer.send(event(5, conn=B, data="open"))
+    peer.expect(**run_ack(5, None, 5, '"open"', conn=B))
+    peer.expect(**run_ack(2, "a", 2, '"await"'))
+    peer.expect(**run_ack(3, "await", 3, '"awaitc"'))
+    drain(worker, peer)
+
+
+def test_what_the_host_gives_again_waits_for_what_is_under_way(host):
+    """The host has ended the run: its rest is not handled, and what comes instead is, in its turn."""
+    worker, peer = host.serve(run_handler("async def"))
+    peer.send(event(1, data="wait"), following(2, 2, "stale"))
+    peer.send(event(3, seq=2, data="fresh", state='"theirs"'), following(4, 2, "next"))
+    peer.send(event(5, conn=B, data="open"))
+    peer.expect(**run_ack(5, None, 5, '"open"', conn=B))
+    peer.expect(**run_ack(1, None, 1, '"wait"'))
+    peer.expect(**run_ack(3, "theirs", 2, '"theirsfresh"'))
+    peer.expect(**run_ack(4, "theirsfresh", 3, '"theirsfreshnext"'))
+    drain(worker, peer)
+
+
+def test_what_is_pushed_is_no_state_of_a_run(host):
+    worker, peer = host.serve(run_handler("def"))
+    peer.send(event(1, data="push"), following(2, 2, "b"))
+    peer.expect(**run_ack(1, None, 1, '"push"'))
+    peer.expect(**run_ack(2, "push", 2, '"pushb"'))
+    assert peer.next()["commands"] == [{"c": "set", "conn": A, "state": '"pushed"'}]
+    drain(worker, peer)
+
+
+def test_bytes_and_empty_texts_in_a_run(host):
+    worker, peer = host.serve(ECHO)
+    peer.send(event(1, data="", state_bin=b"\n"), following(2, 2, ""), following(3, 3, b""), following(4, 4, b"\n]\x00"))
+    for s, data in ((1, ""), (2, ""), (3, b""), (4, b"\n]\x00")):
+        peer.expect(**ack({"c": "send", "data" if isinstance(data, str) else "bin": data}, s=s))
+    drain(worker, peer)
+
+
+def test_an_event_that_follows_none(host):
+    worker, peer = host.serve(ECHO)
+    peer.send(following(1, 2, "a"))
+    peer.expect_eof()
+    worker.kill()
 
 
 # --- async ---------------------------------------------------------------------------------------------------------------------
