@@ -143,6 +143,102 @@ for (const transport of ["ipc", "tcp"])
 				await drain(worker, peer);
 			});
 
+		// --- runs ---------------------------------------------------------------------------------------------------------------
+
+		const RUN = (kind) => `
+			let opened;
+			const gate = new Promise((resolve) => (opened = resolve));
+			serve({ ${kind} on_message(ws, message) {
+				if (message === "open") opened();
+				if (message === "wait") ${kind === "" ? ";" : "await gate;"}
+				{
+					const before = ws.state;
+					if (message === "by id") set_state(ws.id, "by id");
+					else if (Array.isArray(before)) before.push(message);
+					else if (message === "list") ws.state = ["list"];
+					else if (message !== "nothing") ws.state = (before ?? "") + message;
+					if (message === "fail") throw new Error("no");
+					if (message === "retry") throw new Retry(5);
+					if (message === "push") push(() => set_state(ws, "pushed"));
+					ws.send([before, current_event().sequence, current_event().attempt, ws.id]);
+				}
+			} });`;
+		const following = (s, run, data) => ({ t: "message", s, run, ...(typeof data === "string" ? { data } : { bin: data }) });
+		const runAck = (s, before, seq, state, conn = A) => {
+			const sent = { c: "send", data: JSON.stringify([before, seq, 1, conn]) };
+			if (state === undefined) return ack(s, sent);
+			const set = { c: "set", state: JSON.stringify(state) };
+			// A list is stored behind what the handler has commanded.
+			return Array.isArray(state) && state.length > 1 ? ack(s, sent, set) : ack(s, set, sent);
+		};
+
+		for (const kind of ["", "async"]) {
+			test(`the state goes from event to event of a run: ${kind}`, async () => {
+				const [worker, peer] = await host.serve(RUN(kind));
+				peer.send(event(1, "message", { seq: 4, data: "a", state: '"s"' }), following(2, 2, "b"), following(3, 3, "nothing"),
+					following(4, 4, "c"), following(5, 5, "by id"), following(6, 6, "d"));
+				const states = [[1, "s", "sa"], [2, "sa", "sab"], [3, "sab", undefined], [4, "sab", "sabc"], [5, "sabc", "by id"], [6, "by id", "by idd"]];
+				for (const [s, before, state] of states) await peer.expect(runAck(s, before, s + 3, state));
+				peer.send(event(7, "message", { data: "list", conn: B }), following(8, 2, "x"), following(9, 3, "y"));
+				await peer.expect(runAck(7, null, 7, ["list"], B));
+				await peer.expect(runAck(8, ["list", "x"], 8, ["list", "x"], B));
+				await peer.expect(runAck(9, ["list", "x", "y"], 9, ["list", "x", "y"], B));
+				await drain(worker, peer);
+			});
+
+			for (const how of ["fail", "retry"])
+				test(`what follows a failure in a run is not handled: ${how} ${kind}`, async () => {
+					const [worker, peer] = await host.serve(RUN(kind));
+					peer.send(event(1, "message", { data: "a" }), following(2, 2, how), following(3, 3, "never"), following(4, 4, "never"),
+						event(5, "message", { conn: B, data: "b" }));
+					const got = [await peer.next(), await peer.next(), await peer.next()].sort((a, b) => a.s - b.s);
+					assert.deepEqual([got[0], got[2]], [runAck(1, null, 1, "a"), runAck(5, null, 5, "b", B)]);
+					assert.deepEqual([got[1].t, got[1].s, got[1].retry_ms !== undefined], ["nack", 2, how === "retry"]);
+					peer.send(event(6, "message", { data: "c" }));
+					await peer.expect(runAck(6, null, 6, "c"));
+					await drain(worker, peer);
+				});
+		}
+
+		test("a run waits for promises, and answers are not held back", async () => {
+			const [worker, peer] = await host.serve(RUN("async"));
+			peer.send(event(1, "message", { data: "a" }), following(2, 2, "wait"), following(3, 3, "c"), event(4, "message", { conn: B, data: "b" }));
+			assert.deepEqual([(await peer.next()).s, (await peer.next()).s].sort(), [1, 4]);
+			peer.send(event(5, "message", { conn: B, data: "open" }));
+			await peer.expect(runAck(5, null, 5, "open", B));
+			await peer.expect(runAck(2, "a", 2, "await"));
+			await peer.expect(runAck(3, "await", 3, "awaitc"));
+			await drain(worker, peer);
+		});
+
+		// The host has ended the run: its rest is not handled, and what comes instead is, in its turn.
+		test("what the host gives again waits for what is under way", async () => {
+			const [worker, peer] = await host.serve(RUN("async"));
+			peer.send(event(1, "message", { data: "wait" }), following(2, 2, "stale"));
+			peer.send(event(3, "message", { seq: 2, data: "fresh", state: '"theirs"' }), following(4, 2, "next"));
+			peer.send(event(5, "message", { conn: B, data: "open" }));
+			await peer.expect(runAck(5, null, 5, "open", B));
+			await peer.expect(runAck(1, null, 1, "wait"));
+			await peer.expect(runAck(3, "theirs", 2, "theirsfresh"));
+			await peer.expect(runAck(4, "theirsfresh", 3, "theirsfreshnext"));
+			await drain(worker, peer);
+		});
+
+		test("what is pushed is no state of a run", async () => {
+			const [worker, peer] = await host.serve(RUN(""));
+			peer.send(event(1, "message", { data: "push" }), following(2, 2, "b"));
+			await peer.expect(runAck(1, null, 1, "push"));
+			await peer.expect(runAck(2, "push", 2, "pushb"));
+			assert.deepEqual((await peer.next()).commands, [{ c: "set", conn: A, state: '"pushed"' }]);
+			await drain(worker, peer);
+		});
+
+		test("an event that follows none", async () => {
+			const [, peer] = await host.serve(ECHO);
+			peer.send(following(1, 2, "a"));
+			await peer.expectEnd();
+		});
+
 		test("cuts anywhere", async () => {
 			const [worker, peer] = await host.serve(ECHO);
 			for (const step of [1, 2, 7, 8, 9, 10, 100]) {
