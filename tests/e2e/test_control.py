@@ -1,4 +1,5 @@
 """tova-ctl and the control socket of a running host; pushes from elsewhere."""
+import base64
 import json
 import os
 import subprocess
@@ -211,7 +212,10 @@ def test_binary_dead_letters(tmp_path):
                 ws = connect("127.0.0.1", host.port, "/")
                 ws.send_binary(data)
                 worker.expect("message")
-            letter = wait_until(lambda: ctl_json(tmp_path / "control", "dead-letter", "list")["dead_letters"], "the letter")[0]
+            # The note that the last one was replayed may still be on its way to the file.
+            written = base64.b64encode(data).decode()
+            letter = wait_until(lambda: [known for known in ctl_json(tmp_path / "control", "dead-letter", "list")["dead_letters"]
+                                         if known["data_base64"] == written], "the letter")[0]
             with RawWorker(url).hello(events=["message"]) as worker:
                 ctl(tmp_path / "control", "dead-letter", "replay", letter["id"])
                 event = worker.expect("message")
