@@ -32,7 +32,7 @@ static bool reload_listens_equal(const struct settings_listens *a, const struct 
 {
 	bool equal = a->n == b->n;
 	for (size_t i = 0; equal && i < a->n; i++)
-		equal = strcmp(a->items[i].text, b->items[i].text) == 0;
+		equal = strcmp(a->items[i].text, b->items[i].text) == 0 && a->items[i].tls == b->items[i].tls;
 	return equal;
 }
 
@@ -99,7 +99,8 @@ static void reload_apply(struct server *s, struct settings *new)
 {
 	struct conn_limits limits = server_limits(new);
 	if (!reload_listens_equal(&s->settings.listen, &new->listen) || !reload_mounts_equal(&s->settings, new))
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "--listen and the set of mounts change only with a restart");
+		LOG(s->log, LOG_WARN, LOG_RELOAD,
+		    "--listen, whether it speaks TLS, and the set of mounts change only with a restart");
 	if (!reload_text_equal(s->settings.user, new->user) || !reload_text_equal(s->settings.group, new->group))
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "--user and --group change only with a restart");
 	if (s->settings.address_prefix != new->address_prefix)
@@ -116,6 +117,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	conns_set_limits(&s->conns, &limits);
 	sides_set_limits(&s->sides, &limits);
 	reload_gate(s);
+	server_reload_tls(s);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		const struct settings_mount *setting = reload_find(&s->settings, m->path);

@@ -221,7 +221,7 @@ static bool server_start_listeners(struct server *s)
 	char why[SERVER_WHY_MAX];
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		const struct conn_kind kind = {.proxy = at->proxy};
+		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls};
 		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
 				   sizeof why))
 			return server_refuse(s, "listen", at->text, why);
@@ -352,9 +352,10 @@ static bool server_start(struct server *s, const struct conn_ops *ops)
 {
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
-	return server_start_log(s) && server_start_parts(s, ops) && server_start_gate(s) && server_start_signals(s) &&
-	       server_start_workers(s) && server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) &&
-	       server_start_mounts(s) && (drops || server_start_doors(s)) && server_start_threads(s);
+	return server_start_log(s) && server_start_parts(s, ops) && server_start_gate(s) && server_start_tls(s) &&
+	       server_start_signals(s) && server_start_workers(s) && server_make_mounts(s) &&
+	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
+	       (drops || server_start_doors(s)) && server_start_threads(s);
 }
 
 static int server_run(struct server *s)
@@ -387,7 +388,7 @@ int server_main(const struct settings_source *source)
 		code = SERVER_BAD_SETTINGS;
 	else if (!s.settings.check)
 		code = server_run(&s);
-	else if (server_check_mounts(&s)) {
+	else if (server_check_tls(&s) && server_check_mounts(&s)) {
 		settings_print(&s.settings, source->out);
 		code = SERVER_DONE;
 	}

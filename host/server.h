@@ -66,6 +66,11 @@ void server_make_files(const struct server *s);
 /* Everything that needs root is there. */
 bool server_drop(struct server *s);
 
+/* certificates.c */
+bool server_start_tls(struct server *s);
+bool server_check_tls(struct server *s);
+void server_reload_tls(struct server *s);
+
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
 bool server_check_tokens(const struct server *s, const struct settings_mount *set);

@@ -28,6 +28,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(HOST, "host", 0) \
 	X(LISTEN, "listen", 0) \
 	X(ACCEPT, "accept", 10) \
+	X(TLS, "tls", 20) \
 	X(HTTP, "http", 20) \
 	X(UPGRADE, "upgrade", 20) \
 	X(CONN_OPEN, "conn.open", 1000) \

@@ -42,8 +42,8 @@ const struct option_row *option_find(const char *name, size_t n)
 
 bool option_repeatable(const struct option_row *row)
 {
-	return row->type == OPTION_LIST || row->type == OPTION_LISTEN || row->type == OPTION_HANDLER || row->type == OPTION_PAIR ||
-	       row->type == OPTION_SCOPED;
+	return row->type == OPTION_LIST || row->type == OPTION_PATHS || row->type == OPTION_LISTEN || row->type == OPTION_HANDLER ||
+	       row->type == OPTION_PAIR || row->type == OPTION_SCOPED;
 }
 
 /* Is its value one of some words? */

@@ -23,6 +23,7 @@ enum option_type {
 	OPTION_TEXT,	/* char *, NULL unless given */
 	OPTION_PATH,	/* char *, NULL unless given, never empty */
 	OPTION_LIST,	/* struct settings_list, comma separated, repeatable */
+	OPTION_PATHS,	/* struct settings_list, one at a time, never empty, repeatable */
 	OPTION_LISTEN,	/* struct settings_listens, repeatable */
 	OPTION_HANDLER, /* [MOUNT=]VALUE, repeatable: a mount of struct settings */
 	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
@@ -93,14 +94,24 @@ enum option_group {
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
 	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, 1, 1000000, "100", NULL, \
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
-	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls|,plain][,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
 	  NULL, \
-	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with ,proxy a header of the PROXY " \
+	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with --tls-cert a TCP " \
+	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, 0, 0, "660", "600|660|666", \
 	  "who may connect to the Unix sockets of --listen: the host's user, also its group (a proxy in it, see --group), or everybody") \
 	X(threads, NUMBER, "threads", 't', "N", NETWORK, 1, 64, "1", "one per core", \
 	  "I/O loops, each with a thread of its own and a share of the connections") \
+	X(tls_cert, PATHS, "tls-cert", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	  "speak TLS with this certificate and its chain (PEM); of several the one with the name that a client asks for is shown, else " \
+	  "the first") \
+	X(tls_key, PATHS, "tls-key", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	  "private key (PEM) of each --tls-cert, in their order; without it the keys are in the same files") \
+	X(tls_client_ca, PATH, "tls-client-ca", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	  "clients need a certificate that one of these (PEM) has signed and that none of the CRLs in the file names") \
+	X(tls_min, ENUM, "tls-min", 0, "VERSION", NETWORK, 0, 0, "1.2", "1.2|1.3", \
+	  "oldest version of TLS that clients may speak") \
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \

@@ -51,7 +51,7 @@ void settings_free(struct settings *s)
 
 		if (row->type == OPTION_TEXT || row->type == OPTION_PATH)
 			free(*(char **)field);
-		else if (row->type == OPTION_LIST)
+		else if (row->type == OPTION_LIST || row->type == OPTION_PATHS)
 			free_list(field);
 		else if (row->type == OPTION_LISTEN)
 			free_listens(field);
@@ -75,6 +75,7 @@ static size_t field_size(const struct option_row *row)
 	case OPTION_PATH:
 		return sizeof(char *);
 	case OPTION_LIST:
+	case OPTION_PATHS:
 		return sizeof(struct settings_list);
 	case OPTION_LISTEN:
 		return sizeof(struct settings_listens);
@@ -211,6 +212,33 @@ static void check_listen(struct settings_layer *layer)
 				layer->s.listen.items[i].text);
 }
 
+/* Which addresses speak TLS, and is there what that needs? */
+static void check_tls(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+	struct settings *s = &layer->s;
+	size_t speaking = 0;
+
+	for (size_t i = 0; i < s->listen.n; i++) {
+		struct settings_listen *listen = &s->listen.items[i];
+
+		listen->tls = listen->speaks == SETTINGS_SPEAKS_TLS ||
+			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 && listen->unix_path == NULL);
+		speaking += listen->tls;
+		if (listen->tls && s->tls_cert.n == 0)
+			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name, "\"%.200s\" needs --tls-cert",
+					     listen->text);
+	}
+	if (s->tls_cert.n > 0 && speaking == 0)
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_cert].name,
+				     "nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls");
+	if (s->tls_key.n > 0 && s->tls_key.n != s->tls_cert.n)
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
+				     "given %zu times; expected as often as --tls-cert, %zu times", s->tls_key.n, s->tls_cert.n);
+	if (s->tls_client_ca != NULL && s->tls_cert.n == 0)
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name, "needs --tls-cert");
+}
+
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
@@ -264,6 +292,8 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 			check_attach(&over);
 		if (sound)
 			check_listen(&over);
+		if (sound)
+			check_tls(&over);
 		if (sound)
 			settle_pairs(&over, &over);
 		if (sound)

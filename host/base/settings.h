@@ -9,12 +9,16 @@ struct settings_list {
 	size_t n;
 };
 
+enum settings_speaks { SETTINGS_SPEAKS_EITHER, SETTINGS_SPEAKS_TLS, SETTINGS_SPEAKS_PLAIN };
+
 struct settings_listen {
 	char *text;	 /* as the operator wrote it */
 	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
 	uint16_t port;	 /* 0: any free one */
 	char *unix_path; /* NULL: TCP */
 	bool proxy;	 /* ",proxy" */
+	int speaks;	 /* enum settings_speaks: what it says itself */
+	bool tls;	 /* and what follows from all of them */
 };
 
 struct settings_listens {
@@ -35,6 +39,7 @@ struct settings_pair {
 #define SETTINGS_MOUNT_TEXT(name)
 #define SETTINGS_MOUNT_PATH(name)
 #define SETTINGS_MOUNT_LIST(name)
+#define SETTINGS_MOUNT_PATHS(name)
 #define SETTINGS_MOUNT_LISTEN(name)
 #define SETTINGS_MOUNT_HANDLER(name)
 #define SETTINGS_MOUNT_PAIR(name)
@@ -61,6 +66,7 @@ struct settings_mount {
 #define SETTINGS_FIELD_TEXT(name) char *name;
 #define SETTINGS_FIELD_PATH(name) char *name;
 #define SETTINGS_FIELD_LIST(name) struct settings_list name;
+#define SETTINGS_FIELD_PATHS(name) struct settings_list name;
 #define SETTINGS_FIELD_LISTEN(name) struct settings_listens name;
 #define SETTINGS_FIELD_HANDLER(name) /* in mounts */
 #define SETTINGS_FIELD_PAIR(name)    /* in mounts */

@@ -21,6 +21,7 @@
 #define OFFSET_TEXT(field) offsetof(struct settings, field)
 #define OFFSET_PATH(field) offsetof(struct settings, field)
 #define OFFSET_LIST(field) offsetof(struct settings, field)
+#define OFFSET_PATHS(field) offsetof(struct settings, field)
 #define OFFSET_LISTEN(field) offsetof(struct settings, field)
 #define OFFSET_HANDLER(field) SIZE_MAX
 #define OFFSET_PAIR(field) SIZE_MAX
@@ -122,6 +123,15 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 	}
 }
 
+static void apply_path(struct settings_layer *layer, const struct option_row *row, const char *text,
+		       const struct settings_place *at)
+{
+	if (*text == '\0')
+		settings_layer_error(layer, at, row->name, "is empty; expected %s", row->argument);
+	else
+		list_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
+}
+
 /* ADDR:PORT or [ADDR6]:PORT; *host_r gets the address. */
 static bool split_address(const char *text, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
 {
@@ -153,22 +163,40 @@ static bool same_listen(const struct settings_listen *a, const struct settings_l
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
-/* Bytes of the address, in front of what is said about the listener. */
-static size_t listen_length(const char *text, bool *proxy_r)
+/* Takes the word off the end of *n_r bytes. */
+static bool take_word(const char *text, size_t *n_r, const char *word)
 {
-	static const char proxy[] = ",proxy";
-	size_t n = strlen(text), len = sizeof(proxy) - 1;
+	size_t len = strlen(word);
+	bool has = *n_r > len && memcmp(text + *n_r - len, word, len) == 0;
 
-	*proxy_r = n > len && strcmp(text + n - len, proxy) == 0;
-	return *proxy_r ? n - len : n;
+	*n_r -= has ? len : 0;
+	return has;
+}
+
+/* How much of it is the address: what follows says what is spoken there, in any order, each thing once. */
+static size_t listen_length(const char *text, struct settings_listen *said_r)
+{
+	size_t n = strlen(text), before;
+
+	do {
+		before = n;
+		if (!said_r->proxy)
+			said_r->proxy = take_word(text, &n, ",proxy");
+		if (said_r->speaks == SETTINGS_SPEAKS_EITHER && take_word(text, &n, ",tls"))
+			said_r->speaks = SETTINGS_SPEAKS_TLS;
+		else if (said_r->speaks == SETTINGS_SPEAKS_EITHER && take_word(text, &n, ",plain"))
+			said_r->speaks = SETTINGS_SPEAKS_PLAIN;
+	} while (n < before);
+	return n;
 }
 
 static void apply_listen(struct settings_layer *layer, const struct option_row *row, const char *text,
 			 const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
-	bool is_unix = strncmp(text, "unix:", 5) == 0, proxy;
-	size_t len = listen_length(text, &proxy), path_len = is_unix ? len - 5 : 0;
+	bool is_unix = strncmp(text, "unix:", 5) == 0;
+	struct settings_listen said = {.speaks = SETTINGS_SPEAKS_EITHER};
+	size_t len = listen_length(text, &said), path_len = is_unix ? len - 5 : 0;
 	char host[INET6_ADDRSTRLEN], *address = settings_layer_keep(layer, text, len);
 	struct settings_listen *item;
 	uint16_t port = 0;
@@ -186,7 +214,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and "
-			",proxy behind it or not",
+			",tls, ,plain or ,proxy behind it or not",
 			text);
 		return;
 	}
@@ -198,7 +226,8 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	item->unix_path = is_unix ? settings_layer_keep(layer, text + 5, path_len) : NULL;
 	item->host = is_unix ? NULL : settings_layer_keep(layer, host, strlen(host));
 	item->port = port;
-	item->proxy = proxy;
+	item->proxy = said.proxy;
+	item->speaks = said.speaks;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (same_listen(item, &list->items[i]))
 			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice", text);
@@ -458,6 +487,9 @@ void settings_layer_apply(struct settings_layer *layer, const struct option_row 
 	switch (row->type) {
 	case OPTION_LIST:
 		apply_list(layer, row, text, at);
+		break;
+	case OPTION_PATHS:
+		apply_path(layer, row, text, at);
 		break;
 	case OPTION_LISTEN:
 		apply_listen(layer, row, text, at);

@@ -102,16 +102,21 @@ static void print_scalar(const struct option_row *row, const void *field, FILE *
 	fputs(";\n", out);
 }
 
+static bool is_list(const struct option_row *row)
+{
+	return row->type == OPTION_LIST || row->type == OPTION_LISTEN || row->type == OPTION_PATHS;
+}
+
 static void print_list(const struct option_row *row, const void *field, FILE *out)
 {
 	const struct settings_list *list = field;
 	const struct settings_listens *listens = field;
-	size_t n = row->type == OPTION_LIST ? list->n : listens->n;
+	size_t n = row->type == OPTION_LISTEN ? listens->n : list->n;
 
 	fprintf(out, "%s = (", row->name);
 	for (size_t i = 0; i < n; i++) {
 		fputs(i > 0 ? ", " : " ", out);
-		print_string(out, row->type == OPTION_LIST ? list->items[i] : listens->items[i].text);
+		print_string(out, row->type == OPTION_LISTEN ? listens->items[i].text : list->items[i]);
 	}
 	fputs(" );\n", out);
 }
@@ -123,10 +128,13 @@ void settings_print(const struct settings *s, FILE *out)
 
 		if (row->group >= OPTION_COMMAND || field == NULL)
 			continue;
-		if (row->type == OPTION_LIST || row->type == OPTION_LISTEN)
-			print_list(row, field, out);
-		else if ((row->type != OPTION_TEXT && row->type != OPTION_PATH) || *(char *const *)field != NULL)
+		if (is_list(row)) {
+			/* An empty list of files would be none. */
+			if (row->type != OPTION_PATHS || ((const struct settings_list *)field)->n > 0)
+				print_list(row, field, out);
+		} else if ((row->type != OPTION_TEXT && row->type != OPTION_PATH) || *(char *const *)field != NULL) {
 			print_scalar(row, field, out);
+		}
 	}
 	print_mounts(s, out);
 }

@@ -13,6 +13,7 @@
 #define OFFSET_TEXT(field) SIZE_MAX
 #define OFFSET_PATH(field) SIZE_MAX
 #define OFFSET_LIST(field) SIZE_MAX
+#define OFFSET_PATHS(field) SIZE_MAX
 #define OFFSET_LISTEN(field) SIZE_MAX
 #define OFFSET_HANDLER(field) SIZE_MAX
 #define OFFSET_PAIR(field) SIZE_MAX

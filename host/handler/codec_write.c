@@ -231,6 +231,23 @@ static void put_subprotocols(struct codec_out *o, const struct request *r)
 	RAW(o, "]");
 }
 
+static void put_tls(struct codec_out *o, const struct tls_facts *tls)
+{
+	if (tls->version == NULL) {
+		codec_member_raw(o, "tls", "null");
+		return;
+	}
+	key(o, "tls");
+	RAW(o, "{\"version\":");
+	codec_string(o, span_of(tls->version));
+	codec_member_text(o, "cipher", span_of(tls->cipher));
+	if (tls->subject != NULL)
+		codec_member_text(o, "subject", span_of(tls->subject));
+	else
+		codec_member_raw(o, "subject", "null");
+	RAW(o, "}");
+}
+
 static void put_request(struct codec_out *o, const struct event_request *facts)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
@@ -252,7 +269,7 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	put_headers(o, &r);
 	put_address(o, "remote", &facts->remote);
 	put_address(o, "local", &facts->local);
-	codec_member_raw(o, "tls", "null");
+	put_tls(o, &facts->tls);
 	put_subprotocols(o, &r);
 	codec_member_raw(o, "secure", facts->secure ? "true" : "false");
 	if (facts->token != NULL)

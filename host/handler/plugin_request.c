@@ -118,6 +118,9 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	p->request.local_addr = address_text(&e->local, p->local);
 	p->request.remote_port = e->remote.port;
 	p->request.local_port = e->local.port;
+	p->request.tls_version = e->tls.version;
+	p->request.tls_cipher = e->tls.cipher;
+	p->request.tls_subject = e->tls.subject;
 	p->request.headers = p->headers;
 	p->request.n_headers = r->n_headers;
 	p->request.cookies = p->cookies;

@@ -5,7 +5,7 @@
 
 #include "hub/token.h"
 
-#define SCRIPT_ENV_FIXED 24
+#define SCRIPT_ENV_FIXED 32
 
 struct script_env {
 	char **v;
@@ -104,6 +104,24 @@ static struct span env_server_name(struct span host)
 	return colon != NULL && (bracket == NULL || bracket < colon) ? (struct span){host.p, (size_t)(colon - host.p)} : host;
 }
 
+/* As Apache's mod_ssl and nginx name them. */
+static void env_add_tls(struct script_env *e, const struct event_request *facts)
+{
+	const struct tls_facts *tls = &facts->tls;
+	env_add(e, "REQUEST_SCHEME", facts->secure ? SPAN("https") : SPAN("http"));
+	if (facts->secure)
+		env_add(e, "HTTPS", SPAN("on"));
+	if (tls->version == NULL)
+		return;
+	env_add(e, "SSL_PROTOCOL", span_of(tls->version));
+	env_add(e, "SSL_CIPHER", span_of(tls->cipher));
+	if (tls->name != NULL)
+		env_add(e, "SSL_TLS_SNI", span_of(tls->name));
+	env_add(e, "SSL_CLIENT_VERIFY", tls->subject != NULL ? SPAN("SUCCESS") : SPAN("NONE"));
+	if (tls->subject != NULL)
+		env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
+}
+
 static void env_add_request(struct script_env *e, const struct event_request *facts, const struct request *r)
 {
 	char text[ADDRESS_TEXT];
@@ -127,6 +145,7 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 		if (facts->token->subject != NULL)
 			env_add(e, "REMOTE_USER", span_of(facts->token->subject));
 	}
+	env_add_tls(e, facts);
 	env_add_headers(e, r);
 }
 

@@ -153,6 +153,7 @@ static void admission_request_facts(struct event_request *e, const struct mount 
 {
 	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
 	e->secure = r->secure;
+	conn_tls_facts(c, &e->tls);
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
 		e->local = conn_local(c);
 }

@@ -52,7 +52,7 @@ static void event_point_at(struct hub_event *e, char *bytes, size_t len)
 	}
 }
 
-/* A request's facts lie in front of its bytes, and what its token says behind them. */
+/* A request's facts lie in front of its bytes, and the texts among them behind. */
 struct event_facts {
 	struct event_request request;
 	struct token_claims token;
@@ -63,13 +63,31 @@ static bool event_has_facts(const struct hub_event *e)
 	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN;
 }
 
-static size_t event_facts_size(const struct hub_event *e)
+static size_t event_text_size(const char *text)
 {
-	const struct token_claims *token = event_has_facts(e) ? e->request->token : NULL;
-	size_t said = token == NULL ? 0 : strlen(token->text) + 1 + (token->subject != NULL ? strlen(token->subject) + 1 : 0);
-	return event_has_facts(e) ? sizeof(struct event_facts) + said : 0;
+	return text != NULL ? strlen(text) + 1 : 0;
 }
 
+static size_t event_facts_size(const struct hub_event *e)
+{
+	if (!event_has_facts(e))
+		return 0;
+	const struct token_claims *token = e->request->token;
+	const struct tls_facts *tls = &e->request->tls;
+	size_t said = token != NULL ? event_text_size(token->text) + event_text_size(token->subject) : 0;
+	return sizeof(struct event_facts) + said + event_text_size(tls->subject) + event_text_size(tls->name);
+}
+
+static const char *event_keep_text(char **at, const char *text)
+{
+	char *copy = *at;
+	if (text == NULL)
+		return NULL;
+	*at = stpcpy(copy, text) + 1;
+	return copy;
+}
+
+/* Texts live with the connection, which may be gone before the event: copies of them follow the head. */
 static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
 {
 	struct event_facts *facts = (struct event_facts *)h->bytes;
@@ -78,12 +96,12 @@ static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
 	facts->request = *h->event.request;
 	facts->request.request = NULL;
 	facts->request.head = (struct span){head, head_len};
+	facts->request.tls.subject = event_keep_text(&at, facts->request.tls.subject);
+	facts->request.tls.name = event_keep_text(&at, facts->request.tls.name);
 	if (token != NULL) {
 		facts->token = *token;
-		facts->token.text = at;
-		at = stpcpy(at, token->text) + 1;
-		if (token->subject != NULL)
-			facts->token.subject = strcpy(at, token->subject);
+		facts->token.text = (char *)event_keep_text(&at, token->text);
+		facts->token.subject = (char *)event_keep_text(&at, token->subject);
 		facts->request.token = &facts->token;
 	}
 	h->event.request = &facts->request;

@@ -28,7 +28,8 @@ struct event_request {
 	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
 	struct span head;	 /* the request as it came, to be parsed again */
 	struct address remote, local;
-	bool secure; /* the client speaks TLS, with us or with a trusted proxy */
+	bool secure;	      /* the client speaks TLS, with us or with a trusted proxy */
+	struct tls_facts tls; /* with us; all NULL: none */
 	const char *mount_path;
 	const struct token_claims *token; /* NULL: the mount asks for none */
 };

@@ -25,12 +25,12 @@ enum bridge_down {
 	BRIDGE_ACCEPT,	  /* struct bridge_accept, then the head, the subprotocol, and header lines. code: enum outgoing_slow */
 	BRIDGE_ANSWERING, /* the upgrade is refused; bytes of the answer follow in BRIDGE_RAW */
 	BRIDGE_RAW,
-	BRIDGE_SEND,	  /* struct bridge_frame. flag: `own`. code: enum outgoing_slow */
+	BRIDGE_SEND,  /* struct bridge_frame. flag: `own`. code: enum outgoing_slow */
 	BRIDGE_CLOSE, /* bytes: the reason. flag: urgent */
 	BRIDGE_ECHO_CLOSE,
 	BRIDGE_ABORT,
-	BRIDGE_CORK, /* flag: on */
-	BRIDGE_HOLD, /* flag: on */
+	BRIDGE_CORK,  /* flag: on */
+	BRIDGE_HOLD,  /* flag: on */
 	BRIDGE_PROBE, /* BRIDGE_DRAINED is wanted when little waits for the client */
 	BRIDGE_RELEASE,
 	BRIDGE_ADD,	  /* struct bridge_member */
@@ -44,6 +44,7 @@ enum bridge_down {
 	BRIDGE_GATE,	  /* struct bridge_gate, whose list goes over */
 	BRIDGE_RULE,	  /* struct bridge_rule: it has changed */
 	BRIDGE_DRAIN,
+	BRIDGE_TLS, /* struct tls_server *, with a reference */
 	BRIDGE_STOP,
 };
 
@@ -52,7 +53,7 @@ enum bridge_up {
 	BRIDGE_UPGRADE = 32, /* struct bridge_upgrade, then the head */
 	BRIDGE_MESSAGE,	     /* code: opcode; the payload, and one byte that may be written */
 	BRIDGE_ENDED,	     /* struct bridge_ended, then the reason. code: the close code */
-	BRIDGE_DROPPED, /* cost: how many messages */
+	BRIDGE_DROPPED,	     /* cost: how many messages */
 	BRIDGE_WITHDRAWN,
 	BRIDGE_UNANSWERED,
 	BRIDGE_UNSENT,	/* code: enum conn_sent, why; cost: how many messages */
@@ -121,8 +122,11 @@ struct bridge_gate {
 
 struct bridge_upgrade {
 	struct address local;
-	bool secure;	       /* see request.h, and the next */
-	uint32_t host_len;     /* of forwarded_host, which stands behind the head and its NUL */
+	bool secure;	     /* see request.h, and the next */
+	uint32_t host_len;   /* of forwarded_host, which stands behind the head and its NUL */
+	const char *version; /* of TLS; see struct tls_facts */
+	const char *cipher;
+	uint32_t subject_len, name_len; /* of these, which follow with their NULs; 0: NULL */
 	uint8_t head[];
 };
 
@@ -143,8 +147,9 @@ struct bridge {
 	struct loop_waker to_hub, to_side;
 	uint64_t put, done_seen; /* costs: of all that went down; of what is known to be done */
 	int room_fd;		 /* ends the wait of the hub's loop */
-	_Alignas(RING_LINE) _Atomic uint64_t target; /* which the hub's loop waits for `done` to reach; UINT64_MAX: it does not wait */
-	_Alignas(RING_LINE) _Atomic uint64_t done;   /* written by the other loop */
+	_Alignas(RING_LINE) _Atomic uint64_t
+		target; /* which the hub's loop waits for `done` to reach; UINT64_MAX: it does not wait */
+	_Alignas(RING_LINE) _Atomic uint64_t done; /* written by the other loop */
 };
 
 /* False with errno on failure; bridge_free is called all the same. hub_run, side_run: records have come for that loop. */

@@ -83,7 +83,7 @@ struct address conn_local(const struct conn *c)
 
 bool conn_is_secure(const struct conn *c)
 {
-	return c->more != NULL && c->more->header != NULL && c->more->header->secure;
+	return c->more != NULL && (c->more->tls != NULL || (c->more->header != NULL && c->more->header->secure));
 }
 
 /* --- what is rarely there ------------------------------------------------------------------------------------------------------- */
@@ -127,6 +127,27 @@ static bool conn_has_file(const struct conn *c)
 static struct conn_stash *conn_stash(const struct conn *c)
 {
 	return c->more != NULL ? c->more->stash : NULL;
+}
+
+static struct tls *conn_tls(const struct conn *c)
+{
+	return c->more != NULL ? c->more->tls : NULL;
+}
+
+bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r)
+{
+	const struct tls *tls = conn_tls(c);
+	*facts_r = c->state == CONN_FAR ? c->conns->far->tls : (struct tls_facts){.version = NULL};
+	if (tls != NULL)
+		tls_facts(tls, facts_r);
+	return facts_r->version != NULL;
+}
+
+static void conn_drop_tls(struct conn *c)
+{
+	tls_free(conn_tls(c));
+	if (c->more != NULL)
+		c->more->tls = NULL;
 }
 
 /* --- compression ---------------------------------------------------------------------------------------------------------------- */
@@ -205,6 +226,7 @@ static void conn_kill(struct conn *c)
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
 	answer_drop(c);
+	conn_drop_tls(c);
 	if (c->more != NULL) {
 		frame_reset(&c->more->reader);
 		free(c->more->stash);
@@ -375,7 +397,10 @@ static bool conns_reserve_dirty(struct conns *s)
 /* Everything was sent that will be. */
 static void conn_fin(struct conn *c)
 {
+	struct tls *tls = conn_tls(c);
 	c->fin = false;
+	if (tls != NULL)
+		tls_finish(tls, c->fd);
 	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once (7.1.1). */
 	if (c->eof || (c->shaken && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
 		conn_kill(c);
@@ -417,7 +442,7 @@ static void conn_count_sent(struct conn *c, uint64_t sent)
 static enum outq_status conn_write(struct conn *c)
 {
 	uint64_t sent = 0;
-	enum outq_status status = outq_flush(&c->out, c->fd, &c->conns->spare, &sent);
+	enum outq_status status = outq_flush(&c->out, c->fd, conn_tls(c), &c->conns->spare, &sent);
 	conn_count_sent(c, sent);
 	return status;
 }
@@ -1022,6 +1047,19 @@ static void conn_heard(struct conn *c, size_t n)
 	c->conns->loop->stats.bytes_in += n;
 }
 
+static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
+{
+	struct tls *tls = conn_tls(c);
+	if (tls == NULL || c->state == CONN_LINGER) /* nobody looks at what comes now */
+		return recv(c->fd, bytes, cap, 0);
+	ssize_t n = tls_read(tls, c->fd, bytes, cap);
+	int error = errno;
+	if (tls_waits(tls))
+		c->out.stalled = true; /* its handshake has something to say when the socket lets it */
+	errno = error;
+	return n;
+}
+
 /* Bytes of a large message go where they belong, without a copy. */
 static ssize_t conn_read_direct(struct conn *c)
 {
@@ -1035,7 +1073,7 @@ static ssize_t conn_read_direct(struct conn *c)
 	size_t space = frame_space(&more->reader, limits, &where);
 	if (space == 0)
 		return -2;
-	ssize_t n = recv(c->fd, where, space, 0);
+	ssize_t n = conn_recv(c, where, space);
 	if (n > 0) {
 		conn_heard(c, (size_t)n);
 		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
@@ -1048,7 +1086,30 @@ static ssize_t conn_read_direct(struct conn *c)
 	return n;
 }
 
-static void conn_on_readable(struct conn *c)
+/* It is no TLS, or none that we take. */
+static void conn_tls_failed(struct conn *c)
+{
+	char text[ADDRESS_TEXT];
+	const struct tls *tls = conn_tls(c);
+	const char *why = tls_why(tls);
+	int stranger = tls_stranger(tls);
+	if (tls_is_open(tls)) {
+		conn_lost(c, why);
+		return;
+	}
+	c->conns->loop->stats.tls_failures++;
+	if (stranger >= 'A' && stranger <= 'Z') { /* a method: it takes us for a plain server, and is answered as by one */
+		conn_drop_tls(c);
+		conn_less(c);
+		conn_refuse(c, 400, "TLS is spoken here: https:// or wss://");
+		return;
+	}
+	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake failed", LOG_STR("error", why),
+	    LOG_STR("remote", conn_remote_text(c, text)));
+	conn_fin(c); /* what the peer was told about it is to arrive */
+}
+
+static void conn_read(struct conn *c)
 {
 	struct loop *loop = c->conns->loop;
 	if (c->state == CONN_PROXY) {
@@ -1057,7 +1118,7 @@ static void conn_on_readable(struct conn *c)
 	}
 	ssize_t n = conn_read_direct(c);
 	if (n == -2) {
-		n = recv(c->fd, loop->input, LOOP_INPUT, 0);
+		n = conn_recv(c, loop->input, LOOP_INPUT);
 		if (n > 0) {
 			conn_heard(c, (size_t)n);
 			c->unread = n == LOOP_INPUT;
@@ -1067,8 +1128,18 @@ static void conn_on_readable(struct conn *c)
 	}
 	if (n == 0)
 		conn_on_eof(c);
+	else if (n < 0 && errno == EPROTO && conn_tls(c) != NULL)
+		conn_tls_failed(c);
 	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 		conn_lost(c, "a read failed");
+}
+
+static void conn_on_readable(struct conn *c)
+{
+	conn_read(c);
+	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
+	while (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c)))
+		conn_read(c);
 }
 
 /* Nothing is read now, but the peer's end can be noticed. */
@@ -1167,7 +1238,7 @@ static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 			continue;
 		}
 		c->dirty = false;
-		if (c->state == CONN_DEAD || c->broken || only == NULL)
+		if (c->state == CONN_DEAD || c->broken || only == NULL || conn_tls(c) != NULL)
 			uring_skip(&s->uring, c);
 		else
 			uring_add(&s->uring, c->fd, slice_bytes(only), only->len, c);
@@ -1256,6 +1327,17 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 
 /* --- timeouts ------------------------------------------------------------------------------------------------------------------- */
 
+static void conn_tls_late(struct conn *c)
+{
+	char text[ADDRESS_TEXT];
+	const struct tls *tls = conn_tls(c);
+	if (tls == NULL || tls_is_open(tls) || !tls_has_begun(tls))
+		return;
+	c->conns->loop->stats.tls_failures++;
+	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake did not come to its end in time",
+	    LOG_STR("remote", conn_remote_text(c, text)));
+}
+
 static void conn_head_timeout(struct conn *c, uint32_t now)
 {
 	if (c->state == CONN_ANSWER && now - c->last_in < c->conns->limits.head_ms) {
@@ -1266,6 +1348,8 @@ static void conn_head_timeout(struct conn *c, uint32_t now)
 		conn_refuse(c, 408, "the request head did not come in time");
 		conn_watch(c);
 	} else {
+		if (c->state == CONN_HEAD)
+			conn_tls_late(c);
 		conn_kill(c); /* a connection that was opened in advance and not used, or an answer that nobody takes */
 	}
 }
@@ -1390,6 +1474,13 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
 }
 
+void conns_set_tls(struct conns *s, struct tls_server *tls)
+{
+	struct tls_server *old = s->tls;
+	s->tls = tls != NULL ? tls_server_ref(tls) : NULL;
+	tls_server_unref(old);
+}
+
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
 		const struct conn_limits *limits)
 {
@@ -1438,6 +1529,15 @@ void conns_free(struct conns *s)
 	squeeze_free(&s->squeeze);
 	free(s->dirty);
 	poller_free(&s->poller);
+	conns_set_tls(s, NULL);
+}
+
+static bool conn_begin_tls(struct conn *c)
+{
+	struct conn_more *more = c->conns->tls != NULL ? conn_more(c) : NULL;
+	if (more != NULL)
+		more->tls = tls_new(c->conns->loop, c->conns->tls);
+	return more != NULL && more->tls != NULL;
 }
 
 bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind)
@@ -1449,10 +1549,12 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 	}
 	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
 	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
-	bool ok = conn_set_remote(c, remote) && (kind->proxy ? gate_may_introduce(c) : gate_enter(c, true));
+	bool ok = conn_set_remote(c, remote) && (!kind->tls || conn_begin_tls(c)) &&
+		  (kind->proxy ? gate_may_introduce(c) : gate_enter(c, true));
 	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		gate_leave(c);
 		close(fd);
+		conn_drop_tls(c);
 		free(c->more);
 		free(c);
 		return false;

@@ -52,6 +52,7 @@ struct conn_more {
 	struct conn_stash *stash;     /* bytes received and not used yet: a part of a head, or what came before a pause */
 	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
 	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
+	struct tls *tls;	      /* NULL: plain */
 	struct squeeze_conn *squeeze; /* see conn->packed */
 	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
 	struct heavy *heavy;	      /* while it holds memory */
@@ -184,7 +185,8 @@ struct conns {
 	struct uring uring;
 	struct squeeze squeeze;
 	struct loop_timer trim;
-	uint64_t tick_at; /* when the tick comes; 0: it is not set */
+	uint64_t tick_at;	/* when the tick comes; 0: it is not set */
+	struct tls_server *tls; /* NULL: no TLS */
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
@@ -199,6 +201,8 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 		const struct conn_limits *limits);
 /* For what is read from now on. */
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
+/* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is allowed. */
+void conns_set_tls(struct conns *s, struct tls_server *tls);
 /* Is anything still being said or waited for on a socket, beyond idle keep-alive? */
 bool conns_busy(const struct conns *s);
 /* Closes every socket at once. */
@@ -207,6 +211,7 @@ void conns_free(struct conns *s);
 /* What is particular to a listener. */
 struct conn_kind {
 	bool proxy; /* a PROXY header comes first */
+	bool tls;   /* it speaks what conns_set_tls says */
 };
 
 /* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory, or if its address may not come in. */
@@ -238,6 +243,8 @@ struct address conn_local(const struct conn *c);
 /* Does the client speak TLS, with us or, by its word, with a proxy? */
 bool conn_is_secure(const struct conn *c);
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT]);
+/* What is known of its TLS; false: it has none. */
+bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r);
 /* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls conn_less. */
 struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);

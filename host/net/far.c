@@ -93,8 +93,7 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 	record->conn = c->peer;
 	record->code = (uint16_t)slow;
 	a = (struct bridge_accept *)record->bytes;
-	*a = (struct bridge_accept){
-		.head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
+	*a = (struct bridge_accept){.head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
 	char *to = a->bytes;
 	far_copy(&to, head);
 	far_copy(&to, subprotocol);
@@ -293,12 +292,18 @@ static void far_on_upgrade(struct far *f, struct bridge_record *record)
 	struct bridge_upgrade *u = (struct bridge_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
 	struct conn *c = record->conn;
-	size_t used, len = record->len - sizeof *u - 1 - u->host_len; /* one byte behind the head, as everywhere */
+	/* One byte behind the head, as everywhere. */
+	size_t used, len = record->len - sizeof *u - 1 - u->host_len - u->subject_len - u->name_len;
 	int status;
 	const char *why;
 	c->conns = &f->stubs;
 	f->stubs.count++;
 	f->local = u->local;
+	const char *texts = (const char *)u->head + len + 1 + u->host_len;
+	f->tls = (struct tls_facts){.version = u->version,
+				    .cipher = u->cipher,
+				    .subject = u->subject_len > 0 ? texts : NULL,
+				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
 	if (!far_keep_head(f, u->head, len) ||
 	    request_parse(r, &any, (const char *)u->head, len, 0, &used, &status, &why) != REQUEST_OK) {
 		far_abort(c); /* for want of memory: it was parsed before, from the same bytes */
@@ -489,6 +494,12 @@ void far_set_limits(struct far *f, const struct conn_limits *limits)
 void far_set_files(struct far *f, const struct files *files)
 {
 	far_put(f, BRIDGE_FILES, NULL, files, sizeof *files);
+}
+
+void far_set_tls(struct far *f, struct tls_server *tls)
+{
+	tls_server_ref(tls);
+	far_put(f, BRIDGE_TLS, NULL, &tls, sizeof tls);
 }
 
 void far_drain(struct far *f)

@@ -17,12 +17,13 @@ struct far {
 	/* A socket that the other accepted is for `shard`. */
 	void (*deal)(void *ctx, unsigned shard, int fd, const struct address *remote, const struct conn_kind *kind);
 	void *deal_ctx;
-	atomic_bool busy;	   /* while it drains: the other loop has HTTP answers to send yet */
+	atomic_bool busy;     /* while it drains: the other loop has HTTP answers to send yet */
 	struct address local; /* of the request that is being told of */
-	char *head;	      /* of it, as it came: who is told of it may write to its copy */
+	struct tls_facts tls;
+	char *head; /* of it, as it came: who is told of it may write to its copy */
 	size_t head_len, head_cap;
 	const char *told; /* that copy */
-	uint8_t shard;		   /* which of the others: from 1 */
+	uint8_t shard;	  /* which of the others: from 1 */
 };
 
 /* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well. side_run, side_arg: see bridge_init. False
@@ -38,6 +39,7 @@ void far_set_rule(struct far *f, const struct meter_rule *rule);
 /* False without memory: the old one goes on. */
 bool far_set_gate(struct far *f, const struct gate *gate);
 /* The other loop says from now on whether it is busy. */
+void far_set_tls(struct far *f, struct tls_server *tls);
 void far_drain(struct far *f);
 /* Is there anything that a stop would cut off? */
 bool far_busy(const struct far *f);
@@ -80,8 +82,8 @@ bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, co
 
 /* For side.c: what the other loop has of a group. */
 struct far_group {
-	struct far *far;	/* the hub's */
-	struct conn **members;	/* from here on the other loop's */
+	struct far *far;       /* the hub's */
+	struct conn **members; /* from here on the other loop's */
 	uint32_t n, cap;
 };
 

@@ -313,7 +313,8 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, const
 void listeners_announce(const struct listeners *set)
 {
 	for (const struct listener *l = set->list; l != NULL; l = l->next)
-		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening", LOG_STR("address", l->name));
+		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening", LOG_STR("address", l->name),
+		    LOG_BOOL("tls", l->kind.tls));
 }
 
 static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog, char *why, size_t why_cap)

@@ -346,11 +346,11 @@ static bool outq_let_in(struct outq *q)
 }
 
 /* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is written. */
-static ssize_t outq_write(struct outq *q, int fd)
+static ssize_t outq_write(struct outq *q, int fd, struct tls *tls, uint64_t *sent_r)
 {
 	uint32_t slices = outq_n(q);
 	bool urgent = outq_has_urgent(q);
-	if (slices == 1 && !urgent)
+	if (slices == 1 && !urgent && tls == NULL)
 		return send(fd, slice_bytes(outq_at(q, 0)), outq_at(q, 0)->len, MSG_NOSIGNAL);
 	struct iovec iov[OUTQ_IOV];
 	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
@@ -361,6 +361,8 @@ static ssize_t outq_write(struct outq *q, int fd)
 		iov[n] = (struct iovec){.iov_base = slice_bytes(s), .iov_len = s->len < limit ? s->len : limit};
 		limit -= iov[n++].iov_len;
 	}
+	if (tls != NULL)
+		return tls_write(tls, fd, iov, (int)n, sent_r);
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
 	return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
@@ -386,14 +388,14 @@ void outq_full(struct outq *q, struct outq_spare *spare)
 		outq_stall(q, spare);
 }
 
-enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r)
+enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare, uint64_t *sent_r)
 {
-	while (q->bytes > 0) {
+	while (q->bytes > 0 || (tls != NULL && tls_waits(tls))) {
 		if (!outq_let_in(q)) {
 			errno = ENOMEM;
 			return OUTQ_BROKEN;
 		}
-		ssize_t n = outq_write(q, fd);
+		ssize_t n = outq_write(q, fd, tls, sent_r);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
@@ -402,8 +404,14 @@ enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, ui
 			outq_full(q, spare);
 			return OUTQ_STALLED;
 		}
-		*sent_r += (uint64_t)n;
-		outq_wrote(q, (size_t)n, spare);
+		if (n > 0)
+			outq_wrote(q, (size_t)n, spare);
+		if (tls == NULL) {
+			*sent_r += (uint64_t)n;
+		} else if (tls_waits(tls)) { /* TLS has taken what the socket does not take: no need to ask it again */
+			outq_full(q, spare);
+			return OUTQ_STALLED;
+		}
 	}
 	if (outq_backlog(q) != NULL) { /* all of it was given up, and what it was for came to nothing */
 		outq_end_backlog(q);

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "net/backlog.h"
+#include "net/tls.h"
 
 /* Lists that queues have given back, and what is held for peers that read slowly; shared by all queues of a loop. */
 struct outq_spare {
@@ -89,8 +90,9 @@ enum outq_room { OUTQ_ROOM, OUTQ_NO_ROOM, OUTQ_NO_MEMORY };
 enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare);
 /* Gives up the older half of what waits. False: nothing of it could go. */
 bool outq_lighten(struct outq *q, struct outq_spare *spare);
-/* Writes until empty or the socket is full. OUTQ_BROKEN: errno says how; *sent_r is what was written anyway. */
-enum outq_status outq_flush(struct outq *q, int fd, struct outq_spare *spare, uint64_t *sent_r);
+/* Writes until empty or the socket is full; through tls, if that is not NULL, and is empty when nothing waits there either.
+ * OUTQ_BROKEN: errno says how; *sent_r counts what the socket took. */
+enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare, uint64_t *sent_r);
 /* For those who write themselves: the only slice of a queue that has nothing else, or NULL; then what was written of it (> 0), or that
  * the socket was full. */
 const struct slice *outq_only(const struct outq *q);

@@ -9,14 +9,14 @@
 
 #include "net/answer.h"
 
-#define SIDE_BATCH 32768   /* cost of records that are looked at in one turn: others are to be read from, too */
-#define SIDE_RETRY_MS 2	   /* to look again whether there is room, or memory */
+#define SIDE_BATCH 32768 /* cost of records that are looked at in one turn: others are to be read from, too */
+#define SIDE_RETRY_MS 2	 /* to look again whether there is room, or memory */
 
 /* Behind each conn. */
 struct side_conn {
 	struct conn *stub; /* NULL: it has not asked for an upgrade */
 	TAILQ_ENTRY(side_conn) link;
-	const char *why; /* what is owed */
+	const char *why;  /* what is owed */
 	uint32_t dropped; /* messages that it did not get and nobody was told of */
 	uint16_t code;
 	uint8_t end;
@@ -67,8 +67,12 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct bridge_upgrade *u;
 	struct bridge_record *record = NULL;
 	struct conn *stub = far_stub_new(c, s->far.stubs.session_size);
+	struct tls_facts tls;
+	conn_tls_facts(c, &tls);
+	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0, name = tls.name != NULL ? strlen(tls.name) + 1 : 0;
 	if (stub != NULL)
-		record = bridge_up(&s->far.bridge, BRIDGE_UPGRADE, sizeof *u + r->head.n + 1 + r->forwarded_host.n);
+		record =
+			bridge_up(&s->far.bridge, BRIDGE_UPGRADE, sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject + name);
 	if (record == NULL) {
 		if (stub != NULL)
 			far_stub_free(stub);
@@ -78,12 +82,22 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	*sc = (struct side_conn){.stub = stub};
 	record->conn = stub;
 	u = (struct bridge_upgrade *)record->bytes;
-	*u = (struct bridge_upgrade){
-		.local = conn_local(c), .secure = r->secure || conn_is_secure(c), .host_len = (uint32_t)r->forwarded_host.n};
+	*u = (struct bridge_upgrade){.local = conn_local(c),
+				     .secure = r->secure || conn_is_secure(c),
+				     .host_len = (uint32_t)r->forwarded_host.n,
+				     .version = tls.version,
+				     .cipher = tls.cipher,
+				     .subject_len = (uint32_t)subject,
+				     .name_len = (uint32_t)name};
 	memcpy(u->head, r->head.p, r->head.n);
 	u->head[r->head.n] = '\0';
 	if (r->forwarded_host.n > 0)
 		memcpy(u->head + r->head.n + 1, r->forwarded_host.p, r->forwarded_host.n);
+	uint8_t *texts = u->head + r->head.n + 1 + r->forwarded_host.n;
+	if (subject > 0)
+		memcpy(texts, tls.subject, subject);
+	if (name > 0)
+		memcpy(texts + subject, tls.name, name);
 }
 
 static void side_on_request(void *ctx, struct conn *c, struct request *r)
@@ -503,6 +517,12 @@ static void side_set_gate(struct side *s, const struct bridge_gate *to)
 	s->conns.gate.trusted = &s->trusted;
 }
 
+static void side_set_tls(struct side *s, struct tls_server *tls)
+{
+	conns_set_tls(&s->conns, tls);
+	tls_server_unref(tls);
+}
+
 static void side_on_loop(struct side *s, struct bridge_record *r)
 {
 	const struct bridge_socket *socket = (const struct bridge_socket *)r->bytes;
@@ -520,6 +540,9 @@ static void side_on_loop(struct side *s, struct bridge_record *r)
 		break;
 	case BRIDGE_GATE:
 		side_set_gate(s, (const struct bridge_gate *)r->bytes);
+		break;
+	case BRIDGE_TLS:
+		side_set_tls(s, *(struct tls_server **)r->bytes);
 		break;
 	case BRIDGE_RULE:
 		side_rule(s, (const struct bridge_rule *)r->bytes);
@@ -789,6 +812,16 @@ bool sides_set_files(struct sides *s, const struct files *files)
 			far_set_files(&s->v[i]->far, &copy);
 	}
 	return ok;
+}
+
+void sides_set_tls(struct sides *s, struct tls_server *tls)
+{
+	for (unsigned i = 0; i < s->n; i++) {
+		if (s->v[i]->running)
+			far_set_tls(&s->v[i]->far, tls);
+		else
+			conns_set_tls(&s->v[i]->conns, tls); /* before it lets the first one in */
+	}
 }
 
 bool sides_set_gate(struct sides *s, const struct gate *gate)

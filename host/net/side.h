@@ -57,6 +57,8 @@ void sides_set_limits(struct sides *s, const struct conn_limits *limits);
 bool sides_set_files(struct sides *s, const struct files *files);
 /* False without memory; the old one goes on. */
 bool sides_set_gate(struct sides *s, const struct gate *gate);
+/* As conns_set_tls. */
+void sides_set_tls(struct sides *s, struct tls_server *tls);
 /* What was given to conn_measure has changed. */
 void sides_set_rule(struct sides *s, const struct meter_rule *rule);
 void sides_drain(struct sides *s);

@@ -429,6 +429,11 @@ bool tls_more(const struct tls *t)
 
 /* --- facts ---------------------------------------------------------------------------------------------------------------------------- */
 
+bool tls_has_begun(const struct tls *t)
+{
+	return t->ssl != NULL;
+}
+
 bool tls_is_open(const struct tls *t)
 {
 	return t->open;
@@ -444,22 +449,10 @@ const char *tls_why(const struct tls *t)
 	return t->why;
 }
 
-const char *tls_subject(const struct tls *t)
+void tls_facts(const struct tls *t, struct tls_facts *facts_r)
 {
-	return t->subject;
-}
-
-const char *tls_version(const struct tls *t)
-{
-	return SSL_get_version(t->ssl);
-}
-
-const char *tls_cipher(const struct tls *t)
-{
-	return SSL_get_cipher_name(t->ssl);
-}
-
-const char *tls_name(const struct tls *t)
-{
-	return SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name);
+	*facts_r = (struct tls_facts){.version = SSL_get_version(t->ssl),
+				      .cipher = SSL_get_cipher_name(t->ssl),
+				      .subject = t->subject,
+				      .name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)};
 }

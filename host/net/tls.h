@@ -34,19 +34,22 @@ bool tls_waits(const struct tls *t);
 /* Tells the peer that nothing follows (close_notify), if the socket takes it. */
 void tls_finish(struct tls *t, int fd);
 
-/* Has the handshake been completed? */
+/* Has anything come? Has the handshake been completed? */
+bool tls_has_begun(const struct tls *t);
 bool tls_is_open(const struct tls *t);
 /* The peer began with this byte, which is no TLS; -1: it did not, or has not begun. */
 int tls_stranger(const struct tls *t);
 /* What went wrong; static. */
 const char *tls_why(const struct tls *t);
 
-/* Of a handshake that is done. The client's certificate's subject (RFC 2253), NULL without one; "TLSv1.3"; the cipher's name; the name
- * that the client asked for, or NULL. */
-const char *tls_subject(const struct tls *t);
-const char *tls_version(const struct tls *t);
-const char *tls_cipher(const struct tls *t);
-const char *tls_name(const struct tls *t);
+/* Of a handshake that is done; strings live as long as the connection. */
+struct tls_facts {
+	const char *version; /* "TLSv1.3", static */
+	const char *cipher;  /* static */
+	const char *subject; /* of the client's certificate (RFC 2253); NULL without one */
+	const char *name;    /* that the client asked for; NULL without one */
+};
+void tls_facts(const struct tls *t, struct tls_facts *facts_r);
 
 /* For loop.c. */
 void tls_io_free(struct tls_io *io);

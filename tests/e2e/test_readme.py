@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from certificates import tls
 from tova_host import BUILD, ROOT, Host, wait_until
-from wsclient import CLOSE, connect, refused
+from wsclient import CLOSE, Http, connect, refused
 
 README, SDK = ROOT / "README.md", ROOT / "sdk" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
@@ -192,6 +193,18 @@ def test_first_worker(reader, file, said):
         ada.send_text("bye")
         for ws in (ada, bob):
             assert ws.recv_text() == "bye" + said.replace("1", "2")  # the first was told, and counted, once
+
+
+def test_tls(reader):
+    """Two commands, a browser's two requests."""
+    make, start = [line for line in commands(README) if line.startswith("openssl req") or "--tls-cert" in line]
+    reader.type(make)
+    trusted = tls(str(reader.folder / "cert.pem"))
+    with reader.host(start) as host:
+        with Http("127.0.0.1", host.port, wrap=trusted) as http:
+            assert b"wss:" in http.request(target="/").body
+        with connect("127.0.0.1", host.port, wrap=trusted) as ws:
+            assert "Welcome" in ws.recv_text()
 
 
 def test_config_file(reader):

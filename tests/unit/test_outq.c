@@ -85,7 +85,7 @@ static enum outq_status flush(void)
 {
 	uint64_t sent = 0;
 	uint32_t before = q.bytes;
-	enum outq_status status = outq_flush(&q, fds[0], keeper, &sent);
+	enum outq_status status = outq_flush(&q, fds[0], NULL, keeper, &sent);
 	ck_assert_uint_eq(before - q.bytes, sent);
 	ck_assert(status == OUTQ_BROKEN || (status == OUTQ_EMPTY) == (q.bytes == 0));
 	ck_assert(status == OUTQ_BROKEN || q.stalled == (status == OUTQ_STALLED));
@@ -457,7 +457,7 @@ START_TEST(no_memory_changes_nothing)
 	ck_assert(outq_append(&q, &large, keeper));
 	uint64_t sent = 0;
 	no_memory = true;
-	enum outq_status status = outq_flush(&q, fds[0], keeper, &sent);
+	enum outq_status status = outq_flush(&q, fds[0], NULL, keeper, &sent);
 	bool copied = outq_append(&q, &a, keeper); /* where it must be copied it can not be */
 	no_memory = false;
 	ck_assert_int_eq(status, OUTQ_STALLED);

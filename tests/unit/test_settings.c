@@ -365,9 +365,53 @@ START_TEST(origins)
 }
 END_TEST
 
+static void speaks(size_t i, bool tls, const char *unix_path)
+{
+	ck_assert_int_eq(s.listen.items[i].tls, tls);
+	ck_assert_pstr_eq(s.listen.items[i].unix_path, unix_path);
+}
+
+/* With a certificate whatever other machines reach is TLS, unless it is said. */
+START_TEST(tls)
+{
+	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1", "-l", "unix:/x", "-l", "127.0.0.1:2,plain", "-l", "[::1]:3,tls",
+			      "-l", "unix:/y,tls", "-l", "unix:z,tls,plain"),
+			 SETTINGS_OK);
+	speaks(0, true, NULL);
+	speaks(1, false, "/x");
+	speaks(2, false, NULL);
+	speaks(3, true, NULL);
+	speaks(4, true, "/y");
+	speaks(5, false, "z,tls");
+	ck_assert_str_eq(s.listen.items[3].host, "::1");
+	ck_assert_str_eq(s.listen.items[3].text, "[::1]:3,tls");
+	ck_assert_uint_eq(s.tls_min, 0);
+	ck_assert_uint_eq(s.tls_key.n, 0);
+	ck_assert_int_eq(READ("--tls-cert=/a,b", "--tls-key", "k1", "--tls-cert", "c", "--tls-key=k2", "--tls-client-ca=x",
+			      "--tls-min=1.3"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.tls_cert.n, 2);
+	ck_assert_str_eq(s.tls_cert.items[0], "/a,b");
+	ck_assert_str_eq(s.tls_cert.items[1], "c");
+	ck_assert_str_eq(s.tls_key.items[1], "k2");
+	ck_assert_uint_eq(s.tls_min, 1);
+	speaks(0, true, NULL);
+	ck_assert_int_eq(READ("-l", "127.0.0.1:2,plain", "-l", "127.0.0.1:3"), SETTINGS_OK);
+	speaks(0, false, NULL);
+	speaks(1, false, NULL);
+	ck_assert_int_eq(read_config("tls-cert = ( \"a\", \"b\" ); tls-key = ( \"c\", \"d\" ); listen = \"unix:/q,tls\";"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.tls_cert.n, 2);
+	ck_assert_str_eq(s.tls_key.items[1], "d");
+	ck_assert_int_eq(read_config("tls-cert = \"a\";"), SETTINGS_OK);
+	ck_assert_str_eq(s.tls_cert.items[0], "a");
+}
+END_TEST
+
 #define RATE " is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
 #define ADDRESS \
-	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and ,proxy behind it or not"
+	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and " \
+	",tls, ,plain or ,proxy behind it or not"
 #define URL \
 	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
 #define OPEN " can be dialled from other machines; expected an address of this one, --attach-token"
@@ -393,7 +437,7 @@ static const struct {
 	{{"--help-ma"}, "--help-ma: unknown option; did you mean --help?"},
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
-	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,proxy]"},
+	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls|,plain][,proxy]"},
 	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
 	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
 	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
@@ -489,6 +533,18 @@ static const struct {
 	{{"--handshake-rate", "5"},
 	 "--handshake-rate: \"5\" is not a rate; expected a number and a time such as 20/10s, 1 to 1000000, or 0 (any number)"},
 	{{"--forwarded", "both"}, "--forwarded: \"both\" is unknown; expected x-forwarded, rfc7239 or off"},
+	{{"-l", ",tls"}, "--listen: \",tls\"" ADDRESS},
+	{{"-l", "127.0.0.1:1,tls,plain"}, "--listen: \"127.0.0.1:1,tls,plain\"" ADDRESS},
+	{{"-l", "unix:,tls"}, "--listen: \"unix:,tls\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "127.0.0.1:5", "-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" is given twice"},
+	{{"-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" needs --tls-cert"},
+	{{"--tls-cert=a", "-l", "unix:/x", "-l", "127.0.0.1:5,plain"},
+	 "--tls-cert: nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls"},
+	{{"--tls-cert="}, "--tls-cert: is empty; expected FILE"},
+	{{"--tls-cert=a", "--tls-cert=b", "--tls-key=c"}, "--tls-key: given 1 times; expected as often as --tls-cert, 2 times"},
+	{{"--tls-key=c"}, "--tls-key: given 1 times; expected as often as --tls-cert, 0 times"},
+	{{"--tls-client-ca=c"}, "--tls-client-ca: needs --tls-cert"},
+	{{"--tls-min=1.1"}, "--tls-min: \"1.1\" is unknown; expected 1.2 or 1.3"},
 	{{"-l", "unix:"}, "--listen: \"unix:\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "unix:" MOUNT_108},
 	 "--listen: \"unix:" MOUNT_108 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
@@ -723,7 +779,8 @@ static const struct {
 	{"log-level = { a = 1; };", ":1: log-level: expected a string in quotes"},
 	{"log-level = \"loud\";", ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
 	{"listen = 8080;", ":1: listen: expected a string in quotes, or a list of them"},
-	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,proxy]"},
+	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls|,plain][,proxy]"},
+	{"tls-cert = ();", ":1: tls-cert: is empty; expected FILE"},
 	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: expected strings in quotes"},
 	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},
 	{"origin = \"https://bad\";", ":1: origin: \"https://bad\": is bad; expected better"},
@@ -848,7 +905,7 @@ START_TEST(printed_settings_read_back)
 			      "r.so", "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2", "-a/y=tcp://0.0.0.0:9",
 			      "--attach-token=t", "--isolate", "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
 			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff", "--jwt-key", "k\"y",
-			      "--jwt-key", "/y="),
+			      "--jwt-key", "/y=", "--tls-cert=a,b", "--tls-cert=c", "-l", "unix:/q,tls"),
 			 SETTINGS_OK);
 	round_trip();
 	ck_assert_uint_eq(s.n_mounts, 5);
@@ -859,8 +916,10 @@ START_TEST(printed_settings_read_back)
 	ck_assert_str_eq(key_of("/y"), "");
 	ck_assert(s.isolate && s.script_binary);
 	ck_assert_str_eq(s.control, "/run/c");
-	ck_assert_uint_eq(s.listen.n, 2);
+	ck_assert_uint_eq(s.listen.n, 3);
 	ck_assert_str_eq(s.listen.items[1].unix_path, "/a \"b\"\\c");
+	speaks(2, true, "/q");
+	ck_assert_str_eq(s.tls_cert.items[0], "a,b");
 	ck_assert_str_eq(s.static_dir, "/x\n\x01\xC3\xA9y");
 	ck_assert_uint_eq(s.idle_timeout, 0);
 	ck_assert_uint_eq(s.plugin_slow, 1234);
@@ -1013,6 +1072,7 @@ int main(void)
 	tcase_add_test(tc, defaults);
 	tcase_add_test(tc, all_forms_of_giving_a_value);
 	tcase_add_test(tc, listen_addresses);
+	tcase_add_test(tc, tls);
 	tcase_add_test(tc, mounts);
 	tcase_add_test(tc, handlers);
 	tcase_add_test(tc, pairs);
