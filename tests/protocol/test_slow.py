@@ -12,13 +12,13 @@ QUEUE = 64 << 10
 N, SIZE = 400, 4000  # of a pour
 
 
-@pytest.fixture(scope="module")
-def slow_host(tmp_path_factory):
-    """One mount for each policy."""
+@pytest.fixture(scope="module", params=[1, 3])
+def slow_host(request, tmp_path_factory):
+    """One mount for each policy; with one loop, and with several."""
     folder, so = tmp_path_factory.mktemp("slow"), plugin("probe")
     with Host("--plugin", f"/close={so}", "--plugin", f"/drop={so}", "--plugin", f"/conflate={so}", "--slow-policy", "drop-oldest",
               "--slow-policy", "/conflate=conflate", "--slow-policy", "/close=close", "--max-queue", str(QUEUE), "--control", str(folder / "control"),
-              "--listen", "127.0.0.1:0", "--listen", f"unix:{folder}/web", "--close-timeout", "500ms") as host, \
+              "--listen", "127.0.0.1:0", "--listen", f"unix:{folder}/web", "--close-timeout", "500ms", "--threads", str(request.param)) as host, \
             RawWorker(f"ipc://{folder}/control") as link:
         host.link, host.web = link, f"unix:{folder}/web"
         yield host
