@@ -35,7 +35,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(CONN_CLOSE, "conn.close", 1000) \
 	X(CONN_PROTOCOL, "conn.protocol", 20) \
 	X(CONN_TRANSPORT, "conn.transport", 20) \
-	X(CONN_SLOW, "conn.slow", 20) \
+	X(CONN_SLOW, "conn.slow", 200) \
 	X(HANDLER, "handler", 20) \
 	X(PLUGIN, "plugin", 100) \
 	X(PLUGIN_SLOW, "plugin.slow", 10) \
