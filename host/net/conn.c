@@ -1549,8 +1549,9 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 	}
 	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
 	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
-	bool ok = conn_set_remote(c, remote) && (!kind->tls || conn_begin_tls(c)) &&
-		  (kind->proxy ? gate_may_introduce(c) : gate_enter(c, true));
+	/* A flood of TLS is not told: to say so would take a handshake for each. */
+	bool ok = conn_set_remote(c, remote) && (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&
+		  (!kind->tls || conn_begin_tls(c));
 	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		gate_leave(c);
 		close(fd);

@@ -9,7 +9,7 @@
 #define DEALER_LOOPS 64 /* most loops */
 
 struct dealer {
-	unsigned n; /* loops */
+	unsigned n;					     /* loops */
 	_Alignas(64) _Atomic uint32_t sockets[DEALER_LOOPS]; /* of each */
 	atomic_bool said;				     /* that there were too many; one loop says it for all */
 };

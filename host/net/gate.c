@@ -162,7 +162,7 @@ static void gate_introduce(struct conn *c, const struct proxy_header *said)
 		return;
 	}
 	*h = (struct gate_header){.local = said->destination, .secure = said->secure};
-	if (!gate_enter(c, true))
+	if (!gate_enter(c, c->more->tls == NULL))
 		conn_abort(c);
 }
 

@@ -536,6 +536,23 @@ def test_check(certs, tmp_path):
     assert (code, text) == (0, f"tova-host: warning: {made.cert('old')}: the certificate has expired: clients will refuse it\n")
 
 
+@pytest.mark.parametrize("proxy", [b"", b"PROXY TCP4 203.0.113.7 203.0.113.9 4711 443\r\n"], ids=["peer", "proxy"])
+def test_one_too_many_of_an_address_costs_no_handshake(certs, here, proxy):
+    listen = "127.0.0.1:0,tls,proxy" if proxy else "127.0.0.1:0,tls"
+    with Host("--plugin", "/echo=echo", *certs.args("here"), "--trusted-proxy", "127.0.0.1", "--max-per-address", "1", listen=listen) as host:
+        def wrap(sock):
+            sock.sendall(proxy)
+            return here(sock)
+        with wss(host, wrap, source=None if proxy else "127.0.0.2") as ws:
+            with Stream("127.0.0.1", port(host), source=None if proxy else "127.0.0.2") as other:
+                other.send(proxy)
+                other.expect_eof()
+            host.wait_log(lambda line: line["kind"] == "limit" and line["remote"] == ("203.0.113.7" if proxy else "127.0.0.2"))
+            ws.send_text("still here")
+            assert ws.recv_text() == "still here"
+            ws.end()
+
+
 def test_behind_the_proxy_protocol(certs, here):
     """Its header comes in clear, in front of the handshake."""
     with Host("--plugin", f"/probe={plugin('probe')}", *certs.args("here"), "--trusted-proxy", "127.0.0.1",
