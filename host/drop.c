@@ -51,6 +51,11 @@ static void drop_warn_all(const struct server *s)
 	static const char reads[] = "a reload will not read this again: the user may not";
 	const struct settings *set = &s->settings;
 	drop_warn(s, "config", set->config, O_RDONLY, reads);
+	for (size_t i = 0; i < set->tls_cert.n; i++)
+		drop_warn(s, "tls-cert", set->tls_cert.items[i], O_RDONLY, reads);
+	for (size_t i = 0; i < set->tls_key.n; i++)
+		drop_warn(s, "tls-key", set->tls_key.items[i], O_RDONLY, reads);
+	drop_warn(s, "tls-client-ca", set->tls_client_ca, O_RDONLY, reads);
 	for (size_t i = 0; i < set->n_mounts; i++)
 		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
 	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND, "the log can not be opened again (USR1): the user may not");

@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from certificates import Certificates, tls  # noqa: E402
 from probe import plugin  # noqa: E402
 from tokens import SECRET, claims, hs256  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
@@ -95,18 +96,27 @@ def test_a_reload_says_what_it_can_not_read(place):
     key = place / "key"
     key.write_bytes(SECRET)
     key.chmod(0o600)
-    with started(place, "--user", "nobody", "-p", f"/={place}/probe.so", "--jwt-key", key) as host:
-        assert host.wait_log(lambda line: "a reload will not read this again" in line["message"])["file"] == str(key)
-        host.expect(lambda line: "what tokens must be is as before" in line["message"])
+    made = Certificates(place).make("shown", "localhost")
+    with started(place, "--user", "nobody", "-p", f"/={place}/probe.so", "--jwt-key", key, *made.args("shown"),
+                 listen=["127.0.0.1:0", "127.0.0.1:0,plain"]) as host:
+        warned = {(line["option"], line["file"]) for line in host.lines if "a reload will not read this again" in line["message"]}
+        assert warned == {("jwt-key", str(key)), ("tls-cert", made.cert("shown")), ("tls-key", made.key("shown"))}
+        for said in ("what tokens must be is as before", "the certificates were not replaced"):
+            host.expect(lambda line, said=said: said in line["message"] and "ermission denied" in line["error"])
         mark = host.reload()
         assert "Permission denied" in host.wait_log(lambda line: "what tokens must be is as before" in line["message"], after=mark)["error"]
         good = [("Authorization", f"Bearer {hs256(claims())}")]
-        connect("127.0.0.1", host.port, headers=good).end()
+        connect("127.0.0.1", host.port, headers=good, wrap=tls(made.cert("shown"))).end()
+        plain = int(host.listening[1].rpartition(":")[2])
+        connect("127.0.0.1", plain, headers=good, origin="http://localhost").end()
+        # A page of the same name that came without TLS may be anybody's.
+        answer = refused("127.0.0.1", host.port, lines=upgrade_headers(origin="http://localhost", extra=good), wrap=tls(made.cert("shown")))
+        assert answer.status == 403
         key.write_bytes(b"another secret, also 32 bytes long")
         os.chown(key, NOBODY.pw_uid, 0)
         host.wait_log(lambda line: "the plugin was replaced" in line["message"], after=host.reload())
         wait_until(lambda: facts(host.pid)["Uid"][0] == str(NOBODY.pw_uid), "still nobody")
-        assert refused("127.0.0.1", host.port, lines=upgrade_headers(extra=good)).status == 401
+        assert refused("127.0.0.1", plain, lines=upgrade_headers(extra=good)).status == 401
 
 
 @root

@@ -1,4 +1,5 @@
 """host/SECURITY.md says what is so: its config file is a good one, its options and defaults are those of the host, its files are there."""
+import os
 import re
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from certificates import Certificates  # noqa: E402
 from tokens import Keys  # noqa: E402
 from tova_host import BUILD, ROOT  # noqa: E402
 
@@ -13,14 +15,24 @@ PAGE = (ROOT / "host/SECURITY.md").read_text()
 TABLE = subprocess.run([BUILD / "tova-host", "--help-markdown"], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_config_file_is_good(tmp_path):
-    text = re.search(r"```\n(listen = .*?)```", PAGE, re.S).group(1)
-    keys = Keys(tmp_path)
+def check(text, folder):
+    """With files of its own in the place of those it names."""
     for path in set(re.findall(r'"(/etc/tova/[^"]+)"', text)):
-        (tmp_path / Path(path).name).write_bytes(keys.make("ec").read_bytes())
-        text = text.replace(path, str(tmp_path / Path(path).name))
-    (tmp_path / "tova-host.conf").write_text(text)
-    done = subprocess.run([BUILD / "tova-host", "--config", tmp_path / "tova-host.conf", "--check"], capture_output=True, text=True, check=False)
+        text = text.replace(path, str(folder / Path(path).name))
+    (folder / "tova-host.conf").write_text(text)
+    return subprocess.run([BUILD / "tova-host", "--config", folder / "tova-host.conf", "--check"], capture_output=True, text=True, check=False)
+
+
+def test_the_config_files_are_good(tmp_path):
+    blocks = re.findall(r"```\n(listen = .*?)```", PAGE, re.S)
+    assert len(blocks) == 2
+    Keys(tmp_path).make("ec", "jwt")
+    os.rename(Certificates(tmp_path).make("tls", "example.com").cert("tls"), tmp_path / "tls.pem")
+    whole = blocks[0].replace('user = "tova";', 'user = "nobody";' if os.geteuid() == 0 else "")
+    assert whole != blocks[0]
+    done = check(whole, tmp_path)
+    assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+    done = check(blocks[1] + "".join(blocks[0].splitlines(keepends=True)[4:]), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
