@@ -573,8 +573,9 @@ static __attribute__((noinline)) enum conn_sent conn_send_packed(struct conn *c,
 
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 {
-	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
-	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && own;
+	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours; and where the hub is another
+	 * loop's, whatever it sent before it knew of that end. */
+	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && (own || c->conns->later);
 	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
 		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);

@@ -15,6 +15,13 @@ check-protocol: $(PROTOCOL_READY)
 	TOVA_HOST_OPTIONS="--io-uring 1" TOVA_KINDS=plugin $(PYTEST) $(PROTOCOL_URING)
 	$(PYTEST) tests/protocol
 
+# The same conversations where the hub's loop and the client's are two (test_threads.py has what only several loops can get wrong).
+PROTOCOL_THREADS = $(patsubst %,tests/protocol/test_%.py,rooms framing handshake close stop)
+.PHONY: check-threads
+check-threads: $(PROTOCOL_READY)
+	TOVA_THREADS=2 TOVA_KINDS=plugin $(PYTEST) $(PROTOCOL_THREADS)
+CHECKS += check-threads
+
 # Memory errors and leaks that no assertion sees: a host that runs under valgrind has to end with code 0 and say nothing of its own.
 # Each host takes seconds to start, so of reloads and stops, which need one each, there are a few. What starts processes can not be
 # seen so: the host starts them as /proc/self/exe, which is valgrind itself then.
