@@ -160,10 +160,11 @@ static void server_say_no_loop(const struct server *s)
 	fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
 }
 
-static bool server_start_parts(struct server *s, const struct conn_ops *ops)
+static bool server_start_parts(struct server *s)
 {
 	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
 	struct conn_limits limits = server_limits(&s->settings);
+	s->ops = server_conn_ops();
 	s->loop = loop_new(s->log);
 	bool ok = s->loop != NULL && hub_init(&s->hub, s->loop);
 	if (s->loop == NULL) {
@@ -175,7 +176,7 @@ static bool server_start_parts(struct server *s, const struct conn_ops *ops)
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.hold_max = s->settings.hold_bytes;
 	s->hub.quota = server_quota(&s->settings);
-	ok = conns_init(&s->conns, s->loop, ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
+	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->listeners.unix_mode = modes[s->settings.unix_mode];
 	s->conns.freed = listeners_on_freed;
@@ -348,11 +349,11 @@ static bool server_start_doors(struct server *s)
 }
 
 /* With --user the doors are first, for they may need root, which no handler is to have. Nobody is let in before the loop runs. */
-static bool server_start(struct server *s, const struct conn_ops *ops)
+static bool server_start(struct server *s)
 {
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
-	return server_start_log(s) && server_start_parts(s, ops) && server_start_gate(s) && server_start_tls(s) &&
+	return server_start_log(s) && server_start_parts(s) && server_start_gate(s) && server_start_tls(s) &&
 	       server_start_signals(s) && server_start_workers(s) && server_make_mounts(s) &&
 	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
 	       (drops || server_start_doors(s)) && server_start_threads(s);
@@ -360,8 +361,7 @@ static bool server_start(struct server *s, const struct conn_ops *ops)
 
 static int server_run(struct server *s)
 {
-	struct conn_ops ops = server_conn_ops();
-	if (!server_start(s, &ops))
+	if (!server_start(s))
 		return SERVER_BAD_SETTINGS;
 	server_free_made(s);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max),

@@ -21,6 +21,7 @@ struct server {
 	const struct settings_source *source;
 	struct log *log;
 	struct loop *loop;
+	struct conn_ops ops; /* the conns', to their end */
 	struct conns conns;
 	struct tally *tally;
 	struct address_set trusted; /* --trusted-proxy; conns point at it */
