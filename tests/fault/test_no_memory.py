@@ -2,11 +2,13 @@
 import json
 import mmap
 import os
+import ssl
 import struct
 import subprocess
 import threading
 
 import pytest
+from certificates import Certificates, tls
 from tova_host import BUILD, PATIENCE, Host
 from wsclient import BINARY, CLOSE, PONG, TEXT, Closed, Http, connect
 
@@ -170,6 +172,61 @@ def test_compressed_conversations(memory):
         with connect("127.0.0.1", host.port, "/echo", deflate="permessage-deflate") as ws:
             ws.send_packed(TEXT, "as before " * 100)
             assert ws.recv_message().packed
+        host.expect(lambda line: True)
+
+
+def sealed_conversation(host, certs):
+    """Handshakes that are whole or resumed, messages of several records, and an end."""
+    wrap = tls(certs.cert("here"))
+    session = None
+    for _ in range(2):
+        ws = unsealed(lambda: connect("127.0.0.1", host.port, "/echo", wrap=lambda sock: wrap(sock, session)))
+        if ws is None:
+            continue
+        unsealed(lambda: ws.send_binary(b"y" * 40000))
+        unsealed(lambda: heard(ws, (BINARY, b"y" * 40000)))
+        session = ws.sock.session
+        ws.drop()
+
+
+def unsealed(action):
+    """What TLS makes of an end in the middle."""
+    try:
+        return patiently(action)
+    except (ssl.SSLError, OSError):
+        return None
+
+
+def test_conversations_over_tls(memory, tmp_path):
+    certs = Certificates(tmp_path).make("here", "localhost")
+    host = Host("--plugin", "/echo=echo", "--log-level", "notice", *certs.args("here"), env=memory.env)
+    with host:
+        sealed_conversation(host, certs)  # what OpenSSL makes once is there
+        at, failed = 0, 1
+        while failed:
+            memory.fail(at, 1 if at % 2 else 1000)
+            sealed_conversation(host, certs)
+            memory.enough()
+            failed = memory.failed
+            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+            at += 1 if LONG else 11
+        print(f"{at} allocations")
+        assert at > 500
+        at, failed = 0, 1
+        while failed:
+            memory.fail(at, 1 if at % 2 else 1000)
+            mark = host.reload()
+            host.wait_log(lambda line: line.get("kind") == "reload" and ("plugin" in line["message"] or "settings" in line["message"]),
+                          "the end of the reload", after=mark)
+            memory.enough()
+            failed = memory.failed
+            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+            at += 1 if LONG else 41
+        print(f"{at} allocations of a reload")
+        with connect("127.0.0.1", host.port, "/echo", wrap=tls(certs.cert("here"))) as ws:
+            ws.send_text("as before")
+            assert ws.recv_text() == "as before"
+            ws.end()
         host.expect(lambda line: True)
 
 
