@@ -27,7 +27,7 @@
 	X(deflated, "messages compressed, once for all of their receivers") \
 	X(deflated_from, "bytes of those before that") \
 	X(deflated_to, "and after it") \
-	X(deflate_denied, "connections that got less compression than there is, as --deflate-memory was used up") \
+	X(deflate_denied, "connections without --deflate-takeover, as --deflate-memory was used up") \
 	X(events, "events delivered to handlers") \
 	X(commits, "acknowledgements committed") \
 	X(failures, "events that a handler failed") \

@@ -152,38 +152,69 @@ static void conn_drop_tls(struct conn *c)
 
 /* --- compression ---------------------------------------------------------------------------------------------------------------- */
 
+#define CONN_PACKED_BASE (DEFLATE_BITS_MIN - 1) /* see conn->packed */
+
 /* What is agreed on about it, with the line of the answer's head that says so. */
 static void conn_pack(struct conn *c, const struct request *r, bool all, char answer[DEFLATE_ANSWER_MAX])
 {
 	struct squeeze *s = &c->conns->squeeze;
-	struct squeeze_conn *agreed = squeeze_accept(s, r, all, answer);
-	if (agreed == NULL)
+	struct squeeze_conn *kept;
+	unsigned bits = squeeze_accept(s, r, all, &kept, answer);
+	if (bits == 0)
 		return;
-	if (conn_more(c) == NULL) {
-		squeeze_close(s, agreed);
+	if (kept != NULL && conn_more(c) == NULL) {
+		squeeze_leave(s, kept);
 		answer[0] = '\0';
 		return;
 	}
-	c->more->squeeze = agreed;
-	c->packed = true;
+	if (kept != NULL)
+		c->more->squeeze = kept;
+	c->packed = (uint8_t)(bits - CONN_PACKED_BASE) & 7;
+}
+
+/* What is kept for its compressed messages, or NULL. */
+static struct squeeze_conn *conn_kept(const struct conn *c)
+{
+	return c->more != NULL ? c->more->squeeze : NULL;
 }
 
 static void conn_unpack(struct conn *c)
 {
-	if (c->more->squeeze != NULL)
-		squeeze_close(&c->conns->squeeze, c->more->squeeze);
-	c->more->squeeze = NULL;
-	c->packed = false;
+	if (c->packed)
+		squeeze_leave(&c->conns->squeeze, conn_kept(c));
+	if (c->more != NULL)
+		c->more->squeeze = NULL;
+	c->packed = 0;
 }
 
-/* How its frames are read. */
-static const struct frame_limits *conn_frame_limits(const struct conn *c, struct frame_limits *own)
+static bool conn_squeeze(struct conn *c, struct outgoing *o, struct slice *packed_r)
 {
+	return squeeze_frame(&c->conns->squeeze, conn_kept(c), c->packed + CONN_PACKED_BASE, o, packed_r);
+}
+
+/* Does what it gets refer back to what it got? Then nothing may be missing. */
+static bool conn_refers(const struct conn *c)
+{
+	const struct squeeze_conn *kept = conn_kept(c);
+	return kept != NULL && kept->keep_out;
+}
+
+/* How frames are read of a connection that has agreed on compression. */
+struct conn_unpacking {
+	struct frame_limits limits;
+	struct inflate inflate; /* where nothing is kept of it */
+};
+
+static const struct frame_limits *conn_frame_limits(const struct conn *c, struct conn_unpacking *u)
+{
+	struct squeeze_conn *kept = conn_kept(c);
 	if (!c->packed)
 		return &c->conns->limits.frame;
-	*own = c->conns->limits.frame;
-	own->inflate = &c->more->squeeze->inflate;
-	return own;
+	u->limits = c->conns->limits.frame;
+	u->limits.inflate = kept != NULL ? &kept->inflate : &u->inflate;
+	if (kept == NULL)
+		inflate_init(&u->inflate, &c->conns->squeeze.inflaters, DEFLATE_BITS_MAX, false);
+	return &u->limits;
 }
 
 /* --- the end of a conn ---------------------------------------------------------------------------------------------------------- */
@@ -233,8 +264,8 @@ static void conn_kill(struct conn *c)
 		c->more->stash = NULL;
 		free(c->more->header);
 		c->more->header = NULL;
-		conn_unpack(c);
 	}
+	conn_unpack(c);
 	if (c->conns->gate.tally != NULL)
 		tally_give_socket(c->conns->gate.tally);
 	c->conns->count--;
@@ -562,11 +593,11 @@ static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(stru
 static __attribute__((noinline)) enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool own)
 {
 	struct slice packed;
-	if (!squeeze_frame(&c->conns->squeeze, c->more->squeeze, o, &packed))
+	if (!conn_squeeze(c, o, &packed))
 		return conn_send_frame(c, o->frame, own);
 	enum conn_sent sent = conn_send_frame(c, &packed, own);
 	if (sent != CONN_SENT)
-		squeeze_lost(c->more->squeeze);
+		squeeze_lost(conn_kept(c));
 	slice_unref(&packed);
 	return sent;
 }
@@ -601,9 +632,9 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 	if (!c->packed)
 		return conn_make_way_for(c, o->frame, conflate);
 	/* What refers back to earlier messages needs all of them: where a reload has changed the policy meanwhile. */
-	if (c->more->squeeze->terms.keep_out)
+	if (conn_refers(c))
 		return CONN_FULL;
-	if (!squeeze_frame(&c->conns->squeeze, c->more->squeeze, o, &packed))
+	if (!conn_squeeze(c, o, &packed))
 		return conn_make_way_for(c, o->frame, conflate);
 	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
 	slice_unref(&packed);
@@ -612,8 +643,8 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 
 bool conn_lighten(struct conn *c)
 {
-	bool refers = c->packed && c->more->squeeze->terms.keep_out; /* see conn_make_way */
-	return c->state != CONN_FAR && !refers && c->out.bytes >= conn_input_held(c) && outq_lighten(&c->out, &c->conns->spare);
+	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_input_held(c) &&
+	       outq_lighten(&c->out, &c->conns->spare);
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
@@ -821,12 +852,32 @@ static void conn_keep_reader(struct conn *c, struct frame_reader *r)
 		conn_lost(c, "no memory for its input");
 }
 
+/* Keeps where it stopped in the middle of a compressed message, and nothing after that. */
+static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
+{
+	struct squeeze_conn *kept = conn_kept(c);
+	if (u->limits.inflate == &u->inflate && u->inflate.compressed) {
+		bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+		kept = goes_on && conn_more(c) != NULL ? squeeze_keep(&u->inflate) : NULL;
+		if (kept != NULL) {
+			c->more->squeeze = kept;
+			return;
+		}
+		inflate_reset(&u->inflate);
+		if (goes_on)
+			conn_lost(c, "no memory for its input");
+	} else if (kept != NULL && squeeze_is_done(kept)) {
+		squeeze_free_conn(&c->conns->squeeze, kept);
+		c->more->squeeze = NULL;
+	}
+}
+
 static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 {
 	size_t left = len;
 	struct frame f;
-	struct frame_limits own;
-	const struct frame_limits *limits = conn_frame_limits(c, &own);
+	struct conn_unpacking u;
+	const struct frame_limits *limits = conn_frame_limits(c, &u);
 	struct frame_reader r = {.part = NULL};
 	if (c->more != NULL) {
 		r = c->more->reader;
@@ -837,6 +888,8 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 		if (status != FRAME_MORE)
 			conn_on_frame(c, &r, status, &f);
 	}
+	if (limits == &u.limits)
+		conn_keep_inflate(c, &u);
 	conn_keep_reader(c, &r);
 	return len - left;
 }
@@ -1069,8 +1122,8 @@ static ssize_t conn_read_direct(struct conn *c)
 	struct conn_more *more = c->more;
 	if (more == NULL || c->state != CONN_OPEN || more->stash != NULL)
 		return -2;
-	struct frame_limits own;
-	const struct frame_limits *limits = conn_frame_limits(c, &own);
+	struct conn_unpacking u;
+	const struct frame_limits *limits = conn_frame_limits(c, &u);
 	size_t space = frame_space(&more->reader, limits, &where);
 	if (space == 0)
 		return -2;

@@ -53,7 +53,7 @@ struct conn_more {
 	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
 	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
 	struct tls *tls;	      /* NULL: plain */
-	struct squeeze_conn *squeeze; /* see conn->packed */
+	struct squeeze_conn *squeeze; /* see squeeze.h */
 	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
 	struct heavy *heavy;	      /* while it holds memory */
 	const char *failed;	      /* CONN_CLOSED: what it did wrong, and our close frame will say */
@@ -86,7 +86,7 @@ struct conn {
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
 	bool counted : 1;	 /* among those of its address */
 	bool told : 1;		 /* as one too many: its request gets a 429 */
-	bool packed : 1;	 /* has agreed on compression: more->squeeze */
+	uint8_t packed : 3;	 /* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */

@@ -23,7 +23,6 @@ static void squeeze_drop_packers(struct squeeze *s)
 		deflateEnd(s->packers[i]);
 		free(s->packers[i]);
 		s->packers[i] = NULL;
-		s->stats->deflate_memory -= deflate_cost(DEFLATE_BITS_MIN + i);
 	}
 }
 
@@ -63,49 +62,74 @@ static uint32_t squeeze_cost(const struct deflate_terms *t)
 			  (t->keep_in ? inflate_cost(t->in_bits) : 0));
 }
 
-/* Windows may fill a half of the budget, so that very many others find room in the next quarter; for the last one see
- * squeeze_set_limits. */
-static bool squeeze_fits(const struct squeeze *s, const struct deflate_terms *t)
+/* With a window that is kept where there is memory for one; *kept_r has it then. */
+static bool squeeze_agree(struct squeeze *s, const struct request *r, struct deflate_policy *policy, struct deflate_terms *t,
+			  struct squeeze_conn **kept_r)
 {
-	uint64_t quarter = s->limits.memory / 4;
-	return s->stats->deflate_memory + squeeze_cost(t) <= (t->keep_out || t->keep_in ? 2 : 3) * quarter;
+	*kept_r = NULL;
+	if (!deflate_negotiate(r, policy, t))
+		return false;
+	if (!t->keep_out && !t->keep_in)
+		return true;
+	if (s->stats->deflate_memory + squeeze_cost(t) <= s->limits.memory / 4 * 3)
+		*kept_r = calloc(1, sizeof **kept_r);
+	if (*kept_r != NULL)
+		return true;
+	s->stats->deflate_denied++;
+	policy->keep_out = policy->keep_in = false;
+	return deflate_negotiate(r, policy, t);
 }
 
-struct squeeze_conn *squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, char answer[DEFLATE_ANSWER_MAX])
+unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, struct squeeze_conn **kept_r,
+			char answer[DEFLATE_ANSWER_MAX])
 {
 	struct deflate_policy policy = s->limits.policy;
 	struct deflate_terms terms;
 	answer[0] = '\0';
 	policy.keep_out = policy.keep_out && may_keep;
-	if (!deflate_negotiate(r, &policy, &terms))
-		return NULL;
-	if (!squeeze_fits(s, &terms)) {
-		s->stats->deflate_denied++;
-		policy.keep_out = policy.keep_in = false;
-		if (!deflate_negotiate(r, &policy, &terms) || !squeeze_fits(s, &terms))
-			return NULL;
+	if (!squeeze_agree(s, r, &policy, &terms, kept_r))
+		return 0;
+	struct squeeze_conn *kept = *kept_r;
+	if (kept != NULL) {
+		kept->keep_out = terms.keep_out;
+		kept->keep_in = terms.keep_in;
+		kept->cost = squeeze_cost(&terms);
+		s->stats->deflate_memory += kept->cost;
+		inflate_init(&kept->inflate, &s->inflaters, terms.in_bits, terms.keep_in);
 	}
-	struct squeeze_conn *c = calloc(1, sizeof *c);
-	if (c == NULL)
-		return NULL;
-	c->terms = terms;
-	c->cost = squeeze_cost(&terms);
-	s->stats->deflate_memory += c->cost;
 	s->stats->deflate_connections++;
-	inflate_init(&c->inflate, &s->inflaters, terms.in_bits, terms.keep_in);
 	deflate_answer(&terms, answer);
+	return terms.out_bits;
+}
+
+struct squeeze_conn *squeeze_keep(const struct inflate *in)
+{
+	struct squeeze_conn *c = calloc(1, sizeof *c);
+	if (c != NULL)
+		c->inflate = *in;
 	return c;
 }
 
-void squeeze_close(struct squeeze *s, struct squeeze_conn *c)
+bool squeeze_is_done(const struct squeeze_conn *c)
+{
+	return !c->keep_out && !c->keep_in && !c->inflate.compressed;
+}
+
+void squeeze_free_conn(struct squeeze *s, struct squeeze_conn *c)
 {
 	inflate_reset(&c->inflate);
 	if (c->packer != NULL)
 		deflateEnd(c->packer);
 	free(c->packer);
 	s->stats->deflate_memory -= c->cost;
-	s->stats->deflate_connections--;
 	free(c);
+}
+
+void squeeze_leave(struct squeeze *s, struct squeeze_conn *kept)
+{
+	s->stats->deflate_connections--;
+	if (kept != NULL)
+		squeeze_free_conn(s, kept);
 }
 
 /* --- messages ------------------------------------------------------------------------------------------------------------------- */
@@ -160,10 +184,10 @@ static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *fra
 }
 
 /* With the connection's own compressor, which refers back to what this client has got from it. */
-static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, const struct slice *frame, struct slice *packed_r)
+static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, unsigned bits, const struct slice *frame, struct slice *packed_r)
 {
 	if (c->packer == NULL)
-		c->packer = squeeze_new_packer(s, c->terms.out_bits);
+		c->packer = squeeze_new_packer(s, bits);
 	else if (c->stale)
 		deflateReset(c->packer);
 	c->stale = false;
@@ -175,17 +199,17 @@ static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, const struct 
 
 /* With a compressor that has seen nothing before, for everybody whose window is not smaller. The window need not be larger than the
  * message, so that most settings are one, and a short message costs little. */
-static bool squeeze_shared(struct squeeze *s, const struct squeeze_conn *c, struct outgoing *o, struct slice *packed_r)
+static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o, struct slice *packed_r)
 {
-	unsigned bits = deflate_bits_for(squeeze_payload(o->frame).n);
-	unsigned at = (bits < c->terms.out_bits ? bits : c->terms.out_bits) - DEFLATE_BITS_MIN;
+	unsigned enough = deflate_bits_for(squeeze_payload(o->frame).n);
+	unsigned at = (enough < bits ? enough : bits) - DEFLATE_BITS_MIN;
 	struct slice *packed = &o->packed[at];
 	if (!(o->tried & 1u << at)) {
 		z_stream *z = s->packers[at];
 		if (z != NULL)
 			deflateReset(z);
-		else if ((z = s->packers[at] = squeeze_new_packer(s, DEFLATE_BITS_MIN + at)) != NULL)
-			s->stats->deflate_memory += deflate_cost(DEFLATE_BITS_MIN + at);
+		else
+			z = s->packers[at] = squeeze_new_packer(s, DEFLATE_BITS_MIN + at);
 		o->tried |= (uint8_t)(1u << at);
 		if (z == NULL || !squeeze_pack(s, z, o->frame, packed))
 			*packed = (struct slice){0};
@@ -197,15 +221,15 @@ static bool squeeze_shared(struct squeeze *s, const struct squeeze_conn *c, stru
 	return true;
 }
 
-bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, struct outgoing *o, struct slice *packed_r)
+bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o, struct slice *packed_r)
 {
 	if (squeeze_payload(o->frame).n < s->limits.min)
 		return false;
-	if (c->terms.keep_out && !o->shared)
-		return squeeze_own(s, c, o->frame, packed_r);
-	if (!squeeze_shared(s, c, o, packed_r))
+	if (c != NULL && c->keep_out && !o->shared)
+		return squeeze_own(s, c, bits, o->frame, packed_r);
+	if (!squeeze_shared(s, bits, o, packed_r))
 		return false;
-	c->stale = true; /* the client's window has in it now what its own compressor has not seen */
+	squeeze_lost(c); /* the client's window has in it now what its own compressor has not seen */
 	return true;
 }
 

@@ -9,7 +9,7 @@ import pytest
 import control
 from deflate import TAIL, parse
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
-from wsclient import BINARY, CLOSE, CONT, PING, TEXT, connect, frame
+from wsclient import BINARY, CLOSE, CONT, PING, TEXT, Closed, connect, frame
 
 PD = "permessage-deflate"
 SNCT, CNCT = "; server_no_context_takeover", "; client_no_context_takeover"
@@ -372,8 +372,8 @@ def test_what_is_given_up_is_not_referred_to(tmp_path, policy):
         while not seen or seen[-1] != 399:
             try:
                 got = slow.recv_message()
-            except AssertionError as closed:
-                assert policy == "close" and "1013" in str(closed)
+            except (AssertionError, Closed) as closed:  # the close frame, if there was still time for it
+                assert policy == "close" and (isinstance(closed, Closed) or "1013" in str(closed))
                 break
             assert got.packed > 0 and got.text in texts
             seen.append(int(got.text.split()[0]))
@@ -385,14 +385,14 @@ def test_what_is_given_up_is_not_referred_to(tmp_path, policy):
 
 def test_the_budget():
     """When it is used up, connections do without a window of their own; what others give back is used again."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--deflate", "--deflate-takeover", "both", "--deflate-memory", "2m") as host:
+    with Host("--plugin", f"/probe={plugin('probe')}", "--deflate", "--deflate-takeover", "both", "--deflate-memory", "2200k") as host:
         with Probe(host) as probe:
             first = [probe.client(deflate=PD) for _ in range(6)]
             kept = [ws for ws in first if not ws.deflate.params]
             assert 1 <= len(kept) < 6 and kept == first[:len(kept)]
             assert all("server_no_context_takeover" in ws.deflate.params for ws in first[len(kept):])
             stats = stats_of(host)
-            assert 0 < stats["deflate_memory"] <= 1 << 20 and stats["deflate_denied"] == 6 - len(kept)
+            assert 0 < stats["deflate_memory"] <= 2200 << 10 and stats["deflate_denied"] == 6 - len(kept)
             assert stats["deflate_connections"] == 6
             for ws in first:  # all are served
                 ws.send_packed(TEXT, "send " + words(3000).replace("\n", " "))

@@ -67,11 +67,12 @@ static void stop(void)
 }
 
 struct client {
-	struct squeeze_conn *conn; /* NULL: plain */
+	unsigned bits; /* 0: plain */
+	struct squeeze_conn *kept;
 	z_stream z;
 };
 
-static struct squeeze_conn *accept_offer(const char *offer, bool may_keep)
+static unsigned accept_offer(const char *offer, bool may_keep, struct squeeze_conn **kept_r)
 {
 	static const struct request_limits any = {.head_max = 1 << 16, .headers_max = 100};
 	static struct request r;
@@ -83,24 +84,25 @@ static struct squeeze_conn *accept_offer(const char *offer, bool may_keep)
 	int status;
 	ck_assert_int_eq(request_parse(&r, &any, head, n, 0, &used, &status, &why), REQUEST_OK);
 	counting = true;
-	struct squeeze_conn *c = squeeze_accept(&squeeze, &r, may_keep, answer);
+	unsigned bits = squeeze_accept(&squeeze, &r, may_keep, kept_r, answer);
 	counting = false;
-	ck_assert_int_eq(c == NULL, answer[0] == '\0');
-	return c;
+	ck_assert_int_eq(bits == 0, answer[0] == '\0');
+	return bits;
 }
 
 static struct client client_new(const char *offer)
 {
-	struct client c = {.conn = offer != NULL ? accept_offer(offer, true) : NULL};
+	struct client c = {.bits = 0};
 	if (offer != NULL)
-		ck_assert_ptr_nonnull(c.conn);
+		c.bits = accept_offer(offer, true, &c.kept);
+	ck_assert_int_eq(c.bits != 0, offer != NULL);
 	return c;
 }
 
 static void client_free(struct client *c)
 {
-	if (c->conn != NULL)
-		squeeze_close(&squeeze, c->conn);
+	if (c->bits != 0)
+		squeeze_leave(&squeeze, c->kept);
 	if (c->z.state != NULL)
 		inflateEnd(&c->z);
 }
@@ -122,7 +124,7 @@ static bool receives(struct client *c, struct outgoing *o, const char *text, siz
 {
 	struct slice packed;
 	counting = true;
-	bool is_packed = c->conn != NULL && squeeze_frame(&squeeze, c->conn, o, &packed);
+	bool is_packed = c->bits != 0 && squeeze_frame(&squeeze, c->kept, c->bits, o, &packed);
 	counting = false;
 	if (!is_packed)
 		return false;
@@ -135,8 +137,8 @@ static bool receives(struct client *c, struct outgoing *o, const char *text, siz
 	memcpy(in, p + head, len);
 	memcpy(in + len, "\x00\x00\xFF\xFF", 4);
 	if (c->z.state == NULL)
-		ck_assert_int_eq(inflateInit2(&c->z, -(int)c->conn->terms.out_bits), Z_OK);
-	else if (!c->conn->terms.keep_out)
+		ck_assert_int_eq(inflateInit2(&c->z, -(int)c->bits), Z_OK);
+	else if (c->kept == NULL || !c->kept->keep_out)
 		inflateReset(&c->z);
 	c->z.next_in = in;
 	c->z.avail_in = (uInt)len + 4;
@@ -183,7 +185,7 @@ static char *prose(size_t n, unsigned seed)
 
 START_TEST(once_for_each_window)
 {
-	struct client c[] = {{.conn = NULL}, {.conn = NULL}, {.conn = NULL}, {.conn = NULL}, {.conn = NULL}};
+	struct client c[5] = {{.bits = 0}};
 	char *text = prose(20000, 1);
 	start(_i);
 	c[1] = client_new(PD);
@@ -240,8 +242,8 @@ START_TEST(what_is_lost_is_not_referred_to)
 	ck_assert_uint_eq(tell(&c, 1, false, text, 1000), 1);
 	struct slice frame = frame_of(text + 500, 500);
 	outgoing_init(&o, &frame, false);
-	ck_assert(squeeze_frame(&squeeze, c.conn, &o, &packed)); /* and it is not sent */
-	squeeze_lost(c.conn);
+	ck_assert(squeeze_frame(&squeeze, c.kept, c.bits, &o, &packed)); /* and it is not sent */
+	squeeze_lost(c.kept);
 	slice_unref(&packed);
 	slice_unref(&frame);
 	for (int i = 0; i < 3; i++)
@@ -274,29 +276,33 @@ END_TEST
 START_TEST(the_budget)
 {
 	struct squeeze_limits limits = limits_of(true);
-	struct squeeze_conn *c[400];
-	unsigned n = 0, kept = 0;
+	struct squeeze_conn *c[10];
+	unsigned kept = 0;
 	start(true);
 	limits.memory = 2 << 20;
 	squeeze_set_limits(&squeeze, &limits);
-	while (n < 400 && (c[n] = accept_offer(PD, true)) != NULL)
-		kept += c[n++]->terms.keep_out;
-	ck_assert_uint_eq(kept, 3); /* of about 300 KiB each, in a half of it */
-	ck_assert_uint_eq(n, 400);
-	ck_assert_uint_le(stats.deflate_memory, 1 << 20);
-	squeeze_close(&squeeze, c[0]);
-	c[0] = accept_offer(PD, true);
-	ck_assert(c[0]->terms.keep_out && c[0]->terms.keep_in);
+	for (unsigned i = 0; i < 10; i++) {
+		ck_assert_uint_eq(accept_offer(PD, true, &c[i]), 15);
+		kept += c[i] != NULL;
+	}
+	ck_assert_uint_eq(kept, 5); /* of about 300 KiB each, in three quarters of it */
+	ck_assert_uint_eq(stats.deflate_denied, 5);
+	ck_assert_uint_le(stats.deflate_memory, (2 << 20) / 4 * 3);
+	squeeze_leave(&squeeze, c[0]);
+	ck_assert_uint_eq(accept_offer(PD, true, &c[0]), 15);
+	ck_assert(c[0] != NULL && c[0]->keep_out && c[0]->keep_in);
 	limits.memory = 0;
 	squeeze_set_limits(&squeeze, &limits); /* a reload; who is there stays */
-	ck_assert_ptr_null(accept_offer(PD, true));
-	while (n-- > 0)
-		squeeze_close(&squeeze, c[n]);
+	for (unsigned i = 0; i < 10; i++)
+		squeeze_leave(&squeeze, c[i]);
+	ck_assert_uint_eq(accept_offer(PD, true, &c[0]), 15);
+	ck_assert_ptr_null(c[0]);
+	squeeze_leave(&squeeze, c[0]);
 	limits.memory = 8 << 20;
 	squeeze_set_limits(&squeeze, &limits);
-	c[0] = accept_offer(PD, false); /* not all that is sent to it arrives */
-	ck_assert(!c[0]->terms.keep_out && c[0]->terms.keep_in);
-	squeeze_close(&squeeze, c[0]);
+	ck_assert_uint_eq(accept_offer(PD, false, &c[0]), 15); /* not all that is sent to it arrives */
+	ck_assert(c[0] != NULL && !c[0]->keep_out && c[0]->keep_in);
+	squeeze_leave(&squeeze, c[0]);
 	stop();
 }
 END_TEST
@@ -325,10 +331,13 @@ START_TEST(no_memory)
 		client_free(&c[1]);
 		stop();
 	}
+	struct squeeze_conn *kept;
 	start(true);
 	left = 1;
-	ck_assert_ptr_null(accept_offer(PD, true));
+	ck_assert_uint_eq(accept_offer(PD, true, &kept), 15);
+	ck_assert_ptr_null(kept);
 	left = -1;
+	squeeze_leave(&squeeze, kept);
 	stop();
 	free(text);
 }
