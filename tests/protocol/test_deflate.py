@@ -7,6 +7,7 @@ import zlib
 import pytest
 
 import control
+from certificates import Certificates, tls
 from deflate import TAIL, parse
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
 from wsclient import BINARY, CLOSE, CONT, PING, TEXT, Closed, connect, frame
@@ -379,6 +380,36 @@ def test_what_is_given_up_is_not_referred_to(tmp_path, policy):
             seen.append(int(got.text.split()[0]))
         assert seen == sorted(seen) and len(seen) < 400
         slow.drop()
+
+
+# --- beside other things --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("takeover", ["none", "both"])
+def test_several_loops(takeover):
+    """Each compresses for its own connections."""
+    with Host(*MOUNTS, "--deflate-takeover", takeover, "--threads", "3") as host, Probe(host) as probe:
+        members = members_of(host, probe, "loops") + members_of(host, probe, "loops")
+        for n in range(6):
+            text = words(5000, n).replace("\n", " ")
+            members[n].script(f"send own {text}", f"to loops {text}")
+            assert members[n].recv_text() == "own " + text
+            for ws in members:
+                got = ws.recv_message()
+                assert got.text == text and (got.packed > 0) == (ws.deflate is not None)
+        for ws in members:
+            ws.settle()
+
+
+def test_over_tls(tmp_path):
+    certs = Certificates(tmp_path)
+    certs.make("here", "localhost")
+    with Host("--plugin", "/echo=echo", "--deflate", "--deflate-takeover", "both", *certs.args("here")) as host:
+        with opened(host, wrap=tls(certs.cert("here"))) as ws:
+            for n in range(3):
+                ws.send_packed(TEXT, words(50_000, n), pieces=3)
+                got = ws.recv_message()
+                assert got.text == words(50_000, n) and got.packed > 0
+            ws.end()
 
 
 # --- memory -------------------------------------------------------------------------------------------------------------------
