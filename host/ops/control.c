@@ -105,6 +105,34 @@ static void control_all_connections(struct control *c, const struct mount *only)
 	codec_raw(&c->out, "]", 1);
 }
 
+static int control_by_waiting(const void *a, const void *b)
+{
+	uint32_t one = session_conn(*(struct session *const *)a)->out.bytes, other = session_conn(*(struct session *const *)b)->out.bytes;
+	return (one < other) - (one > other);
+}
+
+/* Those that read too slowly: the one for which most waits first, where there is memory to sort them. */
+static void control_slow_connections(struct control *c, const struct mount *only)
+{
+	struct session *s, **slow = malloc((c->hub->sessions.count + 1) * sizeof(struct session *));
+	uint32_t cursor = 0, n = 0, said = 0;
+	codec_member_raw(&c->out, "connections", "[");
+	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
+		if (s->ended || (only != NULL && s->mount != only) || !(s->slow || session_conn(s)->out.stalled))
+			continue;
+		if (slow != NULL)
+			slow[n++] = s;
+		else
+			control_connection(c, s, said++ == 0);
+	}
+	if (n > 0)
+		qsort(slow, n, sizeof(struct session *), control_by_waiting);
+	for (uint32_t i = 0; i < n; i++)
+		control_connection(c, slow[i], i == 0);
+	free(slow);
+	codec_raw(&c->out, "]", 1);
+}
+
 static void control_all_rooms(struct control *c, const struct mount *only)
 {
 	struct codec_out *o = &c->out;
@@ -130,7 +158,7 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 static bool control_query_of_host(struct control *c, struct codec_item *item)
 {
 	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
-	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "dead_letters"};
+	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "slow_connections", "dead_letters"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;
@@ -148,6 +176,8 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 		control_all_connections(c, m);
 	else if (i == 3)
 		control_all_rooms(c, m);
+	else if (i == 4)
+		control_slow_connections(c, m);
 	else
 		letters_list(deadletter_path(c->deadletter), &c->out);
 	codec_object_end(&c->out);

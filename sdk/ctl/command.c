@@ -140,6 +140,12 @@ static int command_connections(const struct command_line *line, struct command_r
 	return command_question(r, "query", "what", line->mount != NULL ? "connections" : "all_connections");
 }
 
+static int command_slow(const struct command_line *line, struct command_request *r)
+{
+	(void)line;
+	return command_question(r, "query", "what", "slow_connections");
+}
+
 static int command_rooms(const struct command_line *line, struct command_request *r)
 {
 	if (line->n == 1)
@@ -199,6 +205,7 @@ static const struct command {
 	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true, command_broadcast_to},
 	{"close", "CONN [CODE [REASON]]", "close a connection", 1, 3, false, command_close},
 	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0, false, command_connections},
+	{"slow", "", "which of them read too slowly, those for which most waits first", 0, 0, false, command_slow},
 	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false, command_rooms},
 	{"members", "ROOM", "which connections are in a room", 1, 1, false, command_members},
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from probe import Probe, plugin  # noqa: E402
 from tova_host import BUILD, ROOT, Host, wait_until  # noqa: E402
-from wsclient import connect  # noqa: E402
+from wsclient import WebSocket, connect  # noqa: E402
 
 
 def ctl(*arguments, control=None, data=None, env=None):
@@ -69,6 +69,8 @@ def probe(running):
     (("--file", "-", "broadcast", "text"), "TEXT being left out"),
     (("--file", "-", "stats"), "takes no data"),
     (("--binary", "workers"), "takes no data"),
+    (("--key", "k", "slow"), "takes no data"),
+    (("--key", b"\xff", "broadcast", "x"), "not UTF-8"),
     (("close", "x", "none"), "CODE is a number"),
     (("close", "x", "99999"), "CODE is a number"),
     (("broadcast", b"\xff"), "not UTF-8"),
@@ -181,6 +183,31 @@ def test_lists(running, probe):
     assert {(m["path"], m["connections"]) for m in running.json("mounts")["mounts"]} == {("/probe", 2), ("/other", 0)}
     assert running.json("stats")["stats"]["connections"] == 2
     assert running.json("workers") == {"workers": []}
+
+
+def test_slow_connections_and_keys(tmp_path):
+    with Host("--plugin", "/relay=relay.so", "--slow-policy", "conflate", "--max-queue", "4k", "--control", str(tmp_path / "control"),
+              "--listen", "127.0.0.1:0", "--listen", f"unix:{tmp_path}/web") as host:
+        def run(*words):
+            code, out, err = ctl("--control", str(tmp_path / "control"), *words)
+            assert code == 0, err
+            return out
+        slow, well = WebSocket(f"unix:{tmp_path}/web"), connect("127.0.0.1", host.port, "/relay/room/a")
+        slow.handshake("/relay/room/a")
+        assert json.loads(run("--json", "slow"))["connections"] == []
+        for i in range(100):
+            (tmp_path / "text").write_text(f"{i} " + "x" * 10000)
+            run("--file", str(tmp_path / "text"), "--key", "k", "broadcast_to", "a")
+            assert well.recv_text().startswith(f"{i} ")
+        row, = json.loads(run("--json", "slow"))["connections"]
+        assert row["mount"] == "/relay" and row["remote"] == "unix" and row["waiting"] > 4096 and row["dropped"] > 0
+        assert run("slow").splitlines()[0].split() == ["conn", "mount", "remote", "rooms", "events", "waiting", "dropped"]
+        seen = []
+        while not seen or seen[-1] != 99:
+            seen.append(int(slow.recv_text().split(" ")[0]))
+        assert len(seen) == 100 - row["dropped"]
+        slow.drop()
+        well.drop()
 
 
 def test_tables_are_aligned(running, probe):

@@ -211,6 +211,15 @@ def test_commands(probe):
     ]
 
 
+def test_conflation_keys(probe):
+    assert probe.script("key kä", "send x", "sendb y", "broadcast a", "to_others r b", "key", "send z", "key " + "k" * 255, "send x") == [
+        {"c": "send", "key": "kä", "data": "x"}, {"c": "send", "key": "kä", "bin": b"y"}, {"c": "broadcast", "key": "kä", "data": "a"},
+        {"c": "broadcast_to", "room": "r", "exclude": CONN, "key": "kä", "data": "b"}, {"c": "send", "data": "z"},
+        {"c": "send", "key": "k" * 255, "data": "x"}]
+    assert probe.failing("key " + "k" * 256, "send x") == "a command exceeded a limit"
+    assert probe.failing("key %ff", "send x") == "a command sent text that is not UTF-8"
+
+
 def test_an_event_without_commands_is_just_acknowledged(probe):
     assert probe.ack("message", data="stall 0") == {"t": "ack", "s": 1, "link": "L1"}
 

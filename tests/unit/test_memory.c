@@ -72,6 +72,7 @@ static enum handler_result do_all(struct rig *r, const struct hub_event *e, stru
 			commit_join(c, me, span_of(name));
 		commit_broadcast_to(c, SPAN("room"), e->message.binary, e->message.bytes, e->message.len, 0);
 		commit_broadcast(c, true, large, sizeof large, me);
+		commit_key(c, SPAN("large"));
 		commit_timer(c, true, me, &tick);
 		commit_timer(c, false, 0, &tick);
 		commit_query(c, &query);
@@ -254,13 +255,15 @@ static void talk(struct rig *r)
 }
 
 /* One conversation in which the allocations from `at` on fail, with a handler that settles at once or later. Returns whether any did. */
-static bool attempt(long at, bool all, bool later)
+static bool attempt(long at, bool all, bool later, enum mount_slow slow)
 {
 	struct conn_limits limits = rig_limits();
 	limits.queue_max = 200 << 10;
+	limits.buffered_max = slow == MOUNT_SLOW_DROP_OLDEST ? 250 << 10 : 0;
 	struct rig *r = later ? rig_new_async(&limits, 1 << 20) : rig_new(&limits, 16);
 	r->script = do_all;
 	r->mount->tokens = ask_for_tokens();
+	r->mount->slow = slow;
 	opens = closes = 0;
 	failed = 0;
 	for_good = all;
@@ -303,9 +306,19 @@ static bool attempt(long at, bool all, bool later)
 START_TEST(any_allocation)
 {
 	long at = 0;
-	while (attempt(at, _i % 2 == 1, _i / 2 == 1))
+	while (attempt(at, _i % 2 == 1, _i / 2 == 1, MOUNT_SLOW_CLOSE))
 		at += RUNNING_ON_VALGRIND ? 61 : 1;
 	printf("memory: %ld allocations\n", at);
+	ck_assert_int_gt(at, 50);
+}
+END_TEST
+
+/* The same where messages are given up. */
+START_TEST(any_allocation_of_a_slow_one)
+{
+	long at = 0;
+	while (attempt(at, _i == 1, false, _i == 0 ? MOUNT_SLOW_DROP_OLDEST : MOUNT_SLOW_CONFLATE))
+		at += RUNNING_ON_VALGRIND ? 61 : 1;
 	ck_assert_int_gt(at, 50);
 }
 END_TEST
@@ -323,6 +336,7 @@ int main(void)
 	event_set_mem_functions(__wrap_malloc, __wrap_realloc, free);
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, any_allocation, 0, 4);
+	tcase_add_loop_test(tc, any_allocation_of_a_slow_one, 0, 2);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

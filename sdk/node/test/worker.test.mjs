@@ -114,6 +114,22 @@ for (const transport of ["ipc", "tcp"])
 			await drain(worker, peer);
 		});
 
+		test("conflation keys", async () => {
+			const [worker, peer] = await host.serve(`serve({ on_message(ws, message) {
+				send(ws, 1, { key: "ä" });
+				ws.send("x", { key: message });
+				broadcast(Buffer.from("xyz"), ws, { key: "k" });
+				broadcast_to("r", "x", null, { key: "k" });
+				broadcast("x", null, { key: null });
+				try { broadcast("never", null, { key: 1 }); } catch (error) { ws.send(error.message); }
+			} });`);
+			peer.send(event(1, "message", { data: '"' }));
+			await peer.expect(ack(1, { c: "send", key: "ä", data: "1" }, { c: "send", key: '"', data: "x" },
+				{ c: "broadcast", key: "k", bin: Buffer.from("xyz"), exclude: true }, { c: "broadcast_to", room: "r", key: "k", data: "x" },
+				{ c: "broadcast", data: "x" }, { c: "send", data: "a key is text, not number" }));
+			await drain(worker, peer);
+		});
+
 		test("binary", async () => {
 			const [worker, peer] = await host.serve(`serve({ on_message(ws, message) {
 				if (message === "kinds") {

@@ -142,6 +142,27 @@ def on_error(ws, error):
     drain(worker, peer)
 
 
+def test_conflation_keys(host):
+    worker, peer = host.serve(HEAD + """
+def on_message(ws, message):
+    send(ws, 1, key="ä")
+    ws.send("x", key=message)
+    broadcast(b"xyz", ws, "k")
+    broadcast_to("r", "x", key="k"); broadcast("x", key=None)
+    for wrong in (1, b"k"):
+        try:
+            broadcast("never", key=wrong)
+        except TypeError as error:
+            ws.send(str(error))
+""" + TAIL)
+    peer.send(event(1, data='"'))
+    peer.expect(**ack({"c": "send", "key": "ä", "data": "1"}, {"c": "send", "key": '"', "data": "x"},
+                      {"c": "broadcast", "key": "k", "bin": b"xyz", "exclude": True},
+                      {"c": "broadcast_to", "room": "r", "key": "k", "data": "x"}, {"c": "broadcast", "data": "x"},
+                      {"c": "send", "data": "a key is text, not int"}, {"c": "send", "data": "a key is text, not bytes"}, s=1))
+    drain(worker, peer)
+
+
 def test_binary(host):
     worker, peer = host.serve(ECHO)
     every = bytes(range(256)) + b"\n]\n"
