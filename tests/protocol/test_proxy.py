@@ -255,3 +255,14 @@ def test_rfc7239():
         with connect("127.0.0.1", host.port, "/?request=1", headers=said, origin="https://chat.example") as ws:
             request = json.loads(ws.recv_text())
             assert (request["remote_addr"], request["remote_port"]) == ("2001:db8::7", 4660)
+
+
+def test_scripts_see_the_client():
+    script = "env | grep -E '^(HTTPS|REMOTE_ADDR|REMOTE_PORT|REQUEST_SCHEME|HTTP_X_FORWARDED_FOR)=' | LC_ALL=C sort"
+    with Host("--script", script, "--trusted-proxy", "127.0.0.1") as host:
+        said = [(FOR, "[2001:db8::7]:4660"), ("X-Forwarded-Proto", "https")]
+        with connect("127.0.0.1", host.port, headers=said) as ws:
+            assert [ws.recv_text() for _ in range(5)] == [
+                "HTTPS=on", "HTTP_X_FORWARDED_FOR=[2001:db8::7]:4660", "REMOTE_ADDR=2001:db8::7", "REMOTE_PORT=4660", "REQUEST_SCHEME=https"]
+        with connect("127.0.0.1", host.port, headers=said, source="127.0.0.2") as ws:
+            assert [ws.recv_text() for _ in range(2)] == ["HTTP_X_FORWARDED_FOR=[2001:db8::7]:4660", "REMOTE_ADDR=127.0.0.2"]
