@@ -64,14 +64,19 @@ static void teardown(void)
 	rig_free(r);
 }
 
-static void open_at(int client, const char *path)
+static void open_with(int client, const char *path, const char *header)
 {
 	char head[4096];
 	rig_connect(r, client);
-	int n = snprintf(head, sizeof head, "GET %s HTTP/1.1%s", path, strstr(RIG_UPGRADE, "\r\n"));
+	int n = snprintf(head, sizeof head, "GET %s HTTP/1.1%s%s", path, header, strstr(RIG_UPGRADE, "\r\n"));
 	rig_write(r, client, head, (size_t)n);
 	rig_head(r, client, head);
 	ck_assert_int_eq(strncmp(head, "HTTP/1.1 101 ", 13), 0);
+}
+
+static void open_at(int client, const char *path)
+{
+	open_with(client, path, "");
 }
 
 /* Reads and forgets what has come for this client; returns the bytes. The checks are Check's and allocate: none here. */
@@ -204,6 +209,59 @@ START_TEST(two_rooms)
 }
 END_TEST
 
+/* A masked frame with a message that comes compressed. */
+static size_t pack(uint8_t frame[4096])
+{
+	static char text[3000];
+	uint8_t packed[3000 + DEFLATE_TAIL];
+	z_stream z;
+	for (size_t i = 0; i < sizeof text; i++)
+		text[i] = (char)('a' + i * i / 100 % 20);
+	ck_assert(deflate_start(&z, 6, 15));
+	size_t n = deflate_message(&z, (const uint8_t *)text, sizeof text, packed), head = frame_head(frame, FRAME_TEXT, n);
+	deflateEnd(&z);
+	ck_assert_uint_gt(n, 0);
+	frame[0] |= 0x40;
+	frame[1] |= 0x80;
+	memset(frame + head, 0, 4);
+	memcpy(frame + head + 4, packed, n);
+	return head + 4 + n;
+}
+
+/* Compressed messages, inflated and compressed again for a room, without and with a window of each connection's own. */
+START_TEST(compressed)
+{
+	struct conn_limits limits = rig_limits();
+	uint8_t frame[4096];
+	size_t n = pack(frame);
+	unsigned long taken = 0;
+	start("relay");
+	limits.squeeze = (struct squeeze_limits){.policy = {.on = true, .keep_in = _i, .keep_out = _i, .bits = 15},
+						 .level = 1,
+						 .min = 100,
+						 .memory = 64 << 20};
+	conns_set_limits(&r->conns, &limits);
+	for (int k = 1; k <= 10; k++)
+		open_with(k, "/room/packed", "\r\nSec-WebSocket-Extensions: permessage-deflate");
+	ck_assert_uint_eq(r->loop->stats.deflate_connections, 10);
+	for (int i = 0; i < 120; i++) {
+		uint64_t want = r->loop->stats.messages_out + 10 * 9;
+		if (i == 20)
+			taken = allocations;
+		for (int k = 1; k <= 10; k++)
+			send(r->clients[k].fd, frame, n, MSG_DONTWAIT);
+		while (r->loop->stats.messages_out < want) {
+			rig_turn(r);
+			for (int k = 1; k <= 10; k++)
+				swallow(k);
+		}
+	}
+	taken = allocations - taken;
+	ck_assert_uint_eq(r->loop->stats.deflated, 1200);
+	ck_assert_msg(taken == 0, "%lu allocations for 1,000 compressed messages", taken);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("alloc");
@@ -215,6 +273,7 @@ int main(void)
 	tcase_add_loop_test(tc, echo, 0, sizeof loads / sizeof *loads);
 	tcase_add_loop_test(tc, relay, 0, 4);
 	tcase_add_test(tc, two_rooms);
+	tcase_add_loop_test(tc, compressed, 0, 2);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
