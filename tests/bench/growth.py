@@ -123,6 +123,8 @@ def curve_table(curve, present, results, xs):
 
 def report(chosen, present, results, options):
     command = "make bench-growth-quick" if options.quick else "make bench-growth"
+    narrowed = [a for a in sys.argv[1:] if a != "--quick"]
+    command += f" BENCH=\"{' '.join(narrowed)}\"" if narrowed else ""
     parts = [f"`{command}`, {when()}, {machine()}. Median (smallest–largest) of {options.rounds} rounds."]
     for curve in chosen:
         parts += [f"**{curve.title}**", curve_table(curve, present, results, curve.quick if options.quick else curve.points)]

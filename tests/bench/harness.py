@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
 SERVER_CPU, LOAD_CPU = 0, 1
 PATIENCE = 30
+RUN_MAX = 300  # seconds
 
 
 def output_of(*command):
@@ -94,7 +95,10 @@ def run_once(command, load, warmup, seconds, after=None):
             return {"ok": False, "why": "the server does not answer", "log": running.tail()}
         generator = [str(BUILD / "bench/load"), *load, "--port", str(running.port), "--pid", str(running.process.pid),
                      "--cpu", str(LOAD_CPU), "--warmup", str(warmup), "--seconds", str(seconds)]
-        done = subprocess.run(generator, capture_output=True, text=True, preexec_fn=all_descriptors, timeout=300, check=False)
+        try:
+            done = subprocess.run(generator, capture_output=True, text=True, preexec_fn=all_descriptors, timeout=RUN_MAX, check=False)
+        except subprocess.TimeoutExpired:
+            return {"ok": False, "why": f"took more than {RUN_MAX} s", "log": running.tail()}
         try:
             result = json.loads(done.stdout)
         except ValueError:
