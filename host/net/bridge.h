@@ -138,7 +138,7 @@ struct bridge_ended {
 
 /* How far the hub's loop may be ahead: deliveries to single connections, and 64 bytes count as one. With one loop it would do that work
  * itself before it goes on; so while it waits nothing is lost. */
-#define BRIDGE_AHEAD_MAX 16384
+#define BRIDGE_AHEAD_MAX (1u << 18)
 /* Bytes under way upward beyond which who sends more is not read from. */
 #define BRIDGE_UP_MAX (1u << 20)
 

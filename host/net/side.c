@@ -9,7 +9,7 @@
 
 #include "net/answer.h"
 
-#define SIDE_BATCH 32768 /* cost of records that are looked at in one turn: others are to be read from, too */
+#define SIDE_BATCH (1u << 18) /* cost of records that are looked at in one turn: others are to be read from, too */
 #define SIDE_RETRY_MS 2	 /* to look again whether there is room, or memory */
 
 /* Behind each conn. */

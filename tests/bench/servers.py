@@ -67,6 +67,8 @@ def host_servers():
     node = which("node")
     return [
         Server("tova-host", {"echo": host("-p", echo), "room": host("-p", relay), **host_options()}, version=version),
+        Server("2 loops", {"echo": host("-p", echo, more=["--threads", "2"]), "room": host("-p", relay, more=["--threads", "2"])},
+               version=version, optional=True),
         Server("isolated", {"echo": host("--isolate", "-p", echo), "room": host("--isolate", "-p", relay)}, optional=True),
         Server("C worker", worker(f"exec {BUILD / 'bench/echo-worker'}", f"exec {BUILD / 'bench/relay-worker'}")),
         Server("Python worker", worker(f"exec /usr/bin/python3 -B {WORKERS / 'echo.py'}", f"exec /usr/bin/python3 -B {WORKERS / 'relay.py'}"),
