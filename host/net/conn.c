@@ -104,11 +104,12 @@ void conn_less(struct conn *c)
 	c->more = NULL;
 }
 
-size_t conn_input_held(const struct conn *c)
+size_t conn_held(const struct conn *c)
 {
 	if (c->more == NULL)
 		return 0;
-	return frame_held(&c->more->reader) + (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0);
+	return frame_held(&c->more->reader) + (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0) +
+	       (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
 }
 
 static void conn_forget_input(struct conn *c)
@@ -643,8 +644,7 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 
 bool conn_lighten(struct conn *c)
 {
-	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_input_held(c) &&
-	       outq_lighten(&c->out, &c->conns->spare);
+	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_held(c) && outq_lighten(&c->out, &c->conns->spare);
 }
 
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */

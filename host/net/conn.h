@@ -262,8 +262,8 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
 /* Gives up the older half of what waits, if that is worth while. False: nothing was. */
 bool conn_lighten(struct conn *c);
-/* Bytes of memory for input that is not complete. */
-size_t conn_input_held(const struct conn *c);
+/* Bytes of memory beside its queue: for input that is not complete, and what TLS has taken and the socket has not. */
+size_t conn_held(const struct conn *c);
 /* Messages that were given up for others since the queue was last empty. */
 static inline uint32_t conn_given_up(const struct conn *c)
 {

@@ -44,7 +44,7 @@ void heavy_forget(struct conn *c)
 void heavy_weigh(struct conn *c)
 {
 	struct heavy *h = heavy_of(c);
-	uint64_t input = conn_input_held(c);
+	uint64_t input = conn_held(c);
 	bool holds = c->state != CONN_DEAD && (c->out.stalled || input >= HEAVY_INPUT_MIN);
 	if (!holds && h == NULL)
 		return;

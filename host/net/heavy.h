@@ -1,7 +1,7 @@
 /* heavy: which connections hold memory - output that waits for peers that read slowly, messages that were received in part - and which
  * of them give way when all together hold more than limits.buffered_max: whoever holds most, one after the other.
  *
- * What counts is memory: chunks of queues that stall, shared ones once, arrays, and buffers of input. What only lies in a queue until
+ * What counts is memory: chunks of queues that stall, shared ones once, arrays, buffers of input, and what TLS has taken and the socket has not. What only lies in a queue until
  * the end of the turn does not. A connection has its entry while it holds something. */
 #ifndef TOVA_NET_HEAVY_H
 #define TOVA_NET_HEAVY_H

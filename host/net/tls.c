@@ -336,6 +336,11 @@ bool tls_waits(const struct tls *t)
 	return t->waiting != NULL;
 }
 
+size_t tls_held(const struct tls *t)
+{
+	return t->waiting != NULL ? sizeof *t->waiting + t->waiting->len : 0;
+}
+
 void tls_finish(struct tls *t, int fd)
 {
 	uint64_t sent = 0;

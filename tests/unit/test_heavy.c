@@ -238,7 +238,7 @@ START_TEST(input_and_output_together)
 {
 	open_slow(4);
 	begin_message(2, 2400);
-	uint64_t input = conn_input_held(session_conn(r->clients[2].session));
+	uint64_t input = conn_held(session_conn(r->clients[2].session));
 	pours[0] = (struct pour){3, (input >> 10) + 400, 1000}; /* more than either of what 2 holds, and less than both */
 	pours[1] = (struct pour){2, 1600, 1000};
 	go();
