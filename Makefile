@@ -102,7 +102,7 @@ help:
 	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
 	@echo 'make check-instructions  does the host take more instructions than it did? make update-instructions: that is right so'
 	@echo 'make bench            compare with other servers (make bench-deps installs them); make bench-quick: in two minutes'
-	@echo 'make bench-growth     how costs grow; make bench-workers: what handlers cost; each has a -quick form; make bench-readme: all, for README.md'
+	@echo 'make bench-growth     how costs grow; make bench-workers: what handlers cost; each has a -quick form; make bench-slow: clients that do not read; make bench-readme: all, for README.md'
 
 # --- dependencies -------------------------------------------------------------------------------------------------------------
 # Installs only what is missing, so that it costs nothing and needs no network where everything is there.
