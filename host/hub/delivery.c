@@ -234,7 +234,9 @@ void delivery_follow(struct mount *m, struct event_held *h)
 		}
 		lane->sequence++;
 		m->hub->loop->stats.events++;
-		h->run_last = h->run_last->next = delivery_pop(lane);
+		delivery_pop(lane);
+		h->run_last->next = next;
+		h->run_last = next;
 	}
 }
 
