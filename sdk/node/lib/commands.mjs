@@ -27,12 +27,12 @@ export function send(ws, data, options) {
 
 export function join(ws, room) {
 	const scope = open();
-	add(scope, `{"c":"join","room":${name(room, "the name of a room")}${conn(scope, ws)}}`);
+	add(scope, `{"c":"join","room":${label(room, "the name of a room")}${conn(scope, ws)}}`);
 }
 
 export function leave(ws, room) {
 	const scope = open();
-	add(scope, `{"c":"leave","room":${name(room, "the name of a room")}${conn(scope, ws)}}`);
+	add(scope, `{"c":"leave","room":${label(room, "the name of a room")}${conn(scope, ws)}}`);
 }
 
 export function broadcast(data, exclude, options) {
@@ -44,15 +44,16 @@ export function broadcast(data, exclude, options) {
 export function broadcast_to(room, data, exclude, options) {
 	const scope = open();
 	const [text, binary] = payload(data, options);
-	add(scope, `{"c":"broadcast_to","room":${name(room, "the name of a room")}${text}${but(scope, exclude)}}`, binary);
+	add(scope, `{"c":"broadcast_to","room":${label(room, "the name of a room")}${text}${but(scope, exclude)}}`, binary);
 }
 
 export function close(ws, code, reason = "") {
 	const scope = open();
 	let text = "";
-	if (code !== undefined && code !== null) text += `,"code":${whole(code, "a close code")}`;
+	if (code !== undefined && code !== null) text += `,"code":${closeCode(code)}`;
 	else if (reason !== "") throw new TypeError("a reason needs a close code");
 	if (reason !== "") text += `,"reason":${name(reason, "a reason")}`;
+	if (Buffer.byteLength(reason) > 123) throw new RangeError("a reason has at most 123 bytes");
 	add(scope, `{"c":"close"${conn(scope, ws)}${text}}`);
 }
 
@@ -70,12 +71,12 @@ export function storeState(ws, stored) {
 
 export function set_timer(timer, delay_ms, { id = 0, ws, ...rest } = {}) {
 	const period = whole(rest.period_ms ?? rest.periodMs ?? 0, "period_ms");
-	const text = `"name":${name(timer, "the name of a timer")},"id":${whole(id, "id")},"delay":${whole(delay_ms, "delay_ms")}`;
+	const text = `"name":${label(timer, "the name of a timer")},"id":${whole(id, "id")},"delay":${whole(delay_ms, "delay_ms")}`;
 	add(open(), `{"c":"timer",${text},"period":${period}${ws === undefined ? "" : `,"conn":${quote(idOf(ws))}`}}`);
 }
 
 export function cancel_timer(timer, ws) {
-	const text = `"name":${name(timer, "the name of a timer")}`;
+	const text = `"name":${label(timer, "the name of a timer")}`;
 	add(open(), `{"c":"cancel",${text}${ws === undefined ? "" : `,"conn":${quote(idOf(ws))}`}}`);
 }
 
@@ -124,6 +125,20 @@ function name(value, what) {
 	return quote(value);
 }
 
+/** As the host wants it. That would refuse the event, too, but only when the handler has gone on. */
+function label(value, what) {
+	const text = name(value, what);
+	if (value === "" || value.includes("\0") || (value.length > 85 && Buffer.byteLength(value) > 255))
+		throw new RangeError(`${what} has 1 to 255 bytes and no NUL, unlike ${text.slice(0, 50)}`);
+	return text;
+}
+
+function closeCode(code) {
+	whole(code, "a close code");
+	if (code === 1000 || code === 1001 || code === 1003 || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999)) return code;
+	throw new RangeError(`a close code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not ${code}`);
+}
+
 function whole(value, what) {
 	if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`${what} is a whole number from 0, not ${String(value)}`);
 	return value;
@@ -164,11 +179,11 @@ export function push(commands) {
 // --- queries -----------------------------------------------------------------------------------------------------------------
 
 export function members(room) {
-	return query(`,"what":"members","room":${name(room, "the name of a room")}`, toConnections);
+	return query(`,"what":"members","room":${label(room, "the name of a room")}`, toConnections);
 }
 
 export function count(room) {
-	return query(`,"what":"count","room":${name(room, "the name of a room")}`, (reply) => reply.count ?? 0);
+	return query(`,"what":"count","room":${label(room, "the name of a room")}`, (reply) => reply.count ?? 0);
 }
 
 export function rooms(ws) {

@@ -386,6 +386,12 @@ for (const transport of ["ipc", "tcp"])
 
 		for (const [command, text] of [
 			["join(ws, 7)", "TypeError: the name of a room is text, not number"],
+			["join(ws, '')", "RangeError: the name of a room has 1 to 255 bytes"],
+			["leave(ws, 'ä'.repeat(128))", "RangeError: the name of a room has 1 to 255 bytes"],
+			["broadcast_to('a\\0b', 'x')", "RangeError: the name of a room has 1 to 255 bytes"],
+			["set_timer('x'.repeat(256), 1)", "RangeError: the name of a timer has 1 to 255 bytes"],
+			["ws.close(1005)", "RangeError: a close code is 1000"],
+			["ws.close(4000, 'ä'.repeat(62))", "RangeError: a reason has at most 123 bytes"],
 			["join(null, 'a')", "TypeError: a connection is expected, not null"],
 			["ws.send(undefined)", "TypeError: undefined can not be sent"],
 			["ws.send(() => 1)", "TypeError: function can not be sent"],
@@ -557,8 +563,8 @@ for (const transport of ["ipc", "tcp"])
 					await push(async () => { broadcast("never"); await null; throw new Error("so"); }).catch(() => {});
 					push(async () => { broadcast("never"); await null; throw new Error("nobody cares"); });
 					await push(() => {});
-					await push(async () => { await null; join("X", ""); }).catch((error) => { if (error instanceof TovaError) broadcast(error.message); });
-					push(() => join("X", ""));
+					await push(async () => { await null; join("X", "refused"); }).catch((error) => { if (error instanceof TovaError) broadcast(error.message); });
+					push(() => join("X", "refused"));
 				}`);
 			const first = await peer.next();
 			const source = first.source;
@@ -568,10 +574,10 @@ for (const transport of ["ipc", "tcp"])
 			assert.deepEqual(all, [next(1, { c: "broadcast", data: "before serve" }),
 				next(2, { c: "broadcast_to", room: "a", bin: Buffer.from("bytes") }, { c: "send", conn: "X", data: "1" })]);
 			peer.send({ t: "done", source, n: 1 }, { t: "done", source, n: 2, repeated: true });
-			await peer.expect(next(3, { c: "join", conn: "X", room: "" }));
+			await peer.expect(next(3, { c: "join", conn: "X", room: "refused" }));
 			peer.send({ t: "done", source, n: 3, error: "a bad name" });
 			await peer.expect(next(4, { c: "broadcast", data: "a bad name" }));
-			await peer.expect(next(5, { c: "join", conn: "X", room: "" }));
+			await peer.expect(next(5, { c: "join", conn: "X", room: "refused" }));
 			peer.send({ t: "done", source, n: 4 }, { t: "done", source, n: 5, error: "a bad name" });
 			await drain(worker, peer);
 			assert.match(worker.err, /nobody cares/);

@@ -321,6 +321,12 @@ async def on_open(ws):
 
 @pytest.mark.parametrize("command, text", [
     ("join(ws, 7)", "TypeError: the name of a room is text, not int"),
+    ("join(ws, '')", "ValueError: the name of a room has 1 to 255 bytes"),
+    ("leave(ws, 'ä' * 128)", "ValueError: the name of a room has 1 to 255 bytes"),
+    ("broadcast_to('a\\0b', 'x')", "ValueError: the name of a room has 1 to 255 bytes"),
+    ("set_timer('x' * 256, 1)", "ValueError: the name of a timer has 1 to 255 bytes"),
+    ("ws.close(1005)", "ValueError: a close code is 1000"),
+    ("ws.close(4000, 'ä' * 62)", "ValueError: a reason has at most 123 bytes"),
     ("join(None, 'a')", "TypeError: a connection is expected, not None"),
     ("ws.send(object())", "TypeError"),
     ("ws.send(float('nan'))", "ValueError"),
@@ -658,7 +664,7 @@ def work():
     except KeyError:
         pass
     with push() as refused:
-        join("X", "")
+        join("X", "refused")
     try:
         refused.wait(30)
     except TovaError as error:
@@ -676,7 +682,7 @@ def on_start():
     peer.expect(t="push", source=source, n=2, commands=[{"c": "broadcast_to", "room": "a", "bin": b"bytes"},
                                                        {"c": "send", "conn": "X", "data": "1"}])
     peer.send({"t": "done", "source": source, "n": 1}, {"t": "done", "source": source, "n": 2, "repeated": True})
-    peer.expect(t="push", source=source, n=3, commands=[{"c": "join", "conn": "X", "room": ""}])
+    peer.expect(t="push", source=source, n=3, commands=[{"c": "join", "conn": "X", "room": "refused"}])
     peer.send({"t": "done", "source": source, "n": 3, "error": "a room's name is 1 to 255 bytes"})
     peer.expect(t="push", source=source, n=4, commands=[{"c": "broadcast", "data": "a room's name is 1 to 255 bytes"}])
     peer.send({"t": "done", "source": source, "n": 4})

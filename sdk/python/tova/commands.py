@@ -55,24 +55,26 @@ def close(ws, code: int | None = None, reason: str = "") -> None:
     """Closes a connection: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""
     text = '{"c":"close"'
     if code is not None:
-        text += f',"code":{_integer(code, "a close code")}'
+        text += f',"code":{_close_code(code)}'
     if reason:
         if code is None:
             raise ValueError("a reason needs a close code")
         text += ',"reason":' + _text(reason, "a reason")
+        if len(reason.encode("utf-8", "replace")) > 123:
+            raise ValueError("a reason has at most 123 bytes")
     command(text, conn=ws)
 
 
 def set_timer(name: str, delay_ms: int, period_ms: int = 0, id: int = 0, ws=None) -> None:
     """Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to
     that connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same."""
-    text = (f'{{"c":"timer","name":{_text(name, "the name of a timer")},"id":{_integer(id, "id")}'
+    text = (f'{{"c":"timer","name":{_name(name, "the name of a timer")},"id":{_integer(id, "id")}'
             f',"delay":{_integer(delay_ms, "delay_ms")},"period":{_integer(period_ms, "period_ms")}')
     command(text if ws is None else text + ',"conn":' + quote(id_of(ws)))
 
 
 def cancel_timer(name: str, ws=None) -> None:
-    text = '{"c":"cancel","name":' + _text(name, "the name of a timer")
+    text = '{"c":"cancel","name":' + _name(name, "the name of a timer")
     command(text if ws is None else text + ',"conn":' + quote(id_of(ws)))
 
 
@@ -112,9 +114,15 @@ def id_of(ws) -> str:
 
 
 def quote_room(room) -> str:
-    if isinstance(room, str):
-        return quote(room)
-    raise TypeError(f"the name of a room is text, not {_kind(room)}")
+    return _name(room, "the name of a room")
+
+
+def _name(value, what: str) -> str:
+    """As the host wants it. That would refuse the event, too, but only when the handler has gone on."""
+    text = _text(value, what)
+    if not value or "\0" in value or (len(value) > 63 and len(value.encode("utf-8", "replace")) > 255):
+        raise ValueError(f"{what} has 1 to 255 bytes and no NUL, unlike {value[:50]!r}")
+    return text
 
 
 def _key(key) -> str:
@@ -133,6 +141,13 @@ def _integer(value, what: str) -> int:
     if not 0 <= value < 1 << 53:
         raise ValueError(f"{what} is at least 0 and below 2^53, not {value}")
     return int(value)
+
+
+def _close_code(code) -> int:
+    code = _integer(code, "a close code")
+    if code in (1000, 1001, 1003) or 1007 <= code <= 1014 or 3000 <= code <= 4999:
+        return code
+    raise ValueError(f"a close code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not {code}")
 
 
 def _kind(value) -> str:
