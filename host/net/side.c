@@ -10,7 +10,7 @@
 #include "net/answer.h"
 
 #define SIDE_BATCH (1u << 18) /* cost of records that are looked at in one turn: others are to be read from, too */
-#define SIDE_RETRY_MS 2	 /* to look again whether there is room, or memory */
+#define SIDE_RETRY_MS 2	      /* to look again whether there is room, or memory */
 
 /* Behind each conn. */
 struct side_conn {

@@ -107,7 +107,8 @@ static void control_all_connections(struct control *c, const struct mount *only)
 
 static int control_by_waiting(const void *a, const void *b)
 {
-	uint32_t one = session_conn(*(struct session *const *)a)->out.bytes, other = session_conn(*(struct session *const *)b)->out.bytes;
+	uint32_t one = session_conn(*(struct session *const *)a)->out.bytes,
+		 other = session_conn(*(struct session *const *)b)->out.bytes;
 	return (one < other) - (one > other);
 }
 
@@ -158,7 +159,8 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 static bool control_query_of_host(struct control *c, struct codec_item *item)
 {
 	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
-	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "slow_connections", "dead_letters"};
+	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
+					    "all_rooms", "slow_connections", "dead_letters"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;

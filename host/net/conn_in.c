@@ -1,0 +1,444 @@
+/* What a conn receives: bytes, from the socket to heads of requests and frames. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "net/answer.h"
+#include "net/conn_parts.h"
+#include "net/far.h"
+#include "ws/upgrade.h"
+
+/* How frames are read of a connection that has agreed on compression. */
+struct conn_unpacking {
+	struct frame_limits limits;
+	struct inflate inflate; /* where nothing is kept of it */
+};
+
+static const struct frame_limits *conn_frame_limits(const struct conn *c, struct conn_unpacking *u)
+{
+	struct squeeze_conn *kept = conn_kept(c);
+	if (!c->packed)
+		return &c->conns->limits.frame;
+	u->limits = c->conns->limits.frame;
+	u->limits.inflate = kept != NULL ? &kept->inflate : &u->inflate;
+	if (kept == NULL)
+		inflate_init(&u->inflate, &c->conns->squeeze.inflaters, DEFLATE_BITS_MAX, false);
+	return &u->limits;
+}
+
+/* --- input: frames -------------------------------------------------------------------------------------------------------------- */
+
+static void conn_on_control(struct conn *c, const struct frame *f)
+{
+	if (f->opcode == FRAME_PING && c->state == CONN_OPEN) {
+		if (!conn_queue_control(c, FRAME_PONG, f->data, f->len))
+			conn_lost(c, "no memory to answer a ping");
+	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_OPEN) {
+		c->state = CONN_CLOSED;
+		c->close_code = f->code;
+		conn_wait(c, CONN_WAIT_CLOSE);
+		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len}, NULL);
+	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
+		c->state = CONN_LINGER;
+		c->shaken = true;
+		conn_finish(c);
+	}
+}
+
+bool conn_measure(struct conn *c, const struct meter_rule *rule)
+{
+	if (c->state == CONN_FAR) {
+		far_measure(c, rule);
+		return true;
+	}
+	struct conn_more *more = conn_more(c);
+	struct meter *meter = more != NULL ? malloc(sizeof *meter) : NULL;
+	if (meter == NULL)
+		return false;
+	meter_init(meter, rule, loop_now(c->conns->loop));
+	more->meter = meter;
+	return true;
+}
+
+/* Messages count, and pings, as each is answered; what costs nothing does not. */
+static bool conn_takes(struct conn *c, enum frame_status status, const struct frame *f)
+{
+	struct meter *meter = c->more->meter;
+	uint64_t now = loop_now(c->conns->loop);
+	bool counts = status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
+	if (!counts || c->state != CONN_OPEN)
+		return true;
+	bool takes = meter_take(meter, now);
+	c->conns->loop->stats.rate_dropped += !takes;
+	if (!takes && meter->rule->close) {
+		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY, "more messages than --rate-limit allows");
+		return false;
+	}
+	uint32_t untold = meter_due(meter, now);
+	if (untold > 0)
+		c->conns->ops->dropped(c, untold);
+	return takes;
+}
+
+static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status, const struct frame *f)
+{
+	bool measured = c->more != NULL && c->more->meter != NULL;
+	if (measured && !conn_takes(c, status, f)) {
+		frame_release(r);
+		return;
+	}
+	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
+		c->conns->loop->stats.messages_in++;
+		c->conns->ops->message(c, f->opcode, f->data, f->len);
+	} else if (status == FRAME_CONTROL) {
+		conn_on_control(c, f);
+	} else if (status == FRAME_BAD) {
+		c->conns->loop->stats.protocol_errors++;
+		conn_fail(c, CONN_END_PROTOCOL, f->code, f->why);
+	}
+	frame_release(r); /* a quiet connection holds nothing */
+}
+
+/* Only a connection that stopped in the middle of something has a reader of its own. */
+static void conn_keep_reader(struct conn *c, struct frame_reader *r)
+{
+	bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+	if (goes_on && frame_at_rest(r)) {
+		if (c->more != NULL)
+			conn_less(c);
+		return;
+	}
+	if (goes_on && conn_more(c) != NULL) {
+		c->more->reader = *r;
+		return;
+	}
+	frame_reset(r);
+	if (goes_on)
+		conn_lost(c, "no memory for its input");
+}
+
+/* Keeps where it stopped in the middle of a compressed message, and nothing after that. */
+static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
+{
+	struct squeeze_conn *kept = conn_kept(c);
+	if (u->limits.inflate == &u->inflate && u->inflate.compressed) {
+		bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+		kept = goes_on && conn_more(c) != NULL ? squeeze_keep(&u->inflate) : NULL;
+		if (kept != NULL) {
+			c->more->squeeze = kept;
+			return;
+		}
+		inflate_reset(&u->inflate);
+		if (goes_on)
+			conn_lost(c, "no memory for its input");
+	} else if (kept != NULL && squeeze_is_done(kept)) {
+		squeeze_free_conn(&c->conns->squeeze, kept);
+		c->more->squeeze = NULL;
+	}
+}
+
+static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
+{
+	size_t left = len;
+	struct frame f;
+	struct conn_unpacking u;
+	const struct frame_limits *limits = conn_frame_limits(c, &u);
+	struct frame_reader r = {.part = NULL};
+	if (c->more != NULL) {
+		r = c->more->reader;
+		c->more->reader = (struct frame_reader){.part = NULL};
+	}
+	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
+		enum frame_status status = frame_read(&r, limits, &data, &left, &f);
+		if (status != FRAME_MORE)
+			conn_on_frame(c, &r, status, &f);
+	}
+	if (limits == &u.limits)
+		conn_keep_inflate(c, &u);
+	conn_keep_reader(c, &r);
+	return len - left;
+}
+
+/* --- input: request heads ------------------------------------------------------------------------------------------------------- */
+
+void conn_refuse(struct conn *c, int status, const char *why)
+{
+	char text[ADDRESS_TEXT];
+	c->keep_alive = false;
+	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
+	    LOG_STR("remote", conn_remote_text(c, text)));
+	answer_error(c, status,
+		     status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
+				   : (struct span){0},
+		     why);
+}
+
+static void conn_on_request(struct conn *c, struct request *r)
+{
+	struct conns *s = c->conns;
+	const char *why;
+	c->keep_alive = r->keep_alive && !r->has_body; /* a body is not read, so what follows it can't be found */
+	c->head_only = span_eq(r->method, SPAN("HEAD"));
+	if (!gate_request(c, r))
+		return;
+	if (!r->wants_upgrade) {
+		s->loop->stats.requests++;
+		s->ops->request(s->ctx, c, r);
+		return;
+	}
+	int status = upgrade_check(r, &why);
+	if (status != 0) {
+		s->loop->stats.refused++;
+		conn_refuse(c, status, why);
+		return;
+	}
+	c->state = CONN_ASKING;
+	c->released = false;
+	conn_wait(c, CONN_WAIT_ASK);
+	s->ops->upgrade(s->ctx, c, r);
+}
+
+/* Returns the bytes used; what is left is kept and *scanned_r says how much of it is known. */
+static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+{
+	struct request *r = &c->conns->request;
+	size_t used = 0;
+	int status = 400;
+	const char *why = "bad request";
+	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, *scanned_r, &used, &status, &why)) {
+	case REQUEST_MORE:
+		*scanned_r = len;
+		return 0;
+	case REQUEST_BAD:
+		c->head_only = false;
+		conn_refuse(c, status, why);
+		return len;
+	case REQUEST_OK:
+		*scanned_r = 0;
+		r->head = (struct span){(const char *)data, used};
+		conn_on_request(c, r);
+		return used;
+	}
+	return len;
+}
+
+/* --- input ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Uses what can be used now; returns how much that was. */
+static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+{
+	size_t used = 0;
+	for (;;) {
+		size_t n = 0;
+		if (c->state == CONN_HEAD && used < len)
+			n = conn_consume_head(c, data + used, len - used, scanned_r);
+		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
+			n = conn_consume_frames(c, data + used, len - used);
+		else if (c->state == CONN_LINGER || c->state == CONN_DEAD || c->state == CONN_CLOSED)
+			return len;
+		used += n;
+		if (n == 0 || used == len)
+			return used;
+	}
+}
+
+static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct conn_more *more = conn_more(c);
+	struct conn_stash *st = more != NULL ? more->stash : NULL;
+	size_t have = st != NULL ? st->len : 0;
+	if (more == NULL)
+		return false;
+	if (st == NULL || st->cap - st->len < len) {
+		size_t cap = have + (have > len ? have : len);
+		st = realloc(st, sizeof *st + cap + 1);
+		if (st == NULL)
+			return false;
+		if (more->stash == NULL)
+			st->scanned = 0;
+		st->cap = cap;
+		more->stash = st;
+	}
+	memcpy(st->bytes + have, data, len);
+	st->len = have + len;
+	return true;
+}
+
+void conn_consume_stash(struct conn *c)
+{
+	struct conn_stash *st = conn_stash(c);
+	if (st == NULL)
+		return;
+	c->more->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
+	size_t used = conn_consume(c, st->bytes, st->len, &st->scanned);
+	struct conn_more *more = used < st->len && c->state != CONN_DEAD ? conn_more(c) : NULL;
+	if (more == NULL) {
+		if (used < st->len && c->state != CONN_DEAD)
+			conn_lost(c, "no memory for its input");
+		free(st);
+		conn_less(c);
+		return;
+	}
+	memmove(st->bytes, st->bytes + used, st->len - used);
+	st->len -= used;
+	more->stash = st;
+}
+
+static void conn_feed(struct conn *c, uint8_t *data, size_t len)
+{
+	size_t scanned = 0;
+	if (conn_stash(c) != NULL) {
+		if (!conn_stash_append(c, data, len))
+			conn_lost(c, "no memory for its input");
+		else
+			conn_consume_stash(c);
+		return;
+	}
+	size_t used = conn_consume(c, data, len, &scanned);
+	if (used == len || c->state == CONN_DEAD)
+		return;
+	if (!conn_stash_append(c, data + used, len - used))
+		conn_lost(c, "no memory for its input");
+	else
+		c->more->stash->scanned = scanned;
+}
+
+/* The peer ended its side of the stream. */
+static void conn_on_eof(struct conn *c)
+{
+	c->eof = true;
+	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
+		c->state = CONN_CLOSED;
+		conn_wait(c, CONN_WAIT_CLOSE);
+		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0}, "the peer ended the stream without a close frame");
+	} else if (c->fin || c->out.bytes > 0) {
+		conn_finish(c);
+	} else {
+		conn_kill(c);
+	}
+}
+
+static void conn_heard(struct conn *c, size_t n)
+{
+	c->last_in = (uint32_t)loop_now(c->conns->loop);
+	c->pinged = false;
+	c->conns->loop->stats.bytes_in += n;
+}
+
+static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
+{
+	struct tls *tls = conn_tls(c);
+	if (tls == NULL || c->state == CONN_LINGER) /* nobody looks at what comes now */
+		return recv(c->fd, bytes, cap, 0);
+	ssize_t n = tls_read(tls, c->fd, bytes, cap);
+	int error = errno;
+	if (tls_waits(tls))
+		c->out.stalled = true; /* its handshake has something to say when the socket lets it */
+	errno = error;
+	return n;
+}
+
+/* Bytes of a large message go where they belong, without a copy. */
+static ssize_t conn_read_direct(struct conn *c)
+{
+	uint8_t *where;
+	struct frame f;
+	struct conn_more *more = c->more;
+	if (more == NULL || c->state != CONN_OPEN || more->stash != NULL)
+		return -2;
+	struct conn_unpacking u;
+	const struct frame_limits *limits = conn_frame_limits(c, &u);
+	size_t space = frame_space(&more->reader, limits, &where);
+	if (space == 0)
+		return -2;
+	ssize_t n = conn_recv(c, where, space);
+	if (n > 0) {
+		conn_heard(c, (size_t)n);
+		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
+		if (status != FRAME_MORE)
+			conn_on_frame(c, &more->reader, status, &f);
+		if (frame_at_rest(&more->reader))
+			more->reader = (struct frame_reader){.part = NULL};
+		conn_less(c);
+	}
+	return n;
+}
+
+/* It is no TLS, or none that we take. */
+static void conn_tls_failed(struct conn *c)
+{
+	char text[ADDRESS_TEXT];
+	const struct tls *tls = conn_tls(c);
+	const char *why = tls_why(tls);
+	int stranger = tls_stranger(tls);
+	if (tls_is_open(tls)) {
+		conn_lost(c, why);
+		return;
+	}
+	c->conns->loop->stats.tls_failures++;
+	if (stranger >= 'A' && stranger <= 'Z') { /* a method: it takes us for a plain server, and is answered as by one */
+		conn_drop_tls(c);
+		conn_less(c);
+		conn_refuse(c, 400, "TLS is spoken here: https:// or wss://");
+		return;
+	}
+	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake failed", LOG_STR("error", why),
+	    LOG_STR("remote", conn_remote_text(c, text)));
+	conn_fin(c); /* what the peer was told about it is to arrive */
+}
+
+static void conn_read(struct conn *c)
+{
+	struct loop *loop = c->conns->loop;
+	if (c->state == CONN_PROXY) {
+		gate_on_readable(c);
+		return;
+	}
+	ssize_t n = conn_read_direct(c);
+	if (n == -2) {
+		n = conn_recv(c, loop->input, LOOP_INPUT);
+		if (n > 0) {
+			conn_heard(c, (size_t)n);
+			c->unread = n == LOOP_INPUT;
+			if (c->state != CONN_LINGER)
+				conn_feed(c, loop->input, (size_t)n);
+		}
+	}
+	if (n == 0)
+		conn_on_eof(c);
+	else if (n < 0 && errno == EPROTO && conn_tls(c) != NULL)
+		conn_tls_failed(c);
+	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		conn_lost(c, "a read failed");
+}
+
+void conn_on_readable(struct conn *c)
+{
+	conn_read(c);
+	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
+	while (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c)))
+		conn_read(c);
+}
+
+/* Nothing is read now, but the peer's end can be noticed. */
+void conn_on_hup(struct conn *c)
+{
+	int error = 0;
+	socklen_t len = sizeof error;
+	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	if (error != 0 || c->state == CONN_ASKING)
+		conn_lost(c, "the peer is gone");
+	else
+		c->hup_seen = true; /* half closed; read() will say so after what came before */
+}
+
+void conn_tls_late(struct conn *c)
+{
+	char text[ADDRESS_TEXT];
+	const struct tls *tls = conn_tls(c);
+	if (tls == NULL || tls_is_open(tls) || !tls_has_begun(tls))
+		return;
+	c->conns->loop->stats.tls_failures++;
+	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake did not come to its end in time",
+	    LOG_STR("remote", conn_remote_text(c, text)));
+}

@@ -1,0 +1,67 @@
+/* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c what comes in; conn_out.c what goes out.
+ * Nobody else includes this. */
+#ifndef TOVA_NET_CONN_PARTS_H
+#define TOVA_NET_CONN_PARTS_H
+
+#include <sys/epoll.h>
+
+#include "net/conn.h"
+
+#define CONN_CORK_MAX (40u << 10) /* bytes written down in a turn after which they are sent before its end */
+
+enum conn_interest { CONN_WANT_READ = EPOLLIN, CONN_WANT_WRITE = EPOLLOUT, CONN_WANT_HUP = EPOLLRDHUP };
+
+struct conn_stash {
+	size_t len, cap; /* bytes has one more that may be written */
+	size_t scanned;	 /* of a head: what request_parse has seen */
+	uint8_t bytes[];
+};
+
+static inline bool conn_has_file(const struct conn *c)
+{
+	return c->more != NULL && c->more->file != NULL;
+}
+
+static inline struct conn_stash *conn_stash(const struct conn *c)
+{
+	return c->more != NULL ? c->more->stash : NULL;
+}
+
+static inline struct tls *conn_tls(const struct conn *c)
+{
+	return c->more != NULL ? c->more->tls : NULL;
+}
+
+/* conn.c */
+void conn_forget_input(struct conn *c);
+void conn_drop_tls(struct conn *c);
+void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
+void conn_kill(struct conn *c);
+void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why);
+void conn_lost(struct conn *c, const char *why);
+void conn_wait(struct conn *c, enum conn_wait which);
+void conn_watch(struct conn *c);
+void conn_finish(struct conn *c);
+void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why);
+
+/* conn_out.c */
+void conn_pack(struct conn *c, const struct request *r, bool all, char answer[DEFLATE_ANSWER_MAX]);
+struct squeeze_conn *conn_kept(const struct conn *c);
+void conn_unpack(struct conn *c);
+void conn_mark_dirty(struct conn *c);
+bool conns_reserve_dirty(struct conns *s);
+void conn_fin(struct conn *c);
+void conn_flush(struct conn *c);
+bool conn_queue(struct conn *c, const struct slice *s, bool raw);
+bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload, size_t len);
+void conns_flush(struct conns *s);
+void conns_on_uncork(void *arg);
+
+/* conn_in.c */
+void conn_refuse(struct conn *c, int status, const char *why);
+void conn_consume_stash(struct conn *c);
+void conn_on_readable(struct conn *c);
+void conn_on_hup(struct conn *c);
+void conn_tls_late(struct conn *c);
+
+#endif
