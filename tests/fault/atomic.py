@@ -9,6 +9,7 @@ one execution have to be there, once, and nothing of any other.
 import argparse
 import asyncio
 import collections
+import random
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from tova_host import BUILD, PATIENCE, Host  # noqa: E402
 
 CLIENTS = 8
 WORKERS = 4
+BURST = 4
 
 
 def arguments(kind):
@@ -34,11 +36,11 @@ def arguments(kind):
 
 
 class Sender:
-    """Sends one message after the other, each when all effects of the last have come."""
+    """Sends some messages at a time, which may be given to a worker as a run, when all effects of the last ones have come."""
 
     def __init__(self, ring, index):
         self.ring, self.index = ring, index
-        self.n = 0
+        self.n = self.done = 0  # messages that were sent, and whose effects have come
         self.runs = []  # that were committed, in order
         self.effects = collections.Counter()
         self.ws = None
@@ -62,16 +64,18 @@ class Sender:
             self.runs.append(run)
         if kind in ("room", "all") and (not self.runs or words[1] != self.runs[-1]):
             self.ring.wrong.append(f"{text}: of another execution than {self.runs[-1:]}")
-        if words[0] != f"{self.index}:{self.n}":
-            self.ring.wrong.append(f"{text}: while message {self.n} was under way")
+        if words[0] != f"{self.index}:{self.done + 1}":
+            self.ring.wrong.append(f"{text}: while message {self.done + 1} was under way")
         if kind == "all":  # the last of the five
-            self.idle.set()
+            self.done += 1
+            if self.done == self.n:
+                self.idle.set()
 
     async def go_on(self):
         while not self.ring.enough:
-            self.n += 1
+            first, self.n = self.n + 1, self.n + random.randint(1, BURST)
             self.idle.clear()
-            self.ws.send(f"{self.index}:{self.n}")
+            self.ws.send(*(f"{self.index}:{n}" for n in range(first, self.n + 1)))
             await asyncio.wait_for(self.idle.wait(), max(PATIENCE, 60))
 
 
