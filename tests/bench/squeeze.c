@@ -109,7 +109,9 @@ static int inflate_some(z_stream *s, const uint8_t *from, size_t len, size_t *ha
 		s->avail_out = (uInt)(shared.room - *have);
 		int r = inflate(s, Z_SYNC_FLUSH);
 		*have = shared.room - s->avail_out;
-		if (r != Z_OK && r != Z_BUF_ERROR)
+		if (r == Z_STREAM_END) /* a final block, as Bun sends it, ends nothing here (RFC 7692, 7.2.3.4) */
+			inflateResetKeep(s);
+		else if (r != Z_OK && r != Z_BUF_ERROR)
 			return -1;
 	} while (s->avail_in || !s->avail_out);
 	return 0;
