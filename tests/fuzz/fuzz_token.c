@@ -29,13 +29,19 @@ static const struct token_source everywhere[] = {{TOKEN_IN_HEADER, NULL},
 						 {TOKEN_IN_COOKIE, "session"},
 						 {TOKEN_IN_QUERY, "token"}};
 
-static struct token_policy policy_of(const char *keys)
+/* Read once, for that takes longer than all the rest. */
+static const struct token_policy *policy_of(bool keys)
 {
 	static char *audiences[] = {(char *)"chat", (char *)"web", NULL};
-	struct token_policy policy = {.n_sources = 4, .audiences = audiences, .leeway_s = 5};
+	static struct token_policy policies[2];
+	struct token_policy *policy = &policies[keys];
+	const char *text = keys ? public_keys : SECRET;
 	char why[TOKEN_KEY_WHY_MAX];
-	memcpy(policy.sources, everywhere, sizeof everywhere);
-	MUST(token_key_read(&policy.keys, (const unsigned char *)keys, strlen(keys), why));
+	if (policy->keys.n > 0)
+		return policy;
+	*policy = (struct token_policy){.n_sources = 4, .audiences = audiences, .leeway_s = 5};
+	memcpy(policy->sources, everywhere, sizeof everywhere);
+	MUST(token_key_read(&policy->keys, (const unsigned char *)text, strlen(text), why));
 	return policy;
 }
 
@@ -47,7 +53,7 @@ static void check_request(const uint8_t *data, size_t size)
 	static const struct request_limits limits = {.head_max = 65536, .headers_max = REQUEST_HEADERS_MAX};
 	static struct token_found found;
 	static struct request r;
-	struct token_policy policy = policy_of(SECRET);
+	const struct token_policy *policy = policy_of(false);
 	size_t front = size > 0 && data[0] % 2 == 0 ? sizeof beginning - 1 : 0, used, before;
 	char *bytes = malloc(front + size + 3);
 	int status;
@@ -59,17 +65,16 @@ static void check_request(const uint8_t *data, size_t size)
 	if (request_parse(&r, &limits, bytes, front + (size > 0 ? size - 1 : 0), 0, &used, &status, &why) == REQUEST_OK) {
 		r.head = (struct span){bytes, before = used};
 		uint8_t behind = (uint8_t)bytes[used];
-		if (token_take(&policy, &r, &found) == NULL) {
+		if (token_take(policy, &r, &found) == NULL) {
 			MUST(r.head.p == bytes && (found.len > 0 ? r.head.n < before : r.head.n <= before));
 			MUST((uint8_t)bytes[used] == behind);
 			MUST(request_parse(&r, &limits, r.head.p, r.head.n, 0, &used, &status, &why) == REQUEST_OK &&
 			     used == r.head.n);
 			r.head.n = used;
-			MUST(token_take(&policy, &r, &found) == NULL && found.len == 0 && r.head.n == used); /* it is gone */
+			MUST(token_take(policy, &r, &found) == NULL && found.len == 0 && r.head.n == used); /* it is gone */
 		}
 	}
 	free(bytes);
-	token_key_free(&policy.keys);
 }
 
 /* --- tokens ------------------------------------------------------------------------------------------------------------------------- */
@@ -102,10 +107,10 @@ static void check_claims(const struct token_claims *claims)
 
 static void check_token(struct span token, bool keys)
 {
-	struct token_policy policy = policy_of(keys ? public_keys : SECRET);
+	const struct token_policy *policy = policy_of(keys);
 	struct token_claims claims;
 	const char *why = NULL;
-	int status = token_verify(&policy, token, NOW, &claims, &why);
+	int status = token_verify(policy, token, NOW, &claims, &why);
 	if (status == 0) {
 		char mac[64];
 		const char *dot = memrchr(token.p, '.', token.n);
@@ -117,7 +122,6 @@ static void check_token(struct span token, bool keys)
 		MUST(claims.text == NULL && why != NULL && (status == 401 || status == 403));
 	}
 	token_claims_free(&claims);
-	token_key_free(&policy.keys);
 }
 
 static size_t encode(char *dst, const uint8_t *bytes, size_t n)
