@@ -338,7 +338,8 @@ bool tls_waits(const struct tls *t)
 
 size_t tls_held(const struct tls *t)
 {
-	return t->waiting != NULL ? sizeof *t->waiting + t->waiting->len : 0;
+	size_t out = t->waiting != NULL ? sizeof *t->waiting + t->waiting->len : 0;
+	return out + (t->ssl != NULL && SSL_has_pending(t->ssl) ? TLS_RECORD : 0);
 }
 
 void tls_finish(struct tls *t, int fd)

@@ -31,7 +31,7 @@ bool tls_more(const struct tls *t);
 ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_t *sent_r);
 /* Does something wait until the socket can be written? tls_write sends it, even if it gets nothing to write. */
 bool tls_waits(const struct tls *t);
-/* Bytes of memory for that. */
+/* Bytes of memory for that, and for a record that came in part. */
 size_t tls_held(const struct tls *t);
 /* Tells the peer that nothing follows (close_notify), if the socket takes it. */
 void tls_finish(struct tls *t, int fd);

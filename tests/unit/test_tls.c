@@ -421,12 +421,16 @@ START_TEST(test_drain)
 	struct ends *e = shaken(NULL, NULL);
 	uint8_t *text = calloc(1, 3 << 20);
 	uint64_t sent = 0;
+	ck_assert_uint_eq(tls_held(e->tls), 0);
 	size_t taken = fill(e, text, 3 << 20, 0);
 	ck_assert(tls_waits(e->tls));
+	ck_assert_uint_gt(tls_held(e->tls), 0);
+	ck_assert_uint_lt(tls_held(e->tls), 70000);
 	client_hears(e);
 	ck_assert_int_eq(tls_write(e->tls, e->fd, NULL, 0, &sent), 0);
 	ck_assert_uint_gt(sent, 0);
 	ck_assert(!tls_waits(e->tls));
+	ck_assert_uint_eq(tls_held(e->tls), 0);
 	client_hears(e);
 	size_t n = 0;
 	int r;
@@ -498,6 +502,8 @@ START_TEST(test_end_of_the_socket)
 	n = _i == 0 ? 0 : _i == 1 ? 3 : n - 1;
 	if (n > 0)
 		ck_assert_int_eq(send(e->wire, bytes, (size_t)n, 0), n);
+	server_reads(e);
+	ck_assert_uint_eq(tls_held(e->tls), n > 0 ? 16384 : 0); /* a record that came in part has a buffer */
 	shutdown(e->wire, SHUT_WR);
 	server_reads(e);
 	if (e->result < 0) /* what there was is read before the end */
