@@ -113,6 +113,9 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->pool = (struct worker_settings){.command = set->worker, .count = (unsigned)all->workers};
 	p->settings = mounts_settings_json(set);
 	p->pool.settings = p->settings;
+	p->pool.attach_cert = all->attach_cert;
+	p->pool.attach_key = all->attach_key;
+	p->pool.attach_client_ca = all->attach_client_ca;
 	if (p->settings == NULL)
 		return mounts_no_memory(why);
 	if (set->plugin == NULL)
@@ -131,9 +134,6 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	struct mounts_program p;
 	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) && mounts_read_token(s, token, why);
 	p.pool.attach_url = set->attach;
-	p.pool.attach_cert = s->settings.attach_cert;
-	p.pool.attach_key = s->settings.attach_key;
-	p.pool.attach_client_ca = s->settings.attach_client_ca;
 	p.pool.handler_ms = s->settings.handler_timeout;
 	p.pool.ready_ms = s->settings.ready_timeout;
 	p.pool.max_attempts = (unsigned)s->settings.max_attempts;
@@ -149,9 +149,13 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
-	if (mounts_program(&p, &s->settings, set, why))
+	bool ok = mounts_program(&p, &s->settings, set, why);
+	if (ok)
 		worker_reload(m, &p.pool);
-	else
+	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the certificates for attached workers were not replaced, the old ones go on",
+		    LOG_STR("mount", m->path), LOG_STR("error", why));
+	else if (!ok)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
 		    LOG_STR("error", why));
 	free(p.settings);

@@ -223,6 +223,18 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	return p->attach != NULL;
 }
 
+bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why, size_t why_cap)
+{
+	struct pool *p = pool_of(m->handler);
+	if (p->attach == NULL || strncmp(sp_url(p->attach), "tls+", 4) != 0)
+		return true;
+	if (set->attach_cert == NULL || set->attach_key == NULL) {
+		snprintf(why, why_cap, "--attach-cert and --attach-key are needed");
+		return false;
+	}
+	return sp_set_tls(p->attach, set->attach_cert, set->attach_key, set->attach_client_ca, why, why_cap);
+}
+
 bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, char *why,
 		   size_t why_cap)
 {

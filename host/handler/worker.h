@@ -36,6 +36,9 @@ bool worker_is(const struct mount *m);
  * they do not come up the old ones go on. Of the settings the program and the count are used. Returns at once; the log tells. */
 void worker_reload(struct mount *m, const struct worker_settings *set);
 
+/* Reads the certificates for workers that attach over TLS again; true if none do. False with a sentence in why: the old ones go on. */
+bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why, size_t why_cap);
+
 /* For people: one line of JSON for each worker, appended as members of an array. */
 struct codec_out;
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any);

@@ -511,17 +511,18 @@ static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
 	LOG(l->loop->log, LOG_WARN, LOG_HANDLER, sentence, LOG_STR("file", file));
 }
 
-static bool sp_set_tls(struct sp_listener *l, char *why, size_t cap)
+bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const char *client_ca, char *why, size_t why_cap)
 {
-	const struct tls_server_settings set = {.certs = &l->limits.tls_cert,
-						.keys = &l->limits.tls_key,
-						.n = 1,
-						.client_ca = l->limits.tls_client_ca};
+	const struct tls_server_settings set = {.certs = &cert, .keys = &key, .n = 1, .client_ca = client_ca};
 	struct tls_server_error error;
-	l->tls = tls_server_new(&set, NULL, sp_on_tls_warning, l, &error);
-	if (l->tls == NULL)
-		snprintf(why, cap, "%.400s: %s", error.file, error.why);
-	return l->tls != NULL;
+	struct tls_server *tls = tls_server_new(&set, l->tls, sp_on_tls_warning, l, &error);
+	if (tls == NULL) {
+		snprintf(why, why_cap, "%.400s: %s", error.file, error.why);
+		return false;
+	}
+	tls_server_unref(l->tls);
+	l->tls = tls;
+	return true;
 }
 
 static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t cap)
@@ -540,7 +541,8 @@ static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t ca
 		snprintf(why, cap, "tls+tcp needs a certificate and a key");
 		return false;
 	}
-	return sp_set_tls(l, why, cap) && sp_bind_tcp(l, url + 10, why, cap);
+	return sp_set_tls(l, l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why, cap) &&
+	       sp_bind_tcp(l, url + 10, why, cap);
 }
 
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,

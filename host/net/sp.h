@@ -37,6 +37,8 @@ struct sp_limits {
  * NULL with a sentence in why. */
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
 			      const struct sp_limits *limits, char *why, size_t why_cap);
+/* Other files for tls+tcp, for pipes that come from now on. False with a sentence in why: the old ones go on. */
+bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const char *client_ca, char *why, size_t why_cap);
 /* The URL to dial, with the real port. */
 const char *sp_url(const struct sp_listener *l);
 /* Closes the listener and its pipes, without callbacks. */

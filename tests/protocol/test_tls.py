@@ -456,11 +456,17 @@ def test_handlers_see_that_there_is_none(host):
 
 # --- reload ----------------------------------------------------------------------------------------------------------------------------------
 
-def test_reload(certs, tmp_path):
+def installer(certs, folder):
+    """put(NAME) replaces live.crt and live.key there."""
     def put(name):
         for suffix, source in ((".crt", certs.cert(name)), (".key", certs.key(name))):
-            shutil.copy(source, tmp_path / f"new{suffix}")
-            os.replace(tmp_path / f"new{suffix}", tmp_path / f"live{suffix}")
+            shutil.copy(source, folder / f"new{suffix}")
+            os.replace(folder / f"new{suffix}", folder / f"live{suffix}")
+    return put
+
+
+def test_reload(certs, tmp_path):
+    put = installer(certs, tmp_path)
 
     def shown(name):
         try:
@@ -502,6 +508,37 @@ def test_reload(certs, tmp_path):
         shows("here")
         ws.end()
         half.drop()
+
+
+def test_reload_for_workers(certs, tmp_path):
+    put, nng = installer(certs, tmp_path), b"\0SP\0\0\x10\0\0"
+    put("here")
+    with Host("--attach", "/w=tls+tcp://127.0.0.1:0", "--attach-cert", tmp_path / "live.crt", "--attach-key", tmp_path / "live.key",
+              "--plugin", "echo") as host:
+        at = int(host.wait_log(lambda line: line.get("message") == "workers may attach")["url"].rsplit(":", 1)[1])
+
+        def pipe(name):
+            """A worker's, greeted; None: it does not know the host."""
+            try:
+                stream = Stream("127.0.0.1", at, wrap=tls(certs.cert(name)))
+            except ssl.SSLCertVerificationError:
+                return None
+            stream.send(nng)
+            assert stream.read(8) == nng
+            return stream
+        old = pipe("here")
+        put("other")
+        host.reload()
+        wait_until(lambda: pipe("other"), "the new certificate")
+        assert pipe("here") is None
+        hello = b'[{"t":"hello","v":1,"events":[]}]'
+        old.send(len(hello).to_bytes(8, "big") + hello)
+        assert b'"welcome"' in old.read(int.from_bytes(old.read(8), "big"))
+        (tmp_path / "live.key").write_text("")
+        host.expect(lambda line: line.get("level") == "error" and "attached workers" in line["message"])
+        host.wait_log(lambda line: line.get("level") == "error" and "no private key" in line.get("error", ""), "why", after=host.reload())
+        assert pipe("other")
+        old.drop()
 
 
 def test_an_expired_certificate_is_warned_of(certs, tmp_path):
