@@ -1,5 +1,6 @@
 /* tova-host: a front process that keeps WebSocket connections and rooms and hands their events to handlers. */
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -10,6 +11,10 @@
 int main(int argc, char **argv)
 {
 	process_shim(argc, argv);
+	/* Buffers of large messages come from the heap: a map of pages for each, made and cleared and taken down again, costs more than the
+	 * message. What they leave there goes back later (conns_on_trim). */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	const struct settings_source source = {
 		.argc = argc,
 		.argv = argv,

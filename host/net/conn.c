@@ -10,7 +10,6 @@
 #include "net/far.h"
 #include "ws/upgrade.h"
 
-#define CONNS_TRIM_MS 20000
 #define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
 
 /* --- addresses ------------------------------------------------------------------------------------------------------------------ */
@@ -175,8 +174,7 @@ void conn_kill(struct conn *c)
 		tally_give_socket(c->conns->gate.tally);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
-	if (!loop_timer_is_set(&c->conns->trim))
-		loop_timer_set(&c->conns->trim, CONNS_TRIM_MS);
+	conns_trim_later(c->conns);
 	conn_doom(c);
 	if (c->conns->freed != NULL)
 		c->conns->freed(c->conns->freed_ctx);
@@ -564,7 +562,7 @@ static void conns_on_tick(void *arg)
 	}
 }
 
-/* Some time after connections have ended: what was kept for a flood, or lies free between what is used, goes back to the system. */
+/* Some time after connections have ended, or large messages have come: what was kept for a flood, or lies free between what is used, goes back to the system. */
 static void conns_on_trim(void *arg)
 {
 	struct conns *s = arg;

@@ -357,8 +357,10 @@ static ssize_t conn_read_direct(struct conn *c)
 		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
 		if (status != FRAME_MORE)
 			conn_on_frame(c, &more->reader, status, &f);
-		if (frame_at_rest(&more->reader))
+		if (frame_at_rest(&more->reader)) {
 			more->reader = (struct frame_reader){.part = NULL};
+			conns_trim_later(c->conns);
+		}
 		conn_less(c);
 	}
 	return n;

@@ -163,9 +163,17 @@ static void conn_resume(struct conn *c)
 		conn_consume_stash(c);
 }
 
+/* Nothing but messages both ways: most connections, most of the time. */
+static inline bool conn_is_plain(const struct conn *c)
+{
+	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin && c->interest == CONN_WANT_READ;
+}
+
 /* What becomes possible, or happens, after a write. */
 static void conn_flushed(struct conn *c, enum outq_status status)
 {
+	if (status == OUTQ_EMPTY && conn_is_plain(c))
+		return;
 	if (status == OUTQ_BROKEN) {
 		conn_lost(c, "a write failed");
 		return;

@@ -32,6 +32,14 @@ static inline struct tls *conn_tls(const struct conn *c)
 	return c->more != NULL ? c->more->tls : NULL;
 }
 
+#define CONNS_TRIM_MS 20000
+/* There may be memory to give back to the system. */
+static inline void conns_trim_later(struct conns *s)
+{
+	if (!loop_timer_is_set(&s->trim))
+		loop_timer_set(&s->trim, CONNS_TRIM_MS);
+}
+
 /* conn.c */
 void conn_forget_input(struct conn *c);
 void conn_drop_tls(struct conn *c);
