@@ -131,6 +131,8 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 	struct worker *w = last->with;
 	if (w == NULL || !w->open || last->number != w->number || last->run >= w->runs || e->size > POOL_RUN_BYTES)
 		return false;
+	if (pool_now(w->pool) < w->pool->runs_from)
+		return false;
 	if (w->alone || !pool_takes(w) || !pool_is_wanted(pool_of(h), e) || !pool_has_window(w, e) || !link_has_room(w, e))
 		return false;
 	e->with = w;
@@ -156,7 +158,10 @@ void pool_take_back(struct worker *w, struct event_held *e)
 void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
 {
 	struct worker *w = e->with;
-	(void)h;
+	struct pool *p = pool_of(h);
+	/* Where connections often set each other's state, runs would have most events handled twice. */
+	if (handled && w->state == WORKER_READY)
+		p->runs_from = pool_now(p) + POOL_RUN_REST_MS;
 	TAILQ_REMOVE(&w->flying, e, link);
 	w->n_flying--;
 	w->bytes_flying -= e->size;

@@ -16,6 +16,7 @@
 #define POOL_BATCH 128		     /* events in one message */
 #define POOL_RUN 64		     /* events of one connection in it */
 #define POOL_RUN_BYTES 16384	     /* a larger event follows none */
+#define POOL_RUN_REST_MS 1000	     /* without runs, after one of which some was handled in vain */
 #define POOL_BATCH_BYTES (1u << 20)
 #define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
@@ -105,6 +106,7 @@ struct pool {
 	uint64_t coming_until;
 	unsigned condemned; /* in a row */
 	uint64_t condemned_session;
+	uint64_t runs_from;			     /* when there may be runs again */
 	bool bad_said, starved_said, stopped, known; /* known: some worker has said what it wants */
 	struct loop_timer tick;
 	struct loop_hook hook;

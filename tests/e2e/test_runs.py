@@ -1,4 +1,5 @@
 """Runs: messages of one connection that a worker is given together, seen from both sides (sdk/PROTOCOL.md 4)."""
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -7,10 +8,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from conftest import IMPATIENT  # noqa: E402
 from control import workers  # noqa: E402
+from crowd import Crowd  # noqa: E402
 from raw_worker import RawWorker  # noqa: E402
 from test_workers import Hub, hub, impatient, opened, send  # noqa: E402, F401
-from tova_host import wait_until  # noqa: E402
+from tova_host import ROOT, Host, wait_until  # noqa: E402
 from wsclient import BINARY, TEXT, frame  # noqa: E402
 
 
@@ -331,3 +334,77 @@ def test_whoever_leaves_takes_no_more(hub):
             for event in (second.expect("message", data="d", seq=5), second.expect("message", data="e", run=2)):
                 second.ack(event, send(event["data"]))
             assert [ws.recv_text() for _ in range(5)] == ["a", "b", "c", "d", "e"]
+
+
+# --- with a library ------------------------------------------------------------------------------------------------------------------------
+
+POKED = """
+import random, sys, time
+sys.path.insert(0, {sdk!r})
+from tova import broadcast_to, current_event, join, serve, set_state
+
+def on_open(ws):
+    join(ws, "all")
+    ws.state = 0
+    ws.send(ws.id)
+
+def on_message(ws, message):
+    what, who, n = message.split(" ")
+    if what == "poke":
+        set_state(who, int(n))
+        broadcast_to("all", f"poked {{n}}")
+    else:
+        time.sleep(random.uniform(0, 0.002))
+        broadcast_to("all", f"saw {{n}} {{ws.state}} {{current_event().attempt}}")
+
+serve(globals())
+"""
+
+
+async def poke(host):
+    """What the room heard, in the order of the commits."""
+    heard, ids = [], {}
+    async with Crowd(host) as crowd:
+        def hear(ws, text):
+            if " " not in text:
+                ids[ws] = text
+            elif ws is one:
+                heard.append(text)
+
+        one = two = None
+        one = await crowd.connect("/", hear)
+        two = await crowd.connect("/", hear)
+        await crowd.until(lambda: len(ids) == 2, "both are there")
+        pokes = sent = 0
+        while sent < 1600:
+            one.send(*(f"look - {sent + i}" for i in range(16)))
+            sent += 16
+            if sent % 3 == 0 or sent > 800:  # the host has no runs for a while where states are set
+                pokes += 1
+                two.send(f"poke {ids[one]} {pokes}")
+            await crowd.until(lambda: len(heard) >= sent + pokes - 24, "it keeps up")
+            if sent == 800:
+                await asyncio.sleep(1.1)
+        await crowd.until(lambda: len(heard) >= sent + pokes, "all of it")
+        assert crowd.wrong == []
+        await crowd.close_all()
+    return heard
+
+
+def test_no_event_of_a_run_is_committed_with_a_state_that_has_been_replaced(tmp_path):
+    """But the one that was under way when somebody else set it: that has always been so."""
+    script = tmp_path / "poked.py"
+    script.write_text(POKED.format(sdk=str(ROOT / "sdk/python")))
+    with Host("-w", f"exec {sys.executable} -B {script}", *IMPATIENT) as host:
+        heard = asyncio.run(poke(host))
+    looks = [text.split(" ") for text in heard if text.startswith("saw")]
+    assert [int(n) for _, n, _, _ in looks] == list(range(1600)), "a message was lost, doubled or overtaken"
+    poked, stale = 0, 0
+    for text in heard:
+        what, *words = text.split(" ")
+        if what == "poked":
+            poked, stale = int(words[0]), 0
+        else:
+            stale += int(words[1]) < poked
+            assert int(words[1]) <= poked and stale <= 1, (poked, text)
+    assert any(attempt == "2" for _, _, _, attempt in looks), "no run was ended: nothing was tried"
