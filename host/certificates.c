@@ -8,6 +8,11 @@ static const char *certificates_option(enum tls_server_part part)
 	return part == TLS_SERVER_KEY ? "tls-key" : part == TLS_SERVER_CLIENT_CA ? "tls-client-ca" : "tls-cert";
 }
 
+static const char *certificates_attach_option(enum tls_server_part part)
+{
+	return part == TLS_SERVER_KEY ? "attach-key" : part == TLS_SERVER_CLIENT_CA ? "attach-client-ca" : "attach-cert";
+}
+
 static struct tls_server *certificates_read(const struct settings *settings, const struct tls_server *old, tls_server_warn warn,
 					    void *ctx, struct tls_server_error *error_r)
 {
@@ -54,16 +59,34 @@ bool server_start_tls(struct server *s)
 	return true;
 }
 
+/* What workers that attach are shown, where that is set. */
+static bool certificates_check_attach(struct server *s)
+{
+	const struct settings *set = &s->settings;
+	const struct tls_server_settings attach = {.certs = (const char *const *)&set->attach_cert,
+						   .keys = (const char *const *)&set->attach_key,
+						   .n = 1,
+						   .client_ca = set->attach_client_ca};
+	struct tls_server_error error;
+	if (set->attach_cert == NULL || set->attach_key == NULL)
+		return true;
+	struct tls_server *tls = tls_server_new(&attach, NULL, certificates_on_check_warning, s, &error);
+	if (tls == NULL)
+		return server_refuse(s, certificates_attach_option(error.part), error.file, error.why);
+	tls_server_unref(tls);
+	return true;
+}
+
 bool server_check_tls(struct server *s)
 {
 	struct tls_server_error error;
 	if (s->settings.tls_cert.n == 0)
-		return true;
+		return certificates_check_attach(s);
 	struct tls_server *tls = certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_option(error.part), error.file, error.why);
 	tls_server_unref(tls);
-	return true;
+	return certificates_check_attach(s);
 }
 
 void server_reload_tls(struct server *s)

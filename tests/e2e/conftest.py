@@ -48,6 +48,7 @@ class Browser:
         for argument in (*ARGUMENTS, f"--user-data-dir={self.profile}"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        options.set_capability("acceptInsecureCerts", True)  # those of tests are signed by nobody
         try:
             self.driver = webdriver.Chrome(service=Service(DRIVER), options=options)
         except Exception:

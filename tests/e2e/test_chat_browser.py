@@ -1,8 +1,11 @@
 """People talk to each other on the chat page, and the host goes away and comes back under them."""
+from types import SimpleNamespace
+
 import pytest
 
+from certificates import Certificates
 from conftest import PHONE
-from tova_host import wait_until
+from tova_host import Host, wait_until
 
 # What a browser says about a connection that a stopped host has ended or does not accept.
 AWAY = "WebSocket connection to"
@@ -67,6 +70,23 @@ def grace(host, browse, ada):
     person = Person(browse, host, "Grace")
     ada.wait_line("A new user joined")
     return person
+
+
+@pytest.fixture
+def secure(tmp_path):
+    certs = Certificates(tmp_path).make("here", "localhost")
+    with Host("--static", "examples", "--plugin", "/chat=chat", *certs.args("here")) as host:
+        yield SimpleNamespace(url=f"https://localhost:{host.port}", host=host)
+
+
+def test_over_tls(secure, browse):
+    """A browser offers HTTP/2 for the page and resumes its session for the connection."""
+    ada = Person(browse, secure, "Ada")
+    grace = Person(browse, secure, "Grace")
+    ada.say("Hello")
+    grace.wait_message("Hello", who="Ada")
+    assert ada.page.js("location.protocol") == "https:"
+    assert not [line for line in secure.host.lines if line.get("kind") == "tls"]
 
 
 def test_two_people_talk(ada, grace):

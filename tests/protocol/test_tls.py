@@ -568,6 +568,10 @@ def test_check(certs, tmp_path):
     assert check("--tls-cert", here) == (2, f"tova-host: --tls-key: {here}: has no private key in it that can be read; expected PEM\n")
     assert check(*certs.args("here"), "--tls-client-ca", certs.key("ca")) == (
         2, f"tova-host: --tls-client-ca: {certs.key('ca')}: has no certificate in it; expected PEM\n")
+    attach = ["--attach", "/w=tls+tcp://127.0.0.1:0", "--attach-cert", here]
+    assert check(*attach, "--attach-key", certs.key("here")) == (0, "")
+    assert check(*attach, "--attach-key", certs.key("there")) == (
+        2, f"tova-host: --attach-key: {certs.key('there')}: does not belong to the certificate {here}\n")
     assert check("-l", "127.0.0.1:0,tls") == (2, 'tova-host: --listen: "127.0.0.1:0,tls" needs --tls-cert\n')
     code, text = check(*made.args("old"))
     assert (code, text) == (0, f"tova-host: warning: {made.cert('old')}: the certificate has expired: clients will refuse it\n")
