@@ -223,7 +223,7 @@ static void script_on_out(void *arg)
 	}
 	/* A client that reads slowly slows its script down. */
 	if (x->session != NULL && !x->session->ended &&
-	    session_conn(x->session)->out.bytes > session_conn(x->session)->conns->limits.queue_max / 2)
+	    conn_unread(session_conn(x->session)) > session_conn(x->session)->conns->limits.queue_max / 2)
 		stream_watch(s, false);
 }
 
@@ -514,7 +514,7 @@ static void script_tick(struct script *x, uint64_t now)
 	if (x->kill_at != 0 && now >= x->kill_at && x->process != NULL)
 		process_kill(x->process, now - x->kill_at >= x->set->close_ms ? SIGKILL : SIGTERM);
 	if (x->session == NULL || x->session->ended ||
-	    session_conn(x->session)->out.bytes <= session_conn(x->session)->conns->limits.queue_max / 2)
+	    conn_unread(session_conn(x->session)) <= session_conn(x->session)->conns->limits.queue_max / 2)
 		stream_watch(&x->out, true);
 }
 

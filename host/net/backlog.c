@@ -352,6 +352,10 @@ void backlog_cut(struct backlog *b, uint32_t keep)
 	b->oldest = b->head;
 	backlog_drop_index(b);
 	backlog_trim(b);
+	if (b->fill != NULL)
+		chunk_unref(b->fill);
+	b->fill = NULL;
+	b->packed = 0;
 }
 
 /* --- giving up ----------------------------------------------------------------------------------------------------------------------- */

@@ -264,6 +264,11 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
 bool conn_lighten(struct conn *c);
 /* Bytes of memory beside its queue: for input that is not complete, and what TLS has taken and the socket has not. */
 size_t conn_held(const struct conn *c);
+/* Bytes that wait for it and can not be given up for others. */
+static inline uint32_t conn_unread(const struct conn *c)
+{
+	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->kept : c->out.bytes;
+}
 /* Messages that were given up for others since the queue was last empty. */
 static inline uint32_t conn_given_up(const struct conn *c)
 {

@@ -145,12 +145,6 @@ static enum outq_status conn_write(struct conn *c)
 	return status;
 }
 
-/* Bytes that wait and can not be given up. */
-static uint32_t conn_unread(const struct conn *c)
-{
-	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->kept : c->out.bytes;
-}
-
 /* Goes on reading when the peer has read enough, first with what was received before. */
 static void conn_resume(struct conn *c)
 {

@@ -430,18 +430,24 @@ static void outq_drop_urgent(struct outq *q)
 	q->list->urgent = NULL;
 }
 
-void outq_cut(struct outq *q, struct outq_spare *spare)
+/* What is left of a message is not to keep a chunk of many, nor a large message that others have got. */
+static void outq_shrink(struct outq *q, struct outq_spare *spare)
+{
+	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
+		struct slice *s = outq_at(q, i);
+		struct chunk *c = s->chunk != NULL && !outq_is_small(s) && s->chunk->size / 2 > s->len ? chunk_new(s->len) : NULL;
+		if (c == NULL)
+			continue;
+		outq_account(c, spare);
+		struct slice copy = outq_copy(c, slice_bytes(s), s->len);
+		slice_unref(s);
+		*s = copy;
+	}
+}
+
+static void outq_cut_list(struct outq *q, struct outq_spare *spare)
 {
 	uint32_t keep = q->begun, kept = 0;
-	outq_drop_urgent(q);
-	if (outq_backlog(q) != NULL) {
-		backlog_cut(q->list->backlog, q->begun);
-		if (q->list->backlog->n == 0)
-			outq_end_backlog(q);
-		outq_give_back(q, spare);
-		q->bytes = q->begun;
-		return;
-	}
 	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice *s = outq_at(q, i);
 		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly some raw ones */
@@ -458,6 +464,20 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 		q->list->n = kept;
 		outq_give_back(q, spare);
 	}
+}
+
+void outq_cut(struct outq *q, struct outq_spare *spare)
+{
+	outq_drop_urgent(q);
+	if (outq_backlog(q) != NULL) {
+		backlog_cut(q->list->backlog, q->begun);
+		if (q->list->backlog->n == 0)
+			outq_end_backlog(q);
+		outq_give_back(q, spare);
+	} else {
+		outq_cut_list(q, spare);
+	}
+	outq_shrink(q, spare);
 	q->bytes = q->begun;
 }
 

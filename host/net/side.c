@@ -331,7 +331,7 @@ static void side_probe(struct conn *c)
 	if (c->state == CONN_DEAD || c->ended) /* which the hub knows, or will */
 		return;
 	sc->probed = true;
-	if (c->out.bytes <= c->conns->limits.queue_max / 2)
+	if (conn_unread(c) <= c->conns->limits.queue_max / 2)
 		side_on_drained(c);
 	else
 		conn_pause(c, CONN_PAUSE_OUTPUT, true);
