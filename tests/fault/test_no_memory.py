@@ -7,9 +7,10 @@ import struct
 import subprocess
 import threading
 
+import control
 import pytest
 from certificates import Certificates, tls
-from tova_host import BUILD, PATIENCE, Host
+from tova_host import BUILD, PATIENCE, Host, wait_until
 from wsclient import BINARY, CLOSE, PONG, TEXT, Closed, Http, connect
 
 LONG = os.environ.get("TOVA_LONG") == "1"  # every allocation; else some of them
@@ -172,6 +173,47 @@ def test_compressed_conversations(memory):
         with connect("127.0.0.1", host.port, "/echo", deflate="permessage-deflate") as ws:
             ws.send_packed(TEXT, "as before " * 100)
             assert ws.recv_message().packed
+        host.expect(lambda line: True)
+
+
+def spread_conversation(host):
+    """Members on both loops come, hear each other, and go in every way. What they hear is whole, but a pong says nothing of the rest."""
+    sockets = [open_socket(host, "/relay/room/a?echo=1") for _ in range(4)] + [open_socket(host, "/echo") for _ in range(2)]
+    known = {b"one", b"x" * 90000}
+    for ws in sockets:
+        if ws:
+            patiently(lambda: (ws.send_text("one"), ws.send_binary(b"x" * 90000)))
+    for ws in sockets:
+        if ws:
+            got = patiently(ws.recv_message)
+            assert got is None or got.data in known, got
+            patiently(lambda: ws.close(1000))
+            ws.drop()
+
+
+def test_several_loops(memory):
+    """Whichever loop has no memory, and for whichever record: connections may end for it, the host and its rooms stay as they should."""
+    host = Host("--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-level", "notice", "--threads", "2", "--max-message", "1m",
+                env=memory.env)
+    with host:
+        at, failed = 0, 1
+        while failed:
+            memory.fail(at, 1 if at % 2 else 1000)
+            spread_conversation(host)
+            memory.enough()
+            failed = memory.failed
+            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+            at += 1
+        print(f"{at} allocations")
+        assert at > 20
+        nobody = "connections", "rooms", "memberships", "sockets"
+        wait_until(lambda: not any(control.stats(host.control_socket)[n] for n in nobody), "what was said before is over")
+        members = [connect("127.0.0.1", host.port, "/relay/room/a?echo=1") for _ in range(6)]
+        members[0].send_text("as before")
+        assert [ws.recv_text() for ws in members] == ["as before"] * 6
+        for ws in members:
+            ws.end()
+        wait_until(lambda: not any(control.stats(host.control_socket)[n] for n in nobody), "everybody is gone")
         host.expect(lambda line: True)
 
 
