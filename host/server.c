@@ -10,7 +10,8 @@
 
 #include "ws/upgrade.h"
 
-#define SERVER_OWN_DESCRIPTORS 64 /* for the log, libraries, files being sent and so on */
+#define SERVER_THREAD_DESCRIPTORS 8 /* of each further loop */
+#define SERVER_OWN_DESCRIPTORS 64   /* for the log, libraries, files being sent and so on */
 #define SERVER_FLUSH_MS 1000
 #define SERVER_WHY_MAX 1024
 
@@ -52,7 +53,8 @@ static struct squeeze_limits server_squeeze(const struct settings *settings)
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
-	uint32_t most = descriptors > 2 * SERVER_OWN_DESCRIPTORS ? descriptors - SERVER_OWN_DESCRIPTORS : descriptors;
+	uint32_t own = SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
+	uint32_t most = descriptors > 2 * own ? descriptors - own : descriptors;
 	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
 	return (struct conn_limits){
 		.head = {.head_max = settings->max_head, .headers_max = (unsigned)settings->max_headers},

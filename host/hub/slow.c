@@ -6,11 +6,12 @@ static void slow_log(struct hub *hub, struct session *s, enum log_level level, c
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	if (!log_would(hub->log, level))
 		return;
+	struct conn_load load = conn_load(session_conn(s));
 	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
 	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)), LOG_STR("policy", policies[s->mount->slow]),
-	    LOG_U64("waiting", session_conn(s)->out.bytes),
-	    LOG_U64("held", session_conn(s)->out.bytes + conn_held(session_conn(s))), LOG_U64("dropped", slow_dropped(s)));
+	    LOG_U64("waiting", load.waiting), LOG_U64("held", (uint64_t)load.waiting + load.held),
+	    LOG_U64("dropped", slow_dropped(s)));
 }
 
 static void slow_begin(struct hub *hub, struct session *s)

@@ -21,7 +21,7 @@ void slow_relieved(void *ctx);
 /* Messages that it did not get. */
 static inline uint32_t slow_dropped(struct session *s)
 {
-	return s->dropped + conn_given_up(session_conn(s));
+	return s->dropped + conn_load(session_conn(s)).given_up;
 }
 
 #endif

@@ -97,6 +97,16 @@ size_t conn_held(const struct conn *c)
 	       (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
 }
 
+struct conn_load conn_load(struct conn *c)
+{
+	if (c->state == CONN_FAR)
+		return far_load(c);
+	return (struct conn_load){.waiting = c->out.bytes,
+				  .held = (uint32_t)conn_held(c),
+				  .given_up = conn_given_up(c),
+				  .stalled = c->out.stalled};
+}
+
 void conn_forget_input(struct conn *c)
 {
 	frame_reset(&c->more->reader);

@@ -274,6 +274,12 @@ static inline uint32_t conn_given_up(const struct conn *c)
 {
 	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->given_up : 0;
 }
+/* The same, for people: of a conn whose socket another loop has, what that has shown lately. */
+struct conn_load {
+	uint32_t waiting, held, given_up;
+	bool stalled;
+};
+struct conn_load conn_load(struct conn *c);
 
 /* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);

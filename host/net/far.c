@@ -9,8 +9,9 @@
 
 /* Behind each stub's session. */
 struct far_stub {
-	struct far_message *first, *last; /* parked */
-	uint32_t probed;		  /* bytes that were sent when it was asked whether they are gone; 0: it was not */
+	struct far_message *first, *last;	  /* parked */
+	_Atomic uint32_t waiting, held, given_up; /* written by the other loop: see conn_load */
+	uint32_t probed;			  /* bytes that were sent when it was asked whether they are gone; 0: it was not */
 };
 
 /* A message that came while too much waited for its sender, as it would not have been read with one loop. */
@@ -61,6 +62,24 @@ struct conn *far_stub_new(struct conn *peer, size_t session_size)
 		return c;
 	free(c);
 	return NULL;
+}
+
+void far_show(const struct far *f, struct conn *stub, const struct conn_load *load)
+{
+	struct far_stub *to = (struct far_stub *)((char *)conn_session(stub) + f->stubs.session_size);
+	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0, memory_order_relaxed);
+	atomic_store_explicit(&to->held, load->held, memory_order_relaxed);
+	atomic_store_explicit(&to->given_up, load->given_up, memory_order_relaxed);
+}
+
+struct conn_load far_load(struct conn *c)
+{
+	struct far_stub *from = far_stub(c);
+	struct conn_load load = {.waiting = atomic_load_explicit(&from->waiting, memory_order_relaxed),
+				 .held = atomic_load_explicit(&from->held, memory_order_relaxed),
+				 .given_up = atomic_load_explicit(&from->given_up, memory_order_relaxed)};
+	load.stalled = load.waiting > 0;
+	return load;
 }
 
 void far_stub_free(struct conn *c)

@@ -51,6 +51,8 @@ void far_adopt(struct far *f, int fd, const struct address *remote, const struct
 /* For side.c: a stub that nobody knows yet; NULL without memory. Its own loop frees it. */
 struct conn *far_stub_new(struct conn *peer, size_t session_size);
 void far_stub_free(struct conn *c);
+/* For side.c: what its conn holds, for conn_load. */
+void far_show(const struct far *f, struct conn *stub, const struct conn_load *load);
 
 /* For conn.c: the same on a stub. */
 bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra);
@@ -64,6 +66,7 @@ void far_abort(struct conn *c);
 void far_cork(struct conn *c, bool on);
 void far_hold(struct conn *c, bool hold);
 void far_release(struct conn *c);
+struct conn_load far_load(struct conn *c);
 
 /* Conns of one other loop that are sent the same at once: members of a room, connections of a mount. That loop keeps them in an array
  * of its own, which is dense and in the same order as the array that the caller keeps, because both do the same: what is added

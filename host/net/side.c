@@ -10,17 +10,19 @@
 #include "net/answer.h"
 
 #define SIDE_BATCH (1u << 18) /* cost of records that are looked at in one turn: others are to be read from, too */
+#define SIDE_SHOW_MS 100      /* how old what is shown of slow connections may be */
 #define SIDE_RETRY_MS 2	      /* to look again whether there is room, or memory */
 
 /* Behind each conn. */
 struct side_conn {
 	struct conn *stub; /* NULL: it has not asked for an upgrade */
-	TAILQ_ENTRY(side_conn) link;
+	TAILQ_ENTRY(side_conn) link, shown_link;
 	const char *why;  /* what is owed */
 	uint32_t dropped; /* messages that it did not get and nobody was told of */
 	uint16_t code;
 	uint8_t end;
 	bool paused : 1, owes : 1; /* which list it is in */
+	bool shown : 1;		   /* see side.h */
 	bool breaks : 1;	   /* it is ended when that is no longer owed */
 	bool withdrawn : 1;	   /* that is owed, not an end */
 	bool probed : 1;	   /* the hub waits for it to be drained */
@@ -127,6 +129,20 @@ static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, cons
 		memcpy(ended->reason, reason, len);
 }
 
+/* What people and the log are told of it. */
+static void side_show_load(struct side *s, struct side_conn *sc)
+{
+	struct conn_load load = conn_load(conn_of_session(sc));
+	load.given_up += sc->dropped;
+	far_show(&s->far, sc->stub, &load);
+	if (sc->shown)
+		return;
+	sc->shown = true;
+	TAILQ_INSERT_TAIL(&s->shown, sc, shown_link);
+	if (!loop_timer_is_set(&s->show))
+		loop_timer_set(&s->show, SIDE_SHOW_MS);
+}
+
 static void side_break(struct conn *c, const char *why)
 {
 	conn_abort(c);
@@ -171,6 +187,7 @@ static void side_tell_slow(struct conn *c)
 		return;
 	sc->slow = true;
 	r->conn = sc->stub;
+	side_show_load(side_of(c), sc);
 }
 
 /* Here and in side_refused is what hub/slow.c does for the conns of the hub's loop. */
@@ -185,6 +202,7 @@ static bool side_on_heavy(struct conn *c)
 	sc->unsent = true;
 	if (r != NULL) {
 		r->conn = sc->stub;
+		side_show_load(side_of(c), sc);
 		return false;
 	}
 	sc->breaks = true; /* not now: its caller has yet to do with it */
@@ -212,6 +230,7 @@ static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	r->flag = gone;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
+	far_show(&side_of(c)->far, sc->stub, &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
 }
 
 static void side_on_withdrawn(struct conn *c)
@@ -253,6 +272,9 @@ static bool side_on_gone(struct conn *c)
 	if (sc->stub == NULL)
 		return true;
 	side_leave_list(s, sc);
+	if (sc->shown)
+		TAILQ_REMOVE(&s->shown, sc, shown_link);
+	sc->shown = false;
 	if (s->ended) { /* the main thread speaks: nobody else knows the stub */
 		s->far.stubs.count--;
 		far_stub_free(sc->stub);
@@ -297,6 +319,7 @@ static void side_tell_unsent(struct conn *c, enum conn_sent why)
 	r->code = (uint16_t)why;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
+	side_show_load(side_of(c), sc);
 }
 
 /* The mount's policy, as hub/slow.c has it for the conns of the hub's loop. */
@@ -614,11 +637,38 @@ static void side_on_retry(void *arg)
 		loop_timer_set(&s->retry, SIDE_RETRY_MS);
 }
 
+/* Those that hold something, and once more those that do not any longer. */
+static void side_on_show(void *arg)
+{
+	struct side *s = arg;
+	struct heavy *h;
+	struct side_conn *sc, *next;
+	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
+		next = TAILQ_NEXT(sc, shown_link);
+		side_show_load(s, sc);
+		struct conn *c = conn_of_session(sc);
+		if (c->out.stalled || sc->dropped > 0)
+			continue;
+		TAILQ_REMOVE(&s->shown, sc, shown_link);
+		sc->shown = false;
+	}
+	LIST_FOREACH(h, &s->conns.heavies.list, link)
+	{
+		sc = conn_session(h->conn);
+		if (sc->stub != NULL)
+			side_show_load(s, sc);
+	}
+	if (!TAILQ_EMPTY(&s->shown))
+		loop_timer_set(&s->show, SIDE_SHOW_MS);
+}
+
 static void side_show(struct side *s)
 {
 	const uint64_t *now = (const uint64_t *)&s->loop->stats;
 	for (size_t i = 0; i < sizeof s->loop->stats / sizeof *now; i++)
 		atomic_store_explicit(&s->stats[i], now[i], memory_order_relaxed);
+	if (!LIST_EMPTY(&s->conns.heavies.list) && !loop_timer_is_set(&s->show))
+		loop_timer_set(&s->show, SIDE_SHOW_MS);
 	if (s->draining)
 		atomic_store(&s->far.busy, conns_busy(&s->conns));
 }
@@ -651,6 +701,7 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 {
 	TAILQ_INIT(&s->paused);
 	TAILQ_INIT(&s->owing);
+	TAILQ_INIT(&s->shown);
 	s->files.root = -1;
 	s->loop = loop_new(all->here->loop->log);
 	if (s->loop == NULL)
@@ -663,6 +714,7 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 	s->listeners.dealer = &all->dealer;
 	s->listeners.loop = number;
 	loop_timer_init(s->loop, &s->retry, side_on_retry, s);
+	loop_timer_init(s->loop, &s->show, side_on_show, s);
 	s->hook = (struct loop_hook){.run = side_on_turn, .arg = s};
 	loop_add_hook_first(s->loop, &s->hook);
 	return far_init(&s->far, (uint8_t)number, all->here, s->loop, side_on_records, s) && ok;
@@ -679,6 +731,7 @@ static void side_free(struct side *s)
 		conns_free(&s->conns);
 		far_free(&s->far);
 		loop_timer_cancel(&s->retry);
+		loop_timer_cancel(&s->show);
 		loop_free(s->loop);
 	}
 	for (struct side_rule *r; (r = s->rules) != NULL;) {

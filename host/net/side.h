@@ -23,7 +23,8 @@ struct side {
 	struct address_set trusted; /* the gate's */
 	struct side_rule *rules;    /* of mounts */
 	struct loop_hook hook;
-	struct loop_timer retry;
+	struct loop_timer retry, show;
+	TAILQ_HEAD(, side_conn) shown;			/* whose load was shown and is not nothing */
 	TAILQ_HEAD(side_list, side_conn) paused, owing; /* for want of room on the bridge; for want of memory */
 	bool draining, ended;
 	bool running; /* the main thread's: there is a thread */

@@ -85,7 +85,7 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_member_text(o, "remote", span_of(conn_remote_text(session_conn(s), remote)));
 	codec_member_uint(o, "rooms", s->rooms.n);
 	codec_member_uint(o, "events", s->lane.sequence);
-	codec_member_uint(o, "waiting", session_conn(s)->out.bytes);
+	codec_member_uint(o, "waiting", conn_load(session_conn(s)).waiting);
 	codec_member_uint(o, "dropped", slow_dropped(s));
 	codec_raw(o, "}", 1);
 }
@@ -107,8 +107,8 @@ static void control_all_connections(struct control *c, const struct mount *only)
 
 static int control_by_waiting(const void *a, const void *b)
 {
-	uint32_t one = session_conn(*(struct session *const *)a)->out.bytes,
-		 other = session_conn(*(struct session *const *)b)->out.bytes;
+	uint32_t one = conn_load(session_conn(*(struct session *const *)a)).waiting,
+		 other = conn_load(session_conn(*(struct session *const *)b)).waiting;
 	return (one < other) - (one > other);
 }
 
@@ -119,7 +119,7 @@ static void control_slow_connections(struct control *c, const struct mount *only
 	uint32_t cursor = 0, n = 0, said = 0;
 	codec_member_raw(&c->out, "connections", "[");
 	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
-		if (s->ended || (only != NULL && s->mount != only) || !(s->slow || session_conn(s)->out.stalled))
+		if (s->ended || (only != NULL && s->mount != only) || !(s->slow || conn_load(session_conn(s)).stalled))
 			continue;
 		if (slow != NULL)
 			slow[n++] = s;

@@ -131,6 +131,33 @@ def test_one_order_while_workers_are_killed():
         check(*asyncio.run(storm(host, 60, 1000, 9, disturb)))
 
 
+def test_slow_ones_are_seen_on_every_loop():
+    """What waits for a client that does not read is told of, wherever it is, and no more when it has read; one too many ends it."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--threads", 2, "--max-queue", "1m") as host:
+        def slow():
+            return [c["waiting"] for c in control.ask(host.control_socket, "slow_connections")["connections"]]
+
+        members = [connect("127.0.0.1", host.port, "/probe", receive_buffer=4096) for _ in range(6)]
+        talker = connect("127.0.0.1", host.port, "/probe")
+        for ws in members:
+            ws.send_text("join r\nsend in")
+            assert ws.recv_text() == "in"
+        talker.send_text("\n".join([f"to r {'x' * 50000}"] * 20))
+        wait_until(lambda: len(slow()) == 6 and min(slow()) > 100000, "all are slow")
+        for ws in members[:3]:
+            for _ in range(20):
+                assert len(ws.recv_text()) == 50000
+        wait_until(lambda: len(slow()) == 3, "three have read")
+        assert stats_of(host)["slow_ended"] == 0
+        talker.send_text("\n".join([f"to r {'y' * 50000}"] * 100))
+        for _ in range(3):
+            line = host.wait_log(lambda line: line["kind"] == "conn.slow", "that it is closed")
+            assert line["waiting"] > 900000
+        wait_until(lambda: stats_of(host)["slow_ended"] >= 3, "those that read nothing are closed")
+        for ws in [talker, *members]:
+            ws.drop()
+
+
 # --- doors --------------------------------------------------------------------------------------------------------------------------------
 
 def listeners_of(port):
