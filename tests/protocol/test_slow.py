@@ -1,6 +1,8 @@
 """Clients that read too slowly under each --slow-policy (contract, rule 10): which messages arrive, in which order, what is counted
 and said, and that control frames and answers get through. Those that do not read come by a Unix socket, of which the kernel holds
 some 200 KiB and no more: so what waits is known to the message."""
+import random
+
 import pytest
 
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
@@ -263,6 +265,55 @@ def test_memory_is_bounded_and_given_back(slow_host, mount):
         for ws in slow:
             ws.drop()
         wait_until(lambda: stats(slow_host)["buffered"] == 0, "nothing is held any more")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("mount", ["/drop", "/conflate"])
+def test_anything_in_any_order(slow_host, mount, seed):
+    """Messages of others with keys, answers, pings, and reading now and then: what arrives is in the order in which it was committed,
+    all answers, the newest of each key or the newest of all; and it is missing what the host says."""
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    with Probe(slow_host, mount) as probe:
+        slow, id, sender = start(probe)
+        heard = probe.client()
+        run(heard, "join heard")
+        sent, answers, newest, seen, pinged = 0, [], {}, [], 0
+
+        def read(n):
+            for _ in range(n):
+                f = slow.recv_frame()
+                if f.opcode == TEXT:
+                    seen.append(int(f.payload.split(b" ")[0]))
+
+        for _ in range(150):
+            dice = rng.random()
+            if dice < 0.75:
+                lines = []
+                for _ in range(rng.randrange(1, 12)):
+                    key = f"k{rng.randrange(6)}"
+                    newest[key] = sent
+                    lines += [f"key {key}", f"to news {sent} {'x' * rng.choice([10, 300, 3000])}"]
+                    sent += 1
+                run(sender, *lines)
+            elif dice < 0.85:
+                slow.script(f"send {sent} answer", "to heard yes")
+                assert heard.recv_text() == "yes"
+                answers.append(sent)
+                sent += 1
+            elif dice < 0.9:
+                slow.ping(b"%d" % pinged)
+                pinged += 1
+            elif len(seen) < len(answers):
+                read(rng.randrange(1, 4))
+        run(sender, f"to news {sent} end")
+        while not seen or seen[-1] != sent:
+            read(1)
+        assert seen == sorted(set(seen)) and set(answers) <= set(seen)
+        dropped = connection(slow_host, id)["dropped"]
+        assert dropped > 0 and len(seen) == sent + 1 - dropped
+        if mount == "/conflate":
+            assert set(newest.values()) <= set(seen)
 
 
 # --- the whole host -----------------------------------------------------------------------------------------------------------
