@@ -234,14 +234,8 @@ class Siege:
             allowed = resource.prlimit(self.host.pid, resource.RLIMIT_NOFILE)
             few = self.host.descriptors + 3 if self.dice.random() < 0.5 else allowed[0]
             resource.prlimit(self.host.pid, resource.RLIMIT_NOFILE, (few, allowed[1]))
-            taken = []
-            for _ in range(2 * SPARE):
-                sock = self.socket()
-                taken.append(sock)
-                try:
-                    await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", self.host.port)), 1)
-                except (OSError, asyncio.TimeoutError):
-                    pass
+            taken = [self.socket() for _ in range(2 * SPARE)]
+            await asyncio.wait([asyncio.ensure_future(loop.sock_connect(sock, ("127.0.0.1", self.host.port))) for sock in taken], timeout=2)
             await asyncio.sleep(1)
             resource.prlimit(self.host.pid, resource.RLIMIT_NOFILE, allowed)
             for sock in taken:
