@@ -125,12 +125,14 @@ static bool chunk_set_note(struct chunk *c, uint32_t off, uint64_t note)
 		notes = realloc(notes, sizeof *notes + cap * sizeof *notes->v);
 		if (notes == NULL)
 			return false;
-		notes->n = c->notes == NULL ? 0 : notes->n;
+		if (c->notes == NULL)
+			notes->n = 0;
 		notes->cap = cap;
 		c->notes = notes;
 	}
 	uint32_t i = chunk_find_note(notes, off);
-	if (i == notes->n || notes->v[i].off != off) {
+	bool there = i < notes->n && notes->v[i].off == off;
+	if (!there) {
 		memmove(&notes->v[i + 1], &notes->v[i], (notes->n - i) * sizeof *notes->v);
 		notes->n++;
 	}

@@ -90,7 +90,7 @@ static bool backlog_reserve_index(struct backlog *b)
 		return true;
 	while (cap / 4 <= b->live)
 		cap *= 2;
-	if (cap != b->index_cap) {
+	if (b->index == NULL || cap != b->index_cap) {
 		uint32_t *index = malloc(cap * sizeof *index);
 		if (index == NULL)
 			return false;
