@@ -292,6 +292,8 @@ static unsigned conn_wanted(const struct conn *c)
 /* Tells the poller what the conn waits for, if that has changed. */
 void conn_watch(struct conn *c)
 {
+	if (c->more != NULL && conn_owes_end(c))
+		conn_mark_dirty(c);
 	unsigned want = conn_wanted(c), before = c->interest;
 	if (want == before || c->state == CONN_DEAD)
 		return;

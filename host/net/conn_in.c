@@ -314,7 +314,7 @@ static void conn_on_eof(struct conn *c)
 	} else if (c->fin || c->out.bytes > 0) {
 		conn_finish(c);
 	} else {
-		conn_kill(c);
+		conn_fin(c);
 	}
 }
 
@@ -418,7 +418,7 @@ void conn_on_readable(struct conn *c)
 {
 	conn_read(c);
 	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
-	while (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c)))
+	while (conn_owes_end(c) || (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
 		conn_read(c);
 }
 

@@ -182,6 +182,8 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 		heavy_weigh(c);
 	if (c->out.stalled)
 		heavies_grew(c->conns);
+	if (conn_owes_end(c))
+		conn_on_readable(c);
 }
 
 /* Writes what is queued. */

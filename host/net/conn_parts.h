@@ -32,6 +32,13 @@ static inline struct tls *conn_tls(const struct conn *c)
 	return c->more != NULL ? c->more->tls : NULL;
 }
 
+/* TLS can have read the end of a stream while what came before it is being dealt with: it is told when the conn reads again. */
+static inline bool conn_owes_end(const struct conn *c)
+{
+	bool reads = c->state == CONN_HEAD || c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0);
+	return conn_tls(c) != NULL && tls_ended(conn_tls(c)) && reads && !c->eof;
+}
+
 #define CONNS_TRIM_MS 20000
 /* There may be memory to give back to the system. */
 static inline void conns_trim_later(struct conns *s)

@@ -352,7 +352,8 @@ static void sp_on_readable(struct sp_pipe *p)
 {
 	do
 		sp_read_some(p);
-	while (!p->closed && p->tls != NULL && tls_more(p->tls)); /* what was read already no descriptor announces */
+	while (!p->closed && p->tls != NULL &&
+	       (tls_more(p->tls) || tls_ended(p->tls))); /* what was read already no descriptor announces */
 	if (!p->closed && p->tls != NULL)
 		sp_flush(p); /* a handshake that went on may have opened the way */
 }

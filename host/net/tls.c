@@ -420,17 +420,19 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap)
 		io->in_at = io->in_len = 0; /* nothing counts behind the end */
 	if (got > 0)
 		return (ssize_t)got;
-	if (t->end != TLS_GOES_ON)
-		return tls_tell(t);
-	errno = EAGAIN;
+	errno = EAGAIN; /* an end is told when it is asked for: who reads may have to do with what came before it */
 	return -1;
 }
 
 bool tls_more(const struct tls *t)
 {
-	if (t->end != TLS_GOES_ON)
-		return !t->told;
-	return t->ssl != NULL && ((t->io->reader == t && t->io->in_at < t->io->in_len) || SSL_pending(t->ssl) > 0);
+	return t->end == TLS_GOES_ON && t->ssl != NULL &&
+	       ((t->io->reader == t && t->io->in_at < t->io->in_len) || SSL_pending(t->ssl) > 0);
+}
+
+bool tls_ended(const struct tls *t)
+{
+	return t->end != TLS_GOES_ON && !t->told;
 }
 
 /* --- facts ---------------------------------------------------------------------------------------------------------------------------- */

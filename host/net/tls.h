@@ -25,6 +25,8 @@ void tls_free(struct tls *t);
  * Read until tls_more says no: what is left belongs to the loop's next reader. */
 ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap);
 bool tls_more(const struct tls *t);
+/* Has the stream ended, and the next tls_read will say so? Nothing else tells it. */
+bool tls_ended(const struct tls *t);
 
 /* As writev, all or less: bytes taken, -1 with errno. EAGAIN: nothing was, since the socket is full (tls_waits) or the handshake not
  * done. What was taken may still wait here. *sent_r counts what the socket took. */

@@ -302,7 +302,9 @@ class Wire:
                 return result
             except ssl.SSLWantReadError:
                 self.sock.sendall(self.outward.read())
-                self.inward.write(self.sock.recv(65536))
+                data = self.sock.recv(65536)
+                assert data, "the stream ended without close_notify"
+                self.inward.write(data)
 
 
 @pytest.mark.parametrize("cut", [-1, 3, 0])
@@ -330,6 +332,88 @@ def test_a_truncated_record(host, here, cut):
             rest += data
         assert len(rest) < 60, "more than an alert"
         wire.sock.close()
+
+
+def flight(host, here, *bytes_):
+    """All of it and the end of the TLS stream in one piece; the socket's own end does not follow."""
+    wire = Wire(host, here)
+    wire.do(wire.tls.do_handshake)
+    for data in bytes_:
+        wire.tls.write(data)
+    with pytest.raises(ssl.SSLWantReadError):
+        wire.tls.unwrap()
+    wire.sock.sendall(wire.outward.read())
+    return wire
+
+
+def answer(wire):
+    """Until the host's end of the stream."""
+    got = b""
+    with pytest.raises(ssl.SSLZeroReturnError):
+        while True:
+            got += wire.do(wire.tls.read, 65536)
+    wire.sock.close()
+    return got
+
+
+@pytest.fixture(scope="module")
+def slow(certs):
+    """Handlers that answer later: they may be asked whether they want a connection, and be behind with messages."""
+    with Host(*certs.args("here"), "--plugin", f"/probe={plugin('probe')}", "--isolate", "--static", ROOT / "examples/chat", "--max-queue", "64m",
+              listen=["127.0.0.1:0,plain", "127.0.0.1:0"]) as host:
+        host.wait_log(lambda line: line.get("message") == "a worker is ready", "the worker")
+        yield host
+
+
+def test_requests_before_the_end_are_answered(slow, here):
+    page = (ROOT / "examples/chat/index.html").read_bytes()
+    got = answer(flight(slow, here, request_bytes("GET", "/index.html") * 3))
+    assert got.count(page) == 3, got[:300]
+
+
+def test_an_upgrade_before_the_end(slow, here):
+    """The handler is asked, or hears that it was withdrawn; one that it accepts ends like others."""
+    with Probe(slow) as probe:
+        observer = probe.observer()
+        for _ in range(20):
+            wire = flight(slow, here, request_bytes("GET", "/probe", upgrade_headers()))
+            if answer(wire).startswith(b"HTTP/1.1 101"):
+                assert observer.event("close")["code"] == 1006
+        probe.client().settle()
+
+
+def test_messages_before_the_end_are_heard(slow, here):
+    """More than the handler's lane takes at once."""
+    big = frame(1, b"to r " + b"x" * 100000)
+    with Probe(slow) as probe:
+        observer, member = probe.observer(), probe.client(timeout=60)
+        member.script("join r", "send ready")
+        assert member.recv_text() == "ready"
+        wire = Wire(slow, here)
+        wire.do(wire.tls.do_handshake)
+        wire.do(wire.tls.write, request_bytes("GET", "/probe", upgrade_headers()))
+        assert wire.do(wire.tls.read, 1000).startswith(b"HTTP/1.1 101")
+        wire.sock.settimeout(60)
+        for _ in range(60):
+            wire.do(wire.tls.write, big)
+        wire.do(wire.tls.write, frame(1, b"to r last"))
+        with pytest.raises(ssl.SSLWantReadError):
+            wire.tls.unwrap()
+        wire.sock.sendall(wire.outward.read())
+        for _ in range(60):
+            assert len(member.recv_text()) == 100000
+        assert member.recv_text() == "last"
+        assert observer.event("close")["code"] == 1006
+        wire.sock.close()
+
+
+def test_a_close_frame_before_the_end_is_echoed(slow, here):
+    with Probe(slow) as probe:
+        observer = probe.observer()
+        wire = flight(slow, here, request_bytes("GET", "/probe", upgrade_headers()), frame(1, "send heard"), frame(8, b"\x03\xe8"))
+        got = answer(wire)
+        assert got.startswith(b"HTTP/1.1 101") and got.endswith(b"\x81\x05heard\x88\x02\x03\xe8"), got[-100:]
+        assert observer.event("close")["code"] == 1000
 
 
 def test_a_damaged_record(host, here):

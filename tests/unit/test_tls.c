@@ -109,7 +109,7 @@ static void server_reads(struct ends *e)
 		e->error = errno;
 		if (e->result > 0)
 			e->n += (size_t)e->result;
-	} while (tls_more(e->tls));
+	} while (tls_more(e->tls) || tls_ended(e->tls));
 }
 
 static int client_steps(struct ends *e, int result)
