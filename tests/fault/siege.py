@@ -245,14 +245,27 @@ class Siege:
     # --- the run
 
     async def settle(self, what):
-        """Every room's members have heard all that was heard in it, after one more word of its publisher."""
-        for place, member in enumerate(self.members):
-            if member.publishes:
-                member.ws.send(f"end of {what} {place}")
-        ends = [f"end of {what} {place}" for place, member in enumerate(self.members) if member.publishes]
-        rooms = {room.name: end for room, end in zip(self.rooms, ends)}
-        await self.crowd.until(lambda: all(not m.open or (m.at == len(m.room.order) and rooms[m.room.name] in m.room.place) for m in self.members),
-                               f"all have heard everything ({what})", LONG)
+        """Every room's members have heard all that was heard in it, up to another word of its publisher. Who has just come may not have joined yet
+        when it is said: it is said again until everybody has heard it."""
+        deadline = time.monotonic() + LONG
+        said = 0
+        while True:
+            said += 1
+            ends = {}
+            for member in self.members:
+                if member.publishes:
+                    ends[member.room.name] = f"end of {what} {said}"
+                    member.ws.send(ends[member.room.name])
+
+            def all_heard():
+                return all(not m.open or (m.at == len(m.room.order) and ends[m.room.name] in m.room.place) for m in self.members)
+
+            try:
+                await self.crowd.until(all_heard, f"all have heard everything ({what})", 5)
+                return
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
 
     async def run(self):
         for i in range(self.options.clients):
