@@ -1,6 +1,4 @@
 # What the tests' folders share. Each brings a NAME.mk, which adds its targets to CHECKS.
-# Tests wait more than they work, so three files of them run beside each other. PYTEST_JOBS= runs one after the other.
-PYTEST_JOBS ?= -n 3 --dist loadfile
 PYTEST = TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider
 
 # A report of a sanitizer fails the test whose host wrote it. The suppressions say why they are there.

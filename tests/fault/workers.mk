@@ -10,8 +10,8 @@ $(FAULT_ATOMIC): tests/fault/atomic.c $(FLAGS_FILE)
 
 .PHONY: check-fault-workers check-long check-long-workers
 check-fault-workers: all test-plugins $(FAULT_ATOMIC)
-	$(PYTEST) -n 0 tests/fault $(FAULT)
+	$(PYTEST) tests/fault $(FAULT)
 
 check-long: check-long-workers
 check-long-workers: all test-plugins $(FAULT_ATOMIC)
-	TOVA_LONG=1 $(PYTEST) -n 0 tests/fault $(FAULT)
+	TOVA_LONG=1 $(PYTEST) tests/fault $(FAULT)
