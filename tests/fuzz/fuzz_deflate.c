@@ -1,7 +1,7 @@
 /* permessage-deflate. The input's first byte chooses between: what is agreed on, where the rest is the client's offers; a message
  * compressed, which zlib by itself must inflate again; and the frame reader, where the rest is what a peer sends, without masks, and
  * what comes out is compared with what zlib makes of it byte by byte. */
-#include "fuzz.h"
+#include "record.h"
 #include "ws/deflate.h"
 #include "ws/frame.h"
 #include "ws/utf8.h"
@@ -90,33 +90,6 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 	free(got);
 }
 
-/* --- what came out ----------------------------------------------------------------------------------------------------------- */
-
-struct record {
-	uint8_t *bytes;
-	size_t n, cap;
-};
-
-static void add(struct record *t, const void *p, size_t n)
-{
-	if (t->n + n > t->cap) {
-		t->cap = (t->n + n) * 2;
-		t->bytes = realloc(t->bytes, t->cap);
-		MUST(t->bytes != NULL);
-	}
-	if (n > 0)
-		memcpy(t->bytes + t->n, p, n);
-	t->n += n;
-}
-
-static void add_result(struct record *t, uint8_t kind, uint16_t code, const void *p, size_t n)
-{
-	add(t, &kind, 1);
-	add(t, &code, 2);
-	add(t, &n, sizeof(n));
-	add(t, p, n);
-}
-
 /* --- the slow reader --------------------------------------------------------------------------------------------------------- */
 
 struct slow {
@@ -131,7 +104,7 @@ struct slow {
 
 static bool slow_bad(struct slow *s, uint16_t code)
 {
-	add_result(s->out, 0xFF, code, NULL, 0);
+	record_add_result(s->out, 0xFF, code, NULL, 0);
 	return false;
 }
 
@@ -141,7 +114,7 @@ static bool slow_text(struct slow *s, const uint8_t *p, size_t n)
 
 	if (s->opcode == FRAME_TEXT)
 		s->utf8 = utf8_check(s->utf8, p, room);
-	add(&s->message, p, room);
+	record_add(&s->message, p, room);
 	if (s->utf8 == UTF8_REJECT)
 		return slow_bad(s, 1007);
 	return room == n || slow_bad(s, 1009);
@@ -196,7 +169,7 @@ static bool slow_end(struct slow *s)
 	}
 	if (s->utf8 != UTF8_ACCEPT)
 		return slow_bad(s, 1007);
-	add_result(s->out, (uint8_t)s->opcode, 0, s->message.bytes, s->message.n);
+	record_add_result(s->out, (uint8_t)s->opcode, 0, s->message.bytes, s->message.n);
 	s->opcode = 0;
 	return true;
 }
@@ -245,7 +218,7 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 	*n -= head + there;
 	if (opcode >= 8) {
 		if (there == len)
-			add_result(s->out, (uint8_t)opcode, 0, h + head, len);
+			record_add_result(s->out, (uint8_t)opcode, 0, h + head, len);
 		return there == len;
 	}
 	if (data)
@@ -254,7 +227,7 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 		return slow_bad(s, 1009);
 	s->taken += there;
 	if (s->gathers && s->compressed)
-		add(&s->wire, h + head, there);
+		record_add(&s->wire, h + head, there);
 	else if (!slow_bytes(s, h + head, there))
 		return false;
 	return there == len && (h[0] < 128 || slow_end(s));
@@ -283,9 +256,9 @@ static bool feed(struct fast *f, const uint8_t *bytes, size_t n, struct record *
 		status = frame_read(&f->reader, &f->limits, &p, &left, &frame);
 		MUST(p + left == block + n);
 		if (status == FRAME_BAD)
-			add_result(t, 0xFF, frame.code, NULL, 0);
+			record_add_result(t, 0xFF, frame.code, NULL, 0);
 		else if (status != FRAME_MORE)
-			add_result(t, frame.opcode, 0, frame.data, frame.len);
+			record_add_result(t, frame.opcode, 0, frame.data, frame.len);
 	} while (status == FRAME_MESSAGE || status == FRAME_CONTROL);
 	MUST(left == 0);
 	MUST(block[n] == 0x5A);

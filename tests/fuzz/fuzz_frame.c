@@ -1,36 +1,8 @@
 /* The frame reader against a slow one written from the RFC, and with the bytes whole, in pieces, and straight into its buffer. The
  * input's first bytes choose the limits and the pieces, the rest is what the peer sends. */
-#include "fuzz.h"
+#include "record.h"
 #include "ws/frame.h"
 #include "ws/utf8.h"
-
-/* What came out, byte for byte. */
-struct record {
-	uint8_t *bytes;
-	size_t n, cap;
-};
-
-static void add(struct record *t, const void *p, size_t n)
-{
-	if (t->n + n > t->cap) {
-		t->cap = (t->n + n) * 2;
-		t->bytes = realloc(t->bytes, t->cap);
-		MUST(t->bytes != NULL);
-	}
-	if (n > 0)
-		memcpy(t->bytes + t->n, p, n);
-	t->n += n;
-}
-
-static void add_result(struct record *t, uint8_t kind, uint16_t code, const uint8_t *p, size_t n)
-{
-	const uint8_t length[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
-
-	add(t, &kind, 1);
-	add(t, &code, 2);
-	add(t, length, 4);
-	add(t, p, n);
-}
 
 /* --- the slow reader ------------------------------------------------------------------------------------------------------- */
 
@@ -45,7 +17,7 @@ struct slow {
 
 static bool slow_bad(struct slow *s, uint16_t code)
 {
-	add_result(s->out, 0xFF, code, NULL, 0);
+	record_add_result(s->out, 0xFF, code, NULL, 0);
 	return false;
 }
 
@@ -59,7 +31,7 @@ static bool slow_close(struct slow *s, const uint8_t *p, size_t n)
 		return slow_bad(s, 1002);
 	if (n >= 2 && utf8_check(UTF8_ACCEPT, p + 2, n - 2) != UTF8_ACCEPT)
 		return slow_bad(s, 1007);
-	add_result(s->out, 8, (uint16_t)code, n >= 2 ? p + 2 : NULL, n >= 2 ? n - 2 : 0);
+	record_add_result(s->out, 8, (uint16_t)code, n >= 2 ? p + 2 : NULL, n >= 2 ? n - 2 : 0);
 	return false; /* nothing counts after it */
 }
 
@@ -79,7 +51,7 @@ static bool slow_data(struct slow *s, const uint8_t *p, size_t n, bool whole, bo
 		return whole;
 	if (state != UTF8_ACCEPT)
 		return slow_bad(s, 1007);
-	add_result(s->out, (uint8_t)s->opcode, 0, s->message, s->len);
+	record_add_result(s->out, (uint8_t)s->opcode, 0, s->message, s->len);
 	s->len = 0;
 	s->opcode = 0;
 	return true;
@@ -143,7 +115,7 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 	if (h[0] % 16 >= 8) {
 		more = there == len && (h[0] % 16 != 8 || slow_close(s, payload, there));
 		if (more)
-			add_result(s->out, h[0] % 16, 0, payload, there);
+			record_add_result(s->out, h[0] % 16, 0, payload, there);
 	} else {
 		s->opcode = h[0] % 16 != 0 ? h[0] % 16 : s->opcode;
 		more = slow_data(s, payload, there, there == len, h[0] >= 128);
@@ -160,10 +132,10 @@ static void note(struct record *t, enum frame_status status, const struct frame 
 {
 	if (status == FRAME_BAD) {
 		MUST(f->why != NULL);
-		add_result(t, 0xFF, f->code, NULL, 0);
+		record_add_result(t, 0xFF, f->code, NULL, 0);
 	} else if (status != FRAME_MORE) {
 		MUST((status == FRAME_CONTROL) == (f->opcode >= 8));
-		add_result(t, f->opcode, f->code, f->data, f->len);
+		record_add_result(t, f->opcode, f->code, f->data, f->len);
 		f->data[f->len] ^= 0; /* writable */
 	}
 }
