@@ -12,7 +12,6 @@ if anything is wrong.
 import argparse
 import asyncio
 import collections
-import mmap
 import os
 import random
 import re
@@ -28,7 +27,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from crowd import Crowd  # noqa: E402
-from tova_host import BUILD, PATIENCE, Host  # noqa: E402
+from memory import Memory  # noqa: E402
+from tova_host import PATIENCE, Host  # noqa: E402
 from wsclient import frame, request_bytes, upgrade_headers  # noqa: E402
 
 MEMBERS = 100  # of a room
@@ -69,28 +69,6 @@ class Member:
     @property
     def open(self):
         return self.ws is not None and not self.ws.closed.done()
-
-
-class Memory:
-    """The file that nomem.c looks at: allocations until one fails, how many fail then, how many have failed."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(24))
-        self.path = path
-        with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 24)
-        self.enough()
-
-    def fail(self, after, run):
-        self._map[8:16] = struct.pack("=q", run)
-        self._map[0:8] = struct.pack("=q", after)
-
-    def enough(self):
-        self._map[0:8] = struct.pack("=q", -1)
-
-    @property
-    def failed(self):
-        return struct.unpack("=q", self._map[16:24])[0]
 
 
 class Siege:
@@ -341,9 +319,8 @@ def main(arguments=None):
 
     with tempfile.TemporaryDirectory(prefix="tova-siege-") as directory:
         memory = Memory(Path(directory) / "memory")
-        env = {"LD_PRELOAD": str(BUILD / "tests/fault/nomem.so"), "TOVA_NOMEM": str(memory.path)}
         with Host("--plugin", "/siege=relay", "--isolate", "--workers", "2", "--max-attempts", "100", "--max-message", "1m", "--max-queue", "256k",
-                  "--handshake-timeout", "3s", "--close-timeout", "1s", "--backlog", "4096", "--log-level", "notice", env=env, limits=limits) as host:
+                  "--handshake-timeout", "3s", "--close-timeout", "1s", "--backlog", "4096", "--log-level", "notice", env=memory.env, limits=limits) as host:
             host.expect(lambda line: True)  # errors are what this is about: that there was no memory, or no descriptor
             siege = Siege(host, memory, options)
             figures = asyncio.run(siege.run())

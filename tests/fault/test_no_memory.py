@@ -1,15 +1,14 @@
 """Each allocation of the host in turn fails, while it starts and in the middle of conversations."""
 import json
-import mmap
 import os
 import ssl
-import struct
 import subprocess
 import threading
 
 import control
 import pytest
 from certificates import Certificates, tls
+from memory import Memory
 from tova_host import BUILD, PATIENCE, Host, wait_until
 from wsclient import BINARY, CLOSE, PONG, TEXT, Closed, Http, connect
 
@@ -17,33 +16,6 @@ LONG = os.environ.get("TOVA_LONG") == "1"  # every allocation; else some of them
 SANITIZED = b"__asan_init" in (BUILD / "tova-host").read_bytes()
 
 pytestmark = pytest.mark.skipif(SANITIZED, reason="a sanitizer's allocator can not be replaced; tests/unit/test_memory runs with it")
-
-
-class Memory:
-    """The file that tests/fault/nomem.c looks at."""
-
-    def __init__(self, path):
-        path.write_bytes(bytes(24))
-        self.path = path
-        with open(path, "r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 24)
-        self.enough()
-
-    def fail(self, after, run=1):
-        """After so many more allocations, so many fail."""
-        self._map[8:24] = struct.pack("=qq", run, 0)
-        self._map[0:8] = struct.pack("=q", after)
-
-    def enough(self):
-        self._map[0:8] = struct.pack("=q", -1)
-
-    @property
-    def failed(self):
-        return struct.unpack("=q", self._map[16:24])[0]
-
-    @property
-    def env(self):
-        return {"LD_PRELOAD": str(BUILD / "tests/fault/nomem.so"), "TOVA_NOMEM": str(self.path)}
 
 
 @pytest.fixture
@@ -110,6 +82,20 @@ def conversation(host):
             ws.drop()
 
 
+def each_allocation_fails(memory, host, talk):
+    """Every allocation of a conversation fails, in turn alone and with those behind it."""
+    at, failed = 0, 1
+    while failed:
+        memory.fail(at, 1 if at % 2 else 1000)
+        talk(host)
+        memory.enough()
+        failed = memory.failed
+        assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
+        at += 1
+    print(f"{at} allocations")
+    assert at > 20
+
+
 def test_conversations(memory, tmp_path):
     """Every allocation of a conversation fails once, alone, or with those behind it."""
     (tmp_path / "page.html").write_text("a page\n")
@@ -160,16 +146,7 @@ def test_compressed_conversations(memory):
     host = Host("--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-level", "notice", "--deflate", "--deflate-takeover", "both",
                 env=memory.env)
     with host:
-        at, failed = 0, 1
-        while failed:
-            memory.fail(at, 1 if at % 2 else 1000)
-            packed_conversation(host)
-            memory.enough()
-            failed = memory.failed
-            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
-            at += 1
-        print(f"{at} allocations")
-        assert at > 20
+        each_allocation_fails(memory, host, packed_conversation)
         with connect("127.0.0.1", host.port, "/echo", deflate="permessage-deflate") as ws:
             ws.send_packed(TEXT, "as before " * 100)
             assert ws.recv_message().packed
@@ -196,16 +173,7 @@ def test_several_loops(memory):
     host = Host("--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-level", "notice", "--threads", "2", "--max-message", "1m",
                 env=memory.env)
     with host:
-        at, failed = 0, 1
-        while failed:
-            memory.fail(at, 1 if at % 2 else 1000)
-            spread_conversation(host)
-            memory.enough()
-            failed = memory.failed
-            assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
-            at += 1
-        print(f"{at} allocations")
-        assert at > 20
+        each_allocation_fails(memory, host, spread_conversation)
         nobody = "connections", "rooms", "memberships", "sockets"
         wait_until(lambda: not any(control.stats(host.control_socket)[n] for n in nobody), "what was said before is over")
         members = [connect("127.0.0.1", host.port, "/relay/room/a?echo=1") for _ in range(6)]
