@@ -53,6 +53,22 @@ static unsigned address_bits(const struct address *a)
 	return a->family == AF_INET ? 32 : a->family == AF_INET6 ? 128 : 0;
 }
 
+bool address_port(struct span text, uint16_t *port_r)
+{
+	unsigned value = 0;
+	if (text.n == 0 || text.n > 5)
+		return false;
+	for (size_t i = 0; i < text.n; i++) {
+		if (text.p[i] < '0' || text.p[i] > '9')
+			return false;
+		value = value * 10 + (unsigned)(text.p[i] - '0');
+	}
+	if (value > UINT16_MAX)
+		return false;
+	*port_r = (uint16_t)value;
+	return true;
+}
+
 void address_cut(struct address *a, unsigned bits)
 {
 	a->port = 0;

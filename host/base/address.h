@@ -21,6 +21,9 @@ const char *address_text(const struct address *a, char text[ADDRESS_TEXT]);
 /* A numeric IPv4 or IPv6 address without brackets and port. An IPv4 address in the form ::ffff:192.0.2.1 becomes what it is. */
 bool address_parse(struct address *a, struct span text);
 
+/* One to five digits, 0 to 65535. */
+bool address_port(struct span text, uint16_t *port_r);
+
 struct address_network {
 	struct address base;
 	uint8_t bits; /* of the prefix */

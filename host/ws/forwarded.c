@@ -5,19 +5,8 @@
 /* RFC 7239 6.3: a number, or one made up behind a "_". Returns false for anything else. */
 static bool forwarded_port(struct span text, uint16_t *port_r)
 {
-	unsigned value = 0;
 	*port_r = 0;
-	if (text.n > 0 && text.p[0] == '_')
-		return true;
-	if (text.n == 0 || text.n > 5)
-		return false;
-	for (size_t i = 0; i < text.n; i++) {
-		if (text.p[i] < '0' || text.p[i] > '9')
-			return false;
-		value = value * 10 + (unsigned)(text.p[i] - '0');
-	}
-	*port_r = (uint16_t)value;
-	return value <= UINT16_MAX;
+	return (text.n > 0 && text.p[0] == '_') || address_port(text, port_r);
 }
 
 /* 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:80. Anything else leaves what is known already. */

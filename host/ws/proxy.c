@@ -29,16 +29,7 @@ static struct span proxy_word(struct span *rest)
 /* 2.1: decimal, 0 to 65535, no leading zeros. */
 static bool proxy_port(struct span text, uint16_t *port_r)
 {
-	unsigned value = 0;
-	if (text.n == 0 || text.n > 5 || (text.n > 1 && text.p[0] == '0'))
-		return false;
-	for (size_t i = 0; i < text.n; i++) {
-		if (text.p[i] < '0' || text.p[i] > '9')
-			return false;
-		value = value * 10 + (unsigned)(text.p[i] - '0');
-	}
-	*port_r = (uint16_t)value;
-	return value <= UINT16_MAX;
+	return !(text.n > 1 && text.p[0] == '0') && address_port(text, port_r);
 }
 
 static bool proxy_is_v6(struct span text)
