@@ -156,6 +156,21 @@ START_TEST(cut)
 }
 END_TEST
 
+START_TEST(ports)
+{
+	static const struct {
+		const char *text;
+		int port; /* -1: none */
+	} cases[] = {{"0", 0}, {"80", 80}, {"00080", 80}, {"65535", 65535}, {"65536", -1}, {"99999", -1}, {"100000", -1},
+		     {"", -1}, {"-1", -1}, {"8a", -1}, {" 80", -1}, {"80 ", -1}, {"/0", -1}, {":", -1}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		uint16_t port = 7;
+		ck_assert_msg(address_port(span_of(cases[i].text), &port) == (cases[i].port >= 0), "\"%s\"", cases[i].text);
+		ck_assert_int_eq(port, cases[i].port >= 0 ? cases[i].port : 7);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("address");
@@ -166,6 +181,7 @@ int main(void)
 	tcase_add_loop_test(t, network, 0, sizeof networks / sizeof *networks);
 	tcase_add_test(t, sets);
 	tcase_add_test(t, cut);
+	tcase_add_test(t, ports);
 	suite_add_tcase(s, t);
 	SRunner *r = srunner_create(s);
 	srunner_run_all(r, CK_ENV);
