@@ -51,10 +51,22 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 	delivery_close(m, s);
 }
 
+/* Who is over is no victim any more: so there are never more of them than sessions, for which there is room, and none that is freed. */
+static void hub_forget_victim(struct hub *hub, const struct session *s)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < hub->n_victims; i++)
+		if (hub->victims[i] != s)
+			hub->victims[kept++] = hub->victims[i];
+	hub->n_victims = kept;
+}
+
 void hub_session_over(struct session *s)
 {
 	struct hub *hub = s->mount->hub;
 	struct mount *m = s->mount;
+	if (s->victim)
+		hub_forget_victim(hub, s);
 	if (m->handler->ops->forget != NULL)
 		m->handler->ops->forget(m->handler, s);
 	if (s->paused)
