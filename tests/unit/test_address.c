@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include "base/address.h"
+#include "run.h"
 
 static struct address parsed(const char *text)
 {
@@ -183,9 +184,5 @@ int main(void)
 	tcase_add_test(t, cut);
 	tcase_add_test(t, ports);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

@@ -4,6 +4,7 @@
 
 #include "handler/plugin.h"
 #include "rig.h"
+#include "run.h"
 
 /* --- counting -------------------------------------------------------------------------------------------------------------- */
 
@@ -266,8 +267,6 @@ int main(void)
 {
 	Suite *suite = suite_create("alloc");
 	TCase *tc = tcase_create("alloc");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, echo, 0, sizeof loads / sizeof *loads);
@@ -275,9 +274,5 @@ int main(void)
 	tcase_add_test(tc, two_rooms);
 	tcase_add_loop_test(tc, compressed, 0, 2);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

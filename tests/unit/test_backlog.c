@@ -7,6 +7,7 @@
 
 #include "net/backlog.h"
 #include "ws/frame.h"
+#include "run.h"
 
 /* --- no memory ------------------------------------------------------------------------------------------------------------- */
 
@@ -463,8 +464,6 @@ int main(void)
 {
 	Suite *suite = suite_create("backlog");
 	TCase *tc = tcase_create("backlog");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_oldest_go_first);
@@ -480,9 +479,5 @@ int main(void)
 	tcase_add_test(tc, without_memory);
 	tcase_add_loop_test(tc, random_traffic, 0, 12);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

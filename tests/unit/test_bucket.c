@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/bucket.h"
+#include "run.h"
 
 /* How many pass at this moment. */
 static unsigned drain(struct bucket *b, const struct bucket_rate *rate, uint64_t now)
@@ -102,9 +103,5 @@ int main(void)
 	tcase_add_test(t, a_clock_that_goes_back_gives_nothing);
 	tcase_add_test(t, a_rate_that_changes);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/chunk.h"
+#include "run.h"
 
 static struct chunk_pool pool;
 
@@ -212,8 +213,6 @@ int main(void)
 {
 	Suite *suite = suite_create("chunk");
 	TCase *tc = tcase_create("chunk");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, one_behind_the_other);
 	tcase_add_test(tc, the_same_memory_again);
@@ -226,9 +225,5 @@ int main(void)
 	tcase_add_test(tc, notes);
 	tcase_add_test(tc, accounts);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "handler/codec.h"
 #include "ws/utf8.h"
+#include "run.h"
 
 #define HOST UINT64_C(0x1122334455667788)
 
@@ -792,8 +793,6 @@ int main(void)
 {
 	Suite *suite = suite_create("codec_read");
 	TCase *tc = tcase_create("codec_read");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, hello);
@@ -817,9 +816,5 @@ int main(void)
 	tcase_add_test(tc, cut_anywhere);
 	tcase_add_test(tc, damaged_anywhere);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

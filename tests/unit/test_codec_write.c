@@ -7,6 +7,7 @@
 
 #include "handler/codec.h"
 #include "ws/utf8.h"
+#include "run.h"
 
 /* --- no memory ------------------------------------------------------------------------------------------------------------------ */
 
@@ -657,8 +658,6 @@ int main(void)
 {
 	Suite *suite = suite_create("codec_write");
 	TCase *tc = tcase_create("codec_write");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, words);
@@ -676,9 +675,5 @@ int main(void)
 	tcase_add_test(tc, lack_of_memory_is_known);
 	tcase_add_test(tc, large_batches_give_their_memory_back);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 
 #include "hub/commit.h"
 #include "ws/frame.h"
+#include "run.h"
 
 static struct chunk_pool pool;
 static struct commit c;
@@ -303,8 +304,6 @@ int main(void)
 {
 	Suite *suite = suite_create("commit");
 	TCase *tc = tcase_create("commit");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, room_names);
@@ -321,9 +320,5 @@ int main(void)
 	tcase_add_test(tc, memory_is_kept);
 	tcase_add_test(tc, every_field_is_kept);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "handler/deadletter.h"
+#include "run.h"
 
 #define PATIENCE_S 60
 
@@ -437,8 +438,6 @@ int main(void)
 {
 	Suite *suite = suite_create("deadletter");
 	TCase *tc = tcase_create("deadletter");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, lines_are_synced_and_then_done);
@@ -454,9 +453,5 @@ int main(void)
 	tcase_add_test(tc, folder_goes_and_comes);
 	tcase_add_test(tc, no_memory);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

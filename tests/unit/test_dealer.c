@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "net/dealer.h"
+#include "run.h"
 
 static struct dealer dealer;
 
@@ -70,9 +71,5 @@ int main(void)
 	tcase_add_test(tc, few_are_dealt_as_well);
 	tcase_add_test(tc, whose_clients_have_gone_gets_more);
 	suite_add_tcase(s, tc);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed > 0;
+	return run_suite(s);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ws/deflate.h"
+#include "run.h"
 
 /* --- negotiation ------------------------------------------------------------------------------------------------------------- */
 
@@ -344,8 +345,6 @@ int main(void)
 {
 	Suite *suite = suite_create("deflate");
 	TCase *tc = tcase_create("deflate");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, offers);
 	tcase_add_test(tc, offers_in_several_headers);
@@ -356,9 +355,5 @@ int main(void)
 	tcase_add_test(tc, a_window_holds_a_message);
 	tcase_add_test(tc, costs);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Delivery: the order of events, failure and error, atomicity, and that close comes once and last. */
 #include "rig.h"
+#include "run.h"
 
 static struct rig *r;
 
@@ -470,8 +471,6 @@ int main(void)
 {
 	Suite *suite = suite_create("delivery");
 	TCase *tc = tcase_create("delivery");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, open_messages_close);
@@ -494,9 +493,5 @@ int main(void)
 	tcase_add_test(tc, answers_come_after_an_end_of_stream);
 	tcase_add_test(tc, dropped_without_a_word);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

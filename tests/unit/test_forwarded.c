@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ws/forwarded.h"
+#include "run.h"
 
 struct row {
 	const char *headers; /* with CRLF */
@@ -148,9 +149,5 @@ int main(void)
 	tcase_add_loop_test(t, rfc7239, 0, sizeof rfc_rows / sizeof *rfc_rows);
 	tcase_add_test(t, off);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

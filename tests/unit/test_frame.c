@@ -8,6 +8,7 @@
 
 #include "ws/frame.h"
 #include "ws/utf8.h"
+#include "run.h"
 
 #define TEXT (0x80 | FRAME_TEXT)
 #define BINARY (0x80 | FRAME_BINARY)
@@ -1030,15 +1031,9 @@ static TCase *memory(void)
 int main(void)
 {
 	Suite *suite = suite_create("frame");
-	SRunner *runner;
-	int failed;
 
 	suite_add_tcase(suite, messages());
 	suite_add_tcase(suite, refusals());
 	suite_add_tcase(suite, memory());
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "run.h"
 
 static const struct hash_key counting = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
 
@@ -63,16 +64,10 @@ int main(void)
 {
 	Suite *suite = suite_create("hash");
 	TCase *tc = tcase_create("hash");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, short_inputs);
 	tcase_add_test(tc, long_inputs);
 	tcase_add_test(tc, other_keys);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Connections that hold memory, and --max-buffered: who gives way, in which order, how, and that nobody else is touched. */
 #include "rig.h"
+#include "run.h"
 
 #define LIMIT (8u << 20)
 
@@ -292,8 +293,6 @@ int main(void)
 {
 	Suite *suite = suite_create("heavy");
 	TCase *tc = tcase_create("heavy");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_checked_fixture(tc, setup, teardown);
@@ -307,9 +306,5 @@ int main(void)
 	tcase_add_test(tc, closing_ones);
 	tcase_add_test(tc, without_a_limit);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* The hub: what commands do to whom, who is excluded, who is a victim and when that one ends. */
 #include "rig.h"
+#include "run.h"
 
 static struct rig *r;
 
@@ -385,8 +386,6 @@ int main(void)
 {
 	Suite *suite = suite_create("hub");
 	TCase *tc = tcase_create("hub");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, ids_begin_with_a_letter);
@@ -403,9 +402,5 @@ int main(void)
 	tcase_add_test(tc, its_own_answers_stop_its_reading);
 	tcase_add_test(tc, its_timers_do_not_feed_it_for_ever);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "ws/frame.h"
+#include "run.h"
 
 #define MESSAGE_MAX 100000
 #define FIN 0x80
@@ -771,8 +772,6 @@ int main(void)
 {
 	Suite *suite = suite_create("inflate");
 	TCase *tc = tcase_create("inflate");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, the_examples_of_the_rfc);
 	tcase_add_test(tc, messages_of_every_size);
@@ -793,9 +792,5 @@ int main(void)
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, costs);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

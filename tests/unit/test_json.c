@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "ws/utf8.h"
+#include "run.h"
 
 static uint64_t state;
 
@@ -672,8 +673,6 @@ int main(void)
 {
 	Suite *suite = suite_create("json");
 	TCase *tc = tcase_create("json");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, valid_documents);
 	tcase_add_test(tc, damaged_documents);
@@ -690,9 +689,5 @@ int main(void)
 	tcase_add_test(tc, keys_with_escapes_match_nothing);
 	tcase_add_test(tc, escaping);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "net/loop.h"
+#include "run.h"
 
 static struct loop *loop;
 static char said[256];
@@ -151,8 +152,6 @@ int main(void)
 {
 	Suite *suite = suite_create("loop");
 	TCase *tc = tcase_create("loop");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, hooks_end_each_turn_in_order);
@@ -161,9 +160,5 @@ int main(void)
 	tcase_add_test(tc, wakers);
 	tcase_add_test(tc, a_waker_that_is_removed_does_not_run);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

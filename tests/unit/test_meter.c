@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "net/meter.h"
+#include "run.h"
 
 START_TEST(the_edge)
 {
@@ -68,9 +69,5 @@ int main(void)
 	tcase_add_test(t, what_is_told);
 	tcase_add_test(t, a_rule_that_changes);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/option.h"
+#include "run.h"
 
 #define ROW(field) (&option_table[OPTION_ID_##field])
 
@@ -304,8 +305,6 @@ int main(void)
 {
 	Suite *suite = suite_create("option");
 	TCase *tc = tcase_create("option");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_loop_test(tc, rows_are_sound, 0, OPTION_COUNT);
 	tcase_add_test(tc, choices_are_the_enums_of_the_log);
@@ -319,9 +318,5 @@ int main(void)
 	tcase_add_test(tc, man_page_is_escaped);
 	tcase_add_test(tc, markdown_is_a_table);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

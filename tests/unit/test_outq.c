@@ -11,6 +11,7 @@
 
 #include "net/outq.h"
 #include "ws/frame.h"
+#include "run.h"
 
 /* --- no memory ------------------------------------------------------------------------------------------------------------- */
 
@@ -664,8 +665,6 @@ int main(void)
 {
 	Suite *suite = suite_create("outq");
 	TCase *tc = tcase_create("outq");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, neighbours_become_one);
@@ -690,9 +689,5 @@ int main(void)
 	tcase_add_test(tc, a_backlog_is_cut);
 	tcase_add_test(tc, no_memory_to_give_up);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Back-pressure: connections that are paused because their handler is behind go on when it has caught up, whatever it settles when. */
 #include "rig.h"
+#include "run.h"
 
 enum { CLIENTS = 12, MESSAGES = 60, HOLD_MAX = 4000 };
 
@@ -106,16 +107,10 @@ int main(void)
 {
 	Suite *suite = suite_create("pause");
 	TCase *tc = tcase_create("pause");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 2 * RIG_PATIENCE_S);
 	tcase_add_loop_test(tc, going_on, 0, 100);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ws/proxy.h"
+#include "run.h"
 
 #define V2 "\r\n\r\n\0\r\nQUIT\n"
 #define IP4 "\xC0\0\2\1\xC0\0\2\2\x12\x34\0\x50"
@@ -190,9 +191,5 @@ int main(void)
 	tcase_add_test(t, the_longest);
 	tcase_add_test(t, a_line_without_an_end);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

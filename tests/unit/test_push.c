@@ -5,6 +5,7 @@
 #include <valgrind/valgrind.h>
 
 #include "handler/push.h"
+#include "run.h"
 
 static struct push_sources sources;
 static bool memory_denied;
@@ -173,8 +174,6 @@ int main(void)
 {
 	Suite *suite = suite_create("push");
 	TCase *tc = tcase_create("push");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_source);
@@ -185,9 +184,5 @@ int main(void)
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, model);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

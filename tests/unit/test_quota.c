@@ -1,5 +1,6 @@
 /* Limits of rooms. A commit is judged by how it would be in the end, and applied whole or not at all. */
 #include "rig.h"
+#include "run.h"
 
 #define ROOMS "a connection would be in more rooms than --max-rooms allows"
 #define MOUNT "the mount would have more rooms than --max-mount-rooms allows"
@@ -147,9 +148,5 @@ int main(void)
 	tcase_add_test(t, pushes);
 	tcase_add_test(t, a_large_commit);
 	suite_add_tcase(s, t);
-	SRunner *runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

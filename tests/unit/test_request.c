@@ -5,6 +5,7 @@
 #include <valgrind/valgrind.h>
 
 #include "ws/request.h"
+#include "run.h"
 
 #define GET "GET / HTTP/1.1\r\n"
 #define HOST "Host: example.com\r\n"
@@ -499,8 +500,6 @@ int main(void)
 {
 	Suite *suite = suite_create("request");
 	TCase *tc = tcase_create("request");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, an_upgrade);
 	tcase_add_test(tc, what_follows_is_not_touched);
@@ -516,9 +515,5 @@ int main(void)
 	tcase_add_test(tc, decoding);
 	tcase_add_test(tc, status_texts);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

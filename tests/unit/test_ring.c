@@ -7,6 +7,7 @@
 #include <valgrind/valgrind.h>
 
 #include "base/ring.h"
+#include "run.h"
 
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
@@ -236,9 +237,5 @@ int main(void)
 	tcase_add_test(tc, no_memory_changes_nothing);
 	tcase_add_test(tc, two_threads);
 	suite_add_tcase(s, tc);
-	SRunner *sr = srunner_create(s);
-	srunner_run_all(sr, CK_NORMAL);
-	int failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed > 0;
+	return run_suite(s);
 }

@@ -7,6 +7,7 @@
 
 #include "hub/room.h"
 #include "hub/session.h"
+#include "run.h"
 
 #define ROOMS 300
 #define SESSIONS 60
@@ -264,8 +265,6 @@ int main(void)
 {
 	Suite *suite = suite_create("room");
 	TCase *tc = tcase_create("room");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, names);
@@ -277,9 +276,5 @@ int main(void)
 	tcase_add_test(tc, leaving_all_touches_nobody_else);
 	tcase_add_loop_test(tc, random_against_a_model, 0, 6);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/session.h"
+#include "run.h"
 
 static uint64_t mixed(uint64_t x)
 {
@@ -103,17 +104,11 @@ int main(void)
 {
 	Suite *suite = suite_create("session");
 	TCase *tc = tcase_create("session");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, there_and_back);
 	tcase_add_test(tc, known_texts);
 	tcase_add_test(tc, wrong_spellings);
 	tcase_add_test(tc, one_spelling_each);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/settings.h"
+#include "run.h"
 
 static char folder[64], config[96];
 static struct settings s;
@@ -1065,8 +1066,6 @@ int main(void)
 {
 	Suite *suite = suite_create("settings");
 	TCase *tc = tcase_create("settings");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, defaults);
@@ -1097,9 +1096,5 @@ int main(void)
 	tcase_add_test(tc, lack_of_memory_is_said);
 	tcase_add_test(tc, plugins_are_found);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

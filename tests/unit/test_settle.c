@@ -1,5 +1,6 @@
 /* Handlers that settle later: order, one event of a connection at a time, and what happens to connections meanwhile. */
 #include "rig.h"
+#include "run.h"
 
 #define HOLD (1u << 20)
 
@@ -527,8 +528,6 @@ int main(void)
 {
 	Suite *suite = suite_create("settle");
 	TCase *tc = tcase_create("settle");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_at_a_time);
@@ -549,9 +548,5 @@ int main(void)
 	tcase_add_loop_test(tc, going_on_while_others_end, 0, 2);
 	tcase_add_test(tc, stopping_in_the_middle);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

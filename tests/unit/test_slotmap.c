@@ -5,6 +5,7 @@
 #include <valgrind/valgrind.h>
 
 #include "base/slotmap.h"
+#include "run.h"
 
 #define SLOT(id) ((uint32_t)((id) >> 32) & ((1u << SLOTMAP_SLOT_BITS) - 1))
 
@@ -179,8 +180,6 @@ int main(void)
 {
 	Suite *suite = suite_create("slotmap");
 	TCase *tc = tcase_create("slotmap");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, found_until_removed);
 	tcase_add_test(tc, ids_that_never_were);
@@ -191,9 +190,5 @@ int main(void)
 	tcase_add_test(tc, walk_while_removing);
 	tcase_add_loop_test(tc, random_against_a_list, 0, 4);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "net/sp.h"
+#include "run.h"
 
 #define PATIENCE_MS 60000
 #define MESSAGE_MAX (8u << 20)
@@ -844,8 +845,6 @@ int main(void)
 {
 	Suite *suite = suite_create("sp");
 	TCase *over_ipc = tcase_create("ipc"), *over_tcp = tcase_create("tcp");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(over_ipc, setup_ipc, teardown);
 	add_common(over_ipc);
@@ -856,9 +855,5 @@ int main(void)
 	tcase_add_test(over_tcp, tcp_addresses);
 	suite_add_tcase(suite, over_ipc);
 	suite_add_tcase(suite, over_tcp);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 
 #include "net/squeeze.h"
 #include "ws/frame.h"
+#include "run.h"
 
 /* --- memory ---------------------------------------------------------------------------------------------------------------- */
 
@@ -380,9 +381,5 @@ int main(void)
 	tcase_add_loop_test(tc, no_memory, 0, 2);
 	tcase_add_test(tc, no_allocation_for_a_message);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int bad = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return bad != 0;
+	return run_suite(suite);
 }

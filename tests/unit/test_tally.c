@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "net/tally.h"
+#include "run.h"
 
 static struct address at(const char *text)
 {
@@ -240,9 +241,5 @@ int main(void)
 	tcase_add_test(t, the_table_is_bounded);
 	tcase_add_test(t, shared);
 	suite_add_tcase(s, t);
-	SRunner *r = srunner_create(s);
-	srunner_run_all(r, CK_ENV);
-	int failed = srunner_ntests_failed(r);
-	srunner_free(r);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return run_suite(s);
 }

@@ -1,5 +1,6 @@
 /* Timers of handlers: kept by name, set twice, cancelled while they are told, and gone with their connection. */
 #include "rig.h"
+#include "run.h"
 
 static struct rig *r;
 
@@ -184,8 +185,6 @@ int main(void)
 {
 	Suite *suite = suite_create("timer");
 	TCase *tc = tcase_create("timer");
-	SRunner *runner;
-	int failures;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, once);
@@ -197,9 +196,5 @@ int main(void)
 	tcase_add_loop_test(tc, set_and_cancelled_by_its_own_event, 0, 2);
 	tcase_add_test(tc, a_timer_that_closes_its_connection);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failures = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failures != 0;
+	return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 
 #include "net/tls.h"
 #include "tls_files.h"
+#include "run.h"
 
 /* --- another time --------------------------------------------------------------------------------------------------------------------- */
 
@@ -798,9 +799,5 @@ int main(void)
 	tcase_add_loop_test(tc, test_client_certificates, 0, 2);
 	tcase_add_loop_test(tc, test_revoked_certificates, 0, 2);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 
 #include "net/tls_server.h"
 #include "tls_files.h"
+#include "run.h"
 
 static char warnings[2000];
 
@@ -203,9 +204,5 @@ int main(void)
 	tcase_add_test(tc, test_which_for_which_name);
 	tcase_add_test(tc, test_two_kinds_of_keys_for_a_name);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

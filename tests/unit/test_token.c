@@ -8,6 +8,7 @@
 #include "base/base64url.h"
 #include "hub/event.h"
 #include "hub/token.h"
+#include "run.h"
 
 static int fail_in; /* the malloc or calloc that fails, counted down; 0: none */
 
@@ -238,9 +239,5 @@ int main(void)
 	tcase_add_test(tc, verifying);
 	tcase_add_test(tc, a_held_event_has_a_copy);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "ws/upgrade.h"
+#include "run.h"
 
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
@@ -346,8 +347,6 @@ int main(void)
 {
 	Suite *suite = suite_create("upgrade");
 	TCase *tc = tcase_create("upgrade");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, the_example_of_the_rfc);
 	tcase_add_test(tc, handshakes);
@@ -357,9 +356,5 @@ int main(void)
 	tcase_add_test(tc, listed_origins);
 	tcase_add_test(tc, patterns);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/uring.h"
+#include "run.h"
 
 static struct uring u;
 
@@ -120,17 +121,11 @@ int main(void)
 {
 	Suite *suite = suite_create("uring");
 	TCase *tc = tcase_create("uring");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, as_many_as_fit_and_again);
 	tcase_add_test(tc, each_has_its_own_result);
 	tcase_add_test(tc, nothing_to_send);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <valgrind/valgrind.h>
 
 #include "ws/utf8.h"
+#include "run.h"
 
 /* Writes the code point without any judgement: surrogates and values above U+10FFFF too. */
 static size_t encode(uint8_t *p, uint32_t c)
@@ -185,8 +186,6 @@ int main(void)
 {
 	Suite *suite = suite_create("utf8");
 	TCase *tc = tcase_create("utf8");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tc, every_code_point);
 	tcase_add_test(tc, every_start_of_a_sequence);
@@ -194,9 +193,5 @@ int main(void)
 	tcase_add_test(tc, wide_steps_and_single_bytes_agree);
 	tcase_add_test(tc, rejection_is_final);
 	suite_add_tcase(suite, tc);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return run_suite(suite);
 }
