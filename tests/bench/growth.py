@@ -5,16 +5,13 @@
 Prints Markdown. A whole run leaves it beside the picture, as tests/bench/plots/growth.md and growth.svg, any other one in FOLDER
 (build/bench). README.md says why the curves bend where they do.
 """
-import argparse
 import json
 import statistics
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from figures import cell, table
-from harness import BUILD, machine, need_two_cpus, run_once, when
-from run import PLOTS
+from harness import BUILD, machine, measured, measuring, need_two_cpus, run_once, when
 from servers import Server, choose, host
 
 SERVERS = "bare,tova-host,Bun"
@@ -164,21 +161,10 @@ def plot(chosen, present, results, options, path):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer points, rounds and seconds")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--warmup", type=float)
+    parser = measuring(__doc__, "points")
     parser.add_argument("--curves", help="only these (separated by commas)")
     parser.add_argument("--servers", default=SERVERS, help=f"by default {SERVERS}")
-    parser.add_argument("--out", type=Path, default=BUILD / "bench")
-    parser.add_argument("--plots", type=Path, default=PLOTS, help="where the picture goes")
-    parser.add_argument("--no-plots", action="store_true")
-    options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (0.4 if options.quick else 1)
-    options.warmup = options.warmup or (0.2 if options.quick else 0.5)
-    return options
+    return measured(parser, rounds=(1, 3), seconds=(0.4, 1), warmup=(0.2, 0.5))
 
 
 def main():

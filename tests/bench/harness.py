@@ -1,4 +1,5 @@
 """What every benchmark here shares: starting a server, running the generator against it, and saying where that was."""
+import argparse
 import datetime
 import json
 import os
@@ -16,6 +17,29 @@ BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
 SERVER_CPU, LOAD_CPU = 0, 1
 PATIENCE = 30
 RUN_MAX = 300  # seconds
+PLOTS = ROOT / "tests/bench/plots"
+
+
+def measuring(about, things):
+    """A parser with the options that every program has which measures things."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=f"fewer {things}, rounds and seconds")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--warmup", type=float)
+    parser.add_argument("--out", type=Path, default=BUILD / "bench")
+    parser.add_argument("--plots", type=Path, default=PLOTS, help="where the picture goes")
+    parser.add_argument("--no-plots", action="store_true")
+    return parser
+
+
+def measured(parser, **defaults):
+    """What was asked for; defaults: of a quick run, and of a whole one."""
+    options = parser.parse_args()
+    for name, (quick, whole) in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, quick if options.quick else whole)
+    return options
 
 
 def output_of(*command):

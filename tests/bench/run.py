@@ -6,19 +6,16 @@ Prints Markdown, leaves it in FOLDER/README-table.md (build/bench) for README.md
 whole run the picture in tests/bench/plots/, else in FOLDER. A server that is not installed is named. A run in which a message was lost,
 repeated or changed fails everything.
 """
-import argparse
 import json
 import statistics
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from figures import cell, figure, ratio, ratios, table
-from harness import BUILD, LOAD_CPU, ROOT, SERVER_CPU, machine, need_two_cpus, run_once, when
+from harness import LOAD_CPU, SERVER_CPU, machine, measured, measuring, need_two_cpus, run_once, when
 from servers import certificate, choose
 
-PLOTS = ROOT / "tests/bench/plots"
 MEMORY_ROUNDS = 2  # of rows that count bytes: they take long, and differ by little
 
 
@@ -196,21 +193,10 @@ def plot(rows, present, results, path):
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rows, rounds and seconds")
-    parser.add_argument("--rounds", type=int)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--warmup", type=float)
+    parser = measuring(__doc__, "rows")
     parser.add_argument("--rows", help="only rows whose name contains one of these texts (separated by ;)")
     parser.add_argument("--servers", help="only these servers (separated by commas)")
-    parser.add_argument("--out", type=Path, default=BUILD / "bench")
-    parser.add_argument("--plots", type=Path, default=PLOTS, help="where the picture goes")
-    parser.add_argument("--no-plots", action="store_true")
-    options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 3)
-    options.seconds = options.seconds or (0.4 if options.quick else 1.2)
-    options.warmup = options.warmup or (0.2 if options.quick else 0.6)
-    return options
+    return measured(parser, rounds=(2, 3), seconds=(0.4, 1.2), warmup=(0.2, 0.6))
 
 
 def main():
