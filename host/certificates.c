@@ -5,7 +5,10 @@
 
 static const char *certificates_option(enum tls_server_part part)
 {
-	return part == TLS_SERVER_KEY ? "tls-key" : part == TLS_SERVER_CLIENT_CA ? "tls-client-ca" : "tls-cert";
+	return part == TLS_SERVER_KEY	      ? "tls-key"
+	       : part == TLS_SERVER_CLIENT_CA ? "tls-client-ca"
+	       : part == TLS_SERVER_GROUP     ? "listen"
+					      : "tls-cert";
 }
 
 static const char *certificates_attach_option(enum tls_server_part part)
@@ -16,7 +19,16 @@ static const char *certificates_attach_option(enum tls_server_part part)
 static struct tls_server *certificates_read(const struct settings *settings, const struct tls_server *old, tls_server_warn warn,
 					    void *ctx, struct tls_server_error *error_r)
 {
+	struct tls_server_names groups[SETTINGS_TLS_GROUPS];
+	size_t n = 0;
+	for (size_t i = 0; i < settings->listen.n; i++) {
+		const struct settings_list *names = &settings->listen.items[i].tls_names;
+		if (names->n > 0)
+			groups[n++] = (struct tls_server_names){(const char *const *)names->items, names->n};
+	}
 	const struct tls_server_settings set = {
+		.groups = groups,
+		.n_groups = n,
 		.certs = (const char *const *)settings->tls_cert.items,
 		.keys = settings->tls_key.n > 0 ? (const char *const *)settings->tls_key.items : NULL,
 		.n = settings->tls_cert.n,

@@ -222,9 +222,11 @@ static bool server_start_workers(struct server *s)
 static bool server_start_listeners(struct server *s)
 {
 	char why[SERVER_WHY_MAX];
+	uint8_t groups = 0;
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls};
+		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
+		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls, .tls_group = group};
 		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
 				   sizeof why))
 			return server_refuse(s, "listen", at->text, why);

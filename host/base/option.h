@@ -94,10 +94,10 @@ enum option_group {
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
 	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, 1, 1000000, "100", NULL, \
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
-	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls|,plain][,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
 	  NULL, \
 	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with --tls-cert a TCP " \
-	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,proxy a header of the PROXY " \
+	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,tls=NAME, repeatable, it shows only the certificates for these names; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, 0, 0, "660", "600|660|666", \
 	  "who may connect to the Unix sockets of --listen: the host's user, also its group (a proxy in it, see --group), or everybody") \

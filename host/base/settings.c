@@ -10,19 +10,13 @@
 
 /* --- freeing ------------------------------------------------------------------------------------------------------------------- */
 
-static void free_list(struct settings_list *list)
-{
-	for (size_t i = 0; i < list->n; i++)
-		free(list->items[i]);
-	free(list->items);
-}
-
 static void free_listens(struct settings_listens *list)
 {
 	for (size_t i = 0; i < list->n; i++) {
 		free(list->items[i].text);
 		free(list->items[i].host);
 		free(list->items[i].unix_path);
+		settings_list_free(&list->items[i].tls_names);
 	}
 	free(list->items);
 }
@@ -52,7 +46,7 @@ void settings_free(struct settings *s)
 		if (row->type == OPTION_TEXT || row->type == OPTION_PATH)
 			free(*(char **)field);
 		else if (row->type == OPTION_LIST || row->type == OPTION_PATHS)
-			free_list(field);
+			settings_list_free(field);
 		else if (row->type == OPTION_LISTEN)
 			free_listens(field);
 	}
@@ -217,11 +211,16 @@ static void check_tls(struct settings_layer *layer)
 {
 	static const struct settings_place here = {NULL, 0};
 	struct settings *s = &layer->s;
-	size_t speaking = 0;
+	size_t speaking = 0, groups = 0;
 
 	for (size_t i = 0; i < s->listen.n; i++) {
 		struct settings_listen *listen = &s->listen.items[i];
 
+		groups += listen->tls_names.n > 0;
+		if (listen->tls_names.n > 0 && groups == SETTINGS_TLS_GROUPS + 1)
+			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name,
+					     "\"%.200s\" is one with ,tls=NAME too many; expected at most %d", listen->text,
+					     SETTINGS_TLS_GROUPS);
 		listen->tls = listen->speaks == SETTINGS_SPEAKS_TLS ||
 			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 && listen->unix_path == NULL);
 		speaking += listen->tls;
@@ -315,7 +314,7 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	settings_free(&under.s);
 	settings_layer_free_pending(&over);
 	settings_layer_free_pending(&under);
-	free_list(&errors);
+	settings_list_free(&errors);
 	return status;
 }
 

@@ -11,14 +11,17 @@ struct settings_list {
 
 enum settings_speaks { SETTINGS_SPEAKS_EITHER, SETTINGS_SPEAKS_TLS, SETTINGS_SPEAKS_PLAIN };
 
+#define SETTINGS_TLS_GROUPS 64 /* most addresses with certificates of their own */
+
 struct settings_listen {
-	char *text;	 /* as the operator wrote it */
-	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
-	uint16_t port;	 /* 0: any free one */
-	char *unix_path; /* NULL: TCP */
-	bool proxy;	 /* ",proxy" */
-	int speaks;	 /* enum settings_speaks: what it says itself */
-	bool tls;	 /* and what follows from all of them */
+	char *text;			/* as the operator wrote it */
+	char *host;			/* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
+	uint16_t port;			/* 0: any free one */
+	char *unix_path;		/* NULL: TCP */
+	bool proxy;			/* ",proxy" */
+	int speaks;			/* enum settings_speaks: what it says itself */
+	bool tls;			/* and what follows from all of them */
+	struct settings_list tls_names; /* ",tls=NAME": only the certificates for these are shown there; none: all */
 };
 
 struct settings_listens {

@@ -60,6 +60,13 @@ void *settings_layer_grow(struct settings_layer *layer, void *items_r, size_t n,
 	return memset((char *)items + n * size, 0, size);
 }
 
+void settings_list_free(struct settings_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i]);
+	free(list->items);
+}
+
 static void list_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n)
 {
 	char **item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
@@ -173,13 +180,36 @@ static bool take_word(const char *text, size_t *n_r, const char *word)
 	return has;
 }
 
+/* Takes ",tls=NAME" off the end, however often. They stand before those that were taken before. */
+static void take_tls_names(struct settings_layer *layer, const char *text, size_t *n_r, struct settings_listen *said_r)
+{
+	const char *comma;
+
+	while ((comma = memrchr(text, ',', *n_r)) != NULL && comma > text && text + *n_r > comma + 5 &&
+	       memcmp(comma, ",tls=", 5) == 0) {
+		struct settings_list *names = &said_r->tls_names;
+		size_t before = names->n;
+
+		list_add(layer, names, comma + 5, (size_t)(text + *n_r - comma) - 5);
+		if (names->n == before)
+			return;
+		char *name = names->items[before];
+		memmove(names->items + 1, names->items, before * sizeof(*names->items));
+		names->items[0] = name;
+		*n_r = (size_t)(comma - text);
+		said_r->speaks = SETTINGS_SPEAKS_TLS;
+	}
+}
+
 /* How much of it is the address: what follows says what is spoken there, in any order, each thing once. */
-static size_t listen_length(const char *text, struct settings_listen *said_r)
+static size_t listen_length(struct settings_layer *layer, const char *text, struct settings_listen *said_r)
 {
 	size_t n = strlen(text), before;
 
 	do {
 		before = n;
+		if (said_r->speaks == SETTINGS_SPEAKS_EITHER)
+			take_tls_names(layer, text, &n, said_r);
 		if (!said_r->proxy)
 			said_r->proxy = take_word(text, &n, ",proxy");
 		if (said_r->speaks == SETTINGS_SPEAKS_EITHER && take_word(text, &n, ",tls"))
@@ -196,7 +226,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
 	bool is_unix = strncmp(text, "unix:", 5) == 0;
 	struct settings_listen said = {.speaks = SETTINGS_SPEAKS_EITHER};
-	size_t len = listen_length(text, &said), path_len = is_unix ? len - 5 : 0;
+	size_t len = listen_length(layer, text, &said), path_len = is_unix ? len - 5 : 0;
 	char host[INET6_ADDRSTRLEN], *address = settings_layer_keep(layer, text, len);
 	struct settings_listen *item;
 	uint16_t port = 0;
@@ -204,6 +234,8 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	bool sound = address != NULL && (is_unix || split_address(address, host, &port));
 
 	free(address);
+	if (!sound || (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))))
+		settings_list_free(&said.tls_names);
 	if (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
 		settings_layer_error(layer, at, row->name,
 				     "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:", text,
@@ -214,13 +246,15 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and "
-			",tls, ,plain or ,proxy behind it or not",
+			",tls, ,tls=NAME, ,plain or ,proxy behind it or not",
 			text);
 		return;
 	}
 	item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
-	if (item == NULL)
+	if (item == NULL) {
+		settings_list_free(&said.tls_names);
 		return;
+	}
 	list->n++;
 	item->text = settings_layer_keep(layer, text, strlen(text));
 	item->unix_path = is_unix ? settings_layer_keep(layer, text + 5, path_len) : NULL;
@@ -228,6 +262,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	item->port = port;
 	item->proxy = said.proxy;
 	item->speaks = said.speaks;
+	item->tls_names = said.tls_names;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (same_listen(item, &list->items[i]))
 			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice", text);

@@ -37,6 +37,7 @@ struct settings_layer {
 };
 
 /* Copies n bytes of text and ends them with NUL; NULL if there is no memory, which is then noted. */
+void settings_list_free(struct settings_list *list);
 char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n);
 
 /* Adds a sentence to the errors: "tova-host: PLACE: NAME: ...". name may be NULL. */

@@ -693,11 +693,11 @@ void conns_free(struct conns *s)
 	conns_set_tls(s, NULL);
 }
 
-static bool conn_begin_tls(struct conn *c)
+static bool conn_begin_tls(struct conn *c, uint8_t group)
 {
 	struct conn_more *more = c->conns->tls != NULL ? conn_more(c) : NULL;
 	if (more != NULL)
-		more->tls = tls_new(c->conns->loop, c->conns->tls);
+		more->tls = tls_new(c->conns->loop, c->conns->tls, group);
 	return more != NULL && more->tls != NULL;
 }
 
@@ -712,7 +712,7 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
 	/* A flood of TLS is not told: to say so would take a handshake for each. */
 	bool ok = conn_set_remote(c, remote) && (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&
-		  (!kind->tls || conn_begin_tls(c));
+		  (!kind->tls || conn_begin_tls(c, kind->tls_group));
 	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		gate_leave(c);
 		close(fd);

@@ -210,8 +210,9 @@ void conns_free(struct conns *s);
 
 /* What is particular to a listener. */
 struct conn_kind {
-	bool proxy; /* a PROXY header comes first */
-	bool tls;   /* it speaks what conns_set_tls says */
+	bool proxy;	   /* a PROXY header comes first */
+	bool tls;	   /* it speaks what conns_set_tls says */
+	uint8_t tls_group; /* and shows this group of certificates; 0: all */
 };
 
 /* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory, or if its address may not come in. */

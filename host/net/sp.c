@@ -386,7 +386,7 @@ static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
 static bool sp_begin(struct sp_pipe *p)
 {
 	if (p->listener->tls != NULL) {
-		p->tls = tls_new(p->listener->loop, p->listener->tls);
+		p->tls = tls_new(p->listener->loop, p->listener->tls, 0);
 		if (p->tls == NULL)
 			return false;
 	}

@@ -43,6 +43,7 @@ struct tls {
 	const char *why;
 	int16_t stranger; /* its first byte, if that is no TLS */
 	uint8_t end;	  /* enum tls_end */
+	uint8_t group;	  /* of certificates that are shown here */
 	bool open : 1;	  /* the handshake is done */
 	bool told : 1;	  /* the end was told */
 };
@@ -127,12 +128,12 @@ void tls_io_free(struct tls_io *io)
 
 /* --- beginning and end ---------------------------------------------------------------------------------------------------------------- */
 
-struct tls *tls_new(struct loop *loop, struct tls_server *server)
+struct tls *tls_new(struct loop *loop, struct tls_server *server, uint8_t group)
 {
 	struct tls_io *io = tls_io_of(loop);
 	struct tls *t = io != NULL ? malloc(sizeof *t) : NULL;
 	if (t != NULL)
-		*t = (struct tls){.io = io, .server = tls_server_ref(server), .stranger = -1};
+		*t = (struct tls){.io = io, .server = tls_server_ref(server), .group = group, .stranger = -1};
 	return t;
 }
 
@@ -163,7 +164,7 @@ static bool tls_begin(struct tls *t)
 		t->stranger = io->in[io->in_at];
 		return tls_break(t, "the peer does not speak TLS");
 	}
-	t->ssl = tls_server_accept(t->server);
+	t->ssl = tls_server_accept(t->server, t->group);
 	if (t->ssl == NULL)
 		return tls_break(t, "no memory for its TLS");
 	BIO_up_ref(io->bio); /* once, as it is the same for reading and writing */

@@ -18,7 +18,7 @@ struct tls;
 struct tls_io;
 
 /* For an accepted socket; takes a reference to the server. NULL without memory. */
-struct tls *tls_new(struct loop *loop, struct tls_server *server);
+struct tls *tls_new(struct loop *loop, struct tls_server *server, uint8_t group);
 void tls_free(struct tls *t);
 
 /* As recv: bytes, 0 at the end of the stream, -1 with errno (EAGAIN: nothing yet; EPROTO: see tls_why). Handshakes go on in here.

@@ -27,6 +27,13 @@ struct tls_server_shown {
 	size_t from, to; /* its names, while they are not sorted */
 };
 
+/* What a listener shows. */
+struct tls_server_group {
+	char **names;
+	size_t *pairs; /* of each name */
+	size_t n;
+};
+
 struct tls_server {
 	atomic_uint refs;
 	struct tickets *tickets;
@@ -34,6 +41,8 @@ struct tls_server {
 	size_t n;
 	struct tls_server_name *names; /* sorted */
 	size_t n_names;
+	struct tls_server_group *groups; /* from group 1 on */
+	size_t n_groups;
 	unsigned char session[32]; /* what is demanded of clients: sessions of other demands are not resumed */
 };
 
@@ -319,6 +328,60 @@ static bool tls_server_covers(const struct tls_server *s, size_t a, size_t b)
 	return all;
 }
 
+/* --- what some listeners show ---------------------------------------------------------------------------------------------------------- */
+
+static bool tls_server_group_has(const struct tls_server *s, const struct tls_server_group *g, size_t pair)
+{
+	bool has = false;
+	for (size_t i = 0; i < g->n && !has; i++)
+		has = s->shown[g->pairs[i]].ctx == s->shown[pair].ctx;
+	return has;
+}
+
+static void tls_server_group_free(struct tls_server_group *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		free(g->names[i]);
+	free(g->names);
+	free(g->pairs);
+}
+
+static bool tls_server_make_group(struct tls_server_build *b, struct tls_server_group *g, const struct tls_server_names *wanted)
+{
+	*g = (struct tls_server_group){.names = calloc(wanted->n, sizeof *g->names), .pairs = calloc(wanted->n, sizeof *g->pairs)};
+	if (g->names == NULL || g->pairs == NULL)
+		return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[0], "no memory");
+	for (; g->n < wanted->n; g->n++) {
+		const struct tls_server_name *found = tls_server_match(b->s, wanted->names[g->n]);
+		if (found == NULL)
+			return tls_server_fail(b, TLS_SERVER_GROUP, wanted->names[g->n], "no certificate is for this name");
+		g->names[g->n] = strdup(wanted->names[g->n]);
+		g->pairs[g->n] = found->pair;
+		if (g->names[g->n] == NULL)
+			return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[g->n], "no memory");
+	}
+	return true;
+}
+
+/* Those of the old one, or those of the settings. */
+static bool tls_server_make_groups(struct tls_server_build *b, const struct tls_server *old)
+{
+	struct tls_server *s = b->s;
+	size_t n = old != NULL ? old->n_groups : b->set->n_groups;
+	s->groups = n > 0 ? calloc(n, sizeof *s->groups) : NULL;
+	if (n > 0 && s->groups == NULL)
+		return tls_server_fail(b, TLS_SERVER_ITSELF, b->set->certs[0], "no memory");
+	bool ok = true;
+	for (; ok && s->n_groups < n; s->n_groups++) {
+		const struct tls_server_group *before = old != NULL ? &old->groups[s->n_groups] : NULL;
+		struct tls_server_names wanted = before != NULL
+							 ? (struct tls_server_names){(const char *const *)before->names, before->n}
+							 : b->set->groups[s->n_groups];
+		ok = tls_server_make_group(b, &s->groups[s->n_groups], &wanted);
+	}
+	return ok;
+}
+
 /* --- in a handshake ------------------------------------------------------------------------------------------------------------------ */
 
 static int tls_server_on_name(SSL *ssl, int *alert, void *arg)
@@ -326,8 +389,9 @@ static int tls_server_on_name(SSL *ssl, int *alert, void *arg)
 	const struct tls_server *s = arg;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	const struct tls_server_name *found = name != NULL ? tls_server_match(s, name) : NULL;
+	const struct tls_server_group *group = SSL_get_app_data(ssl);
 	(void)alert;
-	if (found == NULL)
+	if (found == NULL || (group != NULL && !tls_server_group_has(s, group, found->pair)))
 		return SSL_TLSEXT_ERR_NOACK; /* the first certificate may do for who does not look, or looks for an address */
 	return SSL_set_SSL_CTX(ssl, s->shown[found->pair].ctx) != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
@@ -523,6 +587,7 @@ struct tls_server *tls_server_new(const struct tls_server_settings *set, const s
 		ok = tls_server_add_pair(&b, i);
 	if (ok && b.s->n_names > 0)
 		qsort(b.s->names, b.s->n_names, sizeof *b.s->names, tls_server_name_compare);
+	ok = ok && tls_server_make_groups(&b, old);
 	X509_STORE_free(b.store);
 	sk_X509_NAME_pop_free(b.names, X509_NAME_free);
 	if (ok)
@@ -545,18 +610,29 @@ void tls_server_unref(struct tls_server *s)
 		SSL_CTX_free(s->shown[i].ctx);
 	for (size_t i = 0; i < s->n_names; i++)
 		free(s->names[i].name);
+	for (size_t i = 0; i < s->n_groups; i++)
+		tls_server_group_free(&s->groups[i]);
+	free(s->groups);
 	free(s->shown);
 	free(s->names);
 	tickets_unref(s->tickets);
 	free(s);
 }
 
-SSL *tls_server_accept(const struct tls_server *s)
+SSL *tls_server_accept(const struct tls_server *s, unsigned group)
 {
-	SSL *ssl = SSL_new(s->shown[0].ctx);
-	if (ssl != NULL)
+	struct tls_server_group *g = group > 0 && group <= s->n_groups ? &s->groups[group - 1] : NULL;
+	SSL *ssl = SSL_new(s->shown[g != NULL ? g->pairs[0] : 0].ctx);
+	unsigned char session[sizeof s->session];
+	memcpy(session, s->session, sizeof session);
+	session[0] ^= (unsigned char)group; /* a session begun at another door is not resumed at this one */
+	bool ok = ssl != NULL && (g == NULL || SSL_set_session_id_context(ssl, session, sizeof session) == 1);
+	if (ok) {
+		SSL_set_app_data(ssl, g);
 		SSL_set_accept_state(ssl);
-	else
-		ERR_clear_error();
-	return ssl;
+		return ssl;
+	}
+	SSL_free(ssl);
+	ERR_clear_error();
+	return NULL;
 }

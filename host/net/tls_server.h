@@ -14,6 +14,12 @@
 
 struct tls_server;
 
+/* Certificates, by a name that each of them has. The first is for names that none has, and for no name. */
+struct tls_server_names {
+	const char *const *names;
+	size_t n;
+};
+
 struct tls_server_settings {
 	const char *const
 		*certs; /* n PEM files: a certificate and its chain. The first is for names that none has, and for no name */
@@ -21,15 +27,19 @@ struct tls_server_settings {
 	size_t n;
 	const char *
 		client_ca; /* PEM file: clients need a certificate that one of these has signed, and none of its CRLs names; or NULL */
-	bool tls13;	   /* nothing older than TLS 1.3; else TLS 1.2 */
-	bool http;	   /* whoever offers protocols (ALPN) has to offer http/1.1 */
+	/* What some listeners show of them: group k (from 1) is for those whose number that is, group 0 has all. Not looked at where there is
+	 * an old server, whose groups go on. */
+	const struct tls_server_names *groups;
+	size_t n_groups;
+	bool tls13; /* nothing older than TLS 1.3; else TLS 1.2 */
+	bool http;  /* whoever offers protocols (ALPN) has to offer http/1.1 */
 };
 
-enum tls_server_part { TLS_SERVER_ITSELF, TLS_SERVER_CERT, TLS_SERVER_KEY, TLS_SERVER_CLIENT_CA };
+enum tls_server_part { TLS_SERVER_ITSELF, TLS_SERVER_CERT, TLS_SERVER_KEY, TLS_SERVER_CLIENT_CA, TLS_SERVER_GROUP };
 
 struct tls_server_error {
 	enum tls_server_part part; /* which kind of file is wrong */
-	const char *file;	   /* and which; of the settings */
+	const char *file;	   /* and which; of the settings (TLS_SERVER_GROUP: the name) */
 	char why[400];		   /* a sentence, without its name */
 };
 
@@ -43,8 +53,8 @@ struct tls_server *tls_server_ref(struct tls_server *s);
 /* NULL is allowed. */
 void tls_server_unref(struct tls_server *s);
 
-/* For a new connection, accepting; NULL without memory. The server has to outlive it. */
-SSL *tls_server_accept(const struct tls_server *s);
+/* For a new connection, accepting, where this group is shown; NULL without memory. The server has to outlive it. */
+SSL *tls_server_accept(const struct tls_server *s, unsigned group);
 /* Which certificate is shown to who asks for this name? The number of its pair in the settings; 0 for unknown ones. */
 size_t tls_server_find(const struct tls_server *s, const char *name);
 

@@ -245,6 +245,34 @@ def test_names(host, certs):
             wss(host, tls(both, name))
 
 
+def test_certificates_of_a_listener(certs, tmp_path):
+    """What it names is all that it shows, the first to whoever asks for none of them; and a session is of one listener."""
+    both = [certs.cert("here"), certs.cert("there")]
+    here, there = certs.cert("here"), certs.cert("there")
+    with Host(*certs.args("here", "there"), "--plugin", "echo", listen=["127.0.0.1:0", "127.0.0.1:0,tls=there.test",
+                                                                        "127.0.0.1:0,tls=a.wild.test,tls=localhost"]) as host:
+        every, one, two = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+
+        def subject(port, name, session=None):
+            wrap = tls(both, name, check=False, session=session)
+            with connect("127.0.0.1", port, wrap=wrap) as ws:
+                ws.send_text("over it")
+                assert ws.recv_text() == "over it"
+                shown = ssl.DER_cert_to_PEM_cert(ws.sock.getpeercert(True))
+                ws.end()
+            return {open(here).read().strip(): "here", open(there).read().strip(): "there"}[shown.strip()]
+
+        asked = ["localhost", "there.test", "a.wild.test", "nobody.test"]
+        assert [subject(every, name) for name in asked] == ["here", "there", "there", "here"]
+        assert [subject(one, name) for name in asked] == ["there"] * 4
+        assert [subject(two, name) for name in asked] == ["here", "there", "there", "there"]
+        mark = host.reload()
+        host.wait_log(lambda line: line.get("kind") == "reload", "the certificates are read again", after=mark)
+        assert [subject(one, name) for name in asked] == ["there"] * 4
+    with pytest.raises(AssertionError, match='--listen: nobody.test: no certificate is for this name'):
+        Host(*certs.args("here"), "--plugin", "echo", listen="127.0.0.1:0,tls=nobody.test").start()
+
+
 def test_renegotiation_is_refused(host):
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{port(host)}", "-tls1_2", "-servername", "localhost"]
     done = subprocess.run(command, input=b"R\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
@@ -256,6 +284,7 @@ def test_plain_http_is_told(host):
     mark = len(host.lines)
     answer = http_get("127.0.0.1", port(host))
     assert answer.status == 400 and b"TLS is spoken here" in answer.body
+    host.wait_log(lambda line: line.get("kind") == "http", "the host says it", after=mark)
     assert len(said(host, mark, "http")) == 1 and not said(host, mark)
 
 

@@ -288,7 +288,7 @@ START_TEST(markdown_is_a_table)
 	char *text = printed(option_print_markdown);
 	size_t rows = 0;
 
-	ck_assert_ptr_nonnull(strstr(text, "| `-l` `--listen ADDR:PORT\\|unix:PATH[,tls\\|,plain][,proxy]` | "));
+	ck_assert_ptr_nonnull(strstr(text, "| `-l` `--listen ADDR:PORT\\|unix:PATH[,tls[=NAME]\\|,plain][,proxy]` | "));
 	for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; rows++) {
 		size_t bars = 0;
 

@@ -397,6 +397,17 @@ START_TEST(tls)
 	ck_assert_str_eq(s.tls_key.items[1], "k2");
 	ck_assert_uint_eq(s.tls_min, 1);
 	speaks(0, true, NULL);
+	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1,tls=b.test,tls=a.test,proxy", "-l", "unix:/y,proxy,tls=c.test", "-l", "[::1]:3",
+			      "--trusted-proxy=unix"),
+			 SETTINGS_OK);
+	speaks(0, true, NULL);
+	speaks(1, true, "/y");
+	ck_assert(s.listen.items[0].proxy && s.listen.items[1].proxy);
+	ck_assert_uint_eq(s.listen.items[0].tls_names.n, 2);
+	ck_assert_str_eq(s.listen.items[0].tls_names.items[0], "b.test");
+	ck_assert_str_eq(s.listen.items[0].tls_names.items[1], "a.test");
+	ck_assert_uint_eq(s.listen.items[1].tls_names.n, 1);
+	ck_assert_uint_eq(s.listen.items[2].tls_names.n, 0);
 	ck_assert_int_eq(READ("-l", "127.0.0.1:2,plain", "-l", "127.0.0.1:3"), SETTINGS_OK);
 	speaks(0, false, NULL);
 	speaks(1, false, NULL);
@@ -412,7 +423,7 @@ END_TEST
 #define RATE " is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
 #define ADDRESS \
 	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and " \
-	",tls, ,plain or ,proxy behind it or not"
+	",tls, ,tls=NAME, ,plain or ,proxy behind it or not"
 #define URL \
 	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
 #define OPEN " can be dialled from other machines; expected an address of this one, --attach-token"
@@ -438,7 +449,7 @@ static const struct {
 	{{"--help-ma"}, "--help-ma: unknown option; did you mean --help?"},
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
-	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls|,plain][,proxy]"},
+	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
 	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
 	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
 	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
@@ -539,6 +550,10 @@ static const struct {
 	{{"-l", "unix:,tls"}, "--listen: \"unix:,tls\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "127.0.0.1:5", "-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" is given twice"},
 	{{"-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" needs --tls-cert"},
+	{{"-l", "127.0.0.1:5,tls=a"}, "--listen: \"127.0.0.1:5,tls=a\" needs --tls-cert"},
+	{{"-l", "127.0.0.1:5,tls="}, "--listen: \"127.0.0.1:5,tls=\"" ADDRESS},
+	{{"-l", "127.0.0.1:5,tls=a,plain"}, "--listen: \"127.0.0.1:5,tls=a,plain\"" ADDRESS},
+	{{"-l", "unix:,tls=a"}, "--listen: \"unix:,tls=a\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"--tls-cert=a", "-l", "unix:/x", "-l", "127.0.0.1:5,plain"},
 	 "--tls-cert: nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls"},
 	{{"--tls-cert="}, "--tls-cert: is empty; expected FILE"},
@@ -780,7 +795,7 @@ static const struct {
 	{"log-level = { a = 1; };", ":1: log-level: expected a string in quotes"},
 	{"log-level = \"loud\";", ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
 	{"listen = 8080;", ":1: listen: expected a string in quotes, or a list of them"},
-	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls|,plain][,proxy]"},
+	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
 	{"tls-cert = ();", ":1: tls-cert: is empty; expected FILE"},
 	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: expected strings in quotes"},
 	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},

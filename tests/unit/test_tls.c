@@ -66,7 +66,7 @@ static struct ends *new_ends(const char *name, SSL_SESSION *session)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	e->fd = fds[0];
 	e->wire = fds[1];
-	e->tls = tls_new(loop, server);
+	e->tls = tls_new(loop, server, 0);
 	e->client = SSL_new(client_ctx);
 	e->in = BIO_new(BIO_s_mem());
 	e->out = BIO_new(BIO_s_mem());

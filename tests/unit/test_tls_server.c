@@ -125,11 +125,55 @@ START_TEST(test_key_in_the_certificate_file)
 	const char *both = tls_file("both.pem");
 	const struct tls_server_settings set = {.certs = &both, .n = 1, .http = true, .tls13 = true};
 	struct tls_server *s = good(&set);
-	SSL *ssl = tls_server_accept(s);
+	SSL *ssl = tls_server_accept(s, 0);
 	ck_assert_ptr_nonnull(ssl);
 	SSL_free(ssl);
 	tls_server_unref(s);
 	ck_assert_str_eq(warnings, "");
+}
+END_TEST
+
+/* A listener's own: its first is for whoever asks for none of them, and nothing else is shown there. */
+START_TEST(test_groups)
+{
+	const char *certs[] = {tls_file("cn.crt"), tls_file("a.crt"), tls_file("star.crt")};
+	const char *keys[] = {tls_file("cn.key"), tls_file("a.key"), tls_file("star.key")};
+	const char *inside[] = {"www.a.test", "x.deep.a.test"}, *nobody[] = {"a.test", "nobody.test"};
+	const struct tls_server_names groups[] = {{inside, 2}}, wrong[] = {{inside, 2}, {nobody, 2}};
+	struct tls_server_settings set = {.certs = certs, .keys = keys, .n = 3, .groups = groups, .n_groups = 1};
+	struct tls_server_error error;
+	struct tls_server *s = good(&set);
+	SSL *all = tls_server_accept(s, 0), *own = tls_server_accept(s, 1);
+	ck_assert_ptr_nonnull(all);
+	ck_assert_ptr_nonnull(own);
+	char *subject = X509_NAME_oneline(X509_get_subject_name(SSL_get_certificate(all)), NULL, 0);
+	ck_assert_str_eq(subject, "/O=Tova/CN=cn.test");
+	OPENSSL_free(subject);
+	subject = X509_NAME_oneline(X509_get_subject_name(SSL_get_certificate(own)), NULL, 0);
+	ck_assert_str_eq(subject, "/CN=ignored.test");
+	OPENSSL_free(subject);
+	SSL_free(all);
+	SSL_free(own);
+	set.groups = wrong;
+	set.n_groups = 2;
+	ck_assert_ptr_null(make(&set, &error));
+	ck_assert_int_eq(error.part, TLS_SERVER_GROUP);
+	ck_assert_str_eq(error.file, "nobody.test");
+	/* A reload has the groups of the start, and needs certificates for them. */
+	set.n = 1;
+	ck_assert_ptr_null(tls_server_new(&set, s, NULL, NULL, &error));
+	ck_assert_int_eq(error.part, TLS_SERVER_GROUP);
+	set.n = 3;
+	set.n_groups = 0;
+	struct tls_server *next = tls_server_new(&set, s, NULL, NULL, &error);
+	ck_assert_ptr_nonnull(next);
+	tls_server_unref(s);
+	own = tls_server_accept(next, 1);
+	subject = X509_NAME_oneline(X509_get_subject_name(SSL_get_certificate(own)), NULL, 0);
+	ck_assert_str_eq(subject, "/CN=ignored.test");
+	OPENSSL_free(subject);
+	SSL_free(own);
+	tls_server_unref(next);
 }
 END_TEST
 
@@ -201,6 +245,7 @@ int main(void)
 	tcase_add_test(tc, test_one_of_several_is_refused);
 	tcase_add_test(tc, test_what_is_warned_of);
 	tcase_add_test(tc, test_key_in_the_certificate_file);
+	tcase_add_test(tc, test_groups);
 	tcase_add_test(tc, test_which_for_which_name);
 	tcase_add_test(tc, test_two_kinds_of_keys_for_a_name);
 	suite_add_tcase(suite, tc);
