@@ -75,6 +75,8 @@ static int plugin_on_message(struct plugin *p, const struct hub_event *e)
 		.len = e->message.len,
 		.kind = e->message.binary ? TOVA_BINARY : TOVA_TEXT,
 	};
+	if (!e->message.binary)
+		p->commit->checked = (struct span){message.data, message.len};
 	uint8_t *end = e->message.bytes + e->message.len, behind = *end;
 	*end = '\0'; /* so that text is a C string */
 	int result = p->now->lib.plugin.on_message(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &message);

@@ -44,6 +44,7 @@ void commit_begin(struct commit *c, struct session *origin)
 	c->origin = origin;
 	c->error = COMMIT_OK;
 	c->bytes = 0;
+	c->checked = (struct span){0};
 }
 
 static bool command_has_frame(const struct command *command)
@@ -121,18 +122,19 @@ static bool commit_add_text(struct commit *c, struct command *command, struct sp
 /* Writes the finished frame. */
 static bool commit_add_frame(struct commit *c, struct command *command, bool binary, const void *data, size_t len)
 {
-	uint8_t head[FRAME_SERVER_HEAD_MAX];
-	if (!binary && !utf8_valid(data, len))
+	bool checked = data == c->checked.p && len == c->checked.n;
+	if (!binary && !checked && !utf8_valid(data, len))
 		return commit_spoil(c, COMMIT_E_UTF8), false;
 	if (len > COMMIT_BYTES_MAX || (c->bytes += len) > COMMIT_BYTES_MAX)
 		return commit_spoil(c, COMMIT_E_LIMIT), false;
-	size_t n = frame_head(head, binary ? FRAME_BINARY : FRAME_TEXT, len);
-	if (!chunk_alloc(c->chunks, n + len, &command->frame))
+	size_t head = frame_head_size(len);
+	if (!chunk_alloc(c->chunks, head + len, &command->frame))
 		return commit_spoil(c, COMMIT_E_MEMORY), false;
 	command->key = 0;
-	memcpy(slice_bytes(&command->frame), head, n);
+	uint8_t *frame = slice_bytes(&command->frame);
+	frame_head(frame, binary ? FRAME_BINARY : FRAME_TEXT, len);
 	if (len > 0)
-		memcpy(slice_bytes(&command->frame) + n, data, len);
+		memcpy(frame + head, data, len);
 	return true;
 }
 

@@ -266,17 +266,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 			     const struct command *command)
 {
 	struct span text = commit_text(c, command);
-	struct outgoing o;
 	switch (command->kind) {
-	case COMMAND_SEND:
-		outgoing_init(&o, &command->frame, false);
-		o.slow = m->slow;
-		if (hub_note(m, command, s == c->origin))
-			hub_send(hub, s, &o, s == c->origin);
-		else
-			slow_refused(hub, s, &o, CONN_NO_MEMORY, s == c->origin);
-		outgoing_free(&o);
-		break;
 	case COMMAND_JOIN:
 		if (room_join(&m->rooms, text, s, &s->rooms, conn_stub(session_conn(s))) == ROOM_NO_MEMORY) {
 			s->no_memory = true;
@@ -320,6 +310,29 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	return sent == CONN_SENT;
 }
 
+static void apply_send_to(struct hub *hub, struct mount *m, struct session *s, const struct command *command, bool own)
+{
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, false);
+	o.slow = m->slow;
+	if (hub_note(m, command, own))
+		hub_send(hub, s, &o, own);
+	else
+		slow_refused(hub, s, &o, CONN_NO_MEMORY, own);
+	outgoing_free(&o);
+}
+
+/* Most often it answers the connection whose event it is, which needs no search. */
+static inline void apply_send(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+{
+	struct session *s = c->origin;
+	bool own = s != NULL && s->local == command->target && !s->ended;
+	if (own || (s = hub_find_session(hub, m, command->target)) != NULL)
+		apply_send_to(hub, m, s, command, own);
+	else if (!apply_to_ended(m, c, command))
+		hub->loop->stats.gone++;
+}
+
 static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
 {
 	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) && !command->code;
@@ -345,8 +358,13 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 {
 	hub->loop->stats.commands += c->n;
-	for (uint32_t i = 0; i < c->n; i++)
-		apply_command(hub, m, c, &c->commands[i]);
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct command *command = &c->commands[i];
+		if (command->kind == COMMAND_SEND)
+			apply_send(hub, m, c, command);
+		else
+			apply_command(hub, m, c, command);
+	}
 	commit_drop(c);
 	c->origin = NULL;
 }

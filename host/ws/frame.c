@@ -643,8 +643,13 @@ size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_opcode opcode, 
 
 	dst[0] = (uint8_t)(0x80 | opcode);
 	dst[1] = (uint8_t)(size == 2 ? payload_len : size == 4 ? 126 : 127);
-	for (size_t i = 2; i < size; i++)
-		dst[i] = (uint8_t)(payload_len >> (8 * (size - 1 - i)));
+	if (size == 4) {
+		dst[2] = (uint8_t)(payload_len >> 8);
+		dst[3] = (uint8_t)payload_len;
+	} else if (size == 10) {
+		for (unsigned i = 0; i < 8; i++)
+			dst[2 + i] = (uint8_t)(payload_len >> (56 - 8 * i));
+	}
 	return size;
 }
 

@@ -79,11 +79,12 @@ AVX2 size_t wide_utf8(const uint8_t *p, size_t n)
 {
 	__m256i last = _mm256_setzero_si256();
 	size_t at = 0;
+	bool rest = true; /* nothing is begun */
 	while (n - at >= 64) {
 		__m256i a = _mm256_loadu_si256((const __m256i *)(p + at)), b = _mm256_loadu_si256((const __m256i *)(p + at + 32));
 		/* ASCII behind whole characters is right as it stands. */
-		bool ascii = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0 && whole(p, at) == at;
-		if (!ascii) {
+		rest = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0 && (rest || whole(p, at) == at);
+		if (!rest) {
 			__m256i errors = _mm256_or_si256(step_errors(a, last), step_errors(b, a));
 			if (!_mm256_testz_si256(errors, errors))
 				break;
