@@ -75,7 +75,8 @@ enum tova_result {
 
 enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 
-/* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count, so text is a C string too. */
+/* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count, so text is a C string too. They are
+ * not yours to write to: text that is passed on just as it came is not checked again. */
 typedef struct tova_payload {
 	size_t size; /* sizeof(tova_payload) */
 	const void *data;

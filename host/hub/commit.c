@@ -7,7 +7,6 @@
 #include "ws/frame.h"
 #include "ws/utf8.h"
 
-#define COMMIT_KEEP 65536 /* bytes of arena and commands kept for the next event; a rare large one gives its memory back */
 #define COMMIT_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
 
 const char *commit_error_text(enum commit_error error)
@@ -39,27 +38,11 @@ void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size
 	*c = (struct commit){.chunks = chunks, .data_size = data_size};
 }
 
-void commit_begin(struct commit *c, struct session *origin)
-{
-	c->origin = origin;
-	c->error = COMMIT_OK;
-	c->bytes = 0;
-	c->checked = (struct span){0};
-}
-
-static bool command_has_frame(const struct command *command)
-{
-	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST || command->kind == COMMAND_BROADCAST_TO;
-}
-
 void commit_drop(struct commit *c)
 {
 	for (uint32_t i = 0; i < c->n; i++)
-		if (command_has_frame(&c->commands[i]))
-			slice_unref(&c->commands[i].frame);
-	c->n = c->arena_len = 0;
-	if (c->arena_cap > COMMIT_KEEP || c->cap * sizeof *c->commands > COMMIT_KEEP)
-		commit_free(c);
+		command_drop(&c->commands[i]);
+	commit_emptied(c);
 }
 
 void commit_free(struct commit *c)
@@ -78,18 +61,23 @@ enum commit_error commit_spoil(struct commit *c, enum commit_error error)
 	return error;
 }
 
-static struct command *commit_add(struct commit *c, enum command_kind kind, uint64_t target)
+static bool commit_widen(struct commit *c)
 {
-	if (c->n == c->cap) {
-		uint32_t cap = c->cap == 0 ? 16 : c->cap * 2;
-		struct command *wider = cap <= COMMIT_COMMANDS_MAX ? realloc(c->commands, cap * sizeof *wider) : NULL;
-		if (wider == NULL) {
-			commit_spoil(c, cap > COMMIT_COMMANDS_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
-			return NULL;
-		}
-		c->commands = wider;
-		c->cap = cap;
+	uint32_t cap = c->cap == 0 ? 16 : c->cap * 2;
+	struct command *wider = cap <= COMMIT_COMMANDS_MAX ? realloc(c->commands, cap * sizeof *wider) : NULL;
+	if (wider == NULL) {
+		commit_spoil(c, cap > COMMIT_COMMANDS_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
+		return false;
 	}
+	c->commands = wider;
+	c->cap = cap;
+	return true;
+}
+
+static inline struct command *commit_add(struct commit *c, enum command_kind kind, uint64_t target)
+{
+	if (c->n == c->cap && !commit_widen(c))
+		return NULL;
 	struct command *command = &c->commands[c->n];
 	command->kind = (uint8_t)kind;
 	command->target = target;

@@ -80,10 +80,33 @@ struct commit {
 /* data_size: most bytes of a `set`. */
 void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size);
 /* Starts anew; keeps its memory. */
-void commit_begin(struct commit *c, struct session *origin);
+static inline void commit_begin(struct commit *c, struct session *origin)
+{
+	c->origin = origin;
+	c->error = COMMIT_OK;
+	c->bytes = 0;
+	c->checked = (struct span){0};
+}
+void commit_free(struct commit *c);
 /* Drops all commands. */
 void commit_drop(struct commit *c);
-void commit_free(struct commit *c);
+/* The same for commands that hold nothing any more. A rare large commit gives its memory back. */
+#define COMMIT_KEEP 65536 /* bytes of the arena, and of commands, that are kept for the next event */
+static inline void commit_emptied(struct commit *c)
+{
+	c->n = c->arena_len = 0;
+	if (c->arena_cap > COMMIT_KEEP || c->cap > COMMIT_KEEP / sizeof *c->commands)
+		commit_free(c);
+}
+static inline bool command_has_frame(const struct command *command)
+{
+	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST || command->kind == COMMAND_BROADCAST_TO;
+}
+static inline void command_drop(struct command *command)
+{
+	if (command_has_frame(command))
+		slice_unref(&command->frame);
+}
 /* Makes the event fail for an error that was found before a command could be added. Returns error. */
 enum commit_error commit_spoil(struct commit *c, enum commit_error error);
 

@@ -131,7 +131,7 @@ static void delivery_before(struct mount *m, struct hub_event *e)
 }
 
 /* Commits or drops; the event is settled by that, whichever it is. */
-static bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok, struct span why)
+static inline bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok, struct span why)
 {
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)

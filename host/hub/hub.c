@@ -359,13 +359,14 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 {
 	hub->loop->stats.commands += c->n;
 	for (uint32_t i = 0; i < c->n; i++) {
-		const struct command *command = &c->commands[i];
+		struct command *command = &c->commands[i];
 		if (command->kind == COMMAND_SEND)
 			apply_send(hub, m, c, command);
 		else
 			apply_command(hub, m, c, command);
+		command_drop(command);
 	}
-	commit_drop(c);
+	commit_emptied(c);
 	c->origin = NULL;
 }
 

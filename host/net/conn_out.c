@@ -241,7 +241,7 @@ static bool conn_is_full(struct conn *c, uint32_t len)
 	return c->out.bytes > 0 && outq_weight(&c->out) + len > max;
 }
 
-static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
+static enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
 	uint32_t max = c->conns->limits.queue_max;
 	if (outq_weight(&c->out) + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
@@ -260,8 +260,7 @@ static inline __attribute__((always_inline)) enum conn_sent conn_send_frame(stru
 	return CONN_SENT;
 }
 
-/* Of its own, so that conn_send needs no room for what it does not have. */
-static __attribute__((noinline)) enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool own)
+static enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool own)
 {
 	struct slice packed;
 	if (!conn_squeeze(c, o, &packed))
@@ -273,7 +272,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_packed(struct conn *c,
 	return sent;
 }
 
-enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
+static enum conn_sent conn_send_special(struct conn *c, struct outgoing *o, bool own)
 {
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours; and where the hub is another
 	 * loop's, whatever it sent before it knew of that end. */
@@ -281,6 +280,18 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
 		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
+}
+
+enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
+{
+	const struct slice *frame = o->frame;
+	bool plain = c->state == CONN_OPEN && !c->ended && !c->broken && c->packed == 0 &&
+		     (uint64_t)c->out.bytes + frame->len <= c->conns->limits.queue_max;
+	if (!plain || !outq_take(&c->out, frame))
+		return conn_send_special(c, o, own);
+	conn_mark_dirty(c);
+	c->conns->loop->stats.messages_out++;
+	return CONN_SENT;
 }
 
 static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)

@@ -208,9 +208,11 @@ static bool outq_append_backlog(struct outq *q, const struct slice *frame)
 
 bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
-	struct slice *last = outq_last(q);
+	if (outq_take(q, s))
+		return true;
 	if (outq_backlog(q) != NULL)
 		return outq_append_backlog(q, s);
+	struct slice *last = outq_last(q);
 	if (q->stalled && !outq_is_small(s))
 		outq_account(s->chunk, spare);
 	if (q->stalled && outq_is_small(s)) {

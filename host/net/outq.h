@@ -76,6 +76,23 @@ enum outq_status { OUTQ_EMPTY, OUTQ_STALLED, OUTQ_BROKEN };
 
 /* Puts a slice at the end, taking a reference of its own. Returns false without memory, with nothing changed. */
 bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare);
+/* Does the same where it takes nothing but the queue itself: it is empty, or ends where the slice begins, and its peer keeps up. False:
+ * nothing was done. */
+static inline bool outq_take(struct outq *q, const struct slice *s)
+{
+	if (q->list != NULL || q->stalled)
+		return false;
+	if (q->one.chunk == NULL) {
+		q->one = *s;
+		chunk_ref(s->chunk);
+	} else if (q->one.chunk == s->chunk && q->one.off + q->one.len == s->off) {
+		q->one.len += s->len;
+	} else {
+		return false;
+	}
+	q->bytes += s->len;
+	return true;
+}
 /* The same for bytes that are no frames (an HTTP answer before the first frame): they are not parted. */
 bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *spare);
 /* Puts a whole control frame before everything that has not been begun; one that waits already is replaced, as the newest pong

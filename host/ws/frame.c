@@ -632,27 +632,6 @@ void frame_reset(struct frame_reader *r)
 
 /* --- writing --------------------------------------------------------------------------------------------------------------- */
 
-size_t frame_head_size(uint64_t payload_len)
-{
-	return payload_len < 126 ? 2 : payload_len <= UINT16_MAX ? 4 : 10;
-}
-
-size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_opcode opcode, uint64_t payload_len)
-{
-	const size_t size = frame_head_size(payload_len);
-
-	dst[0] = (uint8_t)(0x80 | opcode);
-	dst[1] = (uint8_t)(size == 2 ? payload_len : size == 4 ? 126 : 127);
-	if (size == 4) {
-		dst[2] = (uint8_t)(payload_len >> 8);
-		dst[3] = (uint8_t)payload_len;
-	} else if (size == 10) {
-		for (unsigned i = 0; i < 8; i++)
-			dst[2 + i] = (uint8_t)(payload_len >> (56 - 8 * i));
-	}
-	return size;
-}
-
 uint64_t frame_size(const uint8_t *p, size_t n)
 {
 	size_t head;

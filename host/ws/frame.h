@@ -109,8 +109,19 @@ size_t frame_held(const struct frame_reader *r);
 void frame_reset(struct frame_reader *r);
 
 /* Writes the header of an unmasked frame with fin set; returns its length, 2, 4 or 10. */
-size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_opcode opcode, uint64_t payload_len);
-size_t frame_head_size(uint64_t payload_len);
+static inline size_t frame_head_size(uint64_t payload_len)
+{
+	return payload_len < 126 ? 2 : payload_len <= UINT16_MAX ? 4 : 10;
+}
+static inline size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_opcode opcode, uint64_t payload_len)
+{
+	size_t size = frame_head_size(payload_len);
+	dst[0] = (uint8_t)(0x80 | opcode);
+	dst[1] = (uint8_t)(size == 2 ? payload_len : size == 4 ? 126 : 127);
+	for (size_t i = 2; i < size; i++)
+		dst[i] = (uint8_t)(payload_len >> (8 * (size - 1 - i)));
+	return size;
+}
 /* Length of the whole unmasked frame (header and payload) that starts at p; 0 if fewer than its header's bytes are there. For
  * walking a queue of frames of our own. */
 uint64_t frame_size(const uint8_t *p, size_t n);

@@ -57,6 +57,25 @@ static struct span longer_than_a_room(size_t n)
 	return (struct span){text, n};
 }
 
+/* The very bytes that were checked when they came, and nothing that only begins, ends or looks like them. */
+START_TEST(text_that_is_checked_already)
+{
+	static const char bad[] = "caf\xc3\xa9 \xff", copy[] = "caf\xc3\xa9 \xff";
+	const size_t len = sizeof bad - 1;
+	c.checked = (struct span){bad, len};
+	accepted(commit_send(&c, 1, false, bad, len));
+	refused(commit_send(&c, 1, false, bad, len), COMMIT_E_UTF8); /* it was another event's */
+	c.checked = (struct span){bad, len};
+	refused(commit_send(&c, 1, false, copy, len), COMMIT_E_UTF8);
+	c.checked = (struct span){bad, len};
+	refused(commit_broadcast(&c, false, bad, 4, 0), COMMIT_E_UTF8);
+	c.checked = (struct span){bad, len};
+	refused(commit_broadcast_to(&c, good, false, bad + 1, len - 1, 0), COMMIT_E_UTF8);
+	c.checked = (struct span){bad, len};
+	accepted(commit_broadcast_to(&c, good, false, bad, len, 0));
+}
+END_TEST
+
 START_TEST(room_names)
 {
 	const struct span bad[] = {nothing, nul, broken, longer_than_a_room(256)};
@@ -306,6 +325,7 @@ int main(void)
 	TCase *tc = tcase_create("commit");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, text_that_is_checked_already);
 	tcase_add_test(tc, room_names);
 	tcase_add_test(tc, text_must_be_utf8);
 	tcase_add_test(tc, close_codes);
