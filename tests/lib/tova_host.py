@@ -11,6 +11,7 @@ names them: host.expect(predicate).
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,62 @@ def wait_until(condition, what="condition", timeout=None):
         time.sleep(0.01)
 
 
+class Log:
+    """What a process writes, taken apart while it runs."""
+
+    def __init__(self, stream, changed):
+        """changed: a condition, notified at every line and at the end."""
+        self.ended = False
+        self._stream = stream
+        self._changed = changed
+        self._lines = []
+        self._half = b""
+        os.set_blocking(stream.fileno(), False)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def lines(self):
+        """A copy, with what was written before this call: who has seen an effect of the process sees the line before it too."""
+        with self._changed:
+            self._take()
+            return list(self._lines)
+
+    def join(self, seconds):
+        self._reader.join(seconds)
+
+    def _read(self):
+        # Only looks whether there is something: it is taken under the lock, so that nothing is in between for lines().
+        ready = select.poll()
+        ready.register(self._stream.fileno(), select.POLLIN)
+        while not self.ended:
+            ready.poll()
+            with self._changed:
+                self._take()
+        self._stream.close()
+
+    def _take(self):
+        while not self.ended:
+            try:
+                data = os.read(self._stream.fileno(), 65536)
+            except BlockingIOError:
+                return
+            self.ended = not data
+            *whole, self._half = (self._half + data).split(b"\n")
+            if self.ended and self._half:
+                whole.append(self._half)
+            self._lines += map(self._line, whole)
+            self._changed.notify_all()
+
+    @staticmethod
+    def _line(raw):
+        text = raw.decode("utf-8", "replace")
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        return line if isinstance(line, dict) else {"raw": text}
+
+
 class Host:
     """One run after another of build/tova-host with the same arguments."""
 
@@ -55,10 +112,9 @@ class Host:
         self.limits = limits
         self.extra_env = dict(env or {})
         self.process = None
-        self.lines = []  # of the current run: dicts; what is no JSON object is {"raw": text}
+        self._log = None  # of the current run
         self._expected = []
         self._changed = threading.Condition()
-        self._reader = None
         self._runtime = None
 
     # --- starting ---------------------------------------------------------------------------------------------------------
@@ -77,7 +133,6 @@ class Host:
         if os.environ.get("TOVA_THREADS") and "--threads" not in self.args:
             command += ["--threads", os.environ["TOVA_THREADS"]]  # the same tests with several loops
         env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
-        self.lines = []
         try:
             self.process = subprocess.Popen(
                 command + OPTIONS + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
@@ -85,8 +140,7 @@ class Host:
         except Exception:
             shutil.rmtree(self._runtime, ignore_errors=True)
             raise
-        self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
-        self._reader.start()
+        self._log = Log(self.process.stderr, self._changed)
         if wait:
             self._wait_listening()
         return self
@@ -108,7 +162,7 @@ class Host:
     @property
     def listening(self):
         """Addresses from the listen lines, in the order of the command line: "127.0.0.1:43211", "[::1]:80", "unix:/path"."""
-        return [line["address"] for line in list(self.lines) if line.get("kind") == "listen" and "address" in line]
+        return [line["address"] for line in self.lines if line.get("kind") == "listen" and "address" in line]
 
     @property
     def port(self):
@@ -129,19 +183,10 @@ class Host:
 
     # --- the log ----------------------------------------------------------------------------------------------------------
 
-    def _read_log(self, stream):
-        for raw in stream:
-            text = raw.decode("utf-8", "replace").rstrip("\n")
-            try:
-                line = json.loads(text)
-            except ValueError:
-                line = None
-            with self._changed:
-                self.lines.append(line if isinstance(line, dict) else {"raw": text})
-                self._changed.notify_all()
-        stream.close()
-        with self._changed:
-            self._changed.notify_all()
+    @property
+    def lines(self):
+        """Of the current run, all that the host has written by now: dicts; what is no JSON object is {"raw": text}."""
+        return self._log.lines() if self._log else []
 
     def _wait(self, condition, what, timeout=None):
         timeout = PATIENCE if timeout is None else timeout
@@ -159,7 +204,7 @@ class Host:
 
         def look():
             found[:] = [line for line in self.lines[after:] if predicate(line)][:1]
-            if not found and self.process is not None and self.process.poll() is not None and not self._reader.is_alive():
+            if not found and self.process is not None and self.process.poll() is not None and self._log.ended:
                 raise AssertionError(f"the host ended ({self.process.returncode}) without: {what}\n{self.log_text()}")
             return found
 
@@ -260,7 +305,7 @@ class Host:
 
     def _forget(self):
         # A child that outlives the host may hold the pipe open: what is there has been read, its end need not come.
-        self._reader.join(2)
+        self._log.join(2)
         self.process = None
         shutil.rmtree(self._runtime, ignore_errors=True)
 
