@@ -272,7 +272,8 @@ static enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool 
 	return sent;
 }
 
-static enum conn_sent conn_send_special(struct conn *c, struct outgoing *o, bool own)
+/* Of its own, so that conn_send needs no room for what it does not have. */
+static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c, struct outgoing *o, bool own)
 {
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours; and where the hub is another
 	 * loop's, whatever it sent before it knew of that end. */
