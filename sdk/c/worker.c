@@ -18,15 +18,16 @@
 #include "settings.h"
 #include "tova_worker.h"
 
-#define WORKER_TURN 64	       /* messages read before others have their turn */
-#define WORKER_LATE_NS 1000000 /* acknowledgements wait for each other, but not for handlers that take their time */
-#define WORKER_PUSHES 64       /* unanswered ones, at which on_wake waits */
-#define WORKER_LEAVE_MS 2000   /* for the host to close after `bye` */
-#define WORKER_REACH_MS 1000   /* without a link, after which that is said */
+#define WORKER_TURN 64		      /* messages read before others have their turn */
+#define WORKER_LATE_NS 1000000	      /* acknowledgements wait for each other, but not for handlers that take their time */
+#define WORKER_PUSHES 64	      /* unanswered ones, at which on_wake waits */
+#define WORKER_LEAVE_MS 2000	      /* for the host to close after `bye` */
+#define WORKER_REACH_NS 1000000000ull /* without a link, after which that is said */
 #define WORKER_LINK_MAX 256
 
 struct worker {
-	tova_plugin plugin; /* fields that its version does not know are zero */
+	struct worker *before; /* of an earlier tova_worker_run */
+	tova_plugin plugin;    /* fields that its version does not know are zero */
 	const tova_worker_options *options;
 	struct settings settings;
 	struct link link;
@@ -45,6 +46,7 @@ struct worker {
 	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
 	unsigned greeted;	       /* the pipe on which hello was said */
 	unsigned links;
+	uint64_t reach_by; /* when it is said that there is no host */
 	uint64_t sequence; /* of callbacks that are no event of the host */
 	size_t n_deferred;
 	bool supervised;	/* a host has started it, and is to start another when this one has no link */
@@ -85,6 +87,13 @@ void worker_wake(struct worker *w)
 {
 	atomic_store(&w->woken, true);
 	worker_nudge(w);
+}
+
+static uint64_t worker_now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void worker_fail(struct worker *w, const char *why)
@@ -166,10 +175,12 @@ static void worker_hello(struct worker *w)
 static void worker_look_at_link(struct worker *w)
 {
 	unsigned pipe;
+	link_tend(&w->link);
 	bool up = link_is_up(&w->link, &pipe);
 	if (w->link_id[0] != '\0' && (!up || pipe != w->greeted)) {
 		w->link_id[0] = '\0';
 		batch_clear(&w->out);
+		w->reach_by = worker_now_ns() + WORKER_REACH_NS;
 		say(TOVA_LOG_WARN, "the connection to the host ended");
 		if (w->supervised)
 			worker_fail(w, "the host is gone");
@@ -181,24 +192,21 @@ static void worker_look_at_link(struct worker *w)
 	}
 }
 
-/* nng dials on and on and does not say why it fails; somebody may want to know that it does. */
+/* The link dials on and on and does not say why it fails; somebody may want to know that it does. */
 static void worker_miss_host(struct worker *w)
 {
 	unsigned pipe;
-	if (w->missed || link_is_up(&w->link, &pipe))
+	if (w->link_id[0] != '\0' || w->missed || worker_now_ns() < w->reach_by)
 		return;
+	if (link_is_up(&w->link, &pipe)) {
+		w->reach_by = worker_now_ns() + WORKER_REACH_NS;
+		return;
+	}
 	w->missed = true;
 	say(TOVA_LOG_WARN, "can not reach the host at %s", worker_option(w->options->url, "TOVA_URL"));
 }
 
 /* --- callbacks -------------------------------------------------------------------------------------------------------------------- */
-
-static uint64_t worker_now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* What was asked is asked behind what was commanded, so that the answer knows of it. */
 static void worker_ask(struct worker *w, struct task *t)
@@ -530,11 +538,11 @@ static void worker_on_object(struct worker *w, const struct batch_object *o)
 	}
 }
 
-static void worker_on_message(struct worker *w, nng_msg *msg)
+static void worker_on_message(struct worker *w, const struct link_message *message)
 {
 	const char *why;
 	const struct batch_object *o;
-	if (!batch_read(&w->in, nng_msg_body(msg), nng_msg_len(msg) - 1, &why)) {
+	if (!batch_read(&w->in, message->bytes, message->len, &why)) {
 		say(TOVA_LOG_ERROR, "a message of the host can not be read: %s", why);
 		w->failed = 1;
 		return;
@@ -555,10 +563,10 @@ static void worker_on_message(struct worker *w, nng_msg *msg)
 
 static void worker_receive(struct worker *w)
 {
-	nng_msg *msg;
-	for (int n = 0; n < WORKER_TURN && w->failed == 0 && !w->stopping && (msg = link_receive(&w->link)) != NULL; n++) {
-		worker_on_message(w, msg);
-		nng_msg_free(msg);
+	struct link_message message;
+	for (int n = 0; n < WORKER_TURN && w->failed == 0 && !w->stopping && link_receive(&w->link, &message); n++) {
+		worker_on_message(w, &message);
+		link_release(&message);
 		worker_flush(w);
 	}
 	if (w->link.lost)
@@ -598,28 +606,42 @@ static bool worker_goes_on(const struct worker *w)
 	return w->failed == 0 && !w->stopping && (!ends || (w->n_deferred > 0 && w->link_id[0] != '\0'));
 }
 
-/* False: the time was up. */
-static bool worker_wait(struct worker *w, int timeout_ms)
+/* Whichever is sooner; -1: never. */
+static int worker_sooner(int a, int b)
+{
+	return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
+static void worker_wait(struct worker *w, int timeout_ms)
 {
 	uint64_t count;
-	int n = poll(w->fds, 3, timeout_ms);
-	if (n <= 0)
-		return n < 0;
+	w->fds[0] = (struct pollfd){.fd = link_fd(&w->link), .events = POLLIN};
+	if (poll(w->fds, 3, worker_sooner(timeout_ms, link_wait_ms(&w->link))) <= 0)
+		return;
 	/* Emptied before anything is looked at, so that what happens from here on wakes again. */
 	if (w->fds[1].revents != 0 && read(w->fds[1].fd, &count, sizeof count) < 0)
-		return true;
+		return;
 	if (w->fds[2].revents != 0)
 		worker_take_signal(w);
-	return true;
+}
+
+/* How long until the host is missed. */
+static int worker_reach_ms(const struct worker *w)
+{
+	uint64_t now = worker_now_ns();
+	if (w->link_id[0] != '\0' || w->missed)
+		return -1;
+	return w->reach_by > now ? (int)((w->reach_by - now) / 1000000) + 1 : 0;
 }
 
 static void worker_loop(struct worker *w)
 {
 	while (worker_goes_on(w)) {
-		if (!worker_wait(w, w->link_id[0] == '\0' && !w->missed ? WORKER_REACH_MS : -1))
-			worker_miss_host(w);
+		worker_wait(w, worker_reach_ms(w));
 		worker_look_at_link(w);
+		worker_miss_host(w);
 		worker_receive(w);
+		worker_look_at_link(w); /* it may have come to its end in there */
 		worker_take_ended(w);
 		worker_go_on_all(w);
 		worker_on_woken(w);
@@ -636,10 +658,10 @@ static void worker_leave(struct worker *w)
 	worker_flush(w);
 	w->stopping = true;
 	while (link_is_up(&w->link, &pipe) && pipe == w->greeted && (now = worker_now_ns()) < until) {
-		nng_msg *msg;
+		struct link_message message;
 		worker_wait(w, (int)((until - now) / 1000000) + 1);
-		while ((msg = link_receive(&w->link)) != NULL)
-			nng_msg_free(msg);
+		while (link_receive(&w->link, &message))
+			link_release(&message);
 	}
 }
 
@@ -713,7 +735,7 @@ static int worker_run(struct worker *w)
 		worker_stop_plugin(w);
 		return 2;
 	}
-	w->fds[0] = (struct pollfd){.fd = w->link.recv_fd, .events = POLLIN};
+	w->reach_by = worker_now_ns() + WORKER_REACH_NS;
 	worker_loop(w);
 	worker_flush(w);
 	worker_stop_plugin(w);
@@ -731,8 +753,12 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 		    plugin->name, TASK_DATA_MAX);
 		return 2;
 	}
-	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive this call. */
+	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive this call. So that leak checkers do not
+	 * take it for lost, it is kept where they look. */
+	static struct worker *_Atomic kept;
 	struct worker *w = calloc(1, sizeof *w);
+	if (w != NULL)
+		w->before = atomic_exchange(&kept, w);
 	if (w == NULL || !worker_init(w, o)) {
 		say(TOVA_LOG_ERROR, "the worker can not be set up: %s", strerror(errno));
 		return 1;

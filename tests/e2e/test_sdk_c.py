@@ -1,11 +1,15 @@
 """The C worker library: tova-worker with a plugin, and the example, against a host whose every word is the test's, and real ones."""
+import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from fake_host import FakeHost  # noqa: E402
+from fake_host import HANDSHAKE, FakeHost  # noqa: E402
 from probe import Probe, plugin  # noqa: E402
 from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
@@ -506,6 +510,80 @@ def test_tcp():
         assert Events(link).script("sendb %00") == [{"c": "send", "bin": b"\0"}]
 
 
+# --- the Unix socket, where the library speaks nng's protocol by itself --------------------------------------------------------------
+
+@pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n\r\n", HANDSHAKE[:5] + b"\x50\0\0", HANDSHAKE[:7], b""])
+def test_something_else_listens(host, greeting):
+    with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=host.url):
+        stranger = host.sock.accept()[0]
+        stranger.sendall(greeting)
+        stranger.shutdown(socket.SHUT_WR)
+        stranger.settimeout(PATIENCE)
+        try:
+            assert stranger.recv(100) == HANDSHAKE and stranger.recv(100) == b""
+        except ConnectionResetError:
+            pass
+        host.accept().welcome()
+
+
+BREAKS = {"no-message": b"\x02" + bytes(8) + b"[]", "too-long": b"\x01" + b"\xff" * 8 + b"[", "half-a-head": b"\x01\0\0",
+          "half-a-body": b"\x01" + struct.pack(">Q", 5000) + b'[{"t":"mess', "a-lie": b"\x01" + struct.pack(">Q", 1 << 50) + b"[{"}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_what_is_cut_short_is_left_to_the_next_link(host, what):
+    with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=host.url) as worker:
+        link = host.accept()
+        link.welcome()
+        events = Events(link)
+        assert events.script("send x")
+        before = events.deliver("message", data="send y")
+        link.sock.sendall(BREAKS[what])
+        link.sock.shutdown(socket.SHUT_WR)
+        link.expect("ack", s=before)
+        link.expect_end()
+        link = host.accept()
+        link.welcome("L2")
+        assert Events(link).script("send z") == [{"c": "send", "data": "z"}]
+        assert worker.said.count(b"the connection to the host ended") == 1
+
+
+@pytest.mark.parametrize("step", [1, 7, 4096, 1 << 20])
+def test_messages_come_in_any_pieces(host, step):
+    with serving(host, BUILD / "examples/echo-worker") as (_, link):
+        bodies = [json.dumps([{"t": "message", "s": s, "conn": CONN, "seq": s, "attempt": 1, "data": f"{s}" * s}]).encode() for s in range(1, 150)]
+        stream = b"".join(b"\x01" + struct.pack(">Q", len(body)) + body for body in bodies)
+        for at in range(0, len(stream), step):
+            link.sock.sendall(stream[at:at + step])
+        for s in range(1, 150):
+            assert link.expect("ack", s=s)["commands"][0]["data"] == f"{s}" * s
+
+
+def test_a_host_that_reads_late(host):
+    with serving(host, BUILD / "examples/echo-worker") as (_, link):
+        texts = [f"{s}" * 300000 for s in range(1, 9)]
+        events = [{"t": "message", "s": s, "conn": CONN, "seq": s, "attempt": 1, "data": text} for s, text in enumerate(texts, 1)]
+        sender = threading.Thread(target=lambda: [link.send(event) for event in events])
+        sender.start()
+        # Its answers fill the socket, it waits, and reads no more: so the sender waits, too.
+        wait_until(lambda: waiting(link.sock) > 100000, "answers wait")
+        for s, text in enumerate(texts, 1):
+            assert link.expect("ack", s=s)["commands"][0]["data"] == text
+        sender.join()
+
+
+def waiting(sock):
+    """Bytes that can be read."""
+    return struct.unpack("i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
+
+
+@pytest.mark.parametrize("path", ["", "/" + "x" * 200])
+def test_paths_that_no_socket_can_have(path):
+    with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=f"ipc://{path}") as worker:
+        assert worker.wait() == 2
+        assert f"ipc://{path}: expected a path of 1 to 107 bytes".encode() in worker.said
+
+
 # --- many at once ----------------------------------------------------------------------------------------------------------------
 
 def test_acknowledgements_come_in_batches_and_in_order(host):
@@ -647,7 +725,7 @@ def test_signals(host, number):
 
 def test_a_signal_without_a_host(host):
     with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL="ipc:///nowhere/at/all") as worker:
-        wait_until(lambda: len(os.listdir(f"/proc/{worker.process.pid}/task")) > 3, "nng's threads run")
+        worker.wait_said(b"can not reach the host at ipc:///nowhere/at/all")
         worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
 
