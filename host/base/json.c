@@ -46,6 +46,10 @@ bool json_enter(struct json *j, char open)
 
 bool json_next(struct json *j, char close, bool *first)
 {
+	if (j->end - j->p > 1 && !*first && j->p[0] == ',' && j->p[1] > ' ') {
+		j->p++;
+		return true;
+	}
 	if (j->why != NULL)
 		return false;
 	if (json_sees(j, close)) {
@@ -57,15 +61,6 @@ bool json_next(struct json *j, char close, bool *first)
 	*first = false;
 	json_space(j);
 	return j->p < j->end || json_fail(j, "the text ends too early");
-}
-
-bool json_next_key(struct json *j, bool *first, struct span *key_r)
-{
-	struct json_string key;
-	if (!json_next(j, '}', first) || !json_read_string(j, &key) || !json_take(j, ':', "a colon was expected"))
-		return false;
-	*key_r = key.escaped ? (struct span){"", 0} : (struct span){key.p, key.n};
-	return true;
 }
 
 /* Which of the eight bytes, the first of them lowest, have to be looked at: a quote, a backslash, a control character? Their highest
@@ -90,7 +85,7 @@ static inline unsigned json_block_hits(const char *p)
 }
 #endif
 
-static const char *json_plain_end(const char *p, const char *end)
+static inline const char *json_plain_end(const char *p, const char *end)
 {
 	uint64_t hits;
 #ifdef __SSE2__
@@ -137,27 +132,66 @@ static bool json_check_escape(struct json *j)
 	return true;
 }
 
+/* Behind the first piece of a string, which does not end with a quote. */
+static bool json_read_rest(struct json *j, struct json_string *s_r)
+{
+	while (j->p < j->end && *j->p != '"') {
+		if (*j->p != '\\')
+			return json_fail(j, "a control character in a string");
+		s_r->escaped = true;
+		if (!json_check_escape(j))
+			return false;
+		j->p = json_plain_end(j->p, j->end);
+	}
+	return j->p < j->end || json_fail(j, "the text ends inside a string");
+}
+
 bool json_read_string(struct json *j, struct json_string *s_r)
 {
 	if (!json_take(j, '"', "a string was expected"))
 		return false;
 	s_r->p = j->p;
 	s_r->escaped = false;
-	for (;;) {
-		j->p = json_plain_end(j->p, j->end);
-		if (j->p == j->end)
-			return json_fail(j, "the text ends inside a string");
-		if (*j->p == '"')
-			break;
-		if (*j->p != '\\')
-			return json_fail(j, "a control character in a string");
-		s_r->escaped = true;
-		if (!json_check_escape(j))
-			return false;
-	}
+	j->p = json_plain_end(j->p, j->end);
+	if ((j->p == j->end || *j->p != '"') && !json_read_rest(j, s_r))
+		return false;
 	s_r->n = (size_t)(j->p - s_r->p);
 	j->p++;
 	return true;
+}
+
+/* A short key without white space around it, as programs write it: false if it is not that, with nothing read. */
+static inline bool json_plain_key(struct json *j, bool *first, struct span *key_r)
+{
+#ifdef __SSE2__
+	const char *p = j->p + !*first;
+	if (j->end - p < 18 || *p != '"' || (!*first && *j->p != ','))
+		return false;
+	unsigned hits = json_block_hits(p + 1), n = hits != 0 ? (unsigned)__builtin_ctz(hits) : 0;
+	if (hits == 0 || p[1 + n] != '"' || p[2 + n] != ':')
+		return false;
+	*key_r = (struct span){p + 1, n};
+	*first = false;
+	j->p = p + n + 3;
+	return true;
+#else
+	(void)j, (void)first, (void)key_r;
+	return false;
+#endif
+}
+
+static __attribute__((noinline)) bool json_any_key(struct json *j, bool *first, struct span *key_r)
+{
+	struct json_string key;
+	if (!json_next(j, '}', first) || !json_read_string(j, &key) || !json_take(j, ':', "a colon was expected"))
+		return false;
+	*key_r = key.escaped ? (struct span){"", 0} : (struct span){key.p, key.n};
+	return true;
+}
+
+bool json_next_key(struct json *j, bool *first, struct span *key_r)
+{
+	return json_plain_key(j, first, key_r) || json_any_key(j, first, key_r);
 }
 
 static bool json_is_digit(const struct json *j)

@@ -27,7 +27,7 @@ static void batch_read_member(struct json *j, struct span key, struct batch_obje
 {
 	for (size_t i = 0; i < sizeof batch_members / sizeof *batch_members; i++) {
 		void *member = (char *)o + batch_members[i].at;
-		if (!span_eq(key, batch_members[i].key))
+		if (key.n != batch_members[i].key.n || key.n == 0 || *key.p != *batch_members[i].key.p || !span_eq(key, batch_members[i].key))
 			continue;
 		o->has_bin = o->has_bin || member == &o->bin;
 		o->has_state_bin = o->has_state_bin || member == &o->state_bin;
