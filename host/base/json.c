@@ -114,6 +114,29 @@ static int json_hex4(const char *p)
 	return value;
 }
 
+/* What a letter behind a backslash stands for; 0: it is none of these. */
+static inline char json_long(char c)
+{
+	switch (c) {
+	case '"':
+	case '\\':
+	case '/':
+		return c;
+	case 'b':
+		return '\b';
+	case 'f':
+		return '\f';
+	case 'n':
+		return '\n';
+	case 'r':
+		return '\r';
+	case 't':
+		return '\t';
+	default:
+		return 0;
+	}
+}
+
 /* Behind a backslash. */
 static bool json_check_escape(struct json *j)
 {
@@ -126,7 +149,7 @@ static bool json_check_escape(struct json *j)
 		j->p += 6;
 		return true;
 	}
-	if (c == '\0' || strchr("\"\\/bfnrt", c) == NULL)
+	if (json_long(c) == 0)
 		return json_fail(j, "an unknown escape in a string");
 	j->p += 2;
 	return true;
@@ -348,7 +371,6 @@ static size_t json_unescape_u(const char *p, const char *end, char *dst, size_t 
 
 size_t json_unescape(const struct json_string *s, char *dst)
 {
-	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
 	const char *p = s->p, *end = s->p + s->n;
 	size_t n = 0;
 	while (p < end) {
@@ -361,21 +383,41 @@ size_t json_unescape(const struct json_string *s, char *dst)
 		if (p[1] == 'u') {
 			p += json_unescape_u(p, end, dst + n, &n);
 		} else {
-			dst[n++] = to[strchr(from, p[1]) - from];
+			dst[n++] = json_long(p[1]);
 			p += 2;
 		}
 	}
 	return n;
 }
 
-static const char json_short_from[] = "\"\\\b\f\n\r\t", json_short_to[] = "\"\\bfnrt";
+/* What stands for it behind a backslash; 0: only its number does. */
+static inline char json_short(char c)
+{
+	switch (c) {
+	case '"':
+	case '\\':
+		return c;
+	case '\b':
+		return 'b';
+	case '\f':
+		return 'f';
+	case '\n':
+		return 'n';
+	case '\r':
+		return 'r';
+	case '\t':
+		return 't';
+	default:
+		return 0;
+	}
+}
 
 size_t json_escaped_size(const char *text, size_t n)
 {
 	const char *p = n > 0 ? text : "", *end = p + n;
 	size_t size = n + 2;
 	while ((p = json_plain_end(p, end)) < end) {
-		size += *p != '\0' && strchr(json_short_from, *p) != NULL ? 1 : 5;
+		size += json_short(*p) != 0 ? 1 : 5;
 		p++;
 	}
 	return size;
@@ -394,10 +436,10 @@ size_t json_escape(char *dst, const char *text, size_t n)
 		p = plain;
 		if (p == end)
 			break;
-		const char *known = *p != '\0' ? strchr(json_short_from, *p) : NULL;
+		char known = json_short(*p);
 		*at++ = '\\';
-		if (known != NULL) {
-			*at++ = json_short_to[known - json_short_from];
+		if (known != 0) {
+			*at++ = known;
 		} else {
 			at[0] = 'u';
 			at[1] = at[2] = '0';

@@ -108,6 +108,16 @@ static enum command_word word_of(const struct json_string *c)
 	return WORD_UNKNOWN;
 }
 
+/* Nothing is there: one by one, since to clear all of it costs more than to read a short command. */
+static void command_begin(struct codec_command *t)
+{
+	const struct json_string none = {.p = NULL};
+	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->name = t->key = none;
+	t->bin = t->state_bin = t->code = t->id = t->delay = t->period = 0;
+	t->exclude_own = t->has_bin = t->has_state_bin = false;
+	t->word = WORD_UNKNOWN;
+}
+
 static void read_exclude(struct json *j, struct codec_command *t)
 {
 	if (json_next_is(j, '"'))
@@ -138,7 +148,7 @@ static void read_command(struct reader *r, struct codec_command *t)
 		{.key = {0}},
 	};
 	struct span name;
-	*t = (struct codec_command){.bin = 0};
+	command_begin(t);
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
 		if (span_eq(name, SPAN("exclude")))
 			read_exclude(&r->j, t);

@@ -115,7 +115,15 @@ struct event_held *event_hold(const struct hub_event *e)
 	struct event_held *h = malloc(size);
 	if (h == NULL)
 		return NULL;
-	*h = (struct event_held){.event = *e, .size = size};
+	/* One by one: to clear all of it costs more than the rest of this. */
+	h->next = h->run_last = NULL;
+	h->event = *e;
+	h->size = size;
+	h->lane = NULL;
+	h->single = h->suspect = false;
+	h->with = NULL;
+	h->number = h->since = 0;
+	h->blame = h->run = 0;
 	char *copy = h->bytes + (event_has_facts(e) ? sizeof(struct event_facts) : 0);
 	if (bytes.n > 0)
 		memcpy(copy, bytes.p, bytes.n);

@@ -27,7 +27,8 @@ static void batch_read_member(struct json *j, struct span key, struct batch_obje
 {
 	for (size_t i = 0; i < sizeof batch_members / sizeof *batch_members; i++) {
 		void *member = (char *)o + batch_members[i].at;
-		if (key.n != batch_members[i].key.n || key.n == 0 || *key.p != *batch_members[i].key.p || !span_eq(key, batch_members[i].key))
+		if (key.n != batch_members[i].key.n || key.n == 0 || *key.p != *batch_members[i].key.p ||
+		    !span_eq(key, batch_members[i].key))
 			continue;
 		o->has_bin = o->has_bin || member == &o->bin;
 		o->has_state_bin = o->has_state_bin || member == &o->state_bin;
@@ -55,7 +56,11 @@ static size_t batch_claim(struct json *j, uint64_t n, size_t *claimed)
 static void batch_read_object(struct json *j, struct batch_object *o, size_t *claimed)
 {
 	struct span key;
-	*o = (struct batch_object){.attempt = 1};
+	/* One by one: to clear all of it costs more than to read a short object. */
+	o->t.p = o->conn.p = o->state.p = o->data.p = NULL;
+	o->s = o->seq = o->run = o->bin = o->state_bin = 0;
+	o->attempt = 1;
+	o->has_bin = o->has_state_bin = false;
 	json_next_is(j, '{');
 	o->json.p = j->p;
 	for (bool first = json_enter(j, '{'); json_next_key(j, &first, &key);)

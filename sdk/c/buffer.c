@@ -2,8 +2,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/json.h"
 
@@ -28,17 +26,12 @@ static bool buffer_reserve(struct buffer *b, size_t n)
 	return true;
 }
 
-void buffer_add(struct buffer *b, const void *p, size_t n)
+void buffer_add_slowly(struct buffer *b, const void *p, size_t n)
 {
 	if (n == 0 || !buffer_reserve(b, n))
 		return;
 	memcpy(b->p + b->n, p, n);
 	b->n += n;
-}
-
-void buffer_add_text(struct buffer *b, const char *text)
-{
-	buffer_add(b, text, strlen(text));
 }
 
 void buffer_add_number(struct buffer *b, uint64_t value)
@@ -81,10 +74,4 @@ void buffer_clear(struct buffer *b)
 	if (b->cap > BUFFER_KEEP || b->failed)
 		buffer_free(b);
 	b->n = 0;
-}
-
-void buffer_free(struct buffer *b)
-{
-	free(b->p);
-	*b = (struct buffer){0};
 }

@@ -200,7 +200,10 @@ void task_clear(struct task *t)
 		t->queries = q->next;
 	buffer_free(&t->answer.headers);
 	buffer_free(&t->answer.body);
-	t->answer = (struct task_answer){0};
+	t->answer.status = 0;
+	t->answer.head_len = 0;
+	t->answer.subprotocol = NULL;
+	t->answer.type[0] = '\0';
 	t->json = NULL;
 	t->phase = TASK_IDLE;
 	t->is_event = t->has_ws = t->is_close = t->deferred = t->aborted = t->retry = t->data_used = t->data_new = false;
