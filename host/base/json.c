@@ -85,6 +85,11 @@ static inline unsigned json_block_hits(const char *p)
 }
 #endif
 
+static inline bool json_is_plain(char c)
+{
+	return c != '"' && c != '\\' && (unsigned char)c >= 0x20;
+}
+
 static inline const char *json_plain_end(const char *p, const char *end)
 {
 	uint64_t hits;
@@ -96,7 +101,7 @@ static inline const char *json_plain_end(const char *p, const char *end)
 	for (; end - p >= 8; p += 8)
 		if ((hits = json_word_hits(p)) != 0)
 			return p + __builtin_ctzll(hits) / 8;
-	while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
+	while (p < end && json_is_plain(*p))
 		p++;
 	return p;
 }
@@ -369,17 +374,47 @@ static size_t json_unescape_u(const char *p, const char *end, char *dst, size_t 
 	return 6;
 }
 
+/* Up to 16 bytes to where they may overlap. */
+static inline void json_move(char *dst, const char *src, size_t n)
+{
+	uint64_t a, b;
+	if (n < 8) {
+		for (size_t i = 0; i < n; i++)
+			dst[i] = src[i];
+		return;
+	}
+	memcpy(&a, src, sizeof a);
+	memcpy(&b, src + n - 8, sizeof b);
+	memcpy(dst, &a, sizeof a);
+	memcpy(dst + n - 8, &b, sizeof b);
+}
+
+/* Copies plain bytes, as many as are quickly found, to where they may stand already or before that; returns how many. */
+static inline size_t json_move_plain(char *dst, const char *p, const char *end)
+{
+#ifdef __SSE2__
+	if (end - p >= 16) {
+		unsigned hits = json_block_hits(p);
+		size_t n = hits != 0 ? (unsigned)__builtin_ctz(hits) : 16;
+		json_move(dst, p, n);
+		return n;
+	}
+#endif
+	const char *plain = json_plain_end(p, end);
+	memmove(dst, p, (size_t)(plain - p));
+	return (size_t)(plain - p);
+}
+
 size_t json_unescape(const struct json_string *s, char *dst)
 {
 	const char *p = s->p, *end = s->p + s->n;
 	size_t n = 0;
 	while (p < end) {
-		const char *plain = json_plain_end(p, end);
-		memmove(dst + n, p, (size_t)(plain - p));
-		n += (size_t)(plain - p);
-		p = plain;
-		if (p == end)
-			break;
+		size_t plain = json_move_plain(dst + n, p, end);
+		n += plain;
+		p += plain;
+		if (p == end || json_is_plain(*p))
+			continue;
 		if (p[1] == 'u') {
 			p += json_unescape_u(p, end, dst + n, &n);
 		} else {
@@ -423,31 +458,55 @@ size_t json_escaped_size(const char *text, size_t n)
 	return size;
 }
 
-size_t json_escape(char *dst, const char *text, size_t n)
+/* Writes one that is not plain; returns the length. */
+static inline size_t json_escape_one(char *at, char c)
 {
 	static const char hex[] = "0123456789abcdef";
+	char known = json_short(c);
+	at[0] = '\\';
+	if (known != 0) {
+		at[1] = known;
+		return 2;
+	}
+	at[1] = 'u';
+	at[2] = at[3] = '0';
+	at[4] = hex[(unsigned char)c >> 4];
+	at[5] = hex[c & 15];
+	return 6;
+}
+
+/* Copies plain bytes, as many as are quickly found; returns how many. What is behind them is written, too, and will be again: there is
+ * room, since what is left becomes no shorter. */
+static inline size_t json_copy_plain(char *at, const char *p, const char *end)
+{
+	uint64_t hits;
+#ifdef __SSE2__
+	if (end - p >= 16) {
+		hits = json_block_hits(p);
+		memcpy(at, p, 16);
+		return hits != 0 ? (size_t)__builtin_ctzll(hits) : 16;
+	}
+#endif
+	if (end - p >= 8) {
+		hits = json_word_hits(p);
+		memcpy(at, p, 8);
+		return hits != 0 ? (size_t)__builtin_ctzll(hits) / 8 : 8;
+	}
+	*at = *p;
+	return json_is_plain(*p);
+}
+
+size_t json_escape(char *dst, const char *text, size_t n)
+{
 	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;
 	*at++ = '"';
 	while (p < end) {
-		const char *plain = json_plain_end(p, end);
-		memcpy(at, p, (size_t)(plain - p));
-		at += plain - p;
-		p = plain;
-		if (p == end)
-			break;
-		char known = json_short(*p);
-		*at++ = '\\';
-		if (known != 0) {
-			*at++ = known;
-		} else {
-			at[0] = 'u';
-			at[1] = at[2] = '0';
-			at[3] = hex[(unsigned char)*p >> 4];
-			at[4] = hex[*p & 15];
-			at += 5;
-		}
-		p++;
+		size_t plain = json_copy_plain(at, p, end);
+		at += plain;
+		p += plain;
+		if (p < end && !json_is_plain(*p))
+			at += json_escape_one(at, *p++);
 	}
 	*at++ = '"';
 	return (size_t)(at - dst);

@@ -15,9 +15,9 @@ static void check_string(const struct json_string *s, const char *from, size_t n
 	memcpy(text, s->p - 1, s->n + 2);
 	struct json_string here = {text + 1, s->n, s->escaped};
 	MUST(json_unescape(&here, text + 1) == len && memcmp(text + 1, apart, len) == 0);
-	written = malloc(JSON_ESCAPED_MAX(len));
+	written = malloc(json_escaped_size(apart, len)); /* and not a byte more */
 	again = json_escape(written, apart, len);
-	MUST(again <= JSON_ESCAPED_MAX(len) && again >= len + 2);
+	MUST(again == json_escaped_size(apart, len) && again <= JSON_ESCAPED_MAX(len) && again >= len + 2);
 	struct json j = {.p = written, .end = written + again};
 	MUST(json_read_string(&j, &here) && j.p == j.end);
 	MUST(json_unescape(&here, written + 1) == len && memcmp(written + 1, apart, len) == 0);
