@@ -77,13 +77,13 @@ def test_all_that_it_is_afterwards(place):
         assert owner(place / "letters") == (NOBODY.pw_uid, NOBODY.pw_gid, 0o600)
         line = host.wait_log(lambda line: "no longer root" in line["message"])
         assert (line["user"], line["uid"], line["gid"]) == ("nobody", NOBODY.pw_uid, NOBODY.pw_gid)
-        with connect(f"unix:{place}/door", target="/open") as ws:
-            assert [ws.recv_text() for _ in range(3)] == [str(NOBODY.pw_uid), str(NOBODY.pw_gid), f"{NOBODY.pw_dir} nobody"]
-        with connect("127.0.0.1", host.port, "/in", headers=[("Authorization", f"Bearer {hs256(claims())}")]) as ws:
-            ws.send_text("send from the worker")
-            assert ws.recv_text() == "from the worker"
-        children = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
-        assert children and not any(are_nobodys(pid) for pid in children)
+        with connect(f"unix:{place}/door", target="/open") as script:
+            assert [script.recv_text() for _ in range(3)] == [str(NOBODY.pw_uid), str(NOBODY.pw_gid), f"{NOBODY.pw_dir} nobody"]
+            with connect("127.0.0.1", host.port, "/in", headers=[("Authorization", f"Bearer {hs256(claims())}")]) as ws:
+                ws.send_text("send from the worker")
+                assert ws.recv_text() == "from the worker"
+            children = Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text().split()
+            assert children and not any(are_nobodys(pid) for pid in children)
         said = subprocess.run([place / "tova-ctl", "--control", place / "control", "workers"], capture_output=True, text=True, check=True).stdout
         assert "ready" in said, said
         # Nobody else of that user may look into it, where the keys are.
