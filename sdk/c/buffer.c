@@ -7,7 +7,7 @@
 
 #define BUFFER_FIRST 256
 #define BUFFER_KEEP 65536
-#define BUFFER_SHORT 1024
+#define BUFFER_SHORT 8192
 
 static bool buffer_reserve(struct buffer *b, size_t n)
 {
