@@ -428,6 +428,7 @@ static const struct scene scenes[] = {
 	{"chat-20", "relay", "/room/a", 20, talk_chat, .size = 64, .burst = 1, .rounds = 10},
 	{"rooms", "rooms", "/", 10, talk_rooms, .burst = 10, .rounds = 20},
 	{"join-among-1", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 1},
+	{"join-2000-at-once", "rooms", "/", 1, talk_among, .burst = 2000, .rounds = 1, .rooms = 1}, /* it closes with 1,000 memberships */
 	{"join-among-100k", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 100000},
 	{"fragments", "echo", "/", 10, talk_fragments, .burst = 10, .rounds = 10},
 	{"worker-depth-1", NULL, "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 20},
