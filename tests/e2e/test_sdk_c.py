@@ -834,7 +834,8 @@ def test_the_example_of_another_language():
 def test_the_readme(tmp_path):
     """Its program works."""
     (tmp_path / "echo.c").write_text((ROOT / "sdk/c/README.md").read_text().split("```c\n")[1].split("```")[0])
-    sanitizer = ["-fsanitize=address,undefined"] if b"__asan_init" in (BUILD / "tova-worker").read_bytes() else []
+    built = (BUILD / "tova-worker").read_bytes()
+    sanitizer = ["-fsanitize=address,undefined"] if b"__asan_init" in built else ["-fsanitize=thread"] if b"__tsan_init" in built else []
     subprocess.run(["cc", "-Wall", "-Werror", *sanitizer, f"-I{ROOT / 'sdk'}", f"-I{ROOT / 'sdk/c'}", "-o", tmp_path / "echo",
                     tmp_path / "echo.c", BUILD / "libtova-worker.a", "-lnng", "-ljansson", "-lpthread"], check=True)
     with Host("--worker", f"{tmp_path}/echo", "--workers", "2", "--close-timeout", "200ms") as host:
