@@ -2,7 +2,6 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,7 +18,7 @@
 
 static const uint8_t ipc_hello[IPC_HELLO] = {0, 'S', 'P', 0, 0, 0x10, 0, 0}; /* PAIR0 */
 
-static uint64_t ipc_now_ns(void)
+uint64_t ipc_now_ns(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -65,7 +64,7 @@ static bool ipc_reserve(struct ipc *i, size_t n)
 		memmove(i->in, i->in + i->at, i->len);
 		i->at = 0;
 	}
-	size_t most = 2 * i->cap > IPC_READ ? 2 * i->cap : IPC_READ;
+	size_t most = 2 * i->len > IPC_READ ? 2 * i->len : IPC_READ;
 	if (n > most)
 		n = most;
 	if (n <= i->cap)
@@ -183,18 +182,29 @@ bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r)
 	return false;
 }
 
+/* Half a message may be out, so nothing can follow it. */
+static bool ipc_give_up(struct ipc *i)
+{
+	shutdown(i->fd, SHUT_RDWR);
+	return false;
+}
+
 bool ipc_send(struct ipc *i, const void *bytes, size_t n)
 {
+	uint64_t since = 0;
 	uint8_t head[IPC_HEAD] = {1};
 	uint64_t wire = htobe64(n);
 	memcpy(head + 1, &wire, sizeof wire);
 	struct iovec iov[2] = {{head, sizeof head}, {(void *)bytes, n}};
 	while (i->up && iov[1].iov_len + iov[0].iov_len > 0) {
 		ssize_t sent = sendmsg(i->fd, &(struct msghdr){.msg_iov = iov, .msg_iovlen = 2}, MSG_NOSIGNAL);
-		if (sent < 0 && errno == EAGAIN)
-			poll(&(struct pollfd){.fd = i->fd, .events = POLLOUT}, 1, -1);
-		else if (sent < 0 && errno != EINTR)
-			return false;
+		if (sent < 0 && errno == EAGAIN) {
+			since = since != 0 ? since : ipc_now_ns();
+			if (!i->patience(i->ctx, i->fd, since))
+				return ipc_give_up(i);
+		} else if (sent < 0 && errno != EINTR) {
+			return ipc_give_up(i);
+		}
 		for (int k = 0; k < 2 && sent > 0; k++) {
 			size_t part = (size_t)sent < iov[k].iov_len ? (size_t)sent : iov[k].iov_len;
 			iov[k] = (struct iovec){(uint8_t *)iov[k].iov_base + part, iov[k].iov_len - part};

@@ -20,7 +20,11 @@ struct ipc {
 	uint8_t *behind, kept; /* a byte that was lent to the owner of the last message; NULL: none is */
 	uint64_t dial_at;      /* ns of the monotonic clock */
 	unsigned wait_ms;      /* before the next attempt but one */
+	bool (*patience)(void *ctx, int fd, uint64_t since); /* see link.h */
+	void *ctx;
 };
+
+uint64_t ipc_now_ns(void);
 
 /* False: the path is longer than a Unix socket's may be. */
 bool ipc_open(struct ipc *i, const char *path);
@@ -31,7 +35,8 @@ int ipc_wait_ms(const struct ipc *i);
 /* The next message, with one byte behind it that may be written; both are there until the next call. False: there is none, or the
  * connection has ended (up). */
 bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r);
-/* Waits while the host does not read. False: the connection is gone; what came before its end can still be received. */
+/* Waits while the host does not read, and the owner has patience. False: the connection is gone; what came before its end can still be
+ * received. */
 bool ipc_send(struct ipc *i, const void *bytes, size_t n);
 
 #endif

@@ -69,7 +69,10 @@ bool link_open(struct link *l, const char *url, const struct link_tls *tls, int 
 {
 	l->local = strncmp(url, LINK_IPC, strlen(LINK_IPC)) == 0;
 	if (l->local) {
-		if (ipc_open(&l->ipc, url + strlen(LINK_IPC)))
+		bool ok = ipc_open(&l->ipc, url + strlen(LINK_IPC));
+		l->ipc.patience = l->patience;
+		l->ipc.ctx = l->ctx;
+		if (ok)
 			return true;
 		snprintf(why, why_cap, "%s: expected a path of 1 to %zu bytes", url, sizeof l->ipc.to.sun_path - 1);
 		return false;
@@ -148,8 +151,10 @@ bool link_send(struct link *l, const struct buffer *message)
 	if (message->failed || !link_is_up(l, &then) || nng_msg_alloc(&msg, message->n) != 0)
 		return false;
 	memcpy(nng_msg_body(msg), message->p, message->n);
+	uint64_t since = ipc_now_ns();
 	int error;
-	while ((error = nng_sendmsg(l->socket, msg, 0)) == NNG_ETIMEDOUT && link_is_up(l, &now) && now == then)
+	while ((error = nng_sendmsg(l->socket, msg, 0)) == NNG_ETIMEDOUT && link_is_up(l, &now) && now == then &&
+	       l->patience(l->ctx, -1, since))
 		;
 	if (error != 0)
 		nng_msg_free(msg);

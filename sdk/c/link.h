@@ -17,13 +17,17 @@ struct link_tls {
 };
 
 struct link {
-	bool local; /* ipc, and none of what follows it */
+	bool local; /* ipc, and not the socket */
 	struct ipc ipc;
 	nng_socket socket;
 	int recv_fd;
 	int wake_fd;	      /* an eventfd of the owner's; written to when a pipe comes or goes */
-	bool lost;	      /* a message, for lack of memory */
 	atomic_uint up, down; /* pipes that have come, and gone */
+	bool lost;	      /* a message, for lack of memory */
+	/* The host does not take a message since then (ns of the monotonic clock): waits until the descriptor can be written to, or
+	 * something else is to be seen to; -1: waits for nothing. False: it is given up. */
+	bool (*patience)(void *ctx, int fd, uint64_t since);
+	void *ctx;
 };
 
 struct link_message {
@@ -32,7 +36,7 @@ struct link_message {
 	nng_msg *msg; /* that they are in; NULL: they are the link's */
 };
 
-/* Starts to dial. False with a sentence in why. The link must not move from here on. */
+/* Starts to dial; `patience` is set. False with a sentence in why. The link must not move from here on. */
 bool link_open(struct link *l, const char *url, const struct link_tls *tls, int wake_fd, char *why, size_t why_cap);
 
 /* Readable: link_tend or link_receive has something to do. It changes with connections; -1: there is none. */
@@ -48,7 +52,7 @@ bool link_is_up(struct link *l, unsigned *generation_r);
 bool link_receive(struct link *l, struct link_message *message_r);
 void link_release(struct link_message *message);
 
-/* Waits while the host does not read. False: the pipe is gone, or there is no memory. */
+/* Waits while the host does not read, and the owner has patience. False: the pipe is gone, or there is no memory. */
 bool link_send(struct link *l, const struct buffer *message);
 
 #endif

@@ -46,8 +46,9 @@ struct worker {
 	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
 	unsigned greeted;	       /* the pipe on which hello was said */
 	unsigned links;
-	uint64_t reach_by; /* when it is said that there is no host */
-	uint64_t sequence; /* of callbacks that are no event of the host */
+	uint64_t reach_by;     /* when it is said that there is no host */
+	uint64_t leaves_since; /* when it was told to, or has begun to; 0: it stays */
+	uint64_t sequence;     /* of callbacks that are no event of the host */
 	size_t n_deferred;
 	bool supervised;	/* a host has started it, and is to start another when this one has no link */
 	bool missed;		/* it was said that there is no host */
@@ -597,6 +598,22 @@ static void worker_take_signal(struct worker *w)
 	if (w->leaving)
 		_exit(1); /* told twice */
 	w->leaving = true;
+	w->leaves_since = worker_now_ns();
+}
+
+/* Of the link: for as long as it takes, but for who leaves. */
+static bool worker_patience(void *ctx, int fd, uint64_t since)
+{
+	struct worker *w = ctx;
+	struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT}, {.fd = w->fds[2].fd, .events = POLLIN}};
+	uint64_t from = since > w->leaves_since ? since : w->leaves_since, until = from + WORKER_LEAVE_MS * 1000000ull;
+	uint64_t now = worker_now_ns();
+	if (w->leaves_since != 0 && now >= until)
+		return false;
+	poll(fds, 2, fd < 0 ? 0 : w->leaves_since != 0 ? (int)((until - now) / 1000000) + 1 : -1);
+	if (fds[1].revents != 0)
+		worker_take_signal(w);
+	return true;
 }
 
 /* Deferred events are settled before the worker leaves. */
@@ -654,6 +671,7 @@ static void worker_leave(struct worker *w)
 {
 	unsigned pipe;
 	uint64_t until = worker_now_ns() + WORKER_LEAVE_MS * 1000000ull, now;
+	w->leaves_since = w->leaves_since != 0 ? w->leaves_since : worker_now_ns();
 	worker_say(w, "{\"t\":\"bye\"}");
 	worker_flush(w);
 	w->stopping = true;
@@ -730,6 +748,8 @@ static int worker_run(struct worker *w)
 	}
 	if (!worker_start_plugin(w))
 		return 1;
+	w->link.patience = worker_patience;
+	w->link.ctx = w;
 	if (!link_open(&w->link, url, &tls, w->fds[1].fd, why, sizeof why)) {
 		say(TOVA_LOG_ERROR, "%s", why);
 		worker_stop_plugin(w);
