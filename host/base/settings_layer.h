@@ -36,8 +36,9 @@ struct settings_layer {
 	bool *no_memory;	      /* shared too: nothing of what was read can be trusted */
 };
 
-/* Copies n bytes of text and ends them with NUL; NULL if there is no memory, which is then noted. */
 void settings_list_free(struct settings_list *list);
+
+/* Copies n bytes of text and ends them with NUL; NULL if there is no memory, which is then noted. */
 char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n);
 
 /* Adds a sentence to the errors: "tova-host: PLACE: NAME: ...". name may be NULL. */

@@ -292,22 +292,41 @@ static const struct tls_server_name *tls_server_lookup(const struct tls_server *
 	return from < s->n_names && strcmp(s->names[from].name, name) == 0 ? &s->names[from] : NULL;
 }
 
-static const struct tls_server_name *tls_server_match(const struct tls_server *s, const char *name)
+static bool tls_server_group_has(const struct tls_server *s, const struct tls_server_group *g, size_t pair)
+{
+	bool has = false;
+	for (size_t i = 0; i < g->n && !has; i++)
+		has = s->shown[g->pairs[i]].ctx == s->shown[pair].ctx;
+	return has;
+}
+
+/* The first of the group's; NULL: of all. */
+static const struct tls_server_name *tls_server_lookup_in(const struct tls_server *s, const struct tls_server_group *g,
+							  const char *name)
+{
+	const struct tls_server_name *found = tls_server_lookup(s, name), *end = s->names + s->n_names;
+	while (found != NULL && g != NULL && !tls_server_group_has(s, g, found->pair))
+		found = found + 1 < end && strcmp(found[1].name, name) == 0 ? found + 1 : NULL;
+	return found;
+}
+
+static const struct tls_server_name *tls_server_match(const struct tls_server *s, const struct tls_server_group *g,
+						      const char *name)
 {
 	char folded[TLS_SERVER_NAME_MAX + 1];
 	if (!tls_server_name_fold((const unsigned char *)name, strlen(name), folded) || folded[0] == '*')
 		return NULL;
-	const struct tls_server_name *found = tls_server_lookup(s, folded);
+	const struct tls_server_name *found = tls_server_lookup_in(s, g, folded);
 	char *dot = strchr(folded, '.');
 	if (found != NULL || dot == NULL || dot == folded)
 		return found;
 	*--dot = '*'; /* in place of the first label (RFC 6125 6.4.3) */
-	return tls_server_lookup(s, dot);
+	return tls_server_lookup_in(s, g, dot);
 }
 
 size_t tls_server_find(const struct tls_server *s, const char *name)
 {
-	const struct tls_server_name *found = tls_server_match(s, name);
+	const struct tls_server_name *found = tls_server_match(s, NULL, name);
 	return found != NULL ? found->pair : 0;
 }
 
@@ -330,14 +349,6 @@ static bool tls_server_covers(const struct tls_server *s, size_t a, size_t b)
 
 /* --- what some listeners show ---------------------------------------------------------------------------------------------------------- */
 
-static bool tls_server_group_has(const struct tls_server *s, const struct tls_server_group *g, size_t pair)
-{
-	bool has = false;
-	for (size_t i = 0; i < g->n && !has; i++)
-		has = s->shown[g->pairs[i]].ctx == s->shown[pair].ctx;
-	return has;
-}
-
 static void tls_server_group_free(struct tls_server_group *g)
 {
 	for (size_t i = 0; i < g->n; i++)
@@ -346,13 +357,22 @@ static void tls_server_group_free(struct tls_server_group *g)
 	free(g->pairs);
 }
 
+/* What an operator names: also a wildcard, as a certificate has it. */
+static const struct tls_server_name *tls_server_wanted(const struct tls_server *s, const char *name)
+{
+	char folded[TLS_SERVER_NAME_MAX + 1];
+	if (name[0] != '*')
+		return tls_server_match(s, NULL, name);
+	return tls_server_name_fold((const unsigned char *)name, strlen(name), folded) ? tls_server_lookup(s, folded) : NULL;
+}
+
 static bool tls_server_make_group(struct tls_server_build *b, struct tls_server_group *g, const struct tls_server_names *wanted)
 {
 	*g = (struct tls_server_group){.names = calloc(wanted->n, sizeof *g->names), .pairs = calloc(wanted->n, sizeof *g->pairs)};
 	if (g->names == NULL || g->pairs == NULL)
 		return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[0], "no memory");
 	for (; g->n < wanted->n; g->n++) {
-		const struct tls_server_name *found = tls_server_match(b->s, wanted->names[g->n]);
+		const struct tls_server_name *found = tls_server_wanted(b->s, wanted->names[g->n]);
 		if (found == NULL)
 			return tls_server_fail(b, TLS_SERVER_GROUP, wanted->names[g->n], "no certificate is for this name");
 		g->names[g->n] = strdup(wanted->names[g->n]);
@@ -388,10 +408,10 @@ static int tls_server_on_name(SSL *ssl, int *alert, void *arg)
 {
 	const struct tls_server *s = arg;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
-	const struct tls_server_name *found = name != NULL ? tls_server_match(s, name) : NULL;
 	const struct tls_server_group *group = SSL_get_app_data(ssl);
+	const struct tls_server_name *found = name != NULL ? tls_server_match(s, group, name) : NULL;
 	(void)alert;
-	if (found == NULL || (group != NULL && !tls_server_group_has(s, group, found->pair)))
+	if (found == NULL)
 		return SSL_TLSEXT_ERR_NOACK; /* the first certificate may do for who does not look, or looks for an address */
 	return SSL_set_SSL_CTX(ssl, s->shown[found->pair].ctx) != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }

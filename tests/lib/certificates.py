@@ -47,7 +47,7 @@ class Certificates:
         return [a for name in names for a in ("--tls-cert", self.cert(name), "--tls-key", self.key(name))]
 
 
-def tls(trusted, name="localhost", *, version=None, client=None, alpn=None, session=None, check=True):
+def tls(trusted, name="localhost", *, version=None, client=None, alpn=None, check=True):
     """For wsclient's wrap=. trusted: paths of certificates. client: (cert, key). An end without close_notify is an error."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = check
@@ -62,6 +62,6 @@ def tls(trusted, name="localhost", *, version=None, client=None, alpn=None, sess
         context.set_alpn_protocols(alpn)
 
     def wrap(sock, resumed=None):
-        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False, session=resumed or session)
+        return context.wrap_socket(sock, server_hostname=name, suppress_ragged_eofs=False, session=resumed)
     wrap.context = context
     return wrap

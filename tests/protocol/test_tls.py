@@ -32,7 +32,7 @@ SCRIPT = """env | grep -E '^(HTTPS|REQUEST_SCHEME|SSL_(PROTOCOL|CIPHER|TLS_SNI|C
 @pytest.fixture(scope="module")
 def certs(tmp_path_factory):
     made = Certificates(tmp_path_factory.mktemp("certs"))
-    made.make("here", "localhost").make("there", "there.test", "*.wild.test").make("other", "localhost")
+    made.make("here", "localhost").make("there", "there.test", "*.wild.test").make("other", "localhost").make("third", "localhost", "third.test")
     made.make("ca").sign("ann", "ca", "/O=Tova/CN=Ann Ö").sign("late", "ca", "/CN=late", days=-1).make("stranger")
     return made
 
@@ -246,21 +246,20 @@ def test_names(host, certs):
 
 
 def test_certificates_of_a_listener(certs, tmp_path):
-    """What it names is all that it shows, the first to whoever asks for none of them; and a session is of one listener."""
+    """What it names is all that it shows, the first to whoever asks for none of them."""
     both = [certs.cert("here"), certs.cert("there")]
-    here, there = certs.cert("here"), certs.cert("there")
     with Host(*certs.args("here", "there"), "--plugin", "echo", listen=["127.0.0.1:0", "127.0.0.1:0,tls=there.test",
                                                                         "127.0.0.1:0,tls=a.wild.test,tls=localhost"]) as host:
         every, one, two = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
 
-        def subject(port, name, session=None):
-            wrap = tls(both, name, check=False, session=session)
+        def subject(port, name):
+            wrap = tls(both, name, check=False)
             with connect("127.0.0.1", port, wrap=wrap) as ws:
                 ws.send_text("over it")
                 assert ws.recv_text() == "over it"
                 shown = ssl.DER_cert_to_PEM_cert(ws.sock.getpeercert(True))
                 ws.end()
-            return {open(here).read().strip(): "here", open(there).read().strip(): "there"}[shown.strip()]
+            return next(name for name in ("here", "there", "third") if open(certs.cert(name)).read().strip() == shown.strip())
 
         asked = ["localhost", "there.test", "a.wild.test", "nobody.test"]
         assert [subject(every, name) for name in asked] == ["here", "there", "there", "here"]
@@ -269,6 +268,11 @@ def test_certificates_of_a_listener(certs, tmp_path):
         mark = host.reload()
         host.wait_log(lambda line: line.get("kind") == "reload", "the certificates are read again", after=mark)
         assert [subject(one, name) for name in asked] == ["there"] * 4
+    listen = ["127.0.0.1:0,tls=*.wild.test", "127.0.0.1:0,tls=localhost", "127.0.0.1:0,tls=there.test,tls=third.test"]
+    with Host(*certs.args("here", "there", "third"), "--plugin", "echo", listen=listen) as host:
+        ports = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+        # Another certificate, which the last listener does not show, is the first for localhost.
+        assert [subject(port, name) for port in ports for name in ("a.wild.test", "localhost")] == ["there", "there", "here", "here", "there", "third"]
     with pytest.raises(AssertionError, match='--listen: nobody.test: no certificate is for this name'):
         Host(*certs.args("here"), "--plugin", "echo", listen="127.0.0.1:0,tls=nobody.test").start()
 
@@ -498,9 +502,9 @@ def test_half_open_handshakes_end_by_time(certs, here):
 
 # --- sessions -------------------------------------------------------------------------------------------------------------------------------
 
-def session(host, wrap, resumed=None):
+def session(host, wrap, resumed=None, at=None):
     """Of a conversation: (its session, whether it was resumed)."""
-    with WebSocket("127.0.0.1", port(host), wrap=lambda sock: wrap(sock, resumed)) as ws:
+    with WebSocket("127.0.0.1", at or port(host), wrap=lambda sock: wrap(sock, resumed)) as ws:
         ws.handshake("/echo")
         ws.send_text("hello")
         assert ws.recv_text() == "hello"
@@ -519,6 +523,18 @@ def test_resumption(host, strict, certs, version):
         assert resumed
         at.wait_log(lambda line: line.get("message") == "the certificates were read again", "the reload", after=at.reload())
         assert session(at, wrap, second)[1]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_is_of_one_listener(certs, version):
+    listen = ["127.0.0.1:0", "127.0.0.1:0,tls=there.test", "127.0.0.1:0,tls=there.test,tls=localhost"]
+    with Host(*certs.args("here", "there"), "--plugin", "echo", listen=listen) as host:
+        ports = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+        wrap = tls(certs.cert("there"), "there.test", version=version)
+        for first in ports:
+            made, resumed = session(host, wrap, at=first)
+            assert not resumed
+            assert [session(host, wrap, made, at)[1] for at in ports] == [at == first for at in ports]
 
 
 # --- certificates of clients --------------------------------------------------------------------------------------------------------------
