@@ -59,7 +59,7 @@ class Log:
     def lines(self):
         """A copy, with what was written before this call: who has seen an effect of the process sees the line before it too."""
         with self._changed:
-            self._take()
+            self._take(1 << 20)  # more than a pipe holds
             return list(self._lines)
 
     def join(self, seconds):
@@ -72,15 +72,17 @@ class Log:
         while not self.ended:
             ready.poll()
             with self._changed:
-                self._take()
+                self._take(1)
         self._stream.close()
 
-    def _take(self):
-        while not self.ended:
+    def _take(self, most):
+        """At most about so many bytes: a process may write faster than this reads."""
+        while not self.ended and most > 0:
             try:
                 data = os.read(self._stream.fileno(), 65536)
             except BlockingIOError:
                 return
+            most -= len(data)
             self.ended = not data
             *whole, self._half = (self._half + data).split(b"\n")
             if self.ended and self._half:
