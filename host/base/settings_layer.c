@@ -234,9 +234,10 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	bool sound = address != NULL && (is_unix || split_address(address, host, &port));
 
 	free(address);
-	if (!sound || (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))))
+	bool no_path = is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path));
+	if (!sound || no_path)
 		settings_list_free(&said.tls_names);
-	if (is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path))) {
+	if (no_path) {
 		settings_layer_error(layer, at, row->name,
 				     "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:", text,
 				     sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
