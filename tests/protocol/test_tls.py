@@ -67,6 +67,11 @@ def port(host):
     return next(int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen" and line["tls"])
 
 
+def ports(host):
+    """Of all its listeners."""
+    return [int(address.rsplit(":", 1)[1]) for address in host.listening]
+
+
 def wss(host, wrap, target="/echo", **how):
     return connect("127.0.0.1", port(host), target, wrap=wrap, **how)
 
@@ -250,7 +255,7 @@ def test_certificates_of_a_listener(certs, tmp_path):
     both = [certs.cert("here"), certs.cert("there")]
     with Host(*certs.args("here", "there"), "--plugin", "echo", listen=["127.0.0.1:0", "127.0.0.1:0,tls=there.test",
                                                                         "127.0.0.1:0,tls=a.wild.test,tls=localhost"]) as host:
-        every, one, two = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+        every, one, two = ports(host)
 
         def subject(port, name):
             wrap = tls(both, name, check=False)
@@ -270,9 +275,9 @@ def test_certificates_of_a_listener(certs, tmp_path):
         assert [subject(one, name) for name in asked] == ["there"] * 4
     listen = ["127.0.0.1:0,tls=*.wild.test", "127.0.0.1:0,tls=localhost", "127.0.0.1:0,tls=there.test,tls=third.test"]
     with Host(*certs.args("here", "there", "third"), "--plugin", "echo", listen=listen) as host:
-        ports = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+        doors = ports(host)
         # Another certificate, which the last listener does not show, is the first for localhost.
-        assert [subject(port, name) for port in ports for name in ("a.wild.test", "localhost")] == ["there", "there", "here", "here", "there", "third"]
+        assert [subject(door, name) for door in doors for name in ("a.wild.test", "localhost")] == ["there", "there", "here", "here", "there", "third"]
     with pytest.raises(AssertionError, match='--listen: nobody.test: no certificate is for this name'):
         Host(*certs.args("here"), "--plugin", "echo", listen="127.0.0.1:0,tls=nobody.test").start()
 
@@ -529,12 +534,12 @@ def test_resumption(host, strict, certs, version):
 def test_a_session_is_of_one_listener(certs, version):
     listen = ["127.0.0.1:0", "127.0.0.1:0,tls=there.test", "127.0.0.1:0,tls=there.test,tls=localhost"]
     with Host(*certs.args("here", "there"), "--plugin", "echo", listen=listen) as host:
-        ports = [int(line["address"].rsplit(":", 1)[1]) for line in host.lines if line.get("kind") == "listen"]
+        doors = ports(host)
         wrap = tls(certs.cert("there"), "there.test", version=version)
-        for first in ports:
+        for first in doors:
             made, resumed = session(host, wrap, at=first)
             assert not resumed
-            assert [session(host, wrap, made, at)[1] for at in ports] == [at == first for at in ports]
+            assert [session(host, wrap, made, at)[1] for at in doors] == [at == first for at in doors]
 
 
 # --- certificates of clients --------------------------------------------------------------------------------------------------------------
