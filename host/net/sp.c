@@ -1,7 +1,6 @@
 #include "net/sp.h"
 
 #include <arpa/inet.h>
-#include <endian.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,14 +12,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/pair0.h"
 #include "net/tls.h"
 
-#define SP_HELLO 8
 #define SP_HELLO_MS 10000     /* for the peer's */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
-
-static const uint8_t sp_hello[SP_HELLO] = {0, 'S', 'P', 0, 0, 0x10, 0, 0}; /* PAIR0 */
 
 struct sp_buffer {
 	uint8_t *bytes; /* one more than cap */
@@ -218,7 +215,7 @@ static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
 
 bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 {
-	uint8_t head[9] = {1};
+	uint8_t head[PAIR0_HEAD];
 	struct iovec iov[8];
 	uint64_t len = 0;
 	if (p->closed || p->deaf || n > 7)
@@ -227,9 +224,8 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 		len += parts[i].iov_len;
 		iov[i + 1] = parts[i];
 	}
-	uint64_t wire = htobe64(len);
-	memcpy(head + 1, &wire, sizeof wire);
-	iov[0] = p->listener->ipc ? (struct iovec){head, 9} : (struct iovec){head + 1, 8};
+	pair0_write_head(head, len);
+	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head} : (struct iovec){head + 1, sizeof head - 1};
 	len += iov[0].iov_len;
 	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1)) /* so that a message is sent whole or not at all */
 		return false;
@@ -286,14 +282,14 @@ pid_t sp_peer(const struct sp_pipe *p)
 
 static bool sp_read_hello(struct sp_pipe *p)
 {
-	size_t n = p->in.len < SP_HELLO ? p->in.len : SP_HELLO;
-	if (memcmp(p->in.bytes + p->in.at, sp_hello, n) != 0) {
+	size_t n = p->in.len < PAIR0_GREETING ? p->in.len : PAIR0_GREETING;
+	if (memcmp(p->in.bytes + p->in.at, pair0_greeting, n) != 0) {
 		sp_end(p, "the peer does not speak nng's PAIR0");
 		return false;
 	}
-	if (n < SP_HELLO)
+	if (n < PAIR0_GREETING)
 		return false;
-	sp_consume(&p->in, SP_HELLO);
+	sp_consume(&p->in, PAIR0_GREETING);
 	loop_timer_cancel(&p->limit);
 	p->greeted = true;
 	p->listener->ops->opened(p->listener->ctx, p, &p->user);
@@ -304,17 +300,15 @@ static bool sp_read_hello(struct sp_pipe *p)
 static bool sp_read_message(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;
-	size_t head = l->ipc ? 9 : 8;
+	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1;
 	const uint8_t *at = p->in.bytes + p->in.at;
-	uint64_t len;
 	if (p->in.len < head)
 		return false;
 	if (l->ipc && at[0] != 1) {
 		sp_end(p, "the peer sent something that is no message");
 		return false;
 	}
-	memcpy(&len, at + head - 8, sizeof len);
-	len = be64toh(len);
+	uint64_t len = pair0_length(at + head - sizeof len);
 	if (len > (p->trusted || l->limits.first_max == 0 ? l->limits.message_max : l->limits.first_max)) {
 		sp_end(p, "the peer announced a message above the limit");
 		return false;
@@ -390,10 +384,10 @@ static bool sp_begin(struct sp_pipe *p)
 		if (p->tls == NULL)
 			return false;
 	}
-	if (!sp_reserve(&p->out, SP_HELLO))
+	if (!sp_reserve(&p->out, PAIR0_GREETING))
 		return false;
-	memcpy(p->out.bytes, sp_hello, SP_HELLO);
-	p->out.len = SP_HELLO;
+	memcpy(p->out.bytes, pair0_greeting, PAIR0_GREETING);
+	p->out.len = PAIR0_GREETING;
 	sp_flush(p);
 	return true;
 }

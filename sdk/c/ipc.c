@@ -1,6 +1,5 @@
 #include "ipc.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,14 +8,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IPC_HELLO 8
-#define IPC_HEAD 9	    /* of a message: a byte 01 and the length */
+#include "base/pair0.h"
+
 #define IPC_READ 65536	    /* room for a read, at least */
 #define IPC_KEEP (1u << 20) /* a larger buffer is given back when it is empty */
 #define IPC_DIAL_MS 50	    /* after a first failure, then twice as long each time */
 #define IPC_DIAL_MAX_MS 2000
-
-static const uint8_t ipc_hello[IPC_HELLO] = {0, 'S', 'P', 0, 0, 0x10, 0, 0}; /* PAIR0 */
 
 uint64_t ipc_now_ns(void)
 {
@@ -53,7 +50,7 @@ static void ipc_dial(struct ipc *i)
 {
 	i->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (i->fd < 0 || connect(i->fd, (const struct sockaddr *)&i->to, sizeof i->to) != 0 ||
-	    send(i->fd, ipc_hello, sizeof ipc_hello, MSG_NOSIGNAL) != sizeof ipc_hello)
+	    send(i->fd, pair0_greeting, sizeof pair0_greeting, MSG_NOSIGNAL) != sizeof pair0_greeting)
 		ipc_close(i);
 }
 
@@ -101,14 +98,14 @@ void ipc_tend(struct ipc *i)
 {
 	if (i->fd < 0 && ipc_now_ns() >= i->dial_at)
 		ipc_dial(i);
-	if (i->fd < 0 || i->up || !ipc_fill(i, IPC_HELLO) || i->len < IPC_HELLO)
+	if (i->fd < 0 || i->up || !ipc_fill(i, PAIR0_GREETING) || i->len < PAIR0_GREETING)
 		return;
-	if (memcmp(i->in, ipc_hello, IPC_HELLO) != 0) {
+	if (memcmp(i->in, pair0_greeting, PAIR0_GREETING) != 0) {
 		ipc_close(i); /* something else listens there */
 		return;
 	}
-	i->at = IPC_HELLO;
-	i->len -= IPC_HELLO;
+	i->at = PAIR0_GREETING;
+	i->len -= PAIR0_GREETING;
 	i->up = true;
 	i->generation++;
 	i->wait_ms = IPC_DIAL_MS;
@@ -119,19 +116,17 @@ void ipc_tend(struct ipc *i)
 /* Bytes of the message at hand, its head included, as far as that is known; 0: it is none. */
 static uint64_t ipc_size(const struct ipc *i)
 {
-	uint64_t wire;
 	if (i->len > 0 && i->in[i->at] != 1)
 		return 0;
-	if (i->len < IPC_HEAD)
-		return IPC_HEAD;
-	memcpy(&wire, i->in + i->at + 1, sizeof wire);
-	wire = be64toh(wire);
-	return wire < SIZE_MAX / 4 ? IPC_HEAD + wire : 0;
+	if (i->len < PAIR0_HEAD)
+		return PAIR0_HEAD;
+	uint64_t len = pair0_length(i->in + i->at + 1);
+	return len < SIZE_MAX / 4 ? PAIR0_HEAD + len : 0;
 }
 
 static bool ipc_is_whole(const struct ipc *i)
 {
-	return i->len >= IPC_HEAD && i->len >= ipc_size(i);
+	return i->len >= PAIR0_HEAD && i->len >= ipc_size(i);
 }
 
 int ipc_wait_ms(const struct ipc *i)
@@ -165,8 +160,8 @@ bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r)
 		if (size == 0) {
 			ipc_close(i);
 		} else if (ipc_is_whole(i)) {
-			*bytes_r = i->in + i->at + IPC_HEAD;
-			*len_r = (size_t)size - IPC_HEAD;
+			*bytes_r = i->in + i->at + PAIR0_HEAD;
+			*len_r = (size_t)size - PAIR0_HEAD;
 			i->behind = i->in + i->at + size; /* the buffer has one byte more than it uses */
 			i->kept = *i->behind;
 			i->at += (size_t)size;
@@ -189,18 +184,17 @@ static bool ipc_give_up(struct ipc *i)
 	return false;
 }
 
-bool ipc_send(struct ipc *i, const void *bytes, size_t n)
+bool ipc_send(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx)
 {
 	uint64_t since = 0;
-	uint8_t head[IPC_HEAD] = {1};
-	uint64_t wire = htobe64(n);
-	memcpy(head + 1, &wire, sizeof wire);
+	uint8_t head[PAIR0_HEAD];
+	pair0_write_head(head, n);
 	struct iovec iov[2] = {{head, sizeof head}, {(void *)bytes, n}};
 	while (i->up && iov[1].iov_len + iov[0].iov_len > 0) {
 		ssize_t sent = sendmsg(i->fd, &(struct msghdr){.msg_iov = iov, .msg_iovlen = 2}, MSG_NOSIGNAL);
 		if (sent < 0 && errno == EAGAIN) {
 			since = since != 0 ? since : ipc_now_ns();
-			if (!i->patience(i->ctx, i->fd, since))
+			if (!patience(ctx, i->fd, since))
 				return ipc_give_up(i);
 		} else if (sent < 0 && errno != EINTR) {
 			return ipc_give_up(i);

@@ -20,9 +20,11 @@ struct ipc {
 	uint8_t *behind, kept; /* a byte that was lent to the owner of the last message; NULL: none is */
 	uint64_t dial_at;      /* ns of the monotonic clock */
 	unsigned wait_ms;      /* before the next attempt but one */
-	bool (*patience)(void *ctx, int fd, uint64_t since); /* see link.h */
-	void *ctx;
 };
+
+/* The host does not take a message since then (ns of the monotonic clock): waits until the descriptor can be written to, or something else
+ * is to be seen to; -1: waits for nothing. False: it is given up. */
+typedef bool ipc_patience(void *ctx, int fd, uint64_t since);
 
 uint64_t ipc_now_ns(void);
 
@@ -37,6 +39,6 @@ int ipc_wait_ms(const struct ipc *i);
 bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r);
 /* Waits while the host does not read, and the owner has patience. False: the connection is gone; what came before its end can still be
  * received. */
-bool ipc_send(struct ipc *i, const void *bytes, size_t n);
+bool ipc_send(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx);
 
 #endif

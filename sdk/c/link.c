@@ -69,10 +69,7 @@ bool link_open(struct link *l, const char *url, const struct link_tls *tls, int 
 {
 	l->local = strncmp(url, LINK_IPC, strlen(LINK_IPC)) == 0;
 	if (l->local) {
-		bool ok = ipc_open(&l->ipc, url + strlen(LINK_IPC));
-		l->ipc.patience = l->patience;
-		l->ipc.ctx = l->ctx;
-		if (ok)
+		if (ipc_open(&l->ipc, url + strlen(LINK_IPC)))
 			return true;
 		snprintf(why, why_cap, "%s: expected a path of 1 to %zu bytes", url, sizeof l->ipc.to.sun_path - 1);
 		return false;
@@ -147,7 +144,7 @@ bool link_send(struct link *l, const struct buffer *message)
 	nng_msg *msg;
 	unsigned then, now;
 	if (l->local)
-		return !message->failed && ipc_send(&l->ipc, message->p, message->n);
+		return !message->failed && ipc_send(&l->ipc, message->p, message->n, l->patience, l->ctx);
 	if (message->failed || !link_is_up(l, &then) || nng_msg_alloc(&msg, message->n) != 0)
 		return false;
 	memcpy(nng_msg_body(msg), message->p, message->n);

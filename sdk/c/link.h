@@ -24,9 +24,7 @@ struct link {
 	int wake_fd;	      /* an eventfd of the owner's; written to when a pipe comes or goes */
 	atomic_uint up, down; /* pipes that have come, and gone */
 	bool lost;	      /* a message, for lack of memory */
-	/* The host does not take a message since then (ns of the monotonic clock): waits until the descriptor can be written to, or
-	 * something else is to be seen to; -1: waits for nothing. False: it is given up. */
-	bool (*patience)(void *ctx, int fd, uint64_t since);
+	ipc_patience *patience; /* of the owner; called in link_send */
 	void *ctx;
 };
 
