@@ -20,8 +20,8 @@ def stats(host):
     return json.loads(told.stdout)["stats"]
 
 
-def cut(host, part):
-    host.wait_log(lambda line: line.get("message") == "a worker is cut off" and part in line["error"], f"cut off: {part}")
+def cut(host, part, message="a worker is cut off"):
+    host.wait_log(lambda line: line.get("message") == message and part in line["error"], f"{message}: {part}")
 
 
 # --- nngcat --------------------------------------------------------------------------------------------------------------------
@@ -156,18 +156,17 @@ def test_a_second_hello_ends_the_link(attached, peer):
 
 def test_a_message_at_the_limit_is_taken_and_one_above_cuts_the_link(attached, peer):
     host, url = attached
-    worker = peer(url)
-    link = worker.hello(events=[])["link"]
+    worker, other = peer(url), peer(url)
+    worker.hello(events=[])
     worker.tell(f"big {64 << 20}")  # has no link, and is read whole to find that out
-    worker.wait_gone(1)
+    worker.wait_gone()
     cut(host, "without a link")
-    worker.wait_pipe(2)
     assert worker.receive()[0]["t"] == "bye"
-    link = worker.hello(events=[])["link"]
-    worker.tell(f"big {(64 << 20) + 1}")
-    worker.wait_gone(2)
-    worker.wait_pipe(3)
-    assert worker.hello(events=[])["link"] != link
+    link = other.hello(events=[])["link"]
+    other.tell(f"big {(64 << 20) + 1}")
+    cut(host, "above the limit", "a worker's link ended")
+    # A libnng whose pipe ends while it sends may hang for good (bench-nng-wedge): whether the host goes on, another one sees.
+    assert peer(url).hello(events=[])["link"] != link
     assert host.rss < 400 << 20
 
 
