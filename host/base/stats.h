@@ -2,6 +2,7 @@
 #ifndef TOVA_BASE_STATS_H
 #define TOVA_BASE_STATS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* name, text. Gauges first: they go down again. */
@@ -14,6 +15,7 @@
 	X(buffered, "bytes of memory for what waits for slow connections and for messages received in part") \
 	X(deflate_connections, "connections that have agreed on compression") \
 	X(deflate_memory, "bytes of memory reserved for compression") \
+	X(loop_turn_max_us, "CPU time of the longest turn of a loop since the start, in microseconds (up to 1,000 too much)") \
 	X(accepted, "sockets accepted") \
 	X(opened, "connections opened") \
 	X(refused, "upgrades refused") \
@@ -57,5 +59,16 @@ struct stats {
 	STATS_TABLE(STATS_FIELD)
 #undef STATS_FIELD
 };
+
+/* Adds up what loops have counted; the longest turn is the longest of all. */
+static inline void stats_add(struct stats *sum, const struct stats *more)
+{
+	uint64_t longest = sum->loop_turn_max_us;
+	uint64_t *to = (uint64_t *)sum;
+	const uint64_t *from = (const uint64_t *)more;
+	for (size_t i = 0; i < sizeof *sum / sizeof *to; i++)
+		to[i] += from[i];
+	sum->loop_turn_max_us = longest > more->loop_turn_max_us ? longest : more->loop_turn_max_us;
+}
 
 #endif

@@ -19,6 +19,8 @@
 
 /* Received bytes of whichever connection is being read. Larger costs cache, smaller costs system calls when messages are big. */
 #define LOOP_INPUT 131072
+/* Turns that are shorter are measured together. */
+#define LOOP_MEASURE_US 1000
 
 struct loop_hook {
 	void (*run)(void *arg);
@@ -48,6 +50,7 @@ struct loop {
 	int wake_fd;
 	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
 	uint64_t now;	      /* see loop_now */
+	uint64_t measured, cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };

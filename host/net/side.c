@@ -907,10 +907,12 @@ bool sides_busy(const struct sides *s)
 
 struct stats sides_stats(const struct sides *s)
 {
-	struct stats sum = s->here->loop->stats;
-	uint64_t *to = (uint64_t *)&sum;
-	for (unsigned i = 0; i < s->n; i++)
-		for (size_t k = 0; k < sizeof sum / sizeof *to; k++)
-			to[k] += atomic_load_explicit(&s->v[i]->stats[k], memory_order_relaxed);
+	struct stats sum = s->here->loop->stats, one;
+	uint64_t *to = (uint64_t *)&one;
+	for (unsigned i = 0; i < s->n; i++) {
+		for (size_t k = 0; k < sizeof one / sizeof *to; k++)
+			to[k] = atomic_load_explicit(&s->v[i]->stats[k], memory_order_relaxed);
+		stats_add(&sum, &one);
+	}
 	return sum;
 }

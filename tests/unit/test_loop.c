@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "net/loop.h"
 #include "run.h"
@@ -68,6 +69,36 @@ START_TEST(timers)
 	loop_run(loop);
 	ck_assert_str_eq(said, "eal");
 	ck_assert(!loop_timer_is_set(&late));
+}
+END_TEST
+
+/* 30 ms of this thread's own time, however busy the machine is. */
+static void toil(void *word)
+{
+	struct timespec begun, now;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
+	do
+		clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	while ((now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < 30);
+	say(word);
+}
+
+START_TEST(longest_turn)
+{
+	struct loop_timer slow, end;
+	loop_timer_init(loop, &slow, toil, "s");
+	loop_timer_init(loop, &end, say_stop, "e");
+	loop_timer_set(&slow, 1);
+	loop_timer_set(&end, 100); /* sleep does not count */
+	loop_run(loop);
+	ck_assert_str_eq(said, "se");
+	ck_assert_uint_ge(loop->stats.loop_turn_max_us, 29000);
+	ck_assert_uint_lt(loop->stats.loop_turn_max_us, 60000);
+	struct stats sum = {.accepted = 2, .loop_turn_max_us = 5}, other = {.accepted = 3, .loop_turn_max_us = 4};
+	stats_add(&sum, &other);
+	stats_add(&sum, &loop->stats);
+	ck_assert_uint_eq(sum.accepted, 5);
+	ck_assert_uint_eq(sum.loop_turn_max_us, loop->stats.loop_turn_max_us);
 }
 END_TEST
 
@@ -156,6 +187,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, hooks_end_each_turn_in_order);
 	tcase_add_test(tc, timers);
+	tcase_add_test(tc, longest_turn);
 	tcase_add_test(tc, time_stands_still_within_a_turn);
 	tcase_add_test(tc, wakers);
 	tcase_add_test(tc, a_waker_that_is_removed_does_not_run);
