@@ -3,11 +3,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ROW(field, kind, long_name, short_name, arg, place, from, to, standard, words, what) \
+#define ROW(field, kind, long_name, short_name, arg, place, moment, from, to, standard, words, what) \
 	[OPTION_ID_##field] = {.name = (long_name), \
 			       .letter = (short_name), \
 			       .type = OPTION_##kind, \
 			       .group = OPTION_##place, \
+			       .when = OPTION_WHEN_##moment, \
 			       .argument = (arg), \
 			       .least = (from), \
 			       .most = (to), \
@@ -38,6 +39,15 @@ const struct option_row *option_find(const char *name, size_t n)
 		if (strlen(option_table[i].name) == n && memcmp(option_table[i].name, name, n) == 0)
 			return &option_table[i];
 	return NULL;
+}
+
+const char *option_when_text(const struct option_row *row)
+{
+	static const char *const text[] = {[OPTION_WHEN_HUP] = "at once",
+					   [OPTION_WHEN_WORKER] = "next worker",
+					   [OPTION_WHEN_RESTART] = "restart",
+					   [OPTION_WHEN_START] = "-"};
+	return row->when > OPTION_WHEN_NONE && row->when <= OPTION_WHEN_START ? text[row->when] : "?";
 }
 
 bool option_repeatable(const struct option_row *row)
@@ -309,6 +319,19 @@ static void explain(const struct option_row *row, char *dst, size_t cap)
 		snprintf(dst + n, cap - n, "; repeatable");
 }
 
+/* The same, and when HUP gives it another value, where that is not at once. */
+static void explain_all(const struct option_row *row, char *dst, size_t cap)
+{
+	explain(row, dst, cap);
+	size_t n = strlen(dst);
+	if (row->when == OPTION_WHEN_WORKER)
+		snprintf(dst + n, cap - n, "; changes with the next worker");
+	else if (row->when == OPTION_WHEN_RESTART)
+		snprintf(dst + n, cap - n, "; changes with a restart");
+}
+
+#define OPTION_EXPLAIN_MAX 700 /* the longest text of an option, with what is added to it */
+
 /* Prints text in lines of at most `width`, each after the first indented. */
 static void wrap(FILE *out, const char *text, size_t indent, size_t width)
 {
@@ -332,12 +355,13 @@ static void wrap(FILE *out, const char *text, size_t indent, size_t width)
 
 void option_print_help(FILE *out)
 {
-	char text[600];
+	char text[OPTION_EXPLAIN_MAX];
 
 	fprintf(out, "usage: tova-host [OPTION...]\n"
 		     "A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
 		     "MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
-		     "a rate is a number and a time, such as 20/10s.\n");
+		     "a rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the config file again;\n"
+		     "what an option says then holds at once, unless its text says something else.\n");
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);
 		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
@@ -349,7 +373,7 @@ void option_print_help(FILE *out)
 				fprintf(out, "      --%s", row->name);
 			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "", row->argument != NULL ? row->argument : "",
 				HELP_INDENT, "");
-			explain(row, text, sizeof(text));
+			explain_all(row, text, sizeof(text));
 			wrap(out, text, HELP_INDENT, HELP_WIDTH);
 		}
 	}
@@ -372,7 +396,7 @@ static void print_roff(FILE *out, const char *text)
 
 void option_print_man(FILE *out)
 {
-	char text[600];
+	char text[OPTION_EXPLAIN_MAX];
 
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, ".SS %s\n", GROUP_TITLE[group]);
@@ -391,7 +415,7 @@ void option_print_man(FILE *out)
 				fputs("\\fR", out);
 			}
 			fputc('\n', out);
-			explain(row, text, sizeof(text));
+			explain_all(row, text, sizeof(text));
 			print_roff(out, text);
 			fputc('\n', out);
 		}
@@ -410,9 +434,9 @@ static void print_cell(FILE *out, const char *text)
 
 void option_print_markdown(FILE *out)
 {
-	char text[600];
+	char text[OPTION_EXPLAIN_MAX];
 
-	fputs("| option | meaning |\n|---|---|\n", out);
+	fputs("| option | meaning | HUP |\n|---|---|---|\n", out);
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
 			if (row->group != group)
@@ -429,7 +453,7 @@ void option_print_markdown(FILE *out)
 			fputs("` | ", out);
 			explain(row, text, sizeof(text));
 			print_cell(out, text);
-			fputs(" |\n", out);
+			fprintf(out, " | %s |\n", option_when_text(row));
 		}
 	}
 }

@@ -43,6 +43,15 @@ enum option_group {
 	OPTION_GROUP_COUNT,
 };
 
+/* When a value that the config file has now takes the place of the one that runs. */
+enum option_when {
+	OPTION_WHEN_NONE,    /* of no row: somebody forgot to say */
+	OPTION_WHEN_HUP,     /* at once: on HUP */
+	OPTION_WHEN_WORKER,  /* for worker processes and scripts that start from then on; HUP replaces those of --worker */
+	OPTION_WHEN_RESTART, /* with a restart of the host */
+	OPTION_WHEN_START,   /* it is no setting, but said on the command line to the program that starts */
+};
+
 #define OPTION_K 1024ull
 #define OPTION_M (1024ull * 1024)
 #define OPTION_G (1024ull * 1024 * 1024)
@@ -50,171 +59,171 @@ enum option_group {
 #define OPTION_H (3600ull * 1000)
 
 /* clang-format off */
-/* field, type, name, short or 0, argument, group, least, most, default (as it would be typed) or NULL, choices or NULL, text.
+/* field, type, name, short or 0, argument, group, when, least, most, default (as it would be typed) or NULL, choices or NULL, text.
  * `text` ends without a full stop; range, choices and default are added to it. The choices of a number say what 0 means, which is
  * then allowed beside the range. */
 #define OPTIONS(X) \
-	X(plugin, HANDLER, "plugin", 'p', "[MOUNT=]FILE.so", MOUNT, 0, 0, NULL, NULL, \
+	X(plugin, HANDLER, "plugin", 'p', "[MOUNT=]FILE.so", MOUNT, HUP, 0, 0, NULL, NULL, \
 	  "a plugin handles the connections below this path; without MOUNT: of every path") \
-	X(plugin_set, PAIR, "plugin-set", 0, "[MOUNT:]KEY=VALUE", MOUNT, 0, 0, NULL, NULL, \
+	X(plugin_set, PAIR, "plugin-set", 0, "[MOUNT:]KEY=VALUE", MOUNT, HUP, 0, 0, NULL, NULL, \
 	  "a setting for the plugin of this mount; without MOUNT: for every plugin") \
-	X(worker, HANDLER, "worker", 'w', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
+	X(worker, HANDLER, "worker", 'w', "[MOUNT=]COMMAND", MOUNT, WORKER, 0, 0, NULL, NULL, \
 	  "worker processes handle the connections below this path: the host starts this shell command and starts it again when it dies") \
-	X(attach, HANDLER, "attach", 'a', "[MOUNT=]URL", MOUNT, 0, 0, NULL, NULL, \
+	X(attach, HANDLER, "attach", 'a', "[MOUNT=]URL", MOUNT, RESTART, 0, 0, NULL, NULL, \
 	  "workers that are started elsewhere handle them: the nng URL at which they dial in, ipc:///PATH, tcp://ADDR:PORT or " \
 	  "tls+tcp://ADDR:PORT; a mount may have this beside --worker") \
-	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, 0, 0, NULL, NULL, \
+	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, WORKER, 0, 0, NULL, NULL, \
 	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
-	X(workers, NUMBER, "workers", 0, "N", HANDLERS, 1, 1000, "1", NULL, \
+	X(workers, NUMBER, "workers", 0, "N", HANDLERS, WORKER, 1, 1000, "1", NULL, \
 	  "processes of each --worker, or of each plugin with --isolate") \
-	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \
+	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, RESTART, 0, 0, NULL, NULL, \
 	  "run plugins in worker processes, where a crash costs no connection") \
-	X(handler_timeout, TIME, "handler-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "30s", NULL, \
+	X(handler_timeout, TIME, "handler-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "30s", NULL, \
 	  "a worker that takes longer for an event is ended, and the event delivered again") \
-	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "10s", NULL, \
+	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a worker process must have said hello by then") \
-	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, 100, OPTION_H, "10s", NULL, \
+	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a worker must have accepted or refused an upgrade by then; after it the client gets 503") \
-	X(hold_bytes, SIZE, "hold-bytes", 0, "SIZE", HANDLERS, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
+	X(hold_bytes, SIZE, "hold-bytes", 0, "SIZE", HANDLERS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
 	  "events held while no worker takes them; beyond it nothing is read from clients and upgrades get 503") \
-	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, 1, 100, "3", NULL, \
+	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, HUP, 1, 100, "3", NULL, \
 	  "an event at which so many workers died or hung is set aside, and its connection goes on") \
-	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "append the events that were set aside to this file") \
-	X(attach_cert, PATH, "attach-cert", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	X(attach_cert, PATH, "attach-cert", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "certificate chain (PEM) for workers that attach at a tls+tcp:// URL") \
-	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, "private key of --attach-cert (PEM)") \
-	X(attach_client_ca, PATH, "attach-client-ca", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, "private key of --attach-cert (PEM)") \
+	X(attach_client_ca, PATH, "attach-client-ca", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "workers that attach at a tls+tcp:// URL need a certificate that one of these (PEM) has signed") \
-	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, 0, 0, NULL, NULL, \
+	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "attached workers must say the token in this file; where other machines can dial in this is needed, or --attach-client-ca") \
-	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, 0, 0, NULL, NULL, \
+	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, WORKER, 0, 0, NULL, NULL, \
 	  "what scripts write is sent as it comes, in binary messages, rather than as a text message for each line") \
-	X(max_scripts, NUMBER, "max-scripts", 0, "N", HANDLERS, 1, 1000000, "1000", NULL, \
+	X(max_scripts, NUMBER, "max-scripts", 0, "N", HANDLERS, HUP, 1, 1000000, "1000", NULL, \
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
-	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, 1, 1000000, "100", NULL, \
+	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, HUP, 1, 1000000, "100", NULL, \
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
-	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]", NETWORK, 0, 0, "127.0.0.1:8080", \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]", NETWORK, RESTART, 0, 0, "127.0.0.1:8080", \
 	  NULL, \
 	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with --tls-cert a TCP " \
 	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,tls=NAME, repeatable, it shows only the certificates for these names; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
-	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, 0, 0, "660", "600|660|666", \
+	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, RESTART, 0, 0, "660", "600|660|666", \
 	  "who may connect to the Unix sockets of --listen: the host's user, also its group (a proxy in it, see --group), or everybody") \
-	X(threads, NUMBER, "threads", 't', "N", NETWORK, 1, 64, "1", "one per core", \
+	X(threads, NUMBER, "threads", 't', "N", NETWORK, RESTART, 1, 64, "1", "one per core", \
 	  "I/O loops, each with a thread of its own and a share of the connections") \
-	X(tls_cert, PATHS, "tls-cert", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	X(tls_cert, PATHS, "tls-cert", 0, "FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "speak TLS with this certificate and its chain (PEM); of several the one with the name that a client asks for is shown, else " \
 	  "the first") \
-	X(tls_key, PATHS, "tls-key", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	X(tls_key, PATHS, "tls-key", 0, "FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "private key (PEM) of each --tls-cert, in their order; without it the keys are in the same files") \
-	X(tls_client_ca, PATH, "tls-client-ca", 0, "FILE", NETWORK, 0, 0, NULL, NULL, \
+	X(tls_client_ca, PATH, "tls-client-ca", 0, "FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "clients need a certificate that one of these (PEM) has signed and that none of the CRLs in the file names") \
-	X(tls_min, ENUM, "tls-min", 0, "VERSION", NETWORK, 0, 0, "1.2", "1.2|1.3", \
+	X(tls_min, ENUM, "tls-min", 0, "VERSION", NETWORK, HUP, 0, 0, "1.2", "1.2|1.3", \
 	  "oldest version of TLS that clients may speak") \
-	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, 1, 65535, "1024", NULL, \
+	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, RESTART, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
-	X(origin, LIST, "origin", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
+	X(origin, LIST, "origin", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "pages of these origins may connect, such as https://example.com,https://*.example.com, or * for all; " \
 	  "without it: those of the same host; a request without Origin is no browser and passes") \
-	X(jwt_key, SCOPED, "jwt-key", 0, "[MOUNT=]FILE", NETWORK, 0, 0, NULL, NULL, \
+	X(jwt_key, SCOPED, "jwt-key", 0, "[MOUNT=]FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "upgrades need a JSON Web Token that this key verifies: RSA or P-256 public keys (PEM; RS256, ES256), or a secret of at least " \
 	  "32 bytes (HS256); without MOUNT: at every path; MOUNT= without a file: not at this one") \
-	X(jwt_from, SCOPED, "jwt-from", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	X(jwt_from, SCOPED, "jwt-from", 0, "[MOUNT=]LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "where a token may be: header (Authorization: Bearer), subprotocol (tova.jwt.TOKEN), cookie=NAME, query=NAME; without it: " \
 	  "header,subprotocol") \
-	X(jwt_audience, SCOPED, "jwt-audience", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	X(jwt_audience, SCOPED, "jwt-audience", 0, "[MOUNT=]LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "a token's audience (aud) must be or hold one of these; without it: there must be none") \
-	X(jwt_issuer, SCOPED, "jwt-issuer", 0, "[MOUNT=]LIST", NETWORK, 0, 0, NULL, NULL, \
+	X(jwt_issuer, SCOPED, "jwt-issuer", 0, "[MOUNT=]LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "a token's issuer (iss) must be one of these; without it: any") \
-	X(jwt_leeway, TIME, "jwt-leeway", 0, "TIME", NETWORK, 0, OPTION_H, "10s", NULL, \
+	X(jwt_leeway, TIME, "jwt-leeway", 0, "TIME", NETWORK, HUP, 0, OPTION_H, "10s", NULL, \
 	  "how much another machine's clock may differ where tokens begin (nbf) and end (exp)") \
-	X(jwt_no_expiry, FLAG, "jwt-no-expiry", 0, NULL, NETWORK, 0, 0, NULL, NULL, \
+	X(jwt_no_expiry, FLAG, "jwt-no-expiry", 0, NULL, NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "take tokens without an expiry (exp), too; with one, its connection is closed with 1008 when it is over") \
-	X(trusted_proxy, LIST, "trusted-proxy", 0, "LIST", NETWORK, 0, 0, NULL, NULL, \
+	X(trusted_proxy, LIST, "trusted-proxy", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "proxies whose word about their clients counts: addresses, networks such as 10.0.0.0/8, or unix for those at Unix sockets; " \
 	  "from others such headers are headers like any") \
-	X(forwarded, ENUM, "forwarded", 0, "KIND", NETWORK, 0, 0, "x-forwarded", "x-forwarded|rfc7239|off", \
+	X(forwarded, ENUM, "forwarded", 0, "KIND", NETWORK, HUP, 0, 0, "x-forwarded", "x-forwarded|rfc7239|off", \
 	  "headers in which they say so: X-Forwarded-For, -Proto and -Host, or Forwarded; name those that your proxy sets, as it passes " \
 	  "on what clients wrote into others") \
-	X(io_uring, NUMBER, "io-uring", 0, "N", NETWORK, 0, 1000000, "8", "never", \
+	X(io_uring, NUMBER, "io-uring", 0, "N", NETWORK, HUP, 0, 1000000, "8", "never", \
 	  "when so many connections have output in a turn, one system call sends it, where the kernel has io_uring") \
-	X(static_dir, PATH, "static", 0, "DIR", NETWORK, 0, 0, NULL, NULL, \
+	X(static_dir, PATH, "static", 0, "DIR", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
-	X(control, PATH, "control", 0, "PATH", NETWORK, 0, 0, NULL, NULL, \
+	X(control, PATH, "control", 0, "PATH", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "Unix socket for tova-ctl, which only this user may open") \
-	X(user, TEXT, "user", 0, "USER", NETWORK, 0, 0, NULL, NULL, \
+	X(user, TEXT, "user", 0, "USER", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "become this user (a name or a number) once ports, keys and files are open; workers and scripts run as that user; for root only") \
-	X(group, TEXT, "group", 0, "GROUP", NETWORK, 0, 0, NULL, NULL, \
+	X(group, TEXT, "group", 0, "GROUP", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "and this group instead of the user's own; there are no others then") \
-	X(deflate, FLAG, "deflate", 0, NULL, DEFLATE, 0, 0, NULL, NULL, \
+	X(deflate, FLAG, "deflate", 0, NULL, DEFLATE, HUP, 0, 0, NULL, NULL, \
 	  "compress messages for clients that can (permessage-deflate, RFC 7692)") \
-	X(deflate_level, NUMBER, "deflate-level", 0, "N", DEFLATE, 1, 9, "3", NULL, \
+	X(deflate_level, NUMBER, "deflate-level", 0, "N", DEFLATE, HUP, 1, 9, "3", NULL, \
 	  "effort: 1 is quick, 9 is small") \
-	X(deflate_min, SIZE, "deflate-min", 0, "SIZE", DEFLATE, 1, OPTION_G, "256", NULL, \
+	X(deflate_min, SIZE, "deflate-min", 0, "SIZE", DEFLATE, HUP, 1, OPTION_G, "256", NULL, \
 	  "shorter messages are sent as they are") \
-	X(deflate_window, NUMBER, "deflate-window", 0, "BITS", DEFLATE, 9, 15, "15", NULL, \
+	X(deflate_window, NUMBER, "deflate-window", 0, "BITS", DEFLATE, HUP, 9, 15, "15", NULL, \
 	  "how far compression refers back, 2^BITS bytes, at most") \
-	X(deflate_takeover, ENUM, "deflate-takeover", 0, "WHICH", DEFLATE, 0, 0, "none", "none|in|out|both", \
+	X(deflate_takeover, ENUM, "deflate-takeover", 0, "WHICH", DEFLATE, HUP, 0, 0, "none", "none|in|out|both", \
 	  "refer back to earlier messages of the connection, too, in what clients send (in) or get (out): smaller, but each connection " \
 	  "keeps memory for it") \
-	X(deflate_memory, SIZE, "deflate-memory", 0, "SIZE", DEFLATE, OPTION_M, 64 * OPTION_G, "64m", NULL, \
+	X(deflate_memory, SIZE, "deflate-memory", 0, "SIZE", DEFLATE, HUP, OPTION_M, 64 * OPTION_G, "64m", NULL, \
 	  "memory for compression; when it is used up new connections do without --deflate-takeover") \
-	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "16m", NULL, \
+	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, HUP, OPTION_K, OPTION_G, "16m", NULL, \
 	  "largest message of a client; a larger one closes its connection with 1009") \
-	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, OPTION_K, OPTION_M, "16k", NULL, \
+	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, HUP, OPTION_K, OPTION_M, "16k", NULL, \
 	  "largest head of a request") \
-	X(max_headers, NUMBER, "max-headers", 0, "N", LIMITS, 1, 100, "100", NULL, \
+	X(max_headers, NUMBER, "max-headers", 0, "N", LIMITS, HUP, 1, 100, "100", NULL, \
 	  "most headers of a request") \
-	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, OPTION_K, OPTION_G, "1m", NULL, \
+	X(max_queue, SIZE, "max-queue", 0, "SIZE", LIMITS, HUP, OPTION_K, OPTION_G, "1m", NULL, \
 	  "most output that waits for one slow client") \
-	X(slow_policy, SCOPED, "slow-policy", 0, "[MOUNT=]POLICY", LIMITS, 0, 0, "close", "close|drop-oldest|conflate", \
+	X(slow_policy, SCOPED, "slow-policy", 0, "[MOUNT=]POLICY", LIMITS, HUP, 0, 0, "close", "close|drop-oldest|conflate", \
 	  "what --max-queue leads to: the client is closed with 1013, or the oldest messages that wait for it are given up, or those " \
 	  "whose key a newer one has; of this mount, or of every mount") \
-	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
+	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
 	  "most memory for what waits for slow clients and for messages that clients have sent in part, over all connections; beyond it " \
 	  "the connection that holds most gives way") \
-	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, 1, 100000000, "0", "as many as descriptors allow", \
+	X(max_connections, NUMBER, "max-connections", 0, "N", LIMITS, HUP, 1, 100000000, "0", "as many as descriptors allow", \
 	  "most connections at one time; more wait until one of them ends") \
-	X(max_rooms, NUMBER, "max-rooms", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
+	X(max_rooms, NUMBER, "max-rooms", 0, "N", LIMITS, HUP, 1, 1000000, "0", "any number", \
 	  "most rooms that one connection is in; a join beyond fails its event") \
-	X(max_mount_rooms, NUMBER, "max-mount-rooms", 0, "N", LIMITS, 1, 1000000000, "0", "any number", \
+	X(max_mount_rooms, NUMBER, "max-mount-rooms", 0, "N", LIMITS, HUP, 1, 1000000000, "0", "any number", \
 	  "most rooms of each mount; a join beyond fails its event") \
-	X(max_room_name, NUMBER, "max-room-name", 0, "N", LIMITS, 1, 255, "255", NULL, \
+	X(max_room_name, NUMBER, "max-room-name", 0, "N", LIMITS, HUP, 1, 255, "255", NULL, \
 	  "longest name of a room, in bytes; a join beyond fails its event") \
-	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, 1, 1000000, "0", "any number", \
+	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, HUP, 1, 1000000, "0", "any number", \
 	  "most connections of one address at one time; more get 429") \
-	X(rate_limit, SCOPED, "rate-limit", 0, "[MOUNT=]N/TIME[,close]", LIMITS, 0, 0, NULL, NULL, \
+	X(rate_limit, SCOPED, "rate-limit", 0, "[MOUNT=]N/TIME[,close]", LIMITS, HUP, 0, 0, NULL, NULL, \
 	  "most messages and pings of a connection in a time, such as 100/1s; more are dropped, which its handler is told, or with ,close " \
 	  "end it with 1008; without MOUNT: at every path; MOUNT= without a rate: not at this one") \
-	X(handshake_rate, RATE, "handshake-rate", 0, "N/TIME", LIMITS, 1, 1000000, "0", "any number", \
+	X(handshake_rate, RATE, "handshake-rate", 0, "N/TIME", LIMITS, HUP, 1, 1000000, "0", "any number", \
 	  "most connections that one address may begin in a time, such as 20/10s; more get 429") \
-	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, 16, 128, "64", NULL, \
-	  "IPv6 addresses that begin with the same bits count as one; changes only with a restart") \
-	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, 100, OPTION_H, "10s", NULL, \
+	X(address_prefix, NUMBER, "address-prefix", 0, "N", LIMITS, RESTART, 16, 128, "64", NULL, \
+	  "IPv6 addresses that begin with the same bits count as one") \
+	X(handshake_timeout, TIME, "handshake-timeout", 0, "TIME", TIMES, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a connection must have sent its whole request by then") \
-	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, OPTION_S, 168 * OPTION_H, "120s", "never", \
+	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, HUP, OPTION_S, 168 * OPTION_H, "120s", "never", \
 	  "a connection that is silent for so long, pings unanswered, is ended") \
-	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, 100, OPTION_H, "5s", NULL, \
+	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, HUP, 100, OPTION_H, "5s", NULL, \
 	  "how long a close handshake may take") \
-	X(drain, TIME, "drain", 0, "TIME", TIMES, 0, OPTION_H, "5s", NULL, \
+	X(drain, TIME, "drain", 0, "TIME", TIMES, HUP, 0, OPTION_H, "5s", NULL, \
 	  "connections are closed one by one over this time when the host stops") \
-	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, 1, OPTION_H, "1s", NULL, \
+	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, HUP, 1, OPTION_H, "1s", NULL, \
 	  "a plugin's callback that takes longer is logged") \
-	X(log_format, ENUM, "log-format", 0, "FORMAT", LOGGING, 0, 0, "text", "text|json", \
+	X(log_format, ENUM, "log-format", 0, "FORMAT", LOGGING, HUP, 0, 0, "text", "text|json", \
 	  "form of the log's lines") \
-	X(log_level, ENUM, "log-level", 0, "LEVEL", LOGGING, 0, 0, "info", "error|warn|notice|info|debug", \
+	X(log_level, ENUM, "log-level", 0, "LEVEL", LOGGING, HUP, 0, 0, "info", "error|warn|notice|info|debug", \
 	  "least important lines that are logged") \
-	X(log_file, PATH, "log-file", 0, "FILE", LOGGING, 0, 0, NULL, NULL, \
+	X(log_file, PATH, "log-file", 0, "FILE", LOGGING, HUP, 0, 0, NULL, NULL, \
 	  "append the log to this file instead of stderr; USR1 opens it again") \
-	X(config, PATH, "config", 'c', "FILE", COMMAND, 0, 0, NULL, NULL, \
+	X(config, PATH, "config", 'c', "FILE", COMMAND, START, 0, 0, NULL, NULL, \
 	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
-	X(check, FLAG, "check", 0, NULL, COMMAND, 0, 0, NULL, NULL, \
+	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \
 	  "say everything that is wrong, or print the settings in effect as a config file, and exit") \
-	X(help, FLAG, "help", 'h', NULL, COMMAND, 0, 0, NULL, NULL, "print this help and exit") \
-	X(version, FLAG, "version", 'V', NULL, COMMAND, 0, 0, NULL, NULL, "print the version and exit") \
-	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, 0, 0, NULL, NULL, "print the options for the manual page") \
-	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, 0, 0, NULL, NULL, "print the options as a table of the README")
+	X(help, FLAG, "help", 'h', NULL, COMMAND, START, 0, 0, NULL, NULL, "print this help and exit") \
+	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version and exit") \
+	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options for the manual page") \
+	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options as a table of the README")
 /* clang-format on */
 
 #define OPTION_ID(field, ...) OPTION_ID_##field,
@@ -226,6 +235,7 @@ struct option_row {
 	char letter;
 	enum option_type type;
 	enum option_group group;
+	enum option_when when;
 	const char *argument;
 	uint64_t least, most;
 	const char *initial; /* default, as it would be typed */
@@ -241,6 +251,9 @@ extern const struct option_row option_table[OPTION_COUNT];
 const struct option_row *option_find(const char *name, size_t n);
 /* The name among names[0..n) that this one is most likely a misspelling of, or NULL. */
 const char *option_nearest(const char *name, const char *const *names, size_t n);
+
+/* "at once", "next worker", "restart": when a changed value takes effect; "-" where nothing can change. */
+const char *option_when_text(const struct option_row *row);
 
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);

@@ -19,6 +19,9 @@ START_TEST(rows_are_sound)
 	ck_assert_uint_eq(strspn(row->name, "abcdefghijklmnopqrstuvwxyz-"), strlen(row->name));
 	ck_assert_int_ne(row->text[strlen(row->text) - 1], '.');
 	ck_assert((row->argument == NULL) == (row->type == OPTION_FLAG));
+	/* When does a changed value take effect? What only the command line has does not change. */
+	ck_assert_msg(row->when != OPTION_WHEN_NONE, "%s", row->name);
+	ck_assert((row->when == OPTION_WHEN_START) == (row->group >= OPTION_COMMAND));
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		ck_assert(i == (size_t)_i || option_table[i].letter == 0 || option_table[i].letter != row->letter);
 	if (row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_ENUM) {
@@ -294,7 +297,7 @@ START_TEST(markdown_is_a_table)
 
 		for (char *p = line; *p != '\0'; p++)
 			bars += *p == '|' && (p == line || p[-1] != '\\');
-		ck_assert_msg(bars == 3, "%s", line);
+		ck_assert_msg(bars == 4, "%s", line);
 	}
 	ck_assert_uint_eq(rows, 2 + OPTION_COUNT - 2); /* a head of two lines; two options are hidden */
 	free(text);
