@@ -150,7 +150,7 @@ typedef struct tova_timer {
 	const char *name;   /* UTF-8, 1 to 255 bytes, no NUL */
 	uint64_t id;	    /* yours; handed back */
 	uint64_t delay_ms;  /* to the first call */
-	uint64_t period_ms; /* between further calls; 0: none */
+	uint64_t period_ms; /* from the first call on; a time that passes while a call of it waits is left out; 0: once */
 } tova_timer;
 
 enum tova_query_kind {

@@ -58,6 +58,8 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 	h->lane = lane;
 	m->hub->held += h->size;
 	lane->waiting += (uint32_t)h->size;
+	if (e->kind == EVENT_TIMER)
+		timer_waits(m, s, span_of(e->timer.name), true);
 	if (next)
 		lane_push_next(lane, h);
 	else
@@ -77,6 +79,8 @@ static void delivery_free(struct mount *m, struct event_held *h)
 	struct hub *hub = m->hub;
 	struct session *s = h->event.session;
 	hub->held -= h->size;
+	if (h->event.kind == EVENT_TIMER)
+		timer_waits(m, s, span_of(h->event.timer.name), false);
 	free(h);
 	bool caught_up = s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2;
 	if (!hub_has_room(hub))

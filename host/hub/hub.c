@@ -505,7 +505,7 @@ const struct conn_ops hub_conn_ops = {
 
 bool hub_init(struct hub *hub, struct loop *loop)
 {
-	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop)};
+	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop), .timers.clock = -1};
 	TAILQ_INIT(&hub->paused);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0) {
@@ -513,7 +513,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 			return false;
 		hub->host_id &= HUB_HOST_ID_MASK;
 	}
-	return random_bytes(&hub->key, sizeof hub->key);
+	return random_bytes(&hub->key, sizeof hub->key) && timers_init(&hub->timers, loop, &hub->key);
 }
 
 void hub_drop_sessions(struct hub *hub)
@@ -543,6 +543,7 @@ void hub_free(struct hub *hub)
 		hub->mounts = m->next;
 		mount_free(m);
 	}
+	timers_free(&hub->timers);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);
 }

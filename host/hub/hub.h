@@ -11,6 +11,7 @@
 #include "base/slotmap.h"
 #include "hub/mount.h"
 #include "hub/quota.h"
+#include "hub/timer.h"
 #include "net/side.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
@@ -32,6 +33,7 @@ struct hub {
 	char *const *origins; /* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
 	struct quota quota;
+	struct timers timers; /* of all mounts and sessions */
 	uint64_t started_ms;
 	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
 	bool full, unpausing;	 /* full: some wait for room, not only for their own lane */
@@ -41,7 +43,7 @@ struct hub {
 	void *emptied_ctx;
 };
 
-/* False with errno when there are no random numbers. */
+/* False with errno when there are no random numbers, or no descriptor; hub_free is for either. */
 bool hub_init(struct hub *hub, struct loop *loop);
 /* Forgets every session without telling its handler: the host stops at once. Before conns_free. */
 void hub_drop_sessions(struct hub *hub);

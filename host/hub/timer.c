@@ -1,61 +1,268 @@
 #include "hub/timer.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "hub/delivery.h"
 #include "hub/hub.h"
 
+#define TIMER_NS_PER_MS 1000000u
+#define TIMER_NS_PER_S 1000000000u
+/* Those that are due together are told for so long, then the rest of the loop has a turn. */
+#define TIMERS_SLICE_NS (4 * TIMER_NS_PER_MS)
+#define TIMERS_KEPT 64 /* places that are kept when there is none left */
+
 struct timer {
-	struct loop_timer clock;
-	struct timer *next;
+	struct timer *next, **at; /* of its owner's, and what points at it there */
+	struct timer *chain;	  /* of its slot */
 	struct mount *mount;
 	struct session *session; /* NULL: the mount's */
+	uint64_t due;		 /* ns of CLOCK_MONOTONIC */
+	uint64_t order, hash;
 	uint64_t id, delay_ms, period_ms;
+	uint32_t place; /* in the heap */
+	uint32_t waits; /* events of it that wait for the handler, or are with it */
 	char name[];
 };
 
-/* NULL: a session that never had any. */
+static uint64_t timer_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * TIMER_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+/* --- the heap ----------------------------------------------------------------------------------------------------- */
+
+static bool timer_before(const struct timer *a, const struct timer *b)
+{
+	return a->due != b->due ? a->due < b->due : a->order < b->order;
+}
+
+static void timers_put(struct timers *all, uint32_t place, struct timer *t)
+{
+	all->heap[place] = t;
+	t->place = place;
+}
+
+static void timers_up(struct timers *all, uint32_t place, struct timer *t)
+{
+	for (uint32_t above; place > 0 && timer_before(t, all->heap[above = (place - 1) / 2]); place = above)
+		timers_put(all, place, all->heap[above]);
+	timers_put(all, place, t);
+}
+
+static void timers_down(struct timers *all, uint32_t place, struct timer *t)
+{
+	uint32_t below;
+	while ((below = 2 * place + 1) < all->n) {
+		if (below + 1 < all->n && timer_before(all->heap[below + 1], all->heap[below]))
+			below++;
+		if (!timer_before(all->heap[below], t))
+			break;
+		timers_put(all, place, all->heap[below]);
+		place = below;
+	}
+	timers_put(all, place, t);
+}
+
+/* It is due at another time than before. */
+static void timers_move(struct timers *all, struct timer *t)
+{
+	if (t->place > 0 && timer_before(t, all->heap[(t->place - 1) / 2]))
+		timers_up(all, t->place, t);
+	else
+		timers_down(all, t->place, t);
+}
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+static struct timers *timer_all(const struct mount *mount)
+{
+	return &mount->hub->timers;
+}
+
+static uint64_t timer_hash(const struct mount *mount, const struct session *session, struct span name)
+{
+	uint64_t owner = session != NULL ? (uintptr_t)session : (uintptr_t)mount;
+	struct hash_key key = *timer_all(mount)->key;
+	key.k0 ^= owner;
+	return hash_bytes(&key, name.p, name.n);
+}
+
+/* What points at it in its chain; at NULL: there is none. The table has slots. */
+static struct timer **timer_slot(struct timers *all, uint64_t hash, const struct mount *mount,
+				 const struct session *session, struct span name)
+{
+	struct timer **at = &all->slots[hash & (all->cap - 1)];
+	for (; *at != NULL; at = &(*at)->chain) {
+		const struct timer *t = *at;
+		if (t->hash == hash && t->mount == mount && t->session == session &&
+		    span_eq(span_of(t->name), name))
+			break;
+	}
+	return at;
+}
+
+static struct timer *timer_find(const struct mount *mount, const struct session *session, struct span name)
+{
+	struct timers *all = timer_all(mount);
+	if (all->n == 0 || (session != NULL && (session->more == NULL || session->more->timers == NULL)))
+		return NULL;
+	return *timer_slot(all, timer_hash(mount, session, name), mount, session, name);
+}
+
+static bool timers_grow_slots(struct timers *all)
+{
+	uint32_t cap = all->cap == 0 ? 16 : 2 * all->cap;
+	struct timer **wider = calloc(cap, sizeof *wider);
+	if (wider == NULL)
+		return false;
+	for (uint32_t i = 0; i < all->n; i++) {
+		struct timer **slot = &wider[all->heap[i]->hash & (cap - 1)];
+		all->heap[i]->chain = *slot;
+		*slot = all->heap[i];
+	}
+	free(all->slots);
+	all->slots = wider;
+	all->cap = cap;
+	return true;
+}
+
+/* Room for one more in both. */
+static bool timers_reserve(struct timers *all)
+{
+	if (all->n == all->cap_heap) {
+		uint32_t cap = all->cap_heap == 0 ? 16 : 2 * all->cap_heap;
+		struct timer **wider = realloc(all->heap, cap * sizeof *wider);
+		if (wider == NULL)
+			return false;
+		all->heap = wider;
+		all->cap_heap = cap;
+	}
+	return all->n < all->cap || timers_grow_slots(all);
+}
+
+/* What a crowd of them needed is not kept for ever. */
+static void timers_rest(struct timers *all)
+{
+	if (all->n > 0 || all->cap_heap <= TIMERS_KEPT)
+		return;
+	free(all->heap);
+	free(all->slots);
+	all->heap = all->slots = NULL;
+	all->cap = all->cap_heap = 0;
+}
+
+/* --- the clock ---------------------------------------------------------------------------------------------------- */
+
+/* Sets it for whoever is due first. One that rings for nobody costs a turn, and nothing else: it is not set back. */
+static void timers_wind(struct timers *all)
+{
+	uint64_t due = all->n > 0 ? all->heap[0]->due : 0;
+	if (due == 0 || (all->rings != 0 && all->rings <= due))
+		return;
+	const struct itimerspec when = {
+		.it_value = {.tv_sec = (time_t)(due / TIMER_NS_PER_S), .tv_nsec = (long)(due % TIMER_NS_PER_S)},
+	};
+	timerfd_settime(all->clock, TFD_TIMER_ABSTIME, &when, NULL); /* fails for no time that is none */
+	all->rings = due;
+}
+
+static void timer_on_time(struct timer *t, uint64_t now);
+
+static void timers_on_ring(void *arg)
+{
+	struct timers *all = arg;
+	uint64_t began = timer_now(), now = began, times;
+	ssize_t n = read(all->clock, &times, sizeof times);
+	(void)n; /* nothing to read: it was set anew meanwhile */
+	all->rings = 0;
+	while (all->n > 0 && all->heap[0]->due <= now && now - began < TIMERS_SLICE_NS) {
+		timer_on_time(all->heap[0], now);
+		now = timer_now();
+	}
+	timers_wind(all);
+}
+
+bool timers_init(struct timers *timers, struct loop *loop, const struct hash_key *key)
+{
+	*timers = (struct timers){.clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), .key = key};
+	if (timers->clock < 0)
+		return false;
+	loop_watch_init(loop, &timers->watch, timers->clock, false, timers_on_ring, timers);
+	if (loop_watch_set(&timers->watch, true))
+		return true;
+	close(timers->clock);
+	timers->clock = -1;
+	errno = ENOMEM;
+	return false;
+}
+
+void timers_free(struct timers *timers)
+{
+	if (timers->clock < 0)
+		return;
+	loop_watch_set(&timers->watch, false);
+	close(timers->clock);
+	free(timers->heap);
+	free(timers->slots);
+	*timers = (struct timers){.clock = -1};
+}
+
+/* --- one ---------------------------------------------------------------------------------------------------------- */
+
 static struct timer **timer_list(struct mount *mount, struct session *session)
 {
-	if (session == NULL)
-		return &mount->timers;
-	return session->more != NULL ? &session->more->timers : NULL;
+	return session != NULL ? &session->more->timers : &mount->timers;
 }
 
-static struct timer **timer_find(struct timer **list, struct span name)
+static void timer_link(struct timers *all, struct timer *t)
 {
-	while (*list != NULL && !span_eq(span_of((*list)->name), name))
-		list = &(*list)->next;
-	return list;
+	struct timer **list = timer_list(t->mount, t->session), **slot = &all->slots[t->hash & (all->cap - 1)];
+	t->next = *list;
+	t->at = list;
+	if (t->next != NULL)
+		t->next->at = &t->next;
+	*list = t;
+	t->chain = *slot;
+	*slot = t;
+	timers_up(all, all->n++, t);
 }
 
-static void timer_remove(struct timer **at)
+static void timer_remove(struct timer *t)
 {
-	struct timer *t = *at;
-	*at = t->next;
-	loop_timer_cancel(&t->clock);
+	struct timers *all = timer_all(t->mount);
+	*timer_slot(all, t->hash, t->mount, t->session, span_of(t->name)) = t->chain;
+	*t->at = t->next;
+	if (t->next != NULL)
+		t->next->at = t->at;
+	struct timer *last = all->heap[--all->n];
+	if (last != t) {
+		timers_put(all, t->place, last);
+		timers_move(all, last);
+	}
 	free(t);
+	timers_rest(all);
 }
 
-static bool timer_is_event(const struct timer *t, const struct event_held *h)
+void timer_waits(struct mount *mount, struct session *session, struct span name, bool waits)
 {
-	return h->event.kind == EVENT_TIMER && strcmp(h->event.timer.name, t->name) == 0;
+	struct timer *t = timer_find(mount, session, name);
+	if (t == NULL)
+		return;
+	if (waits)
+		t->waits++;
+	else if (t->waits > 0) /* it may be an event of one that had this name before */
+		t->waits--;
 }
 
-/* Does its last event wait, or does a handler work on it? Without this what a short period makes would pile up behind a slow handler. */
-static bool timer_is_told(const struct timer *t)
-{
-	const struct lane *lane = t->session != NULL ? &t->session->lane : &t->mount->lane;
-	bool told = lane->current != NULL && timer_is_event(t, lane->current);
-	for (const struct event_held *h = lane_first(lane); h != NULL && !told; h = lane_next(lane, h))
-		told = timer_is_event(t, h);
-	return told;
-}
+/* --- the end of a session ----------------------------------------------------------------------------------------- */
 
-/* --- the end of a session --------------------------------------------------------------------------------------------------------- */
-
-#define TIMER_END_NAME ""		 /* no handler's timer can have it */
+#define TIMER_END_NAME ""	 /* no handler's timer can have it */
 #define TIMER_END_LOOK_MS (3600u * 1000) /* the clock on the wall may be set meanwhile: it is looked at again */
 
 static uint64_t timer_until(uint64_t ends)
@@ -65,15 +272,19 @@ static uint64_t timer_until(uint64_t ends)
 	uint64_t left = ends > (uint64_t)now.tv_sec ? ends - (uint64_t)now.tv_sec : 0;
 	if (left == 0)
 		return 0;
-	uint64_t into = (uint64_t)now.tv_nsec / 1000000;
+	uint64_t into = (uint64_t)now.tv_nsec / TIMER_NS_PER_MS;
 	return left > TIMER_END_LOOK_MS / 1000 ? TIMER_END_LOOK_MS : left * 1000 - into;
 }
 
-static void timer_on_end(struct timer *t)
+static void timer_on_end(struct timer *t, uint64_t now)
 {
 	uint64_t left = timer_until(t->id);
-	if (left == 0 || !loop_timer_set(&t->clock, left)) /* which takes its timers, this one among them */
+	if (left == 0) { /* which takes its timers, this one among them */
 		hub_close_session(t->session, CLOSE_POLICY, SPAN("the token has expired"), false);
+		return;
+	}
+	t->due = now + left * TIMER_NS_PER_MS;
+	timers_move(timer_all(t->mount), t);
 }
 
 bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends)
@@ -83,11 +294,19 @@ bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends)
 	return timer_set(mount, session, &end);
 }
 
-/* --- the handlers' ------------------------------------------------------------------------------------------------------------------ */
+/* --- the handlers' ------------------------------------------------------------------------------------------------ */
 
-static void timer_on_time(void *arg)
+/* The next time of its schedule that has not passed: what a loop that was held up has missed is not made up for. */
+static void timer_next_period(struct timer *t, uint64_t now)
 {
-	struct timer *t = arg;
+	uint64_t period = t->period_ms * TIMER_NS_PER_MS;
+	t->due += (now - t->due) / period * period + period;
+	t->order = timer_all(t->mount)->order++; /* of those that are due together none is always first */
+	timers_move(timer_all(t->mount), t);
+}
+
+static void timer_on_time(struct timer *t, uint64_t now)
+{
 	struct mount *mount = t->mount;
 	struct session *session = t->session;
 	char name[ROOM_NAME_MAX + 1];
@@ -96,60 +315,79 @@ static void timer_on_time(void *arg)
 		.timer = {.name = name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms},
 	};
 	if (t->name[0] == '\0') {
-		timer_on_end(t);
+		timer_on_end(t, now);
 		return;
 	}
 	strcpy(name, t->name); /* the handler may cancel it while it is told */
-	bool told = t->period_ms > 0 && timer_is_told(t);
+	bool tell = t->period_ms == 0 || t->waits == 0;
 	if (t->period_ms > 0)
-		loop_timer_set(&t->clock, t->period_ms);
+		timer_next_period(t, now);
 	else
-		timer_remove(timer_find(timer_list(mount, session), span_of(name)));
-	if (!told)
+		timer_remove(t);
+	if (tell)
 		delivery_submit(mount, session, &e);
+}
+
+static struct timer *timer_new(struct mount *mount, struct session *session, const struct event_timer *timer)
+{
+	size_t len = strlen(timer->name);
+	struct timer *t = malloc(sizeof *t + len + 1);
+	if (t == NULL)
+		return NULL;
+	*t = (struct timer){.mount = mount, .session = session};
+	t->hash = timer_hash(mount, session, span_of(timer->name));
+	memcpy(t->name, timer->name, len + 1);
+	return t;
+}
+
+/* From here on it counts as one that was set now. */
+static void timer_begin(struct timers *all, struct timer *t, const struct event_timer *timer)
+{
+	t->id = timer->id;
+	t->delay_ms = timer->delay_ms;
+	t->period_ms = timer->period_ms;
+	t->due = timer_now() + timer->delay_ms * TIMER_NS_PER_MS;
+	t->order = all->order++;
+}
+
+static bool timer_is(const struct timer *t, const struct event_timer *timer)
+{
+	return t->id == timer->id && t->delay_ms == timer->delay_ms && t->period_ms == timer->period_ms;
 }
 
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)
 {
+	struct timers *all = timer_all(mount);
 	if (session != NULL && session_more(session) == NULL)
 		return false;
-	struct timer **list = timer_list(mount, session), **at = timer_find(list, span_of(timer->name));
-	if (*at != NULL) {
-		struct timer *t = *at;
-		if (t->id == timer->id && t->delay_ms == timer->delay_ms && t->period_ms == timer->period_ms)
-			return true;
-	}
-	struct timer *t = malloc(sizeof *t + strlen(timer->name) + 1);
-	if (t == NULL)
-		return false;
-	if (*at != NULL)
-		timer_remove(at);
-	t->next = *list;
-	t->mount = mount;
-	t->session = session;
-	t->id = timer->id;
-	t->delay_ms = timer->delay_ms;
-	t->period_ms = timer->period_ms;
-	strcpy(t->name, timer->name);
-	loop_timer_init(mount->hub->loop, &t->clock, timer_on_time, t);
-	*list = t;
-	if (loop_timer_set(&t->clock, t->delay_ms))
+	struct timer *t = timer_find(mount, session, span_of(timer->name));
+	if (t != NULL && timer_is(t, timer))
 		return true;
-	timer_remove(list);
-	return false;
+	if (t != NULL) {
+		timer_begin(all, t, timer);
+		timers_move(all, t);
+	} else {
+		t = timers_reserve(all) ? timer_new(mount, session, timer) : NULL;
+		if (t == NULL)
+			return false;
+		timer_begin(all, t, timer);
+		timer_link(all, t);
+	}
+	timers_wind(all);
+	return true;
 }
 
 bool timer_cancel(struct mount *mount, struct session *session, struct span name)
 {
-	struct timer **list = timer_list(mount, session), **at = list != NULL ? timer_find(list, name) : NULL;
-	if (at == NULL || *at == NULL)
+	struct timer *t = timer_find(mount, session, name);
+	if (t == NULL)
 		return false;
-	timer_remove(at);
+	timer_remove(t);
 	return true;
 }
 
 void timer_free_all(struct timer **list)
 {
 	while (*list != NULL)
-		timer_remove(list);
+		timer_remove(*list);
 }

@@ -181,6 +181,122 @@ START_TEST(a_timer_that_closes_its_connection)
 }
 END_TEST
 
+/* --- many ------------------------------------------------------------------------------------------------------------------ */
+
+static double cpu_seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static enum handler_result count_timers(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	(void)c;
+	(void)why_r;
+	rig->step += e->kind == EVENT_TIMER;
+	rig->said[rig->said_len = 0] = '\0'; /* there are more than there is room for */
+	return HANDLER_DONE;
+}
+
+/* What it takes to set, find, fire and cancel so many. */
+static double cost_of(int n)
+{
+	char name[16];
+	double before = cpu_seconds();
+	r->step = 0;
+	for (int i = 0; i < n; i++) {
+		snprintf(name, sizeof name, "t%d", i);
+		ck_assert(set(NULL, name, 1, i % 2 == 0 ? 3600000 : 1, 0));
+	}
+	RIG_UNTIL(r, r->step == n / 2);
+	for (int i = 0; i < n; i += 2) {
+		snprintf(name, sizeof name, "t%d", i);
+		ck_assert(timer_cancel(r->mount, NULL, span_of(name)));
+	}
+	ck_assert_ptr_null(r->mount->timers);
+	return cpu_seconds() - before;
+}
+
+/* Sixteen times as many cost some sixteen times as much, and not 256 times. */
+START_TEST(a_crowd_costs_no_more_each)
+{
+	r->script = count_timers;
+	double few = cost_of(2000), many = cost_of(32000);
+	ck_assert_msg(many < 80 * few, "2,000 took %.4f s, 32,000 %.4f s", few, many);
+}
+END_TEST
+
+static enum handler_result take_a_while(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+{
+	double until = rig_seconds() + 0.001;
+	(void)c;
+	(void)why_r;
+	rig->step += e->kind == EVENT_TIMER;
+	while (e->kind == EVENT_TIMER && rig_seconds() < until)
+		;
+	return HANDLER_DONE;
+}
+
+/* Those that are due together do not have the loop to themselves until the last of them was told. */
+START_TEST(others_have_turns_between_them)
+{
+	char name[16];
+	r->script = take_a_while;
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof name, "t%d", i);
+		ck_assert(set(NULL, name, 1, 1, 0));
+	}
+	for (int before = 0; r->step < 100; before = r->step) {
+		rig_turn(r);
+		ck_assert_int_le(r->step - before, 10);
+	}
+}
+END_TEST
+
+/* A period counts from the schedule. Where the machine is busy an event may be late, but the one behind it is not, for that: there
+ * is a time in which 25 periods take 25 periods. The coarse clock's ticks are no part of it: 18 ms are not 20. */
+START_TEST(periods_do_not_drift)
+{
+	enum { RUN = 25, PERIOD = 18 };
+	double at[RUN + 1] = {0};
+	uint64_t told = 0;
+	r->script = count_timers;
+	ck_assert(set(NULL, "a", 1, 0, PERIOD));
+	do {
+		for (int before = r->step; r->step == before;)
+			ck_assert(loop_turn(r->loop, true)); /* which sleeps, as the host does */
+		at[told++ % (RUN + 1)] = rig_seconds();
+	} while (told <= RUN || at[(told - 1) % (RUN + 1)] - at[told % (RUN + 1)] > (RUN * PERIOD + 5) / 1000.0);
+}
+END_TEST
+
+/* An event that waits for its handler is enough: those of the periods that pass meanwhile are left out. */
+START_TEST(no_pile_behind_a_slow_handler)
+{
+	const struct conn_limits limits = rig_limits();
+	rig_free(r);
+	r = rig_new_async(&limits, 1 << 20);
+	r->script = count_timers;
+	ck_assert(set(NULL, "a", 1, 0, 1));
+	ck_assert(set(NULL, "b", 1, 0, 1));
+	RIG_UNTIL(r, r->mount->lane.current != NULL && lane_first(&r->mount->lane) != NULL);
+	struct event_held *second = lane_first(&r->mount->lane);
+	double until = rig_seconds() + 0.02;
+	while (rig_seconds() < until)
+		rig_turn(r);
+	ck_assert_ptr_eq(lane_first(&r->mount->lane), second);
+	ck_assert_ptr_null(lane_next(&r->mount->lane, second));
+	rig_settle(r);
+	rig_settle(r);
+	RIG_UNTIL(r, r->mount->lane.current != NULL); /* and it is told again after that */
+	timer_cancel(r->mount, NULL, SPAN("a"));
+	timer_cancel(r->mount, NULL, SPAN("b"));
+	while (!TAILQ_EMPTY(&r->given))
+		rig_settle(r);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("timer");
@@ -195,6 +311,10 @@ int main(void)
 	tcase_add_test(tc, gone_with_their_connection);
 	tcase_add_loop_test(tc, set_and_cancelled_by_its_own_event, 0, 2);
 	tcase_add_test(tc, a_timer_that_closes_its_connection);
+	tcase_add_test(tc, a_crowd_costs_no_more_each);
+	tcase_add_test(tc, others_have_turns_between_them);
+	tcase_add_test(tc, periods_do_not_drift);
+	tcase_add_test(tc, no_pile_behind_a_slow_handler);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
