@@ -104,7 +104,7 @@ static bool output_open(struct process_output *o, struct process *p, enum log_le
 {
 	int pipe[2];
 	*o = (struct process_output){.process = p, .fd = -1, .level = level};
-	if (pipe2(pipe, O_CLOEXEC) != 0)
+	if (!descriptors_pipe(&p->set->loop->descriptors, DESCRIPTORS_WORKER, pipe))
 		return false;
 	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
 	*theirs_r = pipe[1];

@@ -107,7 +107,7 @@ static bool stream_has_input(const struct script_stream *s)
 static bool stream_open(struct script_stream *s, struct script *x, bool reads, void (*run)(void *arg), int *theirs_r)
 {
 	int pipe[2];
-	if (pipe2(pipe, O_CLOEXEC) != 0)
+	if (!descriptors_pipe(&script_mount(x)->hub->loop->descriptors, DESCRIPTORS_CLIENT, pipe))
 		return false;
 	s->script = x;
 	s->fd = pipe[reads ? 0 : 1];

@@ -160,8 +160,10 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	}
 	bool folder = r->path.p[r->path.n - 1] == '/';
 	snprintf(path, sizeof path, "%.*s%s", (int)r->path.n - 1, r->path.p + 1, folder ? "index.html" : "");
+	errno = 0;
 	int fd = f->root >= 0 && !files_is_hidden(path) ? files_open_at(f->root, path) : -1;
-	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && f->root >= 0) {
+	fd = descriptors_take(&c->conns->loop->descriptors, DESCRIPTORS_CLIENT, fd);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
 		answer_error(c, 503, SPAN("Retry-After: 1\r\n"), "the server is out of descriptors");
 		return;
 	}

@@ -67,7 +67,8 @@ static void listeners_pause(struct listeners *set, const char *why)
 
 static bool listeners_are_full(const struct listeners *set)
 {
-	return listeners_sockets(set) >= set->conns->limits.max;
+	return listeners_sockets(set) >= set->conns->limits.max ||
+	       !descriptors_left(&set->conns->loop->descriptors, DESCRIPTORS_CLIENT);
 }
 
 static void listeners_resume(struct listeners *set)
@@ -135,7 +136,11 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 		if (got >= 0) {
 			address_from(&remote, &from.any);
 			listeners_deal(l->set, got, &remote, &l->kind);
-			continue;
+			if (descriptors_may(&conns->loop->descriptors, DESCRIPTORS_CLIENT, got))
+				continue;
+			listeners_pause(l->set, "the rest of the file descriptors is held back for workers and tova-ctl: "
+						"accepting is paused");
+			return;
 		}
 		int error = errno;
 		listeners_give(conns);

@@ -36,6 +36,7 @@ struct loop *loop_new(struct log *log)
 	if (loop == NULL)
 		return NULL;
 	loop->log = log;
+	loop->descriptors = descriptors_of_process();
 	loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	loop->input = malloc(LOOP_INPUT + 1);
 	loop->base = loop_new_base();

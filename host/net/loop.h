@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/chunk.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/stats.h"
 
@@ -42,6 +43,7 @@ struct loop {
 	struct log *log;
 	struct stats stats;
 	struct chunk_pool chunks;
+	struct descriptors descriptors; /* of the process */
 	uint8_t *input;	    /* LOOP_INPUT bytes, and one more that may be written */
 	struct tls_io *tls; /* what its TLS connections share; NULL: there was none yet */
 	struct loop_hook *hooks;

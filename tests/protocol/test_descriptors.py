@@ -1,6 +1,11 @@
 """Out of descriptors: the host goes on serving, says so once, and accepts again when some are free."""
+import json
 import resource
+import tempfile
 
+import pytest
+
+import control
 from probe import Host, plugin
 from tova_host import wait_until
 from wsclient import WebSocket, connect
@@ -45,6 +50,42 @@ def test_out_of_descriptors():
             ws.drop()
         wait_until(lambda: host.descriptors < 30, "descriptors are given back")
         connect("127.0.0.1", host.port, "/probe").end()
+
+
+def fill(host):
+    """As many clients as the host takes, and the one that waits."""
+    served = []
+    while True:
+        ws = WebSocket("127.0.0.1", host.port, timeout=0.5)
+        try:
+            ws.handshake("/probe")
+            served.append(ws)
+        except AssertionError:
+            return served, ws
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_operator_gets_in_when_clients_have_all(threads):
+    """Clients take all descriptors that are theirs: tova-ctl is answered, and HUP brings new workers and a new folder."""
+    with tempfile.TemporaryDirectory() as directory:
+        socket = f"{directory}/control.sock"
+        with Host("--plugin", f"/probe={plugin('probe')}", "--isolate", "--control", socket, "--static", directory,
+                  "--threads", threads, limits=few_descriptors) as host:
+            connect("127.0.0.1", host.port, "/probe").end()
+            served, waiting = fill(host)
+            host.wait_log(lambda line: line.get("kind") == "limit" and line.get("level") == "warn", "that descriptors ran out")
+            assert json.loads(control.ctl(socket, "--json", "stats"))["stats"]["connections"] >= len(served)
+            control.ctl(socket, "reload")
+            host.wait_log(lambda line: "new workers serve" in line.get("message", ""), "the new generation")
+            for ws in served:
+                ws.sock.settimeout(10)
+                ws.send_text("send served")
+                assert ws.recv_text() == "served"
+            served.pop().drop()
+            waiting.sock.settimeout(10)
+            assert waiting.response_head().status == 101
+            for ws in [*served, waiting]:
+                ws.drop()
 
 
 def test_max_connections():
