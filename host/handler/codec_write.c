@@ -255,7 +255,7 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	size_t used;
 	int status;
 	const char *why;
-	if (request_parse(&r, &any, facts->head.p, facts->head.n, 0, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) != REQUEST_OK)
 		return; /* it was parsed before, from the same bytes */
 	key(o, "request");
 	RAW(o, "{\"method\":");

@@ -158,7 +158,7 @@ char **script_env_make(const struct event_request *facts, const char *conn)
 	int status;
 	const char *why;
 	e.v = calloc(e.cap, sizeof *e.v);
-	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, 0, &used, &status, &why) != REQUEST_OK) {
+	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) != REQUEST_OK) {
 		free(e.v);
 		return NULL;
 	}

@@ -192,7 +192,7 @@ bool admission_may_answer(const struct event_held *h, const struct event_answer 
 	int status;
 	const char *why;
 	return answer->subprotocol[0] == '\0' || answer->status != 0 ||
-	       (request_parse(&r, &any, head.p, head.n, 0, &used, &status, &why) == REQUEST_OK &&
+	       (request_parse(&r, &any, head.p, head.n, NULL, &used, &status, &why) == REQUEST_OK &&
 		upgrade_offers(&r, span_of(answer->subprotocol)));
 }
 
@@ -207,7 +207,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 	int status;
 	const char *why;
 	hub->held -= h->size;
-	if (c != NULL && request_parse(r, &any, request.head.p, request.head.n, 0, &used, &status, &why) == REQUEST_OK) {
+	if (c != NULL && request_parse(r, &any, request.head.p, request.head.n, NULL, &used, &status, &why) == REQUEST_OK) {
 		((struct session *)conn_session(c))->last_event = NULL;
 		r->head = request.head;
 		request.request = r;

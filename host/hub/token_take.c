@@ -118,7 +118,7 @@ static bool taking_cut(struct request *r, const char *cut, const char *cut_end)
 	const char *why;
 	memmove((char *)cut, cut_end, (size_t)(head.p + head.n - cut_end));
 	head.n -= (size_t)(cut_end - cut);
-	if (request_parse(r, &any, head.p, head.n, 0, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(r, &any, head.p, head.n, NULL, &used, &status, &why) != REQUEST_OK)
 		return false;
 	r->head = head;
 	r->secure = secure; /* what a proxy has said stands in no header of the token's */

@@ -198,23 +198,23 @@ static void conn_on_request(struct conn *c, struct request *r)
 	s->ops->upgrade(s->ctx, c, r);
 }
 
-/* Returns the bytes used; what is left is kept and *scanned_r says how much of it is known. */
-static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+/* Returns the bytes used; what is left is kept and *progress says how much of it is known. */
+static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, struct request_progress *progress)
 {
 	struct request *r = &c->conns->request;
 	size_t used = 0;
 	int status = 400;
 	const char *why = "bad request";
-	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, *scanned_r, &used, &status, &why)) {
+	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, progress, &used, &status, &why)) {
 	case REQUEST_MORE:
-		*scanned_r = len;
 		return 0;
+	case REQUEST_EMPTY:
+		return used;
 	case REQUEST_BAD:
 		c->head_only = false;
 		conn_refuse(c, status, why);
 		return len;
 	case REQUEST_OK:
-		*scanned_r = 0;
 		r->head = (struct span){(const char *)data, used};
 		conn_on_request(c, r);
 		return used;
@@ -225,13 +225,13 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, size_
 /* --- input ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Uses what can be used now; returns how much that was. */
-static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, size_t *scanned_r)
+static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, struct request_progress *progress)
 {
 	size_t used = 0;
 	for (;;) {
 		size_t n = 0;
 		if (c->state == CONN_HEAD && used < len)
-			n = conn_consume_head(c, data + used, len - used, scanned_r);
+			n = conn_consume_head(c, data + used, len - used, progress);
 		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
 			n = conn_consume_frames(c, data + used, len - used);
 		else if (c->state == CONN_LINGER || c->state == CONN_DEAD || c->state == CONN_CLOSED)
@@ -255,7 +255,7 @@ static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
 		if (st == NULL)
 			return false;
 		if (more->stash == NULL)
-			st->scanned = 0;
+			st->progress = (struct request_progress){0};
 		st->cap = cap;
 		more->stash = st;
 	}
@@ -270,7 +270,7 @@ void conn_consume_stash(struct conn *c)
 	if (st == NULL)
 		return;
 	c->more->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
-	size_t used = conn_consume(c, st->bytes, st->len, &st->scanned);
+	size_t used = conn_consume(c, st->bytes, st->len, &st->progress);
 	struct conn_more *more = used < st->len && c->state != CONN_DEAD ? conn_more(c) : NULL;
 	if (more == NULL) {
 		if (used < st->len && c->state != CONN_DEAD)
@@ -279,14 +279,15 @@ void conn_consume_stash(struct conn *c)
 		conn_less(c);
 		return;
 	}
-	memmove(st->bytes, st->bytes + used, st->len - used);
+	if (used > 0) /* nothing of a head that comes byte by byte */
+		memmove(st->bytes, st->bytes + used, st->len - used);
 	st->len -= used;
 	more->stash = st;
 }
 
 static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 {
-	size_t scanned = 0;
+	struct request_progress progress = {0};
 	if (conn_stash(c) != NULL) {
 		if (!conn_stash_append(c, data, len))
 			conn_lost(c, "no memory for its input");
@@ -294,13 +295,13 @@ static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 			conn_consume_stash(c);
 		return;
 	}
-	size_t used = conn_consume(c, data, len, &scanned);
+	size_t used = conn_consume(c, data, len, &progress);
 	if (used == len || c->state == CONN_DEAD)
 		return;
 	if (!conn_stash_append(c, data + used, len - used))
 		conn_lost(c, "no memory for its input");
 	else
-		c->more->stash->scanned = scanned;
+		c->more->stash->progress = progress;
 }
 
 /* The peer ended its side of the stream. */

@@ -13,7 +13,7 @@ enum conn_interest { CONN_WANT_READ = EPOLLIN, CONN_WANT_WRITE = EPOLLOUT, CONN_
 
 struct conn_stash {
 	size_t len, cap; /* bytes has one more that may be written */
-	size_t scanned;	 /* of a head: what request_parse has seen */
+	struct request_progress progress; /* of a head */
 	uint8_t bytes[];
 };
 

@@ -324,7 +324,7 @@ static void far_on_upgrade(struct far *f, struct bridge_record *record)
 				    .subject = u->subject_len > 0 ? texts : NULL,
 				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
 	if (!far_keep_head(f, u->head, len) ||
-	    request_parse(r, &any, (const char *)u->head, len, 0, &used, &status, &why) != REQUEST_OK) {
+	    request_parse(r, &any, (const char *)u->head, len, NULL, &used, &status, &why) != REQUEST_OK) {
 		far_abort(c); /* for want of memory: it was parsed before, from the same bytes */
 		far_release(c);
 		return;

@@ -8,6 +8,8 @@
 #include "net/answer.h"
 #include "ws/proxy.h"
 
+#define GATE_HEADER_MIN 256 /* bytes that are first made for a header that comes in pieces */
+
 static bool gate_trusts(const struct gate *g, const struct address *a)
 {
 	return g->trusted != NULL && g->trusted->n > 0 && address_set_has(g->trusted, a);
@@ -142,13 +144,18 @@ static struct gate_header *gate_header(struct conn *c, size_t n)
 	return wider;
 }
 
-/* Keeps what has come of the header. */
+/* Keeps the n bytes that have come of the header. What follows is read behind them, where there is room for as much again. */
 static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
 {
-	struct gate_header *h = gate_header(c, n);
-	if (h == NULL)
+	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
+	bool first = h == NULL, full = first || n == h->cap;
+	size_t cap = 2 * n < GATE_HEADER_MIN ? GATE_HEADER_MIN : 2 * n < PROXY_MAX ? 2 * n : PROXY_MAX;
+	if (full && (h = gate_header(c, cap)) == NULL)
 		return false;
-	memcpy(h->bytes + h->n, bytes + h->n, n - h->n);
+	if (first)
+		memcpy(h->bytes, bytes, n);
+	if (full)
+		h->cap = cap;
 	h->n = n;
 	return true;
 }
@@ -179,18 +186,16 @@ void gate_on_readable(struct conn *c)
 {
 	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
 	size_t have = h != NULL ? h->n : 0, used = 0;
-	uint8_t *bytes = c->conns->loop->input;
+	uint8_t *bytes = h != NULL ? h->bytes : c->conns->loop->input;
 	struct proxy_header said;
 	const char *why = "";
-	ssize_t n = recv(c->fd, bytes + have, PROXY_MAX - have, MSG_PEEK);
+	ssize_t n = recv(c->fd, bytes + have, (h != NULL ? h->cap : PROXY_MAX) - have, MSG_PEEK);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
 	if (n <= 0) { /* as those do who only look whether the port is open */
 		conn_abort(c);
 		return;
 	}
-	if (have > 0)
-		memcpy(bytes, h->bytes, have);
 	switch (proxy_read(&said, bytes, have + (size_t)n, &used, &why)) {
 	case PROXY_BAD:
 		gate_refuse(c, why);

@@ -23,7 +23,7 @@ struct gate {
 struct gate_header {
 	struct address local; /* at which the client reached the proxy; AF_UNSPEC: it did not say */
 	bool secure;	      /* the client speaks TLS with the proxy */
-	size_t n;	      /* bytes of a header that is not complete */
+	size_t n, cap;	      /* bytes of a header that is not complete, of those that there is room for */
 	uint8_t bytes[];
 };
 

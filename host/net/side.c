@@ -372,7 +372,7 @@ static void side_accept(struct side *s, struct conn *c, const struct bridge_reco
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
 	((struct side_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
-	if (request_parse(request, &any, a->bytes, a->head, 0, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) != REQUEST_OK)
 		conn_abort(c); /* it was parsed before, from the same bytes */
 	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
 		return;

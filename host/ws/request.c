@@ -90,24 +90,36 @@ long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
 
 /* --- first line ------------------------------------------------------------------------------------------------------------ */
 
-/* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3). False without a status: it is not all there, and
- * nothing in it is wrong yet. */
-static bool line_parse(struct request *r, struct cursor *c)
+/* What peers send who take this port for another; NULL: nothing that is known. */
+static const char *stranger(const char *bytes, size_t n)
+{
+	if (bytes[0] == 0x16) /* RFC 8446 5.1: a record of a handshake */
+		return "TLS at a port that speaks plain HTTP: say ws:// or http:// here, or give the port TLS (--listen ...,tls)";
+	if (bytes[0] == '\0' || (n >= 6 && memcmp(bytes, "PROXY ", 6) == 0))
+		return "a header of the PROXY protocol at a port that takes none: see --listen ...,proxy";
+	return NULL;
+}
+
+/* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3), from where it stopped the last time. False without
+ * a status: it is not all there, and nothing in it is wrong yet. */
+static bool line_parse(struct request *r, struct cursor *c, struct request_progress *known)
 {
 	static const char version[] = "HTTP/d.d\r\n";
-	const char *p = c->p;
+	const char *p = c->p + known->method;
 
 	while (p < c->end && is_tchar(*p))
 		p++;
+	known->method = (size_t)(p - c->p);
 	if (p < c->end && (*p != ' ' || p == c->p))
 		return refuse(c, 400, "request line does not begin with a method");
-	r->method = (struct span){c->p, (size_t)(p - c->p)};
+	r->method = (struct span){c->p, known->method};
 	if (p < c->end)
 		p++;
 	r->target.p = p;
+	p += known->target;
 	while (p < c->end && is_target_char(*p))
 		p++;
-	r->target.n = (size_t)(p - r->target.p);
+	r->target.n = known->target = (size_t)(p - r->target.p);
 	if (p < c->end && (*p != ' ' || r->target.n == 0))
 		return refuse(c, 400, "request target with a character that must be escaped, or without a version behind it");
 	if (p < c->end)
@@ -307,10 +319,10 @@ static bool header_facts(struct request *r, struct cursor *c)
 
 /* --- the whole ------------------------------------------------------------------------------------------------------------- */
 
-/* Is there, from `scanned` on, the LF of an empty line or one without CR? Either ends the waiting for more. */
-static bool has_end(const char *bytes, size_t len, size_t scanned)
+/* Is there, from `seen` on, the LF of an empty line or one without CR? Either ends the waiting for more. */
+static bool has_end(const char *bytes, size_t len, size_t seen)
 {
-	const char *p = bytes + scanned;
+	const char *p = bytes + seen;
 
 	while ((p = memchr(p, '\n', len - (size_t)(p - bytes))) != NULL) {
 		const size_t i = (size_t)(p - bytes);
@@ -322,35 +334,68 @@ static bool has_end(const char *bytes, size_t len, size_t scanned)
 	return false;
 }
 
+static size_t empty_lines(const char *bytes, size_t len)
+{
+	size_t n = 0;
+
+	while (len - n >= 2 && bytes[n] == '\r' && bytes[n + 1] == '\n')
+		n += 2;
+	return n;
+}
+
+/* Reads on. False without a status: there is more to come. */
+static bool head_parse(struct request *r, const struct request_limits *limits, struct cursor *c, size_t len,
+		       struct request_progress *known)
+{
+	const char *const bytes = c->p;
+	const size_t window = (size_t)(c->end - bytes), seen = known->seen < window ? known->seen : window;
+	const bool last = len >= limits->head_max || has_end(bytes, window, seen);
+
+	known->seen = len;
+	if (known->line && !last)
+		return false; /* the rest is parsed when it is whole */
+	r->target.n = 0;
+	if (line_parse(r, c, known) && target_parse(r, c)) {
+		known->line = true;
+		if (last && headers_parse(r, limits, c) && header_facts(r, c))
+			return true;
+	} else if (c->status == 400 && stranger(bytes, window) != NULL) {
+		c->why = stranger(bytes, window);
+	}
+	if (c->status == 0 && len >= limits->head_max) {
+		if (c->p == bytes && r->target.n > REQUEST_PATH_MAX)
+			refuse(c, 414, "request target is too long");
+		else
+			refuse(c, 431, "head is longer than --max-head allows");
+	}
+	return false;
+}
+
 enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
-				  size_t scanned, size_t *used_r, int *status_r, const char **why_r)
+				  struct request_progress *progress, size_t *used_r, int *status_r, const char **why_r)
 {
 	const size_t window = len < limits->head_max ? len : limits->head_max;
+	struct request_progress fresh = {0}, *const known = progress != NULL ? progress : &fresh;
 	struct cursor c = {.p = bytes, .end = bytes + window};
-	const bool first_line = scanned == 0 || memchr(bytes, '\n', scanned < window ? scanned : window) == NULL;
-	const bool last = len >= limits->head_max || has_end(bytes, window, scanned < window ? scanned : window);
 
-	if (!first_line && !last)
-		return REQUEST_MORE; /* the rest is parsed when it is whole: a head in many pieces is not read many times */
-	r->target.n = 0;
-	if (line_parse(r, &c) && target_parse(r, &c) && last && headers_parse(r, limits, &c) && header_facts(r, &c)) {
-		*used_r = (size_t)(c.p - bytes);
-		r->head = (struct span){bytes, *used_r};
-		r->forwarded_host = (struct span){"", 0};
-		r->secure = false;
-		return REQUEST_OK;
-	}
-	if (c.status == 0 && len >= limits->head_max) {
-		if (c.p == bytes && r->target.n > REQUEST_PATH_MAX)
-			refuse(&c, 414, "request target is too long");
-		else
-			refuse(&c, 431, "head is too long");
-	}
-	if (c.status == 0)
+	*used_r = empty_lines(bytes, len);
+	if (*used_r > 0)
+		return REQUEST_EMPTY;
+	if (len == 1 && bytes[0] == '\r')
 		return REQUEST_MORE;
-	*status_r = c.status;
-	*why_r = c.why;
-	return REQUEST_BAD;
+	if (!head_parse(r, limits, &c, len, known) && c.status == 0)
+		return REQUEST_MORE;
+	*known = (struct request_progress){0};
+	if (c.status != 0) {
+		*status_r = c.status;
+		*why_r = c.why;
+		return REQUEST_BAD;
+	}
+	*used_r = (size_t)(c.p - bytes);
+	r->head = (struct span){bytes, *used_r};
+	r->forwarded_host = (struct span){"", 0};
+	r->secure = false;
+	return REQUEST_OK;
 }
 
 struct span request_header(const struct request *r, const char *name)

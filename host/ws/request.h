@@ -43,17 +43,26 @@ struct request_limits {
 enum request_status {
 	REQUEST_MORE, /* the head is not complete and nothing in it is wrong yet */
 	REQUEST_OK,
-	REQUEST_BAD, /* *status_r is the HTTP status to answer with, *why_r a sentence for the log */
+	REQUEST_BAD,   /* *status_r is the HTTP status to answer with, *why_r a sentence for the log */
+	REQUEST_EMPTY, /* *used_r bytes of empty lines, which say nothing (RFC 9112 2.2): the head may begin behind them */
+};
+
+/* What is known of a head that comes in pieces, so that none of its bytes is looked at for each piece. All zero at its beginning,
+ * and again when request_parse has said anything but REQUEST_MORE. */
+struct request_progress {
+	size_t seen;	       /* bytes without the head's end */
+	size_t method, target; /* bytes of them in the first line that are good */
+	bool line;	       /* the first line is whole, and good */
 };
 
 /* Parses the head at the start of bytes. On REQUEST_OK *used_r is its length with the empty line; spans point into bytes (and
- * into r->path_bytes), so they live as long as those. `scanned` is how many bytes an earlier call with REQUEST_MORE has seen of
- * the same head (0 at first): the search for its end goes on there. A head that can never become right is refused as early as
+ * into r->path_bytes), so they live as long as those. progress: where an earlier call with REQUEST_MORE stopped in the same head,
+ * of which bytes holds all that has come; NULL: there was none. A head that can never become right is refused as early as
  * its first line shows it (a TLS hello, another protocol) or a bare LF ends a line. Errors are told in the order of the bytes, so
  * that the same head gives the same answer however it was cut. Other versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive
  * and wants_upgrade false, Host may be missing) but can not upgrade. r is only meaningful after REQUEST_OK. */
 enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
-				  size_t scanned, size_t *used_r, int *status_r, const char **why_r);
+				  struct request_progress *progress, size_t *used_r, int *status_r, const char **why_r);
 
 /* Value of the first header of that name (any case), or an empty span with p == NULL. */
 struct span request_header(const struct request *r, const char *name);

@@ -25,7 +25,7 @@ static bool negotiate(const struct deflate_policy *policy, const char *offers, s
 	memcpy(head + len, offers, n);
 	memcpy(head + len + n, after, sizeof(after) - 1);
 	len += n + sizeof(after) - 1;
-	good = request_parse(&r, &limits, head, len, 0, &used, &status, &why) == REQUEST_OK;
+	good = request_parse(&r, &limits, head, len, NULL, &used, &status, &why) == REQUEST_OK;
 	if (good)
 		*agreed_r = deflate_negotiate(&r, policy, terms_r);
 	free(head);

@@ -37,7 +37,7 @@ static void check(const char *lines, size_t n, const char *end, enum forwarded_k
 	memcpy(head + len, lines, n);
 	memcpy(head + len + n, end, strlen(end));
 	address_set_make(&trusted, proxies, 2);
-	if (request_parse(&r, &limits, head, len + n + strlen(end), 0, &used, &status, &why) == REQUEST_OK) {
+	if (request_parse(&r, &limits, head, len + n + strlen(end), NULL, &used, &status, &why) == REQUEST_OK) {
 		forwarded_read(&f, &r, kind, &trusted);
 		check_facts(&f, &r);
 		/* The head may have ended in the client's part already. */

@@ -11,18 +11,23 @@ struct answer {
 	const char *why;
 };
 
-static struct answer parse(struct request *r, const struct request_limits *limits, const char *p, size_t n, size_t scanned)
+static struct answer parse(struct request *r, const struct request_limits *limits, const char *p, size_t n,
+			   struct request_progress *progress)
 {
 	struct answer a = {REQUEST_MORE, 0, 0, ""};
 
-	a.status = request_parse(r, limits, p, n, scanned, &a.used, &a.code, &a.why);
+	a.status = request_parse(r, limits, p, n, progress, &a.used, &a.code, &a.why);
 	if (a.status == REQUEST_BAD)
 		MUST((a.code == 400 || a.code == 414 || a.code == 431 || a.code == 505) && a.why != NULL && a.why[0] != '\0');
 	if (a.status == REQUEST_OK)
 		MUST(a.used >= 16 && a.used <= n && a.used <= limits->head_max && memcmp(p + a.used - 2, "\r\n", 2) == 0 &&
 		     r->head.p == p && r->head.n == a.used);
 	if (a.status == REQUEST_MORE)
-		MUST(n < limits->head_max);
+		MUST(n < limits->head_max && (progress == NULL || progress->seen == n || n == 1));
+	else if (progress != NULL)
+		MUST(progress->seen == 0 && progress->method == 0 && progress->target == 0 && !progress->line);
+	if (a.status == REQUEST_EMPTY)
+		MUST(a.used >= 2 && a.used <= n && a.used % 2 == 0 && p[0] == '\r' && p[1] == '\n');
 	return a;
 }
 
@@ -31,13 +36,15 @@ static void in_pieces(struct request *r, const struct request_limits *limits, co
 {
 	struct answer a = {REQUEST_MORE, 0, 0, ""};
 
-	for (size_t have = 0, scanned = 0; a.status == REQUEST_MORE && have < n; scanned = have) {
+	struct request_progress progress = {0};
+
+	for (size_t have = 0; a.status == REQUEST_MORE && have < n;) {
 		char *exact;
 
 		have += fuzz_piece(&seed, n - have);
 		exact = malloc(have);
 		memcpy(exact, p, have);
-		a = parse(r, limits, exact, have, scanned);
+		a = parse(r, limits, exact, have, &progress);
 		free(exact);
 	}
 	MUST(a.status == whole->status && a.used == whole->used && a.code == whole->code && strcmp(a.why, whole->why) == 0);
@@ -116,7 +123,7 @@ static void again(const struct request *r, const struct request_limits *limits, 
 				     (int)r->headers[i].value.n, r->headers[i].value.p);
 	n += (size_t)sprintf(text + n, "\r\n");
 	wide.head_max = n;
-	a = parse(&second, &wide, text, n, 0);
+	a = parse(&second, &wide, text, n, NULL);
 	MUST(a.status == REQUEST_OK && a.used == n && second.n_headers == r->n_headers);
 	MUST(span_eq(second.path, r->path) && span_eq(second.query, r->query) && span_eq(second.host, r->host));
 	MUST(second.keep_alive == r->keep_alive && second.wants_upgrade == r->wants_upgrade && second.has_body == r->has_body &&
@@ -130,7 +137,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const size_t heads[] = {8192, 8192, 8192, 64, 100, 300, 4096, 1 << 20};
 	static struct request r;
-	const char *const p = (const char *)data + 2;
+	const char *p = (const char *)data + 2;
 	struct request_limits limits;
 	struct answer whole;
 
@@ -138,13 +145,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	size -= 2;
 	limits = (struct request_limits){.head_max = heads[data[0] % 8], .headers_max = data[0] & 8 ? 3 : REQUEST_HEADERS_MAX};
-	whole = parse(&r, &limits, p, size, 0);
+	whole = parse(&r, &limits, p, size, NULL);
+	if (whole.status == REQUEST_EMPTY) { /* as conn does */
+		p += whole.used;
+		size -= whole.used;
+		if (size == 0)
+			return 0;
+		whole = parse(&r, &limits, p, size, NULL);
+		MUST(whole.status != REQUEST_EMPTY);
+	}
 	in_pieces(&r, &limits, p, size, data[1], &whole);
 	if (whole.status != REQUEST_OK)
 		return 0;
 	if (whole.used > 20) /* nothing less than the whole is enough */
-		MUST(parse(&r, &limits, p, whole.used - 1 - data[1] % 18, 0).status == REQUEST_MORE);
-	parse(&r, &limits, p, size, 0);
+		MUST(parse(&r, &limits, p, whole.used - 1 - data[1] % 18, NULL).status == REQUEST_MORE);
+	parse(&r, &limits, p, size, NULL);
 	check_path(&r);
 	check_parts(&r, p, whole.used);
 	use(&r);

@@ -62,13 +62,13 @@ static void check_request(const uint8_t *data, size_t size)
 	if (size > 0)
 		memcpy(bytes + front, data + 1, size - 1);
 	memcpy(bytes + front + (size > 0 ? size - 1 : 0), "\xFE\xFD\xFC", 3);
-	if (request_parse(&r, &limits, bytes, front + (size > 0 ? size - 1 : 0), 0, &used, &status, &why) == REQUEST_OK) {
+	if (request_parse(&r, &limits, bytes, front + (size > 0 ? size - 1 : 0), NULL, &used, &status, &why) == REQUEST_OK) {
 		r.head = (struct span){bytes, before = used};
 		uint8_t behind = (uint8_t)bytes[used];
 		if (token_take(policy, &r, &found) == NULL) {
 			MUST(r.head.p == bytes && (found.len > 0 ? r.head.n < before : r.head.n <= before));
 			MUST((uint8_t)bytes[used] == behind);
-			MUST(request_parse(&r, &limits, r.head.p, r.head.n, 0, &used, &status, &why) == REQUEST_OK &&
+			MUST(request_parse(&r, &limits, r.head.p, r.head.n, NULL, &used, &status, &why) == REQUEST_OK &&
 			     used == r.head.n);
 			r.head.n = used;
 			MUST(token_take(policy, &r, &found) == NULL && found.len == 0 && r.head.n == used); /* it is gone */

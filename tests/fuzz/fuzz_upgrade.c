@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(head, beginning, n);
 	memcpy(head + n, data + 1, size - 1);
 	memcpy(head + n + size - 1, "\r\n\r\n", 4);
-	if (request_parse(&r, &limits, head, n + size + 3, 0, &used, &status, &why) == REQUEST_OK) {
+	if (request_parse(&r, &limits, head, n + size + 3, NULL, &used, &status, &why) == REQUEST_OK) {
 		status = upgrade_check(&r, &why);
 		MUST(status == 0 ? why == NULL : (status == 400 || status == 426) && why != NULL);
 		if (status == 0)

@@ -137,6 +137,10 @@ REQUESTS = {
     "long-target": b"GET /" + b"a" * 9000,
     "long-head": head(GET, HOST, b"X: " + b"a" * 9000),
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "proxy": b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
+    "proxy-2": b"\r\n\r\n\0\r\nQUIT\n!\x11\0\x0c" + bytes(12),
+    "empty-lines": b"\r\n\r\n" + head(GET, HOST),
+    "half-an-empty-line": b"\r",
     "begun": b"GET / HTTP/1.1\r\nHost: exa",
 }
 for name, data in REQUESTS.items():

@@ -52,6 +52,19 @@ def test_request_in_single_bytes(host):
         assert ws.recv_text() == "x"
 
 
+@pytest.mark.parametrize("front", [b"\r\n", b"\r\n\r\n\r\n"])
+def test_empty_lines_before_a_request(host, front):
+    """RFC 9112 2.2: what some clients send behind a body. They begin no request that could come too late."""
+    for cut in (1, 1000):
+        with Http("127.0.0.1", host.port) as http:
+            for _ in range(2):
+                http.send_cut(front + request_bytes("GET", "/nothing"), cut)
+                assert http.response().status == 404
+            http.send(front)
+            http.send(request_bytes("GET", "/echo", upgrade_headers()))
+            assert http.response_head().status == 101
+
+
 @pytest.mark.parametrize("cut", [None, 1, 2, 3, 7, 20])
 def test_frames_right_behind_the_request(host, cut):
     """A client may not send before the 101, but one that does is in the same segment; nothing may be lost."""

@@ -21,7 +21,7 @@ static void parse(const char *const offers[], size_t n)
 	for (size_t i = 0; i < n; i++)
 		len += (size_t)snprintf(head + len, sizeof(head) - len, "Sec-WebSocket-Extensions: %s\r\n", offers[i]);
 	len += (size_t)snprintf(head + len, sizeof(head) - len, "\r\n");
-	ck_assert_int_eq(request_parse(&request, &limits, head, len, 0, &used, &status, &why), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&request, &limits, head, len, NULL, &used, &status, &why), REQUEST_OK);
 }
 
 /* What is answered to the offers, without the line's name and end; "" when all are declined. */

@@ -108,7 +108,7 @@ static void check(const struct row *row, enum forwarded_kind kind)
 	size_t used;
 	int status;
 	int n = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: inside\r\n%s\r\n", row->headers);
-	ck_assert_msg(request_parse(&r, &limits, head, (size_t)n, 0, &used, &status, &why) == REQUEST_OK, "%s: %s", row->headers,
+	ck_assert_msg(request_parse(&r, &limits, head, (size_t)n, NULL, &used, &status, &why) == REQUEST_OK, "%s: %s", row->headers,
 		      why);
 	ck_assert(address_set_make(&trusted, proxies, 2));
 	forwarded_read(&f, &r, kind, &trusted);

@@ -83,7 +83,7 @@ static unsigned accept_offer(const char *offer, bool may_keep, struct squeeze_co
 	       used;
 	const char *why;
 	int status;
-	ck_assert_int_eq(request_parse(&r, &any, head, n, 0, &used, &status, &why), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&r, &any, head, n, NULL, &used, &status, &why), REQUEST_OK);
 	counting = true;
 	unsigned bits = squeeze_accept(&squeeze, &r, may_keep, kept_r, answer);
 	counting = false;

@@ -64,7 +64,7 @@ static const char *take(const char *head, struct token_found *found, char left[4
 	const char *why;
 	memcpy(bytes, head, len + 1);
 	memcpy(bytes + len, "frames", 7);
-	ck_assert_msg(request_parse(&r, &limits, bytes, len, 0, &used, &status, &why) == REQUEST_OK && used == len, "%s", head);
+	ck_assert_msg(request_parse(&r, &limits, bytes, len, NULL, &used, &status, &why) == REQUEST_OK && used == len, "%s", head);
 	r.head = (struct span){bytes, len};
 	why = token_take(&everywhere, &r, found);
 	ck_assert_str_eq(bytes + len, "frames");
@@ -148,7 +148,7 @@ START_TEST(what_a_proxy_said_stays)
 	size_t used;
 	int status;
 	const char *why;
-	ck_assert_int_eq(request_parse(&r, &any, bytes, sizeof bytes - 1, 0, &used, &status, &why), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&r, &any, bytes, sizeof bytes - 1, NULL, &used, &status, &why), REQUEST_OK);
 	r.secure = true;
 	r.forwarded_host = request_header(&r, "X-Forwarded-Host");
 	ck_assert_ptr_null(token_take(&everywhere, &r, &found));

@@ -24,7 +24,7 @@ static void parse_line(const char *line, const char *headers)
 	size_t used;
 	int status;
 
-	if (request_parse(&request, &limits, head, n, 0, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(&request, &limits, head, n, NULL, &used, &status, &why) != REQUEST_OK)
 		ck_abort_msg("%s in\n%s", why, head);
 }
 
