@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "handler/pool.h"
+#include "hub/admission.h"
 
 static const struct handler_ops worker_ops;
 
@@ -91,14 +92,15 @@ static void worker_on_turn(void *arg)
 
 /* --- the handler --------------------------------------------------------------------------------------------------------------------- */
 
-static void worker_drop(struct event_queue *q, bool all)
+/* Upgrades, which are nobody else's; other events hang at their lanes. */
+static void worker_drop_upgrades(struct event_queue *q)
 {
 	struct event_held *e, *next;
 	for (e = TAILQ_FIRST(q); e != NULL; e = next) {
 		next = TAILQ_NEXT(e, link);
-		if (all || e->lane == NULL) {
+		if (e->lane == NULL) {
 			TAILQ_REMOVE(q, e, link);
-			free(e); /* an upgrade is nobody else's; others hang at their lanes */
+			admission_dropped(e);
 		}
 	}
 }
@@ -111,18 +113,21 @@ static bool worker_leave(struct handler *h)
 static void worker_stop(struct handler *h)
 {
 	struct pool *p = pool_of(h);
-	struct worker *w;
+	struct worker *w, *next;
 	p->stopped = true;
-	TAILQ_FOREACH (w, &p->workers, link) {
+	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
+		next = TAILQ_NEXT(w, link); /* without memory for a farewell it is cut, leaves the list and its events to others */
 		codec_bye(&w->out, NULL);
 		link_flush(w);
-		worker_drop(&w->flying, false);
-		worker_drop(&w->queue, false);
 	}
-	worker_drop(&p->unassigned, false);
-	worker_drop(&p->suspects, false);
-	worker_drop(&p->later, false);
-	worker_drop(&p->dead, false);
+	TAILQ_FOREACH (w, &p->workers, link) {
+		worker_drop_upgrades(&w->flying);
+		worker_drop_upgrades(&w->queue);
+	}
+	worker_drop_upgrades(&p->unassigned);
+	worker_drop_upgrades(&p->suspects);
+	worker_drop_upgrades(&p->later);
+	worker_drop_upgrades(&p->dead);
 	loop_timer_cancel(&p->tick);
 	supervisor_stop_all(p);
 }

@@ -267,6 +267,13 @@ static void admission_forget(struct conn *c)
 	s->last_event = NULL;
 }
 
+void admission_dropped(struct event_held *h)
+{
+	if (h->event.conn != NULL)
+		admission_forget(h->event.conn);
+	free(h);
+}
+
 void admission_withdrawn(struct conn *c)
 {
 	admission_forget(c);

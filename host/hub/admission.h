@@ -10,6 +10,8 @@ struct event_answer;
 
 /* For hub_conn_ops; ctx is the hub. */
 void admission_upgrade(void *ctx, struct conn *c, struct request *r);
+/* Its handler stops: an upgrade that it was asked about and will not answer. Its client hears of it when its conn goes. */
+void admission_dropped(struct event_held *h);
 void admission_withdrawn(struct conn *c);
 void admission_unanswered(struct conn *c);
 

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from probe import KINDS, Host, Probe, kind_args, plugin
-from wsclient import CLOSE, Closed, Http, connect, frame, refused
+from probe import KINDS, WRAPPED, Host, Probe, kind_args, plugin
+from raw_worker import RawWorker
+from wsclient import CLOSE, Closed, Http, connect, frame, refused, request_bytes, upgrade_headers
 
 
 def started(*args, close="500ms"):
@@ -166,3 +167,27 @@ def test_a_reload_while_draining_does_no_harm():
         for ws in clients:
             ws.expect_closed(1001)
         assert host.wait_exit() == 0
+
+
+# Reads and writes of memory that was given back: the sanitizer in the host sees them, or valgrind around it.
+VALGRIND = () if WRAPPED else ("valgrind", "-q", "--error-exitcode=99")
+
+
+@pytest.mark.parametrize("how", ["twice", "in time"])
+def test_an_upgrade_that_waits_for_its_answer_when_it_stops(how, tmp_path):
+    """Its event is the handler's, which is stopped before its socket is closed."""
+    url = f"ipc://{tmp_path}/attach"
+    with Host("--attach", f"/w={url}", "--drain", "0", "--close-timeout", "100ms", wrap=VALGRIND) as host, \
+            RawWorker(url).hello(events=["upgrade"]) as worker:
+        flying, waiting = Http("127.0.0.1", host.port), Http("127.0.0.1", host.port)
+        for http in flying, waiting:
+            http.send(request_bytes(target="/w", headers=upgrade_headers()))
+            worker.expect("upgrade")
+        host.signal(signal.SIGTERM)
+        drain_line(host)
+        if how == "twice":
+            host.signal(signal.SIGTERM)
+        assert host.wait_exit() == 0
+        host.judge_log()
+        for http in flying, waiting:
+            http.read_all()
