@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#define URING_UNDER_WAY (URING_NOT_TRIED + 1) /* no result yet */
+
 static bool uring_give_up(struct uring *u)
 {
 	if (u->ring != NULL)
@@ -50,6 +52,7 @@ void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *ite
 	io_uring_sqe_set_data64(e, u->n);
 	u->queued++;
 	uring_skip(u, item);
+	u->sends[u->n - 1].result = URING_UNDER_WAY;
 }
 
 static unsigned uring_reap(struct uring *u)
@@ -65,6 +68,21 @@ static unsigned uring_reap(struct uring *u)
 	return seen;
 }
 
+/* The kernel takes entries in their order. Those that it has taken may have sent something though nobody says what: to send them once
+ * more could repeat it, so they are broken. The others were not tried. */
+static void uring_judge_rest(struct uring *u, unsigned taken)
+{
+	for (unsigned i = 0; i < u->n; i++) {
+		struct uring_send *s = &u->sends[i];
+		if (s->result == URING_NOT_TRIED)
+			continue;
+		bool tried = taken > 0;
+		taken -= tried;
+		if (s->result == URING_UNDER_WAY)
+			s->result = tried ? -EIO : URING_NOT_TRIED;
+	}
+}
+
 void uring_run(struct uring *u)
 {
 	unsigned done = 0;
@@ -72,7 +90,8 @@ void uring_run(struct uring *u)
 		int rc = io_uring_submit_and_wait(u->ring, u->queued - done);
 		done += uring_reap(u);
 		if (rc < 0 && rc != -EINTR && done < u->queued) {
-			uring_give_up(u); /* what was not tried is sent as usual, and nothing comes here any more */
+			uring_judge_rest(u, u->queued - io_uring_sq_ready(u->ring));
+			uring_give_up(u); /* nothing comes here any more */
 			return;
 		}
 	}

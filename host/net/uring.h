@@ -34,7 +34,8 @@ bool uring_begin(struct uring *u);
 void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *item);
 /* One that is not sent here, but has its place among the others. */
 void uring_skip(struct uring *u, void *item);
-/* Does all that were added; sends[0..n-1] have their results until uring_clear. */
+/* Does all that were added; sends[0..n-1] have their results until uring_clear. If the kernel fails in the middle of it, what it has
+ * taken without saying what became of it has -EIO: it is not to be sent again. */
 void uring_run(struct uring *u);
 void uring_clear(struct uring *u);
 void uring_free(struct uring *u);

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,6 +12,29 @@
 #include "run.h"
 
 static struct uring u;
+
+/* The kernel takes so many entries, and fails. -1: it works. hides: results of what it has taken do not come. */
+static int fails_behind = -1;
+static bool hides;
+
+int __real_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait);
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait);
+int __wrap_io_uring_submit_and_wait(struct io_uring *ring, unsigned wait)
+{
+	if (fails_behind < 0)
+		return __real_io_uring_submit_and_wait(ring, wait);
+	if (fails_behind == 0)
+		return -ENOMEM;
+	unsigned tail = ring->sq.sqe_tail;
+	ring->sq.sqe_tail = ring->sq.sqe_head + (unsigned)fails_behind;
+	int taken = __real_io_uring_submit_and_wait(ring, (unsigned)fails_behind);
+	ring->sq.sqe_tail = tail;
+	ck_assert_int_eq(taken, fails_behind);
+	if (hides)
+		io_uring_cq_advance(ring, (unsigned)taken);
+	fails_behind = 0;
+	return hides ? -ENOMEM : taken;
+}
 
 static void setup(void)
 {
@@ -117,6 +141,54 @@ START_TEST(nothing_to_send)
 }
 END_TEST
 
+/* What the kernel has taken is not sent again, whether it says what became of it or not; what it has not taken is. */
+static void in_part(bool hidden)
+{
+	int fds[4][2];
+	char got[8];
+	if (u.off)
+		return;
+	uring_skip(&u, NULL);
+	for (int i = 0; i < 4; i++) {
+		pair(fds[i]);
+		uring_add(&u, fds[i][0], "once", 4, NULL);
+	}
+	uring_skip(&u, NULL);
+	fails_behind = 2;
+	hides = hidden;
+	uring_run(&u);
+	fails_behind = -1;
+	ck_assert(u.off);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(u.sends[1 + i].result, hidden ? -EIO : 4);
+		ck_assert_int_eq(recv(fds[i][1], got, sizeof got, 0), 4);
+	}
+	for (int i = 2; i < 4; i++) {
+		ck_assert_int_eq(u.sends[1 + i].result, URING_NOT_TRIED);
+		ck_assert_int_eq(recv(fds[i][1], got, sizeof got, 0), -1);
+	}
+	ck_assert_int_eq(u.sends[0].result, URING_NOT_TRIED);
+	ck_assert_int_eq(u.sends[5].result, URING_NOT_TRIED);
+	ck_assert_uint_eq(u.n, 6);
+	uring_clear(&u);
+	for (int i = 0; i < 4; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+}
+
+START_TEST(in_part_with_results)
+{
+	in_part(false);
+}
+END_TEST
+
+START_TEST(in_part_without_results)
+{
+	in_part(true);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("uring");
@@ -126,6 +198,8 @@ int main(void)
 	tcase_add_test(tc, as_many_as_fit_and_again);
 	tcase_add_test(tc, each_has_its_own_result);
 	tcase_add_test(tc, nothing_to_send);
+	tcase_add_test(tc, in_part_with_results);
+	tcase_add_test(tc, in_part_without_results);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
