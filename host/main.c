@@ -11,6 +11,7 @@
 int main(int argc, char **argv)
 {
 	process_shim(argc, argv);
+	guard_main(argv);
 	/* Buffers of large messages come from the heap: a map of pages for each, made and cleared and taken down again, costs more than the
 	 * message. What they leave there goes back later (conns_on_trim). */
 	mallopt(M_MMAP_THRESHOLD, 32 << 20);

@@ -112,6 +112,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->settings = *new;
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
+	server_set_passenv(s);
 	s->hub.hold_max = s->settings.hold_bytes;
 	s->hub.quota = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);

@@ -207,14 +207,22 @@ static bool server_start_gate(struct server *s)
 	return true;
 }
 
+void server_set_passenv(struct server *s)
+{
+	s->processes.passenv = s->settings.passenv.items;
+	s->processes.n_passenv = s->settings.passenv.n;
+}
+
 /* What worker processes need beside their pools. */
 static bool server_start_workers(struct server *s)
 {
 	s->deadletter = deadletter_open(s->loop, s->settings.dead_letter);
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
-	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop))
+	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop)) {
+		server_set_passenv(s);
 		return true;
+	}
 	fprintf(s->source->err, "tova-host: no memory\n");
 	return false;
 }

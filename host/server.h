@@ -48,6 +48,9 @@ int server_main(const struct settings_source *source);
 /* Says why a setting is refused, to the person who typed it; returns false. */
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
 
+/* Which variables children get that start from now on. */
+void server_set_passenv(struct server *s);
+
 /* mounts.c */
 bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);

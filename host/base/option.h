@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "base/bucket.h"
+#include "base/environment.h"
 
 enum option_type {
 	OPTION_FLAG,	/* bool, takes no value */
@@ -99,6 +100,9 @@ enum option_when {
 	  "attached workers must say the token in this file; where other machines can dial in this is needed, or --attach-client-ca") \
 	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, WORKER, 0, 0, NULL, NULL, \
 	  "what scripts write is sent as it comes, in binary messages, rather than as a text message for each line") \
+	X(passenv, LIST, "passenv", 0, "NAME,...", HANDLERS, WORKER, 0, 0, NULL, NULL, \
+	  "variables of the host's own environment that workers and scripts get beside " ENVIRONMENT_GIVEN "; NAME* means all that begin " \
+	  "so; what is said of a request (REMOTE_USER, HTTPS, SSL_*, ...) never comes from there") \
 	X(max_scripts, NUMBER, "max-scripts", 0, "N", HANDLERS, HUP, 1, 1000000, "1000", NULL, \
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
 	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, HUP, 1, 1000000, "100", NULL, \

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 
 #include "base/address.h"
+#include "base/environment.h"
 
 #define MOUNT_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~/-"
 #define KEY_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
@@ -104,6 +105,8 @@ static const char *element_error(const struct settings_layer *layer, const struc
 		return address_network_parse(&network, span_of(element));
 	if (row == &option_table[OPTION_ID_origin] && layer->source->origin_error != NULL)
 		return layer->source->origin_error(element);
+	if (row == &option_table[OPTION_ID_passenv])
+		return environment_item_error(element);
 	return NULL;
 }
 

@@ -12,9 +12,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/environment.h"
+
 #define PROCESS_LINE_MAX 1000 /* bytes of a log line; longer ones are cut into several, which the log takes whole */
 #define PROCESS_OUTPUT_MS 1000
 #define PROCESS_SHIM "tova-shim"
+#define PROCESS_SHIM_ARGS 5 /* in front of the command */
+#define PROCESS_GUARD_FD 4  /* where the shim tells the guard of its group */
 
 struct process_output {
 	struct loop_watch watch;
@@ -145,25 +149,52 @@ static void process_on_limit(void *arg)
 	process_finish(p);
 }
 
+static struct process *processes_find(const struct processes *set, pid_t pid)
+{
+	struct process *p = set->list;
+	while (p != NULL && (p->pid != pid || p->reaped))
+		p = p->next;
+	return p;
+}
+
+/* What it started and left behind goes before it is reaped: from then on its number may be another group's. */
+static void process_reap(struct process *p)
+{
+	kill(-p->pid, SIGKILL);
+	guard_remove(&p->set->guard, p->pid);
+	waitpid(p->pid, &p->status, 0);
+	p->reaped = true;
+	loop_timer_set(&p->limit, PROCESS_OUTPUT_MS);
+	process_finish(p);
+}
+
+static void processes_guard_lost(struct processes *set)
+{
+	waitpid(set->guard.pid, NULL, 0);
+	guard_lost(&set->guard);
+	LOG(set->loop->log, LOG_WARN, LOG_WORKER, "the guard of child processes was killed; the next child starts another");
+}
+
 static void processes_on_child(void *arg, int signal)
 {
 	struct processes *set = arg;
-	struct process *next;
+	siginfo_t dead = {.si_pid = 0};
 	(void)signal;
-	for (struct process *p = set->list; p != NULL; p = next) {
-		next = p->next;
-		if (p->reaped || waitpid(p->pid, &p->status, WNOHANG) != p->pid)
-			continue;
-		p->reaped = true;
-		kill(-p->pid, SIGKILL); /* what it started and left behind */
-		loop_timer_set(&p->limit, PROCESS_OUTPUT_MS);
-		process_finish(p);
+	while (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) == 0 && dead.si_pid != 0) {
+		struct process *p = processes_find(set, dead.si_pid);
+		if (p != NULL)
+			process_reap(p);
+		else if (set->guard.pid == dead.si_pid)
+			processes_guard_lost(set);
+		else
+			waitpid(dead.si_pid, NULL, 0); /* left to us by who executed this program */
+		dead.si_pid = 0;
 	}
 }
 
 bool processes_init(struct processes *set, struct loop *loop)
 {
-	*set = (struct processes){.loop = loop};
+	*set = (struct processes){.loop = loop, .guard = {.fd = -1}};
 	return loop_signal_add(loop, &set->on_child, SIGCHLD, processes_on_child, set);
 }
 
@@ -177,23 +208,14 @@ void processes_free(struct processes *set)
 		}
 		process_free(p);
 	}
+	guard_stop(&set->guard);
 	if (set->loop != NULL)
 		loop_signal_remove(&set->on_child);
 }
 
 /* --- the start ----------------------------------------------------------------------------------------------------------------------- */
 
-/* What a service manager tells the host is not for its children, and outer TOVA_ variables would be taken for ours. */
-static bool process_inherits(const char *variable)
-{
-	static const char *const kept_back[] = {"TOVA_", "NOTIFY_SOCKET=", "LISTEN_", "WATCHDOG_", "HTTP_PROXY="};
-	for (size_t i = 0; i < sizeof kept_back / sizeof *kept_back; i++)
-		if (strncmp(variable, kept_back[i], strlen(kept_back[i])) == 0)
-			return false;
-	return true;
-}
-
-static const char **process_environment(const char *const *own)
+static const char **process_environment(const struct processes *set, const char *const *own)
 {
 	size_t n = 0, k = 0;
 	for (char **e = environ; *e != NULL; e++)
@@ -204,20 +226,93 @@ static const char **process_environment(const char *const *own)
 	if (env == NULL)
 		return NULL;
 	for (char **e = environ; *e != NULL; e++)
-		if (process_inherits(*e))
+		if (environment_passes(*e, set->passenv, set->n_passenv))
 			env[k++] = *e;
 	for (const char *const *e = own; *e != NULL; e++)
 		env[k++] = *e;
 	return env;
 }
 
-/* argv of the shim: its name, the host's pid, the descriptor limit, whether 3 is kept, and then the command. */
+/* From the first child on; groups that it is to know already are told anew. */
+static void processes_watch(struct processes *set)
+{
+	if (set->guard.pid != 0)
+		return;
+	if (!guard_start(&set->guard)) {
+		LOG(set->loop->log, LOG_WARN, LOG_WORKER,
+		    "child processes have no guard: if the host is killed, what they have started goes on", LOG_ERRNO(errno));
+		return;
+	}
+	for (const struct process *p = set->list; p != NULL; p = p->next)
+		if (!p->reaped && p->pid != 0)
+			guard_add(&set->guard, p->pid);
+}
+
+/* What a child finds at its descriptors. Each call may lack memory; without one of them a descriptor would be another. */
+static int process_files(posix_spawn_file_actions_t *files, const struct process *p, const struct process_spec *spec, int out,
+			 int err)
+{
+	int error = posix_spawn_file_actions_init(files);
+	if (error != 0)
+		return error;
+	if (spec->in >= 0)
+		error = posix_spawn_file_actions_adddup2(files, spec->in, 0);
+	else
+		error = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(files, spec->out >= 0 ? spec->out : out, 1);
+	if (error == 0)
+		error = posix_spawn_file_actions_adddup2(files, err, 2);
+	if (error == 0 && spec->extra >= 0)
+		error = posix_spawn_file_actions_adddup2(files, spec->extra, 3);
+	if (error == 0 && p->set->guard.pid != 0)
+		error = posix_spawn_file_actions_adddup2(files, p->set->guard.fd, PROCESS_GUARD_FD);
+	if (error != 0)
+		posix_spawn_file_actions_destroy(files);
+	return error;
+}
+
+static int process_attributes(posix_spawnattr_t *attr)
+{
+	sigset_t none, all;
+	int error = posix_spawnattr_init(attr);
+	if (error != 0)
+		return error;
+	sigemptyset(&none);
+	sigfillset(&all);
+	posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setpgroup(attr, 0);
+	posix_spawnattr_setsigdefault(attr, &all);
+	posix_spawnattr_setsigmask(attr, &none);
+	return 0;
+}
+
+static int process_execute(struct process *p, const struct process_spec *spec, const char *const *argv, int out, int err)
+{
+	const char **env = process_environment(p->set, spec->env);
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	int error = env == NULL ? ENOMEM : process_files(&files, p, spec, out, err);
+	if (error == 0) {
+		error = process_attributes(&attr);
+		if (error == 0) {
+			error = posix_spawn(&p->pid, "/proc/self/exe", &files, &attr, (char *const *)argv, (char *const *)env);
+			posix_spawnattr_destroy(&attr);
+		}
+		posix_spawn_file_actions_destroy(&files);
+	}
+	free(env);
+	return error;
+}
+
+/* argv of the shim: its name, the host's pid, the descriptor limit, whether 3 is kept, whether there is a guard, and then the command. */
 static int process_spawn(struct process *p, const struct process_spec *spec, int out, int err)
 {
 	char parent[16], limit[24];
 	struct rlimit files = {0};
-	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-"};
-	int n = 4;
+	processes_watch(p->set);
+	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-", p->set->guard.pid != 0 ? "guard" : "-"};
+	int n = PROCESS_SHIM_ARGS;
 	getrlimit(RLIMIT_NOFILE, &files);
 	snprintf(parent, sizeof parent, "%d", (int)getpid());
 	snprintf(limit, sizeof limit, "%llu", (unsigned long long)(files.rlim_max < 1024 ? files.rlim_max : 1024));
@@ -228,32 +323,7 @@ static int process_spawn(struct process *p, const struct process_spec *spec, int
 	}
 	for (const char *const *a = spec->argv; spec->command == NULL && *a != NULL && n < 63; a++)
 		argv[n++] = *a;
-	const char **env = process_environment(spec->env);
-	posix_spawn_file_actions_t files_to;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawn_file_actions_init(&files_to);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	posix_spawnattr_setpgroup(&attr, 0);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setsigmask(&attr, &none);
-	if (spec->in >= 0)
-		posix_spawn_file_actions_adddup2(&files_to, spec->in, 0);
-	else
-		posix_spawn_file_actions_addopen(&files_to, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&files_to, spec->out >= 0 ? spec->out : out, 1);
-	posix_spawn_file_actions_adddup2(&files_to, err, 2);
-	if (spec->extra >= 0)
-		posix_spawn_file_actions_adddup2(&files_to, spec->extra, 3);
-	int error = env == NULL ? ENOMEM
-				: posix_spawn(&p->pid, "/proc/self/exe", &files_to, &attr, (char *const *)argv, (char *const *)env);
-	posix_spawn_file_actions_destroy(&files_to);
-	posix_spawnattr_destroy(&attr);
-	free(env);
-	return error;
+	return process_execute(p, spec, argv, out, err);
 }
 
 struct process *process_start(struct processes *set, const struct process_spec *spec, process_ended *ended, void *ctx)
@@ -315,20 +385,33 @@ const char *process_status_text(int status, char *text, size_t cap)
 
 /* --- the shim ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Before anything else runs in the group. If there is no guard any more, the host tells the next one. */
+static void process_tell_guard(void)
+{
+	pid_t group = getpid();
+	signal(SIGPIPE, SIG_IGN);
+	ssize_t n = write(PROCESS_GUARD_FD, &group, sizeof group);
+	(void)n;
+	signal(SIGPIPE, SIG_DFL);
+}
+
 void process_shim(int argc, char **argv)
 {
-	if (argc < 5 || strcmp(argv[0], PROCESS_SHIM) != 0)
+	if (argc < PROCESS_SHIM_ARGS + 1 || strcmp(argv[0], PROCESS_SHIM) != 0)
 		return;
 	struct rlimit files;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* low ports are the host's */
 	if (getppid() != (pid_t)atoi(argv[1]))
 		_exit(127); /* the host died before that was set */
+	if (strcmp(argv[4], "-") != 0)
+		process_tell_guard();
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = strtoull(argv[2], NULL, 10);
 	setrlimit(RLIMIT_NOFILE, &files);
 	close_range(strcmp(argv[3], "3") == 0 ? 4 : 3, ~0u, 0);
-	execvp(argv[4], argv + 4);
-	fprintf(stderr, "<3>%s can not be started: %s\n", argv[4], strerror(errno));
+	char **command = argv + PROCESS_SHIM_ARGS;
+	execvp(command[0], command);
+	fprintf(stderr, "<3>%s can not be started: %s\n", command[0], strerror(errno));
 	_exit(127);
 }

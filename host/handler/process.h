@@ -1,8 +1,8 @@
 /* process: a child process in a group of its own, with its output in the log, that does not outlive the host.
  *
  * Children are started with posix_spawn through a shim (the host's own binary under another name, process_shim), which sees to what
- * posix_spawn can not do: that the child dies with the host, that no descriptor is inherited, and that the limit on descriptors is
- * what the operator's shell had.
+ * posix_spawn can not do: that the child dies with the host (what the child has started: guard.h), that no descriptor is inherited,
+ * and that the limit on descriptors is what the operator's shell had.
  */
 #ifndef TOVA_HANDLER_PROCESS_H
 #define TOVA_HANDLER_PROCESS_H
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "handler/guard.h"
 #include "net/loop.h"
 
 struct process;
@@ -22,6 +23,9 @@ struct processes {
 	struct loop *loop;
 	struct loop_signal on_child;
 	struct process *list;
+	struct guard guard;   /* there is one from the first child on */
+	char *const *passenv; /* see environment_passes; may change at any time */
+	size_t n_passenv;
 };
 
 bool processes_init(struct processes *set, struct loop *loop);
@@ -32,7 +36,7 @@ struct process_spec {
 	const char *name;    /* for the log */
 	const char *command; /* for /bin/sh -c; NULL: argv */
 	const char *const *argv;
-	const char *const *env; /* "NAME=value" lines beside what is inherited, ended by NULL */
+	const char *const *env; /* "NAME=value" lines beside what children get of the host's own, ended by NULL */
 	const char *mount;	/* for the log */
 	int in, out;		/* descriptors for stdin and stdout; -1: /dev/null, and the log */
 	int extra;		/* descriptor that becomes number 3; -1: none */

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
 from control import stats  # noqa: E402
-from tova_host import Host, wait_until  # noqa: E402
+from tova_host import BUILD, Host, wait_until  # noqa: E402
 from wsclient import BINARY, TEXT, Closed, connect, refused  # noqa: E402
 
 CHAT = r"""echo 'join lobby' >&3; echo "broadcast_to_others lobby $1 has come" >&3; while read -r line; do echo "broadcast_to lobby $1: $line" >&3; done"""
@@ -218,7 +218,8 @@ ENV = f"exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.envi
 
 
 def test_cgi_variables():
-    with script(ENV, mount="/cgi", env={"HTTP_PROXY": "outer", "TOVA_TOKEN": "outer", "MINE": "kept"}) as host:
+    odd = {"REMOTE_USER": "root", "HTTPS": "on", "SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_S_DN": "CN=root", "AUTH_TYPE": "Basic"}
+    with script(ENV, "--passenv", "*", mount="/cgi", env={"HTTP_PROXY": "outer", "TOVA_TOKEN": "outer", "MINE": "kept", **odd}) as host:
         got = environment(host, "/cgi/a%20b/c?x=%20y&z", headers=[("X-Custom-Name", "one"), ("Proxy", "evil"), ("Cookie", "a=b"), ("X-Two", "1"), ("X-Two", "2"),
                                                                   ("Content-Length", "0"), ("X_Under", "score")], origin=None)
         expected = {
@@ -230,7 +231,20 @@ def test_cgi_variables():
         assert got["HTTP_X_TWO"] in ("1, 2", "1,2") and got["SERVER_SOFTWARE"].startswith("tova-host/") and int(got["REMOTE_PORT"]) > 0
         assert re.fullmatch(r"[A-Za-z0-9_-]{22}", got["TOVA_CONN"])
         assert "HTTP_PROXY" not in got, "httpoxy: CVE-2016-5385"
-        assert "TOVA_TOKEN" not in got and "TOVA_URL" not in got
+        assert "TOVA_TOKEN" not in got and "TOVA_URL" not in got and not set(odd) & set(got)
+
+
+def test_the_environment_is_not_the_hosts():
+    with script(ENV, env={"SECRET": "x", "TZ": "Europe/Berlin", "MINE": "1", "LC_TIME": "C"}, passenv=()) as host:
+        got = environment(host)
+        assert got["TZ"] == "Europe/Berlin" and got["LC_TIME"] == "C" and not {"SECRET", "MINE"} & set(got)
+
+
+@pytest.mark.parametrize("item, why", [("A B", "no name of a variable"), ("REMOTE_USER", "a fact of a request"), ("TOVA_TOKEN", "service manager"),
+                                       ("A=1", "no name of a variable"), ("HTTP_PROXY", "a fact of a request")])
+def test_what_is_no_name_is_refused(item, why):
+    done = subprocess.run([BUILD / "tova-host", "--script", "cat", "--passenv", item], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and item in done.stderr and "--passenv" in done.stderr and why in done.stderr
 
 
 def test_headers_that_would_share_a_name():
@@ -398,6 +412,17 @@ def test_a_killed_host_takes_its_scripts_along():
     with script("exec sleep 1000") as host:
         clients = [client(host) for _ in range(3)]
         pids = wait_until(lambda: len(host.children) == 3 and host.children, "three scripts")
+        host.kill()
+        for pid in pids:
+            wait_until(lambda: gone(pid), "it is gone")
+        for ws in clients:
+            ws.drop()
+
+
+def test_what_scripts_have_started_dies_with_a_killed_host():
+    with script("sh -c 'trap \"\" TERM HUP; echo $$; while :; do sleep 1000; done' & while :; do sleep 1000; done") as host:
+        clients = [client(host) for _ in range(3)]
+        pids = [int(ws.recv_text()) for ws in clients] + host.children + [host.guard]
         host.kill()
         for pid in pids:
             wait_until(lambda: gone(pid), "it is gone")

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from conftest import IMPATIENT  # noqa: E402
 from control import ctl, ctl_json, stats, workers  # noqa: E402
 from crowd import Crowd  # noqa: E402
-from tova_host import ROOT, Host, wait_until  # noqa: E402
+from tova_host import PASSED, ROOT, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
 
 PYTHONPATH = {"PYTHONPATH": str(ROOT / "sdk/python"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -292,15 +292,17 @@ def on_message(ws, message):
 
 def test_its_environment_is_clean(tmp_path):
     env = {"NOTIFY_SOCKET": "/x", "LISTEN_FDS": "1", "LISTEN_PID": "1", "WATCHDOG_USEC": "1", "TOVA_TOKEN": "outer", "TOVA_NONSENSE": "1", "HTTP_PROXY": "x",
-           "MINE": "kept"}
-    with Supervised(tmp_path, LOOK, env=env) as s:
+           "REMOTE_USER": "root", "HTTPS": "on", "SSL_CLIENT_VERIFY": "SUCCESS", "LC_TIME": "C", "MINE": "kept", "MINE_TOO": "kept", "SECRET": "x"}
+    with Supervised(tmp_path, LOOK, "--passenv", "MI*", env=env) as s:
         others = [s.client() for _ in range(3)]
         ws = s.client()
         ws.send_text("look")
         got = json.loads(ws.recv_text())
         names = set(got["env"])
         assert {n for n in names if n.startswith("TOVA_")} == {"TOVA_URL", "TOVA_TOKEN", "TOVA_MOUNT", "TOVA_WORKER", "TOVA_SETTINGS", "TOVA_SUPERVISED"}
-        assert not names & {"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC", "HTTP_PROXY"} and got["env"]["MINE"] == "kept"
+        assert got["env"]["MINE"] == got["env"]["MINE_TOO"] == "kept" and got["env"]["LC_TIME"] == "C" and "PATH" in names
+        given = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "MINE", "MINE_TOO", *PASSED, "PWD", "OLDPWD", "_", "SHLVL"}
+        assert not {n for n in names if n not in given and not n.startswith(("TOVA_", "LC_"))}
         assert got["env"]["TOVA_MOUNT"] == "/" and got["env"]["TOVA_WORKER"] == "worker 1" and got["env"]["TOVA_TOKEN"] not in ("", "outer")
         assert got["env"]["TOVA_URL"].startswith("ipc:///")
         assert got["group"] and got["parent"] == s.host.pid
@@ -335,6 +337,32 @@ def test_children_die_with_the_host(tmp_path, how):
         getattr(s.host, how)()
         for pid in pids:
             wait_until(lambda: gone(pid), "it is gone")
+
+
+def test_what_children_have_started_dies_with_the_host(tmp_path):
+    """The kernel ends the child of a host that was killed, and no more than that."""
+    command = "trap '' TERM HUP; sh -c 'trap \"\" TERM HUP; echo grandchild $$; while :; do sleep 1000; done' & echo ready; while :; do sleep 1000; done"
+    with Supervised(tmp_path, None, "--workers", 2, command=command) as s:
+        wait_until(lambda: s.count("grandchild") == 2, "both are there")
+        pids = [int(line["message"].split()[1]) for line in s.host.lines if line.get("message", "").startswith("grandchild ")]
+        pids += s.host.children + [s.host.guard]
+        s.host.kill()
+        for pid in pids:
+            wait_until(lambda: gone(pid), "it is gone")
+
+
+def test_a_guard_that_was_killed_is_replaced(tmp_path):
+    with Supervised(tmp_path, None, command="sh -c 'echo grandchild $$; sleep 1000; :' & sleep 1000; :") as s:
+        s.said("grandchild")
+        first, grandchild = s.host.guard, int(next(line for line in s.host.lines if line.get("message", "").startswith("grandchild "))["message"].split()[1])
+        os.kill(first, signal.SIGKILL)
+        s.said("the guard of child processes was killed")
+        os.kill(s.host.children[0], signal.SIGKILL)  # the worker that follows brings another
+        wait_until(lambda: s.host.guard not in (None, first) and s.count("grandchild") == 2, "another worker, and another guard")
+        wait_until(lambda: gone(grandchild), "what the first worker had started is gone")
+        last = int([line for line in s.host.lines if line.get("message", "").startswith("grandchild ")][-1]["message"].split()[1])
+        s.host.kill()
+        wait_until(lambda: gone(last), "it is gone")
 
 
 def test_children_that_ignore_everything_die_with_the_host(tmp_path):

@@ -240,6 +240,35 @@ def test_conversations_over_tls(memory, tmp_path):
         host.expect(lambda line: True)
 
 
+def script_conversation(host):
+    """A script says what its descriptors are: four pipes, each another, or it is not there at all."""
+    ws = open_socket(host, "/script")
+    if ws is None:
+        return
+    lines = []
+
+    def listen():
+        while len(lines) < 4:
+            lines.append(ws.recv_text())
+
+    try:
+        patiently(listen)
+    except AssertionError as error:
+        assert "1000" in str(error), error  # there was no memory for what it said
+    ws.drop()
+    assert all(line.startswith("pipe:") for line in lines) and len(set(lines)) == len(lines), lines
+
+
+def test_scripts(memory):
+    host = Host("--script", "/script=exec readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3", "--script-rate", 100000,
+                "--close-timeout", "100ms", "--log-level", "notice", env=memory.env)
+    with host:
+        script_conversation(host)
+        each_allocation_fails(memory, host, script_conversation)
+        wait_until(lambda: not host.children, "none is left")
+        host.expect(lambda line: True)
+
+
 def start_and_stop(memory):
     """Starts a host under that memory. Returns its code and what it said; it has to listen or to end."""
     command = [str(BUILD / "tova-host"), "-l", "127.0.0.1:0", "--plugin", "/relay=relay", "--plugin", "/echo=echo", "--log-format", "json",

@@ -27,6 +27,8 @@ BUILD = (ROOT / os.environ.get("TOVA_BUILD", "build")).resolve()
 # Options for every host, so that a suite can be run in another way.
 OPTIONS = os.environ.get("TOVA_HOST_OPTIONS", "").split()
 PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
+# What the children of a tested host need of its environment: where the libraries are, and how sanitizers are to report.
+PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "CURED")
 
 
 def wait_until(condition, what="condition", timeout=None):
@@ -40,6 +42,14 @@ def wait_until(condition, what="condition", timeout=None):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:g} s: {what}")
         time.sleep(0.01)
+
+
+def name_of(pid):
+    """What the kernel calls a process; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 class Log:
@@ -103,9 +113,10 @@ class Log:
 class Host:
     """One run after another of build/tova-host with the same arguments."""
 
-    def __init__(self, *args, listen="127.0.0.1:0", env=None, cwd=None, wrap=(), limits=None):
+    def __init__(self, *args, listen="127.0.0.1:0", env=None, cwd=None, wrap=(), limits=None, passenv=PASSED):
         """args: the command line behind the name. listen: an address, a list of them, or () when args name their own.
-        wrap: a command to run the host under, such as valgrind. limits: a function called in the child before exec."""
+        wrap: a command to run the host under, such as valgrind. limits: a function called in the child before exec.
+        passenv: what its children get of its environment beside what they always get."""
         self.binary = BUILD / "tova-host"
         self.args = [str(a) for a in args]
         self.listen = [listen] if isinstance(listen, str) else list(listen)
@@ -113,6 +124,7 @@ class Host:
         self.wrap = [str(w) for w in wrap]
         self.limits = limits
         self.extra_env = dict(env or {})
+        self.passenv = list(passenv)
         self.process = None
         self._log = None  # of the current run
         self._expected = []
@@ -132,6 +144,8 @@ class Host:
             command += ["-l", address]
         if "--drain" not in self.args:
             command += ["--drain", "0"]  # stop at once: no test but those of draining has the time to watch it
+        if self.passenv:
+            command += ["--passenv", ",".join(self.passenv)]
         if os.environ.get("TOVA_THREADS") and "--threads" not in self.args:
             command += ["--threads", os.environ["TOVA_THREADS"]]  # the same tests with several loops
         env = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, **self.extra_env}
@@ -265,8 +279,15 @@ class Host:
 
     @property
     def children(self):
-        """Process ids of its children."""
-        return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        """Process ids of its children, but for the guard."""
+        found = [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return [p for p in found if name_of(p) != "tova-guard"]
+
+    @property
+    def guard(self):
+        """Process id of its guard, which it has from its first child on."""
+        found = [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        return next((p for p in found if name_of(p) == "tova-guard"), None)
 
     # --- stopping ---------------------------------------------------------------------------------------------------------
 
