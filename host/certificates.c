@@ -101,17 +101,18 @@ bool server_check_tls(struct server *s)
 	return certificates_check_attach(s);
 }
 
-void server_reload_tls(struct server *s)
+bool server_reload_tls(struct server *s)
 {
 	struct tls_server_error error;
 	if (s->conns.tls == NULL || s->settings.tls_cert.n == 0)
-		return; /* which listeners speak TLS changes only with a restart */
+		return true; /* which listeners speak TLS changes only with a restart */
 	struct tls_server *tls = certificates_read(&s->settings, s->conns.tls, certificates_on_warning, s, &error);
 	if (tls == NULL) {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the certificates were not replaced, the old ones go on",
 		    LOG_STR("option", certificates_option(error.part)), LOG_STR("file", error.file), LOG_STR("error", error.why));
-		return;
+		return false;
 	}
 	certificates_show(s, tls);
 	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the certificates were read again", LOG_U64("certificates", s->settings.tls_cert.n));
+	return true;
 }

@@ -104,9 +104,17 @@ static bool mounts_find_program(const char *name, char *dst, size_t cap, char *w
 struct mounts_program {
 	struct worker_settings pool;
 	const char *argv[3];
-	char path[4096], program[4096];
+	char path[4096], program[4096], digest[LIBRARY_DIGEST];
 	char *settings;
 };
+
+/* What a pool keeps to, whoever its workers are. */
+static void mounts_set_limits(struct worker_settings *pool, const struct settings *all)
+{
+	pool->handler_ms = all->handler_timeout;
+	pool->ready_ms = all->ready_timeout;
+	pool->max_attempts = (unsigned)all->max_attempts;
+}
 
 static bool mounts_program(struct mounts_program *p, const struct settings *all, const struct settings_mount *set, char *why)
 {
@@ -116,6 +124,7 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->pool.attach_cert = all->attach_cert;
 	p->pool.attach_key = all->attach_key;
 	p->pool.attach_client_ca = all->attach_client_ca;
+	mounts_set_limits(&p->pool, all);
 	if (p->settings == NULL)
 		return mounts_no_memory(why);
 	if (set->plugin == NULL)
@@ -124,8 +133,11 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->argv[1] = p->path;
 	p->argv[2] = NULL;
 	p->pool.argv = p->argv;
-	return settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) &&
-	       mounts_find_program("tova-worker", p->program, sizeof p->program, why);
+	if (!settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) ||
+	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
+		return false;
+	p->pool.digest = library_digest(p->path, p->digest) ? p->digest : NULL;
+	return true;
 }
 
 static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
@@ -134,9 +146,6 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	struct mounts_program p;
 	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) && mounts_read_token(s, token, why);
 	p.pool.attach_url = set->attach;
-	p.pool.handler_ms = s->settings.handler_timeout;
-	p.pool.ready_ms = s->settings.ready_timeout;
-	p.pool.max_attempts = (unsigned)s->settings.max_attempts;
 	p.pool.directory = s->directory;
 	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
 	const struct worker_shared shared = {.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
@@ -145,11 +154,26 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	return ok;
 }
 
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set)
+/* Workers that are attached stay, whatever they have said. */
+static void mounts_reload_token(struct server *s, struct mount *m)
+{
+	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX] = "no memory";
+	bool read = mounts_read_token(s, token, why);
+	if (!read || !worker_set_token(m, s->settings.attach_token != NULL ? token : NULL))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the token of attached workers was not replaced, the old one goes on",
+		    LOG_STR("mount", m->path), LOG_STR("error", why));
+}
+
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew)
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
 	bool ok = mounts_program(&p, &s->settings, set, why);
+	worker_set_limits(m, &p.pool);
+	if (set->attach != NULL)
+		mounts_reload_token(s, m);
+	if (anew)
+		p.pool.digest = NULL;
 	if (ok)
 		worker_reload(m, &p.pool);
 	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
@@ -163,16 +187,28 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 
 /* --- scripts ------------------------------------------------------------------------------------------------------------------------- */
 
+static struct script_settings mounts_script(const struct settings *all, const struct settings_mount *set)
+{
+	return (struct script_settings){
+		.command = set->script,
+		.binary = all->script_binary,
+		.max = (unsigned)all->max_scripts,
+		.rate = (unsigned)all->script_rate,
+		.close_ms = all->close_timeout,
+	};
+}
+
 static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
 {
-	const struct script_settings script = {
-		.command = set->script,
-		.binary = s->settings.script_binary,
-		.max = (unsigned)s->settings.max_scripts,
-		.rate = (unsigned)s->settings.script_rate,
-		.close_ms = s->settings.close_timeout,
-	};
+	const struct script_settings script = mounts_script(&s->settings, set);
 	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
+}
+
+void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set)
+{
+	const struct script_settings script = mounts_script(&s->settings, set);
+	if (!script_set(m, &script))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for the script's settings, the old ones go on", LOG_STR("mount", m->path));
 }
 
 /* --- all ----------------------------------------------------------------------------------------------------------------------------- */

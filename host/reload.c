@@ -1,12 +1,15 @@
 /* reload: HUP. The settings are read anew, and what can change while connections are up changes. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/settings_adopt.h"
 #include "handler/plugin.h"
+#include "handler/script.h"
 #include "handler/worker.h"
 #include "server.h"
 
-static const struct settings_mount *reload_find(const struct settings *settings, const char *path)
+static struct settings_mount *reload_find(const struct settings *settings, const char *path)
 {
 	for (size_t i = 0; i < settings->n_mounts; i++)
 		if (strcmp(settings->mounts[i].path, path) == 0)
@@ -14,47 +17,66 @@ static const struct settings_mount *reload_find(const struct settings *settings,
 	return NULL;
 }
 
-static void reload_plugin(struct server *s, struct mount *m, const struct settings_mount *new)
+/* What one reload found. */
+struct reload {
+	struct server *s;
+	uint64_t changed, waiting; /* options with another value; those of them that wait for a restart */
+	bool workers;		   /* what workers are started with is another now */
+	struct settings was;	   /* what ran before */
+};
+
+static void reload_on_change(void *ctx, const struct settings_change *change)
 {
+	static const char *const sentences[] = {[OPTION_WHEN_HUP] = "an option changed",
+						[OPTION_WHEN_WORKER] = "an option changes with the next worker",
+						[OPTION_WHEN_RESTART] = "an option changes only with a restart"};
+	struct reload *r = ctx;
+	enum option_when when = change->waits ? OPTION_WHEN_RESTART : change->row->when;
+	char option[64];
+	snprintf(option, sizeof option, "--%s", change->row->name);
+	r->changed++;
+	r->waiting += change->waits;
+	r->workers = r->workers || when == OPTION_WHEN_WORKER;
+	LOG(r->s->log, change->waits ? LOG_WARN : LOG_NOTICE, LOG_RELOAD, sentences[when], LOG_STR("option", option),
+	    LOG_STR("mount", change->mount), LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
+}
+
+static void reload_plugin(struct reload *r, struct mount *m, struct settings_mount *new)
+{
+	struct server *s = r->s;
 	char path[4096], why[1024], was[128];
 	snprintf(was, sizeof was, "%s", plugin_version(m));
-	if (settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why) &&
-	    plugin_reload(m, path, new->pairs, new->n_pairs, s->settings.plugin_slow, why, sizeof why))
+	plugin_set_slow(m, s->settings.plugin_slow);
+	bool found = settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why);
+	if (found && plugin_is_current(m, path, new->pairs, new->n_pairs))
+		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone", LOG_STR("mount", m->path),
+		    LOG_STR("plugin", plugin_name(m)), LOG_STR("version", was));
+	else if (found && plugin_reload(m, path, new->pairs, new->n_pairs, why, sizeof why))
 		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced", LOG_STR("mount", m->path),
 		    LOG_STR("plugin", plugin_name(m)), LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
 		    LOG_U64("connections", m->n_sessions));
-	else
+	else {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
 		    LOG_STR("plugin", new->plugin), LOG_STR("error", why));
+		settings_adopt_not_handler(&r->was, new);
+	}
 }
 
-static bool reload_listens_equal(const struct settings_listens *a, const struct settings_listens *b)
+/* What can not be had stays as it is, and the settings say so. */
+static void reload_keep(struct server *s, struct settings *new, enum option_id id, const char *value, int error)
 {
-	bool equal = a->n == b->n;
-	for (size_t i = 0; equal && i < a->n; i++)
-		equal = strcmp(a->items[i].text, b->items[i].text) == 0 && a->items[i].tls == b->items[i].tls;
-	return equal;
+	char option[64];
+	snprintf(option, sizeof option, "--%s", option_table[id].name);
+	LOG(s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on", LOG_STR("option", option),
+	    LOG_STR("value", value), LOG_ERRNO(error));
+	settings_adopt_not(&s->settings, new, id);
 }
 
-static bool reload_text_equal(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
-static bool reload_mounts_equal(const struct settings *a, const struct settings *b)
-{
-	bool equal = a->n_mounts == b->n_mounts;
-	for (size_t i = 0; equal && i < a->n_mounts; i++)
-		equal = reload_find(b, a->mounts[i].path) != NULL;
-	return equal;
-}
-
-static void reload_files(struct server *s, const struct settings *new)
+static void reload_files(struct server *s, struct settings *new)
 {
 	struct files files;
 	if (!files_open(&files, new->static_dir)) {
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "--static can not be opened, the old folder is served",
-		    LOG_STR("static", new->static_dir));
+		reload_keep(s, new, OPTION_ID_static_dir, new->static_dir, errno);
 		return;
 	}
 	files_close(&s->files);
@@ -63,19 +85,35 @@ static void reload_files(struct server *s, const struct settings *new)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "--static can not be opened for each thread, some serve the old folder");
 }
 
-/* The handler that serves a mount can be replaced by another of its kind only. */
-static void reload_handler(struct server *s, struct mount *m, const struct settings_mount *new)
+static bool reload_text_equal(const char *a, const char *b)
 {
-	bool is_pool = worker_is(m), is_plugin = plugin_is(m);
-	bool to_pool = new->script == NULL && (new->plugin == NULL || s->settings.isolate);
-	bool to_plugin = new->plugin != NULL && !s->settings.isolate;
-	if (is_pool != to_pool || is_plugin != to_plugin)
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount gets another kind of handler only with a restart",
-		    LOG_STR("mount", m->path));
-	else if (is_pool)
-		server_reload_workers(s, m, new);
-	else if (is_plugin)
-		reload_plugin(s, m, new);
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static void reload_log(struct server *s, struct settings *new)
+{
+	if (reload_text_equal(s->settings.log_file, new->log_file))
+		return;
+	int error = log_move(s->log, new->log_file);
+	if (error != 0)
+		reload_keep(s, new, OPTION_ID_log_file, new->log_file, error);
+}
+
+static void reload_dead_letter(struct server *s, struct settings *new)
+{
+	if (!reload_text_equal(s->settings.dead_letter, new->dead_letter) && !deadletter_move(s->deadletter, new->dead_letter))
+		reload_keep(s, new, OPTION_ID_dead_letter, new->dead_letter, errno);
+}
+
+/* Its mount has the same kind of handler still: settings_adopt sees to that. */
+static void reload_handler(struct reload *r, struct mount *m, struct settings_mount *new)
+{
+	if (worker_is(m))
+		server_reload_workers(r->s, m, new, r->workers);
+	else if (plugin_is(m))
+		reload_plugin(r, m, new);
+	else if (script_is(m))
+		server_reload_script(r->s, m, new);
 }
 
 /* The old list stays if there is no memory for another. */
@@ -95,21 +133,41 @@ static void reload_gate(struct server *s)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy on each thread, the old list goes on there");
 }
 
+/* Together, as one that is wrong keeps all of them. */
+static void reload_tls(struct reload *r)
+{
+	static const enum option_id ids[] = {OPTION_ID_tls_cert, OPTION_ID_tls_key, OPTION_ID_tls_client_ca, OPTION_ID_tls_min};
+	if (server_reload_tls(r->s))
+		return;
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		settings_adopt_not(&r->was, &r->s->settings, ids[i]);
+}
+
+static void reload_mounts(struct reload *r)
+{
+	struct server *s = r->s;
+	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
+		struct settings_mount *setting = reload_find(&s->settings, m->path);
+		if (setting == NULL)
+			continue;
+		server_set_rule(m, setting);
+		sides_set_rule(&s->sides, &m->rule);
+		server_reload_tokens(s, m, setting);
+		m->slow = server_slow_policy(setting);
+		reload_handler(r, m, setting);
+	}
+}
+
 static void reload_apply(struct server *s, struct settings *new)
 {
-	struct conn_limits limits = server_limits(new);
-	if (!reload_listens_equal(&s->settings.listen, &new->listen) || !reload_mounts_equal(&s->settings, new))
-		LOG(s->log, LOG_WARN, LOG_RELOAD,
-		    "--listen, whether it speaks TLS, and the set of mounts change only with a restart");
-	if (!reload_text_equal(s->settings.user, new->user) || !reload_text_equal(s->settings.group, new->group))
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "--user and --group change only with a restart");
-	if (s->settings.address_prefix != new->address_prefix)
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "--address-prefix changes only with a restart");
-	if (s->settings.threads != new->threads)
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "--threads changes only with a restart");
+	struct reload r = {.s = s};
+	reload_log(s, new);
 	reload_files(s, new);
-	settings_free(&s->settings);
+	reload_dead_letter(s, new);
+	settings_adopt(&s->settings, new, reload_on_change, &r);
+	r.was = s->settings;
 	s->settings = *new;
+	struct conn_limits limits = server_limits(&s->settings);
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	server_set_passenv(s);
@@ -118,18 +176,12 @@ static void reload_apply(struct server *s, struct settings *new)
 	conns_set_limits(&s->conns, &limits);
 	sides_set_limits(&s->sides, &limits);
 	reload_gate(s);
-	server_reload_tls(s);
+	reload_tls(&r);
 	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
-	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
-		const struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (setting == NULL)
-			continue;
-		server_set_rule(m, setting);
-		sides_set_rule(&s->sides, &m->rule);
-		server_reload_tokens(s, m, setting);
-		m->slow = server_slow_policy(setting);
-		reload_handler(s, m, setting);
-	}
+	reload_mounts(&r);
+	settings_free(&r.was);
+	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again", LOG_U64("changed", r.changed),
+	    LOG_U64("waiting_for_a_restart", r.waiting));
 }
 
 void server_reload(struct server *s)

@@ -59,7 +59,9 @@ uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow
 bool server_check_mounts(const struct server *s);
 /* What a connection of the mount may send. */
 void server_set_rule(struct mount *m, const struct settings_mount *set);
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set);
+/* anew: what they are started with has changed, even if the plugin that they run has not. */
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew);
+void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);
 
 /* drop.c */
 /* Will the host become another user? */
@@ -73,7 +75,8 @@ bool server_drop(struct server *s);
 /* certificates.c */
 bool server_start_tls(struct server *s);
 bool server_check_tls(struct server *s);
-void server_reload_tls(struct server *s);
+/* False: it was said why, and what was shown goes on. */
+bool server_reload_tls(struct server *s);
 
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);

@@ -348,6 +348,17 @@ struct log *log_open(const char *path, enum log_format format, enum log_level le
 	return log;
 }
 
+/* The descriptor is the log's from here on. */
+static void use_fd(struct log *log, int fd)
+{
+	pthread_mutex_lock(&log->lock);
+	if (log->fd != STDERR_FILENO)
+		close(log->fd);
+	log->fd = fd;
+	learn_fd(log);
+	pthread_mutex_unlock(&log->lock);
+}
+
 int log_reopen(struct log *log)
 {
 	int fd;
@@ -357,11 +368,22 @@ int log_reopen(struct log *log)
 	fd = open_path(log->path);
 	if (fd < 0)
 		return errno;
-	pthread_mutex_lock(&log->lock);
-	close(log->fd);
-	log->fd = fd;
-	learn_fd(log);
-	pthread_mutex_unlock(&log->lock);
+	use_fd(log, fd);
+	return 0;
+}
+
+int log_move(struct log *log, const char *path)
+{
+	char *copy = path != NULL ? strdup(path) : NULL;
+	int fd = path == NULL ? STDERR_FILENO : copy != NULL ? open_path(path) : -1, error = errno;
+
+	if (fd < 0) {
+		free(copy);
+		return error;
+	}
+	free(log->path);
+	log->path = copy;
+	use_fd(log, fd);
 	return 0;
 }
 

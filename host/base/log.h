@@ -94,6 +94,8 @@ struct log {
 struct log *log_open(const char *path, enum log_format format, enum log_level level);
 /* Opens the file again, which a log rotation has moved away. Returns 0, or an errno, and the old file stays in use. */
 int log_reopen(struct log *log);
+/* Goes on in another file, or with path NULL to stderr. Returns 0, or an errno, and the old file stays in use. */
+int log_move(struct log *log, const char *path);
 void log_configure(struct log *log, enum log_format format, enum log_level level);
 /* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if writing works again; call it
  * about every second. */

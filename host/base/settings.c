@@ -58,26 +58,6 @@ void settings_free(struct settings *s)
 
 /* --- laying one source over the other ------------------------------------------------------------------------------------------ */
 
-static size_t field_size(const struct option_row *row)
-{
-	switch (row->type) {
-	case OPTION_FLAG:
-		return sizeof(bool);
-	case OPTION_ENUM:
-		return sizeof(unsigned);
-	case OPTION_TEXT:
-	case OPTION_PATH:
-		return sizeof(char *);
-	case OPTION_LIST:
-	case OPTION_PATHS:
-		return sizeof(struct settings_list);
-	case OPTION_LISTEN:
-		return sizeof(struct settings_listens);
-	default:
-		return sizeof(uint64_t);
-	}
-}
-
 /* What only the file says moves over; what neither says gets its default. */
 static void merge(struct settings_layer *over, struct settings_layer *under)
 {
@@ -90,8 +70,8 @@ static void merge(struct settings_layer *over, struct settings_layer *under)
 		if (mine == NULL || over->given[i])
 			continue;
 		if (under->given[i]) {
-			memcpy(mine, theirs, field_size(row));
-			memset(theirs, 0, field_size(row));
+			memcpy(mine, theirs, settings_layer_size(row));
+			memset(theirs, 0, settings_layer_size(row));
 		} else if (row->initial != NULL) {
 			settings_layer_apply(over, row, row->initial, &nowhere);
 		}

@@ -37,6 +37,26 @@ void *settings_layer_field(struct settings *s, const struct option_row *row)
 	return offset == SIZE_MAX ? NULL : (char *)s + offset;
 }
 
+size_t settings_layer_size(const struct option_row *row)
+{
+	switch (row->type) {
+	case OPTION_FLAG:
+		return sizeof(bool);
+	case OPTION_ENUM:
+		return sizeof(unsigned);
+	case OPTION_TEXT:
+	case OPTION_PATH:
+		return sizeof(char *);
+	case OPTION_LIST:
+	case OPTION_PATHS:
+		return sizeof(struct settings_list);
+	case OPTION_LISTEN:
+		return sizeof(struct settings_listens);
+	default:
+		return sizeof(uint64_t);
+	}
+}
+
 /* --- memory -------------------------------------------------------------------------------------------------------------------- */
 
 char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n)

@@ -85,6 +85,8 @@ char **settings_scope_field(struct settings_mount *mount, const struct option_ro
 void settings_layer_free_pending(struct settings_layer *layer);
 /* The field of a row in struct settings, NULL if its type has none. */
 void *settings_layer_field(struct settings *s, const struct option_row *row);
+/* Its bytes. */
+size_t settings_layer_size(const struct option_row *row);
 
 /* Read one source each. */
 void settings_command_line_read(struct settings_layer *layer);

@@ -45,9 +45,9 @@ static void deadletter_sync_folder(const char *path)
 }
 
 /* Appends and syncs; a line that was written in part is cut off again, so that no half line stands before the next try's. */
-static bool deadletter_append(struct deadletter *d, const struct deadletter_entry *e)
+static bool deadletter_append(const char *path, const struct deadletter_entry *e)
 {
-	int fd = open(d->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return false;
 	off_t before = lseek(fd, 0, SEEK_END);
@@ -63,7 +63,7 @@ static bool deadletter_append(struct deadletter *d, const struct deadletter_entr
 	if (!ok && n > 0 && ftruncate(fd, before) != 0)
 		error = errno; /* the disk is worse than full */
 	if (ok && before == 0)
-		deadletter_sync_folder(d->path);
+		deadletter_sync_folder(path);
 	close(fd);
 	errno = error;
 	return ok;
@@ -94,9 +94,12 @@ static void *deadletter_thread(void *arg)
 			d->failed = false;
 			continue;
 		}
+		bool none = d->path == NULL;
+		char *path = none ? NULL : strdup(d->path); /* a reload may name another one meanwhile */
 		pthread_mutex_unlock(&d->lock);
-		bool ok = deadletter_append(d, e);
+		bool ok = none || (path != NULL && deadletter_append(path, e));
 		int error = errno;
+		free(path);
 		pthread_mutex_lock(&d->lock);
 		d->failed = !ok;
 		d->error = error;
@@ -137,6 +140,39 @@ static void deadletter_on_wake(void *arg)
 	}
 }
 
+/* Can it be written, and is there a thread to do that? False with errno set. */
+static bool deadletter_start(struct deadletter *d, const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	sigset_t all, old;
+	if (fd < 0)
+		return false;
+	close(fd);
+	if (d->running)
+		return true;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
+	int error = pthread_create(&d->thread, NULL, deadletter_thread, d);
+	d->running = error == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	errno = error;
+	return d->running;
+}
+
+bool deadletter_move(struct deadletter *d, const char *path)
+{
+	char *copy = path != NULL ? strdup(path) : NULL;
+	if (path != NULL && (copy == NULL || !deadletter_start(d, path))) {
+		free(copy);
+		return false;
+	}
+	pthread_mutex_lock(&d->lock);
+	free(d->path);
+	d->path = copy;
+	pthread_mutex_unlock(&d->lock);
+	return true;
+}
+
 struct deadletter *deadletter_open(struct loop *loop, const char *path)
 {
 	struct deadletter *d = calloc(1, sizeof *d);
@@ -148,20 +184,7 @@ struct deadletter *deadletter_open(struct loop *loop, const char *path)
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->more, NULL);
 	loop_waker_add(loop, &d->waker, deadletter_on_wake, d);
-	if (path == NULL)
-		return d;
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	sigset_t all, old;
-	sigfillset(&all);
-	d->path = strdup(path);
-	bool ok = fd >= 0 && d->path != NULL;
-	if (fd >= 0)
-		close(fd);
-	pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the loop's */
-	if (ok && (errno = pthread_create(&d->thread, NULL, deadletter_thread, d)) == 0)
-		d->running = true;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (d->running)
+	if (path == NULL || deadletter_move(d, path))
 		return d;
 	int error = errno;
 	deadletter_close(d);

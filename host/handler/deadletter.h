@@ -14,6 +14,9 @@ struct deadletter *deadletter_open(struct loop *loop, const char *path);
 /* Finishes what was begun, without callbacks. */
 void deadletter_close(struct deadletter *d);
 const char *deadletter_path(const struct deadletter *d);
+/* Goes on in another file; what still waits is written there, too. NULL: in none, what waits is done. False with errno set: it can not be
+ * opened, the old one stays in use. */
+bool deadletter_move(struct deadletter *d, const char *path);
 /* Takes over the line (malloc, without line feed). `done` is called on the loop once it is on the disk; while that fails it is tried
  * again every second, and said once. */
 void deadletter_write(struct deadletter *d, char *line, deadletter_done *done, void *ctx, void *item);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -157,4 +158,40 @@ void library_unload(struct library *lib)
 	if (lib->fd >= 0 && (lib->handle == NULL || !library_stays(lib)))
 		close(lib->fd);
 	*lib = (struct library){.fd = -1};
+}
+
+/* --- is it the same? ----------------------------------------------------------------------------------------------------------------- */
+
+static bool library_digest_of(int fd, char digest_r[LIBRARY_DIGEST])
+{
+	unsigned char bytes[16384], hash[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *sha = EVP_MD_CTX_new();
+	off_t at = 0;
+	ssize_t n = -1;
+	bool ok = sha != NULL && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) == 1;
+	while (ok && (n = pread(fd, bytes, sizeof bytes, at)) > 0) {
+		ok = EVP_DigestUpdate(sha, bytes, (size_t)n) == 1;
+		at += n;
+	}
+	ok = ok && n == 0 && EVP_DigestFinal_ex(sha, hash, NULL) == 1;
+	EVP_MD_CTX_free(sha);
+	for (size_t i = 0; ok && i < (LIBRARY_DIGEST - 1) / 2; i++)
+		snprintf(digest_r + 2 * i, 3, "%02x", hash[i]);
+	return ok;
+}
+
+bool library_digest(const char *path, char digest_r[LIBRARY_DIGEST])
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && library_digest_of(fd, digest_r);
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+bool library_is_same(const struct library *lib, const char *path)
+{
+	char mine[LIBRARY_DIGEST], other[LIBRARY_DIGEST];
+	return library_digest_of(lib->fd, mine) && library_digest(path, other) && strcmp(mine, other) == 0;
 }

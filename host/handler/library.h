@@ -17,4 +17,10 @@ struct library {
 bool library_load(struct library *lib, const char *path, char *why, size_t why_cap);
 void library_unload(struct library *lib);
 
+#define LIBRARY_DIGEST 65
+/* What is in a file, as text; false: it can not be read. */
+bool library_digest(const char *path, char digest_r[LIBRARY_DIGEST]);
+/* Is what was loaded the same, byte for byte, as what is in this file now? */
+bool library_is_same(const struct library *lib, const char *path);
+
 #endif

@@ -419,8 +419,32 @@ static bool instance_take_data(struct plugin_instance *from, struct plugin_insta
 	return false;
 }
 
-bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
-		   char *why, size_t why_cap)
+/* Each key is there once. */
+static bool instance_has_settings(const struct plugin_instance *i, const struct settings_pair *pairs, size_t n)
+{
+	bool same = i->n_pairs == n;
+	for (size_t k = 0; same && k < n; k++) {
+		size_t j = 0;
+		while (j < n && strcmp(i->pairs[j].key, pairs[k].key) != 0)
+			j++;
+		same = j < n && strcmp(i->pairs[j].value, pairs[k].value) == 0;
+	}
+	return same;
+}
+
+bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs)
+{
+	const struct plugin_instance *i = ((const struct plugin *)m->handler)->now;
+	return instance_has_settings(i, pairs, n_pairs) && library_is_same(&i->lib, path);
+}
+
+void plugin_set_slow(struct mount *m, uint64_t slow_ms)
+{
+	((struct plugin *)m->handler)->slow_ms = slow_ms;
+}
+
+bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, char *why,
+		   size_t why_cap)
 {
 	struct plugin *p = (struct plugin *)m->handler;
 	struct plugin_instance *old = p->now, *new = instance_new(p, path, pairs, n_pairs, why, why_cap);
@@ -442,7 +466,6 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 	}
 	instance_stop(old);
 	plugin_use(p, new);
-	p->slow_ms = slow_ms;
 	instance_free(old);
 	delivery_commit_start(m, &start);
 	commit_free(&start);

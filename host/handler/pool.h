@@ -78,6 +78,7 @@ struct pool_program {
 	char *command;	/* for /bin/sh, or NULL: argv */
 	char **argv;	/* ended by NULL */
 	char *settings; /* JSON, or NULL */
+	char *digest;	/* of the plugin that they have loaded; NULL: not known */
 	unsigned count; /* 0: there are none */
 };
 

@@ -35,6 +35,7 @@ struct script {
 	struct session *session; /* NULL: it has ended, the process may go on a little */
 	struct process *process; /* NULL: it has ended */
 	struct script_stream in, out, commands;
+	bool binary;		      /* as --script-binary was when it started */
 	struct event_held *writing; /* the message that waits for room in the pipe, partly written: in.bytes has the rest */
 	uint64_t kill_at;	    /* 0: lives as long as its connection */
 };
@@ -168,7 +169,7 @@ static void script_say(struct script *x, struct span bytes)
 	if (x->session == NULL || x->session->ended)
 		return;
 	commit_begin(c, x->session);
-	commit_send(c, x->session->local, x->set->binary, bytes.p, bytes.n);
+	commit_send(c, x->session->local, x->binary, bytes.p, bytes.n);
 	script_commit(x, bytes);
 }
 
@@ -212,7 +213,7 @@ static void script_on_out(void *arg)
 		stream_close(s);
 		return;
 	}
-	size_t used = x->set->binary ? script_take_binary(x, s->bytes, s->len) : script_take_lines(x, s->bytes, s->len, script_say);
+	size_t used = x->binary ? script_take_binary(x, s->bytes, s->len) : script_take_lines(x, s->bytes, s->len, script_say);
 	stream_drop_front(s, used);
 	if (s->len > SCRIPT_LINE_MAX) {
 		script_complain(x, "a script's line is longer than 16 MiB: it is killed", (struct span){s->bytes, s->len});
@@ -347,8 +348,8 @@ static void script_write(struct script *x, struct event_held *e)
 {
 	const struct hub_event *m = &e->event;
 	uint32_t head = htonl((uint32_t)m->message.len);
-	bool ok = (!x->set->binary || stream_append(&x->in, &head, sizeof head)) &&
-		  stream_append(&x->in, m->message.bytes, m->message.len) && (x->set->binary || stream_append(&x->in, "\n", 1));
+	bool ok = (!x->binary || stream_append(&x->in, &head, sizeof head)) &&
+		  stream_append(&x->in, m->message.bytes, m->message.len) && (x->binary || stream_append(&x->in, "\n", 1));
 	if (!ok)
 		x->in.len = 0;
 	x->writing = e;
@@ -369,7 +370,7 @@ static void script_ended(void *ctx, struct process *process, int status)
 		script_on_commands(&x->commands);
 	while (x->out.fd >= 0 && stream_has_input(&x->out))
 		script_on_out(&x->out);
-	if (x->out.len > 0 && !x->set->binary)
+	if (x->out.len > 0 && !x->binary)
 		script_say(x, (struct span){x->out.bytes, x->out.len});
 	if (!good && x->kill_at == 0)
 		script_complain(x, "a script failed", span_of(process_status_text(status, text, sizeof text)));
@@ -419,7 +420,7 @@ static struct script *script_new(struct scripts *set, struct session *s)
 	struct script *x = s != NULL ? calloc(1, sizeof *x) : NULL;
 	if (x == NULL)
 		return NULL;
-	*x = (struct script){.set = set, .session = s};
+	*x = (struct script){.set = set, .session = s, .binary = set->binary};
 	x->in.fd = x->out.fd = x->commands.fd = -1;
 	TAILQ_INSERT_TAIL(&set->list, x, link);
 	set->n++;
@@ -553,14 +554,31 @@ static const struct handler_ops script_ops = {.give = script_give,
 					      .stop = scripts_stop,
 					      .free = scripts_free};
 
+bool script_is(const struct mount *m)
+{
+	return m->handler->ops == &script_ops;
+}
+
+bool script_set(struct mount *m, const struct script_settings *set)
+{
+	struct scripts *s = (struct scripts *)m->handler;
+	char *command = strdup(set->command);
+	if (command == NULL)
+		return false;
+	free(s->command);
+	s->command = command;
+	s->binary = set->binary;
+	s->max = set->max;
+	s->rate = set->rate;
+	s->close_ms = set->close_ms;
+	return true;
+}
+
 bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes, char *why, size_t why_cap)
 {
 	struct scripts *s = calloc(1, sizeof *s);
-	char *command = strdup(set->command);
-	if (s == NULL || command == NULL) {
+	if (s == NULL) {
 		snprintf(why, why_cap, "no memory");
-		free(s);
-		free(command);
 		return false;
 	}
 	*s = (struct scripts){
@@ -569,15 +587,16 @@ bool script_attach(struct mount *m, const struct script_settings *set, struct pr
 			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) |
 				  EVENT_BIT(EVENT_CLOSE)},
 		.processes = processes,
-		.command = command,
-		.binary = set->binary,
-		.max = set->max,
-		.rate = set->rate,
-		.close_ms = set->close_ms,
 	};
+	m->handler = &s->base;
+	if (!script_set(m, set)) {
+		snprintf(why, why_cap, "no memory");
+		free(s);
+		m->handler = NULL;
+		return false;
+	}
 	TAILQ_INIT(&s->list);
 	loop_timer_init(m->hub->loop, &s->tick, scripts_on_tick, s);
 	loop_timer_set(&s->tick, SCRIPT_TICK_MS);
-	m->handler = &s->base;
 	return true;
 }

@@ -19,6 +19,9 @@ struct script_settings {
 	uint64_t close_ms;   /* to end after its connection has, before TERM, and again before KILL */
 };
 
+bool script_is(const struct mount *m);
+/* For the processes that start from now on; limits at once. False without memory: the old command goes on. */
+bool script_set(struct mount *m, const struct script_settings *set);
 /* Makes scripts the mount's handler. False with a sentence in why. */
 bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes, char *why, size_t why_cap);
 

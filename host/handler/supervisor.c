@@ -299,12 +299,34 @@ static void supervisor_begin_generation(struct pool *p)
 			supervisor_give_up_generation(p, "no memory");
 }
 
+static bool supervisor_same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* Is it what the newest generation runs, that which was asked for last? */
+static bool supervisor_is_current(const struct pool *p, const struct worker_settings *set)
+{
+	const struct pool_program *newest = p->later_program.count > 0 ? &p->later_program : p->coming != 0 ? &p->next : &p->program;
+	bool same = set->digest != NULL && newest->digest != NULL && strcmp(set->digest, newest->digest) == 0 &&
+		    set->count == newest->count && supervisor_same_text(set->settings, newest->settings);
+	size_t i = 0;
+	while (same && set->argv[i] != NULL && newest->argv[i] != NULL && strcmp(set->argv[i], newest->argv[i]) == 0)
+		i++;
+	return same && set->argv[i] == NULL && newest->argv[i] == NULL;
+}
+
 void worker_reload(struct mount *m, const struct worker_settings *set)
 {
 	struct pool *p = pool_of(m->handler);
 	struct pool_program next;
 	if (p->program.count == 0)
 		return;
+	if (supervisor_is_current(p, set)) {
+		LOG(m->hub->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: its workers are left alone",
+		    LOG_STR("mount", m->path));
+		return;
+	}
 	if (!pool_program_copy(&next, set) || next.count == 0) {
 		pool_program_free(&next);
 		LOG(m->hub->log, LOG_ERROR, LOG_RELOAD, "no memory for new workers, the old ones go on", LOG_STR("mount", m->path));
@@ -327,8 +349,11 @@ static void child_tick(struct child *c, uint64_t now)
 {
 	struct pool *p = c->pool;
 	if (c->process == NULL) {
-		if (c->worker == NULL && now >= c->restart_at)
+		if (c->worker == NULL && now >= c->restart_at) {
+			free(p->program.digest); /* it may load another file than the others have */
+			p->program.digest = NULL;
 			child_start(c);
+		}
 	} else if (c->kill_at != 0) {
 		if (c->worker != NULL && c->worker->n_flying > 0)
 			c->kill_at = now + CHILD_TERM_MS; /* it may finish what it has, which --handler-timeout bounds */

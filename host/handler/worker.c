@@ -168,6 +168,7 @@ void pool_program_free(struct pool_program *program)
 	free(program->argv);
 	free(program->command);
 	free(program->settings);
+	free(program->digest);
 	*program = (struct pool_program){.command = NULL};
 }
 
@@ -182,17 +183,28 @@ bool pool_program_copy(struct pool_program *program, const struct worker_setting
 		ok = (program->argv[i] = strdup(set->argv[i])) != NULL;
 	program->command = set->command != NULL ? strdup(set->command) : NULL;
 	program->settings = set->settings != NULL ? strdup(set->settings) : NULL;
+	program->digest = set->digest != NULL ? strdup(set->digest) : NULL; /* without memory for it: not known */
 	program->count = set->command != NULL || n > 0 ? set->count : 0;
 	return ok && (set->command == NULL || program->command != NULL) && (set->settings == NULL || program->settings != NULL);
 }
 
-static bool worker_copy_settings(struct pool *p, const struct worker_settings *set)
+void worker_set_limits(struct mount *m, const struct worker_settings *set)
 {
-	p->attach_token = set->attach_token != NULL ? strdup(set->attach_token) : NULL;
+	struct pool *p = pool_of(m->handler);
 	p->max_attempts = set->max_attempts;
 	p->handler_ms = set->handler_ms;
 	p->ready_ms = set->ready_ms;
-	return pool_program_copy(&p->program, set) && (set->attach_token == NULL || p->attach_token != NULL);
+}
+
+bool worker_set_token(struct mount *m, const char *token)
+{
+	struct pool *p = pool_of(m->handler);
+	char *copy = token != NULL ? strdup(token) : NULL;
+	if (token != NULL && copy == NULL)
+		return false;
+	free(p->attach_token);
+	p->attach_token = copy;
+	return true;
 }
 
 static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
@@ -262,7 +274,8 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 	loop_timer_init(m->hub->loop, &p->tick, worker_on_tick, p);
 	m->handler = &p->base;
 	m->commit.data_size = 4096;
-	bool ok = worker_copy_settings(p, set);
+	worker_set_limits(m, set);
+	bool ok = worker_set_token(m, set->attach_token) && pool_program_copy(&p->program, set);
 	if (!ok)
 		snprintf(why, why_cap, "no memory");
 	ok = ok && worker_listen(p, set, why, why_cap) && supervisor_start(p);

@@ -15,6 +15,7 @@ struct worker_settings {
 	const char *attach_token;				 /* that they must say; NULL: any */
 	const char *attach_cert, *attach_key, *attach_client_ca; /* files for a tls+tcp URL */
 	const char *settings;					 /* for TOVA_SETTINGS: JSON, or NULL */
+	const char *digest;					 /* of the plugin that argv runs; NULL: it may be another each time */
 	const char *directory;					 /* for the sockets of processes, 0700 */
 	uint64_t handler_ms, ready_ms;
 	unsigned max_attempts;
@@ -32,8 +33,14 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 		   size_t why_cap);
 bool worker_is(const struct mount *m);
 
+/* Clocks and attempts from now on. */
+void worker_set_limits(struct mount *m, const struct worker_settings *set);
+/* What workers that attach from now on must say; those that are there stay. False without memory: the old one goes on. */
+bool worker_set_token(struct mount *m, const char *token);
+
 /* Starts a new generation of processes; when all have said hello they take over, and the old ones finish what they have and leave. If
- * they do not come up the old ones go on. Of the settings the program and the count are used. Returns at once; the log tells. */
+ * they do not come up the old ones go on. Of the settings the program and the count are used; where a plugin and all that is
+ * said to it are the same they are left alone. Returns at once; the log tells. */
 void worker_reload(struct mount *m, const struct worker_settings *set);
 
 /* Reads the certificates for workers that attach over TLS again; true if none do. False with a sentence in why: the old ones go on. */

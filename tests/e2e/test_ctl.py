@@ -244,11 +244,14 @@ def test_reload_and_drain(tmp_path):
 def test_an_isolated_plugin_can_be_reloaded():
     directory = tempfile.mkdtemp(prefix="tova-ctl-")
     control = f"{directory}/control.sock"
-    with Host("--isolate", "--plugin", f"/probe={plugin('probe')}", "--workers", "2", "--control", control) as host:
+    shutil.copy(plugin("probe"), f"{directory}/probe.so")
+    with Host("--isolate", "--plugin", f"/probe={directory}/probe.so", "--workers", "2", "--control", control) as host:
         def pids():
             told = json.loads(ctl("--json", "workers", control=control)[1])["workers"]
             return {w["pid"] for w in told if w["state"] == "ready"}
         before = wait_until(lambda: len(pids()) == 2 and pids(), "two workers")
+        os.remove(f"{directory}/probe.so")
+        shutil.copy(plugin("probe_v2"), f"{directory}/probe.so")
         assert ctl("reload", control=control)[0] == 0
         wait_until(lambda: len(pids()) == 2 and not pids() & before, "two others")
     shutil.rmtree(directory)

@@ -114,7 +114,7 @@ def test_a_reload_says_what_it_can_not_read(place):
         assert answer.status == 403
         key.write_bytes(b"another secret, also 32 bytes long")
         os.chown(key, NOBODY.pw_uid, 0)
-        host.wait_log(lambda line: "the plugin was replaced" in line["message"], after=host.reload())
+        host.wait_log(lambda line: "the settings were read again" in line["message"], after=host.reload())
         wait_until(lambda: facts(host.pid)["Uid"][0] == str(NOBODY.pw_uid), "still nobody")
         assert refused("127.0.0.1", plain, lines=upgrade_headers(extra=good)).status == 401
 

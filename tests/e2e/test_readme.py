@@ -282,9 +282,11 @@ def test_who(author):
 
 
 def test_ticker(author):
-    with served(author("ticker.c")) as host, connect("127.0.0.1", host.port, "/") as ws:
+    path = author("ticker.c")
+    with served(path) as host, connect("127.0.0.1", host.port, "/") as ws:
         first, second = int(ws.recv_text()), int(ws.recv_text())
         assert first < second
+        path.write_bytes(path.read_bytes() + b"\0")  # the same, and yet another file
         host.reload()
         host.wait_log(lambda line: line.get("kind") == "reload" and "was replaced" in line["message"], "the reload")
         wait_until(lambda: int(ws.recv_text()) < second, "the new library's own count")

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from conftest import IMPATIENT  # noqa: E402
 from control import ctl, ctl_json, stats, workers  # noqa: E402
 from crowd import Crowd  # noqa: E402
-from tova_host import PASSED, ROOT, Host, wait_until  # noqa: E402
+from tova_host import BUILD, PASSED, ROOT, Host, wait_until  # noqa: E402
 from wsclient import connect  # noqa: E402
 
 PYTHONPATH = {"PYTHONPATH": str(ROOT / "sdk/python"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -605,12 +605,14 @@ def on_message(ws, message):
 
 
 def test_an_isolated_plugin_is_replaced_the_same_way(tmp_path):
-    control = tmp_path / "control"
-    with Host("--plugin", "echo", "--isolate", "--control", control) as host:
+    control, library = tmp_path / "control", tmp_path / "echo.so"
+    library.write_bytes((BUILD / "plugins/echo.so").read_bytes())
+    with Host("--plugin", library, "--isolate", "--control", control) as host:
         ws = connect("127.0.0.1", host.port, "/")
         ws.send_text("a")
         assert ws.recv_text() == "a"
         pid, = host.children
+        library.write_bytes(library.read_bytes() + b"\0")
         ctl(control, "reload")
         wait_until(lambda: gone(pid), "the old worker has left")
         ws.send_text("b")
