@@ -89,3 +89,18 @@ def test_answers():
     refused._settle(None, "no")
     with pytest.raises(TovaError, match="no"):
         refused.wait(1)
+
+
+@pytest.mark.parametrize("question", [
+    "bool(count)", "not count", "1 if count else 2", "count == 0", "0 != count", "count >= 100", "100 > count", "len(count)",
+    "[each for each in count]", "[*count]", "7 in count", "count[0]", "f'{count}'", "str(count)", "int(count)", "count + 1", "1 - count",
+    "range(count)", "sum([count])", "max(count, 1)",
+])
+def test_an_await_that_was_forgotten(question):
+    with pytest.raises(TypeError, match="await it"):
+        eval(question, {"count": Answer()})
+
+
+def test_what_an_answer_can_do():
+    answer = Answer()
+    assert {answer: 1}[answer] == 1 and "Answer" in repr(answer) and answer in [answer] and answer is not None

@@ -88,11 +88,61 @@ def test_ways_to_give_handlers(host, how):
     ("serve(on_mesage=print)", "knows no handler on_mesage"),
     ("def on_message(ws): pass\nserve(globals())", "on_message has to take (ws, message)"),
     ("on_open = 7\nserve(globals())", "on_open is no function but int"),
-    ("on('mesage')", 'there is no event "mesage"'),
+    ("def on_mesage(ws, message): pass\nserve(globals())", "knows no handler on_mesage (<string>:5) (is it on_message?)"),
+    ("def onMessage(ws, message): pass\nserve(globals())", "knows no handler onMessage (<string>:5) (is it on_message?)"),
+    ("class A:\n  def on_opened(self, ws): pass\nserve(A)", "knows no handler on_opened (<string>:6) (is it on_open?)"),
 ])
 def test_wrong_handlers_are_told_at_once(host, code, text):
     code, _, err = finish(host.start(HEAD + code))
-    assert code != 0 and text in err
+    assert code == 1 and text in err and len(err.splitlines()) == 1
+
+
+def test_a_decorator_for_no_event(host):
+    code, _, err = finish(host.start(HEAD + "on('mesage')"))
+    assert code == 1 and 'there is no event "mesage"' in err
+
+
+@pytest.mark.parametrize("code", [
+    "from selectors import DefaultSelector as on_something\nfrom shutil import rmtree as on_nothing\n",
+    "@on('message')\ndef on_whatever(ws, m): ws.send(m)\ndel on_message\n",
+    "on_top = 7\n",
+])
+def test_names_that_only_look_like_handlers(host, code):
+    worker, peer = host.serve(HEAD + "def on_message(ws, m): ws.send(m)\n" + code + "serve(globals())")
+    peer.send(event(1, data="a"))
+    peer.expect(**ack({"c": "send", "data": "a"}, s=1))
+    drain(worker, peer)
+
+
+@pytest.mark.parametrize("what, text", [
+    ("ws.request", "ws.request is known in on_open only"), ("ws.rooms", "ws.rooms is known in on_close only"),
+    ("tova.Connection('A' * 22).state", "events of its own"),
+])
+def test_what_is_not_known_is_not_made_up(host, what, text):
+    worker, peer = host.serve(HEAD + f"import tova\ndef on_message(ws, m):\n  ws.send(str({what}))\nserve(globals())")
+    peer.send(event(1, data="a"))
+    item = peer.next()
+    assert item["t"] == "nack" and text in item["error"]
+    drain(worker, peer)
+
+
+@pytest.mark.parametrize("way", ["def", "async def"])
+@pytest.mark.parametrize("error", ["GeneratorExit()", "asyncio.CancelledError()", "BaseException('odd')"])
+def test_errors_that_are_no_exceptions(host, way, error):
+    worker, peer = host.serve(HEAD + f"{way} on_message(ws, m):\n  if m == 'a': raise {error}\n  ws.send(m)\nserve(globals())")
+    peer.send(event(1, data="a"))
+    item = peer.next()
+    assert item["t"] == "nack" and item["s"] == 1
+    peer.send(event(2, data="b"))
+    peer.expect(**ack({"c": "send", "data": "b"}, s=2))
+    drain(worker, peer)
+
+
+def test_a_refusal_in_a_thread_is_heard(host):
+    code, _, err = finish(host.start(HEAD + "import threading\ndef on_message(ws, m): pass\n"
+                                     "t = threading.Thread(target=serve, args=(globals(),), kwargs={'url': ''})\n"
+                                     "t.start(); t.join()", TOVA_URL=""))
+    assert "TovaError" in err and "TOVA_URL is not set" in err
 
 
 def test_without_a_url(host):

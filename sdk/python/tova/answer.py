@@ -52,6 +52,15 @@ class Answer:
             yield from future.__await__()
         return self._result()
 
+    def _forgotten(self, *_):
+        raise TypeError("this is an answer that has yet to come: await it, give the query a callback, or wait() in a thread")
+
+    # A question that nobody waited for would be true, different from 0 and larger than nothing, all of it in silence.
+    __bool__ = __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __len__ = __iter__ = __contains__ = _forgotten
+    __getitem__ = __int__ = __float__ = __index__ = __str__ = __format__ = _forgotten
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _forgotten
+    __hash__ = object.__hash__
+
     def _when_settled(self, function) -> None:
         with _lock:
             if not self._settled:

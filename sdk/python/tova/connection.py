@@ -10,26 +10,44 @@ from .scope import current_event
 STATE_MAX = 4096  # bytes that the host keeps with a connection
 
 _UNREAD = object()
+_UNKNOWN = object()  # the host has not told
 
 
 class Connection:
     """A client. Compare and keep it freely: commands to one that is gone do nothing."""
 
-    __slots__ = ("id", "request", "rooms", "_stored", "_state", "_given")
+    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given")
 
-    def __init__(self, id: str, stored=None):
+    def __init__(self, id: str, stored=_UNKNOWN, request: Request | None = None, rooms: list[str] | None = None):
         self.id: str = id  #: 22 characters, never reused
-        self.request: Request | None = None  #: in on_open
-        self.rooms: list[str] = []  #: in on_close: those that it was in
+        self._request = request
+        self._rooms = rooms
         self._stored = stored  # state as the host has it: text, bytes or None
         self._state = _UNREAD
         self._given = None  # text of a dict or list as it was read, to notice changes within
 
     @property
+    def request(self) -> Request:
+        """What it came with. Known in on_open only: what is needed later is kept in ``state``. RuntimeError elsewhere."""
+        if self._request is None:
+            raise RuntimeError("ws.request is known in on_open only; keep in ws.state what is needed later")
+        return self._request
+
+    @property
+    def rooms(self) -> list[str]:
+        """Those that it was in and has left. Known in on_close only: elsewhere ask rooms(ws). RuntimeError elsewhere."""
+        if self._rooms is None:
+            raise RuntimeError("ws.rooms is known in on_close only; elsewhere the host can be asked: await rooms(ws)")
+        return self._rooms
+
+    @property
     def state(self):
         """What was last stored with this connection: None, bytes, or a JSON value (text is one). Kept by the host, at most 4,096
-        bytes, committed with the event, so that any worker can serve the connection. Known in events of the connection."""
+        bytes, committed with the event, so that any worker can serve the connection. Known in events of the connection;
+        RuntimeError for one that was asked for (members, connections) unless it was set here."""
         if self._state is _UNREAD:
+            if self._stored is _UNKNOWN:
+                raise RuntimeError("the state of a connection is known in events of its own, not for one that was asked for")
             self._state = _decode_state(self._stored)
             if isinstance(self._state, (dict, list)):
                 self._given = to_json(self._state)

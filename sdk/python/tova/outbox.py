@@ -24,7 +24,7 @@ class Call:
 
 class Push(Call):
     def __init__(self, scope, answer: Answer | None = None):
-        super().__init__(answer or Answer())
+        super().__init__(Answer() if answer is None else answer)
         # Now, not when it is sent: text that is no Unicode has to fail where it was given.
         self.commands = ",".join(scope.commands).encode()
         self.binaries = scope.binaries

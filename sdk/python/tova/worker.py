@@ -12,11 +12,11 @@ from collections import deque
 from inspect import isawaitable, iscoroutine
 from time import monotonic
 
-from .answer import set_loop_thread
+from .answer import TovaError, set_loop_thread
 from .codec import BatchError, to_json
 from .commands import Retry
 from .connection import Connection, Error, Request
-from .handlers import SIGNATURES, find
+from .handlers import SIGNATURES, HandlerError, find
 from .link import Link, connect
 from .outbox import MESSAGE_MAX, Call, Push, Query, outbox
 from .scope import Event, Scope, current
@@ -30,6 +30,9 @@ DIALLING = 10.0  # seconds for a connection to come about
 GOODBYE = 5.0  # seconds for the host to close after bye
 ANSWERS = 2.0  # seconds for the answers of pushes and queries before bye
 BACK_OFF_FIRST, BACK_OFF_MAX = 0.1, 5.0
+# What a handler ends the process with; anything else that it raises fails its event, also what is no Exception: a GeneratorExit,
+# the CancelledError of something it waited for.
+ENDS_PROCESS = (SystemExit, KeyboardInterrupt)
 RUNS = 64  # messages of one connection that the host may give together
 
 
@@ -261,11 +264,9 @@ class Worker:
             return
         ws = None
         if "conn" in item:
-            ws = Connection(item["conn"], item["state"] if "state" in item else item.get("state_bin"))
-            if kind == "open":
-                ws.request = Request(item.get("request", {}))
-            elif kind == "close":
-                ws.rooms = item.get("rooms", [])
+            ws = Connection(item["conn"], item["state"] if "state" in item else item.get("state_bin"),
+                            Request(item.get("request", {})) if kind == "open" else None,
+                            item.get("rooms", []) if kind == "close" else None)
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
 
     def _call(self, event: Event, handler, arguments: tuple) -> None:
@@ -287,7 +288,9 @@ class Worker:
                 self._spawn(result, event).add_done_callback(lambda task: self._task_done(event, task))
                 return
             self._settle(event, result)
-        except Exception as error:
+        except ENDS_PROCESS:
+            raise
+        except BaseException as error:
             self._fail(event, error)
         finally:
             current.reset(token)
@@ -300,9 +303,10 @@ class Worker:
         if task.cancelled():
             if event.link is self._link:
                 self._fail(event, RuntimeError("the handler was cancelled"))
-        elif isinstance(task.exception(), Exception):
-            self._fail(event, task.exception())
-        elif task.exception() is None:
+        elif task.exception() is not None:
+            if not isinstance(task.exception(), ENDS_PROCESS):
+                self._fail(event, task.exception())
+        else:
             try:
                 self._settle(event, task.result())
             except Exception as error:
@@ -416,7 +420,9 @@ class Worker:
             if isawaitable(result):
                 self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task))
                 return
-        except Exception:
+        except ENDS_PROCESS:
+            raise
+        except BaseException:
             scope.open = False
             log.exception("%s failed", what)
             return
@@ -525,13 +531,20 @@ async def _within(seconds: float, coroutine):
 # --- starting ------------------------------------------------------------------------------------------------------------------
 
 
+def _ends(why: str):
+    """What ends serve(): one line for whoever started the program. In a thread nobody would hear of a SystemExit."""
+    if threading.current_thread() is threading.main_thread():
+        return SystemExit(f"tova: {why}")
+    return TovaError(why)
+
+
 def _make(handlers, url, token, mount, name, tls, named) -> Worker:
     found = find(handlers, named)
     environment = os.environ
     url = url or environment.get("TOVA_URL")
     if not url:
-        raise SystemExit("tova: TOVA_URL is not set. tova-host sets it for the workers that it starts (tova-host -w 'python3 "
-                         f"{os.path.basename(sys.argv[0])}'); for others it is the URL of --attach")
+        raise _ends("TOVA_URL is not set. tova-host sets it for the workers that it starts (tova-host -w 'python3 "
+                    f"{os.path.basename(sys.argv[0])}'); for others it is the URL of --attach")
     if token is None:
         token = environment.get("TOVA_TOKEN", "")
     return Worker(found, url, token, mount or environment.get("TOVA_MOUNT"), name, environment.get("TOVA_SUPERVISED") == "1", tls)
@@ -541,8 +554,8 @@ async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=N
     """serve() for programs with an event loop of their own."""
     try:
         await _make(handlers, url, token, mount, name, tls, named).run()
-    except Refused as error:
-        raise SystemExit(f"tova: {error}") from None
+    except (Refused, HandlerError) as error:
+        raise _ends(str(error)) from None
 
 
 def serve(handlers=None, *, url: str | None = None, token: str | None = None, mount: str | None = None, name: str | None = None,
@@ -558,7 +571,8 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
 
     Plain handlers run one at a time in this thread. Async ones run at the same time for different connections; for each
     connection events come one after the other. A worker that has no host any more ends if tova-host started it
-    (SystemExit), and dials again if it was started elsewhere."""
+    (SystemExit), and dials again if it was started elsewhere. What can not be served - handlers that do not fit, a token that
+    the host refuses - is said in one line (SystemExit, in threads TovaError)."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)  # what handlers print goes to the host's log now, not with the next 8 KiB
