@@ -25,12 +25,13 @@ export class Connection {
 	constructor(id: string);
 	/** 22 characters, never reused. */
 	readonly id: string;
-	/** The request that opened it: in on_open. */
-	readonly request?: Request;
-	/** Rooms that it was in: in on_close. */
+	/** The request that opened it. Known in on_open only; throws elsewhere. */
+	readonly request: Request;
+	/** Rooms that it was in. Known in on_close only; throws elsewhere, where rooms(ws) asks the host. */
 	readonly rooms: string[];
 	/** What was last stored with this connection: null, a Buffer, or a JSON value (text is one). Kept by the host, at most 4,096 bytes,
-	 * committed with the event, so that any worker can serve the connection. Known in events of the connection. */
+	 * committed with the event, so that any worker can serve the connection. Known in events of the connection; throws for one
+	 * that was asked for (members, connections) unless it was set here. */
 	state: any;
 	send(data: Data, options?: Keyed): void;
 	join(room: string): void;

@@ -65,7 +65,7 @@ def test_pushes(run, kind):
 @pytest.mark.parametrize("kind", PAGES)
 def test_queries(run, kind):
     with run(kind, 2) as host:
-        clients = [attach(host) for _ in range(100)]
-        for ws in clients:
-            assert ws.recv_text() == "welcome"
-        attach(host).expect_closed(1013, "full")
+        clients = []
+        for n in range(5):
+            clients.append(attach(host))
+            assert clients[-1].recv_text() == f"{n} were here before you"

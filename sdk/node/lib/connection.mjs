@@ -4,22 +4,38 @@ import { isBinary, toBuffer, toJson } from "./codec.mjs";
 
 const STATE_MAX = 4096; // bytes that the host keeps with a connection
 const UNREAD = Symbol("unread");
+const UNKNOWN = Symbol("unknown"); // the host has not told
 
 /** A client. Compare by id, keep as long as you like: commands to one that is gone do nothing. */
 export class Connection {
-	request = undefined; // in on_open
-	rooms = []; // in on_close: those that it was in
 	#stored; // state as the host has it: text, Buffer or undefined
 	#state = UNREAD;
 	#given; // text of an object as it was read or set, to notice changes within
+	#request;
+	#rooms;
 
-	constructor(id, stored) {
+	/** known: of its events { stored, request, rooms }; missing for one that was asked for, of which only the id is known. */
+	constructor(id, known) {
 		this.id = id;
-		this.#stored = stored;
+		this.#stored = known === undefined ? UNKNOWN : known.stored;
+		this.#request = known?.request;
+		this.#rooms = known?.rooms;
+	}
+
+	get request() {
+		if (this.#request === undefined) throw new Error("ws.request is known in on_open only; keep in ws.state what is needed later");
+		return this.#request;
+	}
+
+	get rooms() {
+		if (this.#rooms === undefined) throw new Error("ws.rooms is known in on_close only; elsewhere the host can be asked: await rooms(ws)");
+		return this.#rooms;
 	}
 
 	get state() {
 		if (this.#state === UNREAD) {
+			if (this.#stored === UNKNOWN)
+				throw new Error("the state of a connection is known in events of its own, not for one that was asked for");
 			this.#state = decodeState(this.#stored);
 			if (isPlain(this.#state)) this.#given = toJson(this.#state);
 		}

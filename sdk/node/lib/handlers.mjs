@@ -12,26 +12,37 @@ const EVENTS = {
 	on_stop: undefined,
 };
 
+/** These handlers can not be served; the text says which, and what was expected. */
+export class HandlerError extends TypeError {}
+
 const camel = (name) => name.replace(/_(.)/, (_, letter) => letter.toUpperCase());
+
+/** Its own and those of its classes, whose methods no enumeration shows. */
+function namesOf(source) {
+	const names = new Set();
+	for (let at = source; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at))
+		for (const name of Object.getOwnPropertyNames(at)) names.add(name);
+	return names;
+}
 
 /** Out of an object, a module or a class; returns functions by name, bound to where they came from. */
 export function find(source) {
 	if (typeof source === "function") source = new source();
 	if (typeof source !== "object" || source === null)
-		throw new TypeError("serve() takes an object or a class with functions on_open(ws), on_message(ws, message), ...");
+		throw new HandlerError("serve() takes an object or a class with functions on_open(ws), on_message(ws, message), ...");
 	const known = Object.keys(EVENTS);
-	for (const key of Object.keys(source))
+	for (const key of namesOf(source))
 		if (/^on(_|[A-Z])/.test(key) && !known.includes(key) && !known.some((name) => camel(name) === key))
-			throw new TypeError(`serve() knows no handler ${key}; it knows ${known.join(", ")}`);
+			throw new HandlerError(`serve() knows no handler ${key}; it knows ${known.join(", ")}`);
 	const found = {};
 	for (const name of known) {
 		const handler = source[name] ?? source[camel(name)];
 		if (handler === undefined || handler === null) continue;
-		if (typeof handler !== "function") throw new TypeError(`${name} is no function but ${typeof handler}`);
+		if (typeof handler !== "function") throw new HandlerError(`${name} is no function but ${typeof handler}`);
 		found[name] = handler.bind(source);
 	}
 	if (Object.keys(found).length === 0)
-		throw new TypeError("there are no handlers: serve({ on_open(ws) {}, on_message(ws, message) {}, ... })");
+		throw new HandlerError("there are no handlers: serve({ on_open(ws) {}, on_message(ws, message) {}, ... })");
 	return found;
 }
 

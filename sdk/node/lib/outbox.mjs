@@ -10,9 +10,21 @@ export class TovaError extends Error {
 
 export const sizeOf = (text, binaries) => binaries.reduce((sum, binary) => sum + binary.length, Buffer.byteLength(text));
 
+/** A promise that says so when it is used as the value that it is for: a question that nobody waited for is smaller, larger and equal
+ * to nothing, all of it in silence. */
+class Answer extends Promise {
+	static get [Symbol.species]() {
+		return Promise;
+	}
+
+	[Symbol.toPrimitive]() {
+		throw new TypeError("this is an answer that has yet to come: await it");
+	}
+}
+
 class Call {
 	constructor() {
-		this.answer = new Promise((resolve, reject) => {
+		this.answer = new Answer((resolve, reject) => {
 			this.resolve = resolve;
 			this.reject = reject;
 		});

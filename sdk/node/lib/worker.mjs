@@ -2,7 +2,7 @@
 import { basename } from "node:path";
 import { Retry } from "./commands.mjs";
 import { Connection, Request } from "./connection.mjs";
-import { eventsOf, find } from "./handlers.mjs";
+import { HandlerError, eventsOf, find } from "./handlers.mjs";
 import { Link } from "./link.mjs";
 import { MESSAGE_MAX, Push, Query, TovaError, outbox, sizeOf } from "./outbox.mjs";
 import { Event, Scope, current } from "./scope.mjs";
@@ -20,7 +20,13 @@ const BACK_OFF_MAX = 5000;
 const RUNS = 64; // messages of one connection that the host may give together
 
 const EMPTY = Buffer.alloc(0);
-const say = (text, ...more) => console.error(`tova: ${text}`, ...more);
+const say = (text, ...more) => {
+	try {
+		console.error(`tova: ${text}`, ...more);
+	} catch {
+		console.error(`tova: ${text}`); // what was thrown can not even be shown
+	}
+};
 const isPromise = (value) => typeof value?.then === "function";
 
 class Worker {
@@ -318,11 +324,11 @@ class Worker {
 
 	#fail(event, error) {
 		const answer = { t: "nack", s: event.number };
-		if (error instanceof Retry) {
+		if (isRetry(error)) {
 			answer.error = wellFormed(error.message);
 			answer.retry_ms = error.after_ms;
 		} else {
-			answer.error = wellFormed(String(error)).slice(0, 1000);
+			answer.error = wellFormed(textOf(error)).slice(0, 1000);
 			say(`on_${event.type} failed for event ${event.key}:`, error);
 		}
 		if (event.link !== this.#link) return;
@@ -401,10 +407,11 @@ class Worker {
 
 function connectionOf(item) {
 	if (item.conn === undefined) return undefined;
-	const ws = new Connection(item.conn, item.state ?? item.state_bin);
-	if (item.t === "open") ws.request = new Request(item.request);
-	else if (item.t === "close") ws.rooms = item.rooms ?? [];
-	return ws;
+	return new Connection(item.conn, {
+		stored: item.state ?? item.state_bin,
+		request: item.t === "open" ? new Request(item.request) : undefined,
+		rooms: item.t === "close" ? (item.rooms ?? []) : undefined,
+	});
 }
 
 function toError(item) {
@@ -414,6 +421,24 @@ function toError(item) {
 	delete error.stack; // it would show where this library made it
 	error.toString = () => error.message;
 	return error;
+}
+
+// Anything can be thrown: an object without a prototype, one whose toString throws, a proxy that was revoked.
+
+function isRetry(error) {
+	try {
+		return error instanceof Retry;
+	} catch {
+		return false;
+	}
+}
+
+function textOf(error) {
+	try {
+		return String(error);
+	} catch {
+		return "something was thrown that is no text";
+	}
 }
 
 /** Half a surrogate pair becomes a question mark. */
@@ -429,22 +454,22 @@ function withTimeout(promise, ms) {
 export async function serve(handlers, options = {}) {
 	const env = process.env;
 	const script = basename(process.argv[1] ?? "worker");
-	const worker = new Worker(find(handlers), {
-		url: options.url ?? env.TOVA_URL ?? "",
-		token: options.token ?? env.TOVA_TOKEN ?? "",
-		mount: options.mount ?? env.TOVA_MOUNT,
-		name: options.name ?? `${script} ${process.pid}`,
-		tls: options.tls,
-		supervised: env.TOVA_SUPERVISED === "1",
-	});
 	const exit = options.exit ?? true;
 	try {
+		const worker = new Worker(find(handlers), {
+			url: options.url ?? env.TOVA_URL ?? "",
+			token: options.token ?? env.TOVA_TOKEN ?? "",
+			mount: options.mount ?? env.TOVA_MOUNT,
+			name: options.name ?? `${script} ${process.pid}`,
+			tls: options.tls,
+			supervised: env.TOVA_SUPERVISED === "1",
+		});
 		if ((options.url ?? env.TOVA_URL ?? "") === "")
 			throw new TovaError(`TOVA_URL is not set. tova-host sets it for the workers that it starts (tova-host -w 'node ${script}');`
 				+ " for others it is the URL of --attach");
 		await worker.run();
 	} catch (error) {
-		if (!exit || !(error instanceof TovaError)) throw error;
+		if (!exit || !(error instanceof TovaError || error instanceof HandlerError)) throw error;
 		say(error.message);
 		process.exit(1);
 	}

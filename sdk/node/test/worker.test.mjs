@@ -66,12 +66,14 @@ for (const transport of ["ipc", "tcp"])
 			["serve();", "serve() takes an object"],
 			["serve({ on_mesage() {} });", "knows no handler on_mesage"],
 			["serve({ onMesage() {} });", "knows no handler onMesage"],
+			["serve(class { on_message() {} on_mesage() {} });", "knows no handler on_mesage"],
 			["serve({ on_open: 7 });", "on_open is no function but number"],
 		])
 			test(`handlers that are wrong: ${code}`, async () => {
 				const worker = host.start(code);
-				assert.notEqual(await worker.finish(), 0);
+				assert.equal(await worker.finish(), 1);
 				assert.ok(worker.err.includes(text), worker.err);
+				assert.equal(worker.err.trim().split("\n").length, 1, worker.err);
 			});
 
 		for (const [url, text] of [["", "TOVA_URL is not set"], ["http://127.0.0.1:1", "is no URL of a host"], ["tcp://nothing", "is no URL"]])
@@ -306,6 +308,54 @@ for (const transport of ["ipc", "tcp"])
 			await peer.expect(ack(1, { c: "send", conn: B, data: "x" }, { c: "join", conn: B, room: "r" }, { c: "broadcast", data: "y", exclude: B },
 				{ c: "close", conn: B, code: 1000 }, { c: "set", conn: B, state: "1" }));
 			await drain(worker, peer);
+		});
+
+		test("what is not known is not made up", async () => {
+			const [worker, peer] = await host.serve(`serve({ on_message(ws, what) {
+				const other = new Connection("${B}");
+				const ask = { request: () => ws.request, rooms: () => ws.rooms, state: () => other.state }[what];
+				try { ws.send(ask()); } catch (error) { ws.send(error.message); }
+				other.state = 1;
+				ws.send(other.state);
+			} });`);
+			const set = [{ c: "set", conn: B, state: "1" }, { c: "send", data: "1" }];
+			peer.send(...["request", "rooms", "state"].map((data, i) => event(1 + i, "message", { data })));
+			await peer.expect(ack(1, { c: "send", data: "ws.request is known in on_open only; keep in ws.state what is needed later" }, ...set));
+			await peer.expect(ack(2, { c: "send", data: "ws.rooms is known in on_close only; elsewhere the host can be asked: await rooms(ws)" }, ...set));
+			await peer.expect(ack(3, { c: "send", data: "the state of a connection is known in events of its own, not for one that was asked for" }, ...set));
+			await drain(worker, peer);
+		});
+
+		test("anything can be thrown", async () => {
+			const [worker, peer] = await host.serve(`const odd = [
+				Object.create(null), { toString() { throw 1; } }, Proxy.revocable({}, {}), undefined, Symbol("s"), null, { get message() { throw 2; } },
+			];
+			odd[2].revoke(); odd[2] = odd[2].proxy;
+			serve({
+				on_message(ws, m) { throw odd[m]; },
+				async on_open(ws) { throw odd[0]; },
+			});`);
+			peer.send(...[0, 1, 2, 3, 4, 5, 6].map((n) => event(1 + n, "message", { data: String(n) })), opening(8));
+			const text = "something was thrown that is no text";
+			for (const [i, error] of [text, text, text, "undefined", "Symbol(s)", "null", "[object Object]", text].entries())
+				await peer.expect({ t: "nack", s: 1 + i, error });
+			await drain(worker, peer);
+		});
+
+		test("an await that was forgotten", async () => {
+			const [, peer] = await host.serve(`serve({ on_message(ws, m) {
+				if (m === "a") ws.close(count("a") >= 100 ? 1000 : 1001);
+				if (m === "b") ws.send(\`\${count("b")}\`);
+				if (m === "c") ws.send(count("c") + 1);
+			} });`);
+			peer.send(...["a", "b", "c"].map((data, i) => event(1 + i, "message", { data })));
+			for (let s = 1; s <= 3; ) {
+				const item = await peer.next();
+				if (item.t === "query") continue;
+				assert.equal(item.t, "nack");
+				assert.equal(item.s, s++);
+				assert.match(item.error, /await it/);
+			}
 		});
 
 		test("request and event", async () => {
