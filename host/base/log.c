@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/printable.h"
+
 #define VALUE_MAX 1024 /* bytes of one written value; what is longer ends in "..." */
 #define TAIL_ROOM 160  /* kept free for what every line may end with: truncated, suppressed, lost */
 
@@ -48,40 +50,12 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
-/* Decodes one character (RFC 3629) and returns its length, or 0 for bytes that are none. */
-static size_t decode(const unsigned char *p, size_t n, uint32_t *code_r)
-{
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
-	static const uint32_t LEAST[] = {0, 0, 0x80, 0x800, 0x10000};
-	uint32_t code;
-
-	if (len == 0 || len > n)
-		return 0;
-	code = len == 1 ? p[0] : p[0] & (0x7Fu >> len);
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xC0) != 0x80)
-			return 0;
-		code = code << 6 | (p[i] & 0x3F);
-	}
-	if (code < LEAST[len] || (code >= 0xD800 && code <= 0xDFFF) || code > 0x10FFFF)
-		return 0;
-	*code_r = code;
-	return len;
-}
-
-/* Characters that move the cursor, end a line or turn the direction of writing would let a value look like something else. */
-static bool deceives(uint32_t code)
-{
-	return code < 0x20 || (code >= 0x7F && code <= 0x9F) || code == 0x061C || code == 0x200E || code == 0x200F ||
-	       (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069) || code == 0xFEFF;
-}
-
 /* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns how many bytes it took. */
 static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
 {
 	uint32_t code = 0;
-	size_t len = decode(p, n, &code);
-	char escape[8];
+	size_t len = printable_decode(p, n, &code);
+	char escape[PRINTABLE_ESCAPE_MAX];
 
 	if (len == 0) {
 		put_text(line, "\xEF\xBF\xBD"); /* U+FFFD */
@@ -91,8 +65,8 @@ static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
 		snprintf(escape, sizeof(escape), "\\%c", (char)code);
 	else if (code == '\n' || code == '\r' || code == '\t')
 		snprintf(escape, sizeof(escape), "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
-	else if (deceives(code))
-		snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)code & 0xFFFF);
+	else if (printable_deceives(code))
+		printable_escape(code, escape);
 	else {
 		put(line, (const char *)p, len);
 		return len;

@@ -110,7 +110,7 @@ static void query_connections(struct codec_out *o, const struct mount *m)
 	codec_raw(o, "]", 1);
 }
 
-static void query_stats(struct codec_out *o, const struct hub *hub)
+void ask_stats(struct codec_out *o, const struct hub *hub)
 {
 	const struct stats sum = hub_stats(hub), *s = &sum;
 	char text[32];
@@ -137,7 +137,7 @@ void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *it
 	else if (json_is(&item->what, "connections"))
 		query_connections(o, m);
 	else if (json_is(&item->what, "stats"))
-		query_stats(o, m->hub);
+		ask_stats(o, m->hub);
 	else
 		codec_member_text(o, "error", SPAN("an unknown query, or one that lacks its room or conn"));
 	codec_object_end(o);

@@ -11,4 +11,7 @@ void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources
 /* Answers a query from what is committed. */
 void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item);
 
+/* Appends the member "stats": the host's counters. */
+void ask_stats(struct codec_out *o, const struct hub *hub);
+
 #endif

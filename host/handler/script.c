@@ -559,6 +559,16 @@ bool script_is(const struct mount *m)
 	return m->handler->ops == &script_ops;
 }
 
+const char *script_runs(const struct mount *m)
+{
+	return ((const struct scripts *)m->handler)->command;
+}
+
+unsigned script_count(const struct mount *m)
+{
+	return ((const struct scripts *)m->handler)->n;
+}
+
 bool script_set(struct mount *m, const struct script_settings *set)
 {
 	struct scripts *s = (struct scripts *)m->handler;

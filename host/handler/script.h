@@ -20,6 +20,9 @@ struct script_settings {
 };
 
 bool script_is(const struct mount *m);
+/* For people: what is run for each connection, and how many processes there are. */
+const char *script_runs(const struct mount *m);
+unsigned script_count(const struct mount *m);
 /* For the processes that start from now on; limits at once. False without memory: the old command goes on. */
 bool script_set(struct mount *m, const struct script_settings *set);
 /* Makes scripts the mount's handler. False with a sentence in why. */

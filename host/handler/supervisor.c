@@ -360,7 +360,7 @@ static void child_tick(struct child *c, uint64_t now)
 		else if (now >= c->kill_at)
 			process_kill(c->process, now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
 	} else if (c->worker == NULL && c->generation != p->coming && now - c->started >= p->ready_ms) {
-		supervisor_kill(c, "it did not say hello in time");
+		supervisor_kill(c, "it did not say hello within --ready-timeout");
 	}
 }
 
@@ -368,7 +368,7 @@ void supervisor_tick(struct pool *p, uint64_t now)
 {
 	struct child *next;
 	if (p->coming != 0 && now >= p->coming_until)
-		supervisor_give_up_generation(p, "they did not say hello in time");
+		supervisor_give_up_generation(p, "they did not say hello within --ready-timeout");
 	if (p->coming == 0 && p->later_program.count > 0) {
 		pool_program_free(&p->next);
 		p->next = p->later_program;

@@ -20,7 +20,7 @@ static void worker_check(struct worker *w, uint64_t now)
 	struct pool *p = w->pool;
 	if (w->state == WORKER_NEW) {
 		if (now - w->connected >= p->ready_ms)
-			link_cut(w, "it did not say hello in time", false);
+			link_cut(w, "it did not say hello within --ready-timeout", false);
 	} else if (w->n_flying > 0) {
 		if (now - w->clock >= p->handler_ms) {
 			if (w->child != NULL)
@@ -287,6 +287,30 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 	}
 	loop_timer_set(&p->tick, POOL_TICK_MS);
 	return true;
+}
+
+const char *worker_kind(const struct mount *m)
+{
+	const struct pool *p = (const struct pool *)m->handler;
+	return p->program.count == 0	   ? "attach"
+	       : p->program.command == NULL ? "isolated plugin"
+	       : p->attach != NULL	   ? "worker and attach"
+					   : "worker";
+}
+
+const char *worker_what(const struct mount *m)
+{
+	const struct pool *p = (const struct pool *)m->handler;
+	return p->program.count == 0 ? sp_url(p->attach) : p->program.command != NULL ? p->program.command : p->program.argv[1];
+}
+
+unsigned worker_count(const struct mount *m)
+{
+	const struct worker *w;
+	unsigned n = 0;
+	TAILQ_FOREACH (w, &((const struct pool *)m->handler)->workers, link)
+		n += w->state == WORKER_READY;
+	return n;
 }
 
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any)

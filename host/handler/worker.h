@@ -46,6 +46,12 @@ void worker_reload(struct mount *m, const struct worker_settings *set);
 /* Reads the certificates for workers that attach over TLS again; true if none do. False with a sentence in why: the old ones go on. */
 bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why, size_t why_cap);
 
+/* For people: by which option the mount has workers ("plugin" is an isolated one), what they run or where they attach, and how many are
+ * ready. */
+const char *worker_kind(const struct mount *m);
+const char *worker_what(const struct mount *m);
+unsigned worker_count(const struct mount *m);
+
 /* For people: one line of JSON for each worker, appended as members of an array. */
 struct codec_out;
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any);

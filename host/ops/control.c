@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "handler/ask.h"
+#include "handler/plugin.h"
+#include "handler/script.h"
 #include "handler/worker.h"
 #include "hub/slow.h"
 #include "net/sp.h"
@@ -11,6 +13,7 @@
 
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)
+#define CONTROL_WHY_MAX 2048
 
 struct control {
 	struct hub *hub;
@@ -48,6 +51,25 @@ static struct mount *control_mount(struct control *c, struct codec_item *item)
 
 /* --- what goes beyond a worker's queries ----------------------------------------------------------------------------------------------- */
 
+/* What serves a mount: "handler", "what" that is, and how many "processes" of it are ready where there are some. */
+static void control_handler(struct codec_out *o, const struct mount *m)
+{
+	char text[256];
+	if (plugin_is(m)) {
+		snprintf(text, sizeof text, "%s %s", plugin_name(m), plugin_version(m));
+		codec_member_text(o, "handler", SPAN("plugin"));
+		codec_member_text(o, "what", span_of(text));
+	} else if (script_is(m)) {
+		codec_member_text(o, "handler", SPAN("script"));
+		codec_member_text(o, "what", span_of(script_runs(m)));
+		codec_member_uint(o, "processes", script_count(m));
+	} else {
+		codec_member_text(o, "handler", span_of(worker_kind(m)));
+		codec_member_text(o, "what", span_of(worker_what(m)));
+		codec_member_uint(o, "processes", worker_count(m));
+	}
+}
+
 static void control_mounts(struct control *c)
 {
 	struct codec_out *o = &c->out;
@@ -56,6 +78,7 @@ static void control_mounts(struct control *c)
 		codec_raw(o, ",", m != c->hub->mounts);
 		codec_raw(o, "{\"path\":", 8);
 		codec_string(o, span_of(m->path));
+		control_handler(o, m);
 		codec_member_uint(o, "connections", m->n_sessions);
 		codec_member_uint(o, "rooms", m->rooms.n);
 		codec_raw(o, "}", 1);
@@ -156,11 +179,29 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 	codec_raw(o, "]", 1);
 }
 
+/* What is wrong with the mount that was named, or was not, and which there are. */
+static struct span control_no_mount_text(struct control *c, struct codec_item *item, char why[CONTROL_WHY_MAX])
+{
+	int n = 0;
+	if (item->mount.p != NULL) {
+		struct span path = codec_text(&item->mount);
+		n = snprintf(why, CONTROL_WHY_MAX, "there is no such mount as %.*s", path.n < 255 ? (int)path.n : 255, path.p);
+	} else {
+		n = snprintf(why, CONTROL_WHY_MAX, c->hub->mounts != NULL ? "there are several mounts: name one, with -m PATH"
+									 : "this host has no mount");
+	}
+	for (const struct mount *m = c->hub->mounts; m != NULL && n < CONTROL_WHY_MAX - 300; m = m->next)
+		n += snprintf(why + n, CONTROL_WHY_MAX - (size_t)n, "%s%s", m == c->hub->mounts ? "; expected " : m->next != NULL ? ", " : " or ",
+			      m->path);
+	return span_of(why);
+}
+
 static bool control_query_of_host(struct control *c, struct codec_item *item)
 {
+	char why[CONTROL_WHY_MAX];
 	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
 	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
-					    "all_rooms", "slow_connections", "dead_letters"};
+					    "all_rooms", "slow_connections", "stats", "dead_letters"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;
@@ -169,7 +210,7 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 	codec_object(&c->out, "reply");
 	codec_member_uint(&c->out, "q", item->q);
 	if (item->mount.p != NULL && m == NULL)
-		codec_member_text(&c->out, "error", SPAN("there is no such mount"));
+		codec_member_text(&c->out, "error", control_no_mount_text(c, item, why));
 	else if (i == 0)
 		control_mounts(c);
 	else if (i == 1)
@@ -180,6 +221,8 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 		control_all_rooms(c, m);
 	else if (i == 4)
 		control_slow_connections(c, m);
+	else if (i == 5)
+		ask_stats(&c->out, c->hub); /* there may be no mount at all */
 	else
 		letters_list(deadletter_path(c->deadletter), &c->out);
 	codec_object_end(&c->out);
@@ -195,7 +238,7 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 	if (json_is(&item->what_to_do, "replay"))
 		letters_replay(c->hub, c->deadletter, item->id.p != NULL ? codec_text(&item->id) : (struct span){0}, &c->out);
 	else if (!reload && !drain)
-		why = "an unknown action";
+		why = "an unknown action; expected reload, drain or replay";
 	if (why != NULL)
 		codec_member_text(&c->out, "error", span_of(why));
 	codec_object_end(&c->out);
@@ -210,13 +253,13 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 
 static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
 {
+	char why[CONTROL_WHY_MAX];
 	codec_object(&c->out, type);
 	if (item->has_q)
 		codec_member_uint(&c->out, "q", item->q);
 	if (item->has_ref)
 		codec_member_uint(&c->out, "ref", item->ref);
-	codec_member_text(&c->out, "error",
-			  item->mount.p != NULL ? SPAN("there is no such mount") : SPAN("there are several mounts: name one"));
+	codec_member_text(&c->out, "error", control_no_mount_text(c, item, why));
 	codec_object_end(&c->out);
 }
 
@@ -236,8 +279,8 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 	case CODEC_QUERY:
 		if (control_query_of_host(c, item))
 			break;
-		if (m != NULL || json_is(&item->what, "stats"))
-			ask_query(&c->out, m != NULL ? m : c->hub->mounts, item);
+		if (m != NULL)
+			ask_query(&c->out, m, item);
 		else
 			control_no_mount(c, item, "reply");
 		break;

@@ -1,5 +1,5 @@
 # tova-ctl.
-CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/ctl/*.c))
+CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/ctl/*.c)) $(BUILD)/obj/host/base/printable.o
 
 $(BUILD)/tova-ctl: $(CTL_OBJ)
 	$(call quiet,LINK)$(CC) $(LINK) $^ $(shell pkg-config --libs jansson) -lnng -lpthread -o $@

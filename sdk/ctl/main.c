@@ -101,6 +101,14 @@ static const char *main_control_path(const struct arguments *a, char *path, size
 	return access(path, F_OK) == 0 || access(MAIN_SYSTEM_SOCKET, F_OK) != 0 ? path : MAIN_SYSTEM_SOCKET;
 }
 
+static int main_complain(const char *what, const char *why)
+{
+	fprintf(stderr, "tova-ctl: %s", what);
+	print_text(stderr, why);
+	fputc('\n', stderr);
+	return 1;
+}
+
 static int main_converse(const struct arguments *a, struct command_request *r)
 {
 	static struct session session; /* threads of nng may outlive this function */
@@ -108,13 +116,11 @@ static int main_converse(const struct arguments *a, struct command_request *r)
 	json_t *answer = NULL;
 	if (session_open(&session, main_control_path(a, path, sizeof path), MAIN_TIMEOUT_MS))
 		answer = session_ask(&session, r->object, r->bytes, r->n_bytes, r->key);
-	if (answer == NULL) {
-		fprintf(stderr, "tova-ctl: %s\n", session.why);
-		return 1;
-	}
+	if (answer == NULL)
+		return main_complain("", session.why);
 	const char *error = json_string_value(json_object_get(answer, "error"));
 	if (error != NULL)
-		fprintf(stderr, "tova-ctl: the host refuses: %s\n", error);
+		main_complain("the host refuses: ", error);
 	else
 		print_answer(stdout, answer, a->json);
 	session_leave(&session);

@@ -3,18 +3,55 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/printable.h"
+
 #define PRINT_GAP 2
 
-/* A value as the cell of a table; to be freed. What a peer has chosen must not move the terminal's cursor. */
+static bool print_deceives(const char *text, size_t n)
+{
+	uint32_t code;
+	size_t len = 1;
+	for (size_t i = 0; i < n; i += len) {
+		len = printable_decode((const unsigned char *)text + i, n - i, &code);
+		if (len == 0 || printable_deceives(code))
+			return true;
+	}
+	return false;
+}
+
+/* Bytes that are no text come only from a host that is none. */
+void print_text(FILE *f, const char *text)
+{
+	size_t n = strlen(text), len;
+	uint32_t code;
+	char escape[PRINTABLE_ESCAPE_MAX];
+	for (size_t i = 0; i < n; i += len > 0 ? len : 1) {
+		len = printable_decode((const unsigned char *)text + i, n - i, &code);
+		if (len > 0 && !printable_deceives(code)) {
+			fwrite(text + i, 1, len, f);
+			continue;
+		}
+		printable_escape(len > 0 ? code : 0xFFFD, escape);
+		fputs(escape, f);
+	}
+}
+
+/* A value as the cell of a table; to be freed. A text that can be taken for another one stands in quotes, as JSON has it. */
 static char *print_cell(const json_t *value)
 {
 	const char *text = json_string_value(value);
-	char *cell = value == NULL || json_is_null(value) ? strdup("-")
-		     : text != NULL			  ? strdup(text)
-							  : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	for (unsigned char *c = (unsigned char *)cell; c != NULL && *c != '\0'; c++)
-		if (*c < 32 || *c == 127)
-			*c = '?';
+	if (value == NULL || json_is_null(value))
+		return strdup("-");
+	if (text != NULL && text[0] != '"' && text[0] != '\0' && !print_deceives(text, json_string_length(value)))
+		return strdup(text);
+	char *whole = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY), *cell = NULL;
+	size_t n;
+	FILE *f = whole != NULL ? open_memstream(&cell, &n) : NULL;
+	if (f != NULL) {
+		print_text(f, whole);
+		fclose(f);
+	}
+	free(whole);
 	return cell;
 }
 
@@ -117,7 +154,7 @@ static void print_members(FILE *f, json_t *object)
 	json_object_foreach(object, key, value) print_member(f, key, value, width);
 }
 
-static void print_text(FILE *f, json_t *answer)
+static void print_tables(FILE *f, json_t *answer)
 {
 	const char *key;
 	json_t *value;
@@ -143,10 +180,12 @@ void print_answer(FILE *f, const json_t *answer, bool json)
 	json_object_del(copy, "q");
 	json_object_del(copy, "ref");
 	if (json) {
-		json_dumpf(copy, f, JSON_COMPACT);
+		char *text = json_dumps(copy, JSON_COMPACT);
+		print_text(f, text != NULL ? text : "");
 		fputc('\n', f);
+		free(text);
 	} else {
-		print_text(f, copy);
+		print_tables(f, copy);
 	}
 	json_decref(copy);
 }

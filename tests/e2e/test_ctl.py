@@ -163,7 +163,7 @@ def test_close(running, probe):
 
 
 def test_several_mounts_want_a_name(running):
-    assert "name one" in running.refused("broadcast", "x")
+    assert "name one, with -m PATH; expected /probe or /other" in running.refused("broadcast", "x")
     assert "no such mount" in running.refused("--mount", "/nowhere", "broadcast", "x")
 
 
@@ -210,6 +210,35 @@ def test_slow_connections_and_keys(tmp_path):
         well.drop()
 
 
+def test_mounts_and_what_serves_them(tmp_path):
+    with Host("--plugin", "/plugin=echo", "--worker", "/worker=exec python3 -B -c 'import sys; sys.path.insert(0, \"sdk/python\"); from tova import serve; serve({\"on_message\": lambda ws, m: None})'",
+              "--script", "/script=exec cat", "--attach", f"/attach=ipc://{tmp_path}/a", "--control", tmp_path / "control", cwd=ROOT) as host:
+        told = lambda: {m.pop("path"): m for m in json.loads(ctl("--json", "mounts", control=tmp_path / "control")[1])["mounts"]}  # noqa: E731
+        wait_until(lambda: told()["/worker"]["processes"] == 1, "the worker is ready")
+        ws = connect("127.0.0.1", host.port, "/script")
+        ws.send_text("x")
+        assert ws.recv_text() == "x"
+        mounts = told()
+        assert mounts["/plugin"] == {"handler": "plugin", "what": "echo 1.0", "connections": 0, "rooms": 0}
+        assert (mounts["/worker"]["handler"], mounts["/worker"]["processes"]) == ("worker", 1) and "tova" in mounts["/worker"]["what"]
+        assert mounts["/script"] == {"handler": "script", "what": "exec cat", "processes": 1, "connections": 1, "rooms": 0}
+        assert (mounts["/attach"]["handler"], mounts["/attach"]["what"], mounts["/attach"]["processes"]) == ("attach", f"ipc://{tmp_path}/a", 0)
+        assert ctl("mounts", control=tmp_path / "control")[1].splitlines()[0].split() == ["path", "handler", "what", "connections", "rooms", "processes"]
+        ws.end()
+    with Host("--plugin", "echo", "--isolate", "--control", tmp_path / "control") as host:
+        mount, = json.loads(ctl("--json", "mounts", control=tmp_path / "control")[1])["mounts"]
+        assert mount["handler"] == "isolated plugin" and mount["what"].endswith("/echo.so")
+
+
+def test_a_host_without_mounts(tmp_path):
+    """One that serves files only can be asked as well."""
+    with Host("--static", tmp_path, "--control", tmp_path / "control"):
+        for words in ("stats", "mounts", "workers", "connections", "rooms", "slow", "reload"):
+            assert ctl(words, control=tmp_path / "control")[::2] == (0, "")
+        assert "this host has no mount" in ctl("broadcast", "x", control=tmp_path / "control")[2]
+        assert "there is no such mount as /a" in ctl("--mount", "/a", "stats", control=tmp_path / "control")[2]
+
+
 def test_tables_are_aligned(running, probe):
     one = probe.client()
     one.script("join äöü", "join a", "send joined")
@@ -225,6 +254,28 @@ def test_what_clients_choose_does_not_reach_the_terminal(running, probe):
     assert one.recv_text() == "joined"
     assert "\x1b" not in running("--mount", "/probe", "rooms", one.id)
     assert running.json("--mount", "/probe", "rooms", one.id)["rooms"] == ["\x1b[31m"]
+
+
+TRICKS = {"C1": "a\u009b31mb", "CSI and bell": "\u0085\x07", "bidi": "evil\u202egnp.exe", "isolate": "\u2066x\u2069", "mark": "\u200f", "line": "a\u2028b",
+          "unseen": "ad\u200bmin", "tag": "x\U000e0041", "DEL": "\x7f", "quote": '"a"', "empty-looking": "\ufeff"}
+
+
+@pytest.mark.parametrize("name", TRICKS.values(), ids=TRICKS.keys())
+def test_no_character_of_a_client_makes_a_name_look_like_another(running, probe, name):
+    """In tables, lists, JSON and refusals it is escaped, so that it can be told from any other name, and JSON means what it meant."""
+    one = probe.client()
+    one.script("join " + "".join(f"%{b:02x}" for b in name.encode()), "send joined")
+    assert one.recv_text() == "joined"
+    for words in (["rooms"], ["--mount", "/probe", "rooms", one.id]):
+        for out in (running(*words), running("--json", *words)):
+            assert not any(c in out.replace("\n", "") for c in name if not c.isascii() or not c.isprintable()), ascii(out)
+        rooms = [r["room"] if isinstance(r, dict) else r for r in running.json(*words)["rooms"]]
+        assert name in rooms
+    shown = json.dumps(name).replace("\x7f", "\\u007f")
+    assert shown in running("rooms")
+    assert not any(c in running.refused("--mount", f"/{name}", "stats") for c in name if not c.isascii())
+    one.script("leave " + "".join(f"%{b:02x}" for b in name.encode()), "send left")
+    assert one.recv_text() == "left"
 
 
 # --- doing ----------------------------------------------------------------------------------------------------------------------

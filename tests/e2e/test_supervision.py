@@ -170,7 +170,7 @@ def on_start():
 
 def test_who_does_not_say_hello_is_ended(tmp_path):
     with Supervised(tmp_path, None, "--ready-timeout", "200ms", command="exec sleep 1000") as s:
-        assert s.said("did not say hello in time")["worker"] == "worker 1"
+        assert s.said("did not say hello within --ready-timeout")["worker"] == "worker 1"
         first = s.host.children
         s.died("killed by SIGKILL")
         wait_until(lambda: s.host.children and s.host.children != first, "another is started")
