@@ -15,6 +15,13 @@
 #define SERVER_FLUSH_MS 1000
 #define SERVER_WHY_MAX 1024
 
+/* What the operator has set, before the host takes more. */
+static uint64_t server_soft_descriptors(void)
+{
+	struct rlimit limit;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
 static uint32_t server_descriptors(void)
 {
 	struct rlimit limit;
@@ -219,7 +226,7 @@ static bool server_start_workers(struct server *s)
 	s->deadletter = deadletter_open(s->loop, s->settings.dead_letter);
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
-	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop)) {
+	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop, s->soft_descriptors)) {
 		server_set_passenv(s);
 		return true;
 	}
@@ -386,7 +393,7 @@ static int server_run(struct server *s)
 
 int server_main(const struct settings_source *source)
 {
-	struct server s = {.source = source, .files = {.root = -1}};
+	struct server s = {.source = source, .files = {.root = -1}, .soft_descriptors = server_soft_descriptors()};
 	int code = SERVER_BAD_SETTINGS;
 	switch (settings_read(&s.settings, source)) {
 	case SETTINGS_BAD:

@@ -30,6 +30,7 @@ struct server {
 	struct listeners listeners;
 	struct sides sides; /* the other loops; those above are the main thread's */
 	struct processes processes;
+	uint64_t soft_descriptors; /* as the operator gave it; the host takes what it may for itself */
 	struct push_sources sources;
 	struct deadletter *deadletter;
 	struct control *control;

@@ -324,6 +324,33 @@ static bool json_skip_value(struct json *j, int depth)
 	}
 }
 
+/* What is no JSON, but what JSON libraries write for numbers that have no other form. */
+static bool json_skip_no_number(struct json *j)
+{
+	static const struct span words[] = {SPAN("NaN"), SPAN("Infinity"), SPAN("-Infinity")};
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if ((size_t)(j->end - j->p) >= words[i].n && memcmp(j->p, words[i].p, words[i].n) == 0) {
+			j->p += words[i].n;
+			return true;
+		}
+	return json_skip_value(j, 0);
+}
+
+bool json_read_uint_or_skip(struct json *j, uint64_t *value_r, bool *bad_r)
+{
+	if (j->why != NULL)
+		return false;
+	json_space(j);
+	const char *from = j->p;
+	if (json_read_uint(j, value_r))
+		return true;
+	j->p = from;
+	j->why = NULL;
+	*bad_r = true;
+	*value_r = 0;
+	return json_skip_no_number(j);
+}
+
 bool json_skip(struct json *j, struct span *value_r)
 {
 	json_space(j);

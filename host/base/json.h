@@ -43,6 +43,9 @@ bool json_next_key(struct json *j, bool *first, struct span *key_r);
 bool json_read_string(struct json *j, struct json_string *s_r);
 /* An integer from 0 to JSON_INTEGER_MAX; anything else fails. */
 bool json_read_uint(struct json *j, uint64_t *value_r);
+/* The same, but another value is skipped, also NaN and the infinities that some libraries write, and sets *bad_r: for a number that is
+ * wrong for what it is to do, and tells nothing about the text around it. */
+bool json_read_uint_or_skip(struct json *j, uint64_t *value_r, bool *bad_r);
 bool json_read_bool(struct json *j, bool *value_r);
 /* Skips any value; *value_r (may be NULL) is its text. */
 bool json_skip(struct json *j, struct span *value_r);

@@ -69,7 +69,7 @@ enum codec_type {
 struct codec_item {
 	enum codec_type type;
 	uint64_t s, n, ref, q, v, retry_ms, runs;
-	bool has_s, has_n, has_ref, has_q, has_retry, has_events;
+	bool has_s, has_n, has_ref, has_q, has_retry, bad_retry, has_events; /* bad_retry: it is no number */
 	unsigned events; /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do, id;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */

@@ -32,21 +32,26 @@ struct field {
 	struct span key; /* NULL: the last */
 	uint16_t at;
 	uint16_t has; /* a bool that says that it is there; 0: none */
+	uint16_t bad; /* a bool that says that the number is none, which spoils only what it is for; 0: it spoils the batch */
 	bool number;  /* else text */
 };
 
 /* The first member of each struct is none of these, so that 0 is no place of a bool. */
 #define TEXT_FIELD(type, name, member) \
 	{ \
-		SPAN(name), offsetof(type, member), 0, false \
+		SPAN(name), offsetof(type, member), 0, 0, false \
 	}
 #define NUMBER_FIELD(type, name, member) \
 	{ \
-		SPAN(name), offsetof(type, member), 0, true \
+		SPAN(name), offsetof(type, member), 0, 0, true \
 	}
 #define COUNTED_FIELD(type, name, member, flag) \
 	{ \
-		SPAN(name), offsetof(type, member), offsetof(type, flag), true \
+		SPAN(name), offsetof(type, member), offsetof(type, flag), 0, true \
+	}
+#define LOOSE_FIELD(type, name, member, bad_flag) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, offsetof(type, bad_flag), true \
 	}
 
 /* Reads a member if it is in the table; false: it is not. */
@@ -60,7 +65,9 @@ static bool read_field(struct json *j, struct span name, void *base, const struc
 	void *member = (char *)base + f->at;
 	if (f->has > 0)
 		*(bool *)((char *)base + f->has) = true;
-	if (f->number)
+	if (f->bad > 0)
+		json_read_uint_or_skip(j, member, (bool *)((char *)base + f->bad));
+	else if (f->number)
 		json_read_uint(j, member);
 	else
 		json_read_string(j, member);
@@ -83,7 +90,7 @@ enum command_word {
 
 struct codec_command {
 	enum command_word word;
-	bool exclude_own, has_bin, has_state_bin;
+	bool exclude_own, has_bin, has_state_bin, bad_number;
 	struct json_string c, conn, room, data, exclude, reason, state, name, key;
 	uint64_t bin, state_bin, code, id, delay, period;
 	size_t bin_at, state_bin_at;
@@ -114,7 +121,7 @@ static void command_begin(struct codec_command *t)
 	const struct json_string none = {.p = NULL};
 	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->name = t->key = none;
 	t->bin = t->state_bin = t->code = t->id = t->delay = t->period = 0;
-	t->exclude_own = t->has_bin = t->has_state_bin = false;
+	t->exclude_own = t->has_bin = t->has_state_bin = t->bad_number = false;
 	t->word = WORD_UNKNOWN;
 }
 
@@ -139,12 +146,12 @@ static void read_command(struct reader *r, struct codec_command *t)
 		COUNTED_FIELD(struct codec_command, "bin", bin, has_bin),
 		TEXT_FIELD(struct codec_command, "state", state),
 		COUNTED_FIELD(struct codec_command, "state_bin", state_bin, has_state_bin),
-		NUMBER_FIELD(struct codec_command, "code", code),
+		LOOSE_FIELD(struct codec_command, "code", code, bad_number),
 		TEXT_FIELD(struct codec_command, "reason", reason),
 		TEXT_FIELD(struct codec_command, "name", name),
-		NUMBER_FIELD(struct codec_command, "id", id),
-		NUMBER_FIELD(struct codec_command, "delay", delay),
-		NUMBER_FIELD(struct codec_command, "period", period),
+		LOOSE_FIELD(struct codec_command, "id", id, bad_number),
+		LOOSE_FIELD(struct codec_command, "delay", delay, bad_number),
+		LOOSE_FIELD(struct codec_command, "period", period, bad_number),
 		{.key = {0}},
 	};
 	struct span name;
@@ -239,6 +246,8 @@ static void do_close(const struct use *u, struct codec_command *t)
 /* Is what the command needs there? */
 static bool is_whole(const struct codec_command *t)
 {
+	if (t->bad_number)
+		return false;
 	switch (t->word) {
 	case WORD_UNKNOWN:
 		return false;
@@ -365,7 +374,7 @@ struct answer_text {
 	uint64_t status, state_bin, bin;
 	size_t state_bin_at, bin_at;
 	struct span headers;
-	bool has_state_bin, has_bin;
+	bool has_state_bin, has_bin, bad_status;
 };
 
 static void read_answer_text(struct reader *r, struct answer_text *t)
@@ -375,7 +384,7 @@ static void read_answer_text(struct reader *r, struct answer_text *t)
 		TEXT_FIELD(struct answer_text, "state", state),
 		TEXT_FIELD(struct answer_text, "type", type),
 		TEXT_FIELD(struct answer_text, "body", body),
-		NUMBER_FIELD(struct answer_text, "status", status),
+		LOOSE_FIELD(struct answer_text, "status", status, bad_status),
 		COUNTED_FIELD(struct answer_text, "state_bin", state_bin, has_state_bin),
 		COUNTED_FIELD(struct answer_text, "bin", bin, has_bin),
 		{.key = {0}},
@@ -449,7 +458,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 		struct span body = t.has_bin	      ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
 				   : t.body.p != NULL ? codec_text(&t.body)
 						      : (struct span){0};
-		if (t.status < 300 || t.status > 599)
+		if (t.bad_status || t.status < 300 || t.status > 599)
 			return "a refusal needs a status of 300 to 599";
 		answer->status = (int)t.status;
 		answer->body = copy_of(body);
@@ -506,7 +515,6 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		COUNTED_FIELD(struct codec_item, "s", s, has_s),
 		TEXT_FIELD(struct codec_item, "link", link),
 		TEXT_FIELD(struct codec_item, "error", error),
-		COUNTED_FIELD(struct codec_item, "retry_ms", retry_ms, has_retry),
 		TEXT_FIELD(struct codec_item, "source", source),
 		COUNTED_FIELD(struct codec_item, "n", n, has_n),
 		COUNTED_FIELD(struct codec_item, "q", q, has_q),
@@ -529,6 +537,9 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		item->commands.p = r->j.p;
 		read_commands(r, item);
 		item->commands.n = (size_t)(r->j.p - item->commands.p);
+	} else if (span_eq(name, SPAN("retry_ms"))) {
+		item->has_retry = true;
+		json_read_uint_or_skip(&r->j, &item->retry_ms, &item->bad_retry);
 	} else if (span_eq(name, SPAN("accept"))) {
 		read_answer(r, item, &item->accept);
 	} else if (span_eq(name, SPAN("refuse"))) {

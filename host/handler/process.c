@@ -192,9 +192,9 @@ static void processes_on_child(void *arg, int signal)
 	}
 }
 
-bool processes_init(struct processes *set, struct loop *loop)
+bool processes_init(struct processes *set, struct loop *loop, uint64_t descriptors)
 {
-	*set = (struct processes){.loop = loop, .guard = {.fd = -1}};
+	*set = (struct processes){.loop = loop, .descriptors = descriptors, .guard = {.fd = -1}};
 	return loop_signal_add(loop, &set->on_child, SIGCHLD, processes_on_child, set);
 }
 
@@ -309,13 +309,11 @@ static int process_execute(struct process *p, const struct process_spec *spec, c
 static int process_spawn(struct process *p, const struct process_spec *spec, int out, int err)
 {
 	char parent[16], limit[24];
-	struct rlimit files = {0};
 	processes_watch(p->set);
 	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-", p->set->guard.pid != 0 ? "guard" : "-"};
 	int n = PROCESS_SHIM_ARGS;
-	getrlimit(RLIMIT_NOFILE, &files);
 	snprintf(parent, sizeof parent, "%d", (int)getpid());
-	snprintf(limit, sizeof limit, "%llu", (unsigned long long)(files.rlim_max < 1024 ? files.rlim_max : 1024));
+	snprintf(limit, sizeof limit, "%llu", (unsigned long long)p->set->descriptors);
 	if (spec->command != NULL) {
 		argv[n++] = "/bin/sh";
 		argv[n++] = "-c";

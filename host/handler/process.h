@@ -23,12 +23,14 @@ struct processes {
 	struct loop *loop;
 	struct loop_signal on_child;
 	struct process *list;
+	uint64_t descriptors; /* the soft limit of each */
 	struct guard guard;   /* there is one from the first child on */
 	char *const *passenv; /* see environment_passes; may change at any time */
 	size_t n_passenv;
 };
 
-bool processes_init(struct processes *set, struct loop *loop);
+/* descriptors: the soft limit of RLIMIT_NOFILE that processes get. */
+bool processes_init(struct processes *set, struct loop *loop, uint64_t descriptors);
 /* Kills the rest. */
 void processes_free(struct processes *set);
 

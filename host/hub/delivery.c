@@ -119,7 +119,6 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 	    LOG_STR("event", event_name(e->kind)), LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_SPAN("error", why));
 	struct hub_event error = {.kind = EVENT_ERROR,
 				  .session = e->session,
-				  .attempt = 1,
 				  .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
 	if (raise)
 		delivery_wait(m, e->session, &error, true);

@@ -364,6 +364,11 @@ void tova_worker_abort(tova_mount *p)
 int tova_worker_retry(tova_mount *m, uint32_t after_ms, const char *why)
 {
 	struct task *t = task_of(m);
+	char text[96];
+	if (after_ms > TASK_RETRY_MAX_MS) {
+		snprintf(text, sizeof text, "a retry after %u ms: at most %u, an hour, was expected", after_ms, TASK_RETRY_MAX_MS);
+		return table_fail(m, text, strlen(text));
+	}
 	if (check(t, false) == TOVA_OK && t->is_event) {
 		t->retry = true;
 		t->retry_ms = after_ms;

@@ -14,6 +14,7 @@
 
 #define TASK_DATA_MAX 4096
 #define TASK_FAIL_MAX 512
+#define TASK_RETRY_MAX_MS 3600000u
 #define TASK_HEAD_MAX 4096 /* of the header lines of an answer, the host's */
 #define TASK_TYPE_MAX 128
 

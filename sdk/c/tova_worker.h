@@ -74,7 +74,8 @@ int tova_worker_commit(tova_mount *p);
 void tova_worker_abort(tova_mount *p);
 
 /* [loop, or on a deferred event] Refuses the event so that it is delivered again after that time, instead of raising an error. Returns a
- * value to return from the callback: return tova_worker_retry(m, 500, "the database is away"); */
+ * value to return from the callback: return tova_worker_retry(m, 500, "the database is away"); Above 3,600,000 ms, an hour, the event fails
+ * and its error says so. */
 int tova_worker_retry(tova_mount *m, uint32_t after_ms, const char *why);
 
 #ifdef __cplusplus

@@ -187,7 +187,7 @@ export function accept(answer?: { subprotocol?: string; headers?: Headers; state
 export function refuse(status?: number, body?: string | Uint8Array, options?: { type?: string; headers?: Headers }): Refuse;
 type Headers = [name: string, value: string | number][] | Record<string, string | number>;
 
-/** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
+/** Throw it in a handler to undo the event and have it delivered again after so many milliseconds, a whole number up to 3,600,000. */
 export class Retry extends Error {
 	constructor(after_ms: number, text?: string);
 	readonly after_ms: number;

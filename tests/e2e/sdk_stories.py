@@ -141,6 +141,15 @@ def test_retry(host):
     client.expect_silence()
 
 
+@pytest.mark.parametrize("ms", [-5, 3_600_001])
+def test_a_retry_after_a_time_that_is_none(host, ms):
+    """Refused in the library: the event fails with a sentence, and nothing else does."""
+    client = Client(host)
+    error = client.ask("retry", ms=ms)["error"]
+    assert "retry" in error or "after_ms" in error
+    client.expect_silence()
+
+
 def test_timer(host):
     client = Client(host)
     client.send("timer", ms=20)

@@ -3,6 +3,7 @@ import asyncio
 import datetime
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -307,7 +308,6 @@ def test_its_environment_is_clean(tmp_path):
         assert got["env"]["TOVA_URL"].startswith("ipc:///")
         assert got["group"] and got["parent"] == s.host.pid
         assert got["in"] == "/dev/null"
-        assert got["limit"][0] <= 1024
         blocked = int(got["mask"][0].split()[1], 16)
         assert blocked == 0
         # Its own socket, the loop's three, and the listing: none of the host's sockets, of which there are many.
@@ -315,6 +315,20 @@ def test_its_environment_is_clean(tmp_path):
         assert len(sockets) <= 6, got["files"]
         for c in [ws, *others]:
             c.end()
+
+
+@pytest.mark.parametrize("soft", [256, 3000])
+def test_its_limit_of_descriptors_is_the_operators(tmp_path, soft):
+    """The host itself takes what it may."""
+    def limits():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, 4000))
+
+    with Supervised(tmp_path, LOOK, limits=limits) as s:
+        ws = s.client()
+        ws.send_text("look")
+        assert json.loads(ws.recv_text())["limit"] == [soft, 4000]
+        assert resource.prlimit(s.host.pid, resource.RLIMIT_NOFILE) == (4000, 4000)
+        ws.end()
 
 
 def test_no_descriptor_of_the_host_is_inherited(tmp_path):

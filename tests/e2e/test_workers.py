@@ -172,7 +172,7 @@ def test_a_nack_raises_an_error_and_nothing_else(hub):
         ws, _ = opened(hub, worker)
         ws.send_text("a")
         worker.nack(worker.expect("message"), "no, thanks")
-        worker.ack(worker.expect("error", seq=3, kind="handler", error="no, thanks"), send("sorry"))
+        worker.ack(worker.expect("error", seq=3, attempt=1, kind="handler", error="no, thanks"), send("sorry"))
         assert ws.recv_text() == "sorry"
 
 
@@ -190,12 +190,35 @@ def test_a_nack_with_retry_delivers_again_and_the_connection_waits(hub):
         assert ws.recv_text() == "done"
 
 
+@pytest.mark.parametrize("number", [-5, 1e300, 10 ** 40, 0.5, float("nan"), float("inf"), float("-inf"), "500", None, True, [1], {"a": 1}],
+                         ids=str)
+def test_a_retry_after_a_time_that_is_none_fails_its_event_only(hub, number):
+    """JSON libraries write NaN and the infinities as they like."""
+    with hub.worker(events=["message", "error"]) as worker:
+        ws, other = hub.client(), hub.client()
+        ws.send_text("bad")
+        bad = worker.expect("message", data="bad")
+        other.send_text("good")
+        good = worker.expect("message", data="good")
+        worker.send({"t": "nack", "s": bad["s"], "error": "later", "retry_ms": number}, {"t": "ack", "s": good["s"], "commands": [send("fine")]})
+        assert other.recv_text() == "fine"
+        event = worker.expect("error", conn=bad["conn"], attempt=1)
+        assert "retry_ms" in event["error"]
+        worker.ack(event, send("sorry"))
+        assert ws.recv_text() == "sorry"
+        assert len(workers(hub.control)) == 1 and hub.stat("redelivered") == 0
+
+
 BAD_COMMANDS = [
     {"c": "zzz"}, {"c": "send"}, {"c": "broadcast"}, {"c": "broadcast_to", "data": "x"}, {"c": "broadcast_to", "room": "a"},
     {"c": "join"}, {"c": "join", "room": ""}, {"c": "join", "room": "x" * 256}, {"c": "join", "room": "a\0b"}, {"c": "join", "room": "\ud800"},
     {"c": "send", "data": "\udfff"}, {"c": "close", "code": 999}, {"c": "close", "code": 1005}, {"c": "close", "code": 70000},
     {"c": "close", "code": 1000, "reason": "x" * 124}, {"c": "set"}, {"c": "set", "state": "x" * 4097}, {"c": "timer", "name": "", "delay": 1},
     {"c": "timer", "delay": 1}, {"c": "cancel", "name": "a\0b"}, {"c": "timer", "name": "x", "delay": 1 << 52},
+    {"c": "timer", "name": "x", "delay": -5}, {"c": "timer", "name": "x", "delay": 1e300}, {"c": "timer", "name": "x", "delay": 0.5},
+    {"c": "timer", "name": "x", "delay": float("nan")}, {"c": "timer", "name": "x", "delay": 1, "period": float("-inf")},
+    {"c": "timer", "name": "x", "delay": "5"}, {"c": "timer", "name": "x", "delay": 1, "id": -1}, {"c": "close", "code": -1},
+    {"c": "close", "code": [1000]}, {"c": "close", "code": None},
 ]
 
 

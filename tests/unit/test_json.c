@@ -512,6 +512,37 @@ START_TEST(numbers)
 }
 END_TEST
 
+/* For numbers that spoil only what they are for: what is none is skipped, and so are words that are no JSON. */
+START_TEST(numbers_or_not)
+{
+	static const struct {
+		const char *text;
+		bool bad;
+		uint64_t value;
+	} rows[] = {{"7", false, 7}, {"9007199254740991", false, JSON_INTEGER_MAX}, {"9007199254740992", true, 0}, {"-5", true, 0},
+		    {"1e300", true, 0}, {"0.5", true, 0}, {"NaN", true, 0}, {"Infinity", true, 0}, {"-Infinity", true, 0},
+		    {"\"5\"", true, 0}, {"null", true, 0}, {"[1,{\"a\":2}]", true, 0}};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[64];
+		uint64_t value = 99;
+		bool bad = false, first = true;
+		int n = snprintf(text, sizeof text, "[ %s ]", rows[i].text);
+		struct json j = {.p = text, .end = text + n};
+		ck_assert(json_enter(&j, '[') && json_next(&j, ']', &first));
+		ck_assert_msg(json_read_uint_or_skip(&j, &value, &bad), "%s: %s", text, j.why);
+		ck_assert_msg(bad == rows[i].bad && value == rows[i].value, "%s", text);
+		ck_assert(!json_next(&j, ']', &first) && j.why == NULL);
+	}
+	static const char *const none[] = {"", "Nan", "-Inf", "01x", "[1", "-"};
+	for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+		uint64_t value;
+		bool bad = false;
+		struct json j = {.p = none[i], .end = none[i] + strlen(none[i])};
+		ck_assert_msg(!json_read_uint_or_skip(&j, &value, &bad) && j.why != NULL, "%s", none[i]);
+	}
+}
+END_TEST
+
 START_TEST(booleans)
 {
 	static const char *const bad[] = {"", "t", "tru", "fals", "null", "1", "\"true\"", "TRUE"};
@@ -682,6 +713,7 @@ int main(void)
 	tcase_add_test(tc, every_beginning_of_a_text);
 	tcase_add_test(tc, depth);
 	tcase_add_loop_test(tc, numbers, 0, (int)(sizeof NUMBERS / sizeof *NUMBERS));
+	tcase_add_test(tc, numbers_or_not);
 	tcase_add_test(tc, booleans);
 	tcase_add_test(tc, each_byte_at_each_place);
 	tcase_add_loop_test(tc, escapes, 0, (int)(sizeof ESCAPES / sizeof *ESCAPES));

@@ -8,12 +8,15 @@ import { Push, Query, outbox } from "./outbox.mjs";
 import { Event, Scope, current } from "./scope.mjs";
 
 /** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
+const HOUR_MS = 3_600_000;
+
 export class Retry extends Error {
 	name = "Retry";
 
 	constructor(after_ms, text = "try again later") {
 		super(text);
 		this.after_ms = whole(after_ms, "after_ms");
+		if (after_ms > HOUR_MS) throw new RangeError(`after_ms is at most ${HOUR_MS}, an hour, not ${after_ms}`);
 	}
 }
 

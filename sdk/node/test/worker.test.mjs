@@ -481,6 +481,17 @@ for (const transport of ["ipc", "tcp"])
 			await drain(worker, peer);
 		});
 
+		test("a retry after a time that is none", async () => {
+			const [worker, peer] = await host.serve(`const after = [-5, 1e300, NaN, Infinity, 0.5, "500", null, 3_600_001];
+				serve({ on_message(ws, i) { throw new Retry(after[i]); } });`);
+			for (let i = 0; i < 8; i++) {
+				peer.send(event(i + 1, "message", { data: String(i) }));
+				const got = await peer.next();
+				assert.ok(got.t === "nack" && got.retry_ms === undefined && got.error.includes("after_ms"), JSON.stringify(got));
+			}
+			await drain(worker, peer);
+		});
+
 		test("a handler that ends the process", async () => {
 			const [worker, peer] = await host.serve(`serve({ on_message(ws, message) { if (message === "exit") process.exit(3); ws.send(message); } });`);
 			peer.send(event(1, "message", { data: "a" }), event(2, "message", { data: "exit" }), event(3, "message", { data: "b" }));

@@ -421,6 +421,15 @@ def on_message(ws, message):
     drain(worker, peer)
 
 
+@pytest.mark.parametrize("after", ["-5", "1e300", "float('nan')", "float('inf')", "0.5", "'500'", "None", "3_600_001"])
+def test_a_retry_after_a_time_that_is_none(host, after):
+    worker, peer = host.serve(HEAD + f"def on_message(ws, message): raise Retry({after})" + TAIL)
+    peer.send(event(1, data=""))
+    got = peer.next()
+    assert got["t"] == "nack" and "retry_ms" not in got and "after_ms" in got["error"], got
+    drain(worker, peer)
+
+
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_a_handler_that_ends_the_process(host, kind):
     """What was handled before it in the same read stays handled."""

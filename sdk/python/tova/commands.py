@@ -5,6 +5,8 @@ raises, none. Anywhere else (in threads, in tasks that outlive their handler, be
 """
 from __future__ import annotations
 
+from math import isfinite
+
 from .answer import Answer
 from .codec import quote, to_json
 from .outbox import Push, outbox
@@ -12,14 +14,17 @@ from .scope import Scope, current
 
 
 _nothing = object()
+HOUR_MS = 3_600_000
 
 
 class Retry(Exception):
-    """Raise it in a handler to undo the event and have it delivered again after so many milliseconds."""
+    """Raise it in a handler to undo the event and have it delivered again after so many milliseconds, at most an hour."""
 
     def __init__(self, after_ms: int, text: str = "try again later"):
         super().__init__(text)
-        self.after_ms = int(after_ms)
+        self.after_ms = _integer(after_ms, "after_ms")
+        if self.after_ms > HOUR_MS:
+            raise ValueError(f"after_ms is at most {HOUR_MS}, an hour, not {after_ms}")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ def _text(value, what: str) -> str:
 
 
 def _integer(value, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value != int(value):
         raise TypeError(f"{what} is a whole number, not {value!r}")
     if not 0 <= value < 1 << 53:
         raise ValueError(f"{what} is at least 0 and below 2^53, not {value}")

@@ -107,9 +107,10 @@ static int do_fail(tova_mount *m, tova_ws ws, const json_t *ask)
 
 static int do_retry(tova_mount *m, tova_ws ws, const json_t *ask)
 {
-	(void)ask;
+	const json_t *ms = json_object_get(ask, "ms");
+	uint32_t after = ms != NULL ? (uint32_t)json_integer_value(ms) : 10;
 	tova_send(m, ws, "once");
-	return tova_current_event(m).attempt < 3 ? tova_worker_retry(m, 10, "not yet") : 0;
+	return tova_current_event(m).attempt < 3 ? tova_worker_retry(m, after, "not yet") : 0;
 }
 
 static void *be_slow(void *arg)

@@ -28,9 +28,9 @@ const deeds = {
 		leave(ws, "all");
 		throw new RangeError(ask.text);
 	},
-	retry(ws) {
+	retry(ws, ask) {
 		ws.send("once");
-		if (current_event().attempt < 3) throw new Retry(10);
+		if (current_event().attempt < 3) throw new Retry(ask.ms ?? 10);
 	},
 	async slow(ws, ask) {
 		await new Promise((resolve) => setTimeout(resolve, ask.ms));

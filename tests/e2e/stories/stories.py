@@ -67,7 +67,7 @@ async def do_fail(ws, ask):
 async def do_retry(ws, ask):
     ws.send("once")
     if current_event().attempt < 3:
-        raise Retry(10)
+        raise Retry(ask.get("ms", 10))
 
 
 async def do_slow(ws, ask):
