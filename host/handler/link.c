@@ -24,14 +24,14 @@ static uint64_t link_now(const struct worker *w)
 void link_flush(struct worker *w)
 {
 	struct iovec parts[CODEC_PARTS];
-	if (w->out.n == 0 || w->pipe == NULL)
+	if (w->out.n == 0 || w->pipe == NULL || w->broken)
 		return;
 	int n = codec_parts(&w->out, parts);
 	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
 	codec_reset(&w->out);
 	w->open = false;
-	if (!ok)
-		link_cut(w, "no memory for what it is to be told", false);
+	/* Not cut off here, where others may be walking the workers. */
+	w->broken = w->broken || !ok;
 }
 
 /* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a batch travels alone. */
@@ -39,8 +39,6 @@ void link_deliver(struct worker *w, struct event_held *e)
 {
 	if (w->out.n > 0 && !link_has_room(w, e))
 		link_flush(w);
-	if (w->pipe == NULL)
-		return; /* cut just now: the event is redelivered with the others */
 	e->number = ++w->number;
 	w->open = true;
 	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
@@ -64,6 +62,9 @@ static void link_gone(struct worker *w, bool death, bool leaving)
 {
 	struct pool *p = w->pool;
 	struct child *child = w->child;
+	const struct event_held *first = TAILQ_FIRST(&w->flying);
+	if (child != NULL)
+		child->excused = death && w->n_flying == 1 && first->suspect;
 	w->state = WORKER_GONE;
 	w->pipe = NULL;
 	w->child = NULL;
@@ -95,8 +96,7 @@ void link_cut(struct worker *w, const char *why, bool death)
 	link_gone(w, death, false);
 }
 
-/* It takes no more events. */
-static void link_retire(struct worker *w)
+void link_retire(struct worker *w)
 {
 	struct pool *p = w->pool;
 	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
@@ -217,7 +217,7 @@ static struct event_held *link_take(struct worker *w, uint64_t number)
 	struct event_held *e = link_find(w, number);
 	if (e == NULL) {
 		link_hub(w)->loop->stats.late_acks++;
-		w->clock = link_now(w); /* a run that was ended on our side may be going on on the other */
+		pool_heard_late(w, number); /* a run that was ended on our side may be going on on the other */
 		return NULL;
 	}
 	if (!pool_is_first(e)) {
@@ -226,8 +226,7 @@ static struct event_held *link_take(struct worker *w, uint64_t number)
 	}
 	pool_take_back(w, e);
 	w->settled++;
-	p->condemned = 0;
-	p->bad_said = false;
+	suspect_settled(p, e);
 	return e;
 }
 

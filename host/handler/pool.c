@@ -35,67 +35,10 @@ static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler
 	pool_settle(p, e, result, why);
 }
 
-/* --- routes -------------------------------------------------------------------------------------------------------------------------- */
-
-/* Workers of a generation that is still coming wait until all of it are there. */
-static bool pool_serves(const struct worker *w)
-{
-	return w->state == WORKER_READY && (w->pool->coming == 0 || w->generation != w->pool->coming);
-}
-
-static bool pool_takes(const struct worker *w)
-{
-	return pool_serves(w) && !w->isolating;
-}
-
-/* The one with the least to do; among equals the one with the fewest connections. */
-static struct worker *pool_choose(const struct pool *p)
-{
-	struct worker *w, *best = NULL;
-	TAILQ_FOREACH (w, &p->workers, link) {
-		if (!pool_takes(w))
-			continue;
-		if (best == NULL || w->n_sessions < best->n_sessions ||
-		    (w->n_sessions == best->n_sessions && w->n_flying < best->n_flying))
-			best = w;
-	}
-	return best;
-}
-
-static void pool_unroute(struct session *s)
-{
-	struct worker *w = s->route;
-	s->route = NULL;
-	if (w == NULL)
-		return;
-	w->n_sessions--;
-	worker_unref(w);
-}
-
-/* A connection stays with its worker as long as that takes events. One that is being emptied for suspects keeps its own: they wait. */
-static struct worker *pool_route(struct pool *p, struct session *s)
-{
-	struct worker *w = s != NULL ? s->route : NULL;
-	if (w != NULL && w->state == WORKER_READY)
-		return w;
-	if (s != NULL)
-		pool_unroute(s);
-	w = pool_choose(p);
-	if (w == NULL)
-		TAILQ_FOREACH (w, &p->workers, link)
-			if (pool_serves(w))
-				break;
-	if (w != NULL && s != NULL) {
-		s->route = w;
-		w->n_sessions++;
-	}
-	return w;
-}
-
 void pool_forget(struct handler *h, struct session *s)
 {
 	(void)h;
-	pool_unroute(s);
+	route_forget(s);
 }
 
 /* --- windows ------------------------------------------------------------------------------------------------------------------------- */
@@ -111,14 +54,13 @@ static bool pool_is_wanted(const struct pool *p, const struct event_held *e)
 	return !p->known || (p->base.wants & EVENT_BIT(e->event.kind)) != 0;
 }
 
-static void pool_fly(struct worker *w, struct event_held *e)
+void pool_fly(struct worker *w, struct event_held *e)
 {
 	e->with = w;
 	e->event.attempt++;
 	TAILQ_INSERT_TAIL(&w->flying, e, link);
 	w->bytes_flying += e->size;
-	if (w->n_flying++ == 0)
-		w->clock = pool_now(w->pool);
+	e->since = w->n_flying++ == 0 ? pool_now(w->pool) : 0;
 	e->run = 1;
 	link_deliver(w, e);
 	if (w->runs > 1 && w->pipe != NULL && e->lane != NULL)
@@ -133,11 +75,12 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 		return false;
 	if (pool_now(w->pool) < w->pool->runs_from)
 		return false;
-	if (w->alone || !pool_takes(w) || !pool_is_wanted(pool_of(h), e) || !pool_has_window(w, e) || !link_has_room(w, e))
+	if (w->alone || !route_takes(w) || !pool_is_wanted(pool_of(h), e) || !pool_has_window(w, e) || !link_has_room(w, e))
 		return false;
 	e->with = w;
 	e->event.attempt++;
 	e->run = last->run + 1;
+	e->since = 0;
 	TAILQ_INSERT_TAIL(&w->flying, e, link);
 	w->bytes_flying += e->size;
 	w->n_flying++;
@@ -145,14 +88,38 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 	return true;
 }
 
+/* Workers begin events in the order in which they were given them. So the first one is being handled, and so is each in front of one that was
+ * settled; what follows another in a run is begun when that is settled. */
+static void pool_begin_clock(struct event_held *e, uint64_t now)
+{
+	if (e != NULL && e->since == 0 && pool_is_first(e))
+		e->since = now;
+}
+
 void pool_take_back(struct worker *w, struct event_held *e)
 {
+	uint64_t now = pool_now(w->pool);
+	for (struct event_held *f = TAILQ_PREV(e, event_queue, link); f != NULL && f->since == 0;
+	     f = TAILQ_PREV(f, event_queue, link))
+		pool_begin_clock(f, now);
 	TAILQ_REMOVE(&w->flying, e, link);
 	w->n_flying--;
 	w->bytes_flying -= e->size;
-	w->clock = pool_now(w->pool);
+	w->newest = e->number > w->newest ? e->number : w->newest;
 	w->alone = false;
 	e->with = NULL;
+	if (e->next != NULL && e->next->with == w)
+		e->next->since = now;
+	pool_begin_clock(TAILQ_FIRST(&w->flying), now);
+}
+
+void pool_heard_late(struct worker *w, uint64_t number)
+{
+	struct event_held *e = TAILQ_FIRST(&w->flying);
+	if (e != NULL && e->number > number && e->number > w->newest)
+		e->since = pool_now(w->pool);
+	if (number > w->newest && number <= w->number)
+		w->newest = number;
 }
 
 void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
@@ -170,7 +137,7 @@ void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
 }
 
 /* An upgrade whose client has gone, or an event that nobody wants, needs no worker. */
-static bool pool_skip(struct pool *p, struct event_held *e)
+bool pool_skip(struct pool *p, struct event_held *e)
 {
 	bool gone = e->lane == NULL && e->event.conn == NULL;
 	if (!gone && pool_is_wanted(p, e))
@@ -179,7 +146,7 @@ static bool pool_skip(struct pool *p, struct event_held *e)
 	return true;
 }
 
-static void pool_pump_worker(struct worker *w)
+void pool_pump(struct worker *w)
 {
 	struct event_held *e;
 	while (w->state == WORKER_READY && !w->alone && !w->isolating && (e = TAILQ_FIRST(&w->queue)) != NULL &&
@@ -195,11 +162,11 @@ void pool_give(struct handler *h, struct event_held *e)
 	struct pool *p = pool_of(h);
 	struct worker *w;
 	e->with = NULL;
-	if (e->suspect) {
-		TAILQ_INSERT_TAIL(&p->suspects, e, link);
+	if (e->suspect || (e->event.session != NULL && e->event.session->blame > 0)) {
+		suspect_add(p, e);
 		return;
 	}
-	w = pool_route(p, e->event.session);
+	w = route_of(p, e->event.session);
 	if (w == NULL) {
 		TAILQ_INSERT_TAIL(&p->unassigned, e, link);
 		return;
@@ -207,14 +174,14 @@ void pool_give(struct handler *h, struct event_held *e)
 	e->with = w;
 	TAILQ_INSERT_TAIL(&w->queue, e, link);
 	if (TAILQ_FIRST(&w->queue) == e)
-		pool_pump_worker(w);
+		pool_pump(w);
 }
 
 static void pool_assign(struct pool *p)
 {
 	struct event_queue waiting = TAILQ_HEAD_INITIALIZER(waiting);
 	struct event_held *e;
-	if (TAILQ_EMPTY(&p->unassigned) || pool_choose(p) == NULL)
+	if (TAILQ_EMPTY(&p->unassigned) || route_choose(p) == NULL)
 		return;
 	TAILQ_CONCAT(&waiting, &p->unassigned, link);
 	while ((e = TAILQ_FIRST(&waiting)) != NULL) {
@@ -223,58 +190,15 @@ static void pool_assign(struct pool *p)
 	}
 }
 
-/* --- suspects ------------------------------------------------------------------------------------------------------------------------ */
-
-/* A worker for suspects: one that has nothing under way, or else the one that will have nothing soonest, which gets nothing new. */
-static struct worker *pool_isolate(struct pool *p)
-{
-	struct worker *w, *best = p->isolating;
-	if (best == NULL) {
-		TAILQ_FOREACH (w, &p->workers, link)
-			if (pool_serves(w) && (best == NULL || w->n_flying < best->n_flying))
-				best = w;
-		if (best == NULL)
-			return NULL;
-		best->isolating = true;
-		p->isolating = best;
-	}
-	return best->n_flying == 0 ? best : NULL;
-}
-
-static void pool_release_isolated(struct pool *p)
-{
-	struct worker *w = p->isolating;
-	if (w == NULL || w->alone)
-		return;
-	p->isolating = NULL;
-	w->isolating = false;
-	pool_pump_worker(w);
-}
-
-static void pool_run_suspects(struct pool *p)
-{
-	struct event_held *e;
-	struct worker *w;
-	while ((e = TAILQ_FIRST(&p->suspects)) != NULL && (w = pool_isolate(p)) != NULL) {
-		TAILQ_REMOVE(&p->suspects, e, link);
-		if (pool_skip(p, e))
-			continue;
-		w->alone = true;
-		pool_fly(w, e);
-	}
-	if (TAILQ_EMPTY(&p->suspects))
-		pool_release_isolated(p);
-}
-
 void pool_run(struct pool *p)
 {
 	struct worker *w;
 	if (p->stopped)
 		return;
-	pool_run_suspects(p);
+	suspect_run(p);
 	pool_assign(p);
 	TAILQ_FOREACH (w, &p->workers, link)
-		pool_pump_worker(w);
+		pool_pump(w);
 }
 
 /* --- quarantine ---------------------------------------------------------------------------------------------------------------------- */
@@ -318,30 +242,13 @@ static void pool_on_buried(void *ctx, void *item)
 	pool_run(p);
 }
 
-/* Three in a row from different connections, with nothing acknowledged between: the workers are at fault. Nothing more is condemned
- * until they acknowledge something; the events wait, and are tried again and again as workers come back. */
-static bool pool_is_bad_deploy(struct pool *p, const struct event_held *e)
-{
-	uint64_t who = e->event.session != NULL ? e->event.session->local : 0;
-	if (p->condemned < POOL_CONDEMNED_MAX - 1 || who == p->condemned_session)
-		return false;
-	if (!p->bad_said)
-		LOG(p->base.mount->hub->log, LOG_ERROR, LOG_QUARANTINE,
-		    "workers die whatever they are given: nothing more is quarantined, events wait for workers that live",
-		    LOG_STR("mount", p->base.mount->path));
-	p->bad_said = true;
-	return true;
-}
-
-static void pool_condemn(struct pool *p, struct event_held *e)
+void pool_condemn(struct pool *p, struct event_held *e)
 {
 	struct hub *hub = p->base.mount->hub;
 	struct session *s = e->event.session;
 	char id[SESSION_ID_TEXT] = "";
 	if (s != NULL)
 		session_id_text(hub_session_id(hub, s), id);
-	p->condemned += s == NULL || s->local != p->condemned_session;
-	p->condemned_session = s != NULL ? s->local : 0;
 	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("event", event_name(e->event.kind)),
 	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence), LOG_U64("attempts", e->event.attempt));
@@ -357,17 +264,6 @@ static void pool_condemn(struct pool *p, struct event_held *e)
 }
 
 /* --- giving again -------------------------------------------------------------------------------------------------------------------- */
-
-/* It was the only one under way when its worker died. */
-static void pool_blame(struct pool *p, struct event_held *e)
-{
-	if (e->blame < p->max_attempts)
-		e->blame++;
-	if (e->blame >= p->max_attempts && !pool_is_bad_deploy(p, e))
-		pool_condemn(p, e);
-	else
-		TAILQ_INSERT_TAIL(&p->suspects, e, link);
-}
 
 /* What followed it waits for its turn. */
 static void pool_end_run(struct pool *p, struct event_held *e, bool death)
@@ -389,19 +285,19 @@ void pool_redeliver(struct worker *w, bool death)
 	TAILQ_CONCAT(&queue, &w->queue, link);
 	w->bytes_flying = 0;
 	w->alone = false;
-	if (p->isolating == w) {
+	if (death)
+		suspect_died(p, w);
+	else if (p->isolating == w)
 		p->isolating = NULL;
-		w->isolating = false;
-	}
 	p->base.mount->hub->loop->stats.redelivered += w->n_flying;
 	w->n_flying = 0;
 	while ((e = TAILQ_FIRST(&flying)) != NULL) {
 		TAILQ_REMOVE(&flying, e, link);
 		e->with = NULL;
 		if (death && n == 1)
-			pool_blame(p, e);
+			suspect_blame(p, e);
 		else if (death || e->blame > 0)
-			TAILQ_INSERT_TAIL(&p->suspects, e, link);
+			suspect_add(p, e);
 		else
 			pool_give(&p->base, e);
 	}

@@ -1,8 +1,8 @@
 /* pool: what the files of the worker handler share.
  *
  * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered and not settled; or `queue`, waiting
- * for its window), or in one of the pool's lists (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `later`: to be
- * delivered again at a time; or being written to the dead-letter file).
+ * for its window), or in one of the pool's lists (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `shelved`: the same, but
+ * rarely; `later`: to be delivered again at a time; or being written to the dead-letter file).
  */
 #ifndef TOVA_HANDLER_POOL_H
 #define TOVA_HANDLER_POOL_H
@@ -25,7 +25,6 @@
 #define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
 #define POOL_BYE_MS 1000   /* to read what a worker still says */
 #define POOL_RETRY_MAX_MS 3600000 /* an event that is to be delivered again holds its connection up */
-#define POOL_CONDEMNED_MAX 3	  /* in a row, from different connections: the workers are bad, not the events */
 
 enum worker_state {
 	WORKER_NEW,	 /* connected, has not said hello */
@@ -49,10 +48,14 @@ struct worker {
 	struct event_queue flying, queue;
 	uint32_t n_flying, n_sessions;
 	uint64_t bytes_flying;
-	uint64_t connected, clock, heard; /* clock: of the event under way; see DESIGN, the handler's clock */
+	uint64_t connected, heard;
+	uint64_t newest; /* number of the newest event that it has settled: it has begun all before that */
 	unsigned runs; /* most events of a connection that it takes at a time, as long as they are in one message */
 	bool open;     /* the last event has not left yet: more may follow it */
 	bool alone, isolating, pinged, attached;
+	bool hung;	  /* one of its events is overdue, while it settles others: it may finish those, and is ended */
+	bool broken;	  /* there was no memory for what it is to be told: it is cut off at the end of the turn */
+	unsigned checked; /* tick in which it was looked at */
 	bool died;	  /* its process has ended; what it said before is still being read */
 	uint64_t settled; /* events, for people */
 	unsigned wants;	  /* EVENT_BITs */
@@ -70,6 +73,7 @@ struct child {
 	unsigned failures; /* deaths in a row without having done anything */
 	uint64_t started, restart_at, kill_at;
 	bool stopping, crash_said, useful;
+	bool excused; /* it has died of a suspect, which is not laid to it */
 	char token[2 * SESSION_ID_TEXT], name[64];
 };
 
@@ -99,8 +103,16 @@ struct pool {
 	uint64_t handler_ms, ready_ms;
 	struct sp_listener *own, *attach;
 	TAILQ_HEAD(worker_list, worker) workers, graves; /* graves: gone, freed at the end of the turn */
-	struct event_queue unassigned, suspects, later, dead;
-	struct worker *isolating; /* the one that is emptied for suspects */
+	struct event_queue unassigned, suspects, shelved, later, dead;
+	struct worker *isolating;		      /* the one that is emptied for suspects */
+	uint64_t turn_began, others_until;	      /* turns of suspects and others at an only worker */
+	uint64_t spare_since;			      /* suspects wait for a second worker */
+	uint64_t try_at, try_ms;		      /* of what is shelved */
+	uint32_t others_settled;		      /* in their turn */
+	bool others_first;			      /* since somebody has died */
+	uint32_t fair;				      /* connections above which a worker has too many */
+	uint32_t dealing;			      /* where in the mount's connections one was looked at last */
+	unsigned ticks;
 	struct child *children;
 	unsigned generation; /* that serves */
 	unsigned coming;     /* that is being started; 0: none */
@@ -119,6 +131,30 @@ static inline struct pool *pool_of(struct handler *h)
 	return (struct pool *)h;
 }
 
+/* route.c */
+/* Does the worker take events, as far as its generation goes; and is it not set aside for suspects? */
+bool route_serves(const struct worker *w);
+bool route_takes(const struct worker *w);
+/* The best for whoever comes, or NULL. */
+struct worker *route_choose(const struct pool *p);
+/* The worker of a connection (NULL: of an event without one), which may be another than before: none of its events is under way. */
+struct worker *route_of(struct pool *p, struct session *s);
+void route_forget(struct session *s);
+/* Every tick: connections of workers that have too many. */
+void route_deal(struct pool *p);
+
+/* suspect.c */
+void suspect_add(struct pool *p, struct event_held *e);
+void suspect_run(struct pool *p);
+/* Its worker has died of it, or it is overdue. */
+void suspect_blame(struct pool *p, struct event_held *e);
+void suspect_died(struct pool *p, struct worker *w);
+/* A worker has settled it. */
+void suspect_settled(struct pool *p, struct event_held *e);
+/* New workers serve: what has killed the old ones may not kill them. */
+void suspect_renew(struct pool *p);
+void suspect_tick(struct pool *p, uint64_t now);
+
 /* pool.c */
 void pool_give(struct handler *h, struct event_held *e);
 bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
@@ -131,6 +167,15 @@ static inline bool pool_is_first(const struct event_held *e)
 {
 	return e->lane == NULL || e->lane->current == e;
 }
+/* Gives it to the worker. */
+void pool_fly(struct worker *w, struct event_held *e);
+/* And what waits for its window. */
+void pool_pump(struct worker *w);
+/* An upgrade whose client has gone, or an event that nobody wants, needs no worker. */
+bool pool_skip(struct pool *p, struct event_held *e);
+void pool_condemn(struct pool *p, struct event_held *e);
+/* It has settled what was taken from it: it is not at those behind that yet. */
+void pool_heard_late(struct worker *w, uint64_t number);
 /* The event is not with anybody any more: it is settled by the caller. */
 void pool_take_back(struct worker *w, struct event_held *e);
 /* Events with a worker go to others. death: it may have died of one of them. */
@@ -147,6 +192,8 @@ bool link_has_room(const struct worker *w, const struct event_held *e);
 void link_flush(struct worker *w);
 /* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
 void link_cut(struct worker *w, const char *why, bool death);
+/* It takes no more events. */
+void link_retire(struct worker *w);
 /* Asks it to finish and leave. */
 void link_drain(struct worker *w);
 /* Its process has ended: what that had still to say is read first, then its link ends. */
@@ -165,6 +212,8 @@ struct child *supervisor_find(struct pool *p, struct span token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);
+/* Is a process on its way to serve? */
+bool supervisor_is_coming(const struct pool *p);
 void supervisor_kill(struct child *child, const char *why);
 /* Lets every process end by itself, or makes it; none is started again. Returns whether all have. */
 bool supervisor_retire_all(struct pool *p);

@@ -77,7 +77,7 @@ static void child_new_token(struct child *c)
 static void child_schedule(struct child *c)
 {
 	unsigned shift = c->failures < 9 ? c->failures : 9;
-	uint64_t delay = c->failures == 0 ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
+	uint64_t delay = c->failures == 0 || c->excused ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
 	uint32_t random = 0;
 	delay = delay > CHILD_DELAY_MAX_MS ? CHILD_DELAY_MAX_MS : delay;
 	random_bytes(&random, sizeof random);
@@ -88,7 +88,7 @@ static void child_start(struct child *c)
 {
 	child_new_token(c);
 	c->started = child_now(c);
-	c->useful = c->stopping = false;
+	c->useful = c->stopping = c->excused = false;
 	c->kill_at = 0;
 	c->process = child_spawn(c);
 	if (c->process != NULL)
@@ -170,7 +170,10 @@ static void child_judge(struct child *c)
 		child_free(c);
 		return;
 	}
-	c->failures = c->useful || child_now(c) - c->started >= CHILD_LIVED_MS ? 0 : c->failures + 1;
+	if (c->useful || child_now(c) - c->started >= CHILD_LIVED_MS)
+		c->failures = 0;
+	else if (!c->excused)
+		c->failures++;
 	child_log_death(c, c->status);
 	if (c->generation == p->coming) {
 		supervisor_give_up_generation(p, "a new worker died before all were ready");
@@ -242,17 +245,23 @@ bool supervisor_retire_all(struct pool *p)
 	return p->children == NULL;
 }
 
+static struct child *supervisor_first_of(const struct pool *p, unsigned generation)
+{
+	struct child *c = p->children;
+	while (c != NULL && c->generation != generation)
+		c = c->next;
+	return c;
+}
+
 static void supervisor_give_up_generation(struct pool *p, const char *why)
 {
-	struct child *next;
 	LOG(p->base.mount->hub->log, LOG_ERROR, LOG_RELOAD, "the new workers did not come up, the old ones go on",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("error", why));
 	unsigned coming = p->coming;
+	struct child *c;
 	p->coming = 0;
-	for (struct child *c = p->children; c != NULL; c = next) {
-		next = c->next;
-		if (c->generation != coming)
-			continue;
+	/* Each time from the start: to cut a link may end others. */
+	while ((c = supervisor_first_of(p, coming)) != NULL) {
 		if (c->worker != NULL) {
 			struct worker *w = c->worker;
 			w->child = NULL;
@@ -261,6 +270,14 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 		}
 		child_free(c);
 	}
+}
+
+bool supervisor_is_coming(const struct pool *p)
+{
+	for (const struct child *c = p->children; c != NULL; c = c->next)
+		if (c->generation == p->generation && !c->stopping && c->worker == NULL && c->failures == 0)
+			return true;
+	return false;
 }
 
 /* All of the coming generation are ready: they serve, the others finish what they have. */
@@ -281,6 +298,7 @@ void supervisor_ready(struct child *ready)
 	p->program = p->next;
 	p->next = (struct pool_program){.command = NULL};
 	supervisor_retire_below(p, p->generation);
+	suspect_renew(p);
 	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD, "new workers serve, the old ones leave",
 	    LOG_STR("mount", p->base.mount->path), LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
 	pool_run(p);

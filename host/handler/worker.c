@@ -5,6 +5,7 @@
 
 #include "handler/pool.h"
 #include "hub/admission.h"
+#include "hub/delivery.h"
 
 static const struct handler_ops worker_ops;
 
@@ -15,26 +16,98 @@ bool worker_is(const struct mount *m)
 
 /* --- time ---------------------------------------------------------------------------------------------------------------------------- */
 
-static void worker_check(struct worker *w, uint64_t now)
+#define WORKER_LATE "it has not acknowledged an event within --handler-timeout"
+
+static void worker_end(struct worker *w, const char *why, bool death)
+{
+	if (w->child != NULL)
+		supervisor_kill(w->child, why);
+	link_cut(w, why, death);
+}
+
+/* It goes on with others, so it is this event, which goes to another worker. This one takes no more, and ends when it has finished the rest:
+ * what hangs in there would never leave it. */
+static void worker_take_overdue(struct worker *w, struct event_held *e)
 {
 	struct pool *p = w->pool;
-	if (w->state == WORKER_NEW) {
-		if (now - w->connected >= p->ready_ms)
-			link_cut(w, "it did not say hello within --ready-timeout", false);
-	} else if (w->n_flying > 0) {
-		if (now - w->clock >= p->handler_ms) {
-			if (w->child != NULL)
-				supervisor_kill(w->child, "it has not acknowledged an event within --handler-timeout");
-			link_cut(w, "it has not acknowledged an event within --handler-timeout", true);
+	LOG(p->base.mount->hub->log, LOG_WARN, LOG_WORKER,
+	    "an event was not acknowledged within --handler-timeout; its worker, which settles others, finishes those and is ended",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name), LOG_STR("event", event_name(e->event.kind)),
+	    LOG_U64("seq", e->event.sequence));
+	delivery_end_run(p->base.mount, e, true);
+	pool_take_back(w, e);
+	p->base.mount->hub->loop->stats.redelivered++;
+	suspect_blame(p, e);
+	w->hung = true;
+	if (w->state == WORKER_READY)
+		link_retire(w);
+}
+
+/* The first whose time is over. */
+static struct event_held *worker_overdue(const struct worker *w, uint64_t now)
+{
+	struct event_held *e;
+	TAILQ_FOREACH (e, &w->flying, link)
+		if (e->since != 0 && now - e->since >= w->pool->handler_ms)
+			return e;
+	return NULL;
+}
+
+/* Each event has its own clock. Returns whether the worker was cut off. */
+static bool worker_check_events(struct worker *w, uint64_t now)
+{
+	struct event_held *e;
+	while ((e = worker_overdue(w, now)) != NULL) {
+		if (e->number > w->newest) {
+			worker_end(w, WORKER_LATE, true);
+			return true;
 		}
-	} else if (w->state == WORKER_READY && now - w->heard >= POOL_PING_MS) {
-		if (w->pinged && now - w->heard >= 2 * POOL_PING_MS) {
-			link_cut(w, "it does not answer", true);
-		} else if (!w->pinged) {
-			w->pinged = true;
-			codec_word(&w->out, "ping");
-			link_flush(w);
-		}
+		worker_take_overdue(w, e);
+	}
+	if (!w->hung || w->n_flying > 0)
+		return false;
+	worker_end(w, WORKER_LATE, false);
+	return true;
+}
+
+static bool worker_check_silence(struct worker *w, uint64_t now)
+{
+	if (w->state != WORKER_READY || w->n_flying > 0 || now - w->heard < POOL_PING_MS)
+		return false;
+	if (w->pinged && now - w->heard >= 2 * POOL_PING_MS) {
+		link_cut(w, "it does not answer", true);
+		return true;
+	}
+	if (!w->pinged) {
+		w->pinged = true;
+		codec_word(&w->out, "ping");
+		link_flush(w);
+	}
+	return false;
+}
+
+/* Returns whether it was cut off. */
+static bool worker_check(struct worker *w, uint64_t now)
+{
+	if (w->state == WORKER_NEW && now - w->connected >= w->pool->ready_ms) {
+		link_cut(w, "it did not say hello within --ready-timeout", false);
+		return true;
+	}
+	return worker_check_events(w, now) || worker_check_silence(w, now);
+}
+
+/* From the start again when somebody is cut off, as that may end others, too. */
+static void worker_check_all(struct pool *p, uint64_t now)
+{
+	struct worker *w, *next;
+	p->ticks++;
+	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
+		next = TAILQ_NEXT(w, link);
+		if (w->checked == p->ticks)
+			continue;
+		w->checked = p->ticks;
+		if (worker_check(w, now))
+			next = TAILQ_FIRST(&p->workers);
 	}
 }
 
@@ -57,13 +130,11 @@ static void worker_on_tick(void *arg)
 {
 	struct pool *p = arg;
 	uint64_t now = loop_now(p->base.mount->hub->loop);
-	struct worker *w, *next;
-	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
-		next = TAILQ_NEXT(w, link);
-		worker_check(w, now);
-	}
+	worker_check_all(p, now);
 	supervisor_tick(p, now);
 	pool_check_later(p, now);
+	suspect_tick(p, now);
+	route_deal(p);
 	pool_run(p);
 	worker_say_starved(p);
 	loop_timer_set(&p->tick, POOL_TICK_MS);
@@ -79,14 +150,26 @@ static void worker_bury(struct pool *p)
 	}
 }
 
+static struct worker *worker_broken(const struct pool *p)
+{
+	struct worker *w;
+	TAILQ_FOREACH (w, &p->workers, link)
+		if (w->broken)
+			return w;
+	return NULL;
+}
+
 static void worker_on_turn(void *arg)
 {
 	struct pool *p = arg;
-	struct worker *w, *next;
-	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
-		next = TAILQ_NEXT(w, link);
+	struct worker *w;
+	bool broken = false;
+	TAILQ_FOREACH (w, &p->workers, link) {
 		link_flush(w);
+		broken = broken || w->broken;
 	}
+	while (broken && (w = worker_broken(p)) != NULL)
+		link_cut(w, "no memory for what it is to be told", false);
 	worker_bury(p);
 }
 
@@ -113,19 +196,17 @@ static bool worker_leave(struct handler *h)
 static void worker_stop(struct handler *h)
 {
 	struct pool *p = pool_of(h);
-	struct worker *w, *next;
+	struct worker *w;
 	p->stopped = true;
-	for (w = TAILQ_FIRST(&p->workers); w != NULL; w = next) {
-		next = TAILQ_NEXT(w, link); /* without memory for a farewell it is cut, leaves the list and its events to others */
+	TAILQ_FOREACH (w, &p->workers, link) {
 		codec_bye(&w->out, NULL);
 		link_flush(w);
-	}
-	TAILQ_FOREACH (w, &p->workers, link) {
 		worker_drop_upgrades(&w->flying);
 		worker_drop_upgrades(&w->queue);
 	}
 	worker_drop_upgrades(&p->unassigned);
 	worker_drop_upgrades(&p->suspects);
+	worker_drop_upgrades(&p->shelved);
 	worker_drop_upgrades(&p->later);
 	worker_drop_upgrades(&p->dead);
 	loop_timer_cancel(&p->tick);
@@ -263,10 +344,12 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 	/* Until the first hello it is not known what is wanted: everything waits to be asked about. */
 	p->base = (struct handler){.ops = &worker_ops, .mount = m, .wants = ~0u};
 	p->shared = *shared;
+	p->fair = UINT32_MAX;
 	TAILQ_INIT(&p->workers);
 	TAILQ_INIT(&p->graves);
 	TAILQ_INIT(&p->unassigned);
 	TAILQ_INIT(&p->suspects);
+	TAILQ_INIT(&p->shelved);
 	TAILQ_INIT(&p->later);
 	TAILQ_INIT(&p->dead);
 	p->hook = (struct loop_hook){.run = worker_on_turn, .arg = p};

@@ -36,6 +36,7 @@ struct session {
 	struct session_more *more;     /* or NULL; see session_more */
 	uint16_t close_code;
 	uint16_t data_len;  /* bytes */
+	uint8_t blame;	    /* deaths of workers that are laid to its events; the handler's */
 	bool settled : 1;   /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;    /* not read from, because its handler is behind */
 	bool ended : 1;	    /* has left everything; commands that name it do nothing; `rooms` are those that it was in */

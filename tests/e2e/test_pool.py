@@ -1,0 +1,240 @@
+"""Many workers and few bad events: who pays for a poisonous event, for one that hangs, and for a worker that is slow or was started again."""
+import asyncio
+import select
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from control import workers  # noqa: E402
+from crowd import Crowd  # noqa: E402
+from test_supervision import Supervised, gone  # noqa: E402
+from test_workers import Hub, send  # noqa: E402
+from tova_host import wait_until  # noqa: E402
+
+# --- poison ---------------------------------------------------------------------------------------------------------------------------------
+
+POISON = """
+def on_message(ws, message):
+    if message == "poison": os.kill(os.getpid(), signal.SIGKILL)
+    ws.send(message)
+def on_error(ws, error):
+    ws.send("error " + str(error))
+"""
+
+
+class Healthy:
+    """Sends the next message when the last one is answered."""
+
+    def __init__(self):
+        self.answered, self.ws = 0, None
+
+    def heard(self, ws, text):
+        assert text == str(self.answered), text
+        self.answered += 1
+        ws.send(str(self.answered))
+
+
+class Poisoner:
+    """Sends poison again and again, as soon as it hears what became of the last."""
+
+    def __init__(self):
+        self.set_aside, self.ws = 0, None
+
+    def heard(self, ws, text):
+        assert "quarantined" in text, text
+        self.set_aside += 1
+        ws.send("poison")
+
+
+async def poisoned(s, poisoners, healthy):
+    """Every healthy client goes on between each two steps of the quarantine, for as long as the others stay."""
+    async with Crowd(s.host) as crowd:
+        for x in (*poisoners, *healthy):
+            x.ws = await crowd.connect("/", x.heard)
+        for x in healthy:
+            x.ws.send("0")
+        await crowd.until(lambda: all(h.answered > 3 for h in healthy), "the conversation goes")
+        for x in poisoners:
+            x.ws.send("poison")
+        for n in range(1, len(poisoners) + 1):
+            seen = [h.answered for h in healthy]
+            await crowd.until(lambda: sum(p.set_aside > 0 for p in poisoners) >= n, f"the poison of {n} was set aside")
+            await crowd.until(lambda: all(h.answered > k for h, k in zip(healthy, seen)), f"the others went on after {n}")
+        seen = [h.answered for h in healthy]
+        await crowd.until(lambda: all(h.answered > k + 20 for h, k in zip(healthy, seen)), "the others go on")
+        assert crowd.wrong == []
+        for x in (*poisoners, *healthy):
+            x.ws.drop()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_three_that_send_poison_stop_nobody_else(tmp_path, count):
+    with Supervised(tmp_path, POISON, "--workers", count) as s:
+        s.host.expect(lambda line: line.get("kind") == "quarantine")
+        s.ready(count)
+        asyncio.run(poisoned(s, [Poisoner() for _ in range(3)], [Healthy() for _ in range(6)]))
+        assert not s.count("whatever they are given") and not s.count("keeps dying")
+
+
+def test_poison_of_three_and_nobody_else_there_waits_and_lets_others_in(tmp_path):
+    """Without a healthy event there is no telling poison from a bad deploy: the third waits. Whoever comes then is served at once, and with
+    that the third is condemned."""
+    body = POISON.replace("def on_error", "def unused")
+    with Supervised(tmp_path, body, "--max-attempts", 1) as s:
+        s.host.expect(lambda line: line.get("kind") == "quarantine")
+        s.ready()
+        clients = [s.client() for _ in range(3)]
+        for ws in clients:
+            ws.send_text("poison")
+        s.said("whatever they are given")
+        assert s.stat("quarantined") == 2
+        other = s.client()
+        for text in ("a", "b"):
+            other.send_text(text)
+            assert other.recv_text() == text
+        wait_until(lambda: s.stat("quarantined") == 3, "the third is set aside, too")
+        for ws in (*clients, other):
+            ws.send_text("well")
+            assert ws.recv_text() == "well"
+            ws.end()
+
+
+# --- an event that hangs ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hung_event_goes_to_another_while_its_worker_settles_others(tmp_path):
+    """Its clock is its own. The worker finishes what it has, and takes nothing more."""
+    with Hub(tmp_path, "--handler-timeout", "2s") as hub, hub.worker(events=["message"]) as first:
+        hung, *quick = hub.client(), hub.client(), hub.client()
+        hung.send_text("hang")
+        event = first.expect("message", data="hang")
+        quick[0].send_text("0")
+        held = first.expect("message", data="0")  # there is always another under way
+        for i in range(1, 1000000):
+            quick[i % 2].send_text(str(i))
+            wait_until(lambda: first.queue or select.select([first.sock], [], [], 0)[0] or
+                       any("settles others" in line.get("message", "") for line in hub.host.lines), "it goes on")
+            if not first.queue and not select.select([first.sock], [], [], 0)[0]:
+                break
+            new = first.expect("message", data=str(i))
+            first.ack(held, send(str(i - 1)))
+            assert quick[(i - 1) % 2].recv_text() == str(i - 1)
+            held = new
+        with hub.worker(events=["message"]) as second:
+            events = {}
+            for _ in range(2):  # one after the other: what hung is given alone
+                e = second.expect("message")
+                events[e["data"]] = e
+                second.ack(e, send("handled by the other"))
+            assert (events["hang"]["attempt"], events["hang"]["conn"], events["hang"]["seq"]) == (2, event["conn"], event["seq"])
+            assert events[str(i)]["attempt"] == 1
+            assert hung.recv_text() == quick[i % 2].recv_text() == "handled by the other"
+            first.ack(event, send("too late"))
+            first.ack(held, send("finished"))
+            assert quick[(i - 1) % 2].recv_text() == "finished"
+            first.expect_end("--handler-timeout")
+            assert hub.stat("late_acks") == 1 and hub.stat("redelivered") == 1
+            assert len(workers(hub.control)) == 1
+
+
+def test_a_hung_event_of_an_async_handler(tmp_path):
+    body = """
+import asyncio
+async def on_message(ws, message):
+    if message == "hang" and current_event().attempt == 1: await asyncio.sleep(1000)
+    ws.send(f"{message} {current_event().attempt}")
+"""
+    with Supervised(tmp_path, body, "--handler-timeout", "1s") as s:
+        s.ready()
+        pid, = s.host.children
+        hung, quick = s.client(), s.client()
+        hung.send_text("hang")
+        for i in range(1000000):
+            quick.send_text(str(i))
+            assert quick.recv_text().split()[0] == str(i)
+            if s.count("settles others"):
+                break
+        assert hung.recv_text() == "hang 2"
+        wait_until(lambda: gone(pid), "the worker with the hung handler is ended")
+        quick.send_text("still here")
+        assert quick.recv_text() == "still here 1"
+        hung.end(), quick.end()
+
+
+def test_the_clock_of_an_event_begins_when_its_worker_can_begin_it(tmp_path):
+    """A worker that handles one event after the other is not late with the last because it had the first."""
+    with Hub(tmp_path, "--handler-timeout", "1s") as hub, hub.worker(events=["message"]) as worker:
+        clients = [hub.client() for _ in range(6)]
+        for i, ws in enumerate(clients):
+            ws.send_text(str(i))
+        events = [worker.expect("message") for _ in clients]
+        for event in events:
+            begun = hub.stat("uptime_ms")
+            wait_until(lambda: hub.stat("uptime_ms") > begun + 300, "a third of its time has passed")
+            worker.ack(event, send("done"))
+        assert [ws.recv_text() for ws in clients] == ["done"] * len(clients)
+        assert hub.stat("redelivered") == 0
+
+
+# --- who gets whom ----------------------------------------------------------------------------------------------------------------------------
+
+
+def connections(hub):
+    return sorted(w["connections"] for w in workers(hub.control) if w["state"] == "ready")
+
+
+def fair(hub, n_workers, n):
+    got = connections(hub)
+    return len(got) == n_workers and sum(got) == n and got[0] * 2 >= got[-1] > 0
+
+
+def test_a_storm_that_met_one_worker_is_dealt_again(tmp_path):
+    """The first that is ready after a restart gets all; the others are dealt their share when they come, and so is one that is started again."""
+    with Hub(tmp_path) as hub, hub.worker(events=["message"]) as first:
+        clients = [hub.client() for _ in range(80)]
+        for ws in clients:
+            ws.send_text("x")
+        first.settle_all(80)
+        wait_until(lambda: connections(hub) == [80], "all are with the first")
+        others = [hub.worker(events=["message"]) for _ in range(3)]
+        wait_until(lambda: fair(hub, 4, 80), "they are dealt again")
+        others[0].bye()
+        with hub.worker(events=["message"]):
+            for ws in clients:
+                ws.send_text("y")
+            # The raw workers settle nothing, so that each has what it was given.
+            wait_until(lambda: sum(w["under_way"] for w in workers(hub.control)) == 80, "all have a worker")
+            assert min(w["under_way"] for w in workers(hub.control)) >= 10
+        for ws in clients:
+            ws.drop()
+
+
+def test_a_stuck_worker_gets_nobody_new(tmp_path):
+    body = """
+def on_message(ws, message):
+    if message == "stick":
+        open(sys.argv[1], "w").close()
+        while not os.path.exists(sys.argv[1] + ".go"): time.sleep(0.01)
+    ws.send(message)
+"""
+    flag = tmp_path / "stuck"
+    with Supervised(tmp_path, body, "--workers", 2, command=f"exec {sys.executable} {tmp_path}/worker.py {flag}") as s:
+        s.ready(2)
+        stuck = s.client()
+        stuck.send_text("stick")
+        wait_until(flag.exists, "it is stuck")
+        pid, = (w["pid"] for w in workers(s.control) if w["under_way"])
+        begun = s.stat("uptime_ms")
+        wait_until(lambda: s.stat("uptime_ms") > begun + 200, "it is late")
+        clients = [s.client() for _ in range(20)]
+        for ws in clients:
+            ws.send_text("a")
+        assert [ws.recv_text() for ws in clients] == ["a"] * 20
+        assert [w["connections"] for w in workers(s.control) if w["pid"] == pid] == [1]
+        (tmp_path / "stuck.go").touch()
+        assert stuck.recv_text() == "stick"
+        for ws in (stuck, *clients):
+            ws.end()
