@@ -209,7 +209,7 @@ enum option_when {
 	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, HUP, OPTION_S, 168 * OPTION_H, "120s", "never", \
 	  "a connection that is silent for so long, pings unanswered, is ended") \
 	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, HUP, 100, OPTION_H, "5s", NULL, \
-	  "how long a close handshake may take") \
+	  "how long answers to earlier messages, and then the close handshake may take; longer only while the peer takes what was sent") \
 	X(drain, TIME, "drain", 0, "TIME", TIMES, HUP, 0, OPTION_H, "5s", NULL, \
 	  "connections are closed one by one over this time when the host stops") \
 	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, HUP, 1, OPTION_H, "1s", NULL, \

@@ -277,6 +277,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, &s->rooms);
 		break;
 	case COMMAND_CLOSE:
+		s->parting = s == c->origin;
 		hub_close_session(s, command->code, text, false);
 		break;
 	case COMMAND_SET:
@@ -301,7 +302,7 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 		apply_set(m, c->origin, c, commit_text(c, command));
 		return true;
 	}
-	if (command->kind != COMMAND_SEND)
+	if (command->kind != COMMAND_SEND || c->origin->parting)
 		return false;
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, false);
@@ -367,6 +368,8 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 		command_drop(command);
 	}
 	commit_emptied(c);
+	if (c->origin != NULL)
+		c->origin->parting = false;
 	c->origin = NULL;
 }
 

@@ -44,6 +44,7 @@ struct session {
 	bool victim : 1;    /* reads too slowly: will be ended after the commit */
 	bool slow : 1;	    /* messages are given up because it reads too slowly */
 	bool heavy : 1;	    /* and a victim for that */
+	bool parting : 1;   /* the commit that is being applied has closed it: what follows in that is not sent to it */
 };
 
 static inline struct conn *session_conn(struct session *s)

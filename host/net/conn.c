@@ -8,6 +8,7 @@
 #include "net/answer.h"
 #include "net/conn_parts.h"
 #include "net/far.h"
+#include "net/uptake.h"
 #include "ws/upgrade.h"
 
 #define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
@@ -113,7 +114,7 @@ void conn_forget_input(struct conn *c)
 {
 	frame_reset(&c->more->reader);
 	free(c->more->stash);
-	c->more->stash = NULL;
+	conn_set_stash(c, NULL);
 	conn_less(c);
 }
 
@@ -177,9 +178,13 @@ void conn_kill(struct conn *c)
 	if (c->more != NULL) {
 		frame_reset(&c->more->reader);
 		free(c->more->stash);
-		c->more->stash = NULL;
+		conn_set_stash(c, NULL);
 		free(c->more->header);
 		c->more->header = NULL;
+		free(c->more->farewell);
+		c->more->farewell = NULL;
+		c->conns->outstaying -= c->more->outstays;
+		c->more->outstays = false;
 	}
 	conn_unpack(c);
 	if (c->conns->gate.tally != NULL)
@@ -261,6 +266,8 @@ void conn_wait(struct conn *c, enum conn_wait which)
 {
 	struct conns *s = c->conns;
 	struct conn_list *list = &s->waits[which];
+	if (c->more != NULL && c->waiting != which)
+		c->more->taken = 0;
 	conn_unwait(c);
 	c->waiting = (uint8_t)which;
 	c->since = (uint32_t)loop_now(s->loop);
@@ -306,7 +313,67 @@ void conn_watch(struct conn *c)
 	}
 }
 
+/* --- what the peer takes -------------------------------------------------------------------------------------------------------- */
+
+#define CONN_PACE 1024 /* bytes a second that a peer has to take of what waits for it, to be waited for */
+
+/* Bytes that have not left, and those that the kernel has and the peer does not. */
+static uint64_t conn_waiting(const struct conn *c)
+{
+	return c->out.bytes + (conn_tls(c) != NULL ? tls_held(conn_tls(c)) : 0);
+}
+
+/* From now on it is known what it takes. Without memory nobody waits for that. */
+void conn_watch_uptake(struct conn *c)
+{
+	struct conn_more *more = conn_more(c);
+	if (more == NULL)
+		return;
+	more->taken = uptake_count(c->fd, conn_waiting(c));
+	more->taken_at = (uint32_t)loop_now(c->conns->loop);
+}
+
+/* Has the peer not got everything? The end of our stream does not count. */
+static bool conn_is_owed(const struct conn *c)
+{
+	return conn_waiting(c) > 0 || uptake_held(c->fd) > (c->state == CONN_LINGER && !c->fin);
+}
+
+/* Bytes that leave are life. Does the peer take what waits for it? It is not known before this is asked for the second time. And a
+ * reader that has a large buffer tells the kernel nothing until a part of that is free again, so it may be seen to take nothing for a
+ * while: for twice as long as what it would be given otherwise. */
+static bool conn_moves(struct conn *c, uint32_t ms)
+{
+	uint64_t before = c->more != NULL ? c->more->taken : 0;
+	uint32_t since = before != 0 ? (uint32_t)loop_now(c->conns->loop) - c->more->taken_at : 0;
+	if (before == 0 && !conn_is_owed(c))
+		return false;
+	int64_t took = before != 0 ? (int64_t)(uptake_count(c->fd, conn_waiting(c)) - before) : 0;
+	if (before != 0 && took <= (int64_t)((uint64_t)CONN_PACE * since / 1000))
+		return since < 2 * ms && conn_is_owed(c);
+	conn_watch_uptake(c);
+	return c->more != NULL;
+}
+
+void conn_cut(struct conn *c, const char *why)
+{
+	uint64_t waiting = conn_waiting(c), held = uptake_held(c->fd);
+	char remote[ADDRESS_TEXT];
+	if (conn_is_owed(c))
+		LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_SLOW, why, LOG_STR("remote", conn_remote_text(c, remote)),
+		    LOG_U64("waiting", waiting), LOG_U64("unacknowledged", held));
+	conn_abort(c);
+}
+
 /* --- closing -------------------------------------------------------------------------------------------------------------------- */
+
+/* What our close frame will say. */
+struct conn_farewell {
+	uint16_t code;
+	bool fault; /* of the peer: nothing of its is looked at any more */
+	uint8_t len;
+	char reason[FRAME_CONTROL_MAX];
+};
 
 static void conn_queue_close(struct conn *c, uint16_t code, const char *reason, size_t len)
 {
@@ -316,12 +383,71 @@ static void conn_queue_close(struct conn *c, uint16_t code, const char *reason, 
 		conn_kill(c);
 }
 
+/* It has limits.close_ms from now, and again whenever that is over and the peer has taken enough of what waits for it meanwhile. */
+void conn_wait_close(struct conn *c)
+{
+	if (c->out.stalled)
+		conn_watch_uptake(c);
+	else if (c->more != NULL)
+		c->more->taken = 0;
+	conn_wait(c, CONN_WAIT_CLOSE);
+}
+
 /* The last frame is queued: once it is out, our side of the stream ends. */
 void conn_finish(struct conn *c)
 {
 	c->fin = true;
 	conn_mark_dirty(c);
-	conn_wait(c, CONN_WAIT_CLOSE);
+	conn_wait_close(c);
+}
+
+/* Our close frame is queued: the peer's is awaited. */
+static void conn_await_close(struct conn *c)
+{
+	c->state = CONN_CLOSING;
+	if (c->eof) {
+		conn_finish(c);
+		return;
+	}
+	conn_wait_close(c);
+	c->paused = 0;
+	conn_consume_stash(c);
+	conn_watch(c);
+}
+
+/* What came before may have answers that are under way, and leave before our close frame. False, without memory: there is no waiting. */
+static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, size_t len, bool fault)
+{
+	struct conn_more *more = c->state == CONN_OPEN ? conn_more(c) : NULL;
+	struct conn_farewell *f = more != NULL ? malloc(sizeof *f) : NULL;
+	if (f == NULL)
+		return false;
+	f->code = code;
+	f->fault = fault;
+	f->len = (uint8_t)(len < sizeof f->reason ? len : sizeof f->reason);
+	if (len > 0)
+		memcpy(f->reason, reason, f->len);
+	more->farewell = f;
+	c->state = fault ? CONN_CLOSED : CONN_LEAVING; /* what comes meanwhile is left to the poller: often there is nothing to wait for */
+	conn_wait_close(c);
+	return true;
+}
+
+static void conn_say_farewell(struct conn *c)
+{
+	struct conn_farewell *f = c->more->farewell;
+	bool fault = f->fault;
+	c->more->farewell = NULL;
+	conn_queue_close(c, f->code, f->reason, f->len);
+	free(f);
+	if (c->state == CONN_DEAD)
+		return;
+	if (!fault) {
+		conn_await_close(c);
+		return;
+	}
+	c->state = CONN_LINGER;
+	conn_finish(c);
 }
 
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
@@ -330,13 +456,13 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		far_close(c, code, reason, len, urgent);
 		return;
 	}
-	if (c->state == CONN_CLOSED) { /* the peer was faster; its close frame decides the code */
+	if (c->state == CONN_CLOSED && urgent) /* the peer was faster; its close frame decides the code */
 		conn_echo_close(c);
-		return;
-	}
 	if (c->state != CONN_OPEN || c->ended)
 		return;
 	c->ended = true;
+	if (!urgent && !heavy_gives_way(c) && conn_close_later(c, code, reason, len, false))
+		return;
 	if (urgent)
 		outq_cut(&c->out, &c->conns->spare);
 	if (heavy_gives_way(c) && c->more->heavy->torn) {
@@ -351,33 +477,22 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		conn_finish(c);
 		return;
 	}
-	c->state = CONN_CLOSING;
-	if (c->eof) {
-		conn_finish(c);
-		return;
-	}
-	conn_wait(c, CONN_WAIT_CLOSE);
-	c->paused = 0;
-	conn_consume_stash(c);
-	conn_watch(c);
+	conn_await_close(c);
 }
 
 void conn_echo_close(struct conn *c)
 {
 	if (c->state == CONN_FAR)
 		far_echo_close(c);
-	if (c->state != CONN_CLOSED)
+	if (c->state != CONN_CLOSED && c->state != CONN_LEAVING)
 		return;
+	if (c->more != NULL && c->more->farewell != NULL) {
+		conn_say_farewell(c);
+		return;
+	}
 	if (c->eof) { /* there was no close frame to echo */
 		c->state = CONN_LINGER;
 		conn_finish(c);
-		return;
-	}
-	if (c->more != NULL && c->more->failed != NULL) {
-		c->state = CONN_LINGER;
-		conn_queue_close(c, c->close_code, c->more->failed, strlen(c->more->failed));
-		if (c->state != CONN_DEAD)
-			conn_finish(c);
 		return;
 	}
 	c->state = CONN_CLOSING;
@@ -388,29 +503,14 @@ void conn_echo_close(struct conn *c)
 		conn_finish(c);
 }
 
-/* What came before may have answers that are under way, and leave before our close frame. False: there is no waiting. */
-static bool conn_fails_later(struct conn *c, uint16_t code, const char *why)
-{
-	struct conn_more *more = c->conns->later && !c->ended && c->state == CONN_OPEN ? conn_more(c) : NULL;
-	if (more == NULL)
-		return false;
-	more->failed = why;
-	c->close_code = code;
-	c->state = CONN_CLOSED;
-	conn_wait(c, CONN_WAIT_CLOSE);
-	return true;
-}
-
 /* The peer did what it may not (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
 void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why)
 {
 	bool told = c->ended;
-	if (conn_fails_later(c, code, why)) {
+	if (!told && conn_close_later(c, code, why, strlen(why), true)) {
 		conn_end(c, end, code, span_of(why), why);
 		return;
 	}
-	if (c->out.stalled)
-		outq_cut(&c->out, &c->conns->spare);
 	if (!told)
 		conn_queue_close(c, code, why, strlen(why));
 	if (c->state != CONN_DEAD) {
@@ -457,7 +557,7 @@ bool conn_answering(struct conn *c)
 		c->released = true;
 	}
 	c->state = CONN_ANSWER;
-	conn_wait(c, CONN_WAIT_HEAD);
+	conn_wait(c, CONN_WAIT_ANSWER);
 	return true;
 }
 
@@ -470,7 +570,7 @@ static void conn_on_ready(void *item, uint32_t events)
 		return;
 	if (events & (EPOLLERR | EPOLLHUP)) /* the call that is tried then says what it is */
 		events |= interest;
-	if (events & interest & CONN_WANT_READ)
+	if (events & interest & CONN_WANT_READ && c->state != CONN_CLOSED && c->state != CONN_LEAVING)
 		conn_on_readable(c);
 	if (events & interest & CONN_WANT_WRITE)
 		conn_flush(c);
@@ -499,20 +599,29 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 
 /* --- timeouts ------------------------------------------------------------------------------------------------------------------- */
 
-static void conn_head_timeout(struct conn *c, uint32_t now)
+static void conn_head_timeout(struct conn *c)
 {
-	if (c->state == CONN_ANSWER && now - c->last_in < c->conns->limits.head_ms) {
-		conn_wait(c, CONN_WAIT_HEAD); /* a slow download goes on as long as it moves */
-	} else if (c->state == CONN_PROXY) {
+	if (c->state == CONN_PROXY) {
 		gate_late(c);
 	} else if (c->state == CONN_HEAD && conn_stash(c) != NULL) {
 		conn_refuse(c, 408, "the request head did not come in time");
 		conn_watch(c);
+	} else if (conn_moves(c, c->conns->limits.head_ms)) {
+		conn_wait(c, CONN_WAIT_HEAD); /* our answer to the last request is still being taken */
 	} else {
-		if (c->state == CONN_HEAD)
-			conn_tls_late(c);
-		conn_kill(c); /* a connection that was opened in advance and not used, or an answer that nobody takes */
+		conn_tls_late(c);
+		conn_kill(c); /* a connection that was opened in advance and not used */
 	}
+}
+
+/* A slow download goes on as long as it moves. */
+static void conn_answer_timeout(struct conn *c, uint32_t now)
+{
+	uint32_t head = c->conns->limits.head_ms;
+	if (now - c->last_in < head || conn_moves(c, head))
+		conn_wait(c, CONN_WAIT_ANSWER);
+	else
+		conn_cut(c, "connection cut: nobody takes the answer to its request");
 }
 
 static void conn_idle_timeout(struct conn *c, uint32_t now)
@@ -543,12 +652,31 @@ static void conn_ask_timeout(struct conn *c)
 	c->conns->ops->unanswered(c);
 }
 
+/* Its handler still works on earlier messages; the peer shall not wait for that. */
+static void conn_close_unanswered(struct conn *c)
+{
+	char remote[ADDRESS_TEXT];
+	LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_CLOSE,
+	    "answers are not waited for: its handler needs longer than --close-timeout for earlier messages",
+	    LOG_STR("remote", conn_remote_text(c, remote)));
+	conn_echo_close(c);
+}
+
+static void conn_outstay(struct conn *c)
+{
+	c->conns->outstaying += !c->more->outstays;
+	c->more->outstays = true;
+	conn_wait(c, CONN_WAIT_CLOSE);
+}
+
 static void conn_close_timeout(struct conn *c)
 {
-	if (c->state == CONN_CLOSED)
-		conn_echo_close(c); /* its handler still works on earlier messages; the peer shall not wait for that */
+	if (c->state == CONN_CLOSED || c->state == CONN_LEAVING)
+		conn_close_unanswered(c);
+	else if (conn_moves(c, c->conns->limits.close_ms))
+		conn_outstay(c);
 	else
-		conn_kill(c);
+		conn_cut(c, "connection cut: its peer does not take what was sent before the close");
 }
 
 static void conns_on_tick(void *arg)
@@ -563,7 +691,9 @@ static void conns_on_tick(void *arg)
 			continue;
 		while ((c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
 			if (which == CONN_WAIT_HEAD)
-				conn_head_timeout(c, now);
+				conn_head_timeout(c);
+			else if (which == CONN_WAIT_ANSWER)
+				conn_answer_timeout(c, now);
 			else if (which == CONN_WAIT_ASK)
 				conn_ask_timeout(c);
 			else if (which == CONN_WAIT_IDLE)
@@ -628,7 +758,7 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
 	squeeze_set_limits(&s->squeeze, &limits->squeeze);
-	s->waits[CONN_WAIT_HEAD].after_ms = limits->head_ms;
+	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
 	/* Looked at eight times within the timeout, so that it is kept to an eighth of itself without a list entry moving per message. */
 	s->waits[CONN_WAIT_IDLE].after_ms = limits->idle_ms == 0 ? 0 : limits->idle_ms / 8 + 1;
@@ -660,14 +790,12 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	return poller_init(&s->poller, loop, conn_on_ready);
 }
 
-bool conns_busy(const struct conns *s)
+enum conns_busy conns_busy(const struct conns *s)
 {
-	const struct conn *c;
-	TAILQ_FOREACH (c, &s->waits[CONN_WAIT_HEAD].list, wait)
-		if (c->state == CONN_ANSWER || conn_stash(c) != NULL)
-			return true;
-	return !TAILQ_EMPTY(&s->waits[CONN_WAIT_ASK].list) || !TAILQ_EMPTY(&s->waits[CONN_WAIT_CLOSE].list) ||
-	       !TAILQ_EMPTY(&s->waits[CONN_WAIT_IDLE].list);
+	bool busy = s->stashes > 0;
+	for (int which = CONN_WAIT_ANSWER; which < CONN_WAITS; which++)
+		busy = busy || !TAILQ_EMPTY(&s->waits[which].list);
+	return s->outstaying > 0 ? CONNS_OUTSTAYED : busy ? CONNS_BUSY : CONNS_AT_REST;
 }
 
 void conns_free(struct conns *s)

@@ -29,7 +29,8 @@ enum conn_state {
 	CONN_ASKING,  /* whether the upgrade is accepted is not known yet; nothing is read */
 	CONN_ANSWER,  /* an HTTP answer is being sent */
 	CONN_OPEN,    /* frames go both ways */
-	CONN_CLOSED,  /* the peer's close frame came; ours waits for conn_echo_close */
+	CONN_CLOSED,  /* the peer's close frame came, or what it may not send; our close frame waits for conn_echo_close */
+	CONN_LEAVING, /* we close: our close frame waits for conn_echo_close, and what the peer sends waits, too */
 	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are ignored */
 	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was sent is not lost to a reset */
 	CONN_DEAD,    /* the descriptor is closed */
@@ -46,6 +47,8 @@ enum conn_end {
 	CONN_END_LIMIT,	    /* the peer sent more than it may; our close frame is under way */
 };
 
+struct conn_farewell; /* conn.c */
+
 /* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
 struct conn_more {
 	struct frame_reader reader;   /* where it stopped in the middle of a frame or message */
@@ -56,7 +59,10 @@ struct conn_more {
 	struct squeeze_conn *squeeze; /* see squeeze.h */
 	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
 	struct heavy *heavy;	      /* while it holds memory */
-	const char *failed;	      /* CONN_CLOSED: what it did wrong, and our close frame will say */
+	struct conn_farewell *farewell; /* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
+	uint64_t taken;			/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
+	uint32_t taken_at;		/* low 32 bits of the loop's clock */
+	bool outstays;			/* in conns->outstaying */
 	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
@@ -105,7 +111,7 @@ enum conn_pause {
 	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/side.h */
 };
 
-enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
+enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ANSWER, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
 
 enum conn_sent {
 	CONN_SENT,
@@ -190,6 +196,8 @@ struct conns {
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
+	uint32_t stashes;	  /* conns that have one: conn_more */
+	uint32_t outstaying;	  /* that have ended, and longer than limits.close_ms ago: their peers still take what was sent */
 	struct gate gate;	  /* all zero: nobody is trusted, nothing is limited */
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
@@ -203,8 +211,13 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
 /* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is allowed. */
 void conns_set_tls(struct conns *s, struct tls_server *tls);
-/* Is anything still being said or waited for on a socket, beyond idle keep-alive? */
-bool conns_busy(const struct conns *s);
+/* Is anything still being said or waited for on a socket, beyond idle keep-alive? The more there is to wait for, the larger. */
+enum conns_busy {
+	CONNS_AT_REST,
+	CONNS_BUSY,
+	CONNS_OUTSTAYED, /* some have ended, but their peers still take what was sent */
+};
+enum conns_busy conns_busy(const struct conns *s);
 /* Closes every socket at once. */
 void conns_free(struct conns *s);
 
@@ -282,12 +295,16 @@ struct conn_load {
 };
 struct conn_load conn_load(struct conn *c);
 
-/* Starts the close handshake; `urgent` gives up what is queued. code 0: an empty close frame. No op upwards follows. */
+/* Starts the close handshake: what is sent in answer to earlier messages (`own`) leaves before our close frame, which waits for
+ * conn_echo_close, at most limits.close_ms. `urgent`: it does not wait, and what is queued is given up. code 0: an empty close frame.
+ * No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
-/* Answers the peer's close frame, or what it did wrong where that waits for earlier messages; does nothing in another state. */
+/* Earlier messages have been dealt with: our close frame is queued, whoever began it. Does nothing where none waits for that. */
 void conn_echo_close(struct conn *c);
 /* Ends the socket at once. No op upwards follows. */
 void conn_abort(struct conn *c);
+/* The same where there may be something that the peer was to get yet: the log says so. */
+void conn_cut(struct conn *c, const char *why);
 /* More output of this conn is about to come: what is queued may wait for it, at most about a millisecond. */
 void conn_cork(struct conn *c, bool on);
 /* The session is not needed any more. */

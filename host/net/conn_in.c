@@ -36,7 +36,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_OPEN) {
 		c->state = CONN_CLOSED;
 		c->close_code = f->code;
-		conn_wait(c, CONN_WAIT_CLOSE);
+		conn_wait_close(c);
 		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len}, NULL);
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
 		c->state = CONN_LINGER;
@@ -99,10 +99,16 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 	frame_release(r); /* a quiet connection holds nothing */
 }
 
+/* Is what comes frames that will be looked at, now or later? */
+static bool conn_has_frames(const struct conn *c)
+{
+	return c->state == CONN_OPEN || c->state == CONN_LEAVING || c->state == CONN_CLOSING;
+}
+
 /* Only a connection that stopped in the middle of something has a reader of its own. */
 static void conn_keep_reader(struct conn *c, struct frame_reader *r)
 {
-	bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+	bool goes_on = conn_has_frames(c);
 	if (goes_on && frame_at_rest(r)) {
 		if (c->more != NULL)
 			conn_less(c);
@@ -122,7 +128,7 @@ static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 {
 	struct squeeze_conn *kept = conn_kept(c);
 	if (u->limits.inflate == &u->inflate && u->inflate.compressed) {
-		bool goes_on = c->state == CONN_OPEN || c->state == CONN_CLOSING;
+		bool goes_on = conn_has_frames(c);
 		kept = goes_on && conn_more(c) != NULL ? squeeze_keep(&u->inflate) : NULL;
 		if (kept != NULL) {
 			c->more->squeeze = kept;
@@ -257,7 +263,7 @@ static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
 		if (more->stash == NULL)
 			st->progress = (struct request_progress){0};
 		st->cap = cap;
-		more->stash = st;
+		conn_set_stash(c, st);
 	}
 	memcpy(st->bytes + have, data, len);
 	st->len = have + len;
@@ -269,10 +275,9 @@ void conn_consume_stash(struct conn *c)
 	struct conn_stash *st = conn_stash(c);
 	if (st == NULL)
 		return;
-	c->more->stash = NULL; /* so that it outlives the conn's end, which frees what the conn has */
+	conn_set_stash(c, NULL); /* so that it outlives the conn's end, which frees what the conn has */
 	size_t used = conn_consume(c, st->bytes, st->len, &st->progress);
-	struct conn_more *more = used < st->len && c->state != CONN_DEAD ? conn_more(c) : NULL;
-	if (more == NULL) {
+	if (used == st->len || c->state == CONN_DEAD || conn_more(c) == NULL) {
 		if (used < st->len && c->state != CONN_DEAD)
 			conn_lost(c, "no memory for its input");
 		free(st);
@@ -282,7 +287,7 @@ void conn_consume_stash(struct conn *c)
 	if (used > 0) /* nothing of a head that comes byte by byte */
 		memmove(st->bytes, st->bytes + used, st->len - used);
 	st->len -= used;
-	more->stash = st;
+	conn_set_stash(c, st);
 }
 
 static void conn_feed(struct conn *c, uint8_t *data, size_t len)
@@ -310,8 +315,9 @@ static void conn_on_eof(struct conn *c)
 	c->eof = true;
 	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
 		c->state = CONN_CLOSED;
-		conn_wait(c, CONN_WAIT_CLOSE);
+		conn_wait_close(c);
 		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0}, "the peer ended the stream without a close frame");
+	} else if (c->state == CONN_LEAVING) { /* its end waits for ours */
 	} else if (c->fin || c->out.bytes > 0) {
 		conn_finish(c);
 	} else {

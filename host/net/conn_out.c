@@ -106,7 +106,7 @@ void conn_fin(struct conn *c)
 	}
 	/* A close(2) with unread input resets the connection and can destroy what the peer has not read yet. */
 	c->state = CONN_LINGER;
-	conn_wait(c, CONN_WAIT_CLOSE);
+	conn_wait_close(c);
 }
 
 /* An HTTP answer is out. */
@@ -127,21 +127,25 @@ static void conn_drained(struct conn *c)
 		conn_answered(c);
 	else if (c->fin)
 		conn_fin(c);
+	else if (c->state == CONN_CLOSING && c->more != NULL && c->more->taken != 0)
+		conn_wait_close(c); /* only now our close frame is out */
 }
 
-static void conn_count_sent(struct conn *c, uint64_t sent)
+/* stalled: it was so before. */
+static void conn_count_sent(struct conn *c, uint64_t sent, bool stalled)
 {
 	c->conns->loop->stats.bytes_out += sent;
-	/* Where we do not listen, taking what we send is the sign of life. */
-	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0))
+	/* Where we do not listen, or the peer has much to take, it is the sign of life that it takes some. */
+	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0 || stalled))
 		c->last_in = (uint32_t)loop_now(c->conns->loop);
 }
 
 static enum outq_status conn_write(struct conn *c)
 {
 	uint64_t sent = 0;
+	bool stalled = c->out.stalled;
 	enum outq_status status = outq_flush(&c->out, c->fd, conn_tls(c), &c->conns->spare, &sent);
-	conn_count_sent(c, sent);
+	conn_count_sent(c, sent, stalled);
 	return status;
 }
 
@@ -182,6 +186,8 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 		heavy_weigh(c);
 	if (c->out.stalled)
 		heavies_grew(c->conns);
+	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE && (c->more == NULL || c->more->taken == 0))
+		conn_watch_uptake(c);
 	if (conn_owes_end(c))
 		conn_on_readable(c);
 }
@@ -275,9 +281,10 @@ static enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool 
 /* Of its own, so that conn_send needs no room for what it does not have. */
 static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c, struct outgoing *o, bool own)
 {
-	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours; and where the hub is another
-	 * loop's, whatever it sent before it knew of that end. */
-	bool takes = c->state == CONN_OPEN ? !c->ended : c->state == CONN_CLOSED && (own || c->conns->later);
+	/* Answers to what came before the end leave before our close frame; and where the hub is another loop's, whatever it sent before
+	 * it knew of the peer's. */
+	bool waits = c->state == CONN_CLOSED || c->state == CONN_LEAVING;
+	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
 	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
 		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
@@ -382,7 +389,7 @@ static void conns_on_sent(struct conns *s)
 		int result = u->sends[i].result;
 		if (result > 0) {
 			outq_wrote(&c->out, (size_t)result, &s->spare);
-			conn_count_sent(c, (uint64_t)result);
+			conn_count_sent(c, (uint64_t)result, false);
 		} else if (result == -EAGAIN) {
 			outq_full(&c->out, &s->spare);
 		} else if (result != -EINTR && result != URING_NOT_TRIED) {

@@ -27,6 +27,13 @@ static inline struct conn_stash *conn_stash(const struct conn *c)
 	return c->more != NULL ? c->more->stash : NULL;
 }
 
+/* There is conn_more. */
+static inline void conn_set_stash(struct conn *c, struct conn_stash *to)
+{
+	c->conns->stashes += (to != NULL) - (c->more->stash != NULL);
+	c->more->stash = to;
+}
+
 static inline struct tls *conn_tls(const struct conn *c)
 {
 	return c->more != NULL ? c->more->tls : NULL;
@@ -55,6 +62,8 @@ void conn_kill(struct conn *c);
 void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why);
 void conn_lost(struct conn *c, const char *why);
 void conn_wait(struct conn *c, enum conn_wait which);
+void conn_wait_close(struct conn *c);
+void conn_watch_uptake(struct conn *c);
 void conn_watch(struct conn *c);
 void conn_finish(struct conn *c);
 void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why);

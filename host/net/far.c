@@ -183,10 +183,10 @@ enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
 void far_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
 	struct bridge_record *r;
-	if (c->ended && !c->eof)
+	if (c->ended)
 		return;
 	c->ended = true;
-	c->eof = false;
+	c->eof = !urgent; /* it waits for conn_echo_close */
 	r = far_put(far_of(c), BRIDGE_CLOSE, c->peer, reason, len);
 	r->code = code;
 	r->flag = urgent;
@@ -523,13 +523,14 @@ void far_set_tls(struct far *f, struct tls_server *tls)
 
 void far_drain(struct far *f)
 {
-	atomic_store(&f->busy, true); /* until it says otherwise */
+	atomic_store(&f->busy, CONNS_BUSY); /* until it says otherwise */
 	far_put(f, BRIDGE_DRAIN, NULL, NULL, 0);
 }
 
-bool far_busy(const struct far *f)
+enum conns_busy far_busy(const struct far *f)
 {
-	return f->stubs.count > 0 || atomic_load(&f->busy);
+	enum conns_busy busy = (enum conns_busy)atomic_load(&f->busy);
+	return busy == CONNS_AT_REST && f->stubs.count > 0 ? CONNS_BUSY : busy;
 }
 
 void far_stop(struct far *f)

@@ -17,7 +17,7 @@ struct far {
 	/* A socket that the other accepted is for `shard`. */
 	void (*deal)(void *ctx, unsigned shard, int fd, const struct address *remote, const struct conn_kind *kind);
 	void *deal_ctx;
-	atomic_bool busy;     /* while it drains: the other loop has HTTP answers to send yet */
+	atomic_int busy;      /* while it drains: conns_busy of the other loop */
 	struct address local; /* of the request that is being told of */
 	struct tls_facts tls;
 	char *head; /* of it, as it came: who is told of it may write to its copy */
@@ -42,7 +42,7 @@ bool far_set_gate(struct far *f, const struct gate *gate);
 void far_set_tls(struct far *f, struct tls_server *tls);
 void far_drain(struct far *f);
 /* Is there anything that a stop would cut off? */
-bool far_busy(const struct far *f);
+enum conns_busy far_busy(const struct far *f);
 /* The other loop stops turning. */
 void far_stop(struct far *f);
 /* Gives an accepted socket to the other loop. */

@@ -88,7 +88,7 @@ static void heavy_relieve(struct heavy *h, bool input)
 	struct conn *c = h->conn;
 	const struct conn_ops *ops = c->conns->ops;
 	if (c->state != CONN_OPEN || c->ended) { /* nobody above waits for what it still gets */
-		conn_abort(c);
+		conn_cut(c, "connection cut: it has ended, and holds most where --max-buffered is reached");
 		return;
 	}
 	if (ops->heavy(c))

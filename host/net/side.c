@@ -670,7 +670,7 @@ static void side_show(struct side *s)
 	if (!LIST_EMPTY(&s->conns.heavies.list) && !loop_timer_is_set(&s->show))
 		loop_timer_set(&s->show, SIDE_SHOW_MS);
 	if (s->draining)
-		atomic_store(&s->far.busy, conns_busy(&s->conns));
+		atomic_store(&s->far.busy, (int)conns_busy(&s->conns));
 }
 
 static void side_on_turn(void *arg)
@@ -897,12 +897,14 @@ void sides_drain(struct sides *s)
 		far_drain(&s->v[i]->far);
 }
 
-bool sides_busy(const struct sides *s)
+enum conns_busy sides_busy(const struct sides *s)
 {
-	for (unsigned i = 0; i < s->n; i++)
-		if (far_busy(&s->v[i]->far))
-			return true;
-	return false;
+	enum conns_busy most = CONNS_AT_REST;
+	for (unsigned i = 0; i < s->n; i++) {
+		enum conns_busy busy = far_busy(&s->v[i]->far);
+		most = busy > most ? busy : most;
+	}
+	return most;
 }
 
 struct stats sides_stats(const struct sides *s)

@@ -64,7 +64,7 @@ void sides_set_tls(struct sides *s, struct tls_server *tls);
 void sides_set_rule(struct sides *s, const struct meter_rule *rule);
 void sides_drain(struct sides *s);
 /* Is there anything that a stop would cut off? */
-bool sides_busy(const struct sides *s);
+enum conns_busy sides_busy(const struct sides *s);
 /* What all loops have counted, the hub's included. */
 struct stats sides_stats(const struct sides *s);
 

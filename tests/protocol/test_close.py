@@ -217,16 +217,24 @@ def test_the_handlers_code_is_what_its_close_event_says(probe):
 
 def test_messages_behind_the_handlers_close(probe):
     """A connection ends at the commit of close (rule 6). What its peer sent meanwhile comes too late, or, if it was received before
-    that commit, as only a worker gives it the time to be, is handled before the close event (rule 1)."""
+    that commit, as only a worker gives it the time to be, is handled before the close event, and answered before the close frame
+    (rule 1)."""
     observer, ws = probe.observer(), probe.client()
-    ws.send(frame(TEXT, "send first\nclose 1000\nbroadcast_others still in order") + frame(TEXT, "broadcast late\nsend never"))
+    ws.send(frame(TEXT, "send first\nclose 1000\nbroadcast_others still in order") + frame(TEXT, "broadcast late\nsend answered"))
     assert ws.recv_text() == "first"
-    ws.expect_closed(1000)
+    got = ws.recv_frame()
+    answered = got.opcode == TEXT
+    if answered:
+        assert probe.kind == "isolate" and got.payload == b"answered"
+        got = ws.recv_frame()
+    assert (got.opcode, got.payload[:2]) == (CLOSE, b"\x03\xe8")
+    ws.close(1000)
+    ws.expect_eof(reset=False)
     assert observer.event("open")
     assert observer.recv_text() == "still in order"
     text = observer.recv_text()
-    if text == "late":
-        assert probe.kind == "isolate"
+    assert answered == (text == "late")
+    if answered:
         text = observer.recv_text()
     assert json.loads(text)["event"] == "close"
     observer.settle()

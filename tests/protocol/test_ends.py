@@ -1,0 +1,178 @@
+"""Ends: what was received before is answered, what was sent before arrives, also to who reads slowly; then one close with its code."""
+import signal
+import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from certificates import Certificates, tls
+from probe import KINDS, Host, Probe, ProbeClient, kind_args, plugin
+from raw_worker import RawWorker
+from tova_host import wait_until
+from wsclient import CLOSE, TEXT, Closed, Http, Stream, close_payload, connect, frame
+
+PIECES, SIZE = 60, 100000  # more than sockets hold
+CLOSE_TIMEOUT = "300ms"
+READ = 128 << 10  # bytes at once, and of window
+
+
+class Slow:
+    """A socket whose reader takes about 4 MB a second: several times --close-timeout for all of it, and never a pause."""
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def recv(self, _):
+        data = self.sock.recv(READ)
+        time.sleep(len(data) / 4e6)
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
+def slowly(ws):
+    ws.sock = Slow(ws.sock)
+    return ws
+
+
+def expect_pieces(ws, first=0):
+    for i in range(first, PIECES):
+        got = ws.recv_text()
+        assert got.startswith(f"{i} ") and len(got) == SIZE, f"{i}: {got[:40]!r} {len(got)}"
+
+
+def flood(*more):
+    return "\n".join([f"flood {PIECES} {SIZE}", *more])
+
+
+def by_handler(ws, other):
+    ws.script(flood("close 4000 done"))
+    expect_pieces(ws)
+    assert ws.expect_closed(4000) == "done"
+
+
+def by_another(ws, other):
+    who = ws.id
+    ws.script(flood("send there"))
+    assert ws.recv_text().startswith("0 ")
+    other.script(f"close_of {who} 4005")
+    expect_pieces(ws, 1)
+    assert ws.recv_text() == "there"
+    ws.expect_closed(4005)
+
+
+def by_client(ws, other):
+    ws.send(frame(TEXT, flood()) + frame(CLOSE, close_payload(4001)))
+    expect_pieces(ws)
+    ws.expect_close(4001)
+    ws.expect_eof(reset=False)
+
+
+def by_violation(ws, other):
+    ws.send(frame(TEXT, flood()) + frame(TEXT, "send second") + frame(3, "bad"))
+    expect_pieces(ws)
+    assert ws.recv_text() == "second"
+    ws.expect_close(1002)
+    ws.expect_eof(reset=False)
+
+
+def by_half_close(ws, other):
+    ws.send(frame(TEXT, flood()))
+    ws.shutdown_write()
+    expect_pieces(ws)
+    ws.expect_eof(reset=False)
+
+
+def by_policy(ws, other):
+    """1013 inside of a large frame: its rest arrives, then the close frame."""
+    ws.script("join r", f"huge {PIECES * SIZE}")
+    other.settle()
+    while b"0 x" not in ws.buffer[:20]:
+        ws._fill()
+    other.script(f"pour r 30 {SIZE}")
+    assert len(ws.recv_text()) == PIECES * SIZE
+    ws.expect_closed(1013)
+
+
+WAYS = [by_handler, by_another, by_client, by_violation, by_policy, by_half_close]
+
+
+@pytest.fixture(scope="module")
+def certs(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certs")).make("here", "localhost")
+
+
+@pytest.mark.parametrize("kind, threads, secure", [("plugin", 1, False), ("isolate", 1, False), ("isolate", 3, False), ("plugin", 3, True),
+                                                   ("isolate", 1, True)])
+def test_what_was_sent_arrives(kind, threads, secure, certs):
+    if kind not in KINDS:
+        pytest.skip("not here")
+    wrap = tls(certs.cert("here")) if secure else None
+    args = ["--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, "--threads", str(threads), *kind_args(kind)]
+    with Host(*args, *(certs.args("here") if secure else [])) as host:
+        def client(**how):
+            ws = ProbeClient("127.0.0.1", host.port, wrap=wrap, **how).handshake("/probe")
+            assert ws.id
+            return ws
+
+        other, last = client(), slowly(client(receive_buffer=READ))
+        with ThreadPoolExecutor(len(WAYS)) as pool:
+            for way in [pool.submit(way, slowly(client(receive_buffer=READ)), client()) for way in WAYS if way != by_half_close or not secure]:
+                way.result()
+        last.script(flood())
+        assert last.recv_text().startswith("0 ")
+        host.signal(signal.SIGTERM)
+        expect_pieces(last, 1)
+        last.expect_closed(1001)
+        other.expect_closed(1001)
+        assert host.wait_exit() == 0
+        host.judge_log()
+        assert not [line for line in host.lines if "cut" in str(line.get("message"))]
+
+
+# --- what was received is answered ----------------------------------------------------------------------------------------------
+
+MESSAGES = 20
+
+
+def at_term(host, ws, other):
+    host.signal(signal.SIGTERM)
+    return 1001
+
+
+def at_close(host, ws, other):
+    other.script(f"close_of {ws.known} 4007")
+    assert other.ask("send closed") == "closed"
+    return 4007
+
+
+def at_violation(host, ws, other):
+    ws.send(frame(3, "bad"))
+    return 1002
+
+
+def at_own_close(host, ws, other):
+    ws.close(4002)
+    return 4002
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", [at_term, at_close, at_violation, at_own_close])
+def test_what_was_received_is_answered_first(end, kind, threads, tmp_path):
+    """All of it waits for the first, which takes its time; the end comes meanwhile."""
+    with Host("--plugin", f"/probe={plugin('probe')}", *kind_args(kind), "--threads", str(threads), "--close-timeout", "10s") as host:
+        ws, other = (ProbeClient("127.0.0.1", host.port).handshake("/probe") for _ in range(2))
+        ws.known = ws.id
+        ws.send(frame(TEXT, "log 2 begun\nstall 300\nsend 0") + b"".join(frame(TEXT, f"send {i}") for i in range(1, MESSAGES)))
+        host.wait_log(lambda line: line.get("message") == "begun", "the first message is being handled")
+        code = end(host, ws, other)
+        for i in range(MESSAGES):
+            assert ws.recv_text() == f"{i}"
+        ws.expect_closed(code) if code in (1001, 4007) else ws.expect_close(code)
+        ws.drop()
+        other.expect_closed(1001) if end == at_term else other.end()
+
