@@ -12,10 +12,11 @@ int main(int argc, char **argv)
 {
 	process_shim(argc, argv);
 	guard_main(argv);
-	/* Buffers of large messages come from the heap: a map of pages for each, made and cleared and taken down again, costs more than the
-	 * message. What they leave there goes back later (conns_on_trim). */
-	mallopt(M_MMAP_THRESHOLD, 32 << 20);
-	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	/* Buffers of middling messages come from the heap: a map of pages for each, made and cleared and taken down again, costs more than
+	 * the message; what they leave there goes back later (conns_on_trim). Large ones have maps of their own, as what is counted of them
+	 * (net/budget.h) must be what is resident: in a heap they leave holes of their size. */
+	mallopt(M_MMAP_THRESHOLD, 512 << 10);
+	mallopt(M_TRIM_THRESHOLD, 4 << 20);
 	const struct settings_source source = {
 		.argc = argc,
 		.argv = argv,

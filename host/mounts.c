@@ -246,6 +246,16 @@ uint8_t server_slow_policy(const struct settings_mount *set)
 	return (uint8_t)policy;
 }
 
+/* So was the size. Followed by budgets_set. */
+void server_set_hold(struct mount *m, const struct settings_mount *set)
+{
+	const struct option_row *row = &option_table[OPTION_ID_hold_bytes];
+	char why[OPTION_WHY_MAX];
+	uint64_t max = UINT64_MAX;
+	option_parse(row, set->hold_bytes != NULL ? set->hold_bytes : row->initial, &max, why);
+	atomic_store(&m->budget->max, max);
+}
+
 void server_set_rule(struct mount *m, const struct settings_mount *set)
 {
 	m->rule = (struct meter_rule){.close = false};
@@ -261,6 +271,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 		return NULL;
 	}
 	server_set_rule(m, set);
+	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
 	if (server_start_tokens(s, m, set))
 		return m;
@@ -274,6 +285,7 @@ bool server_make_mounts(struct server *s)
 	bool ok = s->made != NULL;
 	for (size_t i = 0; ok && i < s->settings.n_mounts; i++)
 		ok = (s->made[i] = mounts_make(s, &s->settings.mounts[i])) != NULL;
+	budgets_set(&s->hub.budgets, s->settings.hold_total);
 	return ok;
 }
 

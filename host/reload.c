@@ -151,11 +151,13 @@ static void reload_mounts(struct reload *r)
 		if (setting == NULL)
 			continue;
 		server_set_rule(m, setting);
+		server_set_hold(m, setting);
 		sides_set_rule(&s->sides, &m->rule);
 		server_reload_tokens(s, m, setting);
 		m->slow = server_slow_policy(setting);
 		reload_handler(r, m, setting);
 	}
+	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }
 
 static void reload_apply(struct server *s, struct settings *new)
@@ -171,7 +173,6 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	server_set_passenv(s);
-	s->hub.hold_max = s->settings.hold_bytes;
 	s->hub.quota = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);
 	sides_set_limits(&s->sides, &limits);

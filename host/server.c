@@ -183,7 +183,6 @@ static bool server_start_parts(struct server *s)
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
-	s->hub.hold_max = s->settings.hold_bytes;
 	s->hub.quota = server_quota(&s->settings);
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
@@ -193,6 +192,10 @@ static bool server_start_parts(struct server *s)
 	ok = sides_init(&s->sides, server_threads(&s->settings), &s->conns, &s->listeners) && ok;
 	s->hub.sides = &s->sides;
 	s->hub.n_far = s->sides.n;
+	if (ok) {
+		conns_set_budgets(&s->conns, &s->hub.budgets, 0);
+		sides_set_budgets(&s->sides, &s->hub.budgets);
+	}
 	drain_init(&s->drain, &s->hub, &s->conns, &s->sides);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
 	if (!ok)

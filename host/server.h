@@ -56,6 +56,7 @@ void server_set_passenv(struct server *s);
 bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
+void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
 bool server_check_mounts(const struct server *s);
 /* What a connection of the mount may send. */

@@ -30,7 +30,7 @@ static const struct unit NUMBERS[] = {{"", 1}, {NULL, 0}};
 
 static const struct unit *units(const struct option_row *row)
 {
-	return row->type == OPTION_SIZE ? SIZES : row->type == OPTION_TIME ? TIMES : NUMBERS;
+	return row->type == OPTION_SIZE || option_is_scoped_size(row) ? SIZES : row->type == OPTION_TIME ? TIMES : NUMBERS;
 }
 
 const struct option_row *option_find(const char *name, size_t n)
@@ -157,7 +157,8 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
 					   [OPTION_SIZE] = "a number with k, m or g",
 					   [OPTION_TIME] = "a number with ms, s, m or h",
-					   [OPTION_RATE] = "a number and a time such as 20/10s"};
+					   [OPTION_RATE] = "a number and a time such as 20/10s",
+					   [OPTION_SCOPED] = "a number with k, m or g"};
 	char least[32], most[32];
 	size_t n = 0;
 
@@ -258,7 +259,7 @@ bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
 
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX])
 {
-	const char *noun = row->type == OPTION_SIZE   ? "is not a size"
+	const char *noun = units(row) == SIZES	      ? "is not a size"
 			   : row->type == OPTION_TIME ? "is not a time"
 						      : "is not a number";
 	const struct unit *unit = units(row);

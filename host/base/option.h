@@ -28,7 +28,7 @@ enum option_type {
 	OPTION_LISTEN,	/* struct settings_listens, repeatable */
 	OPTION_HANDLER, /* [MOUNT=]VALUE, repeatable: a mount of struct settings */
 	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
-	OPTION_SCOPED,	/* [MOUNT=]VALUE, repeatable: char * in each mount; an empty VALUE takes back for one mount what all have */
+	OPTION_SCOPED,	/* [MOUNT=]VALUE, repeatable: char * in each mount; an empty VALUE takes back for one mount what all have; a size where there is a range */
 };
 
 enum option_group {
@@ -85,8 +85,12 @@ enum option_when {
 	  "a worker process must have said hello by then") \
 	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a worker must have accepted or refused an upgrade by then; after it the client gets 503") \
-	X(hold_bytes, SIZE, "hold-bytes", 0, "SIZE", HANDLERS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
-	  "events held while no worker takes them; beyond it nothing is read from clients and upgrades get 503") \
+	X(hold_bytes, SCOPED, "hold-bytes", 0, "[MOUNT=]SIZE", HANDLERS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
+	  "memory for what clients of a mount have sent and its handler has not settled: messages received in part, events that wait " \
+	  "or are with a worker; beyond it its clients are not read from, and new ones get 503; without MOUNT: of each mount") \
+	X(hold_total, SIZE, "hold-total", 0, "SIZE", HANDLERS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "0", "the sum of --hold-bytes", \
+	  "memory for that of all mounts together; half of it is divided among them by their --hold-bytes, so that each has a share " \
+	  "which no other takes") \
 	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, HUP, 1, 100, "3", NULL, \
 	  "an event at which so many workers died or hung is set aside, and its connection goes on") \
 	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
@@ -262,12 +266,17 @@ const char *option_when_text(const struct option_row *row);
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);
 
-/* OPTION_NUMBER, SIZE, TIME, RATE, and what has choices: reads text into *value_r, or says in why what is wrong with it and what was expected. */
+/* OPTION_NUMBER, SIZE, TIME, RATE, and what has choices or is a size of each mount: reads text into *value_r, or says in why what is wrong with it and what was expected. */
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
 /* OPTION_RATE: the value as what it means. */
 struct bucket_rate option_rate(uint64_t value);
 /* N/TIME, with ",close" or ",drop" behind it or not: --rate-limit. */
 bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r);
+/* Is it a size, of which each mount may have its own? */
+static inline bool option_is_scoped_size(const struct option_row *row)
+{
+	return row->type == OPTION_SCOPED && row->most > 0;
+}
 /* The shortest text that option_parse reads as this value. */
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap);
 

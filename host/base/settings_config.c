@@ -34,7 +34,8 @@ static const char *scalar_text(const config_setting_t *setting, char dst[32])
 
 static bool is_number(const struct option_row *row)
 {
-	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_RATE;
+	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_RATE ||
+	       option_is_scoped_size(row);
 }
 
 static void read_flag(struct settings_layer *layer, const char *path, const struct option_row *row, const config_setting_t *setting)
@@ -208,10 +209,13 @@ static void read_scoped(struct settings_layer *layer, const char *path, const st
 		if (setting == NULL)
 			continue;
 		at = place_of(path, setting);
-		if (config_setting_type(setting) != CONFIG_TYPE_STRING)
+		char number[32];
+		int type = config_setting_type(setting);
+		bool counts = is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64);
+		if (type != CONFIG_TYPE_STRING && !counts)
 			settings_layer_error(layer, &at, row->name, "expected a string in quotes");
 		else
-			settings_scope_keep(layer, row, mount->path, config_setting_get_string(setting), &at);
+			settings_scope_keep(layer, row, mount->path, scalar_text(setting, number), &at);
 	}
 }
 

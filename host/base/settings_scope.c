@@ -66,7 +66,7 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 					     mount != NULL ? "" : ", or once for each mount as MOUNT=VALUE");
 			return;
 		}
-	if (row->choices != NULL && *value != '\0' && !option_parse(row, value, &choice, expected)) {
+	if ((row->choices != NULL || option_is_scoped_size(row)) && *value != '\0' && !option_parse(row, value, &choice, expected)) {
 		settings_layer_error(layer, at, row->name, "%s", expected);
 		return;
 	}

@@ -123,7 +123,7 @@ static void worker_say_starved(struct pool *p)
 		LOG(m->hub->log, LOG_WARN, LOG_WORKER, "no worker is ready: events are held", LOG_STR("mount", m->path));
 	else
 		LOG(m->hub->log, LOG_NOTICE, LOG_WORKER, "held events are being delivered", LOG_STR("mount", m->path),
-		    LOG_U64("held_bytes", m->hub->held));
+		    LOG_U64("held_bytes", budget_whole(m->budget)));
 }
 
 static void worker_on_tick(void *arg)

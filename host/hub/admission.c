@@ -171,13 +171,13 @@ static void admission_answer_init(struct event_answer *answer)
 static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, struct hub_event *e)
 {
 	struct session *s = conn_session(c);
-	struct event_held *h = hub->held < hub->hold_max ? event_hold(e) : NULL;
+	struct event_held *h = event_hold(e);
 	if (h == NULL) {
 		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
 		return;
 	}
 	h->event.conn = c;
-	hub->held += h->size;
+	budget_add_event(m->budget, h->size);
 	*s = (struct session){.mount = m, .last_event = h};
 	hub->loop->stats.events++;
 	m->handler->ops->give(m->handler, h);
@@ -206,7 +206,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 	size_t used;
 	int status;
 	const char *why;
-	hub->held -= h->size;
+	budget_sub_event(m->budget, h->size);
 	if (c != NULL && request_parse(r, &any, request.head.p, request.head.n, NULL, &used, &status, &why) == REQUEST_OK) {
 		((struct session *)conn_session(c))->last_event = NULL;
 		r->head = request.head;
@@ -224,7 +224,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 		conn_abort(c);
 		conn_release(c);
 	}
-	free(h);
+	event_held_free(h);
 }
 
 void admission_upgrade(void *ctx, struct conn *c, struct request *r)
@@ -244,7 +244,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	e.request = &request;
 	e.answer = &answer;
 	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
-	if (handler_is_async(m->handler) && hub->held >= hub->hold_max)
+	if (handler_is_async(m->handler) && budget_refuses(m->budget))
 		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
 	else if (asked && handler_is_async(m->handler))
 		admission_ask(hub, m, c, &e);
@@ -271,7 +271,7 @@ void admission_dropped(struct event_held *h)
 {
 	if (h->event.conn != NULL)
 		admission_forget(h->event.conn);
-	free(h);
+	event_held_free(h);
 }
 
 void admission_withdrawn(struct conn *c)

@@ -5,6 +5,8 @@
 
 #include "hub/hub.h"
 
+#define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
+
 /* --- lanes that have work --------------------------------------------------------------------------------------------------------- */
 
 static struct lane *delivery_lane(struct mount *m, struct session *s)
@@ -46,17 +48,28 @@ static void delivery_lose(struct mount *m, struct session *s, const struct hub_e
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 }
 
+/* A large message is taken over with its memory, where it has some of its own. */
+static struct event_held *delivery_hold(struct session *s, const struct hub_event *e)
+{
+	struct hub_event taken = *e;
+	size_t size;
+	void *memory = NULL;
+	if (s != NULL && e->kind == EVENT_MESSAGE && e->message.len >= DELIVERY_TAKEN_MIN)
+		memory = conn_take(session_conn(s), &taken.message.bytes, &size);
+	return memory != NULL ? event_hold_memory(&taken, memory, size) : event_hold(e);
+}
+
 /* next: before all that have not been given yet. */
 static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
 {
-	struct event_held *h = event_hold(e);
+	struct event_held *h = delivery_hold(s, e);
 	struct lane *lane = delivery_lane(m, s);
 	if (h == NULL) {
 		delivery_lose(m, s, e);
 		return false;
 	}
 	h->lane = lane;
-	m->hub->held += h->size;
+	budget_add_event(m->budget, h->size);
 	lane->waiting += (uint32_t)h->size;
 	if (e->kind == EVENT_TIMER)
 		timer_waits(m, s, span_of(e->timer.name), true);
@@ -66,28 +79,20 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 		lane_push(lane, h);
 	if (!handler_is_async(m->handler))
 		delivery_make_ready(m, lane);
-	else if (s != NULL && (lane->waiting > HUB_LANE_MAX || m->hub->held > m->hub->hold_max)) {
-		m->hub->full = m->hub->full || m->hub->held > m->hub->hold_max;
+	else if (s != NULL && lane->waiting > HUB_LANE_MAX)
 		hub_pause(s);
-	}
 	return true;
 }
 
-/* Whoever was paused for want of room is read from again: one connection when its own lane is short, all when little is held. */
+/* Whoever was paused because its events wait is read from again when they are few. */
 static void delivery_free(struct mount *m, struct event_held *h)
 {
-	struct hub *hub = m->hub;
 	struct session *s = h->event.session;
-	hub->held -= h->size;
+	budget_sub_event(m->budget, h->size);
 	if (h->event.kind == EVENT_TIMER)
 		timer_waits(m, s, span_of(h->event.timer.name), false);
-	free(h);
-	bool caught_up = s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2;
-	if (!hub_has_room(hub))
-		hub->full = hub->full || caught_up; /* it will not be here again */
-	else if (hub->full)
-		hub_unpause_all(hub);
-	else if (caught_up)
+	event_held_free(h);
+	if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2)
 		hub_unpause(s);
 }
 
@@ -200,7 +205,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 		.session = s,
 		.close = {.code = s->close_code, .reason = session_close_reason(s), .rooms = &s->rooms},
 	};
-	m->hub->held += h->size;
+	budget_add_event(m->budget, h->size);
 	return h;
 }
 

@@ -108,10 +108,9 @@ static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
 	h->event.answer = NULL;
 }
 
-struct event_held *event_hold(const struct hub_event *e)
+static struct event_held *event_held_new(const struct hub_event *e, size_t bytes)
 {
-	struct span bytes = event_bytes(e);
-	size_t size = sizeof(struct event_held) + event_facts_size(e) + bytes.n + 1;
+	size_t size = sizeof(struct event_held) + bytes;
 	struct event_held *h = malloc(size);
 	if (h == NULL)
 		return NULL;
@@ -119,11 +118,21 @@ struct event_held *event_hold(const struct hub_event *e)
 	h->next = h->run_last = NULL;
 	h->event = *e;
 	h->size = size;
+	h->memory = NULL;
 	h->lane = NULL;
 	h->single = h->suspect = false;
 	h->with = NULL;
 	h->number = h->since = 0;
 	h->blame = h->run = 0;
+	return h;
+}
+
+struct event_held *event_hold(const struct hub_event *e)
+{
+	struct span bytes = event_bytes(e);
+	struct event_held *h = event_held_new(e, event_facts_size(e) + bytes.n + 1);
+	if (h == NULL)
+		return NULL;
 	char *copy = h->bytes + (event_has_facts(e) ? sizeof(struct event_facts) : 0);
 	if (bytes.n > 0)
 		memcpy(copy, bytes.p, bytes.n);
@@ -135,11 +144,33 @@ struct event_held *event_hold(const struct hub_event *e)
 	return h;
 }
 
+struct event_held *event_hold_memory(const struct hub_event *e, void *memory, size_t size)
+{
+	struct event_held *h = event_held_new(e, 0);
+	if (h == NULL) {
+		free(memory);
+		return NULL;
+	}
+	h->memory = memory;
+	h->size += size;
+	h->event.message.bytes[e->message.len] = '\0';
+	return h;
+}
+
+void event_held_free(struct event_held *h)
+{
+	if (h == NULL)
+		return;
+	if (h->memory != NULL)
+		free(h->memory);
+	free(h);
+}
+
 void event_free_all(struct event_held *h)
 {
 	while (h != NULL) {
 		struct event_held *next = h->next;
-		free(h);
+		event_held_free(h);
 		h = next;
 	}
 }

@@ -107,6 +107,7 @@ struct event_held {
 	struct event_held *next;
 	struct hub_event event;
 	size_t size;	   /* bytes, for the account */
+	void *memory;	   /* of a large message, taken over as it came; NULL: it lies behind this */
 	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
 	struct event_held
 		*run_last; /* of the lane's current event: the last of those that are with the handler, linked by `next` */
@@ -137,6 +138,9 @@ struct lane {
 
 /* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */
 struct event_held *event_hold(const struct hub_event *e);
+/* Of a message that lies in this memory of `size` bytes, which is taken over (and freed if there is none for the rest). */
+struct event_held *event_hold_memory(const struct hub_event *e, void *memory, size_t size);
+void event_held_free(struct event_held *h);
 /* This one and those behind it. */
 void event_free_all(struct event_held *h);
 

@@ -69,8 +69,6 @@ void hub_session_over(struct session *s)
 		hub_forget_victim(hub, s);
 	if (m->handler->ops->forget != NULL)
 		m->handler->ops->forget(m->handler, s);
-	if (s->paused)
-		TAILQ_REMOVE(&hub->paused, s, more->paused_link);
 	s->paused = false;
 	room_forget_all(&s->rooms);
 	free(s->last_event);
@@ -377,49 +375,16 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 
 void hub_pause(struct session *s)
 {
-	if (s->paused || s->ended || session_more(s) == NULL) /* without memory for that, what it sends next will end it */
+	if (s->paused || s->ended)
 		return;
 	s->paused = true;
-	TAILQ_INSERT_TAIL(&s->mount->hub->paused, s, more->paused_link);
 	conn_hold(session_conn(s), true);
 }
 
 void hub_unpause(struct session *s)
 {
 	s->paused = false;
-	TAILQ_REMOVE(&s->mount->hub->paused, s, more->paused_link);
 	conn_hold(session_conn(s), false);
-}
-
-/* Each of those that are paused once. What was received meanwhile may use the room up, and pause a connection anew, behind the others. */
-static void hub_unpause_round(struct hub *hub)
-{
-	struct session *s;
-	uint32_t n = 0;
-	hub->full = false;
-	TAILQ_FOREACH (s, &hub->paused, more->paused_link)
-		n++;
-	while (n-- > 0 && hub->held < hub->hold_max && (s = TAILQ_FIRST(&hub->paused)) != NULL) {
-		if (s->lane.waiting <= HUB_LANE_MAX / 2) {
-			hub_unpause(s);
-		} else {
-			TAILQ_REMOVE(&hub->paused, s, more->paused_link);
-			TAILQ_INSERT_TAIL(&hub->paused, s, more->paused_link);
-		}
-	}
-	hub->full = hub->full || hub->held >= hub->hold_max;
-}
-
-/* There is room again. When there is again in the middle of that, as events are settled at once, it is for another round. */
-void hub_unpause_all(struct hub *hub)
-{
-	hub->full = true;
-	if (hub->unpausing)
-		return;
-	hub->unpausing = true;
-	while (hub->full && hub_has_room(hub))
-		hub_unpause_round(hub);
-	hub->unpausing = false;
 }
 
 /* --- what conns tell -------------------------------------------------------------------------------------------------------------- */
@@ -435,6 +400,12 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 		.message = {.bytes = data, .len = len, .binary = opcode == FRAME_BINARY},
 	};
 	delivery_submit(m, s, &e);
+}
+
+static struct budget *hub_budget(struct conn *c)
+{
+	const struct session *s = conn_session(c);
+	return s->mount != NULL ? s->mount->budget : NULL;
 }
 
 /* A line and an error, once in the time of its mount's rule. */
@@ -493,6 +464,7 @@ static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const
 const struct conn_ops hub_conn_ops = {
 	.upgrade = admission_upgrade,
 	.message = hub_on_message,
+	.budget = hub_budget,
 	.ended = hub_on_ended,
 	.dropped = hub_on_dropped,
 	.withdrawn = admission_withdrawn,
@@ -509,7 +481,7 @@ const struct conn_ops hub_conn_ops = {
 bool hub_init(struct hub *hub, struct loop *loop)
 {
 	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop), .timers.clock = -1};
-	TAILQ_INIT(&hub->paused);
+	budgets_init(&hub->budgets);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0) {
 		if (!random_bytes(&hub->host_id, sizeof hub->host_id))
@@ -528,7 +500,7 @@ void hub_drop_sessions(struct hub *hub)
 		if (!s->ended)
 			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});
 		while ((h = lane_pop(&s->lane)) != NULL)
-			free(h);
+			event_held_free(h);
 		if (s->lane.current != s->last_event)
 			event_free_all(s->lane.current);
 		hub_session_over(s);
@@ -547,6 +519,7 @@ void hub_free(struct hub *hub)
 		mount_free(m);
 	}
 	timers_free(&hub->timers);
+	budgets_free(&hub->budgets);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);
 }

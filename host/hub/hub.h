@@ -35,11 +35,9 @@ struct hub {
 	struct quota quota;
 	struct timers timers; /* of all mounts and sessions */
 	uint64_t started_ms;
-	uint64_t held, hold_max; /* bytes of events that wait for workers or are with them, and when to stop reading */
-	bool full, unpausing;	 /* full: some wait for room, not only for their own lane */
-	TAILQ_HEAD(session_list, session) paused; /* sessions that are not read from because of that */
-	bool draining;				  /* upgrades get 503 */
-	void (*emptied)(void *ctx);		  /* the last session is over; NULL: nobody asks */
+	struct budgets budgets;	    /* of the mounts: what they may hold */
+	bool draining;		    /* upgrades get 503 */
+	void (*emptied)(void *ctx); /* the last session is over; NULL: nobody asks */
 	void *emptied_ctx;
 };
 
@@ -80,16 +78,9 @@ static inline struct stats hub_stats(const struct hub *hub)
 	return hub->sides != NULL ? sides_stats(hub->sides) : hub->loop->stats;
 }
 
-/* Is so little held that those who were paused for want of room may go on? */
-static inline bool hub_has_room(const struct hub *hub)
-{
-	return hub->held < hub->hold_max / 2 + hub->hold_max / 4;
-}
-
-/* Stops reading from the session while its handler is behind, and goes on when it has caught up. */
+/* Stops reading from the session while its own events wait, and goes on when they are few. What all of a mount hold: net/budget.h. */
 void hub_pause(struct session *s);
 void hub_unpause(struct session *s);
-void hub_unpause_all(struct hub *hub);
 
 /* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c);

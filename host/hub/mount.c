@@ -13,7 +13,8 @@ struct mount *mount_new(struct hub *hub, const char *path)
 		return NULL;
 	m->path = strdup(path);
 	m->shards = calloc(1 + hub->n_far, sizeof *m->shards);
-	if (m->path == NULL || m->shards == NULL) {
+	m->budget = budget_new(&hub->budgets, 1 + hub->n_far);
+	if (m->path == NULL || m->shards == NULL || m->budget == NULL) {
 		free(m->path);
 		free(m->shards);
 		free(m);
@@ -32,8 +33,8 @@ void mount_free(struct mount *m)
 	if (m->handler != NULL)
 		m->handler->ops->free(m->handler);
 	while ((h = lane_pop(&m->lane)) != NULL)
-		free(h);
-	free(m->lane.current);
+		event_held_free(h);
+	event_free_all(m->lane.current);
 	timer_free_all(&m->timers);
 	commit_drop(&m->commit);
 	commit_free(&m->commit);

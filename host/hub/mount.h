@@ -29,6 +29,7 @@ struct mount {
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	struct meter_rule rule;	     /* what each connection may send */
+	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
 	struct mount_shard *shards; /* of the hub's loop, and then of each other: 1 + hub->n_far */
 	uint32_t n_sessions;	    /* of all, settled ones */

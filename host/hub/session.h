@@ -16,7 +16,6 @@ struct session_id {
 
 /* What only some sessions need. It stays until the session is over. */
 struct session_more {
-	TAILQ_ENTRY(session) paused_link;
 	struct timer *timers;
 	uint16_t reason_len;
 	char *reason; /* what its close event will say, with a NUL behind it; NULL: none */

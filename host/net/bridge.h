@@ -4,7 +4,7 @@
  * that carries its session (net/far.h); records name the conn downward and the stub upward, and nothing is looked up:
  * - The conn's memory stays until the hub has released it, and that is the last record that names it.
  * - The stub's stays until the conn has gone, and that is the last record that names it.
- * Payload is copied into a record and by its reader into a chunk of its own loop, so a broadcast is copied once for each loop, not
+ * Payload is copied into a record (what a client sent goes over with its memory where it is large) and by its reader into a chunk of its own loop, so a broadcast is copied once for each loop, not
  * for each member, and references to chunks need not be atomic.
  *
  * The hub's loop waits where the other is far behind (BRIDGE_WAITING_MAX). The other never waits: it stops reading from its clients.
@@ -52,6 +52,7 @@ enum bridge_down {
 enum bridge_up {
 	BRIDGE_UPGRADE = 32, /* struct bridge_upgrade, then the head */
 	BRIDGE_MESSAGE,	     /* code: opcode; the payload, and one byte that may be written */
+	BRIDGE_BLOCK,	     /* the same, in memory of its own: struct bridge_block */
 	BRIDGE_ENDED,	     /* struct bridge_ended, then the reason. code: the close code */
 	BRIDGE_DROPPED,	     /* cost: how many messages */
 	BRIDGE_WITHDRAWN,
@@ -88,7 +89,15 @@ struct bridge_array {
 	uint32_t cap;
 };
 
+/* A large message, whose memory goes over; it is counted in its mount's budget as moving. */
+struct bridge_block {
+	void *memory;
+	uint8_t *data;
+	size_t size, len; /* bytes of the memory, and of the message */
+};
+
 struct bridge_accept {
+	struct budget *budget;		   /* of its mount, or NULL */
 	uint32_t head, subprotocol, extra; /* bytes of each */
 	char bytes[];
 };

@@ -170,6 +170,7 @@ void conn_kill(struct conn *c)
 	close(c->fd);
 	c->fd = -1;
 	heavy_forget(c);
+	conn_budget_leave(c);
 	if (outq_backlog(&c->out) != NULL)
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
@@ -212,6 +213,7 @@ void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reas
 static void conn_hear_out(struct conn *c)
 {
 	c->broken = true;
+	conn_budget_unwait(c);
 	c->paused = 0; /* even when its handler is behind: this is the last of it */
 	conn_consume_stash(c);
 }
@@ -410,9 +412,11 @@ static void conn_await_close(struct conn *c)
 		return;
 	}
 	conn_wait_close(c);
+	conn_budget_unwait(c);
 	c->paused = 0;
 	conn_consume_stash(c);
 	conn_watch(c);
+	conn_budget_weigh(c);
 }
 
 /* What came before may have answers that are under way, and leave before our close frame. False, without memory: there is no waiting. */
@@ -461,8 +465,10 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	if (c->state != CONN_OPEN || c->ended)
 		return;
 	c->ended = true;
-	if (!urgent && !heavy_gives_way(c) && conn_close_later(c, code, reason, len, false))
+	if (!urgent && !heavy_gives_way(c) && conn_close_later(c, code, reason, len, false)) {
+		conn_budget_weigh(c);
 		return;
+	}
 	if (urgent)
 		outq_cut(&c->out, &c->conns->spare);
 	if (heavy_gives_way(c) && c->more->heavy->torn) {
@@ -577,6 +583,8 @@ static void conn_on_ready(void *item, uint32_t events)
 	if (events & interest & CONN_WANT_HUP && c->state != CONN_DEAD)
 		conn_on_hup(c);
 	conn_watch(c);
+	if (c->more != NULL)
+		conn_budget_weigh(c);
 	if (c->more != NULL || c->out.stalled)
 		heavy_weigh(c);
 	conns_relieve(s);
@@ -595,6 +603,7 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 		conn_consume_stash(c);
 	}
 	conn_watch(c);
+	conn_budget_weigh(c);
 }
 
 /* --- timeouts ------------------------------------------------------------------------------------------------------------------- */
@@ -627,7 +636,7 @@ static void conn_answer_timeout(struct conn *c, uint32_t now)
 static void conn_idle_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
-	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB))
+	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB | CONN_PAUSE_BUDGET))
 		c->last_in = now; /* we do not listen for our own reasons, so its silence says nothing */
 	else if (silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
@@ -783,6 +792,7 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
 	loop_timer_init(loop, &s->trim, conns_on_trim, s);
+	loop_timer_init(loop, &s->budget_timer, conns_on_budget, s);
 	s->hook = (struct loop_hook){.run = conns_on_turn, .arg = s};
 	loop_add_hook(loop, &s->hook);
 	if (limits->uring_min != 0)
@@ -813,6 +823,10 @@ void conns_free(struct conns *s)
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
 	loop_timer_cancel(&s->trim);
+	loop_timer_cancel(&s->budget_timer);
+	loop_waker_remove(&s->budget_waker);
+	if (s->budgets != NULL)
+		s->budgets->wakers[s->number] = NULL;
 	outq_spare_free(&s->spare);
 	uring_free(&s->uring);
 	squeeze_free(&s->squeeze);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "base/address.h"
+#include "net/budget.h"
 #include "net/gate.h"
 #include "net/heavy.h"
 #include "net/loop.h"
@@ -63,6 +64,10 @@ struct conn_more {
 	uint64_t taken;			/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
 	uint32_t taken_at;		/* low 32 bits of the loop's clock */
 	bool outstays;			/* in conns->outstaying */
+	struct budget *budget;	      /* while it is counted there, waits for it, or reads beyond its bound; see conn_budget.c */
+	size_t budget_input;	      /* bytes, as they are counted there */
+	TAILQ_ENTRY(conn) budget_link;
+	uint8_t budget_waits;	      /* 0, or 1 + enum budget_wait: the list that it is in */
 	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
 };
 
@@ -109,6 +114,7 @@ enum conn_pause {
 	CONN_PAUSE_OUTPUT = 1, /* does not read what we send */
 	CONN_PAUSE_HOLD = 2,   /* its handler is behind */
 	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/side.h */
+	CONN_PAUSE_BUDGET = 8, /* its mount holds all it may: net/budget.h */
 };
 
 enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ANSWER, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
@@ -125,7 +131,7 @@ struct conn_ops {
 	void (*upgrade)(void *ctx, struct conn *c, struct request *r);
 	/* Any other request. Calls answer_respond or answer_file before it returns. */
 	void (*request)(void *ctx, struct conn *c, struct request *r);
-	/* A whole message, unmasked, text checked. data is writable, one byte behind it too (restore that one). */
+	/* A whole message, unmasked, text checked. data is writable, one byte behind it too (restore that one). See conn_take. */
 	void (*message)(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len);
 	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. Then call conn_echo_close when
 	 * earlier messages have been dealt with. why: a sentence, static. */
@@ -148,6 +154,10 @@ struct conn_ops {
 	void (*slow)(struct conn *c);
 	/* What waited for the peer, of which there was too much, is little again. May be NULL. */
 	void (*drained)(struct conn *c);
+	/* What its mount may hold. May be NULL. */
+	struct budget *(*budget)(struct conn *c);
+	/* May it be read from? False: conn_pause was called. May be NULL. */
+	bool (*ready)(struct conn *c);
 	/* Its memory is about to go. False: not yet, ask again in the next turn. May be NULL. */
 	bool (*gone)(struct conn *c);
 };
@@ -190,6 +200,11 @@ struct conns {
 	struct heavies heavies;
 	struct uring uring;
 	struct squeeze squeeze;
+	struct frame_reader *reader; /* of the message that is being told; else NULL */
+	struct budgets *budgets;     /* NULL: none */
+	unsigned number;	     /* of the loop, there */
+	struct loop_waker budget_waker;
+	struct loop_timer budget_timer;
 	struct loop_timer trim;
 	uint64_t tick_at;	/* when the tick comes; 0: it is not set */
 	struct tls_server *tls; /* NULL: no TLS */
@@ -211,6 +226,8 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
 /* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is allowed. */
 void conns_set_tls(struct conns *s, struct tls_server *tls);
+/* What is received counts in these; number: which of its loops this is. Before the first connection. */
+void conns_set_budgets(struct conns *s, struct budgets *budgets, unsigned number);
 /* Is anything still being said or waited for on a socket, beyond idle keep-alive? The more there is to wait for, the larger. */
 enum conns_busy {
 	CONNS_AT_REST,
@@ -294,6 +311,10 @@ struct conn_load {
 	bool stalled;
 };
 struct conn_load conn_load(struct conn *c);
+
+/* Within conn_ops.message: the memory in which the message lies, with one byte behind it that may be written; the caller's to free from
+ * now on. NULL: it lies elsewhere. Its size comes in *size_r, and where the message is now in *data_r. */
+void *conn_take(struct conn *c, uint8_t **data_r, size_t *size_r);
 
 /* Starts the close handshake: what is sent in answer to earlier messages (`own`) leaves before our close frame, which waits for
  * conn_echo_close, at most limits.close_ms. `urgent`: it does not wait, and what is queued is given up. code 0: an empty close frame.

@@ -89,7 +89,9 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 	}
 	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
 		c->conns->loop->stats.messages_in++;
+		c->conns->reader = r;
 		c->conns->ops->message(c, f->opcode, f->data, f->len);
+		c->conns->reader = NULL;
 	} else if (status == FRAME_CONTROL) {
 		conn_on_control(c, f);
 	} else if (status == FRAME_BAD) {
@@ -103,6 +105,13 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 static bool conn_has_frames(const struct conn *c)
 {
 	return c->state == CONN_OPEN || c->state == CONN_LEAVING || c->state == CONN_CLOSING;
+}
+
+void *conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
+{
+	if (c->state == CONN_FAR)
+		return far_take(c, data_r, size_r);
+	return c->conns->reader != NULL ? frame_take(c->conns->reader, data_r, size_r) : NULL;
 }
 
 /* Only a connection that stopped in the middle of something has a reader of its own. */
@@ -396,7 +405,8 @@ static void conn_tls_failed(struct conn *c)
 	conn_fin(c); /* what the peer was told about it is to arrive */
 }
 
-static void conn_read(struct conn *c)
+/* most: bytes that are to be read where TLS does not say it. */
+static void conn_read(struct conn *c, size_t most)
 {
 	struct loop *loop = c->conns->loop;
 	if (c->state == CONN_PROXY) {
@@ -405,10 +415,10 @@ static void conn_read(struct conn *c)
 	}
 	ssize_t n = conn_read_direct(c);
 	if (n == -2) {
-		n = conn_recv(c, loop->input, LOOP_INPUT);
+		n = conn_recv(c, loop->input, most);
 		if (n > 0) {
 			conn_heard(c, (size_t)n);
-			c->unread = n == LOOP_INPUT;
+			c->unread = (size_t)n == most;
 			if (c->state != CONN_LINGER)
 				conn_feed(c, loop->input, (size_t)n);
 		}
@@ -423,10 +433,13 @@ static void conn_read(struct conn *c)
 
 void conn_on_readable(struct conn *c)
 {
-	conn_read(c);
+	size_t most = conn_admitted(c);
+	if (most == 0)
+		return;
+	conn_read(c, most);
 	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
 	while (conn_owes_end(c) || (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
-		conn_read(c);
+		conn_read(c, LOOP_INPUT);
 }
 
 /* Nothing is read now, but the peer's end can be noticed. */

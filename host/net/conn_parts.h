@@ -1,4 +1,5 @@
-/* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c what comes in; conn_out.c what goes out.
+/* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c what comes in; conn_out.c what goes out;
+ * conn_budget.c when it is read from.
  * Nobody else includes this. */
 #ifndef TOVA_NET_CONN_PARTS_H
 #define TOVA_NET_CONN_PARTS_H
@@ -80,6 +81,17 @@ bool conn_queue(struct conn *c, const struct slice *s, bool raw);
 bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload, size_t len);
 void conns_flush(struct conns *s);
 void conns_on_uncork(void *arg);
+
+/* conn_budget.c */
+/* How much may be read from it now; 0: nothing, it waits until more may be. */
+size_t conn_admitted(struct conn *c);
+/* What it has received and not used may have changed. Nobody keeps a pointer to its conn_more meanwhile. */
+void conn_budget_weigh(struct conn *c);
+/* It does not wait any more. */
+void conn_budget_unwait(struct conn *c);
+/* It holds nothing any more. */
+void conn_budget_leave(struct conn *c);
+void conns_on_budget(void *arg);
 
 /* conn_in.c */
 void conn_refuse(struct conn *c, int status, const char *why);

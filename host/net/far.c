@@ -19,6 +19,7 @@ struct far_message {
 	struct far_message *next;
 	enum frame_opcode opcode;
 	size_t len;
+	struct bridge_block block; /* its memory where that is its own; memory NULL: it follows */
 	uint8_t bytes[];
 };
 
@@ -112,7 +113,8 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 	record->conn = c->peer;
 	record->code = (uint16_t)slow;
 	a = (struct bridge_accept *)record->bytes;
-	*a = (struct bridge_accept){.head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
+	const struct conn_ops *ops = c->conns->ops;
+	*a = (struct bridge_accept){.budget = ops->budget != NULL ? ops->budget(c) : NULL, .head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
 	char *to = a->bytes;
 	far_copy(&to, head);
 	far_copy(&to, subprotocol);
@@ -349,17 +351,52 @@ static bool far_takes_messages(const struct conn *c)
 	return !c->ended && c->waiting == CONN_WAIT_IDLE;
 }
 
-static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len)
+void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r)
+{
+	struct bridge_block *block = far_of(c)->block;
+	void *memory = block != NULL ? block->memory : NULL;
+	if (memory == NULL)
+		return NULL;
+	*data_r = block->data;
+	*size_r = block->size;
+	block->memory = NULL;
+	return memory;
+}
+
+static struct budget *far_budget(struct conn *c)
+{
+	return c->conns->ops->budget != NULL ? c->conns->ops->budget(c) : NULL;
+}
+
+/* As the hub's loop has it: what is not taken is given back. */
+static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len, struct bridge_block *block)
+{
+	far_of(c)->block = block;
+	c->conns->ops->message(c, opcode, bytes, len);
+	far_of(c)->block = NULL;
+}
+
+/* What is parked does not come on by itself, and must not look as if it did: it counts as input. */
+static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len, struct bridge_block *block)
 {
 	struct far_stub *stub = far_stub(c);
-	struct far_message *m = malloc(sizeof *m + len + 1);
+	struct budget *b = far_budget(c);
+	struct far_message *m = malloc(sizeof *m + (block == NULL ? len + 1 : 0));
 	if (m == NULL) {
 		far_abort(c);
 		far_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "no memory for its message");
 		return;
 	}
 	*m = (struct far_message){.opcode = opcode, .len = len};
-	memcpy(m->bytes, bytes, len);
+	if (block != NULL) {
+		m->block = *block;
+		block->memory = NULL;
+	} else {
+		memcpy(m->bytes, bytes, len);
+		m->block.size = len;
+	}
+	if (b != NULL)
+		budget_add(&b->input, m->block.size);
 	if (stub->last != NULL)
 		stub->last->next = m;
 	else
@@ -376,20 +413,35 @@ static void far_unpark(struct conn *c, bool all)
 		stub->first = m->next;
 		if (stub->first == NULL)
 			stub->last = NULL;
+		size_t size = m->block.size;
+		struct budget *b = far_budget(c);
 		if (far_takes_messages(c))
-			c->conns->ops->message(c, m->opcode, m->bytes, m->len);
+			far_tell(c, m->opcode, m->block.memory != NULL ? m->block.data : m->bytes, m->len, &m->block);
+		free(m->block.memory);
 		free(m);
+		if (b != NULL)
+			budget_sub(b, &b->input, size);
 	}
 }
 
-static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len)
+static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len, struct bridge_block *block)
 {
 	if (!far_takes_messages(c))
 		return;
 	if (far_stub(c)->first != NULL || c->out.bytes > c->conns->limits.queue_max)
-		far_park(c, opcode, bytes, len);
+		far_park(c, opcode, bytes, len, block);
 	else
-		c->conns->ops->message(c, opcode, bytes, len);
+		far_tell(c, opcode, bytes, len, block);
+}
+
+static void far_on_block(struct conn *c, enum frame_opcode opcode, struct bridge_block *block)
+{
+	struct budget *b = far_budget(c);
+	size_t size = block->size;
+	far_on_message(c, opcode, block->data, block->len, block);
+	free(block->memory);
+	if (b != NULL)
+		budget_sub(b, &b->moving, size);
 }
 
 static void far_on_drained(struct conn *c)
@@ -437,7 +489,10 @@ static void far_on_record(struct far *f, struct bridge_record *r)
 		far_on_upgrade(f, r);
 		break;
 	case BRIDGE_MESSAGE:
-		far_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1);
+		far_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1, NULL);
+		break;
+	case BRIDGE_BLOCK:
+		far_on_block(c, (enum frame_opcode)r->code, (struct bridge_block *)r->bytes);
 		break;
 	case BRIDGE_ENDED:
 		far_on_ended(c, ended->end, r->code, (const char *)ended->reason, r->len - sizeof *ended, ended->why);
@@ -487,12 +542,13 @@ static void far_on_records(void *arg)
 {
 	struct far *f = arg;
 	struct bridge_record *r;
-	uint64_t most = f->bridge.up.got + FAR_BATCH;
-	while (f->bridge.up.got < most && (r = bridge_take_up(&f->bridge)) != NULL) {
+	uint64_t from = f->bridge.up.got, blocks = 0;
+	while (f->bridge.up.got - from + blocks < FAR_BATCH && (r = bridge_take_up(&f->bridge)) != NULL) {
+		blocks += r->kind == BRIDGE_BLOCK ? ((const struct bridge_block *)r->bytes)->len : 0;
 		far_on_record(f, r);
 		conns_relieve(f->here);
 	}
-	if (f->bridge.up.got >= most)
+	if (f->bridge.up.got - from + blocks >= FAR_BATCH)
 		loop_wake(&f->bridge.to_hub); /* the rest after this turn's output */
 }
 
@@ -588,6 +644,8 @@ void far_free(struct far *f)
 	while (f->bridge.up.last != NULL && (r = bridge_take_up(&f->bridge)) != NULL)
 		if (r->kind == BRIDGE_GONE)
 			far_on_gone(f, r->conn);
+		else if (r->kind == BRIDGE_BLOCK)
+			free(((const struct bridge_block *)r->bytes)->memory);
 		else if (r->kind == BRIDGE_DEAL)
 			close(((const struct bridge_socket *)r->bytes)->fd);
 	loop_remove_hook(f->here->loop, &f->hook);

@@ -23,6 +23,7 @@ struct far {
 	char *head; /* of it, as it came: who is told of it may write to its copy */
 	size_t head_len, head_cap;
 	const char *told; /* that copy */
+	struct bridge_block *block; /* of the message that is being told, for conn_take; else NULL */
 	uint8_t shard;	  /* which of the others: from 1 */
 };
 
@@ -67,6 +68,7 @@ void far_cork(struct conn *c, bool on);
 void far_hold(struct conn *c, bool hold);
 void far_release(struct conn *c);
 struct conn_load far_load(struct conn *c);
+void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r);
 
 /* Conns of one other loop that are sent the same at once: members of a room, connections of a mount. That loop keeps them in an array
  * of its own, which is dense and in the same order as the array that the caller keeps, because both do the same: what is added

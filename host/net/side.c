@@ -12,11 +12,13 @@
 #define SIDE_BATCH (1u << 18) /* cost of records that are looked at in one turn: others are to be read from, too */
 #define SIDE_SHOW_MS 100      /* how old what is shown of slow connections may be */
 #define SIDE_RETRY_MS 2	      /* to look again whether there is room, or memory */
+#define SIDE_BLOCK_MIN 4096   /* bytes of a message that goes over with its memory, if it has memory of its own */
 
 /* Behind each conn. */
 struct side_conn {
 	struct conn *stub; /* NULL: it has not asked for an upgrade */
 	TAILQ_ENTRY(side_conn) link, shown_link;
+	struct budget *budget; /* of its mount */
 	const char *why;  /* what is owed */
 	uint32_t dropped; /* messages that it did not get and nobody was told of */
 	uint16_t code;
@@ -149,25 +151,56 @@ static void side_break(struct conn *c, const char *why)
 	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, why);
 }
 
-static void side_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
+/* Too much is under way to read more from anybody; those who send are read again when it is less. */
+static bool side_ready(struct conn *c)
 {
 	struct side *s = side_of(c);
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&s->far.bridge, BRIDGE_MESSAGE, len + 1);
-	if (r == NULL) {
-		side_break(c, "no memory for its message");
-		return;
-	}
-	r->conn = sc->stub;
-	r->code = (uint16_t)opcode;
-	if (len > 0)
-		memcpy(r->bytes, data, len);
-	if (sc->paused || ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX)
-		return;
+	if (sc->paused || sc->owes || ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX)
+		return !sc->paused;
 	sc->paused = true;
 	TAILQ_INSERT_TAIL(&s->paused, sc, link);
 	loop_timer_set(&s->retry, SIDE_RETRY_MS);
 	conn_pause(c, CONN_PAUSE_HUB, true);
+	return false;
+}
+
+/* NULL without memory. */
+static struct bridge_record *side_put_message(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct side *s = side_of(c);
+	struct bridge_block block = {.len = len};
+	struct budget *b = ((struct side_conn *)conn_session(c))->budget;
+	if (len >= SIDE_BLOCK_MIN)
+		block.memory = conn_take(c, &block.data, &block.size);
+	struct bridge_record *r = block.memory != NULL ? bridge_up(&s->far.bridge, BRIDGE_BLOCK, sizeof block)
+						       : bridge_up(&s->far.bridge, BRIDGE_MESSAGE, len + 1);
+	if (r == NULL)
+		free(block.memory);
+	else if (block.memory == NULL && len > 0)
+		memcpy(r->bytes, data, len);
+	else if (block.memory != NULL)
+		*(struct bridge_block *)r->bytes = block;
+	if (r != NULL && block.memory != NULL && b != NULL)
+		budget_add(&b->moving, block.size);
+	return r;
+}
+
+static void side_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
+{
+	struct bridge_record *r = side_put_message(c, data, len);
+	if (r == NULL) {
+		side_break(c, "no memory for its message");
+		return;
+	}
+	r->conn = ((struct side_conn *)conn_session(c))->stub;
+	r->code = (uint16_t)opcode;
+	side_ready(c);
+}
+
+static struct budget *side_budget(struct conn *c)
+{
+	return ((struct side_conn *)conn_session(c))->budget;
 }
 
 static void side_on_dropped(struct conn *c, uint32_t n)
@@ -292,6 +325,8 @@ static const struct conn_ops side_ops = {
 	.upgrade = side_on_upgrade,
 	.request = side_on_request,
 	.message = side_on_message,
+	.budget = side_budget,
+	.ready = side_ready,
 	.ended = side_on_ended,
 	.dropped = side_on_dropped,
 	.withdrawn = side_on_withdrawn,
@@ -371,6 +406,7 @@ static void side_accept(struct side *s, struct conn *c, const struct bridge_reco
 	const char *why;
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
+	((struct side_conn *)conn_session(c))->budget = a->budget;
 	((struct side_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
 	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) != REQUEST_OK)
 		conn_abort(c); /* it was parsed before, from the same bytes */
@@ -852,6 +888,12 @@ void sides_set_limits(struct sides *s, const struct conn_limits *limits)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		far_set_limits(&s->v[i]->far, limits);
+}
+
+void sides_set_budgets(struct sides *s, struct budgets *budgets)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		conns_set_budgets(&s->v[i]->conns, budgets, i + 1);
 }
 
 bool sides_set_files(struct sides *s, const struct files *files)

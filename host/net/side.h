@@ -54,6 +54,8 @@ void sides_stop(struct sides *s);
 void sides_free(struct sides *s);
 
 void sides_set_limits(struct sides *s, const struct conn_limits *limits);
+/* As conns_set_budgets; before they start. */
+void sides_set_budgets(struct sides *s, struct budgets *budgets);
 /* False when there are no descriptors for that; the old folder is served then. */
 bool sides_set_files(struct sides *s, const struct files *files);
 /* False without memory; the old one goes on. */

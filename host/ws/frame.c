@@ -8,6 +8,8 @@
 
 /* How far a buffer may run ahead of what was really received because a header promises more. */
 #define AHEAD_MAX (16 * 1024)
+/* By how much a large buffer grows at most: it counts as if it were full, and the system moves it without a copy. */
+#define GROW_MAX (512 * 1024)
 /* Below this many bytes to come, receiving the payload directly saves less than it costs to receive what follows on its own. */
 #define DIRECT_MIN (8 * 1024)
 
@@ -123,7 +125,7 @@ static void part_free(struct frame_reader *r)
 	struct frame_part *part = r->part;
 
 	r->part = NULL;
-	if (part == NULL || part->home == NULL || *part->home != NULL || part->cap > INFLATED_KEEP) {
+	if (part == NULL || part->len == 0 || part->home == NULL || *part->home != NULL || part->cap > INFLATED_KEEP) {
 		free(part);
 		return;
 	}
@@ -154,7 +156,7 @@ static bool part_resize(struct frame_reader *r, uint64_t cap)
 static bool part_reserve(struct frame_reader *r, uint64_t need)
 {
 	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
-	uint64_t want = len + (len > ahead ? len : ahead);
+	uint64_t want = len + (len > ahead ? (len < GROW_MAX ? len : GROW_MAX) : ahead);
 
 	if (r->part != NULL && need <= r->part->cap)
 		return true;
@@ -622,6 +624,25 @@ enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits
 size_t frame_held(const struct frame_reader *r)
 {
 	return r->part != NULL ? sizeof(*r->part) + r->part->cap + 1 : 0;
+}
+
+size_t frame_gathered(const struct frame_reader *r)
+{
+	return part_len(r);
+}
+
+void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
+{
+	struct frame_part *part = r->part;
+
+	if (part == NULL || part->home != NULL || r->message != 0 || r->stage == STAGE_PAYLOAD)
+		return NULL;
+	if (part->cap - part->len > AHEAD_MAX && part_resize(r, part->len)) /* inflated: it may be half empty */
+		part = r->part;
+	r->part = NULL;
+	*data_r = part->bytes;
+	*size_r = sizeof(*part) + part->cap + 1;
+	return part;
 }
 
 void frame_reset(struct frame_reader *r)

@@ -105,6 +105,11 @@ static inline bool frame_at_rest(const struct frame_reader *r)
 }
 /* Bytes of memory the reader holds now beyond the struct itself. */
 size_t frame_held(const struct frame_reader *r);
+/* Bytes that are there of the unfinished message. */
+size_t frame_gathered(const struct frame_reader *r);
+/* The memory in which the message lies that the last call returned, taken from the reader: the caller's to free. data_r: where the
+ * message is now, with one writable byte behind it; size_r: bytes of the memory. NULL: it does not lie in memory of its own. */
+void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r);
 /* Frees what it holds and makes it fresh. */
 void frame_reset(struct frame_reader *r);
 

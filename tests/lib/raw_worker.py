@@ -31,13 +31,14 @@ class RawWorker:
     # --- bytes
 
     def _read(self, n):
-        data = b""
-        while len(data) < n:
-            piece = self.sock.recv(n - len(data))
-            if not piece:
+        data = bytearray(n)
+        at = 0
+        while at < n:
+            got = self.sock.recv_into(memoryview(data)[at:])
+            if not got:
                 raise EOFError
-            data += piece
-        return data
+            at += got
+        return bytes(data)
 
     def send_bytes(self, body):
         self.sock.sendall((b"\x01" if self.ipc else b"") + struct.pack(">Q", len(body)) + body)
@@ -45,8 +46,9 @@ class RawWorker:
     def receive_batch(self):
         assert not self.ipc or self._read(1) == b"\x01"
         body = self._read(struct.unpack(">Q", self._read(8))[0])
-        objects, end = json.JSONDecoder().raw_decode(body.decode("utf-8", "surrogateescape"))
-        at = len(body.decode("utf-8", "surrogateescape")[:end].encode("utf-8", "surrogateescape")) + 1
+        text = body.decode("utf-8", "surrogateescape")
+        objects, end = json.JSONDecoder().raw_decode(text)
+        at = len(text[:end].encode("utf-8", "surrogateescape")) + 1
         for o in objects:
             for key, to in (("state_bin", "state"), ("bin", "data")):
                 if key in o:

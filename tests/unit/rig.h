@@ -175,6 +175,7 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 	conn_ops = hub_conn_ops;
 	conn_ops.request = rig_request;
 	ck_assert(conns_init(&r->conns, r->loop, &conn_ops, &r->hub, HUB_SESSION_SIZE, limits));
+	conns_set_budgets(&r->conns, &r->hub.budgets, 0);
 	r->mount = mount_new(&r->hub, "/");
 	r->handler = (struct handler){.ops = &ops, .mount = r->mount, .wants = EVENT_BIT(EVENT_KINDS) - 1};
 	r->mount->handler = &r->handler;
@@ -196,7 +197,8 @@ static inline struct rig *rig_new_async(const struct conn_limits *limits, uint64
 	struct rig *r = rig_new(limits, 0);
 	r->handler.ops = &ops;
 	r->mount->commit.data_size = 4096;
-	r->hub.hold_max = hold_max;
+	atomic_store(&r->mount->budget->max, hold_max);
+	budgets_set(&r->hub.budgets, 0);
 	TAILQ_INIT(&r->given);
 	return r;
 }

@@ -282,7 +282,7 @@ static bool attempt(long at, bool all, bool later, enum mount_slow slow)
 	ck_assert_uint_eq(r->conns.count, 0);
 	ck_assert_int_eq(opens, closes);
 	ck_assert_uint_eq(r->hub.sessions.count, 0);
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	token_policy_free(r->mount->tokens);
 	r->mount->tokens = NULL;
 	/* And it serves as before. */

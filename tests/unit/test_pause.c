@@ -58,15 +58,17 @@ static void open_settled(int client)
 /* Who is in the list is paused, once, and the other way round. (Assertions that hold cost a write each: too much for so many.) */
 static void check_list(void)
 {
-	const struct session *s;
+	struct session *s;
+	const struct conn *c;
 	uint32_t listed = 0, paused = 0, cursor = 0;
-	TAILQ_FOREACH (s, &r->hub.paused, more->paused_link) {
-		if (!s->paused)
-			ck_abort_msg("one that is not paused is in the list of those that are");
-		listed++;
-	}
+	for (int which = 0; which < BUDGET_WAITS; which++)
+		TAILQ_FOREACH (c, &r->mount->budget->queues[0].waiting[which], more->budget_link) {
+			if (!(c->paused & CONN_PAUSE_BUDGET))
+				ck_abort_msg("one that is not paused is in the list of those that are");
+			listed++;
+		}
 	while ((s = slotmap_next(&r->hub.sessions, &cursor)) != NULL)
-		paused += s->paused;
+		paused += (session_conn(s)->paused & CONN_PAUSE_BUDGET) != 0;
 	if (listed != paused)
 		ck_abort_msg("%u are paused and %u in the list", paused, listed);
 }
@@ -98,8 +100,8 @@ START_TEST(going_on)
 			check_list();
 		}
 	}
-	ck_assert_uint_eq(r->hub.held, 0);
-	ck_assert(TAILQ_EMPTY(&r->hub.paused));
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
+	ck_assert_uint_eq(r->mount->budget->waiting, 0);
 }
 END_TEST
 

@@ -175,7 +175,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.handler_timeout, 30000);
 	ck_assert_uint_eq(s.ready_timeout, 10000);
 	ck_assert_uint_eq(s.upgrade_timeout, 10000);
-	ck_assert_uint_eq(s.hold_bytes, 64 << 20);
+	ck_assert_uint_eq(s.hold_total, 0);
 	ck_assert_uint_eq(s.max_attempts, 3);
 	ck_assert_uint_eq(s.max_scripts, 1000);
 	ck_assert_uint_eq(s.script_rate, 100);
@@ -497,6 +497,8 @@ static const struct {
 	 "--jwt-key: \"/../a\" is not a mount; expected no segment . or .., which no request can reach"},
 	{{"-w/a=x", "--slow-policy", "drop"}, "--slow-policy: \"drop\" is unknown; expected close, drop-oldest or conflate"},
 	{{"-w/a=x", "--slow-policy", "/a=Close"}, "--slow-policy: \"Close\" is unknown; expected close, drop-oldest or conflate"},
+	{{"-w/a=x", "--hold-bytes", "/a=1"}, "--hold-bytes: \"1\" is out of range; expected a number with k, m or g, 64k to 64g"},
+	{{"-w/a=x", "--hold-bytes", "much"}, "--hold-bytes: \"much\" is not a size; expected a number with k, m or g, 64k to 64g"},
 	{{"-w/a=x", "--slow-policy", "/b=close"}, "--slow-policy: there is no mount /b"},
 	{{"-w", "/a=x", "--jwt-audience", "b"}, "--jwt-audience: \"b\" needs --jwt-key"},
 	{{"-w/a=x", "-w/b=x", "--jwt-key=/b=k", "--jwt-from=/a=header"}, "--jwt-from: \"header\" needs --jwt-key for the mount /a"},
@@ -724,14 +726,16 @@ START_TEST(config_handlers)
 			"mount = ( { path = \"/a\"; worker = \"w 1\"; attach = \"ipc:///a\"; },\n"
 			"{ attach = \"tcp://1.2.3.4:5\"; }, { path = \"/s\"; script = \"s\"; } );\n"
 			"workers = 4; isolate = true; script-binary = false; handler-timeout = \"100ms\"; ready-timeout = 5;\n"
-			"upgrade-timeout = \"1h\"; hold-bytes = \"64g\"; max-attempts = 100; dead-letter = \"d\"; control = \"c\";\n"
+			"upgrade-timeout = \"1h\"; hold-bytes = (\"64g\", \"/a=1m\"); hold-total = 65536; max-attempts = 100; dead-letter = \"d\"; control = \"c\";\n"
 			"attach-token = \"t\"; max-scripts = 7; script-rate = 8;"),
 		SETTINGS_OK);
 	has("/a", NULL, "w 1", "ipc:///a", NULL);
 	has("/", NULL, NULL, "tcp://1.2.3.4:5", NULL);
 	has("/s", NULL, NULL, NULL, "s");
 	ck_assert(s.workers == 4 && s.isolate && !s.script_binary && s.handler_timeout == 100 && s.ready_timeout == 5000);
-	ck_assert(s.upgrade_timeout == 3600000 && s.hold_bytes == 64ull << 30 && s.max_attempts == 100);
+	ck_assert(s.upgrade_timeout == 3600000 && s.hold_total == 65536 && s.max_attempts == 100);
+	ck_assert_str_eq(mount_at("/a")->hold_bytes, "1m");
+	ck_assert_str_eq(mount_at("/s")->hold_bytes, "64g");
 	ck_assert(s.max_scripts == 7 && s.script_rate == 8);
 	ck_assert_str_eq(s.dead_letter, "d");
 	ck_assert_str_eq(s.attach_token, "t");
@@ -964,7 +968,9 @@ START_TEST(each_option_reads_back)
 		number.type = row->type == OPTION_RATE ? OPTION_NUMBER : row->type;
 		option_format(&number, end == 0 ? row->least : row->most, value, sizeof(value));
 		snprintf(argument, sizeof(argument), "--%s=%s%s", row->name, value, row->type == OPTION_RATE ? "/90s" : "");
-		ck_assert_msg(READ(argument) == SETTINGS_OK, "%s", err);
+		const bool of_mounts = row->type == OPTION_SCOPED;
+
+		ck_assert_msg((of_mounts ? READ(argument, "-pa.so") : READ(argument)) == SETTINGS_OK, "%s", err);
 		round_trip();
 	}
 }

@@ -67,7 +67,7 @@ START_TEST(one_at_a_time)
 	settle_all();
 	RIG_EXPECT(r, "message:1=a message:2=x message:1=b message:2=y message:1=c message:2=z close:1=1000");
 	rig_expect_close(r, 1, 1000);
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 }
 END_TEST
 
@@ -130,10 +130,10 @@ START_TEST(a_run)
 	open_settled(1);
 	say_all(1, "abcde");
 	ck_assert_uint_eq(n_given(), 3);
-	uint64_t held = r->hub.held;
+	uint64_t held = budget_held(r->mount->budget);
 	rig_settle(r);
 	ck_assert_uint_eq(n_given(), 2); /* the next comes when the whole run is settled */
-	ck_assert_uint_eq(r->hub.held, held / 5 * 4);
+	ck_assert_uint_eq(budget_held(r->mount->budget), held / 5 * 4);
 	say_all(1, "f");
 	rig_settle(r);
 	rig_settle(r);
@@ -144,7 +144,7 @@ START_TEST(a_run)
 	settle_all();
 	RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d message:1=e message:1=f close:1=1000");
 	rig_expect_close(r, 1, 1000);
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->taken, 0);
 }
 END_TEST
@@ -188,7 +188,7 @@ START_TEST(what_follows_a_failure)
 		RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d "
 			      "error:1=a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL "
 			      "message:1=e message:1=f");
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->loop->stats.redelivered, _i == 0 ? 0 : 2);
 }
 END_TEST
@@ -220,7 +220,7 @@ START_TEST(a_state_that_others_set)
 	say_all(1, "d");
 	settle_all();
 	RIG_EXPECT(r, "message:2=2 message:1=a message:1=b message:1=c message:1=d");
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	/* The connection's own events may. */
 	say_all(1, "ae");
 	settle_all();
@@ -371,7 +371,7 @@ START_TEST(withdrawn)
 		rig_turn(r);
 	rig_settle(r);
 	ck_assert_uint_eq(n_given(), 0); /* no open */
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->loop->stats.opened, 0);
 }
 END_TEST
@@ -388,7 +388,7 @@ START_TEST(not_answered_in_time)
 	ck_assert_int_eq(strncmp(head, "HTTP/1.1 503 ", 13), 0);
 	rig_settle(r);
 	ck_assert_uint_eq(n_given(), 0);
-	ck_assert_uint_eq(r->hub.held, 0);
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->loop->stats.opened, 0);
 }
 END_TEST
@@ -396,13 +396,13 @@ END_TEST
 START_TEST(too_much_waits)
 {
 	char head[4096];
-	r->hub.held = HOLD;
+	budget_add_event(r->mount->budget, HOLD);
 	rig_connect(r, 1);
 	rig_write(r, 1, RIG_UPGRADE, sizeof RIG_UPGRADE - 1);
 	rig_head(r, 1, head);
 	ck_assert_int_eq(strncmp(head, "HTTP/1.1 503 ", 13), 0);
 	ck_assert_uint_eq(n_given(), 0);
-	r->hub.held = 0;
+	budget_sub_event(r->mount->budget, HOLD);
 }
 END_TEST
 
@@ -442,7 +442,7 @@ START_TEST(a_lane_that_is_full)
 		at += n > 0 ? (size_t)n : 0;
 		for (int i = 0; i < 3; i++)
 			rig_turn(r);
-		ck_assert_uint_le(r->hub.held, HUB_LANE_MAX + LOOP_INPUT + 20000);
+		ck_assert_uint_le(budget_held(r->mount->budget), HUB_LANE_MAX + LOOP_INPUT + 20000);
 		ck_assert(settled > 0 || at < all); /* so much does not fit anywhere */
 		while (n <= 0 && n_given() > 0) {
 			char expected[32];
@@ -454,8 +454,8 @@ START_TEST(a_lane_that_is_full)
 				break;
 		}
 	}
-	ck_assert_uint_eq(r->hub.held, 0);
-	ck_assert(TAILQ_EMPTY(&r->hub.paused));
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
+	ck_assert_uint_eq(r->mount->budget->waiting, 0);
 	free(bytes);
 }
 END_TEST
@@ -479,10 +479,10 @@ START_TEST(going_on_while_others_end)
 	if (_i == 1)
 		r->handler.wants &= ~EVENT_BIT(EVENT_CLOSE);
 	r->script = close_the_next;
-	r->hub.hold_max = 8000;
+	atomic_store(&r->mount->budget->max, 8000);
+	budgets_set(&r->hub.budgets, 0);
 	rig_frame(r, N, FRAME_BINARY, block, sizeof block); /* holds everybody up */
 	RIG_UNTIL(r, n_given() == 1);
-	/* One message under way, one that waits, and more in what was received but not looked at. */
 	for (int i = 1; i < N; i++) {
 		rig_text(r, i, "first");
 		rig_text(r, i, "second");
@@ -496,15 +496,15 @@ START_TEST(going_on_while_others_end)
 	settle_all();
 	TAILQ_INSERT_TAIL(&r->given, last, link);
 	uint32_t paused = 0;
-	const struct session *s;
-	TAILQ_FOREACH (s, &r->hub.paused, more->paused_link)
+	const struct conn *c;
+	TAILQ_FOREACH (c, &r->mount->budget->queues[0].waiting[BUDGET_WAIT_REST], more->budget_link)
 		paused++;
-	ck_assert_uint_eq(paused, N);
+	ck_assert_uint_eq(paused, N - 1);
 	r->at_once = true;
 	rig_settle(r);
 	RIG_UNTIL(r, r->hub.sessions.count == 1);
-	ck_assert_uint_eq(r->hub.held, 0);
-	ck_assert(TAILQ_EMPTY(&r->hub.paused));
+	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
+	ck_assert_uint_eq(r->mount->budget->waiting, 0);
 }
 END_TEST
 

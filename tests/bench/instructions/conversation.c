@@ -457,7 +457,8 @@ START_TEST(scene)
 	signal(SIGALRM, on_alarm); /* Check's would kill the whole process group */
 	alarm(PATIENCE_S);
 	r = rig_new(&limits, 0);
-	r->hub.hold_max = 64 << 20;
+	atomic_store(&r->mount->budget->max, 64 << 20);
+	budgets_set(&r->hub.budgets, 0);
 	if (s->plugin != NULL)
 		plugin_begin(s->plugin);
 	else
