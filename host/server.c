@@ -57,6 +57,13 @@ static struct squeeze_limits server_squeeze(const struct settings *settings)
 	};
 }
 
+/* Who is silent is asked three times before it is ended. */
+static uint32_t server_ping(const struct settings *settings)
+{
+	uint64_t ping = settings->ping_interval, third = settings->idle_timeout / 3;
+	return (uint32_t)(third != 0 && (ping == 0 || third < ping) ? third : ping);
+}
+
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
@@ -72,6 +79,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
+		.ping_ms = server_ping(settings),
 		.close_ms = (uint32_t)settings->close_timeout,
 		.uring_min = (uint32_t)settings->io_uring,
 		.max = fewer ? (uint32_t)settings->max_connections : most,

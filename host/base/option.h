@@ -212,6 +212,8 @@ enum option_when {
 	  "a connection must have sent its whole request by then") \
 	X(idle_timeout, TIME, "idle-timeout", 0, "TIME", TIMES, HUP, OPTION_S, 168 * OPTION_H, "120s", "never", \
 	  "a connection that is silent for so long, pings unanswered, is ended") \
+	X(ping_interval, TIME, "ping-interval", 0, "TIME", TIMES, HUP, OPTION_S, OPTION_H, "25s", "only as --idle-timeout needs it", \
+	  "a connection that is silent is pinged at least so often, and at least three times within --idle-timeout, so that no proxy takes it for dead") \
 	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, HUP, 100, OPTION_H, "5s", NULL, \
 	  "how long answers to earlier messages, and then the close handshake may take; longer only while the peer takes what was sent") \
 	X(drain, TIME, "drain", 0, "TIME", TIMES, HUP, 0, OPTION_H, "5s", NULL, \

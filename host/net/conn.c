@@ -11,6 +11,10 @@
 #include "net/uptake.h"
 #include "ws/upgrade.h"
 
+/* Of those that wait for the same so many are looked at together, and the next ones so much later. */
+#define CONNS_LOOK_MS 10
+#define CONNS_LOOKS_MIN 16
+#define CONNS_LOOKS_MAX 256
 #define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
 
 /* --- addresses ------------------------------------------------------------------------------------------------------------------ */
@@ -147,8 +151,11 @@ static void conn_doom(struct conn *c)
 
 static void conn_unwait(struct conn *c)
 {
-	if (c->waiting != CONN_WAIT_NONE)
-		TAILQ_REMOVE(&c->conns->waits[c->waiting].list, c, wait);
+	struct conn_list *list = &c->conns->waits[c->waiting];
+	if (c->waiting != CONN_WAIT_NONE) {
+		TAILQ_REMOVE(&list->list, c, wait);
+		list->n--;
+	}
 	c->waiting = CONN_WAIT_NONE;
 }
 
@@ -274,6 +281,7 @@ void conn_wait(struct conn *c, enum conn_wait which)
 	c->waiting = (uint8_t)which;
 	c->since = (uint32_t)loop_now(s->loop);
 	TAILQ_INSERT_TAIL(&list->list, c, wait);
+	list->n++;
 	if (list->after_ms != 0) /* 0: it waits for ever, and is in the list to be found */
 		conns_set_tick(s, loop_now(s->loop) + list->after_ms);
 }
@@ -341,20 +349,28 @@ static bool conn_is_owed(const struct conn *c)
 	return conn_waiting(c) > 0 || uptake_held(c->fd) > (c->state == CONN_LINGER && !c->fin);
 }
 
-/* Bytes that leave are life. Does the peer take what waits for it? It is not known before this is asked for the second time. And a
- * reader that has a large buffer tells the kernel nothing until a part of that is free again, so it may be seen to take nothing for a
- * while: for twice as long as what it would be given otherwise. */
-static bool conn_moves(struct conn *c, uint32_t ms)
+/* Bytes that leave are life. Has the peer taken enough since it was last seen to? When this is asked for the first time it is not
+ * known. */
+static bool conn_took(struct conn *c)
 {
 	uint64_t before = c->more != NULL ? c->more->taken : 0;
-	uint32_t since = before != 0 ? (uint32_t)loop_now(c->conns->loop) - c->more->taken_at : 0;
-	if (before == 0 && !conn_is_owed(c))
-		return false;
-	int64_t took = before != 0 ? (int64_t)(uptake_count(c->fd, conn_waiting(c)) - before) : 0;
-	if (before != 0 && took <= (int64_t)((uint64_t)CONN_PACE * since / 1000))
-		return since < 2 * ms && conn_is_owed(c);
+	if (before != 0) {
+		uint64_t least = (uint64_t)CONN_PACE * ((uint32_t)loop_now(c->conns->loop) - c->more->taken_at) / 1000;
+		if ((int64_t)(uptake_count(c->fd, conn_waiting(c)) - before) <= (int64_t)least)
+			return false;
+	}
 	conn_watch_uptake(c);
-	return c->more != NULL;
+	return before != 0;
+}
+
+/* Is it worth while to wait longer for the peer to take what waits for it? A reader that has a large buffer tells the kernel nothing
+ * until a part of that is free again, so it may be seen to take nothing for a while: for twice `ms`, after which this is asked. */
+static bool conn_moves(struct conn *c, uint32_t ms)
+{
+	bool owed = conn_is_owed(c), known = c->more != NULL && c->more->taken != 0;
+	if ((known || owed) && conn_took(c))
+		return true;
+	return owed && c->more != NULL && (uint32_t)loop_now(c->conns->loop) - c->more->taken_at < 2 * ms;
 }
 
 void conn_cut(struct conn *c, const char *why)
@@ -633,23 +649,47 @@ static void conn_answer_timeout(struct conn *c, uint32_t now)
 		conn_cut(c, "connection cut: nobody takes the answer to its request");
 }
 
+/* It has been silent for long. A ping, or the answer to it, may be behind much that it takes slowly. */
+static bool conn_lives(struct conn *c)
+{
+	if (conn_is_owed(c))
+		return conn_took(c);
+	if (c->more != NULL)
+		c->more->taken = 0;
+	return false;
+}
+
+/* How late an entry of the list of idle ones may be looked at again. */
+static uint32_t conns_idle_lead(const struct conns *s)
+{
+	return s->waits[CONN_WAIT_IDLE].after_ms * 3 / 2 + CONNS_LOOK_MS;
+}
+
+/* One for each ping_ms of silence, and never late: before the next look it could be. */
+static bool conn_owes_ping(const struct conn *c, uint32_t silent)
+{
+	uint32_t lead = conns_idle_lead(c->conns), ping = c->conns->limits.ping_ms, before = c->since - c->last_in;
+	if (before > silent) /* it was heard since the last look */
+		before = 0;
+	return ping != 0 && (silent + lead) / ping > (before + lead) / ping && !outq_has_urgent(&c->out);
+}
+
 static void conn_idle_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
-	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB | CONN_PAUSE_BUDGET))
-		c->last_in = now; /* we do not listen for our own reasons, so its silence says nothing */
-	else if (silent >= idle) {
+	/* Where we do not listen for our own reasons, its silence says nothing. */
+	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB | CONN_PAUSE_BUDGET) ||
+	    (idle != 0 && silent >= idle / 2 && conn_lives(c))) {
+		c->last_in = now;
+	} else if (idle != 0 && silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
 		conn_hear_out(c);
 		conn_kill(c);
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
 		return;
-	} else if (silent >= idle / 2 && !c->pinged && !outq_has_urgent(&c->out)) {
-		c->pinged = true;
-		if (!conn_queue_control(c, FRAME_PING, NULL, 0)) {
-			conn_lost(c, "no memory to ping it");
-			return;
-		}
+	} else if (conn_owes_ping(c, silent) && !conn_queue_control(c, FRAME_PING, NULL, 0)) {
+		conn_lost(c, "no memory to ping it");
+		return;
 	}
 	conn_wait(c, CONN_WAIT_IDLE);
 }
@@ -688,31 +728,58 @@ static void conn_close_timeout(struct conn *c)
 		conn_cut(c, "connection cut: its peer does not take what was sent before the close");
 }
 
+static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
+{
+	switch ((int)which) {
+	case CONN_WAIT_HEAD:
+		conn_head_timeout(c);
+		break;
+	case CONN_WAIT_ANSWER:
+		conn_answer_timeout(c, now);
+		break;
+	case CONN_WAIT_ASK:
+		conn_ask_timeout(c);
+		break;
+	case CONN_WAIT_IDLE:
+		conn_idle_timeout(c, now);
+		break;
+	case CONN_WAIT_CLOSE:
+		conn_close_timeout(c);
+		break;
+	}
+}
+
+/* How many of a list are looked at in a turn, the others CONNS_LOOK_MS later. Many that came at once are due at once; idle ones are
+ * spread over half the time of their list, so that their pings do not leave together, then or ever again. */
+static uint32_t conns_looks(const struct conns *s, enum conn_wait which)
+{
+	const struct conn_list *list = &s->waits[which];
+	uint64_t spread = 2 * (uint64_t)list->n * CONNS_LOOK_MS / list->after_ms + CONNS_LOOKS_MIN;
+	return which == CONN_WAIT_IDLE && spread < CONNS_LOOKS_MAX ? (uint32_t)spread : CONNS_LOOKS_MAX;
+}
+
+static void conns_look(struct conns *s, enum conn_wait which, uint32_t now)
+{
+	struct conn_list *list = &s->waits[which];
+	uint32_t looks = list->after_ms != 0 ? conns_looks(s, which) : 0;
+	struct conn *c = NULL;
+	while (looks > 0 && (c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
+		conn_timeout(c, which, now);
+		looks--;
+	}
+	if (list->after_ms == 0 || (c = TAILQ_FIRST(&list->list)) == NULL)
+		return;
+	uint32_t waited = now - c->since, left = waited < list->after_ms ? list->after_ms - waited : 0;
+	conns_set_tick(s, loop_now(s->loop) + (left > CONNS_LOOK_MS ? left : CONNS_LOOK_MS));
+}
+
 static void conns_on_tick(void *arg)
 {
 	struct conns *s = arg;
 	uint32_t now = (uint32_t)loop_now(s->loop);
 	s->tick_at = 0;
-	for (int which = CONN_WAIT_HEAD; which < CONN_WAITS; which++) {
-		struct conn_list *list = &s->waits[which];
-		struct conn *c;
-		if (list->after_ms == 0)
-			continue;
-		while ((c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
-			if (which == CONN_WAIT_HEAD)
-				conn_head_timeout(c);
-			else if (which == CONN_WAIT_ANSWER)
-				conn_answer_timeout(c, now);
-			else if (which == CONN_WAIT_ASK)
-				conn_ask_timeout(c);
-			else if (which == CONN_WAIT_IDLE)
-				conn_idle_timeout(c, now);
-			else
-				conn_close_timeout(c);
-		}
-		if (c != NULL)
-			conns_set_tick(s, loop_now(s->loop) + (list->after_ms - (now - c->since)));
-	}
+	for (int which = CONN_WAIT_HEAD; which < CONN_WAITS; which++)
+		conns_look(s, (enum conn_wait)which, now);
 }
 
 /* Some time after connections have ended, or large messages have come: what was kept for a flood, or lies free between what is used, goes back to the system. */
@@ -763,15 +830,26 @@ static void conns_on_turn(void *arg)
 	s->doomed = kept;
 }
 
+/* So often that the timeout is kept to an eighth of itself, and a ping leaves at most a third of its time early (conns_idle_lead),
+ * without a list entry moving for each message. */
+static uint32_t conns_idle_looks(const struct conn_limits *limits)
+{
+	uint32_t idle = limits->idle_ms / 12 + 1, ping = limits->ping_ms / 5 + 1;
+	if (limits->idle_ms == 0 && limits->ping_ms == 0)
+		return 0;
+	return limits->idle_ms == 0 || (limits->ping_ms != 0 && ping < idle) ? ping : idle;
+}
+
 void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
 	squeeze_set_limits(&s->squeeze, &limits->squeeze);
 	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
-	/* Looked at eight times within the timeout, so that it is kept to an eighth of itself without a list entry moving per message. */
-	s->waits[CONN_WAIT_IDLE].after_ms = limits->idle_ms == 0 ? 0 : limits->idle_ms / 8 + 1;
+	s->waits[CONN_WAIT_IDLE].after_ms = conns_idle_looks(limits);
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
+	if (s->living > 0)
+		conns_set_tick(s, loop_now(s->loop) + CONNS_LOOK_MS); /* who waited for ever may not any more */
 }
 
 void conns_set_tls(struct conns *s, struct tls_server *tls)

@@ -92,14 +92,13 @@ struct conn {
 	bool broken : 1;	 /* a write failed where the conn could not be ended at once */
 	bool shaken : 1;	 /* both close frames have been queued or read */
 	bool unread : 1;	 /* the last read filled its buffer: there may be more */
-	bool pinged : 1;	 /* silent since our ping */
 	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
 	bool counted : 1;	 /* among those of its address */
 	bool told : 1;		 /* as one too many: its request gets a 429 */
 	uint8_t packed : 3;	 /* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
-	uint32_t last_in, since; /* low 32 bits of the loop's clock: last input, entry into the timeout list */
+	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */
 	uint16_t port;		 /* of the peer's address */
 	uint8_t ip4[4];
@@ -168,7 +167,8 @@ struct conn_limits {
 	struct squeeze_limits squeeze;
 	uint32_t queue_max;			     /* bytes waiting for one connection */
 	uint64_t buffered_max;			     /* bytes that all connections hold; 0: any number */
-	uint32_t head_ms, ask_ms, idle_ms, close_ms; /* idle_ms 0: never */
+	uint32_t head_ms, ask_ms, close_ms;
+	uint32_t idle_ms, ping_ms; /* silence that ends a connection, and at which it is pinged at the latest; 0: never */
 	uint32_t max;				     /* sockets at once */
 	uint32_t
 		uring_min; /* so many connections with output in a turn are sent to with one system call, where it can be had; 0: never */
@@ -176,7 +176,8 @@ struct conn_limits {
 
 struct conn_list {
 	TAILQ_HEAD(, conn) list;
-	uint32_t after_ms; /* an entry is looked at so long after it came in */
+	uint32_t n;
+	uint32_t after_ms; /* an entry is looked at so long after it came in; see conns_looks */
 };
 
 /* All conns of one loop. */

@@ -337,7 +337,6 @@ static void conn_on_eof(struct conn *c)
 static void conn_heard(struct conn *c, size_t n)
 {
 	c->last_in = (uint32_t)loop_now(c->conns->loop);
-	c->pinged = false;
 	c->conns->loop->stats.bytes_in += n;
 }
 

@@ -1,6 +1,5 @@
 """Ends: what was received before is answered, what was sent before arrives, also to who reads slowly; then one close with its code."""
 import signal
-import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,8 @@ import pytest
 
 from certificates import Certificates, tls
 from probe import KINDS, Host, Probe, ProbeClient, kind_args, plugin
-from raw_worker import RawWorker
 from tova_host import wait_until
-from wsclient import CLOSE, TEXT, Closed, Http, Stream, close_payload, connect, frame
+from wsclient import CLOSE, TEXT, Http, close_payload, connect, frame
 
 PIECES, SIZE = 60, 100000  # more than sockets hold
 CLOSE_TIMEOUT = "300ms"
@@ -19,22 +17,22 @@ READ = 128 << 10  # bytes at once, and of window
 
 
 class Slow:
-    """A socket whose reader takes about 4 MB a second: several times --close-timeout for all of it, and never a pause."""
+    """A socket whose reader takes so many bytes a second: several times --close-timeout for all of it, and never a pause."""
 
-    def __init__(self, sock):
-        self.sock = sock
+    def __init__(self, sock, rate):
+        self.sock, self.rate = sock, rate
 
     def recv(self, _):
         data = self.sock.recv(READ)
-        time.sleep(len(data) / 4e6)
+        time.sleep(len(data) / self.rate)
         return data
 
     def __getattr__(self, name):
         return getattr(self.sock, name)
 
 
-def slowly(ws):
-    ws.sock = Slow(ws.sock)
+def slowly(ws, rate=4e6):
+    ws.sock = Slow(ws.sock, rate)
     return ws
 
 
@@ -131,6 +129,51 @@ def test_what_was_sent_arrives(kind, threads, secure, certs):
         assert host.wait_exit() == 0
         host.judge_log()
         assert not [line for line in host.lines if "cut" in str(line.get("message"))]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_bytes_that_leave_are_life(threads):
+    """A large message takes several times --idle-timeout, and nothing comes back meanwhile."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", "1s", "--threads", str(threads)) as host, Probe(host) as probe:
+        ws = slowly(probe.client(receive_buffer=READ), 2e6)
+        ws.script(f"huge {PIECES * SIZE}")
+        assert len(ws.recv_text()) == PIECES * SIZE
+        ws.end()
+
+
+def test_who_takes_nothing_is_cut():
+    """However much waits: the log says how much, and whose. A trickle is not enough."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT) as host:
+        dead, drip = (ProbeClient("127.0.0.1", host.port, receive_buffer=READ).handshake("/probe") for _ in range(2))
+        with connect("127.0.0.1", host.port, "/probe") as other:
+            for ws in dead, drip:
+                ws.script(flood("close 4000"))
+            before = host.descriptors
+            ended = threading.Event()
+            trickle = threading.Thread(target=lambda: [drip.sock.recv(10) for _ in iter(lambda: ended.wait(0.05), True)])
+            trickle.start()
+            wait_until(lambda: host.descriptors == before - 2, "both sockets are closed")
+            ended.set()
+            trickle.join()
+            lines = [line for line in host.lines if "cut" in line.get("message", "")]
+            assert len(lines) == 2 and all(line["waiting"] > 0 and line["kind"] == "conn.slow" for line in lines), lines
+            other.end()
+        for ws in dead, drip:
+            ws.drop()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plugin"])
+def test_answers_that_take_too_long_are_not_waited_for(kind):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, *kind_args(kind)) as host:
+        ws, other = (ProbeClient("127.0.0.1", host.port).handshake("/probe") for _ in range(2))
+        who = ws.id
+        ws.script("log 2 begun", "stall 1500", "send late")
+        host.wait_log(lambda line: line.get("message") == "begun", "the message is being handled")
+        host.signal(signal.SIGTERM)
+        ws.expect_closed(1001)
+        other.expect_closed(1001)
+        host.wait_log(lambda line: "answers are not waited for" in line.get("message", ""), f"what {who} did not get")
+        host.wait_exit()
 
 
 # --- what was received is answered ----------------------------------------------------------------------------------------------

@@ -115,6 +115,14 @@ def test_idle_timeout_of_never():
         ws.end()
 
 
+def test_who_is_silent_is_pinged_whatever_the_idle_timeout():
+    """Proxies take a silent connection for dead. Nobody answers here, and nobody is ended for it."""
+    with Host("--plugin", "echo", "--idle-timeout", "0", "--ping-interval", "1s") as host, connect("127.0.0.1", host.port) as ws:
+        for _ in range(3):
+            assert ws.recv_frame().opcode == PING
+        ws.end()
+
+
 def test_a_kept_alive_http_connection_ends_too():
     with Host("--plugin", "echo", "--handshake-timeout", "300ms") as host:
         with Http("127.0.0.1", host.port) as http:

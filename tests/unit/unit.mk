@@ -21,6 +21,7 @@ $(BUILD)/tests/unit/test_backlog: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc
 $(BUILD)/tests/unit/test_uring: UNIT_WRAP := -Wl,--wrap=io_uring_submit_and_wait
 $(BUILD)/tests/unit/test_ring: UNIT_WRAP := -Wl,--wrap=malloc
 # Lets time pass.
+$(BUILD)/tests/unit/test_ping: UNIT_WRAP := -Wl,--wrap=clock_gettime
 $(BUILD)/tests/unit/test_tls: UNIT_WRAP := -Wl,--wrap=clock_gettime,--wrap=X509_cmp_current_time
 # Counts allocations while the plugins work.
 $(BUILD)/tests/unit/test_alloc $(BUILD)/tests/unit/test_memory: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
