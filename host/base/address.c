@@ -1,8 +1,10 @@
 #include "base/address.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const uint8_t MAPPED[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 
@@ -26,6 +28,18 @@ const char *address_text(const struct address *a, char text[ADDRESS_TEXT])
 	if ((a->family != AF_INET && a->family != AF_INET6) || inet_ntop(a->family, a->ip, text, ADDRESS_TEXT) == NULL)
 		strcpy(text, "unix");
 	return text;
+}
+
+bool address_unix_is_live(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool live = false;
+	if (fd < 0)
+		return false;
+	/* Linux looks for who is there before it looks at what it is: a socket of another type, or nobody. */
+	live = connect(fd, (const struct sockaddr *)un, sizeof *un) == 0 || errno == EPROTOTYPE;
+	close(fd);
+	return live;
 }
 
 bool address_parse(struct address *a, struct span text)

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/span.h"
 
@@ -20,6 +21,9 @@ bool address_from(struct address *a, const struct sockaddr *sa);
 const char *address_text(const struct address *a, char text[ADDRESS_TEXT]);
 /* A numeric IPv4 or IPv6 address without brackets and port. An IPv4 address in the form ::ffff:192.0.2.1 becomes what it is. */
 bool address_parse(struct address *a, struct span text);
+
+/* Does a process have a stream socket there? It notices nothing: nobody connects to it. */
+bool address_unix_is_live(const struct sockaddr_un *un);
 
 /* One to five digits, 0 to 65535. */
 bool address_port(struct span text, uint16_t *port_r);

@@ -49,6 +49,7 @@
 	X(quarantined, "events quarantined") \
 	X(pushes, "pushes committed") \
 	X(worker_deaths, "worker processes that ended without being told to") \
+	X(strangers, "peers at sockets for workers and tova-ctl that gave way to others") \
 	X(accept_pauses, "times accepting was paused") \
 	X(tls_handshakes, "TLS handshakes completed") \
 	X(tls_resumed, "TLS handshakes that resumed a session") \

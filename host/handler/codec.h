@@ -93,10 +93,15 @@ struct codec_batch {
 /* Reads and checks a whole message. The bytes stay untouched until the functions below unescape strings in them, each string once.
  * False: b->why. The items' memory is kept for the next call. */
 bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len);
+/* Reads no more than the batch's first object, and leaves the bytes as they are, so that codec_read can follow: for what somebody has
+ * sent who has not said who he is. False: b->why. */
+bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first);
 void codec_batch_free(struct codec_batch *b);
 
 /* The string's text, unescaped where it stands. */
 struct span codec_text(struct json_string *s);
+/* Is it this text? The bytes stay as they are. Takes a time that depends on the lengths only. */
+bool codec_text_is(const struct json_string *s, const char *text);
 
 /* Adds the item's commands to the commit, which was begun for the event's session (NULL: none). What can not be done spoils it. */
 void codec_commands(const struct codec_batch *b, struct codec_item *item, const struct hub *hub, const struct session *own,

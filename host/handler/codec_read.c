@@ -1,4 +1,5 @@
 /* codec_read: text to what a worker says. */
+#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "handler/codec.h"
@@ -7,6 +8,7 @@
 
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
+#define CODEC_SECRET_MAX 1024	 /* bytes of a token or a mount's path */
 #define CODEC_COMMANDS_KEPT 1024 /* of a batch, as they were read; further ones are read again when they are done */
 
 struct reader {
@@ -179,6 +181,17 @@ struct span codec_text(struct json_string *s)
 		s->escaped = false;
 	}
 	return (struct span){s->p, s->n};
+}
+
+bool codec_text_is(const struct json_string *s, const char *text)
+{
+	size_t n = strlen(text);
+	char plain[JSON_ESCAPED_MAX(CODEC_SECRET_MAX)];
+	if (s->p == NULL || s->n > sizeof plain)
+		return false;
+	if (!s->escaped)
+		return s->n == n && CRYPTO_memcmp(s->p, text, n) == 0;
+	return json_unescape(s, plain) == n && CRYPTO_memcmp(plain, text, n) == 0;
 }
 
 struct use {
@@ -608,6 +621,19 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 		json_fail(&r.j, "something other than a line feed behind the array");
 	if (r.j.why == NULL && r.binary != b->binary_len)
 		json_fail(&r.j, "the binary bytes are more or fewer than the objects say");
+	b->why = r.j.why;
+	return b->why == NULL;
+}
+
+bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first)
+{
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
+	bool any = true;
+	b->n = b->n_commands = 0;
+	if (!json_enter(&r.j, '[') || !json_next(&r.j, ']', &any))
+		json_fail(&r.j, "an empty batch");
+	else
+		read_item(&r, first);
 	b->why = r.j.why;
 	return b->why == NULL;
 }

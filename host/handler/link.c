@@ -1,5 +1,4 @@
 /* link: one connected worker: hello, batches both ways, its end. */
-#include <openssl/crypto.h>
 #include <stdlib.h>
 
 #include "base/random.h"
@@ -30,6 +29,8 @@ void link_flush(struct worker *w)
 	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
 	codec_reset(&w->out);
 	w->open = false;
+	if (w->answers > 0)
+		w->answers_end = sp_given(w->pipe);
 	/* Not cut off here, where others may be walking the workers. */
 	w->broken = w->broken || !ok;
 }
@@ -80,13 +81,20 @@ static void link_gone(struct worker *w, bool death, bool leaving)
 	pool_run(p);
 }
 
+/* Lines about strangers do not hold back those about workers. */
+static enum log_kind link_kind(const struct worker *w)
+{
+	return w->state == WORKER_NEW ? LOG_ACCEPT : LOG_WORKER;
+}
+
 void link_cut(struct worker *w, const char *why, bool death)
 {
 	struct sp_pipe *pipe = w->pipe;
+	char remote[SP_REMOTE_MAX];
 	if (pipe == NULL)
 		return;
-	LOG(link_hub(w)->log, LOG_WARN, LOG_WORKER, "a worker is cut off", LOG_STR("mount", w->pool->base.mount->path),
-	    LOG_STR("worker", w->name), LOG_STR("error", why));
+	LOG(link_hub(w)->log, LOG_WARN, link_kind(w), "a worker is cut off", LOG_STR("mount", w->pool->base.mount->path),
+	    LOG_STR("worker", w->name), LOG_STR("remote", w->attached ? sp_remote(pipe, remote) : NULL), LOG_STR("error", why));
 	codec_reset(&w->out);
 	codec_bye(&w->out, why);
 	struct iovec parts[CODEC_PARTS];
@@ -133,23 +141,17 @@ void link_finish(struct worker *w)
 
 /* --- hello --------------------------------------------------------------------------------------------------------------------------- */
 
-static bool link_token_is(const char *token, struct span said)
-{
-	return strlen(token) == said.n && CRYPTO_memcmp(token, said.p, said.n) == 0;
-}
-
 /* Whose token is it? A child's own, or the one for attached workers. */
-static const char *link_check_hello(struct worker *w, struct codec_item *item)
+static const char *link_check_hello(struct worker *w, const struct codec_item *item)
 {
 	struct pool *p = w->pool;
-	struct span token = item->token.p != NULL ? codec_text(&item->token) : (struct span){0};
-	if (item->mount.p != NULL && !span_eq(codec_text(&item->mount), span_of(p->base.mount->path)))
+	if (item->mount.p != NULL && !codec_text_is(&item->mount, p->base.mount->path))
 		return "this link serves another mount";
 	if (!w->attached) {
-		w->child = supervisor_find(p, token);
+		w->child = supervisor_find(p, &item->token);
 		return w->child != NULL ? NULL : "the token is wrong";
 	}
-	return p->attach_token == NULL || link_token_is(p->attach_token, token) ? NULL : "the token is wrong";
+	return p->attach_token == NULL || codec_text_is(&item->token, p->attach_token) ? NULL : "the token is wrong";
 }
 
 static void link_name(struct worker *w, struct codec_item *item)
@@ -190,11 +192,24 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	pool_run(p);
 }
 
-static void link_hello(struct worker *w, struct codec_item *item)
+/* Its first batch begins with this: is it one that may say more? Nothing behind a hello is looked at before. */
+static bool link_introduces(struct worker *w, const struct codec_item *first)
 {
-	const char *why = w->state != WORKER_NEW ? "a second hello" : link_check_hello(w, item);
+	bool hello = first->type == CODEC_HELLO;
+	if (!hello && first->link.p != NULL) {
+		link_hub(w)->loop->stats.stale_batches++; /* a library that reconnects sends what it had queued for the last link */
+		return false;
+	}
+	const char *why = hello ? link_check_hello(w, first) : "the first batch does not begin with a hello";
 	if (why != NULL)
 		link_cut(w, why, false);
+	return why == NULL;
+}
+
+static void link_hello(struct worker *w, struct codec_item *item)
+{
+	if (w->state != WORKER_NEW)
+		link_cut(w, "a second hello", false);
 	else
 		link_welcome(w, item);
 }
@@ -287,6 +302,45 @@ static void link_nack(struct worker *w, struct codec_item *item)
 	pool_settle(p, e, HANDLER_FAILED, why);
 }
 
+/* --- pushes and queries -------------------------------------------------------------------------------------------------------------- */
+
+/* Room for one more answer? Within a batch a worker may be owed much; between batches see link_bound. */
+static bool link_may_answer(struct worker *w)
+{
+	if (codec_size(&w->out) > POOL_BATCH_BYTES)
+		link_flush(w);
+	if (w->pipe != NULL && sp_waiting(w->pipe) > POOL_UNREAD_MAX)
+		link_cut(w, "it asks and does not read the answers", false);
+	return w->pipe != NULL;
+}
+
+static void link_answer(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	if (!link_may_answer(w))
+		return;
+	size_t before = codec_size(&w->out);
+	if (item->type == CODEC_PUSH)
+		ask_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
+	else
+		ask_query(&w->out, p->base.mount, item);
+	w->answers += codec_size(&w->out) - before;
+}
+
+/* Who does not read what it is answered is not read either: it may push and ask again when it has read. Events that it has not read do
+ * not count, as a worker may be at work on others, with acknowledgements that have to be heard. */
+static void link_bound(struct worker *w)
+{
+	if (w->answers > POOL_ANSWERS_MAX)
+		link_flush(w);
+	if (w->pipe == NULL)
+		return;
+	if (w->out.n == 0 && sp_given(w->pipe) - sp_waiting(w->pipe) >= w->answers_end)
+		w->answers = 0;
+	if (w->answers > POOL_ANSWERS_MAX)
+		sp_wait_for_reader(w->pipe, POOL_ANSWERS_MAX);
+}
+
 /* --- input --------------------------------------------------------------------------------------------------------------------------- */
 
 /* It leaves on its own. What it has not settled goes to others, and is not blamed. */
@@ -315,16 +369,8 @@ static void link_item(struct worker *w, struct codec_item *item)
 		link_nack(w, item);
 		break;
 	case CODEC_PUSH:
-		ask_push(&w->out, w->pool->base.mount, w->pool->shared.sources, &w->pool->batch, item);
-		break;
 	case CODEC_QUERY:
-		if (codec_size(&w->out) > POOL_BATCH_BYTES)
-			link_flush(w);
-		if (w->pipe != NULL && sp_waiting(w->pipe) > POOL_MESSAGE_MAX)
-			link_cut(w, "it asks and does not read the answers", false);
-		if (w->pipe == NULL)
-			break;
-		ask_query(&w->out, w->pool->base.mount, item);
+		link_answer(w, item);
 		break;
 	case CODEC_CONTROL:
 		link_cut(w, "control is for the control socket", false);
@@ -343,11 +389,10 @@ static bool link_is_current(struct worker *w, struct codec_item *first)
 	if (first->type == CODEC_HELLO)
 		return true;
 	if (first->link.p == NULL) {
-		link_cut(w, w->state == WORKER_NEW ? "the first batch does not begin with a hello" : "a batch without a link",
-			 true);
+		link_cut(w, "a batch without a link", true);
 		return false;
 	}
-	if (w->state != WORKER_NEW && span_eq(codec_text(&first->link), span_of(w->link_id)))
+	if (span_eq(codec_text(&first->link), span_of(w->link_id)))
 		return true;
 	link_hub(w)->loop->stats.stale_batches++;
 	return false;
@@ -358,11 +403,19 @@ static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t
 	struct worker *w = user;
 	struct pool *p = w->pool;
 	struct codec_batch *b = &p->batch;
+	struct codec_item first;
+	bool stranger = w->state == WORKER_NEW;
 	(void)ctx;
 	w->heard = link_now(w);
 	w->pinged = false;
-	if (!codec_read(b, bytes, len)) {
-		link_cut(w, b->why, true);
+	if (stranger ? !codec_read_first(b, bytes, len, &first) : !codec_read(b, bytes, len)) {
+		link_cut(w, b->why, !stranger);
+		return;
+	}
+	if (stranger && !link_introduces(w, &first))
+		return;
+	if (stranger && !codec_read(b, bytes, len)) {
+		link_cut(w, b->why, false);
 		return;
 	}
 	if (!link_is_current(w, &b->items[0]))
@@ -373,23 +426,15 @@ static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t
 		if (sp_is_closed(pipe))
 			return;
 	}
+	link_bound(w);
 	pool_run(p);
-}
-
-/* Whoever can reach the socket can connect; those who have not said who they are shall not be many. */
-static bool link_takes_strangers(const struct pool *p)
-{
-	const struct worker *w;
-	unsigned strangers = 0;
-	TAILQ_FOREACH (w, &p->workers, link)
-		strangers += w->state == WORKER_NEW;
-	return strangers < POOL_STRANGERS_MAX;
 }
 
 static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 {
 	struct sp_side *side = ctx;
-	struct worker *w = link_takes_strangers(side->pool) ? calloc(1, sizeof *w) : NULL;
+	struct worker *w = calloc(1, sizeof *w);
+	char remote[SP_REMOTE_MAX];
 	*user_r = w;
 	if (w == NULL) {
 		sp_close(pipe);
@@ -398,7 +443,10 @@ static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 	*w = (struct worker){.pool = side->pool, .pipe = pipe, .attached = side->attached, .state = WORKER_NEW};
 	TAILQ_INIT(&w->flying);
 	TAILQ_INIT(&w->queue);
-	snprintf(w->name, sizeof w->name, "attached %d", (int)sp_peer(pipe));
+	if (sp_peer(pipe) != 0)
+		snprintf(w->name, sizeof w->name, "attached %d", (int)sp_peer(pipe));
+	else
+		snprintf(w->name, sizeof w->name, "attached %.50s", sp_remote(pipe, remote));
 	w->connected = w->heard = link_now(w);
 	TAILQ_INSERT_TAIL(&side->pool->workers, w, link);
 }
@@ -410,7 +458,8 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	(void)pipe;
 	bool tcp = w->attached && sp_peer(pipe) == 0;
 	bool draining = w->state == WORKER_DRAINING && !w->died, leaving = draining && w->n_flying == 0;
-	LOG(link_hub(w)->log, leaving || w->state == WORKER_NEW ? LOG_INFO : LOG_WARN, LOG_WORKER, "a worker's link ended",
+	bool loss = !leaving && w->state != WORKER_NEW && (w->state != WORKER_PUSHER || why != NULL);
+	LOG(link_hub(w)->log, loss ? LOG_WARN : LOG_INFO, link_kind(w), "a worker's link ended",
 	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name), LOG_STR("error", why),
 	    LOG_U64("unsettled", w->n_flying));
 	link_gone(w, !tcp && !draining, leaving); /* a lost network is nobody's fault, nor is a worker that was asked to leave */

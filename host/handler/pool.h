@@ -20,7 +20,11 @@
 #define POOL_BATCH_BYTES (1u << 20)
 #define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
-#define POOL_STRANGERS_MAX 100	     /* of those at once */
+#define POOL_STRANGERS_MAX 128	     /* of those at once, at an attach URL */
+#define POOL_STRANGERS_EACH 32	     /* of one address */
+#define POOL_STRANGERS_BYTES (8u << 20)
+#define POOL_ANSWERS_MAX (1u << 20) /* bytes to pushes and queries that a worker has not read: then nothing more is read from it */
+#define POOL_UNREAD_MAX (16u << 20) /* bytes that it has not read, in the midst of a batch of questions: it is cut off */
 #define POOL_TICK_MS 50
 #define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
 #define POOL_BYE_MS 1000   /* to read what a worker still says */
@@ -49,9 +53,11 @@ struct worker {
 	uint32_t n_flying, n_sessions;
 	uint64_t bytes_flying;
 	uint64_t connected, heard;
-	uint64_t newest; /* number of the newest event that it has settled: it has begun all before that */
-	unsigned runs; /* most events of a connection that it takes at a time, as long as they are in one message */
-	bool open;     /* the last event has not left yet: more may follow it */
+	uint64_t newest;      /* number of the newest event that it has settled: it has begun all before that */
+	unsigned runs;	      /* most events of a connection that it takes at a time, as long as they are in one message */
+	uint64_t answers;     /* bytes of answers to pushes and queries that may not have been taken yet */
+	uint64_t answers_end; /* sp_given when the last of them was sent */
+	bool open;	      /* the last event has not left yet: more may follow it */
 	bool alone, isolating, pinged, attached;
 	bool hung;	  /* one of its events is overdue, while it settles others: it may finish those, and is ended */
 	bool broken;	  /* there was no memory for what it is to be told: it is cut off at the end of the turn */
@@ -208,7 +214,7 @@ void pool_program_free(struct pool_program *program);
 /* supervisor.c */
 bool supervisor_start(struct pool *p);
 void supervisor_tick(struct pool *p, uint64_t now);
-struct child *supervisor_find(struct pool *p, struct span token);
+struct child *supervisor_find(struct pool *p, const struct json_string *token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);

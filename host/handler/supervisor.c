@@ -1,7 +1,6 @@
 /* supervisor: keeps the pool's processes running, and replaces them by a new generation. */
 #include <errno.h>
 #include <limits.h>
-#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
 
@@ -121,11 +120,10 @@ bool supervisor_start(struct pool *p)
 }
 
 /* Not one that is being ended: it is to take no more events. */
-struct child *supervisor_find(struct pool *p, struct span token)
+struct child *supervisor_find(struct pool *p, const struct json_string *token)
 {
 	for (struct child *c = p->children; c != NULL; c = c->next)
-		if (c->process != NULL && c->worker == NULL && c->kill_at == 0 && strlen(c->token) == token.n &&
-		    CRYPTO_memcmp(c->token, token.p, token.n) == 0)
+		if (c->process != NULL && c->worker == NULL && c->kill_at == 0 && codec_text_is(token, c->token))
 			return c;
 	return NULL;
 }

@@ -72,6 +72,8 @@ static bool worker_check_events(struct worker *w, uint64_t now)
 
 static bool worker_check_silence(struct worker *w, uint64_t now)
 {
+	if (sp_is_paused(w->pipe))
+		w->heard = now; /* it can not be: what it says is not read */
 	if (w->state != WORKER_READY || w->n_flying > 0 || now - w->heard < POOL_PING_MS)
 		return false;
 	if (w->pinged && now - w->heard >= 2 * POOL_PING_MS) {
@@ -290,7 +292,7 @@ bool worker_set_token(struct mount *m, const char *token)
 
 static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
 {
-	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX, .message_max = POOL_MESSAGE_MAX};
+	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX, .message_max = POOL_MESSAGE_MAX, .user = DESCRIPTORS_WORKER};
 	struct loop *loop = p->base.mount->hub->loop;
 	char url[256];
 	struct session_id id;
@@ -310,6 +312,11 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	const struct sp_limits attach = {
 		.first_max = POOL_FIRST_MAX,
 		.message_max = POOL_MESSAGE_MAX,
+		.strangers = POOL_STRANGERS_MAX,
+		.strangers_each = POOL_STRANGERS_EACH,
+		.strangers_bytes = POOL_STRANGERS_BYTES,
+		.crowd = "many peers at an attach URL have not said hello: the oldest gives way to each new one",
+		.user = DESCRIPTORS_WORKER,
 		.tls_cert = set->attach_cert,
 		.tls_key = set->attach_key,
 		.tls_client_ca = set->attach_client_ca,

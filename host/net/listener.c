@@ -188,11 +188,7 @@ static bool listener_clear_path(const struct sockaddr_un *un, char *why, size_t 
 		snprintf(why, cap, "there is a file of that name that is no socket");
 		return false;
 	}
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool live = fd >= 0 && connect(fd, (const struct sockaddr *)un, sizeof *un) == 0;
-	if (fd >= 0)
-		close(fd);
-	if (live) {
+	if (address_unix_is_live(un)) {
 		snprintf(why, cap, "another process listens there");
 		return false;
 	}

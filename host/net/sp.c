@@ -12,12 +12,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/address.h"
 #include "base/pair0.h"
 #include "net/tls.h"
 
 #define SP_HELLO_MS 10000     /* for the peer's */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
+#define SP_UNREAD_MS 20000    /* nothing moves to a peer that has to read before it is read again */
+#define SP_BATCH 16	      /* accepted in one go, so that those who are there are read before others take their places */
+#define SP_BACKLOG 1024	      /* so that a crowd does not have the kernel turn others away before the loop comes to it */
+#define SP_CROWD_MS 60000     /* between lines about strangers that give way */
+#define SP_RETRY_MS 500	      /* to look again for descriptors or memory that others have given back */
 
 struct sp_buffer {
 	uint8_t *bytes; /* one more than cap */
@@ -32,11 +38,15 @@ struct sp_pipe {
 	void *user;
 	int fd;
 	pid_t peer;
+	struct address from;
 	struct sp_buffer in, out;
+	uint64_t given;			       /* bytes, to be sent to it, so far */
+	size_t unread_max;		       /* paused until no more than these wait */
 	struct tls *tls;		       /* NULL: plain */
-	bool trusted;			       /* sp_trust */
+	bool trusted;			       /* sp_trust; others stand among the strangers */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
-	bool writing;			       /* waits for room in the socket */
+	bool paused;			       /* nothing is read, nor handed over: sp_wait_for_reader */
+	bool writing, reading;		       /* what the socket is watched for */
 	struct sp_pipe *dead_next;
 };
 
@@ -48,7 +58,11 @@ struct sp_listener {
 	const struct sp_ops *ops;
 	void *ctx;
 	struct sp_limits limits;
-	TAILQ_HEAD(, sp_pipe) pipes;
+	TAILQ_HEAD(sp_pipes, sp_pipe) pipes, strangers; /* strangers: the one that gives way first in front */
+	unsigned n_strangers;
+	size_t strange_bytes; /* of memory for what they have sent */
+	uint64_t crowd_quiet; /* that strangers give way is not said again before */
+	bool full_said;	      /* that none can be accepted, until one is */
 	struct sp_pipe *dead;
 	int fd;
 	bool ipc;
@@ -91,6 +105,122 @@ static void sp_consume(struct sp_buffer *b, size_t n)
 	}
 }
 
+/* --- strangers ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Whoever can reach the socket can connect. Those who have not said who they are take no more than some places and some memory, and each
+ * address no more than a part of the places; the one that has been there longest gives way. */
+
+static void sp_admit(struct sp_pipe *p)
+{
+	TAILQ_INSERT_TAIL(&p->listener->strangers, p, others);
+	p->listener->n_strangers++;
+}
+
+/* It leaves the list that it is in. */
+static void sp_unlist(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	if (p->trusted) {
+		TAILQ_REMOVE(&l->pipes, p, others);
+		return;
+	}
+	TAILQ_REMOVE(&l->strangers, p, others);
+	l->n_strangers--;
+	l->strange_bytes -= p->in.cap;
+}
+
+static bool sp_is_of(const struct sp_pipe *p, const struct sp_pipe *other)
+{
+	struct address a = p->from, b = other->from;
+	address_cut(&a, a.family == AF_INET6 ? 64 : 32);
+	address_cut(&b, b.family == AF_INET6 ? 64 : 32);
+	return p->peer == other->peer && a.family == b.family && memcmp(a.ip, b.ip, sizeof a.ip) == 0;
+}
+
+const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX])
+{
+	char address[ADDRESS_TEXT];
+	if (p->listener->ipc)
+		snprintf(text, SP_REMOTE_MAX, "process %d", (int)p->peer);
+	else
+		snprintf(text, SP_REMOTE_MAX, p->from.family == AF_INET6 ? "[%s]:%u" : "%s:%u", address_text(&p->from, address),
+			 p->from.port);
+	return text;
+}
+
+static void sp_end(struct sp_pipe *p, const char *why);
+
+static bool sp_can_oust(const struct sp_listener *l)
+{
+	return l->limits.strangers > 0 && !TAILQ_EMPTY(&l->strangers);
+}
+
+static const char sp_gave_way[] = "it gave way to another peer";
+
+static void sp_oust(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	char remote[SP_REMOTE_MAX];
+	l->loop->stats.strangers++;
+	if (loop_now(l->loop) >= l->crowd_quiet)
+		LOG(l->loop->log, LOG_NOTICE, LOG_LIMIT, l->limits.crowd, LOG_STR("url", l->url),
+		    LOG_STR("remote", sp_remote(p, remote)), LOG_U64("peers", l->n_strangers));
+	l->crowd_quiet = loop_now(l->loop) + SP_CROWD_MS;
+	sp_end(p, sp_gave_way);
+}
+
+/* After p has come: whose place does it take? */
+static void sp_make_room(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	struct sp_pipe *q, *oldest = NULL;
+	unsigned n = 0;
+	TAILQ_FOREACH (q, &l->strangers, others) {
+		if (!sp_is_of(q, p))
+			continue;
+		oldest = oldest != NULL ? oldest : q;
+		n++;
+	}
+	bool low = !descriptors_may(&l->loop->descriptors, DESCRIPTORS_CLIENT, p->fd);
+	if (l->limits.strangers_each > 0 && n > l->limits.strangers_each)
+		sp_oust(oldest);
+	else if (sp_can_oust(l) && (l->n_strangers > l->limits.strangers || low) && TAILQ_FIRST(&l->strangers) != p)
+		sp_oust(TAILQ_FIRST(&l->strangers));
+}
+
+/* The memory for what p has sent has changed: among strangers that hold too much the one that holds most gives way. */
+static void sp_weigh(struct sp_pipe *p, size_t before)
+{
+	struct sp_listener *l = p->listener;
+	struct sp_pipe *q, *most = p;
+	if (p->trusted || p->closed)
+		return;
+	l->strange_bytes += p->in.cap - before;
+	if (l->limits.strangers_bytes == 0 || l->strange_bytes <= l->limits.strangers_bytes)
+		return;
+	TAILQ_FOREACH (q, &l->strangers, others)
+		if (q->in.cap > most->in.cap)
+			most = q;
+	sp_oust(most);
+}
+
+void sp_trust(struct sp_pipe *p)
+{
+	if (p->trusted || p->closed)
+		return;
+	sp_unlist(p);
+	p->trusted = true;
+	TAILQ_INSERT_TAIL(&p->listener->pipes, p, others);
+}
+
+void sp_touch(struct sp_pipe *p)
+{
+	if (p->trusted || p->closed)
+		return;
+	TAILQ_REMOVE(&p->listener->strangers, p, others);
+	TAILQ_INSERT_TAIL(&p->listener->strangers, p, others);
+}
+
 /* --- the end of a pipe -------------------------------------------------------------------------------------------------------------- */
 
 void sp_close(struct sp_pipe *p)
@@ -102,7 +232,7 @@ void sp_close(struct sp_pipe *p)
 	event_del(&p->event);
 	loop_timer_cancel(&p->limit);
 	close(p->fd);
-	TAILQ_REMOVE(&l->pipes, p, others);
+	sp_unlist(p);
 	p->dead_next = l->dead; /* freed at the end of the turn: it may be on the stack */
 	l->dead = p;
 }
@@ -114,18 +244,22 @@ static void sp_end(struct sp_pipe *p, const char *why)
 	struct sp_listener *l = p->listener;
 	bool told = p->greeted;
 	void *user = p->user;
+	char remote[SP_REMOTE_MAX];
 	sp_close(p);
 	if (told)
 		l->ops->closed(l->ctx, p, user, why);
-	else
-		LOG(l->loop->log, LOG_INFO, LOG_HANDLER, "a peer left before its handshake", LOG_STR("url", l->url),
-		    LOG_STR("error", why));
+	else if (why != sp_gave_way)
+		LOG(l->loop->log, why != NULL ? LOG_NOTICE : LOG_INFO, LOG_ACCEPT,
+		    why != NULL ? "a peer that is no worker was turned away" : "a peer left before its handshake",
+		    LOG_STR("url", l->url), LOG_STR("remote", sp_remote(p, remote)), LOG_STR("error", why));
 }
 
 static void sp_on_limit(void *arg)
 {
 	struct sp_pipe *p = arg;
-	sp_end(p, p->greeted ? NULL : "the handshake took too long");
+	sp_end(p, !p->greeted	 ? "the handshake took too long"
+		  : p->finishing ? NULL
+				 : "it does not read the answers to what it asks");
 }
 
 static void sp_bury(void *arg)
@@ -145,17 +279,34 @@ static void sp_bury(void *arg)
 
 static void sp_on_event(evutil_socket_t fd, short what, void *arg);
 
+/* A pause that is over: what has come meanwhile is handed over in a callback of its own. */
+static void sp_go_on(struct sp_pipe *p)
+{
+	p->paused = false;
+	if (!p->finishing)
+		loop_timer_cancel(&p->limit);
+	event_active(&p->event, EV_READ, 0);
+}
+
 static void sp_watch(struct sp_pipe *p)
 {
 	bool writing = p->tls != NULL ? tls_waits(p->tls) : p->out.len > 0 && !p->deaf; /* a handshake is written by reading */
-	if (writing == p->writing || p->closed)
+	bool over = p->paused && (p->deaf || p->out.len <= p->unread_max), reading = !p->paused || over;
+	if (p->closed)
 		return;
-	p->writing = writing;
-	event_del(&p->event);
-	event_assign(&p->event, p->listener->loop->base, p->fd, (short)(EV_READ | EV_PERSIST | (writing ? EV_WRITE : 0)),
-		     sp_on_event, p);
-	if (event_add(&p->event, NULL) != 0)
-		sp_end(p, "no memory to watch it");
+	if (writing != p->writing || reading != p->reading) {
+		p->writing = writing;
+		p->reading = reading;
+		event_del(&p->event);
+		event_assign(&p->event, p->listener->loop->base, p->fd,
+			     (short)((reading ? EV_READ : 0) | EV_PERSIST | (writing ? EV_WRITE : 0)), sp_on_event, p);
+		if (event_add(&p->event, NULL) != 0) {
+			sp_end(p, "no memory to watch it");
+			return;
+		}
+	}
+	if (over)
+		sp_go_on(p);
 }
 
 static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
@@ -182,12 +333,15 @@ static void sp_flush(struct sp_pipe *p)
 {
 	while (p->out.len > 0 && !p->deaf) {
 		ssize_t n = sp_write(p, p->out.bytes + p->out.at, p->out.len);
-		if (n > 0)
+		if (n > 0) {
 			sp_consume(&p->out, (size_t)n);
-		else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			if (p->paused && !p->finishing)
+				loop_timer_set(&p->limit, SP_UNREAD_MS);
+		} else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 			break;
-		else if (n == 0 || errno != EINTR)
+		} else if (n == 0 || errno != EINTR) {
 			sp_deafen(p);
+		}
 	}
 	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 && errno != EAGAIN)
 		sp_deafen(p);
@@ -227,6 +381,7 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	pair0_write_head(head, len);
 	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head} : (struct iovec){head + 1, sizeof head - 1};
 	len += iov[0].iov_len;
+	p->given += len;
 	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1)) /* so that a message is sent whole or not at all */
 		return false;
 	ssize_t sent = sp_write_now(p, iov, n + 1);
@@ -249,9 +404,25 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	return true;
 }
 
-void sp_trust(struct sp_pipe *p)
+void sp_wait_for_reader(struct sp_pipe *p, size_t at_most)
 {
-	p->trusted = true;
+	if (p->closed || p->finishing || p->deaf || p->out.len <= at_most)
+		return;
+	if (!p->paused)
+		loop_timer_set(&p->limit, SP_UNREAD_MS);
+	p->paused = true;
+	p->unread_max = at_most;
+	sp_watch(p);
+}
+
+bool sp_is_paused(const struct sp_pipe *p)
+{
+	return p->paused;
+}
+
+uint64_t sp_given(const struct sp_pipe *p)
+{
+	return p->given;
 }
 
 size_t sp_waiting(const struct sp_pipe *p)
@@ -264,6 +435,7 @@ void sp_finish(struct sp_pipe *p, uint64_t ms)
 	if (p->closed)
 		return;
 	p->finishing = true;
+	p->unread_max = SIZE_MAX; /* its last words are heard in any case */
 	loop_timer_set(&p->limit, ms);
 	sp_flush(p);
 }
@@ -280,11 +452,20 @@ pid_t sp_peer(const struct sp_pipe *p)
 
 /* --- input -------------------------------------------------------------------------------------------------------------------------- */
 
+static const char *sp_other_protocol(const uint8_t *said)
+{
+	if (said[0] == 0x16)
+		return "the peer speaks TLS, which this URL does not; one that begins with tls+tcp:// does";
+	if (said[0] >= 'A' && said[0] <= 'Z')
+		return "the peer does not speak nng's PAIR0; it may be a client that speaks HTTP";
+	return "the peer does not speak nng's PAIR0";
+}
+
 static bool sp_read_hello(struct sp_pipe *p)
 {
 	size_t n = p->in.len < PAIR0_GREETING ? p->in.len : PAIR0_GREETING;
 	if (memcmp(p->in.bytes + p->in.at, pair0_greeting, n) != 0) {
-		sp_end(p, "the peer does not speak nng's PAIR0");
+		sp_end(p, sp_other_protocol(p->in.bytes + p->in.at));
 		return false;
 	}
 	if (n < PAIR0_GREETING)
@@ -300,10 +481,10 @@ static bool sp_read_hello(struct sp_pipe *p)
 static bool sp_read_message(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;
-	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1;
-	const uint8_t *at = p->in.bytes + p->in.at;
-	if (p->in.len < head)
+	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1, cap = p->in.cap;
+	if (p->paused || p->in.len < head)
 		return false;
+	const uint8_t *at = p->in.bytes + p->in.at;
 	if (l->ipc && at[0] != 1) {
 		sp_end(p, "the peer sent something that is no message");
 		return false;
@@ -316,36 +497,56 @@ static bool sp_read_message(struct sp_pipe *p)
 	if (p->in.len - head < len)
 		return false;
 	l->ops->message(l->ctx, p, p->user, p->in.bytes + p->in.at + head, (size_t)len);
+	if (p->closed)
+		return false;
 	sp_consume(&p->in, head + (size_t)len);
+	sp_weigh(p, cap);
 	return !p->closed;
 }
 
-static void sp_read_some(struct sp_pipe *p)
+/* Returns whether all that has come so far may be handed over. */
+static bool sp_read_some(struct sp_pipe *p)
 {
+	size_t cap = p->in.cap;
 	if (!sp_reserve(&p->in, SP_READ)) {
 		sp_end(p, "no memory for its messages");
-		return;
+		return false;
 	}
+	sp_weigh(p, cap);
+	if (p->closed)
+		return false;
 	size_t room = p->in.cap - p->in.at - p->in.len;
 	ssize_t n = sp_read(p, p->in.bytes + p->in.at + p->in.len, room);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
-		return;
+		return true;
 	if (n <= 0) {
 		bool tls = p->tls != NULL && n < 0 && !p->greeted;
 		sp_end(p, tls ? "the TLS handshake failed" : p->in.len > 0 ? "the peer ended in the middle of a message" : NULL);
-		return;
+		return false;
 	}
 	p->in.len += (size_t)n;
-	if (!p->greeted && !sp_read_hello(p))
+	return true;
+}
+
+static void sp_hand_over(struct sp_pipe *p)
+{
+	if (!p->greeted && (p->in.len == 0 || !sp_read_hello(p)))
 		return;
 	while (sp_read_message(p))
 		;
+	if (p->trusted || p->closed || p->in.len > 0)
+		return;
+	size_t cap = p->in.cap; /* strangers that say nothing hold nothing */
+	free(p->in.bytes);
+	p->in = (struct sp_buffer){.bytes = NULL};
+	sp_weigh(p, cap);
 }
 
 static void sp_on_readable(struct sp_pipe *p)
 {
 	do
-		sp_read_some(p);
+		if (sp_read_some(p))
+			sp_hand_over(p);
 	while (!p->closed && p->tls != NULL &&
 	       (tls_more(p->tls) || tls_ended(p->tls))); /* what was read already no descriptor announces */
 	if (!p->closed && p->tls != NULL)
@@ -392,38 +593,77 @@ static bool sp_begin(struct sp_pipe *p)
 	return true;
 }
 
-static void sp_add(struct sp_listener *l, int fd)
+static void sp_refuse(struct sp_listener *l, struct sp_pipe *p, int fd, const char *why)
+{
+	char remote[SP_REMOTE_MAX];
+	LOG(l->loop->log, LOG_WARN, LOG_ACCEPT, "a peer was turned away from the worker socket", LOG_STR("url", l->url),
+	    LOG_STR("remote", p != NULL ? sp_remote(p, remote) : NULL), LOG_STR("error", why));
+	free(p);
+	close(fd);
+}
+
+static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
 {
 	struct sp_pipe *p = calloc(1, sizeof *p);
-	pid_t peer = 0;
 	const int on = 1;
-	if (p == NULL || !sp_peer_ok(l, fd, &peer)) {
-		LOG(l->loop->log, LOG_WARN, LOG_HANDLER, "a peer was turned away from the worker socket", LOG_STR("url", l->url));
-		free(p);
-		close(fd);
+	if (p == NULL) {
+		sp_refuse(l, p, fd, "no memory");
 		return;
 	}
-	*p = (struct sp_pipe){.listener = l, .fd = fd, .peer = peer};
+	*p = (struct sp_pipe){.listener = l, .fd = fd, .reading = true};
+	address_from(&p->from, from);
+	if (!sp_peer_ok(l, fd, &p->peer)) {
+		sp_refuse(l, p, fd, "it runs as another user");
+		return;
+	}
+	if (!descriptors_may(&l->loop->descriptors, l->limits.user, fd) && !sp_can_oust(l)) {
+		sp_refuse(l, p, fd, "the rest of the file descriptors is held back for tova-ctl and the host");
+		return;
+	}
 	loop_timer_init(l->loop, &p->limit, sp_on_limit, p);
 	loop_timer_set(&p->limit, SP_HELLO_MS);
 	if (!l->ipc)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	TAILQ_INSERT_TAIL(&l->pipes, p, others);
+	sp_admit(p);
 	event_assign(&p->event, l->loop->base, fd, EV_READ | EV_PERSIST, sp_on_event, p);
 	if (event_add(&p->event, NULL) != 0 || !sp_begin(p))
 		sp_close(p);
+	else
+		sp_make_room(p);
+}
+
+/* Without a descriptor, or memory for one: a stranger gives its own; if there is none it is tried again later, else the loop would spin. */
+static void sp_on_no_accept(struct sp_listener *l, int error)
+{
+	if (sp_can_oust(l)) {
+		sp_oust(TAILQ_FIRST(&l->strangers));
+		return; /* the loop comes here again */
+	}
+	if (!l->full_said)
+		LOG(l->loop->log, LOG_WARN, LOG_LIMIT, "no peer can be accepted at a socket for workers or tova-ctl, for now",
+		    LOG_STR("url", l->url), LOG_ERRNO(error));
+	l->full_said = true;
+	event_del(&l->event);
+	loop_timer_set(&l->retry, SP_RETRY_MS);
 }
 
 static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct sp_listener *l = arg;
-	int got;
 	(void)what;
-	while ((got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		sp_add(l, got);
-	if (errno == EMFILE || errno == ENFILE) {
-		event_del(&l->event); /* else the loop would spin */
-		loop_timer_set(&l->retry, 500);
+	for (int i = 0; i < SP_BATCH; i++) {
+		struct sockaddr_storage from = {.ss_family = AF_UNIX};
+		socklen_t len = sizeof from;
+		int got = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (got >= 0) {
+			l->full_said = false;
+			sp_add(l, got, (const struct sockaddr *)&from);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			sp_on_no_accept(l, errno);
+			return;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			return;
+		} /* anything else concerns only the socket that was to be accepted */
 	}
 }
 
@@ -447,12 +687,8 @@ static bool sp_bind_ipc(struct sp_listener *l, const char *path, char *why, size
 	}
 	strcpy(un.sun_path, path);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int probe = l->fd >= 0 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
-	bool live = probe >= 0 && connect(probe, (struct sockaddr *)&un, sizeof un) == 0;
 	struct stat st;
-	if (probe >= 0)
-		close(probe);
-	if (live) {
+	if (address_unix_is_live(&un)) {
 		snprintf(why, cap, "another process listens there");
 		return false;
 	}
@@ -550,10 +786,12 @@ struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct s
 	}
 	*l = (struct sp_listener){.loop = loop, .ops = ops, .ctx = ctx, .limits = *limits, .fd = -1};
 	TAILQ_INIT(&l->pipes);
+	TAILQ_INIT(&l->strangers);
 	loop_timer_init(loop, &l->retry, sp_on_retry, l);
 	l->hook = (struct loop_hook){.run = sp_bury, .arg = l};
 	loop_add_hook(loop, &l->hook);
-	bool ok = sp_bind(l, url, why, why_cap) && (listen(l->fd, 128) == 0 || sp_fail(why, why_cap, "it can not be listened on"));
+	bool ok = sp_bind(l, url, why, why_cap) &&
+		  (listen(l->fd, SP_BACKLOG) == 0 || sp_fail(why, why_cap, "it can not be listened on"));
 	if (ok) {
 		event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, sp_on_accept, l);
 		ok = event_add(&l->event, NULL) == 0 || sp_fail(why, why_cap, "no memory");
@@ -575,6 +813,8 @@ void sp_listener_free(struct sp_listener *l)
 		return;
 	while (!TAILQ_EMPTY(&l->pipes))
 		sp_close(TAILQ_FIRST(&l->pipes));
+	while (!TAILQ_EMPTY(&l->strangers))
+		sp_close(TAILQ_FIRST(&l->strangers));
 	sp_bury(l);
 	loop_remove_hook(l->loop, &l->hook);
 	loop_timer_cancel(&l->retry);

@@ -26,10 +26,16 @@ struct sp_ops {
 	void (*closed)(void *ctx, struct sp_pipe *p, void *user, const char *why);
 };
 
+/* Peers are strangers until sp_trust. */
 struct sp_limits {
-	uint64_t message_max; /* bytes; a longer announcement ends the pipe before anything is allocated */
-	uint64_t first_max;   /* likewise until sp_trust; 0: message_max */
-	bool any_peer;	      /* ipc: of other users than our own, too */
+	uint64_t message_max;	    /* bytes; a longer announcement ends the pipe before anything is allocated */
+	uint64_t first_max;	    /* likewise of a stranger; 0: message_max */
+	unsigned strangers;	    /* most at once; beyond it the oldest gives way to a new peer; 0: any number */
+	unsigned strangers_each;    /* of one address (IPv6: a /64) or process; 0: any number */
+	size_t strangers_bytes;	    /* most memory for what they have sent, over all; 0: any */
+	const char *crowd;	    /* a sentence for the log when the first gives way */
+	enum descriptors_user user; /* what descriptors they may have */
+	bool any_peer;		    /* ipc: of other users than our own, too */
 	const char *tls_cert, *tls_key, *tls_client_ca; /* PEM files, for tls+tcp; the last may be NULL */
 };
 
@@ -47,10 +53,18 @@ void sp_listener_free(struct sp_listener *l);
 /* Sends one message made of these parts; what the socket does not take at once is copied. False without memory: the message was
  * not sent. */
 bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n);
-/* The peer has said who it is: messages of up to message_max are taken from it. */
+/* The peer has said who it is: messages of up to message_max are taken from it, and it gives way to nobody. */
 void sp_trust(struct sp_pipe *p);
-/* Bytes that wait to be sent. */
+/* A stranger is of use: of all it gives way last. */
+void sp_touch(struct sp_pipe *p);
+/* Nothing more is read from the peer, nor handed over, until no more than at_most bytes wait to be sent to it. It ends, and `closed`
+ * says why, if it takes none of them for 20 s. */
+void sp_wait_for_reader(struct sp_pipe *p, size_t at_most);
+/* Does it have to read first? What it says is not heard meanwhile. */
+bool sp_is_paused(const struct sp_pipe *p);
+/* Bytes that wait to be sent, and all that sp_send was given so far, with those. */
 size_t sp_waiting(const struct sp_pipe *p);
+uint64_t sp_given(const struct sp_pipe *p);
 /* Closes once everything was sent and the peer has closed, or after ms: what it still says is handed over. `closed` follows. */
 void sp_finish(struct sp_pipe *p, uint64_t ms);
 /* Closes now, without a callback. */
@@ -58,5 +72,8 @@ void sp_close(struct sp_pipe *p);
 bool sp_is_closed(const struct sp_pipe *p);
 /* Process at the other end of an ipc pipe, 0: unknown. */
 pid_t sp_peer(const struct sp_pipe *p);
+/* Who it is, for people: "192.0.2.1:4711", "[2001:db8::1]:4711", "process 4711". */
+#define SP_REMOTE_MAX 64
+const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX]);
 
 #endif

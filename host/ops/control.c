@@ -14,6 +14,8 @@
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)
 #define CONTROL_WHY_MAX 2048
+#define CONTROL_PEERS_MAX 64	       /* connections at once */
+#define CONTROL_UNREAD_MAX (16u << 20) /* bytes that one has not read when it asks for more in the same batch: it is cut off */
 
 struct control {
 	struct hub *hub;
@@ -25,6 +27,15 @@ struct control {
 	struct codec_out out; /* of the batch being answered */
 };
 
+static void control_cut(struct control *c, struct sp_pipe *pipe, const char *why)
+{
+	char remote[SP_REMOTE_MAX];
+	LOG(c->hub->log, LOG_WARN, LOG_HOST, "a connection at the control socket is cut off",
+	    LOG_STR("remote", sp_remote(pipe, remote)), LOG_STR("error", why));
+	codec_reset(&c->out);
+	sp_close(pipe);
+}
+
 static void control_flush(struct control *c, struct sp_pipe *pipe)
 {
 	struct iovec parts[CODEC_PARTS];
@@ -33,8 +44,8 @@ static void control_flush(struct control *c, struct sp_pipe *pipe)
 	int n = codec_parts(&c->out, parts);
 	bool ok = !c->out.failed && sp_send(pipe, parts, n);
 	codec_reset(&c->out);
-	if (!ok || sp_waiting(pipe) > CONTROL_MESSAGE_MAX) /* whoever asks and does not read the answers is cut off */
-		sp_close(pipe);
+	if (!ok)
+		control_cut(c, pipe, "no memory for what it is to be told");
 }
 
 /* The mount that is named, or the only one there is. */
@@ -266,6 +277,10 @@ static void control_no_mount(struct control *c, struct codec_item *item, const c
 static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
 {
 	struct mount *m = control_mount(c, item);
+	if (sp_waiting(pipe) > CONTROL_UNREAD_MAX) {
+		control_cut(c, pipe, "it asks and does not read the answers");
+		return;
+	}
 	switch (item->type) {
 	case CODEC_HELLO:
 		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1);
@@ -319,14 +334,18 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 		control_item(c, pipe, &c->batch.items[i]);
 	if (!sp_is_closed(pipe))
 		control_flush(c, pipe);
+	sp_touch(pipe);
+	sp_wait_for_reader(pipe, CONTROL_PARTS_MAX);
 }
 
 static void control_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
 {
-	(void)ctx;
-	(void)pipe;
+	const struct control *c = ctx;
+	char remote[SP_REMOTE_MAX];
 	(void)user;
-	(void)why;
+	if (why != NULL)
+		LOG(c->hub->log, LOG_NOTICE, LOG_HOST, "a connection at the control socket ended",
+		    LOG_STR("remote", sp_remote(pipe, remote)), LOG_STR("error", why));
 }
 
 static const struct sp_ops control_ops = {.opened = control_on_opened, .message = control_on_message, .closed = control_on_closed};
@@ -334,7 +353,12 @@ static const struct sp_ops control_ops = {.opened = control_on_opened, .message 
 struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
 			     const struct control_actions *actions, char *why, size_t why_cap)
 {
-	const struct sp_limits limits = {.message_max = CONTROL_MESSAGE_MAX};
+	const struct sp_limits limits = {
+		.message_max = CONTROL_MESSAGE_MAX,
+		.strangers = CONTROL_PEERS_MAX,
+		.crowd = "many connections at the control socket: the one that was silent longest gives way to each new one",
+		.user = DESCRIPTORS_HOST,
+	};
 	char url[256];
 	struct control *c = calloc(1, sizeof *c);
 	if (c == NULL || (size_t)snprintf(url, sizeof url, "ipc://%s", path) >= sizeof url) {

@@ -66,7 +66,11 @@ static void read_batch(const uint8_t *data, size_t size)
 	struct codec_batch b = {.n = 0};
 	uint8_t *bytes = malloc(size + 1); /* the net leaves a byte behind each message */
 	memcpy(bytes, data, size);
+	struct codec_item first;
+	bool good = codec_read_first(&b, bytes, size, &first);
+	MUST(size == 0 || memcmp(bytes, data, size) == 0);
 	if (codec_read(&b, bytes, size)) {
+		MUST(good && first.type == b.items[0].type);
 		MUST(memcmp(bytes, data, size) == 0); /* untouched until it is used */
 		MUST(b.n > 0 && b.n <= CODEC_ITEMS_MAX && b.binary_len < size);
 		MUST(b.binary_len == 0 || b.binary + b.binary_len == bytes + size);

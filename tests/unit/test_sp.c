@@ -18,6 +18,7 @@
 #define PATIENCE_MS 60000
 #define MESSAGE_MAX (8u << 20)
 #define HANDSHAKE_MS 10000
+#define UNREAD_MS 20000
 
 static const uint8_t HELLO[8] = {0, 'S', 'P', 0, 0, 0x10, 0, 0};
 
@@ -41,7 +42,21 @@ bool __wrap_loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
 	if (ms == HANDSHAKE_MS)
 		handshake_timer = t;
-	return __real_loop_timer_set(t, impatient && ms == HANDSHAKE_MS ? 1 : ms);
+	return __real_loop_timer_set(t, impatient && (ms == HANDSHAKE_MS || ms == UNREAD_MS) ? 1 : ms);
+}
+
+static int accept_error; /* instead of a peer */
+static unsigned accepts_failed;
+
+int __real_accept4(int s, struct sockaddr *from, socklen_t *len, int flags);
+int __wrap_accept4(int s, struct sockaddr *from, socklen_t *len, int flags);
+int __wrap_accept4(int s, struct sockaddr *from, socklen_t *len, int flags)
+{
+	if (accept_error == 0)
+		return __real_accept4(s, from, len, flags);
+	accepts_failed++;
+	errno = accept_error;
+	return -1;
 }
 
 /* --- the host's side --------------------------------------------------------------------------------------------------------------- */
@@ -592,6 +607,97 @@ START_TEST(slow_peers)
 }
 END_TEST
 
+static bool can_be_sent(void)
+{
+	static char text[LARGE];
+	const struct iovec part = {text, sizeof text};
+	if (sp_waiting(host.pipe) < 2 * LARGE)
+		ck_assert(sp_send(host.pipe, &part, 1));
+	return sp_waiting(host.pipe) >= 2 * LARGE;
+}
+
+/* Nothing of it is handed over while what it has not read is more than it may be; then all of it, in order, and the rest of the batch that was
+ * cut, too. */
+START_TEST(who_has_to_read_first)
+{
+	meet();
+	until(can_be_sent);
+	sp_wait_for_reader(host.pipe, LARGE);
+	put_message("one", 3);
+	put_message("two", 3);
+	sp_wait_for_reader(host.pipe, LARGE); /* again changes nothing */
+	for (int i = 0; i < 20; i++)
+		loop_turn(loop, false);
+	ck_assert_uint_eq(host.n, 0);
+	ck_assert_uint_gt(sp_waiting(host.pipe), LARGE);
+	pump = receive;
+	until_messages(2);
+	ck_assert_uint_le(sp_waiting(host.pipe), LARGE);
+	expect_message(0, "one", 3);
+	expect_message(1, "two", 3);
+	put_message("three", 5);
+	until_messages(3);
+	ck_assert(host.closed == 0 && !loop_timer_is_set(handshake_timer));
+}
+END_TEST
+
+START_TEST(who_does_not_read_at_all)
+{
+	meet();
+	until(can_be_sent);
+	impatient = true;
+	sp_wait_for_reader(host.pipe, LARGE);
+	put_message("never", 5);
+	until(has_closed);
+	ck_assert_str_eq(host.why, "it does not read the answers to what it asks");
+	ck_assert_uint_eq(host.n, 0);
+}
+END_TEST
+
+/* One that has to read first and goes away, or is to finish: its last words are heard. */
+START_TEST(who_has_to_read_first_and_leaves)
+{
+	meet();
+	until(can_be_sent);
+	sp_wait_for_reader(host.pipe, LARGE);
+	put_message("last words", 10);
+	if (_i == 0 && !ipc)
+		return; /* TCP does not tell that nobody reads any more */
+	if (_i == 0)
+		shutdown(fd, SHUT_RD);
+	else
+		sp_finish(host.pipe, 1000);
+	shutdown(fd, SHUT_WR);
+	if (_i == 1)
+		pump = receive;
+	until(has_closed);
+	ck_assert_uint_eq(host.n, 1);
+}
+END_TEST
+
+static unsigned later;
+
+static bool is_later(void)
+{
+	return ++later > 100;
+}
+
+/* Neither the host nor the loop suffers from accept's failures, whichever they are; and it goes on. */
+START_TEST(accepting_fails)
+{
+	static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+	accept_error = errors[_i];
+	accepts_failed = later = 0;
+	fd = dial();
+	put(HELLO, sizeof HELLO);
+	until(is_later); /* 100 ms */
+	ck_assert_uint_gt(accepts_failed, 0);
+	ck_assert_uint_le(accepts_failed, 3);
+	accept_error = 0;
+	until(has_opened);
+}
+END_TEST
+
 /* A peer that has died with our output unread: what it had said before is heard to the end. */
 START_TEST(last_words)
 {
@@ -832,6 +938,10 @@ static void add_common(TCase *tc)
 	tcase_add_test(tc, lies_about_lengths);
 	tcase_add_test(tc, largest_message);
 	tcase_add_test(tc, slow_peers);
+	tcase_add_test(tc, who_has_to_read_first);
+	tcase_add_test(tc, who_does_not_read_at_all);
+	tcase_add_loop_test(tc, who_has_to_read_first_and_leaves, 0, 2);
+	tcase_add_loop_test(tc, accepting_fails, 0, 4);
 	tcase_add_test(tc, last_words);
 	tcase_add_test(tc, closed_by_the_host);
 	tcase_add_test(tc, closing_twice);
