@@ -153,17 +153,6 @@ uint64_t chunk_note_at(const struct chunk *c, uint32_t off)
 	return i < c->notes->n && c->notes->v[i].off == off ? c->notes->v[i].note : 0;
 }
 
-bool chunk_copy_notes(const struct slice *from, struct chunk *to, uint32_t off)
-{
-	const struct chunk_notes *notes = from->chunk->notes;
-	if (notes == NULL)
-		return true;
-	for (uint32_t i = chunk_find_note(notes, from->off); i < notes->n && notes->v[i].off - from->off < from->len; i++)
-		if (!chunk_set_note(to, notes->v[i].off - from->off + off, notes->v[i].note))
-			return false;
-	return true;
-}
-
 void chunk_pool_trim(struct chunk_pool *pool)
 {
 	struct chunk *c;

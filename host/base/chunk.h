@@ -18,6 +18,7 @@
 struct chunk {
 	uint32_t refs;
 	uint32_t used, size;	   /* bytes */
+	bool owned;		   /* one queue has it, and nobody else ever will */
 	struct chunk_pool *pool;   /* NULL: freed with its last reference, not kept */
 	struct chunk *next;	   /* in the pool's list of free ones */
 	struct chunk_notes *notes; /* NULL: none */
@@ -71,8 +72,6 @@ static inline void slice_unref(struct slice *s)
  * nothing. Another one replaces it. Returns false without memory. */
 bool chunk_note(const struct slice *at, uint64_t note);
 uint64_t chunk_note_at(const struct chunk *c, uint32_t off);
-/* The slice was copied to `off` in another chunk: so are its notes. Returns false without memory. */
-bool chunk_copy_notes(const struct slice *from, struct chunk *to, uint32_t off);
 
 /* Adds its size to the account, once, and takes it off again when the chunk is freed. */
 static inline void chunk_account(struct chunk *c, uint64_t *held)

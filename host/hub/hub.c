@@ -9,6 +9,8 @@
 #include "hub/slow.h"
 #include "hub/timer.h"
 
+#define HUB_VICTIMS 64 /* that are ended in one turn */
+
 /* --- sessions that end ------------------------------------------------------------------------------------------------------------ */
 
 /* A reason is text, in which a NUL is a character like others. */
@@ -121,20 +123,32 @@ static bool hub_note(const struct mount *m, const struct command *command, bool 
 	return m->slow == MOUNT_SLOW_CLOSE || note == 0 || chunk_note(&command->frame, note);
 }
 
+static void hub_end_victim(struct hub *hub, struct session *s)
+{
+	if (s->ended)
+		return;
+	if (!s->no_memory) {
+		slow_close(hub, s);
+		return;
+	}
+	LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed", LOG_STR("mount", s->mount->path));
+	hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
+}
+
+/* A broadcast can be too much for thousands at once: their ends, of which each is logged and told to a handler, are not to stop the loop. */
 void hub_end_victims(struct hub *hub)
 {
-	while (hub->n_victims > 0) {
-		struct session *s = hub->victims[--hub->n_victims];
-		if (s->ended)
-			continue;
-		if (s->no_memory) {
-			LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed",
-			    LOG_STR("mount", s->mount->path));
-			hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
-			continue;
-		}
-		slow_close(hub, s);
-	}
+	if (hub->n_victims == 0 || loop_timer_is_set(&hub->more_victims))
+		return;
+	for (int n = 0; hub->n_victims > 0 && n < HUB_VICTIMS; n++)
+		hub_end_victim(hub, hub->victims[--hub->n_victims]);
+	if (hub->n_victims > 0)
+		loop_timer_set(&hub->more_victims, 1);
+}
+
+static void hub_on_more_victims(void *arg)
+{
+	hub_end_victims(arg);
 }
 
 /* Whom a broadcast leaves out, and whose own event it answers. */
@@ -357,6 +371,7 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 {
 	hub->loop->stats.commands += c->n;
+	hub->loop->delivery++;
 	for (uint32_t i = 0; i < c->n; i++) {
 		struct command *command = &c->commands[i];
 		if (command->kind == COMMAND_SEND)
@@ -482,6 +497,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 {
 	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop), .timers.clock = -1};
 	budgets_init(&hub->budgets);
+	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0) {
 		if (!random_bytes(&hub->host_id, sizeof hub->host_id))
@@ -520,6 +536,7 @@ void hub_free(struct hub *hub)
 	}
 	timers_free(&hub->timers);
 	budgets_free(&hub->budgets);
+	loop_timer_cancel(&hub->more_victims);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);
 }

@@ -30,6 +30,7 @@ struct hub {
 	struct mount *mounts;	  /* longest path first */
 	struct session **victims; /* read too slowly, to be ended; room for all sessions */
 	uint32_t n_victims, cap_victims;
+	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
 	char *const *origins; /* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
 	struct quota quota;

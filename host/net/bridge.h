@@ -72,6 +72,7 @@ struct bridge_record {
 	uint16_t code;
 	uint32_t len;  /* of the bytes */
 	uint32_t cost; /* downward, see BRIDGE_AHEAD_MAX; upward a number */
+	uint32_t delivery; /* of messages: see struct loop */
 	union {
 		struct conn *conn;
 		struct far_group *group;

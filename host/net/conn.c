@@ -178,7 +178,7 @@ void conn_kill(struct conn *c)
 	c->fd = -1;
 	heavy_forget(c);
 	conn_budget_leave(c);
-	if (outq_backlog(&c->out) != NULL)
+	if (outq_gives_up(&c->out))
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
 	answer_drop(c);
@@ -813,6 +813,7 @@ static void conns_on_turn(void *arg)
 	conns_flush(s);
 	heavies_settle(s);
 	conns_count(s);
+	s->spare.turn++;
 	while ((c = s->doomed) != NULL) {
 		s->doomed = c->doomed_next;
 		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
@@ -843,6 +844,7 @@ static uint32_t conns_idle_looks(const struct conn_limits *limits)
 void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
+	s->spare.max = limits->queue_max;
 	squeeze_set_limits(&s->squeeze, &limits->squeeze);
 	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
@@ -867,6 +869,7 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 		TAILQ_INIT(&s->waits[which].list);
 	squeeze_init(&s->squeeze, &loop->chunks, &loop->stats);
 	conns_set_limits(s, limits);
+	s->spare.delivery = &loop->delivery;
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
 	loop_timer_init(loop, &s->uncork, conns_on_uncork, s);
 	loop_timer_init(loop, &s->trim, conns_on_trim, s);

@@ -299,7 +299,7 @@ size_t conn_held(const struct conn *c);
 /* Bytes that wait for it and can not be given up for others. */
 static inline uint32_t conn_unread(const struct conn *c)
 {
-	return outq_backlog(&c->out) != NULL ? outq_backlog(&c->out)->kept : c->out.bytes;
+	return outq_gives_up(&c->out) ? outq_backlog(&c->out)->kept : c->out.bytes;
 }
 /* Messages that were given up for others since the queue was last empty. */
 static inline uint32_t conn_given_up(const struct conn *c)

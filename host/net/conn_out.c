@@ -185,7 +185,7 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 	if (c->more != NULL || c->out.stalled)
 		heavy_weigh(c);
 	if (c->out.stalled)
-		heavies_grew(c->conns);
+		heavies_grew(c);
 	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE && (c->more == NULL || c->more->taken == 0))
 		conn_watch_uptake(c);
 	if (conn_owes_end(c))
@@ -197,7 +197,7 @@ void conn_flush(struct conn *c)
 {
 	if (c->state == CONN_DEAD)
 		return;
-	bool slow = outq_backlog(&c->out) != NULL;
+	bool slow = outq_gives_up(&c->out);
 	uint32_t given_up = conn_given_up(c);
 	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
 	if (status == OUTQ_EMPTY && slow)
@@ -238,31 +238,47 @@ bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t 
 	return ok;
 }
 
-/* More would wait than may: is it still so after a write? */
-static bool conn_is_full(struct conn *c, uint32_t len)
+/* Something waits: may that be added, after a write if none was tried? */
+static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 {
-	uint32_t max = c->conns->limits.queue_max;
+	struct conns *s = c->conns;
 	if (!c->out.stalled && !c->broken)
 		c->broken = conn_write(c) == OUTQ_BROKEN; /* its end is told at the end of the turn: members may be being walked */
-	return c->out.bytes > 0 && outq_weight(&c->out) + len > max;
+	if (c->broken)
+		return CONN_GONE;
+	if (c->out.bytes == 0)
+		return CONN_SENT;
+	if ((uint64_t)c->out.bytes + len > OUTQ_FRAME_MAX || !outq_admits(&c->out, len, own, &s->spare))
+		return CONN_FULL;
+	bool much = own && outq_weight(&c->out) + len > s->limits.queue_max;
+	if (much && (uint64_t)conn_unread(c) + len > s->limits.queue_max) /* what can be given up is no reason not to read */
+		c->paused |= CONN_PAUSE_OUTPUT;
+	return CONN_SENT;
+}
+
+/* What the queue of a full socket grows by counts as one with what else its delivery brings. */
+static enum conn_sent conn_put_stalled(struct conn *c, const struct slice *frame)
+{
+	uint64_t before = outq_weight(&c->out);
+	if (!conn_queue(c, frame, false))
+		return CONN_NO_MEMORY;
+	outq_admitted(&c->out, before);
+	c->conns->loop->stats.messages_out++;
+	heavies_grew(c);
+	return CONN_SENT;
 }
 
 static enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
-	uint32_t max = c->conns->limits.queue_max;
-	if (outq_weight(&c->out) + frame->len > max && c->out.bytes > 0 && conn_is_full(c, frame->len)) {
-		if (c->broken)
-			return CONN_GONE;
-		if (!own || (uint64_t)c->out.bytes + frame->len > UINT32_MAX)
-			return CONN_FULL;
-		if ((uint64_t)conn_unread(c) + frame->len > max) /* what can be given up is no reason not to read */
-			c->paused |= CONN_PAUSE_OUTPUT;
-	}
+	bool much = c->out.stalled || (uint64_t)c->out.bytes + frame->len > c->conns->limits.queue_max;
+	enum conn_sent sent = much && c->out.bytes > 0 ? conn_admits(c, frame->len, own) : CONN_SENT;
+	if (sent != CONN_SENT)
+		return sent;
+	if (c->out.stalled)
+		return conn_put_stalled(c, frame);
 	if (!conn_queue(c, frame, false))
 		return CONN_NO_MEMORY;
 	c->conns->loop->stats.messages_out++;
-	if (c->out.stalled)
-		heavies_grew(c->conns);
 	return CONN_SENT;
 }
 
@@ -304,16 +320,12 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 
 static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)
 {
-	enum outq_room room = outq_make_way(&c->out, frame, c->conns->limits.queue_max, conflate, &c->conns->spare);
-	if (room != OUTQ_ROOM)
-		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
-	if (!conn_queue(c, frame, false))
-		return CONN_NO_MEMORY;
+	enum outq_room room = outq_make_way(&c->out, frame, conflate, &c->conns->spare);
 	if (c->paused & CONN_PAUSE_OUTPUT)
 		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being walked */
-	c->conns->loop->stats.messages_out++;
-	heavies_grew(c->conns);
-	return CONN_SENT;
+	if (room != OUTQ_ROOM)
+		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
+	return conn_put_stalled(c, frame);
 }
 
 enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
@@ -333,7 +345,7 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 
 bool conn_lighten(struct conn *c)
 {
-	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_held(c) && outq_lighten(&c->out, &c->conns->spare);
+	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_held(c) && outq_lighten(&c->out);
 }
 
 static uint64_t conns_microseconds(void)

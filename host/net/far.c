@@ -177,6 +177,7 @@ enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
 	r->conn = c->peer;
 	r->flag = own;
 	r->code = o->slow;
+	r->delivery = c->conns->loop->delivery;
 	far_copy_frame((struct bridge_frame *)r->bytes, frame);
 	far_count(c, frame->len);
 	return CONN_SENT;
@@ -286,6 +287,7 @@ bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, co
 	r->group = g;
 	b = (struct bridge_broadcast *)r->bytes;
 	r->code = o->slow;
+	r->delivery = g->far->here->loop->delivery;
 	b->exclude = far_peer_there(g, exclude);
 	b->own = far_peer_there(g, own);
 	far_copy_frame(&b->frame, frame);

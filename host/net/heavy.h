@@ -2,7 +2,8 @@
  * of them give way when all together hold more than limits.buffered_max: whoever holds most, one after the other.
  *
  * What counts is memory: chunks of queues that stall, shared ones once, arrays, buffers of input, and what TLS has taken and the socket has not. What only lies in a queue until
- * the end of the turn does not. A connection has its entry while it holds something. */
+ * the end of the turn does not. A connection has its entry while it holds something, which stands among those that hold about as much: so
+ * who holds most, to an eighth, is found without a look at the others. */
 #ifndef TOVA_NET_HEAVY_H
 #define TOVA_NET_HEAVY_H
 
@@ -13,8 +14,23 @@
 struct conn;
 struct conns;
 
+/* Eight to each power of two bytes. */
+#define HEAVY_CLASSES 256
+
+/* Entries by what they hold. */
+struct heavy_scale {
+	LIST_HEAD(heavy_list, heavy) classes[HEAVY_CLASSES];
+	uint64_t some[HEAVY_CLASSES / 64]; /* a bit for each class that may have some */
+};
+
+enum heavy_of { HEAVY_OUTPUT, HEAVY_ALL, HEAVY_SCALES };
+
 struct heavy {
 	LIST_ENTRY(heavy) link;
+	struct {
+		LIST_ENTRY(heavy) link;
+		uint16_t class; /* 0: in none, as what it holds is nothing that could be had */
+	} at[HEAVY_SCALES];
 	struct conn *conn;
 	uint64_t input; /* bytes, as they are counted in struct heavies */
 	bool gives_way; /* it is to be ended: nothing is queued for it any more */
@@ -23,7 +39,9 @@ struct heavy {
 
 struct heavies {
 	LIST_HEAD(, heavy) list;
+	struct heavy_scale scales[HEAVY_SCALES];
 	uint64_t input; /* bytes, of all */
+	uint64_t vain;	/* when so much was held nobody was found who could give way; 0: somebody was, or it is not known any more */
 	bool told;	/* some give way: conn_ops->relieved is to come */
 };
 
@@ -35,8 +53,8 @@ bool heavy_gives_way(const struct conn *c);
 
 /* Bytes that all hold. */
 uint64_t heavies_total(const struct conns *s);
-/* Called when what waits for somebody grew, in the middle of whatever. Who gives way is ended later. */
-void heavies_grew(struct conns *s);
+/* Called when what waits for it grew, in the middle of whatever. Who gives way is ended later. */
+void heavies_grew(struct conn *c);
 /* At the end of a turn. */
 void heavies_settle(struct conns *s);
 

@@ -54,6 +54,7 @@ struct loop {
 	uint64_t now;	      /* see loop_now */
 	uint64_t measured, cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
+	uint32_t delivery; /* number of the commit that is being applied: what it gives to one connection is one delivery */
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };
 

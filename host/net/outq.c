@@ -11,8 +11,6 @@
 #define OUTQ_IOV 64
 #define OUTQ_LIST_MIN 16	  /* slices of a new list */
 #define OUTQ_SPARE_MAX (1u << 20) /* bytes of lists kept */
-#define OUTQ_OWN_MIN 1024	  /* smallest chunk of a stalled queue's own */
-#define OUTQ_OWN_MAX 65536	  /* and the largest */
 
 struct outq_urgent {
 	uint8_t len;
@@ -32,7 +30,7 @@ static size_t outq_list_size(uint32_t cap)
 
 static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 {
-	struct outq_list *list = spare != NULL ? spare->first : NULL;
+	struct outq_list *list = spare->first;
 	if (list != NULL) {
 		spare->first = list->next;
 		spare->bytes -= outq_list_size(list->cap);
@@ -54,7 +52,7 @@ static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 static void outq_give_list(struct outq *q, struct outq_spare *spare)
 {
 	struct outq_list *list = q->list;
-	if (spare != NULL && spare->bytes + outq_list_size(list->cap) <= OUTQ_SPARE_MAX) {
+	if (spare->bytes + outq_list_size(list->cap) <= OUTQ_SPARE_MAX) {
 		list->next = spare->first;
 		spare->first = list;
 		spare->bytes += outq_list_size(list->cap);
@@ -114,22 +112,16 @@ static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 	return true;
 }
 
-static void outq_end_backlog(struct outq *q)
+static void outq_end_backlog(struct outq *q, struct outq_spare *spare)
 {
 	backlog_free(q->list->backlog);
 	q->list->backlog = NULL;
+	spare->account.held -= outq_list_size(q->list->cap);
 }
 
 static void outq_pop(struct outq *q, struct outq_spare *spare)
 {
 	struct outq_list *list = q->list;
-	if (outq_backlog(q) != NULL) {
-		backlog_pop(list->backlog);
-		if (list->backlog->n == 0)
-			outq_end_backlog(q);
-		outq_give_back(q, spare);
-		return;
-	}
 	slice_unref(outq_at(q, 0));
 	if (list == NULL)
 		return;
@@ -138,87 +130,70 @@ static void outq_pop(struct outq *q, struct outq_spare *spare)
 	outq_give_back(q, spare);
 }
 
-/* Only chunks of the shared pool are worth copying out of. */
-static bool outq_is_small(const struct slice *s)
+/* --- a socket that is full --------------------------------------------------------------------------------------------------------- */
+
+static struct backlog *outq_new_backlog(const struct outq *q, struct outq_spare *spare)
 {
-	return s->chunk->pool != NULL;
+	const struct outq_list *list = q->list;
+	struct backlog *b = backlog_new(&spare->account);
+	uint32_t begun = q->begun;
+	for (uint32_t i = 0; i < list->n && b != NULL; i++) {
+		const struct slice *s = &list->v[list->head + i];
+		uint32_t here = begun < s->len ? begun : s->len;
+		begun -= here;
+		if (backlog_take(b, s, here))
+			continue;
+		backlog_free(b);
+		b = NULL;
+	}
+	return b;
 }
 
-/* Is it the end of a chunk of the queue's own, with room behind it? */
-static bool outq_has_room(const struct slice *last, uint32_t len)
+/* False without memory: what waits stays where it is, which costs more and is as correct. */
+static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
 {
-	const struct chunk *c = last->chunk;
-	return c->pool == NULL && c->refs == 1 && last->off + last->len == c->used && c->size - c->used >= len;
-}
-
-static void outq_account(struct chunk *c, struct outq_spare *spare)
-{
-	if (spare != NULL)
-		chunk_account(c, &spare->account.held);
-}
-
-/* As large as what waits, so that a queue that goes on growing allocates rarely and a short one little. */
-static struct chunk *outq_own_chunk(const struct outq *q, uint32_t len, struct outq_spare *spare)
-{
-	size_t size = q->bytes < OUTQ_OWN_MIN ? OUTQ_OWN_MIN : q->bytes > OUTQ_OWN_MAX ? OUTQ_OWN_MAX : q->bytes;
-	struct chunk *c = chunk_new(size > len ? size : len);
-	if (c != NULL)
-		outq_account(c, spare);
-	return c;
-}
-
-static struct slice outq_copy(struct chunk *c, const uint8_t *p, uint32_t len)
-{
-	struct slice s = {.chunk = c, .off = c->used, .len = len};
-	memcpy(c->bytes + c->used, p, len);
-	c->used += len;
-	return s;
-}
-
-/* The queue is stalled: small slices are copied at once. */
-static bool outq_append_copy(struct outq *q, const struct slice *s, struct outq_spare *spare)
-{
-	struct slice *last = outq_last(q);
-	if (last != NULL && outq_has_room(last, s->len)) {
-		if (!chunk_copy_notes(s, last->chunk, last->chunk->used))
-			return false;
-		outq_copy(last->chunk, slice_bytes(s), s->len);
-		last->len += s->len;
+	if (outq_backlog(q) != NULL)
 		return true;
-	}
-	struct chunk *c = outq_own_chunk(q, s->len, spare);
-	if (c == NULL)
+	if (q->list == NULL && !outq_take_list(q, spare))
 		return false;
-	if (!chunk_copy_notes(s, c, 0) || !outq_push(q, outq_copy(c, slice_bytes(s), s->len), spare)) {
-		chunk_unref(c);
+	struct outq_list *list = q->list;
+	struct backlog *b = outq_new_backlog(q, spare);
+	if (b == NULL) {
+		outq_give_back(q, spare);
 		return false;
 	}
+	for (uint32_t i = 0; i < list->n; i++)
+		slice_unref(&list->v[list->head + i]);
+	list->head = list->n = 0;
+	list->backlog = b;
+	spare->account.held += outq_list_size(list->cap);
+	b->turn = spare->turn - 1;
+	b->grace = backlog_weight(b) > spare->max ? backlog_weight(b) : 0;
 	return true;
 }
 
-static bool outq_append_backlog(struct outq *q, const struct slice *frame)
+static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw, struct outq_spare *spare)
 {
+	if (!outq_begin_backlog(q, spare))
+		return false;
 	struct backlog *b = q->list->backlog;
 	uint32_t before = b->bytes;
-	if (!backlog_append(b, frame, q->begun > 0))
-		return false;
-	q->bytes += b->bytes - before; /* it may have taken the place of a larger one */
-	return true;
+	bool ok = raw ? backlog_append_raw(b, s) : backlog_append(b, s, q->begun > 0);
+	if (ok)
+		q->bytes += b->bytes - before; /* it may have taken the place of a larger one */
+	else if (b->n == 0)
+		outq_end_backlog(q, spare), outq_give_back(q, spare);
+	return ok;
 }
 
-bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare)
+static bool outq_append_any(struct outq *q, const struct slice *s, bool raw, struct outq_spare *spare)
 {
 	if (outq_take(q, s))
 		return true;
-	if (outq_backlog(q) != NULL)
-		return outq_append_backlog(q, s);
+	if (q->stalled)
+		return outq_append_stalled(q, s, raw, spare);
 	struct slice *last = outq_last(q);
-	if (q->stalled && !outq_is_small(s))
-		outq_account(s->chunk, spare);
-	if (q->stalled && outq_is_small(s)) {
-		if (!outq_append_copy(q, s, spare))
-			return false;
-	} else if (last != NULL && last->chunk == s->chunk && last->off + last->len == s->off) {
+	if (last != NULL && last->chunk == s->chunk && last->off + last->len == s->off) {
 		last->len += s->len;
 	} else {
 		if (!outq_push(q, *s, spare))
@@ -229,9 +204,14 @@ bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare
 	return true;
 }
 
+bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare)
+{
+	return outq_append_any(q, s, false, spare);
+}
+
 bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *spare)
 {
-	if (!outq_append(q, s, spare))
+	if (!outq_append_any(q, s, true, spare))
 		return false;
 	q->begun = q->bytes & OUTQ_FRAME_MAX;
 	return true;
@@ -261,39 +241,24 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 	return true;
 }
 
-/* The socket is full: copies small slices into chunks of the queue's own, in place. Without memory a slice stays shared, which
- * costs more and is as correct. */
-static void outq_stall(struct outq *q, struct outq_spare *spare)
+/* Of what was being sent so much is gone: a queue that is judged by less from now on. */
+static void outq_ease(struct backlog *b, uint64_t weight)
 {
-	uint32_t kept = 0;
-	q->stalled = true;
-	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
-		struct slice s = *outq_at(q, i);
-		struct slice *last = kept > 0 ? outq_at(q, kept - 1) : NULL;
-		if (outq_is_small(&s)) {
-			bool fits = last != NULL && outq_has_room(last, s.len);
-			struct chunk *c = fits ? last->chunk : outq_own_chunk(q, s.len, spare);
-			if (c != NULL && !chunk_copy_notes(&s, c, c->used)) {
-				if (!fits)
-					chunk_unref(c);
-				c = NULL;
-			}
-			if (c != NULL) {
-				struct slice copy = outq_copy(c, slice_bytes(&s), s.len);
-				slice_unref(&s);
-				if (last != NULL && last->chunk == c) {
-					last->len += copy.len;
-					continue;
-				}
-				s = copy;
-			}
-		} else {
-			outq_account(s.chunk, spare);
-		}
-		*outq_at(q, kept++) = s;
-	}
-	if (q->list != NULL)
-		q->list->n = kept;
+	uint64_t now = backlog_weight(b), less = weight > now ? weight - now : 0, before = b->before < less ? b->before : less;
+	b->before -= before;
+	b->grace -= b->grace < less - before ? b->grace : less - before;
+}
+
+static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t messages, struct outq_spare *spare)
+{
+	struct backlog *b = q->list->backlog;
+	uint64_t weight = backlog_weight(b);
+	backlog_sent(b, step, messages);
+	outq_ease(b, weight);
+	if (b->n > 0)
+		return;
+	outq_end_backlog(q, spare);
+	outq_give_back(q, spare);
 }
 
 /* Drops `sent` bytes from the front; what remains of a frame that was begun is counted. */
@@ -303,24 +268,26 @@ static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 	while (sent > 0) {
 		struct slice *s = outq_at(q, 0);
 		uint32_t step = sent < s->len ? (uint32_t)sent : s->len;
-		uint32_t at = q->begun; /* walks to the frame boundary at or behind step */
-		while (at < step)
+		uint32_t at = q->begun, ended = at > 0 && at <= step; /* walks to the frame boundary at or behind step */
+		while (at < step) {
 			at += (uint32_t)frame_size(slice_bytes(s) + at, s->len - at);
-		q->begun = (at - step) & OUTQ_FRAME_MAX;
-		if (outq_backlog(q) != NULL) {
-			backlog_sent(q->list->backlog, step);
-		} else {
-			s->off += step;
-			s->len -= step;
+			ended += at <= step;
 		}
+		q->begun = (at - step) & OUTQ_FRAME_MAX;
 		sent -= step;
+		if (outq_backlog(q) != NULL) {
+			outq_advance_backlog(q, step, ended, spare);
+			continue;
+		}
+		s->off += step;
+		s->len -= step;
 		if (s->len == 0)
 			outq_pop(q, spare);
 	}
 }
 
 /* A frame that was begun and is done lets the urgent one in: it becomes the first slice. */
-static bool outq_let_in(struct outq *q)
+static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 {
 	struct outq_urgent *urgent = outq_has_urgent(q) ? q->list->urgent : NULL;
 	if (urgent == NULL || q->begun > 0)
@@ -328,10 +295,11 @@ static bool outq_let_in(struct outq *q)
 	struct chunk *c = chunk_new(urgent->len);
 	if (c == NULL)
 		return false;
-	struct slice first = outq_copy(c, urgent->frame, urgent->len);
+	struct slice first = {.chunk = c, .len = urgent->len};
+	memcpy(slice_bytes(&first), urgent->frame, first.len);
+	c->used = first.len;
 	bool backlog = outq_backlog(q) != NULL;
-	/* There is a list: nothing is taken from the spare ones. */
-	if (backlog ? !backlog_push_front(q->list->backlog, first) : !outq_push(q, first, NULL)) {
+	if (backlog ? !backlog_push_front(q->list->backlog, first) : !outq_push(q, first, spare)) {
 		chunk_unref(c);
 		return false;
 	}
@@ -386,14 +354,21 @@ void outq_wrote(struct outq *q, size_t sent, struct outq_spare *spare)
 
 void outq_full(struct outq *q, struct outq_spare *spare)
 {
-	if (!q->stalled)
-		outq_stall(q, spare);
+	if (q->stalled)
+		return;
+	q->stalled = true;
+	if (q->bytes == 0 || !outq_begin_backlog(q, spare)) /* without memory the next message tries again */
+		return;
+	struct backlog *b = q->list->backlog;
+	b->turn = spare->turn;
+	b->delivery = *spare->delivery; /* of which more may come on another loop than the hub's */
+	b->given = backlog_weight(b);
 }
 
 enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare, uint64_t *sent_r)
 {
 	while (q->bytes > 0 || (tls != NULL && tls_waits(tls))) {
-		if (!outq_let_in(q)) {
+		if (!outq_let_in(q, spare)) {
 			errno = ENOMEM;
 			return OUTQ_BROKEN;
 		}
@@ -415,8 +390,8 @@ enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq
 			return OUTQ_STALLED;
 		}
 	}
-	if (outq_backlog(q) != NULL) { /* all of it was given up, and what it was for came to nothing */
-		outq_end_backlog(q);
+	if (outq_backlog(q) != NULL) { /* all of it was given up, or only TLS has what waits */
+		outq_end_backlog(q, spare);
 		outq_give_back(q, spare);
 	}
 	q->stalled = false;
@@ -430,21 +405,6 @@ static void outq_drop_urgent(struct outq *q)
 	q->bytes -= q->list->urgent->len;
 	free(q->list->urgent);
 	q->list->urgent = NULL;
-}
-
-/* What is left of a message is not to keep a chunk of many, nor a large message that others have got. */
-static void outq_shrink(struct outq *q, struct outq_spare *spare)
-{
-	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
-		struct slice *s = outq_at(q, i);
-		struct chunk *c = s->chunk != NULL && !outq_is_small(s) && s->chunk->size / 2 > s->len ? chunk_new(s->len) : NULL;
-		if (c == NULL)
-			continue;
-		outq_account(c, spare);
-		struct slice copy = outq_copy(c, slice_bytes(s), s->len);
-		slice_unref(s);
-		*s = copy;
-	}
 }
 
 static void outq_cut_list(struct outq *q, struct outq_spare *spare)
@@ -474,12 +434,11 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 	if (outq_backlog(q) != NULL) {
 		backlog_cut(q->list->backlog, q->begun);
 		if (q->list->backlog->n == 0)
-			outq_end_backlog(q);
+			outq_end_backlog(q, spare);
 		outq_give_back(q, spare);
 	} else {
 		outq_cut_list(q, spare);
 	}
-	outq_shrink(q, spare);
 	q->bytes = q->begun;
 }
 
@@ -487,7 +446,7 @@ void outq_clear(struct outq *q, struct outq_spare *spare)
 {
 	outq_drop_urgent(q);
 	if (outq_backlog(q) != NULL)
-		outq_end_backlog(q);
+		outq_end_backlog(q, spare);
 	while (outq_n(q) > 0)
 		outq_pop(q, spare);
 	if (q->list != NULL)
@@ -495,79 +454,117 @@ void outq_clear(struct outq *q, struct outq_spare *spare)
 	*q = (struct outq){.bytes = 0};
 }
 
-/* --- giving up ------------------------------------------------------------------------------------------------------------------- */
+/* --- the bound --------------------------------------------------------------------------------------------------------------------- */
 
-/* From here until it is empty the queue knows its messages one by one. */
-static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
+static uint64_t outq_judged(const struct backlog *b)
 {
-	if (outq_backlog(q) != NULL)
-		return true;
-	if (q->list == NULL && !outq_take_list(q, spare))
-		return false;
-	struct outq_list *list = q->list;
-	struct backlog *b = backlog_new(&spare->account);
-	uint32_t begun = q->begun;
-	for (uint32_t i = 0; i < list->n && b != NULL; i++) {
-		const struct slice *s = &list->v[list->head + i];
-		uint32_t here = begun < s->len ? begun : s->len;
-		begun -= here;
-		if (backlog_take(b, s, here))
-			continue;
-		backlog_free(b);
-		b = NULL;
-	}
+	uint64_t weight = backlog_weight(b);
+	return weight > b->grace ? weight - b->grace : 0;
+}
+
+/* The delivery does not count any more. */
+static void outq_pardon(struct backlog *b)
+{
+	uint64_t weight = backlog_weight(b);
+	if (b->grace == 0)
+		b->before = weight > b->given ? weight - b->given : 0;
+	b->grace += b->given;
+	b->over = true;
+}
+
+/* Of what waits nothing has had its chance, as the socket has just been found full. */
+static void outq_pardon_all(struct backlog *b)
+{
+	b->before = 0;
+	b->grace = backlog_weight(b);
+	b->over = true;
+}
+
+bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spare)
+{
+	struct backlog *b = outq_backlog(q);
 	if (b == NULL)
+		return own || (uint64_t)q->bytes + len <= spare->max;
+	if (b->delivery != *spare->delivery) {
+		b->delivery = *spare->delivery;
+		b->given = 0;
+		b->over = false;
+	}
+	if (b->turn == spare->turn && backlog_weight(b) + len > spare->max) {
+		outq_pardon_all(b);
+		return true;
+	}
+	uint64_t judged = outq_judged(b);
+	if (judged + len <= spare->max)
+		return true;
+	if (!own && b->given == 0 && (len <= spare->max || judged > spare->max))
 		return false;
-	for (uint32_t i = 0; i < list->n; i++)
-		slice_unref(&list->v[list->head + i]);
-	list->head = list->n = 0;
-	list->backlog = b;
+	if (!b->over && (own || b->grace == 0))
+		outq_pardon(b);
 	return true;
 }
 
-/* Room for so much below max, or beside what is on its way? */
-static bool outq_fits(const struct outq *q, uint32_t len, uint32_t max)
+void outq_admitted(struct outq *q, uint64_t before)
 {
-	const struct backlog *b = q->list->backlog;
-	return b->live == (q->begun > 0) || outq_weight(q) + len <= max;
+	struct backlog *b = outq_backlog(q);
+	if (b == NULL)
+		return;
+	uint64_t now = backlog_weight(b), more = now > before ? now - before : 1;
+	b->given += more;
+	b->grace += b->over ? more : 0;
 }
 
+uint64_t outq_memory(const struct outq *q)
+{
+	return outq_backlog(q) != NULL ? outq_list_size(q->list->cap) + backlog_memory(outq_backlog(q)) : q->bytes;
+}
+
+uint64_t outq_most(const struct outq *q)
+{
+	return outq_backlog(q) != NULL ? outq_list_size(q->list->cap) + backlog_most(outq_backlog(q)) : q->bytes;
+}
+
+/* --- giving up ------------------------------------------------------------------------------------------------------------------- */
+
+/* Until what is left, but for answers that do not count, and the frame are no more than may wait. Where it has no room even if all that can
+ * go does, the others stay. */
 static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 {
 	struct backlog *b = q->list->backlog;
-	const struct backlog_item *first = backlog_at(b, 0);
-	uint32_t begun = q->begun > 0 ? first->s.len : 0;
-	uint32_t kept = b->kept - (first->note == BACKLOG_KEEP ? begun : 0);
-	/* Where it has no room even if all that can go does, the others stay. */
-	if (kept == 0 || (uint64_t)kept + begun + len <= max)
-		backlog_drop_oldest(b, len < max ? max - len : 0, begun > 0);
+	uint32_t begun = q->begun, answers = b->kept - (begun > 0 && backlog_at(b, 0)->note == BACKLOG_KEEP ? begun : 0);
+	uint64_t stays = (uint64_t)answers + begun, pardoned = b->grace < stays ? b->grace : stays, most = max + pardoned;
+	b->grace = pardoned;
+	b->before = 0;
+	if (answers == 0 || stays + len <= most)
+		backlog_drop_oldest(b, len < most ? most - len : 0, q->begun);
 }
 
-enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare)
+enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool conflate, struct outq_spare *spare)
 {
-	uint32_t len = frame->len > BACKLOG_LEAST ? frame->len : BACKLOG_LEAST;
 	if (!outq_begin_backlog(q, spare))
 		return OUTQ_NO_MEMORY;
 	struct backlog *b = q->list->backlog;
 	uint32_t before = b->bytes;
-	bool ok = true;
-	if (conflate)
-		ok = backlog_conflate(b, q->begun > 0);
-	if (conflate && ok)
+	b->gives_up = true;
+	if (conflate) {
+		backlog_conflate(b, q->begun);
 		backlog_supersede(b, frame, q->begun > 0);
-	if (!conflate)
-		outq_drop_oldest(q, len, max);
+	} else {
+		outq_drop_oldest(q, frame->len, spare->max);
+	}
 	q->bytes -= before - b->bytes;
-	return !ok ? OUTQ_NO_MEMORY : outq_fits(q, len, max) ? OUTQ_ROOM : OUTQ_NO_ROOM;
+	return b->bytes == q->begun || outq_judged(b) + frame->len <= spare->max ? OUTQ_ROOM : OUTQ_NO_ROOM;
 }
 
-bool outq_lighten(struct outq *q, struct outq_spare *spare)
+bool outq_lighten(struct outq *q)
 {
-	if (!outq_begin_backlog(q, spare))
+	struct backlog *b = outq_backlog(q);
+	if (b == NULL)
 		return false;
-	struct backlog *b = q->list->backlog;
 	uint32_t before = b->bytes;
-	backlog_drop_oldest(b, backlog_weight(b) / 2, q->begun > 0);
+	b->gives_up = true;
+	backlog_lighten(b, q->begun);
 	q->bytes -= before - b->bytes;
+	b->grace = b->before = 0;
 	return b->bytes < before;
 }

@@ -1,8 +1,8 @@
 /* outq: what waits to be sent on one socket, as slices of shared chunks.
  *
  * While the peer keeps up, a queue only refers to the loop's chunks and is empty again at the end of the turn. When a write finds
- * the socket full the queue is stalled: its small slices are copied into chunks of its own, so that a peer that stands still
- * pins what waits for it and not 64 KiB for every 100 bytes. Large messages stay shared.
+ * the socket full the queue is stalled: it becomes a backlog (backlog.h), with chunks of its own for what is small, so that a peer that
+ * stands still pins what waits for it and not 64 KiB for every 100 bytes. Large messages stay shared.
  * Everything but the very start (the HTTP answer) is frames, so the queue can tell where a frame ends and let a control frame
  * past the data (RFC 6455 5.4 allows it between any two frames), and give up messages that wait (backlog.h).
  */
@@ -20,6 +20,9 @@ struct outq_spare {
 	struct outq_list *first;
 	size_t bytes;
 	struct backlog_account account;
+	uint32_t max;  /* bytes that may wait for one peer */
+	uint32_t turn; /* number of the loop's turn */
+	const uint32_t *delivery; /* and of the delivery that is under way; see outq_admits */
 };
 
 /* Several slices, or one and a control frame that goes first. A queue that needs one for a moment only, as most do that get from
@@ -27,7 +30,7 @@ struct outq_spare {
 struct outq_list {
 	struct outq_list *next; /* among the spare ones */
 	struct outq_urgent *urgent;
-	struct backlog *backlog; /* what waits, in place of v; NULL: it is in v */
+	struct backlog *backlog; /* of a queue that is stalled: what waits, in place of v; NULL: it is in v */
 	uint32_t head, n, cap;	 /* of v */
 	struct slice v[];
 };
@@ -67,12 +70,18 @@ static inline struct slice *outq_at(struct outq *q, uint32_t i)
 static inline uint64_t outq_weight(const struct outq *q)
 {
 	const struct backlog *b = outq_backlog(q);
-	return b == NULL || backlog_weight(b) < q->bytes ? q->bytes : backlog_weight(b);
+	return b == NULL ? q->bytes : backlog_weight(b);
+}
+
+/* Is something given up for others, or was that tried, since it was last empty? */
+static inline bool outq_gives_up(const struct outq *q)
+{
+	return outq_backlog(q) != NULL && outq_backlog(q)->gives_up;
 }
 
 enum outq_status { OUTQ_EMPTY, OUTQ_STALLED, OUTQ_BROKEN };
 
-/* `spare` is the loop's, or NULL: nothing is kept for others. */
+/* `spare` is the loop's. */
 
 /* Puts a slice at the end, taking a reference of its own. Returns false without memory, with nothing changed. */
 bool outq_append(struct outq *q, const struct slice *s, struct outq_spare *spare);
@@ -100,13 +109,23 @@ bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *s
 bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_spare *spare);
 /* Does one wait? */
 bool outq_has_urgent(const struct outq *q);
-/* Gives up messages so that a frame, which was found to be too much, has room below `max`: the oldest, or those whose key a newer
- * one has, this frame too. Small messages weigh BACKLOG_LEAST. What is being sent and what is to be kept stays; if nothing is there
- * beside what is being sent, there is room for any one frame. */
+/* May so much be added for a peer whose socket is full? No more than spare->max waits for it, as a rule. But that is judged over time: what
+ * came with one delivery - all that one event, push or timer gives it - is like one message, and what came before the socket was full is
+ * like one delivery. So of a delivery that has begun the rest is let in, as is what alone is more than the bound; and one that has gone
+ * beyond it does not count as long as it takes to send it: what is let in behind it is judged as if it was not there. Of such, there is
+ * one at a time, and `own` ones: answers, for which the bound is not to read. */
+bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spare);
+/* It was added; `before` is what outq_weight was. */
+void outq_admitted(struct outq *q, uint64_t before);
+/* Gives up messages so that a frame that outq_admits did not let in has room: the oldest, or those whose key a newer one has, this frame
+ * too. What is being sent and what is to be kept stays; if nothing is there beside what is being sent, there is room for any one frame. */
 enum outq_room { OUTQ_ROOM, OUTQ_NO_ROOM, OUTQ_NO_MEMORY };
-enum outq_room outq_make_way(struct outq *q, const struct slice *frame, uint32_t max, bool conflate, struct outq_spare *spare);
+enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool conflate, struct outq_spare *spare);
 /* Gives up the older half of what waits. False: nothing of it could go. */
-bool outq_lighten(struct outq *q, struct outq_spare *spare);
+bool outq_lighten(struct outq *q);
+/* Bytes of memory that a stalled one takes, of what it shares its part; it may take a while to say. And no less than that, at once. */
+uint64_t outq_memory(const struct outq *q);
+uint64_t outq_most(const struct outq *q);
 /* Writes until empty or the socket is full; through tls, if that is not NULL, and is empty when nothing waits there either.
  * OUTQ_BROKEN: errno says how; *sent_r counts what the socket took. */
 enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare, uint64_t *sent_r);

@@ -9,7 +9,7 @@
 
 #include "net/answer.h"
 
-#define SIDE_BATCH (1u << 18) /* cost of records that are looked at in one turn: others are to be read from, too */
+#define SIDE_BATCH (1u << 16) /* cost of records that are looked at in one turn: others are to be read from, too */
 #define SIDE_SHOW_MS 100      /* how old what is shown of slow connections may be */
 #define SIDE_RETRY_MS 2	      /* to look again whether there is room, or memory */
 #define SIDE_BLOCK_MIN 4096   /* bytes of a message that goes over with its memory, if it has memory of its own */
@@ -463,6 +463,7 @@ static void side_send(struct side *s, struct conn *c, const struct bridge_record
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
 	enum conn_sent sent = CONN_NO_MEMORY;
+	s->loop->delivery = r->delivery;
 	outgoing_init(&o, &slice, false);
 	if (side_frame(s, (const struct bridge_frame *)r->bytes, r->len - sizeof(struct bridge_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
@@ -478,6 +479,7 @@ static void side_broadcast(struct side *s, const struct bridge_record *r)
 	struct far_group *g = r->group;
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
+	s->loop->delivery = r->delivery;
 	bool ok = side_frame(s, &b->frame, r->len - sizeof *b, &slice);
 	outgoing_init(&o, &slice, true);
 	for (uint32_t i = 0; i < g->n; i++) {

@@ -21,9 +21,9 @@ def on_open(ws):
     ws.send("hello", key="greeting")
 
 def on_message(ws, message):
-    if message == "go":
-        for i in range({N}):
-            broadcast(f"{{i}} " + "x" * {SIZE}, exclude=ws, key=f"k{{i % {KEYS}}}")
+    if message != "end":
+        i = int(message)
+        return broadcast(f"{{i}} " + "x" * {SIZE}, exclude=ws, key=f"k{{i % {KEYS}}}")
     for other in seen[:1]:
         send(other, "told", key="told")
     broadcast("end", key=None)
@@ -37,7 +37,8 @@ const seen = [];
 serve({{
 	on_open(ws) {{ seen.push(ws); ws.send("hello", {{ key: "greeting" }}); }},
 	on_message(ws, message) {{
-		for (let i = 0; message === "go" && i < {N}; i++) broadcast(`${{i}} ` + "x".repeat({SIZE}), ws, {{ key: `k${{i % {KEYS}}}` }});
+		const i = Number(message);
+		if (message !== "end") return broadcast(`${{i}} ` + "x".repeat({SIZE}), ws, {{ key: `k${{i % {KEYS}}}` }});
 		send(seen[0], "told", {{ key: "told" }});
 		broadcast("end", null, {{ key: undefined }});
 	}},
@@ -47,12 +48,11 @@ serve({{
 SCRIPT = f'''
 x=$(head -c {SIZE} /dev/zero | tr '\\0' x)
 echo hello
-while read -r line; do
-	i=0
-	while [ $i -lt {N} ]; do
+while read -r i; do
+	if [ "$i" != end ]; then
 		echo "key=k$((i % {KEYS})) broadcast_others $i $x" >&3
-		i=$((i + 1))
-	done
+		continue
+	fi
 	echo "key=told broadcast_others told" >&3
 	echo "broadcast end" >&3
 done
@@ -79,11 +79,11 @@ def test_the_newest_of_each_key_stays(host, mount):
         slow.send_text("join news\nsend hello")
     assert slow.recv_text() == "hello"
     with connect("127.0.0.1", host.port, mount) as sender:
-        if mount == "/c":
-            sender.send_text(f"keys {KEYS}\npour news {N} {SIZE}\nkeys 0\nkey told\nto news told\nkey\nto news end\nsend end")
-        else:
+        if mount != "/c":
             assert sender.recv_text() == "hello"
-            sender.send_text("go")
+        for i in range(N):  # each an event of its own: what one gives a client is like one message
+            sender.send_text(str(i) if mount != "/c" else f"key k{i % KEYS}\nto news {i} {'x' * SIZE}")
+        sender.send_text("end" if mount != "/c" else "key told\nto news told\nkey\nto news end\nsend end")
         while sender.recv_text() != "end":
             pass
     seen = []

@@ -47,7 +47,8 @@ static struct backlog_account account;
 static struct backlog *b;
 static struct message *model;
 static uint32_t n_model, number;
-static bool begun, conflating;
+static bool conflating;
+static uint32_t begun; /* bytes of the first that are still to be sent, once some were */
 
 static void setup(void)
 {
@@ -57,7 +58,8 @@ static void setup(void)
 	ck_assert_ptr_nonnull(b);
 	model = malloc(MODEL_MAX * sizeof *model);
 	n_model = number = 0;
-	begun = conflating = false;
+	conflating = false;
+	begun = 0;
 	memory_left = -1;
 }
 
@@ -94,9 +96,15 @@ static bool has_key(uint64_t note)
 	return note != 0 && note != BACKLOG_KEEP;
 }
 
+/* The first is on its way, and stays. */
+static uint32_t model_first(void)
+{
+	return begun > 0;
+}
+
 static void model_conflate(void)
 {
-	for (uint32_t i = begun; i < n_model; i++)
+	for (uint32_t i = model_first(); i < n_model; i++)
 		for (uint32_t j = i + 1; j < n_model && has_key(model[i].note); j++)
 			if (model[j].note == model[i].note) {
 				model_remove(i--);
@@ -104,68 +112,104 @@ static void model_conflate(void)
 			}
 }
 
-static uint64_t model_weight(void)
+/* The oldest that may go; n_model: none. */
+static uint32_t model_oldest(void)
 {
-	uint64_t bytes = 0;
-	for (uint32_t i = 0; i < n_model; i++)
-		bytes += model[i].len;
-	return bytes > (uint64_t)n_model * 32 ? bytes : (uint64_t)n_model * 32;
+	uint32_t i = model_first();
+	while (i < n_model && model[i].note == BACKLOG_KEEP)
+		i++;
+	return i;
 }
 
-static void model_drop_oldest(uint64_t most)
+/* As many as it takes, and no more. */
+static void drop_oldest(uint64_t most)
 {
-	for (uint32_t i = begun; i < n_model && model_weight() > most;)
-		if (model[i].note == BACKLOG_KEEP)
-			i++;
-		else
-			model_remove(i);
+	uint32_t before = b->given_up, last = 0;
+	backlog_drop_oldest(b, most, begun);
+	for (uint32_t n = b->given_up - before; n > 0; n--) {
+		uint32_t i = model_oldest();
+		ck_assert_uint_lt(i, n_model);
+		last = model[i].len;
+		model_remove(i);
+	}
+	ck_assert(backlog_weight(b) <= most || model_oldest() == n_model);
+	ck_assert(last == 0 || backlog_weight(b) + last + BACKLOG_RUN + BACKLOG_KEY > most);
+}
+
+/* All of it, at once. */
+static void conflate(void)
+{
+	for (int i = 0; i < 10000 && b->stale > (begun > 0 && backlog_at(b, 0)->stale); i++)
+		backlog_conflate(b, begun);
+	backlog_conflate(b, begun);
+	model_conflate();
+	conflating = true;
 }
 
 static void add(size_t len, uint64_t note)
 {
 	struct slice s = frame(number, len, note);
-	ck_assert(backlog_append(b, &s, begun));
+	ck_assert(backlog_append(b, &s, begun > 0));
 	ck_assert_uint_lt(n_model, MODEL_MAX);
 	model[n_model++] = (struct message){number++, s.len, note};
 	slice_unref(&s);
-	for (uint32_t i = begun; conflating && has_key(note) && i + 1 < n_model; i++)
+	for (uint32_t i = model_first(); conflating && has_key(note) && i + 1 < n_model; i++)
 		if (model[i].note == note)
 			model_remove(i--);
+}
+
+static void compare_message(const struct backlog_run *run, uint32_t off, const struct message *m)
+{
+	if (run->note != m->note && (begun == 0 || m != model))
+		ck_abort_msg("message %u: another note", m->number);
+	const uint8_t *p = slice_bytes(&run->s) + off;
+	uint8_t fill = (uint8_t)(m->number * 7 + 1);
+	for (uint32_t k = m->len > 10 ? 10 : m->len; k < m->len; k++)
+		if (p[k] != fill)
+			ck_abort_msg("message %u is spoiled", m->number);
 }
 
 /* Is what is there what should be, byte for byte? */
 static void compare(void)
 {
-	uint32_t at = 0, bytes = 0, kept = 0;
+	uint32_t at = 0, bytes = 0, kept = 0, live = 0, keys = 0;
 	ck_assert(b->n == 0 || backlog_at(b, 0)->s.chunk != NULL);
 	for (uint32_t i = 0; i < b->n; i++) {
-		const struct backlog_item *item = backlog_at(b, i);
-		if (item->s.chunk == NULL)
+		const struct backlog_run *run = backlog_at(b, i);
+		if (run->s.chunk == NULL)
 			continue;
-		ck_assert_uint_lt(at, n_model);
-		if (item->s.len != model[at].len || item->note != model[at].note)
-			ck_abort_msg("message %u: %u bytes instead of %u", at, item->s.len, model[at].len);
-		const uint8_t *p = slice_bytes(&item->s);
-		uint8_t fill = (uint8_t)(model[at].number * 7 + 1);
-		for (uint32_t k = item->s.len > 10 ? 10 : item->s.len; k < item->s.len; k++)
-			if (p[k] != fill)
-				ck_abort_msg("message %u is spoiled", at);
-		bytes += item->s.len;
-		kept += item->note == BACKLOG_KEEP ? item->s.len : 0;
-		at++;
+		uint32_t n = 0;
+		for (uint32_t off = 0; off < run->s.len; off += model[at++].len, n++) {
+			ck_assert_uint_lt(at, n_model);
+			ck_assert_uint_le(off + model[at].len, run->s.len);
+			compare_message(run, off, &model[at]);
+		}
+		ck_assert_uint_eq(n, run->n);
+		bytes += run->s.len;
+		kept += run->note == BACKLOG_KEEP ? run->s.len : 0;
+		keys += has_key(run->note);
+		live++;
 	}
 	ck_assert_uint_eq(at, n_model);
-	ck_assert_uint_eq(b->live, n_model);
+	ck_assert_uint_eq(b->live, live);
+	ck_assert_uint_eq(b->keys, keys);
 	ck_assert_uint_eq(b->bytes, bytes);
 	ck_assert_uint_eq(b->kept, kept);
-	ck_assert_uint_eq(backlog_weight(b), model_weight());
+	ck_assert_uint_le(b->own + sizeof *b, account.held);
 }
 
+/* The first one is sent, or the rest of it. */
 static void pop(void)
 {
-	backlog_pop(b);
+	backlog_sent(b, model[0].len, 1);
 	model_remove(0);
-	begun = false;
+	begun = 0;
+}
+
+static void send_one_byte(void)
+{
+	backlog_sent(b, 1, 0);
+	begun = --model[0].len;
 }
 
 /* --- tests ----------------------------------------------------------------------------------------------------------------- */
@@ -174,16 +218,13 @@ START_TEST(the_oldest_go_first)
 {
 	for (int i = 0; i < 100; i++)
 		add(100, 0);
-	backlog_drop_oldest(b, 5100, false);
-	ck_assert_uint_eq(n_model, 100);
-	ck_assert_uint_eq(b->live, 50);
+	drop_oldest(5100 + 2 * BACKLOG_RUN);
 	ck_assert_uint_eq(b->given_up, 50);
 	ck_assert_uint_eq(account.given_up, 50);
 	ck_assert_uint_eq(account.conflated, 0);
-	model_drop_oldest(5100);
 	compare();
 	ck_assert_uint_eq(model[0].number, 50);
-	backlog_drop_oldest(b, 0, false);
+	drop_oldest(0);
 	ck_assert_uint_eq(b->n, 0);
 	ck_assert_uint_eq(b->bytes, 0);
 }
@@ -194,30 +235,39 @@ START_TEST(answers_and_what_is_begun_stay)
 	for (int i = 0; i < 30; i++)
 		add(100, i % 3 == 0 ? BACKLOG_KEEP : i % 3 == 1 ? 7 : 0);
 	pop();
-	begun = true; /* a message with a key is on its way */
-	backlog_drop_oldest(b, 0, begun);
-	model_drop_oldest(0);
+	send_one_byte(); /* a message with a key is on its way */
+	drop_oldest(0);
 	compare();
-	ck_assert_uint_eq(b->live, 1 + 9);
+	ck_assert_uint_eq(n_model, 1 + 9);
 	ck_assert_uint_eq(model[0].number, 1);
 	pop();
-	backlog_drop_oldest(b, 0, begun);
+	drop_oldest(0);
 	compare(); /* nothing is left that could go */
 	add(100, 0);
-	backlog_drop_oldest(b, 0, begun);
-	model_drop_oldest(0);
+	drop_oldest(0);
 	compare();
+	ck_assert_uint_eq(n_model, 9);
 }
 END_TEST
 
-START_TEST(small_ones_weigh_something)
+/* Messages that are treated alike take no more than their bytes, however small they are; and what is begun is parted from them. */
+START_TEST(small_ones_take_their_bytes)
 {
-	for (int i = 0; i < 1000; i++)
+	const uint32_t N = RUNNING_ON_VALGRIND ? 3000 : 100000;
+	for (uint32_t i = 0; i < N; i++)
 		add(0, 0);
-	ck_assert_uint_eq(b->bytes, 2000);
-	ck_assert_uint_eq(backlog_weight(b), 32000);
-	backlog_drop_oldest(b, 320, false);
-	ck_assert_uint_eq(b->live, 10);
+	compare();
+	ck_assert_uint_eq(b->bytes, 2 * N);
+	ck_assert_uint_le(account.held, 2 * N + 2 * N / 10 + (80 << 10));
+	send_one_byte();
+	for (uint32_t i = 0; i < N; i += N / 10) {
+		drop_oldest(2 * (N - i));
+		compare();
+		ck_assert_uint_eq(begun, 1);
+	}
+	drop_oldest(0);
+	ck_assert_uint_eq(n_model, 1);
+	compare();
 }
 END_TEST
 
@@ -231,12 +281,10 @@ START_TEST(the_newest_of_a_key_stays)
 	add(100, 3);
 	add(10, 1);
 	ck_assert_uint_eq(b->given_up, 0); /* only once it is asked for */
-	ck_assert(backlog_conflate(b, false));
-	model_conflate();
+	conflate();
 	compare();
-	ck_assert_uint_eq(b->live, 5);
+	ck_assert_uint_eq(n_model, 5);
 	ck_assert_uint_eq(account.conflated, 2);
-	conflating = true;
 	add(20, 2); /* and from then on each takes the place of the older one, at the end */
 	add(30, 0);
 	add(40, 2);
@@ -250,15 +298,32 @@ START_TEST(the_newest_of_a_key_stays)
 }
 END_TEST
 
+/* However many there are, each message that comes pays for a few of them; and those that are still to go do not count. */
+START_TEST(stale_ones_go_a_few_at_a_time)
+{
+	for (uint32_t i = 0; i < 5000; i++)
+		add(10, i % 10 + 1);
+	ck_assert_uint_eq(b->stale, 4990);
+	backlog_conflate(b, 0);
+	ck_assert_uint_gt(b->stale, 4000);
+	ck_assert_uint_eq(backlog_weight(b), 10 * (12 + BACKLOG_RUN + BACKLOG_KEY));
+	for (uint32_t i = 0; b->stale > 0; i++) {
+		struct slice s = frame(number++, 10, i % 10 + 1);
+		ck_assert(backlog_append(b, &s, false));
+		slice_unref(&s);
+		ck_assert_uint_lt(i, 100);
+	}
+	ck_assert_uint_eq(b->live, 10);
+}
+END_TEST
+
 START_TEST(one_that_is_begun_is_not_conflated)
 {
 	add(100, 1);
 	add(100, 1);
 	add(100, 1);
-	begun = true;
-	ck_assert(backlog_conflate(b, begun));
-	model_conflate();
-	conflating = true;
+	send_one_byte();
+	conflate();
 	compare();
 	ck_assert_uint_eq(b->live, 2);
 	add(100, 1);
@@ -271,7 +336,24 @@ START_TEST(one_that_is_begun_is_not_conflated)
 }
 END_TEST
 
-/* What a queue held before: frames that lie together, some of them noted, and the rest of one that was begun. */
+/* The older half goes in whole chunks, and their memory with it. */
+START_TEST(lighter_by_half)
+{
+	for (int i = 0; i < 4000; i++)
+		add(100, 0);
+	uint64_t held = account.held;
+	backlog_lighten(b, 0);
+	ck_assert_uint_le(b->bytes, 204000);
+	ck_assert_uint_ge(b->bytes, 204000 - 65536);
+	ck_assert_uint_le(account.held, held / 2 + 65536);
+	for (int i = 0; i < 4; i++)
+		backlog_lighten(b, 0);
+	ck_assert_uint_eq(b->bytes, 0);
+	ck_assert_uint_eq(b->own, 0);
+	n_model = 0;
+}
+END_TEST
+
 START_TEST(taken_from_a_queue)
 {
 	struct slice whole = frame(0, 100, 0);
@@ -294,9 +376,13 @@ START_TEST(taken_from_a_queue)
 						    i == 0 || i == 3 ? BACKLOG_KEEP
 						    : i >= 8	     ? 99
 								     : 0};
-	ck_assert_uint_eq(b->live, 11);
-	ck_assert_uint_eq(backlog_at(b, 10)->note, BACKLOG_KEEP);
-	backlog_drop_oldest(b, 0, true);
+	static const uint32_t runs[] = {1, 2, 1, 4, 1, 1, 1}; /* the rest, 1 and 2, the answer, 4 to 7, two of a key, the pong */
+	ck_assert_uint_eq(b->n, 7);
+	for (uint32_t i = 0; i < 7; i++)
+		ck_assert_uint_eq(backlog_at(b, i)->n, runs[i]);
+	ck_assert_uint_eq(backlog_at(b, 6)->note, BACKLOG_KEEP);
+	ck_assert_uint_eq(b->stale, 1);
+	backlog_drop_oldest(b, 0, each - 10);
 	ck_assert_uint_eq(b->live, 3); /* what is begun, the answer and the pong */
 	ck_assert_uint_eq(b->bytes, 2 * each - 10 + 2);
 	slice_unref(&extra);
@@ -308,9 +394,7 @@ START_TEST(a_control_frame_in_front)
 {
 	for (int i = 0; i < 1000; i++)
 		add(100, (uint64_t)i % 50 + 1);
-	ck_assert(backlog_conflate(b, false));
-	model_conflate();
-	conflating = true;
+	conflate();
 	for (int i = 0; i < 100; i++) {
 		struct chunk *c = chunk_new(2);
 		memcpy(c->bytes, "\x8a\0", 2);
@@ -319,11 +403,10 @@ START_TEST(a_control_frame_in_front)
 		ck_assert_uint_eq(b->live, n_model + 1);
 		if (i % 2 == 0) {
 			add(100, (uint64_t)i % 50 + 1);
-			backlog_drop_oldest(b, 3500, false);
+			drop_oldest(5000);
 			ck_assert_uint_eq(backlog_at(b, 0)->s.len, 2);
 		}
-		backlog_pop(b);
-		model_drop_oldest(3500 - 2);
+		backlog_sent(b, 2, 1);
 		compare();
 	}
 }
@@ -333,17 +416,19 @@ START_TEST(a_cut_keeps_the_first_bytes)
 {
 	for (int i = 0; i < 100; i++)
 		add(100, i % 2 == 0 ? 0 : BACKLOG_KEEP);
-	backlog_sent(b, 30);
+	backlog_sent(b, 30, 0);
 	ck_assert_uint_eq(b->bytes, 100 * 102 - 30);
 	backlog_cut(b, 72);
 	ck_assert_uint_eq(b->bytes, 72);
 	ck_assert_uint_eq(b->live, 1);
 	ck_assert_uint_eq(b->kept, 0);
+	ck_assert_uint_eq(b->own, 72); /* and nothing of the chunk that it lay in */
 	add(10, 0);
 	ck_assert_uint_eq(b->live, 2);
 	backlog_cut(b, 0);
 	ck_assert_uint_eq(b->bytes, 0);
 	ck_assert_uint_eq(b->n, 0);
+	ck_assert_uint_eq(b->own, 0);
 }
 END_TEST
 
@@ -353,8 +438,7 @@ START_TEST(memory_is_in_proportion)
 	enum { COLD = 400 };
 	for (uint64_t i = 1; i <= COLD; i++)
 		add(200, i);
-	ck_assert(backlog_conflate(b, false));
-	conflating = true;
+	conflate();
 	for (uint64_t i = 0; i < (RUNNING_ON_VALGRIND ? 4000 : 60000); i++) {
 		/* A cold one now and then, so that each lies among hot ones. */
 		uint64_t key = i % 300 == 0 ? i / 300 % COLD + 1 : COLD + 1 + i % 5;
@@ -362,6 +446,7 @@ START_TEST(memory_is_in_proportion)
 		ck_assert(backlog_append(b, &s, false));
 		slice_unref(&s);
 		ck_assert_uint_le(b->live, COLD + 5);
+		ck_assert_uint_eq(b->stale, 0);
 		if (account.held > 4 * (uint64_t)b->bytes + (512 << 10))
 			ck_abort_msg("%llu bytes are held for %u", (unsigned long long)account.held, b->bytes);
 	}
@@ -376,11 +461,16 @@ START_TEST(large_ones_are_shared_and_counted_once)
 	ck_assert(backlog_append(b, &large, false));
 	ck_assert(backlog_append(other, &large, false));
 	ck_assert_uint_eq(large.chunk->refs, 3);
-	ck_assert_uint_eq(account.held, before + large.chunk->size);
-	backlog_drop_oldest(b, 0, false);
+	uint32_t large_size = large.chunk->size;
+	ck_assert_uint_eq(account.held, before + large_size);
+	ck_assert_uint_eq(backlog_memory(b), sizeof *b + b->cap * sizeof *b->v + large.chunk->size / 3);
+	backlog_drop_oldest(b, 0, 0);
 	slice_unref(&large);
 	ck_assert_uint_gt(account.held, before);
-	backlog_pop(other);
+	backlog_sent(other, 100000, 0);
+	ck_assert_uint_ge(backlog_most(other), large_size); /* of which little is left */
+	ck_assert_uint_ge(backlog_memory(other), large_size);
+	backlog_sent(other, other->bytes, 1);
 	ck_assert_uint_eq(account.held, before);
 	backlog_free(other);
 }
@@ -400,18 +490,19 @@ START_TEST(without_memory)
 			if (ok)
 				model[n_model++] = (struct message){number++, s.len, (uint64_t)i % 200 + 1};
 			slice_unref(&s);
-			if (i == 100) {
-				memory_left = 0;
-				ok = backlog_conflate(b, false);
-				memory_left = -1;
-				ck_assert(!ok);
-			}
 		}
 		compare();
 		ck_assert(fails < 3 || n_model == 550);
-		ck_assert(backlog_conflate(b, false));
-		model_conflate();
-		compare();
+		uint64_t most = b->bytes / 2, held = account.held;
+		memory_left = 0; /* giving up takes none */
+		backlog_drop_oldest(b, most, 0);
+		for (int i = 0; i < 100; i++)
+			backlog_conflate(b, 0);
+		memory_left = -1;
+		ck_assert_uint_le(backlog_weight(b), most);
+		ck_assert_uint_eq(b->stale, 0);
+		ck_assert_uint_lt(account.held, held);
+		conflating = false;
 		backlog_free(b);
 		ck_assert_uint_eq(account.held, 0);
 		b = backlog_new(&account);
@@ -436,23 +527,16 @@ START_TEST(random_traffic)
 			add(r % (dice == 0 ? 40000 : 400), dice < 20 ? 0 : dice < 25 ? BACKLOG_KEEP : r / 400 % 40 + 1);
 		} else if (dice < 75 && n_model > 0) {
 			pop();
-		} else if (dice < 78 && n_model > 0 && !begun && model[0].len > 12) {
-			backlog_sent(b, 1);
-			model[0].len--;
-			begun = true;
+		} else if (dice < 78 && n_model > 0 && begun == 0 && model[0].len > 12) {
+			send_one_byte();
 		} else if (dice < 82 && _i % 2 == 0) {
-			backlog_drop_oldest(b, r % 30000, begun);
-			model_drop_oldest(r % 30000);
+			drop_oldest(r % 30000);
 		} else if (dice == 82 && _i % 3 == 0) {
-			ck_assert(backlog_conflate(b, begun));
-			if (!conflating)
-				model_conflate();
-			conflating = true;
+			conflate();
 		} else if (dice == 83) {
-			uint32_t keep = begun ? model[0].len : 0;
-			backlog_cut(b, keep);
-			n_model = begun ? 1 : 0;
-			conflating = false;
+			backlog_cut(b, begun);
+			n_model = begun > 0 ? 1 : 0;
+			conflating = b->conflating;
 		}
 		if (step % 4 == 0)
 			compare();
@@ -468,7 +552,9 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, the_oldest_go_first);
 	tcase_add_test(tc, answers_and_what_is_begun_stay);
-	tcase_add_test(tc, small_ones_weigh_something);
+	tcase_add_test(tc, small_ones_take_their_bytes);
+	tcase_add_test(tc, stale_ones_go_a_few_at_a_time);
+	tcase_add_test(tc, lighter_by_half);
 	tcase_add_test(tc, the_newest_of_a_key_stays);
 	tcase_add_test(tc, one_that_is_begun_is_not_conflated);
 	tcase_add_test(tc, taken_from_a_queue);

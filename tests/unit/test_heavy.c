@@ -99,7 +99,7 @@ START_TEST(whoever_holds_most)
 	expect_all(4, 2000, 1000);
 	expect_all(5, 2080, 1000);
 	ck_assert_uint_le(r->loop->stats.buffered,
-			  8 << 10); /* the rest of a message on its way to each of those that were closed */
+			  16 << 10); /* the rest of a message on its way to each of those that were closed */
 }
 END_TEST
 
@@ -167,7 +167,8 @@ START_TEST(shared_ones_count_once)
 	commit_broadcast(c, true, block(7200 << 10), 7200 << 10, 0);
 	ck_assert(delivery_commit(r->mount));
 	rig_turn(r);
-	ck_assert_uint_eq(r->loop->stats.buffered, (7200 << 10) + 10);
+	ck_assert_uint_ge(r->loop->stats.buffered, (7200 << 10) + 10);
+	ck_assert_uint_le(r->loop->stats.buffered, (7200 << 10) + 9 * 1024);
 	ck_assert_uint_eq(r->loop->stats.heavy_ended, 0);
 	for (int i = 1; i <= 9; i++)
 		expect_all(i, 7200, 7200 << 10);

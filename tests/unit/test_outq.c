@@ -36,6 +36,7 @@ void *__wrap_realloc(void *p, size_t n)
 static struct chunk_pool pool;
 static struct outq_spare spare, *keeper;
 static struct outq q;
+static uint32_t delivery_number;
 static int fds[2]; /* we write to the first */
 static uint8_t *got;
 static size_t n_got, cap_got;
@@ -47,6 +48,8 @@ static void setup(void)
 	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
 	q = (struct outq){.bytes = 0};
 	keeper = &spare;
+	spare.max = 1 << 20;
+	spare.delivery = &delivery_number;
 	pool = (struct chunk_pool){.current = NULL};
 	n_got = 0;
 }
@@ -86,6 +89,7 @@ static enum outq_status flush(void)
 {
 	uint64_t sent = 0;
 	uint32_t before = q.bytes;
+	spare.turn++;
 	enum outq_status status = outq_flush(&q, fds[0], NULL, keeper, &sent);
 	ck_assert_uint_eq(before - q.bytes, sent);
 	ck_assert(status == OUTQ_BROKEN || (status == OUTQ_EMPTY) == (q.bytes == 0));
@@ -254,8 +258,7 @@ START_TEST(a_stalled_queue_copies_small_slices)
 	size_t held = 0;
 	for (uint32_t i = 0; i < outq_n(&q); i++) {
 		const struct slice *s = outq_at(&q, i);
-		ck_assert_ptr_null(s->chunk->pool);
-		ck_assert_uint_eq(s->chunk->refs, 1);
+		ck_assert(s->chunk->owned);
 		held += s->chunk->size;
 	}
 	ck_assert_uint_le(held, 2 * (size_t)q.bytes + 65536);
@@ -480,7 +483,6 @@ START_TEST(random_traffic)
 	unsigned seed = (unsigned)_i * 104729 + 3;
 	uint32_t number = 0, cut_at[1000], n_cuts = 0, pongs = 0;
 	printf("outq: seed %u\n", seed);
-	keeper = _i % 2 == 0 ? &spare : NULL;
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 400 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100;
 		if (dice < 50) {
@@ -536,6 +538,13 @@ static uint64_t note_of(uint32_t number)
 	return number % 10 == 0 ? BACKLOG_KEEP : number % 6 + 1;
 }
 
+static void add(const struct slice *s)
+{
+	uint64_t before = outq_weight(&q);
+	ck_assert(outq_append(&q, s, keeper));
+	outq_admitted(&q, before);
+}
+
 /* As a connection does it: what others send is queued if it has room, or gets some. */
 static bool squeeze(uint32_t number, size_t len, bool conflate)
 {
@@ -544,10 +553,12 @@ static bool squeeze(uint32_t number, size_t len, bool conflate)
 	ck_assert(chunk_note(&s, note_of(number)));
 	if (!q.stalled && outq_weight(&q) + s.len > BOUND)
 		flush();
-	if (!keep && q.bytes > 0 && outq_weight(&q) + s.len > BOUND)
-		room = outq_make_way(&q, &s, BOUND, conflate, keeper) == OUTQ_ROOM;
+	spare.turn++;
+	delivery_number = number;
+	if (q.bytes > 0 && q.stalled && !outq_admits(&q, s.len, keep, keeper))
+		room = outq_make_way(&q, &s, conflate, keeper) == OUTQ_ROOM;
 	if (room)
-		ck_assert(outq_append(&q, &s, keeper));
+		add(&s);
 	slice_unref(&s);
 	return room;
 }
@@ -556,6 +567,7 @@ static bool squeeze(uint32_t number, size_t len, bool conflate)
  * newest of each key. */
 static void random_giving_up(unsigned seed, bool conflate)
 {
+	spare.max = BOUND;
 	static int64_t newest[8];
 	uint32_t number = 0, kept = 0, most = 0;
 	bool lost = false;
@@ -619,6 +631,7 @@ END_TEST
 START_TEST(a_backlog_is_cut)
 {
 	uint32_t number = 1;
+	spare.max = BOUND;
 	for (int i = 0; i < 400; i++, number += number % 10 == 9 ? 2 : 1)
 		squeeze(number, 400, false);
 	ck_assert_ptr_nonnull(outq_backlog(&q));
@@ -643,21 +656,134 @@ START_TEST(a_backlog_is_cut)
 }
 END_TEST
 
-START_TEST(no_memory_to_give_up)
+START_TEST(giving_up_takes_no_memory)
 {
 	uint32_t number = 1;
+	spare.max = BOUND;
 	while (!q.stalled || outq_weight(&q) + 2000 < BOUND)
 		squeeze(number++, 500, false);
 	struct slice s = numbered(number, 3000);
-	uint32_t before = q.bytes;
 	no_memory = true;
-	enum outq_room room = outq_make_way(&q, &s, BOUND, false, keeper);
+	enum outq_room room = outq_make_way(&q, &s, false, keeper);
 	no_memory = false;
+	ck_assert_int_eq(room, OUTQ_ROOM);
+	ck_assert_uint_le(outq_weight(&q) + s.len, BOUND);
 	slice_unref(&s);
-	ck_assert_int_eq(room, OUTQ_NO_MEMORY);
-	ck_assert_uint_eq(q.bytes, before);
+	ck_assert_uint_gt(spare.account.given_up, 0);
+	spare.account.given_up = 0;
+}
+END_TEST
+
+/* --- the bound ---------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t sent_numbers;
+
+/* One message of a delivery; false: it is not let in. */
+static bool deliver(uint32_t delivery, size_t len, bool own)
+{
+	struct slice s = numbered(sent_numbers, len);
+	delivery_number = delivery;
+	bool in = outq_admits(&q, s.len, own, keeper);
+	if (in) {
+		add(&s);
+		sent_numbers++;
+	}
+	slice_unref(&s);
+	return in;
+}
+
+/* A queue that has been stalled for some turns, with little in it. */
+static void stall(void)
+{
+	spare.max = BOUND;
+	sent_numbers = 0;
+	while (!q.stalled) {
+		append(sent_numbers++, 100);
+		flush();
+	}
+	spare.turn++;
+	ck_assert_uint_lt(q.bytes, 200);
+}
+
+START_TEST(a_delivery_is_like_one_message)
+{
+	stall();
+	for (int i = 0; i < 20; i++)
+		ck_assert(deliver(1, 20000, false));
+	uint32_t large = q.bytes;
+	ck_assert_uint_gt(large, 12 * BOUND);
+	uint32_t n = 2;
+	while (deliver(n, 100, false)) /* what comes while that is on its way is judged as if it was not there */
+		n++;
+	ck_assert_uint_le(q.bytes, large + BOUND);
+	ck_assert_uint_ge(q.bytes, large + BOUND - 300);
+	ck_assert(!deliver(n, 100, false)); /* and stays refused as long as nothing is read */
+	ck_assert(deliver(++n, 50000, false)); /* one message that is more than may wait at all finds room, as it would without the others */
+	ck_assert(!deliver(++n, 50000, false));
+	while (q.bytes > large)
+		receive(4096), flush();
+	ck_assert(!deliver(++n, 100, false)); /* of the large one some is still there, and what waits behind it is as much as before */
+	while (q.bytes > BOUND / 2)
+		receive(4096), flush();
+	ck_assert(deliver(++n, 100, false));
 	drain();
-	expect_numbers(1, number);
+	expect_numbers(0, sent_numbers);
+}
+END_TEST
+
+START_TEST(there_is_one_at_a_time)
+{
+	stall();
+	for (uint32_t delivery = 1; delivery <= 2; delivery++)
+		for (int i = 0; i < 10; i++)
+			ck_assert(deliver(delivery, 20000, false));
+	ck_assert(!deliver(3, 100, false)); /* the second counts */
+	for (int i = 0; i < 10; i++)
+		ck_assert(deliver(4, 20000, true)); /* an answer goes in always, and does not count for what comes later */
+	ck_assert(!deliver(5, 100, false));
+	while (q.bytes > 220000) /* half of the second has left */
+		receive(4096), flush();
+	ck_assert(!deliver(6, 100, false));
+	drain();
+	stall();
+	ck_assert(deliver(7, 200000, false)); /* one message that is more than the bound is like a delivery that is */
+	ck_assert(deliver(8, 100, false));
+}
+END_TEST
+
+START_TEST(answers_do_not_count)
+{
+	stall();
+	for (uint32_t delivery = 1; delivery <= 3; delivery++)
+		for (int i = 0; i < 10; i++)
+			ck_assert(deliver(delivery, 20000, true));
+	uint32_t answers = q.bytes, n = 4;
+	while (deliver(n, 100, false))
+		n++;
+	ck_assert_uint_ge(q.bytes, answers + BOUND - 20000);
+	ck_assert_uint_le(q.bytes, answers + BOUND);
+}
+END_TEST
+
+/* Before the socket was found full in this turn nothing had its chance. */
+START_TEST(what_came_at_once_is_one_delivery)
+{
+	spare.max = BOUND;
+	sent_numbers = 0;
+	while (!q.stalled) {
+		append(sent_numbers++, 10000);
+		outq_flush(&q, fds[0], NULL, keeper, &(uint64_t){0});
+	}
+	for (uint32_t delivery = 1; delivery < 20; delivery++)
+		ck_assert(deliver(delivery, 10000, false));
+	spare.turn++;
+	uint32_t n = 20, before = q.bytes;
+	while (deliver(n, 1000, false))
+		n++;
+	ck_assert_uint_ge(q.bytes, before + BOUND - 2000);
+	ck_assert_uint_le(q.bytes, before + BOUND);
+	drain();
+	expect_numbers(0, sent_numbers);
 }
 END_TEST
 
@@ -687,7 +813,11 @@ int main(void)
 	tcase_add_loop_test(tc, giving_up_the_oldest, 0, 6);
 	tcase_add_loop_test(tc, giving_up_what_is_newer, 0, 6);
 	tcase_add_test(tc, a_backlog_is_cut);
-	tcase_add_test(tc, no_memory_to_give_up);
+	tcase_add_test(tc, giving_up_takes_no_memory);
+	tcase_add_test(tc, a_delivery_is_like_one_message);
+	tcase_add_test(tc, there_is_one_at_a_time);
+	tcase_add_test(tc, answers_do_not_count);
+	tcase_add_test(tc, what_came_at_once_is_one_delivery);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
