@@ -358,6 +358,7 @@ static void server_end(struct server *s)
 		processes_free(&s->processes);
 		push_sources_free(&s->sources);
 		deadletter_close(s->deadletter);
+		control_free(s->control);
 		loop_signal_remove(&s->on_term);
 		loop_signal_remove(&s->on_int);
 		loop_signal_remove(&s->on_hup);

@@ -15,6 +15,10 @@ struct deadletter_entry {
 	size_t len; /* with its line feed */
 	deadletter_done *done;
 	void *ctx, *item;
+	/* Of a try, or NULL. */
+	deadletter_work *work;
+	deadletter_tried *tried;
+	int error;
 };
 STAILQ_HEAD(deadletter_queue, deadletter_entry);
 
@@ -26,9 +30,10 @@ struct deadletter {
 	bool running;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
-	struct deadletter_queue waiting, written; /* under the lock */
-	bool stop, failed, failed_said;		  /* likewise */
+	struct deadletter_queue waiting, tries, written; /* under the lock */
+	bool stop, failed, failed_said;			 /* likewise */
 	int error;
+	atomic_bool closing;
 };
 
 /* A new file is in its folder for good only once that is synced, too; not every file system can, so it is no failure. */
@@ -81,12 +86,37 @@ static void deadletter_wait(struct deadletter *d, bool failed)
 	pthread_cond_timedwait(&d->more, &d->lock, &until);
 }
 
+static void deadletter_work_off(struct deadletter *d, struct deadletter_entry *e)
+{
+	e->line = e->work(e->ctx, &e->error);
+	e->len = e->line != NULL ? strlen(e->line) : 0;
+	if (e->len > 0 && !deadletter_append(d->path, e))
+		e->error = errno;
+}
+
+/* Somebody waits for the answer, whatever becomes of the letters. Under the lock, which it leaves meanwhile. */
+static bool deadletter_run_try(struct deadletter *d)
+{
+	struct deadletter_entry *e = STAILQ_FIRST(&d->tries);
+	if (e == NULL || d->stop)
+		return false;
+	STAILQ_REMOVE_HEAD(&d->tries, next);
+	pthread_mutex_unlock(&d->lock);
+	deadletter_work_off(d, e);
+	pthread_mutex_lock(&d->lock);
+	STAILQ_INSERT_TAIL(&d->written, e, next);
+	loop_wake(&d->waker);
+	return true;
+}
+
 static void *deadletter_thread(void *arg)
 {
 	struct deadletter *d = arg;
 	pthread_mutex_lock(&d->lock);
 	while (!d->stop || !STAILQ_EMPTY(&d->waiting)) {
 		struct deadletter_entry *e = STAILQ_FIRST(&d->waiting);
+		if (deadletter_run_try(d))
+			continue;
 		if (e == NULL || d->failed) {
 			if (d->stop && d->failed)
 				break;
@@ -135,7 +165,10 @@ static void deadletter_on_wake(void *arg)
 		    LOG_STR("file", d->path), LOG_ERRNO(error));
 	while ((e = STAILQ_FIRST(&written)) != NULL) {
 		STAILQ_REMOVE_HEAD(&written, next);
-		e->done(e->ctx, e->item);
+		if (e->tried != NULL)
+			e->tried(e->ctx, e->error);
+		else
+			e->done(e->ctx, e->item);
 		deadletter_free_entry(e);
 	}
 }
@@ -180,6 +213,7 @@ struct deadletter *deadletter_open(struct loop *loop, const char *path)
 		return NULL;
 	d->loop = loop;
 	STAILQ_INIT(&d->waiting);
+	STAILQ_INIT(&d->tries);
 	STAILQ_INIT(&d->written);
 	pthread_mutex_init(&d->lock, NULL);
 	pthread_cond_init(&d->more, NULL);
@@ -201,6 +235,20 @@ static void deadletter_drop(struct deadletter_queue *q)
 	}
 }
 
+/* The log is the last place where it can be. */
+static void deadletter_say_lost(const struct deadletter *d)
+{
+	const struct deadletter_entry *e;
+	STAILQ_FOREACH(e, &d->waiting, next)
+	LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE, "a dead letter could not be written before the host ended",
+	    LOG_STR("file", d->path), LOG_SPAN("event", ((struct span){e->line, e->len - 1})), LOG_ERRNO(d->error));
+}
+
+bool deadletter_is_closing(const struct deadletter *d)
+{
+	return atomic_load(&d->closing);
+}
+
 void deadletter_close(struct deadletter *d)
 {
 	if (d == NULL)
@@ -208,12 +256,15 @@ void deadletter_close(struct deadletter *d)
 	if (d->running) {
 		pthread_mutex_lock(&d->lock);
 		d->stop = true;
+		atomic_store(&d->closing, true);
 		pthread_cond_signal(&d->more);
 		pthread_mutex_unlock(&d->lock);
 		pthread_join(d->thread, NULL);
 	}
 	loop_waker_remove(&d->waker);
+	deadletter_say_lost(d);
 	deadletter_drop(&d->waiting);
+	deadletter_drop(&d->tries);
 	deadletter_drop(&d->written);
 	pthread_cond_destroy(&d->more);
 	pthread_mutex_destroy(&d->lock);
@@ -249,4 +300,17 @@ void deadletter_write(struct deadletter *d, char *line, deadletter_done *done, v
 	pthread_mutex_unlock(&d->lock);
 	if (!d->running)
 		loop_wake(&d->waker);
+}
+
+bool deadletter_try(struct deadletter *d, deadletter_work *work, deadletter_tried *tried, void *ctx)
+{
+	struct deadletter_entry *e = calloc(1, sizeof *e);
+	if (e == NULL)
+		return false;
+	*e = (struct deadletter_entry){.work = work, .tried = tried, .ctx = ctx};
+	pthread_mutex_lock(&d->lock);
+	STAILQ_INSERT_TAIL(&d->tries, e, next);
+	pthread_cond_signal(&d->more);
+	pthread_mutex_unlock(&d->lock);
+	return true;
 }

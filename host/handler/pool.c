@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 
@@ -203,18 +204,36 @@ void pool_run(struct pool *p)
 
 /* --- quarantine ---------------------------------------------------------------------------------------------------------------------- */
 
+#define POOL_LETTER_ID (SESSION_ID_TEXT + 24)
+
+/* CONN:SEQ; what belongs to no connection has a name of its own in the place of one, as numbers begin anew with the host. */
+static const char *pool_letter_id(const struct pool *p, const struct event_held *e, char id[POOL_LETTER_ID])
+{
+	struct session_id name = {0};
+	char text[SESSION_ID_TEXT];
+	if (e->event.session != NULL)
+		name = hub_session_id(p->base.mount->hub, e->event.session);
+	else
+		random_bytes(&name, sizeof name);
+	session_id_text(name, text);
+	snprintf(id, POOL_LETTER_ID, "%s:%llu", text, (unsigned long long)e->event.sequence);
+	return id;
+}
+
 /* The event as it would be delivered, with what led here. */
 static char *pool_letter(struct pool *p, const struct event_held *e)
 {
 	struct codec_out o = {.n = 0};
 	struct iovec parts[CODEC_PARTS];
 	struct timespec now;
+	char id[POOL_LETTER_ID];
 	clock_gettime(CLOCK_REALTIME, &now);
 	codec_object(&o, "dead_letter");
 	codec_member_uint(&o, "time", (uint64_t)now.tv_sec);
 	codec_member_text(&o, "mount", span_of(p->base.mount->path));
 	codec_member_uint(&o, "blame", e->blame);
 	codec_member_text(&o, "event", span_of(event_name(e->event.kind)));
+	codec_member_text(&o, "id", span_of(pool_letter_id(p, e, id)));
 	if (o.failed) {
 		codec_free(&o);
 		return NULL;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "handler/ask.h"
 #include "handler/plugin.h"
@@ -17,15 +18,33 @@
 #define CONTROL_PEERS_MAX 64	       /* connections at once */
 #define CONTROL_UNREAD_MAX (16u << 20) /* bytes that one has not read when it asks for more in the same batch: it is cut off */
 
+/* A question whose answer takes the time of a disk. */
+struct control_later {
+	LIST_ENTRY(control_later) others;
+	struct control *control;
+	struct sp_pipe *pipe; /* NULL: whoever asked has gone */
+	uint64_t q;
+};
+
 struct control {
 	struct hub *hub;
 	struct sp_listener *listener;
 	struct push_sources *sources;
-	struct deadletter *deadletter;
+	struct letters *letters;
+	LIST_HEAD(, control_later) later;
 	struct control_actions actions;
 	struct codec_batch batch;
 	struct codec_out out; /* of the batch being answered */
 };
+
+/* Nothing is said to this one any more. */
+static void control_forget(struct control *c, const struct sp_pipe *pipe)
+{
+	struct control_later *later;
+	LIST_FOREACH(later, &c->later, others)
+	if (later->pipe == pipe)
+		later->pipe = NULL;
+}
 
 static void control_cut(struct control *c, struct sp_pipe *pipe, const char *why)
 {
@@ -33,6 +52,7 @@ static void control_cut(struct control *c, struct sp_pipe *pipe, const char *why
 	LOG(c->hub->log, LOG_WARN, LOG_HOST, "a connection at the control socket is cut off",
 	    LOG_STR("remote", sp_remote(pipe, remote)), LOG_STR("error", why));
 	codec_reset(&c->out);
+	control_forget(c, pipe);
 	sp_close(pipe);
 }
 
@@ -198,11 +218,15 @@ static struct span control_no_mount_text(struct control *c, struct codec_item *i
 		struct span path = codec_text(&item->mount);
 		n = snprintf(why, CONTROL_WHY_MAX, "there is no such mount as %.*s", path.n < 255 ? (int)path.n : 255, path.p);
 	} else {
-		n = snprintf(why, CONTROL_WHY_MAX, c->hub->mounts != NULL ? "there are several mounts: name one, with -m PATH"
-									 : "this host has no mount");
+		n = snprintf(why, CONTROL_WHY_MAX,
+			     c->hub->mounts != NULL ? "there are several mounts: name one, with -m PATH"
+						    : "this host has no mount");
 	}
 	for (const struct mount *m = c->hub->mounts; m != NULL && n < CONTROL_WHY_MAX - 300; m = m->next)
-		n += snprintf(why + n, CONTROL_WHY_MAX - (size_t)n, "%s%s", m == c->hub->mounts ? "; expected " : m->next != NULL ? ", " : " or ",
+		n += snprintf(why + n, CONTROL_WHY_MAX - (size_t)n, "%s%s",
+			      m == c->hub->mounts ? "; expected "
+			      : m->next != NULL	  ? ", "
+						  : " or ",
 			      m->path);
 	return span_of(why);
 }
@@ -211,8 +235,7 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 {
 	char why[CONTROL_WHY_MAX];
 	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
-	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
-					    "all_rooms", "slow_connections", "stats", "dead_letters"};
+	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "slow_connections", "stats"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;
@@ -232,26 +255,62 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 		control_all_rooms(c, m);
 	else if (i == 4)
 		control_slow_connections(c, m);
-	else if (i == 5)
-		ask_stats(&c->out, c->hub); /* there may be no mount at all */
 	else
-		letters_list(deadletter_path(c->deadletter), &c->out);
+		ask_stats(&c->out, c->hub); /* there may be no mount at all */
 	codec_object_end(&c->out);
 	return true;
 }
 
+static void control_answer(struct control *c, struct sp_pipe *pipe, uint64_t q, struct span members)
+{
+	codec_object(&c->out, "reply");
+	codec_member_uint(&c->out, "q", q);
+	codec_raw(&c->out, members.p, members.n);
+	codec_object_end(&c->out);
+	control_flush(c, pipe);
+}
+
+static void control_on_letters(void *ctx, struct span members)
+{
+	struct control_later *later = ctx;
+	LIST_REMOVE(later, others);
+	if (later->pipe != NULL)
+		control_answer(later->control, later->pipe, later->q, members);
+	free(later);
+}
+
+/* Dead letters: the answer comes when they are read, or given back. */
+static void control_letters(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
+{
+	struct control_later *later = calloc(1, sizeof *later);
+	control_flush(c, pipe);
+	if (later == NULL || sp_is_closed(pipe)) {
+		free(later);
+		return;
+	}
+	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
+	LIST_INSERT_HEAD(&c->later, later, others);
+	struct span id = item->id.p != NULL ? codec_text(&item->id) : (struct span){0};
+	bool asked = item->type == CODEC_QUERY ? letters_list(c->letters, control_on_letters, later)
+					       : letters_replay(c->letters, id, control_on_letters, later);
+	if (asked)
+		return;
+	LIST_REMOVE(later, others);
+	free(later);
+	control_answer(c, pipe, item->q, SPAN(",\"error\":\"no memory\""));
+}
+
 static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
 {
-	const char *why = NULL;
 	bool reload = json_is(&item->what_to_do, "reload"), drain = json_is(&item->what_to_do, "drain");
+	if (json_is(&item->what_to_do, "replay")) {
+		control_letters(c, pipe, item);
+		return;
+	}
 	codec_object(&c->out, "reply");
 	codec_member_uint(&c->out, "q", item->q);
-	if (json_is(&item->what_to_do, "replay"))
-		letters_replay(c->hub, c->deadletter, item->id.p != NULL ? codec_text(&item->id) : (struct span){0}, &c->out);
-	else if (!reload && !drain)
-		why = "an unknown action; expected reload, drain or replay";
-	if (why != NULL)
-		codec_member_text(&c->out, "error", span_of(why));
+	if (!reload && !drain)
+		codec_member_text(&c->out, "error", SPAN("an unknown action; expected reload, drain or replay"));
 	codec_object_end(&c->out);
 	control_flush(c, pipe); /* it may be the last thing that is said */
 	if (reload)
@@ -292,6 +351,10 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 			control_no_mount(c, item, "done");
 		break;
 	case CODEC_QUERY:
+		if (json_is(&item->what, "dead_letters")) {
+			control_letters(c, pipe, item);
+			break;
+		}
 		if (control_query_of_host(c, item))
 			break;
 		if (m != NULL)
@@ -340,9 +403,10 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 
 static void control_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
 {
-	const struct control *c = ctx;
+	struct control *c = ctx;
 	char remote[SP_REMOTE_MAX];
 	(void)user;
+	control_forget(c, pipe);
 	if (why != NULL)
 		LOG(c->hub->log, LOG_NOTICE, LOG_HOST, "a connection at the control socket ended",
 		    LOG_STR("remote", sp_remote(pipe, remote)), LOG_STR("error", why));
@@ -366,11 +430,16 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 		free(c);
 		return NULL;
 	}
-	*c = (struct control){.hub = hub, .sources = sources, .deadletter = deadletter, .actions = *actions};
-	c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
+	*c = (struct control){.hub = hub, .sources = sources, .actions = *actions};
+	LIST_INIT(&c->later);
+	c->letters = letters_new(hub, deadletter);
+	if (c->letters == NULL)
+		snprintf(why, why_cap, "no memory");
+	else
+		c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
 	if (c->listener != NULL)
 		return c;
-	free(c);
+	control_free(c);
 	return NULL;
 }
 
@@ -379,6 +448,19 @@ void control_close(struct control *c)
 	if (c == NULL)
 		return;
 	sp_listener_free(c->listener);
+	c->listener = NULL;
+}
+
+void control_free(struct control *c)
+{
+	struct control_later *later;
+	if (c == NULL)
+		return;
+	while ((later = LIST_FIRST(&c->later)) != NULL) {
+		LIST_REMOVE(later, others);
+		free(later);
+	}
+	letters_free(c->letters);
 	codec_batch_free(&c->batch);
 	codec_free(&c->out);
 	free(c);

@@ -17,6 +17,9 @@ struct control_actions {
 /* NULL with a sentence in why. */
 struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
 			     const struct control_actions *actions, char *why, size_t why_cap);
+/* Nobody is listened to any more. */
 void control_close(struct control *c);
+/* After deadletter_close, as that may be at work for it. */
+void control_free(struct control *c);
 
 #endif

@@ -8,62 +8,193 @@
 
 #include "hub/delivery.h"
 
-#define LETTERS_ID_MAX 64
+#define LETTERS_ID_MAX 96
+#define LETTERS_STEP 64		       /* given back with one sync of the disk */
+#define LETTERS_STEP_BYTES (16u << 20) /* or so many bytes of messages; one is always let through */
+#define LETTERS_LOOKS 10000	       /* for connections, in one turn of the loop */
 
-static bool letter_id(const json_t *letter, char id[LETTERS_ID_MAX])
+/* A letter that was not given back. */
+struct letter {
+	long at; /* in the file */
+	bool replayed;
+	char id[LETTERS_ID_MAX], conn[SESSION_ID_TEXT];
+	/* Once it is about to be given back. */
+	uint8_t *message; /* NULL: it is none */
+	size_t len;
+	bool binary, lost; /* lost: it was written down as given back, and could not be */
+	bool left;	   /* counted as such: a step may be shorter than was thought */
+};
+
+struct letters_job {
+	STAILQ_ENTRY(letters_job) next;
+	struct letters *letters;
+	bool list;
+	char only[LETTERS_ID_MAX]; /* empty: all */
+	letters_answer *answer;
+	void *ctx;
+	struct letter *v; /* in the order of the file */
+	size_t n, cap;
+	size_t at;			   /* those before it are done with */
+	struct letter *step[LETTERS_STEP]; /* that are being given back */
+	unsigned n_step;
+	uint64_t replayed, left, left_out;
+	char *text; /* of a list */
+	size_t text_len, text_cap;
+	int error;
+};
+
+struct letters {
+	struct hub *hub;
+	struct deadletter *file;
+	STAILQ_HEAD(, letters_job) jobs; /* the first is being worked on */
+};
+
+static void letters_job_free(struct letters_job *job)
 {
-	const char *conn = json_string_value(json_object_get(letter, "conn"));
-	json_int_t seq = json_integer_value(json_object_get(letter, "seq"));
-	return snprintf(id, LETTERS_ID_MAX, "%s:%lld", conn != NULL ? conn : "-", (long long)seq) < LETTERS_ID_MAX;
+	for (size_t i = 0; i < job->n; i++)
+		free(job->v[i].message);
+	free(job->v);
+	free(job->text);
+	free(job);
 }
 
-/* All lines, by id; a line that says "replayed" takes its letter out again. NULL with errno. */
-static json_t *letters_read(const char *path)
+/* --- reading: on the thread of the file ----------------------------------------------------------------------------------------------- */
+
+static void letter_id(const json_t *letter, size_t line, char id[LETTERS_ID_MAX])
 {
-	FILE *f = fopen(path, "re");
-	json_t *letters = json_object();
-	char *line = NULL, id[LETTERS_ID_MAX];
-	size_t cap = 0;
-	if (f == NULL || letters == NULL) {
-		json_decref(letters);
-		return NULL;
+	const char *own = json_string_value(json_object_get(letter, "id"));
+	const char *conn = json_string_value(json_object_get(letter, "conn"));
+	long long seq = (long long)json_integer_value(json_object_get(letter, "seq"));
+	if (own != NULL)
+		snprintf(id, LETTERS_ID_MAX, "%s", own);
+	else if (conn != NULL)
+		snprintf(id, LETTERS_ID_MAX, "%.64s:%lld", conn, seq);
+	else /* of a version that gave those without a connection no name */
+		snprintf(id, LETTERS_ID_MAX, "-:%lld#%zu", seq, line);
+}
+
+static struct letter *letters_add(struct letters_job *job)
+{
+	if (job->n == job->cap) {
+		size_t cap = job->cap == 0 ? 64 : 2 * job->cap;
+		struct letter *wider = realloc(job->v, cap * sizeof *wider);
+		if (wider == NULL)
+			return NULL;
+		job->v = wider;
+		job->cap = cap;
 	}
-	while (getline(&line, &cap, f) > 0) {
-		json_t *letter = json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
-		const char *done = json_string_value(json_object_get(letter, "replayed"));
-		if (done != NULL)
-			json_object_del(letters, done);
-		else if (json_is_object(letter) && letter_id(letter, id))
-			json_object_set(letters, id, letter);
-		json_decref(letter);
+	job->v[job->n] = (struct letter){.at = 0};
+	return &job->v[job->n++];
+}
+
+/* One line: a letter, or what became of one. places: which letter has which id. */
+static bool letters_read_line(struct letters_job *job, json_t *places, const json_t *line, size_t number, long at)
+{
+	char id[LETTERS_ID_MAX];
+	const char *done = json_string_value(json_object_get(line, "replayed"));
+	const char *left = json_string_value(json_object_get(line, "left"));
+	const char *name = done != NULL ? done : left, *conn = json_string_value(json_object_get(line, "conn"));
+	if (name == NULL)
+		letter_id(line, number, id);
+	const json_t *place = json_object_get(places, name != NULL ? name : id);
+	struct letter *letter = place != NULL ? &job->v[json_integer_value(place)] : NULL;
+	if (name != NULL) {
+		if (letter != NULL)
+			letter->replayed = done != NULL;
+		return true;
+	}
+	if (job->only[0] != '\0' && strcmp(job->only, id) != 0)
+		return true;
+	if (letter == NULL) {
+		letter = letters_add(job);
+		if (letter == NULL || json_object_set_new(places, id, json_integer((json_int_t)job->n - 1)) != 0)
+			return false;
+	}
+	letter->at = at;
+	letter->replayed = false;
+	snprintf(letter->id, sizeof letter->id, "%s", id);
+	snprintf(letter->conn, sizeof letter->conn, "%s", conn != NULL ? conn : "");
+	return true;
+}
+
+/* Finds out what was not given back. Returns an errno. */
+static int letters_scan(struct letters_job *job, FILE *f)
+{
+	json_t *places = json_object();
+	char *line = NULL;
+	size_t cap = 0, number = 0, kept = 0;
+	bool ok = places != NULL;
+	for (long at = 0; ok && !deadletter_is_closing(job->letters->file); at = ftell(f)) {
+		if (getline(&line, &cap, f) <= 0)
+			break;
+		json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
+		ok = !json_is_object(value) || letters_read_line(job, places, value, ++number, at);
+		json_decref(value);
 	}
 	free(line);
-	fclose(f);
-	return letters;
+	json_decref(places);
+	for (size_t i = 0; i < job->n; i++)
+		if (!job->v[i].replayed)
+			job->v[kept++] = job->v[i];
+	job->n = kept;
+	return ok ? 0 : ENOMEM;
 }
 
-void letters_list(const char *path, struct codec_out *o)
+static json_t *letter_read(const struct letter *letter, FILE *f, char **line, size_t *cap)
 {
-	json_t *letters = path != NULL ? letters_read(path) : NULL, *letter;
-	const char *id;
-	bool first = true;
-	if (letters == NULL) {
-		codec_member_text(o, "error", path == NULL ? SPAN("the host has no --dead-letter file") : span_of(strerror(errno)));
-		return;
+	if (fseek(f, letter->at, SEEK_SET) != 0 || getline(line, cap, f) <= 0)
+		return NULL;
+	return json_loads(*line, JSON_ALLOW_NUL, NULL);
+}
+
+static bool letters_append_text(struct letters_job *job, const char *text)
+{
+	size_t n = strlen(text), needed = job->text_len + n + 2;
+	if (needed > job->text_cap) {
+		char *wider = realloc(job->text, 2 * needed);
+		if (wider == NULL)
+			return false;
+		job->text = wider;
+		job->text_cap = 2 * needed;
 	}
-	codec_member_raw(o, "dead_letters", "[");
-	json_object_foreach(letters, id, letter)
-	{
-		json_object_set_new(letter, "id", json_string(id));
-		char *text = json_dumps(letter, JSON_COMPACT);
-		codec_raw(o, ",", !first && text != NULL);
-		if (text != NULL)
-			codec_raw(o, text, strlen(text));
-		first = first && text == NULL;
+	job->text[job->text_len] = ',';
+	memcpy(job->text + job->text_len + 1, text, n + 1);
+	job->text_len += n + 1;
+	return true;
+}
+
+/* The letters as they are in the file, each with its id. */
+static int letters_collect(struct letters_job *job, FILE *f)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	bool ok = true;
+	for (size_t i = 0; ok && i < job->n && !deadletter_is_closing(job->letters->file); i++) {
+		json_t *value = job->text_len < LETTERS_LIST_MAX ? letter_read(&job->v[i], f, &line, &cap) : NULL;
+		json_object_set_new(value, "id", json_string(job->v[i].id));
+		char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+		job->left_out += text == NULL;
+		ok = text == NULL || letters_append_text(job, text);
 		free(text);
+		json_decref(value);
 	}
-	codec_raw(o, "]", 1);
-	json_decref(letters);
+	free(line);
+	return ok ? 0 : ENOMEM;
+}
+
+static char *letters_on_scan(void *ctx, int *error_r)
+{
+	struct letters_job *job = ctx;
+	FILE *f = fopen(deadletter_path(job->letters->file), "re");
+	if (f == NULL) {
+		*error_r = errno;
+		return NULL;
+	}
+	*error_r = letters_scan(job, f);
+	if (*error_r == 0 && job->list)
+		*error_r = letters_collect(job, f);
+	fclose(f);
+	return NULL;
 }
 
 /* The message of a letter in memory of its own; NULL: it is none. */
@@ -93,58 +224,246 @@ static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary
 	return message;
 }
 
-static bool letter_replay(struct hub *hub, const json_t *letter)
+/* Reads the messages of a step, and gives the lines that say that they are given back. */
+static char *letters_on_mark(void *ctx, int *error_r)
+{
+	struct letters_job *job = ctx;
+	FILE *f = fopen(deadletter_path(job->letters->file), "re");
+	char *line = NULL, *marks = NULL;
+	size_t cap = 0, n = 0, bytes = 0;
+	FILE *to = f != NULL ? open_memstream(&marks, &n) : NULL;
+	unsigned i = 0;
+	for (; to != NULL && i < job->n_step && (i == 0 || bytes < LETTERS_STEP_BYTES); i++) {
+		struct letter *letter = job->step[i];
+		json_t *value = letter_read(letter, f, &line, &cap);
+		letter->message = letter_message(value, &letter->len, &letter->binary);
+		json_decref(value);
+		bytes += letter->len;
+		if (letter->message != NULL)
+			fprintf(to, "{\"t\":\"replayed\",\"replayed\":\"%s\"}\n", letter->id);
+	}
+	bool ok = to != NULL && fclose(to) == 0;
+	*error_r = ok ? 0 : errno;
+	if (ok)
+		job->n_step = i; /* the rest is in the next step */
+	free(line);
+	if (f != NULL)
+		fclose(f);
+	return marks;
+}
+
+/* The lines that take that back for those that could not be given. */
+static char *letters_on_take_back(void *ctx, int *error_r)
+{
+	struct letters_job *job = ctx;
+	char *text = NULL;
+	size_t n = 0;
+	FILE *to = open_memstream(&text, &n);
+	for (unsigned i = 0; to != NULL && i < job->n_step; i++)
+		if (job->step[i]->lost)
+			fprintf(to, "{\"t\":\"left\",\"left\":\"%s\"}\n", job->step[i]->id);
+	if (to == NULL || fclose(to) != 0)
+		*error_r = errno;
+	return text;
+}
+
+/* --- giving back: on the loop --------------------------------------------------------------------------------------------------------- */
+
+static void letters_begin(struct letters *l);
+static void letters_go_on(struct letters_job *job);
+
+static void letters_say(const struct letters_job *job, struct codec_out *o)
+{
+	if (job->list && job->error == 0) {
+		codec_member_raw(o, "dead_letters", "[");
+		if (job->text_len > 0)
+			codec_raw(o, job->text + 1, job->text_len - 1);
+		codec_raw(o, "]", 1);
+		if (job->left_out > 0)
+			codec_member_uint(o, "left_out", job->left_out);
+	} else if (!job->list) {
+		codec_member_uint(o, "replayed", job->replayed);
+		codec_member_uint(o, "left", job->left);
+	}
+	if (job->error != 0)
+		codec_member_text(o, "error", span_of(strerror(job->error)));
+}
+
+static void letters_finish(struct letters_job *job, int error)
+{
+	struct letters *l = job->letters;
+	struct codec_out o = {.n = 0};
+	job->error = error;
+	codec_object(&o, "reply");
+	size_t from = o.text.len;
+	letters_say(job, &o);
+	job->answer(job->ctx, o.failed ? SPAN(",\"error\":\"no memory\"") : (struct span){o.text.p + from, o.text.len - from});
+	codec_free(&o);
+	STAILQ_REMOVE_HEAD(&l->jobs, next);
+	letters_job_free(job);
+	letters_begin(l);
+}
+
+static void letters_try(struct letters_job *job, deadletter_work *work, deadletter_tried *tried)
+{
+	if (!deadletter_try(job->letters->file, work, tried, job))
+		letters_finish(job, ENOMEM);
+}
+
+static struct session *letter_session(const struct letters *l, const struct letter *letter)
 {
 	struct session_id id;
-	const char *conn = json_string_value(json_object_get(letter, "conn"));
-	size_t len;
-	bool binary;
-	if (conn == NULL || !session_id_parse(span_of(conn), &id) || id.host != hub->host_id)
-		return false;
-	struct session *s = slotmap_get(&hub->sessions, id.local);
-	uint8_t *message = s != NULL && !s->ended ? letter_message(letter, &len, &binary) : NULL;
-	if (message == NULL)
-		return false;
-	struct hub_event e = {.kind = EVENT_MESSAGE, .message = {.bytes = message, .len = len, .binary = binary}};
-	bool ok = delivery_submit(s->mount, s, &e);
-	free(message);
-	return ok;
+	if (!session_id_parse(span_of(letter->conn), &id) || id.host != l->hub->host_id)
+		return NULL;
+	struct session *s = slotmap_get(&l->hub->sessions, id.local);
+	return s != NULL && !s->ended ? s : NULL;
 }
 
-static void letter_noted(void *ctx, void *item)
+static bool letter_submit(const struct letters *l, const struct letter *letter)
+{
+	struct session *s = letter_session(l, letter);
+	if (s == NULL)
+		return false;
+	struct hub_event e = {.kind = EVENT_MESSAGE,
+			      .message = {.bytes = letter->message, .len = letter->len, .binary = letter->binary}};
+	return delivery_submit(s->mount, s, &e);
+}
+
+static void letter_leave(struct letters_job *job, struct letter *letter)
+{
+	job->left += !letter->left;
+	letter->left = true;
+}
+
+static void letters_on_taken_back(void *ctx, int error)
+{
+	struct letters_job *job = ctx;
+	if (error != 0)
+		letters_finish(job, error);
+	else
+		letters_go_on(job);
+}
+
+/* It is on the disk that they are given back: they are. */
+static void letters_on_marked(void *ctx, int error)
+{
+	struct letters_job *job = ctx;
+	bool lost = false;
+	for (unsigned i = 0; i < job->n_step; i++) {
+		struct letter *letter = job->step[i];
+		bool given = error == 0 && letter->message != NULL && letter_submit(job->letters, letter);
+		letter->lost = error == 0 && letter->message != NULL && !given;
+		lost = lost || letter->lost;
+		job->replayed += given;
+		if (error == 0 && !given)
+			letter_leave(job, letter);
+		free(letter->message);
+		letter->message = NULL;
+	}
+	if (error != 0)
+		letters_finish(job, error);
+	else if (lost) /* its connection has gone, or there was no memory: it stays a letter */
+		letters_try(job, letters_on_take_back, letters_on_taken_back);
+	else
+		letters_go_on(job);
+}
+
+static char *letters_on_nothing(void *ctx, int *error_r)
 {
 	(void)ctx;
-	(void)item;
+	(void)error_r;
+	return NULL;
 }
 
-static void letter_note(struct deadletter *d, const char *id)
+/* The next step: of letters whose connections are here. */
+static void letters_go_on(struct letters_job *job)
 {
-	char *line = NULL;
-	if (asprintf(&line, "{\"t\":\"replayed\",\"replayed\":\"%s\"}", id) > 0)
-		deadletter_write(d, line, letter_noted, NULL, NULL);
+	if (job->n_step > 0)
+		job->at = (size_t)(job->step[job->n_step - 1] - job->v) + 1;
+	size_t last = job->at + LETTERS_LOOKS;
+	job->n_step = 0;
+	for (size_t i = job->at; i < job->n && i < last && job->n_step < LETTERS_STEP; i++) {
+		if (letter_session(job->letters, &job->v[i]) != NULL)
+			job->step[job->n_step++] = &job->v[i];
+		else
+			letter_leave(job, &job->v[i]);
+		job->at += job->n_step == 0;
+	}
+	if (job->n_step > 0)
+		letters_try(job, letters_on_mark, letters_on_marked);
+	else if (job->at < job->n)
+		letters_try(job, letters_on_nothing, letters_on_taken_back); /* others have their turn */
+	else
+		letters_finish(job, 0);
 }
 
-void letters_replay(struct hub *hub, struct deadletter *d, struct span only, struct codec_out *o)
+static void letters_on_scanned(void *ctx, int error)
 {
-	const char *path = deadletter_path(d), *id;
-	json_t *letters = path != NULL ? letters_read(path) : NULL, *letter;
-	uint64_t replayed = 0, left = 0;
-	if (letters == NULL) {
-		codec_member_text(o, "error", path == NULL ? SPAN("the host has no --dead-letter file") : span_of(strerror(errno)));
+	struct letters_job *job = ctx;
+	if (error != 0 || job->list)
+		letters_finish(job, error);
+	else
+		letters_go_on(job);
+}
+
+static void letters_begin(struct letters *l)
+{
+	struct letters_job *job = STAILQ_FIRST(&l->jobs);
+	if (job != NULL)
+		letters_try(job, letters_on_scan, letters_on_scanned);
+}
+
+/* --- requests -------------------------------------------------------------------------------------------------------------------------- */
+
+static bool letters_ask(struct letters *l, bool list, struct span only, letters_answer *answer, void *ctx)
+{
+	struct letters_job *job = calloc(1, sizeof *job);
+	if (deadletter_path(l->file) == NULL || only.n >= sizeof job->only || job == NULL) {
+		free(job);
+		if (deadletter_path(l->file) == NULL)
+			answer(ctx, SPAN(",\"error\":\"the host has no --dead-letter file\""));
+		else if (only.n >= LETTERS_ID_MAX)
+			answer(ctx, SPAN(",\"replayed\":0,\"left\":0"));
+		return job != NULL;
+	}
+	*job = (struct letters_job){.letters = l, .list = list, .answer = answer, .ctx = ctx};
+	if (only.n > 0)
+		memcpy(job->only, only.p, only.n);
+	bool first = STAILQ_EMPTY(&l->jobs);
+	STAILQ_INSERT_TAIL(&l->jobs, job, next);
+	if (first)
+		letters_begin(l);
+	return true;
+}
+
+bool letters_list(struct letters *l, letters_answer *answer, void *ctx)
+{
+	return letters_ask(l, true, (struct span){0}, answer, ctx);
+}
+
+bool letters_replay(struct letters *l, struct span id, letters_answer *answer, void *ctx)
+{
+	return letters_ask(l, false, id, answer, ctx);
+}
+
+struct letters *letters_new(struct hub *hub, struct deadletter *d)
+{
+	struct letters *l = calloc(1, sizeof *l);
+	if (l == NULL)
+		return NULL;
+	*l = (struct letters){.hub = hub, .file = d};
+	STAILQ_INIT(&l->jobs);
+	return l;
+}
+
+void letters_free(struct letters *l)
+{
+	struct letters_job *job;
+	if (l == NULL)
 		return;
+	while ((job = STAILQ_FIRST(&l->jobs)) != NULL) {
+		STAILQ_REMOVE_HEAD(&l->jobs, next);
+		letters_job_free(job);
 	}
-	json_object_foreach(letters, id, letter)
-	{
-		if (only.n > 0 && !span_eq(only, span_of(id)))
-			continue;
-		if (letter_replay(hub, letter)) {
-			letter_note(d, id);
-			replayed++;
-		} else {
-			left++;
-		}
-	}
-	codec_member_uint(o, "replayed", replayed);
-	codec_member_uint(o, "left", left);
-	json_decref(letters);
+	free(l);
 }

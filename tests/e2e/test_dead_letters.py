@@ -1,0 +1,170 @@
+"""Dead letters are given back once, whoever asks how often and whatever the disk does; none vanishes without a line; nobody waits for the
+file to be read."""
+import contextlib
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+
+from control import ctl, ctl_json, do, stats  # noqa: E402
+from probe import WRAPPED  # noqa: E402
+from raw_worker import RawWorker  # noqa: E402
+from test_workers import Hub  # noqa: E402
+from tova_host import BUILD, wait_until  # noqa: E402
+
+
+class Grave(Hub):
+    """A host in which an event is set aside the first time a worker dies of it."""
+
+    def __init__(self, directory, *args, **how):
+        super().__init__(directory, "--dead-letter", directory / "dead", "--max-attempts", 1, *args, **how)
+        self.file = directory / "dead"
+
+    def letters(self):
+        return ctl_json(self.control, "dead-letter", "list")["dead_letters"]
+
+    def kill_with(self, text):
+        """A client whose message is in the file; it stays connected."""
+        self.host.expect(lambda line: line.get("kind") == "quarantine")
+        with self.worker(events=["message"]) as worker:
+            ws = self.client()
+            ws.send_text(text)
+            worker.expect("message", data=text)
+        wait_until(lambda: any(letter.get("data") == text for letter in self.letters()), "the letter")
+        return ws
+
+    @contextlib.contextmanager
+    def full_disk(self):
+        size = self.file.stat().st_size
+        old = resource.prlimit(self.host.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        yield
+        if self.host.process is not None:
+            resource.prlimit(self.host.pid, resource.RLIMIT_FSIZE, old)
+
+
+@pytest.fixture
+def grave(tmp_path):
+    with Grave(tmp_path) as running:
+        yield running
+
+
+def given_back(worker, ws, text):
+    """That once, and nothing else before the client's next message."""
+    event = worker.expect("message", data=text)
+    worker.ack(event)
+    ws.send_text("next")
+    worker.ack(worker.expect("message", data="next"))
+
+
+def test_two_replays_in_one_batch(grave):
+    ws = grave.kill_with("once")
+    with grave.worker(events=["message"]) as worker, RawWorker(f"ipc://{grave.control}") as link:
+        link.send(*[{"t": "control", "q": q, "do": "replay"} for q in range(3)])
+        replies = [link.expect("reply", q=q) for q in range(3)]
+        assert [reply["replayed"] for reply in replies] == [1, 0, 0]
+        given_back(worker, ws, "once")
+    assert grave.letters() == []
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_four_operators_at_once(grave, named):
+    ws = grave.kill_with("once")
+    letter = grave.letters()[0]["id"]
+    with grave.worker(events=["message"]) as worker:
+        command = [str(BUILD / "tova-ctl"), "--control", str(grave.control), "--json", "dead-letter", "replay", *([letter] if named else [])]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+        replies = [json.loads(process.communicate()[0]) for process in running]
+        assert sum(reply["replayed"] for reply in replies) == 1
+        given_back(worker, ws, "once")
+
+
+def test_a_full_disk_gives_nothing_back(grave):
+    """What can not be marked is not given; when there is room again it is, once."""
+    ws = grave.kill_with("once")
+    with grave.worker(events=["message"]) as worker:
+        with grave.full_disk():
+            for _ in range(2):
+                reply = do(grave.control, "replay")
+                assert reply["replayed"] == 0 and "File too large" in reply["error"], reply
+            assert "File too large" in ctl(grave.control, "dead-letter", "replay", code=1)
+            ws.send_text("nothing came before this")
+            worker.ack(worker.expect("message", data="nothing came before this"))
+        assert [letter["data"] for letter in grave.letters()] == ["once"]
+        assert do(grave.control, "replay")["replayed"] == 1
+        given_back(worker, ws, "once")
+
+
+def test_many_are_given_back_in_their_order(grave):
+    """More than one step of them, between those of connections that have gone."""
+    ws = grave.kill_with("0")
+    line = json.loads(grave.file.read_text())
+    with open(grave.file, "a") as file:
+        for n in range(1, 300):
+            file.write(json.dumps({**line, "id": f"{line['conn']}:{1000 + n}", "data": str(n)}) + "\n")
+            file.write(json.dumps({**line, "id": f"gone:{n}", "conn": "A" * 22, "data": "gone"}) + "\n")
+    with grave.worker(events=["message"]) as worker:
+        reply = do(grave.control, "replay")
+        assert (reply["replayed"], reply["left"]) == (300, 299)
+        for n in range(300):
+            worker.ack(worker.expect("message", data=str(n)))
+        assert do(grave.control, "replay")["replayed"] == 0
+    assert len(grave.letters()) == 299
+    ws.drop()
+
+
+def test_letters_without_a_connection_have_names_of_their_own(tmp_path):
+    names = set()
+    for run in range(2):
+        with Grave(tmp_path) as grave:
+            grave.host.expect(lambda line: line.get("kind") == "quarantine")
+            with grave.worker(events=["timer"]) as worker:
+                worker.send({"t": "push", "ref": 1, "commands": [{"c": "timer", "name": "tick", "id": 1, "delay": 1}]})
+                worker.expect("done")
+                worker.expect("timer")
+            wait_until(lambda: len(grave.letters()) == run + 1, "the letter")
+            names |= {letter["id"] for letter in grave.letters()}
+            assert do(grave.control, "replay")["left"] == run + 1
+    assert len(names) == 2
+    old = {"t": "dead_letter", "event": "timer", "seq": 1, "mount": "/"}  # as earlier versions wrote them
+    (tmp_path / "dead").write_text(2 * (json.dumps(old) + "\n"))
+    with Grave(tmp_path) as grave:
+        assert len({letter["id"] for letter in grave.letters()}) == 2
+
+
+def test_one_that_can_not_be_written_at_the_end_is_in_the_log(tmp_path):
+    with Grave(tmp_path) as grave:
+        grave.kill_with("written").drop()
+        host = grave.host
+        with grave.full_disk():
+            with grave.worker(events=["message"]) as worker:
+                ws = grave.client()
+                ws.send_text("a last word")
+                worker.expect("message", data="a last word")
+            host.wait_log(lambda line: "can not be written" in line.get("message", ""), "that it can not")
+            host.signal(signal.SIGTERM)
+            assert host.wait_exit() == 0
+            line, = [line for line in host.lines if "before the host ended" in line.get("message", "")]
+            assert json.loads(line["event"])["data"] == "a last word" and line["file"] == str(grave.file)
+            ws.drop()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_nobody_waits_for_a_large_file(tmp_path, threads):
+    """80 MB of letters are listed and looked through, with turns as short as ever, and a bounded list."""
+    letter = {"t": "dead_letter", "event": "message", "seq": 1, "mount": "/", "conn": "A" * 22, "data": "x" * 800}
+    with open(tmp_path / "dead", "w") as file:
+        for n in range(100000):
+            file.write(json.dumps({**letter, "seq": n}) + "\n")
+    with Grave(tmp_path, "--threads", threads) as grave:
+        reply = do(grave.control, "replay")
+        assert (reply["replayed"], reply["left"]) == (0, 100000)
+        listed = ctl_json(grave.control, "dead-letter", "list")
+        if not WRAPPED:
+            assert stats(grave.control)["loop_turn_max_us"] < 20000
+        assert listed["left_out"] > 0 and len(listed["dead_letters"]) + listed["left_out"] == 100000
