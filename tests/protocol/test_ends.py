@@ -1,5 +1,6 @@
 """Ends: what was received before is answered, what was sent before arrives, also to who reads slowly; then one close with its code."""
 import signal
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import pytest
 from certificates import Certificates, tls
 from probe import KINDS, Host, Probe, ProbeClient, kind_args, plugin
 from tova_host import wait_until
-from wsclient import CLOSE, TEXT, Http, close_payload, connect, frame
+from wsclient import CLOSE, TEXT, Http, close_payload, connect, frame, request_bytes
 
 PIECES, SIZE = 60, 100000  # more than sockets hold
 CLOSE_TIMEOUT = "300ms"
@@ -221,3 +222,48 @@ def test_what_was_received_is_answered_first(end, kind, threads, tmp_path):
         ws.drop()
         other.expect_closed(1001) if end == at_term else other.end()
 
+
+
+# --- HTTP -----------------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "large.bin").write_bytes(bytes(range(256)) * (PIECES * SIZE // 256))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["close", "half-closed", "pipelined"])
+def test_a_page_arrives_at_who_reads_slowly(how, page):
+    with Host("--static", page, "--handshake-timeout", CLOSE_TIMEOUT, "--close-timeout", CLOSE_TIMEOUT) as host:
+        with Http("127.0.0.1", host.port, receive_buffer=READ) as http:
+            slowly(http)
+            headers = [("Connection", "close")] if how == "close" else []
+            http.send(request_bytes(target="/large.bin", headers=headers) * (2 if how == "pipelined" else 1))
+            if how == "half-closed":
+                http.sock.shutdown(socket.SHUT_WR)
+            for _ in range(2 if how == "pipelined" else 1):
+                answer = http.response()
+                assert answer.status == 200 and answer.body == (page / "large.bin").read_bytes()
+            http.expect_eof(reset=False)
+
+
+def test_a_refusal_arrives_before_the_rest_of_its_request():
+    """The host reads no bodies; who sends one all the same gets its answer, and no reset that would take it away."""
+    with Host("--plugin", "echo") as host, Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("POST", "/", [("Content-Length", str(8 << 20))]))
+        http.send(bytes(8 << 20))
+        assert http.response().status >= 400
+        http.expect_eof(reset=False)
+
+
+def test_a_unix_socket_too(tmp_path):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, listen=f"unix:{tmp_path}/s") as host:
+        slow, dead = (ProbeClient(host.listening[0]).handshake("/probe") for _ in range(2))
+        slow.script(flood("close 4000"))
+        dead.script(flood("close 4000"))
+        slowly(slow)
+        expect_pieces(slow)
+        slow.expect_closed(4000)
+        host.wait_log(lambda line: "cut" in line.get("message", ""), "who takes nothing is cut")
+        dead.drop()
