@@ -6,13 +6,12 @@
 #include "ws/frame.h"
 
 #define BACKLOG_MIN 8		 /* runs of a new array */
-#define BACKLOG_FRONT 4		 /* left free in front of the first, for control frames */
 #define BACKLOG_CHUNK_MIN 1024	 /* smallest chunk of the backlog's own */
 #define BACKLOG_CHUNK 65536	 /* and the largest */
 #define BACKLOG_INDEX_MIN 16	 /* a power of two */
 #define BACKLOG_OPCODE_CONTROL 8 /* RFC 6455 5.5: the opcodes with this bit */
 #define BACKLOG_PACK 4096	 /* bytes packed with each message that comes; twice its own, if that is more */
-#define BACKLOG_SCAN 64		 /* runs looked at with each message that comes, whether they are stale */
+#define BACKLOG_SCAN 16		 /* runs looked at with each message that comes, whether they are stale */
 
 /* --- memory ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -27,7 +26,7 @@ struct backlog *backlog_new(struct backlog_account *account)
 		return NULL;
 	}
 	b->cap = BACKLOG_MIN;
-	b->head = b->oldest = b->scan = BACKLOG_FRONT;
+	b->free = b->first = b->last = b->oldest = b->scan = b->pack = BACKLOG_NONE;
 	b->account = account;
 	account->held += sizeof *b + b->cap * sizeof *b->v;
 	return b;
@@ -59,8 +58,8 @@ void backlog_free(struct backlog *b)
 {
 	if (b == NULL)
 		return;
-	for (uint32_t i = 0; i < b->n; i++)
-		slice_unref(&backlog_at(b, i)->s);
+	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL; run = backlog_run(b, run->next))
+		chunk_unref(run->s.chunk);
 	backlog_drop_fill(b);
 	backlog_drop_index(b);
 	b->account->held -= sizeof *b + b->cap * sizeof *b->v;
@@ -71,16 +70,15 @@ void backlog_free(struct backlog *b)
 uint64_t backlog_memory(const struct backlog *b)
 {
 	uint64_t shared = 0;
-	for (uint32_t i = 0; i < b->n && b->shared > 0; i++) {
-		const struct chunk *c = backlog_at(b, i)->s.chunk;
-		shared += c != NULL && !c->owned ? c->size / c->refs : 0;
-	}
+	const struct backlog_run *run = b->shared > 0 ? backlog_run(b, b->first) : NULL;
+	for (; run != NULL; run = backlog_run(b, run->next))
+		shared += run->s.chunk->owned ? 0 : run->s.chunk->size / run->s.chunk->refs;
 	return sizeof *b + b->cap * sizeof *b->v + b->index_cap * sizeof *b->index + b->own + shared;
 }
 
 uint64_t backlog_most(const struct backlog *b)
 {
-	const struct slice *first = b->shared > 0 ? &backlog_at(b, 0)->s : NULL;
+	const struct slice *first = b->shared > 0 ? &backlog_run(b, b->first)->s : NULL;
 	/* Of a large message, of which little is left, all of it stays as long. */
 	uint64_t sent = first != NULL && !first->chunk->owned ? (first->chunk->size - first->len) / first->chunk->refs : 0;
 	return sizeof *b + b->cap * sizeof *b->v + b->index_cap * sizeof *b->index + b->own + b->shared + sent;
@@ -88,7 +86,7 @@ uint64_t backlog_most(const struct backlog *b)
 
 /* --- the index: open addressing, linear probing ------------------------------------------------------------------------------------ */
 
-/* Where the key's newest message is noted, or may be. A place in v keeps the key of what was there until all is moved. */
+/* Where the key's newest message is noted, or may be. */
 static uint32_t *backlog_find(const struct backlog *b, uint64_t key)
 {
 	uint32_t mask = b->index_cap - 1, i = (uint32_t)key & mask;
@@ -102,88 +100,80 @@ static bool backlog_is_key(uint64_t note)
 	return note != 0 && note != BACKLOG_KEEP;
 }
 
-/* Notes where everything is, from the oldest to the newest. */
+/* Notes where everything is, in the order in which it lies in memory. Of each key one is not stale, and perhaps the first, which is on
+ * its way. */
 static void backlog_fill_index(struct backlog *b)
 {
-	memset(b->index, 0, b->index_cap * sizeof *b->index);
 	b->index_n = 0;
-	for (uint32_t at = b->head; at < b->head + b->n; at++) {
-		if (b->v[at].s.chunk == NULL || !backlog_is_key(b->v[at].note))
+	for (uint32_t at = 0; at < b->used; at++) {
+		const struct backlog_run *run = &b->v[at];
+		if (run->s.chunk == NULL || run->stale || !backlog_is_key(run->note))
 			continue;
-		uint32_t *place = backlog_find(b, b->v[at].note);
+		uint32_t *place = backlog_find(b, run->note);
 		b->index_n += *place == 0;
-		*place = at + 1;
+		if (*place == 0 || at != b->first)
+			*place = at + 1;
 	}
 }
 
-/* Room in the index for one more key: it is at most three quarters full. What is not there any more goes first. */
+/* Room in the index for one more key: it is at most three quarters full. */
 static bool backlog_reserve_index(struct backlog *b)
 {
-	uint32_t cap = b->index_cap > 0 ? b->index_cap : BACKLOG_INDEX_MIN;
-	if (b->index != NULL && b->index_n < cap / 4 * 3)
+	uint32_t cap = b->index_cap > 0 ? 2 * b->index_cap : BACKLOG_INDEX_MIN;
+	if (b->index != NULL && b->index_n < b->index_cap / 4 * 3)
 		return true;
-	while (cap / 2 <= b->keys)
-		cap *= 2;
-	if (b->index == NULL || cap != b->index_cap) {
-		uint32_t *index = malloc(cap * sizeof *index);
-		if (index == NULL)
-			return false;
-		backlog_drop_index(b);
-		b->index = index;
-		b->index_cap = cap;
-		b->account->held += cap * sizeof *index;
-	}
+	uint32_t *index = calloc(cap, sizeof *index);
+	if (index == NULL)
+		return false;
+	backlog_drop_index(b);
+	b->index = index;
+	b->index_cap = cap;
+	b->account->held += cap * sizeof *index;
 	backlog_fill_index(b);
 	return true;
 }
 
-/* --- the array --------------------------------------------------------------------------------------------------------------------- */
-
-/* Moves what is there together, into the same array or another; the places that somebody remembers go with it. */
-static void backlog_gather(struct backlog *b, struct backlog_run *to)
+/* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends too early. */
+static void backlog_forget_key(struct backlog *b, uint32_t at)
 {
-	uint32_t *const places[] = {&b->oldest, &b->scan, &b->pack, &b->pack_end}, old[] = {b->oldest, b->scan, b->pack, b->pack_end};
-	uint32_t n = 0, shift = 0;
-	if (to == b->v && b->head < BACKLOG_FRONT) { /* there is room behind: see backlog_make_room */
-		memmove(b->v + BACKLOG_FRONT, b->v + b->head, b->n * sizeof *b->v);
-		shift = BACKLOG_FRONT - b->head;
-		b->head = BACKLOG_FRONT;
+	uint32_t mask = b->index_cap - 1, hole = (uint32_t)(backlog_find(b, b->v[at].note) - b->index);
+	if (b->index[hole] != at + 1)
+		return;
+	for (uint32_t i = (hole + 1) & mask; b->index[i] != 0; i = (i + 1) & mask) {
+		uint32_t home = (uint32_t)b->v[b->index[i] - 1].note & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			b->index[hole] = b->index[i];
+			hole = i;
+		}
 	}
-	for (unsigned k = 0; k < sizeof old / sizeof *old; k++)
-		*places[k] = BACKLOG_FRONT + b->live;
-	for (uint32_t at = b->head; at < b->head + b->n; at++) {
-		if (b->v[at].s.chunk == NULL)
-			continue;
-		for (unsigned k = 0; k < sizeof old / sizeof *old; k++)
-			if (at >= old[k] + shift && *places[k] > BACKLOG_FRONT + n)
-				*places[k] = BACKLOG_FRONT + n;
-		to[BACKLOG_FRONT + n++] = b->v[at];
-	}
-	b->head = BACKLOG_FRONT;
-	b->n = n;
+	b->index[hole] = 0;
+	b->index_n--;
 }
 
-/* Room for one more in front and one behind. */
+/* --- the list ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Room for one more. */
 static bool backlog_make_room(struct backlog *b)
 {
-	if (b->head > 0 && b->head + b->n < b->cap)
+	if (b->free != BACKLOG_NONE || b->used < b->cap)
 		return true;
-	if (b->live + BACKLOG_FRONT + 1 <= b->cap / 4 * 3 && (b->head >= BACKLOG_FRONT || b->n + BACKLOG_FRONT <= b->cap)) {
-		backlog_gather(b, b->v);
-	} else {
-		uint32_t cap = b->cap + b->cap / 2 + BACKLOG_FRONT;
-		struct backlog_run *wider = malloc(cap * sizeof *wider);
-		if (wider == NULL)
-			return false;
-		backlog_gather(b, wider);
-		free(b->v);
-		b->v = wider;
-		b->account->held += (cap - b->cap) * sizeof *wider;
-		b->cap = cap;
-	}
-	if (b->index != NULL)
-		backlog_fill_index(b);
+	uint32_t cap = b->cap + b->cap / 2;
+	struct backlog_run *wider = realloc(b->v, cap * sizeof *wider);
+	if (wider == NULL)
+		return false;
+	b->account->held += (cap - b->cap) * sizeof *wider;
+	b->v = wider;
+	b->cap = cap;
 	return true;
+}
+
+static uint32_t backlog_take_place(struct backlog *b)
+{
+	uint32_t at = b->free;
+	if (at == BACKLOG_NONE)
+		return b->used++;
+	b->free = b->v[at].next;
+	return at;
 }
 
 static void backlog_count(struct backlog *b, const struct slice *s, uint64_t note)
@@ -202,12 +192,56 @@ static void backlog_uncount(struct backlog *b, const struct backlog_run *run, ui
 }
 
 /* Takes over the slice's reference; there is room. */
-static void backlog_push(struct backlog *b, struct slice s, uint64_t note, uint32_t n)
+static uint32_t backlog_push(struct backlog *b, struct slice s, uint64_t note, uint32_t n)
 {
-	b->v[b->head + b->n++] = (struct backlog_run){.s = s, .note = note, .n = n};
+	uint32_t at = backlog_take_place(b);
+	b->v[at] = (struct backlog_run){.s = s, .note = note, .prev = b->last, .next = BACKLOG_NONE, .n = n & 0x7fffffff};
+	if (b->last != BACKLOG_NONE)
+		b->v[b->last].next = at;
+	else
+		b->first = at;
+	b->last = at;
+	b->oldest = b->oldest == BACKLOG_NONE ? at : b->oldest;
+	b->scan = b->scan == BACKLOG_NONE ? at : b->scan;
 	b->live++;
 	b->keys += backlog_is_key(note);
 	backlog_count(b, &s, note);
+	return at;
+}
+
+/* Before all others; there is room. */
+static void backlog_put_first(struct backlog *b, struct slice s)
+{
+	uint32_t at = backlog_take_place(b);
+	b->v[at] = (struct backlog_run){.s = s, .note = BACKLOG_KEEP, .prev = BACKLOG_NONE, .next = b->first, .n = 1};
+	if (b->first != BACKLOG_NONE)
+		b->v[b->first].prev = at;
+	else
+		b->last = at;
+	b->first = at;
+	b->live++;
+	backlog_count(b, &s, BACKLOG_KEEP);
+}
+
+static void backlog_remove(struct backlog *b, struct backlog_run *run)
+{
+	uint32_t at = (uint32_t)(run - b->v);
+	if (backlog_is_key(run->note) && b->index != NULL)
+		backlog_forget_key(b, at);
+	*(run->prev != BACKLOG_NONE ? &b->v[run->prev].next : &b->first) = run->next;
+	*(run->next != BACKLOG_NONE ? &b->v[run->next].prev : &b->last) = run->prev;
+	uint32_t *const places[] = {&b->oldest, &b->scan, &b->pack};
+	for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
+		if (*places[i] == at)
+			*places[i] = run->next;
+	backlog_uncount(b, run, run->s.len);
+	b->stale -= run->stale;
+	b->keys -= backlog_is_key(run->note);
+	b->live--;
+	backlog_unref(b, run->s.chunk);
+	run->s.chunk = NULL;
+	run->next = b->free;
+	b->free = at;
 }
 
 /* --- own chunks --------------------------------------------------------------------------------------------------------------------- */
@@ -253,21 +287,19 @@ static bool backlog_is_sparse(const struct backlog *b)
 	return b->own > 2 * (uint64_t)(b->bytes - b->shared) + 2 * BACKLOG_CHUNK;
 }
 
-static void backlog_begin_packing(struct backlog *b)
-{
-	if (b->pack < b->pack_end || b->n < 2)
-		return;
-	backlog_drop_fill(b);
-	b->pack = b->head + 1; /* the first is being sent */
-	b->pack_end = b->head + b->n;
-}
-
-/* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory some stay where they are. */
+/* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory some stay where they are. The first
+ * is being sent. */
 static void backlog_pack(struct backlog *b, uint32_t most)
 {
-	for (uint32_t looked = 0; b->pack < b->pack_end && most > 0 && looked < BACKLOG_PACK / 16; b->pack++, looked++) {
-		struct slice *s = &b->v[b->pack].s;
-		if (b->pack <= b->head || s->chunk == NULL || !s->chunk->owned || s->len > s->chunk->size / 2 ||
+	struct backlog_run *run;
+	for (uint32_t looked = 0; b->packing > 0 && most > 0 && looked < BACKLOG_PACK / 16; b->packing--, looked++) {
+		if ((run = backlog_run(b, b->pack)) == NULL) {
+			b->packing = 0;
+			return;
+		}
+		struct slice *s = &run->s;
+		b->pack = run->next;
+		if (run == backlog_run(b, b->first) || !s->chunk->owned || s->chunk == b->fill || s->len > s->chunk->size / 2 ||
 		    !backlog_reserve_fill(b, s->len))
 			continue;
 		struct slice copy = backlog_copy(b, s);
@@ -279,9 +311,12 @@ static void backlog_pack(struct backlog *b, uint32_t most)
 
 static void backlog_tidy(struct backlog *b, uint32_t len)
 {
-	if (b->pack >= b->pack_end && backlog_is_sparse(b))
-		backlog_begin_packing(b);
-	if (b->pack < b->pack_end)
+	if (b->packing == 0 && backlog_is_sparse(b)) {
+		backlog_drop_fill(b);
+		b->pack = b->first;
+		b->packing = b->live;
+	}
+	if (b->packing > 0)
 		backlog_pack(b, 2 * len > BACKLOG_PACK ? 2 * len : BACKLOG_PACK);
 }
 
@@ -296,8 +331,8 @@ static uint64_t backlog_note(const struct slice *frame)
 /* Is it the last run, to which more can be added? */
 static struct backlog_run *backlog_open_run(const struct backlog *b, uint32_t len, uint64_t note)
 {
-	struct backlog_run *last = b->n > 0 ? backlog_at(b, b->n - 1) : NULL;
-	bool fits = last != NULL && last->s.chunk != NULL && last->s.chunk == b->fill && last->note == note && !backlog_is_key(note);
+	struct backlog_run *last = backlog_run(b, b->last);
+	bool fits = last != NULL && last->s.chunk == b->fill && last->note == note && !backlog_is_key(note);
 	return fits && last->s.off + last->s.len == b->fill->used && b->fill->size - b->fill->used >= len ? last : NULL;
 }
 
@@ -311,7 +346,7 @@ static bool backlog_add(struct backlog *b, const struct slice *s, uint64_t note,
 		b->fill->used += s->len;
 		backlog_count(b, &(struct slice){.chunk = b->fill, .len = s->len}, note);
 		run->s.len += s->len;
-		run->n += n;
+		run->n = (run->n + n) & 0x7fffffff;
 		return true;
 	}
 	if (!backlog_make_room(b) || (small && !backlog_reserve_fill(b, s->len)))
@@ -330,7 +365,7 @@ static bool backlog_add(struct backlog *b, const struct slice *s, uint64_t note,
 static struct backlog_run *backlog_with_key(const struct backlog *b, uint64_t key, bool begun)
 {
 	uint32_t at = b->index != NULL && backlog_is_key(key) ? *backlog_find(b, key) : 0;
-	return at != 0 && at - 1 >= b->head + begun && b->v[at - 1].s.chunk != NULL ? &b->v[at - 1] : NULL;
+	return at != 0 && !(begun && at - 1 == b->first) ? &b->v[at - 1] : NULL;
 }
 
 /* One with a key: the one that had it is stale, and goes where that is wanted. */
@@ -341,16 +376,16 @@ static bool backlog_add_keyed(struct backlog *b, const struct slice *frame, uint
 		return false;
 	if (b->conflating)
 		backlog_supersede(b, frame, begun);
-	backlog_add(b, frame, key, 1); /* there is room for it */
 	struct backlog_run *old = backlog_with_key(b, key, begun);
-	if (old != NULL && !old->stale) {
+	if (old != NULL) {
 		old->stale = true;
 		b->stale++;
 		b->stale_bytes += old->s.len;
 	}
 	uint32_t *place = backlog_find(b, key);
 	b->index_n += *place == 0;
-	*place = b->head + b->n;
+	backlog_add(b, frame, key, 1); /* there is room for it */
+	*place = b->last + 1;
 	return true;
 }
 
@@ -394,30 +429,6 @@ bool backlog_take(struct backlog *b, const struct slice *s, uint32_t begun)
 	return true;
 }
 
-/* The first one is no hole. */
-static void backlog_trim(struct backlog *b)
-{
-	while (b->n > 0 && backlog_at(b, 0)->s.chunk == NULL) {
-		b->head++;
-		b->n--;
-	}
-	if (b->oldest < b->head)
-		b->oldest = b->head;
-	if (b->scan < b->head)
-		b->scan = b->head;
-}
-
-static void backlog_remove(struct backlog *b, struct backlog_run *run)
-{
-	backlog_uncount(b, run, run->s.len);
-	b->stale -= run->stale;
-	b->keys -= backlog_is_key(run->note);
-	b->live--;
-	backlog_unref(b, run->s.chunk);
-	run->s.chunk = NULL;
-	run->stale = false;
-}
-
 static void backlog_give_up(struct backlog *b, struct backlog_run *run, bool conflated)
 {
 	b->given_up += run->n;
@@ -432,19 +443,19 @@ void backlog_supersede(struct backlog *b, const struct slice *frame, bool begun)
 	if (old == NULL)
 		return;
 	backlog_give_up(b, old, true);
-	backlog_trim(b);
 }
 
 /* Goes on giving up what is stale. */
 static void backlog_scan(struct backlog *b, bool begun)
 {
-	uint32_t end = b->head + b->n;
-	if (b->scan < b->head + begun)
-		b->scan = b->head + begun;
-	for (uint32_t looked = 0; b->stale > 0 && b->scan < end && looked < BACKLOG_SCAN; b->scan++, looked++)
-		if (b->v[b->scan].s.chunk != NULL && b->v[b->scan].stale)
-			backlog_give_up(b, &b->v[b->scan], true);
-	backlog_trim(b);
+	struct backlog_run *run;
+	if (begun && b->scan == b->first && b->first != BACKLOG_NONE)
+		b->scan = b->v[b->first].next;
+	for (uint32_t looked = 0; b->stale > 0 && looked < BACKLOG_SCAN && (run = backlog_run(b, b->scan)) != NULL; looked++) {
+		b->scan = run->next;
+		if (run->stale)
+			backlog_give_up(b, run, true);
+	}
 }
 
 bool backlog_append(struct backlog *b, const struct slice *frame, bool begun)
@@ -462,15 +473,6 @@ bool backlog_append_raw(struct backlog *b, const struct slice *bytes)
 	return backlog_add(b, bytes, BACKLOG_KEEP, 0);
 }
 
-/* There is room in front. */
-static void backlog_put_first(struct backlog *b, struct slice s)
-{
-	b->v[--b->head] = (struct backlog_run){.s = s, .note = BACKLOG_KEEP, .n = 1};
-	b->n++;
-	b->live++;
-	backlog_count(b, &s, BACKLOG_KEEP);
-}
-
 bool backlog_push_front(struct backlog *b, struct slice frame)
 {
 	if (!backlog_make_room(b))
@@ -482,16 +484,15 @@ bool backlog_push_front(struct backlog *b, struct slice frame)
 
 void backlog_sent(struct backlog *b, uint32_t bytes, uint32_t messages)
 {
-	struct backlog_run *first = backlog_at(b, 0);
+	struct backlog_run *first = backlog_run(b, b->first);
 	if (bytes == first->s.len) {
 		backlog_remove(b, first);
-		backlog_trim(b);
 		return;
 	}
 	backlog_uncount(b, first, bytes);
 	first->s.off += bytes;
 	first->s.len -= bytes;
-	first->n -= messages < first->n ? messages : first->n;
+	first->n -= (messages < first->n ? messages : first->n) & 0x7fffffff;
 }
 
 /* What is left of a run is not to keep a chunk of many, nor a large message that others have got. */
@@ -516,30 +517,26 @@ static void backlog_shrink(struct backlog *b, struct backlog_run *run)
 
 void backlog_cut(struct backlog *b, uint32_t keep)
 {
+	struct backlog_run *run = backlog_run(b, b->first), *next;
 	backlog_drop_fill(b);
-	b->pack = b->pack_end = 0;
-	uint32_t at = b->head;
-	for (; at < b->head + b->n && keep > 0; at++) {
-		struct backlog_run *run = &b->v[at];
-		if (run->s.chunk == NULL)
+	backlog_drop_index(b);
+	for (; run != NULL; run = next) {
+		next = backlog_run(b, run->next);
+		if (keep == 0) {
+			backlog_remove(b, run);
 			continue;
-		uint32_t len = run->s.len < keep ? run->s.len : keep;
-		if (len < run->s.len) {
-			backlog_uncount(b, run, run->s.len - len);
-			run->s.len = len;
+		}
+		if (keep < run->s.len) {
+			backlog_uncount(b, run, run->s.len - keep);
+			run->s.len = keep;
 			run->n = 1;
 		}
-		keep -= len;
+		keep -= run->s.len;
 		backlog_shrink(b, run);
 	}
-	for (uint32_t rest = at; rest < b->head + b->n; rest++)
-		if (b->v[rest].s.chunk != NULL)
-			backlog_remove(b, &b->v[rest]);
-	b->n = at - b->head;
-	b->oldest = b->scan = b->head;
+	b->packing = 0;
+	b->oldest = b->scan = b->first;
 	b->grace = b->before = b->given = 0;
-	backlog_drop_index(b);
-	backlog_trim(b);
 }
 
 /* --- giving up ----------------------------------------------------------------------------------------------------------------------- */
@@ -547,10 +544,10 @@ void backlog_cut(struct backlog *b, uint32_t keep)
 /* What is begun becomes a run of its own, so that what follows it can go. Without memory all of its run stays. */
 static void backlog_part(struct backlog *b, uint32_t begun)
 {
-	struct backlog_run *first = b->n > 0 ? backlog_at(b, 0) : NULL;
+	struct backlog_run *first = backlog_run(b, b->first);
 	if (begun == 0 || first == NULL || first->s.len <= begun || first->note == BACKLOG_KEEP || !backlog_make_room(b))
 		return;
-	first = backlog_at(b, 0);
+	first = backlog_run(b, b->first);
 	struct slice front = first->s;
 	front.len = begun;
 	chunk_ref(front.chunk);
@@ -585,22 +582,18 @@ static void backlog_drop_some(struct backlog *b, struct backlog_run *run, uint64
 /* whole: a run goes as one. */
 static void backlog_drop(struct backlog *b, uint64_t most, uint32_t begun, bool whole)
 {
+	struct backlog_run *run;
 	backlog_part(b, begun);
-	uint32_t first = b->head + (begun > 0);
-	uint32_t at = b->oldest > first ? b->oldest : first;
-	while (at < b->head + b->n && backlog_weight(b) > most) {
-		struct backlog_run *run = &b->v[at];
-		if (run->s.chunk == NULL || run->note == BACKLOG_KEEP) {
-			at++;
-			continue;
-		}
-		if (whole || backlog_weight(b) - most >= run->s.len + BACKLOG_RUN)
+	if (begun > 0 && b->oldest == b->first && b->first != BACKLOG_NONE)
+		b->oldest = b->v[b->first].next;
+	while ((run = backlog_run(b, b->oldest)) != NULL && backlog_weight(b) > most) {
+		if (run->note == BACKLOG_KEEP)
+			b->oldest = run->next;
+		else if (whole || backlog_weight(b) - most >= run->s.len + BACKLOG_RUN)
 			backlog_give_up(b, run, false);
 		else
 			backlog_drop_some(b, run, most);
 	}
-	b->oldest = at;
-	backlog_trim(b);
 }
 
 void backlog_drop_oldest(struct backlog *b, uint64_t most, uint32_t begun)

@@ -7,8 +7,8 @@
  *     BACKLOG_KEEP   is never given up: an answer, a control frame, bytes that are no frames;
  *     0              goes when it is the oldest;
  *     else           the hash of its conflation key: goes when it is the oldest, or when a newer one has that key. A run of its own.
- * Small messages are copied into chunks of the backlog's own. Where giving up has left these with little in them, or the array with
- * many holes, what remains is packed anew, a little with each message that comes, so that memory stays in proportion to what waits.
+ * Small messages are copied into chunks of the backlog's own. Where giving up has left these with little in them what remains is packed
+ * anew, a little with each message that comes, so that memory stays in proportion to what waits.
  */
 #ifndef TOVA_NET_BACKLOG_H
 #define TOVA_NET_BACKLOG_H
@@ -24,11 +24,15 @@ struct backlog_account {
 	uint64_t conflated; /* of those, messages with a key that a newer one had */
 };
 
+/* Runs are in a list, and keep their places in memory that other lists use, too. */
+#define BACKLOG_NONE UINT32_MAX
+
 struct backlog_run {
-	struct slice s; /* chunk NULL: a hole */
+	struct slice s; /* chunk NULL: the place is free */
 	uint64_t note;	/* of each message in it */
-	uint32_t n;	/* messages of which it has the end */
-	bool stale;	/* a newer one has its key */
+	uint32_t prev, next;
+	uint32_t n : 31;    /* messages of which it has the end */
+	uint32_t stale : 1; /* a newer one has its key */
 };
 
 /* Room that a run takes by the bound of its queue, and one of a key, for its place in the index, beyond that. */
@@ -37,9 +41,11 @@ struct backlog_run {
 
 struct backlog {
 	struct backlog_run *v;
-	uint32_t head, n, cap; /* v[head] to v[head + n - 1], holes among them; the first is none */
-	uint32_t live;	       /* that are no holes */
-	uint32_t oldest;       /* no message before v[oldest] can be given up */
+	uint32_t cap, used;   /* places of v: all, and those that were ever used */
+	uint32_t free;	      /* the first of a list of those that are free again */
+	uint32_t first, last; /* of the runs, in the order in which they are sent */
+	uint32_t live;	      /* how many they are */
+	uint32_t oldest;      /* no message before that one can be given up; BACKLOG_NONE: only what is still to come */
 	uint32_t keys;	       /* runs with a key */
 	uint32_t bytes;	       /* of all messages */
 	uint32_t shared;       /* of those, in chunks that others may have, too */
@@ -51,9 +57,9 @@ struct backlog {
 	bool conflating;    /* of each key only the newest is wanted */
 	uint64_t own;	    /* bytes of chunks that it does not share */
 	struct chunk *fill; /* where the next small one goes; a reference of its own */
-	uint32_t scan;	    /* conflating: before v[scan] nothing is stale */
-	uint32_t pack, pack_end; /* what of v is still to be packed; none: pack == pack_end */
-	uint32_t *index;	 /* by key, where its newest message lies in v, plus 1 */
+	uint32_t scan;	    /* conflating: before that one nothing is stale */
+	uint32_t pack, packing; /* the next that is to be packed, and how many are */
+	uint32_t *index;	/* by key, where its newest message lies in v, plus 1 */
 	uint32_t index_cap, index_n;
 	struct backlog_account *account;
 	/* By what its queue is judged; see outq_admits. */
@@ -81,9 +87,10 @@ void backlog_sent(struct backlog *b, uint32_t bytes, uint32_t messages);
 /* Forgets all but the first `keep` bytes. */
 void backlog_cut(struct backlog *b, uint32_t keep);
 
-static inline struct backlog_run *backlog_at(const struct backlog *b, uint32_t i)
+/* NULL: there is none. */
+static inline struct backlog_run *backlog_run(const struct backlog *b, uint32_t at)
 {
-	return &b->v[b->head + i];
+	return at != BACKLOG_NONE ? &b->v[at] : NULL;
 }
 
 /* What it counts for by the bound of its queue: what it takes, but for what is about to go. */

@@ -23,6 +23,25 @@ static struct slice *outq_last(struct outq *q)
 	return n > 0 ? outq_at(q, n - 1) : NULL;
 }
 
+/* What is sent next; NULL: nothing is. */
+static struct slice *outq_first(struct outq *q)
+{
+	struct backlog_run *run = outq_backlog(q) != NULL ? backlog_run(q->list->backlog, q->list->backlog->first) : NULL;
+	if (outq_backlog(q) != NULL)
+		return run != NULL ? &run->s : NULL;
+	return outq_n(q) > 0 ? outq_at(q, 0) : NULL;
+}
+
+/* What follows a slice, and will be the i-th. */
+static struct slice *outq_next(struct outq *q, const struct slice *s, uint32_t i)
+{
+	struct backlog *b = outq_backlog(q);
+	if (b == NULL)
+		return i < outq_n(q) ? outq_at(q, i) : NULL;
+	struct backlog_run *run = backlog_run(b, ((const struct backlog_run *)s)->next);
+	return run != NULL ? &run->s : NULL;
+}
+
 static size_t outq_list_size(uint32_t cap)
 {
 	return sizeof(struct outq_list) + cap * sizeof(struct slice);
@@ -181,7 +200,7 @@ static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw,
 	bool ok = raw ? backlog_append_raw(b, s) : backlog_append(b, s, q->begun > 0);
 	if (ok)
 		q->bytes += b->bytes - before; /* it may have taken the place of a larger one */
-	else if (b->n == 0)
+	else if (b->live == 0)
 		outq_end_backlog(q, spare), outq_give_back(q, spare);
 	return ok;
 }
@@ -255,7 +274,7 @@ static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t message
 	uint64_t weight = backlog_weight(b);
 	backlog_sent(b, step, messages);
 	outq_ease(b, weight);
-	if (b->n > 0)
+	if (b->live > 0)
 		return;
 	outq_end_backlog(q, spare);
 	outq_give_back(q, spare);
@@ -266,7 +285,7 @@ static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 {
 	q->bytes -= (uint32_t)sent;
 	while (sent > 0) {
-		struct slice *s = outq_at(q, 0);
+		struct slice *s = outq_first(q);
 		uint32_t step = sent < s->len ? (uint32_t)sent : s->len;
 		uint32_t at = q->begun, ended = at > 0 && at <= step; /* walks to the frame boundary at or behind step */
 		while (at < step) {
@@ -318,16 +337,13 @@ static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 /* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is written. */
 static ssize_t outq_write(struct outq *q, int fd, struct tls *tls, uint64_t *sent_r)
 {
-	uint32_t slices = outq_n(q);
 	bool urgent = outq_has_urgent(q);
-	if (slices == 1 && !urgent && tls == NULL)
-		return send(fd, slice_bytes(outq_at(q, 0)), outq_at(q, 0)->len, MSG_NOSIGNAL);
+	const struct slice *s = outq_first(q);
+	if (s != NULL && s->len == q->bytes && tls == NULL)
+		return send(fd, slice_bytes(s), s->len, MSG_NOSIGNAL);
 	struct iovec iov[OUTQ_IOV];
 	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
-	for (uint32_t i = 0; i < slices && n < OUTQ_IOV && limit > 0; i++) {
-		struct slice *s = outq_at(q, i);
-		if (s->chunk == NULL)
-			continue;
+	for (uint32_t i = 0; s != NULL && n < OUTQ_IOV && limit > 0; s = outq_next(q, s, ++i)) {
 		iov[n] = (struct iovec){.iov_base = slice_bytes(s), .iov_len = s->len < limit ? s->len : limit};
 		limit -= iov[n++].iov_len;
 	}
@@ -433,7 +449,7 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 	outq_drop_urgent(q);
 	if (outq_backlog(q) != NULL) {
 		backlog_cut(q->list->backlog, q->begun);
-		if (q->list->backlog->n == 0)
+		if (q->list->backlog->live == 0)
 			outq_end_backlog(q, spare);
 		outq_give_back(q, spare);
 	} else {
@@ -531,7 +547,7 @@ uint64_t outq_most(const struct outq *q)
 static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 {
 	struct backlog *b = q->list->backlog;
-	uint32_t begun = q->begun, answers = b->kept - (begun > 0 && backlog_at(b, 0)->note == BACKLOG_KEEP ? begun : 0);
+	uint32_t begun = q->begun, answers = b->kept - (begun > 0 && backlog_run(b, b->first)->note == BACKLOG_KEEP ? begun : 0);
 	uint64_t stays = (uint64_t)answers + begun, pardoned = b->grace < stays ? b->grace : stays, most = max + pardoned;
 	b->grace = pardoned;
 	b->before = 0;

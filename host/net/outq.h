@@ -51,19 +51,15 @@ static inline struct backlog *outq_backlog(const struct outq *q)
 	return q->list != NULL ? q->list->backlog : NULL;
 }
 
-/* In a backlog there may be holes among them, without a chunk; the first is none. */
+/* Of one that is no backlog. */
 static inline uint32_t outq_n(const struct outq *q)
 {
-	if (q->list == NULL)
-		return q->one.chunk != NULL;
-	return q->list->backlog != NULL ? q->list->backlog->n : q->list->n;
+	return q->list == NULL ? q->one.chunk != NULL : q->list->n;
 }
 
 static inline struct slice *outq_at(struct outq *q, uint32_t i)
 {
-	if (q->list == NULL)
-		return &q->one;
-	return q->list->backlog != NULL ? &backlog_at(q->list->backlog, i)->s : &q->list->v[q->list->head + i];
+	return q->list == NULL ? &q->one : &q->list->v[q->list->head + i];
 }
 
 /* What waits, as its bound counts it. */

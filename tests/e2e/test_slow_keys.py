@@ -7,7 +7,7 @@ import pytest
 from tova_host import BUILD, ROOT, Host
 from wsclient import WebSocket, connect
 
-N, SIZE, KEYS = 400, 4000, 3
+N, SIZE, KEYS, HISTORY = 400, 4000, 3, 30
 
 PYTHON = f'''
 import sys
@@ -21,7 +21,10 @@ def on_open(ws):
     ws.send("hello", key="greeting")
 
 def on_message(ws, message):
-    if message != "end":
+    if message == "history":
+        for i in range({HISTORY}):
+            broadcast(f"{{i}} " + "x" * 60000, exclude=ws)
+    elif message != "end":
         i = int(message)
         return broadcast(f"{{i}} " + "x" * {SIZE}, exclude=ws, key=f"k{{i % {KEYS}}}")
     for other in seen[:1]:
@@ -37,8 +40,9 @@ const seen = [];
 serve({{
 	on_open(ws) {{ seen.push(ws); ws.send("hello", {{ key: "greeting" }}); }},
 	on_message(ws, message) {{
+		for (let i = 0; message === "history" && i < {HISTORY}; i++) broadcast(`${{i}} ` + "x".repeat(60000), ws);
 		const i = Number(message);
-		if (message !== "end") return broadcast(`${{i}} ` + "x".repeat({SIZE}), ws, {{ key: `k${{i % {KEYS}}}` }});
+		if (i >= 0) return broadcast(`${{i}} ` + "x".repeat({SIZE}), ws, {{ key: `k${{i % {KEYS}}}` }});
 		send(seen[0], "told", {{ key: "told" }});
 		broadcast("end", null, {{ key: undefined }});
 	}},
@@ -95,3 +99,20 @@ def test_the_newest_of_each_key_stays(host, mount):
     assert numbers == sorted(set(numbers)) and len(numbers) < N / 2
     assert numbers[-KEYS:] == list(range(N - KEYS, N))
     assert numbers[-KEYS - 1] < N - 2 * KEYS  # nothing else of what waited
+
+
+@pytest.mark.parametrize("mount", ["/python", "/node", "/c"])
+def test_what_one_event_gives_is_like_one_message(host, mount):
+    """Much more than --max-queue, to somebody who reads when all of it has been sent."""
+    with WebSocket(host.web) as reader, connect("127.0.0.1", host.port, mount) as sender:
+        reader.handshake(mount)
+        if mount == "/c":
+            reader.send_text("join news\nsend hello")
+            sender.send_text("send hello")
+        assert (reader.recv_text(), sender.recv_text()) == ("hello", "hello")
+        sender.send_text("history" if mount != "/c" else f"pour news {HISTORY} 60000\nto news end\nsend end")
+        while sender.recv_text() != "end":
+            pass
+        for i in range(HISTORY):
+            assert reader.recv_text().startswith(f"{i} x")
+        assert reader.recv_text() in ("told", "end")

@@ -366,6 +366,61 @@ def test_whoever_holds_most_gives_way(tmp_path):
         assert numbers(read_until(d, b"1499 "))[-300:] == list(range(1200, 1500))
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("policy", ["drop-oldest", "conflate", "close"])
+def test_small_messages_keep_to_the_bound(tmp_path, policy, threads):
+    """However small they are: those who hold most give way, which takes no memory and no long turn, and nobody else waits for it."""
+    bound, readers = 8 << 20, 120
+    with Host("--plugin", f"/m={plugin('probe')}", "--slow-policy", policy, "--max-buffered", str(bound), "--threads", str(threads), "--control",
+              str(tmp_path / "control"), "--listen", "127.0.0.1:0", "--listen", f"unix:{tmp_path}/web") as host, \
+            RawWorker(f"ipc://{tmp_path}/control") as link, Probe(host, "/m") as probe:
+        host.link, host.web = link, f"unix:{tmp_path}/web"
+        for _ in range(readers):
+            stopped(probe)
+        sender, honest = probe.client(), probe.client()
+        before, most, rss = host.rss, 0, 0
+        for i in range(1200):
+            run(sender, *([f"key k{i}"] if policy == "conflate" and i % 3 else []), *["to news "] * 50)
+            assert honest.ask("send here") == "here"
+            if i % 20 == 0:
+                most, rss = max(most, stats(host)["buffered"]), max(rss, host.rss)
+        now = stats(host)
+        print(f"bound {bound}, held {most}, resident {rss - before}, longest turn {now['loop_turn_max_us']} us")
+        assert bound / 2 < most <= bound * 1.02
+        assert now["dropped"] > 0 if policy == "drop-oldest" else now["heavy_ended"] > 0
+        assert now["connections"] == readers + 2 or policy != "drop-oldest"
+        assert WRAPPED or rss - before < (2.5 if policy == "conflate" else 1.25) * bound + (4 << 20)
+        assert WRAPPED or now["loop_turn_max_us"] < 100000  # the commits of this test are a few thousand
+
+
+def test_what_is_left_of_large_messages_counts_as_what_it_takes(tmp_path):
+    """Who has read nearly all of a message of its own keeps all of its memory, and gives way before those who only look as if they held more."""
+    with Host("--plugin", f"/m={plugin('probe')}", "--max-queue", "8m", "--max-buffered", "12m", "--control", str(tmp_path / "control"), "--listen",
+              "127.0.0.1:0", "--listen", f"unix:{tmp_path}/web") as host, RawWorker(f"ipc://{tmp_path}/control") as link, \
+            Probe(host, "/m") as probe:
+        host.link, host.web = link, f"unix:{tmp_path}/web"
+        slow, pinners, sender = [stopped(probe) for _ in range(5)], [], probe.client()
+        ids = [ws.id for ws in slow]
+
+        def waiting(id):
+            row = connection(host, id)
+            return row and row["waiting"]
+
+        run(sender, "pour news 100 4000")
+        assert stats(host)["heavy_ended"] == 0
+        for _ in range(10):
+            ws = stopped(probe)
+            pinners.append(ws.id)
+            ws.script("leave news", "huge 1500000")
+            wait_until(lambda: waiting(ws.id) != 0, "it waits")
+            while (waiting(ws.id) or 0) > 60000:
+                ws.sock.recv(16384)
+        wait_until(lambda: stats(host)["heavy_ended"] > 0, "that is too much")
+        ended = {line["conn"] for line in host.lines if line.get("kind") == "conn.slow"}
+        assert ended <= set(pinners) and not ended & set(ids)
+        assert len([ws for ws in slow if numbers(ws.recv_frame() for _ in range(100)) == list(range(100))]) == 5
+
+
 def test_compressed_messages_can_be_given_up(tmp_path):
     """What is sent to those of whom messages may be given up never refers back to another message."""
     so = plugin("probe")

@@ -256,10 +256,10 @@ START_TEST(a_stalled_queue_copies_small_slices)
 		ck_assert_uint_eq(pool.current->refs, 1);
 	}
 	size_t held = 0;
-	for (uint32_t i = 0; i < outq_n(&q); i++) {
-		const struct slice *s = outq_at(&q, i);
-		ck_assert(s->chunk->owned);
-		held += s->chunk->size;
+	const struct backlog *b = outq_backlog(&q);
+	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL; run = backlog_run(b, run->next)) {
+		ck_assert(run->s.chunk->owned);
+		held += run->s.chunk->size;
 	}
 	ck_assert_uint_le(held, 2 * (size_t)q.bytes + 65536);
 	drain();
