@@ -5,7 +5,6 @@
 
 #include "ws/frame.h"
 
-#define BACKLOG_MIN 8		 /* runs of a new array */
 #define BACKLOG_CHUNK_MIN 1024	 /* smallest chunk of the backlog's own */
 #define BACKLOG_CHUNK 65536	 /* and the largest */
 #define BACKLOG_INDEX_MIN 16	 /* a power of two */
@@ -15,20 +14,20 @@
 
 /* --- memory ----------------------------------------------------------------------------------------------------------------------- */
 
+/* Of runs and what tells where they are. */
+static uint64_t backlog_frame(const struct backlog *b)
+{
+	return sizeof *b + b->n_blocks * (sizeof *b->blocks + BACKLOG_BLOCK * sizeof **b->blocks) + b->index_cap * sizeof *b->index;
+}
+
 struct backlog *backlog_new(struct backlog_account *account)
 {
 	struct backlog *b = calloc(1, sizeof *b);
 	if (b == NULL)
 		return NULL;
-	b->v = malloc(BACKLOG_MIN * sizeof *b->v);
-	if (b->v == NULL) {
-		free(b);
-		return NULL;
-	}
-	b->cap = BACKLOG_MIN;
 	b->free = b->first = b->last = b->oldest = b->scan = b->pack = BACKLOG_NONE;
 	b->account = account;
-	account->held += sizeof *b + b->cap * sizeof *b->v;
+	account->held += sizeof *b;
 	return b;
 }
 
@@ -62,8 +61,10 @@ void backlog_free(struct backlog *b)
 		chunk_unref(run->s.chunk);
 	backlog_drop_fill(b);
 	backlog_drop_index(b);
-	b->account->held -= sizeof *b + b->cap * sizeof *b->v;
-	free(b->v);
+	b->account->held -= backlog_frame(b);
+	for (uint32_t i = 0; i < b->n_blocks; i++)
+		free(b->blocks[i]);
+	free(b->blocks);
 	free(b);
 }
 
@@ -73,7 +74,7 @@ uint64_t backlog_memory(const struct backlog *b)
 	const struct backlog_run *run = b->shared > 0 ? backlog_run(b, b->first) : NULL;
 	for (; run != NULL; run = backlog_run(b, run->next))
 		shared += run->s.chunk->owned ? 0 : run->s.chunk->size / run->s.chunk->refs;
-	return sizeof *b + b->cap * sizeof *b->v + b->index_cap * sizeof *b->index + b->own + shared;
+	return backlog_frame(b) + b->own + shared;
 }
 
 uint64_t backlog_most(const struct backlog *b)
@@ -81,7 +82,7 @@ uint64_t backlog_most(const struct backlog *b)
 	const struct slice *first = b->shared > 0 ? &backlog_run(b, b->first)->s : NULL;
 	/* Of a large message, of which little is left, all of it stays as long. */
 	uint64_t sent = first != NULL && !first->chunk->owned ? (first->chunk->size - first->len) / first->chunk->refs : 0;
-	return sizeof *b + b->cap * sizeof *b->v + b->index_cap * sizeof *b->index + b->own + b->shared + sent;
+	return backlog_frame(b) + b->own + b->shared + sent;
 }
 
 /* --- the index: open addressing, linear probing ------------------------------------------------------------------------------------ */
@@ -90,7 +91,7 @@ uint64_t backlog_most(const struct backlog *b)
 static uint32_t *backlog_find(const struct backlog *b, uint64_t key)
 {
 	uint32_t mask = b->index_cap - 1, i = (uint32_t)key & mask;
-	while (b->index[i] != 0 && b->v[b->index[i] - 1].note != key)
+	while (b->index[i] != 0 && backlog_at(b, b->index[i] - 1)->note != key)
 		i = (i + 1) & mask;
 	return &b->index[i];
 }
@@ -106,7 +107,7 @@ static void backlog_fill_index(struct backlog *b)
 {
 	b->index_n = 0;
 	for (uint32_t at = 0; at < b->used; at++) {
-		const struct backlog_run *run = &b->v[at];
+		const struct backlog_run *run = backlog_at(b, at);
 		if (run->s.chunk == NULL || run->stale || !backlog_is_key(run->note))
 			continue;
 		uint32_t *place = backlog_find(b, run->note);
@@ -136,11 +137,11 @@ static bool backlog_reserve_index(struct backlog *b)
 /* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends too early. */
 static void backlog_forget_key(struct backlog *b, uint32_t at)
 {
-	uint32_t mask = b->index_cap - 1, hole = (uint32_t)(backlog_find(b, b->v[at].note) - b->index);
+	uint32_t mask = b->index_cap - 1, hole = (uint32_t)(backlog_find(b, backlog_at(b, at)->note) - b->index);
 	if (b->index[hole] != at + 1)
 		return;
 	for (uint32_t i = (hole + 1) & mask; b->index[i] != 0; i = (i + 1) & mask) {
-		uint32_t home = (uint32_t)b->v[b->index[i] - 1].note & mask;
+		uint32_t home = (uint32_t)backlog_at(b, b->index[i] - 1)->note & mask;
 		if (((i - home) & mask) >= ((i - hole) & mask)) {
 			b->index[hole] = b->index[i];
 			hole = i;
@@ -155,15 +156,19 @@ static void backlog_forget_key(struct backlog *b, uint32_t at)
 /* Room for one more. */
 static bool backlog_make_room(struct backlog *b)
 {
-	if (b->free != BACKLOG_NONE || b->used < b->cap)
+	if (b->free != BACKLOG_NONE || b->used < b->n_blocks * BACKLOG_BLOCK)
 		return true;
-	uint32_t cap = b->cap + b->cap / 2;
-	struct backlog_run *wider = realloc(b->v, cap * sizeof *wider);
-	if (wider == NULL)
+	struct backlog_run **blocks = b->blocks;
+	if ((b->n_blocks & (b->n_blocks - 1)) == 0) /* there are as many as there is room for: a power of two */
+		blocks = realloc(blocks, (b->n_blocks > 0 ? 2 * b->n_blocks : 1) * sizeof *blocks);
+	if (blocks == NULL)
 		return false;
-	b->account->held += (cap - b->cap) * sizeof *wider;
-	b->v = wider;
-	b->cap = cap;
+	b->blocks = blocks;
+	blocks[b->n_blocks] = malloc(BACKLOG_BLOCK * sizeof **blocks);
+	if (blocks[b->n_blocks] == NULL)
+		return false;
+	b->n_blocks++;
+	b->account->held += sizeof *blocks + BACKLOG_BLOCK * sizeof **blocks;
 	return true;
 }
 
@@ -172,7 +177,7 @@ static uint32_t backlog_take_place(struct backlog *b)
 	uint32_t at = b->free;
 	if (at == BACKLOG_NONE)
 		return b->used++;
-	b->free = b->v[at].next;
+	b->free = backlog_at(b, at)->next;
 	return at;
 }
 
@@ -195,9 +200,9 @@ static void backlog_uncount(struct backlog *b, const struct backlog_run *run, ui
 static uint32_t backlog_push(struct backlog *b, struct slice s, uint64_t note, uint32_t n)
 {
 	uint32_t at = backlog_take_place(b);
-	b->v[at] = (struct backlog_run){.s = s, .note = note, .prev = b->last, .next = BACKLOG_NONE, .n = n & 0x7fffffff};
+	*backlog_at(b, at) = (struct backlog_run){.s = s, .note = note, .at = at, .prev = b->last, .next = BACKLOG_NONE, .n = n & 0x7fffffff};
 	if (b->last != BACKLOG_NONE)
-		b->v[b->last].next = at;
+		backlog_at(b, b->last)->next = at;
 	else
 		b->first = at;
 	b->last = at;
@@ -213,9 +218,9 @@ static uint32_t backlog_push(struct backlog *b, struct slice s, uint64_t note, u
 static void backlog_put_first(struct backlog *b, struct slice s)
 {
 	uint32_t at = backlog_take_place(b);
-	b->v[at] = (struct backlog_run){.s = s, .note = BACKLOG_KEEP, .prev = BACKLOG_NONE, .next = b->first, .n = 1};
+	*backlog_at(b, at) = (struct backlog_run){.s = s, .note = BACKLOG_KEEP, .at = at, .prev = BACKLOG_NONE, .next = b->first, .n = 1};
 	if (b->first != BACKLOG_NONE)
-		b->v[b->first].prev = at;
+		backlog_at(b, b->first)->prev = at;
 	else
 		b->last = at;
 	b->first = at;
@@ -225,11 +230,11 @@ static void backlog_put_first(struct backlog *b, struct slice s)
 
 static void backlog_remove(struct backlog *b, struct backlog_run *run)
 {
-	uint32_t at = (uint32_t)(run - b->v);
+	uint32_t at = run->at;
 	if (backlog_is_key(run->note) && b->index != NULL)
 		backlog_forget_key(b, at);
-	*(run->prev != BACKLOG_NONE ? &b->v[run->prev].next : &b->first) = run->next;
-	*(run->next != BACKLOG_NONE ? &b->v[run->next].prev : &b->last) = run->prev;
+	*(run->prev != BACKLOG_NONE ? &backlog_at(b, run->prev)->next : &b->first) = run->next;
+	*(run->next != BACKLOG_NONE ? &backlog_at(b, run->next)->prev : &b->last) = run->prev;
 	uint32_t *const places[] = {&b->oldest, &b->scan, &b->pack};
 	for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
 		if (*places[i] == at)
@@ -365,7 +370,7 @@ static bool backlog_add(struct backlog *b, const struct slice *s, uint64_t note,
 static struct backlog_run *backlog_with_key(const struct backlog *b, uint64_t key, bool begun)
 {
 	uint32_t at = b->index != NULL && backlog_is_key(key) ? *backlog_find(b, key) : 0;
-	return at != 0 && !(begun && at - 1 == b->first) ? &b->v[at - 1] : NULL;
+	return at != 0 && !(begun && at - 1 == b->first) ? backlog_at(b, at - 1) : NULL;
 }
 
 /* One with a key: the one that had it is stale, and goes where that is wanted. */
@@ -450,7 +455,7 @@ static void backlog_scan(struct backlog *b, bool begun)
 {
 	struct backlog_run *run;
 	if (begun && b->scan == b->first && b->first != BACKLOG_NONE)
-		b->scan = b->v[b->first].next;
+		b->scan = backlog_at(b, b->first)->next;
 	for (uint32_t looked = 0; b->stale > 0 && looked < BACKLOG_SCAN && (run = backlog_run(b, b->scan)) != NULL; looked++) {
 		b->scan = run->next;
 		if (run->stale)
@@ -585,7 +590,7 @@ static void backlog_drop(struct backlog *b, uint64_t most, uint32_t begun, bool 
 	struct backlog_run *run;
 	backlog_part(b, begun);
 	if (begun > 0 && b->oldest == b->first && b->first != BACKLOG_NONE)
-		b->oldest = b->v[b->first].next;
+		b->oldest = backlog_at(b, b->first)->next;
 	while ((run = backlog_run(b, b->oldest)) != NULL && backlog_weight(b) > most) {
 		if (run->note == BACKLOG_KEEP)
 			b->oldest = run->next;

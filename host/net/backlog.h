@@ -24,14 +24,16 @@ struct backlog_account {
 	uint64_t conflated; /* of those, messages with a key that a newer one had */
 };
 
-/* Runs are in a list, and keep their places in memory that other lists use, too. */
+/* Runs are in a list, and keep their places, which are numbered. The memory of all lists comes in blocks of one size, so that what one
+ * has given back another can use. */
 #define BACKLOG_NONE UINT32_MAX
+#define BACKLOG_BLOCK 32 /* runs */
 
 struct backlog_run {
 	struct slice s; /* chunk NULL: the place is free */
 	uint64_t note;	/* of each message in it */
-	uint32_t prev, next;
-	uint32_t n : 31;    /* messages of which it has the end */
+	uint32_t at, prev, next; /* places */
+	uint32_t n : 31;	    /* messages of which it has the end */
 	uint32_t stale : 1; /* a newer one has its key */
 };
 
@@ -40,8 +42,9 @@ struct backlog_run {
 #define BACKLOG_KEY 16
 
 struct backlog {
-	struct backlog_run *v;
-	uint32_t cap, used;   /* places of v: all, and those that were ever used */
+	struct backlog_run **blocks;
+	uint32_t n_blocks;
+	uint32_t used;	      /* places that were ever used */
 	uint32_t free;	      /* the first of a list of those that are free again */
 	uint32_t first, last; /* of the runs, in the order in which they are sent */
 	uint32_t live;	      /* how many they are */
@@ -59,7 +62,7 @@ struct backlog {
 	struct chunk *fill; /* where the next small one goes; a reference of its own */
 	uint32_t scan;	    /* conflating: before that one nothing is stale */
 	uint32_t pack, packing; /* the next that is to be packed, and how many are */
-	uint32_t *index;	/* by key, where its newest message lies in v, plus 1 */
+	uint32_t *index;	/* by key, the place of its newest message, plus 1 */
 	uint32_t index_cap, index_n;
 	struct backlog_account *account;
 	/* By what its queue is judged; see outq_admits. */
@@ -87,10 +90,15 @@ void backlog_sent(struct backlog *b, uint32_t bytes, uint32_t messages);
 /* Forgets all but the first `keep` bytes. */
 void backlog_cut(struct backlog *b, uint32_t keep);
 
+static inline struct backlog_run *backlog_at(const struct backlog *b, uint32_t at)
+{
+	return &b->blocks[at / BACKLOG_BLOCK][at % BACKLOG_BLOCK];
+}
+
 /* NULL: there is none. */
 static inline struct backlog_run *backlog_run(const struct backlog *b, uint32_t at)
 {
-	return at != BACKLOG_NONE ? &b->v[at] : NULL;
+	return at != BACKLOG_NONE ? backlog_at(b, at) : NULL;
 }
 
 /* What it counts for by the bound of its queue: what it takes, but for what is about to go. */

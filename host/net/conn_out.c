@@ -198,8 +198,8 @@ void conn_flush(struct conn *c)
 {
 	if (c->state == CONN_DEAD)
 		return;
-	bool slow = outq_gives_up(&c->out);
-	uint32_t given_up = conn_given_up(c);
+	bool slow = c->out.list != NULL && outq_gives_up(&c->out);
+	uint32_t given_up = slow ? conn_given_up(c) : 0;
 	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
 	if (status == OUTQ_EMPTY && slow)
 		conn_tell_given_up(c, given_up, false);

@@ -337,10 +337,10 @@ static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 /* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is written. */
 static ssize_t outq_write(struct outq *q, int fd, struct tls *tls, uint64_t *sent_r)
 {
+	if (q->list == NULL && q->one.chunk != NULL && tls == NULL)
+		return send(fd, slice_bytes(&q->one), q->one.len, MSG_NOSIGNAL);
 	bool urgent = outq_has_urgent(q);
 	const struct slice *s = outq_first(q);
-	if (s != NULL && s->len == q->bytes && tls == NULL)
-		return send(fd, slice_bytes(s), s->len, MSG_NOSIGNAL);
 	struct iovec iov[OUTQ_IOV];
 	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
 	for (uint32_t i = 0; s != NULL && n < OUTQ_IOV && limit > 0; s = outq_next(q, s, ++i)) {
@@ -548,7 +548,8 @@ static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 {
 	struct backlog *b = q->list->backlog;
 	uint32_t begun = q->begun, answers = b->kept - (begun > 0 && backlog_run(b, b->first)->note == BACKLOG_KEEP ? begun : 0);
-	uint64_t stays = (uint64_t)answers + begun, pardoned = b->grace < stays ? b->grace : stays, most = max + pardoned;
+	uint64_t stays = (uint64_t)answers + begun, large = answers + (begun > max ? begun : 0);
+	uint64_t pardoned = b->grace < large ? b->grace : large, most = max + pardoned;
 	b->grace = pardoned;
 	b->before = 0;
 	if (answers == 0 || stays + len <= most)
