@@ -40,7 +40,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 1
+#define TOVA_ABI_MINOR 2
 
 /* --- values ------------------------------------------------------------------------------------------------------------------- */
 
@@ -225,7 +225,9 @@ struct tova_host {
 	int (*broadcast_to)(tova_mount *m, const char *room, size_t room_len, const tova_payload *p, tova_ws exclude);
 	/* code: 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, or 0 for none; reason at most 123 bytes of UTF-8. */
 	int (*close)(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len);
-	/* Replaces another connection's data by len bytes, at most the plugin's data_size; the rest is zeroed. */
+	/* Replaces another connection's data by len bytes, at most the plugin's data_size; the rest is zeroed. In a worker process
+	 * that connection may have an event under way meanwhile, whose callback was given the data from before: if it changes
+	 * that, its change replaces this one, unseen. Where that matters use set_if, there and here. */
 	int (*set)(tova_mount *m, tova_ws ws, const void *data, size_t len);
 	int (*set_timer)(tova_mount *m, const tova_timer *t);
 	int (*cancel_timer)(tova_mount *m, tova_ws ws, const char *name);
@@ -257,6 +259,11 @@ struct tova_host {
 	void (*ws_text)(tova_ws ws, char text_r[TOVA_WS_TEXT]);
 	/* 0, or TOVA_E_ARG if the text is no connection's. */
 	int (*ws_parse)(const char *text, size_t len, tova_ws *ws_r);
+
+	/* Since 1.2 [loop]. As set, for a connection whose data is these if_len bytes (the rest zeroes) when the callback commits. If somebody
+	 * else has set it to something else meanwhile the callback fails: nothing of it is done. For the event's own connection that is the
+	 * data as the event was given it, whatever the callback has changed. */
+	int (*set_if)(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len);
 };
 
 /* --- the plugin's side ---------------------------------------------------------------------------------------------------------- */
@@ -402,6 +409,14 @@ static inline int tova_close_ws(tova_mount *m, tova_ws ws, uint16_t code, const 
 static inline int tova_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 {
 	return m->host->set(m, ws, data, len);
+}
+
+/* TOVA_E_ARG: the host is older than 1.2. */
+static inline int tova_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len)
+{
+	if (m->host->size < offsetof(tova_host, set_if) + sizeof m->host->set_if)
+		return TOVA_E_ARG;
+	return m->host->set_if(m, ws, data, len, if_data, if_len);
 }
 
 /* A timer of one connection; period 0: once. */

@@ -8,6 +8,7 @@
 
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
+#define CODEC_NO_DELAY UINT64_MAX
 #define CODEC_SECRET_MAX 1024	 /* bytes of a token or a mount's path */
 #define CODEC_COMMANDS_KEPT 1024 /* of a batch, as they were read; further ones are read again when they are done */
 
@@ -92,10 +93,10 @@ enum command_word {
 
 struct codec_command {
 	enum command_word word;
-	bool exclude_own, has_bin, has_state_bin, bad_number;
-	struct json_string c, conn, room, data, exclude, reason, state, name, key;
-	uint64_t bin, state_bin, code, id, delay, period;
-	size_t bin_at, state_bin_at;
+	bool exclude_own, has_bin, has_state_bin, has_if_state_bin, bad_number;
+	struct json_string c, conn, room, data, exclude, reason, state, if_state, name, key;
+	uint64_t bin, state_bin, if_state_bin, code, id, delay, period;
+	size_t bin_at, state_bin_at, if_state_bin_at;
 };
 
 static enum command_word word_of(const struct json_string *c)
@@ -121,9 +122,10 @@ static enum command_word word_of(const struct json_string *c)
 static void command_begin(struct codec_command *t)
 {
 	const struct json_string none = {.p = NULL};
-	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->name = t->key = none;
-	t->bin = t->state_bin = t->code = t->id = t->delay = t->period = 0;
-	t->exclude_own = t->has_bin = t->has_state_bin = t->bad_number = false;
+	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state = t->name = t->key = none;
+	t->bin = t->state_bin = t->if_state_bin = t->code = t->id = t->period = 0;
+	t->delay = CODEC_NO_DELAY;
+	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number = false;
 	t->word = WORD_UNKNOWN;
 }
 
@@ -148,6 +150,8 @@ static void read_command(struct reader *r, struct codec_command *t)
 		COUNTED_FIELD(struct codec_command, "bin", bin, has_bin),
 		TEXT_FIELD(struct codec_command, "state", state),
 		COUNTED_FIELD(struct codec_command, "state_bin", state_bin, has_state_bin),
+		TEXT_FIELD(struct codec_command, "if_state", if_state),
+		COUNTED_FIELD(struct codec_command, "if_state_bin", if_state_bin, has_if_state_bin),
 		LOOSE_FIELD(struct codec_command, "code", code, bad_number),
 		TEXT_FIELD(struct codec_command, "reason", reason),
 		TEXT_FIELD(struct codec_command, "name", name),
@@ -166,6 +170,7 @@ static void read_command(struct reader *r, struct codec_command *t)
 	}
 	t->state_bin_at = claim(r, t->state_bin);
 	t->bin_at = claim(r, t->bin);
+	t->if_state_bin_at = claim(r, t->if_state_bin);
 	if (t->c.p == NULL)
 		json_fail(&r->j, "a command without \"c\"");
 	else
@@ -217,6 +222,9 @@ static uint64_t exclude_of(const struct use *u, struct codec_command *t)
 {
 	if (t->exclude_own)
 		return u->own != NULL ? u->own->local : 0;
+	struct session_id id;
+	if (t->exclude.p != NULL && !session_id_parse(codec_text(&t->exclude), &id))
+		commit_spoil(u->commit, COMMIT_E_EXCLUDE); /* else somebody would hear what was not for him */
 	return t->exclude.p != NULL ? local_id(u, &t->exclude) : 0;
 }
 
@@ -231,8 +239,8 @@ static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 	struct span text = codec_text(&t->name);
 	struct event_timer timer = {.name = name, .id = t->id, .delay_ms = t->delay, .period_ms = t->period};
 	bool of_session = t->conn.p != NULL;
-	if (!room_name_ok(text)) {
-		commit_spoil(u->commit, COMMIT_E_ARG);
+	if (!room_name_ok(text) || (!cancel && t->delay == CODEC_NO_DELAY)) {
+		commit_spoil(u->commit, room_name_ok(text) ? COMMIT_E_DELAY : COMMIT_E_ARG);
 		return;
 	}
 	memcpy(name, text.p, text.n);
@@ -247,7 +255,14 @@ static void do_set(const struct use *u, struct codec_command *t)
 {
 	struct span state = t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at, t->state_bin}
 					     : codec_text(&t->state);
-	commit_set(u->commit, target_of(u, t), state.p, state.n);
+	if (!t->has_if_state_bin && t->if_state.p == NULL) {
+		commit_set(u->commit, target_of(u, t), state.p, state.n);
+		return;
+	}
+	struct span expected = t->has_if_state_bin
+				       ? (struct span){(const char *)u->batch->binary + t->if_state_bin_at, t->if_state_bin}
+				       : codec_text(&t->if_state);
+	commit_set_if(u->commit, target_of(u, t), state.p, state.n, expected.p, expected.n);
 }
 
 static void do_close(const struct use *u, struct codec_command *t)

@@ -289,11 +289,12 @@ static void link_nack(struct worker *w, struct codec_item *item)
 	if (e == NULL)
 		return;
 	struct span why = item->error.p != NULL ? codec_text(&item->error) : SPAN("the worker gave no reason");
-	if (!utf8_valid(why.p, why.n))
+	bool bad_text = !utf8_valid(why.p, why.n);
+	if (bad_text)
 		why = SPAN("the worker gave a reason that is not UTF-8");
 	if (item->bad_retry)
 		why = SPAN("the worker asked for another try with a retry_ms that is no whole number from 0 of milliseconds");
-	if (item->has_retry && !item->bad_retry) {
+	if (item->has_retry && !item->bad_retry && !bad_text) {
 		delivery_end_run(p->base.mount, e, false);
 		pool_retry(p, e, item->retry_ms);
 		return;

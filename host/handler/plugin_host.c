@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "handler/plugin_instance.h"
+#include "hub/state.h"
 #include "ws/request.h"
 #include "ws/header.h"
 #include "ws/upgrade.h"
@@ -22,7 +23,11 @@ static int result_of(enum commit_error error)
 	case COMMIT_E_MOUNT_ROOMS:
 		return TOVA_E_LIMIT;
 	case COMMIT_E_ARG:
+	case COMMIT_E_DELAY:
+	case COMMIT_E_EXCLUDE:
 		return TOVA_E_ARG;
+	case COMMIT_E_STATE:
+		return TOVA_E_STATE;
 	case COMMIT_E_MEMORY:
 		return TOVA_E_MEMORY;
 	}
@@ -135,6 +140,31 @@ static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 		memmove(mine, data, len);
 		memset(mine + len, 0, p->base.mount->data_size - len);
 	}
+	return TOVA_OK;
+}
+
+static bool host_own_is(const struct plugin *p, const struct session *own, const void *data, size_t len)
+{
+	const struct span kept = {own->data, own->data != NULL ? p->base.mount->data_size : 0};
+	return state_equal(kept, (struct span){data, len});
+}
+
+/* Of the event's own connection nobody else can have set the data meanwhile, so it is compared at once. */
+static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *expected, size_t expected_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if ((data == NULL && len > 0) || (expected == NULL && expected_len > 0))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	struct session *own = p->event != NULL ? p->event->session : NULL;
+	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size ||
+	    expected_len > p->base.mount->data_size)
+		return result_of(commit_set_if(p->commit, local_id(p, ws), data, len, expected, expected_len));
+	if (host_own_is(p, own, expected, expected_len))
+		return host_set(m, ws, data, len);
+	commit_spoil(p->commit, COMMIT_E_STATE); /* as in a worker, where it is found out later */
 	return TOVA_OK;
 }
 
@@ -357,4 +387,5 @@ const tova_host plugin_host = {
 	.setting = host_setting,
 	.ws_text = host_ws_text,
 	.ws_parse = host_ws_parse,
+	.set_if = host_set_if,
 };

@@ -28,6 +28,12 @@ const char *commit_error_text(enum commit_error error)
 		return "a connection would be in more rooms than --max-rooms allows";
 	case COMMIT_E_MOUNT_ROOMS:
 		return "the mount would have more rooms than --max-mount-rooms allows";
+	case COMMIT_E_STATE:
+		return "a set found another state than its if_state: somebody else has set it meanwhile";
+	case COMMIT_E_DELAY:
+		return "a timer has no delay; expected \"delay\" in milliseconds, 0 for at once";
+	case COMMIT_E_EXCLUDE:
+		return "an exclude is no connection; expected one's id, or true for the event's own";
 	default:
 		return "";
 	}
@@ -219,6 +225,25 @@ enum commit_error commit_set(struct commit *c, uint64_t target, const void *data
 	struct command *command = commit_add(c, COMMAND_SET, target);
 	if (command == NULL || !commit_add_text(c, command, (struct span){data, len}))
 		return c->error;
+	command->code = 0;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len, const void *expected,
+				size_t expected_len)
+{
+	if (len > c->data_size || expected_len > c->data_size)
+		return commit_spoil(c, COMMIT_E_LIMIT);
+	struct command *command = commit_add(c, COMMAND_SET, target);
+	if (command == NULL || !commit_add_text(c, command, (struct span){expected, expected_len}))
+		return c->error;
+	command->expected.text = command->text;
+	command->expected.len = command->text_len;
+	if (!commit_add_text(c, command, (struct span){data, len}))
+		return c->error;
+	command->code = 1;
+	c->compares = true;
 	c->n++;
 	return COMMIT_OK;
 }

@@ -28,6 +28,10 @@ enum commit_error {
 	COMMIT_E_ROOM_NAME,
 	COMMIT_E_ROOMS,
 	COMMIT_E_MOUNT_ROOMS,
+	COMMIT_E_STATE, /* see state.h */
+	/* Of what a worker wrote. */
+	COMMIT_E_DELAY,
+	COMMIT_E_EXCLUDE,
 };
 
 enum command_kind {
@@ -45,7 +49,7 @@ enum command_kind {
 
 struct command {
 	uint8_t kind;
-	uint16_t code;		 /* CLOSE */
+	uint16_t code;		 /* CLOSE; SET: 1 if it compares */
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
 	uint64_t target;	 /* local id of the session named; 0: one that is not here, or none */
 	union {
@@ -61,6 +65,9 @@ struct command {
 			uint64_t id;
 			uint32_t kind;
 		} query;
+		struct {
+			uint32_t text, len; /* in the arena: what a SET that compares expects */
+		} expected;
 	};
 };
 
@@ -69,6 +76,7 @@ struct commit {
 	uint8_t *arena;
 	uint32_t n, cap, arena_len, arena_cap;
 	uint64_t bytes;
+	bool compares;		 /* a SET does */
 	enum commit_error error; /* of the first command that was wrong */
 	struct session *origin;	 /* whose event it is, or NULL */
 	struct span checked;	 /* text that is known to be UTF-8: the event's own, which many handlers pass on as it came */
@@ -84,6 +92,7 @@ static inline void commit_begin(struct commit *c, struct session *origin)
 {
 	c->origin = origin;
 	c->error = COMMIT_OK;
+	c->compares = false;
 	c->bytes = 0;
 	c->checked = (struct span){0};
 }
@@ -122,6 +131,9 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 enum commit_error commit_key(struct commit *c, struct span key);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
+/* The commit fails if what is stored is something else than these bytes when it comes to that; see state.h. */
+enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len, const void *expected,
+				size_t expected_len);
 /* of_session: the timer belongs to `target`; else to the mount. */
 enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target, const struct event_timer *timer);
 enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target, struct span name);

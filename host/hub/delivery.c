@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "hub/hub.h"
+#include "hub/state.h"
 
 #define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
 
@@ -122,9 +123,7 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 		session_id_text(hub_session_id(m->hub, e->session), id);
 	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed", LOG_STR("mount", m->path),
 	    LOG_STR("event", event_name(e->kind)), LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_SPAN("error", why));
-	struct hub_event error = {.kind = EVENT_ERROR,
-				  .session = e->session,
-				  .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
+	struct hub_event error = {.kind = EVENT_ERROR, .session = e->session, .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
 	if (raise)
 		delivery_wait(m, e->session, &error, true);
 }
@@ -146,6 +145,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		mount_settle(m, e->session);
 	if (ok && c->error == COMMIT_OK && quota_is_limited(&m->hub->quota))
 		quota_check(m, c);
+	if (ok && c->compares)
+		state_check(m, c);
 	if (ok && c->error != COMMIT_OK) {
 		why = span_of(commit_error_text(c->error));
 		ok = false;
@@ -405,6 +406,8 @@ bool delivery_commit(struct mount *m)
 {
 	if (m->commit.error == COMMIT_OK && quota_is_limited(&m->hub->quota))
 		quota_check(m, &m->commit);
+	if (m->commit.compares)
+		state_check(m, &m->commit);
 	if (m->commit.error != COMMIT_OK) {
 		commit_drop(&m->commit);
 		return false;

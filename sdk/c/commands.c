@@ -243,15 +243,24 @@ int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *re
 	return commands_end(c);
 }
 
-int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len)
+int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len, const void *if_state, size_t if_len)
 {
-	if (!commands_has_room(c, len))
+	if (!commands_has_room(c, len + if_len))
 		return commands_spoil(c, TOVA_E_LIMIT);
 	commands_name(c, "set");
 	commands_target(c, ws);
 	commands_number(c, "state_bin", len);
 	buffer_add(&c->binary, state, len);
+	if (if_state != NULL) {
+		commands_number(c, "if_state_bin", if_len);
+		buffer_add(&c->binary, if_state, if_len);
+	}
 	return commands_end(c);
+}
+
+int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len)
+{
+	return commands_set_if(c, ws, state, len, NULL, 0);
 }
 
 /* With a connection it is that one's, which has to be said. */

@@ -33,6 +33,8 @@ int commands_broadcast_to(struct commands *c, const char *room, size_t len, cons
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len);
 /* Binary. */
 int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len);
+/* if_state: NULL: whatever is stored. */
+int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len, const void *if_state, size_t if_len);
 int commands_timer(struct commands *c, const tova_timer *t);
 int commands_cancel(struct commands *c, tova_ws ws, const char *name);
 

@@ -87,6 +87,27 @@ static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 	return TOVA_OK;
 }
 
+/* The host compares, also for the event's own connection: the data at hand says only what this event was given. */
+static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len)
+{
+	struct task *t = task_of(m);
+	uint32_t size = worker_plugin(t->worker)->data_size;
+	unsigned char whole[TASK_DATA_MAX] = {0}, expected[TASK_DATA_MAX] = {0};
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if ((data == NULL && len > 0) || (if_data == NULL && if_len > 0))
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	if (len > size || if_len > size)
+		return commands_spoil(&t->commands, TOVA_E_LIMIT);
+	if (len > 0)
+		memcpy(whole, data, len);
+	if (if_len > 0)
+		memcpy(expected, if_data, if_len);
+	int result = commands_set_if(&t->commands, ws, whole, size, expected, size);
+	return result == TOVA_OK && t->has_ws && tova_ws_eq(ws, t->event.ws) ? table_set(m, ws, whole, size) : result;
+}
+
 static int table_set_timer(tova_mount *m, const tova_timer *timer)
 {
 	struct task *t = task_of(m);
@@ -281,6 +302,7 @@ const tova_host task_host = {
 	.setting = table_setting,
 	.ws_text = ids_text,
 	.ws_parse = table_ws_parse,
+	.set_if = table_set_if,
 };
 
 /* --- programs of their own -------------------------------------------------------------------------------------------------------- */

@@ -156,7 +156,7 @@ export function leave(ws: Target, room: string): void;
 export function broadcast(data: Data, exclude?: Target | null, options?: Keyed): void;
 export function broadcast_to(room: string, data: Data, exclude?: Target | null, options?: Keyed): void;
 export function close(ws: Target, code?: number | null, reason?: string): void;
-export function set_state(ws: Target, value: any): void;
+export function set_state(ws: Target, value: any, options?: { if_state?: any; ifState?: any }): void;
 /** Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to that
  * connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same. */
 export function set_timer(

@@ -502,6 +502,15 @@ static int cmd_set(struct run *r, char *rest)
 	return tova_set(r->m, ws, rest, n);
 }
 
+/* setif WS OLD NEW */
+static int cmd_setif(struct run *r, char *rest)
+{
+	tova_ws ws = connection(r, &rest);
+	char *old = word(&rest);
+	size_t n_old = unescape(old), n = unescape(rest);
+	return tova_set_if(r->m, ws, rest, n, old, n_old);
+}
+
 static int set_timer(struct run *r, tova_ws ws, char *rest)
 {
 	tova_timer t = {.size = sizeof t, .ws = ws, .name = word(&rest)};
@@ -740,6 +749,7 @@ static const struct command {
 	{"data", cmd_data},
 	{"getdata", cmd_getdata},
 	{"set", cmd_set},
+	{"setif", cmd_setif},
 	{"timer", cmd_timer},
 	{"wstimer", cmd_wstimer},
 	{"cancel", cmd_cancel},
@@ -915,10 +925,10 @@ static void text_request(struct text *t, const tova_request *r)
 {
 	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u,\"secure\":%d", r->size, r->remote_port, r->local_port,
 		 tova_is_secure(r));
-	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	     "path",
-				       r->path,	       "query",	       r->query,      "host",	     r->host,
-				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr, "tls_version",
-				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject", r->tls_subject,
+	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	      "path",
+				       r->path,	       "query",	       r->query,      "host",	      r->host,
+				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr,  "tls_version",
+				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject",  r->tls_subject,
 				       "claims",       tova_claims(r), "subject",     tova_subject(r)};
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i += 2)
 		text_member(t, members[i], members[i + 1]);

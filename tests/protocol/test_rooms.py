@@ -294,6 +294,24 @@ def test_set_replaces_and_zeroes_the_rest(probe):
     assert bytes.fromhex(b.recv_text()) == b"aZc".ljust(64, b"\0") == bytes.fromhex(b.ask("getdata"))
 
 
+def test_set_if_replaces_what_it_expects(probe):
+    a, b = probe.clients(2)
+    a.script(f"setif {b.id}  first", "send done")
+    assert a.recv_text() == "done"
+    a.script(f"setif {b.id} first second", "send done")
+    assert a.recv_text() == "done" and bytes.fromhex(b.ask("getdata")) == b"second".ljust(64, b"\0")
+    a.script("on error send failed", "send never", f"setif {b.id} first third")
+    assert a.recv_text() == "failed" and bytes.fromhex(b.ask("getdata")) == b"second".ljust(64, b"\0")
+    # Its own: what the event was given counts, not what the callback has made of it.
+    b.script("data 0 X", "setif me second third", "getdata")
+    assert bytes.fromhex(b.recv_text()) == b"third".ljust(64, b"\0") == bytes.fromhex(b.ask("getdata"))
+    b.script("on error send failed", "setif me second fourth", "send never")
+    assert b.recv_text() == "failed" and bytes.fromhex(b.ask("getdata")) == b"third".ljust(64, b"\0")
+    b.script("setif me third fifth", "setif me third " + "x" * 65)
+    a.script("setif ghost whatever x", "send done")
+    assert a.recv_text() == "done"
+
+
 def test_data_in_close_and_error_is_the_connections(probe):
     a, b = probe.clients(2)
     a.script("data 0 mine")

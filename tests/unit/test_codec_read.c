@@ -388,7 +388,7 @@ START_TEST(each_command)
 			 "close(77,:0) close(1,bye:4000)");
 	ck_assert_str_eq(COMMANDS("[{'c':'set','state':'s'},{'c':'set','conn':'$0','state_bin':3},{'c':'set','state':''}]\nabc"),
 			 "set(77,s) set(1,abc) set(77,)");
-	ck_assert_str_eq(COMMANDS("[{'c':'timer','name':'t','id':4,'delay':5,'period':6},{'c':'timer','name':'u','conn':'$0'}]"),
+	ck_assert_str_eq(COMMANDS("[{'c':'timer','name':'t','id':4,'delay':5,'period':6},{'c':'timer','name':'u','delay':0,'conn':'$0'}]"),
 			 "timer(t:4,5,6) timer(1,u:0,0,0)");
 	ck_assert_str_eq(COMMANDS("[{'c':'cancel','name':'t'},{'c':'cancel','name':'u','conn':'$0'}]"), "cancel(t) cancel(1,u)");
 	ck_assert_str_eq(COMMANDS("[]"), "");

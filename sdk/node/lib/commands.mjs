@@ -60,16 +60,24 @@ export function close(ws, code, reason = "") {
 	add(scope, `{"c":"close"${conn(scope, ws)}${text}}`);
 }
 
-export function set_state(ws, value) {
-	if (ws instanceof Connection) ws.state = value;
-	else storeState(ws, encodeState(value));
+export function set_state(ws, value, options = {}) {
+	const compares = "if_state" in options || "ifState" in options, expected = options.if_state ?? options.ifState ?? null;
+	if (ws instanceof Connection) ws.store(value, compares ? ws.asStored(expected) : undefined);
+	else storeState(ws, encodeState(value), !compares ? undefined : expected === null ? "" : encodeState(expected));
 }
 
-export function storeState(ws, stored) {
-	const scope = open();
+/** expected: what has to be stored, or the event fails; undefined: anything. */
+export function storeState(ws, stored, expected) {
+	const scope = open(), binaries = [];
 	if (scope instanceof Event && idOf(ws) === scope.own) scope.stored = stored;
-	if (typeof stored === "string") add(scope, `{"c":"set"${conn(scope, ws)},"state":${quote(stored)}}`);
-	else add(scope, `{"c":"set"${conn(scope, ws)},"state_bin":${stored.length}}`, stored);
+	const member = (key, value) => {
+		if (value === undefined) return "";
+		if (typeof value === "string") return `,"${key}":${quote(value)}`;
+		binaries.push(value);
+		return `,"${key}_bin":${value.length}`;
+	};
+	const text = `{"c":"set"${conn(scope, ws)}${member("state", stored)}${member("if_state", expected)}}`;
+	add(scope, text, binaries.length > 0 ? Buffer.concat(binaries) : undefined);
 }
 
 export function set_timer(timer, delay_ms, { id = 0, ws, ...rest } = {}) {

@@ -43,8 +43,22 @@ export class Connection {
 	}
 
 	set state(value) {
+		this.store(value);
+	}
+
+	/** A state as the host has it, to the byte, where that is known; none: "". */
+	asStored(state) {
+		const encoded = state === null ? undefined : encodeState(state);
+		if (this.#stored === UNKNOWN || this.#stored === undefined) return encoded ?? "";
+		const known = decodeState(this.#stored);
+		const same = isBinary(known) || isBinary(state) ? this.#stored === state : toJson(known) === toJson(state);
+		return same ? this.#stored : encoded ?? "";
+	}
+
+	/** expected: as asStored says, or undefined. */
+	store(value, expected) {
 		const stored = encodeState(value);
-		storeState(this, stored);
+		storeState(this, stored, expected);
 		this.#stored = stored;
 		this.#state = value;
 		this.#given = isPlain(value) ? stored : undefined;

@@ -11,6 +11,7 @@ STATE_MAX = 4096  # bytes that the host keeps with a connection
 
 _UNREAD = object()
 _UNKNOWN = object()  # the host has not told
+_ANY = object()
 
 
 class Connection:
@@ -55,8 +56,11 @@ class Connection:
 
     @state.setter
     def state(self, value) -> None:
+        self._set(value)
+
+    def _set(self, value, expected=_ANY) -> None:
         stored = encode_state(value)
-        _set_stored(self.id, stored)
+        _set_stored(self.id, stored, expected)
         self._stored, self._state = stored, value
         self._given = stored if isinstance(value, (dict, list)) else None
 
@@ -88,22 +92,40 @@ class Connection:
         return f"<tova connection {self.id}>"
 
 
-def set_state(ws, value) -> None:
-    """Stores a JSON value, text or bytes with a connection; see Connection.state."""
+def set_state(ws, value, if_state=_ANY) -> None:
+    """Stores a JSON value, text or bytes with a connection; see Connection.state.
+
+    Somebody else may have set another state since this handler was given one, which this would replace unseen. With
+    ``if_state`` (None: none was set) the event fails if what is stored then is something else, and nothing of it is done."""
+    expected = _ANY if if_state is _ANY else _expected(ws, if_state)
     if isinstance(ws, Connection):
-        ws.state = value
+        ws._set(value, expected)
     else:
-        _set_stored(ws, encode_state(value))
+        _set_stored(ws, encode_state(value), expected)
 
 
-def _set_stored(id: str, stored) -> None:
+def _expected(ws, state):
+    """As the host has it, to the byte, where that is known."""
+    stored = getattr(ws, "_stored", _UNKNOWN)
+    if stored is not _UNKNOWN and _decode_state(stored) == state:
+        return "" if stored is None else stored
+    return "" if state is None else encode_state(state)
+
+
+def _set_stored(id: str, stored, expected=_ANY) -> None:
     event = current_event()
     if event is not None and event.own == id:
         event.stored = stored
-    if isinstance(stored, bytes):
-        commands.command(f'{{"c":"set","state_bin":{len(stored)}', conn=id, binary=stored)
-    else:
-        commands.command('{"c":"set","state":' + quote(stored), conn=id)
+    binary, text = [], '{"c":"set"'
+    for key, value in (("state", stored), ("if_state", expected)):
+        if value is _ANY:
+            continue
+        if isinstance(value, bytes):
+            binary.append(value)
+            text += f',"{key}_bin":{len(value)}'
+        else:
+            text += f',"{key}":' + quote(value)
+    commands.command(text, conn=id, binary=b"".join(binary) if binary else None)
 
 
 def encode_state(value):
