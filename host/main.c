@@ -17,6 +17,7 @@ int main(int argc, char **argv)
 	 * (net/budget.h) must be what is resident: in a heap they leave holes of their size. */
 	mallopt(M_MMAP_THRESHOLD, 512 << 10);
 	mallopt(M_TRIM_THRESHOLD, 4 << 20);
+	mallopt(M_MMAP_MAX, 16384); /* maps are few (vm.max_map_count), and others need some, too */
 	const struct settings_source source = {
 		.argc = argc,
 		.argv = argv,

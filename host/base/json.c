@@ -474,13 +474,25 @@ static inline char json_short(char c)
 	}
 }
 
+/* What an escape adds to a character. */
+static const uint8_t json_added[256] = {
+	[0 ... '\b' - 1] = 5,
+	['\b' ... '\n'] = 1,
+	['\v'] = 5,
+	['\f' ... '\r'] = 1,
+	['\r' + 1 ... 0x1F] = 5,
+	['"'] = 1,
+	['\\'] = 1,
+};
+
 size_t json_escaped_size(const char *text, size_t n)
 {
 	const char *p = n > 0 ? text : "", *end = p + n;
 	size_t size = n + 2;
 	while ((p = json_plain_end(p, end)) < end) {
-		size += json_short(*p) != 0 ? 1 : 5;
-		p++;
+		/* Where there is one there are often more. */
+		for (const char *stop = end - p > 64 ? p + 64 : end; p < stop; p++)
+			size += json_added[(uint8_t)*p];
 	}
 	return size;
 }
@@ -523,11 +535,10 @@ static inline size_t json_copy_plain(char *at, const char *p, const char *end)
 	return json_is_plain(*p);
 }
 
-size_t json_escape(char *dst, const char *text, size_t n)
+size_t json_escape_piece(char *dst, const char *text, size_t n)
 {
 	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;
-	*at++ = '"';
 	while (p < end) {
 		size_t plain = json_copy_plain(at, p, end);
 		at += plain;
@@ -535,6 +546,13 @@ size_t json_escape(char *dst, const char *text, size_t n)
 		if (p < end && !json_is_plain(*p))
 			at += json_escape_one(at, *p++);
 	}
-	*at++ = '"';
 	return (size_t)(at - dst);
+}
+
+size_t json_escape(char *dst, const char *text, size_t n)
+{
+	dst[0] = '"';
+	size_t len = json_escape_piece(dst + 1, text, n);
+	dst[1 + len] = '"';
+	return len + 2;
 }

@@ -63,6 +63,8 @@ static inline bool json_is(const struct json_string *s, const char *word)
 #define JSON_ESCAPED_MAX(n) (6 * (n) + 2)
 /* Bytes that json_escape does write. */
 size_t json_escaped_size(const char *text, size_t n);
+/* Writes the text without quotes, for which there is room for 6 * n bytes; returns the length. A text may come in pieces, cut anywhere. */
+size_t json_escape_piece(char *dst, const char *text, size_t n);
 /* Writes the text in quotes; returns the length. Bytes that are not UTF-8 are the caller's business. */
 size_t json_escape(char *dst, const char *text, size_t n);
 

@@ -8,6 +8,7 @@
 #include "ws/utf8.h"
 
 #define CODEC_KEEP (256u << 10)
+#define CODEC_LOOK 4096	   /* bytes of text beyond which it is counted before it is written */
 #define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
 
 /* --- buffers ------------------------------------------------------------------------------------------------------------------------ */
@@ -45,7 +46,9 @@ void codec_raw(struct codec_out *o, const char *text, size_t n)
 
 void codec_string(struct codec_out *o, struct span text)
 {
-	char *at = reserve(o, &o->text, JSON_ESCAPED_MAX(text.n));
+	/* Room for the worst is more than a second look at what is large costs. */
+	char *at = reserve(o, &o->text,
+			   text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n) : JSON_ESCAPED_MAX(text.n));
 	if (at != NULL)
 		o->text.len += json_escape(at, text.p, text.n);
 }
@@ -362,16 +365,12 @@ static void put_follower(struct codec_out *o, const struct event_held *h)
 	o->text.len = (size_t)(at - o->text.p);
 }
 
-void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h)
+/* What stands in front of what is particular to its kind. */
+static void put_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	const struct session *s = e->session;
 	char id[SESSION_ID_TEXT];
-	(void)m;
-	if (h->run > 1) {
-		put_follower(o, h);
-		return;
-	}
 	codec_object(o, event_name(e->kind));
 	codec_member_uint(o, "s", h->number);
 	if (s != NULL) {
@@ -382,6 +381,17 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	codec_member_uint(o, "attempt", e->attempt);
 	if (s != NULL && s->data_len > 0)
 		put_bytes(o, "state", "state_bin", s->data, s->data_len, !utf8_valid(s->data, s->data_len));
+}
+
+void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	(void)m;
+	if (h->run > 1) {
+		put_follower(o, h);
+		return;
+	}
+	put_event(o, hub, h);
 	if (e->kind == EVENT_MESSAGE)
 		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
 	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
@@ -393,6 +403,47 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	else if (e->kind == EVENT_TIMER)
 		put_timer(o, e);
 	codec_object_end(o);
+}
+
+int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h, struct codec_stream *stream_r,
+		 struct iovec tail_r[CODEC_PARTS])
+{
+	const struct hub_event *e = &h->event;
+	*stream_r = (struct codec_stream){.at = e->message.bytes, .left = e->message.len, .binary = e->message.binary};
+	put_event(o, hub, h);
+	if (e->message.binary) {
+		codec_member_uint(o, "bin", e->message.len);
+		RAW(o, "}]\n");
+		put(o, &o->text, o->binary.p, o->binary.len); /* its state */
+		return 0;
+	}
+	key(o, "data");
+	RAW(o, "\"");
+	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.len > 0 ? 4 : 3};
+	tail_r[1] = (struct iovec){o->binary.p, o->binary.len};
+	return o->binary.len > 0 ? 2 : 1;
+}
+
+uint64_t codec_stream_size(const struct codec_stream *stream)
+{
+	/* Without the quotes, which stand around it. */
+	return stream->binary ? stream->left : json_escaped_size((const char *)stream->at, stream->left) - 2;
+}
+
+size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
+{
+	struct codec_stream *s = stream;
+	size_t made = 0;
+	while (s->left > 0 && room - made >= 6) {
+		size_t n = s->binary ? room - made : (room - made) / 6;
+		n = n < s->left ? n : s->left;
+		if (s->binary)
+			memcpy(dst + made, s->at, n);
+		made += s->binary ? n : json_escape_piece((char *)dst + made, (const char *)s->at, n);
+		s->at += n;
+		s->left -= n;
+	}
+	return made;
 }
 
 static void put_base64(struct codec_out *o, const char *name, const void *bytes, size_t n)

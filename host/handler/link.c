@@ -18,6 +18,18 @@ static uint64_t link_now(const struct worker *w)
 	return loop_now(link_hub(w)->loop);
 }
 
+/* What waits for the worker as text counts where the events do of which it was made. */
+static void link_weigh(struct worker *w)
+{
+	struct budget *b = w->pool->base.mount->budget;
+	uint64_t held = w->pipe != NULL ? sp_held(w->pipe) : 0;
+	if (held > w->held)
+		budget_add_event(b, held - w->held);
+	else if (held < w->held)
+		budget_sub_event(b, w->held - held);
+	w->held = held;
+}
+
 /* --- output -------------------------------------------------------------------------------------------------------------------------- */
 
 void link_flush(struct worker *w)
@@ -31,18 +43,65 @@ void link_flush(struct worker *w)
 	w->open = false;
 	if (w->answers > 0)
 		w->answers_end = sp_given(w->pipe);
+	link_weigh(w);
 	/* Not cut off here, where others may be walking the workers. */
 	w->broken = w->broken || !ok;
+}
+
+/* A large message is written as the worker reads it: its text may be six times as long, and would lie here beside it. */
+static void link_stream(struct worker *w, struct event_held *e)
+{
+	struct iovec head[CODEC_PARTS], tail[CODEC_PARTS];
+	link_flush(w);
+	int n_tail = codec_stream(&w->out, link_hub(w), e, &w->stream, tail);
+	const struct sp_source source = {
+		.next = codec_stream_next, .ctx = &w->stream, .left = codec_stream_size(&w->stream)};
+	head[0] = (struct iovec){w->out.text.p, w->out.text.len};
+	bool ok = !w->out.failed && sp_stream(w->pipe, head, 1, &source, tail, n_tail);
+	codec_reset(&w->out);
+	w->open = false;
+	w->streamed = e;
+	w->broken = w->broken || !ok;
+	link_weigh(w);
+}
+
+/* The event may be freed from now on: what was not sent of it is copied. */
+void link_forget(struct worker *w, const struct event_held *e)
+{
+	if (w->streamed != e)
+		return;
+	w->streamed = NULL;
+	if (w->pipe == NULL || !sp_streams(w->pipe))
+		return;
+	free(w->copy);
+	w->copy = malloc(w->stream.left);
+	if (w->copy != NULL) {
+		memcpy(w->copy, w->stream.at, w->stream.left);
+		w->stream.at = w->copy;
+	} else {
+		sp_give_up(w->pipe);
+		w->broken = true;
+	}
 }
 
 /* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a batch travels alone. */
 void link_deliver(struct worker *w, struct event_held *e)
 {
+	bool large = e->event.kind == EVENT_MESSAGE && e->event.message.len >= POOL_STREAM_MIN;
 	if (w->out.n > 0 && !link_has_room(w, e))
 		link_flush(w);
 	e->number = ++w->number;
+	if (large && w->pipe != NULL && !w->broken && !sp_streams(w->pipe)) {
+		link_stream(w, e);
+		return;
+	}
 	w->open = true;
 	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
+}
+
+bool link_is_full(const struct worker *w)
+{
+	return w->pipe != NULL && (sp_streams(w->pipe) || sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
 }
 
 bool link_has_room(const struct worker *w, const struct event_held *e)
@@ -68,6 +127,7 @@ static void link_gone(struct worker *w, bool death, bool leaving)
 		child->excused = death && w->n_flying == 1 && first->suspect;
 	w->state = WORKER_GONE;
 	w->pipe = NULL;
+	link_weigh(w);
 	w->child = NULL;
 	TAILQ_REMOVE(&p->workers, w, link);
 	w->n_sessions++; /* ours, so that giving the last one away below does not bury it yet */
@@ -310,7 +370,7 @@ static bool link_may_answer(struct worker *w)
 {
 	if (codec_size(&w->out) > POOL_BATCH_BYTES)
 		link_flush(w);
-	if (w->pipe != NULL && sp_waiting(w->pipe) > POOL_UNREAD_MAX)
+	if (w->pipe != NULL && sp_held(w->pipe) > POOL_UNREAD_MAX)
 		link_cut(w, "it asks and does not read the answers", false);
 	return w->pipe != NULL;
 }
@@ -466,4 +526,16 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	link_gone(w, !tcp && !draining, leaving); /* a lost network is nobody's fault, nor is a worker that was asked to leave */
 }
 
-const struct sp_ops link_ops = {.opened = link_on_opened, .message = link_on_message, .closed = link_on_closed};
+static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)
+{
+	struct worker *w = user;
+	(void)ctx;
+	(void)pipe;
+	free(w->copy);
+	w->copy = NULL;
+	link_weigh(w);
+	pool_run(w->pool);
+}
+
+const struct sp_ops link_ops = {
+	.opened = link_on_opened, .message = link_on_message, .closed = link_on_closed, .sent = link_on_sent};

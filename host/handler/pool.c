@@ -46,7 +46,8 @@ void pool_forget(struct handler *h, struct session *s)
 
 static bool pool_has_window(const struct worker *w, const struct event_held *e)
 {
-	return w->n_flying == 0 || (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES);
+	return w->n_flying == 0 ||
+	       (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES && !link_is_full(w));
 }
 
 /* By the newest hello: what nobody wants is settled without a word. */
@@ -99,6 +100,7 @@ static void pool_begin_clock(struct event_held *e, uint64_t now)
 
 void pool_take_back(struct worker *w, struct event_held *e)
 {
+	link_forget(w, e);
 	uint64_t now = pool_now(w->pool);
 	for (struct event_held *f = TAILQ_PREV(e, event_queue, link); f != NULL && f->since == 0;
 	     f = TAILQ_PREV(f, event_queue, link))

@@ -17,6 +17,7 @@
 #define POOL_RUN 64		     /* events of one connection in it */
 #define POOL_RUN_BYTES 16384	     /* a larger event follows none */
 #define POOL_RUN_REST_MS 1000	     /* without runs, after one of which some was handled in vain */
+#define POOL_STREAM_MIN 65536	     /* bytes of a message that is sent as the worker reads it */
 #define POOL_BATCH_BYTES (1u << 20)
 #define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
@@ -66,6 +67,10 @@ struct worker {
 	uint64_t settled; /* events, for people */
 	unsigned wants;	  /* EVENT_BITs */
 	struct codec_out out;
+	const struct event_held *streamed; /* the last large message; it is sent as the worker reads it */
+	struct codec_stream stream;	   /* what is left of it */
+	uint8_t *copy;			   /* of that, where the event has gone meanwhile; or NULL */
+	uint64_t held;			   /* bytes that wait for it, as they are counted in the mount's budget */
 };
 
 /* One process that the pool keeps running. */
@@ -196,6 +201,10 @@ void link_deliver(struct worker *w, struct event_held *e);
 /* Is there room for one more behind the last, in the same message? */
 bool link_has_room(const struct worker *w, const struct event_held *e);
 void link_flush(struct worker *w);
+/* Enough waits for it to read: nothing more is written down until it has. */
+bool link_is_full(const struct worker *w);
+/* The event that was given to it goes elsewhere, or is over. */
+void link_forget(struct worker *w, const struct event_held *e);
 /* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
 void link_cut(struct worker *w, const char *why, bool death);
 /* It takes no more events. */

@@ -148,6 +148,7 @@ static void worker_bury(struct pool *p)
 	while ((w = TAILQ_FIRST(&p->graves)) != NULL) {
 		TAILQ_REMOVE(&p->graves, w, link);
 		codec_free(&w->out);
+		free(w->copy);
 		free(w);
 	}
 }
@@ -225,6 +226,7 @@ static void worker_free(struct handler *h)
 	while ((w = TAILQ_FIRST(&p->workers)) != NULL) {
 		TAILQ_REMOVE(&p->workers, w, link);
 		codec_free(&w->out);
+		free(w->copy);
 		free(w);
 	}
 	worker_bury(p);

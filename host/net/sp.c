@@ -17,6 +17,7 @@
 #include "net/tls.h"
 
 #define SP_HELLO_MS 10000     /* for the peer's */
+#define SP_PIECES 8	      /* of what is made as it is sent, in one turn */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
 #define SP_UNREAD_MS 20000    /* nothing moves to a peer that has to read before it is read again */
@@ -42,11 +43,14 @@ struct sp_pipe {
 	struct sp_buffer in, out;
 	uint64_t given;			       /* bytes, to be sent to it, so far */
 	size_t unread_max;		       /* paused until no more than these wait */
+	struct sp_source source;       /* left 0: none */
+	struct sp_buffer tail, behind; /* what follows the source; whole messages that follow that */
 	struct tls *tls;		       /* NULL: plain */
 	bool trusted;			       /* sp_trust; others stand among the strangers */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
 	bool paused;			       /* nothing is read, nor handed over: sp_wait_for_reader */
 	bool writing, reading;		       /* what the socket is watched for */
+	bool drained;			       /* sp_ops.sent is to be called */
 	struct sp_pipe *dead_next;
 };
 
@@ -270,6 +274,8 @@ static void sp_bury(void *arg)
 		l->dead = p->dead_next;
 		free(p->in.bytes);
 		free(p->out.bytes);
+		free(p->tail.bytes);
+		free(p->behind.bytes);
 		tls_free(p->tls);
 		free(p);
 	}
@@ -288,10 +294,19 @@ static void sp_go_on(struct sp_pipe *p)
 	event_active(&p->event, EV_READ, 0);
 }
 
+/* What is made as it is sent is none of what it asked for. */
+static size_t sp_unread(const struct sp_pipe *p)
+{
+	return p->out.len + p->behind.len;
+}
+
 static void sp_watch(struct sp_pipe *p)
 {
-	bool writing = p->tls != NULL ? tls_waits(p->tls) : p->out.len > 0 && !p->deaf; /* a handshake is written by reading */
-	bool over = p->paused && (p->deaf || p->out.len <= p->unread_max), reading = !p->paused || over;
+	bool waits = p->out.len > 0 || sp_streams(p);
+	if (p->tls != NULL) /* a handshake is written by reading */
+		waits = tls_waits(p->tls) || (sp_streams(p) && tls_is_open(p->tls));
+	bool writing = waits && !(p->tls == NULL && p->deaf);
+	bool over = p->paused && (p->deaf || sp_unread(p) <= p->unread_max), reading = !p->paused || over;
 	if (p->closed)
 		return;
 	if (writing != p->writing || reading != p->reading) {
@@ -327,9 +342,43 @@ static void sp_deafen(struct sp_pipe *p)
 {
 	p->deaf = true;
 	p->out.len = p->out.at = 0;
+	p->tail.len = p->tail.at = p->behind.len = p->behind.at = 0;
+	p->source.left = 0;
 }
 
-static void sp_flush(struct sp_pipe *p)
+static bool sp_append(struct sp_buffer *b, const void *bytes, size_t n)
+{
+	if (!sp_reserve(b, n))
+		return false;
+	memcpy(b->bytes + b->at + b->len, bytes, n);
+	b->len += n;
+	return true;
+}
+
+static bool sp_move(struct sp_buffer *to, struct sp_buffer *from)
+{
+	bool ok = from->len == 0 || sp_append(to, from->bytes + from->at, from->len);
+	sp_consume(from, from->len);
+	return ok;
+}
+
+/* The next piece of what is made as it is sent. */
+static void sp_make(struct sp_pipe *p)
+{
+	struct sp_source *s = &p->source;
+	bool ok = sp_reserve(&p->out, SP_PIECE);
+	if (ok) {
+		size_t n = s->next(s->ctx, p->out.bytes + p->out.at + p->out.len, SP_PIECE);
+		p->out.len += n;
+		s->left -= n < s->left ? n : s->left;
+	}
+	if (ok && s->left == 0)
+		ok = sp_move(&p->out, &p->tail) && sp_move(&p->out, &p->behind);
+	if (!ok)
+		sp_deafen(p); /* the peer has half a message */
+}
+
+static void sp_write_out(struct sp_pipe *p)
 {
 	while (p->out.len > 0 && !p->deaf) {
 		ssize_t n = sp_write(p, p->out.bytes + p->out.at, p->out.len);
@@ -343,14 +392,25 @@ static void sp_flush(struct sp_pipe *p)
 			sp_deafen(p);
 		}
 	}
+}
+
+static void sp_flush(struct sp_pipe *p)
+{
+	bool waited = sp_waiting(p) > 0;
+	sp_write_out(p);
+	for (int pieces = 0; p->out.len == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES; pieces++) {
+		sp_make(p);
+		sp_write_out(p);
+	}
 	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 && errno != EAGAIN)
 		sp_deafen(p);
-	if (p->finishing && p->out.len == 0 && !p->deaf && (p->tls == NULL || !tls_waits(p->tls))) {
+	if (p->finishing && p->out.len == 0 && !sp_streams(p) && !p->deaf && (p->tls == NULL || !tls_waits(p->tls))) {
 		if (p->tls != NULL)
 			tls_finish(p->tls, p->fd);
 		shutdown(p->fd, SHUT_WR);
 		p->deaf = true;
 	}
+	p->drained = p->drained || (waited && sp_waiting(p) == 0);
 	sp_watch(p);
 }
 
@@ -382,6 +442,12 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head} : (struct iovec){head + 1, sizeof head - 1};
 	len += iov[0].iov_len;
 	p->given += len;
+	if (sp_streams(p)) {
+		bool ok = sp_reserve(&p->behind, len);
+		for (int i = 0; ok && i <= n; i++)
+			sp_append(&p->behind, iov[i].iov_base, iov[i].iov_len);
+		return ok;
+	}
 	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1)) /* so that a message is sent whole or not at all */
 		return false;
 	ssize_t sent = sp_write_now(p, iov, n + 1);
@@ -404,9 +470,49 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	return true;
 }
 
+static uint64_t sp_length(const struct iovec *parts, int n)
+{
+	uint64_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += parts[i].iov_len;
+	return len;
+}
+
+bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head, const struct sp_source *source, const struct iovec *tail,
+	       int n_tail)
+{
+	uint8_t frame[PAIR0_HEAD];
+	size_t skip = p->listener->ipc ? 0 : 1, waited = sp_waiting(p);
+	if (p->closed || p->deaf)
+		return true; /* as in sp_send */
+	pair0_write_head(frame, sp_length(head, n_head) + source->left + sp_length(tail, n_tail));
+	if (!sp_reserve(&p->out, sizeof frame + sp_length(head, n_head)) || !sp_reserve(&p->tail, sp_length(tail, n_tail)))
+		return false;
+	sp_append(&p->out, frame + skip, sizeof frame - skip);
+	for (int i = 0; i < n_head; i++)
+		sp_append(&p->out, head[i].iov_base, head[i].iov_len);
+	for (int i = 0; i < n_tail; i++)
+		sp_append(&p->tail, tail[i].iov_base, tail[i].iov_len);
+	p->source = *source;
+	p->given += sp_waiting(p) - waited;
+	sp_flush(p);
+	return true;
+}
+
+void sp_give_up(struct sp_pipe *p)
+{
+	sp_deafen(p);
+	sp_watch(p);
+}
+
+bool sp_streams(const struct sp_pipe *p)
+{
+	return p->source.left > 0;
+}
+
 void sp_wait_for_reader(struct sp_pipe *p, size_t at_most)
 {
-	if (p->closed || p->finishing || p->deaf || p->out.len <= at_most)
+	if (p->closed || p->finishing || p->deaf || sp_unread(p) <= at_most)
 		return;
 	if (!p->paused)
 		loop_timer_set(&p->limit, SP_UNREAD_MS);
@@ -427,7 +533,12 @@ uint64_t sp_given(const struct sp_pipe *p)
 
 size_t sp_waiting(const struct sp_pipe *p)
 {
-	return p->out.len;
+	return p->out.len + (size_t)p->source.left + p->tail.len + p->behind.len;
+}
+
+size_t sp_held(const struct sp_pipe *p)
+{
+	return p->out.cap + p->tail.cap + p->behind.cap;
 }
 
 void sp_finish(struct sp_pipe *p, uint64_t ms)
@@ -561,6 +672,10 @@ static void sp_on_event(evutil_socket_t fd, short what, void *arg)
 		sp_flush(p);
 	if (what & EV_READ && !p->closed)
 		sp_on_readable(p);
+	if (p->drained && p->greeted && !p->closed && p->listener->ops->sent != NULL) {
+		p->drained = false;
+		p->listener->ops->sent(p->listener->ctx, p, p->user);
+	}
 }
 
 /* --- the listener ------------------------------------------------------------------------------------------------------------------- */

@@ -24,6 +24,8 @@ struct sp_ops {
 	/* The peer is gone, everything it sent has been handed over; or it broke the protocol (why: a sentence, else NULL). Not called
 	 * after sp_close, nor for a peer that `opened` was not called for. The pipe must not be used any more. */
 	void (*closed)(void *ctx, struct sp_pipe *p, void *user, const char *why);
+	/* What waited has been sent. May be NULL. */
+	void (*sent)(void *ctx, struct sp_pipe *p, void *user);
 };
 
 /* Peers are strangers until sp_trust. */
@@ -53,6 +55,21 @@ void sp_listener_free(struct sp_listener *l);
 /* Sends one message made of these parts; what the socket does not take at once is copied. False without memory: the message was
  * not sent. */
 bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n);
+/* A message whose middle is made as the socket takes it: `next` writes the next bytes of it, at least one and at most `room` (which is
+ * SP_PIECE at least), until it has written `left` in all. */
+#define SP_PIECE 65536
+struct sp_source {
+	size_t (*next)(void *ctx, uint8_t *dst, size_t room);
+	void *ctx; /* stays until sp_streams is false, or the pipe is closed */
+	uint64_t left;
+};
+/* Sends head, what the source makes, and tail, both copied. What is sent meanwhile follows. Not while sp_streams. False without memory:
+ * nothing was sent. */
+bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head, const struct sp_source *source, const struct iovec *tail,
+	       int n_tail);
+bool sp_streams(const struct sp_pipe *p);
+/* What waits is not sent, nor anything after it. */
+void sp_give_up(struct sp_pipe *p);
 /* The peer has said who it is: messages of up to message_max are taken from it, and it gives way to nobody. */
 void sp_trust(struct sp_pipe *p);
 /* A stranger is of use: of all it gives way last. */
@@ -62,9 +79,11 @@ void sp_touch(struct sp_pipe *p);
 void sp_wait_for_reader(struct sp_pipe *p, size_t at_most);
 /* Does it have to read first? What it says is not heard meanwhile. */
 bool sp_is_paused(const struct sp_pipe *p);
-/* Bytes that wait to be sent, and all that sp_send was given so far, with those. */
+/* Bytes that wait to be sent, those that are not made yet among them, and all that it was given so far, with those. */
 size_t sp_waiting(const struct sp_pipe *p);
 uint64_t sp_given(const struct sp_pipe *p);
+/* The memory that waits. */
+size_t sp_held(const struct sp_pipe *p);
 /* Closes once everything was sent and the peer has closed, or after ms: what it still says is handed over. `closed` follows. */
 void sp_finish(struct sp_pipe *p, uint64_t ms);
 /* Closes now, without a callback. */

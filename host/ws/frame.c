@@ -8,7 +8,9 @@
 
 /* How far a buffer may run ahead of what was really received because a header promises more. */
 #define AHEAD_MAX (16 * 1024)
-/* By how much a large buffer grows at most: it counts as if it were full, and the system moves it without a copy. */
+/* A buffer beyond GROW_HEAP grows by GROW_MAX: so it is so large that it has pages of its own (main.c), of which those that nothing
+ * was written to are not there, and which are moved without a copy; and none of its smaller selves leaves a large hole in the heap. */
+#define GROW_HEAP (32 * 1024)
 #define GROW_MAX (512 * 1024)
 /* Below this many bytes to come, receiving the payload directly saves less than it costs to receive what follows on its own. */
 #define DIRECT_MIN (8 * 1024)
@@ -156,10 +158,12 @@ static bool part_resize(struct frame_reader *r, uint64_t cap)
 static bool part_reserve(struct frame_reader *r, uint64_t need)
 {
 	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
-	uint64_t want = len + (len > ahead ? (len < GROW_MAX ? len : GROW_MAX) : ahead);
+	uint64_t want = len + (len > ahead ? len : ahead);
 
 	if (r->part != NULL && need <= r->part->cap)
 		return true;
+	if (want > GROW_HEAP)
+		want = len + GROW_MAX;
 	if (r->fin && want > len + r->left)
 		want = len + r->left;
 	return part_resize(r, want < need ? need : want);
@@ -623,7 +627,9 @@ enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits
 
 size_t frame_held(const struct frame_reader *r)
 {
-	return r->part != NULL ? sizeof(*r->part) + r->part->cap + 1 : 0;
+	const struct frame_part *part = r->part;
+
+	return part == NULL ? 0 : sizeof(*part) + (part->cap > GROW_MAX ? part->len : part->cap) + 1;
 }
 
 size_t frame_gathered(const struct frame_reader *r)
@@ -641,7 +647,7 @@ void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
 		part = r->part;
 	r->part = NULL;
 	*data_r = part->bytes;
-	*size_r = sizeof(*part) + part->cap + 1;
+	*size_r = sizeof(*part) + (part->cap > GROW_MAX ? part->len : part->cap) + 1;
 	return part;
 }
 

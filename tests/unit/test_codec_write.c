@@ -259,6 +259,57 @@ START_TEST(messages)
 }
 END_TEST
 
+/* A message that is made as it is sent is the same as one that is written at once. */
+START_TEST(streams)
+{
+	static const uint8_t state[] = "a\xffstate";
+	struct event_held h = held(EVENT_MESSAGE);
+	struct codec_out piecewise = {.n = 0};
+	struct iovec parts[CODEC_PARTS], tail[CODEC_PARTS];
+	struct codec_stream stream;
+	enum { LEN = 5000 };
+	static uint8_t bytes[LEN], made[6 * LEN + 1000];
+	for (unsigned i = 0; i < LEN; i++)
+		bytes[i] = (uint8_t)(i % 3 == 0 ? i % 128 : i % 7);
+	h.event.message.bytes = bytes;
+	h.event.message.len = LEN;
+	h.event.message.binary = (_i & 1) != 0;
+	if (_i & 2) {
+		session.data = (void *)(state + ((_i & 4) != 0 ? 0 : 2)); /* bytes, or text */
+		session.data_len = 5;
+	}
+	codec_reset(&out);
+	codec_event(&out, &hub, &mount, &h);
+	receive();
+	int n_tail = codec_stream(&piecewise, &hub, &h, &stream, tail);
+	size_t n = piecewise.text.len, to_come = codec_stream_size(&stream);
+	memcpy(made, piecewise.text.p, n);
+	for (size_t room = 64; to_come > 0; room += 17) {
+		uint8_t piece[8192];
+		size_t got = codec_stream_next(&stream, piece, room);
+		ck_assert(got > 0 && got <= room && got <= to_come);
+		memcpy(made + n, piece, got);
+		n += got;
+		to_come -= got;
+	}
+	for (int i = 0; i < n_tail; i++) {
+		memcpy(made + n, tail[i].iov_base, tail[i].iov_len);
+		n += tail[i].iov_len;
+	}
+	int n_parts = codec_parts(&out, parts);
+	size_t at = 0;
+	for (int i = 0; i < n_parts; i++) {
+		ck_assert(at + parts[i].iov_len <= n);
+		ck_assert_int_eq(memcmp(made + at, parts[i].iov_base, parts[i].iov_len), 0);
+		at += parts[i].iov_len;
+	}
+	ck_assert_uint_eq(at, n);
+	session.data = NULL;
+	session.data_len = 0;
+	codec_free(&piecewise);
+}
+END_TEST
+
 START_TEST(every_character)
 {
 	struct event_held h = held(EVENT_MESSAGE);
@@ -663,6 +714,7 @@ int main(void)
 	tcase_add_test(tc, words);
 	tcase_add_test(tc, text_that_is_not_utf8);
 	tcase_add_test(tc, messages);
+	tcase_add_loop_test(tc, streams, 0, 8);
 	tcase_add_test(tc, every_character);
 	tcase_add_test(tc, states);
 	tcase_add_test(tc, many_in_a_batch);

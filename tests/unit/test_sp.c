@@ -367,6 +367,70 @@ START_TEST(the_host_speaks_first)
 }
 END_TEST
 
+/* Bytes of a message that is made as it is sent. */
+#define MADE (3u << 20)
+static uint32_t made, pieces;
+
+static size_t make_more(void *ctx, uint8_t *dst, size_t room)
+{
+	ck_assert_ptr_eq(ctx, &made);
+	ck_assert_uint_ge(room, SP_PIECE);
+	size_t n = room < MADE - made ? room : MADE - made;
+	n = pieces++ % 3 == 0 ? 1 : n;
+	for (size_t i = 0; i < n; i++)
+		dst[i] = (uint8_t)((made + i) % 251);
+	made += (uint32_t)n;
+	return n;
+}
+
+/* What is sent meanwhile follows, and nothing is made ahead of what the peer reads. */
+START_TEST(made_as_it_is_sent)
+{
+	const struct sp_source source = {.next = make_more, .ctx = &made, .left = MADE};
+	uint8_t wire[32];
+	made = pieces = 0;
+	meet();
+	reply("a", "");
+	ck_assert(sp_stream(host.pipe, &(struct iovec){(void *)"<", 1}, 1, &source, &(struct iovec){(void *)">\n", 2}, 1));
+	ck_assert(sp_streams(host.pipe));
+	reply("be", "hind");
+	size_t waiting = sp_waiting(host.pipe), head = wire_head(wire, 1);
+	ck_assert_uint_lt(made, MADE);
+	ck_assert_uint_le(sp_held(host.pipe), 3 * SP_PIECE);
+	until_got(3 * head + 1 + 1 + MADE + 2 + 6);
+	ck_assert_uint_gt(waiting, MADE / 2);
+	ck_assert(!sp_streams(host.pipe));
+	ck_assert_uint_eq(sp_waiting(host.pipe), 0);
+	const uint8_t *at = got + head + 1;
+	wire_head(wire, 1 + MADE + 2);
+	ck_assert_int_eq(memcmp(at, wire, head), 0);
+	at += head;
+	ck_assert_int_eq(*at++, '<');
+	for (uint32_t i = 0; i < MADE; i++)
+		if (*at++ != i % 251)
+			ck_abort_msg("byte %u is wrong", i);
+	ck_assert_int_eq(memcmp(at, ">\n", 2), 0);
+	ck_assert_int_eq(memcmp(at + 2 + head, "behind", 6), 0);
+	hang_up();
+	until(has_closed);
+}
+END_TEST
+
+/* The peer ends in the middle of it, or it is given up. */
+START_TEST(made_in_vain)
+{
+	const struct sp_source source = {.next = make_more, .ctx = &made, .left = MADE};
+	made = pieces = 0;
+	meet();
+	ck_assert(sp_stream(host.pipe, &(struct iovec){(void *)"<", 1}, 1, &source, NULL, 0));
+	if (_i == 1)
+		sp_give_up(host.pipe);
+	ck_assert_int_eq(sp_streams(host.pipe), _i == 0);
+	hang_up();
+	until(has_closed);
+}
+END_TEST
+
 /* Nobody above hears of who left before his handshake. */
 START_TEST(handshake_cut_anywhere)
 {
@@ -949,6 +1013,8 @@ static void add_common(TCase *tc)
 	tcase_add_test(tc, finishing_has_a_time);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, freed_with_open_pipes);
+	tcase_add_test(tc, made_as_it_is_sent);
+	tcase_add_loop_test(tc, made_in_vain, 0, 2);
 }
 
 int main(void)
