@@ -251,10 +251,13 @@ static void backlog_remove(struct backlog *b, struct backlog_run *run)
 
 /* --- own chunks --------------------------------------------------------------------------------------------------------------------- */
 
-/* As large as what waits, so that a queue that goes on growing allocates rarely and a short one little. */
+/* A part of what waits, so that a queue that goes on growing allocates rarely, and what is used in part at its ends is little. There are
+ * few sizes, so that what one queue has given back another can use. */
 static struct chunk *backlog_new_chunk(struct backlog *b, uint32_t len)
 {
-	uint32_t size = b->bytes < BACKLOG_CHUNK_MIN ? BACKLOG_CHUNK_MIN : b->bytes > BACKLOG_CHUNK ? BACKLOG_CHUNK : b->bytes;
+	uint32_t size = BACKLOG_CHUNK_MIN;
+	while (size < BACKLOG_CHUNK && 4 * size <= b->bytes / 2)
+		size *= 4;
 	struct chunk *c = chunk_new(size > len ? size : len);
 	if (c == NULL)
 		return NULL;
@@ -286,10 +289,12 @@ static struct slice backlog_copy(struct backlog *b, const struct slice *s)
 	return copy;
 }
 
-/* Once there is more memory than that it is worth the work. */
+/* Is there so much memory that it is worth the work? That of the first, which is being sent, stays. */
 static bool backlog_is_sparse(const struct backlog *b)
 {
-	return b->own > 2 * (uint64_t)(b->bytes - b->shared) + 2 * BACKLOG_CHUNK;
+	const struct backlog_run *first = backlog_run(b, b->first);
+	uint64_t stays = first != NULL && first->s.chunk->owned ? first->s.chunk->size : 0;
+	return b->own > 2 * (uint64_t)(b->bytes - b->shared) + stays + 4 * BACKLOG_CHUNK_MIN;
 }
 
 /* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory some stay where they are. The first

@@ -228,12 +228,13 @@ START_TEST(the_oldest_go_first)
 {
 	for (int i = 0; i < 100; i++)
 		add(100, 0);
-	drop_oldest(5100 + 2 * BACKLOG_RUN);
-	ck_assert_uint_eq(b->given_up, 50);
-	ck_assert_uint_eq(account.given_up, 50);
+	drop_oldest(5100 + 4 * BACKLOG_RUN);
+	ck_assert_uint_ge(b->given_up, 48);
+	ck_assert_uint_le(b->given_up, 52);
+	ck_assert_uint_eq(account.given_up, b->given_up);
 	ck_assert_uint_eq(account.conflated, 0);
 	compare();
-	ck_assert_uint_eq(model[0].number, 50);
+	ck_assert_uint_eq(model[0].number, b->given_up);
 	drop_oldest(0);
 	ck_assert_uint_eq(b->live, 0);
 	ck_assert_uint_eq(b->bytes, 0);
