@@ -40,7 +40,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(PLUGIN, "plugin", 100) \
 	X(PLUGIN_SLOW, "plugin.slow", 10) \
 	X(WORKER, "worker", 50) \
-	X(WORKER_OUTPUT, "worker.output", 1000) \
+	X(WORKER_OUTPUT, "worker.output", 0) /* see output_rate.h */ \
 	X(QUARANTINE, "quarantine", 0) \
 	X(LIMIT, "limit", 5) \
 	X(RELOAD, "reload", 0) \

@@ -80,9 +80,10 @@ enum option_when {
 	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, RESTART, 0, 0, NULL, NULL, \
 	  "run plugins in worker processes, where a crash costs no connection") \
 	X(handler_timeout, TIME, "handler-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "30s", NULL, \
-	  "a worker that takes longer for an event is ended, and the event delivered again") \
-	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
-	  "a worker process must have said hello by then") \
+	  "a worker that takes longer for an event is ended, and the event delivered again; so is one that has no event and does not answer " \
+	  "for so long (at least 10 s)") \
+	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "30s", NULL, \
+	  "a worker process must have said hello, and its on_start have ended, by then") \
 	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a worker must have accepted or refused an upgrade by then; after it the client gets 503") \
 	X(hold_bytes, SCOPED, "hold-bytes", 0, "[MOUNT=]SIZE", HANDLERS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \

@@ -52,8 +52,9 @@ void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct e
 /* {"t":type} and {"t":"bye","error":why} (why may be NULL). */
 void codec_word(struct codec_out *o, const char *type);
 void codec_bye(struct codec_out *o, const char *why);
-/* runs: above 1 if the worker takes runs. */
-void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs);
+/* runs: above 1 if the worker takes runs. starting: it will say when it is ready. */
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs,
+		   bool starting);
 
 /* What an answer is built from: begin opens the object, the others add members, end closes it. */
 void codec_object(struct codec_out *o, const char *type);
@@ -69,6 +70,7 @@ void codec_string(struct codec_out *o, struct span text);
 
 enum codec_type {
 	CODEC_HELLO,
+	CODEC_READY,
 	CODEC_ACK,
 	CODEC_NACK,
 	CODEC_PUSH,
@@ -82,7 +84,7 @@ enum codec_type {
 struct codec_item {
 	enum codec_type type;
 	uint64_t s, n, ref, q, v, retry_ms, runs;
-	bool has_s, has_n, has_ref, has_q, has_retry, bad_retry, has_events; /* bad_retry: it is no number */
+	bool has_s, has_n, has_ref, has_q, has_retry, bad_retry, has_events, starting; /* bad_retry: it is no number */
 	unsigned events; /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do, id;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */

@@ -518,7 +518,7 @@ static void read_events(struct json *j, struct codec_item *item)
 
 static enum codec_type type_of(struct json *j, const struct json_string *t)
 {
-	static const struct span words[] = {SPAN("hello"), SPAN("ack"),	    SPAN("nack"), SPAN("push"),
+	static const struct span words[] = {SPAN("hello"), SPAN("ready"),   SPAN("ack"),  SPAN("nack"), SPAN("push"),
 					    SPAN("query"), SPAN("control"), SPAN("pong"), SPAN("bye")};
 	for (size_t i = 0; t->p != NULL && !t->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){t->p, t->n}, words[i]))
@@ -572,6 +572,8 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		read_answer(r, item, &item->accept);
 	} else if (span_eq(name, SPAN("refuse"))) {
 		read_answer(r, item, &item->refuse);
+	} else if (span_eq(name, SPAN("starting"))) {
+		json_read_bool(&r->j, &item->starting);
 	} else if (span_eq(name, SPAN("events"))) {
 		read_events(&r->j, item);
 	} else {

@@ -175,7 +175,8 @@ void codec_bye(struct codec_out *o, const char *why)
 	codec_object_end(o);
 }
 
-void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs)
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs,
+		   bool starting)
 {
 	codec_object(o, "welcome");
 	codec_member_uint(o, "v", 1);
@@ -186,6 +187,8 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 	codec_member_uint(o, "batch", batch);
 	if (runs > 1)
 		codec_member_uint(o, "runs", runs);
+	if (starting)
+		codec_member_raw(o, "starting", "true");
 	codec_object_end(o);
 }
 

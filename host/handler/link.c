@@ -183,7 +183,7 @@ void link_retire(struct worker *w)
 
 void link_drain(struct worker *w)
 {
-	if (w->state != WORKER_READY)
+	if (w->state != WORKER_READY && w->state != WORKER_STARTING)
 		return;
 	link_retire(w);
 	codec_word(&w->out, "drain");
@@ -223,6 +223,24 @@ static void link_name(struct worker *w, struct codec_item *item)
 		snprintf(w->name, sizeof w->name, "%.*s", (int)(name.n < 60 ? name.n : 60), name.p);
 }
 
+/* From here on it takes events. */
+static void link_ready(struct worker *w)
+{
+	struct pool *p = w->pool;
+	w->state = WORKER_READY;
+	w->heard = link_now(w);
+	w->pinged = false;
+	if (p->coming == 0 || w->generation != p->coming) {
+		p->base.wants = w->wants;
+		p->known = true;
+	}
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
+	    LOG_STR("worker", w->name), LOG_BOOL("attached", w->attached));
+	if (w->child != NULL)
+		supervisor_ready(w->child);
+	pool_run(p);
+}
+
 static void link_welcome(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
@@ -234,22 +252,16 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
 	/* A line of nngcat that wants no events, and asks for none, must not end them for the workers. */
 	bool pusher = w->attached && w->wants == 0;
-	if (!pusher && (p->coming == 0 || w->generation != p->coming)) {
-		p->base.wants = w->wants;
-		p->known = true;
-	}
-	w->state = pusher ? WORKER_PUSHER : WORKER_READY;
+	w->state = pusher ? WORKER_PUSHER : WORKER_STARTING;
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
-	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES, w->runs);
-	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
-	    LOG_STR("worker", w->name), LOG_BOOL("attached", w->attached));
-	if (w->child != NULL) {
+	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES, w->runs,
+		      item->starting && !pusher);
+	if (w->child != NULL)
 		w->child->worker = w;
-		supervisor_ready(w->child);
-	}
-	pool_run(p);
+	if (!pusher && !item->starting)
+		link_ready(w);
 }
 
 /* Its first batch begins with this: is it one that may say more? Nothing behind a hello is looked at before. */
@@ -422,6 +434,10 @@ static void link_item(struct worker *w, struct codec_item *item)
 	switch (item->type) {
 	case CODEC_HELLO:
 		link_hello(w, item);
+		break;
+	case CODEC_READY:
+		if (w->state == WORKER_STARTING)
+			link_ready(w);
 		break;
 	case CODEC_ACK:
 		link_ack(w, item);

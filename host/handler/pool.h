@@ -27,13 +27,14 @@
 #define POOL_ANSWERS_MAX (1u << 20) /* bytes to pushes and queries that a worker has not read: then nothing more is read from it */
 #define POOL_UNREAD_MAX (16u << 20) /* bytes that it has not read, in the midst of a batch of questions: it is cut off */
 #define POOL_TICK_MS 50
-#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked, and again until it is cut off */
+#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked; it has --handler-timeout, or as long, to answer */
 #define POOL_BYE_MS 1000   /* to read what a worker still says */
 #define POOL_RETRY_MAX_MS 3600000 /* an event that is to be delivered again holds its connection up */
 
 enum worker_state {
 	WORKER_NEW,	 /* connected, has not said hello */
 	WORKER_PUSHER,	 /* came to say something: takes no events */
+	WORKER_STARTING, /* has said hello, and will say when it is ready */
 	WORKER_READY,	 /* takes events */
 	WORKER_DRAINING, /* finishes what it has, and leaves */
 	WORKER_GONE,	 /* kept while sessions still point at it */
@@ -84,6 +85,7 @@ struct child {
 	unsigned failures; /* deaths in a row without having done anything */
 	uint64_t started, restart_at, kill_at;
 	bool stopping, crash_said, useful;
+	unsigned starts, deaths;
 	bool excused; /* it has died of a suspect, which is not laid to it */
 	char token[2 * SESSION_ID_TEXT], name[64];
 };
@@ -227,6 +229,10 @@ struct child *supervisor_find(struct pool *p, const struct json_string *token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);
+/* For people, as members of an object that is open: how often it was started, and how it last ended. NULL: nothing of a process. */
+void supervisor_describe(const struct child *child, struct codec_out *o);
+/* Those that have no link: an object each, appended as members of an array. */
+void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any);
 /* Is a process on its way to serve? */
 bool supervisor_is_coming(const struct pool *p);
 void supervisor_kill(struct child *child, const char *why);

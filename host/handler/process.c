@@ -38,6 +38,7 @@ struct process {
 	int status;
 	bool reaped, abandoned;
 	struct process_output out, err;
+	struct output_rate *rate;
 	struct loop_timer limit;
 	char name[64], mount[256];
 };
@@ -56,7 +57,7 @@ static void output_line(struct process_output *o, const char *line, size_t n)
 		line += 3;
 		n -= 3;
 	}
-	if (!log_would(log, level))
+	if (!log_would(log, level) || !output_rate_admits(o->process->rate, level))
 		return;
 	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})), LOG_STR("mount", o->process->mount),
 					   LOG_STR("worker", o->process->name), LOG_U64("pid", (uint64_t)o->process->pid)};
@@ -128,6 +129,7 @@ static void process_free(struct process *p)
 	output_close(&p->out);
 	output_close(&p->err);
 	loop_timer_cancel(&p->limit);
+	output_rate_leave(p->rate);
 	free(p);
 }
 
@@ -194,7 +196,7 @@ static void processes_on_child(void *arg, int signal)
 
 bool processes_init(struct processes *set, struct loop *loop, uint64_t descriptors)
 {
-	*set = (struct processes){.loop = loop, .descriptors = descriptors, .guard = {.fd = -1}};
+	*set = (struct processes){.loop = loop, .descriptors = descriptors, .rates = {.loop = loop}, .guard = {.fd = -1}};
 	return loop_signal_add(loop, &set->on_child, SIGCHLD, processes_on_child, set);
 }
 
@@ -208,6 +210,7 @@ void processes_free(struct processes *set)
 		}
 		process_free(p);
 	}
+	output_rates_free(&set->rates);
 	guard_stop(&set->guard);
 	if (set->loop != NULL)
 		loop_signal_remove(&set->on_child);
@@ -335,6 +338,7 @@ struct process *process_start(struct processes *set, const struct process_spec *
 	p->ctx = ctx;
 	snprintf(p->name, sizeof p->name, "%s", spec->name);
 	snprintf(p->mount, sizeof p->mount, "%s", spec->mount);
+	p->rate = output_rate_join(&set->rates, p->mount, p->name);
 	loop_timer_init(set->loop, &p->limit, process_on_limit, p);
 	p->out = (struct process_output){.fd = -1};
 	bool ok = output_open(&p->err, p, LOG_WARN, &err) && (spec->out >= 0 || output_open(&p->out, p, LOG_INFO, &out));

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "handler/guard.h"
+#include "handler/output_rate.h"
 #include "net/loop.h"
 
 struct process;
@@ -24,6 +25,7 @@ struct processes {
 	struct loop_signal on_child;
 	struct process *list;
 	uint64_t descriptors; /* the soft limit of each */
+	struct output_rates rates;
 	struct guard guard;   /* there is one from the first child on */
 	char *const *passenv; /* see environment_passes; may change at any time */
 	size_t n_passenv;

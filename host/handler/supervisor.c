@@ -24,6 +24,12 @@ static uint64_t child_now(const struct child *c)
 	return loop_now(child_hub(c)->loop);
 }
 
+/* Does it take events, or has it? */
+static bool child_is_up(const struct child *c)
+{
+	return c->worker != NULL && c->worker->state >= WORKER_READY;
+}
+
 /* --- start --------------------------------------------------------------------------------------------------------------------------- */
 
 static void child_ended(void *ctx, struct process *process, int status);
@@ -86,6 +92,7 @@ static void child_schedule(struct child *c)
 static void child_start(struct child *c)
 {
 	child_new_token(c);
+	c->starts++;
 	c->started = child_now(c);
 	c->useful = c->stopping = c->excused = false;
 	c->kill_at = 0;
@@ -186,6 +193,7 @@ static void child_ended(void *ctx, struct process *process, int status)
 	(void)process;
 	c->process = NULL;
 	c->status = status;
+	c->deaths++;
 	if (c->worker != NULL)
 		link_finish(
 			c->worker); /* supervisor_lost follows, at the latest when a grandchild has held it open for long enough */
@@ -273,7 +281,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 bool supervisor_is_coming(const struct pool *p)
 {
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		if (c->generation == p->generation && !c->stopping && c->worker == NULL && c->failures == 0)
+		if (c->generation == p->generation && !c->stopping && !child_is_up(c) && c->failures == 0)
 			return true;
 	return false;
 }
@@ -286,7 +294,7 @@ void supervisor_ready(struct child *ready)
 	if (p->coming == 0 || ready->generation != p->coming)
 		return;
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		n += c->generation == p->coming && c->worker != NULL && c->process != NULL;
+		n += c->generation == p->coming && c->worker != NULL && c->worker->state == WORKER_READY && c->process != NULL;
 	if (n < p->next.count)
 		return;
 	p->generation = p->coming;
@@ -375,8 +383,9 @@ static void child_tick(struct child *c, uint64_t now)
 			c->kill_at = now + CHILD_TERM_MS; /* it may finish what it has, which --handler-timeout bounds */
 		else if (now >= c->kill_at)
 			process_kill(c->process, now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
-	} else if (c->worker == NULL && c->generation != p->coming && now - c->started >= p->ready_ms) {
-		supervisor_kill(c, "it did not say hello within --ready-timeout");
+	} else if (!child_is_up(c) && !c->stopping && c->generation != p->coming && now - c->started >= p->ready_ms) {
+		supervisor_kill(c, c->worker == NULL ? "it did not say hello within --ready-timeout"
+						     : "its on_start did not end within --ready-timeout");
 	}
 }
 
@@ -384,7 +393,7 @@ void supervisor_tick(struct pool *p, uint64_t now)
 {
 	struct child *next;
 	if (p->coming != 0 && now >= p->coming_until)
-		supervisor_give_up_generation(p, "they did not say hello within --ready-timeout");
+		supervisor_give_up_generation(p, "they did not all say hello and end their on_start within --ready-timeout");
 	if (p->coming == 0 && p->later_program.count > 0) {
 		pool_program_free(&p->next);
 		p->next = p->later_program;
@@ -406,5 +415,42 @@ void supervisor_stop_all(struct pool *p)
 			c->worker->child = NULL;
 		c->worker = NULL;
 		child_free(c);
+	}
+}
+
+/* --- for people ---------------------------------------------------------------------------------------------------------------------- */
+
+void supervisor_describe(const struct child *c, struct codec_out *o)
+{
+	char text[64];
+	if (c == NULL)
+		return;
+	codec_member_uint(o, "starts", c->starts);
+	if (c->deaths > 0)
+		codec_member_text(o, "last_exit", span_of(process_status_text(c->status, text, sizeof text)));
+}
+
+void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any)
+{
+	uint64_t now = loop_now(p->base.mount->hub->loop);
+	for (const struct child *c = p->children; c != NULL; c = c->next) {
+		if (c->worker != NULL)
+			continue;
+		codec_raw(o, ",", *any);
+		codec_raw(o, "{\"mount\":", 9);
+		codec_string(o, span_of(p->base.mount->path));
+		codec_member_text(o, "name", span_of(c->name));
+		codec_member_raw(o, "state", c->process != NULL ? "\"launched\"" : "\"down\"");
+		codec_member_raw(o, "attached", "false");
+		codec_member_uint(o, "pid", c->process != NULL ? (uint64_t)process_pid(c->process) : 0);
+		codec_member_uint(o, "generation", c->generation);
+		codec_member_uint(o, "connections", 0);
+		codec_member_uint(o, "under_way", 0);
+		codec_member_uint(o, "settled", 0);
+		supervisor_describe(c, o);
+		if (c->process == NULL)
+			codec_member_uint(o, "next_start_ms", c->restart_at > now ? c->restart_at - now : 0);
+		codec_object_end(o);
+		*any = true;
 	}
 }

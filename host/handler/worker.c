@@ -76,8 +76,9 @@ static bool worker_check_silence(struct worker *w, uint64_t now)
 		w->heard = now; /* it can not be: what it says is not read */
 	if (w->state != WORKER_READY || w->n_flying > 0 || now - w->heard < POOL_PING_MS)
 		return false;
-	if (w->pinged && now - w->heard >= 2 * POOL_PING_MS) {
-		link_cut(w, "it does not answer", true);
+	uint64_t patience = w->pool->handler_ms > POOL_PING_MS ? w->pool->handler_ms : POOL_PING_MS;
+	if (w->pinged && now - w->heard >= POOL_PING_MS + patience) {
+		link_cut(w, "it does not answer within --handler-timeout", true);
 		return true;
 	}
 	if (!w->pinged) {
@@ -93,6 +94,10 @@ static bool worker_check(struct worker *w, uint64_t now)
 {
 	if (w->state == WORKER_NEW && now - w->connected >= w->pool->ready_ms) {
 		link_cut(w, "it did not say hello within --ready-timeout", false);
+		return true;
+	}
+	if (w->state == WORKER_STARTING && w->child == NULL && now - w->connected >= w->pool->ready_ms) {
+		link_cut(w, "its on_start did not end within --ready-timeout", false);
 		return true;
 	}
 	return worker_check_events(w, now) || worker_check_silence(w, now);
@@ -407,7 +412,7 @@ unsigned worker_count(const struct mount *m)
 
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 {
-	static const char *const states[] = {"new", "pusher", "ready", "draining", "gone"};
+	static const char *const states[] = {"new", "pusher", "starting", "ready", "draining", "gone"};
 	const struct pool *p = (const struct pool *)m->handler;
 	const struct worker *w;
 	char text[512];
@@ -418,11 +423,14 @@ void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 		codec_member_text(o, "name", span_of(w->name));
 		int n = snprintf(
 			text, sizeof text,
-			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu}",
+			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu",
 			states[w->state], w->attached ? "true" : "false",
 			w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
 			w->generation, w->n_sessions, w->n_flying, (unsigned long long)w->settled);
 		codec_raw(o, text, (size_t)n);
+		supervisor_describe(w->child, o);
+		codec_object_end(o);
 		*any = true;
 	}
+	supervisor_describe_unlinked(p, o, any);
 }

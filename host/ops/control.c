@@ -342,7 +342,7 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 	}
 	switch (item->type) {
 	case CODEC_HELLO:
-		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1);
+		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1, false);
 		break;
 	case CODEC_PUSH:
 		if (m != NULL)

@@ -25,7 +25,7 @@ uint64_t ipc_now_ns(void)
 bool ipc_open(struct ipc *i, const char *path)
 {
 	size_t n = strlen(path);
-	*i = (struct ipc){.fd = -1, .wait_ms = IPC_DIAL_MS, .to = {.sun_family = AF_UNIX}};
+	*i = (struct ipc){.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .wait_ms = IPC_DIAL_MS, .to = {.sun_family = AF_UNIX}};
 	if (n == 0 || n >= sizeof i->to.sun_path)
 		return false;
 	memcpy(i->to.sun_path, path, n + 1);
@@ -36,10 +36,12 @@ bool ipc_open(struct ipc *i, const char *path)
 
 static void ipc_close(struct ipc *i)
 {
+	pthread_mutex_lock(&i->lock);
 	if (i->fd >= 0)
 		close(i->fd);
 	i->fd = -1;
 	i->up = false;
+	pthread_mutex_unlock(&i->lock);
 	i->at = i->len = 0;
 	i->behind = NULL;
 	i->dial_at = ipc_now_ns() + i->wait_ms * UINT64_C(1000000);
@@ -106,7 +108,9 @@ void ipc_tend(struct ipc *i)
 	}
 	i->at = PAIR0_GREETING;
 	i->len -= PAIR0_GREETING;
+	pthread_mutex_lock(&i->lock);
 	i->up = true;
+	pthread_mutex_unlock(&i->lock);
 	i->generation++;
 	i->wait_ms = IPC_DIAL_MS;
 }
@@ -184,7 +188,7 @@ static bool ipc_give_up(struct ipc *i)
 	return false;
 }
 
-bool ipc_send(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx)
+static bool ipc_send_parts(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx)
 {
 	uint64_t since = 0;
 	uint8_t head[PAIR0_HEAD];
@@ -206,4 +210,25 @@ bool ipc_send(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience
 		}
 	}
 	return i->up;
+}
+
+bool ipc_send(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx)
+{
+	pthread_mutex_lock(&i->lock);
+	bool sent = ipc_send_parts(i, bytes, n, patience, ctx);
+	pthread_mutex_unlock(&i->lock);
+	return sent;
+}
+
+void ipc_pulse(struct ipc *i, const void *bytes, size_t n)
+{
+	uint8_t message[PAIR0_HEAD + 512];
+	if (n > sizeof message - PAIR0_HEAD || pthread_mutex_trylock(&i->lock) != 0)
+		return;
+	pair0_write_head(message, n);
+	memcpy(message + PAIR0_HEAD, bytes, n);
+	ssize_t sent = i->up ? send(i->fd, message, PAIR0_HEAD + n, MSG_NOSIGNAL) : 0;
+	if (sent > 0 && (size_t)sent < PAIR0_HEAD + n)
+		ipc_give_up(i);
+	pthread_mutex_unlock(&i->lock);
 }

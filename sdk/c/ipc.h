@@ -1,14 +1,16 @@
 /* ipc: the nng wire protocol (PAIR0) on a Unix socket, for workers beside the host. libnng would hand each message from thread to thread,
- * which costs several times what a small handler does; this has none. One thread uses it. It dials again by itself, whenever it is tended. */
+ * which costs several times what a small handler does; this has none. One thread uses it, but for ipc_pulse. It dials again by itself, whenever it is tended. */
 #ifndef TOVA_SDK_IPC_H
 #define TOVA_SDK_IPC_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/un.h>
 
 struct ipc {
+	pthread_mutex_t lock; /* of the descriptor, and of what is written: ipc_pulse() is another thread's */
 	struct sockaddr_un to;
 	int fd;		     /* -1: not connected; to be polled for reading */
 	bool up;	     /* the host has said that it speaks PAIR0 */
@@ -27,6 +29,9 @@ struct ipc {
 typedef bool ipc_patience(void *ctx, int fd, uint64_t since);
 
 uint64_t ipc_now_ns(void);
+
+/* From another thread: writes a whole small message between two of the owner's, or nothing. */
+void ipc_pulse(struct ipc *i, const void *bytes, size_t n);
 
 /* False: the path is longer than a Unix socket's may be. */
 bool ipc_open(struct ipc *i, const char *path);

@@ -157,3 +157,17 @@ bool link_send(struct link *l, const struct buffer *message)
 		nng_msg_free(msg);
 	return error == 0;
 }
+
+void link_pulse(struct link *l, const void *bytes, size_t n)
+{
+	nng_msg *msg;
+	if (l->local) {
+		ipc_pulse(&l->ipc, bytes, n);
+		return;
+	}
+	if (nng_msg_alloc(&msg, n) != 0)
+		return;
+	memcpy(nng_msg_body(msg), bytes, n);
+	if (nng_sendmsg(l->socket, msg, NNG_FLAG_NONBLOCK) != 0)
+		nng_msg_free(msg);
+}

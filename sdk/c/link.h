@@ -53,4 +53,7 @@ void link_release(struct link_message *message);
 /* Waits while the host does not read, and the owner has patience. False: the pipe is gone, or there is no memory. */
 bool link_send(struct link *l, const struct buffer *message);
 
+/* From another thread than the owner's: a small message, or nothing where it can not be sent at once. */
+void link_pulse(struct link *l, const void *bytes, size_t n);
+
 #endif

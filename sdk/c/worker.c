@@ -12,6 +12,7 @@
 #include "event.h"
 #include "ids.h"
 #include "link.h"
+#include "pulse.h"
 #include "reply.h"
 #include "run.h"
 #include "say.h"
@@ -40,7 +41,8 @@ struct worker {
 	struct batch out;
 	struct buffer message; /* being sent; kept for its memory */
 	struct pollfd fds[3];  /* the link's, the eventfd, the signals */
-	pthread_mutex_t lock;  /* of ended */
+	struct pulse pulse;
+	pthread_mutex_t lock;  /* of ended, and of what becomes of link_id */
 	struct task *ended, **ended_end;
 	atomic_bool woken;
 	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
@@ -172,6 +174,27 @@ static void worker_hello(struct worker *w)
 	buffer_free(&b);
 }
 
+static void worker_set_link(struct worker *w, const char *link)
+{
+	pthread_mutex_lock(&w->lock);
+	snprintf(w->link_id, sizeof w->link_id, "%s", link);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* In the thread that answers for this one while a callback takes its time. */
+static void worker_pulse(void *ctx)
+{
+	struct worker *w = ctx;
+	char text[WORKER_LINK_MAX + 32], id[WORKER_LINK_MAX];
+	pthread_mutex_lock(&w->lock);
+	memcpy(id, w->link_id, sizeof id);
+	pthread_mutex_unlock(&w->lock);
+	if (id[0] == '\0' || strpbrk(id, "\"\\") != NULL)
+		return;
+	int n = snprintf(text, sizeof text, "[{\"t\":\"pong\",\"link\":\"%s\"}]", id);
+	link_pulse(&w->link, text, (size_t)n);
+}
+
 /* Pipes come and go; what the last one brought may still wait to be read. */
 static void worker_look_at_link(struct worker *w)
 {
@@ -179,7 +202,7 @@ static void worker_look_at_link(struct worker *w)
 	link_tend(&w->link);
 	bool up = link_is_up(&w->link, &pipe);
 	if (w->link_id[0] != '\0' && (!up || pipe != w->greeted)) {
-		w->link_id[0] = '\0';
+		worker_set_link(w, "");
 		batch_clear(&w->out);
 		w->reach_by = worker_now_ns() + WORKER_REACH_NS;
 		say(TOVA_LOG_WARN, "the connection to the host ended");
@@ -478,7 +501,7 @@ static void worker_on_welcome(struct worker *w, json_t *object)
 		worker_fail(w, "the host's welcome names no link");
 		return;
 	}
-	strcpy(w->link_id, link);
+	worker_set_link(w, link);
 	w->links++;
 	say(TOVA_LOG_DEBUG, "linked to tova-host %s", host != NULL ? host : "");
 	pending_repeat(&w->pending, &w->out);
@@ -633,7 +656,10 @@ static void worker_wait(struct worker *w, int timeout_ms)
 {
 	uint64_t count;
 	w->fds[0] = (struct pollfd){.fd = link_fd(&w->link), .events = POLLIN};
-	if (poll(w->fds, 3, worker_sooner(timeout_ms, link_wait_ms(&w->link))) <= 0)
+	pulse_set_busy(&w->pulse, false);
+	int ready = poll(w->fds, 3, worker_sooner(timeout_ms, link_wait_ms(&w->link)));
+	pulse_set_busy(&w->pulse, true);
+	if (ready <= 0)
 		return;
 	/* Emptied before anything is looked at, so that what happens from here on wakes again. */
 	if (w->fds[1].revents != 0 && read(w->fds[1].fd, &count, sizeof count) < 0)
@@ -756,10 +782,13 @@ static int worker_run(struct worker *w)
 		return 2;
 	}
 	w->reach_by = worker_now_ns() + WORKER_REACH_NS;
+	if (!pulse_start(&w->pulse, worker_pulse, w))
+		say(TOVA_LOG_WARN, "no thread to answer pings while a callback takes its time");
 	worker_loop(w);
 	worker_flush(w);
 	worker_stop_plugin(w);
 	worker_leave(w);
+	pulse_end(&w->pulse);
 	return w->failed;
 }
 

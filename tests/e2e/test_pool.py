@@ -1,6 +1,8 @@
 """Many workers and few bad events: who pays for a poisonous event, for one that hangs, and for a worker that is slow or was started again."""
 import asyncio
+import os
 import select
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +12,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from control import workers  # noqa: E402
 from crowd import Crowd  # noqa: E402
-from test_supervision import Supervised, gone  # noqa: E402
+from fake_host import FakeHost  # noqa: E402
+from raw_worker import RawWorker  # noqa: E402
+from test_supervision import PYTHONPATH, Supervised, gone  # noqa: E402
 from test_workers import Hub, send  # noqa: E402
-from tova_host import wait_until  # noqa: E402
+from tova_host import ROOT, wait_until  # noqa: E402
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with Hub(tmp_path) as running:
+        yield running
+
 
 # --- poison ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -238,3 +249,101 @@ def on_message(ws, message):
         assert stuck.recv_text() == "stick"
         for ws in (stuck, *clients):
             ws.end()
+
+
+# --- ready, and alive -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_starts_takes_no_events_until_it_is_ready(hub):
+    """What it pushes and asks meanwhile is done; one that does not say `starting` is ready with its hello."""
+    hub.introduce(events=["message"])
+    ws = hub.client()
+    with RawWorker(hub.url) as slow:
+        slow.send({"t": "hello", "v": 1, "events": ["message"], "starting": True})
+        slow.link = slow.expect("welcome", starting=True)["link"]
+        assert slow.ask("count", room="a")["count"] == 0
+        assert [w["state"] for w in workers(hub.control)] == ["starting"]
+        ws.send_text("a")
+        with hub.worker(events=["message"]) as old:
+            old.ack(old.expect("message", data="a"), send("by the old one"))
+            assert ws.recv_text() == "by the old one"
+            old.bye()
+        ws.send_text("b")
+        assert slow.ask("count", room="a")["count"] == 0, "the event came before the worker was ready"
+        slow.send({"t": "ready"}, {"t": "ready"})
+        slow.ack(slow.expect("message", data="b"), send("by the new one"))
+        assert ws.recv_text() == "by the new one"
+
+
+def test_a_start_that_does_not_end_is_ended(tmp_path):
+    with Hub(tmp_path, "--ready-timeout", "300ms") as hub, RawWorker(hub.url) as worker:
+        worker.send({"t": "hello", "v": 1, "starting": True})
+        worker.link = worker.expect("welcome")["link"]
+        worker.expect_end("--ready-timeout")
+
+
+WARM_UP = """
+import asyncio
+%sdef on_start():
+    while not os.path.exists(sys.argv[1]): %s(0.01)
+def on_message(ws, message):
+    ws.send("%s")
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_nobody_waits_for_the_warm_up_of_a_new_generation(tmp_path, kind):
+    def body(version):
+        return WARM_UP % (*(("", "time.sleep") if kind == "plain" else ("async ", "await asyncio.sleep")), version)
+
+    warm = tmp_path / "warm"
+    warm.touch()
+    with Supervised(tmp_path, body("old"), "--workers", 2, command=f"exec {sys.executable} {tmp_path}/worker.py {warm}") as s:
+        s.ready(2)
+        ws = s.client()
+        warm.unlink()
+        s.write(body("new"))
+        mark = s.host.reload()
+        wait_until(lambda: [w["state"] for w in workers(s.control)].count("starting") == 2, "the new ones are at their warm-up")
+        for _ in range(10):
+            ws.send_text("a")
+            assert ws.recv_text() == "old"
+        warm.touch()
+        s.said("new workers serve", mark)
+        ws.send_text("b")
+        assert ws.recv_text() == "new"
+        ws.end()
+
+
+BUSY = {
+    "python": ("py", "import os, sys, time\nfrom tova import serve\ndef on_message(ws, message):\n"
+                     "    while not os.path.exists(message): time.sleep(0.01)\nserve(globals())\n", [sys.executable]),
+    "node": ("mjs", f'import {{ existsSync }} from "node:fs";\nimport {{ serve }} from "{ROOT}/sdk/node/index.mjs";\n'
+                    "serve({ on_message(ws, message) { while (!existsSync(message)); } });\n", ["node"]),
+}
+
+
+@pytest.mark.parametrize("kind", BUSY)
+@pytest.mark.parametrize("door", ["ipc", "tcp"])
+def test_a_busy_process_shows_that_it_lives(tmp_path, kind, door):
+    """From a thread of its own, whatever its event loop does."""
+    suffix, body, command = BUSY[kind]
+    (tmp_path / f"busy.{suffix}").write_text(body)
+    with FakeHost(tmp_path) if door == "ipc" else FakeHost(port=0) as host:
+        env = {**os.environ, **PYTHONPATH, "TOVA_URL": host.url, "TOVA_TOKEN": ""}
+        worker = subprocess.Popen([*command, str(tmp_path / f"busy.{suffix}")], env=env)
+        try:
+            link = host.accept()
+            link.welcome()
+            link.send({"t": "message", "s": 1, "seq": 1, "attempt": 1, "conn": "A" * 21 + "Q", "data": str(tmp_path / "go")})
+            link.expect("pong")
+            link.expect("pong")
+            (tmp_path / "go").touch()
+            while (got := link.receive())["t"] == "pong":
+                pass
+            assert got == {"t": "ack", "s": 1, "link": link.id} or got == {"t": "ack", "s": 1}, got
+            link.send({"t": "ping"})
+            link.expect("pong")
+        finally:
+            worker.kill()
+            worker.wait()

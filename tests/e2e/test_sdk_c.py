@@ -92,6 +92,18 @@ def probe_worker(host, *arguments, name="probe", **how):
     return serving(host, BUILD / "tova-worker", *arguments, plugin(name), **how)
 
 
+@pytest.mark.parametrize("door", ["ipc", "tcp"])
+def test_a_busy_process_shows_that_it_lives(tmp_path, door):
+    """From a thread of its own, while a callback takes its time."""
+    with FakeHost(tmp_path) if door == "ipc" else FakeHost(port=0) as host, probe_worker(host) as (_, link):
+        events = Events(link)
+        events.deliver("message", data="stall 7000")
+        link.expect("pong")
+        while (got := link.receive())["t"] == "pong":
+            pass
+        assert (got["t"], got["s"]) == ("ack", 1), got
+
+
 class Events:
     """Delivers numbered events of one connection."""
 

@@ -93,6 +93,9 @@ def test_a_crash_loop_is_told_once_and_calmly(tmp_path):
         deaths = s.stat("worker_deaths")
         wait_until(lambda: s.stat("worker_deaths") >= deaths + 2, "it is tried again")
         assert s.count("keeps dying") == 1
+        row = wait_until(lambda: next((w for w in workers(s.control) if w["state"] == "down"), None), "it is listed, though it is down")
+        assert row["name"] == "worker 1" and row["starts"] >= 5 and row["last_exit"] == "exited with status 3" and row["next_start_ms"] >= 0
+        assert "exited with status 3" in ctl(s.control, "workers")
         assert s.count("a worker died") == deaths - 1
         # Each wait is about twice as long as the last: jitter moves each by half.
         assert s.stat("uptime_ms") > 100 * (2 ** (deaths - 1)) / 2
@@ -164,6 +167,16 @@ def on_start():
         assert sum(len(m) for m in xs) == 5000 and max(len(m) for m in xs) <= 1000, "a long line comes in pieces, of which none is lost"
         assert any(m.startswith("bad ") for m in levels)
         s.ready()
+
+
+def test_a_noisy_worker_hides_nobody_elses_lines(tmp_path):
+    """What is suppressed is its own, and the log says so."""
+    quiet = "i=0; while [ $i -lt 20 ]; do echo traceback $i >&2; i=$((i+1)); sleep 0.05; done; sleep 1000"
+    with Supervised(tmp_path, None, "-w", f"/quiet={quiet}", command="exec yes noise") as s:
+        line = s.said("was suppressed")
+        assert (line["worker"], line["mount"], line["kind"]) == ("worker 1", "/", "worker.output") and line["suppressed"] >= 1
+        s.said("traceback 19")
+        assert [line["message"] for line in s.host.lines if line.get("mount") == "/quiet"] == [f"traceback {i}" for i in range(20)]
 
 
 # --- hangs ----------------------------------------------------------------------------------------------------------------------------------
@@ -564,7 +577,14 @@ BAD_GENERATIONS = {
 @pytest.mark.parametrize("how", BAD_GENERATIONS)
 def test_a_generation_that_does_not_come_up_leaves_the_old_one(tmp_path, how):
     body, why = BAD_GENERATIONS[how]
-    with Supervised(tmp_path, VERSION % "old", "--workers", 2, "--ready-timeout", "2s") as s:
+    config = tmp_path / "config"
+
+    def patience(text):
+        """Only of whom never says anything less than any machine needs to start Python."""
+        config.write_text(f'ready-timeout = "{text}";\n')
+
+    patience("60s")
+    with Supervised(tmp_path, VERSION % "old", "--workers", 2, "--config", config) as s:
         s.ready(2)
         clients = [s.client() for _ in range(4)]
         pids = set()
@@ -574,6 +594,7 @@ def test_a_generation_that_does_not_come_up_leaves_the_old_one(tmp_path, how):
         s.host.expect(lambda line: line.get("kind") == "reload" and "go on" in line.get("message", ""))
         # It wants other events, which must not matter.
         s.write(body + "\ndef on_upgrade(request): return refuse(403)\n")
+        patience("300ms" if how == "it says nothing" else "60s")
         mark = s.host.reload()
         line = s.host.wait_log(lambda line: line.get("kind") == "reload" and "go on" in line.get("message", ""), "it is given up", mark)
         assert why in line["error"]
@@ -589,6 +610,7 @@ def test_a_generation_that_does_not_come_up_leaves_the_old_one(tmp_path, how):
         wait_until(lambda: sorted(map(str, s.host.children)) == sorted(pids), "nothing of the new one is left")
         # And the next one that is good takes over.
         s.write(VERSION % "new")
+        patience("60s")
         mark = s.host.reload()
         s.said("new workers serve", mark)
         ws = s.client()

@@ -181,7 +181,7 @@ static const char CONN[] = "ASNFZ4mrze_-3LqYdlQyEA";
 
 START_TEST(words)
 {
-	codec_welcome(&out, "link", "/a", 256, 1048576, 1);
+	codec_welcome(&out, "link", "/a", 256, 1048576, 1, false);
 	codec_word(&out, "ping");
 	codec_word(&out, "drain");
 	codec_bye(&out, NULL);

@@ -4,6 +4,7 @@ import net from "node:net";
 import tls from "node:tls";
 import { decode, encode } from "./codec.mjs";
 import { HANDSHAKE, Reader } from "./frame.mjs";
+import { Pulse } from "./pulse.mjs";
 
 const BATCH_SIZE = 2 ** 19; // characters and bytes: a batch of answers leaves when it has grown to this
 const DIALLING = 10_000; // ms for a connection to come about and be welcomed
@@ -22,6 +23,8 @@ export class Link {
 	#objects = []; // of the next batch
 	#binaries = [];
 	#size = 0;
+	#pulse; // of a socket that is no TLS one
+	#wrote; // called when a message has left
 
 	/** Dials; throws for a URL that is none. closed is settled when it is over, however far it came. */
 	constructor(worker, url, tlsOptions) {
@@ -40,6 +43,11 @@ export class Link {
 		});
 		this.#socket.once(target.tls ? "secureConnect" : "connect", () => this.#socket.write(HANDSHAKE));
 		this.#socket.on("error", (error) => (this.error ??= error.message || error.code));
+		const destroy = this.#socket._destroy;
+		this.#socket._destroy = (error, done) => {
+			this.#pulse?.close(); // before the descriptor is another's
+			destroy.call(this.#socket, error, done);
+		};
 		this.#socket.on("data", (data) => this.#read(data));
 	}
 
@@ -58,6 +66,10 @@ export class Link {
 	welcomed(id) {
 		this.id = id;
 		clearTimeout(this.#patience);
+		const fd = this.#socket._handle?.fd;
+		if (this.#socket.encrypted || !(fd >= 0)) return;
+		this.#pulse = new Pulse(fd, encode(id, ['{"t":"pong"}'], [], this.#ipc));
+		this.#wrote = () => this.#socket.writableLength === 0 && this.#pulse.free();
 	}
 
 	/** Adds an object, which begins with {" , to the next batch. */
@@ -78,7 +90,10 @@ export class Link {
 		this.#objects = [];
 		this.#binaries = [];
 		this.#size = 0;
-		if (this.#socket.writable) this.#socket.write(message);
+		if (!this.#socket.writable) return;
+		this.#pulse?.take();
+		this.#socket.write(message, this.#wrote);
+		if (this.#socket.writableLength === 0) this.#pulse?.free(); // most leave at once
 	}
 
 	/** Everything is said; the host closes when it has read it. */

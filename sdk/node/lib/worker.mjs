@@ -165,7 +165,8 @@ class Worker {
 	linked(link) {
 		const { token, mount, name } = this.#options;
 		const events = eventsOf(this.#handlers);
-		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS }));
+		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS,
+			starting: this.#handlers.on_start !== undefined || undefined })); // events come when that is done
 	}
 
 	unlinked(link) {
@@ -196,7 +197,14 @@ class Worker {
 		link.welcomed(item.link);
 		this.#link = link;
 		for (const call of this.#calls.values()) link.put(call.text, call.binaries);
-		this.#callLocal("on_start");
+		this.#callLocal("on_start", item.starting ? () => this.#started(link) : undefined);
+	}
+
+	#started(link) {
+		if (link !== this.#link) return;
+		this.#sendCalls(); // what it pushed goes first
+		link.put('{"t":"ready"}');
+		this.#flushSoon();
 	}
 
 	#bye(link, item) {
@@ -339,7 +347,7 @@ class Worker {
 	// --- what runs outside of events --------------------------------------------------------------------------------------------
 
 	/** Commands of on_start and on_stop are one push, unless they fail. */
-	#callLocal(name) {
+	#callLocal(name, done) {
 		const handler = this.#handlers[name];
 		if (handler === undefined) return;
 		const scope = new Scope();
@@ -353,11 +361,15 @@ class Worker {
 		};
 		try {
 			const result = current.run(scope, handler);
-			if (isPromise(result)) this.#track(result, submit, failed);
-			else submit();
+			if (isPromise(result)) {
+				this.#track(result, submit, failed, done);
+				return;
+			}
+			submit();
 		} catch (error) {
 			failed(error);
 		}
+		done?.();
 	}
 
 	// --- pushes and queries -------------------------------------------------------------------------------------------------------

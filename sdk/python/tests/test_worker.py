@@ -781,8 +781,8 @@ def work():
         done.wait(60)
     broadcast("all done")
 def on_start():
-    if threading.active_count() == 1:
-        threading.Thread(target=work, daemon=True).start()
+    if not any(thread.name == "work" for thread in threading.enumerate()):
+        threading.Thread(target=work, name="work", daemon=True).start()
 """ + TAIL, supervised=False)
     sent = [peer.next() for _ in range(3)]
     source = sent[0]["source"]

@@ -3,13 +3,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import select
 import ssl
+import threading
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from . import codec
 from .frame import HANDSHAKE, FrameError, Reader, pack
 
 BATCH_BYTES = 1 << 19  # a batch of answers leaves when it has grown to this
+REST = 5000  # ms for the rest of a pong that went out in part
 
 
 class Link(asyncio.Protocol):
@@ -24,6 +28,8 @@ class Link(asyncio.Protocol):
         self._ipc = ipc
         self._reader = Reader(ipc)
         self._transport = None
+        self._lock = threading.Lock()  # of what is written
+        self._socket = None  # our own name for the connection, for pong(); TLS has none
         self._objects: list[bytes] = []  # of the next batch
         self._binaries: list[bytes] = []
         self._bytes = 0
@@ -32,6 +38,8 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self._transport = transport
+        if transport.get_extra_info("ssl_object") is None:
+            self._socket = transport.get_extra_info("socket").dup()
         transport.write(HANDSHAKE)
         self._worker.dialled(self)
 
@@ -50,6 +58,10 @@ class Link(asyncio.Protocol):
             self.flush()
 
     def connection_lost(self, error) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
         if error is not None and self.error is None:
             self.error = str(error)
         if not self.closed.done():
@@ -73,7 +85,23 @@ class Link(asyncio.Protocol):
             return
         body = codec.encode(self.id, self._objects, self._binaries)
         self._objects, self._binaries, self._bytes = [], [], 0
-        self._transport.write(pack(body, self._ipc))
+        with self._lock:
+            self._transport.write(pack(body, self._ipc))
+
+    def pong(self) -> None:
+        """From another thread, while that of the loop is busy: past the transport, which is the loop's. Not while half a message waits there."""
+        with self._lock, suppress(OSError):
+            if self._socket is None or self._transport.get_write_buffer_size() > 0:
+                return
+            message = pack(codec.encode(self.id, [b'{"t":"pong"}'], []), self._ipc)
+            sent = self._socket.send(message)  # does not block: the socket is the transport's
+            while sent < len(message):
+                ready = select.poll()
+                ready.register(self._socket, select.POLLOUT)
+                if not ready.poll(REST):
+                    self._socket.shutdown(2)  # nothing can follow half a message
+                    return
+                sent += self._socket.send(message[sent:])
 
     def close(self) -> None:
         """Everything is said; the host closes when it has read it."""

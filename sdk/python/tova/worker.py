@@ -19,6 +19,7 @@ from .connection import Connection, Error, Request
 from .handlers import SIGNATURES, HandlerError, find
 from .link import Link, connect
 from .outbox import MESSAGE_MAX, Call, Push, Query, outbox
+from .pulse import Pulse
 from .scope import Event, Scope, current
 from .upgrade import upgrade_answer
 
@@ -78,9 +79,11 @@ class Worker:
         set_loop_thread(self._thread)
         restore = self._catch_signals()
         outbox.wake = self._wake
+        pulse = Pulse(self._loop, lambda: self._link)
         try:
             await self._keep_linked()
         finally:
+            pulse.end()
             outbox.wake = None
             set_loop_thread(None)
             restore()
@@ -187,6 +190,8 @@ class Worker:
         hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name, "runs": RUNS}
         if self.mount:
             hello["mount"] = self.mount
+        if "on_start" in self.handlers:
+            hello["starting"] = True  # events come when it is done
         link.put(to_json(hello).encode())
 
     def unlinked(self, link: Link) -> None:
@@ -226,7 +231,13 @@ class Worker:
         self._link = link
         for call in self._calls.values():
             link.put(call.text, call.binaries)
-        self._call_local("on_start")
+        self._call_local("on_start", (lambda: self._started(link)) if item.get("starting") else None)
+
+    def _started(self, link: Link) -> None:
+        if link is self._link:
+            self._send_calls()  # what it pushed goes first
+            link.put(b'{"t":"ready"}')
+            self._flush_soon()
 
     def _bye(self, link: Link, item: dict) -> None:
         why = item.get("error")
@@ -406,38 +417,43 @@ class Worker:
 
     # --- what runs outside of events ------------------------------------------------------------------------------------------
 
-    def _call_local(self, name: str) -> None:
+    def _call_local(self, name: str, done=None) -> None:
         handler = self.handlers.get(name)
         if handler is not None:
-            self._run_in_push(name, handler)
+            self._run_in_push(name, handler, done=done)
 
-    def _run_in_push(self, what: str, function, *arguments) -> None:
-        """Commands of the function are one push, unless it raises."""
+    def _run_in_push(self, what: str, function, *arguments, done=None) -> None:
+        """Commands of the function are one push, unless it raises. done() is called behind it, whatever came of it."""
         scope = Scope()
         token = current.set(scope)
         try:
             result = function(*arguments)
             if isawaitable(result):
-                self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task))
+                self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task, done))
                 return
         except ENDS_PROCESS:
             raise
         except BaseException:
             scope.open = False
             log.exception("%s failed", what)
-            return
         finally:
             current.reset(token)
         self._submit(what, scope)
+        if done is not None:
+            done()
 
-    def _pushed(self, what: str, scope: Scope, task) -> None:
+    def _pushed(self, what: str, scope: Scope, task, done=None) -> None:
         if task.cancelled() or task.exception() is not None:
             scope.open = False
             log.error("%s failed", what, exc_info=None if task.cancelled() else task.exception())
         else:
             self._submit(what, scope)
+        if done is not None:
+            done()
 
     def _submit(self, what: str, scope: Scope) -> None:
+        if not scope.open:
+            return  # it failed
         scope.open = False
         if scope.commands:
             try:
