@@ -2,8 +2,8 @@
  *
  * What suspects may cost others is bounded. Where there are several workers, one is theirs and the others go on; where there is one, both sides
  * take turns, and after a death the others are first. What has killed its workers --max-attempts times is quarantined, unless it is not the
- * event: a bad deploy is told from poison by the events of connections that have killed nobody. Where three connections were condemned and none
- * of those was settled in between, further ones wait for one that is, and are tried rarely.
+ * event: a bad deploy is told from poison by what else is settled (but for the news of a quarantine). Where three connections were condemned and
+ * nothing was settled in between, further ones wait until something is, and are tried rarely.
  */
 #include "handler/pool.h"
 #include "hub/delivery.h"
@@ -220,7 +220,8 @@ void suspect_died(struct pool *p, struct worker *w)
 void suspect_settled(struct pool *p, struct event_held *e)
 {
 	struct session *s = e->event.session;
-	bool innocent = s == NULL || s->blame == 0 || e->blame > 0;
+	/* That a connection was told of a quarantine says nothing of what killed its worker. */
+	bool innocent = e->event.kind != EVENT_ERROR || s == NULL || s->blame == 0 || e->blame > 0;
 	if (s != NULL && s->blame > 0)
 		s->blame = s->blame > e->blame + 1 ? (uint8_t)(s->blame - e->blame - 1) : 0;
 	p->others_settled += !e->suspect;
