@@ -173,7 +173,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.log_level, 3);
 	ck_assert_uint_eq(s.workers, 1);
 	ck_assert_uint_eq(s.handler_timeout, 30000);
-	ck_assert_uint_eq(s.ready_timeout, 10000);
+	ck_assert_uint_eq(s.ready_timeout, 30000);
 	ck_assert_uint_eq(s.upgrade_timeout, 10000);
 	ck_assert_uint_eq(s.hold_total, 0);
 	ck_assert_uint_eq(s.max_attempts, 3);
