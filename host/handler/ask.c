@@ -53,6 +53,8 @@ void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources
 		codec_member_uint(o, "ref", item->ref);
 	if (verdict == PUSH_REPEATED)
 		codec_member_raw(o, "repeated", "true");
+	if (verdict == PUSH_NEW && why == NULL && m->nobody > 0)
+		codec_member_uint(o, "nobody", m->nobody);
 	if (why != NULL)
 		codec_member_text(o, "error", span_of(why));
 	codec_object_end(o);
@@ -78,6 +80,8 @@ static void query_members(struct codec_out *o, const struct mount *m, struct cod
 {
 	const struct room *r = room_find(&m->rooms, codec_text(&item->room));
 	uint32_t n = r != NULL ? r->n : 0;
+	if (r == NULL)
+		codec_member_raw(o, "unknown", "true");
 	if (!list) {
 		codec_member_uint(o, "count", n);
 		return;
@@ -94,6 +98,8 @@ static void query_rooms(struct codec_out *o, const struct mount *m, struct codec
 	session_id_parse(codec_text(&item->conn), &id);
 	const struct session *s = id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
 	uint32_t n = s != NULL ? s->rooms.n : 0;
+	if (s == NULL)
+		codec_member_raw(o, "unknown", "true");
 	list_begin(o, "rooms", n);
 	for (uint32_t i = 0; i < n; i++) {
 		codec_raw(o, ",", i > 0);

@@ -402,8 +402,14 @@ void delivery_close(struct mount *m, struct session *s)
 	delivery_run(m);
 }
 
+static uint64_t delivery_nobody(const struct mount *m)
+{
+	return m->hub->loop->stats.gone + m->hub->loop->stats.unknown_rooms;
+}
+
 bool delivery_commit(struct mount *m)
 {
+	uint64_t before = delivery_nobody(m);
 	if (m->commit.error == COMMIT_OK && quota_is_limited(&m->hub->quota))
 		quota_check(m, &m->commit);
 	if (m->commit.compares)
@@ -415,9 +421,11 @@ bool delivery_commit(struct mount *m)
 	m->running = true;
 	m->hub->loop->stats.commits++;
 	hub_apply(m->hub, m, &m->commit);
+	uint32_t nobody = (uint32_t)(delivery_nobody(m) - before);
 	hub_end_victims(m->hub);
 	m->running = false;
 	delivery_run(m);
+	m->nobody = nobody;
 	return true;
 }
 

@@ -39,7 +39,8 @@ struct mount {
 	struct commit commit; /* of the event being handled */
 	uint8_t slow;	      /* enum mount_slow */
 	bool running;	      /* an event is being handled or committed: others wait in their lanes */
-	struct mount *next;   /* longer paths first */
+	uint32_t nobody; /* commands of the last delivery_commit that named a connection that is gone, or a room without members */
+	struct mount *next; /* longer paths first */
 };
 
 /* path is copied. NULL without memory. */

@@ -93,8 +93,18 @@ static int command_push_data(const struct command_line *line, const char *data, 
 	return refused;
 }
 
+static void command_names(struct command_request *r, const char *nobody, const char *name)
+{
+	r->nobody = nobody;
+	r->name = name;
+}
+
+#define NO_CONNECTION "there is no connection"
+#define NO_ROOM "nobody is in a room"
+
 static int command_send(const struct command_line *line, struct command_request *r)
 {
+	command_names(r, NO_CONNECTION, line->words[1]);
 	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "send", "conn", line->words[1]), r);
 }
 
@@ -105,12 +115,14 @@ static int command_broadcast(const struct command_line *line, struct command_req
 
 static int command_broadcast_to(const struct command_line *line, struct command_request *r)
 {
+	command_names(r, NO_ROOM, line->words[1]);
 	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "broadcast_to", "room", line->words[1]), r);
 }
 
 static int command_close(const struct command_line *line, struct command_request *r)
 {
 	json_t *command = json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]);
+	command_names(r, NO_CONNECTION, line->words[1]);
 	if (line->n > 2) {
 		char *end;
 		unsigned long code = strtoul(line->words[2], &end, 10);
@@ -150,6 +162,7 @@ static int command_rooms(const struct command_line *line, struct command_request
 {
 	if (line->n == 1)
 		return command_question(r, "query", "what", "all_rooms");
+	command_names(r, NO_CONNECTION, line->words[1]);
 	int refused = command_is_text("CONN", line->words[1]);
 	if (refused == 0)
 		refused = command_question(r, "query", "what", "rooms");
@@ -160,6 +173,7 @@ static int command_rooms(const struct command_line *line, struct command_request
 
 static int command_members(const struct command_line *line, struct command_request *r)
 {
+	command_names(r, NO_ROOM, line->words[1]);
 	int refused = command_is_text("ROOM", line->words[1]);
 	if (refused == 0)
 		refused = command_question(r, "query", "what", "members");
@@ -189,7 +203,18 @@ static int command_dead_letter(const struct command_line *line, struct command_r
 		refused = command_question(r, "control", "do", "replay");
 	if (refused == 0 && line->n > 2)
 		json_object_set_new(r->object, "id", json_string(line->words[2]));
+	if (line->n > 2)
+		command_names(r, "there is no dead letter that can be delivered,", line->words[2]);
 	return refused;
+}
+
+const char *command_unknown(const struct command_request *r, const json_t *answer)
+{
+	const json_t *replayed = json_object_get(answer, "replayed");
+	bool unknown = json_integer_value(json_object_get(answer, "nobody")) > 0 ||
+		       json_is_true(json_object_get(answer, "unknown")) ||
+		       (json_is_integer(replayed) && json_integer_value(replayed) == 0);
+	return unknown ? r->nobody : NULL;
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------------------------ */

@@ -109,6 +109,17 @@ static int main_complain(const char *what, const char *why)
 	return 1;
 }
 
+static void main_say_unknown(const char *nobody, const char *name, const char *mount)
+{
+	fprintf(stderr, "tova-ctl: %s ", nobody);
+	print_text(stderr, name);
+	if (mount != NULL) {
+		fputs(" at ", stderr);
+		print_text(stderr, mount);
+	}
+	fputc('\n', stderr);
+}
+
 static int main_converse(const struct arguments *a, struct command_request *r)
 {
 	static struct session session; /* threads of nng may outlive this function */
@@ -124,7 +135,10 @@ static int main_converse(const struct arguments *a, struct command_request *r)
 	else
 		print_answer(stdout, answer, a->json);
 	session_leave(&session);
-	return error != NULL ? 1 : 0;
+	const char *unknown = error == NULL ? command_unknown(r, answer) : NULL;
+	if (unknown != NULL)
+		main_say_unknown(unknown, r->name, a->line.mount);
+	return error != NULL ? 1 : unknown != NULL ? 3 : 0;
 }
 
 int main(int argc, char **argv)

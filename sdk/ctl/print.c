@@ -25,7 +25,7 @@ void print_text(FILE *f, const char *text)
 	size_t n = strlen(text), len;
 	uint32_t code;
 	char escape[PRINTABLE_ESCAPE_MAX];
-	for (size_t i = 0; i < n; i += len > 0 ? len : 1) {
+	for (size_t i = 0; i<n; i += len> 0 ? len : 1) {
 		len = printable_decode((const unsigned char *)text + i, n - i, &code);
 		if (len > 0 && !printable_deceives(code)) {
 			fwrite(text + i, 1, len, f);
@@ -179,6 +179,10 @@ void print_answer(FILE *f, const json_t *answer, bool json)
 	json_object_del(copy, "t");
 	json_object_del(copy, "q");
 	json_object_del(copy, "ref");
+	if (!json) { /* main says it */
+		json_object_del(copy, "nobody");
+		json_object_del(copy, "unknown");
+	}
 	if (json) {
 		char *text = json_dumps(copy, JSON_COMPACT);
 		print_text(f, text != NULL ? text : "");

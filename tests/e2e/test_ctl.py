@@ -123,8 +123,32 @@ def test_send(running, probe):
     running("--mount", "/probe", "--binary", "send", one.id, "bytes")
     running("--mount", "/probe", "--", "send", one.id, "-dash")
     assert (one.recv_text(), one.recv_binary(), one.recv_text()) == ("grüße", b"bytes", "-dash")
-    running("--mount", "/probe", "send", "nobody", "text")  # gone: nothing happens
+    assert "there is no connection nobody at /probe" in running.refused("--mount", "/probe", "send", "nobody", "text", code=3)
     two.settle()
+
+
+@pytest.mark.parametrize("words", [["send", "GONE", "x"], ["close", "GONE"], ["rooms", "GONE"], ["close", "nonsense", "4000", "x"], ["rooms", "nonsense"],
+                                   ["broadcast_to", "empty", "x"], ["members", "empty"], ["--json", "members", "empty"]], ids=" ".join)
+def test_unknown_names_are_said(running, probe, words):
+    """With an exit code of their own; what is asked as JSON is answered as ever."""
+    gone = probe.client()
+    conn = gone.id
+    words = [conn if word == "GONE" else word for word in words]
+    gone.end()
+    wait_until(lambda: conn not in running("connections"), "it has gone")
+    code, out, err = ctl("--mount", "/probe", *words, control=running.control)
+    name = words[words.index("--json") + 2 if "--json" in words else 1]
+    assert code == 3 and err.startswith("tova-ctl: ") and f"{name} at /probe" in err, (code, out, err)
+    assert json.loads(out)["count"] == 0 if "--json" in words else out == ""
+
+
+def test_known_names_are_no_matter(running, probe):
+    """Also of a connection whose last event does something to nobody."""
+    one, two = probe.clients(2)
+    one.script("join tea", "on close to empty%20room x", "send joined")
+    assert one.recv_text() == "joined"
+    for words in (["send", one.id, "x"], ["rooms", one.id], ["rooms", two.id], ["members", "tea"], ["broadcast_to", "tea", "x"], ["close", one.id]):
+        running("--mount", "/probe", *words)
 
 
 def test_broadcast_and_rooms(running, probe):
