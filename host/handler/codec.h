@@ -106,11 +106,13 @@ struct codec_batch {
 #define CODEC_ITEMS_MAX 65536 /* an object of a few bytes is an item of hundreds, and whoever connects may send some */
 
 /* Reads and checks a whole message. The bytes stay untouched until the functions below unescape strings in them, each string once.
- * False: b->why. The items' memory is kept for the next call. */
+ * False: b->why. The items' memory is kept for the next call; see codec_batch_done. */
 bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len);
 /* Reads no more than the batch's first object, and leaves the bytes as they are, so that codec_read can follow: for what somebody has
  * sent who has not said who he is. False: b->why. */
 bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first);
+/* The batch is done with: what only a large one needs is given back. */
+void codec_batch_done(struct codec_batch *b);
 void codec_batch_free(struct codec_batch *b);
 
 /* The string's text, unescaped where it stands. */

@@ -10,6 +10,7 @@
 
 #define CODEC_NO_DELAY UINT64_MAX
 #define CODEC_SECRET_MAX 1024	 /* bytes of a token or a mount's path */
+#define CODEC_BATCH_KEEP (512u << 10) /* bytes of what was read that are kept for the next batch */
 #define CODEC_COMMANDS_KEPT 1024 /* of a batch, as they were read; further ones are read again when they are done */
 
 struct reader {
@@ -653,6 +654,12 @@ bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct 
 		read_item(&r, first);
 	b->why = r.j.why;
 	return b->why == NULL;
+}
+
+void codec_batch_done(struct codec_batch *b)
+{
+	if (b->cap * sizeof *b->items + b->cap_commands * sizeof *b->commands > CODEC_BATCH_KEEP)
+		codec_batch_free(b);
 }
 
 void codec_batch_free(struct codec_batch *b)

@@ -475,14 +475,12 @@ static bool link_is_current(struct worker *w, struct codec_item *first)
 	return false;
 }
 
-static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+static void link_batch(struct worker *w, struct sp_pipe *pipe, uint8_t *bytes, size_t len)
 {
-	struct worker *w = user;
 	struct pool *p = w->pool;
 	struct codec_batch *b = &p->batch;
 	struct codec_item first;
 	bool stranger = w->state == WORKER_NEW;
-	(void)ctx;
 	w->heard = link_now(w);
 	w->pinged = false;
 	if (stranger ? !codec_read_first(b, bytes, len, &first) : !codec_read(b, bytes, len)) {
@@ -505,6 +503,14 @@ static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t
 	}
 	link_bound(w);
 	pool_run(p);
+}
+
+static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+{
+	struct pool *p = ((struct worker *)user)->pool;
+	(void)ctx;
+	link_batch(user, pipe, bytes, len);
+	codec_batch_done(&p->batch);
 }
 
 static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)

@@ -395,6 +395,7 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 	}
 	for (size_t i = 0; i < c->batch.n && !sp_is_closed(pipe); i++)
 		control_item(c, pipe, &c->batch.items[i]);
+	codec_batch_done(&c->batch);
 	if (!sp_is_closed(pipe))
 		control_flush(c, pipe);
 	sp_touch(pipe);

@@ -276,3 +276,16 @@ def test_a_share_that_no_other_takes(tmp_path):
         flood.finish()
         settling.join(PATIENCE)
         assert busy.settled == 10 and not busy.wrong
+
+
+def test_what_a_large_batch_took_is_given_back(tmp_path):
+    """65,536 objects of a worker are tens of megabytes while they are read, and none afterwards."""
+    with Busy(tmp_path) as busy:
+        busy.others_are_well()
+        resident = Resident(busy.host)
+        for _ in range(3):
+            busy.worker.send(*[{"t": "pong"}] * 65536)
+            assert busy.worker.ask("stats")
+        left = resident.now() - resident.base
+        print(f"\nafter batches of 65,536 objects, which took {resident.end() / MIB:.1f} MiB, {left / MIB:.1f} MiB are left")
+        assert left < 6 * MIB

@@ -812,6 +812,27 @@ START_TEST(damaged_anywhere)
 }
 END_TEST
 
+/* A batch of as many objects as there may be costs tens of megabytes while it is read, and none of them afterwards. */
+START_TEST(large_batches_give_their_memory_back)
+{
+	static char text[CODEC_ITEMS_MAX * 14 + 4];
+	char *at = text;
+	*at++ = '[';
+	for (size_t i = 0; i < CODEC_ITEMS_MAX; i++)
+		at = stpcpy(at, i == 0 ? "{\"t\":\"pong\"}" : ",{\"t\":\"pong\"}");
+	*at++ = ']';
+	ck_assert(codec_read(&b, (uint8_t *)text, (size_t)(at - text)));
+	ck_assert_uint_eq(b.n, CODEC_ITEMS_MAX);
+	ck_assert_uint_gt(b.cap * sizeof *b.items, 8 << 20);
+	codec_batch_done(&b);
+	ck_assert_uint_eq(b.cap, 0);
+	char small[] = "[{\"t\":\"pong\"}]";
+	ck_assert(codec_read(&b, (uint8_t *)small, sizeof small - 1));
+	codec_batch_done(&b);
+	ck_assert_uint_gt(b.cap, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("codec_read");
@@ -838,6 +859,7 @@ int main(void)
 	tcase_add_test(tc, answers_beside_commands);
 	tcase_add_test(tc, cut_anywhere);
 	tcase_add_test(tc, damaged_anywhere);
+	tcase_add_test(tc, large_batches_give_their_memory_back);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }
