@@ -4,6 +4,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from fake_host import FakeHost  # noqa: E402
 from raw_worker import RawWorker  # noqa: E402
 from test_supervision import PYTHONPATH, Supervised, gone  # noqa: E402
 from test_workers import Hub, send  # noqa: E402
-from tova_host import ROOT, wait_until  # noqa: E402
+from tova_host import PATIENCE, ROOT, wait_until  # noqa: E402
 
 
 @pytest.fixture
@@ -113,6 +114,15 @@ def test_poison_of_three_and_nobody_else_there_waits_and_lets_others_in(tmp_path
             ws.end()
 
 
+def patiently():
+    """1, 2, 3 ... for as long as a test waits."""
+    deadline, i = time.monotonic() + PATIENCE, 0
+    while time.monotonic() < deadline:
+        i += 1
+        yield i
+    raise AssertionError(f"not within {PATIENCE:g} s")
+
+
 # --- an event that hangs ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +134,7 @@ def test_a_hung_event_goes_to_another_while_its_worker_settles_others(tmp_path):
         event = first.expect("message", data="hang")
         quick[0].send_text("0")
         held = first.expect("message", data="0")  # there is always another under way
-        for i in range(1, 1000000):
+        for i in patiently():
             quick[i % 2].send_text(str(i))
             wait_until(lambda: first.queue or select.select([first.sock], [], [], 0)[0] or
                        any("settles others" in line.get("message", "") for line in hub.host.lines), "it goes on")
@@ -163,7 +173,7 @@ async def on_message(ws, message):
         pid, = s.host.children
         hung, quick = s.client(), s.client()
         hung.send_text("hang")
-        for i in range(1000000):
+        for i in patiently():
             quick.send_text(str(i))
             assert quick.recv_text().split()[0] == str(i)
             if s.count("settles others"):
