@@ -68,7 +68,7 @@ struct backlog {
 	/* By what its queue is judged; see outq_admits. */
 	uint32_t turn, delivery;
 	uint64_t given, before, grace;
-	bool over;
+	bool over, pardoned;
 };
 
 /* NULL without memory. */

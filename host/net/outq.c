@@ -266,6 +266,7 @@ static void outq_ease(struct backlog *b, uint64_t weight)
 	uint64_t now = backlog_weight(b), less = weight > now ? weight - now : 0, before = b->before < less ? b->before : less;
 	b->before -= before;
 	b->grace -= b->grace < less - before ? b->grace : less - before;
+	b->pardoned = b->pardoned && b->grace > 0;
 }
 
 static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t messages, struct outq_spare *spare)
@@ -479,13 +480,14 @@ static uint64_t outq_judged(const struct backlog *b)
 }
 
 /* The delivery does not count any more. */
-static void outq_pardon(struct backlog *b)
+static void outq_pardon(struct backlog *b, bool own)
 {
 	uint64_t weight = backlog_weight(b);
 	if (b->grace == 0)
 		b->before = weight > b->given ? weight - b->given : 0;
 	b->grace += b->given;
 	b->over = true;
+	b->pardoned = b->pardoned || !own;
 }
 
 /* Of what waits nothing has had its chance, as the socket has just been found full. */
@@ -513,10 +515,10 @@ bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spar
 	uint64_t judged = outq_judged(b);
 	if (judged + len <= spare->max)
 		return true;
-	if (!own && b->given == 0 && (len <= spare->max || judged > spare->max))
+	if (!own && b->given == 0 && judged > spare->max)
 		return false;
-	if (!b->over && (own || b->grace == 0))
-		outq_pardon(b);
+	if (!b->over && (own || (!b->pardoned && b->given + len > spare->max)))
+		outq_pardon(b, own);
 	return true;
 }
 
@@ -551,6 +553,7 @@ static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 	uint64_t stays = (uint64_t)answers + begun, large = answers + (begun > max ? begun : 0);
 	uint64_t pardoned = b->grace < large ? b->grace : large, most = max + pardoned;
 	b->grace = pardoned;
+	b->pardoned = false;
 	b->before = 0;
 	if (answers == 0 || stays + len <= most)
 		backlog_drop_oldest(b, len < most ? most - len : 0, q->begun);

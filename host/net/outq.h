@@ -105,11 +105,11 @@ bool outq_append_raw(struct outq *q, const struct slice *s, struct outq_spare *s
 bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_spare *spare);
 /* Does one wait? */
 bool outq_has_urgent(const struct outq *q);
-/* May so much be added for a peer whose socket is full? No more than spare->max waits for it, as a rule. But that is judged over time: what
- * came with one delivery - all that one event, push or timer gives it - is like one message, and what came before the socket was full is
- * like one delivery. So of a delivery that has begun the rest is let in, as is what alone is more than the bound; and one that has gone
- * beyond it does not count as long as it takes to send it: what is let in behind it is judged as if it was not there. Of such, there is
- * one at a time, and `own` ones: answers, for which the bound is not to read. */
+/* May so much be added for a peer whose socket is full? As long as no more than spare->max waits for it. But that is judged over time: what
+ * comes with one delivery - all that one event, push or timer gives it - is like one message, and what came before the socket was found
+ * full in this turn is like one delivery. So of a delivery that has begun the rest is let in; and one that alone is more than the bound
+ * does not count as long as it waits: what is let in behind it is judged as if it was not there. Of such there is one at a time,
+ * and `own` ones: answers, for which the bound is not to read. */
 bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spare);
 /* It was added; `before` is what outq_weight was. */
 void outq_admitted(struct outq *q, uint64_t before);

@@ -209,6 +209,28 @@ def test_a_slow_member_is_closed(certs, here):
         slow.drop()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n, size", [(30, 60000), (2000, 1000), (1, 1800000)])
+def test_what_one_event_gives_is_like_one_message(certs, here, n, size, threads):
+    """Though it is much more than --max-queue, and others go on sending meanwhile."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--max-queue", "64k", "--threads", str(threads), *certs.args("here")) as host:
+        readers = [wss(host, here, "/probe?" + opened("join r"), receive_buffer=4096, timeout=60) for _ in range(3)]
+        other = wss(host, here, "/probe")
+        for i, ws in enumerate(readers):
+            ws.send_text(f"flood {n} {size}\njoin ready{i}")
+        other.send_text(f"pour r {n} {size}\nsend poured")
+        assert other.recv_text() == "poured"
+        for _ in range(3):
+            other.send_text("to r more\nsend sent")
+            assert other.recv_text() == "sent"
+        for ws in readers:
+            got = [ws.recv_text() for _ in range(2 * n + 3)]
+            assert sorted(int(text.split(" ")[0]) for text in got if text != "more") == sorted([*range(n), *range(n)])
+            assert got[-3:] == ["more"] * 3
+            ws.drop()
+        other.end()
+
+
 # --- who may speak ------------------------------------------------------------------------------------------------------------------------
 
 def test_tls_1_1_is_refused(host, certs):
