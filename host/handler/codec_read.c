@@ -171,7 +171,8 @@ static void read_command(struct reader *r, struct codec_command *t)
 	}
 	t->state_bin_at = claim(r, t->state_bin);
 	t->bin_at = claim(r, t->bin);
-	t->if_state_bin_at = claim(r, t->if_state_bin);
+	if (t->has_if_state_bin)
+		t->if_state_bin_at = claim(r, t->if_state_bin);
 	if (t->c.p == NULL)
 		json_fail(&r->j, "a command without \"c\"");
 	else
@@ -625,14 +626,23 @@ static bool add_item(struct codec_batch *b, struct json *j)
 	return true;
 }
 
+/* Its objects, or only the first. One function for both, since a second call of read_item costs every batch its being inlined. */
+static void read_objects(struct reader *r, struct codec_batch *b, bool only_first)
+{
+	b->n = b->n_commands = 0;
+	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first) && add_item(b, &r->j);) {
+		read_item(r, &b->items[b->n++]);
+		if (only_first)
+			break;
+	}
+	if (r->j.why == NULL && b->n == 0)
+		json_fail(&r->j, "an empty batch");
+}
+
 bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 {
 	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
-	b->n = b->n_commands = 0;
-	for (bool first = json_enter(&r.j, '['); json_next(&r.j, ']', &first) && add_item(b, &r.j);)
-		read_item(&r, &b->items[b->n++]);
-	if (r.j.why == NULL && b->n == 0)
-		json_fail(&r.j, "an empty batch");
+	read_objects(&r, b, false);
 	b->binary = (uint8_t *)r.j.p + 1;
 	b->binary_len = r.j.p < r.j.end ? (size_t)(r.j.end - r.j.p) - 1 : 0;
 	if (r.j.why == NULL && r.j.p < r.j.end && *r.j.p != '\n')
@@ -646,13 +656,10 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first)
 {
 	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
-	bool any = true;
-	b->n = b->n_commands = 0;
-	if (!json_enter(&r.j, '[') || !json_next(&r.j, ']', &any))
-		json_fail(&r.j, "an empty batch");
-	else
-		read_item(&r, first);
+	read_objects(&r, b, true);
 	b->why = r.j.why;
+	if (b->why == NULL)
+		*first = b->items[0];
 	return b->why == NULL;
 }
 

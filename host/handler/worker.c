@@ -423,10 +423,11 @@ void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 		codec_member_text(o, "name", span_of(w->name));
 		int n = snprintf(
 			text, sizeof text,
-			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"settled\":%llu",
+			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"unread\":%zu,\"settled\":%llu",
 			states[w->state], w->attached ? "true" : "false",
 			w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
-			w->generation, w->n_sessions, w->n_flying, (unsigned long long)w->settled);
+			w->generation, w->n_sessions, w->n_flying, w->pipe != NULL ? sp_waiting(w->pipe) : 0,
+			(unsigned long long)w->settled);
 		codec_raw(o, text, (size_t)n);
 		supervisor_describe(w->child, o);
 		codec_object_end(o);

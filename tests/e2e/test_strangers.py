@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from certificates import Certificates  # noqa: E402
 from conftest import IMPATIENT  # noqa: E402
-from control import ask, ctl_json  # noqa: E402
+from control import ask, ctl_json, workers  # noqa: E402
 from probe import WRAPPED  # noqa: E402
 from raw_worker import HANDSHAKE, RawWorker  # noqa: E402
 from test_workers import Hub, opened, send  # noqa: E402
@@ -88,11 +88,11 @@ def test_one_address_takes_a_part_of_the_places(tmp_path):
 def test_workers_are_no_strangers(tmp_path):
     """Who has said hello stays, however many follow."""
     with Hub(tmp_path, url="tcp://127.0.0.1:0") as hub, contextlib.ExitStack() as stack:
-        workers = [stack.enter_context(hub.worker()) for _ in range(140)]
+        trusted = [stack.enter_context(hub.worker()) for _ in range(140)]
         for _ in range(200):
             stack.enter_context(dial(hub.url))
         wait_until(lambda: hub.stat("strangers") >= 200 - 128, "strangers give way to each other")
-        for worker in workers:
+        for worker in trusted:
             assert worker.ask("count", room="a")["count"] == 0
 
 
@@ -193,6 +193,8 @@ def test_answers_that_nobody_reads_are_bounded(tmp_path, door, threads, question
         except TimeoutError:
             pass
         assert sent < 32 * MB, "it goes on being read"
+        if door != "control":
+            assert workers(hub.control)[0]["unread"] > MB, "what it does not read is counted"
         if not WRAPPED:
             assert hub.host.rss < rss + 16 * MB
         peer.sock.settimeout(30)
