@@ -9,9 +9,9 @@
 /* --- one object --------------------------------------------------------------------------------------------------------------------- */
 
 #define CODEC_NO_DELAY UINT64_MAX
-#define CODEC_SECRET_MAX 1024	 /* bytes of a token or a mount's path */
+#define CODEC_SECRET_MAX 1024	      /* bytes of a token or a mount's path */
 #define CODEC_BATCH_KEEP (512u << 10) /* bytes of what was read that are kept for the next batch */
-#define CODEC_COMMANDS_KEPT 1024 /* of a batch, as they were read; further ones are read again when they are done */
+#define CODEC_COMMANDS_KEPT 1024      /* of a batch, as they were read; further ones are read again when they are done */
 
 struct reader {
 	struct json j;
