@@ -68,7 +68,10 @@ static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t no
 		p->spare_since = now;
 	if (supervisor_is_coming(p) && now - p->spare_since < SUSPECT_SPARE_MS)
 		return false;
-	return !suspect_others_wait(p, w) || (now >= p->others_until && p->others_settled > 0);
+	/* They have their turn to its end, also while each of them waits for an answer before it goes on. */
+	if (p->others_settled > 0)
+		return now >= p->others_until;
+	return !suspect_others_wait(p, w);
 }
 
 static void suspect_isolate(struct pool *p, struct worker *w)

@@ -91,6 +91,35 @@ def test_three_that_send_poison_stop_nobody_else(tmp_path, count):
         assert not s.count("whatever they are given") and not s.count("keeps dying")
 
 
+async def shared(s, poisoners, healthy):
+    """Between two deaths everybody who is well goes on, however many are not, also those that wait for an answer before they say more."""
+    async with Crowd(s.host) as crowd:
+        for x in (*poisoners, *healthy):
+            x.ws = await crowd.connect("/", x.heard)
+        for x in healthy:
+            x.ws.send("0")
+        await crowd.until(lambda: all(h.answered > 3 for h in healthy), "the conversation goes")
+        for x in poisoners:
+            x.ws.send("poison")
+        # The first death is everybody's: whose event was under way with it is given alone.
+        deaths = lambda: sum("a worker died" in line.get("message", "") for line in s.host.lines)  # noqa: E731
+        await crowd.until(lambda: deaths() >= 2, "two have died")
+        began, seen = deaths(), sum(h.answered for h in healthy)
+        await crowd.until(lambda: deaths() >= began + 6, "six more have died")
+        answered = sum(h.answered for h in healthy) - seen
+        assert crowd.wrong == []
+        for x in (*poisoners, *healthy):
+            x.ws.drop()
+    return answered
+
+
+def test_those_who_are_well_have_a_turn_not_a_message(tmp_path):
+    with Supervised(tmp_path, POISON) as s:
+        s.ready()
+        answered = asyncio.run(shared(s, [Poisoner() for _ in range(10)], [Healthy() for _ in range(4)]))
+        assert answered > 6 * 4 * 3, f"{answered} answers between six deaths"
+
+
 def test_poison_of_three_and_nobody_else_there_waits_and_lets_others_in(tmp_path):
     """Without a healthy event there is no telling poison from a bad deploy: the third waits. Whoever comes then is served at once, and with
     that the third is condemned."""
