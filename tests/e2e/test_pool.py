@@ -101,9 +101,11 @@ async def shared(s, poisoners, healthy):
         await crowd.until(lambda: all(h.answered > 3 for h in healthy), "the conversation goes")
         for x in poisoners:
             x.ws.send("poison")
-        # The first death is everybody's: whose event was under way with it is given alone.
+        # The first death is everybody's: whose event was under way with it is given alone, once, behind others.
         deaths = lambda: sum("a worker died" in line.get("message", "") for line in s.host.lines)  # noqa: E731
         await crowd.until(lambda: deaths() >= 2, "two have died")
+        seen = [h.answered for h in healthy]
+        await crowd.until(lambda: all(h.answered > k for h, k in zip(healthy, seen)), "those who are well go on")
         began, seen = deaths(), sum(h.answered for h in healthy)
         await crowd.until(lambda: deaths() >= began + 6, "six more have died")
         answered = sum(h.answered for h in healthy) - seen

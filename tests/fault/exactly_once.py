@@ -163,7 +163,7 @@ class Run:
         """No worker at all for a while; what is sent meanwhile has to wait."""
         flag.touch()
         deadline = time.monotonic() + LONG
-        while any(w["state"] != "gone" for w in await asyncio.to_thread(workers, control)):
+        while any(w["state"] not in ("gone", "launched", "down") for w in await asyncio.to_thread(workers, control)):
             assert time.monotonic() < deadline, "workers do not go"
             for pid in host.children:
                 try:
