@@ -535,7 +535,7 @@ static inline size_t json_copy_plain(char *at, const char *p, const char *end)
 	return json_is_plain(*p);
 }
 
-size_t json_escape_piece(char *dst, const char *text, size_t n)
+static inline __attribute__((always_inline)) size_t json_escape_to(char *dst, const char *text, size_t n)
 {
 	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;
@@ -549,10 +549,15 @@ size_t json_escape_piece(char *dst, const char *text, size_t n)
 	return (size_t)(at - dst);
 }
 
+size_t json_escape_piece(char *dst, const char *text, size_t n)
+{
+	return json_escape_to(dst, text, n);
+}
+
 size_t json_escape(char *dst, const char *text, size_t n)
 {
 	dst[0] = '"';
-	size_t len = json_escape_piece(dst + 1, text, n);
+	size_t len = json_escape_to(dst + 1, text, n);
 	dst[1 + len] = '"';
 	return len + 2;
 }

@@ -28,6 +28,7 @@ static void link_weigh(struct worker *w)
 	else if (held < w->held)
 		budget_sub_event(b, w->held - held);
 	w->held = held;
+	w->waits = w->pipe != NULL && sp_waiting(w->pipe) > 0;
 }
 
 /* --- output -------------------------------------------------------------------------------------------------------------------------- */
@@ -66,10 +67,8 @@ static void link_stream(struct worker *w, struct event_held *e)
 }
 
 /* The event may be freed from now on: what was not sent of it is copied. */
-void link_forget(struct worker *w, const struct event_held *e)
+void link_forget(struct worker *w)
 {
-	if (w->streamed != e)
-		return;
 	w->streamed = NULL;
 	if (w->pipe == NULL || !sp_streams(w->pipe))
 		return;
@@ -101,7 +100,7 @@ void link_deliver(struct worker *w, struct event_held *e)
 
 bool link_is_full(const struct worker *w)
 {
-	return w->pipe != NULL && (sp_streams(w->pipe) || sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
+	return w->waits && w->pipe != NULL && (sp_streams(w->pipe) || sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
 }
 
 bool link_has_room(const struct worker *w, const struct event_held *e)

@@ -100,7 +100,8 @@ static void pool_begin_clock(struct event_held *e, uint64_t now)
 
 void pool_take_back(struct worker *w, struct event_held *e)
 {
-	link_forget(w, e);
+	if (w->streamed == e)
+		link_forget(w);
 	uint64_t now = pool_now(w->pool);
 	for (struct event_held *f = TAILQ_PREV(e, event_queue, link); f != NULL && f->since == 0;
 	     f = TAILQ_PREV(f, event_queue, link))

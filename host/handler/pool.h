@@ -71,6 +71,7 @@ struct worker {
 	const struct event_held *streamed; /* the last large message; it is sent as the worker reads it */
 	struct codec_stream stream;	   /* what is left of it */
 	uint8_t *copy;			   /* of that, where the event has gone meanwhile; or NULL */
+	bool waits;			   /* something does, since it was last looked at */
 	uint64_t held;			   /* bytes that wait for it, as they are counted in the mount's budget */
 };
 
@@ -205,8 +206,8 @@ bool link_has_room(const struct worker *w, const struct event_held *e);
 void link_flush(struct worker *w);
 /* Enough waits for it to read: nothing more is written down until it has. */
 bool link_is_full(const struct worker *w);
-/* The event that was given to it goes elsewhere, or is over. */
-void link_forget(struct worker *w, const struct event_held *e);
+/* The event w->streamed goes elsewhere, or is over. */
+void link_forget(struct worker *w);
 /* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
 void link_cut(struct worker *w, const char *why, bool death);
 /* It takes no more events. */

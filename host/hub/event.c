@@ -108,7 +108,7 @@ static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
 	h->event.answer = NULL;
 }
 
-static struct event_held *event_held_new(const struct hub_event *e, size_t bytes)
+static inline struct event_held *event_held_new(const struct hub_event *e, size_t bytes)
 {
 	size_t size = sizeof(struct event_held) + bytes;
 	struct event_held *h = malloc(size);

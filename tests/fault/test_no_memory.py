@@ -296,7 +296,7 @@ def start_and_stop(memory):
 
 def test_start(memory):
     """A host that can not start says so and ends with a code of its own; one that starts is whole."""
-    at, step, failed, refused = 0, 1 if LONG else 11, 1, 0
+    at, step, failed, refused = 0, 1 if LONG else 7, 1, 0
     while failed:
         memory.fail(at)
         code, listening, said = start_and_stop(memory)
