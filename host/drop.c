@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "server.h"
@@ -33,6 +34,22 @@ void server_make_files(const struct server *s)
 		privileges_make_file(&s->privileges, s->settings.dead_letter, 0600);
 }
 
+bool server_enter(const struct server *s, const char *path)
+{
+	bool enters = path != NULL && server_drops(&s->settings) && !privileges_owns(&s->privileges, path);
+	if (enters)
+		privileges_enter(&s->privileges);
+	return enters;
+}
+
+void server_leave(bool entered)
+{
+	int error = errno; /* of what was done */
+	if (entered)
+		privileges_leave();
+	errno = error;
+}
+
 /* A reload, or USR1, will meet what is for root only. */
 static void drop_warn(const struct server *s, const char *option, const char *path, int flags, const char *what)
 {
@@ -46,11 +63,31 @@ static void drop_warn(const struct server *s, const char *option, const char *pa
 		close(fd);
 }
 
-static void drop_warn_all(const struct server *s)
+/* Can the user change what is in this file, or which it is? Asked as root, who may look everywhere. */
+static bool drop_is_theirs(const struct server *s, const char *path)
+{
+	struct stat st;
+	bool theirs = !privileges_owns(&s->privileges, path) || (stat(path, &st) == 0 && st.st_uid == s->privileges.uid);
+	privileges_enter(&s->privileges);
+	theirs = theirs || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+	privileges_leave();
+	return theirs;
+}
+
+/* theirs: it may change the config file. */
+static void drop_warn_all(const struct server *s, bool theirs)
 {
 	static const char reads[] = "a reload will not read this again: the user may not";
 	const struct settings *set = &s->settings;
 	drop_warn(s, "config", set->config, O_RDONLY, reads);
+	if (theirs)
+		LOG(s->log, LOG_WARN, LOG_HOST, "the user may change this file, and root reads in it who the host becomes",
+		    LOG_STR("option", "config"), LOG_STR("file", set->config), LOG_STR("user", set->user));
+	drop_warn(s, "static", set->static_dir, O_RDONLY | O_DIRECTORY, reads);
+	drop_warn(s, "attach-token", set->attach_token, O_RDONLY, reads);
+	drop_warn(s, "attach-cert", set->attach_cert, O_RDONLY, reads);
+	drop_warn(s, "attach-key", set->attach_key, O_RDONLY, reads);
+	drop_warn(s, "attach-client-ca", set->attach_client_ca, O_RDONLY, reads);
 	for (size_t i = 0; i < set->tls_cert.n; i++)
 		drop_warn(s, "tls-cert", set->tls_cert.items[i], O_RDONLY, reads);
 	for (size_t i = 0; i < set->tls_key.n; i++)
@@ -86,10 +123,11 @@ bool server_drop(struct server *s)
 			privileges_give_socket(&s->privileges, s->settings.listen.items[i].unix_path);
 	if (s->control != NULL)
 		privileges_give_socket(&s->privileges, s->control_path);
+	bool theirs = s->settings.config != NULL && drop_is_theirs(s, s->settings.config);
 	if (!privileges_drop(&s->privileges))
 		return server_refuse(s, "user", s->settings.user, strerror(errno));
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "this host is no longer root", LOG_STR("user", s->settings.user),
 	    LOG_U64("uid", s->privileges.uid), LOG_U64("gid", s->privileges.gid));
-	drop_warn_all(s);
+	drop_warn_all(s, theirs);
 	return drop_dead_letter(s);
 }

@@ -168,7 +168,9 @@ static struct conn_ops server_conn_ops(void)
 static bool server_start_log(struct server *s)
 {
 	const struct settings *set = &s->settings;
+	bool entered = server_enter(s, set->log_file);
 	s->log = log_open(set->log_file, (enum log_format)set->log_format, (enum log_level)set->log_level);
+	server_leave(entered);
 	return s->log != NULL || server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr", strerror(errno));
 }
 
@@ -234,7 +236,9 @@ void server_set_passenv(struct server *s)
 /* What worker processes need beside their pools. */
 static bool server_start_workers(struct server *s)
 {
+	bool entered = server_enter(s, s->settings.dead_letter);
 	s->deadletter = deadletter_open(s->loop, s->settings.dead_letter);
+	server_leave(entered);
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
 	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop, s->soft_descriptors)) {
@@ -253,8 +257,11 @@ static bool server_start_listeners(struct server *s)
 		const struct settings_listen *at = &s->settings.listen.items[i];
 		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
 		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls, .tls_group = group};
-		if (!listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
-				   sizeof why))
+		bool entered = server_enter(s, at->unix_path);
+		bool added = listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
+					   sizeof why);
+		server_leave(entered);
+		if (!added)
 			return server_refuse(s, "listen", at->text, why);
 	}
 	char value[24];
@@ -297,7 +304,10 @@ static bool server_start_control(struct server *s)
 	else
 		snprintf(s->control_path, sizeof s->control_path, "%s/tova.sock",
 			 runtime != NULL && runtime[0] == '/' ? runtime : "/run");
-	s->control = control_open(&s->hub, given != NULL ? given : path, &s->sources, s->deadletter, &actions, why, sizeof why);
+	path = given != NULL ? given : path; /* one that is too long is told as it was given */
+	bool entered = server_enter(s, path);
+	s->control = control_open(&s->hub, path, &s->sources, s->deadletter, &actions, why, sizeof why);
+	server_leave(entered);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
 	if (s->control == NULL) /* another host has it, or it is not ours to make: this one can do without */

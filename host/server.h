@@ -71,6 +71,9 @@ bool server_drops(const struct settings *settings);
 bool server_check_user(struct server *s);
 /* Before anything opens them: files that are to be that user's. */
 void server_make_files(const struct server *s);
+/* Before something is opened or bound at a path, and after it: as that user where others than root decide what it names. */
+bool server_enter(const struct server *s, const char *path);
+void server_leave(bool entered);
 /* Everything that needs root is there. */
 bool server_drop(struct server *s);
 

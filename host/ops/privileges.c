@@ -1,14 +1,12 @@
 #include "ops/privileges.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PRIVILEGES_ENTRY_MAX 16384
@@ -87,27 +85,16 @@ bool privileges_find(struct privileges *p, const char *user, const char *group, 
 	return true;
 }
 
-void privileges_make_file(const struct privileges *p, const char *path, mode_t mode)
+void privileges_enter(const struct privileges *p)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-	if (fd < 0)
-		return; /* it is there, or who opens it will say why it can not be made */
-	if (fchown(fd, p->uid, p->gid) != 0)
-		unlink(path);
-	close(fd);
+	if (setgroups(0, NULL) != 0 || setegid(p->gid) != 0 || seteuid(p->uid) != 0)
+		abort(); /* as root it must not go on */
 }
 
-void privileges_give_socket(const struct privileges *p, const char *path)
+void privileges_leave(void)
 {
-	struct stat st;
-	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	/* It lies where others may have put something else meanwhile. */
-	if (fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode) || st.st_uid != 0 || st.st_nlink != 1 ||
-	    fchownat(fd, "", p->uid, p->gid, AT_EMPTY_PATH) != 0)
-		errno = EPERM;
-	close(fd);
+	if (seteuid(0) != 0 || setegid(0) != 0)
+		abort();
 }
 
 static void privileges_environment(const struct privileges *p)

@@ -2,6 +2,7 @@
 #ifndef TOVA_OPS_PRIVILEGES_H
 #define TOVA_OPS_PRIVILEGES_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -16,9 +17,18 @@ struct privileges {
  * user or group, the superuser, or a process that may not change who it is. */
 bool privileges_find(struct privileges *p, const char *user, const char *group, const char **option_r, char *why, size_t why_cap);
 
-/* Makes a file that is not there yet, for the user to own. One that is there is nobody's to give away: it may be a link to another. */
+/* The user, for a while, and root again; all threads of the process. What is opened or bound meanwhile is what the user may. */
+void privileges_enter(const struct privileges *p);
+void privileges_leave(void);
+
+/* Is it root alone who decides what this path names: the file itself, and each folder and link on the way? Else the user could lead root
+ * to a file of its choice, and what root is to open there is opened as the user. */
+bool privileges_owns(const struct privileges *p, const char *path);
+/* Then: the folder in which it lies, opened, and its name there, which is no link. -1: somebody else decides. */
+int privileges_folder(const struct privileges *p, const char *path, char name_r[NAME_MAX + 1]);
+/* Then: makes a file that is not there yet, for the user to own. One that is there is nobody's to give away. */
 void privileges_make_file(const struct privileges *p, const char *path, mode_t mode);
-/* Gives the user a Unix socket that was just bound. */
+/* Then: gives the user a Unix socket that was just bound. */
 void privileges_give_socket(const struct privileges *p, const char *path);
 
 /* Becomes the user, for good: no other groups, no capabilities, none to be had from programs that are run, not to be traced or dumped by

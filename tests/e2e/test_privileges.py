@@ -3,6 +3,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -37,9 +38,17 @@ def place():
 
 
 @contextmanager
-def started(place, *arguments, **how):
+def started(place, *arguments, log_file=None, **how):
+    """log_file: where the log is, if it is not where a host's is."""
     host = Host(*arguments, cwd=place, **how)
     host.binary = place / "tova-host"
+    if log_file is not None:
+        host.start(wait=False)
+        wait_until(lambda: not host.alive() or (log_file.exists() and '"started"' in log_file.read_text()), "it has started")
+        assert host.alive(), host.log_text()
+        yield host
+        host.stop()
+        return
     with host:
         host.wait_log(lambda line: line.get("message") == "started")  # it listens while it is still root
         yield host
@@ -158,3 +167,82 @@ def test_numbers_and_who_is_not_root(place):
         assert facts(host.pid)["Uid"] == ["54321"] * 4 and facts(host.pid)["Gid"] == ["54322"] * 4
     done = run(place, "--user", "nobody", "-x", "cat", user="nobody")
     assert done.returncode == 2 and "only a host that root starts can become another user" in done.stderr, done.stderr
+
+
+# --- what root must not be led to ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def users(place):
+    """A folder of the user's own, and one of root's, with a file and a socket that are root's."""
+    (place / "own").mkdir()
+    os.chown(place / "own", NOBODY.pw_uid, NOBODY.pw_gid)
+    (place / "roots").mkdir()
+    (place / "roots/file").write_text("precious\n")
+    (place / "roots/file").chmod(0o600)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(place / "roots/socket"))
+        (place / "roots/socket").chmod(0o600)
+    return place
+
+
+def inventory(folder):
+    return {path.name: (owner(path), path.lstat().st_ino, path.read_bytes() if path.is_file() else b"") for path in folder.iterdir()}
+
+
+LED = {
+    "a link to a file": ("file", lambda own, roots: (own / "x").symlink_to(roots / "file"), "own/x"),
+    "a link to a file that is not there": ("file", lambda own, roots: (own / "x").symlink_to(roots / "new"), "own/x"),
+    "a second name of a file": ("file", lambda own, roots: os.link(roots / "file", own / "x"), "own/x"),
+    "a link in the place of a folder": ("file", lambda own, roots: (own / "logs").symlink_to(roots), "own/logs/new"),
+    "and a file that is there": ("file", lambda own, roots: (own / "logs").symlink_to(roots), "own/logs/file"),
+    "links of links": ("file", lambda own, roots: ((own / "a").symlink_to("b"), (own / "b").symlink_to("../roots")), "own/a/new"),
+    "a socket of root's": ("socket", lambda own, roots: (own / "run").symlink_to(roots), "own/run/socket"),
+    "a socket that is not there": ("socket", lambda own, roots: (own / "run").symlink_to(roots), "own/run/new"),
+    "a link in the place of a socket": ("socket", lambda own, roots: (own / "x").symlink_to(roots / "file"), "own/x"),
+}
+
+
+@root
+@pytest.mark.parametrize("case", LED.values(), ids=LED.keys())
+def test_root_opens_nothing_where_the_user_decides_what_that_is(users, case):
+    """The user has put a link into a folder of its own: nothing of root's is written, made, removed or given away, and the start is refused."""
+    kind, make, path = case
+    make(users / "own", users / "roots")
+    before = inventory(users / "roots")
+    for option in ("log-file", "dead-letter") if kind == "file" else ("control", "listen"):
+        value = f"unix:{users}/{path}" if option == "listen" else users / path
+        done = run(users, "--user", "nobody", "-x", "cat", f"--{option}", value)
+        assert done.returncode == 2 and f"--{option}: {value}: " in done.stderr, (option, done)
+        assert inventory(users / "roots") == before, option
+
+
+@root
+def test_where_the_user_may_write_and_where_root_may(users):
+    """Files and sockets lie in the user's own folder, in one that everybody may write, or in one of root's, for whom they are made there."""
+    shared = users / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (users / "link").symlink_to(users / "roots")  # in a folder of root's
+    for folder in ("own", "shared", "roots", "link"):
+        at = users / folder
+        with started(users, "--user", "nobody", "-x", "cat", "--log-file", at / "log", "--dead-letter", at / "letters", "--control", at / "control",
+                     "-l", f"unix:{at}/door", listen=(), log_file=at / "log"):
+            for name in ("log", "letters", "control", "door"):
+                assert owner(at / name)[:2] == (NOBODY.pw_uid, NOBODY.pw_gid), (folder, name)
+        (at / "log").unlink()  # root's folder comes under two names
+    # One that root has made before, where only root could, is still appended to.
+    (users / "roots/old").write_text("before\n")
+    (users / "roots/old").chmod(0o640)
+    with started(users, "--user", "nobody", "-x", "cat", "--log-file", users / "roots/old", log_file=users / "roots/old"):
+        pass
+    assert (users / "roots/old").read_text().startswith("before\n") and "started" in (users / "roots/old").read_text()
+
+
+@root
+def test_a_config_file_that_the_user_can_change_is_warned_of(users):
+    """Root reads it at the next start, and who the host becomes stands in it."""
+    for folder, warned in (("own", True), ("roots", False)):
+        (users / folder / "conf").write_text('user = "nobody";\nmount = ( { path = "/"; script = "cat"; } );\n')
+        with started(users, "--config", users / folder / "conf") as host:
+            assert any("may change this file" in line["message"] and line["option"] == "config" for line in host.lines) == warned
