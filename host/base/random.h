@@ -8,7 +8,8 @@
 
 #define RANDOM_MAX 256 /* so many bytes come whole, whatever signal arrives (getrandom(2)) */
 
-static inline bool random_bytes(void *p, size_t n)
+/* Whoever does not look at the result goes on with a number that others can guess: the compiler refuses it. */
+__attribute__((warn_unused_result)) static inline bool random_bytes(void *p, size_t n)
 {
 	return n <= RANDOM_MAX && getrandom(p, n, 0) == (ssize_t)n;
 }

@@ -244,7 +244,10 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 {
 	struct pool *p = w->pool;
 	struct session_id id = {0};
-	random_bytes(&id, sizeof id);
+	if (!random_bytes(&id, sizeof id)) {
+		link_cut(w, "no random number for its link", false);
+		return;
+	}
 	session_id_text(id, w->link_id);
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;

@@ -216,8 +216,8 @@ static const char *pool_letter_id(const struct pool *p, const struct event_held 
 	char text[SESSION_ID_TEXT];
 	if (e->event.session != NULL)
 		name = hub_session_id(p->base.mount->hub, e->event.session);
-	else
-		random_bytes(&name, sizeof name);
+	else if (!random_bytes(&name, sizeof name)) /* it is no secret, it only has to be another one each time */
+		name = (struct session_id){.host = loop_clock(), .local = (uint64_t)(uintptr_t)e};
 	session_id_text(name, text);
 	snprintf(id, POOL_LETTER_ID, "%s:%llu", text, (unsigned long long)e->event.sequence);
 	return id;

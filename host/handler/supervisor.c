@@ -71,12 +71,14 @@ static struct process *child_spawn(struct child *c)
 }
 
 /* A token of its own for each life: it tells whose link a hello comes on, and nothing of an earlier life can say it. */
-static void child_new_token(struct child *c)
+static bool child_new_token(struct child *c)
 {
 	struct session_id half[2];
-	random_bytes(half, sizeof half);
+	if (!random_bytes(half, sizeof half))
+		return false;
 	session_id_text(half[0], c->token);
 	session_id_text(half[1], c->token + SESSION_ID_TEXT - 1);
+	return true;
 }
 
 static void child_schedule(struct child *c)
@@ -85,18 +87,18 @@ static void child_schedule(struct child *c)
 	uint64_t delay = c->failures == 0 || c->excused ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
 	uint32_t random = 0;
 	delay = delay > CHILD_DELAY_MAX_MS ? CHILD_DELAY_MAX_MS : delay;
-	random_bytes(&random, sizeof random);
+	if (!random_bytes(&random, sizeof random))
+		random = 0; /* nobody else may be starting again at the same time */
 	c->restart_at = child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
 }
 
 static void child_start(struct child *c)
 {
-	child_new_token(c);
 	c->starts++;
 	c->started = child_now(c);
 	c->useful = c->stopping = c->excused = false;
 	c->kill_at = 0;
-	c->process = child_spawn(c);
+	c->process = child_new_token(c) ? child_spawn(c) : NULL;
 	if (c->process != NULL)
 		return;
 	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started", LOG_STR("mount", c->pool->base.mount->path),
