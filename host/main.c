@@ -6,6 +6,7 @@
 
 #include "handler/process.h"
 #include "server.h"
+#include "ws/authority.h"
 #include "ws/upgrade.h"
 
 int main(int argc, char **argv)
@@ -22,6 +23,7 @@ int main(int argc, char **argv)
 		.argc = argc,
 		.argv = argv,
 		.origin_error = upgrade_origin_pattern_error,
+		.host_error = authority_pattern_error,
 		.out = stdout,
 		.err = stderr,
 	};

@@ -74,7 +74,7 @@ static void reload_keep(struct server *s, struct settings *new, enum option_id i
 
 static void reload_files(struct server *s, struct settings *new)
 {
-	struct files files;
+	struct files files = {.mounts = s->files.mounts};
 	if (!files_open(&files, new->static_dir)) {
 		reload_keep(s, new, OPTION_ID_static_dir, new->static_dir, errno);
 		return;
@@ -116,21 +116,27 @@ static void reload_handler(struct reload *r, struct mount *m, struct settings_mo
 		server_reload_script(r->s, m, new);
 }
 
-/* The old list stays if there is no memory for another. */
+/* The old lists stay if there is no memory for others. */
 static void reload_gate(struct server *s)
 {
 	struct tally_limits limits = server_tally_limits(&s->settings);
-	struct address_set trusted;
+	struct address_set trusted = {.n = 0};
+	char *hosts = NULL;
 	tally_set_limits(s->tally, &limits);
 	s->conns.gate.forwarded = (enum forwarded_kind)s->settings.forwarded;
-	if (!address_set_make(&trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n)) {
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy, the old list goes on");
+	if (!address_set_make(&trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n) ||
+	    !server_make_hosts(&s->settings, &hosts)) {
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy and --host, the old lists go on");
+		address_set_free(&trusted);
 		return;
 	}
 	address_set_free(&s->trusted);
+	free(s->hosts);
 	s->trusted = trusted;
+	s->conns.gate.hosts = s->hosts = hosts;
 	if (!sides_set_gate(&s->sides, &s->conns.gate))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy on each thread, the old list goes on there");
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for --trusted-proxy and --host on each thread, the old lists go on there");
 }
 
 /* Together, as one that is wrong keeps all of them. */

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "ws/upgrade.h"
+#include "ws/authority.h"
 
 #define SERVER_THREAD_DESCRIPTORS 8 /* of each further loop */
 #define SERVER_OWN_DESCRIPTORS 64   /* for the log, libraries, files being sent and so on */
@@ -213,6 +213,27 @@ static bool server_start_parts(struct server *s)
 	return ok;
 }
 
+bool server_make_hosts(const struct settings *settings, char **hosts_r)
+{
+	*hosts_r = settings->host.n > 0 ? authority_list(settings->host.items, settings->host.n) : NULL;
+	return *hosts_r != NULL || settings->host.n == 0;
+}
+
+/* Which paths are for WebSocket clients does not change while the host runs. */
+static bool server_start_files(struct server *s)
+{
+	size_t n = 0;
+	for (const struct mount *m = s->hub.mounts; m != NULL; m = m->next)
+		n++;
+	s->mount_paths = calloc(n + 1, sizeof *s->mount_paths);
+	if (s->mount_paths == NULL)
+		return false;
+	for (const struct mount *m = s->hub.mounts; m != NULL; m = m->next)
+		s->mount_paths[--n] = m->path;
+	s->files.mounts = s->mount_paths;
+	return true;
+}
+
 /* Who may come in. */
 static bool server_start_gate(struct server *s)
 {
@@ -222,8 +243,14 @@ static bool server_start_gate(struct server *s)
 		fprintf(s->source->err, "tova-host: no memory\n");
 		return false;
 	}
-	s->conns.gate =
-		(struct gate){.tally = s->tally, .trusted = &s->trusted, .forwarded = (enum forwarded_kind)s->settings.forwarded};
+	if (!server_make_hosts(&s->settings, &s->hosts)) {
+		fprintf(s->source->err, "tova-host: no memory\n");
+		return false;
+	}
+	s->conns.gate = (struct gate){.tally = s->tally,
+				      .trusted = &s->trusted,
+				      .forwarded = (enum forwarded_kind)s->settings.forwarded,
+				      .hosts = s->hosts};
 	return true;
 }
 
@@ -274,7 +301,7 @@ static bool server_start_listeners(struct server *s)
 /* Everything is there: the other loops turn from now on, and let people in. */
 static bool server_start_threads(struct server *s)
 {
-	if (!sides_set_files(&s->sides, &s->files) || !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
+	if (!server_start_files(s) || !sides_set_files(&s->sides, &s->files) || !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
 		fprintf(s->source->err, "tova-host: --threads: not so many threads can be started: %s\n", strerror(errno));
 		return false;
 	}
@@ -377,6 +404,8 @@ static void server_end(struct server *s)
 	}
 	tally_free(s->tally);
 	address_set_free(&s->trusted);
+	free(s->hosts);
+	free(s->mount_paths);
 	if (s->directory[0] != '\0')
 		rmdir(s->directory);
 	files_close(&s->files);

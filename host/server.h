@@ -24,7 +24,9 @@ struct server {
 	struct conn_ops ops; /* the conns', to their end */
 	struct conns conns;
 	struct tally *tally;
-	struct address_set trusted; /* --trusted-proxy; conns point at it */
+	struct address_set trusted; /* --trusted-proxy; conns point at it, and at the next */
+	char *hosts;		    /* --host; NULL: it is not given */
+	const char **mount_paths;   /* for files */
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
@@ -93,6 +95,8 @@ void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
 struct quota server_quota(const struct settings *settings);
+/* --host as gate.h wants it, NULL if it is not given. False without memory. */
+bool server_make_hosts(const struct settings *settings, char **hosts_r);
 struct tally_limits server_tally_limits(const struct settings *settings);
 
 #endif

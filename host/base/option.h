@@ -133,8 +133,11 @@ enum option_when {
 	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, RESTART, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
-	  "pages of these origins may connect, such as https://example.com,https://*.example.com, or * for all; " \
-	  "without it: those of the same host; a request without Origin is no browser and passes") \
+	  "pages of these origins may connect, such as https://example.com,https://*.example.com,moz-extension://*,file:// or null, " \
+	  "or * for all; without it: those of the same host; a request without Origin is no browser and passes") \
+	X(host, LIST, "host", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
+	  "names under which this host is reached, such as example.com,*.example.com,[::1], without ports: a request that asks for another " \
+	  "(Host) gets 421, also from a page whose own name was pointed at this machine; without it: any name") \
 	X(jwt_key, SCOPED, "jwt-key", 0, "[MOUNT=]FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "upgrades need a JSON Web Token that this key verifies: RSA or P-256 public keys (PEM; RS256, ES256), or a secret of at least " \
 	  "32 bytes (HS256); without MOUNT: at every path; MOUNT= without a file: not at this one") \

@@ -93,8 +93,9 @@ enum settings_status {
 struct settings_source {
 	int argc;
 	char **argv; /* not changed */
-	/* What is wrong with an item of --origin (NULL: nothing); a null function accepts all. */
+	/* What is wrong with an item of --origin, of --host (NULL: nothing); a null function accepts all. */
 	const char *(*origin_error)(const char *item);
+	const char *(*host_error)(const char *item);
 	FILE *out, *err; /* stdout and stderr, or a test's; err NULL: say nothing */
 };
 

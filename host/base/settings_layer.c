@@ -127,6 +127,8 @@ static const char *element_error(const struct settings_layer *layer, const struc
 		return layer->source->origin_error(element);
 	if (row == &option_table[OPTION_ID_passenv])
 		return environment_item_error(element);
+	if (row == &option_table[OPTION_ID_host] && layer->source->host_error != NULL)
+		return layer->source->host_error(element);
 	return NULL;
 }
 

@@ -16,8 +16,8 @@ static uint64_t pool_now(const struct pool *p)
 static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
 {
 	static const struct event_answer accepted;
-	char text[512];
-	snprintf(text, sizeof text, "the handler failed: %.*s", (int)(why.n < 400 ? why.n : 400), why.n > 0 ? why.p : "");
+	char text[1024];
+	snprintf(text, sizeof text, "%.*s", (int)why.n, why.n > 0 ? why.p : "");
 	admission_answered(p->base.mount, e, &accepted, result == HANDLER_DONE ? NULL : text);
 }
 

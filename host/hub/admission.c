@@ -11,23 +11,27 @@
 #include "net/answer.h"
 #include "ws/upgrade.h"
 
-static void admission_refuse(struct hub *hub, struct conn *c, int status, struct span head, const char *why)
+/* r: NULL where it can not be read any more. */
+static void admission_refuse(struct hub *hub, struct conn *c, const struct request *r, int status, struct span head, const char *why)
 {
-	char remote[ADDRESS_TEXT];
 	hub->loop->stats.refused++;
-	LOG(hub->log, LOG_INFO, LOG_UPGRADE, why, LOG_U64("status", (uint64_t)status),
-	    LOG_STR("remote", conn_remote_text(c, remote)));
-	answer_error(c, status, head, why);
+	answer_refuse(c, LOG_UPGRADE, r, status, head, why);
 }
 
-static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct event_answer *answer)
+static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct request *r, const struct event_answer *answer)
 {
-	char remote[ADDRESS_TEXT];
 	hub->loop->stats.refused++;
-	LOG(hub->log, LOG_INFO, LOG_UPGRADE, "the handler refused an upgrade", LOG_U64("status", (uint64_t)answer->status),
-	    LOG_STR("remote", conn_remote_text(c, remote)));
+	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status, "the handler refused an upgrade", (struct span){NULL, 0});
 	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
 		       answer->type[0] != '\0' ? answer->type : NULL, (struct span){answer->body, answer->body_len});
+}
+
+/* What went wrong in a handler is for the operator: it may hold paths, names and values that are nobody else's. */
+static void admission_failed(struct hub *hub, struct conn *c, const struct request *r, const char *error)
+{
+	hub->loop->stats.refused++;
+	answer_note(c, LOG_WARN, LOG_UPGRADE, r, 500, "the handler failed, the upgrade is refused", span_of(error));
+	answer_error(c, 500, (struct span){0}, "the handler failed");
 }
 
 /* What the request alone decides: the mount, or NULL when it was refused. */
@@ -35,18 +39,18 @@ static struct mount *admission_mount(struct hub *hub, struct conn *c, const stru
 {
 	struct mount *m = hub_find_mount(hub, r->path);
 	if (m == NULL)
-		admission_refuse(hub, c, 404, (struct span){0}, "nothing takes WebSocket connections at this path");
+		admission_refuse(hub, c, r, 404, (struct span){0}, "nothing takes WebSocket connections at this path");
 	else if (hub->draining)
-		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
 	else if (!upgrade_origin_ok(r, (const char *const *)hub->origins, hub->n_origins))
-		admission_refuse(hub, c, 403, (struct span){0}, "pages of this origin may not connect");
+		admission_refuse(hub, c, r, 403, (struct span){0}, "pages of this origin may not connect");
 	else
 		return m;
 	return NULL;
 }
 
 /* RFC 6750 3: what was wrong is said, but of a request without a token only that one is needed. */
-static void admission_refuse_token(struct hub *hub, struct conn *c, int status, const char *why, bool none)
+static void admission_refuse_token(struct hub *hub, struct conn *c, const struct request *r, int status, const char *why, bool none)
 {
 	char head[512];
 	int n = status == 503 || status == 403 ? 0
@@ -54,7 +58,7 @@ static void admission_refuse_token(struct hub *hub, struct conn *c, int status, 
 					       : snprintf(head, sizeof head,
 							  "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", error_description=\"%s\"\r\n",
 				  status == 400 ? "invalid_request" : "invalid_token", why);
-	admission_refuse(hub, c, status, (struct span){head, (size_t)n}, why);
+	admission_refuse(hub, c, r, status, (struct span){head, (size_t)n}, why);
 }
 
 /* The token of a mount that asks for one; what it says is the caller's to free. False: the upgrade was refused. */
@@ -72,7 +76,7 @@ static bool admission_token(struct hub *hub, const struct mount *m, struct conn 
 		status = token_verify(m->tokens, (struct span){found.text, found.len}, (uint64_t)time(NULL), claims, &why);
 	claims->subprotocol = found.place == TOKEN_IN_SUBPROTOCOL;
 	if (status != 0)
-		admission_refuse_token(hub, c, status, why, status == 401 && found.len == 0);
+		admission_refuse_token(hub, c, r, status, why, status == 401 && found.len == 0);
 	return status == 0;
 }
 
@@ -129,7 +133,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 {
 	bool ok = m->rule.rate.n == 0 || conn_measure(c, &m->rule);
 	if (!ok || !admission_make_session(hub, m, conn_session(c), answer)) {
-		admission_refuse(hub, c, 503, (struct span){0}, "no memory for another connection");
+		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"), "no memory for another connection");
 		return;
 	}
 	struct session *s = conn_session(c);
@@ -173,7 +177,7 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 	struct session *s = conn_session(c);
 	struct event_held *h = event_hold(e);
 	if (h == NULL) {
-		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
+		admission_refuse(hub, c, e->request->request, 503, SPAN("Retry-After: 1\r\n"), "no memory to ask the handler");
 		return;
 	}
 	h->event.conn = c;
@@ -183,46 +187,54 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 	m->handler->ops->give(m->handler, h);
 }
 
-bool admission_may_answer(const struct event_held *h, const struct event_answer *answer)
+/* The request of an upgrade that is not answered yet. NULL: it was no request, which can not be. */
+static struct request *admission_read(struct request *r, const struct event_held *h)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
 	struct span head = h->event.request->head;
-	struct request r;
 	size_t used;
 	int status;
 	const char *why;
+	bool ok = request_parse(r, &any, head.p, head.n, NULL, &used, &status, &why) == REQUEST_OK;
+	return ok ? r : NULL;
+}
+
+bool admission_may_answer(const struct event_held *h, const struct event_answer *answer)
+{
+	struct request r;
 	return answer->subprotocol[0] == '\0' || answer->status != 0 ||
-	       (request_parse(&r, &any, head.p, head.n, NULL, &used, &status, &why) == REQUEST_OK &&
-		upgrade_offers(&r, span_of(answer->subprotocol)));
+	       (admission_read(&r, h) != NULL && upgrade_offers(&r, span_of(answer->subprotocol)));
+}
+
+static void admission_settle(struct mount *m, struct conn *c, struct event_request *request, const struct event_answer *answer,
+			     const char *failure)
+{
+	struct hub *hub = m->hub;
+	const struct request *r = request->request;
+	if (failure != NULL)
+		admission_failed(hub, c, r, failure);
+	else if (hub->draining)
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
+	else if (answer->status != 0)
+		admission_refuse_by_handler(hub, c, r, answer);
+	else
+		admission_accept(hub, m, c, request, answer);
 }
 
 void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
-	struct hub *hub = m->hub;
 	struct conn *c = h->event.conn;
 	struct event_request request = *h->event.request;
-	struct request *r = c != NULL ? &c->conns->request : NULL;
-	size_t used;
-	int status;
-	const char *why;
 	budget_sub_event(m->budget, h->size);
-	if (c != NULL && request_parse(r, &any, request.head.p, request.head.n, NULL, &used, &status, &why) == REQUEST_OK) {
+	if (c != NULL) {
 		((struct session *)conn_session(c))->last_event = NULL;
-		r->head = request.head;
-		request.request = r;
-		if (failure != NULL)
-			admission_refuse(hub, c, 500, (struct span){0}, failure);
-		else if (hub->draining)
-			admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
-		else if (answer->status != 0)
-			admission_refuse_by_handler(hub, c, answer);
-		else
-			admission_accept(hub, m, c, &request, answer);
-	} else if (c != NULL) { /* it was parsed before, from the same bytes */
-		((struct session *)conn_session(c))->last_event = NULL;
-		conn_abort(c);
-		conn_release(c);
+		request.request = admission_read(&c->conns->request, h);
+		if (request.request != NULL) {
+			admission_settle(m, c, &request, answer, failure);
+		} else {
+			conn_abort(c);
+			conn_release(c);
+		}
 	}
 	event_held_free(h);
 }
@@ -245,13 +257,13 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	e.answer = &answer;
 	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
 	if (handler_is_async(m->handler) && budget_refuses(m->budget))
-		admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already");
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already: see --hold-bytes");
 	else if (asked && handler_is_async(m->handler))
 		admission_ask(hub, m, c, &e);
 	else if (asked && !delivery_submit(m, NULL, &e))
-		admission_refuse(hub, c, 500, (struct span){0}, "the handler failed");
+		admission_failed(hub, c, r, NULL);
 	else if (answer.status != 0)
-		admission_refuse_by_handler(hub, c, &answer);
+		admission_refuse_by_handler(hub, c, r, &answer);
 	else
 		admission_accept(hub, m, c, &request, &answer);
 	free(answer.body);
@@ -284,6 +296,7 @@ void admission_unanswered(struct conn *c)
 {
 	struct session *s = conn_session(c);
 	struct hub *hub = s->mount->hub;
-	admission_forget(c);
-	admission_refuse(hub, c, 503, SPAN("Retry-After: 1\r\n"), "the handler did not answer in time");
+	const struct request *r = s->last_event != NULL ? admission_read(&c->conns->request, s->last_event) : NULL;
+	admission_forget(c); /* whose head r points into: it stays with the handler */
+	admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the handler did not answer in time: see --upgrade-timeout");
 }

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #define ANSWER_BLOCK 65536 /* bytes of a file read at once */
-#define ANSWER_HEAD_MAX 4096
 
 struct answer_file {
 	int fd;
@@ -21,27 +20,38 @@ static size_t answer_date(char *dst, size_t cap)
 	return strftime(dst, cap, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm)); /* RFC 9110 5.6.7; the locale is C */
 }
 
-/* Queues the head, and the body behind it. */
-static bool answer_queue(struct conn *c, int status, struct span head, const char *type, uint64_t length, struct span body)
+/* The whole head, however long those lines are; NULL without memory. */
+static char *answer_head(const struct conn *c, int status, struct span lines, const char *type, uint64_t length)
 {
-	char text[ANSWER_HEAD_MAX], date[40];
+	char date[40], *head, body[256] = "";
 	answer_date(date, sizeof date);
-	int n = snprintf(text, sizeof text,
-			 "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n%.*s", status,
-			 request_status_text(status), date, (int)head.n, head.p != NULL ? head.p : "");
-	if (n > 0 && (size_t)n < sizeof text && status != 304) /* a 304 has no body and tells no length (RFC 9110 15.4.5) */
-		n += snprintf(text + n, sizeof text - (size_t)n, "Content-Type: %s\r\nContent-Length: %llu\r\n", type,
-			      (unsigned long long)length);
-	if (n > 0 && (size_t)n < sizeof text)
-		n += snprintf(text + n, sizeof text - (size_t)n, "Connection: %s\r\n\r\n", c->keep_alive ? "keep-alive" : "close");
+	if (status != 304) /* which has no body and tells no length (RFC 9110 15.4.5) */
+		snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %llu\r\n", type, (unsigned long long)length);
+	int n = asprintf(&head,
+			 "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n"
+			 "%.*s%sConnection: %s\r\n\r\n",
+			 status, request_status_text(status), date, (int)lines.n, lines.n > 0 ? lines.p : "", body,
+			 c->keep_alive ? "keep-alive" : "close");
+	return n < 0 ? NULL : head;
+}
+
+/* Queues the head, and the body behind it. */
+static bool answer_queue(struct conn *c, int status, struct span lines, const char *type, uint64_t length, struct span body)
+{
 	struct slice s;
-	if (n < 0 || (size_t)n >= sizeof text || !chunk_alloc(&c->conns->loop->chunks, (size_t)n + body.n, &s))
-		return false;
-	memcpy(slice_bytes(&s), text, (size_t)n);
-	if (body.n > 0)
-		memcpy(slice_bytes(&s) + n, body.p, body.n);
-	bool ok = conn_queue_raw(c, &s);
-	slice_unref(&s);
+	char *head = answer_head(c, status, lines, type, length);
+	size_t n = head != NULL ? strlen(head) : 0;
+	bool ok = n > 0 && chunk_alloc(&c->conns->loop->chunks, n + body.n, &s);
+	if (ok) {
+		memcpy(slice_bytes(&s), head, n);
+		if (body.n > 0)
+			memcpy(slice_bytes(&s) + n, body.p, body.n);
+		ok = conn_queue_raw(c, &s);
+		slice_unref(&s);
+	}
+	free(head);
+	if (!ok)
+		LOG(c->conns->loop->log, LOG_WARN, LOG_HTTP, "no memory for an answer", LOG_U64("status", (uint64_t)status));
 	return ok;
 }
 
@@ -61,6 +71,24 @@ void answer_error(struct conn *c, int status, struct span head, const char *why)
 	size_t len = n < 0 ? 0 : (size_t)n < sizeof body ? (size_t)n : sizeof body - 1;
 
 	answer_respond(c, status, head, NULL, (struct span){body, len});
+}
+
+void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r, int status, const char *why,
+		 struct span error)
+{
+	static const struct request none;
+	char remote[ADDRESS_TEXT];
+	r = r != NULL ? r : &none;
+	LOG(c->conns->loop->log, level, kind, why, LOG_U64("status", (uint64_t)status),
+	    LOG_STR("remote", conn_remote_text(c, remote)), LOG_SPAN("method", r->method), LOG_SPAN("path", r->path),
+	    LOG_SPAN("host", r->host), LOG_SPAN("forwarded_host", r->forwarded_host.n > 0 ? r->forwarded_host : none.host),
+	    LOG_SPAN("origin", request_header(r, "Origin")), LOG_SPAN("error", error));
+}
+
+void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status, struct span head, const char *why)
+{
+	answer_note(c, LOG_INFO, kind, r, status, why, (struct span){NULL, 0});
+	answer_error(c, status, head, why);
 }
 
 void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size)

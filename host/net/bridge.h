@@ -41,7 +41,7 @@ enum bridge_down {
 	BRIDGE_ADOPT,	  /* struct bridge_socket */
 	BRIDGE_LIMITS,	  /* struct conn_limits */
 	BRIDGE_FILES,	  /* struct files, whose descriptor goes over */
-	BRIDGE_GATE,	  /* struct bridge_gate, whose list goes over */
+	BRIDGE_GATE,	  /* struct bridge_gate, whose lists go over */
 	BRIDGE_RULE,	  /* struct bridge_rule: it has changed */
 	BRIDGE_DRAIN,
 	BRIDGE_TLS, /* struct tls_server *, with a reference */
@@ -128,6 +128,7 @@ struct bridge_socket {
 struct bridge_gate {
 	struct gate gate;
 	struct address_set trusted;
+	char *hosts;
 };
 
 struct bridge_upgrade {

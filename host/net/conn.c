@@ -544,20 +544,18 @@ void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why
 
 bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra)
 {
-	char text[8192];
 	char extensions[DEFLATE_ANSWER_MAX];
 	struct slice s;
 	if (c->state == CONN_FAR)
 		return far_accept(c, r, slow, subprotocol, extra);
 	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
-	size_t n = upgrade_response(text, sizeof text, r, subprotocol, span_of(extensions), extra);
-	if (n == 0 || !chunk_alloc(&c->conns->loop->chunks, n, &s)) {
-		conn_abort(c);
-		return false;
+	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
+	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
+	if (ok) {
+		s.len = (uint32_t)upgrade_response((char *)slice_bytes(&s), cap, r, subprotocol, span_of(extensions), extra);
+		ok = conn_queue(c, &s, true);
+		slice_unref(&s);
 	}
-	memcpy(slice_bytes(&s), text, n);
-	bool ok = conn_queue(c, &s, true);
-	slice_unref(&s);
 	if (!ok) {
 		conn_abort(c);
 		return false;
@@ -629,7 +627,7 @@ static void conn_head_timeout(struct conn *c)
 	if (c->state == CONN_PROXY) {
 		gate_late(c);
 	} else if (c->state == CONN_HEAD && conn_stash(c) != NULL) {
-		conn_refuse(c, 408, "the request head did not come in time");
+		conn_refuse(c, NULL, 408, "the request head did not come in time");
 		conn_watch(c);
 	} else if (conn_moves(c, c->conns->limits.head_ms)) {
 		conn_wait(c, CONN_WAIT_HEAD); /* our answer to the last request is still being taken */

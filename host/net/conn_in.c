@@ -176,16 +176,10 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 
 /* --- input: request heads ------------------------------------------------------------------------------------------------------- */
 
-void conn_refuse(struct conn *c, int status, const char *why)
+void conn_refuse(struct conn *c, const struct request *r, int status, const char *why)
 {
-	char text[ADDRESS_TEXT];
 	c->keep_alive = false;
-	LOG(c->conns->loop->log, LOG_INFO, LOG_HTTP, why, LOG_U64("status", (uint64_t)status),
-	    LOG_STR("remote", conn_remote_text(c, text)));
-	answer_error(c, status,
-		     status == 426 ? SPAN("Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n")
-				   : (struct span){0},
-		     why);
+	answer_refuse(c, r != NULL ? LOG_UPGRADE : LOG_HTTP, r, status, status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
 }
 
 static void conn_on_request(struct conn *c, struct request *r)
@@ -196,7 +190,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
 	if (!gate_request(c, r))
 		return;
-	if (!r->wants_upgrade) {
+	if (!upgrade_is_meant(r)) {
 		s->loop->stats.requests++;
 		s->ops->request(s->ctx, c, r);
 		return;
@@ -204,7 +198,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 	int status = upgrade_check(r, &why);
 	if (status != 0) {
 		s->loop->stats.refused++;
-		conn_refuse(c, status, why);
+		conn_refuse(c, r, status, why);
 		return;
 	}
 	c->state = CONN_ASKING;
@@ -227,7 +221,7 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, struc
 		return used;
 	case REQUEST_BAD:
 		c->head_only = false;
-		conn_refuse(c, status, why);
+		conn_refuse(c, NULL, status, why);
 		return len;
 	case REQUEST_OK:
 		r->head = (struct span){(const char *)data, used};
@@ -396,12 +390,34 @@ static void conn_tls_failed(struct conn *c)
 	if (stranger >= 'A' && stranger <= 'Z') { /* a method: it takes us for a plain server, and is answered as by one */
 		conn_drop_tls(c);
 		conn_less(c);
-		conn_refuse(c, 400, "TLS is spoken here: https:// or wss://");
+		conn_refuse(c, NULL, 400, "TLS is spoken here: https:// or wss://");
 		return;
 	}
 	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake failed", LOG_STR("error", why),
 	    LOG_STR("remote", conn_remote_text(c, text)));
 	conn_fin(c); /* what the peer was told about it is to arrive */
+}
+
+/* Why a connection broke, by the error of a read or of its socket. */
+static const char *conn_read_failed(int error)
+{
+	switch (error) {
+	case ECONNRESET:
+		return "a read failed: the peer has reset the connection";
+	case EPIPE:
+		return "a read failed: the connection is closed";
+	case ETIMEDOUT:
+		return "a read failed: the peer has not answered for too long";
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENETDOWN:
+		return "a read failed: there is no way to the peer any more";
+	case ENOMEM:
+	case ENOBUFS:
+		return "a read failed: no memory";
+	default:
+		return "a read failed";
+	}
 }
 
 /* most: bytes that are to be read where TLS does not say it. */
@@ -427,7 +443,7 @@ static void conn_read(struct conn *c, size_t most)
 	else if (n < 0 && errno == EPROTO && conn_tls(c) != NULL)
 		conn_tls_failed(c);
 	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-		conn_lost(c, "a read failed");
+		conn_lost(c, conn_read_failed(errno));
 }
 
 void conn_on_readable(struct conn *c)
@@ -448,7 +464,7 @@ void conn_on_hup(struct conn *c)
 	socklen_t len = sizeof error;
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	if (error != 0 || c->state == CONN_ASKING)
-		conn_lost(c, "the peer is gone");
+		conn_lost(c, error != 0 ? conn_read_failed(error) : "the peer is gone");
 	else
 		c->hup_seen = true; /* half closed; read() will say so after what came before */
 }

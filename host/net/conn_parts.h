@@ -94,7 +94,7 @@ void conn_budget_leave(struct conn *c);
 void conns_on_budget(void *arg);
 
 /* conn_in.c */
-void conn_refuse(struct conn *c, int status, const char *why);
+void conn_refuse(struct conn *c, const struct request *r, int status, const char *why);
 void conn_consume_stash(struct conn *c);
 void conn_on_readable(struct conn *c);
 void conn_on_hup(struct conn *c);

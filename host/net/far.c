@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "net/files.h"
+#include "ws/authority.h"
 
 #define FAR_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
 
@@ -608,8 +609,12 @@ bool far_set_gate(struct far *f, const struct gate *gate)
 	const struct address_set *trusted = gate->trusted;
 	struct bridge_gate copy = {.gate = *gate, .trusted = {.n = trusted->n}};
 	copy.trusted.v = trusted->n > 0 ? malloc(trusted->n * sizeof *trusted->v) : NULL;
-	if (trusted->n > 0 && copy.trusted.v == NULL)
+	copy.hosts = gate->hosts != NULL ? authority_list_copy(gate->hosts) : NULL;
+	if ((trusted->n > 0 && copy.trusted.v == NULL) || (gate->hosts != NULL && copy.hosts == NULL)) {
+		free(copy.trusted.v);
+		free(copy.hosts);
 		return false;
+	}
 	if (trusted->n > 0)
 		memcpy(copy.trusted.v, trusted->v, trusted->n * sizeof *trusted->v);
 	far_put(f, BRIDGE_GATE, NULL, &copy, sizeof copy);

@@ -1,15 +1,18 @@
 #include "net/files.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "ws/upgrade.h"
 
 #define FILES_PATH_MAX (REQUEST_PATH_MAX + 16)
 
@@ -135,19 +138,57 @@ static void files_send(struct conn *c, const struct request *r, const char *path
 	}
 }
 
+/* "Location: PATH/?QUERY", from the path as it was understood: whatever a browser would take for something else than a path below this
+ * host ("//host", "/\host") is escaped. NULL without memory. */
+static char *files_location(const struct request *r)
+{
+	static const char prefix[] = "Location: ";
+	char *text = malloc(sizeof prefix + 3 * r->path.n + r->query.n + 4), *to = text;
+	if (text == NULL)
+		return NULL;
+	to = stpcpy(to, prefix);
+	for (size_t i = 0; i < r->path.n; i++) {
+		const unsigned char c = (unsigned char)r->path.p[i];
+		bool plain = c == '/' || isalnum(c) || strchr("-._~!$&'()*+,;=:@", c) != NULL;
+		to += sprintf(to, plain ? "%c" : "%%%02X", c);
+	}
+	to = stpcpy(to, r->query.n > 0 ? "/?" : "/");
+	if (r->query.n > 0)
+		to = mempcpy(to, r->query.p, r->query.n);
+	strcpy(to, "\r\n");
+	return text;
+}
+
 /* A folder without a slash at its end: links in its page would be taken relative to the folder above. */
 static void files_redirect(struct conn *c, const struct request *r)
 {
-	char head[8192];
-	size_t len = r->target.n - (r->query.n > 0 ? r->query.n + 1 : 0);
-	bool safe = r->target.n < sizeof head / 2 && r->target.p[0] == '/' && r->target.n > 1 && r->target.p[1] != '/';
-	if (!safe) { /* a Location of "//host" would lead elsewhere */
-		answer_error(c, 404, (struct span){0}, "there is no such page");
-		return;
+	char *location = files_location(r);
+	if (location == NULL)
+		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"), "no memory for a redirect");
+	else
+		answer_error(c, 301, span_of(location), "the folder's path ends with a slash");
+	free(location);
+}
+
+/* Is it an address for WebSocket clients? One mount for all paths leaves to the files of a folder what lies below it. */
+static bool files_is_mount(const struct files *f, struct span path)
+{
+	for (const char *const *m = f->mounts; m != NULL && *m != NULL; m++) {
+		size_t n = strcmp(*m, "/") == 0 ? 0 : strlen(*m);
+		bool below = path.n >= n && memcmp(path.p, *m, n) == 0 && (path.n == n || path.p[n] == '/');
+		if (below && (n > 0 || path.n == 1 || f->root < 0))
+			return true;
 	}
-	int n = snprintf(head, sizeof head, "Location: %.*s/%s%.*s\r\n", (int)len, r->target.p, r->query.n > 0 ? "?" : "",
-			 (int)r->query.n, r->query.n > 0 ? r->query.p : "");
-	answer_error(c, 301, (struct span){head, (size_t)n}, "the folder's path ends with a slash");
+	return false;
+}
+
+static void files_refuse(const struct files *f, struct conn *c, const struct request *r)
+{
+	if (files_is_mount(f, r->path))
+		answer_refuse(c, LOG_HTTP, r, 426, SPAN(UPGRADE_WANTED),
+			      "there is no page here, this is a WebSocket address: connect to it with ws:// or wss://");
+	else
+		answer_refuse(c, LOG_HTTP, r, 404, (struct span){0}, "there is no such page");
 }
 
 void files_serve(const struct files *f, struct conn *c, const struct request *r)
@@ -155,7 +196,7 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	char path[FILES_PATH_MAX];
 	struct stat st = {0};
 	if (!span_eq(r->method, SPAN("GET")) && !span_eq(r->method, SPAN("HEAD"))) {
-		answer_error(c, 405, SPAN("Allow: GET, HEAD\r\n"), "only GET and HEAD are served");
+		answer_refuse(c, LOG_HTTP, r, 405, SPAN("Allow: GET, HEAD\r\n"), "only GET and HEAD are served");
 		return;
 	}
 	bool folder = r->path.p[r->path.n - 1] == '/';
@@ -164,7 +205,7 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	int fd = f->root >= 0 && !files_is_hidden(path) ? files_open_at(f->root, path) : -1;
 	fd = descriptors_take(&c->conns->loop->descriptors, DESCRIPTORS_CLIENT, fd);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-		answer_error(c, 503, SPAN("Retry-After: 1\r\n"), "the server is out of descriptors");
+		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"), "the server is out of descriptors");
 		return;
 	}
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
@@ -174,7 +215,7 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	if (fd >= 0 && S_ISDIR(st.st_mode) && !folder)
 		files_redirect(c, r);
 	else
-		answer_error(c, 404, (struct span){0}, "there is no such page");
+		files_refuse(f, c, r);
 	if (fd >= 0)
 		close(fd);
 }

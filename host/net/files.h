@@ -5,7 +5,8 @@
 #include "net/conn.h"
 
 struct files {
-	int root; /* the open folder; -1: none, everything is 404 */
+	int root;		   /* the open folder; -1: none, everything is 404 */
+	const char *const *mounts; /* paths of WebSocket clients, ended by NULL: a page that is missing there is told so; or NULL */
 };
 
 /* dir NULL: no folder. Returns false with errno set. */

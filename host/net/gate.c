@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "net/answer.h"
+#include "ws/authority.h"
 #include "ws/proxy.h"
 
 #define GATE_HEADER_MIN 256 /* bytes that are first made for a header that comes in pieces */
@@ -87,6 +88,13 @@ static bool gate_adopt(struct conn *c, const struct address *client)
 	return false;
 }
 
+/* Only HTTP/1.0 may come without a name, which no browser speaks: nobody's page can have sent it here. */
+static bool gate_serves(const struct gate *g, const struct request *r)
+{
+	struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
+	return g->hosts == NULL || asked.n == 0 || authority_listed(g->hosts, asked);
+}
+
 bool gate_request(struct conn *c, struct request *r)
 {
 	const struct gate *g = &c->conns->gate;
@@ -96,11 +104,18 @@ bool gate_request(struct conn *c, struct request *r)
 		gate_answer(c, "too many connections of this address");
 		return false;
 	}
-	if (!gate_trusts(g, &peer))
-		return true;
-	forwarded_read(&f, r, g->forwarded, g->trusted);
-	r->forwarded_host = f.host;
-	r->secure = span_eq_nocase(f.scheme, SPAN("https")) || span_eq_nocase(f.scheme, SPAN("wss"));
+	f.client.family = AF_UNSPEC;
+	if (gate_trusts(g, &peer)) {
+		forwarded_read(&f, r, g->forwarded, g->trusted);
+		r->forwarded_host = f.host;
+		r->secure = span_eq_nocase(f.scheme, SPAN("https")) || span_eq_nocase(f.scheme, SPAN("wss"));
+	}
+	if (!gate_serves(g, r)) {
+		c->conns->loop->stats.refused += r->wants_upgrade;
+		c->keep_alive = false;
+		answer_refuse(c, LOG_HTTP, r, 421, (struct span){0}, "nothing is served under this name: see --host");
+		return false;
+	}
 	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
 		return true;
 	return gate_adopt(c, &f.client);

@@ -17,6 +17,7 @@ struct gate {
 	struct tally *tally;		   /* of all loops; NULL: nothing is limited */
 	const struct address_set *trusted; /* whose word counts; NULL: nobody's */
 	enum forwarded_kind forwarded;
+	const char *hosts; /* names that are served, see authority_listed; NULL: every one */
 };
 
 /* What only a connection with a PROXY header has. */
@@ -36,7 +37,8 @@ bool gate_may_introduce(struct conn *c);
 void gate_on_readable(struct conn *c);
 /* It did not come in time. */
 void gate_late(struct conn *c);
-/* A request was read: finds out who its client is, if its peer is trusted. False: it was answered, as it is one too many. */
+/* A request was read: finds out who its client is, if its peer is trusted. False: it was answered, as it is one too many, or asks for a
+ * name that is not served. */
 bool gate_request(struct conn *c, struct request *r);
 /* The conn ends. */
 void gate_leave(struct conn *c);

@@ -80,7 +80,7 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	if (record == NULL) {
 		if (stub != NULL)
 			far_stub_free(stub);
-		answer_error(c, 503, (struct span){0}, "no memory for another connection");
+		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"), "no memory for another connection");
 		return;
 	}
 	*sc = (struct side_conn){.stub = stub};
@@ -573,9 +573,12 @@ static void side_on_conn(struct side *s, struct bridge_record *r)
 static void side_set_gate(struct side *s, const struct bridge_gate *to)
 {
 	address_set_free(&s->trusted);
+	free(s->hosts);
 	s->trusted = to->trusted;
+	s->hosts = to->hosts;
 	s->conns.gate = to->gate;
 	s->conns.gate.trusted = &s->trusted;
+	s->conns.gate.hosts = s->hosts;
 }
 
 static void side_set_tls(struct side *s, struct tls_server *tls)
@@ -778,6 +781,7 @@ static void side_free(struct side *s)
 	}
 	files_close(&s->files);
 	address_set_free(&s->trusted);
+	free(s->hosts);
 	free(s);
 }
 
@@ -902,7 +906,7 @@ bool sides_set_files(struct sides *s, const struct files *files)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++) {
-		struct files copy = {.root = files->root >= 0 ? fcntl(files->root, F_DUPFD_CLOEXEC, 0) : -1};
+		struct files copy = {.mounts = files->mounts, .root = files->root >= 0 ? fcntl(files->root, F_DUPFD_CLOEXEC, 0) : -1};
 		if (files->root >= 0 && copy.root < 0)
 			ok = false;
 		else

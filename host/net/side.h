@@ -20,7 +20,8 @@ struct side {
 	struct conns conns;
 	struct listeners listeners;
 	struct files files;
-	struct address_set trusted; /* the gate's */
+	struct address_set trusted; /* the gate's, and so is */
+	char *hosts;
 	struct side_rule *rules;    /* of mounts */
 	struct loop_hook hook;
 	struct loop_timer retry, show;

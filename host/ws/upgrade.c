@@ -6,6 +6,7 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+#include "ws/authority.h"
 #include "ws/extension.h"
 #include "ws/header.h"
 
@@ -75,6 +76,12 @@ static int version_check(const struct request *r, const char **why_r)
 	return span_eq(version, SPAN("13")) ? 0 : 426;
 }
 
+bool upgrade_is_meant(const struct request *r)
+{
+	return r->wants_upgrade || request_header_count(r, "Sec-WebSocket-Key") > 0 ||
+	       request_header_count(r, "Sec-WebSocket-Version") > 0;
+}
+
 int upgrade_check(const struct request *r, const char **why_r)
 {
 	int status;
@@ -82,8 +89,6 @@ int upgrade_check(const struct request *r, const char **why_r)
 	*why_r = NULL;
 	if (!span_eq(r->method, SPAN("GET")))
 		*why_r = "upgrade with another method than GET";
-	else if (r->minor < 1)
-		*why_r = "upgrade in HTTP/1.0";
 	else if (r->has_body)
 		*why_r = "upgrade with a body";
 	else if (request_header_count(r, "Origin") > 1)
@@ -91,7 +96,8 @@ int upgrade_check(const struct request *r, const char **why_r)
 	if (*why_r != NULL)
 		return 400;
 	if (!r->wants_upgrade) {
-		*why_r = "no Upgrade to websocket, or Connection does not name it";
+		*why_r = r->minor < 1 ? "a WebSocket handshake in HTTP/1.0: a proxy on the way may speak no more than that"
+				      : "no Upgrade to websocket, or Connection does not name it: a proxy on the way may have taken the header";
 		return 426;
 	}
 	status = version_check(r, why_r);
@@ -166,38 +172,6 @@ static unsigned default_port(struct span scheme)
 	return span_eq_nocase(scheme, SPAN("https")) || span_eq_nocase(scheme, SPAN("wss")) ? 443 : 0;
 }
 
-/* Splits "host[:port]"; port stays as it is when none is given. */
-static bool authority_split(struct span s, struct span *host_r, unsigned *port)
-{
-	size_t n = 0;
-	unsigned value = 0;
-
-	if (s.n > 0 && s.p[0] == '[') {
-		for (n++; n < s.n && s.p[n] != '\0' && strchr("0123456789abcdefABCDEF:.", s.p[n]) != NULL; n++)
-			;
-		if (n == s.n || s.p[n] != ']' || (n + 1 < s.n && s.p[n + 1] != ':'))
-			return false;
-		n++;
-	}
-	while (n < s.n && s.p[n] != ':') {
-		if (s.p[n] <= ' ' || s.p[n] >= 0x7F || strchr("/?#@\\\"<>^`{|}", s.p[n]) != NULL)
-			return false;
-		n++;
-	}
-	*host_r = (struct span){s.p, n};
-	if (n == 0)
-		return false;
-	if (n + 1 >= s.n) /* "host" or "host:" */
-		return true;
-	for (n++; n < s.n; n++) {
-		if (s.p[n] < '0' || s.p[n] > '9' || value > 6553)
-			return false;
-		value = value * 10 + (unsigned)(s.p[n] - '0');
-	}
-	*port = value;
-	return value > 0 && value <= 65535;
-}
-
 static bool origin_parse(struct span s, struct origin *o)
 {
 	size_t n = 0;
@@ -211,23 +185,34 @@ static bool origin_parse(struct span s, struct origin *o)
 	return authority_split((struct span){s.p + n + 3, s.n - n - 3}, &o->host, &o->port);
 }
 
-/* "*.example.com" stands for anything that ends in ".example.com" and has something before it. */
-static bool host_matches(struct span pattern, struct span host)
+static bool is_star(struct span host)
 {
-	if (pattern.n < 2 || memcmp(pattern.p, "*.", 2) != 0)
-		return span_eq_nocase(pattern, host);
-	pattern.p++, pattern.n--;
-	return host.n > pattern.n && span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
+	return span_eq(host, SPAN("*"));
+}
+
+/* The pattern's origin; a slash behind it, which people copy from their browser, says nothing. */
+static bool pattern_parse(const char *text, struct origin *o)
+{
+	struct span s = span_of(text);
+	const char *authority = strstr(text, "://");
+
+	if (authority != NULL && s.n > 0 && s.p[s.n - 1] == '/' && s.p + s.n - 1 > authority + 3)
+		s.n--;
+	return origin_parse(s, o);
 }
 
 static bool pattern_matches(const char *text, struct span origin, const struct origin *o)
 {
 	struct origin pattern;
 
-	if (strcmp(text, "*") == 0 || (strcmp(text, "null") == 0 && span_eq(origin, SPAN("null"))))
+	if (strcmp(text, "*") == 0)
 		return true;
-	return o != NULL && origin_parse(span_of(text), &pattern) && span_eq_nocase(pattern.scheme, o->scheme) &&
-	       pattern.port == o->port && host_matches(pattern.host, o->host);
+	if (span_eq(origin, span_of(text)))
+		return memchr(origin.p, '*', origin.n) == NULL && upgrade_origin_pattern_error(text) == NULL;
+	if (o == NULL || !pattern_parse(text, &pattern) || !span_eq_nocase(pattern.scheme, o->scheme))
+		return false;
+	return is_star(pattern.host) ? default_port(o->scheme) == 0
+				     : pattern.port == o->port && authority_host_matches(pattern.host, o->host);
 }
 
 /* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. But where the client is
@@ -262,16 +247,36 @@ bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t
 	return false;
 }
 
+/* "file://", "https://example.com/app", "app://x/y": what is no origin by RFC 6454, and is sent for one all the same. */
+static bool is_literal(const char *text)
+{
+	const char *authority = strstr(text, "://");
+	struct span scheme = {text, authority != NULL ? (size_t)(authority - text) : 0}, host, rest;
+	unsigned port = 0;
+
+	if (!header_is_token(scheme) || strpbrk(text, "*,") != NULL)
+		return false;
+	for (const char *p = text; *p != '\0'; p++)
+		if (*p <= ' ' || *p >= 0x7F)
+			return false;
+	rest = (struct span){authority + 3, strcspn(authority + 3, "/")};
+	return default_port(scheme) == 0 || authority_split(rest, &host, &port);
+}
+
 const char *upgrade_origin_pattern_error(const char *pattern)
 {
 	struct origin o;
 
-	if (strcmp(pattern, "*") == 0 || strcmp(pattern, "null") == 0)
+	if (strcmp(pattern, "*") == 0 || strcmp(pattern, "null") == 0 || is_literal(pattern))
 		return NULL;
-	if (!origin_parse(span_of(pattern), &o))
-		return "expected *, null or scheme://host[:port] without a path, such as https://example.com or https://*.example.com";
+	if (!pattern_parse(pattern, &o) || strchr(pattern, ',') != NULL)
+		return "expected *, null or scheme://host[:port], such as https://example.com, https://*.example.com, file:// or "
+		       "moz-extension://*";
+	if (is_star(o.host) && default_port(o.scheme) == 0)
+		return NULL;
 	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
 		o.host.p += 2, o.host.n -= 2;
 	return memchr(o.host.p, '*', o.host.n) == NULL ? NULL
-						       : "a * stands for sub-domains in front only, as in https://*.example.com";
+						       : "a * stands for sub-domains in front only, as in https://*.example.com, or for all "
+							 "hosts of a scheme that is not of the web, as in moz-extension://*";
 }

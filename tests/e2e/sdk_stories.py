@@ -94,7 +94,11 @@ def test_upgrades(host):
         assert (answer.status, answer.body, answer.get("WWW-Authenticate")) == (status, b"who are you?", "Basic")
     for status in (0, 101, 200, 299, 600):  # they refuse nothing, so the handler has failed
         assert refused("127.0.0.1", host.port, f"/w?refuse={status}").status == 500
-    assert refused("127.0.0.1", host.port, "/w?fail").status == 500
+    answer = refused("127.0.0.1", host.port, "/w?fail")
+    # What went wrong is the operator's to know.
+    assert answer.status == 500 and answer.body == b"500 Internal Server Error: the handler failed\n"
+    line = host.wait_log(lambda line: line.get("kind") == "upgrade" and line.get("status") == 500 and "no upgrades today" in line.get("error", ""))
+    assert line["path"] == "/w" and line["remote"] == "127.0.0.1"
 
 
 def test_a_handler_that_fails(host):

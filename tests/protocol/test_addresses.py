@@ -93,7 +93,7 @@ def test_a_network_of_ipv6_is_one(host):
 
 def test_a_proxy_itself_is_not_counted(host):
     held = [connect(*at(host, 0)) for _ in range(10)]
-    assert http_get(*at(host, 0)).status == 404
+    assert http_get(*at(host, 0)).status == 426
     for ws in held:
         ws.end()
 
@@ -135,7 +135,7 @@ def test_handshake_rate():
         connect("127.0.0.1", host.port, source="127.0.0.6").end()
         said = [(FOR, "127.0.0.5")]  # the same client by way of a proxy: its upgrades count
         too_many(refused("127.0.0.1", host.port, lines=upgrade_headers(extra=said)))
-        assert http_get("127.0.0.1", host.port, headers=said).status == 404
+        assert http_get("127.0.0.1", host.port, headers=said).status == 426
         said = [(FOR, "127.0.0.7")]
         for _ in range(3):
             connect("127.0.0.1", host.port, headers=said).end()

@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from probe import Host, Probe, escape, plugin
+from probe import KINDS, Host, Probe, escape, kind_args, plugin
+from tova_host import wait_until
 from wsclient import (TEXT, Http, WebSocket, accept_of, connect, frame, http_get, refused, request_bytes, upgrade_headers)
 
 
@@ -137,19 +138,47 @@ def test_a_method_that_is_not_get(host):
         assert refused("127.0.0.1", host.port, "/echo", method=method).status == 400, method
 
 
-def test_http_1_0_can_not_upgrade(host):
-    """RFC 9110 7.8: its Upgrade header is ignored, so this is a plain request for a page that is not there."""
-    assert status_of(host, None, version="HTTP/1.0") == 404
+@pytest.fixture
+def quiet():
+    """A host whose lines nobody else's refusals hold back."""
+    with Host("--plugin", "/echo=echo") as host:
+        yield host
+
+
+def refusal(running, status, **fields):
+    """The line of the log that goes with an answer."""
+    return running.wait_log(lambda line: line.get("status") == status and fields.items() <= line.items(), f"{status} with {fields}")
+
+
+@pytest.mark.parametrize("lines, version, word", [
+    (upgrade_headers(without=("Upgrade", "Connection")), "HTTP/1.1", "proxy"),
+    (upgrade_headers(without=("Upgrade",), replace={"Connection": "close"}), "HTTP/1.0", "HTTP/1.0"),
+    (upgrade_headers(without=("Connection",)), "HTTP/1.1", "proxy"),
+    (upgrade_headers(without=("Upgrade", "Connection", "Sec-WebSocket-Version")), "HTTP/1.1", "proxy"),
+])
+def test_a_handshake_whose_upgrade_a_proxy_has_taken(quiet, lines, version, word):
+    """As nginx passes it on without proxy_set_header Upgrade and Connection; its requests are HTTP/1.0 unless told otherwise."""
+    answer = refused("127.0.0.1", quiet.port, "/echo/taken", lines, version=version)
+    assert answer.status == 426 and answer.get("Upgrade") == "websocket" and word.encode() in answer.body and b"proxy" in answer.body
+    assert "proxy" in refusal(quiet, 426, path="/echo/taken", remote="127.0.0.1")["message"]
+
+
+def test_a_plain_get_at_a_mount(quiet):
+    """No folder is served here: there is nothing to GET, and the answer says what the path is for."""
+    for target in ("/echo", "/echo/", "/echo/x?token=secret"):
+        for method in ("GET", "HEAD"):
+            with Http("127.0.0.1", quiet.port) as http:
+                answer = http.request(method, target)
+                assert answer.status == 426 and answer.get("Upgrade") == "websocket" and "Upgrade" in answer.all("Connection")
+                assert method == "HEAD" or b"WebSocket address" in answer.body
+    assert http_get("127.0.0.1", quiet.port, "/echox").status == 404
+    assert "secret" not in str(refusal(quiet, 426, path="/echo/x", method="HEAD"))
+    assert refusal(quiet, 404, path="/echox", remote="127.0.0.1")
 
 
 @pytest.mark.parametrize("version", ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9", "HTTP/3.0"])
 def test_other_http_versions(host, version):
     assert status_of(host, None, version=version) == 505
-
-
-def test_a_plain_get_at_a_mount(host):
-    """No folder is served here: there is nothing to GET, and the answer says what the path is for."""
-    assert http_get("127.0.0.1", host.port, "/echo").status in (404, 426)
 
 
 @pytest.mark.parametrize("target", ["/", "/nothing", "/ech", "/echoo", "/Echo", "/echo2/echo"])
@@ -269,6 +298,58 @@ def test_a_list_of_origins():
             assert status_of(host, upgrade_headers(origin=origin), "/") == 403, origin
 
 
+def test_origins_of_apps_and_extensions():
+    listed = ["file://", "moz-extension://*", "chrome-extension://abcdefghijklmnop", "capacitor://localhost", "https://a.example/app"]
+    with Host("--plugin", "echo", "--origin", ",".join(listed)) as host:
+        for origin in ("file://", "moz-extension://2c127fa4-62c7", "chrome-extension://abcdefghijklmnop", "capacitor://localhost",
+                       "https://a.example/app", None):
+            connect("127.0.0.1", host.port, "/", origin=origin).end()
+        for origin in ("file:///etc", "chrome-extension://other", "ionic://localhost", "https://a.example", "null", "http://localhost"):
+            assert status_of(host, upgrade_headers(origin=origin), "/") == 403, origin
+
+
+def test_a_refusal_tells_who_asked_for_what(quiet):
+    assert status_of(quiet, upgrade_headers(origin="http://evil.example"), "/echo/x?q=secret", host_header="good.example") == 403
+    line = refusal(quiet, 403, origin="http://evil.example", host="good.example", path="/echo/x", remote="127.0.0.1", method="GET")
+    assert "secret" not in str(line)
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_hosts_that_are_served(threads):
+    """A page whose own name was pointed at this machine has the same origin as what it connects to, but not a name of this host."""
+    with Host("--plugin", "/echo=echo", "--host", "localhost,*.example.com,[::1]", "--threads", threads, "--trusted-proxy", "127.0.0.2") as host:
+        for name in ("localhost", "LOCALHOST:8080", "a.example.com", "[::1]:1"):
+            connect("127.0.0.1", host.port, "/echo", host_header=name).end()
+        for name in ("evil.example", "example.com", "127.0.0.1", "localhost.evil.example"):
+            for lines in (upgrade_headers(origin=f"http://{name}"), []):
+                answer = refused("127.0.0.1", host.port, "/echo", lines, host_header=name)
+                assert answer.status == 421 and b"--host" in answer.body, (name, answer)
+            assert refusal(host, 421, host=name, origin=f"http://{name}", path="/echo", remote="127.0.0.1")
+        # Of a trusted proxy it is the name that its client asked for; an absolute target stands above Host.
+        assert refused("127.0.0.1", host.port, "/echo", upgrade_headers(extra=[("X-Forwarded-Host", "evil.example")]), source="127.0.0.2").status == 421
+        connect("127.0.0.1", host.port, "/echo", headers=[("X-Forwarded-Host", "evil.example")]).end()
+        assert status_of(host, None, "http://evil.example/echo") == 421
+        assert status_of(host, [], host_header=None, version="HTTP/1.0") == 426
+
+
+def upgrade_status(host, name):
+    with Http("127.0.0.1", host.port) as http:
+        http.send(request_bytes("GET", "/", upgrade_headers(), name))
+        return http.response_head().status
+
+
+def test_hosts_after_a_reload(tmp_path):
+    config = tmp_path / "conf"
+    mounts = 'mount = ({ path = "/"; plugin = "echo.so"; });\n'
+    config.write_text(mounts)
+    with Host("--config", config, "--threads", "2") as host:
+        for hosts, status in (("", 101), ('host = ( "localhost" );\n', 421), ('host = ( "*.example" );\n', 101), ("", 101)):
+            config.write_text(hosts + mounts)
+            host.reload()
+            # Each loop learns it in a turn of its own.
+            wait_until(lambda: {upgrade_status(host, "evil.example") for _ in range(16)} == {status}, f"{hosts!r} is in effect")
+
+
 def test_every_origin():
     with Host("--plugin", "echo", "--origin", "*") as host:
         for origin in ("https://a.example", "null", None):
@@ -325,6 +406,31 @@ def test_the_plugin_refuses(host):
 @pytest.mark.parametrize("status", [0, 100, 101, 200, 299, 600, 65636])
 def test_a_refusal_with_a_status_that_refuses_nothing(host, status):
     assert status_of(host, None, f"/probe?refuse={status}") == 500
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_headers_arrive_or_are_told(kind, threads):
+    """Up to 4,096 bytes of lines with what the answer says itself, whether it accepts or refuses; beyond it 500 and a line."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--threads", threads, *kind_args(kind)) as host:
+        for n in (3990, 4096 - len("X: \r\n") - 1):
+            with connect("127.0.0.1", host.port, f"/probe?header=X:{'a' * n}&sub=p", subprotocols=["p"]) as ws:
+                assert len(ws.answer.get("X")) == n and ws.subprotocol == "p"
+            answer = refused("127.0.0.1", host.port, f"/probe?refuse=403&body=no&header=X:{'a' * n}")
+            assert answer.status == 403 and answer.body == b"no" and len(answer.get("X")) == n
+        for query in ("", "refuse=403&"):
+            answer = refused("127.0.0.1", host.port, f"/probe?{query}header=X:{'a' * 4096}")
+            assert answer.status == 500 and answer.body == b"500 Internal Server Error: the handler failed\n"
+        refusal(host, 500, path="/probe", remote="127.0.0.1")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_why_an_upgrade_failed_is_for_the_log(kind):
+    with Host("--plugin", f"/probe={plugin('probe')}", *kind_args(kind)) as host:
+        answer = refused("127.0.0.1", host.port, "/probe?upgradefail=secret%20reason")
+        assert answer.status == 500 and answer.body == b"500 Internal Server Error: the handler failed\n"
+        refusal(host, 500, path="/probe", remote="127.0.0.1")
+        host.wait_log(lambda line: "secret" in line.get("error", ""), "the reason")
 
 
 def test_a_failing_upgrade(probe, host):

@@ -216,7 +216,7 @@ def test_clients_that_share_a_connection_of_their_proxy(host):
     """Requests that are no upgrades come on one connection, each for another client; the upgrade is the last's."""
     with WebSocket(*at(host, 0)) as ws:
         for client in ("192.0.2.1", "192.0.2.2"):
-            assert ws.request(headers=[(FOR, client)]).status == 404
+            assert ws.request(headers=[(FOR, client)]).status == 426
         ws.handshake("/?request=1", headers=[(FOR, "192.0.2.3")])
         assert '"remote_addr":"192.0.2.3"' in ws.recv_text()
 

@@ -87,14 +87,14 @@ def test_a_body_is_no_request(host):
                   ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"]):
         with Http("127.0.0.1", host.port) as http:
             http.send(get(*lines) + BEHIND)
-            assert http.response().status == 404
+            assert http.response().status == 426
             http.expect_eof()
 
 
 def test_no_body_is_no_reason_to_end(host):
     with Http("127.0.0.1", host.port) as http:
         http.send(get("Content-Length: 0") + BEHIND + get("Upgrade: h2c", "HTTP2-Settings: x"))
-        assert [http.response().status for _ in range(3)] == [404] * 3
+        assert [http.response().status for _ in range(3)] == [426] * 3
 
 
 def test_what_follows_an_upgrade_is_frames(host):

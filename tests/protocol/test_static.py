@@ -13,6 +13,7 @@ def site(tmp_path_factory):
     root = tmp_path_factory.mktemp("site") / "public"
     (root / "sub" / "empty").mkdir(parents=True)
     (root / ".well-known").mkdir()
+    (root / "\\sub ä").mkdir()
     files = {"index.html": "<h1>index</h1>", "style.css": "a{}", "app.js": "let a", "data.json": "{}", "pic.svg": "<svg/>",
              "ä b.txt": "umlaut", "sub/index.html": "<h1>sub</h1>", "noext": "?", "a.wasm": "\0asm", "empty.txt": "",
              ".secret": "hidden", "page.html": "ä"}
@@ -126,20 +127,52 @@ def test_no_way_out(host, target):
         assert b"outside" not in answer.body and b"root:" not in answer.body
 
 
-def test_a_folder_without_its_slash(host):
-    answer = get(host, "/sub")
-    if answer.status in (301, 302, 307, 308):
-        assert answer.get("Location") == "/sub/"
-    else:
-        assert answer.status == 404
+@pytest.mark.parametrize("target, location", [
+    ("/sub", "/sub/"), ("/sub?", "/sub/"), ("/sub?a=/&b=%0a?", "/sub/?a=/&b=%0a?"), ("http://localhost/sub?x", "/sub/?x"),
+    ("/%73ub", "/sub/"), ("/%5Csub%20%C3%A4", "/%5Csub%20%C3%A4/"), ("/\\sub%20%C3%A4", "/%5Csub%20%C3%A4/"),
+    ("/sub?" + "q" * 12000, "/sub/?" + "q" * 12000)])
+def test_a_folder_without_its_slash(host, target, location):
+    """Whatever was asked, it leads to the folder itself: a browser takes "/\\name" for "//name", which is another host."""
+    for method in ("GET", "HEAD"):
+        answer = get(host, target, method=method)
+        assert answer.status == 301 and answer.get("Location") == location
+    with Http("127.0.0.1", host.port) as http:
+        assert http.request("GET", location).status == (200 if "sub/" in location else 404)
 
 
 def test_a_redirect_never_leads_away(host):
     """//host/path in a Location would be another host."""
-    for target in ("//sub", "///sub", "/%2fsub", "//evil.example/sub"):
+    for target in ("//sub", "///sub", "/%2fsub", "//evil.example/sub", "/\\/sub", "/%5c%2fsub", "http:////sub", "/\\evil.example"):
         answer = get(host, target)
         location = answer.get("Location")
-        assert location is None or not location.startswith("//"), (target, location)
+        assert location is None or location[:2] not in ("//", "/\\"), (target, location)
+        assert answer.status in (301, 400, 404)
+
+
+def test_refusals_are_in_the_log(site):
+    """One line each, with who asked for what; the query may hold a token."""
+    with Host("--plugin", "/ws=echo", "--static", site) as host:
+        each_refusal(host)
+
+
+def each_refusal(host):
+    for method, target, status in (("GET", "/nothing?secret", 404), ("POST", "/index.html", 405), ("GET", "/ws/x?secret", 426)):
+        mark = len(host.lines)
+        assert get(host, target, method=method).status == status
+        line = host.wait_log(lambda line: line.get("status") == status, "a line", after=mark)
+        assert line["path"] == target.partition("?")[0] and line["method"] == method and line["remote"] == "127.0.0.1"
+        assert "secret" not in str(line)
+
+
+def test_a_mount_for_all_paths_beside_files(site):
+    """What is below it belongs to the files, or every picture that is missing would be called a WebSocket address."""
+    with Host("--plugin", "/=echo", "--plugin", "/a=echo", "--static", site / "sub" / "empty") as host:
+        assert [get(host, t).status for t in ("/", "/favicon.ico", "/a", "/a/x", "/ab")] == [426, 404, 426, 426, 404]
+    with Host("--plugin", "/=echo") as host:
+        assert [get(host, t).status for t in ("/", "/favicon.ico")] == [426, 426]
+    with Host("--plugin", "/=echo", "--static", site) as host:
+        assert [get(host, t).status for t in ("/", "/favicon.ico")] == [200, 404]
+        connect("127.0.0.1", host.port, "/").end()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])

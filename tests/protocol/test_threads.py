@@ -221,7 +221,7 @@ def test_as_many_as_may_come_over_all_loops():
         clients[3].end()
         more.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         more.settimeout(30)
-        assert more.recv(4096).startswith(b"HTTP/1.1 404 ")
+        assert more.recv(4096).startswith(b"HTTP/1.1 426 ")
         more.close()
         for ws in clients[:3] + clients[4:]:
             ws.send_text("still there")

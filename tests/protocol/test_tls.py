@@ -496,7 +496,7 @@ def test_a_damaged_record(host, here):
 def test_stopping_says_goodbye(certs, here):
     with Host("--plugin", "echo", *certs.args("here")) as host:
         idle = Http("127.0.0.1", port(host), wrap=here)
-        assert idle.request(target="/none").status == 404
+        assert idle.request(target="/none").status == 426
         ws = wss(host, here)
         host.signal(signal.SIGTERM)
         ws.expect_closed(1001)

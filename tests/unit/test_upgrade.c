@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ws/authority.h"
 #include "ws/upgrade.h"
 #include "run.h"
 
@@ -153,8 +154,17 @@ START_TEST(method_and_version)
 	ck_assert_int_eq(upgrade_check(&request, &why), 400);
 	parse_line("get / HTTP/1.1", OTHERS KEY VERSION);
 	ck_assert_int_eq(upgrade_check(&request, &why), 400);
-	parse_line("GET / HTTP/1.0", OTHERS KEY VERSION);
-	ck_assert_int_eq(upgrade_check(&request, &why), 400);
+	/* As nginx passes it on if nobody tells it otherwise. */
+	parse_line("GET / HTTP/1.0", "Host: h\r\nConnection: close\r\n" KEY VERSION);
+	ck_assert(upgrade_is_meant(&request));
+	ck_assert_int_eq(upgrade_check(&request, &why), 426);
+	ck_assert_ptr_nonnull(strstr(why, "proxy"));
+	parse_line("GET / HTTP/1.1", "Host: h\r\n" KEY VERSION);
+	ck_assert(upgrade_is_meant(&request));
+	ck_assert_int_eq(upgrade_check(&request, &why), 426);
+	ck_assert_ptr_nonnull(strstr(why, "proxy"));
+	parse_line("GET / HTTP/1.1", "Host: h\r\nUpgrade: h2c\r\nConnection: upgrade\r\n");
+	ck_assert(!upgrade_is_meant(&request));
 }
 END_TEST
 
@@ -176,6 +186,32 @@ START_TEST(subprotocols)
 	ck_assert_int_eq(check(headers), 0);
 	sprintf(headers + n, ",p64\r\n");
 	ck_assert_int_eq(check(headers), 400);
+}
+END_TEST
+
+/* --- hosts ----------------------------------------------------------------------------------------------------------------- */
+
+START_TEST(hosts_that_are_served)
+{
+	static const char list[] = "example.com\0*.example.org\0[::1]\0" "127.0.0.1\0";
+	static const struct {
+		const char *host;
+		bool ok;
+	} cases[] = {{"example.com", true},	   {"EXAMPLE.com:8080", true},	{"x.example.org", true}, {"x.y.example.org:1", true},
+		     {"[::1]:8080", true},	   {"127.0.0.1", true},		{"example.org", false},	 {"x.example.com", false},
+		     {"evil.example", false},	   {"127.0.0.1.evil", false},	{"[::2]", false},	 {"", false},
+		     {"example.com:65536", false}, {"example.com:80:80", false}};
+	static const char *const right[] = {"a", "a.org", "*.a.org", "[::1]", "192.0.2.1"};
+	static const char *const wrong[] = {"", "*", "a:80", "[::1]:80", "http://a", "a/b", "*.", "a.*", "a,b", "*.*.a", "::1", "u@a"};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (authority_listed(list, span_of(cases[i].host)) != cases[i].ok)
+			ck_abort_msg("%s: expected %d", cases[i].host, cases[i].ok);
+	ck_assert(!authority_listed("", SPAN("a")));
+	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		ck_assert_msg(authority_pattern_error(right[i]) == NULL, "%s", right[i]);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		ck_assert_msg(authority_pattern_error(wrong[i]) != NULL, "%s", wrong[i]);
 }
 END_TEST
 
@@ -288,6 +324,31 @@ START_TEST(listed_origins)
 		{"https://*.a.org", "https://u@x.a.org", false},
 		{"app://thing", "app://thing", true},
 		{"app://thing", "app://thing:1", false},
+		{"https://a.org/", "https://a.org", true},
+		{"https://a.org/", "https://a.org/", true},
+		{"https://a.org/", "https://b.org", false},
+		{"https://a.org/app", "https://a.org/app", true},
+		{"https://a.org/app", "https://a.org", false},
+		{"https://a.org/app", "https://a.org/app2", false},
+		{"https://a.org", "https://a.org/", false},
+		{"file://", "file://", true},
+		{"file://", "file:///etc", false},
+		{"file:///app/index.html", "file:///app/index.html", true},
+		{"null", "file://", false},
+		{"moz-extension://*", "moz-extension://2c127fa4-62c7-7e4f-90e5-472b45eecfdc", true},
+		{"moz-extension://*", "chrome-extension://2c127fa4", false},
+		{"moz-extension://*", "moz-extension://*", false},
+		{"moz-extension://*", "https://a.org", false},
+		{"moz-extension://*", "null", false},
+		{"https://*", "https://a.org", false},
+		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", true},
+		{"capacitor://localhost", "capacitor://localhost", true},
+		{"ionic://localhost", "ionic://localhost", true},
+		{"tauri://localhost", "tauri://localhost", true},
+		{"app://.", "app://.", true},
+		{"app://-", "app://-", true},
+		{"app://x/y", "app://x/y", true},
+		{"a.org", "a.org", false},
 	};
 	static const char *const two[] = {"http://a", "http://b"};
 
@@ -309,13 +370,30 @@ START_TEST(patterns)
 					    "https://*.a.org",
 					    "http://[::1]:80",
 					    "http://*.localhost:3000",
+					    "http://a/",
+					    "http://a/x",
+					    "file://",
+					    "file:///x/y",
+					    "moz-extension://*",
+					    "chrome-extension://abcdefghijklmnop",
+					    "capacitor://localhost",
+					    "app://obsidian.md",
 					    "app://x"};
 	static const char *const wrong[] = {"",
 					    "a.org",
 					    "http://:80",
 					    "http://",
-					    "http://a/",
-					    "http://a/x",
+					    "http:///x",
+					    "localhost:8080",
+					    "about:blank",
+					    "://",
+					    "file://a b",
+					    "moz-extension://*x",
+					    "moz-extension://*/x",
+					    "https://*/",
+					    "https://*/x",
+					    "http://u@a/x",
+					    "app://x,app://y",
 					    "http://a:x",
 					    "http://a:0",
 					    "http://a:65536",
@@ -352,6 +430,7 @@ int main(void)
 	tcase_add_test(tc, handshakes);
 	tcase_add_test(tc, method_and_version);
 	tcase_add_test(tc, subprotocols);
+	tcase_add_test(tc, hosts_that_are_served);
 	tcase_add_test(tc, same_host);
 	tcase_add_test(tc, listed_origins);
 	tcase_add_test(tc, patterns);
