@@ -166,8 +166,9 @@ def test_limits_change_with_a_reload(tmp_path):
             too_many(refused("127.0.0.1", host.port, source="127.0.0.8"))
             config.write_text('mount = ( { plugin = "echo"; } ); max-per-address = 2; trusted-proxy = "127.0.0.9"; address-prefix = 48;')
             mark = host.reload()
-            host.wait_log(lambda line: line["kind"] == "reload" and "--address-prefix" in line["message"], after=mark)
-            host.wait_log(lambda line: line["kind"] == "reload" and "replaced" in line["message"], after=mark)
+            host.wait_log(lambda line: line["kind"] == "reload" and line.get("option") == "--address-prefix" and line["level"] == "warn",
+                          after=mark)
+            host.wait_log(lambda line: line["kind"] == "reload" and "waiting_for_a_restart" in line, after=mark)
             with connect("127.0.0.1", host.port, source="127.0.0.8"):
                 too_many(refused("127.0.0.1", host.port, source="127.0.0.8"))
             held = [connect("127.0.0.1", host.port, source="127.0.0.9") for _ in range(4)]
