@@ -180,7 +180,8 @@ enum option_when {
 	  "refer back to earlier messages of the connection, too, in what clients send (in) or get (out): smaller, but each connection " \
 	  "keeps memory for it") \
 	X(deflate_memory, SIZE, "deflate-memory", 0, "SIZE", DEFLATE, HUP, OPTION_M, 64 * OPTION_G, "64m", NULL, \
-	  "memory for compression; when it is used up new connections do without --deflate-takeover") \
+	  "memory for compression; when it is used up new connections do without --deflate-takeover, and clients that refer back to " \
+	  "earlier messages though they were told not to are closed with 1007") \
 	X(max_message, SIZE, "max-message", 0, "SIZE", LIMITS, HUP, OPTION_K, OPTION_G, "16m", NULL, \
 	  "largest message of a client; a larger one closes its connection with 1009") \
 	X(max_head, SIZE, "max-head", 0, "SIZE", LIMITS, HUP, OPTION_K, OPTION_M, "16k", NULL, \

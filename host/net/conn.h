@@ -96,6 +96,7 @@ struct conn {
 	bool head_only : 1;	 /* CONN_ANSWER: no body */
 	bool counted : 1;	 /* among those of its address */
 	bool told : 1;		 /* as one too many: its request gets a 429 */
+	bool obeys : 1;		 /* of compressed messages: see inflate.h */
 	uint8_t packed : 3;	 /* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */

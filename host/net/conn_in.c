@@ -21,8 +21,10 @@ static const struct frame_limits *conn_frame_limits(const struct conn *c, struct
 		return &c->conns->limits.frame;
 	u->limits = c->conns->limits.frame;
 	u->limits.inflate = kept != NULL ? &kept->inflate : &u->inflate;
-	if (kept == NULL)
+	if (kept == NULL) {
 		inflate_init(&u->inflate, &c->conns->squeeze.inflaters, DEFLATE_BITS_MAX, false);
+		u->inflate.obeys = c->obeys;
+	}
 	return &u->limits;
 }
 
@@ -132,21 +134,25 @@ static void conn_keep_reader(struct conn *c, struct frame_reader *r)
 		conn_lost(c, "no memory for its input");
 }
 
-/* Keeps where it stopped in the middle of a compressed message, and nothing after that. */
+/* Keeps where it stopped in the middle of a compressed message, and what its client may refer to though it should not. */
 static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 {
 	struct squeeze_conn *kept = conn_kept(c);
-	if (u->limits.inflate == &u->inflate && u->inflate.compressed) {
-		bool goes_on = conn_has_frames(c);
+	if (u->limits.inflate == &u->inflate) {
+		c->obeys = u->inflate.obeys;
+		if (!inflate_has_state(&u->inflate))
+			return;
+		bool goes_on = conn_has_frames(c), half = u->inflate.compressed;
 		kept = goes_on && conn_more(c) != NULL ? squeeze_keep(&u->inflate) : NULL;
 		if (kept != NULL) {
 			c->more->squeeze = kept;
 			return;
 		}
 		inflate_reset(&u->inflate);
-		if (goes_on)
+		if (goes_on && half)
 			conn_lost(c, "no memory for its input");
 	} else if (kept != NULL && squeeze_is_done(kept)) {
+		c->obeys = kept->inflate.obeys;
 		squeeze_free_conn(&c->conns->squeeze, kept);
 		c->more->squeeze = NULL;
 	}

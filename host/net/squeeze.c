@@ -12,7 +12,7 @@
 
 void squeeze_init(struct squeeze *s, struct chunk_pool *chunks, struct stats *stats)
 {
-	*s = (struct squeeze){.chunks = chunks, .stats = stats};
+	*s = (struct squeeze){.chunks = chunks, .stats = stats, .inflaters = {.memory = &stats->deflate_memory}};
 }
 
 static void squeeze_drop_packers(struct squeeze *s)
@@ -33,6 +33,8 @@ void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits)
 	s->limits = *limits;
 	/* A quarter is for messages under way from those who have no window of their own. */
 	s->inflaters.lent_max = (unsigned)(limits->memory / 4 / inflate_cost(DEFLATE_BITS_MAX));
+	/* And a quarter is left for those who agree on a window, however many refer back unasked. */
+	s->inflaters.memory_max = limits->memory / 2;
 }
 
 void squeeze_free(struct squeeze *s)
@@ -112,7 +114,7 @@ struct squeeze_conn *squeeze_keep(const struct inflate *in)
 
 bool squeeze_is_done(const struct squeeze_conn *c)
 {
-	return !c->keep_out && !c->keep_in && !c->inflate.compressed;
+	return !c->keep_out && !c->keep_in && !inflate_has_state(&c->inflate);
 }
 
 void squeeze_free_conn(struct squeeze *s, struct squeeze_conn *c)

@@ -35,7 +35,8 @@ struct squeeze {
 	size_t scratch_size;
 };
 
-/* Of a connection with context takeover in any direction; of another one while a compressed message of its is under way. */
+/* Of a connection with context takeover in any direction; of another one while a compressed message of its is under way, and while it
+ * may refer back to earlier ones though it was told not to (inflate.h). */
 struct squeeze_conn {
 	struct inflate inflate;
 	bool keep_out, keep_in; /* context takeover */

@@ -78,8 +78,9 @@ static bool offer_accept(const struct offer *o, const struct deflate_policy *pol
 		.keep_out = policy->keep_out && !o->has[SERVER_NO_TAKEOVER],
 		.keep_in = policy->keep_in && !o->has[CLIENT_NO_TAKEOVER],
 	};
-	/* The answer has to confirm what was asked for; a smaller window than usual saves the client memory, too (7.1.2.1). */
-	t->say_out_bits = o->has[SERVER_BITS] || t->out_bits < DEFLATE_BITS_MAX;
+	/* A smaller window than usual could be told to any client, and would save it memory (7.1.2.1); but some take what they have not
+	 * asked for for an error. */
+	t->say_out_bits = o->has[SERVER_BITS];
 	if (in > policy->bits && t->keep_in) {
 		/* A client that did not offer to be told of a window must not be (7.1.2.2): it uses the largest, which is not kept. */
 		if (o->has[CLIENT_BITS])

@@ -313,10 +313,23 @@ static size_t inflated_room(struct frame_reader *r, const struct frame_limits *l
 	return (size_t)((r->part->cap < max ? r->part->cap : max) - len);
 }
 
+/* Begins the message anew, with what was before it. False: that is not to be had. */
+static bool inflate_again(struct frame_reader *r, const struct frame_limits *limits)
+{
+	if (!inflate_recall(limits->inflate))
+		return false;
+	if (r->part != NULL)
+		r->part->len = 0;
+	r->utf8 = UTF8_ACCEPT;
+	return true;
+}
+
 /* Inflates n bytes behind what is there; `last`: the message ends with them. */
 static enum frame_status inflate_more(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *p, size_t n,
 				      bool last, struct frame *out)
 {
+	const uint8_t *const from = p;
+	const size_t whole = n;
 	enum inflate_status status;
 	uint8_t beyond, *dst;
 	size_t room, made;
@@ -334,7 +347,14 @@ static enum frame_status inflate_more(struct frame_reader *r, const struct frame
 			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
 		if (dst != &beyond)
 			r->part->len += made;
+		if (status == INFLATE_FAR && inflate_again(r, limits)) {
+			p = from;
+			n = whole;
+			status = INFLATE_FULL;
+		}
 	} while (status == INFLATE_FULL);
+	if (status == INFLATE_FAR)
+		return bad(r, out, CLOSE_BAD_DATA, "compressed data that refers to what is not kept: see --deflate-takeover, --deflate-memory");
 	if (status == INFLATE_NO_MEMORY)
 		return bad(r, out, CLOSE_INTERNAL, "out of memory");
 	return status == INFLATE_BAD ? bad(r, out, CLOSE_BAD_DATA, "compressed data that can not be inflated") : more(out);
@@ -395,8 +415,11 @@ static enum frame_status deflated_payload(struct frame_reader *r, const struct f
 		status = inflate_more(r, limits, p, n, last, out);
 	if (status == FRAME_BAD || r->left > 0)
 		return status;
-	if (r->fin)
+	if (r->fin) {
+		if (r->part != NULL)
+			inflate_remember(in, r->part->bytes, r->part->len);
 		inflate_end(in);
+	}
 	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
 }
 

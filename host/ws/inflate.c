@@ -2,11 +2,15 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <zlib.h>
 
 #define SPARE_MAX 4 /* streams kept for the next messages */
 #define BITS_MIN 9  /* some clients that promise 8 use 9, as zlib once did for them */
 #define BITS_MAX 15
+#define PAST_MIN 256 /* bytes */
+#define SAMPLE 8     /* bytes that a message and what was before it have in common, which any compressor finds */
+#define SHOWN_MAX 3  /* messages that could have referred back and did not */
 
 struct inflate_stream {
 	z_stream z;
@@ -80,6 +84,7 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 	i->begun = true;
 	i->ended = false;
 	i->tail = 0;
+	i->whole = whole && !i->keep;
 	i->gathers = !i->keep && !whole && i->pool->lent >= i->pool->lent_max;
 	if (i->gathers || i->stream != NULL)
 		return INFLATE_DONE;
@@ -88,7 +93,60 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 		return INFLATE_NO_MEMORY;
 	i->lent = !i->keep && !whole;
 	i->pool->lent += i->lent;
+	if (!whole && i->past != NULL) /* its beginning will not be there any more when it turns out to refer back */
+		inflateSetDictionary(&i->stream->z, i->past->bytes, (uInt)i->past->n);
 	return INFLATE_DONE;
+}
+
+/* --- clients that refer back though they should not --------------------------------------------------------------------------- */
+
+static void past_drop(struct inflate *i)
+{
+	if (i->past == NULL)
+		return;
+	*i->pool->memory -= sizeof(*i->past) + i->past->cap;
+	free(i->past);
+	i->past = NULL;
+}
+
+/* Room for n bytes, which is counted. */
+static bool past_reserve(struct inflate *i, size_t n)
+{
+	struct inflate_pool *const pool = i->pool;
+	const size_t had = i->past != NULL ? sizeof(*i->past) + i->past->cap : 0;
+	size_t cap = i->past != NULL ? i->past->cap : PAST_MIN;
+	struct inflate_past *wider;
+
+	while (cap < n)
+		cap *= 2;
+	if (i->past != NULL && cap == i->past->cap)
+		return true;
+	if (pool->memory == NULL || *pool->memory - had + sizeof(*wider) + cap > pool->memory_max)
+		return false;
+	wider = realloc(i->past, sizeof(*wider) + cap);
+	if (wider == NULL)
+		return false;
+	if (i->past == NULL)
+		wider->n = 0;
+	wider->cap = cap;
+	i->past = wider;
+	*pool->memory += sizeof(*wider) + cap - had;
+	return true;
+}
+
+/* Without a gap, or not at all: half of what it may refer to is as good as nothing. */
+static void past_add(struct inflate *i, const uint8_t *text, size_t n)
+{
+	const size_t take = n < INFLATE_PAST_MAX ? n : INFLATE_PAST_MAX, had = i->past != NULL ? i->past->n : 0;
+	const size_t stay = had + take <= INFLATE_PAST_MAX ? had : INFLATE_PAST_MAX - take;
+
+	if (!past_reserve(i, stay + take)) {
+		past_drop(i);
+		return;
+	}
+	memmove(i->past->bytes, i->past->bytes + had - stay, stay);
+	memcpy(i->past->bytes + stay, text + n - take, take);
+	i->past->n = stay + take;
 }
 
 void inflate_end(struct inflate *i)
@@ -106,9 +164,49 @@ void inflate_end(struct inflate *i)
 void inflate_reset(struct inflate *i)
 {
 	inflate_end(i);
+	past_drop(i);
+	if (i->counted)
+		*i->pool->memory -= inflate_cost(BITS_MAX);
+	i->counted = false;
 	if (i->stream != NULL)
 		stream_free(i->stream);
 	i->stream = NULL;
+}
+
+void inflate_remember(struct inflate *i, const uint8_t *text, size_t n)
+{
+	if (i->keep || i->obeys || n == 0 || i->pool->memory == NULL)
+		return;
+	if (i->whole && n >= 2 * SAMPLE && i->past != NULL && memmem(i->past->bytes, i->past->n, text, SAMPLE) != NULL)
+		i->shown++;
+	i->obeys = i->shown == SHOWN_MAX;
+	if (i->obeys)
+		past_drop(i);
+	else
+		past_add(i, text, n);
+}
+
+bool inflate_recall(struct inflate *i)
+{
+	struct inflate_pool *const pool = i->pool;
+	const size_t cost = inflate_cost(BITS_MAX), had = i->past != NULL ? sizeof(*i->past) + i->past->cap : 0;
+	struct inflate_stream *own;
+
+	if (!i->whole || i->past == NULL || *pool->memory - had + cost > pool->memory_max)
+		return false;
+	own = stream_new(BITS_MAX);
+	if (own == NULL)
+		return false;
+	inflateSetDictionary(&own->z, i->past->bytes, (uInt)i->past->n);
+	pool_give(pool, i->stream);
+	past_drop(i);
+	*pool->memory += cost;
+	i->stream = own;
+	i->bits = BITS_MAX;
+	i->keep = i->counted = true;
+	i->ended = i->whole = false;
+	i->tail = 0;
+	return true;
 }
 
 /* Does the message end where it must: at the end of the empty block whose last bytes its sender left out (7.2.1)? zlib tells by the
@@ -116,6 +214,12 @@ void inflate_reset(struct inflate *i)
 static bool at_block_end(const z_stream *z)
 {
 	return (z->data_type & 128) != 0 && (z->data_type & 63) == 0;
+}
+
+/* What zlib says of a distance beyond its window's bytes, and of nothing else. */
+static bool is_far(const z_stream *z)
+{
+	return z->msg != NULL && strcmp(z->msg, "invalid distance too far back") == 0;
 }
 
 /* One call of zlib, which uses up either side or meets the end of a final block. */
@@ -155,7 +259,7 @@ enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t 
 			/* A final block ends the stream for zlib, and nothing here (7.2.3.4): the window is still good. */
 			inflateResetKeep(z);
 		} else if (code != Z_OK && code != Z_BUF_ERROR) {
-			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY : INFLATE_BAD;
+			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY : is_far(z) ? INFLATE_FAR : INFLATE_BAD;
 		} else if (*made_r == room) {
 			return INFLATE_FULL;
 		} else if (*n == 0 && !last) {

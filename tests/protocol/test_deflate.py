@@ -9,6 +9,7 @@ import pytest
 import control
 from certificates import Certificates, tls
 from deflate import TAIL, parse
+from tova_host import wait_until
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
 from wsclient import BINARY, CLOSE, CONT, PING, TEXT, Closed, connect, frame
 
@@ -198,6 +199,83 @@ def test_a_client_that_refers_back_too_far(keeps):
         assert ws.recv_binary() == data
         ws.send_packed(BINARY, data[:500])
         ws.expect_closed(1007)
+
+
+def refers_back(host, **how):
+    """A client of the kind that takes over though the answer says that it must not, as some libraries do."""
+    ws = opened(host, **how)
+    assert "client_no_context_takeover" in ws.deflate.params
+    ws.deflate.keep_out = True
+    return ws
+
+
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_clients_that_refer_back_unasked_are_served(threads):
+    """Each message alone can not be inflated. What is kept of them is counted, and given back."""
+    with Host(*MOUNTS, "--threads", threads) as host:
+        crowd = [refers_back(host) for _ in range(8)]
+        for n in range(12):
+            for ws in crowd:
+                text = words(400 if n % 3 else 40_000, n % 4)
+                if n % 4 == 1:
+                    packed = ws.deflate.pack(text.encode())
+                    ws.send_frame(TEXT, packed[:50], rsv=4, fin=False)
+                    ws.roundtrip()
+                    ws.send_frame(CONT, packed[50:])
+                else:
+                    ws.send_packed(TEXT, text)
+                assert ws.recv_text() == text
+        wait_until(lambda: stats_of(host)["deflate_memory"] >= 8 * 32768, "it is counted")
+        for ws in crowd:
+            ws.end()
+        wait_until(lambda: stats_of(host)["deflate_memory"] == 0, "nothing is kept of who is gone")
+
+
+def test_who_does_as_told_costs_nothing():
+    with Host(*MOUNTS) as host:
+        crowd = [opened(host) for _ in range(10)]
+        for n in range(6):
+            for ws in crowd:
+                text = '{"type":"message","n":%d,"text":"%s"}' % (n, words(500, 7).replace("\n", " "))
+                ws.send_packed(TEXT, text)
+                assert ws.recv_text() == text
+            assert (stats_of(host)["deflate_memory"] > 10 * 500) == (n < 3), n
+        assert stats_of(host)["deflate_memory"] == 0
+        for ws in crowd:
+            ws.end()
+
+
+def test_no_room_for_who_refers_back_unasked():
+    """Its window costs more than is left: 1007, and a line that says what to do. The others go on."""
+    with Host(*MOUNTS, "--deflate-memory", "1m") as host:
+        served = []
+        for n in range(20):
+            ws = refers_back(host)
+            ws.send_packed(TEXT, words(5000))
+            assert ws.recv_text() == words(5000)
+            ws.send_packed(TEXT, words(5000))
+            if ws.recv_frame().opcode == CLOSE:
+                break
+            served.append(ws)
+        assert 5 <= n < 19
+        line = host.wait_log(lambda line: line.get("kind") == "conn.protocol" and "--deflate-takeover" in line["message"], "which option")
+        assert "--deflate-memory" in line["message"] and line["remote"] == "127.0.0.1"
+        assert stats_of(host)["deflate_memory"] <= 1 << 20
+        for ws in served:
+            ws.send_packed(TEXT, words(5000))
+            assert ws.recv_text() == words(5000)
+            ws.end()
+
+
+def test_a_small_window_is_told_to_who_asked():
+    """One client takes a server_max_window_bits that it did not offer for an error."""
+    with Host(*MOUNTS, "--deflate-window", "10") as host:
+        for offer, bits in ((PD, None), (PD + "; server_max_window_bits=12", 10), (PD + "; client_max_window_bits", None)):
+            with opened(host, offer) as ws:
+                assert ws.deflate.params.get("server_max_window_bits") == bits
+                ws.send_packed(TEXT, words(9000))
+                got = ws.recv_message()
+                assert got.text == words(9000) and got.packed > 0
 
 
 def test_fragments_and_pings(host):

@@ -61,16 +61,16 @@ START_TEST(offers)
 	static const struct {
 		const char *offer, *both, *none, *small;
 	} cases[] = {
-		{PD, PD, PD SNCT CNCT, PD CNCT "; server_max_window_bits=11"},
-		{PD SNCT, PD SNCT, PD SNCT CNCT, PD SNCT CNCT "; server_max_window_bits=11"},
-		{PD CNCT, PD CNCT, PD SNCT CNCT, PD CNCT "; server_max_window_bits=11"},
-		{PD CNCT SNCT, PD SNCT CNCT, PD SNCT CNCT, PD SNCT CNCT "; server_max_window_bits=11"},
-		{PD "; client_max_window_bits", PD, PD SNCT CNCT, PD "; server_max_window_bits=11; client_max_window_bits=11"},
-		{PD "; client_max_window_bits=15", PD, PD SNCT CNCT, PD "; server_max_window_bits=11; client_max_window_bits=11"},
+		{PD, PD, PD SNCT CNCT, PD CNCT},
+		{PD SNCT, PD SNCT, PD SNCT CNCT, PD SNCT CNCT},
+		{PD CNCT, PD CNCT, PD SNCT CNCT, PD CNCT},
+		{PD CNCT SNCT, PD SNCT CNCT, PD SNCT CNCT, PD SNCT CNCT},
+		{PD "; client_max_window_bits", PD, PD SNCT CNCT, PD "; client_max_window_bits=11"},
+		{PD "; client_max_window_bits=15", PD, PD SNCT CNCT, PD "; client_max_window_bits=11"},
 		{PD "; client_max_window_bits=10", PD "; client_max_window_bits=10", PD SNCT CNCT "; client_max_window_bits=10",
-		 PD "; server_max_window_bits=11; client_max_window_bits=10"},
+		 PD "; client_max_window_bits=10"},
 		{PD "; client_max_window_bits=8", PD "; client_max_window_bits=8", PD SNCT CNCT "; client_max_window_bits=8",
-		 PD "; server_max_window_bits=11; client_max_window_bits=8"},
+		 PD "; client_max_window_bits=8"},
 		{PD "; server_max_window_bits=15", PD "; server_max_window_bits=15", PD SNCT CNCT "; server_max_window_bits=15",
 		 PD CNCT "; server_max_window_bits=11"},
 		{PD "; server_max_window_bits=9", PD "; server_max_window_bits=9", PD SNCT CNCT "; server_max_window_bits=9",
@@ -80,7 +80,7 @@ START_TEST(offers)
 		{PD "; server_max_window_bits=\"1\\0\"", PD "; server_max_window_bits=10",
 		 PD SNCT CNCT "; server_max_window_bits=10", PD CNCT "; server_max_window_bits=10"},
 		{"Permessage-Deflate ;\tSERVER_no_context_takeover ", PD SNCT, PD SNCT CNCT,
-		 PD SNCT CNCT "; server_max_window_bits=11"},
+		 PD SNCT CNCT},
 		/* zlib can not compress with that */
 		{PD "; server_max_window_bits=8", "", "", ""},
 		/* no number from 8 to 15 */
@@ -115,13 +115,13 @@ START_TEST(offers)
 		{"permessage-bzip2; server_max_window_bits=10", "", "", ""},
 		{"permessage-deflate-x", "", "", ""},
 		/* several, of which the first that can be is taken */
-		{PD "; server_max_window_bits=8, " PD, PD, PD SNCT CNCT, PD CNCT "; server_max_window_bits=11"},
+		{PD "; server_max_window_bits=8, " PD, PD, PD SNCT CNCT, PD CNCT},
 		{PD "; foo=1, " PD "; server_max_window_bits=10; server_max_window_bits=10, x, " PD SNCT ", " PD, PD SNCT,
-		 PD SNCT CNCT, PD SNCT CNCT "; server_max_window_bits=11"},
+		 PD SNCT CNCT, PD SNCT CNCT},
 		{PD "; server_max_window_bits=9, " PD SNCT, PD "; server_max_window_bits=9",
 		 PD SNCT CNCT "; server_max_window_bits=9", PD CNCT "; server_max_window_bits=9"},
 		{"x; y=1, " PD "; client_max_window_bits", PD, PD SNCT CNCT,
-		 PD "; server_max_window_bits=11; client_max_window_bits=11"},
+		 PD "; client_max_window_bits=11"},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -65,8 +65,10 @@ static void put(struct text *t, const void *bytes, size_t n)
 
 struct talk {
 	struct text sent, expected;
-	bool keep; /* context takeover */
+	bool keep;    /* context takeover */
+	bool unasked; /* the peer takes over though it was told not to */
 	unsigned bits;
+	uint64_t memory_max; /* of pasts; 0: none are kept */
 };
 
 static void frame(struct talk *t, unsigned first, const void *payload, size_t n)
@@ -117,6 +119,7 @@ static void gives_bad(struct talk *t, unsigned code)
 
 struct reader {
 	struct inflate_pool pool;
+	uint64_t memory;
 	struct inflate inflate;
 	struct frame_reader reader;
 	struct frame_limits limits;
@@ -126,6 +129,10 @@ struct reader {
 static void reader_init(struct reader *r, const struct talk *t, unsigned lent_max)
 {
 	*r = (struct reader){.pool = {.lent_max = lent_max}};
+	if (t->memory_max > 0) {
+		r->pool.memory = &r->memory;
+		r->pool.memory_max = t->memory_max;
+	}
 	inflate_init(&r->inflate, &r->pool, t->bits, t->keep);
 	r->limits = (struct frame_limits){.message_max = MESSAGE_MAX, .masked = true, .inflate = &r->inflate};
 }
@@ -135,6 +142,7 @@ static void reader_free(struct reader *r)
 	frame_reset(&r->reader);
 	inflate_reset(&r->inflate);
 	ck_assert_uint_eq(r->pool.lent, 0);
+	ck_assert_uint_eq(r->memory, 0);
 	inflate_pool_free(&r->pool);
 	free(r->got.p);
 }
@@ -250,7 +258,7 @@ static void peer_message(struct peer *p, struct talk *t, unsigned opcode, const 
 		frame(t, FIN | RSV1 | opcode, packed, len - 4);
 	gives(t, opcode, bytes, n);
 	free(packed);
-	if (!t->keep)
+	if (!t->keep && !t->unasked)
 		deflateReset(&p->z);
 }
 
@@ -768,6 +776,120 @@ START_TEST(costs)
 }
 END_TEST
 
+/* --- clients that refer back though they were told not to ---------------------------------------------------------------------- */
+
+static void json_message(struct peer *peer, struct talk *t, unsigned i, size_t n)
+{
+	char *text = malloc(n + 100);
+	int len = sprintf(text, "{\"type\":\"message\",\"room\":\"general\",\"n\":%u,\"text\":\"", i);
+
+	for (size_t k = 0; k < n; k++)
+		text[len++] = (char)('a' + (k * k + i * 7 + k / 9) % 26);
+	len += sprintf(text + len, "\"}");
+	peer_message(peer, t, FRAME_TEXT, text, (size_t)len);
+	free(text);
+}
+
+START_TEST(who_refers_back_unasked_is_served)
+{
+	static const size_t sizes[] = {0, 5, 100, 1000, 20000, 33000, 40000};
+
+	for (int level = 1; level <= 9; level += 4) {
+		for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s += RUNNING_ON_VALGRIND ? 3 : 1) {
+			struct talk t = {.bits = 15, .unasked = true, .memory_max = 1 << 20};
+			struct peer peer;
+
+			peer_start(&peer, level, 15);
+			for (unsigned i = 0; i < 6; i++) {
+				json_message(&peer, &t, i, i % 2 == 0 ? sizes[s] : 30);
+				frame(&t, FIN | FRAME_TEXT, "plain", 5);
+				gives(&t, FRAME_TEXT, "plain", 5);
+			}
+			run(&t);
+			deflateEnd(&peer.z);
+		}
+	}
+}
+END_TEST
+
+/* Also when it has had nothing to refer back to for long: random bytes, and then the same once more. */
+START_TEST(what_is_known_of_it_grows_to_its_window)
+{
+	struct talk t = {.bits = 15, .unasked = true, .memory_max = 1 << 20};
+	struct peer peer;
+	uint8_t bytes[900];
+
+	peer_start(&peer, 6, 15);
+	srand(7);
+	for (unsigned i = 0; i < 40; i++) {
+		for (size_t k = 0; k < sizeof(bytes); k++)
+			bytes[k] = (uint8_t)rand();
+		peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof(bytes));
+	}
+	peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof(bytes));
+	run(&t);
+	deflateEnd(&peer.z);
+}
+END_TEST
+
+/* Nothing is kept of who has sent again what it could have referred to, and what is kept of others is counted. */
+START_TEST(who_obeys_costs_nothing)
+{
+	struct talk t = {.bits = 15, .memory_max = 1 << 20};
+	struct peer peer;
+	struct reader r;
+
+	peer_start(&peer, 6, 15);
+	reader_init(&r, &t, 100);
+	for (unsigned i = 0; i < 10; i++) {
+		json_message(&peer, &t, i, 2000);
+		ck_assert(feed(&r, t.sent.p, t.sent.n));
+		t.sent.n = 0;
+		ck_assert_int_eq(r.memory > 2000, i < 3);
+		ck_assert_int_eq(r.inflate.obeys, i >= 3);
+		ck_assert_int_eq(inflate_has_state(&r.inflate), i < 3);
+	}
+	compare(&t, &r, "in turn", 0);
+	deflateEnd(&peer.z);
+	free(t.sent.p);
+	free(t.expected.p);
+}
+END_TEST
+
+/* Where there is no room for its past, or for its window, it is told which option makes some. */
+START_TEST(no_room_for_the_past)
+{
+	static const uint64_t rooms[] = {1, 300, 3000};
+
+	for (size_t i = 0; i < 3; i++) {
+		struct talk t = {.bits = 15, .unasked = true, .memory_max = rooms[i]};
+		struct peer peer;
+		struct reader r;
+		struct frame f;
+		uint8_t *p;
+		size_t left;
+
+		peer_start(&peer, 6, 15);
+		reader_init(&r, &t, 100);
+		json_message(&peer, &t, 1, 1000);
+		ck_assert(feed(&r, t.sent.p, t.sent.n));
+		ck_assert_uint_le(r.memory, rooms[i]);
+		t.sent.n = 0;
+		json_message(&peer, &t, 1, 1000);
+		p = (uint8_t *)t.sent.p;
+		left = t.sent.n;
+		ck_assert_int_eq(frame_read(&r.reader, &r.limits, &p, &left, &f), FRAME_BAD);
+		ck_assert_uint_eq(f.code, CLOSE_BAD_DATA);
+		ck_assert_ptr_nonnull(strstr(f.why, "--deflate-takeover"));
+		ck_assert_uint_le(strlen(f.why), 123);
+		reader_free(&r);
+		deflateEnd(&peer.z);
+		free(t.sent.p);
+		free(t.expected.p);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("inflate");
@@ -789,6 +911,10 @@ int main(void)
 	tcase_add_test(tc, much_of_nothing);
 	tcase_add_test(tc, nothing_is_kept_for_a_quiet_connection);
 	tcase_add_test(tc, messages_do_not_meet);
+	tcase_add_test(tc, who_refers_back_unasked_is_served);
+	tcase_add_test(tc, what_is_known_of_it_grows_to_its_window);
+	tcase_add_test(tc, who_obeys_costs_nothing);
+	tcase_add_test(tc, no_room_for_the_past);
 	tcase_add_test(tc, no_memory);
 	tcase_add_test(tc, costs);
 	suite_add_tcase(suite, tc);
