@@ -1,7 +1,8 @@
 /* dashboard: shows the machine and the host live. Whoever connects gets {"type":"init","data":STATS} and from then on, as a member
  * of room dashboard, {"type":"update","data":STATS} at each interval. STATS:
  *	{"time":ms since 1970, "load":[1, 5, 15 minutes], "memory":{"total":bytes,"used":bytes},
- *	 "host":{"uptime":s,"connections":n,"rooms":n,"messages_in":n,"messages_out":n,"bytes_in":n,"bytes_out":n}}
+ *	 "host":{"uptime":s,"connections":n,"rooms":n,"messages_in":n,"messages_out":n,"bytes_in":n,"bytes_out":n,
+ *		 "slow":n,"dropped":n,"refused":n}}
  * load or memory are null where the system does not tell.
  */
 #define _DEFAULT_SOURCE
@@ -49,10 +50,25 @@ static json_t *memory(void)
 
 static json_t *host(const tova_stats *s)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uptime", (json_int_t)(s->uptime_ms / 1000), "connections",
-			 (json_int_t)s->connections, "rooms", (json_int_t)s->rooms, "messages_in", (json_int_t)s->messages_in,
-			 "messages_out", (json_int_t)s->messages_out, "bytes_in", (json_int_t)s->bytes_in, "bytes_out",
-			 (json_int_t)s->bytes_out);
+	const struct {
+		const char *name;
+		uint64_t value;
+	} counters[] = {
+		{"uptime", s->uptime_ms / 1000},
+		{"connections", s->connections},
+		{"rooms", s->rooms},
+		{"messages_in", s->messages_in},
+		{"messages_out", s->messages_out},
+		{"bytes_in", s->bytes_in},
+		{"bytes_out", s->bytes_out},
+		{"slow", s->slow},
+		{"dropped", s->dropped + s->rate_dropped},
+		{"refused", s->refused + s->limited},
+	};
+	json_t *object = json_object();
+	for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
+		json_object_set_new(object, counters[i].name, json_integer((json_int_t)counters[i].value));
+	return object;
 }
 
 /* Returns text that the caller frees, or NULL. */

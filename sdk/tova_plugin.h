@@ -3,6 +3,7 @@
  * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
  *   1.0  first version
  *   1.1  tova_request: claims, subject, secure
+ *   1.2  tova_stats: slow, dropped, rate_dropped, refused, limited
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -177,6 +178,11 @@ typedef struct tova_stats {
 	uint64_t connections, rooms;	    /* now */
 	uint64_t messages_in, messages_out; /* WebSocket messages */
 	uint64_t bytes_in, bytes_out;	    /* on sockets */
+	/* Since 1.2: */
+	uint64_t slow;		    /* connections for which messages are being given up now, since they read too slowly */
+	uint64_t dropped;	    /* messages that a receiver does not get for that */
+	uint64_t rate_dropped;	    /* messages and pings not taken, for --rate-limit */
+	uint64_t refused, limited; /* upgrades refused; connections and upgrades refused for the limits of their address */
 } tova_stats;
 
 /* The answer to a query: committed state, as of one moment between two events. */

@@ -2,7 +2,8 @@
  * of room dashboard, {"type": "update", "data": STATS} at each interval. STATS:
  *
  *     {"time": ms since 1970, "load": [1, 5, 15 minutes], "memory": {"total": bytes, "used": bytes},
- *      "host": {"uptime": s, "connections": n, "rooms": n, "messages_in": n, "messages_out": n, "bytes_in": n, "bytes_out": n}}
+ *      "host": {"uptime": s, "connections": n, "rooms": n, "messages_in": n, "messages_out": n, "bytes_in": n, "bytes_out": n,
+ *               "slow": n, "dropped": n, "refused": n}}
  *
  * load or memory are null where the system does not tell.
  *
@@ -37,8 +38,12 @@ function memory() {
 }
 
 async function snapshot() {
-	const { uptime_ms, connections, rooms, messages_in, messages_out, bytes_in, bytes_out } = await stats();
-	const host = { uptime: Math.floor(uptime_ms / 1000), connections, rooms, messages_in, messages_out, bytes_in, bytes_out };
+	const counters = await stats();
+	const { connections, rooms, messages_in, messages_out, bytes_in, bytes_out, slow } = counters;
+	const host = {
+		uptime: Math.floor(counters.uptime_ms / 1000), connections, rooms, messages_in, messages_out, bytes_in, bytes_out, slow,
+		dropped: counters.dropped + counters.rate_dropped, refused: counters.refused + counters.limited,
+	};
 	return { time: Date.now(), load: loadavg(), memory: memory(), host };
 }
 

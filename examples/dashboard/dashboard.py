@@ -2,7 +2,8 @@
 of room dashboard, {"type": "update", "data": STATS} at each interval. STATS:
 
     {"time": ms since 1970, "load": [1, 5, 15 minutes], "memory": {"total": bytes, "used": bytes},
-     "host": {"uptime": s, "connections": n, "rooms": n, "messages_in": n, "messages_out": n, "bytes_in": n, "bytes_out": n}}
+     "host": {"uptime": s, "connections": n, "rooms": n, "messages_in": n, "messages_out": n, "bytes_in": n, "bytes_out": n,
+              "slow": n, "dropped": n, "refused": n}}
 
 load or memory are null where the system does not tell.
 
@@ -21,7 +22,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "sdk/python"))
 from tova import broadcast_to, join, leave, serve, set_timer, stats  # noqa: E402
 
 INTERVAL_MIN_MS, INTERVAL_MAX_MS = 100, 3_600_000
-COUNTERS = ("connections", "rooms", "messages_in", "messages_out", "bytes_in", "bytes_out")
+COUNTERS = ("connections", "rooms", "messages_in", "messages_out", "bytes_in", "bytes_out", "slow")
 
 
 def load():
@@ -42,7 +43,8 @@ def memory():
 
 async def snapshot():
     counters = await stats()
-    host = {"uptime": counters["uptime_ms"] // 1000, **{name: counters[name] for name in COUNTERS}}
+    host = {"uptime": counters["uptime_ms"] // 1000, **{name: counters[name] for name in COUNTERS},
+            "dropped": counters["dropped"] + counters["rate_dropped"], "refused": counters["refused"] + counters["limited"]}
     return {"time": time.time_ns() // 1_000_000, "load": load(), "memory": memory(), "host": host}
 
 

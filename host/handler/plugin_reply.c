@@ -74,6 +74,11 @@ static int reply_stats(struct plugin_instance *i, tova_reply *reply)
 		.messages_out = s->messages_out,
 		.bytes_in = s->bytes_in,
 		.bytes_out = s->bytes_out,
+		.slow = s->slow,
+		.dropped = s->dropped,
+		.rate_dropped = s->rate_dropped,
+		.refused = s->refused,
+		.limited = s->limited,
 	};
 	reply->stats = &stats;
 	return hand_over(i, reply, NULL);

@@ -60,6 +60,11 @@ static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_rep
 		.messages_out = reply_counter(json, "messages_out"),
 		.bytes_in = reply_counter(json, "bytes_in"),
 		.bytes_out = reply_counter(json, "bytes_out"),
+		.slow = reply_counter(json, "slow"),
+		.dropped = reply_counter(json, "dropped"),
+		.rate_dropped = reply_counter(json, "rate_dropped"),
+		.refused = reply_counter(json, "refused"),
+		.limited = reply_counter(json, "limited"),
 	};
 	tova_reply whole = *reply;
 	whole.stats = &stats;

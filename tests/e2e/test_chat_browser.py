@@ -31,13 +31,16 @@ class Person:
     def enter(self, room):
         """By the list of rooms."""
         before = self.lines().count(f"Joined room: {room}")
-        self.page.click(f'#rooms [data-room="{room}"]')
+        self.page.click(f'nav [data-room="{room}"]')
         wait_until(lambda: self.room == room, f"{self.name} looks at {room}")
         wait_until(lambda: self.lines().count(f"Joined room: {room}") > before, f"{self.name} has joined {room}")
 
     @property
     def room(self):
         return self.page.js("document.querySelector('#rooms [aria-current]').dataset.room")
+
+    def rooms(self, where="#rooms"):
+        return self.page.js("return [...document.querySelectorAll(arguments[0] + ' [data-room]')].map(e => e.dataset.room)", where)
 
     def messages(self):
         return self.page.js("""return [...document.querySelectorAll('#log .message')].map(e => ({
@@ -121,8 +124,12 @@ def test_rooms_are_apart(ada, grace):
     grace.say("Yes please")
     ada.wait_message("Yes please", who="Grace")
 
+    # Of the rooms that reach her, general is none any more; she can join it again.
+    assert ada.rooms() == ["tea"] and ada.rooms("#earlier") == ["general"]
+
     # Back in general; what goes on in tea, where one still is, is counted there and does not show up here.
     ada.enter("general")
+    assert ada.rooms() == ["general", "tea"] and ada.rooms("#earlier") == []
     grace.say("Milk?")
     wait_until(lambda: ada.page.text('#rooms [data-room="tea"] .unread') == "1 unread", "a message waits in tea")
     assert ("Grace", "Milk?") not in ada.said()
@@ -174,6 +181,7 @@ def test_a_restart_is_survived(host, ada, grace):
     for person in (ada, grace):
         wait_until(lambda: person.page.state in ("waiting", "connecting"), f"{person.name} sees that the connection is lost")
         assert person.page.find("#banner").is_displayed()
+        wait_until(lambda: person.page.text("#state") == "Offline", "one word for it, between two tries and during one")
         person.say(f"{person.name} is still here")
         assert person.messages()[-1]["state"] == "waiting"
     host.start()

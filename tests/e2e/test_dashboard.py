@@ -15,7 +15,8 @@ SHAPE = {
     "time": int,
     "load": [NUMBER, NUMBER, NUMBER],
     "memory": {"total": int, "used": int},
-    "host": dict.fromkeys(("uptime", "connections", "rooms", "messages_in", "messages_out", "bytes_in", "bytes_out"), int),
+    "host": dict.fromkeys(("uptime", "connections", "rooms", "messages_in", "messages_out", "bytes_in", "bytes_out", "slow", "dropped", "refused"),
+                          int),
 }
 
 

@@ -22,7 +22,7 @@ for (let i = 0; i < data.length; i += 4)
 return n;
 """
 
-PLOTS = ["Connections", "Messages", "Traffic", "Load average", "Memory", "Rooms"]
+PLOTS = ["Connections", "Messages a second", "Traffic a second", "Load average", "Memory", "Rooms", "Trouble"]
 
 
 class Dashboard:
@@ -99,13 +99,13 @@ def test_counters_follow_what_happens(host, dashboard):
         assert dashboard.series("connections") == "3"
 
         # The page asks nothing while it runs: what comes in is ours alone.
-        messages, received = dashboard.number("Messages in"), dashboard.page.js("newest().host.bytes_in")
+        messages, received = dashboard.number("Messages in, total"), dashboard.page.js("newest().host.bytes_in")
         for i in range(500):
             one.send_text(json.dumps({"type": "chat", "user": "counter", "text": f"message {i}"}))
         for _ in range(500):
             two.recv_text()
-        wait_until(lambda: dashboard.number("Messages in") == messages + 500, "500 messages are counted")
-        assert dashboard.number("Messages out") >= 500
+        wait_until(lambda: dashboard.number("Messages in, total") == messages + 500, "500 messages are counted")
+        assert dashboard.number("Messages out, total") >= 500
         assert dashboard.page.js("newest().host.bytes_in") > received + 500 * 40
         peak = wait_until(lambda: dashboard.page.js("Math.max(...samples.map(s => s?.rate.messages_in ?? 0))"), "a rate is shown")
         assert 1 <= peak <= 1001  # counted over half a second at least
@@ -114,6 +114,32 @@ def test_counters_follow_what_happens(host, dashboard):
         two.end()
     wait_until(lambda: dashboard.number("Connections") == 1, "both are gone again")
     wait_until(lambda: dashboard.page.js("newest().host.rooms") == rooms, "and so is their room")
+
+
+def test_the_first_rate_is_none_of_what_the_page_has_cost(host, dashboard):
+    """The page's own request, its upgrade and its first values came before the first update: no rate is made of them."""
+    dashboard.wait_samples(4)
+    rates = dashboard.page.js("samples.map(s => s.rate.messages_out)")
+    assert rates[:2] == [None, None]
+    # To one page an update each interval: what is counted first is what is counted later.
+    wait_until(lambda: dashboard.page.js("samples.filter(s => s.rate.messages_out > 0).length >= 3"), "rates")
+    first, *rest = dashboard.page.js("samples.map(s => s.rate.messages_out).filter(r => r !== null)")
+    assert first <= 2.5 * max(rest)
+
+
+def test_what_is_dropped_and_refused_is_shown(host, dashboard):
+    wait_until(lambda: dashboard.number("Refused, total") == 0 and dashboard.number("Dropped, total") == 0, "nothing yet")
+    for _ in range(3):
+        with pytest.raises(Exception):
+            connect("127.0.0.1", host.port, "/nowhere")
+    wait_until(lambda: dashboard.number("Refused, total") == 3, "three clients were refused")
+    wait_until(lambda: dashboard.page.js("Math.max(...samples.map(s => s?.rate.refused ?? 0))") > 0, "and so the plot says")
+
+
+def test_a_line_at_zero_can_be_seen(dashboard):
+    """Nobody reads slowly: the line of the first series lies at 0, which is not on the axis."""
+    dashboard.wait_samples(2)
+    wait_until(lambda: dashboard.ink("Trouble") > 20, "it is drawn")
 
 
 def test_pause_and_resume(host, dashboard):
@@ -142,6 +168,7 @@ def test_a_restart_leaves_a_gap(host, dashboard):
     host.stop()
     wait_until(lambda: dashboard.page.state in ("waiting", "connecting"), "the loss is seen")
     assert dashboard.page.find("#banner").is_displayed()
+    wait_until(lambda: dashboard.page.text("#state") == "Offline", "the same word as in the chat")
     host.start()
     dashboard.page.wait_state("open")
     dashboard.wait_samples(3)

@@ -1060,11 +1060,11 @@ static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 	text_add(t, "]");
 	if (r->stats != NULL) {
 		const tova_stats *s = r->stats;
-		const uint64_t values[] = {s->uptime_ms,    s->connections, s->rooms,	 s->messages_in,
-					   s->messages_out, s->bytes_in,    s->bytes_out};
-		static const char *const names[] = {"uptime_ms",    "connections", "rooms",    "messages_in",
-						    "messages_out", "bytes_in",	   "bytes_out"};
-		for (int i = 0; i < 7; i++)
+		const uint64_t values[] = {s->uptime_ms, s->connections, s->rooms, s->messages_in, s->messages_out, s->bytes_in,
+					   s->bytes_out, s->slow, s->dropped, s->rate_dropped, s->refused, s->limited};
+		static const char *const names[] = {"uptime_ms", "connections", "rooms", "messages_in", "messages_out", "bytes_in",
+						    "bytes_out", "slow", "dropped", "rate_dropped", "refused", "limited"};
+		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 			text_add(t, ",\"%s\":%llu", names[i], (unsigned long long)values[i]);
 	}
 	text_add(t, "}");
