@@ -3,7 +3,7 @@
  * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
  *   1.0  first version
  *   1.1  tova_request: claims, subject, secure
- *   1.2  tova_stats: slow, dropped, rate_dropped, refused, limited
+ *   1.2  tova_set_if; tova_stats: slow, dropped, rate_dropped, refused, limited
  *
  * A plugin is a shared library that exports one constant struct:
  *

@@ -1,6 +1,8 @@
 """Out of descriptors: the host goes on serving, says so once, and accepts again when some are free."""
 import json
+import os
 import resource
+import shutil
 import tempfile
 
 import pytest
@@ -68,13 +70,16 @@ def fill(host):
 def test_the_operator_gets_in_when_clients_have_all(threads):
     """Clients take all descriptors that are theirs: tova-ctl is answered, and HUP brings new workers and a new folder."""
     with tempfile.TemporaryDirectory() as directory:
-        socket = f"{directory}/control.sock"
-        with Host("--plugin", f"/probe={plugin('probe')}", "--isolate", "--control", socket, "--static", directory,
+        socket, file = f"{directory}/control.sock", f"{directory}/probe.so"
+        shutil.copy(plugin("probe"), file)
+        with Host("--plugin", f"/probe={file}", "--isolate", "--control", socket, "--static", directory,
                   "--threads", threads, limits=few_descriptors) as host:
             connect("127.0.0.1", host.port, "/probe").end()
             served, waiting = fill(host)
             host.wait_log(lambda line: line.get("kind") == "limit" and line.get("level") == "warn", "that descriptors ran out")
             assert json.loads(control.ctl(socket, "--json", "stats"))["stats"]["connections"] >= len(served)
+            shutil.copy(plugin("probe"), file + ".new")
+            os.replace(file + ".new", file)  # workers of a file that is the same are left alone
             control.ctl(socket, "reload")
             host.wait_log(lambda line: "new workers serve" in line.get("message", ""), "the new generation")
             for ws in served:

@@ -124,7 +124,7 @@ def test_a_reload_changes_it(tmp_path):
             assert ws.recv_text() == "1"
             config.write_text(text % ('rate-limit = "";', 'rate-limit = "1/1h";'))
             mark = host.reload()
-            host.wait_log(lambda line: line["kind"] == "reload" and "replaced" in line["message"], after=mark)
+            host.wait_log(lambda line: line["kind"] == "reload" and "read again" in line["message"], after=mark)
             for i in range(10):
                 ws.send_text(f"send {i}")
                 assert ws.recv_text() == str(i)
