@@ -78,7 +78,7 @@ def test_the_operator_gets_in_when_clients_have_all(threads):
             served, waiting = fill(host)
             host.wait_log(lambda line: line.get("kind") == "limit" and line.get("level") == "warn", "that descriptors ran out")
             assert json.loads(control.ctl(socket, "--json", "stats"))["stats"]["connections"] >= len(served)
-            shutil.copy(plugin("probe"), file + ".new")
+            shutil.copy(plugin("probe_v2"), file + ".new")
             os.replace(file + ".new", file)  # workers of a file that is the same are left alone
             control.ctl(socket, "reload")
             host.wait_log(lambda line: "new workers serve" in line.get("message", ""), "the new generation")
