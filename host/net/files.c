@@ -170,13 +170,24 @@ static void files_redirect(struct conn *c, const struct request *r)
 	free(location);
 }
 
-/* Is it an address for WebSocket clients? One mount for all paths leaves to the files of a folder what lies below it. */
+/* Are there files below the mount's path? Then what is not found there is a file that is missing. */
+static bool files_has_folder(const struct files *f, const char *mount)
+{
+	int fd = f->root < 0 ? -1 : mount[1] == '\0' ? dup(f->root) : files_open_at(f->root, mount + 1);
+	struct stat st;
+	bool folder = fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+	if (fd >= 0)
+		close(fd);
+	return folder;
+}
+
+/* Is it an address for WebSocket clients? */
 static bool files_is_mount(const struct files *f, struct span path)
 {
 	for (const char *const *m = f->mounts; m != NULL && *m != NULL; m++) {
 		size_t n = strcmp(*m, "/") == 0 ? 0 : strlen(*m);
 		bool below = path.n >= n && memcmp(path.p, *m, n) == 0 && (path.n == n || path.p[n] == '/');
-		if (below && (n > 0 || path.n == 1 || f->root < 0))
+		if (below && (path.n - n <= 1 || !files_has_folder(f, *m)))
 			return true;
 	}
 	return false;
