@@ -187,26 +187,36 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 
 /* --- scripts ------------------------------------------------------------------------------------------------------------------------- */
 
-static struct script_settings mounts_script(const struct settings *all, const struct settings_mount *set)
+/* The word was checked when it was read. */
+static enum script_framing mounts_framing(const struct settings *all, const struct settings_mount *set)
 {
+	return all->script_binary						      ? SCRIPT_FRAMES
+	       : set->script_lines != NULL && strcmp(set->script_lines, "json") == 0 ? SCRIPT_JSON
+										      : SCRIPT_LINES;
+}
+
+static struct script_settings mounts_script(const struct server *s, const struct settings_mount *set)
+{
+	const struct settings *all = &s->settings;
 	return (struct script_settings){
 		.command = set->script,
-		.binary = all->script_binary,
+		.framing = mounts_framing(all, set),
 		.max = (unsigned)all->max_scripts,
 		.rate = (unsigned)all->script_rate,
 		.close_ms = all->close_timeout,
+		.unread_max = s->conns.limits.buffered_max / 4,
 	};
 }
 
 static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
 {
-	const struct script_settings script = mounts_script(&s->settings, set);
+	const struct script_settings script = mounts_script(s, set);
 	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
 }
 
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set)
 {
-	const struct script_settings script = mounts_script(&s->settings, set);
+	const struct script_settings script = mounts_script(s, set);
 	if (!script_set(m, &script))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for the script's settings, the old ones go on", LOG_STR("mount", m->path));
 }

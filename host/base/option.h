@@ -103,8 +103,12 @@ enum option_when {
 	  "workers that attach at a tls+tcp:// URL need a certificate that one of these (PEM) has signed") \
 	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "attached workers must say the token in this file; where other machines can dial in this is needed, or --attach-client-ca") \
+	X(script_lines, SCOPED, "script-lines", 0, "[MOUNT=]FORM", HANDLERS, WORKER, 0, 0, "text", "text|json", \
+	  "what a line is, to and from scripts: a text message as it stands (one with line ends is several lines, and each counts in " \
+	  "--rate-limit), or a JSON string, or {\"bin\":\"BASE64\"} for a binary message") \
 	X(script_binary, FLAG, "script-binary", 0, NULL, HANDLERS, WORKER, 0, 0, NULL, NULL, \
-	  "what scripts write is sent as it comes, in binary messages, rather than as a text message for each line") \
+	  "messages go to and come from scripts as 4 bytes of length, big-endian, and their bytes, instead of lines; what scripts say is " \
+	  "sent as binary messages") \
 	X(passenv, LIST, "passenv", 0, "NAME,...", HANDLERS, WORKER, 0, 0, NULL, NULL, \
 	  "variables of the host's own environment that workers and scripts get beside " ENVIRONMENT_GIVEN "; NAME* means all that begin " \
 	  "so; what is said of a request (REMOTE_USER, HTTPS, SSL_*, ...) never comes from there") \

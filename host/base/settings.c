@@ -173,6 +173,34 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 	}
 }
 
+/* What a line is says nothing where no script writes any. */
+static void check_scripts(struct settings_layer *layer, const struct settings_layer *said)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < said->n_scoped; i++) {
+		const struct settings_scoped *scoped = &said->scoped[i];
+		bool any = false, found = false;
+
+		if (scoped->row != &option_table[OPTION_ID_script_lines] || scoped->value[0] == '\0')
+			continue;
+		for (size_t j = 0; j < layer->s.n_mounts; j++) {
+			bool its = scoped->mount == NULL || strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+
+			found = found || its;
+			any = any || (its && layer->s.mounts[j].script != NULL);
+		}
+		if (found && !any)
+			settings_layer_error(layer, &here, scoped->row->name, "\"%.200s\" is for scripts, and there is none%s%s",
+					     scoped->value, scoped->mount != NULL ? " at " : "",
+					     scoped->mount != NULL ? scoped->mount : "");
+		else if (any && layer->s.script_binary)
+			settings_layer_error(layer, &here, scoped->row->name,
+					     "\"%.200s\" says what a line is, and with --script-binary there are none; expected one of both",
+					     scoped->value);
+	}
+}
+
 /* Without a proxy that is trusted nobody could connect there. */
 static void check_listen(struct settings_layer *layer)
 {
@@ -279,6 +307,10 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 			settings_scope_settle(&over, &under, !over.mounts_given);
 		if (sound)
 			settings_scope_settle(&over, &over, true);
+		if (sound)
+			check_scripts(&over, &under);
+		if (sound)
+			check_scripts(&over, &over);
 		if (sound)
 			check_tokens(&over, &under);
 		if (sound)

@@ -111,6 +111,7 @@ struct conn_load conn_load(struct conn *c)
 	return (struct conn_load){.waiting = c->out.bytes,
 				  .held = (uint32_t)conn_held(c),
 				  .given_up = conn_given_up(c),
+				  .unread = conn_unread(c),
 				  .stalled = c->out.stalled};
 }
 

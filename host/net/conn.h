@@ -310,6 +310,7 @@ static inline uint32_t conn_given_up(const struct conn *c)
 /* The same, for people: of a conn whose socket another loop has, what that has shown lately. */
 struct conn_load {
 	uint32_t waiting, held, given_up;
+	uint32_t unread; /* see conn_unread */
 	bool stalled;
 };
 struct conn_load conn_load(struct conn *c);

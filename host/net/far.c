@@ -11,7 +11,7 @@
 /* Behind each stub's session. */
 struct far_stub {
 	struct far_message *first, *last;	  /* parked */
-	_Atomic uint32_t waiting, held, given_up; /* written by the other loop: see conn_load */
+	_Atomic uint32_t waiting, held, given_up, unread; /* written by the other loop: see conn_load */
 	uint32_t probed;			  /* bytes that were sent when it was asked whether they are gone; 0: it was not */
 };
 
@@ -72,6 +72,7 @@ void far_show(const struct far *f, struct conn *stub, const struct conn_load *lo
 	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0, memory_order_relaxed);
 	atomic_store_explicit(&to->held, load->held, memory_order_relaxed);
 	atomic_store_explicit(&to->given_up, load->given_up, memory_order_relaxed);
+	atomic_store_explicit(&to->unread, load->stalled ? load->unread : 0, memory_order_relaxed);
 }
 
 struct conn_load far_load(struct conn *c)
@@ -79,7 +80,8 @@ struct conn_load far_load(struct conn *c)
 	struct far_stub *from = far_stub(c);
 	struct conn_load load = {.waiting = atomic_load_explicit(&from->waiting, memory_order_relaxed),
 				 .held = atomic_load_explicit(&from->held, memory_order_relaxed),
-				 .given_up = atomic_load_explicit(&from->given_up, memory_order_relaxed)};
+				 .given_up = atomic_load_explicit(&from->given_up, memory_order_relaxed),
+				 .unread = atomic_load_explicit(&from->unread, memory_order_relaxed)};
 	load.stalled = load.waiting > 0;
 	return load;
 }

@@ -117,7 +117,7 @@ void heavy_weigh(struct conn *c)
 
 uint64_t heavies_total(const struct conns *s)
 {
-	return s->spare.account.held + s->heavies.input;
+	return s->spare.account.held + s->heavies.input + s->loop->lent;
 }
 
 /* An entry stands where it did when its connection last did something, and no lower than what it holds as a rule: whoever stands at the

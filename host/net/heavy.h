@@ -51,7 +51,7 @@ void heavy_weigh(struct conn *c);
 void heavy_forget(struct conn *c);
 bool heavy_gives_way(const struct conn *c);
 
-/* Bytes that all hold. */
+/* Bytes that all hold, and that handlers hold for them. */
 uint64_t heavies_total(const struct conns *s);
 /* Called when what waits for it grew, in the middle of whatever. Who gives way is ended later. */
 void heavies_grew(struct conn *c);

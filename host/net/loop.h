@@ -43,6 +43,7 @@ struct loop {
 	struct log *log;
 	struct stats stats;
 	struct chunk_pool chunks;
+	uint64_t lent; /* bytes of memory that handlers hold for connections: counted with what these hold, see heavy.h */
 	struct descriptors descriptors; /* of the process */
 	uint8_t *input;	    /* LOOP_INPUT bytes, and one more that may be written */
 	struct tls_io *tls; /* what its TLS connections share; NULL: there was none yet */

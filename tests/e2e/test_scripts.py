@@ -2,7 +2,9 @@
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -204,6 +206,77 @@ def test_binary_frames():
         ws.end()
 
 
+# --- lines of JSON -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_lines_of_json_both_ways():
+    """Whatever a message holds it is one line, and binary comes and goes as such."""
+    with script("exec cat", "--script-lines", "json") as host:
+        ws = client(host)
+        for text in ("one", "", "two\nlines\r\n", "\0\x01\x1f\x7f", 'a "b" \\ /', "ä€𝄞\u2028", "\n" * 5001, "x" * 300000, "\x02" * 200000):
+            ws.send_text(text)
+            assert ws.recv_text() == text
+        for data in (b"", b"\0", b"ab", b"abc\n", bytes(range(256)) * 300, os.urandom(300001)):
+            ws.send_binary(data)
+            assert ws.recv_binary() == data
+        ws.end()
+
+
+def test_what_lines_of_json_are_for_the_script():
+    with script("read -r a; read -r b; printf '%s' \"$a $b\" | od -An -tx1 | tr -d ' \\n' | sed 's/.*/\"&\"/'", "--script-lines", "json") as host:
+        ws = client(host)
+        ws.send_text("a\n\"\x01é")
+        ws.send_binary(b"\xff\n")
+        assert bytes.fromhex(ws.recv_text()).decode() == '"a\\n\\"\\u0001é" {"bin":"/wo="}'
+        ws.expect_closed(1000)
+
+
+def test_commands_with_json():
+    with script("echo \"\\\"$TOVA_CONN\\\"\"; while read -r line; do echo \"$line\" | sed 's/^\"//; s/\"$//; s/\\\\\"/\"/g; s/\\\\\\\\/\\\\/g' >&3; done", "--script-lines", "json") as host:
+        ws = client(host)
+        own = ws.recv_text()
+        for command, heard in ((r'broadcast "two\nlines"', "two\nlines"), (f'send {own} {{"bin":"/wo="}}', b"\xff\n"), ('join "a b"', None),
+                               (r'broadcast_to "a b" "\u00e4"', "ä"), ('key=k broadcast_to "a b" {"bin":""}', b"")):
+            ws.send_text(command)
+            if heard is not None:
+                assert ws.recv_message().data == (heard.encode() if isinstance(heard, str) else heard)
+        for command, why in (("broadcast plain", "a JSON string"), ('broadcast "a" b', "something stands behind"), ('close 4000 {"bin":""}', "a reason is text")):
+            ws.send_text(command)
+            host.wait_log(lambda line: line.get("line") == command and why in line["message"], command)
+        ws.send_text(r'close 4000 "good\u0020bye"')
+        ws.expect_closed(4000, "good bye")
+
+
+def test_lines_that_are_no_json_are_dropped_with_a_line_in_the_log():
+    with script(r"""echo plain; echo '"good"'; echo '{"bin":"?"}'; echo '"half'; echo '"\ud800"'; printf '"last"'""", "--script-lines", "json") as host:
+        ws = client(host)
+        assert [ws.recv_text(), ws.recv_text()] == ["good", "last"]
+        ws.expect_closed(1000)
+        for line, why in (("plain", "a JSON string"), ('{"bin":"?"}', "not base64"), ('"half', "ends inside a string"), (r'"\ud800"', "UTF-8")):
+            said = host.wait_log(lambda entry: entry.get("line") == line, line)
+            assert why in said["message"] and len(said["conn"]) == 22
+
+
+def test_each_mount_may_have_its_own_lines():
+    with Host("--script", "/text=cat", "--script", "/json=cat", "--script-lines", "/json=json", *IMPATIENT) as host:
+        for path, heard in (("/text", ["a", "b"]), ("/json", ["a\nb"])):
+            ws = client(host, path)
+            ws.send_text("a\nb")
+            assert [ws.recv_text() for _ in heard] == heard
+            ws.end()
+
+
+@pytest.mark.parametrize("args, why", [
+    (("--script", "cat", "--script-lines", "json", "--script-binary"), "expected one of both"),
+    (("--script", "cat", "--script-lines", "xml"), "expected text or json"),
+    (("--plugin", "echo", "--script-lines", "json"), "there is none"),
+    (("--script", "cat", "--plugin", "/p=echo", "--script-lines", "/p=json"), "there is none at /p"),
+])
+def test_lines_that_can_not_be_are_refused(args, why):
+    done = subprocess.run([BUILD / "tova-host", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--script-lines" in done.stderr and why in done.stderr
+
+
 # --- what it is given ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +368,6 @@ def test_commands():
         def do(ws, command):
             ws.send_text(command)
 
-        do(one, "join a room")
         do(one, "broadcast all of you")
         assert one.recv_text() == "all of you" and two.recv_text() == "all of you"
         do(one, "broadcast_others you")
@@ -315,7 +387,7 @@ def test_commands():
         do(two, "leave room")
         do(two, "broadcast_to room only one")
         assert one.recv_text() == "only one"
-        for bad in ("zzz", "join ", "join " + "x" * 256, "close 999", "send", "broadcast_to", f"send {'A' * 22} nobody"):
+        for bad in ("join " + "x" * 256, "close 999", f"send {'A' * 22} nobody"):
             do(two, bad)
         do(two, "close 4001 that's it")
         two.expect_closed(4001, "that's it")
@@ -324,13 +396,197 @@ def test_commands():
         one.expect_closed(1000)
 
 
-def test_commands_and_lines_of_one_script_do_not_wait_for_each_other():
-    with script("for i in $(seq 1 200); do echo \"broadcast c$i\" >&3; echo \"l$i\"; done; cat >/dev/null") as host:
+@pytest.mark.parametrize("line, why, expected", [
+    ("zzz room", "a script's command is unknown", "broadcast_to_others or close"),
+    ("Join room", "a script's command is unknown", "join, leave"),
+    ("join", "a word is missing", "join ROOM"),
+    ("join team private", "a name with spaces stands in double quotes", "join ROOM"),
+    ("leave team private", "a word too many", "leave ROOM"),
+    ('join "team private', "the text ends inside a string", "join ROOM"),
+    ('join "team"private', "a space was expected behind a closing quote", "join ROOM"),
+    ("broadcast_to room", "what is to be sent is missing", "broadcast_to ROOM TEXT"),
+    ("broadcast", "what is to be sent is missing", "broadcast TEXT"),
+    ("send me text", "no id of a connection", "send CONN TEXT"),
+    ("send", "a word is missing", "send CONN TEXT"),
+    ("close soon", "no close code", "close CODE"),
+    ('key="a join x', "the text ends inside a string", ""),
+])
+def test_what_is_wrong_with_a_command_is_said(line, why, expected):
+    """With the line, who said it, and what was expected; nothing else happens."""
+    with script("echo \"$TOVA_CONN\"; exec cat >&3") as host:
         ws = client(host)
-        got = [ws.recv_text() for _ in range(400)]
-        assert [g for g in got if g[0] == "c"] == [f"c{i}" for i in range(1, 201)]
-        assert [g for g in got if g[0] == "l"] == [f"l{i}" for i in range(1, 201)]
+        own = ws.recv_text()
+        ws.send_text(line)
+        said = host.wait_log(lambda entry: entry.get("line") == line, "a complaint")
+        assert why in said["message"] and expected in said["expected"] and said["conn"] == own and said["mount"] == "/", said
+        ws.send_text(f"send {own} still here")
+        assert ws.recv_text() == "still here"
         ws.end()
+
+
+def test_words_may_stand_in_double_quotes():
+    with script("echo \"$TOVA_CONN\"; exec cat >&3") as host:
+        one, two = client(host), client(host)
+        one_id, _ = one.recv_text(), two.recv_text()
+        for ws, name in ((one, '"team private"'), (two, '"team\\u0020private"'), (two, "team")):
+            ws.send_text(f"join {name}")
+            ws.send_text(f"broadcast_to {name} joined {name}")
+        assert one.recv_text() == 'joined "team private"'
+        assert one.recv_text() == two.recv_text() == 'joined "team\\u0020private"'
+        assert two.recv_text() == "joined team", "and nobody else is in that room"
+        one.send_text('key="a b" broadcast_to_others "team private" X "as" it  stands')
+        assert two.recv_text() == 'X "as" it  stands'
+        two.send_text(f'send "{one_id}" "quoted"')
+        assert one.recv_text() == '"quoted"'
+        two.send_text('leave "team private"')
+        two.send_text('broadcast_to "team private" one is left')
+        assert one.recv_text() == "one is left"
+        two.send_text('close "4001" that is it')
+        two.expect_closed(4001, "that is it")
+        one.end()
+
+
+# --- order -------------------------------------------------------------------------------------------------------------------------------
+
+MIXED = """exec %s -uc '
+import os, random
+own = os.environ["TOVA_CONN"].encode()
+dice = random.Random(int(os.environ["QUERY_STRING"]))
+for i in range(5000):
+    fd, before = dice.choice(((1, b""), (3, b"send " + own + b" ")))
+    text = before + str(i).encode() + b" " + b"x" * dice.choice((0, 1, 9, 100, 5000))
+    if dice.random() < 0.1 and i %% 2: os.write(fd, text[:3]); text = text[3:]
+    while text: text = text[os.write(fd, text):] if len(text) > 0 else b""
+    os.write(fd, b"\\n")
+os.read(0, 1)
+'""" % sys.executable
+
+
+def test_standard_output_and_commands_keep_their_order():
+    """However they alternate, and however slowly they are read."""
+    with script(MIXED) as host:
+        sockets = [client(host, f"/?{seed}") for seed in range(3)]
+        for ws in sockets:
+            assert [int(ws.recv_text().split(" ")[0]) for _ in range(5000)] == list(range(5000))
+            ws.end()
+
+
+def test_a_close_does_not_overtake_the_last_line():
+    with script("i=0; while [ $i -lt 100 ]; do echo \"line $i\"; i=$((i+1)); done; echo last; echo 'close 4000 bye' >&3; echo lost; cat >/dev/null") as host:
+        for _ in range(5):
+            ws = client(host)
+            assert [ws.recv_text() for _ in range(101)][-1] == "last"
+            ws.expect_closed(4000, "bye")
+
+
+def test_a_shell_that_alternates():
+    with script("for i in $(seq 1 300); do echo \"send $TOVA_CONN c$i\" >&3; echo \"l$i\"; done; cat >/dev/null") as host:
+        ws = client(host)
+        assert [ws.recv_text() for _ in range(600)] == [f"{kind}{i}" for i in range(1, 301) for kind in "cl"]
+        ws.end()
+
+
+# --- last words --------------------------------------------------------------------------------------------------------------------------
+
+def hear_all(ws):
+    """Reads until its end, which may come without a close frame."""
+    try:
+        while ws.recv_frame().opcode == TEXT:
+            pass
+    except Closed:
+        pass
+    ws.drop()
+
+
+LISTENER = "if [ \"$QUERY_STRING\" = listener ]; then echo 'join r' >&3; echo ready; exec cat >/dev/null; fi; "
+
+
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_last_words_are_said_in_the_connections_name(how):
+    """Commands behind the end of its standard input: those for others work, what names itself is a counted no-op."""
+    with script(LISTENER + "cat >/dev/null; echo 'join r' >&3; echo \"send $TOVA_CONN gone\" >&3; echo gone; echo 'broadcast_to_others r left' >&3; "
+                "echo 'close 4000' >&3; echo 'broadcast_to r really' >&3", "--close-timeout", "10s") as host:
+        listener, ws = client(host, "/?listener"), client(host)
+        assert listener.recv_text() == "ready"
+        before = stats(host.control_socket)["gone"]
+        ws.end() if how == "close" else ws.drop()
+        assert [listener.recv_text(), listener.recv_text()] == ["left", "really"]
+        wait_until(lambda: len(host.children) == 1, "it has ended")
+        assert stats(host.control_socket)["gone"] - before == 4, "join, send, a line, and close"
+        listener.end()
+
+
+def test_words_behind_its_own_close_are_said_too():
+    with script(LISTENER + "echo 'close 4001' >&3; echo 'broadcast_to r one' >&3; cat >/dev/null; echo 'broadcast_to r two' >&3", "--close-timeout", "10s") as host:
+        listener = client(host, "/?listener")
+        assert listener.recv_text() == "ready"
+        ws = client(host)
+        ws.expect_closed(4001)
+        assert [listener.recv_text(), listener.recv_text()] == ["one", "two"]
+        listener.end()
+
+
+def test_words_of_one_that_does_not_read(tmp_path):
+    """Its client has gone behind messages that it does not read: standard input is still open, and its connection has ended."""
+    go = tmp_path / "go"
+    with script(LISTENER + f"echo here; while [ ! -e {go} ]; do sleep 0.05; done; echo 'broadcast_to r said' >&3; exec cat >/dev/null", "--close-timeout", "20s") as host:
+        listener, ws = client(host, "/?listener"), client(host)
+        assert [listener.recv_text(), ws.recv_text()] == ["ready", "here"]
+        for _ in range(3):
+            ws.send_text("x" * 100000)
+        ws.drop()
+        wait_until(lambda: stats(host.control_socket)["connections"] == 1, "its connection has ended")
+        go.touch()
+        assert listener.recv_text() == "said"
+        listener.end()
+
+
+def test_what_comes_too_late_is_said():
+    with script(LISTENER + "trap 'echo \"broadcast_to r too late\" >&3; echo and this; exit 0' TERM; exec <&-; echo ready; while :; do sleep 0.02; done",
+                "--close-timeout", "200ms") as host:
+        listener, ws = client(host, "/?listener"), client(host)
+        assert [listener.recv_text(), ws.recv_text()] == ["ready", "ready"]
+        ws.drop()
+        line = host.wait_log(lambda line: "--close-timeout was over" in line.get("message", ""), "a line for the operator")
+        assert line["lines"] == 2 and len(line["conn"]) == 22
+        listener.drop()
+
+
+def test_a_stopping_host_gives_its_scripts_time(tmp_path):
+    """To read the end of their input, and be done; TERM comes after --close-timeout only."""
+    with script(f"trap 'echo term >{tmp_path}/how; exit 0' TERM; echo ready; cat >/dev/null; sleep 0.5; echo broadcast bye >&3; echo whole >{tmp_path}/how", "--close-timeout", "20s") as host:
+        ws = client(host)
+        assert ws.recv_text() == "ready"
+        host.signal(signal.SIGTERM)
+        ws.expect_closed(1001)
+        assert host.wait_exit() == 0
+        assert (tmp_path / "how").read_text() == "whole\n"
+
+
+def test_a_stopping_host_ends_those_that_do_not_leave(tmp_path):
+    """With TERM, and with KILL who does not mind that."""
+    with script(f"trap 'echo term >>{tmp_path}/how' TERM; echo $$; exec <&-; while :; do sleep 0.02; done", "--close-timeout", "300ms") as host:
+        ws = client(host)
+        pid = int(ws.recv_text())
+        host.stop()
+        assert gone(pid) and (tmp_path / "how").read_text() == "term\n"
+
+
+def test_a_process_that_was_left_behind_does_not_hold_the_host():
+    """One with a session of its own writes on and on; its script has ended."""
+    left = f"exec {sys.executable} -c 'import os; os.setsid(); os.write(1, b\"%d\\n\" % os.getpid())\nwhile True: os.write(1, b\"x\\n\" * 500)'"
+    with script(f"if [ \"$QUERY_STRING\" = leave ]; then sh -c {shlex.quote(left)} & read -r line; exit 0; fi; exec cat") as host:
+        other, ws = client(host), client(host, "/?leave")
+        pid = int(ws.recv_text())
+        ws.send_text("go")
+        hear_all(ws)
+        wait_until(lambda: gone(pid), "it has nobody to write to")
+        other.send_text("a")
+        assert other.recv_text() == "a"
+        turn = stats(host.control_socket)["loop_turn_max_us"]
+        print("longest turn", turn, "us")
+        assert turn < 200000
+        other.end()
 
 
 # --- limits -------------------------------------------------------------------------------------------------------------------------------
@@ -443,6 +699,75 @@ def test_many_come_and_go():
             wait_until(lambda: not host.children, "all have ended")
             descriptors = descriptors or wait_until(lambda: host.descriptors, "")
             wait_until(lambda: host.descriptors <= descriptors, "none is left open")
+
+
+# --- bounds ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def seconds_of(pid):
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_large_message_to_a_slow_script():
+    """It is not copied again, let alone for each piece of it that the script reads."""
+    size = 16 << 20
+    with script(f"exec {sys.executable} -c '\nimport os\nn = 0\nwhile n <= {size}: n += len(os.read(0, 4096))\nos.write(1, b\"%d\\n\" % n)\nos.read(0, 1)'") as host:
+        other, ws = client(host), client(host)
+        memory, spent = host.rss, seconds_of(host.pid)
+        ws.send_text("x" * size)
+        assert ws.recv_text() == str(size + 1)
+        spent = seconds_of(host.pid) - spent
+        grown = host.status("VmHWM") * 1024 - memory
+        print(f"{grown >> 20} MiB, {spent} s")
+        assert grown < 2.5 * size
+        assert spent < 3
+        other.drop()
+        ws.end()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_lines_without_an_end(threads):
+    """All together take no more than they may; who holds most is ended, with a line that says so, and the others go on."""
+    with script("if [ \"$QUERY_STRING\" = small ]; then exec cat; fi; exec tr '\\0' x </dev/zero", "--max-buffered", "64m", "--threads", threads) as host:
+        small = client(host, "/?small")
+        small.send_text("a")
+        assert small.recv_text() == "a"
+        memory = host.rss
+        clients = [client(host) for _ in range(20)]
+        for ws in clients:
+            ws.expect_closed(1011)
+        grown = host.status("VmHWM") * 1024 - memory
+        print(f"{grown >> 20} MiB of 64")
+        assert grown < 100 << 20
+        host.wait_log(lambda line: "--max-buffered" in line.get("message", "") and len(line["conn"]) == 22, "why")
+        small.send_text("b")
+        assert small.recv_text() == "b"
+        small.end()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_flood_to_slow_clients(threads):
+    """On whichever loop they are: scripts wait for them."""
+    with script("exec yes 'a line that is said again and again'", "--threads", threads) as host:
+        memory = host.rss
+        clients = [client(host, receive_buffer=8192) for _ in range(6)]
+        sent = lambda: stats(host.control_socket)["messages_out"]  # noqa: E731
+        still = [0, 0]
+
+        def stands():
+            now = sent()
+            still[1] = still[1] + 1 if now == still[0] and now > 0 else 0
+            still[0] = now
+            return still[1] > 30
+
+        wait_until(stands, "all wait")
+        grown = host.rss - memory
+        print(f"{grown >> 20} MiB")
+        assert grown < 64 << 20
+        for ws in clients:
+            ws.drop()
 
 
 # --- beside websocketd -----------------------------------------------------------------------------------------------------------------------
