@@ -71,8 +71,14 @@ bool server_start_tls(struct server *s)
 	return true;
 }
 
-/* What workers that attach are shown, where that is set. */
-static bool certificates_check_attach(struct server *s)
+static void certificates_on_silence(void *ctx, const char *file, const char *sentence)
+{
+	(void)ctx;
+	(void)file;
+	(void)sentence;
+}
+
+bool server_check_attach_tls(struct server *s, bool warns)
 {
 	const struct settings *set = &s->settings;
 	const struct tls_server_settings attach = {.certs = (const char *const *)&set->attach_cert,
@@ -82,7 +88,8 @@ static bool certificates_check_attach(struct server *s)
 	struct tls_server_error error;
 	if (set->attach_cert == NULL || set->attach_key == NULL)
 		return true;
-	struct tls_server *tls = tls_server_new(&attach, NULL, certificates_on_check_warning, s, &error);
+	struct tls_server *tls =
+		tls_server_new(&attach, NULL, warns ? certificates_on_check_warning : certificates_on_silence, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_attach_option(error.part), error.file, error.why);
 	tls_server_unref(tls);
@@ -93,12 +100,12 @@ bool server_check_tls(struct server *s)
 {
 	struct tls_server_error error;
 	if (s->settings.tls_cert.n == 0)
-		return certificates_check_attach(s);
+		return true;
 	struct tls_server *tls = certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_option(error.part), error.file, error.why);
 	tls_server_unref(tls);
-	return certificates_check_attach(s);
+	return true;
 }
 
 bool server_reload_tls(struct server *s)

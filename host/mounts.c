@@ -64,7 +64,7 @@ static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MA
 		    LOG_STR("attach-token", path));
 	token[strcspn(token, "\r\n")] = '\0';
 	if (!ok || token[0] == '\0')
-		snprintf(why, MOUNTS_WHY_MAX, "--attach-token: %s: %s", path, ok ? "its first line is empty" : strerror(errno));
+		snprintf(why, MOUNTS_WHY_MAX, "%s", ok || f != NULL ? "its first line is empty" : strerror(errno));
 	if (f != NULL)
 		fclose(f);
 	return ok && token[0] != '\0';
@@ -140,7 +140,7 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	return true;
 }
 
-static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set, bool *attach_r, char *why)
 {
 	char token[MOUNTS_TOKEN_MAX];
 	struct mounts_program p;
@@ -149,7 +149,7 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	p.pool.directory = s->directory;
 	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
 	const struct worker_shared shared = {.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
-	ok = ok && worker_attach(m, &p.pool, &shared, why, MOUNTS_WHY_MAX);
+	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
 	free(p.settings);
 	return ok;
 }
@@ -161,7 +161,7 @@ static void mounts_reload_token(struct server *s, struct mount *m)
 	bool read = mounts_read_token(s, token, why);
 	if (!read || !worker_set_token(m, s->settings.attach_token != NULL ? token : NULL))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the token of attached workers was not replaced, the old one goes on",
-		    LOG_STR("mount", m->path), LOG_STR("error", why));
+		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token), LOG_STR("error", why));
 }
 
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew)
@@ -236,13 +236,14 @@ static const char *mounts_value(const struct settings_mount *set)
 				     : set->script;
 }
 
-static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+/* *attach_r: it is the address where workers attach that is wrong. */
+static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, bool *attach_r, char *why)
 {
 	if (set->script != NULL)
 		return mounts_start_script(s, m, set, why);
 	if (set->plugin != NULL && !s->settings.isolate)
 		return mounts_start_plugin(s, m, set, why);
-	return mounts_start_pool(s, m, set, why);
+	return mounts_start_pool(s, m, set, attach_r, why);
 }
 
 /* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start as another user (--user). */
@@ -299,13 +300,34 @@ bool server_make_mounts(struct server *s)
 	return ok;
 }
 
+bool server_check_attach(struct server *s)
+{
+	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX];
+	bool ok = mounts_read_token(s, token, why) || server_refuse(s, "attach-token", s->settings.attach_token, why);
+	explicit_bzero(token, sizeof token);
+	return server_check_attach_tls(s, s->settings.check) && ok;
+}
+
+/* By the name of what is wrong: a plugin, or a setting of its. */
+static bool mounts_refuse(const struct server *s, const struct settings_mount *set, const char *why)
+{
+	char path[4096], again[MOUNTS_WHY_MAX];
+	const char *key = NULL;
+	if (set->plugin != NULL && settings_find_plugin(set->plugin, NULL, path, sizeof path, again, sizeof again))
+		plugin_check(path, set->pairs, set->n_pairs, &key, again, sizeof again);
+	return key != NULL ? server_refuse(s, "plugin-set", key, why) : server_refuse(s, mounts_option(set), mounts_value(set), why);
+}
+
 bool server_start_mounts(struct server *s)
 {
 	char why[MOUNTS_WHY_MAX] = "";
+	if (!server_check_attach(s)) /* here, so that each is refused by its own name */
+		return false;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
-		if (!mounts_start_one(s, s->made[i], set, why))
-			return server_refuse(s, mounts_option(set), mounts_value(set), why);
+		bool attach = false;
+		if (!mounts_start_one(s, s->made[i], set, &attach, why))
+			return attach ? server_refuse(s, "attach", set->attach, why) : mounts_refuse(s, set, why);
 		hub_add_mount(&s->hub, s->made[i]);
 		s->made[i] = NULL;
 	}
@@ -321,22 +343,25 @@ void server_free_made(struct server *s)
 	s->made = NULL;
 }
 
-/* --check: everything that a start would refuse, without starting. */
+/* What a start would refuse of them. */
 bool server_check_mounts(const struct server *s)
 {
 	char path[4096], why[MOUNTS_WHY_MAX];
-	struct library lib;
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
-		const char *name = s->settings.mounts[i].plugin;
-		ok = server_check_tokens(s, &s->settings.mounts[i]) && ok;
+		const struct settings_mount *set = &s->settings.mounts[i];
+		const char *name = set->plugin;
+		ok = server_check_tokens(s, set) && ok;
 		if (name == NULL)
 			continue;
+		if (server_drops(&s->settings)) /* they are loaded as that user */
+			privileges_enter(&s->privileges);
+		const char *key = NULL;
 		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
-		    !library_load(&lib, path, why, sizeof why))
-			ok = server_refuse(s, "plugin", name, why);
-		else
-			library_unload(&lib);
+		    !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
+		    (s->settings.isolate && !mounts_find_program("tova-worker", path, sizeof path, why)))
+			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin", key != NULL ? key : name, why);
+		server_leave(server_drops(&s->settings));
 	}
 	return ok;
 }

@@ -458,7 +458,7 @@ int server_main(const struct settings_source *source)
 		code = SERVER_BAD_SETTINGS;
 	else if (!s.settings.check)
 		code = server_run(&s);
-	else if (server_check_tls(&s) && server_check_mounts(&s)) {
+	else if (server_check(&s)) {
 		settings_print(&s.settings, source->out);
 		code = SERVER_DONE;
 	}

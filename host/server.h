@@ -61,11 +61,16 @@ void server_free_made(struct server *s);
 void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
 bool server_check_mounts(const struct server *s);
+/* What workers that attach must say and are shown. */
+bool server_check_attach(struct server *s);
 /* What a connection of the mount may send. */
 void server_set_rule(struct mount *m, const struct settings_mount *set);
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);
+
+/* check.c: --check. Says everything that is wrong. */
+bool server_check(struct server *s);
 
 /* drop.c */
 /* Will the host become another user? */
@@ -82,6 +87,8 @@ bool server_drop(struct server *s);
 /* certificates.c */
 bool server_start_tls(struct server *s);
 bool server_check_tls(struct server *s);
+/* What workers that attach over TLS are shown, said to warn or not. */
+bool server_check_attach_tls(struct server *s, bool warns);
 /* False: it was said why, and what was shown goes on. */
 bool server_reload_tls(struct server *s);
 

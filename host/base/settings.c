@@ -243,7 +243,8 @@ static void check_tls(struct settings_layer *layer)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
 				     "given %zu times; expected as often as --tls-cert, %zu times", s->tls_key.n, s->tls_cert.n);
 	if (s->tls_client_ca != NULL && s->tls_cert.n == 0)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name, "needs --tls-cert");
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name, "\"%.200s\" needs --tls-cert",
+				     s->tls_client_ca);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------------------------------- */
@@ -367,7 +368,10 @@ bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, s
 	if (strchr(name, '/') != NULL) {
 		if ((size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r))
 			return true;
-		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name, strlen(name) < cap ? strerror(errno) : "too long");
+		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name,
+			 strlen(name) >= cap ? "too long"
+			 : errno == EINVAL   ? "it is no regular file"
+					     : strerror(errno));
 		return false;
 	}
 	if (exe_dir == NULL && own_folder(own))

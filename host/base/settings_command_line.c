@@ -42,7 +42,7 @@ static int read_long(struct settings_layer *layer, int i)
 		return 1;
 	}
 	if (row->type == OPTION_FLAG && equals != NULL) {
-		settings_layer_error(layer, &HERE, row->name, "takes no value");
+		settings_layer_error(layer, &HERE, row->name, "\"%.200s\" is too much; expected --%s without a value", equals + 1, row->name);
 		return 1;
 	}
 	if (row->type == OPTION_FLAG || equals != NULL) {

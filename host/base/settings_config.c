@@ -32,6 +32,23 @@ static const char *scalar_text(const config_setting_t *setting, char dst[32])
 	return dst;
 }
 
+#define VALUE_MAX 100
+
+/* Any value, for people. */
+static const char *value_text(const config_setting_t *setting, char dst[VALUE_MAX])
+{
+	char number[32];
+	const char *text = scalar_text(setting, number);
+
+	if (config_setting_type(setting) == CONFIG_TYPE_FLOAT)
+		snprintf(dst, VALUE_MAX, "%g", config_setting_get_float(setting));
+	else if (text == NULL)
+		return config_setting_is_group(setting) ? "a group" : "a list";
+	else
+		snprintf(dst, VALUE_MAX, config_setting_type(setting) == CONFIG_TYPE_STRING ? "\"%.90s\"" : "%.90s", text);
+	return dst;
+}
+
 static bool is_number(const struct option_row *row)
 {
 	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_RATE ||
@@ -42,8 +59,11 @@ static void read_flag(struct settings_layer *layer, const char *path, const stru
 {
 	struct settings_place at = place_of(path, setting);
 
+	char value[VALUE_MAX];
+
 	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
-		settings_layer_error(layer, &at, row->name, "expected true or false");
+		settings_layer_error(layer, &at, row->name, "%s is no truth value; expected true or false, without quotes",
+				     value_text(setting, value));
 	else if (config_setting_get_bool(setting))
 		settings_layer_apply(layer, row, NULL, &at);
 }
@@ -52,6 +72,7 @@ static void read_strings(struct settings_layer *layer, const char *path, const s
 {
 	struct settings_place at = place_of(path, list);
 	int n = config_setting_length(list);
+	char value[VALUE_MAX];
 
 	if (n == 0 && row->type != OPTION_LIST)
 		settings_layer_error(layer, &at, row->name, "is empty; expected %s", row->argument);
@@ -61,7 +82,8 @@ static void read_strings(struct settings_layer *layer, const char *path, const s
 
 		at = place_of(path, element);
 		if (config_setting_type(element) != CONFIG_TYPE_STRING)
-			settings_layer_error(layer, &at, row->name, "expected strings in quotes");
+			settings_layer_error(layer, &at, row->name, "%s is no string; expected strings in quotes",
+					     value_text(element, value));
 		else
 			settings_layer_apply(layer, row, config_setting_get_string(element), &at);
 	}
@@ -72,7 +94,7 @@ static void read_value(struct settings_layer *layer, const char *path, const str
 {
 	struct settings_place at = place_of(path, setting);
 	int type = config_setting_type(setting);
-	char number[32];
+	char number[32], value[VALUE_MAX];
 
 	if (row->type == OPTION_FLAG)
 		read_flag(layer, path, row, setting);
@@ -81,11 +103,11 @@ static void read_value(struct settings_layer *layer, const char *path, const str
 	else if (type == CONFIG_TYPE_STRING || (is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
 		settings_layer_apply(layer, row, scalar_text(setting, number), &at);
 	else if (is_number(row))
-		settings_layer_error(layer, &at, row->name, "expected a number, or a string in quotes such as \"%s\"",
-				     row->initial);
+		settings_layer_error(layer, &at, row->name, "%s is no whole number; expected one, or a string in quotes such as \"%s\"",
+				     value_text(setting, value), row->initial);
 	else
-		settings_layer_error(layer, &at, row->name, "expected a string in quotes%s",
-				     option_repeatable(row) ? ", or a list of them" : "");
+		settings_layer_error(layer, &at, row->name, "%s is no string; expected %s in quotes%s", value_text(setting, value),
+				     row->argument, option_repeatable(row) ? ", or a list of such" : "");
 }
 
 /* --- mounts -------------------------------------------------------------------------------------------------------------------- */
@@ -129,6 +151,7 @@ static void unknown_name(struct settings_layer *layer, const char *path, const c
 {
 	struct settings_place at = place_of(path, setting);
 	const char *names[OPTION_COUNT + 1], *nearest, *name = config_setting_name(setting);
+	char value[VALUE_MAX];
 	size_t n = 0;
 
 	names[n++] = in_mount ? "path" : "mount";
@@ -136,6 +159,12 @@ static void unknown_name(struct settings_layer *layer, const char *path, const c
 		if (option_table[i].group < OPTION_COMMAND && may_stand(&option_table[i], in_mount))
 			names[n++] = option_table[i].name;
 	nearest = option_nearest(name, names, n);
+	const struct option_row *row = option_find(name, strlen(name));
+	if (in_mount && row != NULL && row->group < OPTION_COMMAND) {
+		settings_layer_error(layer, &at, name, "%s stands in a mount, and is one for all; expected outside of the mounts",
+				     value_text(setting, value));
+		return;
+	}
 	settings_layer_error(layer, &at, name, "unknown name%s%s%s%s", in_mount ? " in a mount" : "",
 			     nearest != NULL ? "; did you mean " : "", nearest != NULL ? nearest : "", nearest != NULL ? "?" : "");
 }
@@ -145,12 +174,14 @@ static const char *mount_string(struct settings_layer *layer, const char *path, 
 {
 	const config_setting_t *setting = config_setting_get_member(group, name);
 	struct settings_place at;
+	char value[VALUE_MAX];
 
 	if (setting == NULL)
 		return NULL;
 	at = place_of(path, setting);
 	if (config_setting_type(setting) != CONFIG_TYPE_STRING || *config_setting_get_string(setting) == '\0') {
-		settings_layer_error(layer, &at, name, "expected a string in quotes that is not empty");
+		settings_layer_error(layer, &at, name, "%s; expected a string in quotes that is not empty",
+				     value_text(setting, value));
 		return NULL;
 	}
 	return config_setting_get_string(setting);
@@ -209,11 +240,12 @@ static void read_scoped(struct settings_layer *layer, const char *path, const st
 		if (setting == NULL)
 			continue;
 		at = place_of(path, setting);
-		char number[32];
+		char number[32], value[VALUE_MAX];
 		int type = config_setting_type(setting);
 		bool counts = is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64);
 		if (type != CONFIG_TYPE_STRING && !counts)
-			settings_layer_error(layer, &at, row->name, "expected a string in quotes");
+			settings_layer_error(layer, &at, row->name, "%s is no string; expected %s in quotes", value_text(setting, value),
+					     strchr(row->argument, ']') + 1);
 		else
 			settings_scope_keep(layer, row, mount->path, scalar_text(setting, number), &at);
 	}
@@ -282,7 +314,7 @@ static void read_root(struct settings_layer *layer, const char *path, const conf
  * gets the text from memory, and the files that @include would open are refused. Returns NULL after an error. */
 static char *read_text(struct settings_layer *layer, const char *path)
 {
-	const struct settings_place whole = {path, 0};
+	static const struct settings_place whole = {NULL, 0};
 	char *text = malloc(CONFIG_MAX + 1);
 	FILE *file = fopen(path, "re");
 	size_t n;
@@ -291,11 +323,11 @@ static char *read_text(struct settings_layer *layer, const char *path)
 	errno = file != NULL ? 0 : errno;
 	n = file != NULL && text != NULL ? fread(text, 1, CONFIG_MAX + 1, file) : 0;
 	if (file == NULL || ferror(file))
-		settings_layer_error(layer, &whole, NULL, "can not be read: %s", strerror(errno));
+		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name, "%.200s: can not be read: %s", path, strerror(errno));
 	else if (n > CONFIG_MAX)
-		settings_layer_error(layer, &whole, NULL, "is too large; expected at most 1m");
+		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name, "%.200s: is too large; expected at most 1m", path);
 	else if (n > 0 && memchr(text, '\0', n) != NULL)
-		settings_layer_error(layer, &whole, NULL, "has a NUL byte in it; expected text");
+		settings_layer_error(layer, &whole, option_table[OPTION_ID_config].name, "%.200s: has a NUL byte in it; expected text", path);
 	else if (text != NULL) {
 		text[n] = '\0';
 		fclose(file);
@@ -336,8 +368,11 @@ void settings_config_read(struct settings_layer *layer, const char *path)
 			read_root(layer, path, config_root_setting(&config));
 		} else {
 			struct settings_place at = {path, (unsigned)config_error_line(&config)};
+			bool doubles = strstr(config_error_text(&config), "duplicate") != NULL;
 
-			settings_layer_error(layer, &at, NULL, "%s", config_error_text(&config));
+			if (!settings_explain(layer, path, text, at.line, doubles))
+				settings_layer_error(layer, &at, NULL, "%s; expected NAME = VALUE and groups in brackets that are closed",
+						     config_error_text(&config));
 		}
 	}
 	config_destroy(&config);

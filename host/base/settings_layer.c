@@ -88,7 +88,7 @@ void settings_list_free(struct settings_list *list)
 	free(list->items);
 }
 
-static void list_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n)
+void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n)
 {
 	char **item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
 
@@ -111,7 +111,7 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 	snprintf(sentence, sizeof(sentence), "tova-host: %s%s%s%s%s%s%s", at->file != NULL ? at->file : "", line,
 		 at->file != NULL ? ": " : "", at->file == NULL && name != NULL ? "--" : "", name != NULL ? name : "",
 		 name != NULL ? ": " : "", what);
-	list_add(layer, layer->errors, sentence, strlen(sentence));
+	settings_layer_add(layer, layer->errors, sentence, strlen(sentence));
 }
 
 /* --- values -------------------------------------------------------------------------------------------------------------------- */
@@ -136,6 +136,7 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 		       const struct settings_place *at)
 {
 	struct settings_list *list = settings_layer_field(&layer->s, row);
+	const char *whole = text;
 
 	while (*text != '\0') {
 		size_t n = strcspn(text, ","), blank = strspn(text, " \t"), len = n;
@@ -144,10 +145,10 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 		while (len > blank && strchr(" \t", text[len - 1]) != NULL)
 			len--;
 		if (len <= blank) {
-			settings_layer_error(layer, at, row->name, "\"%.80s\" has an empty element", text);
+			settings_layer_error(layer, at, row->name, "\"%.200s\" has an empty element; expected %s", whole, row->argument);
 			return;
 		}
-		list_add(layer, list, text + blank, len - blank);
+		settings_layer_add(layer, list, text + blank, len - blank);
 		why = list->n > 0 ? element_error(layer, row, list->items[list->n - 1]) : NULL;
 		if (why != NULL)
 			settings_layer_error(layer, at, row->name, "\"%.200s\": %s", list->items[list->n - 1], why);
@@ -161,7 +162,7 @@ static void apply_path(struct settings_layer *layer, const struct option_row *ro
 	if (*text == '\0')
 		settings_layer_error(layer, at, row->name, "is empty; expected %s", row->argument);
 	else
-		list_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
+		settings_layer_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
 }
 
 /* ADDR:PORT or [ADDR6]:PORT; *host_r gets the address. */
@@ -215,7 +216,7 @@ static void take_tls_names(struct settings_layer *layer, const char *text, size_
 		struct settings_list *names = &said_r->tls_names;
 		size_t before = names->n;
 
-		list_add(layer, names, comma + 5, (size_t)(text + *n_r - comma) - 5);
+		settings_layer_add(layer, names, comma + 5, (size_t)(text + *n_r - comma) - 5);
 		if (names->n == before)
 			return;
 		char *name = names->items[before];
@@ -351,6 +352,17 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	return mount;
 }
 
+const char *settings_layer_known(const struct settings_layer *layer, char known[SETTINGS_LAYER_KNOWN_MAX])
+{
+	size_t n = 0;
+
+	known[0] = '\0';
+	for (size_t i = 0; i < layer->s.n_mounts && n < SETTINGS_LAYER_KNOWN_MAX; i++)
+		n += (size_t)snprintf(known + n, SETTINGS_LAYER_KNOWN_MAX - n, "%s%s", n > 0 ? ", " : "; expected one of ",
+				      layer->s.mounts[i].path);
+	return known;
+}
+
 char **settings_layer_handler_field(struct settings_mount *mount, const struct option_row *row)
 {
 	switch (row - option_table) {
@@ -408,8 +420,8 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 	uint16_t port;
 
 	if (!has_room(mount, row))
-		settings_layer_error(layer, at, row->name, "the mount %s already has a handler; expected one handler per mount",
-				     mount->path);
+		settings_layer_error(layer, at, row->name,
+				     "\"%.200s\": the mount %s already has a handler; expected one handler per mount", value, mount->path);
 	else if (row == &option_table[OPTION_ID_attach] && !split_url(value, host, &port))
 		settings_layer_error(
 			layer, at, row->name,

@@ -37,6 +37,8 @@ struct settings_layer {
 };
 
 void settings_list_free(struct settings_list *list);
+/* Appends a copy of the n bytes of text; no memory is noted. */
+void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n);
 
 /* Copies n bytes of text and ends them with NUL; NULL if there is no memory, which is then noted. */
 char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n);
@@ -48,6 +50,9 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 /* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
 void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text,
 			  const struct settings_place *at);
+#define SETTINGS_LAYER_KNOWN_MAX 600
+/* "; expected one of /, /chat": the mounts that there are, or an empty text. */
+const char *settings_layer_known(const struct settings_layer *layer, char known[SETTINGS_LAYER_KNOWN_MAX]);
 /* Finds or begins a mount; NULL after an error. raw is its path as given, n bytes of it. */
 struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
 					    const struct settings_place *at);
@@ -91,5 +96,10 @@ size_t settings_layer_size(const struct option_row *row);
 /* Read one source each. */
 void settings_command_line_read(struct settings_layer *layer);
 void settings_config_read(struct settings_layer *layer, const char *path);
+
+/* --- settings_explain.c */
+/* libconfig has refused the text in this line: says which value or name is to blame and what was expected. doubles: it says that a name
+ * comes twice. False: it can not be told. */
+bool settings_explain(struct settings_layer *layer, const char *path, const char *text, unsigned line, bool doubles);
 
 #endif

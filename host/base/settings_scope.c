@@ -66,7 +66,8 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 					     mount != NULL ? "" : ", or once for each mount as MOUNT=VALUE");
 			return;
 		}
-	if ((row->choices != NULL || option_is_scoped_size(row)) && *value != '\0' && !option_parse(row, value, &choice, expected)) {
+	if ((row->choices != NULL || option_is_scoped_size(row)) && (*value != '\0' || mount == NULL) &&
+	    !option_parse(row, value, &choice, expected)) {
 		settings_layer_error(layer, at, row->name, "%s", expected);
 		return;
 	}
@@ -91,6 +92,7 @@ static void settle_one(struct settings_layer *target, const struct settings_scop
 {
 	static const struct settings_place here = {NULL, 0};
 	bool found = false;
+	char known[SETTINGS_LAYER_KNOWN_MAX];
 
 	for (size_t i = 0; i < target->s.n_mounts; i++) {
 		struct settings_mount *mount = &target->s.mounts[i];
@@ -101,7 +103,8 @@ static void settle_one(struct settings_layer *target, const struct settings_scop
 		found = true;
 	}
 	if (!found && scoped->mount != NULL)
-		settings_layer_error(target, &here, scoped->row->name, "there is no mount %s", scoped->mount);
+		settings_layer_error(target, &here, scoped->row->name, "\"%.200s\": there is no mount %s%s", scoped->value,
+				     scoped->mount, settings_layer_known(target, known));
 	else if (!found)
 		settings_layer_error(target, &here, scoped->row->name, "\"%.200s\" is for mounts, and there is none",
 				     scoped->value);

@@ -217,7 +217,7 @@ static bool instance_copy_settings(struct plugin_instance *i, const struct setti
 }
 
 /* A setting that the plugin does not know is a mistake that nobody would notice. */
-static bool instance_check_settings(const struct plugin_instance *i, char *why, size_t cap)
+static bool instance_check_settings(const struct plugin_instance *i, const char **key_r, char *why, size_t cap)
 {
 	const tova_setting_spec *known = i->lib.plugin.settings;
 	for (size_t k = 0; known != NULL && k < i->n_pairs; k++) {
@@ -226,8 +226,8 @@ static bool instance_check_settings(const struct plugin_instance *i, char *why, 
 			s++;
 		if (s->name != NULL)
 			continue;
-		int n = snprintf(why, cap, "--plugin-set: the plugin %s has no setting \"%s\"; expected", i->lib.plugin.name,
-				 i->pairs[k].key);
+		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected", i->lib.plugin.name, i->pairs[k].key);
+		*key_r = i->pairs[k].key;
 		if (known->name == NULL)
 			snprintf(why + n, cap - (size_t)n, " none");
 		for (s = known; s->name != NULL && n > 0 && (size_t)n < cap; s++)
@@ -241,10 +241,27 @@ static bool instance_check_settings(const struct plugin_instance *i, char *why, 
 	return true;
 }
 
+bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_pairs, const char **key_r, char *why, size_t why_cap)
+{
+	struct plugin_instance *i = calloc(1, sizeof *i);
+	const char *key = NULL;
+	*key_r = NULL;
+	bool ok = i != NULL && instance_copy_settings(i, pairs, n_pairs);
+	if (!ok)
+		snprintf(why, why_cap, "no memory");
+	ok = ok && library_load(&i->lib, path, why, why_cap) && instance_check_settings(i, &key, why, why_cap);
+	for (size_t k = 0; key != NULL && k < n_pairs; k++)
+		if (strcmp(pairs[k].key, key) == 0)
+			*key_r = pairs[k].key;
+	instance_free(i);
+	return ok;
+}
+
 static struct plugin_instance *instance_new(struct plugin *p, const char *path, const struct settings_pair *pairs, size_t n,
 					    char *why, size_t cap)
 {
 	struct plugin_instance *i = calloc(1, sizeof *i);
+	const char *key;
 	if (i == NULL || !instance_copy_settings(i, pairs, n)) {
 		snprintf(why, cap, "no memory");
 		instance_free(i);
@@ -252,7 +269,7 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path, 
 	}
 	i->api.host = &plugin_host;
 	i->plugin = p;
-	if (!library_load(&i->lib, path, why, cap) || !instance_check_settings(i, why, cap)) {
+	if (!library_load(&i->lib, path, why, cap) || !instance_check_settings(i, &key, why, cap)) {
 		instance_free(i);
 		return NULL;
 	}

@@ -11,6 +11,10 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 
 bool plugin_is(const struct mount *m);
 
+/* Does the library load, and does it know these settings? Nothing of it is started. False with a sentence in why, and with
+ * *key_r: the setting that it does not know, or NULL. */
+bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_pairs, const char **key_r, char *why, size_t why_cap);
+
 /* Between two events: loads the file anew and puts the new library in the old one's place, which is stopped and unloaded. Every
  * connection and its data stay. False with a sentence in why: the old one goes on as if nothing had happened. */
 bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, char *why,

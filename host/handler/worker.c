@@ -297,7 +297,7 @@ bool worker_set_token(struct mount *m, const char *token)
 	return true;
 }
 
-static bool worker_listen(struct pool *p, const struct worker_settings *set, char *why, size_t cap)
+static bool worker_listen(struct pool *p, const struct worker_settings *set, bool *attach_r, char *why, size_t cap)
 {
 	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX, .message_max = POOL_MESSAGE_MAX, .user = DESCRIPTORS_WORKER};
 	struct loop *loop = p->base.mount->hub->loop;
@@ -332,6 +332,7 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, cha
 	if (p->attach != NULL)
 		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach", LOG_STR("mount", p->base.mount->path),
 		    LOG_STR("url", sp_url(p->attach)));
+	*attach_r = p->attach == NULL;
 	return p->attach != NULL;
 }
 
@@ -347,7 +348,7 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 	return sp_set_tls(p->attach, set->attach_cert, set->attach_key, set->attach_client_ca, why, why_cap);
 }
 
-bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, char *why,
+bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, bool *attach_r, char *why,
 		   size_t why_cap)
 {
 	struct pool *p = calloc(1, sizeof *p);
@@ -375,7 +376,7 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 	bool ok = worker_set_token(m, set->attach_token) && pool_program_copy(&p->program, set);
 	if (!ok)
 		snprintf(why, why_cap, "no memory");
-	ok = ok && worker_listen(p, set, why, why_cap) && supervisor_start(p);
+	ok = ok && worker_listen(p, set, attach_r, why, why_cap) && supervisor_start(p);
 	if (!ok) {
 		worker_stop(&p->base);
 		worker_free(&p->base);

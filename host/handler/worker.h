@@ -28,8 +28,9 @@ struct worker_shared {
 	struct push_sources *sources;
 };
 
-/* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied. False with a sentence in why. */
-bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, char *why,
+/* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied. False with a sentence in why, and
+ * *attach_r set if that is about attach_url. */
+bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, bool *attach_r, char *why,
 		   size_t why_cap);
 bool worker_is(const struct mount *m);
 

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from certificates import Certificates
 from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until
 from wsclient import Stream, connect
 
@@ -78,10 +79,10 @@ def test_help_and_version():
     (["--max-mesage=1k"], "--max-mesage: unknown option; did you mean --max-message?"),
     (["-l", "nowhere"], '--listen: "nowhere" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and '
      ',tls, ,tls=NAME, ,plain or ,proxy behind it or not'),
-    (["-w", "/a=x", "-x", "/a=y"], "--script: the mount /a already has a handler; expected one handler per mount"),
+    (["-w", "/a=x", "-x", "/a=y"], '--script: "y": the mount /a already has a handler; expected one handler per mount'),
     (["-a", "/a=tcp://0.0.0.0:7"],
      '--attach: "tcp://0.0.0.0:7" can be dialled from other machines; expected an address of this one, --attach-token'),
-    (["-p", "/a=echo", "-p", "/a/=echo"], "--plugin: the mount /a already has a handler; expected one handler per mount"),
+    (["-p", "/a=echo", "-p", "/a/=echo"], '--plugin: "echo": the mount /a already has a handler; expected one handler per mount'),
 ])
 def test_a_mistake_is_one_sentence(args, sentence):
     done = run(*args)
@@ -242,3 +243,80 @@ def test_log_that_can_not_be_opened(tmp_path):
     for path in (tmp_path / "no" / "folder", tmp_path):
         done = run("-l", "127.0.0.1:0", "-p", "echo", "--log-file", path)
         assert done.returncode == 2 and str(path) in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+# --- every option of the table ----------------------------------------------------------------------------------------------------
+
+
+def table():
+    """Each option as the program lists it: its name, its argument, its text."""
+    for row in run("--help-markdown").stdout.splitlines()[2:]:
+        cells = re.split(r"(?<!\\)\|", row)
+        name, _, argument = re.search(r"`--([a-z-]+)( ([^`]*))?`", cells[1]).groups()
+        yield name, (argument or "").replace("\\", ""), cells[2].replace("\\", "")
+
+
+NONE = "/nowhere/none"
+# Wrong values of what is no number, word or flag, and what has to stand beside them.
+WRONG = {
+    "plugin": [("none", []), ("/=", []), ("/a b=x", []), (NONE, []), ("/dev/null", [])], "plugin-set": [("x", []), ("a b=1", []), ("nokey=1", [])],
+    "worker": [("", []), ("/x=", [])], "script": [("", []), ("/x=", [])], "attach": [("", []), ("tcp://0.0.0.0:1", []), ("/x=http://a", []), (f"/x=ipc://{NONE}", [])],
+    "dead-letter": [("", []), (NONE, [])], "log-file": [("", []), (NONE, [])], "control": [("", []), (NONE, []), ("/dev/null", [])],
+    "static": [("", []), (NONE, [])], "config": [("", []), (NONE, []), ("/", [])],
+    "attach-cert": [("", []), (NONE, ["--attach-key", NONE])], "attach-key": [("", [])], "attach-client-ca": [("", [])], "attach-token": [("", []), (NONE, []), ("/dev/null", [])],
+    "tls-cert": [("", []), (NONE, []), ("/dev/null", [])], "tls-key": [("", []), (NONE, ["--tls-cert", "{cert}"])],
+    "tls-client-ca": [("", []), (NONE, []), (NONE, ["--tls-cert", "{cert}"])],
+    "listen": [("", []), ("x", []), ("127.0.0.1", []), ("127.0.0.1:99999", []), ("localhost6:1", []), ("unix:", []), (f"unix:{NONE}", []), ("unix:/dev/null", []), ("192.0.2.1:0", []),
+               ("127.0.0.1:0,zzz", []), ("127.0.0.1:0,tls", [])],
+    "origin": [("a b", []), ("https://a.example,,https://b.example", [])], "trusted-proxy": [("x", []), ("10.0.0.0/99", [])], "passenv": [("A=B", [])],
+    "host": [("a b", []), ("http://a.example", []), ("a.example:80", []), ("a.example,,b.example", [])],
+    "jwt-key": [(NONE, []), ("/none=x", []), ("/dev/null", [])], "jwt-from": [("zzz", ["--jwt-key", "{secret}"]), ("header", [])],
+    "jwt-audience": [("a", [])], "jwt-issuer": [("a", [])], "user": [("nobody-of-that-name", []), ("", [])], "group": [("x", []), ("", [])],
+    "rate-limit": [("x", []), ("5/1s,dorp", []), ("0/1s", []), ("/none=5/1s", [])], "slow-policy": [("zzz", []), ("/none=close", [])], "hold-bytes": [("x", []), ("1", []), ("/none=1m", [])],
+}
+
+
+def wrong_values(name, argument, text):
+    if name in WRONG:
+        return WRONG[name]
+    if not argument:
+        return [("=1", [])]
+    if re.search(r"\d\S* to \d|[a-z0-9] or [a-z0-9]", text):  # a range, or words
+        return [(value, []) for value in ("x", "", "-1", "99999999999999999999", "1.5.5")]
+    return None
+
+
+def complaint(words, value, name, done, check):
+    """What is wrong with the way in which a wrong value was refused, or None."""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("20")]  # the log
+    mine = [line for line in lines if line.startswith(f"tova-host: --{name}: ")]
+    said = {value, value.partition("=")[2] if value[:1] in ("=", "/") else value.partition("=")[0]}
+    if done.returncode != 2 or done.stdout:
+        return "it is not refused"
+    if not mine or (len(lines) > 1 and not check):
+        return "not one sentence that begins with its name"
+    if not any(part in mine[0] for part in said - {""}) and value != "":
+        return "the value is not said"
+    if not re.search(r"expected|needs|no such|there is no|No such file|Is a directory|can not|is empty|it is no|has no setting|assign|no socket|not found", mine[0]):
+        return "what was expected is not said"
+    return None
+
+
+def test_a_wrong_value_of_any_option_is_refused_by_its_name(tmp_path):
+    """Exit code 2 and one sentence that names the option, the value, and what was expected or what the system says; --check says the same."""
+    (tmp_path / "secret").write_bytes(bytes(range(40)))
+    made = Certificates(tmp_path).make("good", "localhost")
+    fill = {"{cert}": made.cert("good"), "{secret}": str(tmp_path / "secret")}
+    problems = []
+    for name, argument, text in table():
+        cases = wrong_values(name, argument, text)
+        assert cases, f"--{name}: say here which values are wrong"
+        for value, beside in cases:
+            words = [f"--{name}{value}"] if value == "=1" else [f"--{name}", value]
+            handler = ["-p", "dashboard"] if name == "plugin-set" else [] if name in ("plugin", "worker", "script", "attach") else ["-x", "cat"]
+            before = [] if name == "listen" else ["-l", "127.0.0.1:0"]
+            for check in ([], ["--check"]):
+                done = run(*before, *handler, *(fill.get(w, w) for w in beside), *words, *check)
+                why = complaint(words, value, name, done, check)
+                problems += [f"{why}: {' '.join(words + check)}: {done.returncode} {done.stderr!r}"] if why else []
+    assert not problems, "\n".join(problems)

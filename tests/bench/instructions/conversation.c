@@ -156,6 +156,7 @@ static void worker_dial(int runs)
 static void worker_begin(int runs)
 {
 	char why[1024], url[128];
+	bool attach;
 	strcpy(worker.folder, "/tmp/tova-instructions-XXXXXX");
 	if (mkdtemp(worker.folder) == NULL)
 		give_up("no folder for a socket");
@@ -165,7 +166,7 @@ static void worker_begin(int runs)
 		give_up("no worker is possible");
 	const struct worker_settings set = {.attach_url = url, .handler_ms = 30000, .ready_ms = 10000, .max_attempts = 3};
 	const struct worker_shared shared = {&worker.processes, worker.deadletter, &worker.sources};
-	if (!worker_attach(r->mount, &set, &shared, why, sizeof why))
+	if (!worker_attach(r->mount, &set, &shared, &attach, why, sizeof why))
 		give_up(why);
 	worker_dial(runs);
 }
