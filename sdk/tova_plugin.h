@@ -277,8 +277,6 @@ struct tova_host {
 enum tova_plugin_flags {
 	/* Connection data holds pointers: it can not travel to a worker process, nor into another size at reload without migrate(). */
 	TOVA_LOCAL_DATA = 1u << 0,
-	/* May run as one instance per I/O loop, each from a private copy of the library. */
-	TOVA_PER_LOOP = 1u << 1,
 };
 
 /* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the list. */
