@@ -284,7 +284,9 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 	server_set_rule(m, set);
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
-	if (server_start_tokens(s, m, set))
+	if (!mount_set_subprotocols(m, set->subprotocol))
+		server_refuse(s, "subprotocol", set->subprotocol, "no memory");
+	else if (server_start_tokens(s, m, set))
 		return m;
 	mount_free(m);
 	return NULL;

@@ -161,6 +161,8 @@ static void reload_mounts(struct reload *r)
 		sides_set_rule(&s->sides, &m->rule);
 		server_reload_tokens(s, m, setting);
 		m->slow = server_slow_policy(setting);
+		if (!mount_set_subprotocols(m, setting->subprotocol))
+			LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
 		reload_handler(r, m, setting);
 	}
 	budgets_set(&s->hub.budgets, s->settings.hold_total);

@@ -142,6 +142,9 @@ enum option_when {
 	X(host, LIST, "host", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "names under which this host is reached, such as example.com,*.example.com,[::1], without ports: a request that asks for another " \
 	  "(Host) gets 421, also from a page whose own name was pointed at this machine; without it: any name") \
+	X(subprotocol, SCOPED, "subprotocol", 0, "[MOUNT=]LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
+	  "subprotocols of which the host chooses the first that a client offers (* any) where the handler has chosen none: scripts, " \
+	  "relay.so and echo.so never do, and a browser that offers some and gets none ends the connection") \
 	X(jwt_key, SCOPED, "jwt-key", 0, "[MOUNT=]FILE", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "upgrades need a JSON Web Token that this key verifies: RSA or P-256 public keys (PEM; RS256, ES256), or a secret of at least " \
 	  "32 bytes (HS256); without MOUNT: at every path; MOUNT= without a file: not at this one") \

@@ -31,6 +31,24 @@ static bool same_mount(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+/* RFC 6455 4.1: tokens of HTTP. Without the blanks around them, as they go out in a header. */
+static const char *subprotocols_error(const char *list)
+{
+	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	for (const char *item = list;; item++) {
+		size_t n = strspn(item, token);
+
+		if (n == 0 || (item[n] != ',' && item[n] != '\0'))
+			return "is no list of subprotocols; expected names of letters, digits and -._, with commas between them, or *";
+		if (n >= 5 && memcmp(item, "tova.", 5) == 0)
+			return "names one that begins with tova., which is the host's own; expected the application's";
+		item += n;
+		if (*item == '\0')
+			return NULL;
+	}
+}
+
 void settings_scope_keep(struct settings_layer *layer, const struct option_row *row, const char *mount, const char *text,
 			 const struct settings_place *at)
 {
@@ -57,6 +75,11 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
 			",close behind it or not",
 			value);
+		return;
+	}
+	why = row == &option_table[OPTION_ID_subprotocol] && value[0] != '\0' ? subprotocols_error(value) : NULL;
+	if (why != NULL) {
+		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);
 		return;
 	}
 	for (size_t i = 0; i < layer->n_scoped; i++)

@@ -219,7 +219,7 @@ static bool script_open_in(struct script *x, int *theirs_r)
 static bool script_start_process(struct script *x, const struct event_request *facts)
 {
 	int theirs[3] = {-1, -1, -1};
-	char **env = script_env_make(facts, x->id);
+	char **env = script_env_make(facts, x->id, script_mount(x)->subprotocols);
 	bool ok = env != NULL && script_open_in(x, &theirs[0]) && script_stream_open(&x->out, x, &theirs[1]) &&
 		  script_stream_open(&x->commands, x, &theirs[2]);
 	struct process_spec spec = {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "hub/token.h"
+#include "ws/upgrade.h"
 
 #define SCRIPT_ENV_FIXED 32
 
@@ -149,7 +150,7 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 	env_add_headers(e, r);
 }
 
-char **script_env_make(const struct event_request *facts, const char *conn)
+char **script_env_make(const struct event_request *facts, const char *conn, const char *subprotocols)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
 	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
@@ -165,6 +166,9 @@ char **script_env_make(const struct event_request *facts, const char *conn)
 	env_add_request(&e, facts, &r);
 	env_add(&e, "TOVA_CONN", span_of(conn));
 	env_add(&e, "TOVA_MOUNT", span_of(facts->mount_path));
+	struct span chosen = subprotocols != NULL ? upgrade_choose(&r, span_of(subprotocols)) : (struct span){0};
+	if (chosen.n > 0)
+		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
 	if (!e.failed)
 		return e.v;
 	script_env_free(e.v);

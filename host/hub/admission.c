@@ -119,13 +119,16 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c, con
 	delivery_submit(m, s, &e);
 }
 
-/* What the handler has chosen; or, as a browser that offers any ends a connection for which none is chosen, the one that only says
- * where the token is. */
-static struct span admission_subprotocol(const struct event_request *request, const struct event_answer *answer)
+/* What the handler has chosen, else what the operator lets the host choose; or, as a browser that offers any ends a connection for
+ * which none is chosen, the one that only says where the token is. */
+static struct span admission_subprotocol(const struct mount *m, const struct event_request *request, const struct event_answer *answer)
 {
-	bool any = answer->subprotocol[0] == '\0' && request->token != NULL && request->token->subprotocol &&
+	struct span chosen = span_of(answer->subprotocol);
+	if (chosen.n == 0 && m->subprotocols != NULL)
+		chosen = upgrade_choose(request->request, span_of(m->subprotocols));
+	bool any = chosen.n == 0 && request->token != NULL && request->token->subprotocol &&
 		   upgrade_offers(request->request, SPAN(TOKEN_SUBPROTOCOL));
-	return any ? SPAN(TOKEN_SUBPROTOCOL) : span_of(answer->subprotocol);
+	return any ? SPAN(TOKEN_SUBPROTOCOL) : chosen;
 }
 
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request,
@@ -140,7 +143,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 	bool limited = request->token != NULL && request->token->ends > 0;
 	if (limited && !timer_set_end(m, s, request->token->ends))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow, admission_subprotocol(request, answer),
+	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow, admission_subprotocol(m, request, answer),
 			     (struct span){answer->head, answer->head_len})) {
 		admission_open(hub, m, c, request);
 		return;

@@ -40,11 +40,22 @@ void mount_free(struct mount *m)
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
 	token_policy_free(m->tokens);
+	free(m->subprotocols);
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)
 		free(m->shards[i].sessions);
 	free(m->shards);
 	free(m->path);
 	free(m);
+}
+
+bool mount_set_subprotocols(struct mount *m, const char *list)
+{
+	char *copy = list != NULL ? strdup(list) : NULL;
+	if (list != NULL && copy == NULL)
+		return false;
+	free(m->subprotocols);
+	m->subprotocols = copy;
+	return true;
 }
 
 bool mount_matches(const struct mount *m, struct span path)

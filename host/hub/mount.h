@@ -28,6 +28,7 @@ struct mount {
 	struct handler *handler;
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
+	char *subprotocols;	     /* a list: the host chooses one where the handler has not; NULL: it does not */
 	struct meter_rule rule;	     /* what each connection may send */
 	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
@@ -46,6 +47,8 @@ struct mount {
 /* path is copied. NULL without memory. */
 struct mount *mount_new(struct hub *hub, const char *path);
 void mount_free(struct mount *m);
+/* The list is copied; NULL: none. False without memory: nothing has changed. */
+bool mount_set_subprotocols(struct mount *m, const char *list);
 
 /* Does the path lie at or below the mount, by whole segments? */
 bool mount_matches(const struct mount *m, struct span path);

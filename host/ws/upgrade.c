@@ -141,6 +141,30 @@ bool upgrade_offers(const struct request *r, struct span subprotocol)
 	return false;
 }
 
+static struct span upgrade_first(const struct request *r)
+{
+	struct request_walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
+	struct span item;
+
+	while (request_walk_next(&w, &item))
+		if (item.n < 5 || memcmp(item.p, "tova.", 5) != 0)
+			return item;
+	return (struct span){0};
+}
+
+struct span upgrade_choose(const struct request *r, struct span list)
+{
+	struct span item, chosen = {0};
+
+	while (chosen.p == NULL && request_list_next(&list, &item)) {
+		if (span_eq(item, SPAN("*")))
+			chosen = upgrade_first(r);
+		else if (upgrade_offers(r, item))
+			chosen = item;
+	}
+	return chosen;
+}
+
 size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extensions,
 			struct span extra)
 {

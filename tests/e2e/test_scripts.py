@@ -307,6 +307,14 @@ def test_cgi_variables():
         assert "TOVA_TOKEN" not in got and "TOVA_URL" not in got and not set(odd) & set(got)
 
 
+def test_a_script_knows_which_subprotocol_was_chosen():
+    with script(ENV, "--subprotocol", "v2,v1") as host:
+        for offered, chosen in ((["v1", "v2"], "v2"), (["v1"], "v1"), (["v3"], None), ([], None)):
+            ws = connect("127.0.0.1", host.port, "/", subprotocols=offered)
+            assert ws.subprotocol == chosen
+            assert json.loads(ws.recv_text()).get("TOVA_SUBPROTOCOL") == chosen
+
+
 def test_the_environment_is_not_the_hosts():
     with script(ENV, env={"SECRET": "x", "TZ": "Europe/Berlin", "MINE": "1", "LC_TIME": "C"}, passenv=()) as host:
         got = environment(host)

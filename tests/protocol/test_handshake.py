@@ -481,3 +481,35 @@ def test_the_request_over_a_unix_socket(tmp_path):
             r = json.loads(ws.recv_text())
             assert (r["remote_addr"], r["remote_port"], r["local_port"], r["mount"]) == ("unix", 0, 0, "/")
             ws.end()
+
+
+# --- subprotocols that the host chooses -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("allowed, offered, chosen", [
+    ("chat.v1", ["chat.v1"], "chat.v1"), ("v2,v1", ["v1", "v2"], "v2"), ("v2", ["v1"], None), ("*", ["x", "y"], "x"), ("/=v1", ["v1"], "v1"),
+    ("*", ["tova.jwt"], None), ("v1", [], None),
+])
+def test_the_host_chooses_where_the_handler_does_not(allowed, offered, chosen, threads):
+    with Host("--plugin", "/=echo", "--subprotocol", allowed, "--threads", threads) as host:
+        with connect("127.0.0.1", host.port, "/", subprotocols=offered) as ws:
+            assert ws.subprotocol == chosen
+            ws.send_text("a")
+            assert ws.recv_text() == "a"
+
+
+def test_a_choice_of_the_handler_comes_first(tmp_path):
+    config = tmp_path / "tova.conf"
+    text = f'mount = ( {{ path = "/probe"; plugin = "{plugin("probe")}"; subprotocol = "%s"; }} );'
+    config.write_text(text % "a,b")
+    with Host("-c", config) as host:
+        def chosen(query=""):
+            with connect("127.0.0.1", host.port, "/probe" + query, subprotocols=["a", "b", "c"]) as ws:
+                return ws.subprotocol
+
+        assert (chosen(), chosen("?sub=b"), chosen("?sub=c")) == ("a", "b", "c")
+        config.write_text(text % "c")
+        mark = host.reload()
+        host.wait_log(lambda line: line["kind"] == "reload" and "read again" in line["message"], after=mark)
+        assert (chosen(), chosen("?sub=b")) == ("c", "b")

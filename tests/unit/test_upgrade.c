@@ -180,6 +180,15 @@ START_TEST(subprotocols)
 	ck_assert(!upgrade_offers(&request, SPAN("Chat")));
 	ck_assert(!upgrade_offers(&request, SPAN("cha")));
 	ck_assert(!upgrade_offers(&request, SPAN("")));
+	static const struct {
+		const char *list, *chosen;
+	} choices[] = {{"v2,chat", "v2"}, {"none,last,chat", "last"}, {"none", ""}, {"Chat", ""}, {"*", "chat"}, {"v2,*", "v2"}, {"none,*", "chat"}};
+	for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+		struct span chosen = upgrade_choose(&request, span_of(choices[i].list));
+		ck_assert_msg(span_eq(chosen, span_of(choices[i].chosen)), "%s: %.*s", choices[i].list, (int)chosen.n, chosen.p);
+	}
+	ck_assert_int_eq(check(OTHERS KEY VERSION "Sec-WebSocket-Protocol: tova.jwt, tova.v1\r\n"), 0);
+	ck_assert(upgrade_choose(&request, SPAN("*")).p == NULL);
 	for (int i = 1; i < 64; i++)
 		n += (size_t)sprintf(headers + n, ",p%d", i);
 	sprintf(headers + n, "\r\n");
