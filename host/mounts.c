@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/command.h"
 #include "handler/library.h"
 #include "handler/plugin.h"
 #include "handler/script.h"
@@ -236,9 +237,18 @@ static const char *mounts_value(const struct settings_mount *set)
 				     : set->script;
 }
 
+/* What the shell runs; NULL: nothing. */
+static const char *mounts_command(const struct settings_mount *set)
+{
+	return set->script != NULL ? set->script : set->worker;
+}
+
 /* *attach_r: it is the address where workers attach that is wrong. */
 static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, bool *attach_r, char *why)
 {
+	const char *command = mounts_command(set);
+	if (command != NULL && !command_check(command, why, MOUNTS_WHY_MAX))
+		return false;
 	if (set->script != NULL)
 		return mounts_start_script(s, m, set, why);
 	if (set->plugin != NULL && !s->settings.isolate)
@@ -352,16 +362,19 @@ bool server_check_mounts(const struct server *s)
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
-		const char *name = set->plugin;
+		const char *name = set->plugin, *command = mounts_command(set);
 		ok = server_check_tokens(s, set) && ok;
-		if (name == NULL)
+		if (command == NULL && name == NULL)
 			continue;
-		if (server_drops(&s->settings)) /* they are loaded as that user */
+		if (server_drops(&s->settings)) /* they are started, and loaded, as that user */
 			privileges_enter(&s->privileges);
+		if (command != NULL && !command_check(command, why, sizeof why))
+			ok = server_refuse(s, mounts_option(set), mounts_value(set), why);
 		const char *key = NULL;
-		if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
-		    !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
-		    (s->settings.isolate && !mounts_find_program("tova-worker", path, sizeof path, why)))
+		if (name != NULL &&
+		    (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
+		     !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
+		     (s->settings.isolate && !mounts_find_program("tova-worker", path, sizeof path, why))))
 			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin", key != NULL ? key : name, why);
 		server_leave(server_drops(&s->settings));
 	}

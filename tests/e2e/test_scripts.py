@@ -631,10 +631,20 @@ def test_no_more_starts_in_a_second_than_allowed(tmp_path):
         assert stats(tmp_path / "control")["uptime_ms"] - began >= 2000, "20 at 5 a second take four of them"
 
 
-def test_a_script_that_can_not_be_started():
-    with script("/does/not/exist") as host:
-        ws = client(host)
-        ws.expect_closed(1011)
+def test_a_script_that_is_not_there_is_refused_at_the_start():
+    for command, why in (("/does/not/exist", "its program /does/not/exist can not be run"), ("sh gone.sh", "its file gone.sh can not be read")):
+        for check in ([], ["--check"]):
+            done = subprocess.run([BUILD / "tova-host", "-l", "127.0.0.1:0", "-x", command, *check], capture_output=True, text=True, timeout=30)
+            assert done.returncode == 2 and f"--script: {command}: {why}" in done.stderr
+
+
+def test_a_script_that_can_not_be_started(tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\ncat\n")
+    program.chmod(0o755)
+    with script(f"exec {program}") as host:
+        program.unlink()
+        client(host).expect_closed(1011)
 
 
 def test_a_slow_client_slows_its_script_and_nobody_else(tmp_path):

@@ -138,7 +138,7 @@ def on_open(ws):
 
 
 def test_a_command_that_does_not_exist(tmp_path):
-    with Supervised(tmp_path, None, command="/does/not/exist --at-all") as s:
+    with Supervised(tmp_path, None, command="cd / && /does/not/exist --at-all") as s:
         s.died("exited with status 127")
         assert s.said("/does/not/exist")["kind"] == "worker.output"
 

@@ -62,6 +62,7 @@ def refused(host, probe, ws, path, name, reason=""):
 def test_a_new_version_keeps_connections_rooms_data_and_timers(library, kind):
     with Host("--plugin", f"/probe={library}", *kind_args(kind)) as host, Probe(host) as probe:
         a, b = probe.clients(2)
+        observer = probe.observer()
         a.script("join r", "data 0 kept", "timer t 77 400 0", "send ready")
         assert a.recv_text() == "ready"
         ids = a.id, b.id
@@ -73,7 +74,6 @@ def test_a_new_version_keeps_connections_rooms_data_and_timers(library, kind):
         assert bytes.fromhex(a.ask("getdata")).startswith(b"kept") and a.rooms() == {"r"}
         b.script("to r still a member")
         assert a.recv_text() == "still a member"
-        observer = probe.observer()
         assert observer.event("timer")["id"] == 77
         host.wait_log(lambda line: "probe 1.0 stops" in str(line), "the old library's stop")
 
