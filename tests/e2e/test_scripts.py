@@ -857,3 +857,36 @@ def test_the_same_conversation_as_websocketd(what):
         ours, theirs = converse(host.port, texts), converse(other.port, texts)
         assert ours == theirs
         assert len(ours) > 1
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).resolve().parents[2] / "sdk/SCRIPTS.md").read_text()
+
+
+def program_of_the_page(language, path):
+    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
+    path.write_text(text)
+    return path
+
+
+def test_the_first_script_of_the_page(tmp_path):
+    with script(f"sh {program_of_the_page('bash', tmp_path / 'room.sh')}") as host:
+        one, two = client(host), client(host)
+        for ws in (one, two):
+            assert ws.recv_text() == "Hello! Say something."
+        one.send_text("a \\ b")
+        assert one.recv_text() == two.recv_text() == "a \\ b"
+        one.end()
+        assert two.recv_text() == "somebody has left"
+
+
+def test_the_second_script_of_the_page(tmp_path):
+    with script(f"python3 -u {program_of_the_page('python', tmp_path / 'counter.py')}", "--script-lines", "json") as host:
+        one, two = client(host), client(host)
+        for ws in (one, two):
+            assert re.fullmatch("You are [A-Za-z0-9_-]{22}", ws.recv_text())
+        one.send_text("two\nlines")
+        assert one.recv_text() == two.recv_text() == "1: two\nlines"
+        one.end()
+        assert two.recv_text() == "one less"
