@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -276,6 +277,19 @@ static bool server_start_workers(struct server *s)
 	return false;
 }
 
+/* [::] is what people write who mean every address of the machine: it takes IPv4 as well, unless that port has an address of its own
+ * for that. */
+static bool server_listens_both(const struct settings *set, const struct settings_listen *at)
+{
+	struct in6_addr any;
+	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 && IN6_IS_ADDR_UNSPECIFIED(&any);
+	for (size_t i = 0; both && i < set->listen.n; i++) {
+		const struct settings_listen *other = &set->listen.items[i];
+		both = other->host == NULL || strchr(other->host, ':') != NULL || other->port != at->port || at->port == 0;
+	}
+	return both;
+}
+
 static bool server_start_listeners(struct server *s)
 {
 	char why[SERVER_WHY_MAX];
@@ -285,7 +299,7 @@ static bool server_start_listeners(struct server *s)
 		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
 		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls, .tls_group = group};
 		bool entered = server_enter(s, at->unix_path);
-		bool added = listeners_add(&s->listeners, at->host, at->port, at->unix_path, &kind, (int)s->settings.backlog, why,
+		bool added = listeners_add(&s->listeners, at->host, at->port, server_listens_both(&s->settings, at), at->unix_path, &kind, (int)s->settings.backlog, why,
 					   sizeof why);
 		server_leave(entered);
 		if (!added)

@@ -17,8 +17,13 @@ bool address_from(struct address *a, const struct sockaddr *sa)
 		a->port = ntohs(in->sin_port);
 	} else if (sa->sa_family == AF_INET6) {
 		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)sa;
-		memcpy(a->ip, &in->sin6_addr, 16);
 		a->port = ntohs(in->sin6_port);
+		if (IN6_IS_ADDR_V4MAPPED(&in->sin6_addr)) {
+			a->family = AF_INET;
+			memcpy(a->ip, in->sin6_addr.s6_addr + 12, 4);
+		} else {
+			memcpy(a->ip, &in->sin6_addr, 16);
+		}
 	}
 	return sa->sa_family == AF_INET || sa->sa_family == AF_INET6 || sa->sa_family == AF_UNIX;
 }

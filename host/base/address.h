@@ -15,7 +15,7 @@ struct address {
 };
 #define ADDRESS_TEXT 46
 
-/* False: of another family than those, which is noted. */
+/* False: of another family than those, which is noted. An IPv4 address in the form ::ffff:192.0.2.1 becomes what it is. */
 bool address_from(struct address *a, const struct sockaddr *sa);
 /* Numeric, without the port; "unix" for a Unix socket. */
 const char *address_text(const struct address *a, char text[ADDRESS_TEXT]);

@@ -118,7 +118,7 @@ enum option_when {
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
 	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]", NETWORK, RESTART, 0, 0, "127.0.0.1:8080", \
 	  NULL, \
-	  "where to accept connections; an IPv6 address as [::1]:8080; port 0 takes any free one; with --tls-cert a TCP " \
+	  "where to accept connections; an IPv6 address as [::1]:8080, and [::]:8080 takes IPv4, too, unless an IPv4 address of that port is given as well; port 0 takes any free one; with --tls-cert a TCP " \
 	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,tls=NAME, repeatable, it shows only the certificates for these names; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, RESTART, 0, 0, "660", "600|660|666", \

@@ -211,9 +211,9 @@ static bool listener_bind_unix(int fd, const char *path, mode_t mode, union list
 	return failed == 0 || listener_fail(why, cap, "it can not be bound");
 }
 
-static bool listener_bind_tcp(int fd, const char *host, uint16_t port, union listener_address *a, char *why, size_t cap)
+static bool listener_bind_tcp(int fd, const char *host, uint16_t port, bool both, union listener_address *a, char *why, size_t cap)
 {
-	const int on = 1;
+	const int only = !both;
 	socklen_t len = sizeof a->in;
 	if (inet_pton(AF_INET, host, &a->in.sin_addr) == 1) {
 		a->in.sin_family = AF_INET;
@@ -223,7 +223,7 @@ static bool listener_bind_tcp(int fd, const char *host, uint16_t port, union lis
 		a->in6.sin6_family = AF_INET6;
 		a->in6.sin6_port = htons(port);
 		inet_pton(AF_INET6, host, &a->in6.sin6_addr);
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on); /* what is listened on is what was asked for */
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only); /* whatever the machine's default is */
 	}
 	listener_set_tcp(fd);
 	return bind(fd, &a->any, len) == 0 || listener_fail(why, cap, "it can not be bound");
@@ -289,8 +289,8 @@ static struct listener *listener_new(struct listeners *set, int family, char *wh
 	return NULL;
 }
 
-bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
-		   int backlog, char *why, size_t why_cap)
+bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both, const char *unix_path,
+		   const struct conn_kind *kind, int backlog, char *why, size_t why_cap)
 {
 	const int on = 1;
 	union listener_address a = {.any.sa_family = AF_UNSPEC};
@@ -300,7 +300,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, const
 		return false;
 	l->kind = *kind;
 	bool ok = host == NULL ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
-			       : listener_bind_tcp(l->fd, host, port, &a, why, why_cap);
+			       : listener_bind_tcp(l->fd, host, port, both, &a, why, why_cap);
 	/* Only now: what another process has bound is refused, and what we have bound is refused to others. */
 	if (ok && set->dealer != NULL && host != NULL)
 		setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
@@ -321,16 +321,17 @@ void listeners_announce(const struct listeners *set)
 static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog, char *why, size_t why_cap)
 {
 	const int on = 1;
+	int only = 1;
 	union listener_address a;
-	socklen_t len = sizeof a;
+	socklen_t len = sizeof a, only_len = sizeof only;
 	if (getsockname(first->fd, &a.any, &len) != 0)
 		return listener_fail(why, why_cap, "its address can not be told");
 	struct listener *l = listener_new(set, a.any.sa_family, why, why_cap);
 	if (l == NULL)
 		return false;
 	l->kind = first->kind;
-	if (a.any.sa_family == AF_INET6)
-		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	if (a.any.sa_family == AF_INET6 && getsockopt(first->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) == 0)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
 	listener_set_tcp(l->fd);
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	bool ok = bind(l->fd, &a.any, len) == 0 || listener_fail(why, why_cap, "it can not be bound for several loops");

@@ -32,9 +32,9 @@ struct listeners {
 
 void listeners_init(struct listeners *set, struct conns *conns);
 /* host: numeric address, or NULL with a path for a Unix socket (a stale one is replaced, a live one is not). Starts
- * accepting at once. Returns false with a sentence in why. */
-bool listeners_add(struct listeners *set, const char *host, uint16_t port, const char *unix_path, const struct conn_kind *kind,
-		   int backlog, char *why, size_t why_cap);
+ * accepting at once. both: an IPv6 address takes IPv4, too, which only "::" can. Returns false with a sentence in why. */
+bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both, const char *unix_path,
+		   const struct conn_kind *kind, int backlog, char *why, size_t why_cap);
 /* Logs where they listen, in the order in which they were added: all that is needed for those who connect is there. */
 void listeners_announce(const struct listeners *set);
 /* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect (SO_REUSEPORT). A Unix socket has one

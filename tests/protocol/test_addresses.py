@@ -235,3 +235,30 @@ def test_ten_thousand_that_never_finish_their_handshake():
         for s in half:
             s.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# --- every address of the machine ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_unspecified_address_takes_ipv4_too(threads):
+    """And its clients are what they are: the limits and the trust of IPv4 addresses hold for them."""
+    with Host("--plugin", "echo", "--max-per-address", "1", "--trusted-proxy", "127.0.0.2", "--threads", threads, listen=["[::]:0"]) as host:
+        port = at(host, 0)[1]
+        with connect("::1", port), connect("127.0.0.1", port):
+            mark = len(host.lines)
+            too_many(refused("127.0.0.1", port))
+            line = host.wait_log(lambda line: line.get("kind") == "limit", after=mark)
+            assert line["remote"] == "127.0.0.1"
+            with connect("127.0.0.1", port, source="127.0.0.2", headers=[(FOR, "192.0.2.7")]):
+                pass
+
+
+def test_an_ipv4_address_of_the_same_port_is_a_listener_of_its_own():
+    for listen in (["[::]:{}", "0.0.0.0:{}"], ["0.0.0.0:{}", "[::]:{}"], ["[::]:{}", "127.0.0.1:{}"]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        with Host("--plugin", "echo", listen=[one.format(port) for one in listen]):
+            connect("::1", port).end()
+            connect("127.0.0.1", port).end()
