@@ -277,9 +277,9 @@ void server_set_hold(struct mount *m, const struct settings_mount *set)
 	atomic_store(&m->budget->max, max);
 }
 
-void server_set_rule(struct mount *m, const struct settings_mount *set)
+void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
-	m->rule = (struct meter_rule){.close = false};
+	m->rule = (struct meter_rule){.lines = set->script != NULL && mounts_framing(&s->settings, set) == SCRIPT_LINES};
 	if (set->rate_limit != NULL)
 		option_limit(set->rate_limit, &m->rule.rate, &m->rule.close); /* it was checked where it was read */
 }
@@ -291,7 +291,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 		server_refuse(s, mounts_option(set), mounts_value(set), "no memory");
 		return NULL;
 	}
-	server_set_rule(m, set);
+	server_set_rule(s, m, set);
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
 	if (!mount_set_subprotocols(m, set->subprotocol))

@@ -156,7 +156,7 @@ static void reload_mounts(struct reload *r)
 		struct settings_mount *setting = reload_find(&s->settings, m->path);
 		if (setting == NULL)
 			continue;
-		server_set_rule(m, setting);
+		server_set_rule(s, m, setting);
 		server_set_hold(m, setting);
 		sides_set_rule(&s->sides, &m->rule);
 		server_reload_tokens(s, m, setting);

@@ -64,7 +64,7 @@ bool server_check_mounts(const struct server *s);
 /* What workers that attach must say and are shown. */
 bool server_check_attach(struct server *s);
 /* What a connection of the mount may send. */
-void server_set_rule(struct mount *m, const struct settings_mount *set);
+void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set);
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
 void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);

@@ -36,14 +36,19 @@ static inline void bucket_flow(struct bucket *b, const struct bucket_rate *rate,
 		b->credit = full;
 }
 
-/* Takes a token if there is one. */
-static inline bool bucket_take(struct bucket *b, const struct bucket_rate *rate, uint64_t now)
+/* Takes n tokens if there are as many; more than the rate has there never are. */
+static inline bool bucket_take_some(struct bucket *b, const struct bucket_rate *rate, uint64_t now, uint32_t n)
 {
 	bucket_flow(b, rate, now);
-	if (b->credit < rate->ms)
+	if (b->credit < (uint64_t)n * rate->ms)
 		return false;
-	b->credit -= rate->ms;
+	b->credit -= (uint64_t)n * rate->ms;
 	return true;
+}
+
+static inline bool bucket_take(struct bucket *b, const struct bucket_rate *rate, uint64_t now)
+{
+	return bucket_take_some(b, rate, now, 1);
 }
 
 /* Milliseconds after `now` until there is a token. */

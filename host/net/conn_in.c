@@ -62,6 +62,16 @@ bool conn_measure(struct conn *c, const struct meter_rule *rule)
 	return true;
 }
 
+/* What a handler that reads lines makes of it. */
+static uint32_t conn_lines(const struct frame *f)
+{
+	uint32_t n = 1;
+	const uint8_t *end = f->data + f->len;
+	for (const uint8_t *at = f->data; at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+		n++;
+	return n;
+}
+
 /* Messages count, and pings, as each is answered; what costs nothing does not. */
 static bool conn_takes(struct conn *c, enum frame_status status, const struct frame *f)
 {
@@ -70,7 +80,7 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 	bool counts = status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
 	if (!counts || c->state != CONN_OPEN)
 		return true;
-	bool takes = meter_take(meter, now);
+	bool takes = meter_take(meter, now, meter->rule->lines && status == FRAME_MESSAGE ? conn_lines(f) : 1);
 	c->conns->loop->stats.rate_dropped += !takes;
 	if (!takes && meter->rule->close) {
 		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY, "more messages than --rate-limit allows");

@@ -6,10 +6,10 @@ void meter_init(struct meter *m, const struct meter_rule *rule, uint64_t now)
 	bucket_fill(&m->bucket, &rule->rate, now);
 }
 
-bool meter_take(struct meter *m, uint64_t now)
+bool meter_take(struct meter *m, uint64_t now, uint32_t n)
 {
 	/* A reload may have taken the limit away. */
-	if (m->rule->rate.n == 0 || bucket_take(&m->bucket, &m->rule->rate, now))
+	if (m->rule->rate.n == 0 || bucket_take_some(&m->bucket, &m->rule->rate, now, n))
 		return true;
 	m->dropped++;
 	return false;

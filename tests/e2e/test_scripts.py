@@ -257,6 +257,27 @@ def test_lines_that_are_no_json_are_dropped_with_a_line_in_the_log():
             assert why in said["message"] and len(said["conn"]) == 22
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_rate_limit_counts_what_a_script_reads(threads):
+    """Five lines are five messages, in one message, too; with JSON a message is one line whatever is in it."""
+    five, six = "1\n2\n3\n4\n5", "1\n2\n3\n4\n5\n6"
+    with script("cat", "--rate-limit", "5/1h", "--threads", threads) as host:
+        ws, other = client(host), client(host)
+        ws.send_text(six)
+        ws.send_text(five)
+        ws.send_text("one more")
+        assert [ws.recv_text() for _ in range(5)] == list("12345")
+        host.wait_log(lambda line: "--rate-limit" in line.get("message", ""), "what was dropped is said")
+        other.send_text("a")
+        other.send_text(five)
+        other.send_text("b")
+        assert [other.recv_text() for _ in range(2)] == ["a", "b"]
+    with script("cat", "--rate-limit", "2/1h", "--script-lines", "json", "--threads", threads) as host:
+        ws = client(host)
+        ws.send_text(six)
+        assert ws.recv_text() == six
+
+
 def test_each_mount_may_have_its_own_lines():
     with Host("--script", "/text=cat", "--script", "/json=cat", "--script-lines", "/json=json", *IMPATIENT) as host:
         for path, heard in (("/text", ["a", "b"]), ("/json", ["a\nb"])):

@@ -11,12 +11,12 @@ START_TEST(the_edge)
 	struct meter m;
 	meter_init(&m, &rule, 5000);
 	for (int i = 0; i < 3; i++)
-		ck_assert(meter_take(&m, 5000));
+		ck_assert(meter_take(&m, 5000, 1));
 	ck_assert_uint_eq(meter_due(&m, 5000), 0);
-	ck_assert(!meter_take(&m, 5000));
-	ck_assert(!meter_take(&m, 5333));
-	ck_assert(meter_take(&m, 5334));
-	ck_assert(!meter_take(&m, 5334));
+	ck_assert(!meter_take(&m, 5000, 1));
+	ck_assert(!meter_take(&m, 5333, 1));
+	ck_assert(meter_take(&m, 5334, 1));
+	ck_assert(!meter_take(&m, 5334, 1));
 }
 END_TEST
 
@@ -26,23 +26,37 @@ START_TEST(what_is_told)
 	const struct meter_rule rule = {.rate = {1, 1000}};
 	struct meter m;
 	meter_init(&m, &rule, 5000);
-	ck_assert(meter_take(&m, 5000));
-	ck_assert(!meter_take(&m, 5000));
+	ck_assert(meter_take(&m, 5000, 1));
+	ck_assert(!meter_take(&m, 5000, 1));
 	ck_assert_uint_eq(meter_due(&m, 5000), 1);
 	for (int i = 0; i < 7; i++) {
-		ck_assert(!meter_take(&m, 5500));
+		ck_assert(!meter_take(&m, 5500, 1));
 		ck_assert_uint_eq(meter_due(&m, 5500), 0);
 	}
 	ck_assert_uint_eq(meter_due(&m, 5999), 0);
-	ck_assert(meter_take(&m, 6000)); /* with one that passes, too */
+	ck_assert(meter_take(&m, 6000, 1)); /* with one that passes, too */
 	ck_assert_uint_eq(meter_due(&m, 6000), 7);
 	ck_assert_uint_eq(meter_due(&m, 9000), 0);
-	ck_assert(meter_take(&m, 9000));
-	ck_assert(!meter_take(&m, 9000));
+	ck_assert(meter_take(&m, 9000, 1));
+	ck_assert(!meter_take(&m, 9000, 1));
 	ck_assert_uint_eq(meter_due(&m, 9000), 1);
-	ck_assert(!meter_take(&m, 9000));
+	ck_assert(!meter_take(&m, 9000, 1));
 	ck_assert_uint_eq(meter_rest(&m), 1);
 	ck_assert_uint_eq(meter_rest(&m), 0);
+}
+END_TEST
+
+/* One that counts several times passes whole or not at all. */
+START_TEST(several_at_once)
+{
+	const struct meter_rule rule = {.rate = {10, 1000}};
+	struct meter m;
+	meter_init(&m, &rule, 1);
+	ck_assert(!meter_take(&m, 1, 11));
+	ck_assert(meter_take(&m, 1, 7) && !meter_take(&m, 1, 4) && meter_take(&m, 1, 3) && !meter_take(&m, 1, 1));
+	ck_assert(!meter_take(&m, 1000000, 11) && meter_take(&m, 1000000, 10));
+	ck_assert(!meter_take(&m, 1000000, UINT32_MAX));
+	ck_assert_uint_eq(meter_rest(&m), 5);
 }
 END_TEST
 
@@ -51,13 +65,13 @@ START_TEST(a_rule_that_changes)
 	struct meter_rule rule = {.rate = {1, 3600000}};
 	struct meter m;
 	meter_init(&m, &rule, 1);
-	ck_assert(meter_take(&m, 1) && !meter_take(&m, 1));
+	ck_assert(meter_take(&m, 1, 1) && !meter_take(&m, 1, 1));
 	rule.rate.n = 0;
 	for (int i = 0; i < 1000; i++)
-		ck_assert(meter_take(&m, 1));
+		ck_assert(meter_take(&m, 1, 1));
 	rule.rate = (struct bucket_rate){2, 10};
-	ck_assert(!meter_take(&m, 1));
-	ck_assert(meter_take(&m, 11) && meter_take(&m, 11) && !meter_take(&m, 11));
+	ck_assert(!meter_take(&m, 1, 1));
+	ck_assert(meter_take(&m, 11, 1) && meter_take(&m, 11, 1) && !meter_take(&m, 11, 1));
 }
 END_TEST
 
@@ -67,6 +81,7 @@ int main(void)
 	TCase *t = tcase_create("meter");
 	tcase_add_test(t, the_edge);
 	tcase_add_test(t, what_is_told);
+	tcase_add_test(t, several_at_once);
 	tcase_add_test(t, a_rule_that_changes);
 	suite_add_tcase(s, t);
 	return run_suite(s);
