@@ -173,8 +173,7 @@ static const char *read_json(char *line, size_t n, struct script_message *m_r)
 	} else if (json_read_string(&j, &s)) {
 		m_r->bytes = unescape(&s);
 	}
-	while (j.p < j.end && (*j.p == ' ' || *j.p == '\t'))
-		j.p++;
+	json_next_is(&j, '\0'); /* white space */
 	return j.why != NULL ? j.why : j.p < j.end ? "something stands behind the JSON value" : NULL;
 }
 

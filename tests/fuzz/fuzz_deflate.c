@@ -1,6 +1,7 @@
 /* permessage-deflate. The input's first byte chooses between: what is agreed on, where the rest is the client's offers; a message
  * compressed, which zlib by itself must inflate again; and the frame reader, where the rest is what a peer sends, without masks, and
- * what comes out is compared with what zlib makes of it byte by byte. */
+ * what comes out is compared with what zlib makes of it byte by byte; and that reader before a client that keeps its context though it was
+ * told not to. */
 #include "record.h"
 #include "ws/deflate.h"
 #include "ws/frame.h"
@@ -104,7 +105,7 @@ struct slow {
 
 static bool slow_bad(struct slow *s, uint16_t code)
 {
-	record_add_result(s->out, 0xFF, code, NULL, 0);
+	record_add_result(s->out, 0xFF, code, "", 0);
 	return false;
 }
 
@@ -256,7 +257,7 @@ static bool feed(struct fast *f, const uint8_t *bytes, size_t n, struct record *
 		status = frame_read(&f->reader, &f->limits, &p, &left, &frame);
 		MUST(p + left == block + n);
 		if (status == FRAME_BAD)
-			record_add_result(t, 0xFF, frame.code, NULL, 0);
+			record_add_result(t, 0xFF, frame.code, "", 0);
 		else if (status != FRAME_MORE)
 			record_add_result(t, frame.opcode, 0, frame.data, frame.len);
 	} while (status == FRAME_MESSAGE || status == FRAME_CONTROL);
@@ -334,6 +335,75 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	free(got.bytes);
 }
 
+/* --- who refers back unasked ------------------------------------------------------------------------------------------------- */
+
+/* Adds one frame without a mask: a message compressed by a client that keeps its state though it was told not to. */
+static void add_compressed(struct record *wire, z_stream *z, const uint8_t *text, size_t n)
+{
+	const size_t cap = deflateBound(z, n) + 16;
+	uint8_t *packed = malloc(cap), head[4] = {0x80 | 0x40 | FRAME_BINARY};
+	size_t len;
+
+	z->next_in = (uint8_t *)text;
+	z->avail_in = (uInt)n;
+	z->next_out = packed;
+	z->avail_out = (uInt)cap;
+	MUST(deflate(z, Z_SYNC_FLUSH) == Z_OK && z->avail_out > 0);
+	len = cap - z->avail_out - 4;
+	MUST(len < 65536);
+	head[1] = len < 126 ? (uint8_t)len : 126;
+	head[2] = (uint8_t)(len >> 8);
+	head[3] = (uint8_t)len;
+	record_add(wire, head, len < 126 ? 2 : 4);
+	record_add(wire, packed, len);
+	free(packed);
+}
+
+/* The input, cut into messages, some of which say again what was said before. All arrive as they were, unless there is no memory for
+ * what they refer to, or it was taken for a client that refers to nothing. */
+static void fuzz_disobedient(uint8_t choice, uint8_t seed, const uint8_t *data, size_t size)
+{
+	static const uint64_t memory[] = {1 << 20, 1 << 20, 1 << 20, 40000, 1000, 0};
+	struct record expected = {0}, wire = {0}, got = {0};
+	uint64_t used = 0;
+	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3, .memory = &used, .memory_max = memory[seed % 6]}};
+	uint32_t piece = seed * 77u + choice;
+	z_stream z;
+
+	if (size > 60000)
+		return;
+	MUST(deflate_start(&z, 6 + choice % 4, 15));
+	for (size_t at = 0, k; at < size; at += k) {
+		const bool again = (piece >> 16) % 2 == 0 && at > 300;
+		const size_t from = again ? at - 300 : at;
+
+		k = fuzz_piece(&piece, size - at);
+		add_compressed(&wire, &z, data + from, at + k - from);
+		record_add_result(&expected, FRAME_BINARY, 0, data + from, at + k - from);
+	}
+	inflate_init(&fast.inflate, &fast.pool, 15, false);
+	fast.limits = (struct frame_limits){.message_max = 1 << 20, .inflate = &fast.inflate};
+	frame_reset(&fast.reader);
+	bool good = true;
+	for (size_t at = 0, k; good && at < wire.n; at += k) {
+		k = choice & 32 ? wire.n : fuzz_piece(&piece, wire.n - at);
+		good = feed(&fast, wire.bytes + at, k, &got);
+		MUST(used <= fast.pool.memory_max);
+	}
+	if (good)
+		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+	else
+		MUST(fast.inflate.obeys || fast.pool.memory_max < inflate_cost(15));
+	frame_reset(&fast.reader);
+	inflate_reset(&fast.inflate);
+	MUST(used == 0 && fast.pool.lent == 0);
+	inflate_pool_free(&fast.pool);
+	deflateEnd(&z);
+	free(expected.bytes);
+	free(wire.bytes);
+	free(got.bytes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 3)
@@ -344,6 +414,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 1:
 		fuzz_message(data[1], data + 3, size - 3);
+		break;
+	case 3:
+		fuzz_disobedient(data[1], data[2], data + 3, size - 3);
 		break;
 	default:
 		fuzz_reader(data[1], data[2], data + 3, size - 3);

@@ -197,6 +197,23 @@ JSON = {
 for name, data in JSON.items():
     save("json", name, data)
 
+SCRIPT_LINES = {
+    "string": b'"hello \\n\\u20ac \xf0\x9f\x98\x80"', "empty": b'""', "blank": b'  "a"\t', "bin": b'{"bin":"AP8K"}', "bin-1": b'{"bin":"YQ=="}',
+    "bin-2": b' { "bin" : "YW\\u0049=" } ', "bin-bad": b'{"bin":"YQ="}', "bin-space": b'{"bin":"Y Q="}', "bin-empty": b'{"bin":""}',
+    "bin-twice": b'{"bin":"","bin":""}', "other": b'{"text":"a"}', "number": b"1", "list": b'["a"]', "behind": b'"a" "b"', "cut": b'"a',
+    "surrogate": b'"\\ud800"', "latin": b'"caf\xe9"',
+}
+for name, data in SCRIPT_LINES.items():
+    save("script", f"line-{name}", b"\x00\x05" + data)
+SCRIPT_WORDS = {
+    "join": b"join general", "quoted": b'broadcast_to "team private" hello  you', "escape": b'leave "a\\"\\u20ac"', "spaces": b"  join   a ",
+    "empty": b'join ""', "open": b'join "a', "behind": b'join "a"b', "space": b"close 4000 ", "nothing": b"",
+}
+for name, data in SCRIPT_WORDS.items():
+    save("script", f"words-{name}", b"\x01\x00" + data)
+for name, data in {"text": b"a\nb\"\\\x01\x00", "binary": bytes(range(256)), "long": b"\x01" * 3073 + b"\xff", "piece": b"abc" * 1024, "nothing": b""}.items():
+    save("script", f"write-{name}", b"\x02\x07" + data)
+
 CONN = b"ESIzRFVmd4gAAAAAAAAABQ"
 CODEC = {
     "hello": b'[{"t":"hello","v":1,"token":"x","events":["open","message","upgrade"],"name":"n","mount":"/"}]',
@@ -356,6 +373,9 @@ PACKED = {
 for i, (name, data) in enumerate(PACKED.items()):
     for choice in (0, 70, 133, i % 7 | 128):  # without takeover, gathered, with takeover, with a smaller window
         save("deflate", f"read-{name}-{choice}", bytes([2, choice, (i % 3) * 8]) + data)
+for i, data in enumerate([WORDS * 4, bytes(range(256)) * 20, WORDS[:70] * 90, bytes(i * i * 7 >> 3 & 255 for i in range(40000))]):
+    for choice in (0, 32, 65):
+        save("deflate", f"disobedient-{i}-{choice}", bytes([3, choice, i]) + data)
 for limit in range(1, 8):
     save("deflate", f"limit-{limit}", bytes([2, 0, limit]) + in_parts(packed(bytes(5001), level=9)))
 
