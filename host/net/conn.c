@@ -220,10 +220,47 @@ void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reas
 /* What came before the end, and waited because its sender did not read, is handled before it. Answers go nowhere. */
 static void conn_hear_out(struct conn *c)
 {
-	c->broken = true;
+	c->broken = ECANCELED;
 	conn_budget_unwait(c);
 	c->paused = 0; /* even when its handler is behind: this is the last of it */
 	conn_consume_stash(c);
+}
+
+/* What the peer, or the way to it, did. */
+#define FAILED(error, why) {error, "a read failed: " why, "a write failed: " why}
+static const struct conn_failure {
+	int error;
+	const char *read, *write;
+} conn_failures[] = {
+	FAILED(ECONNRESET, "the peer has reset the connection"),
+	FAILED(EPIPE, "the peer has closed the connection"),
+	FAILED(ETIMEDOUT, "the peer has not answered for too long"),
+	FAILED(EHOSTUNREACH, "there is no way to the peer any more"),
+	FAILED(ENETUNREACH, "there is no way to the peer any more"),
+	FAILED(ENETDOWN, "the network is down"),
+	FAILED(ENOMEM, "no memory"),
+	FAILED(ENOBUFS, "no memory"),
+};
+#undef FAILED
+
+/* Anything else the system has words for. */
+static const char *conn_failed(int error, bool write)
+{
+	for (size_t i = 0; i < sizeof conn_failures / sizeof *conn_failures; i++)
+		if (conn_failures[i].error == error)
+			return write ? conn_failures[i].write : conn_failures[i].read;
+	const char *why = strerrordesc_np(error);
+	return why != NULL ? why : write ? "a write failed" : "a read failed";
+}
+
+const char *conn_failed_read(int error)
+{
+	return conn_failed(error, false);
+}
+
+const char *conn_failed_write(const struct conn *c)
+{
+	return c->broken == EPROTO && conn_tls(c) != NULL ? tls_why(conn_tls(c)) : conn_failed(c->broken, true);
 }
 
 /* The socket broke. */

@@ -89,7 +89,6 @@ struct conn {
 	bool fin : 1;		 /* nothing is written behind what is queued */
 	bool eof : 1;		 /* the peer's stream has ended */
 	bool hup_seen : 1;	 /* epoll told so while nothing was read */
-	bool broken : 1;	 /* a write failed where the conn could not be ended at once */
 	bool shaken : 1;	 /* both close frames have been queued or read */
 	bool unread : 1;	 /* the last read filled its buffer: there may be more */
 	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
@@ -98,6 +97,7 @@ struct conn {
 	bool told : 1;		 /* as one too many: its request gets a 429 */
 	bool obeys : 1;		 /* of compressed messages: see inflate.h */
 	uint8_t packed : 3;	 /* has agreed on compression: bits of the client's window, less 8; 0: it has not */
+	uint8_t broken;		 /* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
 	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */

@@ -414,28 +414,6 @@ static void conn_tls_failed(struct conn *c)
 	conn_fin(c); /* what the peer was told about it is to arrive */
 }
 
-/* Why a connection broke, by the error of a read or of its socket. */
-static const char *conn_read_failed(int error)
-{
-	switch (error) {
-	case ECONNRESET:
-		return "a read failed: the peer has reset the connection";
-	case EPIPE:
-		return "a read failed: the connection is closed";
-	case ETIMEDOUT:
-		return "a read failed: the peer has not answered for too long";
-	case EHOSTUNREACH:
-	case ENETUNREACH:
-	case ENETDOWN:
-		return "a read failed: there is no way to the peer any more";
-	case ENOMEM:
-	case ENOBUFS:
-		return "a read failed: no memory";
-	default:
-		return "a read failed";
-	}
-}
-
 /* most: bytes that are to be read where TLS does not say it. */
 static void conn_read(struct conn *c, size_t most)
 {
@@ -459,7 +437,7 @@ static void conn_read(struct conn *c, size_t most)
 	else if (n < 0 && errno == EPROTO && conn_tls(c) != NULL)
 		conn_tls_failed(c);
 	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-		conn_lost(c, conn_read_failed(errno));
+		conn_lost(c, conn_failed_read(errno));
 }
 
 void conn_on_readable(struct conn *c)
@@ -480,7 +458,7 @@ void conn_on_hup(struct conn *c)
 	socklen_t len = sizeof error;
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 	if (error != 0 || c->state == CONN_ASKING)
-		conn_lost(c, error != 0 ? conn_read_failed(error) : "the peer is gone");
+		conn_lost(c, error != 0 ? conn_failed_read(error) : "the peer is gone");
 	else
 		c->hup_seen = true; /* half closed; read() will say so after what came before */
 }

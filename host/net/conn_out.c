@@ -146,6 +146,8 @@ static inline __attribute__((always_inline)) enum outq_status conn_write(struct 
 	uint64_t sent = 0;
 	bool stalled = c->out.stalled;
 	enum outq_status status = outq_flush(&c->out, c->fd, conn_tls(c), &c->conns->spare, &sent);
+	if (status == OUTQ_BROKEN)
+		c->broken = (uint8_t)errno;
 	conn_count_sent(c, sent, stalled);
 	return status;
 }
@@ -174,7 +176,7 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 	if (status == OUTQ_EMPTY && conn_is_plain(c))
 		return;
 	if (status == OUTQ_BROKEN) {
-		conn_lost(c, "a write failed");
+		conn_lost(c, conn_failed_write(c));
 		return;
 	}
 	if (status == OUTQ_EMPTY)
@@ -200,7 +202,7 @@ void conn_flush(struct conn *c)
 		return;
 	bool slow = c->out.list != NULL && outq_gives_up(&c->out);
 	uint32_t given_up = slow ? conn_given_up(c) : 0;
-	enum outq_status status = c->broken ? OUTQ_BROKEN : conn_write(c);
+	enum outq_status status = c->broken != 0 ? OUTQ_BROKEN : conn_write(c);
 	if (status == OUTQ_EMPTY && slow)
 		conn_tell_given_up(c, given_up, false);
 	conn_flushed(c, status);
@@ -243,9 +245,9 @@ bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t 
 static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 {
 	struct conns *s = c->conns;
-	if (!c->out.stalled && !c->broken)
-		c->broken = conn_write(c) == OUTQ_BROKEN; /* its end is told at the end of the turn: members may be being walked */
-	if (c->broken)
+	if (!c->out.stalled && c->broken == 0)
+		conn_write(c); /* where it fails, the end is told at the end of the turn: members may be being walked */
+	if (c->broken != 0)
 		return CONN_GONE;
 	if (c->out.bytes == 0)
 		return CONN_SENT;
@@ -302,7 +304,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	 * it knew of the peer's. */
 	bool waits = c->state == CONN_CLOSED || c->state == CONN_LEAVING;
 	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
-	if (!takes || c->broken || (c->out.stalled && heavy_gives_way(c)))
+	if (!takes || c->broken != 0 || (c->out.stalled && heavy_gives_way(c)))
 		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
@@ -310,7 +312,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 {
 	const struct slice *frame = o->frame;
-	bool plain = c->state == CONN_OPEN && !c->ended && !c->broken && c->packed == 0 &&
+	bool plain = c->state == CONN_OPEN && !c->ended && c->broken == 0 && c->packed == 0 &&
 		     (uint64_t)c->out.bytes + frame->len <= c->conns->limits.queue_max;
 	if (!plain || !outq_take(&c->out, frame))
 		return conn_send_special(c, o, own);
@@ -406,12 +408,12 @@ static void conns_on_sent(struct conns *s)
 		} else if (result == -EAGAIN) {
 			outq_full(&c->out, &s->spare);
 		} else if (result != -EINTR && result != URING_NOT_TRIED) {
-			c->broken = true;
+			c->broken = (uint8_t)-result;
 		}
 	}
 	for (unsigned i = 0; i < u->n; i++) {
 		struct conn *c = u->sends[i].item;
-		if (c->state != CONN_DEAD && !c->broken && (c->out.bytes == 0 || c->out.stalled))
+		if (c->state != CONN_DEAD && c->broken == 0 && (c->out.bytes == 0 || c->out.stalled))
 			conn_flushed(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
 		else
 			conn_flush(c);
@@ -433,7 +435,7 @@ static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 			continue;
 		}
 		c->dirty = false;
-		if (c->state == CONN_DEAD || c->broken || only == NULL || conn_tls(c) != NULL)
+		if (c->state == CONN_DEAD || c->broken != 0 || only == NULL || conn_tls(c) != NULL)
 			uring_skip(&s->uring, c);
 		else
 			uring_add(&s->uring, c->fd, slice_bytes(only), only->len, c);

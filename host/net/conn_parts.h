@@ -62,6 +62,9 @@ void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
 void conn_kill(struct conn *c);
 void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why);
 void conn_lost(struct conn *c, const char *why);
+/* Why a connection broke, in words: by the errno of a read or of its socket, or by what its write left in `broken`. */
+const char *conn_failed_read(int error);
+const char *conn_failed_write(const struct conn *c);
 void conn_wait(struct conn *c, enum conn_wait which);
 void conn_wait_close(struct conn *c);
 void conn_watch_uptake(struct conn *c);

@@ -1,5 +1,6 @@
 #include "net/heavy.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "net/conn.h"
@@ -155,7 +156,8 @@ static void heavy_relieve(struct heavy *h, bool input)
 		outq_backlog(&c->out)->given_up = 0;
 	}
 	if (c->out.begun > HEAVY_BEGUN_MAX) {
-		h->torn = c->broken = true;
+		h->torn = true;
+		c->broken = ECANCELED;
 		outq_clear(&c->out, &c->conns->spare);
 	} else {
 		outq_cut(&c->out, &c->conns->spare);

@@ -414,7 +414,7 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap)
 	if (t->ssl != NULL || tls_begin(t)) {
 		got = tls_unseal(t, bytes, cap);
 		if (!tls_flush(t, fd, &sent) && t->end != TLS_BROKEN)
-			tls_break(t, "a write failed");
+			tls_break(t, strerrordesc_np(errno));
 		io->loop->stats.bytes_out += sent;
 	}
 	if (t->end != TLS_GOES_ON)

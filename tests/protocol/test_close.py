@@ -170,7 +170,23 @@ def test_a_reset_is_an_error_and_then_1006(probe):
     who = observer.event("open")["ws"]
     ws.reset()
     error = observer.event(None, who)
+    assert (error["event"], error["kind"], error["text"]) == ("error", 3, "a read failed: the peer has reset the connection")
+    assert observer.event(None, who)["code"] == 1006
+
+
+@pytest.mark.parametrize("sends", [1, 2, 40])
+def test_a_write_that_fails_says_why(probe, request, sends):
+    """It is gone before a handler in the host has ended: of two messages the second is written at once, to make room for it."""
+    observer, writer = probe.observer(), probe.client()
+    observer.event("open")
+    ws = probe.client()
+    who = observer.event("open")["ws"]
+    writer.script("stall 300", *[f"send_to {who} x"] * sends)
+    ws.reset()
+    error = observer.event(None, who)
     assert (error["event"], error["kind"]) == ("error", 3)
+    ways = ("write",) if sends > 1 and request.node.callspec.params["probe_host"] == "plugin" else ("read", "write")
+    assert error["text"] in [f"a {way} failed: the peer has reset the connection" for way in ways]
     assert observer.event(None, who)["code"] == 1006
 
 
