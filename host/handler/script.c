@@ -163,13 +163,20 @@ void script_fail(struct script *x, const char *why)
 		process_kill(x->process, SIGKILL);
 }
 
+static void script_log_death(const struct script *x)
+{
+	char how[64];
+	process_status_text(x->status, how, sizeof how);
+	LOG(script_mount(x)->hub->log, LOG_WARN, LOG_HANDLER, "a script failed", LOG_STR("mount", script_mount(x)->path),
+	    LOG_STR("conn", x->id), LOG_STR("how", how));
+}
+
 /* Its connection ends as it did. */
 void script_finish(struct script *x)
 {
-	char text[64];
 	bool good = WIFEXITED(x->status) && WEXITSTATUS(x->status) == 0 && x->failed == NULL;
 	if (!good && x->failed == NULL && x->term_at == 0 && x->closing == NULL)
-		script_log(x, LOG_WARN, "a script failed", span_of(process_status_text(x->status, text, sizeof text)), NULL);
+		script_log_death(x);
 	struct session *s = x->session;
 	script_settle_writing(x);
 	if (s != NULL && !s->ended)

@@ -87,7 +87,7 @@ def test_its_exit_closes(status, code):
         ws.expect_closed(code)
         if code == 1011:
             line = host.wait_log(lambda line: line.get("message") == "a script failed", "why")
-            assert "exited with status" in line["line"] or "killed by SIG" in line["line"]
+            assert "exited with status" in line["how"] or "killed by SIG" in line["how"]
 
 
 def test_all_of_its_output_comes_before_the_close():
