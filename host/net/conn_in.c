@@ -364,7 +364,7 @@ static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
 }
 
 /* Bytes of a large message go where they belong, without a copy. */
-static ssize_t conn_read_direct(struct conn *c)
+static ssize_t conn_read_direct(struct conn *c, size_t most)
 {
 	uint8_t *where;
 	struct frame f;
@@ -376,7 +376,7 @@ static ssize_t conn_read_direct(struct conn *c)
 	size_t space = frame_space(&more->reader, limits, &where);
 	if (space == 0)
 		return -2;
-	ssize_t n = conn_recv(c, where, space);
+	ssize_t n = conn_recv(c, where, space < most ? space : most);
 	if (n > 0) {
 		conn_heard(c, (size_t)n);
 		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
@@ -422,8 +422,11 @@ static void conn_read(struct conn *c, size_t most)
 		gate_on_readable(c);
 		return;
 	}
-	ssize_t n = conn_read_direct(c);
+	size_t share = loop_read_share(loop);
+	ssize_t n = conn_read_direct(c, share);
 	if (n == -2) {
+		if (most > share)
+			most = share;
 		n = conn_recv(c, loop->input, most);
 		if (n > 0) {
 			conn_heard(c, (size_t)n);
@@ -445,6 +448,7 @@ void conn_on_readable(struct conn *c)
 	size_t most = conn_admitted(c);
 	if (most == 0)
 		return;
+	c->conns->loop->readers++;
 	conn_read(c, most);
 	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
 	while (conn_owes_end(c) || (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))

@@ -119,6 +119,8 @@ static void loop_measure(struct loop *loop)
 bool loop_turn(struct loop *loop, bool wait)
 {
 	loop->now_known = false;
+	loop->readers_before = loop->readers;
+	loop->readers = 0;
 	if (event_base_loop(loop->base, EVLOOP_ONCE | (wait && loop_may_sleep(loop) ? 0 : EVLOOP_NONBLOCK)) < 0) {
 		LOG(loop->log, LOG_ERROR, LOG_HOST, "waiting for events failed", LOG_ERRNO(errno));
 		return false;

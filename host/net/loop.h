@@ -20,6 +20,9 @@
 
 /* Received bytes of whichever connection is being read. Larger costs cache, smaller costs system calls when messages are big. */
 #define LOOP_INPUT 131072
+#define LOOP_READ_TURN (2u << 20) /* bytes that a turn reads about at most, of all who have sent something */
+#define LOOP_READ_MAX (LOOP_READ_TURN / 4) /* of one, where it is nearly alone */
+#define LOOP_READ_MIN 8192	  /* of each, however many there are */
 /* Turns that are shorter are measured together. */
 #define LOOP_MEASURE_US 1000
 
@@ -52,6 +55,7 @@ struct loop {
 	struct event wake_event;
 	int wake_fd;
 	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
+	uint32_t readers, readers_before; /* connections that were read from in this turn, and in the one before */
 	uint64_t now;	      /* see loop_now */
 	uint64_t measured, cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
@@ -99,6 +103,15 @@ static inline uint64_t loop_now(struct loop *loop)
 		loop->now_known = true;
 	}
 	return loop->now;
+}
+
+/* Bytes that may be read from one connection in this turn: sockets hold megabytes, which take time to copy. */
+static inline size_t loop_read_share(const struct loop *loop)
+{
+	uint32_t n = loop->readers > loop->readers_before ? loop->readers : loop->readers_before;
+	if (n <= LOOP_READ_TURN / LOOP_INPUT)
+		return n <= LOOP_READ_TURN / LOOP_READ_MAX ? LOOP_READ_MAX : LOOP_INPUT;
+	return n < LOOP_READ_TURN / LOOP_READ_MIN ? LOOP_READ_TURN / n : LOOP_READ_MIN;
 }
 
 /* Hooks run at the end of each turn, in the order they were added. */

@@ -358,7 +358,8 @@ void tls_finish(struct tls *t, int fd)
 static ssize_t tls_fill(struct tls *t, int fd)
 {
 	struct tls_io *io = t->io;
-	ssize_t n = recv(fd, io->in, sizeof io->in, 0);
+	size_t share = loop_read_share(io->loop);
+	ssize_t n = recv(fd, io->in, share < sizeof io->in ? share : sizeof io->in, 0);
 	io->reader = t;
 	io->in_at = 0;
 	io->in_len = n > 0 ? (size_t)n : 0;

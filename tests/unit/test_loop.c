@@ -144,6 +144,28 @@ static void count_run(void *arg)
 	atomic_fetch_add(&runs, 1);
 }
 
+/* What a turn reads of all together is bounded, and none is left out. */
+START_TEST(readers_share_a_turn)
+{
+	size_t all = 0, share;
+	for (loop->readers = 1; loop->readers <= 10000; loop->readers++) {
+		loop->readers_before = 0;
+		share = loop_read_share(loop);
+		ck_assert(share >= LOOP_READ_MIN && share <= LOOP_READ_MAX);
+		all += share;
+		ck_assert(all < 6 * LOOP_READ_TURN + (size_t)loop->readers * LOOP_READ_MIN);
+		loop->readers_before = loop->readers; /* as many as in the turn before: each gets the same */
+		ck_assert(share * loop->readers <= LOOP_READ_TURN || share == LOOP_READ_MIN);
+	}
+	loop->readers = 1000;
+	loop_turn(loop, false);
+	ck_assert_uint_eq(loop->readers, 0);
+	ck_assert_uint_eq(loop_read_share(loop), LOOP_READ_MIN);
+	loop_turn(loop, false);
+	ck_assert_uint_eq(loop_read_share(loop), LOOP_READ_MAX);
+}
+END_TEST
+
 START_TEST(wakers)
 {
 	pthread_t thread;
@@ -189,6 +211,7 @@ int main(void)
 	tcase_add_test(tc, timers);
 	tcase_add_test(tc, longest_turn);
 	tcase_add_test(tc, time_stands_still_within_a_turn);
+	tcase_add_test(tc, readers_share_a_turn);
 	tcase_add_test(tc, wakers);
 	tcase_add_test(tc, a_waker_that_is_removed_does_not_run);
 	suite_add_tcase(suite, tc);
