@@ -117,11 +117,19 @@ static void backlog_fill_index(struct backlog *b)
 	}
 }
 
-/* Room in the index for one more key: it is at most three quarters full. */
+/* How many keys the index takes: a half to three quarters of its places. All members of a room are given the same keys: if they grew at
+ * the same one, that would be a turn of tens of milliseconds, so each has a share of its own. */
+static uint32_t backlog_index_most(const struct backlog *b)
+{
+	uint32_t share = (uint32_t)((uintptr_t)b >> 4) * 2654435769u >> 16; /* of 65,536 */
+	return b->index_cap / 2 + (uint32_t)((uint64_t)(b->index_cap / 4) * share >> 16);
+}
+
+/* Room in the index for one more key. */
 static bool backlog_reserve_index(struct backlog *b)
 {
 	uint32_t cap = b->index_cap > 0 ? 2 * b->index_cap : BACKLOG_INDEX_MIN;
-	if (b->index != NULL && b->index_n < b->index_cap / 4 * 3)
+	if (b->index != NULL && b->index_n < backlog_index_most(b))
 		return true;
 	uint32_t *index = calloc(cap, sizeof *index);
 	if (index == NULL)

@@ -310,6 +310,33 @@ START_TEST(the_newest_of_a_key_stays)
 END_TEST
 
 /* However many there are, each message that comes pays for a few of them; and those that are still to go do not count. */
+/* All members of a room are given the same keys: if their indexes grew at the same one, that would be one long turn. */
+START_TEST(indexes_do_not_grow_together)
+{
+	enum { BACKLOGS = 200, KEYS = 1000 };
+	struct backlog *v[BACKLOGS];
+	uint32_t most = 0;
+	for (int i = 0; i < BACKLOGS; i++)
+		v[i] = backlog_new(&account);
+	for (uint32_t key = 1; key <= KEYS; key++) {
+		struct slice f = frame(key, 20, key * UINT64_C(0x9e3779b97f4a7c15));
+		uint32_t grown = 0;
+		for (int i = 0; i < BACKLOGS; i++) {
+			uint32_t cap = v[i]->index_cap;
+			ck_assert(backlog_append(v[i], &f, false));
+			grown += cap >= 512 && v[i]->index_cap > cap;
+			ck_assert(v[i]->index_n <= v[i]->index_cap / 4 * 3);
+		}
+		slice_unref(&f);
+		most = grown > most ? grown : most;
+	}
+	ck_assert_uint_gt(most, 0);
+	ck_assert_uint_lt(most, BACKLOGS / 10);
+	for (int i = 0; i < BACKLOGS; i++)
+		backlog_free(v[i]);
+}
+END_TEST
+
 START_TEST(stale_ones_go_a_few_at_a_time)
 {
 	for (uint32_t i = 0; i < 5000; i++)
@@ -569,6 +596,7 @@ int main(void)
 	tcase_add_test(tc, the_oldest_go_first);
 	tcase_add_test(tc, answers_and_what_is_begun_stay);
 	tcase_add_test(tc, small_ones_take_their_bytes);
+	tcase_add_test(tc, indexes_do_not_grow_together);
 	tcase_add_test(tc, stale_ones_go_a_few_at_a_time);
 	tcase_add_test(tc, lighter_by_half);
 	tcase_add_test(tc, the_newest_of_a_key_stays);
