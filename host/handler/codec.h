@@ -103,7 +103,7 @@ struct codec_batch {
 	const char *why; /* what was wrong */
 };
 
-#define CODEC_ITEMS_MAX 65536 /* an object of a few bytes is an item of hundreds, and whoever connects may send some */
+#define CODEC_ITEMS_MAX 32768 /* an object of a few bytes is an item of hundreds, and whoever connects may send some */
 
 /* Reads and checks a whole message. The bytes stay untouched until the functions below unescape strings in them, each string once.
  * False: b->why. The items' memory is kept for the next call; see codec_batch_done. */

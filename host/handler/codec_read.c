@@ -614,7 +614,7 @@ static void read_item(struct reader *r, struct codec_item *item)
 static bool add_item(struct codec_batch *b, struct json *j)
 {
 	if (b->n == CODEC_ITEMS_MAX)
-		return json_fail(j, "more than 65,536 objects in a batch");
+		return json_fail(j, "more than 32,768 objects in a batch");
 	if (b->n < b->cap)
 		return true;
 	size_t cap = b->cap == 0 ? 64 : b->cap * 2;

@@ -460,7 +460,7 @@ def test_what_was_not_answered_is_said_again(host):
 
 
 def test_what_is_said_again_is_not_one_message(host):
-    """A host takes no message above 64 MiB and none of more than 65,536 objects."""
+    """A host takes no message above 64 MiB and none of more than 32,768 objects."""
     with running(BUILD / "tova-worker", plugin("probe"), TOVA_URL=host.url):
         link = host.accept()
         link.welcome("L1")

@@ -350,7 +350,7 @@ START_TEST(number_of_objects)
 		*at++ = ']';
 		ck_assert(read_bytes(text, (size_t)(at - text)) == (n == CODEC_ITEMS_MAX));
 		if (n > CODEC_ITEMS_MAX)
-			ck_assert_str_eq(b.why, "more than 65,536 objects in a batch");
+			ck_assert_str_eq(b.why, "more than 32,768 objects in a batch");
 		free(text);
 	}
 }
