@@ -1,3 +1,4 @@
+# make bench-bounds: memory and turns under attacks on each bound; BENCH names some of them.
 # The benchmark: make bench (the table), make bench-quick (under two minutes), make bench-growth (curves), make bench-workers (what a
 # handler in another process costs), the latter two with a -quick form, too; make bench-slow (clients that do not read); make bench-deps (the servers it compares with).
 # BENCH narrows it: make bench BENCH="--rows 'depth 16' --servers bare,tova-host".
@@ -30,7 +31,7 @@ $(BUILD)/bench/%-worker: tests/bench/workers/%.c sdk/tova_plugin.h sdk/c/tova_wo
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench-slow bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
+.PHONY: bench-bounds bench-slow bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
@@ -54,6 +55,9 @@ bench-growth-quick: all $(BENCH_BIN)
 # Ten thousand members of a room, of whom a hundred read nothing: what the others notice, under each policy.
 bench-slow: all $(BUILD)/bench/load
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/slow.py $(BENCH)
+
+bench-bounds: all test-plugins
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/bounds.py $(BENCH)
 
 bench-workers: all $(BENCH_WORKERS)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py $(BENCH)

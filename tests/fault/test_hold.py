@@ -2,11 +2,8 @@
 held up by that goes on as soon as there is room: nobody is closed, nothing is lost, nobody else notices.
 
 Prints the memory beside the bound, and the longest turn of a loop by its thread's clock."""
-import selectors
-import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from control import stats  # noqa: E402
+from flood import Flood, Resident  # noqa: E402
 from probe import plugin  # noqa: E402
 from raw_worker import RawWorker  # noqa: E402
 from tova_host import PATIENCE, Host, wait_until  # noqa: E402
@@ -23,76 +21,6 @@ MIB = 1 << 20
 HOLD = 16 * MIB
 MESSAGE = 15 * MIB // 4
 CLIENTS = 100
-
-
-class Resident:
-    """The host's resident memory from here on: the most of it, looked at all the time."""
-
-    def __init__(self, host):
-        self.path = f"/proc/{host.process.pid}/statm"
-        self.base = self.most = self.now()
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
-        self.thread.start()
-
-    def now(self):
-        with open(self.path) as file:
-            return int(file.read().split()[1]) * 4096
-
-    def _look(self):
-        while not self.over.wait(0.005):
-            try:
-                self.most = max(self.most, self.now())
-            except FileNotFoundError:  # a test that failed has ended it
-                return
-
-    def end(self):
-        self.over.set()
-        self.thread.join()
-        return self.most - self.base
-
-
-class Flood:
-    """Clients that all send at once, as fast as they are read; each what `bytes_of` says of it."""
-
-    def __init__(self, sockets, bytes_of):
-        self.left = {s: memoryview(bytes_of(i)) for i, s in enumerate(sockets)}
-        self.selector = selectors.DefaultSelector()
-        self.moved = time.monotonic()
-        self.broken = []
-        for s in sockets:
-            s.setblocking(False)
-            self.selector.register(s, selectors.EVENT_WRITE)
-
-    def step(self, timeout=0.05):
-        for key, _ in self.selector.select(timeout):
-            s = key.fileobj
-            try:
-                n = s.send(self.left[s][:256 << 10])
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                self.broken.append(error)
-                n = len(self.left[s])
-            self.moved = time.monotonic()
-            self.left[s] = self.left[s][n:]
-            if not self.left[s]:
-                self.selector.unregister(s)
-
-    @property
-    def done(self):
-        return not self.selector.get_map()
-
-    def until_still(self, seconds=1):
-        """Nothing has been taken for so long. (What is asserted behind this holds at each time.)"""
-        while not self.done and time.monotonic() - self.moved < seconds:
-            self.step()
-
-    def finish(self):
-        end = time.monotonic() + PATIENCE
-        while not self.done and time.monotonic() < end:
-            self.step()
-        assert self.done and not self.broken, f"{len(self.selector.get_map())} were never read to their end; {self.broken}"
 
 
 class Busy:
@@ -279,13 +207,13 @@ def test_a_share_that_no_other_takes(tmp_path):
 
 
 def test_what_a_large_batch_took_is_given_back(tmp_path):
-    """65,536 objects of a worker are tens of megabytes while they are read, and none afterwards."""
+    """32,768 objects of a worker are tens of megabytes while they are read, and none afterwards."""
     with Busy(tmp_path) as busy:
         busy.others_are_well()
         resident = Resident(busy.host)
         for _ in range(3):
-            busy.worker.send(*[{"t": "pong"}] * 65536)
+            busy.worker.send(*[{"t": "pong"}] * 32768)
             assert busy.worker.ask("stats")
         left = resident.now() - resident.base
-        print(f"\nafter batches of 65,536 objects, which took {resident.end() / MIB:.1f} MiB, {left / MIB:.1f} MiB are left")
+        print(f"\nafter batches of 32,768 objects, which took {resident.end() / MIB:.1f} MiB, {left / MIB:.1f} MiB are left")
         assert left < 6 * MIB
