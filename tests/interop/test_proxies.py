@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tova_host import BUILD, ROOT, Host, wait_until
-from wsclient import WebSocket, connect
+from wsclient import PING, PONG, WebSocket, connect, refused
 
 SOURCE = "127.0.0.77"
 
@@ -76,13 +76,23 @@ def check(port, said, **how):
         return request
 
 
-def test_nginx(host, front, directory):
+def nginx(front, directory, location):
+    """Serves that location at the port that comes back."""
     port = free_port()
-    location = replaced(example("nginx"), "127.0.0.1:8080", f"127.0.0.1:{host.port}")
     temporary = "".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     Path(directory, "nginx.conf").write_text(f"daemon off; pid {directory}/pid; error_log stderr; events {{}} http {{ access_log off; {temporary}"
                                              f" server {{ listen 127.0.0.1:{port}; {location} }} }}")
     front(["/usr/sbin/nginx", "-e", "stderr", "-c", f"{directory}/nginx.conf"], port)
+    return port
+
+
+def haproxy(front, directory, text):
+    Path(directory, "haproxy.cfg").write_text(text)
+    front(["/usr/sbin/haproxy", "-db", "-f", f"{directory}/haproxy.cfg"], int(re.search(r"bind 127.0.0.1:(\d+)", text).group(1)))
+
+
+def test_nginx(host, front, directory):
+    port = nginx(front, directory, replaced(example("nginx"), "127.0.0.1:8080", f"127.0.0.1:{host.port}"))
     check(port, "http", origin=f"http://127.0.0.1:{port}")
 
 
@@ -94,8 +104,7 @@ def test_haproxy(host, front, directory):
     text = replaced(example("haproxy"), "bind :443", f"bind 127.0.0.1:{port}")
     text = replaced(text, "/etc/haproxy/site.pem", f"{directory}/site.pem")
     text = replaced(text, "127.0.0.1:8080", host.listening[1])
-    Path(directory, "haproxy.cfg").write_text("defaults\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n" + text)
-    front(["/usr/sbin/haproxy", "-db", "-f", f"{directory}/haproxy.cfg"], port)
+    haproxy(front, directory, "defaults\n    timeout connect 5s\n    timeout client 1m\n    timeout server 1m\n" + text)
     trusting = ssl.create_default_context(cafile=f"{directory}/cert.pem")
     trusting.set_alpn_protocols(["http/1.1"])
     request = check(port, None, origin=f"https://127.0.0.1:{port}", wrap=lambda s: trusting.wrap_socket(s, server_hostname="localhost"))
@@ -105,8 +114,8 @@ def test_haproxy(host, front, directory):
 @pytest.mark.parametrize("how", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id,authority",
                                  "send-proxy-v2 check check-send-proxy inter 100ms"])
 def test_haproxy_in_every_form(host, front, directory, how):
-    port = free_port()
-    Path(directory, "haproxy.cfg").write_text(f"""defaults
+    port, mark = free_port(), len(host.lines)
+    haproxy(front, directory, f"""defaults
     mode tcp
     timeout connect 5s
     timeout client 1m
@@ -117,7 +126,60 @@ frontend f
 backend b
     server host {host.listening[1]} {how}
 """)
-    mark = len(host.lines)
-    front(["/usr/sbin/haproxy", "-db", "-f", f"{directory}/haproxy.cfg"], port)
     check(port, None)
     assert not [line for line in host.lines[mark:] if line["kind"] == "accept"]
+
+
+# --- with their defaults -----------------------------------------------------------------------------------------------------------------
+
+PATIENCE_OF_PROXY = 2  # seconds, where their defaults are 50 to 60
+
+
+def behind_nginx(host, front, directory):
+    location = replaced(example("nginx"), "127.0.0.1:8080", f"127.0.0.1:{host.port}")
+    return nginx(front, directory, re.sub(r"\}\s*$", f"proxy_read_timeout {PATIENCE_OF_PROXY}s; }}", location))
+
+
+def behind_haproxy(host, front, directory):
+    port = free_port()
+    haproxy(front, directory, f"""defaults
+    mode http
+    timeout connect 5s
+    timeout client {PATIENCE_OF_PROXY}s
+    timeout server {PATIENCE_OF_PROXY}s
+frontend f
+    bind 127.0.0.1:{port}
+    default_backend b
+backend b
+    server host 127.0.0.1:{host.port}
+""")
+    return port
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("proxy", [behind_nginx, behind_haproxy])
+def test_idle_clients_outlive_the_patience_of_a_proxy(front, directory, proxy, threads):
+    """Who says nothing for several times as long as the proxy waits is still there."""
+    with Host("--plugin", f"/chat={BUILD / 'tests/plugins/probe.so'}", "--ping-interval", "1s", "--threads", str(threads)) as host:
+        port = proxy(host, front, directory)
+        clients = [connect("127.0.0.1", port, "/chat", host_header=f"127.0.0.1:{port}") for _ in range(40)]
+        for _ in range(3 * PATIENCE_OF_PROXY):
+            for ws in clients:
+                frame = ws.recv_frame()
+                assert frame.opcode == PING
+                ws.send_frame(PONG, frame.payload)
+        for ws in clients:
+            ws.send_text("send still here")
+            while (frame := ws.recv_frame()).opcode == PING:
+                ws.send_frame(PONG, frame.payload)
+            assert frame.payload == b"still here"
+            ws.drop()
+
+
+def test_a_proxy_that_takes_the_upgrade_away(host, front, directory):
+    """nginx passes neither Upgrade nor Connection on unless it is told to: who set it up hears of that in the answer and in the log."""
+    port = nginx(front, directory, f"location / {{ proxy_pass http://127.0.0.1:{host.port}; proxy_http_version 1.1; }}")
+    answer = refused("127.0.0.1", port, "/chat", host_header=f"127.0.0.1:{port}")
+    assert answer.status == 426 and b"proxy" in answer.body
+    line = host.wait_log(lambda line: line.get("status") == 426, "why")
+    assert "proxy" in line["message"] + line.get("error", "") and line["path"] == "/chat"
