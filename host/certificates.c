@@ -1,4 +1,5 @@
-/* certificates: what clients are shown and asked for over TLS, from the files that the settings name. */
+/* certificates: what clients are shown and asked for over TLS, from the files that the settings
+ * name. */
 #include <stdio.h>
 
 #include "server.h"
@@ -13,10 +14,13 @@ static const char *certificates_option(enum tls_server_part part)
 
 static const char *certificates_attach_option(enum tls_server_part part)
 {
-	return part == TLS_SERVER_KEY ? "attach-key" : part == TLS_SERVER_CLIENT_CA ? "attach-client-ca" : "attach-cert";
+	return part == TLS_SERVER_KEY	      ? "attach-key"
+	       : part == TLS_SERVER_CLIENT_CA ? "attach-client-ca"
+					      : "attach-cert";
 }
 
-static struct tls_server *certificates_read(const struct settings *settings, const struct tls_server *old, tls_server_warn warn,
+static struct tls_server *certificates_read(const struct settings *settings,
+					    const struct tls_server *old, tls_server_warn warn,
 					    void *ctx, struct tls_server_error *error_r)
 {
 	struct tls_server_names groups[SETTINGS_TLS_GROUPS];
@@ -24,13 +28,15 @@ static struct tls_server *certificates_read(const struct settings *settings, con
 	for (size_t i = 0; i < settings->listen.n; i++) {
 		const struct settings_list *names = &settings->listen.items[i].tls_names;
 		if (names->n > 0)
-			groups[n++] = (struct tls_server_names){(const char *const *)names->items, names->n};
+			groups[n++] = (struct tls_server_names){(const char *const *)names->items,
+								names->n};
 	}
 	const struct tls_server_settings set = {
 		.groups = groups,
 		.n_groups = n,
 		.certs = (const char *const *)settings->tls_cert.items,
-		.keys = settings->tls_key.n > 0 ? (const char *const *)settings->tls_key.items : NULL,
+		.keys = settings->tls_key.n > 0 ? (const char *const *)settings->tls_key.items
+						: NULL,
 		.n = settings->tls_cert.n,
 		.client_ca = settings->tls_client_ca,
 		.tls13 = settings->tls_min == 1,
@@ -64,7 +70,8 @@ bool server_start_tls(struct server *s)
 	struct tls_server_error error;
 	if (s->settings.tls_cert.n == 0)
 		return true;
-	struct tls_server *tls = certificates_read(&s->settings, NULL, certificates_on_warning, s, &error);
+	struct tls_server *tls =
+		certificates_read(&s->settings, NULL, certificates_on_warning, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_option(error.part), error.file, error.why);
 	certificates_show(s, tls);
@@ -89,9 +96,12 @@ bool server_check_attach_tls(struct server *s, bool warns)
 	if (set->attach_cert == NULL || set->attach_key == NULL)
 		return true;
 	struct tls_server *tls =
-		tls_server_new(&attach, NULL, warns ? certificates_on_check_warning : certificates_on_silence, s, &error);
+		tls_server_new(&attach, NULL,
+			       warns ? certificates_on_check_warning : certificates_on_silence, s,
+			       &error);
 	if (tls == NULL)
-		return server_refuse(s, certificates_attach_option(error.part), error.file, error.why);
+		return server_refuse(s, certificates_attach_option(error.part), error.file,
+				     error.why);
 	tls_server_unref(tls);
 	return true;
 }
@@ -101,7 +111,8 @@ bool server_check_tls(struct server *s)
 	struct tls_server_error error;
 	if (s->settings.tls_cert.n == 0)
 		return true;
-	struct tls_server *tls = certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
+	struct tls_server *tls =
+		certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_option(error.part), error.file, error.why);
 	tls_server_unref(tls);
@@ -113,13 +124,17 @@ bool server_reload_tls(struct server *s)
 	struct tls_server_error error;
 	if (s->conns.tls == NULL || s->settings.tls_cert.n == 0)
 		return true; /* which listeners speak TLS changes only with a restart */
-	struct tls_server *tls = certificates_read(&s->settings, s->conns.tls, certificates_on_warning, s, &error);
+	struct tls_server *tls =
+		certificates_read(&s->settings, s->conns.tls, certificates_on_warning, s, &error);
 	if (tls == NULL) {
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the certificates were not replaced, the old ones go on",
-		    LOG_STR("option", certificates_option(error.part)), LOG_STR("file", error.file), LOG_STR("error", error.why));
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the certificates were not replaced, the old ones go on",
+		    LOG_STR("option", certificates_option(error.part)), LOG_STR("file", error.file),
+		    LOG_STR("error", error.why));
 		return false;
 	}
 	certificates_show(s, tls);
-	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the certificates were read again", LOG_U64("certificates", s->settings.tls_cert.n));
+	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the certificates were read again",
+	    LOG_U64("certificates", s->settings.tls_cert.n));
 	return true;
 }

@@ -1,5 +1,5 @@
-/* check: --check, all that a start would refuse, without starting. An address that is taken is no mistake: by the host that runs, most
- * likely. */
+/* check: --check, all that a start would refuse, without starting. An address that is taken is no
+ * mistake: by the host that runs, most likely. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -42,11 +42,13 @@ static bool check_file(const struct server *s, const char *option, const char *p
 	return ok || server_refuse(s, option, path, strerror(error));
 }
 
-static bool check_socket(const struct server *s, const char *option, const char *value, const char *path)
+static bool check_socket(const struct server *s, const char *option, const char *value,
+			 const char *path)
 {
 	struct stat st;
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return server_refuse(s, option, value, "there is a file of that name that is no socket");
+		return server_refuse(s, option, value,
+				     "there is a file of that name that is no socket");
 	bool entered = server_enter(s, path), ok = check_folder(path);
 	server_leave(entered);
 	char why[128];
@@ -54,7 +56,8 @@ static bool check_socket(const struct server *s, const char *option, const char 
 	return ok || server_refuse(s, option, value, why);
 }
 
-static bool check_tcp(const struct server *s, const char *option, const char *value, const char *host, uint16_t port)
+static bool check_tcp(const struct server *s, const char *option, const char *value,
+		      const char *host, uint16_t port)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -65,7 +68,8 @@ static bool check_tcp(const struct server *s, const char *option, const char *va
 	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	bool ok = fd >= 0 && (six ? bind(fd, (struct sockaddr *)&in6, sizeof in6) : bind(fd, (struct sockaddr *)&in, sizeof in)) == 0;
+	bool ok = fd >= 0 && (six ? bind(fd, (struct sockaddr *)&in6, sizeof in6)
+				  : bind(fd, (struct sockaddr *)&in, sizeof in)) == 0;
 	int error = errno;
 	char why[128];
 	if (fd >= 0)
@@ -74,7 +78,8 @@ static bool check_tcp(const struct server *s, const char *option, const char *va
 	return ok || error == EADDRINUSE || server_refuse(s, option, value, why);
 }
 
-/* Its form was checked where it was read: SCHEME://ADDR:PORT, or ipc:///PATH. Mounts start as the user. */
+/* Its form was checked where it was read: SCHEME://ADDR:PORT, or ipc:///PATH. Mounts start as the
+ * user. */
 static bool check_attach(const struct server *s, const char *url)
 {
 	char host[64] = "";
@@ -86,7 +91,8 @@ static bool check_attach(const struct server *s, const char *url)
 	} else {
 		const char *from = strstr(url, "://") + 3, *colon = strrchr(url, ':');
 		bool brackets = from[0] == '[';
-		snprintf(host, sizeof host, "%.*s", (int)(colon - from) - (brackets ? 2 : 0), from + brackets);
+		snprintf(host, sizeof host, "%.*s", (int)(colon - from) - (brackets ? 2 : 0),
+			 from + brackets);
 		ok = check_tcp(s, "attach", url, host, (uint16_t)strtoul(colon + 1, NULL, 10));
 	}
 	if (drops)
@@ -99,8 +105,9 @@ static bool check_doors(const struct server *s)
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		bool good = at->unix_path != NULL ? check_socket(s, "listen", at->text, at->unix_path)
-						  : check_tcp(s, "listen", at->text, at->host, at->port);
+		bool good = at->unix_path != NULL
+				    ? check_socket(s, "listen", at->text, at->unix_path)
+				    : check_tcp(s, "listen", at->text, at->host, at->port);
 		ok = good && ok;
 	}
 	for (size_t i = 0; i < s->settings.n_mounts; i++)
@@ -120,6 +127,7 @@ bool server_check(struct server *s)
 	server_leave(server_drops(&s->settings));
 	ok = server_check_mounts(s) && ok;
 	ok = check_file(s, "log-file", s->settings.log_file, false) && ok;
-	ok = check_file(s, "dead-letter", s->settings.dead_letter, true) && ok; /* it is opened anew for each letter */
+	ok = check_file(s, "dead-letter", s->settings.dead_letter, true) &&
+	     ok; /* it is opened anew for each letter */
 	return check_doors(s) && ok;
 }

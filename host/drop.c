@@ -1,4 +1,5 @@
-/* drop: --user and --group. What needs root is done before; what starts later, workers and scripts among it, is that user's. */
+/* drop: --user and --group. What needs root is done before; what starts later, workers and scripts
+ * among it, is that user's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,7 +20,8 @@ bool server_check_user(struct server *s)
 	const struct settings *set = &s->settings;
 	char why[DROP_WHY_MAX];
 	const char *option;
-	if (!server_drops(set) || privileges_find(&s->privileges, set->user, set->group, &option, why, sizeof why))
+	if (!server_drops(set) ||
+	    privileges_find(&s->privileges, set->user, set->group, &option, why, sizeof why))
 		return true;
 	return server_refuse(s, option, strcmp(option, "user") == 0 ? set->user : set->group, why);
 }
@@ -36,7 +38,8 @@ void server_make_files(const struct server *s)
 
 bool server_enter(const struct server *s, const char *path)
 {
-	bool enters = path != NULL && server_drops(&s->settings) && !privileges_owns(&s->privileges, path);
+	bool enters = path != NULL && server_drops(&s->settings) &&
+		      !privileges_owns(&s->privileges, path);
 	if (enters)
 		privileges_enter(&s->privileges);
 	return enters;
@@ -51,23 +54,26 @@ void server_leave(bool entered)
 }
 
 /* A reload, or USR1, will meet what is for root only. */
-static void drop_warn(const struct server *s, const char *option, const char *path, int flags, const char *what)
+static void drop_warn(const struct server *s, const char *option, const char *path, int flags,
+		      const char *what)
 {
 	int fd = path != NULL ? open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : 0;
 	if (path == NULL)
 		return;
 	if (fd < 0)
-		LOG(s->log, LOG_WARN, LOG_HOST, what, LOG_STR("option", option), LOG_STR("file", path),
-		    LOG_STR("user", s->settings.user), LOG_ERRNO(errno));
+		LOG(s->log, LOG_WARN, LOG_HOST, what, LOG_STR("option", option),
+		    LOG_STR("file", path), LOG_STR("user", s->settings.user), LOG_ERRNO(errno));
 	else
 		close(fd);
 }
 
-/* Can the user change what is in this file, or which it is? Asked as root, who may look everywhere. */
+/* Can the user change what is in this file, or which it is? Asked as root, who may look
+ * everywhere. */
 static bool drop_is_theirs(const struct server *s, const char *path)
 {
 	struct stat st;
-	bool theirs = !privileges_owns(&s->privileges, path) || (stat(path, &st) == 0 && st.st_uid == s->privileges.uid);
+	bool theirs = !privileges_owns(&s->privileges, path) ||
+		      (stat(path, &st) == 0 && st.st_uid == s->privileges.uid);
 	privileges_enter(&s->privileges);
 	theirs = theirs || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 	privileges_leave();
@@ -81,8 +87,10 @@ static void drop_warn_all(const struct server *s, bool theirs)
 	const struct settings *set = &s->settings;
 	drop_warn(s, "config", set->config, O_RDONLY, reads);
 	if (theirs)
-		LOG(s->log, LOG_WARN, LOG_HOST, "the user may change this file, and root reads in it who the host becomes",
-		    LOG_STR("option", "config"), LOG_STR("file", set->config), LOG_STR("user", set->user));
+		LOG(s->log, LOG_WARN, LOG_HOST,
+		    "the user may change this file, and root reads in it who the host becomes",
+		    LOG_STR("option", "config"), LOG_STR("file", set->config),
+		    LOG_STR("user", set->user));
 	drop_warn(s, "static", set->static_dir, O_RDONLY | O_DIRECTORY, reads);
 	drop_warn(s, "attach-token", set->attach_token, O_RDONLY, reads);
 	drop_warn(s, "attach-cert", set->attach_cert, O_RDONLY, reads);
@@ -95,7 +103,8 @@ static void drop_warn_all(const struct server *s, bool theirs)
 	drop_warn(s, "tls-client-ca", set->tls_client_ca, O_RDONLY, reads);
 	for (size_t i = 0; i < set->n_mounts; i++)
 		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
-	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND, "the log can not be opened again (USR1): the user may not");
+	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND,
+		  "the log can not be opened again (USR1): the user may not");
 }
 
 /* Letters are written whenever there are some, each time with the file opened anew. */
@@ -107,7 +116,8 @@ static bool drop_dead_letter(const struct server *s)
 	if (path == NULL)
 		return true;
 	if (fd < 0) {
-		snprintf(why, sizeof why, "the user %.60s can not write it: %s", s->settings.user, strerror(errno));
+		snprintf(why, sizeof why, "the user %.60s can not write it: %s", s->settings.user,
+			 strerror(errno));
 		return server_refuse(s, "dead-letter", path, why);
 	}
 	close(fd);
@@ -120,14 +130,16 @@ bool server_drop(struct server *s)
 		return true;
 	for (size_t i = 0; i < s->settings.listen.n; i++)
 		if (s->settings.listen.items[i].unix_path != NULL)
-			privileges_give_socket(&s->privileges, s->settings.listen.items[i].unix_path);
+			privileges_give_socket(&s->privileges,
+					       s->settings.listen.items[i].unix_path);
 	if (s->control != NULL)
 		privileges_give_socket(&s->privileges, s->control_path);
 	bool theirs = s->settings.config != NULL && drop_is_theirs(s, s->settings.config);
 	if (!privileges_drop(&s->privileges))
 		return server_refuse(s, "user", s->settings.user, strerror(errno));
-	LOG(s->log, LOG_NOTICE, LOG_HOST, "this host is no longer root", LOG_STR("user", s->settings.user),
-	    LOG_U64("uid", s->privileges.uid), LOG_U64("gid", s->privileges.gid));
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "this host is no longer root",
+	    LOG_STR("user", s->settings.user), LOG_U64("uid", s->privileges.uid),
+	    LOG_U64("gid", s->privileges.gid));
 	drop_warn_all(s, theirs);
 	return drop_dead_letter(s);
 }

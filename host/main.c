@@ -1,4 +1,5 @@
-/* tova-host: a front process that keeps WebSocket connections and rooms and hands their events to handlers. */
+/* tova-host: a front process that keeps WebSocket connections and rooms and hands their events to
+ * handlers. */
 #include <fcntl.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -13,8 +14,9 @@ int main(int argc, char **argv)
 {
 	process_shim(argc, argv);
 	guard_main(argv);
-	/* Buffers of middling messages come from the heap: a map of pages for each, made and cleared and taken down again, costs more than
-	 * the message; what they leave there goes back later (conns_on_trim). Large ones have maps of their own, as what is counted of them
+	/* Buffers of middling messages come from the heap: a map of pages for each, made and
+	 * cleared and taken down again, costs more than the message; what they leave there goes
+	 * back later (conns_on_trim). Large ones have maps of their own, as what is counted of them
 	 * (net/budget.h) must be what is resident: in a heap they leave holes of their size. */
 	mallopt(M_MMAP_THRESHOLD, 512 << 10);
 	mallopt(M_TRIM_THRESHOLD, 4 << 20);

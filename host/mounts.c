@@ -22,20 +22,23 @@ static bool mounts_no_memory(char *why)
 	return false;
 }
 
-/* --- plugins ------------------------------------------------------------------------------------------------------------------------- */
+/* --- plugins ---------------------------------------------------------------------------------- */
 
-static bool mounts_start_plugin(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+static bool mounts_start_plugin(struct server *s, struct mount *m, const struct settings_mount *set,
+				char *why)
 {
 	char path[4096];
 	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
-	    !plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why, MOUNTS_WHY_MAX))
+	    !plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why,
+			   MOUNTS_WHY_MAX))
 		return false;
-	LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
-	    LOG_STR("version", plugin_version(m)), LOG_STR("file", path));
+	LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path),
+	    LOG_STR("plugin", plugin_name(m)), LOG_STR("version", plugin_version(m)),
+	    LOG_STR("file", path));
 	return true;
 }
 
-/* --- workers ------------------------------------------------------------------------------------------------------------------------- */
+/* --- workers ---------------------------------------------------------------------------------- */
 
 /* A folder that only this user can enter, for the sockets of worker processes. */
 static bool mounts_make_directory(struct server *s, char *why)
@@ -43,10 +46,12 @@ static bool mounts_make_directory(struct server *s, char *why)
 	const char *base = getenv("XDG_RUNTIME_DIR");
 	if (s->directory[0] != '\0')
 		return true;
-	snprintf(s->directory, sizeof s->directory, "%s/tova-XXXXXX", base != NULL && base[0] == '/' ? base : "/tmp");
+	snprintf(s->directory, sizeof s->directory, "%s/tova-XXXXXX",
+		 base != NULL && base[0] == '/' ? base : "/tmp");
 	if (mkdtemp(s->directory) != NULL)
 		return true;
-	snprintf(why, MOUNTS_WHY_MAX, "no folder for its socket can be made at %s: %s", s->directory, strerror(errno));
+	snprintf(why, MOUNTS_WHY_MAX, "no folder for its socket can be made at %s: %s",
+		 s->directory, strerror(errno));
 	s->directory[0] = '\0';
 	return false;
 }
@@ -61,11 +66,13 @@ static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MA
 	struct stat st;
 	bool ok = f != NULL && fgets(token, MOUNTS_TOKEN_MAX, f) != NULL;
 	if (ok && fstat(fileno(f), &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
-		LOG(s->log, LOG_WARN, LOG_HOST, "other users of this machine can read the token of attached workers",
+		LOG(s->log, LOG_WARN, LOG_HOST,
+		    "other users of this machine can read the token of attached workers",
 		    LOG_STR("attach-token", path));
 	token[strcspn(token, "\r\n")] = '\0';
 	if (!ok || token[0] == '\0')
-		snprintf(why, MOUNTS_WHY_MAX, "%s", ok || f != NULL ? "its first line is empty" : strerror(errno));
+		snprintf(why, MOUNTS_WHY_MAX, "%s",
+			 ok || f != NULL ? "its first line is empty" : strerror(errno));
 	if (f != NULL)
 		fclose(f);
 	return ok && token[0] != '\0';
@@ -97,11 +104,13 @@ static bool mounts_find_program(const char *name, char *dst, size_t cap, char *w
 	strcpy(slash + 1, name);
 	if (access(dst, X_OK) == 0)
 		return true;
-	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst, strerror(errno));
+	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst,
+		 strerror(errno));
 	return false;
 }
 
-/* What the workers of a mount run: the operator's command, or tova-worker with the mount's plugin. */
+/* What the workers of a mount run: the operator's command, or tova-worker with the mount's
+ * plugin. */
 struct mounts_program {
 	struct worker_settings pool;
 	const char *argv[3];
@@ -117,7 +126,8 @@ static void mounts_set_limits(struct worker_settings *pool, const struct setting
 	pool->max_attempts = (unsigned)all->max_attempts;
 }
 
-static bool mounts_program(struct mounts_program *p, const struct settings *all, const struct settings_mount *set, char *why)
+static bool mounts_program(struct mounts_program *p, const struct settings *all,
+			   const struct settings_mount *set, char *why)
 {
 	p->pool = (struct worker_settings){.command = set->worker, .count = (unsigned)all->workers};
 	p->settings = mounts_settings_json(set);
@@ -134,22 +144,27 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->argv[1] = p->path;
 	p->argv[2] = NULL;
 	p->pool.argv = p->argv;
-	if (!settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) ||
+	if (!settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why,
+				  MOUNTS_WHY_MAX) ||
 	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
 		return false;
 	p->pool.digest = library_digest(p->path, p->digest) ? p->digest : NULL;
 	return true;
 }
 
-static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set, bool *attach_r, char *why)
+static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set,
+			      bool *attach_r, char *why)
 {
 	char token[MOUNTS_TOKEN_MAX];
 	struct mounts_program p;
-	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) && mounts_read_token(s, token, why);
+	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) &&
+		  mounts_read_token(s, token, why);
 	p.pool.attach_url = set->attach;
 	p.pool.directory = s->directory;
 	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
-	const struct worker_shared shared = {.processes = &s->processes, .deadletter = s->deadletter, .sources = &s->sources};
+	const struct worker_shared shared = {.processes = &s->processes,
+					     .deadletter = s->deadletter,
+					     .sources = &s->sources};
 	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
 	free(p.settings);
 	return ok;
@@ -161,11 +176,14 @@ static void mounts_reload_token(struct server *s, struct mount *m)
 	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX] = "no memory";
 	bool read = mounts_read_token(s, token, why);
 	if (!read || !worker_set_token(m, s->settings.attach_token != NULL ? token : NULL))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the token of attached workers was not replaced, the old one goes on",
-		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token), LOG_STR("error", why));
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the token of attached workers was not replaced, the old one goes on",
+		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token),
+		    LOG_STR("error", why));
 }
 
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew)
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+			   bool anew)
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
@@ -178,25 +196,29 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 	if (ok)
 		worker_reload(m, &p.pool);
 	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the certificates for attached workers were not replaced, the old ones go on",
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the certificates for attached workers were not replaced, the old ones go on",
 		    LOG_STR("mount", m->path), LOG_STR("error", why));
 	else if (!ok)
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
 		    LOG_STR("error", why));
 	free(p.settings);
 }
 
-/* --- scripts ------------------------------------------------------------------------------------------------------------------------- */
+/* --- scripts ---------------------------------------------------------------------------------- */
 
 /* The word was checked when it was read. */
-static enum script_framing mounts_framing(const struct settings *all, const struct settings_mount *set)
+static enum script_framing mounts_framing(const struct settings *all,
+					  const struct settings_mount *set)
 {
-	return all->script_binary						      ? SCRIPT_FRAMES
+	return all->script_binary						     ? SCRIPT_FRAMES
 	       : set->script_lines != NULL && strcmp(set->script_lines, "json") == 0 ? SCRIPT_JSON
-										      : SCRIPT_LINES;
+										     : SCRIPT_LINES;
 }
 
-static struct script_settings mounts_script(const struct server *s, const struct settings_mount *set)
+static struct script_settings mounts_script(const struct server *s,
+					    const struct settings_mount *set)
 {
 	const struct settings *all = &s->settings;
 	return (struct script_settings){
@@ -209,7 +231,8 @@ static struct script_settings mounts_script(const struct server *s, const struct
 	};
 }
 
-static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set, char *why)
+static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set,
+				char *why)
 {
 	const struct script_settings script = mounts_script(s, set);
 	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
@@ -219,14 +242,19 @@ void server_reload_script(struct server *s, struct mount *m, const struct settin
 {
 	const struct script_settings script = mounts_script(s, set);
 	if (!script_set(m, &script))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for the script's settings, the old ones go on", LOG_STR("mount", m->path));
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for the script's settings, the old ones go on",
+		    LOG_STR("mount", m->path));
 }
 
-/* --- all ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static const char *mounts_option(const struct settings_mount *set)
 {
-	return set->plugin != NULL ? "plugin" : set->worker != NULL ? "worker" : set->attach != NULL ? "attach" : "script";
+	return set->plugin != NULL   ? "plugin"
+	       : set->worker != NULL ? "worker"
+	       : set->attach != NULL ? "attach"
+				     : "script";
 }
 
 static const char *mounts_value(const struct settings_mount *set)
@@ -244,7 +272,8 @@ static const char *mounts_command(const struct settings_mount *set)
 }
 
 /* *attach_r: it is the address where workers attach that is wrong. */
-static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set, bool *attach_r, char *why)
+static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set,
+			     bool *attach_r, char *why)
 {
 	const char *command = mounts_command(set);
 	if (command != NULL && !command_check(command, why, MOUNTS_WHY_MAX))
@@ -256,7 +285,8 @@ static bool mounts_start_one(struct server *s, struct mount *m, const struct set
 	return mounts_start_pool(s, m, set, attach_r, why);
 }
 
-/* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start as another user (--user). */
+/* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start
+ * as another user (--user). */
 /* The word was checked when it was read. */
 uint8_t server_slow_policy(const struct settings_mount *set)
 {
@@ -279,9 +309,11 @@ void server_set_hold(struct mount *m, const struct settings_mount *set)
 
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
-	m->rule = (struct meter_rule){.lines = set->script != NULL && mounts_framing(&s->settings, set) == SCRIPT_LINES};
+	m->rule = (struct meter_rule){.lines = set->script != NULL &&
+					       mounts_framing(&s->settings, set) == SCRIPT_LINES};
 	if (set->rate_limit != NULL)
-		option_limit(set->rate_limit, &m->rule.rate, &m->rule.close); /* it was checked where it was read */
+		option_limit(set->rate_limit, &m->rule.rate,
+			     &m->rule.close); /* it was checked where it was read */
 }
 
 static struct mount *mounts_make(struct server *s, const struct settings_mount *set)
@@ -315,7 +347,8 @@ bool server_make_mounts(struct server *s)
 bool server_check_attach(struct server *s)
 {
 	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX];
-	bool ok = mounts_read_token(s, token, why) || server_refuse(s, "attach-token", s->settings.attach_token, why);
+	bool ok = mounts_read_token(s, token, why) ||
+		  server_refuse(s, "attach-token", s->settings.attach_token, why);
 	explicit_bzero(token, sizeof token);
 	return server_check_attach_tls(s, s->settings.check) && ok;
 }
@@ -325,9 +358,11 @@ static bool mounts_refuse(const struct server *s, const struct settings_mount *s
 {
 	char path[4096], again[MOUNTS_WHY_MAX];
 	const char *key = NULL;
-	if (set->plugin != NULL && settings_find_plugin(set->plugin, NULL, path, sizeof path, again, sizeof again))
+	if (set->plugin != NULL &&
+	    settings_find_plugin(set->plugin, NULL, path, sizeof path, again, sizeof again))
 		plugin_check(path, set->pairs, set->n_pairs, &key, again, sizeof again);
-	return key != NULL ? server_refuse(s, "plugin-set", key, why) : server_refuse(s, mounts_option(set), mounts_value(set), why);
+	return key != NULL ? server_refuse(s, "plugin-set", key, why)
+			   : server_refuse(s, mounts_option(set), mounts_value(set), why);
 }
 
 bool server_start_mounts(struct server *s)
@@ -339,7 +374,8 @@ bool server_start_mounts(struct server *s)
 		const struct settings_mount *set = &s->settings.mounts[i];
 		bool attach = false;
 		if (!mounts_start_one(s, s->made[i], set, &attach, why))
-			return attach ? server_refuse(s, "attach", set->attach, why) : mounts_refuse(s, set, why);
+			return attach ? server_refuse(s, "attach", set->attach, why)
+				      : mounts_refuse(s, set, why);
 		hub_add_mount(&s->hub, s->made[i]);
 		s->made[i] = NULL;
 	}
@@ -374,8 +410,10 @@ bool server_check_mounts(const struct server *s)
 		if (name != NULL &&
 		    (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
 		     !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
-		     (s->settings.isolate && !mounts_find_program("tova-worker", path, sizeof path, why))))
-			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin", key != NULL ? key : name, why);
+		     (s->settings.isolate &&
+		      !mounts_find_program("tova-worker", path, sizeof path, why))))
+			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin",
+					   key != NULL ? key : name, why);
 		server_leave(server_drops(&s->settings));
 	}
 	return ok;

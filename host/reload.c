@@ -20,16 +20,19 @@ static struct settings_mount *reload_find(const struct settings *settings, const
 /* What one reload found. */
 struct reload {
 	struct server *s;
-	uint64_t changed, waiting; /* options with another value; those of them that wait for a restart */
-	bool workers;		   /* what workers are started with is another now */
-	struct settings was;	   /* what ran before */
+	uint64_t changed,
+		waiting;     /* options with another value; those of them that wait for a restart */
+	bool workers;	     /* what workers are started with is another now */
+	struct settings was; /* what ran before */
 };
 
 static void reload_on_change(void *ctx, const struct settings_change *change)
 {
 	static const char *const sentences[] = {[OPTION_WHEN_HUP] = "an option changed",
-						[OPTION_WHEN_WORKER] = "an option changes with the next worker",
-						[OPTION_WHEN_RESTART] = "an option changes only with a restart"};
+						[OPTION_WHEN_WORKER] =
+							"an option changes with the next worker",
+						[OPTION_WHEN_RESTART] =
+							"an option changes only with a restart"};
 	struct reload *r = ctx;
 	enum option_when when = change->waits ? OPTION_WHEN_RESTART : change->row->when;
 	char option[64];
@@ -37,8 +40,9 @@ static void reload_on_change(void *ctx, const struct settings_change *change)
 	r->changed++;
 	r->waiting += change->waits;
 	r->workers = r->workers || when == OPTION_WHEN_WORKER;
-	LOG(r->s->log, change->waits ? LOG_WARN : LOG_NOTICE, LOG_RELOAD, sentences[when], LOG_STR("option", option),
-	    LOG_STR("mount", change->mount), LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
+	LOG(r->s->log, change->waits ? LOG_WARN : LOG_NOTICE, LOG_RELOAD, sentences[when],
+	    LOG_STR("option", option), LOG_STR("mount", change->mount),
+	    LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
 }
 
 static void reload_plugin(struct reload *r, struct mount *m, struct settings_mount *new)
@@ -49,26 +53,30 @@ static void reload_plugin(struct reload *r, struct mount *m, struct settings_mou
 	plugin_set_slow(m, s->settings.plugin_slow);
 	bool found = settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why);
 	if (found && plugin_is_current(m, path, new->pairs, new->n_pairs))
-		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone", LOG_STR("mount", m->path),
-		    LOG_STR("plugin", plugin_name(m)), LOG_STR("version", was));
+		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone",
+		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("version", was));
 	else if (found && plugin_reload(m, path, new->pairs, new->n_pairs, why, sizeof why))
-		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced", LOG_STR("mount", m->path),
-		    LOG_STR("plugin", plugin_name(m)), LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced",
+		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
 		    LOG_U64("connections", m->n_sessions));
 	else {
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
 		    LOG_STR("plugin", new->plugin), LOG_STR("error", why));
 		settings_adopt_not_handler(&r->was, new);
 	}
 }
 
 /* What can not be had stays as it is, and the settings say so. */
-static void reload_keep(struct server *s, struct settings *new, enum option_id id, const char *value, int error)
+static void reload_keep(struct server *s, struct settings *new, enum option_id id,
+			const char *value, int error)
 {
 	char option[64];
 	snprintf(option, sizeof option, "--%s", option_table[id].name);
-	LOG(s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on", LOG_STR("option", option),
-	    LOG_STR("value", value), LOG_ERRNO(error));
+	LOG(s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on",
+	    LOG_STR("option", option), LOG_STR("value", value), LOG_ERRNO(error));
 	settings_adopt_not(&s->settings, new, id);
 }
 
@@ -82,7 +90,8 @@ static void reload_files(struct server *s, struct settings *new)
 	files_close(&s->files);
 	s->files = files;
 	if (!sides_set_files(&s->sides, &files))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "--static can not be opened for each thread, some serve the old folder");
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "--static can not be opened for each thread, some serve the old folder");
 }
 
 static bool reload_text_equal(const char *a, const char *b)
@@ -101,7 +110,8 @@ static void reload_log(struct server *s, struct settings *new)
 
 static void reload_dead_letter(struct server *s, struct settings *new)
 {
-	if (!reload_text_equal(s->settings.dead_letter, new->dead_letter) && !deadletter_move(s->deadletter, new->dead_letter))
+	if (!reload_text_equal(s->settings.dead_letter, new->dead_letter) &&
+	    !deadletter_move(s->deadletter, new->dead_letter))
 		reload_keep(s, new, OPTION_ID_dead_letter, new->dead_letter, errno);
 }
 
@@ -124,9 +134,11 @@ static void reload_gate(struct server *s)
 	char *hosts = NULL;
 	tally_set_limits(s->tally, &limits);
 	s->conns.gate.forwarded = (enum forwarded_kind)s->settings.forwarded;
-	if (!address_set_make(&trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n) ||
+	if (!address_set_make(&trusted, s->settings.trusted_proxy.items,
+			      s->settings.trusted_proxy.n) ||
 	    !server_make_hosts(&s->settings, &hosts)) {
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory for --trusted-proxy and --host, the old lists go on");
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for --trusted-proxy and --host, the old lists go on");
 		address_set_free(&trusted);
 		return;
 	}
@@ -142,7 +154,8 @@ static void reload_gate(struct server *s)
 /* Together, as one that is wrong keeps all of them. */
 static void reload_tls(struct reload *r)
 {
-	static const enum option_id ids[] = {OPTION_ID_tls_cert, OPTION_ID_tls_key, OPTION_ID_tls_client_ca, OPTION_ID_tls_min};
+	static const enum option_id ids[] = {OPTION_ID_tls_cert, OPTION_ID_tls_key,
+					     OPTION_ID_tls_client_ca, OPTION_ID_tls_min};
 	if (server_reload_tls(r->s))
 		return;
 	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
@@ -162,7 +175,8 @@ static void reload_mounts(struct reload *r)
 		server_reload_tokens(s, m, setting);
 		m->slow = server_slow_policy(setting);
 		if (!mount_set_subprotocols(m, setting->subprotocol))
-			LOG(s->log, LOG_ERROR, LOG_RELOAD, "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
+			LOG(s->log, LOG_ERROR, LOG_RELOAD,
+			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
 		reload_handler(r, m, setting);
 	}
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
@@ -186,11 +200,12 @@ static void reload_apply(struct server *s, struct settings *new)
 	sides_set_limits(&s->sides, &limits);
 	reload_gate(s);
 	reload_tls(&r);
-	log_configure(s->log, (enum log_format)s->settings.log_format, (enum log_level)s->settings.log_level);
+	log_configure(s->log, (enum log_format)s->settings.log_format,
+		      (enum log_level)s->settings.log_level);
 	reload_mounts(&r);
 	settings_free(&r.was);
-	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again", LOG_U64("changed", r.changed),
-	    LOG_U64("waiting_for_a_restart", r.waiting));
+	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again",
+	    LOG_U64("changed", r.changed), LOG_U64("waiting_for_a_restart", r.waiting));
 }
 
 void server_reload(struct server *s)

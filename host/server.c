@@ -49,8 +49,10 @@ static struct squeeze_limits server_squeeze(const struct settings *settings)
 	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
 	return (struct squeeze_limits){
 		.policy = {.on = settings->deflate,
-			   .keep_in = settings->deflate_takeover == IN || settings->deflate_takeover == BOTH,
-			   .keep_out = settings->deflate_takeover == OUT || settings->deflate_takeover == BOTH,
+			   .keep_in = settings->deflate_takeover == IN ||
+				      settings->deflate_takeover == BOTH,
+			   .keep_out = settings->deflate_takeover == OUT ||
+				       settings->deflate_takeover == BOTH,
 			   .bits = (uint8_t)settings->deflate_window},
 		.level = (int)settings->deflate_level,
 		.min = (uint32_t)settings->deflate_min,
@@ -68,11 +70,13 @@ static uint32_t server_ping(const struct settings *settings)
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
-	uint32_t own = SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
+	uint32_t own =
+		SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
 	uint32_t most = descriptors > 2 * own ? descriptors - own : descriptors;
 	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
 	return (struct conn_limits){
-		.head = {.head_max = settings->max_head, .headers_max = (unsigned)settings->max_headers},
+		.head = {.head_max = settings->max_head,
+			 .headers_max = (unsigned)settings->max_headers},
 		.frame = {.message_max = settings->max_message, .masked = true},
 		.squeeze = server_squeeze(settings),
 		.queue_max = (uint32_t)settings->max_queue,
@@ -92,7 +96,8 @@ struct quota server_quota(const struct settings *settings)
 	return (struct quota){
 		.rooms = (uint32_t)settings->max_rooms,
 		.mount_rooms = (uint32_t)settings->max_mount_rooms,
-		.name = settings->max_room_name < ROOM_NAME_MAX ? (uint32_t)settings->max_room_name : 0, /* no name is longer */
+		.name = settings->max_room_name < ROOM_NAME_MAX ? (uint32_t)settings->max_room_name
+								: 0, /* no name is longer */
 	};
 }
 
@@ -113,7 +118,7 @@ bool server_refuse(const struct server *s, const char *option, const char *value
 	return false;
 }
 
-/* --- signals and requests ----------------------------------------------------------------------------------------------------------- */
+/* --- signals and requests --------------------------------------------------------------------- */
 
 static void server_on_stop(void *arg, int signal)
 {
@@ -139,7 +144,8 @@ static void server_on_usr1(void *arg, int signal)
 	int error = log_reopen(s->log);
 	(void)signal;
 	if (error != 0)
-		LOG(s->log, LOG_ERROR, LOG_HOST, "the log file can not be opened again", LOG_ERRNO(error));
+		LOG(s->log, LOG_ERROR, LOG_HOST, "the log file can not be opened again",
+		    LOG_ERRNO(error));
 }
 
 static void server_on_flush(void *arg)
@@ -153,7 +159,8 @@ static void server_on_flush(void *arg)
 static void server_on_request(void *ctx, struct conn *c, struct request *r)
 {
 	const struct hub *hub = ctx;
-	const struct server *s = (const struct server *)((const char *)hub - offsetof(struct server, hub));
+	const struct server *s =
+		(const struct server *)((const char *)hub - offsetof(struct server, hub));
 	files_serve(&s->files, c, r);
 }
 
@@ -164,15 +171,18 @@ static struct conn_ops server_conn_ops(void)
 	return ops;
 }
 
-/* --- start -------------------------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static bool server_start_log(struct server *s)
 {
 	const struct settings *set = &s->settings;
 	bool entered = server_enter(s, set->log_file);
-	s->log = log_open(set->log_file, (enum log_format)set->log_format, (enum log_level)set->log_level);
+	s->log = log_open(set->log_file, (enum log_format)set->log_format,
+			  (enum log_level)set->log_level);
 	server_leave(entered);
-	return s->log != NULL || server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr", strerror(errno));
+	return s->log != NULL ||
+	       server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr",
+			     strerror(errno));
 }
 
 static void server_say_no_loop(const struct server *s)
@@ -216,7 +226,8 @@ static bool server_start_parts(struct server *s)
 
 bool server_make_hosts(const struct settings *settings, char **hosts_r)
 {
-	*hosts_r = settings->host.n > 0 ? authority_list(settings->host.items, settings->host.n) : NULL;
+	*hosts_r = settings->host.n > 0 ? authority_list(settings->host.items, settings->host.n)
+					: NULL;
 	return *hosts_r != NULL || settings->host.n == 0;
 }
 
@@ -240,7 +251,8 @@ static bool server_start_gate(struct server *s)
 {
 	struct tally_limits limits = server_tally_limits(&s->settings);
 	s->tally = tally_new(&limits);
-	if (s->tally == NULL || !address_set_make(&s->trusted, s->settings.trusted_proxy.items, s->settings.trusted_proxy.n)) {
+	if (s->tally == NULL || !address_set_make(&s->trusted, s->settings.trusted_proxy.items,
+						  s->settings.trusted_proxy.n)) {
 		fprintf(s->source->err, "tova-host: no memory\n");
 		return false;
 	}
@@ -269,7 +281,8 @@ static bool server_start_workers(struct server *s)
 	server_leave(entered);
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
-	if (push_sources_init(&s->sources, &s->hub.key) && processes_init(&s->processes, s->loop, s->soft_descriptors)) {
+	if (push_sources_init(&s->sources, &s->hub.key) &&
+	    processes_init(&s->processes, s->loop, s->soft_descriptors)) {
 		server_set_passenv(s);
 		return true;
 	}
@@ -277,15 +290,17 @@ static bool server_start_workers(struct server *s)
 	return false;
 }
 
-/* [::] is what people write who mean every address of the machine: it takes IPv4 as well, unless that port has an address of its own
- * for that. */
+/* [::] is what people write who mean every address of the machine: it takes IPv4 as well, unless
+ * that port has an address of its own for that. */
 static bool server_listens_both(const struct settings *set, const struct settings_listen *at)
 {
 	struct in6_addr any;
-	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 && IN6_IS_ADDR_UNSPECIFIED(&any);
+	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 &&
+		    IN6_IS_ADDR_UNSPECIFIED(&any);
 	for (size_t i = 0; both && i < set->listen.n; i++) {
 		const struct settings_listen *other = &set->listen.items[i];
-		both = other->host == NULL || strchr(other->host, ':') != NULL || other->port != at->port || at->port == 0;
+		both = other->host == NULL || strchr(other->host, ':') != NULL ||
+		       other->port != at->port || at->port == 0;
 	}
 	return both;
 }
@@ -296,11 +311,15 @@ static bool server_start_listeners(struct server *s)
 	uint8_t groups = 0;
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
-		const struct conn_kind kind = {.proxy = at->proxy, .tls = at->tls, .tls_group = group};
+		const uint8_t group =
+			at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
+		const struct conn_kind kind = {.proxy = at->proxy,
+					       .tls = at->tls,
+					       .tls_group = group};
 		bool entered = server_enter(s, at->unix_path);
-		bool added = listeners_add(&s->listeners, at->host, at->port, server_listens_both(&s->settings, at), at->unix_path, &kind, (int)s->settings.backlog, why,
-					   sizeof why);
+		bool added = listeners_add(&s->listeners, at->host, at->port,
+					   server_listens_both(&s->settings, at), at->unix_path,
+					   &kind, (int)s->settings.backlog, why, sizeof why);
 		server_leave(entered);
 		if (!added)
 			return server_refuse(s, "listen", at->text, why);
@@ -315,8 +334,11 @@ static bool server_start_listeners(struct server *s)
 /* Everything is there: the other loops turn from now on, and let people in. */
 static bool server_start_threads(struct server *s)
 {
-	if (!server_start_files(s) || !sides_set_files(&s->sides, &s->files) || !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
-		fprintf(s->source->err, "tova-host: --threads: not so many threads can be started: %s\n", strerror(errno));
+	if (!server_start_files(s) || !sides_set_files(&s->sides, &s->files) ||
+	    !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
+		fprintf(s->source->err,
+			"tova-host: --threads: not so many threads can be started: %s\n",
+			strerror(errno));
 		return false;
 	}
 	listeners_announce(&s->listeners);
@@ -337,9 +359,12 @@ static void server_on_control_reload(void *ctx)
 
 static bool server_start_control(struct server *s)
 {
-	const struct control_actions actions = {.reload = server_on_control_reload, .drain = server_on_control_drain, .ctx = s};
+	const struct control_actions actions = {.reload = server_on_control_reload,
+						.drain = server_on_control_drain,
+						.ctx = s};
 	char why[SERVER_WHY_MAX];
-	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR"), *path = s->control_path;
+	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR"),
+		   *path = s->control_path;
 	if (given != NULL)
 		snprintf(s->control_path, sizeof s->control_path, "%s", given);
 	else
@@ -347,20 +372,23 @@ static bool server_start_control(struct server *s)
 			 runtime != NULL && runtime[0] == '/' ? runtime : "/run");
 	path = given != NULL ? given : path; /* one that is too long is told as it was given */
 	bool entered = server_enter(s, path);
-	s->control = control_open(&s->hub, path, &s->sources, s->deadletter, &actions, why, sizeof why);
+	s->control =
+		control_open(&s->hub, path, &s->sources, s->deadletter, &actions, why, sizeof why);
 	server_leave(entered);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
-	if (s->control == NULL) /* another host has it, or it is not ours to make: this one can do without */
-		LOG(s->log, LOG_NOTICE, LOG_HOST, "no control socket for tova-ctl; see --control", LOG_STR("path", path),
-		    LOG_STR("error", why));
+	if (s->control ==
+	    NULL) /* another host has it, or it is not ours to make: this one can do without */
+		LOG(s->log, LOG_NOTICE, LOG_HOST, "no control socket for tova-ctl; see --control",
+		    LOG_STR("path", path), LOG_STR("error", why));
 	return true;
 }
 
 static bool server_start_signals(struct server *s)
 {
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not the end of the host */
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not the end
+				     of the host */
 	if (loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&
@@ -380,10 +408,11 @@ static bool server_check_settings(struct server *s)
 	}
 	if (!server_check_user(s))
 		return false;
-	return files_open(&s->files, set->static_dir) || server_refuse(s, "static", set->static_dir, strerror(errno));
+	return files_open(&s->files, set->static_dir) ||
+	       server_refuse(s, "static", set->static_dir, strerror(errno));
 }
 
-/* --- run and end ------------------------------------------------------------------------------------------------------------------- */
+/* --- run and end ------------------------------------------------------------------------------ */
 
 static void server_stop_handlers(struct server *s)
 {
@@ -432,15 +461,17 @@ static bool server_start_doors(struct server *s)
 	return server_start_control(s) && server_start_listeners(s);
 }
 
-/* With --user the doors are first, for they may need root, which no handler is to have. Nobody is let in before the loop runs. */
+/* With --user the doors are first, for they may need root, which no handler is to have. Nobody is
+ * let in before the loop runs. */
 static bool server_start(struct server *s)
 {
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
-	return server_start_log(s) && server_start_parts(s) && server_start_gate(s) && server_start_tls(s) &&
-	       server_start_signals(s) && server_start_workers(s) && server_make_mounts(s) &&
-	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
-	       (drops || server_start_doors(s)) && server_start_threads(s);
+	return server_start_log(s) && server_start_parts(s) && server_start_gate(s) &&
+	       server_start_tls(s) && server_start_signals(s) && server_start_workers(s) &&
+	       server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) &&
+	       server_start_mounts(s) && (drops || server_start_doors(s)) &&
+	       server_start_threads(s);
 }
 
 static int server_run(struct server *s)
@@ -448,8 +479,8 @@ static int server_run(struct server *s)
 	if (!server_start(s))
 		return SERVER_BAD_SETTINGS;
 	server_free_made(s);
-	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION), LOG_U64("sockets", s->conns.limits.max),
-	    LOG_U64("threads", s->sides.n + 1));
+	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION),
+	    LOG_U64("sockets", s->conns.limits.max), LOG_U64("threads", s->sides.n + 1));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 	loop_run(s->loop);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "stopped");
@@ -458,7 +489,9 @@ static int server_run(struct server *s)
 
 int server_main(const struct settings_source *source)
 {
-	struct server s = {.source = source, .files = {.root = -1}, .soft_descriptors = server_soft_descriptors()};
+	struct server s = {.source = source,
+			   .files = {.root = -1},
+			   .soft_descriptors = server_soft_descriptors()};
 	int code = SERVER_BAD_SETTINGS;
 	switch (settings_read(&s.settings, source)) {
 	case SETTINGS_BAD:

@@ -32,20 +32,23 @@ struct server {
 	struct listeners listeners;
 	struct sides sides; /* the other loops; those above are the main thread's */
 	struct processes processes;
-	uint64_t soft_descriptors; /* as the operator gave it; the host takes what it may for itself */
+	uint64_t soft_descriptors; /* as the operator gave it; the host takes what it may for
+				    itself */
 	struct push_sources sources;
 	struct deadletter *deadletter;
 	struct control *control;
 	char control_path[128];
 	struct privileges privileges; /* with --user */
-	struct mount **made;	      /* by the place of their settings: made and not started yet; NULL after a start */
-	char directory[128];	      /* of the worker sockets; empty: none was needed */
+	struct mount **made; /* by the place of their settings: made and not started yet; NULL after
+				a start */
+	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
 	struct loop_signal on_term, on_int, on_hup, on_usr1;
 	struct loop_timer flush; /* of the log's suppressed lines */
 };
 
-/* Reads the settings, serves until it is told to stop. Returns the exit code; what went wrong has been said. */
+/* Reads the settings, serves until it is told to stop. Returns the exit code; what went wrong has
+ * been said. */
 int server_main(const struct settings_source *source);
 
 /* Says why a setting is refused, to the person who typed it; returns false. */
@@ -66,7 +69,8 @@ bool server_check_attach(struct server *s);
 /* What a connection of the mount may send. */
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set);
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set, bool anew);
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+			   bool anew);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);
 
 /* check.c: --check. Says everything that is wrong. */
@@ -78,7 +82,8 @@ bool server_drops(const struct settings *settings);
 bool server_check_user(struct server *s);
 /* Before anything opens them: files that are to be that user's. */
 void server_make_files(const struct server *s);
-/* Before something is opened or bound at a path, and after it: as that user where others than root decide what it names. */
+/* Before something is opened or bound at a path, and after it: as that user where others than root
+ * decide what it names. */
 bool server_enter(const struct server *s, const char *path);
 void server_leave(bool entered);
 /* Everything that needs root is there. */
@@ -95,7 +100,8 @@ bool server_reload_tls(struct server *s);
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
 bool server_check_tokens(const struct server *s, const struct settings_mount *set);
-void server_reload_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
+void server_reload_tokens(const struct server *s, struct mount *m,
+			  const struct settings_mount *set);
 
 /* reload.c */
 void server_reload(struct server *s);

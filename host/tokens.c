@@ -3,8 +3,10 @@
 
 #include "server.h"
 
-/* NULL with *ok false: it was wrong, and said so in why. NULL with true: the mount asks for none. */
-static struct token_policy *tokens_read(const struct settings *all, const struct settings_mount *set, const char **option_r,
+/* NULL with *ok false: it was wrong, and said so in why. NULL with true: the mount asks for
+ * none. */
+static struct token_policy *tokens_read(const struct settings *all,
+					const struct settings_mount *set, const char **option_r,
 					char why[TOKEN_KEY_WHY_MAX], bool *ok_r)
 {
 	const struct token_options options = {
@@ -15,7 +17,8 @@ static struct token_policy *tokens_read(const struct settings *all, const struct
 		.leeway_ms = all->jwt_leeway,
 		.no_expiry = all->jwt_no_expiry,
 	};
-	struct token_policy *policy = set->jwt_key != NULL ? token_policy_new(&options, option_r, why) : NULL;
+	struct token_policy *policy =
+		set->jwt_key != NULL ? token_policy_new(&options, option_r, why) : NULL;
 	*ok_r = policy != NULL || set->jwt_key == NULL;
 	return policy;
 }
@@ -28,12 +31,14 @@ static const char *tokens_value(const struct settings_mount *set, const char *op
 						     : set->jwt_key;
 }
 
-static void tokens_use(const struct server *s, struct mount *m, const struct settings_mount *set, struct token_policy *policy)
+static void tokens_use(const struct server *s, struct mount *m, const struct settings_mount *set,
+		       struct token_policy *policy)
 {
 	token_policy_free(m->tokens);
 	m->tokens = policy;
 	if (policy != NULL && policy->keys.warning != NULL)
-		LOG(s->log, LOG_WARN, LOG_HOST, policy->keys.warning, LOG_STR("jwt-key", set->jwt_key), LOG_STR("mount", m->path));
+		LOG(s->log, LOG_WARN, LOG_HOST, policy->keys.warning,
+		    LOG_STR("jwt-key", set->jwt_key), LOG_STR("mount", m->path));
 }
 
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set)
@@ -65,14 +70,16 @@ void server_reload_tokens(const struct server *s, struct mount *m, const struct 
 	bool ok;
 	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
 	if (ok && policy != NULL)
-		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the keys of tokens were read again", LOG_STR("mount", m->path),
-		    LOG_STR("jwt-key", set->jwt_key));
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the keys of tokens were read again",
+		    LOG_STR("mount", m->path), LOG_STR("jwt-key", set->jwt_key));
 	else if (ok && m->tokens != NULL)
-		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount asks for no token any more", LOG_STR("mount", m->path));
+		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount asks for no token any more",
+		    LOG_STR("mount", m->path));
 	if (ok)
 		tokens_use(s, m, set, policy);
 	else
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "what tokens must be is as before, for the new setting is wrong",
-		    LOG_STR("mount", m->path), LOG_STR("option", option), LOG_STR("value", tokens_value(set, option)),
-		    LOG_STR("error", why));
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "what tokens must be is as before, for the new setting is wrong",
+		    LOG_STR("mount", m->path), LOG_STR("option", option),
+		    LOG_STR("value", tokens_value(set, option)), LOG_STR("error", why));
 }

@@ -1,5 +1,6 @@
 /* chat: rooms of people who talk to each other. Messages are JSON:
- *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in the room that "room" names
+ *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in the
+ *room that "room" names
  *	{"type":"join_room","room":"tea"}		leaves general and joins that room
  */
 #include <jansson.h>
@@ -25,7 +26,8 @@ static int send_json(tova_mount *m, tova_ws ws, json_t *value)
 static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude)
 {
 	char *text = json_dumps(value, JSON_COMPACT);
-	int result = text != NULL ? tova_broadcast_to(m, room, text, exclude) : tova_fail(m, "out of memory");
+	int result = text != NULL ? tova_broadcast_to(m, room, text, exclude)
+				  : tova_fail(m, "out of memory");
 	free(text);
 	json_decref(value);
 	return result;
@@ -45,9 +47,14 @@ static int chat(tova_mount *m, tova_ws ws, json_t *data)
 	const char *text = json_string_value(json_object_get(data, "text"));
 	json_t *room = json_object_get(data, "room");
 	if (user == NULL || text == NULL || (room != NULL && !json_is_string(room)))
-		return send_json(m, ws, line("error", "A chat message needs user and text, both strings; room may be one"));
-	/* A connection can be in several rooms: a message that was sent to one says so. s*: left out where there is none. */
-	json_t *message = json_pack("{s:s, s:s, s:s, s:O*}", "type", "chat", "user", user, "text", text, "room", room);
+		return send_json(
+			m, ws,
+			line("error",
+			     "A chat message needs user and text, both strings; room may be one"));
+	/* A connection can be in several rooms: a message that was sent to one says so. s*: left
+	 * out where there is none. */
+	json_t *message = json_pack("{s:s, s:s, s:s, s:O*}", "type", "chat", "user", user, "text",
+				    text, "room", room);
 	return broadcast_json(m, room != NULL ? json_string_value(room) : "general", message, ws);
 }
 
@@ -58,7 +65,8 @@ static int join_room(tova_mount *m, tova_ws ws, json_t *data)
 		return send_json(m, ws, line("error", "To join a room, name it: room, a string"));
 	tova_leave(m, ws, "general");
 	tova_join(m, ws, room);
-	return send_json(m, ws, json_pack("{s:s, s:s+}", "type", "system", "text", "Joined room: ", room));
+	return send_json(m, ws,
+			 json_pack("{s:s, s:s+}", "type", "system", "text", "Joined room: ", room));
 }
 
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
@@ -84,8 +92,8 @@ static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 	return broadcast_json(m, "general", line("system", "A user left the chat"), ws);
 }
 
-/* Also what became of a command that was wrong, such as joining a room whose name is too long: nothing of that message has
- * happened, and its sender should know. The connection stays. */
+/* Also what became of a command that was wrong, such as joining a room whose name is too long:
+ * nothing of that message has happened, and its sender should know. The connection stays. */
 static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 {
 	tova_log(m, TOVA_LOG_WARN, "%s", error->text);
@@ -93,5 +101,9 @@ static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 }
 
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("chat", "1.0"), .on_open = on_open, .on_message = on_message, .on_close = on_close, .on_error = on_error,
+	TOVA_PLUGIN_HEAD("chat", "1.0"),
+	.on_open = on_open,
+	.on_message = on_message,
+	.on_close = on_close,
+	.on_error = on_error,
 };

@@ -1,5 +1,6 @@
-/* dashboard: shows the machine and the host live. Whoever connects gets {"type":"init","data":STATS} and from then on, as a member
- * of room dashboard, {"type":"update","data":STATS} at each interval. STATS:
+/* dashboard: shows the machine and the host live. Whoever connects gets
+ *{"type":"init","data":STATS} and from then on, as a member of room dashboard,
+ *{"type":"update","data":STATS} at each interval. STATS:
  *	{"time":ms since 1970, "load":[1, 5, 15 minutes], "memory":{"total":bytes,"used":bytes},
  *	 "host":{"uptime":s,"connections":n,"rooms":n,"messages_in":n,"messages_out":n,"bytes_in":n,"bytes_out":n,
  *		 "slow":n,"dropped":n,"refused":n}}
@@ -18,7 +19,8 @@
 
 enum question { INIT = 1, UPDATE = 2 }; /* why the counters were asked for */
 
-/* The host's counters come with a later callback. Until then, those who have just connected wait here for their init. */
+/* The host's counters come with a later callback. Until then, those who have just connected wait
+ * here for their init. */
 struct dashboard {
 	tova_ws *waiting;
 	size_t n_waiting;
@@ -45,7 +47,8 @@ static json_t *memory(void)
 	fclose(file);
 	if (total == 0)
 		return json_null();
-	return json_pack("{s:I, s:I}", "total", (json_int_t)(total * 1024), "used", (json_int_t)((total - available) * 1024));
+	return json_pack("{s:I, s:I}", "total", (json_int_t)(total * 1024), "used",
+			 (json_int_t)((total - available) * 1024));
 }
 
 static json_t *host(const tova_stats *s)
@@ -67,7 +70,8 @@ static json_t *host(const tova_stats *s)
 	};
 	json_t *object = json_object();
 	for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
-		json_object_set_new(object, counters[i].name, json_integer((json_int_t)counters[i].value));
+		json_object_set_new(object, counters[i].name,
+				    json_integer((json_int_t)counters[i].value));
 	return object;
 }
 
@@ -77,8 +81,8 @@ static char *stats_text(const char *type, const tova_stats *s)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	json_int_t ms = (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	json_t *value = json_pack("{s:s, s:{s:I, s:o, s:o, s:o}}", "type", type, "data", "time", ms, "load", load(), "memory",
-				  memory(), "host", host(s));
+	json_t *value = json_pack("{s:s, s:{s:I, s:o, s:o, s:o}}", "type", type, "data", "time", ms,
+				  "load", load(), "memory", memory(), "host", host(s));
 	char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6));
 	json_decref(value);
 	return text;
@@ -90,7 +94,8 @@ static int start(tova_mount *m)
 	char *end;
 	unsigned long long ms = strtoull(text, &end, 10);
 	if (*end != '\0' || ms < INTERVAL_MIN_MS || ms > INTERVAL_MAX_MS)
-		return tova_fail(m, "interval-ms is %d to %d, not \"%s\"", INTERVAL_MIN_MS, INTERVAL_MAX_MS, text);
+		return tova_fail(m, "interval-ms is %d to %d, not \"%s\"", INTERVAL_MIN_MS,
+				 INTERVAL_MAX_MS, text);
 	tova_every(m, "update", UPDATE, ms, ms);
 	m->user = calloc(1, sizeof(struct dashboard));
 	return m->user != NULL ? 0 : tova_fail(m, "out of memory");
@@ -121,7 +126,8 @@ static int on_timer(tova_mount *m, const tova_timer *timer)
 	return tova_query_ws(m, TOVA_QUERY_STATS, TOVA_NONE, timer->id);
 }
 
-/* With a conflation key, one who reads slowly can be given the newest update instead of all that he missed. */
+/* With a conflation key, one who reads slowly can be given the newest update instead of all that he
+ * missed. */
 static void push(tova_mount *m, const char *update)
 {
 	tova_payload payload = tova_text_n(update, strlen(update));
@@ -170,12 +176,14 @@ static int act(tova_mount *m, tova_ws ws, json_t *data)
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
 	json_t *data = json_loadb(message->data, message->len, 0, NULL);
-	int result = data != NULL ? act(m, ws, data) : answer_error(m, ws, "A message is a JSON object");
+	int result =
+		data != NULL ? act(m, ws, data) : answer_error(m, ws, "A message is a JSON object");
 	json_decref(data);
 	return result;
 }
 
-/* The connection has left room dashboard by itself; what is left to do is not to keep it waiting. */
+/* The connection has left room dashboard by itself; what is left to do is not to keep it
+ * waiting. */
 static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 {
 	struct dashboard *d = m->user;
@@ -192,7 +200,9 @@ static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 {
 	tova_log(m, TOVA_LOG_WARN, "%s", error->text);
 	/* A timer or a reply that failed concerns nobody in particular. */
-	return error->kind == TOVA_ERROR_HANDLER && !tova_ws_eq(ws, TOVA_NONE) ? answer_error(m, ws, error->text) : 0;
+	return error->kind == TOVA_ERROR_HANDLER && !tova_ws_eq(ws, TOVA_NONE)
+		       ? answer_error(m, ws, error->text)
+		       : 0;
 }
 
 static const tova_setting_spec settings[] = {

@@ -1,6 +1,7 @@
-/* relay: publish and subscribe without code of one's own. The path /room/NAME names the room that is joined; each message goes to
- * the room's other members, and to its sender too when the query has echo=1. With key=KEY in the query its messages have that
- * conflation key, for mounts with --slow-policy conflate. */
+/* relay: publish and subscribe without code of one's own. The path /room/NAME names the room that
+ * is joined; each message goes to the room's other members, and to its sender too when the query
+ * has echo=1. With key=KEY in the query its messages have that conflation key, for mounts with
+ * --slow-policy conflate. */
 #include "tova_plugin.h"
 
 struct subscriber {
@@ -11,8 +12,10 @@ struct subscriber {
 
 static const char *room_of(const tova_request *request)
 {
-	const char *below = request->path + (strcmp(request->mount, "/") == 0 ? 0 : strlen(request->mount));
-	return strncmp(below, "/room/", 6) == 0 && below[6] != '\0' && strlen(below + 6) < sizeof((struct subscriber *)0)->room
+	const char *below =
+		request->path + (strcmp(request->mount, "/") == 0 ? 0 : strlen(request->mount));
+	return strncmp(below, "/room/", 6) == 0 && below[6] != '\0' &&
+			       strlen(below + 6) < sizeof((struct subscriber *)0)->room
 		       ? below + 6
 		       : NULL;
 }
@@ -37,7 +40,8 @@ static int on_upgrade(tova_mount *m, const tova_request *request)
 	const char *room = room_of(request), *key, *echo;
 	size_t len;
 	if (room == NULL)
-		return tova_refuse(m, 404, "The path is /room/NAME, with a name of 1 to 255 bytes.\n");
+		return tova_refuse(m, 404,
+				   "The path is /room/NAME, with a name of 1 to 255 bytes.\n");
 	strcpy(me->room, room);
 	key = value_of(request->query, "key", &len);
 	if (key != NULL && len >= sizeof me->key)
@@ -67,6 +71,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 }
 
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("relay", "1.0"), .data_size = sizeof(struct subscriber), .on_upgrade = on_upgrade, .on_open = on_open,
+	TOVA_PLUGIN_HEAD("relay", "1.0"), .data_size = sizeof(struct subscriber),
+	.on_upgrade = on_upgrade,	  .on_open = on_open,
 	.on_message = on_message,
 };

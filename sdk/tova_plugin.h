@@ -1,9 +1,9 @@
-/* tova_plugin.h: the interface between tova-host and a plugin. This file is all a plugin needs; C99, usable from C++.
+/* tova_plugin.h: the interface between tova-host and a plugin. This file is all a plugin needs;
+ * C99, usable from C++.
  *
- * Change log of the interface. Same major number and no newer minor than the host's is the whole rule.
- *   1.0  first version
- *   1.1  tova_request: claims, subject, secure
- *   1.2  tova_set_if; tova_stats: slow, dropped, rate_dropped, refused, limited
+ * Change log of the interface. Same major number and no newer minor than the host's is the whole
+ * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
+ * slow, dropped, rate_dropped, refused, limited
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -16,16 +16,20 @@
  *     TOVA_PLUGIN = { TOVA_PLUGIN_HEAD("echo", "1.0"), .on_message = on_message };
  *
  * Rules that hold everywhere:
- * - Callbacks of a mount run one at a time, on one thread. Each returns 0, or anything else for failure; tova_fail() gives the
- *   failure a text. All callbacks are optional: an event that nobody handles costs nothing.
- * - Commands given during a callback commit together, in order, when it returns 0. When it fails, none of them happens, the
- *   connection's data is as before, and on_error is called for the same connection, which stays open.
- * - A command that is wrong in itself (a bad room name, text that is not UTF-8, an exceeded limit) returns an error code and makes
- *   the callback fail, whatever it returns. A command that names a connection which is gone is counted and does nothing.
- * - What is handed to a callback is borrowed until it returns. What is handed to the host is copied before the call returns.
- *   Nobody frees the other's memory.
+ * - Callbacks of a mount run one at a time, on one thread. Each returns 0, or anything else for
+ * failure; tova_fail() gives the failure a text. All callbacks are optional: an event that nobody
+ * handles costs nothing.
+ * - Commands given during a callback commit together, in order, when it returns 0. When it fails,
+ * none of them happens, the connection's data is as before, and on_error is called for the same
+ * connection, which stays open.
+ * - A command that is wrong in itself (a bad room name, text that is not UTF-8, an exceeded limit)
+ * returns an error code and makes the callback fail, whatever it returns. A command that names a
+ * connection which is gone is counted and does nothing.
+ * - What is handed to a callback is borrowed until it returns. What is handed to the host is copied
+ * before the call returns. Nobody frees the other's memory.
  * - No function of the host calls the plugin back before it returns.
- * - Functions are marked [loop]: only inside a callback of that mount (another thread gets TOVA_E_THREAD), or [any-thread].
+ * - Functions are marked [loop]: only inside a callback of that mount (another thread gets
+ * TOVA_E_THREAD), or [any-thread].
  */
 #ifndef TOVA_PLUGIN_H
 #define TOVA_PLUGIN_H
@@ -43,10 +47,11 @@ extern "C" {
 #define TOVA_ABI_MAJOR 1
 #define TOVA_ABI_MINOR 2
 
-/* --- values ------------------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
-/* A connection: 128 opaque bits, never reused, unique across hosts. All zero: none. Copy and compare freely, keep as long as you
- * like: one that is gone is recognised. It is a name and no secret: who knows one can guess others. */
+/* A connection: 128 opaque bits, never reused, unique across hosts. All zero: none. Copy and
+ * compare freely, keep as long as you like: one that is gone is recognised. It is a name and no
+ * secret: who knows one can guess others. */
 typedef struct tova_ws {
 	uint64_t hi, lo;
 } tova_ws;
@@ -76,16 +81,17 @@ enum tova_result {
 
 enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 
-/* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count, so text is a C string too. They are
- * not yours to write to: text that is passed on just as it came is not checked again. */
+/* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count,
+ * so text is a C string too. They are not yours to write to: text that is passed on just as it came
+ * is not checked again. */
 typedef struct tova_payload {
 	size_t size; /* sizeof(tova_payload) */
 	const void *data;
-	size_t len;	/* bytes */
-	uint32_t kind;	/* enum tova_kind */
-	uint32_t flags; /* 0; others are reserved */
-	const char
-		*key; /* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy conflate the newest of a key stays */
+	size_t len;	 /* bytes */
+	uint32_t kind;	 /* enum tova_kind */
+	uint32_t flags;	 /* 0; others are reserved */
+	const char *key; /* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy
+			    conflate the newest of a key stays */
 	size_t key_len;
 } tova_payload;
 
@@ -93,7 +99,8 @@ typedef struct tova_pair {
 	const char *name, *value; /* NUL-terminated */
 } tova_pair;
 
-/* The request that opened a connection, as CGI would give it. Strings end in NUL; a missing one is "" (never NULL) unless said. */
+/* The request that opened a connection, as CGI would give it. Strings end in NUL; a missing one is
+ * "" (never NULL) unless said. */
 typedef struct tova_request {
 	size_t size;
 	const char *method;
@@ -113,10 +120,11 @@ typedef struct tova_request {
 	size_t n_cookies;
 	const char *const *subprotocols; /* offered by the client, in its order */
 	size_t n_subprotocols;
-	const char *claims;  /* what the token says (--jwt-key), a JSON object; NULL where none is asked for. Use tova_claims() */
+	const char *claims;  /* what the token says (--jwt-key), a JSON object; NULL where none is
+				asked for. Use tova_claims() */
 	const char *subject; /* its "sub"; NULL without. Use tova_subject() */
-	uint32_t
-		secure; /* 1: the client speaks TLS, with the host or with a proxy that is trusted to say so. Use tova_is_secure() */
+	uint32_t secure; /* 1: the client speaks TLS, with the host or with a proxy that is trusted
+			    to say so. Use tova_is_secure() */
 } tova_request;
 
 typedef struct tova_close {
@@ -132,7 +140,8 @@ enum tova_error_kind {
 	TOVA_ERROR_HANDLER = 1,	  /* a callback of this plugin failed */
 	TOVA_ERROR_PROTOCOL = 2,  /* the peer broke the protocol; on_close follows */
 	TOVA_ERROR_TRANSPORT = 3, /* the connection broke; on_close follows */
-	TOVA_ERROR_LIMIT = 4, /* it sent more than --rate-limit allows: the text says how much was dropped; or on_close follows */
+	TOVA_ERROR_LIMIT = 4, /* it sent more than --rate-limit allows: the text says how much was
+				 dropped; or on_close follows */
 };
 
 typedef struct tova_error {
@@ -142,16 +151,17 @@ typedef struct tova_error {
 	size_t text_len;
 } tova_error;
 
-/* A timer has a name within its connection, or within the mount when ws is TOVA_NONE. Setting one that exists with the same id,
- * delay and period changes nothing; with others it is replaced. Timers of a connection go with it. The host keeps timers: they
- * survive a reload. */
+/* A timer has a name within its connection, or within the mount when ws is TOVA_NONE. Setting one
+ * that exists with the same id, delay and period changes nothing; with others it is replaced.
+ * Timers of a connection go with it. The host keeps timers: they survive a reload. */
 typedef struct tova_timer {
 	size_t size;
 	tova_ws ws;
 	const char *name;   /* UTF-8, 1 to 255 bytes, no NUL */
 	uint64_t id;	    /* yours; handed back */
 	uint64_t delay_ms;  /* to the first call */
-	uint64_t period_ms; /* from the first call on; a time that passes while a call of it waits is left out; 0: once */
+	uint64_t period_ms; /* from the first call on; a time that passes while a call of it waits
+			       is left out; 0: once */
 } tova_timer;
 
 enum tova_query_kind {
@@ -179,10 +189,12 @@ typedef struct tova_stats {
 	uint64_t messages_in, messages_out; /* WebSocket messages */
 	uint64_t bytes_in, bytes_out;	    /* on sockets */
 	/* Since 1.2: */
-	uint64_t slow;		    /* connections for which messages are being given up now, since they read too slowly */
-	uint64_t dropped;	    /* messages that a receiver does not get for that */
-	uint64_t rate_dropped;	    /* messages and pings not taken, for --rate-limit */
-	uint64_t refused, limited; /* upgrades refused; connections and upgrades refused for the limits of their address */
+	uint64_t slow; /* connections for which messages are being given up now, since they read too
+			  slowly */
+	uint64_t dropped;	   /* messages that a receiver does not get for that */
+	uint64_t rate_dropped;	   /* messages and pings not taken, for --rate-limit */
+	uint64_t refused, limited; /* upgrades refused; connections and upgrades refused for the
+				      limits of their address */
 } tova_stats;
 
 /* The answer to a query: committed state, as of one moment between two events. */
@@ -190,14 +202,15 @@ typedef struct tova_reply {
 	size_t size;
 	uint32_t kind;
 	uint64_t id;
-	uint64_t count;		    /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone connection: 0 */
+	uint64_t count; /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone
+			   connection: 0 */
 	const tova_ws *connections; /* MEMBERS, CONNECTIONS */
 	const char *const *rooms;   /* ROOMS */
 	const tova_stats *stats;    /* STATS */
 } tova_reply;
 
-/* What is being handled. ws and sequence never change when an event is delivered again, so a handler that writes to a database
- * of its own can make that write idempotent with them. */
+/* What is being handled. ws and sequence never change when an event is delivered again, so a
+ * handler that writes to a database of its own can make that write idempotent with them. */
 typedef struct tova_event {
 	size_t size;
 	tova_ws ws;	   /* TOVA_NONE for events of the mount */
@@ -207,7 +220,7 @@ typedef struct tova_event {
 
 enum tova_level { TOVA_LOG_ERROR, TOVA_LOG_WARN, TOVA_LOG_NOTICE, TOVA_LOG_INFO, TOVA_LOG_DEBUG };
 
-/* --- the host's side ------------------------------------------------------------------------------------------------------------ */
+/* --- the host's side -------------------------------------------------------------------------- */
 
 typedef struct tova_host tova_host;
 
@@ -228,12 +241,16 @@ struct tova_host {
 	int (*join)(tova_mount *m, tova_ws ws, const char *room, size_t room_len);
 	int (*leave)(tova_mount *m, tova_ws ws, const char *room, size_t room_len);
 	int (*broadcast)(tova_mount *m, const tova_payload *p, tova_ws exclude);
-	int (*broadcast_to)(tova_mount *m, const char *room, size_t room_len, const tova_payload *p, tova_ws exclude);
-	/* code: 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, or 0 for none; reason at most 123 bytes of UTF-8. */
-	int (*close)(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len);
-	/* Replaces another connection's data by len bytes, at most the plugin's data_size; the rest is zeroed. In a worker process
-	 * that connection may have an event under way meanwhile, whose callback was given the data from before: if it changes
-	 * that, its change replaces this one, unseen. Where that matters use set_if, there and here. */
+	int (*broadcast_to)(tova_mount *m, const char *room, size_t room_len, const tova_payload *p,
+			    tova_ws exclude);
+	/* code: 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, or 0 for none; reason at most 123
+	 * bytes of UTF-8. */
+	int (*close)(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+		     size_t reason_len);
+	/* Replaces another connection's data by len bytes, at most the plugin's data_size; the rest
+	 * is zeroed. In a worker process that connection may have an event under way meanwhile,
+	 * whose callback was given the data from before: if it changes that, its change replaces
+	 * this one, unseen. Where that matters use set_if, there and here. */
 	int (*set)(tova_mount *m, tova_ws ws, const void *data, size_t len);
 	int (*set_timer)(tova_mount *m, const tova_timer *t);
 	int (*cancel_timer)(tova_mount *m, tova_ws ws, const char *name);
@@ -241,8 +258,9 @@ struct tova_host {
 	int (*query)(tova_mount *m, const tova_query *q);
 
 	/* The event at hand [loop]. */
-	/* Data of the connection whose event this is: data_size bytes, zeroed at first, kept with the connection, yours to change;
-	 * changes are undone if the callback fails. NULL where there is none. Aligned for any type; valid until the callback returns. */
+	/* Data of the connection whose event this is: data_size bytes, zeroed at first, kept with
+	 * the connection, yours to change; changes are undone if the callback fails. NULL where
+	 * there is none. Aligned for any type; valid until the callback returns. */
 	void *(*data)(tova_mount *m);
 	int (*event)(tova_mount *m, tova_event *event_r);
 	/* Sets the text of this callback's failure and returns a value to return (never 0). */
@@ -253,33 +271,41 @@ struct tova_host {
 	int (*subprotocol)(tova_mount *m, const char *name);
 	/* Adds a header line to the answer, whichever it is. */
 	int (*header)(tova_mount *m, const char *name, const char *value);
-	/* Refuses with an HTTP status of 300 to 599 and a body (type may be NULL for text/plain; charset=utf-8). */
-	int (*refuse)(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len);
+	/* Refuses with an HTTP status of 300 to 599 and a body (type may be NULL for text/plain;
+	 * charset=utf-8). */
+	int (*refuse)(tova_mount *m, unsigned status, const char *type, const char *body,
+		      size_t body_len);
 
 	/* [any-thread] */
 	void (*log)(tova_mount *m, uint32_t level, const char *text, size_t len);
-	/* Asks for an on_wake on the mount's thread. Calls that come before it runs are answered by one. Allowed until stop() returns. */
+	/* Asks for an on_wake on the mount's thread. Calls that come before it runs are answered by
+	 * one. Allowed until stop() returns. */
 	void (*wake)(tova_mount *m);
-	/* A setting (--plugin-set KEY=VALUE), its declared default, or NULL. Valid until stop() returns. */
+	/* A setting (--plugin-set KEY=VALUE), its declared default, or NULL. Valid until stop()
+	 * returns. */
 	const char *(*setting)(tova_mount *m, const char *key);
 	void (*ws_text)(tova_ws ws, char text_r[TOVA_WS_TEXT]);
 	/* 0, or TOVA_E_ARG if the text is no connection's. */
 	int (*ws_parse)(const char *text, size_t len, tova_ws *ws_r);
 
-	/* Since 1.2 [loop]. As set, for a connection whose data is these if_len bytes (the rest zeroes) when the callback commits. If somebody
-	 * else has set it to something else meanwhile the callback fails: nothing of it is done. For the event's own connection that is the
-	 * data as the event was given it, whatever the callback has changed. */
-	int (*set_if)(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len);
+	/* Since 1.2 [loop]. As set, for a connection whose data is these if_len bytes (the rest
+	 * zeroes) when the callback commits. If somebody else has set it to something else
+	 * meanwhile the callback fails: nothing of it is done. For the event's own connection that
+	 * is the data as the event was given it, whatever the callback has changed. */
+	int (*set_if)(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data,
+		      size_t if_len);
 };
 
-/* --- the plugin's side ---------------------------------------------------------------------------------------------------------- */
+/* --- the plugin's side ------------------------------------------------------------------------ */
 
 enum tova_plugin_flags {
-	/* Connection data holds pointers: it can not travel to a worker process, nor into another size at reload without migrate(). */
+	/* Connection data holds pointers: it can not travel to a worker process, nor into another
+	   size at reload without migrate(). */
 	TOVA_LOCAL_DATA = 1u << 0,
 };
 
-/* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the list. */
+/* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the
+ * list. */
 typedef struct tova_setting_spec {
 	const char *name;
 	const char *fallback; /* value when it is not set, or NULL */
@@ -292,28 +318,33 @@ typedef struct tova_plugin {
 	uint32_t abi_minor; /* lowest minor of the host that this plugin can work with */
 	size_t size;	    /* sizeof(tova_plugin) */
 	const char *name, *version;
-	uint32_t flags;			   /* enum tova_plugin_flags */
-	uint32_t data_size;		   /* bytes of data kept with each connection, at most 4096 */
+	uint32_t flags;	    /* enum tova_plugin_flags */
+	uint32_t data_size; /* bytes of data kept with each connection, at most 4096 */
 	const tova_setting_spec *settings; /* NULL: any setting is taken */
 
-	/* Before anything else; may set timers and m->user. Failing means that the host does not start, or keeps the old library. */
+	/* Before anything else; may set timers and m->user. Failing means that the host does not
+	 * start, or keeps the old library. */
 	int (*start)(tova_mount *m);
 	/* After everything else: join your threads, free m->user. Commands are refused here. */
 	void (*stop)(tova_mount *m);
-	/* Before the 101: accept by returning 0, refuse with tova_refuse(). Failure: 500. The connection has no id yet. */
+	/* Before the 101: accept by returning 0, refuse with tova_refuse(). Failure: 500. The
+	 * connection has no id yet. */
 	int (*on_upgrade)(tova_mount *m, const tova_request *request);
 	int (*on_open)(tova_mount *m, tova_ws ws, const tova_request *request);
 	int (*on_message)(tova_mount *m, tova_ws ws, const tova_payload *message);
-	/* Exactly once for each on_open. The connection has left its rooms; commands that name it do nothing any more. */
+	/* Exactly once for each on_open. The connection has left its rooms; commands that name it
+	 * do nothing any more. */
 	int (*on_close)(tova_mount *m, tova_ws ws, const tova_close *why);
 	/* A failure in here is logged, never raised again. */
 	int (*on_error)(tova_mount *m, tova_ws ws, const tova_error *error);
 	int (*on_timer)(tova_mount *m, const tova_timer *timer);
 	int (*on_reply)(tova_mount *m, const tova_reply *reply);
 	int (*on_wake)(tova_mount *m);
-	/* At a reload into another data_size, once for each connection, before other callbacks: fill tova_data(m) from what the old
-	 * library kept. Failing keeps the old library. Commands are refused here. */
-	int (*migrate)(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size, const char *old_version);
+	/* At a reload into another data_size, once for each connection, before other callbacks:
+	 * fill tova_data(m) from what the old library kept. Failing keeps the old library. Commands
+	 * are refused here. */
+	int (*migrate)(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size,
+		       const char *old_version);
 } tova_plugin;
 
 #if defined(_WIN32)
@@ -321,17 +352,20 @@ typedef struct tova_plugin {
 #endif
 /* Defines the exported struct. */
 #ifdef __cplusplus
-#define TOVA_PLUGIN extern "C" __attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
+#define TOVA_PLUGIN \
+	extern "C" __attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
 #else
 #define TOVA_PLUGIN \
 	extern const tova_plugin tova_plugin_entry; \
 	__attribute__((visibility("default"))) const tova_plugin tova_plugin_entry
 #endif
-/* Its first fields. In C++20 designated initializers may follow it; before that, list the fields in order. */
+/* Its first fields. In C++20 designated initializers may follow it; before that, list the fields in
+ * order. */
 #define TOVA_PLUGIN_HEAD(NAME, VERSION) \
-	.abi_major = TOVA_ABI_MAJOR, .abi_minor = TOVA_ABI_MINOR, .size = sizeof(tova_plugin), .name = (NAME), .version = (VERSION)
+	.abi_major = TOVA_ABI_MAJOR, .abi_minor = TOVA_ABI_MINOR, .size = sizeof(tova_plugin), \
+	.name = (NAME), .version = (VERSION)
 
-/* --- wrappers, so that a plugin reads like the specification --------------------------------------------------------------------- */
+/* --- wrappers, so that a plugin reads like the specification ---------------------------------- */
 
 static inline tova_payload tova_text_n(const char *text, size_t len)
 {
@@ -394,13 +428,15 @@ static inline int tova_broadcast_payload(tova_mount *m, const tova_payload *p, t
 	return m->host->broadcast(m, p, exclude);
 }
 
-static inline int tova_broadcast_to(tova_mount *m, const char *room, const char *text, tova_ws exclude)
+static inline int tova_broadcast_to(tova_mount *m, const char *room, const char *text,
+				    tova_ws exclude)
 {
 	tova_payload p = tova_text_n(text, strlen(text));
 	return m->host->broadcast_to(m, room, strlen(room), &p, exclude);
 }
 
-static inline int tova_broadcast_payload_to(tova_mount *m, const char *room, const tova_payload *p, tova_ws exclude)
+static inline int tova_broadcast_payload_to(tova_mount *m, const char *room, const tova_payload *p,
+					    tova_ws exclude)
 {
 	return m->host->broadcast_to(m, room, strlen(room), p, exclude);
 }
@@ -416,7 +452,8 @@ static inline int tova_set(tova_mount *m, tova_ws ws, const void *data, size_t l
 }
 
 /* TOVA_E_ARG: the host is older than 1.2. */
-static inline int tova_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len)
+static inline int tova_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+			      const void *if_data, size_t if_len)
 {
 	if (m->host->size < offsetof(tova_host, set_if) + sizeof m->host->set_if)
 		return TOVA_E_ARG;
@@ -424,7 +461,8 @@ static inline int tova_set_if(tova_mount *m, tova_ws ws, const void *data, size_
 }
 
 /* A timer of one connection; period 0: once. */
-static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
+static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uint64_t id,
+				uint64_t delay_ms, uint64_t period_ms)
 {
 	tova_timer t;
 	memset(&t, 0, sizeof t);
@@ -438,7 +476,8 @@ static inline int tova_every_ws(tova_mount *m, tova_ws ws, const char *name, uin
 }
 
 /* A timer of the mount. */
-static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms, uint64_t period_ms)
+static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms,
+			     uint64_t period_ms)
 {
 	return tova_every_ws(m, TOVA_NONE, name, id, delay_ms, period_ms);
 }
@@ -541,7 +580,8 @@ static inline const char *tova_header(const tova_request *r, const char *name)
 	return NULL;
 }
 
-/* What the token of a request says, as JSON text, and whose it is; NULL without, also from a host that is older than these. */
+/* What the token of a request says, as JSON text, and whose it is; NULL without, also from a host
+ * that is older than these. */
 static inline const char *tova_claims(const tova_request *r)
 {
 	return r->size >= offsetof(tova_request, claims) + sizeof r->claims ? r->claims : NULL;
@@ -552,7 +592,8 @@ static inline const char *tova_subject(const tova_request *r)
 	return r->size >= offsetof(tova_request, subject) + sizeof r->subject ? r->subject : NULL;
 }
 
-/* Does the client speak TLS, with the host or with its proxy? 0 also from a host that is older than this. */
+/* Does the client speak TLS, with the host or with its proxy? 0 also from a host that is older than
+ * this. */
 static inline int tova_is_secure(const tova_request *r)
 {
 	return r->size >= offsetof(tova_request, secure) + sizeof r->secure && r->secure != 0;
@@ -582,11 +623,15 @@ TOVA_PRINTF_(2, 3) static inline int tova_fail(tova_mount *m, const char *format
 	va_start(args, format);
 	n = vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	return m->host->fail(m, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+	return m->host->fail(m, text,
+			     n < 0		       ? 0
+			     : (size_t)n < sizeof text ? (size_t)n
+						       : sizeof text - 1);
 }
 
 /* printf into the log, with the plugin's name and mount; at most 1,023 bytes. */
-TOVA_PRINTF_(3, 4) static inline void tova_log(tova_mount *m, uint32_t level, const char *format, ...)
+TOVA_PRINTF_(3, 4)
+static inline void tova_log(tova_mount *m, uint32_t level, const char *format, ...)
 {
 	char text[1024];
 	int n;
@@ -594,7 +639,10 @@ TOVA_PRINTF_(3, 4) static inline void tova_log(tova_mount *m, uint32_t level, co
 	va_start(args, format);
 	n = vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	m->host->log(m, level, text, n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+	m->host->log(m, level, text,
+		     n < 0		       ? 0
+		     : (size_t)n < sizeof text ? (size_t)n
+					       : sizeof text - 1);
 }
 
 #ifdef __cplusplus

@@ -30,7 +30,8 @@ bool address_from(struct address *a, const struct sockaddr *sa)
 
 const char *address_text(const struct address *a, char text[ADDRESS_TEXT])
 {
-	if ((a->family != AF_INET && a->family != AF_INET6) || inet_ntop(a->family, a->ip, text, ADDRESS_TEXT) == NULL)
+	if ((a->family != AF_INET && a->family != AF_INET6) ||
+	    inet_ntop(a->family, a->ip, text, ADDRESS_TEXT) == NULL)
 		strcpy(text, "unix");
 	return text;
 }
@@ -41,7 +42,8 @@ bool address_unix_is_live(const struct sockaddr_un *un)
 	bool live = false;
 	if (fd < 0)
 		return false;
-	/* Linux looks for who is there before it looks at what it is: a socket of another type, or nobody. */
+	/* Linux looks for who is there before it looks at what it is: a socket of another type, or
+	 * nobody. */
 	live = connect(fd, (const struct sockaddr *)un, sizeof *un) == 0 || errno == EPROTOTYPE;
 	close(fd);
 	return live;
@@ -65,7 +67,7 @@ bool address_parse(struct address *a, struct span text)
 	return true;
 }
 
-/* --- networks ------------------------------------------------------------------------------------------------------------------- */
+/* --- networks --------------------------------------------------------------------------------- */
 
 static unsigned address_bits(const struct address *a)
 {
@@ -122,11 +124,14 @@ const char *address_network_parse(struct address_network *n, struct span text)
 		return "expected a numeric address, a network such as 10.0.0.0/8 or 2001:db8::/32, or unix";
 	unsigned most = address_bits(&n->base);
 	bool mapped = most == 32 && ip.n > 0 && memchr(ip.p, ':', ip.n) != NULL;
-	int bits = slash == NULL ? (int)most : address_parse_bits((struct span){slash + 1, text.n - ip.n - 1}, mapped ? 128 : most);
+	int bits = slash == NULL ? (int)most
+				 : address_parse_bits((struct span){slash + 1, text.n - ip.n - 1},
+						      mapped ? 128 : most);
 	if (slash != NULL && mapped)
 		bits = bits < 96 ? -1 : bits - 96;
 	if (bits < 0)
-		return most == 32 ? "expected 0 to 32 bits behind the slash" : "expected 0 to 128 bits behind the slash";
+		return most == 32 ? "expected 0 to 32 bits behind the slash"
+				  : "expected 0 to 128 bits behind the slash";
 	struct address cut = n->base;
 	address_cut(&cut, (unsigned)bits);
 	if (memcmp(cut.ip, n->base.ip, sizeof cut.ip) != 0)
@@ -139,10 +144,11 @@ bool address_network_has(const struct address_network *n, const struct address *
 {
 	unsigned whole = n->bits / 8, rest = n->bits % 8;
 	return a->family == n->base.family && memcmp(a->ip, n->base.ip, whole) == 0 &&
-	       (rest == 0 || ((a->ip[whole] ^ n->base.ip[whole]) & (uint8_t)(0xFF00u >> rest)) == 0);
+	       (rest == 0 ||
+		((a->ip[whole] ^ n->base.ip[whole]) & (uint8_t)(0xFF00u >> rest)) == 0);
 }
 
-/* --- sets ------------------------------------------------------------------------------------------------------------------------- */
+/* --- sets ------------------------------------------------------------------------------------- */
 
 bool address_set_make(struct address_set *set, char *const *items, size_t n)
 {

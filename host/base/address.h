@@ -1,4 +1,5 @@
-/* address: the other end of a socket, compact, and networks of addresses. Knows how they are written, not how they are reached. */
+/* address: the other end of a socket, compact, and networks of addresses. Knows how they are
+ * written, not how they are reached. */
 #ifndef TOVA_BASE_ADDRESS_H
 #define TOVA_BASE_ADDRESS_H
 
@@ -15,11 +16,13 @@ struct address {
 };
 #define ADDRESS_TEXT 46
 
-/* False: of another family than those, which is noted. An IPv4 address in the form ::ffff:192.0.2.1 becomes what it is. */
+/* False: of another family than those, which is noted. An IPv4 address in the form ::ffff:192.0.2.1
+ * becomes what it is. */
 bool address_from(struct address *a, const struct sockaddr *sa);
 /* Numeric, without the port; "unix" for a Unix socket. */
 const char *address_text(const struct address *a, char text[ADDRESS_TEXT]);
-/* A numeric IPv4 or IPv6 address without brackets and port. An IPv4 address in the form ::ffff:192.0.2.1 becomes what it is. */
+/* A numeric IPv4 or IPv6 address without brackets and port. An IPv4 address in the form
+ * ::ffff:192.0.2.1 becomes what it is. */
 bool address_parse(struct address *a, struct span text);
 
 /* Does a process have a stream socket there? It notices nothing: nobody connects to it. */
@@ -33,7 +36,8 @@ struct address_network {
 	uint8_t bits; /* of the prefix */
 };
 
-/* "192.0.2.0/24", "2001:db8::/32", an address alone, or "unix". Returns NULL, or what is wrong with it. */
+/* "192.0.2.0/24", "2001:db8::/32", an address alone, or "unix". Returns NULL, or what is wrong with
+ * it. */
 const char *address_network_parse(struct address_network *n, struct span text);
 bool address_network_has(const struct address_network *n, const struct address *a);
 /* Zeroes what lies behind the prefix, and the port. */

@@ -1,7 +1,8 @@
-/* bucket: a token bucket. N tokens lie in it at first; each thing that happens takes one, and N flow in within the rate's time.
+/* bucket: a token bucket. N tokens lie in it at first; each thing that happens takes one, and N
+ * flow in within the rate's time.
  *
- * Counted in tokens times milliseconds, so that nothing is rounded: exactly N pass at once, the next one when the
- * time for one more token is over. The clock is the caller's, in milliseconds.
+ * Counted in tokens times milliseconds, so that nothing is rounded: exactly N pass at once, the
+ * next one when the time for one more token is over. The clock is the caller's, in milliseconds.
  */
 #ifndef TOVA_BASE_BUCKET_H
 #define TOVA_BASE_BUCKET_H
@@ -23,7 +24,8 @@ static inline void bucket_fill(struct bucket *b, const struct bucket_rate *rate,
 	*b = (struct bucket){.credit = (uint64_t)rate->n * rate->ms, .at = now};
 }
 
-/* What has flown in meanwhile. The rate may have changed; a clock that is behind (another loop's) adds nothing. */
+/* What has flown in meanwhile. The rate may have changed; a clock that is behind (another loop's)
+ * adds nothing. */
 static inline void bucket_flow(struct bucket *b, const struct bucket_rate *rate, uint64_t now)
 {
 	uint64_t full = (uint64_t)rate->n * rate->ms;
@@ -37,7 +39,8 @@ static inline void bucket_flow(struct bucket *b, const struct bucket_rate *rate,
 }
 
 /* Takes n tokens if there are as many; more than the rate has there never are. */
-static inline bool bucket_take_some(struct bucket *b, const struct bucket_rate *rate, uint64_t now, uint32_t n)
+static inline bool bucket_take_some(struct bucket *b, const struct bucket_rate *rate, uint64_t now,
+				    uint32_t n)
 {
 	bucket_flow(b, rate, now);
 	if (b->credit < (uint64_t)n * rate->ms)
@@ -52,11 +55,14 @@ static inline bool bucket_take(struct bucket *b, const struct bucket_rate *rate,
 }
 
 /* Milliseconds after `now` until there is a token. */
-static inline uint64_t bucket_wait(const struct bucket *b, const struct bucket_rate *rate, uint64_t now)
+static inline uint64_t bucket_wait(const struct bucket *b, const struct bucket_rate *rate,
+				   uint64_t now)
 {
 	struct bucket then = *b;
 	bucket_flow(&then, rate, now);
-	return then.credit >= rate->ms || rate->n == 0 ? 0 : (rate->ms - then.credit + rate->n - 1) / rate->n;
+	return then.credit >= rate->ms || rate->n == 0
+		       ? 0
+		       : (rate->ms - then.credit + rate->n - 1) / rate->n;
 }
 
 #endif

@@ -99,7 +99,7 @@ bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r)
 	return true;
 }
 
-/* --- notes ------------------------------------------------------------------------------------------------------------------------ */
+/* --- notes ------------------------------------------------------------------------------------ */
 
 /* The first note at that place or behind it. Most often it is the last, or behind it. */
 static uint32_t chunk_find_note(const struct chunk_notes *notes, uint32_t off)

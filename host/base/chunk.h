@@ -1,9 +1,10 @@
 /* chunk: immutable bytes that many output queues share by reference.
  *
- * Frames that go out within a loop turn are laid one behind the other in the pool's current chunk; a queue holds slices of it, and
- * frames that follow each other become one slice. So a broadcast is written down once, a flood of replies leaves in one system
- * call, and when everything was sent the same warm memory is used again: no allocation per message.
- * One pool belongs to one loop; references are not atomic.
+ * Frames that go out within a loop turn are laid one behind the other in the pool's current chunk;
+ * a queue holds slices of it, and frames that follow each other become one slice. So a broadcast is
+ * written down once, a flood of replies leaves in one system call, and when everything was sent the
+ * same warm memory is used again: no allocation per message. One pool belongs to one loop;
+ * references are not atomic.
  */
 #ifndef TOVA_BASE_CHUNK_H
 #define TOVA_BASE_CHUNK_H
@@ -22,7 +23,7 @@ struct chunk {
 	struct chunk_pool *pool;   /* NULL: freed with its last reference, not kept */
 	struct chunk *next;	   /* in the pool's list of free ones */
 	struct chunk_notes *notes; /* NULL: none */
-	uint64_t *held;		   /* an account that its size was added to, see chunk_account; NULL: none */
+	uint64_t *held; /* an account that its size was added to, see chunk_account; NULL: none */
 	uint8_t bytes[];
 };
 
@@ -43,7 +44,8 @@ static inline uint8_t *slice_bytes(const struct slice *s)
 	return s->chunk->bytes + s->off;
 }
 
-/* Room for len bytes that the caller fills before it asks again. Returns false without memory. The slice holds a reference. */
+/* Room for len bytes that the caller fills before it asks again. Returns false without memory. The
+ * slice holds a reference. */
 bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r);
 /* A chunk of its own of that size, with nothing in it and one reference, or NULL. */
 struct chunk *chunk_new(size_t size);
@@ -68,8 +70,9 @@ static inline void slice_unref(struct slice *s)
 	s->chunk = NULL;
 }
 
-/* A note is what queues that may have to give something up want to know of what begins at the slice's first byte; 0, or none, is
- * nothing. Another one replaces it. Returns false without memory. */
+/* A note is what queues that may have to give something up want to know of what begins at the
+ * slice's first byte; 0, or none, is nothing. Another one replaces it. Returns false without
+ * memory. */
 bool chunk_note(const struct slice *at, uint64_t note);
 uint64_t chunk_note_at(const struct chunk *c, uint32_t off);
 
@@ -84,7 +87,8 @@ static inline void chunk_account(struct chunk *c, uint64_t *held)
 
 /* Frees those that are kept for the next flood. */
 void chunk_pool_trim(struct chunk_pool *pool);
-/* Frees what the pool keeps; chunks still referenced elsewhere live on until their last reference goes. */
+/* Frees what the pool keeps; chunks still referenced elsewhere live on until their last reference
+ * goes. */
 void chunk_pool_free(struct chunk_pool *pool);
 
 #endif

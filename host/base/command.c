@@ -20,10 +20,11 @@ static bool command_is_one_of(const char *word, const char *const *list)
 static bool command_is_shells(const char *word)
 {
 	static const char *const words[] = {
-		".",	  ":",	    "!",     "[",     "alias", "break", "builtin", "case",   "cd",     "command", "continue",
-		"echo",	  "eval",   "exit",  "export", "false", "for",	"if",	   "local",  "printf", "pwd",	  "read",
-		"return", "set",    "shift", "source", "test",	"times", "trap",   "true",   "type",   "ulimit",  "umask",
-		"unset",  "until",  "wait",  "while", NULL,
+		".",	 ":",	    "!",	"[",	  "alias", "break", "builtin", "case",
+		"cd",	 "command", "continue", "echo",	  "eval",  "exit",  "export",  "false",
+		"for",	 "if",	    "local",	"printf", "pwd",   "read",  "return",  "set",
+		"shift", "source",  "test",	"times",  "trap",  "true",  "type",    "ulimit",
+		"umask", "unset",   "until",	"wait",	  "while", NULL,
 	};
 	return command_is_one_of(word, words);
 }
@@ -53,7 +54,8 @@ static bool command_is_in_path(const char *name)
 	char path[4096];
 	for (size_t n; at != NULL; at = at[n] == ':' ? at + n + 1 : NULL) {
 		n = strcspn(at, ":");
-		if (snprintf(path, sizeof path, "%.*s%s%s", (int)n, at, n > 0 ? "/" : "", name) < (int)sizeof path &&
+		if (snprintf(path, sizeof path, "%.*s%s%s", (int)n, at, n > 0 ? "/" : "", name) <
+			    (int)sizeof path &&
 		    command_is_program(path))
 			return true;
 	}
@@ -63,20 +65,24 @@ static bool command_is_in_path(const char *name)
 /* Programs whose first argument that is no option is a file that they run. */
 static bool command_is_interpreter(const char *program)
 {
-	static const char *const names[] = {"sh",  "bash", "dash", "ksh",  "zsh",  "node", "nodejs", "bun",
-					    "perl", "ruby", "php",  "tclsh", "lua", "pypy", "pypy3",  NULL};
+	static const char *const names[] = {"sh",     "bash", "dash",  "ksh",  "zsh", "node",
+					    "nodejs", "bun",  "perl",  "ruby", "php", "tclsh",
+					    "lua",    "pypy", "pypy3", NULL};
 	const char *slash = strrchr(program, '/'), *name = slash != NULL ? slash + 1 : program;
-	return command_is_one_of(name, names) || strncmp(name, "python", 6) == 0 || strncmp(name, "lua5", 4) == 0;
+	return command_is_one_of(name, names) || strncmp(name, "python", 6) == 0 ||
+	       strncmp(name, "lua5", 4) == 0;
 }
 
 /* The file among the words behind an interpreter; NULL: which one it is can not be told. */
 static const char *command_file(char *const *words)
 {
 	static const char *const alone[] = {"-u", "-B", "-E", "-s", "-I", "-e", "-x", NULL};
-	const char *interpreter = strrchr(words[0], '/') != NULL ? strrchr(words[0], '/') + 1 : words[0];
+	const char *interpreter =
+		strrchr(words[0], '/') != NULL ? strrchr(words[0], '/') + 1 : words[0];
 	bool python = strncmp(interpreter, "py", 2) == 0, shell = strstr(interpreter, "sh") != NULL;
 	char *const *at = words + 1;
-	/* -u is an option of Python without a value, -e one of a shell; elsewhere it may have one. */
+	/* -u is an option of Python without a value, -e one of a shell; elsewhere it may have
+	 * one. */
 	while (*at != NULL && (*at)[0] == '-' && (python || shell) && command_is_one_of(*at, alone))
 		at++;
 	return *at != NULL && (*at)[0] != '-' && strcmp(*at, "/dev/stdin") != 0 ? *at : NULL;
@@ -90,7 +96,8 @@ static bool command_check_words(char *const *words, char *why, size_t cap)
 		return true;
 	bool slash = strchr(*words, '/') != NULL;
 	if (slash ? !command_is_program(*words) : !command_is_in_path(*words)) {
-		snprintf(why, cap, "its program %.200s can not be run: %s", *words, slash ? strerror(errno) : "there is none in PATH");
+		snprintf(why, cap, "its program %.200s can not be run: %s", *words,
+			 slash ? strerror(errno) : "there is none in PATH");
 		return false;
 	}
 	const char *file = command_is_interpreter(*words) ? command_file(words) : NULL;
@@ -103,7 +110,8 @@ static bool command_check_words(char *const *words, char *why, size_t cap)
 bool command_check(const char *command, char *why, size_t cap)
 {
 	wordexp_t words;
-	/* Whatever needs a shell (a pipe, another command within, a variable that is not set) is left to it. */
+	/* Whatever needs a shell (a pipe, another command within, a variable that is not set) is
+	 * left to it. */
 	int result = wordexp(command, &words, WRDE_NOCMD | WRDE_UNDEF);
 	if (result != 0) {
 		if (result == WRDE_NOSPACE)

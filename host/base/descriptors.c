@@ -10,7 +10,8 @@ struct descriptors descriptors_of_process(void)
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return (struct descriptors){.most = 1024};
-	return (struct descriptors){.most = limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur};
+	return (struct descriptors){.most = limit.rlim_cur > UINT32_MAX ? UINT32_MAX
+									: (uint32_t)limit.rlim_cur};
 }
 
 /* That this user has to leave to those who matter more. */

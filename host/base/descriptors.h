@@ -1,7 +1,9 @@
-/* descriptors: file descriptors that are held back, so that a crowd of clients does not keep workers, tova-ctl and a reload out.
+/* descriptors: file descriptors that are held back, so that a crowd of clients does not keep
+ * workers, tova-ctl and a reload out.
  *
- * Nothing is counted: the kernel hands out the lowest number that is free, so the number of a new descriptor says how many are taken at
- * least. Who has got one asks whether the number is one it may have, and gives it back, or stops taking more, if not.
+ * Nothing is counted: the kernel hands out the lowest number that is free, so the number of a new
+ * descriptor says how many are taken at least. Who has got one asks whether the number is one it
+ * may have, and gives it back, or stops taking more, if not.
  */
 #ifndef TOVA_BASE_DESCRIPTORS_H
 #define TOVA_BASE_DESCRIPTORS_H

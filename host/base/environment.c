@@ -5,13 +5,14 @@
 #define NAME_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_"
 #define NAME_CHARS NAME_FIRST "0123456789"
 
-static const char *const given[] = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR"};
+static const char *const given[] = {"PATH", "HOME",	"USER", "LOGNAME", "SHELL",
+				    "LANG", "LANGUAGE", "LC_*", "TZ",	   "TMPDIR"};
 
 /* What a service manager tells the host alone, and what the host says to its children. */
 static const char *const own[] = {"TOVA_*", "NOTIFY_SOCKET", "LISTEN_*", "WATCHDOG_*"};
 
-/* Meta-variables of a request (RFC 3875 4.1, and what web servers add): a child shall believe what it finds there. HTTP_PROXY, which
- * many programs take for a setting, is among them (httpoxy). */
+/* Meta-variables of a request (RFC 3875 4.1, and what web servers add): a child shall believe what
+ * it finds there. HTTP_PROXY, which many programs take for a setting, is among them (httpoxy). */
 static const char *const request[] = {
 	"AUTH_TYPE",   "CONTENT_LENGTH",  "CONTENT_TYPE",    "GATEWAY_INTERFACE", "HTTPS",
 	"HTTP_*",      "PATH_INFO",	  "PATH_TRANSLATED", "QUERY_STRING",	  "REMOTE_*",
@@ -42,14 +43,16 @@ static bool any_matches(const char *const *items, size_t count, const char *name
 
 static bool is_of_request(const char *name, size_t n)
 {
-	return any_matches(request, COUNT(request), name, n) && !any_matches(settings, COUNT(settings), name, n);
+	return any_matches(request, COUNT(request), name, n) &&
+	       !any_matches(settings, COUNT(settings), name, n);
 }
 
 const char *environment_item_error(const char *item)
 {
 	size_t len = strlen(item), n = len - (len > 0 && item[len - 1] == '*');
 	bool all = n < len;
-	if (len == 0 || strspn(item, NAME_CHARS) < n || (n > 0 && strchr(NAME_FIRST, item[0]) == NULL))
+	if (len == 0 || strspn(item, NAME_CHARS) < n ||
+	    (n > 0 && strchr(NAME_FIRST, item[0]) == NULL))
 		return "is no name of a variable; expected letters, digits and _, no digit first, and * behind them or not";
 	if (!all && is_of_request(item, n))
 		return "is a fact of a request, which scripts get from the host alone; expected another name";
@@ -61,7 +64,9 @@ const char *environment_item_error(const char *item)
 bool environment_passes(const char *variable, char *const *items, size_t n)
 {
 	size_t len = strcspn(variable, "=");
-	if (variable[len] != '=' || is_of_request(variable, len) || any_matches(own, COUNT(own), variable, len))
+	if (variable[len] != '=' || is_of_request(variable, len) ||
+	    any_matches(own, COUNT(own), variable, len))
 		return false;
-	return any_matches(given, COUNT(given), variable, len) || any_matches((const char *const *)items, n, variable, len);
+	return any_matches(given, COUNT(given), variable, len) ||
+	       any_matches((const char *const *)items, n, variable, len);
 }

@@ -29,8 +29,8 @@ static inline void sip_round(struct sip *s)
 uint64_t hash_bytes(const struct hash_key *key, const void *p, size_t n)
 {
 	const uint8_t *at = p;
-	struct sip s = {key->k0 ^ 0x736f6d6570736575, key->k1 ^ 0x646f72616e646f6d, key->k0 ^ 0x6c7967656e657261,
-			key->k1 ^ 0x7465646279746573};
+	struct sip s = {key->k0 ^ 0x736f6d6570736575, key->k1 ^ 0x646f72616e646f6d,
+			key->k0 ^ 0x6c7967656e657261, key->k1 ^ 0x7465646279746573};
 	uint64_t word, last = (uint64_t)n << 56;
 	for (; n >= 8; n -= 8, at += 8) {
 		memcpy(&word, at, 8);

@@ -1,4 +1,5 @@
-/* hash: SipHash-1-3, a keyed hash. Room names come from clients, who without the key can not choose names that collide. */
+/* hash: SipHash-1-3, a keyed hash. Room names come from clients, who without the key can not choose
+ * names that collide. */
 #ifndef TOVA_BASE_HASH_H
 #define TOVA_BASE_HASH_H
 

@@ -15,7 +15,8 @@ bool json_fail(struct json *j, const char *why)
 
 static inline void json_space(struct json *j)
 {
-	while (j->p < j->end && (unsigned char)*j->p <= ' ' && (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
+	while (j->p < j->end && (unsigned char)*j->p <= ' ' &&
+	       (*j->p == ' ' || *j->p == '\t' || *j->p == '\n' || *j->p == '\r'))
 		j->p++;
 }
 
@@ -56,15 +57,18 @@ bool json_next(struct json *j, char close, bool *first)
 		j->p++;
 		return false;
 	}
-	if (!*first && !json_take(j, ',', close == ']' ? "a comma or ] was expected" : "a comma or } was expected"))
+	if (!*first &&
+	    !json_take(j, ',',
+		       close == ']' ? "a comma or ] was expected" : "a comma or } was expected"))
 		return false;
 	*first = false;
 	json_space(j);
 	return j->p < j->end || json_fail(j, "the text ends too early");
 }
 
-/* Which of the eight bytes, the first of them lowest, have to be looked at: a quote, a backslash, a control character? Their highest
- * bits are set, and of bytes above the lowest such one perhaps others, too. */
+/* Which of the eight bytes, the first of them lowest, have to be looked at: a quote, a backslash, a
+ * control character? Their highest bits are set, and of bytes above the lowest such one perhaps
+ * others, too. */
 static inline uint64_t json_word_hits(const char *p)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
@@ -72,7 +76,8 @@ static inline uint64_t json_word_hits(const char *p)
 	memcpy(&w, p, sizeof w);
 	w = le64toh(w);
 	uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
-	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) & high;
+	return (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w)) &
+	       high;
 }
 
 #ifdef __SSE2__
@@ -80,8 +85,10 @@ static inline uint64_t json_word_hits(const char *p)
 static inline unsigned json_block_hits(const char *p)
 {
 	__m128i v = _mm_loadu_si128((const __m128i *)p), control = _mm_set1_epi8(0x1F);
-	__m128i hits = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
-	return (unsigned)_mm_movemask_epi8(_mm_or_si128(hits, _mm_cmpeq_epi8(_mm_min_epu8(v, control), v)));
+	__m128i hits = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')),
+				    _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+	return (unsigned)_mm_movemask_epi8(
+		_mm_or_si128(hits, _mm_cmpeq_epi8(_mm_min_epu8(v, control), v)));
 }
 #endif
 
@@ -111,7 +118,9 @@ static int json_hex4(const char *p)
 	int value = 0;
 	for (int i = 0; i < 4; i++) {
 		char c = p[i];
-		int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		int digit = c >= '0' && c <= '9'		 ? c - '0'
+			    : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+								 : -1;
 		if (digit < 0)
 			return -1;
 		value = value << 4 | digit;
@@ -188,7 +197,8 @@ bool json_read_string(struct json *j, struct json_string *s_r)
 	return true;
 }
 
-/* A short key without white space around it, as programs write it: false if it is not that, with nothing read. */
+/* A short key without white space around it, as programs write it: false if it is not that, with
+ * nothing read. */
 static inline bool json_plain_key(struct json *j, bool *first, struct span *key_r)
 {
 #ifdef __SSE2__
@@ -211,7 +221,8 @@ static inline bool json_plain_key(struct json *j, bool *first, struct span *key_
 static __attribute__((noinline)) bool json_any_key(struct json *j, bool *first, struct span *key_r)
 {
 	struct json_string key;
-	if (!json_next(j, '}', first) || !json_read_string(j, &key) || !json_take(j, ':', "a colon was expected"))
+	if (!json_next(j, '}', first) || !json_read_string(j, &key) ||
+	    !json_take(j, ':', "a colon was expected"))
 		return false;
 	*key_r = key.escaped ? (struct span){"", 0} : (struct span){key.p, key.n};
 	return true;
@@ -258,8 +269,9 @@ static bool json_word(struct json *j, const char *word)
 bool json_read_bool(struct json *j, bool *value_r)
 {
 	*value_r = json_next_is(j, 't');
-	return json_next_is(j, 't') || json_next_is(j, 'f') ? json_word(j, *value_r ? "true" : "false")
-							    : json_fail(j, "true or false was expected");
+	return json_next_is(j, 't') || json_next_is(j, 'f')
+		       ? json_word(j, *value_r ? "true" : "false")
+		       : json_fail(j, "true or false was expected");
 }
 
 static bool json_digits(struct json *j)
@@ -301,7 +313,8 @@ static bool json_skip_value(struct json *j, int depth)
 	struct span key;
 	json_space(j);
 	if (j->p == j->end || depth > JSON_DEPTH_MAX)
-		return json_fail(j, depth > JSON_DEPTH_MAX ? "nested too deeply" : "a value was expected");
+		return json_fail(j, depth > JSON_DEPTH_MAX ? "nested too deeply"
+							   : "a value was expected");
 	switch (*j->p) {
 	case '"':
 		return json_read_string(j, &s);
@@ -320,7 +333,8 @@ static bool json_skip_value(struct json *j, int depth)
 	case 'n':
 		return json_word(j, "null");
 	default:
-		return *j->p == '-' || json_is_digit(j) ? json_skip_number(j) : json_fail(j, "a value was expected");
+		return *j->p == '-' || json_is_digit(j) ? json_skip_number(j)
+							: json_fail(j, "a value was expected");
 	}
 }
 
@@ -329,7 +343,8 @@ static bool json_skip_no_number(struct json *j)
 {
 	static const struct span words[] = {SPAN("NaN"), SPAN("Infinity"), SPAN("-Infinity")};
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if ((size_t)(j->end - j->p) >= words[i].n && memcmp(j->p, words[i].p, words[i].n) == 0) {
+		if ((size_t)(j->end - j->p) >= words[i].n &&
+		    memcmp(j->p, words[i].p, words[i].n) == 0) {
 			j->p += words[i].n;
 			return true;
 		}
@@ -416,7 +431,8 @@ static inline void json_move(char *dst, const char *src, size_t n)
 	memcpy(dst + n - 8, &b, sizeof b);
 }
 
-/* Copies plain bytes, as many as are quickly found, to where they may stand already or before that; returns how many. */
+/* Copies plain bytes, as many as are quickly found, to where they may stand already or before that;
+ * returns how many. */
 static inline size_t json_move_plain(char *dst, const char *p, const char *end)
 {
 #ifdef __SSE2__
@@ -476,13 +492,8 @@ static inline char json_short(char c)
 
 /* What an escape adds to a character. */
 static const uint8_t json_added[256] = {
-	[0 ... '\b' - 1] = 5,
-	['\b' ... '\n'] = 1,
-	['\v'] = 5,
-	['\f' ... '\r'] = 1,
-	['\r' + 1 ... 0x1F] = 5,
-	['"'] = 1,
-	['\\'] = 1,
+	[0 ... '\b' - 1] = 5,	 ['\b' ... '\n'] = 1, ['\v'] = 5, ['\f' ... '\r'] = 1,
+	['\r' + 1 ... 0x1F] = 5, ['"'] = 1,	      ['\\'] = 1,
 };
 
 size_t json_escaped_size(const char *text, size_t n)
@@ -514,8 +525,8 @@ static inline size_t json_escape_one(char *at, char c)
 	return 6;
 }
 
-/* Copies plain bytes, as many as are quickly found; returns how many. What is behind them is written, too, and will be again: there is
- * room, since what is left becomes no shorter. */
+/* Copies plain bytes, as many as are quickly found; returns how many. What is behind them is
+ * written, too, and will be again: there is room, since what is left becomes no shorter. */
 static inline size_t json_copy_plain(char *at, const char *p, const char *end)
 {
 	uint64_t hits;
@@ -535,7 +546,8 @@ static inline size_t json_copy_plain(char *at, const char *p, const char *end)
 	return json_is_plain(*p);
 }
 
-static inline __attribute__((always_inline)) size_t json_escape_to(char *dst, const char *text, size_t n)
+static inline __attribute__((always_inline)) size_t json_escape_to(char *dst, const char *text,
+								   size_t n)
 {
 	const char *p = n > 0 ? text : "", *end = p + n;
 	char *at = dst;

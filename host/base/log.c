@@ -13,7 +13,8 @@
 #include "base/printable.h"
 
 #define VALUE_MAX 1024 /* bytes of one written value; what is longer ends in "..." */
-#define TAIL_ROOM 160  /* kept free for what every line may end with: truncated, suppressed, lost */
+/* kept free for what every line may end with: truncated, suppressed, lost */
+#define TAIL_ROOM 160
 
 static const char *const LEVEL_NAME[] = {"error", "warn", "notice", "info", "debug"};
 
@@ -26,7 +27,7 @@ static const struct {
 #undef KIND_ROW
 };
 
-/* --- a line under construction ------------------------------------------------------------------------------------------------ */
+/* --- a line under construction ---------------------------------------------------------------- */
 
 struct line {
 	enum log_format format;
@@ -50,7 +51,8 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
-/* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns how many bytes it took. */
+/* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns
+ * how many bytes it took. */
 static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
 {
 	uint32_t code = 0;
@@ -64,7 +66,10 @@ static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
 	if (code == '"' || code == '\\')
 		snprintf(escape, sizeof(escape), "\\%c", (char)code);
 	else if (code == '\n' || code == '\r' || code == '\t')
-		snprintf(escape, sizeof(escape), "\\%c", code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
+		snprintf(escape, sizeof(escape), "\\%c",
+			 code == '\n'	? 'n'
+			 : code == '\r' ? 'r'
+					: 't');
 	else if (printable_deceives(code))
 		printable_escape(code, escape);
 	else {
@@ -96,7 +101,8 @@ static bool is_bare(struct span value, bool spaces)
 	for (size_t i = 0; i < value.n; i++) {
 		unsigned char c = (unsigned char)value.p[i];
 
-		if (c < 0x20 || c > 0x7E || c == '"' || c == '=' || c == '\\' || (c == ' ' && !spaces))
+		if (c < 0x20 || c > 0x7E || c == '"' || c == '=' || c == '\\' ||
+		    (c == ' ' && !spaces))
 			return false;
 	}
 	return value.n > 0 && value.n <= VALUE_MAX;
@@ -144,7 +150,8 @@ static void put_field(struct line *line, const struct log_field *field)
 	put_value(line, field);
 }
 
-static void put_head(struct line *line, const struct timespec *now, enum log_level level, enum log_kind kind, struct span message)
+static void put_head(struct line *line, const struct timespec *now, enum log_level level,
+		     enum log_kind kind, struct span message)
 {
 	bool json = line->format == LOG_FORMAT_JSON;
 	char head[160], day[32];
@@ -153,8 +160,9 @@ static void put_head(struct line *line, const struct timespec *now, enum log_lev
 	gmtime_r(&now->tv_sec, &utc);
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
 	snprintf(head, sizeof(head),
-		 json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":" : "%s.%03dZ %s %s: ", day,
-		 (int)(now->tv_nsec / 1000000), LEVEL_NAME[level], KIND[kind].name);
+		 json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":"
+		      : "%s.%03dZ %s %s: ",
+		 day, (int)(now->tv_nsec / 1000000), LEVEL_NAME[level], KIND[kind].name);
 	put_text(line, head);
 	put_string(line, message, true);
 }
@@ -179,18 +187,21 @@ static void put_fields(struct line *line, const struct log_field *fields, size_t
 		put_field(line, &LOG_BOOL("truncated", true));
 }
 
-/* --- writing ------------------------------------------------------------------------------------------------------------------ */
+/* --- writing ---------------------------------------------------------------------------------- */
 
-/* Writes at once or not at all: the loop must not stand still because whoever reads the log does. */
+/* Writes at once or not at all: the loop must not stand still because whoever reads the log
+ * does. */
 static ssize_t write_now(const struct log *log, const char *p, size_t n)
 {
 	struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
 	ssize_t done;
 
-	if (!log->is_file && !log->is_socket && (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
+	if (!log->is_file && !log->is_socket &&
+	    (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0))
 		return -1;
 	do {
-		done = log->is_socket ? send(log->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL) : write(log->fd, p, n);
+		done = log->is_socket ? send(log->fd, p, n, MSG_DONTWAIT | MSG_NOSIGNAL)
+				      : write(log->fd, p, n);
 	} while (done < 0 && errno == EINTR);
 	return done;
 }
@@ -199,7 +210,8 @@ static bool write_line(struct log *log, const char *p, size_t n)
 {
 	ssize_t done;
 
-	/* A disk that fills up in the middle of a line leaves a stump, which must not run into the next line. */
+	/* A disk that fills up in the middle of a line leaves a stump, which must not run into the
+	 * next line. */
 	if (log->torn && write_now(log, "\n", 1) != 1)
 		return false;
 	log->torn = false;
@@ -209,8 +221,8 @@ static bool write_line(struct log *log, const char *p, size_t n)
 }
 
 /* The lock is held. */
-static bool emit(struct log *log, const struct timespec *now, enum log_level level, enum log_kind kind,
-		 const struct log_field *fields, size_t n)
+static bool emit(struct log *log, const struct timespec *now, enum log_level level,
+		 enum log_kind kind, const struct log_field *fields, size_t n)
 {
 	struct log_rate *rate = &log->rate[kind];
 	struct line line = {.format = log->format, .cap = LOG_LINE_MAX - TAIL_ROOM};
@@ -245,14 +257,16 @@ static bool admit(struct log_rate *rate, uint32_t per_second, time_t second, enu
 	return false;
 }
 
-void log_write(struct log *log, enum log_level level, enum log_kind kind, const struct log_field *fields, size_t n)
+void log_write(struct log *log, enum log_level level, enum log_kind kind,
+	       const struct log_field *fields, size_t n)
 {
 	int saved = errno; /* who logs a failure often looks at errno afterwards */
 	struct timespec now;
 
 	pthread_mutex_lock(&log->lock);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) && !emit(log, &now, level, kind, fields, n))
+	if (admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) &&
+	    !emit(log, &now, level, kind, fields, n))
 		log->lost++;
 	pthread_mutex_unlock(&log->lock);
 	errno = saved;
@@ -268,10 +282,12 @@ static void report(struct log *log, bool all)
 		const struct log_rate *rate = &log->rate[kind];
 
 		if (rate->suppressed > 0 && (all || rate->second != now.tv_sec))
-			emit(log, &now, rate->worst, kind, &LOG_STR("message", "lines of this kind were suppressed"), 1);
+			emit(log, &now, rate->worst, kind,
+			     &LOG_STR("message", "lines of this kind were suppressed"), 1);
 	}
 	if (log->lost > 0)
-		emit(log, &now, LOG_WARN, LOG_HOST, &LOG_STR("message", "log lines could not be written"), 1);
+		emit(log, &now, LOG_WARN, LOG_HOST,
+		     &LOG_STR("message", "log lines could not be written"), 1);
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -280,7 +296,7 @@ void log_flush(struct log *log)
 	report(log, false);
 }
 
-/* --- opening ------------------------------------------------------------------------------------------------------------------ */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static void learn_fd(struct log *log)
 {

@@ -1,10 +1,11 @@
 /* log: structured lines for operators and machines, one write(2) each.
  *
  * A line has a time, a level, a kind, a sentence and fields. Text:
- *	2025-01-31T12:34:56.789Z warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq code=1002
- * or the same as one JSON object. Values are escaped, so that nothing a peer sends can forge a line or a field, and no line is
- * longer than LOG_LINE_MAX. Logging never blocks, never fails and never ends the host: a line that can not be written at once
- * (full disk, pipe whose reader stands still or is gone) is dropped and counted, and the next one that can says `lost=N`.
+ *	2025-01-31T12:34:56.789Z warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq
+ *code=1002 or the same as one JSON object. Values are escaped, so that nothing a peer sends can
+ *forge a line or a field, and no line is longer than LOG_LINE_MAX. Logging never blocks, never
+ *fails and never ends the host: a line that can not be written at once (full disk, pipe whose
+ *reader stands still or is gone) is dropped and counted, and the next one that can says `lost=N`.
  * Any thread may write. Whoever opens a log ignores SIGPIPE.
  */
 #ifndef TOVA_BASE_LOG_H
@@ -17,13 +18,15 @@
 
 #include "base/span.h"
 
-#define LOG_LINE_MAX 4096 /* PIPE_BUF: what a pipe that polls writable takes whole, without blocking */
+/* PIPE_BUF: what a pipe that polls writable takes whole, without blocking */
+#define LOG_LINE_MAX 4096
 
 /* In the order of the choices of --log-level and --log-format. */
 enum log_level { LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-/* kind, its name, lines per second that may pass (0: all). A kind that a peer can cause at will has a limit. */
+/* kind, its name, lines per second that may pass (0: all). A kind that a peer can cause at will has
+ * a limit. */
 #define LOG_KINDS(X) \
 	X(HOST, "host", 0) \
 	X(LISTEN, "listen", 0) \
@@ -50,7 +53,13 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 enum log_kind { LOG_KINDS(LOG_KIND_ID) LOG_KIND_COUNT };
 #undef LOG_KIND_ID
 
-enum log_field_type { LOG_FIELD_TEXT, LOG_FIELD_U64, LOG_FIELD_I64, LOG_FIELD_BOOL, LOG_FIELD_ERRNO };
+enum log_field_type {
+	LOG_FIELD_TEXT,
+	LOG_FIELD_U64,
+	LOG_FIELD_I64,
+	LOG_FIELD_BOOL,
+	LOG_FIELD_ERRNO
+};
 
 struct log_field {
 	const char *key; /* of our own code: letters, digits, '_', '.' */
@@ -64,22 +73,28 @@ struct log_field {
 	};
 };
 
-#define LOG_SPAN(name, value) ((struct log_field){.key = (name), .type = LOG_FIELD_TEXT, .text = (value)})
+#define LOG_SPAN(name, value) \
+	((struct log_field){.key = (name), .type = LOG_FIELD_TEXT, .text = (value)})
 #define LOG_STR(name, value) LOG_SPAN((name), span_of(value))
-#define LOG_U64(name, value) ((struct log_field){.key = (name), .type = LOG_FIELD_U64, .u64 = (value)})
-#define LOG_I64(name, value) ((struct log_field){.key = (name), .type = LOG_FIELD_I64, .i64 = (value)})
-#define LOG_BOOL(name, value) ((struct log_field){.key = (name), .type = LOG_FIELD_BOOL, .boolean = (value)})
+#define LOG_U64(name, value) \
+	((struct log_field){.key = (name), .type = LOG_FIELD_U64, .u64 = (value)})
+#define LOG_I64(name, value) \
+	((struct log_field){.key = (name), .type = LOG_FIELD_I64, .i64 = (value)})
+#define LOG_BOOL(name, value) \
+	((struct log_field){.key = (name), .type = LOG_FIELD_BOOL, .boolean = (value)})
 /* The text of an errno, as error=... */
-#define LOG_ERRNO(value) ((struct log_field){.key = "error", .type = LOG_FIELD_ERRNO, .error = (value)})
+#define LOG_ERRNO(value) \
+	((struct log_field){.key = "error", .type = LOG_FIELD_ERRNO, .error = (value)})
 
 /* Private: use the functions. */
 struct log {
 	_Atomic int level;
 	enum log_format format;
 	int fd;
-	bool is_file, is_socket; /* what fd is; anything else is a pipe, a terminal or another device */
-	bool torn;		 /* the last write ended inside a line */
-	char *path;		 /* NULL: stderr */
+	bool is_file,
+		is_socket; /* what fd is; anything else is a pipe, a terminal or another device */
+	bool torn;	   /* the last write ended inside a line */
+	char *path;	   /* NULL: stderr */
 	uint64_t lost;
 	pthread_mutex_t lock;
 	struct log_rate {
@@ -90,21 +105,25 @@ struct log {
 	} rate[LOG_KIND_COUNT];
 };
 
-/* path NULL: stderr. Returns NULL with errno set. A file is created with mode 0640 and appended to. */
+/* path NULL: stderr. Returns NULL with errno set. A file is created with mode 0640 and appended
+ * to. */
 struct log *log_open(const char *path, enum log_format format, enum log_level level);
-/* Opens the file again, which a log rotation has moved away. Returns 0, or an errno, and the old file stays in use. */
+/* Opens the file again, which a log rotation has moved away. Returns 0, or an errno, and the old
+ * file stays in use. */
 int log_reopen(struct log *log);
-/* Goes on in another file, or with path NULL to stderr. Returns 0, or an errno, and the old file stays in use. */
+/* Goes on in another file, or with path NULL to stderr. Returns 0, or an errno, and the old file
+ * stays in use. */
 int log_move(struct log *log, const char *path);
 void log_configure(struct log *log, enum log_format format, enum log_level level);
-/* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if writing works again; call it
- * about every second. */
+/* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if
+ * writing works again; call it about every second. */
 void log_flush(struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
 void log_close(struct log *log);
 
 /* fields[0] is the message. Use LOG. */
-void log_write(struct log *log, enum log_level level, enum log_kind kind, const struct log_field *fields, size_t n);
+void log_write(struct log *log, enum log_level level, enum log_kind kind,
+	       const struct log_field *fields, size_t n);
 
 /* A NULL log logs nothing. */
 static inline bool log_would(const struct log *log, enum log_level level)
@@ -112,13 +131,15 @@ static inline bool log_would(const struct log *log, enum log_level level)
 	return log != NULL && (int)level <= atomic_load_explicit(&log->level, memory_order_relaxed);
 }
 
-/* LOG(log, LOG_WARN, LOG_CONN_PROTOCOL, "peer sent a reserved opcode", LOG_STR("conn", id), LOG_U64("code", 1002));
- * The fields are not evaluated unless the level is logged. */
+/* LOG(log, LOG_WARN, LOG_CONN_PROTOCOL, "peer sent a reserved opcode", LOG_STR("conn", id),
+ * LOG_U64("code", 1002)); The fields are not evaluated unless the level is logged. */
 #define LOG(log, level, kind, message, ...) \
 	do { \
 		if (log_would((log), (level))) { \
-			const struct log_field log_fields_[] = {LOG_STR("message", (message)), ##__VA_ARGS__}; \
-			log_write((log), (level), (kind), log_fields_, sizeof(log_fields_) / sizeof(log_fields_[0])); \
+			const struct log_field log_fields_[] = {LOG_STR("message", (message)), \
+								##__VA_ARGS__}; \
+			log_write((log), (level), (kind), log_fields_, \
+				  sizeof(log_fields_) / sizeof(log_fields_[0])); \
 		} \
 	} while (0)
 

@@ -3,7 +3,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define ROW(field, kind, long_name, short_name, arg, place, moment, from, to, standard, words, what) \
+#define ROW(field, kind, long_name, short_name, arg, place, moment, from, to, standard, words, \
+	    what) \
 	[OPTION_ID_##field] = {.name = (long_name), \
 			       .letter = (short_name), \
 			       .type = OPTION_##kind, \
@@ -24,13 +25,20 @@ struct unit {
 };
 
 /* The largest first; option_format takes the first that divides. */
-static const struct unit SIZES[] = {{"g", OPTION_G}, {"m", OPTION_M}, {"k", OPTION_K}, {"", 1}, {NULL, 0}};
-static const struct unit TIMES[] = {{"h", OPTION_H}, {"m", 60 * OPTION_S}, {"s", OPTION_S}, {"ms", 1}, {"", OPTION_S}, {NULL, 0}};
+static const struct unit SIZES[] = {{"g", OPTION_G},
+				    {"m", OPTION_M},
+				    {"k", OPTION_K},
+				    {"", 1},
+				    {NULL, 0}};
+static const struct unit TIMES[] = {{"h", OPTION_H}, {"m", 60 * OPTION_S}, {"s", OPTION_S},
+				    {"ms", 1},	     {"", OPTION_S},	   {NULL, 0}};
 static const struct unit NUMBERS[] = {{"", 1}, {NULL, 0}};
 
 static const struct unit *units(const struct option_row *row)
 {
-	return row->type == OPTION_SIZE || option_is_scoped_size(row) ? SIZES : row->type == OPTION_TIME ? TIMES : NUMBERS;
+	return row->type == OPTION_SIZE || option_is_scoped_size(row) ? SIZES
+	       : row->type == OPTION_TIME			      ? TIMES
+								      : NUMBERS;
 }
 
 const struct option_row *option_find(const char *name, size_t n)
@@ -47,12 +55,14 @@ const char *option_when_text(const struct option_row *row)
 					   [OPTION_WHEN_WORKER] = "next worker",
 					   [OPTION_WHEN_RESTART] = "restart",
 					   [OPTION_WHEN_START] = "-"};
-	return row->when > OPTION_WHEN_NONE && row->when <= OPTION_WHEN_START ? text[row->when] : "?";
+	return row->when > OPTION_WHEN_NONE && row->when <= OPTION_WHEN_START ? text[row->when]
+									      : "?";
 }
 
 bool option_repeatable(const struct option_row *row)
 {
-	return row->type == OPTION_LIST || row->type == OPTION_PATHS || row->type == OPTION_LISTEN || row->type == OPTION_HANDLER ||
+	return row->type == OPTION_LIST || row->type == OPTION_PATHS ||
+	       row->type == OPTION_LISTEN || row->type == OPTION_HANDLER ||
 	       row->type == OPTION_PAIR || row->type == OPTION_SCOPED;
 }
 
@@ -62,11 +72,12 @@ static bool is_word(const struct option_row *row)
 	return row->type == OPTION_ENUM || (row->type == OPTION_SCOPED && row->choices != NULL);
 }
 
-/* --- misspellings ------------------------------------------------------------------------------------------------------------- */
+/* --- misspellings ----------------------------------------------------------------------------- */
 
 #define NAME_MAX_COMPARED 40
 
-/* How many characters must be changed, added, left out or swapped with their neighbour to turn a into b. */
+/* How many characters must be changed, added, left out or swapped with their neighbour to turn a
+ * into b. */
 static size_t distance(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b), d[NAME_MAX_COMPARED + 1][NAME_MAX_COMPARED + 1];
@@ -75,13 +86,16 @@ static size_t distance(const char *a, const char *b)
 		return SIZE_MAX;
 	for (size_t i = 0; i <= n; i++) {
 		for (size_t j = 0; j <= m; j++) {
-			size_t best = i == 0 ? j : j == 0 ? i : d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+			size_t best = i == 0   ? j
+				      : j == 0 ? i
+					       : d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
 
 			if (i > 0 && j > 0 && d[i - 1][j] + 1 < best)
 				best = d[i - 1][j] + 1;
 			if (i > 0 && j > 0 && d[i][j - 1] + 1 < best)
 				best = d[i][j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    d[i - 2][j - 2] + 1 < best)
 				best = d[i - 2][j - 2] + 1;
 			d[i][j] = best;
 		}
@@ -109,7 +123,7 @@ const char *option_nearest(const char *name, const char *const *names, size_t n)
 	return nearest;
 }
 
-/* --- values ------------------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap)
 {
@@ -132,7 +146,8 @@ void option_format(const struct option_row *row, uint64_t value, char *dst, size
 
 		for (unit = TIMES; rate.ms % unit->factor != 0;)
 			unit++;
-		snprintf(dst, cap, "%" PRIu32 "/%" PRIu64 "%s", rate.n, rate.ms / unit->factor, unit->name);
+		snprintf(dst, cap, "%" PRIu32 "/%" PRIu64 "%s", rate.n, rate.ms / unit->factor,
+			 unit->name);
 		return;
 	}
 	while (value % unit->factor != 0)
@@ -183,7 +198,8 @@ struct bucket_rate option_rate(uint64_t value)
 	return (struct bucket_rate){.n = (uint32_t)value, .ms = (uint32_t)(value >> 32)};
 }
 
-static bool refuse(const struct option_row *row, const char *text, const char *problem, char why[OPTION_WHY_MAX])
+static bool refuse(const struct option_row *row, const char *text, const char *problem,
+		   char why[OPTION_WHY_MAX])
 {
 	char expected[200];
 
@@ -257,7 +273,8 @@ bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
 	return true;
 }
 
-bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX])
+bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
+		  char why[OPTION_WHY_MAX])
 {
 	const char *noun = units(row) == SIZES	      ? "is not a size"
 			   : row->type == OPTION_TIME ? "is not a time"
@@ -273,7 +290,8 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 		return parse_rate(row, text, value_r) || refuse(row, text, "is not a rate", why);
 	for (size_t i = 0; i < digits; i++) {
 		overflow = overflow || __builtin_mul_overflow(value, 10, &value);
-		overflow = overflow || __builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
+		overflow = overflow ||
+			   __builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
 	}
 	while (unit->name != NULL && strcmp(unit->name, text + digits) != 0)
 		unit++;
@@ -286,16 +304,19 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 	return true;
 }
 
-/* --- what people read --------------------------------------------------------------------------------------------------------- */
+/* --- what people read ------------------------------------------------------------------------- */
 
-static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] = "Handlers, one for each mount",
-							    [OPTION_HANDLERS] = "Workers and scripts",
+static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] =
+								    "Handlers, one for each mount",
+							    [OPTION_HANDLERS] =
+								    "Workers and scripts",
 							    [OPTION_NETWORK] = "Network",
 							    [OPTION_DEFLATE] = "Compression",
 							    [OPTION_LIMITS] = "Limits",
 							    [OPTION_TIMES] = "Times",
 							    [OPTION_LOGGING] = "Log",
-							    [OPTION_COMMAND] = "On the command line only"};
+							    [OPTION_COMMAND] =
+								    "On the command line only"};
 
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
 static void explain(const struct option_row *row, char *dst, size_t cap)
@@ -314,7 +335,8 @@ static void explain(const struct option_row *row, char *dst, size_t cap)
 	n = (size_t)snprintf(dst, cap, "%s", row->text);
 	if (n < cap && (limits[0] != '\0' || row->initial != NULL))
 		n += (size_t)snprintf(dst + n, cap - n, " (%s%s%s%s)", limits,
-				      limits[0] != '\0' && row->initial != NULL ? "; " : "", row->initial != NULL ? "default " : "",
+				      limits[0] != '\0' && row->initial != NULL ? "; " : "",
+				      row->initial != NULL ? "default " : "",
 				      row->initial != NULL ? row->initial : "");
 	if (n < cap && option_repeatable(row))
 		snprintf(dst + n, cap - n, "; repeatable");
@@ -358,29 +380,32 @@ void option_print_help(FILE *out)
 {
 	char text[OPTION_EXPLAIN_MAX];
 
-	fprintf(out, "usage: tova-host [OPTION...]\n"
-		     "A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
-		     "MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
-		     "a rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the config file again;\n"
-		     "what an option says then holds at once, unless its text says something else.\n");
+	fprintf(out,
+		"usage: tova-host [OPTION...]\n"
+		"A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
+		"MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
+		"a rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the config file again;\n"
+		"what an option says then holds at once, unless its text says something else.\n");
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);
-		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
 			if (row->group != group)
 				continue;
 			if (row->letter != 0)
 				fprintf(out, "  -%c, --%s", row->letter, row->name);
 			else
 				fprintf(out, "      --%s", row->name);
-			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "", row->argument != NULL ? row->argument : "",
-				HELP_INDENT, "");
+			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "",
+				row->argument != NULL ? row->argument : "", HELP_INDENT, "");
 			explain_all(row, text, sizeof(text));
 			wrap(out, text, HELP_INDENT, HELP_WIDTH);
 		}
 	}
 }
 
-/* In man macros a hyphen is a dash unless escaped, and a line that begins with a dot or quote is a command. */
+/* In man macros a hyphen is a dash unless escaped, and a line that begins with a dot or quote is a
+ * command. */
 static void print_roff(FILE *out, const char *text)
 {
 	for (const char *p = text; *p != '\0'; p++) {
@@ -401,7 +426,8 @@ void option_print_man(FILE *out)
 
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
 		fprintf(out, ".SS %s\n", GROUP_TITLE[group]);
-		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
 			if (row->group != group)
 				continue;
 			fputs(".TP\n", out);
@@ -439,7 +465,8 @@ void option_print_markdown(FILE *out)
 
 	fputs("| option | meaning | HUP |\n|---|---|---|\n", out);
 	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
-		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
 			if (row->group != group)
 				continue;
 			fputs("| ", out);

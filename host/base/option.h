@@ -1,6 +1,7 @@
 /* option: the one table that declares every option of tova-host.
  *
- * A row makes an option exist everywhere: on the command line, in the config file (same name), as a field of struct settings, in
+ * A row makes an option exist everywhere: on the command line, in the config file (same name), as a
+ * field of struct settings, in
  * --help, --check, the man page and the README's table.
  */
 #ifndef TOVA_BASE_OPTION_H
@@ -15,20 +16,22 @@
 #include "base/environment.h"
 
 enum option_type {
-	OPTION_FLAG,	/* bool, takes no value */
-	OPTION_NUMBER,	/* uint64_t */
-	OPTION_SIZE,	/* uint64_t, bytes; k, m and g are powers of 1024 */
-	OPTION_TIME,	/* uint64_t, milliseconds; ms, s, m or h; a bare number is seconds */
-	OPTION_RATE,	/* uint64_t: N/TIME, so many may happen in that time; the range is that of N; see option_rate */
-	OPTION_ENUM,	/* unsigned, the place in its choices */
-	OPTION_TEXT,	/* char *, NULL unless given */
-	OPTION_PATH,	/* char *, NULL unless given, never empty */
-	OPTION_LIST,	/* struct settings_list, comma separated, repeatable */
-	OPTION_PATHS,	/* struct settings_list, one at a time, never empty, repeatable */
-	OPTION_LISTEN,	/* struct settings_listens, repeatable */
+	OPTION_FLAG,   /* bool, takes no value */
+	OPTION_NUMBER, /* uint64_t */
+	OPTION_SIZE,   /* uint64_t, bytes; k, m and g are powers of 1024 */
+	OPTION_TIME,   /* uint64_t, milliseconds; ms, s, m or h; a bare number is seconds */
+	OPTION_RATE,   /* uint64_t: N/TIME, so many may happen in that time; the range is that of N;
+			  see option_rate */
+	OPTION_ENUM,   /* unsigned, the place in its choices */
+	OPTION_TEXT,   /* char *, NULL unless given */
+	OPTION_PATH,   /* char *, NULL unless given, never empty */
+	OPTION_LIST,   /* struct settings_list, comma separated, repeatable */
+	OPTION_PATHS,  /* struct settings_list, one at a time, never empty, repeatable */
+	OPTION_LISTEN, /* struct settings_listens, repeatable */
 	OPTION_HANDLER, /* [MOUNT=]VALUE, repeatable: a mount of struct settings */
 	OPTION_PAIR,	/* [MOUNT:]KEY=VALUE, repeatable: settings of a mount's handler */
-	OPTION_SCOPED,	/* [MOUNT=]VALUE, repeatable: char * in each mount; an empty VALUE takes back for one mount what all have; a size where there is a range */
+	OPTION_SCOPED, /* [MOUNT=]VALUE, repeatable: char * in each mount; an empty VALUE takes back
+			  for one mount what all have; a size where there is a range */
 };
 
 enum option_group {
@@ -48,9 +51,11 @@ enum option_group {
 enum option_when {
 	OPTION_WHEN_NONE,    /* of no row: somebody forgot to say */
 	OPTION_WHEN_HUP,     /* at once: on HUP */
-	OPTION_WHEN_WORKER,  /* for worker processes and scripts that start from then on; HUP replaces those of --worker */
+	OPTION_WHEN_WORKER,  /* for worker processes and scripts that start from then on; HUP
+				replaces those of --worker */
 	OPTION_WHEN_RESTART, /* with a restart of the host */
-	OPTION_WHEN_START,   /* it is no setting, but said on the command line to the program that starts */
+	OPTION_WHEN_START,   /* it is no setting, but said on the command line to the program that
+				starts */
 };
 
 #define OPTION_K 1024ull
@@ -261,7 +266,8 @@ struct option_row {
 	const char *argument;
 	uint64_t least, most;
 	const char *initial; /* default, as it would be typed */
-	const char *choices; /* OPTION_ENUM, and some of OPTION_SCOPED: "a|b|c"; a number: what 0 means */
+	const char *choices; /* OPTION_ENUM, and some of OPTION_SCOPED: "a|b|c"; a number: what 0
+				means */
 	const char *text;
 };
 
@@ -274,14 +280,17 @@ const struct option_row *option_find(const char *name, size_t n);
 /* The name among names[0..n) that this one is most likely a misspelling of, or NULL. */
 const char *option_nearest(const char *name, const char *const *names, size_t n);
 
-/* "at once", "next worker", "restart": when a changed value takes effect; "-" where nothing can change. */
+/* "at once", "next worker", "restart": when a changed value takes effect; "-" where nothing can
+ * change. */
 const char *option_when_text(const struct option_row *row);
 
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);
 
-/* OPTION_NUMBER, SIZE, TIME, RATE, and what has choices or is a size of each mount: reads text into *value_r, or says in why what is wrong with it and what was expected. */
-bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r, char why[OPTION_WHY_MAX]);
+/* OPTION_NUMBER, SIZE, TIME, RATE, and what has choices or is a size of each mount: reads text into
+ * *value_r, or says in why what is wrong with it and what was expected. */
+bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
+		  char why[OPTION_WHY_MAX]);
 /* OPTION_RATE: the value as what it means. */
 struct bucket_rate option_rate(uint64_t value);
 /* N/TIME, with ",close" or ",drop" behind it or not: --rate-limit. */

@@ -4,7 +4,12 @@
 
 size_t printable_decode(const unsigned char *p, size_t n, uint32_t *code_r)
 {
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+	size_t len = p[0] < 0x80   ? 1
+		     : p[0] < 0xC2 ? 0
+		     : p[0] < 0xE0 ? 2
+		     : p[0] < 0xF0 ? 3
+		     : p[0] < 0xF5 ? 4
+				   : 0;
 	static const uint32_t LEAST[] = {0, 0, 0x80, 0x800, 0x10000};
 	uint32_t code;
 
@@ -27,8 +32,9 @@ bool printable_deceives(uint32_t code)
 {
 	static const struct {
 		uint32_t from, to;
-	} ranges[] = {{0, 0x1F},	  {0x7F, 0x9F},	    {0xAD, 0xAD},     {0x61C, 0x61C},	{0x180E, 0x180E},   {0x200B, 0x200B},
-		      {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2060, 0x206F}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE007F}};
+	} ranges[] = {{0, 0x1F},	{0x7F, 0x9F},	  {0xAD, 0xAD},	    {0x61C, 0x61C},
+		      {0x180E, 0x180E}, {0x200B, 0x200B}, {0x200E, 0x200F}, {0x2028, 0x202E},
+		      {0x2060, 0x206F}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB}, {0xE0000, 0xE007F}};
 	size_t i = 0;
 
 	while (i < sizeof(ranges) / sizeof(*ranges) && code > ranges[i].to)
@@ -41,6 +47,7 @@ void printable_escape(uint32_t code, char dst[PRINTABLE_ESCAPE_MAX])
 	if (code < 0x10000)
 		snprintf(dst, PRINTABLE_ESCAPE_MAX, "\\u%04x", (unsigned)code & 0xFFFF);
 	else
-		snprintf(dst, PRINTABLE_ESCAPE_MAX, "\\u%04x\\u%04x", 0xD800 | (((unsigned)code - 0x10000) >> 10 & 0x3FF),
+		snprintf(dst, PRINTABLE_ESCAPE_MAX, "\\u%04x\\u%04x",
+			 0xD800 | (((unsigned)code - 0x10000) >> 10 & 0x3FF),
 			 0xDC00 | ((unsigned)code & 0x3FF));
 }

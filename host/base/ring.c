@@ -60,7 +60,7 @@ void ring_free(struct ring *r)
 	r->last = r->oldest = r->spare = r->at = NULL;
 }
 
-/* --- the producer ----------------------------------------------------------------------------------------------------------------- */
+/* --- the producer ----------------------------------------------------------------------------- */
 
 /* Takes back what the consumer is done with. */
 static void ring_reclaim(struct ring *r)
@@ -131,7 +131,7 @@ void *ring_put(struct ring *r, size_t len)
 	return head + 1;
 }
 
-/* --- the consumer ----------------------------------------------------------------------------------------------------------------- */
+/* --- the consumer ----------------------------------------------------------------------------- */
 
 /* Steps over blocks that are used up. */
 static bool ring_step(struct ring *r)
@@ -143,7 +143,10 @@ static bool ring_step(struct ring *r)
 		struct ring_block *next = atomic_load_explicit(&b->next, memory_order_acquire);
 		if (next == NULL)
 			return false;
-		if (r->read < atomic_load_explicit(&b->used, memory_order_acquire)) /* the last of it came between the two looks */
+		if (r->read <
+		    atomic_load_explicit(&b->used,
+					 memory_order_acquire)) /* the last of it came between the
+								   two looks */
 			return true;
 		r->at = next;
 		r->read = 0;
@@ -170,7 +173,8 @@ bool ring_has(const struct ring *r)
 	if (r->read < atomic_load_explicit(&b->used, memory_order_acquire))
 		return true;
 	const struct ring_block *next = atomic_load_explicit(&b->next, memory_order_acquire);
-	/* Nothing is ever linked behind without a record in it, though that may not have been published yet. */
+	/* Nothing is ever linked behind without a record in it, though that may not have been
+	 * published yet. */
 	return next != NULL && (r->read < atomic_load_explicit(&b->used, memory_order_acquire) ||
 				atomic_load_explicit(&next->used, memory_order_acquire) > 0);
 }

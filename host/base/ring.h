@@ -1,8 +1,9 @@
 /* ring: records of bytes from one thread to one other, in order, without locks.
  *
- * Blocks of memory follow each other; a record lies whole in one of them. The producer lays records down and publishes what it has
- * laid down at once, with one release; the consumer takes them in place, and blocks that it is done with are used again. Nobody
- * waits for the other here: who wants a bound looks at ring_waiting.
+ * Blocks of memory follow each other; a record lies whole in one of them. The producer lays records
+ * down and publishes what it has laid down at once, with one release; the consumer takes them in
+ * place, and blocks that it is done with are used again. Nobody waits for the other here: who wants
+ * a bound looks at ring_waiting.
  */
 #ifndef TOVA_BASE_RING_H
 #define TOVA_BASE_RING_H
@@ -13,8 +14,9 @@
 #include <stdint.h>
 
 #define RING_BLOCK 65536
-#define RING_SMALL (RING_BLOCK / 8) /* a record up to here always finds room once the consumer has taken all that waits */
-#define RING_LINE 64		    /* what two threads write does not share a cache line */
+/* a record up to here always finds room once the consumer has taken all that waits */
+#define RING_SMALL (RING_BLOCK / 8)
+#define RING_LINE 64 /* what two threads write does not share a cache line */
 
 struct ring_block;
 
@@ -39,10 +41,11 @@ bool ring_init(struct ring *r);
 /* When both threads are done with it. */
 void ring_free(struct ring *r);
 
-/* --- the producer ----------------------------------------------------------------------------------------------------------------- */
+/* --- the producer ----------------------------------------------------------------------------- */
 
-/* Room for a record, aligned to 8 bytes, to be filled before the next call; NULL: no memory, and nothing has changed. A record up to
- * RING_SMALL bytes needs no new memory when all that was published has been taken. */
+/* Room for a record, aligned to 8 bytes, to be filled before the next call; NULL: no memory, and
+ * nothing has changed. A record up to RING_SMALL bytes needs no new memory when all that was
+ * published has been taken. */
 void *ring_put(struct ring *r, size_t len);
 /* The consumer can see all that was laid down. Returns whether there was anything new. */
 bool ring_publish(struct ring *r);
@@ -53,7 +56,7 @@ static inline uint64_t ring_waiting(const struct ring *r)
 	return r->put - atomic_load_explicit(&r->taken, memory_order_acquire);
 }
 
-/* --- the consumer ----------------------------------------------------------------------------------------------------------------- */
+/* --- the consumer ----------------------------------------------------------------------------- */
 
 /* The next record, or NULL. It is the caller's, to be written to as well, until the next call. */
 void *ring_take(struct ring *r, size_t *len_r);

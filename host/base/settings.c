@@ -8,7 +8,7 @@
 
 #include "base/settings_layer.h"
 
-/* --- freeing ------------------------------------------------------------------------------------------------------------------- */
+/* --- freeing ---------------------------------------------------------------------------------- */
 
 static void free_listens(struct settings_listens *list)
 {
@@ -40,7 +40,8 @@ static void free_mount(struct settings_mount *mount)
 
 void settings_free(struct settings *s)
 {
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
 		void *field = settings_layer_field(s, row);
 
 		if (row->type == OPTION_TEXT || row->type == OPTION_PATH)
@@ -56,16 +57,18 @@ void settings_free(struct settings *s)
 	memset(s, 0, sizeof(*s));
 }
 
-/* --- laying one source over the other ------------------------------------------------------------------------------------------ */
+/* --- laying one source over the other --------------------------------------------------------- */
 
 /* What only the file says moves over; what neither says gets its default. */
 static void merge(struct settings_layer *over, struct settings_layer *under)
 {
 	static const struct settings_place nowhere = {NULL, 0};
 
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
 		size_t i = (size_t)(row - option_table);
-		void *mine = settings_layer_field(&over->s, row), *theirs = settings_layer_field(&under->s, row);
+		void *mine = settings_layer_field(&over->s, row),
+		     *theirs = settings_layer_field(&under->s, row);
 
 		if (mine == NULL || over->given[i])
 			continue;
@@ -92,13 +95,15 @@ static void no_such_mount(struct settings_layer *layer, const struct settings_pe
 
 	for (size_t i = 0; i < layer->s.n_mounts && n < sizeof(known); i++)
 		if (layer->s.mounts[i].plugin != NULL)
-			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", n > 0 ? ", " : "; expected one of ",
+			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s",
+					      n > 0 ? ", " : "; expected one of ",
 					      layer->s.mounts[i].path);
-	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name, "the mount %s has no plugin%s", pending->mount,
-			     known);
+	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name,
+			     "the mount %s has no plugin%s", pending->mount, known);
 }
 
-/* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a single mount wins. */
+/* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a
+ * single mount wins. */
 static void settle_pairs(struct settings_layer *target, const struct settings_layer *from)
 {
 	for (int single = 0; single <= 1 && !*target->no_memory; single++) {
@@ -111,7 +116,9 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 			for (size_t j = 0; j < target->s.n_mounts; j++) {
 				struct settings_mount *mount = &target->s.mounts[j];
 
-				if (mount->plugin != NULL && (pending->mount == NULL || strcmp(pending->mount, mount->path) == 0)) {
+				if (mount->plugin != NULL &&
+				    (pending->mount == NULL ||
+				     strcmp(pending->mount, mount->path) == 0)) {
 					settings_layer_set(target, mount, &pending->pair);
 					found = true;
 				}
@@ -119,9 +126,11 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 			if (!found && pending->mount != NULL)
 				no_such_mount(target, pending);
 			else if (!found)
-				settings_layer_error(target, &(struct settings_place){NULL, 0},
-						     option_table[OPTION_ID_plugin_set].name,
-						     "\"%.64s\" is a setting for plugins, and none is given", pending->pair.key);
+				settings_layer_error(
+					target, &(struct settings_place){NULL, 0},
+					option_table[OPTION_ID_plugin_set].name,
+					"\"%.64s\" is a setting for plugins, and none is given",
+					pending->pair.key);
 		}
 	}
 }
@@ -137,13 +146,17 @@ static void check_attach(struct settings_layer *layer)
 		bool tls = url != NULL && settings_layer_is_tls(url);
 
 		if (tls && (layer->s.attach_cert == NULL || layer->s.attach_key == NULL))
-			settings_layer_error(layer, &here, name, "\"%.200s\" needs --attach-cert and --attach-key", url);
-		else if (url != NULL && settings_layer_is_open(url) && layer->s.attach_token == NULL &&
-			 !(tls && layer->s.attach_client_ca != NULL))
 			settings_layer_error(layer, &here, name,
-					     "\"%.200s\" can be dialled from other machines; expected an address of this one, "
-					     "--attach-token%s",
-					     url, tls ? " or --attach-client-ca" : "");
+					     "\"%.200s\" needs --attach-cert and --attach-key",
+					     url);
+		else if (url != NULL && settings_layer_is_open(url) &&
+			 layer->s.attach_token == NULL &&
+			 !(tls && layer->s.attach_client_ca != NULL))
+			settings_layer_error(
+				layer, &here, name,
+				"\"%.200s\" can be dialled from other machines; expected an address of this one, "
+				"--attach-token%s",
+				url, tls ? " or --attach-client-ca" : "");
 	}
 }
 
@@ -160,14 +173,16 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 			continue;
 
 		for (size_t j = 0; j < layer->s.n_mounts; j++) {
-			bool its = scoped->mount == NULL || strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+			bool its = scoped->mount == NULL ||
+				   strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
 
 			any = any || its;
 			guarded = guarded || (its && layer->s.mounts[j].jwt_key != NULL);
 		}
 		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key] &&
 		    scoped->row != &option_table[OPTION_ID_rate_limit])
-			settings_layer_error(layer, &here, scoped->row->name, "\"%.200s\" needs --jwt-key%s%s", scoped->value,
+			settings_layer_error(layer, &here, scoped->row->name,
+					     "\"%.200s\" needs --jwt-key%s%s", scoped->value,
 					     scoped->mount != NULL ? " for the mount " : "",
 					     scoped->mount != NULL ? scoped->mount : "");
 	}
@@ -182,22 +197,26 @@ static void check_scripts(struct settings_layer *layer, const struct settings_la
 		const struct settings_scoped *scoped = &said->scoped[i];
 		bool any = false, found = false;
 
-		if (scoped->row != &option_table[OPTION_ID_script_lines] || scoped->value[0] == '\0')
+		if (scoped->row != &option_table[OPTION_ID_script_lines] ||
+		    scoped->value[0] == '\0')
 			continue;
 		for (size_t j = 0; j < layer->s.n_mounts; j++) {
-			bool its = scoped->mount == NULL || strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+			bool its = scoped->mount == NULL ||
+				   strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
 
 			found = found || its;
 			any = any || (its && layer->s.mounts[j].script != NULL);
 		}
 		if (found && !any)
-			settings_layer_error(layer, &here, scoped->row->name, "\"%.200s\" is for scripts, and there is none%s%s",
+			settings_layer_error(layer, &here, scoped->row->name,
+					     "\"%.200s\" is for scripts, and there is none%s%s",
 					     scoped->value, scoped->mount != NULL ? " at " : "",
 					     scoped->mount != NULL ? scoped->mount : "");
 		else if (any && layer->s.script_binary)
-			settings_layer_error(layer, &here, scoped->row->name,
-					     "\"%.200s\" says what a line is, and with --script-binary there are none; expected one of both",
-					     scoped->value);
+			settings_layer_error(
+				layer, &here, scoped->row->name,
+				"\"%.200s\" says what a line is, and with --script-binary there are none; expected one of both",
+				scoped->value);
 	}
 }
 
@@ -226,28 +245,32 @@ static void check_tls(struct settings_layer *layer)
 
 		groups += listen->tls_names.n > 0;
 		if (listen->tls_names.n > 0 && groups == SETTINGS_TLS_GROUPS + 1)
-			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name,
-					     "\"%.200s\" is one with ,tls=NAME too many; expected at most %d", listen->text,
-					     SETTINGS_TLS_GROUPS);
+			settings_layer_error(
+				layer, &here, option_table[OPTION_ID_listen].name,
+				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
+				listen->text, SETTINGS_TLS_GROUPS);
 		listen->tls = listen->speaks == SETTINGS_SPEAKS_TLS ||
-			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 && listen->unix_path == NULL);
+			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 &&
+			       listen->unix_path == NULL);
 		speaking += listen->tls;
 		if (listen->tls && s->tls_cert.n == 0)
-			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name, "\"%.200s\" needs --tls-cert",
-					     listen->text);
+			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name,
+					     "\"%.200s\" needs --tls-cert", listen->text);
 	}
 	if (s->tls_cert.n > 0 && speaking == 0)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_cert].name,
-				     "nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls");
+		settings_layer_error(
+			layer, &here, option_table[OPTION_ID_tls_cert].name,
+			"nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls");
 	if (s->tls_key.n > 0 && s->tls_key.n != s->tls_cert.n)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
-				     "given %zu times; expected as often as --tls-cert, %zu times", s->tls_key.n, s->tls_cert.n);
+				     "given %zu times; expected as often as --tls-cert, %zu times",
+				     s->tls_key.n, s->tls_cert.n);
 	if (s->tls_client_ca != NULL && s->tls_cert.n == 0)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name, "\"%.200s\" needs --tls-cert",
-				     s->tls_client_ca);
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name,
+				     "\"%.200s\" needs --tls-cert", s->tls_client_ca);
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
 static bool print_instead(const struct settings *s, FILE *out)
@@ -265,7 +288,8 @@ static bool print_instead(const struct settings *s, FILE *out)
 	return true;
 }
 
-static void say(const struct settings_source *source, const struct settings_list *errors, bool all, bool no_memory)
+static void say(const struct settings_source *source, const struct settings_list *errors, bool all,
+		bool no_memory)
 {
 	if (source->err == NULL)
 		return;
@@ -279,7 +303,8 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 {
 	struct settings_list errors = {0};
 	bool no_memory = false;
-	struct settings_layer over = {.source = source, .errors = &errors, .no_memory = &no_memory}, under = over;
+	struct settings_layer over = {.source = source, .errors = &errors, .no_memory = &no_memory},
+			      under = over;
 	enum settings_status status = SETTINGS_OK;
 
 	settings_command_line_read(&over);
@@ -293,8 +318,8 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 		merge(&over, &under);
 		if (!over.mounts_given)
 			settle_pairs(&over, &under);
-		/* A wrong --plugin may be why a mount is missing, and a wrong --attach-token why there is none; their own
-		 * sentences are enough then. */
+		/* A wrong --plugin may be why a mount is missing, and a wrong --attach-token why
+		 * there is none; their own sentences are enough then. */
 		sound = errors.n == 0;
 		if (sound)
 			check_attach(&over);
@@ -331,7 +356,7 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	return status;
 }
 
-/* --- plugins ------------------------------------------------------------------------------------------------------------------- */
+/* --- plugins ---------------------------------------------------------------------------------- */
 
 /* Sets errno if it is none. */
 static bool is_file(const char *path)
@@ -359,7 +384,8 @@ static bool own_folder(char dst[4096])
 	return true;
 }
 
-bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap, char *why, size_t why_cap)
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
+			  char *why, size_t why_cap)
 {
 	static const char *const SUFFIX[] = {"", ".so"};
 	char own[4096] = ".", beside[4200];
@@ -382,9 +408,11 @@ bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, s
 
 	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
 		for (size_t j = 0; j < suffixes; j++)
-			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) < cap && is_file(path_r))
+			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) <
+				    cap &&
+			    is_file(path_r))
 				return true;
-	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name, exe_dir, beside,
-		 TOVA_PLUGIN_DIR);
+	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name,
+		 exe_dir, beside, TOVA_PLUGIN_DIR);
 	return false;
 }

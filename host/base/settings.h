@@ -14,14 +14,15 @@ enum settings_speaks { SETTINGS_SPEAKS_EITHER, SETTINGS_SPEAKS_TLS, SETTINGS_SPE
 #define SETTINGS_TLS_GROUPS 64 /* most addresses with certificates of their own */
 
 struct settings_listen {
-	char *text;			/* as the operator wrote it */
-	char *host;			/* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
-	uint16_t port;			/* 0: any free one */
-	char *unix_path;		/* NULL: TCP */
-	bool proxy;			/* ",proxy" */
-	int speaks;			/* enum settings_speaks: what it says itself */
-	bool tls;			/* and what follows from all of them */
-	struct settings_list tls_names; /* ",tls=NAME": only the certificates for these are shown there; none: all */
+	char *text;	 /* as the operator wrote it */
+	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
+	uint16_t port;	 /* 0: any free one */
+	char *unix_path; /* NULL: TCP */
+	bool proxy;	 /* ",proxy" */
+	int speaks;	 /* enum settings_speaks: what it says itself */
+	bool tls;	 /* and what follows from all of them */
+	struct settings_list tls_names; /* ",tls=NAME": only the certificates for these are shown
+					   there; none: all */
 };
 
 struct settings_listens {
@@ -52,9 +53,9 @@ struct settings_pair {
 struct settings_mount {
 	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
 	/* One of them is given, the others are NULL; or worker and attach. */
-	char *plugin;		     /* see settings_find_plugin */
-	char *worker, *script;	     /* for the shell */
-	char *attach;		     /* URL with a scheme that is known; what it names may still be wrong */
+	char *plugin;	       /* see settings_find_plugin */
+	char *worker, *script; /* for the shell */
+	char *attach; /* URL with a scheme that is known; what it names may still be wrong */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
 	size_t n_pairs;
 	OPTIONS(SETTINGS_MOUNT_FIELD) /* those of type SCOPED; NULL: not given for this mount */
@@ -76,8 +77,9 @@ struct settings_mount {
 #define SETTINGS_FIELD_SCOPED(name)  /* in mounts */
 #define SETTINGS_FIELD(field, type, ...) SETTINGS_FIELD_##type(field)
 
-/* One field per row of the option table: max_message, idle_timeout, listen, origin, static_dir, log_level, check, ... in its order.
- * NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): there are few of it */
+/* One field per row of the option table: max_message, idle_timeout, listen, origin, static_dir,
+ * log_level, check, ... in its order. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding):
+ * there are few of it */
 struct settings {
 	OPTIONS(SETTINGS_FIELD)
 	struct settings_mount *mounts; /* in the order given; each path once */
@@ -93,24 +95,28 @@ enum settings_status {
 struct settings_source {
 	int argc;
 	char **argv; /* not changed */
-	/* What is wrong with an item of --origin, of --host (NULL: nothing); a null function accepts all. */
+	/* What is wrong with an item of --origin, of --host (NULL: nothing); a null function
+	 * accepts all. */
 	const char *(*origin_error)(const char *item);
 	const char *(*host_error)(const char *item);
 	FILE *out, *err; /* stdout and stderr, or a test's; err NULL: say nothing */
 };
 
-/* Reads the command line and the config file it names. May be called again at any time (reload) with another struct settings.
- * On anything but SETTINGS_OK nothing is left in *s to free. Says the first thing that is wrong, or with --check everything.
- * With s->check set the caller, once it has made its own checks, calls settings_print and exits. */
+/* Reads the command line and the config file it names. May be called again at any time (reload)
+ * with another struct settings. On anything but SETTINGS_OK nothing is left in *s to free. Says the
+ * first thing that is wrong, or with --check everything. With s->check set the caller, once it has
+ * made its own checks, calls settings_print and exits. */
 enum settings_status settings_read(struct settings *s, const struct settings_source *source);
 void settings_free(struct settings *s);
 
 /* Prints them as a config file. */
 void settings_print(const struct settings *s, FILE *out);
 
-/* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current folder, beside the binary, in
- * `plugins` beside it and in the installed plugin folder, ".so" appended if it lacks it. exe_dir NULL: the folder of the running
- * program. Returns false with a sentence in why that names the places tried. */
-bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap, char *why, size_t why_cap);
+/* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current
+ * folder, beside the binary, in `plugins` beside it and in the installed plugin folder, ".so"
+ * appended if it lacks it. exe_dir NULL: the folder of the running program. Returns false with a
+ * sentence in why that names the places tried. */
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
+			  char *why, size_t why_cap);
 
 #endif

@@ -12,7 +12,7 @@ struct adopt {
 	void *ctx;
 };
 
-/* --- values -------------------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 static bool same_text(const char *a, const char *b)
 {
@@ -70,7 +70,8 @@ static void join(char *dst, const char *text)
 }
 
 /* The value as it would be typed; NULL: there is none. */
-static const char *value_text(const struct option_row *row, const void *field, char dst[SETTINGS_ADOPT_TEXT])
+static const char *value_text(const struct option_row *row, const void *field,
+			      char dst[SETTINGS_ADOPT_TEXT])
 {
 	const struct settings_list *list = field;
 	const struct settings_listens *listens = field;
@@ -87,26 +88,34 @@ static const char *value_text(const struct option_row *row, const void *field, c
 		for (size_t i = 0; i < list->n; i++)
 			join(dst, list->items[i]);
 	else
-		option_format(row, row->type == OPTION_ENUM ? *(const unsigned *)field : *(const uint64_t *)field, dst,
-			      SETTINGS_ADOPT_TEXT);
+		option_format(row,
+			      row->type == OPTION_ENUM ? *(const unsigned *)field
+						       : *(const uint64_t *)field,
+			      dst, SETTINGS_ADOPT_TEXT);
 	return dst[0] != '\0' ? dst : NULL;
 }
 
-static void tell(const struct adopt *a, const struct option_row *row, const char *mount, const char *runs, const char *asked,
-		 bool waits)
+static void tell(const struct adopt *a, const struct option_row *row, const char *mount,
+		 const char *runs, const char *asked, bool waits)
 {
-	const struct settings_change change = {.row = row, .mount = mount, .runs = runs, .asked = asked, .waits = waits};
+	const struct settings_change change = {.row = row,
+					       .mount = mount,
+					       .runs = runs,
+					       .asked = asked,
+					       .waits = waits};
 
 	a->on_change(a->ctx, &change);
 }
 
-/* --- options that are the host's ------------------------------------------------------------------------------------------------ */
+/* --- options that are the host's -------------------------------------------------------------- */
 
 /* Sockets that speak TLS are told from others when they are opened. */
 static bool begins_or_ends_tls(const struct adopt *a, const struct option_row *row)
 {
-	bool tls = row == &option_table[OPTION_ID_tls_cert] || row == &option_table[OPTION_ID_tls_key] ||
-		   row == &option_table[OPTION_ID_tls_client_ca] || row == &option_table[OPTION_ID_tls_min];
+	bool tls = row == &option_table[OPTION_ID_tls_cert] ||
+		   row == &option_table[OPTION_ID_tls_key] ||
+		   row == &option_table[OPTION_ID_tls_client_ca] ||
+		   row == &option_table[OPTION_ID_tls_min];
 
 	return tls && (a->runs->tls_cert.n == 0) != (a->asked->tls_cert.n == 0);
 }
@@ -119,15 +128,18 @@ static struct settings_mount *find_mount(const struct settings *s, const char *p
 	return NULL;
 }
 
-/* Where workers attach stays, and with it what they must say there: another address may need less. */
+/* Where workers attach stays, and with it what they must say there: another address may need
+ * less. */
 static bool guards_an_address(const struct adopt *a, const struct option_row *row)
 {
 	if (strncmp(row->name, "attach-", 7) != 0)
 		return false;
 	for (size_t i = 0; i < a->runs->n_mounts; i++) {
-		const struct settings_mount *mine = &a->runs->mounts[i], *other = find_mount(a->asked, mine->path);
+		const struct settings_mount *mine = &a->runs->mounts[i],
+					    *other = find_mount(a->asked, mine->path);
 
-		if (mine->attach != NULL && (other == NULL || !same_text(mine->attach, other->attach)))
+		if (mine->attach != NULL &&
+		    (other == NULL || !same_text(mine->attach, other->attach)))
 			return true;
 	}
 	return false;
@@ -135,12 +147,14 @@ static bool guards_an_address(const struct adopt *a, const struct option_row *ro
 
 static bool waits_for_restart(const struct adopt *a, const struct option_row *row)
 {
-	return row->when == OPTION_WHEN_RESTART || begins_or_ends_tls(a, row) || guards_an_address(a, row);
+	return row->when == OPTION_WHEN_RESTART || begins_or_ends_tls(a, row) ||
+	       guards_an_address(a, row);
 }
 
 static bool adopt_value(const struct adopt *a, const struct option_row *row, bool waits)
 {
-	void *runs = settings_layer_field(a->runs, row), *asked = settings_layer_field(a->asked, row);
+	void *runs = settings_layer_field(a->runs, row),
+	     *asked = settings_layer_field(a->asked, row);
 	char was[SETTINGS_ADOPT_TEXT], is[SETTINGS_ADOPT_TEXT];
 
 	if (!same_value(row, runs, asked))
@@ -155,8 +169,7 @@ static void adopt_values(const struct adopt *a)
 	/* First all are compared: whether TLS begins is seen from the certificates. */
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++)
 		if (settings_layer_field(a->runs, row) != NULL && row->when != OPTION_WHEN_START)
-			keeps[row - option_table] =
-				adopt_value(a, row, waits_for_restart(a, row));
+			keeps[row - option_table] = adopt_value(a, row, waits_for_restart(a, row));
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		if (keeps[i])
 			settings_adopt_not(a->runs, a->asked, (enum option_id)i);
@@ -166,10 +179,11 @@ void settings_adopt_not(struct settings *runs, struct settings *asked, enum opti
 {
 	const struct option_row *row = &option_table[id];
 
-	swap_bytes(settings_layer_field(runs, row), settings_layer_field(asked, row), settings_layer_size(row));
+	swap_bytes(settings_layer_field(runs, row), settings_layer_field(asked, row),
+		   settings_layer_size(row));
 }
 
-/* --- mounts --------------------------------------------------------------------------------------------------------------------- */
+/* --- mounts ----------------------------------------------------------------------------------- */
 
 /* The option that gives a mount its handler. */
 static const struct option_row *handler_row(struct settings_mount *mount)
@@ -182,8 +196,10 @@ static const struct option_row *handler_row(struct settings_mount *mount)
 	return row;
 }
 
-/* A handler can be replaced by another of its kind. Processes of the host's own are one kind, a plugin's with --isolate among them. */
-static bool same_kind(const struct settings *s, const struct settings_mount *a, const struct settings_mount *b)
+/* A handler can be replaced by another of its kind. Processes of the host's own are one kind, a
+ * plugin's with --isolate among them. */
+static bool same_kind(const struct settings *s, const struct settings_mount *a,
+		      const struct settings_mount *b)
 {
 	bool processes = a->worker != NULL || (a->plugin != NULL && s->isolate),
 	     others = b->worker != NULL || (b->plugin != NULL && s->isolate);
@@ -199,7 +215,8 @@ static bool same_pairs(const struct settings_mount *a, const struct settings_mou
 	for (size_t i = 0; same && i < a->n_pairs; i++) {
 		same = false;
 		for (size_t j = 0; !same && j < b->n_pairs; j++)
-			same = strcmp(a->pairs[i].key, b->pairs[j].key) == 0 && strcmp(a->pairs[i].value, b->pairs[j].value) == 0;
+			same = strcmp(a->pairs[i].key, b->pairs[j].key) == 0 &&
+			       strcmp(a->pairs[i].value, b->pairs[j].value) == 0;
 	}
 	return same;
 }
@@ -208,7 +225,8 @@ static void keep_handler(struct settings_mount *runs, struct settings_mount *ask
 {
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++)
 		if (row->type == OPTION_HANDLER)
-			swap_bytes(settings_layer_handler_field(runs, row), settings_layer_handler_field(asked, row), sizeof(char *));
+			swap_bytes(settings_layer_handler_field(runs, row),
+				   settings_layer_handler_field(asked, row), sizeof(char *));
 	swap_bytes(&runs->pairs, &asked->pairs, sizeof(runs->pairs));
 	swap_bytes(&runs->n_pairs, &asked->n_pairs, sizeof(runs->n_pairs));
 }
@@ -221,18 +239,24 @@ void settings_adopt_not_handler(struct settings *runs, struct settings_mount *as
 		keep_handler(mine, asked);
 }
 
-static void adopt_handler(const struct adopt *a, struct settings_mount *runs, struct settings_mount *asked)
+static void adopt_handler(const struct adopt *a, struct settings_mount *runs,
+			  struct settings_mount *asked)
 {
 	const struct option_row *was = handler_row(runs), *is = handler_row(asked);
 
 	if (!same_kind(a->asked, runs, asked)) {
-		tell(a, is, runs->path, *settings_layer_handler_field(runs, was), *settings_layer_handler_field(asked, is), true);
+		tell(a, is, runs->path, *settings_layer_handler_field(runs, was),
+		     *settings_layer_handler_field(asked, is), true);
 		keep_handler(runs, asked);
 		return;
 	}
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
-		char **mine = row->type == OPTION_HANDLER ? settings_layer_handler_field(runs, row) : NULL,
-		     **other = row->type == OPTION_HANDLER ? settings_layer_handler_field(asked, row) : NULL;
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
+		char **mine = row->type == OPTION_HANDLER ? settings_layer_handler_field(runs, row)
+							  : NULL,
+		     **other = row->type == OPTION_HANDLER
+				       ? settings_layer_handler_field(asked, row)
+				       : NULL;
 
 		if (mine == NULL || same_text(*mine, *other))
 			continue;
@@ -245,9 +269,11 @@ static void adopt_handler(const struct adopt *a, struct settings_mount *runs, st
 		tell(a, &option_table[OPTION_ID_plugin_set], runs->path, NULL, NULL, false);
 }
 
-static void adopt_scoped(const struct adopt *a, struct settings_mount *runs, struct settings_mount *asked)
+static void adopt_scoped(const struct adopt *a, struct settings_mount *runs,
+			 struct settings_mount *asked)
 {
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
 		char **mine = row->type == OPTION_SCOPED ? settings_scope_field(runs, row) : NULL;
 		char **other = row->type == OPTION_SCOPED ? settings_scope_field(asked, row) : NULL;
 		bool waits = row->when == OPTION_WHEN_RESTART;
@@ -260,17 +286,20 @@ static void adopt_scoped(const struct adopt *a, struct settings_mount *runs, str
 	}
 }
 
-/* Which mounts there are stays: those that were not asked for any more go on as they were, new ones are not there yet. */
+/* Which mounts there are stays: those that were not asked for any more go on as they were, new ones
+ * are not there yet. */
 static void adopt_mounts(const struct adopt *a)
 {
 	struct settings *runs = a->runs, *asked = a->asked;
 
 	for (size_t i = 0; i < runs->n_mounts; i++) {
-		struct settings_mount *mine = &runs->mounts[i], *other = find_mount(asked, mine->path);
+		struct settings_mount *mine = &runs->mounts[i],
+				      *other = find_mount(asked, mine->path);
 		const struct option_row *row = handler_row(mine);
 
 		if (other == NULL) {
-			tell(a, row, mine->path, *settings_layer_handler_field(mine, row), NULL, true);
+			tell(a, row, mine->path, *settings_layer_handler_field(mine, row), NULL,
+			     true);
 			continue;
 		}
 		adopt_handler(a, mine, other);
@@ -282,14 +311,16 @@ static void adopt_mounts(const struct adopt *a)
 		const struct option_row *row = handler_row(new);
 
 		if (find_mount(runs, new->path) == NULL)
-			tell(a, row, new->path, NULL, *settings_layer_handler_field(new, row), true);
+			tell(a, row, new->path, NULL, *settings_layer_handler_field(new, row),
+			     true);
 	}
 	/* What goes on stands in the places of what runs now. */
 	swap_bytes(&runs->mounts, &asked->mounts, sizeof(runs->mounts));
 	swap_bytes(&runs->n_mounts, &asked->n_mounts, sizeof(runs->n_mounts));
 }
 
-void settings_adopt(struct settings *runs, struct settings *asked, settings_on_change *on_change, void *ctx)
+void settings_adopt(struct settings *runs, struct settings *asked, settings_on_change *on_change,
+		    void *ctx)
 {
 	const struct adopt a = {.runs = runs, .asked = asked, .on_change = on_change, .ctx = ctx};
 

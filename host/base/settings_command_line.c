@@ -2,8 +2,9 @@
 
 #include <string.h>
 
-/* Written by hand rather than with getopt, which keeps its state in globals and takes any unique beginning of a name, so that a
- * new option could break an old script. What it accepts is otherwise the same: --name value, --name=value, -n value, -nvalue. */
+/* Written by hand rather than with getopt, which keeps its state in globals and takes any unique
+ * beginning of a name, so that a new option could break an old script. What it accepts is otherwise
+ * the same: --name value, --name=value, -n value, -nvalue. */
 
 static const struct settings_place HERE = {NULL, 0};
 
@@ -17,7 +18,8 @@ static void unknown(struct settings_layer *layer, const char *name)
 			names[n++] = option_table[i].name;
 	nearest = option_nearest(name, names, n);
 	if (nearest != NULL)
-		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?", nearest);
+		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?",
+				     nearest);
 	else
 		settings_layer_error(layer, &HERE, name, "unknown option; see --help");
 }
@@ -37,12 +39,15 @@ static int read_long(struct settings_layer *layer, int i)
 	char name[64];
 
 	if (row == NULL) {
-		snprintf(name, sizeof(name), "%.*s", n < sizeof(name) ? (int)n : (int)sizeof(name) - 1, argument);
+		snprintf(name, sizeof(name), "%.*s",
+			 n < sizeof(name) ? (int)n : (int)sizeof(name) - 1, argument);
 		unknown(layer, name);
 		return 1;
 	}
 	if (row->type == OPTION_FLAG && equals != NULL) {
-		settings_layer_error(layer, &HERE, row->name, "\"%.200s\" is too much; expected --%s without a value", equals + 1, row->name);
+		settings_layer_error(layer, &HERE, row->name,
+				     "\"%.200s\" is too much; expected --%s without a value",
+				     equals + 1, row->name);
 		return 1;
 	}
 	if (row->type == OPTION_FLAG || equals != NULL) {
@@ -71,7 +76,8 @@ static int read_short(struct settings_layer *layer, int i)
 		const struct option_row *row = find_letter(*p);
 
 		if (row == NULL) {
-			settings_layer_error(layer, &HERE, NULL, "-%c: unknown option; see --help", *p);
+			settings_layer_error(layer, &HERE, NULL, "-%c: unknown option; see --help",
+					     *p);
 			return 1;
 		}
 		if (row->type == OPTION_FLAG) {

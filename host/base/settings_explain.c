@@ -1,4 +1,5 @@
-/* settings_explain: what libconfig calls a syntax error, in words: most often a value without quotes, or one quote that is missing. */
+/* settings_explain: what libconfig calls a syntax error, in words: most often a value without
+ * quotes, or one quote that is missing. */
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -17,7 +18,8 @@ struct reading {
 	unsigned line;
 	char name[64];
 	char open[DEPTH_MAX]; /* the brackets around it */
-	unsigned group[DEPTH_MAX + 1], n_groups; /* and in which group it stands therefore; 0: in none */
+	unsigned group[DEPTH_MAX + 1],
+		n_groups; /* and in which group it stands therefore; 0: in none */
 	size_t depth;
 	bool wants_value;
 	/* Names that came before it, with their groups, where two of them are looked for. */
@@ -48,7 +50,8 @@ static void skip(struct reading *r)
 }
 
 /* Returns true. */
-__attribute__((format(printf, 3, 4))) static bool say(const struct reading *r, unsigned line, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool say(const struct reading *r, unsigned line,
+						      const char *format, ...)
 {
 	struct settings_place at = {r->path, line};
 	char sentence[4 * WORD_MAX];
@@ -112,9 +115,11 @@ static bool read_bare(struct reading *r)
 	if (!is_scalar(word) && row != NULL && row->type == OPTION_FLAG)
 		return say(r, r->line, "%s is no truth value; expected true or false", word);
 	if (!is_scalar(word) && in_list(r))
-		return say(r, r->line, "%s stands without quotes; expected %s = ( \"%s\" )", word, r->name, word);
+		return say(r, r->line, "%s stands without quotes; expected %s = ( \"%s\" )", word,
+			   r->name, word);
 	if (!is_scalar(word))
-		return say(r, r->line, "%s stands without quotes; expected %s = \"%s\"", word, r->name, word);
+		return say(r, r->line, "%s stands without quotes; expected %s = \"%s\"", word,
+			   r->name, word);
 	r->p += n;
 	r->wants_value = false;
 	return false;
@@ -141,7 +146,8 @@ static bool read_name(struct reading *r)
 
 	n = n > 0 ? n : 1;
 	dashes = dashes < n ? dashes : 0;
-	snprintf(r->name, sizeof(r->name), "%.*s", n - dashes < 60 ? (int)(n - dashes) : 60, r->p + dashes);
+	snprintf(r->name, sizeof(r->name), "%.*s", n - dashes < 60 ? (int)(n - dashes) : 60,
+		 r->p + dashes);
 	if (dashes > 0)
 		return say(r, line, "has dashes in front; expected %s = VALUE", r->name);
 	r->p += n;
@@ -151,7 +157,9 @@ static bool read_name(struct reading *r)
 	if (!r->doubles || !comes_twice(r))
 		return false;
 	if (strcmp(r->name, "mount") == 0)
-		return say(r, line, "is given twice; expected one list of all mounts, mount = ( {...}, {...} )");
+		return say(
+			r, line,
+			"is given twice; expected one list of all mounts, mount = ( {...}, {...} )");
 	return say(r, line, "is given twice; expected once");
 }
 
@@ -172,7 +180,8 @@ static bool read_mark(struct reading *r)
 	return true;
 }
 
-bool settings_explain(struct settings_layer *layer, const char *path, const char *text, unsigned line, bool doubles)
+bool settings_explain(struct settings_layer *layer, const char *path, const char *text,
+		      unsigned line, bool doubles)
 {
 	struct reading r = {.layer = layer, .path = path, .p = text, .line = 1, .doubles = doubles};
 	bool said = false;

@@ -57,7 +57,7 @@ size_t settings_layer_size(const struct option_row *row)
 	}
 }
 
-/* --- memory -------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 char *settings_layer_keep(struct settings_layer *layer, const char *text, size_t n)
 {
@@ -88,7 +88,8 @@ void settings_list_free(struct settings_list *list)
 	free(list->items);
 }
 
-void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text, size_t n)
+void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text,
+			size_t n)
 {
 	char **item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
 
@@ -98,7 +99,8 @@ void settings_layer_add(struct settings_layer *layer, struct settings_list *list
 	list->n += *item != NULL;
 }
 
-void settings_layer_error(struct settings_layer *layer, const struct settings_place *at, const char *name, const char *format, ...)
+void settings_layer_error(struct settings_layer *layer, const struct settings_place *at,
+			  const char *name, const char *format, ...)
 {
 	char what[1200], line[16] = "", sentence[4096];
 	va_list args;
@@ -108,16 +110,18 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 	va_end(args);
 	if (at->line > 0)
 		snprintf(line, sizeof(line), ":%u", at->line);
-	snprintf(sentence, sizeof(sentence), "tova-host: %s%s%s%s%s%s%s", at->file != NULL ? at->file : "", line,
-		 at->file != NULL ? ": " : "", at->file == NULL && name != NULL ? "--" : "", name != NULL ? name : "",
+	snprintf(sentence, sizeof(sentence), "tova-host: %s%s%s%s%s%s%s",
+		 at->file != NULL ? at->file : "", line, at->file != NULL ? ": " : "",
+		 at->file == NULL && name != NULL ? "--" : "", name != NULL ? name : "",
 		 name != NULL ? ": " : "", what);
 	settings_layer_add(layer, layer->errors, sentence, strlen(sentence));
 }
 
-/* --- values -------------------------------------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 /* What is wrong with an element of a list, or NULL. */
-static const char *element_error(const struct settings_layer *layer, const struct option_row *row, const char *element)
+static const char *element_error(const struct settings_layer *layer, const struct option_row *row,
+				 const char *element)
 {
 	struct address_network network;
 
@@ -145,13 +149,16 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 		while (len > blank && strchr(" \t", text[len - 1]) != NULL)
 			len--;
 		if (len <= blank) {
-			settings_layer_error(layer, at, row->name, "\"%.200s\" has an empty element; expected %s", whole, row->argument);
+			settings_layer_error(layer, at, row->name,
+					     "\"%.200s\" has an empty element; expected %s", whole,
+					     row->argument);
 			return;
 		}
 		settings_layer_add(layer, list, text + blank, len - blank);
 		why = list->n > 0 ? element_error(layer, row, list->items[list->n - 1]) : NULL;
 		if (why != NULL)
-			settings_layer_error(layer, at, row->name, "\"%.200s\": %s", list->items[list->n - 1], why);
+			settings_layer_error(layer, at, row->name, "\"%.200s\": %s",
+					     list->items[list->n - 1], why);
 		text += n + (text[n] == ',');
 	}
 }
@@ -192,7 +199,8 @@ static bool split_address(const char *text, char host_r[INET6_ADDRSTRLEN], uint1
 static bool same_listen(const struct settings_listen *a, const struct settings_listen *b)
 {
 	if (a->unix_path != NULL || b->unix_path != NULL)
-		return a->unix_path != NULL && b->unix_path != NULL && strcmp(a->unix_path, b->unix_path) == 0;
+		return a->unix_path != NULL && b->unix_path != NULL &&
+		       strcmp(a->unix_path, b->unix_path) == 0;
 	return a->port != 0 && a->port == b->port && strcmp(a->host, b->host) == 0;
 }
 
@@ -207,12 +215,13 @@ static bool take_word(const char *text, size_t *n_r, const char *word)
 }
 
 /* Takes ",tls=NAME" off the end, however often. They stand before those that were taken before. */
-static void take_tls_names(struct settings_layer *layer, const char *text, size_t *n_r, struct settings_listen *said_r)
+static void take_tls_names(struct settings_layer *layer, const char *text, size_t *n_r,
+			   struct settings_listen *said_r)
 {
 	const char *comma;
 
-	while ((comma = memrchr(text, ',', *n_r)) != NULL && comma > text && text + *n_r > comma + 5 &&
-	       memcmp(comma, ",tls=", 5) == 0) {
+	while ((comma = memrchr(text, ',', *n_r)) != NULL && comma > text &&
+	       text + *n_r > comma + 5 && memcmp(comma, ",tls=", 5) == 0) {
 		struct settings_list *names = &said_r->tls_names;
 		size_t before = names->n;
 
@@ -227,8 +236,10 @@ static void take_tls_names(struct settings_layer *layer, const char *text, size_
 	}
 }
 
-/* How much of it is the address: what follows says what is spoken there, in any order, each thing once. */
-static size_t listen_length(struct settings_layer *layer, const char *text, struct settings_listen *said_r)
+/* How much of it is the address: what follows says what is spoken there, in any order, each thing
+ * once. */
+static size_t listen_length(struct settings_layer *layer, const char *text,
+			    struct settings_listen *said_r)
 {
 	size_t n = strlen(text), before;
 
@@ -246,8 +257,8 @@ static size_t listen_length(struct settings_layer *layer, const char *text, stru
 	return n;
 }
 
-static void apply_listen(struct settings_layer *layer, const struct option_row *row, const char *text,
-			 const struct settings_place *at)
+static void apply_listen(struct settings_layer *layer, const struct option_row *row,
+			 const char *text, const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
 	bool is_unix = strncmp(text, "unix:", 5) == 0;
@@ -260,13 +271,15 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	bool sound = address != NULL && (is_unix || split_address(address, host, &port));
 
 	free(address);
-	bool no_path = is_unix && (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path));
+	bool no_path = is_unix &&
+		       (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path));
 	if (!sound || no_path)
 		settings_list_free(&said.tls_names);
 	if (no_path) {
-		settings_layer_error(layer, at, row->name,
-				     "\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:", text,
-				     sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:",
+			text, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return;
 	}
 	if (!sound) {
@@ -292,13 +305,15 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	item->tls_names = said.tls_names;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (same_listen(item, &list->items[i]))
-			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice", text);
+			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice",
+					     text);
 }
 
-/* --- mounts -------------------------------------------------------------------------------------------------------------------- */
+/* --- mounts ----------------------------------------------------------------------------------- */
 
 /* No slash at the end, no empty segment. Returns what is wrong, or NULL. */
-const char *settings_layer_normalise(const char *raw, size_t n, char dst[SETTINGS_LAYER_MOUNT_MAX + 2])
+const char *settings_layer_normalise(const char *raw, size_t n,
+				     char dst[SETTINGS_LAYER_MOUNT_MAX + 2])
 {
 	size_t len = 0, i = 0;
 
@@ -328,7 +343,8 @@ const char *settings_layer_normalise(const char *raw, size_t n, char dst[SETTING
 	return NULL;
 }
 
-struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name, const char *raw, size_t n,
+struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name,
+					    const char *raw, size_t n,
 					    const struct settings_place *at)
 {
 	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
@@ -336,7 +352,8 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	struct settings_mount *mount;
 
 	if (why != NULL) {
-		settings_layer_error(layer, at, name, "\"%.*s\" %s", n < 300 ? (int)n : 300, raw, why);
+		settings_layer_error(layer, at, name, "\"%.*s\" %s", n < 300 ? (int)n : 300, raw,
+				     why);
 		return NULL;
 	}
 	for (size_t i = 0; i < layer->s.n_mounts; i++)
@@ -352,14 +369,15 @@ struct settings_mount *settings_layer_mount(struct settings_layer *layer, const 
 	return mount;
 }
 
-const char *settings_layer_known(const struct settings_layer *layer, char known[SETTINGS_LAYER_KNOWN_MAX])
+const char *settings_layer_known(const struct settings_layer *layer,
+				 char known[SETTINGS_LAYER_KNOWN_MAX])
 {
 	size_t n = 0;
 
 	known[0] = '\0';
 	for (size_t i = 0; i < layer->s.n_mounts && n < SETTINGS_LAYER_KNOWN_MAX; i++)
-		n += (size_t)snprintf(known + n, SETTINGS_LAYER_KNOWN_MAX - n, "%s%s", n > 0 ? ", " : "; expected one of ",
-				      layer->s.mounts[i].path);
+		n += (size_t)snprintf(known + n, SETTINGS_LAYER_KNOWN_MAX - n, "%s%s",
+				      n > 0 ? ", " : "; expected one of ", layer->s.mounts[i].path);
 	return known;
 }
 
@@ -382,13 +400,15 @@ bool settings_layer_is_tls(const char *url)
 	return strncmp(url, "tls+tcp://", 10) == 0;
 }
 
-/* An ipc:// URL has an absolute path, a tcp:// or tls+tcp:// URL a numeric address and a port: names are not looked up. */
+/* An ipc:// URL has an absolute path, a tcp:// or tls+tcp:// URL a numeric address and a port:
+ * names are not looked up. */
 static bool split_url(const char *url, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
 {
 	if (strncmp(url, "ipc:///", 7) == 0)
 		return strlen(url + 6) < sizeof(((struct sockaddr_un *)0)->sun_path);
 	url += settings_layer_is_tls(url) ? 4 : 0;
-	return strncmp(url, "tcp://", 6) == 0 && strncmp(url + 6, "localhost:", 10) != 0 && split_address(url + 6, host_r, port_r);
+	return strncmp(url, "tcp://", 6) == 0 && strncmp(url + 6, "localhost:", 10) != 0 &&
+	       split_address(url + 6, host_r, port_r);
 }
 
 bool settings_layer_is_open(const char *url)
@@ -396,32 +416,40 @@ bool settings_layer_is_open(const char *url)
 	char host[INET6_ADDRSTRLEN] = "";
 	uint16_t port;
 
-	return split_url(url, host, &port) && host[0] != '\0' && strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0;
+	return split_url(url, host, &port) && host[0] != '\0' && strncmp(host, "127.", 4) != 0 &&
+	       strcmp(host, "::1") != 0;
 }
 
 /* May the mount have this handler beside what it has? */
 static bool has_room(struct settings_mount *mount, const struct option_row *row)
 {
-	const struct option_row *worker = &option_table[OPTION_ID_worker], *attach = &option_table[OPTION_ID_attach];
+	const struct option_row *worker = &option_table[OPTION_ID_worker],
+				*attach = &option_table[OPTION_ID_attach];
 
-	for (const struct option_row *other = option_table; other < option_table + OPTION_COUNT; other++) {
-		bool both_workers = (row == worker && other == attach) || (row == attach && other == worker);
+	for (const struct option_row *other = option_table; other < option_table + OPTION_COUNT;
+	     other++) {
+		bool both_workers =
+			(row == worker && other == attach) || (row == attach && other == worker);
 
-		if (other->type == OPTION_HANDLER && *settings_layer_handler_field(mount, other) != NULL && !both_workers)
+		if (other->type == OPTION_HANDLER &&
+		    *settings_layer_handler_field(mount, other) != NULL && !both_workers)
 			return false;
 	}
 	return true;
 }
 
-void settings_layer_handler(struct settings_layer *layer, struct settings_mount *mount, const struct option_row *row,
-			    const char *value, const struct settings_place *at)
+void settings_layer_handler(struct settings_layer *layer, struct settings_mount *mount,
+			    const struct option_row *row, const char *value,
+			    const struct settings_place *at)
 {
 	char host[INET6_ADDRSTRLEN];
 	uint16_t port;
 
 	if (!has_room(mount, row))
-		settings_layer_error(layer, at, row->name,
-				     "\"%.200s\": the mount %s already has a handler; expected one handler per mount", value, mount->path);
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\": the mount %s already has a handler; expected one handler per mount",
+			value, mount->path);
 	else if (row == &option_table[OPTION_ID_attach] && !split_url(value, host, &port))
 		settings_layer_error(
 			layer, at, row->name,
@@ -429,7 +457,8 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 			"with a numeric address",
 			value);
 	else
-		*settings_layer_handler_field(mount, row) = settings_layer_keep(layer, value, strlen(value));
+		*settings_layer_handler_field(mount, row) =
+			settings_layer_keep(layer, value, strlen(value));
 }
 
 size_t settings_layer_mount_length(const char *text)
@@ -439,9 +468,10 @@ size_t settings_layer_mount_length(const char *text)
 	return n > 0 && text[n] == '=' ? n : 0;
 }
 
-/* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other characters is a path. */
-static void apply_handler(struct settings_layer *layer, const struct option_row *row, const char *text,
-			  const struct settings_place *at)
+/* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other
+ * characters is a path. */
+static void apply_handler(struct settings_layer *layer, const struct option_row *row,
+			  const char *text, const struct settings_place *at)
 {
 	size_t mount_len = settings_layer_mount_length(text);
 	bool named = mount_len > 0;
@@ -450,22 +480,28 @@ static void apply_handler(struct settings_layer *layer, const struct option_row 
 
 	layer->mounts_given = true;
 	if (*value == '\0') {
-		settings_layer_error(layer, at, row->name, "\"%.200s\" names no handler; expected %s", text, row->argument);
+		settings_layer_error(layer, at, row->name,
+				     "\"%.200s\" names no handler; expected %s", text,
+				     row->argument);
 		return;
 	}
-	mount = settings_layer_mount(layer, row->name, named ? text : "/", named ? mount_len : 1, at);
+	mount = settings_layer_mount(layer, row->name, named ? text : "/", named ? mount_len : 1,
+				     at);
 	if (mount != NULL)
 		settings_layer_handler(layer, mount, row, value, at);
 }
 
-void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount, const char *key, size_t key_len,
-			 const char *value, const struct settings_place *at)
+void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount,
+			 const char *key, size_t key_len, const char *value,
+			 const struct settings_place *at)
 {
 	struct settings_pending *pending;
 
 	if (key_len == 0 || key_len > KEY_MAX || strspn(key, KEY_CHARS) < key_len) {
-		settings_layer_error(layer, at, name, "\"%.*s\" is not a key; expected 1 to %d letters, digits and . _ -",
-				     key_len < 200 ? (int)key_len : 200, key, KEY_MAX);
+		settings_layer_error(
+			layer, at, name,
+			"\"%.*s\" is not a key; expected 1 to %d letters, digits and . _ -",
+			key_len < 200 ? (int)key_len : 200, key, KEY_MAX);
 		return;
 	}
 	pending = settings_layer_grow(layer, &layer->pending, layer->n_pending, sizeof(*pending));
@@ -480,26 +516,32 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 static void apply_pair(struct settings_layer *layer, const struct option_row *row, const char *text,
 		       const struct settings_place *at)
 {
-	const char *equals = strchr(text, '='), *colon = text[0] == '/' ? strchr(text, ':') : NULL, *key = text, *why;
+	const char *equals = strchr(text, '='), *colon = text[0] == '/' ? strchr(text, ':') : NULL,
+		   *key = text, *why;
 	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
 
 	if (equals == NULL || (text[0] == '/' && (colon == NULL || colon > equals))) {
-		settings_layer_error(layer, at, row->name, "\"%.200s\" is not a setting; expected %s", text, row->argument);
+		settings_layer_error(layer, at, row->name,
+				     "\"%.200s\" is not a setting; expected %s", text,
+				     row->argument);
 		return;
 	}
 	if (colon != NULL) {
 		why = settings_layer_normalise(text, (size_t)(colon - text), path);
 		if (why != NULL) {
 			settings_layer_error(layer, at, row->name, "\"%.*s\" %s",
-					     (int)(colon - text) < 300 ? (int)(colon - text) : 300, text, why);
+					     (int)(colon - text) < 300 ? (int)(colon - text) : 300,
+					     text, why);
 			return;
 		}
 		key = colon + 1;
 	}
-	settings_layer_pair(layer, row->name, colon != NULL ? path : NULL, key, (size_t)(equals - key), equals + 1, at);
+	settings_layer_pair(layer, row->name, colon != NULL ? path : NULL, key,
+			    (size_t)(equals - key), equals + 1, at);
 }
 
-void settings_layer_set(struct settings_layer *layer, struct settings_mount *mount, const struct settings_pair *pair)
+void settings_layer_set(struct settings_layer *layer, struct settings_mount *mount,
+			const struct settings_pair *pair)
 {
 	struct settings_pair *mine = NULL;
 	char *value = settings_layer_keep(layer, pair->value, strlen(pair->value));
@@ -523,9 +565,10 @@ void settings_layer_set(struct settings_layer *layer, struct settings_mount *mou
 	mount->n_pairs++;
 }
 
-/* --- all of it ----------------------------------------------------------------------------------------------------------------- */
+/* --- all of it -------------------------------------------------------------------------------- */
 
-static void apply_one(struct settings_layer *layer, const struct option_row *row, const char *text, const struct settings_place *at)
+static void apply_one(struct settings_layer *layer, const struct option_row *row, const char *text,
+		      const struct settings_place *at)
 {
 	void *field = settings_layer_field(&layer->s, row);
 	char why[OPTION_WHY_MAX];
@@ -535,7 +578,8 @@ static void apply_one(struct settings_layer *layer, const struct option_row *row
 		*(bool *)field = true;
 	} else if (row->type == OPTION_TEXT || row->type == OPTION_PATH) {
 		if (row->type == OPTION_PATH && *text == '\0')
-			settings_layer_error(layer, at, row->name, "is empty; expected %s", row->argument);
+			settings_layer_error(layer, at, row->name, "is empty; expected %s",
+					     row->argument);
 		else
 			*(char **)field = settings_layer_keep(layer, text, strlen(text));
 	} else if (!option_parse(row, text, &value, why)) {
@@ -547,8 +591,8 @@ static void apply_one(struct settings_layer *layer, const struct option_row *row
 	}
 }
 
-void settings_layer_apply(struct settings_layer *layer, const struct option_row *row, const char *text,
-			  const struct settings_place *at)
+void settings_layer_apply(struct settings_layer *layer, const struct option_row *row,
+			  const char *text, const struct settings_place *at)
 {
 	bool *given = &layer->given[row - option_table];
 

@@ -56,8 +56,10 @@ static void print_string_of(const char *name, const char *text, FILE *out)
 
 static void print_handlers(struct settings_mount *mount, FILE *out)
 {
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
-		if (row->type == OPTION_HANDLER && *settings_layer_handler_field(mount, row) != NULL)
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
+		if (row->type == OPTION_HANDLER &&
+		    *settings_layer_handler_field(mount, row) != NULL)
 			print_string_of(row->name, *settings_layer_handler_field(mount, row), out);
 		else if (row->type == OPTION_SCOPED && *settings_scope_field(mount, row) != NULL)
 			print_string_of(row->name, *settings_scope_field(mount, row), out);
@@ -95,8 +97,10 @@ static void print_scalar(const struct option_row *row, const void *field, FILE *
 	} else if (row->type == OPTION_TEXT || row->type == OPTION_PATH) {
 		print_string(out, *(char *const *)field);
 	} else {
-		option_format(row, row->type == OPTION_ENUM ? *(const unsigned *)field : *(const uint64_t *)field, text,
-			      sizeof(text));
+		option_format(row,
+			      row->type == OPTION_ENUM ? *(const unsigned *)field
+						       : *(const uint64_t *)field,
+			      text, sizeof(text));
 		print_string(out, text);
 	}
 	fputs(";\n", out);
@@ -116,23 +120,27 @@ static void print_list(const struct option_row *row, const void *field, FILE *ou
 	fprintf(out, "%s = (", row->name);
 	for (size_t i = 0; i < n; i++) {
 		fputs(i > 0 ? ", " : " ", out);
-		print_string(out, row->type == OPTION_LISTEN ? listens->items[i].text : list->items[i]);
+		print_string(out,
+			     row->type == OPTION_LISTEN ? listens->items[i].text : list->items[i]);
 	}
 	fputs(" );\n", out);
 }
 
 void settings_print(const struct settings *s, FILE *out)
 {
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
 		const void *field = settings_layer_field((struct settings *)s, row);
 
 		if (row->group >= OPTION_COMMAND || field == NULL)
 			continue;
 		if (is_list(row)) {
 			/* An empty list of files would be none. */
-			if (row->type != OPTION_PATHS || ((const struct settings_list *)field)->n > 0)
+			if (row->type != OPTION_PATHS ||
+			    ((const struct settings_list *)field)->n > 0)
 				print_list(row, field, out);
-		} else if ((row->type != OPTION_TEXT && row->type != OPTION_PATH) || *(char *const *)field != NULL) {
+		} else if ((row->type != OPTION_TEXT && row->type != OPTION_PATH) ||
+			   *(char *const *)field != NULL) {
 			print_scalar(row, field, out);
 		}
 	}

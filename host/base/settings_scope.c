@@ -34,7 +34,8 @@ static bool same_mount(const char *a, const char *b)
 /* RFC 6455 4.1: tokens of HTTP. Without the blanks around them, as they go out in a header. */
 static const char *subprotocols_error(const char *list)
 {
-	static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char token[] =
+		"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	for (const char *item = list;; item++) {
 		size_t n = strspn(item, token);
@@ -49,8 +50,8 @@ static const char *subprotocols_error(const char *list)
 	}
 }
 
-void settings_scope_keep(struct settings_layer *layer, const struct option_row *row, const char *mount, const char *text,
-			 const struct settings_place *at)
+void settings_scope_keep(struct settings_layer *layer, const struct option_row *row,
+			 const char *mount, const char *text, const struct settings_place *at)
 {
 	size_t n = mount == NULL ? settings_layer_mount_length(text) : 0;
 	const char *value = n > 0 ? text + n + 1 : text, *why;
@@ -64,12 +65,14 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	if (n > 0) {
 		why = settings_layer_normalise(text, n, path);
 		if (why != NULL) {
-			settings_layer_error(layer, at, row->name, "\"%.*s\" %s", n < 300 ? (int)n : 300, text, why);
+			settings_layer_error(layer, at, row->name, "\"%.*s\" %s",
+					     n < 300 ? (int)n : 300, text, why);
 			return;
 		}
 		mount = path;
 	}
-	if (row == &option_table[OPTION_ID_rate_limit] && value[0] != '\0' && !option_limit(value, &rate, &closes)) {
+	if (row == &option_table[OPTION_ID_rate_limit] && value[0] != '\0' &&
+	    !option_limit(value, &rate, &closes)) {
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
@@ -77,20 +80,26 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 			value);
 		return;
 	}
-	why = row == &option_table[OPTION_ID_subprotocol] && value[0] != '\0' ? subprotocols_error(value) : NULL;
+	why = row == &option_table[OPTION_ID_subprotocol] && value[0] != '\0'
+		      ? subprotocols_error(value)
+		      : NULL;
 	if (why != NULL) {
 		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);
 		return;
 	}
 	for (size_t i = 0; i < layer->n_scoped; i++)
 		if (layer->scoped[i].row == row && same_mount(layer->scoped[i].mount, mount)) {
-			settings_layer_error(layer, at, row->name, "is given twice%s%s; expected once%s",
-					     mount != NULL ? " for the mount " : "", mount != NULL ? mount : "",
-					     mount != NULL ? "" : ", or once for each mount as MOUNT=VALUE");
+			settings_layer_error(layer, at, row->name,
+					     "is given twice%s%s; expected once%s",
+					     mount != NULL ? " for the mount " : "",
+					     mount != NULL ? mount : "",
+					     mount != NULL
+						     ? ""
+						     : ", or once for each mount as MOUNT=VALUE");
 			return;
 		}
-	if ((row->choices != NULL || option_is_scoped_size(row)) && (*value != '\0' || mount == NULL) &&
-	    !option_parse(row, value, &choice, expected)) {
+	if ((row->choices != NULL || option_is_scoped_size(row)) &&
+	    (*value != '\0' || mount == NULL) && !option_parse(row, value, &choice, expected)) {
 		settings_layer_error(layer, at, row->name, "%s", expected);
 		return;
 	}
@@ -103,12 +112,15 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	scoped->value = settings_layer_keep(layer, value, strlen(value));
 }
 
-static void give(struct settings_layer *target, struct settings_mount *mount, const struct settings_scoped *scoped)
+static void give(struct settings_layer *target, struct settings_mount *mount,
+		 const struct settings_scoped *scoped)
 {
 	char **field = settings_scope_field(mount, scoped->row);
 
 	free(*field);
-	*field = scoped->value[0] != '\0' ? settings_layer_keep(target, scoped->value, strlen(scoped->value)) : NULL;
+	*field = scoped->value[0] != '\0'
+			 ? settings_layer_keep(target, scoped->value, strlen(scoped->value))
+			 : NULL;
 }
 
 static void settle_one(struct settings_layer *target, const struct settings_scoped *scoped)
@@ -126,15 +138,17 @@ static void settle_one(struct settings_layer *target, const struct settings_scop
 		found = true;
 	}
 	if (!found && scoped->mount != NULL)
-		settings_layer_error(target, &here, scoped->row->name, "\"%.200s\": there is no mount %s%s", scoped->value,
+		settings_layer_error(target, &here, scoped->row->name,
+				     "\"%.200s\": there is no mount %s%s", scoped->value,
 				     scoped->mount, settings_layer_known(target, known));
 	else if (!found)
-		settings_layer_error(target, &here, scoped->row->name, "\"%.200s\" is for mounts, and there is none",
-				     scoped->value);
+		settings_layer_error(target, &here, scoped->row->name,
+				     "\"%.200s\" is for mounts, and there is none", scoped->value);
 }
 
 /* First what is for every mount, so that what is said for a single one wins. */
-void settings_scope_settle(struct settings_layer *target, const struct settings_layer *from, bool of_mounts)
+void settings_scope_settle(struct settings_layer *target, const struct settings_layer *from,
+			   bool of_mounts)
 {
 	for (int single = 0; single <= (of_mounts ? 1 : 0); single++)
 		for (size_t i = 0; i < from->n_scoped && !*target->no_memory; i++)

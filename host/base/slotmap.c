@@ -53,7 +53,8 @@ void slotmap_remove(struct slotmap *map, uint64_t id)
 	s->item = NULL;
 	map->count--;
 	if (++s->generation == 0)
-		return; /* every generation was used: the slot is retired rather than an id used twice */
+		return; /* every generation was used: the slot is retired rather than an id used
+			   twice */
 	s->next_free = map->first_free;
 	map->first_free = slot;
 }

@@ -1,5 +1,5 @@
-/* slotmap: ids instead of pointers. An id is a slot and a generation; the slot is used again, the id never, so that an id that
- * somebody kept can not reach what came to live in its slot later. */
+/* slotmap: ids instead of pointers. An id is a slot and a generation; the slot is used again, the
+ * id never, so that an id that somebody kept can not reach what came to live in its slot later. */
 #ifndef TOVA_BASE_SLOTMAP_H
 #define TOVA_BASE_SLOTMAP_H
 
@@ -31,12 +31,14 @@ void slotmap_remove(struct slotmap *map, uint64_t id);
 static inline void *slotmap_get(const struct slotmap *map, uint64_t id)
 {
 	uint32_t high = (uint32_t)(id >> 32), slot = high & ((1u << SLOTMAP_SLOT_BITS) - 1);
-	if (slot >= map->n || high >> SLOTMAP_SLOT_BITS != map->tag || map->slots[slot].generation != (uint32_t)id)
+	if (slot >= map->n || high >> SLOTMAP_SLOT_BITS != map->tag ||
+	    map->slots[slot].generation != (uint32_t)id)
 		return NULL;
 	return map->slots[slot].item;
 }
 
-/* The next item at or after *cursor (0 at first), or NULL at the end. Items may be removed between calls. */
+/* The next item at or after *cursor (0 at first), or NULL at the end. Items may be removed between
+ * calls. */
 void *slotmap_next(const struct slotmap *map, uint32_t *cursor);
 
 #endif

@@ -1,4 +1,5 @@
-/* stats: what one loop counts. Plain integers, written by that loop alone; whoever adds loops up reads them racily on purpose. */
+/* stats: what one loop counts. Plain integers, written by that loop alone; whoever adds loops up
+ * reads them racily on purpose. */
 #ifndef TOVA_BASE_STATS_H
 #define TOVA_BASE_STATS_H
 
@@ -12,10 +13,12 @@
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
 	X(slow, "connections for which messages are being given up because they read too slowly") \
-	X(buffered, "bytes of memory for what waits for slow connections and for messages received in part") \
+	X(buffered, \
+	  "bytes of memory for what waits for slow connections and for messages received in part") \
 	X(deflate_connections, "connections that have agreed on compression") \
 	X(deflate_memory, "bytes of memory reserved for compression") \
-	X(loop_turn_max_us, "CPU time of the longest turn of a loop since the start, in microseconds (up to 1,000 too much)") \
+	X(loop_turn_max_us, \
+	  "CPU time of the longest turn of a loop since the start, in microseconds (up to 1,000 too much)") \
 	X(accepted, "sockets accepted") \
 	X(opened, "connections opened") \
 	X(refused, "upgrades refused") \
@@ -29,7 +32,8 @@
 	X(deflated, "messages compressed, once for all of their receivers") \
 	X(deflated_from, "bytes of those before that") \
 	X(deflated_to, "and after it") \
-	X(deflate_denied, "connections without --deflate-takeover, as --deflate-memory was used up") \
+	X(deflate_denied, \
+	  "connections without --deflate-takeover, as --deflate-memory was used up") \
 	X(events, "events delivered to handlers") \
 	X(commits, "acknowledgements committed") \
 	X(failures, "events that a handler failed") \

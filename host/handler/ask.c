@@ -2,7 +2,7 @@
 
 #include "hub/delivery.h"
 
-/* --- pushes -------------------------------------------------------------------------------------------------------------------------- */
+/* --- pushes ----------------------------------------------------------------------------------- */
 
 static const char *push_verdict_text(enum push_verdict v)
 {
@@ -20,7 +20,8 @@ static const char *push_verdict_text(enum push_verdict v)
 	}
 }
 
-static const char *push_commit(struct mount *m, const struct codec_batch *b, struct codec_item *item)
+static const char *push_commit(struct mount *m, const struct codec_batch *b,
+			       struct codec_item *item)
 {
 	commit_begin(&m->commit, NULL);
 	codec_commands(b, item, m->hub, NULL, &m->commit);
@@ -30,15 +31,17 @@ static const char *push_commit(struct mount *m, const struct codec_batch *b, str
 	return NULL;
 }
 
-void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b,
-	      struct codec_item *item)
+void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
+	      const struct codec_batch *b, struct codec_item *item)
 {
 	struct span source = item->source.p != NULL ? codec_text(&item->source) : (struct span){0};
-	enum push_verdict verdict = item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;
+	enum push_verdict verdict =
+		item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;
 	const char *why = push_verdict_text(verdict);
 	if (verdict == PUSH_NEW) {
 		why = push_commit(m, b, item);
-		/* A push that is refused has been answered: its number is used, and the next one may follow. */
+		/* A push that is refused has been answered: its number is used, and the next one
+		 * may follow. */
 		if (item->source.p != NULL)
 			push_done(sources, source, item->n);
 	}
@@ -60,7 +63,7 @@ void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources
 	codec_object_end(o);
 }
 
-/* --- queries ------------------------------------------------------------------------------------------------------------------------- */
+/* --- queries ---------------------------------------------------------------------------------- */
 
 static void list_begin(struct codec_out *o, const char *name, uint64_t count)
 {
@@ -68,7 +71,8 @@ static void list_begin(struct codec_out *o, const char *name, uint64_t count)
 	codec_member_raw(o, name, "[");
 }
 
-static void list_conn(struct codec_out *o, const struct hub *hub, const struct session *s, bool first)
+static void list_conn(struct codec_out *o, const struct hub *hub, const struct session *s,
+		      bool first)
 {
 	char id[SESSION_ID_TEXT];
 	session_id_text(hub_session_id(hub, s), id);
@@ -76,7 +80,8 @@ static void list_conn(struct codec_out *o, const struct hub *hub, const struct s
 	codec_string(o, (struct span){id, SESSION_ID_TEXT - 1});
 }
 
-static void query_members(struct codec_out *o, const struct mount *m, struct codec_item *item, bool list)
+static void query_members(struct codec_out *o, const struct mount *m, struct codec_item *item,
+			  bool list)
 {
 	const struct room *r = room_find(&m->rooms, codec_text(&item->room));
 	uint32_t n = r != NULL ? r->n : 0;
@@ -96,7 +101,8 @@ static void query_rooms(struct codec_out *o, const struct mount *m, struct codec
 {
 	struct session_id id = {0};
 	session_id_parse(codec_text(&item->conn), &id);
-	const struct session *s = id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
+	const struct session *s =
+		id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
 	uint32_t n = s != NULL ? s->rooms.n : 0;
 	if (s == NULL)
 		codec_member_raw(o, "unknown", "true");
@@ -121,7 +127,8 @@ void ask_stats(struct codec_out *o, const struct hub *hub)
 	const struct stats sum = hub_stats(hub), *s = &sum;
 	char text[32];
 	codec_member_raw(o, "stats", "{\"uptime_ms\":");
-	int n = snprintf(text, sizeof text, "%llu", (unsigned long long)(loop_now(hub->loop) - hub->started_ms));
+	int n = snprintf(text, sizeof text, "%llu",
+			 (unsigned long long)(loop_now(hub->loop) - hub->started_ms));
 	codec_raw(o, text, (size_t)n);
 #define STATS_MEMBER(name, about) codec_member_uint(o, #name, s->name);
 	STATS_TABLE(STATS_MEMBER)
@@ -145,6 +152,7 @@ void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *it
 	else if (json_is(&item->what, "stats"))
 		ask_stats(o, m->hub);
 	else
-		codec_member_text(o, "error", SPAN("an unknown query, or one that lacks its room or conn"));
+		codec_member_text(o, "error",
+				  SPAN("an unknown query, or one that lacks its room or conn"));
 	codec_object_end(o);
 }

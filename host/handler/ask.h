@@ -6,8 +6,8 @@
 #include "handler/push.h"
 
 /* Commits a push, unless it was done before, and answers it if it asks for that. */
-void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources, const struct codec_batch *b,
-	      struct codec_item *item);
+void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
+	      const struct codec_batch *b, struct codec_item *item);
 /* Answers a query from what is committed. */
 void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item);
 

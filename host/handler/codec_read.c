@@ -6,12 +6,14 @@
 #include "hub/room.h"
 #include "ws/header.h"
 
-/* --- one object --------------------------------------------------------------------------------------------------------------------- */
+/* --- one object ------------------------------------------------------------------------------- */
 
 #define CODEC_NO_DELAY UINT64_MAX
-#define CODEC_SECRET_MAX 1024	      /* bytes of a token or a mount's path */
-#define CODEC_BATCH_KEEP (512u << 10) /* bytes of what was read that are kept for the next batch */
-#define CODEC_COMMANDS_KEPT 1024      /* of a batch, as they were read; further ones are read again when they are done */
+#define CODEC_SECRET_MAX 1024 /* bytes of a token or a mount's path */
+/* bytes of what was read that are kept for the next batch */
+#define CODEC_BATCH_KEEP (512u << 10)
+/* of a batch, as they were read; further ones are read again when they are done */
+#define CODEC_COMMANDS_KEPT 1024
 
 struct reader {
 	struct json j;
@@ -36,7 +38,8 @@ struct field {
 	struct span key; /* NULL: the last */
 	uint16_t at;
 	uint16_t has; /* a bool that says that it is there; 0: none */
-	uint16_t bad; /* a bool that says that the number is none, which spoils only what it is for; 0: it spoils the batch */
+	uint16_t bad; /* a bool that says that the number is none, which spoils only what it is for;
+			 0: it spoils the batch */
 	bool number;  /* else text */
 };
 
@@ -62,7 +65,8 @@ struct field {
 static bool read_field(struct json *j, struct span name, void *base, const struct field *fields)
 {
 	const struct field *f = fields;
-	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] || memcmp(f->key.p, name.p, name.n) != 0))
+	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] ||
+				    memcmp(f->key.p, name.p, name.n) != 0))
 		f++;
 	if (f->key.p == NULL)
 		return false;
@@ -119,14 +123,17 @@ static enum command_word word_of(const struct json_string *c)
 	return WORD_UNKNOWN;
 }
 
-/* Nothing is there: one by one, since to clear all of it costs more than to read a short command. */
+/* Nothing is there: one by one, since to clear all of it costs more than to read a short
+ * command. */
 static void command_begin(struct codec_command *t)
 {
 	const struct json_string none = {.p = NULL};
-	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state = t->name = t->key = none;
+	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state =
+		t->name = t->key = none;
 	t->bin = t->state_bin = t->if_state_bin = t->code = t->id = t->period = 0;
 	t->delay = CODEC_NO_DELAY;
-	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number = false;
+	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number =
+		false;
 	t->word = WORD_UNKNOWN;
 }
 
@@ -179,7 +186,7 @@ static void read_command(struct reader *r, struct codec_command *t)
 		t->word = word_of(&t->c);
 }
 
-/* --- commands ----------------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 struct span codec_text(struct json_string *s)
 {
@@ -226,20 +233,25 @@ static uint64_t exclude_of(const struct use *u, struct codec_command *t)
 		return u->own != NULL ? u->own->local : 0;
 	struct session_id id;
 	if (t->exclude.p != NULL && !session_id_parse(codec_text(&t->exclude), &id))
-		commit_spoil(u->commit, COMMIT_E_EXCLUDE); /* else somebody would hear what was not for him */
+		commit_spoil(u->commit,
+			     COMMIT_E_EXCLUDE); /* else somebody would hear what was not for him */
 	return t->exclude.p != NULL ? local_id(u, &t->exclude) : 0;
 }
 
 static struct span data_of(const struct use *u, struct codec_command *t)
 {
-	return t->has_bin ? (struct span){(const char *)u->batch->binary + t->bin_at, t->bin} : codec_text(&t->data);
+	return t->has_bin ? (struct span){(const char *)u->batch->binary + t->bin_at, t->bin}
+			  : codec_text(&t->data);
 }
 
 static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 {
 	char name[ROOM_NAME_MAX + 1];
 	struct span text = codec_text(&t->name);
-	struct event_timer timer = {.name = name, .id = t->id, .delay_ms = t->delay, .period_ms = t->period};
+	struct event_timer timer = {.name = name,
+				    .id = t->id,
+				    .delay_ms = t->delay,
+				    .period_ms = t->period};
 	bool of_session = t->conn.p != NULL;
 	if (!room_name_ok(text) || (!cancel && t->delay == CODEC_NO_DELAY)) {
 		commit_spoil(u->commit, room_name_ok(text) ? COMMIT_E_DELAY : COMMIT_E_ARG);
@@ -255,15 +267,19 @@ static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 
 static void do_set(const struct use *u, struct codec_command *t)
 {
-	struct span state = t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at, t->state_bin}
-					     : codec_text(&t->state);
+	struct span state =
+		t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at,
+						 t->state_bin}
+				 : codec_text(&t->state);
 	if (!t->has_if_state_bin && t->if_state.p == NULL) {
 		commit_set(u->commit, target_of(u, t), state.p, state.n);
 		return;
 	}
-	struct span expected = t->has_if_state_bin
-				       ? (struct span){(const char *)u->batch->binary + t->if_state_bin_at, t->if_state_bin}
-				       : codec_text(&t->if_state);
+	struct span expected =
+		t->has_if_state_bin
+			? (struct span){(const char *)u->batch->binary + t->if_state_bin_at,
+					t->if_state_bin}
+			: codec_text(&t->if_state);
 	commit_set_if(u->commit, target_of(u, t), state.p, state.n, expected.p, expected.n);
 }
 
@@ -341,7 +357,8 @@ static void do_command(const struct use *u, struct codec_command *t)
 }
 
 /* Where the next command is read to: kept, or else only looked at. */
-static struct codec_command *room_for_command(struct codec_batch *b, struct codec_command *else_here)
+static struct codec_command *room_for_command(struct codec_batch *b,
+					      struct codec_command *else_here)
 {
 	if (b->n_commands == CODEC_COMMANDS_KEPT)
 		return else_here;
@@ -379,25 +396,27 @@ static void read_again(const struct codec_item *item, const struct use *u)
 			   .binary = item->commands_at,
 			   .limit = UINT64_MAX};
 	struct codec_command t;
-	for (bool first = json_enter(&r.j, '['); u->commit->error == COMMIT_OK && json_next(&r.j, ']', &first);) {
+	for (bool first = json_enter(&r.j, '[');
+	     u->commit->error == COMMIT_OK && json_next(&r.j, ']', &first);) {
 		read_command(&r, &t);
 		do_command(u, &t);
 	}
 }
 
-void codec_commands(const struct codec_batch *b, struct codec_item *item, const struct hub *hub, const struct session *own,
-		    struct commit *c)
+void codec_commands(const struct codec_batch *b, struct codec_item *item, const struct hub *hub,
+		    const struct session *own, struct commit *c)
 {
 	const struct use u = {.batch = b, .hub = hub, .own = own, .commit = c};
 	if (item->commands.p == NULL)
 		return;
 	if (!item->kept)
 		read_again(item, &u);
-	for (size_t i = item->first_command; item->kept && c->error == COMMIT_OK && i < item->end_command; i++)
+	for (size_t i = item->first_command;
+	     item->kept && c->error == COMMIT_OK && i < item->end_command; i++)
 		do_command(&u, &b->commands[i]);
 }
 
-/* --- the answer to an upgrade -------------------------------------------------------------------------------------------------------- */
+/* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 struct answer_text {
 	struct json_string subprotocol, state, type, body;
@@ -453,7 +472,8 @@ static const char *read_headers(struct event_answer *answer, struct span json)
 			if (n >= 2 || !json_read_string(&j, &pair[n]))
 				return "a header of the answer is not [\"Name\",\"value\"]";
 		if (j.why != NULL || n != 2 || !copy_text(name, sizeof name, &pair[0]) ||
-		    !copy_text(value, sizeof value, &pair[1]) || !event_answer_header(answer, name, value))
+		    !copy_text(value, sizeof value, &pair[1]) ||
+		    !event_answer_header(answer, name, value))
 			return "a header of the answer can not be sent";
 	}
 	return j.why;
@@ -468,13 +488,16 @@ static void *copy_of(struct span bytes)
 	return copy;
 }
 
-const char *codec_answer(const struct codec_batch *b, struct codec_item *item, struct event_answer *answer, void **data_r)
+const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
+			 struct event_answer *answer, void **data_r)
 {
 	bool refuse = item->refuse.p != NULL;
 	struct span json = refuse ? item->refuse : item->accept;
 	if (json.p == NULL)
 		return NULL;
-	struct reader r = {.j = {.p = json.p, .end = json.p + json.n}, .binary = item->answer_at, .limit = UINT64_MAX};
+	struct reader r = {.j = {.p = json.p, .end = json.p + json.n},
+			   .binary = item->answer_at,
+			   .limit = UINT64_MAX};
 	struct answer_text t;
 	read_answer_text(&r, &t);
 	if (t.headers.p != NULL && read_headers(answer, t.headers) != NULL)
@@ -485,9 +508,10 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	if (!header_ok("X-Type", answer->type))
 		return "the answer's type has a control character";
 	if (refuse) {
-		struct span body = t.has_bin	      ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
-				   : t.body.p != NULL ? codec_text(&t.body)
-						      : (struct span){0};
+		struct span body =
+			t.has_bin ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
+			: t.body.p != NULL ? codec_text(&t.body)
+					   : (struct span){0};
 		if (t.bad_status || t.status < 300 || t.status > 599)
 			return "a refusal needs a status of 300 to 599";
 		answer->status = (int)t.status;
@@ -495,9 +519,11 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 		answer->body_len = answer->body != NULL ? body.n : 0;
 		return NULL;
 	}
-	struct span state = t.has_state_bin	? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
-			    : t.state.p != NULL ? codec_text(&t.state)
-						: (struct span){0};
+	struct span state =
+		t.has_state_bin
+			? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
+		: t.state.p != NULL ? codec_text(&t.state)
+				    : (struct span){0};
 	if (state.n > 4096)
 		return "the state has more than 4,096 bytes";
 	*data_r = state.n > 0 ? copy_of(state) : NULL;
@@ -506,13 +532,14 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item, s
 	return NULL;
 }
 
-/* --- items -------------------------------------------------------------------------------------------------------------------------- */
+/* --- items ------------------------------------------------------------------------------------ */
 
 static void read_events(struct json *j, struct codec_item *item)
 {
 	struct json_string word;
 	item->has_events = true;
-	for (bool first = json_enter(j, '['); json_next(j, ']', &first) && json_read_string(j, &word);)
+	for (bool first = json_enter(j, '[');
+	     json_next(j, ']', &first) && json_read_string(j, &word);)
 		for (int kind = 0; kind < EVENT_KINDS; kind++)
 			if (json_is(&word, event_name((enum event_kind)kind)))
 				item->events |= EVENT_BIT(kind);
@@ -520,8 +547,9 @@ static void read_events(struct json *j, struct codec_item *item)
 
 static enum codec_type type_of(struct json *j, const struct json_string *t)
 {
-	static const struct span words[] = {SPAN("hello"), SPAN("ready"),   SPAN("ack"),  SPAN("nack"), SPAN("push"),
-					    SPAN("query"), SPAN("control"), SPAN("pong"), SPAN("bye")};
+	static const struct span words[] = {SPAN("hello"),   SPAN("ready"), SPAN("ack"),
+					    SPAN("nack"),    SPAN("push"),  SPAN("query"),
+					    SPAN("control"), SPAN("pong"),  SPAN("bye")};
 	for (size_t i = 0; t->p != NULL && !t->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){t->p, t->n}, words[i]))
 			return (enum codec_type)i;
@@ -591,7 +619,8 @@ static void check_item(struct json *j, const struct codec_item *item)
 		json_fail(j, "a hello of another version than 1");
 	else if ((item->type == CODEC_QUERY || item->type == CODEC_CONTROL) && !item->has_q)
 		json_fail(j, "a question without \"q\"");
-	else if (item->type == CODEC_PUSH && item->source.p != NULL && (!item->has_n || item->n == 0))
+	else if (item->type == CODEC_PUSH && item->source.p != NULL &&
+		 (!item->has_n || item->n == 0))
 		json_fail(j, "a push with a source needs \"n\" from 1");
 	else if (item->type == CODEC_PUSH && item->commands.p == NULL)
 		json_fail(j, "a push without commands");
@@ -626,11 +655,13 @@ static bool add_item(struct codec_batch *b, struct json *j)
 	return true;
 }
 
-/* Its objects, or only the first. One function for both, since a second call of read_item costs every batch its being inlined. */
+/* Its objects, or only the first. One function for both, since a second call of read_item costs
+ * every batch its being inlined. */
 static void read_objects(struct reader *r, struct codec_batch *b, bool only_first)
 {
 	b->n = b->n_commands = 0;
-	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first) && add_item(b, &r->j);) {
+	for (bool first = json_enter(&r->j, '[');
+	     json_next(&r->j, ']', &first) && add_item(b, &r->j);) {
 		read_item(r, &b->items[b->n++]);
 		if (only_first)
 			break;
@@ -641,7 +672,9 @@ static void read_objects(struct reader *r, struct codec_batch *b, bool only_firs
 
 bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 {
-	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
+			   .limit = len,
+			   .batch = b};
 	read_objects(&r, b, false);
 	b->binary = (uint8_t *)r.j.p + 1;
 	b->binary_len = r.j.p < r.j.end ? (size_t)(r.j.end - r.j.p) - 1 : 0;
@@ -655,7 +688,9 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 
 bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first)
 {
-	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len}, .limit = len, .batch = b};
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
+			   .limit = len,
+			   .batch = b};
 	read_objects(&r, b, true);
 	b->why = r.j.why;
 	if (b->why == NULL)

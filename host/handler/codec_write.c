@@ -11,7 +11,7 @@
 #define CODEC_LOOK 4096	   /* bytes of text beyond which it is counted before it is written */
 #define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
 
-/* --- buffers ------------------------------------------------------------------------------------------------------------------------ */
+/* --- buffers ---------------------------------------------------------------------------------- */
 
 static char *reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
 {
@@ -48,7 +48,8 @@ void codec_string(struct codec_out *o, struct span text)
 {
 	/* Room for the worst is more than a second look at what is large costs. */
 	char *at = reserve(o, &o->text,
-			   text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n) : JSON_ESCAPED_MAX(text.n));
+			   text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n)
+					       : JSON_ESCAPED_MAX(text.n));
 	if (at != NULL)
 		o->text.len += json_escape(at, text.p, text.n);
 }
@@ -94,7 +95,7 @@ int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
 	return o->binary.len > 0 ? 3 : 2;
 }
 
-/* --- objects ------------------------------------------------------------------------------------------------------------------------ */
+/* --- objects ---------------------------------------------------------------------------------- */
 
 static void key(struct codec_out *o, const char *name)
 {
@@ -103,8 +104,8 @@ static void key(struct codec_out *o, const char *name)
 	RAW(o, "\":");
 }
 
-/* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is not UTF-8 is taken for Latin-1, so
- * that nothing is lost and no batch is spoiled. */
+/* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is
+ * not UTF-8 is taken for Latin-1, so that nothing is lost and no batch is spoiled. */
 static void put_loose_text(struct codec_out *o, struct span text)
 {
 	if (text.n == 0 || utf8_valid(text.p, text.n)) {
@@ -175,8 +176,8 @@ void codec_bye(struct codec_out *o, const char *why)
 	codec_object_end(o);
 }
 
-void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window, unsigned batch, unsigned runs,
-		   bool starting)
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window,
+		   unsigned batch, unsigned runs, bool starting)
 {
 	codec_object(o, "welcome");
 	codec_member_uint(o, "v", 1);
@@ -192,7 +193,7 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 	codec_object_end(o);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void put_address(struct codec_out *o, const char *name, const struct address *a)
 {
@@ -256,12 +257,14 @@ static void put_tls(struct codec_out *o, const struct tls_facts *tls)
 
 static void put_request(struct codec_out *o, const struct event_request *facts)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	struct request r;
 	size_t used;
 	int status;
 	const char *why;
-	if (request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) !=
+	    REQUEST_OK)
 		return; /* it was parsed before, from the same bytes */
 	key(o, "request");
 	RAW(o, "{\"method\":");
@@ -283,9 +286,10 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 	RAW(o, "}");
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
-static void put_bytes(struct codec_out *o, const char *text_key, const char *binary_key, const void *bytes, size_t n, bool binary)
+static void put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
+		      const void *bytes, size_t n, bool binary)
 {
 	if (binary) {
 		codec_member_uint(o, binary_key, n);
@@ -343,12 +347,14 @@ static char *lay_uint(char *at, uint64_t value)
 	return lay(at, from, (size_t)(digits + sizeof digits - from));
 }
 
-/* Most events are these: a message that follows another in a run, what else there is to say of it that one has said. */
+/* Most events are these: a message that follows another in a run, what else there is to say of it
+ * that one has said. */
 static void put_follower(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	bool binary = e->message.binary;
-	char *at = reserve(o, &o->text, CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
+	char *at = reserve(o, &o->text,
+			   CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
 	if (at == NULL)
 		return;
 	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
@@ -383,10 +389,12 @@ static void put_event(struct codec_out *o, const struct hub *hub, const struct e
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
 	if (s != NULL && s->data_len > 0)
-		put_bytes(o, "state", "state_bin", s->data, s->data_len, !utf8_valid(s->data, s->data_len));
+		put_bytes(o, "state", "state_bin", s->data, s->data_len,
+			  !utf8_valid(s->data, s->data_len));
 }
 
-void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m, const struct event_held *h)
+void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m,
+		 const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	(void)m;
@@ -408,11 +416,13 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	codec_object_end(o);
 }
 
-int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h, struct codec_stream *stream_r,
-		 struct iovec tail_r[CODEC_PARTS])
+int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h,
+		 struct codec_stream *stream_r, struct iovec tail_r[CODEC_PARTS])
 {
 	const struct hub_event *e = &h->event;
-	*stream_r = (struct codec_stream){.at = e->message.bytes, .left = e->message.len, .binary = e->message.binary};
+	*stream_r = (struct codec_stream){.at = e->message.bytes,
+					  .left = e->message.len,
+					  .binary = e->message.binary};
 	put_event(o, hub, h);
 	if (e->message.binary) {
 		codec_member_uint(o, "bin", e->message.len);
@@ -430,7 +440,8 @@ int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_
 uint64_t codec_stream_size(const struct codec_stream *stream)
 {
 	/* Without the quotes, which stand around it. */
-	return stream->binary ? stream->left : json_escaped_size((const char *)stream->at, stream->left) - 2;
+	return stream->binary ? stream->left
+			      : json_escaped_size((const char *)stream->at, stream->left) - 2;
 }
 
 size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
@@ -442,7 +453,8 @@ size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
 		n = n < s->left ? n : s->left;
 		if (s->binary)
 			memcpy(dst + made, s->at, n);
-		made += s->binary ? n : json_escape_piece((char *)dst + made, (const char *)s->at, n);
+		made += s->binary ? n
+				  : json_escape_piece((char *)dst + made, (const char *)s->at, n);
 		s->at += n;
 		s->left -= n;
 	}
@@ -474,7 +486,8 @@ void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct e
 	if (e->kind == EVENT_MESSAGE && e->message.binary)
 		put_base64(o, "data_base64", e->message.bytes, e->message.len);
 	else if (e->kind == EVENT_MESSAGE)
-		codec_member_text(o, "data", (struct span){(const char *)e->message.bytes, e->message.len});
+		codec_member_text(o, "data",
+				  (struct span){(const char *)e->message.bytes, e->message.len});
 	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
 		put_request(o, e->request);
 	else if (e->kind == EVENT_CLOSE)

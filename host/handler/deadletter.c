@@ -36,7 +36,8 @@ struct deadletter {
 	atomic_bool closing;
 };
 
-/* A new file is in its folder for good only once that is synced, too; not every file system can, so it is no failure. */
+/* A new file is in its folder for good only once that is synced, too; not every file system can, so
+ * it is no failure. */
 static void deadletter_sync_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -49,7 +50,8 @@ static void deadletter_sync_folder(const char *path)
 	free(folder);
 }
 
-/* Appends and syncs; a line that was written in part is cut off again, so that no half line stands before the next try's. */
+/* Appends and syncs; a line that was written in part is cut off again, so that no half line stands
+ * before the next try's. */
 static bool deadletter_append(const char *path, const struct deadletter_entry *e)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -94,7 +96,8 @@ static void deadletter_work_off(struct deadletter *d, struct deadletter_entry *e
 		e->error = errno;
 }
 
-/* Somebody waits for the answer, whatever becomes of the letters. Under the lock, which it leaves meanwhile. */
+/* Somebody waits for the answer, whatever becomes of the letters. Under the lock, which it leaves
+ * meanwhile. */
 static bool deadletter_run_try(struct deadletter *d)
 {
 	struct deadletter_entry *e = STAILQ_FIRST(&d->tries);
@@ -125,7 +128,8 @@ static void *deadletter_thread(void *arg)
 			continue;
 		}
 		bool none = d->path == NULL;
-		char *path = none ? NULL : strdup(d->path); /* a reload may name another one meanwhile */
+		char *path =
+			none ? NULL : strdup(d->path); /* a reload may name another one meanwhile */
 		pthread_mutex_unlock(&d->lock);
 		bool ok = none || (path != NULL && deadletter_append(path, e));
 		int error = errno;
@@ -161,7 +165,8 @@ static void deadletter_on_wake(void *arg)
 	int error = d->error;
 	pthread_mutex_unlock(&d->lock);
 	if (say)
-		LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE, "the dead-letter file can not be written: its connections wait",
+		LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE,
+		    "the dead-letter file can not be written: its connections wait",
 		    LOG_STR("file", d->path), LOG_ERRNO(error));
 	while ((e = STAILQ_FIRST(&written)) != NULL) {
 		STAILQ_REMOVE_HEAD(&written, next);
@@ -240,8 +245,9 @@ static void deadletter_say_lost(const struct deadletter *d)
 {
 	const struct deadletter_entry *e;
 	STAILQ_FOREACH(e, &d->waiting, next)
-	LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE, "a dead letter could not be written before the host ended",
-	    LOG_STR("file", d->path), LOG_SPAN("event", ((struct span){e->line, e->len - 1})), LOG_ERRNO(d->error));
+	LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE,
+	    "a dead letter could not be written before the host ended", LOG_STR("file", d->path),
+	    LOG_SPAN("event", ((struct span){e->line, e->len - 1})), LOG_ERRNO(d->error));
 }
 
 bool deadletter_is_closing(const struct deadletter *d)
@@ -277,20 +283,26 @@ const char *deadletter_path(const struct deadletter *d)
 	return d->path;
 }
 
-void deadletter_write(struct deadletter *d, char *line, deadletter_done *done, void *ctx, void *item)
+void deadletter_write(struct deadletter *d, char *line, deadletter_done *done, void *ctx,
+		      void *item)
 {
 	struct deadletter_entry *e = calloc(1, sizeof *e);
 	size_t len = strlen(line);
 	char *whole = e != NULL ? realloc(line, len + 2) : NULL;
 	if (whole == NULL) {
-		LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE, "no memory for a dead letter", LOG_STR("event", line));
+		LOG(d->loop->log, LOG_ERROR, LOG_QUARANTINE, "no memory for a dead letter",
+		    LOG_STR("event", line));
 		free(e);
 		free(line);
 		done(ctx, item);
 		return;
 	}
 	memcpy(whole + len, "\n", 2);
-	*e = (struct deadletter_entry){.line = whole, .len = len + 1, .done = done, .ctx = ctx, .item = item};
+	*e = (struct deadletter_entry){.line = whole,
+				       .len = len + 1,
+				       .done = done,
+				       .ctx = ctx,
+				       .item = item};
 	pthread_mutex_lock(&d->lock);
 	if (d->running)
 		STAILQ_INSERT_TAIL(&d->waiting, e, next);

@@ -13,7 +13,7 @@
 #define GUARD_NAME "tova-guard"
 #define GUARD_FD_MIN 10 /* above what children get */
 
-/* --- in the host ------------------------------------------------------------------------------------------------------------------- */
+/* --- in the host ------------------------------------------------------------------------------ */
 
 static int guard_spawn(struct guard *g, int theirs)
 {
@@ -41,7 +41,8 @@ bool guard_start(struct guard *g)
 	if (pipe2(pipe, O_CLOEXEC) != 0)
 		return false;
 	g->fd = fcntl(pipe[1], F_DUPFD_CLOEXEC, GUARD_FD_MIN);
-	error = g->fd < 0 || fcntl(g->fd, F_SETFL, O_NONBLOCK) != 0 ? errno : guard_spawn(g, pipe[0]);
+	error = g->fd < 0 || fcntl(g->fd, F_SETFL, O_NONBLOCK) != 0 ? errno
+								    : guard_spawn(g, pipe[0]);
 	close(pipe[0]);
 	close(pipe[1]);
 	if (error == 0)
@@ -53,7 +54,8 @@ bool guard_start(struct guard *g)
 	return false;
 }
 
-/* One that does not read (somebody has stopped it) is of no use, and with an old list it would be of harm. */
+/* One that does not read (somebody has stopped it) is of no use, and with an old list it would be
+ * of harm. */
 static void guard_tell(struct guard *g, pid_t word)
 {
 	if (g->pid != 0 && write(g->fd, &word, sizeof word) != (ssize_t)sizeof word)
@@ -85,7 +87,7 @@ void guard_stop(struct guard *g)
 	waitpid(pid, NULL, 0);
 }
 
-/* --- the guard itself -------------------------------------------------------------------------------------------------------------- */
+/* --- the guard itself ------------------------------------------------------------------------- */
 
 struct guard_groups {
 	pid_t *v;
@@ -140,7 +142,8 @@ void guard_main(char **argv)
 		return;
 	prctl(PR_SET_NAME, GUARD_NAME);
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	/* A service manager may tell all of the host's processes to go: the host sees to its children then, until it is gone. */
+	/* A service manager may tell all of the host's processes to go: the host sees to its
+	 * children then, until it is gone. */
 	static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
 		signal(ignored[i], SIG_IGN);

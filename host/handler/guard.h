@@ -1,8 +1,10 @@
-/* guard: a process beside the host that ends what the host's children have left behind when the host itself is killed.
+/* guard: a process beside the host that ends what the host's children have left behind when the
+ * host itself is killed.
  *
- * That a child dies with the host is the kernel's doing (PR_SET_PDEATHSIG), but it does that for the child alone: what a child has
- * started would go on. The guard knows the process group of each child, which the child's shim tells it before anything else runs,
- * and reads a pipe whose other end only the host has: when that ends, the host is gone, and the guard kills those groups. A
+ * That a child dies with the host is the kernel's doing (PR_SET_PDEATHSIG), but it does that for
+ * the child alone: what a child has started would go on. The guard knows the process group of each
+ * child, which the child's shim tells it before anything else runs, and reads a pipe whose other
+ * end only the host has: when that ends, the host is gone, and the guard kills those groups. A
  * process that made a session or a group of its own is in none of them.
  */
 #ifndef TOVA_HANDLER_GUARD_H

@@ -20,8 +20,10 @@ static bool library_fail(char *why, size_t cap, const char *what)
 	return false;
 }
 
-/* Copies the file into memory of its own: a build that writes into the old file must neither crash what runs nor be taken for it. */
-static bool library_copy(struct library *lib, const char *path, off_t *size_r, char *why, size_t cap)
+/* Copies the file into memory of its own: a build that writes into the old file must neither crash
+ * what runs nor be taken for it. */
+static bool library_copy(struct library *lib, const char *path, off_t *size_r, char *why,
+			 size_t cap)
 {
 	const char *name = strrchr(path, '/');
 	struct stat st;
@@ -41,7 +43,8 @@ static bool library_copy(struct library *lib, const char *path, off_t *size_r, c
 		if (n < 0)
 			ok = library_fail(why, cap, "it can not be read");
 		else if (n == 0)
-			break; /* it was cut meanwhile; the check of its headers says what that means */
+			break; /* it was cut meanwhile; the check of its headers says what that
+				  means */
 		left -= n;
 	}
 	close(from);
@@ -49,19 +52,22 @@ static bool library_copy(struct library *lib, const char *path, off_t *size_r, c
 	return ok;
 }
 
-/* The loader maps what the headers promise without looking at the file's size, and a read behind its end kills the process. */
+/* The loader maps what the headers promise without looking at the file's size, and a read behind
+ * its end kills the process. */
 static bool library_is_whole(int fd, off_t size)
 {
 	ElfW(Ehdr) head;
 	ElfW(Phdr) part;
-	if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 ||
-	    head.e_type != ET_DYN || head.e_phentsize != sizeof part)
+	if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
+	    memcmp(head.e_ident, ELFMAG, SELFMAG) != 0 || head.e_type != ET_DYN ||
+	    head.e_phentsize != sizeof part)
 		return false;
 	for (int i = 0; i < head.e_phnum; i++) {
 		off_t at = (off_t)(head.e_phoff + (size_t)i * sizeof part);
 		if (pread(fd, &part, sizeof part, at) != (ssize_t)sizeof part)
 			return false;
-		if (part.p_type == PT_LOAD && (part.p_filesz > (size_t)size || part.p_offset > (size_t)size - part.p_filesz))
+		if (part.p_type == PT_LOAD &&
+		    (part.p_filesz > (size_t)size || part.p_offset > (size_t)size - part.p_filesz))
 			return false;
 	}
 	return true;
@@ -90,7 +96,8 @@ static bool library_open(struct library *lib, const char *path, char *why, size_
 	if (lib->handle == NULL) {
 		const char *error = dlerror();
 		size_t n = strlen(name);
-		if (strncmp(error, name, n) == 0 && error[n] == ':') /* the name of the copy means nothing to anybody */
+		if (strncmp(error, name, n) == 0 &&
+		    error[n] == ':') /* the name of the copy means nothing to anybody */
 			error += n + 1 + (error[n + 1] == ' ');
 		snprintf(why, cap, "the loader refuses it: %s", error);
 		return false;
@@ -103,27 +110,31 @@ static bool library_check(struct library *lib, char *why, size_t cap)
 {
 	const tova_plugin *exported = dlsym(lib->handle, "tova_plugin_entry");
 	if (exported == NULL) {
-		snprintf(why, cap, "it does not export tova_plugin_entry (see TOVA_PLUGIN in tova_plugin.h)");
+		snprintf(why, cap,
+			 "it does not export tova_plugin_entry (see TOVA_PLUGIN in tova_plugin.h)");
 		return false;
 	}
 	if (exported->abi_major != TOVA_ABI_MAJOR || exported->abi_minor > TOVA_ABI_MINOR) {
-		snprintf(why, cap, "it needs plugin interface %u.%u and this host has %u.%u", exported->abi_major,
-			 exported->abi_minor, TOVA_ABI_MAJOR, TOVA_ABI_MINOR);
+		snprintf(why, cap, "it needs plugin interface %u.%u and this host has %u.%u",
+			 exported->abi_major, exported->abi_minor, TOVA_ABI_MAJOR, TOVA_ABI_MINOR);
 		return false;
 	}
 	if (exported->size < offsetof(tova_plugin, settings)) {
-		snprintf(why, cap, "its description has %zu bytes, fewer than the %zu that every version has", exported->size,
-			 offsetof(tova_plugin, settings));
+		snprintf(why, cap,
+			 "its description has %zu bytes, fewer than the %zu that every version has",
+			 exported->size, offsetof(tova_plugin, settings));
 		return false;
 	}
 	memset(&lib->plugin, 0, sizeof lib->plugin);
-	memcpy(&lib->plugin, exported, exported->size < sizeof lib->plugin ? exported->size : sizeof lib->plugin);
+	memcpy(&lib->plugin, exported,
+	       exported->size < sizeof lib->plugin ? exported->size : sizeof lib->plugin);
 	if (lib->plugin.name == NULL || lib->plugin.version == NULL) {
 		snprintf(why, cap, "it has no name or no version");
 		return false;
 	}
 	if (lib->plugin.data_size > LIBRARY_DATA_MAX) {
-		snprintf(why, cap, "it wants %u bytes of data for each connection, and at most %d can be had",
+		snprintf(why, cap,
+			 "it wants %u bytes of data for each connection, and at most %d can be had",
 			 lib->plugin.data_size, LIBRARY_DATA_MAX);
 		return false;
 	}
@@ -139,7 +150,8 @@ bool library_load(struct library *lib, const char *path, char *why, size_t why_c
 	return false;
 }
 
-/* Is it still mapped? The loader keeps for good what has symbols that are unique in the process, as C++ makes them. */
+/* Is it still mapped? The loader keeps for good what has symbols that are unique in the process, as
+ * C++ makes them. */
 static bool library_stays(const struct library *lib)
 {
 	char name[LIBRARY_NAME_MAX];
@@ -154,13 +166,14 @@ void library_unload(struct library *lib)
 {
 	if (lib->handle != NULL)
 		dlclose(lib->handle);
-	/* Closing the descriptor of one that stays would free its name for the next copy, and the loader would find the old one by it. */
+	/* Closing the descriptor of one that stays would free its name for the next copy, and the
+	 * loader would find the old one by it. */
 	if (lib->fd >= 0 && (lib->handle == NULL || !library_stays(lib)))
 		close(lib->fd);
 	*lib = (struct library){.fd = -1};
 }
 
-/* --- is it the same? ----------------------------------------------------------------------------------------------------------------- */
+/* --- is it the same? -------------------------------------------------------------------------- */
 
 static bool library_digest_of(int fd, char digest_r[LIBRARY_DIGEST])
 {
@@ -184,7 +197,8 @@ bool library_digest(const char *path, char digest_r[LIBRARY_DIGEST])
 {
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && library_digest_of(fd, digest_r);
+	bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+		  library_digest_of(fd, digest_r);
 	if (fd >= 0)
 		close(fd);
 	return ok;
@@ -193,5 +207,6 @@ bool library_digest(const char *path, char digest_r[LIBRARY_DIGEST])
 bool library_is_same(const struct library *lib, const char *path)
 {
 	char mine[LIBRARY_DIGEST], other[LIBRARY_DIGEST];
-	return library_digest_of(lib->fd, mine) && library_digest(path, other) && strcmp(mine, other) == 0;
+	return library_digest_of(lib->fd, mine) && library_digest(path, other) &&
+	       strcmp(mine, other) == 0;
 }

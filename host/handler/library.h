@@ -9,11 +9,13 @@
 
 struct library {
 	void *handle;
-	int fd; /* of the private copy; open as long as the library is loaded, as its name for the loader is its number */
+	int fd; /* of the private copy; open as long as the library is loaded, as its name for the
+		   loader is its number */
 	tova_plugin plugin; /* what it exports; fields that its version does not know are zero */
 };
 
-/* Loads and checks. The file may be replaced, truncated or removed at any time from here on. Returns false with a sentence in why. */
+/* Loads and checks. The file may be replaced, truncated or removed at any time from here on.
+ * Returns false with a sentence in why. */
 bool library_load(struct library *lib, const char *path, char *why, size_t why_cap);
 void library_unload(struct library *lib);
 

@@ -31,7 +31,7 @@ static void link_weigh(struct worker *w)
 	w->waits = w->pipe != NULL && sp_waiting(w->pipe) > 0;
 }
 
-/* --- output -------------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 void link_flush(struct worker *w)
 {
@@ -49,14 +49,16 @@ void link_flush(struct worker *w)
 	w->broken = w->broken || !ok;
 }
 
-/* A large message is written as the worker reads it: its text may be six times as long, and would lie here beside it. */
+/* A large message is written as the worker reads it: its text may be six times as long, and would
+ * lie here beside it. */
 static void link_stream(struct worker *w, struct event_held *e)
 {
 	struct iovec head[CODEC_PARTS], tail[CODEC_PARTS];
 	link_flush(w);
 	int n_tail = codec_stream(&w->out, link_hub(w), e, &w->stream, tail);
-	const struct sp_source source = {
-		.next = codec_stream_next, .ctx = &w->stream, .left = codec_stream_size(&w->stream)};
+	const struct sp_source source = {.next = codec_stream_next,
+					 .ctx = &w->stream,
+					 .left = codec_stream_size(&w->stream)};
 	head[0] = (struct iovec){w->out.text.p, w->out.text.len};
 	bool ok = !w->out.failed && sp_stream(w->pipe, head, 1, &source, tail, n_tail);
 	codec_reset(&w->out);
@@ -83,7 +85,8 @@ void link_forget(struct worker *w)
 	}
 }
 
-/* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a batch travels alone. */
+/* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a
+ * batch travels alone. */
 void link_deliver(struct worker *w, struct event_held *e)
 {
 	bool large = e->event.kind == EVENT_MESSAGE && e->event.message.len >= POOL_STREAM_MIN;
@@ -100,7 +103,9 @@ void link_deliver(struct worker *w, struct event_held *e)
 
 bool link_is_full(const struct worker *w)
 {
-	return w->waits && w->pipe != NULL && (sp_streams(w->pipe) || sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
+	return w->waits && w->pipe != NULL &&
+	       (sp_streams(w->pipe) ||
+		sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
 }
 
 bool link_has_room(const struct worker *w, const struct event_held *e)
@@ -108,7 +113,7 @@ bool link_has_room(const struct worker *w, const struct event_held *e)
 	return w->out.n < POOL_BATCH && codec_size(&w->out) + e->size <= POOL_BATCH_BYTES;
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void worker_unref(struct worker *w)
 {
@@ -152,8 +157,9 @@ void link_cut(struct worker *w, const char *why, bool death)
 	char remote[SP_REMOTE_MAX];
 	if (pipe == NULL)
 		return;
-	LOG(link_hub(w)->log, LOG_WARN, link_kind(w), "a worker is cut off", LOG_STR("mount", w->pool->base.mount->path),
-	    LOG_STR("worker", w->name), LOG_STR("remote", w->attached ? sp_remote(pipe, remote) : NULL), LOG_STR("error", why));
+	LOG(link_hub(w)->log, LOG_WARN, link_kind(w), "a worker is cut off",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_STR("remote", w->attached ? sp_remote(pipe, remote) : NULL), LOG_STR("error", why));
 	codec_reset(&w->out);
 	codec_bye(&w->out, why);
 	struct iovec parts[CODEC_PARTS];
@@ -172,7 +178,8 @@ void link_retire(struct worker *w)
 	if (p->isolating == w)
 		p->isolating = NULL;
 	w->isolating = false;
-	/* Events that were not delivered yet go to others now; those under way are the worker's to finish. */
+	/* Events that were not delivered yet go to others now; those under way are the worker's to
+	 * finish. */
 	TAILQ_CONCAT(&queue, &w->queue, link);
 	while ((e = TAILQ_FIRST(&queue)) != NULL) {
 		TAILQ_REMOVE(&queue, e, link);
@@ -191,14 +198,15 @@ void link_drain(struct worker *w)
 
 void link_finish(struct worker *w)
 {
-	w->died = w->state == WORKER_READY; /* one that was asked to leave has not died of an event */
+	w->died =
+		w->state == WORKER_READY; /* one that was asked to leave has not died of an event */
 	if (w->died)
 		link_retire(w);
 	codec_reset(&w->out);
 	sp_finish(w->pipe, POOL_BYE_MS);
 }
 
-/* --- hello --------------------------------------------------------------------------------------------------------------------------- */
+/* --- hello ------------------------------------------------------------------------------------ */
 
 /* Whose token is it? A child's own, or the one for attached workers. */
 static const char *link_check_hello(struct worker *w, const struct codec_item *item)
@@ -210,7 +218,9 @@ static const char *link_check_hello(struct worker *w, const struct codec_item *i
 		w->child = supervisor_find(p, &item->token);
 		return w->child != NULL ? NULL : "the token is wrong";
 	}
-	return p->attach_token == NULL || codec_text_is(&item->token, p->attach_token) ? NULL : "the token is wrong";
+	return p->attach_token == NULL || codec_text_is(&item->token, p->attach_token)
+		       ? NULL
+		       : "the token is wrong";
 }
 
 static void link_name(struct worker *w, struct codec_item *item)
@@ -233,8 +243,9 @@ static void link_ready(struct worker *w)
 		p->base.wants = w->wants;
 		p->known = true;
 	}
-	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready", LOG_STR("mount", p->base.mount->path),
-	    LOG_STR("worker", w->name), LOG_BOOL("attached", w->attached));
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_BOOL("attached", w->attached));
 	if (w->child != NULL)
 		supervisor_ready(w->child);
 	pool_run(p);
@@ -252,29 +263,33 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;
 	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
-	/* A line of nngcat that wants no events, and asks for none, must not end them for the workers. */
+	/* A line of nngcat that wants no events, and asks for none, must not end them for the
+	 * workers. */
 	bool pusher = w->attached && w->wants == 0;
 	w->state = pusher ? WORKER_PUSHER : WORKER_STARTING;
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
-	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES, w->runs,
-		      item->starting && !pusher);
+	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
+		      w->runs, item->starting && !pusher);
 	if (w->child != NULL)
 		w->child->worker = w;
 	if (!pusher && !item->starting)
 		link_ready(w);
 }
 
-/* Its first batch begins with this: is it one that may say more? Nothing behind a hello is looked at before. */
+/* Its first batch begins with this: is it one that may say more? Nothing behind a hello is looked
+ * at before. */
 static bool link_introduces(struct worker *w, const struct codec_item *first)
 {
 	bool hello = first->type == CODEC_HELLO;
 	if (!hello && first->link.p != NULL) {
-		link_hub(w)->loop->stats.stale_batches++; /* a library that reconnects sends what it had queued for the last link */
+		link_hub(w)->loop->stats.stale_batches++; /* a library that reconnects sends what it
+							     had queued for the last link */
 		return false;
 	}
-	const char *why = hello ? link_check_hello(w, first) : "the first batch does not begin with a hello";
+	const char *why =
+		hello ? link_check_hello(w, first) : "the first batch does not begin with a hello";
 	if (why != NULL)
 		link_cut(w, why, false);
 	return why == NULL;
@@ -288,7 +303,7 @@ static void link_hello(struct worker *w, struct codec_item *item)
 		link_welcome(w, item);
 }
 
-/* --- acknowledgements ---------------------------------------------------------------------------------------------------------------- */
+/* --- acknowledgements ------------------------------------------------------------------------- */
 
 static struct event_held *link_find(struct worker *w, uint64_t number)
 {
@@ -306,7 +321,8 @@ static struct event_held *link_take(struct worker *w, uint64_t number)
 	struct event_held *e = link_find(w, number);
 	if (e == NULL) {
 		link_hub(w)->loop->stats.late_acks++;
-		pool_heard_late(w, number); /* a run that was ended on our side may be going on on the other */
+		pool_heard_late(w, number); /* a run that was ended on our side may be going on on
+					       the other */
 		return NULL;
 	}
 	if (!pool_is_first(e)) {
@@ -362,12 +378,14 @@ static void link_nack(struct worker *w, struct codec_item *item)
 	struct event_held *e = link_take(w, item->s);
 	if (e == NULL)
 		return;
-	struct span why = item->error.p != NULL ? codec_text(&item->error) : SPAN("the worker gave no reason");
+	struct span why = item->error.p != NULL ? codec_text(&item->error)
+						: SPAN("the worker gave no reason");
 	bool bad_text = !utf8_valid(why.p, why.n);
 	if (bad_text)
 		why = SPAN("the worker gave a reason that is not UTF-8");
 	if (item->bad_retry)
-		why = SPAN("the worker asked for another try with a retry_ms that is no whole number from 0 of milliseconds");
+		why = SPAN(
+			"the worker asked for another try with a retry_ms that is no whole number from 0 of milliseconds");
 	if (item->has_retry && !item->bad_retry && !bad_text) {
 		delivery_end_run(p->base.mount, e, false);
 		pool_retry(p, e, item->retry_ms);
@@ -377,9 +395,10 @@ static void link_nack(struct worker *w, struct codec_item *item)
 	pool_settle(p, e, HANDLER_FAILED, why);
 }
 
-/* --- pushes and queries -------------------------------------------------------------------------------------------------------------- */
+/* --- pushes and queries ----------------------------------------------------------------------- */
 
-/* Room for one more answer? Within a batch a worker may be owed much; between batches see link_bound. */
+/* Room for one more answer? Within a batch a worker may be owed much; between batches see
+ * link_bound. */
 static bool link_may_answer(struct worker *w)
 {
 	if (codec_size(&w->out) > POOL_BATCH_BYTES)
@@ -402,8 +421,9 @@ static void link_answer(struct worker *w, struct codec_item *item)
 	w->answers += codec_size(&w->out) - before;
 }
 
-/* Who does not read what it is answered is not read either: it may push and ask again when it has read. Events that it has not read do
- * not count, as a worker may be at work on others, with acknowledgements that have to be heard. */
+/* Who does not read what it is answered is not read either: it may push and ask again when it has
+ * read. Events that it has not read do not count, as a worker may be at work on others, with
+ * acknowledgements that have to be heard. */
 static void link_bound(struct worker *w)
 {
 	if (w->answers > POOL_ANSWERS_MAX)
@@ -416,14 +436,15 @@ static void link_bound(struct worker *w)
 		sp_wait_for_reader(w->pipe, POOL_ANSWERS_MAX);
 }
 
-/* --- input --------------------------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 /* It leaves on its own. What it has not settled goes to others, and is not blamed. */
 static void link_bye(struct worker *w)
 {
 	struct sp_pipe *pipe = w->pipe;
-	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker says goodbye", LOG_STR("mount", w->pool->base.mount->path),
-	    LOG_STR("worker", w->name), LOG_U64("unsettled", w->n_flying));
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker says goodbye",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_U64("unsettled", w->n_flying));
 	codec_reset(&w->out);
 	sp_close(pipe);
 	if (w->child != NULL)
@@ -462,7 +483,8 @@ static void link_item(struct worker *w, struct codec_item *item)
 	}
 }
 
-/* Is the batch for this connection? A library that reconnects may send what it had queued for the last one. */
+/* Is the batch for this connection? A library that reconnects may send what it had queued for the
+ * last one. */
 static bool link_is_current(struct worker *w, struct codec_item *first)
 {
 	if (first->type == CODEC_HELLO)
@@ -497,7 +519,8 @@ static void link_batch(struct worker *w, struct sp_pipe *pipe, uint8_t *bytes, s
 	}
 	if (!link_is_current(w, &b->items[0]))
 		return;
-	/* Once it is cut off the rest of the batch is void; `w` itself may be freed then, `pipe` is not before the turn's end. */
+	/* Once it is cut off the rest of the batch is void; `w` itself may be freed then, `pipe` is
+	 * not before the turn's end. */
 	for (size_t i = 0; i < b->n; i++) {
 		link_item(w, &b->items[i]);
 		if (sp_is_closed(pipe))
@@ -525,7 +548,10 @@ static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 		sp_close(pipe);
 		return;
 	}
-	*w = (struct worker){.pool = side->pool, .pipe = pipe, .attached = side->attached, .state = WORKER_NEW};
+	*w = (struct worker){.pool = side->pool,
+			     .pipe = pipe,
+			     .attached = side->attached,
+			     .state = WORKER_NEW};
 	TAILQ_INIT(&w->flying);
 	TAILQ_INIT(&w->queue);
 	if (sp_peer(pipe) != 0)
@@ -542,12 +568,15 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	(void)ctx;
 	(void)pipe;
 	bool tcp = w->attached && sp_peer(pipe) == 0;
-	bool draining = w->state == WORKER_DRAINING && !w->died, leaving = draining && w->n_flying == 0;
-	bool loss = !leaving && w->state != WORKER_NEW && (w->state != WORKER_PUSHER || why != NULL);
+	bool draining = w->state == WORKER_DRAINING && !w->died,
+	     leaving = draining && w->n_flying == 0;
+	bool loss =
+		!leaving && w->state != WORKER_NEW && (w->state != WORKER_PUSHER || why != NULL);
 	LOG(link_hub(w)->log, loss ? LOG_WARN : LOG_INFO, link_kind(w), "a worker's link ended",
-	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name), LOG_STR("error", why),
-	    LOG_U64("unsettled", w->n_flying));
-	link_gone(w, !tcp && !draining, leaving); /* a lost network is nobody's fault, nor is a worker that was asked to leave */
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_STR("error", why), LOG_U64("unsettled", w->n_flying));
+	link_gone(w, !tcp && !draining, leaving); /* a lost network is nobody's fault, nor is a
+						     worker that was asked to leave */
 }
 
 static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)
@@ -561,5 +590,7 @@ static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)
 	pool_run(w->pool);
 }
 
-const struct sp_ops link_ops = {
-	.opened = link_on_opened, .message = link_on_message, .closed = link_on_closed, .sent = link_on_sent};
+const struct sp_ops link_ops = {.opened = link_on_opened,
+				.message = link_on_message,
+				.closed = link_on_closed,
+				.sent = link_on_sent};

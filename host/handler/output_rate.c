@@ -22,8 +22,10 @@ static void output_rate_report(void *arg)
 {
 	struct output_rate *r = arg;
 	if (r->suppressed > 0)
-		LOG(r->loop->log, r->worst, LOG_WORKER_OUTPUT, "more than 1,000 lines in a second: the rest was suppressed",
-		    LOG_STR("mount", r->mount), LOG_STR("worker", r->name), LOG_U64("suppressed", r->suppressed));
+		LOG(r->loop->log, r->worst, LOG_WORKER_OUTPUT,
+		    "more than 1,000 lines in a second: the rest was suppressed",
+		    LOG_STR("mount", r->mount), LOG_STR("worker", r->name),
+		    LOG_U64("suppressed", r->suppressed));
 	r->suppressed = 0;
 }
 
@@ -49,7 +51,8 @@ static void output_rates_sweep(struct output_rates *rates)
 	}
 }
 
-struct output_rate *output_rate_join(struct output_rates *rates, const char *mount, const char *name)
+struct output_rate *output_rate_join(struct output_rates *rates, const char *mount,
+				     const char *name)
 {
 	struct output_rate *r = rates->list;
 	while (r != NULL && (strcmp(r->mount, mount) != 0 || strcmp(r->name, name) != 0))

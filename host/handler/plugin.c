@@ -6,21 +6,25 @@
 #include "handler/plugin_instance.h"
 #include "hub/delivery.h"
 
-/* --- one callback ------------------------------------------------------------------------------------------------------------------ */
+/* --- one callback ----------------------------------------------------------------------------- */
 
-#define PLUGIN_LOOK_EVERY 16 /* callbacks: then a look at the clock, and one at the end of each turn */
+/* callbacks: then a look at the clock, and one at the end of each turn */
+#define PLUGIN_LOOK_EVERY 16
 
-static void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct hub_event *e, struct commit *c)
+static void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct hub_event *e,
+			 struct commit *c)
 {
 	p->phase = phase;
 	p->event = e;
 	p->commit = c;
 	p->data_used = false;
 	p->fail_len = 0;
-	loop_now(p->base.mount->hub->loop); /* makes sure that the turn's time is known: plugin_look counts from it */
+	loop_now(p->base.mount->hub->loop); /* makes sure that the turn's time is known: plugin_look
+					       counts from it */
 }
 
-/* How long did the callbacks take since the last look, or since the turn began? A clock for each would cost more than short ones do. */
+/* How long did the callbacks take since the last look, or since the turn began? A clock for each
+ * would cost more than short ones do. */
 static void plugin_look(struct plugin *p)
 {
 	struct hub *hub = p->base.mount->hub;
@@ -28,9 +32,12 @@ static void plugin_look(struct plugin *p)
 	if (p->stamp > began)
 		began = p->stamp;
 	if (now - began >= p->slow_ms && now > began)
-		LOG(hub->log, LOG_WARN, LOG_PLUGIN_SLOW, "a callback took long; nothing else happened meanwhile",
-		    LOG_STR("mount", p->base.mount->path), LOG_STR("plugin", p->now->lib.plugin.name),
-		    LOG_STR("callback", event_name(p->last)), LOG_U64("callbacks", p->calls), LOG_U64("ms", now - began));
+		LOG(hub->log, LOG_WARN, LOG_PLUGIN_SLOW,
+		    "a callback took long; nothing else happened meanwhile",
+		    LOG_STR("mount", p->base.mount->path),
+		    LOG_STR("plugin", p->now->lib.plugin.name),
+		    LOG_STR("callback", event_name(p->last)), LOG_U64("callbacks", p->calls),
+		    LOG_U64("ms", now - began));
 	p->stamp = now;
 	p->calls = 0;
 }
@@ -50,7 +57,7 @@ static void plugin_end(struct plugin *p, enum event_kind what)
 		plugin_look(p);
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------------------------ */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static int plugin_on_request(struct plugin *p, const struct hub_event *e)
 {
@@ -62,7 +69,8 @@ static int plugin_on_request(struct plugin *p, const struct hub_event *e)
 	}
 	int result = e->kind == EVENT_UPGRADE
 			     ? t->on_upgrade(&p->now->api, &request.request)
-			     : t->on_open(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &request.request);
+			     : t->on_open(&p->now->api, plugin_ws(p->base.mount->hub, e->session),
+					  &request.request);
 	plugin_request_free(&request);
 	return result;
 }
@@ -79,7 +87,9 @@ static int plugin_on_message(struct plugin *p, const struct hub_event *e)
 		p->commit->checked = (struct span){message.data, message.len};
 	uint8_t *end = e->message.bytes + e->message.len, behind = *end;
 	*end = '\0'; /* so that text is a C string */
-	int result = p->now->lib.plugin.on_message(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &message);
+	int result =
+		p->now->lib.plugin.on_message(&p->now->api,
+					      plugin_ws(p->base.mount->hub, e->session), &message);
 	*end = behind;
 	return result;
 }
@@ -98,7 +108,8 @@ static int plugin_on_close(struct plugin *p, const struct hub_event *e)
 	};
 	for (size_t i = 0; i < why.n_rooms; i++)
 		rooms[i] = left->v[i].room->name;
-	int result = p->now->lib.plugin.on_close(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &why);
+	int result = p->now->lib.plugin.on_close(&p->now->api,
+						 plugin_ws(p->base.mount->hub, e->session), &why);
 	free(rooms);
 	return result;
 }
@@ -111,7 +122,8 @@ static int plugin_on_error(struct plugin *p, const struct hub_event *e)
 		.text = e->error.text.n > 0 ? e->error.text.p : "",
 		.text_len = e->error.text.n,
 	};
-	return p->now->lib.plugin.on_error(&p->now->api, plugin_ws(p->base.mount->hub, e->session), &error);
+	return p->now->lib.plugin.on_error(&p->now->api, plugin_ws(p->base.mount->hub, e->session),
+					   &error);
 }
 
 static int plugin_on_timer(struct plugin *p, const struct hub_event *e)
@@ -153,9 +165,11 @@ static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct 
 
 static struct span plugin_why(const struct plugin *p, const struct commit *c)
 {
-	return p->fail_len > 0	       ? (struct span){p->fail, p->fail_len}
-	       : c->error != COMMIT_OK ? span_of(commit_error_text(c->error)) /* it handed on what a command returned */
-				       : SPAN("the plugin gave no reason");
+	return p->fail_len > 0 ? (struct span){p->fail, p->fail_len}
+	       : c->error != COMMIT_OK
+		       ? span_of(commit_error_text(
+				 c->error)) /* it handed on what a command returned */
+		       : SPAN("the plugin gave no reason");
 }
 
 static void plugin_keep_data(struct plugin *p, const struct hub_event *e)
@@ -166,7 +180,8 @@ static void plugin_keep_data(struct plugin *p, const struct hub_event *e)
 		e->answer->data = p->data;
 }
 
-static enum handler_result plugin_deliver(struct handler *h, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result plugin_deliver(struct handler *h, const struct hub_event *e,
+					  struct commit *c, struct span *why_r)
 {
 	struct plugin *p = (struct plugin *)h;
 	plugin_begin(p, e->kind == EVENT_UPGRADE ? PLUGIN_UPGRADE : PLUGIN_COMMANDS, e, c);
@@ -181,7 +196,7 @@ static enum handler_result plugin_deliver(struct handler *h, const struct hub_ev
 	return HANDLER_DONE;
 }
 
-/* --- instances --------------------------------------------------------------------------------------------------------------------- */
+/* --- instances -------------------------------------------------------------------------------- */
 
 static void plugin_on_wake(void *arg)
 {
@@ -204,7 +219,8 @@ static void instance_free(struct plugin_instance *i)
 	free(i);
 }
 
-static bool instance_copy_settings(struct plugin_instance *i, const struct settings_pair *pairs, size_t n)
+static bool instance_copy_settings(struct plugin_instance *i, const struct settings_pair *pairs,
+				   size_t n)
 {
 	i->pairs = calloc(n + 1, sizeof *i->pairs);
 	for (size_t k = 0; i->pairs != NULL && k < n; k++) {
@@ -217,7 +233,8 @@ static bool instance_copy_settings(struct plugin_instance *i, const struct setti
 }
 
 /* A setting that the plugin does not know is a mistake that nobody would notice. */
-static bool instance_check_settings(const struct plugin_instance *i, const char **key_r, char *why, size_t cap)
+static bool instance_check_settings(const struct plugin_instance *i, const char **key_r, char *why,
+				    size_t cap)
 {
 	const tova_setting_spec *known = i->lib.plugin.settings;
 	for (size_t k = 0; known != NULL && k < i->n_pairs; k++) {
@@ -226,7 +243,8 @@ static bool instance_check_settings(const struct plugin_instance *i, const char 
 			s++;
 		if (s->name != NULL)
 			continue;
-		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected", i->lib.plugin.name, i->pairs[k].key);
+		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected",
+				 i->lib.plugin.name, i->pairs[k].key);
 		*key_r = i->pairs[k].key;
 		if (known->name == NULL)
 			snprintf(why + n, cap - (size_t)n, " none");
@@ -241,7 +259,8 @@ static bool instance_check_settings(const struct plugin_instance *i, const char 
 	return true;
 }
 
-bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_pairs, const char **key_r, char *why, size_t why_cap)
+bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_pairs,
+		  const char **key_r, char *why, size_t why_cap)
 {
 	struct plugin_instance *i = calloc(1, sizeof *i);
 	const char *key = NULL;
@@ -249,7 +268,8 @@ bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_
 	bool ok = i != NULL && instance_copy_settings(i, pairs, n_pairs);
 	if (!ok)
 		snprintf(why, why_cap, "no memory");
-	ok = ok && library_load(&i->lib, path, why, why_cap) && instance_check_settings(i, &key, why, why_cap);
+	ok = ok && library_load(&i->lib, path, why, why_cap) &&
+	     instance_check_settings(i, &key, why, why_cap);
 	for (size_t k = 0; key != NULL && k < n_pairs; k++)
 		if (strcmp(pairs[k].key, key) == 0)
 			*key_r = pairs[k].key;
@@ -257,8 +277,9 @@ bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_
 	return ok;
 }
 
-static struct plugin_instance *instance_new(struct plugin *p, const char *path, const struct settings_pair *pairs, size_t n,
-					    char *why, size_t cap)
+static struct plugin_instance *instance_new(struct plugin *p, const char *path,
+					    const struct settings_pair *pairs, size_t n, char *why,
+					    size_t cap)
 {
 	struct plugin_instance *i = calloc(1, sizeof *i);
 	const char *key;
@@ -277,7 +298,8 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path, 
 	return i;
 }
 
-/* start(): its commands are collected, and committed by the caller once nothing can fail any more. */
+/* start(): its commands are collected, and committed by the caller once nothing can fail any
+ * more. */
 static bool instance_start(struct plugin_instance *i, struct commit *c, char *why, size_t cap)
 {
 	struct plugin *p = i->plugin;
@@ -310,10 +332,14 @@ static void instance_stop(struct plugin_instance *i)
 static unsigned instance_wants(const struct plugin_instance *i)
 {
 	const tova_plugin *t = &i->lib.plugin;
-	return (t->on_upgrade != NULL ? EVENT_BIT(EVENT_UPGRADE) : 0) | (t->on_open != NULL ? EVENT_BIT(EVENT_OPEN) : 0) |
-	       (t->on_message != NULL ? EVENT_BIT(EVENT_MESSAGE) : 0) | (t->on_close != NULL ? EVENT_BIT(EVENT_CLOSE) : 0) |
-	       (t->on_error != NULL ? EVENT_BIT(EVENT_ERROR) : 0) | (t->on_timer != NULL ? EVENT_BIT(EVENT_TIMER) : 0) |
-	       (t->on_reply != NULL ? EVENT_BIT(EVENT_REPLY) : 0) | (t->on_wake != NULL ? EVENT_BIT(EVENT_WAKE) : 0);
+	return (t->on_upgrade != NULL ? EVENT_BIT(EVENT_UPGRADE) : 0) |
+	       (t->on_open != NULL ? EVENT_BIT(EVENT_OPEN) : 0) |
+	       (t->on_message != NULL ? EVENT_BIT(EVENT_MESSAGE) : 0) |
+	       (t->on_close != NULL ? EVENT_BIT(EVENT_CLOSE) : 0) |
+	       (t->on_error != NULL ? EVENT_BIT(EVENT_ERROR) : 0) |
+	       (t->on_timer != NULL ? EVENT_BIT(EVENT_TIMER) : 0) |
+	       (t->on_reply != NULL ? EVENT_BIT(EVENT_REPLY) : 0) |
+	       (t->on_wake != NULL ? EVENT_BIT(EVENT_WAKE) : 0);
 }
 
 static void plugin_use(struct plugin *p, struct plugin_instance *i)
@@ -323,7 +349,7 @@ static void plugin_use(struct plugin *p, struct plugin_instance *i)
 	p->base.mount->data_size = p->base.mount->commit.data_size = i->lib.plugin.data_size;
 }
 
-/* --- the handler ------------------------------------------------------------------------------------------------------------------- */
+/* --- the handler ------------------------------------------------------------------------------ */
 
 static void plugin_stop(struct handler *h)
 {
@@ -338,15 +364,17 @@ static void plugin_free(struct handler *h)
 	free(p);
 }
 
-static const struct handler_ops plugin_ops = {.deliver = plugin_deliver, .stop = plugin_stop, .free = plugin_free};
+static const struct handler_ops plugin_ops = {.deliver = plugin_deliver,
+					      .stop = plugin_stop,
+					      .free = plugin_free};
 
 bool plugin_is(const struct mount *m)
 {
 	return m->handler->ops == &plugin_ops;
 }
 
-bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, uint64_t slow_ms,
-		   char *why, size_t why_cap)
+bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs,
+		   size_t n_pairs, uint64_t slow_ms, char *why, size_t why_cap)
 {
 	struct plugin *p = calloc(1, sizeof *p);
 	struct commit start;
@@ -375,9 +403,10 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 	return true;
 }
 
-/* --- reload ------------------------------------------------------------------------------------------------------------------------ */
+/* --- reload ----------------------------------------------------------------------------------- */
 
-static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to, struct session *s, void **data_r)
+static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to, struct session *s,
+			void **data_r)
 {
 	struct plugin *p = to->plugin;
 	uint32_t size = to->lib.plugin.data_size;
@@ -387,16 +416,18 @@ static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to
 	plugin_begin(p, PLUGIN_SILENT, NULL, NULL);
 	memset(p->data, 0, size);
 	p->data_used = true;
-	int result = to->lib.plugin.migrate(&to->api, plugin_ws(p->base.mount->hub, s), s->data, from->lib.plugin.data_size,
-					    from->lib.plugin.version);
+	int result = to->lib.plugin.migrate(&to->api, plugin_ws(p->base.mount->hub, s), s->data,
+					    from->lib.plugin.data_size, from->lib.plugin.version);
 	p->phase = PLUGIN_IDLE;
 	if (size > 0)
 		memcpy(*data_r, p->data, size);
 	return result == 0;
 }
 
-/* Makes the data of every session anew, all or none. Between two events no ended session waits for its close event here. */
-static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to, char *why, size_t cap)
+/* Makes the data of every session anew, all or none. Between two events no ended session waits for
+ * its close event here. */
+static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to, char *why,
+			size_t cap)
 {
 	struct mount *m = to->plugin->base.mount;
 	void **data = calloc(m->n_sessions + 1, sizeof *data);
@@ -415,12 +446,15 @@ static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to
 	}
 	free(data);
 	if (!ok)
-		snprintf(why, cap, "its migrate() failed: %s", to->plugin->fail_len > 0 ? to->plugin->fail : "it gave no reason");
+		snprintf(why, cap, "its migrate() failed: %s",
+			 to->plugin->fail_len > 0 ? to->plugin->fail : "it gave no reason");
 	return ok;
 }
 
-/* Data of the same size is the same data, unless it holds pointers into the old library's memory. */
-static bool instance_take_data(struct plugin_instance *from, struct plugin_instance *to, char *why, size_t cap)
+/* Data of the same size is the same data, unless it holds pointers into the old library's
+ * memory. */
+static bool instance_take_data(struct plugin_instance *from, struct plugin_instance *to, char *why,
+			       size_t cap)
 {
 	const tova_plugin *old = &from->lib.plugin, *new = &to->lib.plugin;
 	bool same = old->data_size == new->data_size;
@@ -429,15 +463,20 @@ static bool instance_take_data(struct plugin_instance *from, struct plugin_insta
 	if (same && (old->flags & TOVA_LOCAL_DATA) == 0)
 		return true;
 	if (same && strcmp(old->version, new->version) == 0)
-		return true; /* local data of the same version: its pointers are to the heap, by the plugin's own promise */
-	snprintf(why, cap, "%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one has no migrate()",
-		 old->name, old->version, old->data_size, (old->flags & TOVA_LOCAL_DATA) != 0 ? " with pointers in them" : "",
-		 new->name, new->version, new->data_size);
+		return true; /* local data of the same version: its pointers are to the heap, by the
+				plugin's own promise */
+	snprintf(
+		why, cap,
+		"%s %s keeps %u bytes for each connection%s and %s %s keeps %u, and the new one has no migrate()",
+		old->name, old->version, old->data_size,
+		(old->flags & TOVA_LOCAL_DATA) != 0 ? " with pointers in them" : "", new->name,
+		new->version, new->data_size);
 	return false;
 }
 
 /* Each key is there once. */
-static bool instance_has_settings(const struct plugin_instance *i, const struct settings_pair *pairs, size_t n)
+static bool instance_has_settings(const struct plugin_instance *i,
+				  const struct settings_pair *pairs, size_t n)
 {
 	bool same = i->n_pairs == n;
 	for (size_t k = 0; same && k < n; k++) {
@@ -449,7 +488,8 @@ static bool instance_has_settings(const struct plugin_instance *i, const struct 
 	return same;
 }
 
-bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs)
+bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
+		       size_t n_pairs)
 {
 	const struct plugin_instance *i = ((const struct plugin *)m->handler)->now;
 	return instance_has_settings(i, pairs, n_pairs) && library_is_same(&i->lib, path);
@@ -460,11 +500,12 @@ void plugin_set_slow(struct mount *m, uint64_t slow_ms)
 	((struct plugin *)m->handler)->slow_ms = slow_ms;
 }
 
-bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs, size_t n_pairs, char *why,
-		   size_t why_cap)
+bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs,
+		   size_t n_pairs, char *why, size_t why_cap)
 {
 	struct plugin *p = (struct plugin *)m->handler;
-	struct plugin_instance *old = p->now, *new = instance_new(p, path, pairs, n_pairs, why, why_cap);
+	struct plugin_instance *old = p->now,
+			       *new = instance_new(p, path, pairs, n_pairs, why, why_cap);
 	struct commit start;
 	if (new == NULL)
 		return false;

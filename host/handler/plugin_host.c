@@ -53,13 +53,16 @@ static uint64_t local_id(const struct plugin *p, tova_ws ws)
 static bool payload_ok(const tova_payload *payload)
 {
 	return payload != NULL && payload->size >= offsetof(tova_payload, flags) &&
-	       (payload->kind == TOVA_TEXT || payload->kind == TOVA_BINARY) && (payload->data != NULL || payload->len == 0);
+	       (payload->kind == TOVA_TEXT || payload->kind == TOVA_BINARY) &&
+	       (payload->data != NULL || payload->len == 0);
 }
 
-/* Takes the result of adding the message; the key of one that was added is added, too. A plugin that knows no keys gives none. */
+/* Takes the result of adding the message; the key of one that was added is added, too. A plugin
+ * that knows no keys gives none. */
 static int with_key(const struct plugin *p, const tova_payload *payload, enum commit_error added)
 {
-	bool has_key = payload->size >= offsetof(tova_payload, key_len) + sizeof payload->key_len && payload->key != NULL;
+	bool has_key = payload->size >= offsetof(tova_payload, key_len) + sizeof payload->key_len &&
+		       payload->key != NULL;
 	if (added != COMMIT_OK || !has_key)
 		return result_of(added);
 	return result_of(commit_key(p->commit, (struct span){payload->key, payload->key_len}));
@@ -74,21 +77,26 @@ static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
-			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY, payload->data, payload->len));
+			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY,
+				    payload->data, payload->len));
 }
 
 static int host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
-	return refused != 0 ? refused : result_of(commit_join(p->commit, local_id(p, ws), (struct span){room, room_len}));
+	return refused != 0 ? refused
+			    : result_of(commit_join(p->commit, local_id(p, ws),
+						    (struct span){room, room_len}));
 }
 
 static int host_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
-	return refused != 0 ? refused : result_of(commit_leave(p->commit, local_id(p, ws), (struct span){room, room_len}));
+	return refused != 0 ? refused
+			    : result_of(commit_leave(p->commit, local_id(p, ws),
+						     (struct span){room, room_len}));
 }
 
 static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws exclude)
@@ -100,11 +108,12 @@ static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws ex
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
-			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data, payload->len,
-					 local_id(p, exclude)));
+			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data,
+					 payload->len, local_id(p, exclude)));
 }
 
-static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len, const tova_payload *payload, tova_ws exclude)
+static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
+			     const tova_payload *payload, tova_ws exclude)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
@@ -113,19 +122,23 @@ static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len, c
 	if (!payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
-			commit_broadcast_to(p->commit, (struct span){room, room_len}, payload->kind == TOVA_BINARY, payload->data,
+			commit_broadcast_to(p->commit, (struct span){room, room_len},
+					    payload->kind == TOVA_BINARY, payload->data,
 					    payload->len, local_id(p, exclude)));
 }
 
-static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len)
+static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+		      size_t reason_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
 	return refused != 0 ? refused
-			    : result_of(commit_close(p->commit, local_id(p, ws), code, (struct span){reason, reason_len}));
+			    : result_of(commit_close(p->commit, local_id(p, ws), code,
+						     (struct span){reason, reason_len}));
 }
 
-/* Where the event's own connection is meant, the data at hand is replaced, so that there is one version of it. */
+/* Where the event's own connection is meant, the data at hand is replaced, so that there is one
+ * version of it. */
 static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
@@ -143,14 +156,17 @@ static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 	return TOVA_OK;
 }
 
-static bool host_own_is(const struct plugin *p, const struct session *own, const void *data, size_t len)
+static bool host_own_is(const struct plugin *p, const struct session *own, const void *data,
+			size_t len)
 {
 	const struct span kept = {own->data, own->data != NULL ? p->base.mount->data_size : 0};
 	return state_equal(kept, (struct span){data, len});
 }
 
-/* Of the event's own connection nobody else can have set the data meanwhile, so it is compared at once. */
-static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *expected, size_t expected_len)
+/* Of the event's own connection nobody else can have set the data meanwhile, so it is compared at
+ * once. */
+static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+		       const void *expected, size_t expected_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
@@ -161,7 +177,8 @@ static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, 
 	struct session *own = p->event != NULL ? p->event->session : NULL;
 	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size ||
 	    expected_len > p->base.mount->data_size)
-		return result_of(commit_set_if(p->commit, local_id(p, ws), data, len, expected, expected_len));
+		return result_of(commit_set_if(p->commit, local_id(p, ws), data, len, expected,
+					       expected_len));
 	if (host_own_is(p, own, expected, expected_len))
 		return host_set(m, ws, data, len);
 	commit_spoil(p->commit, COMMIT_E_STATE); /* as in a worker, where it is found out later */
@@ -181,7 +198,10 @@ static int host_set_timer(tova_mount *m, const tova_timer *t)
 		return refused;
 	if (t == NULL || t->size < sizeof *t || t->name == NULL)
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	struct event_timer timer = {.name = t->name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms};
+	struct event_timer timer = {.name = t->name,
+				    .id = t->id,
+				    .delay_ms = t->delay_ms,
+				    .period_ms = t->period_ms};
 	return result_of(commit_timer(p->commit, names_one(t->ws), local_id(p, t->ws), &timer));
 }
 
@@ -189,7 +209,9 @@ static int host_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check(p, true);
-	return refused != 0 ? refused : result_of(commit_cancel(p->commit, names_one(ws), local_id(p, ws), span_of(name)));
+	return refused != 0 ? refused
+			    : result_of(commit_cancel(p->commit, names_one(ws), local_id(p, ws),
+						      span_of(name)));
 }
 
 static int host_query(tova_mount *m, const tova_query *q)
@@ -209,7 +231,8 @@ static int host_query(tova_mount *m, const tova_query *q)
 	return result_of(commit_query(p->commit, &query));
 }
 
-/* The plugin works on a copy, made when it first asks, which replaces the original when the callback has succeeded. */
+/* The plugin works on a copy, made when it first asks, which replaces the original when the
+ * callback has succeeded. */
 static void *host_data(tova_mount *m)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
@@ -252,13 +275,14 @@ static int host_fail(tova_mount *m, const char *text, size_t len)
 		p->fail_len = len < sizeof p->fail - 1 ? len : sizeof p->fail - 1;
 		memcpy(p->fail, text, p->fail_len);
 		while (p->fail_len > 0 && !utf8_valid(p->fail, p->fail_len))
-			p->fail_len--; /* cut inside a character, or not text at all: what is handed on is text */
+			p->fail_len--; /* cut inside a character, or not text at all: what is handed
+					  on is text */
 		p->fail[p->fail_len] = '\0';
 	}
 	return -1;
 }
 
-/* --- the answer to an upgrade ------------------------------------------------------------------------------------------------------ */
+/* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 static int check_upgrade(const struct plugin *p)
 {
@@ -287,10 +311,13 @@ static int host_header(tova_mount *m, const char *name, const char *value)
 		return refused;
 	if (!header_ok(name, value))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return event_answer_header(p->event->answer, name, value) ? TOVA_OK : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
+	return event_answer_header(p->event->answer, name, value)
+		       ? TOVA_OK
+		       : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
 }
 
-static int host_refuse(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len)
+static int host_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
+		       size_t body_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	int refused = check_upgrade(p);
@@ -315,17 +342,19 @@ static int host_refuse(tova_mount *m, unsigned status, const char *type, const c
 	return TOVA_OK;
 }
 
-/* --- any thread -------------------------------------------------------------------------------------------------------------------- */
+/* --- any thread ------------------------------------------------------------------------------- */
 
 static void host_log(tova_mount *m, uint32_t level, const char *text, size_t len)
 {
-	static const enum log_level levels[] = {LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG};
+	static const enum log_level levels[] = {LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO,
+						LOG_DEBUG};
 	struct plugin_instance *i = plugin_instance_of(m);
 	const struct mount *mount = i->plugin->base.mount;
 	enum log_level at = level <= TOVA_LOG_DEBUG ? levels[level] : LOG_INFO;
 	if (!log_would(mount->hub->log, at))
 		return;
-	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){text, len})), LOG_STR("mount", mount->path),
+	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){text, len})),
+					   LOG_STR("mount", mount->path),
 					   LOG_STR("plugin", i->lib.plugin.name)};
 	log_write(mount->hub->log, at, LOG_PLUGIN, fields, 3);
 }

@@ -80,7 +80,8 @@ struct plugin_request {
 bool plugin_request_build(struct plugin_request *p, const struct event_request *e);
 void plugin_request_free(struct plugin_request *p);
 
-/* plugin_reply.c: answers a query from what is committed and hands it to on_reply. Returns its result. */
+/* plugin_reply.c: answers a query from what is committed and hands it to on_reply. Returns its
+ * result. */
 int plugin_reply(struct plugin_instance *i, const struct event_query *q);
 
 #endif

@@ -1,5 +1,6 @@
-/* plugin_request: a request in the form that plugins see. Header strings end in NUL in place: the byte behind each span is a
- * separator that has been parsed and is not needed again. Cookies and subprotocols, which share their headers, are copied. */
+/* plugin_request: a request in the form that plugins see. Header strings end in NUL in place: the
+ * byte behind each span is a separator that has been parsed and is not needed again. Cookies and
+ * subprotocols, which share their headers, are copied. */
 #include <stdlib.h>
 
 #include "handler/plugin_instance.h"
@@ -58,13 +59,16 @@ static void add_cookies(struct plugin_request *p, struct span value, char **at)
 {
 	while (value.n > 0) {
 		const char *end = memchr(value.p, ';', value.n);
-		struct span part = trim((struct span){value.p, end != NULL ? (size_t)(end - value.p) : value.n});
+		struct span part = trim(
+			(struct span){value.p, end != NULL ? (size_t)(end - value.p) : value.n});
 		const char *equals = part.n > 0 ? memchr(part.p, '=', part.n) : NULL;
 		size_t name = equals != NULL ? (size_t)(equals - part.p) : part.n;
 		if (name > 0)
 			p->cookies[p->request.n_cookies++] = (tova_pair){
 				.name = copy(at, (struct span){part.p, name}),
-				.value = copy(at, equals != NULL ? (struct span){equals + 1, part.n - name - 1} : (struct span){0}),
+				.value = copy(at, equals != NULL ? (struct span){equals + 1,
+										 part.n - name - 1}
+								 : (struct span){0}),
 			};
 		size_t used = end != NULL ? (size_t)(end - value.p) + 1 : value.n;
 		value.p += used;
@@ -108,7 +112,8 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	if (!add_lists(p, r))
 		return false;
 	for (unsigned i = 0; i < r->n_headers; i++)
-		p->headers[i] = (tova_pair){in_place(r->headers[i].name), in_place(r->headers[i].value)};
+		p->headers[i] =
+			(tova_pair){in_place(r->headers[i].name), in_place(r->headers[i].value)};
 	p->request.method = in_place(r->method);
 	p->request.mount = e->mount_path;
 	p->request.path = r->path.p;

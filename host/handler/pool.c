@@ -11,9 +11,10 @@ static uint64_t pool_now(const struct pool *p)
 	return loop_now(p->base.mount->hub->loop);
 }
 
-/* --- settling ------------------------------------------------------------------------------------------------------------------------ */
+/* --- settling --------------------------------------------------------------------------------- */
 
-static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
+static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result,
+				struct span why)
 {
 	static const struct event_answer accepted;
 	char text[1024];
@@ -30,7 +31,8 @@ void pool_settle(struct pool *p, struct event_held *e, enum handler_result resul
 }
 
 /* Settled without having been delivered, or by the host's own decision. */
-static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
+static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result result,
+			      struct span why)
 {
 	commit_begin(&p->base.mount->commit, e->event.session);
 	pool_settle(p, e, result, why);
@@ -42,12 +44,13 @@ void pool_forget(struct handler *h, struct session *s)
 	route_forget(s);
 }
 
-/* --- windows ------------------------------------------------------------------------------------------------------------------------- */
+/* --- windows ---------------------------------------------------------------------------------- */
 
 static bool pool_has_window(const struct worker *w, const struct event_held *e)
 {
 	return w->n_flying == 0 ||
-	       (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES && !link_is_full(w));
+	       (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES &&
+		!link_is_full(w));
 }
 
 /* By the newest hello: what nobody wants is settled without a word. */
@@ -69,15 +72,18 @@ void pool_fly(struct worker *w, struct event_held *e)
 		delivery_follow(w->pool->base.mount, e);
 }
 
-/* A run lies within one message, so that whoever handles it knows all of it, and one behind the other. */
+/* A run lies within one message, so that whoever handles it knows all of it, and one behind the
+ * other. */
 bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e)
 {
 	struct worker *w = last->with;
-	if (w == NULL || !w->open || last->number != w->number || last->run >= w->runs || e->size > POOL_RUN_BYTES)
+	if (w == NULL || !w->open || last->number != w->number || last->run >= w->runs ||
+	    e->size > POOL_RUN_BYTES)
 		return false;
 	if (pool_now(w->pool) < w->pool->runs_from)
 		return false;
-	if (w->alone || !route_takes(w) || !pool_is_wanted(pool_of(h), e) || !pool_has_window(w, e) || !link_has_room(w, e))
+	if (w->alone || !route_takes(w) || !pool_is_wanted(pool_of(h), e) ||
+	    !pool_has_window(w, e) || !link_has_room(w, e))
 		return false;
 	e->with = w;
 	e->event.attempt++;
@@ -90,8 +96,9 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 	return true;
 }
 
-/* Workers begin events in the order in which they were given them. So the first one is being handled, and so is each in front of one that was
- * settled; what follows another in a run is begun when that is settled. */
+/* Workers begin events in the order in which they were given them. So the first one is being
+ * handled, and so is each in front of one that was settled; what follows another in a run is begun
+ * when that is settled. */
 static void pool_begin_clock(struct event_held *e, uint64_t now)
 {
 	if (e != NULL && e->since == 0 && pool_is_first(e))
@@ -130,7 +137,8 @@ void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
 {
 	struct worker *w = e->with;
 	struct pool *p = pool_of(h);
-	/* Where connections often set each other's state, runs would have most events handled twice. */
+	/* Where connections often set each other's state, runs would have most events handled
+	 * twice. */
 	if (handled && w->state == WORKER_READY)
 		p->runs_from = pool_now(p) + POOL_RUN_REST_MS;
 	TAILQ_REMOVE(&w->flying, e, link);
@@ -153,8 +161,8 @@ bool pool_skip(struct pool *p, struct event_held *e)
 void pool_pump(struct worker *w)
 {
 	struct event_held *e;
-	while (w->state == WORKER_READY && !w->alone && !w->isolating && (e = TAILQ_FIRST(&w->queue)) != NULL &&
-	       pool_has_window(w, e)) {
+	while (w->state == WORKER_READY && !w->alone && !w->isolating &&
+	       (e = TAILQ_FIRST(&w->queue)) != NULL && pool_has_window(w, e)) {
 		TAILQ_REMOVE(&w->queue, e, link);
 		if (!pool_skip(w->pool, e))
 			pool_fly(w, e);
@@ -205,18 +213,21 @@ void pool_run(struct pool *p)
 		pool_pump(w);
 }
 
-/* --- quarantine ---------------------------------------------------------------------------------------------------------------------- */
+/* --- quarantine ------------------------------------------------------------------------------- */
 
 #define POOL_LETTER_ID (SESSION_ID_TEXT + 24)
 
-/* CONN:SEQ; what belongs to no connection has a name of its own in the place of one, as numbers begin anew with the host. */
-static const char *pool_letter_id(const struct pool *p, const struct event_held *e, char id[POOL_LETTER_ID])
+/* CONN:SEQ; what belongs to no connection has a name of its own in the place of one, as numbers
+ * begin anew with the host. */
+static const char *pool_letter_id(const struct pool *p, const struct event_held *e,
+				  char id[POOL_LETTER_ID])
 {
 	struct session_id name = {0};
 	char text[SESSION_ID_TEXT];
 	if (e->event.session != NULL)
 		name = hub_session_id(p->base.mount->hub, e->event.session);
-	else if (!random_bytes(&name, sizeof name)) /* it is no secret, it only has to be another one each time */
+	else if (!random_bytes(&name, sizeof name)) /* it is no secret, it only has to be another
+						       one each time */
 		name = (struct session_id){.host = loop_clock(), .local = (uint64_t)(uintptr_t)e};
 	session_id_text(name, text);
 	snprintf(id, POOL_LETTER_ID, "%s:%llu", text, (unsigned long long)e->event.sequence);
@@ -244,7 +255,9 @@ static char *pool_letter(struct pool *p, const struct event_held *e)
 	codec_dead_event(&o, p->base.mount->hub, e);
 	codec_object_end(&o);
 	codec_parts(&o, parts);
-	char *line = o.failed ? NULL : strndup(o.text.p + 1, o.text.len - 1); /* without the batch's bracket */
+	char *line =
+		o.failed ? NULL
+			 : strndup(o.text.p + 1, o.text.len - 1); /* without the batch's bracket */
 	codec_free(&o);
 	return line;
 }
@@ -258,9 +271,11 @@ static void pool_on_buried(void *ctx, void *item)
 		return;
 	TAILQ_REMOVE(&p->dead, e, link);
 	bool open = e->event.kind == EVENT_OPEN;
-	pool_settle_empty(p, e, HANDLER_FAILED, SPAN("the event was quarantined: its handler died of it each time"));
+	pool_settle_empty(p, e, HANDLER_FAILED,
+			  SPAN("the event was quarantined: its handler died of it each time"));
 	if (open && !s->ended)
-		hub_close_session(s, CLOSE_INTERNAL, SPAN("the handler can not open this connection"), false);
+		hub_close_session(s, CLOSE_INTERNAL,
+				  SPAN("the handler can not open this connection"), false);
 	pool_run(p);
 }
 
@@ -273,7 +288,8 @@ void pool_condemn(struct pool *p, struct event_held *e)
 		session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("event", event_name(e->event.kind)),
-	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence), LOG_U64("attempts", e->event.attempt));
+	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence),
+	    LOG_U64("attempts", e->event.attempt));
 	hub->loop->stats.quarantined++;
 	char *line = pool_letter(p, e);
 	TAILQ_INSERT_TAIL(&p->dead, e, link);
@@ -285,7 +301,7 @@ void pool_condemn(struct pool *p, struct event_held *e)
 	deadletter_write(p->shared.deadletter, line, pool_on_buried, p, e);
 }
 
-/* --- giving again -------------------------------------------------------------------------------------------------------------------- */
+/* --- giving again ----------------------------------------------------------------------------- */
 
 /* What followed it waits for its turn. */
 static void pool_end_run(struct pool *p, struct event_held *e, bool death)
@@ -298,7 +314,8 @@ static void pool_end_run(struct pool *p, struct event_held *e, bool death)
 void pool_redeliver(struct worker *w, bool death)
 {
 	struct pool *p = w->pool;
-	struct event_queue flying = TAILQ_HEAD_INITIALIZER(flying), queue = TAILQ_HEAD_INITIALIZER(queue);
+	struct event_queue flying = TAILQ_HEAD_INITIALIZER(flying),
+			   queue = TAILQ_HEAD_INITIALIZER(queue);
 	struct event_held *e;
 	uint32_t n = w->n_flying;
 	TAILQ_FOREACH (e, &w->flying, link)

@@ -1,7 +1,8 @@
 /* pool: what the files of the worker handler share.
  *
- * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered and not settled; or `queue`, waiting
- * for its window), or in one of the pool's lists (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `shelved`: the same, but
+ * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered
+ * and not settled; or `queue`, waiting for its window), or in one of the pool's lists
+ * (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `shelved`: the same, but
  * rarely; `later`: to be delivered again at a time; or being written to the dead-letter file).
  */
 #ifndef TOVA_HANDLER_POOL_H
@@ -16,20 +17,26 @@
 #define POOL_BATCH 128		     /* events in one message */
 #define POOL_RUN 64		     /* events of one connection in it */
 #define POOL_RUN_BYTES 16384	     /* a larger event follows none */
-#define POOL_RUN_REST_MS 1000	     /* without runs, after one of which some was handled in vain */
-#define POOL_STREAM_MIN 65536	     /* bytes of a message that is sent as the worker reads it */
+/* without runs, after one of which some was handled in vain */
+#define POOL_RUN_REST_MS 1000
+#define POOL_STREAM_MIN 65536 /* bytes of a message that is sent as the worker reads it */
 #define POOL_BATCH_BYTES (1u << 20)
 #define POOL_MESSAGE_MAX (64u << 20) /* of a worker */
 #define POOL_FIRST_MAX (1u << 20)    /* of somebody who has not said hello yet */
 #define POOL_STRANGERS_MAX 128	     /* of those at once, at an attach URL */
 #define POOL_STRANGERS_EACH 32	     /* of one address */
 #define POOL_STRANGERS_BYTES (8u << 20)
-#define POOL_ANSWERS_MAX (1u << 20) /* bytes to pushes and queries that a worker has not read: then nothing more is read from it */
-#define POOL_UNREAD_MAX (16u << 20) /* bytes that it has not read, in the midst of a batch of questions: it is cut off */
+/* bytes to pushes and queries that a worker has not read: then nothing more is read from it */
+#define POOL_ANSWERS_MAX (1u << 20)
+/* bytes that it has not read, in the midst of a batch of questions: it is cut off */
+#define POOL_UNREAD_MAX (16u << 20)
 #define POOL_TICK_MS 50
-#define POOL_PING_MS 10000 /* silence, with nothing under way, after which a worker is asked; it has --handler-timeout, or as long, to answer */
-#define POOL_BYE_MS 1000   /* to read what a worker still says */
-#define POOL_RETRY_MAX_MS 3600000 /* an event that is to be delivered again holds its connection up */
+/* silence, with nothing under way, after which a worker is asked; it has --handler-timeout, or as
+ * long, to answer */
+#define POOL_PING_MS 10000
+#define POOL_BYE_MS 1000 /* to read what a worker still says */
+/* an event that is to be delivered again holds its connection up */
+#define POOL_RETRY_MAX_MS 3600000
 
 enum worker_state {
 	WORKER_NEW,	 /* connected, has not said hello */
@@ -55,24 +62,30 @@ struct worker {
 	uint32_t n_flying, n_sessions;
 	uint64_t bytes_flying;
 	uint64_t connected, heard;
-	uint64_t newest;      /* number of the newest event that it has settled: it has begun all before that */
-	unsigned runs;	      /* most events of a connection that it takes at a time, as long as they are in one message */
-	uint64_t answers;     /* bytes of answers to pushes and queries that may not have been taken yet */
+	uint64_t newest; /* number of the newest event that it has settled: it has begun all before
+			    that */
+	unsigned runs;	 /* most events of a connection that it takes at a time, as long as they are
+			    in one message */
+	uint64_t answers;     /* bytes of answers to pushes and queries that may not have been taken
+			       yet */
 	uint64_t answers_end; /* sp_given when the last of them was sent */
 	bool open;	      /* the last event has not left yet: more may follow it */
 	bool alone, isolating, pinged, attached;
-	bool hung;	  /* one of its events is overdue, while it settles others: it may finish those, and is ended */
-	bool broken;	  /* there was no memory for what it is to be told: it is cut off at the end of the turn */
+	bool hung;   /* one of its events is overdue, while it settles others: it may finish those,
+			and is ended */
+	bool broken; /* there was no memory for what it is to be told: it is cut off at the end of
+			the turn */
 	unsigned checked; /* tick in which it was looked at */
 	bool died;	  /* its process has ended; what it said before is still being read */
 	uint64_t settled; /* events, for people */
 	unsigned wants;	  /* EVENT_BITs */
 	struct codec_out out;
-	const struct event_held *streamed; /* the last large message; it is sent as the worker reads it */
-	struct codec_stream stream;	   /* what is left of it */
-	uint8_t *copy;			   /* of that, where the event has gone meanwhile; or NULL */
-	bool waits;			   /* something does, since it was last looked at */
-	uint64_t held;			   /* bytes that wait for it, as they are counted in the mount's budget */
+	const struct event_held
+		*streamed;	    /* the last large message; it is sent as the worker reads it */
+	struct codec_stream stream; /* what is left of it */
+	uint8_t *copy;		    /* of that, where the event has gone meanwhile; or NULL */
+	bool waits;		    /* something does, since it was last looked at */
+	uint64_t held; /* bytes that wait for it, as they are counted in the mount's budget */
 };
 
 /* One process that the pool keeps running. */
@@ -111,21 +124,23 @@ struct pool {
 	struct sp_side own_side, attach_side;
 	struct worker_shared shared;
 	char *attach_token;
-	/* What children run: of the generation that serves, of the one that is coming, and of the one that follows that. */
+	/* What children run: of the generation that serves, of the one that is coming, and of the
+	 * one that follows that. */
 	struct pool_program program, next, later_program;
 	unsigned max_attempts;
 	uint64_t handler_ms, ready_ms;
 	struct sp_listener *own, *attach;
-	TAILQ_HEAD(worker_list, worker) workers, graves; /* graves: gone, freed at the end of the turn */
+	TAILQ_HEAD(worker_list, worker)
+	workers, graves; /* graves: gone, freed at the end of the turn */
 	struct event_queue unassigned, suspects, shelved, later, dead;
-	struct worker *isolating;		      /* the one that is emptied for suspects */
-	uint64_t turn_began, others_until;	      /* turns of suspects and others at an only worker */
-	uint64_t spare_since;			      /* suspects wait for a second worker */
-	uint64_t try_at, try_ms;		      /* of what is shelved */
-	uint32_t others_settled;		      /* in their turn */
-	bool others_first;			      /* since somebody has died */
-	uint32_t fair;				      /* connections above which a worker has too many */
-	uint32_t dealing;			      /* where in the mount's connections one was looked at last */
+	struct worker *isolating;	   /* the one that is emptied for suspects */
+	uint64_t turn_began, others_until; /* turns of suspects and others at an only worker */
+	uint64_t spare_since;		   /* suspects wait for a second worker */
+	uint64_t try_at, try_ms;	   /* of what is shelved */
+	uint32_t others_settled;	   /* in their turn */
+	bool others_first;		   /* since somebody has died */
+	uint32_t fair;			   /* connections above which a worker has too many */
+	uint32_t dealing; /* where in the mount's connections one was looked at last */
 	unsigned ticks;
 	struct child *children;
 	unsigned generation; /* that serves */
@@ -146,12 +161,14 @@ static inline struct pool *pool_of(struct handler *h)
 }
 
 /* route.c */
-/* Does the worker take events, as far as its generation goes; and is it not set aside for suspects? */
+/* Does the worker take events, as far as its generation goes; and is it not set aside for
+ * suspects? */
 bool route_serves(const struct worker *w);
 bool route_takes(const struct worker *w);
 /* The best for whoever comes, or NULL. */
 struct worker *route_choose(const struct pool *p);
-/* The worker of a connection (NULL: of an event without one), which may be another than before: none of its events is under way. */
+/* The worker of a connection (NULL: of an event without one), which may be another than before:
+ * none of its events is under way. */
 struct worker *route_of(struct pool *p, struct session *s);
 void route_forget(struct session *s);
 /* Every tick: connections of workers that have too many. */
@@ -230,14 +247,16 @@ struct child *supervisor_find(struct pool *p, const struct json_string *token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);
-/* For people, as members of an object that is open: how often it was started, and how it last ended. NULL: nothing of a process. */
+/* For people, as members of an object that is open: how often it was started, and how it last
+ * ended. NULL: nothing of a process. */
 void supervisor_describe(const struct child *child, struct codec_out *o);
 /* Those that have no link: an object each, appended as members of an array. */
 void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any);
 /* Is a process on its way to serve? */
 bool supervisor_is_coming(const struct pool *p);
 void supervisor_kill(struct child *child, const char *why);
-/* Lets every process end by itself, or makes it; none is started again. Returns whether all have. */
+/* Lets every process end by itself, or makes it; none is started again. Returns whether all
+ * have. */
 bool supervisor_retire_all(struct pool *p);
 void supervisor_stop_all(struct pool *p);
 

@@ -14,7 +14,8 @@
 
 #include "base/environment.h"
 
-#define PROCESS_LINE_MAX 1000 /* bytes of a log line; longer ones are cut into several, which the log takes whole */
+/* bytes of a log line; longer ones are cut into several, which the log takes whole */
+#define PROCESS_LINE_MAX 1000
 #define PROCESS_OUTPUT_MS 1000
 #define PROCESS_SHIM "tova-shim"
 #define PROCESS_SHIM_ARGS 5 /* in front of the command */
@@ -43,7 +44,7 @@ struct process {
 	char name[64], mount[256];
 };
 
-/* --- output -------------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* A line may begin with <N>, a level as systemd and syslog know them. */
 static void output_line(struct process_output *o, const char *line, size_t n)
@@ -59,8 +60,10 @@ static void output_line(struct process_output *o, const char *line, size_t n)
 	}
 	if (!log_would(log, level) || !output_rate_admits(o->process->rate, level))
 		return;
-	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})), LOG_STR("mount", o->process->mount),
-					   LOG_STR("worker", o->process->name), LOG_U64("pid", (uint64_t)o->process->pid)};
+	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})),
+					   LOG_STR("mount", o->process->mount),
+					   LOG_STR("worker", o->process->name),
+					   LOG_U64("pid", (uint64_t)o->process->pid)};
 	log_write(log, level, LOG_WORKER_OUTPUT, fields, 4);
 }
 
@@ -105,7 +108,8 @@ static void output_on_readable(void *arg)
 	}
 }
 
-static bool output_open(struct process_output *o, struct process *p, enum log_level level, int *theirs_r)
+static bool output_open(struct process_output *o, struct process *p, enum log_level level,
+			int *theirs_r)
 {
 	int pipe[2];
 	*o = (struct process_output){.process = p, .fd = -1, .level = level};
@@ -118,7 +122,7 @@ static bool output_open(struct process_output *o, struct process *p, enum log_le
 	return loop_watch_set(&o->watch, true);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void process_free(struct process *p)
 {
@@ -133,7 +137,8 @@ static void process_free(struct process *p)
 	free(p);
 }
 
-/* Told once it was reaped and its output is at its end, or has had its second: a grandchild may hold it open for ever. */
+/* Told once it was reaped and its output is at its end, or has had its second: a grandchild may
+ * hold it open for ever. */
 static void process_finish(struct process *p)
 {
 	if (!p->reaped || ((p->out.fd >= 0 || p->err.fd >= 0) && loop_timer_is_set(&p->limit)))
@@ -159,7 +164,8 @@ static struct process *processes_find(const struct processes *set, pid_t pid)
 	return p;
 }
 
-/* What it started and left behind goes before it is reaped: from then on its number may be another group's. */
+/* What it started and left behind goes before it is reaped: from then on its number may be another
+ * group's. */
 static void process_reap(struct process *p)
 {
 	kill(-p->pid, SIGKILL);
@@ -174,7 +180,8 @@ static void processes_guard_lost(struct processes *set)
 {
 	waitpid(set->guard.pid, NULL, 0);
 	guard_lost(&set->guard);
-	LOG(set->loop->log, LOG_WARN, LOG_WORKER, "the guard of child processes was killed; the next child starts another");
+	LOG(set->loop->log, LOG_WARN, LOG_WORKER,
+	    "the guard of child processes was killed; the next child starts another");
 }
 
 static void processes_on_child(void *arg, int signal)
@@ -196,7 +203,10 @@ static void processes_on_child(void *arg, int signal)
 
 bool processes_init(struct processes *set, struct loop *loop, uint64_t descriptors)
 {
-	*set = (struct processes){.loop = loop, .descriptors = descriptors, .rates = {.loop = loop}, .guard = {.fd = -1}};
+	*set = (struct processes){.loop = loop,
+				  .descriptors = descriptors,
+				  .rates = {.loop = loop},
+				  .guard = {.fd = -1}};
 	return loop_signal_add(loop, &set->on_child, SIGCHLD, processes_on_child, set);
 }
 
@@ -216,7 +226,7 @@ void processes_free(struct processes *set)
 		loop_signal_remove(&set->on_child);
 }
 
-/* --- the start ----------------------------------------------------------------------------------------------------------------------- */
+/* --- the start -------------------------------------------------------------------------------- */
 
 static const char **process_environment(const struct processes *set, const char *const *own)
 {
@@ -243,7 +253,8 @@ static void processes_watch(struct processes *set)
 		return;
 	if (!guard_start(&set->guard)) {
 		LOG(set->loop->log, LOG_WARN, LOG_WORKER,
-		    "child processes have no guard: if the host is killed, what they have started goes on", LOG_ERRNO(errno));
+		    "child processes have no guard: if the host is killed, what they have started goes on",
+		    LOG_ERRNO(errno));
 		return;
 	}
 	for (const struct process *p = set->list; p != NULL; p = p->next)
@@ -251,9 +262,10 @@ static void processes_watch(struct processes *set)
 			guard_add(&set->guard, p->pid);
 }
 
-/* What a child finds at its descriptors. Each call may lack memory; without one of them a descriptor would be another. */
-static int process_files(posix_spawn_file_actions_t *files, const struct process *p, const struct process_spec *spec, int out,
-			 int err)
+/* What a child finds at its descriptors. Each call may lack memory; without one of them a
+ * descriptor would be another. */
+static int process_files(posix_spawn_file_actions_t *files, const struct process *p,
+			 const struct process_spec *spec, int out, int err)
 {
 	int error = posix_spawn_file_actions_init(files);
 	if (error != 0)
@@ -263,7 +275,8 @@ static int process_files(posix_spawn_file_actions_t *files, const struct process
 	else
 		error = posix_spawn_file_actions_addopen(files, 0, "/dev/null", O_RDONLY, 0);
 	if (error == 0)
-		error = posix_spawn_file_actions_adddup2(files, spec->out >= 0 ? spec->out : out, 1);
+		error = posix_spawn_file_actions_adddup2(files, spec->out >= 0 ? spec->out : out,
+							 1);
 	if (error == 0)
 		error = posix_spawn_file_actions_adddup2(files, err, 2);
 	if (error == 0 && spec->extra >= 0)
@@ -283,14 +296,16 @@ static int process_attributes(posix_spawnattr_t *attr)
 		return error;
 	sigemptyset(&none);
 	sigfillset(&all);
-	posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setflags(attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGDEF |
+					       POSIX_SPAWN_SETSIGMASK);
 	posix_spawnattr_setpgroup(attr, 0);
 	posix_spawnattr_setsigdefault(attr, &all);
 	posix_spawnattr_setsigmask(attr, &none);
 	return 0;
 }
 
-static int process_execute(struct process *p, const struct process_spec *spec, const char *const *argv, int out, int err)
+static int process_execute(struct process *p, const struct process_spec *spec,
+			   const char *const *argv, int out, int err)
 {
 	const char **env = process_environment(p->set, spec->env);
 	posix_spawn_file_actions_t files;
@@ -299,7 +314,8 @@ static int process_execute(struct process *p, const struct process_spec *spec, c
 	if (error == 0) {
 		error = process_attributes(&attr);
 		if (error == 0) {
-			error = posix_spawn(&p->pid, "/proc/self/exe", &files, &attr, (char *const *)argv, (char *const *)env);
+			error = posix_spawn(&p->pid, "/proc/self/exe", &files, &attr,
+					    (char *const *)argv, (char *const *)env);
 			posix_spawnattr_destroy(&attr);
 		}
 		posix_spawn_file_actions_destroy(&files);
@@ -308,12 +324,14 @@ static int process_execute(struct process *p, const struct process_spec *spec, c
 	return error;
 }
 
-/* argv of the shim: its name, the host's pid, the descriptor limit, whether 3 is kept, whether there is a guard, and then the command. */
+/* argv of the shim: its name, the host's pid, the descriptor limit, whether 3 is kept, whether
+ * there is a guard, and then the command. */
 static int process_spawn(struct process *p, const struct process_spec *spec, int out, int err)
 {
 	char parent[16], limit[24];
 	processes_watch(p->set);
-	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-", p->set->guard.pid != 0 ? "guard" : "-"};
+	const char *argv[64] = {PROCESS_SHIM, parent, limit, spec->extra >= 0 ? "3" : "-",
+				p->set->guard.pid != 0 ? "guard" : "-"};
 	int n = PROCESS_SHIM_ARGS;
 	snprintf(parent, sizeof parent, "%d", (int)getpid());
 	snprintf(limit, sizeof limit, "%llu", (unsigned long long)p->set->descriptors);
@@ -327,7 +345,8 @@ static int process_spawn(struct process *p, const struct process_spec *spec, int
 	return process_execute(p, spec, argv, out, err);
 }
 
-struct process *process_start(struct processes *set, const struct process_spec *spec, process_ended *ended, void *ctx)
+struct process *process_start(struct processes *set, const struct process_spec *spec,
+			      process_ended *ended, void *ctx)
 {
 	struct process *p = calloc(1, sizeof *p);
 	int out = -1, err = -1;
@@ -341,7 +360,8 @@ struct process *process_start(struct processes *set, const struct process_spec *
 	p->rate = output_rate_join(&set->rates, p->mount, p->name);
 	loop_timer_init(set->loop, &p->limit, process_on_limit, p);
 	p->out = (struct process_output){.fd = -1};
-	bool ok = output_open(&p->err, p, LOG_WARN, &err) && (spec->out >= 0 || output_open(&p->out, p, LOG_INFO, &out));
+	bool ok = output_open(&p->err, p, LOG_WARN, &err) &&
+		  (spec->out >= 0 || output_open(&p->out, p, LOG_INFO, &out));
 	int error = ok ? process_spawn(p, spec, out, err) : errno;
 	if (out >= 0)
 		close(out);
@@ -385,9 +405,10 @@ const char *process_status_text(int status, char *text, size_t cap)
 	return text;
 }
 
-/* --- the shim ------------------------------------------------------------------------------------------------------------------------ */
+/* --- the shim --------------------------------------------------------------------------------- */
 
-/* Before anything else runs in the group. If there is no guard any more, the host tells the next one. */
+/* Before anything else runs in the group. If there is no guard any more, the host tells the next
+ * one. */
 static void process_tell_guard(void)
 {
 	pid_t group = getpid();

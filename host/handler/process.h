@@ -1,8 +1,10 @@
-/* process: a child process in a group of its own, with its output in the log, that does not outlive the host.
+/* process: a child process in a group of its own, with its output in the log, that does not outlive
+ * the host.
  *
- * Children are started with posix_spawn through a shim (the host's own binary under another name, process_shim), which sees to what
- * posix_spawn can not do: that the child dies with the host (what the child has started: guard.h), that no descriptor is inherited,
- * and that the limit on descriptors is what the operator's shell had.
+ * Children are started with posix_spawn through a shim (the host's own binary under another name,
+ * process_shim), which sees to what posix_spawn can not do: that the child dies with the host (what
+ * the child has started: guard.h), that no descriptor is inherited, and that the limit on
+ * descriptors is what the operator's shell had.
  */
 #ifndef TOVA_HANDLER_PROCESS_H
 #define TOVA_HANDLER_PROCESS_H
@@ -16,7 +18,8 @@
 
 struct process;
 
-/* The process has ended and its output was read, at most for a second. status: as of waitpid. The process is freed after the return. */
+/* The process has ended and its output was read, at most for a second. status: as of waitpid. The
+ * process is freed after the return. */
 typedef void process_ended(void *ctx, struct process *p, int status);
 
 /* What processes of one host share. */
@@ -40,14 +43,16 @@ struct process_spec {
 	const char *name;    /* for the log */
 	const char *command; /* for /bin/sh -c; NULL: argv */
 	const char *const *argv;
-	const char *const *env; /* "NAME=value" lines beside what children get of the host's own, ended by NULL */
+	const char *const *env; /* "NAME=value" lines beside what children get of the host's own,
+				   ended by NULL */
 	const char *mount;	/* for the log */
 	int in, out;		/* descriptors for stdin and stdout; -1: /dev/null, and the log */
 	int extra;		/* descriptor that becomes number 3; -1: none */
 };
 
 /* NULL with errno set. */
-struct process *process_start(struct processes *set, const struct process_spec *spec, process_ended *ended, void *ctx);
+struct process *process_start(struct processes *set, const struct process_spec *spec,
+			      process_ended *ended, void *ctx);
 pid_t process_pid(const struct process *p);
 /* To the whole group. */
 void process_kill(struct process *p, int signal);

@@ -21,7 +21,8 @@ struct push_sources {
 enum push_verdict {
 	PUSH_NEW,      /* do it, then push_done */
 	PUSH_REPEATED, /* it was done */
-	PUSH_UNKNOWN,  /* of a source that is not known and does not begin at 1: whether it was done can not be said */
+	PUSH_UNKNOWN,  /* of a source that is not known and does not begin at 1: whether it was done
+			  can not be said */
 	PUSH_GAP,      /* numbers were left out: they would be taken for done */
 	PUSH_NO_MEMORY,
 	PUSH_BAD_NAME,

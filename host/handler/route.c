@@ -1,11 +1,12 @@
-/* route: which worker has a connection. It stays there as long as that does well by it; nothing of a connection lives in a worker, so it can be
- * dealt again whenever none of its events is under way. */
+/* route: which worker has a connection. It stays there as long as that does well by it; nothing of
+ * a connection lives in a worker, so it can be dealt again whenever none of its events is under
+ * way. */
 #include "handler/pool.h"
 
-#define ROUTE_LATE_MS 100  /* with one event: another worker is better for whoever is new */
+#define ROUTE_LATE_MS 100   /* with one event: another worker is better for whoever is new */
 #define ROUTE_STUCK_MS 1000 /* and for whom it has already */
-#define ROUTE_LOOK 2000	   /* connections that are looked at in a tick */
-#define ROUTE_DEAL 200	   /* and dealt again */
+#define ROUTE_LOOK 2000	    /* connections that are looked at in a tick */
+#define ROUTE_DEAL 200	    /* and dealt again */
 
 static uint64_t route_now(const struct pool *p)
 {
@@ -15,7 +16,8 @@ static uint64_t route_now(const struct pool *p)
 /* Workers of a generation that is still coming wait until all of it are there. */
 bool route_serves(const struct worker *w)
 {
-	return w->state == WORKER_READY && (w->pool->coming == 0 || w->generation != w->pool->coming);
+	return w->state == WORKER_READY &&
+	       (w->pool->coming == 0 || w->generation != w->pool->coming);
 }
 
 bool route_takes(const struct worker *w)
@@ -30,13 +32,15 @@ static bool route_is_late(const struct worker *w, uint64_t now, uint64_t ms)
 	return e != NULL && e->since != 0 && now - e->since >= ms;
 }
 
-/* One that is not stuck; the one with the fewest connections; among equals the one with the least to do. */
+/* One that is not stuck; the one with the fewest connections; among equals the one with the least
+ * to do. */
 static bool route_is_better(const struct worker *a, const struct worker *b, uint64_t now)
 {
 	bool late = route_is_late(a, now, ROUTE_LATE_MS);
 	if (late != route_is_late(b, now, ROUTE_LATE_MS))
 		return !late;
-	return a->n_sessions != b->n_sessions ? a->n_sessions < b->n_sessions : a->n_flying < b->n_flying;
+	return a->n_sessions != b->n_sessions ? a->n_sessions < b->n_sessions
+					      : a->n_flying < b->n_flying;
 }
 
 struct worker *route_choose(const struct pool *p)
@@ -114,7 +118,7 @@ struct worker *route_of(struct pool *p, struct session *s)
 	return best;
 }
 
-/* --- dealing again ------------------------------------------------------------------------------------------------------------------- */
+/* --- dealing again ---------------------------------------------------------------------------- */
 
 /* Returns whether somebody has more than that. */
 static bool route_measure(struct pool *p)
@@ -127,14 +131,16 @@ static bool route_measure(struct pool *p)
 			sessions += w->n_sessions;
 			takers++;
 		}
-	p->fair = takers > 1 ? (uint32_t)(sessions / takers + sessions / takers / 8 + 1) : UINT32_MAX;
+	p->fair =
+		takers > 1 ? (uint32_t)(sessions / takers + sessions / takers / 8 + 1) : UINT32_MAX;
 	TAILQ_FOREACH (w, &p->workers, link)
 		crowded = crowded || (route_takes(w) && route_is_crowded(w));
 	return crowded;
 }
 
-/* Whoever is first after a restart gets all that come back at once, and a worker that was started again nobody. Those that send something are
- * dealt again with that; here are those that do not, a few at a time. */
+/* Whoever is first after a restart gets all that come back at once, and a worker that was started
+ * again nobody. Those that send something are dealt again with that; here are those that do not, a
+ * few at a time. */
 void route_deal(struct pool *p)
 {
 	struct mount *m = p->base.mount;
@@ -145,7 +151,8 @@ void route_deal(struct pool *p)
 	for (unsigned i = 0; i < ROUTE_LOOK && i < m->n_sessions && dealt < ROUTE_DEAL; i++) {
 		struct session *s = mount_session(m, p->dealing++ % m->n_sessions);
 		struct worker *w = s->route, *best;
-		if (w == NULL || w->state != WORKER_READY || s->lane.current != NULL || !route_is_crowded(w))
+		if (w == NULL || w->state != WORKER_READY || s->lane.current != NULL ||
+		    !route_is_crowded(w))
 			continue;
 		best = route_choose(p);
 		if (!route_changes(w, best, now))

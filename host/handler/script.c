@@ -21,12 +21,14 @@ static uint64_t scripts_now(const struct scripts *set)
 	return loop_now(set->base.mount->hub->loop);
 }
 
-/* --- words about it ------------------------------------------------------------------------------------------------------------------ */
+/* --- words about it --------------------------------------------------------------------------- */
 
-void script_log(const struct script *x, enum log_level level, const char *what, struct span line, const char *expected)
+void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
+		const char *expected)
 {
-	LOG(script_mount(x)->hub->log, level, LOG_HANDLER, what, LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id),
-	    LOG_SPAN("line", line), LOG_STR("expected", expected));
+	LOG(script_mount(x)->hub->log, level, LOG_HANDLER, what,
+	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_SPAN("line", line),
+	    LOG_STR("expected", expected));
 }
 
 static void script_say_late(const struct script *x)
@@ -34,7 +36,8 @@ static void script_say_late(const struct script *x)
 	if (x->late > 0)
 		LOG(script_mount(x)->hub->log, LOG_NOTICE, LOG_HANDLER,
 		    "what a script said behind its last words was not done: --close-timeout was over",
-		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_U64("lines", x->late));
+		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id),
+		    LOG_U64("lines", x->late));
 }
 
 void script_commit(struct script *x, struct span line)
@@ -44,7 +47,7 @@ void script_commit(struct script *x, struct span line)
 		script_log(x, LOG_WARN, commit_error_text(m->commit.error), line, NULL);
 }
 
-/* --- events that it holds ------------------------------------------------------------------------------------------------------------ */
+/* --- events that it holds --------------------------------------------------------------------- */
 
 static void script_settle(struct mount *m, struct event_held *e)
 {
@@ -73,7 +76,7 @@ static void script_settle_closing(struct script *x)
 	script_settle(script_mount(x), e);
 }
 
-/* --- what it is told ----------------------------------------------------------------------------------------------------------------- */
+/* --- what it is told -------------------------------------------------------------------------- */
 
 static void script_close_in(struct script *x)
 {
@@ -87,8 +90,10 @@ static void script_close_in(struct script *x)
 static void script_is_deaf(struct script *x)
 {
 	if (!x->deaf && !x->over)
-		script_log(x, LOG_INFO, "a script has closed its standard input: what its client sends is dropped",
-			   (struct span){NULL, 0}, NULL);
+		script_log(
+			x, LOG_INFO,
+			"a script has closed its standard input: what its client sends is dropped",
+			(struct span){NULL, 0}, NULL);
 	x->deaf = true;
 }
 
@@ -132,7 +137,7 @@ static void script_write(struct script *x, struct event_held *e)
 	script_on_in(x);
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void script_free(struct script *x)
 {
@@ -167,8 +172,8 @@ static void script_log_death(const struct script *x)
 {
 	char how[64];
 	process_status_text(x->status, how, sizeof how);
-	LOG(script_mount(x)->hub->log, LOG_WARN, LOG_HANDLER, "a script failed", LOG_STR("mount", script_mount(x)->path),
-	    LOG_STR("conn", x->id), LOG_STR("how", how));
+	LOG(script_mount(x)->hub->log, LOG_WARN, LOG_HANDLER, "a script failed",
+	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_STR("how", how));
 }
 
 /* Its connection ends as it did. */
@@ -180,8 +185,8 @@ void script_finish(struct script *x)
 	struct session *s = x->session;
 	script_settle_writing(x);
 	if (s != NULL && !s->ended)
-		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL, good ? (struct span){0} : SPAN("the script failed"),
-				  false);
+		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL,
+				  good ? (struct span){0} : SPAN("the script failed"), false);
 	script_settle_closing(x);
 	script_free(x);
 }
@@ -210,7 +215,7 @@ static void script_let_go(struct script *x, uint64_t now)
 	script_settle_closing(x);
 }
 
-/* --- the start ----------------------------------------------------------------------------------------------------------------------- */
+/* --- the start -------------------------------------------------------------------------------- */
 
 static bool script_open_in(struct script *x, int *theirs_r)
 {
@@ -227,7 +232,8 @@ static bool script_start_process(struct script *x, const struct event_request *f
 {
 	int theirs[3] = {-1, -1, -1};
 	char **env = script_env_make(facts, x->id, script_mount(x)->subprotocols);
-	bool ok = env != NULL && script_open_in(x, &theirs[0]) && script_stream_open(&x->out, x, &theirs[1]) &&
+	bool ok = env != NULL && script_open_in(x, &theirs[0]) &&
+		  script_stream_open(&x->out, x, &theirs[1]) &&
 		  script_stream_open(&x->commands, x, &theirs[2]);
 	struct process_spec spec = {
 		.name = x->id,
@@ -246,8 +252,9 @@ static bool script_start_process(struct script *x, const struct event_request *f
 			close(theirs[i]);
 	script_env_free(env);
 	if (x->process == NULL)
-		LOG(script_mount(x)->hub->log, LOG_ERROR, LOG_HANDLER, "a script can not be started",
-		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_ERRNO(error));
+		LOG(script_mount(x)->hub->log, LOG_ERROR, LOG_HANDLER,
+		    "a script can not be started", LOG_STR("mount", script_mount(x)->path),
+		    LOG_STR("conn", x->id), LOG_ERRNO(error));
 	return x->process != NULL;
 }
 
@@ -256,7 +263,10 @@ static struct script *script_new(struct scripts *set, struct session *s)
 	struct script *x = calloc(1, sizeof *x);
 	if (x == NULL)
 		return NULL;
-	*x = (struct script){.set = set, .session = s, .framing = (uint8_t)set->settings.framing, .in_fd = -1};
+	*x = (struct script){.set = set,
+			     .session = s,
+			     .framing = (uint8_t)set->settings.framing,
+			     .in_fd = -1};
 	x->out = x->commands = (struct script_stream){.script = x, .fd = -1};
 	session_id_text(hub_session_id(set->base.mount->hub, s), x->id);
 	TAILQ_INSERT_TAIL(&set->list, x, link);
@@ -266,7 +276,7 @@ static struct script *script_new(struct scripts *set, struct session *s)
 	return x;
 }
 
-/* --- events -------------------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static bool scripts_has_room(struct scripts *set)
 {
@@ -284,7 +294,8 @@ static void script_upgrade(struct scripts *set, struct event_held *e)
 	if (!scripts_has_room(set)) {
 		answer.status = 503;
 		event_answer_header(&answer, "Retry-After", "1");
-		LOG(set->base.mount->hub->log, LOG_WARN, LOG_LIMIT, "as many scripts as --max-scripts or --script-rate allow",
+		LOG(set->base.mount->hub->log, LOG_WARN, LOG_LIMIT,
+		    "as many scripts as --max-scripts or --script-rate allow",
 		    LOG_STR("mount", set->base.mount->path), LOG_U64("scripts", set->n));
 	}
 	admission_answered(set->base.mount, e, &answer, NULL);
@@ -340,11 +351,12 @@ static void script_forget(struct handler *h, struct session *s)
 	s->route = NULL;
 }
 
-/* --- time ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void script_tick(struct script *x, uint64_t now)
 {
-	/* It does not take the messages that came before its connection ended, which its close event has to wait for. */
+	/* It does not take the messages that came before its connection ended, which its close
+	 * event has to wait for. */
 	if (x->term_at == 0 && x->writing != NULL && x->session != NULL && x->session->ended)
 		x->term_at = now + x->set->settings.close_ms;
 	if (x->kill_at != 0 && now >= x->kill_at && x->process != NULL)
@@ -366,7 +378,7 @@ static void scripts_on_tick(void *arg)
 	loop_timer_set(&set->tick, SCRIPT_TICK_MS);
 }
 
-/* --- the handler --------------------------------------------------------------------------------------------------------------------- */
+/* --- the handler ------------------------------------------------------------------------------ */
 
 /* Each has its end in sight: see script_tick. */
 static bool scripts_leave(struct handler *h)
@@ -433,8 +445,8 @@ static struct scripts *scripts_new(struct mount *m, struct processes *processes)
 	*s = (struct scripts){
 		.base = {.ops = &script_ops,
 			 .mount = m,
-			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) |
-				  EVENT_BIT(EVENT_CLOSE)},
+			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) |
+				  EVENT_BIT(EVENT_MESSAGE) | EVENT_BIT(EVENT_CLOSE)},
 		.processes = processes,
 		.epoll = -1,
 	};
@@ -444,12 +456,14 @@ static struct scripts *scripts_new(struct mount *m, struct processes *processes)
 	return s;
 }
 
-bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes, char *why, size_t why_cap)
+bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes,
+		   char *why, size_t why_cap)
 {
 	struct scripts *s = scripts_new(m, processes);
 	m->handler = s != NULL ? &s->base : NULL;
 	if (s == NULL || !script_set(m, set) || !scripts_out_open(s)) {
-		snprintf(why, why_cap, "%s", s != NULL && s->command != NULL ? strerror(errno) : "no memory");
+		snprintf(why, why_cap, "%s",
+			 s != NULL && s->command != NULL ? strerror(errno) : "no memory");
 		if (s != NULL)
 			scripts_free(&s->base);
 		m->handler = NULL;

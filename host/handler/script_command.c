@@ -7,7 +7,7 @@ struct script_verb {
 	const char *(*add)(struct script *x, struct commit *c, struct span rest);
 };
 
-/* --- arguments ----------------------------------------------------------------------------------------------------------------------- */
+/* --- arguments -------------------------------------------------------------------------------- */
 
 static const char *command_take(struct span *rest, struct span *word_r)
 {
@@ -28,11 +28,13 @@ static const char *command_last_word(struct span rest, struct span *word_r)
 }
 
 /* What is left, as it stands; with --script-lines json what that means. */
-static const char *command_data(const struct script *x, struct span rest, struct script_message *data_r)
+static const char *command_data(const struct script *x, struct span rest,
+				struct script_message *data_r)
 {
 	if (rest.p == NULL)
 		return "what is to be sent is missing";
-	return script_message_read((char *)rest.p, rest.n, x->framing == SCRIPT_JSON ? SCRIPT_JSON : SCRIPT_LINES, data_r);
+	return script_message_read((char *)rest.p, rest.n,
+				   x->framing == SCRIPT_JSON ? SCRIPT_JSON : SCRIPT_LINES, data_r);
 }
 
 static bool command_number(struct span word, uint16_t *n_r)
@@ -47,7 +49,7 @@ static bool command_number(struct span word, uint16_t *n_r)
 	return n <= UINT16_MAX;
 }
 
-/* --- commands ------------------------------------------------------------------------------------------------------------------------ */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static const char *add_join(struct script *x, struct commit *c, struct span rest)
 {
@@ -78,11 +80,13 @@ static const char *add_send(struct script *x, struct commit *c, struct span rest
 	if (why == NULL)
 		why = command_data(x, rest, &data);
 	if (why == NULL)
-		commit_send(c, id.host == script_mount(x)->hub->host_id ? id.local : 0, data.binary, data.bytes.p, data.bytes.n);
+		commit_send(c, id.host == script_mount(x)->hub->host_id ? id.local : 0, data.binary,
+			    data.bytes.p, data.bytes.n);
 	return why;
 }
 
-static const char *add_broadcast_but(struct script *x, struct commit *c, struct span rest, uint64_t exclude)
+static const char *add_broadcast_but(struct script *x, struct commit *c, struct span rest,
+				     uint64_t exclude)
 {
 	struct script_message data;
 	const char *why = command_data(x, rest, &data);
@@ -101,7 +105,8 @@ static const char *add_broadcast_others(struct script *x, struct commit *c, stru
 	return add_broadcast_but(x, c, rest, x->session->local);
 }
 
-static const char *add_broadcast_to_but(struct script *x, struct commit *c, struct span rest, uint64_t exclude)
+static const char *add_broadcast_to_but(struct script *x, struct commit *c, struct span rest,
+					uint64_t exclude)
 {
 	struct script_message data;
 	struct span room;
@@ -151,7 +156,8 @@ static const struct script_verb verbs[] = {
 	{"close", "close, close CODE or close CODE REASON", add_close},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
-#define KNOWN_VERBS "join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others or close"
+#define KNOWN_VERBS \
+	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others or close"
 
 static const struct script_verb *command_find(struct span name)
 {
@@ -191,7 +197,8 @@ void script_command(struct script *x, char *line, size_t n)
 		why = script_word(&rest, &name);
 	const struct script_verb *verb = why == NULL ? command_find(name) : NULL;
 	if (verb == NULL) {
-		script_log(x, LOG_WARN, why != NULL ? why : "a script's command is unknown", said, KNOWN_VERBS);
+		script_log(x, LOG_WARN, why != NULL ? why : "a script's command is unknown", said,
+			   KNOWN_VERBS);
 		return;
 	}
 	commit_begin(c, x->session);

@@ -61,8 +61,8 @@ static void env_append(struct script_env *e, char **line, struct span value)
 	*line = wider;
 }
 
-/* HTTP_NAME. Names with other characters than letters, digits and '-' are left out, as X_Y and X-Y would become the same; and
- * HTTP_PROXY, which many programs take for a setting (httpoxy). */
+/* HTTP_NAME. Names with other characters than letters, digits and '-' are left out, as X_Y and X-Y
+ * would become the same; and HTTP_PROXY, which many programs take for a setting (httpoxy). */
 static bool env_header_name(char name[264], struct span header)
 {
 	size_t n = 5;
@@ -102,7 +102,9 @@ static struct span env_server_name(struct span host)
 {
 	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL,
 		   *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
-	return colon != NULL && (bracket == NULL || bracket < colon) ? (struct span){host.p, (size_t)(colon - host.p)} : host;
+	return colon != NULL && (bracket == NULL || bracket < colon)
+		       ? (struct span){host.p, (size_t)(colon - host.p)}
+		       : host;
 }
 
 /* As Apache's mod_ssl and nginx name them. */
@@ -123,7 +125,8 @@ static void env_add_tls(struct script_env *e, const struct event_request *facts)
 		env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
 }
 
-static void env_add_request(struct script_env *e, const struct event_request *facts, const struct request *r)
+static void env_add_request(struct script_env *e, const struct event_request *facts,
+			    const struct request *r)
 {
 	char text[ADDRESS_TEXT];
 	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
@@ -150,23 +153,27 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 	env_add_headers(e, r);
 }
 
-char **script_env_make(const struct event_request *facts, const char *conn, const char *subprotocols)
+char **script_env_make(const struct event_request *facts, const char *conn,
+		       const char *subprotocols)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
 	struct request r;
 	size_t used;
 	int status;
 	const char *why;
 	e.v = calloc(e.cap, sizeof *e.v);
-	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) != REQUEST_OK) {
+	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used,
+					 &status, &why) != REQUEST_OK) {
 		free(e.v);
 		return NULL;
 	}
 	env_add_request(&e, facts, &r);
 	env_add(&e, "TOVA_CONN", span_of(conn));
 	env_add(&e, "TOVA_MOUNT", span_of(facts->mount_path));
-	struct span chosen = subprotocols != NULL ? upgrade_choose(&r, span_of(subprotocols)) : (struct span){0};
+	struct span chosen =
+		subprotocols != NULL ? upgrade_choose(&r, span_of(subprotocols)) : (struct span){0};
 	if (chosen.n > 0)
 		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
 	if (!e.failed)

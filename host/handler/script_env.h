@@ -4,9 +4,10 @@
 
 #include "hub/event.h"
 
-/* "NAME=value" lines ended by NULL, for script_env_free; NULL without memory. conn: the connection's id. subprotocols: the list of which
- * the host has chosen one, or NULL. */
-char **script_env_make(const struct event_request *facts, const char *conn, const char *subprotocols);
+/* "NAME=value" lines ended by NULL, for script_env_free; NULL without memory. conn: the
+ * connection's id. subprotocols: the list of which the host has chosen one, or NULL. */
+char **script_env_make(const struct event_request *facts, const char *conn,
+		       const char *subprotocols);
 void script_env_free(char **env);
 
 #endif

@@ -1,4 +1,5 @@
-/* script_out: what scripts write, on standard output and descriptor 3, in the order in which they wrote it: see script.h. */
+/* script_out: what scripts write, on standard output and descriptor 3, in the order in which they
+ * wrote it: see script.h. */
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +10,15 @@
 
 #include "handler/script_parts.h"
 
-#define OUT_LINE_MAX (16u << 20)   /* of standard output: a line, or with --script-binary a message */
+/* of standard output: a line, or with --script-binary a message */
+#define OUT_LINE_MAX (16u << 20)
 #define OUT_COMMAND_MAX (1u << 20) /* of descriptor 3: a line */
 #define OUT_EVENTS 64		   /* descriptors that are asked about at a time */
-#define OUT_TURN_US 4000	   /* of a turn of the loop that scripts may take, from when they are looked at */
-#define OUT_SHARE 64		   /* lines of one script before the next has its turn */
-#define OUT_ROUNDS 16		   /* times in a turn that it is asked who has written meanwhile */
+/* of a turn of the loop that scripts may take, from when they are looked at */
+#define OUT_TURN_US 4000
+#define OUT_SHARE 64 /* lines of one script before the next has its turn */
+/* times in a turn that it is asked who has written meanwhile */
+#define OUT_ROUNDS 16
 
 static uint64_t out_clock(void)
 {
@@ -28,7 +32,7 @@ static bool stream_is_out(const struct script_stream *s)
 	return s == &s->script->out;
 }
 
-/* --- what has been read and not been used -------------------------------------------------------------------------------------------- */
+/* --- what has been read and not been used ----------------------------------------------------- */
 
 /* Counted with what connections hold, and bounded together with that. */
 static void stream_set_cap(struct script_stream *s, size_t cap)
@@ -111,7 +115,7 @@ bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r
 	       epoll_ctl(x->set->epoll, EPOLL_CTL_ADD, s->fd, &what) == 0;
 }
 
-/* --- who gives way ------------------------------------------------------------------------------------------------------------------- */
+/* --- who gives way ---------------------------------------------------------------------------- */
 
 static size_t out_held(const struct script *x)
 {
@@ -136,19 +140,22 @@ static void out_relieve(struct script *x)
 	const uint64_t most = x->set->settings.unread_max;
 	const struct loop *loop = script_loop(x);
 	struct script *longest;
-	while (most != 0 && loop->lent > most && (longest = out_longest(script_mount(x)->hub)) != NULL && out_held(longest) > 0)
-		script_fail(longest,
-			    "the unfinished lines of all scripts take a quarter of --max-buffered, and this one's is the longest");
+	while (most != 0 && loop->lent > most &&
+	       (longest = out_longest(script_mount(x)->hub)) != NULL && out_held(longest) > 0)
+		script_fail(
+			longest,
+			"the unfinished lines of all scripts take a quarter of --max-buffered, and this one's is the longest");
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static bool stream_is_too_long(const struct script_stream *s)
 {
 	return s->len - s->from > (stream_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
 }
 
-/* One packet: see script.h. Where nobody can write any more all that is there, which is no more than that. */
+/* One packet: see script.h. Where nobody can write any more all that is there, which is no more
+ * than that. */
 static void stream_read(struct script_stream *s)
 {
 	struct script *x = s->script;
@@ -172,7 +179,7 @@ static void stream_read(struct script_stream *s)
 	out_relieve(x);
 }
 
-/* --- lines --------------------------------------------------------------------------------------------------------------------------- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 static void out_say(struct script *x, char *line, size_t n)
 {
@@ -228,7 +235,8 @@ static bool stream_use_frame(struct script_stream *s)
 
 static bool stream_use_line(struct script_stream *s)
 {
-	char *lf = s->len > s->scanned ? memchr(s->bytes + s->scanned, '\n', s->len - s->scanned) : NULL;
+	char *lf = s->len > s->scanned ? memchr(s->bytes + s->scanned, '\n', s->len - s->scanned)
+				       : NULL;
 	s->scanned = s->len;
 	if (lf == NULL)
 		return false;
@@ -242,7 +250,8 @@ static bool stream_use_rest(struct script_stream *s)
 	if (s->fd >= 0 || s->len == s->from)
 		return false;
 	if (stream_is_out(s) && s->script->framing == SCRIPT_FRAMES) {
-		script_log(s->script, LOG_WARN, "a script's last message ends too early", (struct span){NULL, 0}, NULL);
+		script_log(s->script, LOG_WARN, "a script's last message ends too early",
+			   (struct span){NULL, 0}, NULL);
 		s->from = s->len;
 		return false;
 	}
@@ -261,19 +270,22 @@ static bool stream_use_one(struct script_stream *s)
 	if (s->torn)
 		return false;
 	if (!frames && stream_is_too_long(s)) {
-		script_fail(s->script,
-			    stream_is_out(s) ? "a script's line is longer than 16 MiB" : "a script's command is longer than 1 MiB");
+		script_fail(s->script, stream_is_out(s)
+					       ? "a script's line is longer than 16 MiB"
+					       : "a script's command is longer than 1 MiB");
 		return false;
 	}
 	return stream_use_rest(s);
 }
 
-/* --- turns --------------------------------------------------------------------------------------------------------------------------- */
+/* --- turns ------------------------------------------------------------------------------------ */
 
 /* A client that reads slowly slows its script down. */
 static bool script_waits(struct script *x)
 {
-	struct conn *c = x->session != NULL && !x->session->ended && !x->over ? session_conn(x->session) : NULL;
+	struct conn *c = x->session != NULL && !x->session->ended && !x->over
+				 ? session_conn(x->session)
+				 : NULL;
 	x->slowed = c != NULL && conn_load(c).unread > c->conns->limits.queue_max / 2;
 	return x->slowed;
 }
@@ -281,7 +293,8 @@ static bool script_waits(struct script *x)
 /* Of a process that is over: what it has left without an end. */
 static bool script_use_rests(struct script *x)
 {
-	return x->over && x->n_due == 0 && (stream_use_one(&x->out) || stream_use_one(&x->commands));
+	return x->over && x->n_due == 0 &&
+	       (stream_use_one(&x->out) || stream_use_one(&x->commands));
 }
 
 /* False: there is nothing to do for now. */
@@ -366,7 +379,8 @@ void scripts_run(struct scripts *set)
 	do {
 		while ((x = TAILQ_FIRST(&set->ready)) != NULL && out_clock() < until)
 			script_run(x, until);
-	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && out_clock() < until && scripts_collect(set));
+	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && out_clock() < until &&
+		 scripts_collect(set));
 	set->running = false;
 	if (!TAILQ_EMPTY(&set->ready))
 		loop_timer_set(&set->more, 0);
@@ -400,10 +414,12 @@ void script_out_last(struct script *x)
 bool scripts_out_open(struct scripts *set)
 {
 	set->page = (size_t)sysconf(_SC_PAGESIZE);
-	set->epoll = descriptors_take(&set->base.mount->hub->loop->descriptors, DESCRIPTORS_HOST, epoll_create1(EPOLL_CLOEXEC));
+	set->epoll = descriptors_take(&set->base.mount->hub->loop->descriptors, DESCRIPTORS_HOST,
+				      epoll_create1(EPOLL_CLOEXEC));
 	if (set->epoll < 0)
 		return false;
-	loop_watch_init(set->base.mount->hub->loop, &set->watch, set->epoll, false, scripts_on_readable, set);
+	loop_watch_init(set->base.mount->hub->loop, &set->watch, set->epoll, false,
+			scripts_on_readable, set);
 	loop_timer_init(set->base.mount->hub->loop, &set->more, scripts_on_more, set);
 	return loop_watch_set(&set->watch, true);
 }

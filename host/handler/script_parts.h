@@ -1,5 +1,6 @@
-/* script_parts: what the files of the script handler share. script.c: lives and events. script_out.c: what a script writes, in its
- * order. script_command.c: what a line on descriptor 3 means. */
+/* script_parts: what the files of the script handler share. script.c: lives and events.
+ * script_out.c: what a script writes, in its order. script_command.c: what a line on descriptor 3
+ * means. */
 #ifndef TOVA_HANDLER_SCRIPT_PARTS_H
 #define TOVA_HANDLER_SCRIPT_PARTS_H
 
@@ -28,11 +29,13 @@ struct script {
 	struct session *session; /* in whose name it acts; NULL: it has had its last words */
 	struct process *process; /* NULL: it has ended */
 	struct script_stream out, commands;
-	struct script_stream *due[2];  /* that have something to be read, in the order in which it was written */
+	struct script_stream
+		*due[2]; /* that have something to be read, in the order in which it was written */
 	struct script_stream *current; /* which may have more lines; NULL: none */
 	struct loop_watch in_watch;
 	struct script_writer writer;
-	struct event_held *writing; /* the message that waits for room in the pipe, partly written */
+	struct event_held
+		*writing; /* the message that waits for room in the pipe, partly written */
 	struct event_held *closing; /* the connection's close, until the last words are said */
 	const char *failed;	    /* why it is ended; NULL: it is not */
 	uint64_t term_at, kill_at;  /* 0: it lives as long as its connection */
@@ -77,8 +80,10 @@ static inline struct loop *script_loop(const struct script *x)
 
 bool script_is(const struct mount *m);
 /* One line, with who it is about; line and expected may be empty. */
-void script_log(const struct script *x, enum log_level level, const char *what, struct span line, const char *expected);
-/* It has done what it may not, or there is no memory for it: it is killed, and its connection closed with 1011. */
+void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
+		const char *expected);
+/* It has done what it may not, or there is no memory for it: it is killed, and its connection
+ * closed with 1011. */
 void script_fail(struct script *x, const char *why);
 /* The process is over and all is read: forgets it. */
 void script_finish(struct script *x);

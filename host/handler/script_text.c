@@ -6,18 +6,24 @@
 
 #include "base/json.h"
 
-/* --- to it --------------------------------------------------------------------------------------------------------------------------- */
+/* --- to it ------------------------------------------------------------------------------------ */
 
 /* Pieces of a message are the head, then so many bytes of it at a time, then the tail. */
 enum { PART_HEAD, PART_BODY, PART_TAIL, PART_DONE };
 
-#define PIECE 3072 /* bytes of a message; divisible by 3, so that pieces of base64 follow each other */
+/* bytes of a message; divisible by 3, so that pieces of base64 follow each other */
+#define PIECE 3072
 #define PIECE_WRITTEN_MAX \
-	(JSON_ESCAPED_MAX(PIECE) + 16) /* and what they may become; json_escape writes a little more than it means */
+	(JSON_ESCAPED_MAX(PIECE) + \
+	 16) /* and what they may become; json_escape writes a little more than it means */
 
-void script_writer_begin(struct script_writer *w, enum script_framing framing, struct span message, bool binary)
+void script_writer_begin(struct script_writer *w, enum script_framing framing, struct span message,
+			 bool binary)
 {
-	*w = (struct script_writer){.bytes = message.p, .len = message.n, .framing = (uint8_t)framing, .binary = binary};
+	*w = (struct script_writer){.bytes = message.p,
+				    .len = message.n,
+				    .framing = (uint8_t)framing,
+				    .binary = binary};
 }
 
 static size_t put(char *dst, const char *text)
@@ -58,7 +64,8 @@ static size_t put_body(const struct script_writer *w, char *dst)
 		return n;
 	}
 	if (w->binary)
-		return (size_t)EVP_EncodeBlock((unsigned char *)dst, (const unsigned char *)from, (int)n);
+		return (size_t)EVP_EncodeBlock((unsigned char *)dst, (const unsigned char *)from,
+					       (int)n);
 	size_t written = json_escape(dst, from, n) - 2; /* without its quotes */
 	memmove(dst, dst + 1, written);
 	return written;
@@ -117,7 +124,7 @@ bool script_writer_is_done(const struct script_writer *w)
 	return w->part == PART_DONE;
 }
 
-/* --- from it ------------------------------------------------------------------------------------------------------------------------- */
+/* --- from it ---------------------------------------------------------------------------------- */
 
 #define BASE64_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -131,8 +138,10 @@ static bool base64_decode(char *text, size_t n, struct span *bytes_r)
 	for (size_t i = 0; i < n - padding; i++)
 		if (!known[(unsigned char)text[i]])
 			return false;
-	int decoded =
-		n % 4 == 0 && n <= INT32_MAX ? EVP_DecodeBlock((unsigned char *)text, (const unsigned char *)text, (int)n) : -1;
+	int decoded = n % 4 == 0 && n <= INT32_MAX
+			      ? EVP_DecodeBlock((unsigned char *)text, (const unsigned char *)text,
+						(int)n)
+			      : -1;
 	*bytes_r = (struct span){text, decoded < 0 ? 0 : (size_t)decoded - padding};
 	return decoded >= 0;
 }
@@ -157,7 +166,9 @@ static const char *read_binary(struct json *j, struct script_message *m_r)
 		return j->why != NULL ? j->why : other;
 	struct span text = unescape(&s);
 	m_r->binary = true;
-	return base64_decode((char *)text.p, text.n, &m_r->bytes) ? NULL : "\"bin\" is not base64 (RFC 4648 4)";
+	return base64_decode((char *)text.p, text.n, &m_r->bytes)
+		       ? NULL
+		       : "\"bin\" is not base64 (RFC 4648 4)";
 }
 
 static const char *read_json(char *line, size_t n, struct script_message *m_r)
@@ -174,16 +185,19 @@ static const char *read_json(char *line, size_t n, struct script_message *m_r)
 		m_r->bytes = unescape(&s);
 	}
 	json_next_is(&j, '\0'); /* white space */
-	return j.why != NULL ? j.why : j.p < j.end ? "something stands behind the JSON value" : NULL;
+	return j.why != NULL ? j.why
+	       : j.p < j.end ? "something stands behind the JSON value"
+			     : NULL;
 }
 
-const char *script_message_read(char *line, size_t n, enum script_framing framing, struct script_message *m_r)
+const char *script_message_read(char *line, size_t n, enum script_framing framing,
+				struct script_message *m_r)
 {
 	*m_r = (struct script_message){.bytes = {line, n}, .binary = framing == SCRIPT_FRAMES};
 	return framing == SCRIPT_JSON ? read_json(line, n, m_r) : NULL;
 }
 
-/* --- words --------------------------------------------------------------------------------------------------------------------------- */
+/* --- words ------------------------------------------------------------------------------------ */
 
 /* n bytes are behind us, and the space that follows them, if one does. */
 static void pass(struct span *rest, size_t n)

@@ -10,7 +10,8 @@
 #define CHILD_DELAY_MS 100 /* before the first restart that follows a useless life */
 #define CHILD_DELAY_MAX_MS 30000
 #define CHILD_LIVED_MS 10000 /* so long counts as useful */
-#define CHILD_CRASH_LOOP 5   /* useless lives in a row after which it is said once and then no more */
+/* useless lives in a row after which it is said once and then no more */
+#define CHILD_CRASH_LOOP 5
 #define CHILD_LOST_MS 200
 #define CHILD_TERM_MS 3000 /* to leave after drain, and again after TERM */
 
@@ -30,7 +31,7 @@ static bool child_is_up(const struct child *c)
 	return c->worker != NULL && c->worker->state >= WORKER_READY;
 }
 
-/* --- start --------------------------------------------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------ */
 
 static void child_ended(void *ctx, struct process *process, int status);
 
@@ -43,13 +44,15 @@ static char *child_variable(const char *name, const char *value)
 static struct process *child_spawn(struct child *c)
 {
 	struct pool *p = c->pool;
-	const struct pool_program *program = p->coming != 0 && c->generation == p->coming ? &p->next : &p->program;
+	const struct pool_program *program =
+		p->coming != 0 && c->generation == p->coming ? &p->next : &p->program;
 	char *env[8] = {
 		child_variable("TOVA_URL", sp_url(p->own)),
 		child_variable("TOVA_TOKEN", c->token),
 		child_variable("TOVA_MOUNT", p->base.mount->path),
 		child_variable("TOVA_WORKER", c->name),
-		child_variable("TOVA_SETTINGS", program->settings != NULL ? program->settings : "{}"),
+		child_variable("TOVA_SETTINGS",
+			       program->settings != NULL ? program->settings : "{}"),
 		child_variable("TOVA_SUPERVISED", "1"),
 	};
 	struct process_spec spec = {
@@ -70,7 +73,8 @@ static struct process *child_spawn(struct child *c)
 	return process;
 }
 
-/* A token of its own for each life: it tells whose link a hello comes on, and nothing of an earlier life can say it. */
+/* A token of its own for each life: it tells whose link a hello comes on, and nothing of an earlier
+ * life can say it. */
 static bool child_new_token(struct child *c)
 {
 	struct session_id half[2];
@@ -84,7 +88,8 @@ static bool child_new_token(struct child *c)
 static void child_schedule(struct child *c)
 {
 	unsigned shift = c->failures < 9 ? c->failures : 9;
-	uint64_t delay = c->failures == 0 || c->excused ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
+	uint64_t delay =
+		c->failures == 0 || c->excused ? 0 : (uint64_t)CHILD_DELAY_MS << (shift - 1);
 	uint32_t random = 0;
 	delay = delay > CHILD_DELAY_MAX_MS ? CHILD_DELAY_MAX_MS : delay;
 	if (!random_bytes(&random, sizeof random))
@@ -101,8 +106,9 @@ static void child_start(struct child *c)
 	c->process = child_new_token(c) ? child_spawn(c) : NULL;
 	if (c->process != NULL)
 		return;
-	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started", LOG_STR("mount", c->pool->base.mount->path),
-	    LOG_STR("worker", c->name), LOG_ERRNO(errno));
+	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started",
+	    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
+	    LOG_ERRNO(errno));
 	c->failures++;
 	child_schedule(c);
 }
@@ -112,8 +118,12 @@ static bool child_add(struct pool *p, unsigned index, unsigned generation)
 	struct child *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return false;
-	*c = (struct child){.pool = p, .index = index, .generation = generation, .next = p->children};
-	snprintf(c->name, sizeof c->name, generation > 1 ? "worker %u, generation %u" : "worker %u", index + 1, generation);
+	*c = (struct child){.pool = p,
+			    .index = index,
+			    .generation = generation,
+			    .next = p->children};
+	snprintf(c->name, sizeof c->name, generation > 1 ? "worker %u, generation %u" : "worker %u",
+		 index + 1, generation);
 	p->children = c;
 	child_start(c);
 	return true;
@@ -132,12 +142,13 @@ bool supervisor_start(struct pool *p)
 struct child *supervisor_find(struct pool *p, const struct json_string *token)
 {
 	for (struct child *c = p->children; c != NULL; c = c->next)
-		if (c->process != NULL && c->worker == NULL && c->kill_at == 0 && codec_text_is(token, c->token))
+		if (c->process != NULL && c->worker == NULL && c->kill_at == 0 &&
+		    codec_text_is(token, c->token))
 			return c;
 	return NULL;
 }
 
-/* --- end ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 static void child_free(struct child *c)
 {
@@ -162,8 +173,8 @@ static void child_log_death(struct child *c, int status)
 		LOG(child_hub(c)->log, loops ? LOG_ERROR : LOG_WARN, LOG_WORKER,
 		    loops ? "a worker keeps dying; it is started again ever more rarely, and this is not said again"
 			  : "a worker died",
-		    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name), LOG_STR("how", text),
-		    LOG_U64("lived_ms", child_now(c) - c->started));
+		    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
+		    LOG_STR("how", text), LOG_U64("lived_ms", child_now(c) - c->started));
 	c->crash_said = loops;
 }
 
@@ -197,16 +208,17 @@ static void child_ended(void *ctx, struct process *process, int status)
 	c->status = status;
 	c->deaths++;
 	if (c->worker != NULL)
-		link_finish(
-			c->worker); /* supervisor_lost follows, at the latest when a grandchild has held it open for long enough */
+		link_finish(c->worker); /* supervisor_lost follows, at the latest when a grandchild
+					   has held it open for long enough */
 	else
 		child_judge(c);
 }
 
 void supervisor_kill(struct child *c, const char *why)
 {
-	LOG(child_hub(c)->log, LOG_WARN, LOG_WORKER, "a worker is killed", LOG_STR("mount", c->pool->base.mount->path),
-	    LOG_STR("worker", c->name), LOG_STR("error", why));
+	LOG(child_hub(c)->log, LOG_WARN, LOG_WORKER, "a worker is killed",
+	    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
+	    LOG_STR("error", why));
 	if (c->process != NULL)
 		process_kill(c->process, SIGKILL);
 }
@@ -221,7 +233,7 @@ void supervisor_lost(struct child *c, bool leaving)
 	c->kill_at = child_now(c) + (leaving || c->stopping ? CHILD_TERM_MS : CHILD_LOST_MS);
 }
 
-/* --- generations --------------------------------------------------------------------------------------------------------------------- */
+/* --- generations ------------------------------------------------------------------------------ */
 
 static void child_retire(struct child *c)
 {
@@ -263,7 +275,8 @@ static struct child *supervisor_first_of(const struct pool *p, unsigned generati
 
 static void supervisor_give_up_generation(struct pool *p, const char *why)
 {
-	LOG(p->base.mount->hub->log, LOG_ERROR, LOG_RELOAD, "the new workers did not come up, the old ones go on",
+	LOG(p->base.mount->hub->log, LOG_ERROR, LOG_RELOAD,
+	    "the new workers did not come up, the old ones go on",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("error", why));
 	unsigned coming = p->coming;
 	struct child *c;
@@ -283,7 +296,8 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 bool supervisor_is_coming(const struct pool *p)
 {
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		if (c->generation == p->generation && !c->stopping && !child_is_up(c) && c->failures == 0)
+		if (c->generation == p->generation && !c->stopping && !child_is_up(c) &&
+		    c->failures == 0)
 			return true;
 	return false;
 }
@@ -296,7 +310,8 @@ void supervisor_ready(struct child *ready)
 	if (p->coming == 0 || ready->generation != p->coming)
 		return;
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		n += c->generation == p->coming && c->worker != NULL && c->worker->state == WORKER_READY && c->process != NULL;
+		n += c->generation == p->coming && c->worker != NULL &&
+		     c->worker->state == WORKER_READY && c->process != NULL;
 	if (n < p->next.count)
 		return;
 	p->generation = p->coming;
@@ -307,8 +322,9 @@ void supervisor_ready(struct child *ready)
 	p->next = (struct pool_program){.command = NULL};
 	supervisor_retire_below(p, p->generation);
 	suspect_renew(p);
-	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD, "new workers serve, the old ones leave",
-	    LOG_STR("mount", p->base.mount->path), LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
+	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD,
+	    "new workers serve, the old ones leave", LOG_STR("mount", p->base.mount->path),
+	    LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
 	pool_run(p);
 }
 
@@ -333,11 +349,15 @@ static bool supervisor_same_text(const char *a, const char *b)
 /* Is it what the newest generation runs, that which was asked for last? */
 static bool supervisor_is_current(const struct pool *p, const struct worker_settings *set)
 {
-	const struct pool_program *newest = p->later_program.count > 0 ? &p->later_program : p->coming != 0 ? &p->next : &p->program;
-	bool same = set->digest != NULL && newest->digest != NULL && strcmp(set->digest, newest->digest) == 0 &&
-		    set->count == newest->count && supervisor_same_text(set->settings, newest->settings);
+	const struct pool_program *newest = p->later_program.count > 0 ? &p->later_program
+					    : p->coming != 0	       ? &p->next
+								       : &p->program;
+	bool same = set->digest != NULL && newest->digest != NULL &&
+		    strcmp(set->digest, newest->digest) == 0 && set->count == newest->count &&
+		    supervisor_same_text(set->settings, newest->settings);
 	size_t i = 0;
-	while (same && set->argv[i] != NULL && newest->argv[i] != NULL && strcmp(set->argv[i], newest->argv[i]) == 0)
+	while (same && set->argv[i] != NULL && newest->argv[i] != NULL &&
+	       strcmp(set->argv[i], newest->argv[i]) == 0)
 		i++;
 	return same && set->argv[i] == NULL && newest->argv[i] == NULL;
 }
@@ -349,27 +369,31 @@ void worker_reload(struct mount *m, const struct worker_settings *set)
 	if (p->program.count == 0)
 		return;
 	if (supervisor_is_current(p, set)) {
-		LOG(m->hub->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: its workers are left alone",
+		LOG(m->hub->log, LOG_INFO, LOG_RELOAD,
+		    "the plugin's file is the same: its workers are left alone",
 		    LOG_STR("mount", m->path));
 		return;
 	}
 	if (!pool_program_copy(&next, set) || next.count == 0) {
 		pool_program_free(&next);
-		LOG(m->hub->log, LOG_ERROR, LOG_RELOAD, "no memory for new workers, the old ones go on", LOG_STR("mount", m->path));
+		LOG(m->hub->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for new workers, the old ones go on", LOG_STR("mount", m->path));
 		return;
 	}
-	/* One that is asked for while another comes may be newer than what that has loaded: it follows it. */
+	/* One that is asked for while another comes may be newer than what that has loaded: it
+	 * follows it. */
 	struct pool_program *where = p->coming != 0 ? &p->later_program : &p->next;
 	pool_program_free(where);
 	*where = next;
 	if (p->coming == 0)
 		supervisor_begin_generation(p);
 	else
-		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD, "a generation of workers is being started already; another follows it",
+		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD,
+		    "a generation of workers is being started already; another follows it",
 		    LOG_STR("mount", m->path));
 }
 
-/* --- time ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void child_tick(struct child *c, uint64_t now)
 {
@@ -382,12 +406,16 @@ static void child_tick(struct child *c, uint64_t now)
 		}
 	} else if (c->kill_at != 0) {
 		if (c->worker != NULL && c->worker->n_flying > 0)
-			c->kill_at = now + CHILD_TERM_MS; /* it may finish what it has, which --handler-timeout bounds */
+			c->kill_at = now + CHILD_TERM_MS; /* it may finish what it has, which
+							     --handler-timeout bounds */
 		else if (now >= c->kill_at)
-			process_kill(c->process, now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
-	} else if (!child_is_up(c) && !c->stopping && c->generation != p->coming && now - c->started >= p->ready_ms) {
-		supervisor_kill(c, c->worker == NULL ? "it did not say hello within --ready-timeout"
-						     : "its on_start did not end within --ready-timeout");
+			process_kill(c->process,
+				     now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
+	} else if (!child_is_up(c) && !c->stopping && c->generation != p->coming &&
+		   now - c->started >= p->ready_ms) {
+		supervisor_kill(c, c->worker == NULL
+					   ? "it did not say hello within --ready-timeout"
+					   : "its on_start did not end within --ready-timeout");
 	}
 }
 
@@ -395,7 +423,9 @@ void supervisor_tick(struct pool *p, uint64_t now)
 {
 	struct child *next;
 	if (p->coming != 0 && now >= p->coming_until)
-		supervisor_give_up_generation(p, "they did not all say hello and end their on_start within --ready-timeout");
+		supervisor_give_up_generation(
+			p,
+			"they did not all say hello and end their on_start within --ready-timeout");
 	if (p->coming == 0 && p->later_program.count > 0) {
 		pool_program_free(&p->next);
 		p->next = p->later_program;
@@ -420,7 +450,7 @@ void supervisor_stop_all(struct pool *p)
 	}
 }
 
-/* --- for people ---------------------------------------------------------------------------------------------------------------------- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 void supervisor_describe(const struct child *c, struct codec_out *o)
 {
@@ -429,7 +459,8 @@ void supervisor_describe(const struct child *c, struct codec_out *o)
 		return;
 	codec_member_uint(o, "starts", c->starts);
 	if (c->deaths > 0)
-		codec_member_text(o, "last_exit", span_of(process_status_text(c->status, text, sizeof text)));
+		codec_member_text(o, "last_exit",
+				  span_of(process_status_text(c->status, text, sizeof text)));
 }
 
 void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any)
@@ -444,14 +475,16 @@ void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, boo
 		codec_member_text(o, "name", span_of(c->name));
 		codec_member_raw(o, "state", c->process != NULL ? "\"launched\"" : "\"down\"");
 		codec_member_raw(o, "attached", "false");
-		codec_member_uint(o, "pid", c->process != NULL ? (uint64_t)process_pid(c->process) : 0);
+		codec_member_uint(o, "pid",
+				  c->process != NULL ? (uint64_t)process_pid(c->process) : 0);
 		codec_member_uint(o, "generation", c->generation);
 		codec_member_uint(o, "connections", 0);
 		codec_member_uint(o, "under_way", 0);
 		codec_member_uint(o, "settled", 0);
 		supervisor_describe(c, o);
 		if (c->process == NULL)
-			codec_member_uint(o, "next_start_ms", c->restart_at > now ? c->restart_at - now : 0);
+			codec_member_uint(o, "next_start_ms",
+					  c->restart_at > now ? c->restart_at - now : 0);
 		codec_object_end(o);
 		*any = true;
 	}

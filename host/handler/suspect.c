@@ -1,9 +1,12 @@
-/* suspect: events at which workers have died. Each is delivered alone, so that it is known what the next one dies of.
+/* suspect: events at which workers have died. Each is delivered alone, so that it is known what the
+ * next one dies of.
  *
- * What suspects may cost others is bounded. Where there are several workers, one is theirs and the others go on; where there is one, both sides
- * take turns, and after a death the others are first. What has killed its workers --max-attempts times is quarantined, unless it is not the
- * event: a bad deploy is told from poison by what else is settled (but for the news of a quarantine). Where three connections were condemned and
- * nothing was settled in between, further ones wait until something is, and are tried rarely.
+ * What suspects may cost others is bounded. Where there are several workers, one is theirs and the
+ * others go on; where there is one, both sides take turns, and after a death the others are first.
+ * What has killed its workers --max-attempts times is quarantined, unless it is not the event: a
+ * bad deploy is told from poison by what else is settled (but for the news of a quarantine). Where
+ * three connections were condemned and nothing was settled in between, further ones wait until
+ * something is, and are tried rarely.
  */
 #include "handler/pool.h"
 #include "hub/delivery.h"
@@ -11,9 +14,11 @@
 #define SUSPECT_TURN_MS 100	/* at least, of each side, at an only worker */
 #define SUSPECT_OTHERS_MS 30000 /* at most, to make up for what suspects have cost */
 #define SUSPECT_SPARE_MS 5000	/* that suspects wait for a second worker */
-#define SUSPECT_WAIT_MS 100	/* of a connection that kills and kills, twice as long each time */
+/* of a connection that kills and kills, twice as long each time */
+#define SUSPECT_WAIT_MS 100
 #define SUSPECT_WAIT_MAX_MS 10000
-#define SUSPECT_TRY_MS 1000 /* between two tries of what waits for workers that live, twice as long each time */
+/* between two tries of what waits for workers that live, twice as long each time */
+#define SUSPECT_TRY_MS 1000
 #define SUSPECT_TRY_MAX_MS 30000
 #define SUSPECT_CONDEMNED_MAX 3 /* in a row, from different connections */
 
@@ -28,7 +33,7 @@ void suspect_add(struct pool *p, struct event_held *e)
 	TAILQ_INSERT_TAIL(&p->suspects, e, link);
 }
 
-/* --- a worker for them --------------------------------------------------------------------------------------------------------------- */
+/* --- a worker for them ------------------------------------------------------------------------ */
 
 /* The one that will have nothing under way soonest, and how many there are. */
 static struct worker *suspect_choose(const struct pool *p, unsigned *n_r)
@@ -46,14 +51,17 @@ static struct worker *suspect_choose(const struct pool *p, unsigned *n_r)
 
 static bool suspect_others_wait(const struct pool *p, const struct worker *w)
 {
-	return !TAILQ_EMPTY(&p->unassigned) || !TAILQ_EMPTY(&w->queue) || (w->n_flying > 0 && !w->alone);
+	return !TAILQ_EMPTY(&p->unassigned) || !TAILQ_EMPTY(&w->queue) ||
+	       (w->n_flying > 0 && !w->alone);
 }
 
 /* A death has put both sides back: the others are first, for as long as that took. */
 static void suspect_begin_others(struct pool *p, uint64_t now)
 {
 	uint64_t cost = p->turn_began != 0 ? now - p->turn_began : 0;
-	cost = cost < SUSPECT_TURN_MS ? SUSPECT_TURN_MS : cost > SUSPECT_OTHERS_MS ? SUSPECT_OTHERS_MS : cost;
+	cost = cost < SUSPECT_TURN_MS	  ? SUSPECT_TURN_MS
+	       : cost > SUSPECT_OTHERS_MS ? SUSPECT_OTHERS_MS
+					  : cost;
 	p->others_until = now + cost;
 	p->others_settled = 0;
 	p->others_first = false;
@@ -68,7 +76,8 @@ static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t no
 		p->spare_since = now;
 	if (supervisor_is_coming(p) && now - p->spare_since < SUSPECT_SPARE_MS)
 		return false;
-	/* They have their turn to its end, also while each of them waits for an answer before it goes on. */
+	/* They have their turn to its end, also while each of them waits for an answer before it
+	 * goes on. */
 	if (p->others_settled > 0)
 		return now >= p->others_until;
 	return !suspect_others_wait(p, w);
@@ -125,7 +134,8 @@ void suspect_run(struct pool *p)
 {
 	struct event_held *e;
 	struct worker *w;
-	while ((e = TAILQ_FIRST(&p->suspects)) != NULL && (w = suspect_worker(p, suspect_now(p))) != NULL) {
+	while ((e = TAILQ_FIRST(&p->suspects)) != NULL &&
+	       (w = suspect_worker(p, suspect_now(p))) != NULL) {
 		TAILQ_REMOVE(&p->suspects, e, link);
 		if (pool_skip(p, e))
 			continue;
@@ -136,7 +146,7 @@ void suspect_run(struct pool *p)
 		suspect_release(p);
 }
 
-/* --- whose fault it is --------------------------------------------------------------------------------------------------------------- */
+/* --- whose fault it is ------------------------------------------------------------------------ */
 
 static uint64_t suspect_who(const struct event_held *e)
 {
@@ -179,7 +189,8 @@ static void suspect_try_shelved(struct pool *p)
 	TAILQ_CONCAT(&p->suspects, &p->shelved, link);
 }
 
-/* A connection whose events kill again and again waits ever longer for its next try; others do not. */
+/* A connection whose events kill again and again waits ever longer for its next try; others do
+ * not. */
 static void suspect_wait(struct pool *p, struct event_held *e)
 {
 	const struct session *s = e->event.session;

@@ -14,7 +14,7 @@ bool worker_is(const struct mount *m)
 	return m->handler->ops == &worker_ops;
 }
 
-/* --- time ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 #define WORKER_LATE "it has not acknowledged an event within --handler-timeout"
 
@@ -25,15 +25,15 @@ static void worker_end(struct worker *w, const char *why, bool death)
 	link_cut(w, why, death);
 }
 
-/* It goes on with others, so it is this event, which goes to another worker. This one takes no more, and ends when it has finished the rest:
- * what hangs in there would never leave it. */
+/* It goes on with others, so it is this event, which goes to another worker. This one takes no
+ * more, and ends when it has finished the rest: what hangs in there would never leave it. */
 static void worker_take_overdue(struct worker *w, struct event_held *e)
 {
 	struct pool *p = w->pool;
 	LOG(p->base.mount->hub->log, LOG_WARN, LOG_WORKER,
 	    "an event was not acknowledged within --handler-timeout; its worker, which settles others, finishes those and is ended",
-	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name), LOG_STR("event", event_name(e->event.kind)),
-	    LOG_U64("seq", e->event.sequence));
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_STR("event", event_name(e->event.kind)), LOG_U64("seq", e->event.sequence));
 	delivery_end_run(p->base.mount, e, true);
 	pool_take_back(w, e);
 	p->base.mount->hub->loop->stats.redelivered++;
@@ -96,7 +96,8 @@ static bool worker_check(struct worker *w, uint64_t now)
 		link_cut(w, "it did not say hello within --ready-timeout", false);
 		return true;
 	}
-	if (w->state == WORKER_STARTING && w->child == NULL && now - w->connected >= w->pool->ready_ms) {
+	if (w->state == WORKER_STARTING && w->child == NULL &&
+	    now - w->connected >= w->pool->ready_ms) {
 		link_cut(w, "its on_start did not end within --ready-timeout", false);
 		return true;
 	}
@@ -127,10 +128,11 @@ static void worker_say_starved(struct pool *p)
 		return;
 	p->starved_said = starved;
 	if (starved)
-		LOG(m->hub->log, LOG_WARN, LOG_WORKER, "no worker is ready: events are held", LOG_STR("mount", m->path));
+		LOG(m->hub->log, LOG_WARN, LOG_WORKER, "no worker is ready: events are held",
+		    LOG_STR("mount", m->path));
 	else
-		LOG(m->hub->log, LOG_NOTICE, LOG_WORKER, "held events are being delivered", LOG_STR("mount", m->path),
-		    LOG_U64("held_bytes", budget_whole(m->budget)));
+		LOG(m->hub->log, LOG_NOTICE, LOG_WORKER, "held events are being delivered",
+		    LOG_STR("mount", m->path), LOG_U64("held_bytes", budget_whole(m->budget)));
 }
 
 static void worker_on_tick(void *arg)
@@ -181,7 +183,7 @@ static void worker_on_turn(void *arg)
 	worker_bury(p);
 }
 
-/* --- the handler --------------------------------------------------------------------------------------------------------------------- */
+/* --- the handler ------------------------------------------------------------------------------ */
 
 /* Upgrades, which are nobody else's; other events hang at their lanes. */
 static void worker_drop_upgrades(struct event_queue *q)
@@ -273,9 +275,11 @@ bool pool_program_copy(struct pool_program *program, const struct worker_setting
 		ok = (program->argv[i] = strdup(set->argv[i])) != NULL;
 	program->command = set->command != NULL ? strdup(set->command) : NULL;
 	program->settings = set->settings != NULL ? strdup(set->settings) : NULL;
-	program->digest = set->digest != NULL ? strdup(set->digest) : NULL; /* without memory for it: not known */
+	program->digest = set->digest != NULL ? strdup(set->digest)
+					      : NULL; /* without memory for it: not known */
 	program->count = set->command != NULL || n > 0 ? set->count : 0;
-	return ok && (set->command == NULL || program->command != NULL) && (set->settings == NULL || program->settings != NULL);
+	return ok && (set->command == NULL || program->command != NULL) &&
+	       (set->settings == NULL || program->settings != NULL);
 }
 
 void worker_set_limits(struct mount *m, const struct worker_settings *set)
@@ -297,9 +301,12 @@ bool worker_set_token(struct mount *m, const char *token)
 	return true;
 }
 
-static bool worker_listen(struct pool *p, const struct worker_settings *set, bool *attach_r, char *why, size_t cap)
+static bool worker_listen(struct pool *p, const struct worker_settings *set, bool *attach_r,
+			  char *why, size_t cap)
 {
-	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX, .message_max = POOL_MESSAGE_MAX, .user = DESCRIPTORS_WORKER};
+	const struct sp_limits limits = {.first_max = POOL_FIRST_MAX,
+					 .message_max = POOL_MESSAGE_MAX,
+					 .user = DESCRIPTORS_WORKER};
 	struct loop *loop = p->base.mount->hub->loop;
 	char url[256];
 	struct session_id id;
@@ -307,7 +314,8 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 	p->attach_side = (struct sp_side){.pool = p, .attached = true};
 	if (p->program.count > 0) {
 		char name[SESSION_ID_TEXT];
-		id = (struct session_id){.host = p->base.mount->hub->host_id, .local = (uint64_t)(uintptr_t)p};
+		id = (struct session_id){.host = p->base.mount->hub->host_id,
+					 .local = (uint64_t)(uintptr_t)p};
 		session_id_text(id, name);
 		snprintf(url, sizeof url, "ipc://%s/%s.sock", set->directory, name);
 		p->own = sp_listen(loop, url, &link_ops, &p->own_side, &limits, why, cap);
@@ -322,7 +330,8 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 		.strangers = POOL_STRANGERS_MAX,
 		.strangers_each = POOL_STRANGERS_EACH,
 		.strangers_bytes = POOL_STRANGERS_BYTES,
-		.crowd = "many peers at an attach URL have not said hello: the oldest gives way to each new one",
+		.crowd =
+			"many peers at an attach URL have not said hello: the oldest gives way to each new one",
 		.user = DESCRIPTORS_WORKER,
 		.tls_cert = set->attach_cert,
 		.tls_key = set->attach_key,
@@ -330,13 +339,14 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 	};
 	p->attach = sp_listen(loop, set->attach_url, &link_ops, &p->attach_side, &attach, why, cap);
 	if (p->attach != NULL)
-		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach", LOG_STR("mount", p->base.mount->path),
-		    LOG_STR("url", sp_url(p->attach)));
+		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach",
+		    LOG_STR("mount", p->base.mount->path), LOG_STR("url", sp_url(p->attach)));
 	*attach_r = p->attach == NULL;
 	return p->attach != NULL;
 }
 
-bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why, size_t why_cap)
+bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why,
+				size_t why_cap)
 {
 	struct pool *p = pool_of(m->handler);
 	if (p->attach == NULL || strncmp(sp_url(p->attach), "tls+", 4) != 0)
@@ -345,18 +355,20 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 		snprintf(why, why_cap, "--attach-cert and --attach-key are needed");
 		return false;
 	}
-	return sp_set_tls(p->attach, set->attach_cert, set->attach_key, set->attach_client_ca, why, why_cap);
+	return sp_set_tls(p->attach, set->attach_cert, set->attach_key, set->attach_client_ca, why,
+			  why_cap);
 }
 
-bool worker_attach(struct mount *m, const struct worker_settings *set, const struct worker_shared *shared, bool *attach_r, char *why,
-		   size_t why_cap)
+bool worker_attach(struct mount *m, const struct worker_settings *set,
+		   const struct worker_shared *shared, bool *attach_r, char *why, size_t why_cap)
 {
 	struct pool *p = calloc(1, sizeof *p);
 	if (p == NULL) {
 		snprintf(why, why_cap, "no memory");
 		return false;
 	}
-	/* Until the first hello it is not known what is wanted: everything waits to be asked about. */
+	/* Until the first hello it is not known what is wanted: everything waits to be asked
+	 * about. */
 	p->base = (struct handler){.ops = &worker_ops, .mount = m, .wants = ~0u};
 	p->shared = *shared;
 	p->fair = UINT32_MAX;
@@ -390,16 +402,18 @@ bool worker_attach(struct mount *m, const struct worker_settings *set, const str
 const char *worker_kind(const struct mount *m)
 {
 	const struct pool *p = (const struct pool *)m->handler;
-	return p->program.count == 0	   ? "attach"
+	return p->program.count == 0	    ? "attach"
 	       : p->program.command == NULL ? "isolated plugin"
-	       : p->attach != NULL	   ? "worker and attach"
-					   : "worker";
+	       : p->attach != NULL	    ? "worker and attach"
+					    : "worker";
 }
 
 const char *worker_what(const struct mount *m)
 {
 	const struct pool *p = (const struct pool *)m->handler;
-	return p->program.count == 0 ? sp_url(p->attach) : p->program.command != NULL ? p->program.command : p->program.argv[1];
+	return p->program.count == 0	    ? sp_url(p->attach)
+	       : p->program.command != NULL ? p->program.command
+					    : p->program.argv[1];
 }
 
 unsigned worker_count(const struct mount *m)
@@ -413,7 +427,8 @@ unsigned worker_count(const struct mount *m)
 
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 {
-	static const char *const states[] = {"new", "pusher", "starting", "ready", "draining", "gone"};
+	static const char *const states[] = {"new",   "pusher",	  "starting",
+					     "ready", "draining", "gone"};
 	const struct pool *p = (const struct pool *)m->handler;
 	const struct worker *w;
 	char text[512];
@@ -426,9 +441,11 @@ void worker_describe(const struct mount *m, struct codec_out *o, bool *any)
 			text, sizeof text,
 			",\"state\":\"%s\",\"attached\":%s,\"pid\":%d,\"generation\":%u,\"connections\":%u,\"under_way\":%u,\"unread\":%zu,\"settled\":%llu",
 			states[w->state], w->attached ? "true" : "false",
-			w->child != NULL && w->child->process != NULL ? (int)process_pid(w->child->process) : (int)sp_peer(w->pipe),
-			w->generation, w->n_sessions, w->n_flying, w->pipe != NULL ? sp_waiting(w->pipe) : 0,
-			(unsigned long long)w->settled);
+			w->child != NULL && w->child->process != NULL
+				? (int)process_pid(w->child->process)
+				: (int)sp_peer(w->pipe),
+			w->generation, w->n_sessions, w->n_flying,
+			w->pipe != NULL ? sp_waiting(w->pipe) : 0, (unsigned long long)w->settled);
 		codec_raw(o, text, (size_t)n);
 		supervisor_describe(w->child, o);
 		codec_object_end(o);

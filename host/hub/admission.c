@@ -12,25 +12,32 @@
 #include "ws/upgrade.h"
 
 /* r: NULL where it can not be read any more. */
-static void admission_refuse(struct hub *hub, struct conn *c, const struct request *r, int status, struct span head, const char *why)
+static void admission_refuse(struct hub *hub, struct conn *c, const struct request *r, int status,
+			     struct span head, const char *why)
 {
 	hub->loop->stats.refused++;
 	answer_refuse(c, LOG_UPGRADE, r, status, head, why);
 }
 
-static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct request *r, const struct event_answer *answer)
+static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct request *r,
+					const struct event_answer *answer)
 {
 	hub->loop->stats.refused++;
-	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status, "the handler refused an upgrade", (struct span){NULL, 0});
+	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status, "the handler refused an upgrade",
+		    (struct span){NULL, 0});
 	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
-		       answer->type[0] != '\0' ? answer->type : NULL, (struct span){answer->body, answer->body_len});
+		       answer->type[0] != '\0' ? answer->type : NULL,
+		       (struct span){answer->body, answer->body_len});
 }
 
-/* What went wrong in a handler is for the operator: it may hold paths, names and values that are nobody else's. */
-static void admission_failed(struct hub *hub, struct conn *c, const struct request *r, const char *error)
+/* What went wrong in a handler is for the operator: it may hold paths, names and values that are
+ * nobody else's. */
+static void admission_failed(struct hub *hub, struct conn *c, const struct request *r,
+			     const char *error)
 {
 	hub->loop->stats.refused++;
-	answer_note(c, LOG_WARN, LOG_UPGRADE, r, 500, "the handler failed, the upgrade is refused", span_of(error));
+	answer_note(c, LOG_WARN, LOG_UPGRADE, r, 500, "the handler failed, the upgrade is refused",
+		    span_of(error));
 	answer_error(c, 500, (struct span){0}, "the handler failed");
 }
 
@@ -39,30 +46,37 @@ static struct mount *admission_mount(struct hub *hub, struct conn *c, const stru
 {
 	struct mount *m = hub_find_mount(hub, r->path);
 	if (m == NULL)
-		admission_refuse(hub, c, r, 404, (struct span){0}, "nothing takes WebSocket connections at this path");
+		admission_refuse(hub, c, r, 404, (struct span){0},
+				 "nothing takes WebSocket connections at this path");
 	else if (hub->draining)
-		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
+				 "the host is stopping");
 	else if (!upgrade_origin_ok(r, (const char *const *)hub->origins, hub->n_origins))
-		admission_refuse(hub, c, r, 403, (struct span){0}, "pages of this origin may not connect");
+		admission_refuse(hub, c, r, 403, (struct span){0},
+				 "pages of this origin may not connect");
 	else
 		return m;
 	return NULL;
 }
 
 /* RFC 6750 3: what was wrong is said, but of a request without a token only that one is needed. */
-static void admission_refuse_token(struct hub *hub, struct conn *c, const struct request *r, int status, const char *why, bool none)
+static void admission_refuse_token(struct hub *hub, struct conn *c, const struct request *r,
+				   int status, const char *why, bool none)
 {
 	char head[512];
 	int n = status == 503 || status == 403 ? 0
-		: none			       ? snprintf(head, sizeof head, "WWW-Authenticate: Bearer realm=\"tova\"\r\n")
-					       : snprintf(head, sizeof head,
-							  "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", error_description=\"%s\"\r\n",
-				  status == 400 ? "invalid_request" : "invalid_token", why);
+		: none ? snprintf(head, sizeof head, "WWW-Authenticate: Bearer realm=\"tova\"\r\n")
+		       : snprintf(
+				 head, sizeof head,
+				 "WWW-Authenticate: Bearer realm=\"tova\", error=\"%s\", error_description=\"%s\"\r\n",
+				 status == 400 ? "invalid_request" : "invalid_token", why);
 	admission_refuse(hub, c, r, status, (struct span){head, (size_t)n}, why);
 }
 
-/* The token of a mount that asks for one; what it says is the caller's to free. False: the upgrade was refused. */
-static bool admission_token(struct hub *hub, const struct mount *m, struct conn *c, struct request *r, struct token_claims *claims)
+/* The token of a mount that asks for one; what it says is the caller's to free. False: the upgrade
+ * was refused. */
+static bool admission_token(struct hub *hub, const struct mount *m, struct conn *c,
+			    struct request *r, struct token_claims *claims)
 {
 	struct token_found found;
 	*claims = (struct token_claims){.text = NULL};
@@ -73,7 +87,8 @@ static bool admission_token(struct hub *hub, const struct mount *m, struct conn 
 	if (status == 401)
 		why = "a token is needed";
 	if (status == 0)
-		status = token_verify(m->tokens, (struct span){found.text, found.len}, (uint64_t)time(NULL), claims, &why);
+		status = token_verify(m->tokens, (struct span){found.text, found.len},
+				      (uint64_t)time(NULL), claims, &why);
 	claims->subprotocol = found.place == TOKEN_IN_SUBPROTOCOL;
 	if (status != 0)
 		admission_refuse_token(hub, c, r, status, why, status == 401 && found.len == 0);
@@ -81,14 +96,16 @@ static bool admission_token(struct hub *hub, const struct mount *m, struct conn 
 }
 
 /* Everything that its end will need is there from its beginning. */
-static bool admission_make_session(struct hub *hub, struct mount *m, struct session *s, const struct event_answer *answer)
+static bool admission_make_session(struct hub *hub, struct mount *m, struct session *s,
+				   const struct event_answer *answer)
 {
 	bool later = handler_is_async(m->handler);
 	size_t data = later ? answer->data_len : m->data_size;
 	*s = (struct session){.mount = m};
 	s->data = data > 0 ? calloc(1, data) : NULL;
 	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
-	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) && hub_reserve(hub) && mount_reserve(m, s);
+	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) &&
+		  hub_reserve(hub) && mount_reserve(m, s);
 	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
 		mount_remove(m, s);
 		ok = false;
@@ -108,20 +125,24 @@ static bool admission_make_session(struct hub *hub, struct mount *m, struct sess
 	return true;
 }
 
-static void admission_open(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request)
+static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
+			   const struct event_request *request)
 {
 	struct session *s = conn_session(c);
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)), LOG_STR("remote", conn_remote_text(c, remote)),
+	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)),
+	    LOG_STR("remote", conn_remote_text(c, remote)),
 	    LOG_STR("subject", request->token != NULL ? request->token->subject : NULL));
 	delivery_submit(m, s, &e);
 }
 
-/* What the handler has chosen, else what the operator lets the host choose; or, as a browser that offers any ends a connection for
- * which none is chosen, the one that only says where the token is. */
-static struct span admission_subprotocol(const struct mount *m, const struct event_request *request, const struct event_answer *answer)
+/* What the handler has chosen, else what the operator lets the host choose; or, as a browser that
+ * offers any ends a connection for which none is chosen, the one that only says where the token is.
+ */
+static struct span admission_subprotocol(const struct mount *m, const struct event_request *request,
+					 const struct event_answer *answer)
 {
 	struct span chosen = span_of(answer->subprotocol);
 	if (chosen.n == 0 && m->subprotocols != NULL)
@@ -131,19 +152,21 @@ static struct span admission_subprotocol(const struct mount *m, const struct eve
 	return any ? SPAN(TOKEN_SUBPROTOCOL) : chosen;
 }
 
-static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, const struct event_request *request,
-			     const struct event_answer *answer)
+static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
+			     const struct event_request *request, const struct event_answer *answer)
 {
 	bool ok = m->rule.rate.n == 0 || conn_measure(c, &m->rule);
 	if (!ok || !admission_make_session(hub, m, conn_session(c), answer)) {
-		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"), "no memory for another connection");
+		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"),
+				 "no memory for another connection");
 		return;
 	}
 	struct session *s = conn_session(c);
 	bool limited = request->token != NULL && request->token->ends > 0;
 	if (limited && !timer_set_end(m, s, request->token->ends))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow, admission_subprotocol(m, request, answer),
+	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow,
+			     admission_subprotocol(m, request, answer),
 			     (struct span){answer->head, answer->head_len})) {
 		admission_open(hub, m, c, request);
 		return;
@@ -156,9 +179,13 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c, c
 	hub_session_over(s);
 }
 
-static void admission_request_facts(struct event_request *e, const struct mount *m, struct conn *c, struct request *r)
+static void admission_request_facts(struct event_request *e, const struct mount *m, struct conn *c,
+				    struct request *r)
 {
-	*e = (struct event_request){.request = r, .head = r->head, .remote = conn_remote(c), .mount_path = m->path};
+	*e = (struct event_request){.request = r,
+				    .head = r->head,
+				    .remote = conn_remote(c),
+				    .mount_path = m->path};
 	e->secure = r->secure;
 	conn_tls_facts(c, &e->tls);
 	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
@@ -180,7 +207,8 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 	struct session *s = conn_session(c);
 	struct event_held *h = event_hold(e);
 	if (h == NULL) {
-		admission_refuse(hub, c, e->request->request, 503, SPAN("Retry-After: 1\r\n"), "no memory to ask the handler");
+		admission_refuse(hub, c, e->request->request, 503, SPAN("Retry-After: 1\r\n"),
+				 "no memory to ask the handler");
 		return;
 	}
 	h->event.conn = c;
@@ -193,7 +221,8 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 /* The request of an upgrade that is not answered yet. NULL: it was no request, which can not be. */
 static struct request *admission_read(struct request *r, const struct event_held *h)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	struct span head = h->event.request->head;
 	size_t used;
 	int status;
@@ -209,22 +238,24 @@ bool admission_may_answer(const struct event_held *h, const struct event_answer 
 	       (admission_read(&r, h) != NULL && upgrade_offers(&r, span_of(answer->subprotocol)));
 }
 
-static void admission_settle(struct mount *m, struct conn *c, struct event_request *request, const struct event_answer *answer,
-			     const char *failure)
+static void admission_settle(struct mount *m, struct conn *c, struct event_request *request,
+			     const struct event_answer *answer, const char *failure)
 {
 	struct hub *hub = m->hub;
 	const struct request *r = request->request;
 	if (failure != NULL)
 		admission_failed(hub, c, r, failure);
 	else if (hub->draining)
-		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the host is stopping");
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
+				 "the host is stopping");
 	else if (answer->status != 0)
 		admission_refuse_by_handler(hub, c, r, answer);
 	else
 		admission_accept(hub, m, c, request, answer);
 }
 
-void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer, const char *failure)
+void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer,
+			const char *failure)
 {
 	struct conn *c = h->event.conn;
 	struct event_request request = *h->event.request;
@@ -260,7 +291,8 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	e.answer = &answer;
 	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
 	if (handler_is_async(m->handler) && budget_refuses(m->budget))
-		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "too much waits for the handler already: see --hold-bytes");
+		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
+				 "too much waits for the handler already: see --hold-bytes");
 	else if (asked && handler_is_async(m->handler))
 		admission_ask(hub, m, c, &e);
 	else if (asked && !delivery_submit(m, NULL, &e))
@@ -299,7 +331,9 @@ void admission_unanswered(struct conn *c)
 {
 	struct session *s = conn_session(c);
 	struct hub *hub = s->mount->hub;
-	const struct request *r = s->last_event != NULL ? admission_read(&c->conns->request, s->last_event) : NULL;
+	const struct request *r =
+		s->last_event != NULL ? admission_read(&c->conns->request, s->last_event) : NULL;
 	admission_forget(c); /* whose head r points into: it stays with the handler */
-	admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"), "the handler did not answer in time: see --upgrade-timeout");
+	admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
+			 "the handler did not answer in time: see --upgrade-timeout");
 }

@@ -70,7 +70,8 @@ enum commit_error commit_spoil(struct commit *c, enum commit_error error)
 static bool commit_widen(struct commit *c)
 {
 	uint32_t cap = c->cap == 0 ? 16 : c->cap * 2;
-	struct command *wider = cap <= COMMIT_COMMANDS_MAX ? realloc(c->commands, cap * sizeof *wider) : NULL;
+	struct command *wider =
+		cap <= COMMIT_COMMANDS_MAX ? realloc(c->commands, cap * sizeof *wider) : NULL;
 	if (wider == NULL) {
 		commit_spoil(c, cap > COMMIT_COMMANDS_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
 		return false;
@@ -114,7 +115,8 @@ static bool commit_add_text(struct commit *c, struct command *command, struct sp
 }
 
 /* Writes the finished frame. */
-static bool commit_add_frame(struct commit *c, struct command *command, bool binary, const void *data, size_t len)
+static bool commit_add_frame(struct commit *c, struct command *command, bool binary,
+			     const void *data, size_t len)
 {
 	bool checked = data == c->checked.p && len == c->checked.n;
 	if (!binary && !checked && !utf8_valid(data, len))
@@ -132,7 +134,8 @@ static bool commit_add_frame(struct commit *c, struct command *command, bool bin
 	return true;
 }
 
-enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data, size_t len)
+enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data,
+			      size_t len)
 {
 	struct command *command = commit_add(c, COMMAND_SEND, target);
 	if (command == NULL || !commit_add_frame(c, command, binary, data, len))
@@ -141,7 +144,8 @@ enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, co
 	return COMMIT_OK;
 }
 
-static enum commit_error commit_room(struct commit *c, enum command_kind kind, uint64_t target, struct span room)
+static enum commit_error commit_room(struct commit *c, enum command_kind kind, uint64_t target,
+				     struct span room)
 {
 	if (!room_name_ok(room))
 		return commit_spoil(c, COMMIT_E_ROOM);
@@ -162,7 +166,8 @@ enum commit_error commit_leave(struct commit *c, uint64_t target, struct span ro
 	return commit_room(c, COMMAND_LEAVE, target, room);
 }
 
-enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude)
+enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
+				   uint64_t exclude)
 {
 	struct command *command = commit_add(c, COMMAND_BROADCAST, 0);
 	if (command == NULL || !commit_add_frame(c, command, binary, data, len))
@@ -172,20 +177,22 @@ enum commit_error commit_broadcast(struct commit *c, bool binary, const void *da
 	return COMMIT_OK;
 }
 
-enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len,
-				      uint64_t exclude)
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary,
+				      const void *data, size_t len, uint64_t exclude)
 {
 	if (!room_name_ok(room))
 		return commit_spoil(c, COMMIT_E_ROOM);
 	struct command *command = commit_add(c, COMMAND_BROADCAST_TO, 0);
-	if (command == NULL || !commit_add_text(c, command, room) || !commit_add_frame(c, command, binary, data, len))
+	if (command == NULL || !commit_add_text(c, command, room) ||
+	    !commit_add_frame(c, command, binary, data, len))
 		return c->error;
 	command->exclude = exclude;
 	c->n++;
 	return COMMIT_OK;
 }
 
-/* A hash is as good as the key: that two of a queue's thousands have the same is less likely than that memory fails. */
+/* A hash is as good as the key: that two of a queue's thousands have the same is less likely than
+ * that memory fails. */
 enum commit_error commit_key(struct commit *c, struct span key)
 {
 	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
@@ -204,9 +211,10 @@ enum commit_error commit_key(struct commit *c, struct span key)
 
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason)
 {
-	/* 1002 may stand on the wire, but only who reads the frames can know that the protocol was broken. */
-	if ((code != 0 && (!frame_close_code_ok(code) || code == CLOSE_PROTOCOL)) || (code == 0 && reason.n > 0) ||
-	    reason.n > FRAME_CONTROL_MAX - 2)
+	/* 1002 may stand on the wire, but only who reads the frames can know that the protocol was
+	 * broken. */
+	if ((code != 0 && (!frame_close_code_ok(code) || code == CLOSE_PROTOCOL)) ||
+	    (code == 0 && reason.n > 0) || reason.n > FRAME_CONTROL_MAX - 2)
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (!utf8_valid(reason.p, reason.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
@@ -230,8 +238,8 @@ enum commit_error commit_set(struct commit *c, uint64_t target, const void *data
 	return COMMIT_OK;
 }
 
-enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len, const void *expected,
-				size_t expected_len)
+enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len,
+				const void *expected, size_t expected_len)
 {
 	if (len > c->data_size || expected_len > c->data_size)
 		return commit_spoil(c, COMMIT_E_LIMIT);
@@ -248,10 +256,12 @@ enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *d
 	return COMMIT_OK;
 }
 
-enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target, const struct event_timer *timer)
+enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target,
+			       const struct event_timer *timer)
 {
 	struct span name = span_of(timer->name);
-	if (!room_name_ok(name) || timer->delay_ms > COMMIT_TIMER_MAX_MS || timer->period_ms > COMMIT_TIMER_MAX_MS)
+	if (!room_name_ok(name) || timer->delay_ms > COMMIT_TIMER_MAX_MS ||
+	    timer->period_ms > COMMIT_TIMER_MAX_MS)
 		return commit_spoil(c, COMMIT_E_ARG);
 	struct command *command = commit_add(c, COMMAND_TIMER, target);
 	if (command == NULL || !commit_add_text(c, command, name))
@@ -264,7 +274,8 @@ enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t targe
 	return COMMIT_OK;
 }
 
-enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target, struct span name)
+enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target,
+				struct span name)
 {
 	if (!room_name_ok(name))
 		return commit_spoil(c, COMMIT_E_ARG);
@@ -284,7 +295,8 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 	if (has_room && !room_name_ok(query->room))
 		return commit_spoil(c, COMMIT_E_ROOM);
 	struct command *command = commit_add(c, COMMAND_QUERY, query->session);
-	if (command == NULL || !commit_add_text(c, command, has_room ? query->room : (struct span){0}))
+	if (command == NULL ||
+	    !commit_add_text(c, command, has_room ? query->room : (struct span){0}))
 		return c->error;
 	command->query.id = query->id;
 	command->query.kind = query->kind;

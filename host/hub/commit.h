@@ -1,7 +1,9 @@
-/* commit: the commands of one event, collected while its handler works and applied as one, or dropped as one.
+/* commit: the commands of one event, collected while its handler works and applied as one, or
+ * dropped as one.
  *
- * Each command is checked when it is added; the first that is wrong spoils the commit. What goes out is written down as a finished
- * frame at once, so that applying a command moves references and no bytes.
+ * Each command is checked when it is added; the first that is wrong spoils the commit. What goes
+ * out is written down as a finished frame at once, so that applying a command moves references and
+ * no bytes.
  */
 #ifndef TOVA_HUB_COMMIT_H
 #define TOVA_HUB_COMMIT_H
@@ -13,7 +15,8 @@
 #include "base/span.h"
 #include "hub/event.h"
 
-#define COMMIT_BYTES_MAX (256u << 20) /* of all that one event sends, so that a loop in a handler ends as its failure */
+/* of all that one event sends, so that a loop in a handler ends as its failure */
+#define COMMIT_BYTES_MAX (256u << 20)
 #define COMMIT_COMMANDS_MAX (1u << 20)
 #define COMMIT_KEY_MAX 255 /* bytes of a conflation key */
 
@@ -51,7 +54,7 @@ struct command {
 	uint8_t kind;
 	uint16_t code;		 /* CLOSE; SET: 1 if it compares */
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
-	uint64_t target;	 /* local id of the session named; 0: one that is not here, or none */
+	uint64_t target; /* local id of the session named; 0: one that is not here, or none */
 	union {
 		struct {
 			struct slice frame; /* what is sent */
@@ -79,10 +82,12 @@ struct commit {
 	bool compares;		 /* a SET does */
 	enum commit_error error; /* of the first command that was wrong */
 	struct session *origin;	 /* whose event it is, or NULL */
-	struct span checked;	 /* text that is known to be UTF-8: the event's own, which many handlers pass on as it came */
+	struct span checked; /* text that is known to be UTF-8: the event's own, which many handlers
+				pass on as it came */
 	struct chunk_pool *chunks;
 	uint32_t data_size;
-	const struct hash_key *hash; /* of conflation keys; NULL: they are checked, and mean nothing */
+	const struct hash_key
+		*hash; /* of conflation keys; NULL: they are checked, and mean nothing */
 };
 
 /* data_size: most bytes of a `set`. */
@@ -100,7 +105,8 @@ void commit_free(struct commit *c);
 /* Drops all commands. */
 void commit_drop(struct commit *c);
 /* The same for commands that hold nothing any more. A rare large commit gives its memory back. */
-#define COMMIT_KEEP 65536 /* bytes of the arena, and of commands, that are kept for the next event */
+/* bytes of the arena, and of commands, that are kept for the next event */
+#define COMMIT_KEEP 65536
 static inline void commit_emptied(struct commit *c)
 {
 	c->n = c->arena_len = 0;
@@ -109,40 +115,49 @@ static inline void commit_emptied(struct commit *c)
 }
 static inline bool command_has_frame(const struct command *command)
 {
-	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST || command->kind == COMMAND_BROADCAST_TO;
+	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST ||
+	       command->kind == COMMAND_BROADCAST_TO;
 }
 static inline void command_drop(struct command *command)
 {
 	if (command_has_frame(command))
 		slice_unref(&command->frame);
 }
-/* Makes the event fail for an error that was found before a command could be added. Returns error. */
+/* Makes the event fail for an error that was found before a command could be added. Returns
+ * error. */
 enum commit_error commit_spoil(struct commit *c, enum commit_error error);
 
-/* Each returns c->error of this command; after the first error the commit stays spoiled. target 0: a connection that is gone; the
- * command is counted when it is applied. */
-enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data, size_t len);
+/* Each returns c->error of this command; after the first error the commit stays spoiled. target 0:
+ * a connection that is gone; the command is counted when it is applied. */
+enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data,
+			      size_t len);
 enum commit_error commit_join(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
-enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len, uint64_t exclude);
-enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary, const void *data, size_t len,
-				      uint64_t exclude);
+enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
+				   uint64_t exclude);
+enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary,
+				      const void *data, size_t len, uint64_t exclude);
 /* Gives the message that was added last a conflation key; an empty one is none. */
 enum commit_error commit_key(struct commit *c, struct span key);
-enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason);
+enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code,
+			       struct span reason);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
-/* The commit fails if what is stored is something else than these bytes when it comes to that; see state.h. */
-enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len, const void *expected,
-				size_t expected_len);
+/* The commit fails if what is stored is something else than these bytes when it comes to that; see
+ * state.h. */
+enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len,
+				const void *expected, size_t expected_len);
 /* of_session: the timer belongs to `target`; else to the mount. */
-enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target, const struct event_timer *timer);
-enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target, struct span name);
+enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target,
+			       const struct event_timer *timer);
+enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target,
+				struct span name);
 enum commit_error commit_query(struct commit *c, const struct event_query *query);
 
 static inline struct span commit_text(const struct commit *c, const struct command *command)
 {
 	/* There may be no arena yet, and nothing is added to no pointer. */
-	return (struct span){command->text_len > 0 ? (const char *)c->arena + command->text : "", command->text_len};
+	return (struct span){command->text_len > 0 ? (const char *)c->arena + command->text : "",
+			     command->text_len};
 }
 
 const char *commit_error_text(enum commit_error error);

@@ -8,7 +8,7 @@
 
 #define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
 
-/* --- lanes that have work --------------------------------------------------------------------------------------------------------- */
+/* --- lanes that have work --------------------------------------------------------------------- */
 
 static struct lane *delivery_lane(struct mount *m, struct session *s)
 {
@@ -43,8 +43,8 @@ static struct lane *delivery_next_ready(struct mount *m)
 /* Without memory the connection ends rather than lose a message in silence. */
 static void delivery_lose(struct mount *m, struct session *s, const struct hub_event *e)
 {
-	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost", LOG_STR("mount", m->path),
-	    LOG_STR("event", event_name(e->kind)));
+	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost",
+	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)));
 	if (s != NULL && !s->ended)
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 }
@@ -107,28 +107,34 @@ static struct event_held *delivery_pop(struct lane *lane)
 
 static struct session *delivery_session_of(struct mount *m, struct lane *lane)
 {
-	return lane == &m->lane ? NULL : (struct session *)((char *)lane - offsetof(struct session, lane));
+	return lane == &m->lane ? NULL
+				: (struct session *)((char *)lane - offsetof(struct session, lane));
 }
 
-/* --- one event -------------------------------------------------------------------------------------------------------------------- */
+/* --- one event -------------------------------------------------------------------------------- */
 
-/* A failure raises `error` for the connection, next of all its events. What can not be raised is logged. */
+/* A failure raises `error` for the connection, next of all its events. What can not be raised is
+ * logged. */
 static void delivery_failed(struct mount *m, const struct hub_event *e, struct span why)
 {
 	char id[SESSION_ID_TEXT] = "";
-	bool raise = e->session != NULL && !e->session->ended && e->kind != EVENT_ERROR && e->kind != EVENT_CLOSE &&
-		     (m->handler->wants & EVENT_BIT(EVENT_ERROR)) != 0;
+	bool raise = e->session != NULL && !e->session->ended && e->kind != EVENT_ERROR &&
+		     e->kind != EVENT_CLOSE && (m->handler->wants & EVENT_BIT(EVENT_ERROR)) != 0;
 	m->hub->loop->stats.failures++;
 	if (e->session != NULL)
 		session_id_text(hub_session_id(m->hub, e->session), id);
-	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed", LOG_STR("mount", m->path),
-	    LOG_STR("event", event_name(e->kind)), LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_SPAN("error", why));
-	struct hub_event error = {.kind = EVENT_ERROR, .session = e->session, .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
+	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed",
+	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)),
+	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_SPAN("error", why));
+	struct hub_event error = {.kind = EVENT_ERROR,
+				  .session = e->session,
+				  .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};
 	if (raise)
 		delivery_wait(m, e->session, &error, true);
 }
 
-/* The close event is the last: earlier ones are settled, which is what the peer's close frame waits for. */
+/* The close event is the last: earlier ones are settled, which is what the peer's close frame waits
+ * for. */
 static void delivery_before(struct mount *m, struct hub_event *e)
 {
 	if (e->sequence == 0)
@@ -138,7 +144,8 @@ static void delivery_before(struct mount *m, struct hub_event *e)
 }
 
 /* Commits or drops; the event is settled by that, whichever it is. */
-static inline bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok, struct span why)
+static inline bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok,
+				     struct span why)
 {
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)
@@ -152,8 +159,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		ok = false;
 	}
 	if (e->kind == EVENT_TIMER)
-		c->origin =
-			NULL; /* it answers nothing: to read less from the client would not stop it, so the queue's bound has to */
+		c->origin = NULL; /* it answers nothing: to read less from the client would not stop
+				     it, so the queue's bound has to */
 	if (ok) {
 		m->hub->loop->stats.commits++;
 		if (c->n > 0)
@@ -189,9 +196,10 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 	return ok;
 }
 
-/* --- handlers that settle later ----------------------------------------------------------------------------------------------------- */
+/* --- handlers that settle later --------------------------------------------------------------- */
 
-/* The next event of a lane: one that waits, or behind all others the session's close, for which memory was set aside. */
+/* The next event of a lane: one that waits, or behind all others the session's close, for which
+ * memory was set aside. */
 static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 {
 	struct session *s = delivery_session_of(m, lane);
@@ -204,16 +212,20 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 	h->event = (struct hub_event){
 		.kind = EVENT_CLOSE,
 		.session = s,
-		.close = {.code = s->close_code, .reason = session_close_reason(s), .rooms = &s->rooms},
+		.close = {.code = s->close_code,
+			  .reason = session_close_reason(s),
+			  .rooms = &s->rooms},
 	};
 	budget_add_event(m->budget, h->size);
 	return h;
 }
 
-/* A close that is the first event of its session is that of one whose open was lost for want of memory: nobody knows of it. */
+/* A close that is the first event of its session is that of one whose open was lost for want of
+ * memory: nobody knows of it. */
 static bool delivery_is_wanted(const struct mount *m, const struct hub_event *e)
 {
-	return (m->handler->wants & EVENT_BIT(e->kind)) != 0 && (e->kind != EVENT_CLOSE || e->sequence > 1);
+	return (m->handler->wants & EVENT_BIT(e->kind)) != 0 &&
+	       (e->kind != EVENT_CLOSE || e->sequence > 1);
 }
 
 /* What the handler does not want is settled on the way. */
@@ -233,9 +245,11 @@ void delivery_follow(struct mount *m, struct event_held *h)
 	const struct handler_ops *ops = m->handler->ops;
 	struct lane *lane = h->lane;
 	struct event_held *next;
-	if (ops->follow == NULL || lane->current != h || h->single || h->event.kind != EVENT_MESSAGE)
+	if (ops->follow == NULL || lane->current != h || h->single ||
+	    h->event.kind != EVENT_MESSAGE)
 		return;
-	while ((next = lane_first(lane)) != NULL && next->event.kind == EVENT_MESSAGE && !next->single) {
+	while ((next = lane_first(lane)) != NULL && next->event.kind == EVENT_MESSAGE &&
+	       !next->single) {
 		next->event.sequence = lane->sequence + 1;
 		if (!ops->follow(m->handler, h->run_last, next)) {
 			next->event.sequence = 0;
@@ -282,9 +296,10 @@ void delivery_end_run(struct mount *m, struct event_held *h, bool handled)
 	}
 }
 
-/* Gives the handler the lane's next event, and those behind it as long as each is settled at once. A lane whose session is over by
- * that is still there until the end of the turn. While a commit is being applied the lane waits for its end: an event that is settled
- * at once has a commit of its own. */
+/* Gives the handler the lane's next event, and those behind it as long as each is settled at once.
+ * A lane whose session is over by that is still there until the end of the turn. While a commit is
+ * being applied the lane waits for its end: an event that is settled at once has a commit of its
+ * own. */
 static void delivery_pump(struct mount *m, struct lane *lane)
 {
 	struct event_held *h;
@@ -310,13 +325,15 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 	lane->pumping = false;
 }
 
-void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why)
+void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
+		     struct span why)
 {
 	struct lane *lane = h->lane;
 	struct session *s = h->event.session;
 	bool last = h->event.kind == EVENT_CLOSE;
 	m->running = true;
-	/* What follows an event that failed was not handled; what follows one whose commands are refused here may have been. */
+	/* What follows an event that failed was not handled; what follows one whose commands are
+	 * refused here may have been. */
 	if (result == HANDLER_FAILED)
 		delivery_end_run(m, h, false);
 	if (!delivery_conclude(m, &h->event, result == HANDLER_DONE, why))
@@ -330,13 +347,14 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 		hub_session_over(s);
 	else
 		delivery_pump(m, lane);
-	/* A client that has sent several messages at once gets their answers together, instead of a system call for each. */
+	/* A client that has sent several messages at once gets their answers together, instead of a
+	 * system call for each. */
 	if (s != NULL && !last)
 		conn_cork(session_conn(s), lane->current != NULL);
 	delivery_run(m);
 }
 
-/* --- many ------------------------------------------------------------------------------------------------------------------------- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 /* The next event of a lane; the one that comes behind all others is a session's close. */
 static void delivery_handle_next(struct mount *m, struct lane *lane)
@@ -347,7 +365,9 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 		struct hub_event e = {
 			.kind = EVENT_CLOSE,
 			.session = s,
-			.close = {.code = s->close_code, .reason = session_close_reason(s), .rooms = &s->rooms},
+			.close = {.code = s->close_code,
+				  .reason = session_close_reason(s),
+				  .rooms = &s->rooms},
 		};
 		delivery_handle(m, &e);
 		return;

@@ -1,26 +1,33 @@
-/* delivery: brings events to a mount's handler, one at a time, and commits or drops what it commanded. */
+/* delivery: brings events to a mount's handler, one at a time, and commits or drops what it
+ * commanded. */
 #ifndef TOVA_HUB_DELIVERY_H
 #define TOVA_HUB_DELIVERY_H
 
 #include "hub/mount.h"
 
-/* Delivers an event of this session (NULL: of the mount itself), now or, while another is being handled or earlier ones wait, after
- * those. Whatever it leads to happens before this returns, unless it was called from inside. UPGRADE is always now, and returns
- * whether the handler did not fail. Without memory to let it wait an event is lost, which is logged. */
+/* Delivers an event of this session (NULL: of the mount itself), now or, while another is being
+ * handled or earlier ones wait, after those. Whatever it leads to happens before this returns,
+ * unless it was called from inside. UPGRADE is always now, and returns whether the handler did not
+ * fail. Without memory to let it wait an event is lost, which is logged. */
 bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e);
 
-/* The session has ended: its close event follows those that wait. It needs no memory, and so is never lost. */
+/* The session has ended: its close event follows those that wait. It needs no memory, and so is
+ * never lost. */
 void delivery_close(struct mount *m, struct session *s);
 
-/* For handlers that settle later. The event that was given is done, with the commands in m->commit (which was begun for its session),
- * or has failed. The event is freed; the connection's next one is given. Not for upgrades: see admission_answer. */
-void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result, struct span why);
+/* For handlers that settle later. The event that was given is done, with the commands in m->commit
+ * (which was begun for its session), or has failed. The event is freed; the connection's next one
+ * is given. Not for upgrades: see admission_answer. */
+void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
+		     struct span why);
 /* The event that was given has been passed on: those that wait behind it may follow. */
 void delivery_follow(struct mount *m, struct event_held *h);
-/* Ends the run of the current event: those that followed it wait again, and will be given one by one. handled: the handler may have
- * handled some of them, so they keep their numbers; else they are as if they had never been given. */
+/* Ends the run of the current event: those that followed it wait again, and will be given one by
+ * one. handled: the handler may have handled some of them, so they keep their numbers; else they
+ * are as if they had never been given. */
 void delivery_end_run(struct mount *m, struct event_held *h, bool handled);
-/* Commits what is in m->commit without an event (a push). False: it has an error and was dropped. */
+/* Commits what is in m->commit without an event (a push). False: it has an error and was
+ * dropped. */
 bool delivery_commit(struct mount *m);
 
 /* Delivers what waits. */

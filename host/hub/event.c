@@ -8,7 +8,8 @@
 
 const char *event_name(enum event_kind kind)
 {
-	static const char *const names[EVENT_KINDS] = {"upgrade", "open", "message", "close", "error", "timer", "reply", "wake"};
+	static const char *const names[EVENT_KINDS] = {"upgrade", "open",  "message", "close",
+						       "error",	  "timer", "reply",   "wake"};
 	return names[kind];
 }
 
@@ -74,8 +75,10 @@ static size_t event_facts_size(const struct hub_event *e)
 		return 0;
 	const struct token_claims *token = e->request->token;
 	const struct tls_facts *tls = &e->request->tls;
-	size_t said = token != NULL ? event_text_size(token->text) + event_text_size(token->subject) : 0;
-	return sizeof(struct event_facts) + said + event_text_size(tls->subject) + event_text_size(tls->name);
+	size_t said =
+		token != NULL ? event_text_size(token->text) + event_text_size(token->subject) : 0;
+	return sizeof(struct event_facts) + said + event_text_size(tls->subject) +
+	       event_text_size(tls->name);
 }
 
 static const char *event_keep_text(char **at, const char *text)
@@ -87,7 +90,8 @@ static const char *event_keep_text(char **at, const char *text)
 	return copy;
 }
 
-/* Texts live with the connection, which may be gone before the event: copies of them follow the head. */
+/* Texts live with the connection, which may be gone before the event: copies of them follow the
+ * head. */
 static void event_keep_facts(struct event_held *h, char *head, size_t head_len)
 {
 	struct event_facts *facts = (struct event_facts *)h->bytes;
@@ -178,7 +182,9 @@ void event_free_all(struct event_held *h)
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)
 {
 	size_t room = sizeof a->head - a->head_len;
-	int n = header_ok(name, value) ? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value) : -1;
+	int n = header_ok(name, value)
+			? snprintf(a->head + a->head_len, room, "%s: %s\r\n", name, value)
+			: -1;
 	if (n < 0 || (size_t)n >= room)
 		return false;
 	a->head_len += (size_t)n;

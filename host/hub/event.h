@@ -25,7 +25,8 @@ enum event_kind {
 struct token_claims;
 
 struct event_request {
-	struct request *request; /* its bytes may be written to, between its spans; NULL in an event that waited: see head */
+	struct request *request; /* its bytes may be written to, between its spans; NULL in an event
+				    that waited: see head */
 	struct span head;	 /* the request as it came, to be parsed again */
 	struct address remote, local;
 	bool secure;	      /* the client speaks TLS, with us or with a trusted proxy */
@@ -48,7 +49,12 @@ struct event_answer {
 	size_t data_len;  /* its bytes; of a handler that answers at once: mount->data_size */
 };
 
-enum event_error { EVENT_ERROR_HANDLER = 1, EVENT_ERROR_PROTOCOL, EVENT_ERROR_TRANSPORT, EVENT_ERROR_LIMIT };
+enum event_error {
+	EVENT_ERROR_HANDLER = 1,
+	EVENT_ERROR_PROTOCOL,
+	EVENT_ERROR_TRANSPORT,
+	EVENT_ERROR_LIMIT
+};
 
 struct event_timer {
 	const char *name;
@@ -80,8 +86,9 @@ struct hub_event {
 	union {
 		struct {
 			const struct event_request *request;
-			struct event_answer *answer; /* UPGRADE, for a handler that answers at once */
-			struct conn *conn;	     /* UPGRADE; NULL: the client has gone meanwhile */
+			struct event_answer
+				*answer;   /* UPGRADE, for a handler that answers at once */
+			struct conn *conn; /* UPGRADE; NULL: the client has gone meanwhile */
 		};
 		struct {
 			uint8_t *bytes; /* one byte behind them may be written if it is restored */
@@ -106,12 +113,12 @@ struct hub_event {
 struct event_held {
 	struct event_held *next;
 	struct hub_event event;
-	size_t size;	   /* bytes, for the account */
-	void *memory;	   /* of a large message, taken over as it came; NULL: it lies behind this */
-	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
-	struct event_held
-		*run_last; /* of the lane's current event: the last of those that are with the handler, linked by `next` */
-	bool single : 1;   /* it was given before, in a run that ended early: it is given alone */
+	size_t size;  /* bytes, for the account */
+	void *memory; /* of a large message, taken over as it came; NULL: it lies behind this */
+	struct lane *lane;	     /* NULL: an upgrade, which belongs to no connection yet */
+	struct event_held *run_last; /* of the lane's current event: the last of those that are with
+					the handler, linked by `next` */
+	bool single : 1; /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
 	void *with;	  /* the worker that has it */
@@ -119,26 +126,29 @@ struct event_held {
 	uint64_t since;	  /* when it was delivered, or is to be delivered again */
 	uint16_t blame;	  /* deaths that are laid to it */
 	uint16_t run;	  /* its place in a run, from 1 */
-	bool suspect : 1; /* a worker died with it: nothing else is under way there when it is delivered */
+	bool suspect : 1; /* a worker died with it: nothing else is under way there when it is
+			     delivered */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
 
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
-	struct event_held *last; /* of a ring: the one behind it is the first */
-	struct event_held
-		*current; /* that a handler works on, and behind it those that follow in the same run; not among the others */
+	struct event_held *last;    /* of a ring: the one behind it is the first */
+	struct event_held *current; /* that a handler works on, and behind it those that follow in
+				       the same run; not among the others */
 	struct lane *ready_next;
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */
 	bool ready;	  /* in the mount's list of lanes that have work */
-	bool pumping;	  /* its next event is being given: one that is settled at once must not nest */
+	bool pumping; /* its next event is being given: one that is settled at once must not nest */
 };
 
-/* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing that its session does not keep. */
+/* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing
+ * that its session does not keep. */
 struct event_held *event_hold(const struct hub_event *e);
-/* Of a message that lies in this memory of `size` bytes, which is taken over (and freed if there is none for the rest). */
+/* Of a message that lies in this memory of `size` bytes, which is taken over (and freed if there is
+ * none for the rest). */
 struct event_held *event_hold_memory(const struct hub_event *e, void *memory, size_t size);
 void event_held_free(struct event_held *h);
 /* This one and those behind it. */
@@ -171,12 +181,13 @@ static inline void lane_push(struct lane *lane, struct event_held *h)
 	lane->last = h;
 }
 
-/* Before all that have no number yet: what belongs to the event that has just been handled. Those that were given before keep their
- * numbers, and numbers only rise. */
+/* Before all that have no number yet: what belongs to the event that has just been handled. Those
+ * that were given before keep their numbers, and numbers only rise. */
 static inline void lane_push_next(struct lane *lane, struct event_held *h)
 {
 	struct event_held *before = NULL;
-	for (struct event_held *at = lane_first(lane); at != NULL && at->event.sequence > 0; at = lane_next(lane, at))
+	for (struct event_held *at = lane_first(lane); at != NULL && at->event.sequence > 0;
+	     at = lane_next(lane, at))
 		before = at;
 	if (before == NULL) {
 		lane_push_front(lane, h);

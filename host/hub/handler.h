@@ -1,4 +1,5 @@
-/* handler: the one table behind which every kind of handler stands. The kinds are in host/handler/. */
+/* handler: the one table behind which every kind of handler stands. The kinds are in
+ * host/handler/. */
 #ifndef TOVA_HUB_HANDLER_H
 #define TOVA_HUB_HANDLER_H
 
@@ -14,21 +15,24 @@ enum handler_result {
 };
 
 struct handler_ops {
-	/* One of the two. Handles one event of its mount, at once. Commands go into the commit. *why_r lives until the next call. Must
-	 * not call into the hub. */
-	enum handler_result (*deliver)(struct handler *h, const struct hub_event *e, struct commit *commit, struct span *why_r);
-	/* Takes an event that will be settled with delivery_settle, in here or later: one of a connection at a time, but for runs. */
+	/* One of the two. Handles one event of its mount, at once. Commands go into the commit.
+	 * *why_r lives until the next call. Must not call into the hub. */
+	enum handler_result (*deliver)(struct handler *h, const struct hub_event *e,
+				       struct commit *commit, struct span *why_r);
+	/* Takes an event that will be settled with delivery_settle, in here or later: one of a
+	 * connection at a time, but for runs. */
 	void (*give)(struct handler *h, struct event_held *e);
-	/* Takes a message of the same connection behind `last`, the last that was given of it, without waiting for that to be settled:
-	 * a run, which is settled in its order. False: it waits. Must not settle anything. May be NULL. */
+	/* Takes a message of the same connection behind `last`, the last that was given of it,
+	 * without waiting for that to be settled: a run, which is settled in its order. False: it
+	 * waits. Must not settle anything. May be NULL. */
 	bool (*follow)(struct handler *h, struct event_held *last, struct event_held *e);
-	/* An event that followed is taken back: what is still said about it is void. handled: it may have been; else it was no attempt.
-	 * NULL without follow. */
+	/* An event that followed is taken back: what is still said about it is void. handled: it
+	 * may have been; else it was no attempt. NULL without follow. */
 	void (*withdraw)(struct handler *h, struct event_held *e, bool handled);
 	/* The session is over: forget its route. May be NULL. */
 	void (*forget)(struct handler *h, struct session *s);
-	/* The host stops and no event will follow: lets what was started come to its own end. Called again until it returns true. May be
-	 * NULL. */
+	/* The host stops and no event will follow: lets what was started come to its own end.
+	 * Called again until it returns true. May be NULL. */
 	bool (*leave)(struct handler *h);
 	/* After the last event. */
 	void (*stop)(struct handler *h);

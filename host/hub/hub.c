@@ -11,7 +11,7 @@
 
 #define HUB_VICTIMS 64 /* that are ended in one turn */
 
-/* --- sessions that end ------------------------------------------------------------------------------------------------------------ */
+/* --- sessions that end ------------------------------------------------------------------------ */
 
 /* A reason is text, in which a NUL is a character like others. */
 static void hub_keep_reason(struct session *s, struct span reason)
@@ -39,8 +39,8 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	slow_end(m->hub, s);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)), LOG_U64("code", code),
-	    LOG_SPAN("reason", reason), LOG_U64("dropped", slow_dropped(s)));
+	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)),
+	    LOG_U64("code", code), LOG_SPAN("reason", reason), LOG_U64("dropped", slow_dropped(s)));
 }
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
@@ -53,7 +53,8 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 	delivery_close(m, s);
 }
 
-/* Who is over is no victim any more: so there are never more of them than sessions, for which there is room, and none that is freed. */
+/* Who is over is no victim any more: so there are never more of them than sessions, for which there
+ * is room, and none that is freed. */
 static void hub_forget_victim(struct hub *hub, const struct session *s)
 {
 	uint32_t kept = 0;
@@ -86,7 +87,7 @@ void hub_session_over(struct session *s)
 		hub->emptied(hub->emptied_ctx);
 }
 
-/* --- applying --------------------------------------------------------------------------------------------------------------------- */
+/* --- applying --------------------------------------------------------------------------------- */
 
 void hub_mark_victim(struct hub *hub, struct session *s)
 {
@@ -131,11 +132,13 @@ static void hub_end_victim(struct hub *hub, struct session *s)
 		slow_close(hub, s);
 		return;
 	}
-	LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed", LOG_STR("mount", s->mount->path));
+	LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed",
+	    LOG_STR("mount", s->mount->path));
 	hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 }
 
-/* A broadcast can be too much for thousands at once: their ends, of which each is logged and told to a handler, are not to stop the loop. */
+/* A broadcast can be too much for thousands at once: their ends, of which each is logged and told
+ * to a handler, are not to stop the loop. */
 void hub_end_victims(struct hub *hub)
 {
 	if (hub->n_victims == 0 || loop_timer_is_set(&hub->more_victims))
@@ -157,12 +160,13 @@ struct hub_cast {
 	struct session *exclude, *own; /* or NULL */
 };
 
-static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m, const struct commit *c,
-				 const struct command *command)
+static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m,
+				 const struct commit *c, const struct command *command)
 {
 	outgoing_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
-	hub_note(m, command, false); /* without memory for a key there is one message more that is not given up */
+	hub_note(m, command, false); /* without memory for a key there is one message more that is
+					not given up */
 	cast->exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	cast->own = c->origin;
 }
@@ -170,7 +174,8 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 /* Sends it to all of another loop's. False without memory to tell it. */
 static bool hub_cast_far(struct far_group *group, uint32_t n, const struct hub_cast *cast)
 {
-	return n == 0 || far_broadcast(group, n, &cast->out, cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
+	return n == 0 || far_broadcast(group, n, &cast->out,
+				       cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
 				       cast->own != NULL ? session_conn(cast->own) : NULL);
 }
 
@@ -180,7 +185,8 @@ static void hub_cast_lost(struct hub *hub, struct session *s, struct hub_cast *c
 		slow_refused(hub, s, &cast->out, CONN_NO_MEMORY, s == cast->own);
 }
 
-static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c,
+			    const struct command *command)
 {
 	struct hub_cast cast;
 	hub_cast_init(&cast, hub, m, c, command);
@@ -195,7 +201,8 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	outgoing_free(&cast.out);
 }
 
-static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c,
+			       const struct command *command)
 {
 	struct room *r = room_find(&m->rooms, commit_text(c, command));
 	if (r == NULL) {
@@ -220,7 +227,8 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 static void apply_set(struct mount *m, struct session *s, const struct commit *c, struct span data)
 {
 	if (handler_is_async(m->handler)) {
-		/* What follows in a run was given without it: a worker knows what the connection's own events have set, and no more. */
+		/* What follows in a run was given without it: a worker knows what the connection's
+		 * own events have set, and no more. */
 		if (c->origin != s && s->lane.current != NULL)
 			delivery_end_run(m, s->lane.current, true);
 		void *copy = data.n > 0 ? malloc(data.n) : NULL;
@@ -244,7 +252,8 @@ static void apply_set(struct mount *m, struct session *s, const struct commit *c
 
 __attribute__((noinline)) /* its buffer would make every command guard the stack */
 static void
-apply_timer(struct mount *m, struct session *s, const struct commit *c, const struct command *command)
+apply_timer(struct mount *m, struct session *s, const struct commit *c,
+	    const struct command *command)
 {
 	char name[ROOM_NAME_MAX + 1];
 	struct span text = commit_text(c, command);
@@ -257,8 +266,8 @@ apply_timer(struct mount *m, struct session *s, const struct commit *c, const st
 	memcpy(name, text.p, text.n);
 	name[text.n] = '\0';
 	if (!timer_set(m, s, &t))
-		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set", LOG_STR("mount", m->path),
-		    LOG_STR("timer", name));
+		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set",
+		    LOG_STR("mount", m->path), LOG_STR("timer", name));
 }
 
 static void apply_query(struct mount *m, const struct commit *c, const struct command *command)
@@ -274,13 +283,14 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 }
 
 /* Commands that name a session. */
-static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, const struct commit *c,
-			     const struct command *command)
+static void apply_to_session(struct hub *hub, struct mount *m, struct session *s,
+			     const struct commit *c, const struct command *command)
 {
 	struct span text = commit_text(c, command);
 	switch (command->kind) {
 	case COMMAND_JOIN:
-		if (room_join(&m->rooms, text, s, &s->rooms, conn_stub(session_conn(s))) == ROOM_NO_MEMORY) {
+		if (room_join(&m->rooms, text, s, &s->rooms, conn_stub(session_conn(s))) ==
+		    ROOM_NO_MEMORY) {
 			s->no_memory = true;
 			hub_mark_victim(hub, s); /* better closed than silently not in the room */
 		}
@@ -304,8 +314,8 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
-/* A session that has ended while this event of its was under way, or waited: the answer leaves before our close frame, and what is
- * kept for its next events is kept. */
+/* A session that has ended while this event of its was under way, or waited: the answer leaves
+ * before our close frame, and what is kept for its next events is kept. */
 static bool apply_to_ended(struct mount *m, const struct commit *c, const struct command *command)
 {
 	if (c->origin == NULL || c->origin->local != command->target)
@@ -323,7 +333,8 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	return sent == CONN_SENT;
 }
 
-static void apply_send_to(struct hub *hub, struct mount *m, struct session *s, const struct command *command, bool own)
+static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
+			  const struct command *command, bool own)
 {
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, false);
@@ -336,7 +347,8 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s, c
 }
 
 /* Most often it answers the connection whose event it is, which needs no search. */
-static inline void apply_send(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+static inline void apply_send(struct hub *hub, struct mount *m, const struct commit *c,
+			      const struct command *command)
 {
 	struct session *s = c->origin;
 	bool own = s != NULL && s->local == command->target && !s->ended;
@@ -346,9 +358,11 @@ static inline void apply_send(struct hub *hub, struct mount *m, const struct com
 		hub->loop->stats.gone++;
 }
 
-static void apply_command(struct hub *hub, struct mount *m, const struct commit *c, const struct command *command)
+static void apply_command(struct hub *hub, struct mount *m, const struct commit *c,
+			  const struct command *command)
 {
-	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) && !command->code;
+	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) &&
+			!command->code;
 	if (command->kind == COMMAND_BROADCAST)
 		apply_broadcast(hub, m, c, command);
 	else if (command->kind == COMMAND_BROADCAST_TO)
@@ -386,7 +400,7 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 	c->origin = NULL;
 }
 
-/* --- back-pressure ------------------------------------------------------------------------------------------------------------------ */
+/* --- back-pressure ---------------------------------------------------------------------------- */
 
 void hub_pause(struct session *s)
 {
@@ -402,7 +416,7 @@ void hub_unpause(struct session *s)
 	conn_hold(session_conn(s), false);
 }
 
-/* --- what conns tell -------------------------------------------------------------------------------------------------------------- */
+/* --- what conns tell -------------------------------------------------------------------------- */
 
 static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
 {
@@ -431,11 +445,13 @@ static void hub_on_dropped(struct conn *c, uint32_t n)
 	const struct bucket_rate *rate = &m->rule.rate;
 	char text[128], id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	session_id_text(hub_session_id(m->hub, s), id);
-	snprintf(text, sizeof text, "dropped %u messages: more than %u in %u ms", (unsigned)n, (unsigned)rate->n,
-		 (unsigned)rate->ms);
-	LOG(m->hub->log, LOG_NOTICE, LOG_LIMIT, "messages dropped: more than --rate-limit allows", LOG_STR("mount", m->path),
-	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("dropped", n));
-	struct hub_event e = {.kind = EVENT_ERROR, .error = {.kind = EVENT_ERROR_LIMIT, .text = span_of(text)}};
+	snprintf(text, sizeof text, "dropped %u messages: more than %u in %u ms", (unsigned)n,
+		 (unsigned)rate->n, (unsigned)rate->ms);
+	LOG(m->hub->log, LOG_NOTICE, LOG_LIMIT, "messages dropped: more than --rate-limit allows",
+	    LOG_STR("mount", m->path), LOG_STR("conn", id),
+	    LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("dropped", n));
+	struct hub_event e = {.kind = EVENT_ERROR,
+			      .error = {.kind = EVENT_ERROR_LIMIT, .text = span_of(text)}};
 	if (!s->ended)
 		delivery_submit(m, s, &e);
 }
@@ -453,9 +469,10 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)));
 }
 
-/* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a close frame is no error: it is how
- * clients go that do not say goodbye. */
-static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+/* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a
+ * close frame is no error: it is how clients go that do not say goodbye. */
+static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+			 size_t len, const char *why)
 {
 	struct session *s = conn_session(c);
 	struct mount *m = s->mount;
@@ -491,11 +508,14 @@ const struct conn_ops hub_conn_ops = {
 	.slow = slow_began,
 };
 
-/* --- the hub ---------------------------------------------------------------------------------------------------------------------- */
+/* --- the hub ---------------------------------------------------------------------------------- */
 
 bool hub_init(struct hub *hub, struct loop *loop)
 {
-	*hub = (struct hub){.loop = loop, .log = loop->log, .started_ms = loop_now(loop), .timers.clock = -1};
+	*hub = (struct hub){.loop = loop,
+			    .log = loop->log,
+			    .started_ms = loop_now(loop),
+			    .timers.clock = -1};
 	budgets_init(&hub->budgets);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
 	slotmap_init(&hub->sessions, 0);
@@ -504,7 +524,8 @@ bool hub_init(struct hub *hub, struct loop *loop)
 			return false;
 		hub->host_id &= HUB_HOST_ID_MASK;
 	}
-	return random_bytes(&hub->key, sizeof hub->key) && timers_init(&hub->timers, loop, &hub->key);
+	return random_bytes(&hub->key, sizeof hub->key) &&
+	       timers_init(&hub->timers, loop, &hub->key);
 }
 
 void hub_drop_sessions(struct hub *hub)

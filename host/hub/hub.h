@@ -1,8 +1,9 @@
 /* hub: all mounts and sessions, and the place where commits are applied.
  *
- * A commit is applied whole, in order, between two events. What it means for a connection whose socket another loop has goes there as
- * a record (net/far.h), in the same order; a broadcast goes to each loop once, which knows who the members are that it has. With one
- * loop all of this is a function call.
+ * A commit is applied whole, in order, between two events. What it means for a connection whose
+ * socket another loop has goes there as a record (net/far.h), in the same order; a broadcast goes
+ * to each loop once, which knows who the members are that it has. With one loop all of this is a
+ * function call.
  */
 #ifndef TOVA_HUB_HUB_H
 #define TOVA_HUB_HUB_H
@@ -14,9 +15,11 @@
 #include "hub/timer.h"
 #include "net/side.h"
 
-/* Bytes of events that may wait behind a connection's current one before it is not read from any more. */
+/* Bytes of events that may wait behind a connection's current one before it is not read from any
+ * more. */
 #define HUB_LANE_MAX (256u << 10)
-/* One bit less, so that an id's text begins with a letter: a leading `-` would be an option wherever an id is typed in a shell. */
+/* One bit less, so that an id's text begins with a letter: a leading `-` would be an option
+ * wherever an id is typed in a shell. */
 #define HUB_HOST_ID_MASK (UINT64_MAX >> 1)
 
 struct hub {
@@ -31,7 +34,7 @@ struct hub {
 	struct session **victims; /* read too slowly, to be ended; room for all sessions */
 	uint32_t n_victims, cap_victims;
 	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
-	char *const *origins; /* see upgrade_origin_ok; the settings' */
+	char *const *origins;		/* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
 	struct quota quota;
 	struct timers timers; /* of all mounts and sessions */
@@ -49,7 +52,8 @@ void hub_drop_sessions(struct hub *hub);
 /* The conns are gone, the handlers stopped. */
 void hub_free(struct hub *hub);
 
-/* The hub's side of conns: pass these, the hub, and HUB_SESSION_SIZE to conns_init. `request` is left for others to fill in. */
+/* The hub's side of conns: pass these, the hub, and HUB_SESSION_SIZE to conns_init. `request` is
+ * left for others to fill in. */
 extern const struct conn_ops hub_conn_ops;
 #define HUB_SESSION_SIZE sizeof(struct session)
 
@@ -65,12 +69,15 @@ static inline struct session_id hub_session_id(const struct hub *hub, const stru
 	return (struct session_id){.host = hub->host_id, .local = s->local};
 }
 
-/* The session of that mount, or NULL: gone, of another mount, of another host, or not settled yet, when only its own open event's
- * commands can name it. */
-static inline struct session *hub_find_session(const struct hub *hub, const struct mount *m, uint64_t local)
+/* The session of that mount, or NULL: gone, of another mount, of another host, or not settled yet,
+ * when only its own open event's commands can name it. */
+static inline struct session *hub_find_session(const struct hub *hub, const struct mount *m,
+					       uint64_t local)
 {
 	struct session *s = slotmap_get(&hub->sessions, local);
-	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin) ? s : NULL;
+	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin)
+		       ? s
+		       : NULL;
 }
 
 /* What all loops have counted. */
@@ -79,17 +86,21 @@ static inline struct stats hub_stats(const struct hub *hub)
 	return hub->sides != NULL ? sides_stats(hub->sides) : hub->loop->stats;
 }
 
-/* Stops reading from the session while its own events wait, and goes on when they are few. What all of a mount hold: net/budget.h. */
+/* Stops reading from the session while its own events wait, and goes on when they are few. What all
+ * of a mount hold: net/budget.h. */
 void hub_pause(struct session *s);
 void hub_unpause(struct session *s);
 
-/* Applies all commands in order and leaves the commit empty. Connections found to read too slowly are ended by hub_end_victims. */
+/* Applies all commands in order and leaves the commit empty. Connections found to read too slowly
+ * are ended by hub_end_victims. */
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c);
 void hub_end_victims(struct hub *hub);
-/* It is ended after the commit: the members of a room may be being walked, and the rest of the commit counts it as there. */
+/* It is ended after the commit: the members of a room may be being walked, and the rest of the
+ * commit counts it as there. */
 void hub_mark_victim(struct hub *hub, struct session *s);
 
-/* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake starts. */
+/* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake
+ * starts. */
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent);
 /* The close event was handled: nothing knows the session any more. */
 void hub_session_over(struct session *s);

@@ -21,7 +21,9 @@ struct mount *mount_new(struct hub *hub, const char *path)
 		return NULL;
 	}
 	m->hub = hub;
-	m->rooms = (struct room_table){.key = hub->key, .stats = &hub->loop->stats, .n_far = hub->n_far};
+	m->rooms = (struct room_table){.key = hub->key,
+				       .stats = &hub->loop->stats,
+				       .n_far = hub->n_far};
 	commit_init(&m->commit, &hub->loop->chunks, 0);
 	m->commit.hash = &hub->key;
 	return m;

@@ -1,4 +1,5 @@
-/* mount: a URL path prefix, its handler, and a name space of rooms. Its events are handled one at a time, in one order. */
+/* mount: a URL path prefix, its handler, and a name space of rooms. Its events are handled one at a
+ * time, in one order. */
 #ifndef TOVA_HUB_MOUNT_H
 #define TOVA_HUB_MOUNT_H
 
@@ -7,7 +8,8 @@
 #include "hub/session.h"
 #include "hub/token.h"
 
-/* What becomes of a connection that reads too slowly, in the order of the choices of --slow-policy. */
+/* What becomes of a connection that reads too slowly, in the order of the choices of
+ * --slow-policy. */
 enum mount_slow {
 	MOUNT_SLOW_CLOSE = OUTGOING_CLOSE,
 	MOUNT_SLOW_DROP_OLDEST = OUTGOING_DROP_OLDEST,
@@ -19,7 +21,8 @@ struct mount_shard {
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n, cap;
 	uint32_t n_unsettled;	 /* sessions that will come into the array, for which it has room */
-	struct far_group *group; /* the same array on that loop; NULL for the hub's own, and while there was none */
+	struct far_group *group; /* the same array on that loop; NULL for the hub's own, and while
+				    there was none */
 };
 
 struct mount {
@@ -28,9 +31,10 @@ struct mount {
 	struct handler *handler;
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
-	char *subprotocols;	     /* a list: the host chooses one where the handler has not; NULL: it does not */
-	struct meter_rule rule;	     /* what each connection may send */
-	struct budget *budget;	     /* what may be held of what they have sent */
+	char *subprotocols; /* a list: the host chooses one where the handler has not; NULL: it does
+			       not */
+	struct meter_rule rule; /* what each connection may send */
+	struct budget *budget;	/* what may be held of what they have sent */
 	struct room_table rooms;
 	struct mount_shard *shards; /* of the hub's loop, and then of each other: 1 + hub->n_far */
 	uint32_t n_sessions;	    /* of all, settled ones */
@@ -39,8 +43,9 @@ struct mount {
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
 	uint8_t slow;	      /* enum mount_slow */
-	bool running;	      /* an event is being handled or committed: others wait in their lanes */
-	uint32_t nobody; /* commands of the last delivery_commit that named a connection that is gone, or a room without members */
+	bool running;	    /* an event is being handled or committed: others wait in their lanes */
+	uint32_t nobody;    /* commands of the last delivery_commit that named a connection that is
+			       gone, or a room without members */
 	struct mount *next; /* longer paths first */
 };
 
@@ -53,7 +58,8 @@ bool mount_set_subprotocols(struct mount *m, const char *list);
 /* Does the path lie at or below the mount, by whole segments? */
 bool mount_matches(const struct mount *m, struct span path);
 
-/* Sessions of a mount, for `broadcast`. Room is made when a session begins, so that settling it can not fail. */
+/* Sessions of a mount, for `broadcast`. Room is made when a session begins, so that settling it can
+ * not fail. */
 bool mount_reserve(struct mount *m, const struct session *s);
 void mount_settle(struct mount *m, struct session *s);
 /* Settled or not. */

@@ -34,11 +34,13 @@ static int quota_by_session(const void *left, const void *right)
 
 static int quota_by_room(const void *left, const void *right)
 {
-	return quota_compare_names(((const struct quota_step *)left)->room, ((const struct quota_step *)right)->room);
+	return quota_compare_names(((const struct quota_step *)left)->room,
+				   ((const struct quota_step *)right)->room);
 }
 
 /* Each session's rooms afterwards: of what is said of one room the last counts. */
-static bool quota_sessions_ok(const struct mount *m, struct quota_step *steps, uint32_t n, uint32_t most)
+static bool quota_sessions_ok(const struct mount *m, struct quota_step *steps, uint32_t n,
+			      uint32_t most)
 {
 	int64_t rooms = 0;
 	qsort(steps, n, sizeof *steps, quota_by_session);
@@ -58,7 +60,8 @@ static bool quota_sessions_ok(const struct mount *m, struct quota_step *steps, u
 }
 
 /* Rooms that are empty afterwards are not looked for: they count until they are gone. */
-static bool quota_mount_ok(const struct mount *m, struct quota_step *steps, uint32_t n, uint32_t most)
+static bool quota_mount_ok(const struct mount *m, struct quota_step *steps, uint32_t n,
+			   uint32_t most)
 {
 	uint64_t rooms = m->rooms.n, before = rooms;
 	qsort(steps, n, sizeof *steps, quota_by_room);
@@ -69,12 +72,14 @@ static bool quota_mount_ok(const struct mount *m, struct quota_step *steps, uint
 	return rooms <= most || rooms == before;
 }
 
-static uint32_t quota_collect(const struct mount *m, const struct commit *c, struct quota_step *steps, bool leaves)
+static uint32_t quota_collect(const struct mount *m, const struct commit *c,
+			      struct quota_step *steps, bool leaves)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct command *command = &c->commands[i];
-		const struct session *s = quota_moves(command) ? hub_find_session(m->hub, m, command->target) : NULL;
+		const struct session *s =
+			quota_moves(command) ? hub_find_session(m->hub, m, command->target) : NULL;
 		bool join = command->kind == COMMAND_JOIN;
 		if (s != NULL && (join || leaves))
 			steps[n++] = (struct quota_step){s, commit_text(c, command), i, join};
@@ -89,7 +94,9 @@ static bool quota_may_exceed(const struct mount *m, const struct commit *c, uint
 	bool exceeds = q->mount_rooms > 0 && (uint64_t)m->rooms.n + joins > q->mount_rooms;
 	for (uint32_t i = 0; i < c->n && !exceeds && q->rooms > 0; i++) {
 		const struct command *command = &c->commands[i];
-		const struct session *s = command->kind == COMMAND_JOIN ? hub_find_session(m->hub, m, command->target) : NULL;
+		const struct session *s = command->kind == COMMAND_JOIN
+						  ? hub_find_session(m->hub, m, command->target)
+						  : NULL;
 		exceeds = s != NULL && (uint64_t)s->rooms.n + joins > q->rooms;
 	}
 	return exceeds;
@@ -101,7 +108,8 @@ void quota_check(const struct mount *m, struct commit *c)
 	uint32_t joins = 0;
 	for (uint32_t i = 0; i < c->n; i++) {
 		joins += c->commands[i].kind == COMMAND_JOIN;
-		if (c->commands[i].kind == COMMAND_JOIN && q->name > 0 && c->commands[i].text_len > q->name) {
+		if (c->commands[i].kind == COMMAND_JOIN && q->name > 0 &&
+		    c->commands[i].text_len > q->name) {
 			commit_spoil(c, COMMIT_E_ROOM_NAME);
 			return;
 		}
@@ -111,9 +119,11 @@ void quota_check(const struct mount *m, struct commit *c)
 	struct quota_step *steps = malloc(c->n * sizeof *steps);
 	if (steps == NULL)
 		commit_spoil(c, COMMIT_E_MEMORY);
-	else if (q->rooms > 0 && !quota_sessions_ok(m, steps, quota_collect(m, c, steps, true), q->rooms))
+	else if (q->rooms > 0 &&
+		 !quota_sessions_ok(m, steps, quota_collect(m, c, steps, true), q->rooms))
 		commit_spoil(c, COMMIT_E_ROOMS);
-	else if (q->mount_rooms > 0 && !quota_mount_ok(m, steps, quota_collect(m, c, steps, false), q->mount_rooms))
+	else if (q->mount_rooms > 0 &&
+		 !quota_mount_ok(m, steps, quota_collect(m, c, steps, false), q->mount_rooms))
 		commit_spoil(c, COMMIT_E_MOUNT_ROOMS);
 	free(steps);
 }

@@ -1,4 +1,5 @@
-/* quota: whether a commit stays within the limits of rooms. What counts is how it would be when all of it is applied. */
+/* quota: whether a commit stays within the limits of rooms. What counts is how it would be when all
+ * of it is applied. */
 #ifndef TOVA_HUB_QUOTA_H
 #define TOVA_HUB_QUOTA_H
 

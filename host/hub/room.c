@@ -8,10 +8,11 @@
 
 bool room_name_ok(struct span name)
 {
-	return name.n >= 1 && name.n <= ROOM_NAME_MAX && memchr(name.p, '\0', name.n) == NULL && utf8_valid(name.p, name.n);
+	return name.n >= 1 && name.n <= ROOM_NAME_MAX && memchr(name.p, '\0', name.n) == NULL &&
+	       utf8_valid(name.p, name.n);
 }
 
-/* --- the table: open addressing, linear probing ----------------------------------------------------------------------------------- */
+/* --- the table: open addressing, linear probing ----------------------------------------------- */
 
 static uint32_t room_slot(const struct room_table *table, uint64_t hash, struct span name)
 {
@@ -93,7 +94,8 @@ static void room_free_far(const struct room_table *table, struct room *r)
 /* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
 static void room_remove(struct room_table *table, struct room *r)
 {
-	uint32_t mask = table->cap - 1, hole = room_slot(table, r->hash, (struct span){r->name, r->len});
+	uint32_t mask = table->cap - 1,
+		 hole = room_slot(table, r->hash, (struct span){r->name, r->len});
 	for (uint32_t i = (hole + 1) & mask; table->slots[i] != NULL; i = (i + 1) & mask) {
 		uint32_t home = (uint32_t)table->slots[i]->hash & mask;
 		if (((i - home) & mask) >= ((i - hole) & mask)) {
@@ -108,7 +110,7 @@ static void room_remove(struct room_table *table, struct room *r)
 	room_unref(r);
 }
 
-/* --- members ---------------------------------------------------------------------------------------------------------------------- */
+/* --- members ---------------------------------------------------------------------------------- */
 
 static inline struct room_shard *room_shard(const struct room *r, uint32_t shard)
 {
@@ -174,11 +176,13 @@ static bool room_grow_far(const struct room_table *table, struct room *r, const 
 	struct room_far *far = &r->far[i];
 	if (far->group == NULL && (far->group = far_group_new(stub->conns->far)) == NULL)
 		return false;
-	return far->shard.n < far->shard.cap || far_group_resize(far->group, far->shard.cap == 0 ? 2 : far->shard.cap * 2);
+	return far->shard.n < far->shard.cap ||
+	       far_group_resize(far->group, far->shard.cap == 0 ? 2 : far->shard.cap * 2);
 }
 
 /* Room for one more member in its shard. */
-static inline bool room_reserve(const struct room_table *table, struct room *r, const struct conn *stub, uint32_t shard)
+static inline bool room_reserve(const struct room_table *table, struct room *r,
+				const struct conn *stub, uint32_t shard)
 {
 	if (stub != NULL && !room_grow_far(table, r, stub))
 		return false;
@@ -190,8 +194,8 @@ static inline bool room_reserve(const struct room_table *table, struct room *r, 
 	return true;
 }
 
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own,
-			   struct conn *stub)
+enum room_joined room_join(struct room_table *table, struct span name, struct session *session,
+			   struct room_memberships *own, struct conn *stub)
 {
 	struct room *r = room_find(table, name);
 	uint32_t shard = stub != NULL ? stub->conns->far->shard : 0;

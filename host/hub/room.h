@@ -1,7 +1,8 @@
 /* room: named sets of sessions. A room exists while it has a member.
  *
- * Both sides are dense arrays that point at each other by index, so that a broadcast walks memory in order, leaving is a swap with
- * the last on both sides, and a session that ends costs its own rooms only.
+ * Both sides are dense arrays that point at each other by index, so that a broadcast walks memory
+ * in order, leaving is a swap with the last on both sides, and a session that ends costs its own
+ * rooms only.
  */
 #ifndef TOVA_HUB_ROOM_H
 #define TOVA_HUB_ROOM_H
@@ -39,9 +40,11 @@ struct room_far {
 struct room {
 	uint64_t hash;
 	struct room_shard here;
-	struct room_far *far; /* table->n_far of them; NULL: nobody of another loop was ever a member */
-	uint32_t n;	      /* all members */
-	uint32_t refs;	      /* the table's while it has members, and one for each close event that names it */
+	struct room_far
+		*far;  /* table->n_far of them; NULL: nobody of another loop was ever a member */
+	uint32_t n;    /* all members */
+	uint32_t refs; /* the table's while it has members, and one for each close event that names
+			  it */
 	uint8_t len;
 	char name[ROOM_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
 };
@@ -78,11 +81,12 @@ bool room_has(const struct room_table *table, struct span name, const struct roo
 
 enum room_joined { ROOM_JOINED, ROOM_ALREADY, ROOM_NO_MEMORY };
 /* stub: the session's conn if that is another loop's, else NULL. */
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session, struct room_memberships *own,
-			   struct conn *stub);
+enum room_joined room_join(struct room_table *table, struct span name, struct session *session,
+			   struct room_memberships *own, struct conn *stub);
 /* False: it was not a member. */
 bool room_leave(struct room_table *table, struct span name, struct room_memberships *own);
-/* Leaves all. The list stays, with a reference to each room, so that their names can still be read, until room_forget_all. */
+/* Leaves all. The list stays, with a reference to each room, so that their names can still be read,
+ * until room_forget_all. */
 void room_leave_all(struct room_table *table, struct room_memberships *own);
 void room_forget_all(struct room_memberships *left);
 

@@ -9,7 +9,8 @@ struct session_more *session_more(struct session *s)
 	return s->more;
 }
 
-static const char session_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char session_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* 128 bits are 21 characters of 6 bits and one of 2. */
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT])

@@ -1,5 +1,5 @@
-/* session: a connection as the hub sees it. It lies in the conn's own memory, from the acceptance of the upgrade until its close
- * event was handled. */
+/* session: a connection as the hub sees it. It lies in the conn's own memory, from the acceptance
+ * of the upgrade until its close event was handled. */
 #ifndef TOVA_HUB_SESSION_H
 #define TOVA_HUB_SESSION_H
 
@@ -9,7 +9,8 @@
 
 #define SESSION_ID_TEXT 23 /* 22 characters and a NUL */
 
-/* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which generation of it. */
+/* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which
+ * generation of it. */
 struct session_id {
 	uint64_t host, local;
 };
@@ -26,24 +27,27 @@ struct session {
 	struct mount *mount;
 	uint64_t local; /* the id's second half; 0: the session is over */
 	struct room_memberships rooms;
-	uint32_t place;		       /* in the mount's array of sessions, once it is settled */
-	uint32_t dropped;	       /* messages it did not get for reading too slowly */
-	struct lane lane;	       /* its events */
-	void *data;		       /* the handler's; NULL without */
-	void *route;		       /* which worker serves it; the handler's */
-	struct event_held *last_event; /* its close event, or its upgrade while that is being asked about */
-	struct session_more *more;     /* or NULL; see session_more */
+	uint32_t place;	  /* in the mount's array of sessions, once it is settled */
+	uint32_t dropped; /* messages it did not get for reading too slowly */
+	struct lane lane; /* its events */
+	void *data;	  /* the handler's; NULL without */
+	void *route;	  /* which worker serves it; the handler's */
+	struct event_held
+		*last_event; /* its close event, or its upgrade while that is being asked about */
+	struct session_more *more; /* or NULL; see session_more */
 	uint16_t close_code;
-	uint16_t data_len;  /* bytes */
-	uint8_t blame;	    /* deaths of workers that are laid to its events; the handler's */
-	bool settled : 1;   /* its open was handled: it receives broadcasts, and others can name it */
-	bool paused : 1;    /* not read from, because its handler is behind */
-	bool ended : 1;	    /* has left everything; commands that name it do nothing; `rooms` are those that it was in */
+	uint16_t data_len; /* bytes */
+	uint8_t blame;	   /* deaths of workers that are laid to its events; the handler's */
+	bool settled : 1; /* its open was handled: it receives broadcasts, and others can name it */
+	bool paused : 1;  /* not read from, because its handler is behind */
+	bool ended : 1; /* has left everything; commands that name it do nothing; `rooms` are those
+			   that it was in */
 	bool no_memory : 1; /* and a victim for that */
 	bool victim : 1;    /* reads too slowly: will be ended after the commit */
 	bool slow : 1;	    /* messages are given up because it reads too slowly */
 	bool heavy : 1;	    /* and a victim for that */
-	bool parting : 1;   /* the commit that is being applied has closed it: what follows in that is not sent to it */
+	bool parting : 1; /* the commit that is being applied has closed it: what follows in that is
+			     not sent to it */
 };
 
 static inline struct conn *session_conn(struct session *s)
@@ -56,7 +60,8 @@ struct session_more *session_more(struct session *s);
 /* What its close event says. */
 static inline struct span session_close_reason(const struct session *s)
 {
-	return s->more != NULL ? (struct span){s->more->reason, s->more->reason_len} : (struct span){0};
+	return s->more != NULL ? (struct span){s->more->reason, s->more->reason_len}
+			       : (struct span){0};
 }
 
 /* base64url of the 16 bytes. */

@@ -8,9 +8,10 @@ static void slow_log(struct hub *hub, struct session *s, enum log_level level, c
 		return;
 	struct conn_load load = conn_load(session_conn(s));
 	session_id_text(hub_session_id(hub, s), id);
-	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
-	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)), LOG_STR("policy", policies[s->mount->slow]),
-	    LOG_U64("waiting", load.waiting), LOG_U64("held", (uint64_t)load.waiting + load.held),
+	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path),
+	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(session_conn(s), remote)),
+	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
+	    LOG_U64("held", (uint64_t)load.waiting + load.held),
 	    LOG_U64("dropped", slow_dropped(s)));
 }
 
@@ -29,7 +30,8 @@ void slow_end(struct hub *hub, struct session *s)
 	s->slow = false;
 }
 
-void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent, bool own)
+void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent,
+		  bool own)
 {
 	enum mount_slow policy = s->mount->slow;
 	if (sent == CONN_FULL && policy != MOUNT_SLOW_CLOSE && !own && !s->victim) {
@@ -55,7 +57,8 @@ bool slow_heavy(struct conn *c)
 		slow_begin(hub, s);
 		return true;
 	}
-	slow_log(hub, s, LOG_NOTICE, "connection closed: it holds most where --max-buffered is reached");
+	slow_log(hub, s, LOG_NOTICE,
+		 "connection closed: it holds most where --max-buffered is reached");
 	s->heavy = true;
 	hub_mark_victim(hub, s);
 	return false;

@@ -1,12 +1,15 @@
-/* slow: connections that read too slowly. Beyond --max-queue their mount's policy decides; what it did is counted, and said once for
- * each change: when messages begin to be given up, when the connection has caught up, when it is closed. */
+/* slow: connections that read too slowly. Beyond --max-queue their mount's policy decides; what it
+ * did is counted, and said once for each change: when messages begin to be given up, when the
+ * connection has caught up, when it is closed. */
 #ifndef TOVA_HUB_SLOW_H
 #define TOVA_HUB_SLOW_H
 
 #include "hub/hub.h"
 
-/* A message for a session was not queued: `sent` is CONN_FULL or CONN_NO_MEMORY. Members may be being walked. */
-void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent, bool own);
+/* A message for a session was not queued: `sent` is CONN_FULL or CONN_NO_MEMORY. Members may be
+ * being walked. */
+void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent,
+		  bool own);
 /* It is not counted among the slow ones any more. */
 void slow_end(struct hub *hub, struct session *s);
 /* Closes a victim. */

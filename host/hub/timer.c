@@ -35,7 +35,7 @@ static uint64_t timer_now(void)
 	return (uint64_t)t.tv_sec * TIMER_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-/* --- the heap ----------------------------------------------------------------------------------------------------- */
+/* --- the heap --------------------------------------------------------------------------------- */
 
 static bool timer_before(const struct timer *a, const struct timer *b)
 {
@@ -50,7 +50,8 @@ static void timers_put(struct timers *all, uint32_t place, struct timer *t)
 
 static void timers_up(struct timers *all, uint32_t place, struct timer *t)
 {
-	for (uint32_t above; place > 0 && timer_before(t, all->heap[above = (place - 1) / 2]); place = above)
+	for (uint32_t above; place > 0 && timer_before(t, all->heap[above = (place - 1) / 2]);
+	     place = above)
 		timers_put(all, place, all->heap[above]);
 	timers_put(all, place, t);
 }
@@ -78,14 +79,15 @@ static void timers_move(struct timers *all, struct timer *t)
 		timers_down(all, t->place, t);
 }
 
-/* --- the table ---------------------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static struct timers *timer_all(const struct mount *mount)
 {
 	return &mount->hub->timers;
 }
 
-static uint64_t timer_hash(const struct mount *mount, const struct session *session, struct span name)
+static uint64_t timer_hash(const struct mount *mount, const struct session *session,
+			   struct span name)
 {
 	uint64_t owner = session != NULL ? (uintptr_t)session : (uintptr_t)mount;
 	struct hash_key key = *timer_all(mount)->key;
@@ -107,10 +109,12 @@ static struct timer **timer_slot(struct timers *all, uint64_t hash, const struct
 	return at;
 }
 
-static struct timer *timer_find(const struct mount *mount, const struct session *session, struct span name)
+static struct timer *timer_find(const struct mount *mount, const struct session *session,
+				struct span name)
 {
 	struct timers *all = timer_all(mount);
-	if (all->n == 0 || (session != NULL && (session->more == NULL || session->more->timers == NULL)))
+	if (all->n == 0 ||
+	    (session != NULL && (session->more == NULL || session->more->timers == NULL)))
 		return NULL;
 	return *timer_slot(all, timer_hash(mount, session, name), mount, session, name);
 }
@@ -157,18 +161,21 @@ static void timers_rest(struct timers *all)
 	all->cap = all->cap_heap = 0;
 }
 
-/* --- the clock ---------------------------------------------------------------------------------------------------- */
+/* --- the clock -------------------------------------------------------------------------------- */
 
-/* Sets it for whoever is due first. One that rings for nobody costs a turn, and nothing else: it is not set back. */
+/* Sets it for whoever is due first. One that rings for nobody costs a turn, and nothing else: it is
+ * not set back. */
 static void timers_wind(struct timers *all)
 {
 	uint64_t due = all->n > 0 ? all->heap[0]->due : 0;
 	if (due == 0 || (all->rings != 0 && all->rings <= due))
 		return;
 	const struct itimerspec when = {
-		.it_value = {.tv_sec = (time_t)(due / TIMER_NS_PER_S), .tv_nsec = (long)(due % TIMER_NS_PER_S)},
+		.it_value = {.tv_sec = (time_t)(due / TIMER_NS_PER_S),
+			     .tv_nsec = (long)(due % TIMER_NS_PER_S)},
 	};
-	timerfd_settime(all->clock, TFD_TIMER_ABSTIME, &when, NULL); /* fails for no time that is none */
+	timerfd_settime(all->clock, TFD_TIMER_ABSTIME, &when,
+			NULL); /* fails for no time that is none */
 	all->rings = due;
 }
 
@@ -190,7 +197,9 @@ static void timers_on_ring(void *arg)
 
 bool timers_init(struct timers *timers, struct loop *loop, const struct hash_key *key)
 {
-	*timers = (struct timers){.clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC), .key = key};
+	*timers = (struct timers){.clock = timerfd_create(CLOCK_MONOTONIC,
+							  TFD_NONBLOCK | TFD_CLOEXEC),
+				  .key = key};
 	if (timers->clock < 0)
 		return false;
 	loop_watch_init(loop, &timers->watch, timers->clock, false, timers_on_ring, timers);
@@ -213,7 +222,7 @@ void timers_free(struct timers *timers)
 	*timers = (struct timers){.clock = -1};
 }
 
-/* --- one ---------------------------------------------------------------------------------------------------------- */
+/* --- one -------------------------------------------------------------------------------------- */
 
 static struct timer **timer_list(struct mount *mount, struct session *session)
 {
@@ -222,7 +231,8 @@ static struct timer **timer_list(struct mount *mount, struct session *session)
 
 static void timer_link(struct timers *all, struct timer *t)
 {
-	struct timer **list = timer_list(t->mount, t->session), **slot = &all->slots[t->hash & (all->cap - 1)];
+	struct timer **list = timer_list(t->mount, t->session),
+		     **slot = &all->slots[t->hash & (all->cap - 1)];
 	t->next = *list;
 	t->at = list;
 	if (t->next != NULL)
@@ -260,10 +270,11 @@ void timer_waits(struct mount *mount, struct session *session, struct span name,
 		t->waits--;
 }
 
-/* --- the end of a session ----------------------------------------------------------------------------------------- */
+/* --- the end of a session --------------------------------------------------------------------- */
 
-#define TIMER_END_NAME ""	 /* no handler's timer can have it */
-#define TIMER_END_LOOK_MS (3600u * 1000) /* the clock on the wall may be set meanwhile: it is looked at again */
+#define TIMER_END_NAME "" /* no handler's timer can have it */
+/* the clock on the wall may be set meanwhile: it is looked at again */
+#define TIMER_END_LOOK_MS (3600u * 1000)
 
 static uint64_t timer_until(uint64_t ends)
 {
@@ -290,18 +301,22 @@ static void timer_on_end(struct timer *t, uint64_t now)
 bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends)
 {
 	uint64_t left = timer_until(ends);
-	const struct event_timer end = {.name = TIMER_END_NAME, .id = ends, .delay_ms = left > 0 ? left : 1};
+	const struct event_timer end = {.name = TIMER_END_NAME,
+					.id = ends,
+					.delay_ms = left > 0 ? left : 1};
 	return timer_set(mount, session, &end);
 }
 
-/* --- the handlers' ------------------------------------------------------------------------------------------------ */
+/* --- the handlers' ---------------------------------------------------------------------------- */
 
-/* The next time of its schedule that has not passed: what a loop that was held up has missed is not made up for. */
+/* The next time of its schedule that has not passed: what a loop that was held up has missed is not
+ * made up for. */
 static void timer_next_period(struct timer *t, uint64_t now)
 {
 	uint64_t period = t->period_ms * TIMER_NS_PER_MS;
 	t->due += (now - t->due) / period * period + period;
-	t->order = timer_all(t->mount)->order++; /* of those that are due together none is always first */
+	t->order = timer_all(t->mount)
+			   ->order++; /* of those that are due together none is always first */
 	timers_move(timer_all(t->mount), t);
 }
 
@@ -312,7 +327,10 @@ static void timer_on_time(struct timer *t, uint64_t now)
 	char name[ROOM_NAME_MAX + 1];
 	struct hub_event e = {
 		.kind = EVENT_TIMER,
-		.timer = {.name = name, .id = t->id, .delay_ms = t->delay_ms, .period_ms = t->period_ms},
+		.timer = {.name = name,
+			  .id = t->id,
+			  .delay_ms = t->delay_ms,
+			  .period_ms = t->period_ms},
 	};
 	if (t->name[0] == '\0') {
 		timer_on_end(t, now);
@@ -328,7 +346,8 @@ static void timer_on_time(struct timer *t, uint64_t now)
 		delivery_submit(mount, session, &e);
 }
 
-static struct timer *timer_new(struct mount *mount, struct session *session, const struct event_timer *timer)
+static struct timer *timer_new(struct mount *mount, struct session *session,
+			       const struct event_timer *timer)
 {
 	size_t len = strlen(timer->name);
 	struct timer *t = malloc(sizeof *t + len + 1);
@@ -352,7 +371,8 @@ static void timer_begin(struct timers *all, struct timer *t, const struct event_
 
 static bool timer_is(const struct timer *t, const struct event_timer *timer)
 {
-	return t->id == timer->id && t->delay_ms == timer->delay_ms && t->period_ms == timer->period_ms;
+	return t->id == timer->id && t->delay_ms == timer->delay_ms &&
+	       t->period_ms == timer->period_ms;
 }
 
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)

@@ -1,8 +1,9 @@
 /* timer: the handlers' named timers, kept by the host so that they outlive whoever set them.
  *
- * All of a hub's stand in one heap, by when they are due, and in one table, by owner and name: a hundred thousand cost
- * the same to set, cancel and fire as one. They have a clock of their own (timerfd), since what a handler calls 20 ms is
- * to be that, and a period counts from the timer's schedule and not from when its last event came.
+ * All of a hub's stand in one heap, by when they are due, and in one table, by owner and name: a
+ * hundred thousand cost the same to set, cancel and fire as one. They have a clock of their own
+ * (timerfd), since what a handler calls 20 ms is to be that, and a period counts from the timer's
+ * schedule and not from when its last event came.
  */
 #ifndef TOVA_HUB_TIMER_H
 #define TOVA_HUB_TIMER_H
@@ -21,10 +22,11 @@ struct timers {
 	int clock;		 /* -1: none */
 	uint64_t rings;		 /* when it does: ns of CLOCK_MONOTONIC; 0: not set */
 	const struct hash_key *key;
-	struct timer **heap; /* the first is due first */
+	struct timer **heap;  /* the first is due first */
 	struct timer **slots; /* chains, by owner and name; `cap` of them, a power of two */
 	uint32_t n, cap, cap_heap;
-	uint64_t order; /* counts those that were set: of two that are due together the older goes first */
+	uint64_t order; /* counts those that were set: of two that are due together the older goes
+			   first */
 };
 
 /* `key` stays the caller's. False with errno when there is no descriptor or no memory. */
@@ -32,15 +34,15 @@ bool timers_init(struct timers *timers, struct loop *loop, const struct hash_key
 /* All timers were freed. */
 void timers_free(struct timers *timers);
 
-/* Setting one that exists with the same id, delay and period changes nothing; any other way it starts anew. session NULL:
- * the mount's. False without memory. */
+/* Setting one that exists with the same id, delay and period changes nothing; any other way it
+ * starts anew. session NULL: the mount's. False without memory. */
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer);
 /* False: there is none of that name. */
 bool timer_cancel(struct mount *mount, struct session *session, struct span name);
 /* Closes the session when this time has come (seconds since 1970). False without memory. */
 bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends);
-/* An event of this timer waits for its handler, or does not any more: one with a period is not told again before that, or
- * what a short period makes would pile up behind a slow handler. */
+/* An event of this timer waits for its handler, or does not any more: one with a period is not told
+ * again before that, or what a short period makes would pile up behind a slow handler. */
 void timer_waits(struct mount *mount, struct session *session, struct span name, bool waits);
 /* The list hangs at a mount or a session. */
 void timer_free_all(struct timer **list);

@@ -7,9 +7,10 @@
 
 #include "base/base64url.h"
 
-#define TOKEN_TIME_MAX 9007199254740992.0 /* 2^53: whole seconds up to here are exact in every number of JSON */
+/* 2^53: whole seconds up to here are exact in every number of JSON */
+#define TOKEN_TIME_MAX 9007199254740992.0
 
-/* --- what is wrong ------------------------------------------------------------------------------------------------------------------ */
+/* --- what is wrong ---------------------------------------------------------------------------- */
 
 static int token_bad(const char **why_r, const char *why)
 {
@@ -24,7 +25,7 @@ static int token_foreign(const char **why_r, const char *why)
 	return 403;
 }
 
-/* --- its form ----------------------------------------------------------------------------------------------------------------------- */
+/* --- its form --------------------------------------------------------------------------------- */
 
 struct token_parts {
 	struct span header, claims, signature;
@@ -33,7 +34,9 @@ struct token_parts {
 static bool token_split(struct span token, struct token_parts *parts)
 {
 	const char *first = memchr(token.p, '.', token.n);
-	const char *second = first != NULL ? memchr(first + 1, '.', token.n - (size_t)(first + 1 - token.p)) : NULL;
+	const char *second =
+		first != NULL ? memchr(first + 1, '.', token.n - (size_t)(first + 1 - token.p))
+			      : NULL;
 	if (second == NULL)
 		return false;
 	parts->header = (struct span){token.p, (size_t)(first - token.p)};
@@ -52,7 +55,8 @@ static bool token_is_flat(const uint8_t *bytes, long n)
 			i++;
 		else if (bytes[i] == '"')
 			text = !text;
-		else if (!text && (bytes[i] == '{' || bytes[i] == '[') && ++depth > TOKEN_CLAIMS_DEPTH)
+		else if (!text && (bytes[i] == '{' || bytes[i] == '[') &&
+			 ++depth > TOKEN_CLAIMS_DEPTH)
 			return false;
 		else if (!text && (bytes[i] == '}' || bytes[i] == ']'))
 			depth--;
@@ -65,15 +69,16 @@ static json_t *token_decode(struct span part)
 {
 	uint8_t bytes[BASE64URL_DECODED_MAX(TOKEN_MAX)];
 	long n = base64url_decode(part, bytes);
-	json_t *json =
-		n > 0 && token_is_flat(bytes, n) ? json_loadb((const char *)bytes, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	json_t *json = n > 0 && token_is_flat(bytes, n) ? json_loadb((const char *)bytes, (size_t)n,
+								     JSON_REJECT_DUPLICATES, NULL)
+							: NULL;
 	if (json_is_object(json))
 		return json;
 	json_decref(json);
 	return NULL;
 }
 
-/* --- its signature ------------------------------------------------------------------------------------------------------------------ */
+/* --- its signature ---------------------------------------------------------------------------- */
 
 static bool token_is_of_key(const struct token_policy *policy, const char *alg)
 {
@@ -83,36 +88,44 @@ static bool token_is_of_key(const struct token_policy *policy, const char *alg)
 	return false;
 }
 
-static bool token_header_ok(const struct token_policy *policy, const json_t *header, const char **why_r)
+static bool token_header_ok(const struct token_policy *policy, const json_t *header,
+			    const char **why_r)
 {
 	const char *alg = json_string_value(json_object_get(header, "alg"));
 	const json_t *typ = json_object_get(header, "typ");
 	*why_r = "the token is signed with another algorithm than its key's";
 	if (!token_is_of_key(policy, alg))
 		return false;
-	*why_r = "the token names extensions that are critical (crit), and none is known"; /* RFC 7515 4.1.11 */
+	*why_r =
+		"the token names extensions that are critical (crit), and none is known"; /* RFC
+											     7515 4.1.11
+											   */
 	if (json_object_get(header, "crit") != NULL)
 		return false;
 	*why_r = "the token is of another type (typ) than JWT";
-	return typ == NULL || (json_is_string(typ) && strcasecmp(json_string_value(typ), "JWT") == 0);
+	return typ == NULL ||
+	       (json_is_string(typ) && strcasecmp(json_string_value(typ), "JWT") == 0);
 }
 
-/* libjwt would take any algorithm that the key can be used for: that it is the key's own was checked, and is again. Form, depth and
- * length were checked, too, for it decodes leniently, and on the stack. */
+/* libjwt would take any algorithm that the key can be used for: that it is the key's own was
+ * checked, and is again. Form, depth and length were checked, too, for it decodes leniently, and on
+ * the stack. */
 static bool token_signature_ok(const struct token_policy *policy, const char *token)
 {
 	bool ok = false;
 	for (unsigned i = 0; i < policy->keys.n && !ok; i++) {
 		const struct token_key *key = &policy->keys.items[i];
 		jwt_t *jwt = NULL;
-		ok = key->len > 0 && jwt_decode(&jwt, token, key->bytes, key->len) == 0 && jwt_get_alg(jwt) == key->alg;
+		ok = key->len > 0 && jwt_decode(&jwt, token, key->bytes, key->len) == 0 &&
+		     jwt_get_alg(jwt) == key->alg;
 		jwt_free(jwt);
 	}
-	ERR_clear_error(); /* the queue belongs to the thread: what stays in it would be taken for the next connection's */
+	ERR_clear_error(); /* the queue belongs to the thread: what stays in it would be taken for
+			      the next connection's */
 	return ok;
 }
 
-/* --- its claims --------------------------------------------------------------------------------------------------------------------- */
+/* --- its claims ------------------------------------------------------------------------------- */
 
 /* A NumericDate (RFC 7519 2): a number, not necessarily whole. False: something else. */
 static bool token_time(const json_t *value, double *time_r)
@@ -129,8 +142,8 @@ static uint64_t token_up(double time)
 	return whole + ((double)whole < time);
 }
 
-static int token_check_times(const struct token_policy *policy, const json_t *claims, uint64_t now, uint64_t *ends_r,
-			     const char **why_r)
+static int token_check_times(const struct token_policy *policy, const json_t *claims, uint64_t now,
+			     uint64_t *ends_r, const char **why_r)
 {
 	const json_t *exp = json_object_get(claims, "exp"), *nbf = json_object_get(claims, "nbf");
 	double leeway = (double)policy->leeway_s, at = 0;
@@ -154,7 +167,8 @@ static bool token_is_one_of(const json_t *value, char *const *names)
 {
 	const char *text = json_string_value(value);
 	for (; text != NULL && names != NULL && *names != NULL; names++)
-		if (strlen(*names) == json_string_length(value) && memcmp(*names, text, json_string_length(value)) == 0)
+		if (strlen(*names) == json_string_length(value) &&
+		    memcmp(*names, text, json_string_length(value)) == 0)
 			return true;
 	return false;
 }
@@ -176,20 +190,24 @@ static bool token_audience_is_one(const json_t *aud)
 	return ok;
 }
 
-static int token_check_names(const struct token_policy *policy, const json_t *claims, const char **why_r)
+static int token_check_names(const struct token_policy *policy, const json_t *claims,
+			     const char **why_r)
 {
 	const json_t *aud = json_object_get(claims, "aud"), *iss = json_object_get(claims, "iss"),
 		     *sub = json_object_get(claims, "sub");
 	if (!token_audience_is_one(aud))
-		return token_bad(why_r, "the token's audience (aud) is neither text nor a list of texts");
+		return token_bad(why_r,
+				 "the token's audience (aud) is neither text nor a list of texts");
 	if (iss != NULL && !json_is_string(iss))
 		return token_bad(why_r, "the token's issuer (iss) is no text");
 	if (sub != NULL && !json_is_string(sub))
 		return token_bad(why_r, "the token's subject (sub) is no text");
 	if (!token_audience_ok(policy, aud))
-		return token_foreign(why_r, policy->audiences == NULL
-						    ? "the token is for an audience (aud), and --jwt-audience names none"
-						    : "the token is for another audience (aud)");
+		return token_foreign(
+			why_r,
+			policy->audiences == NULL
+				? "the token is for an audience (aud), and --jwt-audience names none"
+				: "the token is for another audience (aud)");
 	if (policy->issuers != NULL && !token_is_one_of(iss, policy->issuers))
 		return token_foreign(why_r, "the token is of another issuer (iss)");
 	return 0;
@@ -214,8 +232,8 @@ void token_claims_free(struct token_claims *claims)
 	*claims = (struct token_claims){.text = NULL};
 }
 
-int token_verify(const struct token_policy *policy, struct span token, uint64_t now, struct token_claims *claims_r,
-		 const char **why_r)
+int token_verify(const struct token_policy *policy, struct span token, uint64_t now,
+		 struct token_claims *claims_r, const char **why_r)
 {
 	struct token_parts parts;
 	char text[TOKEN_MAX + 1];
@@ -227,10 +245,13 @@ int token_verify(const struct token_policy *policy, struct span token, uint64_t 
 		return token_bad(why_r, "the token is no JSON Web Token: three parts in base64url");
 	memcpy(text, token.p, token.n);
 	text[token.n] = '\0';
-	json_t *header = token_decode(parts.header), *claims = header != NULL ? token_decode(parts.claims) : NULL;
+	json_t *header = token_decode(parts.header),
+	       *claims = header != NULL ? token_decode(parts.claims) : NULL;
 	int status = 0;
 	if (claims == NULL)
-		status = token_bad(why_r, "the token does not hold JSON objects of a moderate depth without doubles");
+		status = token_bad(
+			why_r,
+			"the token does not hold JSON objects of a moderate depth without doubles");
 	else if (!token_header_ok(policy, header, why_r))
 		status = 401;
 	else if (!token_signature_ok(policy, text))

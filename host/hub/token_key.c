@@ -29,17 +29,20 @@ void token_key_free(struct token_keys *keys)
 	*keys = (struct token_keys){.n = 0};
 }
 
-static bool key_add(struct token_keys *keys, jwt_alg_t alg, const void *bytes, size_t len, char why[TOKEN_KEY_WHY_MAX])
+static bool key_add(struct token_keys *keys, jwt_alg_t alg, const void *bytes, size_t len,
+		    char why[TOKEN_KEY_WHY_MAX])
 {
 	unsigned char *copy = keys->n < TOKEN_KEYS_MAX ? OPENSSL_malloc(len) : NULL;
 	if (copy == NULL)
-		return key_fail(why, keys->n < TOKEN_KEYS_MAX ? "no memory" : "too many keys; expected at most 8");
+		return key_fail(why, keys->n < TOKEN_KEYS_MAX
+					     ? "no memory"
+					     : "too many keys; expected at most 8");
 	memcpy(copy, bytes, len);
 	keys->items[keys->n++] = (struct token_key){.alg = alg, .bytes = copy, .len = (int)len};
 	return true;
 }
 
-/* --- public keys ------------------------------------------------------------------------------------------------------------------ */
+/* --- public keys ------------------------------------------------------------------------------ */
 
 /* RS256 for RSA, ES256 for P-256, JWT_ALG_NONE with a sentence for others. */
 static jwt_alg_t key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
@@ -49,13 +52,15 @@ static jwt_alg_t key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 	if (EVP_PKEY_is_a(key, "RSA")) {
 		if (EVP_PKEY_get_bits(key) >= RSA_MIN_BITS)
 			return JWT_ALG_RS256;
-		snprintf(why, TOKEN_KEY_WHY_MAX, "an RSA key of %d bits is too short; expected at least %d", EVP_PKEY_get_bits(key),
-			 RSA_MIN_BITS);
+		snprintf(why, TOKEN_KEY_WHY_MAX,
+			 "an RSA key of %d bits is too short; expected at least %d",
+			 EVP_PKEY_get_bits(key), RSA_MIN_BITS);
 	} else if (EVP_PKEY_is_a(key, "EC")) {
 		EVP_PKEY_get_group_name(key, group, sizeof group, &len);
 		if (strcmp(group, "prime256v1") == 0)
 			return JWT_ALG_ES256;
-		snprintf(why, TOKEN_KEY_WHY_MAX, "a key on the curve %s; expected P-256 (prime256v1), for ES256", group);
+		snprintf(why, TOKEN_KEY_WHY_MAX,
+			 "a key on the curve %s; expected P-256 (prime256v1), for ES256", group);
 	} else {
 		const char *name = EVP_PKEY_get0_type_name(key);
 		snprintf(why, TOKEN_KEY_WHY_MAX, "a key of the type %s; expected RSA or EC (P-256)",
@@ -70,13 +75,16 @@ static bool key_add_public(struct token_keys *keys, EVP_PKEY *key, char why[TOKE
 	jwt_alg_t alg = key_algorithm(key, why);
 	BIO *out = alg != JWT_ALG_NONE ? BIO_new(BIO_s_mem()) : NULL;
 	char *pem = NULL;
-	long len = out != NULL && PEM_write_bio_PUBKEY(out, key) == 1 ? BIO_get_mem_data(out, &pem) : 0;
-	bool ok = len > 0 ? key_add(keys, alg, pem, (size_t)len, why) : alg != JWT_ALG_NONE && key_fail(why, "no memory");
+	long len = out != NULL && PEM_write_bio_PUBKEY(out, key) == 1 ? BIO_get_mem_data(out, &pem)
+								      : 0;
+	bool ok = len > 0 ? key_add(keys, alg, pem, (size_t)len, why)
+			  : alg != JWT_ALG_NONE && key_fail(why, "no memory");
 	BIO_free(out);
 	return ok;
 }
 
-static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len, char why[TOKEN_KEY_WHY_MAX])
+static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			 char why[TOKEN_KEY_WHY_MAX])
 {
 	BIO *in = BIO_new_mem_buf(bytes, (int)len);
 	char *name = NULL, *header = NULL;
@@ -89,9 +97,10 @@ static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, si
 		if (key != NULL)
 			ok = key_add_public(keys, key, why);
 		else if (strstr(name, "PRIVATE KEY") != NULL)
-			ok = key_fail(why,
-				      "a private key, which the host has no use for and should not have; expected the public one "
-				      "(openssl pkey -in FILE -pubout)");
+			ok = key_fail(
+				why,
+				"a private key, which the host has no use for and should not have; expected the public one "
+				"(openssl pkey -in FILE -pubout)");
 		else {
 			snprintf(
 				why, TOKEN_KEY_WHY_MAX,
@@ -107,12 +116,15 @@ static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, si
 	}
 	BIO_free(in);
 	ERR_clear_error(); /* the end of the file is an error to the reader */
-	return ok && (keys->n > 0 || key_fail(why, "what begins as PEM is none; expected public keys, PUBLIC KEY"));
+	return ok &&
+	       (keys->n > 0 ||
+		key_fail(why, "what begins as PEM is none; expected public keys, PUBLIC KEY"));
 }
 
-/* --- secrets ---------------------------------------------------------------------------------------------------------------------- */
+/* --- secrets ---------------------------------------------------------------------------------- */
 
-/* A key or a certificate in DER. As a secret it would be one that everybody knows, or that its owner signs other things with. */
+/* A key or a certificate in DER. As a secret it would be one that everybody knows, or that its
+ * owner signs other things with. */
 static bool key_is_der(const unsigned char *bytes, long len)
 {
 	const unsigned char *at = bytes;
@@ -138,12 +150,14 @@ static const char *key_no_der(const unsigned char *bytes, size_t len)
 		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
 	unsigned char *der = malloc(len + 3);
 	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
-	const char *why = der == NULL || ctx == NULL ? "no memory" : key_is_der(bytes, (long)len) ? is : NULL;
+	const char *why = der == NULL || ctx == NULL	 ? "no memory"
+			  : key_is_der(bytes, (long)len) ? is
+							 : NULL;
 	int n = 0, more = 0;
 	if (why == NULL) {
 		EVP_DecodeInit(ctx);
-		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 && EVP_DecodeFinal(ctx, der + n, &more) == 1 &&
-		    key_is_der(der, n + more))
+		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 &&
+		    EVP_DecodeFinal(ctx, der + n, &more) == 1 && key_is_der(der, n + more))
 			why = is;
 	}
 	EVP_ENCODE_CTX_free(ctx);
@@ -177,7 +191,8 @@ static size_t key_secret_length(const unsigned char *bytes, size_t len)
 	return n;
 }
 
-static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len, char why[TOKEN_KEY_WHY_MAX])
+static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			    char why[TOKEN_KEY_WHY_MAX])
 {
 	const char *other = key_no_secret(bytes, len);
 	size_t n = key_secret_length(bytes, len);
@@ -192,7 +207,8 @@ static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes,
 	return false;
 }
 
-bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t len, char why[TOKEN_KEY_WHY_MAX])
+bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t len,
+		    char why[TOKEN_KEY_WHY_MAX])
 {
 	*keys = (struct token_keys){.n = 0};
 	bool pem = memmem(bytes, len, "-----BEGIN ", 11) != NULL;
@@ -202,23 +218,31 @@ bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t 
 	return false;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
-static bool key_read_file(const char *path, unsigned char *bytes, size_t *len_r, struct stat *st, char why[TOKEN_KEY_WHY_MAX])
+static bool key_read_file(const char *path, unsigned char *bytes, size_t *len_r, struct stat *st,
+			  char why[TOKEN_KEY_WHY_MAX])
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	size_t n = 0;
 	ssize_t got = 0;
-	errno = fd < 0 ? errno : fstat(fd, st) != 0 ? errno : S_ISDIR(st->st_mode) ? EISDIR : S_ISREG(st->st_mode) ? 0 : EINVAL;
+	errno = fd < 0		       ? errno
+		: fstat(fd, st) != 0   ? errno
+		: S_ISDIR(st->st_mode) ? EISDIR
+		: S_ISREG(st->st_mode) ? 0
+				       : EINVAL;
 	bool ok = fd >= 0 && errno == 0;
 	while (ok && n <= KEY_FILE_MAX && (got = read(fd, bytes + n, KEY_FILE_MAX + 1 - n)) > 0)
 		n += (size_t)got;
 	if (!ok || got < 0)
-		snprintf(why, TOKEN_KEY_WHY_MAX, "it can not be read: %s", errno == EINVAL ? "no file" : strerror(errno));
+		snprintf(why, TOKEN_KEY_WHY_MAX, "it can not be read: %s",
+			 errno == EINVAL ? "no file" : strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	*len_r = n;
-	return ok && got >= 0 && (n <= KEY_FILE_MAX || key_fail(why, "it is too large for keys; expected at most 64k"));
+	return ok && got >= 0 &&
+	       (n <= KEY_FILE_MAX ||
+		key_fail(why, "it is too large for keys; expected at most 64k"));
 }
 
 bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KEY_WHY_MAX])
@@ -227,7 +251,8 @@ bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KE
 	size_t len = 0;
 	unsigned char *bytes = OPENSSL_malloc(KEY_FILE_MAX + 1);
 	*keys = (struct token_keys){.n = 0};
-	bool ok = bytes != NULL ? key_read_file(path, bytes, &len, &st, why) && token_key_read(keys, bytes, len, why)
+	bool ok = bytes != NULL ? key_read_file(path, bytes, &len, &st, why) &&
+					  token_key_read(keys, bytes, len, why)
 				: key_fail(why, "no memory");
 	OPENSSL_clear_free(bytes, KEY_FILE_MAX + 1);
 	if (ok && keys->items[0].alg == JWT_ALG_HS256 && (st.st_mode & S_IRWXO) != 0)

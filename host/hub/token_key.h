@@ -1,4 +1,5 @@
-/* token_key: the keys that tokens are verified with. The key decides about the algorithm, never the token (RFC 8725 3.1). */
+/* token_key: the keys that tokens are verified with. The key decides about the algorithm, never the
+ * token (RFC 8725 3.1). */
 #ifndef TOVA_HUB_TOKEN_KEY_H
 #define TOVA_HUB_TOKEN_KEY_H
 
@@ -21,11 +22,13 @@ struct token_keys {
 	const char *warning; /* what the operator should know about the file; NULL: nothing */
 };
 
-/* Reads a file: one secret, or public keys in PEM, of which any may have signed a token, so that keys can be changed while tokens of
- * the old one are about. False with a sentence in why; nothing is left to free then. */
+/* Reads a file: one secret, or public keys in PEM, of which any may have signed a token, so that
+ * keys can be changed while tokens of the old one are about. False with a sentence in why; nothing
+ * is left to free then. */
 bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KEY_WHY_MAX]);
 /* The same for what a file holds. */
-bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t len, char why[TOKEN_KEY_WHY_MAX]);
+bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t len,
+		    char why[TOKEN_KEY_WHY_MAX]);
 void token_key_free(struct token_keys *keys);
 
 #endif

@@ -1,4 +1,5 @@
-/* token_policy: what the operator wrote about tokens, checked once, when a host starts or reads its settings again. */
+/* token_policy: what the operator wrote about tokens, checked once, when a host starts or reads its
+ * settings again. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -19,7 +20,8 @@ static char **policy_list(const char *text, bool *failed)
 	char *rest = strcpy((char *)(items + n + 1), text), *item;
 	while ((item = strsep(&rest, ",")) != NULL) {
 		item += strspn(item, " \t");
-		for (size_t len = strlen(item); len > 0 && (item[len - 1] == ' ' || item[len - 1] == '\t'); len--)
+		for (size_t len = strlen(item);
+		     len > 0 && (item[len - 1] == ' ' || item[len - 1] == '\t'); len--)
 			item[len - 1] = '\0';
 		items[at++] = item;
 	}
@@ -37,14 +39,15 @@ static bool policy_has_gap(char *const *items)
 
 static bool policy_source(struct token_source *source, const char *text)
 {
-	static const char name[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	static const char name[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 	bool cookie = strncmp(text, "cookie=", 7) == 0, query = strncmp(text, "query=", 6) == 0;
 	*source = (struct token_source){.place = TOKEN_IN_HEADER};
 	if (strcmp(text, "subprotocol") == 0)
 		source->place = TOKEN_IN_SUBPROTOCOL;
 	if (cookie || query)
-		*source =
-			(struct token_source){.place = cookie ? TOKEN_IN_COOKIE : TOKEN_IN_QUERY, .name = text + (cookie ? 7 : 6)};
+		*source = (struct token_source){.place = cookie ? TOKEN_IN_COOKIE : TOKEN_IN_QUERY,
+						.name = text + (cookie ? 7 : 6)};
 	if (source->name != NULL)
 		return source->name[0] != '\0' && source->name[strspn(source->name, name)] == '\0';
 	return source->place == TOKEN_IN_SUBPROTOCOL || strcmp(text, "header") == 0;
@@ -52,7 +55,8 @@ static bool policy_source(struct token_source *source, const char *text)
 
 static bool policy_same(const struct token_source *a, const struct token_source *b)
 {
-	return a->place == b->place && (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
+	return a->place == b->place &&
+	       (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
 }
 
 /* The names lie in policy->from. */
@@ -61,19 +65,22 @@ static bool policy_sources(struct token_policy *policy, char why[TOKEN_KEY_WHY_M
 	for (char *const *item = policy->from; *item != NULL; item++) {
 		struct token_source source;
 		if (!policy_source(&source, *item)) {
-			snprintf(why, TOKEN_KEY_WHY_MAX,
-				 "\"%.100s\" is no place of a token; expected header, subprotocol, cookie=NAME or "
-				 "query=NAME, NAME of letters, digits and . _ -",
-				 *item);
+			snprintf(
+				why, TOKEN_KEY_WHY_MAX,
+				"\"%.100s\" is no place of a token; expected header, subprotocol, cookie=NAME or "
+				"query=NAME, NAME of letters, digits and . _ -",
+				*item);
 			return false;
 		}
 		for (unsigned i = 0; i < policy->n_sources; i++)
 			if (policy_same(&source, &policy->sources[i])) {
-				snprintf(why, TOKEN_KEY_WHY_MAX, "\"%.100s\" is given twice", *item);
+				snprintf(why, TOKEN_KEY_WHY_MAX, "\"%.100s\" is given twice",
+					 *item);
 				return false;
 			}
 		if (policy->n_sources == TOKEN_SOURCES_MAX) {
-			snprintf(why, TOKEN_KEY_WHY_MAX, "too many places; expected at most %d", TOKEN_SOURCES_MAX);
+			snprintf(why, TOKEN_KEY_WHY_MAX, "too many places; expected at most %d",
+				 TOKEN_SOURCES_MAX);
 			return false;
 		}
 		policy->sources[policy->n_sources++] = source;
@@ -89,7 +96,8 @@ static const char *policy_wrong(const struct token_policy *policy)
 						   : NULL;
 }
 
-struct token_policy *token_policy_new(const struct token_options *options, const char **option_r, char why[TOKEN_KEY_WHY_MAX])
+struct token_policy *token_policy_new(const struct token_options *options, const char **option_r,
+				      char why[TOKEN_KEY_WHY_MAX])
 {
 	struct token_policy *policy = calloc(1, sizeof *policy);
 	bool failed = policy == NULL;
@@ -97,7 +105,9 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 	if (!failed) {
 		policy->leeway_s = options->leeway_ms / 1000;
 		policy->no_expiry = options->no_expiry;
-		policy->from = policy_list(options->from != NULL ? options->from : "header,subprotocol", &failed);
+		policy->from =
+			policy_list(options->from != NULL ? options->from : "header,subprotocol",
+				    &failed);
 		policy->audiences = policy_list(options->audience, &failed);
 		policy->issuers = policy_list(options->issuer, &failed);
 	}

@@ -17,26 +17,31 @@ static size_t answer_date(char *dst, size_t cap)
 {
 	time_t now = time(NULL);
 	struct tm tm;
-	return strftime(dst, cap, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm)); /* RFC 9110 5.6.7; the locale is C */
+	return strftime(dst, cap, "%a, %d %b %Y %H:%M:%S GMT",
+			gmtime_r(&now, &tm)); /* RFC 9110 5.6.7; the locale is C */
 }
 
 /* The whole head, however long those lines are; NULL without memory. */
-static char *answer_head(const struct conn *c, int status, struct span lines, const char *type, uint64_t length)
+static char *answer_head(const struct conn *c, int status, struct span lines, const char *type,
+			 uint64_t length)
 {
 	char date[40], *head, body[256] = "";
 	answer_date(date, sizeof date);
 	if (status != 304) /* which has no body and tells no length (RFC 9110 15.4.5) */
-		snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %llu\r\n", type, (unsigned long long)length);
-	int n = asprintf(&head,
-			 "HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n"
-			 "%.*s%sConnection: %s\r\n\r\n",
-			 status, request_status_text(status), date, (int)lines.n, lines.n > 0 ? lines.p : "", body,
-			 c->keep_alive ? "keep-alive" : "close");
+		snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %llu\r\n", type,
+			 (unsigned long long)length);
+	int n = asprintf(
+		&head,
+		"HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n"
+		"%.*s%sConnection: %s\r\n\r\n",
+		status, request_status_text(status), date, (int)lines.n, lines.n > 0 ? lines.p : "",
+		body, c->keep_alive ? "keep-alive" : "close");
 	return n < 0 ? NULL : head;
 }
 
 /* Queues the head, and the body behind it. */
-static bool answer_queue(struct conn *c, int status, struct span lines, const char *type, uint64_t length, struct span body)
+static bool answer_queue(struct conn *c, int status, struct span lines, const char *type,
+			 uint64_t length, struct span body)
 {
 	struct slice s;
 	char *head = answer_head(c, status, lines, type, length);
@@ -51,41 +56,47 @@ static bool answer_queue(struct conn *c, int status, struct span lines, const ch
 	}
 	free(head);
 	if (!ok)
-		LOG(c->conns->loop->log, LOG_WARN, LOG_HTTP, "no memory for an answer", LOG_U64("status", (uint64_t)status));
+		LOG(c->conns->loop->log, LOG_WARN, LOG_HTTP, "no memory for an answer",
+		    LOG_U64("status", (uint64_t)status));
 	return ok;
 }
 
-void answer_respond(struct conn *c, int status, struct span head, const char *type, struct span body)
+void answer_respond(struct conn *c, int status, struct span head, const char *type,
+		    struct span body)
 {
 	if (!conn_answering(c))
 		return;
 	const char *what = type != NULL ? type : "text/plain; charset=utf-8";
-	if (!answer_queue(c, status, head, what, body.n, c->head_only || status == 304 ? (struct span){0} : body))
+	if (!answer_queue(c, status, head, what, body.n,
+			  c->head_only || status == 304 ? (struct span){0} : body))
 		conn_abort(c);
 }
 
 void answer_error(struct conn *c, int status, struct span head, const char *why)
 {
 	char body[512];
-	int n = snprintf(body, sizeof body, "%d %s: %s\n", status, request_status_text(status), why);
+	int n = snprintf(body, sizeof body, "%d %s: %s\n", status, request_status_text(status),
+			 why);
 	size_t len = n < 0 ? 0 : (size_t)n < sizeof body ? (size_t)n : sizeof body - 1;
 
 	answer_respond(c, status, head, NULL, (struct span){body, len});
 }
 
-void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r, int status, const char *why,
-		 struct span error)
+void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r,
+		 int status, const char *why, struct span error)
 {
 	static const struct request none;
 	char remote[ADDRESS_TEXT];
 	r = r != NULL ? r : &none;
 	LOG(c->conns->loop->log, level, kind, why, LOG_U64("status", (uint64_t)status),
-	    LOG_STR("remote", conn_remote_text(c, remote)), LOG_SPAN("method", r->method), LOG_SPAN("path", r->path),
-	    LOG_SPAN("host", r->host), LOG_SPAN("forwarded_host", r->forwarded_host.n > 0 ? r->forwarded_host : none.host),
+	    LOG_STR("remote", conn_remote_text(c, remote)), LOG_SPAN("method", r->method),
+	    LOG_SPAN("path", r->path), LOG_SPAN("host", r->host),
+	    LOG_SPAN("forwarded_host", r->forwarded_host.n > 0 ? r->forwarded_host : none.host),
 	    LOG_SPAN("origin", request_header(r, "Origin")), LOG_SPAN("error", error));
 }
 
-void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status, struct span head, const char *why)
+void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status,
+		   struct span head, const char *why)
 {
 	answer_note(c, LOG_INFO, kind, r, status, why, (struct span){NULL, 0});
 	answer_error(c, status, head, why);
@@ -134,7 +145,8 @@ bool answer_pump(struct conn *c)
 		f->left -= (uint64_t)n;
 	}
 	if (n > 0 && f->left == 0)
-		answer_drop(c); /* before its last block is queued, which then leaves like any other output */
+		answer_drop(c); /* before its last block is queued, which then leaves like any other
+				   output */
 	if (n <= 0 || !conn_queue_raw(c, &s))
 		conn_abort(c);
 	slice_unref(&s);

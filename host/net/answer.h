@@ -4,21 +4,25 @@
 
 #include "net/conn.h"
 
-/* Answers a request or refuses an upgrade. head: further header lines, each with CRLF; type NULL: text/plain. The body is copied. */
-void answer_respond(struct conn *c, int status, struct span head, const char *type, struct span body);
+/* Answers a request or refuses an upgrade. head: further header lines, each with CRLF; type NULL:
+ * text/plain. The body is copied. */
+void answer_respond(struct conn *c, int status, struct span head, const char *type,
+		    struct span body);
 /* The status and a line that says why. */
 void answer_error(struct conn *c, int status, struct span head, const char *why);
-/* The same, with a line in the log that says why, to whom, and what was asked for: the path without its query, which may hold a token.
- * r: NULL where the request could not be read. */
-void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status, struct span head, const char *why);
+/* The same, with a line in the log that says why, to whom, and what was asked for: the path without
+ * its query, which may hold a token. r: NULL where the request could not be read. */
+void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status,
+		   struct span head, const char *why);
 /* Only the line. error: what the client is not told; p NULL: nothing. */
-void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r, int status, const char *why,
-		 struct span error);
-/* 200 with `size` bytes of an open regular file, which is taken over. A file that turns out shorter cuts the connection, as
- * nothing else tells the client (RFC 9112 8). */
+void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r,
+		 int status, const char *why, struct span error);
+/* 200 with `size` bytes of an open regular file, which is taken over. A file that turns out shorter
+ * cuts the connection, as nothing else tells the client (RFC 9112 8). */
 void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size);
 
-/* For conn.c. The queue is empty: queues more of the file. Returns false when all of the answer was queued. */
+/* For conn.c. The queue is empty: queues more of the file. Returns false when all of the answer was
+ * queued. */
 bool answer_pump(struct conn *c);
 void answer_drop(struct conn *c);
 

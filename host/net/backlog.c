@@ -9,15 +9,18 @@
 #define BACKLOG_CHUNK 65536	 /* and the largest */
 #define BACKLOG_INDEX_MIN 16	 /* a power of two */
 #define BACKLOG_OPCODE_CONTROL 8 /* RFC 6455 5.5: the opcodes with this bit */
-#define BACKLOG_PACK 4096	 /* bytes packed with each message that comes; twice its own, if that is more */
-#define BACKLOG_SCAN 16		 /* runs looked at with each message that comes, whether they are stale */
+/* bytes packed with each message that comes; twice its own, if that is more */
+#define BACKLOG_PACK 4096
+/* runs looked at with each message that comes, whether they are stale */
+#define BACKLOG_SCAN 16
 
-/* --- memory ----------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 /* Of runs and what tells where they are. */
 static uint64_t backlog_frame(const struct backlog *b)
 {
-	return sizeof *b + b->n_blocks * (sizeof *b->blocks + BACKLOG_BLOCK * sizeof **b->blocks) + b->index_cap * sizeof *b->index;
+	return sizeof *b + b->n_blocks * (sizeof *b->blocks + BACKLOG_BLOCK * sizeof **b->blocks) +
+	       b->index_cap * sizeof *b->index;
 }
 
 struct backlog *backlog_new(struct backlog_account *account)
@@ -57,7 +60,8 @@ void backlog_free(struct backlog *b)
 {
 	if (b == NULL)
 		return;
-	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL; run = backlog_run(b, run->next))
+	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL;
+	     run = backlog_run(b, run->next))
 		chunk_unref(run->s.chunk);
 	backlog_drop_fill(b);
 	backlog_drop_index(b);
@@ -81,11 +85,13 @@ uint64_t backlog_most(const struct backlog *b)
 {
 	const struct slice *first = b->shared > 0 ? &backlog_run(b, b->first)->s : NULL;
 	/* Of a large message, of which little is left, all of it stays as long. */
-	uint64_t sent = first != NULL && !first->chunk->owned ? (first->chunk->size - first->len) / first->chunk->refs : 0;
+	uint64_t sent = first != NULL && !first->chunk->owned
+				? (first->chunk->size - first->len) / first->chunk->refs
+				: 0;
 	return backlog_frame(b) + b->own + b->shared + sent;
 }
 
-/* --- the index: open addressing, linear probing ------------------------------------------------------------------------------------ */
+/* --- the index: open addressing, linear probing ----------------------------------------------- */
 
 /* Where the key's newest message is noted, or may be. */
 static uint32_t *backlog_find(const struct backlog *b, uint64_t key)
@@ -101,8 +107,8 @@ static bool backlog_is_key(uint64_t note)
 	return note != 0 && note != BACKLOG_KEEP;
 }
 
-/* Notes where everything is, in the order in which it lies in memory. Of each key one is not stale, and perhaps the first, which is on
- * its way. */
+/* Notes where everything is, in the order in which it lies in memory. Of each key one is not stale,
+ * and perhaps the first, which is on its way. */
 static void backlog_fill_index(struct backlog *b)
 {
 	b->index_n = 0;
@@ -117,8 +123,9 @@ static void backlog_fill_index(struct backlog *b)
 	}
 }
 
-/* How many keys the index takes: a half to three quarters of its places. All members of a room are given the same keys: if they grew at
- * the same one, that would be a turn of tens of milliseconds, so each has a share of its own. */
+/* How many keys the index takes: a half to three quarters of its places. All members of a room are
+ * given the same keys: if they grew at the same one, that would be a turn of tens of milliseconds,
+ * so each has a share of its own. */
 static uint32_t backlog_index_most(const struct backlog *b)
 {
 	uint32_t share = (uint32_t)((uintptr_t)b >> 4) * 2654435769u >> 16; /* of 65,536 */
@@ -142,10 +149,12 @@ static bool backlog_reserve_index(struct backlog *b)
 	return true;
 }
 
-/* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends too early. */
+/* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends
+ * too early. */
 static void backlog_forget_key(struct backlog *b, uint32_t at)
 {
-	uint32_t mask = b->index_cap - 1, hole = (uint32_t)(backlog_find(b, backlog_at(b, at)->note) - b->index);
+	uint32_t mask = b->index_cap - 1,
+		 hole = (uint32_t)(backlog_find(b, backlog_at(b, at)->note) - b->index);
 	if (b->index[hole] != at + 1)
 		return;
 	for (uint32_t i = (hole + 1) & mask; b->index[i] != 0; i = (i + 1) & mask) {
@@ -159,7 +168,7 @@ static void backlog_forget_key(struct backlog *b, uint32_t at)
 	b->index_n--;
 }
 
-/* --- the list ---------------------------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------- */
 
 /* Room for one more. */
 static bool backlog_make_room(struct backlog *b)
@@ -167,7 +176,8 @@ static bool backlog_make_room(struct backlog *b)
 	if (b->free != BACKLOG_NONE || b->used < b->n_blocks * BACKLOG_BLOCK)
 		return true;
 	struct backlog_run **blocks = b->blocks;
-	if ((b->n_blocks & (b->n_blocks - 1)) == 0) /* there are as many as there is room for: a power of two */
+	if ((b->n_blocks & (b->n_blocks - 1)) ==
+	    0) /* there are as many as there is room for: a power of two */
 		blocks = realloc(blocks, (b->n_blocks > 0 ? 2 * b->n_blocks : 1) * sizeof *blocks);
 	if (blocks == NULL)
 		return false;
@@ -208,7 +218,12 @@ static void backlog_uncount(struct backlog *b, const struct backlog_run *run, ui
 static uint32_t backlog_push(struct backlog *b, struct slice s, uint64_t note, uint32_t n)
 {
 	uint32_t at = backlog_take_place(b);
-	*backlog_at(b, at) = (struct backlog_run){.s = s, .note = note, .at = at, .prev = b->last, .next = BACKLOG_NONE, .n = n & 0x7fffffff};
+	*backlog_at(b, at) = (struct backlog_run){.s = s,
+						  .note = note,
+						  .at = at,
+						  .prev = b->last,
+						  .next = BACKLOG_NONE,
+						  .n = n & 0x7fffffff};
 	if (b->last != BACKLOG_NONE)
 		backlog_at(b, b->last)->next = at;
 	else
@@ -226,7 +241,12 @@ static uint32_t backlog_push(struct backlog *b, struct slice s, uint64_t note, u
 static void backlog_put_first(struct backlog *b, struct slice s)
 {
 	uint32_t at = backlog_take_place(b);
-	*backlog_at(b, at) = (struct backlog_run){.s = s, .note = BACKLOG_KEEP, .at = at, .prev = BACKLOG_NONE, .next = b->first, .n = 1};
+	*backlog_at(b, at) = (struct backlog_run){.s = s,
+						  .note = BACKLOG_KEEP,
+						  .at = at,
+						  .prev = BACKLOG_NONE,
+						  .next = b->first,
+						  .n = 1};
 	if (b->first != BACKLOG_NONE)
 		backlog_at(b, b->first)->prev = at;
 	else
@@ -257,10 +277,11 @@ static void backlog_remove(struct backlog *b, struct backlog_run *run)
 	b->free = at;
 }
 
-/* --- own chunks --------------------------------------------------------------------------------------------------------------------- */
+/* --- own chunks ------------------------------------------------------------------------------- */
 
-/* A part of what waits, so that a queue that goes on growing allocates rarely, and what is used in part at its ends is little. There are
- * few sizes, so that what one queue has given back another can use. */
+/* A part of what waits, so that a queue that goes on growing allocates rarely, and what is used in
+ * part at its ends is little. There are few sizes, so that what one queue has given back another
+ * can use. */
 static struct chunk *backlog_new_chunk(struct backlog *b, uint32_t len)
 {
 	uint32_t size = BACKLOG_CHUNK_MIN;
@@ -297,7 +318,8 @@ static struct slice backlog_copy(struct backlog *b, const struct slice *s)
 	return copy;
 }
 
-/* Is there so much memory that it is worth the work? That of the first, which is being sent, stays. */
+/* Is there so much memory that it is worth the work? That of the first, which is being sent,
+ * stays. */
 static bool backlog_is_sparse(const struct backlog *b)
 {
 	const struct backlog_run *first = backlog_run(b, b->first);
@@ -305,20 +327,21 @@ static bool backlog_is_sparse(const struct backlog *b)
 	return b->own > 2 * (uint64_t)(b->bytes - b->shared) + stays + 4 * BACKLOG_CHUNK_MIN;
 }
 
-/* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory some stay where they are. The first
- * is being sent. */
+/* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory
+ * some stay where they are. The first is being sent. */
 static void backlog_pack(struct backlog *b, uint32_t most)
 {
 	struct backlog_run *run;
-	for (uint32_t looked = 0; b->packing > 0 && most > 0 && looked < BACKLOG_PACK / 16; b->packing--, looked++) {
+	for (uint32_t looked = 0; b->packing > 0 && most > 0 && looked < BACKLOG_PACK / 16;
+	     b->packing--, looked++) {
 		if ((run = backlog_run(b, b->pack)) == NULL) {
 			b->packing = 0;
 			return;
 		}
 		struct slice *s = &run->s;
 		b->pack = run->next;
-		if (run == backlog_run(b, b->first) || !s->chunk->owned || s->chunk == b->fill || s->len > s->chunk->size / 2 ||
-		    !backlog_reserve_fill(b, s->len))
+		if (run == backlog_run(b, b->first) || !s->chunk->owned || s->chunk == b->fill ||
+		    s->len > s->chunk->size / 2 || !backlog_reserve_fill(b, s->len))
 			continue;
 		struct slice copy = backlog_copy(b, s);
 		backlog_unref(b, s->chunk);
@@ -338,7 +361,7 @@ static void backlog_tidy(struct backlog *b, uint32_t len)
 		backlog_pack(b, 2 * len > BACKLOG_PACK ? 2 * len : BACKLOG_PACK);
 }
 
-/* --- messages come and go ------------------------------------------------------------------------------------------------------------ */
+/* --- messages come and go --------------------------------------------------------------------- */
 
 static uint64_t backlog_note(const struct slice *frame)
 {
@@ -350,8 +373,12 @@ static uint64_t backlog_note(const struct slice *frame)
 static struct backlog_run *backlog_open_run(const struct backlog *b, uint32_t len, uint64_t note)
 {
 	struct backlog_run *last = backlog_run(b, b->last);
-	bool fits = last != NULL && last->s.chunk == b->fill && last->note == note && !backlog_is_key(note);
-	return fits && last->s.off + last->s.len == b->fill->used && b->fill->size - b->fill->used >= len ? last : NULL;
+	bool fits = last != NULL && last->s.chunk == b->fill && last->note == note &&
+		    !backlog_is_key(note);
+	return fits && last->s.off + last->s.len == b->fill->used &&
+			       b->fill->size - b->fill->used >= len
+		       ? last
+		       : NULL;
 }
 
 /* Puts bytes at the end: a reference to what others have, too, or a copy of what is small. */
@@ -387,10 +414,12 @@ static struct backlog_run *backlog_with_key(const struct backlog *b, uint64_t ke
 }
 
 /* One with a key: the one that had it is stale, and goes where that is wanted. */
-static bool backlog_add_keyed(struct backlog *b, const struct slice *frame, uint64_t key, bool begun)
+static bool backlog_add_keyed(struct backlog *b, const struct slice *frame, uint64_t key,
+			      bool begun)
 {
 	bool small = frame->chunk->pool != NULL;
-	if (!backlog_make_room(b) || !backlog_reserve_index(b) || (small && !backlog_reserve_fill(b, frame->len)))
+	if (!backlog_make_room(b) || !backlog_reserve_index(b) ||
+	    (small && !backlog_reserve_fill(b, frame->len)))
 		return false;
 	if (b->conflating)
 		backlog_supersede(b, frame, begun);
@@ -407,12 +436,15 @@ static bool backlog_add_keyed(struct backlog *b, const struct slice *frame, uint
 	return true;
 }
 
-static bool backlog_add_frame(struct backlog *b, const struct slice *frame, uint64_t note, bool begun)
+static bool backlog_add_frame(struct backlog *b, const struct slice *frame, uint64_t note,
+			      bool begun)
 {
-	return backlog_is_key(note) ? backlog_add_keyed(b, frame, note, begun) : backlog_add(b, frame, note, 1);
+	return backlog_is_key(note) ? backlog_add_keyed(b, frame, note, begun)
+				    : backlog_add(b, frame, note, 1);
 }
 
-/* Steps over the frames at the beginning that have this note; one of a key stands alone. Returns how many they are. */
+/* Steps over the frames at the beginning that have this note; one of a key stands alone. Returns
+ * how many they are. */
 static uint32_t backlog_alike(struct slice *rest, uint64_t note)
 {
 	uint32_t n = 0;
@@ -441,7 +473,8 @@ bool backlog_take(struct backlog *b, const struct slice *s, uint32_t begun)
 		part = rest;
 		uint32_t n = backlog_alike(&rest, note);
 		part.len -= rest.len;
-		if (!(backlog_is_key(note) ? backlog_add_keyed(b, &part, note, false) : backlog_add(b, &part, note, n)))
+		if (!(backlog_is_key(note) ? backlog_add_keyed(b, &part, note, false)
+					   : backlog_add(b, &part, note, n)))
 			return false;
 	}
 	return true;
@@ -469,7 +502,9 @@ static void backlog_scan(struct backlog *b, bool begun)
 	struct backlog_run *run;
 	if (begun && b->scan == b->first && b->first != BACKLOG_NONE)
 		b->scan = backlog_at(b, b->first)->next;
-	for (uint32_t looked = 0; b->stale > 0 && looked < BACKLOG_SCAN && (run = backlog_run(b, b->scan)) != NULL; looked++) {
+	for (uint32_t looked = 0;
+	     b->stale > 0 && looked < BACKLOG_SCAN && (run = backlog_run(b, b->scan)) != NULL;
+	     looked++) {
 		b->scan = run->next;
 		if (run->stale)
 			backlog_give_up(b, run, true);
@@ -513,7 +548,8 @@ void backlog_sent(struct backlog *b, uint32_t bytes, uint32_t messages)
 	first->n -= (messages < first->n ? messages : first->n) & 0x7fffffff;
 }
 
-/* What is left of a run is not to keep a chunk of many, nor a large message that others have got. */
+/* What is left of a run is not to keep a chunk of many, nor a large message that others have
+ * got. */
 static void backlog_shrink(struct backlog *b, struct backlog_run *run)
 {
 	if (run->s.chunk->size / 2 <= run->s.len)
@@ -557,13 +593,15 @@ void backlog_cut(struct backlog *b, uint32_t keep)
 	b->grace = b->before = b->given = 0;
 }
 
-/* --- giving up ----------------------------------------------------------------------------------------------------------------------- */
+/* --- giving up -------------------------------------------------------------------------------- */
 
-/* What is begun becomes a run of its own, so that what follows it can go. Without memory all of its run stays. */
+/* What is begun becomes a run of its own, so that what follows it can go. Without memory all of its
+ * run stays. */
 static void backlog_part(struct backlog *b, uint32_t begun)
 {
 	struct backlog_run *first = backlog_run(b, b->first);
-	if (begun == 0 || first == NULL || first->s.len <= begun || first->note == BACKLOG_KEEP || !backlog_make_room(b))
+	if (begun == 0 || first == NULL || first->s.len <= begun || first->note == BACKLOG_KEEP ||
+	    !backlog_make_room(b))
 		return;
 	first = backlog_run(b, b->first);
 	struct slice front = first->s;
@@ -581,7 +619,9 @@ static void backlog_drop_some(struct backlog *b, struct backlog_run *run, uint64
 {
 	uint32_t len = 0, n = 0;
 	while (len < run->s.len && backlog_weight(b) - len > most) {
-		struct slice rest = {.chunk = run->s.chunk, .off = run->s.off + len, .len = run->s.len - len};
+		struct slice rest = {.chunk = run->s.chunk,
+				     .off = run->s.off + len,
+				     .len = run->s.len - len};
 		len += (uint32_t)frame_size(slice_bytes(&rest), rest.len);
 		n++;
 	}

@@ -4,10 +4,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define BRIDGE_PUBLISH 16384 /* bytes after which the other loop is shown what there is, so that both work at the same time */
+/* bytes after which the other loop is shown what there is, so that both work at the same time */
+#define BRIDGE_PUBLISH 16384
 
-bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg, struct loop *side,
-		 void (*side_run)(void *arg), void *side_arg)
+bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
+		 struct loop *side, void (*side_run)(void *arg), void *side_arg)
 {
 	b->put = b->done_seen = 0;
 	atomic_init(&b->target, UINT64_MAX);
@@ -29,14 +30,16 @@ void bridge_free(struct bridge *b)
 	b->room_fd = -1;
 }
 
-/* Until the other loop has done all but `most` of what was put. It never waits for this one, so that comes. */
+/* Until the other loop has done all but `most` of what was put. It never waits for this one, so
+ * that comes. */
 static void bridge_wait(struct bridge *b, uint64_t most)
 {
 	struct pollfd room = {.fd = b->room_fd, .events = POLLIN};
 	uint64_t count, target = b->put - most;
 	bridge_publish_down(b);
 	for (;;) {
-		/* Exchanged, as bridge_take_down does, so that one of the two sees what the other did. */
+		/* Exchanged, as bridge_take_down does, so that one of the two sees what the other
+		 * did. */
 		atomic_exchange(&b->target, target);
 		b->done_seen = atomic_load(&b->done);
 		if (b->done_seen >= target)
@@ -63,14 +66,16 @@ static void bridge_keep_pace(struct bridge *b)
 		bridge_wait(b, BRIDGE_AHEAD_MAX / 2);
 }
 
-struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_t len, uint32_t deliveries)
+struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_t len,
+				  uint32_t deliveries)
 {
 	size_t whole = sizeof(struct bridge_record) + len;
 	bridge_keep_pace(b);
 	if (b->down.unpublished > BRIDGE_PUBLISH)
 		bridge_publish_down(b);
 	struct bridge_record *r = bridge_begin(ring_put(&b->down, whole), kind, len);
-	while (r == NULL && whole <= RING_SMALL) { /* no memory: when all is done, what there is can be used again */
+	while (r == NULL && whole <= RING_SMALL) { /* no memory: when all is done, what there is can
+						      be used again */
 		bridge_wait(b, 0);
 		poll(NULL, 0, 1);
 		r = bridge_begin(ring_put(&b->down, whole), kind, len);
@@ -115,7 +120,8 @@ static void bridge_end_wait(struct bridge *b, uint64_t target)
 	const uint64_t one = 1;
 	if (!atomic_compare_exchange_strong(&b->target, &target, UINT64_MAX))
 		return;
-	ssize_t n = write(b->room_fd, &one, sizeof one); /* if that fails the counter is full, and ends the wait as well */
+	ssize_t n = write(b->room_fd, &one, sizeof one); /* if that fails the counter is full, and
+							    ends the wait as well */
 	(void)n;
 }
 
@@ -125,7 +131,8 @@ struct bridge_record *bridge_take_down(struct bridge *b)
 	struct bridge_record *r = ring_take(&b->down, &len);
 	if (r != NULL)
 		return r;
-	/* Not only read, see bridge_wait: before this loop sleeps it has to know whether the hub's waits for what has been done. */
+	/* Not only read, see bridge_wait: before this loop sleeps it has to know whether the hub's
+	 * waits for what has been done. */
 	uint64_t target = atomic_fetch_add(&b->target, 0);
 	if (target <= atomic_load_explicit(&b->done, memory_order_relaxed))
 		bridge_end_wait(b, target);

@@ -1,14 +1,18 @@
-/* bridge: what the hub's loop and one other loop tell each other: records, in order each way, without locks.
+/* bridge: what the hub's loop and one other loop tell each other: records, in order each way,
+ * without locks.
  *
- * Downward goes what the hub commands, upward what clients do. A conn that asked for an upgrade has a twin on the hub's loop, the stub
- * that carries its session (net/far.h); records name the conn downward and the stub upward, and nothing is looked up:
- * - The conn's memory stays until the hub has released it, and that is the last record that names it.
+ * Downward goes what the hub commands, upward what clients do. A conn that asked for an upgrade has
+ * a twin on the hub's loop, the stub that carries its session (net/far.h); records name the conn
+ * downward and the stub upward, and nothing is looked up:
+ * - The conn's memory stays until the hub has released it, and that is the last record that names
+ * it.
  * - The stub's stays until the conn has gone, and that is the last record that names it.
- * Payload is copied into a record (what a client sent goes over with its memory where it is large) and by its reader into a chunk of its own loop, so a broadcast is copied once for each loop, not
+ * Payload is copied into a record (what a client sent goes over with its memory where it is large)
+ * and by its reader into a chunk of its own loop, so a broadcast is copied once for each loop, not
  * for each member, and references to chunks need not be atomic.
  *
- * The hub's loop waits where the other is far behind (BRIDGE_WAITING_MAX). The other never waits: it stops reading from its clients.
- * So neither can block the other for good.
+ * The hub's loop waits where the other is far behind (BRIDGE_WAITING_MAX). The other never waits:
+ * it stops reading from its clients. So neither can block the other for good.
  */
 #ifndef TOVA_NET_BRIDGE_H
 #define TOVA_NET_BRIDGE_H
@@ -22,7 +26,8 @@ struct files;
 /* From the hub. */
 enum bridge_down {
 	BRIDGE_MEASURE,	  /* struct bridge_rule */
-	BRIDGE_ACCEPT,	  /* struct bridge_accept, then the head, the subprotocol, and header lines. code: enum outgoing_slow */
+	BRIDGE_ACCEPT,	  /* struct bridge_accept, then the head, the subprotocol, and header lines.
+			     code: enum outgoing_slow */
 	BRIDGE_ANSWERING, /* the upgrade is refused; bytes of the answer follow in BRIDGE_RAW */
 	BRIDGE_RAW,
 	BRIDGE_SEND,  /* struct bridge_frame. flag: `own`. code: enum outgoing_slow */
@@ -70,8 +75,8 @@ struct bridge_record {
 	uint8_t kind;
 	bool flag;
 	uint16_t code;
-	uint32_t len;  /* of the bytes */
-	uint32_t cost; /* downward, see BRIDGE_AHEAD_MAX; upward a number */
+	uint32_t len;	   /* of the bytes */
+	uint32_t cost;	   /* downward, see BRIDGE_AHEAD_MAX; upward a number */
 	uint32_t delivery; /* of messages: see struct loop */
 	union {
 		struct conn *conn;
@@ -147,8 +152,9 @@ struct bridge_ended {
 	uint8_t reason[];
 };
 
-/* How far the hub's loop may be ahead: deliveries to single connections, and 64 bytes count as one. With one loop it would do that work
- * itself before it goes on; so while it waits nothing is lost. */
+/* How far the hub's loop may be ahead: deliveries to single connections, and 64 bytes count as one.
+ * With one loop it would do that work itself before it goes on; so while it waits nothing is lost.
+ */
 #define BRIDGE_AHEAD_MAX (1u << 18)
 /* Bytes under way upward beyond which who sends more is not read from. */
 #define BRIDGE_UP_MAX (1u << 20)
@@ -158,21 +164,24 @@ struct bridge {
 	struct loop_waker to_hub, to_side;
 	uint64_t put, done_seen; /* costs: of all that went down; of what is known to be done */
 	int room_fd;		 /* ends the wait of the hub's loop */
-	_Alignas(RING_LINE) _Atomic uint64_t
-		target; /* which the hub's loop waits for `done` to reach; UINT64_MAX: it does not wait */
-	_Alignas(RING_LINE) _Atomic uint64_t done; /* written by the other loop */
+	_Alignas(RING_LINE) _Atomic uint64_t target; /* which the hub's loop waits for `done` to
+							reach; UINT64_MAX: it does not wait */
+	_Alignas(RING_LINE) _Atomic uint64_t done;   /* written by the other loop */
 };
 
-/* False with errno on failure; bridge_free is called all the same. hub_run, side_run: records have come for that loop. */
-bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg, struct loop *side,
-		 void (*side_run)(void *arg), void *side_arg);
+/* False with errno on failure; bridge_free is called all the same. hub_run, side_run: records have
+ * come for that loop. */
+bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
+		 struct loop *side, void (*side_run)(void *arg), void *side_arg);
 /* Both loops have come to their end. */
 void bridge_free(struct bridge *b);
 
-/* [hub] Room for a record with that many bytes; waits for it while the other loop is too far behind. deliveries: how much work it
- * will be. NULL: no memory for a record beyond BRIDGE_SMALL; smaller ones always find room. */
+/* [hub] Room for a record with that many bytes; waits for it while the other loop is too far
+ * behind. deliveries: how much work it will be. NULL: no memory for a record beyond BRIDGE_SMALL;
+ * smaller ones always find room. */
 #define BRIDGE_SMALL (RING_SMALL - sizeof(struct bridge_record))
-struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_t len, uint32_t deliveries);
+struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_t len,
+				  uint32_t deliveries);
 /* [side] The same; does not wait. NULL without memory. */
 struct bridge_record *bridge_up(struct bridge *b, enum bridge_up kind, size_t len);
 /* The other loop sees what was put. At the end of a turn, and before waiting for anything. */

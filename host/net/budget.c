@@ -59,14 +59,15 @@ void budgets_set(struct budgets *all, uint64_t max)
 		budget_wake(b);
 }
 
-/* --- what there is ---------------------------------------------------------------------------------------------------------------- */
+/* --- what there is ---------------------------------------------------------------------------- */
 
 /* What others have taken of that which is nobody's share. */
 static uint64_t budget_taken_by_others(const struct budget *b)
 {
 	uint64_t taken = 0;
 	for (const struct budget *other = b->all->first; other != NULL; other = other->next) {
-		uint64_t held = other != b ? budget_held(other) : 0, share = atomic_load_explicit(&other->share, memory_order_relaxed);
+		uint64_t held = other != b ? budget_held(other) : 0,
+			 share = atomic_load_explicit(&other->share, memory_order_relaxed);
 		taken += held > share ? held - share : 0;
 	}
 	return taken;
@@ -78,7 +79,8 @@ uint64_t budget_bound(const struct budget *b)
 	uint64_t common = atomic_load_explicit(&b->all->common, memory_order_relaxed);
 	if (common == UINT64_MAX)
 		return max;
-	uint64_t taken = budget_taken_by_others(b), share = atomic_load_explicit(&b->share, memory_order_relaxed);
+	uint64_t taken = budget_taken_by_others(b),
+		 share = atomic_load_explicit(&b->share, memory_order_relaxed);
 	uint64_t bound = share + (common > taken ? common - taken : 0);
 	return bound < max ? bound : max;
 }
@@ -90,7 +92,8 @@ bool budget_admits(const struct budget *b, bool rests)
 	       (rests || atomic_load_explicit(&b->input, memory_order_relaxed) < bound - bound / 4);
 }
 
-/* What came in part does not count beyond its three quarters: who sends halves of messages shall not keep others out. */
+/* What came in part does not count beyond its three quarters: who sends halves of messages shall
+ * not keep others out. */
 bool budget_refuses(const struct budget *b)
 {
 	uint64_t bound = budget_bound(b);

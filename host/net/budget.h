@@ -1,13 +1,16 @@
-/* budget: how much memory may hold what the clients of one mount have sent and its handler has not settled: messages that came in part,
- * those that are on their way between loops, events that wait or are with a worker, and the text that is made of them for it.
+/* budget: how much memory may hold what the clients of one mount have sent and its handler has not
+ * settled: messages that came in part, those that are on their way between loops, events that wait
+ * or are with a worker, and the text that is made of them for it.
  *
- * All loops share it; what it counts may be changed from each. Whoever reads asks budget_admits before a byte is taken from the socket:
- * - At the bound nothing is read. Messages in part have three quarters of it, so that those who have sent some of one and stop there
- *   do not keep small messages out, which come whole.
- * - Whatever has been read in part, somebody can finish: while little of the budget is whole messages, one connection of the mount
- *   may read on beyond the bound, to the end of its message (budget_pass). So the mount holds its bound and one message.
- * - What all mounts hold together is bounded, too, by holds.max: half of that is divided among the mounts, so that each has a share
- *   which no other takes; the other half goes to whoever needs it.
+ * All loops share it; what it counts may be changed from each. Whoever reads asks budget_admits
+ * before a byte is taken from the socket:
+ * - At the bound nothing is read. Messages in part have three quarters of it, so that those who
+ * have sent some of one and stop there do not keep small messages out, which come whole.
+ * - Whatever has been read in part, somebody can finish: while little of the budget is whole
+ * messages, one connection of the mount may read on beyond the bound, to the end of its message
+ * (budget_pass). So the mount holds its bound and one message.
+ * - What all mounts hold together is bounded, too, by holds.max: half of that is divided among the
+ * mounts, so that each has a share which no other takes; the other half goes to whoever needs it.
  */
 #ifndef TOVA_NET_BUDGET_H
 #define TOVA_NET_BUDGET_H
@@ -24,8 +27,13 @@
 struct conn;
 struct budgets;
 
-/* Of one loop, which alone uses it: its connections that wait until they may be read again. For conn_budget.c. */
-enum budget_wait { BUDGET_WAIT_BEGUN, BUDGET_WAIT_REST, BUDGET_WAITS }; /* is something there of a message of theirs? */
+/* Of one loop, which alone uses it: its connections that wait until they may be read again. For
+ * conn_budget.c. */
+enum budget_wait {
+	BUDGET_WAIT_BEGUN,
+	BUDGET_WAIT_REST,
+	BUDGET_WAITS
+}; /* is something there of a message of theirs? */
 TAILQ_HEAD(budget_list, conn);
 struct budget_queue {
 	struct budget_list waiting[BUDGET_WAITS];
@@ -40,33 +48,37 @@ struct budget {
 	struct budgets *all;
 	struct budget *next;
 	_Atomic uint64_t max, share; /* bytes */
-	_Atomic uint64_t easy;	     /* half of the lesser: what is held up to here leaves room for sure */
-	_Atomic uint64_t events;     /* bytes of events; the hub's loop alone writes it */
-	_Atomic uint64_t moving;     /* of messages on their way to the hub's loop */
-	_Atomic uint64_t input;	     /* of messages that came in part */
-	_Atomic uint64_t waiting;    /* a bit for each loop that has a queue */
-	atomic_bool passed;	     /* somebody reads beyond the bound */
+	_Atomic uint64_t
+		easy; /* half of the lesser: what is held up to here leaves room for sure */
+	_Atomic uint64_t events;      /* bytes of events; the hub's loop alone writes it */
+	_Atomic uint64_t moving;      /* of messages on their way to the hub's loop */
+	_Atomic uint64_t input;	      /* of messages that came in part */
+	_Atomic uint64_t waiting;     /* a bit for each loop that has a queue */
+	atomic_bool passed;	      /* somebody reads beyond the bound */
 	struct budget_queue queues[]; /* of each loop */
 };
 
 /* Of all mounts. */
 struct budgets {
 	struct budget *first;
-	uint64_t max;		 /* bytes; 0: what the mounts may hold is all there is to say */
-	_Atomic uint64_t common; /* bytes that are nobody's share; UINT64_MAX: the total is no bound */
+	uint64_t max; /* bytes; 0: what the mounts may hold is all there is to say */
+	_Atomic uint64_t
+		common; /* bytes that are nobody's share; UINT64_MAX: the total is no bound */
 	struct loop_waker *wakers[BUDGET_LOOPS_MAX]; /* of each loop: there may be room */
 };
 
 void budgets_init(struct budgets *all);
 void budgets_free(struct budgets *all);
-/* Of a new mount, which may hold any number of bytes until it is told another; NULL without memory. It lives as long as `all`. */
+/* Of a new mount, which may hold any number of bytes until it is told another; NULL without memory.
+ * It lives as long as `all`. */
 struct budget *budget_new(struct budgets *all, unsigned n_loops);
 /* [hub] The bounds have changed: that of all, after b->max of each. */
 void budgets_set(struct budgets *all, uint64_t max);
 
 static inline uint64_t budget_whole(const struct budget *b)
 {
-	return atomic_load_explicit(&b->events, memory_order_relaxed) + atomic_load_explicit(&b->moving, memory_order_relaxed);
+	return atomic_load_explicit(&b->events, memory_order_relaxed) +
+	       atomic_load_explicit(&b->moving, memory_order_relaxed);
 }
 
 static inline uint64_t budget_held(const struct budget *b)
@@ -106,13 +118,17 @@ static inline void budget_freed(struct budget *b)
 /* [hub] */
 static inline void budget_add_event(struct budget *b, uint64_t bytes)
 {
-	atomic_store_explicit(&b->events, atomic_load_explicit(&b->events, memory_order_relaxed) + bytes, memory_order_relaxed);
+	atomic_store_explicit(&b->events,
+			      atomic_load_explicit(&b->events, memory_order_relaxed) + bytes,
+			      memory_order_relaxed);
 }
 
 /* [hub] */
 static inline void budget_sub_event(struct budget *b, uint64_t bytes)
 {
-	atomic_store_explicit(&b->events, atomic_load_explicit(&b->events, memory_order_relaxed) - bytes, memory_order_relaxed);
+	atomic_store_explicit(&b->events,
+			      atomic_load_explicit(&b->events, memory_order_relaxed) - bytes,
+			      memory_order_relaxed);
 	budget_freed(b);
 }
 

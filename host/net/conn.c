@@ -11,13 +11,14 @@
 #include "net/uptake.h"
 #include "ws/upgrade.h"
 
-/* Of those that wait for the same so many are looked at together, and the next ones so much later. */
+/* Of those that wait for the same so many are looked at together, and the next ones so much
+ * later. */
 #define CONNS_LOOK_MS 10
 #define CONNS_LOOKS_MIN 16
 #define CONNS_LOOKS_MAX 256
 #define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
 
-/* --- addresses ------------------------------------------------------------------------------------------------------------------ */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 struct address conn_remote(const struct conn *c)
 {
@@ -64,7 +65,8 @@ struct address conn_local(const struct conn *c)
 	struct address a;
 	if (c->state == CONN_FAR)
 		return c->conns->far->local;
-	if (c->more != NULL && c->more->header != NULL && c->more->header->local.family != AF_UNSPEC)
+	if (c->more != NULL && c->more->header != NULL &&
+	    c->more->header->local.family != AF_UNSPEC)
 		return c->more->header->local;
 	getsockname(c->fd, (struct sockaddr *)&name, &len);
 	address_from(&a, (const struct sockaddr *)&name);
@@ -73,10 +75,11 @@ struct address conn_local(const struct conn *c)
 
 bool conn_is_secure(const struct conn *c)
 {
-	return c->more != NULL && (c->more->tls != NULL || (c->more->header != NULL && c->more->header->secure));
+	return c->more != NULL &&
+	       (c->more->tls != NULL || (c->more->header != NULL && c->more->header->secure));
 }
 
-/* --- what is rarely there ------------------------------------------------------------------------------------------------------- */
+/* --- what is rarely there --------------------------------------------------------------------- */
 
 struct conn_more *conn_more(struct conn *c)
 {
@@ -89,7 +92,8 @@ void conn_less(struct conn *c)
 {
 	static const struct conn_more nothing;
 	/* Gaps between the members that are not zero cost no more than that it stays. */
-	bool some = c->more != NULL && memcmp(c->more, &nothing, sizeof nothing) != 0; /* NOLINT(bugprone-*,cert-*) */
+	bool some = c->more != NULL &&
+		    memcmp(c->more, &nothing, sizeof nothing) != 0; /* NOLINT(bugprone-*,cert-*) */
 	if (c->more == NULL || some)
 		return;
 	free(c->more);
@@ -100,7 +104,8 @@ size_t conn_held(const struct conn *c)
 {
 	if (c->more == NULL)
 		return 0;
-	return frame_held(&c->more->reader) + (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0) +
+	return frame_held(&c->more->reader) +
+	       (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0) +
 	       (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
 }
 
@@ -139,7 +144,7 @@ void conn_drop_tls(struct conn *c)
 		c->more->tls = NULL;
 }
 
-/* --- the end of a conn ---------------------------------------------------------------------------------------------------------- */
+/* --- the end of a conn ------------------------------------------------------------------------ */
 
 static void conn_doom(struct conn *c)
 {
@@ -166,7 +171,8 @@ void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone)
 		c->conns->ops->gave_up(c, messages, gone);
 }
 
-/* Closes the descriptor. The memory goes at the end of the turn, so that nobody on the stack meets it freed. */
+/* Closes the descriptor. The memory goes at the end of the turn, so that nobody on the stack meets
+ * it freed. */
 void conn_kill(struct conn *c)
 {
 	if (c->state == CONN_DEAD)
@@ -211,13 +217,15 @@ void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reas
 	if (c->ended)
 		return;
 	c->ended = true;
-	uint32_t untold = c->more != NULL && c->more->meter != NULL ? meter_rest(c->more->meter) : 0;
+	uint32_t untold =
+		c->more != NULL && c->more->meter != NULL ? meter_rest(c->more->meter) : 0;
 	if (untold > 0 && end != CONN_END_LIMIT)
 		c->conns->ops->dropped(c, untold);
 	c->conns->ops->ended(c, end, code, reason.p, reason.n, why);
 }
 
-/* What came before the end, and waited because its sender did not read, is handled before it. Answers go nowhere. */
+/* What came before the end, and waited because its sender did not read, is handled before it.
+ * Answers go nowhere. */
 static void conn_hear_out(struct conn *c)
 {
 	c->broken = ECANCELED;
@@ -227,7 +235,10 @@ static void conn_hear_out(struct conn *c)
 }
 
 /* What the peer, or the way to it, did. */
-#define FAILED(error, why) {error, "a read failed: " why, "a write failed: " why}
+#define FAILED(error, why) \
+	{ \
+		error, "a read failed: " why, "a write failed: " why \
+	}
 static const struct conn_failure {
 	int error;
 	const char *read, *write;
@@ -260,7 +271,8 @@ const char *conn_failed_read(int error)
 
 const char *conn_failed_write(const struct conn *c)
 {
-	return c->broken == EPROTO && conn_tls(c) != NULL ? tls_why(conn_tls(c)) : conn_failed(c->broken, true);
+	return c->broken == EPROTO && conn_tls(c) != NULL ? tls_why(conn_tls(c))
+							  : conn_failed(c->broken, true);
 }
 
 /* The socket broke. */
@@ -298,7 +310,7 @@ void conn_release(struct conn *c)
 	conn_doom(c);
 }
 
-/* --- time ----------------------------------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 static void conns_set_tick(struct conns *s, uint64_t at)
 {
@@ -324,7 +336,7 @@ void conn_wait(struct conn *c, enum conn_wait which)
 		conns_set_tick(s, loop_now(s->loop) + list->after_ms);
 }
 
-/* --- interest ------------------------------------------------------------------------------------------------------------------- */
+/* --- interest --------------------------------------------------------------------------------- */
 
 static unsigned conn_wanted(const struct conn *c)
 {
@@ -361,9 +373,10 @@ void conn_watch(struct conn *c)
 	}
 }
 
-/* --- what the peer takes -------------------------------------------------------------------------------------------------------- */
+/* --- what the peer takes ---------------------------------------------------------------------- */
 
-#define CONN_PACE 1024 /* bytes a second that a peer has to take of what waits for it, to be waited for */
+/* bytes a second that a peer has to take of what waits for it, to be waited for */
+#define CONN_PACE 1024
 
 /* Bytes that have not left, and those that the kernel has and the peer does not. */
 static uint64_t conn_waiting(const struct conn *c)
@@ -387,13 +400,14 @@ static bool conn_is_owed(const struct conn *c)
 	return conn_waiting(c) > 0 || uptake_held(c->fd) > (c->state == CONN_LINGER && !c->fin);
 }
 
-/* Bytes that leave are life. Has the peer taken enough since it was last seen to? When this is asked for the first time it is not
- * known. */
+/* Bytes that leave are life. Has the peer taken enough since it was last seen to? When this is
+ * asked for the first time it is not known. */
 static bool conn_took(struct conn *c)
 {
 	uint64_t before = c->more != NULL ? c->more->taken : 0;
 	if (before != 0) {
-		uint64_t least = (uint64_t)CONN_PACE * ((uint32_t)loop_now(c->conns->loop) - c->more->taken_at) / 1000;
+		uint64_t least = (uint64_t)CONN_PACE *
+				 ((uint32_t)loop_now(c->conns->loop) - c->more->taken_at) / 1000;
 		if ((int64_t)(uptake_count(c->fd, conn_waiting(c)) - before) <= (int64_t)least)
 			return false;
 	}
@@ -401,14 +415,16 @@ static bool conn_took(struct conn *c)
 	return before != 0;
 }
 
-/* Is it worth while to wait longer for the peer to take what waits for it? A reader that has a large buffer tells the kernel nothing
- * until a part of that is free again, so it may be seen to take nothing for a while: for twice `ms`, after which this is asked. */
+/* Is it worth while to wait longer for the peer to take what waits for it? A reader that has a
+ * large buffer tells the kernel nothing until a part of that is free again, so it may be seen to
+ * take nothing for a while: for twice `ms`, after which this is asked. */
 static bool conn_moves(struct conn *c, uint32_t ms)
 {
 	bool owed = conn_is_owed(c), known = c->more != NULL && c->more->taken != 0;
 	if ((known || owed) && conn_took(c))
 		return true;
-	return owed && c->more != NULL && (uint32_t)loop_now(c->conns->loop) - c->more->taken_at < 2 * ms;
+	return owed && c->more != NULL &&
+	       (uint32_t)loop_now(c->conns->loop) - c->more->taken_at < 2 * ms;
 }
 
 void conn_cut(struct conn *c, const char *why)
@@ -416,12 +432,13 @@ void conn_cut(struct conn *c, const char *why)
 	uint64_t waiting = conn_waiting(c), held = uptake_held(c->fd);
 	char remote[ADDRESS_TEXT];
 	if (conn_is_owed(c))
-		LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_SLOW, why, LOG_STR("remote", conn_remote_text(c, remote)),
-		    LOG_U64("waiting", waiting), LOG_U64("unacknowledged", held));
+		LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_SLOW, why,
+		    LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("waiting", waiting),
+		    LOG_U64("unacknowledged", held));
 	conn_abort(c);
 }
 
-/* --- closing -------------------------------------------------------------------------------------------------------------------- */
+/* --- closing ---------------------------------------------------------------------------------- */
 
 /* What our close frame will say. */
 struct conn_farewell {
@@ -439,7 +456,8 @@ static void conn_queue_close(struct conn *c, uint16_t code, const char *reason, 
 		conn_kill(c);
 }
 
-/* It has limits.close_ms from now, and again whenever that is over and the peer has taken enough of what waits for it meanwhile. */
+/* It has limits.close_ms from now, and again whenever that is over and the peer has taken enough of
+ * what waits for it meanwhile. */
 void conn_wait_close(struct conn *c)
 {
 	if (c->out.stalled)
@@ -473,8 +491,10 @@ static void conn_await_close(struct conn *c)
 	conn_budget_weigh(c);
 }
 
-/* What came before may have answers that are under way, and leave before our close frame. False, without memory: there is no waiting. */
-static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, size_t len, bool fault)
+/* What came before may have answers that are under way, and leave before our close frame. False,
+ * without memory: there is no waiting. */
+static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, size_t len,
+			     bool fault)
 {
 	struct conn_more *more = c->state == CONN_OPEN ? conn_more(c) : NULL;
 	struct conn_farewell *f = more != NULL ? malloc(sizeof *f) : NULL;
@@ -486,7 +506,9 @@ static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, 
 	if (len > 0)
 		memcpy(f->reason, reason, f->len);
 	more->farewell = f;
-	c->state = fault ? CONN_CLOSED : CONN_LEAVING; /* what comes meanwhile is left to the poller: often there is nothing to wait for */
+	c->state =
+		fault ? CONN_CLOSED : CONN_LEAVING; /* what comes meanwhile is left to the poller:
+						       often there is nothing to wait for */
 	conn_wait_close(c);
 	return true;
 }
@@ -514,7 +536,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		far_close(c, code, reason, len, urgent);
 		return;
 	}
-	if (c->state == CONN_CLOSED && urgent) /* the peer was faster; its close frame decides the code */
+	if (c->state == CONN_CLOSED &&
+	    urgent) /* the peer was faster; its close frame decides the code */
 		conn_echo_close(c);
 	if (c->state != CONN_OPEN || c->ended)
 		return;
@@ -532,7 +555,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	conn_queue_close(c, code, reason, len);
 	if (c->state == CONN_DEAD)
 		return;
-	if (heavy_gives_way(c)) { /* what it sends is not looked at any more, and what it has sent is forgotten */
+	if (heavy_gives_way(c)) { /* what it sends is not looked at any more, and what it has sent
+				     is forgotten */
 		c->state = CONN_LINGER;
 		conn_finish(c);
 		return;
@@ -563,7 +587,8 @@ void conn_echo_close(struct conn *c)
 		conn_finish(c);
 }
 
-/* The peer did what it may not (7.1.7): close frame, end of our stream, nothing of its is looked at any more. */
+/* The peer did what it may not (7.1.7): close frame, end of our stream, nothing of its is looked at
+ * any more. */
 void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why)
 {
 	bool told = c->ended;
@@ -580,7 +605,8 @@ void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why
 	conn_end(c, end, code, span_of(why), why);
 }
 
-bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra)
+bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		 struct span subprotocol, struct span extra)
 {
 	char extensions[DEFLATE_ANSWER_MAX];
 	struct slice s;
@@ -590,7 +616,8 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
 	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
 	if (ok) {
-		s.len = (uint32_t)upgrade_response((char *)slice_bytes(&s), cap, r, subprotocol, span_of(extensions), extra);
+		s.len = (uint32_t)upgrade_response((char *)slice_bytes(&s), cap, r, subprotocol,
+						   span_of(extensions), extra);
 		ok = conn_queue(c, &s, true);
 		slice_unref(&s);
 	}
@@ -611,7 +638,8 @@ bool conn_answering(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return false;
 	if (c->state == CONN_ASKING) {
-		c->keep_alive = false; /* a refused upgrade ends its connection: what follows may be frames */
+		c->keep_alive = false; /* a refused upgrade ends its connection: what follows may be
+					  frames */
 		c->released = true;
 	}
 	c->state = CONN_ANSWER;
@@ -628,7 +656,8 @@ static void conn_on_ready(void *item, uint32_t events)
 		return;
 	if (events & (EPOLLERR | EPOLLHUP)) /* the call that is tried then says what it is */
 		events |= interest;
-	if (events & interest & CONN_WANT_READ && c->state != CONN_CLOSED && c->state != CONN_LEAVING)
+	if (events & interest & CONN_WANT_READ && c->state != CONN_CLOSED &&
+	    c->state != CONN_LEAVING)
 		conn_on_readable(c);
 	if (events & interest & CONN_WANT_WRITE)
 		conn_flush(c);
@@ -658,7 +687,7 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 	conn_budget_weigh(c);
 }
 
-/* --- timeouts ------------------------------------------------------------------------------------------------------------------- */
+/* --- timeouts --------------------------------------------------------------------------------- */
 
 static void conn_head_timeout(struct conn *c)
 {
@@ -668,7 +697,8 @@ static void conn_head_timeout(struct conn *c)
 		conn_refuse(c, NULL, 408, "the request head did not come in time");
 		conn_watch(c);
 	} else if (conn_moves(c, c->conns->limits.head_ms)) {
-		conn_wait(c, CONN_WAIT_HEAD); /* our answer to the last request is still being taken */
+		conn_wait(c,
+			  CONN_WAIT_HEAD); /* our answer to the last request is still being taken */
 	} else {
 		conn_tls_late(c);
 		conn_kill(c); /* a connection that was opened in advance and not used */
@@ -685,7 +715,8 @@ static void conn_answer_timeout(struct conn *c, uint32_t now)
 		conn_cut(c, "connection cut: nobody takes the answer to its request");
 }
 
-/* It has been silent for long. A ping, or the answer to it, may be behind much that it takes slowly. */
+/* It has been silent for long. A ping, or the answer to it, may be behind much that it takes
+ * slowly. */
 static bool conn_lives(struct conn *c)
 {
 	if (conn_is_owed(c))
@@ -704,10 +735,12 @@ static uint32_t conns_idle_lead(const struct conns *s)
 /* One for each ping_ms of silence, and never late: before the next look it could be. */
 static bool conn_owes_ping(const struct conn *c, uint32_t silent)
 {
-	uint32_t lead = conns_idle_lead(c->conns), ping = c->conns->limits.ping_ms, before = c->since - c->last_in;
+	uint32_t lead = conns_idle_lead(c->conns), ping = c->conns->limits.ping_ms,
+		 before = c->since - c->last_in;
 	if (before > silent) /* it was heard since the last look */
 		before = 0;
-	return ping != 0 && (silent + lead) / ping > (before + lead) / ping && !outq_has_urgent(&c->out);
+	return ping != 0 && (silent + lead) / ping > (before + lead) / ping &&
+	       !outq_has_urgent(&c->out);
 }
 
 static void conn_idle_timeout(struct conn *c, uint32_t now)
@@ -721,7 +754,8 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		c->conns->loop->stats.idle_ended++;
 		conn_hear_out(c);
 		conn_kill(c);
-		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0}, "silent for longer than --idle-timeout");
+		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0},
+			 "silent for longer than --idle-timeout");
 		return;
 	} else if (conn_owes_ping(c, silent) && !conn_queue_control(c, FRAME_PING, NULL, 0)) {
 		conn_lost(c, "no memory to ping it");
@@ -730,7 +764,8 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 	conn_wait(c, CONN_WAIT_IDLE);
 }
 
-/* Where the answer comes from another loop it comes later, and may not come at all if that has too little memory to be asked. */
+/* Where the answer comes from another loop it comes later, and may not come at all if that has too
+ * little memory to be asked. */
 static void conn_ask_timeout(struct conn *c)
 {
 	conn_wait(c, CONN_WAIT_ASK);
@@ -761,7 +796,8 @@ static void conn_close_timeout(struct conn *c)
 	else if (conn_moves(c, c->conns->limits.close_ms))
 		conn_outstay(c);
 	else
-		conn_cut(c, "connection cut: its peer does not take what was sent before the close");
+		conn_cut(c,
+			 "connection cut: its peer does not take what was sent before the close");
 }
 
 static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
@@ -785,13 +821,15 @@ static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
 	}
 }
 
-/* How many of a list are looked at in a turn, the others CONNS_LOOK_MS later. Many that came at once are due at once; idle ones are
- * spread over half the time of their list, so that their pings do not leave together, then or ever again. */
+/* How many of a list are looked at in a turn, the others CONNS_LOOK_MS later. Many that came at
+ * once are due at once; idle ones are spread over half the time of their list, so that their pings
+ * do not leave together, then or ever again. */
 static uint32_t conns_looks(const struct conns *s, enum conn_wait which)
 {
 	const struct conn_list *list = &s->waits[which];
 	uint64_t spread = 2 * (uint64_t)list->n * CONNS_LOOK_MS / list->after_ms + CONNS_LOOKS_MIN;
-	return which == CONN_WAIT_IDLE && spread < CONNS_LOOKS_MAX ? (uint32_t)spread : CONNS_LOOKS_MAX;
+	return which == CONN_WAIT_IDLE && spread < CONNS_LOOKS_MAX ? (uint32_t)spread
+								   : CONNS_LOOKS_MAX;
 }
 
 static void conns_look(struct conns *s, enum conn_wait which, uint32_t now)
@@ -799,13 +837,15 @@ static void conns_look(struct conns *s, enum conn_wait which, uint32_t now)
 	struct conn_list *list = &s->waits[which];
 	uint32_t looks = list->after_ms != 0 ? conns_looks(s, which) : 0;
 	struct conn *c = NULL;
-	while (looks > 0 && (c = TAILQ_FIRST(&list->list)) != NULL && now - c->since >= list->after_ms) {
+	while (looks > 0 && (c = TAILQ_FIRST(&list->list)) != NULL &&
+	       now - c->since >= list->after_ms) {
 		conn_timeout(c, which, now);
 		looks--;
 	}
 	if (list->after_ms == 0 || (c = TAILQ_FIRST(&list->list)) == NULL)
 		return;
-	uint32_t waited = now - c->since, left = waited < list->after_ms ? list->after_ms - waited : 0;
+	uint32_t waited = now - c->since,
+		 left = waited < list->after_ms ? list->after_ms - waited : 0;
 	conns_set_tick(s, loop_now(s->loop) + (left > CONNS_LOOK_MS ? left : CONNS_LOOK_MS));
 }
 
@@ -818,7 +858,8 @@ static void conns_on_tick(void *arg)
 		conns_look(s, (enum conn_wait)which, now);
 }
 
-/* Some time after connections have ended, or large messages have come: what was kept for a flood, or lies free between what is used, goes back to the system. */
+/* Some time after connections have ended, or large messages have come: what was kept for a flood,
+ * or lies free between what is used, goes back to the system. */
 static void conns_on_trim(void *arg)
 {
 	struct conns *s = arg;
@@ -829,7 +870,7 @@ static void conns_on_trim(void *arg)
 		malloc_trim(0);
 }
 
-/* --- all of them ---------------------------------------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 /* What queues of slow peers did in this turn. */
 static void conns_count(struct conns *s)
@@ -860,15 +901,16 @@ static void conns_on_turn(void *arg)
 			s->living--;
 			continue;
 		}
-		c->doomed_next = kept; /* it ended after it had been put back as corked: the next pass takes it off that list */
+		c->doomed_next = kept; /* it ended after it had been put back as corked: the next
+					  pass takes it off that list */
 		kept = c;
 		s->loop->again = s->loop->again || c->dirty;
 	}
 	s->doomed = kept;
 }
 
-/* So often that the timeout is kept to an eighth of itself, and a ping leaves at most a third of its time early (conns_idle_lead),
- * without a list entry moving for each message. */
+/* So often that the timeout is kept to an eighth of itself, and a ping leaves at most a third of
+ * its time early (conns_idle_lead), without a list entry moving for each message. */
 static uint32_t conns_idle_looks(const struct conn_limits *limits)
 {
 	uint32_t idle = limits->idle_ms / 12 + 1, ping = limits->ping_ms / 5 + 1;
@@ -887,7 +929,8 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 	s->waits[CONN_WAIT_IDLE].after_ms = conns_idle_looks(limits);
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
 	if (s->living > 0)
-		conns_set_tick(s, loop_now(s->loop) + CONNS_LOOK_MS); /* who waited for ever may not any more */
+		conns_set_tick(s, loop_now(s->loop) +
+					  CONNS_LOOK_MS); /* who waited for ever may not any more */
 }
 
 void conns_set_tls(struct conns *s, struct tls_server *tls)
@@ -897,8 +940,8 @@ void conns_set_tls(struct conns *s, struct tls_server *tls)
 	tls_server_unref(old);
 }
 
-bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
-		const struct conn_limits *limits)
+bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
+		size_t session_size, const struct conn_limits *limits)
 {
 	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
 	for (int which = 0; which < CONN_WAITS; which++)
@@ -970,7 +1013,8 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
 	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
 	/* A flood of TLS is not told: to say so would take a handshake for each. */
-	bool ok = conn_set_remote(c, remote) && (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&
+	bool ok = conn_set_remote(c, remote) &&
+		  (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&
 		  (!kind->tls || conn_begin_tls(c, kind->tls_group));
 	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
 		gate_leave(c);

@@ -1,8 +1,10 @@
-/* conn: one socket, from the accepted descriptor to its end: request head, HTTP answer or upgrade, frames, close handshake.
+/* conn: one socket, from the accepted descriptor to its end: request head, HTTP answer or upgrade,
+ * frames, close handshake.
  *
- * conn knows nothing of mounts and rooms. What it reads goes up through struct conn_ops; above it, each conn carries
- * `session_size` bytes for whoever uses it (conn_session), which live as long as the conn does: until the socket is closed and,
- * where an upgrade was accepted, conn_release was called.
+ * conn knows nothing of mounts and rooms. What it reads goes up through struct conn_ops; above it,
+ * each conn carries `session_size` bytes for whoever uses it (conn_session), which live as long as
+ * the conn does: until the socket is closed and, where an upgrade was accepted, conn_release was
+ * called.
  */
 #ifndef TOVA_NET_CONN_H
 #define TOVA_NET_CONN_H
@@ -30,10 +32,14 @@ enum conn_state {
 	CONN_ASKING,  /* whether the upgrade is accepted is not known yet; nothing is read */
 	CONN_ANSWER,  /* an HTTP answer is being sent */
 	CONN_OPEN,    /* frames go both ways */
-	CONN_CLOSED,  /* the peer's close frame came, or what it may not send; our close frame waits for conn_echo_close */
-	CONN_LEAVING, /* we close: our close frame waits for conn_echo_close, and what the peer sends waits, too */
-	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are ignored */
-	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was sent is not lost to a reset */
+	CONN_CLOSED,  /* the peer's close frame came, or what it may not send; our close frame waits
+			 for conn_echo_close */
+	CONN_LEAVING, /* we close: our close frame waits for conn_echo_close, and what the peer
+			 sends waits, too */
+	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are
+		       ignored */
+	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was
+			 sent is not lost to a reset */
 	CONN_DEAD,    /* the descriptor is closed */
 	CONN_FAR,     /* the socket is another loop's, and so is what is done here: net/far.h */
 };
@@ -50,29 +56,35 @@ enum conn_end {
 
 struct conn_farewell; /* conn.c */
 
-/* What only some connections need, or need only now and then: a conn has it while any of it is not zero. */
+/* What only some connections need, or need only now and then: a conn has it while any of it is not
+ * zero. */
 struct conn_more {
-	struct frame_reader reader;   /* where it stopped in the middle of a frame or message */
-	struct conn_stash *stash;     /* bytes received and not used yet: a part of a head, or what came before a pause */
-	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
-	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
-	struct tls *tls;	      /* NULL: plain */
-	struct squeeze_conn *squeeze; /* see squeeze.h */
-	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
-	struct heavy *heavy;	      /* while it holds memory */
-	struct conn_farewell *farewell; /* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
-	uint64_t taken;			/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
-	uint32_t taken_at;		/* low 32 bits of the loop's clock */
-	bool outstays;			/* in conns->outstaying */
-	struct budget *budget;	      /* while it is counted there, waits for it, or reads beyond its bound; see conn_budget.c */
-	size_t budget_input;	      /* bytes, as they are counted there */
+	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
+	struct conn_stash *stash; /* bytes received and not used yet: a part of a head, or what came
+				     before a pause */
+	struct answer_file *file; /* CONN_ANSWER: what follows the queue */
+	struct gate_header *header;	/* what the PROXY protocol said; see gate.h */
+	struct tls *tls;		/* NULL: plain */
+	struct squeeze_conn *squeeze;	/* see squeeze.h */
+	struct meter *meter;		/* of what it sends; NULL: it may send what it likes */
+	struct heavy *heavy;		/* while it holds memory */
+	struct conn_farewell *farewell; /* CONN_LEAVING, and CONN_CLOSED where the peer sent none:
+					   what our close frame will say */
+	uint64_t taken; /* uptake_count, when the peer was last seen to take something; 0: it is not
+			   looked at */
+	uint32_t taken_at;     /* low 32 bits of the loop's clock */
+	bool outstays;	       /* in conns->outstaying */
+	struct budget *budget; /* while it is counted there, waits for it, or reads beyond its
+				  bound; see conn_budget.c */
+	size_t budget_input;   /* bytes, as they are counted there */
 	TAILQ_ENTRY(conn) budget_link;
-	uint8_t budget_waits;	      /* 0, or 1 + enum budget_wait: the list that it is in */
-	uint8_t ip6[16];	      /* the address where it is one of IPv6 */
+	uint8_t budget_waits; /* 0, or 1 + enum budget_wait: the list that it is in */
+	uint8_t ip6[16];      /* the address where it is one of IPv6 */
 };
 
-/* What a broadcast touches of each member lies in front, in one cache line of memory. An idle connection is this, the session behind
- * it, and some words in tables: whatever is added here is paid for by each. */
+/* What a broadcast touches of each member lies in front, in one cache line of memory. An idle
+ * connection is this, the session behind it, and some words in tables: whatever is added here is
+ * paid for by each. */
 struct conn {
 	struct conns *conns;
 	struct conn_more *more; /* or NULL; see conn_more */
@@ -83,23 +95,26 @@ struct conn {
 	uint8_t paused;	 /* enum conn_pause bits */
 	uint8_t family;	 /* of the peer's address */
 	bool dirty : 1, doomed : 1;
-	bool corked : 1;	 /* conn_cork */
-	bool released : 1;	 /* nobody above uses the session */
-	bool ended : 1;		 /* the end was told, or was asked for from above */
-	bool fin : 1;		 /* nothing is written behind what is queued */
-	bool eof : 1;		 /* the peer's stream has ended */
-	bool hup_seen : 1;	 /* epoll told so while nothing was read */
-	bool shaken : 1;	 /* both close frames have been queued or read */
-	bool unread : 1;	 /* the last read filled its buffer: there may be more */
-	bool keep_alive : 1;	 /* CONN_ANSWER: another request may follow */
-	bool head_only : 1;	 /* CONN_ANSWER: no body */
-	bool counted : 1;	 /* among those of its address */
-	bool told : 1;		 /* as one too many: its request gets a 429 */
-	bool obeys : 1;		 /* of compressed messages: see inflate.h */
-	uint8_t packed : 3;	 /* has agreed on compression: bits of the client's window, less 8; 0: it has not */
-	uint8_t broken;		 /* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
+	bool corked : 1;     /* conn_cork */
+	bool released : 1;   /* nobody above uses the session */
+	bool ended : 1;	     /* the end was told, or was asked for from above */
+	bool fin : 1;	     /* nothing is written behind what is queued */
+	bool eof : 1;	     /* the peer's stream has ended */
+	bool hup_seen : 1;   /* epoll told so while nothing was read */
+	bool shaken : 1;     /* both close frames have been queued or read */
+	bool unread : 1;     /* the last read filled its buffer: there may be more */
+	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
+	bool head_only : 1;  /* CONN_ANSWER: no body */
+	bool counted : 1;    /* among those of its address */
+	bool told : 1;	     /* as one too many: its request gets a 429 */
+	bool obeys : 1;	     /* of compressed messages: see inflate.h */
+	uint8_t packed : 3; /* has agreed on compression: bits of the client's window, less 8; 0: it
+			       has not */
+	uint8_t broken; /* 0, or the errno of a write that failed; ECANCELED: nothing more is to be
+			   written */
 	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
-	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */
+	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into
+				    the timeout list */
 	uint16_t close_code;	 /* CONN_CLOSED: to echo */
 	uint16_t port;		 /* of the peer's address */
 	uint8_t ip4[4];
@@ -117,38 +132,55 @@ enum conn_pause {
 	CONN_PAUSE_BUDGET = 8, /* its mount holds all it may: net/budget.h */
 };
 
-enum conn_wait { CONN_WAIT_NONE, CONN_WAIT_HEAD, CONN_WAIT_ANSWER, CONN_WAIT_ASK, CONN_WAIT_IDLE, CONN_WAIT_CLOSE, CONN_WAITS };
+enum conn_wait {
+	CONN_WAIT_NONE,
+	CONN_WAIT_HEAD,
+	CONN_WAIT_ANSWER,
+	CONN_WAIT_ASK,
+	CONN_WAIT_IDLE,
+	CONN_WAIT_CLOSE,
+	CONN_WAITS
+};
 
 enum conn_sent {
 	CONN_SENT,
-	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was attempted */
+	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was
+			 attempted */
 	CONN_GONE,	/* not queued: it has ended */
 	CONN_NO_MEMORY, /* not queued */
 };
 
 struct conn_ops {
-	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives until it returns. */
+	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives
+	 * until it returns. */
 	void (*upgrade)(void *ctx, struct conn *c, struct request *r);
 	/* Any other request. Calls answer_respond or answer_file before it returns. */
 	void (*request)(void *ctx, struct conn *c, struct request *r);
-	/* A whole message, unmasked, text checked. data is writable, one byte behind it too (restore that one). See conn_take. */
+	/* A whole message, unmasked, text checked. data is writable, one byte behind it too
+	 * (restore that one). See conn_take. */
 	void (*message)(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len);
-	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close. Then call conn_echo_close when
-	 * earlier messages have been dealt with. why: a sentence, static. */
-	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t reason_len, const char *why);
+	/* The peer's doing, exactly once for a conn that was accepted and not closed by conn_close.
+	 * Then call conn_echo_close when earlier messages have been dealt with. why: a sentence,
+	 * static. */
+	void (*ended)(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+		      size_t reason_len, const char *why);
 	/* So many messages and pings were dropped, as it sends more than it may. */
 	void (*dropped)(struct conn *c, uint32_t n);
-	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any more. */
+	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any
+	 * more. */
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
 	void (*unanswered)(struct conn *c);
-	/* Messages were given up for others (conn_make_way) since its queue was last empty: it is so again, or it is gone for good. */
+	/* Messages were given up for others (conn_make_way) since its queue was last empty: it is
+	 * so again, or it is gone for good. */
 	void (*gave_up)(struct conn *c, uint32_t messages, bool gone);
-	/* It holds most, and limits.buffered_max is reached. True: some of what waited for it was given up (conn_lighten). Else it is
-	 * to be closed when `relieved` is called or the commit is over; nothing more is queued for it. Members may be being walked. */
+	/* It holds most, and limits.buffered_max is reached. True: some of what waited for it was
+	 * given up (conn_lighten). Else it is to be closed when `relieved` is called or the commit
+	 * is over; nothing more is queued for it. Members may be being walked. */
 	bool (*heavy)(struct conn *c);
 	void (*relieved)(void *ctx);
-	/* Something sent was not queued, of which conn_send could not tell: it was another loop's. NULL where there is only one. */
+	/* Something sent was not queued, of which conn_send could not tell: it was another loop's.
+	 * NULL where there is only one. */
 	void (*unsent)(struct conn *c, enum conn_sent why, uint32_t messages);
 	/* On another loop, too: messages begin to be given up. */
 	void (*slow)(struct conn *c);
@@ -166,13 +198,14 @@ struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
 	struct squeeze_limits squeeze;
-	uint32_t queue_max;			     /* bytes waiting for one connection */
-	uint64_t buffered_max;			     /* bytes that all connections hold; 0: any number */
+	uint32_t queue_max;    /* bytes waiting for one connection */
+	uint64_t buffered_max; /* bytes that all connections hold; 0: any number */
 	uint32_t head_ms, ask_ms, close_ms;
-	uint32_t idle_ms, ping_ms; /* silence that ends a connection, and at which it is pinged at the latest; 0: never */
-	uint32_t max;				     /* sockets at once */
-	uint32_t
-		uring_min; /* so many connections with output in a turn are sent to with one system call, where it can be had; 0: never */
+	uint32_t idle_ms, ping_ms; /* silence that ends a connection, and at which it is pinged at
+				      the latest; 0: never */
+	uint32_t max;		   /* sockets at once */
+	uint32_t uring_min; /* so many connections with output in a turn are sent to with one system
+			       call, where it can be had; 0: never */
 };
 
 struct conn_list {
@@ -194,7 +227,8 @@ struct conns {
 	struct conn_list waits[CONN_WAITS];
 	struct loop_timer tick;
 	struct loop_hook hook;
-	struct conn **dirty; /* a ring of those that have output for the end of the turn; there is room for all */
+	struct conn **dirty; /* a ring of those that have output for the end of the turn; there is
+				room for all */
 	uint32_t dirty_first, n_dirty, cap_dirty;
 	uint32_t living; /* conns in memory */
 	struct conn *doomed;
@@ -213,24 +247,28 @@ struct conns {
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
-	uint32_t stashes;	  /* conns that have one: conn_more */
-	uint32_t outstaying;	  /* that have ended, and longer than limits.close_ms ago: their peers still take what was sent */
-	struct gate gate;	  /* all zero: nobody is trusted, nothing is limited */
+	uint32_t stashes;    /* conns that have one: conn_more */
+	uint32_t outstaying; /* that have ended, and longer than limits.close_ms ago: their peers
+				still take what was sent */
+	struct gate gate;    /* all zero: nobody is trusted, nothing is limited */
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
 	struct request request; /* scratch: it is large */
 };
 
 /* False with errno on failure; conns_free is called all the same. */
-bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx, size_t session_size,
-		const struct conn_limits *limits);
+bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
+		size_t session_size, const struct conn_limits *limits);
 /* For what is read from now on. */
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
-/* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is allowed. */
+/* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is
+ * allowed. */
 void conns_set_tls(struct conns *s, struct tls_server *tls);
-/* What is received counts in these; number: which of its loops this is. Before the first connection. */
+/* What is received counts in these; number: which of its loops this is. Before the first
+ * connection. */
 void conns_set_budgets(struct conns *s, struct budgets *budgets, unsigned number);
-/* Is anything still being said or waited for on a socket, beyond idle keep-alive? The more there is to wait for, the larger. */
+/* Is anything still being said or waited for on a socket, beyond idle keep-alive? The more there is
+ * to wait for, the larger. */
 enum conns_busy {
 	CONNS_AT_REST,
 	CONNS_BUSY,
@@ -247,7 +285,8 @@ struct conn_kind {
 	uint8_t tls_group; /* and shows this group of certificates; 0: all */
 };
 
-/* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory, or if its address may not come in. */
+/* Takes over an accepted, non-blocking descriptor; closes it and returns false without memory, or
+ * if its address may not come in. */
 bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind);
 
 static inline void *conn_session(struct conn *c)
@@ -278,24 +317,31 @@ bool conn_is_secure(const struct conn *c);
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT]);
 /* What is known of its TLS; false: it has none. */
 bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r);
-/* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls conn_less. */
+/* What is rarely there, made if need be; NULL without memory. Whoever clears something in it calls
+ * conn_less. */
 struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);
 
 /* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
 bool conn_measure(struct conn *c, const struct meter_rule *rule);
-/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with OUTGOING_CLOSE none of what is sent will be
- * given up (see conn_make_way), so that compressed messages may refer back to others. extra: header lines with CRLF. The session must be
- * ready: messages follow as soon as the caller returns to the loop. Returns false without memory; the conn is ended then. */
-bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra);
-/* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound and is not judged by it. */
+/* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with
+ * OUTGOING_CLOSE none of what is sent will be given up (see conn_make_way), so that compressed
+ * messages may refer back to others. extra: header lines with CRLF. The session must be ready:
+ * messages follow as soon as the caller returns to the loop. Returns false without memory; the conn
+ * is ended then. */
+bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		 struct span subprotocol, struct span extra);
+/* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound
+ * and is not judged by it. */
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 
-/* For a frame that conn_send found CONN_FULL: gives up others that wait (outq_make_way), and queues it if there is room then. */
+/* For a frame that conn_send found CONN_FULL: gives up others that wait (outq_make_way), and queues
+ * it if there is room then. */
 enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
 /* Gives up the older half of what waits, if that is worth while. False: nothing was. */
 bool conn_lighten(struct conn *c);
-/* Bytes of memory beside its queue: for input that is not complete, and what TLS has taken and the socket has not. */
+/* Bytes of memory beside its queue: for input that is not complete, and what TLS has taken and the
+ * socket has not. */
 size_t conn_held(const struct conn *c);
 /* Bytes that wait for it and can not be given up for others. */
 static inline uint32_t conn_unread(const struct conn *c)
@@ -315,25 +361,29 @@ struct conn_load {
 };
 struct conn_load conn_load(struct conn *c);
 
-/* Within conn_ops.message: the memory in which the message lies, with one byte behind it that may be written; the caller's to free from
- * now on. NULL: it lies elsewhere. Its size comes in *size_r, and where the message is now in *data_r. */
+/* Within conn_ops.message: the memory in which the message lies, with one byte behind it that may
+ * be written; the caller's to free from now on. NULL: it lies elsewhere. Its size comes in *size_r,
+ * and where the message is now in *data_r. */
 void *conn_take(struct conn *c, uint8_t **data_r, size_t *size_r);
 
-/* Starts the close handshake: what is sent in answer to earlier messages (`own`) leaves before our close frame, which waits for
- * conn_echo_close, at most limits.close_ms. `urgent`: it does not wait, and what is queued is given up. code 0: an empty close frame.
- * No op upwards follows. */
+/* Starts the close handshake: what is sent in answer to earlier messages (`own`) leaves before our
+ * close frame, which waits for conn_echo_close, at most limits.close_ms. `urgent`: it does not
+ * wait, and what is queued is given up. code 0: an empty close frame. No op upwards follows. */
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
-/* Earlier messages have been dealt with: our close frame is queued, whoever began it. Does nothing where none waits for that. */
+/* Earlier messages have been dealt with: our close frame is queued, whoever began it. Does nothing
+ * where none waits for that. */
 void conn_echo_close(struct conn *c);
 /* Ends the socket at once. No op upwards follows. */
 void conn_abort(struct conn *c);
 /* The same where there may be something that the peer was to get yet: the log says so. */
 void conn_cut(struct conn *c, const char *why);
-/* More output of this conn is about to come: what is queued may wait for it, at most about a millisecond. */
+/* More output of this conn is about to come: what is queued may wait for it, at most about a
+ * millisecond. */
 void conn_cork(struct conn *c, bool on);
 /* The session is not needed any more. */
 void conn_release(struct conn *c);
-/* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection is gone. */
+/* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection
+ * is gone. */
 bool conn_answering(struct conn *c);
 bool conn_queue_raw(struct conn *c, const struct slice *bytes);
 /* Stops or goes on reading for that reason. */

@@ -1,9 +1,13 @@
-/* Connections of a mount that holds all it may (net/budget.h): who waits until it may be read again, and who reads on meanwhile. */
+/* Connections of a mount that holds all it may (net/budget.h): who waits until it may be read
+ * again, and who reads on meanwhile. */
 #include "net/conn_parts.h"
 
-#define CONN_BUDGET_LOOK_MS 50	    /* to look again: whoever frees memory says so, but not all that changes */
-#define CONN_BUDGET_RESUMED_MAX 64  /* connections that are read again at once: what they send may use the room up */
-#define CONN_BUDGET_STALL_MS 2000   /* a message for which others wait has to come on by then ... */
+/* to look again: whoever frees memory says so, but not all that changes */
+#define CONN_BUDGET_LOOK_MS 50
+/* connections that are read again at once: what they send may use the room up */
+#define CONN_BUDGET_RESUMED_MAX 64
+/* a message for which others wait has to come on by then ... */
+#define CONN_BUDGET_STALL_MS 2000
 #define CONN_BUDGET_STALL_MIN 16384 /* ... by so many bytes */
 #define CONN_BUDGET_SMALL 4096	    /* read at once where messages in part have all of theirs */
 
@@ -21,12 +25,16 @@ static struct budget_queue *conns_queue(const struct conns *s, struct budget *b)
 
 static bool budget_queue_waits(const struct budget_queue *q)
 {
-	return !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_BEGUN]) || !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_REST]);
+	return !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_BEGUN]) ||
+	       !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_REST]);
 }
 
 static size_t conn_input(const struct conn *c)
 {
-	return c->more != NULL ? frame_held(&c->more->reader) + (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0)
+	return c->more != NULL ? frame_held(&c->more->reader) +
+					 (c->more->stash != NULL
+						  ? sizeof *c->more->stash + c->more->stash->cap
+						  : 0)
 			       : 0;
 }
 
@@ -36,9 +44,10 @@ static void conns_look_later(struct conns *s)
 		loop_timer_set(&s->budget_timer, CONN_BUDGET_LOOK_MS);
 }
 
-/* --- waiting ------------------------------------------------------------------------------------------------------------------------ */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
-/* False without memory to know of it: it is read from, and ends if there is none for that either. */
+/* False without memory to know of it: it is read from, and ends if there is none for that
+ * either. */
 static bool conn_budget_wait(struct conn *c, struct budget *b, bool rests)
 {
 	struct conns *s = c->conns;
@@ -47,7 +56,8 @@ static bool conn_budget_wait(struct conn *c, struct budget *b, bool rests)
 		return false;
 	more->budget = b;
 	more->budget_waits = rests ? 1 + BUDGET_WAIT_REST : 1 + BUDGET_WAIT_BEGUN;
-	TAILQ_INSERT_TAIL(&conns_queue(s, b)->waiting[more->budget_waits - 1], c, more->budget_link);
+	TAILQ_INSERT_TAIL(&conns_queue(s, b)->waiting[more->budget_waits - 1], c,
+			  more->budget_link);
 	c->paused |= CONN_PAUSE_BUDGET;
 	atomic_fetch_or(&b->waiting, UINT64_C(1) << s->number);
 	loop_wake(&s->budget_waker); /* there may be room just now, or a pass */
@@ -99,13 +109,14 @@ static void conn_end_pass(struct conn *c, struct budget *b)
 	budget_end_pass(b);
 }
 
-/* --- counting ----------------------------------------------------------------------------------------------------------------------- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 void conn_budget_weigh(struct conn *c)
 {
 	struct conn_more *more = c->more;
 	size_t input = conn_input(c);
-	if (more == NULL || (more->budget == NULL && (input == 0 || (more->budget = conn_budget(c)) == NULL)))
+	if (more == NULL ||
+	    (more->budget == NULL && (input == 0 || (more->budget = conn_budget(c)) == NULL)))
 		return;
 	struct budget *b = more->budget;
 	struct budget_queue *q = conns_queue(c->conns, b);
@@ -135,7 +146,7 @@ void conn_budget_leave(struct conn *c)
 	more->budget = NULL;
 }
 
-/* --- going on ----------------------------------------------------------------------------------------------------------------------- */
+/* --- going on --------------------------------------------------------------------------------- */
 
 static void conn_budget_resume(struct conn *c)
 {
@@ -143,7 +154,8 @@ static void conn_budget_resume(struct conn *c)
 	conn_pause(c, CONN_PAUSE_BUDGET, false);
 }
 
-/* Each of them is thought to read as much as it can at once, so that not all are woken for the room of a few. */
+/* Each of them is thought to read as much as it can at once, so that not all are woken for the room
+ * of a few. */
 static void conns_resume(struct conns *s, struct budget *b, enum budget_wait which)
 {
 	struct budget_list *list = &conns_queue(s, b)->waiting[which];
@@ -179,7 +191,8 @@ static void conns_check_pass(struct conns *s, struct budget *b)
 	struct budget_queue *q = conns_queue(s, b);
 	struct conn *c = q->pass;
 	uint64_t now = loop_now(s->loop);
-	if (c == NULL || now - q->pass_at < (conn_input(c) == 0 ? CONN_BUDGET_LOOK_MS : CONN_BUDGET_STALL_MS))
+	if (c == NULL ||
+	    now - q->pass_at < (conn_input(c) == 0 ? CONN_BUDGET_LOOK_MS : CONN_BUDGET_STALL_MS))
 		return;
 	size_t len = c->more != NULL ? frame_gathered(&c->more->reader) : 0;
 	bool stalls = conn_input(c) > 0 && len < q->pass_len + CONN_BUDGET_STALL_MIN;
@@ -188,7 +201,9 @@ static void conns_check_pass(struct conns *s, struct budget *b)
 	if (stalls && c->state == CONN_OPEN) {
 		conn_forget_input(c);
 		conn_budget_leave(c);
-		conn_fail(c, CONN_END_LIMIT, CLOSE_TRY_LATER, "a message that does not come on, while others wait for its memory (--hold-bytes)");
+		conn_fail(
+			c, CONN_END_LIMIT, CLOSE_TRY_LATER,
+			"a message that does not come on, while others wait for its memory (--hold-bytes)");
 		conn_watch(c);
 	} else if (stalls || conn_input(c) == 0) {
 		conn_end_pass(c, b);
@@ -199,7 +214,8 @@ void conns_on_budget(void *arg)
 {
 	struct conns *s = arg;
 	bool wait = false;
-	for (struct budget *b = s->budgets != NULL ? s->budgets->first : NULL; b != NULL; b = b->next) {
+	for (struct budget *b = s->budgets != NULL ? s->budgets->first : NULL; b != NULL;
+	     b = b->next) {
 		struct budget_queue *q = conns_queue(s, b);
 		if (q->pass == NULL && !budget_queue_waits(q))
 			continue;

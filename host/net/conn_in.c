@@ -28,7 +28,7 @@ static const struct frame_limits *conn_frame_limits(const struct conn *c, struct
 	return &u->limits;
 }
 
-/* --- input: frames -------------------------------------------------------------------------------------------------------------- */
+/* --- input: frames ---------------------------------------------------------------------------- */
 
 static void conn_on_control(struct conn *c, const struct frame *f)
 {
@@ -39,7 +39,8 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 		c->state = CONN_CLOSED;
 		c->close_code = f->code;
 		conn_wait_close(c);
-		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len}, NULL);
+		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len},
+			 NULL);
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
 		c->state = CONN_LINGER;
 		c->shaken = true;
@@ -67,7 +68,8 @@ static uint32_t conn_lines(const struct frame *f)
 {
 	uint32_t n = 1;
 	const uint8_t *end = f->data + f->len;
-	for (const uint8_t *at = f->data; at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+	for (const uint8_t *at = f->data;
+	     at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
 		n++;
 	return n;
 }
@@ -77,13 +79,16 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 {
 	struct meter *meter = c->more->meter;
 	uint64_t now = loop_now(c->conns->loop);
-	bool counts = status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
+	bool counts =
+		status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
 	if (!counts || c->state != CONN_OPEN)
 		return true;
-	bool takes = meter_take(meter, now, meter->rule->lines && status == FRAME_MESSAGE ? conn_lines(f) : 1);
+	bool takes = meter_take(meter, now,
+				meter->rule->lines && status == FRAME_MESSAGE ? conn_lines(f) : 1);
 	c->conns->loop->stats.rate_dropped += !takes;
 	if (!takes && meter->rule->close) {
-		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY, "more messages than --rate-limit allows");
+		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY,
+			  "more messages than --rate-limit allows");
 		return false;
 	}
 	uint32_t untold = meter_due(meter, now);
@@ -92,7 +97,8 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 	return takes;
 }
 
-static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status, const struct frame *f)
+static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status,
+			  const struct frame *f)
 {
 	bool measured = c->more != NULL && c->more->meter != NULL;
 	if (measured && !conn_takes(c, status, f)) {
@@ -144,7 +150,8 @@ static void conn_keep_reader(struct conn *c, struct frame_reader *r)
 		conn_lost(c, "no memory for its input");
 }
 
-/* Keeps where it stopped in the middle of a compressed message, and what its client may refer to though it should not. */
+/* Keeps where it stopped in the middle of a compressed message, and what its client may refer to
+ * though it should not. */
 static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 {
 	struct squeeze_conn *kept = conn_kept(c);
@@ -179,7 +186,8 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 		r = c->more->reader;
 		c->more->reader = (struct frame_reader){.part = NULL};
 	}
-	while (left > 0 && (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
+	while (left > 0 &&
+	       (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
 		enum frame_status status = frame_read(&r, limits, &data, &left, &f);
 		if (status != FRAME_MORE)
 			conn_on_frame(c, &r, status, &f);
@@ -190,19 +198,21 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 	return len - left;
 }
 
-/* --- input: request heads ------------------------------------------------------------------------------------------------------- */
+/* --- input: request heads --------------------------------------------------------------------- */
 
 void conn_refuse(struct conn *c, const struct request *r, int status, const char *why)
 {
 	c->keep_alive = false;
-	answer_refuse(c, r != NULL ? LOG_UPGRADE : LOG_HTTP, r, status, status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
+	answer_refuse(c, r != NULL ? LOG_UPGRADE : LOG_HTTP, r, status,
+		      status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
 }
 
 static void conn_on_request(struct conn *c, struct request *r)
 {
 	struct conns *s = c->conns;
 	const char *why;
-	c->keep_alive = r->keep_alive && !r->has_body; /* a body is not read, so what follows it can't be found */
+	c->keep_alive = r->keep_alive &&
+			!r->has_body; /* a body is not read, so what follows it can't be found */
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
 	if (!gate_request(c, r))
 		return;
@@ -224,13 +234,15 @@ static void conn_on_request(struct conn *c, struct request *r)
 }
 
 /* Returns the bytes used; what is left is kept and *progress says how much of it is known. */
-static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, struct request_progress *progress)
+static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len,
+				struct request_progress *progress)
 {
 	struct request *r = &c->conns->request;
 	size_t used = 0;
 	int status = 400;
 	const char *why = "bad request";
-	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, progress, &used, &status, &why)) {
+	switch (request_parse(r, &c->conns->limits.head, (const char *)data, len, progress, &used,
+			      &status, &why)) {
 	case REQUEST_MORE:
 		return 0;
 	case REQUEST_EMPTY:
@@ -247,10 +259,11 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len, struc
 	return len;
 }
 
-/* --- input ---------------------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 /* Uses what can be used now; returns how much that was. */
-static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, struct request_progress *progress)
+static size_t conn_consume(struct conn *c, uint8_t *data, size_t len,
+			   struct request_progress *progress)
 {
 	size_t used = 0;
 	for (;;) {
@@ -259,7 +272,8 @@ static size_t conn_consume(struct conn *c, uint8_t *data, size_t len, struct req
 			n = conn_consume_head(c, data + used, len - used, progress);
 		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
 			n = conn_consume_frames(c, data + used, len - used);
-		else if (c->state == CONN_LINGER || c->state == CONN_DEAD || c->state == CONN_CLOSED)
+		else if (c->state == CONN_LINGER || c->state == CONN_DEAD ||
+			 c->state == CONN_CLOSED)
 			return len;
 		used += n;
 		if (n == 0 || used == len)
@@ -294,7 +308,8 @@ void conn_consume_stash(struct conn *c)
 	struct conn_stash *st = conn_stash(c);
 	if (st == NULL)
 		return;
-	conn_set_stash(c, NULL); /* so that it outlives the conn's end, which frees what the conn has */
+	conn_set_stash(c, NULL); /* so that it outlives the conn's end, which frees what the conn
+				    has */
 	size_t used = conn_consume(c, st->bytes, st->len, &st->progress);
 	if (used == st->len || c->state == CONN_DEAD || conn_more(c) == NULL) {
 		if (used < st->len && c->state != CONN_DEAD)
@@ -335,7 +350,8 @@ static void conn_on_eof(struct conn *c)
 	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
 		c->state = CONN_CLOSED;
 		conn_wait_close(c);
-		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0}, "the peer ended the stream without a close frame");
+		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0},
+			 "the peer ended the stream without a close frame");
 	} else if (c->state == CONN_LEAVING) { /* its end waits for ours */
 	} else if (c->fin || c->out.bytes > 0) {
 		conn_finish(c);
@@ -358,7 +374,8 @@ static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
 	ssize_t n = tls_read(tls, c->fd, bytes, cap);
 	int error = errno;
 	if (tls_waits(tls))
-		c->out.stalled = true; /* its handshake has something to say when the socket lets it */
+		c->out.stalled =
+			true; /* its handshake has something to say when the socket lets it */
 	errno = error;
 	return n;
 }
@@ -403,7 +420,9 @@ static void conn_tls_failed(struct conn *c)
 		return;
 	}
 	c->conns->loop->stats.tls_failures++;
-	if (stranger >= 'A' && stranger <= 'Z') { /* a method: it takes us for a plain server, and is answered as by one */
+	if (stranger >= 'A' &&
+	    stranger <=
+		    'Z') { /* a method: it takes us for a plain server, and is answered as by one */
 		conn_drop_tls(c);
 		conn_less(c);
 		conn_refuse(c, NULL, 400, "TLS is spoken here: https:// or wss://");
@@ -450,8 +469,10 @@ void conn_on_readable(struct conn *c)
 		return;
 	c->conns->loop->readers++;
 	conn_read(c, most);
-	/* What TLS has read already no descriptor announces, and the next connection would overwrite it. */
-	while (conn_owes_end(c) || (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
+	/* What TLS has read already no descriptor announces, and the next connection would
+	 * overwrite it. */
+	while (conn_owes_end(c) ||
+	       (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
 		conn_read(c, LOOP_INPUT);
 }
 
@@ -474,6 +495,7 @@ void conn_tls_late(struct conn *c)
 	if (tls == NULL || tls_is_open(tls) || !tls_has_begun(tls))
 		return;
 	c->conns->loop->stats.tls_failures++;
-	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS, "a TLS handshake did not come to its end in time",
+	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS,
+	    "a TLS handshake did not come to its end in time",
 	    LOG_STR("remote", conn_remote_text(c, text)));
 }

@@ -9,7 +9,7 @@
 
 #define CONN_CORK_US 1000
 
-/* --- compression ---------------------------------------------------------------------------------------------------------------- */
+/* --- compression ------------------------------------------------------------------------------ */
 
 #define CONN_PACKED_BASE (DEFLATE_BITS_MIN - 1) /* see conn->packed */
 
@@ -48,7 +48,8 @@ void conn_unpack(struct conn *c)
 
 static bool conn_squeeze(struct conn *c, struct outgoing *o, struct slice *packed_r)
 {
-	return squeeze_frame(&c->conns->squeeze, conn_kept(c), c->packed + CONN_PACKED_BASE, o, packed_r);
+	return squeeze_frame(&c->conns->squeeze, conn_kept(c), c->packed + CONN_PACKED_BASE, o,
+			     packed_r);
 }
 
 /* Does what it gets refer back to what it got? Then nothing may be missing. */
@@ -58,7 +59,7 @@ static bool conn_refers(const struct conn *c)
 	return kept != NULL && kept->keep_out;
 }
 
-/* --- output --------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static void conns_push_dirty(struct conns *s, struct conn *c)
 {
@@ -99,12 +100,14 @@ void conn_fin(struct conn *c)
 	c->fin = false;
 	if (tls != NULL)
 		tls_finish(tls, c->fd);
-	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once (7.1.1). */
+	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once
+	 * (7.1.1). */
 	if (c->eof || (c->shaken && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
 		conn_kill(c);
 		return;
 	}
-	/* A close(2) with unread input resets the connection and can destroy what the peer has not read yet. */
+	/* A close(2) with unread input resets the connection and can destroy what the peer has not
+	 * read yet. */
 	c->state = CONN_LINGER;
 	conn_wait_close(c);
 }
@@ -135,7 +138,8 @@ static void conn_drained(struct conn *c)
 static void conn_count_sent(struct conn *c, uint64_t sent, bool stalled)
 {
 	c->conns->loop->stats.bytes_out += sent;
-	/* Where we do not listen, or the peer has much to take, it is the sign of life that it takes some. */
+	/* Where we do not listen, or the peer has much to take, it is the sign of life that it
+	 * takes some. */
 	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0 || stalled))
 		c->last_in = (uint32_t)loop_now(c->conns->loop);
 }
@@ -167,7 +171,8 @@ static void conn_resume(struct conn *c)
 /* Nothing but messages both ways: most connections, most of the time. */
 static inline bool conn_is_plain(const struct conn *c)
 {
-	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin && c->interest == CONN_WANT_READ;
+	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin &&
+	       c->interest == CONN_WANT_READ;
 }
 
 /* What becomes possible, or happens, after a write. */
@@ -189,7 +194,8 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 		heavy_weigh(c);
 	if (c->out.stalled)
 		heavies_grew(c);
-	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE && (c->more == NULL || c->more->taken == 0))
+	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE &&
+	    (c->more == NULL || c->more->taken == 0))
 		conn_watch_uptake(c);
 	if (conn_owes_end(c))
 		conn_on_readable(c);
@@ -213,7 +219,8 @@ bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 	struct outq_spare *spare = &c->conns->spare;
 	if (!(raw ? outq_append_raw(&c->out, s, spare) : outq_append(&c->out, s, spare)))
 		return false;
-	if (!c->out.stalled && !conn_has_file(c)) /* else the poller says when it is worth a try; a file leaves a block a turn */
+	if (!c->out.stalled && !conn_has_file(c)) /* else the poller says when it is worth a try; a
+						     file leaves a block a turn */
 		conn_mark_dirty(c);
 	return true;
 }
@@ -223,8 +230,10 @@ bool conn_queue_raw(struct conn *c, const struct slice *bytes)
 	return c->state == CONN_FAR ? far_raw(c, bytes) : conn_queue(c, bytes, true);
 }
 
-/* Control frames pass data that a slow peer has not read; else the order of events is the better one. */
-bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload, size_t len)
+/* Control frames pass data that a slow peer has not read; else the order of events is the better
+ * one. */
+bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload,
+			size_t len)
 {
 	uint8_t frame[FRAME_SERVER_HEAD_MAX + FRAME_CONTROL_MAX];
 	size_t head = frame_head(frame, opcode, len);
@@ -246,15 +255,18 @@ static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 {
 	struct conns *s = c->conns;
 	if (!c->out.stalled && c->broken == 0)
-		conn_write(c); /* where it fails, the end is told at the end of the turn: members may be being walked */
+		conn_write(c); /* where it fails, the end is told at the end of the turn: members
+				  may be being walked */
 	if (c->broken != 0)
 		return CONN_GONE;
 	if (c->out.bytes == 0)
 		return CONN_SENT;
-	if ((uint64_t)c->out.bytes + len > OUTQ_FRAME_MAX || !outq_admits(&c->out, len, own, &s->spare))
+	if ((uint64_t)c->out.bytes + len > OUTQ_FRAME_MAX ||
+	    !outq_admits(&c->out, len, own, &s->spare))
 		return CONN_FULL;
 	bool much = own && outq_weight(&c->out) + len > s->limits.queue_max;
-	if (much && (uint64_t)conn_unread(c) + len > s->limits.queue_max) /* what can be given up is no reason not to read */
+	if (much && (uint64_t)conn_unread(c) + len >
+			    s->limits.queue_max) /* what can be given up is no reason not to read */
 		c->paused |= CONN_PAUSE_OUTPUT;
 	return CONN_SENT;
 }
@@ -273,8 +285,10 @@ static enum conn_sent conn_put_stalled(struct conn *c, const struct slice *frame
 
 static enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
-	bool much = c->out.stalled || (uint64_t)c->out.bytes + frame->len > c->conns->limits.queue_max;
-	enum conn_sent sent = much && c->out.bytes > 0 ? conn_admits(c, frame->len, own) : CONN_SENT;
+	bool much =
+		c->out.stalled || (uint64_t)c->out.bytes + frame->len > c->conns->limits.queue_max;
+	enum conn_sent sent =
+		much && c->out.bytes > 0 ? conn_admits(c, frame->len, own) : CONN_SENT;
 	if (sent != CONN_SENT)
 		return sent;
 	if (c->out.stalled)
@@ -298,10 +312,11 @@ static enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool 
 }
 
 /* Of its own, so that conn_send needs no room for what it does not have. */
-static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c, struct outgoing *o, bool own)
+static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c,
+								  struct outgoing *o, bool own)
 {
-	/* Answers to what came before the end leave before our close frame; and where the hub is another loop's, whatever it sent before
-	 * it knew of the peer's. */
+	/* Answers to what came before the end leave before our close frame; and where the hub is
+	 * another loop's, whatever it sent before it knew of the peer's. */
 	bool waits = c->state == CONN_CLOSED || c->state == CONN_LEAVING;
 	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
 	if (!takes || c->broken != 0 || (c->out.stalled && heavy_gives_way(c)))
@@ -325,7 +340,8 @@ static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *fram
 {
 	enum outq_room room = outq_make_way(&c->out, frame, conflate, &c->conns->spare);
 	if (c->paused & CONN_PAUSE_OUTPUT)
-		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being walked */
+		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being
+				       walked */
 	if (room != OUTQ_ROOM)
 		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
 	return conn_put_stalled(c, frame);
@@ -336,7 +352,8 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 	struct slice packed;
 	if (!c->packed)
 		return conn_make_way_for(c, o->frame, conflate);
-	/* What refers back to earlier messages needs all of them: where a reload has changed the policy meanwhile. */
+	/* What refers back to earlier messages needs all of them: where a reload has changed the
+	 * policy meanwhile. */
 	if (conn_refers(c))
 		return CONN_FULL;
 	if (!conn_squeeze(c, o, &packed))
@@ -348,7 +365,8 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 
 bool conn_lighten(struct conn *c)
 {
-	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_held(c) && outq_lighten(&c->out);
+	return c->state != CONN_FAR && !conn_refers(c) && c->out.bytes >= conn_held(c) &&
+	       outq_lighten(&c->out);
 }
 
 static uint64_t conns_microseconds(void)
@@ -364,7 +382,8 @@ static bool conns_may_cork(struct conns *s)
 	return s->corked_at == 0 || conns_microseconds() - s->corked_at < CONN_CORK_US;
 }
 
-/* The same conn is met again and again while its output comes; its memory is asked for a little before it is needed. */
+/* The same conn is met again and again while its output comes; its memory is asked for a little
+ * before it is needed. */
 static struct conn *conns_pop_dirty(struct conns *s)
 {
 	uint32_t mask = s->cap_dirty - 1, at = s->dirty_first++ & mask;
@@ -395,7 +414,8 @@ static uint32_t conns_flush_each(struct conns *s, uint32_t n, bool wait)
 	return back;
 }
 
-/* What became of the sends of a ring. First all queues learn it: what follows for one may change others. */
+/* What became of the sends of a ring. First all queues learn it: what follows for one may change
+ * others. */
 static void conns_on_sent(struct conns *s)
 {
 	struct uring *u = &s->uring;
@@ -413,7 +433,8 @@ static void conns_on_sent(struct conns *s)
 	}
 	for (unsigned i = 0; i < u->n; i++) {
 		struct conn *c = u->sends[i].item;
-		if (c->state != CONN_DEAD && c->broken == 0 && (c->out.bytes == 0 || c->out.stalled))
+		if (c->state != CONN_DEAD && c->broken == 0 &&
+		    (c->out.bytes == 0 || c->out.stalled))
 			conn_flushed(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
 		else
 			conn_flush(c);
@@ -421,8 +442,9 @@ static void conns_on_sent(struct conns *s)
 	uring_clear(u);
 }
 
-/* The next ones, where they are many: those that have one slice to send do it in one system call, the others as usual. Nothing else
- * happens between their entry and the call, as the end of a connection gives its descriptor to another. Returns how many were put back. */
+/* The next ones, where they are many: those that have one slice to send do it in one system call,
+ * the others as usual. Nothing else happens between their entry and the call, as the end of a
+ * connection gives its descriptor to another. Returns how many were put back. */
 static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 {
 	uint32_t back = 0;
@@ -445,7 +467,8 @@ static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 	return back;
 }
 
-/* Sends what is queued, except where more is about to come: those are put back, and stand at the end of the ring. */
+/* Sends what is queued, except where more is about to come: those are put back, and stand at the
+ * end of the ring. */
 void conns_flush(struct conns *s)
 {
 	bool wait = conns_may_cork(s);
@@ -461,7 +484,8 @@ void conns_flush(struct conns *s)
 		s->corked_at = 0;
 	} else if (s->corked_at == 0) {
 		s->corked_at = conns_microseconds();
-		loop_timer_set(&s->uncork, CONN_CORK_US / 1000); /* makes a turn, at whose end this is looked at again */
+		loop_timer_set(&s->uncork, CONN_CORK_US / 1000); /* makes a turn, at whose end this
+								    is looked at again */
 	} else if (!loop_timer_is_set(&s->uncork)) {
 		loop_timer_set(&s->uncork, 1);
 	}
@@ -479,7 +503,8 @@ void conn_cork(struct conn *c, bool on)
 	c->corked = on;
 }
 
-/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and stays warm. */
+/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and
+ * stays warm. */
 void conns_relieve(struct conns *s)
 {
 	if (s->loop->chunks.written > CONN_CORK_MAX)

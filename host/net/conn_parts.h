@@ -1,6 +1,6 @@
-/* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c what comes in; conn_out.c what goes out;
- * conn_budget.c when it is read from.
- * Nobody else includes this. */
+/* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c
+ * what comes in; conn_out.c what goes out; conn_budget.c when it is read from. Nobody else includes
+ * this. */
 #ifndef TOVA_NET_CONN_PARTS_H
 #define TOVA_NET_CONN_PARTS_H
 
@@ -8,12 +8,17 @@
 
 #include "net/conn.h"
 
-#define CONN_CORK_MAX (40u << 10) /* bytes written down in a turn after which they are sent before its end */
+/* bytes written down in a turn after which they are sent before its end */
+#define CONN_CORK_MAX (40u << 10)
 
-enum conn_interest { CONN_WANT_READ = EPOLLIN, CONN_WANT_WRITE = EPOLLOUT, CONN_WANT_HUP = EPOLLRDHUP };
+enum conn_interest {
+	CONN_WANT_READ = EPOLLIN,
+	CONN_WANT_WRITE = EPOLLOUT,
+	CONN_WANT_HUP = EPOLLRDHUP
+};
 
 struct conn_stash {
-	size_t len, cap; /* bytes has one more that may be written */
+	size_t len, cap;		  /* bytes has one more that may be written */
 	struct request_progress progress; /* of a head */
 	uint8_t bytes[];
 };
@@ -40,10 +45,12 @@ static inline struct tls *conn_tls(const struct conn *c)
 	return c->more != NULL ? c->more->tls : NULL;
 }
 
-/* TLS can have read the end of a stream while what came before it is being dealt with: it is told when the conn reads again. */
+/* TLS can have read the end of a stream while what came before it is being dealt with: it is told
+ * when the conn reads again. */
 static inline bool conn_owes_end(const struct conn *c)
 {
-	bool reads = c->state == CONN_HEAD || c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0);
+	bool reads = c->state == CONN_HEAD || c->state == CONN_CLOSING ||
+		     (c->state == CONN_OPEN && c->paused == 0);
 	return conn_tls(c) != NULL && tls_ended(conn_tls(c)) && reads && !c->eof;
 }
 
@@ -60,9 +67,11 @@ void conn_forget_input(struct conn *c);
 void conn_drop_tls(struct conn *c);
 void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
 void conn_kill(struct conn *c);
-void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why);
+void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason,
+	      const char *why);
 void conn_lost(struct conn *c, const char *why);
-/* Why a connection broke, in words: by the errno of a read or of its socket, or by what its write left in `broken`. */
+/* Why a connection broke, in words: by the errno of a read or of its socket, or by what its write
+ * left in `broken`. */
 const char *conn_failed_read(int error);
 const char *conn_failed_write(const struct conn *c);
 void conn_wait(struct conn *c, enum conn_wait which);
@@ -81,14 +90,16 @@ bool conns_reserve_dirty(struct conns *s);
 void conn_fin(struct conn *c);
 void conn_flush(struct conn *c);
 bool conn_queue(struct conn *c, const struct slice *s, bool raw);
-bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload, size_t len);
+bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t *payload,
+			size_t len);
 void conns_flush(struct conns *s);
 void conns_on_uncork(void *arg);
 
 /* conn_budget.c */
 /* How much may be read from it now; 0: nothing, it waits until more may be. */
 size_t conn_admitted(struct conn *c);
-/* What it has received and not used may have changed. Nobody keeps a pointer to its conn_more meanwhile. */
+/* What it has received and not used may have changed. Nobody keeps a pointer to its conn_more
+ * meanwhile. */
 void conn_budget_weigh(struct conn *c);
 /* It does not wait any more. */
 void conn_budget_unwait(struct conn *c);

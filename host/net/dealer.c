@@ -1,7 +1,8 @@
 #include "net/dealer.h"
 
-/* A loop keeps what it has accepted as long as it has not more than the emptiest by this and a sixteenth: handing a socket over costs
- * a little, a loop that has more than the others costs all of its clients. */
+/* A loop keeps what it has accepted as long as it has not more than the emptiest by this and a
+ * sixteenth: handing a socket over costs a little, a loop that has more than the others costs all
+ * of its clients. */
 #define DEALER_SLACK 1
 
 unsigned dealer_choose(struct dealer *d, unsigned own)

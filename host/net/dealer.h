@@ -11,10 +11,11 @@
 struct dealer {
 	unsigned n;					     /* loops */
 	_Alignas(64) _Atomic uint32_t sockets[DEALER_LOOPS]; /* of each */
-	atomic_bool said;				     /* that there were too many; one loop says it for all */
+	atomic_bool said; /* that there were too many; one loop says it for all */
 };
 
-/* The loop that gets another socket, and has it from now on: `own`, which accepted it, unless others have clearly fewer. */
+/* The loop that gets another socket, and has it from now on: `own`, which accepted it, unless
+ * others have clearly fewer. */
 unsigned dealer_choose(struct dealer *d, unsigned own);
 /* A socket of that loop is closed. */
 void dealer_give_back(struct dealer *d, unsigned loop);

@@ -10,12 +10,15 @@
 
 /* Behind each stub's session. */
 struct far_stub {
-	struct far_message *first, *last;	  /* parked */
-	_Atomic uint32_t waiting, held, given_up, unread; /* written by the other loop: see conn_load */
-	uint32_t probed;			  /* bytes that were sent when it was asked whether they are gone; 0: it was not */
+	struct far_message *first, *last; /* parked */
+	_Atomic uint32_t waiting, held, given_up,
+		unread;	 /* written by the other loop: see conn_load */
+	uint32_t probed; /* bytes that were sent when it was asked whether they are gone; 0: it was
+			    not */
 };
 
-/* A message that came while too much waited for its sender, as it would not have been read with one loop. */
+/* A message that came while too much waited for its sender, as it would not have been read with one
+ * loop. */
 struct far_message {
 	struct far_message *next;
 	enum frame_opcode opcode;
@@ -35,7 +38,8 @@ static struct far_stub *far_stub(struct conn *c)
 }
 
 /* A small one, that always finds room. */
-static struct bridge_record *far_put(struct far *f, enum bridge_down kind, struct conn *conn, const void *bytes, size_t len)
+static struct bridge_record *far_put(struct far *f, enum bridge_down kind, struct conn *conn,
+				     const void *bytes, size_t len)
 {
 	struct bridge_record *r = bridge_down(&f->bridge, kind, len, 0);
 	r->conn = conn;
@@ -68,8 +72,10 @@ struct conn *far_stub_new(struct conn *peer, size_t session_size)
 
 void far_show(const struct far *f, struct conn *stub, const struct conn_load *load)
 {
-	struct far_stub *to = (struct far_stub *)((char *)conn_session(stub) + f->stubs.session_size);
-	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0, memory_order_relaxed);
+	struct far_stub *to =
+		(struct far_stub *)((char *)conn_session(stub) + f->stubs.session_size);
+	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0,
+			      memory_order_relaxed);
 	atomic_store_explicit(&to->held, load->held, memory_order_relaxed);
 	atomic_store_explicit(&to->given_up, load->given_up, memory_order_relaxed);
 	atomic_store_explicit(&to->unread, load->stalled ? load->unread : 0, memory_order_relaxed);
@@ -78,10 +84,13 @@ void far_show(const struct far *f, struct conn *stub, const struct conn_load *lo
 struct conn_load far_load(struct conn *c)
 {
 	struct far_stub *from = far_stub(c);
-	struct conn_load load = {.waiting = atomic_load_explicit(&from->waiting, memory_order_relaxed),
+	struct conn_load load = {.waiting =
+					 atomic_load_explicit(&from->waiting, memory_order_relaxed),
 				 .held = atomic_load_explicit(&from->held, memory_order_relaxed),
-				 .given_up = atomic_load_explicit(&from->given_up, memory_order_relaxed),
-				 .unread = atomic_load_explicit(&from->unread, memory_order_relaxed)};
+				 .given_up = atomic_load_explicit(&from->given_up,
+								  memory_order_relaxed),
+				 .unread =
+					 atomic_load_explicit(&from->unread, memory_order_relaxed)};
 	load.stalled = load.waiting > 0;
 	return load;
 }
@@ -92,7 +101,7 @@ void far_stub_free(struct conn *c)
 	free(c);
 }
 
-/* --- what the hub asks of a stub ---------------------------------------------------------------------------------------------------- */
+/* --- what the hub asks of a stub -------------------------------------------------------------- */
 
 static void far_copy(char **to, struct span from)
 {
@@ -102,7 +111,8 @@ static void far_copy(char **to, struct span from)
 }
 
 /* The other loop writes the answer: what is agreed on with the client is its business. */
-bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra)
+bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		struct span subprotocol, struct span extra)
 {
 	struct bridge_accept *a;
 	const struct far *f = far_of(c);
@@ -117,7 +127,10 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 	record->code = (uint16_t)slow;
 	a = (struct bridge_accept *)record->bytes;
 	const struct conn_ops *ops = c->conns->ops;
-	*a = (struct bridge_accept){.budget = ops->budget != NULL ? ops->budget(c) : NULL, .head = (uint32_t)head.n, .subprotocol = (uint32_t)subprotocol.n, .extra = (uint32_t)extra.n};
+	*a = (struct bridge_accept){.budget = ops->budget != NULL ? ops->budget(c) : NULL,
+				    .head = (uint32_t)head.n,
+				    .subprotocol = (uint32_t)subprotocol.n,
+				    .extra = (uint32_t)extra.n};
 	char *to = a->bytes;
 	far_copy(&to, head);
 	far_copy(&to, subprotocol);
@@ -161,7 +174,8 @@ static void far_probe(struct conn *c)
 	far_put(far_of(c), BRIDGE_PROBE, c->peer, NULL, 0);
 }
 
-/* What waits for the client is known on the other loop; here it is what was sent since that last said that it was little. */
+/* What waits for the client is known on the other loop; here it is what was sent since that last
+ * said that it was little. */
 static void far_count(struct conn *c, uint32_t len)
 {
 	c->out.bytes = c->out.bytes + len < len ? UINT32_MAX : c->out.bytes + len;
@@ -171,10 +185,12 @@ static void far_count(struct conn *c, uint32_t len)
 enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
 {
 	const struct slice *frame = o->frame;
-	/* Answers to what came before the peer's close frame, or its end of the stream, leave before ours. */
+	/* Answers to what came before the peer's close frame, or its end of the stream, leave
+	 * before ours. */
 	if (c->ended && !(c->eof && own))
 		return CONN_GONE;
-	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_SEND, sizeof(struct bridge_frame) + frame->len, 1);
+	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_SEND,
+					      sizeof(struct bridge_frame) + frame->len, 1);
 	if (r == NULL)
 		return CONN_NO_MEMORY;
 	r->conn = c->peer;
@@ -233,7 +249,7 @@ void far_release(struct conn *c)
 	far_put(far_of(c), BRIDGE_RELEASE, c->peer, NULL, 0);
 }
 
-/* --- groups --------------------------------------------------------------------------------------------------------------------------- */
+/* --- groups ----------------------------------------------------------------------------------- */
 
 struct far_group *far_group_new(struct far *f)
 {
@@ -250,7 +266,8 @@ void far_group_free(struct far_group *g)
 
 bool far_group_resize(struct far_group *g, uint32_t cap)
 {
-	const struct bridge_array array = {.members = malloc(cap * sizeof *array.members), .cap = cap};
+	const struct bridge_array array = {.members = malloc(cap * sizeof *array.members),
+					   .cap = cap};
 	if (array.members == NULL)
 		return false;
 	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_RESIZE, sizeof array, 0);
@@ -280,11 +297,13 @@ static struct conn *far_peer_there(const struct far_group *g, const struct conn 
 	return c != NULL && c->conns->far == g->far ? c->peer : NULL;
 }
 
-bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, const struct conn *exclude, const struct conn *own)
+bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o,
+		   const struct conn *exclude, const struct conn *own)
 {
 	const struct slice *frame = o->frame;
 	struct bridge_broadcast *b;
-	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_BROADCAST, sizeof *b + frame->len, n);
+	struct bridge_record *r =
+		bridge_down(&g->far->bridge, BRIDGE_BROADCAST, sizeof *b + frame->len, n);
 	if (r == NULL)
 		return false;
 	r->group = g;
@@ -297,7 +316,7 @@ bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, co
 	return true;
 }
 
-/* --- what the other loop tells -------------------------------------------------------------------------------------------------------- */
+/* --- what the other loop tells ---------------------------------------------------------------- */
 
 static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
 {
@@ -314,7 +333,8 @@ static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
 
 static void far_on_upgrade(struct far *f, struct bridge_record *record)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	struct bridge_upgrade *u = (struct bridge_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
 	struct conn *c = record->conn;
@@ -331,7 +351,8 @@ static void far_on_upgrade(struct far *f, struct bridge_record *record)
 				    .subject = u->subject_len > 0 ? texts : NULL,
 				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
 	if (!far_keep_head(f, u->head, len) ||
-	    request_parse(r, &any, (const char *)u->head, len, NULL, &used, &status, &why) != REQUEST_OK) {
+	    request_parse(r, &any, (const char *)u->head, len, NULL, &used, &status, &why) !=
+		    REQUEST_OK) {
 		far_abort(c); /* for want of memory: it was parsed before, from the same bytes */
 		far_release(c);
 		return;
@@ -343,9 +364,10 @@ static void far_on_upgrade(struct far *f, struct bridge_record *record)
 	f->told = NULL;
 }
 
-/* --- messages of who does not read ------------------------------------------------------------------------------------------------------ */
+/* --- messages of who does not read ------------------------------------------------------------ */
 
-static void far_end(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+static void far_end(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+		    size_t len, const char *why)
 {
 	c->ended = true;
 	c->conns->ops->ended(c, end, code, reason, len, why);
@@ -374,7 +396,8 @@ static struct budget *far_budget(struct conn *c)
 }
 
 /* As the hub's loop has it: what is not taken is given back. */
-static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len, struct bridge_block *block)
+static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
+		     struct bridge_block *block)
 {
 	far_of(c)->block = block;
 	c->conns->ops->message(c, opcode, bytes, len);
@@ -382,14 +405,16 @@ static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, s
 }
 
 /* What is parked does not come on by itself, and must not look as if it did: it counts as input. */
-static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len, struct bridge_block *block)
+static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len,
+		     struct bridge_block *block)
 {
 	struct far_stub *stub = far_stub(c);
 	struct budget *b = far_budget(c);
 	struct far_message *m = malloc(sizeof *m + (block == NULL ? len + 1 : 0));
 	if (m == NULL) {
 		far_abort(c);
-		far_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "no memory for its message");
+		far_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+			"no memory for its message");
 		return;
 	}
 	*m = (struct far_message){.opcode = opcode, .len = len};
@@ -421,7 +446,8 @@ static void far_unpark(struct conn *c, bool all)
 		size_t size = m->block.size;
 		struct budget *b = far_budget(c);
 		if (far_takes_messages(c))
-			far_tell(c, m->opcode, m->block.memory != NULL ? m->block.data : m->bytes, m->len, &m->block);
+			far_tell(c, m->opcode, m->block.memory != NULL ? m->block.data : m->bytes,
+				 m->len, &m->block);
 		free(m->block.memory);
 		free(m);
 		if (b != NULL)
@@ -429,7 +455,8 @@ static void far_unpark(struct conn *c, bool all)
 	}
 }
 
-static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len, struct bridge_block *block)
+static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
+			   struct bridge_block *block)
 {
 	if (!far_takes_messages(c))
 		return;
@@ -458,14 +485,16 @@ static void far_on_drained(struct conn *c)
 	far_unpark(c, false);
 }
 
-/* --- what else the other loop tells ------------------------------------------------------------------------------------------------- */
+/* --- what else the other loop tells ----------------------------------------------------------- */
 
-static void far_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+static void far_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+			 size_t len, const char *why)
 {
 	far_unpark(c, true);
 	if (!far_takes_messages(c))
 		return;
-	c->eof = end != CONN_END_TRANSPORT && end != CONN_END_IDLE; /* it waits for conn_echo_close */
+	c->eof = end != CONN_END_TRANSPORT &&
+		 end != CONN_END_IDLE; /* it waits for conn_echo_close */
 	far_end(c, end, code, reason, len, why);
 }
 
@@ -500,7 +529,8 @@ static void far_on_record(struct far *f, struct bridge_record *r)
 		far_on_block(c, (enum frame_opcode)r->code, (struct bridge_block *)r->bytes);
 		break;
 	case BRIDGE_ENDED:
-		far_on_ended(c, ended->end, r->code, (const char *)ended->reason, r->len - sizeof *ended, ended->why);
+		far_on_ended(c, ended->end, r->code, (const char *)ended->reason,
+			     r->len - sizeof *ended, ended->why);
 		break;
 	case BRIDGE_DROPPED:
 		if (far_takes_messages(c))
@@ -548,8 +578,10 @@ static void far_on_records(void *arg)
 	struct far *f = arg;
 	struct bridge_record *r;
 	uint64_t from = f->bridge.up.got, blocks = 0;
-	while (f->bridge.up.got - from + blocks < FAR_BATCH && (r = bridge_take_up(&f->bridge)) != NULL) {
-		blocks += r->kind == BRIDGE_BLOCK ? ((const struct bridge_block *)r->bytes)->len : 0;
+	while (f->bridge.up.got - from + blocks < FAR_BATCH &&
+	       (r = bridge_take_up(&f->bridge)) != NULL) {
+		blocks +=
+			r->kind == BRIDGE_BLOCK ? ((const struct bridge_block *)r->bytes)->len : 0;
 		far_on_record(f, r);
 		conns_relieve(f->here);
 	}
@@ -563,7 +595,7 @@ static void far_on_turn(void *arg)
 	bridge_publish_down(&f->bridge);
 }
 
-/* --- one other loop ------------------------------------------------------------------------------------------------------------------- */
+/* --- one other loop --------------------------------------------------------------------------- */
 
 void far_set_limits(struct far *f, const struct conn_limits *limits)
 {
@@ -612,7 +644,8 @@ bool far_set_gate(struct far *f, const struct gate *gate)
 	struct bridge_gate copy = {.gate = *gate, .trusted = {.n = trusted->n}};
 	copy.trusted.v = trusted->n > 0 ? malloc(trusted->n * sizeof *trusted->v) : NULL;
 	copy.hosts = gate->hosts != NULL ? authority_list_copy(gate->hosts) : NULL;
-	if ((trusted->n > 0 && copy.trusted.v == NULL) || (gate->hosts != NULL && copy.hosts == NULL)) {
+	if ((trusted->n > 0 && copy.trusted.v == NULL) ||
+	    (gate->hosts != NULL && copy.hosts == NULL)) {
 		free(copy.trusted.v);
 		free(copy.hosts);
 		return false;
@@ -629,7 +662,8 @@ void far_adopt(struct far *f, int fd, const struct address *remote, const struct
 	far_put(f, BRIDGE_ADOPT, NULL, &socket, sizeof socket);
 }
 
-bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side, void (*side_run)(void *arg), void *side_arg)
+bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
+	      void (*side_run)(void *arg), void *side_arg)
 {
 	*f = (struct far){.here = here, .shard = shard};
 	f->stubs = (struct conns){
@@ -649,7 +683,8 @@ void far_free(struct far *f)
 {
 	struct bridge_record *r;
 	if (f->bridge.up.last != NULL)
-		bridge_publish_up(&f->bridge); /* the other loop has ended: there is nobody else who could */
+		bridge_publish_up(
+			&f->bridge); /* the other loop has ended: there is nobody else who could */
 	while (f->bridge.up.last != NULL && (r = bridge_take_up(&f->bridge)) != NULL)
 		if (r->kind == BRIDGE_GONE)
 			far_on_gone(f, r->conn);

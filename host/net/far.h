@@ -1,7 +1,8 @@
 /* far: connections whose sockets another loop has, as the hub's loop sees them.
  *
- * Each is a stub: a struct conn in CONN_FAR with a session behind it, as every conn has. The functions of conn.h pass what they are
- * asked on to the other loop (net/side.h), where the real conn does it; what that conn tells comes in here and goes to the conn_ops.
+ * Each is a stub: a struct conn in CONN_FAR with a session behind it, as every conn has. The
+ * functions of conn.h pass what they are asked on to the other loop (net/side.h), where the real
+ * conn does it; what that conn tells comes in here and goes to the conn_ops.
  */
 #ifndef TOVA_NET_FAR_H
 #define TOVA_NET_FAR_H
@@ -15,7 +16,8 @@ struct far {
 	struct conns *here; /* the hub's loop's own */
 	struct loop_hook hook;
 	/* A socket that the other accepted is for `shard`. */
-	void (*deal)(void *ctx, unsigned shard, int fd, const struct address *remote, const struct conn_kind *kind);
+	void (*deal)(void *ctx, unsigned shard, int fd, const struct address *remote,
+		     const struct conn_kind *kind);
 	void *deal_ctx;
 	atomic_int busy;      /* while it drains: conns_busy of the other loop */
 	struct address local; /* of the request that is being told of */
@@ -23,13 +25,16 @@ struct far {
 	char *head; /* of it, as it came: who is told of it may write to its copy */
 	size_t head_len, head_cap;
 	const char *told; /* that copy */
-	struct bridge_block *block; /* of the message that is being told, for conn_take; else NULL */
-	uint8_t shard;	  /* which of the others: from 1 */
+	struct bridge_block
+		*block; /* of the message that is being told, for conn_take; else NULL */
+	uint8_t shard;	/* which of the others: from 1 */
 };
 
-/* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well. side_run, side_arg: see bridge_init. False
- * with errno on failure; far_free is called all the same. */
-bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side, void (*side_run)(void *arg), void *side_arg);
+/* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well.
+ * side_run, side_arg: see bridge_init. False with errno on failure; far_free is called all the
+ * same. */
+bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
+	      void (*side_run)(void *arg), void *side_arg);
 /* The other loop has ended. */
 void far_free(struct far *f);
 
@@ -56,7 +61,8 @@ void far_stub_free(struct conn *c);
 void far_show(const struct far *f, struct conn *stub, const struct conn_load *load);
 
 /* For conn.c: the same on a stub. */
-bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow, struct span subprotocol, struct span extra);
+bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		struct span subprotocol, struct span extra);
 void far_measure(struct conn *c, const struct meter_rule *rule);
 bool far_answering(struct conn *c);
 bool far_raw(struct conn *c, const struct slice *bytes);
@@ -70,9 +76,10 @@ void far_release(struct conn *c);
 struct conn_load far_load(struct conn *c);
 void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r);
 
-/* Conns of one other loop that are sent the same at once: members of a room, connections of a mount. That loop keeps them in an array
- * of its own, which is dense and in the same order as the array that the caller keeps, because both do the same: what is added
- * comes last, and the last takes the place of what is removed. */
+/* Conns of one other loop that are sent the same at once: members of a room, connections of a
+ * mount. That loop keeps them in an array of its own, which is dense and in the same order as the
+ * array that the caller keeps, because both do the same: what is added comes last, and the last
+ * takes the place of what is removed. */
 struct far_group;
 
 /* NULL without memory. */
@@ -82,8 +89,10 @@ void far_group_free(struct far_group *g);
 bool far_group_resize(struct far_group *g, uint32_t cap);
 void far_group_add(struct far_group *g, struct conn *stub);
 void far_group_remove(struct far_group *g, uint32_t place);
-/* n: how many they are. exclude, own: see conn_send; NULL, or any conn. False without memory, and nobody got it. */
-bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o, const struct conn *exclude, const struct conn *own);
+/* n: how many they are. exclude, own: see conn_send; NULL, or any conn. False without memory, and
+ * nobody got it. */
+bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o,
+		   const struct conn *exclude, const struct conn *own);
 
 /* For side.c: what the other loop has of a group. */
 struct far_group {

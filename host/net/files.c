@@ -20,7 +20,8 @@
 static int files_open_at(int root, const char *path)
 {
 	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY |
+			 O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);
@@ -39,7 +40,8 @@ bool files_open(struct files *f, const char *dir)
 	if (dir == NULL)
 		return true;
 	f->root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	/* Where openat2 is missing (an old kernel, a container that forbids it) that is said at the start, not by a 404 for each file. */
+	/* Where openat2 is missing (an old kernel, a container that forbids it) that is said at the
+	 * start, not by a 404 for each file. */
 	int fd = f->root >= 0 ? files_open_at(f->root, ".") : -1;
 	if (fd >= 0)
 		close(fd);
@@ -98,11 +100,13 @@ static bool files_is_hidden(const char *path)
 	return *at == '.' || strstr(at, "/.") != NULL;
 }
 
-/* A strong validator: a file that changed within the clock's resolution at the same size still has another inode or time. */
+/* A strong validator: a file that changed within the clock's resolution at the same size still has
+ * another inode or time. */
 static void files_etag(char tag[64], const struct stat *st)
 {
-	snprintf(tag, 64, "\"%llx-%llx-%llx%lx\"", (unsigned long long)st->st_ino, (unsigned long long)st->st_size,
-		 (unsigned long long)st->st_mtim.tv_sec, (unsigned long)st->st_mtim.tv_nsec);
+	snprintf(tag, 64, "\"%llx-%llx-%llx%lx\"", (unsigned long long)st->st_ino,
+		 (unsigned long long)st->st_size, (unsigned long long)st->st_mtim.tv_sec,
+		 (unsigned long)st->st_mtim.tv_nsec);
 }
 
 /* RFC 9110 13.1.2: any of the list, compared weakly. */
@@ -122,13 +126,17 @@ static bool files_matches(const struct request *r, const char *tag)
 	return false;
 }
 
-static void files_send(struct conn *c, const struct request *r, const char *path, int fd, const struct stat *st)
+static void files_send(struct conn *c, const struct request *r, const char *path, int fd,
+		       const struct stat *st)
 {
 	char tag[64], head[256], modified[64];
 	struct tm tm;
 	files_etag(tag, st);
-	strftime(modified, sizeof modified, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&st->st_mtim.tv_sec, &tm));
-	int n = snprintf(head, sizeof head, "ETag: %s\r\nLast-Modified: %s\r\nCache-Control: no-cache\r\n", tag, modified);
+	strftime(modified, sizeof modified, "%a, %d %b %Y %H:%M:%S GMT",
+		 gmtime_r(&st->st_mtim.tv_sec, &tm));
+	int n = snprintf(head, sizeof head,
+			 "ETag: %s\r\nLast-Modified: %s\r\nCache-Control: no-cache\r\n", tag,
+			 modified);
 	struct span lines = {head, (size_t)n};
 	if (files_matches(r, tag)) {
 		close(fd);
@@ -138,8 +146,9 @@ static void files_send(struct conn *c, const struct request *r, const char *path
 	}
 }
 
-/* "Location: PATH/?QUERY", from the path as it was understood: whatever a browser would take for something else than a path below this
- * host ("//host", "/\host") is escaped. NULL without memory. */
+/* "Location: PATH/?QUERY", from the path as it was understood: whatever a browser would take for
+ * something else than a path below this host ("//host", "/\host") is escaped. NULL without memory.
+ */
 static char *files_location(const struct request *r)
 {
 	static const char prefix[] = "Location: ";
@@ -159,21 +168,26 @@ static char *files_location(const struct request *r)
 	return text;
 }
 
-/* A folder without a slash at its end: links in its page would be taken relative to the folder above. */
+/* A folder without a slash at its end: links in its page would be taken relative to the folder
+ * above. */
 static void files_redirect(struct conn *c, const struct request *r)
 {
 	char *location = files_location(r);
 	if (location == NULL)
-		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"), "no memory for a redirect");
+		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"),
+			      "no memory for a redirect");
 	else
 		answer_error(c, 301, span_of(location), "the folder's path ends with a slash");
 	free(location);
 }
 
-/* Are there files below the mount's path? Then what is not found there is a file that is missing. */
+/* Are there files below the mount's path? Then what is not found there is a file that is
+ * missing. */
 static bool files_has_folder(const struct files *f, const char *mount)
 {
-	int fd = f->root < 0 ? -1 : mount[1] == '\0' ? dup(f->root) : files_open_at(f->root, mount + 1);
+	int fd = f->root < 0	    ? -1
+		 : mount[1] == '\0' ? dup(f->root)
+				    : files_open_at(f->root, mount + 1);
 	struct stat st;
 	bool folder = fd >= 0 && fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
 	if (fd >= 0)
@@ -186,7 +200,8 @@ static bool files_is_mount(const struct files *f, struct span path)
 {
 	for (const char *const *m = f->mounts; m != NULL && *m != NULL; m++) {
 		size_t n = strcmp(*m, "/") == 0 ? 0 : strlen(*m);
-		bool below = path.n >= n && memcmp(path.p, *m, n) == 0 && (path.n == n || path.p[n] == '/');
+		bool below = path.n >= n && memcmp(path.p, *m, n) == 0 &&
+			     (path.n == n || path.p[n] == '/');
 		if (below && (path.n - n <= 1 || !files_has_folder(f, *m)))
 			return true;
 	}
@@ -196,8 +211,9 @@ static bool files_is_mount(const struct files *f, struct span path)
 static void files_refuse(const struct files *f, struct conn *c, const struct request *r)
 {
 	if (files_is_mount(f, r->path))
-		answer_refuse(c, LOG_HTTP, r, 426, SPAN(UPGRADE_WANTED),
-			      "there is no page here, this is a WebSocket address: connect to it with ws:// or wss://");
+		answer_refuse(
+			c, LOG_HTTP, r, 426, SPAN(UPGRADE_WANTED),
+			"there is no page here, this is a WebSocket address: connect to it with ws:// or wss://");
 	else
 		answer_refuse(c, LOG_HTTP, r, 404, (struct span){0}, "there is no such page");
 }
@@ -207,16 +223,19 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	char path[FILES_PATH_MAX];
 	struct stat st = {0};
 	if (!span_eq(r->method, SPAN("GET")) && !span_eq(r->method, SPAN("HEAD"))) {
-		answer_refuse(c, LOG_HTTP, r, 405, SPAN("Allow: GET, HEAD\r\n"), "only GET and HEAD are served");
+		answer_refuse(c, LOG_HTTP, r, 405, SPAN("Allow: GET, HEAD\r\n"),
+			      "only GET and HEAD are served");
 		return;
 	}
 	bool folder = r->path.p[r->path.n - 1] == '/';
-	snprintf(path, sizeof path, "%.*s%s", (int)r->path.n - 1, r->path.p + 1, folder ? "index.html" : "");
+	snprintf(path, sizeof path, "%.*s%s", (int)r->path.n - 1, r->path.p + 1,
+		 folder ? "index.html" : "");
 	errno = 0;
 	int fd = f->root >= 0 && !files_is_hidden(path) ? files_open_at(f->root, path) : -1;
 	fd = descriptors_take(&c->conns->loop->descriptors, DESCRIPTORS_CLIENT, fd);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
-		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"), "the server is out of descriptors");
+		answer_refuse(c, LOG_HTTP, r, 503, SPAN("Retry-After: 1\r\n"),
+			      "the server is out of descriptors");
 		return;
 	}
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {

@@ -6,14 +6,15 @@
 
 struct files {
 	int root;		   /* the open folder; -1: none, everything is 404 */
-	const char *const *mounts; /* paths of WebSocket clients, ended by NULL: a page that is missing there is told so; or NULL */
+	const char *const *mounts; /* paths of WebSocket clients, ended by NULL: a page that is
+				      missing there is told so; or NULL */
 };
 
 /* dir NULL: no folder. Returns false with errno set. */
 bool files_open(struct files *f, const char *dir);
 void files_close(struct files *f);
-/* Answers the request. Nothing outside of the folder is reached, by path or by symbolic link; names that begin with a dot are not
- * served, except below /.well-known. */
+/* Answers the request. Nothing outside of the folder is reached, by path or by symbolic link; names
+ * that begin with a dot are not served, except below /.well-known. */
 void files_serve(const struct files *f, struct conn *c, const struct request *r);
 
 #endif

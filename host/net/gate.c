@@ -16,13 +16,15 @@ static bool gate_trusts(const struct gate *g, const struct address *a)
 	return g->trusted != NULL && g->trusted->n > 0 && address_set_has(g->trusted, a);
 }
 
-/* --- limits of an address --------------------------------------------------------------------------------------------------------- */
+/* --- limits of an address --------------------------------------------------------------------- */
 
 static const char *gate_reason(enum tally_verdict verdict)
 {
-	return verdict == TALLY_CONNECTIONS  ? "as many connections of this address as --max-per-address allows"
-	       : verdict == TALLY_HANDSHAKES ? "more handshakes of this address than --handshake-rate allows"
-					     : "no memory to count the connections of an address";
+	return verdict == TALLY_CONNECTIONS
+		       ? "as many connections of this address as --max-per-address allows"
+	       : verdict == TALLY_HANDSHAKES
+		       ? "more handshakes of this address than --handshake-rate allows"
+		       : "no memory to count the connections of an address";
 }
 
 /* A line for an address and a minute, however many it tries. */
@@ -39,7 +41,8 @@ static bool gate_count(struct conn *c, bool tell)
 		return true;
 	loop->stats.limited++;
 	if (answer.first || answer.verdict == TALLY_NO_MEMORY)
-		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, gate_reason(answer.verdict), LOG_STR("remote", address_text(&a, text)));
+		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, gate_reason(answer.verdict),
+		    LOG_STR("remote", address_text(&a, text)));
 	return answer.told;
 }
 
@@ -71,9 +74,10 @@ static void gate_answer(struct conn *c, const char *why)
 	answer_error(c, 429, (struct span){head, (size_t)n}, why);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
-/* From the upgrade on the conn is the client's. Before it, there may come requests of other clients on a connection of their proxy. */
+/* From the upgrade on the conn is the client's. Before it, there may come requests of other clients
+ * on a connection of their proxy. */
 static bool gate_adopt(struct conn *c, const struct address *client)
 {
 	gate_leave(c);
@@ -88,7 +92,8 @@ static bool gate_adopt(struct conn *c, const struct address *client)
 	return false;
 }
 
-/* Only HTTP/1.0 may come without a name, which no browser speaks: nobody's page can have sent it here. */
+/* Only HTTP/1.0 may come without a name, which no browser speaks: nobody's page can have sent it
+ * here. */
 static bool gate_serves(const struct gate *g, const struct request *r)
 {
 	struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
@@ -108,12 +113,14 @@ bool gate_request(struct conn *c, struct request *r)
 	if (gate_trusts(g, &peer)) {
 		forwarded_read(&f, r, g->forwarded, g->trusted);
 		r->forwarded_host = f.host;
-		r->secure = span_eq_nocase(f.scheme, SPAN("https")) || span_eq_nocase(f.scheme, SPAN("wss"));
+		r->secure = span_eq_nocase(f.scheme, SPAN("https")) ||
+			    span_eq_nocase(f.scheme, SPAN("wss"));
 	}
 	if (!gate_serves(g, r)) {
 		c->conns->loop->stats.refused += r->wants_upgrade;
 		c->keep_alive = false;
-		answer_refuse(c, LOG_HTTP, r, 421, (struct span){0}, "nothing is served under this name: see --host");
+		answer_refuse(c, LOG_HTTP, r, 421, (struct span){0},
+			      "nothing is served under this name: see --host");
 		return false;
 	}
 	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
@@ -121,12 +128,13 @@ bool gate_request(struct conn *c, struct request *r)
 	return gate_adopt(c, &f.client);
 }
 
-/* --- the PROXY protocol --------------------------------------------------------------------------------------------------------------- */
+/* --- the PROXY protocol ----------------------------------------------------------------------- */
 
 static void gate_refuse(struct conn *c, const char *why)
 {
 	char text[ADDRESS_TEXT];
-	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, why, LOG_STR("remote", conn_remote_text(c, text)));
+	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, why,
+	    LOG_STR("remote", conn_remote_text(c, text)));
 	conn_abort(c);
 }
 
@@ -141,7 +149,8 @@ bool gate_may_introduce(struct conn *c)
 	char text[ADDRESS_TEXT];
 	if (gate_trusts(&c->conns->gate, &peer))
 		return true;
-	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, "a peer that is none of --trusted-proxy may not connect here",
+	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT,
+	    "a peer that is none of --trusted-proxy may not connect here",
 	    LOG_STR("remote", address_text(&peer, text)));
 	return false;
 }
@@ -159,12 +168,15 @@ static struct gate_header *gate_header(struct conn *c, size_t n)
 	return wider;
 }
 
-/* Keeps the n bytes that have come of the header. What follows is read behind them, where there is room for as much again. */
+/* Keeps the n bytes that have come of the header. What follows is read behind them, where there is
+ * room for as much again. */
 static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
 {
 	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
 	bool first = h == NULL, full = first || n == h->cap;
-	size_t cap = 2 * n < GATE_HEADER_MIN ? GATE_HEADER_MIN : 2 * n < PROXY_MAX ? 2 * n : PROXY_MAX;
+	size_t cap = 2 * n < GATE_HEADER_MIN ? GATE_HEADER_MIN
+		     : 2 * n < PROXY_MAX     ? 2 * n
+					     : PROXY_MAX;
 	if (full && (h = gate_header(c, cap)) == NULL)
 		return false;
 	if (first)
@@ -216,7 +228,8 @@ void gate_on_readable(struct conn *c)
 		gate_refuse(c, why);
 		break;
 	case PROXY_MORE:
-		if (!gate_consume(c, bytes + have, (size_t)n) || !gate_keep(c, bytes, have + (size_t)n))
+		if (!gate_consume(c, bytes + have, (size_t)n) ||
+		    !gate_keep(c, bytes, have + (size_t)n))
 			conn_abort(c);
 		break;
 	case PROXY_OK:

@@ -1,8 +1,10 @@
-/* gate: whose connection it is, and whether one more of that address may come in. For conn.c and listener.c.
+/* gate: whose connection it is, and whether one more of that address may come in. For conn.c and
+ * listener.c.
  *
- * The peer of a socket may be a proxy. On a listener of the PROXY protocol a trusted peer says in front of everything whose connection it
- * is; in a request, a trusted peer may say so in headers. From then on the connection's address is that of the client: in logs, for
- * handlers, and where the connections of an address are counted.
+ * The peer of a socket may be a proxy. On a listener of the PROXY protocol a trusted peer says in
+ * front of everything whose connection it is; in a request, a trusted peer may say so in headers.
+ * From then on the connection's address is that of the client: in logs, for handlers, and where the
+ * connections of an address are counted.
  */
 #ifndef TOVA_NET_GATE_H
 #define TOVA_NET_GATE_H
@@ -24,21 +26,22 @@ struct gate {
 struct gate_header {
 	struct address local; /* at which the client reached the proxy; AF_UNSPEC: it did not say */
 	bool secure;	      /* the client speaks TLS with the proxy */
-	size_t n, cap;	      /* bytes of a header that is not complete, of those that there is room for */
+	size_t n, cap; /* bytes of a header that is not complete, of those that there is room for */
 	uint8_t bytes[];
 };
 
-/* The conn has been accepted and its peer is its client: it is counted. Over the limits it may stay as long as it takes to be told
- * (conn->told). False: it is to be closed at once. */
+/* The conn has been accepted and its peer is its client: it is counted. Over the limits it may stay
+ * as long as it takes to be told (conn->told). False: it is to be closed at once. */
 bool gate_enter(struct conn *c, bool tell);
-/* The conn's listener wants a PROXY header. False: this peer may not send one, and is to be closed at once. */
+/* The conn's listener wants a PROXY header. False: this peer may not send one, and is to be closed
+ * at once. */
 bool gate_may_introduce(struct conn *c);
 /* Reads the header, and not a byte behind it. It ends in CONN_HEAD or in the conn's end. */
 void gate_on_readable(struct conn *c);
 /* It did not come in time. */
 void gate_late(struct conn *c);
-/* A request was read: finds out who its client is, if its peer is trusted. False: it was answered, as it is one too many, or asks for a
- * name that is not served. */
+/* A request was read: finds out who its client is, if its peer is trusted. False: it was answered,
+ * as it is one too many, or asks for a name that is not served. */
 bool gate_request(struct conn *c, struct request *r);
 /* The conn ends. */
 void gate_leave(struct conn *c);

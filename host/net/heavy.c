@@ -5,8 +5,9 @@
 
 #include "net/conn.h"
 
-#define HEAVY_INPUT_MIN 4096  /* bytes of input below which a connection is none of the heavy */
-#define HEAVY_BEGUN_MAX 16384 /* bytes of a message on its way beyond which it is not waited for */
+#define HEAVY_INPUT_MIN 4096 /* bytes of input below which a connection is none of the heavy */
+/* bytes of a message on its way beyond which it is not waited for */
+#define HEAVY_BEGUN_MAX 16384
 
 static struct heavy *heavy_of(const struct conn *c)
 {
@@ -18,13 +19,14 @@ bool heavy_gives_way(const struct conn *c)
 	return heavy_of(c) != NULL && heavy_of(c)->gives_way;
 }
 
-/* --- scales ---------------------------------------------------------------------------------------------------------------------- */
+/* --- scales ----------------------------------------------------------------------------------- */
 
 static unsigned heavy_class(uint64_t bytes)
 {
 	if (bytes < 8)
 		return (unsigned)bytes;
-	unsigned power = 63 - (unsigned)__builtin_clzll(bytes), class = 8 * (power - 2) + (unsigned)(bytes >> (power - 3) & 7);
+	unsigned power = 63 - (unsigned)__builtin_clzll(bytes),
+		 class = 8 * (power - 2) + (unsigned)(bytes >> (power - 3) & 7);
 	return class < HEAVY_CLASSES ? class : HEAVY_CLASSES - 1;
 }
 
@@ -35,7 +37,7 @@ static void heavy_place(struct heavy *h, enum heavy_of of, unsigned class)
 		return;
 	if (h->at[of].class != 0)
 		LIST_REMOVE(h, at[of].link);
-	h->at[of].class = (uint16_t)class;
+	h->at[of].class = (uint16_t) class;
 	if (class == 0)
 		return;
 	LIST_INSERT_HEAD(&scale->classes[class], h, at[of].link);
@@ -65,7 +67,7 @@ static struct heavy *heavy_scale_top(struct heavy_scale *scale)
 	return NULL;
 }
 
-/* --- what each holds ------------------------------------------------------------------------------------------------------------- */
+/* --- what each holds -------------------------------------------------------------------------- */
 
 /* NULL without memory: it can not be found then, and is counted. */
 static struct heavy *heavy_new(struct conn *c)
@@ -114,21 +116,24 @@ void heavy_weigh(struct conn *c)
 	conn_less(c);
 }
 
-/* --- who gives way ---------------------------------------------------------------------------------------------------------------- */
+/* --- who gives way ---------------------------------------------------------------------------- */
 
 uint64_t heavies_total(const struct conns *s)
 {
 	return s->spare.account.held + s->heavies.input + s->loop->lent;
 }
 
-/* An entry stands where it did when its connection last did something, and no lower than what it holds as a rule: whoever stands at the
- * top is weighed anew, and goes to where it belongs, until one belongs there. */
+/* An entry stands where it did when its connection last did something, and no lower than what it
+ * holds as a rule: whoever stands at the top is weighed anew, and goes to where it belongs, until
+ * one belongs there. */
 static struct heavy *heavies_worst(struct conns *s, enum heavy_of of)
 {
 	struct heavy *h;
 	while ((h = heavy_scale_top(&s->heavies.scales[of])) != NULL) {
 		bool may = h->conn->state != CONN_ASKING;
-		unsigned class = may ? heavy_class(outq_memory(&h->conn->out) + (of == HEAVY_ALL ? h->input : 0)) : 0;
+		unsigned class = may ? heavy_class(outq_memory(&h->conn->out) +
+						   (of == HEAVY_ALL ? h->input : 0))
+				     : 0;
 		if (class >= h->at[of].class)
 			return h;
 		heavy_place(h, of, class);
@@ -142,7 +147,9 @@ static void heavy_relieve(struct heavy *h, bool input)
 	struct conn *c = h->conn;
 	const struct conn_ops *ops = c->conns->ops;
 	if (c->state != CONN_OPEN || c->ended) { /* nobody above waits for what it still gets */
-		conn_cut(c, "connection cut: it has ended, and holds most where --max-buffered is reached");
+		conn_cut(
+			c,
+			"connection cut: it has ended, and holds most where --max-buffered is reached");
 		return;
 	}
 	if (ops->heavy(c)) {

@@ -10,7 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define LISTENER_BATCH 64     /* accepted in one go, so that a storm of connects does not starve those that are there */
+/* accepted in one go, so that a storm of connects does not starve those that are there */
+#define LISTENER_BATCH 64
 #define LISTENER_RETRY_MS 500 /* to look again for descriptors that others have freed */
 #define LISTENER_KEEPALIVE_IDLE 60
 #define LISTENER_KEEPALIVE_INTERVAL 15
@@ -35,7 +36,8 @@ static uint32_t listeners_sockets(const struct listeners *set)
 static bool listeners_take(const struct conns *conns)
 {
 	struct tally *tally = conns->gate.tally;
-	return tally != NULL ? tally_take_socket(tally, conns->limits.max) : conns->count < conns->limits.max;
+	return tally != NULL ? tally_take_socket(tally, conns->limits.max)
+			     : conns->count < conns->limits.max;
 }
 
 static void listeners_give(const struct conns *conns)
@@ -44,7 +46,8 @@ static void listeners_give(const struct conns *conns)
 		tally_give_socket(conns->gate.tally);
 }
 
-/* Whether it was said that not all are accepted, and is from now on. One of several loops says it for all. */
+/* Whether it was said that not all are accepted, and is from now on. One of several loops says it
+ * for all. */
 static bool listeners_said(struct listeners *set, bool said)
 {
 	bool before = set->said;
@@ -57,7 +60,8 @@ static void listeners_pause(struct listeners *set, const char *why)
 	if (!set->paused) {
 		set->conns->loop->stats.accept_pauses++;
 		if (!listeners_said(set, true))
-			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why, LOG_U64("sockets", listeners_sockets(set)));
+			LOG(set->conns->loop->log, LOG_WARN, LOG_LIMIT, why,
+			    LOG_U64("sockets", listeners_sockets(set)));
 		for (struct listener *l = set->list; l != NULL; l = l->next)
 			event_del(&l->event);
 	}
@@ -101,7 +105,8 @@ void listeners_on_freed(void *arg)
 	listeners_resume(set);
 }
 
-void listeners_adopt(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind)
+void listeners_adopt(struct listeners *set, int fd, const struct address *remote,
+		     const struct conn_kind *kind)
 {
 	if (conn_add(set->conns, fd, remote, kind))
 		return;
@@ -110,7 +115,8 @@ void listeners_adopt(struct listeners *set, int fd, const struct address *remote
 		dealer_give_back(set->dealer, set->loop);
 }
 
-static void listeners_deal(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind)
+static void listeners_deal(struct listeners *set, int fd, const struct address *remote,
+			   const struct conn_kind *kind)
 {
 	unsigned chosen = set->dealer != NULL ? dealer_choose(set->dealer, set->loop) : set->loop;
 	if (chosen == set->loop)
@@ -129,7 +135,9 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 		struct address remote;
 		socklen_t len = sizeof from;
 		if (!listeners_take(conns)) {
-			listeners_pause(l->set, "as many sockets as --max-connections allows: accepting is paused");
+			listeners_pause(
+				l->set,
+				"as many sockets as --max-connections allows: accepting is paused");
 			return;
 		}
 		int got = accept4(fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -138,18 +146,22 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 			listeners_deal(l->set, got, &remote, &l->kind);
 			if (descriptors_may(&conns->loop->descriptors, DESCRIPTORS_CLIENT, got))
 				continue;
-			listeners_pause(l->set, "the rest of the file descriptors is held back for workers and tova-ctl: "
-						"accepting is paused");
+			listeners_pause(
+				l->set,
+				"the rest of the file descriptors is held back for workers and tova-ctl: "
+				"accepting is paused");
 			return;
 		}
 		int error = errno;
 		listeners_give(conns);
 		if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-			listeners_pause(l->set, "out of file descriptors or memory: accepting is paused");
+			listeners_pause(l->set,
+					"out of file descriptors or memory: accepting is paused");
 			return;
 		} else if (error == EAGAIN || error == EWOULDBLOCK) {
 			if (l->set->said && listeners_said(l->set, false))
-				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT, "everyone who waited is accepted",
+				LOG(conns->loop->log, LOG_NOTICE, LOG_LIMIT,
+				    "everyone who waited is accepted",
 				    LOG_U64("sockets", listeners_sockets(l->set)));
 			return;
 		} /* anything else concerns only the socket that was to be accepted */
@@ -165,7 +177,8 @@ static bool listener_fail(char *why, size_t cap, const char *what)
 /* Accepted sockets inherit these on Linux, which saves a system call or five for each. */
 static void listener_set_tcp(int fd)
 {
-	const int on = 1, idle = LISTENER_KEEPALIVE_IDLE, interval = LISTENER_KEEPALIVE_INTERVAL, count = LISTENER_KEEPALIVE_COUNT;
+	const int on = 1, idle = LISTENER_KEEPALIVE_IDLE, interval = LISTENER_KEEPALIVE_INTERVAL,
+		  count = LISTENER_KEEPALIVE_COUNT;
 	const int unsent = LISTENER_UNSENT;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -173,8 +186,8 @@ static void listener_set_tcp(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
-	/* What the kernel takes beyond what it can send, up to megabytes for each peer that does not read, no policy of ours can bound,
-	 * give up or pass with a control frame. */
+	/* What the kernel takes beyond what it can send, up to megabytes for each peer that does
+	 * not read, no policy of ours can bound, give up or pass with a control frame. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
 }
 
@@ -192,14 +205,17 @@ static bool listener_clear_path(const struct sockaddr_un *un, char *why, size_t 
 		snprintf(why, cap, "another process listens there");
 		return false;
 	}
-	return unlink(un->sun_path) == 0 || listener_fail(why, cap, "the old socket can not be removed");
+	return unlink(un->sun_path) == 0 ||
+	       listener_fail(why, cap, "the old socket can not be removed");
 }
 
-static bool listener_bind_unix(int fd, const char *path, mode_t mode, union listener_address *a, char *why, size_t cap)
+static bool listener_bind_unix(int fd, const char *path, mode_t mode, union listener_address *a,
+			       char *why, size_t cap)
 {
 	a->un = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (strlen(path) >= sizeof a->un.sun_path) {
-		snprintf(why, cap, "the path is longer than the %zu bytes a socket may have", sizeof a->un.sun_path - 1);
+		snprintf(why, cap, "the path is longer than the %zu bytes a socket may have",
+			 sizeof a->un.sun_path - 1);
 		return false;
 	}
 	strcpy(a->un.sun_path, path);
@@ -211,7 +227,8 @@ static bool listener_bind_unix(int fd, const char *path, mode_t mode, union list
 	return failed == 0 || listener_fail(why, cap, "it can not be bound");
 }
 
-static bool listener_bind_tcp(int fd, const char *host, uint16_t port, bool both, union listener_address *a, char *why, size_t cap)
+static bool listener_bind_tcp(int fd, const char *host, uint16_t port, bool both,
+			      union listener_address *a, char *why, size_t cap)
 {
 	const int only = !both;
 	socklen_t len = sizeof a->in;
@@ -223,7 +240,8 @@ static bool listener_bind_tcp(int fd, const char *host, uint16_t port, bool both
 		a->in6.sin6_family = AF_INET6;
 		a->in6.sin6_port = htons(port);
 		inet_pton(AF_INET6, host, &a->in6.sin6_addr);
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only); /* whatever the machine's default is */
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only,
+			   sizeof only); /* whatever the machine's default is */
 	}
 	listener_set_tcp(fd);
 	return bind(fd, &a->any, len) == 0 || listener_fail(why, cap, "it can not be bound");
@@ -241,7 +259,8 @@ static char *listener_name(int fd, const char *unix_path)
 	} else {
 		if (getsockname(fd, &a.any, &len) != 0 || !address_from(&at, &a.any))
 			return NULL;
-		n = asprintf(&name, at.family == AF_INET6 ? "[%s]:%u" : "%s:%u", address_text(&at, text), at.port);
+		n = asprintf(&name, at.family == AF_INET6 ? "[%s]:%u" : "%s:%u",
+			     address_text(&at, text), at.port);
 	}
 	return n < 0 ? NULL : name;
 }
@@ -256,14 +275,16 @@ static void listener_free(struct listener *l)
 }
 
 /* The socket is bound: starts to accept. */
-static bool listener_start(struct listener *l, struct listeners *set, const char *unix_path, int backlog, char *why, size_t why_cap)
+static bool listener_start(struct listener *l, struct listeners *set, const char *unix_path,
+			   int backlog, char *why, size_t why_cap)
 {
 	if (listen(l->fd, backlog) != 0)
 		return listener_fail(why, why_cap, "it can not be listened on");
 	l->unix_path = unix_path != NULL ? strdup(unix_path) : NULL;
 	l->name = listener_name(l->fd, unix_path);
 	if (l->name == NULL || (unix_path != NULL && l->unix_path == NULL) ||
-	    event_assign(&l->event, set->conns->loop->base, l->fd, EV_READ | EV_PERSIST, listener_on_accept, l) != 0 ||
+	    event_assign(&l->event, set->conns->loop->base, l->fd, EV_READ | EV_PERSIST,
+			 listener_on_accept, l) != 0 ||
 	    event_add(&l->event, NULL) != 0)
 		return listener_fail(why, why_cap, "no memory");
 	struct listener **end = &set->list;
@@ -289,8 +310,9 @@ static struct listener *listener_new(struct listeners *set, int family, char *wh
 	return NULL;
 }
 
-bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both, const char *unix_path,
-		   const struct conn_kind *kind, int backlog, char *why, size_t why_cap)
+bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both,
+		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
+		   size_t why_cap)
 {
 	const int on = 1;
 	union listener_address a = {.any.sa_family = AF_UNSPEC};
@@ -299,9 +321,11 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 	if (l == NULL)
 		return false;
 	l->kind = *kind;
-	bool ok = host == NULL ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
-			       : listener_bind_tcp(l->fd, host, port, both, &a, why, why_cap);
-	/* Only now: what another process has bound is refused, and what we have bound is refused to others. */
+	bool ok = host == NULL
+			  ? listener_bind_unix(l->fd, unix_path, set->unix_mode, &a, why, why_cap)
+			  : listener_bind_tcp(l->fd, host, port, both, &a, why, why_cap);
+	/* Only now: what another process has bound is refused, and what we have bound is refused to
+	 * others. */
 	if (ok && set->dealer != NULL && host != NULL)
 		setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (!ok || !listener_start(l, set, unix_path, backlog, why, why_cap)) {
@@ -314,11 +338,12 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 void listeners_announce(const struct listeners *set)
 {
 	for (const struct listener *l = set->list; l != NULL; l = l->next)
-		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening", LOG_STR("address", l->name),
-		    LOG_BOOL("tls", l->kind.tls));
+		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening",
+		    LOG_STR("address", l->name), LOG_BOOL("tls", l->kind.tls));
 }
 
-static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog, char *why, size_t why_cap)
+static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog,
+				char *why, size_t why_cap)
 {
 	const int on = 1;
 	int only = 1;
@@ -330,18 +355,21 @@ static bool listener_add_beside(struct listeners *set, const struct listener *fi
 	if (l == NULL)
 		return false;
 	l->kind = first->kind;
-	if (a.any.sa_family == AF_INET6 && getsockopt(first->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) == 0)
+	if (a.any.sa_family == AF_INET6 &&
+	    getsockopt(first->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &only_len) == 0)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
 	listener_set_tcp(l->fd);
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-	bool ok = bind(l->fd, &a.any, len) == 0 || listener_fail(why, why_cap, "it can not be bound for several loops");
+	bool ok = bind(l->fd, &a.any, len) == 0 ||
+		  listener_fail(why, why_cap, "it can not be bound for several loops");
 	if (ok && listener_start(l, set, NULL, backlog, why, why_cap))
 		return true;
 	listener_free(l);
 	return false;
 }
 
-bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog, char *why, size_t why_cap)
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
+			  char *why, size_t why_cap)
 {
 	for (const struct listener *l = first->list; l != NULL; l = l->next)
 		if (l->unix_path == NULL && !listener_add_beside(set, l, backlog, why, why_cap))

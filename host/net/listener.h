@@ -26,22 +26,28 @@ struct listeners {
 	struct dealer *dealer;
 	unsigned loop; /* which of them this is */
 	/* A socket that another one gets. */
-	void (*deal)(void *ctx, unsigned loop, int fd, const struct address *remote, const struct conn_kind *kind);
+	void (*deal)(void *ctx, unsigned loop, int fd, const struct address *remote,
+		     const struct conn_kind *kind);
 	void *deal_ctx;
 };
 
 void listeners_init(struct listeners *set, struct conns *conns);
-/* host: numeric address, or NULL with a path for a Unix socket (a stale one is replaced, a live one is not). Starts
- * accepting at once. both: an IPv6 address takes IPv4, too, which only "::" can. Returns false with a sentence in why. */
-bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both, const char *unix_path,
-		   const struct conn_kind *kind, int backlog, char *why, size_t why_cap);
-/* Logs where they listen, in the order in which they were added: all that is needed for those who connect is there. */
+/* host: numeric address, or NULL with a path for a Unix socket (a stale one is replaced, a live one
+ * is not). Starts accepting at once. both: an IPv6 address takes IPv4, too, which only "::" can.
+ * Returns false with a sentence in why. */
+bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both,
+		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
+		   size_t why_cap);
+/* Logs where they listen, in the order in which they were added: all that is needed for those who
+ * connect is there. */
 void listeners_announce(const struct listeners *set);
-/* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect (SO_REUSEPORT). A Unix socket has one
- * listener. */
-bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog, char *why, size_t why_cap);
+/* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect
+ * (SO_REUSEPORT). A Unix socket has one listener. */
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
+			  char *why, size_t why_cap);
 /* A socket that another loop has accepted for this one. */
-void listeners_adopt(struct listeners *set, int fd, const struct address *remote, const struct conn_kind *kind);
+void listeners_adopt(struct listeners *set, int fd, const struct address *remote,
+		     const struct conn_kind *kind);
 /* For conns.freed: a socket was closed. Goes on accepting if that was what was missing. */
 void listeners_on_freed(void *set);
 /* Closes all of them. */

@@ -23,7 +23,8 @@ static struct event_base *loop_new_base(void)
 	struct event_config *config = event_config_new();
 	if (config == NULL)
 		return NULL;
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread a loop; wakers come through an eventfd */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread a loop; wakers come
+								  through an eventfd */
 	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
 	struct event_base *base = event_base_new_with_config(config);
 	event_config_free(config);
@@ -41,7 +42,8 @@ struct loop *loop_new(struct log *log)
 	loop->input = malloc(LOOP_INPUT + 1);
 	loop->base = loop_new_base();
 	if (loop->wake_fd < 0 || loop->input == NULL || loop->base == NULL ||
-	    event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST, loop_on_wake, loop) != 0 ||
+	    event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST,
+			 loop_on_wake, loop) != 0 ||
 	    event_add(&loop->wake_event, NULL) != 0) {
 		loop_free(loop);
 		errno = ENOMEM;
@@ -80,12 +82,14 @@ static void loop_run_wakers(struct loop *loop)
 	struct loop_waker *next;
 	for (struct loop_waker *w = loop->wakers; w != NULL; w = next) {
 		next = w->next;
-		if (atomic_load_explicit(&w->pending, memory_order_relaxed) && atomic_exchange(&w->pending, false))
+		if (atomic_load_explicit(&w->pending, memory_order_relaxed) &&
+		    atomic_exchange(&w->pending, false))
 			w->run(w->arg);
 	}
 }
 
-/* Says that whoever wakes the loop from now on has to end its sleep, and looks whether somebody has woken it before that. */
+/* Says that whoever wakes the loop from now on has to end its sleep, and looks whether somebody has
+ * woken it before that. */
 static bool loop_may_sleep(struct loop *loop)
 {
 	atomic_store(&loop->sleeping, true);
@@ -102,8 +106,8 @@ static uint64_t loop_micros(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* How much of a processor the turn took: sleep takes none, so from the end of a turn to the end of the next. A thread's clock is a
- * system call, so turns that are short are measured together. */
+/* How much of a processor the turn took: sleep takes none, so from the end of a turn to the end of
+ * the next. A thread's clock is a system call, so turns that are short are measured together. */
 static void loop_measure(struct loop *loop)
 {
 	uint64_t now = loop_micros(CLOCK_MONOTONIC);
@@ -121,7 +125,9 @@ bool loop_turn(struct loop *loop, bool wait)
 	loop->now_known = false;
 	loop->readers_before = loop->readers;
 	loop->readers = 0;
-	if (event_base_loop(loop->base, EVLOOP_ONCE | (wait && loop_may_sleep(loop) ? 0 : EVLOOP_NONBLOCK)) < 0) {
+	if (event_base_loop(loop->base,
+			    EVLOOP_ONCE | (wait && loop_may_sleep(loop) ? 0 : EVLOOP_NONBLOCK)) <
+	    0) {
 		LOG(loop->log, LOG_ERROR, LOG_HOST, "waiting for events failed", LOG_ERRNO(errno));
 		return false;
 	}
@@ -193,7 +199,8 @@ void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *
 
 bool loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
-	struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+	struct timeval tv = {.tv_sec = (time_t)(ms / 1000),
+			     .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
 	return event_add(&t->event, &tv) == 0;
 }
 
@@ -215,12 +222,14 @@ static void loop_on_ready(evutil_socket_t fd, short what, void *arg)
 	w->run(w->arg);
 }
 
-void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing, void (*run)(void *arg), void *arg)
+void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing,
+		     void (*run)(void *arg), void *arg)
 {
 	w->run = run;
 	w->arg = arg;
 	w->on = false;
-	event_assign(&w->event, loop->base, fd, (short)((writing ? EV_WRITE : EV_READ) | EV_PERSIST), loop_on_ready, w);
+	event_assign(&w->event, loop->base, fd,
+		     (short)((writing ? EV_WRITE : EV_READ) | EV_PERSIST), loop_on_ready, w);
 }
 
 bool loop_watch_set(struct loop_watch *w, bool on)
@@ -238,11 +247,13 @@ static void loop_on_signal(evutil_socket_t signal, short what, void *arg)
 	s->run(s->arg, (int)signal);
 }
 
-bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal, void (*run)(void *arg, int signal), void *arg)
+bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal,
+		     void (*run)(void *arg, int signal), void *arg)
 {
 	s->run = run;
 	s->arg = arg;
-	return evsignal_assign(&s->event, loop->base, signal, loop_on_signal, s) == 0 && event_add(&s->event, NULL) == 0;
+	return evsignal_assign(&s->event, loop->base, signal, loop_on_signal, s) == 0 &&
+	       event_add(&s->event, NULL) == 0;
 }
 
 void loop_signal_remove(struct loop_signal *s)
@@ -274,7 +285,8 @@ void loop_wake(struct loop_waker *w)
 	uint64_t one = 1;
 	if (atomic_exchange(&w->pending, true) || !atomic_load(&w->loop->sleeping))
 		return;
-	/* Only a counter that is full makes this fail, and then the loop is about to wake anyway. */
+	/* Only a counter that is full makes this fail, and then the loop is about to wake
+	 * anyway. */
 	ssize_t n = write(w->loop->wake_fd, &one, sizeof one);
 	(void)n;
 }

@@ -1,7 +1,9 @@
-/* loop: readiness, time and turns. One thread, one loop; everything that belongs to a connection happens on its loop.
+/* loop: readiness, time and turns. One thread, one loop; everything that belongs to a connection
+ * happens on its loop.
  *
- * A turn is: wait, handle everything that became ready, run the hooks. What is written to connections during a turn collects and
- * leaves in the hooks, so that each connection costs one system call a turn.
+ * A turn is: wait, handle everything that became ready, run the hooks. What is written to
+ * connections during a turn collects and leaves in the hooks, so that each connection costs one
+ * system call a turn.
  */
 #ifndef TOVA_NET_LOOP_H
 #define TOVA_NET_LOOP_H
@@ -18,11 +20,13 @@
 #include "base/log.h"
 #include "base/stats.h"
 
-/* Received bytes of whichever connection is being read. Larger costs cache, smaller costs system calls when messages are big. */
+/* Received bytes of whichever connection is being read. Larger costs cache, smaller costs system
+ * calls when messages are big. */
 #define LOOP_INPUT 131072
-#define LOOP_READ_TURN (2u << 20) /* bytes that a turn reads about at most, of all who have sent something */
+/* bytes that a turn reads about at most, of all who have sent something */
+#define LOOP_READ_TURN (2u << 20)
 #define LOOP_READ_MAX (LOOP_READ_TURN / 4) /* of one, where it is nearly alone */
-#define LOOP_READ_MIN 8192	  /* of each, however many there are */
+#define LOOP_READ_MIN 8192		   /* of each, however many there are */
 /* Turns that are shorter are measured together. */
 #define LOOP_MEASURE_US 1000
 
@@ -46,20 +50,24 @@ struct loop {
 	struct log *log;
 	struct stats stats;
 	struct chunk_pool chunks;
-	uint64_t lent; /* bytes of memory that handlers hold for connections: counted with what these hold, see heavy.h */
+	uint64_t lent; /* bytes of memory that handlers hold for connections: counted with what
+			  these hold, see heavy.h */
 	struct descriptors descriptors; /* of the process */
-	uint8_t *input;	    /* LOOP_INPUT bytes, and one more that may be written */
+	uint8_t *input;			/* LOOP_INPUT bytes, and one more that may be written */
 	struct tls_io *tls; /* what its TLS connections share; NULL: there was none yet */
 	struct loop_hook *hooks;
 	struct loop_waker *wakers;
 	struct event wake_event;
 	int wake_fd;
 	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
-	uint32_t readers, readers_before; /* connections that were read from in this turn, and in the one before */
-	uint64_t now;	      /* see loop_now */
-	uint64_t measured, cpu; /* microseconds: when its thread's clock was read, and what that said */
+	uint32_t readers, readers_before; /* connections that were read from in this turn, and in
+					     the one before */
+	uint64_t now;			  /* see loop_now */
+	uint64_t measured,
+		cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
-	uint32_t delivery; /* number of the commit that is being applied: what it gives to one connection is one delivery */
+	uint32_t delivery; /* number of the commit that is being applied: what it gives to one
+			      connection is one delivery */
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };
 
@@ -88,7 +96,8 @@ struct loop *loop_new(struct log *log);
 void loop_free(struct loop *loop);
 /* Turns until loop_stop. */
 void loop_run(struct loop *loop);
-/* One turn, with a wait for something to happen or without. False when waiting failed, which was said. */
+/* One turn, with a wait for something to happen or without. False when waiting failed, which was
+ * said. */
 bool loop_turn(struct loop *loop, bool wait);
 void loop_stop(struct loop *loop);
 
@@ -105,7 +114,8 @@ static inline uint64_t loop_now(struct loop *loop)
 	return loop->now;
 }
 
-/* Bytes that may be read from one connection in this turn: sockets hold megabytes, which take time to copy. */
+/* Bytes that may be read from one connection in this turn: sockets hold megabytes, which take time
+ * to copy. */
 static inline size_t loop_read_share(const struct loop *loop)
 {
 	uint32_t n = loop->readers > loop->readers_before ? loop->readers : loop->readers_before;
@@ -121,22 +131,26 @@ void loop_add_hook_first(struct loop *loop, struct loop_hook *hook);
 void loop_remove_hook(struct loop *loop, struct loop_hook *hook);
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg);
-/* Once, after that many milliseconds; a timer that runs already is set anew. Returns false without memory. */
+/* Once, after that many milliseconds; a timer that runs already is set anew. Returns false without
+ * memory. */
 bool loop_timer_set(struct loop_timer *t, uint64_t ms);
 void loop_timer_cancel(struct loop_timer *t);
 bool loop_timer_is_set(const struct loop_timer *t);
 
 /* For reading, or for writing. It is off at first. */
-void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing, void (*run)(void *arg), void *arg);
+void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing,
+		     void (*run)(void *arg), void *arg);
 /* Returns false without memory. */
 bool loop_watch_set(struct loop_watch *w, bool on);
 
-bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal, void (*run)(void *arg, int signal), void *arg);
+bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal,
+		     void (*run)(void *arg, int signal), void *arg);
 void loop_signal_remove(struct loop_signal *s);
 
 void loop_waker_add(struct loop *loop, struct loop_waker *w, void (*run)(void *arg), void *arg);
 void loop_waker_remove(struct loop_waker *w);
-/* [any-thread] `run` will be called on the loop; calls that come before that are answered by one. */
+/* [any-thread] `run` will be called on the loop; calls that come before that are answered by
+ * one. */
 void loop_wake(struct loop_waker *w);
 
 #endif

@@ -1,4 +1,5 @@
-/* meter: what one connection may send in a time (--rate-limit), and when to say that it sent more. Pure; the clock is the caller's. */
+/* meter: what one connection may send in a time (--rate-limit), and when to say that it sent more.
+ * Pure; the clock is the caller's. */
 #ifndef TOVA_NET_METER_H
 #define TOVA_NET_METER_H
 
@@ -8,7 +9,8 @@
 struct meter_rule {
 	struct bucket_rate rate;
 	bool close; /* one too many ends the connection; else it is dropped */
-	bool lines; /* its handler reads lines: a message with line ends in it counts as often as it will read */
+	bool lines; /* its handler reads lines: a message with line ends in it counts as often as it
+		       will read */
 };
 
 struct meter {
@@ -21,7 +23,8 @@ struct meter {
 void meter_init(struct meter *m, const struct meter_rule *rule, uint64_t now);
 /* May this message be taken, which counts so often? */
 bool meter_take(struct meter *m, uint64_t now, uint32_t n);
-/* How many were dropped and are to be told now: with the first, and then once in the rule's time. 0: nothing is to be told. */
+/* How many were dropped and are to be told now: with the first, and then once in the rule's time.
+ * 0: nothing is to be told. */
 uint32_t meter_due(struct meter *m, uint64_t now);
 /* How many were dropped and have not been told. */
 uint32_t meter_rest(struct meter *m);

@@ -26,7 +26,9 @@ static struct slice *outq_last(struct outq *q)
 /* What is sent next; NULL: nothing is. */
 static struct slice *outq_first(struct outq *q)
 {
-	struct backlog_run *run = outq_backlog(q) != NULL ? backlog_run(q->list->backlog, q->list->backlog->first) : NULL;
+	struct backlog_run *run = outq_backlog(q) != NULL
+					  ? backlog_run(q->list->backlog, q->list->backlog->first)
+					  : NULL;
 	if (outq_backlog(q) != NULL)
 		return run != NULL ? &run->s : NULL;
 	return outq_n(q) > 0 ? outq_at(q, 0) : NULL;
@@ -149,7 +151,7 @@ static void outq_pop(struct outq *q, struct outq_spare *spare)
 	outq_give_back(q, spare);
 }
 
-/* --- a socket that is full --------------------------------------------------------------------------------------------------------- */
+/* --- a socket that is full -------------------------------------------------------------------- */
 
 static struct backlog *outq_new_backlog(const struct outq *q, struct outq_spare *spare)
 {
@@ -191,7 +193,8 @@ static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
 	return true;
 }
 
-static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw, struct outq_spare *spare)
+static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw,
+				struct outq_spare *spare)
 {
 	if (!outq_begin_backlog(q, spare))
 		return false;
@@ -205,7 +208,8 @@ static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw,
 	return ok;
 }
 
-static bool outq_append_any(struct outq *q, const struct slice *s, bool raw, struct outq_spare *spare)
+static bool outq_append_any(struct outq *q, const struct slice *s, bool raw,
+			    struct outq_spare *spare)
 {
 	if (outq_take(q, s))
 		return true;
@@ -263,13 +267,15 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 /* Of what was being sent so much is gone: a queue that is judged by less from now on. */
 static void outq_ease(struct backlog *b, uint64_t weight)
 {
-	uint64_t now = backlog_weight(b), less = weight > now ? weight - now : 0, before = b->before < less ? b->before : less;
+	uint64_t now = backlog_weight(b), less = weight > now ? weight - now : 0,
+		 before = b->before < less ? b->before : less;
 	b->before -= before;
 	b->grace -= b->grace < less - before ? b->grace : less - before;
 	b->pardoned = b->pardoned && b->grace > 0;
 }
 
-static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t messages, struct outq_spare *spare)
+static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t messages,
+				 struct outq_spare *spare)
 {
 	struct backlog *b = q->list->backlog;
 	uint64_t weight = backlog_weight(b);
@@ -288,7 +294,9 @@ static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 	while (sent > 0) {
 		struct slice *s = outq_first(q);
 		uint32_t step = sent < s->len ? (uint32_t)sent : s->len;
-		uint32_t at = q->begun, ended = at > 0 && at <= step; /* walks to the frame boundary at or behind step */
+		uint32_t at = q->begun,
+			 ended = at > 0 &&
+				 at <= step; /* walks to the frame boundary at or behind step */
 		while (at < step) {
 			at += (uint32_t)frame_size(slice_bytes(s) + at, s->len - at);
 			ended += at <= step;
@@ -335,7 +343,8 @@ static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 	return true;
 }
 
-/* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is written. */
+/* One system call. While an urgent frame waits behind one that was begun, only the latter's rest is
+ * written. */
 static ssize_t outq_write(struct outq *q, int fd, struct tls *tls, uint64_t *sent_r)
 {
 	if (q->list == NULL && q->one.chunk != NULL && tls == NULL)
@@ -345,7 +354,8 @@ static ssize_t outq_write(struct outq *q, int fd, struct tls *tls, uint64_t *sen
 	struct iovec iov[OUTQ_IOV];
 	size_t limit = urgent ? q->begun : SIZE_MAX, n = 0;
 	for (uint32_t i = 0; s != NULL && n < OUTQ_IOV && limit > 0; s = outq_next(q, s, ++i)) {
-		iov[n] = (struct iovec){.iov_base = slice_bytes(s), .iov_len = s->len < limit ? s->len : limit};
+		iov[n] = (struct iovec){.iov_base = slice_bytes(s),
+					.iov_len = s->len < limit ? s->len : limit};
 		limit -= iov[n++].iov_len;
 	}
 	if (tls != NULL)
@@ -374,7 +384,8 @@ void outq_full(struct outq *q, struct outq_spare *spare)
 	if (q->stalled)
 		return;
 	q->stalled = true;
-	if (q->bytes == 0 || !outq_begin_backlog(q, spare)) /* without memory the next message tries again */
+	if (q->bytes == 0 ||
+	    !outq_begin_backlog(q, spare)) /* without memory the next message tries again */
 		return;
 	struct backlog *b = q->list->backlog;
 	b->turn = spare->turn;
@@ -382,7 +393,8 @@ void outq_full(struct outq *q, struct outq_spare *spare)
 	b->given = backlog_weight(b);
 }
 
-enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare, uint64_t *sent_r)
+enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare,
+			    uint64_t *sent_r)
 {
 	while (q->bytes > 0 || (tls != NULL && tls_waits(tls))) {
 		if (!outq_let_in(q, spare)) {
@@ -402,7 +414,8 @@ enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq
 			outq_wrote(q, (size_t)n, spare);
 		if (tls == NULL) {
 			*sent_r += (uint64_t)n;
-		} else if (tls_waits(tls)) { /* TLS has taken what the socket does not take: no need to ask it again */
+		} else if (tls_waits(tls)) { /* TLS has taken what the socket does not take: no need
+						to ask it again */
 			outq_full(q, spare);
 			return OUTQ_STALLED;
 		}
@@ -429,7 +442,8 @@ static void outq_cut_list(struct outq *q, struct outq_spare *spare)
 	uint32_t keep = q->begun, kept = 0;
 	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice *s = outq_at(q, i);
-		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly some raw ones */
+		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly
+					some raw ones */
 			s->len = keep;
 			if (keep == 0) {
 				slice_unref(s);
@@ -471,7 +485,7 @@ void outq_clear(struct outq *q, struct outq_spare *spare)
 	*q = (struct outq){.bytes = 0};
 }
 
-/* --- the bound --------------------------------------------------------------------------------------------------------------------- */
+/* --- the bound -------------------------------------------------------------------------------- */
 
 static uint64_t outq_judged(const struct backlog *b)
 {
@@ -534,22 +548,29 @@ void outq_admitted(struct outq *q, uint64_t before)
 
 uint64_t outq_memory(const struct outq *q)
 {
-	return outq_backlog(q) != NULL ? outq_list_size(q->list->cap) + backlog_memory(outq_backlog(q)) : q->bytes;
+	return outq_backlog(q) != NULL
+		       ? outq_list_size(q->list->cap) + backlog_memory(outq_backlog(q))
+		       : q->bytes;
 }
 
 uint64_t outq_most(const struct outq *q)
 {
-	return outq_backlog(q) != NULL ? outq_list_size(q->list->cap) + backlog_most(outq_backlog(q)) : q->bytes;
+	return outq_backlog(q) != NULL
+		       ? outq_list_size(q->list->cap) + backlog_most(outq_backlog(q))
+		       : q->bytes;
 }
 
-/* --- giving up ------------------------------------------------------------------------------------------------------------------- */
+/* --- giving up -------------------------------------------------------------------------------- */
 
-/* Until what is left, but for answers that do not count, and the frame are no more than may wait. Where it has no room even if all that can
- * go does, the others stay. */
+/* Until what is left, but for answers that do not count, and the frame are no more than may wait.
+ * Where it has no room even if all that can go does, the others stay. */
 static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 {
 	struct backlog *b = q->list->backlog;
-	uint32_t begun = q->begun, answers = b->kept - (begun > 0 && backlog_run(b, b->first)->note == BACKLOG_KEEP ? begun : 0);
+	uint32_t begun = q->begun,
+		 answers =
+			 b->kept -
+			 (begun > 0 && backlog_run(b, b->first)->note == BACKLOG_KEEP ? begun : 0);
 	uint64_t stays = (uint64_t)answers + begun, large = answers + (begun > max ? begun : 0);
 	uint64_t pardoned = b->grace < large ? b->grace : large, most = max + pardoned;
 	b->grace = pardoned;
@@ -559,7 +580,8 @@ static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 		backlog_drop_oldest(b, len < most ? most - len : 0, q->begun);
 }
 
-enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool conflate, struct outq_spare *spare)
+enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool conflate,
+			     struct outq_spare *spare)
 {
 	if (!outq_begin_backlog(q, spare))
 		return OUTQ_NO_MEMORY;
@@ -573,7 +595,8 @@ enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool con
 		outq_drop_oldest(q, frame->len, spare->max);
 	}
 	q->bytes -= before - b->bytes;
-	return b->bytes == q->begun || outq_judged(b) + frame->len <= spare->max ? OUTQ_ROOM : OUTQ_NO_ROOM;
+	return b->bytes == q->begun || outq_judged(b) + frame->len <= spare->max ? OUTQ_ROOM
+										 : OUTQ_NO_ROOM;
 }
 
 bool outq_lighten(struct outq *q)

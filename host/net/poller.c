@@ -3,7 +3,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define POLLER_BATCH 128 /* what is ready beyond that comes in the next turn, after the output of this one */
+/* what is ready beyond that comes in the next turn, after the output of this one */
+#define POLLER_BATCH 128
 
 static void poller_on_ready(void *arg)
 {

@@ -9,18 +9,20 @@
 
 #include "net/answer.h"
 
-#define SIDE_BATCH (1u << 16) /* cost of records that are looked at in one turn: others are to be read from, too */
-#define SIDE_SHOW_MS 100      /* how old what is shown of slow connections may be */
-#define SIDE_RETRY_MS 2	      /* to look again whether there is room, or memory */
-#define SIDE_BLOCK_MIN 4096   /* bytes of a message that goes over with its memory, if it has memory of its own */
+/* cost of records that are looked at in one turn: others are to be read from, too */
+#define SIDE_BATCH (1u << 16)
+#define SIDE_SHOW_MS 100 /* how old what is shown of slow connections may be */
+#define SIDE_RETRY_MS 2	 /* to look again whether there is room, or memory */
+/* bytes of a message that goes over with its memory, if it has memory of its own */
+#define SIDE_BLOCK_MIN 4096
 
 /* Behind each conn. */
 struct side_conn {
 	struct conn *stub; /* NULL: it has not asked for an upgrade */
 	TAILQ_ENTRY(side_conn) link, shown_link;
 	struct budget *budget; /* of its mount */
-	const char *why;  /* what is owed */
-	uint32_t dropped; /* messages that it did not get and nobody was told of */
+	const char *why;       /* what is owed */
+	uint32_t dropped;      /* messages that it did not get and nobody was told of */
 	uint16_t code;
 	uint8_t end;
 	bool paused : 1, owes : 1; /* which list it is in */
@@ -30,7 +32,7 @@ struct side_conn {
 	bool probed : 1;	   /* the hub waits for it to be drained */
 	bool drops : 1;		   /* its mount drops the oldest messages of who reads too slowly */
 	bool slow : 1;		   /* it was told that messages are given up */
-	bool unsent : 1;	   /* it was told that something was not sent; it will be ended for that */
+	bool unsent : 1; /* it was told that something was not sent; it will be ended for that */
 };
 
 /* What each connection of a mount may send. */
@@ -45,7 +47,7 @@ static struct side *side_of(const struct conn *c)
 	return c->conns->ctx;
 }
 
-/* --- what its conns tell ---------------------------------------------------------------------------------------------------------------- */
+/* --- what its conns tell ---------------------------------------------------------------------- */
 
 static void side_leave_list(struct side *s, struct side_conn *sc)
 {
@@ -73,14 +75,17 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct conn *stub = far_stub_new(c, s->far.stubs.session_size);
 	struct tls_facts tls;
 	conn_tls_facts(c, &tls);
-	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0, name = tls.name != NULL ? strlen(tls.name) + 1 : 0;
+	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0,
+	       name = tls.name != NULL ? strlen(tls.name) + 1 : 0;
 	if (stub != NULL)
 		record =
-			bridge_up(&s->far.bridge, BRIDGE_UPGRADE, sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject + name);
+			bridge_up(&s->far.bridge, BRIDGE_UPGRADE,
+				  sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject + name);
 	if (record == NULL) {
 		if (stub != NULL)
 			far_stub_free(stub);
-		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"), "no memory for another connection");
+		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"),
+			      "no memory for another connection");
 		return;
 	}
 	*sc = (struct side_conn){.stub = stub};
@@ -110,11 +115,13 @@ static void side_on_request(void *ctx, struct conn *c, struct request *r)
 	files_serve(&s->files, c, r);
 }
 
-static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason, size_t len, const char *why)
+static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+			  size_t len, const char *why)
 {
 	struct side *s = side_of(c);
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&s->far.bridge, BRIDGE_ENDED, sizeof(struct bridge_ended) + len);
+	struct bridge_record *r =
+		bridge_up(&s->far.bridge, BRIDGE_ENDED, sizeof(struct bridge_ended) + len);
 	side_leave_list(s, sc);
 	if (r == NULL) { /* the reason is lost */
 		sc->end = (uint8_t)end;
@@ -151,7 +158,8 @@ static void side_break(struct conn *c, const char *why)
 	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, why);
 }
 
-/* Too much is under way to read more from anybody; those who send are read again when it is less. */
+/* Too much is under way to read more from anybody; those who send are read again when it is
+ * less. */
 static bool side_ready(struct conn *c)
 {
 	struct side *s = side_of(c);
@@ -173,8 +181,9 @@ static struct bridge_record *side_put_message(struct conn *c, const uint8_t *dat
 	struct budget *b = ((struct side_conn *)conn_session(c))->budget;
 	if (len >= SIDE_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
-	struct bridge_record *r = block.memory != NULL ? bridge_up(&s->far.bridge, BRIDGE_BLOCK, sizeof block)
-						       : bridge_up(&s->far.bridge, BRIDGE_MESSAGE, len + 1);
+	struct bridge_record *r = block.memory != NULL
+					  ? bridge_up(&s->far.bridge, BRIDGE_BLOCK, sizeof block)
+					  : bridge_up(&s->far.bridge, BRIDGE_MESSAGE, len + 1);
 	if (r == NULL)
 		free(block.memory);
 	else if (block.memory == NULL && len > 0)
@@ -215,7 +224,8 @@ static void side_on_dropped(struct conn *c, uint32_t n)
 static void side_tell_slow(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = sc->slow ? NULL : bridge_up(&side_of(c)->far.bridge, BRIDGE_SLOW, 0);
+	struct bridge_record *r =
+		sc->slow ? NULL : bridge_up(&side_of(c)->far.bridge, BRIDGE_SLOW, 0);
 	if (r == NULL)
 		return;
 	sc->slow = true;
@@ -263,7 +273,8 @@ static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	r->flag = gone;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	far_show(&side_of(c)->far, sc->stub, &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
+	far_show(&side_of(c)->far, sc->stub,
+		 &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
 }
 
 static void side_on_withdrawn(struct conn *c)
@@ -289,7 +300,8 @@ static void side_on_unanswered(struct conn *c)
 static void side_on_drained(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = sc->probed ? bridge_up(&side_of(c)->far.bridge, BRIDGE_DRAINED, 0) : NULL;
+	struct bridge_record *r =
+		sc->probed ? bridge_up(&side_of(c)->far.bridge, BRIDGE_DRAINED, 0) : NULL;
 	if (r != NULL)
 		r->conn = sc->stub;
 	else if (sc->probed)
@@ -338,7 +350,7 @@ static const struct conn_ops side_ops = {
 	.gone = side_on_gone,
 };
 
-/* --- what the hub commands -------------------------------------------------------------------------------------------------------------- */
+/* --- what the hub commands -------------------------------------------------------------------- */
 
 /* The hub thinks that it was sent, until it is told. */
 static void side_tell_unsent(struct conn *c, enum conn_sent why)
@@ -358,7 +370,8 @@ static void side_tell_unsent(struct conn *c, enum conn_sent why)
 }
 
 /* The mount's policy, as hub/slow.c has it for the conns of the hub's loop. */
-static void side_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own, enum outgoing_slow policy)
+static void side_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+			 enum outgoing_slow policy)
 {
 	struct side_conn *sc = conn_session(c);
 	if ((sent != CONN_FULL && sent != CONN_NO_MEMORY) || sc->unsent)
@@ -397,10 +410,12 @@ static void side_probe(struct conn *c)
 
 static void side_accept(struct side *s, struct conn *c, const struct bridge_record *r)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	const struct bridge_accept *a = (const struct bridge_accept *)r->bytes;
 	struct request *request = &s->conns.request;
-	struct span subprotocol = {a->bytes + a->head, a->subprotocol}, extra = {subprotocol.p + a->subprotocol, a->extra};
+	struct span subprotocol = {a->bytes + a->head, a->subprotocol},
+		    extra = {subprotocol.p + a->subprotocol, a->extra};
 	size_t used;
 	int status;
 	const char *why;
@@ -408,11 +423,13 @@ static void side_accept(struct side *s, struct conn *c, const struct bridge_reco
 		return;
 	((struct side_conn *)conn_session(c))->budget = a->budget;
 	((struct side_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
-	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) != REQUEST_OK)
+	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) !=
+	    REQUEST_OK)
 		conn_abort(c); /* it was parsed before, from the same bytes */
 	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
 		return;
-	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "no memory to answer its handshake");
+	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+		      "no memory to answer its handshake");
 }
 
 /* Rules are few, one for each mount that has one, and stay. NULL without memory. */
@@ -445,15 +462,18 @@ static bool side_slice(struct side *s, const void *bytes, size_t len, struct sli
 	return true;
 }
 
-static bool side_frame(struct side *s, const struct bridge_frame *frame, size_t len, struct slice *slice_r)
+static bool side_frame(struct side *s, const struct bridge_frame *frame, size_t len,
+		       struct slice *slice_r)
 {
-	return side_slice(s, frame->bytes, len, slice_r) && (frame->note == 0 || chunk_note(slice_r, frame->note));
+	return side_slice(s, frame->bytes, len, slice_r) &&
+	       (frame->note == 0 || chunk_note(slice_r, frame->note));
 }
 
 static void side_raw(struct side *s, struct conn *c, const struct bridge_record *r)
 {
 	struct slice slice = {.chunk = NULL};
-	if (c->state == CONN_ANSWER && (!side_slice(s, r->bytes, r->len, &slice) || !conn_queue_raw(c, &slice)))
+	if (c->state == CONN_ANSWER &&
+	    (!side_slice(s, r->bytes, r->len, &slice) || !conn_queue_raw(c, &slice)))
 		conn_abort(c);
 	slice_unref(&slice);
 }
@@ -465,7 +485,8 @@ static void side_send(struct side *s, struct conn *c, const struct bridge_record
 	enum conn_sent sent = CONN_NO_MEMORY;
 	s->loop->delivery = r->delivery;
 	outgoing_init(&o, &slice, false);
-	if (side_frame(s, (const struct bridge_frame *)r->bytes, r->len - sizeof(struct bridge_frame), &slice))
+	if (side_frame(s, (const struct bridge_frame *)r->bytes,
+		       r->len - sizeof(struct bridge_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
 	if (sent != CONN_SENT)
 		side_refused(c, &o, sent, r->flag, (enum outgoing_slow)r->code);
@@ -642,12 +663,14 @@ static void side_on_records(void *arg)
 		loop_wake(&b->to_side);
 }
 
-/* --- turns ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- turns ------------------------------------------------------------------------------------ */
 
 static bool side_pay(struct side *s, struct side_conn *sc)
 {
 	struct bridge_ended *ended;
-	struct bridge_record *r = bridge_up(&s->far.bridge, sc->withdrawn ? BRIDGE_WITHDRAWN : BRIDGE_ENDED, sizeof *ended);
+	struct bridge_record *r =
+		bridge_up(&s->far.bridge, sc->withdrawn ? BRIDGE_WITHDRAWN : BRIDGE_ENDED,
+			  sizeof *ended);
 	if (r == NULL)
 		return false;
 	r->conn = sc->stub;
@@ -657,7 +680,8 @@ static bool side_pay(struct side *s, struct side_conn *sc)
 	return true;
 }
 
-/* Is there room, or memory, again? A connection that goes on may use the room up, and stand at the end of the list anew. */
+/* Is there room, or memory, again? A connection that goes on may use the room up, and stand at the
+ * end of the list anew. */
 static void side_on_retry(void *arg)
 {
 	struct side *s = arg;
@@ -667,7 +691,8 @@ static void side_on_retry(void *arg)
 		if (sc->breaks)
 			conn_abort(conn_of_session(sc));
 	}
-	while ((sc = TAILQ_FIRST(&s->paused)) != NULL && ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX / 2) {
+	while ((sc = TAILQ_FIRST(&s->paused)) != NULL &&
+	       ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX / 2) {
 		bool done = sc == last;
 		side_leave_list(s, sc);
 		conn_pause(conn_of_session(sc), CONN_PAUSE_HUB, false);
@@ -736,7 +761,7 @@ static void *side_run(void *arg)
 	return NULL;
 }
 
-/* --- one of them ------------------------------------------------------------------------------------------------------------------------ */
+/* --- one of them ------------------------------------------------------------------------------ */
 
 static bool side_init(struct sides *all, struct side *s, unsigned number)
 {
@@ -747,7 +772,8 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 	s->loop = loop_new(all->here->loop->log);
 	if (s->loop == NULL)
 		return false;
-	bool ok = conns_init(&s->conns, s->loop, &side_ops, s, sizeof(struct side_conn), &all->here->limits);
+	bool ok = conns_init(&s->conns, s->loop, &side_ops, s, sizeof(struct side_conn),
+			     &all->here->limits);
 	s->conns.later = true;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = listeners_on_freed;
@@ -785,10 +811,11 @@ static void side_free(struct side *s)
 	free(s);
 }
 
-/* --- all of them ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 /* From the hub's loop, or over it, to whom it was dealt. */
-static void sides_deal(void *ctx, unsigned loop, int fd, const struct address *remote, const struct conn_kind *kind)
+static void sides_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
+		       const struct conn_kind *kind)
 {
 	struct sides *s = ctx;
 	if (loop == 0)
@@ -798,10 +825,12 @@ static void sides_deal(void *ctx, unsigned loop, int fd, const struct address *r
 }
 
 /* On a loop that is not the hub's. */
-static void side_deal(void *ctx, unsigned loop, int fd, const struct address *remote, const struct conn_kind *kind)
+static void side_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
+		      const struct conn_kind *kind)
 {
 	struct side *s = ctx;
-	struct bridge_record *r = bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
+	struct bridge_record *r =
+		bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
 	if (r == NULL) {
 		dealer_give_back(s->listeners.dealer, loop);
 		if (s->conns.gate.tally != NULL)
@@ -810,7 +839,8 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		return;
 	}
 	r->code = (uint16_t)loop;
-	*(struct bridge_socket *)r->bytes = (struct bridge_socket){.remote = *remote, .kind = *kind, .fd = fd};
+	*(struct bridge_socket *)r->bytes =
+		(struct bridge_socket){.remote = *remote, .kind = *kind, .fd = fd};
 }
 
 bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners)
@@ -906,7 +936,10 @@ bool sides_set_files(struct sides *s, const struct files *files)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++) {
-		struct files copy = {.mounts = files->mounts, .root = files->root >= 0 ? fcntl(files->root, F_DUPFD_CLOEXEC, 0) : -1};
+		struct files copy = {.mounts = files->mounts,
+				     .root = files->root >= 0
+						     ? fcntl(files->root, F_DUPFD_CLOEXEC, 0)
+						     : -1};
 		if (files->root >= 0 && copy.root < 0)
 			ok = false;
 		else

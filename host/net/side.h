@@ -1,7 +1,8 @@
 /* side: another loop, with a thread of its own, that has a share of the sockets.
  *
- * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the bridge, and does what comes back. The loop
- * of the hub is that of the main thread, and has sockets, too; with one loop none of this exists.
+ * It reads, parses, answers plain HTTP, and sends; what concerns the hub it passes over the bridge,
+ * and does what comes back. The loop of the hub is that of the main thread, and has sockets, too;
+ * with one loop none of this exists.
  */
 #ifndef TOVA_NET_SIDE_H
 #define TOVA_NET_SIDE_H
@@ -22,15 +23,17 @@ struct side {
 	struct files files;
 	struct address_set trusted; /* the gate's, and so is */
 	char *hosts;
-	struct side_rule *rules;    /* of mounts */
+	struct side_rule *rules; /* of mounts */
 	struct loop_hook hook;
 	struct loop_timer retry, show;
-	TAILQ_HEAD(, side_conn) shown;			/* whose load was shown and is not nothing */
-	TAILQ_HEAD(side_list, side_conn) paused, owing; /* for want of room on the bridge; for want of memory */
+	TAILQ_HEAD(, side_conn) shown; /* whose load was shown and is not nothing */
+	TAILQ_HEAD(side_list, side_conn)
+	paused, owing; /* for want of room on the bridge; for want of memory */
 	bool draining, ended;
 	bool running; /* the main thread's: there is a thread */
 	pthread_t thread;
-	_Alignas(64) _Atomic uint64_t stats[sizeof(struct stats) / sizeof(uint64_t)]; /* as of the end of its last turn */
+	_Alignas(64) _Atomic uint64_t
+		stats[sizeof(struct stats) / sizeof(uint64_t)]; /* as of the end of its last turn */
 };
 
 /* All loops but the hub's. */
@@ -42,8 +45,9 @@ struct sides {
 	struct listeners *listeners;
 };
 
-/* n: how many loops there are to be in all; with 1 nothing is made. `here` and `listeners` are those of the hub's loop, and are told
- * what they need. False with errno on failure; sides_free is called all the same. */
+/* n: how many loops there are to be in all; with 1 nothing is made. `here` and `listeners` are
+ * those of the hub's loop, and are told what they need. False with errno on failure; sides_free is
+ * called all the same. */
 bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners);
 /* Listens on each loop where the hub's does. */
 bool sides_listen(struct sides *s, int backlog, char *why, size_t why_cap);

@@ -20,11 +20,15 @@
 #define SP_PIECES 8	      /* of what is made as it is sent, in one turn */
 #define SP_READ 65536	      /* room offered to each read */
 #define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
-#define SP_UNREAD_MS 20000    /* nothing moves to a peer that has to read before it is read again */
-#define SP_BATCH 16	      /* accepted in one go, so that those who are there are read before others take their places */
-#define SP_BACKLOG 1024	      /* so that a crowd does not have the kernel turn others away before the loop comes to it */
-#define SP_CROWD_MS 60000     /* between lines about strangers that give way */
-#define SP_RETRY_MS 500	      /* to look again for descriptors or memory that others have given back */
+/* nothing moves to a peer that has to read before it is read again */
+#define SP_UNREAD_MS 20000
+/* accepted in one go, so that those who are there are read before others take their places */
+#define SP_BATCH 16
+/* so that a crowd does not have the kernel turn others away before the loop comes to it */
+#define SP_BACKLOG 1024
+#define SP_CROWD_MS 60000 /* between lines about strangers that give way */
+/* to look again for descriptors or memory that others have given back */
+#define SP_RETRY_MS 500
 
 struct sp_buffer {
 	uint8_t *bytes; /* one more than cap */
@@ -41,16 +45,17 @@ struct sp_pipe {
 	pid_t peer;
 	struct address from;
 	struct sp_buffer in, out;
-	uint64_t given;			       /* bytes, to be sent to it, so far */
-	size_t unread_max;		       /* paused until no more than these wait */
-	struct sp_source source;       /* left 0: none */
-	struct sp_buffer tail, behind; /* what follows the source; whole messages that follow that */
-	struct tls *tls;		       /* NULL: plain */
-	bool trusted;			       /* sp_trust; others stand among the strangers */
+	uint64_t given;		 /* bytes, to be sent to it, so far */
+	size_t unread_max;	 /* paused until no more than these wait */
+	struct sp_source source; /* left 0: none */
+	struct sp_buffer tail,
+		behind;	 /* what follows the source; whole messages that follow that */
+	struct tls *tls; /* NULL: plain */
+	bool trusted;	 /* sp_trust; others stand among the strangers */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
-	bool paused;			       /* nothing is read, nor handed over: sp_wait_for_reader */
-	bool writing, reading;		       /* what the socket is watched for */
-	bool drained;			       /* sp_ops.sent is to be called */
+	bool paused;	       /* nothing is read, nor handed over: sp_wait_for_reader */
+	bool writing, reading; /* what the socket is watched for */
+	bool drained;	       /* sp_ops.sent is to be called */
 	struct sp_pipe *dead_next;
 };
 
@@ -62,7 +67,8 @@ struct sp_listener {
 	const struct sp_ops *ops;
 	void *ctx;
 	struct sp_limits limits;
-	TAILQ_HEAD(sp_pipes, sp_pipe) pipes, strangers; /* strangers: the one that gives way first in front */
+	TAILQ_HEAD(sp_pipes, sp_pipe)
+	pipes, strangers; /* strangers: the one that gives way first in front */
 	unsigned n_strangers;
 	size_t strange_bytes; /* of memory for what they have sent */
 	uint64_t crowd_quiet; /* that strangers give way is not said again before */
@@ -74,7 +80,7 @@ struct sp_listener {
 	char *path, *url;
 };
 
-/* --- buffers ----------------------------------------------------------------------------------------------------------------------- */
+/* --- buffers ---------------------------------------------------------------------------------- */
 
 /* Room for n more bytes behind what is there. */
 static bool sp_reserve(struct sp_buffer *b, size_t n)
@@ -109,10 +115,11 @@ static void sp_consume(struct sp_buffer *b, size_t n)
 	}
 }
 
-/* --- strangers ---------------------------------------------------------------------------------------------------------------------- */
+/* --- strangers -------------------------------------------------------------------------------- */
 
-/* Whoever can reach the socket can connect. Those who have not said who they are take no more than some places and some memory, and each
- * address no more than a part of the places; the one that has been there longest gives way. */
+/* Whoever can reach the socket can connect. Those who have not said who they are take no more than
+ * some places and some memory, and each address no more than a part of the places; the one that has
+ * been there longest gives way. */
 
 static void sp_admit(struct sp_pipe *p)
 {
@@ -138,7 +145,8 @@ static bool sp_is_of(const struct sp_pipe *p, const struct sp_pipe *other)
 	struct address a = p->from, b = other->from;
 	address_cut(&a, a.family == AF_INET6 ? 64 : 32);
 	address_cut(&b, b.family == AF_INET6 ? 64 : 32);
-	return p->peer == other->peer && a.family == b.family && memcmp(a.ip, b.ip, sizeof a.ip) == 0;
+	return p->peer == other->peer && a.family == b.family &&
+	       memcmp(a.ip, b.ip, sizeof a.ip) == 0;
 }
 
 const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX])
@@ -147,8 +155,8 @@ const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX])
 	if (p->listener->ipc)
 		snprintf(text, SP_REMOTE_MAX, "process %d", (int)p->peer);
 	else
-		snprintf(text, SP_REMOTE_MAX, p->from.family == AF_INET6 ? "[%s]:%u" : "%s:%u", address_text(&p->from, address),
-			 p->from.port);
+		snprintf(text, SP_REMOTE_MAX, p->from.family == AF_INET6 ? "[%s]:%u" : "%s:%u",
+			 address_text(&p->from, address), p->from.port);
 	return text;
 }
 
@@ -188,11 +196,13 @@ static void sp_make_room(struct sp_pipe *p)
 	bool low = !descriptors_may(&l->loop->descriptors, DESCRIPTORS_CLIENT, p->fd);
 	if (l->limits.strangers_each > 0 && n > l->limits.strangers_each)
 		sp_oust(oldest);
-	else if (sp_can_oust(l) && (l->n_strangers > l->limits.strangers || low) && TAILQ_FIRST(&l->strangers) != p)
+	else if (sp_can_oust(l) && (l->n_strangers > l->limits.strangers || low) &&
+		 TAILQ_FIRST(&l->strangers) != p)
 		sp_oust(TAILQ_FIRST(&l->strangers));
 }
 
-/* The memory for what p has sent has changed: among strangers that hold too much the one that holds most gives way. */
+/* The memory for what p has sent has changed: among strangers that hold too much the one that holds
+ * most gives way. */
 static void sp_weigh(struct sp_pipe *p, size_t before)
 {
 	struct sp_listener *l = p->listener;
@@ -225,7 +235,7 @@ void sp_touch(struct sp_pipe *p)
 	TAILQ_INSERT_TAIL(&p->listener->strangers, p, others);
 }
 
-/* --- the end of a pipe -------------------------------------------------------------------------------------------------------------- */
+/* --- the end of a pipe ------------------------------------------------------------------------ */
 
 void sp_close(struct sp_pipe *p)
 {
@@ -254,8 +264,10 @@ static void sp_end(struct sp_pipe *p, const char *why)
 		l->ops->closed(l->ctx, p, user, why);
 	else if (why != sp_gave_way)
 		LOG(l->loop->log, why != NULL ? LOG_NOTICE : LOG_INFO, LOG_ACCEPT,
-		    why != NULL ? "a peer that is no worker was turned away" : "a peer left before its handshake",
-		    LOG_STR("url", l->url), LOG_STR("remote", sp_remote(p, remote)), LOG_STR("error", why));
+		    why != NULL ? "a peer that is no worker was turned away"
+				: "a peer left before its handshake",
+		    LOG_STR("url", l->url), LOG_STR("remote", sp_remote(p, remote)),
+		    LOG_STR("error", why));
 }
 
 static void sp_on_limit(void *arg)
@@ -281,7 +293,7 @@ static void sp_bury(void *arg)
 	}
 }
 
-/* --- output ------------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 static void sp_on_event(evutil_socket_t fd, short what, void *arg);
 
@@ -306,7 +318,8 @@ static void sp_watch(struct sp_pipe *p)
 	if (p->tls != NULL) /* a handshake is written by reading */
 		waits = tls_waits(p->tls) || (sp_streams(p) && tls_is_open(p->tls));
 	bool writing = waits && !(p->tls == NULL && p->deaf);
-	bool over = p->paused && (p->deaf || sp_unread(p) <= p->unread_max), reading = !p->paused || over;
+	bool over = p->paused && (p->deaf || sp_unread(p) <= p->unread_max),
+	     reading = !p->paused || over;
 	if (p->closed)
 		return;
 	if (writing != p->writing || reading != p->reading) {
@@ -314,7 +327,9 @@ static void sp_watch(struct sp_pipe *p)
 		p->reading = reading;
 		event_del(&p->event);
 		event_assign(&p->event, p->listener->loop->base, p->fd,
-			     (short)((reading ? EV_READ : 0) | EV_PERSIST | (writing ? EV_WRITE : 0)), sp_on_event, p);
+			     (short)((reading ? EV_READ : 0) | EV_PERSIST |
+				     (writing ? EV_WRITE : 0)),
+			     sp_on_event, p);
 		if (event_add(&p->event, NULL) != 0) {
 			sp_end(p, "no memory to watch it");
 			return;
@@ -329,7 +344,8 @@ static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
 	uint64_t sent = 0;
 	if (p->tls == NULL)
 		return send(p->fd, bytes, n, MSG_NOSIGNAL);
-	return tls_write(p->tls, p->fd, &(struct iovec){.iov_base = (void *)bytes, .iov_len = n}, 1, &sent);
+	return tls_write(p->tls, p->fd, &(struct iovec){.iov_base = (void *)bytes, .iov_len = n}, 1,
+			 &sent);
 }
 
 static ssize_t sp_read(struct sp_pipe *p, void *bytes, size_t n)
@@ -400,13 +416,16 @@ static void sp_flush(struct sp_pipe *p)
 {
 	bool waited = sp_waiting(p) > 0;
 	sp_write_out(p);
-	for (int pieces = 0; p->out.len == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES; pieces++) {
+	for (int pieces = 0; p->out.len == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES;
+	     pieces++) {
 		sp_make(p);
 		sp_write_out(p);
 	}
-	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 && errno != EAGAIN)
+	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 &&
+	    errno != EAGAIN)
 		sp_deafen(p);
-	if (p->finishing && p->out.len == 0 && !sp_streams(p) && !p->deaf && (p->tls == NULL || !tls_waits(p->tls))) {
+	if (p->finishing && p->out.len == 0 && !sp_streams(p) && !p->deaf &&
+	    (p->tls == NULL || !tls_waits(p->tls))) {
 		if (p->tls != NULL)
 			tls_finish(p->tls, p->fd);
 		shutdown(p->fd, SHUT_WR);
@@ -419,7 +438,8 @@ static void sp_flush(struct sp_pipe *p)
 static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
-	if (p->out.len > 0 || p->tls != NULL) /* TLS has no gathering write: it goes through the buffer */
+	if (p->out.len > 0 ||
+	    p->tls != NULL) /* TLS has no gathering write: it goes through the buffer */
 		return 0;
 	ssize_t sent = sendmsg(p->fd, &message, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -441,7 +461,8 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 		iov[i + 1] = parts[i];
 	}
 	pair0_write_head(head, len);
-	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head} : (struct iovec){head + 1, sizeof head - 1};
+	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head}
+				  : (struct iovec){head + 1, sizeof head - 1};
 	len += iov[0].iov_len;
 	p->given += len;
 	if (sp_streams(p)) {
@@ -450,7 +471,9 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 			sp_append(&p->behind, iov[i].iov_base, iov[i].iov_len);
 		return ok;
 	}
-	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1)) /* so that a message is sent whole or not at all */
+	if (!sp_reserve(&p->out, p->out.len > 0
+					 ? len
+					 : 1)) /* so that a message is sent whole or not at all */
 		return false;
 	ssize_t sent = sp_write_now(p, iov, n + 1);
 	if (sent < 0 || (uint64_t)sent == len)
@@ -462,7 +485,8 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	for (int i = 0; i <= n; i++) {
 		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
 		sent -= (ssize_t)skip;
-		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip,
+		       iov[i].iov_len - skip);
 		p->out.len += iov[i].iov_len - skip;
 	}
 	if (p->tls != NULL)
@@ -480,15 +504,16 @@ static uint64_t sp_length(const struct iovec *parts, int n)
 	return len;
 }
 
-bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head, const struct sp_source *source, const struct iovec *tail,
-	       int n_tail)
+bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head,
+	       const struct sp_source *source, const struct iovec *tail, int n_tail)
 {
 	uint8_t frame[PAIR0_HEAD];
 	size_t skip = p->listener->ipc ? 0 : 1, waited = sp_waiting(p);
 	if (p->closed || p->deaf)
 		return true; /* as in sp_send */
 	pair0_write_head(frame, sp_length(head, n_head) + source->left + sp_length(tail, n_tail));
-	if (!sp_reserve(&p->out, sizeof frame + sp_length(head, n_head)) || !sp_reserve(&p->tail, sp_length(tail, n_tail)))
+	if (!sp_reserve(&p->out, sizeof frame + sp_length(head, n_head)) ||
+	    !sp_reserve(&p->tail, sp_length(tail, n_tail)))
 		return false;
 	sp_append(&p->out, frame + skip, sizeof frame - skip);
 	for (int i = 0; i < n_head; i++)
@@ -563,7 +588,7 @@ pid_t sp_peer(const struct sp_pipe *p)
 	return p->peer;
 }
 
-/* --- input -------------------------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 static const char *sp_other_protocol(const uint8_t *said)
 {
@@ -590,7 +615,8 @@ static bool sp_read_hello(struct sp_pipe *p)
 	return !p->closed;
 }
 
-/* The next message, if it is whole. The pipe may be closed meanwhile, and is then only good for being buried. */
+/* The next message, if it is whole. The pipe may be closed meanwhile, and is then only good for
+ * being buried. */
 static bool sp_read_message(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;
@@ -603,7 +629,8 @@ static bool sp_read_message(struct sp_pipe *p)
 		return false;
 	}
 	uint64_t len = pair0_length(at + head - sizeof len);
-	if (len > (p->trusted || l->limits.first_max == 0 ? l->limits.message_max : l->limits.first_max)) {
+	if (len > (p->trusted || l->limits.first_max == 0 ? l->limits.message_max
+							  : l->limits.first_max)) {
 		sp_end(p, "the peer announced a message above the limit");
 		return false;
 	}
@@ -634,7 +661,9 @@ static bool sp_read_some(struct sp_pipe *p)
 		return true;
 	if (n <= 0) {
 		bool tls = p->tls != NULL && n < 0 && !p->greeted;
-		sp_end(p, tls ? "the TLS handshake failed" : p->in.len > 0 ? "the peer ended in the middle of a message" : NULL);
+		sp_end(p, tls		  ? "the TLS handshake failed"
+			  : p->in.len > 0 ? "the peer ended in the middle of a message"
+					  : NULL);
 		return false;
 	}
 	p->in.len += (size_t)n;
@@ -661,7 +690,8 @@ static void sp_on_readable(struct sp_pipe *p)
 		if (sp_read_some(p))
 			sp_hand_over(p);
 	while (!p->closed && p->tls != NULL &&
-	       (tls_more(p->tls) || tls_ended(p->tls))); /* what was read already no descriptor announces */
+	       (tls_more(p->tls) ||
+		tls_ended(p->tls))); /* what was read already no descriptor announces */
 	if (!p->closed && p->tls != NULL)
 		sp_flush(p); /* a handshake that went on may have opened the way */
 }
@@ -680,7 +710,7 @@ static void sp_on_event(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- the listener ------------------------------------------------------------------------------------------------------------------- */
+/* --- the listener ----------------------------------------------------------------------------- */
 
 static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
 {
@@ -713,8 +743,9 @@ static bool sp_begin(struct sp_pipe *p)
 static void sp_refuse(struct sp_listener *l, struct sp_pipe *p, int fd, const char *why)
 {
 	char remote[SP_REMOTE_MAX];
-	LOG(l->loop->log, LOG_WARN, LOG_ACCEPT, "a peer was turned away from the worker socket", LOG_STR("url", l->url),
-	    LOG_STR("remote", p != NULL ? sp_remote(p, remote) : NULL), LOG_STR("error", why));
+	LOG(l->loop->log, LOG_WARN, LOG_ACCEPT, "a peer was turned away from the worker socket",
+	    LOG_STR("url", l->url), LOG_STR("remote", p != NULL ? sp_remote(p, remote) : NULL),
+	    LOG_STR("error", why));
 	free(p);
 	close(fd);
 }
@@ -734,7 +765,9 @@ static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
 		return;
 	}
 	if (!descriptors_may(&l->loop->descriptors, l->limits.user, fd) && !sp_can_oust(l)) {
-		sp_refuse(l, p, fd, "the rest of the file descriptors is held back for tova-ctl and the host");
+		sp_refuse(
+			l, p, fd,
+			"the rest of the file descriptors is held back for tova-ctl and the host");
 		return;
 	}
 	loop_timer_init(l->loop, &p->limit, sp_on_limit, p);
@@ -749,7 +782,8 @@ static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
 		sp_make_room(p);
 }
 
-/* Without a descriptor, or memory for one: a stranger gives its own; if there is none it is tried again later, else the loop would spin. */
+/* Without a descriptor, or memory for one: a stranger gives its own; if there is none it is tried
+ * again later, else the loop would spin. */
 static void sp_on_no_accept(struct sp_listener *l, int error)
 {
 	if (sp_can_oust(l)) {
@@ -757,7 +791,8 @@ static void sp_on_no_accept(struct sp_listener *l, int error)
 		return; /* the loop comes here again */
 	}
 	if (!l->full_said)
-		LOG(l->loop->log, LOG_WARN, LOG_LIMIT, "no peer can be accepted at a socket for workers or tova-ctl, for now",
+		LOG(l->loop->log, LOG_WARN, LOG_LIMIT,
+		    "no peer can be accepted at a socket for workers or tova-ctl, for now",
 		    LOG_STR("url", l->url), LOG_ERRNO(error));
 	l->full_said = true;
 	event_del(&l->event);
@@ -775,7 +810,8 @@ static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
 		if (got >= 0) {
 			l->full_said = false;
 			sp_add(l, got, (const struct sockaddr *)&from);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
 			sp_on_no_accept(l, errno);
 			return;
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -799,7 +835,8 @@ static bool sp_bind_ipc(struct sp_listener *l, const char *path, char *why, size
 {
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	if (path[0] != '/' || strlen(path) >= sizeof un.sun_path) {
-		snprintf(why, cap, "expected ipc:// and an absolute path of at most %zu bytes", sizeof un.sun_path - 1);
+		snprintf(why, cap, "expected ipc:// and an absolute path of at most %zu bytes",
+			 sizeof un.sun_path - 1);
 		return false;
 	}
 	strcpy(un.sun_path, path);
@@ -831,25 +868,29 @@ static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size
 	size_t n = colon != NULL ? (size_t)(colon - text) : 0;
 	char *end = NULL;
 	long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
-	if (colon == NULL || n == 0 || n >= sizeof host || port < 0 || port > 65535 || *end != '\0' || end == colon + 1) {
+	if (colon == NULL || n == 0 || n >= sizeof host || port < 0 || port > 65535 ||
+	    *end != '\0' || end == colon + 1) {
 		snprintf(why, cap, "expected tcp://ADDRESS:PORT with a numeric address");
 		return false;
 	}
 	bool v6 = text[0] == '[' && text[n - 1] == ']';
 	snprintf(host, sizeof host, "%.*s", (int)(v6 ? n - 2 : n), v6 ? text + 1 : text);
 	in.sin_port = in6.sin6_port = htons((uint16_t)port);
-	if (inet_pton(v6 ? AF_INET6 : AF_INET, host, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr) != 1) {
+	if (inet_pton(v6 ? AF_INET6 : AF_INET, host,
+		      v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr) != 1) {
 		snprintf(why, cap, "\"%s\" is not a numeric address", host);
 		return false;
 	}
 	struct sockaddr *sa = v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in;
 	socklen_t len = v6 ? sizeof in6 : sizeof in;
 	l->fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(l->fd, sa, len) != 0 ||
-	    getsockname(l->fd, sa, &len) != 0)
+	if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+	    bind(l->fd, sa, len) != 0 || getsockname(l->fd, sa, &len) != 0)
 		return sp_fail(why, cap, "it can not be bound");
-	inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr, address, sizeof address);
-	return asprintf(&l->url, v6 ? "%stcp://[%s]:%u" : "%stcp://%s:%u", l->tls != NULL ? "tls+" : "", address,
+	inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr,
+		  address, sizeof address);
+	return asprintf(&l->url, v6 ? "%stcp://[%s]:%u" : "%stcp://%s:%u",
+			l->tls != NULL ? "tls+" : "", address,
 			ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
 }
 
@@ -859,9 +900,13 @@ static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
 	LOG(l->loop->log, LOG_WARN, LOG_HANDLER, sentence, LOG_STR("file", file));
 }
 
-bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const char *client_ca, char *why, size_t why_cap)
+bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const char *client_ca,
+		char *why, size_t why_cap)
 {
-	const struct tls_server_settings set = {.certs = &cert, .keys = &key, .n = 1, .client_ca = client_ca};
+	const struct tls_server_settings set = {.certs = &cert,
+						.keys = &key,
+						.n = 1,
+						.client_ca = client_ca};
 	struct tls_server_error error;
 	struct tls_server *tls = tls_server_new(&set, l->tls, sp_on_tls_warning, l, &error);
 	if (tls == NULL) {
@@ -882,33 +927,40 @@ static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t ca
 	if (strncmp(url, "tcp://", 6) == 0)
 		return sp_bind_tcp(l, url + 6, why, cap);
 	if (strncmp(url, "tls+tcp://", 10) != 0) {
-		snprintf(why, cap, "expected ipc:///PATH, tcp://ADDRESS:PORT or tls+tcp://ADDRESS:PORT");
+		snprintf(why, cap,
+			 "expected ipc:///PATH, tcp://ADDRESS:PORT or tls+tcp://ADDRESS:PORT");
 		return false;
 	}
 	if (l->limits.tls_cert == NULL || l->limits.tls_key == NULL) {
 		snprintf(why, cap, "tls+tcp needs a certificate and a key");
 		return false;
 	}
-	return sp_set_tls(l, l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why, cap) &&
+	return sp_set_tls(l, l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why,
+			  cap) &&
 	       sp_bind_tcp(l, url + 10, why, cap);
 }
 
-struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops, void *ctx,
-			      const struct sp_limits *limits, char *why, size_t why_cap)
+struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops,
+			      void *ctx, const struct sp_limits *limits, char *why, size_t why_cap)
 {
 	struct sp_listener *l = calloc(1, sizeof *l);
 	if (l == NULL) {
 		sp_fail(why, why_cap, "no memory");
 		return NULL;
 	}
-	*l = (struct sp_listener){.loop = loop, .ops = ops, .ctx = ctx, .limits = *limits, .fd = -1};
+	*l = (struct sp_listener){.loop = loop,
+				  .ops = ops,
+				  .ctx = ctx,
+				  .limits = *limits,
+				  .fd = -1};
 	TAILQ_INIT(&l->pipes);
 	TAILQ_INIT(&l->strangers);
 	loop_timer_init(loop, &l->retry, sp_on_retry, l);
 	l->hook = (struct loop_hook){.run = sp_bury, .arg = l};
 	loop_add_hook(loop, &l->hook);
 	bool ok = sp_bind(l, url, why, why_cap) &&
-		  (listen(l->fd, SP_BACKLOG) == 0 || sp_fail(why, why_cap, "it can not be listened on"));
+		  (listen(l->fd, SP_BACKLOG) == 0 ||
+		   sp_fail(why, why_cap, "it can not be listened on"));
 	if (ok) {
 		event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, sp_on_accept, l);
 		ok = event_add(&l->event, NULL) == 0 || sp_fail(why, why_cap, "no memory");

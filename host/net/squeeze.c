@@ -8,11 +8,13 @@
 #define SQUEEZE_SCRATCH_MIN 4096
 #define SQUEEZE_SCRATCH_KEEP (256u << 10)
 
-/* --- a loop's ------------------------------------------------------------------------------------------------------------------- */
+/* --- a loop's --------------------------------------------------------------------------------- */
 
 void squeeze_init(struct squeeze *s, struct chunk_pool *chunks, struct stats *stats)
 {
-	*s = (struct squeeze){.chunks = chunks, .stats = stats, .inflaters = {.memory = &stats->deflate_memory}};
+	*s = (struct squeeze){.chunks = chunks,
+			      .stats = stats,
+			      .inflaters = {.memory = &stats->deflate_memory}};
 }
 
 static void squeeze_drop_packers(struct squeeze *s)
@@ -33,7 +35,8 @@ void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits)
 	s->limits = *limits;
 	/* A quarter is for messages under way from those who have no window of their own. */
 	s->inflaters.lent_max = (unsigned)(limits->memory / 4 / inflate_cost(DEFLATE_BITS_MAX));
-	/* And a quarter is left for those who agree on a window, however many refer back unasked. */
+	/* And a quarter is left for those who agree on a window, however many refer back
+	 * unasked. */
 	s->inflaters.memory_max = limits->memory / 2;
 }
 
@@ -56,17 +59,18 @@ static z_stream *squeeze_new_packer(const struct squeeze *s, unsigned bits)
 	return z;
 }
 
-/* --- connections ---------------------------------------------------------------------------------------------------------------- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static uint32_t squeeze_cost(const struct deflate_terms *t)
 {
-	return (uint32_t)(sizeof(struct squeeze_conn) + (t->keep_out ? sizeof(z_stream) + deflate_cost(t->out_bits) : 0) +
+	return (uint32_t)(sizeof(struct squeeze_conn) +
+			  (t->keep_out ? sizeof(z_stream) + deflate_cost(t->out_bits) : 0) +
 			  (t->keep_in ? inflate_cost(t->in_bits) : 0));
 }
 
 /* With a window that is kept where there is memory for one; *kept_r has it then. */
-static bool squeeze_agree(struct squeeze *s, const struct request *r, struct deflate_policy *policy, struct deflate_terms *t,
-			  struct squeeze_conn **kept_r)
+static bool squeeze_agree(struct squeeze *s, const struct request *r, struct deflate_policy *policy,
+			  struct deflate_terms *t, struct squeeze_conn **kept_r)
 {
 	*kept_r = NULL;
 	if (!deflate_negotiate(r, policy, t))
@@ -82,8 +86,8 @@ static bool squeeze_agree(struct squeeze *s, const struct request *r, struct def
 	return deflate_negotiate(r, policy, t);
 }
 
-unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, struct squeeze_conn **kept_r,
-			char answer[DEFLATE_ANSWER_MAX])
+unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep,
+			struct squeeze_conn **kept_r, char answer[DEFLATE_ANSWER_MAX])
 {
 	struct deflate_policy policy = s->limits.policy;
 	struct deflate_terms terms;
@@ -134,7 +138,7 @@ void squeeze_leave(struct squeeze *s, struct squeeze_conn *kept)
 		squeeze_free_conn(s, kept);
 }
 
-/* --- messages ------------------------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 /* Payload of a finished frame. */
 static struct span squeeze_payload(const struct slice *frame)
@@ -156,12 +160,14 @@ static bool squeeze_make_scratch(struct squeeze *s, size_t n)
 }
 
 /* False: it does not shrink, or there is no memory; the compressor is spoilt. */
-static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *frame, struct slice *packed_r)
+static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *frame,
+			 struct slice *packed_r)
 {
 	struct span from = squeeze_payload(frame);
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
-	size_t n = squeeze_make_scratch(s, from.n + DEFLATE_TAIL) ? deflate_message(z, (const uint8_t *)from.p, from.n, s->scratch)
-								  : 0;
+	size_t n = squeeze_make_scratch(s, from.n + DEFLATE_TAIL)
+			   ? deflate_message(z, (const uint8_t *)from.p, from.n, s->scratch)
+			   : 0;
 	size_t head_len = frame_head(head, slice_bytes(frame)[0] & 0x0F, n);
 	uint64_t note = chunk_note_at(frame->chunk, frame->off);
 	bool ok = n > 0 && chunk_alloc(s->chunks, head_len + n, packed_r);
@@ -186,7 +192,8 @@ static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *fra
 }
 
 /* With the connection's own compressor, which refers back to what this client has got from it. */
-static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, unsigned bits, const struct slice *frame, struct slice *packed_r)
+static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, unsigned bits,
+			const struct slice *frame, struct slice *packed_r)
 {
 	if (c->packer == NULL)
 		c->packer = squeeze_new_packer(s, bits);
@@ -199,9 +206,11 @@ static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, unsigned bits
 	return !c->stale;
 }
 
-/* With a compressor that has seen nothing before, for everybody whose window is not smaller. The window need not be larger than the
- * message, so that most settings are one, and a short message costs little. */
-static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o, struct slice *packed_r)
+/* With a compressor that has seen nothing before, for everybody whose window is not smaller. The
+ * window need not be larger than the message, so that most settings are one, and a short message
+ * costs little. */
+static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o,
+			   struct slice *packed_r)
 {
 	unsigned enough = deflate_bits_for(squeeze_payload(o->frame).n);
 	unsigned at = (enough < bits ? enough : bits) - DEFLATE_BITS_MIN;
@@ -223,7 +232,8 @@ static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o,
 	return true;
 }
 
-bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o, struct slice *packed_r)
+bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o,
+		   struct slice *packed_r)
 {
 	if (squeeze_payload(o->frame).n < s->limits.min)
 		return false;
@@ -231,7 +241,8 @@ bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, str
 		return squeeze_own(s, c, bits, o->frame, packed_r);
 	if (!squeeze_shared(s, bits, o, packed_r))
 		return false;
-	squeeze_lost(c); /* the client's window has in it now what its own compressor has not seen */
+	squeeze_lost(
+		c); /* the client's window has in it now what its own compressor has not seen */
 	return true;
 }
 

@@ -1,11 +1,13 @@
-/* squeeze: what compressed messages (permessage-deflate) need on a loop, and of each connection that has agreed on them.
+/* squeeze: what compressed messages (permessage-deflate) need on a loop, and of each connection
+ * that has agreed on them.
  *
- * Who sends and keeps no window from one message to the next needs no compressor of its own: a message is compressed once, for as many
- * as it goes to, and a broadcast is the same bytes for all of them, also for those who keep a window. Their own compressor, which has
- * not seen those bytes, then begins anew.
- * And who sends such messages needs nothing either, but while one is under way in parts. So of most connections the size of the
- * client's window is all there is. What is kept for the others is reserved from a budget when they come, at what it may cost at most;
- * where that is used up, they are not given a window of their own.
+ * Who sends and keeps no window from one message to the next needs no compressor of its own: a
+ * message is compressed once, for as many as it goes to, and a broadcast is the same bytes for all
+ * of them, also for those who keep a window. Their own compressor, which has not seen those bytes,
+ * then begins anew. And who sends such messages needs nothing either, but while one is under way in
+ * parts. So of most connections the size of the client's window is all there is. What is kept for
+ * the others is reserved from a budget when they come, at what it may cost at most; where that is
+ * used up, they are not given a window of their own.
  */
 #ifndef TOVA_NET_SQUEEZE_H
 #define TOVA_NET_SQUEEZE_H
@@ -35,20 +37,24 @@ struct squeeze {
 	size_t scratch_size;
 };
 
-/* Of a connection with context takeover in any direction; of another one while a compressed message of its is under way, and while it
- * may refer back to earlier ones though it was told not to (inflate.h). */
+/* Of a connection with context takeover in any direction; of another one while a compressed message
+ * of its is under way, and while it may refer back to earlier ones though it was told not to
+ * (inflate.h). */
 struct squeeze_conn {
 	struct inflate inflate;
 	bool keep_out, keep_in; /* context takeover */
-	bool stale;		/* its compressor has to begin anew: the client has seen other things than it, or not all of them */
-	uint32_t cost;		/* what is reserved for it */
-	z_stream *packer;	/* once it was needed */
+	bool stale; /* its compressor has to begin anew: the client has seen other things than it,
+		       or not all of them */
+	uint32_t cost;	  /* what is reserved for it */
+	z_stream *packer; /* once it was needed */
 };
 
-/* What becomes of a connection that reads too slowly for it, in the order of the choices of --slow-policy. */
+/* What becomes of a connection that reads too slowly for it, in the order of the choices of
+ * --slow-policy. */
 enum outgoing_slow { OUTGOING_CLOSE, OUTGOING_DROP_OLDEST, OUTGOING_CONFLATE };
 
-/* A message on its way to one connection or to many, compressed when somebody first needs that, once for each size of window. */
+/* A message on its way to one connection or to many, compressed when somebody first needs that,
+ * once for each size of window. */
 struct outgoing {
 	const struct slice *frame;	      /* as the handler wrote it */
 	bool shared;			      /* goes to many */
@@ -59,7 +65,8 @@ struct outgoing {
 
 static inline void outgoing_init(struct outgoing *o, const struct slice *frame, bool shared)
 {
-	o->frame = frame; /* and the rest is not looked at, so a message that nobody gets compressed pays nothing for it */
+	o->frame = frame; /* and the rest is not looked at, so a message that nobody gets compressed
+			     pays nothing for it */
 	o->shared = shared;
 	o->slow = OUTGOING_CLOSE;
 	o->tried = 0;
@@ -79,23 +86,26 @@ void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits);
 /* Nobody uses it any more. */
 void squeeze_free(struct squeeze *s);
 
-/* What is agreed on with the client of this request. Returns the bits of the window that is compressed with for it, 0: nothing is; what
- * is to be kept for it goes to *kept_r, NULL: nothing has to; and the line of the answer's head that says so to `answer`, or an empty
- * one. may_keep: all that is sent to it arrives, so that what is sent may refer back to what was. */
-unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep, struct squeeze_conn **kept_r,
-			char answer[DEFLATE_ANSWER_MAX]);
+/* What is agreed on with the client of this request. Returns the bits of the window that is
+ * compressed with for it, 0: nothing is; what is to be kept for it goes to *kept_r, NULL: nothing
+ * has to; and the line of the answer's head that says so to `answer`, or an empty one. may_keep:
+ * all that is sent to it arrives, so that what is sent may refer back to what was. */
+unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep,
+			struct squeeze_conn **kept_r, char answer[DEFLATE_ANSWER_MAX]);
 /* A connection that squeeze_accept has returned bits for is over. kept may be NULL. */
 void squeeze_leave(struct squeeze *s, struct squeeze_conn *kept);
 
-/* Where a connection of which nothing is kept has stopped in the middle of a compressed message; takes it over. NULL without memory. */
+/* Where a connection of which nothing is kept has stopped in the middle of a compressed message;
+ * takes it over. NULL without memory. */
 struct squeeze_conn *squeeze_keep(const struct inflate *in);
 /* Is it there for such a message only, which is over? */
 bool squeeze_is_done(const struct squeeze_conn *c);
 void squeeze_free_conn(struct squeeze *s, struct squeeze_conn *c);
 
-/* The compressed frame for a connection with that window, with a reference for the caller. c: what is kept of it, NULL: nothing. False:
- * it is sent as it is. */
-bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o, struct slice *packed_r);
+/* The compressed frame for a connection with that window, with a reference for the caller. c: what
+ * is kept of it, NULL: nothing. False: it is sent as it is. */
+bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o,
+		   struct slice *packed_r);
 /* The client does not get that frame after all. */
 static inline void squeeze_lost(struct squeeze_conn *c)
 {

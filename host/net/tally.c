@@ -26,19 +26,20 @@ struct tally {
 	struct tally_limits limits;
 	struct tally_entry **slots;
 	uint32_t n, cap;			    /* cap: a power of two */
-	struct tally_entry *idle_first, *idle_last; /* without connections, those that are so for the longest time in front */
+	struct tally_entry *idle_first, *idle_last; /* without connections, those that are so for
+						       the longest time in front */
 	uint32_t n_idle;
 	atomic_bool active; /* anything is limited: without the lock */
 	atomic_uint sockets;
 };
 
-/* --- the table -------------------------------------------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static struct tally_entry **tally_slot(struct tally *t, uint64_t hash, const struct address *a)
 {
 	struct tally_entry **at = &t->slots[hash & (t->cap - 1)];
-	while (*at != NULL &&
-	       ((*at)->hash != hash || (*at)->address.family != a->family || memcmp((*at)->address.ip, a->ip, sizeof a->ip) != 0))
+	while (*at != NULL && ((*at)->hash != hash || (*at)->address.family != a->family ||
+			       memcmp((*at)->address.ip, a->ip, sizeof a->ip) != 0))
 		at = &(*at)->next;
 	return at;
 }
@@ -106,7 +107,8 @@ static void tally_forget(struct tally *t, uint64_t now)
 {
 	struct tally_entry *e;
 	while ((e = t->idle_first) != NULL &&
-	       (t->n_idle > TALLY_REMEMBERED || t->limits.handshakes.n == 0 || now >= e->idle_at + t->limits.handshakes.ms))
+	       (t->n_idle > TALLY_REMEMBERED || t->limits.handshakes.n == 0 ||
+		now >= e->idle_at + t->limits.handshakes.ms))
 		tally_remove_first(t, e);
 }
 
@@ -145,7 +147,7 @@ static struct tally_entry *tally_entry(struct tally *t, const struct address *a,
 	return e;
 }
 
-/* --- coming and going ----------------------------------------------------------------------------------------------------------------- */
+/* --- coming and going ------------------------------------------------------------------------- */
 
 static bool tally_is_ip(const struct address *a)
 {
@@ -161,7 +163,8 @@ static enum tally_verdict tally_judge(struct tally *t, struct tally_entry *e, ui
 	return TALLY_OK;
 }
 
-static struct tally_answer tally_count_in(struct tally *t, struct tally_entry *e, uint64_t now, bool tell)
+static struct tally_answer tally_count_in(struct tally *t, struct tally_entry *e, uint64_t now,
+					  bool tell)
 {
 	struct tally_answer answer = {.verdict = tally_judge(t, e, now)};
 	answer.told = answer.verdict != TALLY_OK && tell && e->told < TALLY_TOLD_MAX;
@@ -177,7 +180,8 @@ static struct tally_answer tally_count_in(struct tally *t, struct tally_entry *e
 	return answer;
 }
 
-struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell)
+struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms,
+				bool tell)
 {
 	struct tally_answer answer = {.verdict = TALLY_OK};
 	if (!atomic_load_explicit(&t->active, memory_order_relaxed) || !tally_is_ip(a))
@@ -215,7 +219,9 @@ uint32_t tally_retry(struct tally *t, const struct address *a, uint64_t now_ms)
 	pthread_mutex_lock(&t->lock);
 	const struct tally_entry *e = tally_find(t, a);
 	if (e != NULL && (t->limits.connections == 0 || e->connections < t->limits.connections))
-		seconds = (uint32_t)((bucket_wait(&e->bucket, &t->limits.handshakes, now_ms) + 999) / 1000);
+		seconds =
+			(uint32_t)((bucket_wait(&e->bucket, &t->limits.handshakes, now_ms) + 999) /
+				   1000);
 	pthread_mutex_unlock(&t->lock);
 	return seconds > 0 ? seconds : 1;
 }
@@ -253,7 +259,7 @@ uint32_t tally_count(struct tally *t)
 	return n;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all of it -------------------------------------------------------------------------------- */
 
 struct tally *tally_new(const struct tally_limits *limits)
 {

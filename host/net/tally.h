@@ -1,8 +1,10 @@
-/* tally: how many connections each client address has, how many it began lately, and how many sockets there are in all.
+/* tally: how many connections each client address has, how many it began lately, and how many
+ * sockets there are in all.
  *
- * There is one for the whole host, whatever the number of its loops, behind a lock that is taken when a connection begins and when it
- * ends, never for a message. An address costs memory while it has connections or its handshakes are remembered; those are bounded, and
- * clients can not choose addresses that collide, as the hash has a key.
+ * There is one for the whole host, whatever the number of its loops, behind a lock that is taken
+ * when a connection begins and when it ends, never for a message. An address costs memory while it
+ * has connections or its handshakes are remembered; those are bounded, and clients can not choose
+ * addresses that collide, as the hash has a key.
  */
 #ifndef TOVA_NET_TALLY_H
 #define TOVA_NET_TALLY_H
@@ -13,8 +15,10 @@
 #include "base/bucket.h"
 #include "base/hash.h"
 
-#define TALLY_TOLD_MAX 8	/* connections of one address that are told at one time that they are too many; others are closed */
-#define TALLY_REMEMBERED 65536u /* addresses without a connection whose handshakes are remembered */
+/* connections of one address that are told at one time that they are too many; others are closed */
+#define TALLY_TOLD_MAX 8
+/* addresses without a connection whose handshakes are remembered */
+#define TALLY_REMEMBERED 65536u
 
 struct tally_limits {
 	uint32_t connections;	       /* at once, of one address; 0: any number */
@@ -44,9 +48,11 @@ struct tally *tally_new(const struct tally_limits *limits);
 void tally_set_limits(struct tally *t, const struct tally_limits *limits);
 void tally_free(struct tally *t);
 
-/* A connection of this address begins. If it is too many it counts only if `tell` is set and not too many are being told already. Unix
- * sockets are not counted, nor is anything where nothing is limited. */
-struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms, bool tell);
+/* A connection of this address begins. If it is too many it counts only if `tell` is set and not
+ * too many are being told already. Unix sockets are not counted, nor is anything where nothing is
+ * limited. */
+struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms,
+				bool tell);
 /* It has ended; told: as tally_enter said. */
 void tally_leave(struct tally *t, const struct address *a, bool told, uint64_t now_ms);
 /* Seconds after which it makes sense for this address to try again. */

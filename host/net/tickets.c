@@ -35,7 +35,8 @@ static time_t tickets_clock(void)
 static bool tickets_key_new(struct tickets_key *k)
 {
 	k->since = tickets_clock();
-	return RAND_bytes(k->name, sizeof k->name) == 1 && RAND_priv_bytes(k->cipher, sizeof k->cipher) == 1 &&
+	return RAND_bytes(k->name, sizeof k->name) == 1 &&
+	       RAND_priv_bytes(k->cipher, sizeof k->cipher) == 1 &&
 	       RAND_priv_bytes(k->mac, sizeof k->mac) == 1;
 }
 
@@ -84,26 +85,31 @@ static void tickets_age(struct tickets *t)
 static bool tickets_set_mac(EVP_MAC_CTX *mac, struct tickets_key *k)
 {
 	char digest[] = "sha256";
-	const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->mac, sizeof k->mac),
-				     OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+	const OSSL_PARAM params[] = {OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, k->mac,
+								       sizeof k->mac),
+				     OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest,
+								      0),
 				     OSSL_PARAM_construct_end()};
 	return EVP_MAC_CTX_set_params(mac, params) == 1;
 }
 
-int tickets_seal(struct tickets *t, unsigned char name[16], unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+int tickets_seal(struct tickets *t, unsigned char name[16], unsigned char *iv,
+		 EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
 	pthread_mutex_lock(&t->lock);
 	tickets_age(t);
 	struct tickets_key k = t->now;
 	pthread_mutex_unlock(&t->lock);
 	memcpy(name, k.name, sizeof k.name);
-	bool ok = RAND_bytes(iv, TICKETS_IV) == 1 && EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.cipher, iv) == 1 &&
+	bool ok = RAND_bytes(iv, TICKETS_IV) == 1 &&
+		  EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.cipher, iv) == 1 &&
 		  tickets_set_mac(mac, &k);
 	OPENSSL_cleanse(&k, sizeof k);
 	return ok ? 1 : -1;
 }
 
-int tickets_open(struct tickets *t, const unsigned char name[16], const unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
+int tickets_open(struct tickets *t, const unsigned char name[16], const unsigned char *iv,
+		 EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac)
 {
 	pthread_mutex_lock(&t->lock);
 	tickets_age(t);
@@ -111,7 +117,8 @@ int tickets_open(struct tickets *t, const unsigned char name[16], const unsigned
 	struct tickets_key k = newest ? t->now : t->before;
 	pthread_mutex_unlock(&t->lock);
 	bool known = newest || (k.since != 0 && memcmp(name, k.name, sizeof k.name) == 0);
-	bool ok = known && EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.cipher, iv) == 1 && tickets_set_mac(mac, &k);
+	bool ok = known && EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, k.cipher, iv) == 1 &&
+		  tickets_set_mac(mac, &k);
 	OPENSSL_cleanse(&k, sizeof k);
 	return !known ? 0 : !ok ? -1 : newest ? 1 : 2;
 }

@@ -11,8 +11,9 @@
 #define TLS_RECORD 16384	   /* plaintext bytes of the largest record (RFC 8446 5.1) */
 #define TLS_INPUT 65536		   /* ciphertext read at once */
 #define TLS_BATCH (4 * TLS_RECORD) /* plaintext sealed before the socket is asked to take it */
-#define TLS_WAITING_MAX (1u << 18) /* ciphertext that may wait for a socket: a batch, and what the protocol itself has to say */
-#define TLS_HANDSHAKE_RECORD 22	   /* the first byte of every TLS connection */
+/* ciphertext that may wait for a socket: a batch, and what the protocol itself has to say */
+#define TLS_WAITING_MAX (1u << 18)
+#define TLS_HANDSHAKE_RECORD 22 /* the first byte of every TLS connection */
 
 /* What the connections of a loop share, one at a time. */
 struct tls_io {
@@ -48,7 +49,7 @@ struct tls {
 	bool told : 1;	  /* the end was told */
 };
 
-/* --- between OpenSSL and the buffers -------------------------------------------------------------------------------------------------- */
+/* --- between OpenSSL and the buffers ---------------------------------------------------------- */
 
 static int tls_bio_read(BIO *bio, char *bytes, int cap)
 {
@@ -126,14 +127,17 @@ void tls_io_free(struct tls_io *io)
 	free(io);
 }
 
-/* --- beginning and end ---------------------------------------------------------------------------------------------------------------- */
+/* --- beginning and end ------------------------------------------------------------------------ */
 
 struct tls *tls_new(struct loop *loop, struct tls_server *server, uint8_t group)
 {
 	struct tls_io *io = tls_io_of(loop);
 	struct tls *t = io != NULL ? malloc(sizeof *t) : NULL;
 	if (t != NULL)
-		*t = (struct tls){.io = io, .server = tls_server_ref(server), .group = group, .stranger = -1};
+		*t = (struct tls){.io = io,
+				  .server = tls_server_ref(server),
+				  .group = group,
+				  .stranger = -1};
 	return t;
 }
 
@@ -178,14 +182,16 @@ static void tls_diagnose(struct tls *t)
 	unsigned long code = ERR_peek_error();
 	long verified = SSL_get_verify_result(t->ssl);
 	const char *why = ERR_reason_error_string(code);
-	bool refused = ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+	bool refused = ERR_GET_LIB(code) == ERR_LIB_SSL &&
+		       ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED;
 	if (refused && verified != X509_V_OK)
 		why = X509_verify_cert_error_string(verified);
 	tls_break(t, why != NULL ? why : "no memory");
-	ERR_clear_error(); /* the queue belongs to the thread: what stays in it would be taken for the next connection's */
+	ERR_clear_error(); /* the queue belongs to the thread: what stays in it would be taken for
+			      the next connection's */
 }
 
-/* --- the client's certificate --------------------------------------------------------------------------------------------------------- */
+/* --- the client's certificate ----------------------------------------------------------------- */
 
 static char *tls_name_text(X509_NAME *name)
 {
@@ -201,7 +207,8 @@ static char *tls_name_text(X509_NAME *name)
 	return text;
 }
 
-/* The handshake is done. A resumed session brings the certificate of its beginning, whose time may be over by now. */
+/* The handshake is done. A resumed session brings the certificate of its beginning, whose time may
+ * be over by now. */
 static void tls_opened(struct tls *t)
 {
 	struct stats *stats = &t->io->loop->stats;
@@ -221,7 +228,7 @@ static void tls_opened(struct tls *t)
 		tls_break(t, "no memory for its certificate");
 }
 
-/* --- output --------------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* One send; what is not taken counts from *at. False: the socket broke. */
 static bool tls_send(int fd, const uint8_t *bytes, size_t len, size_t *at, uint64_t *sent_r)
@@ -240,10 +247,12 @@ static bool tls_send(int fd, const uint8_t *bytes, size_t len, size_t *at, uint6
 static bool tls_keep(struct tls *t, const uint8_t *bytes, size_t len)
 {
 	size_t have = t->waiting != NULL ? t->waiting->len : 0;
-	struct tls_waiting *w = have + len <= TLS_WAITING_MAX ? realloc(t->waiting, sizeof *w + have + len) : NULL;
+	struct tls_waiting *w =
+		have + len <= TLS_WAITING_MAX ? realloc(t->waiting, sizeof *w + have + len) : NULL;
 	if (w == NULL)
-		return tls_break(t,
-				 have + len <= TLS_WAITING_MAX ? "no memory for its output" : "the peer asks and does not listen");
+		return tls_break(t, have + len <= TLS_WAITING_MAX
+					    ? "no memory for its output"
+					    : "the peer asks and does not listen");
 	if (have == 0)
 		w->at = 0;
 	memcpy(w->bytes + have, bytes, len);
@@ -280,8 +289,10 @@ static bool tls_drain(struct tls *t, int fd, uint64_t *sent_r)
 	return true;
 }
 
-/* The plaintext of the next record: a piece where it lies if it fills one, else several together. Moves *iov and *at on. */
-static const uint8_t *tls_gather(struct tls_io *io, const struct iovec **iov, const struct iovec *end, size_t *at, size_t *len_r)
+/* The plaintext of the next record: a piece where it lies if it fills one, else several together.
+ * Moves *iov and *at on. */
+static const uint8_t *tls_gather(struct tls_io *io, const struct iovec **iov,
+				 const struct iovec *end, size_t *at, size_t *len_r)
 {
 	size_t len = 0;
 	if (*iov < end && (*iov)->iov_len - *at >= TLS_RECORD) {
@@ -291,7 +302,8 @@ static const uint8_t *tls_gather(struct tls_io *io, const struct iovec **iov, co
 		return bytes;
 	}
 	while (*iov < end && len < TLS_RECORD) {
-		size_t left = (*iov)->iov_len - *at, n = left < TLS_RECORD - len ? left : TLS_RECORD - len;
+		size_t left = (*iov)->iov_len - *at,
+		       n = left < TLS_RECORD - len ? left : TLS_RECORD - len;
 		memcpy(io->record + len, (const uint8_t *)(*iov)->iov_base + *at, n);
 		len += n;
 		*at += n;
@@ -322,7 +334,8 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 		const uint8_t *bytes = tls_gather(t->io, &iov, end, &at, &len);
 		if (len == 0)
 			break;
-		if (SSL_write(t->ssl, bytes, (int)len) != (int)len) { /* memory takes all: only a lack of it stops this */
+		if (SSL_write(t->ssl, bytes, (int)len) !=
+		    (int)len) { /* memory takes all: only a lack of it stops this */
 			tls_diagnose(t);
 			errno = EPROTO;
 			return -1;
@@ -353,7 +366,7 @@ void tls_finish(struct tls *t, int fd)
 	ERR_clear_error();
 }
 
-/* --- input ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 static ssize_t tls_fill(struct tls *t, int fd)
 {
@@ -371,7 +384,8 @@ static size_t tls_unseal(struct tls *t, uint8_t *bytes, size_t cap)
 {
 	struct tls_io *io = t->io;
 	size_t got = 0;
-	while (t->end == TLS_GOES_ON && got < cap && (got == 0 || io->in_at < io->in_len || SSL_pending(t->ssl) > 0)) {
+	while (t->end == TLS_GOES_ON && got < cap &&
+	       (got == 0 || io->in_at < io->in_len || SSL_pending(t->ssl) > 0)) {
 		size_t room = cap - got < INT_MAX ? cap - got : INT_MAX;
 		int n = SSL_read(t->ssl, bytes + got, (int)room);
 		if (!t->open && SSL_is_init_finished(t->ssl))
@@ -407,7 +421,8 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap)
 	size_t got = 0;
 	if (t->end != TLS_GOES_ON)
 		return tls_tell(t);
-	if (io->reader != t || (io->in_at == io->in_len && (t->ssl == NULL || SSL_pending(t->ssl) == 0))) {
+	if (io->reader != t ||
+	    (io->in_at == io->in_len && (t->ssl == NULL || SSL_pending(t->ssl) == 0))) {
 		ssize_t n = tls_fill(t, fd);
 		if (n <= 0)
 			return n;
@@ -422,7 +437,8 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap)
 		io->in_at = io->in_len = 0; /* nothing counts behind the end */
 	if (got > 0)
 		return (ssize_t)got;
-	errno = EAGAIN; /* an end is told when it is asked for: who reads may have to do with what came before it */
+	errno = EAGAIN; /* an end is told when it is asked for: who reads may have to do with what
+			   came before it */
 	return -1;
 }
 
@@ -437,7 +453,7 @@ bool tls_ended(const struct tls *t)
 	return t->end != TLS_GOES_ON && !t->told;
 }
 
-/* --- facts ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- facts ------------------------------------------------------------------------------------ */
 
 bool tls_has_begun(const struct tls *t)
 {
@@ -461,8 +477,9 @@ const char *tls_why(const struct tls *t)
 
 void tls_facts(const struct tls *t, struct tls_facts *facts_r)
 {
-	*facts_r = (struct tls_facts){.version = SSL_get_version(t->ssl),
-				      .cipher = SSL_get_cipher_name(t->ssl),
-				      .subject = t->subject,
-				      .name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)};
+	*facts_r =
+		(struct tls_facts){.version = SSL_get_version(t->ssl),
+				   .cipher = SSL_get_cipher_name(t->ssl),
+				   .subject = t->subject,
+				   .name = SSL_get_servername(t->ssl, TLSEXT_NAMETYPE_host_name)};
 }

@@ -1,9 +1,10 @@
 /* tls: one connection's TLS, between a socket and who reads and writes it.
  *
- * OpenSSL sees memory only: what a socket has given, in a buffer that all connections of a loop share, and what it is to take, in
- * another. So reading costs one recv and writing one send, whatever number of records that is, and a connection at rest holds no
- * buffer. What the socket does not take waits with its connection. OpenSSL's state is made when the first bytes come: who connects
- * and says nothing costs next to nothing.
+ * OpenSSL sees memory only: what a socket has given, in a buffer that all connections of a loop
+ * share, and what it is to take, in another. So reading costs one recv and writing one send,
+ * whatever number of records that is, and a connection at rest holds no buffer. What the socket
+ * does not take waits with its connection. OpenSSL's state is made when the first bytes come: who
+ * connects and says nothing costs next to nothing.
  */
 #ifndef TOVA_NET_TLS_H
 #define TOVA_NET_TLS_H
@@ -21,17 +22,20 @@ struct tls_io;
 struct tls *tls_new(struct loop *loop, struct tls_server *server, uint8_t group);
 void tls_free(struct tls *t);
 
-/* As recv: bytes, 0 at the end of the stream, -1 with errno (EAGAIN: nothing yet; EPROTO: see tls_why). Handshakes go on in here.
- * Read until tls_more says no: what is left belongs to the loop's next reader. */
+/* As recv: bytes, 0 at the end of the stream, -1 with errno (EAGAIN: nothing yet; EPROTO: see
+ * tls_why). Handshakes go on in here. Read until tls_more says no: what is left belongs to the
+ * loop's next reader. */
 ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap);
 bool tls_more(const struct tls *t);
 /* Has the stream ended, and the next tls_read will say so? Nothing else tells it. */
 bool tls_ended(const struct tls *t);
 
-/* As writev, all or less: bytes taken, -1 with errno. EAGAIN: nothing was, since the socket is full (tls_waits) or the handshake not
- * done. What was taken may still wait here. *sent_r counts what the socket took. */
+/* As writev, all or less: bytes taken, -1 with errno. EAGAIN: nothing was, since the socket is full
+ * (tls_waits) or the handshake not done. What was taken may still wait here. *sent_r counts what
+ * the socket took. */
 ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_t *sent_r);
-/* Does something wait until the socket can be written? tls_write sends it, even if it gets nothing to write. */
+/* Does something wait until the socket can be written? tls_write sends it, even if it gets nothing
+ * to write. */
 bool tls_waits(const struct tls *t);
 /* Bytes of memory for that, and for a record that came in part. */
 size_t tls_held(const struct tls *t);

@@ -12,9 +12,11 @@
 #include <sys/stat.h>
 
 #define TLS_SERVER_FILE_MAX (1u << 20)
-#define TLS_SERVER_SOON (14 * 24 * 3600) /* a certificate that ends within this time is worth a warning */
+/* a certificate that ends within this time is worth a warning */
+#define TLS_SERVER_SOON (14 * 24 * 3600)
 #define TLS_SERVER_NAME_MAX 255
-/* What TLS 1.2 may use: keys of the moment and ciphers that authenticate what they encrypt (RFC 9325 4.2). TLS 1.3 has no others. */
+/* What TLS 1.2 may use: keys of the moment and ciphers that authenticate what they encrypt (RFC
+ * 9325 4.2). TLS 1.3 has no others. */
 #define TLS_SERVER_CIPHERS "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 struct tls_server_name {
@@ -43,7 +45,8 @@ struct tls_server {
 	size_t n_names;
 	struct tls_server_group *groups; /* from group 1 on */
 	size_t n_groups;
-	unsigned char session[32]; /* what is demanded of clients: sessions of other demands are not resumed */
+	unsigned char session[32]; /* what is demanded of clients: sessions of other demands are not
+				      resumed */
 };
 
 /* What is needed to make one. */
@@ -65,9 +68,10 @@ struct tls_server_pair {
 	EVP_PKEY *key;
 };
 
-/* --- what is wrong -------------------------------------------------------------------------------------------------------------- */
+/* --- what is wrong ---------------------------------------------------------------------------- */
 
-static bool tls_server_fail(struct tls_server_build *b, enum tls_server_part part, const char *file, const char *why)
+static bool tls_server_fail(struct tls_server_build *b, enum tls_server_part part, const char *file,
+			    const char *why)
 {
 	b->error->part = part;
 	b->error->file = file;
@@ -77,7 +81,8 @@ static bool tls_server_fail(struct tls_server_build *b, enum tls_server_part par
 }
 
 /* In OpenSSL's words. */
-static bool tls_server_fail_ssl(struct tls_server_build *b, enum tls_server_part part, const char *file, const char *what)
+static bool tls_server_fail_ssl(struct tls_server_build *b, enum tls_server_part part,
+				const char *file, const char *what)
 {
 	char why[300];
 	const char *reason = ERR_reason_error_string(ERR_peek_error());
@@ -85,7 +90,7 @@ static bool tls_server_fail_ssl(struct tls_server_build *b, enum tls_server_part
 	return tls_server_fail(b, part, file, why);
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 struct tls_server_file {
 	char *bytes;
@@ -101,7 +106,8 @@ static void tls_server_file_free(struct tls_server_file *f)
 	f->bytes = NULL;
 }
 
-static bool tls_server_read(struct tls_server_build *b, enum tls_server_part part, const char *path, struct tls_server_file *f)
+static bool tls_server_read(struct tls_server_build *b, enum tls_server_part part, const char *path,
+			    struct tls_server_file *f)
 {
 	struct stat st = {0};
 	char why[200];
@@ -142,7 +148,7 @@ static int tls_server_on_password(char *buf, int size, int rwflag, void *arg)
 	return -1;
 }
 
-/* --- a certificate and its key ------------------------------------------------------------------------------------------------------ */
+/* --- a certificate and its key ---------------------------------------------------------------- */
 
 static void tls_server_pair_free(struct tls_server_pair *p)
 {
@@ -151,7 +157,8 @@ static void tls_server_pair_free(struct tls_server_pair *p)
 	EVP_PKEY_free(p->key);
 }
 
-static bool tls_server_parse_cert(struct tls_server_build *b, struct tls_server_pair *p, const struct tls_server_file *f)
+static bool tls_server_parse_cert(struct tls_server_build *b, struct tls_server_pair *p,
+				  const struct tls_server_file *f)
 {
 	BIO *bio = BIO_new_mem_buf(f->bytes, (int)f->len);
 	X509 *next;
@@ -159,26 +166,33 @@ static bool tls_server_parse_cert(struct tls_server_build *b, struct tls_server_
 	p->chain = sk_X509_new_null();
 	p->leaf = bio != NULL ? PEM_read_bio_X509(bio, NULL, tls_server_on_password, &asked) : NULL;
 	bool none = p->leaf == NULL && tls_server_at_end();
-	while (p->leaf != NULL && p->chain != NULL && (next = PEM_read_bio_X509(bio, NULL, tls_server_on_password, &asked)) != NULL)
+	while (p->leaf != NULL && p->chain != NULL &&
+	       (next = PEM_read_bio_X509(bio, NULL, tls_server_on_password, &asked)) != NULL)
 		if (sk_X509_push(p->chain, next) == 0)
 			X509_free(next);
 	bool ok = p->leaf != NULL && p->chain != NULL && tls_server_at_end();
 	BIO_free(bio);
 	if (none)
-		return tls_server_fail(b, TLS_SERVER_CERT, p->cert_file, "has no certificate in it; expected PEM");
-	return ok || tls_server_fail_ssl(b, TLS_SERVER_CERT, p->cert_file, "its certificates can not be read");
+		return tls_server_fail(b, TLS_SERVER_CERT, p->cert_file,
+				       "has no certificate in it; expected PEM");
+	return ok || tls_server_fail_ssl(b, TLS_SERVER_CERT, p->cert_file,
+					 "its certificates can not be read");
 }
 
-static bool tls_server_parse_key(struct tls_server_build *b, struct tls_server_pair *p, const struct tls_server_file *f)
+static bool tls_server_parse_key(struct tls_server_build *b, struct tls_server_pair *p,
+				 const struct tls_server_file *f)
 {
 	BIO *bio = BIO_new_mem_buf(f->bytes, (int)f->len);
 	bool asked = false;
-	p->key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_server_on_password, &asked) : NULL;
+	p->key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, tls_server_on_password, &asked)
+			     : NULL;
 	BIO_free(bio);
 	if (asked)
-		return tls_server_fail(b, TLS_SERVER_KEY, p->key_file, "is protected by a password, which nobody can be asked for");
+		return tls_server_fail(b, TLS_SERVER_KEY, p->key_file,
+				       "is protected by a password, which nobody can be asked for");
 	if (p->key == NULL) /* what OpenSSL has to say to that helps nobody */
-		return tls_server_fail(b, TLS_SERVER_KEY, p->key_file, "has no private key in it that can be read; expected PEM");
+		return tls_server_fail(b, TLS_SERVER_KEY, p->key_file,
+				       "has no private key in it that can be read; expected PEM");
 	if (X509_check_private_key(p->leaf, p->key) == 1)
 		return true;
 	char why[300];
@@ -186,7 +200,8 @@ static bool tls_server_parse_key(struct tls_server_build *b, struct tls_server_p
 	return tls_server_fail(b, TLS_SERVER_KEY, p->key_file, why);
 }
 
-static void tls_server_warn_about(struct tls_server_build *b, const char *file, const char *sentence)
+static void tls_server_warn_about(struct tls_server_build *b, const char *file,
+				  const char *sentence)
 {
 	if (b->warn != NULL)
 		b->warn(b->warn_ctx, file, sentence);
@@ -196,9 +211,11 @@ static void tls_server_judge_dates(struct tls_server_build *b, const struct tls_
 {
 	time_t soon = time(NULL) + TLS_SERVER_SOON;
 	if (X509_cmp_current_time(X509_get0_notBefore(p->leaf)) > 0)
-		tls_server_warn_about(b, p->cert_file, "the certificate is not valid yet: clients will refuse it");
+		tls_server_warn_about(b, p->cert_file,
+				      "the certificate is not valid yet: clients will refuse it");
 	else if (X509_cmp_current_time(X509_get0_notAfter(p->leaf)) < 0)
-		tls_server_warn_about(b, p->cert_file, "the certificate has expired: clients will refuse it");
+		tls_server_warn_about(b, p->cert_file,
+				      "the certificate has expired: clients will refuse it");
 	else if (X509_cmp_time(X509_get0_notAfter(p->leaf), &soon) < 0)
 		tls_server_warn_about(b, p->cert_file, "the certificate expires within two weeks");
 }
@@ -207,23 +224,27 @@ static bool tls_server_load_pair(struct tls_server_build *b, size_t i, struct tl
 {
 	struct tls_server_file cert = {0}, key = {0};
 	bool apart = b->set->keys != NULL;
-	*p = (struct tls_server_pair){.cert_file = b->set->certs[i], .key_file = apart ? b->set->keys[i] : b->set->certs[i]};
-	bool ok = tls_server_read(b, TLS_SERVER_CERT, p->cert_file, &cert) && tls_server_parse_cert(b, p, &cert) &&
+	*p = (struct tls_server_pair){.cert_file = b->set->certs[i],
+				      .key_file = apart ? b->set->keys[i] : b->set->certs[i]};
+	bool ok = tls_server_read(b, TLS_SERVER_CERT, p->cert_file, &cert) &&
+		  tls_server_parse_cert(b, p, &cert) &&
 		  (!apart || tls_server_read(b, TLS_SERVER_KEY, p->key_file, &key)) &&
 		  tls_server_parse_key(b, p, apart ? &key : &cert);
 	if (ok)
 		tls_server_judge_dates(b, p);
 	if (ok && ((apart ? key.mode : cert.mode) & (S_IROTH | S_IWOTH)) != 0)
-		tls_server_warn_about(b, p->key_file, "every user of this machine can open the private key");
+		tls_server_warn_about(b, p->key_file,
+				      "every user of this machine can open the private key");
 	tls_server_file_free(&cert);
 	tls_server_file_free(&key);
 	return ok;
 }
 
-/* --- names -------------------------------------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 /* Lower case, without the dot that may end it; false: it can be no name. */
-static bool tls_server_name_fold(const unsigned char *text, size_t n, char dst[TLS_SERVER_NAME_MAX + 1])
+static bool tls_server_name_fold(const unsigned char *text, size_t n,
+				 char dst[TLS_SERVER_NAME_MAX + 1])
 {
 	n -= n > 0 && text[n - 1] == '.';
 	if (n == 0 || n > TLS_SERVER_NAME_MAX)
@@ -240,7 +261,8 @@ static bool tls_server_name_fold(const unsigned char *text, size_t n, char dst[T
 static bool tls_server_name_add(struct tls_server *s, size_t pair, const ASN1_STRING *text)
 {
 	char folded[TLS_SERVER_NAME_MAX + 1];
-	if (!tls_server_name_fold(ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text), folded))
+	if (!tls_server_name_fold(ASN1_STRING_get0_data(text), (size_t)ASN1_STRING_length(text),
+				  folded))
 		return true;
 	struct tls_server_name *names = reallocarray(s->names, s->n_names + 1, sizeof *names);
 	if (names == NULL)
@@ -266,7 +288,9 @@ static bool tls_server_add_names(struct tls_server *s, size_t pair, const X509 *
 	X509_NAME *subject = X509_get_subject_name(leaf);
 	int at = any ? -1 : X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
 	if (at >= 0)
-		ok = tls_server_name_add(s, pair, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+		ok = tls_server_name_add(s, pair,
+					 X509_NAME_ENTRY_get_data(
+						 X509_NAME_get_entry(subject, at)));
 	ERR_clear_error();
 	return ok;
 }
@@ -292,7 +316,8 @@ static const struct tls_server_name *tls_server_lookup(const struct tls_server *
 	return from < s->n_names && strcmp(s->names[from].name, name) == 0 ? &s->names[from] : NULL;
 }
 
-static bool tls_server_group_has(const struct tls_server *s, const struct tls_server_group *g, size_t pair)
+static bool tls_server_group_has(const struct tls_server *s, const struct tls_server_group *g,
+				 size_t pair)
 {
 	bool has = false;
 	for (size_t i = 0; i < g->n && !has; i++)
@@ -301,20 +326,24 @@ static bool tls_server_group_has(const struct tls_server *s, const struct tls_se
 }
 
 /* The first of the group's; NULL: of all. */
-static const struct tls_server_name *tls_server_lookup_in(const struct tls_server *s, const struct tls_server_group *g,
+static const struct tls_server_name *tls_server_lookup_in(const struct tls_server *s,
+							  const struct tls_server_group *g,
 							  const char *name)
 {
-	const struct tls_server_name *found = tls_server_lookup(s, name), *end = s->names + s->n_names;
+	const struct tls_server_name *found = tls_server_lookup(s, name),
+				     *end = s->names + s->n_names;
 	while (found != NULL && g != NULL && !tls_server_group_has(s, g, found->pair))
 		found = found + 1 < end && strcmp(found[1].name, name) == 0 ? found + 1 : NULL;
 	return found;
 }
 
-static const struct tls_server_name *tls_server_match(const struct tls_server *s, const struct tls_server_group *g,
+static const struct tls_server_name *tls_server_match(const struct tls_server *s,
+						      const struct tls_server_group *g,
 						      const char *name)
 {
 	char folded[TLS_SERVER_NAME_MAX + 1];
-	if (!tls_server_name_fold((const unsigned char *)name, strlen(name), folded) || folded[0] == '*')
+	if (!tls_server_name_fold((const unsigned char *)name, strlen(name), folded) ||
+	    folded[0] == '*')
 		return NULL;
 	const struct tls_server_name *found = tls_server_lookup_in(s, g, folded);
 	char *dot = strchr(folded, '.');
@@ -347,7 +376,7 @@ static bool tls_server_covers(const struct tls_server *s, size_t a, size_t b)
 	return all;
 }
 
-/* --- what some listeners show ---------------------------------------------------------------------------------------------------------- */
+/* --- what some listeners show ----------------------------------------------------------------- */
 
 static void tls_server_group_free(struct tls_server_group *g)
 {
@@ -363,22 +392,28 @@ static const struct tls_server_name *tls_server_wanted(const struct tls_server *
 	char folded[TLS_SERVER_NAME_MAX + 1];
 	if (name[0] != '*')
 		return tls_server_match(s, NULL, name);
-	return tls_server_name_fold((const unsigned char *)name, strlen(name), folded) ? tls_server_lookup(s, folded) : NULL;
+	return tls_server_name_fold((const unsigned char *)name, strlen(name), folded)
+		       ? tls_server_lookup(s, folded)
+		       : NULL;
 }
 
-static bool tls_server_make_group(struct tls_server_build *b, struct tls_server_group *g, const struct tls_server_names *wanted)
+static bool tls_server_make_group(struct tls_server_build *b, struct tls_server_group *g,
+				  const struct tls_server_names *wanted)
 {
-	*g = (struct tls_server_group){.names = calloc(wanted->n, sizeof *g->names), .pairs = calloc(wanted->n, sizeof *g->pairs)};
+	*g = (struct tls_server_group){.names = calloc(wanted->n, sizeof *g->names),
+				       .pairs = calloc(wanted->n, sizeof *g->pairs)};
 	if (g->names == NULL || g->pairs == NULL)
 		return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[0], "no memory");
 	for (; g->n < wanted->n; g->n++) {
 		const struct tls_server_name *found = tls_server_wanted(b->s, wanted->names[g->n]);
 		if (found == NULL)
-			return tls_server_fail(b, TLS_SERVER_GROUP, wanted->names[g->n], "no certificate is for this name");
+			return tls_server_fail(b, TLS_SERVER_GROUP, wanted->names[g->n],
+					       "no certificate is for this name");
 		g->names[g->n] = strdup(wanted->names[g->n]);
 		g->pairs[g->n] = found->pair;
 		if (g->names[g->n] == NULL)
-			return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[g->n], "no memory");
+			return tls_server_fail(b, TLS_SERVER_ITSELF, wanted->names[g->n],
+					       "no memory");
 	}
 	return true;
 }
@@ -393,38 +428,45 @@ static bool tls_server_make_groups(struct tls_server_build *b, const struct tls_
 		return tls_server_fail(b, TLS_SERVER_ITSELF, b->set->certs[0], "no memory");
 	bool ok = true;
 	for (; ok && s->n_groups < n; s->n_groups++) {
-		const struct tls_server_group *before = old != NULL ? &old->groups[s->n_groups] : NULL;
-		struct tls_server_names wanted = before != NULL
-							 ? (struct tls_server_names){(const char *const *)before->names, before->n}
-							 : b->set->groups[s->n_groups];
+		const struct tls_server_group *before =
+			old != NULL ? &old->groups[s->n_groups] : NULL;
+		struct tls_server_names wanted =
+			before != NULL
+				? (struct tls_server_names){(const char *const *)before->names,
+							    before->n}
+				: b->set->groups[s->n_groups];
 		ok = tls_server_make_group(b, &s->groups[s->n_groups], &wanted);
 	}
 	return ok;
 }
 
-/* --- in a handshake ------------------------------------------------------------------------------------------------------------------ */
+/* --- in a handshake --------------------------------------------------------------------------- */
 
 static int tls_server_on_name(SSL *ssl, int *alert, void *arg)
 {
 	const struct tls_server *s = arg;
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	const struct tls_server_group *group = SSL_get_app_data(ssl);
-	const struct tls_server_name *found = name != NULL ? tls_server_match(s, group, name) : NULL;
+	const struct tls_server_name *found =
+		name != NULL ? tls_server_match(s, group, name) : NULL;
 	(void)alert;
 	if (found == NULL)
-		return SSL_TLSEXT_ERR_NOACK; /* the first certificate may do for who does not look, or looks for an address */
-	return SSL_set_SSL_CTX(ssl, s->shown[found->pair].ctx) != NULL ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+		return SSL_TLSEXT_ERR_NOACK; /* the first certificate may do for who does not look,
+						or looks for an address */
+	return SSL_set_SSL_CTX(ssl, s->shown[found->pair].ctx) != NULL ? SSL_TLSEXT_ERR_OK
+								       : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
 /* RFC 7301 3.2: who offers only what we do not speak is told so. */
-static int tls_server_on_alpn(SSL *ssl, const unsigned char **chosen_r, unsigned char *len_r, const unsigned char *offers,
-			      unsigned n, void *arg)
+static int tls_server_on_alpn(SSL *ssl, const unsigned char **chosen_r, unsigned char *len_r,
+			      const unsigned char *offers, unsigned n, void *arg)
 {
 	static const char http[] = "http/1.1";
 	(void)ssl;
 	(void)arg;
 	for (unsigned at = 0; at < n && at + 1 + offers[at] <= n; at += 1u + offers[at]) {
-		if (offers[at] != sizeof http - 1 || memcmp(offers + at + 1, http, sizeof http - 1) != 0)
+		if (offers[at] != sizeof http - 1 ||
+		    memcmp(offers + at + 1, http, sizeof http - 1) != 0)
 			continue;
 		*chosen_r = offers + at + 1;
 		*len_r = offers[at];
@@ -433,14 +475,15 @@ static int tls_server_on_alpn(SSL *ssl, const unsigned char **chosen_r, unsigned
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int tls_server_on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac,
-				int seal)
+static int tls_server_on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv,
+				EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int seal)
 {
 	const struct tls_server *s = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	return seal ? tickets_seal(s->tickets, name, iv, cipher, mac) : tickets_open(s->tickets, name, iv, cipher, mac);
+	return seal ? tickets_seal(s->tickets, name, iv, cipher, mac)
+		    : tickets_open(s->tickets, name, iv, cipher, mac);
 }
 
-/* --- clients -------------------------------------------------------------------------------------------------------------------------- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 /* Whatever lies together in the file comes together; a key is not our business here. */
 static bool tls_server_add_authority(struct tls_server_build *b, const X509_INFO *info, bool *crl_r)
@@ -468,7 +511,9 @@ static bool tls_server_load_authorities(struct tls_server_build *b)
 	if (!tls_server_read(b, TLS_SERVER_CLIENT_CA, path, &f))
 		return false;
 	BIO *bio = BIO_new_mem_buf(f.bytes, (int)f.len);
-	STACK_OF(X509_INFO) *all = bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, tls_server_on_password, &asked) : NULL;
+	STACK_OF(X509_INFO) *all =
+		bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, tls_server_on_password, &asked)
+			    : NULL;
 	b->store = X509_STORE_new();
 	b->names = sk_X509_NAME_new_null();
 	bool ok = all != NULL && b->store != NULL && b->names != NULL &&
@@ -481,9 +526,11 @@ static bool tls_server_load_authorities(struct tls_server_build *b)
 	BIO_free(bio);
 	tls_server_file_free(&f);
 	if (!ok)
-		return tls_server_fail_ssl(b, TLS_SERVER_CLIENT_CA, path, "its certificates can not be read");
+		return tls_server_fail_ssl(b, TLS_SERVER_CLIENT_CA, path,
+					   "its certificates can not be read");
 	return sk_X509_NAME_num(b->names) > 0 ||
-	       tls_server_fail(b, TLS_SERVER_CLIENT_CA, path, "has no certificate in it; expected PEM");
+	       tls_server_fail(b, TLS_SERVER_CLIENT_CA, path,
+			       "has no certificate in it; expected PEM");
 }
 
 static bool tls_server_demand(struct tls_server_build *b, SSL_CTX *ctx)
@@ -499,7 +546,7 @@ static bool tls_server_demand(struct tls_server_build *b, SSL_CTX *ctx)
 	return true;
 }
 
-/* --- contexts ------------------------------------------------------------------------------------------------------------------------ */
+/* --- contexts --------------------------------------------------------------------------------- */
 
 static SSL_CTX *tls_server_context(struct tls_server_build *b)
 {
@@ -507,21 +554,25 @@ static SSL_CTX *tls_server_context(struct tls_server_build *b)
 	if (ctx == NULL)
 		return NULL;
 	SSL_CTX_set_app_data(ctx, b->s);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE |
 					 SSL_OP_PRIORITIZE_CHACHA);
-	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS |
-				      SSL_MODE_NO_AUTO_CHAIN);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets need no memory and no lock of ours */
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+				      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets need no memory and no
+								    lock of ours */
 	SSL_CTX_set_timeout(ctx, TICKETS_AGE);
 	SSL_CTX_set_num_tickets(ctx, 1);
 	SSL_CTX_set_tlsext_servername_callback(ctx, tls_server_on_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, b->s);
 	if (b->set->http)
 		SSL_CTX_set_alpn_select_cb(ctx, tls_server_on_alpn, NULL);
-	if (SSL_CTX_set_min_proto_version(ctx, b->set->tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1 &&
+	if (SSL_CTX_set_min_proto_version(ctx, b->set->tls13 ? TLS1_3_VERSION : TLS1_2_VERSION) ==
+		    1 &&
 	    SSL_CTX_set_cipher_list(ctx, TLS_SERVER_CIPHERS) == 1 &&
 	    SSL_CTX_set_session_id_context(ctx, b->s->session, sizeof b->s->session) == 1 &&
-	    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, tls_server_on_ticket) == 1 && tls_server_demand(b, ctx))
+	    SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, tls_server_on_ticket) == 1 &&
+	    tls_server_demand(b, ctx))
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;
@@ -539,8 +590,10 @@ static bool tls_server_has_kind(SSL_CTX *ctx, const EVP_PKEY *key)
 	return has;
 }
 
-/* A certificate with another kind of key for the same names is an alternative: the client decides. */
-static SSL_CTX *tls_server_share(struct tls_server_build *b, size_t i, const struct tls_server_pair *p)
+/* A certificate with another kind of key for the same names is an alternative: the client
+ * decides. */
+static SSL_CTX *tls_server_share(struct tls_server_build *b, size_t i,
+				 const struct tls_server_pair *p)
 {
 	struct tls_server *s = b->s;
 	for (size_t j = 0; j < i; j++) {
@@ -550,7 +603,9 @@ static SSL_CTX *tls_server_share(struct tls_server_build *b, size_t i, const str
 			SSL_CTX_up_ref(s->shown[j].ctx);
 			return s->shown[j].ctx;
 		}
-		tls_server_warn_about(b, p->cert_file, "a certificate before it has the same names: this one is never shown");
+		tls_server_warn_about(
+			b, p->cert_file,
+			"a certificate before it has the same names: this one is never shown");
 		return NULL;
 	}
 	return NULL;
@@ -571,17 +626,20 @@ static bool tls_server_add_pair(struct tls_server_build *b, size_t i)
 		if (shown->ctx == NULL)
 			shown->ctx = tls_server_context(b);
 		if (shown->ctx == NULL)
-			ok = tls_server_fail_ssl(b, TLS_SERVER_ITSELF, p.cert_file, "TLS can not be set up");
+			ok = tls_server_fail_ssl(b, TLS_SERVER_ITSELF, p.cert_file,
+						 "TLS can not be set up");
 		else if (SSL_CTX_use_cert_and_key(shown->ctx, p.leaf, p.key, p.chain, 0) != 1)
-			ok = tls_server_fail_ssl(b, TLS_SERVER_CERT, p.cert_file, "OpenSSL does not take it");
+			ok = tls_server_fail_ssl(b, TLS_SERVER_CERT, p.cert_file,
+						 "OpenSSL does not take it");
 	}
 	tls_server_pair_free(&p);
 	return ok;
 }
 
-/* --- all of it ------------------------------------------------------------------------------------------------------------------------ */
+/* --- all of it -------------------------------------------------------------------------------- */
 
-static struct tls_server *tls_server_alloc(const struct tls_server_settings *set, const struct tls_server *old)
+static struct tls_server *tls_server_alloc(const struct tls_server_settings *set,
+					   const struct tls_server *old)
 {
 	struct tls_server *s = calloc(1, sizeof *s);
 	if (s == NULL)
@@ -595,8 +653,9 @@ static struct tls_server *tls_server_alloc(const struct tls_server_settings *set
 	return NULL;
 }
 
-struct tls_server *tls_server_new(const struct tls_server_settings *set, const struct tls_server *old, tls_server_warn warn,
-				  void *ctx, struct tls_server_error *error_r)
+struct tls_server *tls_server_new(const struct tls_server_settings *set,
+				  const struct tls_server *old, tls_server_warn warn, void *ctx,
+				  struct tls_server_error *error_r)
 {
 	struct tls_server_build b = {.set = set, .warn = warn, .warn_ctx = ctx, .error = error_r};
 	ERR_clear_error();
@@ -641,12 +700,15 @@ void tls_server_unref(struct tls_server *s)
 
 SSL *tls_server_accept(const struct tls_server *s, unsigned group)
 {
-	struct tls_server_group *g = group > 0 && group <= s->n_groups ? &s->groups[group - 1] : NULL;
+	struct tls_server_group *g =
+		group > 0 && group <= s->n_groups ? &s->groups[group - 1] : NULL;
 	SSL *ssl = SSL_new(s->shown[g != NULL ? g->pairs[0] : 0].ctx);
 	unsigned char session[sizeof s->session];
 	memcpy(session, s->session, sizeof session);
-	session[0] ^= (unsigned char)group; /* a session begun at another door is not resumed at this one */
-	bool ok = ssl != NULL && (g == NULL || SSL_set_session_id_context(ssl, session, sizeof session) == 1);
+	session[0] ^= (unsigned char)
+		group; /* a session begun at another door is not resumed at this one */
+	bool ok = ssl != NULL &&
+		  (g == NULL || SSL_set_session_id_context(ssl, session, sizeof session) == 1);
 	if (ok) {
 		SSL_set_app_data(ssl, g);
 		SSL_set_accept_state(ssl);

@@ -17,7 +17,8 @@ static bool uring_give_up(struct uring *u)
 	return false;
 }
 
-/* COOP_TASKRUN (Linux 5.19): our own calls finish everything, so nobody needs to interrupt us for it. */
+/* COOP_TASKRUN (Linux 5.19): our own calls finish everything, so nobody needs to interrupt us for
+ * it. */
 static bool uring_set_up(struct uring *u)
 {
 	struct io_uring *ring = calloc(1, sizeof *ring);
@@ -47,7 +48,8 @@ void uring_skip(struct uring *u, void *item)
 
 void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *item)
 {
-	struct io_uring_sqe *e = io_uring_get_sqe(u->ring); /* there is room: every uring_run empties the queue */
+	struct io_uring_sqe *e =
+		io_uring_get_sqe(u->ring); /* there is room: every uring_run empties the queue */
 	io_uring_prep_send(e, fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	io_uring_sqe_set_data64(e, u->n);
 	u->queued++;
@@ -68,8 +70,9 @@ static unsigned uring_reap(struct uring *u)
 	return seen;
 }
 
-/* The kernel takes entries in their order. Those that it has taken may have sent something though nobody says what: to send them once
- * more could repeat it, so they are broken. The others were not tried. */
+/* The kernel takes entries in their order. Those that it has taken may have sent something though
+ * nobody says what: to send them once more could repeat it, so they are broken. The others were not
+ * tried. */
 static void uring_judge_rest(struct uring *u, unsigned taken)
 {
 	for (unsigned i = 0; i < u->n; i++) {

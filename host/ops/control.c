@@ -15,8 +15,9 @@
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)
 #define CONTROL_WHY_MAX 2048
-#define CONTROL_PEERS_MAX 64	       /* connections at once */
-#define CONTROL_UNREAD_MAX (16u << 20) /* bytes that one has not read when it asks for more in the same batch: it is cut off */
+#define CONTROL_PEERS_MAX 64 /* connections at once */
+/* bytes that one has not read when it asks for more in the same batch: it is cut off */
+#define CONTROL_UNREAD_MAX (16u << 20)
 
 /* A question whose answer takes the time of a disk. */
 struct control_later {
@@ -80,9 +81,10 @@ static struct mount *control_mount(struct control *c, struct codec_item *item)
 	return m;
 }
 
-/* --- what goes beyond a worker's queries ----------------------------------------------------------------------------------------------- */
+/* --- what goes beyond a worker's queries ------------------------------------------------------ */
 
-/* What serves a mount: "handler", "what" that is, and how many "processes" of it are ready where there are some. */
+/* What serves a mount: "handler", "what" that is, and how many "processes" of it are ready where
+ * there are some. */
 static void control_handler(struct codec_out *o, const struct mount *m)
 {
 	char text[256];
@@ -166,14 +168,16 @@ static int control_by_waiting(const void *a, const void *b)
 	return (one < other) - (one > other);
 }
 
-/* Those that read too slowly: the one for which most waits first, where there is memory to sort them. */
+/* Those that read too slowly: the one for which most waits first, where there is memory to sort
+ * them. */
 static void control_slow_connections(struct control *c, const struct mount *only)
 {
 	struct session *s, **slow = malloc((c->hub->sessions.count + 1) * sizeof(struct session *));
 	uint32_t cursor = 0, n = 0, said = 0;
 	codec_member_raw(&c->out, "connections", "[");
 	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
-		if (s->ended || (only != NULL && s->mount != only) || !(s->slow || conn_load(session_conn(s)).stalled))
+		if (s->ended || (only != NULL && s->mount != only) ||
+		    !(s->slow || conn_load(session_conn(s)).stalled))
 			continue;
 		if (slow != NULL)
 			slow[n++] = s;
@@ -211,18 +215,22 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 }
 
 /* What is wrong with the mount that was named, or was not, and which there are. */
-static struct span control_no_mount_text(struct control *c, struct codec_item *item, char why[CONTROL_WHY_MAX])
+static struct span control_no_mount_text(struct control *c, struct codec_item *item,
+					 char why[CONTROL_WHY_MAX])
 {
 	int n = 0;
 	if (item->mount.p != NULL) {
 		struct span path = codec_text(&item->mount);
-		n = snprintf(why, CONTROL_WHY_MAX, "there is no such mount as %.*s", path.n < 255 ? (int)path.n : 255, path.p);
+		n = snprintf(why, CONTROL_WHY_MAX, "there is no such mount as %.*s",
+			     path.n < 255 ? (int)path.n : 255, path.p);
 	} else {
 		n = snprintf(why, CONTROL_WHY_MAX,
-			     c->hub->mounts != NULL ? "there are several mounts: name one, with -m PATH"
-						    : "this host has no mount");
+			     c->hub->mounts != NULL
+				     ? "there are several mounts: name one, with -m PATH"
+				     : "this host has no mount");
 	}
-	for (const struct mount *m = c->hub->mounts; m != NULL && n < CONTROL_WHY_MAX - 300; m = m->next)
+	for (const struct mount *m = c->hub->mounts; m != NULL && n < CONTROL_WHY_MAX - 300;
+	     m = m->next)
 		n += snprintf(why + n, CONTROL_WHY_MAX - (size_t)n, "%s%s",
 			      m == c->hub->mounts ? "; expected "
 			      : m->next != NULL	  ? ", "
@@ -235,7 +243,8 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 {
 	char why[CONTROL_WHY_MAX];
 	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
-	static const char *const words[] = {"mounts", "workers", "all_connections", "all_rooms", "slow_connections", "stats"};
+	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
+					    "all_rooms", "slow_connections", "stats"};
 	size_t i = 0;
 	while (i < sizeof words / sizeof *words && !json_is(&item->what, words[i]))
 		i++;
@@ -291,8 +300,9 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
 	LIST_INSERT_HEAD(&c->later, later, others);
 	struct span id = item->id.p != NULL ? codec_text(&item->id) : (struct span){0};
-	bool asked = item->type == CODEC_QUERY ? letters_list(c->letters, control_on_letters, later)
-					       : letters_replay(c->letters, id, control_on_letters, later);
+	bool asked = item->type == CODEC_QUERY
+			     ? letters_list(c->letters, control_on_letters, later)
+			     : letters_replay(c->letters, id, control_on_letters, later);
 	if (asked)
 		return;
 	LIST_REMOVE(later, others);
@@ -302,7 +312,8 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 
 static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
 {
-	bool reload = json_is(&item->what_to_do, "reload"), drain = json_is(&item->what_to_do, "drain");
+	bool reload = json_is(&item->what_to_do, "reload"),
+	     drain = json_is(&item->what_to_do, "drain");
 	if (json_is(&item->what_to_do, "replay")) {
 		control_letters(c, pipe, item);
 		return;
@@ -310,7 +321,8 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 	codec_object(&c->out, "reply");
 	codec_member_uint(&c->out, "q", item->q);
 	if (!reload && !drain)
-		codec_member_text(&c->out, "error", SPAN("an unknown action; expected reload, drain or replay"));
+		codec_member_text(&c->out, "error",
+				  SPAN("an unknown action; expected reload, drain or replay"));
 	codec_object_end(&c->out);
 	control_flush(c, pipe); /* it may be the last thing that is said */
 	if (reload)
@@ -319,7 +331,7 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 		c->actions.drain(c->actions.ctx);
 }
 
-/* --- batches ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
 {
@@ -342,7 +354,8 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 	}
 	switch (item->type) {
 	case CODEC_HELLO:
-		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1, false);
+		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1,
+			      false);
 		break;
 	case CODEC_PUSH:
 		if (m != NULL)
@@ -381,12 +394,14 @@ static void control_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 	*user_r = ctx;
 }
 
-static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes,
+			       size_t len)
 {
 	struct control *c = ctx;
 	(void)user;
 	if (!codec_read(&c->batch, bytes, len)) {
-		LOG(c->hub->log, LOG_WARN, LOG_HOST, "the control socket was sent something malformed",
+		LOG(c->hub->log, LOG_WARN, LOG_HOST,
+		    "the control socket was sent something malformed",
 		    LOG_STR("error", c->batch.why));
 		codec_bye(&c->out, c->batch.why);
 		control_flush(c, pipe);
@@ -413,15 +428,19 @@ static void control_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const
 		    LOG_STR("remote", sp_remote(pipe, remote)), LOG_STR("error", why));
 }
 
-static const struct sp_ops control_ops = {.opened = control_on_opened, .message = control_on_message, .closed = control_on_closed};
+static const struct sp_ops control_ops = {.opened = control_on_opened,
+					  .message = control_on_message,
+					  .closed = control_on_closed};
 
-struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
-			     const struct control_actions *actions, char *why, size_t why_cap)
+struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
+			     struct deadletter *deadletter, const struct control_actions *actions,
+			     char *why, size_t why_cap)
 {
 	const struct sp_limits limits = {
 		.message_max = CONTROL_MESSAGE_MAX,
 		.strangers = CONTROL_PEERS_MAX,
-		.crowd = "many connections at the control socket: the one that was silent longest gives way to each new one",
+		.crowd =
+			"many connections at the control socket: the one that was silent longest gives way to each new one",
 		.user = DESCRIPTORS_HOST,
 	};
 	char url[256];

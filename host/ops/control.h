@@ -1,4 +1,5 @@
-/* control: the Unix socket of tova-ctl. It speaks the worker grammar (sdk/PROTOCOL.md section 8), for all mounts, and gets no events. */
+/* control: the Unix socket of tova-ctl. It speaks the worker grammar (sdk/PROTOCOL.md section 8),
+ * for all mounts, and gets no events. */
 #ifndef TOVA_OPS_CONTROL_H
 #define TOVA_OPS_CONTROL_H
 
@@ -15,8 +16,9 @@ struct control_actions {
 };
 
 /* NULL with a sentence in why. */
-struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources, struct deadletter *deadletter,
-			     const struct control_actions *actions, char *why, size_t why_cap);
+struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
+			     struct deadletter *deadletter, const struct control_actions *actions,
+			     char *why, size_t why_cap);
 /* Nobody is listened to any more. */
 void control_close(struct control *c);
 /* After deadletter_close, as that may be at work for it. */

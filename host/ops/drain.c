@@ -1,21 +1,27 @@
 #include "ops/drain.h"
 
 #define DRAIN_TICK_MS 20
-/* Times --close-timeout that are waited when all have ended: for a close handshake and the peer's end behind it; and for peers that take
- * what was sent before, slowly, which alone could keep the host from stopping for as long as they like. */
+/* Times --close-timeout that are waited when all have ended: for a close handshake and the peer's
+ * end behind it; and for peers that take what was sent before, slowly, which alone could keep the
+ * host from stopping for as long as they like. */
 #define DRAIN_CLOSES 2
 #define DRAIN_OUTSTAYS 12
 
 /* How many sessions should be left by now: the time passed and the number closed keep step. */
 static void drain_close_some(struct drain *d, uint64_t passed)
 {
-	uint32_t left = d->hub->loop->stats.connections > UINT32_MAX ? UINT32_MAX : (uint32_t)d->hub->loop->stats.connections;
+	uint32_t left = d->hub->loop->stats.connections > UINT32_MAX
+				? UINT32_MAX
+				: (uint32_t)d->hub->loop->stats.connections;
 	uint64_t time_left = passed < d->over_ms ? d->over_ms - passed : 0;
-	uint64_t n = time_left <= DRAIN_TICK_MS ? left : (left * (uint64_t)DRAIN_TICK_MS + time_left - 1) / time_left;
+	uint64_t n = time_left <= DRAIN_TICK_MS
+			     ? left
+			     : (left * (uint64_t)DRAIN_TICK_MS + time_left - 1) / time_left;
 	while (n > 0) {
 		struct session *s = slotmap_next(&d->hub->sessions, &d->cursor);
 		if (s == NULL) {
-			d->cursor = 0; /* an upgrade that was under way may have taken a slot that was passed */
+			d->cursor = 0; /* an upgrade that was under way may have taken a slot that
+					  was passed */
 			return;
 		}
 		if (s->ended)
@@ -25,12 +31,14 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 	}
 }
 
-/* Handlers that do not take the last events of connections that have ended, for want of workers, can not put it off for ever. */
+/* Handlers that do not take the last events of connections that have ended, for want of workers,
+ * can not put it off for ever. */
 static bool drain_gives_up(const struct drain *d, uint64_t now)
 {
 	if (now - d->began <= d->over_ms + DRAIN_CLOSES * (uint64_t)d->conns->limits.close_ms)
 		return false;
-	LOG(d->hub->log, LOG_WARN, LOG_DRAIN, "connections have ended whose handlers were never told",
+	LOG(d->hub->log, LOG_WARN, LOG_DRAIN,
+	    "connections have ended whose handlers were never told",
 	    LOG_U64("connections", d->hub->sessions.count));
 	return true;
 }
@@ -38,21 +46,25 @@ static bool drain_gives_up(const struct drain *d, uint64_t now)
 static bool drain_is_over(struct drain *d)
 {
 	uint64_t now = loop_now(d->hub->loop);
-	enum conns_busy here = conns_busy(d->conns), there = sides_busy(d->sides), busy = here > there ? here : there;
+	enum conns_busy here = conns_busy(d->conns), there = sides_busy(d->sides),
+			busy = here > there ? here : there;
 	if (d->hub->sessions.count > 0) {
 		d->empty = 0;
 		return drain_gives_up(d, now);
 	}
 	if (d->empty == 0)
 		d->empty = now;
-	uint64_t most = (busy == CONNS_OUTSTAYED ? DRAIN_OUTSTAYS : DRAIN_CLOSES) * (uint64_t)d->conns->limits.close_ms;
+	uint64_t most = (busy == CONNS_OUTSTAYED ? DRAIN_OUTSTAYS : DRAIN_CLOSES) *
+			(uint64_t)d->conns->limits.close_ms;
 	if (busy == CONNS_OUTSTAYED && now - d->empty > most)
-		LOG(d->hub->log, LOG_WARN, LOG_DRAIN, "connections are cut whose peers still take what was sent to them",
+		LOG(d->hub->log, LOG_WARN, LOG_DRAIN,
+		    "connections are cut whose peers still take what was sent to them",
 		    LOG_U64("waited_ms", now - d->empty));
 	return busy == CONNS_AT_REST || now - d->empty > most;
 }
 
-/* A worker that is given the time stops its plugin in order; one that takes too much of it is ended by its supervisor. */
+/* A worker that is given the time stops its plugin in order; one that takes too much of it is ended
+ * by its supervisor. */
 static bool drain_handlers_left(struct drain *d)
 {
 	bool left = true;

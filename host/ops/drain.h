@@ -1,5 +1,6 @@
-/* drain: the way to stop without dropping anybody. Upgrades get 503, connections are closed with 1001 one after the other over
- * some time, so that the clients' reconnects do not arrive elsewhere all at once. */
+/* drain: the way to stop without dropping anybody. Upgrades get 503, connections are closed with
+ * 1001 one after the other over some time, so that the clients' reconnects do not arrive elsewhere
+ * all at once. */
 #ifndef TOVA_OPS_DRAIN_H
 #define TOVA_OPS_DRAIN_H
 
@@ -18,8 +19,8 @@ struct drain {
 };
 
 void drain_init(struct drain *d, struct hub *hub, struct conns *conns, struct sides *sides);
-/* Stops the loop when everybody is gone, or has not answered the close handshake in time. Peers that keep coming, or that take an
- * answer slowly, can not put it off. */
+/* Stops the loop when everybody is gone, or has not answered the close handshake in time. Peers
+ * that keep coming, or that take an answer slowly, can not put it off. */
 void drain_begin(struct drain *d, uint64_t over_ms);
 void drain_cancel(struct drain *d);
 

@@ -9,9 +9,10 @@
 #include "hub/delivery.h"
 
 #define LETTERS_ID_MAX 96
-#define LETTERS_STEP 64		       /* given back with one sync of the disk */
-#define LETTERS_STEP_BYTES (16u << 20) /* or so many bytes of messages; one is always let through */
-#define LETTERS_LOOKS 10000	       /* for connections, in one turn of the loop */
+#define LETTERS_STEP 64 /* given back with one sync of the disk */
+/* or so many bytes of messages; one is always let through */
+#define LETTERS_STEP_BYTES (16u << 20)
+#define LETTERS_LOOKS 10000 /* for connections, in one turn of the loop */
 
 /* A letter that was not given back. */
 struct letter {
@@ -58,7 +59,7 @@ static void letters_job_free(struct letters_job *job)
 	free(job);
 }
 
-/* --- reading: on the thread of the file ----------------------------------------------------------------------------------------------- */
+/* --- reading: on the thread of the file ------------------------------------------------------- */
 
 static void letter_id(const json_t *letter, size_t line, char id[LETTERS_ID_MAX])
 {
@@ -88,12 +89,14 @@ static struct letter *letters_add(struct letters_job *job)
 }
 
 /* One line: a letter, or what became of one. places: which letter has which id. */
-static bool letters_read_line(struct letters_job *job, json_t *places, const json_t *line, size_t number, long at)
+static bool letters_read_line(struct letters_job *job, json_t *places, const json_t *line,
+			      size_t number, long at)
 {
 	char id[LETTERS_ID_MAX];
 	const char *done = json_string_value(json_object_get(line, "replayed"));
 	const char *left = json_string_value(json_object_get(line, "left"));
-	const char *name = done != NULL ? done : left, *conn = json_string_value(json_object_get(line, "conn"));
+	const char *name = done != NULL ? done : left,
+		   *conn = json_string_value(json_object_get(line, "conn"));
 	if (name == NULL)
 		letter_id(line, number, id);
 	const json_t *place = json_object_get(places, name != NULL ? name : id);
@@ -107,7 +110,8 @@ static bool letters_read_line(struct letters_job *job, json_t *places, const jso
 		return true;
 	if (letter == NULL) {
 		letter = letters_add(job);
-		if (letter == NULL || json_object_set_new(places, id, json_integer((json_int_t)job->n - 1)) != 0)
+		if (letter == NULL ||
+		    json_object_set_new(places, id, json_integer((json_int_t)job->n - 1)) != 0)
 			return false;
 	}
 	letter->at = at;
@@ -127,7 +131,8 @@ static int letters_scan(struct letters_job *job, FILE *f)
 	for (long at = 0; ok && !deadletter_is_closing(job->letters->file); at = ftell(f)) {
 		if (getline(&line, &cap, f) <= 0)
 			break;
-		json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
+		json_t *value =
+			json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
 		ok = !json_is_object(value) || letters_read_line(job, places, value, ++number, at);
 		json_decref(value);
 	}
@@ -170,7 +175,9 @@ static int letters_collect(struct letters_job *job, FILE *f)
 	size_t cap = 0;
 	bool ok = true;
 	for (size_t i = 0; ok && i < job->n && !deadletter_is_closing(job->letters->file); i++) {
-		json_t *value = job->text_len < LETTERS_LIST_MAX ? letter_read(&job->v[i], f, &line, &cap) : NULL;
+		json_t *value = job->text_len < LETTERS_LIST_MAX
+					? letter_read(&job->v[i], f, &line, &cap)
+					: NULL;
 		json_object_set_new(value, "id", json_string(job->v[i].id));
 		char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
 		job->left_out += text == NULL;
@@ -200,7 +207,8 @@ static char *letters_on_scan(void *ctx, int *error_r)
 /* The message of a letter in memory of its own; NULL: it is none. */
 static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary_r)
 {
-	const json_t *text = json_object_get(letter, "data"), *base64 = json_object_get(letter, "data_base64");
+	const json_t *text = json_object_get(letter, "data"),
+		     *base64 = json_object_get(letter, "data_base64");
 	const json_t *value = text != NULL ? text : base64;
 	const char *kind = json_string_value(json_object_get(letter, "event"));
 	if (kind == NULL || strcmp(kind, "message") != 0 || !json_is_string(value))
@@ -267,7 +275,7 @@ static char *letters_on_take_back(void *ctx, int *error_r)
 	return text;
 }
 
-/* --- giving back: on the loop --------------------------------------------------------------------------------------------------------- */
+/* --- giving back: on the loop ----------------------------------------------------------------- */
 
 static void letters_begin(struct letters *l);
 static void letters_go_on(struct letters_job *job);
@@ -297,7 +305,8 @@ static void letters_finish(struct letters_job *job, int error)
 	codec_object(&o, "reply");
 	size_t from = o.text.len;
 	letters_say(job, &o);
-	job->answer(job->ctx, o.failed ? SPAN(",\"error\":\"no memory\"") : (struct span){o.text.p + from, o.text.len - from});
+	job->answer(job->ctx, o.failed ? SPAN(",\"error\":\"no memory\"")
+				       : (struct span){o.text.p + from, o.text.len - from});
 	codec_free(&o);
 	STAILQ_REMOVE_HEAD(&l->jobs, next);
 	letters_job_free(job);
@@ -325,7 +334,9 @@ static bool letter_submit(const struct letters *l, const struct letter *letter)
 	if (s == NULL)
 		return false;
 	struct hub_event e = {.kind = EVENT_MESSAGE,
-			      .message = {.bytes = letter->message, .len = letter->len, .binary = letter->binary}};
+			      .message = {.bytes = letter->message,
+					  .len = letter->len,
+					  .binary = letter->binary}};
 	return delivery_submit(s->mount, s, &e);
 }
 
@@ -351,7 +362,8 @@ static void letters_on_marked(void *ctx, int error)
 	bool lost = false;
 	for (unsigned i = 0; i < job->n_step; i++) {
 		struct letter *letter = job->step[i];
-		bool given = error == 0 && letter->message != NULL && letter_submit(job->letters, letter);
+		bool given = error == 0 && letter->message != NULL &&
+			     letter_submit(job->letters, letter);
 		letter->lost = error == 0 && letter->message != NULL && !given;
 		lost = lost || letter->lost;
 		job->replayed += given;
@@ -392,7 +404,8 @@ static void letters_go_on(struct letters_job *job)
 	if (job->n_step > 0)
 		letters_try(job, letters_on_mark, letters_on_marked);
 	else if (job->at < job->n)
-		letters_try(job, letters_on_nothing, letters_on_taken_back); /* others have their turn */
+		letters_try(job, letters_on_nothing,
+			    letters_on_taken_back); /* others have their turn */
 	else
 		letters_finish(job, 0);
 }
@@ -413,9 +426,10 @@ static void letters_begin(struct letters *l)
 		letters_try(job, letters_on_scan, letters_on_scanned);
 }
 
-/* --- requests -------------------------------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
-static bool letters_ask(struct letters *l, bool list, struct span only, letters_answer *answer, void *ctx)
+static bool letters_ask(struct letters *l, bool list, struct span only, letters_answer *answer,
+			void *ctx)
 {
 	struct letters_job *job = calloc(1, sizeof *job);
 	if (deadletter_path(l->file) == NULL || only.n >= sizeof job->only || job == NULL) {

@@ -1,8 +1,10 @@
-/* letters: the dead-letter file read again: what is in it, and giving messages back to their connections.
+/* letters: the dead-letter file read again: what is in it, and giving messages back to their
+ * connections.
  *
- * The file is read by the thread that writes it, never on the loop. One request is worked on at a time, the next when all that the one
- * before it has done is on the disk. That a letter is given back is written down, and synced, before it is: so none is given back
- * twice, whoever asks how often, and whatever happens to the disk or the host meanwhile.
+ * The file is read by the thread that writes it, never on the loop. One request is worked on at a
+ * time, the next when all that the one before it has done is on the disk. That a letter is given
+ * back is written down, and synced, before it is: so none is given back twice, whoever asks how
+ * often, and whatever happens to the disk or the host meanwhile.
  */
 #ifndef TOVA_OPS_LETTERS_H
 #define TOVA_OPS_LETTERS_H
@@ -14,18 +16,20 @@
 
 struct letters;
 
-/* On the loop, once for each request unless the host ends before: JSON members, each with a comma before it. */
+/* On the loop, once for each request unless the host ends before: JSON members, each with a comma
+ * before it. */
 typedef void letters_answer(void *ctx, struct span members);
 
 /* NULL without memory. */
 struct letters *letters_new(struct hub *hub, struct deadletter *d);
 /* After deadletter_close. Requests that were not answered are dropped. */
 void letters_free(struct letters *l);
-/* Answers with "dead_letters", an array of what was not given back, "left_out" if those are not all, or "error". False without memory:
- * there will be no answer. */
+/* Answers with "dead_letters", an array of what was not given back, "left_out" if those are not
+ * all, or "error". False without memory: there will be no answer. */
 bool letters_list(struct letters *l, letters_answer *answer, void *ctx);
-/* Gives messages back, as new events of their connections: the one with this id, or all (empty). Answers with "replayed":N and "left":N
- * (whose connection is gone, or which are no messages), and "error" if something kept it from being done. False without memory. */
+/* Gives messages back, as new events of their connections: the one with this id, or all (empty).
+ * Answers with "replayed":N and "left":N (whose connection is gone, or which are no messages), and
+ * "error" if something kept it from being done. False without memory. */
 bool letters_replay(struct letters *l, struct span id, letters_answer *answer, void *ctx);
 
 #endif

@@ -23,7 +23,8 @@ static bool privileges_number(const char *text, unsigned *id_r)
 	return *end == '\0' && errno == 0 && value < 0xFFFFFFFFul;
 }
 
-static bool privileges_fail(const char **option_r, const char *option, char *why, size_t cap, const char *what)
+static bool privileges_fail(const char **option_r, const char *option, char *why, size_t cap,
+			    const char *what)
 {
 	*option_r = option;
 	snprintf(why, cap, "%s", what);
@@ -61,7 +62,8 @@ static bool privileges_group(struct privileges *p, const char *group)
 	return found != NULL || number;
 }
 
-bool privileges_find(struct privileges *p, const char *user, const char *group, const char **option_r, char *why, size_t why_cap)
+bool privileges_find(struct privileges *p, const char *user, const char *group,
+		     const char **option_r, char *why, size_t why_cap)
 {
 	bool known = false;
 	*p = (struct privileges){.gid = 0};
@@ -70,14 +72,17 @@ bool privileges_find(struct privileges *p, const char *user, const char *group, 
 	if (!privileges_user(p, user, &known))
 		return privileges_fail(option_r, "user", why, why_cap, "there is no such user");
 	if (!known && group == NULL)
-		return privileges_fail(option_r, "user", why, why_cap, "a number without an entry needs --group");
+		return privileges_fail(option_r, "user", why, why_cap,
+				       "a number without an entry needs --group");
 	if (p->uid == 0)
-		return privileges_fail(option_r, "user", why, why_cap, "that is the superuser; expected one who can do less");
+		return privileges_fail(option_r, "user", why, why_cap,
+				       "that is the superuser; expected one who can do less");
 	if (group != NULL && !privileges_group(p, group))
 		return privileges_fail(option_r, "group", why, why_cap, "there is no such group");
 	if (p->gid == 0)
-		return privileges_fail(option_r, group != NULL ? "group" : "user", why, why_cap,
-				       "its group is the superuser's; expected --group with one that can do less");
+		return privileges_fail(
+			option_r, group != NULL ? "group" : "user", why, why_cap,
+			"its group is the superuser's; expected --group with one that can do less");
 	if (geteuid() != 0)
 		return privileges_fail(
 			option_r, "user", why, why_cap,
@@ -99,7 +104,8 @@ void privileges_leave(void)
 
 static void privileges_environment(const struct privileges *p)
 {
-	static const char *const others[] = {"XDG_RUNTIME_DIR", "MAIL", "SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND"};
+	static const char *const others[] = {"XDG_RUNTIME_DIR", "MAIL",	    "SUDO_USER",
+					     "SUDO_UID",	"SUDO_GID", "SUDO_COMMAND"};
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		unsetenv(others[i]);
 	setenv("HOME", p->home[0] != '\0' ? p->home : "/", 1);
@@ -114,10 +120,12 @@ static void privileges_environment(const struct privileges *p)
 
 bool privileges_drop(const struct privileges *p)
 {
-	if (setgroups(0, NULL) != 0 || setresgid(p->gid, p->gid, p->gid) != 0 || setresuid(p->uid, p->uid, p->uid) != 0 ||
-	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+	if (setgroups(0, NULL) != 0 || setresgid(p->gid, p->gid, p->gid) != 0 ||
+	    setresuid(p->uid, p->uid, p->uid) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return false;
-	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 || getgroups(0, NULL) != 0) { /* whatever let it keep that */
+	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 ||
+	    getgroups(0, NULL) != 0) { /* whatever let it keep that */
 		errno = EPERM;
 		return false;
 	}

@@ -1,4 +1,5 @@
-/* privileges_path: who decides what a path names? Root opens nothing where that is somebody else. */
+/* privileges_path: who decides what a path names? Root opens nothing where that is somebody
+ * else. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,11 +20,14 @@ struct walk {
 	unsigned links;
 };
 
-/* May anybody but root make, rename or remove names in this folder? Members of the group are others, unless it is the user's. */
+/* May anybody but root make, rename or remove names in this folder? Members of the group are
+ * others, unless it is the user's. */
 static bool walk_is_others(const struct walk *w, const struct stat *st)
 {
-	bool lists = (st->st_mode & S_IWGRP) != 0 && fgetxattr(w->at, "system.posix_acl_access", NULL, 0) > 0;
-	return st->st_uid != 0 || (st->st_mode & S_IWOTH) != 0 || ((st->st_mode & S_IWGRP) != 0 && st->st_gid == w->p->gid) || lists;
+	bool lists = (st->st_mode & S_IWGRP) != 0 &&
+		     fgetxattr(w->at, "system.posix_acl_access", NULL, 0) > 0;
+	return st->st_uid != 0 || (st->st_mode & S_IWOTH) != 0 ||
+	       ((st->st_mode & S_IWGRP) != 0 && st->st_gid == w->p->gid) || lists;
 }
 
 static bool walk_to(struct walk *w, int fd)
@@ -67,8 +71,8 @@ static bool walk_link(struct walk *w, const char *name)
 	return target[0] != '/' || walk_begin(w);
 }
 
-/* One name on. False at the last one, which is then no link, with *done_r; or where others decide. In a sticky folder, such as /tmp, what
- * is root's stays what it is. */
+/* One name on. False at the last one, which is then no link, with *done_r; or where others decide.
+ * In a sticky folder, such as /tmp, what is root's stays what it is. */
 static bool walk_step(struct walk *w, char name[NAME_MAX + 1], bool *done_r)
 {
 	struct stat folder, st;
@@ -76,13 +80,15 @@ static bool walk_step(struct walk *w, char name[NAME_MAX + 1], bool *done_r)
 		return false;
 	bool last = w->rest[strspn(w->rest, "/")] == '\0', others = walk_is_others(w, &folder);
 	bool there = fstatat(w->at, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	bool kept = (folder.st_mode & S_ISVTX) != 0 && folder.st_uid == 0 && there && st.st_uid == 0;
+	bool kept =
+		(folder.st_mode & S_ISVTX) != 0 && folder.st_uid == 0 && there && st.st_uid == 0;
 	if (others && (!kept || (last && !S_ISLNK(st.st_mode))))
 		return false;
 	if (there && S_ISLNK(st.st_mode))
 		return walk_link(w, name);
 	*done_r = last;
-	return !last && walk_to(w, openat(w->at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	return !last &&
+	       walk_to(w, openat(w->at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
 int privileges_folder(const struct privileges *p, const char *path, char name_r[NAME_MAX + 1])
@@ -112,7 +118,9 @@ void privileges_make_file(const struct privileges *p, const char *path, mode_t m
 {
 	char name[NAME_MAX + 1];
 	int folder = privileges_folder(p, path, name);
-	int fd = folder >= 0 ? openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode) : -1;
+	int fd = folder >= 0 ? openat(folder, name,
+				      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
+			     : -1;
 	if (fd >= 0 && fchown(fd, p->uid, p->gid) != 0)
 		unlinkat(folder, name, 0);
 	if (fd >= 0)
@@ -127,8 +135,8 @@ void privileges_give_socket(const struct privileges *p, const char *path)
 	struct stat st;
 	int folder = privileges_folder(p, path, name);
 	int fd = folder >= 0 ? openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == 0 && st.st_nlink == 1 &&
-	    fchownat(fd, "", p->uid, p->gid, AT_EMPTY_PATH) != 0)
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == 0 &&
+	    st.st_nlink == 1 && fchownat(fd, "", p->uid, p->gid, AT_EMPTY_PATH) != 0)
 		errno = EPERM;
 	if (fd >= 0)
 		close(fd);

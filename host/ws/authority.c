@@ -9,7 +9,9 @@ bool authority_split(struct span s, struct span *host_r, unsigned *port)
 	unsigned value = 0;
 
 	if (s.n > 0 && s.p[0] == '[') {
-		for (n++; n < s.n && s.p[n] != '\0' && strchr("0123456789abcdefABCDEF:.", s.p[n]) != NULL; n++)
+		for (n++; n < s.n && s.p[n] != '\0' &&
+			  strchr("0123456789abcdefABCDEF:.", s.p[n]) != NULL;
+		     n++)
 			;
 		if (n == s.n || s.p[n] != ']' || (n + 1 < s.n && s.p[n + 1] != ':'))
 			return false;
@@ -39,7 +41,8 @@ bool authority_host_matches(struct span pattern, struct span host)
 	if (pattern.n < 2 || memcmp(pattern.p, "*.", 2) != 0)
 		return span_eq_nocase(pattern, host);
 	pattern.p++, pattern.n--;
-	return host.n > pattern.n && span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
+	return host.n > pattern.n &&
+	       span_eq_nocase((struct span){host.p + host.n - pattern.n, pattern.n}, pattern);
 }
 
 bool authority_listed(const char *list, struct span authority)

@@ -5,7 +5,7 @@
 
 #include "ws/extension.h"
 
-/* --- what is agreed on ------------------------------------------------------------------------------------------------------- */
+/* --- what is agreed on ------------------------------------------------------------------------ */
 
 enum param { SERVER_NO_TAKEOVER, CLIENT_NO_TAKEOVER, SERVER_BITS, CLIENT_BITS, PARAMS };
 
@@ -22,7 +22,8 @@ struct offer {
 	unsigned bits[PARAMS]; /* 0: no value */
 };
 
-/* A decimal number from 8 to 15 without zeroes in front (7.1.2); 0: it is none. Backslashes of a quoted value mean nothing. */
+/* A decimal number from 8 to 15 without zeroes in front (7.1.2); 0: it is none. Backslashes of a
+ * quoted value mean nothing. */
 static unsigned bits_value(struct span s)
 {
 	char digits[3] = "";
@@ -35,7 +36,9 @@ static unsigned bits_value(struct span s)
 			return 0;
 		digits[n++] = s.p[i];
 	}
-	value = n == 1 ? (unsigned)(digits[0] - '0') : n == 2 ? (unsigned)(digits[0] - '0') * 10 + (unsigned)(digits[1] - '0') : 0;
+	value = n == 1	 ? (unsigned)(digits[0] - '0')
+		: n == 2 ? (unsigned)(digits[0] - '0') * 10 + (unsigned)(digits[1] - '0')
+			 : 0;
 	return digits[0] != '0' && value >= 8 && value <= DEFLATE_BITS_MAX ? value : 0;
 }
 
@@ -65,7 +68,8 @@ static bool offer_parse(struct span params, struct offer *o)
 	return params.n == 0;
 }
 
-static bool offer_accept(const struct offer *o, const struct deflate_policy *policy, struct deflate_terms *t)
+static bool offer_accept(const struct offer *o, const struct deflate_policy *policy,
+			 struct deflate_terms *t)
 {
 	const unsigned out = o->bits[SERVER_BITS] != 0 ? o->bits[SERVER_BITS] : DEFLATE_BITS_MAX;
 	const unsigned in = o->bits[CLIENT_BITS] != 0 ? o->bits[CLIENT_BITS] : DEFLATE_BITS_MAX;
@@ -78,11 +82,12 @@ static bool offer_accept(const struct offer *o, const struct deflate_policy *pol
 		.keep_out = policy->keep_out && !o->has[SERVER_NO_TAKEOVER],
 		.keep_in = policy->keep_in && !o->has[CLIENT_NO_TAKEOVER],
 	};
-	/* A smaller window than usual could be told to any client, and would save it memory (7.1.2.1); but some take what they have not
-	 * asked for for an error. */
+	/* A smaller window than usual could be told to any client, and would save it memory
+	 * (7.1.2.1); but some take what they have not asked for for an error. */
 	t->say_out_bits = o->has[SERVER_BITS];
 	if (in > policy->bits && t->keep_in) {
-		/* A client that did not offer to be told of a window must not be (7.1.2.2): it uses the largest, which is not kept. */
+		/* A client that did not offer to be told of a window must not be (7.1.2.2): it uses
+		 * the largest, which is not kept. */
 		if (o->has[CLIENT_BITS])
 			t->in_bits = policy->bits;
 		else
@@ -92,7 +97,8 @@ static bool offer_accept(const struct offer *o, const struct deflate_policy *pol
 	return true;
 }
 
-bool deflate_negotiate(const struct request *r, const struct deflate_policy *policy, struct deflate_terms *terms_r)
+bool deflate_negotiate(const struct request *r, const struct deflate_policy *policy,
+		       struct deflate_terms *terms_r)
 {
 	struct request_walk w = extension_walk(r);
 	struct span name, params;
@@ -116,14 +122,16 @@ size_t deflate_answer(const struct deflate_terms *terms, char dst[DEFLATE_ANSWER
 		snprintf(out, sizeof(out), "; %s=%u", param_names[SERVER_BITS], terms->out_bits);
 	if (terms->say_in_bits)
 		snprintf(in, sizeof(in), "; %s=%u", param_names[CLIENT_BITS], terms->in_bits);
-	return (size_t)snprintf(dst, DEFLATE_ANSWER_MAX, "Sec-WebSocket-Extensions: permessage-deflate%s%s%s%s\r\n",
+	return (size_t)snprintf(dst, DEFLATE_ANSWER_MAX,
+				"Sec-WebSocket-Extensions: permessage-deflate%s%s%s%s\r\n",
 				terms->keep_out ? "" : "; server_no_context_takeover",
 				terms->keep_in ? "" : "; client_no_context_takeover", out, in);
 }
 
-/* --- compressing ------------------------------------------------------------------------------------------------------------- */
+/* --- compressing ------------------------------------------------------------------------------ */
 
-/* zlib's tables beside the window: as large as the window, so that a compressor of a small one is small, and quick to be reset. */
+/* zlib's tables beside the window: as large as the window, so that a compressor of a small one is
+ * small, and quick to be reset. */
 static unsigned mem_level(unsigned bits)
 {
 	return bits < 11 ? 4 : bits - 7;
@@ -132,7 +140,8 @@ static unsigned mem_level(unsigned bits)
 bool deflate_start(z_stream *z, int level, unsigned bits)
 {
 	*z = (z_stream){0};
-	return deflateInit2(z, level, Z_DEFLATED, -(int)bits, (int)mem_level(bits), Z_DEFAULT_STRATEGY) == Z_OK;
+	return deflateInit2(z, level, Z_DEFLATED, -(int)bits, (int)mem_level(bits),
+			    Z_DEFAULT_STRATEGY) == Z_OK;
 }
 
 /* zconf.h says so of window and tables; what is left is the state itself. */
@@ -161,9 +170,11 @@ size_t deflate_message(z_stream *z, const uint8_t *src, size_t n, uint8_t *dst)
 	z->avail_in = (uInt)n;
 	z->next_out = dst;
 	z->avail_out = (uInt)n + DEFLATE_TAIL;
-	/* A flush is only complete where there is room left (zlib.h); what fills the room has not shrunk. */
+	/* A flush is only complete where there is room left (zlib.h); what fills the room has not
+	 * shrunk. */
 	if (deflate(z, Z_SYNC_FLUSH) != Z_OK || z->avail_out == 0)
 		return 0;
 	len = n + DEFLATE_TAIL - z->avail_out;
-	return len - DEFLATE_TAIL < n ? len - DEFLATE_TAIL : 0; /* without the empty block at its end (7.2.1) */
+	return len - DEFLATE_TAIL < n ? len - DEFLATE_TAIL
+				      : 0; /* without the empty block at its end (7.2.1) */
 }

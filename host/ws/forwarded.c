@@ -1,6 +1,6 @@
 #include "ws/forwarded.h"
 
-/* --- a hop ------------------------------------------------------------------------------------------------------------------------ */
+/* --- a hop ------------------------------------------------------------------------------------ */
 
 /* RFC 7239 6.3: a number, or one made up behind a "_". Returns false for anything else. */
 static bool forwarded_port(struct span text, uint16_t *port_r)
@@ -9,7 +9,8 @@ static bool forwarded_port(struct span text, uint16_t *port_r)
 	return (text.n > 0 && text.p[0] == '_') || address_port(text, port_r);
 }
 
-/* 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:80. Anything else leaves what is known already. */
+/* 192.0.2.1, 192.0.2.1:80, 2001:db8::1, [2001:db8::1] or [2001:db8::1]:80. Anything else leaves
+ * what is known already. */
 static bool forwarded_node(struct address *client, struct span text)
 {
 	struct address a;
@@ -26,12 +27,14 @@ static bool forwarded_node(struct address *client, struct span text)
 			return false;
 	} else {
 		end = text.n > 0 ? memchr(text.p, ':', text.n) : NULL;
-		if (end != NULL && memchr(end + 1, ':', text.n - (size_t)(end + 1 - text.p)) == NULL) {
+		if (end != NULL &&
+		    memchr(end + 1, ':', text.n - (size_t)(end + 1 - text.p)) == NULL) {
 			ip.n = (size_t)(end - text.p);
 			port = (struct span){end, text.n - ip.n};
 		}
 	}
-	if (port.n > 0 && (port.p[0] != ':' || !forwarded_port((struct span){port.p + 1, port.n - 1}, &number)))
+	if (port.n > 0 &&
+	    (port.p[0] != ':' || !forwarded_port((struct span){port.p + 1, port.n - 1}, &number)))
 		return false;
 	if (!address_parse(&a, ip))
 		return false;
@@ -40,8 +43,8 @@ static bool forwarded_node(struct address *client, struct span text)
 	return true;
 }
 
-/* Takes the last element off a list. From the end, so that what a client has begun and not ended (a quoted string) can not swallow
- * what a proxy has put behind it. False: there is none. */
+/* Takes the last element off a list. From the end, so that what a client has begun and not ended (a
+ * quoted string) can not swallow what a proxy has put behind it. False: there is none. */
 static bool forwarded_back(struct span *rest, bool quotes, struct span *item_r)
 {
 	while (rest->n > 0) {
@@ -65,8 +68,8 @@ static bool forwarded_back(struct span *rest, bool quotes, struct span *item_r)
 
 static bool forwarded_scheme_ok(struct span s)
 {
-	return span_eq_nocase(s, SPAN("https")) || span_eq_nocase(s, SPAN("http")) || span_eq_nocase(s, SPAN("wss")) ||
-	       span_eq_nocase(s, SPAN("ws"));
+	return span_eq_nocase(s, SPAN("https")) || span_eq_nocase(s, SPAN("http")) ||
+	       span_eq_nocase(s, SPAN("wss")) || span_eq_nocase(s, SPAN("ws"));
 }
 
 static void forwarded_facts(struct forwarded *f, struct span scheme, struct span host)
@@ -75,38 +78,43 @@ static void forwarded_facts(struct forwarded *f, struct span scheme, struct span
 	f->host = request_authority_ok(host) ? host : (struct span){"", 0};
 }
 
-/* --- X-Forwarded-... ---------------------------------------------------------------------------------------------------------------- */
+/* --- X-Forwarded-... -------------------------------------------------------------------------- */
 
 static struct span forwarded_last(const struct request *r, const char *name)
 {
 	struct span item;
 	for (unsigned i = r->n_headers; i-- > 0;) {
 		struct span rest = r->headers[i].value;
-		if (span_eq_nocase(r->headers[i].name, span_of(name)) && forwarded_back(&rest, false, &item))
+		if (span_eq_nocase(r->headers[i].name, span_of(name)) &&
+		    forwarded_back(&rest, false, &item))
 			return item;
 	}
 	return (struct span){"", 0};
 }
 
-static void forwarded_read_x(struct forwarded *f, const struct request *r, const struct address_set *trusted)
+static void forwarded_read_x(struct forwarded *f, const struct request *r,
+			     const struct address_set *trusted)
 {
 	bool more = true;
 	for (unsigned i = r->n_headers; i-- > 0 && more;) {
 		struct span rest = r->headers[i].value, item;
 		if (span_eq_nocase(r->headers[i].name, SPAN("X-Forwarded-For")))
 			while (more && forwarded_back(&rest, false, &item))
-				more = forwarded_node(&f->client, item) && address_set_has(trusted, &f->client);
+				more = forwarded_node(&f->client, item) &&
+				       address_set_has(trusted, &f->client);
 	}
-	forwarded_facts(f, forwarded_last(r, "X-Forwarded-Proto"), forwarded_last(r, "X-Forwarded-Host"));
+	forwarded_facts(f, forwarded_last(r, "X-Forwarded-Proto"),
+			forwarded_last(r, "X-Forwarded-Host"));
 }
 
-/* --- Forwarded (RFC 7239) ------------------------------------------------------------------------------------------------------------- */
+/* --- Forwarded (RFC 7239) --------------------------------------------------------------------- */
 
 struct forwarded_element {
 	struct span node, scheme, host;
 };
 
-/* A token or a quoted string. An escape in one (5.6.4 of RFC 9110) is in none of the values that are looked at: it spoils the value. */
+/* A token or a quoted string. An escape in one (5.6.4 of RFC 9110) is in none of the values that
+ * are looked at: it spoils the value. */
 static bool forwarded_value(struct span *rest, struct span *value_r)
 {
 	if (rest->n > 0 && rest->p[0] == '"') {
@@ -162,7 +170,8 @@ static bool forwarded_take(struct forwarded *f, const struct address_set *truste
 	return address_set_has(trusted, &f->client);
 }
 
-static void forwarded_read_rfc7239(struct forwarded *f, const struct request *r, const struct address_set *trusted)
+static void forwarded_read_rfc7239(struct forwarded *f, const struct request *r,
+				   const struct address_set *trusted)
 {
 	bool more = true;
 	for (unsigned i = r->n_headers; i-- > 0 && more;) {
@@ -173,7 +182,8 @@ static void forwarded_read_rfc7239(struct forwarded *f, const struct request *r,
 	}
 }
 
-void forwarded_read(struct forwarded *f, const struct request *r, enum forwarded_kind kind, const struct address_set *trusted)
+void forwarded_read(struct forwarded *f, const struct request *r, enum forwarded_kind kind,
+		    const struct address_set *trusted)
 {
 	*f = (struct forwarded){.client.family = AF_UNSPEC};
 	if (kind == FORWARDED_X)

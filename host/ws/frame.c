@@ -8,11 +8,13 @@
 
 /* How far a buffer may run ahead of what was really received because a header promises more. */
 #define AHEAD_MAX (16 * 1024)
-/* A buffer beyond GROW_HEAP grows by GROW_MAX: so it is so large that it has pages of its own (main.c), of which those that nothing
- * was written to are not there, and which are moved without a copy; and none of its smaller selves leaves a large hole in the heap. */
+/* A buffer beyond GROW_HEAP grows by GROW_MAX: so it is so large that it has pages of its own
+ * (main.c), of which those that nothing was written to are not there, and which are moved without a
+ * copy; and none of its smaller selves leaves a large hole in the heap. */
 #define GROW_HEAP (32 * 1024)
 #define GROW_MAX (512 * 1024)
-/* Below this many bytes to come, receiving the payload directly saves less than it costs to receive what follows on its own. */
+/* Below this many bytes to come, receiving the payload directly saves less than it costs to receive
+ * what follows on its own. */
 #define DIRECT_MIN (8 * 1024)
 
 /* Room for inflated bytes that is first made, and the most that is kept for the next message. */
@@ -31,7 +33,8 @@ enum stage {
 
 struct frame_part {
 	size_t len, cap;	  /* of bytes, which has one writable byte more */
-	struct frame_part **home; /* where it is kept for the next message that comes compressed and whole; NULL: nowhere */
+	struct frame_part **home; /* where it is kept for the next message that comes compressed and
+				     whole; NULL: nowhere */
 	uint8_t control_len;
 	uint8_t control[FRAME_CONTROL_MAX + 1];
 	uint8_t bytes[];
@@ -39,8 +42,8 @@ struct frame_part {
 
 typedef uint64_t vec __attribute__((vector_size(16)));
 
-/* XORs n bytes with the mask on their way from src to dst, which may be the same. The high bits of all results are collected in
- * the return value: 0 means that everything is ASCII. */
+/* XORs n bytes with the mask on their way from src to dst, which may be the same. The high bits of
+ * all results are collected in the return value: 0 means that everything is ASCII. */
 static uint64_t unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
 {
 	const uint64_t wide = (uint64_t)mask << 32 | mask;
@@ -81,7 +84,8 @@ static uint64_t unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_
 	return (bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080);
 }
 
-static inline __attribute__((always_inline)) uint64_t unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
+static inline __attribute__((always_inline)) uint64_t unmask(uint8_t *dst, const uint8_t *src,
+							     size_t n, uint32_t mask)
 {
 	uint64_t high;
 	if (n < WIDE_MIN || !wide_is_there())
@@ -120,14 +124,15 @@ static uint64_t big_endian(const uint8_t *p, unsigned n)
 	return v;
 }
 
-/* --- the reader's own memory ----------------------------------------------------------------------------------------------- */
+/* --- the reader's own memory ------------------------------------------------------------------ */
 
 static void part_free(struct frame_reader *r)
 {
 	struct frame_part *part = r->part;
 
 	r->part = NULL;
-	if (part == NULL || part->len == 0 || part->home == NULL || *part->home != NULL || part->cap > INFLATED_KEEP) {
+	if (part == NULL || part->len == 0 || part->home == NULL || *part->home != NULL ||
+	    part->cap > INFLATED_KEEP) {
 		free(part);
 		return;
 	}
@@ -142,7 +147,8 @@ static size_t part_len(const struct frame_reader *r)
 
 static bool part_resize(struct frame_reader *r, uint64_t cap)
 {
-	struct frame_part *part = cap <= SIZE_MAX / 2 ? realloc(r->part, sizeof(*part) + (size_t)cap + 1) : NULL;
+	struct frame_part *part =
+		cap <= SIZE_MAX / 2 ? realloc(r->part, sizeof(*part) + (size_t)cap + 1) : NULL;
 
 	if (part == NULL)
 		return false;
@@ -153,8 +159,8 @@ static bool part_resize(struct frame_reader *r, uint64_t cap)
 	return true;
 }
 
-/* Makes room for `need` bytes of message in all. When it must grow, it grows with what came and a little ahead of it, and never
- * beyond the end of a final frame. */
+/* Makes room for `need` bytes of message in all. When it must grow, it grows with what came and a
+ * little ahead of it, and never beyond the end of a final frame. */
 static bool part_reserve(struct frame_reader *r, uint64_t need)
 {
 	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
@@ -169,9 +175,10 @@ static bool part_reserve(struct frame_reader *r, uint64_t need)
 	return part_resize(r, want < need ? need : want);
 }
 
-/* --- what is complete ------------------------------------------------------------------------------------------------------ */
+/* --- what is complete ------------------------------------------------------------------------- */
 
-static enum frame_status bad(struct frame_reader *r, struct frame *out, uint16_t code, const char *why)
+static enum frame_status bad(struct frame_reader *r, struct frame *out, uint16_t code,
+			     const char *why)
 {
 	part_free(r);
 	r->stage = STAGE_BROKEN;
@@ -187,8 +194,10 @@ static enum frame_status more(struct frame *out)
 
 bool frame_close_code_ok(unsigned code)
 {
-	/* 1004 is reserved, 1005, 1006 and 1015 are for local use, 1012 to 1014 came with the IANA registry (RFC 6455 7.4). */
-	return (code >= 1000 && code <= 1014 && code != 1004 && code != CLOSE_NONE && code != CLOSE_ABNORMAL) ||
+	/* 1004 is reserved, 1005, 1006 and 1015 are for local use, 1012 to 1014 came with the IANA
+	 * registry (RFC 6455 7.4). */
+	return (code >= 1000 && code <= 1014 && code != 1004 && code != CLOSE_NONE &&
+		code != CLOSE_ABNORMAL) ||
 	       (code >= 3000 && code <= 4999);
 }
 
@@ -201,11 +210,13 @@ static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n
 	if (n >= 2) {
 		code = (unsigned)big_endian(p, 2);
 		if (!frame_close_code_ok(code))
-			return bad(r, out, CLOSE_PROTOCOL, "close frame with a code that must not be sent");
+			return bad(r, out, CLOSE_PROTOCOL,
+				   "close frame with a code that must not be sent");
 		p += 2;
 		n -= 2;
 		if (!utf8_valid(p, n))
-			return bad(r, out, CLOSE_BAD_DATA, "close frame with a reason that is not UTF-8");
+			return bad(r, out, CLOSE_BAD_DATA,
+				   "close frame with a reason that is not UTF-8");
 	}
 	r->stage = STAGE_CLOSED;
 	r->message = 0;
@@ -213,7 +224,8 @@ static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n
 	return FRAME_CONTROL;
 }
 
-static enum frame_status control_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+static enum frame_status control_done(struct frame_reader *r, uint8_t *p, size_t n,
+				      struct frame *out)
 {
 	r->stage = STAGE_HEAD;
 	if (r->part != NULL)
@@ -237,21 +249,24 @@ static enum frame_status data_done(struct frame_reader *r, uint8_t *p, size_t n,
 	return FRAME_MESSAGE;
 }
 
-/* --- payload --------------------------------------------------------------------------------------------------------------- */
+/* --- payload ---------------------------------------------------------------------------------- */
 
-/* Moves n payload bytes from src to dst (or leaves them there) as what they mean; false: text that is not UTF-8. */
+/* Moves n payload bytes from src to dst (or leaves them there) as what they mean; false: text that
+ * is not UTF-8. */
 static bool payload_take(struct frame_reader *r, uint8_t *dst, uint8_t *src, size_t n)
 {
 	const uint64_t high = unmask(dst, src, n, r->mask);
 
 	r->mask = mask_turn(r->mask, n);
 	r->left -= n;
-	if (r->message == FRAME_TEXT && !(r->opcode & OPCODE_CONTROL) && (high != 0 || r->utf8 != UTF8_ACCEPT))
+	if (r->message == FRAME_TEXT && !(r->opcode & OPCODE_CONTROL) &&
+	    (high != 0 || r->utf8 != UTF8_ACCEPT))
 		r->utf8 = utf8_check(r->utf8, dst, n);
 	return r->utf8 != UTF8_REJECT;
 }
 
-static enum frame_status control_payload(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+static enum frame_status control_payload(struct frame_reader *r, uint8_t *p, size_t n,
+					 struct frame *out)
 {
 	const size_t whole = (size_t)r->left;
 
@@ -263,10 +278,12 @@ static enum frame_status control_payload(struct frame_reader *r, uint8_t *p, siz
 		return bad(r, out, CLOSE_INTERNAL, "out of memory");
 	payload_take(r, r->part->control + r->part->control_len, p, n);
 	r->part->control_len = (uint8_t)(r->part->control_len + n);
-	return r->left > 0 ? more(out) : control_done(r, r->part->control, r->part->control_len, out);
+	return r->left > 0 ? more(out)
+			   : control_done(r, r->part->control, r->part->control_len, out);
 }
 
-static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t n,
+				      struct frame *out)
 {
 	if (r->fin && n == r->left && part_len(r) == 0) {
 		if (!payload_take(r, p, p, n))
@@ -284,20 +301,24 @@ static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t
 	}
 	if (r->left > 0)
 		return more(out);
-	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
+	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out)
+			       : data_done(r, p, 0, out);
 }
 
-/* --- compressed payload ---------------------------------------------------------------------------------------------------- */
+/* --- compressed payload ----------------------------------------------------------------------- */
 
-/* How much a compressed message may be before it is inflated: what does not shrink grows a little. */
+/* How much a compressed message may be before it is inflated: what does not shrink grows a
+ * little. */
 static uint64_t deflated_max(uint64_t message_max)
 {
 	return message_max > UINT64_MAX / 2 ? message_max : message_max + message_max / 8 + 1024;
 }
 
-/* Where more inflated bytes go and how many of them have room there, which grows with what came, and not beyond the limit; 0: no
- * memory. At the limit it is *beyond, as nothing but the message's end may come then. */
-static size_t inflated_room(struct frame_reader *r, const struct frame_limits *limits, size_t n, uint8_t *beyond, uint8_t **dst_r)
+/* Where more inflated bytes go and how many of them have room there, which grows with what came,
+ * and not beyond the limit; 0: no memory. At the limit it is *beyond, as nothing but the message's
+ * end may come then. */
+static size_t inflated_room(struct frame_reader *r, const struct frame_limits *limits, size_t n,
+			    uint8_t *beyond, uint8_t **dst_r)
 {
 	const uint64_t len = part_len(r), max = limits->message_max;
 	uint64_t want = len > 0 ? 2 * len : 4 * (uint64_t)n;
@@ -325,8 +346,8 @@ static bool inflate_again(struct frame_reader *r, const struct frame_limits *lim
 }
 
 /* Inflates n bytes behind what is there; `last`: the message ends with them. */
-static enum frame_status inflate_more(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *p, size_t n,
-				      bool last, struct frame *out)
+static enum frame_status inflate_more(struct frame_reader *r, const struct frame_limits *limits,
+				      const uint8_t *p, size_t n, bool last, struct frame *out)
 {
 	const uint8_t *const from = p;
 	const size_t whole = n;
@@ -354,15 +375,19 @@ static enum frame_status inflate_more(struct frame_reader *r, const struct frame
 		}
 	} while (status == INFLATE_FULL);
 	if (status == INFLATE_FAR)
-		return bad(r, out, CLOSE_BAD_DATA, "compressed data that refers to what is not kept: see --deflate-takeover, --deflate-memory");
+		return bad(
+			r, out, CLOSE_BAD_DATA,
+			"compressed data that refers to what is not kept: see --deflate-takeover, --deflate-memory");
 	if (status == INFLATE_NO_MEMORY)
 		return bad(r, out, CLOSE_INTERNAL, "out of memory");
-	return status == INFLATE_BAD ? bad(r, out, CLOSE_BAD_DATA, "compressed data that can not be inflated") : more(out);
+	return status == INFLATE_BAD
+		       ? bad(r, out, CLOSE_BAD_DATA, "compressed data that can not be inflated")
+		       : more(out);
 }
 
 /* The message is kept as it comes, and inflated at its end. */
-static enum frame_status gather_more(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *p, size_t n,
-				     bool last, struct frame *out)
+static enum frame_status gather_more(struct frame_reader *r, const struct frame_limits *limits,
+				     const uint8_t *p, size_t n, bool last, struct frame *out)
 {
 	struct frame_part *gathered;
 	enum frame_status status;
@@ -384,7 +409,8 @@ static enum frame_status gather_more(struct frame_reader *r, const struct frame_
 	return status;
 }
 
-/* The first bytes of a compressed message. One that is there as a whole goes where the one before it was. */
+/* The first bytes of a compressed message. One that is there as a whole goes where the one before
+ * it was. */
 static bool deflated_begin(struct frame_reader *r, struct inflate *in, bool whole)
 {
 	if (whole && r->part == NULL) {
@@ -396,8 +422,8 @@ static bool deflated_begin(struct frame_reader *r, struct inflate *in, bool whol
 	return inflate_begin(in, whole) == INFLATE_DONE;
 }
 
-static enum frame_status deflated_payload(struct frame_reader *r, const struct frame_limits *limits, uint8_t *p, size_t n,
-					  struct frame *out)
+static enum frame_status deflated_payload(struct frame_reader *r, const struct frame_limits *limits,
+					  uint8_t *p, size_t n, struct frame *out)
 {
 	struct inflate *const in = limits->inflate;
 	const bool last = r->fin && n == r->left;
@@ -420,10 +446,11 @@ static enum frame_status deflated_payload(struct frame_reader *r, const struct f
 			inflate_remember(in, r->part->bytes, r->part->len);
 		inflate_end(in);
 	}
-	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out) : data_done(r, p, 0, out);
+	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out)
+			       : data_done(r, p, 0, out);
 }
 
-/* --- header ---------------------------------------------------------------------------------------------------------------- */
+/* --- header ----------------------------------------------------------------------------------- */
 
 /* Of the message under way. */
 static bool is_deflated(const struct frame_limits *limits)
@@ -439,7 +466,8 @@ static size_t head_size(const uint8_t *h)
 }
 
 /* What the first two bytes show (RFC 6455 5.2, 5.4, 5.5); NULL when they are right. */
-static const char *head_error(const struct frame_reader *r, const struct frame_limits *limits, const uint8_t *h)
+static const char *head_error(const struct frame_reader *r, const struct frame_limits *limits,
+			      const uint8_t *h)
 {
 	const bool fin = (h[0] & 0x80) != 0;
 	const uint8_t opcode = h[0] & 0x0F;
@@ -459,11 +487,14 @@ static const char *head_error(const struct frame_reader *r, const struct frame_l
 	}
 	if (opcode == FRAME_CONTINUATION && r->message == 0)
 		return "continuation of nothing";
-	return opcode != FRAME_CONTINUATION && r->message != 0 ? "new message inside an unfinished one" : NULL;
+	return opcode != FRAME_CONTINUATION && r->message != 0
+		       ? "new message inside an unfinished one"
+		       : NULL;
 }
 
 /* A whole header: makes its frame the current one. */
-static enum frame_status head_done(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *h, struct frame *out)
+static enum frame_status head_done(struct frame_reader *r, const struct frame_limits *limits,
+				   const uint8_t *h, struct frame *out)
 {
 	const unsigned len7 = h[1] & 0x7F;
 	const uint64_t n = len7 < 126 ? len7 : big_endian(h + 2, len7 == 126 ? 2 : 8);
@@ -500,8 +531,8 @@ static enum frame_status head_done(struct frame_reader *r, const struct frame_li
 }
 
 /* Takes header bytes until the header is whole (STAGE_PAYLOAD) or they are used up. */
-static enum frame_status head_take(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
-				   struct frame *out)
+static enum frame_status head_take(struct frame_reader *r, const struct frame_limits *limits,
+				   uint8_t **data, size_t *len, struct frame *out)
 {
 	const uint8_t *h = *data;
 	size_t have = *len;
@@ -509,7 +540,8 @@ static enum frame_status head_take(struct frame_reader *r, const struct frame_li
 
 	if (r->head_len > 0 || have < 2 || have < head_size(h)) {
 		/* Cut: gather it in the reader. */
-		for (have = r->head_len; *len > 0 && (have < 2 || have < head_size(r->head)); --*len)
+		for (have = r->head_len; *len > 0 && (have < 2 || have < head_size(r->head));
+		     --*len)
 			r->head[have++] = *(*data)++;
 		h = r->head;
 		r->head_len = (uint8_t)have;
@@ -528,10 +560,10 @@ static enum frame_status head_take(struct frame_reader *r, const struct frame_li
 	return head_done(r, limits, h, out);
 }
 
-/* --- reading --------------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
-static enum frame_status read_any(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
-				  struct frame *out)
+static enum frame_status read_any(struct frame_reader *r, const struct frame_limits *limits,
+				  uint8_t **data, size_t *len, struct frame *out)
 {
 	enum frame_status status = more(out);
 
@@ -540,7 +572,8 @@ static enum frame_status read_any(struct frame_reader *r, const struct frame_lim
 	while (status == FRAME_MORE && r->stage < STAGE_CLOSED) {
 		if (r->stage == STAGE_HEAD && *len > 0)
 			status = head_take(r, limits, data, len, out);
-		if (r->stage == STAGE_HEAD || (r->stage == STAGE_PAYLOAD && r->left > 0 && *len == 0))
+		if (r->stage == STAGE_HEAD ||
+		    (r->stage == STAGE_PAYLOAD && r->left > 0 && *len == 0))
 			return status;
 		if (r->stage == STAGE_PAYLOAD) {
 			uint8_t *const p = *data;
@@ -565,17 +598,19 @@ static enum frame_status read_any(struct frame_reader *r, const struct frame_lim
 	return status;
 }
 
-/* The common case with few branches: a whole masked message in one frame with a header of 6 or 8 bytes. False: it is another
- * case, and nothing was touched. */
-static inline bool read_whole(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
-			      struct frame *out, enum frame_status *status_r)
+/* The common case with few branches: a whole masked message in one frame with a header of 6 or 8
+ * bytes. False: it is another case, and nothing was touched. */
+static inline bool read_whole(struct frame_reader *r, const struct frame_limits *limits,
+			      uint8_t **data, size_t *len, struct frame *out,
+			      enum frame_status *status_r)
 {
 	uint8_t *p = *data;
 	size_t head = 6, n;
 	uint64_t high;
 	uint32_t mask;
 
-	if (*len < 8 || (p[0] != (0x80 | FRAME_TEXT) && p[0] != (0x80 | FRAME_BINARY)) || !(p[1] & 0x80) || !limits->masked)
+	if (*len < 8 || (p[0] != (0x80 | FRAME_TEXT) && p[0] != (0x80 | FRAME_BINARY)) ||
+	    !(p[1] & 0x80) || !limits->masked)
 		return false;
 	n = p[1] & 0x7F;
 	if (n >= 126) {
@@ -597,7 +632,8 @@ static inline bool read_whole(struct frame_reader *r, const struct frame_limits 
 
 		if (state != UTF8_ACCEPT)
 			*status_r = bad(r, out, CLOSE_BAD_DATA,
-					state == UTF8_REJECT ? "text that is not UTF-8" : "text that ends inside a character");
+					state == UTF8_REJECT ? "text that is not UTF-8"
+							     : "text that ends inside a character");
 	}
 	return true;
 }
@@ -608,13 +644,14 @@ void frame_release(struct frame_reader *r)
 		part_free(r);
 }
 
-enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits, uint8_t **data, size_t *len,
-			     struct frame *out)
+enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits,
+			     uint8_t **data, size_t *len, struct frame *out)
 {
 	enum frame_status status;
 
 	frame_release(r);
-	if ((r->stage | r->message | r->head_len) != 0 || !read_whole(r, limits, data, len, out, &status))
+	if ((r->stage | r->message | r->head_len) != 0 ||
+	    !read_whole(r, limits, data, len, out, &status))
 		status = read_any(r, limits, data, len, out);
 	if (status == FRAME_BAD) {
 		*data += *len;
@@ -628,7 +665,8 @@ size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, ui
 	size_t room;
 
 	/* The header was checked against the limits. */
-	if (is_deflated(limits) || r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) || r->left < DIRECT_MIN)
+	if (is_deflated(limits) || r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) ||
+	    r->left < DIRECT_MIN)
 		return 0;
 	if (!part_reserve(r, part_len(r) + DIRECT_MIN))
 		return 0; /* frame_read says so */
@@ -637,7 +675,8 @@ size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, ui
 	return r->left < room ? (size_t)r->left : room;
 }
 
-enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits *limits, size_t n, struct frame *out)
+enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits *limits, size_t n,
+			       struct frame *out)
 {
 	uint8_t *const at = r->part->bytes + r->part->len;
 
@@ -652,7 +691,8 @@ size_t frame_held(const struct frame_reader *r)
 {
 	const struct frame_part *part = r->part;
 
-	return part == NULL ? 0 : sizeof(*part) + (part->cap > GROW_MAX ? part->len : part->cap) + 1;
+	return part == NULL ? 0
+			    : sizeof(*part) + (part->cap > GROW_MAX ? part->len : part->cap) + 1;
 }
 
 size_t frame_gathered(const struct frame_reader *r)
@@ -666,7 +706,8 @@ void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
 
 	if (part == NULL || part->home != NULL || r->message != 0 || r->stage == STAGE_PAYLOAD)
 		return NULL;
-	if (part->cap - part->len > AHEAD_MAX && part_resize(r, part->len)) /* inflated: it may be half empty */
+	if (part->cap - part->len > AHEAD_MAX &&
+	    part_resize(r, part->len)) /* inflated: it may be half empty */
 		part = r->part;
 	r->part = NULL;
 	*data_r = part->bytes;
@@ -680,7 +721,7 @@ void frame_reset(struct frame_reader *r)
 	*r = (struct frame_reader){0};
 }
 
-/* --- writing --------------------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 uint64_t frame_size(const uint8_t *p, size_t n)
 {
@@ -694,7 +735,8 @@ uint64_t frame_size(const uint8_t *p, size_t n)
 	return head + (head == 2 ? p[1] : big_endian(p + 2, head == 4 ? 2 : 8));
 }
 
-size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const char *reason, size_t reason_len)
+size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const char *reason,
+			   size_t reason_len)
 {
 	const size_t room = FRAME_CONTROL_MAX - 2;
 
@@ -704,7 +746,8 @@ size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const 
 	dst[1] = (uint8_t)code;
 	if (reason_len > room) {
 		/* Back to the first byte of the character that does not fit whole. */
-		for (reason_len = room; reason_len > 0 && ((uint8_t)reason[reason_len] & 0xC0) == 0x80;)
+		for (reason_len = room;
+		     reason_len > 0 && ((uint8_t)reason[reason_len] & 0xC0) == 0x80;)
 			reason_len--;
 	}
 	if (reason_len > 0)

@@ -7,7 +7,8 @@
 bool header_is_token(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] >= 0x7F || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]) != NULL)
+		if (s.p[i] <= ' ' || s.p[i] >= 0x7F ||
+		    strchr("\"(),/:;<=>?@[\\]{}", s.p[i]) != NULL)
 			return false;
 	return s.n > 0;
 }

@@ -9,15 +9,16 @@
 #define BITS_MIN 9  /* some clients that promise 8 use 9, as zlib once did for them */
 #define BITS_MAX 15
 #define PAST_MIN 256 /* bytes */
-#define SAMPLE 8     /* bytes that a message and what was before it have in common, which any compressor finds */
-#define SHOWN_MAX 3  /* messages that could have referred back and did not */
+/* bytes that a message and what was before it have in common, which any compressor finds */
+#define SAMPLE 8
+#define SHOWN_MAX 3 /* messages that could have referred back and did not */
 
 struct inflate_stream {
 	z_stream z;
 	struct inflate_stream *next;
 };
 
-/* --- streams ----------------------------------------------------------------------------------------------------------------- */
+/* --- streams ---------------------------------------------------------------------------------- */
 
 static struct inflate_stream *stream_new(unsigned bits)
 {
@@ -69,10 +70,11 @@ void inflate_pool_free(struct inflate_pool *pool)
 
 size_t inflate_cost(unsigned bits)
 {
-	return sizeof(struct inflate_stream) + ((size_t)1 << (bits < BITS_MIN ? BITS_MIN : bits)) + 8192; /* zconf.h: about 7 KiB */
+	return sizeof(struct inflate_stream) + ((size_t)1 << (bits < BITS_MIN ? BITS_MIN : bits)) +
+	       8192; /* zconf.h: about 7 KiB */
 }
 
-/* --- messages ---------------------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 void inflate_init(struct inflate *i, struct inflate_pool *pool, unsigned bits, bool keep)
 {
@@ -93,12 +95,13 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 		return INFLATE_NO_MEMORY;
 	i->lent = !i->keep && !whole;
 	i->pool->lent += i->lent;
-	if (!whole && i->past != NULL) /* its beginning will not be there any more when it turns out to refer back */
+	if (!whole && i->past != NULL) /* its beginning will not be there any more when it turns out
+					  to refer back */
 		inflateSetDictionary(&i->stream->z, i->past->bytes, (uInt)i->past->n);
 	return INFLATE_DONE;
 }
 
-/* --- clients that refer back though they should not --------------------------------------------------------------------------- */
+/* --- clients that refer back though they should not ------------------------------------------- */
 
 static void past_drop(struct inflate *i)
 {
@@ -137,7 +140,8 @@ static bool past_reserve(struct inflate *i, size_t n)
 /* Without a gap, or not at all: half of what it may refer to is as good as nothing. */
 static void past_add(struct inflate *i, const uint8_t *text, size_t n)
 {
-	const size_t take = n < INFLATE_PAST_MAX ? n : INFLATE_PAST_MAX, had = i->past != NULL ? i->past->n : 0;
+	const size_t take = n < INFLATE_PAST_MAX ? n : INFLATE_PAST_MAX,
+		     had = i->past != NULL ? i->past->n : 0;
 	const size_t stay = had + take <= INFLATE_PAST_MAX ? had : INFLATE_PAST_MAX - take;
 
 	if (!past_reserve(i, stay + take)) {
@@ -177,7 +181,8 @@ void inflate_remember(struct inflate *i, const uint8_t *text, size_t n)
 {
 	if (i->keep || i->obeys || n == 0 || i->pool->memory == NULL)
 		return;
-	if (i->whole && n >= 2 * SAMPLE && i->past != NULL && memmem(i->past->bytes, i->past->n, text, SAMPLE) != NULL)
+	if (i->whole && n >= 2 * SAMPLE && i->past != NULL &&
+	    memmem(i->past->bytes, i->past->n, text, SAMPLE) != NULL)
 		i->shown++;
 	i->obeys = i->shown == SHOWN_MAX;
 	if (i->obeys)
@@ -189,7 +194,8 @@ void inflate_remember(struct inflate *i, const uint8_t *text, size_t n)
 bool inflate_recall(struct inflate *i)
 {
 	struct inflate_pool *const pool = i->pool;
-	const size_t cost = inflate_cost(BITS_MAX), had = i->past != NULL ? sizeof(*i->past) + i->past->cap : 0;
+	const size_t cost = inflate_cost(BITS_MAX),
+		     had = i->past != NULL ? sizeof(*i->past) + i->past->cap : 0;
 	struct inflate_stream *own;
 
 	if (!i->whole || i->past == NULL || *pool->memory - had + cost > pool->memory_max)
@@ -209,8 +215,9 @@ bool inflate_recall(struct inflate *i)
 	return true;
 }
 
-/* Does the message end where it must: at the end of the empty block whose last bytes its sender left out (7.2.1)? zlib tells by the
- * bit of a block's beginning, and no bits that are left over. */
+/* Does the message end where it must: at the end of the empty block whose last bytes its sender
+ * left out (7.2.1)? zlib tells by the bit of a block's beginning, and no bits that are left over.
+ */
 static bool at_block_end(const z_stream *z)
 {
 	return (z->data_type & 128) != 0 && (z->data_type & 63) == 0;
@@ -223,9 +230,11 @@ static bool is_far(const z_stream *z)
 }
 
 /* One call of zlib, which uses up either side or meets the end of a final block. */
-static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_t room, size_t *made)
+static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_t room,
+		size_t *made)
 {
-	const uInt in = *n < UINT_MAX ? (uInt)*n : UINT_MAX, out = room - *made < UINT_MAX ? (uInt)(room - *made) : UINT_MAX;
+	const uInt in = *n < UINT_MAX ? (uInt)*n : UINT_MAX,
+		   out = room - *made < UINT_MAX ? (uInt)(room - *made) : UINT_MAX;
 	int code;
 
 	z->next_in = (Bytef *)*src; /* which zlib does not write to */
@@ -239,15 +248,16 @@ static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_
 	return code;
 }
 
-enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t *n, bool last, uint8_t *dst, size_t room,
-				 size_t *made_r)
+enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t *n, bool last,
+				 uint8_t *dst, size_t room, size_t *made_r)
 {
 	static const uint8_t tail[4] = {0x00, 0x00, 0xFF, 0xFF};
 	z_stream *const z = &i->stream->z;
 
 	*made_r = 0;
 	while (*n > 0 || !i->ended) {
-		const bool ending = *n == 0 && last && i->taken > 0; /* nothing at all is an empty message */
+		const bool ending =
+			*n == 0 && last && i->taken > 0; /* nothing at all is an empty message */
 		const uint8_t *p = tail + i->tail;
 		size_t left = sizeof(tail) - i->tail;
 		int code = step(z, ending ? &p : src, ending ? &left : n, dst, room, made_r);
@@ -256,10 +266,13 @@ enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t 
 			i->tail = (uint8_t)(p - tail);
 		i->ended = code == Z_STREAM_END && i->tail == 0;
 		if (code == Z_STREAM_END) {
-			/* A final block ends the stream for zlib, and nothing here (7.2.3.4): the window is still good. */
+			/* A final block ends the stream for zlib, and nothing here (7.2.3.4): the
+			 * window is still good. */
 			inflateResetKeep(z);
 		} else if (code != Z_OK && code != Z_BUF_ERROR) {
-			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY : is_far(z) ? INFLATE_FAR : INFLATE_BAD;
+			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY
+			       : is_far(z)	   ? INFLATE_FAR
+						   : INFLATE_BAD;
 		} else if (*made_r == room) {
 			return INFLATE_FULL;
 		} else if (*n == 0 && !last) {

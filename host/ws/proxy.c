@@ -6,7 +6,8 @@
 enum { PROXY_TLV_CRC32C = 3, PROXY_TLV_SSL = 0x20, PROXY_SSL_HEAD = 5, PROXY_CLIENT_SSL = 1 };
 
 static const uint8_t PROXY_V1[] = {'P', 'R', 'O', 'X', 'Y', ' '};
-static const uint8_t PROXY_V2[] = {0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D, 0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A};
+static const uint8_t PROXY_V2[] = {0x0D, 0x0A, 0x0D, 0x0A, 0x00, 0x0D,
+				   0x0A, 0x51, 0x55, 0x49, 0x54, 0x0A};
 
 static enum proxy_status proxy_bad(const char **why_r, const char *why)
 {
@@ -14,7 +15,7 @@ static enum proxy_status proxy_bad(const char **why_r, const char *why)
 	return PROXY_BAD;
 }
 
-/* --- version 1: a line of text -------------------------------------------------------------------------------------------------- */
+/* --- version 1: a line of text ---------------------------------------------------------------- */
 
 /* The next word; parted by exactly one space. */
 static struct span proxy_word(struct span *rest)
@@ -46,10 +47,11 @@ static enum proxy_status proxy_line(struct proxy_header *h, struct span line, co
 	}
 	bool v6 = span_eq(kind, SPAN("TCP6"));
 	if (!v6 && !span_eq(kind, SPAN("TCP4")))
-		return proxy_bad(why_r, "PROXY header of a protocol that is not TCP4, TCP6 or UNKNOWN");
+		return proxy_bad(why_r,
+				 "PROXY header of a protocol that is not TCP4, TCP6 or UNKNOWN");
 	struct span source = proxy_word(&line), destination = proxy_word(&line);
-	if (!address_parse(&h->source, source) || !address_parse(&h->destination, destination) || proxy_is_v6(source) != v6 ||
-	    proxy_is_v6(destination) != v6)
+	if (!address_parse(&h->source, source) || !address_parse(&h->destination, destination) ||
+	    proxy_is_v6(source) != v6 || proxy_is_v6(destination) != v6)
 		return proxy_bad(why_r, "PROXY header with a bad address");
 	uint16_t from, to;
 	if (!proxy_port(proxy_word(&line), &from) || !proxy_port(line, &to))
@@ -59,18 +61,23 @@ static enum proxy_status proxy_line(struct proxy_header *h, struct span line, co
 	return PROXY_OK;
 }
 
-static enum proxy_status proxy_read_v1(struct proxy_header *h, const uint8_t *bytes, size_t len, size_t *used_r, const char **why_r)
+static enum proxy_status proxy_read_v1(struct proxy_header *h, const uint8_t *bytes, size_t len,
+				       size_t *used_r, const char **why_r)
 {
 	const uint8_t *lf = memchr(bytes, '\n', len < PROXY_V1_MAX ? len : PROXY_V1_MAX);
 	if (lf == NULL)
-		return len < PROXY_V1_MAX ? PROXY_MORE : proxy_bad(why_r, "PROXY header without an end");
+		return len < PROXY_V1_MAX ? PROXY_MORE
+					  : proxy_bad(why_r, "PROXY header without an end");
 	if (lf[-1] != '\r')
 		return proxy_bad(why_r, "PROXY header that ends in a bare LF");
 	*used_r = (size_t)(lf + 1 - bytes);
-	return proxy_line(h, (struct span){(const char *)bytes + sizeof PROXY_V1, *used_r - sizeof PROXY_V1 - 2}, why_r);
+	return proxy_line(h,
+			  (struct span){(const char *)bytes + sizeof PROXY_V1,
+					*used_r - sizeof PROXY_V1 - 2},
+			  why_r);
 }
 
-/* --- version 2: binary ------------------------------------------------------------------------------------------------------------ */
+/* --- version 2: binary ------------------------------------------------------------------------ */
 
 static uint16_t proxy_u16(const uint8_t *p)
 {
@@ -81,8 +88,9 @@ static uint16_t proxy_u16(const uint8_t *p)
 static uint32_t proxy_crc(uint32_t crc, const uint8_t *p, size_t n)
 {
 	static const uint32_t nibble[16] = {
-		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
+		0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
+		0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
+		0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
 	};
 	for (size_t i = 0; i < n; i++) {
 		crc = crc >> 4 ^ nibble[(crc ^ p[i]) & 15];
@@ -102,17 +110,21 @@ static bool proxy_sum_ok(const uint8_t *bytes, size_t len, size_t at)
 }
 
 /* 2.2: type, length and value, from `at` to the end. Types that are not known are passed over. */
-static enum proxy_status proxy_extensions(struct proxy_header *h, const uint8_t *bytes, size_t len, size_t at, const char **why_r)
+static enum proxy_status proxy_extensions(struct proxy_header *h, const uint8_t *bytes, size_t len,
+					  size_t at, const char **why_r)
 {
 	while (at < len) {
 		if (len - at < 3 || len - at - 3 < proxy_u16(bytes + at + 1))
-			return proxy_bad(why_r, "PROXY header with an extension that reaches beyond its end");
+			return proxy_bad(
+				why_r,
+				"PROXY header with an extension that reaches beyond its end");
 		unsigned type = bytes[at], n = proxy_u16(bytes + at + 1);
 		at += 3;
 		if (type == PROXY_TLV_CRC32C && (n != 4 || !proxy_sum_ok(bytes, len, at)))
 			return proxy_bad(why_r, "PROXY header with a wrong checksum");
 		if (type == PROXY_TLV_SSL && n < PROXY_SSL_HEAD)
-			return proxy_bad(why_r, "PROXY header with facts of TLS that are cut short");
+			return proxy_bad(why_r,
+					 "PROXY header with facts of TLS that are cut short");
 		if (type == PROXY_TLV_SSL)
 			h->secure = (bytes[at] & PROXY_CLIENT_SSL) != 0;
 		at += n;
@@ -150,14 +162,17 @@ static size_t proxy_addresses(struct proxy_header *h, unsigned family, const uin
 	return 0;
 }
 
-static enum proxy_status proxy_read_v2(struct proxy_header *h, const uint8_t *bytes, size_t len, size_t *used_r, const char **why_r)
+static enum proxy_status proxy_read_v2(struct proxy_header *h, const uint8_t *bytes, size_t len,
+				       size_t *used_r, const char **why_r)
 {
 	if (len > 12 && (bytes[12] >> 4 != 2 || (bytes[12] & 15) > 1))
 		return proxy_bad(why_r, "PROXY header of a version or command that is not known");
 	bool local = len > 12 && (bytes[12] & 15) == 0;
 	unsigned family = len > 13 ? bytes[13] : 0;
 	if (!local && family != 0 && family != 0x11 && family != 0x21 && family != 0x31)
-		return proxy_bad(why_r, "PROXY header of something other than streams over IPv4, IPv6 or Unix sockets");
+		return proxy_bad(
+			why_r,
+			"PROXY header of something other than streams over IPv4, IPv6 or Unix sockets");
 	if (len < PROXY_V2_HEAD)
 		return PROXY_MORE;
 	size_t whole = PROXY_V2_HEAD + (size_t)proxy_u16(bytes + 14);
@@ -176,14 +191,15 @@ static enum proxy_status proxy_read_v2(struct proxy_header *h, const uint8_t *by
 	return proxy_extensions(h, bytes, whole, PROXY_V2_HEAD + n, why_r);
 }
 
-/* --- both --------------------------------------------------------------------------------------------------------------------------- */
+/* --- both ------------------------------------------------------------------------------------- */
 
 static bool proxy_begins(const uint8_t *bytes, size_t len, const uint8_t *signature, size_t n)
 {
 	return memcmp(bytes, signature, len < n ? len : n) == 0;
 }
 
-enum proxy_status proxy_read(struct proxy_header *h, const uint8_t *bytes, size_t len, size_t *used_r, const char **why_r)
+enum proxy_status proxy_read(struct proxy_header *h, const uint8_t *bytes, size_t len,
+			     size_t *used_r, const char **why_r)
 {
 	*h = (struct proxy_header){.local = false};
 	if (len == 0)

@@ -16,7 +16,7 @@ static bool refuse(struct cursor *c, int status, const char *why)
 	return false;
 }
 
-/* --- characters ------------------------------------------------------------------------------------------------------------ */
+/* --- characters ------------------------------------------------------------------------------- */
 
 static inline bool is_digit(char ch)
 {
@@ -34,7 +34,8 @@ static inline bool is_tchar(char ch)
 	return is_alnum(ch) || (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
 }
 
-/* What may stand in a target: no space, no control character, nothing beyond ASCII, and no fragment (RFC 9112 3.2). */
+/* What may stand in a target: no space, no control character, nothing beyond ASCII, and no fragment
+ * (RFC 9112 3.2). */
 static inline bool is_target_char(char ch)
 {
 	return ch > ' ' && ch < 0x7F && ch != '#';
@@ -88,7 +89,7 @@ long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
 	return (long)n;
 }
 
-/* --- first line ------------------------------------------------------------------------------------------------------------ */
+/* --- first line ------------------------------------------------------------------------------- */
 
 /* What peers send who take this port for another; NULL: nothing that is known. */
 static const char *stranger(const char *bytes, size_t n)
@@ -100,8 +101,9 @@ static const char *stranger(const char *bytes, size_t n)
 	return NULL;
 }
 
-/* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3), from where it stopped the last time. False without
- * a status: it is not all there, and nothing in it is wrong yet. */
+/* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3), from where it
+ * stopped the last time. False without a status: it is not all there, and nothing in it is wrong
+ * yet. */
 static bool line_parse(struct request *r, struct cursor *c, struct request_progress *known)
 {
 	static const char version[] = "HTTP/d.d\r\n";
@@ -121,14 +123,18 @@ static bool line_parse(struct request *r, struct cursor *c, struct request_progr
 		p++;
 	r->target.n = known->target = (size_t)(p - r->target.p);
 	if (p < c->end && (*p != ' ' || r->target.n == 0))
-		return refuse(c, 400, "request target with a character that must be escaped, or without a version behind it");
+		return refuse(
+			c, 400,
+			"request target with a character that must be escaped, or without a version behind it");
 	if (p < c->end)
 		p++;
 	for (size_t i = 0; i < sizeof(version) - 1; i++, p++) {
 		if (p == c->end)
 			return false;
 		if (version[i] == 'd' ? !is_digit(*p) : *p != version[i])
-			return refuse(c, 400, "request line without a proper HTTP version and CRLF at its end");
+			return refuse(
+				c, 400,
+				"request line without a proper HTTP version and CRLF at its end");
 	}
 	if (p[-5] != '1' || p[-3] > '1')
 		return refuse(c, 505, "HTTP version other than 1.0 and 1.1");
@@ -142,16 +148,19 @@ bool request_authority_ok(struct span s)
 	size_t i = 0;
 
 	if (s.n > 0 && s.p[0] == '[') {
-		for (i = 1; i < s.n && (hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.'); i++)
+		for (i = 1; i < s.n && (hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.');
+		     i++)
 			;
 		if (i == s.n || s.p[i] != ']' || i == 1)
 			return false;
 		i++;
 	} else {
-		while (i < s.n && (is_alnum(s.p[i]) || (s.p[i] != '\0' && strchr("-._~!$&'()*+,;=%", s.p[i]) != NULL)))
+		while (i < s.n && (is_alnum(s.p[i]) ||
+				   (s.p[i] != '\0' && strchr("-._~!$&'()*+,;=%", s.p[i]) != NULL)))
 			i++;
 		if (i == 0)
-			return false; /* RFC 9110 4.2.1: an http URI with an empty host is invalid */
+			return false; /* RFC 9110 4.2.1: an http URI with an empty host is
+				       invalid */
 	}
 	if (i < s.n && s.p[i] == ':')
 		for (i++; i < s.n && is_digit(s.p[i]); i++)
@@ -164,7 +173,8 @@ static bool has_dot_segment(struct span path)
 	for (size_t i = 0, start = 1; i <= path.n; i++) {
 		if (i < path.n && path.p[i] != '/')
 			continue;
-		if (i > start && path.p[start] == '.' && (i - start == 1 || (i - start == 2 && path.p[start + 1] == '.')))
+		if (i > start && path.p[start] == '.' &&
+		    (i - start == 1 || (i - start == 2 && path.p[start + 1] == '.')))
 			return true;
 		start = i + 1;
 	}
@@ -174,10 +184,14 @@ static bool has_dot_segment(struct span path)
 /* Takes scheme and authority off an absolute target, which stands above Host (RFC 9112 3.2.2). */
 static bool absolute_parse(struct request *r, struct cursor *c, struct span *raw)
 {
-	static const struct span schemes[] = {{"http://", 7}, {"https://", 8}, {"ws://", 5}, {"wss://", 6}};
+	static const struct span schemes[] = {{"http://", 7},
+					      {"https://", 8},
+					      {"ws://", 5},
+					      {"wss://", 6}};
 	size_t i = 0, end;
 
-	while (i < 4 && !(raw->n >= schemes[i].n && span_eq_nocase((struct span){raw->p, schemes[i].n}, schemes[i])))
+	while (i < 4 && !(raw->n >= schemes[i].n &&
+			  span_eq_nocase((struct span){raw->p, schemes[i].n}, schemes[i])))
 		i++;
 	if (i == 4)
 		return refuse(c, 400, "request target is neither a path nor an http URL");
@@ -205,10 +219,12 @@ static bool path_parse(struct request *r, struct cursor *c, struct span raw)
 		return refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
 	r->path_bytes[n] = '\0';
 	r->path = (struct span){r->path_bytes, (size_t)n};
-	return has_dot_segment(r->path) ? refuse(c, 400, "path with a \".\" or \"..\" segment") : true;
+	return has_dot_segment(r->path) ? refuse(c, 400, "path with a \".\" or \"..\" segment")
+					: true;
 }
 
-/* Splits the target into path and query (RFC 9112 3.2). "*" and authority form are for other servers than this one. */
+/* Splits the target into path and query (RFC 9112 3.2). "*" and authority form are for other
+ * servers than this one. */
 static bool target_parse(struct request *r, struct cursor *c)
 {
 	struct span raw = r->target;
@@ -226,7 +242,7 @@ static bool target_parse(struct request *r, struct cursor *c)
 	return path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
 }
 
-/* --- headers --------------------------------------------------------------------------------------------------------------- */
+/* --- headers ---------------------------------------------------------------------------------- */
 
 /* One header line without its CRLF (RFC 9112 5). */
 static bool header_parse(struct request_header *h, struct cursor *c, struct span line)
@@ -253,7 +269,8 @@ static bool header_parse(struct request_header *h, struct cursor *c, struct span
 /* False without a status: the empty line is not there. */
 static bool headers_parse(struct request *r, const struct request_limits *limits, struct cursor *c)
 {
-	const unsigned max = limits->headers_max < REQUEST_HEADERS_MAX ? limits->headers_max : REQUEST_HEADERS_MAX;
+	const unsigned max = limits->headers_max < REQUEST_HEADERS_MAX ? limits->headers_max
+								       : REQUEST_HEADERS_MAX;
 
 	for (r->n_headers = 0;; r->n_headers++) {
 		const char *lf = memchr(c->p, '\n', (size_t)(c->end - c->p));
@@ -312,14 +329,15 @@ static bool header_facts(struct request *r, struct cursor *c)
 		r->host = host;
 	r->keep_alive = r->minor > 0 && !request_has_token(r, "Connection", "close");
 	/* RFC 9110 7.8: Upgrade in HTTP/1.0 is ignored. */
-	r->wants_upgrade =
-		r->minor > 0 && request_has_token(r, "Upgrade", "websocket") && request_has_token(r, "Connection", "upgrade");
+	r->wants_upgrade = r->minor > 0 && request_has_token(r, "Upgrade", "websocket") &&
+			   request_has_token(r, "Connection", "upgrade");
 	return body_facts(r, c);
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
-/* Is there, from `seen` on, the LF of an empty line or one without CR? Either ends the waiting for more. */
+/* Is there, from `seen` on, the LF of an empty line or one without CR? Either ends the waiting for
+ * more. */
 static bool has_end(const char *bytes, size_t len, size_t seen)
 {
 	const char *p = bytes + seen;
@@ -344,11 +362,12 @@ static size_t empty_lines(const char *bytes, size_t len)
 }
 
 /* Reads on. False without a status: there is more to come. */
-static bool head_parse(struct request *r, const struct request_limits *limits, struct cursor *c, size_t len,
-		       struct request_progress *known)
+static bool head_parse(struct request *r, const struct request_limits *limits, struct cursor *c,
+		       size_t len, struct request_progress *known)
 {
 	const char *const bytes = c->p;
-	const size_t window = (size_t)(c->end - bytes), seen = known->seen < window ? known->seen : window;
+	const size_t window = (size_t)(c->end - bytes),
+		     seen = known->seen < window ? known->seen : window;
 	const bool last = len >= limits->head_max || has_end(bytes, window, seen);
 
 	known->seen = len;
@@ -371,8 +390,9 @@ static bool head_parse(struct request *r, const struct request_limits *limits, s
 	return false;
 }
 
-enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
-				  struct request_progress *progress, size_t *used_r, int *status_r, const char **why_r)
+enum request_status request_parse(struct request *r, const struct request_limits *limits,
+				  const char *bytes, size_t len, struct request_progress *progress,
+				  size_t *used_r, int *status_r, const char **why_r)
 {
 	const size_t window = len < limits->head_max ? len : limits->head_max;
 	struct request_progress fresh = {0}, *const known = progress != NULL ? progress : &fresh;
@@ -415,9 +435,10 @@ unsigned request_header_count(const struct request *r, const char *name)
 	return n;
 }
 
-/* --- lists and pairs ------------------------------------------------------------------------------------------------------- */
+/* --- lists and pairs -------------------------------------------------------------------------- */
 
-/* Takes the bytes before the next separator that stands outside of a quoted string, and the separator. */
+/* Takes the bytes before the next separator that stands outside of a quoted string, and the
+ * separator. */
 static struct span cut(struct span *rest, char separator, bool quotes)
 {
 	struct span item = {rest->p, 0};
@@ -450,7 +471,8 @@ bool request_list_next(struct span *rest, struct span *item_r)
 bool request_walk_next(struct request_walk *w, struct span *item_r)
 {
 	while (!request_list_next(&w->rest, item_r)) {
-		while (w->next < w->r->n_headers && !span_eq_nocase(w->r->headers[w->next].name, w->name))
+		while (w->next < w->r->n_headers &&
+		       !span_eq_nocase(w->r->headers[w->next].name, w->name))
 			w->next++;
 		if (w->next == w->r->n_headers)
 			return false;

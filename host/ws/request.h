@@ -1,7 +1,8 @@
 /* request: the head of an HTTP/1.1 request (RFC 9112), parsed strictly and without copies.
  *
- * What a lenient parser would repair is refused, since a proxy in front may have read it differently: bare CR or LF, folded
- * headers, white space before a colon, control characters, a missing or repeated Host, Content-Length beside Transfer-Encoding.
+ * What a lenient parser would repair is refused, since a proxy in front may have read it
+ * differently: bare CR or LF, folded headers, white space before a colon, control characters, a
+ * missing or repeated Host, Content-Length beside Transfer-Encoding.
  */
 #ifndef TOVA_WS_REQUEST_H
 #define TOVA_WS_REQUEST_H
@@ -20,17 +21,21 @@ struct request_header {
 struct request {
 	struct span head;	    /* all of it, with the empty line at its end */
 	struct span method, target; /* as they came */
-	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".." segment, lies in path_bytes */
+	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".."
+			      segment, lies in path_bytes */
 	struct span query; /* behind the first '?', raw; empty if there is none */
-	struct span host;  /* authority of an absolute target, else the value of Host; empty only in HTTP/1.0 */
+	struct span host;  /* authority of an absolute target, else the value of Host; empty only in
+			      HTTP/1.0 */
 	struct request_header headers[REQUEST_HEADERS_MAX];
 	unsigned n_headers;
-	unsigned minor;		    /* of the version: HTTP/1.0 or HTTP/1.1 */
-	bool keep_alive;	    /* Connection says so, or HTTP/1.1 without "close" */
-	bool wants_upgrade;	    /* has an Upgrade header that names websocket, and Connection names upgrade */
-	bool has_body;		    /* Content-Length above 0 or Transfer-Encoding */
-	uint64_t content_length;    /* 0 without one */
-	struct span forwarded_host; /* by the word of a trusted proxy, which is set by others (forwarded.h); else empty */
+	unsigned minor;		 /* of the version: HTTP/1.0 or HTTP/1.1 */
+	bool keep_alive;	 /* Connection says so, or HTTP/1.1 without "close" */
+	bool wants_upgrade;	 /* has an Upgrade header that names websocket, and Connection names
+				    upgrade */
+	bool has_body;		 /* Content-Length above 0 or Transfer-Encoding */
+	uint64_t content_length; /* 0 without one */
+	struct span forwarded_host; /* by the word of a trusted proxy, which is set by others
+				       (forwarded.h); else empty */
 	bool secure;		    /* likewise: the client speaks TLS with it */
 	char path_bytes[REQUEST_PATH_MAX + 1];
 };
@@ -43,36 +48,43 @@ struct request_limits {
 enum request_status {
 	REQUEST_MORE, /* the head is not complete and nothing in it is wrong yet */
 	REQUEST_OK,
-	REQUEST_BAD,   /* *status_r is the HTTP status to answer with, *why_r a sentence for the log */
-	REQUEST_EMPTY, /* *used_r bytes of empty lines, which say nothing (RFC 9112 2.2): the head may begin behind them */
+	REQUEST_BAD,   /* *status_r is the HTTP status to answer with, *why_r a sentence for the
+			  log */
+	REQUEST_EMPTY, /* *used_r bytes of empty lines, which say nothing (RFC 9112 2.2): the head
+			  may begin behind them */
 };
 
-/* What is known of a head that comes in pieces, so that none of its bytes is looked at for each piece. All zero at its beginning,
- * and again when request_parse has said anything but REQUEST_MORE. */
+/* What is known of a head that comes in pieces, so that none of its bytes is looked at for each
+ * piece. All zero at its beginning, and again when request_parse has said anything but
+ * REQUEST_MORE. */
 struct request_progress {
 	size_t seen;	       /* bytes without the head's end */
 	size_t method, target; /* bytes of them in the first line that are good */
 	bool line;	       /* the first line is whole, and good */
 };
 
-/* Parses the head at the start of bytes. On REQUEST_OK *used_r is its length with the empty line; spans point into bytes (and
- * into r->path_bytes), so they live as long as those. progress: where an earlier call with REQUEST_MORE stopped in the same head,
- * of which bytes holds all that has come; NULL: there was none. A head that can never become right is refused as early as
- * its first line shows it (a TLS hello, another protocol) or a bare LF ends a line. Errors are told in the order of the bytes, so
- * that the same head gives the same answer however it was cut. Other versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive
- * and wants_upgrade false, Host may be missing) but can not upgrade. r is only meaningful after REQUEST_OK. */
-enum request_status request_parse(struct request *r, const struct request_limits *limits, const char *bytes, size_t len,
-				  struct request_progress *progress, size_t *used_r, int *status_r, const char **why_r);
+/* Parses the head at the start of bytes. On REQUEST_OK *used_r is its length with the empty line;
+ * spans point into bytes (and into r->path_bytes), so they live as long as those. progress: where
+ * an earlier call with REQUEST_MORE stopped in the same head, of which bytes holds all that has
+ * come; NULL: there was none. A head that can never become right is refused as early as its first
+ * line shows it (a TLS hello, another protocol) or a bare LF ends a line. Errors are told in the
+ * order of the bytes, so that the same head gives the same answer however it was cut. Other
+ * versions than HTTP/1.1: 505; HTTP/1.0 is parsed (keep_alive and wants_upgrade false, Host may be
+ * missing) but can not upgrade. r is only meaningful after REQUEST_OK. */
+enum request_status request_parse(struct request *r, const struct request_limits *limits,
+				  const char *bytes, size_t len, struct request_progress *progress,
+				  size_t *used_r, int *status_r, const char **why_r);
 
 /* Value of the first header of that name (any case), or an empty span with p == NULL. */
 struct span request_header(const struct request *r, const char *name);
 /* How many headers have that name. */
 unsigned request_header_count(const struct request *r, const char *name);
 
-/* Walks a comma-separated list (RFC 9110 5.6.1): *rest is what is left of it, the next element without white space is put into
- * *item_r; empty elements are skipped. */
+/* Walks a comma-separated list (RFC 9110 5.6.1): *rest is what is left of it, the next element
+ * without white space is put into *item_r; empty elements are skipped. */
 bool request_list_next(struct span *rest, struct span *item_r);
-/* Walks the elements of all headers of one name, as if they were one list (RFC 9110 5.2). All zero but r and name is a fresh one. */
+/* Walks the elements of all headers of one name, as if they were one list (RFC 9110 5.2). All zero
+ * but r and name is a fresh one. */
 struct request_walk {
 	const struct request *r;
 	struct span name, rest;
@@ -82,14 +94,15 @@ bool request_walk_next(struct request_walk *w, struct span *item_r);
 /* Is token (any case) an element of any header of that name? */
 bool request_has_token(const struct request *r, const char *name, const char *token);
 
-/* Host, or the authority of a target: a name, IPv4 or bracketed IPv6 address, and maybe a port (RFC 3986 3.2). */
+/* Host, or the authority of a target: a name, IPv4 or bracketed IPv6 address, and maybe a port (RFC
+ * 3986 3.2). */
 bool request_authority_ok(struct span s);
 
 /* Value of a cookie or of a query parameter (raw, not decoded), p == NULL if there is none. */
 struct span request_cookie(const struct request *r, const char *name);
 struct span request_query_value(struct span query, const char *name);
-/* Percent-decodes into dst (at most cap bytes); returns the length, or -1 for bad escapes, NUL, or too little room. Plus signs are
- * kept unless plus_is_space. */
+/* Percent-decodes into dst (at most cap bytes); returns the length, or -1 for bad escapes, NUL, or
+ * too little room. Plus signs are kept unless plus_is_space. */
 long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space);
 
 /* "Not Found" for 404, and so on. */

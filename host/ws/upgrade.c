@@ -1,6 +1,7 @@
 #include "ws/upgrade.h"
 
-/* The older form of SHA-1 needs no memory and can not fail, which the newer one does when there is none. */
+/* The older form of SHA-1 needs no memory and can not fail, which the newer one does when there is
+ * none. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/evp.h>
 #include <openssl/sha.h>
@@ -10,15 +11,17 @@
 #include "ws/extension.h"
 #include "ws/header.h"
 
-#define KEY_LEN 24	    /* base64 of 16 bytes */
-#define SUBPROTOCOLS_MAX 64 /* more are refused, so that looking for doubles costs little whatever is sent */
+#define KEY_LEN 24 /* base64 of 16 bytes */
+/* more are refused, so that looking for doubles costs little whatever is sent */
+#define SUBPROTOCOLS_MAX 64
 
-/* --- handshake ------------------------------------------------------------------------------------------------------------- */
+/* --- handshake -------------------------------------------------------------------------------- */
 
 /* Base64 of exactly 16 bytes (RFC 6455 4.2.1): 22 letters hold them, two pads fill up. */
 static bool key_ok(struct span key)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 	if (key.n != KEY_LEN || memcmp(key.p + KEY_LEN - 2, "==", 2) != 0)
 		return false;
@@ -44,7 +47,9 @@ static const char *subprotocols_error(const struct request *r)
 				return "Sec-WebSocket-Protocol names one twice";
 		seen[n] = item;
 	}
-	return n == 0 && request_header_count(r, "Sec-WebSocket-Protocol") > 0 ? "empty Sec-WebSocket-Protocol" : NULL;
+	return n == 0 && request_header_count(r, "Sec-WebSocket-Protocol") > 0
+		       ? "empty Sec-WebSocket-Protocol"
+		       : NULL;
 }
 
 static const char *extensions_error(const struct request *r)
@@ -67,7 +72,8 @@ static int version_check(const struct request *r, const char **why_r)
 	const struct span version = request_header(r, "Sec-WebSocket-Version");
 
 	*why_r = "Sec-WebSocket-Version is missing, repeated or not a number";
-	if (request_header_count(r, "Sec-WebSocket-Version") != 1 || version.n == 0 || version.n > 3)
+	if (request_header_count(r, "Sec-WebSocket-Version") != 1 || version.n == 0 ||
+	    version.n > 3)
 		return 400;
 	for (size_t i = 0; i < version.n; i++)
 		if (version.p[i] < '0' || version.p[i] > '9')
@@ -96,15 +102,18 @@ int upgrade_check(const struct request *r, const char **why_r)
 	if (*why_r != NULL)
 		return 400;
 	if (!r->wants_upgrade) {
-		*why_r = r->minor < 1 ? "a WebSocket handshake in HTTP/1.0: a proxy on the way may speak no more than that"
-				      : "no Upgrade to websocket, or Connection does not name it: a proxy on the way may have taken the header";
+		*why_r =
+			r->minor < 1
+				? "a WebSocket handshake in HTTP/1.0: a proxy on the way may speak no more than that"
+				: "no Upgrade to websocket, or Connection does not name it: a proxy on the way may have taken the header";
 		return 426;
 	}
 	status = version_check(r, why_r);
 	if (status != 0)
 		return status;
 	*why_r = NULL;
-	if (request_header_count(r, "Sec-WebSocket-Key") != 1 || !key_ok(request_header(r, "Sec-WebSocket-Key")))
+	if (request_header_count(r, "Sec-WebSocket-Key") != 1 ||
+	    !key_ok(request_header(r, "Sec-WebSocket-Key")))
 		*why_r = "Sec-WebSocket-Key is missing, repeated or not base64 of 16 bytes";
 	if (*why_r == NULL)
 		*why_r = subprotocols_error(r);
@@ -165,23 +174,25 @@ struct span upgrade_choose(const struct request *r, struct span list)
 	return chosen;
 }
 
-size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol, struct span extensions,
-			struct span extra)
+size_t upgrade_response(char *dst, size_t cap, const struct request *r, struct span subprotocol,
+			struct span extensions, struct span extra)
 {
 	static const char protocol[] = "\r\nSec-WebSocket-Protocol: ";
 	char accept[UPGRADE_ACCEPT_LEN + 1];
 	int n;
 
 	upgrade_accept(r, accept);
-	n = snprintf(dst, cap,
-		     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		     "Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s%.*s\r\n",
-		     accept, subprotocol.n > 0 ? protocol : "", (int)subprotocol.n, subprotocol.n > 0 ? subprotocol.p : "",
-		     (int)extensions.n, extensions.n > 0 ? extensions.p : "", (int)extra.n, extra.n > 0 ? extra.p : "");
+	n = snprintf(
+		dst, cap,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: %s%s%.*s\r\n%.*s%.*s\r\n",
+		accept, subprotocol.n > 0 ? protocol : "", (int)subprotocol.n,
+		subprotocol.n > 0 ? subprotocol.p : "", (int)extensions.n,
+		extensions.n > 0 ? extensions.p : "", (int)extra.n, extra.n > 0 ? extra.p : "");
 	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }
 
-/* --- origin ---------------------------------------------------------------------------------------------------------------- */
+/* --- origin ----------------------------------------------------------------------------------- */
 
 /* RFC 6454: scheme "://" host [ ":" port ] */
 struct origin {
@@ -193,7 +204,8 @@ static unsigned default_port(struct span scheme)
 {
 	if (span_eq_nocase(scheme, SPAN("http")) || span_eq_nocase(scheme, SPAN("ws")))
 		return 80;
-	return span_eq_nocase(scheme, SPAN("https")) || span_eq_nocase(scheme, SPAN("wss")) ? 443 : 0;
+	return span_eq_nocase(scheme, SPAN("https")) || span_eq_nocase(scheme, SPAN("wss")) ? 443
+											    : 0;
 }
 
 static bool origin_parse(struct span s, struct origin *o)
@@ -232,15 +244,19 @@ static bool pattern_matches(const char *text, struct span origin, const struct o
 	if (strcmp(text, "*") == 0)
 		return true;
 	if (span_eq(origin, span_of(text)))
-		return memchr(origin.p, '*', origin.n) == NULL && upgrade_origin_pattern_error(text) == NULL;
-	if (o == NULL || !pattern_parse(text, &pattern) || !span_eq_nocase(pattern.scheme, o->scheme))
+		return memchr(origin.p, '*', origin.n) == NULL &&
+		       upgrade_origin_pattern_error(text) == NULL;
+	if (o == NULL || !pattern_parse(text, &pattern) ||
+	    !span_eq_nocase(pattern.scheme, o->scheme))
 		return false;
-	return is_star(pattern.host) ? default_port(o->scheme) == 0
-				     : pattern.port == o->port && authority_host_matches(pattern.host, o->host);
+	return is_star(pattern.host)
+		       ? default_port(o->scheme) == 0
+		       : pattern.port == o->port && authority_host_matches(pattern.host, o->host);
 }
 
-/* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without one means. But where the client is
- * known to speak TLS, a page that came without it may be anybody's. */
+/* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without
+ * one means. But where the client is known to speak TLS, a page that came without it may be
+ * anybody's. */
 static bool same_host(const struct request *r, const struct origin *o)
 {
 	const struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
@@ -249,7 +265,8 @@ static bool same_host(const struct request *r, const struct origin *o)
 
 	if (r->secure && port == 80)
 		return false;
-	return port != 0 && authority_split(asked, &host, &port) && port == o->port && span_eq_nocase(host, o->host);
+	return port != 0 && authority_split(asked, &host, &port) && port == o->port &&
+	       span_eq_nocase(host, o->host);
 }
 
 bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t n_allow)
@@ -271,7 +288,8 @@ bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t
 	return false;
 }
 
-/* "file://", "https://example.com/app", "app://x/y": what is no origin by RFC 6454, and is sent for one all the same. */
+/* "file://", "https://example.com/app", "app://x/y": what is no origin by RFC 6454, and is sent for
+ * one all the same. */
 static bool is_literal(const char *text)
 {
 	const char *authority = strstr(text, "://");
@@ -300,7 +318,8 @@ const char *upgrade_origin_pattern_error(const char *pattern)
 		return NULL;
 	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
 		o.host.p += 2, o.host.n -= 2;
-	return memchr(o.host.p, '*', o.host.n) == NULL ? NULL
-						       : "a * stands for sub-domains in front only, as in https://*.example.com, or for all "
-							 "hosts of a scheme that is not of the web, as in moz-extension://*";
+	return memchr(o.host.p, '*', o.host.n) == NULL
+		       ? NULL
+		       : "a * stands for sub-domains in front only, as in https://*.example.com, or for all "
+			 "hosts of a scheme that is not of the web, as in moz-extension://*";
 }

@@ -4,9 +4,10 @@
 
 #include "ws/wide.h"
 
-/* The check is a finite automaton whose state is a bit offset. Each byte has one 64-bit row that holds the next state for every
- * state, six bits each at the offset of that state; a step is one load and one shift, without a branch, so that its cost does not
- * depend on the script of the text. */
+/* The check is a finite automaton whose state is a bit offset. Each byte has one 64-bit row that
+ * holds the next state for every state, six bits each at the offset of that state; a step is one
+ * load and one shift, without a branch, so that its cost does not depend on the script of the text.
+ */
 enum {
 	ACCEPT = UTF8_ACCEPT,
 	REJECT = UTF8_REJECT,
@@ -22,8 +23,9 @@ enum {
 #define NEXT(from, to) ((uint64_t)(to) << (from))
 /* Rejected from every state; the other rows begin as this one and clear what they replace. */
 #define ALL_REJECT \
-	(NEXT(ACCEPT, REJECT) | NEXT(REJECT, REJECT) | NEXT(TAIL1, REJECT) | NEXT(TAIL2, REJECT) | NEXT(TAIL3, REJECT) | \
-	 NEXT(AFTER_E0, REJECT) | NEXT(AFTER_ED, REJECT) | NEXT(AFTER_F0, REJECT) | NEXT(AFTER_F4, REJECT))
+	(NEXT(ACCEPT, REJECT) | NEXT(REJECT, REJECT) | NEXT(TAIL1, REJECT) | NEXT(TAIL2, REJECT) | \
+	 NEXT(TAIL3, REJECT) | NEXT(AFTER_E0, REJECT) | NEXT(AFTER_ED, REJECT) | \
+	 NEXT(AFTER_F0, REJECT) | NEXT(AFTER_F4, REJECT))
 #define INSTEAD(from, to) NEXT(from, (to) ^ REJECT)
 
 #define LEAD(to) (ALL_REJECT ^ INSTEAD(ACCEPT, to))

@@ -1,4 +1,5 @@
-/* utf8: streaming check of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF). */
+/* utf8: streaming check of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above
+ * U+10FFFF). */
 #ifndef TOVA_WS_UTF8_H
 #define TOVA_WS_UTF8_H
 
@@ -9,8 +10,8 @@
 #define UTF8_ACCEPT 0u /* start state, and the state between two characters */
 #define UTF8_REJECT 6u /* no continuation can make it valid */
 
-/* Runs n bytes through the check from `state`; any other value than the two above means inside a character. Rejects at the
- * earliest byte that cannot be part of valid UTF-8. */
+/* Runs n bytes through the check from `state`; any other value than the two above means inside a
+ * character. Rejects at the earliest byte that cannot be part of valid UTF-8. */
 uint32_t utf8_check(uint32_t state, const uint8_t *p, size_t n);
 
 /* A whole text at once. */

@@ -1,5 +1,5 @@
-/* wide: loops over many bytes at 32 bytes a step, where the processor has AVX2. Whether it has is asked at run time; without it the
- * callers' portable loops do the same. */
+/* wide: loops over many bytes at 32 bytes a step, where the processor has AVX2. Whether it has is
+ * asked at run time; without it the callers' portable loops do the same. */
 #ifndef TOVA_WS_WIDE_H
 #define TOVA_WS_WIDE_H
 
@@ -21,11 +21,11 @@ static inline bool wide_is_there(void)
 }
 #endif
 
-/* How many bytes at the front are whole characters of UTF-8, as far as whole steps tell: where it stops, a look at single bytes
- * says what is there. */
+/* How many bytes at the front are whole characters of UTF-8, as far as whole steps tell: where it
+ * stops, a look at single bytes says what is there. */
 size_t wide_utf8(const uint8_t *p, size_t n);
-/* XORs the front of src into dst, which may be the same, with the mask; returns how many bytes that was, a multiple of 4. *high_r is not
- * 0 if any of the results is no ASCII. */
+/* XORs the front of src into dst, which may be the same, with the mask; returns how many bytes that
+ * was, a multiple of 4. *high_r is not 0 if any of the results is no ASCII. */
 size_t wide_unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask, uint64_t *high_r);
 
 #endif

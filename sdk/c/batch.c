@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- reading ---------------------------------------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static const struct {
 	struct span key;
@@ -22,13 +22,14 @@ static const struct {
 	{SPAN("state_bin"), offsetof(struct batch_object, state_bin), false},
 };
 
-/* A later version of the protocol may mean something else by a text, but bytes are counted for ever. */
+/* A later version of the protocol may mean something else by a text, but bytes are counted for
+ * ever. */
 static void batch_read_member(struct json *j, struct span key, struct batch_object *o)
 {
 	for (size_t i = 0; i < sizeof batch_members / sizeof *batch_members; i++) {
 		void *member = (char *)o + batch_members[i].at;
-		if (key.n != batch_members[i].key.n || key.n == 0 || *key.p != *batch_members[i].key.p ||
-		    !span_eq(key, batch_members[i].key))
+		if (key.n != batch_members[i].key.n || key.n == 0 ||
+		    *key.p != *batch_members[i].key.p || !span_eq(key, batch_members[i].key))
 			continue;
 		o->has_bin = o->has_bin || member == &o->bin;
 		o->has_state_bin = o->has_state_bin || member == &o->state_bin;
@@ -112,12 +113,14 @@ struct batch_object *batch_next(struct batch_reader *b)
 
 struct batch_bytes batch_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->has_bin ? (struct batch_bytes){b->bytes + o->bin_at, o->bin} : (struct batch_bytes){NULL, 0};
+	return o->has_bin ? (struct batch_bytes){b->bytes + o->bin_at, o->bin}
+			  : (struct batch_bytes){NULL, 0};
 }
 
 struct batch_bytes batch_state_bin(const struct batch_reader *b, const struct batch_object *o)
 {
-	return o->has_state_bin ? (struct batch_bytes){b->bytes + o->state_bin_at, o->state_bin} : (struct batch_bytes){NULL, 0};
+	return o->has_state_bin ? (struct batch_bytes){b->bytes + o->state_bin_at, o->state_bin}
+				: (struct batch_bytes){NULL, 0};
 }
 
 struct batch_bytes batch_text(const struct json_string *s)
@@ -141,7 +144,7 @@ void batch_reader_free(struct batch_reader *b)
 	*b = (struct batch_reader){0};
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* The host takes 65,536 objects and 64 MiB; what is larger than this alone travels alone. */
 #define BATCH_OBJECTS 4096
@@ -149,7 +152,8 @@ void batch_reader_free(struct batch_reader *b)
 
 void batch_begin(struct batch *b, size_t size)
 {
-	if (b->full != NULL && b->n > 0 && (b->n >= BATCH_OBJECTS || batch_size(b) + size > BATCH_BYTES))
+	if (b->full != NULL && b->n > 0 &&
+	    (b->n >= BATCH_OBJECTS || batch_size(b) + size > BATCH_BYTES))
 		b->full(b->ctx);
 	b->n++;
 	if (b->text.n > 0)

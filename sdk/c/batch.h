@@ -1,5 +1,5 @@
-/* batch: messages of the protocol, read and written (PROTOCOL.md 2): a JSON array of objects, then a line feed and the bytes of those
- * that carry some. */
+/* batch: messages of the protocol, read and written (PROTOCOL.md 2): a JSON array of objects, then
+ * a line feed and the bytes of those that carry some. */
 #ifndef TOVA_SDK_BATCH_H
 #define TOVA_SDK_BATCH_H
 
@@ -15,7 +15,8 @@ struct batch_bytes {
 	size_t n;
 };
 
-/* One object of a message of the host: what there is to every event, and to a message. Strings are as they stand in the JSON. */
+/* One object of a message of the host: what there is to every event, and to a message. Strings are
+ * as they stand in the JSON. */
 struct batch_object {
 	struct json_string t, conn, state, data; /* p == NULL: missing */
 	uint64_t s, seq, attempt, run, bin, state_bin;
@@ -30,7 +31,8 @@ struct batch_reader {
 	uint8_t *bytes; /* behind the text */
 };
 
-/* Reads and checks a whole message, behind which one byte has to be writable. False with a sentence in why. The reader keeps its memory. */
+/* Reads and checks a whole message, behind which one byte has to be writable. False with a sentence
+ * in why. The reader keeps its memory. */
 bool batch_read(struct batch_reader *b, void *body, size_t len, const char **why);
 /* The next object; NULL behind the last. It lies in the message. */
 struct batch_object *batch_next(struct batch_reader *b);
@@ -47,12 +49,14 @@ void batch_reader_free(struct batch_reader *b);
 struct batch {
 	struct buffer text, binary;
 	size_t n; /* objects */
-	/* Sends it and empties it; called before it grows further than is good. NULL: it may grow. */
+	/* Sends it and empties it; called before it grows further than is good. NULL: it may
+	 * grow. */
 	void (*full)(void *ctx);
 	void *ctx;
 };
 
-/* Begins an object of about that size, its bytes included: what follows is added to `text`, with its braces, and to `binary`. */
+/* Begins an object of about that size, its bytes included: what follows is added to `text`, with
+ * its braces, and to `binary`. */
 void batch_begin(struct batch *b, size_t size);
 /* Adds an object, as text with its braces, and its bytes. */
 void batch_add(struct batch *b, const char *object, size_t len, const void *bytes, size_t n_bytes);

@@ -1,4 +1,5 @@
-/* buffer: bytes that grow at the end. A lack of memory is remembered, so that a text can be written without looking after each piece. */
+/* buffer: bytes that grow at the end. A lack of memory is remembered, so that a text can be written
+ * without looking after each piece. */
 #ifndef TOVA_SDK_BUFFER_H
 #define TOVA_SDK_BUFFER_H
 

@@ -4,8 +4,10 @@
 #include "ws/utf8.h"
 
 #define COMMANDS_NAME_MAX 255
-#define COMMANDS_REASON_MAX 123				  /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
-#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)		  /* what every JSON library can keep exactly */
+/* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
+#define COMMANDS_REASON_MAX 123
+/* what every JSON library can keep exactly */
+#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)
 #define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000) /* the host's */
 #define COMMANDS_SHORT 4096
 #define COMMANDS_HEAD 256 /* more than what stands around the text or bytes of any command */
@@ -50,10 +52,11 @@ const char *commands_error_text(int error)
 
 bool commands_name_ok(const char *name, size_t len)
 {
-	return name != NULL && len >= 1 && len <= COMMANDS_NAME_MAX && memchr(name, '\0', len) == NULL && utf8_valid(name, len);
+	return name != NULL && len >= 1 && len <= COMMANDS_NAME_MAX &&
+	       memchr(name, '\0', len) == NULL && utf8_valid(name, len);
 }
 
-/* --- pieces of a command ---------------------------------------------------------------------------------------------------------- */
+/* --- pieces of a command ---------------------------------------------------------------------- */
 
 /* Is there room for one more whose text or bytes take `size`? */
 static bool commands_has_room(const struct commands *c, size_t size)
@@ -112,7 +115,8 @@ static int commands_end(struct commands *c)
 /* A plugin that was built before there were keys gives none. */
 static bool commands_has_key(const tova_payload *p)
 {
-	return p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL && p->key_len > 0;
+	return p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL &&
+	       p->key_len > 0;
 }
 
 /* At least what the text takes; exact where it matters. */
@@ -123,8 +127,8 @@ static size_t commands_json_size(const void *text, size_t len)
 
 static int commands_check_payload(struct commands *c, const tova_payload *p)
 {
-	if (p == NULL || p->size < offsetof(tova_payload, flags) || (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) ||
-	    (p->data == NULL && p->len > 0))
+	if (p == NULL || p->size < offsetof(tova_payload, flags) ||
+	    (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) || (p->data == NULL && p->len > 0))
 		return commands_spoil(c, TOVA_E_ARG);
 	if (p->len >= COMMANDS_BYTES_MAX)
 		return commands_spoil(c, TOVA_E_LIMIT);
@@ -132,7 +136,9 @@ static int commands_check_payload(struct commands *c, const tova_payload *p)
 		return commands_spoil(c, TOVA_E_UTF8);
 	size_t key = commands_has_key(p) ? p->key_len : 0;
 	if (key > COMMANDS_KEY_MAX ||
-	    !commands_has_room(c, 6 * key + (p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len) : p->len)))
+	    !commands_has_room(c,
+			       6 * key + (p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len)
+							       : p->len)))
 		return commands_spoil(c, TOVA_E_LIMIT);
 	return key > 0 && !utf8_valid(p->key, key) ? commands_spoil(c, TOVA_E_UTF8) : TOVA_OK;
 }
@@ -153,10 +159,11 @@ static int commands_check_room(struct commands *c, const char *room, size_t len)
 {
 	if (!commands_name_ok(room, len))
 		return commands_spoil(c, TOVA_E_ROOM);
-	return commands_has_room(c, buffer_json_size(room, len)) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
+	return commands_has_room(c, buffer_json_size(room, len)) ? TOVA_OK
+								 : commands_spoil(c, TOVA_E_LIMIT);
 }
 
-/* --- the commands ----------------------------------------------------------------------------------------------------------------- */
+/* --- the commands ----------------------------------------------------------------------------- */
 
 int commands_send(struct commands *c, tova_ws ws, const tova_payload *p)
 {
@@ -169,7 +176,8 @@ int commands_send(struct commands *c, tova_ws ws, const tova_payload *p)
 	return commands_end(c);
 }
 
-static int commands_room(struct commands *c, const char *name, tova_ws ws, const char *room, size_t len)
+static int commands_room(struct commands *c, const char *name, tova_ws ws, const char *room,
+			 size_t len)
 {
 	int refused = commands_check_room(c, room, len);
 	if (refused != TOVA_OK)
@@ -207,7 +215,8 @@ int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclud
 	return commands_end_broadcast(c, p, exclude);
 }
 
-int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p, tova_ws exclude)
+int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p,
+			  tova_ws exclude)
 {
 	int refused = commands_check_room(c, room, len);
 	if (refused == TOVA_OK)
@@ -219,16 +228,18 @@ int commands_broadcast_to(struct commands *c, const char *room, size_t len, cons
 	return commands_end_broadcast(c, p, exclude);
 }
 
-/* RFC 6455 7.4: what may stand in a close frame; 1002 only the host can know, who reads the frames. */
+/* RFC 6455 7.4: what may stand in a close frame; 1002 only the host can know, who reads the
+ * frames. */
 static bool commands_close_code_ok(uint16_t code)
 {
-	return code == 1000 || code == 1001 || code == 1003 || (code >= 1007 && code <= 1014) || (code >= 3000 && code <= 4999);
+	return code == 1000 || code == 1001 || code == 1003 || (code >= 1007 && code <= 1014) ||
+	       (code >= 3000 && code <= 4999);
 }
 
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len)
 {
-	if ((code != 0 && !commands_close_code_ok(code)) || (code == 0 && len > 0) || len > COMMANDS_REASON_MAX ||
-	    (reason == NULL && len > 0))
+	if ((code != 0 && !commands_close_code_ok(code)) || (code == 0 && len > 0) ||
+	    len > COMMANDS_REASON_MAX || (reason == NULL && len > 0))
 		return commands_spoil(c, TOVA_E_ARG);
 	if (!utf8_valid(reason, len))
 		return commands_spoil(c, TOVA_E_UTF8);
@@ -243,7 +254,8 @@ int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *re
 	return commands_end(c);
 }
 
-int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len, const void *if_state, size_t if_len)
+int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len,
+		    const void *if_state, size_t if_len)
 {
 	if (!commands_has_room(c, len + if_len))
 		return commands_spoil(c, TOVA_E_LIMIT);
@@ -264,7 +276,8 @@ int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len)
 }
 
 /* With a connection it is that one's, which has to be said. */
-static void commands_timer_name(struct commands *c, const char *command, tova_ws ws, const char *name)
+static void commands_timer_name(struct commands *c, const char *command, tova_ws ws,
+				const char *name)
 {
 	commands_name(c, command);
 	if (!tova_ws_eq(ws, TOVA_NONE))
@@ -276,13 +289,14 @@ static int commands_check_name(struct commands *c, const char *name)
 {
 	if (name == NULL || !commands_name_ok(name, strlen(name)))
 		return commands_spoil(c, TOVA_E_ARG);
-	return commands_has_room(c, 6 * COMMANDS_NAME_MAX) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
+	return commands_has_room(c, 6 * COMMANDS_NAME_MAX) ? TOVA_OK
+							   : commands_spoil(c, TOVA_E_LIMIT);
 }
 
 int commands_timer(struct commands *c, const tova_timer *t)
 {
-	if (t == NULL || t->size < sizeof *t || t->delay_ms > COMMANDS_TIMER_MAX_MS || t->period_ms > COMMANDS_TIMER_MAX_MS ||
-	    t->id > COMMANDS_INTEGER_MAX)
+	if (t == NULL || t->size < sizeof *t || t->delay_ms > COMMANDS_TIMER_MAX_MS ||
+	    t->period_ms > COMMANDS_TIMER_MAX_MS || t->id > COMMANDS_INTEGER_MAX)
 		return commands_spoil(c, TOVA_E_ARG);
 	int refused = commands_check_name(c, t->name);
 	if (refused != TOVA_OK)

@@ -1,12 +1,13 @@
-/* commands: what a callback commands, written down as the protocol wants it (PROTOCOL.md 5), each checked when it is added. The first
- * that is wrong spoils all of them. */
+/* commands: what a callback commands, written down as the protocol wants it (PROTOCOL.md 5), each
+ * checked when it is added. The first that is wrong spoils all of them. */
 #ifndef TOVA_SDK_COMMANDS_H
 #define TOVA_SDK_COMMANDS_H
 
 #include "buffer.h"
 #include "tova_plugin.h"
 
-/* The host takes messages of up to 64 MiB; what stands around the commands needs a little of that. */
+/* The host takes messages of up to 64 MiB; what stands around the commands needs a little of
+ * that. */
 #define COMMANDS_BYTES_MAX ((64u << 20) - 65536)
 
 struct commands {
@@ -29,12 +30,14 @@ int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);
 int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len);
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len);
 int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude);
-int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p, tova_ws exclude);
+int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p,
+			  tova_ws exclude);
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len);
 /* Binary. */
 int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len);
 /* if_state: NULL: whatever is stored. */
-int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len, const void *if_state, size_t if_len);
+int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len,
+		    const void *if_state, size_t if_len);
 int commands_timer(struct commands *c, const tova_timer *t);
 int commands_cancel(struct commands *c, tova_ws ws, const char *name);
 

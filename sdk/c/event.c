@@ -16,7 +16,7 @@ static uint64_t event_number(const json_t *event, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(event, key));
 }
 
-/* --- one function for each type: what the callback is handed ---------------------------------------------------------------------- */
+/* --- one function for each type: what the callback is handed ---------------------------------- */
 
 static int event_no_memory(struct task *t)
 {
@@ -48,7 +48,9 @@ static int event_close(struct task *t, const tova_plugin *plugin)
 	const json_t *list = json_object_get(t->json, "rooms");
 	size_t n = json_array_size(list);
 	const char **rooms = malloc((n + 1) * sizeof *rooms);
-	tova_close why = {.size = sizeof why, .code = (uint16_t)event_number(t->json, "code"), .rooms = rooms};
+	tova_close why = {.size = sizeof why,
+			  .code = (uint16_t)event_number(t->json, "code"),
+			  .rooms = rooms};
 	if (rooms == NULL)
 		return event_no_memory(t);
 	why.reason = event_text(t->json, "reason", &why.reason_len);
@@ -91,16 +93,19 @@ static int event_timer(struct task *t, const tova_plugin *plugin)
 	return plugin->on_timer(&t->api, &timer);
 }
 
-/* --- all types -------------------------------------------------------------------------------------------------------------------- */
+/* --- all types -------------------------------------------------------------------------------- */
 
 static const struct event_type {
 	const char *name;
 	int (*call)(struct task *t, const tova_plugin *plugin); /* NULL: see event_call_message */
 	size_t callback;					/* where the plugin has it */
 } event_types[] = {
-	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)}, {"open", event_open, offsetof(tova_plugin, on_open)},
-	{"message", NULL, offsetof(tova_plugin, on_message)},	       {"close", event_close, offsetof(tova_plugin, on_close)},
-	{"error", event_error, offsetof(tova_plugin, on_error)},       {"timer", event_timer, offsetof(tova_plugin, on_timer)},
+	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)},
+	{"open", event_open, offsetof(tova_plugin, on_open)},
+	{"message", NULL, offsetof(tova_plugin, on_message)},
+	{"close", event_close, offsetof(tova_plugin, on_close)},
+	{"error", event_error, offsetof(tova_plugin, on_error)},
+	{"timer", event_timer, offsetof(tova_plugin, on_timer)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
 
@@ -137,13 +142,18 @@ bool event_is(const char *type)
 
 int event_call(struct task *t, const tova_plugin *plugin)
 {
-	const struct event_type *type = event_find(json_string_value(json_object_get(t->json, "t")));
+	const struct event_type *type =
+		event_find(json_string_value(json_object_get(t->json, "t")));
 	return event_is_wanted(type, plugin) ? type->call(t, plugin) : 0;
 }
 
-int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes, size_t len)
+int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes,
+		       size_t len)
 {
-	const tova_payload message = {.size = sizeof message, .data = bytes, .len = len, .kind = binary ? TOVA_BINARY : TOVA_TEXT};
+	const tova_payload message = {.size = sizeof message,
+				      .data = bytes,
+				      .len = len,
+				      .kind = binary ? TOVA_BINARY : TOVA_TEXT};
 	char *end = (char *)bytes + len, behind = *end;
 	if (plugin->on_message == NULL)
 		return 0;

@@ -13,6 +13,7 @@ bool event_is(const char *type);
 /* Calls the handler for the event that the task has begun. Returns its result. */
 int event_call(struct task *t, const tova_plugin *plugin);
 /* The same for a message, whose bytes have a writable one behind them. */
-int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes, size_t len);
+int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes,
+		       size_t len);
 
 #endif

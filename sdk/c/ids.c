@@ -2,7 +2,8 @@
 
 #define IDS_LEN (TOVA_WS_TEXT - 1)
 
-static const char ids_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+static const char ids_alphabet[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /* 128 bits are 21 characters of 6 bits and one of 2, which is padded with zeroes. */
 void ids_text(tova_ws ws, char text_r[TOVA_WS_TEXT])

@@ -25,14 +25,17 @@ uint64_t ipc_now_ns(void)
 bool ipc_open(struct ipc *i, const char *path)
 {
 	size_t n = strlen(path);
-	*i = (struct ipc){.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .wait_ms = IPC_DIAL_MS, .to = {.sun_family = AF_UNIX}};
+	*i = (struct ipc){.lock = PTHREAD_MUTEX_INITIALIZER,
+			  .fd = -1,
+			  .wait_ms = IPC_DIAL_MS,
+			  .to = {.sun_family = AF_UNIX}};
 	if (n == 0 || n >= sizeof i->to.sun_path)
 		return false;
 	memcpy(i->to.sun_path, path, n + 1);
 	return true;
 }
 
-/* --- connections ------------------------------------------------------------------------------------------------------------------ */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static void ipc_close(struct ipc *i)
 {
@@ -52,7 +55,8 @@ static void ipc_dial(struct ipc *i)
 {
 	i->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (i->fd < 0 || connect(i->fd, (const struct sockaddr *)&i->to, sizeof i->to) != 0 ||
-	    send(i->fd, pair0_greeting, sizeof pair0_greeting, MSG_NOSIGNAL) != sizeof pair0_greeting)
+	    send(i->fd, pair0_greeting, sizeof pair0_greeting, MSG_NOSIGNAL) !=
+		    sizeof pair0_greeting)
 		ipc_close(i);
 }
 
@@ -115,7 +119,7 @@ void ipc_tend(struct ipc *i)
 	i->wait_ms = IPC_DIAL_MS;
 }
 
-/* --- messages --------------------------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 /* Bytes of the message at hand, its head included, as far as that is known; 0: it is none. */
 static uint64_t ipc_size(const struct ipc *i)
@@ -166,7 +170,8 @@ bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r)
 		} else if (ipc_is_whole(i)) {
 			*bytes_r = i->in + i->at + PAIR0_HEAD;
 			*len_r = (size_t)size - PAIR0_HEAD;
-			i->behind = i->in + i->at + size; /* the buffer has one byte more than it uses */
+			i->behind = i->in + i->at +
+				    size; /* the buffer has one byte more than it uses */
 			i->kept = *i->behind;
 			i->at += (size_t)size;
 			i->len -= (size_t)size;
@@ -188,14 +193,16 @@ static bool ipc_give_up(struct ipc *i)
 	return false;
 }
 
-static bool ipc_send_parts(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience, void *ctx)
+static bool ipc_send_parts(struct ipc *i, const void *bytes, size_t n, ipc_patience *patience,
+			   void *ctx)
 {
 	uint64_t since = 0;
 	uint8_t head[PAIR0_HEAD];
 	pair0_write_head(head, n);
 	struct iovec iov[2] = {{head, sizeof head}, {(void *)bytes, n}};
 	while (i->up && iov[1].iov_len + iov[0].iov_len > 0) {
-		ssize_t sent = sendmsg(i->fd, &(struct msghdr){.msg_iov = iov, .msg_iovlen = 2}, MSG_NOSIGNAL);
+		ssize_t sent = sendmsg(i->fd, &(struct msghdr){.msg_iov = iov, .msg_iovlen = 2},
+				       MSG_NOSIGNAL);
 		if (sent < 0 && errno == EAGAIN) {
 			since = since != 0 ? since : ipc_now_ns();
 			if (!patience(ctx, i->fd, since))
@@ -205,7 +212,8 @@ static bool ipc_send_parts(struct ipc *i, const void *bytes, size_t n, ipc_patie
 		}
 		for (int k = 0; k < 2 && sent > 0; k++) {
 			size_t part = (size_t)sent < iov[k].iov_len ? (size_t)sent : iov[k].iov_len;
-			iov[k] = (struct iovec){(uint8_t *)iov[k].iov_base + part, iov[k].iov_len - part};
+			iov[k] = (struct iovec){(uint8_t *)iov[k].iov_base + part,
+						iov[k].iov_len - part};
 			sent -= (ssize_t)part;
 		}
 	}

@@ -32,7 +32,8 @@ static int link_setup(struct link *l)
 	if (error == 0)
 		error = nng_socket_set_int(l->socket, NNG_OPT_RECVBUF, LINK_BUFFER);
 	if (error == 0)
-		error = nng_socket_set_size(l->socket, NNG_OPT_RECVMAXSZ, 0); /* the host decides how large a message may be */
+		error = nng_socket_set_size(l->socket, NNG_OPT_RECVMAXSZ,
+					    0); /* the host decides how large a message may be */
 	if (error == 0)
 		error = nng_socket_set_ms(l->socket, NNG_OPT_SENDTIMEO, LINK_SEND_MS);
 	if (error == 0)
@@ -53,25 +54,30 @@ static int link_dial(struct link *l, const char *url, const struct link_tls *tls
 	nng_dialer dialer;
 	int error = nng_dialer_create(&dialer, l->socket, url);
 	if (error == 0 && strncmp(url, "tls", 3) == 0) {
-		error = nng_dialer_set_int(dialer, NNG_OPT_TLS_AUTH_MODE, NNG_TLS_AUTH_MODE_REQUIRED);
+		error = nng_dialer_set_int(dialer, NNG_OPT_TLS_AUTH_MODE,
+					   NNG_TLS_AUTH_MODE_REQUIRED);
 		if (error == 0)
 			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CA_FILE,
-						      tls->ca_file != NULL ? tls->ca_file : LINK_SYSTEM_CA);
+						      tls->ca_file != NULL ? tls->ca_file
+									   : LINK_SYSTEM_CA);
 		if (error == 0 && tls->cert_file != NULL)
-			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CERT_KEY_FILE, tls->cert_file);
+			error = nng_dialer_set_string(dialer, NNG_OPT_TLS_CERT_KEY_FILE,
+						      tls->cert_file);
 	}
 	return error != 0 ? error : nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
 }
 
 #define LINK_IPC "ipc://"
 
-bool link_open(struct link *l, const char *url, const struct link_tls *tls, int wake_fd, char *why, size_t why_cap)
+bool link_open(struct link *l, const char *url, const struct link_tls *tls, int wake_fd, char *why,
+	       size_t why_cap)
 {
 	l->local = strncmp(url, LINK_IPC, strlen(LINK_IPC)) == 0;
 	if (l->local) {
 		if (ipc_open(&l->ipc, url + strlen(LINK_IPC)))
 			return true;
-		snprintf(why, why_cap, "%s: expected a path of 1 to %zu bytes", url, sizeof l->ipc.to.sun_path - 1);
+		snprintf(why, why_cap, "%s: expected a path of 1 to %zu bytes", url,
+			 sizeof l->ipc.to.sun_path - 1);
 		return false;
 	}
 	l->wake_fd = wake_fd;
@@ -107,7 +113,8 @@ bool link_is_up(struct link *l, unsigned *generation_r)
 		*generation_r = l->ipc.generation;
 		return l->ipc.up;
 	}
-	/* In this order: a pipe that goes in between is missed once and reported by its own wake. */
+	/* In this order: a pipe that goes in between is missed once and reported by its own
+	 * wake. */
 	unsigned down = atomic_load(&l->down), up = atomic_load(&l->up);
 	*generation_r = up;
 	return up > down;
@@ -144,14 +151,15 @@ bool link_send(struct link *l, const struct buffer *message)
 	nng_msg *msg;
 	unsigned then, now;
 	if (l->local)
-		return !message->failed && ipc_send(&l->ipc, message->p, message->n, l->patience, l->ctx);
+		return !message->failed &&
+		       ipc_send(&l->ipc, message->p, message->n, l->patience, l->ctx);
 	if (message->failed || !link_is_up(l, &then) || nng_msg_alloc(&msg, message->n) != 0)
 		return false;
 	memcpy(nng_msg_body(msg), message->p, message->n);
 	uint64_t since = ipc_now_ns();
 	int error;
-	while ((error = nng_sendmsg(l->socket, msg, 0)) == NNG_ETIMEDOUT && link_is_up(l, &now) && now == then &&
-	       l->patience(l->ctx, -1, since))
+	while ((error = nng_sendmsg(l->socket, msg, 0)) == NNG_ETIMEDOUT && link_is_up(l, &now) &&
+	       now == then && l->patience(l->ctx, -1, since))
 		;
 	if (error != 0)
 		nng_msg_free(msg);

@@ -12,7 +12,8 @@ static bool pending_new_source(struct pending *p)
 	if (getrandom(bits, sizeof bits, 0) != sizeof bits)
 		return false;
 	p->next_n = 1;
-	snprintf(p->source, sizeof p->source, "%016llx%016llx", (unsigned long long)bits[0], (unsigned long long)bits[1]);
+	snprintf(p->source, sizeof p->source, "%016llx%016llx", (unsigned long long)bits[0],
+		 (unsigned long long)bits[1]);
 	return true;
 }
 
@@ -24,9 +25,10 @@ bool pending_init(struct pending *p)
 	return pending_new_source(p);
 }
 
-/* --- pushes ----------------------------------------------------------------------------------------------------------------------- */
+/* --- pushes ----------------------------------------------------------------------------------- */
 
-struct push *pending_make_push(struct pending *p, const struct buffer *text, const struct buffer *binary)
+struct push *pending_make_push(struct pending *p, const struct buffer *text,
+			       const struct buffer *binary)
 {
 	size_t size = sizeof(struct push) + text->n + binary->n;
 	if (atomic_load(&p->bytes) + size > PENDING_BYTES_MAX && atomic_load(&p->bytes) > 0)
@@ -57,7 +59,8 @@ static void pending_number(struct pending *p, struct push *push)
 {
 	memcpy(push->source, p->source, sizeof push->source);
 	push->n = p->next_n++;
-	/* What lasts may meet a host that does not know its source, and has to be that one's first. */
+	/* What lasts may meet a host that does not know its source, and has to be that one's
+	 * first. */
 	if (push->lasting || push->alone)
 		pending_new_source(p);
 }
@@ -65,8 +68,8 @@ static void pending_number(struct pending *p, struct push *push)
 static void pending_say_push(const struct push *push, struct batch *out)
 {
 	struct buffer text = {0};
-	buffer_addf(&text, "{\"t\":\"push\",\"source\":\"%s\",\"n\":%llu,\"commands\":[", push->source,
-		    (unsigned long long)push->n);
+	buffer_addf(&text, "{\"t\":\"push\",\"source\":\"%s\",\"n\":%llu,\"commands\":[",
+		    push->source, (unsigned long long)push->n);
 	buffer_add(&text, push->commands.text.p, push->commands.text.n);
 	buffer_add(&text, "]}", 2);
 	batch_add(out, text.p, text.n, push->commands.binary.p, push->commands.binary.n);
@@ -101,7 +104,8 @@ void pending_done(struct pending *p, const json_t *done, struct batch *out, cons
 	const char *error = json_string_value(json_object_get(done, "error"));
 	json_int_t n = json_integer_value(json_object_get(done, "n"));
 	struct push **at = &p->pushes;
-	while (*at != NULL && ((*at)->n != (uint64_t)n || source == NULL || strcmp((*at)->source, source) != 0))
+	while (*at != NULL &&
+	       ((*at)->n != (uint64_t)n || source == NULL || strcmp((*at)->source, source) != 0))
 		at = &(*at)->next;
 	*error_r = error;
 	if (*at == NULL || (*at)->lasting)
@@ -111,15 +115,16 @@ void pending_done(struct pending *p, const json_t *done, struct batch *out, cons
 		pending_free_push(p, push);
 		return;
 	}
-	/* Perhaps only its number was refused, by another host than the one that knew the source, or behind a push that was refused. It
-	 * has not been done; as the first of a source of its own it is judged by what it says. */
+	/* Perhaps only its number was refused, by another host than the one that knew the source,
+	 * or behind a push that was refused. It has not been done; as the first of a source of its
+	 * own it is judged by what it says. */
 	*error_r = NULL;
 	push->alone = true;
 	pending_new_source(p);
 	pending_push(p, push, out);
 }
 
-/* --- queries ---------------------------------------------------------------------------------------------------------------------- */
+/* --- queries ---------------------------------------------------------------------------------- */
 
 struct query *pending_make_query(const tova_query *q)
 {
@@ -137,10 +142,12 @@ struct query *pending_make_query(const tova_query *q)
 
 static void pending_say_query(const struct query *query, struct batch *out)
 {
-	static const char *const kinds[] = {"", "count", "members", "rooms", "connections", "stats"};
+	static const char *const kinds[] = {"",	     "count",	    "members",
+					    "rooms", "connections", "stats"};
 	struct buffer text = {0};
 	char id[TOVA_WS_TEXT];
-	buffer_addf(&text, "{\"t\":\"query\",\"q\":%llu,\"what\":\"%s\"", (unsigned long long)query->q, kinds[query->kind]);
+	buffer_addf(&text, "{\"t\":\"query\",\"q\":%llu,\"what\":\"%s\"",
+		    (unsigned long long)query->q, kinds[query->kind]);
 	if (query->room_len > 0) {
 		buffer_addf(&text, ",\"room\":");
 		buffer_add_json(&text, query->room, query->room_len);
@@ -180,7 +187,7 @@ struct query *pending_reply(struct pending *p, const json_t *reply)
 	return query;
 }
 
-/* --- both ------------------------------------------------------------------------------------------------------------------------- */
+/* --- both ------------------------------------------------------------------------------------- */
 
 void pending_repeat(struct pending *p, struct batch *out)
 {

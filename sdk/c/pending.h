@@ -1,5 +1,5 @@
-/* pending: what the host has not answered yet. Pushes and queries are kept until it has, and said again on a new link; a push carries a
- * number that keeps it from happening twice. */
+/* pending: what the host has not answered yet. Pushes and queries are kept until it has, and said
+ * again on a new link; a push carries a number that keeps it from happening twice. */
 #ifndef TOVA_SDK_PENDING_H
 #define TOVA_SDK_PENDING_H
 
@@ -44,8 +44,10 @@ struct pending {
 /* False without random numbers. */
 bool pending_init(struct pending *p);
 
-/* Copies the commands, with their bytes, into a push. NULL without memory, or when the host is too far behind. [any thread] */
-struct push *pending_make_push(struct pending *p, const struct buffer *text, const struct buffer *binary);
+/* Copies the commands, with their bytes, into a push. NULL without memory, or when the host is too
+ * far behind. [any thread] */
+struct push *pending_make_push(struct pending *p, const struct buffer *text,
+			       const struct buffer *binary);
 /* Both take over; out: where it is said now, or NULL while there is no link. */
 void pending_push(struct pending *p, struct push *push, struct batch *out);
 void pending_query(struct pending *p, struct query *query, struct batch *out);

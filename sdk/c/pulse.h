@@ -1,4 +1,5 @@
-/* pulse: a thread that tells the host that this process lives while a callback keeps the worker's own thread busy. */
+/* pulse: a thread that tells the host that this process lives while a callback keeps the worker's
+ * own thread busy. */
 #ifndef TOVA_SDK_PULSE_H
 #define TOVA_SDK_PULSE_H
 
@@ -11,8 +12,8 @@ struct pulse {
 	pthread_mutex_t lock;
 	pthread_cond_t ends;
 	bool started, ended;
-	atomic_bool busy;   /* the owner does not wait for something to do */
-	atomic_uint turns;  /* of the owner */
+	atomic_bool busy;    /* the owner does not wait for something to do */
+	atomic_uint turns;   /* of the owner */
 	void (*say)(void *); /* called by the thread */
 	void *ctx;
 };

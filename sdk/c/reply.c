@@ -9,7 +9,8 @@ static int reply_no_memory(struct task *t)
 	return tova_fail(&t->api, "no memory for the answer to a query");
 }
 
-static int reply_connections(struct task *t, const tova_plugin *plugin, tova_reply *reply, const json_t *list)
+static int reply_connections(struct task *t, const tova_plugin *plugin, tova_reply *reply,
+			     const json_t *list)
 {
 	size_t n = json_array_size(list), taken = 0;
 	tova_ws *connections = malloc((n + 1) * sizeof *connections);
@@ -17,7 +18,8 @@ static int reply_connections(struct task *t, const tova_plugin *plugin, tova_rep
 		return reply_no_memory(t);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *id = json_array_get(list, i);
-		taken += ids_parse(json_string_value(id), json_string_length(id), &connections[taken]);
+		taken += ids_parse(json_string_value(id), json_string_length(id),
+				   &connections[taken]);
 	}
 	reply->connections = connections;
 	reply->count = taken;
@@ -26,7 +28,8 @@ static int reply_connections(struct task *t, const tova_plugin *plugin, tova_rep
 	return result;
 }
 
-static int reply_rooms(struct task *t, const tova_plugin *plugin, tova_reply *reply, const json_t *list)
+static int reply_rooms(struct task *t, const tova_plugin *plugin, tova_reply *reply,
+		       const json_t *list)
 {
 	size_t n = json_array_size(list), taken = 0;
 	const char **rooms = malloc((n + 1) * sizeof *rooms);
@@ -49,7 +52,8 @@ static uint64_t reply_counter(const json_t *stats, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(stats, key));
 }
 
-static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_reply *reply, const json_t *json)
+static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_reply *reply,
+		       const json_t *json)
 {
 	tova_stats stats = {
 		.size = sizeof stats,
@@ -71,7 +75,8 @@ static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_rep
 	return plugin->on_reply(&t->api, &whole);
 }
 
-int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query, const json_t *json)
+int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,
+		  const json_t *json)
 {
 	tova_reply reply = {.size = sizeof reply, .kind = query->kind, .id = query->id};
 	reply.count = reply_counter(json, "count");

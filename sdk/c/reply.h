@@ -8,6 +8,7 @@
 #include "task.h"
 
 /* Calls the plugin's on_reply in this task. Returns its result. */
-int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query, const json_t *json);
+int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,
+		  const json_t *json);
 
 #endif

@@ -11,7 +11,8 @@ static const char *request_string(const json_t *object, const char *key)
 	return text != NULL ? text : "";
 }
 
-static void request_address(const json_t *json, const char *key, const char **address_r, uint16_t *port_r)
+static void request_address(const json_t *json, const char *key, const char **address_r,
+			    uint16_t *port_r)
 {
 	const json_t *pair = json_object_get(json, key);
 	const char *address = json_string_value(json_array_get(pair, 0));
@@ -54,7 +55,8 @@ static bool request_is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Cuts a cookie's part out of its copy; RFC 6265 4.2.1, and a part without '=' has an empty value. */
+/* Cuts a cookie's part out of its copy; RFC 6265 4.2.1, and a part without '=' has an empty
+ * value. */
 static void request_cookie(struct request *r, char *part)
 {
 	while (request_is_blank(*part))
@@ -67,7 +69,8 @@ static void request_cookie(struct request *r, char *part)
 		return;
 	if (equals != NULL)
 		*equals = '\0';
-	r->cookies[r->request.n_cookies++] = (tova_pair){part, equals != NULL ? equals + 1 : part + n};
+	r->cookies[r->request.n_cookies++] =
+		(tova_pair){part, equals != NULL ? equals + 1 : part + n};
 }
 
 static bool request_is_cookie(const tova_pair *header)
@@ -128,8 +131,8 @@ bool request_build(struct request *r, const json_t *json)
 	*r = (struct request){.request = {.size = sizeof r->request}};
 	tova_request *q = &r->request;
 	if (!request_headers(r, json_object_get(json, "headers")) ||
-	    !request_subprotocols(r, json_object_get(json, "subprotocols")) || !request_cookies(r) ||
-	    !request_claims(r, json_object_get(json, "claims"))) {
+	    !request_subprotocols(r, json_object_get(json, "subprotocols")) ||
+	    !request_cookies(r) || !request_claims(r, json_object_get(json, "claims"))) {
 		request_free(r);
 		return false;
 	}

@@ -1,5 +1,6 @@
-/* run: messages of one connection that the host gave together (PROTOCOL.md 4). One that follows another is handled when that is
- * acknowledged, with the state that it left, and not at all if that has failed. */
+/* run: messages of one connection that the host gave together (PROTOCOL.md 4). One that follows
+ * another is handled when that is acknowledged, with the state that it left, and not at all if that
+ * has failed. */
 #ifndef TOVA_SDK_RUN_H
 #define TOVA_SDK_RUN_H
 

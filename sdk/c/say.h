@@ -1,5 +1,5 @@
-/* say: a worker's log is its standard error, where each line begins with its level as systemd has it: <3> error, <4> warning, <5>
- * notice, <6> information, <7> debugging. */
+/* say: a worker's log is its standard error, where each line begins with its level as systemd has
+ * it: <3> error, <4> warning, <5> notice, <6> information, <7> debugging. */
 #ifndef TOVA_SDK_SAY_H
 #define TOVA_SDK_SAY_H
 

@@ -16,12 +16,15 @@ static void settings_name_known(const tova_plugin *plugin, char *why, size_t cap
 	if (spec->name == NULL)
 		snprintf(why, cap, " none");
 	for (int n = 0; spec->name != NULL && n >= 0 && (size_t)n < cap; spec++) {
-		const char *comma = spec == plugin->settings ? "" : spec[1].name != NULL ? "," : " or";
+		const char *comma = spec == plugin->settings ? ""
+				    : spec[1].name != NULL   ? ","
+							     : " or";
 		n += snprintf(why + n, cap - (size_t)n, "%s %s", comma, spec->name);
 	}
 }
 
-static bool settings_check(const struct settings *s, const tova_plugin *plugin, char *why, size_t cap)
+static bool settings_check(const struct settings *s, const tova_plugin *plugin, char *why,
+			   size_t cap)
 {
 	const char *key;
 	json_t *value;
@@ -33,7 +36,8 @@ static bool settings_check(const struct settings *s, const tova_plugin *plugin, 
 		}
 		if (settings_is_known(plugin, key))
 			continue;
-		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected", plugin->name, key);
+		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected",
+				 plugin->name, key);
 		if (n > 0 && (size_t)n < cap)
 			settings_name_known(plugin, why + n, cap - (size_t)n);
 		return false;
@@ -41,7 +45,8 @@ static bool settings_check(const struct settings *s, const tova_plugin *plugin, 
 	return true;
 }
 
-bool settings_read(struct settings *s, const tova_plugin *plugin, const tova_pair *pairs, size_t n, char *why, size_t why_cap)
+bool settings_read(struct settings *s, const tova_plugin *plugin, const tova_pair *pairs, size_t n,
+		   char *why, size_t why_cap)
 {
 	const char *text = getenv("TOVA_SETTINGS");
 	json_error_t error;

@@ -1,4 +1,5 @@
-/* table: the functions that a handler can call (tova_plugin.h), and those of a program of its own (tova_worker.h). */
+/* table: the functions that a handler can call (tova_plugin.h), and those of a program of its own
+ * (tova_worker.h). */
 #include <stdlib.h>
 #include <strings.h>
 
@@ -20,7 +21,7 @@ static int check(const struct task *t, bool commands)
 	return TOVA_OK;
 }
 
-/* --- commands --------------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static int table_send(tova_mount *m, tova_ws ws, const tova_payload *p)
 {
@@ -50,18 +51,22 @@ static int table_broadcast(tova_mount *m, const tova_payload *p, tova_ws exclude
 	return refused != TOVA_OK ? refused : commands_broadcast(&t->commands, p, exclude);
 }
 
-static int table_broadcast_to(tova_mount *m, const char *room, size_t room_len, const tova_payload *p, tova_ws exclude)
+static int table_broadcast_to(tova_mount *m, const char *room, size_t room_len,
+			      const tova_payload *p, tova_ws exclude)
 {
 	struct task *t = task_of(m);
 	int refused = check(t, true);
-	return refused != TOVA_OK ? refused : commands_broadcast_to(&t->commands, room, room_len, p, exclude);
+	return refused != TOVA_OK ? refused
+				  : commands_broadcast_to(&t->commands, room, room_len, p, exclude);
 }
 
-static int table_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason, size_t reason_len)
+static int table_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+		       size_t reason_len)
 {
 	struct task *t = task_of(m);
 	int refused = check(t, true);
-	return refused != TOVA_OK ? refused : commands_close(&t->commands, ws, code, reason, reason_len);
+	return refused != TOVA_OK ? refused
+				  : commands_close(&t->commands, ws, code, reason, reason_len);
 }
 
 /* The host keeps what it is given; the data of a plugin has always the same size. */
@@ -79,7 +84,8 @@ static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 		return TOVA_OK;
 	if (len > 0)
 		memcpy(whole, data, len);
-	/* Where the event's own connection is meant, the data at hand is replaced, so that there is one version of it. */
+	/* Where the event's own connection is meant, the data at hand is replaced, so that there is
+	 * one version of it. */
 	void *mine = t->has_ws && tova_ws_eq(ws, t->event.ws) ? task_data(t) : NULL;
 	if (mine == NULL)
 		return commands_set(&t->commands, ws, whole, size);
@@ -87,8 +93,10 @@ static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 	return TOVA_OK;
 }
 
-/* The host compares, also for the event's own connection: the data at hand says only what this event was given. */
-static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data, size_t if_len)
+/* The host compares, also for the event's own connection: the data at hand says only what this
+ * event was given. */
+static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+			const void *if_data, size_t if_len)
 {
 	struct task *t = task_of(m);
 	uint32_t size = worker_plugin(t->worker)->data_size;
@@ -105,7 +113,9 @@ static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
 	if (if_len > 0)
 		memcpy(expected, if_data, if_len);
 	int result = commands_set_if(&t->commands, ws, whole, size, expected, size);
-	return result == TOVA_OK && t->has_ws && tova_ws_eq(ws, t->event.ws) ? table_set(m, ws, whole, size) : result;
+	return result == TOVA_OK && t->has_ws && tova_ws_eq(ws, t->event.ws)
+		       ? table_set(m, ws, whole, size)
+		       : result;
 }
 
 static int table_set_timer(tova_mount *m, const tova_timer *timer)
@@ -128,7 +138,8 @@ static int table_query(tova_mount *m, const tova_query *q)
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
-	if (q == NULL || q->size < sizeof *q || q->kind < TOVA_QUERY_COUNT || q->kind > TOVA_QUERY_STATS)
+	if (q == NULL || q->size < sizeof *q || q->kind < TOVA_QUERY_COUNT ||
+	    q->kind > TOVA_QUERY_STATS)
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
 	if (has_room && !commands_name_ok(q->room, q->room_len))
@@ -145,7 +156,7 @@ static int table_query(tova_mount *m, const tova_query *q)
 	return TOVA_OK;
 }
 
-/* --- the event -------------------------------------------------------------------------------------------------------------------- */
+/* --- the event -------------------------------------------------------------------------------- */
 
 static void *table_data(tova_mount *m)
 {
@@ -180,13 +191,14 @@ static int table_fail(tova_mount *m, const char *text, size_t len)
 		if (nul != NULL)
 			t->fail_len = (size_t)(nul - t->fail);
 		while (t->fail_len > 0 && !utf8_valid(t->fail, t->fail_len))
-			t->fail_len--; /* cut inside a character, or not text at all: what is handed on is text */
+			t->fail_len--; /* cut inside a character, or not text at all: what is handed
+					  on is text */
 		t->fail[t->fail_len] = '\0';
 	}
 	return -1;
 }
 
-/* --- the answer to an upgrade ----------------------------------------------------------------------------------------------------- */
+/* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 static int check_upgrade(const struct task *t)
 {
@@ -200,7 +212,8 @@ static int table_subprotocol(tova_mount *m, const char *name)
 	int refused = check_upgrade(t);
 	if (refused != TOVA_OK)
 		return refused;
-	const json_t *offered = json_object_get(json_object_get(t->json, "request"), "subprotocols");
+	const json_t *offered =
+		json_object_get(json_object_get(t->json, "request"), "subprotocols");
 	for (size_t i = 0; name != NULL && i < json_array_size(offered); i++) {
 		const char *have = json_string_value(json_array_get(offered, i));
 		if (have == NULL || strcmp(have, name) != 0)
@@ -232,7 +245,8 @@ static int table_header(tova_mount *m, const char *name, const char *value)
 	return a->headers.failed ? commands_spoil(&t->commands, TOVA_E_MEMORY) : TOVA_OK;
 }
 
-static int table_refuse(tova_mount *m, unsigned status, const char *type, const char *body, size_t body_len)
+static int table_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
+			size_t body_len)
 {
 	struct task *t = task_of(m);
 	struct task_answer *a = &t->answer;
@@ -240,7 +254,8 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	if (refused != TOVA_OK)
 		return refused;
 	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X-Type", type) || !utf8_valid(type, strlen(type)))))
+	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X-Type", type) ||
+			      !utf8_valid(type, strlen(type)))))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	if (body_len >= COMMANDS_BYTES_MAX / 6)
 		return commands_spoil(&t->commands, TOVA_E_LIMIT);
@@ -253,7 +268,7 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	return TOVA_OK;
 }
 
-/* --- any thread ------------------------------------------------------------------------------------------------------------------- */
+/* --- any thread ------------------------------------------------------------------------------- */
 
 static void table_log(tova_mount *m, uint32_t level, const char *text, size_t len)
 {
@@ -305,7 +320,7 @@ const tova_host task_host = {
 	.set_if = table_set_if,
 };
 
-/* --- programs of their own -------------------------------------------------------------------------------------------------------- */
+/* --- programs of their own -------------------------------------------------------------------- */
 
 static struct task *task_new(struct task *of)
 {
@@ -388,7 +403,9 @@ int tova_worker_retry(tova_mount *m, uint32_t after_ms, const char *why)
 	struct task *t = task_of(m);
 	char text[96];
 	if (after_ms > TASK_RETRY_MAX_MS) {
-		snprintf(text, sizeof text, "a retry after %u ms: at most %u, an hour, was expected", after_ms, TASK_RETRY_MAX_MS);
+		snprintf(text, sizeof text,
+			 "a retry after %u ms: at most %u, an hour, was expected", after_ms,
+			 TASK_RETRY_MAX_MS);
 		return table_fail(m, text, strlen(text));
 	}
 	if (check(t, false) == TOVA_OK && t->is_event) {

@@ -33,7 +33,7 @@ void task_begin_event(struct task *t, enum task_phase phase, const struct task_f
 	commands_begin(&t->commands, facts->ws);
 }
 
-/* --- data ------------------------------------------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 bool task_bring_data_over(struct task *t)
 {
@@ -43,8 +43,9 @@ bool task_bring_data_over(struct task *t)
 		return true;
 	enum task_phase phase = t->phase;
 	if (plugin->migrate == NULL) {
-		tova_fail(&t->api, "the connection keeps %zu bytes and %s %s keeps %u, and has no migrate()", t->state_len,
-			  plugin->name, plugin->version, size);
+		tova_fail(&t->api,
+			  "the connection keeps %zu bytes and %s %s keeps %u, and has no migrate()",
+			  t->state_len, plugin->name, plugin->version, size);
 		return false;
 	}
 	memset(t->before, 0, size);
@@ -73,10 +74,11 @@ void *task_data(struct task *t)
 
 static bool task_data_changed(const struct task *t)
 {
-	return t->data_used && (t->data_new || memcmp(t->before, t->data, worker_plugin(t->worker)->data_size) != 0);
+	return t->data_used && (t->data_new || memcmp(t->before, t->data,
+						      worker_plugin(t->worker)->data_size) != 0);
 }
 
-/* --- what comes of it ------------------------------------------------------------------------------------------------------------- */
+/* --- what comes of it ------------------------------------------------------------------------- */
 
 const char *task_failure(struct task *t, int result)
 {
@@ -125,7 +127,8 @@ static void task_write_refuse(const struct task *t, struct buffer *b, struct buf
 /* The bytes of an object follow each other in the order of its text. */
 static void task_write_answer(struct task *t, struct buffer *b, struct buffer *binary)
 {
-	bool state = task_data_changed(t), plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL;
+	bool state = task_data_changed(t),
+	     plain = t->answer.headers.n == 0 && t->answer.subprotocol == NULL;
 	if (t->answer.status != 0) {
 		task_write_refuse(t, b, binary);
 	} else if (state || !plain) {
@@ -135,7 +138,8 @@ static void task_write_answer(struct task *t, struct buffer *b, struct buffer *b
 	}
 }
 
-/* An answer to an upgrade may lack memory; what an event commands is whole, or was refused before. */
+/* An answer to an upgrade may lack memory; what an event commands is whole, or was refused
+ * before. */
 static bool task_write_ack(struct task *t, struct batch *out)
 {
 	struct buffer text = {0}, binary = {0};
@@ -190,7 +194,7 @@ void task_refuse(struct task *t, const char *why, struct batch *out)
 	buffer_free(&text);
 }
 
-/* --- the end ---------------------------------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void task_clear(struct task *t)
 {
@@ -206,7 +210,8 @@ void task_clear(struct task *t)
 	t->answer.type[0] = '\0';
 	t->json = NULL;
 	t->phase = TASK_IDLE;
-	t->is_event = t->has_ws = t->is_close = t->deferred = t->aborted = t->retry = t->data_used = t->data_new = false;
+	t->is_event = t->has_ws = t->is_close = t->deferred = t->aborted = t->retry = t->data_used =
+		t->data_new = false;
 	t->state = NULL;
 	t->state_len = t->fail_len = 0;
 }

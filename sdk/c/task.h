@@ -1,4 +1,5 @@
-/* task: one event, push or callback: what it is about, what it commands, what comes of it. The handler knows it as its tova_mount. */
+/* task: one event, push or callback: what it is about, what it commands, what comes of it. The
+ * handler knows it as its tova_mount. */
 #ifndef TOVA_SDK_TASK_H
 #define TOVA_SDK_TASK_H
 
@@ -73,7 +74,8 @@ struct task {
 	uint32_t retry_ms;
 	size_t fail_len;
 	char fail[TASK_FAIL_MAX];
-	/* The connection's data: what it was, and what the handler works on once it has asked for it. */
+	/* The connection's data: what it was, and what the handler works on once it has asked for
+	 * it. */
 	bool data_used, data_new; /* data_new: it differs, whatever the bytes say */
 	unsigned char before[TASK_DATA_MAX];
 	_Alignas(max_align_t) unsigned char data[TASK_DATA_MAX];
@@ -90,14 +92,16 @@ static inline struct task *task_of(tova_mount *m)
 void task_begin(struct task *t, enum task_phase phase);
 /* The task is that event's. */
 void task_begin_event(struct task *t, enum task_phase phase, const struct task_facts *facts);
-/* Data of another size than the plugin's is its own to bring over; false with a text set when that fails. */
+/* Data of another size than the plugin's is its own to bring over; false with a text set when that
+ * fails. */
 bool task_bring_data_over(struct task *t);
 /* The data at hand, or NULL where there is none. */
 void *task_data(struct task *t);
 
 /* What a callback that returned `result` failed of, or NULL: it has not failed. */
 const char *task_failure(struct task *t, int result);
-/* Writes the acknowledgement of an event, with its commands. False: it could not be, and the event was refused. */
+/* Writes the acknowledgement of an event, with its commands. False: it could not be, and the event
+ * was refused. */
 bool task_acknowledge(struct task *t, struct batch *out);
 void task_refuse(struct task *t, const char *why, struct batch *out);
 

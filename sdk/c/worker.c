@@ -19,8 +19,9 @@
 #include "settings.h"
 #include "tova_worker.h"
 
-#define WORKER_TURN 64		      /* messages read before others have their turn */
-#define WORKER_LATE_NS 1000000	      /* acknowledgements wait for each other, but not for handlers that take their time */
+#define WORKER_TURN 64 /* messages read before others have their turn */
+/* acknowledgements wait for each other, but not for handlers that take their time */
+#define WORKER_LATE_NS 1000000
 #define WORKER_PUSHES 64	      /* unanswered ones, at which on_wake waits */
 #define WORKER_LEAVE_MS 2000	      /* for the host to close after `bye` */
 #define WORKER_REACH_NS 1000000000ull /* without a link, after which that is said */
@@ -42,7 +43,7 @@ struct worker {
 	struct buffer message; /* being sent; kept for its memory */
 	struct pollfd fds[3];  /* the link's, the eventfd, the signals */
 	struct pulse pulse;
-	pthread_mutex_t lock;  /* of ended, and of what becomes of link_id */
+	pthread_mutex_t lock; /* of ended, and of what becomes of link_id */
 	struct task *ended, **ended_end;
 	atomic_bool woken;
 	char link_id[WORKER_LINK_MAX]; /* empty: there is none */
@@ -52,9 +53,11 @@ struct worker {
 	uint64_t leaves_since; /* when it was told to, or has begun to; 0: it stays */
 	uint64_t sequence;     /* of callbacks that are no event of the host */
 	size_t n_deferred;
-	bool supervised;	/* a host has started it, and is to start another when this one has no link */
-	bool missed;		/* it was said that there is no host */
-	bool draining, leaving; /* draining: no more events come; leaving: none are taken. What was begun is settled */
+	bool supervised; /* a host has started it, and is to start another when this one has no
+			  link */
+	bool missed;	 /* it was said that there is no host */
+	bool draining, leaving; /* draining: no more events come; leaving: none are taken. What was
+				   begun is settled */
 	bool stopping;		/* nothing is */
 	int failed;		/* the exit code of a failure */
 };
@@ -105,7 +108,7 @@ static void worker_fail(struct worker *w, const char *why)
 	w->failed = 1;
 }
 
-/* --- sending ---------------------------------------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* Where things are said now; NULL while there is no link. */
 static struct batch *worker_out(struct worker *w)
@@ -216,7 +219,8 @@ static void worker_look_at_link(struct worker *w)
 	}
 }
 
-/* The link dials on and on and does not say why it fails; somebody may want to know that it does. */
+/* The link dials on and on and does not say why it fails; somebody may want to know that it
+ * does. */
 static void worker_miss_host(struct worker *w)
 {
 	unsigned pipe;
@@ -227,10 +231,11 @@ static void worker_miss_host(struct worker *w)
 		return;
 	}
 	w->missed = true;
-	say(TOVA_LOG_WARN, "can not reach the host at %s", worker_option(w->options->url, "TOVA_URL"));
+	say(TOVA_LOG_WARN, "can not reach the host at %s",
+	    worker_option(w->options->url, "TOVA_URL"));
 }
 
-/* --- callbacks -------------------------------------------------------------------------------------------------------------------- */
+/* --- callbacks -------------------------------------------------------------------------------- */
 
 /* What was asked is asked behind what was commanded, so that the answer knows of it. */
 static void worker_ask(struct worker *w, struct task *t)
@@ -255,8 +260,10 @@ static bool worker_settle(struct worker *w, struct task *t, const char *failure)
 	return failure == NULL;
 }
 
-/* Of a callback that answers no event: its commands are a push. False: it failed, which is logged. */
-static bool worker_settle_push(struct worker *w, struct task *t, int result, const char *callback, bool lasting)
+/* Of a callback that answers no event: its commands are a push. False: it failed, which is
+ * logged. */
+static bool worker_settle_push(struct worker *w, struct task *t, int result, const char *callback,
+			       bool lasting)
 {
 	const char *failure = task_failure(t, result);
 	struct push *push = NULL;
@@ -276,7 +283,8 @@ static bool worker_settle_push(struct worker *w, struct task *t, int result, con
 	return true;
 }
 
-/* An event that was settled later: what follows it may be handled, but not within the callback that may be running. */
+/* An event that was settled later: what follows it may be handled, but not within the callback that
+ * may be running. */
 static void worker_end_run(struct worker *w, const struct task *t, bool done)
 {
 	struct run *r = w->run;
@@ -294,7 +302,9 @@ static void worker_take(struct worker *w, struct task *t)
 {
 	if (t->is_event) {
 		w->n_deferred--;
-		worker_end_run(w, t, worker_settle(w, t, task_failure(t, t->aborted || t->retry ? -1 : 0)));
+		worker_end_run(w, t,
+			       worker_settle(w, t,
+					     task_failure(t, t->aborted || t->retry ? -1 : 0)));
 	} else {
 		if (t->push != NULL)
 			pending_push(&w->pending, t->push, worker_out(w));
@@ -323,7 +333,7 @@ static void worker_begin(struct worker *w, enum task_phase phase)
 	w->task->event.sequence = ++w->sequence;
 }
 
-/* --- events ----------------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 /* The run of an event that follows none. One that is settled later keeps its own. */
 static struct run *worker_new_run(struct worker *w)
@@ -352,16 +362,19 @@ static void worker_end_event(struct worker *w, struct run *r, int result)
 	task_clear(t);
 }
 
-static void worker_message(struct worker *w, struct run *r, const struct task_facts *facts, bool binary, void *bytes, size_t n)
+static void worker_message(struct worker *w, struct run *r, const struct task_facts *facts,
+			   bool binary, void *bytes, size_t n)
 {
 	struct task *t = w->task;
 	task_begin_event(t, TASK_COMMANDS, facts);
 	run_begin(r, t);
-	int result = task_bring_data_over(t) ? event_call_message(t, &w->plugin, binary, bytes, n) : -1;
+	int result =
+		task_bring_data_over(t) ? event_call_message(t, &w->plugin, binary, bytes, n) : -1;
 	worker_end_event(w, r, result);
 }
 
-static bool worker_read_facts(struct worker *w, const struct batch_object *o, struct task_facts *facts_r)
+static bool worker_read_facts(struct worker *w, const struct batch_object *o,
+			      struct task_facts *facts_r)
 {
 	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state);
 	if (state.p == NULL)
@@ -372,11 +385,13 @@ static bool worker_read_facts(struct worker *w, const struct batch_object *o, st
 				       .has_ws = conn.p != NULL,
 				       .state = state.p,
 				       .state_len = state.n};
-	return o->s > 0 && (conn.p == NULL || ids_parse((const char *)conn.p, conn.n, &facts_r->ws));
+	return o->s > 0 &&
+	       (conn.p == NULL || ids_parse((const char *)conn.p, conn.n, &facts_r->ws));
 }
 
 /* It follows the event before it: that may have failed, or be settled later. */
-static bool worker_on_follower(struct worker *w, const struct batch_object *o, bool binary, struct batch_bytes bytes)
+static bool worker_on_follower(struct worker *w, const struct batch_object *o, bool binary,
+			       struct batch_bytes bytes)
 {
 	struct run *r = w->run;
 	if (r == NULL || r->link != worker_link(w) || o->s == 0)
@@ -475,7 +490,8 @@ static void worker_on_reply(struct worker *w, json_t *object)
 		say(TOVA_LOG_WARN, "a query was refused: %s", error);
 	} else {
 		worker_begin(w, TASK_COMMANDS);
-		worker_settle_push(w, w->task, reply_deliver(w->task, &w->plugin, query, object), "on_reply", false);
+		worker_settle_push(w, w->task, reply_deliver(w->task, &w->plugin, query, object),
+				   "on_reply", false);
 		task_clear(w->task);
 	}
 	free(query);
@@ -483,15 +499,15 @@ static void worker_on_reply(struct worker *w, json_t *object)
 
 static void worker_on_woken(struct worker *w)
 {
-	if (w->plugin.on_wake == NULL || w->stopping || w->link_id[0] == '\0' || w->pending.n_pushes >= WORKER_PUSHES ||
-	    !atomic_exchange(&w->woken, false))
+	if (w->plugin.on_wake == NULL || w->stopping || w->link_id[0] == '\0' ||
+	    w->pending.n_pushes >= WORKER_PUSHES || !atomic_exchange(&w->woken, false))
 		return;
 	worker_begin(w, TASK_COMMANDS);
 	worker_settle_push(w, w->task, w->plugin.on_wake(&w->task->api), "on_wake", false);
 	task_clear(w->task);
 }
 
-/* --- what the host says ----------------------------------------------------------------------------------------------------------- */
+/* --- what the host says ----------------------------------------------------------------------- */
 
 static void worker_on_welcome(struct worker *w, json_t *object)
 {
@@ -533,7 +549,8 @@ static void worker_on_json(struct worker *w, const struct batch_object *o, json_
 		worker_on_bye(w, json);
 	else if (w->link_id[0] == '\0')
 		return; /* left over from a link that is gone */
-	else if (event_is(json_string_value(json_object_get(json, "t"))) && !w->leaving && !worker_on_other_event(w, o, json))
+	else if (event_is(json_string_value(json_object_get(json, "t"))) && !w->leaving &&
+		 !worker_on_other_event(w, o, json))
 		worker_fail(w, "the host sent an event that makes no sense");
 	else if (json_is(&o->t, "reply"))
 		worker_on_reply(w, json);
@@ -583,18 +600,22 @@ static void worker_on_message(struct worker *w, const struct link_message *messa
 	}
 }
 
-/* --- the loop --------------------------------------------------------------------------------------------------------------------- */
+/* --- the loop --------------------------------------------------------------------------------- */
 
 static void worker_receive(struct worker *w)
 {
 	struct link_message message;
-	for (int n = 0; n < WORKER_TURN && w->failed == 0 && !w->stopping && link_receive(&w->link, &message); n++) {
+	for (int n = 0;
+	     n < WORKER_TURN && w->failed == 0 && !w->stopping && link_receive(&w->link, &message);
+	     n++) {
 		worker_on_message(w, &message);
 		link_release(&message);
 		worker_flush(w);
 	}
 	if (w->link.lost)
-		worker_fail(w, "no memory for a message of the host: what it brought is left to another worker");
+		worker_fail(
+			w,
+			"no memory for a message of the host: what it brought is left to another worker");
 }
 
 static void worker_take_ended(struct worker *w)
@@ -628,8 +649,10 @@ static void worker_take_signal(struct worker *w)
 static bool worker_patience(void *ctx, int fd, uint64_t since)
 {
 	struct worker *w = ctx;
-	struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT}, {.fd = w->fds[2].fd, .events = POLLIN}};
-	uint64_t from = since > w->leaves_since ? since : w->leaves_since, until = from + WORKER_LEAVE_MS * 1000000ull;
+	struct pollfd fds[2] = {{.fd = fd, .events = POLLOUT},
+				{.fd = w->fds[2].fd, .events = POLLIN}};
+	uint64_t from = since > w->leaves_since ? since : w->leaves_since,
+		 until = from + WORKER_LEAVE_MS * 1000000ull;
 	uint64_t now = worker_now_ns();
 	if (w->leaves_since != 0 && now >= until)
 		return false;
@@ -643,7 +666,8 @@ static bool worker_patience(void *ctx, int fd, uint64_t since)
 static bool worker_goes_on(const struct worker *w)
 {
 	bool ends = w->draining || w->leaving;
-	return w->failed == 0 && !w->stopping && (!ends || (w->n_deferred > 0 && w->link_id[0] != '\0'));
+	return w->failed == 0 && !w->stopping &&
+	       (!ends || (w->n_deferred > 0 && w->link_id[0] != '\0'));
 }
 
 /* Whichever is sooner; -1: never. */
@@ -701,7 +725,8 @@ static void worker_leave(struct worker *w)
 	worker_say(w, "{\"t\":\"bye\"}");
 	worker_flush(w);
 	w->stopping = true;
-	while (link_is_up(&w->link, &pipe) && pipe == w->greeted && (now = worker_now_ns()) < until) {
+	while (link_is_up(&w->link, &pipe) && pipe == w->greeted &&
+	       (now = worker_now_ns()) < until) {
 		struct link_message message;
 		worker_wait(w, (int)((until - now) / 1000000) + 1);
 		while (link_receive(&w->link, &message))
@@ -709,7 +734,7 @@ static void worker_leave(struct worker *w)
 	}
 }
 
-/* --- start and stop --------------------------------------------------------------------------------------------------------------- */
+/* --- start and stop --------------------------------------------------------------------------- */
 
 static bool worker_start_plugin(struct worker *w)
 {
@@ -740,7 +765,8 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 	w->out.ctx = w;
 	w->ended_end = &w->ended;
 	w->task = calloc(1, sizeof *w->task);
-	if (w->task == NULL || !pending_init(&w->pending) || pthread_mutex_init(&w->lock, NULL) != 0)
+	if (w->task == NULL || !pending_init(&w->pending) ||
+	    pthread_mutex_init(&w->lock, NULL) != 0)
 		return false;
 	w->task->api.host = &task_host;
 	w->task->worker = w;
@@ -751,7 +777,8 @@ static bool worker_init(struct worker *w, const tova_worker_options *options)
 	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
 		return false;
 	w->fds[1] = (struct pollfd){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .events = POLLIN};
-	w->fds[2] = (struct pollfd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .events = POLLIN};
+	w->fds[2] = (struct pollfd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+				    .events = POLLIN};
 	return w->fds[1].fd >= 0 && w->fds[2].fd >= 0;
 }
 
@@ -766,7 +793,8 @@ static int worker_run(struct worker *w)
 {
 	char why[512];
 	const tova_worker_options *o = w->options;
-	const struct link_tls tls = {worker_ca_file(o), worker_option(o->cert_file, "TOVA_CERT_FILE")};
+	const struct link_tls tls = {worker_ca_file(o),
+				     worker_option(o->cert_file, "TOVA_CERT_FILE")};
 	const char *url = worker_option(o->url, "TOVA_URL");
 	if (url == NULL) {
 		say(TOVA_LOG_ERROR, "there is no TOVA_URL: whom should this worker work for?");
@@ -797,13 +825,15 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 	static const tova_worker_options none = {.size = sizeof none};
 	const tova_worker_options *o = options != NULL ? options : &none;
 	char why[1024];
-	if (plugin->abi_major != TOVA_ABI_MAJOR || plugin->abi_minor > TOVA_ABI_MINOR || plugin->data_size > TASK_DATA_MAX) {
-		say(TOVA_LOG_ERROR, "%s: it needs another version of the worker library, or more than %d bytes for each connection",
+	if (plugin->abi_major != TOVA_ABI_MAJOR || plugin->abi_minor > TOVA_ABI_MINOR ||
+	    plugin->data_size > TASK_DATA_MAX) {
+		say(TOVA_LOG_ERROR,
+		    "%s: it needs another version of the worker library, or more than %d bytes for each connection",
 		    plugin->name, TASK_DATA_MAX);
 		return 2;
 	}
-	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive this call. So that leak checkers do not
-	 * take it for lost, it is kept where they look. */
+	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive
+	 * this call. So that leak checkers do not take it for lost, it is kept where they look. */
 	static struct worker *_Atomic kept;
 	struct worker *w = calloc(1, sizeof *w);
 	if (w != NULL)
@@ -812,7 +842,8 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 		say(TOVA_LOG_ERROR, "the worker can not be set up: %s", strerror(errno));
 		return 1;
 	}
-	memcpy(&w->plugin, plugin, plugin->size < sizeof w->plugin ? plugin->size : sizeof w->plugin);
+	memcpy(&w->plugin, plugin,
+	       plugin->size < sizeof w->plugin ? plugin->size : sizeof w->plugin);
 	if (!settings_read(&w->settings, &w->plugin, o->settings, o->n_settings, why, sizeof why)) {
 		say(TOVA_LOG_ERROR, "%s", why);
 		return 2;

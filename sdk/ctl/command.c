@@ -19,7 +19,7 @@ __attribute__((format(printf, 2, 3))) static int command_refuse(int code, const 
 	return code;
 }
 
-/* --- data ------------------------------------------------------------------------------------------------------------------------- */
+/* --- data ------------------------------------------------------------------------------------- */
 
 static int command_read_file(const char *path, char **p_r, size_t *n_r)
 {
@@ -40,11 +40,14 @@ static int command_read_file(const char *path, char **p_r, size_t *n_r)
 	*n_r = n;
 	if (p == NULL || error != 0)
 		return command_refuse(1, "%s: %s", path, strerror(error));
-	return n > COMMAND_BYTES_MAX ? command_refuse(1, "%s: more than %u MiB", path, COMMAND_BYTES_MAX >> 20) : 0;
+	return n > COMMAND_BYTES_MAX
+		       ? command_refuse(1, "%s: more than %u MiB", path, COMMAND_BYTES_MAX >> 20)
+		       : 0;
 }
 
 /* Puts text or binary data into the command: an argument, or what a file holds. */
-static int command_add_data(const struct command_line *line, const char *argument, json_t *command, struct command_request *r)
+static int command_add_data(const struct command_line *line, const char *argument, json_t *command,
+			    struct command_request *r)
 {
 	char *p = NULL;
 	size_t n = argument != NULL ? strlen(argument) : 0;
@@ -65,7 +68,7 @@ static int command_add_data(const struct command_line *line, const char *argumen
 	return refused;
 }
 
-/* --- commands --------------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static int command_is_text(const char *what, const char *word)
 {
@@ -82,10 +85,13 @@ static int command_push(struct command_request *r, json_t *command)
 }
 
 /* Takes the command over. data: the argument that holds it, or NULL with --file. */
-static int command_push_data(const struct command_line *line, const char *data, json_t *command, struct command_request *r)
+static int command_push_data(const struct command_line *line, const char *data, json_t *command,
+			     struct command_request *r)
 {
-	int refused = command != NULL ? command_add_data(line, data, command, r) : command_refuse(2, "an argument is not UTF-8");
-	if (refused == 0 && line->key != NULL && json_object_set_new(command, "key", json_string(line->key)) != 0)
+	int refused = command != NULL ? command_add_data(line, data, command, r)
+				      : command_refuse(2, "an argument is not UTF-8");
+	if (refused == 0 && line->key != NULL &&
+	    json_object_set_new(command, "key", json_string(line->key)) != 0)
 		refused = command_refuse(2, "the key is not UTF-8");
 	if (refused == 0)
 		return command_push(r, command);
@@ -105,7 +111,8 @@ static void command_names(struct command_request *r, const char *nobody, const c
 static int command_send(const struct command_line *line, struct command_request *r)
 {
 	command_names(r, NO_CONNECTION, line->words[1]);
-	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "send", "conn", line->words[1]), r);
+	return command_push_data(line, line->words[2],
+				 json_pack("{s:s, s:s}", "c", "send", "conn", line->words[1]), r);
 }
 
 static int command_broadcast(const struct command_line *line, struct command_request *r)
@@ -116,7 +123,10 @@ static int command_broadcast(const struct command_line *line, struct command_req
 static int command_broadcast_to(const struct command_line *line, struct command_request *r)
 {
 	command_names(r, NO_ROOM, line->words[1]);
-	return command_push_data(line, line->words[2], json_pack("{s:s, s:s}", "c", "broadcast_to", "room", line->words[1]), r);
+	return command_push_data(line, line->words[2],
+				 json_pack("{s:s, s:s}", "c", "broadcast_to", "room",
+					   line->words[1]),
+				 r);
 }
 
 static int command_close(const struct command_line *line, struct command_request *r)
@@ -128,18 +138,22 @@ static int command_close(const struct command_line *line, struct command_request
 		unsigned long code = strtoul(line->words[2], &end, 10);
 		if (*end != '\0' || end == line->words[2] || code < 1000 || code > 4999) {
 			json_decref(command);
-			return command_refuse(2, "close: CODE is a number of 1000 to 4999, not \"%s\"", line->words[2]);
+			return command_refuse(2,
+					      "close: CODE is a number of 1000 to 4999, not \"%s\"",
+					      line->words[2]);
 		}
 		json_object_set_new(command, "code", json_integer((json_int_t)code));
 	}
-	if (line->n > 3 && json_object_set_new(command, "reason", json_string(line->words[3])) != 0) {
+	if (line->n > 3 &&
+	    json_object_set_new(command, "reason", json_string(line->words[3])) != 0) {
 		json_decref(command);
 		return command_refuse(2, "close: REASON is not UTF-8");
 	}
 	return command_push(r, command);
 }
 
-static int command_question(struct command_request *r, const char *type, const char *key, const char *what)
+static int command_question(struct command_request *r, const char *type, const char *key,
+			    const char *what)
 {
 	r->object = json_pack("{s:s, s:i, s:s}", "t", type, "q", 1, key, what);
 	r->key = "q";
@@ -149,7 +163,8 @@ static int command_question(struct command_request *r, const char *type, const c
 /* Without a mount: of all mounts. */
 static int command_connections(const struct command_line *line, struct command_request *r)
 {
-	return command_question(r, "query", "what", line->mount != NULL ? "connections" : "all_connections");
+	return command_question(r, "query", "what",
+				line->mount != NULL ? "connections" : "all_connections");
 }
 
 static int command_slow(const struct command_line *line, struct command_request *r)
@@ -217,7 +232,7 @@ const char *command_unknown(const struct command_request *r, const json_t *answe
 	return unknown ? r->nobody : NULL;
 }
 
-/* --- all of them ------------------------------------------------------------------------------------------------------------------ */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 static const struct command {
 	const char *name, *arguments, *text;
@@ -227,26 +242,32 @@ static const struct command {
 } commands[] = {
 	{"send", "CONN TEXT", "send to one connection", 2, 2, true, command_send},
 	{"broadcast", "TEXT", "send to all connections of a mount", 1, 1, true, command_broadcast},
-	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true, command_broadcast_to},
+	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true,
+	 command_broadcast_to},
 	{"close", "CONN [CODE [REASON]]", "close a connection", 1, 3, false, command_close},
-	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0, false, command_connections},
-	{"slow", "", "which of them read too slowly, those for which most waits first", 0, 0, false, command_slow},
-	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false, command_rooms},
+	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0,
+	 false, command_connections},
+	{"slow", "", "which of them read too slowly, those for which most waits first", 0, 0, false,
+	 command_slow},
+	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false,
+	 command_rooms},
 	{"members", "ROOM", "which connections are in a room", 1, 1, false, command_members},
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
 	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
 	{"stats", "", "counters of the host", 0, 0, false, command_query},
-	{"reload", "", "read the settings and plugins anew, replace workers", 0, 0, false, command_control},
+	{"reload", "", "read the settings and plugins anew, replace workers", 0, 0, false,
+	 command_control},
 	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
-	{"dead-letter", "list | replay [ID]", "events that killed their workers; deliver them again", 1, 2, false,
-	 command_dead_letter},
+	{"dead-letter", "list | replay [ID]",
+	 "events that killed their workers; deliver them again", 1, 2, false, command_dead_letter},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
 void command_help(void)
 {
 	for (size_t i = 0; i < COMMANDS; i++)
-		printf("  %-12s %-21s %s\n", commands[i].name, commands[i].arguments, commands[i].text);
+		printf("  %-12s %-21s %s\n", commands[i].name, commands[i].arguments,
+		       commands[i].text);
 }
 
 static const struct command *command_find(const char *name)
@@ -271,15 +292,19 @@ int command_build(const struct command_line *line, struct command_request *reque
 		return command_refuse(2, "a command is missing; try tova-ctl --help");
 	const struct command *c = command_find(line->words[0]);
 	if (c == NULL)
-		return command_refuse(2, "there is no command \"%s\"; try tova-ctl --help", line->words[0]);
+		return command_refuse(2, "there is no command \"%s\"; try tova-ctl --help",
+				      line->words[0]);
 	if (!c->data && (line->file != NULL || line->binary || line->key != NULL))
-		return command_refuse(2, "%s takes no data: --file, --binary and --key mean nothing here", c->name);
+		return command_refuse(
+			2, "%s takes no data: --file, --binary and --key mean nothing here",
+			c->name);
 	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
 	if (n < c->least - less || n > c->most - less)
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,
 				      less > 0 ? ", TEXT being left out" : "");
 	int refused = c->build(line, request_r);
-	if (refused == 0 && line->mount != NULL && json_object_set_new(request_r->object, "mount", json_string(line->mount)) != 0)
+	if (refused == 0 && line->mount != NULL &&
+	    json_object_set_new(request_r->object, "mount", json_string(line->mount)) != 0)
 		refused = command_refuse(2, "--mount is not UTF-8");
 	if (refused != 0)
 		command_free(request_r);

@@ -24,7 +24,8 @@ static int main_help(void)
 	     "Talks to a running tova-host over its control socket.\n");
 	command_help();
 	puts("\n"
-	     "  -c, --control PATH  the control socket; default: tova.sock in $XDG_RUNTIME_DIR, or " MAIN_SYSTEM_SOCKET "\n"
+	     "  -c, --control PATH  the control socket; default: tova.sock in $XDG_RUNTIME_DIR, or " MAIN_SYSTEM_SOCKET
+	     "\n"
 	     "  -m, --mount PATH    the mount that is meant; may be left out where there is only one\n"
 	     "  -f, --file FILE     data from a file instead of TEXT; - is standard input\n"
 	     "  -b, --binary        data is sent as binary, not as text\n"
@@ -96,9 +97,12 @@ static const char *main_control_path(const struct arguments *a, char *path, size
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	if (a->control != NULL)
 		return a->control;
-	if (runtime == NULL || runtime[0] == '\0' || (size_t)snprintf(path, cap, "%s/tova.sock", runtime) >= cap)
+	if (runtime == NULL || runtime[0] == '\0' ||
+	    (size_t)snprintf(path, cap, "%s/tova.sock", runtime) >= cap)
 		return MAIN_SYSTEM_SOCKET;
-	return access(path, F_OK) == 0 || access(MAIN_SYSTEM_SOCKET, F_OK) != 0 ? path : MAIN_SYSTEM_SOCKET;
+	return access(path, F_OK) == 0 || access(MAIN_SYSTEM_SOCKET, F_OK) != 0
+		       ? path
+		       : MAIN_SYSTEM_SOCKET;
 }
 
 static int main_complain(const char *what, const char *why)

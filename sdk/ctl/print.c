@@ -36,13 +36,15 @@ void print_text(FILE *f, const char *text)
 	}
 }
 
-/* A value as the cell of a table; to be freed. A text that can be taken for another one stands in quotes, as JSON has it. */
+/* A value as the cell of a table; to be freed. A text that can be taken for another one stands in
+ * quotes, as JSON has it. */
 static char *print_cell(const json_t *value)
 {
 	const char *text = json_string_value(value);
 	if (value == NULL || json_is_null(value))
 		return strdup("-");
-	if (text != NULL && text[0] != '"' && text[0] != '\0' && !print_deceives(text, json_string_length(value)))
+	if (text != NULL && text[0] != '"' && text[0] != '\0' &&
+	    !print_deceives(text, json_string_length(value)))
 		return strdup(text);
 	char *whole = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY), *cell = NULL;
 	size_t n;
@@ -69,7 +71,7 @@ static void print_padded(FILE *f, const char *text, int width)
 	fprintf(f, "%s%*s", text, width > 0 ? width - print_width(text) + PRINT_GAP : 0, "");
 }
 
-/* --- tables ----------------------------------------------------------------------------------------------------------------------- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 /* The columns are the members of the objects, in the order in which they first appear. */
 static json_t *print_columns(const json_t *rows)
@@ -104,7 +106,8 @@ static void print_row(FILE *f, json_t *columns, const json_t *row)
 	json_object_foreach(columns, key, width)
 	{
 		char *cell = row != NULL ? print_cell(json_object_get(row, key)) : strdup(key);
-		print_padded(f, cell != NULL ? cell : "", --left > 0 ? (int)json_integer_value(width) : 0);
+		print_padded(f, cell != NULL ? cell : "",
+			     --left > 0 ? (int)json_integer_value(width) : 0);
 		free(cell);
 	}
 	fputc('\n', f);
@@ -119,7 +122,7 @@ static void print_table(FILE *f, const json_t *rows)
 	json_decref(columns);
 }
 
-/* --- the rest --------------------------------------------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 static void print_list(FILE *f, const json_t *list)
 {
@@ -150,7 +153,8 @@ static void print_members(FILE *f, json_t *object)
 	const char *key;
 	json_t *value;
 	int width = 0;
-	json_object_foreach(object, key, value) if (print_width(key) > width) width = print_width(key);
+	json_object_foreach(object, key, value) if (print_width(key) > width) width =
+		print_width(key);
 	json_object_foreach(object, key, value) print_member(f, key, value, width);
 }
 

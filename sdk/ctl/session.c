@@ -11,7 +11,8 @@
 #define SESSION_BYE_MS 100
 #define SESSION_LEAVE_S 2 /* for the host to close */
 
-__attribute__((format(printf, 2, 3))) static bool session_fail(struct session *s, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool session_fail(struct session *s,
+							       const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
@@ -20,7 +21,7 @@ __attribute__((format(printf, 2, 3))) static bool session_fail(struct session *s
 	return false;
 }
 
-/* --- messages --------------------------------------------------------------------------------------------------------------------- */
+/* --- messages --------------------------------------------------------------------------------- */
 
 static bool session_send(struct session *s, json_t *object, const void *bytes, size_t n)
 {
@@ -50,11 +51,13 @@ static bool session_receive(struct session *s)
 	int error = nng_recvmsg(s->socket, &msg, 0);
 	if (error != 0)
 		return session_fail(s, "the host does not answer: %s", nng_strerror(error));
-	json_t *batch = json_loadb(nng_msg_body(msg), nng_msg_len(msg), JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL);
+	json_t *batch = json_loadb(nng_msg_body(msg), nng_msg_len(msg),
+				   JSON_DISABLE_EOF_CHECK | JSON_ALLOW_NUL, NULL);
 	nng_msg_free(msg);
 	if (!json_is_array(batch)) {
 		json_decref(batch);
-		return session_fail(s, "the host's answer is not the protocol's: is this its control socket?");
+		return session_fail(
+			s, "the host's answer is not the protocol's: is this its control socket?");
 	}
 	json_array_extend(s->waiting, batch);
 	json_decref(batch);
@@ -78,16 +81,20 @@ static json_t *session_next(struct session *s)
 	if (strcmp(session_type(object), "bye") != 0)
 		return object;
 	const char *why = json_string_value(json_object_get(object, "error"));
-	session_fail(s, "the host ends the conversation%s%s", why != NULL ? ": " : "", why != NULL ? why : "");
+	session_fail(s, "the host ends the conversation%s%s", why != NULL ? ": " : "",
+		     why != NULL ? why : "");
 	json_decref(object);
 	return NULL;
 }
 
-/* --- the conversation ------------------------------------------------------------------------------------------------------------- */
+/* --- the conversation ------------------------------------------------------------------------- */
 
 static bool session_hello(struct session *s)
 {
-	if (!session_send(s, json_pack("{s:s, s:i, s:[], s:s}", "t", "hello", "v", 1, "events", "name", "tova-ctl"), NULL, 0))
+	if (!session_send(s,
+			  json_pack("{s:s, s:i, s:[], s:s}", "t", "hello", "v", 1, "events", "name",
+				    "tova-ctl"),
+			  NULL, 0))
 		return false;
 	json_t *object = session_next(s);
 	while (object != NULL && strcmp(session_type(object), "welcome") != 0) {
@@ -147,9 +154,11 @@ json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t
 		json_decref(number);
 		return NULL;
 	}
-	while ((answer = session_next(s)) != NULL && !json_equal(json_object_get(answer, key), number)) {
+	while ((answer = session_next(s)) != NULL &&
+	       !json_equal(json_object_get(answer, key), number)) {
 		if (strcmp(session_type(answer), "ping") == 0)
-			session_send(s, json_pack("{s:s, s:s}", "t", "pong", "link", s->link), NULL, 0);
+			session_send(s, json_pack("{s:s, s:s}", "t", "pong", "link", s->link), NULL,
+				     0);
 		json_decref(answer);
 	}
 	json_decref(number);

@@ -57,7 +57,7 @@ void client_close(struct client *c)
 	c->parts_len = c->held_len = c->held_room = c->late_at = c->late_len = 0;
 }
 
-/* --- receiving ------------------------------------------------------------------------------------------------------------------- */
+/* --- receiving -------------------------------------------------------------------------------- */
 
 /* Makes room for more behind what is there. */
 static size_t make_room(struct client *c, struct client_box *in)
@@ -200,7 +200,7 @@ int client_take_frame(struct client *c, struct client_box *in, struct client_fra
 	return r;
 }
 
-/* --- sending --------------------------------------------------------------------------------------------------------------------- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 /* In front of the payload stands the frame's head, and where it is compressed, that comes behind it first. */
 uint8_t *client_put_space(struct client_box *out, size_t len)

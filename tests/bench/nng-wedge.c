@@ -34,7 +34,7 @@ static void refuse(const char *what, int error)
 	exit(2);
 }
 
-/* --- the peer, in a process of its own -------------------------------------------------------------------------------------------- */
+/* --- the peer, in a process of its own -------------------------------------------------------- */
 
 /* It never stops by itself: whoever started it kills it. */
 static int peer(const char *url, int in_flight)
@@ -68,7 +68,7 @@ static pid_t start_peer(const char *url, int in_flight)
 	return pid;
 }
 
-/* --- the listener ----------------------------------------------------------------------------------------------------------------- */
+/* --- the listener ----------------------------------------------------------------------------- */
 
 static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
 {

@@ -91,7 +91,7 @@ static void measure(struct load *l, struct slow *s)
 	}
 }
 
-/* --- those that do not read ----------------------------------------------------------------------------------------------------------- */
+/* --- those that do not read ------------------------------------------------------------------- */
 
 static int open_stopped(struct load *l)
 {

@@ -9,7 +9,7 @@
 static struct hub hub = {.host_id = 0x1122334455667788};
 static struct mount mount;
 
-/* --- worker to host ----------------------------------------------------------------------------------------------------------------- */
+/* --- worker to host --------------------------------------------------------------------------- */
 
 static void use_answer(const struct codec_batch *b, struct codec_item *item)
 {
@@ -83,7 +83,7 @@ static void read_batch(const uint8_t *data, size_t size)
 	free(bytes);
 }
 
-/* --- host to worker ------------------------------------------------------------------------------------------------------------------- */
+/* --- host to worker --------------------------------------------------------------------------- */
 
 static void must_be(const json_t *o, const char *text_key, const char *binary_key, const uint8_t *bytes, size_t n, bool binary,
 		    const uint8_t **at)

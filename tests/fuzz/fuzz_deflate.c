@@ -7,7 +7,7 @@
 #include "ws/frame.h"
 #include "ws/utf8.h"
 
-/* --- what is agreed on ------------------------------------------------------------------------------------------------------- */
+/* --- what is agreed on ------------------------------------------------------------------------ */
 
 /* False: the request is none. */
 static bool negotiate(const struct deflate_policy *policy, const char *offers, size_t n, struct deflate_terms *terms_r,
@@ -58,7 +58,7 @@ static void fuzz_offers(uint8_t choice, const uint8_t *data, size_t size)
 	MUST(terms.in_bits == again.in_bits || !terms.say_in_bits);
 }
 
-/* --- a message there and back ------------------------------------------------------------------------------------------------ */
+/* --- a message there and back ----------------------------------------------------------------- */
 
 static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 {
@@ -91,7 +91,7 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 	free(got);
 }
 
-/* --- the slow reader --------------------------------------------------------------------------------------------------------- */
+/* --- the slow reader -------------------------------------------------------------------------- */
 
 struct slow {
 	z_stream z;
@@ -234,7 +234,7 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 	return there == len && (h[0] < 128 || slow_end(s));
 }
 
-/* --- the fast reader --------------------------------------------------------------------------------------------------------- */
+/* --- the fast reader -------------------------------------------------------------------------- */
 
 struct fast {
 	struct inflate_pool pool;
@@ -335,7 +335,7 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	free(got.bytes);
 }
 
-/* --- who refers back unasked ------------------------------------------------------------------------------------------------- */
+/* --- who refers back unasked ------------------------------------------------------------------ */
 
 /* Adds one frame without a mask: a message compressed by a client that keeps its state though it was told not to. */
 static void add_compressed(struct record *wire, z_stream *z, const uint8_t *text, size_t n)

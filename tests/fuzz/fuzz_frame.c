@@ -4,7 +4,7 @@
 #include "ws/frame.h"
 #include "ws/utf8.h"
 
-/* --- the slow reader ------------------------------------------------------------------------------------------------------- */
+/* --- the slow reader -------------------------------------------------------------------------- */
 
 struct slow {
 	uint8_t *message; /* of the largest size that can come */
@@ -126,7 +126,7 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 	return more;
 }
 
-/* --- the fast reader ------------------------------------------------------------------------------------------------------- */
+/* --- the fast reader -------------------------------------------------------------------------- */
 
 static void note(struct record *t, enum frame_status status, const struct frame *f)
 {

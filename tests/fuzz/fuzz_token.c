@@ -45,7 +45,7 @@ static const struct token_policy *policy_of(bool keys)
 	return policy;
 }
 
-/* --- requests ----------------------------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void check_request(const uint8_t *data, size_t size)
 {
@@ -77,7 +77,7 @@ static void check_request(const uint8_t *data, size_t size)
 	free(bytes);
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------------------------- */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 static size_t sign(const char *text, size_t len, char *dst)
 {

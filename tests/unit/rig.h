@@ -253,7 +253,7 @@ static inline double rig_seconds(void)
 		(r)->said[(r)->said_len = 0] = '\0'; \
 	} while (0)
 
-/* --- clients --------------------------------------------------------------------------------------------------------------- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 /* Bytes that have come for this client; -1: the end of the stream. Turns first. */
 static inline ssize_t rig_receive(struct rig *r, int client, void *p, size_t n)

@@ -105,7 +105,7 @@ static void text_is(struct json_string *s, const char *expected)
 	ck_assert_msg(span_eq(text, span_of(expected)), "%.*s is not %s", (int)text.n, text.p, expected);
 }
 
-/* --- commands as text ------------------------------------------------------------------------------------------------------------- */
+/* --- commands as text ------------------------------------------------------------------------- */
 
 static char said[1 << 16];
 static size_t n_said;
@@ -177,7 +177,7 @@ static const char *commands(const char *list, size_t n, const struct session *or
 }
 #define COMMANDS(literal) commands((literal), sizeof(literal) - 1, &own)
 
-/* --- objects ------------------------------------------------------------------------------------------------------------------------- */
+/* --- objects ---------------------------------------------------------------------------------- */
 
 START_TEST(hello)
 {
@@ -356,7 +356,7 @@ START_TEST(number_of_objects)
 }
 END_TEST
 
-/* --- commands -------------------------------------------------------------------------------------------------------------------------- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 START_TEST(each_command)
 {
@@ -587,7 +587,7 @@ START_TEST(more_commands_than_are_kept)
 }
 END_TEST
 
-/* --- answers to an upgrade -------------------------------------------------------------------------------------------------------------- */
+/* --- answers to an upgrade -------------------------------------------------------------------- */
 
 static struct event_answer answer;
 static void *data;
@@ -721,7 +721,7 @@ START_TEST(answers_beside_commands)
 }
 END_TEST
 
-/* --- damage ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- damage ----------------------------------------------------------------------------------- */
 
 static uint64_t state;
 

@@ -9,7 +9,7 @@
 #include "ws/utf8.h"
 #include "run.h"
 
-/* --- no memory ------------------------------------------------------------------------------------------------------------------ */
+/* --- no memory -------------------------------------------------------------------------------- */
 
 static long allocations_left; /* until the one that fails; 0: none does */
 
@@ -32,7 +32,7 @@ void *__wrap_realloc(void *p, size_t n)
 	return allowed() ? __real_realloc(p, n) : NULL;
 }
 
-/* --- a batch, and what a worker makes of it --------------------------------------------------------------------------------------- */
+/* --- a batch, and what a worker makes of it --------------------------------------------------- */
 
 static struct codec_out out;
 static struct hub hub;
@@ -177,7 +177,7 @@ static json_t *event(const struct event_held *h)
 
 static const char CONN[] = "ASNFZ4mrze_-3LqYdlQyEA";
 
-/* --- small words ------------------------------------------------------------------------------------------------------------------ */
+/* --- small words ------------------------------------------------------------------------------ */
 
 START_TEST(words)
 {
@@ -227,7 +227,7 @@ START_TEST(text_that_is_not_utf8)
 }
 END_TEST
 
-/* --- events ------------------------------------------------------------------------------------------------------------------------ */
+/* --- events ----------------------------------------------------------------------------------- */
 
 START_TEST(messages)
 {
@@ -458,7 +458,7 @@ START_TEST(timers)
 }
 END_TEST
 
-/* --- requests ---------------------------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static const char HEAD[] = "GET /caf%C3%A9/%22?q=%20&x=+ HTTP/1.1\r\n"
 			   "Host: example.com:8080\r\n"
@@ -583,7 +583,7 @@ START_TEST(bytes_of_headers)
 }
 END_TEST
 
-/* --- dead letters -------------------------------------------------------------------------------------------------------------------- */
+/* --- dead letters ----------------------------------------------------------------------------- */
 
 static json_t *dead(const struct event_held *h)
 {
@@ -650,7 +650,7 @@ START_TEST(dead_letters)
 }
 END_TEST
 
-/* --- memory -------------------------------------------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 /* Each allocation fails once: it is known that the batch is not whole, and the next one is whole again. */
 START_TEST(lack_of_memory_is_known)

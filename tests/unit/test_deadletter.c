@@ -25,7 +25,7 @@ static struct loop_timer tick;
 static bool (*wanted)(void);
 static uint64_t deadline;
 
-/* --- the disk -------------------------------------------------------------------------------------------------------------------- */
+/* --- the disk --------------------------------------------------------------------------------- */
 
 static atomic_int syncs, failing_syncs, folder_syncs;
 static bool memory_denied;
@@ -60,7 +60,7 @@ void *__wrap_realloc(void *p, size_t n)
 	return memory_denied ? NULL : __real_realloc(p, n);
 }
 
-/* --- helpers --------------------------------------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 /* What was done, in order, and how many lines had been synced by then. */
 static struct {
@@ -200,7 +200,7 @@ static void open_letters(void)
 	ck_assert_str_eq(deadletter_path(letters), path);
 }
 
-/* --- tests ------------------------------------------------------------------------------------------------------------------------ */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(lines_are_synced_and_then_done)
 {
@@ -306,7 +306,7 @@ START_TEST(files_that_can_not_be_opened)
 }
 END_TEST
 
-/* --- the unhappy path ----------------------------------------------------------------------------------------------------------- */
+/* --- the unhappy path ------------------------------------------------------------------------- */
 
 /* A device without room: nothing is done, it is said once, and closing does not wait for it. */
 START_TEST(full_device)

@@ -6,7 +6,7 @@
 #include "ws/deflate.h"
 #include "run.h"
 
-/* --- negotiation ------------------------------------------------------------------------------------------------------------- */
+/* --- negotiation ------------------------------------------------------------------------------ */
 
 static struct request request;
 static char head[8192];
@@ -153,7 +153,7 @@ START_TEST(everything_is_said)
 }
 END_TEST
 
-/* --- compressing ------------------------------------------------------------------------------------------------------------- */
+/* --- compressing ------------------------------------------------------------------------------ */
 
 /* Text that repeats itself over many distances. */
 static uint8_t *prose(size_t n, unsigned seed)

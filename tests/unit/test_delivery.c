@@ -21,7 +21,7 @@ static enum handler_result failed(struct span *why_r, const char *why)
 	return HANDLER_FAILED;
 }
 
-/* --- order ----------------------------------------------------------------------------------------------------------------- */
+/* --- order ------------------------------------------------------------------------------------ */
 
 START_TEST(open_messages_close)
 {
@@ -95,7 +95,7 @@ START_TEST(a_reset)
 }
 END_TEST
 
-/* --- failure --------------------------------------------------------------------------------------------------------------- */
+/* --- failure ---------------------------------------------------------------------------------- */
 
 static enum handler_result fail_some(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
 {
@@ -244,7 +244,7 @@ START_TEST(unwanted_events)
 }
 END_TEST
 
-/* --- events from inside others --------------------------------------------------------------------------------------------- */
+/* --- events from inside others ---------------------------------------------------------------- */
 
 /* A close of another connection within a commit: its close event comes behind, and it is told only then. */
 static enum handler_result close_others(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
@@ -350,7 +350,7 @@ START_TEST(close_is_behind_what_waits)
 }
 END_TEST
 
-/* --- ids of events --------------------------------------------------------------------------------------------------------- */
+/* --- ids of events ---------------------------------------------------------------------------- */
 
 static uint64_t sequences[64];
 static int n_sequences;
@@ -381,7 +381,7 @@ START_TEST(sequences_count_without_gaps)
 }
 END_TEST
 
-/* --- close ----------------------------------------------------------------------------------------------------------------- */
+/* --- close ------------------------------------------------------------------------------------ */
 
 static enum handler_result look_at_close(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
 {

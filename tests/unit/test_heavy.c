@@ -76,7 +76,7 @@ static void expect_all(int client, size_t kib, size_t piece)
 	rig_expect_silence(r, client);
 }
 
-/* --- output ------------------------------------------------------------------------------------------------------------------ */
+/* --- output ----------------------------------------------------------------------------------- */
 
 START_TEST(whoever_holds_most)
 {
@@ -196,7 +196,7 @@ START_TEST(a_large_message_on_its_way)
 }
 END_TEST
 
-/* --- input ------------------------------------------------------------------------------------------------------------------- */
+/* --- input ------------------------------------------------------------------------------------ */
 
 /* The first `kib` of a message that has one more; the buffer for it may be twice as large. */
 static void begin_message(int client, size_t kib)

@@ -16,7 +16,7 @@ static void teardown(void)
 	rig_free(r);
 }
 
-/* --- a handler that does what the message says ------------------------------------------------------------------------------- */
+/* --- a handler that does what the message says ------------------------------------------------ */
 
 /* Words of one letter and a number: j2 joins client 2 to the room, l2 leaves, b2 broadcasts but not to 2, r2 the same to the room, s2 sends to
  * 2, c2 closes 2, d2 sets the data of 2, t2 a timer of 2. 99 is nobody, no number is none. */
@@ -81,7 +81,7 @@ static void words(const char *text)
 	rig_turn(r);
 }
 
-/* --- tests ------------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(excluded)
 {
@@ -216,7 +216,7 @@ START_TEST(paths)
 }
 END_TEST
 
-/* --- those that read too slowly ------------------------------------------------------------------------------------------------ */
+/* --- those that read too slowly --------------------------------------------------------------- */
 
 static char *large(size_t n)
 {

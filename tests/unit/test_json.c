@@ -30,7 +30,7 @@ static struct json reader(const char *p, size_t n)
 }
 #define READER(literal) reader((literal), sizeof(literal) - 1)
 
-/* --- random documents --------------------------------------------------------------------------------------------------------- */
+/* --- random documents ------------------------------------------------------------------------- */
 
 struct text {
 	char p[1 << 16];
@@ -148,7 +148,7 @@ static void add_value(struct text *t, unsigned depth)
 	add_space(t);
 }
 
-/* --- comparing ------------------------------------------------------------------------------------------------------------------ */
+/* --- comparing -------------------------------------------------------------------------------- */
 
 static void same(struct json *j, const json_t *v);
 
@@ -335,7 +335,7 @@ START_TEST(damaged_documents)
 }
 END_TEST
 
-/* --- what is wrong, in words ---------------------------------------------------------------------------------------------------- */
+/* --- what is wrong, in words ------------------------------------------------------------------ */
 
 static const struct {
 	const char *text, *why;
@@ -557,7 +557,7 @@ START_TEST(booleans)
 }
 END_TEST
 
-/* --- strings -------------------------------------------------------------------------------------------------------------------- */
+/* --- strings ---------------------------------------------------------------------------------- */
 
 /* Each byte at each place of a string, so that no place in a word or a vector escapes the search. */
 START_TEST(each_byte_at_each_place)

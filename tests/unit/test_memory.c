@@ -5,7 +5,7 @@
 
 #include "rig.h"
 
-/* --- the memory ------------------------------------------------------------------------------------------------------------ */
+/* --- the memory ------------------------------------------------------------------------------- */
 
 static long left = -1; /* allocations that still succeed; -1: all do */
 static bool for_good;  /* what fails goes on failing */
@@ -46,7 +46,7 @@ void *__wrap_realloc(void *p, size_t n)
 	return memory_fails() ? NULL : __real_realloc(p, n);
 }
 
-/* --- the handler ----------------------------------------------------------------------------------------------------------- */
+/* --- the handler ------------------------------------------------------------------------------ */
 
 #define LARGE 100000
 
@@ -100,7 +100,7 @@ static enum handler_result do_all(struct rig *r, const struct hub_event *e, stru
 	return HANDLER_DONE;
 }
 
-/* --- clients that take what comes ------------------------------------------------------------------------------------------ */
+/* --- clients that take what comes ------------------------------------------------------------- */
 
 #define CLIENTS 4
 #define INBOX (4 << 20)
@@ -185,7 +185,7 @@ static void check_inbox(int client)
 	}
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------------------ */
+/* --- tokens ----------------------------------------------------------------------------------- */
 
 /* HS256 of {"exp":4102444800,"sub":"ada"}. */
 #define SECRET "0123456789abcdef0123456789abcdef"
@@ -204,7 +204,7 @@ static struct token_policy *ask_for_tokens(void)
 	return policy;
 }
 
-/* --- the conversation ------------------------------------------------------------------------------------------------------ */
+/* --- the conversation ------------------------------------------------------------------------- */
 
 static void connect_all(struct rig *r)
 {

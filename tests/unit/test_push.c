@@ -10,7 +10,7 @@
 static struct push_sources sources;
 static bool memory_denied;
 
-/* --- no memory ----------------------------------------------------------------------------------------------------------------- */
+/* --- no memory -------------------------------------------------------------------------------- */
 
 void *__real_calloc(size_t n, size_t size);
 void *__wrap_calloc(size_t n, size_t size);

@@ -159,7 +159,7 @@ START_TEST(no_memory_changes_nothing)
 }
 END_TEST
 
-/* --- two threads ------------------------------------------------------------------------------------------------------------------ */
+/* --- two threads ------------------------------------------------------------------------------ */
 
 enum { BOUND = 1 << 20 };
 #define RECORDS (RUNNING_ON_VALGRIND ? 20000ul : 300000ul) /* there the threads take turns */

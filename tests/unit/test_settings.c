@@ -14,7 +14,7 @@ static char folder[64], config[96];
 static struct settings s;
 static char *out, *err;
 
-/* --- no memory: these two are called instead of libc's, by the host's code too ------------------------------------------------- */
+/* --- no memory: these two are called instead of libc's, by the host's code too ---------------- */
 
 static long allocations_left = LONG_MAX;
 static bool denied;
@@ -46,7 +46,7 @@ void *reallocarray(void *p, size_t n, size_t size)
 	return realloc(p, n * size);
 }
 
-/* --- helpers -------------------------------------------------------------------------------------------------------------------- */
+/* --- helpers ---------------------------------------------------------------------------------- */
 
 static void set_up(void)
 {
@@ -144,7 +144,7 @@ static const char *value_of(const struct settings_mount *mount, const char *key)
 	return NULL;
 }
 
-/* --- the command line ----------------------------------------------------------------------------------------------------------- */
+/* --- the command line ------------------------------------------------------------------------- */
 
 START_TEST(defaults)
 {
@@ -681,7 +681,7 @@ START_TEST(silent_when_asked)
 }
 END_TEST
 
-/* --- the config file ------------------------------------------------------------------------------------------------------------- */
+/* --- the config file -------------------------------------------------------------------------- */
 
 START_TEST(config_values)
 {
@@ -928,7 +928,7 @@ START_TEST(hostile_files)
 }
 END_TEST
 
-/* --- printing, reading again ----------------------------------------------------------------------------------------------------- */
+/* --- printing, reading again ------------------------------------------------------------------ */
 
 static void round_trip(void)
 {
@@ -1048,7 +1048,7 @@ START_TEST(lack_of_memory_is_said)
 }
 END_TEST
 
-/* --- finding a plugin ------------------------------------------------------------------------------------------------------------ */
+/* --- finding a plugin ------------------------------------------------------------------------- */
 
 static void touch(const char *name)
 {

@@ -7,7 +7,7 @@
 #include "ws/frame.h"
 #include "run.h"
 
-/* --- memory ---------------------------------------------------------------------------------------------------------------- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static long left = -1; /* allocations that still succeed; -1: all do */
 static bool counting;  /* else it is not the host who allocates, but the test */
@@ -37,7 +37,7 @@ void *__wrap_calloc(size_t n, size_t size)
 	return memory_fails() ? NULL : __real_calloc(n, size);
 }
 
-/* --- a loop and its clients ------------------------------------------------------------------------------------------------ */
+/* --- a loop and its clients ------------------------------------------------------------------- */
 
 static struct squeeze squeeze;
 static struct chunk_pool chunks;
@@ -182,7 +182,7 @@ static char *prose(size_t n, unsigned seed)
 
 #define PD "permessage-deflate"
 
-/* --- tests ----------------------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(once_for_each_window)
 {

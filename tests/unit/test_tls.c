@@ -9,7 +9,7 @@
 #include "tls_files.h"
 #include "run.h"
 
-/* --- another time --------------------------------------------------------------------------------------------------------------------- */
+/* --- another time ----------------------------------------------------------------------------- */
 
 static time_t later; /* seconds by which the clock is ahead */
 static bool all_expired;
@@ -30,7 +30,7 @@ int __wrap_X509_cmp_current_time(const ASN1_TIME *t)
 	return all_expired ? -1 : __real_X509_cmp_current_time(t);
 }
 
-/* --- both ends ------------------------------------------------------------------------------------------------------------------------ */
+/* --- both ends -------------------------------------------------------------------------------- */
 
 static struct loop *loop;
 static struct tls_server *server;
@@ -178,7 +178,7 @@ static void converse(struct ends *e)
 	answer(e, "world");
 }
 
-/* --- set up ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- set up ----------------------------------------------------------------------------------- */
 
 static void use(const char *name, const char *client_ca, struct tls_server *old)
 {
@@ -244,7 +244,7 @@ static void teardown(void)
 	ck_assert_uint_eq(ERR_peek_error(), 0);
 }
 
-/* --- conversations --------------------------------------------------------------------------------------------------------------------- */
+/* --- conversations ---------------------------------------------------------------------------- */
 
 static const int VERSIONS[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 static const char *const VERSION_NAMES[] = {"TLSv1.2", "TLSv1.3"};
@@ -322,7 +322,7 @@ START_TEST(test_small_reads)
 }
 END_TEST
 
-/* --- output ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- output ----------------------------------------------------------------------------------- */
 
 /* How many records are on the wire, and of how many bytes in all. */
 static unsigned records(const uint8_t *wire, size_t n)
@@ -472,7 +472,7 @@ START_TEST(test_peer_gone_while_writing)
 }
 END_TEST
 
-/* --- ends ------------------------------------------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------- */
 
 START_TEST(test_close_notify)
 {
@@ -558,7 +558,7 @@ START_TEST(test_strangers)
 }
 END_TEST
 
-/* --- handshakes that fail --------------------------------------------------------------------------------------------------------------- */
+/* --- handshakes that fail --------------------------------------------------------------------- */
 
 static void fails(int client_error, const char *why)
 {
@@ -649,7 +649,7 @@ START_TEST(test_key_updates_without_end)
 }
 END_TEST
 
-/* --- sessions --------------------------------------------------------------------------------------------------------------------------- */
+/* --- sessions --------------------------------------------------------------------------------- */
 
 static bool resumes(SSL_SESSION *session)
 {
@@ -720,7 +720,7 @@ START_TEST(test_keys_of_tickets_age)
 }
 END_TEST
 
-/* --- certificates of clients ------------------------------------------------------------------------------------------------------------- */
+/* --- certificates of clients ------------------------------------------------------------------ */
 
 START_TEST(test_client_certificates)
 {

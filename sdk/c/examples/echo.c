@@ -1,4 +1,5 @@
-/* echo: a worker in C. Every message comes back; one that begins with "later " does so from another thread, after a second. */
+/* echo: a worker in C. Every message comes back; one that begins with "later " does so from another
+ * thread, after a second. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -49,6 +50,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *msg)
 
 int main(void)
 {
-	static const tova_plugin worker = {TOVA_PLUGIN_HEAD("echo", "1.0"), .on_message = on_message};
+	static const tova_plugin worker = {TOVA_PLUGIN_HEAD("echo", "1.0"),
+					   .on_message = on_message};
 	return tova_worker_run(&worker, NULL);
 }

@@ -39,7 +39,7 @@ static _Noreturn void give_up(const char *why)
 	exit(1);
 }
 
-/* --- a world without chance --------------------------------------------------------------------------------------------------------- */
+/* --- a world without chance ------------------------------------------------------------------- */
 
 /* The host's and libevent's calls come here rather than to libc. Each takes a microsecond, so that time goes on at the same calls. */
 int clock_gettime(clockid_t clock, struct timespec *t)
@@ -71,7 +71,7 @@ static void on_alarm(int number)
 	_exit(1);
 }
 
-/* --- a worker, attached over a Unix socket -------------------------------------------------------------------------------------------- */
+/* --- a worker, attached over a Unix socket ---------------------------------------------------- */
 
 static struct {
 	int fd;
@@ -187,7 +187,7 @@ static void worker_end(void)
 	rmdir(worker.folder);
 }
 
-/* --- clients ------------------------------------------------------------------------------------------------------------------------ */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 static uint8_t out[1 << 18];
 static size_t out_len;
@@ -285,7 +285,7 @@ static void await_upgrade(int client)
 		give_up("an upgrade was refused");
 }
 
-/* --- talks -------------------------------------------------------------------------------------------------------------------------- */
+/* --- talks ------------------------------------------------------------------------------------ */
 
 static unsigned talk_echo(const struct scene *s)
 {
@@ -417,7 +417,7 @@ static unsigned talk_life(const struct scene *s)
 	return (unsigned)(s->rounds);
 }
 
-/* --- scenes ------------------------------------------------------------------------------------------------------------------------- */
+/* --- scenes ----------------------------------------------------------------------------------- */
 
 static const struct scene scenes[] = {
 	{"echo-64-depth-1", "echo", "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 40},

@@ -58,7 +58,7 @@ static json_t *id_json(tova_mount *m, tova_ws ws)
 	return json_string(tova_ws_text(m, ws, text));
 }
 
-/* --- deeds ------------------------------------------------------------------------------------------------------------------------ */
+/* --- deeds ------------------------------------------------------------------------------------ */
 
 static int do_echo(tova_mount *m, tova_ws ws, const json_t *ask)
 {
@@ -189,7 +189,7 @@ static const struct deed {
 	{"slow", do_slow}, {"push", do_push},	{"query", do_query}, {"timer", do_timer}, {"close", do_close}, {"room", do_room},
 };
 
-/* --- events ----------------------------------------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static int start(tova_mount *m)
 {
