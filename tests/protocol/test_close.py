@@ -175,8 +175,9 @@ def test_a_reset_is_an_error_and_then_1006(probe):
 
 
 @pytest.mark.parametrize("sends", [1, 2, 40])
-def test_a_write_that_fails_says_why(probe, request, sends):
-    """It is gone before a handler in the host has ended: of two messages the second is written at once, to make room for it."""
+def test_a_write_that_fails_says_why(probe, sends):
+    """It is gone before its handler has ended: of two messages the second is written at once, to make room for it. Where another loop or
+    process has the handler, or there was no time to stall, it is a read that notices."""
     observer, writer = probe.observer(), probe.client()
     observer.event("open")
     ws = probe.client()
@@ -185,8 +186,7 @@ def test_a_write_that_fails_says_why(probe, request, sends):
     ws.reset()
     error = observer.event(None, who)
     assert (error["event"], error["kind"]) == ("error", 3)
-    ways = ("write",) if sends > 1 and request.node.callspec.params["probe_host"] == "plugin" else ("read", "write")
-    assert error["text"] in [f"a {way} failed: the peer has reset the connection" for way in ways]
+    assert error["text"] in [f"a {way} failed: the peer has reset the connection" for way in ("read", "write")]
     assert observer.event(None, who)["code"] == 1006
 
 
