@@ -39,7 +39,7 @@ ALLFLAGS = -std=gnu11 $(WARN) $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA) -MMD -MP
 HOSTFLAGS = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Ihost -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
 LINK    = -pie -fno-lto -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 
-SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c)))
+SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c host/*/*/*.c)))
 OBJ_LIB := $(SRC_LIB:%.c=$(BUILD)/obj/%.o)
 PLUGINS := $(patsubst plugins/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/*.c))
 

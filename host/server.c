@@ -96,8 +96,9 @@ struct quota server_quota(const struct settings *settings)
 	return (struct quota){
 		.rooms = (uint32_t)settings->max_rooms,
 		.mount_rooms = (uint32_t)settings->max_mount_rooms,
+		/* no name is longer */
 		.name = settings->max_room_name < ROOM_NAME_MAX ? (uint32_t)settings->max_room_name
-								: 0, /* no name is longer */
+								: 0,
 	};
 }
 
@@ -311,8 +312,8 @@ static bool server_start_listeners(struct server *s)
 	uint8_t groups = 0;
 	for (size_t i = 0; i < s->settings.listen.n; i++) {
 		const struct settings_listen *at = &s->settings.listen.items[i];
-		const uint8_t group =
-			at->tls_names.n > 0 ? ++groups : 0; /* as certificates.c counts them */
+		/* as certificates.c counts them */
+		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0;
 		const struct conn_kind kind = {.proxy = at->proxy,
 					       .tls = at->tls,
 					       .tls_group = group};
@@ -377,8 +378,8 @@ static bool server_start_control(struct server *s)
 	server_leave(entered);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
-	if (s->control ==
-	    NULL) /* another host has it, or it is not ours to make: this one can do without */
+	/* another host has it, or it is not ours to make: this one can do without */
+	if (s->control == NULL)
 		LOG(s->log, LOG_NOTICE, LOG_HOST, "no control socket for tova-ctl; see --control",
 		    LOG_STR("path", path), LOG_STR("error", why));
 	return true;
@@ -387,8 +388,8 @@ static bool server_start_control(struct server *s)
 static bool server_start_signals(struct server *s)
 {
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write, not the end
-				     of the host */
+	/* a file that may not grow is an error of the write, not the end of the host */
+	signal(SIGXFSZ, SIG_IGN);
 	if (loop_signal_add(s->loop, &s->on_term, SIGTERM, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_int, SIGINT, server_on_stop, s) &&
 	    loop_signal_add(s->loop, &s->on_hup, SIGHUP, server_on_hup, s) &&

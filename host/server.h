@@ -2,10 +2,10 @@
 #ifndef TOVA_SERVER_H
 #define TOVA_SERVER_H
 
-#include "base/settings.h"
-#include "handler/deadletter.h"
+#include "settings/settings.h"
+#include "handler/worker/deadletter.h"
 #include "handler/process.h"
-#include "handler/push.h"
+#include "handler/worker/push.h"
 #include "hub/hub.h"
 #include "net/files.h"
 #include "net/listener.h"
@@ -32,15 +32,15 @@ struct server {
 	struct listeners listeners;
 	struct sides sides; /* the other loops; those above are the main thread's */
 	struct processes processes;
-	uint64_t soft_descriptors; /* as the operator gave it; the host takes what it may for
-				    itself */
+	/* as the operator gave it; the host takes what it may for itself */
+	uint64_t soft_descriptors;
 	struct push_sources sources;
 	struct deadletter *deadletter;
 	struct control *control;
 	char control_path[128];
 	struct privileges privileges; /* with --user */
-	struct mount **made; /* by the place of their settings: made and not started yet; NULL after
-				a start */
+	/* by the place of their settings: made and not started yet; NULL after a start */
+	struct mount **made;
 	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
 	struct loop_signal on_term, on_int, on_hup, on_usr1;

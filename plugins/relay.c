@@ -46,8 +46,9 @@ static int on_upgrade(tova_mount *m, const tova_request *request)
 	key = value_of(request->query, "key", &len);
 	if (key != NULL && len >= sizeof me->key)
 		return tova_refuse(m, 400, "A key has at most 63 bytes.\n");
+	/* and a NUL behind it, as all was zero */
 	if (key != NULL)
-		memcpy(me->key, key, len); /* and a NUL behind it, as all was zero */
+		memcpy(me->key, key, len);
 	echo = value_of(request->query, "echo", &len);
 	me->echo = echo != NULL && len == 1 && *echo == '1';
 	return 0;

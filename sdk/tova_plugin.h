@@ -87,11 +87,12 @@ enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 typedef struct tova_payload {
 	size_t size; /* sizeof(tova_payload) */
 	const void *data;
-	size_t len;	 /* bytes */
-	uint32_t kind;	 /* enum tova_kind */
-	uint32_t flags;	 /* 0; others are reserved */
-	const char *key; /* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy
-			    conflate the newest of a key stays */
+	size_t len;	/* bytes */
+	uint32_t kind;	/* enum tova_kind */
+	uint32_t flags; /* 0; others are reserved */
+	/* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy conflate the newest
+	 * of a key stays */
+	const char *key;
 	size_t key_len;
 } tova_payload;
 
@@ -120,11 +121,13 @@ typedef struct tova_request {
 	size_t n_cookies;
 	const char *const *subprotocols; /* offered by the client, in its order */
 	size_t n_subprotocols;
-	const char *claims;  /* what the token says (--jwt-key), a JSON object; NULL where none is
-				asked for. Use tova_claims() */
+	/* what the token says (--jwt-key), a JSON object; NULL where none is asked for. Use
+	 * tova_claims() */
+	const char *claims;
 	const char *subject; /* its "sub"; NULL without. Use tova_subject() */
-	uint32_t secure; /* 1: the client speaks TLS, with the host or with a proxy that is trusted
-			    to say so. Use tova_is_secure() */
+	/* 1: the client speaks TLS, with the host or with a proxy that is trusted to say so. Use
+	 * tova_is_secure() */
+	uint32_t secure;
 } tova_request;
 
 typedef struct tova_close {
@@ -140,8 +143,9 @@ enum tova_error_kind {
 	TOVA_ERROR_HANDLER = 1,	  /* a callback of this plugin failed */
 	TOVA_ERROR_PROTOCOL = 2,  /* the peer broke the protocol; on_close follows */
 	TOVA_ERROR_TRANSPORT = 3, /* the connection broke; on_close follows */
-	TOVA_ERROR_LIMIT = 4, /* it sent more than --rate-limit allows: the text says how much was
-				 dropped; or on_close follows */
+	/* it sent more than --rate-limit allows: the text says how much was dropped; or on_close
+	   follows */
+	TOVA_ERROR_LIMIT = 4,
 };
 
 typedef struct tova_error {
@@ -157,11 +161,12 @@ typedef struct tova_error {
 typedef struct tova_timer {
 	size_t size;
 	tova_ws ws;
-	const char *name;   /* UTF-8, 1 to 255 bytes, no NUL */
-	uint64_t id;	    /* yours; handed back */
-	uint64_t delay_ms;  /* to the first call */
-	uint64_t period_ms; /* from the first call on; a time that passes while a call of it waits
-			       is left out; 0: once */
+	const char *name;  /* UTF-8, 1 to 255 bytes, no NUL */
+	uint64_t id;	   /* yours; handed back */
+	uint64_t delay_ms; /* to the first call */
+	/* from the first call on; a time that passes while a call of it waits is left out; 0:
+	 * once */
+	uint64_t period_ms;
 } tova_timer;
 
 enum tova_query_kind {
@@ -189,12 +194,12 @@ typedef struct tova_stats {
 	uint64_t messages_in, messages_out; /* WebSocket messages */
 	uint64_t bytes_in, bytes_out;	    /* on sockets */
 	/* Since 1.2: */
-	uint64_t slow; /* connections for which messages are being given up now, since they read too
-			  slowly */
-	uint64_t dropped;	   /* messages that a receiver does not get for that */
-	uint64_t rate_dropped;	   /* messages and pings not taken, for --rate-limit */
-	uint64_t refused, limited; /* upgrades refused; connections and upgrades refused for the
-				      limits of their address */
+	/* connections for which messages are being given up now, since they read too slowly */
+	uint64_t slow;
+	uint64_t dropped;      /* messages that a receiver does not get for that */
+	uint64_t rate_dropped; /* messages and pings not taken, for --rate-limit */
+	/* upgrades refused; connections and upgrades refused for the limits of their address */
+	uint64_t refused, limited;
 } tova_stats;
 
 /* The answer to a query: committed state, as of one moment between two events. */
@@ -202,8 +207,8 @@ typedef struct tova_reply {
 	size_t size;
 	uint32_t kind;
 	uint64_t id;
-	uint64_t count; /* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone
-			   connection: 0 */
+	/* of what is listed; COUNT and MEMBERS of an unknown room, ROOMS of a gone connection: 0 */
+	uint64_t count;
 	const tova_ws *connections; /* MEMBERS, CONNECTIONS */
 	const char *const *rooms;   /* ROOMS */
 	const tova_stats *stats;    /* STATS */

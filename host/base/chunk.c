@@ -86,8 +86,9 @@ bool chunk_alloc(struct chunk_pool *pool, size_t len, struct slice *slice_r)
 	if (len > CHUNK_SHARED_MAX)
 		return chunk_alloc_own(len, slice_r);
 	struct chunk *c = pool->current;
+	/* all that was in it has been sent */
 	if (c != NULL && c->refs == 1)
-		chunk_empty(c); /* all that was in it has been sent */
+		chunk_empty(c);
 	if (c == NULL || c->size - c->used < len) {
 		if (!chunk_turn(pool))
 			return false;

@@ -19,8 +19,9 @@
 
 struct json {
 	const char *p, *end;
-	const char *why; /* NULL, or the first thing that was wrong: a sentence, static. Everything
-			    fails from then on. */
+	/* NULL, or the first thing that was wrong: a sentence, static. Everything fails from then
+	 * on. */
+	const char *why;
 };
 
 /* A string as it stands between its quotes. */

@@ -104,8 +104,9 @@ bool ring_publish(struct ring *r)
 		return false;
 	r->unpublished = 0;
 	atomic_store_explicit(&r->last->used, r->fill, memory_order_release);
+	/* so that what a flood took is given back after it */
 	if (r->oldest != r->last)
-		ring_reclaim(r); /* so that what a flood took is given back after it */
+		ring_reclaim(r);
 	return true;
 }
 
@@ -143,10 +144,9 @@ static bool ring_step(struct ring *r)
 		struct ring_block *next = atomic_load_explicit(&b->next, memory_order_acquire);
 		if (next == NULL)
 			return false;
-		if (r->read <
-		    atomic_load_explicit(&b->used,
-					 memory_order_acquire)) /* the last of it came between the
-								   two looks */
+		if (r->read < atomic_load_explicit(&b->used,
+						   /* the last of it came between the two looks */
+						   memory_order_acquire))
 			return true;
 		r->at = next;
 		r->read = 0;

@@ -52,9 +52,9 @@ void slotmap_remove(struct slotmap *map, uint64_t id)
 	struct slotmap_slot *s = &map->slots[slot];
 	s->item = NULL;
 	map->count--;
+	/* every generation was used: the slot is retired rather than an id used twice */
 	if (++s->generation == 0)
-		return; /* every generation was used: the slot is retired rather than an id used
-			   twice */
+		return;
 	s->next_free = map->first_free;
 	map->first_free = slot;
 }

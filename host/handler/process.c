@@ -425,8 +425,9 @@ void process_shim(int argc, char **argv)
 	struct rlimit files;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* low ports are the host's */
+	/* the host died before that was set */
 	if (getppid() != (pid_t)atoi(argv[1]))
-		_exit(127); /* the host died before that was set */
+		_exit(127);
 	if (strcmp(argv[4], "-") != 0)
 		process_tell_guard();
 	getrlimit(RLIMIT_NOFILE, &files);

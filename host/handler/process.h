@@ -43,11 +43,11 @@ struct process_spec {
 	const char *name;    /* for the log */
 	const char *command; /* for /bin/sh -c; NULL: argv */
 	const char *const *argv;
-	const char *const *env; /* "NAME=value" lines beside what children get of the host's own,
-				   ended by NULL */
-	const char *mount;	/* for the log */
-	int in, out;		/* descriptors for stdin and stdout; -1: /dev/null, and the log */
-	int extra;		/* descriptor that becomes number 3; -1: none */
+	/* "NAME=value" lines beside what children get of the host's own, ended by NULL */
+	const char *const *env;
+	const char *mount; /* for the log */
+	int in, out;	   /* descriptors for stdin and stdout; -1: /dev/null, and the log */
+	int extra;	   /* descriptor that becomes number 3; -1: none */
 };
 
 /* NULL with errno set. */

@@ -7,7 +7,7 @@
 #include "hub/delivery.h"
 #include "hub/hub.h"
 #include "hub/timer.h"
-#include "hub/token.h"
+#include "auth/token.h"
 #include "net/answer.h"
 #include "ws/upgrade.h"
 

@@ -82,12 +82,13 @@ struct commit {
 	bool compares;		 /* a SET does */
 	enum commit_error error; /* of the first command that was wrong */
 	struct session *origin;	 /* whose event it is, or NULL */
-	struct span checked; /* text that is known to be UTF-8: the event's own, which many handlers
-				pass on as it came */
+	/* text that is known to be UTF-8: the event's own, which many handlers pass on as it
+	 * came */
+	struct span checked;
 	struct chunk_pool *chunks;
 	uint32_t data_size;
-	const struct hash_key
-		*hash; /* of conflation keys; NULL: they are checked, and mean nothing */
+	/* of conflation keys; NULL: they are checked, and mean nothing */
+	const struct hash_key *hash;
 };
 
 /* data_size: most bytes of a `set`. */

@@ -158,9 +158,10 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		why = span_of(commit_error_text(c->error));
 		ok = false;
 	}
+	/* it answers nothing: to read less from the client would not stop it, so the queue's bound
+	 * has to */
 	if (e->kind == EVENT_TIMER)
-		c->origin = NULL; /* it answers nothing: to read less from the client would not stop
-				     it, so the queue's bound has to */
+		c->origin = NULL;
 	if (ok) {
 		m->hub->loop->stats.commits++;
 		if (c->n > 0)
@@ -372,8 +373,9 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 		delivery_handle(m, &e);
 		return;
 	}
+	/* behind the others, so that none starves */
 	if (lane_first(lane) != NULL || (h->event.session != NULL && h->event.session->ended))
-		delivery_make_ready(m, lane); /* behind the others, so that none starves */
+		delivery_make_ready(m, lane);
 	delivery_handle(m, &h->event);
 	delivery_free(m, h);
 }

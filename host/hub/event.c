@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "hub/token.h"
+#include "auth/token.h"
 #include "ws/header.h"
 
 const char *event_name(enum event_kind kind)

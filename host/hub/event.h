@@ -25,9 +25,9 @@ enum event_kind {
 struct token_claims;
 
 struct event_request {
-	struct request *request; /* its bytes may be written to, between its spans; NULL in an event
-				    that waited: see head */
-	struct span head;	 /* the request as it came, to be parsed again */
+	/* its bytes may be written to, between its spans; NULL in an event that waited: see head */
+	struct request *request;
+	struct span head; /* the request as it came, to be parsed again */
 	struct address remote, local;
 	bool secure;	      /* the client speaks TLS, with us or with a trusted proxy */
 	struct tls_facts tls; /* with us; all NULL: none */
@@ -86,8 +86,8 @@ struct hub_event {
 	union {
 		struct {
 			const struct event_request *request;
-			struct event_answer
-				*answer;   /* UPGRADE, for a handler that answers at once */
+			/* UPGRADE, for a handler that answers at once */
+			struct event_answer *answer;
 			struct conn *conn; /* UPGRADE; NULL: the client has gone meanwhile */
 		};
 		struct {
@@ -115,28 +115,30 @@ struct event_held {
 	struct hub_event event;
 	size_t size;  /* bytes, for the account */
 	void *memory; /* of a large message, taken over as it came; NULL: it lies behind this */
-	struct lane *lane;	     /* NULL: an upgrade, which belongs to no connection yet */
-	struct event_held *run_last; /* of the lane's current event: the last of those that are with
-					the handler, linked by `next` */
+	struct lane *lane; /* NULL: an upgrade, which belongs to no connection yet */
+	/* of the lane's current event: the last of those that are with the handler, linked by
+	 * `next` */
+	struct event_held *run_last;
 	bool single : 1; /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
-	void *with;	  /* the worker that has it */
-	uint64_t number;  /* `s`: its number there */
-	uint64_t since;	  /* when it was delivered, or is to be delivered again */
-	uint16_t blame;	  /* deaths that are laid to it */
-	uint16_t run;	  /* its place in a run, from 1 */
-	bool suspect : 1; /* a worker died with it: nothing else is under way there when it is
-			     delivered */
+	void *with;	 /* the worker that has it */
+	uint64_t number; /* `s`: its number there */
+	uint64_t since;	 /* when it was delivered, or is to be delivered again */
+	uint16_t blame;	 /* deaths that are laid to it */
+	uint16_t run;	 /* its place in a run, from 1 */
+	/* a worker died with it: nothing else is under way there when it is delivered */
+	bool suspect : 1;
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
 
 /* Events that happen one after the other: those of a session, or the mount's own. */
 struct lane {
-	struct event_held *last;    /* of a ring: the one behind it is the first */
-	struct event_held *current; /* that a handler works on, and behind it those that follow in
-				       the same run; not among the others */
+	struct event_held *last; /* of a ring: the one behind it is the first */
+	/* that a handler works on, and behind it those that follow in the same run; not among the
+	 * others */
+	struct event_held *current;
 	struct lane *ready_next;
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */

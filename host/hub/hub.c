@@ -165,8 +165,8 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 {
 	outgoing_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
-	hub_note(m, command, false); /* without memory for a key there is one message more that is
-					not given up */
+	/* without memory for a key there is one message more that is not given up */
+	hub_note(m, command, false);
 	cast->exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	cast->own = c->origin;
 }

@@ -6,7 +6,7 @@
 #include "hub/handler.h"
 #include "hub/room.h"
 #include "hub/session.h"
-#include "hub/token.h"
+#include "auth/token.h"
 
 /* What becomes of a connection that reads too slowly, in the order of the choices of
  * --slow-policy. */
@@ -20,9 +20,9 @@ enum mount_slow {
 struct mount_shard {
 	struct session **sessions; /* dense; session->place is its index */
 	uint32_t n, cap;
-	uint32_t n_unsettled;	 /* sessions that will come into the array, for which it has room */
-	struct far_group *group; /* the same array on that loop; NULL for the hub's own, and while
-				    there was none */
+	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
+	/* the same array on that loop; NULL for the hub's own, and while there was none */
+	struct far_group *group;
 };
 
 struct mount {
@@ -31,8 +31,8 @@ struct mount {
 	struct handler *handler;
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
-	char *subprotocols; /* a list: the host chooses one where the handler has not; NULL: it does
-			       not */
+	/* a list: the host chooses one where the handler has not; NULL: it does not */
+	char *subprotocols;
 	struct meter_rule rule; /* what each connection may send */
 	struct budget *budget;	/* what may be held of what they have sent */
 	struct room_table rooms;
@@ -43,9 +43,10 @@ struct mount {
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
 	uint8_t slow;	      /* enum mount_slow */
-	bool running;	    /* an event is being handled or committed: others wait in their lanes */
-	uint32_t nobody;    /* commands of the last delivery_commit that named a connection that is
-			       gone, or a room without members */
+	bool running; /* an event is being handled or committed: others wait in their lanes */
+	/* commands of the last delivery_commit that named a connection that is gone, or a room
+	 * without members */
+	uint32_t nobody;
 	struct mount *next; /* longer paths first */
 };
 

@@ -40,11 +40,11 @@ struct room_far {
 struct room {
 	uint64_t hash;
 	struct room_shard here;
-	struct room_far
-		*far;  /* table->n_far of them; NULL: nobody of another loop was ever a member */
-	uint32_t n;    /* all members */
-	uint32_t refs; /* the table's while it has members, and one for each close event that names
-			  it */
+	/* table->n_far of them; NULL: nobody of another loop was ever a member */
+	struct room_far *far;
+	uint32_t n; /* all members */
+	/* the table's while it has members, and one for each close event that names it */
+	uint32_t refs;
 	uint8_t len;
 	char name[ROOM_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
 };

@@ -32,22 +32,23 @@ struct session {
 	struct lane lane; /* its events */
 	void *data;	  /* the handler's; NULL without */
 	void *route;	  /* which worker serves it; the handler's */
-	struct event_held
-		*last_event; /* its close event, or its upgrade while that is being asked about */
+	/* its close event, or its upgrade while that is being asked about */
+	struct event_held *last_event;
 	struct session_more *more; /* or NULL; see session_more */
 	uint16_t close_code;
 	uint16_t data_len; /* bytes */
 	uint8_t blame;	   /* deaths of workers that are laid to its events; the handler's */
 	bool settled : 1; /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;  /* not read from, because its handler is behind */
-	bool ended : 1; /* has left everything; commands that name it do nothing; `rooms` are those
-			   that it was in */
+	/* has left everything; commands that name it do nothing; `rooms` are those that it was
+	 * in */
+	bool ended : 1;
 	bool no_memory : 1; /* and a victim for that */
 	bool victim : 1;    /* reads too slowly: will be ended after the commit */
 	bool slow : 1;	    /* messages are given up because it reads too slowly */
 	bool heavy : 1;	    /* and a victim for that */
-	bool parting : 1; /* the commit that is being applied has closed it: what follows in that is
-			     not sent to it */
+	/* the commit that is being applied has closed it: what follows in that is not sent to it */
+	bool parting : 1;
 };
 
 static inline struct conn *session_conn(struct session *s)

@@ -43,8 +43,9 @@ void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum c
 	}
 	s->dropped++;
 	hub->loop->stats.dropped++;
+	/* answers fill its queue: it is the oldest message that can go */
 	if (sent == CONN_FULL && policy == MOUNT_SLOW_DROP_OLDEST && !own)
-		return; /* answers fill its queue: it is the oldest message that can go */
+		return;
 	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
 	hub_mark_victim(hub, s);
 }

@@ -36,9 +36,9 @@ static bool state_holds(const struct mount *m, const struct commit *c, uint32_t 
 	const struct session *s = hub_find_session(m->hub, m, command->target);
 	const struct span expected = {(const char *)c->arena + command->expected.text,
 				      command->expected.len};
+	/* it has ended while its event was under way, and keeps what is set */
 	if (s == NULL && c->origin != NULL && c->origin->local == command->target)
-		s = c->origin; /* it has ended while its event was under way, and keeps what is
-				  set */
+		s = c->origin;
 	return s == NULL || state_equal(state_found(m, c, s, index), expected);
 }
 

@@ -315,8 +315,8 @@ static void timer_next_period(struct timer *t, uint64_t now)
 {
 	uint64_t period = t->period_ms * TIMER_NS_PER_MS;
 	t->due += (now - t->due) / period * period + period;
-	t->order = timer_all(t->mount)
-			   ->order++; /* of those that are due together none is always first */
+	/* of those that are due together none is always first */
+	t->order = timer_all(t->mount)->order++;
 	timers_move(timer_all(t->mount), t);
 }
 

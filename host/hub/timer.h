@@ -25,8 +25,8 @@ struct timers {
 	struct timer **heap;  /* the first is due first */
 	struct timer **slots; /* chains, by owner and name; `cap` of them, a power of two */
 	uint32_t n, cap, cap_heap;
-	uint64_t order; /* counts those that were set: of two that are due together the older goes
-			   first */
+	/* counts those that were set: of two that are due together the older goes first */
+	uint64_t order;
 };
 
 /* `key` stays the caller's. False with errno when there is no descriptor or no memory. */

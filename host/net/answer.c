@@ -144,9 +144,9 @@ bool answer_pump(struct conn *c)
 		f->at += (uint64_t)n;
 		f->left -= (uint64_t)n;
 	}
+	/* before its last block is queued, which then leaves like any other output */
 	if (n > 0 && f->left == 0)
-		answer_drop(c); /* before its last block is queued, which then leaves like any other
-				   output */
+		answer_drop(c);
 	if (n <= 0 || !conn_queue_raw(c, &s))
 		conn_abort(c);
 	slice_unref(&s);

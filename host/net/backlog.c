@@ -176,8 +176,8 @@ static bool backlog_make_room(struct backlog *b)
 	if (b->free != BACKLOG_NONE || b->used < b->n_blocks * BACKLOG_BLOCK)
 		return true;
 	struct backlog_run **blocks = b->blocks;
-	if ((b->n_blocks & (b->n_blocks - 1)) ==
-	    0) /* there are as many as there is room for: a power of two */
+	/* there are as many as there is room for: a power of two */
+	if ((b->n_blocks & (b->n_blocks - 1)) == 0)
 		blocks = realloc(blocks, (b->n_blocks > 0 ? 2 * b->n_blocks : 1) * sizeof *blocks);
 	if (blocks == NULL)
 		return false;

@@ -51,8 +51,8 @@ struct backlog {
 	uint32_t free;	      /* the first of a list of those that are free again */
 	uint32_t first, last; /* of the runs, in the order in which they are sent */
 	uint32_t live;	      /* how many they are */
-	uint32_t oldest; /* no message before that one can be given up; BACKLOG_NONE: only what is
-			    still to come */
+	/* no message before that one can be given up; BACKLOG_NONE: only what is still to come */
+	uint32_t oldest;
 	uint32_t keys;	 /* runs with a key */
 	uint32_t bytes;	 /* of all messages */
 	uint32_t shared; /* of those, in chunks that others may have, too */

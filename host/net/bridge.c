@@ -74,8 +74,8 @@ struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_
 	if (b->down.unpublished > BRIDGE_PUBLISH)
 		bridge_publish_down(b);
 	struct bridge_record *r = bridge_begin(ring_put(&b->down, whole), kind, len);
-	while (r == NULL && whole <= RING_SMALL) { /* no memory: when all is done, what there is can
-						      be used again */
+	/* no memory: when all is done, what there is can be used again */
+	while (r == NULL && whole <= RING_SMALL) {
 		bridge_wait(b, 0);
 		poll(NULL, 0, 1);
 		r = bridge_begin(ring_put(&b->down, whole), kind, len);
@@ -120,8 +120,8 @@ static void bridge_end_wait(struct bridge *b, uint64_t target)
 	const uint64_t one = 1;
 	if (!atomic_compare_exchange_strong(&b->target, &target, UINT64_MAX))
 		return;
-	ssize_t n = write(b->room_fd, &one, sizeof one); /* if that fails the counter is full, and
-							    ends the wait as well */
+	/* if that fails the counter is full, and ends the wait as well */
+	ssize_t n = write(b->room_fd, &one, sizeof one);
 	(void)n;
 }
 

@@ -25,9 +25,10 @@ struct files;
 
 /* From the hub. */
 enum bridge_down {
-	BRIDGE_MEASURE,	  /* struct bridge_rule */
-	BRIDGE_ACCEPT,	  /* struct bridge_accept, then the head, the subprotocol, and header lines.
-			     code: enum outgoing_slow */
+	BRIDGE_MEASURE, /* struct bridge_rule */
+	/* struct bridge_accept, then the head, the subprotocol, and header lines. code: enum
+	   outgoing_slow */
+	BRIDGE_ACCEPT,
 	BRIDGE_ANSWERING, /* the upgrade is refused; bytes of the answer follow in BRIDGE_RAW */
 	BRIDGE_RAW,
 	BRIDGE_SEND,  /* struct bridge_frame. flag: `own`. code: enum outgoing_slow */
@@ -164,9 +165,9 @@ struct bridge {
 	struct loop_waker to_hub, to_side;
 	uint64_t put, done_seen; /* costs: of all that went down; of what is known to be done */
 	int room_fd;		 /* ends the wait of the hub's loop */
-	_Alignas(RING_LINE) _Atomic uint64_t target; /* which the hub's loop waits for `done` to
-							reach; UINT64_MAX: it does not wait */
-	_Alignas(RING_LINE) _Atomic uint64_t done;   /* written by the other loop */
+	/* which the hub's loop waits for `done` to reach; UINT64_MAX: it does not wait */
+	_Alignas(RING_LINE) _Atomic uint64_t target;
+	_Alignas(RING_LINE) _Atomic uint64_t done; /* written by the other loop */
 };
 
 /* False with errno on failure; bridge_free is called all the same. hub_run, side_run: records have

@@ -48,8 +48,8 @@ struct budget {
 	struct budgets *all;
 	struct budget *next;
 	_Atomic uint64_t max, share; /* bytes */
-	_Atomic uint64_t
-		easy; /* half of the lesser: what is held up to here leaves room for sure */
+	/* half of the lesser: what is held up to here leaves room for sure */
+	_Atomic uint64_t easy;
 	_Atomic uint64_t events;      /* bytes of events; the hub's loop alone writes it */
 	_Atomic uint64_t moving;      /* of messages on their way to the hub's loop */
 	_Atomic uint64_t input;	      /* of messages that came in part */
@@ -62,8 +62,8 @@ struct budget {
 struct budgets {
 	struct budget *first;
 	uint64_t max; /* bytes; 0: what the mounts may hold is all there is to say */
-	_Atomic uint64_t
-		common; /* bytes that are nobody's share; UINT64_MAX: the total is no bound */
+	/* bytes that are nobody's share; UINT64_MAX: the total is no bound */
+	_Atomic uint64_t common;
 	struct loop_waker *wakers[BUDGET_LOOPS_MAX]; /* of each loop: there may be room */
 };
 

@@ -92,8 +92,8 @@ void conn_less(struct conn *c)
 {
 	static const struct conn_more nothing;
 	/* Gaps between the members that are not zero cost no more than that it stays. */
-	bool some = c->more != NULL &&
-		    memcmp(c->more, &nothing, sizeof nothing) != 0; /* NOLINT(bugprone-*,cert-*) */
+	/* NOLINT(bugprone-*,cert-*) */
+	bool some = c->more != NULL && memcmp(c->more, &nothing, sizeof nothing) != 0;
 	if (c->more == NULL || some)
 		return;
 	free(c->more);
@@ -506,9 +506,8 @@ static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, 
 	if (len > 0)
 		memcpy(f->reason, reason, f->len);
 	more->farewell = f;
-	c->state =
-		fault ? CONN_CLOSED : CONN_LEAVING; /* what comes meanwhile is left to the poller:
-						       often there is nothing to wait for */
+	/* what comes meanwhile is left to the poller: often there is nothing to wait for */
+	c->state = fault ? CONN_CLOSED : CONN_LEAVING;
 	conn_wait_close(c);
 	return true;
 }
@@ -536,8 +535,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		far_close(c, code, reason, len, urgent);
 		return;
 	}
-	if (c->state == CONN_CLOSED &&
-	    urgent) /* the peer was faster; its close frame decides the code */
+	/* the peer was faster; its close frame decides the code */
+	if (c->state == CONN_CLOSED && urgent)
 		conn_echo_close(c);
 	if (c->state != CONN_OPEN || c->ended)
 		return;
@@ -555,8 +554,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	conn_queue_close(c, code, reason, len);
 	if (c->state == CONN_DEAD)
 		return;
-	if (heavy_gives_way(c)) { /* what it sends is not looked at any more, and what it has sent
-				     is forgotten */
+	/* what it sends is not looked at any more, and what it has sent is forgotten */
+	if (heavy_gives_way(c)) {
 		c->state = CONN_LINGER;
 		conn_finish(c);
 		return;
@@ -638,8 +637,8 @@ bool conn_answering(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return false;
 	if (c->state == CONN_ASKING) {
-		c->keep_alive = false; /* a refused upgrade ends its connection: what follows may be
-					  frames */
+		/* a refused upgrade ends its connection: what follows may be frames */
+		c->keep_alive = false;
 		c->released = true;
 	}
 	c->state = CONN_ANSWER;
@@ -901,8 +900,9 @@ static void conns_on_turn(void *arg)
 			s->living--;
 			continue;
 		}
-		c->doomed_next = kept; /* it ended after it had been put back as corked: the next
-					  pass takes it off that list */
+		/* it ended after it had been put back as corked: the next pass takes it off that
+		 * list */
+		c->doomed_next = kept;
 		kept = c;
 		s->loop->again = s->loop->again || c->dirty;
 	}
@@ -928,9 +928,9 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
 	s->waits[CONN_WAIT_IDLE].after_ms = conns_idle_looks(limits);
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
+	/* who waited for ever may not any more */
 	if (s->living > 0)
-		conns_set_tick(s, loop_now(s->loop) +
-					  CONNS_LOOK_MS); /* who waited for ever may not any more */
+		conns_set_tick(s, loop_now(s->loop) + CONNS_LOOK_MS);
 }
 
 void conns_set_tls(struct conns *s, struct tls_server *tls)
@@ -999,7 +999,8 @@ static bool conn_begin_tls(struct conn *c, uint8_t group)
 {
 	struct conn_more *more = c->conns->tls != NULL ? conn_more(c) : NULL;
 	if (more != NULL)
-		more->tls = tls_new(c->conns->loop, c->conns->tls, group);
+		more->tls =
+			tls_new(&c->conns->loop->tls, &c->conns->loop->stats, c->conns->tls, group);
 	return more != NULL && more->tls != NULL;
 }
 

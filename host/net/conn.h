@@ -27,21 +27,24 @@
 #include "ws/request.h"
 
 enum conn_state {
-	CONN_PROXY,   /* the header of a proxy is read, which says whose connection it is */
-	CONN_HEAD,    /* a request head is being read */
-	CONN_ASKING,  /* whether the upgrade is accepted is not known yet; nothing is read */
-	CONN_ANSWER,  /* an HTTP answer is being sent */
-	CONN_OPEN,    /* frames go both ways */
-	CONN_CLOSED,  /* the peer's close frame came, or what it may not send; our close frame waits
-			 for conn_echo_close */
-	CONN_LEAVING, /* we close: our close frame waits for conn_echo_close, and what the peer
-			 sends waits, too */
-	CONN_CLOSING, /* our close frame is queued; the peer's is awaited, other frames are
-		       ignored */
-	CONN_LINGER,  /* nothing more will be written; waits for the peer's end, so that what was
-			 sent is not lost to a reset */
-	CONN_DEAD,    /* the descriptor is closed */
-	CONN_FAR,     /* the socket is another loop's, and so is what is done here: net/far.h */
+	CONN_PROXY,  /* the header of a proxy is read, which says whose connection it is */
+	CONN_HEAD,   /* a request head is being read */
+	CONN_ASKING, /* whether the upgrade is accepted is not known yet; nothing is read */
+	CONN_ANSWER, /* an HTTP answer is being sent */
+	CONN_OPEN,   /* frames go both ways */
+	/* the peer's close frame came, or what it may not send; our close frame waits for
+	   conn_echo_close */
+	CONN_CLOSED,
+	/* we close: our close frame waits for conn_echo_close, and what the peer sends waits,
+	 * too */
+	CONN_LEAVING,
+	/* our close frame is queued; the peer's is awaited, other frames are ignored */
+	CONN_CLOSING,
+	/* nothing more will be written; waits for the peer's end, so that what was sent is not lost
+	   to a reset */
+	CONN_LINGER,
+	CONN_DEAD, /* the descriptor is closed */
+	CONN_FAR,  /* the socket is another loop's, and so is what is done here: net/far.h */
 };
 
 /* Why a connection ended without a close command. */
@@ -60,23 +63,23 @@ struct conn_farewell; /* conn.c */
  * zero. */
 struct conn_more {
 	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
-	struct conn_stash *stash; /* bytes received and not used yet: a part of a head, or what came
-				     before a pause */
-	struct answer_file *file; /* CONN_ANSWER: what follows the queue */
-	struct gate_header *header;	/* what the PROXY protocol said; see gate.h */
-	struct tls *tls;		/* NULL: plain */
-	struct squeeze_conn *squeeze;	/* see squeeze.h */
-	struct meter *meter;		/* of what it sends; NULL: it may send what it likes */
-	struct heavy *heavy;		/* while it holds memory */
-	struct conn_farewell *farewell; /* CONN_LEAVING, and CONN_CLOSED where the peer sent none:
-					   what our close frame will say */
-	uint64_t taken; /* uptake_count, when the peer was last seen to take something; 0: it is not
-			   looked at */
-	uint32_t taken_at;     /* low 32 bits of the loop's clock */
-	bool outstays;	       /* in conns->outstaying */
-	struct budget *budget; /* while it is counted there, waits for it, or reads beyond its
-				  bound; see conn_budget.c */
-	size_t budget_input;   /* bytes, as they are counted there */
+	/* bytes received and not used yet: a part of a head, or what came before a pause */
+	struct conn_stash *stash;
+	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
+	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
+	struct tls *tls;	      /* NULL: plain */
+	struct squeeze_conn *squeeze; /* see squeeze.h */
+	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
+	struct heavy *heavy;	      /* while it holds memory */
+	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
+	struct conn_farewell *farewell;
+	/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
+	uint64_t taken;
+	uint32_t taken_at; /* low 32 bits of the loop's clock */
+	bool outstays;	   /* in conns->outstaying */
+	/* while it is counted there, waits for it, or reads beyond its bound; see conn_budget.c */
+	struct budget *budget;
+	size_t budget_input; /* bytes, as they are counted there */
 	TAILQ_ENTRY(conn) budget_link;
 	uint8_t budget_waits; /* 0, or 1 + enum budget_wait: the list that it is in */
 	uint8_t ip6[16];      /* the address where it is one of IPv6 */
@@ -108,15 +111,15 @@ struct conn {
 	bool counted : 1;    /* among those of its address */
 	bool told : 1;	     /* as one too many: its request gets a 429 */
 	bool obeys : 1;	     /* of compressed messages: see inflate.h */
-	uint8_t packed : 3; /* has agreed on compression: bits of the client's window, less 8; 0: it
-			       has not */
-	uint8_t broken; /* 0, or the errno of a write that failed; ECANCELED: nothing more is to be
-			   written */
-	uint16_t interest;	 /* enum conn_interest bits that the poller was told */
-	uint32_t last_in, since; /* low 32 bits of the loop's clock: last sign of life, entry into
-				    the timeout list */
-	uint16_t close_code;	 /* CONN_CLOSED: to echo */
-	uint16_t port;		 /* of the peer's address */
+	/* has agreed on compression: bits of the client's window, less 8; 0: it has not */
+	uint8_t packed : 3;
+	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
+	uint8_t broken;
+	uint16_t interest; /* enum conn_interest bits that the poller was told */
+	/* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */
+	uint32_t last_in, since;
+	uint16_t close_code; /* CONN_CLOSED: to echo */
+	uint16_t port;	     /* of the peer's address */
 	uint8_t ip4[4];
 	union {
 		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
@@ -144,8 +147,8 @@ enum conn_wait {
 
 enum conn_sent {
 	CONN_SENT,
-	CONN_FULL,	/* not queued: more than limits.queue_max would wait, after a write was
-			 attempted */
+	/* not queued: more than limits.queue_max would wait, after a write was attempted */
+	CONN_FULL,
 	CONN_GONE,	/* not queued: it has ended */
 	CONN_NO_MEMORY, /* not queued */
 };
@@ -201,11 +204,12 @@ struct conn_limits {
 	uint32_t queue_max;    /* bytes waiting for one connection */
 	uint64_t buffered_max; /* bytes that all connections hold; 0: any number */
 	uint32_t head_ms, ask_ms, close_ms;
-	uint32_t idle_ms, ping_ms; /* silence that ends a connection, and at which it is pinged at
-				      the latest; 0: never */
-	uint32_t max;		   /* sockets at once */
-	uint32_t uring_min; /* so many connections with output in a turn are sent to with one system
-			       call, where it can be had; 0: never */
+	/* silence that ends a connection, and at which it is pinged at the latest; 0: never */
+	uint32_t idle_ms, ping_ms;
+	uint32_t max; /* sockets at once */
+	/* so many connections with output in a turn are sent to with one system call, where it can
+	 * be had; 0: never */
+	uint32_t uring_min;
 };
 
 struct conn_list {
@@ -227,8 +231,8 @@ struct conns {
 	struct conn_list waits[CONN_WAITS];
 	struct loop_timer tick;
 	struct loop_hook hook;
-	struct conn **dirty; /* a ring of those that have output for the end of the turn; there is
-				room for all */
+	/* a ring of those that have output for the end of the turn; there is room for all */
+	struct conn **dirty;
 	uint32_t dirty_first, n_dirty, cap_dirty;
 	uint32_t living; /* conns in memory */
 	struct conn *doomed;
@@ -247,10 +251,11 @@ struct conns {
 	struct loop_timer uncork;
 	uint64_t corked_at; /* microseconds: since when output waits for more; 0: none does */
 	uint32_t count;
-	uint32_t stashes;    /* conns that have one: conn_more */
-	uint32_t outstaying; /* that have ended, and longer than limits.close_ms ago: their peers
-				still take what was sent */
-	struct gate gate;    /* all zero: nobody is trusted, nothing is limited */
+	uint32_t stashes; /* conns that have one: conn_more */
+	/* that have ended, and longer than limits.close_ms ago: their peers still take what was
+	 * sent */
+	uint32_t outstaying;
+	struct gate gate;	  /* all zero: nobody is trusted, nothing is limited */
 	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
 	struct request request; /* scratch: it is large */

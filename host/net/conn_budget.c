@@ -167,8 +167,9 @@ static void conns_resume(struct conns *s, struct budget *b, enum budget_wait whi
 		planned += LOOP_INPUT;
 		conn_budget_resume(c);
 	}
+	/* the others after these have been read */
 	if (!TAILQ_EMPTY(list))
-		loop_wake(&s->budget_waker); /* the others after these have been read */
+		loop_wake(&s->budget_waker);
 }
 
 static void conns_give_pass(struct conns *s, struct budget *b)

@@ -211,8 +211,8 @@ static void conn_on_request(struct conn *c, struct request *r)
 {
 	struct conns *s = c->conns;
 	const char *why;
-	c->keep_alive = r->keep_alive &&
-			!r->has_body; /* a body is not read, so what follows it can't be found */
+	/* a body is not read, so what follows it can't be found */
+	c->keep_alive = r->keep_alive && !r->has_body;
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
 	if (!gate_request(c, r))
 		return;
@@ -308,8 +308,8 @@ void conn_consume_stash(struct conn *c)
 	struct conn_stash *st = conn_stash(c);
 	if (st == NULL)
 		return;
-	conn_set_stash(c, NULL); /* so that it outlives the conn's end, which frees what the conn
-				    has */
+	/* so that it outlives the conn's end, which frees what the conn has */
+	conn_set_stash(c, NULL);
 	size_t used = conn_consume(c, st->bytes, st->len, &st->progress);
 	if (used == st->len || c->state == CONN_DEAD || conn_more(c) == NULL) {
 		if (used < st->len && c->state != CONN_DEAD)
@@ -371,11 +371,11 @@ static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
 	struct tls *tls = conn_tls(c);
 	if (tls == NULL || c->state == CONN_LINGER) /* nobody looks at what comes now */
 		return recv(c->fd, bytes, cap, 0);
-	ssize_t n = tls_read(tls, c->fd, bytes, cap);
+	ssize_t n = tls_read(tls, c->fd, bytes, cap, loop_read_share(c->conns->loop));
 	int error = errno;
+	/* its handshake has something to say when the socket lets it */
 	if (tls_waits(tls))
-		c->out.stalled =
-			true; /* its handshake has something to say when the socket lets it */
+		c->out.stalled = true;
 	errno = error;
 	return n;
 }
@@ -420,9 +420,8 @@ static void conn_tls_failed(struct conn *c)
 		return;
 	}
 	c->conns->loop->stats.tls_failures++;
-	if (stranger >= 'A' &&
-	    stranger <=
-		    'Z') { /* a method: it takes us for a plain server, and is answered as by one */
+	/* a method: it takes us for a plain server, and is answered as by one */
+	if (stranger >= 'A' && stranger <= 'Z') {
 		conn_drop_tls(c);
 		conn_less(c);
 		conn_refuse(c, NULL, 400, "TLS is spoken here: https:// or wss://");

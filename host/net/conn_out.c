@@ -219,8 +219,8 @@ bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 	struct outq_spare *spare = &c->conns->spare;
 	if (!(raw ? outq_append_raw(&c->out, s, spare) : outq_append(&c->out, s, spare)))
 		return false;
-	if (!c->out.stalled && !conn_has_file(c)) /* else the poller says when it is worth a try; a
-						     file leaves a block a turn */
+	/* else the poller says when it is worth a try; a file leaves a block a turn */
+	if (!c->out.stalled && !conn_has_file(c))
 		conn_mark_dirty(c);
 	return true;
 }
@@ -254,9 +254,9 @@ bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t 
 static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 {
 	struct conns *s = c->conns;
+	/* where it fails, the end is told at the end of the turn: members may be being walked */
 	if (!c->out.stalled && c->broken == 0)
-		conn_write(c); /* where it fails, the end is told at the end of the turn: members
-				  may be being walked */
+		conn_write(c);
 	if (c->broken != 0)
 		return CONN_GONE;
 	if (c->out.bytes == 0)
@@ -265,8 +265,8 @@ static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 	    !outq_admits(&c->out, len, own, &s->spare))
 		return CONN_FULL;
 	bool much = own && outq_weight(&c->out) + len > s->limits.queue_max;
-	if (much && (uint64_t)conn_unread(c) + len >
-			    s->limits.queue_max) /* what can be given up is no reason not to read */
+	/* what can be given up is no reason not to read */
+	if (much && (uint64_t)conn_unread(c) + len > s->limits.queue_max)
 		c->paused |= CONN_PAUSE_OUTPUT;
 	return CONN_SENT;
 }
@@ -339,9 +339,9 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)
 {
 	enum outq_room room = outq_make_way(&c->out, frame, conflate, &c->conns->spare);
+	/* perhaps there is no reason any more; but members may be being walked */
 	if (c->paused & CONN_PAUSE_OUTPUT)
-		conn_mark_dirty(c); /* perhaps there is no reason any more; but members may be being
-				       walked */
+		conn_mark_dirty(c);
 	if (room != OUTQ_ROOM)
 		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
 	return conn_put_stalled(c, frame);
@@ -484,8 +484,8 @@ void conns_flush(struct conns *s)
 		s->corked_at = 0;
 	} else if (s->corked_at == 0) {
 		s->corked_at = conns_microseconds();
-		loop_timer_set(&s->uncork, CONN_CORK_US / 1000); /* makes a turn, at whose end this
-								    is looked at again */
+		/* makes a turn, at whose end this is looked at again */
+		loop_timer_set(&s->uncork, CONN_CORK_US / 1000);
 	} else if (!loop_timer_is_set(&s->uncork)) {
 		loop_timer_set(&s->uncork, 1);
 	}

@@ -12,9 +12,9 @@
 struct far_stub {
 	struct far_message *first, *last; /* parked */
 	_Atomic uint32_t waiting, held, given_up,
-		unread;	 /* written by the other loop: see conn_load */
-	uint32_t probed; /* bytes that were sent when it was asked whether they are gone; 0: it was
-			    not */
+		unread; /* written by the other loop: see conn_load */
+	/* bytes that were sent when it was asked whether they are gone; 0: it was not */
+	uint32_t probed;
 };
 
 /* A message that came while too much waited for its sender, as it would not have been read with one
@@ -493,8 +493,8 @@ static void far_on_ended(struct conn *c, enum conn_end end, uint16_t code, const
 	far_unpark(c, true);
 	if (!far_takes_messages(c))
 		return;
-	c->eof = end != CONN_END_TRANSPORT &&
-		 end != CONN_END_IDLE; /* it waits for conn_echo_close */
+	/* it waits for conn_echo_close */
+	c->eof = end != CONN_END_TRANSPORT && end != CONN_END_IDLE;
 	far_end(c, end, code, reason, len, why);
 }
 
@@ -585,8 +585,9 @@ static void far_on_records(void *arg)
 		far_on_record(f, r);
 		conns_relieve(f->here);
 	}
+	/* the rest after this turn's output */
 	if (f->bridge.up.got - from + blocks >= FAR_BATCH)
-		loop_wake(&f->bridge.to_hub); /* the rest after this turn's output */
+		loop_wake(&f->bridge.to_hub);
 }
 
 static void far_on_turn(void *arg)
@@ -682,9 +683,9 @@ bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *sid
 void far_free(struct far *f)
 {
 	struct bridge_record *r;
+	/* the other loop has ended: there is nobody else who could */
 	if (f->bridge.up.last != NULL)
-		bridge_publish_up(
-			&f->bridge); /* the other loop has ended: there is nobody else who could */
+		bridge_publish_up(&f->bridge);
 	while (f->bridge.up.last != NULL && (r = bridge_take_up(&f->bridge)) != NULL)
 		if (r->kind == BRIDGE_GONE)
 			far_on_gone(f, r->conn);

@@ -25,9 +25,9 @@ struct far {
 	char *head; /* of it, as it came: who is told of it may write to its copy */
 	size_t head_len, head_cap;
 	const char *told; /* that copy */
-	struct bridge_block
-		*block; /* of the message that is being told, for conn_take; else NULL */
-	uint8_t shard;	/* which of the others: from 1 */
+	/* of the message that is being told, for conn_take; else NULL */
+	struct bridge_block *block;
+	uint8_t shard; /* which of the others: from 1 */
 };
 
 /* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well.

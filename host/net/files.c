@@ -20,8 +20,8 @@
 static int files_open_at(int root, const char *path)
 {
 	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY |
-			 O_NONBLOCK, /* a FIFO in the folder must not stop the loop */
+		/* a FIFO in the folder must not stop the loop */
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
 	};
 	return (int)syscall(SYS_openat2, root, path, &how, sizeof how);

@@ -5,9 +5,10 @@
 #include "net/conn.h"
 
 struct files {
-	int root;		   /* the open folder; -1: none, everything is 404 */
-	const char *const *mounts; /* paths of WebSocket clients, ended by NULL: a page that is
-				      missing there is told so; or NULL */
+	int root; /* the open folder; -1: none, everything is 404 */
+	/* paths of WebSocket clients, ended by NULL: a page that is missing there is told so; or
+	 * NULL */
+	const char *const *mounts;
 };
 
 /* dir NULL: no folder. Returns false with errno set. */

@@ -43,9 +43,10 @@ struct heavies {
 	LIST_HEAD(, heavy) list;
 	struct heavy_scale scales[HEAVY_SCALES];
 	uint64_t input; /* bytes, of all */
-	uint64_t vain;	/* when so much was held nobody was found who could give way; 0: somebody
-			   was, or it is not known any more */
-	bool told;	/* some give way: conn_ops->relieved is to come */
+	/* when so much was held nobody was found who could give way; 0: somebody was, or it is not
+	 * known any more */
+	uint64_t vain;
+	bool told; /* some give way: conn_ops->relieved is to come */
 };
 
 /* What it holds may have changed. Nobody keeps a pointer to its conn_more meanwhile. */

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "net/tls.h"
+#include "tls/tls.h"
 
 /* It has ended the sleep, which was all it was for. */
 static void loop_on_wake(evutil_socket_t fd, short what, void *arg)
@@ -23,8 +23,8 @@ static struct event_base *loop_new_base(void)
 	struct event_config *config = event_config_new();
 	if (config == NULL)
 		return NULL;
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK); /* one thread a loop; wakers come
-								  through an eventfd */
+	/* one thread a loop; wakers come through an eventfd */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 	event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
 	struct event_base *base = event_base_new_with_config(config);
 	event_config_free(config);

@@ -50,8 +50,9 @@ struct loop {
 	struct log *log;
 	struct stats stats;
 	struct chunk_pool chunks;
-	uint64_t lent; /* bytes of memory that handlers hold for connections: counted with what
-			  these hold, see heavy.h */
+	/* bytes of memory that handlers hold for connections: counted with what these hold, see
+	 * heavy.h */
+	uint64_t lent;
 	struct descriptors descriptors; /* of the process */
 	uint8_t *input;			/* LOOP_INPUT bytes, and one more that may be written */
 	struct tls_io *tls; /* what its TLS connections share; NULL: there was none yet */
@@ -60,14 +61,15 @@ struct loop {
 	struct event wake_event;
 	int wake_fd;
 	atomic_bool sleeping; /* it waits, or is about to: who wakes it writes to wake_fd */
-	uint32_t readers, readers_before; /* connections that were read from in this turn, and in
-					     the one before */
-	uint64_t now;			  /* see loop_now */
+	/* connections that were read from in this turn, and in the one before */
+	uint32_t readers, readers_before;
+	uint64_t now; /* see loop_now */
 	uint64_t measured,
 		cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
-	uint32_t delivery; /* number of the commit that is being applied: what it gives to one
-			      connection is one delivery */
+	/* number of the commit that is being applied: what it gives to one connection is one
+	 * delivery */
+	uint32_t delivery;
 	bool again; /* set by whoever leaves work for the hooks: they run until nobody does */
 };
 

@@ -9,8 +9,9 @@
 struct meter_rule {
 	struct bucket_rate rate;
 	bool close; /* one too many ends the connection; else it is dropped */
-	bool lines; /* its handler reads lines: a message with line ends in it counts as often as it
-		       will read */
+	/* its handler reads lines: a message with line ends in it counts as often as it will
+	 * read */
+	bool lines;
 };
 
 struct meter {

@@ -201,8 +201,9 @@ static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw,
 	struct backlog *b = q->list->backlog;
 	uint32_t before = b->bytes;
 	bool ok = raw ? backlog_append_raw(b, s) : backlog_append(b, s, q->begun > 0);
+	/* it may have taken the place of a larger one */
 	if (ok)
-		q->bytes += b->bytes - before; /* it may have taken the place of a larger one */
+		q->bytes += b->bytes - before;
 	else if (b->live == 0)
 		outq_end_backlog(q, spare), outq_give_back(q, spare);
 	return ok;
@@ -295,8 +296,8 @@ static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 		struct slice *s = outq_first(q);
 		uint32_t step = sent < s->len ? (uint32_t)sent : s->len;
 		uint32_t at = q->begun,
-			 ended = at > 0 &&
-				 at <= step; /* walks to the frame boundary at or behind step */
+			 /* walks to the frame boundary at or behind step */
+			ended = at > 0 && at <= step;
 		while (at < step) {
 			at += (uint32_t)frame_size(slice_bytes(s) + at, s->len - at);
 			ended += at <= step;
@@ -384,8 +385,8 @@ void outq_full(struct outq *q, struct outq_spare *spare)
 	if (q->stalled)
 		return;
 	q->stalled = true;
-	if (q->bytes == 0 ||
-	    !outq_begin_backlog(q, spare)) /* without memory the next message tries again */
+	/* without memory the next message tries again */
+	if (q->bytes == 0 || !outq_begin_backlog(q, spare))
 		return;
 	struct backlog *b = q->list->backlog;
 	b->turn = spare->turn;
@@ -442,8 +443,8 @@ static void outq_cut_list(struct outq *q, struct outq_spare *spare)
 	uint32_t keep = q->begun, kept = 0;
 	for (uint32_t i = 0, n = outq_n(q); i < n; i++) {
 		struct slice *s = outq_at(q, i);
-		if (s->len > keep) { /* the rest of what was begun lies in one slice, or is exactly
-					some raw ones */
+		/* the rest of what was begun lies in one slice, or is exactly some raw ones */
+		if (s->len > keep) {
 			s->len = keep;
 			if (keep == 0) {
 				slice_unref(s);

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "net/backlog.h"
-#include "net/tls.h"
+#include "tls/tls.h"
 
 /* Lists that queues have given back, and what is held for peers that read slowly; shared by all
  * queues of a loop. */
@@ -34,9 +34,9 @@ struct outq_spare {
 struct outq_list {
 	struct outq_list *next; /* among the spare ones */
 	struct outq_urgent *urgent;
-	struct backlog *backlog; /* of a queue that is stalled: what waits, in place of v; NULL: it
-				    is in v */
-	uint32_t head, n, cap;	 /* of v */
+	/* of a queue that is stalled: what waits, in place of v; NULL: it is in v */
+	struct backlog *backlog;
+	uint32_t head, n, cap; /* of v */
 	struct slice v[];
 };
 
@@ -44,9 +44,9 @@ struct outq_list {
 struct outq {
 	struct slice one; /* the only slice, while there is no list */
 	struct outq_list *list;
-	uint32_t bytes;	     /* waiting, urgent ones included */
-	uint32_t begun : 31; /* of those, bytes at the front that belong to something begun and can
-				not be parted */
+	uint32_t bytes; /* waiting, urgent ones included */
+	/* of those, bytes at the front that belong to something begun and can not be parted */
+	uint32_t begun : 31;
 	uint32_t stalled : 1;
 };
 #define OUTQ_FRAME_MAX ((UINT32_C(1) << 31) - 1) /* bytes: what `begun` can count */

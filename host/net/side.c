@@ -215,8 +215,9 @@ static struct budget *side_budget(struct conn *c)
 static void side_on_dropped(struct conn *c, uint32_t n)
 {
 	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_DROPPED, 0);
+	/* it is counted, and what counts next will be told */
 	if (r == NULL)
-		return; /* it is counted, and what counts next will be told */
+		return;
 	r->conn = ((struct side_conn *)conn_session(c))->stub;
 	r->cost = n;
 }
@@ -267,8 +268,9 @@ static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_GAVE_UP, 0);
 	sc->slow = false;
 	sc->dropped += messages;
+	/* they are told of with the next ones */
 	if (r == NULL)
-		return; /* they are told of with the next ones */
+		return;
 	r->conn = sc->stub;
 	r->flag = gone;
 	r->cost = sc->dropped;
@@ -423,9 +425,10 @@ static void side_accept(struct side *s, struct conn *c, const struct bridge_reco
 		return;
 	((struct side_conn *)conn_session(c))->budget = a->budget;
 	((struct side_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
+	/* it was parsed before, from the same bytes */
 	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) !=
 	    REQUEST_OK)
-		conn_abort(c); /* it was parsed before, from the same bytes */
+		conn_abort(c);
 	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
 		return;
 	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
@@ -790,8 +793,9 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 static void side_free(struct side *s)
 {
 	if (s->loop != NULL) {
+		/* descriptors and memory may have been handed over */
 		if (s->far.bridge.down.last != NULL)
-			side_catch_up(s); /* descriptors and memory may have been handed over */
+			side_catch_up(s);
 		s->ended = true;
 		listeners_close(&s->listeners);
 		s->conns.freed = NULL;

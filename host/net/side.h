@@ -27,13 +27,14 @@ struct side {
 	struct loop_hook hook;
 	struct loop_timer retry, show;
 	TAILQ_HEAD(, side_conn) shown; /* whose load was shown and is not nothing */
+	/* for want of room on the bridge; for want of memory */
 	TAILQ_HEAD(side_list, side_conn)
-	paused, owing; /* for want of room on the bridge; for want of memory */
+	paused, owing;
 	bool draining, ended;
 	bool running; /* the main thread's: there is a thread */
 	pthread_t thread;
-	_Alignas(64) _Atomic uint64_t
-		stats[sizeof(struct stats) / sizeof(uint64_t)]; /* as of the end of its last turn */
+	/* as of the end of its last turn */
+	_Alignas(64) _Atomic uint64_t stats[sizeof(struct stats) / sizeof(uint64_t)];
 };
 
 /* All loops but the hub's. */

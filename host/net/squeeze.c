@@ -241,8 +241,8 @@ bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, str
 		return squeeze_own(s, c, bits, o->frame, packed_r);
 	if (!squeeze_shared(s, bits, o, packed_r))
 		return false;
-	squeeze_lost(
-		c); /* the client's window has in it now what its own compressor has not seen */
+	/* the client's window has in it now what its own compressor has not seen */
+	squeeze_lost(c);
 	return true;
 }
 

@@ -43,8 +43,9 @@ struct squeeze {
 struct squeeze_conn {
 	struct inflate inflate;
 	bool keep_out, keep_in; /* context takeover */
-	bool stale; /* its compressor has to begin anew: the client has seen other things than it,
-		       or not all of them */
+	/* its compressor has to begin anew: the client has seen other things than it, or not all of
+	 * them */
+	bool stale;
 	uint32_t cost;	  /* what is reserved for it */
 	z_stream *packer; /* once it was needed */
 };
@@ -65,8 +66,9 @@ struct outgoing {
 
 static inline void outgoing_init(struct outgoing *o, const struct slice *frame, bool shared)
 {
-	o->frame = frame; /* and the rest is not looked at, so a message that nobody gets compressed
-			     pays nothing for it */
+	/* and the rest is not looked at, so a message that nobody gets compressed pays nothing for
+	 * it */
+	o->frame = frame;
 	o->shared = shared;
 	o->slow = OUTGOING_CLOSE;
 	o->tried = 0;

@@ -25,9 +25,9 @@ struct tally {
 	struct hash_key key;
 	struct tally_limits limits;
 	struct tally_entry **slots;
-	uint32_t n, cap;			    /* cap: a power of two */
-	struct tally_entry *idle_first, *idle_last; /* without connections, those that are so for
-						       the longest time in front */
+	uint32_t n, cap; /* cap: a power of two */
+	/* without connections, those that are so for the longest time in front */
+	struct tally_entry *idle_first, *idle_last;
 	uint32_t n_idle;
 	atomic_bool active; /* anything is limited: without the lock */
 	atomic_uint sockets;

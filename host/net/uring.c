@@ -48,8 +48,8 @@ void uring_skip(struct uring *u, void *item)
 
 void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *item)
 {
-	struct io_uring_sqe *e =
-		io_uring_get_sqe(u->ring); /* there is room: every uring_run empties the queue */
+	/* there is room: every uring_run empties the queue */
+	struct io_uring_sqe *e = io_uring_get_sqe(u->ring);
 	io_uring_prep_send(e, fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	io_uring_sqe_set_data64(e, u->n);
 	u->queued++;

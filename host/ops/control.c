@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#include "handler/ask.h"
-#include "handler/plugin.h"
-#include "handler/script.h"
-#include "handler/worker.h"
+#include "handler/worker/ask.h"
+#include "handler/plugin/plugin.h"
+#include "handler/script/script.h"
+#include "handler/worker/worker.h"
 #include "hub/slow.h"
-#include "net/sp.h"
+#include "handler/worker/sp.h"
 #include "ops/letters.h"
 
 #define CONTROL_MESSAGE_MAX (64u << 20)

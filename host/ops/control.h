@@ -3,8 +3,8 @@
 #ifndef TOVA_OPS_CONTROL_H
 #define TOVA_OPS_CONTROL_H
 
-#include "handler/deadletter.h"
-#include "handler/push.h"
+#include "handler/worker/deadletter.h"
+#include "handler/worker/push.h"
 #include "hub/hub.h"
 
 struct control;

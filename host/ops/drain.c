@@ -20,8 +20,8 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 	while (n > 0) {
 		struct session *s = slotmap_next(&d->hub->sessions, &d->cursor);
 		if (s == NULL) {
-			d->cursor = 0; /* an upgrade that was under way may have taken a slot that
-					  was passed */
+			/* an upgrade that was under way may have taken a slot that was passed */
+			d->cursor = 0;
 			return;
 		}
 		if (s->ended)

@@ -131,8 +131,8 @@ static int letters_scan(struct letters_job *job, FILE *f)
 	for (long at = 0; ok && !deadletter_is_closing(job->letters->file); at = ftell(f)) {
 		if (getline(&line, &cap, f) <= 0)
 			break;
-		json_t *value =
-			json_loads(line, JSON_ALLOW_NUL, NULL); /* a message may contain one */
+		/* a message may contain one */
+		json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL);
 		ok = !json_is_object(value) || letters_read_line(job, places, value, ++number, at);
 		json_decref(value);
 	}
@@ -252,8 +252,9 @@ static char *letters_on_mark(void *ctx, int *error_r)
 	}
 	bool ok = to != NULL && fclose(to) == 0;
 	*error_r = ok ? 0 : errno;
+	/* the rest is in the next step */
 	if (ok)
-		job->n_step = i; /* the rest is in the next step */
+		job->n_step = i;
 	free(line);
 	if (f != NULL)
 		fclose(f);

@@ -9,8 +9,8 @@
 #ifndef TOVA_OPS_LETTERS_H
 #define TOVA_OPS_LETTERS_H
 
-#include "handler/codec.h"
-#include "handler/deadletter.h"
+#include "handler/worker/codec.h"
+#include "handler/worker/deadletter.h"
 
 #define LETTERS_LIST_MAX (4u << 20) /* bytes of letters in one list; those beyond are counted */
 

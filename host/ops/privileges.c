@@ -92,8 +92,9 @@ bool privileges_find(struct privileges *p, const char *user, const char *group,
 
 void privileges_enter(const struct privileges *p)
 {
+	/* as root it must not go on */
 	if (setgroups(0, NULL) != 0 || setegid(p->gid) != 0 || seteuid(p->uid) != 0)
-		abort(); /* as root it must not go on */
+		abort();
 }
 
 void privileges_leave(void)
@@ -124,8 +125,8 @@ bool privileges_drop(const struct privileges *p)
 	    setresuid(p->uid, p->uid, p->uid) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return false;
-	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 ||
-	    getgroups(0, NULL) != 0) { /* whatever let it keep that */
+	/* whatever let it keep that */
+	if (setuid(0) == 0 || seteuid(0) == 0 || setgid(0) == 0 || getgroups(0, NULL) != 0) {
 		errno = EPERM;
 		return false;
 	}

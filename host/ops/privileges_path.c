@@ -123,8 +123,9 @@ void privileges_make_file(const struct privileges *p, const char *path, mode_t m
 			     : -1;
 	if (fd >= 0 && fchown(fd, p->uid, p->gid) != 0)
 		unlinkat(folder, name, 0);
+	/* else it is there, or who opens it will say why it can not be made */
 	if (fd >= 0)
-		close(fd); /* else it is there, or who opens it will say why it can not be made */
+		close(fd);
 	if (folder >= 0)
 		close(folder);
 }

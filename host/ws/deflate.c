@@ -175,6 +175,6 @@ size_t deflate_message(z_stream *z, const uint8_t *src, size_t n, uint8_t *dst)
 	if (deflate(z, Z_SYNC_FLUSH) != Z_OK || z->avail_out == 0)
 		return 0;
 	len = n + DEFLATE_TAIL - z->avail_out;
-	return len - DEFLATE_TAIL < n ? len - DEFLATE_TAIL
-				      : 0; /* without the empty block at its end (7.2.1) */
+	/* without the empty block at its end (7.2.1) */
+	return len - DEFLATE_TAIL < n ? len - DEFLATE_TAIL : 0;
 }

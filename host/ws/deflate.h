@@ -17,8 +17,8 @@ struct deflate_policy {
 	bool on;
 	bool keep_out,
 		keep_in; /* context takeover: the window lives on from one message to the next */
-	uint8_t bits;	 /* largest window that is kept for a connection, and that is compressed
-			  with */
+	/* largest window that is kept for a connection, and that is compressed with */
+	uint8_t bits;
 };
 
 /* What both have agreed on. */

@@ -7,8 +7,9 @@
 
 struct extension_param {
 	struct span name;
-	struct span value; /* p == NULL: it has none; of a quoted one what stands between the
-			      quotes, which is never empty */
+	/* p == NULL: it has none; of a quoted one what stands between the quotes, which is never
+	 * empty */
+	struct span value;
 };
 
 struct request_walk extension_walk(const struct request *r);

@@ -32,9 +32,9 @@ enum stage {
 };
 
 struct frame_part {
-	size_t len, cap;	  /* of bytes, which has one writable byte more */
-	struct frame_part **home; /* where it is kept for the next message that comes compressed and
-				     whole; NULL: nowhere */
+	size_t len, cap; /* of bytes, which has one writable byte more */
+	/* where it is kept for the next message that comes compressed and whole; NULL: nowhere */
+	struct frame_part **home;
 	uint8_t control_len;
 	uint8_t control[FRAME_CONTROL_MAX + 1];
 	uint8_t bytes[];
@@ -668,8 +668,9 @@ size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, ui
 	if (is_deflated(limits) || r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) ||
 	    r->left < DIRECT_MIN)
 		return 0;
+	/* frame_read says so */
 	if (!part_reserve(r, part_len(r) + DIRECT_MIN))
-		return 0; /* frame_read says so */
+		return 0;
 	room = r->part->cap - r->part->len;
 	*where_r = r->part->bytes + r->part->len;
 	return r->left < room ? (size_t)r->left : room;
@@ -706,8 +707,8 @@ void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
 
 	if (part == NULL || part->home != NULL || r->message != 0 || r->stage == STAGE_PAYLOAD)
 		return NULL;
-	if (part->cap - part->len > AHEAD_MAX &&
-	    part_resize(r, part->len)) /* inflated: it may be half empty */
+	/* inflated: it may be half empty */
+	if (part->cap - part->len > AHEAD_MAX && part_resize(r, part->len))
 		part = r->part;
 	r->part = NULL;
 	*data_r = part->bytes;

@@ -48,8 +48,9 @@ enum close_code {
 
 struct frame_limits {
 	uint64_t message_max; /* bytes of one message over all of its fragments; beyond it: 1009 */
-	bool masked; /* the peer must mask (it is a client); false: it must not (it is a server, in
-			tests and tools) */
+	/* the peer must mask (it is a client); false: it must not (it is a server, in tests and
+	 * tools) */
+	bool masked;
 	/* Of this connection, where its messages may come compressed (RFC 7692); NULL: they may
 	 * not. */
 	struct inflate *inflate;
@@ -57,12 +58,12 @@ struct frame_limits {
 
 /* All zero is a fresh reader. Private: use the functions. */
 struct frame_reader {
-	struct frame_part *part; /* bytes of the unfinished message and control frame; NULL when
-				    nothing is held */
-	uint64_t left;		 /* payload bytes of the current frame still to come */
-	uint32_t utf8;		 /* state of the check of the current text message */
-	uint32_t mask; /* of the current frame as it lies in memory, turned to the next payload
-			  byte */
+	/* bytes of the unfinished message and control frame; NULL when nothing is held */
+	struct frame_part *part;
+	uint64_t left; /* payload bytes of the current frame still to come */
+	uint32_t utf8; /* state of the check of the current text message */
+	/* of the current frame as it lies in memory, turned to the next payload byte */
+	uint32_t mask;
 	uint8_t head[FRAME_HEAD_MAX]; /* part of a header that was cut */
 	uint8_t head_len;
 	uint8_t opcode;	 /* of the current frame */
@@ -75,17 +76,19 @@ enum frame_status {
 	FRAME_MORE,    /* everything was consumed, nothing is complete */
 	FRAME_MESSAGE, /* opcode text or binary, data is the whole message */
 	FRAME_CONTROL, /* opcode close, ping or pong */
-	FRAME_BAD,     /* code and why say what the peer did; everything was consumed and is refused
-			  from now on */
+	/* code and why say what the peer did; everything was consumed and is refused from now on */
+	FRAME_BAD,
 };
 
 struct frame {
 	uint8_t opcode;
-	uint8_t *data; /* writable, at least one writable byte lies behind it when it is the
-			  reader's own (see frame_read) */
+	/* writable, at least one writable byte lies behind it when it is the reader's own (see
+	 * frame_read) */
+	uint8_t *data;
 	size_t len;
-	uint16_t code;	 /* FRAME_BAD: the close code to send; FRAME_CONTROL with FRAME_CLOSE: what
-			    came, CLOSE_NONE without one */
+	/* FRAME_BAD: the close code to send; FRAME_CONTROL with FRAME_CLOSE: what came, CLOSE_NONE
+	 * without one */
+	uint16_t code;
 	const char *why; /* FRAME_BAD: a sentence for the log, static */
 };
 

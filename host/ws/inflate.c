@@ -70,8 +70,9 @@ void inflate_pool_free(struct inflate_pool *pool)
 
 size_t inflate_cost(unsigned bits)
 {
+	/* zconf.h: about 7 KiB */
 	return sizeof(struct inflate_stream) + ((size_t)1 << (bits < BITS_MIN ? BITS_MIN : bits)) +
-	       8192; /* zconf.h: about 7 KiB */
+	       8192;
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
@@ -95,8 +96,8 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 		return INFLATE_NO_MEMORY;
 	i->lent = !i->keep && !whole;
 	i->pool->lent += i->lent;
-	if (!whole && i->past != NULL) /* its beginning will not be there any more when it turns out
-					  to refer back */
+	/* its beginning will not be there any more when it turns out to refer back */
+	if (!whole && i->past != NULL)
 		inflateSetDictionary(&i->stream->z, i->past->bytes, (uInt)i->past->n);
 	return INFLATE_DONE;
 }
@@ -256,8 +257,8 @@ enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t 
 
 	*made_r = 0;
 	while (*n > 0 || !i->ended) {
-		const bool ending =
-			*n == 0 && last && i->taken > 0; /* nothing at all is an empty message */
+		/* nothing at all is an empty message */
+		const bool ending = *n == 0 && last && i->taken > 0;
 		const uint8_t *p = tail + i->tail;
 		size_t left = sizeof(tail) - i->tail;
 		int code = step(z, ending ? &p : src, ending ? &left : n, dst, room, made_r);

@@ -23,8 +23,8 @@ struct inflate_pool {
 	unsigned n_spare;
 	unsigned lent, lent_max; /* to messages under way */
 	struct frame_part *part; /* room for a message that nobody uses now; frame.c's */
-	uint64_t *memory;    /* counts what is kept of clients that were told to refer to nothing;
-				NULL: nothing is */
+	/* counts what is kept of clients that were told to refer to nothing; NULL: nothing is */
+	uint64_t *memory;
 	uint64_t memory_max; /* beyond which nothing more is */
 };
 
@@ -49,8 +49,8 @@ struct inflate {
 	bool lent : 1;	     /* the stream is the pool's, for the message under way */
 	bool gathers : 1;    /* the message under way waits for its end */
 	bool ended : 1;	     /* the last thing was the end of a final block */
-	bool whole : 1; /* the message under way is there from its beginning, and was begun without
-			   a past */
+	/* the message under way is there from its beginning, and was begun without a past */
+	bool whole : 1;
 	bool counted : 1;  /* its stream is, in the pool's memory */
 	bool obeys : 1;	   /* its client refers to nothing: no past is kept */
 	uint8_t shown : 2; /* how often it has */

@@ -13,8 +13,8 @@
 #define PROXY_MAX (16 + 16384)
 
 struct proxy_header {
-	bool local; /* the proxy's own connection, or it does not know whose: its address is the
-		       peer's */
+	/* the proxy's own connection, or it does not know whose: its address is the peer's */
+	bool local;
 	struct address source, destination; /* else */
 	bool secure; /* the client speaks TLS with the proxy (2.2.5, PP2_CLIENT_SSL) */
 };

@@ -158,9 +158,9 @@ bool request_authority_ok(struct span s)
 		while (i < s.n && (is_alnum(s.p[i]) ||
 				   (s.p[i] != '\0' && strchr("-._~!$&'()*+,;=%", s.p[i]) != NULL)))
 			i++;
+		/* RFC 9110 4.2.1: an http URI with an empty host is invalid */
 		if (i == 0)
-			return false; /* RFC 9110 4.2.1: an http URI with an empty host is
-				       invalid */
+			return false;
 	}
 	if (i < s.n && s.p[i] == ':')
 		for (i++; i < s.n && is_digit(s.p[i]); i++)
@@ -371,8 +371,9 @@ static bool head_parse(struct request *r, const struct request_limits *limits, s
 	const bool last = len >= limits->head_max || has_end(bytes, window, seen);
 
 	known->seen = len;
+	/* the rest is parsed when it is whole */
 	if (known->line && !last)
-		return false; /* the rest is parsed when it is whole */
+		return false;
 	r->target.n = 0;
 	if (line_parse(r, c, known) && target_parse(r, c)) {
 		known->line = true;

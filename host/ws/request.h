@@ -21,22 +21,23 @@ struct request_header {
 struct request {
 	struct span head;	    /* all of it, with the empty line at its end */
 	struct span method, target; /* as they came */
-	struct span path;  /* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".."
-			      segment, lies in path_bytes */
+	/* percent-decoded, valid UTF-8, no NUL, begins with '/', no "." or ".." segment, lies in
+	 * path_bytes */
+	struct span path;
 	struct span query; /* behind the first '?', raw; empty if there is none */
-	struct span host;  /* authority of an absolute target, else the value of Host; empty only in
-			      HTTP/1.0 */
+	/* authority of an absolute target, else the value of Host; empty only in HTTP/1.0 */
+	struct span host;
 	struct request_header headers[REQUEST_HEADERS_MAX];
 	unsigned n_headers;
-	unsigned minor;		 /* of the version: HTTP/1.0 or HTTP/1.1 */
-	bool keep_alive;	 /* Connection says so, or HTTP/1.1 without "close" */
-	bool wants_upgrade;	 /* has an Upgrade header that names websocket, and Connection names
-				    upgrade */
+	unsigned minor;	 /* of the version: HTTP/1.0 or HTTP/1.1 */
+	bool keep_alive; /* Connection says so, or HTTP/1.1 without "close" */
+	/* has an Upgrade header that names websocket, and Connection names upgrade */
+	bool wants_upgrade;
 	bool has_body;		 /* Content-Length above 0 or Transfer-Encoding */
 	uint64_t content_length; /* 0 without one */
-	struct span forwarded_host; /* by the word of a trusted proxy, which is set by others
-				       (forwarded.h); else empty */
-	bool secure;		    /* likewise: the client speaks TLS with it */
+	/* by the word of a trusted proxy, which is set by others (forwarded.h); else empty */
+	struct span forwarded_host;
+	bool secure; /* likewise: the client speaks TLS with it */
 	char path_bytes[REQUEST_PATH_MAX + 1];
 };
 
@@ -48,10 +49,11 @@ struct request_limits {
 enum request_status {
 	REQUEST_MORE, /* the head is not complete and nothing in it is wrong yet */
 	REQUEST_OK,
-	REQUEST_BAD,   /* *status_r is the HTTP status to answer with, *why_r a sentence for the
-			  log */
-	REQUEST_EMPTY, /* *used_r bytes of empty lines, which say nothing (RFC 9112 2.2): the head
-			  may begin behind them */
+	/* *status_r is the HTTP status to answer with, *why_r a sentence for the log */
+	REQUEST_BAD,
+	/* *used_r bytes of empty lines, which say nothing (RFC 9112 2.2): the head may begin behind
+	   them */
+	REQUEST_EMPTY,
 };
 
 /* What is known of a head that comes in pieces, so that none of its bytes is looked at for each

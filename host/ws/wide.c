@@ -18,9 +18,8 @@ enum {
 	SURROGATE = 1 << 4,  /* ED A0..BF */
 	OVERLONG_2 = 1 << 5, /* C0, C1 */
 	OVERLONG_4 = 1 << 6, /* F0 80..8F; and F5..FF 80..8F, which is too large as well */
-	TWO_CONTS =
-		1
-		<< 7, /* two continuations: right only as the third or fourth byte of a character */
+	/* two continuations: right only as the third or fourth byte of a character */
+	TWO_CONTS = 1 << 7,
 	ANY_LOW = TOO_SHORT | TOO_LONG | TWO_CONTS,
 	LARGE_LOW = ANY_LOW | TOO_LARGE | OVERLONG_4,
 	ANY_CONT = TOO_LONG | OVERLONG_2 | TWO_CONTS,

@@ -25,8 +25,9 @@ bool ids_parse(const char *text, size_t len, tova_ws *ws_r)
 		if (at == NULL)
 			return false;
 		unsigned value = (unsigned)(at - ids_alphabet);
+		/* another spelling of the same id */
 		if (i == len - 1 && (value & 15) != 0)
-			return false; /* another spelling of the same id */
+			return false;
 		bits = i < len - 1 ? bits << 6 | value : bits << 2 | value >> 4;
 	}
 	*ws_r = (tova_ws){(uint64_t)(bits >> 64), (uint64_t)bits};

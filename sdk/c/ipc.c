@@ -170,8 +170,8 @@ bool ipc_receive(struct ipc *i, uint8_t **bytes_r, size_t *len_r)
 		} else if (ipc_is_whole(i)) {
 			*bytes_r = i->in + i->at + PAIR0_HEAD;
 			*len_r = (size_t)size - PAIR0_HEAD;
-			i->behind = i->in + i->at +
-				    size; /* the buffer has one byte more than it uses */
+			/* the buffer has one byte more than it uses */
+			i->behind = i->in + i->at + size;
 			i->kept = *i->behind;
 			i->at += (size_t)size;
 			i->len -= (size_t)size;

@@ -12,8 +12,8 @@
 #include <sys/un.h>
 
 struct ipc {
-	pthread_mutex_t lock; /* of the descriptor, and of what is written: ipc_pulse() is another
-				 thread's */
+	/* of the descriptor, and of what is written: ipc_pulse() is another thread's */
+	pthread_mutex_t lock;
 	struct sockaddr_un to;
 	int fd;		     /* -1: not connected; to be polled for reading */
 	bool up;	     /* the host has said that it speaks PAIR0 */

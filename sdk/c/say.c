@@ -19,8 +19,9 @@ void say_text(uint32_t level, const char *text, size_t len)
 	}
 	for (size_t at = 0; at < lines.n;) {
 		ssize_t n = write(STDERR_FILENO, lines.p + at, lines.n - at);
+		/* whom could one tell? */
 		if (n <= 0)
-			break; /* whom could one tell? */
+			break;
 		at += (size_t)n;
 	}
 	buffer_free(&lines);

@@ -144,8 +144,9 @@ static int table_query(tova_mount *m, const tova_query *q)
 	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
 	if (has_room && !commands_name_ok(q->room, q->room_len))
 		return commands_spoil(&t->commands, TOVA_E_ROOM);
+	/* nobody would hear the answer */
 	if (worker_plugin(t->worker)->on_reply == NULL)
-		return TOVA_OK; /* nobody would hear the answer */
+		return TOVA_OK;
 	struct query *query = pending_make_query(q), **end = &t->queries;
 	if (query == NULL)
 		return commands_spoil(&t->commands, TOVA_E_MEMORY);
@@ -170,8 +171,9 @@ static int table_event(tova_mount *m, tova_event *event_r)
 	int refused = check(t, false);
 	if (refused != TOVA_OK)
 		return refused;
+	/* start, stop, a push */
 	if (t->event.sequence == 0 && t->phase != TASK_UPGRADE)
-		return TOVA_E_STATE; /* start, stop, a push */
+		return TOVA_E_STATE;
 	if (event_r == NULL || event_r->size < sizeof *event_r)
 		return TOVA_E_ARG;
 	event_r->ws = t->event.ws;
@@ -190,9 +192,9 @@ static int table_fail(tova_mount *m, const char *text, size_t len)
 		const char *nul = memchr(t->fail, '\0', t->fail_len);
 		if (nul != NULL)
 			t->fail_len = (size_t)(nul - t->fail);
+		/* cut inside a character, or not text at all: what is handed on is text */
 		while (t->fail_len > 0 && !utf8_valid(t->fail, t->fail_len))
-			t->fail_len--; /* cut inside a character, or not text at all: what is handed
-					  on is text */
+			t->fail_len--;
 		t->fail[t->fail_len] = '\0';
 	}
 	return -1;

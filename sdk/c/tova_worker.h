@@ -43,10 +43,11 @@ typedef struct tova_worker_options {
 	const char *token; /* TOVA_TOKEN */
 	const char *mount; /* TOVA_MOUNT; may be missing */
 	const char *name;  /* for the host's log; by default the plugin's name and the process id */
-	const char *ca_file;   /* TOVA_CA_FILE: whom to trust for tls+tcp, PEM; by default what the
-				  system trusts */
-	const char *cert_file; /* TOVA_CERT_FILE: the worker's own certificate and its key in one
-				  file, PEM, where the host wants one */
+	/* TOVA_CA_FILE: whom to trust for tls+tcp, PEM; by default what the system trusts */
+	const char *ca_file;
+	/* TOVA_CERT_FILE: the worker's own certificate and its key in one file, PEM, where the host
+	 * wants one */
+	const char *cert_file;
 	const tova_pair *settings; /* before those in TOVA_SETTINGS, a JSON object of texts */
 	size_t n_settings;
 } tova_worker_options;

@@ -53,13 +53,13 @@ struct worker {
 	uint64_t leaves_since; /* when it was told to, or has begun to; 0: it stays */
 	uint64_t sequence;     /* of callbacks that are no event of the host */
 	size_t n_deferred;
-	bool supervised; /* a host has started it, and is to start another when this one has no
-			  link */
-	bool missed;	 /* it was said that there is no host */
-	bool draining, leaving; /* draining: no more events come; leaving: none are taken. What was
-				   begun is settled */
-	bool stopping;		/* nothing is */
-	int failed;		/* the exit code of a failure */
+	/* a host has started it, and is to start another when this one has no link */
+	bool supervised;
+	bool missed; /* it was said that there is no host */
+	/* draining: no more events come; leaving: none are taken. What was begun is settled */
+	bool draining, leaving;
+	bool stopping; /* nothing is */
+	int failed;    /* the exit code of a failure */
 };
 
 const tova_plugin *worker_plugin(const struct worker *w)
@@ -249,8 +249,9 @@ static void worker_ask(struct worker *w, struct task *t)
 /* Of an event, here or of a link that is gone. Returns whether it was acknowledged. */
 static bool worker_settle(struct worker *w, struct task *t, const char *failure)
 {
+	/* it is delivered again */
 	if (t->link != worker_link(w))
-		return false; /* it is delivered again */
+		return false;
 	if (failure != NULL)
 		task_refuse(t, failure, &w->out);
 	else if (task_acknowledge(t, &w->out))
@@ -396,8 +397,9 @@ static bool worker_on_follower(struct worker *w, const struct batch_object *o, b
 	struct run *r = w->run;
 	if (r == NULL || r->link != worker_link(w) || o->s == 0)
 		return false;
+	/* it comes again */
 	if (r->outcome == RUN_FAILED)
-		return true; /* it comes again */
+		return true;
 	if (r->outcome == RUN_UNDER_WAY || r->waiting != NULL) {
 		if (!run_wait(r, binary, bytes.p, bytes.n))
 			worker_fail(w, "no memory for a message: it is left to another worker");
@@ -637,10 +639,12 @@ static void worker_take_signal(struct worker *w)
 	struct signalfd_siginfo info;
 	if (read(w->fds[2].fd, &info, sizeof info) != sizeof info)
 		return;
+	/* from the terminal, for the host */
 	if (info.ssi_signo == SIGINT && w->supervised)
-		return; /* from the terminal, for the host */
+		return;
+	/* told twice */
 	if (w->leaving)
-		_exit(1); /* told twice */
+		_exit(1);
 	w->leaving = true;
 	w->leaves_since = worker_now_ns();
 }

@@ -166,8 +166,9 @@ static void print_tables(FILE *f, json_t *answer)
 	json_object_foreach(answer, key, value) has_list = has_list || json_is_array(value);
 	json_object_foreach(answer, key, value)
 	{
+		/* who sees the list can count it */
 		if (has_list && strcmp(key, "count") == 0)
-			continue; /* who sees the list can count it */
+			continue;
 		if (json_is_array(value))
 			print_list(f, value);
 		else if (json_is_object(value))

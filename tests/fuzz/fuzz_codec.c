@@ -3,7 +3,7 @@
 #include <jansson.h>
 
 #include "fuzz.h"
-#include "handler/codec.h"
+#include "handler/worker/codec.h"
 #include "ws/utf8.h"
 
 static struct hub hub = {.host_id = 0x1122334455667788};

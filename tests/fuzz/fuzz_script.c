@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 #include "fuzz.h"
-#include "handler/script_text.h"
+#include "handler/script/script_text.h"
 #include "ws/utf8.h"
 
 /* With a byte behind it that must stay. */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "net/sp.h"
+#include "handler/worker/sp.h"
 
 #define MESSAGE_MAX 300
 

@@ -5,7 +5,7 @@
 
 #include "base/base64url.h"
 #include "fuzz.h"
-#include "hub/token.h"
+#include "auth/token.h"
 
 #define NOW 1700000000u
 #define SECRET "0123456789abcdef0123456789abcdef"

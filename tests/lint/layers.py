@@ -1,45 +1,59 @@
-"""A file in host/ includes only files of its own folder and of the folders before it.
+"""A file of host/ includes only files that stand before it in layers.txt, which has every one of them.
 
-The files on top of host/ may include everything; nothing includes them but they themselves. System headers are free, but for
-libevent's and OpenSSL's sockets, which only net/ uses.
+layers.txt is one list: a line `folder/` and the files of that folder, in the order in which they may include each other; every file may
+include all of the folders above. The files on top of host/ come last. System headers are free, but for some that are one folder's: see
+ONLY_IN.
 """
 import re
 import sys
 from pathlib import Path
 
-ORDER = ["base", "ws", "net", "hub", "handler", "ops"]
+LIST = Path(__file__).with_name("layers.txt")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
-SDK = {"tova_plugin.h": {"handler"}}
-ONLY_IN = {re.compile(r"^event2?/|^event\.h$|^openssl/ssl"): "net"}
+SDK = {"tova_plugin.h": {"handler/plugin"}}
+ONLY_IN = {re.compile(r"^event2?/|^event\.h$"): {"net"}, re.compile(r"^openssl/ssl"): {"tls"}, re.compile(r"^jwt\.h"): {"auth"}}
 
 
-def complaints(path, text, root):
-    """Every include of this file that the order forbids, in words."""
-    folder = path.parent.relative_to(root).as_posix()
-    if folder == ".":
-        return
-    if folder not in ORDER:
-        yield f"{path}: the folder {folder} has no place in the order {', '.join(ORDER)}"
-        return
-    allowed = ORDER[:ORDER.index(folder) + 1]
-    for local, system in INCLUDE.findall(text):
-        if system:
-            yield from (f"{path}: <{system}> is for {owner}/ only"
-                        for pattern, owner in ONLY_IN.items() if pattern.search(system) and folder != owner)
-        elif local in SDK:
-            if folder not in SDK[local]:
-                yield f"{path}: \"{local}\" is for {' and '.join(sorted(SDK[local]))} only"
-        elif "/" not in local:
-            yield f"{path}: \"{local}\" has to name its folder"
-        elif local.split("/")[0] not in allowed:
-            yield f"{path}: \"{local}\" lies above {folder}/"
+def read_list(text):
+    """[(folder, name), ...] in their order; the folder of what lies on top is "."."""
+    folder, files = None, []
+    for line in text.splitlines():
+        words = line.split("#")[0].split()
+        if words and words[0].endswith("/"):
+            folder, words = words[0].rstrip("/"), words[1:]
+        files += [(folder, word) for word in words]
+    return files
 
 
-def main(root):
-    found = [c for path in sorted(root.rglob("*.[ch]")) for c in complaints(path, path.read_text(), root)]
+def complaints(root, files):
+    """Every include that the order forbids, in words."""
+    place = {f"{folder}/{name}" if folder != "." else name: at for at, (folder, name) in enumerate(files)}
+    have = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.[ch]"))}
+    yield from (f"{LIST.name}: {name} is listed twice" for name in place if sum(name == (f"{a}/{b}" if a != "." else b) for a, b in files) > 1)
+    yield from (f"{LIST.name}: there is no {name}" for name in place if name not in have)
+    for name, path in have.items():
+        if name not in place:
+            yield f"{path}: it has no place in {LIST.name}"
+            continue
+        folder = path.parent.relative_to(root).as_posix()
+        for local, system in INCLUDE.findall(path.read_text()):
+            if system:
+                yield from (f"{path}: <{system}> is for {' and '.join(sorted(owners))}/ only"
+                            for pattern, owners in ONLY_IN.items() if pattern.search(system) and folder not in owners)
+            elif local in SDK:
+                if folder not in SDK[local]:
+                    yield f"{path}: \"{local}\" is for {' and '.join(sorted(SDK[local]))} only"
+            elif local not in have:
+                yield f"{path}: \"{local}\" has to name its folder"
+            elif place.get(local, -1) >= place[name]:
+                yield f"{path}: \"{local}\" does not stand before it"
+
+
+def main():
+    found = list(complaints(Path("host"), read_list(LIST.read_text())))
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "host")))
+    sys.exit(main())

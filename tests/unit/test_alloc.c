@@ -2,7 +2,7 @@
 #include <event2/event.h>
 #include <limits.h>
 
-#include "handler/plugin.h"
+#include "handler/plugin/plugin.h"
 #include "rig.h"
 #include "run.h"
 

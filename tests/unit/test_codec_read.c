@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
-#include "handler/codec.h"
+#include "handler/worker/codec.h"
 #include "ws/utf8.h"
 #include "run.h"
 

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "handler/deadletter.h"
+#include "handler/worker/deadletter.h"
 #include "run.h"
 
 #define PATIENCE_S 60

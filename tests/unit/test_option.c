@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/option.h"
+#include "settings/option.h"
 #include "run.h"
 
 #define ROW(field) (&option_table[OPTION_ID_##field])

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
-#include "handler/push.h"
+#include "handler/worker/push.h"
 #include "run.h"
 
 static struct push_sources sources;

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "handler/script_text.h"
+#include "handler/script/script_text.h"
 #include "run.h"
 
 /* All of it, written in steps of at most `step` bytes. */

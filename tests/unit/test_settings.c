@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/settings.h"
+#include "settings/settings.h"
 #include "run.h"
 
 static char folder[64], config[96];

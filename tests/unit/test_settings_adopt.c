@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/settings_adopt.h"
-#include "base/settings_layer.h"
+#include "settings/settings_adopt.h"
+#include "settings/settings_layer.h"
 #include "run.h"
 
 static struct settings runs, asked;

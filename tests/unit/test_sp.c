@@ -12,7 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "net/sp.h"
+#include "handler/worker/sp.h"
 #include "run.h"
 
 #define PATIENCE_MS 60000

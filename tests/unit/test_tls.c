@@ -5,7 +5,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "net/tls.h"
+#include "net/loop.h"
+#include "tls/tls.h"
 #include "tls_files.h"
 #include "run.h"
 
@@ -66,7 +67,7 @@ static struct ends *new_ends(const char *name, SSL_SESSION *session)
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
 	e->fd = fds[0];
 	e->wire = fds[1];
-	e->tls = tls_new(loop, server, 0);
+	e->tls = tls_new(&loop->tls, &loop->stats, server, 0);
 	e->client = SSL_new(client_ctx);
 	e->in = BIO_new(BIO_s_mem());
 	e->out = BIO_new(BIO_s_mem());
@@ -106,7 +107,7 @@ static void client_hears(struct ends *e)
 static void server_reads(struct ends *e)
 {
 	do {
-		e->result = tls_read(e->tls, e->fd, e->got + e->n, sizeof e->got - e->n);
+		e->result = tls_read(e->tls, e->fd, e->got + e->n, sizeof e->got - e->n, SIZE_MAX);
 		e->error = errno;
 		if (e->result > 0)
 			e->n += (size_t)e->result;
@@ -311,7 +312,7 @@ START_TEST(test_small_reads)
 	client_sends(e, SIZE_MAX, NULL);
 	while (e->n < 100000) {
 		do {
-			ssize_t n = tls_read(e->tls, e->fd, e->got + e->n, 777);
+			ssize_t n = tls_read(e->tls, e->fd, e->got + e->n, 777, SIZE_MAX);
 			ck_assert_int_gt(n, 0);
 			e->n += (size_t)n;
 		} while (tls_more(e->tls));

@@ -1,7 +1,7 @@
 /* Certificates from files: what is taken, what is refused and why, which one is for whom. */
 #include <sys/stat.h>
 
-#include "net/tls_server.h"
+#include "tls/tls_server.h"
 #include "tls_files.h"
 #include "run.h"
 

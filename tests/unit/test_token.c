@@ -7,7 +7,7 @@
 
 #include "base/base64url.h"
 #include "hub/event.h"
-#include "hub/token.h"
+#include "auth/token.h"
 #include "run.h"
 
 static int fail_in; /* the malloc or calloc that fails, counted down; 0: none */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/settings.h"
-#include "handler/library.h"
+#include "settings/settings.h"
+#include "handler/plugin/library.h"
 #include "tova_worker.h"
 
 #define MAIN_SETTINGS_MAX 256

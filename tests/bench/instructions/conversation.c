@@ -13,8 +13,8 @@
 #include <valgrind/callgrind.h>
 
 #include "../../unit/rig.h"
-#include "handler/plugin.h"
-#include "handler/worker.h"
+#include "handler/plugin/plugin.h"
+#include "handler/worker/worker.h"
 
 #define ROOMS_STEP 20000
 #define PATIENCE_S 60 /* under valgrind, on a busy machine */

@@ -1,0 +1,263 @@
+#include "auth/token_key.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KEY_FILE_MAX 65536
+#define SECRET_MIN 32 /* RFC 7518 3.2: as long as the hash */
+#define RSA_MIN_BITS 2048
+
+static bool key_fail(char why[TOKEN_KEY_WHY_MAX], const char *what)
+{
+	snprintf(why, TOKEN_KEY_WHY_MAX, "%s", what);
+	return false;
+}
+
+void token_key_free(struct token_keys *keys)
+{
+	for (unsigned i = 0; i < keys->n; i++)
+		OPENSSL_clear_free(keys->items[i].bytes, (size_t)keys->items[i].len);
+	*keys = (struct token_keys){.n = 0};
+}
+
+static bool key_add(struct token_keys *keys, jwt_alg_t alg, const void *bytes, size_t len,
+		    char why[TOKEN_KEY_WHY_MAX])
+{
+	unsigned char *copy = keys->n < TOKEN_KEYS_MAX ? OPENSSL_malloc(len) : NULL;
+	if (copy == NULL)
+		return key_fail(why, keys->n < TOKEN_KEYS_MAX
+					     ? "no memory"
+					     : "too many keys; expected at most 8");
+	memcpy(copy, bytes, len);
+	keys->items[keys->n++] = (struct token_key){.alg = alg, .bytes = copy, .len = (int)len};
+	return true;
+}
+
+/* --- public keys ------------------------------------------------------------------------------ */
+
+/* RS256 for RSA, ES256 for P-256, JWT_ALG_NONE with a sentence for others. */
+static jwt_alg_t key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
+{
+	char group[64] = "";
+	size_t len = 0;
+	if (EVP_PKEY_is_a(key, "RSA")) {
+		if (EVP_PKEY_get_bits(key) >= RSA_MIN_BITS)
+			return JWT_ALG_RS256;
+		snprintf(why, TOKEN_KEY_WHY_MAX,
+			 "an RSA key of %d bits is too short; expected at least %d",
+			 EVP_PKEY_get_bits(key), RSA_MIN_BITS);
+	} else if (EVP_PKEY_is_a(key, "EC")) {
+		EVP_PKEY_get_group_name(key, group, sizeof group, &len);
+		if (strcmp(group, "prime256v1") == 0)
+			return JWT_ALG_ES256;
+		snprintf(why, TOKEN_KEY_WHY_MAX,
+			 "a key on the curve %s; expected P-256 (prime256v1), for ES256", group);
+	} else {
+		const char *name = EVP_PKEY_get0_type_name(key);
+		snprintf(why, TOKEN_KEY_WHY_MAX, "a key of the type %s; expected RSA or EC (P-256)",
+			 name != NULL ? name : "unknown");
+	}
+	return JWT_ALG_NONE;
+}
+
+/* Kept as its own PEM text, for libjwt reads only the first of several. */
+static bool key_add_public(struct token_keys *keys, EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
+{
+	jwt_alg_t alg = key_algorithm(key, why);
+	BIO *out = alg != JWT_ALG_NONE ? BIO_new(BIO_s_mem()) : NULL;
+	char *pem = NULL;
+	long len = out != NULL && PEM_write_bio_PUBKEY(out, key) == 1 ? BIO_get_mem_data(out, &pem)
+								      : 0;
+	bool ok = len > 0 ? key_add(keys, alg, pem, (size_t)len, why)
+			  : alg != JWT_ALG_NONE && key_fail(why, "no memory");
+	BIO_free(out);
+	return ok;
+}
+
+static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			 char why[TOKEN_KEY_WHY_MAX])
+{
+	BIO *in = BIO_new_mem_buf(bytes, (int)len);
+	char *name = NULL, *header = NULL;
+	unsigned char *der = NULL;
+	long n = 0;
+	bool ok = in != NULL || key_fail(why, "no memory");
+	while (ok && PEM_read_bio(in, &name, &header, &der, &n) == 1) {
+		const unsigned char *at = der;
+		EVP_PKEY *key = strcmp(name, "PUBLIC KEY") == 0 ? d2i_PUBKEY(NULL, &at, n) : NULL;
+		if (key != NULL)
+			ok = key_add_public(keys, key, why);
+		else if (strstr(name, "PRIVATE KEY") != NULL)
+			ok = key_fail(
+				why,
+				"a private key, which the host has no use for and should not have; expected the public one "
+				"(openssl pkey -in FILE -pubout)");
+		else {
+			snprintf(
+				why, TOKEN_KEY_WHY_MAX,
+				"\"%.60s\" in PEM; expected public keys, PUBLIC KEY (openssl pkey -pubin, openssl x509 -pubkey -noout)",
+				name);
+			ok = false;
+		}
+		EVP_PKEY_free(key);
+		OPENSSL_free(name);
+		OPENSSL_free(header);
+		OPENSSL_clear_free(der, (size_t)n);
+		name = header = NULL;
+	}
+	BIO_free(in);
+	ERR_clear_error(); /* the end of the file is an error to the reader */
+	return ok &&
+	       (keys->n > 0 ||
+		key_fail(why, "what begins as PEM is none; expected public keys, PUBLIC KEY"));
+}
+
+/* --- secrets ---------------------------------------------------------------------------------- */
+
+/* A key or a certificate in DER. As a secret it would be one that everybody knows, or that its
+ * owner signs other things with. */
+static bool key_is_der(const unsigned char *bytes, long len)
+{
+	const unsigned char *at = bytes;
+	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, len);
+	X509 *cert = NULL;
+	if (key == NULL && (at = bytes) != NULL)
+		key = d2i_PublicKey(EVP_PKEY_RSA, NULL, &at, len);
+	if (key == NULL && (at = bytes) != NULL)
+		key = d2i_AutoPrivateKey(NULL, &at, len);
+	if (key == NULL && (at = bytes) != NULL)
+		cert = d2i_X509(NULL, &at, len);
+	bool is = key != NULL || cert != NULL;
+	EVP_PKEY_free(key);
+	X509_free(cert);
+	ERR_clear_error();
+	return is;
+}
+
+/* DER as it is, or in base64 without its PEM lines, as some consoles show it. */
+static const char *key_no_der(const unsigned char *bytes, size_t len)
+{
+	static const char is[] =
+		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
+	unsigned char *der = malloc(len + 3);
+	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
+	const char *why = der == NULL || ctx == NULL	 ? "no memory"
+			  : key_is_der(bytes, (long)len) ? is
+							 : NULL;
+	int n = 0, more = 0;
+	if (why == NULL) {
+		EVP_DecodeInit(ctx);
+		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 &&
+		    EVP_DecodeFinal(ctx, der + n, &more) == 1 && key_is_der(der, n + more))
+			why = is;
+	}
+	EVP_ENCODE_CTX_free(ctx);
+	free(der);
+	ERR_clear_error();
+	return why;
+}
+
+/* Files that hold something else than a secret, which would be taken for one. */
+static const char *key_no_secret(const unsigned char *bytes, size_t len)
+{
+	size_t blank = 0;
+	while (blank < len && isspace(bytes[blank]))
+		blank++;
+	if (blank < len && bytes[blank] == '{')
+		return "JSON (a JWK?), which is no secret; expected public keys in PEM, or a secret";
+	if (len >= 4 && (memcmp(bytes, "ssh-", 4) == 0 || memcmp(bytes, "----", 4) == 0))
+		return "a key in another form; expected public keys in PEM, or a secret";
+	return key_no_der(bytes, len);
+}
+
+/* The line end behind a text is the editor's; binary secrets are taken as they are. */
+static size_t key_secret_length(const unsigned char *bytes, size_t len)
+{
+	size_t n = len;
+	if (n > 0 && bytes[n - 1] == '\n')
+		n -= n > 1 && bytes[n - 2] == '\r' ? 2 : 1;
+	for (size_t i = 0; i < n; i++)
+		if (bytes[i] < ' ' || bytes[i] >= 0x7F)
+			return len;
+	return n;
+}
+
+static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			    char why[TOKEN_KEY_WHY_MAX])
+{
+	const char *other = key_no_secret(bytes, len);
+	size_t n = key_secret_length(bytes, len);
+	if (other != NULL)
+		return key_fail(why, other);
+	if (n >= SECRET_MIN)
+		return key_add(keys, JWT_ALG_HS256, bytes, n, why);
+	snprintf(why, TOKEN_KEY_WHY_MAX,
+		 "a secret of %zu bytes is too short; expected at least %d, better random ones "
+		 "(openssl rand -base64 48)",
+		 n, SECRET_MIN);
+	return false;
+}
+
+bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t len,
+		    char why[TOKEN_KEY_WHY_MAX])
+{
+	*keys = (struct token_keys){.n = 0};
+	bool pem = memmem(bytes, len, "-----BEGIN ", 11) != NULL;
+	if (pem ? key_read_pem(keys, bytes, len, why) : key_read_secret(keys, bytes, len, why))
+		return true;
+	token_key_free(keys);
+	return false;
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static bool key_read_file(const char *path, unsigned char *bytes, size_t *len_r, struct stat *st,
+			  char why[TOKEN_KEY_WHY_MAX])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	size_t n = 0;
+	ssize_t got = 0;
+	errno = fd < 0		       ? errno
+		: fstat(fd, st) != 0   ? errno
+		: S_ISDIR(st->st_mode) ? EISDIR
+		: S_ISREG(st->st_mode) ? 0
+				       : EINVAL;
+	bool ok = fd >= 0 && errno == 0;
+	while (ok && n <= KEY_FILE_MAX && (got = read(fd, bytes + n, KEY_FILE_MAX + 1 - n)) > 0)
+		n += (size_t)got;
+	if (!ok || got < 0)
+		snprintf(why, TOKEN_KEY_WHY_MAX, "it can not be read: %s",
+			 errno == EINVAL ? "no file" : strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	*len_r = n;
+	return ok && got >= 0 &&
+	       (n <= KEY_FILE_MAX ||
+		key_fail(why, "it is too large for keys; expected at most 64k"));
+}
+
+bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KEY_WHY_MAX])
+{
+	struct stat st = {0};
+	size_t len = 0;
+	unsigned char *bytes = OPENSSL_malloc(KEY_FILE_MAX + 1);
+	*keys = (struct token_keys){.n = 0};
+	bool ok = bytes != NULL ? key_read_file(path, bytes, &len, &st, why) &&
+					  token_key_read(keys, bytes, len, why)
+				: key_fail(why, "no memory");
+	OPENSSL_clear_free(bytes, KEY_FILE_MAX + 1);
+	if (ok && keys->items[0].alg == JWT_ALG_HS256 && (st.st_mode & S_IRWXO) != 0)
+		keys->warning = "other users of this machine can read a secret, and so make tokens";
+	else if (ok && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		keys->warning = "other users of this machine can replace a key, and so make tokens";
+	return ok;
+}

@@ -1,0 +1,36 @@
+/* plugin: a handler in the host's own process. */
+#ifndef TOVA_HANDLER_PLUGIN_PLUGIN_H
+#define TOVA_HANDLER_PLUGIN_PLUGIN_H
+
+#include "settings/settings.h"
+#include "hub/mount.h"
+
+/* Loads the library and starts it at this mount, whose handler it becomes. False with a sentence in
+ * why. */
+bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs,
+		   size_t n_pairs, uint64_t slow_ms, char *why, size_t why_cap);
+
+bool plugin_is(const struct mount *m);
+
+/* Does the library load, and does it know these settings? Nothing of it is started. False with a
+ * sentence in why, and with *key_r: the setting that it does not know, or NULL. */
+bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_pairs,
+		  const char **key_r, char *why, size_t why_cap);
+
+/* Between two events: loads the file anew and puts the new library in the old one's place, which is
+ * stopped and unloaded. Every connection and its data stay. False with a sentence in why: the old
+ * one goes on as if nothing had happened. */
+bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs,
+		   size_t n_pairs, char *why, size_t why_cap);
+
+/* Does it run what this file holds, with these settings? */
+bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
+		       size_t n_pairs);
+/* --plugin-slow from now on. */
+void plugin_set_slow(struct mount *m, uint64_t slow_ms);
+
+/* Name and version, for people. */
+const char *plugin_name(const struct mount *m);
+const char *plugin_version(const struct mount *m);
+
+#endif

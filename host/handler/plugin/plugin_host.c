@@ -1,0 +1,420 @@
+/* plugin_host: the functions that a plugin can call. */
+#include <stdlib.h>
+
+#include "handler/plugin/plugin_instance.h"
+#include "hub/state.h"
+#include "ws/request.h"
+#include "ws/header.h"
+#include "ws/upgrade.h"
+#include "ws/utf8.h"
+
+static int result_of(enum commit_error error)
+{
+	switch (error) {
+	case COMMIT_OK:
+		return TOVA_OK;
+	case COMMIT_E_ROOM:
+		return TOVA_E_ROOM;
+	case COMMIT_E_UTF8:
+		return TOVA_E_UTF8;
+	case COMMIT_E_LIMIT:
+	case COMMIT_E_ROOM_NAME:
+	case COMMIT_E_ROOMS:
+	case COMMIT_E_MOUNT_ROOMS:
+		return TOVA_E_LIMIT;
+	case COMMIT_E_ARG:
+	case COMMIT_E_DELAY:
+	case COMMIT_E_EXCLUDE:
+		return TOVA_E_ARG;
+	case COMMIT_E_STATE:
+		return TOVA_E_STATE;
+	case COMMIT_E_MEMORY:
+		return TOVA_E_MEMORY;
+	}
+	return TOVA_E_ARG;
+}
+
+/* May this thread, in this callback, do such a thing? */
+static int check(const struct plugin *p, bool commands)
+{
+	if (!pthread_equal(pthread_self(), p->thread))
+		return TOVA_E_THREAD;
+	if (p->phase == PLUGIN_IDLE || (commands && p->phase == PLUGIN_SILENT))
+		return TOVA_E_STATE;
+	return TOVA_OK;
+}
+
+/* An id of another host names nobody here. */
+static uint64_t local_id(const struct plugin *p, tova_ws ws)
+{
+	return ws.hi == p->base.mount->hub->host_id ? ws.lo : 0;
+}
+
+static bool payload_ok(const tova_payload *payload)
+{
+	return payload != NULL && payload->size >= offsetof(tova_payload, flags) &&
+	       (payload->kind == TOVA_TEXT || payload->kind == TOVA_BINARY) &&
+	       (payload->data != NULL || payload->len == 0);
+}
+
+/* Takes the result of adding the message; the key of one that was added is added, too. A plugin
+ * that knows no keys gives none. */
+static int with_key(const struct plugin *p, const tova_payload *payload, enum commit_error added)
+{
+	bool has_key = payload->size >= offsetof(tova_payload, key_len) + sizeof payload->key_len &&
+		       payload->key != NULL;
+	if (added != COMMIT_OK || !has_key)
+		return result_of(added);
+	return result_of(commit_key(p->commit, (struct span){payload->key, payload->key_len}));
+}
+
+static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!payload_ok(payload))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return with_key(p, payload,
+			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY,
+				    payload->data, payload->len));
+}
+
+static int host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	return refused != 0 ? refused
+			    : result_of(commit_join(p->commit, local_id(p, ws),
+						    (struct span){room, room_len}));
+}
+
+static int host_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	return refused != 0 ? refused
+			    : result_of(commit_leave(p->commit, local_id(p, ws),
+						     (struct span){room, room_len}));
+}
+
+static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws exclude)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!payload_ok(payload))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return with_key(p, payload,
+			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data,
+					 payload->len, local_id(p, exclude)));
+}
+
+static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
+			     const tova_payload *payload, tova_ws exclude)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!payload_ok(payload))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return with_key(p, payload,
+			commit_broadcast_to(p->commit, (struct span){room, room_len},
+					    payload->kind == TOVA_BINARY, payload->data,
+					    payload->len, local_id(p, exclude)));
+}
+
+static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+		      size_t reason_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	return refused != 0 ? refused
+			    : result_of(commit_close(p->commit, local_id(p, ws), code,
+						     (struct span){reason, reason_len}));
+}
+
+/* Where the event's own connection is meant, the data at hand is replaced, so that there is one
+ * version of it. */
+static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	struct session *own = p->event != NULL ? p->event->session : NULL;
+	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size)
+		return result_of(commit_set(p->commit, local_id(p, ws), data, len));
+	unsigned char *mine = m->host->data(m);
+	if (mine != NULL) {
+		memmove(mine, data, len);
+		memset(mine + len, 0, p->base.mount->data_size - len);
+	}
+	return TOVA_OK;
+}
+
+static bool host_own_is(const struct plugin *p, const struct session *own, const void *data,
+			size_t len)
+{
+	const struct span kept = {own->data, own->data != NULL ? p->base.mount->data_size : 0};
+	return state_equal(kept, (struct span){data, len});
+}
+
+/* Of the event's own connection nobody else can have set the data meanwhile, so it is compared at
+ * once. */
+static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+		       const void *expected, size_t expected_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if ((data == NULL && len > 0) || (expected == NULL && expected_len > 0))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	struct session *own = p->event != NULL ? p->event->session : NULL;
+	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size ||
+	    expected_len > p->base.mount->data_size)
+		return result_of(commit_set_if(p->commit, local_id(p, ws), data, len, expected,
+					       expected_len));
+	if (host_own_is(p, own, expected, expected_len))
+		return host_set(m, ws, data, len);
+	commit_spoil(p->commit, COMMIT_E_STATE); /* as in a worker, where it is found out later */
+	return TOVA_OK;
+}
+
+static bool names_one(tova_ws ws)
+{
+	return ws.hi != 0 || ws.lo != 0;
+}
+
+static int host_set_timer(tova_mount *m, const tova_timer *t)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if (t == NULL || t->size < sizeof *t || t->name == NULL)
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	struct event_timer timer = {.name = t->name,
+				    .id = t->id,
+				    .delay_ms = t->delay_ms,
+				    .period_ms = t->period_ms};
+	return result_of(commit_timer(p->commit, names_one(t->ws), local_id(p, t->ws), &timer));
+}
+
+static int host_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	return refused != 0 ? refused
+			    : result_of(commit_cancel(p->commit, names_one(ws), local_id(p, ws),
+						      span_of(name)));
+}
+
+static int host_query(tova_mount *m, const tova_query *q)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, true);
+	if (refused != 0)
+		return refused;
+	if (q == NULL || q->size < sizeof *q)
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	struct event_query query = {
+		.kind = q->kind,
+		.id = q->id,
+		.session = local_id(p, q->ws),
+		.room = {q->room, q->room != NULL ? q->room_len : 0},
+	};
+	return result_of(commit_query(p->commit, &query));
+}
+
+/* The plugin works on a copy, made when it first asks, which replaces the original when the
+ * callback has succeeded. */
+static void *host_data(tova_mount *m)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	uint32_t size = plugin_instance_of(m)->lib.plugin.data_size;
+	if (check(p, false) != 0 || size == 0)
+		return NULL;
+	const struct session *s = p->event != NULL ? p->event->session : NULL;
+	if (s == NULL && p->phase != PLUGIN_UPGRADE && !p->data_used)
+		return NULL;
+	if (!p->data_used) {
+		if (s != NULL)
+			memcpy(p->data, s->data, size);
+		else
+			memset(p->data, 0, size);
+		p->data_used = true;
+	}
+	return p->data;
+}
+
+static int host_event(tova_mount *m, tova_event *event_r)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check(p, false);
+	if (refused != 0)
+		return refused;
+	if (p->event == NULL)
+		return TOVA_E_STATE;
+	if (event_r == NULL || event_r->size < sizeof *event_r)
+		return TOVA_E_ARG;
+	event_r->ws = plugin_ws(p->base.mount->hub, p->event->session);
+	event_r->sequence = p->event->sequence;
+	event_r->attempt = p->event->attempt;
+	return TOVA_OK;
+}
+
+static int host_fail(tova_mount *m, const char *text, size_t len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	if (check(p, false) == 0) {
+		p->fail_len = len < sizeof p->fail - 1 ? len : sizeof p->fail - 1;
+		memcpy(p->fail, text, p->fail_len);
+		/* cut inside a character, or not text at all: what is handed on is text */
+		while (p->fail_len > 0 && !utf8_valid(p->fail, p->fail_len))
+			p->fail_len--;
+		p->fail[p->fail_len] = '\0';
+	}
+	return -1;
+}
+
+/* --- the answer to an upgrade ----------------------------------------------------------------- */
+
+static int check_upgrade(const struct plugin *p)
+{
+	int refused = check(p, true);
+	return refused != 0 ? refused : p->phase == PLUGIN_UPGRADE ? TOVA_OK : TOVA_E_STATE;
+}
+
+static int host_subprotocol(tova_mount *m, const char *name)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check_upgrade(p);
+	if (refused != 0)
+		return refused;
+	if (name == NULL || strlen(name) >= sizeof p->event->answer->subprotocol ||
+	    !upgrade_offers(p->event->request->request, span_of(name)))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	strcpy(p->event->answer->subprotocol, name);
+	return TOVA_OK;
+}
+
+static int host_header(tova_mount *m, const char *name, const char *value)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check_upgrade(p);
+	if (refused != 0)
+		return refused;
+	if (!header_ok(name, value))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return event_answer_header(p->event->answer, name, value)
+		       ? TOVA_OK
+		       : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
+}
+
+static int host_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
+		       size_t body_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = check_upgrade(p);
+	if (refused != 0)
+		return refused;
+	struct event_answer *a = p->event->answer;
+	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
+	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X", type))))
+		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	if (body_len > COMMIT_BYTES_MAX)
+		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
+	char *copy = malloc(body_len + 1);
+	if (copy == NULL)
+		return result_of(commit_spoil(p->commit, COMMIT_E_MEMORY));
+	if (body_len > 0)
+		memcpy(copy, body, body_len);
+	free(a->body);
+	a->body = copy;
+	a->body_len = body_len;
+	a->status = (int)status;
+	strcpy(a->type, type != NULL ? type : "");
+	return TOVA_OK;
+}
+
+/* --- any thread ------------------------------------------------------------------------------- */
+
+static void host_log(tova_mount *m, uint32_t level, const char *text, size_t len)
+{
+	static const enum log_level levels[] = {LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO,
+						LOG_DEBUG};
+	struct plugin_instance *i = plugin_instance_of(m);
+	const struct mount *mount = i->plugin->base.mount;
+	enum log_level at = level <= TOVA_LOG_DEBUG ? levels[level] : LOG_INFO;
+	if (!log_would(mount->hub->log, at))
+		return;
+	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){text, len})),
+					   LOG_STR("mount", mount->path),
+					   LOG_STR("plugin", i->lib.plugin.name)};
+	log_write(mount->hub->log, at, LOG_PLUGIN, fields, 3);
+}
+
+static void host_wake(tova_mount *m)
+{
+	loop_wake(&plugin_instance_of(m)->waker);
+}
+
+static const char *host_setting(tova_mount *m, const char *key)
+{
+	const struct plugin_instance *i = plugin_instance_of(m);
+	for (size_t k = 0; k < i->n_pairs; k++)
+		if (strcmp(i->pairs[k].key, key) == 0)
+			return i->pairs[k].value;
+	for (const tova_setting_spec *s = i->lib.plugin.settings; s != NULL && s->name != NULL; s++)
+		if (strcmp(s->name, key) == 0)
+			return s->fallback;
+	return NULL;
+}
+
+static void host_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
+{
+	session_id_text((struct session_id){.host = ws.hi, .local = ws.lo}, text_r);
+}
+
+static int host_ws_parse(const char *text, size_t len, tova_ws *ws_r)
+{
+	struct session_id id;
+	if (!session_id_parse((struct span){text, len}, &id))
+		return TOVA_E_ARG;
+	*ws_r = (tova_ws){id.host, id.local};
+	return TOVA_OK;
+}
+
+const tova_host plugin_host = {
+	.abi_major = TOVA_ABI_MAJOR,
+	.abi_minor = TOVA_ABI_MINOR,
+	.size = sizeof plugin_host,
+	.version = TOVA_VERSION,
+	.send = host_send,
+	.join = host_join,
+	.leave = host_leave,
+	.broadcast = host_broadcast,
+	.broadcast_to = host_broadcast_to,
+	.close = host_close,
+	.set = host_set,
+	.set_timer = host_set_timer,
+	.cancel_timer = host_cancel_timer,
+	.query = host_query,
+	.data = host_data,
+	.event = host_event,
+	.fail = host_fail,
+	.subprotocol = host_subprotocol,
+	.header = host_header,
+	.refuse = host_refuse,
+	.log = host_log,
+	.wake = host_wake,
+	.setting = host_setting,
+	.ws_text = host_ws_text,
+	.ws_parse = host_ws_parse,
+	.set_if = host_set_if,
+};

@@ -1,0 +1,87 @@
+/* plugin_instance: what the files of the plugin handler share. */
+#ifndef TOVA_HANDLER_PLUGIN_PLUGIN_INSTANCE_H
+#define TOVA_HANDLER_PLUGIN_PLUGIN_INSTANCE_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+#include "handler/plugin/library.h"
+#include "handler/plugin/plugin.h"
+#include "hub/hub.h"
+
+#define PLUGIN_DATA_MAX 4096
+#define PLUGIN_FAIL_MAX 512
+
+struct plugin_pair {
+	char *key, *value;
+};
+
+/* One loaded library at one mount. */
+struct plugin_instance {
+	tova_mount api; /* what the plugin is handed */
+	struct plugin *plugin;
+	struct library lib;
+	struct plugin_pair *pairs;
+	size_t n_pairs;
+	struct loop_waker waker;
+};
+
+/* What may be called in the callback at hand. */
+enum plugin_phase {
+	PLUGIN_IDLE, /* no callback: nothing */
+	PLUGIN_COMMANDS,
+	PLUGIN_UPGRADE, /* commands, and the answer */
+	PLUGIN_SILENT,	/* migrate and stop: no commands */
+};
+
+/* The handler. It stays when its instance is replaced. */
+struct plugin {
+	struct handler base;
+	struct plugin_instance *now;
+	uint64_t slow_ms;
+	/* The callbacks since the clock was last looked at, and when that was. */
+	uint64_t stamp;
+	uint32_t calls;
+	enum event_kind last;
+	struct loop_hook hook;
+	pthread_t thread; /* the mount's */
+	/* The callback at hand. */
+	enum plugin_phase phase;
+	const struct hub_event *event; /* NULL in start, stop and migrate */
+	struct commit *commit;
+	bool data_used; /* the plugin has been given `data` */
+	size_t fail_len;
+	char fail[PLUGIN_FAIL_MAX];
+	_Alignas(max_align_t) unsigned char data[PLUGIN_DATA_MAX];
+};
+
+extern const tova_host plugin_host; /* plugin_host.c */
+
+static inline struct plugin_instance *plugin_instance_of(tova_mount *m)
+{
+	return (struct plugin_instance *)((char *)m - offsetof(struct plugin_instance, api));
+}
+
+static inline tova_ws plugin_ws(const struct hub *hub, const struct session *s)
+{
+	return (tova_ws){s != NULL ? hub->host_id : 0, s != NULL ? s->local : 0};
+}
+
+/* plugin_request.c: the request in the plugin's form, with memory for what it points at. */
+struct plugin_request {
+	tova_request request;
+	tova_pair headers[REQUEST_HEADERS_MAX];
+	tova_pair *cookies;
+	const char **subprotocols;
+	char *text; /* the cookies' and subprotocols' strings */
+	char remote[ADDRESS_TEXT], local[ADDRESS_TEXT];
+};
+/* False without memory. */
+bool plugin_request_build(struct plugin_request *p, const struct event_request *e);
+void plugin_request_free(struct plugin_request *p);
+
+/* plugin_reply.c: answers a query from what is committed and hands it to on_reply. Returns its
+ * result. */
+int plugin_reply(struct plugin_instance *i, const struct event_query *q);
+
+#endif

@@ -1,0 +1,100 @@
+/* plugin_reply: answers queries from what is committed at the moment the reply is delivered. */
+#include <stdlib.h>
+
+#include "handler/plugin/plugin_instance.h"
+
+static int hand_over(struct plugin_instance *i, tova_reply *reply, void *list)
+{
+	int result = i->lib.plugin.on_reply(&i->api, reply);
+	free(list);
+	return result;
+}
+
+static int no_memory(struct plugin_instance *i)
+{
+	static const char text[] = "no memory for the answer to a query";
+	return plugin_host.fail(&i->api, text, sizeof text - 1);
+}
+
+static int reply_members(struct plugin_instance *i, const struct event_query *q, tova_reply *reply)
+{
+	const struct mount *m = i->plugin->base.mount;
+	const struct room *r = room_find(&m->rooms, q->room);
+	reply->count = r != NULL ? r->n : 0;
+	if (q->kind == EVENT_QUERY_COUNT || r == NULL)
+		return hand_over(i, reply, NULL);
+	tova_ws *list = malloc(r->n * sizeof *list);
+	if (list == NULL)
+		return no_memory(i);
+	for (uint32_t k = 0; k < r->n; k++)
+		list[k] = plugin_ws(m->hub, room_session(r, k));
+	reply->connections = list;
+	return hand_over(i, reply, list);
+}
+
+static int reply_rooms(struct plugin_instance *i, const struct event_query *q, tova_reply *reply)
+{
+	const struct mount *m = i->plugin->base.mount;
+	const struct session *s = hub_find_session(m->hub, m, q->session);
+	if (s == NULL || s->rooms.n == 0)
+		return hand_over(i, reply, NULL);
+	const char **list = malloc(s->rooms.n * sizeof *list);
+	if (list == NULL)
+		return no_memory(i);
+	for (uint32_t k = 0; k < s->rooms.n; k++)
+		list[k] = s->rooms.v[k].room->name;
+	reply->count = s->rooms.n;
+	reply->rooms = list;
+	return hand_over(i, reply, list);
+}
+
+static int reply_connections(struct plugin_instance *i, tova_reply *reply)
+{
+	const struct mount *m = i->plugin->base.mount;
+	tova_ws *list = malloc((m->n_sessions + 1) * sizeof *list);
+	if (list == NULL)
+		return no_memory(i);
+	for (uint32_t k = 0; k < m->n_sessions; k++)
+		list[k] = plugin_ws(m->hub, mount_session(m, k));
+	reply->count = m->n_sessions;
+	reply->connections = list;
+	return hand_over(i, reply, list);
+}
+
+static int reply_stats(struct plugin_instance *i, tova_reply *reply)
+{
+	const struct hub *hub = i->plugin->base.mount->hub;
+	const struct stats sum = hub_stats(hub), *s = &sum;
+	tova_stats stats = {
+		.size = sizeof stats,
+		.uptime_ms = loop_now(hub->loop) - hub->started_ms,
+		.connections = s->connections,
+		.rooms = s->rooms,
+		.messages_in = s->messages_in,
+		.messages_out = s->messages_out,
+		.bytes_in = s->bytes_in,
+		.bytes_out = s->bytes_out,
+		.slow = s->slow,
+		.dropped = s->dropped,
+		.rate_dropped = s->rate_dropped,
+		.refused = s->refused,
+		.limited = s->limited,
+	};
+	reply->stats = &stats;
+	return hand_over(i, reply, NULL);
+}
+
+int plugin_reply(struct plugin_instance *i, const struct event_query *q)
+{
+	tova_reply reply = {.size = sizeof reply, .kind = q->kind, .id = q->id};
+	switch (q->kind) {
+	case EVENT_QUERY_ROOMS:
+		return reply_rooms(i, q, &reply);
+	case EVENT_QUERY_CONNECTIONS:
+		return reply_connections(i, &reply);
+	case EVENT_QUERY_STATS:
+		return reply_stats(i, &reply);
+	default:
+		return reply_members(i, q, &reply);
+	}
+}

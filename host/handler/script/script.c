@@ -1,0 +1,474 @@
+#include "handler/script/script.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "handler/script/script_env.h"
+#include "handler/script/script_parts.h"
+#include "hub/admission.h"
+#include "hub/delivery.h"
+
+#define SCRIPT_TICK_MS 50
+#define SCRIPT_WRITES 16 /* into a pipe, one after the other, before others have their turn */
+
+static uint64_t scripts_now(const struct scripts *set)
+{
+	return loop_now(set->base.mount->hub->loop);
+}
+
+/* --- words about it --------------------------------------------------------------------------- */
+
+void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
+		const char *expected)
+{
+	LOG(script_mount(x)->hub->log, level, LOG_HANDLER, what,
+	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_SPAN("line", line),
+	    LOG_STR("expected", expected));
+}
+
+static void script_say_late(const struct script *x)
+{
+	if (x->late > 0)
+		LOG(script_mount(x)->hub->log, LOG_NOTICE, LOG_HANDLER,
+		    "what a script said behind its last words was not done: --close-timeout was over",
+		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id),
+		    LOG_U64("lines", x->late));
+}
+
+void script_commit(struct script *x, struct span line)
+{
+	struct mount *m = script_mount(x);
+	if (!delivery_commit(m))
+		script_log(x, LOG_WARN, commit_error_text(m->commit.error), line, NULL);
+}
+
+/* --- events that it holds --------------------------------------------------------------------- */
+
+static void script_settle(struct mount *m, struct event_held *e)
+{
+	commit_begin(&m->commit, e->event.session);
+	delivery_settle(m, e, HANDLER_DONE, (struct span){0});
+}
+
+/* Its message is written, or can not be written any more. */
+static void script_settle_writing(struct script *x)
+{
+	struct event_held *e = x->writing;
+	x->writing = NULL;
+	if (e != NULL)
+		script_settle(script_mount(x), e);
+}
+
+/* Its last words are said. */
+static void script_settle_closing(struct script *x)
+{
+	struct event_held *e = x->closing;
+	if (e == NULL)
+		return;
+	x->closing = NULL;
+	e->event.session->route = NULL;
+	x->session = NULL;
+	script_settle(script_mount(x), e);
+}
+
+/* --- what it is told -------------------------------------------------------------------------- */
+
+static void script_close_in(struct script *x)
+{
+	if (x->in_fd < 0)
+		return;
+	loop_watch_set(&x->in_watch, false);
+	close(x->in_fd);
+	x->in_fd = -1;
+}
+
+static void script_is_deaf(struct script *x)
+{
+	if (!x->deaf && !x->over)
+		script_log(
+			x, LOG_INFO,
+			"a script has closed its standard input: what its client sends is dropped",
+			(struct span){NULL, 0}, NULL);
+	x->deaf = true;
+}
+
+/* False: no more goes into the pipe for now. */
+static bool script_write_some(struct script *x)
+{
+	char bytes[SCRIPT_WRITE];
+	size_t n = script_writer_fill(&x->writer, bytes, sizeof bytes);
+	ssize_t written = write(x->in_fd, bytes, n);
+	if (written < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (written < 0) { /* it does not read any more */
+		script_close_in(x);
+		script_is_deaf(x);
+		return true;
+	}
+	script_writer_wrote(&x->writer, (size_t)written);
+	x->term_at = 0; /* it reads: it has the time to read on */
+	return true;
+}
+
+static void script_on_in(void *arg)
+{
+	struct script *x = arg;
+	for (int i = 0; x->in_fd >= 0 && !script_writer_is_done(&x->writer); i++)
+		if (i == SCRIPT_WRITES || !script_write_some(x)) {
+			loop_watch_set(&x->in_watch, true);
+			return;
+		}
+	if (x->in_fd >= 0)
+		loop_watch_set(&x->in_watch, false);
+	script_settle_writing(x);
+}
+
+static void script_write(struct script *x, struct event_held *e)
+{
+	const struct hub_event *m = &e->event;
+	const struct span bytes = {(const char *)m->message.bytes, m->message.len};
+	script_writer_begin(&x->writer, (enum script_framing)x->framing, bytes, m->message.binary);
+	x->writing = e;
+	script_on_in(x);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void script_free(struct script *x)
+{
+	script_say_late(x);
+	script_close_in(x);
+	script_stream_forget(&x->out);
+	script_stream_forget(&x->commands);
+	if (x->session != NULL)
+		x->session->route = NULL;
+	if (x->process != NULL)
+		process_abandon(x->process);
+	if (x->ready)
+		TAILQ_REMOVE(&x->set->ready, x, ready_link);
+	TAILQ_REMOVE(&x->set->list, x, link);
+	x->set->n--;
+	free(x);
+}
+
+void script_fail(struct script *x, const char *why)
+{
+	script_stream_forget(&x->out);
+	script_stream_forget(&x->commands);
+	if (x->failed != NULL)
+		return;
+	x->failed = why;
+	script_log(x, LOG_WARN, why, (struct span){NULL, 0}, NULL);
+	if (x->process != NULL) /* else it has ended, and this is the last of it */
+		process_kill(x->process, SIGKILL);
+}
+
+static void script_log_death(const struct script *x)
+{
+	char how[64];
+	process_status_text(x->status, how, sizeof how);
+	LOG(script_mount(x)->hub->log, LOG_WARN, LOG_HANDLER, "a script failed",
+	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_STR("how", how));
+}
+
+/* Its connection ends as it did. */
+void script_finish(struct script *x)
+{
+	bool good = WIFEXITED(x->status) && WEXITSTATUS(x->status) == 0 && x->failed == NULL;
+	if (!good && x->failed == NULL && x->term_at == 0 && x->closing == NULL)
+		script_log_death(x);
+	struct session *s = x->session;
+	script_settle_writing(x);
+	if (s != NULL && !s->ended)
+		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL,
+				  good ? (struct span){0} : SPAN("the script failed"), false);
+	script_settle_closing(x);
+	script_free(x);
+}
+
+/* What it had still to say is said first. */
+static void script_ended(void *ctx, struct process *process, int status)
+{
+	struct script *x = ctx;
+	(void)process;
+	x->process = NULL;
+	x->status = status;
+	x->over = true;
+	script_close_in(x);
+	script_out_last(x);
+	scripts_run(x->set);
+}
+
+/* Its time for last words is over: it acts for nobody any more, and is told to go. */
+static void script_let_go(struct script *x, uint64_t now)
+{
+	x->kill_at = now + x->set->settings.close_ms;
+	script_close_in(x);
+	if (x->process != NULL)
+		process_kill(x->process, SIGTERM);
+	script_settle_writing(x);
+	script_settle_closing(x);
+}
+
+/* --- the start -------------------------------------------------------------------------------- */
+
+static bool script_open_in(struct script *x, int *theirs_r)
+{
+	int pipe[2];
+	if (!descriptors_pipe(&script_loop(x)->descriptors, DESCRIPTORS_CLIENT, pipe))
+		return false;
+	x->in_fd = pipe[1];
+	*theirs_r = pipe[0];
+	loop_watch_init(script_loop(x), &x->in_watch, x->in_fd, true, script_on_in, x);
+	return fcntl(x->in_fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
+static bool script_start_process(struct script *x, const struct event_request *facts)
+{
+	int theirs[3] = {-1, -1, -1};
+	char **env = script_env_make(facts, x->id, script_mount(x)->subprotocols);
+	bool ok = env != NULL && script_open_in(x, &theirs[0]) &&
+		  script_stream_open(&x->out, x, &theirs[1]) &&
+		  script_stream_open(&x->commands, x, &theirs[2]);
+	struct process_spec spec = {
+		.name = x->id,
+		.command = x->set->command,
+		.env = (const char *const *)env,
+		.mount = script_mount(x)->path,
+		.in = theirs[0],
+		.out = theirs[1],
+		.extra = theirs[2],
+	};
+	if (ok)
+		x->process = process_start(x->set->processes, &spec, script_ended, x);
+	int error = errno;
+	for (int i = 0; i < 3; i++)
+		if (theirs[i] >= 0)
+			close(theirs[i]);
+	script_env_free(env);
+	if (x->process == NULL)
+		LOG(script_mount(x)->hub->log, LOG_ERROR, LOG_HANDLER,
+		    "a script can not be started", LOG_STR("mount", script_mount(x)->path),
+		    LOG_STR("conn", x->id), LOG_ERRNO(error));
+	return x->process != NULL;
+}
+
+static struct script *script_new(struct scripts *set, struct session *s)
+{
+	struct script *x = calloc(1, sizeof *x);
+	if (x == NULL)
+		return NULL;
+	*x = (struct script){.set = set,
+			     .session = s,
+			     .framing = (uint8_t)set->settings.framing,
+			     .in_fd = -1};
+	x->out = x->commands = (struct script_stream){.script = x, .fd = -1};
+	session_id_text(hub_session_id(set->base.mount->hub, s), x->id);
+	TAILQ_INSERT_TAIL(&set->list, x, link);
+	set->n++;
+	set->started++;
+	s->route = x;
+	return x;
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+static bool scripts_has_room(struct scripts *set)
+{
+	uint64_t second = scripts_now(set) / 1000;
+	if (second != set->second)
+		set->started = 0;
+	set->second = second;
+	return set->n < set->settings.max && set->started < set->settings.rate;
+}
+
+static void script_upgrade(struct scripts *set, struct event_held *e)
+{
+	static const struct event_answer none;
+	struct event_answer answer = none;
+	if (!scripts_has_room(set)) {
+		answer.status = 503;
+		event_answer_header(&answer, "Retry-After", "1");
+		LOG(set->base.mount->hub->log, LOG_WARN, LOG_LIMIT,
+		    "as many scripts as --max-scripts or --script-rate allow",
+		    LOG_STR("mount", set->base.mount->path), LOG_U64("scripts", set->n));
+	}
+	admission_answered(set->base.mount, e, &answer, NULL);
+}
+
+static void script_open(struct scripts *set, struct event_held *e)
+{
+	struct session *s = e->event.session;
+	struct script *x = script_new(set, s);
+	bool ok = x != NULL && script_start_process(x, e->event.request);
+	if (!ok && x != NULL)
+		script_free(x);
+	script_settle(set->base.mount, e);
+	if (!ok)
+		hub_close_session(s, CLOSE_INTERNAL, SPAN("the script can not be started"), false);
+}
+
+/* It has until term_at for what it has still to say, in the connection's name. */
+static void script_close(struct script *x, struct event_held *e)
+{
+	script_close_in(x);
+	x->closing = e;
+	x->term_at = scripts_now(x->set) + x->set->settings.close_ms;
+	if (x->kill_at != 0) /* it has had that */
+		script_settle_closing(x);
+	else if (x->slowed)
+		script_wake(x);
+}
+
+static void script_give(struct handler *h, struct event_held *e)
+{
+	struct scripts *set = (struct scripts *)h;
+	struct script *x = e->event.session != NULL ? e->event.session->route : NULL;
+	if (e->event.kind == EVENT_UPGRADE) {
+		script_upgrade(set, e);
+	} else if (e->event.kind == EVENT_OPEN) {
+		script_open(set, e);
+	} else if (e->event.kind == EVENT_CLOSE && x != NULL) {
+		script_close(x, e);
+	} else if (x != NULL && x->in_fd >= 0) {
+		script_write(x, e);
+	} else {
+		script_settle(h->mount, e);
+	}
+}
+
+static void script_forget(struct handler *h, struct session *s)
+{
+	struct script *x = s->route;
+	(void)h;
+	if (x != NULL)
+		x->session = NULL;
+	s->route = NULL;
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static void script_tick(struct script *x, uint64_t now)
+{
+	/* It does not take the messages that came before its connection ended, which its close
+	 * event has to wait for. */
+	if (x->term_at == 0 && x->writing != NULL && x->session != NULL && x->session->ended)
+		x->term_at = now + x->set->settings.close_ms;
+	if (x->kill_at != 0 && now >= x->kill_at && x->process != NULL)
+		process_kill(x->process, SIGKILL);
+	else if (x->kill_at == 0 && x->term_at != 0 && now >= x->term_at)
+		script_let_go(x, now);
+	if (x->slowed)
+		script_wake(x);
+}
+
+static void scripts_on_tick(void *arg)
+{
+	struct scripts *set = arg;
+	uint64_t now = scripts_now(set);
+	struct script *x;
+	TAILQ_FOREACH (x, &set->list, link)
+		script_tick(x, now);
+	scripts_run(set);
+	loop_timer_set(&set->tick, SCRIPT_TICK_MS);
+}
+
+/* --- the handler ------------------------------------------------------------------------------ */
+
+/* Each has its end in sight: see script_tick. */
+static bool scripts_leave(struct handler *h)
+{
+	return TAILQ_EMPTY(&((struct scripts *)h)->list);
+}
+
+static void scripts_stop(struct handler *h)
+{
+	struct scripts *set = (struct scripts *)h;
+	struct script *x;
+	loop_timer_cancel(&set->tick);
+	while ((x = TAILQ_FIRST(&set->list)) != NULL)
+		script_free(x);
+	scripts_out_close(set);
+}
+
+static void scripts_free(struct handler *h)
+{
+	struct scripts *set = (struct scripts *)h;
+	free(set->command);
+	free(set);
+}
+
+static const struct handler_ops script_ops = {.give = script_give,
+					      .forget = script_forget,
+					      .leave = scripts_leave,
+					      .stop = scripts_stop,
+					      .free = scripts_free};
+
+bool script_is(const struct mount *m)
+{
+	return m->handler->ops == &script_ops;
+}
+
+const char *script_runs(const struct mount *m)
+{
+	return ((const struct scripts *)m->handler)->command;
+}
+
+unsigned script_count(const struct mount *m)
+{
+	return ((const struct scripts *)m->handler)->n;
+}
+
+bool script_set(struct mount *m, const struct script_settings *set)
+{
+	struct scripts *s = (struct scripts *)m->handler;
+	char *command = strdup(set->command);
+	if (command == NULL)
+		return false;
+	free(s->command);
+	s->command = command;
+	s->settings = *set;
+	s->settings.command = command;
+	return true;
+}
+
+static struct scripts *scripts_new(struct mount *m, struct processes *processes)
+{
+	struct scripts *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return NULL;
+	*s = (struct scripts){
+		.base = {.ops = &script_ops,
+			 .mount = m,
+			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) |
+				  EVENT_BIT(EVENT_MESSAGE) | EVENT_BIT(EVENT_CLOSE)},
+		.processes = processes,
+		.epoll = -1,
+	};
+	TAILQ_INIT(&s->list);
+	TAILQ_INIT(&s->ready);
+	loop_timer_init(m->hub->loop, &s->tick, scripts_on_tick, s);
+	return s;
+}
+
+bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes,
+		   char *why, size_t why_cap)
+{
+	struct scripts *s = scripts_new(m, processes);
+	m->handler = s != NULL ? &s->base : NULL;
+	if (s == NULL || !script_set(m, set) || !scripts_out_open(s)) {
+		snprintf(why, why_cap, "%s",
+			 s != NULL && s->command != NULL ? strerror(errno) : "no memory");
+		if (s != NULL)
+			scripts_free(&s->base);
+		m->handler = NULL;
+		return false;
+	}
+	loop_timer_set(&s->tick, SCRIPT_TICK_MS);
+	return true;
+}

@@ -1,0 +1,213 @@
+/* script_command: what a line on descriptor 3 means. */
+#include "handler/script/script_parts.h"
+
+struct script_verb {
+	const char *name, *usage;
+	/* Puts it into the commit. NULL, or what is wrong: a static sentence. */
+	const char *(*add)(struct script *x, struct commit *c, struct span rest);
+};
+
+/* --- arguments -------------------------------------------------------------------------------- */
+
+static const char *command_take(struct span *rest, struct span *word_r)
+{
+	const char *why = script_word(rest, word_r);
+	return why != NULL ? why : word_r->p == NULL ? "a word is missing" : NULL;
+}
+
+/* The one word that is left. */
+static const char *command_last_word(struct span rest, struct span *word_r)
+{
+	struct span more;
+	const char *why = command_take(&rest, word_r);
+	if (why == NULL)
+		why = script_word(&rest, &more);
+	if (why == NULL && more.p != NULL)
+		why = "there is a word too many; a name with spaces stands in double quotes";
+	return why;
+}
+
+/* What is left, as it stands; with --script-lines json what that means. */
+static const char *command_data(const struct script *x, struct span rest,
+				struct script_message *data_r)
+{
+	if (rest.p == NULL)
+		return "what is to be sent is missing";
+	return script_message_read((char *)rest.p, rest.n,
+				   x->framing == SCRIPT_JSON ? SCRIPT_JSON : SCRIPT_LINES, data_r);
+}
+
+static bool command_number(struct span word, uint16_t *n_r)
+{
+	unsigned n = 0;
+	for (size_t i = 0; i < word.n; i++) {
+		if (word.p[i] < '0' || word.p[i] > '9' || word.n > 5)
+			return false;
+		n = n * 10 + (unsigned)(word.p[i] - '0');
+	}
+	*n_r = (uint16_t)n;
+	return n <= UINT16_MAX;
+}
+
+/* --- commands --------------------------------------------------------------------------------- */
+
+static const char *add_join(struct script *x, struct commit *c, struct span rest)
+{
+	struct span room;
+	const char *why = command_last_word(rest, &room);
+	if (why == NULL)
+		commit_join(c, x->session->local, room);
+	return why;
+}
+
+static const char *add_leave(struct script *x, struct commit *c, struct span rest)
+{
+	struct span room;
+	const char *why = command_last_word(rest, &room);
+	if (why == NULL)
+		commit_leave(c, x->session->local, room);
+	return why;
+}
+
+static const char *add_send(struct script *x, struct commit *c, struct span rest)
+{
+	struct script_message data;
+	struct session_id id;
+	struct span to;
+	const char *why = command_take(&rest, &to);
+	if (why == NULL && !session_id_parse(to, &id))
+		why = "the first word is no id of a connection";
+	if (why == NULL)
+		why = command_data(x, rest, &data);
+	if (why == NULL)
+		commit_send(c, id.host == script_mount(x)->hub->host_id ? id.local : 0, data.binary,
+			    data.bytes.p, data.bytes.n);
+	return why;
+}
+
+static const char *add_broadcast_but(struct script *x, struct commit *c, struct span rest,
+				     uint64_t exclude)
+{
+	struct script_message data;
+	const char *why = command_data(x, rest, &data);
+	if (why == NULL)
+		commit_broadcast(c, data.binary, data.bytes.p, data.bytes.n, exclude);
+	return why;
+}
+
+static const char *add_broadcast(struct script *x, struct commit *c, struct span rest)
+{
+	return add_broadcast_but(x, c, rest, 0);
+}
+
+static const char *add_broadcast_others(struct script *x, struct commit *c, struct span rest)
+{
+	return add_broadcast_but(x, c, rest, x->session->local);
+}
+
+static const char *add_broadcast_to_but(struct script *x, struct commit *c, struct span rest,
+					uint64_t exclude)
+{
+	struct script_message data;
+	struct span room;
+	const char *why = command_take(&rest, &room);
+	if (why == NULL)
+		why = command_data(x, rest, &data);
+	if (why == NULL)
+		commit_broadcast_to(c, room, data.binary, data.bytes.p, data.bytes.n, exclude);
+	return why;
+}
+
+static const char *add_broadcast_to(struct script *x, struct commit *c, struct span rest)
+{
+	return add_broadcast_to_but(x, c, rest, 0);
+}
+
+static const char *add_broadcast_to_others(struct script *x, struct commit *c, struct span rest)
+{
+	return add_broadcast_to_but(x, c, rest, x->session->local);
+}
+
+static const char *add_close(struct script *x, struct commit *c, struct span rest)
+{
+	struct script_message reason = {.bytes = {"", 0}};
+	struct span word;
+	uint16_t code = CLOSE_NORMAL;
+	const char *why = script_word(&rest, &word);
+	if (why == NULL && word.p != NULL && !command_number(word, &code))
+		why = "the first word is no close code";
+	if (why == NULL && rest.n > 0)
+		why = command_data(x, rest, &reason);
+	if (why == NULL && reason.binary)
+		why = "a reason is text";
+	if (why == NULL)
+		commit_close(c, x->session->local, code, reason.bytes);
+	return why;
+}
+
+static const struct script_verb verbs[] = {
+	{"join", "join ROOM", add_join},
+	{"leave", "leave ROOM", add_leave},
+	{"send", "send CONN TEXT", add_send},
+	{"broadcast", "broadcast TEXT", add_broadcast},
+	{"broadcast_others", "broadcast_others TEXT", add_broadcast_others},
+	{"broadcast_to", "broadcast_to ROOM TEXT", add_broadcast_to},
+	{"broadcast_to_others", "broadcast_to_others ROOM TEXT", add_broadcast_to_others},
+	{"close", "close, close CODE or close CODE REASON", add_close},
+};
+#define N_VERBS (sizeof verbs / sizeof *verbs)
+#define KNOWN_VERBS \
+	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others or close"
+
+static const struct script_verb *command_find(struct span name)
+{
+	for (size_t i = 0; i < N_VERBS; i++)
+		if (span_eq(name, span_of(verbs[i].name)))
+			return &verbs[i];
+	return NULL;
+}
+
+/* key=KEY in front of a command gives what it sends a conflation key. */
+static const char *command_key(struct span *rest, struct span *key_r)
+{
+	*key_r = (struct span){NULL, 0};
+	if (rest->n < 4 || memcmp(rest->p, "key=", 4) != 0)
+		return NULL;
+	*rest = (struct span){rest->p + 4, rest->n - 4};
+	if (rest->n > 0 && rest->p[0] == ' ') /* an empty one is none */
+		return NULL;
+	return script_word(rest, key_r);
+}
+
+void script_command(struct script *x, char *line, size_t n)
+{
+	struct commit *c = &script_mount(x)->commit;
+	struct span rest = {line, n}, name, key;
+	char shown[SCRIPT_SHOWN];
+	struct span said = {shown, n < SCRIPT_SHOWN ? n : SCRIPT_SHOWN};
+	if (n == 0)
+		return;
+	if (x->session == NULL) {
+		x->late++;
+		return;
+	}
+	memcpy(shown, line, said.n); /* its words are unescaped where they stand */
+	const char *why = command_key(&rest, &key);
+	if (why == NULL)
+		why = script_word(&rest, &name);
+	const struct script_verb *verb = why == NULL ? command_find(name) : NULL;
+	if (verb == NULL) {
+		script_log(x, LOG_WARN, why != NULL ? why : "a script's command is unknown", said,
+			   KNOWN_VERBS);
+		return;
+	}
+	commit_begin(c, x->session);
+	why = verb->add(x, c, rest);
+	if (why != NULL) {
+		commit_drop(c);
+		script_log(x, LOG_WARN, why, said, verb->usage);
+		return;
+	}
+	commit_key(c, key);
+	script_commit(x, said);
+}

@@ -1,0 +1,190 @@
+#include "handler/script/script_env.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "auth/token.h"
+#include "ws/upgrade.h"
+
+#define SCRIPT_ENV_FIXED 32
+
+struct script_env {
+	char **v;
+	size_t n, cap;
+	bool failed;
+};
+
+static void env_add(struct script_env *e, const char *name, struct span value)
+{
+	char *line = e->n + 1 < e->cap ? malloc(strlen(name) + value.n + 2) : NULL;
+	if (line == NULL) {
+		e->failed = true;
+		return;
+	}
+	size_t n = strlen(name);
+	memcpy(line, name, n);
+	line[n] = '=';
+	if (value.n > 0)
+		memcpy(line + n + 1, value.p, value.n);
+	line[n + 1 + value.n] = '\0';
+	e->v[e->n++] = line;
+}
+
+static void env_add_number(struct script_env *e, const char *name, unsigned value)
+{
+	char text[16];
+	snprintf(text, sizeof text, "%u", value);
+	env_add(e, name, span_of(text));
+}
+
+static char **env_find(struct script_env *e, const char *name)
+{
+	size_t n = strlen(name);
+	for (size_t i = 0; i < e->n; i++)
+		if (strncmp(e->v[i], name, n) == 0 && e->v[i][n] == '=')
+			return &e->v[i];
+	return NULL;
+}
+
+/* RFC 3875 4.1.18: several headers of a name are one value. */
+static void env_append(struct script_env *e, char **line, struct span value)
+{
+	size_t n = strlen(*line);
+	char *wider = realloc(*line, n + value.n + 3);
+	if (wider == NULL) {
+		e->failed = true;
+		return;
+	}
+	memcpy(wider + n, ", ", 2);
+	memcpy(wider + n + 2, value.p, value.n);
+	wider[n + 2 + value.n] = '\0';
+	*line = wider;
+}
+
+/* HTTP_NAME. Names with other characters than letters, digits and '-' are left out, as X_Y and X-Y
+ * would become the same; and HTTP_PROXY, which many programs take for a setting (httpoxy). */
+static bool env_header_name(char name[264], struct span header)
+{
+	size_t n = 5;
+	memcpy(name, "HTTP_", n);
+	if (header.n > 255)
+		return false;
+	for (size_t i = 0; i < header.n; i++) {
+		char c = header.p[i];
+		if (c >= 'a' && c <= 'z')
+			c = (char)(c - 32);
+		else if (c == '-')
+			c = '_';
+		else if (!((c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')))
+			return false;
+		name[n++] = c;
+	}
+	name[n] = '\0';
+	return strcmp(name, "HTTP_PROXY") != 0;
+}
+
+static void env_add_headers(struct script_env *e, const struct request *r)
+{
+	char name[264];
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		if (!env_header_name(name, r->headers[i].name))
+			continue;
+		char **have = env_find(e, name);
+		if (have != NULL)
+			env_append(e, have, r->headers[i].value);
+		else
+			env_add(e, name, r->headers[i].value);
+	}
+}
+
+/* The host without its port. */
+static struct span env_server_name(struct span host)
+{
+	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL,
+		   *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
+	return colon != NULL && (bracket == NULL || bracket < colon)
+		       ? (struct span){host.p, (size_t)(colon - host.p)}
+		       : host;
+}
+
+/* As Apache's mod_ssl and nginx name them. */
+static void env_add_tls(struct script_env *e, const struct event_request *facts)
+{
+	const struct tls_facts *tls = &facts->tls;
+	env_add(e, "REQUEST_SCHEME", facts->secure ? SPAN("https") : SPAN("http"));
+	if (facts->secure)
+		env_add(e, "HTTPS", SPAN("on"));
+	if (tls->version == NULL)
+		return;
+	env_add(e, "SSL_PROTOCOL", span_of(tls->version));
+	env_add(e, "SSL_CIPHER", span_of(tls->cipher));
+	if (tls->name != NULL)
+		env_add(e, "SSL_TLS_SNI", span_of(tls->name));
+	env_add(e, "SSL_CLIENT_VERIFY", tls->subject != NULL ? SPAN("SUCCESS") : SPAN("NONE"));
+	if (tls->subject != NULL)
+		env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
+}
+
+static void env_add_request(struct script_env *e, const struct event_request *facts,
+			    const struct request *r)
+{
+	char text[ADDRESS_TEXT];
+	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
+	env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
+	env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
+	env_add(e, "SERVER_SOFTWARE", SPAN("tova-host/" TOVA_VERSION));
+	env_add(e, "REQUEST_METHOD", r->method);
+	env_add(e, "REQUEST_URI", r->target);
+	env_add(e, "SCRIPT_NAME", (struct span){facts->mount_path, mount});
+	env_add(e, "PATH_INFO", (struct span){r->path.p + mount, r->path.n - mount});
+	env_add(e, "QUERY_STRING", r->query);
+	env_add(e, "SERVER_NAME", env_server_name(r->host));
+	env_add_number(e, "SERVER_PORT", facts->local.port);
+	env_add(e, "REMOTE_ADDR", span_of(address_text(&facts->remote, text)));
+	env_add(e, "REMOTE_HOST", span_of(text));
+	env_add_number(e, "REMOTE_PORT", facts->remote.port);
+	if (facts->token != NULL) {
+		env_add(e, "AUTH_TYPE", SPAN("Bearer"));
+		env_add(e, "TOVA_CLAIMS", span_of(facts->token->text));
+		if (facts->token->subject != NULL)
+			env_add(e, "REMOTE_USER", span_of(facts->token->subject));
+	}
+	env_add_tls(e, facts);
+	env_add_headers(e, r);
+}
+
+char **script_env_make(const struct event_request *facts, const char *conn,
+		       const char *subprotocols)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
+	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
+	struct request r;
+	size_t used;
+	int status;
+	const char *why;
+	e.v = calloc(e.cap, sizeof *e.v);
+	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used,
+					 &status, &why) != REQUEST_OK) {
+		free(e.v);
+		return NULL;
+	}
+	env_add_request(&e, facts, &r);
+	env_add(&e, "TOVA_CONN", span_of(conn));
+	env_add(&e, "TOVA_MOUNT", span_of(facts->mount_path));
+	struct span chosen =
+		subprotocols != NULL ? upgrade_choose(&r, span_of(subprotocols)) : (struct span){0};
+	if (chosen.n > 0)
+		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
+	if (!e.failed)
+		return e.v;
+	script_env_free(e.v);
+	return NULL;
+}
+
+void script_env_free(char **env)
+{
+	for (char **at = env; at != NULL && *at != NULL; at++)
+		free(*at);
+	free(env);
+}

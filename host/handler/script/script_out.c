@@ -1,0 +1,435 @@
+/* script_out: what scripts write, on standard output and descriptor 3, in the order in which they
+ * wrote it: see script.h. */
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "handler/script/script_parts.h"
+
+/* of standard output: a line, or with --script-binary a message */
+#define OUT_LINE_MAX (16u << 20)
+#define OUT_COMMAND_MAX (1u << 20) /* of descriptor 3: a line */
+#define OUT_EVENTS 64		   /* descriptors that are asked about at a time */
+/* of a turn of the loop that scripts may take, from when they are looked at */
+#define OUT_TURN_US 4000
+#define OUT_SHARE 64 /* lines of one script before the next has its turn */
+/* times in a turn that it is asked who has written meanwhile */
+#define OUT_ROUNDS 16
+
+static uint64_t out_clock(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static bool stream_is_out(const struct script_stream *s)
+{
+	return s == &s->script->out;
+}
+
+/* --- what has been read and not been used ----------------------------------------------------- */
+
+/* Counted with what connections hold, and bounded together with that. */
+static void stream_set_cap(struct script_stream *s, size_t cap)
+{
+	script_loop(s->script)->lent += cap - s->cap;
+	s->cap = cap;
+}
+
+static void stream_empty(struct script_stream *s)
+{
+	free(s->bytes);
+	s->bytes = NULL;
+	s->from = s->len = s->scanned = 0;
+	stream_set_cap(s, 0);
+}
+
+/* What is used goes; what remains of a line that has been very long is not kept in its memory. */
+static void stream_tidy(struct script_stream *s)
+{
+	size_t rest = s->len - s->from;
+	if (rest == 0) {
+		stream_empty(s);
+		return;
+	}
+	if (s->from == 0)
+		return;
+	memmove(s->bytes, s->bytes + s->from, rest);
+	s->scanned -= s->from;
+	s->len = rest;
+	s->from = 0;
+	size_t cap = rest + s->script->set->page;
+	char *less = s->cap > 4 * cap ? realloc(s->bytes, cap) : NULL;
+	if (less == NULL)
+		return;
+	s->bytes = less;
+	stream_set_cap(s, cap);
+}
+
+static bool stream_reserve(struct script_stream *s, size_t n)
+{
+	if (s->cap - s->len >= n)
+		return true;
+	size_t cap = s->cap * 2 > s->len + n ? s->cap * 2 : s->len + n;
+	char *wider = realloc(s->bytes, cap);
+	if (wider == NULL)
+		return false;
+	s->bytes = wider;
+	stream_set_cap(s, cap);
+	return true;
+}
+
+void script_stream_close(struct script_stream *s)
+{
+	if (s->fd < 0)
+		return;
+	epoll_ctl(s->script->set->epoll, EPOLL_CTL_DEL, s->fd, NULL);
+	close(s->fd);
+	s->fd = -1;
+}
+
+void script_stream_forget(struct script_stream *s)
+{
+	script_stream_close(s);
+	stream_empty(s);
+	s->torn = true;
+}
+
+/* One page in packet mode: one write at a time. */
+bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r)
+{
+	struct epoll_event what = {.events = EPOLLIN | EPOLLET, .data.ptr = s};
+	int pipe[2];
+	if (!descriptors_pipe(&script_loop(x)->descriptors, DESCRIPTORS_CLIENT, pipe))
+		return false;
+	s->script = x;
+	s->fd = pipe[0];
+	*theirs_r = pipe[1];
+	return fcntl(pipe[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(pipe[1], F_SETFL, O_DIRECT) == 0 &&
+	       fcntl(pipe[1], F_SETPIPE_SZ, (int)x->set->page) == (int)x->set->page &&
+	       epoll_ctl(x->set->epoll, EPOLL_CTL_ADD, s->fd, &what) == 0;
+}
+
+/* --- who gives way ---------------------------------------------------------------------------- */
+
+static size_t out_held(const struct script *x)
+{
+	return x->out.cap + x->commands.cap;
+}
+
+static struct script *out_longest(const struct hub *hub)
+{
+	struct script *x, *longest = NULL;
+	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
+		if (!script_is(m))
+			continue;
+		TAILQ_FOREACH (x, &((const struct scripts *)m->handler)->list, link)
+			if (longest == NULL || out_held(x) > out_held(longest))
+				longest = x;
+	}
+	return longest;
+}
+
+static void out_relieve(struct script *x)
+{
+	const uint64_t most = x->set->settings.unread_max;
+	const struct loop *loop = script_loop(x);
+	struct script *longest;
+	while (most != 0 && loop->lent > most &&
+	       (longest = out_longest(script_mount(x)->hub)) != NULL && out_held(longest) > 0)
+		script_fail(
+			longest,
+			"the unfinished lines of all scripts take a quarter of --max-buffered, and this one's is the longest");
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static bool stream_is_too_long(const struct script_stream *s)
+{
+	return s->len - s->from > (stream_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
+}
+
+/* One packet: see script.h. Where nobody can write any more all that is there, which is no more
+ * than that. */
+static void stream_read(struct script_stream *s)
+{
+	struct script *x = s->script;
+	ssize_t n = -1;
+	while (s->fd >= 0 && n != 0) {
+		if (!stream_reserve(s, x->set->page)) {
+			script_fail(x, "no memory for what it has written");
+			return;
+		}
+		n = read(s->fd, s->bytes + s->len, x->set->page);
+		if (n < 0)
+			break;
+		s->len += (size_t)n;
+		if (!s->hung_up)
+			break;
+	}
+	if (n == 0 || s->last || (n < 0 && errno != EAGAIN && errno != EINTR))
+		script_stream_close(s);
+	if (s->len == 0)
+		stream_empty(s);
+	out_relieve(x);
+}
+
+/* --- lines ------------------------------------------------------------------------------------ */
+
+static void out_say(struct script *x, char *line, size_t n)
+{
+	struct commit *c = &script_mount(x)->commit;
+	struct script_message message;
+	char shown[SCRIPT_SHOWN];
+	struct span said = {shown, n < SCRIPT_SHOWN ? n : SCRIPT_SHOWN};
+	if (x->session == NULL) {
+		x->late++;
+		return;
+	}
+	memcpy(shown, line, said.n); /* it is unescaped where it stands */
+	const char *why = script_message_read(line, n, (enum script_framing)x->framing, &message);
+	if (why != NULL) {
+		script_log(x, LOG_WARN, why, said, "--script-lines json");
+		return;
+	}
+	commit_begin(c, x->session);
+	commit_send(c, x->session->local, message.binary, message.bytes.p, message.bytes.n);
+	script_commit(x, said);
+}
+
+static void stream_use(struct script_stream *s, size_t head, size_t n, size_t tail)
+{
+	char *line = s->bytes + s->from + head;
+	bool out = stream_is_out(s);
+	s->from += head + n + tail;
+	s->scanned = s->from;
+	if (tail > 0 && n > 0 && line[n - 1] == '\r')
+		n--;
+	if (out)
+		out_say(s->script, line, n);
+	else
+		script_command(s->script, line, n);
+}
+
+static bool stream_use_frame(struct script_stream *s)
+{
+	uint32_t n;
+	if (s->len - s->from < sizeof n)
+		return false;
+	memcpy(&n, s->bytes + s->from, sizeof n);
+	n = be32toh(n);
+	if (n > OUT_LINE_MAX) {
+		script_fail(s->script, "a script's message is longer than 16 MiB");
+		return false;
+	}
+	if (s->len - s->from - sizeof n < n)
+		return false;
+	stream_use(s, sizeof n, n, 0);
+	return true;
+}
+
+static bool stream_use_line(struct script_stream *s)
+{
+	char *lf = s->len > s->scanned ? memchr(s->bytes + s->scanned, '\n', s->len - s->scanned)
+				       : NULL;
+	s->scanned = s->len;
+	if (lf == NULL)
+		return false;
+	stream_use(s, 0, (size_t)(lf - (s->bytes + s->from)), 1);
+	return true;
+}
+
+/* A last line needs no end. */
+static bool stream_use_rest(struct script_stream *s)
+{
+	if (s->fd >= 0 || s->len == s->from)
+		return false;
+	if (stream_is_out(s) && s->script->framing == SCRIPT_FRAMES) {
+		script_log(s->script, LOG_WARN, "a script's last message ends too early",
+			   (struct span){NULL, 0}, NULL);
+		s->from = s->len;
+		return false;
+	}
+	stream_use(s, 0, s->len - s->from, 0);
+	return true;
+}
+
+/* The next message or command; false: there is none yet. */
+static bool stream_use_one(struct script_stream *s)
+{
+	if (s->torn || s->len == s->from)
+		return false;
+	bool frames = stream_is_out(s) && s->script->framing == SCRIPT_FRAMES;
+	if (frames ? stream_use_frame(s) : stream_use_line(s))
+		return true;
+	if (s->torn)
+		return false;
+	if (!frames && stream_is_too_long(s)) {
+		script_fail(s->script, stream_is_out(s)
+					       ? "a script's line is longer than 16 MiB"
+					       : "a script's command is longer than 1 MiB");
+		return false;
+	}
+	return stream_use_rest(s);
+}
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+/* A client that reads slowly slows its script down. */
+static bool script_waits(struct script *x)
+{
+	struct conn *c = x->session != NULL && !x->session->ended && !x->over
+				 ? session_conn(x->session)
+				 : NULL;
+	x->slowed = c != NULL && conn_load(c).unread > c->conns->limits.queue_max / 2;
+	return x->slowed;
+}
+
+/* Of a process that is over: what it has left without an end. */
+static bool script_use_rests(struct script *x)
+{
+	return x->over && x->n_due == 0 &&
+	       (stream_use_one(&x->out) || stream_use_one(&x->commands));
+}
+
+/* False: there is nothing to do for now. */
+static bool script_step(struct script *x)
+{
+	struct script_stream *s = x->current;
+	if (s != NULL && stream_use_one(s))
+		return true;
+	if (s != NULL)
+		stream_tidy(s);
+	x->current = NULL;
+	if (script_use_rests(x))
+		return true;
+	if (x->n_due == 0 || script_waits(x))
+		return false;
+	s = x->due[0];
+	x->due[0] = x->due[1];
+	x->n_due--;
+	s->due = false;
+	stream_read(s);
+	x->current = s;
+	return true;
+}
+
+void script_wake(struct script *x)
+{
+	if (x->ready)
+		return;
+	x->ready = true;
+	TAILQ_INSERT_TAIL(&x->set->ready, x, ready_link);
+}
+
+static void script_sleep(struct script *x)
+{
+	TAILQ_REMOVE(&x->set->ready, x, ready_link);
+	x->ready = false;
+}
+
+static void stream_is_due(struct script_stream *s, uint32_t events)
+{
+	struct script *x = s->script;
+	s->hung_up = s->hung_up || (events & (EPOLLHUP | EPOLLERR)) != 0;
+	if (!s->due)
+		x->due[x->n_due++] = s;
+	s->due = true;
+	script_wake(x);
+}
+
+/* Takes down who has written, in that order. */
+static bool scripts_collect(struct scripts *set)
+{
+	struct epoll_event events[OUT_EVENTS];
+	int n = epoll_wait(set->epoll, events, OUT_EVENTS, 0);
+	for (int i = 0; i < n; i++)
+		stream_is_due(events[i].data.ptr, events[i].events);
+	return n > 0;
+}
+
+/* Gives one script its share. */
+static void script_run(struct script *x, uint64_t until)
+{
+	unsigned n = 0;
+	while (script_step(x))
+		if (++n >= OUT_SHARE || out_clock() >= until) {
+			script_sleep(x);
+			script_wake(x); /* behind the others */
+			return;
+		}
+	script_sleep(x);
+	if (x->over)
+		script_finish(x);
+}
+
+void scripts_run(struct scripts *set)
+{
+	uint64_t until = out_clock() + OUT_TURN_US;
+	unsigned rounds = 0;
+	struct script *x;
+	if (set->running)
+		return;
+	set->running = true;
+	do {
+		while ((x = TAILQ_FIRST(&set->ready)) != NULL && out_clock() < until)
+			script_run(x, until);
+	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && out_clock() < until &&
+		 scripts_collect(set));
+	set->running = false;
+	if (!TAILQ_EMPTY(&set->ready))
+		loop_timer_set(&set->more, 0);
+}
+
+/* Whoever was before is still before: what is ready comes behind what is taken down already. */
+static void scripts_on_readable(void *arg)
+{
+	struct scripts *set = arg;
+	scripts_collect(set);
+	scripts_run(set);
+}
+
+static void scripts_on_more(void *arg)
+{
+	scripts_run(arg);
+}
+
+void script_out_last(struct script *x)
+{
+	struct script_stream *const both[] = {&x->out, &x->commands};
+	scripts_collect(x->set);
+	for (int i = 0; i < 2; i++) {
+		both[i]->last = true;
+		if (!both[i]->due)
+			script_stream_close(both[i]);
+	}
+	script_wake(x);
+}
+
+bool scripts_out_open(struct scripts *set)
+{
+	set->page = (size_t)sysconf(_SC_PAGESIZE);
+	set->epoll = descriptors_take(&set->base.mount->hub->loop->descriptors, DESCRIPTORS_HOST,
+				      epoll_create1(EPOLL_CLOEXEC));
+	if (set->epoll < 0)
+		return false;
+	loop_watch_init(set->base.mount->hub->loop, &set->watch, set->epoll, false,
+			scripts_on_readable, set);
+	loop_timer_init(set->base.mount->hub->loop, &set->more, scripts_on_more, set);
+	return loop_watch_set(&set->watch, true);
+}
+
+void scripts_out_close(struct scripts *set)
+{
+	loop_timer_cancel(&set->more);
+	if (set->epoll < 0)
+		return;
+	loop_watch_set(&set->watch, false);
+	close(set->epoll);
+	set->epoll = -1;
+}

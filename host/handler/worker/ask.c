@@ -1,0 +1,158 @@
+#include "handler/worker/ask.h"
+
+#include "hub/delivery.h"
+
+/* --- pushes ----------------------------------------------------------------------------------- */
+
+static const char *push_verdict_text(enum push_verdict v)
+{
+	switch (v) {
+	case PUSH_UNKNOWN:
+		return "the source is not known and does not begin at 1";
+	case PUSH_GAP:
+		return "numbers were left out";
+	case PUSH_NO_MEMORY:
+		return "no memory";
+	case PUSH_BAD_NAME:
+		return "a source has 1 to 64 bytes";
+	default:
+		return NULL;
+	}
+}
+
+static const char *push_commit(struct mount *m, const struct codec_batch *b,
+			       struct codec_item *item)
+{
+	commit_begin(&m->commit, NULL);
+	codec_commands(b, item, m->hub, NULL, &m->commit);
+	if (!delivery_commit(m))
+		return commit_error_text(m->commit.error);
+	m->hub->loop->stats.pushes++;
+	return NULL;
+}
+
+void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
+	      const struct codec_batch *b, struct codec_item *item)
+{
+	struct span source = item->source.p != NULL ? codec_text(&item->source) : (struct span){0};
+	enum push_verdict verdict =
+		item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;
+	const char *why = push_verdict_text(verdict);
+	if (verdict == PUSH_NEW) {
+		why = push_commit(m, b, item);
+		/* A push that is refused has been answered: its number is used, and the next one
+		 * may follow. */
+		if (item->source.p != NULL)
+			push_done(sources, source, item->n);
+	}
+	if (item->source.p == NULL && !item->has_ref)
+		return;
+	codec_object(o, "done");
+	if (item->source.p != NULL) {
+		codec_member_text(o, "source", source);
+		codec_member_uint(o, "n", item->n);
+	}
+	if (item->has_ref)
+		codec_member_uint(o, "ref", item->ref);
+	if (verdict == PUSH_REPEATED)
+		codec_member_raw(o, "repeated", "true");
+	if (verdict == PUSH_NEW && why == NULL && m->nobody > 0)
+		codec_member_uint(o, "nobody", m->nobody);
+	if (why != NULL)
+		codec_member_text(o, "error", span_of(why));
+	codec_object_end(o);
+}
+
+/* --- queries ---------------------------------------------------------------------------------- */
+
+static void list_begin(struct codec_out *o, const char *name, uint64_t count)
+{
+	codec_member_uint(o, "count", count);
+	codec_member_raw(o, name, "[");
+}
+
+static void list_conn(struct codec_out *o, const struct hub *hub, const struct session *s,
+		      bool first)
+{
+	char id[SESSION_ID_TEXT];
+	session_id_text(hub_session_id(hub, s), id);
+	codec_raw(o, ",", !first);
+	codec_string(o, (struct span){id, SESSION_ID_TEXT - 1});
+}
+
+static void query_members(struct codec_out *o, const struct mount *m, struct codec_item *item,
+			  bool list)
+{
+	const struct room *r = room_find(&m->rooms, codec_text(&item->room));
+	uint32_t n = r != NULL ? r->n : 0;
+	if (r == NULL)
+		codec_member_raw(o, "unknown", "true");
+	if (!list) {
+		codec_member_uint(o, "count", n);
+		return;
+	}
+	list_begin(o, "connections", n);
+	for (uint32_t i = 0; i < n; i++)
+		list_conn(o, m->hub, room_session(r, i), i == 0);
+	codec_raw(o, "]", 1);
+}
+
+static void query_rooms(struct codec_out *o, const struct mount *m, struct codec_item *item)
+{
+	struct session_id id = {0};
+	session_id_parse(codec_text(&item->conn), &id);
+	const struct session *s =
+		id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
+	uint32_t n = s != NULL ? s->rooms.n : 0;
+	if (s == NULL)
+		codec_member_raw(o, "unknown", "true");
+	list_begin(o, "rooms", n);
+	for (uint32_t i = 0; i < n; i++) {
+		codec_raw(o, ",", i > 0);
+		codec_string(o, (struct span){s->rooms.v[i].room->name, s->rooms.v[i].room->len});
+	}
+	codec_raw(o, "]", 1);
+}
+
+static void query_connections(struct codec_out *o, const struct mount *m)
+{
+	list_begin(o, "connections", m->n_sessions);
+	for (uint32_t i = 0; i < m->n_sessions; i++)
+		list_conn(o, m->hub, mount_session(m, i), i == 0);
+	codec_raw(o, "]", 1);
+}
+
+void ask_stats(struct codec_out *o, const struct hub *hub)
+{
+	const struct stats sum = hub_stats(hub), *s = &sum;
+	char text[32];
+	codec_member_raw(o, "stats", "{\"uptime_ms\":");
+	int n = snprintf(text, sizeof text, "%llu",
+			 (unsigned long long)(loop_now(hub->loop) - hub->started_ms));
+	codec_raw(o, text, (size_t)n);
+#define STATS_MEMBER(name, about) codec_member_uint(o, #name, s->name);
+	STATS_TABLE(STATS_MEMBER)
+#undef STATS_MEMBER
+	codec_raw(o, "}", 1);
+}
+
+void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item)
+{
+	codec_object(o, "reply");
+	codec_member_uint(o, "q", item->q);
+	bool room = item->room.p != NULL, conn = item->conn.p != NULL;
+	if (json_is(&item->what, "members") && room)
+		query_members(o, m, item, true);
+	else if (json_is(&item->what, "count") && room)
+		query_members(o, m, item, false);
+	else if (json_is(&item->what, "rooms") && conn)
+		query_rooms(o, m, item);
+	else if (json_is(&item->what, "connections"))
+		query_connections(o, m);
+	else if (json_is(&item->what, "stats"))
+		ask_stats(o, m->hub);
+	else
+		codec_member_text(o, "error",
+				  SPAN("an unknown query, or one that lacks its room or conn"));
+	codec_object_end(o);
+}

@@ -1,0 +1,713 @@
+/* codec_read: text to what a worker says. */
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+#include "handler/worker/codec.h"
+#include "hub/room.h"
+#include "ws/header.h"
+
+/* --- one object ------------------------------------------------------------------------------- */
+
+#define CODEC_NO_DELAY UINT64_MAX
+#define CODEC_SECRET_MAX 1024 /* bytes of a token or a mount's path */
+/* bytes of what was read that are kept for the next batch */
+#define CODEC_BATCH_KEEP (512u << 10)
+/* of a batch, as they were read; further ones are read again when they are done */
+#define CODEC_COMMANDS_KEPT 1024
+
+struct reader {
+	struct json j;
+	uint64_t binary; /* bytes that the objects so far have claimed */
+	uint64_t limit;	 /* no more than the message has */
+	struct codec_batch *batch;
+};
+
+/* Claims the next n bytes behind the text; returns where they are. */
+static size_t claim(struct reader *r, uint64_t n)
+{
+	size_t at = (size_t)r->binary;
+	if (n > r->limit || r->binary > r->limit - n)
+		json_fail(&r->j, "more binary bytes than the message has");
+	else
+		r->binary += n;
+	return at;
+}
+
+/* A member of an object and where it goes. */
+struct field {
+	struct span key; /* NULL: the last */
+	uint16_t at;
+	uint16_t has; /* a bool that says that it is there; 0: none */
+	/* a bool that says that the number is none, which spoils only what it is for; 0: it spoils
+	 * the batch */
+	uint16_t bad;
+	bool number; /* else text */
+};
+
+/* The first member of each struct is none of these, so that 0 is no place of a bool. */
+#define TEXT_FIELD(type, name, member) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, 0, false \
+	}
+#define NUMBER_FIELD(type, name, member) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, 0, true \
+	}
+#define COUNTED_FIELD(type, name, member, flag) \
+	{ \
+		SPAN(name), offsetof(type, member), offsetof(type, flag), 0, true \
+	}
+#define LOOSE_FIELD(type, name, member, bad_flag) \
+	{ \
+		SPAN(name), offsetof(type, member), 0, offsetof(type, bad_flag), true \
+	}
+
+/* Reads a member if it is in the table; false: it is not. */
+static bool read_field(struct json *j, struct span name, void *base, const struct field *fields)
+{
+	const struct field *f = fields;
+	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] ||
+				    memcmp(f->key.p, name.p, name.n) != 0))
+		f++;
+	if (f->key.p == NULL)
+		return false;
+	void *member = (char *)base + f->at;
+	if (f->has > 0)
+		*(bool *)((char *)base + f->has) = true;
+	if (f->bad > 0)
+		json_read_uint_or_skip(j, member, (bool *)((char *)base + f->bad));
+	else if (f->number)
+		json_read_uint(j, member);
+	else
+		json_read_string(j, member);
+	return true;
+}
+
+/* A command as it was read. What it names is looked up when it is done. */
+enum command_word {
+	WORD_UNKNOWN,
+	WORD_SEND,
+	WORD_JOIN,
+	WORD_LEAVE,
+	WORD_BROADCAST,
+	WORD_BROADCAST_TO,
+	WORD_CLOSE,
+	WORD_SET,
+	WORD_TIMER,
+	WORD_CANCEL,
+};
+
+struct codec_command {
+	enum command_word word;
+	bool exclude_own, has_bin, has_state_bin, has_if_state_bin, bad_number;
+	struct json_string c, conn, room, data, exclude, reason, state, if_state, name, key;
+	uint64_t bin, state_bin, if_state_bin, code, id, delay, period;
+	size_t bin_at, state_bin_at, if_state_bin_at;
+};
+
+static enum command_word word_of(const struct json_string *c)
+{
+	static const struct span words[] = {
+		[WORD_SEND] = SPAN("send"),
+		[WORD_JOIN] = SPAN("join"),
+		[WORD_LEAVE] = SPAN("leave"),
+		[WORD_BROADCAST] = SPAN("broadcast"),
+		[WORD_BROADCAST_TO] = SPAN("broadcast_to"),
+		[WORD_CLOSE] = SPAN("close"),
+		[WORD_SET] = SPAN("set"),
+		[WORD_TIMER] = SPAN("timer"),
+		[WORD_CANCEL] = SPAN("cancel"),
+	};
+	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
+		if (span_eq((struct span){c->p, c->n}, words[i]))
+			return (enum command_word)i;
+	return WORD_UNKNOWN;
+}
+
+/* Nothing is there: one by one, since to clear all of it costs more than to read a short
+ * command. */
+static void command_begin(struct codec_command *t)
+{
+	const struct json_string none = {.p = NULL};
+	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state =
+		t->name = t->key = none;
+	t->bin = t->state_bin = t->if_state_bin = t->code = t->id = t->period = 0;
+	t->delay = CODEC_NO_DELAY;
+	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number =
+		false;
+	t->word = WORD_UNKNOWN;
+}
+
+static void read_exclude(struct json *j, struct codec_command *t)
+{
+	if (json_next_is(j, '"'))
+		json_read_string(j, &t->exclude);
+	else if (json_next_is(j, 'n'))
+		json_skip(j, NULL);
+	else
+		json_read_bool(j, &t->exclude_own);
+}
+
+static void read_command(struct reader *r, struct codec_command *t)
+{
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_command, "c", c),
+		TEXT_FIELD(struct codec_command, "data", data),
+		TEXT_FIELD(struct codec_command, "room", room),
+		TEXT_FIELD(struct codec_command, "conn", conn),
+		TEXT_FIELD(struct codec_command, "key", key),
+		COUNTED_FIELD(struct codec_command, "bin", bin, has_bin),
+		TEXT_FIELD(struct codec_command, "state", state),
+		COUNTED_FIELD(struct codec_command, "state_bin", state_bin, has_state_bin),
+		TEXT_FIELD(struct codec_command, "if_state", if_state),
+		COUNTED_FIELD(struct codec_command, "if_state_bin", if_state_bin, has_if_state_bin),
+		LOOSE_FIELD(struct codec_command, "code", code, bad_number),
+		TEXT_FIELD(struct codec_command, "reason", reason),
+		TEXT_FIELD(struct codec_command, "name", name),
+		LOOSE_FIELD(struct codec_command, "id", id, bad_number),
+		LOOSE_FIELD(struct codec_command, "delay", delay, bad_number),
+		LOOSE_FIELD(struct codec_command, "period", period, bad_number),
+		{.key = {0}},
+	};
+	struct span name;
+	command_begin(t);
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
+		if (span_eq(name, SPAN("exclude")))
+			read_exclude(&r->j, t);
+		else if (!read_field(&r->j, name, t, fields))
+			json_skip(&r->j, NULL);
+	}
+	t->state_bin_at = claim(r, t->state_bin);
+	t->bin_at = claim(r, t->bin);
+	if (t->has_if_state_bin)
+		t->if_state_bin_at = claim(r, t->if_state_bin);
+	if (t->c.p == NULL)
+		json_fail(&r->j, "a command without \"c\"");
+	else
+		t->word = word_of(&t->c);
+}
+
+/* --- commands --------------------------------------------------------------------------------- */
+
+struct span codec_text(struct json_string *s)
+{
+	if (s->escaped) {
+		s->n = json_unescape(s, (char *)s->p);
+		s->escaped = false;
+	}
+	return (struct span){s->p, s->n};
+}
+
+bool codec_text_is(const struct json_string *s, const char *text)
+{
+	size_t n = strlen(text);
+	char plain[JSON_ESCAPED_MAX(CODEC_SECRET_MAX)];
+	if (s->p == NULL || s->n > sizeof plain)
+		return false;
+	if (!s->escaped)
+		return s->n == n && CRYPTO_memcmp(s->p, text, n) == 0;
+	return json_unescape(s, plain) == n && CRYPTO_memcmp(plain, text, n) == 0;
+}
+
+struct use {
+	const struct codec_batch *batch;
+	const struct hub *hub;
+	const struct session *own;
+	struct commit *commit;
+};
+
+static uint64_t local_id(const struct use *u, struct json_string *text)
+{
+	struct session_id id;
+	return session_id_parse(codec_text(text), &id) && id.host == u->hub->host_id ? id.local : 0;
+}
+
+/* The connection that is named, or the event's own. */
+static uint64_t target_of(const struct use *u, struct codec_command *t)
+{
+	return t->conn.p != NULL ? local_id(u, &t->conn) : u->own != NULL ? u->own->local : 0;
+}
+
+static uint64_t exclude_of(const struct use *u, struct codec_command *t)
+{
+	if (t->exclude_own)
+		return u->own != NULL ? u->own->local : 0;
+	struct session_id id;
+	if (t->exclude.p != NULL && !session_id_parse(codec_text(&t->exclude), &id))
+		commit_spoil(u->commit,
+			     COMMIT_E_EXCLUDE); /* else somebody would hear what was not for him */
+	return t->exclude.p != NULL ? local_id(u, &t->exclude) : 0;
+}
+
+static struct span data_of(const struct use *u, struct codec_command *t)
+{
+	return t->has_bin ? (struct span){(const char *)u->batch->binary + t->bin_at, t->bin}
+			  : codec_text(&t->data);
+}
+
+static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
+{
+	char name[ROOM_NAME_MAX + 1];
+	struct span text = codec_text(&t->name);
+	struct event_timer timer = {.name = name,
+				    .id = t->id,
+				    .delay_ms = t->delay,
+				    .period_ms = t->period};
+	bool of_session = t->conn.p != NULL;
+	if (!room_name_ok(text) || (!cancel && t->delay == CODEC_NO_DELAY)) {
+		commit_spoil(u->commit, room_name_ok(text) ? COMMIT_E_DELAY : COMMIT_E_ARG);
+		return;
+	}
+	memcpy(name, text.p, text.n);
+	name[text.n] = '\0';
+	if (cancel)
+		commit_cancel(u->commit, of_session, of_session ? target_of(u, t) : 0, text);
+	else
+		commit_timer(u->commit, of_session, of_session ? target_of(u, t) : 0, &timer);
+}
+
+static void do_set(const struct use *u, struct codec_command *t)
+{
+	struct span state =
+		t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at,
+						 t->state_bin}
+				 : codec_text(&t->state);
+	if (!t->has_if_state_bin && t->if_state.p == NULL) {
+		commit_set(u->commit, target_of(u, t), state.p, state.n);
+		return;
+	}
+	struct span expected =
+		t->has_if_state_bin
+			? (struct span){(const char *)u->batch->binary + t->if_state_bin_at,
+					t->if_state_bin}
+			: codec_text(&t->if_state);
+	commit_set_if(u->commit, target_of(u, t), state.p, state.n, expected.p, expected.n);
+}
+
+static void do_close(const struct use *u, struct codec_command *t)
+{
+	commit_close(u->commit, target_of(u, t), (uint16_t)t->code,
+		     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
+}
+
+/* Is what the command needs there? */
+static bool is_whole(const struct codec_command *t)
+{
+	if (t->bad_number)
+		return false;
+	switch (t->word) {
+	case WORD_UNKNOWN:
+		return false;
+	case WORD_SEND:
+	case WORD_BROADCAST:
+	case WORD_BROADCAST_TO:
+		return t->has_bin || t->data.p != NULL;
+	case WORD_CLOSE:
+		return t->code <= UINT16_MAX;
+	case WORD_SET:
+		return t->has_state_bin || t->state.p != NULL;
+	default:
+		return true;
+	}
+}
+
+static void do_message(const struct use *u, struct codec_command *t, struct span room)
+{
+	struct commit *c = u->commit;
+	struct span data = data_of(u, t);
+	if (t->word == WORD_SEND)
+		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
+	else if (t->word == WORD_BROADCAST)
+		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
+	else
+		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
+	if (t->key.p != NULL)
+		commit_key(c, codec_text(&t->key));
+}
+
+static void do_command(const struct use *u, struct codec_command *t)
+{
+	struct commit *c = u->commit;
+	struct span room = t->room.p != NULL ? codec_text(&t->room) : (struct span){0};
+	switch (is_whole(t) ? t->word : WORD_UNKNOWN) {
+	case WORD_SEND:
+	case WORD_BROADCAST:
+	case WORD_BROADCAST_TO:
+		do_message(u, t, room);
+		break;
+	case WORD_JOIN:
+		commit_join(c, target_of(u, t), room);
+		break;
+	case WORD_LEAVE:
+		commit_leave(c, target_of(u, t), room);
+		break;
+	case WORD_CLOSE:
+		do_close(u, t);
+		break;
+	case WORD_SET:
+		do_set(u, t);
+		break;
+	case WORD_TIMER:
+	case WORD_CANCEL:
+		do_timer(u, t, t->word == WORD_CANCEL);
+		break;
+	case WORD_UNKNOWN:
+		commit_spoil(c, COMMIT_E_ARG);
+		break;
+	}
+}
+
+/* Where the next command is read to: kept, or else only looked at. */
+static struct codec_command *room_for_command(struct codec_batch *b,
+					      struct codec_command *else_here)
+{
+	if (b->n_commands == CODEC_COMMANDS_KEPT)
+		return else_here;
+	if (b->n_commands == b->cap_commands) {
+		size_t cap = b->cap_commands == 0 ? 64 : 2 * b->cap_commands;
+		struct codec_command *wider = realloc(b->commands, cap * sizeof *wider);
+		if (wider == NULL)
+			return else_here;
+		b->commands = wider;
+		b->cap_commands = cap;
+	}
+	return &b->commands[b->n_commands++];
+}
+
+/* Checks them. */
+static void read_commands(struct reader *r, struct codec_item *item)
+{
+	struct codec_batch *b = r->batch;
+	struct codec_command here;
+	item->commands_at = (size_t)r->binary;
+	item->first_command = b->n_commands;
+	item->kept = true;
+	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
+		struct codec_command *t = room_for_command(b, &here);
+		read_command(r, t);
+		item->kept = item->kept && t != &here;
+	}
+	item->end_command = b->n_commands;
+}
+
+/* Those of an item that are not kept. */
+static void read_again(const struct codec_item *item, const struct use *u)
+{
+	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
+			   .binary = item->commands_at,
+			   .limit = UINT64_MAX};
+	struct codec_command t;
+	for (bool first = json_enter(&r.j, '[');
+	     u->commit->error == COMMIT_OK && json_next(&r.j, ']', &first);) {
+		read_command(&r, &t);
+		do_command(u, &t);
+	}
+}
+
+void codec_commands(const struct codec_batch *b, struct codec_item *item, const struct hub *hub,
+		    const struct session *own, struct commit *c)
+{
+	const struct use u = {.batch = b, .hub = hub, .own = own, .commit = c};
+	if (item->commands.p == NULL)
+		return;
+	if (!item->kept)
+		read_again(item, &u);
+	for (size_t i = item->first_command;
+	     item->kept && c->error == COMMIT_OK && i < item->end_command; i++)
+		do_command(&u, &b->commands[i]);
+}
+
+/* --- the answer to an upgrade ----------------------------------------------------------------- */
+
+struct answer_text {
+	struct json_string subprotocol, state, type, body;
+	uint64_t status, state_bin, bin;
+	size_t state_bin_at, bin_at;
+	struct span headers;
+	bool has_state_bin, has_bin, bad_status;
+};
+
+static void read_answer_text(struct reader *r, struct answer_text *t)
+{
+	static const struct field fields[] = {
+		TEXT_FIELD(struct answer_text, "subprotocol", subprotocol),
+		TEXT_FIELD(struct answer_text, "state", state),
+		TEXT_FIELD(struct answer_text, "type", type),
+		TEXT_FIELD(struct answer_text, "body", body),
+		LOOSE_FIELD(struct answer_text, "status", status, bad_status),
+		COUNTED_FIELD(struct answer_text, "state_bin", state_bin, has_state_bin),
+		COUNTED_FIELD(struct answer_text, "bin", bin, has_bin),
+		{.key = {0}},
+	};
+	struct span name;
+	*t = (struct answer_text){.status = 0};
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
+		if (span_eq(name, SPAN("headers")))
+			json_skip(&r->j, &t->headers);
+		else if (!read_field(&r->j, name, t, fields))
+			json_skip(&r->j, NULL);
+	}
+	t->state_bin_at = claim(r, t->state_bin);
+	t->bin_at = claim(r, t->bin);
+}
+
+static bool copy_text(char *dst, size_t cap, struct json_string *s)
+{
+	struct span text = s->p != NULL ? codec_text(s) : (struct span){0};
+	if (text.n >= cap || (text.n > 0 && memchr(text.p, '\0', text.n) != NULL))
+		return false;
+	if (text.n > 0)
+		memcpy(dst, text.p, text.n);
+	dst[text.n] = '\0';
+	return true;
+}
+
+static const char *read_headers(struct event_answer *answer, struct span json)
+{
+	struct json j = {.p = json.p, .end = json.p + json.n};
+	struct json_string pair[2];
+	for (bool first = json_enter(&j, '['); json_next(&j, ']', &first);) {
+		char name[256], value[EVENT_HEAD_MAX];
+		unsigned n = 0;
+		for (bool inner = json_enter(&j, '['); json_next(&j, ']', &inner); n++)
+			if (n >= 2 || !json_read_string(&j, &pair[n]))
+				return "a header of the answer is not [\"Name\",\"value\"]";
+		if (j.why != NULL || n != 2 || !copy_text(name, sizeof name, &pair[0]) ||
+		    !copy_text(value, sizeof value, &pair[1]) ||
+		    !event_answer_header(answer, name, value))
+			return "a header of the answer can not be sent";
+	}
+	return j.why;
+}
+
+/* Bytes or text, in memory of their own. */
+static void *copy_of(struct span bytes)
+{
+	void *copy = malloc(bytes.n + 1);
+	if (copy != NULL && bytes.n > 0)
+		memcpy(copy, bytes.p, bytes.n);
+	return copy;
+}
+
+const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
+			 struct event_answer *answer, void **data_r)
+{
+	bool refuse = item->refuse.p != NULL;
+	struct span json = refuse ? item->refuse : item->accept;
+	if (json.p == NULL)
+		return NULL;
+	struct reader r = {.j = {.p = json.p, .end = json.p + json.n},
+			   .binary = item->answer_at,
+			   .limit = UINT64_MAX};
+	struct answer_text t;
+	read_answer_text(&r, &t);
+	if (t.headers.p != NULL && read_headers(answer, t.headers) != NULL)
+		return "a header of the answer can not be sent";
+	if (!copy_text(answer->subprotocol, sizeof answer->subprotocol, &t.subprotocol) ||
+	    !copy_text(answer->type, sizeof answer->type, &t.type))
+		return "the answer's subprotocol or type is too long";
+	if (!header_ok("X-Type", answer->type))
+		return "the answer's type has a control character";
+	if (refuse) {
+		struct span body =
+			t.has_bin ? (struct span){(const char *)b->binary + t.bin_at, t.bin}
+			: t.body.p != NULL ? codec_text(&t.body)
+					   : (struct span){0};
+		if (t.bad_status || t.status < 300 || t.status > 599)
+			return "a refusal needs a status of 300 to 599";
+		answer->status = (int)t.status;
+		answer->body = copy_of(body);
+		answer->body_len = answer->body != NULL ? body.n : 0;
+		return NULL;
+	}
+	struct span state =
+		t.has_state_bin
+			? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
+		: t.state.p != NULL ? codec_text(&t.state)
+				    : (struct span){0};
+	if (state.n > 4096)
+		return "the state has more than 4,096 bytes";
+	*data_r = state.n > 0 ? copy_of(state) : NULL;
+	answer->data = *data_r;
+	answer->data_len = *data_r != NULL ? state.n : 0;
+	return NULL;
+}
+
+/* --- items ------------------------------------------------------------------------------------ */
+
+static void read_events(struct json *j, struct codec_item *item)
+{
+	struct json_string word;
+	item->has_events = true;
+	for (bool first = json_enter(j, '[');
+	     json_next(j, ']', &first) && json_read_string(j, &word);)
+		for (int kind = 0; kind < EVENT_KINDS; kind++)
+			if (json_is(&word, event_name((enum event_kind)kind)))
+				item->events |= EVENT_BIT(kind);
+}
+
+static enum codec_type type_of(struct json *j, const struct json_string *t)
+{
+	static const struct span words[] = {SPAN("hello"),   SPAN("ready"), SPAN("ack"),
+					    SPAN("nack"),    SPAN("push"),  SPAN("query"),
+					    SPAN("control"), SPAN("pong"),  SPAN("bye")};
+	for (size_t i = 0; t->p != NULL && !t->escaped && i < sizeof words / sizeof *words; i++)
+		if (span_eq((struct span){t->p, t->n}, words[i]))
+			return (enum codec_type)i;
+	json_fail(j, t->p == NULL ? "an object without \"t\"" : "an object of an unknown type");
+	return CODEC_BYE;
+}
+
+static void read_answer(struct reader *r, struct codec_item *item, struct span *json_r)
+{
+	struct answer_text t;
+	json_r->p = r->j.p;
+	item->answer_at = (size_t)r->binary;
+	read_answer_text(r, &t);
+	json_r->n = (size_t)(r->j.p - json_r->p);
+}
+
+static void read_member(struct reader *r, struct span name, struct codec_item *item)
+{
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_item, "t", t),
+		COUNTED_FIELD(struct codec_item, "s", s, has_s),
+		TEXT_FIELD(struct codec_item, "link", link),
+		TEXT_FIELD(struct codec_item, "error", error),
+		TEXT_FIELD(struct codec_item, "source", source),
+		COUNTED_FIELD(struct codec_item, "n", n, has_n),
+		COUNTED_FIELD(struct codec_item, "q", q, has_q),
+		COUNTED_FIELD(struct codec_item, "ref", ref, has_ref),
+		TEXT_FIELD(struct codec_item, "what", what),
+		TEXT_FIELD(struct codec_item, "room", room),
+		TEXT_FIELD(struct codec_item, "conn", conn),
+		TEXT_FIELD(struct codec_item, "mount", mount),
+		TEXT_FIELD(struct codec_item, "token", token),
+		TEXT_FIELD(struct codec_item, "name", name),
+		TEXT_FIELD(struct codec_item, "do", what_to_do),
+		TEXT_FIELD(struct codec_item, "id", id),
+		NUMBER_FIELD(struct codec_item, "v", v),
+		NUMBER_FIELD(struct codec_item, "runs", runs),
+		{.key = {0}},
+	};
+	if (read_field(&r->j, name, item, fields))
+		return;
+	if (span_eq(name, SPAN("commands"))) {
+		item->commands.p = r->j.p;
+		read_commands(r, item);
+		item->commands.n = (size_t)(r->j.p - item->commands.p);
+	} else if (span_eq(name, SPAN("retry_ms"))) {
+		item->has_retry = true;
+		json_read_uint_or_skip(&r->j, &item->retry_ms, &item->bad_retry);
+	} else if (span_eq(name, SPAN("accept"))) {
+		read_answer(r, item, &item->accept);
+	} else if (span_eq(name, SPAN("refuse"))) {
+		read_answer(r, item, &item->refuse);
+	} else if (span_eq(name, SPAN("starting"))) {
+		json_read_bool(&r->j, &item->starting);
+	} else if (span_eq(name, SPAN("events"))) {
+		read_events(&r->j, item);
+	} else {
+		json_skip(&r->j, NULL);
+	}
+}
+
+static void check_item(struct json *j, const struct codec_item *item)
+{
+	if ((item->type == CODEC_ACK || item->type == CODEC_NACK) && !item->has_s)
+		json_fail(j, "an acknowledgement without \"s\"");
+	else if (item->type == CODEC_HELLO && item->v != 1)
+		json_fail(j, "a hello of another version than 1");
+	else if ((item->type == CODEC_QUERY || item->type == CODEC_CONTROL) && !item->has_q)
+		json_fail(j, "a question without \"q\"");
+	else if (item->type == CODEC_PUSH && item->source.p != NULL &&
+		 (!item->has_n || item->n == 0))
+		json_fail(j, "a push with a source needs \"n\" from 1");
+	else if (item->type == CODEC_PUSH && item->commands.p == NULL)
+		json_fail(j, "a push without commands");
+	else if (item->accept.p != NULL && item->refuse.p != NULL)
+		json_fail(j, "an answer that accepts and refuses");
+}
+
+static void read_item(struct reader *r, struct codec_item *item)
+{
+	struct span name;
+	*item = (struct codec_item){.n = 0};
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
+		read_member(r, name, item);
+	if (r->j.why != NULL)
+		return;
+	item->type = type_of(&r->j, &item->t);
+	check_item(&r->j, item);
+}
+
+static bool add_item(struct codec_batch *b, struct json *j)
+{
+	if (b->n == CODEC_ITEMS_MAX)
+		return json_fail(j, "more than 32,768 objects in a batch");
+	if (b->n < b->cap)
+		return true;
+	size_t cap = b->cap == 0 ? 64 : b->cap * 2;
+	struct codec_item *wider = realloc(b->items, cap * sizeof *wider);
+	if (wider == NULL)
+		return json_fail(j, "no memory for the batch");
+	b->items = wider;
+	b->cap = cap;
+	return true;
+}
+
+/* Its objects, or only the first. One function for both, since a second call of read_item costs
+ * every batch its being inlined. */
+static void read_objects(struct reader *r, struct codec_batch *b, bool only_first)
+{
+	b->n = b->n_commands = 0;
+	for (bool first = json_enter(&r->j, '[');
+	     json_next(&r->j, ']', &first) && add_item(b, &r->j);) {
+		read_item(r, &b->items[b->n++]);
+		if (only_first)
+			break;
+	}
+	if (r->j.why == NULL && b->n == 0)
+		json_fail(&r->j, "an empty batch");
+}
+
+bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
+{
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
+			   .limit = len,
+			   .batch = b};
+	read_objects(&r, b, false);
+	b->binary = (uint8_t *)r.j.p + 1;
+	b->binary_len = r.j.p < r.j.end ? (size_t)(r.j.end - r.j.p) - 1 : 0;
+	if (r.j.why == NULL && r.j.p < r.j.end && *r.j.p != '\n')
+		json_fail(&r.j, "something other than a line feed behind the array");
+	if (r.j.why == NULL && r.binary != b->binary_len)
+		json_fail(&r.j, "the binary bytes are more or fewer than the objects say");
+	b->why = r.j.why;
+	return b->why == NULL;
+}
+
+bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first)
+{
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
+			   .limit = len,
+			   .batch = b};
+	read_objects(&r, b, true);
+	b->why = r.j.why;
+	if (b->why == NULL)
+		*first = b->items[0];
+	return b->why == NULL;
+}
+
+void codec_batch_done(struct codec_batch *b)
+{
+	if (b->cap * sizeof *b->items + b->cap_commands * sizeof *b->commands > CODEC_BATCH_KEEP)
+		codec_batch_free(b);
+}
+
+void codec_batch_free(struct codec_batch *b)
+{
+	free(b->items);
+	free(b->commands);
+	*b = (struct codec_batch){.items = NULL};
+}

@@ -1,0 +1,500 @@
+/* codec_write: events to text. */
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "handler/worker/codec.h"
+#include "auth/token.h"
+#include "ws/utf8.h"
+
+#define CODEC_KEEP (256u << 10)
+#define CODEC_LOOK 4096	   /* bytes of text beyond which it is counted before it is written */
+#define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
+
+/* --- buffers ---------------------------------------------------------------------------------- */
+
+static char *reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
+{
+	if (b->cap - b->len < n) {
+		size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n + 1024;
+		char *wider = realloc(b->p, cap);
+		if (wider == NULL) {
+			o->failed = true;
+			return NULL;
+		}
+		b->p = wider;
+		b->cap = cap;
+	}
+	return b->p + b->len;
+}
+
+static void put(struct codec_out *o, struct codec_buffer *b, const void *bytes, size_t n)
+{
+	char *at = n > 0 ? reserve(o, b, n) : NULL;
+	if (at == NULL)
+		return;
+	memcpy(at, bytes, n);
+	b->len += n;
+}
+
+void codec_raw(struct codec_out *o, const char *text, size_t n)
+{
+	put(o, &o->text, text, n);
+}
+
+#define RAW(o, literal) codec_raw((o), (literal), sizeof(literal) - 1)
+
+void codec_string(struct codec_out *o, struct span text)
+{
+	/* Room for the worst is more than a second look at what is large costs. */
+	char *at = reserve(o, &o->text,
+			   text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n)
+					       : JSON_ESCAPED_MAX(text.n));
+	if (at != NULL)
+		o->text.len += json_escape(at, text.p, text.n);
+}
+
+static void put_uint(struct codec_out *o, uint64_t value)
+{
+	char digits[20], *at = digits + sizeof digits;
+	do
+		*--at = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	codec_raw(o, at, (size_t)(digits + sizeof digits - at));
+}
+
+static void reset_buffer(struct codec_buffer *b)
+{
+	b->len = 0;
+	if (b->cap <= CODEC_KEEP)
+		return;
+	free(b->p);
+	*b = (struct codec_buffer){.p = NULL};
+}
+
+void codec_reset(struct codec_out *o)
+{
+	reset_buffer(&o->text);
+	reset_buffer(&o->binary);
+	o->n = 0;
+	o->failed = false;
+}
+
+void codec_free(struct codec_out *o)
+{
+	free(o->text.p);
+	free(o->binary.p);
+	*o = (struct codec_out){.n = 0};
+}
+
+int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
+{
+	parts[0] = (struct iovec){o->text.p, o->text.len};
+	parts[1] = (struct iovec){(void *)"]\n", o->binary.len > 0 ? 2 : 1};
+	parts[2] = (struct iovec){o->binary.p, o->binary.len};
+	return o->binary.len > 0 ? 3 : 2;
+}
+
+/* --- objects ---------------------------------------------------------------------------------- */
+
+static void key(struct codec_out *o, const char *name)
+{
+	RAW(o, ",\"");
+	codec_raw(o, name, strlen(name));
+	RAW(o, "\":");
+}
+
+/* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is
+ * not UTF-8 is taken for Latin-1, so that nothing is lost and no batch is spoiled. */
+static void put_loose_text(struct codec_out *o, struct span text)
+{
+	if (text.n == 0 || utf8_valid(text.p, text.n)) {
+		codec_string(o, text);
+		return;
+	}
+	char *wide = malloc(2 * text.n);
+	size_t n = 0;
+	if (wide == NULL) {
+		o->failed = true;
+		return;
+	}
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = (unsigned char)text.p[i];
+		if (c < 0x80) {
+			wide[n++] = (char)c;
+		} else {
+			wide[n++] = (char)(0xC0 | c >> 6);
+			wide[n++] = (char)(0x80 | (c & 63));
+		}
+	}
+	codec_string(o, (struct span){wide, n});
+	free(wide);
+}
+
+void codec_object(struct codec_out *o, const char *type)
+{
+	codec_raw(o, o->n++ == 0 ? "[" : ",", 1);
+	RAW(o, "{\"t\":\"");
+	codec_raw(o, type, strlen(type));
+	RAW(o, "\"");
+}
+
+void codec_object_end(struct codec_out *o)
+{
+	RAW(o, "}");
+}
+
+void codec_member_text(struct codec_out *o, const char *name, struct span text)
+{
+	key(o, name);
+	put_loose_text(o, text);
+}
+
+void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
+{
+	key(o, name);
+	put_uint(o, value);
+}
+
+void codec_member_raw(struct codec_out *o, const char *name, const char *json)
+{
+	key(o, name);
+	codec_raw(o, json, strlen(json));
+}
+
+void codec_word(struct codec_out *o, const char *type)
+{
+	codec_object(o, type);
+	codec_object_end(o);
+}
+
+void codec_bye(struct codec_out *o, const char *why)
+{
+	codec_object(o, "bye");
+	if (why != NULL)
+		codec_member_text(o, "error", span_of(why));
+	codec_object_end(o);
+}
+
+void codec_welcome(struct codec_out *o, const char *link, const char *mount, unsigned window,
+		   unsigned batch, unsigned runs, bool starting)
+{
+	codec_object(o, "welcome");
+	codec_member_uint(o, "v", 1);
+	codec_member_text(o, "link", span_of(link));
+	codec_member_text(o, "mount", span_of(mount));
+	codec_member_text(o, "host", span_of(TOVA_VERSION));
+	codec_member_uint(o, "window", window);
+	codec_member_uint(o, "batch", batch);
+	if (runs > 1)
+		codec_member_uint(o, "runs", runs);
+	if (starting)
+		codec_member_raw(o, "starting", "true");
+	codec_object_end(o);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void put_address(struct codec_out *o, const char *name, const struct address *a)
+{
+	char text[ADDRESS_TEXT];
+	key(o, name);
+	RAW(o, "[");
+	codec_string(o, span_of(address_text(a, text)));
+	RAW(o, ",");
+	put_uint(o, a->port);
+	RAW(o, "]");
+}
+
+static void put_headers(struct codec_out *o, const struct request *r)
+{
+	key(o, "headers");
+	RAW(o, "[");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		codec_raw(o, i > 0 ? ",[" : "[", i > 0 ? 2 : 1);
+		codec_string(o, r->headers[i].name);
+		RAW(o, ",");
+		put_loose_text(o, r->headers[i].value);
+		RAW(o, "]");
+	}
+	RAW(o, "]");
+}
+
+static void put_subprotocols(struct codec_out *o, const struct request *r)
+{
+	bool any = false;
+	key(o, "subprotocols");
+	RAW(o, "[");
+	for (unsigned i = 0; i < r->n_headers; i++) {
+		struct span rest = r->headers[i].value, item;
+		if (!span_eq_nocase(r->headers[i].name, SPAN("Sec-WebSocket-Protocol")))
+			continue;
+		while (request_list_next(&rest, &item)) {
+			codec_raw(o, ",", any);
+			put_loose_text(o, item);
+			any = true;
+		}
+	}
+	RAW(o, "]");
+}
+
+static void put_tls(struct codec_out *o, const struct tls_facts *tls)
+{
+	if (tls->version == NULL) {
+		codec_member_raw(o, "tls", "null");
+		return;
+	}
+	key(o, "tls");
+	RAW(o, "{\"version\":");
+	codec_string(o, span_of(tls->version));
+	codec_member_text(o, "cipher", span_of(tls->cipher));
+	if (tls->subject != NULL)
+		codec_member_text(o, "subject", span_of(tls->subject));
+	else
+		codec_member_raw(o, "subject", "null");
+	RAW(o, "}");
+}
+
+static void put_request(struct codec_out *o, const struct event_request *facts)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
+	struct request r;
+	size_t used;
+	int status;
+	const char *why;
+	/* it was parsed before, from the same bytes */
+	if (request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) !=
+	    REQUEST_OK)
+		return;
+	key(o, "request");
+	RAW(o, "{\"method\":");
+	codec_string(o, r.method);
+	codec_member_text(o, "path", r.path);
+	key(o, "query");
+	put_loose_text(o, r.query);
+	codec_member_text(o, "mount", span_of(facts->mount_path));
+	key(o, "host");
+	put_loose_text(o, r.host);
+	put_headers(o, &r);
+	put_address(o, "remote", &facts->remote);
+	put_address(o, "local", &facts->local);
+	put_tls(o, &facts->tls);
+	put_subprotocols(o, &r);
+	codec_member_raw(o, "secure", facts->secure ? "true" : "false");
+	if (facts->token != NULL)
+		codec_member_raw(o, "claims", facts->token->text);
+	RAW(o, "}");
+}
+
+/* --- events ----------------------------------------------------------------------------------- */
+
+static void put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
+		      const void *bytes, size_t n, bool binary)
+{
+	if (binary) {
+		codec_member_uint(o, binary_key, n);
+		put(o, &o->binary, bytes, n);
+	} else {
+		key(o, text_key);
+		codec_string(o, (struct span){bytes, n});
+	}
+}
+
+static void put_close(struct codec_out *o, const struct hub_event *e)
+{
+	codec_member_uint(o, "code", e->close.code);
+	codec_member_text(o, "reason", e->close.reason);
+	key(o, "rooms");
+	RAW(o, "[");
+	for (uint32_t i = 0; i < e->close.rooms->n; i++) {
+		const struct room *r = e->close.rooms->v[i].room;
+		codec_raw(o, ",", i > 0);
+		codec_string(o, (struct span){r->name, r->len});
+	}
+	RAW(o, "]");
+}
+
+static void put_error(struct codec_out *o, const struct hub_event *e)
+{
+	static const char *const kinds[] = {"", "handler", "protocol", "transport", "limit"};
+	codec_member_text(o, "kind", span_of(kinds[e->error.kind]));
+	codec_member_text(o, "error", e->error.text);
+}
+
+static void put_timer(struct codec_out *o, const struct hub_event *e)
+{
+	codec_member_text(o, "name", span_of(e->timer.name));
+	codec_member_uint(o, "id", e->timer.id);
+	codec_member_uint(o, "delay", e->timer.delay_ms);
+	codec_member_uint(o, "period", e->timer.period_ms);
+}
+
+/* Text that is known to fit. */
+static char *lay(char *at, const char *text, size_t n)
+{
+	memcpy(at, text, n);
+	return at + n;
+}
+
+#define LAY(at, literal) lay((at), (literal), sizeof(literal) - 1)
+
+static char *lay_uint(char *at, uint64_t value)
+{
+	char digits[20], *from = digits + sizeof digits;
+	do
+		*--from = (char)('0' + value % 10);
+	while ((value /= 10) > 0);
+	return lay(at, from, (size_t)(digits + sizeof digits - from));
+}
+
+/* Most events are these: a message that follows another in a run, what else there is to say of it
+ * that one has said. */
+static void put_follower(struct codec_out *o, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	bool binary = e->message.binary;
+	char *at = reserve(o, &o->text,
+			   CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
+	if (at == NULL)
+		return;
+	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
+	at = LAY(at, "{\"t\":\"message\",\"s\":");
+	at = lay_uint(at, h->number);
+	at = LAY(at, ",\"run\":");
+	at = lay_uint(at, h->run);
+	if (binary) {
+		at = LAY(at, ",\"bin\":");
+		at = lay_uint(at, e->message.len);
+		put(o, &o->binary, e->message.bytes, e->message.len);
+	} else {
+		at = LAY(at, ",\"data\":");
+		at += json_escape(at, (const char *)e->message.bytes, e->message.len);
+	}
+	*at++ = '}';
+	o->text.len = (size_t)(at - o->text.p);
+}
+
+/* What stands in front of what is particular to its kind. */
+static void put_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	const struct session *s = e->session;
+	char id[SESSION_ID_TEXT];
+	codec_object(o, event_name(e->kind));
+	codec_member_uint(o, "s", h->number);
+	if (s != NULL) {
+		session_id_text(hub_session_id(hub, s), id);
+		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+	}
+	codec_member_uint(o, "seq", e->sequence);
+	codec_member_uint(o, "attempt", e->attempt);
+	if (s != NULL && s->data_len > 0)
+		put_bytes(o, "state", "state_bin", s->data, s->data_len,
+			  !utf8_valid(s->data, s->data_len));
+}
+
+void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m,
+		 const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	(void)m;
+	if (h->run > 1) {
+		put_follower(o, h);
+		return;
+	}
+	put_event(o, hub, h);
+	if (e->kind == EVENT_MESSAGE)
+		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
+	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+		put_request(o, e->request);
+	else if (e->kind == EVENT_CLOSE)
+		put_close(o, e);
+	else if (e->kind == EVENT_ERROR)
+		put_error(o, e);
+	else if (e->kind == EVENT_TIMER)
+		put_timer(o, e);
+	codec_object_end(o);
+}
+
+int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h,
+		 struct codec_stream *stream_r, struct iovec tail_r[CODEC_PARTS])
+{
+	const struct hub_event *e = &h->event;
+	*stream_r = (struct codec_stream){.at = e->message.bytes,
+					  .left = e->message.len,
+					  .binary = e->message.binary};
+	put_event(o, hub, h);
+	if (e->message.binary) {
+		codec_member_uint(o, "bin", e->message.len);
+		RAW(o, "}]\n");
+		put(o, &o->text, o->binary.p, o->binary.len); /* its state */
+		return 0;
+	}
+	key(o, "data");
+	RAW(o, "\"");
+	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.len > 0 ? 4 : 3};
+	tail_r[1] = (struct iovec){o->binary.p, o->binary.len};
+	return o->binary.len > 0 ? 2 : 1;
+}
+
+uint64_t codec_stream_size(const struct codec_stream *stream)
+{
+	/* Without the quotes, which stand around it. */
+	return stream->binary ? stream->left
+			      : json_escaped_size((const char *)stream->at, stream->left) - 2;
+}
+
+size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
+{
+	struct codec_stream *s = stream;
+	size_t made = 0;
+	while (s->left > 0 && room - made >= 6) {
+		size_t n = s->binary ? room - made : (room - made) / 6;
+		n = n < s->left ? n : s->left;
+		if (s->binary)
+			memcpy(dst + made, s->at, n);
+		made += s->binary ? n
+				  : json_escape_piece((char *)dst + made, (const char *)s->at, n);
+		s->at += n;
+		s->left -= n;
+	}
+	return made;
+}
+
+static void put_base64(struct codec_out *o, const char *name, const void *bytes, size_t n)
+{
+	key(o, name);
+	RAW(o, "\"");
+	char *at = n <= INT32_MAX ? reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
+	if (at != NULL)
+		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at, bytes, (int)n);
+	RAW(o, "\"");
+}
+
+void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
+{
+	const struct hub_event *e = &h->event;
+	char id[SESSION_ID_TEXT];
+	if (e->session != NULL) {
+		session_id_text(hub_session_id(hub, e->session), id);
+		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+		if (e->session->data_len > 0)
+			put_base64(o, "state_base64", e->session->data, e->session->data_len);
+	}
+	codec_member_uint(o, "seq", e->sequence);
+	codec_member_uint(o, "attempt", e->attempt);
+	if (e->kind == EVENT_MESSAGE && e->message.binary)
+		put_base64(o, "data_base64", e->message.bytes, e->message.len);
+	else if (e->kind == EVENT_MESSAGE)
+		codec_member_text(o, "data",
+				  (struct span){(const char *)e->message.bytes, e->message.len});
+	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+		put_request(o, e->request);
+	else if (e->kind == EVENT_CLOSE)
+		put_close(o, e);
+	else if (e->kind == EVENT_ERROR)
+		put_error(o, e);
+	else if (e->kind == EVENT_TIMER)
+		put_timer(o, e);
+}

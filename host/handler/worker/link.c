@@ -1,0 +1,596 @@
+/* link: one connected worker: hello, batches both ways, its end. */
+#include <stdlib.h>
+
+#include "base/random.h"
+#include "handler/worker/ask.h"
+#include "handler/worker/pool.h"
+#include "hub/admission.h"
+#include "hub/delivery.h"
+#include "ws/utf8.h"
+
+static struct hub *link_hub(const struct worker *w)
+{
+	return w->pool->base.mount->hub;
+}
+
+static uint64_t link_now(const struct worker *w)
+{
+	return loop_now(link_hub(w)->loop);
+}
+
+/* What waits for the worker as text counts where the events do of which it was made. */
+static void link_weigh(struct worker *w)
+{
+	struct budget *b = w->pool->base.mount->budget;
+	uint64_t held = w->pipe != NULL ? sp_held(w->pipe) : 0;
+	if (held > w->held)
+		budget_add_event(b, held - w->held);
+	else if (held < w->held)
+		budget_sub_event(b, w->held - held);
+	w->held = held;
+	w->waits = w->pipe != NULL && sp_waiting(w->pipe) > 0;
+}
+
+/* --- output ----------------------------------------------------------------------------------- */
+
+void link_flush(struct worker *w)
+{
+	struct iovec parts[CODEC_PARTS];
+	if (w->out.n == 0 || w->pipe == NULL || w->broken)
+		return;
+	int n = codec_parts(&w->out, parts);
+	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
+	codec_reset(&w->out);
+	w->open = false;
+	if (w->answers > 0)
+		w->answers_end = sp_given(w->pipe);
+	link_weigh(w);
+	/* Not cut off here, where others may be walking the workers. */
+	w->broken = w->broken || !ok;
+}
+
+/* A large message is written as the worker reads it: its text may be six times as long, and would
+ * lie here beside it. */
+static void link_stream(struct worker *w, struct event_held *e)
+{
+	struct iovec head[CODEC_PARTS], tail[CODEC_PARTS];
+	link_flush(w);
+	int n_tail = codec_stream(&w->out, link_hub(w), e, &w->stream, tail);
+	const struct sp_source source = {.next = codec_stream_next,
+					 .ctx = &w->stream,
+					 .left = codec_stream_size(&w->stream)};
+	head[0] = (struct iovec){w->out.text.p, w->out.text.len};
+	bool ok = !w->out.failed && sp_stream(w->pipe, head, 1, &source, tail, n_tail);
+	codec_reset(&w->out);
+	w->open = false;
+	w->streamed = e;
+	w->broken = w->broken || !ok;
+	link_weigh(w);
+}
+
+/* The event may be freed from now on: what was not sent of it is copied. */
+void link_forget(struct worker *w)
+{
+	w->streamed = NULL;
+	if (w->pipe == NULL || !sp_streams(w->pipe))
+		return;
+	free(w->copy);
+	w->copy = malloc(w->stream.left);
+	if (w->copy != NULL) {
+		memcpy(w->copy, w->stream.at, w->stream.left);
+		w->stream.at = w->copy;
+	} else {
+		sp_give_up(w->pipe);
+		w->broken = true;
+	}
+}
+
+/* A lone event leaves at the end of the turn; a flood leaves in batches. What is larger than a
+ * batch travels alone. */
+void link_deliver(struct worker *w, struct event_held *e)
+{
+	bool large = e->event.kind == EVENT_MESSAGE && e->event.message.len >= POOL_STREAM_MIN;
+	if (w->out.n > 0 && !link_has_room(w, e))
+		link_flush(w);
+	e->number = ++w->number;
+	if (large && w->pipe != NULL && !w->broken && !sp_streams(w->pipe)) {
+		link_stream(w, e);
+		return;
+	}
+	w->open = true;
+	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
+}
+
+bool link_is_full(const struct worker *w)
+{
+	return w->waits && w->pipe != NULL &&
+	       (sp_streams(w->pipe) ||
+		sp_waiting(w->pipe) + codec_size(&w->out) > POOL_BATCH_BYTES);
+}
+
+bool link_has_room(const struct worker *w, const struct event_held *e)
+{
+	return w->out.n < POOL_BATCH && codec_size(&w->out) + e->size <= POOL_BATCH_BYTES;
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+void worker_unref(struct worker *w)
+{
+	if (w->state == WORKER_GONE && w->n_sessions == 0)
+		TAILQ_INSERT_TAIL(&w->pool->graves, w, link);
+}
+
+/* The worker is off the list; its events go elsewhere. */
+static void link_gone(struct worker *w, bool death, bool leaving)
+{
+	struct pool *p = w->pool;
+	struct child *child = w->child;
+	const struct event_held *first = TAILQ_FIRST(&w->flying);
+	if (child != NULL)
+		child->excused = death && w->n_flying == 1 && first->suspect;
+	w->state = WORKER_GONE;
+	w->pipe = NULL;
+	link_weigh(w);
+	w->child = NULL;
+	TAILQ_REMOVE(&p->workers, w, link);
+	w->n_sessions++; /* ours, so that giving the last one away below does not bury it yet */
+	pool_redeliver(w, death);
+	if (child != NULL) {
+		child->worker = NULL;
+		supervisor_lost(child, leaving);
+	}
+	w->n_sessions--;
+	worker_unref(w);
+	pool_run(p);
+}
+
+/* Lines about strangers do not hold back those about workers. */
+static enum log_kind link_kind(const struct worker *w)
+{
+	return w->state == WORKER_NEW ? LOG_ACCEPT : LOG_WORKER;
+}
+
+void link_cut(struct worker *w, const char *why, bool death)
+{
+	struct sp_pipe *pipe = w->pipe;
+	char remote[SP_REMOTE_MAX];
+	if (pipe == NULL)
+		return;
+	LOG(link_hub(w)->log, LOG_WARN, link_kind(w), "a worker is cut off",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_STR("remote", w->attached ? sp_remote(pipe, remote) : NULL), LOG_STR("error", why));
+	codec_reset(&w->out);
+	codec_bye(&w->out, why);
+	struct iovec parts[CODEC_PARTS];
+	sp_send(pipe, parts, codec_parts(&w->out, parts));
+	codec_reset(&w->out);
+	sp_close(pipe);
+	link_gone(w, death, false);
+}
+
+void link_retire(struct worker *w)
+{
+	struct pool *p = w->pool;
+	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
+	struct event_held *e;
+	w->state = WORKER_DRAINING;
+	if (p->isolating == w)
+		p->isolating = NULL;
+	w->isolating = false;
+	/* Events that were not delivered yet go to others now; those under way are the worker's to
+	 * finish. */
+	TAILQ_CONCAT(&queue, &w->queue, link);
+	while ((e = TAILQ_FIRST(&queue)) != NULL) {
+		TAILQ_REMOVE(&queue, e, link);
+		pool_give(&p->base, e);
+	}
+}
+
+void link_drain(struct worker *w)
+{
+	if (w->state != WORKER_READY && w->state != WORKER_STARTING)
+		return;
+	link_retire(w);
+	codec_word(&w->out, "drain");
+	link_flush(w);
+}
+
+void link_finish(struct worker *w)
+{
+	/* one that was asked to leave has not died of an event */
+	w->died = w->state == WORKER_READY;
+	if (w->died)
+		link_retire(w);
+	codec_reset(&w->out);
+	sp_finish(w->pipe, POOL_BYE_MS);
+}
+
+/* --- hello ------------------------------------------------------------------------------------ */
+
+/* Whose token is it? A child's own, or the one for attached workers. */
+static const char *link_check_hello(struct worker *w, const struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	if (item->mount.p != NULL && !codec_text_is(&item->mount, p->base.mount->path))
+		return "this link serves another mount";
+	if (!w->attached) {
+		w->child = supervisor_find(p, &item->token);
+		return w->child != NULL ? NULL : "the token is wrong";
+	}
+	return p->attach_token == NULL || codec_text_is(&item->token, p->attach_token)
+		       ? NULL
+		       : "the token is wrong";
+}
+
+static void link_name(struct worker *w, struct codec_item *item)
+{
+	struct span name = item->name.p != NULL ? codec_text(&item->name) : (struct span){0};
+	if (w->child != NULL)
+		snprintf(w->name, sizeof w->name, "%s", w->child->name);
+	else if (name.n > 0)
+		snprintf(w->name, sizeof w->name, "%.*s", (int)(name.n < 60 ? name.n : 60), name.p);
+}
+
+/* From here on it takes events. */
+static void link_ready(struct worker *w)
+{
+	struct pool *p = w->pool;
+	w->state = WORKER_READY;
+	w->heard = link_now(w);
+	w->pinged = false;
+	if (p->coming == 0 || w->generation != p->coming) {
+		p->base.wants = w->wants;
+		p->known = true;
+	}
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_BOOL("attached", w->attached));
+	if (w->child != NULL)
+		supervisor_ready(w->child);
+	pool_run(p);
+}
+
+static void link_welcome(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct session_id id = {0};
+	if (!random_bytes(&id, sizeof id)) {
+		link_cut(w, "no random number for its link", false);
+		return;
+	}
+	session_id_text(id, w->link_id);
+	link_name(w, item);
+	w->generation = w->child != NULL ? w->child->generation : p->generation;
+	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
+	/* A line of nngcat that wants no events, and asks for none, must not end them for the
+	 * workers. */
+	bool pusher = w->attached && w->wants == 0;
+	w->state = pusher ? WORKER_PUSHER : WORKER_STARTING;
+	sp_trust(w->pipe);
+	w->connected = link_now(w);
+	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
+	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
+		      w->runs, item->starting && !pusher);
+	if (w->child != NULL)
+		w->child->worker = w;
+	if (!pusher && !item->starting)
+		link_ready(w);
+}
+
+/* Its first batch begins with this: is it one that may say more? Nothing behind a hello is looked
+ * at before. */
+static bool link_introduces(struct worker *w, const struct codec_item *first)
+{
+	bool hello = first->type == CODEC_HELLO;
+	if (!hello && first->link.p != NULL) {
+		/* a library that reconnects sends what it had queued for the last link */
+		link_hub(w)->loop->stats.stale_batches++;
+		return false;
+	}
+	const char *why =
+		hello ? link_check_hello(w, first) : "the first batch does not begin with a hello";
+	if (why != NULL)
+		link_cut(w, why, false);
+	return why == NULL;
+}
+
+static void link_hello(struct worker *w, struct codec_item *item)
+{
+	if (w->state != WORKER_NEW)
+		link_cut(w, "a second hello", false);
+	else
+		link_welcome(w, item);
+}
+
+/* --- acknowledgements ------------------------------------------------------------------------- */
+
+static struct event_held *link_find(struct worker *w, uint64_t number)
+{
+	struct event_held *e;
+	TAILQ_FOREACH (e, &w->flying, link)
+		if (e->number == number)
+			return e;
+	return NULL;
+}
+
+/* The event that is settled, not with the worker any more; NULL: there is none. */
+static struct event_held *link_take(struct worker *w, uint64_t number)
+{
+	struct pool *p = w->pool;
+	struct event_held *e = link_find(w, number);
+	if (e == NULL) {
+		link_hub(w)->loop->stats.late_acks++;
+		/* a run that was ended on our side may be going on on the other */
+		pool_heard_late(w, number);
+		return NULL;
+	}
+	if (!pool_is_first(e)) {
+		link_cut(w, "it settled an event of a run before those that it follows", true);
+		return NULL;
+	}
+	pool_take_back(w, e);
+	w->settled++;
+	suspect_settled(p, e);
+	return e;
+}
+
+static void link_settle_upgrade(struct worker *w, struct event_held *e, struct codec_item *item)
+{
+	struct mount *m = w->pool->base.mount;
+	static const struct event_answer none;
+	struct event_answer answer = none;
+	void *data = NULL;
+	const char *why = codec_answer(&w->pool->batch, item, &answer, &data);
+	if (why == NULL && !admission_may_answer(e, &answer))
+		why = "the answer names a subprotocol that was not offered";
+	if (why == NULL && !delivery_commit(m))
+		why = commit_error_text(m->commit.error);
+	else if (why != NULL)
+		commit_drop(&m->commit);
+	admission_answered(m, e, &answer, why);
+	free(answer.body);
+	free(data);
+}
+
+static void link_ack(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct mount *m = p->base.mount;
+	struct event_held *e = link_take(w, item->s);
+	if (e == NULL)
+		return;
+	if (w->child != NULL) {
+		w->child->useful = true;
+		w->child->failures = 0;
+	}
+	commit_begin(&m->commit, e->event.session);
+	codec_commands(&p->batch, item, m->hub, e->event.session, &m->commit);
+	if (e->lane == NULL)
+		link_settle_upgrade(w, e, item);
+	else
+		delivery_settle(m, e, HANDLER_DONE, (struct span){0});
+}
+
+static void link_nack(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	struct event_held *e = link_take(w, item->s);
+	if (e == NULL)
+		return;
+	struct span why = item->error.p != NULL ? codec_text(&item->error)
+						: SPAN("the worker gave no reason");
+	bool bad_text = !utf8_valid(why.p, why.n);
+	if (bad_text)
+		why = SPAN("the worker gave a reason that is not UTF-8");
+	if (item->bad_retry)
+		why = SPAN(
+			"the worker asked for another try with a retry_ms that is no whole number from 0 of milliseconds");
+	if (item->has_retry && !item->bad_retry && !bad_text) {
+		delivery_end_run(p->base.mount, e, false);
+		pool_retry(p, e, item->retry_ms);
+		return;
+	}
+	commit_begin(&p->base.mount->commit, e->event.session);
+	pool_settle(p, e, HANDLER_FAILED, why);
+}
+
+/* --- pushes and queries ----------------------------------------------------------------------- */
+
+/* Room for one more answer? Within a batch a worker may be owed much; between batches see
+ * link_bound. */
+static bool link_may_answer(struct worker *w)
+{
+	if (codec_size(&w->out) > POOL_BATCH_BYTES)
+		link_flush(w);
+	if (w->pipe != NULL && sp_held(w->pipe) > POOL_UNREAD_MAX)
+		link_cut(w, "it asks and does not read the answers", false);
+	return w->pipe != NULL;
+}
+
+static void link_answer(struct worker *w, struct codec_item *item)
+{
+	struct pool *p = w->pool;
+	if (!link_may_answer(w))
+		return;
+	size_t before = codec_size(&w->out);
+	if (item->type == CODEC_PUSH)
+		ask_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
+	else
+		ask_query(&w->out, p->base.mount, item);
+	w->answers += codec_size(&w->out) - before;
+}
+
+/* Who does not read what it is answered is not read either: it may push and ask again when it has
+ * read. Events that it has not read do not count, as a worker may be at work on others, with
+ * acknowledgements that have to be heard. */
+static void link_bound(struct worker *w)
+{
+	if (w->answers > POOL_ANSWERS_MAX)
+		link_flush(w);
+	if (w->pipe == NULL)
+		return;
+	if (w->out.n == 0 && sp_given(w->pipe) - sp_waiting(w->pipe) >= w->answers_end)
+		w->answers = 0;
+	if (w->answers > POOL_ANSWERS_MAX)
+		sp_wait_for_reader(w->pipe, POOL_ANSWERS_MAX);
+}
+
+/* --- input ------------------------------------------------------------------------------------ */
+
+/* It leaves on its own. What it has not settled goes to others, and is not blamed. */
+static void link_bye(struct worker *w)
+{
+	struct sp_pipe *pipe = w->pipe;
+	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker says goodbye",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_U64("unsettled", w->n_flying));
+	codec_reset(&w->out);
+	sp_close(pipe);
+	if (w->child != NULL)
+		w->child->useful = true;
+	link_gone(w, false, true);
+}
+
+static void link_item(struct worker *w, struct codec_item *item)
+{
+	switch (item->type) {
+	case CODEC_HELLO:
+		link_hello(w, item);
+		break;
+	case CODEC_READY:
+		if (w->state == WORKER_STARTING)
+			link_ready(w);
+		break;
+	case CODEC_ACK:
+		link_ack(w, item);
+		break;
+	case CODEC_NACK:
+		link_nack(w, item);
+		break;
+	case CODEC_PUSH:
+	case CODEC_QUERY:
+		link_answer(w, item);
+		break;
+	case CODEC_CONTROL:
+		link_cut(w, "control is for the control socket", false);
+		break;
+	case CODEC_PONG:
+		break;
+	case CODEC_BYE:
+		link_bye(w);
+		break;
+	}
+}
+
+/* Is the batch for this connection? A library that reconnects may send what it had queued for the
+ * last one. */
+static bool link_is_current(struct worker *w, struct codec_item *first)
+{
+	if (first->type == CODEC_HELLO)
+		return true;
+	if (first->link.p == NULL) {
+		link_cut(w, "a batch without a link", true);
+		return false;
+	}
+	if (span_eq(codec_text(&first->link), span_of(w->link_id)))
+		return true;
+	link_hub(w)->loop->stats.stale_batches++;
+	return false;
+}
+
+static void link_batch(struct worker *w, struct sp_pipe *pipe, uint8_t *bytes, size_t len)
+{
+	struct pool *p = w->pool;
+	struct codec_batch *b = &p->batch;
+	struct codec_item first;
+	bool stranger = w->state == WORKER_NEW;
+	w->heard = link_now(w);
+	w->pinged = false;
+	if (stranger ? !codec_read_first(b, bytes, len, &first) : !codec_read(b, bytes, len)) {
+		link_cut(w, b->why, !stranger);
+		return;
+	}
+	if (stranger && !link_introduces(w, &first))
+		return;
+	if (stranger && !codec_read(b, bytes, len)) {
+		link_cut(w, b->why, false);
+		return;
+	}
+	if (!link_is_current(w, &b->items[0]))
+		return;
+	/* Once it is cut off the rest of the batch is void; `w` itself may be freed then, `pipe` is
+	 * not before the turn's end. */
+	for (size_t i = 0; i < b->n; i++) {
+		link_item(w, &b->items[i]);
+		if (sp_is_closed(pipe))
+			return;
+	}
+	link_bound(w);
+	pool_run(p);
+}
+
+static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
+{
+	struct pool *p = ((struct worker *)user)->pool;
+	(void)ctx;
+	link_batch(user, pipe, bytes, len);
+	codec_batch_done(&p->batch);
+}
+
+static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
+{
+	struct sp_side *side = ctx;
+	struct worker *w = calloc(1, sizeof *w);
+	char remote[SP_REMOTE_MAX];
+	*user_r = w;
+	if (w == NULL) {
+		sp_close(pipe);
+		return;
+	}
+	*w = (struct worker){.pool = side->pool,
+			     .pipe = pipe,
+			     .attached = side->attached,
+			     .state = WORKER_NEW};
+	TAILQ_INIT(&w->flying);
+	TAILQ_INIT(&w->queue);
+	if (sp_peer(pipe) != 0)
+		snprintf(w->name, sizeof w->name, "attached %d", (int)sp_peer(pipe));
+	else
+		snprintf(w->name, sizeof w->name, "attached %.50s", sp_remote(pipe, remote));
+	w->connected = w->heard = link_now(w);
+	TAILQ_INSERT_TAIL(&side->pool->workers, w, link);
+}
+
+static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
+{
+	struct worker *w = user;
+	(void)ctx;
+	(void)pipe;
+	bool tcp = w->attached && sp_peer(pipe) == 0;
+	bool draining = w->state == WORKER_DRAINING && !w->died,
+	     leaving = draining && w->n_flying == 0;
+	bool loss =
+		!leaving && w->state != WORKER_NEW && (w->state != WORKER_PUSHER || why != NULL);
+	LOG(link_hub(w)->log, loss ? LOG_WARN : LOG_INFO, link_kind(w), "a worker's link ended",
+	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
+	    LOG_STR("error", why), LOG_U64("unsettled", w->n_flying));
+	/* a lost network is nobody's fault, nor is a worker that was asked to leave */
+	link_gone(w, !tcp && !draining, leaving);
+}
+
+static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)
+{
+	struct worker *w = user;
+	(void)ctx;
+	(void)pipe;
+	free(w->copy);
+	w->copy = NULL;
+	link_weigh(w);
+	pool_run(w->pool);
+}
+
+const struct sp_ops link_ops = {.opened = link_on_opened,
+				.message = link_on_message,
+				.closed = link_on_closed,
+				.sent = link_on_sent};

@@ -1,0 +1,38 @@
+/* push: which pushes have been done, so that one that is repeated has no second effect. */
+#ifndef TOVA_HANDLER_WORKER_PUSH_H
+#define TOVA_HANDLER_WORKER_PUSH_H
+
+#include "base/hash.h"
+#include "base/span.h"
+
+#define PUSH_SOURCES_MAX 10000
+#define PUSH_SOURCE_NAME_MAX 64
+
+struct push_source;
+
+/* The highest number of the sources used last. */
+struct push_sources {
+	struct push_source **buckets;
+	struct push_source *newest, *oldest;
+	struct hash_key key;
+	unsigned n;
+};
+
+enum push_verdict {
+	PUSH_NEW,      /* do it, then push_done */
+	PUSH_REPEATED, /* it was done */
+	/* of a source that is not known and does not begin at 1: whether it was done can not be
+	   said */
+	PUSH_UNKNOWN,
+	PUSH_GAP, /* numbers were left out: they would be taken for done */
+	PUSH_NO_MEMORY,
+	PUSH_BAD_NAME,
+};
+
+bool push_sources_init(struct push_sources *s, const struct hash_key *key);
+void push_sources_free(struct push_sources *s);
+enum push_verdict push_judge(struct push_sources *s, struct span source, uint64_t n);
+/* The push was committed. */
+void push_done(struct push_sources *s, struct span source, uint64_t n);
+
+#endif

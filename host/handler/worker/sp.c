@@ -1,0 +1,1005 @@
+#include "handler/worker/sp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/address.h"
+#include "base/pair0.h"
+#include "tls/tls.h"
+
+#define SP_HELLO_MS 10000     /* for the peer's */
+#define SP_PIECES 8	      /* of what is made as it is sent, in one turn */
+#define SP_READ 65536	      /* room offered to each read */
+#define SP_KEEP (4 * SP_READ) /* a buffer larger than this is given back when it is empty */
+/* nothing moves to a peer that has to read before it is read again */
+#define SP_UNREAD_MS 20000
+/* accepted in one go, so that those who are there are read before others take their places */
+#define SP_BATCH 16
+/* so that a crowd does not have the kernel turn others away before the loop comes to it */
+#define SP_BACKLOG 1024
+#define SP_CROWD_MS 60000 /* between lines about strangers that give way */
+/* to look again for descriptors or memory that others have given back */
+#define SP_RETRY_MS 500
+
+struct sp_buffer {
+	uint8_t *bytes; /* one more than cap */
+	size_t at, len, cap;
+};
+
+struct sp_pipe {
+	struct event event;
+	struct loop_timer limit; /* of the handshake, of sp_finish */
+	struct sp_listener *listener;
+	TAILQ_ENTRY(sp_pipe) others;
+	void *user;
+	int fd;
+	pid_t peer;
+	struct address from;
+	struct sp_buffer in, out;
+	uint64_t given;		 /* bytes, to be sent to it, so far */
+	size_t unread_max;	 /* paused until no more than these wait */
+	struct sp_source source; /* left 0: none */
+	struct sp_buffer tail,
+		behind;	 /* what follows the source; whole messages that follow that */
+	struct tls *tls; /* NULL: plain */
+	bool trusted;	 /* sp_trust; others stand among the strangers */
+	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
+	bool paused;	       /* nothing is read, nor handed over: sp_wait_for_reader */
+	bool writing, reading; /* what the socket is watched for */
+	bool drained;	       /* sp_ops.sent is to be called */
+	struct sp_pipe *dead_next;
+};
+
+struct sp_listener {
+	struct event event;
+	struct loop *loop;
+	struct loop_hook hook;
+	struct loop_timer retry;
+	const struct sp_ops *ops;
+	void *ctx;
+	struct sp_limits limits;
+	/* strangers: the one that gives way first in front */
+	TAILQ_HEAD(sp_pipes, sp_pipe)
+	pipes, strangers;
+	unsigned n_strangers;
+	size_t strange_bytes; /* of memory for what they have sent */
+	uint64_t crowd_quiet; /* that strangers give way is not said again before */
+	bool full_said;	      /* that none can be accepted, until one is */
+	struct sp_pipe *dead;
+	int fd;
+	bool ipc;
+	struct tls_server *tls; /* NULL: plain */
+	char *path, *url;
+};
+
+/* --- buffers ---------------------------------------------------------------------------------- */
+
+/* Room for n more bytes behind what is there. */
+static bool sp_reserve(struct sp_buffer *b, size_t n)
+{
+	if (b->cap - b->at - b->len >= n)
+		return true;
+	if (b->at > 0) {
+		memmove(b->bytes, b->bytes + b->at, b->len);
+		b->at = 0;
+		if (b->cap - b->len >= n)
+			return true;
+	}
+	size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
+	uint8_t *wider = realloc(b->bytes, cap + 1);
+	if (wider == NULL)
+		return false;
+	b->bytes = wider;
+	b->cap = cap;
+	return true;
+}
+
+static void sp_consume(struct sp_buffer *b, size_t n)
+{
+	b->at += n;
+	b->len -= n;
+	if (b->len > 0)
+		return;
+	b->at = 0;
+	if (b->cap > SP_KEEP) {
+		free(b->bytes);
+		*b = (struct sp_buffer){.bytes = NULL};
+	}
+}
+
+/* --- strangers -------------------------------------------------------------------------------- */
+
+/* Whoever can reach the socket can connect. Those who have not said who they are take no more than
+ * some places and some memory, and each address no more than a part of the places; the one that has
+ * been there longest gives way. */
+
+static void sp_admit(struct sp_pipe *p)
+{
+	TAILQ_INSERT_TAIL(&p->listener->strangers, p, others);
+	p->listener->n_strangers++;
+}
+
+/* It leaves the list that it is in. */
+static void sp_unlist(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	if (p->trusted) {
+		TAILQ_REMOVE(&l->pipes, p, others);
+		return;
+	}
+	TAILQ_REMOVE(&l->strangers, p, others);
+	l->n_strangers--;
+	l->strange_bytes -= p->in.cap;
+}
+
+static bool sp_is_of(const struct sp_pipe *p, const struct sp_pipe *other)
+{
+	struct address a = p->from, b = other->from;
+	address_cut(&a, a.family == AF_INET6 ? 64 : 32);
+	address_cut(&b, b.family == AF_INET6 ? 64 : 32);
+	return p->peer == other->peer && a.family == b.family &&
+	       memcmp(a.ip, b.ip, sizeof a.ip) == 0;
+}
+
+const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX])
+{
+	char address[ADDRESS_TEXT];
+	if (p->listener->ipc)
+		snprintf(text, SP_REMOTE_MAX, "process %d", (int)p->peer);
+	else
+		snprintf(text, SP_REMOTE_MAX, p->from.family == AF_INET6 ? "[%s]:%u" : "%s:%u",
+			 address_text(&p->from, address), p->from.port);
+	return text;
+}
+
+static void sp_end(struct sp_pipe *p, const char *why);
+
+static bool sp_can_oust(const struct sp_listener *l)
+{
+	return l->limits.strangers > 0 && !TAILQ_EMPTY(&l->strangers);
+}
+
+static const char sp_gave_way[] = "it gave way to another peer";
+
+static void sp_oust(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	char remote[SP_REMOTE_MAX];
+	l->loop->stats.strangers++;
+	if (loop_now(l->loop) >= l->crowd_quiet)
+		LOG(l->loop->log, LOG_NOTICE, LOG_LIMIT, l->limits.crowd, LOG_STR("url", l->url),
+		    LOG_STR("remote", sp_remote(p, remote)), LOG_U64("peers", l->n_strangers));
+	l->crowd_quiet = loop_now(l->loop) + SP_CROWD_MS;
+	sp_end(p, sp_gave_way);
+}
+
+/* After p has come: whose place does it take? */
+static void sp_make_room(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	struct sp_pipe *q, *oldest = NULL;
+	unsigned n = 0;
+	TAILQ_FOREACH (q, &l->strangers, others) {
+		if (!sp_is_of(q, p))
+			continue;
+		oldest = oldest != NULL ? oldest : q;
+		n++;
+	}
+	bool low = !descriptors_may(&l->loop->descriptors, DESCRIPTORS_CLIENT, p->fd);
+	if (l->limits.strangers_each > 0 && n > l->limits.strangers_each)
+		sp_oust(oldest);
+	else if (sp_can_oust(l) && (l->n_strangers > l->limits.strangers || low) &&
+		 TAILQ_FIRST(&l->strangers) != p)
+		sp_oust(TAILQ_FIRST(&l->strangers));
+}
+
+/* The memory for what p has sent has changed: among strangers that hold too much the one that holds
+ * most gives way. */
+static void sp_weigh(struct sp_pipe *p, size_t before)
+{
+	struct sp_listener *l = p->listener;
+	struct sp_pipe *q, *most = p;
+	if (p->trusted || p->closed)
+		return;
+	l->strange_bytes += p->in.cap - before;
+	if (l->limits.strangers_bytes == 0 || l->strange_bytes <= l->limits.strangers_bytes)
+		return;
+	TAILQ_FOREACH (q, &l->strangers, others)
+		if (q->in.cap > most->in.cap)
+			most = q;
+	sp_oust(most);
+}
+
+void sp_trust(struct sp_pipe *p)
+{
+	if (p->trusted || p->closed)
+		return;
+	sp_unlist(p);
+	p->trusted = true;
+	TAILQ_INSERT_TAIL(&p->listener->pipes, p, others);
+}
+
+void sp_touch(struct sp_pipe *p)
+{
+	if (p->trusted || p->closed)
+		return;
+	TAILQ_REMOVE(&p->listener->strangers, p, others);
+	TAILQ_INSERT_TAIL(&p->listener->strangers, p, others);
+}
+
+/* --- the end of a pipe ------------------------------------------------------------------------ */
+
+void sp_close(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	if (p->closed)
+		return;
+	p->closed = true;
+	event_del(&p->event);
+	loop_timer_cancel(&p->limit);
+	close(p->fd);
+	sp_unlist(p);
+	p->dead_next = l->dead; /* freed at the end of the turn: it may be on the stack */
+	l->dead = p;
+}
+
+static void sp_end(struct sp_pipe *p, const char *why)
+{
+	if (p->closed)
+		return;
+	struct sp_listener *l = p->listener;
+	bool told = p->greeted;
+	void *user = p->user;
+	char remote[SP_REMOTE_MAX];
+	sp_close(p);
+	if (told)
+		l->ops->closed(l->ctx, p, user, why);
+	else if (why != sp_gave_way)
+		LOG(l->loop->log, why != NULL ? LOG_NOTICE : LOG_INFO, LOG_ACCEPT,
+		    why != NULL ? "a peer that is no worker was turned away"
+				: "a peer left before its handshake",
+		    LOG_STR("url", l->url), LOG_STR("remote", sp_remote(p, remote)),
+		    LOG_STR("error", why));
+}
+
+static void sp_on_limit(void *arg)
+{
+	struct sp_pipe *p = arg;
+	sp_end(p, !p->greeted	 ? "the handshake took too long"
+		  : p->finishing ? NULL
+				 : "it does not read the answers to what it asks");
+}
+
+static void sp_bury(void *arg)
+{
+	struct sp_listener *l = arg;
+	struct sp_pipe *p;
+	while ((p = l->dead) != NULL) {
+		l->dead = p->dead_next;
+		free(p->in.bytes);
+		free(p->out.bytes);
+		free(p->tail.bytes);
+		free(p->behind.bytes);
+		tls_free(p->tls);
+		free(p);
+	}
+}
+
+/* --- output ----------------------------------------------------------------------------------- */
+
+static void sp_on_event(evutil_socket_t fd, short what, void *arg);
+
+/* A pause that is over: what has come meanwhile is handed over in a callback of its own. */
+static void sp_go_on(struct sp_pipe *p)
+{
+	p->paused = false;
+	if (!p->finishing)
+		loop_timer_cancel(&p->limit);
+	event_active(&p->event, EV_READ, 0);
+}
+
+/* What is made as it is sent is none of what it asked for. */
+static size_t sp_unread(const struct sp_pipe *p)
+{
+	return p->out.len + p->behind.len;
+}
+
+static void sp_watch(struct sp_pipe *p)
+{
+	bool waits = p->out.len > 0 || sp_streams(p);
+	if (p->tls != NULL) /* a handshake is written by reading */
+		waits = tls_waits(p->tls) || (sp_streams(p) && tls_is_open(p->tls));
+	bool writing = waits && !(p->tls == NULL && p->deaf);
+	bool over = p->paused && (p->deaf || sp_unread(p) <= p->unread_max),
+	     reading = !p->paused || over;
+	if (p->closed)
+		return;
+	if (writing != p->writing || reading != p->reading) {
+		p->writing = writing;
+		p->reading = reading;
+		event_del(&p->event);
+		event_assign(&p->event, p->listener->loop->base, p->fd,
+			     (short)((reading ? EV_READ : 0) | EV_PERSIST |
+				     (writing ? EV_WRITE : 0)),
+			     sp_on_event, p);
+		if (event_add(&p->event, NULL) != 0) {
+			sp_end(p, "no memory to watch it");
+			return;
+		}
+	}
+	if (over)
+		sp_go_on(p);
+}
+
+static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
+{
+	uint64_t sent = 0;
+	if (p->tls == NULL)
+		return send(p->fd, bytes, n, MSG_NOSIGNAL);
+	return tls_write(p->tls, p->fd, &(struct iovec){.iov_base = (void *)bytes, .iov_len = n}, 1,
+			 &sent);
+}
+
+static ssize_t sp_read(struct sp_pipe *p, void *bytes, size_t n)
+{
+	return p->tls == NULL ? recv(p->fd, bytes, n, 0)
+			      : tls_read(p->tls, p->fd, bytes, n, SIZE_MAX);
+}
+
+/* After a write error the peer may still have said something: it is read to its end. */
+static void sp_deafen(struct sp_pipe *p)
+{
+	p->deaf = true;
+	p->out.len = p->out.at = 0;
+	p->tail.len = p->tail.at = p->behind.len = p->behind.at = 0;
+	p->source.left = 0;
+}
+
+static bool sp_append(struct sp_buffer *b, const void *bytes, size_t n)
+{
+	if (n == 0) /* bytes may be NULL then, which memcpy may not be given */
+		return true;
+	if (!sp_reserve(b, n))
+		return false;
+	memcpy(b->bytes + b->at + b->len, bytes, n);
+	b->len += n;
+	return true;
+}
+
+static bool sp_move(struct sp_buffer *to, struct sp_buffer *from)
+{
+	bool ok = from->len == 0 || sp_append(to, from->bytes + from->at, from->len);
+	sp_consume(from, from->len);
+	return ok;
+}
+
+/* The next piece of what is made as it is sent. */
+static void sp_make(struct sp_pipe *p)
+{
+	struct sp_source *s = &p->source;
+	bool ok = sp_reserve(&p->out, SP_PIECE);
+	if (ok) {
+		size_t n = s->next(s->ctx, p->out.bytes + p->out.at + p->out.len, SP_PIECE);
+		p->out.len += n;
+		s->left -= n < s->left ? n : s->left;
+	}
+	if (ok && s->left == 0)
+		ok = sp_move(&p->out, &p->tail) && sp_move(&p->out, &p->behind);
+	/* the peer has half a message */
+	if (!ok)
+		sp_deafen(p);
+}
+
+static void sp_write_out(struct sp_pipe *p)
+{
+	while (p->out.len > 0 && !p->deaf) {
+		ssize_t n = sp_write(p, p->out.bytes + p->out.at, p->out.len);
+		if (n > 0) {
+			sp_consume(&p->out, (size_t)n);
+			if (p->paused && !p->finishing)
+				loop_timer_set(&p->limit, SP_UNREAD_MS);
+		} else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			break;
+		} else if (n == 0 || errno != EINTR) {
+			sp_deafen(p);
+		}
+	}
+}
+
+static void sp_flush(struct sp_pipe *p)
+{
+	bool waited = sp_waiting(p) > 0;
+	sp_write_out(p);
+	for (int pieces = 0; p->out.len == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES;
+	     pieces++) {
+		sp_make(p);
+		sp_write_out(p);
+	}
+	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 &&
+	    errno != EAGAIN)
+		sp_deafen(p);
+	if (p->finishing && p->out.len == 0 && !sp_streams(p) && !p->deaf &&
+	    (p->tls == NULL || !tls_waits(p->tls))) {
+		if (p->tls != NULL)
+			tls_finish(p->tls, p->fd);
+		shutdown(p->fd, SHUT_WR);
+		p->deaf = true;
+	}
+	p->drained = p->drained || (waited && sp_waiting(p) == 0);
+	sp_watch(p);
+}
+
+static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
+{
+	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
+	/* TLS has no gathering write: it goes through the buffer */
+	if (p->out.len > 0 || p->tls != NULL)
+		return 0;
+	ssize_t sent = sendmsg(p->fd, &message, MSG_NOSIGNAL);
+	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+		sp_deafen(p);
+		return -1;
+	}
+	return sent > 0 ? sent : 0;
+}
+
+bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
+{
+	uint8_t head[PAIR0_HEAD];
+	struct iovec iov[8];
+	uint64_t len = 0;
+	/* as good as sent: its end will be told */
+	if (p->closed || p->deaf || n > 7)
+		return true;
+	for (int i = 0; i < n; i++) {
+		len += parts[i].iov_len;
+		iov[i + 1] = parts[i];
+	}
+	pair0_write_head(head, len);
+	iov[0] = p->listener->ipc ? (struct iovec){head, sizeof head}
+				  : (struct iovec){head + 1, sizeof head - 1};
+	len += iov[0].iov_len;
+	p->given += len;
+	if (sp_streams(p)) {
+		bool ok = sp_reserve(&p->behind, len);
+		for (int i = 0; ok && i <= n; i++)
+			sp_append(&p->behind, iov[i].iov_base, iov[i].iov_len);
+		return ok;
+	}
+	/* so that a message is sent whole or not at all */
+	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1))
+		return false;
+	ssize_t sent = sp_write_now(p, iov, n + 1);
+	if (sent < 0 || (uint64_t)sent == len)
+		return true;
+	if (!sp_reserve(&p->out, len - (uint64_t)sent)) {
+		sp_deafen(p); /* the peer has half a message: nothing can follow */
+		return false;
+	}
+	for (int i = 0; i <= n; i++) {
+		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
+		sent -= (ssize_t)skip;
+		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip,
+		       iov[i].iov_len - skip);
+		p->out.len += iov[i].iov_len - skip;
+	}
+	if (p->tls != NULL)
+		sp_flush(p);
+	else
+		sp_watch(p);
+	return true;
+}
+
+static uint64_t sp_length(const struct iovec *parts, int n)
+{
+	uint64_t len = 0;
+	for (int i = 0; i < n; i++)
+		len += parts[i].iov_len;
+	return len;
+}
+
+bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head,
+	       const struct sp_source *source, const struct iovec *tail, int n_tail)
+{
+	uint8_t frame[PAIR0_HEAD];
+	size_t skip = p->listener->ipc ? 0 : 1, waited = sp_waiting(p);
+	/* as in sp_send */
+	if (p->closed || p->deaf)
+		return true;
+	pair0_write_head(frame, sp_length(head, n_head) + source->left + sp_length(tail, n_tail));
+	if (!sp_reserve(&p->out, sizeof frame + sp_length(head, n_head)) ||
+	    !sp_reserve(&p->tail, sp_length(tail, n_tail)))
+		return false;
+	sp_append(&p->out, frame + skip, sizeof frame - skip);
+	for (int i = 0; i < n_head; i++)
+		sp_append(&p->out, head[i].iov_base, head[i].iov_len);
+	for (int i = 0; i < n_tail; i++)
+		sp_append(&p->tail, tail[i].iov_base, tail[i].iov_len);
+	p->source = *source;
+	p->given += sp_waiting(p) - waited;
+	sp_flush(p);
+	return true;
+}
+
+void sp_give_up(struct sp_pipe *p)
+{
+	sp_deafen(p);
+	sp_watch(p);
+}
+
+bool sp_streams(const struct sp_pipe *p)
+{
+	return p->source.left > 0;
+}
+
+void sp_wait_for_reader(struct sp_pipe *p, size_t at_most)
+{
+	if (p->closed || p->finishing || p->deaf || sp_unread(p) <= at_most)
+		return;
+	if (!p->paused)
+		loop_timer_set(&p->limit, SP_UNREAD_MS);
+	p->paused = true;
+	p->unread_max = at_most;
+	sp_watch(p);
+}
+
+bool sp_is_paused(const struct sp_pipe *p)
+{
+	return p->paused;
+}
+
+uint64_t sp_given(const struct sp_pipe *p)
+{
+	return p->given;
+}
+
+size_t sp_waiting(const struct sp_pipe *p)
+{
+	return p->out.len + (size_t)p->source.left + p->tail.len + p->behind.len;
+}
+
+size_t sp_held(const struct sp_pipe *p)
+{
+	return p->out.cap + p->tail.cap + p->behind.cap;
+}
+
+void sp_finish(struct sp_pipe *p, uint64_t ms)
+{
+	if (p->closed)
+		return;
+	p->finishing = true;
+	p->unread_max = SIZE_MAX; /* its last words are heard in any case */
+	loop_timer_set(&p->limit, ms);
+	sp_flush(p);
+}
+
+bool sp_is_closed(const struct sp_pipe *p)
+{
+	return p->closed;
+}
+
+pid_t sp_peer(const struct sp_pipe *p)
+{
+	return p->peer;
+}
+
+/* --- input ------------------------------------------------------------------------------------ */
+
+static const char *sp_other_protocol(const uint8_t *said)
+{
+	if (said[0] == 0x16)
+		return "the peer speaks TLS, which this URL does not; one that begins with tls+tcp:// does";
+	if (said[0] >= 'A' && said[0] <= 'Z')
+		return "the peer does not speak nng's PAIR0; it may be a client that speaks HTTP";
+	return "the peer does not speak nng's PAIR0";
+}
+
+static bool sp_read_hello(struct sp_pipe *p)
+{
+	size_t n = p->in.len < PAIR0_GREETING ? p->in.len : PAIR0_GREETING;
+	if (memcmp(p->in.bytes + p->in.at, pair0_greeting, n) != 0) {
+		sp_end(p, sp_other_protocol(p->in.bytes + p->in.at));
+		return false;
+	}
+	if (n < PAIR0_GREETING)
+		return false;
+	sp_consume(&p->in, PAIR0_GREETING);
+	loop_timer_cancel(&p->limit);
+	p->greeted = true;
+	p->listener->ops->opened(p->listener->ctx, p, &p->user);
+	return !p->closed;
+}
+
+/* The next message, if it is whole. The pipe may be closed meanwhile, and is then only good for
+ * being buried. */
+static bool sp_read_message(struct sp_pipe *p)
+{
+	struct sp_listener *l = p->listener;
+	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1, cap = p->in.cap;
+	if (p->paused || p->in.len < head)
+		return false;
+	const uint8_t *at = p->in.bytes + p->in.at;
+	if (l->ipc && at[0] != 1) {
+		sp_end(p, "the peer sent something that is no message");
+		return false;
+	}
+	uint64_t len = pair0_length(at + head - sizeof len);
+	if (len > (p->trusted || l->limits.first_max == 0 ? l->limits.message_max
+							  : l->limits.first_max)) {
+		sp_end(p, "the peer announced a message above the limit");
+		return false;
+	}
+	if (p->in.len - head < len)
+		return false;
+	l->ops->message(l->ctx, p, p->user, p->in.bytes + p->in.at + head, (size_t)len);
+	if (p->closed)
+		return false;
+	sp_consume(&p->in, head + (size_t)len);
+	sp_weigh(p, cap);
+	return !p->closed;
+}
+
+/* Returns whether all that has come so far may be handed over. */
+static bool sp_read_some(struct sp_pipe *p)
+{
+	size_t cap = p->in.cap;
+	if (!sp_reserve(&p->in, SP_READ)) {
+		sp_end(p, "no memory for its messages");
+		return false;
+	}
+	sp_weigh(p, cap);
+	if (p->closed)
+		return false;
+	size_t room = p->in.cap - p->in.at - p->in.len;
+	ssize_t n = sp_read(p, p->in.bytes + p->in.at + p->in.len, room);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		return true;
+	if (n <= 0) {
+		bool tls = p->tls != NULL && n < 0 && !p->greeted;
+		sp_end(p, tls		  ? "the TLS handshake failed"
+			  : p->in.len > 0 ? "the peer ended in the middle of a message"
+					  : NULL);
+		return false;
+	}
+	p->in.len += (size_t)n;
+	return true;
+}
+
+static void sp_hand_over(struct sp_pipe *p)
+{
+	if (!p->greeted && (p->in.len == 0 || !sp_read_hello(p)))
+		return;
+	while (sp_read_message(p))
+		;
+	if (p->trusted || p->closed || p->in.len > 0)
+		return;
+	size_t cap = p->in.cap; /* strangers that say nothing hold nothing */
+	free(p->in.bytes);
+	p->in = (struct sp_buffer){.bytes = NULL};
+	sp_weigh(p, cap);
+}
+
+static void sp_on_readable(struct sp_pipe *p)
+{
+	do
+		if (sp_read_some(p))
+			sp_hand_over(p);
+	/* what was read already no descriptor announces */
+	while (!p->closed && p->tls != NULL && (tls_more(p->tls) || tls_ended(p->tls)));
+	/* a handshake that went on may have opened the way */
+	if (!p->closed && p->tls != NULL)
+		sp_flush(p);
+}
+
+static void sp_on_event(evutil_socket_t fd, short what, void *arg)
+{
+	struct sp_pipe *p = arg;
+	(void)fd;
+	if (what & EV_WRITE)
+		sp_flush(p);
+	if (what & EV_READ && !p->closed)
+		sp_on_readable(p);
+	if (p->drained && p->greeted && !p->closed && p->listener->ops->sent != NULL) {
+		p->drained = false;
+		p->listener->ops->sent(p->listener->ctx, p, p->user);
+	}
+}
+
+/* --- the listener ----------------------------------------------------------------------------- */
+
+static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
+{
+	struct ucred who;
+	socklen_t len = sizeof who;
+	if (!l->ipc)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
+		return false;
+	*peer_r = who.pid;
+	return l->limits.any_peer || who.uid == geteuid() || who.uid == 0;
+}
+
+/* Our half of the handshake. */
+static bool sp_begin(struct sp_pipe *p)
+{
+	if (p->listener->tls != NULL) {
+		p->tls = tls_new(&p->listener->loop->tls, &p->listener->loop->stats,
+				 p->listener->tls, 0);
+		if (p->tls == NULL)
+			return false;
+	}
+	if (!sp_reserve(&p->out, PAIR0_GREETING))
+		return false;
+	memcpy(p->out.bytes, pair0_greeting, PAIR0_GREETING);
+	p->out.len = PAIR0_GREETING;
+	sp_flush(p);
+	return true;
+}
+
+static void sp_refuse(struct sp_listener *l, struct sp_pipe *p, int fd, const char *why)
+{
+	char remote[SP_REMOTE_MAX];
+	LOG(l->loop->log, LOG_WARN, LOG_ACCEPT, "a peer was turned away from the worker socket",
+	    LOG_STR("url", l->url), LOG_STR("remote", p != NULL ? sp_remote(p, remote) : NULL),
+	    LOG_STR("error", why));
+	free(p);
+	close(fd);
+}
+
+static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
+{
+	struct sp_pipe *p = calloc(1, sizeof *p);
+	const int on = 1;
+	if (p == NULL) {
+		sp_refuse(l, p, fd, "no memory");
+		return;
+	}
+	*p = (struct sp_pipe){.listener = l, .fd = fd, .reading = true};
+	address_from(&p->from, from);
+	if (!sp_peer_ok(l, fd, &p->peer)) {
+		sp_refuse(l, p, fd, "it runs as another user");
+		return;
+	}
+	if (!descriptors_may(&l->loop->descriptors, l->limits.user, fd) && !sp_can_oust(l)) {
+		sp_refuse(
+			l, p, fd,
+			"the rest of the file descriptors is held back for tova-ctl and the host");
+		return;
+	}
+	loop_timer_init(l->loop, &p->limit, sp_on_limit, p);
+	loop_timer_set(&p->limit, SP_HELLO_MS);
+	if (!l->ipc)
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	sp_admit(p);
+	event_assign(&p->event, l->loop->base, fd, EV_READ | EV_PERSIST, sp_on_event, p);
+	if (event_add(&p->event, NULL) != 0 || !sp_begin(p))
+		sp_close(p);
+	else
+		sp_make_room(p);
+}
+
+/* Without a descriptor, or memory for one: a stranger gives its own; if there is none it is tried
+ * again later, else the loop would spin. */
+static void sp_on_no_accept(struct sp_listener *l, int error)
+{
+	if (sp_can_oust(l)) {
+		sp_oust(TAILQ_FIRST(&l->strangers));
+		return; /* the loop comes here again */
+	}
+	if (!l->full_said)
+		LOG(l->loop->log, LOG_WARN, LOG_LIMIT,
+		    "no peer can be accepted at a socket for workers or tova-ctl, for now",
+		    LOG_STR("url", l->url), LOG_ERRNO(error));
+	l->full_said = true;
+	event_del(&l->event);
+	loop_timer_set(&l->retry, SP_RETRY_MS);
+}
+
+static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct sp_listener *l = arg;
+	(void)what;
+	for (int i = 0; i < SP_BATCH; i++) {
+		struct sockaddr_storage from = {.ss_family = AF_UNIX};
+		socklen_t len = sizeof from;
+		int got = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (got >= 0) {
+			l->full_said = false;
+			sp_add(l, got, (const struct sockaddr *)&from);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
+			sp_on_no_accept(l, errno);
+			return;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			return;
+		} /* anything else concerns only the socket that was to be accepted */
+	}
+}
+
+static void sp_on_retry(void *arg)
+{
+	event_add(&((struct sp_listener *)arg)->event, NULL);
+}
+
+static bool sp_fail(char *why, size_t cap, const char *what)
+{
+	snprintf(why, cap, "%s: %s", what, strerror(errno));
+	return false;
+}
+
+static bool sp_bind_ipc(struct sp_listener *l, const char *path, char *why, size_t cap)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	if (path[0] != '/' || strlen(path) >= sizeof un.sun_path) {
+		snprintf(why, cap, "expected ipc:// and an absolute path of at most %zu bytes",
+			 sizeof un.sun_path - 1);
+		return false;
+	}
+	strcpy(un.sun_path, path);
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct stat st;
+	if (address_unix_is_live(&un)) {
+		snprintf(why, cap, "another process listens there");
+		return false;
+	}
+	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(path);
+	mode_t old = umask(0177);
+	bool ok = l->fd >= 0 && bind(l->fd, (struct sockaddr *)&un, sizeof un) == 0;
+	umask(old);
+	if (!ok)
+		return sp_fail(why, cap, "it can not be bound");
+	l->path = strdup(path);
+	l->url = NULL;
+	return asprintf(&l->url, "ipc://%s", path) > 0 && l->path != NULL;
+}
+
+static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size_t cap)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	char host[64], address[INET6_ADDRSTRLEN];
+	const char *colon = strrchr(text, ':');
+	const int on = 1;
+	size_t n = colon != NULL ? (size_t)(colon - text) : 0;
+	char *end = NULL;
+	long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
+	if (colon == NULL || n == 0 || n >= sizeof host || port < 0 || port > 65535 ||
+	    *end != '\0' || end == colon + 1) {
+		snprintf(why, cap, "expected tcp://ADDRESS:PORT with a numeric address");
+		return false;
+	}
+	bool v6 = text[0] == '[' && text[n - 1] == ']';
+	snprintf(host, sizeof host, "%.*s", (int)(v6 ? n - 2 : n), v6 ? text + 1 : text);
+	in.sin_port = in6.sin6_port = htons((uint16_t)port);
+	if (inet_pton(v6 ? AF_INET6 : AF_INET, host,
+		      v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr) != 1) {
+		snprintf(why, cap, "\"%s\" is not a numeric address", host);
+		return false;
+	}
+	struct sockaddr *sa = v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in;
+	socklen_t len = v6 ? sizeof in6 : sizeof in;
+	l->fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+	    bind(l->fd, sa, len) != 0 || getsockname(l->fd, sa, &len) != 0)
+		return sp_fail(why, cap, "it can not be bound");
+	inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr,
+		  address, sizeof address);
+	return asprintf(&l->url, v6 ? "%stcp://[%s]:%u" : "%stcp://%s:%u",
+			l->tls != NULL ? "tls+" : "", address,
+			ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
+}
+
+static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
+{
+	const struct sp_listener *l = ctx;
+	LOG(l->loop->log, LOG_WARN, LOG_HANDLER, sentence, LOG_STR("file", file));
+}
+
+bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const char *client_ca,
+		char *why, size_t why_cap)
+{
+	const struct tls_server_settings set = {.certs = &cert,
+						.keys = &key,
+						.n = 1,
+						.client_ca = client_ca};
+	struct tls_server_error error;
+	struct tls_server *tls = tls_server_new(&set, l->tls, sp_on_tls_warning, l, &error);
+	if (tls == NULL) {
+		snprintf(why, why_cap, "%.400s: %s", error.file, error.why);
+		return false;
+	}
+	tls_server_unref(l->tls);
+	l->tls = tls;
+	return true;
+}
+
+static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t cap)
+{
+	if (strncmp(url, "ipc://", 6) == 0) {
+		l->ipc = true;
+		return sp_bind_ipc(l, url + 6, why, cap);
+	}
+	if (strncmp(url, "tcp://", 6) == 0)
+		return sp_bind_tcp(l, url + 6, why, cap);
+	if (strncmp(url, "tls+tcp://", 10) != 0) {
+		snprintf(why, cap,
+			 "expected ipc:///PATH, tcp://ADDRESS:PORT or tls+tcp://ADDRESS:PORT");
+		return false;
+	}
+	if (l->limits.tls_cert == NULL || l->limits.tls_key == NULL) {
+		snprintf(why, cap, "tls+tcp needs a certificate and a key");
+		return false;
+	}
+	return sp_set_tls(l, l->limits.tls_cert, l->limits.tls_key, l->limits.tls_client_ca, why,
+			  cap) &&
+	       sp_bind_tcp(l, url + 10, why, cap);
+}
+
+struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops,
+			      void *ctx, const struct sp_limits *limits, char *why, size_t why_cap)
+{
+	struct sp_listener *l = calloc(1, sizeof *l);
+	if (l == NULL) {
+		sp_fail(why, why_cap, "no memory");
+		return NULL;
+	}
+	*l = (struct sp_listener){.loop = loop,
+				  .ops = ops,
+				  .ctx = ctx,
+				  .limits = *limits,
+				  .fd = -1};
+	TAILQ_INIT(&l->pipes);
+	TAILQ_INIT(&l->strangers);
+	loop_timer_init(loop, &l->retry, sp_on_retry, l);
+	l->hook = (struct loop_hook){.run = sp_bury, .arg = l};
+	loop_add_hook(loop, &l->hook);
+	bool ok = sp_bind(l, url, why, why_cap) &&
+		  (listen(l->fd, SP_BACKLOG) == 0 ||
+		   sp_fail(why, why_cap, "it can not be listened on"));
+	if (ok) {
+		event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, sp_on_accept, l);
+		ok = event_add(&l->event, NULL) == 0 || sp_fail(why, why_cap, "no memory");
+	}
+	if (ok)
+		return l;
+	sp_listener_free(l);
+	return NULL;
+}
+
+const char *sp_url(const struct sp_listener *l)
+{
+	return l->url;
+}
+
+void sp_listener_free(struct sp_listener *l)
+{
+	if (l == NULL)
+		return;
+	while (!TAILQ_EMPTY(&l->pipes))
+		sp_close(TAILQ_FIRST(&l->pipes));
+	while (!TAILQ_EMPTY(&l->strangers))
+		sp_close(TAILQ_FIRST(&l->strangers));
+	sp_bury(l);
+	loop_remove_hook(l->loop, &l->hook);
+	loop_timer_cancel(&l->retry);
+	if (event_initialized(&l->event))
+		event_del(&l->event);
+	if (l->fd >= 0)
+		close(l->fd);
+	if (l->path != NULL)
+		unlink(l->path);
+	tls_server_unref(l->tls);
+	free(l->path);
+	free(l->url);
+	free(l);
+}

@@ -1,0 +1,268 @@
+/* suspect: events at which workers have died. Each is delivered alone, so that it is known what the
+ * next one dies of.
+ *
+ * What suspects may cost others is bounded. Where there are several workers, one is theirs and the
+ * others go on; where there is one, both sides take turns, and after a death the others are first.
+ * What has killed its workers --max-attempts times is quarantined, unless it is not the event: a
+ * bad deploy is told from poison by what else is settled (but for the news of a quarantine). Where
+ * three connections were condemned and nothing was settled in between, further ones wait until
+ * something is, and are tried rarely.
+ */
+#include "handler/worker/pool.h"
+#include "hub/delivery.h"
+
+#define SUSPECT_TURN_MS 100	/* at least, of each side, at an only worker */
+#define SUSPECT_OTHERS_MS 30000 /* at most, to make up for what suspects have cost */
+#define SUSPECT_SPARE_MS 5000	/* that suspects wait for a second worker */
+/* of a connection that kills and kills, twice as long each time */
+#define SUSPECT_WAIT_MS 100
+#define SUSPECT_WAIT_MAX_MS 10000
+/* between two tries of what waits for workers that live, twice as long each time */
+#define SUSPECT_TRY_MS 1000
+#define SUSPECT_TRY_MAX_MS 30000
+#define SUSPECT_CONDEMNED_MAX 3 /* in a row, from different connections */
+
+static uint64_t suspect_now(const struct pool *p)
+{
+	return loop_now(p->base.mount->hub->loop);
+}
+
+void suspect_add(struct pool *p, struct event_held *e)
+{
+	e->suspect = true;
+	TAILQ_INSERT_TAIL(&p->suspects, e, link);
+}
+
+/* --- a worker for them ------------------------------------------------------------------------ */
+
+/* The one that will have nothing under way soonest, and how many there are. */
+static struct worker *suspect_choose(const struct pool *p, unsigned *n_r)
+{
+	struct worker *w, *best = NULL;
+	*n_r = 0;
+	TAILQ_FOREACH (w, &p->workers, link)
+		if (route_serves(w)) {
+			++*n_r;
+			if (best == NULL || w->n_flying < best->n_flying)
+				best = w;
+		}
+	return best;
+}
+
+static bool suspect_others_wait(const struct pool *p, const struct worker *w)
+{
+	return !TAILQ_EMPTY(&p->unassigned) || !TAILQ_EMPTY(&w->queue) ||
+	       (w->n_flying > 0 && !w->alone);
+}
+
+/* A death has put both sides back: the others are first, for as long as that took. */
+static void suspect_begin_others(struct pool *p, uint64_t now)
+{
+	uint64_t cost = p->turn_began != 0 ? now - p->turn_began : 0;
+	cost = cost < SUSPECT_TURN_MS	  ? SUSPECT_TURN_MS
+	       : cost > SUSPECT_OTHERS_MS ? SUSPECT_OTHERS_MS
+					  : cost;
+	p->others_until = now + cost;
+	p->others_settled = 0;
+	p->others_first = false;
+}
+
+/* May they have the only worker now? */
+static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t now)
+{
+	if (p->others_first)
+		suspect_begin_others(p, now);
+	if (p->spare_since == 0)
+		p->spare_since = now;
+	if (supervisor_is_coming(p) && now - p->spare_since < SUSPECT_SPARE_MS)
+		return false;
+	/* They have their turn to its end, also while each of them waits for an answer before it
+	 * goes on. */
+	if (p->others_settled > 0)
+		return now >= p->others_until;
+	return !suspect_others_wait(p, w);
+}
+
+static void suspect_isolate(struct pool *p, struct worker *w)
+{
+	struct event_queue queue = TAILQ_HEAD_INITIALIZER(queue);
+	struct event_held *e;
+	w->isolating = true;
+	p->isolating = w;
+	p->spare_since = p->turn_began = 0;
+	/* What it was not given yet goes to others, if there are any. */
+	TAILQ_CONCAT(&queue, &w->queue, link);
+	while ((e = TAILQ_FIRST(&queue)) != NULL) {
+		TAILQ_REMOVE(&queue, e, link);
+		pool_give(&p->base, e);
+	}
+}
+
+static void suspect_release(struct pool *p)
+{
+	struct worker *w = p->isolating;
+	if (w == NULL || w->alone)
+		return;
+	p->isolating = NULL;
+	w->isolating = false;
+	suspect_begin_others(p, suspect_now(p));
+	pool_pump(w);
+}
+
+/* One that has nothing under way, or NULL. */
+static struct worker *suspect_worker(struct pool *p, uint64_t now)
+{
+	unsigned n;
+	struct worker *w = suspect_choose(p, &n);
+	if (p->isolating == NULL) {
+		if (w == NULL || (n == 1 && !suspect_may_take(p, w, now)))
+			return NULL;
+		suspect_isolate(p, w);
+	}
+	w = p->isolating;
+	if (w->n_flying > 0)
+		return NULL;
+	if (p->turn_began == 0)
+		p->turn_began = now;
+	if (n > 1 || now - p->turn_began < SUSPECT_TURN_MS || !suspect_others_wait(p, w))
+		return w;
+	suspect_release(p);
+	return NULL;
+}
+
+void suspect_run(struct pool *p)
+{
+	struct event_held *e;
+	struct worker *w;
+	while ((e = TAILQ_FIRST(&p->suspects)) != NULL &&
+	       (w = suspect_worker(p, suspect_now(p))) != NULL) {
+		TAILQ_REMOVE(&p->suspects, e, link);
+		if (pool_skip(p, e))
+			continue;
+		w->alone = true;
+		pool_fly(w, e);
+	}
+	if (TAILQ_EMPTY(&p->suspects))
+		suspect_release(p);
+}
+
+/* --- whose fault it is ------------------------------------------------------------------------ */
+
+static uint64_t suspect_who(const struct event_held *e)
+{
+	return e->event.session != NULL ? e->event.session->local : 0;
+}
+
+/* Without an event of anybody else that was settled in between it may as well be the workers. */
+static bool suspect_is_bad_deploy(struct pool *p, const struct event_held *e)
+{
+	if (p->condemned < SUSPECT_CONDEMNED_MAX - 1 || suspect_who(e) == p->condemned_session)
+		return false;
+	if (!p->bad_said)
+		LOG(p->base.mount->hub->log, LOG_ERROR, LOG_QUARANTINE,
+		    "workers die whatever they are given: nothing more is quarantined, events wait for workers that live",
+		    LOG_STR("mount", p->base.mount->path));
+	p->bad_said = true;
+	return true;
+}
+
+static void suspect_condemn(struct pool *p, struct event_held *e)
+{
+	uint64_t who = suspect_who(e);
+	p->condemned += who == 0 || who != p->condemned_session;
+	p->condemned_session = who;
+	pool_condemn(p, e);
+}
+
+/* It is tried again rarely, until an event of somebody else is settled. */
+static void suspect_shelve(struct pool *p, struct event_held *e)
+{
+	if (TAILQ_EMPTY(&p->shelved)) {
+		p->try_ms = SUSPECT_TRY_MS;
+		p->try_at = suspect_now(p) + SUSPECT_TRY_MS;
+	}
+	TAILQ_INSERT_TAIL(&p->shelved, e, link);
+}
+
+static void suspect_try_shelved(struct pool *p)
+{
+	TAILQ_CONCAT(&p->suspects, &p->shelved, link);
+}
+
+/* A connection whose events kill again and again waits ever longer for its next try; others do
+ * not. */
+static void suspect_wait(struct pool *p, struct event_held *e)
+{
+	const struct session *s = e->event.session;
+	unsigned beyond = s != NULL && s->blame > p->max_attempts ? s->blame - p->max_attempts : 0;
+	uint64_t ms = (uint64_t)SUSPECT_WAIT_MS << (beyond < 8 ? beyond : 8);
+	if (beyond == 0)
+		suspect_add(p, e);
+	else
+		pool_retry(p, e, ms < SUSPECT_WAIT_MAX_MS ? ms : SUSPECT_WAIT_MAX_MS);
+}
+
+void suspect_blame(struct pool *p, struct event_held *e)
+{
+	struct session *s = e->event.session;
+	e->suspect = true;
+	if (e->blame < p->max_attempts)
+		e->blame++;
+	if (s != NULL && s->blame < UINT8_MAX)
+		s->blame++;
+	if (p->bad_said || (e->blame >= p->max_attempts && suspect_is_bad_deploy(p, e)))
+		suspect_shelve(p, e);
+	else if (e->blame >= p->max_attempts)
+		suspect_condemn(p, e);
+	else
+		suspect_wait(p, e);
+}
+
+void suspect_died(struct pool *p, struct worker *w)
+{
+	if (p->isolating == w) {
+		p->isolating = NULL;
+		w->isolating = false;
+	} else if (p->isolating == NULL) {
+		p->turn_began = 0;
+	}
+	if (p->turn_began == 0)
+		p->turn_began = suspect_now(p);
+	p->others_first = true;
+}
+
+void suspect_settled(struct pool *p, struct event_held *e)
+{
+	struct session *s = e->event.session;
+	/* That a connection was told of a quarantine says nothing of what killed its worker. */
+	bool innocent = e->event.kind != EVENT_ERROR || s == NULL || s->blame == 0 || e->blame > 0;
+	if (s != NULL && s->blame > 0)
+		s->blame = s->blame > e->blame + 1 ? (uint8_t)(s->blame - e->blame - 1) : 0;
+	p->others_settled += !e->suspect;
+	if (!innocent)
+		return;
+	p->condemned = 0;
+	p->bad_said = false;
+	suspect_try_shelved(p);
+}
+
+void suspect_renew(struct pool *p)
+{
+	struct event_held *e;
+	p->condemned = 0;
+	p->bad_said = false;
+	TAILQ_FOREACH (e, &p->shelved, link)
+		e->blame = 0;
+	suspect_try_shelved(p);
+}
+
+void suspect_tick(struct pool *p, uint64_t now)
+{
+	struct event_held *e = TAILQ_FIRST(&p->shelved);
+	if (e == NULL || now < p->try_at)
+		return;
+	TAILQ_REMOVE(&p->shelved, e, link);
+	suspect_add(p, e);
+	p->try_ms = 2 * p->try_ms < SUSPECT_TRY_MAX_MS ? 2 * p->try_ms : SUSPECT_TRY_MAX_MS;
+	p->try_at = now + p->try_ms;
+}

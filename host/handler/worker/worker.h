@@ -1,0 +1,64 @@
+/* worker: a handler in worker processes, over the worker protocol (sdk/PROTOCOL.md). */
+#ifndef TOVA_HANDLER_WORKER_WORKER_H
+#define TOVA_HANDLER_WORKER_WORKER_H
+
+#include "handler/worker/deadletter.h"
+#include "handler/process.h"
+#include "handler/worker/push.h"
+#include "hub/mount.h"
+
+struct worker_settings {
+	const char *command;	  /* for /bin/sh; NULL: argv, or none are started */
+	const char *const *argv;  /* ended by NULL */
+	unsigned count;		  /* of processes */
+	const char *attach_url;	  /* where workers that others start dial in; NULL: none */
+	const char *attach_token; /* that they must say; NULL: any */
+	const char *attach_cert, *attach_key, *attach_client_ca; /* files for a tls+tcp URL */
+	const char *settings;  /* for TOVA_SETTINGS: JSON, or NULL */
+	const char *digest;    /* of the plugin that argv runs; NULL: it may be another each time */
+	const char *directory; /* for the sockets of processes, 0700 */
+	uint64_t handler_ms, ready_ms;
+	unsigned max_attempts;
+};
+
+/* What the pools of one host share. */
+struct worker_shared {
+	struct processes *processes;
+	struct deadletter *deadletter;
+	struct push_sources *sources;
+};
+
+/* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied.
+ * False with a sentence in why, and *attach_r set if that is about attach_url. */
+bool worker_attach(struct mount *m, const struct worker_settings *set,
+		   const struct worker_shared *shared, bool *attach_r, char *why, size_t why_cap);
+bool worker_is(const struct mount *m);
+
+/* Clocks and attempts from now on. */
+void worker_set_limits(struct mount *m, const struct worker_settings *set);
+/* What workers that attach from now on must say; those that are there stay. False without memory:
+ * the old one goes on. */
+bool worker_set_token(struct mount *m, const char *token);
+
+/* Starts a new generation of processes; when all have said hello they take over, and the old ones
+ * finish what they have and leave. If they do not come up the old ones go on. Of the settings the
+ * program and the count are used; where a plugin and all that is said to it are the same they are
+ * left alone. Returns at once; the log tells. */
+void worker_reload(struct mount *m, const struct worker_settings *set);
+
+/* Reads the certificates for workers that attach over TLS again; true if none do. False with a
+ * sentence in why: the old ones go on. */
+bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why,
+				size_t why_cap);
+
+/* For people: by which option the mount has workers ("plugin" is an isolated one), what they run or
+ * where they attach, and how many are ready. */
+const char *worker_kind(const struct mount *m);
+const char *worker_what(const struct mount *m);
+unsigned worker_count(const struct mount *m);
+
+/* For people: one line of JSON for each worker, appended as members of an array. */
+struct codec_out;
+void worker_describe(const struct mount *m, struct codec_out *o, bool *any);
+
+#endif

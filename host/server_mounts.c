@@ -1,0 +1,420 @@
+/* mounts: gives each mount the kind of handler that its settings name. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/command.h"
+#include "handler/plugin/library.h"
+#include "handler/plugin/plugin.h"
+#include "handler/script/script.h"
+#include "handler/worker/worker.h"
+#include "server.h"
+
+#define MOUNTS_WHY_MAX 1024
+#define MOUNTS_TOKEN_MAX 512
+
+static bool mounts_no_memory(char *why)
+{
+	snprintf(why, MOUNTS_WHY_MAX, "no memory");
+	return false;
+}
+
+/* --- plugins ---------------------------------------------------------------------------------- */
+
+static bool mounts_start_plugin(struct server *s, struct mount *m, const struct settings_mount *set,
+				char *why)
+{
+	char path[4096];
+	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
+	    !plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why,
+			   MOUNTS_WHY_MAX))
+		return false;
+	LOG(s->log, LOG_NOTICE, LOG_PLUGIN, "plugin started", LOG_STR("mount", m->path),
+	    LOG_STR("plugin", plugin_name(m)), LOG_STR("version", plugin_version(m)),
+	    LOG_STR("file", path));
+	return true;
+}
+
+/* --- workers ---------------------------------------------------------------------------------- */
+
+/* A folder that only this user can enter, for the sockets of worker processes. */
+static bool mounts_make_directory(struct server *s, char *why)
+{
+	const char *base = getenv("XDG_RUNTIME_DIR");
+	if (s->directory[0] != '\0')
+		return true;
+	snprintf(s->directory, sizeof s->directory, "%s/tova-XXXXXX",
+		 base != NULL && base[0] == '/' ? base : "/tmp");
+	if (mkdtemp(s->directory) != NULL)
+		return true;
+	snprintf(why, MOUNTS_WHY_MAX, "no folder for its socket can be made at %s: %s",
+		 s->directory, strerror(errno));
+	s->directory[0] = '\0';
+	return false;
+}
+
+static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MAX], char *why)
+{
+	const char *path = s->settings.attach_token;
+	token[0] = '\0';
+	if (path == NULL)
+		return true;
+	FILE *f = fopen(path, "re");
+	struct stat st;
+	bool ok = f != NULL && fgets(token, MOUNTS_TOKEN_MAX, f) != NULL;
+	if (ok && fstat(fileno(f), &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
+		LOG(s->log, LOG_WARN, LOG_HOST,
+		    "other users of this machine can read the token of attached workers",
+		    LOG_STR("attach-token", path));
+	token[strcspn(token, "\r\n")] = '\0';
+	if (!ok || token[0] == '\0')
+		snprintf(why, MOUNTS_WHY_MAX, "%s",
+			 ok || f != NULL ? "its first line is empty" : strerror(errno));
+	if (f != NULL)
+		fclose(f);
+	return ok && token[0] != '\0';
+}
+
+static char *mounts_settings_json(const struct settings_mount *set)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; object != NULL && i < set->n_pairs; i++)
+		json_object_set_new(object, set->pairs[i].key, json_string(set->pairs[i].value));
+	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+	json_decref(object);
+	return text;
+}
+
+/* The program beside this one. */
+static bool mounts_find_program(const char *name, char *dst, size_t cap, char *why)
+{
+	ssize_t n = readlink("/proc/self/exe", dst, cap - 1);
+	char *slash = NULL;
+	if (n > 0) {
+		dst[n] = '\0';
+		slash = strrchr(dst, '/');
+	}
+	if (slash == NULL || (size_t)(slash + 1 - dst) + strlen(name) >= cap) {
+		snprintf(why, MOUNTS_WHY_MAX, "%s can not be found beside the host", name);
+		return false;
+	}
+	strcpy(slash + 1, name);
+	if (access(dst, X_OK) == 0)
+		return true;
+	snprintf(why, MOUNTS_WHY_MAX, "%.900s, which --isolate needs, can not be run: %s", dst,
+		 strerror(errno));
+	return false;
+}
+
+/* What the workers of a mount run: the operator's command, or tova-worker with the mount's
+ * plugin. */
+struct mounts_program {
+	struct worker_settings pool;
+	const char *argv[3];
+	char path[4096], program[4096], digest[LIBRARY_DIGEST];
+	char *settings;
+};
+
+/* What a pool keeps to, whoever its workers are. */
+static void mounts_set_limits(struct worker_settings *pool, const struct settings *all)
+{
+	pool->handler_ms = all->handler_timeout;
+	pool->ready_ms = all->ready_timeout;
+	pool->max_attempts = (unsigned)all->max_attempts;
+}
+
+static bool mounts_program(struct mounts_program *p, const struct settings *all,
+			   const struct settings_mount *set, char *why)
+{
+	p->pool = (struct worker_settings){.command = set->worker, .count = (unsigned)all->workers};
+	p->settings = mounts_settings_json(set);
+	p->pool.settings = p->settings;
+	p->pool.attach_cert = all->attach_cert;
+	p->pool.attach_key = all->attach_key;
+	p->pool.attach_client_ca = all->attach_client_ca;
+	mounts_set_limits(&p->pool, all);
+	if (p->settings == NULL)
+		return mounts_no_memory(why);
+	if (set->plugin == NULL)
+		return true;
+	p->argv[0] = p->program;
+	p->argv[1] = p->path;
+	p->argv[2] = NULL;
+	p->pool.argv = p->argv;
+	if (!settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why,
+				  MOUNTS_WHY_MAX) ||
+	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
+		return false;
+	p->pool.digest = library_digest(p->path, p->digest) ? p->digest : NULL;
+	return true;
+}
+
+static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set,
+			      bool *attach_r, char *why)
+{
+	char token[MOUNTS_TOKEN_MAX];
+	struct mounts_program p;
+	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) &&
+		  mounts_read_token(s, token, why);
+	p.pool.attach_url = set->attach;
+	p.pool.directory = s->directory;
+	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
+	const struct worker_shared shared = {.processes = &s->processes,
+					     .deadletter = s->deadletter,
+					     .sources = &s->sources};
+	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
+	free(p.settings);
+	return ok;
+}
+
+/* Workers that are attached stay, whatever they have said. */
+static void mounts_reload_token(struct server *s, struct mount *m)
+{
+	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX] = "no memory";
+	bool read = mounts_read_token(s, token, why);
+	if (!read || !worker_set_token(m, s->settings.attach_token != NULL ? token : NULL))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the token of attached workers was not replaced, the old one goes on",
+		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token),
+		    LOG_STR("error", why));
+}
+
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+			   bool anew)
+{
+	char why[MOUNTS_WHY_MAX];
+	struct mounts_program p;
+	bool ok = mounts_program(&p, &s->settings, set, why);
+	worker_set_limits(m, &p.pool);
+	if (set->attach != NULL)
+		mounts_reload_token(s, m);
+	if (anew)
+		p.pool.digest = NULL;
+	if (ok)
+		worker_reload(m, &p.pool);
+	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the certificates for attached workers were not replaced, the old ones go on",
+		    LOG_STR("mount", m->path), LOG_STR("error", why));
+	else if (!ok)
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
+		    LOG_STR("error", why));
+	free(p.settings);
+}
+
+/* --- scripts ---------------------------------------------------------------------------------- */
+
+/* The word was checked when it was read. */
+static enum script_framing mounts_framing(const struct settings *all,
+					  const struct settings_mount *set)
+{
+	return all->script_binary						     ? SCRIPT_FRAMES
+	       : set->script_lines != NULL && strcmp(set->script_lines, "json") == 0 ? SCRIPT_JSON
+										     : SCRIPT_LINES;
+}
+
+static struct script_settings mounts_script(const struct server *s,
+					    const struct settings_mount *set)
+{
+	const struct settings *all = &s->settings;
+	return (struct script_settings){
+		.command = set->script,
+		.framing = mounts_framing(all, set),
+		.max = (unsigned)all->max_scripts,
+		.rate = (unsigned)all->script_rate,
+		.close_ms = all->close_timeout,
+		.unread_max = s->conns.limits.buffered_max / 4,
+	};
+}
+
+static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set,
+				char *why)
+{
+	const struct script_settings script = mounts_script(s, set);
+	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
+}
+
+void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set)
+{
+	const struct script_settings script = mounts_script(s, set);
+	if (!script_set(m, &script))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for the script's settings, the old ones go on",
+		    LOG_STR("mount", m->path));
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+static const char *mounts_option(const struct settings_mount *set)
+{
+	return set->plugin != NULL   ? "plugin"
+	       : set->worker != NULL ? "worker"
+	       : set->attach != NULL ? "attach"
+				     : "script";
+}
+
+static const char *mounts_value(const struct settings_mount *set)
+{
+	return set->plugin != NULL   ? set->plugin
+	       : set->worker != NULL ? set->worker
+	       : set->attach != NULL ? set->attach
+				     : set->script;
+}
+
+/* What the shell runs; NULL: nothing. */
+static const char *mounts_command(const struct settings_mount *set)
+{
+	return set->script != NULL ? set->script : set->worker;
+}
+
+/* *attach_r: it is the address where workers attach that is wrong. */
+static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set,
+			     bool *attach_r, char *why)
+{
+	const char *command = mounts_command(set);
+	if (command != NULL && !command_check(command, why, MOUNTS_WHY_MAX))
+		return false;
+	if (set->script != NULL)
+		return mounts_start_script(s, m, set, why);
+	if (set->plugin != NULL && !s->settings.isolate)
+		return mounts_start_plugin(s, m, set, why);
+	return mounts_start_pool(s, m, set, attach_r, why);
+}
+
+/* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start
+ * as another user (--user). */
+/* The word was checked when it was read. */
+uint8_t server_slow_policy(const struct settings_mount *set)
+{
+	const struct option_row *row = &option_table[OPTION_ID_slow_policy];
+	char why[OPTION_WHY_MAX];
+	uint64_t policy = MOUNT_SLOW_CLOSE;
+	option_parse(row, set->slow_policy != NULL ? set->slow_policy : row->initial, &policy, why);
+	return (uint8_t)policy;
+}
+
+/* So was the size. Followed by budgets_set. */
+void server_set_hold(struct mount *m, const struct settings_mount *set)
+{
+	const struct option_row *row = &option_table[OPTION_ID_hold_bytes];
+	char why[OPTION_WHY_MAX];
+	uint64_t max = UINT64_MAX;
+	option_parse(row, set->hold_bytes != NULL ? set->hold_bytes : row->initial, &max, why);
+	atomic_store(&m->budget->max, max);
+}
+
+void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
+{
+	m->rule = (struct meter_rule){.lines = set->script != NULL &&
+					       mounts_framing(&s->settings, set) == SCRIPT_LINES};
+	if (set->rate_limit != NULL)
+		option_limit(set->rate_limit, &m->rule.rate,
+			     &m->rule.close); /* it was checked where it was read */
+}
+
+static struct mount *mounts_make(struct server *s, const struct settings_mount *set)
+{
+	struct mount *m = mount_new(&s->hub, set->path);
+	if (m == NULL) {
+		server_refuse(s, mounts_option(set), mounts_value(set), "no memory");
+		return NULL;
+	}
+	server_set_rule(s, m, set);
+	server_set_hold(m, set);
+	m->slow = server_slow_policy(set);
+	if (!mount_set_subprotocols(m, set->subprotocol))
+		server_refuse(s, "subprotocol", set->subprotocol, "no memory");
+	else if (server_start_tokens(s, m, set))
+		return m;
+	mount_free(m);
+	return NULL;
+}
+
+bool server_make_mounts(struct server *s)
+{
+	s->made = calloc(s->settings.n_mounts + 1, sizeof(*s->made));
+	bool ok = s->made != NULL;
+	for (size_t i = 0; ok && i < s->settings.n_mounts; i++)
+		ok = (s->made[i] = mounts_make(s, &s->settings.mounts[i])) != NULL;
+	budgets_set(&s->hub.budgets, s->settings.hold_total);
+	return ok;
+}
+
+bool server_check_attach(struct server *s)
+{
+	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX];
+	bool ok = mounts_read_token(s, token, why) ||
+		  server_refuse(s, "attach-token", s->settings.attach_token, why);
+	explicit_bzero(token, sizeof token);
+	return server_check_attach_tls(s, s->settings.check) && ok;
+}
+
+/* By the name of what is wrong: a plugin, or a setting of its. */
+static bool mounts_refuse(const struct server *s, const struct settings_mount *set, const char *why)
+{
+	char path[4096], again[MOUNTS_WHY_MAX];
+	const char *key = NULL;
+	if (set->plugin != NULL &&
+	    settings_find_plugin(set->plugin, NULL, path, sizeof path, again, sizeof again))
+		plugin_check(path, set->pairs, set->n_pairs, &key, again, sizeof again);
+	return key != NULL ? server_refuse(s, "plugin-set", key, why)
+			   : server_refuse(s, mounts_option(set), mounts_value(set), why);
+}
+
+bool server_start_mounts(struct server *s)
+{
+	char why[MOUNTS_WHY_MAX] = "";
+	if (!server_check_attach(s)) /* here, so that each is refused by its own name */
+		return false;
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const struct settings_mount *set = &s->settings.mounts[i];
+		bool attach = false;
+		if (!mounts_start_one(s, s->made[i], set, &attach, why))
+			return attach ? server_refuse(s, "attach", set->attach, why)
+				      : mounts_refuse(s, set, why);
+		hub_add_mount(&s->hub, s->made[i]);
+		s->made[i] = NULL;
+	}
+	return true;
+}
+
+void server_free_made(struct server *s)
+{
+	for (size_t i = 0; s->made != NULL && i < s->settings.n_mounts; i++)
+		if (s->made[i] != NULL)
+			mount_free(s->made[i]);
+	free(s->made);
+	s->made = NULL;
+}
+
+/* What a start would refuse of them. */
+bool server_check_mounts(const struct server *s)
+{
+	char path[4096], why[MOUNTS_WHY_MAX];
+	bool ok = true;
+	for (size_t i = 0; i < s->settings.n_mounts; i++) {
+		const struct settings_mount *set = &s->settings.mounts[i];
+		const char *name = set->plugin, *command = mounts_command(set);
+		ok = server_check_tokens(s, set) && ok;
+		if (command == NULL && name == NULL)
+			continue;
+		if (server_drops(&s->settings)) /* they are started, and loaded, as that user */
+			privileges_enter(&s->privileges);
+		if (command != NULL && !command_check(command, why, sizeof why))
+			ok = server_refuse(s, mounts_option(set), mounts_value(set), why);
+		const char *key = NULL;
+		if (name != NULL &&
+		    (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
+		     !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
+		     (s->settings.isolate &&
+		      !mounts_find_program("tova-worker", path, sizeof path, why))))
+			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin",
+					   key != NULL ? key : name, why);
+		server_leave(server_drops(&s->settings));
+	}
+	return ok;
+}

@@ -1,0 +1,227 @@
+/* reload: HUP. The settings are read anew, and what can change while connections are up changes. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "settings/settings_adopt.h"
+#include "handler/plugin/plugin.h"
+#include "handler/script/script.h"
+#include "handler/worker/worker.h"
+#include "server.h"
+
+static struct settings_mount *reload_find(const struct settings *settings, const char *path)
+{
+	for (size_t i = 0; i < settings->n_mounts; i++)
+		if (strcmp(settings->mounts[i].path, path) == 0)
+			return &settings->mounts[i];
+	return NULL;
+}
+
+/* What one reload found. */
+struct reload {
+	struct server *s;
+	uint64_t changed,
+		waiting;     /* options with another value; those of them that wait for a restart */
+	bool workers;	     /* what workers are started with is another now */
+	struct settings was; /* what ran before */
+};
+
+static void reload_on_change(void *ctx, const struct settings_change *change)
+{
+	static const char *const sentences[] = {[OPTION_WHEN_HUP] = "an option changed",
+						[OPTION_WHEN_WORKER] =
+							"an option changes with the next worker",
+						[OPTION_WHEN_RESTART] =
+							"an option changes only with a restart"};
+	struct reload *r = ctx;
+	enum option_when when = change->waits ? OPTION_WHEN_RESTART : change->row->when;
+	char option[64];
+	snprintf(option, sizeof option, "--%s", change->row->name);
+	r->changed++;
+	r->waiting += change->waits;
+	r->workers = r->workers || when == OPTION_WHEN_WORKER;
+	LOG(r->s->log, change->waits ? LOG_WARN : LOG_NOTICE, LOG_RELOAD, sentences[when],
+	    LOG_STR("option", option), LOG_STR("mount", change->mount),
+	    LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
+}
+
+static void reload_plugin(struct reload *r, struct mount *m, struct settings_mount *new)
+{
+	struct server *s = r->s;
+	char path[4096], why[1024], was[128];
+	snprintf(was, sizeof was, "%s", plugin_version(m));
+	plugin_set_slow(m, s->settings.plugin_slow);
+	bool found = settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why);
+	if (found && plugin_is_current(m, path, new->pairs, new->n_pairs))
+		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone",
+		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("version", was));
+	else if (found && plugin_reload(m, path, new->pairs, new->n_pairs, why, sizeof why))
+		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced",
+		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
+		    LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
+		    LOG_U64("connections", m->n_sessions));
+	else {
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "the plugin was not replaced, the old one goes on", LOG_STR("mount", m->path),
+		    LOG_STR("plugin", new->plugin), LOG_STR("error", why));
+		settings_adopt_not_handler(&r->was, new);
+	}
+}
+
+/* What can not be had stays as it is, and the settings say so. */
+static void reload_keep(struct server *s, struct settings *new, enum option_id id,
+			const char *value, int error)
+{
+	char option[64];
+	snprintf(option, sizeof option, "--%s", option_table[id].name);
+	LOG(s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on",
+	    LOG_STR("option", option), LOG_STR("value", value), LOG_ERRNO(error));
+	settings_adopt_not(&s->settings, new, id);
+}
+
+static void reload_files(struct server *s, struct settings *new)
+{
+	struct files files = {.mounts = s->files.mounts};
+	if (!files_open(&files, new->static_dir)) {
+		reload_keep(s, new, OPTION_ID_static_dir, new->static_dir, errno);
+		return;
+	}
+	files_close(&s->files);
+	s->files = files;
+	if (!sides_set_files(&s->sides, &files))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "--static can not be opened for each thread, some serve the old folder");
+}
+
+static bool reload_text_equal(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static void reload_log(struct server *s, struct settings *new)
+{
+	if (reload_text_equal(s->settings.log_file, new->log_file))
+		return;
+	int error = log_move(s->log, new->log_file);
+	if (error != 0)
+		reload_keep(s, new, OPTION_ID_log_file, new->log_file, error);
+}
+
+static void reload_dead_letter(struct server *s, struct settings *new)
+{
+	if (!reload_text_equal(s->settings.dead_letter, new->dead_letter) &&
+	    !deadletter_move(s->deadletter, new->dead_letter))
+		reload_keep(s, new, OPTION_ID_dead_letter, new->dead_letter, errno);
+}
+
+/* Its mount has the same kind of handler still: settings_adopt sees to that. */
+static void reload_handler(struct reload *r, struct mount *m, struct settings_mount *new)
+{
+	if (worker_is(m))
+		server_reload_workers(r->s, m, new, r->workers);
+	else if (plugin_is(m))
+		reload_plugin(r, m, new);
+	else if (script_is(m))
+		server_reload_script(r->s, m, new);
+}
+
+/* The old lists stay if there is no memory for others. */
+static void reload_gate(struct server *s)
+{
+	struct tally_limits limits = server_tally_limits(&s->settings);
+	struct address_set trusted = {.n = 0};
+	char *hosts = NULL;
+	tally_set_limits(s->tally, &limits);
+	s->conns.gate.forwarded = (enum forwarded_kind)s->settings.forwarded;
+	if (!address_set_make(&trusted, s->settings.trusted_proxy.items,
+			      s->settings.trusted_proxy.n) ||
+	    !server_make_hosts(&s->settings, &hosts)) {
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for --trusted-proxy and --host, the old lists go on");
+		address_set_free(&trusted);
+		return;
+	}
+	address_set_free(&s->trusted);
+	free(s->hosts);
+	s->trusted = trusted;
+	s->conns.gate.hosts = s->hosts = hosts;
+	if (!sides_set_gate(&s->sides, &s->conns.gate))
+		LOG(s->log, LOG_ERROR, LOG_RELOAD,
+		    "no memory for --trusted-proxy and --host on each thread, the old lists go on there");
+}
+
+/* Together, as one that is wrong keeps all of them. */
+static void reload_tls(struct reload *r)
+{
+	static const enum option_id ids[] = {OPTION_ID_tls_cert, OPTION_ID_tls_key,
+					     OPTION_ID_tls_client_ca, OPTION_ID_tls_min};
+	if (server_reload_tls(r->s))
+		return;
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		settings_adopt_not(&r->was, &r->s->settings, ids[i]);
+}
+
+static void reload_mounts(struct reload *r)
+{
+	struct server *s = r->s;
+	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
+		struct settings_mount *setting = reload_find(&s->settings, m->path);
+		if (setting == NULL)
+			continue;
+		server_set_rule(s, m, setting);
+		server_set_hold(m, setting);
+		sides_set_rule(&s->sides, &m->rule);
+		server_reload_tokens(s, m, setting);
+		m->slow = server_slow_policy(setting);
+		if (!mount_set_subprotocols(m, setting->subprotocol))
+			LOG(s->log, LOG_ERROR, LOG_RELOAD,
+			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
+		reload_handler(r, m, setting);
+	}
+	budgets_set(&s->hub.budgets, s->settings.hold_total);
+}
+
+static void reload_apply(struct server *s, struct settings *new)
+{
+	struct reload r = {.s = s};
+	reload_log(s, new);
+	reload_files(s, new);
+	reload_dead_letter(s, new);
+	settings_adopt(&s->settings, new, reload_on_change, &r);
+	r.was = s->settings;
+	s->settings = *new;
+	struct conn_limits limits = server_limits(&s->settings);
+	s->hub.origins = s->settings.origin.items;
+	s->hub.n_origins = s->settings.origin.n;
+	server_set_passenv(s);
+	s->hub.quota = server_quota(&s->settings);
+	conns_set_limits(&s->conns, &limits);
+	sides_set_limits(&s->sides, &limits);
+	reload_gate(s);
+	reload_tls(&r);
+	log_configure(s->log, (enum log_format)s->settings.log_format,
+		      (enum log_level)s->settings.log_level);
+	reload_mounts(&r);
+	settings_free(&r.was);
+	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again",
+	    LOG_U64("changed", r.changed), LOG_U64("waiting_for_a_restart", r.waiting));
+}
+
+void server_reload(struct server *s)
+{
+	char *said = NULL;
+	size_t n = 0;
+	struct settings new;
+	struct settings_source source = *s->source;
+	source.err = open_memstream(&said, &n);
+	enum settings_status status = settings_read(&new, &source);
+	if (source.err != NULL)
+		fclose(source.err);
+	if (status == SETTINGS_OK)
+		reload_apply(s, &new);
+	else
+		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
+		    LOG_SPAN("error", ((struct span){said, n > 0 ? n - 1 : 0})));
+	free(said);
+}

@@ -1,0 +1,487 @@
+#include "settings/option.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define ROW(field, kind, long_name, short_name, arg, place, moment, from, to, standard, words, \
+	    what) \
+	[OPTION_ID_##field] = {.name = (long_name), \
+			       .letter = (short_name), \
+			       .type = OPTION_##kind, \
+			       .group = OPTION_##place, \
+			       .when = OPTION_WHEN_##moment, \
+			       .argument = (arg), \
+			       .least = (from), \
+			       .most = (to), \
+			       .initial = (standard), \
+			       .choices = (words), \
+			       .text = (what)},
+const struct option_row option_table[OPTION_COUNT] = {OPTIONS(ROW)};
+#undef ROW
+
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+
+/* The largest first; option_format takes the first that divides. */
+static const struct unit SIZES[] = {{"g", OPTION_G},
+				    {"m", OPTION_M},
+				    {"k", OPTION_K},
+				    {"", 1},
+				    {NULL, 0}};
+static const struct unit TIMES[] = {{"h", OPTION_H}, {"m", 60 * OPTION_S}, {"s", OPTION_S},
+				    {"ms", 1},	     {"", OPTION_S},	   {NULL, 0}};
+static const struct unit NUMBERS[] = {{"", 1}, {NULL, 0}};
+
+static const struct unit *units(const struct option_row *row)
+{
+	return row->type == OPTION_SIZE || option_is_scoped_size(row) ? SIZES
+	       : row->type == OPTION_TIME			      ? TIMES
+								      : NUMBERS;
+}
+
+const struct option_row *option_find(const char *name, size_t n)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		if (strlen(option_table[i].name) == n && memcmp(option_table[i].name, name, n) == 0)
+			return &option_table[i];
+	return NULL;
+}
+
+const char *option_when_text(const struct option_row *row)
+{
+	static const char *const text[] = {[OPTION_WHEN_HUP] = "at once",
+					   [OPTION_WHEN_WORKER] = "next worker",
+					   [OPTION_WHEN_RESTART] = "restart",
+					   [OPTION_WHEN_START] = "-"};
+	return row->when > OPTION_WHEN_NONE && row->when <= OPTION_WHEN_START ? text[row->when]
+									      : "?";
+}
+
+bool option_repeatable(const struct option_row *row)
+{
+	return row->type == OPTION_LIST || row->type == OPTION_PATHS ||
+	       row->type == OPTION_LISTEN || row->type == OPTION_HANDLER ||
+	       row->type == OPTION_PAIR || row->type == OPTION_SCOPED;
+}
+
+/* Is its value one of some words? */
+static bool is_word(const struct option_row *row)
+{
+	return row->type == OPTION_ENUM || (row->type == OPTION_SCOPED && row->choices != NULL);
+}
+
+/* --- misspellings ----------------------------------------------------------------------------- */
+
+#define NAME_MAX_COMPARED 40
+
+/* How many characters must be changed, added, left out or swapped with their neighbour to turn a
+ * into b. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t n = strlen(a), m = strlen(b), d[NAME_MAX_COMPARED + 1][NAME_MAX_COMPARED + 1];
+
+	if (n > NAME_MAX_COMPARED || m > NAME_MAX_COMPARED)
+		return SIZE_MAX;
+	for (size_t i = 0; i <= n; i++) {
+		for (size_t j = 0; j <= m; j++) {
+			size_t best = i == 0   ? j
+				      : j == 0 ? i
+					       : d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (i > 0 && j > 0 && d[i - 1][j] + 1 < best)
+				best = d[i - 1][j] + 1;
+			if (i > 0 && j > 0 && d[i][j - 1] + 1 < best)
+				best = d[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    d[i - 2][j - 2] + 1 < best)
+				best = d[i - 2][j - 2] + 1;
+			d[i][j] = best;
+		}
+	}
+	return d[n][m];
+}
+
+const char *option_nearest(const char *name, const char *const *names, size_t n)
+{
+	size_t len = strlen(name), best = len < 3 ? 1 : 1 + len / 3;
+	const char *nearest = NULL;
+
+	/* Who types the beginning of a name means it, though another may be fewer changes away. */
+	for (size_t i = 0; i < n && len >= 2; i++)
+		if (strncmp(name, names[i], len) == 0)
+			return names[i];
+	for (size_t i = 0; i < n; i++) {
+		size_t d = distance(name, names[i]);
+
+		if (d <= best && (nearest == NULL || d < best)) {
+			best = d;
+			nearest = names[i];
+		}
+	}
+	return nearest;
+}
+
+/* --- values ----------------------------------------------------------------------------------- */
+
+void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap)
+{
+	const struct unit *unit = units(row);
+
+	if (is_word(row)) {
+		const char *word = row->choices;
+
+		for (; value > 0 && strchr(word, '|') != NULL; value--)
+			word = strchr(word, '|') + 1;
+		snprintf(dst, cap, "%.*s", (int)strcspn(word, "|"), word);
+		return;
+	}
+	if (value == 0) {
+		snprintf(dst, cap, "0");
+		return;
+	}
+	if (row->type == OPTION_RATE) {
+		struct bucket_rate rate = option_rate(value);
+
+		for (unit = TIMES; rate.ms % unit->factor != 0;)
+			unit++;
+		snprintf(dst, cap, "%" PRIu32 "/%" PRIu64 "%s", rate.n, rate.ms / unit->factor,
+			 unit->name);
+		return;
+	}
+	while (value % unit->factor != 0)
+		unit++;
+	snprintf(dst, cap, "%" PRIu64 "%s", value / unit->factor, unit->name);
+}
+
+/* Of a rate it is that of its number. */
+static void range(const struct option_row *row, char least[32], char most[32])
+{
+	struct option_row number = *row;
+
+	if (row->type == OPTION_RATE)
+		number.type = OPTION_NUMBER;
+	option_format(&number, row->least, least, 32);
+	option_format(&number, row->most, most, 32);
+}
+
+/* "a number with k, m or g, 1k to 1g (0: never)" */
+static void describe(const struct option_row *row, char *dst, size_t cap)
+{
+	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
+					   [OPTION_SIZE] = "a number with k, m or g",
+					   [OPTION_TIME] = "a number with ms, s, m or h",
+					   [OPTION_RATE] = "a number and a time such as 20/10s",
+					   [OPTION_SCOPED] = "a number with k, m or g"};
+	char least[32], most[32];
+	size_t n = 0;
+
+	if (is_word(row)) {
+		for (const char *word = row->choices; *word != '\0' && n < cap;) {
+			size_t len = strcspn(word, "|");
+			const char *join = n == 0 ? "" : word[len] == '\0' ? " or " : ", ";
+
+			n += (size_t)snprintf(dst + n, cap - n, "%s%.*s", join, (int)len, word);
+			word += len + (word[len] == '|');
+		}
+		return;
+	}
+	range(row, least, most);
+	n = (size_t)snprintf(dst, cap, "%s, %s to %s", NOUN[row->type], least, most);
+	if (row->choices != NULL && n < cap)
+		snprintf(dst + n, cap - n, ", or 0 (%s)", row->choices);
+}
+
+struct bucket_rate option_rate(uint64_t value)
+{
+	return (struct bucket_rate){.n = (uint32_t)value, .ms = (uint32_t)(value >> 32)};
+}
+
+static bool refuse(const struct option_row *row, const char *text, const char *problem,
+		   char why[OPTION_WHY_MAX])
+{
+	char expected[200];
+
+	describe(row, expected, sizeof(expected));
+	snprintf(why, OPTION_WHY_MAX, "\"%.80s\" %s; expected %s", text, problem, expected);
+	return false;
+}
+
+static bool in_range(const struct option_row *row, uint64_t value)
+{
+	return (value >= row->least && value <= row->most) || (value == 0 && row->choices != NULL);
+}
+
+static bool parse_choice(const struct option_row *row, const char *text, uint64_t *value_r)
+{
+	uint64_t index = 0;
+
+	for (const char *word = row->choices; *word != '\0'; index++) {
+		size_t len = strcspn(word, "|");
+
+		if (strlen(text) == len && memcmp(text, word, len) == 0) {
+			*value_r = index;
+			return true;
+		}
+		word += len + (word[len] == '|');
+	}
+	return false;
+}
+
+/* N/TIME; TIME is 1 ms to 1 h. */
+static bool parse_rate(const struct option_row *row, const char *text, uint64_t *value_r)
+{
+	static const struct option_row time = {.type = OPTION_TIME, .least = 1, .most = OPTION_H};
+	struct option_row number = *row;
+	const char *slash = strchr(text, '/');
+	char n[24], why[OPTION_WHY_MAX];
+	uint64_t most, ms;
+
+	if (strcmp(text, "0") == 0 && row->choices != NULL) {
+		*value_r = 0;
+		return true;
+	}
+	if (slash == NULL || (size_t)(slash - text) >= sizeof(n))
+		return false;
+	memcpy(n, text, (size_t)(slash - text));
+	n[slash - text] = '\0';
+	number.type = OPTION_NUMBER;
+	number.choices = NULL;
+	if (!option_parse(&number, n, &most, why) || !option_parse(&time, slash + 1, &ms, why))
+		return false;
+	*value_r = most | ms << 32;
+	return true;
+}
+
+bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
+{
+	static const struct option_row row = {.type = OPTION_RATE, .least = 1, .most = 1000000};
+	const char *comma = strchr(text, ',');
+	size_t n = comma != NULL ? (size_t)(comma - text) : strlen(text);
+	uint64_t value;
+	char rate[64];
+
+	*close_r = comma != NULL && strcmp(comma, ",close") == 0;
+	if (n >= sizeof(rate) || (comma != NULL && !*close_r && strcmp(comma, ",drop") != 0))
+		return false;
+	memcpy(rate, text, n);
+	rate[n] = '\0';
+	if (!parse_rate(&row, rate, &value))
+		return false;
+	*rate_r = option_rate(value);
+	return true;
+}
+
+bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
+		  char why[OPTION_WHY_MAX])
+{
+	const char *noun = units(row) == SIZES	      ? "is not a size"
+			   : row->type == OPTION_TIME ? "is not a time"
+						      : "is not a number";
+	const struct unit *unit = units(row);
+	size_t digits = strspn(text, "0123456789");
+	uint64_t value = 0;
+	bool overflow = false;
+
+	if (is_word(row))
+		return parse_choice(row, text, value_r) || refuse(row, text, "is unknown", why);
+	if (row->type == OPTION_RATE)
+		return parse_rate(row, text, value_r) || refuse(row, text, "is not a rate", why);
+	for (size_t i = 0; i < digits; i++) {
+		overflow = overflow || __builtin_mul_overflow(value, 10, &value);
+		overflow = overflow ||
+			   __builtin_add_overflow(value, (uint64_t)(text[i] - '0'), &value);
+	}
+	while (unit->name != NULL && strcmp(unit->name, text + digits) != 0)
+		unit++;
+	if (digits == 0 || unit->name == NULL)
+		return refuse(row, text, noun, why);
+	overflow = overflow || __builtin_mul_overflow(value, unit->factor, &value);
+	if (overflow || !in_range(row, value))
+		return refuse(row, text, "is out of range", why);
+	*value_r = value;
+	return true;
+}
+
+/* --- what people read ------------------------------------------------------------------------- */
+
+static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] =
+								    "Handlers, one for each mount",
+							    [OPTION_HANDLERS] =
+								    "Workers and scripts",
+							    [OPTION_NETWORK] = "Network",
+							    [OPTION_DEFLATE] = "Compression",
+							    [OPTION_LIMITS] = "Limits",
+							    [OPTION_TIMES] = "Times",
+							    [OPTION_LOGGING] = "Log",
+							    [OPTION_COMMAND] =
+								    "On the command line only"};
+
+/* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
+static void explain(const struct option_row *row, char *dst, size_t cap)
+{
+	char limits[240] = "", least[32], most[32];
+	size_t n = 0;
+
+	if (is_word(row)) {
+		describe(row, limits, sizeof(limits));
+	} else if (row->most > 0) {
+		range(row, least, most);
+		n = (size_t)snprintf(limits, sizeof(limits), "%s to %s", least, most);
+		if (row->choices != NULL)
+			snprintf(limits + n, sizeof(limits) - n, ", 0: %s", row->choices);
+	}
+	n = (size_t)snprintf(dst, cap, "%s", row->text);
+	if (n < cap && (limits[0] != '\0' || row->initial != NULL))
+		n += (size_t)snprintf(dst + n, cap - n, " (%s%s%s%s)", limits,
+				      limits[0] != '\0' && row->initial != NULL ? "; " : "",
+				      row->initial != NULL ? "default " : "",
+				      row->initial != NULL ? row->initial : "");
+	if (n < cap && option_repeatable(row))
+		snprintf(dst + n, cap - n, "; repeatable");
+}
+
+/* The same, and when HUP gives it another value, where that is not at once. */
+static void explain_all(const struct option_row *row, char *dst, size_t cap)
+{
+	explain(row, dst, cap);
+	size_t n = strlen(dst);
+	if (row->when == OPTION_WHEN_WORKER)
+		snprintf(dst + n, cap - n, "; changes with the next worker");
+	else if (row->when == OPTION_WHEN_RESTART)
+		snprintf(dst + n, cap - n, "; changes with a restart");
+}
+
+#define OPTION_EXPLAIN_MAX 700 /* the longest text of an option, with what is added to it */
+
+/* Prints text in lines of at most `width`, each after the first indented. */
+static void wrap(FILE *out, const char *text, size_t indent, size_t width)
+{
+	size_t column = 0;
+
+	for (const char *word = text; *word != '\0';) {
+		size_t len = strcspn(word, " ");
+
+		if (column > 0 && column + 1 + len > width) {
+			fprintf(out, "\n%*s", (int)indent, "");
+			column = 0;
+		}
+		column += (size_t)fprintf(out, "%s%.*s", column > 0 ? " " : "", (int)len, word);
+		word += len + strspn(word + len, " ");
+	}
+	fputc('\n', out);
+}
+
+#define HELP_INDENT 8
+#define HELP_WIDTH 72
+
+void option_print_help(FILE *out)
+{
+	char text[OPTION_EXPLAIN_MAX];
+
+	fprintf(out,
+		"usage: tova-host [OPTION...]\n"
+		"A WebSocket server whose connections, rooms and messages are handled by plugins, workers or scripts.\n"
+		"MOUNT is a path such as /chat. Sizes take k, m, g; times take ms, s, m, h, and a bare number is seconds;\n"
+		"a rate is a number and a time, such as 20/10s. HUP (or tova-ctl reload) reads the config file again;\n"
+		"what an option says then holds at once, unless its text says something else.\n");
+	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
+		fprintf(out, "\n%s:\n", GROUP_TITLE[group]);
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
+			if (row->group != group)
+				continue;
+			if (row->letter != 0)
+				fprintf(out, "  -%c, --%s", row->letter, row->name);
+			else
+				fprintf(out, "      --%s", row->name);
+			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "",
+				row->argument != NULL ? row->argument : "", HELP_INDENT, "");
+			explain_all(row, text, sizeof(text));
+			wrap(out, text, HELP_INDENT, HELP_WIDTH);
+		}
+	}
+}
+
+/* In man macros a hyphen is a dash unless escaped, and a line that begins with a dot or quote is a
+ * command. */
+static void print_roff(FILE *out, const char *text)
+{
+	for (const char *p = text; *p != '\0'; p++) {
+		if (p == text && (*p == '.' || *p == '\''))
+			fputs("\\&", out);
+		if (*p == '-')
+			fputs("\\-", out);
+		else if (*p == '\\')
+			fputs("\\e", out);
+		else
+			fputc(*p, out);
+	}
+}
+
+void option_print_man(FILE *out)
+{
+	char text[OPTION_EXPLAIN_MAX];
+
+	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
+		fprintf(out, ".SS %s\n", GROUP_TITLE[group]);
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
+			if (row->group != group)
+				continue;
+			fputs(".TP\n", out);
+			if (row->letter != 0)
+				fprintf(out, "\\fB\\-%c\\fR, ", row->letter);
+			fputs("\\fB\\-\\-", out);
+			print_roff(out, row->name);
+			fputs("\\fR", out);
+			if (row->argument != NULL) {
+				fputs(" \\fI", out);
+				print_roff(out, row->argument);
+				fputs("\\fR", out);
+			}
+			fputc('\n', out);
+			explain_all(row, text, sizeof(text));
+			print_roff(out, text);
+			fputc('\n', out);
+		}
+	}
+}
+
+/* A bar would end the cell, even inside a code span. */
+static void print_cell(FILE *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '|' || *text == '*' || *text == '<')
+			fputc('\\', out);
+		fputc(*text, out);
+	}
+}
+
+void option_print_markdown(FILE *out)
+{
+	char text[OPTION_EXPLAIN_MAX];
+
+	fputs("| option | meaning | HUP |\n|---|---|---|\n", out);
+	for (enum option_group group = 0; group < OPTION_HIDDEN; group++) {
+		for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+		     row++) {
+			if (row->group != group)
+				continue;
+			fputs("| ", out);
+			if (row->letter != 0)
+				fprintf(out, "`-%c` ", row->letter);
+			fprintf(out, "`--%s", row->name);
+			if (row->argument != NULL) {
+				fputc(' ', out);
+				for (const char *p = row->argument; *p != '\0'; p++)
+					fprintf(out, *p == '|' ? "\\|" : "%c", *p);
+			}
+			fputs("` | ", out);
+			explain(row, text, sizeof(text));
+			print_cell(out, text);
+			fprintf(out, " | %s |\n", option_when_text(row));
+		}
+	}
+}

@@ -1,0 +1,418 @@
+#include "settings/settings.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "settings/settings_layer.h"
+
+/* --- freeing ---------------------------------------------------------------------------------- */
+
+static void free_listens(struct settings_listens *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		free(list->items[i].text);
+		free(list->items[i].host);
+		free(list->items[i].unix_path);
+		settings_list_free(&list->items[i].tls_names);
+	}
+	free(list->items);
+}
+
+static void free_mount(struct settings_mount *mount)
+{
+	for (size_t i = 0; i < mount->n_pairs; i++) {
+		free(mount->pairs[i].key);
+		free(mount->pairs[i].value);
+	}
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++)
+		if (row->type == OPTION_SCOPED)
+			free(*settings_scope_field(mount, row));
+	free(mount->pairs);
+	free(mount->path);
+	free(mount->plugin);
+	free(mount->worker);
+	free(mount->attach);
+	free(mount->script);
+}
+
+void settings_free(struct settings *s)
+{
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
+		void *field = settings_layer_field(s, row);
+
+		if (row->type == OPTION_TEXT || row->type == OPTION_PATH)
+			free(*(char **)field);
+		else if (row->type == OPTION_LIST || row->type == OPTION_PATHS)
+			settings_list_free(field);
+		else if (row->type == OPTION_LISTEN)
+			free_listens(field);
+	}
+	for (size_t i = 0; i < s->n_mounts; i++)
+		free_mount(&s->mounts[i]);
+	free(s->mounts);
+	memset(s, 0, sizeof(*s));
+}
+
+/* --- laying one source over the other --------------------------------------------------------- */
+
+/* What only the file says moves over; what neither says gets its default. */
+static void merge(struct settings_layer *over, struct settings_layer *under)
+{
+	static const struct settings_place nowhere = {NULL, 0};
+
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
+		size_t i = (size_t)(row - option_table);
+		void *mine = settings_layer_field(&over->s, row),
+		     *theirs = settings_layer_field(&under->s, row);
+
+		if (mine == NULL || over->given[i])
+			continue;
+		if (under->given[i]) {
+			memcpy(mine, theirs, settings_layer_size(row));
+			memset(theirs, 0, settings_layer_size(row));
+		} else if (row->initial != NULL) {
+			settings_layer_apply(over, row, row->initial, &nowhere);
+		}
+	}
+	if (!over->mounts_given) {
+		over->s.mounts = under->s.mounts;
+		over->s.n_mounts = under->s.n_mounts;
+		under->s.mounts = NULL;
+		under->s.n_mounts = 0;
+	}
+}
+
+static void no_such_mount(struct settings_layer *layer, const struct settings_pending *pending)
+{
+	static const struct settings_place here = {NULL, 0};
+	char known[600] = "";
+	size_t n = 0;
+
+	for (size_t i = 0; i < layer->s.n_mounts && n < sizeof(known); i++)
+		if (layer->s.mounts[i].plugin != NULL)
+			n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s",
+					      n > 0 ? ", " : "; expected one of ",
+					      layer->s.mounts[i].path);
+	settings_layer_error(layer, &here, option_table[OPTION_ID_plugin_set].name,
+			     "the mount %s has no plugin%s", pending->mount, known);
+}
+
+/* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a
+ * single mount wins. */
+static void settle_pairs(struct settings_layer *target, const struct settings_layer *from)
+{
+	for (int single = 0; single <= 1 && !*target->no_memory; single++) {
+		for (size_t i = 0; i < from->n_pending; i++) {
+			const struct settings_pending *pending = &from->pending[i];
+			bool found = false;
+
+			if ((pending->mount != NULL) != (single == 1))
+				continue;
+			for (size_t j = 0; j < target->s.n_mounts; j++) {
+				struct settings_mount *mount = &target->s.mounts[j];
+
+				if (mount->plugin != NULL &&
+				    (pending->mount == NULL ||
+				     strcmp(pending->mount, mount->path) == 0)) {
+					settings_layer_set(target, mount, &pending->pair);
+					found = true;
+				}
+			}
+			if (!found && pending->mount != NULL)
+				no_such_mount(target, pending);
+			else if (!found)
+				settings_layer_error(
+					target, &(struct settings_place){NULL, 0},
+					option_table[OPTION_ID_plugin_set].name,
+					"\"%.64s\" is a setting for plugins, and none is given",
+					pending->pair.key);
+		}
+	}
+}
+
+/* Whoever reaches a TCP port may dial it; an ipc socket belongs to its user. */
+static void check_attach(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+	const char *name = option_table[OPTION_ID_attach].name;
+
+	for (size_t i = 0; i < layer->s.n_mounts; i++) {
+		const char *url = layer->s.mounts[i].attach;
+		bool tls = url != NULL && settings_layer_is_tls(url);
+
+		if (tls && (layer->s.attach_cert == NULL || layer->s.attach_key == NULL))
+			settings_layer_error(layer, &here, name,
+					     "\"%.200s\" needs --attach-cert and --attach-key",
+					     url);
+		else if (url != NULL && settings_layer_is_open(url) &&
+			 layer->s.attach_token == NULL &&
+			 !(tls && layer->s.attach_client_ca != NULL))
+			settings_layer_error(
+				layer, &here, name,
+				"\"%.200s\" can be dialled from other machines; expected an address of this one, "
+				"--attach-token%s",
+				url, tls ? " or --attach-client-ca" : "");
+	}
+}
+
+/* What a token must be says nothing where none is asked for: whoever wrote that believes it is. */
+static void check_tokens(struct settings_layer *layer, const struct settings_layer *said)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < said->n_scoped; i++) {
+		const struct settings_scoped *scoped = &said->scoped[i];
+		bool guarded = false, any = false;
+
+		if (strncmp(scoped->row->name, "jwt-", 4) != 0)
+			continue;
+
+		for (size_t j = 0; j < layer->s.n_mounts; j++) {
+			bool its = scoped->mount == NULL ||
+				   strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+
+			any = any || its;
+			guarded = guarded || (its && layer->s.mounts[j].jwt_key != NULL);
+		}
+		if (any && !guarded && scoped->row != &option_table[OPTION_ID_jwt_key] &&
+		    scoped->row != &option_table[OPTION_ID_rate_limit])
+			settings_layer_error(layer, &here, scoped->row->name,
+					     "\"%.200s\" needs --jwt-key%s%s", scoped->value,
+					     scoped->mount != NULL ? " for the mount " : "",
+					     scoped->mount != NULL ? scoped->mount : "");
+	}
+}
+
+/* What a line is says nothing where no script writes any. */
+static void check_scripts(struct settings_layer *layer, const struct settings_layer *said)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < said->n_scoped; i++) {
+		const struct settings_scoped *scoped = &said->scoped[i];
+		bool any = false, found = false;
+
+		if (scoped->row != &option_table[OPTION_ID_script_lines] ||
+		    scoped->value[0] == '\0')
+			continue;
+		for (size_t j = 0; j < layer->s.n_mounts; j++) {
+			bool its = scoped->mount == NULL ||
+				   strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
+
+			found = found || its;
+			any = any || (its && layer->s.mounts[j].script != NULL);
+		}
+		if (found && !any)
+			settings_layer_error(layer, &here, scoped->row->name,
+					     "\"%.200s\" is for scripts, and there is none%s%s",
+					     scoped->value, scoped->mount != NULL ? " at " : "",
+					     scoped->mount != NULL ? scoped->mount : "");
+		else if (any && layer->s.script_binary)
+			settings_layer_error(
+				layer, &here, scoped->row->name,
+				"\"%.200s\" says what a line is, and with --script-binary there are none; expected one of both",
+				scoped->value);
+	}
+}
+
+/* Without a proxy that is trusted nobody could connect there. */
+static void check_listen(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < layer->s.listen.n; i++)
+		if (layer->s.listen.items[i].proxy && layer->s.trusted_proxy.n == 0)
+			settings_layer_error(
+				layer, &here, option_table[OPTION_ID_listen].name,
+				"\"%.200s\" needs --trusted-proxy, with the addresses of those who may send a PROXY header",
+				layer->s.listen.items[i].text);
+}
+
+/* Which addresses speak TLS, and is there what that needs? */
+static void check_tls(struct settings_layer *layer)
+{
+	static const struct settings_place here = {NULL, 0};
+	struct settings *s = &layer->s;
+	size_t speaking = 0, groups = 0;
+
+	for (size_t i = 0; i < s->listen.n; i++) {
+		struct settings_listen *listen = &s->listen.items[i];
+
+		groups += listen->tls_names.n > 0;
+		if (listen->tls_names.n > 0 && groups == SETTINGS_TLS_GROUPS + 1)
+			settings_layer_error(
+				layer, &here, option_table[OPTION_ID_listen].name,
+				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
+				listen->text, SETTINGS_TLS_GROUPS);
+		listen->tls = listen->speaks == SETTINGS_SPEAKS_TLS ||
+			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 &&
+			       listen->unix_path == NULL);
+		speaking += listen->tls;
+		if (listen->tls && s->tls_cert.n == 0)
+			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name,
+					     "\"%.200s\" needs --tls-cert", listen->text);
+	}
+	if (s->tls_cert.n > 0 && speaking == 0)
+		settings_layer_error(
+			layer, &here, option_table[OPTION_ID_tls_cert].name,
+			"nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls");
+	if (s->tls_key.n > 0 && s->tls_key.n != s->tls_cert.n)
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_key].name,
+				     "given %zu times; expected as often as --tls-cert, %zu times",
+				     s->tls_key.n, s->tls_cert.n);
+	if (s->tls_client_ca != NULL && s->tls_cert.n == 0)
+		settings_layer_error(layer, &here, option_table[OPTION_ID_tls_client_ca].name,
+				     "\"%.200s\" needs --tls-cert", s->tls_client_ca);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+/* Prints what an option asks for instead of running. */
+static bool print_instead(const struct settings *s, FILE *out)
+{
+	if (s->help)
+		option_print_help(out);
+	else if (s->version)
+		fputs("tova-host " TOVA_VERSION "\n", out);
+	else if (s->help_man)
+		option_print_man(out);
+	else if (s->help_markdown)
+		option_print_markdown(out);
+	else
+		return false;
+	return true;
+}
+
+static void say(const struct settings_source *source, const struct settings_list *errors, bool all,
+		bool no_memory)
+{
+	if (source->err == NULL)
+		return;
+	if (no_memory)
+		fputs("tova-host: out of memory while reading the settings\n", source->err);
+	for (size_t i = 0; i < errors->n && (all || i == 0) && !no_memory; i++)
+		fprintf(source->err, "%s\n", errors->items[i]);
+}
+
+enum settings_status settings_read(struct settings *s, const struct settings_source *source)
+{
+	struct settings_list errors = {0};
+	bool no_memory = false;
+	struct settings_layer over = {.source = source, .errors = &errors, .no_memory = &no_memory},
+			      under = over;
+	enum settings_status status = SETTINGS_OK;
+
+	settings_command_line_read(&over);
+	if (errors.n == 0 && !no_memory && print_instead(&over.s, source->out))
+		status = SETTINGS_DONE;
+	if (status == SETTINGS_OK && over.s.config != NULL)
+		settings_config_read(&under, over.s.config);
+	if (status == SETTINGS_OK && !no_memory) {
+		bool sound;
+
+		merge(&over, &under);
+		if (!over.mounts_given)
+			settle_pairs(&over, &under);
+		/* A wrong --plugin may be why a mount is missing, and a wrong --attach-token why
+		 * there is none; their own sentences are enough then. */
+		sound = errors.n == 0;
+		if (sound)
+			check_attach(&over);
+		if (sound)
+			check_listen(&over);
+		if (sound)
+			check_tls(&over);
+		if (sound)
+			settle_pairs(&over, &over);
+		if (sound)
+			settings_scope_settle(&over, &under, !over.mounts_given);
+		if (sound)
+			settings_scope_settle(&over, &over, true);
+		if (sound)
+			check_scripts(&over, &under);
+		if (sound)
+			check_scripts(&over, &over);
+		if (sound)
+			check_tokens(&over, &under);
+		if (sound)
+			check_tokens(&over, &over);
+	}
+	if (errors.n > 0 || no_memory) {
+		say(source, &errors, over.s.check, no_memory);
+		status = SETTINGS_BAD;
+	}
+	*s = over.s;
+	if (status != SETTINGS_OK)
+		settings_free(s);
+	settings_free(&under.s);
+	settings_layer_free_pending(&over);
+	settings_layer_free_pending(&under);
+	settings_list_free(&errors);
+	return status;
+}
+
+/* --- plugins ---------------------------------------------------------------------------------- */
+
+/* Sets errno if it is none. */
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return false;
+	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	return S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
+static bool own_folder(char dst[4096])
+{
+	ssize_t n = readlink("/proc/self/exe", dst, 4095);
+	char *slash;
+
+	if (n <= 0)
+		return false;
+	dst[n] = '\0';
+	slash = strrchr(dst, '/');
+	if (slash == NULL)
+		return false;
+	*slash = '\0';
+	return true;
+}
+
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
+			  char *why, size_t why_cap)
+{
+	static const char *const SUFFIX[] = {"", ".so"};
+	char own[4096] = ".", beside[4200];
+	size_t n = strlen(name), suffixes = n > 3 && strcmp(name + n - 3, ".so") == 0 ? 1 : 2;
+
+	if (strchr(name, '/') != NULL) {
+		if ((size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r))
+			return true;
+		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name,
+			 strlen(name) >= cap ? "too long"
+			 : errno == EINVAL   ? "it is no regular file"
+					     : strerror(errno));
+		return false;
+	}
+	if (exe_dir == NULL && own_folder(own))
+		exe_dir = own;
+	exe_dir = exe_dir != NULL ? exe_dir : ".";
+	snprintf(beside, sizeof(beside), "%s/plugins", exe_dir);
+	const char *const folders[] = {".", exe_dir, beside, TOVA_PLUGIN_DIR};
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+		for (size_t j = 0; j < suffixes; j++)
+			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) <
+				    cap &&
+			    is_file(path_r))
+				return true;
+	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name,
+		 exe_dir, beside, TOVA_PLUGIN_DIR);
+	return false;
+}

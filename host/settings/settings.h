@@ -1,0 +1,123 @@
+/* settings: what the command line and the config file say, checked, as plain fields. */
+#ifndef TOVA_SETTINGS_SETTINGS_H
+#define TOVA_SETTINGS_SETTINGS_H
+
+#include "settings/option.h"
+
+struct settings_list {
+	char **items;
+	size_t n;
+};
+
+enum settings_speaks { SETTINGS_SPEAKS_EITHER, SETTINGS_SPEAKS_TLS, SETTINGS_SPEAKS_PLAIN };
+
+#define SETTINGS_TLS_GROUPS 64 /* most addresses with certificates of their own */
+
+struct settings_listen {
+	char *text;	 /* as the operator wrote it */
+	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
+	uint16_t port;	 /* 0: any free one */
+	char *unix_path; /* NULL: TCP */
+	bool proxy;	 /* ",proxy" */
+	int speaks;	 /* enum settings_speaks: what it says itself */
+	bool tls;	 /* and what follows from all of them */
+	/* ",tls=NAME": only the certificates for these are shown there; none: all */
+	struct settings_list tls_names;
+};
+
+struct settings_listens {
+	struct settings_listen *items;
+	size_t n;
+};
+
+struct settings_pair {
+	char *key, *value;
+};
+
+#define SETTINGS_MOUNT_FLAG(name)
+#define SETTINGS_MOUNT_NUMBER(name)
+#define SETTINGS_MOUNT_SIZE(name)
+#define SETTINGS_MOUNT_TIME(name)
+#define SETTINGS_MOUNT_RATE(name)
+#define SETTINGS_MOUNT_ENUM(name)
+#define SETTINGS_MOUNT_TEXT(name)
+#define SETTINGS_MOUNT_PATH(name)
+#define SETTINGS_MOUNT_LIST(name)
+#define SETTINGS_MOUNT_PATHS(name)
+#define SETTINGS_MOUNT_LISTEN(name)
+#define SETTINGS_MOUNT_HANDLER(name)
+#define SETTINGS_MOUNT_PAIR(name)
+#define SETTINGS_MOUNT_SCOPED(name) char *name;
+#define SETTINGS_MOUNT_FIELD(field, type, ...) SETTINGS_MOUNT_##type(field)
+
+struct settings_mount {
+	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
+	/* One of them is given, the others are NULL; or worker and attach. */
+	char *plugin;	       /* see settings_find_plugin */
+	char *worker, *script; /* for the shell */
+	char *attach; /* URL with a scheme that is known; what it names may still be wrong */
+	struct settings_pair *pairs; /* --plugin-set, each key once */
+	size_t n_pairs;
+	OPTIONS(SETTINGS_MOUNT_FIELD) /* those of type SCOPED; NULL: not given for this mount */
+};
+
+#define SETTINGS_FIELD_FLAG(name) bool name;
+#define SETTINGS_FIELD_NUMBER(name) uint64_t name;
+#define SETTINGS_FIELD_SIZE(name) uint64_t name; /* bytes */
+#define SETTINGS_FIELD_TIME(name) uint64_t name; /* milliseconds */
+#define SETTINGS_FIELD_RATE(name) uint64_t name; /* see option_rate */
+#define SETTINGS_FIELD_ENUM(name) unsigned name; /* enum log_level and so on */
+#define SETTINGS_FIELD_TEXT(name) char *name;
+#define SETTINGS_FIELD_PATH(name) char *name;
+#define SETTINGS_FIELD_LIST(name) struct settings_list name;
+#define SETTINGS_FIELD_PATHS(name) struct settings_list name;
+#define SETTINGS_FIELD_LISTEN(name) struct settings_listens name;
+#define SETTINGS_FIELD_HANDLER(name) /* in mounts */
+#define SETTINGS_FIELD_PAIR(name)    /* in mounts */
+#define SETTINGS_FIELD_SCOPED(name)  /* in mounts */
+#define SETTINGS_FIELD(field, type, ...) SETTINGS_FIELD_##type(field)
+
+/* One field per row of the option table: max_message, idle_timeout, listen, origin, static_dir,
+ * log_level, check, ... in its order. NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding):
+ * there are few of it */
+struct settings {
+	/* in the order given; each path once */
+	OPTIONS(SETTINGS_FIELD)
+	struct settings_mount *mounts;
+	size_t n_mounts;
+};
+
+enum settings_status {
+	SETTINGS_OK,
+	SETTINGS_DONE, /* --help and the like were printed: exit 0 */
+	SETTINGS_BAD,  /* what is wrong was said: exit 2 */
+};
+
+struct settings_source {
+	int argc;
+	char **argv; /* not changed */
+	/* What is wrong with an item of --origin, of --host (NULL: nothing); a null function
+	 * accepts all. */
+	const char *(*origin_error)(const char *item);
+	const char *(*host_error)(const char *item);
+	FILE *out, *err; /* stdout and stderr, or a test's; err NULL: say nothing */
+};
+
+/* Reads the command line and the config file it names. May be called again at any time (reload)
+ * with another struct settings. On anything but SETTINGS_OK nothing is left in *s to free. Says the
+ * first thing that is wrong, or with --check everything. With s->check set the caller, once it has
+ * made its own checks, calls settings_print and exits. */
+enum settings_status settings_read(struct settings *s, const struct settings_source *source);
+void settings_free(struct settings *s);
+
+/* Prints them as a config file. */
+void settings_print(const struct settings *s, FILE *out);
+
+/* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current
+ * folder, beside the binary, in `plugins` beside it and in the installed plugin folder, ".so"
+ * appended if it lacks it. exe_dir NULL: the folder of the running program. Returns false with a
+ * sentence in why that names the places tried. */
+bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
+			  char *why, size_t why_cap);
+
+#endif

@@ -1,0 +1,130 @@
+#include "settings/settings_layer.h"
+
+#include <string.h>
+
+/* Written by hand rather than with getopt, which keeps its state in globals and takes any unique
+ * beginning of a name, so that a new option could break an old script. What it accepts is otherwise
+ * the same: --name value, --name=value, -n value, -nvalue. */
+
+static const struct settings_place HERE = {NULL, 0};
+
+static void unknown(struct settings_layer *layer, const char *name)
+{
+	const char *names[OPTION_COUNT], *nearest;
+	size_t n = 0;
+
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		if (option_table[i].group != OPTION_HIDDEN)
+			names[n++] = option_table[i].name;
+	nearest = option_nearest(name, names, n);
+	if (nearest != NULL)
+		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?",
+				     nearest);
+	else
+		settings_layer_error(layer, &HERE, name, "unknown option; see --help");
+}
+
+static void missing(struct settings_layer *layer, const struct option_row *row)
+{
+	settings_layer_error(layer, &HERE, row->name, "needs a value; expected %s", row->argument);
+}
+
+/* Each of these takes the argument at i and returns how many arguments it used. */
+
+static int read_long(struct settings_layer *layer, int i)
+{
+	const char *argument = layer->source->argv[i] + 2, *equals = strchr(argument, '=');
+	size_t n = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
+	const struct option_row *row = option_find(argument, n);
+	char name[64];
+
+	if (row == NULL) {
+		snprintf(name, sizeof(name), "%.*s",
+			 n < sizeof(name) ? (int)n : (int)sizeof(name) - 1, argument);
+		unknown(layer, name);
+		return 1;
+	}
+	if (row->type == OPTION_FLAG && equals != NULL) {
+		settings_layer_error(layer, &HERE, row->name,
+				     "\"%.200s\" is too much; expected --%s without a value",
+				     equals + 1, row->name);
+		return 1;
+	}
+	if (row->type == OPTION_FLAG || equals != NULL) {
+		settings_layer_apply(layer, row, equals != NULL ? equals + 1 : NULL, &HERE);
+		return 1;
+	}
+	if (i + 1 >= layer->source->argc) {
+		missing(layer, row);
+		return 1;
+	}
+	settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
+	return 2;
+}
+
+static const struct option_row *find_letter(char letter)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++)
+		if (option_table[i].letter == letter)
+			return &option_table[i];
+	return NULL;
+}
+
+static int read_short(struct settings_layer *layer, int i)
+{
+	for (const char *p = layer->source->argv[i] + 1; *p != '\0'; p++) {
+		const struct option_row *row = find_letter(*p);
+
+		if (row == NULL) {
+			settings_layer_error(layer, &HERE, NULL, "-%c: unknown option; see --help",
+					     *p);
+			return 1;
+		}
+		if (row->type == OPTION_FLAG) {
+			settings_layer_apply(layer, row, NULL, &HERE);
+			continue;
+		}
+		if (p[1] != '\0') {
+			settings_layer_apply(layer, row, p + 1, &HERE);
+			return 1;
+		}
+		if (i + 1 >= layer->source->argc) {
+			missing(layer, row);
+			return 1;
+		}
+		settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
+		return 2;
+	}
+	return 1;
+}
+
+static int read_other(struct settings_layer *layer, int i)
+{
+	const char *argument = layer->source->argv[i];
+	size_t n = strlen(argument);
+	bool plugin = n > 3 && strcmp(argument + n - 3, ".so") == 0;
+
+	settings_layer_error(layer, &HERE, NULL, "\"%.200s\": unexpected argument; %s", argument,
+			     plugin ? "a plugin is given with --plugin" : "see --help");
+	return 1;
+}
+
+void settings_command_line_read(struct settings_layer *layer)
+{
+	bool options = true;
+
+	for (int i = 1; i < layer->source->argc;) {
+		const char *argument = layer->source->argv[i];
+
+		if (options && strcmp(argument, "--") == 0) {
+			options = false;
+			i++;
+		} else if (options && argument[0] == '-' && argument[1] == '-') {
+			i += read_long(layer, i);
+		} else if (options && argument[0] == '-' && argument[1] != '\0') {
+			i += read_short(layer, i);
+		} else {
+			i += read_other(layer, i);
+		}
+	}
+}
