@@ -358,6 +358,31 @@ static void server_on_control_reload(void *ctx)
 	server_reload(ctx);
 }
 
+bool server_listens_at(const struct server *s, const char *path)
+{
+	for (size_t i = 0; i < s->settings.listen.n; i++) {
+		const char *unix_path = s->settings.listen.items[i].unix_path;
+		if (unix_path != NULL && strcmp(unix_path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* The control socket, or NULL and why it can not be had. */
+static struct control *server_open_control(struct server *s, const char *path,
+					   const struct control_actions *actions, char *why)
+{
+	if (server_listens_at(s, path)) {
+		snprintf(why, SERVER_WHY_MAX, SERVER_LISTENS);
+		return NULL;
+	}
+	bool entered = server_enter(s, path);
+	struct control *control = control_open(&s->hub, path, &s->sources, s->deadletter, actions,
+					       why, SERVER_WHY_MAX);
+	server_leave(entered);
+	return control;
+}
+
 static bool server_start_control(struct server *s)
 {
 	const struct control_actions actions = {.reload = server_on_control_reload,
@@ -372,10 +397,7 @@ static bool server_start_control(struct server *s)
 		snprintf(s->control_path, sizeof s->control_path, "%s/tova.sock",
 			 runtime != NULL && runtime[0] == '/' ? runtime : "/run");
 	path = given != NULL ? given : path; /* one that is too long is told as it was given */
-	bool entered = server_enter(s, path);
-	s->control =
-		control_open(&s->hub, path, &s->sources, s->deadletter, &actions, why, sizeof why);
-	server_leave(entered);
+	s->control = server_open_control(s, path, &actions, why);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
 	/* another host has it, or it is not ours to make: this one can do without */

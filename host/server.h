@@ -54,6 +54,10 @@ int server_main(const struct settings_source *source);
 /* Says why a setting is refused, to the person who typed it; returns false. */
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
 
+/* Do clients connect to that path? Then it can not be the control socket, too. */
+bool server_listens_at(const struct server *s, const char *path);
+#define SERVER_LISTENS "clients connect there: --listen has it"
+
 /* Which variables children get that start from now on. */
 void server_set_passenv(struct server *s);
 

@@ -113,6 +113,8 @@ static bool check_doors(const struct server *s)
 	for (size_t i = 0; i < s->settings.n_mounts; i++)
 		if (s->settings.mounts[i].attach != NULL)
 			ok = check_attach(s, s->settings.mounts[i].attach) && ok;
+	if (s->settings.control != NULL && server_listens_at(s, s->settings.control))
+		ok = server_refuse(s, "control", s->settings.control, SERVER_LISTENS);
 	if (s->settings.control != NULL)
 		ok = check_socket(s, "control", s->settings.control, s->settings.control) && ok;
 	return ok;

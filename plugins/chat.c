@@ -100,10 +100,9 @@ static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 	return error->kind == TOVA_ERROR_HANDLER ? send_json(m, ws, line("error", error->text)) : 0;
 }
 
+static const tova_setting_spec no_settings[] = {{NULL, NULL, NULL}};
+
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("chat", "1.0"),
-	.on_open = on_open,
-	.on_message = on_message,
-	.on_close = on_close,
-	.on_error = on_error,
+	TOVA_PLUGIN_HEAD("chat", "1.0"), .settings = no_settings, .on_open = on_open,
+	.on_message = on_message,	 .on_close = on_close,	  .on_error = on_error,
 };

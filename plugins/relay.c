@@ -71,8 +71,13 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 	return tova_broadcast_payload_to(m, me->room, &keyed, me->echo ? TOVA_NONE : ws);
 }
 
+static const tova_setting_spec no_settings[] = {{NULL, NULL, NULL}};
+
 TOVA_PLUGIN = {
-	TOVA_PLUGIN_HEAD("relay", "1.0"), .data_size = sizeof(struct subscriber),
-	.on_upgrade = on_upgrade,	  .on_open = on_open,
+	TOVA_PLUGIN_HEAD("relay", "1.0"),
+	.settings = no_settings,
+	.data_size = sizeof(struct subscriber),
+	.on_upgrade = on_upgrade,
+	.on_open = on_open,
 	.on_message = on_message,
 };

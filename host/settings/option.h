@@ -178,7 +178,7 @@ enum option_when {
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, RESTART, 0, 0, NULL, NULL, \
-	  "Unix socket for tova-ctl, which only this user may open") \
+	  "Unix socket for tova-ctl, which only this user may open (by default tova.sock in $XDG_RUNTIME_DIR or /run, which the host does without if it can not have it)") \
 	X(user, TEXT, "user", 0, "USER", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "become this user (a name or a number) once ports, keys and files are open; workers and scripts run as that user; for root only") \
 	X(group, TEXT, "group", 0, "GROUP", NETWORK, RESTART, 0, 0, NULL, NULL, \
@@ -237,7 +237,7 @@ enum option_when {
 	X(close_timeout, TIME, "close-timeout", 0, "TIME", TIMES, HUP, 100, OPTION_H, "5s", NULL, \
 	  "how long answers to earlier messages, and then the close handshake may take; longer only while the peer takes what was sent") \
 	X(drain, TIME, "drain", 0, "TIME", TIMES, HUP, 0, OPTION_H, "5s", NULL, \
-	  "connections are closed one by one over this time when the host stops") \
+	  "connections are closed one by one over this time when the host stops, at least one each 20 ms") \
 	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, HUP, 1, OPTION_H, "1s", NULL, \
 	  "a plugin's callback that takes longer is logged") \
 	X(log_format, ENUM, "log-format", 0, "FORMAT", LOGGING, HUP, 0, 0, "text", "text|json", \
@@ -249,7 +249,7 @@ enum option_when {
 	X(config, PATH, "config", 'c', "FILE", COMMAND, START, 0, 0, NULL, NULL, \
 	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
 	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \
-	  "say everything that is wrong, or print the settings in effect as a config file, and exit") \
+	  "say what is wrong, or print the settings in effect as a config file, and exit") \
 	X(help, FLAG, "help", 'h', NULL, COMMAND, START, 0, 0, NULL, NULL, "print this help and exit") \
 	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version and exit") \
 	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options for the manual page") \

@@ -72,7 +72,7 @@ def author(tmp_path):
     def build(name):
         reader.save(name)
         stem, kind = name.rsplit(".", 1)
-        command = compile_c.replace("plugin", stem) if kind == "c" else compile_cc.replace("plugin", stem)
+        command = compile_c.replace("room", stem) if kind == "c" else compile_cc.replace("shout", stem)
         assert name in command, command
         reader.type(command)
         return tmp_path / f"{stem}.so"
@@ -190,9 +190,12 @@ def test_first_worker(reader, file, said):
             os.kill(worker, signal.SIGKILL)
         for ws in (ada, bob):
             assert ws.recv_text() == "moin" + said
+        ada.send_text("x\\nclose 4000")
+        for ws in (ada, bob):
+            assert ws.recv_text() == "x\\nclose 4000" + said.replace("1", "2")
         ada.send_text("bye")
         for ws in (ada, bob):
-            assert ws.recv_text() == "bye" + said.replace("1", "2")  # the first was told, and counted, once
+            assert ws.recv_text() == "bye" + said.replace("1", "3")  # the first was told, and counted, once
 
 
 def test_tls(reader):

@@ -898,6 +898,8 @@ def test_the_first_script_of_the_page(tmp_path):
             assert ws.recv_text() == "Hello! Say something."
         one.send_text("a \\ b")
         assert one.recv_text() == two.recv_text() == "a \\ b"
+        one.send_text("x\\nclose 4000 a\\c")  # which the echo of many a shell makes lines of
+        assert one.recv_text() == two.recv_text() == "x\\nclose 4000 a\\c"
         one.end()
         assert two.recv_text() == "somebody has left"
 

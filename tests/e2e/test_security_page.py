@@ -34,7 +34,7 @@ def test_the_config_files_are_good(tmp_path):
     assert whole != blocks[0]
     done = check(whole, tmp_path)
     assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
-    done = check(blocks[1] + "".join(blocks[0].splitlines(keepends=True)[4:]), tmp_path)
+    done = check(blocks[1] + "".join(whole.splitlines(keepends=True)[3:]), tmp_path)
     assert done.returncode == 0, done.stderr
 
 
