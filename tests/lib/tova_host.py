@@ -279,9 +279,9 @@ class Host:
 
     @property
     def children(self):
-        """Process ids of its children, but for the guard."""
+        """Process ids of its children, but for the guard, and for those that have not begun and still have its name."""
         found = [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        return [p for p in found if name_of(p) != "tova-guard"]
+        return [p for p in found if name_of(p) not in ("tova-guard", name_of(self.pid))]
 
     @property
     def guard(self):
