@@ -3,7 +3,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/ecdsa.h>
 #include <openssl/err.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -15,6 +17,8 @@
 #define KEY_FILE_MAX 65536
 #define SECRET_MIN 32 /* RFC 7518 3.2: as long as the hash */
 #define RSA_MIN_BITS 2048
+#define P256_BYTES 32
+#define TOKEN_DER_MAX 72 /* of two numbers of 33 bytes, with three heads of two */
 
 static bool key_fail(char why[TOKEN_KEY_WHY_MAX], const char *what)
 {
@@ -24,41 +28,105 @@ static bool key_fail(char why[TOKEN_KEY_WHY_MAX], const char *what)
 
 void token_key_free(struct token_keys *keys)
 {
-	for (unsigned i = 0; i < keys->n; i++)
-		OPENSSL_clear_free(keys->items[i].bytes, (size_t)keys->items[i].len);
+	for (unsigned i = 0; i < keys->n; i++) {
+		EVP_PKEY_free(keys->items[i].pkey);
+		OPENSSL_clear_free(keys->items[i].secret, keys->items[i].len);
+	}
 	*keys = (struct token_keys){.n = 0};
 }
 
-static bool key_add(struct token_keys *keys, jwt_alg_t alg, const void *bytes, size_t len,
-		    char why[TOKEN_KEY_WHY_MAX])
+/* --- what they have signed -------------------------------------------------------------------- */
+
+const char *token_alg_name(enum token_alg alg)
 {
-	unsigned char *copy = keys->n < TOKEN_KEYS_MAX ? OPENSSL_malloc(len) : NULL;
-	if (copy == NULL)
-		return key_fail(why, keys->n < TOKEN_KEYS_MAX
-					     ? "no memory"
-					     : "too many keys; expected at most 8");
-	memcpy(copy, bytes, len);
-	keys->items[keys->n++] = (struct token_key){.alg = alg, .bytes = copy, .len = (int)len};
-	return true;
+	static const char *const names[] = {NULL, "HS256", "RS256", "ES256"};
+	return names[alg];
+}
+
+/* RFC 7518 3.4: two numbers of 32 bytes, where OpenSSL takes a sequence of two in DER. Returns its
+ * length, 0: it is none, or there is no memory. */
+static size_t key_signature_to_der(const unsigned char *raw, size_t len,
+				   unsigned char der[TOKEN_DER_MAX])
+{
+	ECDSA_SIG *sig = len == 2 * P256_BYTES ? ECDSA_SIG_new() : NULL;
+	BIGNUM *r = sig != NULL ? BN_bin2bn(raw, P256_BYTES, NULL) : NULL;
+	BIGNUM *s = sig != NULL ? BN_bin2bn(raw + P256_BYTES, P256_BYTES, NULL) : NULL;
+	int n = 0;
+	if (r != NULL && s != NULL && ECDSA_SIG_set0(sig, r, s) == 1)
+		n = i2d_ECDSA_SIG(sig, &der);
+	else {
+		BN_free(r);
+		BN_free(s);
+	}
+	ECDSA_SIG_free(sig);
+	return n > 0 ? (size_t)n : 0;
+}
+
+static bool key_public_verifies(const struct token_key *key, struct span text,
+				const unsigned char *signature, size_t len)
+{
+	unsigned char der[TOKEN_DER_MAX];
+	if (key->alg == TOKEN_ES256) {
+		len = key_signature_to_der(signature, len, der);
+		signature = der;
+	}
+	EVP_MD_CTX *ctx = len > 0 ? EVP_MD_CTX_new() : NULL;
+	bool ok = ctx != NULL &&
+		  EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key->pkey) == 1 &&
+		  EVP_DigestVerify(ctx, signature, len, (const unsigned char *)text.p, text.n) == 1;
+	EVP_MD_CTX_free(ctx);
+	return ok;
+}
+
+bool token_key_verifies(const struct token_key *key, struct span signed_part,
+			const unsigned char *signature, size_t len)
+{
+	unsigned char mac[EVP_MAX_MD_SIZE];
+	unsigned n = 0;
+	bool ok;
+	if (key->pkey != NULL)
+		ok = key_public_verifies(key, signed_part, signature, len);
+	else
+		ok = HMAC(EVP_sha256(), key->secret, (int)key->len,
+			  (const unsigned char *)signed_part.p, signed_part.n, mac, &n) != NULL &&
+		     n == len && CRYPTO_memcmp(mac, signature, n) == 0;
+	/* the queue belongs to the thread: what stays in it would be taken for the next
+	 * connection's */
+	ERR_clear_error();
+	return ok;
+}
+
+/* --- a list of them --------------------------------------------------------------------------- */
+
+/* The next one, or NULL with why. */
+static struct token_key *key_add(struct token_keys *keys, enum token_alg alg,
+				 char why[TOKEN_KEY_WHY_MAX])
+{
+	if (keys->n == TOKEN_KEYS_MAX) {
+		key_fail(why, "too many keys; expected at most 8");
+		return NULL;
+	}
+	keys->items[keys->n] = (struct token_key){.alg = alg};
+	return &keys->items[keys->n++];
 }
 
 /* --- public keys ------------------------------------------------------------------------------ */
 
-/* RS256 for RSA, ES256 for P-256, JWT_ALG_NONE with a sentence for others. */
-static jwt_alg_t key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
+/* RS256 for RSA, ES256 for P-256, TOKEN_ALG_NONE with a sentence for others. */
+static enum token_alg key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 {
 	char group[64] = "";
 	size_t len = 0;
 	if (EVP_PKEY_is_a(key, "RSA")) {
 		if (EVP_PKEY_get_bits(key) >= RSA_MIN_BITS)
-			return JWT_ALG_RS256;
+			return TOKEN_RS256;
 		snprintf(why, TOKEN_KEY_WHY_MAX,
 			 "an RSA key of %d bits is too short; expected at least %d",
 			 EVP_PKEY_get_bits(key), RSA_MIN_BITS);
 	} else if (EVP_PKEY_is_a(key, "EC")) {
 		EVP_PKEY_get_group_name(key, group, sizeof group, &len);
 		if (strcmp(group, "prime256v1") == 0)
-			return JWT_ALG_ES256;
+			return TOKEN_ES256;
 		snprintf(why, TOKEN_KEY_WHY_MAX,
 			 "a key on the curve %s; expected P-256 (prime256v1), for ES256", group);
 	} else {
@@ -66,21 +134,18 @@ static jwt_alg_t key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 		snprintf(why, TOKEN_KEY_WHY_MAX, "a key of the type %s; expected RSA or EC (P-256)",
 			 name != NULL ? name : "unknown");
 	}
-	return JWT_ALG_NONE;
+	return TOKEN_ALG_NONE;
 }
 
-/* Kept as its own PEM text, for libjwt reads only the first of several. */
 static bool key_add_public(struct token_keys *keys, EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 {
-	jwt_alg_t alg = key_algorithm(key, why);
-	BIO *out = alg != JWT_ALG_NONE ? BIO_new(BIO_s_mem()) : NULL;
-	char *pem = NULL;
-	long len = out != NULL && PEM_write_bio_PUBKEY(out, key) == 1 ? BIO_get_mem_data(out, &pem)
-								      : 0;
-	bool ok = len > 0 ? key_add(keys, alg, pem, (size_t)len, why)
-			  : alg != JWT_ALG_NONE && key_fail(why, "no memory");
-	BIO_free(out);
-	return ok;
+	enum token_alg alg = key_algorithm(key, why);
+	struct token_key *at = alg != TOKEN_ALG_NONE ? key_add(keys, alg, why) : NULL;
+	if (at == NULL)
+		return false;
+	EVP_PKEY_up_ref(key);
+	at->pkey = key;
+	return true;
 }
 
 static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len,
@@ -191,6 +256,17 @@ static size_t key_secret_length(const unsigned char *bytes, size_t len)
 	return n;
 }
 
+static bool key_add_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			   char why[TOKEN_KEY_WHY_MAX])
+{
+	struct token_key *at = key_add(keys, TOKEN_HS256, why);
+	if (at == NULL)
+		return false;
+	at->secret = OPENSSL_memdup(bytes, len);
+	at->len = at->secret != NULL ? len : 0;
+	return at->secret != NULL || key_fail(why, "no memory");
+}
+
 static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
 			    char why[TOKEN_KEY_WHY_MAX])
 {
@@ -199,7 +275,7 @@ static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes,
 	if (other != NULL)
 		return key_fail(why, other);
 	if (n >= SECRET_MIN)
-		return key_add(keys, JWT_ALG_HS256, bytes, n, why);
+		return key_add_secret(keys, bytes, n, why);
 	snprintf(why, TOKEN_KEY_WHY_MAX,
 		 "a secret of %zu bytes is too short; expected at least %d, better random ones "
 		 "(openssl rand -base64 48)",
@@ -255,7 +331,7 @@ bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KE
 					  token_key_read(keys, bytes, len, why)
 				: key_fail(why, "no memory");
 	OPENSSL_clear_free(bytes, KEY_FILE_MAX + 1);
-	if (ok && keys->items[0].alg == JWT_ALG_HS256 && (st.st_mode & S_IRWXO) != 0)
+	if (ok && keys->items[0].alg == TOKEN_HS256 && (st.st_mode & S_IRWXO) != 0)
 		keys->warning = "other users of this machine can read a secret, and so make tokens";
 	else if (ok && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		keys->warning = "other users of this machine can replace a key, and so make tokens";

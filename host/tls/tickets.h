@@ -8,11 +8,11 @@
 #ifndef TOVA_TLS_TICKETS_H
 #define TOVA_TLS_TICKETS_H
 
-#include <openssl/evp.h>
-
 #define TICKETS_AGE 3600 /* seconds; also the time for which a session may be resumed */
 
 struct tickets;
+struct evp_cipher_ctx_st; /* openssl/evp.h */
+struct evp_mac_ctx_st;
 
 /* NULL without memory or random numbers. */
 struct tickets *tickets_new(void);
@@ -23,8 +23,8 @@ void tickets_unref(struct tickets *t);
  * open. Returns what it wants to hear: 1 done, 2 done but the key is an old one, 0 the key is
  * unknown, -1 failed. */
 int tickets_seal(struct tickets *t, unsigned char name[16], unsigned char *iv,
-		 EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+		 struct evp_cipher_ctx_st *cipher, struct evp_mac_ctx_st *mac);
 int tickets_open(struct tickets *t, const unsigned char name[16], const unsigned char *iv,
-		 EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac);
+		 struct evp_cipher_ctx_st *cipher, struct evp_mac_ctx_st *mac);
 
 #endif

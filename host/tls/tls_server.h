@@ -8,13 +8,13 @@
 #ifndef TOVA_TLS_TLS_SERVER_H
 #define TOVA_TLS_TLS_SERVER_H
 
-#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include "tls/tickets.h"
 
 struct tls_server;
+struct ssl_st; /* OpenSSL's SSL */
 
 /* Certificates, by a name that each of them has. The first is for names that none has, and for no
  * name. */
@@ -69,7 +69,7 @@ void tls_server_unref(struct tls_server *s);
 
 /* For a new connection, accepting, where this group is shown; NULL without memory. The server has
  * to outlive it. */
-SSL *tls_server_accept(const struct tls_server *s, unsigned group);
+struct ssl_st *tls_server_accept(const struct tls_server *s, unsigned group);
 /* Which certificate is shown to who asks for this name? The number of its pair in the settings; 0
  * for unknown ones. */
 size_t tls_server_find(const struct tls_server *s, const char *name);

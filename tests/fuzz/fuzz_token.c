@@ -161,8 +161,8 @@ static void check_keys(const uint8_t *data, size_t size)
 	}
 	MUST(keys.n > 0 && keys.n <= TOKEN_KEYS_MAX);
 	for (unsigned i = 0; i < keys.n; i++)
-		MUST(keys.items[i].alg == JWT_ALG_HS256 ? keys.n == 1 && keys.items[i].len >= 32
-							: keys.items[i].alg == JWT_ALG_RS256 || keys.items[i].alg == JWT_ALG_ES256);
+		MUST(keys.items[i].alg == TOKEN_HS256 ? keys.n == 1 && keys.items[i].len >= 32
+							: keys.items[i].alg == TOKEN_RS256 || keys.items[i].alg == TOKEN_ES256);
 	token_key_free(&keys);
 }
 

@@ -3,6 +3,8 @@
 #define TOVA_TESTS_TLS_FILES_H
 
 #include <check.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
