@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "base/check.h"
 #include "net/conn_parts.h"
 #include "net/far.h"
 #include "net/uptake.h"
@@ -171,13 +172,53 @@ void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone)
 		c->conns->ops->gave_up(c, messages, gone);
 }
 
+/* --- states ----------------------------------------------------------------------------------- */
+
+#define TO(state) (1u << (state))
+static const struct {
+	const char *name;
+	uint16_t next; /* TO those that may follow */
+} conn_states[CONN_STATES] = {
+	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD) | TO(CONN_FAR)},
+	[CONN_PROXY] = {"proxy", TO(CONN_HEAD) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_HEAD] = {"head", TO(CONN_ASKING) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_ASKING] = {"asking", TO(CONN_OPEN) | TO(CONN_ANSWER) | TO(CONN_DEAD)},
+	[CONN_ANSWER] = {"answer", TO(CONN_HEAD) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_OPEN] = {"open", TO(CONN_CLOSED) | TO(CONN_LEAVING) | TO(CONN_CLOSING) |
+				       TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_CLOSED] = {"closed", TO(CONN_CLOSING) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_LEAVING] = {"leaving", TO(CONN_CLOSING) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_CLOSING] = {"closing", TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_LINGER] = {"linger", TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_DEAD] = {"dead", 0},
+	[CONN_FAR] = {"far", 0},
+};
+#undef TO
+
+static __attribute__((noinline, cold)) void conn_log_state(const struct conn *c,
+							   enum conn_state state)
+{
+	char text[ADDRESS_TEXT];
+	LOG(c->conns->loop->log, LOG_DEBUG, LOG_CONN_STATE, "a connection's state",
+	    LOG_STR("from", conn_states[c->state].name), LOG_STR("to", conn_states[state].name),
+	    LOG_STR("remote", conn_remote_text(c, text)));
+}
+
+void conn_set_state(struct conn *c, enum conn_state state)
+{
+	CHECK(conn_states[c->state].next & (1u << state));
+	if (c->conns != NULL && log_would(c->conns->loop->log, LOG_DEBUG))
+		conn_log_state(c, state);
+	c->state = (uint8_t)state;
+}
+
 /* Closes the descriptor. The memory goes at the end of the turn, so that nobody on the stack meets
  * it freed. */
 void conn_kill(struct conn *c)
 {
 	if (c->state == CONN_DEAD)
 		return;
-	c->state = CONN_DEAD;
+	conn_set_state(c, CONN_DEAD);
 	gate_leave(c);
 	conn_unwait(c);
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
@@ -478,7 +519,7 @@ void conn_finish(struct conn *c)
 /* Our close frame is queued: the peer's is awaited. */
 static void conn_await_close(struct conn *c)
 {
-	c->state = CONN_CLOSING;
+	conn_set_state(c, CONN_CLOSING);
 	if (c->eof) {
 		conn_finish(c);
 		return;
@@ -507,7 +548,7 @@ static bool conn_close_later(struct conn *c, uint16_t code, const char *reason, 
 		memcpy(f->reason, reason, f->len);
 	more->farewell = f;
 	/* what comes meanwhile is left to the poller: often there is nothing to wait for */
-	c->state = fault ? CONN_CLOSED : CONN_LEAVING;
+	conn_set_state(c, fault ? CONN_CLOSED : CONN_LEAVING);
 	conn_wait_close(c);
 	return true;
 }
@@ -525,7 +566,7 @@ static void conn_say_farewell(struct conn *c)
 		conn_await_close(c);
 		return;
 	}
-	c->state = CONN_LINGER;
+	conn_set_state(c, CONN_LINGER);
 	conn_finish(c);
 }
 
@@ -556,7 +597,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		return;
 	/* what it sends is not looked at any more, and what it has sent is forgotten */
 	if (heavy_gives_way(c)) {
-		c->state = CONN_LINGER;
+		conn_set_state(c, CONN_LINGER);
 		conn_finish(c);
 		return;
 	}
@@ -574,11 +615,11 @@ void conn_echo_close(struct conn *c)
 		return;
 	}
 	if (c->eof) { /* there was no close frame to echo */
-		c->state = CONN_LINGER;
+		conn_set_state(c, CONN_LINGER);
 		conn_finish(c);
 		return;
 	}
-	c->state = CONN_CLOSING;
+	conn_set_state(c, CONN_CLOSING);
 	c->shaken = true;
 	/* 5.5.1: the echo carries the status code that came. */
 	conn_queue_close(c, c->close_code == CLOSE_NONE ? 0 : c->close_code, NULL, 0);
@@ -598,7 +639,7 @@ void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why
 	if (!told)
 		conn_queue_close(c, code, why, strlen(why));
 	if (c->state != CONN_DEAD) {
-		c->state = CONN_LINGER;
+		conn_set_state(c, CONN_LINGER);
 		conn_finish(c);
 	}
 	conn_end(c, end, code, span_of(why), why);
@@ -624,7 +665,7 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 		conn_abort(c);
 		return false;
 	}
-	c->state = CONN_OPEN;
+	conn_set_state(c, CONN_OPEN);
 	c->last_in = (uint32_t)loop_now(c->conns->loop);
 	conn_wait(c, CONN_WAIT_IDLE);
 	return true;
@@ -641,7 +682,7 @@ bool conn_answering(struct conn *c)
 		c->keep_alive = false;
 		c->released = true;
 	}
-	c->state = CONN_ANSWER;
+	conn_set_state(c, CONN_ANSWER);
 	conn_wait(c, CONN_WAIT_ANSWER);
 	return true;
 }
@@ -1012,7 +1053,7 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 		return false;
 	}
 	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
-	c->state = kind->proxy ? CONN_PROXY : CONN_HEAD;
+	conn_set_state(c, kind->proxy ? CONN_PROXY : CONN_HEAD);
 	/* A flood of TLS is not told: to say so would take a handshake for each. */
 	bool ok = conn_set_remote(c, remote) &&
 		  (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&

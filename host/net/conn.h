@@ -26,7 +26,9 @@
 #include "ws/frame.h"
 #include "ws/request.h"
 
+/* Moved by conn_set_state alone, which knows what may follow what. */
 enum conn_state {
+	CONN_NEW,    /* just made */
 	CONN_PROXY,  /* the header of a proxy is read, which says whose connection it is */
 	CONN_HEAD,   /* a request head is being read */
 	CONN_ASKING, /* whether the upgrade is accepted is not known yet; nothing is read */
@@ -46,6 +48,7 @@ enum conn_state {
 	CONN_DEAD, /* the descriptor is closed */
 	CONN_FAR,  /* the socket is another loop's, and so is what is done here: net/far.h */
 };
+#define CONN_STATES (CONN_FAR + 1)
 
 /* Why a connection ended without a close command. */
 enum conn_end {

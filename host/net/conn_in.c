@@ -36,13 +36,13 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 		if (!conn_queue_control(c, FRAME_PONG, f->data, f->len))
 			conn_lost(c, "no memory to answer a ping");
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_OPEN) {
-		c->state = CONN_CLOSED;
+		conn_set_state(c, CONN_CLOSED);
 		c->close_code = f->code;
 		conn_wait_close(c);
 		conn_end(c, CONN_END_CLOSE, f->code, (struct span){(const char *)f->data, f->len},
 			 NULL);
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
-		c->state = CONN_LINGER;
+		conn_set_state(c, CONN_LINGER);
 		c->shaken = true;
 		conn_finish(c);
 	}
@@ -227,7 +227,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 		conn_refuse(c, r, status, why);
 		return;
 	}
-	c->state = CONN_ASKING;
+	conn_set_state(c, CONN_ASKING);
 	c->released = false;
 	conn_wait(c, CONN_WAIT_ASK);
 	s->ops->upgrade(s->ctx, c, r);
@@ -348,7 +348,7 @@ static void conn_on_eof(struct conn *c)
 {
 	c->eof = true;
 	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
-		c->state = CONN_CLOSED;
+		conn_set_state(c, CONN_CLOSED);
 		conn_wait_close(c);
 		conn_end(c, CONN_END_EOF, CLOSE_ABNORMAL, (struct span){0},
 			 "the peer ended the stream without a close frame");

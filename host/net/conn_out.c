@@ -108,7 +108,7 @@ void conn_fin(struct conn *c)
 	}
 	/* A close(2) with unread input resets the connection and can destroy what the peer has not
 	 * read yet. */
-	c->state = CONN_LINGER;
+	conn_set_state(c, CONN_LINGER);
 	conn_wait_close(c);
 }
 
@@ -119,7 +119,7 @@ static void conn_answered(struct conn *c)
 		conn_fin(c);
 		return;
 	}
-	c->state = CONN_HEAD;
+	conn_set_state(c, CONN_HEAD);
 	conn_wait(c, CONN_WAIT_HEAD);
 	conn_consume_stash(c);
 }

@@ -66,6 +66,8 @@ static inline void conns_trim_later(struct conns *s)
 void conn_forget_input(struct conn *c);
 void conn_drop_tls(struct conn *c);
 void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
+/* The only writer of a conn's state: what may follow what is checked. */
+void conn_set_state(struct conn *c, enum conn_state state);
 void conn_kill(struct conn *c);
 void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason,
 	      const char *why);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "net/files.h"
+#include "net/conn_parts.h"
 #include "ws/authority.h"
 
 #define FAR_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
@@ -61,7 +62,7 @@ struct conn *far_stub_new(struct conn *peer, size_t session_size)
 	if (c == NULL)
 		return NULL;
 	c->fd = -1;
-	c->state = CONN_FAR;
+	conn_set_state(c, CONN_FAR);
 	c->waiting = CONN_WAIT_ASK;
 	c->peer = peer;
 	if (conn_set_remote(c, &remote))

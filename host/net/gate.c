@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "net/answer.h"
+#include "net/conn_parts.h"
 #include "ws/authority.h"
 #include "ws/proxy.h"
 
@@ -190,7 +191,7 @@ static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
 static void gate_introduce(struct conn *c, const struct proxy_header *said)
 {
 	struct gate_header *h = gate_header(c, 0);
-	c->state = CONN_HEAD;
+	conn_set_state(c, CONN_HEAD);
 	if (h == NULL || (!said->local && !conn_set_remote(c, &said->source))) {
 		gate_refuse(c, "no memory for a PROXY header");
 		return;

@@ -5,7 +5,7 @@ ifeq ($(SAN),)
 CHECKS += check-protocol-valgrind
 endif
 
-PROTOCOL_READY = $(BUILD)/tova-host $(PLUGINS) test-plugins
+PROTOCOL_READY = all test-plugins
 
 # Who sends what when, with all output by io_uring; the rest as most hosts run.
 PROTOCOL_URING = $(patsubst %,tests/protocol/test_%.py,rooms close limits model framing deflate)
