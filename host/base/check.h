@@ -18,13 +18,15 @@ _Noreturn void check_failed(const char *file, int line, const char *expression)
 /* What goes through a void * begins with a number of its kind, which is looked at on the way back.
  */
 enum check_magic {
-	CHECK_GONE = 0xdeadc0de, /* it was one, and is freed */
-	CHECK_CONN = 0x636f6e6e,
-	CHECK_SESSION = 0x73657373,
-	CHECK_EVENT = 0x65766e74,
-	CHECK_WORKER = 0x776f726b,
-	CHECK_SP_PIPE = 0x73707069,
-	CHECK_SCRIPT = 0x73637270,
+	CHECK_GONE = 0xdead, /* it was one, and is freed */
+	CHECK_CONN = 0xc0c1,
+	CHECK_SESSION = 0x5e55,
+	CHECK_EVENT = 0xeee7,
+	CHECK_WORKER = 0x3043,
+	CHECK_SP_PIPE = 0x5b1b,
+	CHECK_SCRIPT = 0x5c41,
 };
+
+#define CHECK_IS(thing, kind) CHECK((thing)->magic == (kind))
 
 #endif

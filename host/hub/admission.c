@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/check.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
 #include "hub/timer.h"
@@ -101,7 +102,7 @@ static bool admission_make_session(struct hub *hub, struct mount *m, struct sess
 {
 	bool later = handler_is_async(m->handler);
 	size_t data = later ? answer->data_len : m->data_size;
-	*s = (struct session){.mount = m};
+	*s = (struct session){.mount = m, .magic = CHECK_SESSION};
 	s->data = data > 0 ? calloc(1, data) : NULL;
 	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
 	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) &&
@@ -213,7 +214,7 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 	}
 	h->event.conn = c;
 	budget_add_event(m->budget, h->size);
-	*s = (struct session){.mount = m, .last_event = h};
+	*s = (struct session){.mount = m, .magic = CHECK_SESSION, .last_event = h};
 	hub->loop->stats.events++;
 	m->handler->ops->give(m->handler, h);
 }

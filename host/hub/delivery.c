@@ -209,7 +209,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 		return h;
 	h = s->last_event;
 	s->last_event = NULL;
-	*h = (struct event_held){.size = h->size, .lane = lane};
+	*h = (struct event_held){.magic = CHECK_EVENT, .size = h->size, .lane = lane};
 	h->event = (struct hub_event){
 		.kind = EVENT_CLOSE,
 		.session = s,
@@ -243,6 +243,7 @@ static void delivery_pass_over(struct mount *m, struct event_held *h)
 
 void delivery_follow(struct mount *m, struct event_held *h)
 {
+	CHECK_IS(h, CHECK_EVENT);
 	const struct handler_ops *ops = m->handler->ops;
 	struct lane *lane = h->lane;
 	struct event_held *next;
@@ -281,6 +282,7 @@ static void delivery_take_back(struct mount *m, struct event_held *h, bool handl
 
 void delivery_end_run(struct mount *m, struct event_held *h, bool handled)
 {
+	CHECK_IS(h, CHECK_EVENT);
 	struct event_held *last_first = NULL, *follower, *next;
 	if (h->lane == NULL || h->lane->current != h)
 		return;
@@ -329,6 +331,7 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
 		     struct span why)
 {
+	CHECK(h->magic == CHECK_EVENT && loop_is_own(m->hub->loop));
 	struct lane *lane = h->lane;
 	struct session *s = h->event.session;
 	bool last = h->event.kind == EVENT_CLOSE;
@@ -382,6 +385,7 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 
 void delivery_run(struct mount *m)
 {
+	CHECK(loop_is_own(m->hub->loop));
 	struct lane *lane;
 	while (!m->running && (lane = delivery_next_ready(m)) != NULL) {
 		if (handler_is_async(m->handler))
@@ -403,6 +407,7 @@ static bool delivery_submit_async(struct mount *m, struct session *s, const stru
 
 bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 {
+	CHECK(loop_is_own(m->hub->loop));
 	e->session = s;
 	if (handler_is_async(m->handler))
 		return delivery_submit_async(m, s, e);
@@ -416,6 +421,7 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 
 void delivery_close(struct mount *m, struct session *s)
 {
+	CHECK(s->magic == CHECK_SESSION && s->ended);
 	if (handler_is_async(m->handler)) {
 		delivery_pump(m, &s->lane);
 		return;

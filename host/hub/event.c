@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "auth/token.h"
 #include "ws/header.h"
 
@@ -119,6 +120,7 @@ static inline struct event_held *event_held_new(const struct hub_event *e, size_
 	if (h == NULL)
 		return NULL;
 	/* One by one: to clear all of it costs more than the rest of this. */
+	h->magic = CHECK_EVENT;
 	h->next = h->run_last = NULL;
 	h->event = *e;
 	h->size = size;
@@ -165,8 +167,10 @@ void event_held_free(struct event_held *h)
 {
 	if (h == NULL)
 		return;
+	CHECK_IS(h, CHECK_EVENT);
 	if (h->memory != NULL)
 		free(h->memory);
+	h->magic = CHECK_GONE;
 	free(h);
 }
 

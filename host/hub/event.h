@@ -119,6 +119,7 @@ struct event_held {
 	/* of the lane's current event: the last of those that are with the handler, linked by
 	 * `next` */
 	struct event_held *run_last;
+	uint16_t magic;	 /* CHECK_EVENT */
 	bool single : 1; /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;

@@ -45,6 +45,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
 {
+	CHECK(s->magic == CHECK_SESSION && loop_is_own(s->mount->hub->loop));
 	if (s->ended)
 		return;
 	struct mount *m = s->mount;
@@ -66,6 +67,7 @@ static void hub_forget_victim(struct hub *hub, const struct session *s)
 
 void hub_session_over(struct session *s)
 {
+	CHECK_IS(s, CHECK_SESSION);
 	struct hub *hub = s->mount->hub;
 	struct mount *m = s->mount;
 	if (s->victim)
@@ -99,6 +101,7 @@ void hub_mark_victim(struct hub *hub, struct session *s)
 
 bool hub_reserve(struct hub *hub)
 {
+	CHECK(loop_is_own(hub->loop));
 	if (hub->sessions.count < hub->cap_victims)
 		return true;
 	uint32_t cap = hub->cap_victims == 0 ? 64 : 2 * hub->cap_victims;
@@ -384,6 +387,7 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 {
+	CHECK(loop_is_own(hub->loop));
 	hub->loop->stats.commands += c->n;
 	hub->loop->delivery++;
 	for (uint32_t i = 0; i < c->n; i++) {
@@ -404,6 +408,7 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 
 void hub_pause(struct session *s)
 {
+	CHECK_IS(s, CHECK_SESSION);
 	if (s->paused || s->ended)
 		return;
 	s->paused = true;
@@ -412,6 +417,7 @@ void hub_pause(struct session *s)
 
 void hub_unpause(struct session *s)
 {
+	CHECK_IS(s, CHECK_SESSION);
 	s->paused = false;
 	conn_hold(session_conn(s), false);
 }

@@ -8,6 +8,7 @@
 #ifndef TOVA_HUB_HUB_H
 #define TOVA_HUB_HUB_H
 
+#include "base/check.h"
 #include "base/hash.h"
 #include "base/slotmap.h"
 #include "hub/mount.h"
@@ -75,6 +76,7 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 					       uint64_t local)
 {
 	struct session *s = slotmap_get(&hub->sessions, local);
+	CHECK(s == NULL || s->magic == CHECK_SESSION);
 	return s != NULL && s->mount == m && !s->ended && (s->settled || s == m->commit.origin)
 		       ? s
 		       : NULL;

@@ -35,6 +35,7 @@ struct session {
 	/* its close event, or its upgrade while that is being asked about */
 	struct event_held *last_event;
 	struct session_more *more; /* or NULL; see session_more */
+	uint16_t magic;		   /* CHECK_SESSION, once it is one */
 	uint16_t close_code;
 	uint16_t data_len; /* bytes */
 	uint8_t blame;	   /* deaths of workers that are laid to its events; the handler's */

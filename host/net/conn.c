@@ -333,6 +333,7 @@ void conn_lost(struct conn *c, const char *why)
 
 void conn_abort(struct conn *c)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR) {
 		far_abort(c);
 		return;
@@ -343,6 +344,7 @@ void conn_abort(struct conn *c)
 
 void conn_release(struct conn *c)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR) {
 		far_release(c);
 		return;
@@ -572,6 +574,7 @@ static void conn_say_farewell(struct conn *c)
 
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR) {
 		far_close(c, code, reason, len, urgent);
 		return;
@@ -606,6 +609,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 
 void conn_echo_close(struct conn *c)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR)
 		far_echo_close(c);
 	if (c->state != CONN_CLOSED && c->state != CONN_LEAVING)
@@ -648,6 +652,7 @@ void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why
 bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
 		 struct span subprotocol, struct span extra)
 {
+	conn_check(c);
 	char extensions[DEFLATE_ANSWER_MAX];
 	struct slice s;
 	if (c->state == CONN_FAR)
@@ -673,6 +678,7 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 
 bool conn_answering(struct conn *c)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR)
 		return far_answering(c);
 	if (c->state == CONN_DEAD)
@@ -690,6 +696,7 @@ bool conn_answering(struct conn *c)
 static void conn_on_ready(void *item, uint32_t events)
 {
 	struct conn *c = item;
+	CHECK_IS(c, CHECK_CONN);
 	struct conns *s = c->conns;
 	uint32_t interest = c->interest;
 	if (c->state == CONN_DEAD)
@@ -713,6 +720,7 @@ static void conn_on_ready(void *item, uint32_t events)
 
 void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR) {
 		far_hold(c, pause);
 		return;
@@ -937,6 +945,7 @@ static void conns_on_turn(void *arg)
 			if (c->more != NULL)
 				free(c->more->meter);
 			free(c->more);
+			c->magic = CHECK_GONE;
 			free(c);
 			s->living--;
 			continue;
@@ -1047,12 +1056,17 @@ static bool conn_begin_tls(struct conn *c, uint8_t group)
 
 bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind)
 {
+	CHECK(loop_is_own(s->loop));
 	struct conn *c = conns_reserve_dirty(s) ? calloc(1, sizeof *c + s->session_size) : NULL;
 	if (c == NULL) {
 		close(fd);
 		return false;
 	}
-	*c = (struct conn){.conns = s, .fd = fd, .released = true, .interest = CONN_WANT_READ};
+	*c = (struct conn){.conns = s,
+			   .fd = fd,
+			   .released = true,
+			   .interest = CONN_WANT_READ,
+			   .magic = CHECK_CONN};
 	conn_set_state(c, kind->proxy ? CONN_PROXY : CONN_HEAD);
 	/* A flood of TLS is not told: to say so would take a handshake for each. */
 	bool ok = conn_set_remote(c, remote) &&

@@ -119,6 +119,7 @@ struct conn {
 	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
 	uint8_t broken;
 	uint16_t interest; /* enum conn_interest bits that the poller was told */
+	uint16_t magic;	   /* CHECK_CONN */
 	/* low 32 bits of the loop's clock: last sign of life, entry into the timeout list */
 	uint32_t last_in, since;
 	uint16_t close_code; /* CONN_CLOSED: to echo */

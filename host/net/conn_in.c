@@ -50,6 +50,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 
 bool conn_measure(struct conn *c, const struct meter_rule *rule)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR) {
 		far_measure(c, rule);
 		return true;
@@ -463,6 +464,7 @@ static void conn_read(struct conn *c, size_t most)
 
 void conn_on_readable(struct conn *c)
 {
+	conn_check(c);
 	size_t most = conn_admitted(c);
 	if (most == 0)
 		return;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/check.h"
 #include "net/answer.h"
 #include "net/conn_parts.h"
 #include "net/far.h"
@@ -421,6 +422,7 @@ static void conns_on_sent(struct conns *s)
 	struct uring *u = &s->uring;
 	for (unsigned i = 0; i < u->n; i++) {
 		struct conn *c = u->sends[i].item;
+		CHECK_IS(c, CHECK_CONN);
 		int result = u->sends[i].result;
 		if (result > 0) {
 			outq_wrote(&c->out, (size_t)result, &s->spare);
@@ -498,6 +500,7 @@ void conns_on_uncork(void *arg)
 
 void conn_cork(struct conn *c, bool on)
 {
+	conn_check(c);
 	if (c->state == CONN_FAR)
 		far_cork(c, on);
 	c->corked = on;

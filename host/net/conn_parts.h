@@ -6,6 +6,7 @@
 
 #include <sys/epoll.h>
 
+#include "base/check.h"
 #include "net/conn.h"
 
 /* bytes written down in a turn after which they are sent before its end */
@@ -66,6 +67,12 @@ static inline void conns_trim_later(struct conns *s)
 void conn_forget_input(struct conn *c);
 void conn_drop_tls(struct conn *c);
 void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
+/* Is it one, and on its own loop? In each entry from above and below. */
+static inline void conn_check(const struct conn *c)
+{
+	CHECK_IS(c, CHECK_CONN);
+	CHECK(loop_is_own(c->conns->loop));
+}
 /* The only writer of a conn's state: what may follow what is checked. */
 void conn_set_state(struct conn *c, enum conn_state state);
 void conn_kill(struct conn *c);

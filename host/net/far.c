@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "net/files.h"
 #include "net/conn_parts.h"
 #include "ws/authority.h"
@@ -62,6 +63,7 @@ struct conn *far_stub_new(struct conn *peer, size_t session_size)
 	if (c == NULL)
 		return NULL;
 	c->fd = -1;
+	c->magic = CHECK_CONN;
 	conn_set_state(c, CONN_FAR);
 	c->waiting = CONN_WAIT_ASK;
 	c->peer = peer;
@@ -98,7 +100,9 @@ struct conn_load far_load(struct conn *c)
 
 void far_stub_free(struct conn *c)
 {
+	CHECK_IS(c, CHECK_CONN);
 	free(c->more);
+	c->magic = CHECK_GONE;
 	free(c);
 }
 

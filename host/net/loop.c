@@ -140,10 +140,13 @@ bool loop_turn(struct loop *loop, bool wait)
 
 void loop_run(struct loop *loop)
 {
+	loop->thread = pthread_self();
+	loop->turns = true;
 	loop_run_hooks(loop); /* what was written before the first turn */
 	loop_measure(loop);   /* which took what came before it, too */
 	while (!loop->stop && loop_turn(loop, true))
 		;
+	loop->turns = false; /* it is taken down by whoever made it */
 }
 
 void loop_stop(struct loop *loop)

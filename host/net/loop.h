@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,6 +68,9 @@ struct loop {
 	uint64_t measured,
 		cpu; /* microseconds: when its thread's clock was read, and what that said */
 	bool now_known, stop;
+	/* whose it is, once it turns */
+	pthread_t thread;
+	bool turns;
 	/* number of the commit that is being applied: what it gives to one connection is one
 	 * delivery */
 	uint32_t delivery;
@@ -102,6 +106,13 @@ void loop_run(struct loop *loop);
  * said. */
 bool loop_turn(struct loop *loop, bool wait);
 void loop_stop(struct loop *loop);
+
+/* Is it this thread's? Everything of a loop is for its own thread but loop_wake; until it turns it
+ * is whose it likes. */
+static inline bool loop_is_own(const struct loop *loop)
+{
+	return !loop->turns || loop->thread == pthread_self();
+}
 
 /* Milliseconds of a clock that never goes back, a few milliseconds coarse. */
 uint64_t loop_clock(void);

@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "handler/script/script_env.h"
 #include "handler/script/script_parts.h"
 #include "hub/admission.h"
@@ -118,6 +119,7 @@ static bool script_write_some(struct script *x)
 static void script_on_in(void *arg)
 {
 	struct script *x = arg;
+	CHECK_IS(x, CHECK_SCRIPT);
 	for (int i = 0; x->in_fd >= 0 && !script_writer_is_done(&x->writer); i++)
 		if (i == SCRIPT_WRITES || !script_write_some(x)) {
 			loop_watch_set(&x->in_watch, true);
@@ -153,6 +155,7 @@ static void script_free(struct script *x)
 		TAILQ_REMOVE(&x->set->ready, x, ready_link);
 	TAILQ_REMOVE(&x->set->list, x, link);
 	x->set->n--;
+	x->magic = CHECK_GONE;
 	free(x);
 }
 
@@ -195,6 +198,7 @@ void script_finish(struct script *x)
 static void script_ended(void *ctx, struct process *process, int status)
 {
 	struct script *x = ctx;
+	CHECK_IS(x, CHECK_SCRIPT);
 	(void)process;
 	x->process = NULL;
 	x->status = status;
@@ -263,7 +267,8 @@ static struct script *script_new(struct scripts *set, struct session *s)
 	struct script *x = calloc(1, sizeof *x);
 	if (x == NULL)
 		return NULL;
-	*x = (struct script){.set = set,
+	*x = (struct script){.magic = CHECK_SCRIPT,
+			     .set = set,
 			     .session = s,
 			     .framing = (uint8_t)set->settings.framing,
 			     .in_fd = -1};
@@ -345,6 +350,7 @@ static void script_give(struct handler *h, struct event_held *e)
 static void script_forget(struct handler *h, struct session *s)
 {
 	struct script *x = s->route;
+	CHECK(x == NULL || x->magic == CHECK_SCRIPT);
 	(void)h;
 	if (x != NULL)
 		x->session = NULL;

@@ -24,6 +24,7 @@ struct script_stream {
 
 /* One process and its connection. */
 struct script {
+	uint16_t magic; /* CHECK_SCRIPT */
 	TAILQ_ENTRY(script) link, ready_link;
 	struct scripts *set;
 	struct session *session; /* in whose name it acts; NULL: it has had its last words */

@@ -1,6 +1,7 @@
 /* link: one connected worker: hello, batches both ways, its end. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/random.h"
 #include "handler/worker/ask.h"
 #include "handler/worker/pool.h"
@@ -548,7 +549,8 @@ static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 		sp_close(pipe);
 		return;
 	}
-	*w = (struct worker){.pool = side->pool,
+	*w = (struct worker){.magic = CHECK_WORKER,
+			     .pool = side->pool,
 			     .pipe = pipe,
 			     .attached = side->attached,
 			     .state = WORKER_NEW};
@@ -565,6 +567,7 @@ static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
 {
 	struct worker *w = user;
+	CHECK_IS(w, CHECK_WORKER);
 	(void)ctx;
 	(void)pipe;
 	bool tcp = w->attached && sp_peer(pipe) == 0;
@@ -582,6 +585,7 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)
 {
 	struct worker *w = user;
+	CHECK_IS(w, CHECK_WORKER);
 	(void)ctx;
 	(void)pipe;
 	free(w->copy);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -77,6 +78,7 @@ void pool_fly(struct worker *w, struct event_held *e)
 bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e)
 {
 	struct worker *w = last->with;
+	CHECK(w == NULL || w->magic == CHECK_WORKER);
 	if (w == NULL || !w->open || last->number != w->number || last->run >= w->runs ||
 	    e->size > POOL_RUN_BYTES)
 		return false;

@@ -49,6 +49,7 @@ enum worker_state {
 
 /* One connected worker. */
 struct worker {
+	uint16_t magic; /* CHECK_WORKER */
 	TAILQ_ENTRY(worker) link;
 	struct pool *pool;
 	struct sp_pipe *pipe;

@@ -1,6 +1,7 @@
 /* route: which worker has a connection. It stays there as long as that does well by it; nothing of
  * a connection lives in a worker, so it can be dealt again whenever none of its events is under
  * way. */
+#include "base/check.h"
 #include "handler/worker/pool.h"
 
 #define ROUTE_LATE_MS 100   /* with one event: another worker is better for whoever is new */
@@ -59,6 +60,8 @@ void route_forget(struct session *s)
 	s->route = NULL;
 	if (w == NULL)
 		return;
+	CHECK_IS(w, CHECK_WORKER);
+	CHECK(w->n_sessions > 0);
 	w->n_sessions--;
 	worker_unref(w);
 }

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/address.h"
 #include "base/pair0.h"
 #include "tls/tls.h"
@@ -36,6 +37,7 @@ struct sp_buffer {
 };
 
 struct sp_pipe {
+	uint16_t magic; /* CHECK_SP_PIPE */
 	struct event event;
 	struct loop_timer limit; /* of the handshake, of sp_finish */
 	struct sp_listener *listener;
@@ -274,6 +276,7 @@ static void sp_end(struct sp_pipe *p, const char *why)
 static void sp_on_limit(void *arg)
 {
 	struct sp_pipe *p = arg;
+	CHECK_IS(p, CHECK_SP_PIPE);
 	sp_end(p, !p->greeted	 ? "the handshake took too long"
 		  : p->finishing ? NULL
 				 : "it does not read the answers to what it asks");
@@ -285,6 +288,7 @@ static void sp_bury(void *arg)
 	struct sp_pipe *p;
 	while ((p = l->dead) != NULL) {
 		l->dead = p->dead_next;
+		p->magic = CHECK_GONE;
 		free(p->in.bytes);
 		free(p->out.bytes);
 		free(p->tail.bytes);
@@ -703,6 +707,7 @@ static void sp_on_readable(struct sp_pipe *p)
 static void sp_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct sp_pipe *p = arg;
+	CHECK_IS(p, CHECK_SP_PIPE);
 	(void)fd;
 	if (what & EV_WRITE)
 		sp_flush(p);
@@ -763,7 +768,7 @@ static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
 		sp_refuse(l, p, fd, "no memory");
 		return;
 	}
-	*p = (struct sp_pipe){.listener = l, .fd = fd, .reading = true};
+	*p = (struct sp_pipe){.magic = CHECK_SP_PIPE, .listener = l, .fd = fd, .reading = true};
 	address_from(&p->from, from);
 	if (!sp_peer_ok(l, fd, &p->peer)) {
 		sp_refuse(l, p, fd, "it runs as another user");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "handler/worker/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -150,14 +151,24 @@ static void worker_on_tick(void *arg)
 	loop_timer_set(&p->tick, POOL_TICK_MS);
 }
 
+/* It is in no list any more. */
+static void worker_destroy(struct worker **w_p)
+{
+	struct worker *w = *w_p;
+	CHECK_IS(w, CHECK_WORKER);
+	codec_free(&w->out);
+	free(w->copy);
+	w->magic = CHECK_GONE;
+	free(w);
+	*w_p = NULL;
+}
+
 static void worker_bury(struct pool *p)
 {
 	struct worker *w;
 	while ((w = TAILQ_FIRST(&p->graves)) != NULL) {
 		TAILQ_REMOVE(&p->graves, w, link);
-		codec_free(&w->out);
-		free(w->copy);
-		free(w);
+		worker_destroy(&w);
 	}
 }
 
@@ -233,9 +244,7 @@ static void worker_free(struct handler *h)
 	sp_listener_free(p->attach);
 	while ((w = TAILQ_FIRST(&p->workers)) != NULL) {
 		TAILQ_REMOVE(&p->workers, w, link);
-		codec_free(&w->out);
-		free(w->copy);
-		free(w);
+		worker_destroy(&w);
 	}
 	worker_bury(p);
 	codec_batch_free(&p->batch);
