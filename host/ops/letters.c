@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "hub/delivery.h"
 
@@ -39,6 +40,9 @@ struct letters_job {
 	struct letter *step[LETTERS_STEP]; /* that are being given back */
 	unsigned n_step;
 	uint64_t replayed, left, left_out;
+	/* the file that `at` of its letters is a place in, whatever becomes of its name meanwhile
+	 */
+	FILE *file;
 	char *text; /* of a list */
 	size_t text_len, text_cap;
 	int error;
@@ -54,6 +58,8 @@ static void letters_job_free(struct letters_job *job)
 {
 	for (size_t i = 0; i < job->n; i++)
 		free(job->v[i].message);
+	if (job->file != NULL)
+		fclose(job->file);
 	free(job->v);
 	free(job->text);
 	free(job);
@@ -189,18 +195,21 @@ static int letters_collect(struct letters_job *job, FILE *f)
 	return ok ? 0 : ENOMEM;
 }
 
-static char *letters_on_scan(void *ctx, int *error_r)
+static char *letters_on_scan(void *ctx, int *fd_r, int *error_r)
 {
 	struct letters_job *job = ctx;
-	FILE *f = fopen(deadletter_path(job->letters->file), "re");
-	if (f == NULL) {
+	int fd = deadletter_open_file(job->letters->file);
+	(void)fd_r;
+	job->file = fd >= 0 ? fdopen(fd, "r+") : NULL;
+	if (job->file == NULL) {
 		*error_r = errno;
+		if (fd >= 0)
+			close(fd);
 		return NULL;
 	}
-	*error_r = letters_scan(job, f);
+	*error_r = letters_scan(job, job->file);
 	if (*error_r == 0 && job->list)
-		*error_r = letters_collect(job, f);
-	fclose(f);
+		*error_r = letters_collect(job, job->file);
 	return NULL;
 }
 
@@ -233,17 +242,16 @@ static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary
 }
 
 /* Reads the messages of a step, and gives the lines that say that they are given back. */
-static char *letters_on_mark(void *ctx, int *error_r)
+static char *letters_on_mark(void *ctx, int *fd_r, int *error_r)
 {
 	struct letters_job *job = ctx;
-	FILE *f = fopen(deadletter_path(job->letters->file), "re");
 	char *line = NULL, *marks = NULL;
 	size_t cap = 0, n = 0, bytes = 0;
-	FILE *to = f != NULL ? open_memstream(&marks, &n) : NULL;
+	FILE *to = open_memstream(&marks, &n);
 	unsigned i = 0;
 	for (; to != NULL && i < job->n_step && (i == 0 || bytes < LETTERS_STEP_BYTES); i++) {
 		struct letter *letter = job->step[i];
-		json_t *value = letter_read(letter, f, &line, &cap);
+		json_t *value = letter_read(letter, job->file, &line, &cap);
 		letter->message = letter_message(value, &letter->len, &letter->binary);
 		json_decref(value);
 		bytes += letter->len;
@@ -256,15 +264,15 @@ static char *letters_on_mark(void *ctx, int *error_r)
 	if (ok)
 		job->n_step = i;
 	free(line);
-	if (f != NULL)
-		fclose(f);
+	*fd_r = fileno(job->file);
 	return marks;
 }
 
 /* The lines that take that back for those that could not be given. */
-static char *letters_on_take_back(void *ctx, int *error_r)
+static char *letters_on_take_back(void *ctx, int *fd_r, int *error_r)
 {
 	struct letters_job *job = ctx;
+	*fd_r = fileno(job->file);
 	char *text = NULL;
 	size_t n = 0;
 	FILE *to = open_memstream(&text, &n);
@@ -381,9 +389,10 @@ static void letters_on_marked(void *ctx, int error)
 		letters_go_on(job);
 }
 
-static char *letters_on_nothing(void *ctx, int *error_r)
+static char *letters_on_nothing(void *ctx, int *fd_r, int *error_r)
 {
 	(void)ctx;
+	(void)fd_r;
 	(void)error_r;
 	return NULL;
 }

@@ -16,7 +16,8 @@ from control import ctl, ctl_json, do, stats  # noqa: E402
 from probe import WRAPPED  # noqa: E402
 from raw_worker import RawWorker  # noqa: E402
 from test_workers import Hub  # noqa: E402
-from tova_host import BUILD, wait_until  # noqa: E402
+from tova_host import BUILD, Host, wait_until  # noqa: E402
+from wsclient import connect  # noqa: E402
 
 
 class Grave(Hub):
@@ -152,6 +153,51 @@ def test_one_that_can_not_be_written_at_the_end_is_in_the_log(tmp_path):
             assert host.wait_exit() == 0
             line, = [line for line in host.lines if "before the host ended" in line.get("message", "")]
             assert json.loads(line["event"])["data"] == "a last word" and line["file"] == str(grave.file)
+            ws.drop()
+
+
+@pytest.mark.parametrize("how", ["another file is named", "the file is rotated"])
+def test_a_replay_keeps_to_its_file(tmp_path, how):
+    """A reload names another file while one is worked off, or its name is given to a new one: what stands there at the same place is
+    somebody else's."""
+    files, config = [tmp_path / "first", tmp_path / "second"], tmp_path / "config"
+    config.write_text(f'dead-letter = "{files[0]}";\n')
+    control, url = tmp_path / "control", f"ipc://{tmp_path}/attach"
+    with Host("--config", config, "--attach", url, "--control", control) as host, RawWorker(url) as worker:
+        worker.hello(events=["open", "message"])
+        clients = [connect("127.0.0.1", host.port) for _ in files]
+        conns = []
+        for _ in files:
+            event = worker.expect("open")
+            conns.append(event["conn"])
+            worker.ack(event)
+        n = 1000
+        for file, conn in zip(files, conns):
+            letters = [{"t": "dead_letter", "event": "message", "mount": "/", "id": f"{conn}:{i}", "conn": conn, "seq": i, "data": f"of {conn} {i:04}"}
+                       for i in range(n)]
+            file.write_text("".join(json.dumps(letter) + "\n" for letter in letters))
+        with RawWorker(f"ipc://{control}") as link:
+            link.send({"t": "control", "q": 1, "do": "replay"})
+            event = worker.expect("message")
+            if how == "the file is rotated":
+                files[0].rename(tmp_path / "rotated")
+                files[1].rename(files[0])
+            else:
+                config.write_text(f'dead-letter = "{files[1]}";\n')
+                host.reload()
+                host.wait_log(lambda line: line.get("message") == "the settings were read again", "that it was reloaded")
+            got = []
+            while True:
+                assert event["data"] == f"of {event['conn']} {len(got):04}", "it is of whom it is given to"
+                got.append(event["conn"])
+                worker.ack(event)
+                if len(got) == n:
+                    break
+                event = worker.expect("message")
+            assert got == [conns[0]] * n and link.expect("reply", q=1)["replayed"] == n
+        done = (tmp_path / "rotated" if how == "the file is rotated" else files[0]).read_text()
+        assert done.count('"t":"replayed"') == n and "replayed" not in (files[0] if how == "the file is rotated" else files[1]).read_text()
+        for ws in clients:
             ws.drop()
 
 

@@ -52,11 +52,8 @@ static void deadletter_sync_folder(const char *path)
 
 /* Appends and syncs; a line that was written in part is cut off again, so that no half line stands
  * before the next try's. */
-static bool deadletter_append(const char *path, const struct deadletter_entry *e)
+static bool deadletter_append_to(int fd, const struct deadletter_entry *e)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return false;
 	off_t before = lseek(fd, 0, SEEK_END);
 	size_t n = 0;
 	while (n < e->len) {
@@ -70,11 +67,32 @@ static bool deadletter_append(const char *path, const struct deadletter_entry *e
 	/* the disk is worse than full */
 	if (!ok && n > 0 && ftruncate(fd, before) != 0)
 		error = errno;
-	if (ok && before == 0)
+	errno = error;
+	return ok;
+}
+
+static bool deadletter_append(const char *path, const struct deadletter_entry *e)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return false;
+	bool first = lseek(fd, 0, SEEK_END) == 0, ok = deadletter_append_to(fd, e);
+	int error = errno;
+	if (ok && first)
 		deadletter_sync_folder(path);
 	close(fd);
 	errno = error;
 	return ok;
+}
+
+int deadletter_open_file(struct deadletter *d)
+{
+	pthread_mutex_lock(&d->lock);
+	int fd = d->path != NULL ? open(d->path, O_RDWR | O_APPEND | O_CLOEXEC) : -1;
+	int error = d->path != NULL ? errno : ENOENT;
+	pthread_mutex_unlock(&d->lock);
+	errno = error;
+	return fd;
 }
 
 static void deadletter_wait(struct deadletter *d, bool failed)
@@ -89,11 +107,12 @@ static void deadletter_wait(struct deadletter *d, bool failed)
 	pthread_cond_timedwait(&d->more, &d->lock, &until);
 }
 
-static void deadletter_work_off(struct deadletter *d, struct deadletter_entry *e)
+static void deadletter_work_off(struct deadletter_entry *e)
 {
-	e->line = e->work(e->ctx, &e->error);
+	int fd = -1;
+	e->line = e->work(e->ctx, &fd, &e->error);
 	e->len = e->line != NULL ? strlen(e->line) : 0;
-	if (e->len > 0 && !deadletter_append(d->path, e))
+	if (e->len > 0 && !deadletter_append_to(fd, e))
 		e->error = errno;
 }
 
@@ -106,7 +125,7 @@ static bool deadletter_run_try(struct deadletter *d)
 		return false;
 	STAILQ_REMOVE_HEAD(&d->tries, next);
 	pthread_mutex_unlock(&d->lock);
-	deadletter_work_off(d, e);
+	deadletter_work_off(e);
 	pthread_mutex_lock(&d->lock);
 	STAILQ_INSERT_TAIL(&d->written, e, next);
 	loop_wake(&d->waker);

@@ -24,9 +24,12 @@ bool deadletter_move(struct deadletter *d, const char *path);
 void deadletter_write(struct deadletter *d, char *line, deadletter_done *done, void *ctx,
 		      void *item);
 
-/* [deadletter-thread] Whole lines to be appended (malloc), or NULL: nothing is, or with an errno in
- * *error_r: it failed. */
-typedef char *deadletter_work(void *ctx, int *error_r);
+/* [deadletter-thread] The file as it is now, to be read and appended to: a descriptor, or -1 with
+ * errno set. It stays the same file whatever a reload or a rotation makes of its name. */
+int deadletter_open_file(struct deadletter *d);
+/* [deadletter-thread] Whole lines to be appended (malloc) to *fd_r, or NULL: nothing is, or with an
+ * errno in *error_r: it failed. */
+typedef char *deadletter_work(void *ctx, int *fd_r, int *error_r);
 /* error: 0, or the errno of what failed, the work or the writing: nothing of the lines is in the
  * file then. */
 typedef void deadletter_tried(void *ctx, int error);
