@@ -1015,7 +1015,9 @@ enum conns_busy conns_busy(const struct conns *s)
 	bool busy = s->stashes > 0;
 	for (int which = CONN_WAIT_ANSWER; which < CONN_WAITS; which++)
 		busy = busy || !TAILQ_EMPTY(&s->waits[which].list);
-	return s->outstaying > 0 ? CONNS_OUTSTAYED : busy ? CONNS_BUSY : CONNS_AT_REST;
+	/* a page is on its way until it is out, or its own clock says that nobody takes it */
+	bool answers = !TAILQ_EMPTY(&s->waits[CONN_WAIT_ANSWER].list);
+	return s->outstaying > 0 || answers ? CONNS_OUTSTAYED : busy ? CONNS_BUSY : CONNS_AT_REST;
 }
 
 void conns_free(struct conns *s)

@@ -252,6 +252,19 @@ def test_a_page_arrives_at_who_reads_slowly(how, page):
             http.expect_eof(reset=False)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_page_that_is_on_its_way_arrives_though_the_host_stops(page, threads):
+    """As what was sent to a WebSocket does, while the client takes it."""
+    with Host("--static", page, "--close-timeout", CLOSE_TIMEOUT, "--drain", "0", "--threads", threads) as host:
+        with Http("127.0.0.1", host.port, receive_buffer=READ) as http:
+            http.send(request_bytes(target="/large.bin"))
+            http.sock.recv(1, socket.MSG_PEEK)
+            host.signal(signal.SIGTERM)
+            answer = slowly(http).response()
+            assert answer.status == 200 and answer.body == (page / "large.bin").read_bytes()
+        assert host.wait_exit() == 0
+
+
 def test_a_refusal_arrives_before_the_rest_of_its_request():
     """The host reads no bodies; who sends one all the same gets its answer, and no reset that would take it away."""
     with Host("--plugin", "echo") as host, Http("127.0.0.1", host.port) as http:
