@@ -103,12 +103,17 @@ static void control_handler(struct codec_out *o, const struct mount *m)
 	}
 }
 
-static void control_mounts(struct control *c)
+/* only: of that mount, or NULL: of all. */
+static void control_mounts(struct control *c, const struct mount *only)
 {
 	struct codec_out *o = &c->out;
+	bool any = false;
 	codec_member_raw(o, "mounts", "[");
 	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next) {
-		codec_raw(o, ",", m != c->hub->mounts);
+		if (only != NULL && m != only)
+			continue;
+		codec_raw(o, ",", any);
+		any = true;
 		codec_raw(o, "{\"path\":", 8);
 		codec_string(o, span_of(m->path));
 		control_handler(o, m);
@@ -119,12 +124,12 @@ static void control_mounts(struct control *c)
 	codec_raw(o, "]", 1);
 }
 
-static void control_workers(struct control *c)
+static void control_workers(struct control *c, const struct mount *only)
 {
 	bool any = false;
 	codec_member_raw(&c->out, "workers", "[");
 	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next)
-		if (worker_is(m))
+		if (worker_is(m) && (only == NULL || m == only))
 			worker_describe(m, &c->out, &any);
 	codec_raw(&c->out, "]", 1);
 }
@@ -239,10 +244,11 @@ static struct span control_no_mount_text(struct control *c, struct codec_item *i
 	return span_of(why);
 }
 
-static bool control_query_of_host(struct control *c, struct codec_item *item)
+static bool control_query_of_host(struct control *c, struct codec_item *item,
+				  const struct mount *named)
 {
 	char why[CONTROL_WHY_MAX];
-	struct mount *m = item->mount.p != NULL ? control_mount(c, item) : NULL;
+	const struct mount *m = item->mount.p != NULL ? named : NULL;
 	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
 					    "all_rooms", "slow_connections", "stats"};
 	size_t i = 0;
@@ -255,19 +261,42 @@ static bool control_query_of_host(struct control *c, struct codec_item *item)
 	if (item->mount.p != NULL && m == NULL)
 		codec_member_text(&c->out, "error", control_no_mount_text(c, item, why));
 	else if (i == 0)
-		control_mounts(c);
+		control_mounts(c, m);
 	else if (i == 1)
-		control_workers(c);
+		control_workers(c, m);
 	else if (i == 2)
 		control_all_connections(c, m);
 	else if (i == 3)
 		control_all_rooms(c, m);
 	else if (i == 4)
 		control_slow_connections(c, m);
+	else if (item->mount.p != NULL)
+		codec_member_text(&c->out, "error",
+				  SPAN("stats are of the whole host: without -m"));
 	else
 		ask_stats(&c->out, c->hub); /* there may be no mount at all */
 	codec_object_end(&c->out);
 	return true;
+}
+
+static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
+{
+	char why[CONTROL_WHY_MAX];
+	codec_object(&c->out, type);
+	if (item->has_q)
+		codec_member_uint(&c->out, "q", item->q);
+	if (item->has_ref)
+		codec_member_uint(&c->out, "ref", item->ref);
+	codec_member_text(&c->out, "error", control_no_mount_text(c, item, why));
+	codec_object_end(&c->out);
+}
+
+static void control_refuse(struct control *c, const struct codec_item *item, const char *why)
+{
+	codec_object(&c->out, "reply");
+	codec_member_uint(&c->out, "q", item->q);
+	codec_member_text(&c->out, "error", span_of(why));
+	codec_object_end(&c->out);
 }
 
 static void control_answer(struct control *c, struct sp_pipe *pipe, uint64_t q, struct span members)
@@ -288,9 +317,17 @@ static void control_on_letters(void *ctx, struct span members)
 	free(later);
 }
 
-/* Dead letters: the answer comes when they are read, or given back. */
-static void control_letters(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
+/* Dead letters, of the mount that is named, or of all: the answer comes when they are read, or
+ * given back. */
+static void control_letters(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
+			    const struct mount *m)
 {
+	struct span id = item->id.p != NULL ? codec_text(&item->id) : (struct span){0};
+	struct span mount = item->mount.p != NULL ? span_of(m->path) : (struct span){0};
+	if (item->id.p != NULL && id.n == 0) {
+		control_refuse(c, item, "an empty id; expected a dead letter's, or none for all");
+		return;
+	}
 	struct control_later *later = calloc(1, sizeof *later);
 	control_flush(c, pipe);
 	if (later == NULL || sp_is_closed(pipe)) {
@@ -299,10 +336,9 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 	}
 	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
 	LIST_INSERT_HEAD(&c->later, later, others);
-	struct span id = item->id.p != NULL ? codec_text(&item->id) : (struct span){0};
 	bool asked = item->type == CODEC_QUERY
-			     ? letters_list(c->letters, control_on_letters, later)
-			     : letters_replay(c->letters, id, control_on_letters, later);
+			     ? letters_list(c->letters, mount, control_on_letters, later)
+			     : letters_replay(c->letters, mount, id, control_on_letters, later);
 	if (asked)
 		return;
 	LIST_REMOVE(later, others);
@@ -310,19 +346,25 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 	control_answer(c, pipe, item->q, SPAN(",\"error\":\"no memory\""));
 }
 
-static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
+static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
+		       const struct mount *m)
 {
 	bool reload = json_is(&item->what_to_do, "reload"),
 	     drain = json_is(&item->what_to_do, "drain");
 	if (json_is(&item->what_to_do, "replay")) {
-		control_letters(c, pipe, item);
+		control_letters(c, pipe, item, m);
+		return;
+	}
+	if (!reload && !drain) {
+		control_refuse(c, item, "an unknown action; expected reload, drain or replay");
+		return;
+	}
+	if (item->mount.p != NULL) {
+		control_refuse(c, item, "reload and drain are for the whole host: without -m");
 		return;
 	}
 	codec_object(&c->out, "reply");
 	codec_member_uint(&c->out, "q", item->q);
-	if (!reload && !drain)
-		codec_member_text(&c->out, "error",
-				  SPAN("an unknown action; expected reload, drain or replay"));
 	codec_object_end(&c->out);
 	control_flush(c, pipe); /* it may be the last thing that is said */
 	if (reload)
@@ -332,18 +374,6 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 }
 
 /* --- batches ---------------------------------------------------------------------------------- */
-
-static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
-{
-	char why[CONTROL_WHY_MAX];
-	codec_object(&c->out, type);
-	if (item->has_q)
-		codec_member_uint(&c->out, "q", item->q);
-	if (item->has_ref)
-		codec_member_uint(&c->out, "ref", item->ref);
-	codec_member_text(&c->out, "error", control_no_mount_text(c, item, why));
-	codec_object_end(&c->out);
-}
 
 static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
 {
@@ -364,11 +394,11 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 			control_no_mount(c, item, "done");
 		break;
 	case CODEC_QUERY:
-		if (json_is(&item->what, "dead_letters")) {
-			control_letters(c, pipe, item);
+		if (json_is(&item->what, "dead_letters") && (m != NULL || item->mount.p == NULL)) {
+			control_letters(c, pipe, item, m);
 			break;
 		}
-		if (control_query_of_host(c, item))
+		if (control_query_of_host(c, item, m))
 			break;
 		if (m != NULL)
 			ask_query(&c->out, m, item);
@@ -376,7 +406,10 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 			control_no_mount(c, item, "reply");
 		break;
 	case CODEC_CONTROL:
-		control_do(c, pipe, item);
+		if (m != NULL || item->mount.p == NULL)
+			control_do(c, pipe, item, m);
+		else
+			control_no_mount(c, item, "reply");
 		break;
 	case CODEC_BYE:
 		sp_finish(pipe, 1000);

@@ -32,6 +32,7 @@ struct letters_job {
 	struct letters *letters;
 	bool list;
 	char only[LETTERS_ID_MAX]; /* empty: all */
+	char *mount;		   /* NULL: all */
 	letters_answer *answer;
 	void *ctx;
 	struct letter *v; /* in the order of the file */
@@ -62,6 +63,7 @@ static void letters_job_free(struct letters_job *job)
 		fclose(job->file);
 	free(job->v);
 	free(job->text);
+	free(job->mount);
 	free(job);
 }
 
@@ -112,7 +114,9 @@ static bool letters_read_line(struct letters_job *job, json_t *places, const jso
 			letter->replayed = done != NULL;
 		return true;
 	}
-	if (job->only[0] != '\0' && strcmp(job->only, id) != 0)
+	const char *mount = json_string_value(json_object_get(line, "mount"));
+	if ((job->only[0] != '\0' && strcmp(job->only, id) != 0) ||
+	    (job->mount != NULL && (mount == NULL || strcmp(job->mount, mount) != 0)))
 		return true;
 	if (letter == NULL) {
 		letter = letters_add(job);
@@ -438,19 +442,29 @@ static void letters_begin(struct letters *l)
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static bool letters_ask(struct letters *l, bool list, struct span only, letters_answer *answer,
-			void *ctx)
+static bool letters_ask(struct letters *l, bool list, struct span mount, struct span only,
+			letters_answer *answer, void *ctx)
 {
-	struct letters_job *job = calloc(1, sizeof *job);
-	if (deadletter_path(l->file) == NULL || only.n >= sizeof job->only || job == NULL) {
-		free(job);
-		if (deadletter_path(l->file) == NULL)
-			answer(ctx, SPAN(",\"error\":\"the host has no --dead-letter file\""));
-		else if (only.n >= LETTERS_ID_MAX)
-			answer(ctx, SPAN(",\"replayed\":0,\"left\":0"));
-		return job != NULL;
+	if (deadletter_path(l->file) == NULL) {
+		answer(ctx, SPAN(",\"error\":\"the host has no --dead-letter file\""));
+		return true;
 	}
-	*job = (struct letters_job){.letters = l, .list = list, .answer = answer, .ctx = ctx};
+	if (only.n >= LETTERS_ID_MAX) {
+		answer(ctx, SPAN(",\"replayed\":0,\"left\":0"));
+		return true;
+	}
+	struct letters_job *job = calloc(1, sizeof *job);
+	char *path = mount.p != NULL ? strndup(mount.p, mount.n) : NULL;
+	if (job == NULL || (mount.p != NULL && path == NULL)) {
+		free(job);
+		free(path);
+		return false;
+	}
+	*job = (struct letters_job){.letters = l,
+				    .list = list,
+				    .mount = path,
+				    .answer = answer,
+				    .ctx = ctx};
 	if (only.n > 0)
 		memcpy(job->only, only.p, only.n);
 	bool first = STAILQ_EMPTY(&l->jobs);
@@ -460,14 +474,15 @@ static bool letters_ask(struct letters *l, bool list, struct span only, letters_
 	return true;
 }
 
-bool letters_list(struct letters *l, letters_answer *answer, void *ctx)
+bool letters_list(struct letters *l, struct span mount, letters_answer *answer, void *ctx)
 {
-	return letters_ask(l, true, (struct span){0}, answer, ctx);
+	return letters_ask(l, true, mount, (struct span){0}, answer, ctx);
 }
 
-bool letters_replay(struct letters *l, struct span id, letters_answer *answer, void *ctx)
+bool letters_replay(struct letters *l, struct span mount, struct span id, letters_answer *answer,
+		    void *ctx)
 {
-	return letters_ask(l, false, id, answer, ctx);
+	return letters_ask(l, false, mount, id, answer, ctx);
 }
 
 struct letters *letters_new(struct hub *hub, struct deadletter *d)

@@ -24,12 +24,14 @@ typedef void letters_answer(void *ctx, struct span members);
 struct letters *letters_new(struct hub *hub, struct deadletter *d);
 /* After deadletter_close. Requests that were not answered are dropped. */
 void letters_free(struct letters *l);
+/* Those of one mount, or of all (mount.p NULL). */
 /* Answers with "dead_letters", an array of what was not given back, "left_out" if those are not
  * all, or "error". False without memory: there will be no answer. */
-bool letters_list(struct letters *l, letters_answer *answer, void *ctx);
+bool letters_list(struct letters *l, struct span mount, letters_answer *answer, void *ctx);
 /* Gives messages back, as new events of their connections: the one with this id, or all (empty).
  * Answers with "replayed":N and "left":N (whose connection is gone, or which are no messages), and
  * "error" if something kept it from being done. False without memory. */
-bool letters_replay(struct letters *l, struct span id, letters_answer *answer, void *ctx);
+bool letters_replay(struct letters *l, struct span mount, struct span id, letters_answer *answer,
+		    void *ctx);
 
 #endif

@@ -142,6 +142,35 @@ def test_unknown_names_are_said(running, probe, words):
     assert json.loads(out)["count"] == 0 if "--json" in words else out == ""
 
 
+@pytest.mark.parametrize("words", [["workers"], ["mounts"], ["stats"], ["reload"], ["drain"], ["dead-letter", "list"], ["dead-letter", "replay"],
+                                   ["connections"], ["rooms"], ["slow"], ["send", "x", "y"], ["broadcast", "x"]], ids=" ".join)
+def test_a_mount_that_is_not_there_is_said_whatever_is_asked(running, words):
+    mark = len(running.host.lines)
+    assert "there is no such mount as /nosuch; expected /" in running.refused("--mount", "/nosuch", *words)
+    assert not any("stopping" in line["message"] or "read again" in line["message"] for line in running.host.lines[mark:])
+
+
+def test_a_mount_is_what_is_meant(tmp_path):
+    """Also where it may be left out: lists are of that one, dead letters those of that one; what is for the whole host says so."""
+    letters = [{"t": "dead_letter", "event": "message", "mount": mount, "id": f"{mount[1:]}:1", "conn": "A" * 22, "seq": 1, "data": "x"}
+               for mount in ("/a", "/b")]
+    (tmp_path / "dead").write_text("".join(json.dumps(letter) + "\n" for letter in letters))
+    control = tmp_path / "control"
+    with Host("--plugin", "/a=echo", "--plugin", f"/b={plugin('probe')}", "--dead-letter", tmp_path / "dead", "--control", control) as host:
+        def ask(*words):
+            return json.loads(ctl("--json", *words, control=control)[1])
+        assert [m["path"] for m in ask("mounts")["mounts"]] == ["/a", "/b"]
+        assert [m["path"] for m in ask("--mount", "/b", "mounts")["mounts"]] == ["/b"]
+        assert [letter["id"] for letter in ask("dead-letter", "list")["dead_letters"]] == ["a:1", "b:1"]
+        assert [letter["id"] for letter in ask("--mount", "/b", "dead-letter", "list")["dead_letters"]] == ["b:1"]
+        assert ask("--mount", "/b", "dead-letter", "replay")["left"] == 1 and ask("dead-letter", "replay")["left"] == 2
+        for words, said in ((("--mount", "/a", "stats"), "stats are of the whole host"), (("--mount", "/a", "reload"), "for the whole host"),
+                            (("--mount", "/a", "drain"), "for the whole host"), (("dead-letter", "replay", ""), "an empty id")):
+            code, _, err = ctl(*words, control=control)
+            assert code == 1 and said in err, (words, code, err)
+        assert host.alive and (tmp_path / "dead").read_text().count("\n") == 2
+
+
 def test_known_names_are_no_matter(running, probe):
     """Also of a connection whose last event does something to nobody."""
     one, two = probe.clients(2)
