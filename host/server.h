@@ -73,7 +73,8 @@ bool server_check_attach(struct server *s);
 /* What a connection of the mount may send. */
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set);
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+/* False: the token of attached workers is the old one still, which was said. */
+bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
 			   bool anew);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);
 
@@ -104,7 +105,8 @@ bool server_reload_tls(struct server *s);
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
 bool server_check_tokens(const struct server *s, const struct settings_mount *set);
-void server_reload_tokens(const struct server *s, struct mount *m,
+/* False: what tokens must be is as before, which was said. */
+bool server_reload_tokens(const struct server *s, struct mount *m,
 			  const struct settings_mount *set);
 
 /* reload.c */

@@ -171,26 +171,27 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 }
 
 /* Workers that are attached stay, whatever they have said. */
-static void mounts_reload_token(struct server *s, struct mount *m)
+static bool mounts_reload_token(struct server *s, struct mount *m)
 {
 	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX] = "no memory";
 	bool read = mounts_read_token(s, token, why);
-	if (!read || !worker_set_token(m, s->settings.attach_token != NULL ? token : NULL))
+	bool ok = read && worker_set_token(m, s->settings.attach_token != NULL ? token : NULL);
+	if (!ok)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the token of attached workers was not replaced, the old one goes on",
 		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token),
 		    LOG_STR("error", why));
+	return ok;
 }
 
-void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
 			   bool anew)
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
 	bool ok = mounts_program(&p, &s->settings, set, why);
 	worker_set_limits(m, &p.pool);
-	if (set->attach != NULL)
-		mounts_reload_token(s, m);
+	bool token = set->attach == NULL || mounts_reload_token(s, m);
 	if (anew)
 		p.pool.digest = NULL;
 	if (ok)
@@ -204,6 +205,7 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 		    "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
 		    LOG_STR("error", why));
 	free(p.settings);
+	return token;
 }
 
 /* --- scripts ---------------------------------------------------------------------------------- */

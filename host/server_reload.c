@@ -23,6 +23,7 @@ struct reload {
 	uint64_t changed,
 		waiting;     /* options with another value; those of them that wait for a restart */
 	bool workers;	     /* what workers are started with is another now */
+	bool old_token;	     /* attached workers still need the old one */
 	struct settings was; /* what ran before */
 };
 
@@ -70,21 +71,21 @@ static void reload_plugin(struct reload *r, struct mount *m, struct settings_mou
 }
 
 /* What can not be had stays as it is, and the settings say so. */
-static void reload_keep(struct server *s, struct settings *new, enum option_id id,
-			const char *value, int error)
+static void reload_keep(struct reload *r, enum option_id id, const char *value, int error)
 {
 	char option[64];
 	snprintf(option, sizeof option, "--%s", option_table[id].name);
-	LOG(s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on",
+	LOG(r->s->log, LOG_ERROR, LOG_RELOAD, "it can not be opened, the old one goes on",
 	    LOG_STR("option", option), LOG_STR("value", value), LOG_ERRNO(error));
-	settings_adopt_not(&s->settings, new, id);
+	settings_adopt_not(&r->was, &r->s->settings, id);
 }
 
-static void reload_files(struct server *s, struct settings *new)
+static void reload_files(struct reload *r)
 {
+	struct server *s = r->s;
 	struct files files = {.mounts = s->files.mounts};
-	if (!files_open(&files, new->static_dir)) {
-		reload_keep(s, new, OPTION_ID_static_dir, new->static_dir, errno);
+	if (!files_open(&files, s->settings.static_dir)) {
+		reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
 		return;
 	}
 	files_close(&s->files);
@@ -99,27 +100,29 @@ static bool reload_text_equal(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static void reload_log(struct server *s, struct settings *new)
+static void reload_log(struct reload *r)
 {
-	if (reload_text_equal(s->settings.log_file, new->log_file))
+	const char *asked = r->s->settings.log_file;
+	if (reload_text_equal(r->was.log_file, asked))
 		return;
-	int error = log_move(s->log, new->log_file);
+	int error = log_move(r->s->log, asked);
 	if (error != 0)
-		reload_keep(s, new, OPTION_ID_log_file, new->log_file, error);
+		reload_keep(r, OPTION_ID_log_file, asked, error);
 }
 
-static void reload_dead_letter(struct server *s, struct settings *new)
+static void reload_dead_letter(struct reload *r)
 {
-	if (!reload_text_equal(s->settings.dead_letter, new->dead_letter) &&
-	    !deadletter_move(s->deadletter, new->dead_letter))
-		reload_keep(s, new, OPTION_ID_dead_letter, new->dead_letter, errno);
+	const char *asked = r->s->settings.dead_letter;
+	if (!reload_text_equal(r->was.dead_letter, asked) &&
+	    !deadletter_move(r->s->deadletter, asked))
+		reload_keep(r, OPTION_ID_dead_letter, asked, errno);
 }
 
 /* Its mount has the same kind of handler still: settings_adopt sees to that. */
 static void reload_handler(struct reload *r, struct mount *m, struct settings_mount *new)
 {
 	if (worker_is(m))
-		server_reload_workers(r->s, m, new, r->workers);
+		r->old_token = !server_reload_workers(r->s, m, new, r->workers) || r->old_token;
 	else if (plugin_is(m))
 		reload_plugin(r, m, new);
 	else if (script_is(m))
@@ -162,6 +165,16 @@ static void reload_tls(struct reload *r)
 		settings_adopt_not(&r->was, &r->s->settings, ids[i]);
 }
 
+static void reload_tokens(struct reload *r, struct mount *m, struct settings_mount *setting)
+{
+	static const enum option_id ids[] = {OPTION_ID_jwt_key, OPTION_ID_jwt_from,
+					     OPTION_ID_jwt_audience, OPTION_ID_jwt_issuer};
+	if (server_reload_tokens(r->s, m, setting))
+		return;
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+		settings_adopt_not_scoped(&r->was, setting, ids[i]);
+}
+
 static void reload_mounts(struct reload *r)
 {
 	struct server *s = r->s;
@@ -172,25 +185,27 @@ static void reload_mounts(struct reload *r)
 		server_set_rule(s, m, setting);
 		server_set_hold(m, setting);
 		sides_set_rule(&s->sides, &m->rule);
-		server_reload_tokens(s, m, setting);
+		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
 		if (!mount_set_subprotocols(m, setting->subprotocol))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
 		reload_handler(r, m, setting);
 	}
+	if (r->old_token)
+		settings_adopt_not(&r->was, &s->settings, OPTION_ID_attach_token);
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }
 
 static void reload_apply(struct server *s, struct settings *new)
 {
 	struct reload r = {.s = s};
-	reload_log(s, new);
-	reload_files(s, new);
-	reload_dead_letter(s, new);
 	settings_adopt(&s->settings, new, reload_on_change, &r);
 	r.was = s->settings;
 	s->settings = *new;
+	reload_log(&r);
+	reload_files(&r);
+	reload_dead_letter(&r);
 	struct conn_limits limits = server_limits(&s->settings);
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;

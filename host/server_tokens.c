@@ -63,7 +63,7 @@ bool server_check_tokens(const struct server *s, const struct settings_mount *se
 }
 
 /* Who is connected stays, by the old key or not, until the own token is over. */
-void server_reload_tokens(const struct server *s, struct mount *m, const struct settings_mount *set)
+bool server_reload_tokens(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
 	char why[TOKEN_KEY_WHY_MAX];
 	const char *option;
@@ -82,4 +82,5 @@ void server_reload_tokens(const struct server *s, struct mount *m, const struct 
 		    "what tokens must be is as before, for the new setting is wrong",
 		    LOG_STR("mount", m->path), LOG_STR("option", option),
 		    LOG_STR("value", tokens_value(set, option)), LOG_STR("error", why));
+	return ok;
 }

@@ -231,6 +231,17 @@ static void keep_handler(struct settings_mount *runs, struct settings_mount *ask
 	swap_bytes(&runs->n_pairs, &asked->n_pairs, sizeof(runs->n_pairs));
 }
 
+void settings_adopt_not_scoped(struct settings *runs, struct settings_mount *asked,
+			       enum option_id id)
+{
+	struct settings_mount *mine = find_mount(runs, asked->path);
+	const struct option_row *row = &option_table[id];
+
+	if (mine != NULL)
+		swap_bytes(settings_scope_field(mine, row), settings_scope_field(asked, row),
+			   sizeof(char *));
+}
+
 void settings_adopt_not_handler(struct settings *runs, struct settings_mount *asked)
 {
 	struct settings_mount *mine = find_mount(runs, asked->path);

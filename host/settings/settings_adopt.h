@@ -25,6 +25,9 @@ void settings_adopt(struct settings *runs, struct settings *asked, settings_on_c
 
 /* Takes the value of this option back: *asked gets what runs. */
 void settings_adopt_not(struct settings *runs, struct settings *asked, enum option_id id);
+/* Likewise an option that each mount has its own value of (OPTION_SCOPED). */
+void settings_adopt_not_scoped(struct settings *runs, struct settings_mount *asked,
+			       enum option_id id);
 /* Likewise the handler of a mount, which is one of *asked, and its settings. */
 void settings_adopt_not_handler(struct settings *runs, struct settings_mount *asked);
 

@@ -1,5 +1,6 @@
 """What HUP does with each option: what holds at once, with the next worker, with a restart, and that it is said, compared with what runs."""
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -164,6 +165,43 @@ def test_a_new_token_of_attached_workers(tmp_path):
         RawWorker(url).hello("new secret", events=[]).bye()
         there.drop()
         ws.drop()
+
+
+@pytest.mark.parametrize("option, good, bad", [("log-file", "one", "none/x"), ("static", "folder", "none"), ("dead-letter", "one", "none/x"),
+                                               ("jwt-key", "key", "short"), ("attach-token", "token", "none")])
+def test_what_can_not_be_had_is_not_what_runs(tmp_path, option, good, bad):
+    """Each reload tells the same of it, and says that the good one runs; with that, nothing has changed."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "key").write_text("x" * 40)
+    (tmp_path / "short").write_text("x")
+    (tmp_path / "token").write_text("secret\n")
+    os.chmod(tmp_path / "key", 0o600)
+    config, log = Config(tmp_path / "config"), tmp_path / "one"
+    key = option.replace("-", "_")
+    if option != "log-file":  # which takes the lines away that a start waits for
+        config.write(**{key: string(tmp_path / good)})
+    with Host("--config", config.path, "--plugin", "/echo=echo", "--attach", f"/a=ipc://{tmp_path}/attach") as host:
+        def lines():
+            return [json.loads(line) for line in log.read_text().splitlines()] if option == "log-file" else list(host.lines)
+
+        def reload(value):
+            mark = len(lines())
+            config.write(**{key: string(tmp_path / value)})
+            host.signal(1)
+            wait_until(lambda: any(line["message"] == "the settings were read again" for line in lines()[mark:]), "it is reloaded")
+            return lines()[mark:]
+
+        host.expect(lambda line: line.get("kind") == "reload")
+        if option == "log-file":
+            config.write(log_file=string(log))
+            host.signal(1)
+            wait_until(lambda: log.exists() and "read again" in log.read_text(), "the log in a file")
+        for _ in range(2):
+            said = reload(bad)
+            told = {(line["option"], line["runs"], line["asked"]) for line in said if line["message"] == "an option changed"}
+            assert told == {(f"--{option}", str(tmp_path / good), str(tmp_path / bad))}
+            assert any(line["level"] == "error" for line in said)
+        assert not any("changed" in line["message"] for line in reload(good)), "the good one ran all the time"
 
 
 @pytest.mark.parametrize("kind", KINDS)
