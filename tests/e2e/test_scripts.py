@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
 from control import stats  # noqa: E402
+from probe import WRAPPED  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
 from wsclient import BINARY, TEXT, Closed, connect, refused  # noqa: E402
 
@@ -758,7 +759,7 @@ def test_a_large_message_to_a_slow_script():
         spent = seconds_of(host.pid) - spent
         grown = host.status("VmHWM") * 1024 - memory
         print(f"{grown >> 20} MiB, {spent} s")
-        assert grown < 2.5 * size
+        assert WRAPPED or grown < 2.5 * size
         assert spent < 3
         other.drop()
         ws.end()
@@ -777,7 +778,7 @@ def test_lines_without_an_end(threads):
             ws.expect_closed(1011)
         grown = host.status("VmHWM") * 1024 - memory
         print(f"{grown >> 20} MiB of 64")
-        assert grown < 100 << 20
+        assert WRAPPED or grown < 100 << 20
         host.wait_log(lambda line: "--max-buffered" in line.get("message", "") and len(line["conn"]) == 22, "why")
         small.send_text("b")
         assert small.recv_text() == "b"
@@ -802,7 +803,7 @@ def test_a_flood_to_slow_clients(threads):
         wait_until(stands, "all wait")
         grown = host.rss - memory
         print(f"{grown >> 20} MiB")
-        assert grown < 64 << 20
+        assert WRAPPED or grown < 64 << 20
         for ws in clients:
             ws.drop()
 
