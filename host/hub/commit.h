@@ -82,6 +82,10 @@ struct commit {
 	bool compares;		 /* a SET does */
 	enum commit_error error; /* of the first command that was wrong */
 	struct session *origin;	 /* whose event it is, or NULL */
+	/* the same where what it gives its own connection is an answer, for which that is not read
+	 * from if it does not read; NULL for timers, where to read less would not stop it, so that
+	 * the queue's bound has to */
+	struct session *answers;
 	/* text that is known to be UTF-8: the event's own, which many handlers pass on as it
 	 * came */
 	struct span checked;
@@ -96,7 +100,7 @@ void commit_init(struct commit *c, struct chunk_pool *chunks, uint32_t data_size
 /* Starts anew; keeps its memory. */
 static inline void commit_begin(struct commit *c, struct session *origin)
 {
-	c->origin = origin;
+	c->origin = c->answers = origin;
 	c->error = COMMIT_OK;
 	c->compares = false;
 	c->bytes = 0;

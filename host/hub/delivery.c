@@ -158,10 +158,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		why = span_of(commit_error_text(c->error));
 		ok = false;
 	}
-	/* it answers nothing: to read less from the client would not stop it, so the queue's bound
-	 * has to */
 	if (e->kind == EVENT_TIMER)
-		c->origin = NULL;
+		c->answers = NULL;
 	if (ok) {
 		m->hub->loop->stats.commits++;
 		if (c->n > 0)

@@ -171,7 +171,7 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 	/* without memory for a key there is one message more that is not given up */
 	hub_note(m, command, false);
 	cast->exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
-	cast->own = c->origin;
+	cast->own = c->answers;
 }
 
 /* Sends it to all of another loop's. False without memory to tell it. */
@@ -232,7 +232,7 @@ static void apply_set(struct mount *m, struct session *s, const struct commit *c
 	if (handler_is_async(m->handler)) {
 		/* What follows in a run was given without it: a worker knows what the connection's
 		 * own events have set, and no more. */
-		if (c->origin != s && s->lane.current != NULL)
+		if (c->answers != s && s->lane.current != NULL)
 			delivery_end_run(m, s->lane.current, true);
 		void *copy = data.n > 0 ? malloc(data.n) : NULL;
 		if (data.n > 0 && copy == NULL) {
@@ -353,7 +353,7 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 static inline void apply_send(struct hub *hub, struct mount *m, const struct commit *c,
 			      const struct command *command)
 {
-	struct session *s = c->origin;
+	struct session *s = c->answers;
 	bool own = s != NULL && s->local == command->target && !s->ended;
 	if (own || (s = hub_find_session(hub, m, command->target)) != NULL)
 		apply_send_to(hub, m, s, command, own);

@@ -227,6 +227,22 @@ def test_what_was_received_is_answered_first(end, kind, threads, tmp_path):
         other.expect_closed(1001) if end == at_term else other.end()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", [at_term, at_close, at_violation, at_own_close])
+def test_a_timer_of_the_connection_that_was_due_is_answered_too(end, kind, threads):
+    """What it gives the connection, and what it keeps for its close event."""
+    with Host("--plugin", f"/probe={plugin('probe')}", *kind_args(kind), "--threads", str(threads), "--close-timeout", "10s") as host:
+        ws, other = (ProbeClient("127.0.0.1", host.port).handshake("/probe") for _ in range(2))
+        ws.known = ws.id
+        ws.script("on timer log 2 begun;stall 300;send due;data 0 kept", "wstimer me t 1 1 0")
+        host.wait_log(lambda line: line.get("message") == "begun", "its timer is being handled")
+        code = end(host, ws, other)
+        assert ws.recv_text() == "due"
+        ws.expect_closed(code) if code in (1001, 4007) else ws.expect_close(code)
+        ws.drop()
+        other.expect_closed(1001) if end == at_term else other.end()
+
 
 # --- HTTP -----------------------------------------------------------------------------------------------------------------------
 
