@@ -139,7 +139,7 @@ static void delivery_before(struct mount *m, struct hub_event *e)
 {
 	if (e->sequence == 0)
 		e->sequence = ++delivery_lane(m, e->session)->sequence;
-	if (e->kind == EVENT_CLOSE)
+	if (e->kind == EVENT_CLOSE && !m->handler->ops->answers_until_closed)
 		conn_echo_close(session_conn(e->session));
 }
 

@@ -34,6 +34,9 @@ struct handler_ops {
 	/* The host stops and no event will follow: lets what was started come to its own end.
 	 * Called again until it returns true. May be NULL. */
 	bool (*leave)(struct handler *h);
+	/* While a connection's close event is with the handler, what that gives the connection is
+	 * still sent: it calls conn_echo_close once it has said all. */
+	bool answers_until_closed;
 	/* After the last event. */
 	void (*stop)(struct handler *h);
 	void (*free)(struct handler *h);

@@ -15,10 +15,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
 from conftest import IMPATIENT  # noqa: E402
-from control import stats  # noqa: E402
+from control import ctl, stats  # noqa: E402
 from probe import WRAPPED  # noqa: E402
 from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import BINARY, TEXT, Closed, connect, refused  # noqa: E402
+from wsclient import BINARY, TEXT, Closed, connect, frame, refused  # noqa: E402
 
 CHAT = r"""echo 'join lobby' >&3; echo "broadcast_to_others lobby $1 has come" >&3; while read -r line; do echo "broadcast_to lobby $1: $line" >&3; done"""
 
@@ -58,7 +58,9 @@ def test_it_may_speak_first_and_end_lines_with_cr():
     with script(r"printf 'one\r\ntwo\n\nthree\r'; cat >/dev/null") as host:
         ws = client(host)
         assert [ws.recv_text() for _ in range(3)] == ["one", "two", ""]
-        ws.end()
+        ws.close(1000)
+        assert ws.recv_text() == "three\r", "it has no line end to lose"
+        ws.expect_close(1000)
 
 
 def test_a_last_line_needs_no_end():
@@ -104,7 +106,12 @@ def test_its_input_ends_with_the_connection(tmp_path, how):
         ws = client(host)
         ws.send_text("a")
         assert ws.recv_text() == "a"
-        ws.end() if how == "close" else ws.drop()
+        if how == "close":
+            ws.close(1000)
+            assert ws.recv_text() == "after the end"
+            ws.expect_close(1000)
+        else:
+            ws.drop()
         wait_until((tmp_path / "done").exists, "it has seen the end of its input")
         wait_until(lambda: not host.children, "it has ended")
 
@@ -531,17 +538,58 @@ LISTENER = "if [ \"$QUERY_STRING\" = listener ]; then echo 'join r' >&3; echo re
 
 @pytest.mark.parametrize("how", ["close", "drop"])
 def test_last_words_are_said_in_the_connections_name(how):
-    """Commands behind the end of its standard input: those for others work, what names itself is a counted no-op."""
+    """Behind the end of its standard input: commands for others work, what it says to its client still arrives; the rest is a counted no-op."""
     with script(LISTENER + "cat >/dev/null; echo 'join r' >&3; echo \"send $TOVA_CONN gone\" >&3; echo gone; echo 'broadcast_to_others r left' >&3; "
                 "echo 'close 4000' >&3; echo 'broadcast_to r really' >&3", "--close-timeout", "10s") as host:
         listener, ws = client(host, "/?listener"), client(host)
         assert listener.recv_text() == "ready"
         before = stats(host.control_socket)["gone"]
-        ws.end() if how == "close" else ws.drop()
+        if how == "close":
+            ws.close(1000)
+            assert [ws.recv_text(), ws.recv_text()] == ["gone", "gone"]
+            ws.expect_close(1000)
+        else:
+            ws.drop()
         assert [listener.recv_text(), listener.recv_text()] == ["left", "really"]
         wait_until(lambda: len(host.children) == 1, "it has ended")
-        assert stats(host.control_socket)["gone"] - before == 4, "join, send, a line, and close"
+        assert stats(host.control_socket)["gone"] - before in ([2] if how == "close" else [2, 3, 4]), "join and close; send and a line"
         listener.end()
+
+
+ENDS = {"TERM": 1001, "tova-ctl": 4009, "a violation": 1002, "its client": 4002, "half a close": None}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("end", ENDS)
+def test_what_came_before_the_end_is_answered(end, threads):
+    """As by other handlers: all that it says of that leaves before our close frame."""
+    with script("echo $TOVA_CONN; while read -r line; do sleep 0.03; echo \"$line\"; done; echo bye", "--close-timeout", "20s", "--threads", threads) as host:
+        ws = client(host)
+        conn = ws.recv_text()
+        ws.send(b"".join(frame(TEXT, f"{i}") for i in range(20)))
+        assert ws.recv_text() == "0"
+        if end == "TERM":
+            host.signal(signal.SIGTERM)
+        elif end == "tova-ctl":
+            ctl(host.control_socket, "close", conn, 4009)
+        elif end == "a violation":
+            ws.send(frame(3, "bad"))
+        elif end == "its client":
+            ws.close(4002)
+        else:
+            ws.shutdown_write()
+        assert [ws.recv_text() for _ in range(20)] == [*map(str, range(1, 20)), "bye"]
+        if ENDS[end] is not None:
+            ws.expect_closed(ENDS[end]) if end in ("TERM", "tova-ctl") else ws.expect_close(ENDS[end])
+        ws.drop()
+
+
+def test_one_that_lingers_does_not_hold_the_close_frame_for_ever():
+    with script("exec sleep 1000", "--close-timeout", "300ms") as host:
+        ws = client(host)
+        ws.close(4002)
+        ws.expect_close(4002)
+        ws.drop()
 
 
 def test_words_behind_its_own_close_are_said_too():

@@ -65,13 +65,14 @@ static void script_settle_writing(struct script *x)
 		script_settle(script_mount(x), e);
 }
 
-/* Its last words are said. */
+/* Its last words are said, and leave before our close frame. */
 static void script_settle_closing(struct script *x)
 {
 	struct event_held *e = x->closing;
 	if (e == NULL)
 		return;
 	x->closing = NULL;
+	conn_echo_close(session_conn(e->event.session));
 	e->event.session->route = NULL;
 	x->session = NULL;
 	script_settle(script_mount(x), e);
@@ -318,7 +319,8 @@ static void script_open(struct scripts *set, struct event_held *e)
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("the script can not be started"), false);
 }
 
-/* It has until term_at for what it has still to say, in the connection's name. */
+/* It has until term_at for what it has still to say, to its client, unless it has closed that
+ * itself, and in the connection's name. */
 static void script_close(struct script *x, struct event_held *e)
 {
 	script_close_in(x);
@@ -326,7 +328,9 @@ static void script_close(struct script *x, struct event_held *e)
 	x->term_at = scripts_now(x->set) + x->set->settings.close_ms;
 	if (x->kill_at != 0) /* it has had that */
 		script_settle_closing(x);
-	else if (x->slowed)
+	else if (x->parted)
+		conn_echo_close(session_conn(e->event.session));
+	if (x->slowed)
 		script_wake(x);
 }
 
@@ -343,6 +347,8 @@ static void script_give(struct handler *h, struct event_held *e)
 	} else if (x != NULL && x->in_fd >= 0) {
 		script_write(x, e);
 	} else {
+		if (e->event.kind == EVENT_CLOSE)
+			conn_echo_close(session_conn(e->event.session));
 		script_settle(h->mount, e);
 	}
 }
@@ -409,7 +415,8 @@ static void scripts_free(struct handler *h)
 	free(set);
 }
 
-static const struct handler_ops script_ops = {.give = script_give,
+static const struct handler_ops script_ops = {.answers_until_closed = true,
+					      .give = script_give,
 					      .forget = script_forget,
 					      .leave = scripts_leave,
 					      .stop = scripts_stop,

@@ -208,6 +208,8 @@ void script_command(struct script *x, char *line, size_t n)
 		script_log(x, LOG_WARN, why, said, verb->usage);
 		return;
 	}
+	bool ended = x->session->ended;
 	commit_key(c, key);
 	script_commit(x, said);
+	x->parted = x->parted || (!ended && x->session != NULL && x->session->ended);
 }

@@ -197,6 +197,8 @@ static void out_say(struct script *x, char *line, size_t n)
 		script_log(x, LOG_WARN, why, said, "--script-lines json");
 		return;
 	}
+	if (x->parted)
+		return;
 	commit_begin(c, x->session);
 	commit_send(c, x->session->local, message.binary, message.bytes.p, message.bytes.n);
 	script_commit(x, said);
@@ -283,9 +285,8 @@ static bool stream_use_one(struct script_stream *s)
 /* A client that reads slowly slows its script down. */
 static bool script_waits(struct script *x)
 {
-	struct conn *c = x->session != NULL && !x->session->ended && !x->over
-				 ? session_conn(x->session)
-				 : NULL;
+	struct conn *c =
+		x->session != NULL && !x->parted && !x->over ? session_conn(x->session) : NULL;
 	x->slowed = c != NULL && conn_load(c).unread > c->conns->limits.queue_max / 2;
 	return x->slowed;
 }

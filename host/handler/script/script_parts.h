@@ -47,6 +47,7 @@ struct script {
 	uint8_t framing; /* as it was when the process started */
 	bool ready : 1;	 /* in set->ready */
 	bool slowed : 1; /* its client reads too slowly */
+	bool parted : 1; /* it has closed its connection: it has nothing more to say to that */
 	bool over : 1;	 /* the process has ended: the rest of what it said is read */
 	bool deaf : 1;	 /* it was said that it does not read */
 	char id[SESSION_ID_TEXT];
