@@ -64,7 +64,7 @@ START_TEST(as_many_as_fit_and_again)
 		pair(fds[i]);
 	for (int round = 0; round < 3; round++) {
 		for (int i = 0; i < URING_MAX; i++)
-			uring_add(&u, fds[i % 16][0], "abcd" + i / 16 % 4, 1, &fds[i % 16]);
+			uring_add(&u, fds[i % 16][0], &"abcd"[i / 16 % 4], 1, &fds[i % 16]);
 		uring_run(&u);
 		ck_assert_uint_eq(u.n, URING_MAX);
 		for (unsigned i = 0; i < u.n; i++) {
