@@ -41,7 +41,7 @@ static unsigned server_threads(const struct settings *settings)
 	if (settings->threads != 0)
 		return (unsigned)settings->threads;
 	int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-	return n < 1 ? 1 : n > DEALER_LOOPS ? DEALER_LOOPS : (unsigned)n;
+	return n < 1 ? 1 : n > BALANCE_LOOPS ? BALANCE_LOOPS : (unsigned)n;
 }
 
 static struct squeeze_limits server_squeeze(const struct settings *settings)

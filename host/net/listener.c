@@ -52,7 +52,7 @@ static bool listeners_said(struct listeners *set, bool said)
 {
 	bool before = set->said;
 	set->said = said;
-	return set->dealer != NULL ? atomic_exchange(&set->dealer->said, said) : before;
+	return set->balance != NULL ? atomic_exchange(&set->balance->said, said) : before;
 }
 
 static void listeners_pause(struct listeners *set, const char *why)
@@ -100,8 +100,8 @@ static void listeners_on_retry(void *arg)
 void listeners_on_freed(void *arg)
 {
 	struct listeners *set = arg;
-	if (set->dealer != NULL)
-		dealer_give_back(set->dealer, set->loop);
+	if (set->balance != NULL)
+		balance_give_back(set->balance, set->loop);
 	listeners_resume(set);
 }
 
@@ -111,14 +111,15 @@ void listeners_adopt(struct listeners *set, int fd, const struct address *remote
 	if (conn_add(set->conns, fd, remote, kind))
 		return;
 	listeners_give(set->conns);
-	if (set->dealer != NULL)
-		dealer_give_back(set->dealer, set->loop);
+	if (set->balance != NULL)
+		balance_give_back(set->balance, set->loop);
 }
 
 static void listeners_deal(struct listeners *set, int fd, const struct address *remote,
 			   const struct conn_kind *kind)
 {
-	unsigned chosen = set->dealer != NULL ? dealer_choose(set->dealer, set->loop) : set->loop;
+	unsigned chosen =
+		set->balance != NULL ? balance_choose(set->balance, set->loop) : set->loop;
 	if (chosen == set->loop)
 		listeners_adopt(set, fd, remote, kind);
 	else
@@ -326,7 +327,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 			  : listener_bind_tcp(l->fd, host, port, both, &a, why, why_cap);
 	/* Only now: what another process has bound is refused, and what we have bound is refused to
 	 * others. */
-	if (ok && set->dealer != NULL && host != NULL)
+	if (ok && set->balance != NULL && host != NULL)
 		setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (!ok || !listener_start(l, set, unix_path, backlog, why, why_cap)) {
 		listener_free(l);

@@ -3,7 +3,7 @@
 #define TOVA_NET_LISTENER_H
 
 #include "net/conn.h"
-#include "net/dealer.h"
+#include "net/balance.h"
 
 struct listener {
 	struct event event;
@@ -23,7 +23,7 @@ struct listeners {
 	bool paused; /* out of descriptors or at the limit */
 	bool said;   /* so; until everyone who waited was accepted */
 	/* Where there are several loops; else NULL. */
-	struct dealer *dealer;
+	struct balance *balance;
 	unsigned loop; /* which of them this is */
 	/* A socket that another one gets. */
 	void (*deal)(void *ctx, unsigned loop, int fd, const struct address *remote,

@@ -781,7 +781,7 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = listeners_on_freed;
 	s->conns.freed_ctx = &s->listeners;
-	s->listeners.dealer = &all->dealer;
+	s->listeners.balance = &all->balance;
 	s->listeners.loop = number;
 	loop_timer_init(s->loop, &s->retry, side_on_retry, s);
 	loop_timer_init(s->loop, &s->show, side_on_show, s);
@@ -836,7 +836,7 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 	struct bridge_record *r =
 		bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
 	if (r == NULL) {
-		dealer_give_back(s->listeners.dealer, loop);
+		balance_give_back(s->listeners.balance, loop);
 		if (s->conns.gate.tally != NULL)
 			tally_give_socket(s->conns.gate.tally);
 		close(fd);
@@ -849,13 +849,13 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 
 bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners)
 {
-	*s = (struct sides){.here = here, .listeners = listeners, .dealer = {.n = n}};
+	*s = (struct sides){.here = here, .listeners = listeners, .balance = {.n = n}};
 	if (n <= 1)
 		return true;
 	s->v = calloc(n - 1, sizeof(struct side *));
 	if (s->v == NULL)
 		return false;
-	listeners->dealer = &s->dealer;
+	listeners->balance = &s->balance;
 	listeners->deal = sides_deal;
 	listeners->deal_ctx = s;
 	for (unsigned i = 0; i < n - 1; i++) {

@@ -41,7 +41,7 @@ struct side {
 struct sides {
 	struct side **v;
 	unsigned n;
-	struct dealer dealer;
+	struct balance balance;
 	struct conns *here; /* the hub's loop's own, and its listeners */
 	struct listeners *listeners;
 };

@@ -6,18 +6,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define DEALER_LOOPS 64 /* most loops */
+#define BALANCE_LOOPS 64 /* most loops */
 
-struct dealer {
-	unsigned n;					     /* loops */
-	_Alignas(64) _Atomic uint32_t sockets[DEALER_LOOPS]; /* of each */
+struct balance {
+	unsigned n;					      /* loops */
+	_Alignas(64) _Atomic uint32_t sockets[BALANCE_LOOPS]; /* of each */
 	atomic_bool said; /* that there were too many; one loop says it for all */
 };
 
 /* The loop that gets another socket, and has it from now on: `own`, which accepted it, unless
  * others have clearly fewer. */
-unsigned dealer_choose(struct dealer *d, unsigned own);
+unsigned balance_choose(struct balance *d, unsigned own);
 /* A socket of that loop is closed. */
-void dealer_give_back(struct dealer *d, unsigned loop);
+void balance_give_back(struct balance *d, unsigned loop);
 
 #endif

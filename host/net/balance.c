@@ -1,11 +1,11 @@
-#include "net/dealer.h"
+#include "net/balance.h"
 
 /* A loop keeps what it has accepted as long as it has not more than the emptiest by this and a
  * sixteenth: handing a socket over costs a little, a loop that has more than the others costs all
  * of its clients. */
-#define DEALER_SLACK 1
+#define BALANCE_SLACK 1
 
-unsigned dealer_choose(struct dealer *d, unsigned own)
+unsigned balance_choose(struct balance *d, unsigned own)
 {
 	unsigned least = own;
 	uint32_t mine = atomic_load(&d->sockets[own]), few = mine;
@@ -16,12 +16,12 @@ unsigned dealer_choose(struct dealer *d, unsigned own)
 			least = i;
 		}
 	}
-	unsigned chosen = mine > few + few / 16 + DEALER_SLACK ? least : own;
+	unsigned chosen = mine > few + few / 16 + BALANCE_SLACK ? least : own;
 	atomic_fetch_add(&d->sockets[chosen], 1);
 	return chosen;
 }
 
-void dealer_give_back(struct dealer *d, unsigned loop)
+void balance_give_back(struct balance *d, unsigned loop)
 {
 	atomic_fetch_sub(&d->sockets[loop], 1);
 }
