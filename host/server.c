@@ -261,10 +261,11 @@ static bool server_start_gate(struct server *s)
 		fprintf(s->source->err, "tova-host: no memory\n");
 		return false;
 	}
-	s->conns.gate = (struct gate){.tally = s->tally,
-				      .trusted = &s->trusted,
-				      .forwarded = (enum forwarded_kind)s->settings.forwarded,
-				      .hosts = s->hosts};
+	s->conns.client_addr =
+		(struct client_addr){.tally = s->tally,
+				     .trusted = &s->trusted,
+				     .forwarded = (enum forwarded_kind)s->settings.forwarded,
+				     .hosts = s->hosts};
 	return true;
 }
 
@@ -336,7 +337,7 @@ static bool server_start_listeners(struct server *s)
 static bool server_start_threads(struct server *s)
 {
 	if (!server_start_files(s) || !sides_set_files(&s->sides, &s->files) ||
-	    !sides_set_gate(&s->sides, &s->conns.gate) || !sides_start(&s->sides)) {
+	    !sides_set_gate(&s->sides, &s->conns.client_addr) || !sides_start(&s->sides)) {
 		fprintf(s->source->err,
 			"tova-host: --threads: not so many threads can be started: %s\n",
 			strerror(errno));

@@ -136,7 +136,7 @@ static void reload_gate(struct server *s)
 	struct address_set trusted = {.n = 0};
 	char *hosts = NULL;
 	tally_set_limits(s->tally, &limits);
-	s->conns.gate.forwarded = (enum forwarded_kind)s->settings.forwarded;
+	s->conns.client_addr.forwarded = (enum forwarded_kind)s->settings.forwarded;
 	if (!address_set_make(&trusted, s->settings.trusted_proxy.items,
 			      s->settings.trusted_proxy.n) ||
 	    !server_make_hosts(&s->settings, &hosts)) {
@@ -148,8 +148,8 @@ static void reload_gate(struct server *s)
 	address_set_free(&s->trusted);
 	free(s->hosts);
 	s->trusted = trusted;
-	s->conns.gate.hosts = s->hosts = hosts;
-	if (!sides_set_gate(&s->sides, &s->conns.gate))
+	s->conns.client_addr.hosts = s->hosts = hosts;
+	if (!sides_set_gate(&s->sides, &s->conns.client_addr))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "no memory for --trusted-proxy and --host on each thread, the old lists go on there");
 }

@@ -132,7 +132,7 @@ struct bridge_socket {
 };
 
 struct bridge_gate {
-	struct gate gate;
+	struct client_addr client_addr;
 	struct address_set trusted;
 	char *hosts;
 };

@@ -219,7 +219,7 @@ void conn_kill(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return;
 	conn_set_state(c, CONN_DEAD);
-	gate_leave(c);
+	client_addr_leave(c);
 	conn_unwait(c);
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
@@ -243,8 +243,8 @@ void conn_kill(struct conn *c)
 		c->more->outstays = false;
 	}
 	conn_unpack(c);
-	if (c->conns->gate.tally != NULL)
-		tally_give_socket(c->conns->gate.tally);
+	if (c->conns->client_addr.tally != NULL)
+		tally_give_socket(c->conns->client_addr.tally);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conns_trim_later(c->conns);
@@ -740,7 +740,7 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 static void conn_head_timeout(struct conn *c)
 {
 	if (c->state == CONN_PROXY) {
-		gate_late(c);
+		client_addr_late(c);
 	} else if (c->state == CONN_HEAD && conn_stash(c) != NULL) {
 		conn_refuse(c, NULL, 408, "the request head did not come in time");
 		conn_watch(c);
@@ -1072,10 +1072,10 @@ bool conn_add(struct conns *s, int fd, const struct address *remote, const struc
 	conn_set_state(c, kind->proxy ? CONN_PROXY : CONN_HEAD);
 	/* A flood of TLS is not told: to say so would take a handshake for each. */
 	bool ok = conn_set_remote(c, remote) &&
-		  (kind->proxy ? gate_may_introduce(c) : gate_enter(c, !kind->tls)) &&
+		  (kind->proxy ? client_addr_may_introduce(c) : client_addr_enter(c, !kind->tls)) &&
 		  (!kind->tls || conn_begin_tls(c, kind->tls_group));
 	if (!ok || !poller_set(&s->poller, fd, c, 0, CONN_WANT_READ)) {
-		gate_leave(c);
+		client_addr_leave(c);
 		close(fd);
 		conn_drop_tls(c);
 		free(c->more);

@@ -15,7 +15,7 @@
 
 #include "base/address.h"
 #include "net/budget.h"
-#include "net/gate.h"
+#include "net/client_addr.h"
 #include "net/heavy.h"
 #include "net/loop.h"
 #include "net/meter.h"
@@ -68,12 +68,12 @@ struct conn_more {
 	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
 	/* bytes received and not used yet: a part of a head, or what came before a pause */
 	struct conn_stash *stash;
-	struct answer_file *file;     /* CONN_ANSWER: what follows the queue */
-	struct gate_header *header;   /* what the PROXY protocol said; see gate.h */
-	struct tls *tls;	      /* NULL: plain */
-	struct squeeze_conn *squeeze; /* see squeeze.h */
-	struct meter *meter;	      /* of what it sends; NULL: it may send what it likes */
-	struct heavy *heavy;	      /* while it holds memory */
+	struct answer_file *file;	   /* CONN_ANSWER: what follows the queue */
+	struct client_addr_header *header; /* what the PROXY protocol said; see client_addr.h */
+	struct tls *tls;		   /* NULL: plain */
+	struct squeeze_conn *squeeze;	   /* see squeeze.h */
+	struct meter *meter;		   /* of what it sends; NULL: it may send what it likes */
+	struct heavy *heavy;		   /* while it holds memory */
 	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
 	struct conn_farewell *farewell;
 	/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
@@ -259,8 +259,8 @@ struct conns {
 	/* that have ended, and longer than limits.close_ms ago: their peers still take what was
 	 * sent */
 	uint32_t outstaying;
-	struct gate gate;	  /* all zero: nobody is trusted, nothing is limited */
-	void (*freed)(void *ctx); /* a socket was closed; NULL: nobody asks */
+	struct client_addr client_addr; /* all zero: nobody is trusted, nothing is limited */
+	void (*freed)(void *ctx);	/* a socket was closed; NULL: nobody asks */
 	void *freed_ctx;
 	struct request request; /* scratch: it is large */
 };
@@ -317,7 +317,7 @@ unsigned conn_loop(const struct conn *c);
 
 /* The other end: the client, as far as that is known. */
 struct address conn_remote(const struct conn *c);
-/* For gate.c and far.c. False without memory. */
+/* For client_addr.c and far.c. False without memory. */
 bool conn_set_remote(struct conn *c, const struct address *a);
 /* Where it was reached: here, or at a proxy that said so. */
 struct address conn_local(const struct conn *c);

@@ -215,7 +215,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 	/* a body is not read, so what follows it can't be found */
 	c->keep_alive = r->keep_alive && !r->has_body;
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
-	if (!gate_request(c, r))
+	if (!client_addr_request(c, r))
 		return;
 	if (!upgrade_is_meant(r)) {
 		s->loop->stats.requests++;
@@ -438,7 +438,7 @@ static void conn_read(struct conn *c, size_t most)
 {
 	struct loop *loop = c->conns->loop;
 	if (c->state == CONN_PROXY) {
-		gate_on_readable(c);
+		client_addr_on_readable(c);
 		return;
 	}
 	size_t share = loop_read_share(loop);

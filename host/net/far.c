@@ -644,14 +644,14 @@ void far_set_rule(struct far *f, const struct meter_rule *rule)
 	far_put(f, BRIDGE_RULE, NULL, &r, sizeof r);
 }
 
-bool far_set_gate(struct far *f, const struct gate *gate)
+bool far_set_gate(struct far *f, const struct client_addr *client_addr)
 {
-	const struct address_set *trusted = gate->trusted;
-	struct bridge_gate copy = {.gate = *gate, .trusted = {.n = trusted->n}};
+	const struct address_set *trusted = client_addr->trusted;
+	struct bridge_gate copy = {.client_addr = *client_addr, .trusted = {.n = trusted->n}};
 	copy.trusted.v = trusted->n > 0 ? malloc(trusted->n * sizeof *trusted->v) : NULL;
-	copy.hosts = gate->hosts != NULL ? authority_list_copy(gate->hosts) : NULL;
+	copy.hosts = client_addr->hosts != NULL ? authority_list_copy(client_addr->hosts) : NULL;
 	if ((trusted->n > 0 && copy.trusted.v == NULL) ||
-	    (gate->hosts != NULL && copy.hosts == NULL)) {
+	    (client_addr->hosts != NULL && copy.hosts == NULL)) {
 		free(copy.trusted.v);
 		free(copy.hosts);
 		return false;

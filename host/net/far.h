@@ -43,7 +43,7 @@ void far_set_files(struct far *f, const struct files *files);
 /* One of those that were given to conn_measure has changed. */
 void far_set_rule(struct far *f, const struct meter_rule *rule);
 /* False without memory: the old one goes on. */
-bool far_set_gate(struct far *f, const struct gate *gate);
+bool far_set_gate(struct far *f, const struct client_addr *client_addr);
 /* The other loop says from now on whether it is busy. */
 void far_set_tls(struct far *f, struct tls_server *tls);
 void far_drain(struct far *f);

@@ -28,22 +28,22 @@ union listener_address {
 /* Of all loops; or of this one, where none counts for all. */
 static uint32_t listeners_sockets(const struct listeners *set)
 {
-	struct tally *tally = set->conns->gate.tally;
+	struct tally *tally = set->conns->client_addr.tally;
 	return tally != NULL ? tally_sockets(tally) : set->conns->count;
 }
 
 /* A place for one more socket, before it is accepted. */
 static bool listeners_take(const struct conns *conns)
 {
-	struct tally *tally = conns->gate.tally;
+	struct tally *tally = conns->client_addr.tally;
 	return tally != NULL ? tally_take_socket(tally, conns->limits.max)
 			     : conns->count < conns->limits.max;
 }
 
 static void listeners_give(const struct conns *conns)
 {
-	if (conns->gate.tally != NULL)
-		tally_give_socket(conns->gate.tally);
+	if (conns->client_addr.tally != NULL)
+		tally_give_socket(conns->client_addr.tally);
 }
 
 /* Whether it was said that not all are accepted, and is from now on. One of several loops says it

@@ -600,9 +600,9 @@ static void side_set_gate(struct side *s, const struct bridge_gate *to)
 	free(s->hosts);
 	s->trusted = to->trusted;
 	s->hosts = to->hosts;
-	s->conns.gate = to->gate;
-	s->conns.gate.trusted = &s->trusted;
-	s->conns.gate.hosts = s->hosts;
+	s->conns.client_addr = to->client_addr;
+	s->conns.client_addr.trusted = &s->trusted;
+	s->conns.client_addr.hosts = s->hosts;
 }
 
 static void side_set_tls(struct side *s, struct tls_server *tls)
@@ -837,8 +837,8 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
 	if (r == NULL) {
 		balance_give_back(s->listeners.balance, loop);
-		if (s->conns.gate.tally != NULL)
-			tally_give_socket(s->conns.gate.tally);
+		if (s->conns.client_addr.tally != NULL)
+			tally_give_socket(s->conns.client_addr.tally);
 		close(fd);
 		return;
 	}
@@ -962,11 +962,11 @@ void sides_set_tls(struct sides *s, struct tls_server *tls)
 	}
 }
 
-bool sides_set_gate(struct sides *s, const struct gate *gate)
+bool sides_set_gate(struct sides *s, const struct client_addr *client_addr)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++)
-		ok = far_set_gate(&s->v[i]->far, gate) && ok;
+		ok = far_set_gate(&s->v[i]->far, client_addr) && ok;
 	return ok;
 }
 

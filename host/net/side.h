@@ -65,7 +65,7 @@ void sides_set_budgets(struct sides *s, struct budgets *budgets);
 /* False when there are no descriptors for that; the old folder is served then. */
 bool sides_set_files(struct sides *s, const struct files *files);
 /* False without memory; the old one goes on. */
-bool sides_set_gate(struct sides *s, const struct gate *gate);
+bool sides_set_gate(struct sides *s, const struct client_addr *client_addr);
 /* As conns_set_tls. */
 void sides_set_tls(struct sides *s, struct tls_server *tls);
 /* What was given to conn_measure has changed. */

@@ -1,4 +1,4 @@
-#include "net/gate.h"
+#include "net/client_addr.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,16 +10,17 @@
 #include "ws/authority.h"
 #include "ws/proxy.h"
 
-#define GATE_HEADER_MIN 256 /* bytes that are first made for a header that comes in pieces */
+#define CLIENT_ADDR_HEADER_MIN 256 /* bytes that are first made for a header that comes in pieces \
+				    */
 
-static bool gate_trusts(const struct gate *g, const struct address *a)
+static bool client_addr_trusts(const struct client_addr *g, const struct address *a)
 {
 	return g->trusted != NULL && g->trusted->n > 0 && address_set_has(g->trusted, a);
 }
 
 /* --- limits of an address --------------------------------------------------------------------- */
 
-static const char *gate_reason(enum tally_verdict verdict)
+static const char *client_addr_reason(enum tally_verdict verdict)
 {
 	return verdict == TALLY_CONNECTIONS
 		       ? "as many connections of this address as --max-per-address allows"
@@ -29,10 +30,10 @@ static const char *gate_reason(enum tally_verdict verdict)
 }
 
 /* A line for an address and a minute, however many it tries. */
-static bool gate_count(struct conn *c, bool tell)
+static bool client_addr_count(struct conn *c, bool tell)
 {
 	struct loop *loop = c->conns->loop;
-	struct tally *tally = c->conns->gate.tally;
+	struct tally *tally = c->conns->client_addr.tally;
 	struct address a = conn_remote(c);
 	char text[ADDRESS_TEXT];
 	struct tally_answer answer = tally_enter(tally, &a, loop_now(loop), tell);
@@ -42,34 +43,34 @@ static bool gate_count(struct conn *c, bool tell)
 		return true;
 	loop->stats.limited++;
 	if (answer.first || answer.verdict == TALLY_NO_MEMORY)
-		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, gate_reason(answer.verdict),
+		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, client_addr_reason(answer.verdict),
 		    LOG_STR("remote", address_text(&a, text)));
 	return answer.told;
 }
 
-bool gate_enter(struct conn *c, bool tell)
+bool client_addr_enter(struct conn *c, bool tell)
 {
-	const struct gate *g = &c->conns->gate;
+	const struct client_addr *g = &c->conns->client_addr;
 	if (g->tally == NULL)
 		return true;
 	struct address a = conn_remote(c);
-	return gate_trusts(g, &a) /* many stand behind it */ || gate_count(c, tell);
+	return client_addr_trusts(g, &a) /* many stand behind it */ || client_addr_count(c, tell);
 }
 
-void gate_leave(struct conn *c)
+void client_addr_leave(struct conn *c)
 {
 	if (!c->counted)
 		return;
 	struct address a = conn_remote(c);
-	tally_leave(c->conns->gate.tally, &a, c->told, loop_now(c->conns->loop));
+	tally_leave(c->conns->client_addr.tally, &a, c->told, loop_now(c->conns->loop));
 	c->counted = c->told = false;
 }
 
-static void gate_answer(struct conn *c, const char *why)
+static void client_addr_answer(struct conn *c, const char *why)
 {
 	char head[40];
 	struct address a = conn_remote(c);
-	uint32_t seconds = tally_retry(c->conns->gate.tally, &a, loop_now(c->conns->loop));
+	uint32_t seconds = tally_retry(c->conns->client_addr.tally, &a, loop_now(c->conns->loop));
 	int n = snprintf(head, sizeof head, "Retry-After: %u\r\n", (unsigned)seconds);
 	c->keep_alive = false;
 	answer_error(c, 429, (struct span){head, (size_t)n}, why);
@@ -79,45 +80,45 @@ static void gate_answer(struct conn *c, const char *why)
 
 /* From the upgrade on the conn is the client's. Before it, there may come requests of other clients
  * on a connection of their proxy. */
-static bool gate_adopt(struct conn *c, const struct address *client)
+static bool client_addr_adopt(struct conn *c, const struct address *client)
 {
-	gate_leave(c);
+	client_addr_leave(c);
 	if (!conn_set_remote(c, client)) {
 		conn_abort(c);
 		return false;
 	}
-	if (c->conns->gate.tally == NULL || gate_count(c, false))
+	if (c->conns->client_addr.tally == NULL || client_addr_count(c, false))
 		return true;
 	c->conns->loop->stats.refused++;
-	gate_answer(c, "too many connections of this address");
+	client_addr_answer(c, "too many connections of this address");
 	return false;
 }
 
 /* Only HTTP/1.0 may come without a name, which no browser speaks: nobody's page can have sent it
  * here. */
-static bool gate_serves(const struct gate *g, const struct request *r)
+static bool client_addr_serves(const struct client_addr *g, const struct request *r)
 {
 	struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
 	return g->hosts == NULL || asked.n == 0 || authority_listed(g->hosts, asked);
 }
 
-bool gate_request(struct conn *c, struct request *r)
+bool client_addr_request(struct conn *c, struct request *r)
 {
-	const struct gate *g = &c->conns->gate;
+	const struct client_addr *g = &c->conns->client_addr;
 	struct address peer = conn_remote(c);
 	struct forwarded f;
 	if (c->told) {
-		gate_answer(c, "too many connections of this address");
+		client_addr_answer(c, "too many connections of this address");
 		return false;
 	}
 	f.client.family = AF_UNSPEC;
-	if (gate_trusts(g, &peer)) {
+	if (client_addr_trusts(g, &peer)) {
 		forwarded_read(&f, r, g->forwarded, g->trusted);
 		r->forwarded_host = f.host;
 		r->secure = span_eq_nocase(f.scheme, SPAN("https")) ||
 			    span_eq_nocase(f.scheme, SPAN("wss"));
 	}
-	if (!gate_serves(g, r)) {
+	if (!client_addr_serves(g, r)) {
 		c->conns->loop->stats.refused += r->wants_upgrade;
 		c->keep_alive = false;
 		answer_refuse(c, LOG_HTTP, r, 421, (struct span){0},
@@ -126,12 +127,12 @@ bool gate_request(struct conn *c, struct request *r)
 	}
 	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
 		return true;
-	return gate_adopt(c, &f.client);
+	return client_addr_adopt(c, &f.client);
 }
 
 /* --- the PROXY protocol ----------------------------------------------------------------------- */
 
-static void gate_refuse(struct conn *c, const char *why)
+static void client_addr_refuse(struct conn *c, const char *why)
 {
 	char text[ADDRESS_TEXT];
 	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, why,
@@ -139,16 +140,16 @@ static void gate_refuse(struct conn *c, const char *why)
 	conn_abort(c);
 }
 
-void gate_late(struct conn *c)
+void client_addr_late(struct conn *c)
 {
-	gate_refuse(c, "no PROXY header came in time");
+	client_addr_refuse(c, "no PROXY header came in time");
 }
 
-bool gate_may_introduce(struct conn *c)
+bool client_addr_may_introduce(struct conn *c)
 {
 	struct address peer = conn_remote(c);
 	char text[ADDRESS_TEXT];
-	if (gate_trusts(&c->conns->gate, &peer))
+	if (client_addr_trusts(&c->conns->client_addr, &peer))
 		return true;
 	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT,
 	    "a peer that is none of --trusted-proxy may not connect here",
@@ -157,28 +158,29 @@ bool gate_may_introduce(struct conn *c)
 }
 
 /* Makes a header record with room for n bytes of it. */
-static struct gate_header *gate_header(struct conn *c, size_t n)
+static struct client_addr_header *client_addr_header(struct conn *c, size_t n)
 {
 	struct conn_more *more = conn_more(c);
-	struct gate_header *wider = more != NULL ? realloc(more->header, sizeof *wider + n) : NULL;
+	struct client_addr_header *wider =
+		more != NULL ? realloc(more->header, sizeof *wider + n) : NULL;
 	if (wider == NULL)
 		return NULL;
 	if (more->header == NULL)
-		*wider = (struct gate_header){.n = 0};
+		*wider = (struct client_addr_header){.n = 0};
 	more->header = wider;
 	return wider;
 }
 
 /* Keeps the n bytes that have come of the header. What follows is read behind them, where there is
  * room for as much again. */
-static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
+static bool client_addr_keep(struct conn *c, const uint8_t *bytes, size_t n)
 {
-	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
+	struct client_addr_header *h = c->more != NULL ? c->more->header : NULL;
 	bool first = h == NULL, full = first || n == h->cap;
-	size_t cap = 2 * n < GATE_HEADER_MIN ? GATE_HEADER_MIN
-		     : 2 * n < PROXY_MAX     ? 2 * n
-					     : PROXY_MAX;
-	if (full && (h = gate_header(c, cap)) == NULL)
+	size_t cap = 2 * n < CLIENT_ADDR_HEADER_MIN ? CLIENT_ADDR_HEADER_MIN
+		     : 2 * n < PROXY_MAX	    ? 2 * n
+						    : PROXY_MAX;
+	if (full && (h = client_addr_header(c, cap)) == NULL)
 		return false;
 	if (first)
 		memcpy(h->bytes, bytes, n);
@@ -188,21 +190,21 @@ static bool gate_keep(struct conn *c, const uint8_t *bytes, size_t n)
 	return true;
 }
 
-static void gate_introduce(struct conn *c, const struct proxy_header *said)
+static void client_addr_introduce(struct conn *c, const struct proxy_header *said)
 {
-	struct gate_header *h = gate_header(c, 0);
+	struct client_addr_header *h = client_addr_header(c, 0);
 	conn_set_state(c, CONN_HEAD);
 	if (h == NULL || (!said->local && !conn_set_remote(c, &said->source))) {
-		gate_refuse(c, "no memory for a PROXY header");
+		client_addr_refuse(c, "no memory for a PROXY header");
 		return;
 	}
-	*h = (struct gate_header){.local = said->destination, .secure = said->secure};
-	if (!gate_enter(c, c->more->tls == NULL))
+	*h = (struct client_addr_header){.local = said->destination, .secure = said->secure};
+	if (!client_addr_enter(c, c->more->tls == NULL))
 		conn_abort(c);
 }
 
 /* Bytes behind the header may be those of a TLS handshake, which others read from the socket. */
-static bool gate_consume(struct conn *c, uint8_t *where, size_t n)
+static bool client_addr_consume(struct conn *c, uint8_t *where, size_t n)
 {
 	if (recv(c->fd, where, n, 0) != (ssize_t)n)
 		return false;
@@ -210,9 +212,9 @@ static bool gate_consume(struct conn *c, uint8_t *where, size_t n)
 	return true;
 }
 
-void gate_on_readable(struct conn *c)
+void client_addr_on_readable(struct conn *c)
 {
-	struct gate_header *h = c->more != NULL ? c->more->header : NULL;
+	struct client_addr_header *h = c->more != NULL ? c->more->header : NULL;
 	size_t have = h != NULL ? h->n : 0, used = 0;
 	uint8_t *bytes = h != NULL ? h->bytes : c->conns->loop->input;
 	struct proxy_header said;
@@ -226,16 +228,16 @@ void gate_on_readable(struct conn *c)
 	}
 	switch (proxy_read(&said, bytes, have + (size_t)n, &used, &why)) {
 	case PROXY_BAD:
-		gate_refuse(c, why);
+		client_addr_refuse(c, why);
 		break;
 	case PROXY_MORE:
-		if (!gate_consume(c, bytes + have, (size_t)n) ||
-		    !gate_keep(c, bytes, have + (size_t)n))
+		if (!client_addr_consume(c, bytes + have, (size_t)n) ||
+		    !client_addr_keep(c, bytes, have + (size_t)n))
 			conn_abort(c);
 		break;
 	case PROXY_OK:
-		if (gate_consume(c, bytes + have, used - have))
-			gate_introduce(c, &said);
+		if (client_addr_consume(c, bytes + have, used - have))
+			client_addr_introduce(c, &said);
 		else
 			conn_abort(c);
 		break;

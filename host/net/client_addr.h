@@ -15,7 +15,7 @@
 struct conn;
 
 /* One for each loop; what it points at is the server's. */
-struct gate {
+struct client_addr {
 	struct tally *tally;		   /* of all loops; NULL: nothing is limited */
 	const struct address_set *trusted; /* whose word counts; NULL: nobody's */
 	enum forwarded_kind forwarded;
@@ -23,7 +23,7 @@ struct gate {
 };
 
 /* What only a connection with a PROXY header has. */
-struct gate_header {
+struct client_addr_header {
 	struct address local; /* at which the client reached the proxy; AF_UNSPEC: it did not say */
 	bool secure;	      /* the client speaks TLS with the proxy */
 	size_t n, cap; /* bytes of a header that is not complete, of those that there is room for */
@@ -32,18 +32,18 @@ struct gate_header {
 
 /* The conn has been accepted and its peer is its client: it is counted. Over the limits it may stay
  * as long as it takes to be told (conn->told). False: it is to be closed at once. */
-bool gate_enter(struct conn *c, bool tell);
+bool client_addr_enter(struct conn *c, bool tell);
 /* The conn's listener wants a PROXY header. False: this peer may not send one, and is to be closed
  * at once. */
-bool gate_may_introduce(struct conn *c);
+bool client_addr_may_introduce(struct conn *c);
 /* Reads the header, and not a byte behind it. It ends in CONN_HEAD or in the conn's end. */
-void gate_on_readable(struct conn *c);
+void client_addr_on_readable(struct conn *c);
 /* It did not come in time. */
-void gate_late(struct conn *c);
+void client_addr_late(struct conn *c);
 /* A request was read: finds out who its client is, if its peer is trusted. False: it was answered,
  * as it is one too many, or asks for a name that is not served. */
-bool gate_request(struct conn *c, struct request *r);
+bool client_addr_request(struct conn *c, struct request *r);
 /* The conn ends. */
-void gate_leave(struct conn *c);
+void client_addr_leave(struct conn *c);
 
 #endif
