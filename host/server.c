@@ -102,9 +102,9 @@ struct quota server_quota(const struct settings *settings)
 	};
 }
 
-struct tally_limits server_tally_limits(const struct settings *settings)
+struct addr_limits_limits server_tally_limits(const struct settings *settings)
 {
-	return (struct tally_limits){
+	return (struct addr_limits_limits){
 		.connections = (uint32_t)settings->max_per_address,
 		.handshakes = option_rate(settings->handshake_rate),
 		.bits4 = 32,
@@ -153,7 +153,7 @@ static void server_on_flush(void *arg)
 {
 	struct server *s = arg;
 	log_flush(s->log);
-	tally_sweep(s->tally, loop_now(s->loop));
+	addr_limits_sweep(s->addr_limits, loop_now(s->loop));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 }
 
@@ -250,10 +250,11 @@ static bool server_start_files(struct server *s)
 /* Who may come in. */
 static bool server_start_gate(struct server *s)
 {
-	struct tally_limits limits = server_tally_limits(&s->settings);
-	s->tally = tally_new(&limits);
-	if (s->tally == NULL || !address_set_make(&s->trusted, s->settings.trusted_proxy.items,
-						  s->settings.trusted_proxy.n)) {
+	struct addr_limits_limits limits = server_tally_limits(&s->settings);
+	s->addr_limits = addr_limits_new(&limits);
+	if (s->addr_limits == NULL ||
+	    !address_set_make(&s->trusted, s->settings.trusted_proxy.items,
+			      s->settings.trusted_proxy.n)) {
 		fprintf(s->source->err, "tova-host: no memory\n");
 		return false;
 	}
@@ -262,7 +263,7 @@ static bool server_start_gate(struct server *s)
 		return false;
 	}
 	s->conns.client_addr =
-		(struct client_addr){.tally = s->tally,
+		(struct client_addr){.addr_limits = s->addr_limits,
 				     .trusted = &s->trusted,
 				     .forwarded = (enum forwarded_kind)s->settings.forwarded,
 				     .hosts = s->hosts};
@@ -469,7 +470,7 @@ static void server_end(struct server *s)
 		loop_signal_remove(&s->on_usr1);
 		loop_free(s->loop);
 	}
-	tally_free(s->tally);
+	addr_limits_free(s->addr_limits);
 	address_set_free(&s->trusted);
 	free(s->hosts);
 	free(s->mount_paths);

@@ -23,7 +23,7 @@ struct server {
 	struct loop *loop;
 	struct conn_ops ops; /* the conns', to their end */
 	struct conns conns;
-	struct tally *tally;
+	struct addr_limits *addr_limits;
 	struct address_set trusted; /* --trusted-proxy; conns point at it, and at the next */
 	char *hosts;		    /* --host; NULL: it is not given */
 	const char **mount_paths;   /* for files */
@@ -116,6 +116,6 @@ struct conn_limits server_limits(const struct settings *settings);
 struct quota server_quota(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);
-struct tally_limits server_tally_limits(const struct settings *settings);
+struct addr_limits_limits server_tally_limits(const struct settings *settings);
 
 #endif

@@ -132,10 +132,10 @@ static void reload_handler(struct reload *r, struct mount *m, struct settings_mo
 /* The old lists stay if there is no memory for others. */
 static void reload_gate(struct server *s)
 {
-	struct tally_limits limits = server_tally_limits(&s->settings);
+	struct addr_limits_limits limits = server_tally_limits(&s->settings);
 	struct address_set trusted = {.n = 0};
 	char *hosts = NULL;
-	tally_set_limits(s->tally, &limits);
+	addr_limits_set_limits(s->addr_limits, &limits);
 	s->conns.client_addr.forwarded = (enum forwarded_kind)s->settings.forwarded;
 	if (!address_set_make(&trusted, s->settings.trusted_proxy.items,
 			      s->settings.trusted_proxy.n) ||

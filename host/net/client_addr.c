@@ -10,8 +10,9 @@
 #include "ws/authority.h"
 #include "ws/proxy.h"
 
-#define CLIENT_ADDR_HEADER_MIN 256 /* bytes that are first made for a header that comes in pieces \
-				    */
+#define CLIENT_ADDR_HEADER_MIN \
+	256 /* bytes that are first made for a header that comes in pieces \
+	     */
 
 static bool client_addr_trusts(const struct client_addr *g, const struct address *a)
 {
@@ -20,11 +21,11 @@ static bool client_addr_trusts(const struct client_addr *g, const struct address
 
 /* --- limits of an address --------------------------------------------------------------------- */
 
-static const char *client_addr_reason(enum tally_verdict verdict)
+static const char *client_addr_reason(enum addr_limits_verdict verdict)
 {
-	return verdict == TALLY_CONNECTIONS
+	return verdict == ADDR_LIMITS_CONNECTIONS
 		       ? "as many connections of this address as --max-per-address allows"
-	       : verdict == TALLY_HANDSHAKES
+	       : verdict == ADDR_LIMITS_HANDSHAKES
 		       ? "more handshakes of this address than --handshake-rate allows"
 		       : "no memory to count the connections of an address";
 }
@@ -33,16 +34,16 @@ static const char *client_addr_reason(enum tally_verdict verdict)
 static bool client_addr_count(struct conn *c, bool tell)
 {
 	struct loop *loop = c->conns->loop;
-	struct tally *tally = c->conns->client_addr.tally;
+	struct addr_limits *addr_limits = c->conns->client_addr.addr_limits;
 	struct address a = conn_remote(c);
 	char text[ADDRESS_TEXT];
-	struct tally_answer answer = tally_enter(tally, &a, loop_now(loop), tell);
+	struct addr_limits_answer answer = addr_limits_enter(addr_limits, &a, loop_now(loop), tell);
 	c->counted = answer.counted;
 	c->told = answer.told;
-	if (answer.verdict == TALLY_OK)
+	if (answer.verdict == ADDR_LIMITS_OK)
 		return true;
 	loop->stats.limited++;
-	if (answer.first || answer.verdict == TALLY_NO_MEMORY)
+	if (answer.first || answer.verdict == ADDR_LIMITS_NO_MEMORY)
 		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, client_addr_reason(answer.verdict),
 		    LOG_STR("remote", address_text(&a, text)));
 	return answer.told;
@@ -51,7 +52,7 @@ static bool client_addr_count(struct conn *c, bool tell)
 bool client_addr_enter(struct conn *c, bool tell)
 {
 	const struct client_addr *g = &c->conns->client_addr;
-	if (g->tally == NULL)
+	if (g->addr_limits == NULL)
 		return true;
 	struct address a = conn_remote(c);
 	return client_addr_trusts(g, &a) /* many stand behind it */ || client_addr_count(c, tell);
@@ -62,7 +63,7 @@ void client_addr_leave(struct conn *c)
 	if (!c->counted)
 		return;
 	struct address a = conn_remote(c);
-	tally_leave(c->conns->client_addr.tally, &a, c->told, loop_now(c->conns->loop));
+	addr_limits_leave(c->conns->client_addr.addr_limits, &a, c->told, loop_now(c->conns->loop));
 	c->counted = c->told = false;
 }
 
@@ -70,7 +71,8 @@ static void client_addr_answer(struct conn *c, const char *why)
 {
 	char head[40];
 	struct address a = conn_remote(c);
-	uint32_t seconds = tally_retry(c->conns->client_addr.tally, &a, loop_now(c->conns->loop));
+	uint32_t seconds =
+		addr_limits_retry(c->conns->client_addr.addr_limits, &a, loop_now(c->conns->loop));
 	int n = snprintf(head, sizeof head, "Retry-After: %u\r\n", (unsigned)seconds);
 	c->keep_alive = false;
 	answer_error(c, 429, (struct span){head, (size_t)n}, why);
@@ -87,7 +89,7 @@ static bool client_addr_adopt(struct conn *c, const struct address *client)
 		conn_abort(c);
 		return false;
 	}
-	if (c->conns->client_addr.tally == NULL || client_addr_count(c, false))
+	if (c->conns->client_addr.addr_limits == NULL || client_addr_count(c, false))
 		return true;
 	c->conns->loop->stats.refused++;
 	client_addr_answer(c, "too many connections of this address");

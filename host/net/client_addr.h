@@ -9,14 +9,14 @@
 #ifndef TOVA_NET_GATE_H
 #define TOVA_NET_GATE_H
 
-#include "net/tally.h"
+#include "net/addr_limits.h"
 #include "ws/forwarded.h"
 
 struct conn;
 
 /* One for each loop; what it points at is the server's. */
 struct client_addr {
-	struct tally *tally;		   /* of all loops; NULL: nothing is limited */
+	struct addr_limits *addr_limits;   /* of all loops; NULL: nothing is limited */
 	const struct address_set *trusted; /* whose word counts; NULL: nobody's */
 	enum forwarded_kind forwarded;
 	const char *hosts; /* names that are served, see authority_listed; NULL: every one */

@@ -243,8 +243,8 @@ void conn_kill(struct conn *c)
 		c->more->outstays = false;
 	}
 	conn_unpack(c);
-	if (c->conns->client_addr.tally != NULL)
-		tally_give_socket(c->conns->client_addr.tally);
+	if (c->conns->client_addr.addr_limits != NULL)
+		addr_limits_give_socket(c->conns->client_addr.addr_limits);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conns_trim_later(c->conns);

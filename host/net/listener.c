@@ -28,22 +28,22 @@ union listener_address {
 /* Of all loops; or of this one, where none counts for all. */
 static uint32_t listeners_sockets(const struct listeners *set)
 {
-	struct tally *tally = set->conns->client_addr.tally;
-	return tally != NULL ? tally_sockets(tally) : set->conns->count;
+	struct addr_limits *addr_limits = set->conns->client_addr.addr_limits;
+	return addr_limits != NULL ? addr_limits_sockets(addr_limits) : set->conns->count;
 }
 
 /* A place for one more socket, before it is accepted. */
 static bool listeners_take(const struct conns *conns)
 {
-	struct tally *tally = conns->client_addr.tally;
-	return tally != NULL ? tally_take_socket(tally, conns->limits.max)
-			     : conns->count < conns->limits.max;
+	struct addr_limits *addr_limits = conns->client_addr.addr_limits;
+	return addr_limits != NULL ? addr_limits_take_socket(addr_limits, conns->limits.max)
+				   : conns->count < conns->limits.max;
 }
 
 static void listeners_give(const struct conns *conns)
 {
-	if (conns->client_addr.tally != NULL)
-		tally_give_socket(conns->client_addr.tally);
+	if (conns->client_addr.addr_limits != NULL)
+		addr_limits_give_socket(conns->client_addr.addr_limits);
 }
 
 /* Whether it was said that not all are accepted, and is from now on. One of several loops says it

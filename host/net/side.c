@@ -837,8 +837,8 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
 	if (r == NULL) {
 		balance_give_back(s->listeners.balance, loop);
-		if (s->conns.client_addr.tally != NULL)
-			tally_give_socket(s->conns.client_addr.tally);
+		if (s->conns.client_addr.addr_limits != NULL)
+			addr_limits_give_socket(s->conns.client_addr.addr_limits);
 		close(fd);
 		return;
 	}

@@ -16,56 +16,56 @@
 #include "base/hash.h"
 
 /* connections of one address that are told at one time that they are too many; others are closed */
-#define TALLY_TOLD_MAX 8
+#define ADDR_LIMITS_TOLD_MAX 8
 /* addresses without a connection whose handshakes are remembered */
-#define TALLY_REMEMBERED 65536u
+#define ADDR_LIMITS_REMEMBERED 65536u
 
-struct tally_limits {
+struct addr_limits_limits {
 	uint32_t connections;	       /* at once, of one address; 0: any number */
 	struct bucket_rate handshakes; /* of one address */
 	uint8_t bits4, bits6;	       /* what counts as one address: its first bits */
 };
 
-enum tally_verdict {
-	TALLY_OK,
-	TALLY_CONNECTIONS, /* too many at once */
-	TALLY_HANDSHAKES,  /* too many lately */
-	TALLY_NO_MEMORY,
+enum addr_limits_verdict {
+	ADDR_LIMITS_OK,
+	ADDR_LIMITS_CONNECTIONS, /* too many at once */
+	ADDR_LIMITS_HANDSHAKES,	 /* too many lately */
+	ADDR_LIMITS_NO_MEMORY,
 };
 
-struct tally_answer {
-	enum tally_verdict verdict;
-	bool counted; /* tally_leave is owed */
+struct addr_limits_answer {
+	enum addr_limits_verdict verdict;
+	bool counted; /* addr_limits_leave is owed */
 	bool told;    /* it is too many, and there is time to say so; counted as such */
 	bool first;   /* none of this address was refused lately: worth a line in the log */
 };
 
-struct tally;
+struct addr_limits;
 
 /* NULL with errno set. */
-struct tally *tally_new(const struct tally_limits *limits);
+struct addr_limits *addr_limits_new(const struct addr_limits_limits *limits);
 /* For what comes from now on. What counts as one address stays as it is. */
-void tally_set_limits(struct tally *t, const struct tally_limits *limits);
-void tally_free(struct tally *t);
+void addr_limits_set_limits(struct addr_limits *t, const struct addr_limits_limits *limits);
+void addr_limits_free(struct addr_limits *t);
 
 /* A connection of this address begins. If it is too many it counts only if `tell` is set and not
  * too many are being told already. Unix sockets are not counted, nor is anything where nothing is
  * limited. */
-struct tally_answer tally_enter(struct tally *t, const struct address *a, uint64_t now_ms,
-				bool tell);
-/* It has ended; told: as tally_enter said. */
-void tally_leave(struct tally *t, const struct address *a, bool told, uint64_t now_ms);
+struct addr_limits_answer addr_limits_enter(struct addr_limits *t, const struct address *a,
+					    uint64_t now_ms, bool tell);
+/* It has ended; told: as addr_limits_enter said. */
+void addr_limits_leave(struct addr_limits *t, const struct address *a, bool told, uint64_t now_ms);
 /* Seconds after which it makes sense for this address to try again. */
-uint32_t tally_retry(struct tally *t, const struct address *a, uint64_t now_ms);
+uint32_t addr_limits_retry(struct addr_limits *t, const struct address *a, uint64_t now_ms);
 /* Forgets handshakes that are long ago. Call it every second or so. */
-void tally_sweep(struct tally *t, uint64_t now_ms);
+void addr_limits_sweep(struct addr_limits *t, uint64_t now_ms);
 
 /* Takes one of the host's `most` sockets, or says that all are taken. */
-bool tally_take_socket(struct tally *t, uint32_t most);
-void tally_give_socket(struct tally *t);
-uint32_t tally_sockets(struct tally *t);
+bool addr_limits_take_socket(struct addr_limits *t, uint32_t most);
+void addr_limits_give_socket(struct addr_limits *t);
+uint32_t addr_limits_sockets(struct addr_limits *t);
 
 /* For tests and statistics: addresses that cost memory. */
-uint32_t tally_count(struct tally *t);
+uint32_t addr_limits_count(struct addr_limits *t);
 
 #endif
