@@ -311,8 +311,8 @@ void server_set_hold(struct mount *m, const struct settings_mount *set)
 
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
-	m->rule = (struct meter_rule){.lines = set->script != NULL &&
-					       mounts_framing(&s->settings, set) == SCRIPT_LINES};
+	m->rule = (struct rate_limit_rule){
+		.lines = set->script != NULL && mounts_framing(&s->settings, set) == SCRIPT_LINES};
 	if (set->rate_limit != NULL)
 		option_limit(set->rate_limit, &m->rule.rate,
 			     &m->rule.close); /* it was checked where it was read */

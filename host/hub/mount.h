@@ -33,8 +33,8 @@ struct mount {
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	/* a list: the host chooses one where the handler has not; NULL: it does not */
 	char *subprotocols;
-	struct meter_rule rule; /* what each connection may send */
-	struct budget *budget;	/* what may be held of what they have sent */
+	struct rate_limit_rule rule; /* what each connection may send */
+	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
 	struct mount_shard *shards; /* of the hub's loop, and then of each other: 1 + hub->n_far */
 	uint32_t n_sessions;	    /* of all, settled ones */

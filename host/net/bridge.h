@@ -121,8 +121,8 @@ struct bridge_broadcast {
 
 /* What each connection of a mount may send. */
 struct bridge_rule {
-	const struct meter_rule *name; /* the hub's own, by which it is known */
-	struct meter_rule rule;
+	const struct rate_limit_rule *name; /* the hub's own, by which it is known */
+	struct rate_limit_rule rule;
 };
 
 struct bridge_socket {

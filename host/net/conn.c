@@ -258,8 +258,9 @@ void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reas
 	if (c->ended)
 		return;
 	c->ended = true;
-	uint32_t untold =
-		c->more != NULL && c->more->meter != NULL ? meter_rest(c->more->meter) : 0;
+	uint32_t untold = c->more != NULL && c->more->rate_limit != NULL
+				  ? rate_limit_rest(c->more->rate_limit)
+				  : 0;
 	if (untold > 0 && end != CONN_END_LIMIT)
 		c->conns->ops->dropped(c, untold);
 	c->conns->ops->ended(c, end, code, reason.p, reason.n, why);
@@ -943,7 +944,7 @@ static void conns_on_turn(void *arg)
 		s->doomed = c->doomed_next;
 		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
 			if (c->more != NULL)
-				free(c->more->meter);
+				free(c->more->rate_limit);
 			free(c->more);
 			c->magic = CHECK_GONE;
 			free(c);

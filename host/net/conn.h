@@ -18,7 +18,7 @@
 #include "net/client_addr.h"
 #include "net/heavy.h"
 #include "net/loop.h"
-#include "net/meter.h"
+#include "net/rate_limit.h"
 #include "net/outq.h"
 #include "net/poller.h"
 #include "net/uring.h"
@@ -72,7 +72,7 @@ struct conn_more {
 	struct client_addr_header *header; /* what the PROXY protocol said; see client_addr.h */
 	struct tls *tls;		   /* NULL: plain */
 	struct squeeze_conn *squeeze;	   /* see squeeze.h */
-	struct meter *meter;		   /* of what it sends; NULL: it may send what it likes */
+	struct rate_limit *rate_limit;	   /* of what it sends; NULL: it may send what it likes */
 	struct heavy *heavy;		   /* while it holds memory */
 	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
 	struct conn_farewell *farewell;
@@ -332,7 +332,7 @@ struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);
 
 /* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
-bool conn_measure(struct conn *c, const struct meter_rule *rule);
+bool conn_measure(struct conn *c, const struct rate_limit_rule *rule);
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with
  * OUTGOING_CLOSE none of what is sent will be given up (see conn_make_way), so that compressed
  * messages may refer back to others. extra: header lines with CRLF. The session must be ready:

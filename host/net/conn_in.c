@@ -48,7 +48,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 	}
 }
 
-bool conn_measure(struct conn *c, const struct meter_rule *rule)
+bool conn_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
 	conn_check(c);
 	if (c->state == CONN_FAR) {
@@ -56,11 +56,11 @@ bool conn_measure(struct conn *c, const struct meter_rule *rule)
 		return true;
 	}
 	struct conn_more *more = conn_more(c);
-	struct meter *meter = more != NULL ? malloc(sizeof *meter) : NULL;
-	if (meter == NULL)
+	struct rate_limit *rate_limit = more != NULL ? malloc(sizeof *rate_limit) : NULL;
+	if (rate_limit == NULL)
 		return false;
-	meter_init(meter, rule, loop_now(c->conns->loop));
-	more->meter = meter;
+	rate_limit_init(rate_limit, rule, loop_now(c->conns->loop));
+	more->rate_limit = rate_limit;
 	return true;
 }
 
@@ -78,21 +78,23 @@ static uint32_t conn_lines(const struct frame *f)
 /* Messages count, and pings, as each is answered; what costs nothing does not. */
 static bool conn_takes(struct conn *c, enum frame_status status, const struct frame *f)
 {
-	struct meter *meter = c->more->meter;
+	struct rate_limit *rate_limit = c->more->rate_limit;
 	uint64_t now = loop_now(c->conns->loop);
 	bool counts =
 		status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
 	if (!counts || c->state != CONN_OPEN)
 		return true;
-	bool takes = meter_take(meter, now,
-				meter->rule->lines && status == FRAME_MESSAGE ? conn_lines(f) : 1);
+	bool takes =
+		rate_limit_take(rate_limit, now,
+				rate_limit->rule->lines && status == FRAME_MESSAGE ? conn_lines(f)
+										   : 1);
 	c->conns->loop->stats.rate_dropped += !takes;
-	if (!takes && meter->rule->close) {
+	if (!takes && rate_limit->rule->close) {
 		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY,
 			  "more messages than --rate-limit allows");
 		return false;
 	}
-	uint32_t untold = meter_due(meter, now);
+	uint32_t untold = rate_limit_due(rate_limit, now);
 	if (untold > 0)
 		c->conns->ops->dropped(c, untold);
 	return takes;
@@ -101,7 +103,7 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status,
 			  const struct frame *f)
 {
-	bool measured = c->more != NULL && c->more->meter != NULL;
+	bool measured = c->more != NULL && c->more->rate_limit != NULL;
 	if (measured && !conn_takes(c, status, f)) {
 		frame_release(r);
 		return;

@@ -144,7 +144,7 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 	return true;
 }
 
-void far_measure(struct conn *c, const struct meter_rule *rule)
+void far_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
 	const struct bridge_rule r = {.name = rule, .rule = *rule};
 	far_put(far_of(c), BRIDGE_MEASURE, c->peer, &r, sizeof r);
@@ -638,7 +638,7 @@ void far_stop(struct far *f)
 	bridge_publish_down(&f->bridge);
 }
 
-void far_set_rule(struct far *f, const struct meter_rule *rule)
+void far_set_rule(struct far *f, const struct rate_limit_rule *rule)
 {
 	const struct bridge_rule r = {.name = rule, .rule = *rule};
 	far_put(f, BRIDGE_RULE, NULL, &r, sizeof r);

@@ -41,7 +41,7 @@ void far_free(struct far *f);
 void far_set_limits(struct far *f, const struct conn_limits *limits);
 void far_set_files(struct far *f, const struct files *files);
 /* One of those that were given to conn_measure has changed. */
-void far_set_rule(struct far *f, const struct meter_rule *rule);
+void far_set_rule(struct far *f, const struct rate_limit_rule *rule);
 /* False without memory: the old one goes on. */
 bool far_set_gate(struct far *f, const struct client_addr *client_addr);
 /* The other loop says from now on whether it is busy. */
@@ -63,7 +63,7 @@ void far_show(const struct far *f, struct conn *stub, const struct conn_load *lo
 /* For conn.c: the same on a stub. */
 bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
 		struct span subprotocol, struct span extra);
-void far_measure(struct conn *c, const struct meter_rule *rule);
+void far_measure(struct conn *c, const struct rate_limit_rule *rule);
 bool far_answering(struct conn *c);
 bool far_raw(struct conn *c, const struct slice *bytes);
 enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own);

@@ -38,8 +38,8 @@ struct side_conn {
 /* What each connection of a mount may send. */
 struct side_rule {
 	struct side_rule *next;
-	const struct meter_rule *name; /* the hub's own, which is not looked at */
-	struct meter_rule rule;
+	const struct rate_limit_rule *name; /* the hub's own, which is not looked at */
+	struct rate_limit_rule rule;
 };
 
 static struct side *side_of(const struct conn *c)
@@ -970,7 +970,7 @@ bool sides_set_gate(struct sides *s, const struct client_addr *client_addr)
 	return ok;
 }
 
-void sides_set_rule(struct sides *s, const struct meter_rule *rule)
+void sides_set_rule(struct sides *s, const struct rate_limit_rule *rule)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		far_set_rule(&s->v[i]->far, rule);

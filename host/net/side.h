@@ -69,7 +69,7 @@ bool sides_set_gate(struct sides *s, const struct client_addr *client_addr);
 /* As conns_set_tls. */
 void sides_set_tls(struct sides *s, struct tls_server *tls);
 /* What was given to conn_measure has changed. */
-void sides_set_rule(struct sides *s, const struct meter_rule *rule);
+void sides_set_rule(struct sides *s, const struct rate_limit_rule *rule);
 void sides_drain(struct sides *s);
 /* Is there anything that a stop would cut off? */
 enum conns_busy sides_busy(const struct sides *s);
