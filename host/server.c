@@ -91,9 +91,9 @@ struct conn_limits server_limits(const struct settings *settings)
 	};
 }
 
-struct quota server_quota(const struct settings *settings)
+struct room_limits server_quota(const struct settings *settings)
 {
-	return (struct quota){
+	return (struct room_limits){
 		.rooms = (uint32_t)settings->max_rooms,
 		.mount_rooms = (uint32_t)settings->max_mount_rooms,
 		/* no name is longer */
@@ -205,7 +205,7 @@ static bool server_start_parts(struct server *s)
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
-	s->hub.quota = server_quota(&s->settings);
+	s->hub.room_limits = server_quota(&s->settings);
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->listeners.unix_mode = modes[s->settings.unix_mode];

@@ -113,7 +113,7 @@ bool server_reload_tokens(const struct server *s, struct mount *m,
 void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
-struct quota server_quota(const struct settings *settings);
+struct room_limits server_quota(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);
 struct addr_limits_limits server_tally_limits(const struct settings *settings);

@@ -210,7 +210,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	server_set_passenv(s);
-	s->hub.quota = server_quota(&s->settings);
+	s->hub.room_limits = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);
 	sides_set_limits(&s->sides, &limits);
 	reload_gate(s);

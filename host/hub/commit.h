@@ -27,7 +27,7 @@ enum commit_error {
 	COMMIT_E_LIMIT,
 	COMMIT_E_ARG,
 	COMMIT_E_MEMORY,
-	/* Of a commit as a whole: see quota.h. */
+	/* Of a commit as a whole: see room_limits.h. */
 	COMMIT_E_ROOM_NAME,
 	COMMIT_E_ROOMS,
 	COMMIT_E_MOUNT_ROOMS,

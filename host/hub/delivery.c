@@ -150,8 +150,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)
 		mount_settle(m, e->session);
-	if (ok && c->error == COMMIT_OK && quota_is_limited(&m->hub->quota))
-		quota_check(m, c);
+	if (ok && c->error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
+		room_limits_check(m, c);
 	if (ok && c->compares)
 		state_check(m, c);
 	if (ok && c->error != COMMIT_OK) {
@@ -436,8 +436,8 @@ static uint64_t delivery_nobody(const struct mount *m)
 bool delivery_commit(struct mount *m)
 {
 	uint64_t before = delivery_nobody(m);
-	if (m->commit.error == COMMIT_OK && quota_is_limited(&m->hub->quota))
-		quota_check(m, &m->commit);
+	if (m->commit.error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
+		room_limits_check(m, &m->commit);
 	if (m->commit.compares)
 		state_check(m, &m->commit);
 	if (m->commit.error != COMMIT_OK) {

@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "base/slotmap.h"
 #include "hub/mount.h"
-#include "hub/quota.h"
+#include "hub/room_limits.h"
 #include "hub/timer.h"
 #include "net/side.h"
 
@@ -37,7 +37,7 @@ struct hub {
 	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
 	char *const *origins;		/* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
-	struct quota quota;
+	struct room_limits room_limits;
 	struct timers timers; /* of all mounts and sessions */
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */

@@ -8,7 +8,7 @@
 
 /* Commits of client 1, each a list of words: +2a joins client 2 to room a, -2a takes it out. Client 9 is gone. */
 static const struct {
-	struct quota quota;
+	struct room_limits room_limits;
 	const char *commits[6];
 	const char *failures[6]; /* of each; NULL: it succeeds */
 	unsigned memberships;
@@ -71,7 +71,7 @@ START_TEST(table)
 	struct conn_limits limits = rig_limits();
 	r = rig_new(&limits, 0);
 	r->script = obey;
-	r->hub.quota = rows[_i].quota;
+	r->hub.room_limits = rows[_i].room_limits;
 	rig_open_many(r, 3);
 	r->said[r->said_len = 0] = '\0';
 	for (int i = 0; i < 6 && rows[_i].commits[i] != NULL; i++)
@@ -90,7 +90,7 @@ START_TEST(who_is_above_it_already)
 	rig_open_many(r, 1);
 	r->said[r->said_len = 0] = '\0';
 	say("+1a +1b +1c", NULL);
-	r->hub.quota = (struct quota){.rooms = 1, .mount_rooms = 1};
+	r->hub.room_limits = (struct room_limits){.rooms = 1, .mount_rooms = 1};
 	say("+1a", NULL);
 	say("+1d", ROOMS);
 	say("-1a +1a -1b", NULL);
@@ -105,7 +105,7 @@ START_TEST(pushes)
 {
 	struct conn_limits limits = rig_limits();
 	r = rig_new(&limits, 0);
-	r->hub.quota = (struct quota){.rooms = 1};
+	r->hub.room_limits = (struct room_limits){.rooms = 1};
 	rig_open_many(r, 1);
 	commit_begin(&r->mount->commit, NULL);
 	commit_join(&r->mount->commit, r->clients[1].local, SPAN("a"));
@@ -126,7 +126,7 @@ START_TEST(a_large_commit)
 	struct conn_limits limits = rig_limits();
 	char room[16];
 	r = rig_new(&limits, 0);
-	r->hub.quota = (struct quota){.rooms = 5000, .mount_rooms = 6000};
+	r->hub.room_limits = (struct room_limits){.rooms = 5000, .mount_rooms = 6000};
 	rig_open_many(r, 4);
 	commit_begin(&r->mount->commit, NULL);
 	for (int i = 0; i < 20000; i++) {

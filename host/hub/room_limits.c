@@ -1,55 +1,56 @@
-#include "hub/quota.h"
+#include "hub/room_limits.h"
 
 #include <stdlib.h>
 
 #include "hub/hub.h"
 
 /* A join or a leave of a session that is there. */
-struct quota_step {
+struct room_limits_step {
 	const struct session *session;
 	struct span room;
 	uint32_t index; /* of its command */
 	bool join;
 };
 
-static bool quota_moves(const struct command *command)
+static bool room_limits_moves(const struct command *command)
 {
 	return command->kind == COMMAND_JOIN || command->kind == COMMAND_LEAVE;
 }
 
-static int quota_compare_names(struct span a, struct span b)
+static int room_limits_compare_names(struct span a, struct span b)
 {
 	int differ = memcmp(a.p, b.p, a.n < b.n ? a.n : b.n);
 	return differ != 0 ? differ : (a.n > b.n) - (a.n < b.n);
 }
 
-static int quota_by_session(const void *left, const void *right)
+static int room_limits_by_session(const void *left, const void *right)
 {
-	const struct quota_step *a = left, *b = right;
+	const struct room_limits_step *a = left, *b = right;
 	if (a->session != b->session)
 		return (uintptr_t)a->session < (uintptr_t)b->session ? -1 : 1;
-	int differ = quota_compare_names(a->room, b->room);
+	int differ = room_limits_compare_names(a->room, b->room);
 	return differ != 0 ? differ : (a->index > b->index) - (a->index < b->index);
 }
 
-static int quota_by_room(const void *left, const void *right)
+static int room_limits_by_room(const void *left, const void *right)
 {
-	return quota_compare_names(((const struct quota_step *)left)->room,
-				   ((const struct quota_step *)right)->room);
+	return room_limits_compare_names(((const struct room_limits_step *)left)->room,
+					 ((const struct room_limits_step *)right)->room);
 }
 
 /* Each session's rooms afterwards: of what is said of one room the last counts. */
-static bool quota_sessions_ok(const struct mount *m, struct quota_step *steps, uint32_t n,
-			      uint32_t most)
+static bool room_limits_sessions_ok(const struct mount *m, struct room_limits_step *steps,
+				    uint32_t n, uint32_t most)
 {
 	int64_t rooms = 0;
-	qsort(steps, n, sizeof *steps, quota_by_session);
+	qsort(steps, n, sizeof *steps, room_limits_by_session);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct quota_step *now = &steps[i], *next = i + 1 < n ? &steps[i + 1] : NULL;
+		const struct room_limits_step *now = &steps[i],
+					      *next = i + 1 < n ? &steps[i + 1] : NULL;
 		if (i == 0 || now[-1].session != now->session)
 			rooms = now->session->rooms.n;
 		bool same = next != NULL && next->session == now->session;
-		if (same && quota_compare_names(next->room, now->room) == 0)
+		if (same && room_limits_compare_names(next->room, now->room) == 0)
 			continue;
 		rooms += (int)now->join - (int)room_has(&m->rooms, now->room, &now->session->rooms);
 		/* Whoever is above it already (a reload) may leave, and stay. */
@@ -60,37 +61,39 @@ static bool quota_sessions_ok(const struct mount *m, struct quota_step *steps, u
 }
 
 /* Rooms that are empty afterwards are not looked for: they count until they are gone. */
-static bool quota_mount_ok(const struct mount *m, struct quota_step *steps, uint32_t n,
-			   uint32_t most)
+static bool room_limits_mount_ok(const struct mount *m, struct room_limits_step *steps, uint32_t n,
+				 uint32_t most)
 {
 	uint64_t rooms = m->rooms.n, before = rooms;
-	qsort(steps, n, sizeof *steps, quota_by_room);
+	qsort(steps, n, sizeof *steps, room_limits_by_room);
 	for (uint32_t i = 0; i < n; i++) {
-		bool again = i > 0 && quota_compare_names(steps[i - 1].room, steps[i].room) == 0;
+		bool again =
+			i > 0 && room_limits_compare_names(steps[i - 1].room, steps[i].room) == 0;
 		rooms += !again && room_find(&m->rooms, steps[i].room) == NULL;
 	}
 	return rooms <= most || rooms == before;
 }
 
-static uint32_t quota_collect(const struct mount *m, const struct commit *c,
-			      struct quota_step *steps, bool leaves)
+static uint32_t room_limits_collect(const struct mount *m, const struct commit *c,
+				    struct room_limits_step *steps, bool leaves)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < c->n; i++) {
 		const struct command *command = &c->commands[i];
-		const struct session *s =
-			quota_moves(command) ? hub_find_session(m->hub, m, command->target) : NULL;
+		const struct session *s = room_limits_moves(command)
+						  ? hub_find_session(m->hub, m, command->target)
+						  : NULL;
 		bool join = command->kind == COMMAND_JOIN;
 		if (s != NULL && (join || leaves))
-			steps[n++] = (struct quota_step){s, commit_text(c, command), i, join};
+			steps[n++] = (struct room_limits_step){s, commit_text(c, command), i, join};
 	}
 	return n;
 }
 
 /* Could any limit be exceeded, if all joins were new ones? */
-static bool quota_may_exceed(const struct mount *m, const struct commit *c, uint32_t joins)
+static bool room_limits_may_exceed(const struct mount *m, const struct commit *c, uint32_t joins)
 {
-	const struct quota *q = &m->hub->quota;
+	const struct room_limits *q = &m->hub->room_limits;
 	bool exceeds = q->mount_rooms > 0 && (uint64_t)m->rooms.n + joins > q->mount_rooms;
 	for (uint32_t i = 0; i < c->n && !exceeds && q->rooms > 0; i++) {
 		const struct command *command = &c->commands[i];
@@ -102,9 +105,9 @@ static bool quota_may_exceed(const struct mount *m, const struct commit *c, uint
 	return exceeds;
 }
 
-void quota_check(const struct mount *m, struct commit *c)
+void room_limits_check(const struct mount *m, struct commit *c)
 {
-	const struct quota *q = &m->hub->quota;
+	const struct room_limits *q = &m->hub->room_limits;
 	uint32_t joins = 0;
 	for (uint32_t i = 0; i < c->n; i++) {
 		joins += c->commands[i].kind == COMMAND_JOIN;
@@ -114,16 +117,18 @@ void quota_check(const struct mount *m, struct commit *c)
 			return;
 		}
 	}
-	if (joins == 0 || !quota_may_exceed(m, c, joins))
+	if (joins == 0 || !room_limits_may_exceed(m, c, joins))
 		return;
-	struct quota_step *steps = malloc(c->n * sizeof *steps);
+	struct room_limits_step *steps = malloc(c->n * sizeof *steps);
 	if (steps == NULL)
 		commit_spoil(c, COMMIT_E_MEMORY);
 	else if (q->rooms > 0 &&
-		 !quota_sessions_ok(m, steps, quota_collect(m, c, steps, true), q->rooms))
+		 !room_limits_sessions_ok(m, steps, room_limits_collect(m, c, steps, true),
+					  q->rooms))
 		commit_spoil(c, COMMIT_E_ROOMS);
 	else if (q->mount_rooms > 0 &&
-		 !quota_mount_ok(m, steps, quota_collect(m, c, steps, false), q->mount_rooms))
+		 !room_limits_mount_ok(m, steps, room_limits_collect(m, c, steps, false),
+				       q->mount_rooms))
 		commit_spoil(c, COMMIT_E_MOUNT_ROOMS);
 	free(steps);
 }

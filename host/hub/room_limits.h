@@ -8,18 +8,18 @@
 struct mount;
 
 /* The host's; 0: any number. */
-struct quota {
+struct room_limits {
 	uint32_t rooms;	      /* that one connection is in */
 	uint32_t mount_rooms; /* that a mount has */
 	uint32_t name;	      /* bytes of a room's name */
 };
 
-static inline bool quota_is_limited(const struct quota *q)
+static inline bool room_limits_is_limited(const struct room_limits *q)
 {
 	return (q->rooms | q->mount_rooms | q->name) != 0;
 }
 
 /* Called before the commit is applied. An error spoils it. */
-void quota_check(const struct mount *m, struct commit *c);
+void room_limits_check(const struct mount *m, struct commit *c);
 
 #endif
