@@ -44,10 +44,10 @@ struct session {
 	/* has left everything; commands that name it do nothing; `rooms` are those that it was
 	 * in */
 	bool ended : 1;
-	bool no_memory : 1; /* and a victim for that */
-	bool victim : 1;    /* reads too slowly: will be ended after the commit */
-	bool slow : 1;	    /* messages are given up because it reads too slowly */
-	bool heavy : 1;	    /* and a victim for that */
+	bool no_memory : 1;    /* and a victim for that */
+	bool victim : 1;       /* reads too slowly: will be ended after the commit */
+	bool slow : 1;	       /* messages are given up because it reads too slowly */
+	bool memory_limit : 1; /* and a victim for that */
 	/* the commit that is being applied has closed it: what follows in that is not sent to it */
 	bool parting : 1;
 };

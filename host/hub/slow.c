@@ -60,7 +60,7 @@ bool slow_heavy(struct conn *c)
 	}
 	slow_log(hub, s, LOG_NOTICE,
 		 "connection closed: it holds most where --max-buffered is reached");
-	s->heavy = true;
+	s->memory_limit = true;
 	hub_mark_victim(hub, s);
 	return false;
 }
@@ -88,7 +88,7 @@ void slow_began(struct conn *c)
 
 void slow_close(struct hub *hub, struct session *s)
 {
-	if (s->heavy) {
+	if (s->memory_limit) {
 		hub->loop->stats.heavy_ended++;
 		hub_close_session(s, CLOSE_TRY_LATER, SPAN("the host holds too much"), true);
 		return;

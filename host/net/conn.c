@@ -224,7 +224,7 @@ void conn_kill(struct conn *c)
 	poller_set(&c->conns->poller, c->fd, c, c->interest, 0);
 	close(c->fd);
 	c->fd = -1;
-	heavy_forget(c);
+	memory_limit_forget(c);
 	conn_budget_leave(c);
 	if (outq_gives_up(&c->out))
 		conn_tell_given_up(c, conn_given_up(c), true);
@@ -586,13 +586,14 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	if (c->state != CONN_OPEN || c->ended)
 		return;
 	c->ended = true;
-	if (!urgent && !heavy_gives_way(c) && conn_close_later(c, code, reason, len, false)) {
+	if (!urgent && !memory_limit_gives_way(c) &&
+	    conn_close_later(c, code, reason, len, false)) {
 		conn_budget_weigh(c);
 		return;
 	}
 	if (urgent)
 		outq_cut(&c->out, &c->conns->spare);
-	if (heavy_gives_way(c) && c->more->heavy->torn) {
+	if (memory_limit_gives_way(c) && c->more->memory_limit->torn) {
 		conn_kill(c);
 		return;
 	}
@@ -600,7 +601,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	if (c->state == CONN_DEAD)
 		return;
 	/* what it sends is not looked at any more, and what it has sent is forgotten */
-	if (heavy_gives_way(c)) {
+	if (memory_limit_gives_way(c)) {
 		conn_set_state(c, CONN_LINGER);
 		conn_finish(c);
 		return;
@@ -715,7 +716,7 @@ static void conn_on_ready(void *item, uint32_t events)
 	if (c->more != NULL)
 		conn_budget_weigh(c);
 	if (c->more != NULL || c->out.stalled)
-		heavy_weigh(c);
+		memory_limit_weigh(c);
 	conns_relieve(s);
 }
 
@@ -926,7 +927,7 @@ static void conns_count(struct conns *s)
 {
 	struct backlog_account *account = &s->spare.account;
 	struct stats *stats = &s->loop->stats;
-	stats->buffered = heavies_total(s);
+	stats->buffered = memory_limits_total(s);
 	stats->dropped += account->given_up;
 	stats->conflated += account->conflated;
 	account->given_up = account->conflated = 0;
@@ -937,7 +938,7 @@ static void conns_on_turn(void *arg)
 	struct conns *s = arg;
 	struct conn *c, *kept = NULL;
 	conns_flush(s);
-	heavies_settle(s);
+	memory_limits_settle(s);
 	conns_count(s);
 	s->spare.turn++;
 	while ((c = s->doomed) != NULL) {

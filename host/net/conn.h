@@ -16,7 +16,7 @@
 #include "base/address.h"
 #include "net/budget.h"
 #include "net/client_addr.h"
-#include "net/heavy.h"
+#include "net/memory_limit.h"
 #include "net/loop.h"
 #include "net/rate_limit.h"
 #include "net/outq.h"
@@ -73,7 +73,7 @@ struct conn_more {
 	struct tls *tls;		   /* NULL: plain */
 	struct squeeze_conn *squeeze;	   /* see squeeze.h */
 	struct rate_limit *rate_limit;	   /* of what it sends; NULL: it may send what it likes */
-	struct heavy *heavy;		   /* while it holds memory */
+	struct memory_limit *memory_limit; /* while it holds memory */
 	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
 	struct conn_farewell *farewell;
 	/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
@@ -184,7 +184,7 @@ struct conn_ops {
 	/* It holds most, and limits.buffered_max is reached. True: some of what waited for it was
 	 * given up (conn_lighten). Else it is to be closed when `relieved` is called or the commit
 	 * is over; nothing more is queued for it. Members may be being walked. */
-	bool (*heavy)(struct conn *c);
+	bool (*memory_limit)(struct conn *c);
 	void (*relieved)(void *ctx);
 	/* Something sent was not queued, of which conn_send could not tell: it was another loop's.
 	 * NULL where there is only one. */
@@ -241,7 +241,7 @@ struct conns {
 	uint32_t living; /* conns in memory */
 	struct conn *doomed;
 	struct outq_spare spare;
-	struct heavies heavies;
+	struct memory_limits memory_limits;
 	struct uring uring;
 	struct squeeze squeeze;
 	struct frame_reader *reader; /* of the message that is being told; else NULL */

@@ -192,9 +192,9 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 	if (c->state == CONN_LINGER && c->more != NULL)
 		conn_forget_input(c);
 	if (c->more != NULL || c->out.stalled)
-		heavy_weigh(c);
+		memory_limit_weigh(c);
 	if (c->out.stalled)
-		heavies_grew(c);
+		memory_limits_grew(c);
 	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE &&
 	    (c->more == NULL || c->more->taken == 0))
 		conn_watch_uptake(c);
@@ -280,7 +280,7 @@ static enum conn_sent conn_put_stalled(struct conn *c, const struct slice *frame
 		return CONN_NO_MEMORY;
 	outq_admitted(&c->out, before);
 	c->conns->loop->stats.messages_out++;
-	heavies_grew(c);
+	memory_limits_grew(c);
 	return CONN_SENT;
 }
 
@@ -320,7 +320,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	 * another loop's, whatever it sent before it knew of the peer's. */
 	bool waits = c->state == CONN_CLOSED || c->state == CONN_LEAVING;
 	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
-	if (!takes || c->broken != 0 || (c->out.stalled && heavy_gives_way(c)))
+	if (!takes || c->broken != 0 || (c->out.stalled && memory_limit_gives_way(c)))
 		return c->state == CONN_FAR ? far_send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }

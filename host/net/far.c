@@ -558,7 +558,7 @@ static void far_on_record(struct far *f, struct bridge_record *r)
 		break;
 	case BRIDGE_HEAVY:
 		if (!c->ended) {
-			f->stubs.ops->heavy(c);
+			f->stubs.ops->memory_limit(c);
 			f->stubs.ops->relieved(f->stubs.ctx);
 		}
 		break;

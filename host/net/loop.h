@@ -52,7 +52,7 @@ struct loop {
 	struct stats stats;
 	struct chunk_pool chunks;
 	/* bytes of memory that handlers hold for connections: counted with what these hold, see
-	 * heavy.h */
+	 * memory_limit.h */
 	uint64_t lent;
 	struct descriptors descriptors; /* of the process */
 	uint8_t *input;			/* LOOP_INPUT bytes, and one more that may be written */

@@ -346,7 +346,7 @@ static const struct conn_ops side_ops = {
 	.withdrawn = side_on_withdrawn,
 	.unanswered = side_on_unanswered,
 	.gave_up = side_on_gave_up,
-	.heavy = side_on_heavy,
+	.memory_limit = side_on_heavy,
 	.relieved = side_on_relieved,
 	.drained = side_on_drained,
 	.gone = side_on_gone,
@@ -710,7 +710,7 @@ static void side_on_retry(void *arg)
 static void side_on_show(void *arg)
 {
 	struct side *s = arg;
-	struct heavy *h;
+	struct memory_limit *h;
 	struct side_conn *sc, *next;
 	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
 		next = TAILQ_NEXT(sc, shown_link);
@@ -721,7 +721,7 @@ static void side_on_show(void *arg)
 		TAILQ_REMOVE(&s->shown, sc, shown_link);
 		sc->shown = false;
 	}
-	LIST_FOREACH(h, &s->conns.heavies.list, link)
+	LIST_FOREACH(h, &s->conns.memory_limits.list, link)
 	{
 		sc = conn_session(h->conn);
 		if (sc->stub != NULL)
@@ -736,7 +736,7 @@ static void side_show(struct side *s)
 	const uint64_t *now = (const uint64_t *)&s->loop->stats;
 	for (size_t i = 0; i < sizeof s->loop->stats / sizeof *now; i++)
 		atomic_store_explicit(&s->stats[i], now[i], memory_order_relaxed);
-	if (!LIST_EMPTY(&s->conns.heavies.list) && !loop_timer_is_set(&s->show))
+	if (!LIST_EMPTY(&s->conns.memory_limits.list) && !loop_timer_is_set(&s->show))
 		loop_timer_set(&s->show, SIDE_SHOW_MS);
 	if (s->draining)
 		atomic_store(&s->far.busy, (int)conns_busy(&s->conns));

@@ -286,7 +286,7 @@ START_TEST(without_a_limit)
 	expect_all(3, 6000, 1000);
 	rig_turn(r);
 	ck_assert_uint_eq(r->loop->stats.buffered, 0);
-	ck_assert_ptr_null(LIST_FIRST(&r->conns.heavies.list));
+	ck_assert_ptr_null(LIST_FIRST(&r->conns.memory_limits.list));
 }
 END_TEST
 

@@ -17,31 +17,31 @@ struct conn;
 struct conns;
 
 /* Eight to each power of two bytes. */
-#define HEAVY_CLASSES 256
+#define MEMORY_LIMIT_CLASSES 256
 
 /* Entries by what they hold. */
-struct heavy_scale {
-	LIST_HEAD(heavy_list, heavy) classes[HEAVY_CLASSES];
-	uint64_t some[HEAVY_CLASSES / 64]; /* a bit for each class that may have some */
+struct memory_limit_scale {
+	LIST_HEAD(memory_limit_list, memory_limit) classes[MEMORY_LIMIT_CLASSES];
+	uint64_t some[MEMORY_LIMIT_CLASSES / 64]; /* a bit for each class that may have some */
 };
 
-enum heavy_of { HEAVY_OUTPUT, HEAVY_ALL, HEAVY_SCALES };
+enum memory_limit_of { MEMORY_LIMIT_OUTPUT, MEMORY_LIMIT_ALL, MEMORY_LIMIT_SCALES };
 
-struct heavy {
-	LIST_ENTRY(heavy) link;
+struct memory_limit {
+	LIST_ENTRY(memory_limit) link;
 	struct {
-		LIST_ENTRY(heavy) link;
+		LIST_ENTRY(memory_limit) link;
 		uint16_t class; /* 0: in none, as what it holds is nothing that could be had */
-	} at[HEAVY_SCALES];
+	} at[MEMORY_LIMIT_SCALES];
 	struct conn *conn;
-	uint64_t input; /* bytes, as they are counted in struct heavies */
+	uint64_t input; /* bytes, as they are counted in struct memory_limits */
 	bool gives_way; /* it is to be ended: nothing is queued for it any more */
 	bool torn;	/* what was being sent is gone, too: there is no way to say goodbye */
 };
 
-struct heavies {
-	LIST_HEAD(, heavy) list;
-	struct heavy_scale scales[HEAVY_SCALES];
+struct memory_limits {
+	LIST_HEAD(, memory_limit) list;
+	struct memory_limit_scale scales[MEMORY_LIMIT_SCALES];
 	uint64_t input; /* bytes, of all */
 	/* when so much was held nobody was found who could give way; 0: somebody was, or it is not
 	 * known any more */
@@ -50,16 +50,16 @@ struct heavies {
 };
 
 /* What it holds may have changed. Nobody keeps a pointer to its conn_more meanwhile. */
-void heavy_weigh(struct conn *c);
+void memory_limit_weigh(struct conn *c);
 /* It holds nothing any more. */
-void heavy_forget(struct conn *c);
-bool heavy_gives_way(const struct conn *c);
+void memory_limit_forget(struct conn *c);
+bool memory_limit_gives_way(const struct conn *c);
 
 /* Bytes that all hold, and that handlers hold for them. */
-uint64_t heavies_total(const struct conns *s);
+uint64_t memory_limits_total(const struct conns *s);
 /* Called when what waits for it grew, in the middle of whatever. Who gives way is ended later. */
-void heavies_grew(struct conn *c);
+void memory_limits_grew(struct conn *c);
 /* At the end of a turn. */
-void heavies_settle(struct conns *s);
+void memory_limits_settle(struct conns *s);
 
 #endif
