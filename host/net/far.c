@@ -25,7 +25,7 @@ struct far_message {
 	struct far_message *next;
 	enum frame_opcode opcode;
 	size_t len;
-	struct bridge_block block; /* its memory where that is its own; memory NULL: it follows */
+	struct channel_block block; /* its memory where that is its own; memory NULL: it follows */
 	uint8_t bytes[];
 };
 
@@ -40,17 +40,17 @@ static struct far_stub *far_stub(struct conn *c)
 }
 
 /* A small one, that always finds room. */
-static struct bridge_record *far_put(struct far *f, enum bridge_down kind, struct conn *conn,
-				     const void *bytes, size_t len)
+static struct channel_record *far_put(struct far *f, enum channel_down kind, struct conn *conn,
+				      const void *bytes, size_t len)
 {
-	struct bridge_record *r = bridge_down(&f->bridge, kind, len, 0);
+	struct channel_record *r = channel_down(&f->channel, kind, len, 0);
 	r->conn = conn;
 	if (len > 0)
 		memcpy(r->bytes, bytes, len);
 	return r;
 }
 
-static void far_copy_frame(struct bridge_frame *to, const struct slice *frame)
+static void far_copy_frame(struct channel_frame *to, const struct slice *frame)
 {
 	to->note = chunk_note_at(frame->chunk, frame->off);
 	memcpy(to->bytes, slice_bytes(frame), frame->len);
@@ -119,23 +119,23 @@ static void far_copy(char **to, struct span from)
 bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
 		struct span subprotocol, struct span extra)
 {
-	struct bridge_accept *a;
+	struct channel_accept *a;
 	const struct far *f = far_of(c);
 	struct span head = r->head.p == f->told ? (struct span){f->head, f->head_len} : r->head;
 	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
-	struct bridge_record *record = bridge_down(&far_of(c)->bridge, BRIDGE_ACCEPT, len, 0);
+	struct channel_record *record = channel_down(&far_of(c)->channel, CHANNEL_ACCEPT, len, 0);
 	if (record == NULL) {
 		far_abort(c);
 		return false;
 	}
 	record->conn = c->peer;
 	record->code = (uint16_t)slow;
-	a = (struct bridge_accept *)record->bytes;
+	a = (struct channel_accept *)record->bytes;
 	const struct conn_ops *ops = c->conns->ops;
-	*a = (struct bridge_accept){.budget = ops->budget != NULL ? ops->budget(c) : NULL,
-				    .head = (uint32_t)head.n,
-				    .subprotocol = (uint32_t)subprotocol.n,
-				    .extra = (uint32_t)extra.n};
+	*a = (struct channel_accept){.budget = ops->budget != NULL ? ops->budget(c) : NULL,
+				     .head = (uint32_t)head.n,
+				     .subprotocol = (uint32_t)subprotocol.n,
+				     .extra = (uint32_t)extra.n};
 	char *to = a->bytes;
 	far_copy(&to, head);
 	far_copy(&to, subprotocol);
@@ -146,14 +146,14 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 
 void far_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
-	const struct bridge_rule r = {.name = rule, .rule = *rule};
-	far_put(far_of(c), BRIDGE_MEASURE, c->peer, &r, sizeof r);
+	const struct channel_rule r = {.name = rule, .rule = *rule};
+	far_put(far_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r);
 }
 
 bool far_answering(struct conn *c)
 {
 	if (c->waiting == CONN_WAIT_ASK)
-		far_put(far_of(c), BRIDGE_ANSWERING, c->peer, NULL, 0);
+		far_put(far_of(c), CHANNEL_ANSWERING, c->peer, NULL, 0);
 	c->waiting = CONN_WAIT_CLOSE;
 	c->keep_alive = false;
 	c->released = true;
@@ -162,7 +162,7 @@ bool far_answering(struct conn *c)
 
 bool far_raw(struct conn *c, const struct slice *bytes)
 {
-	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_RAW, bytes->len, 0);
+	struct channel_record *r = channel_down(&far_of(c)->channel, CHANNEL_RAW, bytes->len, 0);
 	if (r == NULL)
 		return false;
 	r->conn = c->peer;
@@ -176,7 +176,7 @@ static void far_probe(struct conn *c)
 	if (stub->probed != 0 || c->out.bytes <= c->conns->limits.queue_max / 2)
 		return;
 	stub->probed = c->out.bytes;
-	far_put(far_of(c), BRIDGE_PROBE, c->peer, NULL, 0);
+	far_put(far_of(c), CHANNEL_PROBE, c->peer, NULL, 0);
 }
 
 /* What waits for the client is known on the other loop; here it is what was sent since that last
@@ -194,27 +194,27 @@ enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
 	 * before ours. */
 	if (c->ended && !(c->eof && own))
 		return CONN_GONE;
-	struct bridge_record *r = bridge_down(&far_of(c)->bridge, BRIDGE_SEND,
-					      sizeof(struct bridge_frame) + frame->len, 1);
+	struct channel_record *r = channel_down(&far_of(c)->channel, CHANNEL_SEND,
+						sizeof(struct channel_frame) + frame->len, 1);
 	if (r == NULL)
 		return CONN_NO_MEMORY;
 	r->conn = c->peer;
 	r->flag = own;
 	r->code = o->slow;
 	r->delivery = c->conns->loop->delivery;
-	far_copy_frame((struct bridge_frame *)r->bytes, frame);
+	far_copy_frame((struct channel_frame *)r->bytes, frame);
 	far_count(c, frame->len);
 	return CONN_SENT;
 }
 
 void far_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
-	struct bridge_record *r;
+	struct channel_record *r;
 	if (c->ended)
 		return;
 	c->ended = true;
 	c->eof = !urgent; /* it waits for conn_echo_close */
-	r = far_put(far_of(c), BRIDGE_CLOSE, c->peer, reason, len);
+	r = far_put(far_of(c), CHANNEL_CLOSE, c->peer, reason, len);
 	r->code = code;
 	r->flag = urgent;
 }
@@ -224,7 +224,7 @@ void far_echo_close(struct conn *c)
 	if (!c->eof)
 		return;
 	c->eof = false;
-	far_put(far_of(c), BRIDGE_ECHO_CLOSE, c->peer, NULL, 0);
+	far_put(far_of(c), CHANNEL_ECHO_CLOSE, c->peer, NULL, 0);
 }
 
 void far_abort(struct conn *c)
@@ -232,7 +232,7 @@ void far_abort(struct conn *c)
 	c->ended = true;
 	c->eof = false;
 	c->waiting = CONN_WAIT_CLOSE;
-	far_put(far_of(c), BRIDGE_ABORT, c->peer, NULL, 0);
+	far_put(far_of(c), CHANNEL_ABORT, c->peer, NULL, 0);
 }
 
 void far_cork(struct conn *c, bool on)
@@ -240,18 +240,18 @@ void far_cork(struct conn *c, bool on)
 	if (c->corked == on)
 		return;
 	c->corked = on;
-	far_put(far_of(c), BRIDGE_CORK, c->peer, NULL, 0)->flag = on;
+	far_put(far_of(c), CHANNEL_CORK, c->peer, NULL, 0)->flag = on;
 }
 
 void far_hold(struct conn *c, bool hold)
 {
-	far_put(far_of(c), BRIDGE_HOLD, c->peer, NULL, 0)->flag = hold;
+	far_put(far_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
 }
 
 void far_release(struct conn *c)
 {
 	c->released = true;
-	far_put(far_of(c), BRIDGE_RELEASE, c->peer, NULL, 0);
+	far_put(far_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
@@ -266,16 +266,16 @@ struct far_group *far_group_new(struct far *f)
 
 void far_group_free(struct far_group *g)
 {
-	bridge_down(&g->far->bridge, BRIDGE_DROP, 0, 0)->group = g;
+	channel_down(&g->far->channel, CHANNEL_DROP, 0, 0)->group = g;
 }
 
 bool far_group_resize(struct far_group *g, uint32_t cap)
 {
-	const struct bridge_array array = {.members = malloc(cap * sizeof *array.members),
-					   .cap = cap};
+	const struct channel_array array = {.members = malloc(cap * sizeof *array.members),
+					    .cap = cap};
 	if (array.members == NULL)
 		return false;
-	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_RESIZE, sizeof array, 0);
+	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_RESIZE, sizeof array, 0);
 	r->group = g;
 	memcpy(r->bytes, &array, sizeof array);
 	return true;
@@ -283,16 +283,16 @@ bool far_group_resize(struct far_group *g, uint32_t cap)
 
 void far_group_add(struct far_group *g, struct conn *stub)
 {
-	const struct bridge_member member = {.conn = stub->peer};
-	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_ADD, sizeof member, 0);
+	const struct channel_member member = {.conn = stub->peer};
+	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_ADD, sizeof member, 0);
 	r->group = g;
 	memcpy(r->bytes, &member, sizeof member);
 }
 
 void far_group_remove(struct far_group *g, uint32_t place)
 {
-	const struct bridge_member member = {.place = place};
-	struct bridge_record *r = bridge_down(&g->far->bridge, BRIDGE_REMOVE, sizeof member, 0);
+	const struct channel_member member = {.place = place};
+	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_REMOVE, sizeof member, 0);
 	r->group = g;
 	memcpy(r->bytes, &member, sizeof member);
 }
@@ -306,13 +306,13 @@ bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o,
 		   const struct conn *exclude, const struct conn *own)
 {
 	const struct slice *frame = o->frame;
-	struct bridge_broadcast *b;
-	struct bridge_record *r =
-		bridge_down(&g->far->bridge, BRIDGE_BROADCAST, sizeof *b + frame->len, n);
+	struct channel_broadcast *b;
+	struct channel_record *r =
+		channel_down(&g->far->channel, CHANNEL_BROADCAST, sizeof *b + frame->len, n);
 	if (r == NULL)
 		return false;
 	r->group = g;
-	b = (struct bridge_broadcast *)r->bytes;
+	b = (struct channel_broadcast *)r->bytes;
 	r->code = o->slow;
 	r->delivery = g->far->here->loop->delivery;
 	b->exclude = far_peer_there(g, exclude);
@@ -336,11 +336,11 @@ static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
 	return true;
 }
 
-static void far_on_upgrade(struct far *f, struct bridge_record *record)
+static void far_on_upgrade(struct far *f, struct channel_record *record)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX,
 						  .headers_max = REQUEST_HEADERS_MAX};
-	struct bridge_upgrade *u = (struct bridge_upgrade *)record->bytes;
+	struct channel_upgrade *u = (struct channel_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
 	struct conn *c = record->conn;
 	/* One byte behind the head, as everywhere. */
@@ -385,7 +385,7 @@ static bool far_takes_messages(const struct conn *c)
 
 void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 {
-	struct bridge_block *block = far_of(c)->block;
+	struct channel_block *block = far_of(c)->block;
 	void *memory = block != NULL ? block->memory : NULL;
 	if (memory == NULL)
 		return NULL;
@@ -402,7 +402,7 @@ static struct budget *far_budget(struct conn *c)
 
 /* As the hub's loop has it: what is not taken is given back. */
 static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
-		     struct bridge_block *block)
+		     struct channel_block *block)
 {
 	far_of(c)->block = block;
 	c->conns->ops->message(c, opcode, bytes, len);
@@ -411,7 +411,7 @@ static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, s
 
 /* What is parked does not come on by itself, and must not look as if it did: it counts as input. */
 static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len,
-		     struct bridge_block *block)
+		     struct channel_block *block)
 {
 	struct far_stub *stub = far_stub(c);
 	struct budget *b = far_budget(c);
@@ -461,7 +461,7 @@ static void far_unpark(struct conn *c, bool all)
 }
 
 static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
-			   struct bridge_block *block)
+			   struct channel_block *block)
 {
 	if (!far_takes_messages(c))
 		return;
@@ -471,7 +471,7 @@ static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *by
 		far_tell(c, opcode, bytes, len, block);
 }
 
-static void far_on_block(struct conn *c, enum frame_opcode opcode, struct bridge_block *block)
+static void far_on_block(struct conn *c, enum frame_opcode opcode, struct channel_block *block)
 {
 	struct budget *b = far_budget(c);
 	size_t size = block->size;
@@ -518,61 +518,61 @@ static void far_on_gone(struct far *f, struct conn *c)
 	far_stub_free(c);
 }
 
-static void far_on_record(struct far *f, struct bridge_record *r)
+static void far_on_record(struct far *f, struct channel_record *r)
 {
 	struct conn *c = r->conn;
-	const struct bridge_ended *ended = (const struct bridge_ended *)r->bytes;
-	const struct bridge_socket *socket = (const struct bridge_socket *)r->bytes;
+	const struct channel_ended *ended = (const struct channel_ended *)r->bytes;
+	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	switch ((int)r->kind) {
-	case BRIDGE_UPGRADE:
+	case CHANNEL_UPGRADE:
 		far_on_upgrade(f, r);
 		break;
-	case BRIDGE_MESSAGE:
+	case CHANNEL_MESSAGE:
 		far_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1, NULL);
 		break;
-	case BRIDGE_BLOCK:
-		far_on_block(c, (enum frame_opcode)r->code, (struct bridge_block *)r->bytes);
+	case CHANNEL_BLOCK:
+		far_on_block(c, (enum frame_opcode)r->code, (struct channel_block *)r->bytes);
 		break;
-	case BRIDGE_ENDED:
+	case CHANNEL_ENDED:
 		far_on_ended(c, ended->end, r->code, (const char *)ended->reason,
 			     r->len - sizeof *ended, ended->why);
 		break;
-	case BRIDGE_DROPPED:
+	case CHANNEL_DROPPED:
 		if (far_takes_messages(c))
 			f->stubs.ops->dropped(c, r->cost);
 		break;
-	case BRIDGE_WITHDRAWN:
+	case CHANNEL_WITHDRAWN:
 		far_on_withdrawn(c);
 		break;
-	case BRIDGE_UNANSWERED:
+	case CHANNEL_UNANSWERED:
 		if (c->waiting == CONN_WAIT_ASK)
 			f->stubs.ops->unanswered(c);
 		break;
-	case BRIDGE_UNSENT:
+	case CHANNEL_UNSENT:
 		if (!c->ended)
 			f->stubs.ops->unsent(c, (enum conn_sent)r->code, r->cost);
 		break;
-	case BRIDGE_SLOW:
+	case CHANNEL_SLOW:
 		if (!c->ended)
 			f->stubs.ops->slow(c);
 		break;
-	case BRIDGE_HEAVY:
+	case CHANNEL_HEAVY:
 		if (!c->ended) {
 			f->stubs.ops->memory_limit(c);
 			f->stubs.ops->relieved(f->stubs.ctx);
 		}
 		break;
-	case BRIDGE_GAVE_UP:
+	case CHANNEL_GAVE_UP:
 		if (!c->released)
 			f->stubs.ops->gave_up(c, r->cost, r->flag);
 		break;
-	case BRIDGE_DRAINED:
+	case CHANNEL_DRAINED:
 		far_on_drained(c);
 		break;
-	case BRIDGE_GONE:
+	case CHANNEL_GONE:
 		far_on_gone(f, c);
 		break;
-	case BRIDGE_DEAL:
+	case CHANNEL_DEAL:
 		f->deal(f->deal_ctx, r->code, socket->fd, &socket->remote, &socket->kind);
 		break;
 	}
@@ -581,24 +581,24 @@ static void far_on_record(struct far *f, struct bridge_record *r)
 static void far_on_records(void *arg)
 {
 	struct far *f = arg;
-	struct bridge_record *r;
-	uint64_t from = f->bridge.up.got, blocks = 0;
-	while (f->bridge.up.got - from + blocks < FAR_BATCH &&
-	       (r = bridge_take_up(&f->bridge)) != NULL) {
-		blocks +=
-			r->kind == BRIDGE_BLOCK ? ((const struct bridge_block *)r->bytes)->len : 0;
+	struct channel_record *r;
+	uint64_t from = f->channel.up.got, blocks = 0;
+	while (f->channel.up.got - from + blocks < FAR_BATCH &&
+	       (r = channel_take_up(&f->channel)) != NULL) {
+		blocks += r->kind == CHANNEL_BLOCK ? ((const struct channel_block *)r->bytes)->len
+						   : 0;
 		far_on_record(f, r);
 		conns_relieve(f->here);
 	}
 	/* the rest after this turn's output */
-	if (f->bridge.up.got - from + blocks >= FAR_BATCH)
-		loop_wake(&f->bridge.to_hub);
+	if (f->channel.up.got - from + blocks >= FAR_BATCH)
+		loop_wake(&f->channel.to_hub);
 }
 
 static void far_on_turn(void *arg)
 {
 	struct far *f = arg;
-	bridge_publish_down(&f->bridge);
+	channel_publish_down(&f->channel);
 }
 
 /* --- one other loop --------------------------------------------------------------------------- */
@@ -606,24 +606,24 @@ static void far_on_turn(void *arg)
 void far_set_limits(struct far *f, const struct conn_limits *limits)
 {
 	f->stubs.limits = *limits;
-	far_put(f, BRIDGE_LIMITS, NULL, limits, sizeof *limits);
+	far_put(f, CHANNEL_LIMITS, NULL, limits, sizeof *limits);
 }
 
 void far_set_files(struct far *f, const struct files *files)
 {
-	far_put(f, BRIDGE_FILES, NULL, files, sizeof *files);
+	far_put(f, CHANNEL_FILES, NULL, files, sizeof *files);
 }
 
 void far_set_tls(struct far *f, struct tls_server *tls)
 {
 	tls_server_ref(tls);
-	far_put(f, BRIDGE_TLS, NULL, &tls, sizeof tls);
+	far_put(f, CHANNEL_TLS, NULL, &tls, sizeof tls);
 }
 
 void far_drain(struct far *f)
 {
 	atomic_store(&f->busy, CONNS_BUSY); /* until it says otherwise */
-	far_put(f, BRIDGE_DRAIN, NULL, NULL, 0);
+	far_put(f, CHANNEL_DRAIN, NULL, NULL, 0);
 }
 
 enum conns_busy far_busy(const struct far *f)
@@ -634,20 +634,20 @@ enum conns_busy far_busy(const struct far *f)
 
 void far_stop(struct far *f)
 {
-	far_put(f, BRIDGE_STOP, NULL, NULL, 0);
-	bridge_publish_down(&f->bridge);
+	far_put(f, CHANNEL_STOP, NULL, NULL, 0);
+	channel_publish_down(&f->channel);
 }
 
 void far_set_rule(struct far *f, const struct rate_limit_rule *rule)
 {
-	const struct bridge_rule r = {.name = rule, .rule = *rule};
-	far_put(f, BRIDGE_RULE, NULL, &r, sizeof r);
+	const struct channel_rule r = {.name = rule, .rule = *rule};
+	far_put(f, CHANNEL_RULE, NULL, &r, sizeof r);
 }
 
 bool far_set_gate(struct far *f, const struct client_addr *client_addr)
 {
 	const struct address_set *trusted = client_addr->trusted;
-	struct bridge_gate copy = {.client_addr = *client_addr, .trusted = {.n = trusted->n}};
+	struct channel_gate copy = {.client_addr = *client_addr, .trusted = {.n = trusted->n}};
 	copy.trusted.v = trusted->n > 0 ? malloc(trusted->n * sizeof *trusted->v) : NULL;
 	copy.hosts = client_addr->hosts != NULL ? authority_list_copy(client_addr->hosts) : NULL;
 	if ((trusted->n > 0 && copy.trusted.v == NULL) ||
@@ -658,14 +658,14 @@ bool far_set_gate(struct far *f, const struct client_addr *client_addr)
 	}
 	if (trusted->n > 0)
 		memcpy(copy.trusted.v, trusted->v, trusted->n * sizeof *trusted->v);
-	far_put(f, BRIDGE_GATE, NULL, &copy, sizeof copy);
+	far_put(f, CHANNEL_GATE, NULL, &copy, sizeof copy);
 	return true;
 }
 
 void far_adopt(struct far *f, int fd, const struct address *remote, const struct conn_kind *kind)
 {
-	const struct bridge_socket socket = {.remote = *remote, .kind = *kind, .fd = fd};
-	far_put(f, BRIDGE_ADOPT, NULL, &socket, sizeof socket);
+	const struct channel_socket socket = {.remote = *remote, .kind = *kind, .fd = fd};
+	far_put(f, CHANNEL_ADOPT, NULL, &socket, sizeof socket);
 }
 
 bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
@@ -682,23 +682,23 @@ bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *sid
 	};
 	f->hook = (struct loop_hook){.run = far_on_turn, .arg = f};
 	loop_add_hook_first(here->loop, &f->hook);
-	return bridge_init(&f->bridge, here->loop, far_on_records, f, side, side_run, side_arg);
+	return channel_init(&f->channel, here->loop, far_on_records, f, side, side_run, side_arg);
 }
 
 void far_free(struct far *f)
 {
-	struct bridge_record *r;
+	struct channel_record *r;
 	/* the other loop has ended: there is nobody else who could */
-	if (f->bridge.up.last != NULL)
-		bridge_publish_up(&f->bridge);
-	while (f->bridge.up.last != NULL && (r = bridge_take_up(&f->bridge)) != NULL)
-		if (r->kind == BRIDGE_GONE)
+	if (f->channel.up.last != NULL)
+		channel_publish_up(&f->channel);
+	while (f->channel.up.last != NULL && (r = channel_take_up(&f->channel)) != NULL)
+		if (r->kind == CHANNEL_GONE)
 			far_on_gone(f, r->conn);
-		else if (r->kind == BRIDGE_BLOCK)
-			free(((const struct bridge_block *)r->bytes)->memory);
-		else if (r->kind == BRIDGE_DEAL)
-			close(((const struct bridge_socket *)r->bytes)->fd);
+		else if (r->kind == CHANNEL_BLOCK)
+			free(((const struct channel_block *)r->bytes)->memory);
+		else if (r->kind == CHANNEL_DEAL)
+			close(((const struct channel_socket *)r->bytes)->fd);
 	loop_remove_hook(f->here->loop, &f->hook);
-	bridge_free(&f->bridge);
+	channel_free(&f->channel);
 	free(f->head);
 }

@@ -7,11 +7,11 @@
 #ifndef TOVA_NET_FAR_H
 #define TOVA_NET_FAR_H
 
-#include "net/bridge.h"
+#include "net/channel.h"
 
 /* One other loop. */
 struct far {
-	struct bridge bridge;
+	struct channel channel;
 	struct conns stubs; /* no socket is watched in it */
 	struct conns *here; /* the hub's loop's own */
 	struct loop_hook hook;
@@ -26,12 +26,12 @@ struct far {
 	size_t head_len, head_cap;
 	const char *told; /* that copy */
 	/* of the message that is being told, for conn_take; else NULL */
-	struct bridge_block *block;
+	struct channel_block *block;
 	uint8_t shard; /* which of the others: from 1 */
 };
 
 /* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well.
- * side_run, side_arg: see bridge_init. False with errno on failure; far_free is called all the
+ * side_run, side_arg: see channel_init. False with errno on failure; far_free is called all the
  * same. */
 bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
 	      void (*side_run)(void *arg), void *side_arg);

@@ -70,17 +70,17 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 {
 	struct side *s = ctx;
 	struct side_conn *sc = conn_session(c);
-	struct bridge_upgrade *u;
-	struct bridge_record *record = NULL;
+	struct channel_upgrade *u;
+	struct channel_record *record = NULL;
 	struct conn *stub = far_stub_new(c, s->far.stubs.session_size);
 	struct tls_facts tls;
 	conn_tls_facts(c, &tls);
 	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0,
 	       name = tls.name != NULL ? strlen(tls.name) + 1 : 0;
 	if (stub != NULL)
-		record =
-			bridge_up(&s->far.bridge, BRIDGE_UPGRADE,
-				  sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject + name);
+		record = channel_up(&s->far.channel, CHANNEL_UPGRADE,
+				    sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject +
+					    name);
 	if (record == NULL) {
 		if (stub != NULL)
 			far_stub_free(stub);
@@ -90,14 +90,14 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	}
 	*sc = (struct side_conn){.stub = stub};
 	record->conn = stub;
-	u = (struct bridge_upgrade *)record->bytes;
-	*u = (struct bridge_upgrade){.local = conn_local(c),
-				     .secure = r->secure || conn_is_secure(c),
-				     .host_len = (uint32_t)r->forwarded_host.n,
-				     .version = tls.version,
-				     .cipher = tls.cipher,
-				     .subject_len = (uint32_t)subject,
-				     .name_len = (uint32_t)name};
+	u = (struct channel_upgrade *)record->bytes;
+	*u = (struct channel_upgrade){.local = conn_local(c),
+				      .secure = r->secure || conn_is_secure(c),
+				      .host_len = (uint32_t)r->forwarded_host.n,
+				      .version = tls.version,
+				      .cipher = tls.cipher,
+				      .subject_len = (uint32_t)subject,
+				      .name_len = (uint32_t)name};
 	memcpy(u->head, r->head.p, r->head.n);
 	u->head[r->head.n] = '\0';
 	if (r->forwarded_host.n > 0)
@@ -120,8 +120,8 @@ static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, cons
 {
 	struct side *s = side_of(c);
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r =
-		bridge_up(&s->far.bridge, BRIDGE_ENDED, sizeof(struct bridge_ended) + len);
+	struct channel_record *r =
+		channel_up(&s->far.channel, CHANNEL_ENDED, sizeof(struct channel_ended) + len);
 	side_leave_list(s, sc);
 	if (r == NULL) { /* the reason is lost */
 		sc->end = (uint8_t)end;
@@ -130,10 +130,10 @@ static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, cons
 		side_owe(s, sc);
 		return;
 	}
-	struct bridge_ended *ended = (struct bridge_ended *)r->bytes;
+	struct channel_ended *ended = (struct channel_ended *)r->bytes;
 	r->conn = sc->stub;
 	r->code = code;
-	*ended = (struct bridge_ended){.why = why, .end = end};
+	*ended = (struct channel_ended){.why = why, .end = end};
 	if (len > 0)
 		memcpy(ended->reason, reason, len);
 }
@@ -164,7 +164,7 @@ static bool side_ready(struct conn *c)
 {
 	struct side *s = side_of(c);
 	struct side_conn *sc = conn_session(c);
-	if (sc->paused || sc->owes || ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX)
+	if (sc->paused || sc->owes || ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
 	TAILQ_INSERT_TAIL(&s->paused, sc, link);
@@ -174,22 +174,22 @@ static bool side_ready(struct conn *c)
 }
 
 /* NULL without memory. */
-static struct bridge_record *side_put_message(struct conn *c, const uint8_t *data, size_t len)
+static struct channel_record *side_put_message(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct side *s = side_of(c);
-	struct bridge_block block = {.len = len};
+	struct channel_block block = {.len = len};
 	struct budget *b = ((struct side_conn *)conn_session(c))->budget;
 	if (len >= SIDE_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
-	struct bridge_record *r = block.memory != NULL
-					  ? bridge_up(&s->far.bridge, BRIDGE_BLOCK, sizeof block)
-					  : bridge_up(&s->far.bridge, BRIDGE_MESSAGE, len + 1);
+	struct channel_record *r =
+		block.memory != NULL ? channel_up(&s->far.channel, CHANNEL_BLOCK, sizeof block)
+				     : channel_up(&s->far.channel, CHANNEL_MESSAGE, len + 1);
 	if (r == NULL)
 		free(block.memory);
 	else if (block.memory == NULL && len > 0)
 		memcpy(r->bytes, data, len);
 	else if (block.memory != NULL)
-		*(struct bridge_block *)r->bytes = block;
+		*(struct channel_block *)r->bytes = block;
 	if (r != NULL && block.memory != NULL && b != NULL)
 		budget_add(&b->moving, block.size);
 	return r;
@@ -197,7 +197,7 @@ static struct bridge_record *side_put_message(struct conn *c, const uint8_t *dat
 
 static void side_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
 {
-	struct bridge_record *r = side_put_message(c, data, len);
+	struct channel_record *r = side_put_message(c, data, len);
 	if (r == NULL) {
 		side_break(c, "no memory for its message");
 		return;
@@ -214,7 +214,7 @@ static struct budget *side_budget(struct conn *c)
 
 static void side_on_dropped(struct conn *c, uint32_t n)
 {
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_DROPPED, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_DROPPED, 0);
 	/* it is counted, and what counts next will be told */
 	if (r == NULL)
 		return;
@@ -225,8 +225,8 @@ static void side_on_dropped(struct conn *c, uint32_t n)
 static void side_tell_slow(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r =
-		sc->slow ? NULL : bridge_up(&side_of(c)->far.bridge, BRIDGE_SLOW, 0);
+	struct channel_record *r =
+		sc->slow ? NULL : channel_up(&side_of(c)->far.channel, CHANNEL_SLOW, 0);
 	if (r == NULL)
 		return;
 	sc->slow = true;
@@ -242,7 +242,7 @@ static bool side_on_heavy(struct conn *c)
 		side_tell_slow(c);
 		return true;
 	}
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_HEAVY, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_HEAVY, 0);
 	sc->unsent = true;
 	if (r != NULL) {
 		r->conn = sc->stub;
@@ -265,7 +265,7 @@ static void side_on_relieved(void *ctx)
 static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_GAVE_UP, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_GAVE_UP, 0);
 	sc->slow = false;
 	sc->dropped += messages;
 	/* they are told of with the next ones */
@@ -282,7 +282,7 @@ static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 static void side_on_withdrawn(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_WITHDRAWN, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_WITHDRAWN, 0);
 	if (r != NULL) {
 		r->conn = sc->stub;
 		return;
@@ -294,7 +294,7 @@ static void side_on_withdrawn(struct conn *c)
 static void side_on_unanswered(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_UNANSWERED, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_UNANSWERED, 0);
 	if (r != NULL)
 		r->conn = sc->stub;
 }
@@ -302,8 +302,8 @@ static void side_on_unanswered(struct conn *c)
 static void side_on_drained(struct conn *c)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r =
-		sc->probed ? bridge_up(&side_of(c)->far.bridge, BRIDGE_DRAINED, 0) : NULL;
+	struct channel_record *r =
+		sc->probed ? channel_up(&side_of(c)->far.channel, CHANNEL_DRAINED, 0) : NULL;
 	if (r != NULL)
 		r->conn = sc->stub;
 	else if (sc->probed)
@@ -315,7 +315,7 @@ static bool side_on_gone(struct conn *c)
 {
 	struct side *s = side_of(c);
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r;
+	struct channel_record *r;
 	if (sc->stub == NULL)
 		return true;
 	side_leave_list(s, sc);
@@ -327,7 +327,7 @@ static bool side_on_gone(struct conn *c)
 		far_stub_free(sc->stub);
 		return true;
 	}
-	r = bridge_up(&s->far.bridge, BRIDGE_GONE, 0);
+	r = channel_up(&s->far.channel, CHANNEL_GONE, 0);
 	if (r != NULL)
 		r->conn = sc->stub;
 	else
@@ -358,7 +358,7 @@ static const struct conn_ops side_ops = {
 static void side_tell_unsent(struct conn *c, enum conn_sent why)
 {
 	struct side_conn *sc = conn_session(c);
-	struct bridge_record *r = bridge_up(&side_of(c)->far.bridge, BRIDGE_UNSENT, 0);
+	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_UNSENT, 0);
 	if (r == NULL) {
 		side_break(c, "no memory for what it is sent");
 		return;
@@ -410,11 +410,11 @@ static void side_probe(struct conn *c)
 		conn_pause(c, CONN_PAUSE_OUTPUT, true);
 }
 
-static void side_accept(struct side *s, struct conn *c, const struct bridge_record *r)
+static void side_accept(struct side *s, struct conn *c, const struct channel_record *r)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX,
 						  .headers_max = REQUEST_HEADERS_MAX};
-	const struct bridge_accept *a = (const struct bridge_accept *)r->bytes;
+	const struct channel_accept *a = (const struct channel_accept *)r->bytes;
 	struct request *request = &s->conns.request;
 	struct span subprotocol = {a->bytes + a->head, a->subprotocol},
 		    extra = {subprotocol.p + a->subprotocol, a->extra};
@@ -436,7 +436,7 @@ static void side_accept(struct side *s, struct conn *c, const struct bridge_reco
 }
 
 /* Rules are few, one for each mount that has one, and stay. NULL without memory. */
-static struct side_rule *side_rule(struct side *s, const struct bridge_rule *of)
+static struct side_rule *side_rule(struct side *s, const struct channel_rule *of)
 {
 	struct side_rule *r = s->rules;
 	while (r != NULL && r->name != of->name)
@@ -450,7 +450,7 @@ static struct side_rule *side_rule(struct side *s, const struct bridge_rule *of)
 	return r;
 }
 
-static void side_measure(struct side *s, struct conn *c, const struct bridge_rule *of)
+static void side_measure(struct side *s, struct conn *c, const struct channel_rule *of)
 {
 	struct side_rule *r = c->state == CONN_ASKING ? side_rule(s, of) : NULL;
 	if (c->state == CONN_ASKING && (r == NULL || !conn_measure(c, &r->rule)))
@@ -465,14 +465,14 @@ static bool side_slice(struct side *s, const void *bytes, size_t len, struct sli
 	return true;
 }
 
-static bool side_frame(struct side *s, const struct bridge_frame *frame, size_t len,
+static bool side_frame(struct side *s, const struct channel_frame *frame, size_t len,
 		       struct slice *slice_r)
 {
 	return side_slice(s, frame->bytes, len, slice_r) &&
 	       (frame->note == 0 || chunk_note(slice_r, frame->note));
 }
 
-static void side_raw(struct side *s, struct conn *c, const struct bridge_record *r)
+static void side_raw(struct side *s, struct conn *c, const struct channel_record *r)
 {
 	struct slice slice = {.chunk = NULL};
 	if (c->state == CONN_ANSWER &&
@@ -481,15 +481,15 @@ static void side_raw(struct side *s, struct conn *c, const struct bridge_record 
 	slice_unref(&slice);
 }
 
-static void side_send(struct side *s, struct conn *c, const struct bridge_record *r)
+static void side_send(struct side *s, struct conn *c, const struct channel_record *r)
 {
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
 	enum conn_sent sent = CONN_NO_MEMORY;
 	s->loop->delivery = r->delivery;
 	outgoing_init(&o, &slice, false);
-	if (side_frame(s, (const struct bridge_frame *)r->bytes,
-		       r->len - sizeof(struct bridge_frame), &slice))
+	if (side_frame(s, (const struct channel_frame *)r->bytes,
+		       r->len - sizeof(struct channel_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
 	if (sent != CONN_SENT)
 		side_refused(c, &o, sent, r->flag, (enum outgoing_slow)r->code);
@@ -497,9 +497,9 @@ static void side_send(struct side *s, struct conn *c, const struct bridge_record
 	slice_unref(&slice);
 }
 
-static void side_broadcast(struct side *s, const struct bridge_record *r)
+static void side_broadcast(struct side *s, const struct channel_record *r)
 {
-	const struct bridge_broadcast *b = (const struct bridge_broadcast *)r->bytes;
+	const struct channel_broadcast *b = (const struct channel_broadcast *)r->bytes;
 	struct far_group *g = r->group;
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
@@ -518,7 +518,7 @@ static void side_broadcast(struct side *s, const struct bridge_record *r)
 	slice_unref(&slice);
 }
 
-static void side_resize(struct far_group *g, const struct bridge_array *to)
+static void side_resize(struct far_group *g, const struct channel_array *to)
 {
 	if (g->n > 0)
 		memcpy(to->members, g->members, g->n * sizeof *g->members);
@@ -526,75 +526,75 @@ static void side_resize(struct far_group *g, const struct bridge_array *to)
 	g->members = to->members;
 }
 
-static void side_on_group(struct side *s, struct bridge_record *r)
+static void side_on_group(struct side *s, struct channel_record *r)
 {
 	struct far_group *g = r->group;
-	const struct bridge_member *member = (const struct bridge_member *)r->bytes;
+	const struct channel_member *member = (const struct channel_member *)r->bytes;
 	switch ((int)r->kind) {
-	case BRIDGE_ADD:
+	case CHANNEL_ADD:
 		g->members[g->n++] = member->conn;
 		break;
-	case BRIDGE_REMOVE:
+	case CHANNEL_REMOVE:
 		g->members[member->place] = g->members[--g->n];
 		break;
-	case BRIDGE_RESIZE:
-		side_resize(g, (const struct bridge_array *)r->bytes);
+	case CHANNEL_RESIZE:
+		side_resize(g, (const struct channel_array *)r->bytes);
 		break;
-	case BRIDGE_DROP:
+	case CHANNEL_DROP:
 		free(g->members);
 		free(g);
 		break;
-	case BRIDGE_BROADCAST:
+	case CHANNEL_BROADCAST:
 		side_broadcast(s, r);
 		break;
 	}
 }
 
-static void side_on_conn(struct side *s, struct bridge_record *r)
+static void side_on_conn(struct side *s, struct channel_record *r)
 {
 	struct conn *c = r->conn;
 	switch ((int)r->kind) {
-	case BRIDGE_MEASURE:
-		side_measure(s, c, (const struct bridge_rule *)r->bytes);
+	case CHANNEL_MEASURE:
+		side_measure(s, c, (const struct channel_rule *)r->bytes);
 		break;
-	case BRIDGE_ACCEPT:
+	case CHANNEL_ACCEPT:
 		side_accept(s, c, r);
 		break;
-	case BRIDGE_ANSWERING:
+	case CHANNEL_ANSWERING:
 		if (!conn_answering(c))
 			conn_release(c);
 		break;
-	case BRIDGE_RAW:
+	case CHANNEL_RAW:
 		side_raw(s, c, r);
 		break;
-	case BRIDGE_SEND:
+	case CHANNEL_SEND:
 		side_send(s, c, r);
 		break;
-	case BRIDGE_CLOSE:
+	case CHANNEL_CLOSE:
 		conn_close(c, r->code, (const char *)r->bytes, r->len, r->flag);
 		break;
-	case BRIDGE_ECHO_CLOSE:
+	case CHANNEL_ECHO_CLOSE:
 		conn_echo_close(c);
 		break;
-	case BRIDGE_ABORT:
+	case CHANNEL_ABORT:
 		conn_abort(c);
 		break;
-	case BRIDGE_CORK:
+	case CHANNEL_CORK:
 		conn_cork(c, r->flag);
 		break;
-	case BRIDGE_HOLD:
+	case CHANNEL_HOLD:
 		conn_hold(c, r->flag);
 		break;
-	case BRIDGE_PROBE:
+	case CHANNEL_PROBE:
 		side_probe(c);
 		break;
-	case BRIDGE_RELEASE:
+	case CHANNEL_RELEASE:
 		conn_release(c);
 		break;
 	}
 }
 
-static void side_set_gate(struct side *s, const struct bridge_gate *to)
+static void side_set_gate(struct side *s, const struct channel_gate *to)
 {
 	address_set_free(&s->trusted);
 	free(s->hosts);
@@ -611,34 +611,34 @@ static void side_set_tls(struct side *s, struct tls_server *tls)
 	tls_server_unref(tls);
 }
 
-static void side_on_loop(struct side *s, struct bridge_record *r)
+static void side_on_loop(struct side *s, struct channel_record *r)
 {
-	const struct bridge_socket *socket = (const struct bridge_socket *)r->bytes;
+	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	const struct files *files = (const struct files *)r->bytes;
 	switch ((int)r->kind) {
-	case BRIDGE_ADOPT:
+	case CHANNEL_ADOPT:
 		listeners_adopt(&s->listeners, socket->fd, &socket->remote, &socket->kind);
 		break;
-	case BRIDGE_LIMITS:
+	case CHANNEL_LIMITS:
 		conns_set_limits(&s->conns, (const struct conn_limits *)r->bytes);
 		break;
-	case BRIDGE_FILES:
+	case CHANNEL_FILES:
 		files_close(&s->files);
 		s->files = *files;
 		break;
-	case BRIDGE_GATE:
-		side_set_gate(s, (const struct bridge_gate *)r->bytes);
+	case CHANNEL_GATE:
+		side_set_gate(s, (const struct channel_gate *)r->bytes);
 		break;
-	case BRIDGE_TLS:
+	case CHANNEL_TLS:
 		side_set_tls(s, *(struct tls_server **)r->bytes);
 		break;
-	case BRIDGE_RULE:
-		side_rule(s, (const struct bridge_rule *)r->bytes);
+	case CHANNEL_RULE:
+		side_rule(s, (const struct channel_rule *)r->bytes);
 		break;
-	case BRIDGE_DRAIN:
+	case CHANNEL_DRAIN:
 		s->draining = true;
 		break;
-	case BRIDGE_STOP:
+	case CHANNEL_STOP:
 		loop_stop(s->loop);
 		break;
 	}
@@ -647,19 +647,19 @@ static void side_on_loop(struct side *s, struct bridge_record *r)
 static void side_on_records(void *arg)
 {
 	struct side *s = arg;
-	struct bridge *b = &s->far.bridge;
-	struct bridge_record *r;
+	struct channel *b = &s->far.channel;
+	struct channel_record *r;
 	uint32_t cost = 0;
-	while (cost < SIDE_BATCH && (r = bridge_take_down(b)) != NULL) {
+	while (cost < SIDE_BATCH && (r = channel_take_down(b)) != NULL) {
 		uint32_t this = r->cost;
-		if (r->kind <= BRIDGE_RELEASE)
+		if (r->kind <= CHANNEL_RELEASE)
 			side_on_conn(s, r);
-		else if (r->kind <= BRIDGE_BROADCAST)
+		else if (r->kind <= CHANNEL_BROADCAST)
 			side_on_group(s, r);
 		else
 			side_on_loop(s, r);
 		cost += this;
-		bridge_done(b, this);
+		channel_done(b, this);
 		conns_relieve(&s->conns);
 	}
 	if (cost >= SIDE_BATCH)
@@ -670,16 +670,16 @@ static void side_on_records(void *arg)
 
 static bool side_pay(struct side *s, struct side_conn *sc)
 {
-	struct bridge_ended *ended;
-	struct bridge_record *r =
-		bridge_up(&s->far.bridge, sc->withdrawn ? BRIDGE_WITHDRAWN : BRIDGE_ENDED,
-			  sizeof *ended);
+	struct channel_ended *ended;
+	struct channel_record *r =
+		channel_up(&s->far.channel, sc->withdrawn ? CHANNEL_WITHDRAWN : CHANNEL_ENDED,
+			   sizeof *ended);
 	if (r == NULL)
 		return false;
 	r->conn = sc->stub;
 	r->code = sc->code;
-	ended = (struct bridge_ended *)r->bytes;
-	*ended = (struct bridge_ended){.why = sc->why, .end = (enum conn_end)sc->end};
+	ended = (struct channel_ended *)r->bytes;
+	*ended = (struct channel_ended){.why = sc->why, .end = (enum conn_end)sc->end};
 	return true;
 }
 
@@ -695,7 +695,7 @@ static void side_on_retry(void *arg)
 			conn_abort(conn_of_session(sc));
 	}
 	while ((sc = TAILQ_FIRST(&s->paused)) != NULL &&
-	       ring_waiting(&s->far.bridge.up) <= BRIDGE_UP_MAX / 2) {
+	       ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX / 2) {
 		bool done = sc == last;
 		side_leave_list(s, sc);
 		conn_pause(conn_of_session(sc), CONN_PAUSE_HUB, false);
@@ -745,15 +745,15 @@ static void side_show(struct side *s)
 static void side_on_turn(void *arg)
 {
 	struct side *s = arg;
-	bridge_publish_up(&s->far.bridge);
+	channel_publish_up(&s->far.channel);
 	side_show(s);
 }
 
 /* While there is no thread. */
 static void side_catch_up(struct side *s)
 {
-	bridge_publish_down(&s->far.bridge);
-	while (ring_has(&s->far.bridge.down))
+	channel_publish_down(&s->far.channel);
+	while (ring_has(&s->far.channel.down))
 		side_on_records(s);
 }
 
@@ -794,7 +794,7 @@ static void side_free(struct side *s)
 {
 	if (s->loop != NULL) {
 		/* descriptors and memory may have been handed over */
-		if (s->far.bridge.down.last != NULL)
+		if (s->far.channel.down.last != NULL)
 			side_catch_up(s);
 		s->ended = true;
 		listeners_close(&s->listeners);
@@ -833,8 +833,8 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		      const struct conn_kind *kind)
 {
 	struct side *s = ctx;
-	struct bridge_record *r =
-		bridge_up(&s->far.bridge, BRIDGE_DEAL, sizeof(struct bridge_socket));
+	struct channel_record *r =
+		channel_up(&s->far.channel, CHANNEL_DEAL, sizeof(struct channel_socket));
 	if (r == NULL) {
 		balance_give_back(s->listeners.balance, loop);
 		if (s->conns.client_addr.addr_limits != NULL)
@@ -843,8 +843,8 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		return;
 	}
 	r->code = (uint16_t)loop;
-	*(struct bridge_socket *)r->bytes =
-		(struct bridge_socket){.remote = *remote, .kind = *kind, .fd = fd};
+	*(struct channel_socket *)r->bytes =
+		(struct channel_socket){.remote = *remote, .kind = *kind, .fd = fd};
 }
 
 bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners)

@@ -1,14 +1,14 @@
-#include "net/bridge.h"
+#include "net/channel.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 /* bytes after which the other loop is shown what there is, so that both work at the same time */
-#define BRIDGE_PUBLISH 16384
+#define CHANNEL_PUBLISH 16384
 
-bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
-		 struct loop *side, void (*side_run)(void *arg), void *side_arg)
+bool channel_init(struct channel *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
+		  struct loop *side, void (*side_run)(void *arg), void *side_arg)
 {
 	b->put = b->done_seen = 0;
 	atomic_init(&b->target, UINT64_MAX);
@@ -19,7 +19,7 @@ bool bridge_init(struct bridge *b, struct loop *hub, void (*hub_run)(void *arg),
 	return ring_init(&b->down) && ring_init(&b->up) && b->room_fd >= 0;
 }
 
-void bridge_free(struct bridge *b)
+void channel_free(struct channel *b)
 {
 	loop_waker_remove(&b->to_hub);
 	loop_waker_remove(&b->to_side);
@@ -32,13 +32,13 @@ void bridge_free(struct bridge *b)
 
 /* Until the other loop has done all but `most` of what was put. It never waits for this one, so
  * that comes. */
-static void bridge_wait(struct bridge *b, uint64_t most)
+static void channel_wait(struct channel *b, uint64_t most)
 {
 	struct pollfd room = {.fd = b->room_fd, .events = POLLIN};
 	uint64_t count, target = b->put - most;
-	bridge_publish_down(b);
+	channel_publish_down(b);
 	for (;;) {
-		/* Exchanged, as bridge_take_down does, so that one of the two sees what the other
+		/* Exchanged, as channel_take_down does, so that one of the two sees what the other
 		 * did. */
 		atomic_exchange(&b->target, target);
 		b->done_seen = atomic_load(&b->done);
@@ -50,35 +50,35 @@ static void bridge_wait(struct bridge *b, uint64_t most)
 	atomic_store(&b->target, UINT64_MAX);
 }
 
-static struct bridge_record *bridge_begin(struct bridge_record *r, int kind, size_t len)
+static struct channel_record *channel_begin(struct channel_record *r, int kind, size_t len)
 {
 	if (r != NULL)
-		*r = (struct bridge_record){.kind = (uint8_t)kind, .len = (uint32_t)len};
+		*r = (struct channel_record){.kind = (uint8_t)kind, .len = (uint32_t)len};
 	return r;
 }
 
-static void bridge_keep_pace(struct bridge *b)
+static void channel_keep_pace(struct channel *b)
 {
-	if (b->put - b->done_seen <= BRIDGE_AHEAD_MAX)
+	if (b->put - b->done_seen <= CHANNEL_AHEAD_MAX)
 		return;
 	b->done_seen = atomic_load_explicit(&b->done, memory_order_acquire);
-	if (b->put - b->done_seen > BRIDGE_AHEAD_MAX)
-		bridge_wait(b, BRIDGE_AHEAD_MAX / 2);
+	if (b->put - b->done_seen > CHANNEL_AHEAD_MAX)
+		channel_wait(b, CHANNEL_AHEAD_MAX / 2);
 }
 
-struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_t len,
-				  uint32_t deliveries)
+struct channel_record *channel_down(struct channel *b, enum channel_down kind, size_t len,
+				    uint32_t deliveries)
 {
-	size_t whole = sizeof(struct bridge_record) + len;
-	bridge_keep_pace(b);
-	if (b->down.unpublished > BRIDGE_PUBLISH)
-		bridge_publish_down(b);
-	struct bridge_record *r = bridge_begin(ring_put(&b->down, whole), kind, len);
+	size_t whole = sizeof(struct channel_record) + len;
+	channel_keep_pace(b);
+	if (b->down.unpublished > CHANNEL_PUBLISH)
+		channel_publish_down(b);
+	struct channel_record *r = channel_begin(ring_put(&b->down, whole), kind, len);
 	/* no memory: when all is done, what there is can be used again */
 	while (r == NULL && whole <= RING_SMALL) {
-		bridge_wait(b, 0);
+		channel_wait(b, 0);
 		poll(NULL, 0, 1);
-		r = bridge_begin(ring_put(&b->down, whole), kind, len);
+		r = channel_begin(ring_put(&b->down, whole), kind, len);
 	}
 	if (r == NULL)
 		return NULL;
@@ -88,34 +88,34 @@ struct bridge_record *bridge_down(struct bridge *b, enum bridge_down kind, size_
 	return r;
 }
 
-struct bridge_record *bridge_up(struct bridge *b, enum bridge_up kind, size_t len)
+struct channel_record *channel_up(struct channel *b, enum channel_up kind, size_t len)
 {
-	if (b->up.unpublished > BRIDGE_PUBLISH)
-		bridge_publish_up(b);
+	if (b->up.unpublished > CHANNEL_PUBLISH)
+		channel_publish_up(b);
 	b->to_side.loop->again = true;
-	return bridge_begin(ring_put(&b->up, sizeof(struct bridge_record) + len), kind, len);
+	return channel_begin(ring_put(&b->up, sizeof(struct channel_record) + len), kind, len);
 }
 
-void bridge_publish_down(struct bridge *b)
+void channel_publish_down(struct channel *b)
 {
 	if (ring_publish(&b->down))
 		loop_wake(&b->to_side);
 }
 
-void bridge_publish_up(struct bridge *b)
+void channel_publish_up(struct channel *b)
 {
 	if (ring_publish(&b->up))
 		loop_wake(&b->to_hub);
 }
 
-struct bridge_record *bridge_take_up(struct bridge *b)
+struct channel_record *channel_take_up(struct channel *b)
 {
 	size_t len;
 	return ring_take(&b->up, &len);
 }
 
 /* Ends the hub's wait for that, but not another one that it has begun meanwhile. */
-static void bridge_end_wait(struct bridge *b, uint64_t target)
+static void channel_end_wait(struct channel *b, uint64_t target)
 {
 	const uint64_t one = 1;
 	if (!atomic_compare_exchange_strong(&b->target, &target, UINT64_MAX))
@@ -125,25 +125,25 @@ static void bridge_end_wait(struct bridge *b, uint64_t target)
 	(void)n;
 }
 
-struct bridge_record *bridge_take_down(struct bridge *b)
+struct channel_record *channel_take_down(struct channel *b)
 {
 	size_t len;
-	struct bridge_record *r = ring_take(&b->down, &len);
+	struct channel_record *r = ring_take(&b->down, &len);
 	if (r != NULL)
 		return r;
-	/* Not only read, see bridge_wait: before this loop sleeps it has to know whether the hub's
+	/* Not only read, see channel_wait: before this loop sleeps it has to know whether the hub's
 	 * waits for what has been done. */
 	uint64_t target = atomic_fetch_add(&b->target, 0);
 	if (target <= atomic_load_explicit(&b->done, memory_order_relaxed))
-		bridge_end_wait(b, target);
+		channel_end_wait(b, target);
 	return NULL;
 }
 
-void bridge_done(struct bridge *b, uint32_t cost)
+void channel_done(struct channel *b, uint32_t cost)
 {
 	uint64_t done = atomic_load_explicit(&b->done, memory_order_relaxed) + cost;
 	atomic_store_explicit(&b->done, done, memory_order_release);
 	uint64_t target = atomic_load_explicit(&b->target, memory_order_relaxed);
 	if (target <= done)
-		bridge_end_wait(b, target);
+		channel_end_wait(b, target);
 }
