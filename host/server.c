@@ -211,14 +211,16 @@ static bool server_start_parts(struct server *s)
 	s->listeners.unix_mode = modes[s->settings.unix_mode];
 	s->conns.freed = listeners_on_freed;
 	s->conns.freed_ctx = &s->listeners;
-	ok = sides_init(&s->sides, server_threads(&s->settings), &s->conns, &s->listeners) && ok;
-	s->hub.sides = &s->sides;
-	s->hub.n_far = s->sides.n;
+	ok = io_threads_init(&s->io_threads, server_threads(&s->settings), &s->conns,
+			     &s->listeners) &&
+	     ok;
+	s->hub.io_threads = &s->io_threads;
+	s->hub.n_far = s->io_threads.n;
 	if (ok) {
 		conns_set_budgets(&s->conns, &s->hub.budgets, 0);
-		sides_set_budgets(&s->sides, &s->hub.budgets);
+		io_threads_set_budgets(&s->io_threads, &s->hub.budgets);
 	}
-	drain_init(&s->drain, &s->hub, &s->conns, &s->sides);
+	drain_init(&s->drain, &s->hub, &s->conns, &s->io_threads);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
 	if (!ok)
 		server_say_no_loop(s);
@@ -329,7 +331,7 @@ static bool server_start_listeners(struct server *s)
 	}
 	char value[24];
 	snprintf(value, sizeof value, "%llu", (unsigned long long)s->settings.threads);
-	if (!sides_listen(&s->sides, (int)s->settings.backlog, why, sizeof why))
+	if (!io_threads_listen(&s->io_threads, (int)s->settings.backlog, why, sizeof why))
 		return server_refuse(s, "threads", value, why);
 	return true;
 }
@@ -337,8 +339,9 @@ static bool server_start_listeners(struct server *s)
 /* Everything is there: the other loops turn from now on, and let people in. */
 static bool server_start_threads(struct server *s)
 {
-	if (!server_start_files(s) || !sides_set_files(&s->sides, &s->files) ||
-	    !sides_set_gate(&s->sides, &s->conns.client_addr) || !sides_start(&s->sides)) {
+	if (!server_start_files(s) || !io_threads_set_files(&s->io_threads, &s->files) ||
+	    !io_threads_set_gate(&s->io_threads, &s->conns.client_addr) ||
+	    !io_threads_start(&s->io_threads)) {
 		fprintf(s->source->err,
 			"tova-host: --threads: not so many threads can be started: %s\n",
 			strerror(errno));
@@ -454,8 +457,8 @@ static void server_end(struct server *s)
 		control_close(s->control);
 		server_stop_handlers(s);
 		hub_drop_sessions(&s->hub);
-		sides_stop(&s->sides);
-		sides_free(&s->sides);
+		io_threads_stop(&s->io_threads);
+		io_threads_free(&s->io_threads);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
 		server_free_made(s);
@@ -505,7 +508,7 @@ static int server_run(struct server *s)
 		return SERVER_BAD_SETTINGS;
 	server_free_made(s);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION),
-	    LOG_U64("sockets", s->conns.limits.max), LOG_U64("threads", s->sides.n + 1));
+	    LOG_U64("sockets", s->conns.limits.max), LOG_U64("threads", s->io_threads.n + 1));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 	loop_run(s->loop);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "stopped");

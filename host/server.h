@@ -9,7 +9,7 @@
 #include "hub/hub.h"
 #include "net/files.h"
 #include "net/listener.h"
-#include "net/side.h"
+#include "net/io_thread.h"
 #include "ops/control.h"
 #include "ops/drain.h"
 #include "ops/privileges.h"
@@ -30,7 +30,7 @@ struct server {
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
-	struct sides sides; /* the other loops; those above are the main thread's */
+	struct io_threads io_threads; /* the other loops; those above are the main thread's */
 	struct processes processes;
 	/* as the operator gave it; the host takes what it may for itself */
 	uint64_t soft_descriptors;

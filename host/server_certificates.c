@@ -61,7 +61,7 @@ static void certificates_on_check_warning(void *ctx, const char *file, const cha
 static void certificates_show(struct server *s, struct tls_server *tls)
 {
 	conns_set_tls(&s->conns, tls);
-	sides_set_tls(&s->sides, tls);
+	io_threads_set_tls(&s->io_threads, tls);
 	tls_server_unref(tls);
 }
 

@@ -90,7 +90,7 @@ static void reload_files(struct reload *r)
 	}
 	files_close(&s->files);
 	s->files = files;
-	if (!sides_set_files(&s->sides, &files))
+	if (!io_threads_set_files(&s->io_threads, &files))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "--static can not be opened for each thread, some serve the old folder");
 }
@@ -149,7 +149,7 @@ static void reload_gate(struct server *s)
 	free(s->hosts);
 	s->trusted = trusted;
 	s->conns.client_addr.hosts = s->hosts = hosts;
-	if (!sides_set_gate(&s->sides, &s->conns.client_addr))
+	if (!io_threads_set_gate(&s->io_threads, &s->conns.client_addr))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "no memory for --trusted-proxy and --host on each thread, the old lists go on there");
 }
@@ -184,7 +184,7 @@ static void reload_mounts(struct reload *r)
 			continue;
 		server_set_rule(s, m, setting);
 		server_set_hold(m, setting);
-		sides_set_rule(&s->sides, &m->rule);
+		io_threads_set_rule(&s->io_threads, &m->rule);
 		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
 		if (!mount_set_subprotocols(m, setting->subprotocol))
@@ -212,7 +212,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	server_set_passenv(s);
 	s->hub.room_limits = server_quota(&s->settings);
 	conns_set_limits(&s->conns, &limits);
-	sides_set_limits(&s->sides, &limits);
+	io_threads_set_limits(&s->io_threads, &limits);
 	reload_gate(s);
 	reload_tls(&r);
 	log_configure(s->log, (enum log_format)s->settings.log_format,

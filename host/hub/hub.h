@@ -14,7 +14,7 @@
 #include "hub/mount.h"
 #include "hub/room_limits.h"
 #include "hub/timer.h"
-#include "net/side.h"
+#include "net/io_thread.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any
  * more. */
@@ -25,8 +25,9 @@
 
 struct hub {
 	struct loop *loop;
-	const struct sides *sides; /* loops that have sockets beside this one; NULL: none */
-	uint32_t n_far;		   /* how many; set before there are mounts */
+	const struct io_threads
+		*io_threads; /* loops that have sockets beside this one; NULL: none */
+	uint32_t n_far;	     /* how many; set before there are mounts */
 	struct log *log;
 	struct slotmap sessions; /* local id to session */
 	uint64_t host_id;	 /* first half of every id of this host's connections */
@@ -85,7 +86,7 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 /* What all loops have counted. */
 static inline struct stats hub_stats(const struct hub *hub)
 {
-	return hub->sides != NULL ? sides_stats(hub->sides) : hub->loop->stats;
+	return hub->io_threads != NULL ? io_threads_stats(hub->io_threads) : hub->loop->stats;
 }
 
 /* Stops reading from the session while its own events wait, and goes on when they are few. What all

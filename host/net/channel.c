@@ -8,14 +8,14 @@
 #define CHANNEL_PUBLISH 16384
 
 bool channel_init(struct channel *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
-		  struct loop *side, void (*side_run)(void *arg), void *side_arg)
+		  struct loop *side, void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
 	b->put = b->done_seen = 0;
 	atomic_init(&b->target, UINT64_MAX);
 	atomic_init(&b->done, 0);
 	b->room_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	loop_waker_add(hub, &b->to_hub, hub_run, hub_arg);
-	loop_waker_add(side, &b->to_side, side_run, side_arg);
+	loop_waker_add(side, &b->to_side, io_thread_run, io_thread_arg);
 	return ring_init(&b->down) && ring_init(&b->up) && b->room_fd >= 0;
 }
 

@@ -170,10 +170,10 @@ struct channel {
 	_Alignas(RING_LINE) _Atomic uint64_t done; /* written by the other loop */
 };
 
-/* False with errno on failure; channel_free is called all the same. hub_run, side_run: records have
- * come for that loop. */
+/* False with errno on failure; channel_free is called all the same. hub_run, io_thread_run: records
+ * have come for that loop. */
 bool channel_init(struct channel *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
-		  struct loop *side, void (*side_run)(void *arg), void *side_arg);
+		  struct loop *side, void (*io_thread_run)(void *arg), void *io_thread_arg);
 /* Both loops have come to their end. */
 void channel_free(struct channel *b);
 

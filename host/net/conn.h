@@ -135,7 +135,7 @@ struct conn {
 enum conn_pause {
 	CONN_PAUSE_OUTPUT = 1, /* does not read what we send */
 	CONN_PAUSE_HOLD = 2,   /* its handler is behind */
-	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/side.h */
+	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/io_thread.h */
 	CONN_PAUSE_BUDGET = 8, /* its mount holds all it may: net/budget.h */
 };
 

@@ -669,7 +669,7 @@ void far_adopt(struct far *f, int fd, const struct address *remote, const struct
 }
 
 bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
-	      void (*side_run)(void *arg), void *side_arg)
+	      void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
 	*f = (struct far){.here = here, .shard = shard};
 	f->stubs = (struct conns){
@@ -682,7 +682,8 @@ bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *sid
 	};
 	f->hook = (struct loop_hook){.run = far_on_turn, .arg = f};
 	loop_add_hook_first(here->loop, &f->hook);
-	return channel_init(&f->channel, here->loop, far_on_records, f, side, side_run, side_arg);
+	return channel_init(&f->channel, here->loop, far_on_records, f, side, io_thread_run,
+			    io_thread_arg);
 }
 
 void far_free(struct far *f)

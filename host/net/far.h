@@ -1,8 +1,8 @@
 /* far: connections whose sockets another loop has, as the hub's loop sees them.
  *
  * Each is a stub: a struct conn in CONN_FAR with a session behind it, as every conn has. The
- * functions of conn.h pass what they are asked on to the other loop (net/side.h), where the real
- * conn does it; what that conn tells comes in here and goes to the conn_ops.
+ * functions of conn.h pass what they are asked on to the other loop (net/io_thread.h), where the
+ * real conn does it; what that conn tells comes in here and goes to the conn_ops.
  */
 #ifndef TOVA_NET_FAR_H
 #define TOVA_NET_FAR_H
@@ -31,10 +31,10 @@ struct far {
 };
 
 /* here: the conns of the hub's loop, to whose conn_ops those of the other are told as well.
- * side_run, side_arg: see channel_init. False with errno on failure; far_free is called all the
- * same. */
+ * io_thread_run, io_thread_arg: see channel_init. False with errno on failure; far_free is called
+ * all the same. */
 bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
-	      void (*side_run)(void *arg), void *side_arg);
+	      void (*io_thread_run)(void *arg), void *io_thread_arg);
 /* The other loop has ended. */
 void far_free(struct far *f);
 
@@ -54,10 +54,10 @@ void far_stop(struct far *f);
 /* Gives an accepted socket to the other loop. */
 void far_adopt(struct far *f, int fd, const struct address *remote, const struct conn_kind *kind);
 
-/* For side.c: a stub that nobody knows yet; NULL without memory. Its own loop frees it. */
+/* For io_thread.c: a stub that nobody knows yet; NULL without memory. Its own loop frees it. */
 struct conn *far_stub_new(struct conn *peer, size_t session_size);
 void far_stub_free(struct conn *c);
-/* For side.c: what its conn holds, for conn_load. */
+/* For io_thread.c: what its conn holds, for conn_load. */
 void far_show(const struct far *f, struct conn *stub, const struct conn_load *load);
 
 /* For conn.c: the same on a stub. */
@@ -94,7 +94,7 @@ void far_group_remove(struct far_group *g, uint32_t place);
 bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o,
 		   const struct conn *exclude, const struct conn *own);
 
-/* For side.c: what the other loop has of a group. */
+/* For io_thread.c: what the other loop has of a group. */
 struct far_group {
 	struct far *far;       /* the hub's */
 	struct conn **members; /* from here on the other loop's */

@@ -46,7 +46,7 @@ static bool drain_gives_up(const struct drain *d, uint64_t now)
 static bool drain_is_over(struct drain *d)
 {
 	uint64_t now = loop_now(d->hub->loop);
-	enum conns_busy here = conns_busy(d->conns), there = sides_busy(d->sides),
+	enum conns_busy here = conns_busy(d->conns), there = io_threads_busy(d->io_threads),
 			busy = here > there ? here : there;
 	if (d->hub->sessions.count > 0) {
 		d->empty = 0;
@@ -89,9 +89,10 @@ static void drain_on_tick(void *arg)
 	loop_timer_set(&d->tick, DRAIN_TICK_MS);
 }
 
-void drain_init(struct drain *d, struct hub *hub, struct conns *conns, struct sides *sides)
+void drain_init(struct drain *d, struct hub *hub, struct conns *conns,
+		struct io_threads *io_threads)
 {
-	*d = (struct drain){.hub = hub, .conns = conns, .sides = sides};
+	*d = (struct drain){.hub = hub, .conns = conns, .io_threads = io_threads};
 	loop_timer_init(hub->loop, &d->tick, drain_on_tick, d);
 }
 
@@ -101,7 +102,7 @@ void drain_begin(struct drain *d, uint64_t over_ms)
 	d->began = loop_now(d->hub->loop);
 	d->over_ms = over_ms;
 	d->hub->draining = true;
-	sides_drain(d->sides);
+	io_threads_drain(d->io_threads);
 	LOG(d->hub->log, LOG_NOTICE, LOG_DRAIN, "stopping: connections are being closed",
 	    LOG_U64("connections", d->hub->loop->stats.connections), LOG_U64("over_ms", over_ms));
 	loop_timer_set(&d->tick, 0);

@@ -9,7 +9,7 @@
 struct drain {
 	struct hub *hub;
 	struct conns *conns;
-	struct sides *sides;
+	struct io_threads *io_threads;
 	struct loop_timer tick;
 	uint64_t began, over_ms;
 	uint64_t empty;	 /* since when there has been no session any more; 0: there is one */
@@ -18,7 +18,8 @@ struct drain {
 	bool leaving; /* nobody is left, the handlers come to their end */
 };
 
-void drain_init(struct drain *d, struct hub *hub, struct conns *conns, struct sides *sides);
+void drain_init(struct drain *d, struct hub *hub, struct conns *conns,
+		struct io_threads *io_threads);
 /* Stops the loop when everybody is gone, or has not answered the close handshake in time. Peers
  * that keep coming, or that take an answer slowly, can not put it off. */
 void drain_begin(struct drain *d, uint64_t over_ms);

@@ -13,9 +13,9 @@
 #include "net/files.h"
 #include "net/listener.h"
 
-struct side_conn;
+struct io_thread_conn;
 
-struct side {
+struct io_thread {
 	struct far far; /* the hub's end of the bridge */
 	struct loop *loop;
 	struct conns conns;
@@ -23,12 +23,12 @@ struct side {
 	struct files files;
 	struct address_set trusted; /* the gate's, and so is */
 	char *hosts;
-	struct side_rule *rules; /* of mounts */
+	struct io_thread_rule *rules; /* of mounts */
 	struct loop_hook hook;
 	struct loop_timer retry, show;
-	TAILQ_HEAD(, side_conn) shown; /* whose load was shown and is not nothing */
+	TAILQ_HEAD(, io_thread_conn) shown; /* whose load was shown and is not nothing */
 	/* for want of room on the bridge; for want of memory */
-	TAILQ_HEAD(side_list, side_conn)
+	TAILQ_HEAD(io_thread_list, io_thread_conn)
 	paused, owing;
 	bool draining, ended;
 	bool running; /* the main thread's: there is a thread */
@@ -38,8 +38,8 @@ struct side {
 };
 
 /* All loops but the hub's. */
-struct sides {
-	struct side **v;
+struct io_threads {
+	struct io_thread **v;
 	unsigned n;
 	struct balance balance;
 	struct conns *here; /* the hub's loop's own, and its listeners */
@@ -47,33 +47,34 @@ struct sides {
 };
 
 /* n: how many loops there are to be in all; with 1 nothing is made. `here` and `listeners` are
- * those of the hub's loop, and are told what they need. False with errno on failure; sides_free is
- * called all the same. */
-bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners);
+ * those of the hub's loop, and are told what they need. False with errno on failure;
+ * io_threads_free is called all the same. */
+bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
+		     struct listeners *listeners);
 /* Listens on each loop where the hub's does. */
-bool sides_listen(struct sides *s, int backlog, char *why, size_t why_cap);
+bool io_threads_listen(struct io_threads *s, int backlog, char *why, size_t why_cap);
 /* False with errno when there can be no more threads. */
-bool sides_start(struct sides *s);
+bool io_threads_start(struct io_threads *s);
 /* Ends the threads. */
-void sides_stop(struct sides *s);
+void io_threads_stop(struct io_threads *s);
 /* Closes all sockets. Stubs are gone after it. */
-void sides_free(struct sides *s);
+void io_threads_free(struct io_threads *s);
 
-void sides_set_limits(struct sides *s, const struct conn_limits *limits);
+void io_threads_set_limits(struct io_threads *s, const struct conn_limits *limits);
 /* As conns_set_budgets; before they start. */
-void sides_set_budgets(struct sides *s, struct budgets *budgets);
+void io_threads_set_budgets(struct io_threads *s, struct budgets *budgets);
 /* False when there are no descriptors for that; the old folder is served then. */
-bool sides_set_files(struct sides *s, const struct files *files);
+bool io_threads_set_files(struct io_threads *s, const struct files *files);
 /* False without memory; the old one goes on. */
-bool sides_set_gate(struct sides *s, const struct client_addr *client_addr);
+bool io_threads_set_gate(struct io_threads *s, const struct client_addr *client_addr);
 /* As conns_set_tls. */
-void sides_set_tls(struct sides *s, struct tls_server *tls);
+void io_threads_set_tls(struct io_threads *s, struct tls_server *tls);
 /* What was given to conn_measure has changed. */
-void sides_set_rule(struct sides *s, const struct rate_limit_rule *rule);
-void sides_drain(struct sides *s);
+void io_threads_set_rule(struct io_threads *s, const struct rate_limit_rule *rule);
+void io_threads_drain(struct io_threads *s);
 /* Is there anything that a stop would cut off? */
-enum conns_busy sides_busy(const struct sides *s);
+enum conns_busy io_threads_busy(const struct io_threads *s);
 /* What all loops have counted, the hub's included. */
-struct stats sides_stats(const struct sides *s);
+struct stats io_threads_stats(const struct io_threads *s);
 
 #endif

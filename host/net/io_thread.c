@@ -1,4 +1,4 @@
-#include "net/side.h"
+#include "net/io_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,23 +10,23 @@
 #include "net/answer.h"
 
 /* cost of records that are looked at in one turn: others are to be read from, too */
-#define SIDE_BATCH (1u << 16)
-#define SIDE_SHOW_MS 100 /* how old what is shown of slow connections may be */
-#define SIDE_RETRY_MS 2	 /* to look again whether there is room, or memory */
+#define IO_THREAD_BATCH (1u << 16)
+#define IO_THREAD_SHOW_MS 100 /* how old what is shown of slow connections may be */
+#define IO_THREAD_RETRY_MS 2  /* to look again whether there is room, or memory */
 /* bytes of a message that goes over with its memory, if it has memory of its own */
-#define SIDE_BLOCK_MIN 4096
+#define IO_THREAD_BLOCK_MIN 4096
 
 /* Behind each conn. */
-struct side_conn {
+struct io_thread_conn {
 	struct conn *stub; /* NULL: it has not asked for an upgrade */
-	TAILQ_ENTRY(side_conn) link, shown_link;
+	TAILQ_ENTRY(io_thread_conn) link, shown_link;
 	struct budget *budget; /* of its mount */
 	const char *why;       /* what is owed */
 	uint32_t dropped;      /* messages that it did not get and nobody was told of */
 	uint16_t code;
 	uint8_t end;
 	bool paused : 1, owes : 1; /* which list it is in */
-	bool shown : 1;		   /* see side.h */
+	bool shown : 1;		   /* see io_thread.h */
 	bool breaks : 1;	   /* it is ended when that is no longer owed */
 	bool withdrawn : 1;	   /* that is owed, not an end */
 	bool probed : 1;	   /* the hub waits for it to be drained */
@@ -36,20 +36,20 @@ struct side_conn {
 };
 
 /* What each connection of a mount may send. */
-struct side_rule {
-	struct side_rule *next;
+struct io_thread_rule {
+	struct io_thread_rule *next;
 	const struct rate_limit_rule *name; /* the hub's own, which is not looked at */
 	struct rate_limit_rule rule;
 };
 
-static struct side *side_of(const struct conn *c)
+static struct io_thread *io_thread_of(const struct conn *c)
 {
 	return c->conns->ctx;
 }
 
 /* --- what its conns tell ---------------------------------------------------------------------- */
 
-static void side_leave_list(struct side *s, struct side_conn *sc)
+static void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc)
 {
 	if (sc->paused)
 		TAILQ_REMOVE(&s->paused, sc, link);
@@ -58,18 +58,18 @@ static void side_leave_list(struct side *s, struct side_conn *sc)
 	sc->paused = sc->owes = false;
 }
 
-static void side_owe(struct side *s, struct side_conn *sc)
+static void io_thread_owe(struct io_thread *s, struct io_thread_conn *sc)
 {
-	side_leave_list(s, sc);
+	io_thread_leave_list(s, sc);
 	sc->owes = true;
 	TAILQ_INSERT_TAIL(&s->owing, sc, link);
-	loop_timer_set(&s->retry, SIDE_RETRY_MS);
+	loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 }
 
-static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
+static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 {
-	struct side *s = ctx;
-	struct side_conn *sc = conn_session(c);
+	struct io_thread *s = ctx;
+	struct io_thread_conn *sc = conn_session(c);
 	struct channel_upgrade *u;
 	struct channel_record *record = NULL;
 	struct conn *stub = far_stub_new(c, s->far.stubs.session_size);
@@ -88,7 +88,7 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 			      "no memory for another connection");
 		return;
 	}
-	*sc = (struct side_conn){.stub = stub};
+	*sc = (struct io_thread_conn){.stub = stub};
 	record->conn = stub;
 	u = (struct channel_upgrade *)record->bytes;
 	*u = (struct channel_upgrade){.local = conn_local(c),
@@ -109,25 +109,25 @@ static void side_on_upgrade(void *ctx, struct conn *c, struct request *r)
 		memcpy(texts + subject, tls.name, name);
 }
 
-static void side_on_request(void *ctx, struct conn *c, struct request *r)
+static void io_thread_on_request(void *ctx, struct conn *c, struct request *r)
 {
-	struct side *s = ctx;
+	struct io_thread *s = ctx;
 	files_serve(&s->files, c, r);
 }
 
-static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
-			  size_t len, const char *why)
+static void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+			       size_t len, const char *why)
 {
-	struct side *s = side_of(c);
-	struct side_conn *sc = conn_session(c);
+	struct io_thread *s = io_thread_of(c);
+	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r =
 		channel_up(&s->far.channel, CHANNEL_ENDED, sizeof(struct channel_ended) + len);
-	side_leave_list(s, sc);
+	io_thread_leave_list(s, sc);
 	if (r == NULL) { /* the reason is lost */
 		sc->end = (uint8_t)end;
 		sc->code = code;
 		sc->why = why;
-		side_owe(s, sc);
+		io_thread_owe(s, sc);
 		return;
 	}
 	struct channel_ended *ended = (struct channel_ended *)r->bytes;
@@ -139,7 +139,7 @@ static void side_on_ended(struct conn *c, enum conn_end end, uint16_t code, cons
 }
 
 /* What people and the log are told of it. */
-static void side_show_load(struct side *s, struct side_conn *sc)
+static void io_thread_show_load(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct conn_load load = conn_load(conn_of_session(sc));
 	load.given_up += sc->dropped;
@@ -149,37 +149,37 @@ static void side_show_load(struct side *s, struct side_conn *sc)
 	sc->shown = true;
 	TAILQ_INSERT_TAIL(&s->shown, sc, shown_link);
 	if (!loop_timer_is_set(&s->show))
-		loop_timer_set(&s->show, SIDE_SHOW_MS);
+		loop_timer_set(&s->show, IO_THREAD_SHOW_MS);
 }
 
-static void side_break(struct conn *c, const char *why)
+static void io_thread_break(struct conn *c, const char *why)
 {
 	conn_abort(c);
-	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, why);
+	io_thread_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, why);
 }
 
 /* Too much is under way to read more from anybody; those who send are read again when it is
  * less. */
-static bool side_ready(struct conn *c)
+static bool io_thread_ready(struct conn *c)
 {
-	struct side *s = side_of(c);
-	struct side_conn *sc = conn_session(c);
+	struct io_thread *s = io_thread_of(c);
+	struct io_thread_conn *sc = conn_session(c);
 	if (sc->paused || sc->owes || ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
 	TAILQ_INSERT_TAIL(&s->paused, sc, link);
-	loop_timer_set(&s->retry, SIDE_RETRY_MS);
+	loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 	conn_pause(c, CONN_PAUSE_HUB, true);
 	return false;
 }
 
 /* NULL without memory. */
-static struct channel_record *side_put_message(struct conn *c, const uint8_t *data, size_t len)
+static struct channel_record *io_thread_put_message(struct conn *c, const uint8_t *data, size_t len)
 {
-	struct side *s = side_of(c);
+	struct io_thread *s = io_thread_of(c);
 	struct channel_block block = {.len = len};
-	struct budget *b = ((struct side_conn *)conn_session(c))->budget;
-	if (len >= SIDE_BLOCK_MIN)
+	struct budget *b = ((struct io_thread_conn *)conn_session(c))->budget;
+	if (len >= IO_THREAD_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
 	struct channel_record *r =
 		block.memory != NULL ? channel_up(&s->far.channel, CHANNEL_BLOCK, sizeof block)
@@ -195,77 +195,78 @@ static struct channel_record *side_put_message(struct conn *c, const uint8_t *da
 	return r;
 }
 
-static void side_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
+static void io_thread_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data,
+				 size_t len)
 {
-	struct channel_record *r = side_put_message(c, data, len);
+	struct channel_record *r = io_thread_put_message(c, data, len);
 	if (r == NULL) {
-		side_break(c, "no memory for its message");
+		io_thread_break(c, "no memory for its message");
 		return;
 	}
-	r->conn = ((struct side_conn *)conn_session(c))->stub;
+	r->conn = ((struct io_thread_conn *)conn_session(c))->stub;
 	r->code = (uint16_t)opcode;
-	side_ready(c);
+	io_thread_ready(c);
 }
 
-static struct budget *side_budget(struct conn *c)
+static struct budget *io_thread_budget(struct conn *c)
 {
-	return ((struct side_conn *)conn_session(c))->budget;
+	return ((struct io_thread_conn *)conn_session(c))->budget;
 }
 
-static void side_on_dropped(struct conn *c, uint32_t n)
+static void io_thread_on_dropped(struct conn *c, uint32_t n)
 {
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_DROPPED, 0);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_DROPPED, 0);
 	/* it is counted, and what counts next will be told */
 	if (r == NULL)
 		return;
-	r->conn = ((struct side_conn *)conn_session(c))->stub;
+	r->conn = ((struct io_thread_conn *)conn_session(c))->stub;
 	r->cost = n;
 }
 
-static void side_tell_slow(struct conn *c)
+static void io_thread_tell_slow(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r =
-		sc->slow ? NULL : channel_up(&side_of(c)->far.channel, CHANNEL_SLOW, 0);
+		sc->slow ? NULL : channel_up(&io_thread_of(c)->far.channel, CHANNEL_SLOW, 0);
 	if (r == NULL)
 		return;
 	sc->slow = true;
 	r->conn = sc->stub;
-	side_show_load(side_of(c), sc);
+	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* Here and in side_refused is what hub/slow.c does for the conns of the hub's loop. */
-static bool side_on_heavy(struct conn *c)
+/* Here and in io_thread_refused is what hub/slow.c does for the conns of the hub's loop. */
+static bool io_thread_on_heavy(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_session(c);
 	if (sc->drops && !sc->unsent && conn_lighten(c)) {
-		side_tell_slow(c);
+		io_thread_tell_slow(c);
 		return true;
 	}
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_HEAVY, 0);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_HEAVY, 0);
 	sc->unsent = true;
 	if (r != NULL) {
 		r->conn = sc->stub;
-		side_show_load(side_of(c), sc);
+		io_thread_show_load(io_thread_of(c), sc);
 		return false;
 	}
 	sc->breaks = true; /* not now: its caller has yet to do with it */
 	sc->end = CONN_END_TRANSPORT;
 	sc->code = CLOSE_ABNORMAL;
 	sc->why = "no memory for what it is sent";
-	side_owe(side_of(c), sc);
+	io_thread_owe(io_thread_of(c), sc);
 	return false;
 }
 
-static void side_on_relieved(void *ctx)
+static void io_thread_on_relieved(void *ctx)
 {
 	(void)ctx; /* the hub ends them */
 }
 
-static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
+static void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
-	struct side_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_GAVE_UP, 0);
+	struct io_thread_conn *sc = conn_session(c);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_GAVE_UP, 0);
 	sc->slow = false;
 	sc->dropped += messages;
 	/* they are told of with the next ones */
@@ -275,50 +276,50 @@ static void side_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	r->flag = gone;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	far_show(&side_of(c)->far, sc->stub,
+	far_show(&io_thread_of(c)->far, sc->stub,
 		 &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
 }
 
-static void side_on_withdrawn(struct conn *c)
+static void io_thread_on_withdrawn(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_WITHDRAWN, 0);
+	struct io_thread_conn *sc = conn_session(c);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_WITHDRAWN, 0);
 	if (r != NULL) {
 		r->conn = sc->stub;
 		return;
 	}
 	sc->withdrawn = true;
-	side_owe(side_of(c), sc);
+	io_thread_owe(io_thread_of(c), sc);
 }
 
-static void side_on_unanswered(struct conn *c)
+static void io_thread_on_unanswered(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_UNANSWERED, 0);
+	struct io_thread_conn *sc = conn_session(c);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_UNANSWERED, 0);
 	if (r != NULL)
 		r->conn = sc->stub;
 }
 
-static void side_on_drained(struct conn *c)
+static void io_thread_on_drained(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r =
-		sc->probed ? channel_up(&side_of(c)->far.channel, CHANNEL_DRAINED, 0) : NULL;
+		sc->probed ? channel_up(&io_thread_of(c)->far.channel, CHANNEL_DRAINED, 0) : NULL;
 	if (r != NULL)
 		r->conn = sc->stub;
 	else if (sc->probed)
-		side_break(c, "no memory to go on with it");
+		io_thread_break(c, "no memory to go on with it");
 	sc->probed = false;
 }
 
-static bool side_on_gone(struct conn *c)
+static bool io_thread_on_gone(struct conn *c)
 {
-	struct side *s = side_of(c);
-	struct side_conn *sc = conn_session(c);
+	struct io_thread *s = io_thread_of(c);
+	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r;
 	if (sc->stub == NULL)
 		return true;
-	side_leave_list(s, sc);
+	io_thread_leave_list(s, sc);
 	if (sc->shown)
 		TAILQ_REMOVE(&s->shown, sc, shown_link);
 	sc->shown = false;
@@ -331,36 +332,36 @@ static bool side_on_gone(struct conn *c)
 	if (r != NULL)
 		r->conn = sc->stub;
 	else
-		loop_timer_set(&s->retry, SIDE_RETRY_MS);
+		loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 	return r != NULL;
 }
 
-static const struct conn_ops side_ops = {
-	.upgrade = side_on_upgrade,
-	.request = side_on_request,
-	.message = side_on_message,
-	.budget = side_budget,
-	.ready = side_ready,
-	.ended = side_on_ended,
-	.dropped = side_on_dropped,
-	.withdrawn = side_on_withdrawn,
-	.unanswered = side_on_unanswered,
-	.gave_up = side_on_gave_up,
-	.memory_limit = side_on_heavy,
-	.relieved = side_on_relieved,
-	.drained = side_on_drained,
-	.gone = side_on_gone,
+static const struct conn_ops io_thread_ops = {
+	.upgrade = io_thread_on_upgrade,
+	.request = io_thread_on_request,
+	.message = io_thread_on_message,
+	.budget = io_thread_budget,
+	.ready = io_thread_ready,
+	.ended = io_thread_on_ended,
+	.dropped = io_thread_on_dropped,
+	.withdrawn = io_thread_on_withdrawn,
+	.unanswered = io_thread_on_unanswered,
+	.gave_up = io_thread_on_gave_up,
+	.memory_limit = io_thread_on_heavy,
+	.relieved = io_thread_on_relieved,
+	.drained = io_thread_on_drained,
+	.gone = io_thread_on_gone,
 };
 
 /* --- what the hub commands -------------------------------------------------------------------- */
 
 /* The hub thinks that it was sent, until it is told. */
-static void side_tell_unsent(struct conn *c, enum conn_sent why)
+static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 {
-	struct side_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&side_of(c)->far.channel, CHANNEL_UNSENT, 0);
+	struct io_thread_conn *sc = conn_session(c);
+	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_UNSENT, 0);
 	if (r == NULL) {
-		side_break(c, "no memory for what it is sent");
+		io_thread_break(c, "no memory for what it is sent");
 		return;
 	}
 	sc->unsent = true;
@@ -368,49 +369,49 @@ static void side_tell_unsent(struct conn *c, enum conn_sent why)
 	r->code = (uint16_t)why;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	side_show_load(side_of(c), sc);
+	io_thread_show_load(io_thread_of(c), sc);
 }
 
 /* The mount's policy, as hub/slow.c has it for the conns of the hub's loop. */
-static void side_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
-			 enum outgoing_slow policy)
+static void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+			      enum outgoing_slow policy)
 {
-	struct side_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_session(c);
 	if ((sent != CONN_FULL && sent != CONN_NO_MEMORY) || sc->unsent)
 		return;
 	if (sent == CONN_FULL && policy != OUTGOING_CLOSE && !own) {
 		sent = conn_make_way(c, o, policy == OUTGOING_CONFLATE);
 		if (sent == CONN_SENT || policy == OUTGOING_DROP_OLDEST)
-			side_tell_slow(c);
+			io_thread_tell_slow(c);
 		if (sent == CONN_SENT)
 			return;
 	}
 	sc->dropped++;
 	c->conns->loop->stats.dropped++;
 	if (sent != CONN_FULL || policy != OUTGOING_DROP_OLDEST || own)
-		side_tell_unsent(c, sent);
+		io_thread_tell_unsent(c, sent);
 }
 
 /* The hub may have accepted it meanwhile: to that end it is the same as if its client had gone. */
-static void side_withdraw(struct conn *c)
+static void io_thread_withdraw(struct conn *c)
 {
 	conn_abort(c);
-	side_on_withdrawn(c);
+	io_thread_on_withdrawn(c);
 }
 
-static void side_probe(struct conn *c)
+static void io_thread_probe(struct conn *c)
 {
-	struct side_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_session(c);
 	if (c->state == CONN_DEAD || c->ended) /* which the hub knows, or will */
 		return;
 	sc->probed = true;
 	if (conn_unread(c) <= c->conns->limits.queue_max / 2)
-		side_on_drained(c);
+		io_thread_on_drained(c);
 	else
 		conn_pause(c, CONN_PAUSE_OUTPUT, true);
 }
 
-static void side_accept(struct side *s, struct conn *c, const struct channel_record *r)
+static void io_thread_accept(struct io_thread *s, struct conn *c, const struct channel_record *r)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX,
 						  .headers_max = REQUEST_HEADERS_MAX};
@@ -423,26 +424,26 @@ static void side_accept(struct side *s, struct conn *c, const struct channel_rec
 	const char *why;
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
-	((struct side_conn *)conn_session(c))->budget = a->budget;
-	((struct side_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
+	((struct io_thread_conn *)conn_session(c))->budget = a->budget;
+	((struct io_thread_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
 	/* it was parsed before, from the same bytes */
 	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) !=
 	    REQUEST_OK)
 		conn_abort(c);
 	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
 		return;
-	side_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
-		      "no memory to answer its handshake");
+	io_thread_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+			   "no memory to answer its handshake");
 }
 
 /* Rules are few, one for each mount that has one, and stay. NULL without memory. */
-static struct side_rule *side_rule(struct side *s, const struct channel_rule *of)
+static struct io_thread_rule *io_thread_rule(struct io_thread *s, const struct channel_rule *of)
 {
-	struct side_rule *r = s->rules;
+	struct io_thread_rule *r = s->rules;
 	while (r != NULL && r->name != of->name)
 		r = r->next;
 	if (r == NULL && (r = malloc(sizeof *r)) != NULL) {
-		*r = (struct side_rule){.next = s->rules, .name = of->name};
+		*r = (struct io_thread_rule){.next = s->rules, .name = of->name};
 		s->rules = r;
 	}
 	if (r != NULL)
@@ -450,14 +451,15 @@ static struct side_rule *side_rule(struct side *s, const struct channel_rule *of
 	return r;
 }
 
-static void side_measure(struct side *s, struct conn *c, const struct channel_rule *of)
+static void io_thread_measure(struct io_thread *s, struct conn *c, const struct channel_rule *of)
 {
-	struct side_rule *r = c->state == CONN_ASKING ? side_rule(s, of) : NULL;
+	struct io_thread_rule *r = c->state == CONN_ASKING ? io_thread_rule(s, of) : NULL;
 	if (c->state == CONN_ASKING && (r == NULL || !conn_measure(c, &r->rule)))
-		side_withdraw(c);
+		io_thread_withdraw(c);
 }
 
-static bool side_slice(struct side *s, const void *bytes, size_t len, struct slice *slice_r)
+static bool io_thread_slice(struct io_thread *s, const void *bytes, size_t len,
+			    struct slice *slice_r)
 {
 	if (!chunk_alloc(&s->loop->chunks, len, slice_r))
 		return false;
@@ -465,46 +467,46 @@ static bool side_slice(struct side *s, const void *bytes, size_t len, struct sli
 	return true;
 }
 
-static bool side_frame(struct side *s, const struct channel_frame *frame, size_t len,
-		       struct slice *slice_r)
+static bool io_thread_frame(struct io_thread *s, const struct channel_frame *frame, size_t len,
+			    struct slice *slice_r)
 {
-	return side_slice(s, frame->bytes, len, slice_r) &&
+	return io_thread_slice(s, frame->bytes, len, slice_r) &&
 	       (frame->note == 0 || chunk_note(slice_r, frame->note));
 }
 
-static void side_raw(struct side *s, struct conn *c, const struct channel_record *r)
+static void io_thread_raw(struct io_thread *s, struct conn *c, const struct channel_record *r)
 {
 	struct slice slice = {.chunk = NULL};
 	if (c->state == CONN_ANSWER &&
-	    (!side_slice(s, r->bytes, r->len, &slice) || !conn_queue_raw(c, &slice)))
+	    (!io_thread_slice(s, r->bytes, r->len, &slice) || !conn_queue_raw(c, &slice)))
 		conn_abort(c);
 	slice_unref(&slice);
 }
 
-static void side_send(struct side *s, struct conn *c, const struct channel_record *r)
+static void io_thread_send(struct io_thread *s, struct conn *c, const struct channel_record *r)
 {
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
 	enum conn_sent sent = CONN_NO_MEMORY;
 	s->loop->delivery = r->delivery;
 	outgoing_init(&o, &slice, false);
-	if (side_frame(s, (const struct channel_frame *)r->bytes,
-		       r->len - sizeof(struct channel_frame), &slice))
+	if (io_thread_frame(s, (const struct channel_frame *)r->bytes,
+			    r->len - sizeof(struct channel_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
 	if (sent != CONN_SENT)
-		side_refused(c, &o, sent, r->flag, (enum outgoing_slow)r->code);
+		io_thread_refused(c, &o, sent, r->flag, (enum outgoing_slow)r->code);
 	outgoing_free(&o);
 	slice_unref(&slice);
 }
 
-static void side_broadcast(struct side *s, const struct channel_record *r)
+static void io_thread_broadcast(struct io_thread *s, const struct channel_record *r)
 {
 	const struct channel_broadcast *b = (const struct channel_broadcast *)r->bytes;
 	struct far_group *g = r->group;
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
 	s->loop->delivery = r->delivery;
-	bool ok = side_frame(s, &b->frame, r->len - sizeof *b, &slice);
+	bool ok = io_thread_frame(s, &b->frame, r->len - sizeof *b, &slice);
 	outgoing_init(&o, &slice, true);
 	for (uint32_t i = 0; i < g->n; i++) {
 		struct conn *c = g->members[i];
@@ -512,13 +514,13 @@ static void side_broadcast(struct side *s, const struct channel_record *r)
 			continue;
 		enum conn_sent sent = ok ? conn_send(c, &o, c == b->own) : CONN_NO_MEMORY;
 		if (sent != CONN_SENT)
-			side_refused(c, &o, sent, c == b->own, (enum outgoing_slow)r->code);
+			io_thread_refused(c, &o, sent, c == b->own, (enum outgoing_slow)r->code);
 	}
 	outgoing_free(&o);
 	slice_unref(&slice);
 }
 
-static void side_resize(struct far_group *g, const struct channel_array *to)
+static void io_thread_resize(struct far_group *g, const struct channel_array *to)
 {
 	if (g->n > 0)
 		memcpy(to->members, g->members, g->n * sizeof *g->members);
@@ -526,7 +528,7 @@ static void side_resize(struct far_group *g, const struct channel_array *to)
 	g->members = to->members;
 }
 
-static void side_on_group(struct side *s, struct channel_record *r)
+static void io_thread_on_group(struct io_thread *s, struct channel_record *r)
 {
 	struct far_group *g = r->group;
 	const struct channel_member *member = (const struct channel_member *)r->bytes;
@@ -538,37 +540,37 @@ static void side_on_group(struct side *s, struct channel_record *r)
 		g->members[member->place] = g->members[--g->n];
 		break;
 	case CHANNEL_RESIZE:
-		side_resize(g, (const struct channel_array *)r->bytes);
+		io_thread_resize(g, (const struct channel_array *)r->bytes);
 		break;
 	case CHANNEL_DROP:
 		free(g->members);
 		free(g);
 		break;
 	case CHANNEL_BROADCAST:
-		side_broadcast(s, r);
+		io_thread_broadcast(s, r);
 		break;
 	}
 }
 
-static void side_on_conn(struct side *s, struct channel_record *r)
+static void io_thread_on_conn(struct io_thread *s, struct channel_record *r)
 {
 	struct conn *c = r->conn;
 	switch ((int)r->kind) {
 	case CHANNEL_MEASURE:
-		side_measure(s, c, (const struct channel_rule *)r->bytes);
+		io_thread_measure(s, c, (const struct channel_rule *)r->bytes);
 		break;
 	case CHANNEL_ACCEPT:
-		side_accept(s, c, r);
+		io_thread_accept(s, c, r);
 		break;
 	case CHANNEL_ANSWERING:
 		if (!conn_answering(c))
 			conn_release(c);
 		break;
 	case CHANNEL_RAW:
-		side_raw(s, c, r);
+		io_thread_raw(s, c, r);
 		break;
 	case CHANNEL_SEND:
-		side_send(s, c, r);
+		io_thread_send(s, c, r);
 		break;
 	case CHANNEL_CLOSE:
 		conn_close(c, r->code, (const char *)r->bytes, r->len, r->flag);
@@ -586,7 +588,7 @@ static void side_on_conn(struct side *s, struct channel_record *r)
 		conn_hold(c, r->flag);
 		break;
 	case CHANNEL_PROBE:
-		side_probe(c);
+		io_thread_probe(c);
 		break;
 	case CHANNEL_RELEASE:
 		conn_release(c);
@@ -594,7 +596,7 @@ static void side_on_conn(struct side *s, struct channel_record *r)
 	}
 }
 
-static void side_set_gate(struct side *s, const struct channel_gate *to)
+static void io_thread_set_gate(struct io_thread *s, const struct channel_gate *to)
 {
 	address_set_free(&s->trusted);
 	free(s->hosts);
@@ -605,13 +607,13 @@ static void side_set_gate(struct side *s, const struct channel_gate *to)
 	s->conns.client_addr.hosts = s->hosts;
 }
 
-static void side_set_tls(struct side *s, struct tls_server *tls)
+static void io_thread_set_tls(struct io_thread *s, struct tls_server *tls)
 {
 	conns_set_tls(&s->conns, tls);
 	tls_server_unref(tls);
 }
 
-static void side_on_loop(struct side *s, struct channel_record *r)
+static void io_thread_on_loop(struct io_thread *s, struct channel_record *r)
 {
 	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	const struct files *files = (const struct files *)r->bytes;
@@ -627,13 +629,13 @@ static void side_on_loop(struct side *s, struct channel_record *r)
 		s->files = *files;
 		break;
 	case CHANNEL_GATE:
-		side_set_gate(s, (const struct channel_gate *)r->bytes);
+		io_thread_set_gate(s, (const struct channel_gate *)r->bytes);
 		break;
 	case CHANNEL_TLS:
-		side_set_tls(s, *(struct tls_server **)r->bytes);
+		io_thread_set_tls(s, *(struct tls_server **)r->bytes);
 		break;
 	case CHANNEL_RULE:
-		side_rule(s, (const struct channel_rule *)r->bytes);
+		io_thread_rule(s, (const struct channel_rule *)r->bytes);
 		break;
 	case CHANNEL_DRAIN:
 		s->draining = true;
@@ -644,31 +646,31 @@ static void side_on_loop(struct side *s, struct channel_record *r)
 	}
 }
 
-static void side_on_records(void *arg)
+static void io_thread_on_records(void *arg)
 {
-	struct side *s = arg;
+	struct io_thread *s = arg;
 	struct channel *b = &s->far.channel;
 	struct channel_record *r;
 	uint32_t cost = 0;
-	while (cost < SIDE_BATCH && (r = channel_take_down(b)) != NULL) {
+	while (cost < IO_THREAD_BATCH && (r = channel_take_down(b)) != NULL) {
 		uint32_t this = r->cost;
 		if (r->kind <= CHANNEL_RELEASE)
-			side_on_conn(s, r);
+			io_thread_on_conn(s, r);
 		else if (r->kind <= CHANNEL_BROADCAST)
-			side_on_group(s, r);
+			io_thread_on_group(s, r);
 		else
-			side_on_loop(s, r);
+			io_thread_on_loop(s, r);
 		cost += this;
 		channel_done(b, this);
 		conns_relieve(&s->conns);
 	}
-	if (cost >= SIDE_BATCH)
+	if (cost >= IO_THREAD_BATCH)
 		loop_wake(&b->to_side);
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */
 
-static bool side_pay(struct side *s, struct side_conn *sc)
+static bool io_thread_pay(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct channel_ended *ended;
 	struct channel_record *r =
@@ -685,36 +687,36 @@ static bool side_pay(struct side *s, struct side_conn *sc)
 
 /* Is there room, or memory, again? A connection that goes on may use the room up, and stand at the
  * end of the list anew. */
-static void side_on_retry(void *arg)
+static void io_thread_on_retry(void *arg)
 {
-	struct side *s = arg;
-	struct side_conn *sc, *last = TAILQ_LAST(&s->paused, side_list);
-	while ((sc = TAILQ_FIRST(&s->owing)) != NULL && side_pay(s, sc)) {
-		side_leave_list(s, sc);
+	struct io_thread *s = arg;
+	struct io_thread_conn *sc, *last = TAILQ_LAST(&s->paused, io_thread_list);
+	while ((sc = TAILQ_FIRST(&s->owing)) != NULL && io_thread_pay(s, sc)) {
+		io_thread_leave_list(s, sc);
 		if (sc->breaks)
 			conn_abort(conn_of_session(sc));
 	}
 	while ((sc = TAILQ_FIRST(&s->paused)) != NULL &&
 	       ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX / 2) {
 		bool done = sc == last;
-		side_leave_list(s, sc);
+		io_thread_leave_list(s, sc);
 		conn_pause(conn_of_session(sc), CONN_PAUSE_HUB, false);
 		if (done)
 			break;
 	}
 	if (!TAILQ_EMPTY(&s->owing) || !TAILQ_EMPTY(&s->paused))
-		loop_timer_set(&s->retry, SIDE_RETRY_MS);
+		loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 }
 
 /* Those that hold something, and once more those that do not any longer. */
-static void side_on_show(void *arg)
+static void io_thread_on_show(void *arg)
 {
-	struct side *s = arg;
+	struct io_thread *s = arg;
 	struct memory_limit *h;
-	struct side_conn *sc, *next;
+	struct io_thread_conn *sc, *next;
 	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
 		next = TAILQ_NEXT(sc, shown_link);
-		side_show_load(s, sc);
+		io_thread_show_load(s, sc);
 		struct conn *c = conn_of_session(sc);
 		if (c->out.stalled || sc->dropped > 0)
 			continue;
@@ -725,48 +727,48 @@ static void side_on_show(void *arg)
 	{
 		sc = conn_session(h->conn);
 		if (sc->stub != NULL)
-			side_show_load(s, sc);
+			io_thread_show_load(s, sc);
 	}
 	if (!TAILQ_EMPTY(&s->shown))
-		loop_timer_set(&s->show, SIDE_SHOW_MS);
+		loop_timer_set(&s->show, IO_THREAD_SHOW_MS);
 }
 
-static void side_show(struct side *s)
+static void io_thread_show(struct io_thread *s)
 {
 	const uint64_t *now = (const uint64_t *)&s->loop->stats;
 	for (size_t i = 0; i < sizeof s->loop->stats / sizeof *now; i++)
 		atomic_store_explicit(&s->stats[i], now[i], memory_order_relaxed);
 	if (!LIST_EMPTY(&s->conns.memory_limits.list) && !loop_timer_is_set(&s->show))
-		loop_timer_set(&s->show, SIDE_SHOW_MS);
+		loop_timer_set(&s->show, IO_THREAD_SHOW_MS);
 	if (s->draining)
 		atomic_store(&s->far.busy, (int)conns_busy(&s->conns));
 }
 
-static void side_on_turn(void *arg)
+static void io_thread_on_turn(void *arg)
 {
-	struct side *s = arg;
+	struct io_thread *s = arg;
 	channel_publish_up(&s->far.channel);
-	side_show(s);
+	io_thread_show(s);
 }
 
 /* While there is no thread. */
-static void side_catch_up(struct side *s)
+static void io_thread_catch_up(struct io_thread *s)
 {
 	channel_publish_down(&s->far.channel);
 	while (ring_has(&s->far.channel.down))
-		side_on_records(s);
+		io_thread_on_records(s);
 }
 
-static void *side_run(void *arg)
+static void *io_thread_run(void *arg)
 {
-	struct side *s = arg;
+	struct io_thread *s = arg;
 	loop_run(s->loop);
 	return NULL;
 }
 
 /* --- one of them ------------------------------------------------------------------------------ */
 
-static bool side_init(struct sides *all, struct side *s, unsigned number)
+static bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned number)
 {
 	TAILQ_INIT(&s->paused);
 	TAILQ_INIT(&s->owing);
@@ -775,7 +777,7 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 	s->loop = loop_new(all->here->loop->log);
 	if (s->loop == NULL)
 		return false;
-	bool ok = conns_init(&s->conns, s->loop, &side_ops, s, sizeof(struct side_conn),
+	bool ok = conns_init(&s->conns, s->loop, &io_thread_ops, s, sizeof(struct io_thread_conn),
 			     &all->here->limits);
 	s->conns.later = true;
 	listeners_init(&s->listeners, &s->conns);
@@ -783,19 +785,20 @@ static bool side_init(struct sides *all, struct side *s, unsigned number)
 	s->conns.freed_ctx = &s->listeners;
 	s->listeners.balance = &all->balance;
 	s->listeners.loop = number;
-	loop_timer_init(s->loop, &s->retry, side_on_retry, s);
-	loop_timer_init(s->loop, &s->show, side_on_show, s);
-	s->hook = (struct loop_hook){.run = side_on_turn, .arg = s};
+	loop_timer_init(s->loop, &s->retry, io_thread_on_retry, s);
+	loop_timer_init(s->loop, &s->show, io_thread_on_show, s);
+	s->hook = (struct loop_hook){.run = io_thread_on_turn, .arg = s};
 	loop_add_hook_first(s->loop, &s->hook);
-	return far_init(&s->far, (uint8_t)number, all->here, s->loop, side_on_records, s) && ok;
+	return far_init(&s->far, (uint8_t)number, all->here, s->loop, io_thread_on_records, s) &&
+	       ok;
 }
 
-static void side_free(struct side *s)
+static void io_thread_free(struct io_thread *s)
 {
 	if (s->loop != NULL) {
 		/* descriptors and memory may have been handed over */
 		if (s->far.channel.down.last != NULL)
-			side_catch_up(s);
+			io_thread_catch_up(s);
 		s->ended = true;
 		listeners_close(&s->listeners);
 		s->conns.freed = NULL;
@@ -805,7 +808,7 @@ static void side_free(struct side *s)
 		loop_timer_cancel(&s->show);
 		loop_free(s->loop);
 	}
-	for (struct side_rule *r; (r = s->rules) != NULL;) {
+	for (struct io_thread_rule *r; (r = s->rules) != NULL;) {
 		s->rules = r->next;
 		free(r);
 	}
@@ -818,10 +821,10 @@ static void side_free(struct side *s)
 /* --- all of them ------------------------------------------------------------------------------ */
 
 /* From the hub's loop, or over it, to whom it was dealt. */
-static void sides_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
-		       const struct conn_kind *kind)
+static void io_threads_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
+			    const struct conn_kind *kind)
 {
-	struct sides *s = ctx;
+	struct io_threads *s = ctx;
 	if (loop == 0)
 		listeners_adopt(s->listeners, fd, remote, kind);
 	else
@@ -829,10 +832,10 @@ static void sides_deal(void *ctx, unsigned loop, int fd, const struct address *r
 }
 
 /* On a loop that is not the hub's. */
-static void side_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
-		      const struct conn_kind *kind)
+static void io_thread_deal(void *ctx, unsigned loop, int fd, const struct address *remote,
+			   const struct conn_kind *kind)
 {
-	struct side *s = ctx;
+	struct io_thread *s = ctx;
 	struct channel_record *r =
 		channel_up(&s->far.channel, CHANNEL_DEAL, sizeof(struct channel_socket));
 	if (r == NULL) {
@@ -847,34 +850,35 @@ static void side_deal(void *ctx, unsigned loop, int fd, const struct address *re
 		(struct channel_socket){.remote = *remote, .kind = *kind, .fd = fd};
 }
 
-bool sides_init(struct sides *s, unsigned n, struct conns *here, struct listeners *listeners)
+bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
+		     struct listeners *listeners)
 {
-	*s = (struct sides){.here = here, .listeners = listeners, .balance = {.n = n}};
+	*s = (struct io_threads){.here = here, .listeners = listeners, .balance = {.n = n}};
 	if (n <= 1)
 		return true;
-	s->v = calloc(n - 1, sizeof(struct side *));
+	s->v = calloc(n - 1, sizeof(struct io_thread *));
 	if (s->v == NULL)
 		return false;
 	listeners->balance = &s->balance;
-	listeners->deal = sides_deal;
+	listeners->deal = io_threads_deal;
 	listeners->deal_ctx = s;
 	for (unsigned i = 0; i < n - 1; i++) {
-		struct side *side = aligned_alloc(RING_LINE, sizeof *side);
+		struct io_thread *side = aligned_alloc(RING_LINE, sizeof *side);
 		if (side == NULL)
 			return false;
 		memset(side, 0, sizeof *side);
 		s->v[s->n++] = side;
-		if (!side_init(s, side, i + 1))
+		if (!io_thread_init(s, side, i + 1))
 			return false;
-		side->listeners.deal = side_deal;
+		side->listeners.deal = io_thread_deal;
 		side->listeners.deal_ctx = side;
-		side->far.deal = sides_deal;
+		side->far.deal = io_threads_deal;
 		side->far.deal_ctx = s;
 	}
 	return true;
 }
 
-bool sides_listen(struct sides *s, int backlog, char *why, size_t why_cap)
+bool io_threads_listen(struct io_threads *s, int backlog, char *why, size_t why_cap)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (!listeners_add_beside(&s->v[i]->listeners, s->listeners, backlog, why, why_cap))
@@ -882,7 +886,7 @@ bool sides_listen(struct sides *s, int backlog, char *why, size_t why_cap)
 	return true;
 }
 
-bool sides_start(struct sides *s)
+bool io_threads_start(struct io_threads *s)
 {
 	sigset_t all, before;
 	int failed = 0;
@@ -890,8 +894,8 @@ bool sides_start(struct sides *s)
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
 	for (unsigned i = 0; i < s->n && failed == 0; i++) {
 		char name[24];
-		side_catch_up(s->v[i]); /* it knows everything before it accepts anybody */
-		failed = pthread_create(&s->v[i]->thread, NULL, side_run, s->v[i]);
+		io_thread_catch_up(s->v[i]); /* it knows everything before it accepts anybody */
+		failed = pthread_create(&s->v[i]->thread, NULL, io_thread_run, s->v[i]);
 		s->v[i]->running = failed == 0;
 		snprintf(name, sizeof name, "tova-io-%u", i + 1);
 		name[15] = '\0'; /* more the kernel does not keep */
@@ -903,7 +907,7 @@ bool sides_start(struct sides *s)
 	return failed == 0;
 }
 
-void sides_stop(struct sides *s)
+void io_threads_stop(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (s->v[i]->running)
@@ -915,28 +919,28 @@ void sides_stop(struct sides *s)
 	}
 }
 
-void sides_free(struct sides *s)
+void io_threads_free(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		side_free(s->v[i]);
+		io_thread_free(s->v[i]);
 	free(s->v);
 	s->v = NULL;
 	s->n = 0;
 }
 
-void sides_set_limits(struct sides *s, const struct conn_limits *limits)
+void io_threads_set_limits(struct io_threads *s, const struct conn_limits *limits)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		far_set_limits(&s->v[i]->far, limits);
 }
 
-void sides_set_budgets(struct sides *s, struct budgets *budgets)
+void io_threads_set_budgets(struct io_threads *s, struct budgets *budgets)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		conns_set_budgets(&s->v[i]->conns, budgets, i + 1);
 }
 
-bool sides_set_files(struct sides *s, const struct files *files)
+bool io_threads_set_files(struct io_threads *s, const struct files *files)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++) {
@@ -952,7 +956,7 @@ bool sides_set_files(struct sides *s, const struct files *files)
 	return ok;
 }
 
-void sides_set_tls(struct sides *s, struct tls_server *tls)
+void io_threads_set_tls(struct io_threads *s, struct tls_server *tls)
 {
 	for (unsigned i = 0; i < s->n; i++) {
 		if (s->v[i]->running)
@@ -962,7 +966,7 @@ void sides_set_tls(struct sides *s, struct tls_server *tls)
 	}
 }
 
-bool sides_set_gate(struct sides *s, const struct client_addr *client_addr)
+bool io_threads_set_gate(struct io_threads *s, const struct client_addr *client_addr)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++)
@@ -970,19 +974,19 @@ bool sides_set_gate(struct sides *s, const struct client_addr *client_addr)
 	return ok;
 }
 
-void sides_set_rule(struct sides *s, const struct rate_limit_rule *rule)
+void io_threads_set_rule(struct io_threads *s, const struct rate_limit_rule *rule)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		far_set_rule(&s->v[i]->far, rule);
 }
 
-void sides_drain(struct sides *s)
+void io_threads_drain(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		far_drain(&s->v[i]->far);
 }
 
-enum conns_busy sides_busy(const struct sides *s)
+enum conns_busy io_threads_busy(const struct io_threads *s)
 {
 	enum conns_busy most = CONNS_AT_REST;
 	for (unsigned i = 0; i < s->n; i++) {
@@ -992,7 +996,7 @@ enum conns_busy sides_busy(const struct sides *s)
 	return most;
 }
 
-struct stats sides_stats(const struct sides *s)
+struct stats io_threads_stats(const struct io_threads *s)
 {
 	struct stats sum = s->here->loop->stats, one;
 	uint64_t *to = (uint64_t *)&one;
