@@ -1,9 +1,9 @@
 /* hub: all mounts and sessions, and the place where commits are applied.
  *
  * A commit is applied whole, in order, between two events. What it means for a connection whose
- * socket another loop has goes there as a record (net/far.h), in the same order; a broadcast goes
- * to each loop once, which knows who the members are that it has. With one loop all of this is a
- * function call.
+ * socket another loop has goes there as a record (net/remote_conn.h), in the same order; a
+ * broadcast goes to each loop once, which knows who the members are that it has. With one loop all
+ * of this is a function call.
  */
 #ifndef TOVA_HUB_HUB_H
 #define TOVA_HUB_HUB_H

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/session.h"
-#include "net/far.h"
+#include "net/remote_conn.h"
 #include "ws/utf8.h"
 
 bool room_name_ok(struct span name)
@@ -58,7 +58,7 @@ static struct room *room_add(struct room_table *table, struct span name)
 		return NULL;
 	r->hash = hash_bytes(&table->key, name.p, name.n);
 	r->here = (struct room_shard){.members = NULL};
-	r->far = NULL;
+	r->remote_conn = NULL;
 	r->n = 0;
 	r->refs = 1;
 	r->len = (uint8_t)name.n;
@@ -80,15 +80,15 @@ static void room_unref(struct room *r)
 
 static void room_free_far(const struct room_table *table, struct room *r)
 {
-	if (r->far == NULL)
+	if (r->remote_conn == NULL)
 		return;
 	for (uint32_t i = 0; i < table->n_far; i++) {
-		if (r->far[i].group != NULL)
-			far_group_free(r->far[i].group);
-		free(r->far[i].shard.members);
+		if (r->remote_conn[i].group != NULL)
+			remote_conn_group_free(r->remote_conn[i].group);
+		free(r->remote_conn[i].shard.members);
 	}
-	free(r->far);
-	r->far = NULL;
+	free(r->remote_conn);
+	r->remote_conn = NULL;
 }
 
 /* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
@@ -114,15 +114,15 @@ static void room_remove(struct room_table *table, struct room *r)
 
 static inline struct room_shard *room_shard(const struct room *r, uint32_t shard)
 {
-	return shard == 0 ? (struct room_shard *)&r->here : &r->far[shard - 1].shard;
+	return shard == 0 ? (struct room_shard *)&r->here : &r->remote_conn[shard - 1].shard;
 }
 
 struct session *room_session(const struct room *r, uint32_t i)
 {
 	const struct room_shard *shard = &r->here;
-	for (uint32_t far = 0; i >= shard->n; far++) {
+	for (uint32_t remote_conn = 0; i >= shard->n; remote_conn++) {
 		i -= shard->n;
-		shard = &r->far[far].shard;
+		shard = &r->remote_conn[remote_conn].shard;
 	}
 	return shard->members[i].session;
 }
@@ -133,7 +133,7 @@ static int64_t room_membership_slot(const struct room *r, const struct room_memb
 	if (own->n == 0)
 		return -1;
 	uint32_t shard = own->v[0].shard; /* as of all of a session's */
-	if (shard > 0 && r->far == NULL)
+	if (shard > 0 && r->remote_conn == NULL)
 		return -1;
 	const struct room_shard *members = room_shard(r, shard);
 	if (own->n <= members->n) {
@@ -168,16 +168,19 @@ static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
 /* The other loop's array has room before ours has, so that it always has at least as much. */
 static bool room_grow_far(const struct room_table *table, struct room *r, const struct conn *stub)
 {
-	uint32_t i = stub->conns->far->shard - 1u;
-	if (r->far == NULL)
-		r->far = calloc(table->n_far, sizeof *r->far);
-	if (r->far == NULL)
+	uint32_t i = stub->conns->remote_conn->shard - 1u;
+	if (r->remote_conn == NULL)
+		r->remote_conn = calloc(table->n_far, sizeof *r->remote_conn);
+	if (r->remote_conn == NULL)
 		return false;
-	struct room_far *far = &r->far[i];
-	if (far->group == NULL && (far->group = far_group_new(stub->conns->far)) == NULL)
+	struct room_far *remote_conn = &r->remote_conn[i];
+	if (remote_conn->group == NULL &&
+	    (remote_conn->group = remote_conn_group_new(stub->conns->remote_conn)) == NULL)
 		return false;
-	return far->shard.n < far->shard.cap ||
-	       far_group_resize(far->group, far->shard.cap == 0 ? 2 : far->shard.cap * 2);
+	return remote_conn->shard.n < remote_conn->shard.cap ||
+	       remote_conn_group_resize(remote_conn->group, remote_conn->shard.cap == 0
+								    ? 2
+								    : remote_conn->shard.cap * 2);
 }
 
 /* Room for one more member in its shard. */
@@ -198,7 +201,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 			   struct room_memberships *own, struct conn *stub)
 {
 	struct room *r = room_find(table, name);
-	uint32_t shard = stub != NULL ? stub->conns->far->shard : 0;
+	uint32_t shard = stub != NULL ? stub->conns->remote_conn->shard : 0;
 	if (r != NULL && room_membership_slot(r, own) >= 0)
 		return ROOM_ALREADY;
 	void *v = room_grow(own->v, own->n, &own->cap, sizeof *own->v);
@@ -216,7 +219,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	own->v[own->n] = (struct room_membership){.room = r, .slot = s->n, .shard = shard};
 	s->members[s->n++] = (struct room_member){.session = session, .slot = own->n++};
 	if (shard > 0)
-		far_group_add(r->far[shard - 1].group, stub);
+		remote_conn_group_add(r->remote_conn[shard - 1].group, stub);
 	r->n++;
 	table->stats->memberships++;
 	return ROOM_JOINED;
@@ -241,7 +244,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 	s->members[at.slot] = last;
 	last.session->rooms.v[last.slot].slot = at.slot;
 	if (at.shard > 0)
-		far_group_remove(r->far[at.shard - 1].group, at.slot);
+		remote_conn_group_remove(r->remote_conn[at.shard - 1].group, at.slot);
 	table->stats->memberships--;
 	if (--r->n == 0)
 		room_remove(table, r);

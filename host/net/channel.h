@@ -2,8 +2,8 @@
  * without locks.
  *
  * Downward goes what the hub commands, upward what clients do. A conn that asked for an upgrade has
- * a twin on the hub's loop, the stub that carries its session (net/far.h); records name the conn
- * downward and the stub upward, and nothing is looked up:
+ * a twin on the hub's loop, the stub that carries its session (net/remote_conn.h); records name the
+ * conn downward and the stub upward, and nothing is looked up:
  * - The conn's memory stays until the hub has released it, and that is the last record that names
  * it.
  * - The stub's stays until the conn has gone, and that is the last record that names it.
@@ -20,7 +20,7 @@
 #include "base/ring.h"
 #include "net/conn.h"
 
-struct far_group;
+struct remote_conn_group;
 struct files;
 
 /* From the hub. */
@@ -81,7 +81,7 @@ struct channel_record {
 	uint32_t delivery; /* of messages: see struct loop */
 	union {
 		struct conn *conn;
-		struct far_group *group;
+		struct remote_conn_group *group;
 	};
 	_Alignas(8) uint8_t bytes[];
 };

@@ -8,7 +8,7 @@
 #include "net/answer.h"
 #include "base/check.h"
 #include "net/conn_parts.h"
-#include "net/far.h"
+#include "net/remote_conn.h"
 #include "net/uptake.h"
 #include "ws/upgrade.h"
 
@@ -33,7 +33,7 @@ struct address conn_remote(const struct conn *c)
 
 unsigned conn_loop(const struct conn *c)
 {
-	return c->conns->far != NULL ? c->conns->far->shard : 0;
+	return c->conns->remote_conn != NULL ? c->conns->remote_conn->shard : 0;
 }
 
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT])
@@ -64,8 +64,8 @@ struct address conn_local(const struct conn *c)
 	struct sockaddr_storage name = {.ss_family = AF_UNIX};
 	socklen_t len = sizeof name;
 	struct address a;
-	if (c->state == CONN_FAR)
-		return c->conns->far->local;
+	if (c->state == CONN_REMOTE)
+		return c->conns->remote_conn->local;
 	if (c->more != NULL && c->more->header != NULL &&
 	    c->more->header->local.family != AF_UNSPEC)
 		return c->more->header->local;
@@ -112,8 +112,8 @@ size_t conn_held(const struct conn *c)
 
 struct conn_load conn_load(struct conn *c)
 {
-	if (c->state == CONN_FAR)
-		return far_load(c);
+	if (c->state == CONN_REMOTE)
+		return remote_conn_load(c);
 	return (struct conn_load){.waiting = c->out.bytes,
 				  .held = (uint32_t)conn_held(c),
 				  .given_up = conn_given_up(c),
@@ -132,7 +132,8 @@ void conn_forget_input(struct conn *c)
 bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r)
 {
 	const struct tls *tls = conn_tls(c);
-	*facts_r = c->state == CONN_FAR ? c->conns->far->tls : (struct tls_facts){.version = NULL};
+	*facts_r = c->state == CONN_REMOTE ? c->conns->remote_conn->tls
+					   : (struct tls_facts){.version = NULL};
 	if (tls != NULL)
 		tls_facts(tls, facts_r);
 	return facts_r->version != NULL;
@@ -179,7 +180,7 @@ static const struct {
 	const char *name;
 	uint16_t next; /* TO those that may follow */
 } conn_states[CONN_STATES] = {
-	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD) | TO(CONN_FAR)},
+	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD) | TO(CONN_REMOTE)},
 	[CONN_PROXY] = {"proxy", TO(CONN_HEAD) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_HEAD] = {"head", TO(CONN_ASKING) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_ASKING] = {"asking", TO(CONN_OPEN) | TO(CONN_ANSWER) | TO(CONN_DEAD)},
@@ -191,7 +192,7 @@ static const struct {
 	[CONN_CLOSING] = {"closing", TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_LINGER] = {"linger", TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_DEAD] = {"dead", 0},
-	[CONN_FAR] = {"far", 0},
+	[CONN_REMOTE] = {"far", 0},
 };
 #undef TO
 
@@ -335,8 +336,8 @@ void conn_lost(struct conn *c, const char *why)
 void conn_abort(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR) {
-		far_abort(c);
+	if (c->state == CONN_REMOTE) {
+		remote_conn_abort(c);
 		return;
 	}
 	c->ended = true;
@@ -346,8 +347,8 @@ void conn_abort(struct conn *c)
 void conn_release(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR) {
-		far_release(c);
+	if (c->state == CONN_REMOTE) {
+		remote_conn_release(c);
 		return;
 	}
 	c->released = true;
@@ -576,8 +577,8 @@ static void conn_say_farewell(struct conn *c)
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR) {
-		far_close(c, code, reason, len, urgent);
+	if (c->state == CONN_REMOTE) {
+		remote_conn_close(c, code, reason, len, urgent);
 		return;
 	}
 	/* the peer was faster; its close frame decides the code */
@@ -612,8 +613,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 void conn_echo_close(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR)
-		far_echo_close(c);
+	if (c->state == CONN_REMOTE)
+		remote_conn_echo_close(c);
 	if (c->state != CONN_CLOSED && c->state != CONN_LEAVING)
 		return;
 	if (c->more != NULL && c->more->farewell != NULL) {
@@ -657,8 +658,8 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 	conn_check(c);
 	char extensions[DEFLATE_ANSWER_MAX];
 	struct slice s;
-	if (c->state == CONN_FAR)
-		return far_accept(c, r, slow, subprotocol, extra);
+	if (c->state == CONN_REMOTE)
+		return remote_conn_accept(c, r, slow, subprotocol, extra);
 	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
 	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
 	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
@@ -681,8 +682,8 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 bool conn_answering(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR)
-		return far_answering(c);
+	if (c->state == CONN_REMOTE)
+		return remote_conn_answering(c);
 	if (c->state == CONN_DEAD)
 		return false;
 	if (c->state == CONN_ASKING) {
@@ -723,8 +724,8 @@ static void conn_on_ready(void *item, uint32_t events)
 void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 {
 	conn_check(c);
-	if (c->state == CONN_FAR) {
-		far_hold(c, pause);
+	if (c->state == CONN_REMOTE) {
+		remote_conn_hold(c, pause);
 		return;
 	}
 	if (pause) {

@@ -45,10 +45,11 @@ enum conn_state {
 	/* nothing more will be written; waits for the peer's end, so that what was sent is not lost
 	   to a reset */
 	CONN_LINGER,
-	CONN_DEAD, /* the descriptor is closed */
-	CONN_FAR,  /* the socket is another loop's, and so is what is done here: net/far.h */
+	CONN_DEAD,   /* the descriptor is closed */
+	CONN_REMOTE, /* the socket is another loop's, and so is what is done here: net/remote_conn.h
+		      */
 };
-#define CONN_STATES (CONN_FAR + 1)
+#define CONN_STATES (CONN_REMOTE + 1)
 
 /* Why a connection ended without a close command. */
 enum conn_end {
@@ -128,7 +129,7 @@ struct conn {
 	union {
 		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
 		struct conn *doomed_next;
-		struct conn *peer; /* CONN_FAR: the conn there */
+		struct conn *peer; /* CONN_REMOTE: the conn there */
 	};
 };
 
@@ -225,8 +226,8 @@ struct conn_list {
 /* All conns of one loop. */
 struct conns {
 	struct loop *loop;
-	struct far *far; /* all of them are stubs of that one's; else NULL */
-	bool later;	 /* who is above answers later, as it is another loop */
+	struct remote_conn *remote_conn; /* all of them are stubs of that one's; else NULL */
+	bool later;			 /* who is above answers later, as it is another loop */
 	struct poller poller;
 	const struct conn_ops *ops;
 	void *ctx;
@@ -311,13 +312,13 @@ static inline struct conn *conn_of_session(void *session)
 /* The conn if it is a stub, else NULL; and which loop has its socket: 0 is the hub's. */
 static inline struct conn *conn_stub(struct conn *c)
 {
-	return c->conns->far != NULL ? c : NULL;
+	return c->conns->remote_conn != NULL ? c : NULL;
 }
 unsigned conn_loop(const struct conn *c);
 
 /* The other end: the client, as far as that is known. */
 struct address conn_remote(const struct conn *c);
-/* For client_addr.c and far.c. False without memory. */
+/* For client_addr.c and remote_conn.c. False without memory. */
 bool conn_set_remote(struct conn *c, const struct address *a);
 /* Where it was reached: here, or at a proxy that said so. */
 struct address conn_local(const struct conn *c);

@@ -72,18 +72,18 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct io_thread_conn *sc = conn_session(c);
 	struct channel_upgrade *u;
 	struct channel_record *record = NULL;
-	struct conn *stub = far_stub_new(c, s->far.stubs.session_size);
+	struct conn *stub = remote_conn_stub_new(c, s->remote_conn.stubs.session_size);
 	struct tls_facts tls;
 	conn_tls_facts(c, &tls);
 	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0,
 	       name = tls.name != NULL ? strlen(tls.name) + 1 : 0;
 	if (stub != NULL)
-		record = channel_up(&s->far.channel, CHANNEL_UPGRADE,
+		record = channel_up(&s->remote_conn.channel, CHANNEL_UPGRADE,
 				    sizeof *u + r->head.n + 1 + r->forwarded_host.n + subject +
 					    name);
 	if (record == NULL) {
 		if (stub != NULL)
-			far_stub_free(stub);
+			remote_conn_stub_free(stub);
 		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"),
 			      "no memory for another connection");
 		return;
@@ -120,8 +120,8 @@ static void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code,
 {
 	struct io_thread *s = io_thread_of(c);
 	struct io_thread_conn *sc = conn_session(c);
-	struct channel_record *r =
-		channel_up(&s->far.channel, CHANNEL_ENDED, sizeof(struct channel_ended) + len);
+	struct channel_record *r = channel_up(&s->remote_conn.channel, CHANNEL_ENDED,
+					      sizeof(struct channel_ended) + len);
 	io_thread_leave_list(s, sc);
 	if (r == NULL) { /* the reason is lost */
 		sc->end = (uint8_t)end;
@@ -143,7 +143,7 @@ static void io_thread_show_load(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct conn_load load = conn_load(conn_of_session(sc));
 	load.given_up += sc->dropped;
-	far_show(&s->far, sc->stub, &load);
+	remote_conn_show(&s->remote_conn, sc->stub, &load);
 	if (sc->shown)
 		return;
 	sc->shown = true;
@@ -164,7 +164,7 @@ static bool io_thread_ready(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
 	struct io_thread_conn *sc = conn_session(c);
-	if (sc->paused || sc->owes || ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX)
+	if (sc->paused || sc->owes || ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
 	TAILQ_INSERT_TAIL(&s->paused, sc, link);
@@ -182,8 +182,9 @@ static struct channel_record *io_thread_put_message(struct conn *c, const uint8_
 	if (len >= IO_THREAD_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
 	struct channel_record *r =
-		block.memory != NULL ? channel_up(&s->far.channel, CHANNEL_BLOCK, sizeof block)
-				     : channel_up(&s->far.channel, CHANNEL_MESSAGE, len + 1);
+		block.memory != NULL
+			? channel_up(&s->remote_conn.channel, CHANNEL_BLOCK, sizeof block)
+			: channel_up(&s->remote_conn.channel, CHANNEL_MESSAGE, len + 1);
 	if (r == NULL)
 		free(block.memory);
 	else if (block.memory == NULL && len > 0)
@@ -215,7 +216,8 @@ static struct budget *io_thread_budget(struct conn *c)
 
 static void io_thread_on_dropped(struct conn *c, uint32_t n)
 {
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_DROPPED, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DROPPED, 0);
 	/* it is counted, and what counts next will be told */
 	if (r == NULL)
 		return;
@@ -227,7 +229,8 @@ static void io_thread_tell_slow(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r =
-		sc->slow ? NULL : channel_up(&io_thread_of(c)->far.channel, CHANNEL_SLOW, 0);
+		sc->slow ? NULL
+			 : channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_SLOW, 0);
 	if (r == NULL)
 		return;
 	sc->slow = true;
@@ -243,7 +246,8 @@ static bool io_thread_on_heavy(struct conn *c)
 		io_thread_tell_slow(c);
 		return true;
 	}
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_HEAVY, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_HEAVY, 0);
 	sc->unsent = true;
 	if (r != NULL) {
 		r->conn = sc->stub;
@@ -266,7 +270,8 @@ static void io_thread_on_relieved(void *ctx)
 static void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
 	struct io_thread_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_GAVE_UP, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_GAVE_UP, 0);
 	sc->slow = false;
 	sc->dropped += messages;
 	/* they are told of with the next ones */
@@ -276,14 +281,15 @@ static void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	r->flag = gone;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	far_show(&io_thread_of(c)->far, sc->stub,
-		 &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
+	remote_conn_show(&io_thread_of(c)->remote_conn, sc->stub,
+			 &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
 }
 
 static void io_thread_on_withdrawn(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_WITHDRAWN, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_WITHDRAWN, 0);
 	if (r != NULL) {
 		r->conn = sc->stub;
 		return;
@@ -295,7 +301,8 @@ static void io_thread_on_withdrawn(struct conn *c)
 static void io_thread_on_unanswered(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_UNANSWERED, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNANSWERED, 0);
 	if (r != NULL)
 		r->conn = sc->stub;
 }
@@ -304,7 +311,8 @@ static void io_thread_on_drained(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_session(c);
 	struct channel_record *r =
-		sc->probed ? channel_up(&io_thread_of(c)->far.channel, CHANNEL_DRAINED, 0) : NULL;
+		sc->probed ? channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DRAINED, 0)
+			   : NULL;
 	if (r != NULL)
 		r->conn = sc->stub;
 	else if (sc->probed)
@@ -324,11 +332,11 @@ static bool io_thread_on_gone(struct conn *c)
 		TAILQ_REMOVE(&s->shown, sc, shown_link);
 	sc->shown = false;
 	if (s->ended) { /* the main thread speaks: nobody else knows the stub */
-		s->far.stubs.count--;
-		far_stub_free(sc->stub);
+		s->remote_conn.stubs.count--;
+		remote_conn_stub_free(sc->stub);
 		return true;
 	}
-	r = channel_up(&s->far.channel, CHANNEL_GONE, 0);
+	r = channel_up(&s->remote_conn.channel, CHANNEL_GONE, 0);
 	if (r != NULL)
 		r->conn = sc->stub;
 	else
@@ -359,7 +367,8 @@ static const struct conn_ops io_thread_ops = {
 static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 {
 	struct io_thread_conn *sc = conn_session(c);
-	struct channel_record *r = channel_up(&io_thread_of(c)->far.channel, CHANNEL_UNSENT, 0);
+	struct channel_record *r =
+		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNSENT, 0);
 	if (r == NULL) {
 		io_thread_break(c, "no memory for what it is sent");
 		return;
@@ -502,7 +511,7 @@ static void io_thread_send(struct io_thread *s, struct conn *c, const struct cha
 static void io_thread_broadcast(struct io_thread *s, const struct channel_record *r)
 {
 	const struct channel_broadcast *b = (const struct channel_broadcast *)r->bytes;
-	struct far_group *g = r->group;
+	struct remote_conn_group *g = r->group;
 	struct slice slice = {.chunk = NULL};
 	struct outgoing o;
 	s->loop->delivery = r->delivery;
@@ -520,7 +529,7 @@ static void io_thread_broadcast(struct io_thread *s, const struct channel_record
 	slice_unref(&slice);
 }
 
-static void io_thread_resize(struct far_group *g, const struct channel_array *to)
+static void io_thread_resize(struct remote_conn_group *g, const struct channel_array *to)
 {
 	if (g->n > 0)
 		memcpy(to->members, g->members, g->n * sizeof *g->members);
@@ -530,7 +539,7 @@ static void io_thread_resize(struct far_group *g, const struct channel_array *to
 
 static void io_thread_on_group(struct io_thread *s, struct channel_record *r)
 {
-	struct far_group *g = r->group;
+	struct remote_conn_group *g = r->group;
 	const struct channel_member *member = (const struct channel_member *)r->bytes;
 	switch ((int)r->kind) {
 	case CHANNEL_ADD:
@@ -649,7 +658,7 @@ static void io_thread_on_loop(struct io_thread *s, struct channel_record *r)
 static void io_thread_on_records(void *arg)
 {
 	struct io_thread *s = arg;
-	struct channel *b = &s->far.channel;
+	struct channel *b = &s->remote_conn.channel;
 	struct channel_record *r;
 	uint32_t cost = 0;
 	while (cost < IO_THREAD_BATCH && (r = channel_take_down(b)) != NULL) {
@@ -674,8 +683,8 @@ static bool io_thread_pay(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct channel_ended *ended;
 	struct channel_record *r =
-		channel_up(&s->far.channel, sc->withdrawn ? CHANNEL_WITHDRAWN : CHANNEL_ENDED,
-			   sizeof *ended);
+		channel_up(&s->remote_conn.channel,
+			   sc->withdrawn ? CHANNEL_WITHDRAWN : CHANNEL_ENDED, sizeof *ended);
 	if (r == NULL)
 		return false;
 	r->conn = sc->stub;
@@ -697,7 +706,7 @@ static void io_thread_on_retry(void *arg)
 			conn_abort(conn_of_session(sc));
 	}
 	while ((sc = TAILQ_FIRST(&s->paused)) != NULL &&
-	       ring_waiting(&s->far.channel.up) <= CHANNEL_UP_MAX / 2) {
+	       ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX / 2) {
 		bool done = sc == last;
 		io_thread_leave_list(s, sc);
 		conn_pause(conn_of_session(sc), CONN_PAUSE_HUB, false);
@@ -741,21 +750,21 @@ static void io_thread_show(struct io_thread *s)
 	if (!LIST_EMPTY(&s->conns.memory_limits.list) && !loop_timer_is_set(&s->show))
 		loop_timer_set(&s->show, IO_THREAD_SHOW_MS);
 	if (s->draining)
-		atomic_store(&s->far.busy, (int)conns_busy(&s->conns));
+		atomic_store(&s->remote_conn.busy, (int)conns_busy(&s->conns));
 }
 
 static void io_thread_on_turn(void *arg)
 {
 	struct io_thread *s = arg;
-	channel_publish_up(&s->far.channel);
+	channel_publish_up(&s->remote_conn.channel);
 	io_thread_show(s);
 }
 
 /* While there is no thread. */
 static void io_thread_catch_up(struct io_thread *s)
 {
-	channel_publish_down(&s->far.channel);
-	while (ring_has(&s->far.channel.down))
+	channel_publish_down(&s->remote_conn.channel);
+	while (ring_has(&s->remote_conn.channel.down))
 		io_thread_on_records(s);
 }
 
@@ -789,7 +798,8 @@ static bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned
 	loop_timer_init(s->loop, &s->show, io_thread_on_show, s);
 	s->hook = (struct loop_hook){.run = io_thread_on_turn, .arg = s};
 	loop_add_hook_first(s->loop, &s->hook);
-	return far_init(&s->far, (uint8_t)number, all->here, s->loop, io_thread_on_records, s) &&
+	return remote_conn_init(&s->remote_conn, (uint8_t)number, all->here, s->loop,
+				io_thread_on_records, s) &&
 	       ok;
 }
 
@@ -797,13 +807,13 @@ static void io_thread_free(struct io_thread *s)
 {
 	if (s->loop != NULL) {
 		/* descriptors and memory may have been handed over */
-		if (s->far.channel.down.last != NULL)
+		if (s->remote_conn.channel.down.last != NULL)
 			io_thread_catch_up(s);
 		s->ended = true;
 		listeners_close(&s->listeners);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
-		far_free(&s->far);
+		remote_conn_free(&s->remote_conn);
 		loop_timer_cancel(&s->retry);
 		loop_timer_cancel(&s->show);
 		loop_free(s->loop);
@@ -828,7 +838,7 @@ static void io_threads_deal(void *ctx, unsigned loop, int fd, const struct addre
 	if (loop == 0)
 		listeners_adopt(s->listeners, fd, remote, kind);
 	else
-		far_adopt(&s->v[loop - 1]->far, fd, remote, kind);
+		remote_conn_adopt(&s->v[loop - 1]->remote_conn, fd, remote, kind);
 }
 
 /* On a loop that is not the hub's. */
@@ -837,7 +847,7 @@ static void io_thread_deal(void *ctx, unsigned loop, int fd, const struct addres
 {
 	struct io_thread *s = ctx;
 	struct channel_record *r =
-		channel_up(&s->far.channel, CHANNEL_DEAL, sizeof(struct channel_socket));
+		channel_up(&s->remote_conn.channel, CHANNEL_DEAL, sizeof(struct channel_socket));
 	if (r == NULL) {
 		balance_give_back(s->listeners.balance, loop);
 		if (s->conns.client_addr.addr_limits != NULL)
@@ -872,8 +882,8 @@ bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
 			return false;
 		side->listeners.deal = io_thread_deal;
 		side->listeners.deal_ctx = side;
-		side->far.deal = io_threads_deal;
-		side->far.deal_ctx = s;
+		side->remote_conn.deal = io_threads_deal;
+		side->remote_conn.deal_ctx = s;
 	}
 	return true;
 }
@@ -911,7 +921,7 @@ void io_threads_stop(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
 		if (s->v[i]->running)
-			far_stop(&s->v[i]->far);
+			remote_conn_stop(&s->v[i]->remote_conn);
 	for (unsigned i = 0; i < s->n; i++) {
 		if (s->v[i]->running)
 			pthread_join(s->v[i]->thread, NULL);
@@ -931,7 +941,7 @@ void io_threads_free(struct io_threads *s)
 void io_threads_set_limits(struct io_threads *s, const struct conn_limits *limits)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		far_set_limits(&s->v[i]->far, limits);
+		remote_conn_set_limits(&s->v[i]->remote_conn, limits);
 }
 
 void io_threads_set_budgets(struct io_threads *s, struct budgets *budgets)
@@ -951,7 +961,7 @@ bool io_threads_set_files(struct io_threads *s, const struct files *files)
 		if (files->root >= 0 && copy.root < 0)
 			ok = false;
 		else
-			far_set_files(&s->v[i]->far, &copy);
+			remote_conn_set_files(&s->v[i]->remote_conn, &copy);
 	}
 	return ok;
 }
@@ -960,7 +970,7 @@ void io_threads_set_tls(struct io_threads *s, struct tls_server *tls)
 {
 	for (unsigned i = 0; i < s->n; i++) {
 		if (s->v[i]->running)
-			far_set_tls(&s->v[i]->far, tls);
+			remote_conn_set_tls(&s->v[i]->remote_conn, tls);
 		else
 			conns_set_tls(&s->v[i]->conns, tls); /* before it lets the first one in */
 	}
@@ -970,27 +980,27 @@ bool io_threads_set_gate(struct io_threads *s, const struct client_addr *client_
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++)
-		ok = far_set_gate(&s->v[i]->far, client_addr) && ok;
+		ok = remote_conn_set_gate(&s->v[i]->remote_conn, client_addr) && ok;
 	return ok;
 }
 
 void io_threads_set_rule(struct io_threads *s, const struct rate_limit_rule *rule)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		far_set_rule(&s->v[i]->far, rule);
+		remote_conn_set_rule(&s->v[i]->remote_conn, rule);
 }
 
 void io_threads_drain(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		far_drain(&s->v[i]->far);
+		remote_conn_drain(&s->v[i]->remote_conn);
 }
 
 enum conns_busy io_threads_busy(const struct io_threads *s)
 {
 	enum conns_busy most = CONNS_AT_REST;
 	for (unsigned i = 0; i < s->n; i++) {
-		enum conns_busy busy = far_busy(&s->v[i]->far);
+		enum conns_busy busy = remote_conn_busy(&s->v[i]->remote_conn);
 		most = busy > most ? busy : most;
 	}
 	return most;

@@ -9,14 +9,14 @@
 
 #include <pthread.h>
 
-#include "net/far.h"
+#include "net/remote_conn.h"
 #include "net/files.h"
 #include "net/listener.h"
 
 struct io_thread_conn;
 
 struct io_thread {
-	struct far far; /* the hub's end of the bridge */
+	struct remote_conn remote_conn; /* the hub's end of the bridge */
 	struct loop *loop;
 	struct conns conns;
 	struct listeners listeners;

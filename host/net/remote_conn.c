@@ -1,4 +1,4 @@
-#include "net/far.h"
+#include "net/remote_conn.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,11 +8,11 @@
 #include "net/conn_parts.h"
 #include "ws/authority.h"
 
-#define FAR_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
+#define REMOTE_CONN_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
 
 /* Behind each stub's session. */
-struct far_stub {
-	struct far_message *first, *last; /* parked */
+struct remote_conn_stub {
+	struct remote_conn_message *first, *last; /* parked */
 	_Atomic uint32_t waiting, held, given_up,
 		unread; /* written by the other loop: see conn_load */
 	/* bytes that were sent when it was asked whether they are gone; 0: it was not */
@@ -21,27 +21,27 @@ struct far_stub {
 
 /* A message that came while too much waited for its sender, as it would not have been read with one
  * loop. */
-struct far_message {
-	struct far_message *next;
+struct remote_conn_message {
+	struct remote_conn_message *next;
 	enum frame_opcode opcode;
 	size_t len;
 	struct channel_block block; /* its memory where that is its own; memory NULL: it follows */
 	uint8_t bytes[];
 };
 
-static struct far *far_of(const struct conn *c)
+static struct remote_conn *remote_conn_of(const struct conn *c)
 {
-	return c->conns->far;
+	return c->conns->remote_conn;
 }
 
-static struct far_stub *far_stub(struct conn *c)
+static struct remote_conn_stub *remote_conn_stub(struct conn *c)
 {
-	return (struct far_stub *)((char *)conn_session(c) + c->conns->session_size);
+	return (struct remote_conn_stub *)((char *)conn_session(c) + c->conns->session_size);
 }
 
 /* A small one, that always finds room. */
-static struct channel_record *far_put(struct far *f, enum channel_down kind, struct conn *conn,
-				      const void *bytes, size_t len)
+static struct channel_record *remote_conn_put(struct remote_conn *f, enum channel_down kind,
+					      struct conn *conn, const void *bytes, size_t len)
 {
 	struct channel_record *r = channel_down(&f->channel, kind, len, 0);
 	r->conn = conn;
@@ -50,21 +50,21 @@ static struct channel_record *far_put(struct far *f, enum channel_down kind, str
 	return r;
 }
 
-static void far_copy_frame(struct channel_frame *to, const struct slice *frame)
+static void remote_conn_copy_frame(struct channel_frame *to, const struct slice *frame)
 {
 	to->note = chunk_note_at(frame->chunk, frame->off);
 	memcpy(to->bytes, slice_bytes(frame), frame->len);
 }
 
-struct conn *far_stub_new(struct conn *peer, size_t session_size)
+struct conn *remote_conn_stub_new(struct conn *peer, size_t session_size)
 {
 	struct address remote = conn_remote(peer);
-	struct conn *c = calloc(1, sizeof *c + session_size + sizeof(struct far_stub));
+	struct conn *c = calloc(1, sizeof *c + session_size + sizeof(struct remote_conn_stub));
 	if (c == NULL)
 		return NULL;
 	c->fd = -1;
 	c->magic = CHECK_CONN;
-	conn_set_state(c, CONN_FAR);
+	conn_set_state(c, CONN_REMOTE);
 	c->waiting = CONN_WAIT_ASK;
 	c->peer = peer;
 	if (conn_set_remote(c, &remote))
@@ -73,10 +73,10 @@ struct conn *far_stub_new(struct conn *peer, size_t session_size)
 	return NULL;
 }
 
-void far_show(const struct far *f, struct conn *stub, const struct conn_load *load)
+void remote_conn_show(const struct remote_conn *f, struct conn *stub, const struct conn_load *load)
 {
-	struct far_stub *to =
-		(struct far_stub *)((char *)conn_session(stub) + f->stubs.session_size);
+	struct remote_conn_stub *to =
+		(struct remote_conn_stub *)((char *)conn_session(stub) + f->stubs.session_size);
 	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0,
 			      memory_order_relaxed);
 	atomic_store_explicit(&to->held, load->held, memory_order_relaxed);
@@ -84,9 +84,9 @@ void far_show(const struct far *f, struct conn *stub, const struct conn_load *lo
 	atomic_store_explicit(&to->unread, load->stalled ? load->unread : 0, memory_order_relaxed);
 }
 
-struct conn_load far_load(struct conn *c)
+struct conn_load remote_conn_load(struct conn *c)
 {
-	struct far_stub *from = far_stub(c);
+	struct remote_conn_stub *from = remote_conn_stub(c);
 	struct conn_load load = {.waiting =
 					 atomic_load_explicit(&from->waiting, memory_order_relaxed),
 				 .held = atomic_load_explicit(&from->held, memory_order_relaxed),
@@ -98,7 +98,7 @@ struct conn_load far_load(struct conn *c)
 	return load;
 }
 
-void far_stub_free(struct conn *c)
+void remote_conn_stub_free(struct conn *c)
 {
 	CHECK_IS(c, CHECK_CONN);
 	free(c->more);
@@ -108,7 +108,7 @@ void far_stub_free(struct conn *c)
 
 /* --- what the hub asks of a stub -------------------------------------------------------------- */
 
-static void far_copy(char **to, struct span from)
+static void remote_conn_copy(char **to, struct span from)
 {
 	if (from.n > 0)
 		memcpy(*to, from.p, from.n);
@@ -116,16 +116,17 @@ static void far_copy(char **to, struct span from)
 }
 
 /* The other loop writes the answer: what is agreed on with the client is its business. */
-bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
-		struct span subprotocol, struct span extra)
+bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+			struct span subprotocol, struct span extra)
 {
 	struct channel_accept *a;
-	const struct far *f = far_of(c);
+	const struct remote_conn *f = remote_conn_of(c);
 	struct span head = r->head.p == f->told ? (struct span){f->head, f->head_len} : r->head;
 	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
-	struct channel_record *record = channel_down(&far_of(c)->channel, CHANNEL_ACCEPT, len, 0);
+	struct channel_record *record =
+		channel_down(&remote_conn_of(c)->channel, CHANNEL_ACCEPT, len, 0);
 	if (record == NULL) {
-		far_abort(c);
+		remote_conn_abort(c);
 		return false;
 	}
 	record->conn = c->peer;
@@ -137,32 +138,33 @@ bool far_accept(struct conn *c, const struct request *r, enum outgoing_slow slow
 				     .subprotocol = (uint32_t)subprotocol.n,
 				     .extra = (uint32_t)extra.n};
 	char *to = a->bytes;
-	far_copy(&to, head);
-	far_copy(&to, subprotocol);
-	far_copy(&to, extra);
+	remote_conn_copy(&to, head);
+	remote_conn_copy(&to, subprotocol);
+	remote_conn_copy(&to, extra);
 	c->waiting = CONN_WAIT_IDLE;
 	return true;
 }
 
-void far_measure(struct conn *c, const struct rate_limit_rule *rule)
+void remote_conn_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
 	const struct channel_rule r = {.name = rule, .rule = *rule};
-	far_put(far_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r);
+	remote_conn_put(remote_conn_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r);
 }
 
-bool far_answering(struct conn *c)
+bool remote_conn_answering(struct conn *c)
 {
 	if (c->waiting == CONN_WAIT_ASK)
-		far_put(far_of(c), CHANNEL_ANSWERING, c->peer, NULL, 0);
+		remote_conn_put(remote_conn_of(c), CHANNEL_ANSWERING, c->peer, NULL, 0);
 	c->waiting = CONN_WAIT_CLOSE;
 	c->keep_alive = false;
 	c->released = true;
 	return true;
 }
 
-bool far_raw(struct conn *c, const struct slice *bytes)
+bool remote_conn_raw(struct conn *c, const struct slice *bytes)
 {
-	struct channel_record *r = channel_down(&far_of(c)->channel, CHANNEL_RAW, bytes->len, 0);
+	struct channel_record *r =
+		channel_down(&remote_conn_of(c)->channel, CHANNEL_RAW, bytes->len, 0);
 	if (r == NULL)
 		return false;
 	r->conn = c->peer;
@@ -170,31 +172,31 @@ bool far_raw(struct conn *c, const struct slice *bytes)
 	return true;
 }
 
-static void far_probe(struct conn *c)
+static void remote_conn_probe(struct conn *c)
 {
-	struct far_stub *stub = far_stub(c);
+	struct remote_conn_stub *stub = remote_conn_stub(c);
 	if (stub->probed != 0 || c->out.bytes <= c->conns->limits.queue_max / 2)
 		return;
 	stub->probed = c->out.bytes;
-	far_put(far_of(c), CHANNEL_PROBE, c->peer, NULL, 0);
+	remote_conn_put(remote_conn_of(c), CHANNEL_PROBE, c->peer, NULL, 0);
 }
 
 /* What waits for the client is known on the other loop; here it is what was sent since that last
  * said that it was little. */
-static void far_count(struct conn *c, uint32_t len)
+static void remote_conn_count(struct conn *c, uint32_t len)
 {
 	c->out.bytes = c->out.bytes + len < len ? UINT32_MAX : c->out.bytes + len;
-	far_probe(c);
+	remote_conn_probe(c);
 }
 
-enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
+enum conn_sent remote_conn_send(struct conn *c, const struct outgoing *o, bool own)
 {
 	const struct slice *frame = o->frame;
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave
 	 * before ours. */
 	if (c->ended && !(c->eof && own))
 		return CONN_GONE;
-	struct channel_record *r = channel_down(&far_of(c)->channel, CHANNEL_SEND,
+	struct channel_record *r = channel_down(&remote_conn_of(c)->channel, CHANNEL_SEND,
 						sizeof(struct channel_frame) + frame->len, 1);
 	if (r == NULL)
 		return CONN_NO_MEMORY;
@@ -202,128 +204,131 @@ enum conn_sent far_send(struct conn *c, const struct outgoing *o, bool own)
 	r->flag = own;
 	r->code = o->slow;
 	r->delivery = c->conns->loop->delivery;
-	far_copy_frame((struct channel_frame *)r->bytes, frame);
-	far_count(c, frame->len);
+	remote_conn_copy_frame((struct channel_frame *)r->bytes, frame);
+	remote_conn_count(c, frame->len);
 	return CONN_SENT;
 }
 
-void far_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
+void remote_conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
 	struct channel_record *r;
 	if (c->ended)
 		return;
 	c->ended = true;
 	c->eof = !urgent; /* it waits for conn_echo_close */
-	r = far_put(far_of(c), CHANNEL_CLOSE, c->peer, reason, len);
+	r = remote_conn_put(remote_conn_of(c), CHANNEL_CLOSE, c->peer, reason, len);
 	r->code = code;
 	r->flag = urgent;
 }
 
-void far_echo_close(struct conn *c)
+void remote_conn_echo_close(struct conn *c)
 {
 	if (!c->eof)
 		return;
 	c->eof = false;
-	far_put(far_of(c), CHANNEL_ECHO_CLOSE, c->peer, NULL, 0);
+	remote_conn_put(remote_conn_of(c), CHANNEL_ECHO_CLOSE, c->peer, NULL, 0);
 }
 
-void far_abort(struct conn *c)
+void remote_conn_abort(struct conn *c)
 {
 	c->ended = true;
 	c->eof = false;
 	c->waiting = CONN_WAIT_CLOSE;
-	far_put(far_of(c), CHANNEL_ABORT, c->peer, NULL, 0);
+	remote_conn_put(remote_conn_of(c), CHANNEL_ABORT, c->peer, NULL, 0);
 }
 
-void far_cork(struct conn *c, bool on)
+void remote_conn_cork(struct conn *c, bool on)
 {
 	if (c->corked == on)
 		return;
 	c->corked = on;
-	far_put(far_of(c), CHANNEL_CORK, c->peer, NULL, 0)->flag = on;
+	remote_conn_put(remote_conn_of(c), CHANNEL_CORK, c->peer, NULL, 0)->flag = on;
 }
 
-void far_hold(struct conn *c, bool hold)
+void remote_conn_hold(struct conn *c, bool hold)
 {
-	far_put(far_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
+	remote_conn_put(remote_conn_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
 }
 
-void far_release(struct conn *c)
+void remote_conn_release(struct conn *c)
 {
 	c->released = true;
-	far_put(far_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
+	remote_conn_put(remote_conn_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
-struct far_group *far_group_new(struct far *f)
+struct remote_conn_group *remote_conn_group_new(struct remote_conn *f)
 {
-	struct far_group *g = malloc(sizeof *g);
+	struct remote_conn_group *g = malloc(sizeof *g);
 	if (g != NULL)
-		*g = (struct far_group){.far = f};
+		*g = (struct remote_conn_group){.remote_conn = f};
 	return g;
 }
 
-void far_group_free(struct far_group *g)
+void remote_conn_group_free(struct remote_conn_group *g)
 {
-	channel_down(&g->far->channel, CHANNEL_DROP, 0, 0)->group = g;
+	channel_down(&g->remote_conn->channel, CHANNEL_DROP, 0, 0)->group = g;
 }
 
-bool far_group_resize(struct far_group *g, uint32_t cap)
+bool remote_conn_group_resize(struct remote_conn_group *g, uint32_t cap)
 {
 	const struct channel_array array = {.members = malloc(cap * sizeof *array.members),
 					    .cap = cap};
 	if (array.members == NULL)
 		return false;
-	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_RESIZE, sizeof array, 0);
+	struct channel_record *r =
+		channel_down(&g->remote_conn->channel, CHANNEL_RESIZE, sizeof array, 0);
 	r->group = g;
 	memcpy(r->bytes, &array, sizeof array);
 	return true;
 }
 
-void far_group_add(struct far_group *g, struct conn *stub)
+void remote_conn_group_add(struct remote_conn_group *g, struct conn *stub)
 {
 	const struct channel_member member = {.conn = stub->peer};
-	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_ADD, sizeof member, 0);
+	struct channel_record *r =
+		channel_down(&g->remote_conn->channel, CHANNEL_ADD, sizeof member, 0);
 	r->group = g;
 	memcpy(r->bytes, &member, sizeof member);
 }
 
-void far_group_remove(struct far_group *g, uint32_t place)
+void remote_conn_group_remove(struct remote_conn_group *g, uint32_t place)
 {
 	const struct channel_member member = {.place = place};
-	struct channel_record *r = channel_down(&g->far->channel, CHANNEL_REMOVE, sizeof member, 0);
+	struct channel_record *r =
+		channel_down(&g->remote_conn->channel, CHANNEL_REMOVE, sizeof member, 0);
 	r->group = g;
 	memcpy(r->bytes, &member, sizeof member);
 }
 
-static struct conn *far_peer_there(const struct far_group *g, const struct conn *c)
+static struct conn *remote_conn_peer_there(const struct remote_conn_group *g, const struct conn *c)
 {
-	return c != NULL && c->conns->far == g->far ? c->peer : NULL;
+	return c != NULL && c->conns->remote_conn == g->remote_conn ? c->peer : NULL;
 }
 
-bool far_broadcast(struct far_group *g, uint32_t n, const struct outgoing *o,
-		   const struct conn *exclude, const struct conn *own)
+bool remote_conn_broadcast(struct remote_conn_group *g, uint32_t n, const struct outgoing *o,
+			   const struct conn *exclude, const struct conn *own)
 {
 	const struct slice *frame = o->frame;
 	struct channel_broadcast *b;
-	struct channel_record *r =
-		channel_down(&g->far->channel, CHANNEL_BROADCAST, sizeof *b + frame->len, n);
+	struct channel_record *r = channel_down(&g->remote_conn->channel, CHANNEL_BROADCAST,
+						sizeof *b + frame->len, n);
 	if (r == NULL)
 		return false;
 	r->group = g;
 	b = (struct channel_broadcast *)r->bytes;
 	r->code = o->slow;
-	r->delivery = g->far->here->loop->delivery;
-	b->exclude = far_peer_there(g, exclude);
-	b->own = far_peer_there(g, own);
-	far_copy_frame(&b->frame, frame);
+	r->delivery = g->remote_conn->here->loop->delivery;
+	b->exclude = remote_conn_peer_there(g, exclude);
+	b->own = remote_conn_peer_there(g, own);
+	remote_conn_copy_frame(&b->frame, frame);
 	return true;
 }
 
 /* --- what the other loop tells ---------------------------------------------------------------- */
 
-static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
+static bool remote_conn_keep_head(struct remote_conn *f, const uint8_t *head, size_t len)
 {
 	char *wider = len > f->head_cap ? realloc(f->head, len) : f->head;
 	if (wider == NULL)
@@ -336,7 +341,7 @@ static bool far_keep_head(struct far *f, const uint8_t *head, size_t len)
 	return true;
 }
 
-static void far_on_upgrade(struct far *f, struct channel_record *record)
+static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record *record)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX,
 						  .headers_max = REQUEST_HEADERS_MAX};
@@ -355,11 +360,12 @@ static void far_on_upgrade(struct far *f, struct channel_record *record)
 				    .cipher = u->cipher,
 				    .subject = u->subject_len > 0 ? texts : NULL,
 				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
-	if (!far_keep_head(f, u->head, len) ||
+	if (!remote_conn_keep_head(f, u->head, len) ||
 	    request_parse(r, &any, (const char *)u->head, len, NULL, &used, &status, &why) !=
 		    REQUEST_OK) {
-		far_abort(c); /* for want of memory: it was parsed before, from the same bytes */
-		far_release(c);
+		remote_conn_abort(
+			c); /* for want of memory: it was parsed before, from the same bytes */
+		remote_conn_release(c);
 		return;
 	}
 	r->head = (struct span){(const char *)u->head, used};
@@ -371,21 +377,21 @@ static void far_on_upgrade(struct far *f, struct channel_record *record)
 
 /* --- messages of who does not read ------------------------------------------------------------ */
 
-static void far_end(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
-		    size_t len, const char *why)
+static void remote_conn_end(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
+			    size_t len, const char *why)
 {
 	c->ended = true;
 	c->conns->ops->ended(c, end, code, reason, len, why);
 }
 
-static bool far_takes_messages(const struct conn *c)
+static bool remote_conn_takes_messages(const struct conn *c)
 {
 	return !c->ended && c->waiting == CONN_WAIT_IDLE;
 }
 
-void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r)
+void *remote_conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 {
-	struct channel_block *block = far_of(c)->block;
+	struct channel_block *block = remote_conn_of(c)->block;
 	void *memory = block != NULL ? block->memory : NULL;
 	if (memory == NULL)
 		return NULL;
@@ -395,34 +401,34 @@ void *far_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 	return memory;
 }
 
-static struct budget *far_budget(struct conn *c)
+static struct budget *remote_conn_budget(struct conn *c)
 {
 	return c->conns->ops->budget != NULL ? c->conns->ops->budget(c) : NULL;
 }
 
 /* As the hub's loop has it: what is not taken is given back. */
-static void far_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
-		     struct channel_block *block)
+static void remote_conn_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
+			     struct channel_block *block)
 {
-	far_of(c)->block = block;
+	remote_conn_of(c)->block = block;
 	c->conns->ops->message(c, opcode, bytes, len);
-	far_of(c)->block = NULL;
+	remote_conn_of(c)->block = NULL;
 }
 
 /* What is parked does not come on by itself, and must not look as if it did: it counts as input. */
-static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes, size_t len,
-		     struct channel_block *block)
+static void remote_conn_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes,
+			     size_t len, struct channel_block *block)
 {
-	struct far_stub *stub = far_stub(c);
-	struct budget *b = far_budget(c);
-	struct far_message *m = malloc(sizeof *m + (block == NULL ? len + 1 : 0));
+	struct remote_conn_stub *stub = remote_conn_stub(c);
+	struct budget *b = remote_conn_budget(c);
+	struct remote_conn_message *m = malloc(sizeof *m + (block == NULL ? len + 1 : 0));
 	if (m == NULL) {
-		far_abort(c);
-		far_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
-			"no memory for its message");
+		remote_conn_abort(c);
+		remote_conn_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+				"no memory for its message");
 		return;
 	}
-	*m = (struct far_message){.opcode = opcode, .len = len};
+	*m = (struct remote_conn_message){.opcode = opcode, .len = len};
 	if (block != NULL) {
 		m->block = *block;
 		block->memory = NULL;
@@ -440,19 +446,20 @@ static void far_park(struct conn *c, enum frame_opcode opcode, const uint8_t *by
 }
 
 /* all: whatever waits for it. */
-static void far_unpark(struct conn *c, bool all)
+static void remote_conn_unpark(struct conn *c, bool all)
 {
-	struct far_stub *stub = far_stub(c);
-	struct far_message *m;
+	struct remote_conn_stub *stub = remote_conn_stub(c);
+	struct remote_conn_message *m;
 	while ((m = stub->first) != NULL && (all || c->out.bytes <= c->conns->limits.queue_max)) {
 		stub->first = m->next;
 		if (stub->first == NULL)
 			stub->last = NULL;
 		size_t size = m->block.size;
-		struct budget *b = far_budget(c);
-		if (far_takes_messages(c))
-			far_tell(c, m->opcode, m->block.memory != NULL ? m->block.data : m->bytes,
-				 m->len, &m->block);
+		struct budget *b = remote_conn_budget(c);
+		if (remote_conn_takes_messages(c))
+			remote_conn_tell(c, m->opcode,
+					 m->block.memory != NULL ? m->block.data : m->bytes, m->len,
+					 &m->block);
 		free(m->block.memory);
 		free(m);
 		if (b != NULL)
@@ -460,89 +467,92 @@ static void far_unpark(struct conn *c, bool all)
 	}
 }
 
-static void far_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
-			   struct channel_block *block)
+static void remote_conn_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes,
+				   size_t len, struct channel_block *block)
 {
-	if (!far_takes_messages(c))
+	if (!remote_conn_takes_messages(c))
 		return;
-	if (far_stub(c)->first != NULL || c->out.bytes > c->conns->limits.queue_max)
-		far_park(c, opcode, bytes, len, block);
+	if (remote_conn_stub(c)->first != NULL || c->out.bytes > c->conns->limits.queue_max)
+		remote_conn_park(c, opcode, bytes, len, block);
 	else
-		far_tell(c, opcode, bytes, len, block);
+		remote_conn_tell(c, opcode, bytes, len, block);
 }
 
-static void far_on_block(struct conn *c, enum frame_opcode opcode, struct channel_block *block)
+static void remote_conn_on_block(struct conn *c, enum frame_opcode opcode,
+				 struct channel_block *block)
 {
-	struct budget *b = far_budget(c);
+	struct budget *b = remote_conn_budget(c);
 	size_t size = block->size;
-	far_on_message(c, opcode, block->data, block->len, block);
+	remote_conn_on_message(c, opcode, block->data, block->len, block);
 	free(block->memory);
 	if (b != NULL)
 		budget_sub(b, &b->moving, size);
 }
 
-static void far_on_drained(struct conn *c)
+static void remote_conn_on_drained(struct conn *c)
 {
-	struct far_stub *stub = far_stub(c);
+	struct remote_conn_stub *stub = remote_conn_stub(c);
 	c->out.bytes -= stub->probed;
 	stub->probed = 0;
-	far_probe(c);
-	far_unpark(c, false);
+	remote_conn_probe(c);
+	remote_conn_unpark(c, false);
 }
 
 /* --- what else the other loop tells ----------------------------------------------------------- */
 
-static void far_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
-			 size_t len, const char *why)
+static void remote_conn_on_ended(struct conn *c, enum conn_end end, uint16_t code,
+				 const char *reason, size_t len, const char *why)
 {
-	far_unpark(c, true);
-	if (!far_takes_messages(c))
+	remote_conn_unpark(c, true);
+	if (!remote_conn_takes_messages(c))
 		return;
 	/* it waits for conn_echo_close */
 	c->eof = end != CONN_END_TRANSPORT && end != CONN_END_IDLE;
-	far_end(c, end, code, reason, len, why);
+	remote_conn_end(c, end, code, reason, len, why);
 }
 
-static void far_on_withdrawn(struct conn *c)
+static void remote_conn_on_withdrawn(struct conn *c)
 {
 	if (c->waiting == CONN_WAIT_ASK)
 		c->conns->ops->withdrawn(c);
 	else
-		far_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0, "the peer is gone");
+		remote_conn_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+				     "the peer is gone");
 }
 
-static void far_on_gone(struct far *f, struct conn *c)
+static void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 {
-	far_unpark(c, true); /* it has ended, and so nobody hears of them */
+	remote_conn_unpark(c, true); /* it has ended, and so nobody hears of them */
 	f->stubs.count--;
-	far_stub_free(c);
+	remote_conn_stub_free(c);
 }
 
-static void far_on_record(struct far *f, struct channel_record *r)
+static void remote_conn_on_record(struct remote_conn *f, struct channel_record *r)
 {
 	struct conn *c = r->conn;
 	const struct channel_ended *ended = (const struct channel_ended *)r->bytes;
 	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	switch ((int)r->kind) {
 	case CHANNEL_UPGRADE:
-		far_on_upgrade(f, r);
+		remote_conn_on_upgrade(f, r);
 		break;
 	case CHANNEL_MESSAGE:
-		far_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1, NULL);
+		remote_conn_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1, NULL);
 		break;
 	case CHANNEL_BLOCK:
-		far_on_block(c, (enum frame_opcode)r->code, (struct channel_block *)r->bytes);
+		remote_conn_on_block(c, (enum frame_opcode)r->code,
+				     (struct channel_block *)r->bytes);
 		break;
 	case CHANNEL_ENDED:
-		far_on_ended(c, ended->end, r->code, (const char *)ended->reason,
-			     r->len - sizeof *ended, ended->why);
+		remote_conn_on_ended(c, ended->end, r->code, (const char *)ended->reason,
+				     r->len - sizeof *ended, ended->why);
 		break;
 	case CHANNEL_DROPPED:
-		if (far_takes_messages(c))
+		if (remote_conn_takes_messages(c))
 			f->stubs.ops->dropped(c, r->cost);
 		break;
 	case CHANNEL_WITHDRAWN:
-		far_on_withdrawn(c);
+		remote_conn_on_withdrawn(c);
 		break;
 	case CHANNEL_UNANSWERED:
 		if (c->waiting == CONN_WAIT_ASK)
@@ -567,10 +577,10 @@ static void far_on_record(struct far *f, struct channel_record *r)
 			f->stubs.ops->gave_up(c, r->cost, r->flag);
 		break;
 	case CHANNEL_DRAINED:
-		far_on_drained(c);
+		remote_conn_on_drained(c);
 		break;
 	case CHANNEL_GONE:
-		far_on_gone(f, c);
+		remote_conn_on_gone(f, c);
 		break;
 	case CHANNEL_DEAL:
 		f->deal(f->deal_ctx, r->code, socket->fd, &socket->remote, &socket->kind);
@@ -578,73 +588,73 @@ static void far_on_record(struct far *f, struct channel_record *r)
 	}
 }
 
-static void far_on_records(void *arg)
+static void remote_conn_on_records(void *arg)
 {
-	struct far *f = arg;
+	struct remote_conn *f = arg;
 	struct channel_record *r;
 	uint64_t from = f->channel.up.got, blocks = 0;
-	while (f->channel.up.got - from + blocks < FAR_BATCH &&
+	while (f->channel.up.got - from + blocks < REMOTE_CONN_BATCH &&
 	       (r = channel_take_up(&f->channel)) != NULL) {
 		blocks += r->kind == CHANNEL_BLOCK ? ((const struct channel_block *)r->bytes)->len
 						   : 0;
-		far_on_record(f, r);
+		remote_conn_on_record(f, r);
 		conns_relieve(f->here);
 	}
 	/* the rest after this turn's output */
-	if (f->channel.up.got - from + blocks >= FAR_BATCH)
+	if (f->channel.up.got - from + blocks >= REMOTE_CONN_BATCH)
 		loop_wake(&f->channel.to_hub);
 }
 
-static void far_on_turn(void *arg)
+static void remote_conn_on_turn(void *arg)
 {
-	struct far *f = arg;
+	struct remote_conn *f = arg;
 	channel_publish_down(&f->channel);
 }
 
 /* --- one other loop --------------------------------------------------------------------------- */
 
-void far_set_limits(struct far *f, const struct conn_limits *limits)
+void remote_conn_set_limits(struct remote_conn *f, const struct conn_limits *limits)
 {
 	f->stubs.limits = *limits;
-	far_put(f, CHANNEL_LIMITS, NULL, limits, sizeof *limits);
+	remote_conn_put(f, CHANNEL_LIMITS, NULL, limits, sizeof *limits);
 }
 
-void far_set_files(struct far *f, const struct files *files)
+void remote_conn_set_files(struct remote_conn *f, const struct files *files)
 {
-	far_put(f, CHANNEL_FILES, NULL, files, sizeof *files);
+	remote_conn_put(f, CHANNEL_FILES, NULL, files, sizeof *files);
 }
 
-void far_set_tls(struct far *f, struct tls_server *tls)
+void remote_conn_set_tls(struct remote_conn *f, struct tls_server *tls)
 {
 	tls_server_ref(tls);
-	far_put(f, CHANNEL_TLS, NULL, &tls, sizeof tls);
+	remote_conn_put(f, CHANNEL_TLS, NULL, &tls, sizeof tls);
 }
 
-void far_drain(struct far *f)
+void remote_conn_drain(struct remote_conn *f)
 {
 	atomic_store(&f->busy, CONNS_BUSY); /* until it says otherwise */
-	far_put(f, CHANNEL_DRAIN, NULL, NULL, 0);
+	remote_conn_put(f, CHANNEL_DRAIN, NULL, NULL, 0);
 }
 
-enum conns_busy far_busy(const struct far *f)
+enum conns_busy remote_conn_busy(const struct remote_conn *f)
 {
 	enum conns_busy busy = (enum conns_busy)atomic_load(&f->busy);
 	return busy == CONNS_AT_REST && f->stubs.count > 0 ? CONNS_BUSY : busy;
 }
 
-void far_stop(struct far *f)
+void remote_conn_stop(struct remote_conn *f)
 {
-	far_put(f, CHANNEL_STOP, NULL, NULL, 0);
+	remote_conn_put(f, CHANNEL_STOP, NULL, NULL, 0);
 	channel_publish_down(&f->channel);
 }
 
-void far_set_rule(struct far *f, const struct rate_limit_rule *rule)
+void remote_conn_set_rule(struct remote_conn *f, const struct rate_limit_rule *rule)
 {
 	const struct channel_rule r = {.name = rule, .rule = *rule};
-	far_put(f, CHANNEL_RULE, NULL, &r, sizeof r);
+	remote_conn_put(f, CHANNEL_RULE, NULL, &r, sizeof r);
 }
 
-bool far_set_gate(struct far *f, const struct client_addr *client_addr)
+bool remote_conn_set_gate(struct remote_conn *f, const struct client_addr *client_addr)
 {
 	const struct address_set *trusted = client_addr->trusted;
 	struct channel_gate copy = {.client_addr = *client_addr, .trusted = {.n = trusted->n}};
@@ -658,35 +668,36 @@ bool far_set_gate(struct far *f, const struct client_addr *client_addr)
 	}
 	if (trusted->n > 0)
 		memcpy(copy.trusted.v, trusted->v, trusted->n * sizeof *trusted->v);
-	far_put(f, CHANNEL_GATE, NULL, &copy, sizeof copy);
+	remote_conn_put(f, CHANNEL_GATE, NULL, &copy, sizeof copy);
 	return true;
 }
 
-void far_adopt(struct far *f, int fd, const struct address *remote, const struct conn_kind *kind)
+void remote_conn_adopt(struct remote_conn *f, int fd, const struct address *remote,
+		       const struct conn_kind *kind)
 {
 	const struct channel_socket socket = {.remote = *remote, .kind = *kind, .fd = fd};
-	far_put(f, CHANNEL_ADOPT, NULL, &socket, sizeof socket);
+	remote_conn_put(f, CHANNEL_ADOPT, NULL, &socket, sizeof socket);
 }
 
-bool far_init(struct far *f, uint8_t shard, struct conns *here, struct loop *side,
-	      void (*io_thread_run)(void *arg), void *io_thread_arg)
+bool remote_conn_init(struct remote_conn *f, uint8_t shard, struct conns *here, struct loop *side,
+		      void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
-	*f = (struct far){.here = here, .shard = shard};
+	*f = (struct remote_conn){.here = here, .shard = shard};
 	f->stubs = (struct conns){
 		.loop = here->loop,
 		.ops = here->ops,
 		.ctx = here->ctx,
 		.session_size = here->session_size,
 		.limits = here->limits,
-		.far = f,
+		.remote_conn = f,
 	};
-	f->hook = (struct loop_hook){.run = far_on_turn, .arg = f};
+	f->hook = (struct loop_hook){.run = remote_conn_on_turn, .arg = f};
 	loop_add_hook_first(here->loop, &f->hook);
-	return channel_init(&f->channel, here->loop, far_on_records, f, side, io_thread_run,
+	return channel_init(&f->channel, here->loop, remote_conn_on_records, f, side, io_thread_run,
 			    io_thread_arg);
 }
 
-void far_free(struct far *f)
+void remote_conn_free(struct remote_conn *f)
 {
 	struct channel_record *r;
 	/* the other loop has ended: there is nobody else who could */
@@ -694,7 +705,7 @@ void far_free(struct far *f)
 		channel_publish_up(&f->channel);
 	while (f->channel.up.last != NULL && (r = channel_take_up(&f->channel)) != NULL)
 		if (r->kind == CHANNEL_GONE)
-			far_on_gone(f, r->conn);
+			remote_conn_on_gone(f, r->conn);
 		else if (r->kind == CHANNEL_BLOCK)
 			free(((const struct channel_block *)r->bytes)->memory);
 		else if (r->kind == CHANNEL_DEAL)
