@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/room.h"
-#include "net/backlog.h"
+#include "net/outq_notes.h"
 #include "ws/frame.h"
 #include "ws/utf8.h"
 
@@ -205,7 +205,7 @@ enum commit_error commit_key(struct commit *c, struct span key)
 	if (!utf8_valid(key.p, key.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
 	uint64_t hash = c->hash != NULL ? hash_bytes(c->hash, key.p, key.n) : 0;
-	last->key = hash == BACKLOG_KEEP ? 1 : hash;
+	last->key = hash == OUTQ_NOTES_KEEP ? 1 : hash;
 	return COMMIT_OK;
 }
 

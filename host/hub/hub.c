@@ -123,7 +123,7 @@ static inline void hub_send(struct hub *hub, struct session *s, struct outgoing 
 /* What the queue of a slow connection is to know of the message; false without memory. */
 static bool hub_note(const struct mount *m, const struct command *command, bool own)
 {
-	uint64_t note = own ? BACKLOG_KEEP : m->slow == MOUNT_SLOW_CONFLATE ? command->key : 0;
+	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == MOUNT_SLOW_CONFLATE ? command->key : 0;
 	return m->slow == MOUNT_SLOW_CLOSE || note == 0 || chunk_note(&command->frame, note);
 }
 

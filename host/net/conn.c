@@ -926,7 +926,7 @@ static void conns_on_trim(void *arg)
 /* What queues of slow peers did in this turn. */
 static void conns_count(struct conns *s)
 {
-	struct backlog_account *account = &s->spare.account;
+	struct outq_notes_account *account = &s->spare.account;
 	struct stats *stats = &s->loop->stats;
 	stats->buffered = memory_limits_total(s);
 	stats->dropped += account->given_up;

@@ -26,9 +26,10 @@ static struct slice *outq_last(struct outq *q)
 /* What is sent next; NULL: nothing is. */
 static struct slice *outq_first(struct outq *q)
 {
-	struct backlog_run *run = outq_backlog(q) != NULL
-					  ? backlog_run(q->list->backlog, q->list->backlog->first)
-					  : NULL;
+	struct outq_notes_run *run =
+		outq_backlog(q) != NULL
+			? outq_notes_run(q->list->outq_notes, q->list->outq_notes->first)
+			: NULL;
 	if (outq_backlog(q) != NULL)
 		return run != NULL ? &run->s : NULL;
 	return outq_n(q) > 0 ? outq_at(q, 0) : NULL;
@@ -37,10 +38,10 @@ static struct slice *outq_first(struct outq *q)
 /* What follows a slice, and will be the i-th. */
 static struct slice *outq_next(struct outq *q, const struct slice *s, uint32_t i)
 {
-	struct backlog *b = outq_backlog(q);
+	struct outq_notes *b = outq_backlog(q);
 	if (b == NULL)
 		return i < outq_n(q) ? outq_at(q, i) : NULL;
-	struct backlog_run *run = backlog_run(b, ((const struct backlog_run *)s)->next);
+	struct outq_notes_run *run = outq_notes_run(b, ((const struct outq_notes_run *)s)->next);
 	return run != NULL ? &run->s : NULL;
 }
 
@@ -61,7 +62,7 @@ static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 		return false;
 	}
 	list->urgent = NULL;
-	list->backlog = NULL;
+	list->outq_notes = NULL;
 	list->head = 0;
 	list->n = q->one.chunk != NULL;
 	list->v[0] = q->one;
@@ -86,7 +87,7 @@ static void outq_give_list(struct outq *q, struct outq_spare *spare)
 /* A list that holds nothing any more. */
 static void outq_give_back(struct outq *q, struct outq_spare *spare)
 {
-	if (q->list->n == 0 && q->list->urgent == NULL && q->list->backlog == NULL)
+	if (q->list->n == 0 && q->list->urgent == NULL && q->list->outq_notes == NULL)
 		outq_give_list(q, spare);
 }
 
@@ -135,8 +136,8 @@ static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 
 static void outq_end_backlog(struct outq *q, struct outq_spare *spare)
 {
-	backlog_free(q->list->backlog);
-	q->list->backlog = NULL;
+	outq_notes_free(q->list->outq_notes);
+	q->list->outq_notes = NULL;
 	spare->account.held -= outq_list_size(q->list->cap);
 }
 
@@ -153,18 +154,18 @@ static void outq_pop(struct outq *q, struct outq_spare *spare)
 
 /* --- a socket that is full -------------------------------------------------------------------- */
 
-static struct backlog *outq_new_backlog(const struct outq *q, struct outq_spare *spare)
+static struct outq_notes *outq_new_backlog(const struct outq *q, struct outq_spare *spare)
 {
 	const struct outq_list *list = q->list;
-	struct backlog *b = backlog_new(&spare->account);
+	struct outq_notes *b = outq_notes_new(&spare->account);
 	uint32_t begun = q->begun;
 	for (uint32_t i = 0; i < list->n && b != NULL; i++) {
 		const struct slice *s = &list->v[list->head + i];
 		uint32_t here = begun < s->len ? begun : s->len;
 		begun -= here;
-		if (backlog_take(b, s, here))
+		if (outq_notes_take(b, s, here))
 			continue;
-		backlog_free(b);
+		outq_notes_free(b);
 		b = NULL;
 	}
 	return b;
@@ -178,7 +179,7 @@ static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
 	if (q->list == NULL && !outq_take_list(q, spare))
 		return false;
 	struct outq_list *list = q->list;
-	struct backlog *b = outq_new_backlog(q, spare);
+	struct outq_notes *b = outq_new_backlog(q, spare);
 	if (b == NULL) {
 		outq_give_back(q, spare);
 		return false;
@@ -186,10 +187,10 @@ static bool outq_begin_backlog(struct outq *q, struct outq_spare *spare)
 	for (uint32_t i = 0; i < list->n; i++)
 		slice_unref(&list->v[list->head + i]);
 	list->head = list->n = 0;
-	list->backlog = b;
+	list->outq_notes = b;
 	spare->account.held += outq_list_size(list->cap);
 	b->turn = spare->turn - 1;
-	b->grace = backlog_weight(b) > spare->max ? backlog_weight(b) : 0;
+	b->grace = outq_notes_weight(b) > spare->max ? outq_notes_weight(b) : 0;
 	return true;
 }
 
@@ -198,9 +199,9 @@ static bool outq_append_stalled(struct outq *q, const struct slice *s, bool raw,
 {
 	if (!outq_begin_backlog(q, spare))
 		return false;
-	struct backlog *b = q->list->backlog;
+	struct outq_notes *b = q->list->outq_notes;
 	uint32_t before = b->bytes;
-	bool ok = raw ? backlog_append_raw(b, s) : backlog_append(b, s, q->begun > 0);
+	bool ok = raw ? outq_notes_append_raw(b, s) : outq_notes_append(b, s, q->begun > 0);
 	/* it may have taken the place of a larger one */
 	if (ok)
 		q->bytes += b->bytes - before;
@@ -266,9 +267,9 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 }
 
 /* Of what was being sent so much is gone: a queue that is judged by less from now on. */
-static void outq_ease(struct backlog *b, uint64_t weight)
+static void outq_ease(struct outq_notes *b, uint64_t weight)
 {
-	uint64_t now = backlog_weight(b), less = weight > now ? weight - now : 0,
+	uint64_t now = outq_notes_weight(b), less = weight > now ? weight - now : 0,
 		 before = b->before < less ? b->before : less;
 	b->before -= before;
 	b->grace -= b->grace < less - before ? b->grace : less - before;
@@ -278,9 +279,9 @@ static void outq_ease(struct backlog *b, uint64_t weight)
 static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t messages,
 				 struct outq_spare *spare)
 {
-	struct backlog *b = q->list->backlog;
-	uint64_t weight = backlog_weight(b);
-	backlog_sent(b, step, messages);
+	struct outq_notes *b = q->list->outq_notes;
+	uint64_t weight = outq_notes_weight(b);
+	outq_notes_sent(b, step, messages);
 	outq_ease(b, weight);
 	if (b->live > 0)
 		return;
@@ -327,14 +328,15 @@ static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 	struct slice first = {.chunk = c, .len = urgent->len};
 	memcpy(slice_bytes(&first), urgent->frame, first.len);
 	c->used = first.len;
-	bool backlog = outq_backlog(q) != NULL;
-	if (backlog ? !backlog_push_front(q->list->backlog, first) : !outq_push(q, first, spare)) {
+	bool outq_notes = outq_backlog(q) != NULL;
+	if (outq_notes ? !outq_notes_push_front(q->list->outq_notes, first)
+		       : !outq_push(q, first, spare)) {
 		chunk_unref(c);
 		return false;
 	}
 	struct outq_list *list = q->list;
 	struct slice *v = &list->v[list->head];
-	if (!backlog) {
+	if (!outq_notes) {
 		memmove(v + 1, v, (list->n - 1) * sizeof *v);
 		v[0] = first;
 	}
@@ -388,10 +390,10 @@ void outq_full(struct outq *q, struct outq_spare *spare)
 	/* without memory the next message tries again */
 	if (q->bytes == 0 || !outq_begin_backlog(q, spare))
 		return;
-	struct backlog *b = q->list->backlog;
+	struct outq_notes *b = q->list->outq_notes;
 	b->turn = spare->turn;
 	b->delivery = *spare->delivery; /* of which more may come on another loop than the hub's */
-	b->given = backlog_weight(b);
+	b->given = outq_notes_weight(b);
 }
 
 enum outq_status outq_flush(struct outq *q, int fd, struct tls *tls, struct outq_spare *spare,
@@ -464,8 +466,8 @@ void outq_cut(struct outq *q, struct outq_spare *spare)
 {
 	outq_drop_urgent(q);
 	if (outq_backlog(q) != NULL) {
-		backlog_cut(q->list->backlog, q->begun);
-		if (q->list->backlog->live == 0)
+		outq_notes_cut(q->list->outq_notes, q->begun);
+		if (q->list->outq_notes->live == 0)
 			outq_end_backlog(q, spare);
 		outq_give_back(q, spare);
 	} else {
@@ -488,16 +490,16 @@ void outq_clear(struct outq *q, struct outq_spare *spare)
 
 /* --- the bound -------------------------------------------------------------------------------- */
 
-static uint64_t outq_judged(const struct backlog *b)
+static uint64_t outq_judged(const struct outq_notes *b)
 {
-	uint64_t weight = backlog_weight(b);
+	uint64_t weight = outq_notes_weight(b);
 	return weight > b->grace ? weight - b->grace : 0;
 }
 
 /* The delivery does not count any more. */
-static void outq_pardon(struct backlog *b, bool own)
+static void outq_pardon(struct outq_notes *b, bool own)
 {
-	uint64_t weight = backlog_weight(b);
+	uint64_t weight = outq_notes_weight(b);
 	if (b->grace == 0)
 		b->before = weight > b->given ? weight - b->given : 0;
 	b->grace += b->given;
@@ -506,16 +508,16 @@ static void outq_pardon(struct backlog *b, bool own)
 }
 
 /* Of what waits nothing has had its chance, as the socket has just been found full. */
-static void outq_pardon_all(struct backlog *b)
+static void outq_pardon_all(struct outq_notes *b)
 {
 	b->before = 0;
-	b->grace = backlog_weight(b);
+	b->grace = outq_notes_weight(b);
 	b->over = true;
 }
 
 bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spare)
 {
-	struct backlog *b = outq_backlog(q);
+	struct outq_notes *b = outq_backlog(q);
 	if (b == NULL)
 		return own || (uint64_t)q->bytes + len <= spare->max;
 	if (b->delivery != *spare->delivery) {
@@ -523,7 +525,7 @@ bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spar
 		b->given = 0;
 		b->over = false;
 	}
-	if (b->turn == spare->turn && backlog_weight(b) + len > spare->max) {
+	if (b->turn == spare->turn && outq_notes_weight(b) + len > spare->max) {
 		outq_pardon_all(b);
 		return true;
 	}
@@ -539,10 +541,10 @@ bool outq_admits(struct outq *q, uint32_t len, bool own, struct outq_spare *spar
 
 void outq_admitted(struct outq *q, uint64_t before)
 {
-	struct backlog *b = outq_backlog(q);
+	struct outq_notes *b = outq_backlog(q);
 	if (b == NULL)
 		return;
-	uint64_t now = backlog_weight(b), more = now > before ? now - before : 1;
+	uint64_t now = outq_notes_weight(b), more = now > before ? now - before : 1;
 	b->given += more;
 	b->grace += b->over ? more : 0;
 }
@@ -550,14 +552,14 @@ void outq_admitted(struct outq *q, uint64_t before)
 uint64_t outq_memory(const struct outq *q)
 {
 	return outq_backlog(q) != NULL
-		       ? outq_list_size(q->list->cap) + backlog_memory(outq_backlog(q))
+		       ? outq_list_size(q->list->cap) + outq_notes_memory(outq_backlog(q))
 		       : q->bytes;
 }
 
 uint64_t outq_most(const struct outq *q)
 {
 	return outq_backlog(q) != NULL
-		       ? outq_list_size(q->list->cap) + backlog_most(outq_backlog(q))
+		       ? outq_list_size(q->list->cap) + outq_notes_most(outq_backlog(q))
 		       : q->bytes;
 }
 
@@ -567,18 +569,19 @@ uint64_t outq_most(const struct outq *q)
  * Where it has no room even if all that can go does, the others stay. */
 static void outq_drop_oldest(struct outq *q, uint32_t len, uint32_t max)
 {
-	struct backlog *b = q->list->backlog;
+	struct outq_notes *b = q->list->outq_notes;
 	uint32_t begun = q->begun,
 		 answers =
 			 b->kept -
-			 (begun > 0 && backlog_run(b, b->first)->note == BACKLOG_KEEP ? begun : 0);
+			 (begun > 0 && outq_notes_run(b, b->first)->note == OUTQ_NOTES_KEEP ? begun
+											    : 0);
 	uint64_t stays = (uint64_t)answers + begun, large = answers + (begun > max ? begun : 0);
 	uint64_t pardoned = b->grace < large ? b->grace : large, most = max + pardoned;
 	b->grace = pardoned;
 	b->pardoned = false;
 	b->before = 0;
 	if (answers == 0 || stays + len <= most)
-		backlog_drop_oldest(b, len < most ? most - len : 0, q->begun);
+		outq_notes_drop_oldest(b, len < most ? most - len : 0, q->begun);
 }
 
 enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool conflate,
@@ -586,12 +589,12 @@ enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool con
 {
 	if (!outq_begin_backlog(q, spare))
 		return OUTQ_NO_MEMORY;
-	struct backlog *b = q->list->backlog;
+	struct outq_notes *b = q->list->outq_notes;
 	uint32_t before = b->bytes;
 	b->gives_up = true;
 	if (conflate) {
-		backlog_conflate(b, q->begun);
-		backlog_supersede(b, frame, q->begun > 0);
+		outq_notes_conflate(b, q->begun);
+		outq_notes_supersede(b, frame, q->begun > 0);
 	} else {
 		outq_drop_oldest(q, frame->len, spare->max);
 	}
@@ -602,12 +605,12 @@ enum outq_room outq_make_way(struct outq *q, const struct slice *frame, bool con
 
 bool outq_lighten(struct outq *q)
 {
-	struct backlog *b = outq_backlog(q);
+	struct outq_notes *b = outq_backlog(q);
 	if (b == NULL)
 		return false;
 	uint32_t before = b->bytes;
 	b->gives_up = true;
-	backlog_lighten(b, q->begun);
+	outq_notes_lighten(b, q->begun);
 	q->bytes -= before - b->bytes;
 	b->grace = b->before = 0;
 	return b->bytes < before;

@@ -2,11 +2,11 @@
  *
  * While the peer keeps up, a queue only refers to the loop's chunks and is empty again at the end
  * of the turn. When a write finds the socket full the queue is stalled: it becomes a backlog
- * (backlog.h), with chunks of its own for what is small, so that a peer that stands still pins what
- * waits for it and not 64 KiB for every 100 bytes. Large messages stay shared. Everything but the
- * very start (the HTTP answer) is frames, so the queue can tell where a frame ends and let a
+ * (outq_notes.h), with chunks of its own for what is small, so that a peer that stands still pins
+ * what waits for it and not 64 KiB for every 100 bytes. Large messages stay shared. Everything but
+ * the very start (the HTTP answer) is frames, so the queue can tell where a frame ends and let a
  * control frame past the data (RFC 6455 5.4 allows it between any two frames), and give up messages
- * that wait (backlog.h).
+ * that wait (outq_notes.h).
  */
 #ifndef TOVA_NET_OUTQ_H
 #define TOVA_NET_OUTQ_H
@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "net/backlog.h"
+#include "net/outq_notes.h"
 #include "tls/tls.h"
 
 /* Lists that queues have given back, and what is held for peers that read slowly; shared by all
@@ -22,7 +22,7 @@
 struct outq_spare {
 	struct outq_list *first;
 	size_t bytes;
-	struct backlog_account account;
+	struct outq_notes_account account;
 	uint32_t max;		  /* bytes that may wait for one peer */
 	uint32_t turn;		  /* number of the loop's turn */
 	const uint32_t *delivery; /* and of the delivery that is under way; see outq_admits */
@@ -35,7 +35,7 @@ struct outq_list {
 	struct outq_list *next; /* among the spare ones */
 	struct outq_urgent *urgent;
 	/* of a queue that is stalled: what waits, in place of v; NULL: it is in v */
-	struct backlog *backlog;
+	struct outq_notes *outq_notes;
 	uint32_t head, n, cap; /* of v */
 	struct slice v[];
 };
@@ -52,9 +52,9 @@ struct outq {
 #define OUTQ_FRAME_MAX ((UINT32_C(1) << 31) - 1) /* bytes: what `begun` can count */
 
 /* How many slices, and which they are. */
-static inline struct backlog *outq_backlog(const struct outq *q)
+static inline struct outq_notes *outq_backlog(const struct outq *q)
 {
-	return q->list != NULL ? q->list->backlog : NULL;
+	return q->list != NULL ? q->list->outq_notes : NULL;
 }
 
 /* Of one that is no backlog. */
@@ -71,8 +71,8 @@ static inline struct slice *outq_at(struct outq *q, uint32_t i)
 /* What waits, as its bound counts it. */
 static inline uint64_t outq_weight(const struct outq *q)
 {
-	const struct backlog *b = outq_backlog(q);
-	return b == NULL ? q->bytes : backlog_weight(b);
+	const struct outq_notes *b = outq_backlog(q);
+	return b == NULL ? q->bytes : outq_notes_weight(b);
 }
 
 /* Is something given up for others, or was that tried, since it was last empty? */

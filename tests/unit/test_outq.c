@@ -256,8 +256,8 @@ START_TEST(a_stalled_queue_copies_small_slices)
 		ck_assert_uint_eq(pool.current->refs, 1);
 	}
 	size_t held = 0;
-	const struct backlog *b = outq_backlog(&q);
-	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL; run = backlog_run(b, run->next)) {
+	const struct outq_notes *b = outq_backlog(&q);
+	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL; run = outq_notes_run(b, run->next)) {
 		ck_assert(run->s.chunk->owned);
 		held += run->s.chunk->size;
 	}
@@ -535,7 +535,7 @@ END_TEST
 
 static uint64_t note_of(uint32_t number)
 {
-	return number % 10 == 0 ? BACKLOG_KEEP : number % 6 + 1;
+	return number % 10 == 0 ? OUTQ_NOTES_KEEP : number % 6 + 1;
 }
 
 static void add(const struct slice *s)
@@ -549,7 +549,7 @@ static void add(const struct slice *s)
 static bool squeeze(uint32_t number, size_t len, bool conflate)
 {
 	struct slice s = numbered(number, len);
-	bool keep = note_of(number) == BACKLOG_KEEP, room = true;
+	bool keep = note_of(number) == OUTQ_NOTES_KEEP, room = true;
 	ck_assert(chunk_note(&s, note_of(number)));
 	if (!q.stalled && outq_weight(&q) + s.len > BOUND)
 		flush();
@@ -577,10 +577,10 @@ static void random_giving_up(unsigned seed, bool conflate)
 		unsigned dice = (unsigned)rand_r(&seed) % 100, r = (unsigned)rand_r(&seed);
 		if (dice < 80) {
 			bool room = squeeze(number, 4 + (dice == 0 ? r % 20000 : r % 400), conflate);
-			if (room && note_of(number) != BACKLOG_KEEP)
+			if (room && note_of(number) != OUTQ_NOTES_KEEP)
 				newest[note_of(number)] = number;
 			lost = lost || !room;
-			kept += note_of(number) == BACKLOG_KEEP;
+			kept += note_of(number) == OUTQ_NOTES_KEEP;
 			number++;
 			most = q.bytes > most ? q.bytes : most;
 		} else if (dice < 83 && q.stalled) {
@@ -602,8 +602,8 @@ static void random_giving_up(unsigned seed, bool conflate)
 			continue;
 		ck_assert_int_gt(f, last);
 		last = f;
-		seen_kept += note_of((uint32_t)f) == BACKLOG_KEEP;
-		if (note_of((uint32_t)f) != BACKLOG_KEEP)
+		seen_kept += note_of((uint32_t)f) == OUTQ_NOTES_KEEP;
+		if (note_of((uint32_t)f) != OUTQ_NOTES_KEEP)
 			last_of[note_of((uint32_t)f)] = f;
 	}
 	ck_assert_uint_eq(seen_kept, kept);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <valgrind/valgrind.h>
 
-#include "net/backlog.h"
+#include "net/outq_notes.h"
 #include "ws/frame.h"
 #include "run.h"
 
@@ -53,8 +53,8 @@ struct message {
 };
 
 static struct chunk_pool pool;
-static struct backlog_account account;
-static struct backlog *b;
+static struct outq_notes_account account;
+static struct outq_notes *b;
 static struct message *model;
 static uint32_t n_model, number;
 static bool conflating;
@@ -63,8 +63,8 @@ static uint32_t begun; /* bytes of the first that are still to be sent, once som
 static void setup(void)
 {
 	pool = (struct chunk_pool){.current = NULL};
-	account = (struct backlog_account){.held = 0};
-	b = backlog_new(&account);
+	account = (struct outq_notes_account){.held = 0};
+	b = outq_notes_new(&account);
 	ck_assert_ptr_nonnull(b);
 	model = malloc(MODEL_MAX * sizeof *model);
 	n_model = number = 0;
@@ -75,7 +75,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	backlog_free(b);
+	outq_notes_free(b);
 	b = NULL;
 	chunk_pool_free(&pool);
 	ck_assert_uint_eq(account.held, 0);
@@ -103,7 +103,7 @@ static void model_remove(uint32_t i)
 
 static bool has_key(uint64_t note)
 {
-	return note != 0 && note != BACKLOG_KEEP;
+	return note != 0 && note != OUTQ_NOTES_KEEP;
 }
 
 /* The first is on its way, and stays. */
@@ -126,7 +126,7 @@ static void model_conflate(void)
 static uint32_t model_oldest(void)
 {
 	uint32_t i = model_first();
-	while (i < n_model && model[i].note == BACKLOG_KEEP)
+	while (i < n_model && model[i].note == OUTQ_NOTES_KEEP)
 		i++;
 	return i;
 }
@@ -135,23 +135,23 @@ static uint32_t model_oldest(void)
 static void drop_oldest(uint64_t most)
 {
 	uint32_t before = b->given_up, last = 0;
-	backlog_drop_oldest(b, most, begun);
+	outq_notes_drop_oldest(b, most, begun);
 	for (uint32_t n = b->given_up - before; n > 0; n--) {
 		uint32_t i = model_oldest();
 		ck_assert_uint_lt(i, n_model);
 		last = model[i].len;
 		model_remove(i);
 	}
-	ck_assert(backlog_weight(b) <= most || model_oldest() == n_model);
-	ck_assert(last == 0 || backlog_weight(b) + last + BACKLOG_RUN + BACKLOG_KEY > most);
+	ck_assert(outq_notes_weight(b) <= most || model_oldest() == n_model);
+	ck_assert(last == 0 || outq_notes_weight(b) + last + OUTQ_NOTES_RUN + OUTQ_NOTES_KEY > most);
 }
 
 /* All of it, at once. */
 static void conflate(void)
 {
-	for (int i = 0; i < 10000 && b->stale > (begun > 0 && backlog_run(b, b->first)->stale); i++)
-		backlog_conflate(b, begun);
-	backlog_conflate(b, begun);
+	for (int i = 0; i < 10000 && b->stale > (begun > 0 && outq_notes_run(b, b->first)->stale); i++)
+		outq_notes_conflate(b, begun);
+	outq_notes_conflate(b, begun);
 	model_conflate();
 	conflating = true;
 }
@@ -159,7 +159,7 @@ static void conflate(void)
 static void add(size_t len, uint64_t note)
 {
 	struct slice s = frame(number, len, note);
-	ck_assert(backlog_append(b, &s, begun > 0));
+	ck_assert(outq_notes_append(b, &s, begun > 0));
 	ck_assert_uint_lt(n_model, MODEL_MAX);
 	model[n_model++] = (struct message){number++, s.len, note};
 	slice_unref(&s);
@@ -168,7 +168,7 @@ static void add(size_t len, uint64_t note)
 			model_remove(i--);
 }
 
-static void compare_message(const struct backlog_run *run, uint32_t off, const struct message *m)
+static void compare_message(const struct outq_notes_run *run, uint32_t off, const struct message *m)
 {
 	if (run->note != m->note && (begun == 0 || m != model))
 		ck_abort_msg("message %u: another note", m->number);
@@ -183,7 +183,7 @@ static void compare_message(const struct backlog_run *run, uint32_t off, const s
 static void compare(void)
 {
 	uint32_t at = 0, bytes = 0, kept = 0, live = 0, keys = 0;
-	for (const struct backlog_run *run = backlog_run(b, b->first); run != NULL; run = backlog_run(b, run->next)) {
+	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL; run = outq_notes_run(b, run->next)) {
 		uint32_t n = 0;
 		ck_assert_ptr_nonnull(run->s.chunk);
 		for (uint32_t off = 0; off < run->s.len; off += model[at++].len, n++) {
@@ -193,7 +193,7 @@ static void compare(void)
 		}
 		ck_assert_uint_eq(n, run->n);
 		bytes += run->s.len;
-		kept += run->note == BACKLOG_KEEP ? run->s.len : 0;
+		kept += run->note == OUTQ_NOTES_KEEP ? run->s.len : 0;
 		keys += has_key(run->note);
 		live++;
 	}
@@ -211,14 +211,14 @@ static void compare(void)
 /* The first one is sent, or the rest of it. */
 static void pop(void)
 {
-	backlog_sent(b, model[0].len, 1);
+	outq_notes_sent(b, model[0].len, 1);
 	model_remove(0);
 	begun = 0;
 }
 
 static void send_one_byte(void)
 {
-	backlog_sent(b, 1, 0);
+	outq_notes_sent(b, 1, 0);
 	begun = --model[0].len;
 }
 
@@ -228,7 +228,7 @@ START_TEST(the_oldest_go_first)
 {
 	for (int i = 0; i < 100; i++)
 		add(100, 0);
-	drop_oldest(5100 + 4 * BACKLOG_RUN);
+	drop_oldest(5100 + 4 * OUTQ_NOTES_RUN);
 	ck_assert_uint_ge(b->given_up, 48);
 	ck_assert_uint_le(b->given_up, 52);
 	ck_assert_uint_eq(account.given_up, b->given_up);
@@ -244,7 +244,7 @@ END_TEST
 START_TEST(answers_and_what_is_begun_stay)
 {
 	for (int i = 0; i < 30; i++)
-		add(100, i % 3 == 0 ? BACKLOG_KEEP : i % 3 == 1 ? 7 : 0);
+		add(100, i % 3 == 0 ? OUTQ_NOTES_KEEP : i % 3 == 1 ? 7 : 0);
 	pop();
 	send_one_byte(); /* a message with a key is on its way */
 	drop_oldest(0);
@@ -288,7 +288,7 @@ START_TEST(the_newest_of_a_key_stays)
 	add(50, 2);
 	add(60, 0);
 	add(100, 1);
-	add(70, BACKLOG_KEEP);
+	add(70, OUTQ_NOTES_KEEP);
 	add(100, 3);
 	add(10, 1);
 	ck_assert_uint_eq(b->given_up, 0); /* only once it is asked for */
@@ -314,16 +314,16 @@ END_TEST
 START_TEST(indexes_do_not_grow_together)
 {
 	enum { BACKLOGS = 200, KEYS = 1000 };
-	struct backlog *v[BACKLOGS];
+	struct outq_notes *v[BACKLOGS];
 	uint32_t most = 0;
 	for (int i = 0; i < BACKLOGS; i++)
-		v[i] = backlog_new(&account);
+		v[i] = outq_notes_new(&account);
 	for (uint32_t key = 1; key <= KEYS; key++) {
 		struct slice f = frame(key, 20, key * UINT64_C(0x9e3779b97f4a7c15));
 		uint32_t grown = 0;
 		for (int i = 0; i < BACKLOGS; i++) {
 			uint32_t cap = v[i]->index_cap;
-			ck_assert(backlog_append(v[i], &f, false));
+			ck_assert(outq_notes_append(v[i], &f, false));
 			grown += cap >= 512 && v[i]->index_cap > cap;
 			ck_assert(v[i]->index_n <= v[i]->index_cap / 4 * 3);
 		}
@@ -333,7 +333,7 @@ START_TEST(indexes_do_not_grow_together)
 	ck_assert_uint_gt(most, 0);
 	ck_assert_uint_lt(most, BACKLOGS / 10);
 	for (int i = 0; i < BACKLOGS; i++)
-		backlog_free(v[i]);
+		outq_notes_free(v[i]);
 }
 END_TEST
 
@@ -342,12 +342,12 @@ START_TEST(stale_ones_go_a_few_at_a_time)
 	for (uint32_t i = 0; i < 5000; i++)
 		add(10, i % 10 + 1);
 	ck_assert_uint_eq(b->stale, 4990);
-	backlog_conflate(b, 0);
+	outq_notes_conflate(b, 0);
 	ck_assert_uint_gt(b->stale, 4000);
-	ck_assert_uint_eq(backlog_weight(b), 10 * (12 + BACKLOG_RUN + BACKLOG_KEY));
+	ck_assert_uint_eq(outq_notes_weight(b), 10 * (12 + OUTQ_NOTES_RUN + OUTQ_NOTES_KEY));
 	for (uint32_t i = 0; b->stale > 0; i++) {
 		struct slice s = frame(number++, 10, i % 10 + 1);
-		ck_assert(backlog_append(b, &s, false));
+		ck_assert(outq_notes_append(b, &s, false));
 		slice_unref(&s);
 		ck_assert_uint_lt(i, 400);
 	}
@@ -380,12 +380,12 @@ START_TEST(lighter_by_half)
 	for (int i = 0; i < 4000; i++)
 		add(100, 0);
 	uint64_t held = account.held;
-	backlog_lighten(b, 0);
+	outq_notes_lighten(b, 0);
 	ck_assert_uint_le(b->bytes, 204000);
 	ck_assert_uint_ge(b->bytes, 204000 - 65536);
 	ck_assert_uint_le(account.held, held / 2 + 65536);
 	for (int i = 0; i < 4; i++)
-		backlog_lighten(b, 0);
+		outq_notes_lighten(b, 0);
 	ck_assert_uint_eq(b->bytes, 0);
 	ck_assert_uint_eq(b->own, 0);
 	n_model = 0;
@@ -397,7 +397,7 @@ START_TEST(taken_from_a_queue)
 	struct slice whole = frame(0, 100, 0);
 	uint32_t each = whole.len;
 	for (uint32_t i = 1; i < 10; i++) {
-		struct slice s = frame(i, 100, i == 3 ? BACKLOG_KEEP : i >= 8 ? 99 : 0);
+		struct slice s = frame(i, 100, i == 3 ? OUTQ_NOTES_KEEP : i >= 8 ? 99 : 0);
 		ck_assert_ptr_eq(s.chunk, whole.chunk);
 		whole.len += s.len;
 		slice_unref(&s);
@@ -407,21 +407,21 @@ START_TEST(taken_from_a_queue)
 	memcpy(slice_bytes(&pong), "\x8a\0", 2);
 	whole.off += 10;
 	whole.len += 2 - 10;
-	ck_assert(backlog_take(b, &whole, each - 10));
+	ck_assert(outq_notes_take(b, &whole, each - 10));
 	number = 10;
 	for (uint32_t i = 0; i < 10; i++)
 		model[n_model++] = (struct message){i, i == 0 ? each - 10 : each,
-						    i == 0 || i == 3 ? BACKLOG_KEEP
+						    i == 0 || i == 3 ? OUTQ_NOTES_KEEP
 						    : i >= 8	     ? 99
 								     : 0};
 	static const uint32_t runs[] = {1, 2, 1, 4, 1, 1, 1}; /* the rest, 1 and 2, the answer, 4 to 7, two of a key, the pong */
 	ck_assert_uint_eq(b->live, 7);
 	uint32_t at = b->first;
-	for (uint32_t i = 0; i < 7; i++, at = backlog_at(b, at)->next)
-		ck_assert_uint_eq(backlog_at(b, at)->n, runs[i]);
-	ck_assert_uint_eq(backlog_at(b, b->last)->note, BACKLOG_KEEP);
+	for (uint32_t i = 0; i < 7; i++, at = outq_notes_at(b, at)->next)
+		ck_assert_uint_eq(outq_notes_at(b, at)->n, runs[i]);
+	ck_assert_uint_eq(outq_notes_at(b, b->last)->note, OUTQ_NOTES_KEEP);
 	ck_assert_uint_eq(b->stale, 1);
-	backlog_drop_oldest(b, 0, each - 10);
+	outq_notes_drop_oldest(b, 0, each - 10);
 	ck_assert_uint_eq(b->live, 3); /* what is begun, the answer and the pong */
 	ck_assert_uint_eq(b->bytes, 2 * each - 10 + 2);
 	slice_unref(&extra);
@@ -437,15 +437,15 @@ START_TEST(a_control_frame_in_front)
 	for (int i = 0; i < 100; i++) {
 		struct chunk *c = chunk_new(2);
 		memcpy(c->bytes, "\x8a\0", 2);
-		ck_assert(backlog_push_front(b, (struct slice){.chunk = c, .len = c->used = 2}));
-		ck_assert_uint_eq(backlog_run(b, b->first)->s.len, 2);
+		ck_assert(outq_notes_push_front(b, (struct slice){.chunk = c, .len = c->used = 2}));
+		ck_assert_uint_eq(outq_notes_run(b, b->first)->s.len, 2);
 		ck_assert_uint_eq(b->live, n_model + 1);
 		if (i % 2 == 0) {
 			add(100, (uint64_t)i % 50 + 1);
 			drop_oldest(5000);
-			ck_assert_uint_eq(backlog_run(b, b->first)->s.len, 2);
+			ck_assert_uint_eq(outq_notes_run(b, b->first)->s.len, 2);
 		}
-		backlog_sent(b, 2, 1);
+		outq_notes_sent(b, 2, 1);
 		compare();
 	}
 }
@@ -454,17 +454,17 @@ END_TEST
 START_TEST(a_cut_keeps_the_first_bytes)
 {
 	for (int i = 0; i < 100; i++)
-		add(100, i % 2 == 0 ? 0 : BACKLOG_KEEP);
-	backlog_sent(b, 30, 0);
+		add(100, i % 2 == 0 ? 0 : OUTQ_NOTES_KEEP);
+	outq_notes_sent(b, 30, 0);
 	ck_assert_uint_eq(b->bytes, 100 * 102 - 30);
-	backlog_cut(b, 72);
+	outq_notes_cut(b, 72);
 	ck_assert_uint_eq(b->bytes, 72);
 	ck_assert_uint_eq(b->live, 1);
 	ck_assert_uint_eq(b->kept, 0);
 	ck_assert_uint_eq(b->own, 72); /* and nothing of the chunk that it lay in */
 	add(10, 0);
 	ck_assert_uint_eq(b->live, 2);
-	backlog_cut(b, 0);
+	outq_notes_cut(b, 0);
 	ck_assert_uint_eq(b->bytes, 0);
 	ck_assert_uint_eq(b->live, 0);
 	ck_assert_uint_eq(b->own, 0);
@@ -482,7 +482,7 @@ START_TEST(memory_is_in_proportion)
 		/* A cold one now and then, so that each lies among hot ones. */
 		uint64_t key = i % 300 == 0 ? i / 300 % COLD + 1 : COLD + 1 + i % 5;
 		struct slice s = frame((uint32_t)i, 300, key);
-		ck_assert(backlog_append(b, &s, false));
+		ck_assert(outq_notes_append(b, &s, false));
 		slice_unref(&s);
 		ck_assert_uint_le(b->live, COLD + 5);
 		ck_assert_uint_eq(b->stale, 0);
@@ -494,30 +494,30 @@ END_TEST
 
 static uint64_t frame_bytes(void)
 {
-	return sizeof *b + b->n_blocks * (sizeof *b->blocks + BACKLOG_BLOCK * sizeof **b->blocks);
+	return sizeof *b + b->n_blocks * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks);
 }
 
 START_TEST(large_ones_are_shared_and_counted_once)
 {
-	struct backlog *other = backlog_new(&account);
+	struct outq_notes *other = outq_notes_new(&account);
 	struct slice large = frame(0, 100000, 0);
 	uint64_t before = account.held;
-	ck_assert(backlog_append(b, &large, false));
-	ck_assert(backlog_append(other, &large, false));
+	ck_assert(outq_notes_append(b, &large, false));
+	ck_assert(outq_notes_append(other, &large, false));
 	ck_assert_uint_eq(large.chunk->refs, 3);
 	uint32_t large_size = large.chunk->size;
-	before += 2 * (sizeof *b->blocks + BACKLOG_BLOCK * sizeof **b->blocks);
+	before += 2 * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks);
 	ck_assert_uint_eq(account.held, before + large_size);
-	ck_assert_uint_eq(backlog_memory(b), frame_bytes() + large.chunk->size / 3);
-	backlog_drop_oldest(b, 0, 0);
+	ck_assert_uint_eq(outq_notes_memory(b), frame_bytes() + large.chunk->size / 3);
+	outq_notes_drop_oldest(b, 0, 0);
 	slice_unref(&large);
 	ck_assert_uint_gt(account.held, before);
-	backlog_sent(other, 100000, 0);
-	ck_assert_uint_ge(backlog_most(other), large_size); /* of which little is left */
-	ck_assert_uint_ge(backlog_memory(other), large_size);
-	backlog_sent(other, other->bytes, 1);
+	outq_notes_sent(other, 100000, 0);
+	ck_assert_uint_ge(outq_notes_most(other), large_size); /* of which little is left */
+	ck_assert_uint_ge(outq_notes_memory(other), large_size);
+	outq_notes_sent(other, other->bytes, 1);
 	ck_assert_uint_eq(account.held, before);
-	backlog_free(other);
+	outq_notes_free(other);
 }
 END_TEST
 
@@ -530,7 +530,7 @@ START_TEST(without_memory)
 		for (int i = 0; i < 400; i++) {
 			struct slice s = frame(number, 3000, (uint64_t)i % 200 + 1);
 			memory_left = fails;
-			bool ok = backlog_append(b, &s, false);
+			bool ok = outq_notes_append(b, &s, false);
 			memory_left = -1;
 			if (ok)
 				model[n_model++] = (struct message){number++, s.len, (uint64_t)i % 200 + 1};
@@ -540,21 +540,21 @@ START_TEST(without_memory)
 		ck_assert(fails < 3 || n_model == 550);
 		uint64_t most = b->bytes / 2, held = account.held;
 		memory_left = 0; /* giving up takes none */
-		backlog_drop_oldest(b, most, 0);
+		outq_notes_drop_oldest(b, most, 0);
 		for (int i = 0; i < 100; i++)
-			backlog_conflate(b, 0);
+			outq_notes_conflate(b, 0);
 		memory_left = -1;
-		ck_assert_uint_le(backlog_weight(b), most);
+		ck_assert_uint_le(outq_notes_weight(b), most);
 		ck_assert_uint_eq(b->stale, 0);
 		ck_assert_uint_lt(account.held, held);
 		conflating = false;
-		backlog_free(b);
+		outq_notes_free(b);
 		ck_assert_uint_eq(account.held, 0);
-		b = backlog_new(&account);
+		b = outq_notes_new(&account);
 		n_model = 0;
 	}
 	memory_left = 0;
-	const struct backlog *none = backlog_new(&account);
+	const struct outq_notes *none = outq_notes_new(&account);
 	memory_left = -1;
 	ck_assert_ptr_null(none);
 }
@@ -567,7 +567,7 @@ START_TEST(random_traffic)
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 600 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100, r = (unsigned)rand_r(&seed);
 		if (dice < 60) {
-			add(r % (dice == 0 ? 40000 : 400), dice < 20 ? 0 : dice < 25 ? BACKLOG_KEEP : r / 400 % 40 + 1);
+			add(r % (dice == 0 ? 40000 : 400), dice < 20 ? 0 : dice < 25 ? OUTQ_NOTES_KEEP : r / 400 % 40 + 1);
 		} else if (dice < 75 && n_model > 0) {
 			pop();
 		} else if (dice < 78 && n_model > 0 && begun == 0 && model[0].len > 12) {
@@ -577,7 +577,7 @@ START_TEST(random_traffic)
 		} else if (dice == 82 && _i % 3 == 0) {
 			conflate();
 		} else if (dice == 83) {
-			backlog_cut(b, begun);
+			outq_notes_cut(b, begun);
 			n_model = begun > 0 ? 1 : 0;
 			conflating = b->conflating;
 		}

@@ -5,9 +5,9 @@
  * stays in its order, and whole. Messages that are treated alike and follow each other are one
  * *run*: bytes in one chunk, and how many they are. Giving up the oldest moves the beginning of a
  * run, or drops whole ones; so it takes no memory, and no step for each message but those of one
- * run. A message says by its chunk's note (base/chunk.h) what it is: BACKLOG_KEEP   is never given
- * up: an answer, a control frame, bytes that are no frames; 0              goes when it is the
- * oldest; else           the hash of its conflation key: goes when it is the oldest, or when a
+ * run. A message says by its chunk's note (base/chunk.h) what it is: OUTQ_NOTES_KEEP   is never
+ * given up: an answer, a control frame, bytes that are no frames; 0              goes when it is
+ * the oldest; else           the hash of its conflation key: goes when it is the oldest, or when a
  * newer one has that key. A run of its own. Small messages are copied into chunks of the backlog's
  * own. Where giving up has left these with little in them what remains is packed anew, a little
  * with each message that comes, so that memory stays in proportion to what waits.
@@ -17,10 +17,10 @@
 
 #include "base/chunk.h"
 
-#define BACKLOG_KEEP UINT64_MAX
+#define OUTQ_NOTES_KEEP UINT64_MAX
 
 /* The backlogs of one loop, together. */
-struct backlog_account {
+struct outq_notes_account {
 	uint64_t held;	    /* bytes of memory: chunks, shared ones once, and arrays */
 	uint64_t given_up;  /* messages, since somebody last set it to 0 */
 	uint64_t conflated; /* of those, messages with a key that a newer one had */
@@ -28,10 +28,10 @@ struct backlog_account {
 
 /* Runs are in a list, and keep their places, which are numbered. The memory of all lists comes in
  * blocks of one size, so that what one has given back another can use. */
-#define BACKLOG_NONE UINT32_MAX
-#define BACKLOG_BLOCK 32 /* runs */
+#define OUTQ_NOTES_NONE UINT32_MAX
+#define OUTQ_NOTES_BLOCK 32 /* runs */
 
-struct backlog_run {
+struct outq_notes_run {
 	struct slice s;		 /* chunk NULL: the place is free */
 	uint64_t note;		 /* of each message in it */
 	uint32_t at, prev, next; /* places */
@@ -41,17 +41,18 @@ struct backlog_run {
 
 /* Room that a run takes by the bound of its queue, and one of a key, for its place in the index,
  * beyond that. */
-#define BACKLOG_RUN sizeof(struct backlog_run)
-#define BACKLOG_KEY 16
+#define OUTQ_NOTES_RUN sizeof(struct outq_notes_run)
+#define OUTQ_NOTES_KEY 16
 
-struct backlog {
-	struct backlog_run **blocks;
+struct outq_notes {
+	struct outq_notes_run **blocks;
 	uint32_t n_blocks;
 	uint32_t used;	      /* places that were ever used */
 	uint32_t free;	      /* the first of a list of those that are free again */
 	uint32_t first, last; /* of the runs, in the order in which they are sent */
 	uint32_t live;	      /* how many they are */
-	/* no message before that one can be given up; BACKLOG_NONE: only what is still to come */
+	/* no message before that one can be given up; OUTQ_NOTES_NONE: only what is still to come
+	 */
 	uint32_t oldest;
 	uint32_t keys;	 /* runs with a key */
 	uint32_t bytes;	 /* of all messages */
@@ -68,7 +69,7 @@ struct backlog {
 	uint32_t pack, packing; /* the next that is to be packed, and how many are */
 	uint32_t *index;	/* by key, the place of its newest message, plus 1 */
 	uint32_t index_cap, index_n;
-	struct backlog_account *account;
+	struct outq_notes_account *account;
 	/* By what its queue is judged; see outq_admits. */
 	uint32_t turn, delivery;
 	uint64_t given, before, grace;
@@ -76,59 +77,60 @@ struct backlog {
 };
 
 /* NULL without memory. */
-struct backlog *backlog_new(struct backlog_account *account);
-void backlog_free(struct backlog *b);
+struct outq_notes *outq_notes_new(struct outq_notes_account *account);
+void outq_notes_free(struct outq_notes *b);
 
 /* Takes part of a queue that waits: `begun` bytes that are not to be parted, and then whole frames.
  * Returns false without memory; the backlog is of no use then. */
-bool backlog_take(struct backlog *b, const struct slice *s, uint32_t begun);
+bool outq_notes_take(struct outq_notes *b, const struct slice *s, uint32_t begun);
 /* Puts a frame at the end. Where only the newest of each key is wanted an older one with its key
  * goes, unless it is the first and begun. Returns false without memory, with nothing changed. */
-bool backlog_append(struct backlog *b, const struct slice *frame, bool begun);
+bool outq_notes_append(struct outq_notes *b, const struct slice *frame, bool begun);
 /* Puts bytes at the end that are no frame. */
-bool backlog_append_raw(struct backlog *b, const struct slice *bytes);
+bool outq_notes_append_raw(struct outq_notes *b, const struct slice *bytes);
 /* Puts a control frame before all, taking over its reference. Returns false without memory. */
-bool backlog_push_front(struct backlog *b, struct slice frame);
+bool outq_notes_push_front(struct outq_notes *b, struct slice frame);
 /* Bytes of the first run were sent, and with them so many messages came to their end. What is used
  * up goes. */
-void backlog_sent(struct backlog *b, uint32_t bytes, uint32_t messages);
+void outq_notes_sent(struct outq_notes *b, uint32_t bytes, uint32_t messages);
 /* Forgets all but the first `keep` bytes. */
-void backlog_cut(struct backlog *b, uint32_t keep);
+void outq_notes_cut(struct outq_notes *b, uint32_t keep);
 
-static inline struct backlog_run *backlog_at(const struct backlog *b, uint32_t at)
+static inline struct outq_notes_run *outq_notes_at(const struct outq_notes *b, uint32_t at)
 {
-	return &b->blocks[at / BACKLOG_BLOCK][at % BACKLOG_BLOCK];
+	return &b->blocks[at / OUTQ_NOTES_BLOCK][at % OUTQ_NOTES_BLOCK];
 }
 
 /* NULL: there is none. */
-static inline struct backlog_run *backlog_run(const struct backlog *b, uint32_t at)
+static inline struct outq_notes_run *outq_notes_run(const struct outq_notes *b, uint32_t at)
 {
-	return at != BACKLOG_NONE ? backlog_at(b, at) : NULL;
+	return at != OUTQ_NOTES_NONE ? outq_notes_at(b, at) : NULL;
 }
 
 /* What it counts for by the bound of its queue: what it takes, but for what is about to go. */
-static inline uint64_t backlog_weight(const struct backlog *b)
+static inline uint64_t outq_notes_weight(const struct outq_notes *b)
 {
-	uint64_t all = b->bytes + b->live * BACKLOG_RUN + (uint64_t)b->keys * BACKLOG_KEY;
-	return b->conflating ? all - b->stale_bytes - b->stale * (BACKLOG_RUN + BACKLOG_KEY) : all;
+	uint64_t all = b->bytes + b->live * OUTQ_NOTES_RUN + (uint64_t)b->keys * OUTQ_NOTES_KEY;
+	return b->conflating ? all - b->stale_bytes - b->stale * (OUTQ_NOTES_RUN + OUTQ_NOTES_KEY)
+			     : all;
 }
 
 /* Bytes that could be used again if it were gone: of what it shares its part. It looks at every
  * run. */
-uint64_t backlog_memory(const struct backlog *b);
+uint64_t outq_notes_memory(const struct outq_notes *b);
 /* No less than that, as a rule; at once. */
-uint64_t backlog_most(const struct backlog *b);
+uint64_t outq_notes_most(const struct outq_notes *b);
 
-/* Gives up the oldest messages until no more than `most` is left by backlog_weight, or none that
+/* Gives up the oldest messages until no more than `most` is left by outq_notes_weight, or none that
  * can be. The first `begun` bytes are not. */
-void backlog_drop_oldest(struct backlog *b, uint64_t most, uint32_t begun);
+void outq_notes_drop_oldest(struct outq_notes *b, uint64_t most, uint32_t begun);
 /* Gives up the older half, and the rest of the run that it ends in, so that it costs little and
  * memory goes with it. */
-void backlog_lighten(struct backlog *b, uint32_t begun);
+void outq_notes_lighten(struct outq_notes *b, uint32_t begun);
 /* From now on gives up every message whose key a newer one has; of those that wait some with each
  * message that comes. */
-void backlog_conflate(struct backlog *b, uint32_t begun);
+void outq_notes_conflate(struct outq_notes *b, uint32_t begun);
 /* Gives up the one whose key this frame has. */
-void backlog_supersede(struct backlog *b, const struct slice *frame, bool begun);
+void outq_notes_supersede(struct outq_notes *b, const struct slice *frame, bool begun);
 
 #endif

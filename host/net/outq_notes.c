@@ -1,0 +1,677 @@
+#include "net/outq_notes.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ws/frame.h"
+
+#define OUTQ_NOTES_CHUNK_MIN 1024   /* smallest chunk of the backlog's own */
+#define OUTQ_NOTES_CHUNK 65536	    /* and the largest */
+#define OUTQ_NOTES_INDEX_MIN 16	    /* a power of two */
+#define OUTQ_NOTES_OPCODE_CONTROL 8 /* RFC 6455 5.5: the opcodes with this bit */
+/* bytes packed with each message that comes; twice its own, if that is more */
+#define OUTQ_NOTES_PACK 4096
+/* runs looked at with each message that comes, whether they are stale */
+#define OUTQ_NOTES_SCAN 16
+
+/* --- memory ----------------------------------------------------------------------------------- */
+
+/* Of runs and what tells where they are. */
+static uint64_t outq_notes_frame(const struct outq_notes *b)
+{
+	return sizeof *b +
+	       b->n_blocks * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks) +
+	       b->index_cap * sizeof *b->index;
+}
+
+struct outq_notes *outq_notes_new(struct outq_notes_account *account)
+{
+	struct outq_notes *b = calloc(1, sizeof *b);
+	if (b == NULL)
+		return NULL;
+	b->free = b->first = b->last = b->oldest = b->scan = b->pack = OUTQ_NOTES_NONE;
+	b->account = account;
+	account->held += sizeof *b;
+	return b;
+}
+
+static void outq_notes_drop_index(struct outq_notes *b)
+{
+	b->account->held -= b->index_cap * sizeof *b->index;
+	free(b->index);
+	b->index = NULL;
+	b->index_cap = b->index_n = 0;
+}
+
+static void outq_notes_unref(struct outq_notes *b, struct chunk *c)
+{
+	if (c->owned && c->refs == 1)
+		b->own -= c->size;
+	chunk_unref(c);
+}
+
+static void outq_notes_drop_fill(struct outq_notes *b)
+{
+	if (b->fill != NULL)
+		outq_notes_unref(b, b->fill);
+	b->fill = NULL;
+}
+
+void outq_notes_free(struct outq_notes *b)
+{
+	if (b == NULL)
+		return;
+	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL;
+	     run = outq_notes_run(b, run->next))
+		chunk_unref(run->s.chunk);
+	outq_notes_drop_fill(b);
+	outq_notes_drop_index(b);
+	b->account->held -= outq_notes_frame(b);
+	for (uint32_t i = 0; i < b->n_blocks; i++)
+		free(b->blocks[i]);
+	free(b->blocks);
+	free(b);
+}
+
+uint64_t outq_notes_memory(const struct outq_notes *b)
+{
+	uint64_t shared = 0;
+	const struct outq_notes_run *run = b->shared > 0 ? outq_notes_run(b, b->first) : NULL;
+	for (; run != NULL; run = outq_notes_run(b, run->next))
+		shared += run->s.chunk->owned ? 0 : run->s.chunk->size / run->s.chunk->refs;
+	return outq_notes_frame(b) + b->own + shared;
+}
+
+uint64_t outq_notes_most(const struct outq_notes *b)
+{
+	const struct slice *first = b->shared > 0 ? &outq_notes_run(b, b->first)->s : NULL;
+	/* Of a large message, of which little is left, all of it stays as long. */
+	uint64_t sent = first != NULL && !first->chunk->owned
+				? (first->chunk->size - first->len) / first->chunk->refs
+				: 0;
+	return outq_notes_frame(b) + b->own + b->shared + sent;
+}
+
+/* --- the index: open addressing, linear probing ----------------------------------------------- */
+
+/* Where the key's newest message is noted, or may be. */
+static uint32_t *outq_notes_find(const struct outq_notes *b, uint64_t key)
+{
+	uint32_t mask = b->index_cap - 1, i = (uint32_t)key & mask;
+	while (b->index[i] != 0 && outq_notes_at(b, b->index[i] - 1)->note != key)
+		i = (i + 1) & mask;
+	return &b->index[i];
+}
+
+static bool outq_notes_is_key(uint64_t note)
+{
+	return note != 0 && note != OUTQ_NOTES_KEEP;
+}
+
+/* Notes where everything is, in the order in which it lies in memory. Of each key one is not stale,
+ * and perhaps the first, which is on its way. */
+static void outq_notes_fill_index(struct outq_notes *b)
+{
+	b->index_n = 0;
+	for (uint32_t at = 0; at < b->used; at++) {
+		const struct outq_notes_run *run = outq_notes_at(b, at);
+		if (run->s.chunk == NULL || run->stale || !outq_notes_is_key(run->note))
+			continue;
+		uint32_t *place = outq_notes_find(b, run->note);
+		b->index_n += *place == 0;
+		if (*place == 0 || at != b->first)
+			*place = at + 1;
+	}
+}
+
+/* How many keys the index takes: a half to three quarters of its places. All members of a room are
+ * given the same keys: if they grew at the same one, that would be a turn of tens of milliseconds,
+ * so each has a share of its own. */
+static uint32_t outq_notes_index_most(const struct outq_notes *b)
+{
+	uint32_t share = (uint32_t)((uintptr_t)b >> 4) * 2654435769u >> 16; /* of 65,536 */
+	return b->index_cap / 2 + (uint32_t)((uint64_t)(b->index_cap / 4) * share >> 16);
+}
+
+/* Room in the index for one more key. */
+static bool outq_notes_reserve_index(struct outq_notes *b)
+{
+	uint32_t cap = b->index_cap > 0 ? 2 * b->index_cap : OUTQ_NOTES_INDEX_MIN;
+	if (b->index != NULL && b->index_n < outq_notes_index_most(b))
+		return true;
+	uint32_t *index = calloc(cap, sizeof *index);
+	if (index == NULL)
+		return false;
+	outq_notes_drop_index(b);
+	b->index = index;
+	b->index_cap = cap;
+	b->account->held += cap * sizeof *index;
+	outq_notes_fill_index(b);
+	return true;
+}
+
+/* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends
+ * too early. */
+static void outq_notes_forget_key(struct outq_notes *b, uint32_t at)
+{
+	uint32_t mask = b->index_cap - 1,
+		 hole = (uint32_t)(outq_notes_find(b, outq_notes_at(b, at)->note) - b->index);
+	if (b->index[hole] != at + 1)
+		return;
+	for (uint32_t i = (hole + 1) & mask; b->index[i] != 0; i = (i + 1) & mask) {
+		uint32_t home = (uint32_t)outq_notes_at(b, b->index[i] - 1)->note & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			b->index[hole] = b->index[i];
+			hole = i;
+		}
+	}
+	b->index[hole] = 0;
+	b->index_n--;
+}
+
+/* --- the list --------------------------------------------------------------------------------- */
+
+/* Room for one more. */
+static bool outq_notes_make_room(struct outq_notes *b)
+{
+	if (b->free != OUTQ_NOTES_NONE || b->used < b->n_blocks * OUTQ_NOTES_BLOCK)
+		return true;
+	struct outq_notes_run **blocks = b->blocks;
+	/* there are as many as there is room for: a power of two */
+	if ((b->n_blocks & (b->n_blocks - 1)) == 0)
+		blocks = realloc(blocks, (b->n_blocks > 0 ? 2 * b->n_blocks : 1) * sizeof *blocks);
+	if (blocks == NULL)
+		return false;
+	b->blocks = blocks;
+	blocks[b->n_blocks] = malloc(OUTQ_NOTES_BLOCK * sizeof **blocks);
+	if (blocks[b->n_blocks] == NULL)
+		return false;
+	b->n_blocks++;
+	b->account->held += sizeof *blocks + OUTQ_NOTES_BLOCK * sizeof **blocks;
+	return true;
+}
+
+static uint32_t outq_notes_take_place(struct outq_notes *b)
+{
+	uint32_t at = b->free;
+	if (at == OUTQ_NOTES_NONE)
+		return b->used++;
+	b->free = outq_notes_at(b, at)->next;
+	return at;
+}
+
+static void outq_notes_count(struct outq_notes *b, const struct slice *s, uint64_t note)
+{
+	b->bytes += s->len;
+	b->kept += note == OUTQ_NOTES_KEEP ? s->len : 0;
+	b->shared += s->chunk->owned ? 0 : s->len;
+}
+
+static void outq_notes_uncount(struct outq_notes *b, const struct outq_notes_run *run, uint32_t len)
+{
+	b->bytes -= len;
+	b->kept -= run->note == OUTQ_NOTES_KEEP ? len : 0;
+	b->shared -= run->s.chunk->owned ? 0 : len;
+	b->stale_bytes -= run->stale ? len : 0;
+}
+
+/* Takes over the slice's reference; there is room. */
+static uint32_t outq_notes_push(struct outq_notes *b, struct slice s, uint64_t note, uint32_t n)
+{
+	uint32_t at = outq_notes_take_place(b);
+	*outq_notes_at(b, at) = (struct outq_notes_run){.s = s,
+							.note = note,
+							.at = at,
+							.prev = b->last,
+							.next = OUTQ_NOTES_NONE,
+							.n = n & 0x7fffffff};
+	if (b->last != OUTQ_NOTES_NONE)
+		outq_notes_at(b, b->last)->next = at;
+	else
+		b->first = at;
+	b->last = at;
+	b->oldest = b->oldest == OUTQ_NOTES_NONE ? at : b->oldest;
+	b->scan = b->scan == OUTQ_NOTES_NONE ? at : b->scan;
+	b->live++;
+	b->keys += outq_notes_is_key(note);
+	outq_notes_count(b, &s, note);
+	return at;
+}
+
+/* Before all others; there is room. */
+static void outq_notes_put_first(struct outq_notes *b, struct slice s)
+{
+	uint32_t at = outq_notes_take_place(b);
+	*outq_notes_at(b, at) = (struct outq_notes_run){.s = s,
+							.note = OUTQ_NOTES_KEEP,
+							.at = at,
+							.prev = OUTQ_NOTES_NONE,
+							.next = b->first,
+							.n = 1};
+	if (b->first != OUTQ_NOTES_NONE)
+		outq_notes_at(b, b->first)->prev = at;
+	else
+		b->last = at;
+	b->first = at;
+	b->live++;
+	outq_notes_count(b, &s, OUTQ_NOTES_KEEP);
+}
+
+static void outq_notes_remove(struct outq_notes *b, struct outq_notes_run *run)
+{
+	uint32_t at = run->at;
+	if (outq_notes_is_key(run->note) && b->index != NULL)
+		outq_notes_forget_key(b, at);
+	*(run->prev != OUTQ_NOTES_NONE ? &outq_notes_at(b, run->prev)->next : &b->first) =
+		run->next;
+	*(run->next != OUTQ_NOTES_NONE ? &outq_notes_at(b, run->next)->prev : &b->last) = run->prev;
+	uint32_t *const places[] = {&b->oldest, &b->scan, &b->pack};
+	for (unsigned i = 0; i < sizeof places / sizeof *places; i++)
+		if (*places[i] == at)
+			*places[i] = run->next;
+	outq_notes_uncount(b, run, run->s.len);
+	b->stale -= run->stale;
+	b->keys -= outq_notes_is_key(run->note);
+	b->live--;
+	outq_notes_unref(b, run->s.chunk);
+	run->s.chunk = NULL;
+	run->next = b->free;
+	b->free = at;
+}
+
+/* --- own chunks ------------------------------------------------------------------------------- */
+
+/* A part of what waits, so that a queue that goes on growing allocates rarely, and what is used in
+ * part at its ends is little. There are few sizes, so that what one queue has given back another
+ * can use. */
+static struct chunk *outq_notes_new_chunk(struct outq_notes *b, uint32_t len)
+{
+	uint32_t size = OUTQ_NOTES_CHUNK_MIN;
+	while (size < OUTQ_NOTES_CHUNK && 4 * size <= b->bytes / 2)
+		size *= 4;
+	struct chunk *c = chunk_new(size > len ? size : len);
+	if (c == NULL)
+		return NULL;
+	c->owned = true;
+	b->own += c->size;
+	chunk_account(c, &b->account->held);
+	return c;
+}
+
+/* Room for so much in the chunk that is being filled. */
+static bool outq_notes_reserve_fill(struct outq_notes *b, uint32_t len)
+{
+	if (b->fill != NULL && b->fill->size - b->fill->used >= len)
+		return true;
+	struct chunk *c = outq_notes_new_chunk(b, len);
+	if (c == NULL)
+		return false;
+	outq_notes_drop_fill(b);
+	b->fill = c;
+	return true;
+}
+
+static struct slice outq_notes_copy(struct outq_notes *b, const struct slice *s)
+{
+	struct slice copy = {.chunk = b->fill, .off = b->fill->used, .len = s->len};
+	memcpy(slice_bytes(&copy), slice_bytes(s), s->len);
+	b->fill->used += s->len;
+	chunk_ref(b->fill);
+	return copy;
+}
+
+/* Is there so much memory that it is worth the work? That of the first, which is being sent,
+ * stays. */
+static bool outq_notes_is_sparse(const struct outq_notes *b)
+{
+	const struct outq_notes_run *first = outq_notes_run(b, b->first);
+	uint64_t stays = first != NULL && first->s.chunk->owned ? first->s.chunk->size : 0;
+	return b->own > 2 * (uint64_t)(b->bytes - b->shared) + stays + 4 * OUTQ_NOTES_CHUNK_MIN;
+}
+
+/* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory
+ * some stay where they are. The first is being sent. */
+static void outq_notes_pack(struct outq_notes *b, uint32_t most)
+{
+	struct outq_notes_run *run;
+	for (uint32_t looked = 0; b->packing > 0 && most > 0 && looked < OUTQ_NOTES_PACK / 16;
+	     b->packing--, looked++) {
+		if ((run = outq_notes_run(b, b->pack)) == NULL) {
+			b->packing = 0;
+			return;
+		}
+		struct slice *s = &run->s;
+		b->pack = run->next;
+		if (run == outq_notes_run(b, b->first) || !s->chunk->owned || s->chunk == b->fill ||
+		    s->len > s->chunk->size / 2 || !outq_notes_reserve_fill(b, s->len))
+			continue;
+		struct slice copy = outq_notes_copy(b, s);
+		outq_notes_unref(b, s->chunk);
+		*s = copy;
+		most -= most < s->len ? most : s->len;
+	}
+}
+
+static void outq_notes_tidy(struct outq_notes *b, uint32_t len)
+{
+	if (b->packing == 0 && outq_notes_is_sparse(b)) {
+		outq_notes_drop_fill(b);
+		b->pack = b->first;
+		b->packing = b->live;
+	}
+	if (b->packing > 0)
+		outq_notes_pack(b, 2 * len > OUTQ_NOTES_PACK ? 2 * len : OUTQ_NOTES_PACK);
+}
+
+/* --- messages come and go --------------------------------------------------------------------- */
+
+static uint64_t outq_notes_note(const struct slice *frame)
+{
+	bool control = (slice_bytes(frame)[0] & OUTQ_NOTES_OPCODE_CONTROL) != 0;
+	return control ? OUTQ_NOTES_KEEP : chunk_note_at(frame->chunk, frame->off);
+}
+
+/* Is it the last run, to which more can be added? */
+static struct outq_notes_run *outq_notes_open_run(const struct outq_notes *b, uint32_t len,
+						  uint64_t note)
+{
+	struct outq_notes_run *last = outq_notes_run(b, b->last);
+	bool fits = last != NULL && last->s.chunk == b->fill && last->note == note &&
+		    !outq_notes_is_key(note);
+	return fits && last->s.off + last->s.len == b->fill->used &&
+			       b->fill->size - b->fill->used >= len
+		       ? last
+		       : NULL;
+}
+
+/* Puts bytes at the end: a reference to what others have, too, or a copy of what is small. */
+static bool outq_notes_add(struct outq_notes *b, const struct slice *s, uint64_t note, uint32_t n)
+{
+	bool small = s->chunk->pool != NULL;
+	struct outq_notes_run *run = small ? outq_notes_open_run(b, s->len, note) : NULL;
+	if (run != NULL) {
+		memcpy(b->fill->bytes + b->fill->used, slice_bytes(s), s->len);
+		b->fill->used += s->len;
+		outq_notes_count(b, &(struct slice){.chunk = b->fill, .len = s->len}, note);
+		run->s.len += s->len;
+		run->n = (run->n + n) & 0x7fffffff;
+		return true;
+	}
+	if (!outq_notes_make_room(b) || (small && !outq_notes_reserve_fill(b, s->len)))
+		return false;
+	if (small) {
+		outq_notes_push(b, outq_notes_copy(b, s), note, n);
+		return true;
+	}
+	chunk_account(s->chunk, &b->account->held);
+	chunk_ref(s->chunk);
+	outq_notes_push(b, *s, note, n);
+	return true;
+}
+
+/* The one that has this key now, if there is one and it may go. */
+static struct outq_notes_run *outq_notes_with_key(const struct outq_notes *b, uint64_t key,
+						  bool begun)
+{
+	uint32_t at = b->index != NULL && outq_notes_is_key(key) ? *outq_notes_find(b, key) : 0;
+	return at != 0 && !(begun && at - 1 == b->first) ? outq_notes_at(b, at - 1) : NULL;
+}
+
+/* One with a key: the one that had it is stale, and goes where that is wanted. */
+static bool outq_notes_add_keyed(struct outq_notes *b, const struct slice *frame, uint64_t key,
+				 bool begun)
+{
+	bool small = frame->chunk->pool != NULL;
+	if (!outq_notes_make_room(b) || !outq_notes_reserve_index(b) ||
+	    (small && !outq_notes_reserve_fill(b, frame->len)))
+		return false;
+	if (b->conflating)
+		outq_notes_supersede(b, frame, begun);
+	struct outq_notes_run *old = outq_notes_with_key(b, key, begun);
+	if (old != NULL) {
+		old->stale = true;
+		b->stale++;
+		b->stale_bytes += old->s.len;
+	}
+	uint32_t *place = outq_notes_find(b, key);
+	b->index_n += *place == 0;
+	outq_notes_add(b, frame, key, 1); /* there is room for it */
+	*place = b->last + 1;
+	return true;
+}
+
+static bool outq_notes_add_frame(struct outq_notes *b, const struct slice *frame, uint64_t note,
+				 bool begun)
+{
+	return outq_notes_is_key(note) ? outq_notes_add_keyed(b, frame, note, begun)
+				       : outq_notes_add(b, frame, note, 1);
+}
+
+/* Steps over the frames at the beginning that have this note; one of a key stands alone. Returns
+ * how many they are. */
+static uint32_t outq_notes_alike(struct slice *rest, uint64_t note)
+{
+	uint32_t n = 0;
+	do {
+		uint32_t len = (uint32_t)frame_size(slice_bytes(rest), rest->len);
+		rest->off += len;
+		rest->len -= len;
+		n++;
+	} while (rest->len > 0 && !outq_notes_is_key(note) && outq_notes_note(rest) == note);
+	return n;
+}
+
+/* Frames that lie together, and are treated alike, are copied together. */
+bool outq_notes_take(struct outq_notes *b, const struct slice *s, uint32_t begun)
+{
+	struct slice part = *s, rest = *s;
+	if (begun > 0) {
+		part.len = begun < s->len ? begun : s->len;
+		if (!outq_notes_add(b, &part, OUTQ_NOTES_KEEP, 1))
+			return false;
+		rest.off += part.len;
+		rest.len -= part.len;
+	}
+	while (rest.len > 0) {
+		uint64_t note = outq_notes_note(&rest);
+		part = rest;
+		uint32_t n = outq_notes_alike(&rest, note);
+		part.len -= rest.len;
+		if (!(outq_notes_is_key(note) ? outq_notes_add_keyed(b, &part, note, false)
+					      : outq_notes_add(b, &part, note, n)))
+			return false;
+	}
+	return true;
+}
+
+static void outq_notes_give_up(struct outq_notes *b, struct outq_notes_run *run, bool conflated)
+{
+	b->given_up += run->n;
+	b->account->given_up += run->n;
+	b->account->conflated += conflated ? run->n : 0;
+	outq_notes_remove(b, run);
+}
+
+void outq_notes_supersede(struct outq_notes *b, const struct slice *frame, bool begun)
+{
+	struct outq_notes_run *old = outq_notes_with_key(b, outq_notes_note(frame), begun);
+	if (old == NULL)
+		return;
+	outq_notes_give_up(b, old, true);
+}
+
+/* Goes on giving up what is stale. */
+static void outq_notes_scan(struct outq_notes *b, bool begun)
+{
+	struct outq_notes_run *run;
+	if (begun && b->scan == b->first && b->first != OUTQ_NOTES_NONE)
+		b->scan = outq_notes_at(b, b->first)->next;
+	for (uint32_t looked = 0;
+	     b->stale > 0 && looked < OUTQ_NOTES_SCAN && (run = outq_notes_run(b, b->scan)) != NULL;
+	     looked++) {
+		b->scan = run->next;
+		if (run->stale)
+			outq_notes_give_up(b, run, true);
+	}
+}
+
+bool outq_notes_append(struct outq_notes *b, const struct slice *frame, bool begun)
+{
+	if (!outq_notes_add_frame(b, frame, outq_notes_note(frame), begun))
+		return false;
+	if (b->conflating && b->stale > 0)
+		outq_notes_scan(b, begun);
+	outq_notes_tidy(b, frame->len);
+	return true;
+}
+
+bool outq_notes_append_raw(struct outq_notes *b, const struct slice *bytes)
+{
+	return outq_notes_add(b, bytes, OUTQ_NOTES_KEEP, 0);
+}
+
+bool outq_notes_push_front(struct outq_notes *b, struct slice frame)
+{
+	if (!outq_notes_make_room(b))
+		return false;
+	chunk_account(frame.chunk, &b->account->held);
+	outq_notes_put_first(b, frame);
+	return true;
+}
+
+void outq_notes_sent(struct outq_notes *b, uint32_t bytes, uint32_t messages)
+{
+	struct outq_notes_run *first = outq_notes_run(b, b->first);
+	if (bytes == first->s.len) {
+		outq_notes_remove(b, first);
+		return;
+	}
+	outq_notes_uncount(b, first, bytes);
+	first->s.off += bytes;
+	first->s.len -= bytes;
+	first->n -= (messages < first->n ? messages : first->n) & 0x7fffffff;
+}
+
+/* What is left of a run is not to keep a chunk of many, nor a large message that others have
+ * got. */
+static void outq_notes_shrink(struct outq_notes *b, struct outq_notes_run *run)
+{
+	if (run->s.chunk->size / 2 <= run->s.len)
+		return;
+	struct chunk *c = chunk_new(run->s.len);
+	if (c == NULL)
+		return;
+	c->owned = true;
+	c->used = run->s.len;
+	b->own += c->size;
+	chunk_account(c, &b->account->held);
+	memcpy(c->bytes, slice_bytes(&run->s), run->s.len);
+	outq_notes_uncount(b, run, run->s.len);
+	outq_notes_unref(b, run->s.chunk);
+	run->s = (struct slice){.chunk = c, .len = c->used};
+	outq_notes_count(b, &run->s, run->note);
+	b->stale_bytes += run->stale ? run->s.len : 0;
+}
+
+void outq_notes_cut(struct outq_notes *b, uint32_t keep)
+{
+	struct outq_notes_run *run = outq_notes_run(b, b->first), *next;
+	outq_notes_drop_fill(b);
+	outq_notes_drop_index(b);
+	for (; run != NULL; run = next) {
+		next = outq_notes_run(b, run->next);
+		if (keep == 0) {
+			outq_notes_remove(b, run);
+			continue;
+		}
+		if (keep < run->s.len) {
+			outq_notes_uncount(b, run, run->s.len - keep);
+			run->s.len = keep;
+			run->n = 1;
+		}
+		keep -= run->s.len;
+		outq_notes_shrink(b, run);
+	}
+	b->packing = 0;
+	b->oldest = b->scan = b->first;
+	b->grace = b->before = b->given = 0;
+}
+
+/* --- giving up -------------------------------------------------------------------------------- */
+
+/* What is begun becomes a run of its own, so that what follows it can go. Without memory all of its
+ * run stays. */
+static void outq_notes_part(struct outq_notes *b, uint32_t begun)
+{
+	struct outq_notes_run *first = outq_notes_run(b, b->first);
+	if (begun == 0 || first == NULL || first->s.len <= begun ||
+	    first->note == OUTQ_NOTES_KEEP || !outq_notes_make_room(b))
+		return;
+	first = outq_notes_run(b, b->first);
+	struct slice front = first->s;
+	front.len = begun;
+	chunk_ref(front.chunk);
+	outq_notes_uncount(b, first, begun);
+	first->s.off += begun;
+	first->s.len -= begun;
+	first->n--;
+	outq_notes_put_first(b, front);
+}
+
+/* The oldest messages of a run that has more of them than have to go. */
+static void outq_notes_drop_some(struct outq_notes *b, struct outq_notes_run *run, uint64_t most)
+{
+	uint32_t len = 0, n = 0;
+	while (len < run->s.len && outq_notes_weight(b) - len > most) {
+		struct slice rest = {.chunk = run->s.chunk,
+				     .off = run->s.off + len,
+				     .len = run->s.len - len};
+		len += (uint32_t)frame_size(slice_bytes(&rest), rest.len);
+		n++;
+	}
+	if (len >= run->s.len) {
+		outq_notes_give_up(b, run, false);
+		return;
+	}
+	b->given_up += n;
+	b->account->given_up += n;
+	outq_notes_uncount(b, run, len);
+	run->s.off += len;
+	run->s.len -= len;
+	run->n -= n;
+}
+
+/* whole: a run goes as one. */
+static void outq_notes_drop(struct outq_notes *b, uint64_t most, uint32_t begun, bool whole)
+{
+	struct outq_notes_run *run;
+	outq_notes_part(b, begun);
+	if (begun > 0 && b->oldest == b->first && b->first != OUTQ_NOTES_NONE)
+		b->oldest = outq_notes_at(b, b->first)->next;
+	while ((run = outq_notes_run(b, b->oldest)) != NULL && outq_notes_weight(b) > most) {
+		if (run->note == OUTQ_NOTES_KEEP)
+			b->oldest = run->next;
+		else if (whole || outq_notes_weight(b) - most >= run->s.len + OUTQ_NOTES_RUN)
+			outq_notes_give_up(b, run, false);
+		else
+			outq_notes_drop_some(b, run, most);
+	}
+}
+
+void outq_notes_drop_oldest(struct outq_notes *b, uint64_t most, uint32_t begun)
+{
+	outq_notes_drop(b, most, begun, false);
+}
+
+void outq_notes_lighten(struct outq_notes *b, uint32_t begun)
+{
+	outq_notes_drop(b, outq_notes_weight(b) / 2, begun, true);
+	if (b->fill != NULL && b->fill->refs == 1)
+		outq_notes_drop_fill(b);
+}
+
+void outq_notes_conflate(struct outq_notes *b, uint32_t begun)
+{
+	b->conflating = true;
+	outq_notes_scan(b, begun > 0);
+}
