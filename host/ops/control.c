@@ -10,7 +10,7 @@
 #include "handler/worker/worker.h"
 #include "hub/slow.h"
 #include "handler/worker/sp.h"
-#include "ops/letters.h"
+#include "ops/replay.h"
 
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)
@@ -31,7 +31,7 @@ struct control {
 	struct hub *hub;
 	struct sp_listener *listener;
 	struct push_sources *sources;
-	struct letters *letters;
+	struct replay *letters;
 	LIST_HEAD(, control_later) later;
 	struct control_actions actions;
 	struct codec_batch batch;
@@ -337,8 +337,8 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
 	LIST_INSERT_HEAD(&c->later, later, others);
 	bool asked = item->type == CODEC_QUERY
-			     ? letters_list(c->letters, mount, control_on_letters, later)
-			     : letters_replay(c->letters, mount, id, control_on_letters, later);
+			     ? replay_list(c->letters, mount, control_on_letters, later)
+			     : replay_replay(c->letters, mount, id, control_on_letters, later);
 	if (asked)
 		return;
 	LIST_REMOVE(later, others);
@@ -485,7 +485,7 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 	}
 	*c = (struct control){.hub = hub, .sources = sources, .actions = *actions};
 	LIST_INIT(&c->later);
-	c->letters = letters_new(hub, deadletter);
+	c->letters = replay_new(hub, deadletter);
 	if (c->letters == NULL)
 		snprintf(why, why_cap, "no memory");
 	else
@@ -513,7 +513,7 @@ void control_free(struct control *c)
 		LIST_REMOVE(later, others);
 		free(later);
 	}
-	letters_free(c->letters);
+	replay_free(c->letters);
 	codec_batch_free(&c->batch);
 	codec_free(&c->out);
 	free(c);

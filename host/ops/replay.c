@@ -1,4 +1,4 @@
-#include "ops/letters.h"
+#include "ops/replay.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -9,17 +9,17 @@
 
 #include "hub/delivery.h"
 
-#define LETTERS_ID_MAX 96
-#define LETTERS_STEP 64 /* given back with one sync of the disk */
+#define REPLAY_ID_MAX 96
+#define REPLAY_STEP 64 /* given back with one sync of the disk */
 /* or so many bytes of messages; one is always let through */
-#define LETTERS_STEP_BYTES (16u << 20)
-#define LETTERS_LOOKS 10000 /* for connections, in one turn of the loop */
+#define REPLAY_STEP_BYTES (16u << 20)
+#define REPLAY_LOOKS 10000 /* for connections, in one turn of the loop */
 
 /* A letter that was not given back. */
 struct letter {
 	long at; /* in the file */
 	bool replayed;
-	char id[LETTERS_ID_MAX], conn[SESSION_ID_TEXT];
+	char id[REPLAY_ID_MAX], conn[SESSION_ID_TEXT];
 	/* Once it is about to be given back. */
 	uint8_t *message; /* NULL: it is none */
 	size_t len;
@@ -27,18 +27,18 @@ struct letter {
 	bool left;	   /* counted as such: a step may be shorter than was thought */
 };
 
-struct letters_job {
-	STAILQ_ENTRY(letters_job) next;
-	struct letters *letters;
+struct replay_job {
+	STAILQ_ENTRY(replay_job) next;
+	struct replay *letters;
 	bool list;
-	char only[LETTERS_ID_MAX]; /* empty: all */
-	char *mount;		   /* NULL: all */
-	letters_answer *answer;
+	char only[REPLAY_ID_MAX]; /* empty: all */
+	char *mount;		  /* NULL: all */
+	replay_answer *answer;
 	void *ctx;
 	struct letter *v; /* in the order of the file */
 	size_t n, cap;
-	size_t at;			   /* those before it are done with */
-	struct letter *step[LETTERS_STEP]; /* that are being given back */
+	size_t at;			  /* those before it are done with */
+	struct letter *step[REPLAY_STEP]; /* that are being given back */
 	unsigned n_step;
 	uint64_t replayed, left, left_out;
 	/* the file that `at` of its letters is a place in, whatever becomes of its name meanwhile
@@ -49,13 +49,13 @@ struct letters_job {
 	int error;
 };
 
-struct letters {
+struct replay {
 	struct hub *hub;
 	struct deadletter *file;
-	STAILQ_HEAD(, letters_job) jobs; /* the first is being worked on */
+	STAILQ_HEAD(, replay_job) jobs; /* the first is being worked on */
 };
 
-static void letters_job_free(struct letters_job *job)
+static void replay_job_free(struct replay_job *job)
 {
 	for (size_t i = 0; i < job->n; i++)
 		free(job->v[i].message);
@@ -69,20 +69,20 @@ static void letters_job_free(struct letters_job *job)
 
 /* --- reading: on the thread of the file ------------------------------------------------------- */
 
-static void letter_id(const json_t *letter, size_t line, char id[LETTERS_ID_MAX])
+static void letter_id(const json_t *letter, size_t line, char id[REPLAY_ID_MAX])
 {
 	const char *own = json_string_value(json_object_get(letter, "id"));
 	const char *conn = json_string_value(json_object_get(letter, "conn"));
 	long long seq = (long long)json_integer_value(json_object_get(letter, "seq"));
 	if (own != NULL)
-		snprintf(id, LETTERS_ID_MAX, "%s", own);
+		snprintf(id, REPLAY_ID_MAX, "%s", own);
 	else if (conn != NULL)
-		snprintf(id, LETTERS_ID_MAX, "%.64s:%lld", conn, seq);
+		snprintf(id, REPLAY_ID_MAX, "%.64s:%lld", conn, seq);
 	else /* of a version that gave those without a connection no name */
-		snprintf(id, LETTERS_ID_MAX, "-:%lld#%zu", seq, line);
+		snprintf(id, REPLAY_ID_MAX, "-:%lld#%zu", seq, line);
 }
 
-static struct letter *letters_add(struct letters_job *job)
+static struct letter *replay_add(struct replay_job *job)
 {
 	if (job->n == job->cap) {
 		size_t cap = job->cap == 0 ? 64 : 2 * job->cap;
@@ -97,10 +97,10 @@ static struct letter *letters_add(struct letters_job *job)
 }
 
 /* One line: a letter, or what became of one. places: which letter has which id. */
-static bool letters_read_line(struct letters_job *job, json_t *places, const json_t *line,
-			      size_t number, long at)
+static bool replay_read_line(struct replay_job *job, json_t *places, const json_t *line,
+			     size_t number, long at)
 {
-	char id[LETTERS_ID_MAX];
+	char id[REPLAY_ID_MAX];
 	const char *done = json_string_value(json_object_get(line, "replayed"));
 	const char *left = json_string_value(json_object_get(line, "left"));
 	const char *name = done != NULL ? done : left,
@@ -119,7 +119,7 @@ static bool letters_read_line(struct letters_job *job, json_t *places, const jso
 	    (job->mount != NULL && (mount == NULL || strcmp(job->mount, mount) != 0)))
 		return true;
 	if (letter == NULL) {
-		letter = letters_add(job);
+		letter = replay_add(job);
 		if (letter == NULL ||
 		    json_object_set_new(places, id, json_integer((json_int_t)job->n - 1)) != 0)
 			return false;
@@ -132,7 +132,7 @@ static bool letters_read_line(struct letters_job *job, json_t *places, const jso
 }
 
 /* Finds out what was not given back. Returns an errno. */
-static int letters_scan(struct letters_job *job, FILE *f)
+static int replay_scan(struct replay_job *job, FILE *f)
 {
 	json_t *places = json_object();
 	char *line = NULL;
@@ -143,7 +143,7 @@ static int letters_scan(struct letters_job *job, FILE *f)
 			break;
 		/* a message may contain one */
 		json_t *value = json_loads(line, JSON_ALLOW_NUL, NULL);
-		ok = !json_is_object(value) || letters_read_line(job, places, value, ++number, at);
+		ok = !json_is_object(value) || replay_read_line(job, places, value, ++number, at);
 		json_decref(value);
 	}
 	free(line);
@@ -162,7 +162,7 @@ static json_t *letter_read(const struct letter *letter, FILE *f, char **line, si
 	return json_loads(*line, JSON_ALLOW_NUL, NULL);
 }
 
-static bool letters_append_text(struct letters_job *job, const char *text)
+static bool replay_append_text(struct replay_job *job, const char *text)
 {
 	size_t n = strlen(text), needed = job->text_len + n + 2;
 	if (needed > job->text_cap) {
@@ -179,19 +179,19 @@ static bool letters_append_text(struct letters_job *job, const char *text)
 }
 
 /* The letters as they are in the file, each with its id. */
-static int letters_collect(struct letters_job *job, FILE *f)
+static int replay_collect(struct replay_job *job, FILE *f)
 {
 	char *line = NULL;
 	size_t cap = 0;
 	bool ok = true;
 	for (size_t i = 0; ok && i < job->n && !deadletter_is_closing(job->letters->file); i++) {
-		json_t *value = job->text_len < LETTERS_LIST_MAX
+		json_t *value = job->text_len < REPLAY_LIST_MAX
 					? letter_read(&job->v[i], f, &line, &cap)
 					: NULL;
 		json_object_set_new(value, "id", json_string(job->v[i].id));
 		char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
 		job->left_out += text == NULL;
-		ok = text == NULL || letters_append_text(job, text);
+		ok = text == NULL || replay_append_text(job, text);
 		free(text);
 		json_decref(value);
 	}
@@ -199,9 +199,9 @@ static int letters_collect(struct letters_job *job, FILE *f)
 	return ok ? 0 : ENOMEM;
 }
 
-static char *letters_on_scan(void *ctx, int *fd_r, int *error_r)
+static char *replay_on_scan(void *ctx, int *fd_r, int *error_r)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	int fd = deadletter_open_file(job->letters->file);
 	(void)fd_r;
 	job->file = fd >= 0 ? fdopen(fd, "r+") : NULL;
@@ -211,9 +211,9 @@ static char *letters_on_scan(void *ctx, int *fd_r, int *error_r)
 			close(fd);
 		return NULL;
 	}
-	*error_r = letters_scan(job, job->file);
+	*error_r = replay_scan(job, job->file);
 	if (*error_r == 0 && job->list)
-		*error_r = letters_collect(job, job->file);
+		*error_r = replay_collect(job, job->file);
 	return NULL;
 }
 
@@ -246,14 +246,14 @@ static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary
 }
 
 /* Reads the messages of a step, and gives the lines that say that they are given back. */
-static char *letters_on_mark(void *ctx, int *fd_r, int *error_r)
+static char *replay_on_mark(void *ctx, int *fd_r, int *error_r)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	char *line = NULL, *marks = NULL;
 	size_t cap = 0, n = 0, bytes = 0;
 	FILE *to = open_memstream(&marks, &n);
 	unsigned i = 0;
-	for (; to != NULL && i < job->n_step && (i == 0 || bytes < LETTERS_STEP_BYTES); i++) {
+	for (; to != NULL && i < job->n_step && (i == 0 || bytes < REPLAY_STEP_BYTES); i++) {
 		struct letter *letter = job->step[i];
 		json_t *value = letter_read(letter, job->file, &line, &cap);
 		letter->message = letter_message(value, &letter->len, &letter->binary);
@@ -273,9 +273,9 @@ static char *letters_on_mark(void *ctx, int *fd_r, int *error_r)
 }
 
 /* The lines that take that back for those that could not be given. */
-static char *letters_on_take_back(void *ctx, int *fd_r, int *error_r)
+static char *replay_on_take_back(void *ctx, int *fd_r, int *error_r)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	*fd_r = fileno(job->file);
 	char *text = NULL;
 	size_t n = 0;
@@ -290,10 +290,10 @@ static char *letters_on_take_back(void *ctx, int *fd_r, int *error_r)
 
 /* --- giving back: on the loop ----------------------------------------------------------------- */
 
-static void letters_begin(struct letters *l);
-static void letters_go_on(struct letters_job *job);
+static void replay_begin(struct replay *l);
+static void replay_go_on(struct replay_job *job);
 
-static void letters_say(const struct letters_job *job, struct codec_out *o)
+static void replay_say(const struct replay_job *job, struct codec_out *o)
 {
 	if (job->list && job->error == 0) {
 		codec_member_raw(o, "dead_letters", "[");
@@ -310,29 +310,29 @@ static void letters_say(const struct letters_job *job, struct codec_out *o)
 		codec_member_text(o, "error", span_of(strerror(job->error)));
 }
 
-static void letters_finish(struct letters_job *job, int error)
+static void replay_finish(struct replay_job *job, int error)
 {
-	struct letters *l = job->letters;
+	struct replay *l = job->letters;
 	struct codec_out o = {.n = 0};
 	job->error = error;
 	codec_object(&o, "reply");
 	size_t from = o.text.len;
-	letters_say(job, &o);
+	replay_say(job, &o);
 	job->answer(job->ctx, o.failed ? SPAN(",\"error\":\"no memory\"")
 				       : (struct span){o.text.p + from, o.text.len - from});
 	codec_free(&o);
 	STAILQ_REMOVE_HEAD(&l->jobs, next);
-	letters_job_free(job);
-	letters_begin(l);
+	replay_job_free(job);
+	replay_begin(l);
 }
 
-static void letters_try(struct letters_job *job, deadletter_work *work, deadletter_tried *tried)
+static void replay_try(struct replay_job *job, deadletter_work *work, deadletter_tried *tried)
 {
 	if (!deadletter_try(job->letters->file, work, tried, job))
-		letters_finish(job, ENOMEM);
+		replay_finish(job, ENOMEM);
 }
 
-static struct session *letter_session(const struct letters *l, const struct letter *letter)
+static struct session *letter_session(const struct replay *l, const struct letter *letter)
 {
 	struct session_id id;
 	if (!session_id_parse(span_of(letter->conn), &id) || id.host != l->hub->host_id)
@@ -341,7 +341,7 @@ static struct session *letter_session(const struct letters *l, const struct lett
 	return s != NULL && !s->ended ? s : NULL;
 }
 
-static bool letter_submit(const struct letters *l, const struct letter *letter)
+static bool letter_submit(const struct replay *l, const struct letter *letter)
 {
 	struct session *s = letter_session(l, letter);
 	if (s == NULL)
@@ -353,25 +353,25 @@ static bool letter_submit(const struct letters *l, const struct letter *letter)
 	return delivery_submit(s->mount, s, &e);
 }
 
-static void letter_leave(struct letters_job *job, struct letter *letter)
+static void letter_leave(struct replay_job *job, struct letter *letter)
 {
 	job->left += !letter->left;
 	letter->left = true;
 }
 
-static void letters_on_taken_back(void *ctx, int error)
+static void replay_on_taken_back(void *ctx, int error)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	if (error != 0)
-		letters_finish(job, error);
+		replay_finish(job, error);
 	else
-		letters_go_on(job);
+		replay_go_on(job);
 }
 
 /* It is on the disk that they are given back: they are. */
-static void letters_on_marked(void *ctx, int error)
+static void replay_on_marked(void *ctx, int error)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	bool lost = false;
 	for (unsigned i = 0; i < job->n_step; i++) {
 		struct letter *letter = job->step[i];
@@ -386,14 +386,14 @@ static void letters_on_marked(void *ctx, int error)
 		letter->message = NULL;
 	}
 	if (error != 0)
-		letters_finish(job, error);
+		replay_finish(job, error);
 	else if (lost) /* its connection has gone, or there was no memory: it stays a letter */
-		letters_try(job, letters_on_take_back, letters_on_taken_back);
+		replay_try(job, replay_on_take_back, replay_on_taken_back);
 	else
-		letters_go_on(job);
+		replay_go_on(job);
 }
 
-static char *letters_on_nothing(void *ctx, int *fd_r, int *error_r)
+static char *replay_on_nothing(void *ctx, int *fd_r, int *error_r)
 {
 	(void)ctx;
 	(void)fd_r;
@@ -402,13 +402,13 @@ static char *letters_on_nothing(void *ctx, int *fd_r, int *error_r)
 }
 
 /* The next step: of letters whose connections are here. */
-static void letters_go_on(struct letters_job *job)
+static void replay_go_on(struct replay_job *job)
 {
 	if (job->n_step > 0)
 		job->at = (size_t)(job->step[job->n_step - 1] - job->v) + 1;
-	size_t last = job->at + LETTERS_LOOKS;
+	size_t last = job->at + REPLAY_LOOKS;
 	job->n_step = 0;
-	for (size_t i = job->at; i < job->n && i < last && job->n_step < LETTERS_STEP; i++) {
+	for (size_t i = job->at; i < job->n && i < last && job->n_step < REPLAY_STEP; i++) {
 		if (letter_session(job->letters, &job->v[i]) != NULL)
 			job->step[job->n_step++] = &job->v[i];
 		else
@@ -416,93 +416,93 @@ static void letters_go_on(struct letters_job *job)
 		job->at += job->n_step == 0;
 	}
 	if (job->n_step > 0)
-		letters_try(job, letters_on_mark, letters_on_marked);
+		replay_try(job, replay_on_mark, replay_on_marked);
 	else if (job->at < job->n)
-		letters_try(job, letters_on_nothing,
-			    letters_on_taken_back); /* others have their turn */
+		replay_try(job, replay_on_nothing,
+			   replay_on_taken_back); /* others have their turn */
 	else
-		letters_finish(job, 0);
+		replay_finish(job, 0);
 }
 
-static void letters_on_scanned(void *ctx, int error)
+static void replay_on_scanned(void *ctx, int error)
 {
-	struct letters_job *job = ctx;
+	struct replay_job *job = ctx;
 	if (error != 0 || job->list)
-		letters_finish(job, error);
+		replay_finish(job, error);
 	else
-		letters_go_on(job);
+		replay_go_on(job);
 }
 
-static void letters_begin(struct letters *l)
+static void replay_begin(struct replay *l)
 {
-	struct letters_job *job = STAILQ_FIRST(&l->jobs);
+	struct replay_job *job = STAILQ_FIRST(&l->jobs);
 	if (job != NULL)
-		letters_try(job, letters_on_scan, letters_on_scanned);
+		replay_try(job, replay_on_scan, replay_on_scanned);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static bool letters_ask(struct letters *l, bool list, struct span mount, struct span only,
-			letters_answer *answer, void *ctx)
+static bool replay_ask(struct replay *l, bool list, struct span mount, struct span only,
+		       replay_answer *answer, void *ctx)
 {
 	if (deadletter_path(l->file) == NULL) {
 		answer(ctx, SPAN(",\"error\":\"the host has no --dead-letter file\""));
 		return true;
 	}
-	if (only.n >= LETTERS_ID_MAX) {
+	if (only.n >= REPLAY_ID_MAX) {
 		answer(ctx, SPAN(",\"replayed\":0,\"left\":0"));
 		return true;
 	}
-	struct letters_job *job = calloc(1, sizeof *job);
+	struct replay_job *job = calloc(1, sizeof *job);
 	char *path = mount.p != NULL ? strndup(mount.p, mount.n) : NULL;
 	if (job == NULL || (mount.p != NULL && path == NULL)) {
 		free(job);
 		free(path);
 		return false;
 	}
-	*job = (struct letters_job){.letters = l,
-				    .list = list,
-				    .mount = path,
-				    .answer = answer,
-				    .ctx = ctx};
+	*job = (struct replay_job){.letters = l,
+				   .list = list,
+				   .mount = path,
+				   .answer = answer,
+				   .ctx = ctx};
 	if (only.n > 0)
 		memcpy(job->only, only.p, only.n);
 	bool first = STAILQ_EMPTY(&l->jobs);
 	STAILQ_INSERT_TAIL(&l->jobs, job, next);
 	if (first)
-		letters_begin(l);
+		replay_begin(l);
 	return true;
 }
 
-bool letters_list(struct letters *l, struct span mount, letters_answer *answer, void *ctx)
+bool replay_list(struct replay *l, struct span mount, replay_answer *answer, void *ctx)
 {
-	return letters_ask(l, true, mount, (struct span){0}, answer, ctx);
+	return replay_ask(l, true, mount, (struct span){0}, answer, ctx);
 }
 
-bool letters_replay(struct letters *l, struct span mount, struct span id, letters_answer *answer,
-		    void *ctx)
+bool replay_replay(struct replay *l, struct span mount, struct span id, replay_answer *answer,
+		   void *ctx)
 {
-	return letters_ask(l, false, mount, id, answer, ctx);
+	return replay_ask(l, false, mount, id, answer, ctx);
 }
 
-struct letters *letters_new(struct hub *hub, struct deadletter *d)
+struct replay *replay_new(struct hub *hub, struct deadletter *d)
 {
-	struct letters *l = calloc(1, sizeof *l);
+	struct replay *l = calloc(1, sizeof *l);
 	if (l == NULL)
 		return NULL;
-	*l = (struct letters){.hub = hub, .file = d};
+	*l = (struct replay){.hub = hub, .file = d};
 	STAILQ_INIT(&l->jobs);
 	return l;
 }
 
-void letters_free(struct letters *l)
+void replay_free(struct replay *l)
 {
-	struct letters_job *job;
+	struct replay_job *job;
 	if (l == NULL)
 		return;
 	while ((job = STAILQ_FIRST(&l->jobs)) != NULL) {
 		STAILQ_REMOVE_HEAD(&l->jobs, next);
-		letters_job_free(job);
+		replay_job_free(job);
 	}
 	free(l);
 }

@@ -12,26 +12,26 @@
 #include "handler/worker/codec.h"
 #include "handler/worker/deadletter.h"
 
-#define LETTERS_LIST_MAX (4u << 20) /* bytes of letters in one list; those beyond are counted */
+#define REPLAY_LIST_MAX (4u << 20) /* bytes of letters in one list; those beyond are counted */
 
-struct letters;
+struct replay;
 
 /* On the loop, once for each request unless the host ends before: JSON members, each with a comma
  * before it. */
-typedef void letters_answer(void *ctx, struct span members);
+typedef void replay_answer(void *ctx, struct span members);
 
 /* NULL without memory. */
-struct letters *letters_new(struct hub *hub, struct deadletter *d);
+struct replay *replay_new(struct hub *hub, struct deadletter *d);
 /* After deadletter_close. Requests that were not answered are dropped. */
-void letters_free(struct letters *l);
+void replay_free(struct replay *l);
 /* Those of one mount, or of all (mount.p NULL). */
 /* Answers with "dead_letters", an array of what was not given back, "left_out" if those are not
  * all, or "error". False without memory: there will be no answer. */
-bool letters_list(struct letters *l, struct span mount, letters_answer *answer, void *ctx);
+bool replay_list(struct replay *l, struct span mount, replay_answer *answer, void *ctx);
 /* Gives messages back, as new events of their connections: the one with this id, or all (empty).
  * Answers with "replayed":N and "left":N (whose connection is gone, or which are no messages), and
  * "error" if something kept it from being done. False without memory. */
-bool letters_replay(struct letters *l, struct span mount, struct span id, letters_answer *answer,
-		    void *ctx);
+bool replay_replay(struct replay *l, struct span mount, struct span id, replay_answer *answer,
+		   void *ctx);
 
 #endif
