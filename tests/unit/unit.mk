@@ -17,7 +17,7 @@ $(BUILD)/tests/unit/test_sp: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=loop_timer_s
 $(BUILD)/tests/unit/test_push: UNIT_WRAP := -Wl,--wrap=calloc
 $(BUILD)/tests/unit/test_token: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc
 $(BUILD)/tests/unit/test_outq: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
-$(BUILD)/tests/unit/test_backlog: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+$(BUILD)/tests/unit/test_outq_notes: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/test_uring: UNIT_WRAP := -Wl,--wrap=io_uring_submit_and_wait
 $(BUILD)/tests/unit/test_ring: UNIT_WRAP := -Wl,--wrap=malloc
 # Lets time pass.
