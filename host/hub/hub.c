@@ -6,7 +6,7 @@
 #include "base/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
-#include "hub/slow.h"
+#include "hub/slow_consumer.h"
 #include "hub/timer.h"
 
 #define HUB_VICTIMS 64 /* that are ended in one turn */
@@ -36,11 +36,12 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
-	slow_end(m->hub, s);
+	slow_consumer_end(m->hub, s);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
 	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)),
-	    LOG_U64("code", code), LOG_SPAN("reason", reason), LOG_U64("dropped", slow_dropped(s)));
+	    LOG_U64("code", code), LOG_SPAN("reason", reason),
+	    LOG_U64("dropped", slow_consumer_dropped(s)));
 }
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
@@ -117,7 +118,7 @@ static inline void hub_send(struct hub *hub, struct session *s, struct outgoing 
 {
 	enum conn_sent sent = conn_send(session_conn(s), o, own);
 	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
-		slow_refused(hub, s, o, sent, own);
+		slow_consumer_refused(hub, s, o, sent, own);
 }
 
 /* What the queue of a slow connection is to know of the message; false without memory. */
@@ -132,7 +133,7 @@ static void hub_end_victim(struct hub *hub, struct session *s)
 	if (s->ended)
 		return;
 	if (!s->no_memory) {
-		slow_close(hub, s);
+		slow_consumer_close(hub, s);
 		return;
 	}
 	LOG(hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a connection is closed",
@@ -186,7 +187,7 @@ static bool hub_cast_far(struct remote_conn_group *group, uint32_t n, const stru
 static void hub_cast_lost(struct hub *hub, struct session *s, struct hub_cast *cast)
 {
 	if (s != cast->exclude)
-		slow_refused(hub, s, &cast->out, CONN_NO_MEMORY, s == cast->own);
+		slow_consumer_refused(hub, s, &cast->out, CONN_NO_MEMORY, s == cast->own);
 }
 
 static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c,
@@ -347,7 +348,7 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 	if (hub_note(m, command, own))
 		hub_send(hub, s, &o, own);
 	else
-		slow_refused(hub, s, &o, CONN_NO_MEMORY, own);
+		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
 	outgoing_free(&o);
 }
 
@@ -509,11 +510,11 @@ const struct conn_ops hub_conn_ops = {
 	.dropped = hub_on_dropped,
 	.withdrawn = admission_withdrawn,
 	.unanswered = admission_unanswered,
-	.gave_up = slow_gave_up,
-	.memory_limit = slow_heavy,
-	.relieved = slow_relieved,
-	.unsent = slow_unsent,
-	.slow = slow_began,
+	.gave_up = slow_consumer_gave_up,
+	.memory_limit = slow_consumer_heavy,
+	.relieved = slow_consumer_relieved,
+	.unsent = slow_consumer_unsent,
+	.slow = slow_consumer_began,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------- */

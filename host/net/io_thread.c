@@ -238,7 +238,8 @@ static void io_thread_tell_slow(struct conn *c)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* Here and in io_thread_refused is what hub/slow.c does for the conns of the hub's loop. */
+/* Here and in io_thread_refused is what hub/slow_consumer_consumer.c does for the conns of the
+ * hub's loop. */
 static bool io_thread_on_heavy(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_session(c);
@@ -381,7 +382,7 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* The mount's policy, as hub/slow.c has it for the conns of the hub's loop. */
+/* The mount's policy, as hub/slow_consumer_consumer.c has it for the conns of the hub's loop. */
 static void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
 			      enum outgoing_slow policy)
 {

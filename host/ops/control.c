@@ -8,7 +8,7 @@
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
 #include "handler/worker/worker.h"
-#include "hub/slow.h"
+#include "hub/slow_consumer.h"
 #include "handler/worker/sp.h"
 #include "ops/replay.h"
 
@@ -147,7 +147,7 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_member_uint(o, "rooms", s->rooms.n);
 	codec_member_uint(o, "events", s->lane.sequence);
 	codec_member_uint(o, "waiting", conn_load(session_conn(s)).waiting);
-	codec_member_uint(o, "dropped", slow_dropped(s));
+	codec_member_uint(o, "dropped", slow_consumer_dropped(s));
 	codec_raw(o, "}", 1);
 }
 

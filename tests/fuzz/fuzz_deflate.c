@@ -93,7 +93,7 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 
 /* --- the slow reader -------------------------------------------------------------------------- */
 
-struct slow {
+struct slow_consumer {
 	z_stream z;
 	struct record message, wire; /* what it has become, and where its parts are gathered what came */
 	uint64_t taken, max;
@@ -103,13 +103,13 @@ struct slow {
 	struct record *out;
 };
 
-static bool slow_bad(struct slow *s, uint16_t code)
+static bool slow_consumer_bad(struct slow_consumer *s, uint16_t code)
 {
 	record_add_result(s->out, 0xFF, code, "", 0);
 	return false;
 }
 
-static bool slow_text(struct slow *s, const uint8_t *p, size_t n)
+static bool slow_consumer_text(struct slow_consumer *s, const uint8_t *p, size_t n)
 {
 	const size_t room = s->max - s->message.n < n ? (size_t)(s->max - s->message.n) : n;
 
@@ -117,12 +117,12 @@ static bool slow_text(struct slow *s, const uint8_t *p, size_t n)
 		s->utf8 = utf8_check(s->utf8, p, room);
 	record_add(&s->message, p, room);
 	if (s->utf8 == UTF8_REJECT)
-		return slow_bad(s, 1007);
-	return room == n || slow_bad(s, 1009);
+		return slow_consumer_bad(s, 1007);
+	return room == n || slow_consumer_bad(s, 1009);
 }
 
 /* One byte into zlib, and out what there is. */
-static bool slow_inflate(struct slow *s, uint8_t byte)
+static bool slow_consumer_inflate(struct slow_consumer *s, uint8_t byte)
 {
 	uint8_t piece[64];
 	int code;
@@ -134,48 +134,48 @@ static bool slow_inflate(struct slow *s, uint8_t byte)
 		s->z.next_out = piece;
 		s->z.avail_out = sizeof(piece);
 		code = inflate(&s->z, Z_SYNC_FLUSH);
-		if (!slow_text(s, piece, sizeof(piece) - s->z.avail_out))
+		if (!slow_consumer_text(s, piece, sizeof(piece) - s->z.avail_out))
 			return false;
 		if (code == Z_STREAM_END) {
 			s->ended = s->z.avail_in == 0;
 			inflateResetKeep(&s->z);
 		} else if (code != Z_OK && code != Z_BUF_ERROR) {
-			return slow_bad(s, 1007);
+			return slow_consumer_bad(s, 1007);
 		}
 	} while (s->z.avail_out == 0 || s->z.avail_in > 0);
 	return true;
 }
 
-static bool slow_bytes(struct slow *s, const uint8_t *p, size_t n)
+static bool slow_consumer_bytes(struct slow_consumer *s, const uint8_t *p, size_t n)
 {
 	if (!s->compressed)
-		return slow_text(s, p, n);
+		return slow_consumer_text(s, p, n);
 	for (size_t i = 0; i < n; i++)
-		if (!slow_inflate(s, p[i]))
+		if (!slow_consumer_inflate(s, p[i]))
 			return false;
 	return true;
 }
 
-static bool slow_end(struct slow *s)
+static bool slow_consumer_end(struct slow_consumer *s)
 {
 	static const uint8_t tail[4] = {0, 0, 0xFF, 0xFF};
 
-	if (s->gathers && s->compressed && !slow_bytes(s, s->wire.bytes, s->wire.n))
+	if (s->gathers && s->compressed && !slow_consumer_bytes(s, s->wire.bytes, s->wire.n))
 		return false;
 	if (s->compressed && s->taken > 0 && !s->ended) {
-		if (!slow_bytes(s, tail, 4))
+		if (!slow_consumer_bytes(s, tail, 4))
 			return false;
 		if ((s->z.data_type & 128) == 0 || (s->z.data_type & 63) != 0)
-			return slow_bad(s, 1007);
+			return slow_consumer_bad(s, 1007);
 	}
 	if (s->utf8 != UTF8_ACCEPT)
-		return slow_bad(s, 1007);
+		return slow_consumer_bad(s, 1007);
 	record_add_result(s->out, (uint8_t)s->opcode, 0, s->message.bytes, s->message.n);
 	s->opcode = 0;
 	return true;
 }
 
-static void slow_begin(struct slow *s, uint8_t first)
+static void slow_consumer_begin(struct slow_consumer *s, uint8_t first)
 {
 	s->opcode = first & 15;
 	s->compressed = (first & 0x40) != 0;
@@ -187,13 +187,13 @@ static void slow_begin(struct slow *s, uint8_t first)
 		inflateReset(&s->z);
 }
 
-static uint64_t slow_limit(const struct slow *s)
+static uint64_t slow_consumer_limit(const struct slow_consumer *s)
 {
 	return s->compressed ? s->max + s->max / 8 + 1024 : s->max;
 }
 
 /* One frame with a length of up to 125 bytes or in the two byte form; anything else is not looked at here, fuzz_frame does. */
-static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
+static bool slow_consumer_frame(struct slow_consumer *s, const uint8_t **p, size_t *n)
 {
 	const uint8_t *h = *p;
 	const size_t head = *n >= 2 && h[1] == 126 ? 4 : 2;
@@ -204,16 +204,16 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 	const unsigned opcode = h[0] & 15;
 	const bool data = opcode == FRAME_TEXT || opcode == FRAME_BINARY;
 	if ((h[0] & 0x30) || ((h[0] & 0x40) && !data) || opcode > 10 || (opcode > 2 && opcode < 8) || h[1] >= 128)
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	if (opcode >= 8 && (h[0] < 128 || h[1] > 125))
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	if (opcode < 8 && (data ? s->opcode != 0 : s->opcode == 0))
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	if (*n < head)
 		return false;
 	len = h[1] == 126 ? (size_t)(h[2] * 256 + h[3]) : h[1];
 	if (h[1] == 126 && len < 126)
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	there = len < *n - head ? len : *n - head;
 	*p += head + there;
 	*n -= head + there;
@@ -223,15 +223,15 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 		return there == len;
 	}
 	if (data)
-		slow_begin(s, h[0]);
-	if (len > slow_limit(s) || s->taken > slow_limit(s) - len)
-		return slow_bad(s, 1009);
+		slow_consumer_begin(s, h[0]);
+	if (len > slow_consumer_limit(s) || s->taken > slow_consumer_limit(s) - len)
+		return slow_consumer_bad(s, 1009);
 	s->taken += there;
 	if (s->gathers && s->compressed)
 		record_add(&s->wire, h + head, there);
-	else if (!slow_bytes(s, h + head, there))
+	else if (!slow_consumer_bytes(s, h + head, there))
 		return false;
-	return there == len && (h[0] < 128 || slow_end(s));
+	return there == len && (h[0] < 128 || slow_consumer_end(s));
 }
 
 /* --- the fast reader -------------------------------------------------------------------------- */
@@ -306,7 +306,7 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	static const uint64_t maxima[] = {1 << 16, 0, 1, 100, 5000, 1024, 1 << 20, 40000};
 	const unsigned bits = 15 - choice % 7;
 	struct record expected = {0}, got = {0};
-	struct slow slow = {.max = maxima[seed % 8], .keep = choice & 128, .out = &expected};
+	struct slow_consumer slow = {.max = maxima[seed % 8], .keep = choice & 128, .out = &expected};
 	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3}};
 	const uint8_t *p = data;
 	size_t n = size;
@@ -317,7 +317,7 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	fast.limits = (struct frame_limits){.message_max = slow.max, .inflate = &fast.inflate};
 	/* Who refers back beyond a small window is refused or not, as zlib happens to have the bytes at hand. */
 	if (!beyond_slow(data, size) && (!slow.keep || bits == 15)) {
-		while (slow_frame(&slow, &p, &n))
+		while (slow_consumer_frame(&slow, &p, &n))
 			;
 		fast_run(&fast, data, size, 0, &got);
 		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));

@@ -6,7 +6,7 @@
 
 /* --- the slow reader -------------------------------------------------------------------------- */
 
-struct slow {
+struct slow_consumer {
 	uint8_t *message; /* of the largest size that can come */
 	size_t len;
 	int opcode; /* of the message under way, 0: none */
@@ -15,28 +15,28 @@ struct slow {
 	struct record *out;
 };
 
-static bool slow_bad(struct slow *s, uint16_t code)
+static bool slow_consumer_bad(struct slow_consumer *s, uint16_t code)
 {
 	record_add_result(s->out, 0xFF, code, NULL, 0);
 	return false;
 }
 
-static bool slow_close(struct slow *s, const uint8_t *p, size_t n)
+static bool slow_consumer_close(struct slow_consumer *s, const uint8_t *p, size_t n)
 {
 	unsigned code = n >= 2 ? (unsigned)(p[0] * 256 + p[1]) : 1005;
 
 	if (n == 1)
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	if (n >= 2 && !(code >= 1000 && code <= 1003) && !(code >= 1007 && code <= 1014) && !(code >= 3000 && code <= 4999))
-		return slow_bad(s, 1002);
+		return slow_consumer_bad(s, 1002);
 	if (n >= 2 && utf8_check(UTF8_ACCEPT, p + 2, n - 2) != UTF8_ACCEPT)
-		return slow_bad(s, 1007);
+		return slow_consumer_bad(s, 1007);
 	record_add_result(s->out, 8, (uint16_t)code, n >= 2 ? p + 2 : NULL, n >= 2 ? n - 2 : 0);
 	return false; /* nothing counts after it */
 }
 
 /* The payload of a data frame, as far as it is there. */
-static bool slow_data(struct slow *s, const uint8_t *p, size_t n, bool whole, bool fin)
+static bool slow_consumer_data(struct slow_consumer *s, const uint8_t *p, size_t n, bool whole, bool fin)
 {
 	uint32_t state = UTF8_ACCEPT;
 
@@ -46,11 +46,11 @@ static bool slow_data(struct slow *s, const uint8_t *p, size_t n, bool whole, bo
 	for (size_t i = 0; s->opcode == 1 && i < s->len; i++)
 		state = utf8_check(state, s->message + i, 1);
 	if (state == UTF8_REJECT)
-		return slow_bad(s, 1007);
+		return slow_consumer_bad(s, 1007);
 	if (!whole || !fin)
 		return whole;
 	if (state != UTF8_ACCEPT)
-		return slow_bad(s, 1007);
+		return slow_consumer_bad(s, 1007);
 	record_add_result(s->out, (uint8_t)s->opcode, 0, s->message, s->len);
 	s->len = 0;
 	s->opcode = 0;
@@ -58,7 +58,7 @@ static bool slow_data(struct slow *s, const uint8_t *p, size_t n, bool whole, bo
 }
 
 /* The rules that need two bytes, RFC 6455 5.2 to 5.5. */
-static bool slow_allowed(const struct slow *s, unsigned a, unsigned b)
+static bool slow_consumer_allowed(const struct slow_consumer *s, unsigned a, unsigned b)
 {
 	const unsigned opcode = a % 16, length = b % 128;
 
@@ -80,7 +80,7 @@ static bool slow_allowed(const struct slow *s, unsigned a, unsigned b)
 }
 
 /* Reads one frame; false: that was the last thing. */
-static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
+static bool slow_consumer_frame(struct slow_consumer *s, const uint8_t **p, size_t *n)
 {
 	const uint8_t *h = *p;
 	size_t head = 2, there;
@@ -90,8 +90,8 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 
 	if (*n < 2)
 		return false;
-	if (!slow_allowed(s, h[0], h[1]))
-		return slow_bad(s, 1002);
+	if (!slow_consumer_allowed(s, h[0], h[1]))
+		return slow_consumer_bad(s, 1002);
 	len = h[1] % 128;
 	head += len == 126 ? 2 : len == 127 ? 8 : 0;
 	if (*n < head + (s->masked ? 4 : 0))
@@ -103,22 +103,22 @@ static bool slow_frame(struct slow *s, const uint8_t **p, size_t *n)
 		for (size_t i = 2; i < head; i++)
 			len = len * 256 + h[i];
 		if (len < least || (head == 10 && h[2] >= 128))
-			return slow_bad(s, 1002);
+			return slow_consumer_bad(s, 1002);
 	}
 	if (h[0] % 16 < 8 && (len > s->max || s->len + len > s->max))
-		return slow_bad(s, 1009);
+		return slow_consumer_bad(s, 1009);
 	head += s->masked ? 4 : 0;
 	there = len < *n - head ? (size_t)len : *n - head;
 	payload = malloc(there + 1);
 	for (size_t i = 0; i < there; i++)
 		payload[i] = s->masked ? h[head + i] ^ h[head - 4 + i % 4] : h[head + i];
 	if (h[0] % 16 >= 8) {
-		more = there == len && (h[0] % 16 != 8 || slow_close(s, payload, there));
+		more = there == len && (h[0] % 16 != 8 || slow_consumer_close(s, payload, there));
 		if (more)
 			record_add_result(s->out, h[0] % 16, 0, payload, there);
 	} else {
 		s->opcode = h[0] % 16 != 0 ? h[0] % 16 : s->opcode;
-		more = slow_data(s, payload, there, there == len, h[0] >= 128);
+		more = slow_consumer_data(s, payload, there, there == len, h[0] >= 128);
 	}
 	free(payload);
 	*p += head + there;
@@ -204,7 +204,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct frame_limits limits;
 	struct frame_reader r = {0};
 	struct record expected = {0}, got = {0};
-	struct slow slow = {.out = &expected};
+	struct slow_consumer slow = {.out = &expected};
 	const uint8_t *p = data + 2;
 	size_t n;
 
@@ -215,7 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	slow.masked = limits.masked;
 	slow.message = malloc(size);
 	n = size - 2;
-	while (slow_frame(&slow, &p, &n))
+	while (slow_consumer_frame(&slow, &p, &n))
 		;
 	feed(&r, &limits, data + 2, size - 2, &got);
 	same(&got, &expected);

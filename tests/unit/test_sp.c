@@ -642,7 +642,7 @@ static size_t size_of(unsigned i)
 }
 
 /* Nobody reads for a while: everything waits, and comes in order and whole. */
-START_TEST(slow_peers)
+START_TEST(slow_consumer_peers)
 {
 	static char text[LARGE];
 	size_t total = 0, at = 0, head = 8 + (size_t)ipc;
@@ -1001,7 +1001,7 @@ static void add_common(TCase *tc)
 	tcase_add_test(tc, ends_in_the_middle);
 	tcase_add_test(tc, lies_about_lengths);
 	tcase_add_test(tc, largest_message);
-	tcase_add_test(tc, slow_peers);
+	tcase_add_test(tc, slow_consumer_peers);
 	tcase_add_test(tc, who_has_to_read_first);
 	tcase_add_test(tc, who_does_not_read_at_all);
 	tcase_add_loop_test(tc, who_has_to_read_first_and_leaves, 0, 2);

@@ -8,21 +8,21 @@
 
 /* A message for a session was not queued: `sent` is CONN_FULL or CONN_NO_MEMORY. Members may be
  * being walked. */
-void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent,
-		  bool own);
+void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *o,
+			   enum conn_sent sent, bool own);
 /* It is not counted among the slow ones any more. */
-void slow_end(struct hub *hub, struct session *s);
+void slow_consumer_end(struct hub *hub, struct session *s);
 /* Closes a victim. */
-void slow_close(struct hub *hub, struct session *s);
+void slow_consumer_close(struct hub *hub, struct session *s);
 /* See conn_ops. */
-void slow_unsent(struct conn *c, enum conn_sent sent, uint32_t messages);
-void slow_began(struct conn *c);
-void slow_gave_up(struct conn *c, uint32_t messages, bool gone);
-bool slow_heavy(struct conn *c);
-void slow_relieved(void *ctx);
+void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages);
+void slow_consumer_began(struct conn *c);
+void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone);
+bool slow_consumer_heavy(struct conn *c);
+void slow_consumer_relieved(void *ctx);
 
 /* Messages that it did not get. */
-static inline uint32_t slow_dropped(struct session *s)
+static inline uint32_t slow_consumer_dropped(struct session *s)
 {
 	return s->dropped + conn_load(session_conn(s)).given_up;
 }

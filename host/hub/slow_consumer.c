@@ -1,6 +1,7 @@
-#include "hub/slow.h"
+#include "hub/slow_consumer.h"
 
-static void slow_log(struct hub *hub, struct session *s, enum log_level level, const char *what)
+static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level level,
+			      const char *what)
 {
 	static const char *const policies[] = {"close", "drop-oldest", "conflate"};
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
@@ -12,32 +13,33 @@ static void slow_log(struct hub *hub, struct session *s, enum log_level level, c
 	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(session_conn(s), remote)),
 	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
 	    LOG_U64("held", (uint64_t)load.waiting + load.held),
-	    LOG_U64("dropped", slow_dropped(s)));
+	    LOG_U64("dropped", slow_consumer_dropped(s)));
 }
 
-static void slow_begin(struct hub *hub, struct session *s)
+static void slow_consumer_begin(struct hub *hub, struct session *s)
 {
 	if (s->slow)
 		return;
 	s->slow = true;
 	hub->loop->stats.slow++;
-	slow_log(hub, s, LOG_NOTICE, "messages are given up: the connection reads too slowly");
+	slow_consumer_log(hub, s, LOG_NOTICE,
+			  "messages are given up: the connection reads too slowly");
 }
 
-void slow_end(struct hub *hub, struct session *s)
+void slow_consumer_end(struct hub *hub, struct session *s)
 {
 	hub->loop->stats.slow -= s->slow;
 	s->slow = false;
 }
 
-void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum conn_sent sent,
-		  bool own)
+void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *o,
+			   enum conn_sent sent, bool own)
 {
 	enum mount_slow policy = s->mount->slow;
 	if (sent == CONN_FULL && policy != MOUNT_SLOW_CLOSE && !own && !s->victim) {
 		sent = conn_make_way(session_conn(s), o, policy == MOUNT_SLOW_CONFLATE);
 		if (sent == CONN_SENT || policy == MOUNT_SLOW_DROP_OLDEST)
-			slow_begin(hub, s);
+			slow_consumer_begin(hub, s);
 		if (sent == CONN_SENT)
 			return;
 	}
@@ -50,27 +52,27 @@ void slow_refused(struct hub *hub, struct session *s, struct outgoing *o, enum c
 	hub_mark_victim(hub, s);
 }
 
-bool slow_heavy(struct conn *c)
+bool slow_consumer_heavy(struct conn *c)
 {
 	struct session *s = conn_session(c);
 	struct hub *hub = s->mount->hub;
 	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && !s->victim && conn_lighten(c)) {
-		slow_begin(hub, s);
+		slow_consumer_begin(hub, s);
 		return true;
 	}
-	slow_log(hub, s, LOG_NOTICE,
-		 "connection closed: it holds most where --max-buffered is reached");
+	slow_consumer_log(hub, s, LOG_NOTICE,
+			  "connection closed: it holds most where --max-buffered is reached");
 	s->memory_limit = true;
 	hub_mark_victim(hub, s);
 	return false;
 }
 
-void slow_relieved(void *ctx)
+void slow_consumer_relieved(void *ctx)
 {
 	hub_end_victims(ctx);
 }
 
-void slow_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
+void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
 {
 	struct session *s = conn_session(c);
 	struct hub *hub = s->mount->hub;
@@ -80,30 +82,30 @@ void slow_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
 	hub_end_victims(hub);
 }
 
-void slow_began(struct conn *c)
+void slow_consumer_began(struct conn *c)
 {
 	struct session *s = conn_session(c);
-	slow_begin(s->mount->hub, s);
+	slow_consumer_begin(s->mount->hub, s);
 }
 
-void slow_close(struct hub *hub, struct session *s)
+void slow_consumer_close(struct hub *hub, struct session *s)
 {
 	if (s->memory_limit) {
 		hub->loop->stats.heavy_ended++;
 		hub_close_session(s, CLOSE_TRY_LATER, SPAN("the host holds too much"), true);
 		return;
 	}
-	slow_log(hub, s, LOG_NOTICE, "connection closed: it reads too slowly");
+	slow_consumer_log(hub, s, LOG_NOTICE, "connection closed: it reads too slowly");
 	hub->loop->stats.slow_ended++;
 	hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);
 }
 
-void slow_gave_up(struct conn *c, uint32_t messages, bool gone)
+void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
 	struct session *s = conn_session(c);
 	struct hub *hub = s->mount->hub;
 	s->dropped += messages;
 	if (s->slow && !gone)
-		slow_log(hub, s, LOG_INFO, "the connection has caught up");
-	slow_end(hub, s);
+		slow_consumer_log(hub, s, LOG_INFO, "the connection has caught up");
+	slow_consumer_end(hub, s);
 }
