@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#include "handler/worker/ask.h"
+#include "handler/worker/query.h"
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
 #include "handler/worker/worker.h"
@@ -274,7 +274,7 @@ static bool control_query_of_host(struct control *c, struct codec_item *item,
 		codec_member_text(&c->out, "error",
 				  SPAN("stats are of the whole host: without -m"));
 	else
-		ask_stats(&c->out, c->hub); /* there may be no mount at all */
+		query_stats(&c->out, c->hub); /* there may be no mount at all */
 	codec_object_end(&c->out);
 	return true;
 }
@@ -389,7 +389,7 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 		break;
 	case CODEC_PUSH:
 		if (m != NULL)
-			ask_push(&c->out, m, c->sources, &c->batch, item);
+			query_push(&c->out, m, c->sources, &c->batch, item);
 		else
 			control_no_mount(c, item, "done");
 		break;
@@ -401,7 +401,7 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 		if (control_query_of_host(c, item, m))
 			break;
 		if (m != NULL)
-			ask_query(&c->out, m, item);
+			query_answer(&c->out, m, item);
 		else
 			control_no_mount(c, item, "reply");
 		break;

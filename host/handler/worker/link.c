@@ -3,7 +3,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
-#include "handler/worker/ask.h"
+#include "handler/worker/query.h"
 #include "handler/worker/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -416,9 +416,9 @@ static void link_answer(struct worker *w, struct codec_item *item)
 		return;
 	size_t before = codec_size(&w->out);
 	if (item->type == CODEC_PUSH)
-		ask_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
+		query_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
 	else
-		ask_query(&w->out, p->base.mount, item);
+		query_answer(&w->out, p->base.mount, item);
 	w->answers += codec_size(&w->out) - before;
 }
 

@@ -1,4 +1,4 @@
-#include "handler/worker/ask.h"
+#include "handler/worker/query.h"
 
 #include "hub/delivery.h"
 
@@ -31,8 +31,8 @@ static const char *push_commit(struct mount *m, const struct codec_batch *b,
 	return NULL;
 }
 
-void ask_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
-	      const struct codec_batch *b, struct codec_item *item)
+void query_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
+		const struct codec_batch *b, struct codec_item *item)
 {
 	struct span source = item->source.p != NULL ? codec_text(&item->source) : (struct span){0};
 	enum push_verdict verdict =
@@ -122,7 +122,7 @@ static void query_connections(struct codec_out *o, const struct mount *m)
 	codec_raw(o, "]", 1);
 }
 
-void ask_stats(struct codec_out *o, const struct hub *hub)
+void query_stats(struct codec_out *o, const struct hub *hub)
 {
 	const struct stats sum = hub_stats(hub), *s = &sum;
 	char text[32];
@@ -136,7 +136,7 @@ void ask_stats(struct codec_out *o, const struct hub *hub)
 	codec_raw(o, "}", 1);
 }
 
-void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *item)
+void query_answer(struct codec_out *o, const struct mount *m, struct codec_item *item)
 {
 	codec_object(o, "reply");
 	codec_member_uint(o, "q", item->q);
@@ -150,7 +150,7 @@ void ask_query(struct codec_out *o, const struct mount *m, struct codec_item *it
 	else if (json_is(&item->what, "connections"))
 		query_connections(o, m);
 	else if (json_is(&item->what, "stats"))
-		ask_stats(o, m->hub);
+		query_stats(o, m->hub);
 	else
 		codec_member_text(o, "error",
 				  SPAN("an unknown query, or one that lacks its room or conn"));

@@ -1,0 +1,17 @@
+/* ask: pushes and queries, of a worker or over the control socket. */
+#ifndef TOVA_HANDLER_WORKER_QUERY_H
+#define TOVA_HANDLER_WORKER_QUERY_H
+
+#include "handler/worker/codec.h"
+#include "handler/worker/push.h"
+
+/* Commits a push, unless it was done before, and answers it if it asks for that. */
+void query_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
+		const struct codec_batch *b, struct codec_item *item);
+/* Answers a query from what is committed. */
+void query_answer(struct codec_out *o, const struct mount *m, struct codec_item *item);
+
+/* Appends the member "stats": the host's counters. */
+void query_stats(struct codec_out *o, const struct hub *hub);
+
+#endif
