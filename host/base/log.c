@@ -212,11 +212,11 @@ static bool write_line(struct log *log, const char *p, size_t n)
 
 	/* A disk that fills up in the middle of a line leaves a stump, which must not run into the
 	 * next line. */
-	if (log->torn && write_now(log, "\n", 1) != 1)
+	if (log->mid_line && write_now(log, "\n", 1) != 1)
 		return false;
-	log->torn = false;
+	log->mid_line = false;
 	done = write_now(log, p, n);
-	log->torn = done > 0 && (size_t)done < n;
+	log->mid_line = done > 0 && (size_t)done < n;
 	return done == (ssize_t)n;
 }
 
@@ -304,7 +304,7 @@ static void learn_fd(struct log *log)
 
 	log->is_file = fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode);
 	log->is_socket = fstat(log->fd, &st) == 0 && S_ISSOCK(st.st_mode);
-	log->torn = false;
+	log->mid_line = false;
 }
 
 static int open_path(const char *path)

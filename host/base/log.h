@@ -94,7 +94,7 @@ struct log {
 	int fd;
 	bool is_file,
 		is_socket; /* what fd is; anything else is a pipe, a terminal or another device */
-	bool torn;	   /* the last write ended inside a line */
+	bool mid_line;	   /* the last write ended inside a line */
 	char *path;	   /* NULL: stderr */
 	uint64_t lost;
 	pthread_mutex_t lock;

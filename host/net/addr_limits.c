@@ -18,7 +18,7 @@ struct addr_limits_entry {
 	struct address address; /* cut */
 	struct bucket bucket;
 	uint64_t idle_at, said_at; /* 0: it never was */
-	uint32_t connections, told;
+	uint32_t connections, over_limit;
 };
 
 struct addr_limits {
@@ -173,16 +173,17 @@ static struct addr_limits_answer addr_limits_count_in(struct addr_limits *t,
 						      bool tell)
 {
 	struct addr_limits_answer answer = {.verdict = addr_limits_judge(t, e, now)};
-	answer.told = answer.verdict != ADDR_LIMITS_OK && tell && e->told < ADDR_LIMITS_TOLD_MAX;
-	answer.counted = answer.verdict == ADDR_LIMITS_OK || answer.told;
+	answer.over_limit =
+		answer.verdict != ADDR_LIMITS_OK && tell && e->over_limit < ADDR_LIMITS_TOLD_MAX;
+	answer.counted = answer.verdict == ADDR_LIMITS_OK || answer.over_limit;
 	if (answer.verdict != ADDR_LIMITS_OK &&
 	    (e->said_at == 0 || now >= e->said_at + ADDR_LIMITS_SAID_MS)) {
 		answer.first = true;
 		e->said_at = now;
 	}
-	if (answer.counted && e->connections + e->told == 0)
+	if (answer.counted && e->connections + e->over_limit == 0)
 		addr_limits_idle_take(t, e);
-	e->told += answer.told;
+	e->over_limit += answer.over_limit;
 	e->connections += answer.verdict == ADDR_LIMITS_OK;
 	return answer;
 }
@@ -204,16 +205,17 @@ struct addr_limits_answer addr_limits_enter(struct addr_limits *t, const struct 
 	return answer;
 }
 
-void addr_limits_leave(struct addr_limits *t, const struct address *a, bool told, uint64_t now_ms)
+void addr_limits_leave(struct addr_limits *t, const struct address *a, bool over_limit,
+		       uint64_t now_ms)
 {
 	pthread_mutex_lock(&t->lock);
 	struct addr_limits_entry *e = addr_limits_find(t, a);
 	if (e != NULL) {
-		if (told)
-			e->told--;
+		if (over_limit)
+			e->over_limit--;
 		else
 			e->connections--;
-		if (e->connections + e->told == 0)
+		if (e->connections + e->over_limit == 0)
 			addr_limits_idle_add(t, e, now_ms);
 	}
 	addr_limits_forget(t, now_ms);

@@ -35,9 +35,9 @@ enum addr_limits_verdict {
 
 struct addr_limits_answer {
 	enum addr_limits_verdict verdict;
-	bool counted; /* addr_limits_leave is owed */
-	bool told;    /* it is too many, and there is time to say so; counted as such */
-	bool first;   /* none of this address was refused lately: worth a line in the log */
+	bool counted;	 /* addr_limits_leave is owed */
+	bool over_limit; /* it is too many, and there is time to say so; counted as such */
+	bool first;	 /* none of this address was refused lately: worth a line in the log */
 };
 
 struct addr_limits;
@@ -54,7 +54,8 @@ void addr_limits_free(struct addr_limits *t);
 struct addr_limits_answer addr_limits_enter(struct addr_limits *t, const struct address *a,
 					    uint64_t now_ms, bool tell);
 /* It has ended; told: as addr_limits_enter said. */
-void addr_limits_leave(struct addr_limits *t, const struct address *a, bool told, uint64_t now_ms);
+void addr_limits_leave(struct addr_limits *t, const struct address *a, bool over_limit,
+		       uint64_t now_ms);
 /* Seconds after which it makes sense for this address to try again. */
 uint32_t addr_limits_retry(struct addr_limits *t, const struct address *a, uint64_t now_ms);
 /* Forgets handshakes that are long ago. Call it every second or so. */

@@ -39,14 +39,14 @@ static bool client_addr_count(struct conn *c, bool tell)
 	char text[ADDRESS_TEXT];
 	struct addr_limits_answer answer = addr_limits_enter(addr_limits, &a, loop_now(loop), tell);
 	c->counted = answer.counted;
-	c->told = answer.told;
+	c->over_limit = answer.over_limit;
 	if (answer.verdict == ADDR_LIMITS_OK)
 		return true;
 	loop->stats.limited++;
 	if (answer.first || answer.verdict == ADDR_LIMITS_NO_MEMORY)
 		LOG(loop->log, LOG_NOTICE, LOG_LIMIT, client_addr_reason(answer.verdict),
 		    LOG_STR("remote", address_text(&a, text)));
-	return answer.told;
+	return answer.over_limit;
 }
 
 bool client_addr_enter(struct conn *c, bool tell)
@@ -63,8 +63,9 @@ void client_addr_leave(struct conn *c)
 	if (!c->counted)
 		return;
 	struct address a = conn_remote(c);
-	addr_limits_leave(c->conns->client_addr.addr_limits, &a, c->told, loop_now(c->conns->loop));
-	c->counted = c->told = false;
+	addr_limits_leave(c->conns->client_addr.addr_limits, &a, c->over_limit,
+			  loop_now(c->conns->loop));
+	c->counted = c->over_limit = false;
 }
 
 static void client_addr_answer(struct conn *c, const char *why)
@@ -109,7 +110,7 @@ bool client_addr_request(struct conn *c, struct request *r)
 	const struct client_addr *g = &c->conns->client_addr;
 	struct address peer = conn_remote(c);
 	struct forwarded f;
-	if (c->told) {
+	if (c->over_limit) {
 		client_addr_answer(c, "too many connections of this address");
 		return false;
 	}

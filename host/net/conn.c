@@ -150,11 +150,11 @@ void conn_drop_tls(struct conn *c)
 
 static void conn_doom(struct conn *c)
 {
-	if (c->doomed || c->state != CONN_DEAD || !c->released)
+	if (c->to_free || c->state != CONN_DEAD || !c->released)
 		return;
-	c->doomed = true;
-	c->doomed_next = c->conns->doomed;
-	c->conns->doomed = c;
+	c->to_free = true;
+	c->to_free_next = c->conns->to_free;
+	c->conns->to_free = c;
 }
 
 static void conn_unwait(struct conn *c)
@@ -406,7 +406,7 @@ static unsigned conn_wanted(const struct conn *c)
 /* Tells the poller what the conn waits for, if that has changed. */
 void conn_watch(struct conn *c)
 {
-	if (c->more != NULL && conn_owes_end(c))
+	if (c->more != NULL && conn_end_pending(c))
 		conn_mark_dirty(c);
 	unsigned want = conn_wanted(c), before = c->interest;
 	if (want == before || c->state == CONN_DEAD)
@@ -440,7 +440,7 @@ void conn_watch_uptake(struct conn *c)
 }
 
 /* Has the peer not got everything? The end of our stream does not count. */
-static bool conn_is_owed(const struct conn *c)
+static bool conn_has_unsent(const struct conn *c)
 {
 	return conn_waiting(c) > 0 || uptake_held(c->fd) > (c->state == CONN_LINGER && !c->fin);
 }
@@ -465,10 +465,10 @@ static bool conn_took(struct conn *c)
  * take nothing for a while: for twice `ms`, after which this is asked. */
 static bool conn_moves(struct conn *c, uint32_t ms)
 {
-	bool owed = conn_is_owed(c), known = c->more != NULL && c->more->taken != 0;
-	if ((known || owed) && conn_took(c))
+	bool unsent = conn_has_unsent(c), known = c->more != NULL && c->more->taken != 0;
+	if ((known || unsent) && conn_took(c))
 		return true;
-	return owed && c->more != NULL &&
+	return unsent && c->more != NULL &&
 	       (uint32_t)loop_now(c->conns->loop) - c->more->taken_at < 2 * ms;
 }
 
@@ -476,7 +476,7 @@ void conn_cut(struct conn *c, const char *why)
 {
 	uint64_t waiting = conn_waiting(c), held = uptake_held(c->fd);
 	char remote[ADDRESS_TEXT];
-	if (conn_is_owed(c))
+	if (conn_has_unsent(c))
 		LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_SLOW, why,
 		    LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("waiting", waiting),
 		    LOG_U64("unacknowledged", held));
@@ -594,7 +594,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 	}
 	if (urgent)
 		outq_cut(&c->out, &c->conns->spare);
-	if (memory_limit_gives_way(c) && c->more->memory_limit->torn) {
+	if (memory_limit_gives_way(c) && c->more->memory_limit->cut_short) {
 		conn_kill(c);
 		return;
 	}
@@ -627,7 +627,7 @@ void conn_echo_close(struct conn *c)
 		return;
 	}
 	conn_set_state(c, CONN_CLOSING);
-	c->shaken = true;
+	c->close_exchanged = true;
 	/* 5.5.1: the echo carries the status code that came. */
 	conn_queue_close(c, c->close_code == CLOSE_NONE ? 0 : c->close_code, NULL, 0);
 	if (c->state != CONN_DEAD)
@@ -638,12 +638,12 @@ void conn_echo_close(struct conn *c)
  * any more. */
 void conn_fail(struct conn *c, enum conn_end end, uint16_t code, const char *why)
 {
-	bool told = c->ended;
-	if (!told && conn_close_later(c, code, why, strlen(why), true)) {
+	bool was_ended = c->ended;
+	if (!was_ended && conn_close_later(c, code, why, strlen(why), true)) {
 		conn_end(c, end, code, span_of(why), why);
 		return;
 	}
-	if (!told)
+	if (!was_ended)
 		conn_queue_close(c, code, why, strlen(why));
 	if (c->state != CONN_DEAD) {
 		conn_set_state(c, CONN_LINGER);
@@ -770,7 +770,7 @@ static void conn_answer_timeout(struct conn *c, uint32_t now)
  * slowly. */
 static bool conn_lives(struct conn *c)
 {
-	if (conn_is_owed(c))
+	if (conn_has_unsent(c))
 		return conn_took(c);
 	if (c->more != NULL)
 		c->more->taken = 0;
@@ -784,7 +784,7 @@ static uint32_t conns_idle_lead(const struct conns *s)
 }
 
 /* One for each ping_ms of silence, and never late: before the next look it could be. */
-static bool conn_owes_ping(const struct conn *c, uint32_t silent)
+static bool conn_ping_due(const struct conn *c, uint32_t silent)
 {
 	uint32_t lead = conns_idle_lead(c->conns), ping = c->conns->limits.ping_ms,
 		 before = c->since - c->last_in;
@@ -808,7 +808,7 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0},
 			 "silent for longer than --idle-timeout");
 		return;
-	} else if (conn_owes_ping(c, silent) && !conn_queue_control(c, FRAME_PING, NULL, 0)) {
+	} else if (conn_ping_due(c, silent) && !conn_queue_control(c, FRAME_PING, NULL, 0)) {
 		conn_lost(c, "no memory to ping it");
 		return;
 	}
@@ -942,8 +942,8 @@ static void conns_on_turn(void *arg)
 	memory_limits_settle(s);
 	conns_count(s);
 	s->spare.turn++;
-	while ((c = s->doomed) != NULL) {
-		s->doomed = c->doomed_next;
+	while ((c = s->to_free) != NULL) {
+		s->to_free = c->to_free_next;
 		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
 			if (c->more != NULL)
 				free(c->more->rate_limit);
@@ -955,11 +955,11 @@ static void conns_on_turn(void *arg)
 		}
 		/* it ended after it had been put back as corked: the next pass takes it off that
 		 * list */
-		c->doomed_next = kept;
+		c->to_free_next = kept;
 		kept = c;
 		s->loop->again = s->loop->again || c->dirty;
 	}
-	s->doomed = kept;
+	s->to_free = kept;
 }
 
 /* So often that the timeout is kept to an eighth of itself, and a ping leaves at most a third of

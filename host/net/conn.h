@@ -101,20 +101,20 @@ struct conn {
 	uint8_t waiting; /* enum conn_wait */
 	uint8_t paused;	 /* enum conn_pause bits */
 	uint8_t family;	 /* of the peer's address */
-	bool dirty : 1, doomed : 1;
-	bool corked : 1;     /* conn_cork */
-	bool released : 1;   /* nobody above uses the session */
-	bool ended : 1;	     /* the end was told, or was asked for from above */
-	bool fin : 1;	     /* nothing is written behind what is queued */
-	bool eof : 1;	     /* the peer's stream has ended */
-	bool hup_seen : 1;   /* epoll told so while nothing was read */
-	bool shaken : 1;     /* both close frames have been queued or read */
-	bool unread : 1;     /* the last read filled its buffer: there may be more */
-	bool keep_alive : 1; /* CONN_ANSWER: another request may follow */
-	bool head_only : 1;  /* CONN_ANSWER: no body */
-	bool counted : 1;    /* among those of its address */
-	bool told : 1;	     /* as one too many: its request gets a 429 */
-	bool obeys : 1;	     /* of compressed messages: see inflate.h */
+	bool dirty : 1, to_free : 1;
+	bool corked : 1;	  /* conn_cork */
+	bool released : 1;	  /* nobody above uses the session */
+	bool ended : 1;		  /* the end was told, or was asked for from above */
+	bool fin : 1;		  /* nothing is written behind what is queued */
+	bool eof : 1;		  /* the peer's stream has ended */
+	bool hup_seen : 1;	  /* epoll told so while nothing was read */
+	bool close_exchanged : 1; /* both close frames have been queued or read */
+	bool unread : 1;	  /* the last read filled its buffer: there may be more */
+	bool keep_alive : 1;	  /* CONN_ANSWER: another request may follow */
+	bool head_only : 1;	  /* CONN_ANSWER: no body */
+	bool counted : 1;	  /* among those of its address */
+	bool over_limit : 1;	  /* as one too many: its request gets a 429 */
+	bool obeys : 1;		  /* of compressed messages: see inflate.h */
 	/* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint8_t packed : 3;
 	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
@@ -128,7 +128,7 @@ struct conn {
 	uint8_t ip4[4];
 	union {
 		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
-		struct conn *doomed_next;
+		struct conn *to_free_next;
 		struct conn *peer; /* CONN_REMOTE: the conn there */
 	};
 };
@@ -240,7 +240,7 @@ struct conns {
 	struct conn **dirty;
 	uint32_t dirty_first, n_dirty, cap_dirty;
 	uint32_t living; /* conns in memory */
-	struct conn *doomed;
+	struct conn *to_free;
 	struct outq_spare spare;
 	struct memory_limits memory_limits;
 	struct uring uring;

@@ -43,7 +43,7 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 			 NULL);
 	} else if (f->opcode == FRAME_CLOSE && c->state == CONN_CLOSING) {
 		conn_set_state(c, CONN_LINGER);
-		c->shaken = true;
+		c->close_exchanged = true;
 		conn_finish(c);
 	}
 }
@@ -474,7 +474,7 @@ void conn_on_readable(struct conn *c)
 	conn_read(c, most);
 	/* What TLS has read already no descriptor announces, and the next connection would
 	 * overwrite it. */
-	while (conn_owes_end(c) ||
+	while (conn_end_pending(c) ||
 	       (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
 		conn_read(c, LOOP_INPUT);
 }

@@ -103,7 +103,7 @@ void conn_fin(struct conn *c)
 		tls_finish(tls, c->fd);
 	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once
 	 * (7.1.1). */
-	if (c->eof || (c->shaken && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
+	if (c->eof || (c->close_exchanged && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
 		conn_kill(c);
 		return;
 	}
@@ -198,7 +198,7 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE &&
 	    (c->more == NULL || c->more->taken == 0))
 		conn_watch_uptake(c);
-	if (conn_owes_end(c))
+	if (conn_end_pending(c))
 		conn_on_readable(c);
 }
 

@@ -48,7 +48,7 @@ static inline struct tls *conn_tls(const struct conn *c)
 
 /* TLS can have read the end of a stream while what came before it is being dealt with: it is told
  * when the conn reads again. */
-static inline bool conn_owes_end(const struct conn *c)
+static inline bool conn_end_pending(const struct conn *c)
 {
 	bool reads = c->state == CONN_HEAD || c->state == CONN_CLOSING ||
 		     (c->state == CONN_OPEN && c->paused == 0);

@@ -58,7 +58,7 @@ static void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc)
 	sc->paused = sc->owes = false;
 }
 
-static void io_thread_owe(struct io_thread *s, struct io_thread_conn *sc)
+static void io_thread_due(struct io_thread *s, struct io_thread_conn *sc)
 {
 	io_thread_leave_list(s, sc);
 	sc->owes = true;
@@ -127,7 +127,7 @@ static void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code,
 		sc->end = (uint8_t)end;
 		sc->code = code;
 		sc->why = why;
-		io_thread_owe(s, sc);
+		io_thread_due(s, sc);
 		return;
 	}
 	struct channel_ended *ended = (struct channel_ended *)r->bytes;
@@ -259,7 +259,7 @@ static bool io_thread_on_heavy(struct conn *c)
 	sc->end = CONN_END_TRANSPORT;
 	sc->code = CLOSE_ABNORMAL;
 	sc->why = "no memory for what it is sent";
-	io_thread_owe(io_thread_of(c), sc);
+	io_thread_due(io_thread_of(c), sc);
 	return false;
 }
 
@@ -296,7 +296,7 @@ static void io_thread_on_withdrawn(struct conn *c)
 		return;
 	}
 	sc->withdrawn = true;
-	io_thread_owe(io_thread_of(c), sc);
+	io_thread_due(io_thread_of(c), sc);
 }
 
 static void io_thread_on_unanswered(struct conn *c)

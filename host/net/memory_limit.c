@@ -157,14 +157,14 @@ static void memory_limit_relieve(struct memory_limit *h, bool input)
 		memory_limit_place_all(h);
 		return;
 	}
-	h->gives_way = c->conns->memory_limits.told = true;
+	h->gives_way = c->conns->memory_limits.relief_due = true;
 	memory_limit_place_all(h);
 	if (outq_gives_up(&c->out)) {
 		ops->gave_up(c, conn_given_up(c), true);
 		outq_backlog(&c->out)->given_up = 0;
 	}
 	if (c->out.begun > MEMORY_LIMIT_BEGUN_MAX) {
-		h->torn = true;
+		h->cut_short = true;
 		c->broken = ECANCELED;
 		outq_clear(&c->out, &c->conns->spare);
 	} else {
@@ -208,7 +208,7 @@ void memory_limits_settle(struct conns *s)
 	       memory_limits_relieve(s, MEMORY_LIMIT_ALL))
 		;
 	s->memory_limits.vain = 0;
-	if (s->memory_limits.told)
+	if (s->memory_limits.relief_due)
 		s->ops->relieved(s->ctx);
-	s->memory_limits.told = false;
+	s->memory_limits.relief_due = false;
 }

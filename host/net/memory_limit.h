@@ -36,7 +36,7 @@ struct memory_limit {
 	struct conn *conn;
 	uint64_t input; /* bytes, as they are counted in struct memory_limits */
 	bool gives_way; /* it is to be ended: nothing is queued for it any more */
-	bool torn;	/* what was being sent is gone, too: there is no way to say goodbye */
+	bool cut_short; /* what was being sent is gone, too: there is no way to say goodbye */
 };
 
 struct memory_limits {
@@ -46,7 +46,7 @@ struct memory_limits {
 	/* when so much was held nobody was found who could give way; 0: somebody was, or it is not
 	 * known any more */
 	uint64_t vain;
-	bool told; /* some give way: conn_ops->relieved is to come */
+	bool relief_due; /* some give way: conn_ops->relieved is to come */
 };
 
 /* What it holds may have changed. Nobody keeps a pointer to its conn_more meanwhile. */

@@ -121,7 +121,7 @@ bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_s
 {
 	struct channel_accept *a;
 	const struct remote_conn *f = remote_conn_of(c);
-	struct span head = r->head.p == f->told ? (struct span){f->head, f->head_len} : r->head;
+	struct span head = r->head.p == f->parsed_head ? (struct span){f->head, f->head_len} : r->head;
 	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
 	struct channel_record *record =
 		channel_down(&remote_conn_of(c)->channel, CHANNEL_ACCEPT, len, 0);
@@ -336,7 +336,7 @@ static bool remote_conn_keep_head(struct remote_conn *f, const uint8_t *head, si
 	f->head_cap = len > f->head_cap ? len : f->head_cap;
 	f->head = wider;
 	f->head_len = len;
-	f->told = (const char *)head;
+	f->parsed_head = (const char *)head;
 	memcpy(wider, head, len);
 	return true;
 }
@@ -372,7 +372,7 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 	r->forwarded_host = (struct span){(const char *)u->head + len + 1, u->host_len};
 	r->secure = u->secure;
 	f->stubs.ops->upgrade(f->stubs.ctx, c, r);
-	f->told = NULL;
+	f->parsed_head = NULL;
 }
 
 /* --- messages of who does not read ------------------------------------------------------------ */

@@ -24,7 +24,7 @@ struct remote_conn {
 	struct tls_facts tls;
 	char *head; /* of it, as it came: who is told of it may write to its copy */
 	size_t head_len, head_cap;
-	const char *told; /* that copy */
+	const char *parsed_head; /* that copy */
 	/* of the message that is being told, for conn_take; else NULL */
 	struct channel_block *block;
 	uint8_t shard; /* which of the others: from 1 */

@@ -43,11 +43,11 @@ struct tls {
 	struct tls_waiting *waiting; /* ciphertext that the socket did not take; NULL: none */
 	char *subject;
 	const char *why;
-	int16_t stranger; /* its first byte, if that is no TLS */
-	uint8_t end;	  /* enum tls_end */
-	uint8_t group;	  /* of certificates that are shown here */
-	bool open : 1;	  /* the handshake is done */
-	bool told : 1;	  /* the end was told */
+	int16_t stranger;      /* its first byte, if that is no TLS */
+	uint8_t end;	       /* enum tls_end */
+	uint8_t group;	       /* of certificates that are shown here */
+	bool open : 1;	       /* the handshake is done */
+	bool end_reported : 1; /* the end was told */
 };
 
 /* --- between OpenSSL and the buffers ---------------------------------------------------------- */
@@ -411,7 +411,7 @@ static size_t tls_unseal(struct tls *t, uint8_t *bytes, size_t cap)
 
 static ssize_t tls_tell(struct tls *t)
 {
-	t->told = true;
+	t->end_reported = true;
 	errno = EPROTO;
 	return t->end == TLS_CLOSED ? 0 : -1;
 }
@@ -453,7 +453,7 @@ bool tls_more(const struct tls *t)
 
 bool tls_ended(const struct tls *t)
 {
-	return t->end != TLS_GOES_ON && !t->told;
+	return t->end != TLS_GOES_ON && !t->end_reported;
 }
 
 /* --- facts ------------------------------------------------------------------------------------ */

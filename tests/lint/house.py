@@ -111,7 +111,7 @@ def figures(root, objects):
     yield "functions", str(len(lengths))
     yield "their lines: median, p90, longest", f"{statistics.median(lengths):.0f}, {lengths[len(lengths) * 9 // 10]}, {lengths[-1]}"
     yield "functions whose prefix is not their file's name", str(strangers)
-    checks = sum(len(re.findall(r"\bCHECK\(", text)) for text in files.values())
+    checks = sum(len(re.findall(r"\bCHECK(?:_IS)?\(", text)) for text in files.values())
     yield "assertions, for each kloc", f"{checks}, {checks / kloc:.1f}"
     writers = [(path.name, line) for path, text in files.items() if path.parent.name in ("net", "threads")
                for line in text.splitlines() if re.search(r"(?:->|\.)state\s*=(?!=)", line)]

@@ -26,7 +26,7 @@ static enum addr_limits_verdict enter(struct addr_limits *t, const char *text, u
 {
 	struct address a = at(text);
 	struct addr_limits_answer answer = addr_limits_enter(t, &a, now, false);
-	ck_assert(answer.counted == (answer.verdict == ADDR_LIMITS_OK) && !answer.told);
+	ck_assert(answer.counted == (answer.verdict == ADDR_LIMITS_OK) && !answer.over_limit);
 	return answer.verdict;
 }
 
@@ -147,15 +147,15 @@ START_TEST(some_are_told)
 	struct addr_limits *t = make(1, 0, 0);
 	struct address a = at("192.0.2.1");
 	struct addr_limits_answer answer = addr_limits_enter(t, &a, 1, true);
-	ck_assert(answer.verdict == ADDR_LIMITS_OK && answer.counted && !answer.told);
+	ck_assert(answer.verdict == ADDR_LIMITS_OK && answer.counted && !answer.over_limit);
 	for (int i = 0; i < ADDR_LIMITS_TOLD_MAX; i++) {
 		answer = addr_limits_enter(t, &a, 1, true);
-		ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && answer.counted && answer.told && answer.first == (i == 0));
+		ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && answer.counted && answer.over_limit && answer.first == (i == 0));
 	}
 	answer = addr_limits_enter(t, &a, 1, true);
-	ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && !answer.counted && !answer.told);
+	ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && !answer.counted && !answer.over_limit);
 	addr_limits_leave(t, &a, true, 1);
-	ck_assert(addr_limits_enter(t, &a, 1, true).told);
+	ck_assert(addr_limits_enter(t, &a, 1, true).over_limit);
 	addr_limits_leave(t, &a, false, 1);
 	ck_assert(addr_limits_enter(t, &a, 1, true).verdict == ADDR_LIMITS_OK); /* those that are told do not count */
 	addr_limits_leave(t, &a, false, 1);
@@ -200,7 +200,7 @@ static void *come_and_go(void *arg)
 		a.ip[3] = (uint8_t)(i % 7);
 		struct addr_limits_answer answer = addr_limits_enter(arg, &a, 0, true);
 		if (answer.counted)
-			addr_limits_leave(arg, &a, answer.told, 0);
+			addr_limits_leave(arg, &a, answer.over_limit, 0);
 		if (addr_limits_take_socket(arg, 2))
 			addr_limits_give_socket(arg);
 		if (answer.verdict == ADDR_LIMITS_NO_MEMORY)

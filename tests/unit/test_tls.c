@@ -138,7 +138,7 @@ static bool shake(struct ends *e, size_t cut)
 	       e->error == EAGAIN;
 }
 
-static struct ends *shaken(const char *name, SSL_SESSION *session)
+static struct ends *close_exchanged(const char *name, SSL_SESSION *session)
 {
 	struct ends *e = new_ends(name, session);
 	ck_assert_msg(shake(e, SIZE_MAX), "client %d, server %s", e->client_error, tls_why(e->tls));
@@ -253,7 +253,7 @@ static const char *const VERSION_NAMES[] = {"TLSv1.2", "TLSv1.3"};
 START_TEST(test_conversation)
 {
 	be(VERSIONS[_i], NULL);
-	struct ends *e = shaken("a.test", NULL);
+	struct ends *e = close_exchanged("a.test", NULL);
 	struct tls_facts facts = facts_of(e);
 	ck_assert_str_eq(facts.version, VERSION_NAMES[_i]);
 	ck_assert_str_eq(facts.cipher, SSL_get_cipher_name(e->client));
@@ -304,7 +304,7 @@ END_TEST
 /* Much at once, read in small pieces: nothing of it may be left for another connection. */
 START_TEST(test_small_reads)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	uint8_t *text = malloc(100000);
 	for (size_t i = 0; i < 100000; i++)
 		text[i] = (uint8_t)(i * 7);
@@ -345,7 +345,7 @@ START_TEST(test_small_pieces_are_one_record)
 	for (size_t i = 0; i < sizeof text; i++)
 		text[i] = (uint8_t)(i % 251);
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-		struct ends *e = shaken(NULL, NULL);
+		struct ends *e = close_exchanged(NULL, NULL);
 		struct iovec iov[64];
 		size_t total = cases[i].piece * cases[i].pieces, n = 0;
 		uint64_t sent = 0;
@@ -386,7 +386,7 @@ static size_t fill(struct ends *e, const uint8_t *text, size_t total, size_t fro
 START_TEST(test_full_socket)
 {
 	enum { TOTAL = 3 << 20 };
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	uint8_t *text = malloc(TOTAL), *back = malloc(TOTAL);
 	size_t taken = 0, n = 0;
 	uint64_t sent = 0;
@@ -420,7 +420,7 @@ END_TEST
 /* The socket is full and what waits is written with nothing behind it. */
 START_TEST(test_drain)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	uint8_t *text = calloc(1, 3 << 20);
 	uint64_t sent = 0;
 	ck_assert_uint_eq(tls_held(e->tls), 0);
@@ -461,7 +461,7 @@ END_TEST
 
 START_TEST(test_peer_gone_while_writing)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	uint64_t sent = 0;
 	struct iovec iov = {.iov_base = (void *)"x", .iov_len = 1};
 	close(e->wire);
@@ -477,7 +477,7 @@ END_TEST
 
 START_TEST(test_close_notify)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	ck_assert_int_eq(SSL_write(e->client, "last", 4), 4);
 	SSL_shutdown(e->client);
 	client_sends(e, SIZE_MAX, NULL);
@@ -497,7 +497,7 @@ END_TEST
 /* Without close_notify, in a record or between two. */
 START_TEST(test_end_of_the_socket)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	char bytes[1000];
 	ck_assert_int_eq(SSL_write(e->client, "cut off", 7), 7);
 	int n = BIO_read(e->out, bytes, sizeof bytes);
@@ -518,7 +518,7 @@ END_TEST
 
 START_TEST(test_damaged_record)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	char bytes[1000];
 	ck_assert_int_eq(SSL_write(e->client, "one", 3), 3);
 	client_sends(e, SIZE_MAX, NULL);
@@ -607,7 +607,7 @@ START_TEST(test_alpn)
 	const unsigned char *chosen;
 	unsigned n;
 	SSL_CTX_set_alpn_protos(client_ctx, both, sizeof both - 1);
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	SSL_get0_alpn_selected(e->client, &chosen, &n);
 	ck_assert_uint_eq(n, 8);
 	ck_assert_mem_eq(chosen, "http/1.1", 8);
@@ -623,7 +623,7 @@ END_TEST
 START_TEST(test_renegotiation)
 {
 	be(TLS1_2_VERSION, NULL);
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	ck_assert_int_eq(SSL_renegotiate(e->client), 1);
 	client_steps(e, SSL_do_handshake(e->client));
 	client_sends(e, SIZE_MAX, server_reads);
@@ -638,7 +638,7 @@ END_TEST
 /* Each asks for an answer that is never read. */
 START_TEST(test_key_updates_without_end)
 {
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	for (int i = 0; i < 100000 && e->error == EAGAIN; i++) {
 		ck_assert_int_eq(SSL_key_update(e->client, SSL_KEY_UPDATE_REQUESTED), 1);
 		ck_assert_int_eq(SSL_do_handshake(e->client), 1);
@@ -654,7 +654,7 @@ END_TEST
 
 static bool resumes(SSL_SESSION *session)
 {
-	struct ends *e = shaken(NULL, session);
+	struct ends *e = close_exchanged(NULL, session);
 	bool resumed = SSL_session_reused(e->client) != 0;
 	converse(e);
 	close_ends(e);
@@ -672,7 +672,7 @@ static SSL_SESSION *session_of(struct ends *e)
 START_TEST(test_resumption)
 {
 	be(VERSIONS[_i], NULL);
-	SSL_SESSION *session = session_of(shaken(NULL, NULL));
+	SSL_SESSION *session = session_of(close_exchanged(NULL, NULL));
 	ck_assert(resumes(session));
 	ck_assert_uint_eq(loop->stats.tls_resumed, 1);
 
@@ -685,7 +685,7 @@ START_TEST(test_resumption)
 	use("a.crt", "ca.crt", old);
 	be(VERSIONS[_i], "ann");
 	ck_assert(!resumes(session));
-	SSL_SESSION *known = session_of(shaken(NULL, NULL));
+	SSL_SESSION *known = session_of(close_exchanged(NULL, NULL));
 	ck_assert(resumes(known));
 	tls_server_unref(old);
 
@@ -706,10 +706,10 @@ END_TEST
 START_TEST(test_keys_of_tickets_age)
 {
 	be(TLS1_2_VERSION, NULL);
-	SSL_SESSION *first = session_of(shaken(NULL, NULL));
+	SSL_SESSION *first = session_of(close_exchanged(NULL, NULL));
 	later = TICKETS_AGE + 60;
 	ck_assert(resumes(first));
-	SSL_SESSION *second = session_of(shaken(NULL, NULL));
+	SSL_SESSION *second = session_of(close_exchanged(NULL, NULL));
 	later = 2 * TICKETS_AGE + 60;
 	ck_assert(!resumes(first));
 	ck_assert(resumes(second));
@@ -728,15 +728,15 @@ START_TEST(test_client_certificates)
 	tls_server_unref(server);
 	use("a.crt", "ca.crt", NULL);
 	be(VERSIONS[_i], "ann");
-	struct ends *e = shaken(NULL, NULL);
+	struct ends *e = close_exchanged(NULL, NULL);
 	ck_assert_str_eq(facts_of(e).subject, "CN=Ann \\C3\\96,O=Tova\\, Inc,C=DE");
 	SSL_SESSION *session = session_of(e);
-	e = shaken(NULL, session);
+	e = close_exchanged(NULL, session);
 	ck_assert(SSL_session_reused(e->client));
 	ck_assert_str_eq(facts_of(e).subject, "CN=Ann \\C3\\96,O=Tova\\, Inc,C=DE");
 	close_ends(e);
 	be(VERSIONS[_i], "gone");
-	close_ends(shaken(NULL, NULL));
+	close_ends(close_exchanged(NULL, NULL));
 
 	be(VERSIONS[_i], NULL);
 	bool old = VERSIONS[_i] == TLS1_2_VERSION;
@@ -764,7 +764,7 @@ START_TEST(test_revoked_certificates)
 	tls_server_unref(server);
 	use("a.crt", "both.crt", NULL);
 	be(VERSIONS[_i], "ann");
-	close_ends(shaken(NULL, NULL));
+	close_ends(close_exchanged(NULL, NULL));
 	be(VERSIONS[_i], "gone");
 	fails(SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, "certificate revoked");
 }

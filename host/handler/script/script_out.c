@@ -97,7 +97,7 @@ void script_stream_forget(struct script_stream *s)
 {
 	script_stream_close(s);
 	stream_empty(s);
-	s->torn = true;
+	s->dropped = true;
 }
 
 /* One page in packet mode: one write at a time. */
@@ -264,12 +264,12 @@ static bool stream_use_rest(struct script_stream *s)
 /* The next message or command; false: there is none yet. */
 static bool stream_use_one(struct script_stream *s)
 {
-	if (s->torn || s->len == s->from)
+	if (s->dropped || s->len == s->from)
 		return false;
 	bool frames = stream_is_out(s) && s->script->framing == SCRIPT_FRAMES;
 	if (frames ? stream_use_frame(s) : stream_use_line(s))
 		return true;
-	if (s->torn)
+	if (s->dropped)
 		return false;
 	if (!frames && stream_is_too_long(s)) {
 		script_fail(s->script, stream_is_out(s)

@@ -19,7 +19,7 @@ struct script_stream {
 	bool hung_up : 1;      /* nobody has it open for writing any more */
 	bool last : 1;	       /* its script is over: what lies in it now is all that is read */
 	bool due : 1;	       /* in script->due */
-	bool torn : 1;	       /* it has failed: what it has is dropped */
+	bool dropped : 1;      /* it has failed: what it has is dropped */
 };
 
 /* One process and its connection. */

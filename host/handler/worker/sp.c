@@ -259,11 +259,11 @@ static void sp_end(struct sp_pipe *p, const char *why)
 	if (p->closed)
 		return;
 	struct sp_listener *l = p->listener;
-	bool told = p->greeted;
+	bool was_open = p->greeted;
 	void *user = p->user;
 	char remote[SP_REMOTE_MAX];
 	sp_close(p);
-	if (told)
+	if (was_open)
 		l->ops->closed(l->ctx, p, user, why);
 	else if (why != sp_gave_way)
 		LOG(l->loop->log, why != NULL ? LOG_NOTICE : LOG_INFO, LOG_ACCEPT,
