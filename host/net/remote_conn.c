@@ -121,7 +121,8 @@ bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_s
 {
 	struct channel_accept *a;
 	const struct remote_conn *f = remote_conn_of(c);
-	struct span head = r->head.p == f->parsed_head ? (struct span){f->head, f->head_len} : r->head;
+	struct span head =
+		r->head.p == f->parsed_head ? (struct span){f->head, f->head_len} : r->head;
 	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
 	struct channel_record *record =
 		channel_down(&remote_conn_of(c)->channel, CHANNEL_ACCEPT, len, 0);
