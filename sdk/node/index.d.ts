@@ -107,7 +107,8 @@ export interface Handlers {
 	on_error?(ws: Connection | undefined, error: WebSocketError): Maybe;
 	/** ws: for timers of a connection. */
 	on_timer?(name: string, id: number, ws: Connection | undefined): Maybe;
-	/** Each time that the host welcomes this worker, for timers of the mount say. Its commands are one push. */
+	/** Each time that the host welcomes this worker, for timers of the mount say. Its commands are one push. If it throws the worker
+	 * ends with exit status 1, without having been ready. */
 	on_start?(): Maybe;
 	/** Before this worker leaves. Its commands are one push. */
 	on_stop?(): Maybe;

@@ -356,6 +356,55 @@ def test_nobody_waits_for_the_warm_up_of_a_new_generation(tmp_path, kind):
         ws.end()
 
 
+FAILS = {
+    "python": (sys.executable, "from tova import serve\n%sdef on_message(ws, message): ws.send('%s')\nserve(globals())\n",
+               "def on_start(): raise ValueError('no database')\n", "async def on_start(): raise ValueError('no database')\n"),
+    "node": ("node", f'import {{ serve }} from "{ROOT}/sdk/node/index.mjs";\n'
+                     "serve({ %son_message(ws) { ws.send('%s'); } });\n",
+             "on_start() { throw new Error('no database'); }, ", "async on_start() { throw new Error('no database'); }, "),
+}
+
+
+@pytest.mark.parametrize("language", FAILS)
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_generation_whose_start_fails_replaces_none(tmp_path, language, kind):
+    interpreter, body, plain, later = FAILS[language]
+    start = plain if kind == "plain" else later
+    file = tmp_path / "worker.mjs"
+    file.write_text(body % ("", "old"))
+    with Supervised(tmp_path, None, command=f"exec {interpreter} {file}") as s:
+        s.host.expect(lambda line: "did not come up" in line.get("message", ""))
+        s.ready()
+        ws = s.client()
+        file.write_text(body % (start, "broken"))
+        mark = s.host.reload()
+        s.said("the new workers did not come up", mark)
+        s.said("Error: no database", mark)
+        ws.send_text("a")
+        assert ws.recv_text() == "old"
+        file.write_text(body % ("", "new"))
+        mark = s.host.reload()
+        s.said("new workers serve", mark)
+        ws.send_text("a")
+        assert ws.recv_text() == "new"
+        ws.end()
+
+
+@pytest.mark.parametrize("language", FAILS)
+def test_a_first_start_that_fails_is_tried_again(tmp_path, language):
+    interpreter, body, plain, _ = FAILS[language]
+    file = tmp_path / "worker.mjs"
+    file.write_text(body % (plain, "broken"))
+    with Supervised(tmp_path, None, command=f"exec {interpreter} {file}") as s:
+        s.died("exited with status 1")
+        file.write_text(body % ("", "good"))
+        s.ready()
+        ws = s.client()
+        ws.send_text("a")
+        assert ws.recv_text() == "good"
+        ws.end()
+
+
 BUSY = {
     "python": ("py", "import os, sys, time\nfrom tova import serve\ndef on_message(ws, message):\n"
                      "    while not os.path.exists(message): time.sleep(0.01)\nserve(globals())\n", [sys.executable]),

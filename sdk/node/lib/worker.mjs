@@ -43,6 +43,7 @@ class Worker {
 	#busy = new Map(); // events of connections that a promise handles, by the connection's id
 	#leaving = false;
 	#left = false; // bye was said
+	#startError; // what on_start failed with
 	#wakeUp; // ends a pause between two links
 	#flushed = 0;
 	#flushing = false;
@@ -109,6 +110,7 @@ class Worker {
 		await link.closed;
 		this.#dialled = undefined;
 		if (link.refusal !== undefined) throw new TovaError(`the host refuses this worker: ${link.refusal}`);
+		if (this.#startError !== undefined) throw new TovaError(`this worker ends, as its on_start failed: ${this.#startError}`);
 		if (link.id === "") say(`can not reach the host at ${this.#options.url}: ${link.error ?? "it closed the connection"}`);
 		else if (!this.#left) say(`the connection to the host ended${link.error === undefined ? "" : `: ${link.error}`}`);
 		return link.id !== "";
@@ -197,7 +199,7 @@ class Worker {
 		link.welcomed(item.link);
 		this.#link = link;
 		for (const call of this.#calls.values()) link.put(call.text, call.binaries);
-		this.#callLocal("on_start", item.starting ? () => this.#started(link) : undefined);
+		this.#callLocal("on_start", item.starting ? () => this.#started(link) : undefined, (error) => this.#startFailed(link, error));
 	}
 
 	#started(link) {
@@ -205,6 +207,14 @@ class Worker {
 		this.#sendCalls(); // what it pushed goes first
 		link.put('{"t":"ready"}');
 		this.#flushSoon();
+	}
+
+	/** It must not say that it is ready: a generation that works would leave for it. One that is leaving, or whose link is lost, so that
+	 * on_start comes again, just goes on. */
+	#startFailed(link, error) {
+		if (link !== this.#link || this.#leaving) return;
+		this.#startError = textOf(error).replace(/\s+/g, " "); // one line, whatever it is
+		link.abort();
 	}
 
 	#bye(link, item) {
@@ -346,30 +356,28 @@ class Worker {
 
 	// --- what runs outside of events --------------------------------------------------------------------------------------------
 
-	/** Commands of on_start and on_stop are one push, unless they fail. */
-	#callLocal(name, done) {
+	/** Commands of on_start and on_stop are one push, unless they fail. Behind it comes done(), or undone(error). */
+	#callLocal(name, done, undone) {
 		const handler = this.#handlers[name];
 		if (handler === undefined) return;
 		const scope = new Scope();
 		const submit = () => {
 			scope.open = false;
 			if (scope.commands.length > 0) outbox.submit(new Push(scope));
+			done?.();
 		};
 		const failed = (error) => {
 			scope.open = false;
 			say(`${name} failed:`, error);
+			undone?.(error);
 		};
 		try {
 			const result = current.run(scope, handler);
-			if (isPromise(result)) {
-				this.#track(result, submit, failed, done);
-				return;
-			}
-			submit();
+			if (isPromise(result)) this.#track(result, submit, failed);
+			else submit();
 		} catch (error) {
 			failed(error);
 		}
-		done?.();
 	}
 
 	// --- pushes and queries -------------------------------------------------------------------------------------------------------

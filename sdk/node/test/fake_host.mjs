@@ -126,13 +126,13 @@ class Peer {
 	}
 
 	/** Takes hello, gives welcome; returns hello. */
-	async welcome(link = "L1") {
+	async welcome(link = "L1", more = {}) {
 		this.socket.write(HANDSHAKE);
 		assert.deepEqual(await this.read(8), HANDSHAKE);
 		const hello = await this.next();
 		assert.equal(hello.t, "hello");
 		this.link = link;
-		this.send({ t: "welcome", v: 1, link, mount: "/chat", host: "0.1.0", window: 256, batch: 1048576 });
+		this.send({ t: "welcome", v: 1, link, mount: "/chat", host: "0.1.0", window: 256, batch: 1048576, ...more });
 		return hello;
 	}
 

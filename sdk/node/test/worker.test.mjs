@@ -612,6 +612,49 @@ for (const transport of ["ipc", "tcp"])
 			await drain(worker, peer);
 		});
 
+		// --- on_start
+
+		for (const [handler, text] of [
+			["on_start() { broadcast('never'); throw new Error('no database'); }", "Error: no database"],
+			["async on_start() { broadcast('never'); await null; throw new Error('two\\nlines'); }", "Error: two lines"],
+			["on_start() { broadcast(Buffer.alloc(60 << 20)); broadcast(Buffer.alloc(60 << 20)); }", "RangeError: "],
+			["async on_start() { broadcast(Buffer.alloc(60 << 20)); broadcast(Buffer.alloc(60 << 20)); }", "RangeError: "],
+			["onStart() { throw undefined; }", "undefined"],
+			["on_start() { throw Object.create(null); }", "something was thrown that is no text"],
+		])
+			for (const supervised of [true, false])
+				test(`a worker whose start fails is never ready: ${handler}, supervised: ${supervised}`, async () => {
+					const accepted = host.accept();
+					const worker = host.start(`serve({ on_message() {}, ${handler} });`, { supervised });
+					const peer = await accepted;
+					assert.equal((await peer.welcome("L1", { starting: true })).starting, true);
+					await peer.expectEnd();
+					assert.equal(await worker.finish(), 1, worker.err);
+					assert.ok(worker.err.split("\n").some((line) => line.startsWith("tova: this worker ends, as its on_start failed: ") && line.includes(text)), worker.err);
+				});
+
+		test("a start that fails for a link that is lost comes again", async () => {
+			const accepted = host.accept();
+			const worker = host.start(`let n = 0; serve({
+				async on_start() {
+					if (++n > 1) return;
+					await new Promise((resolve) => setTimeout(resolve, 500));
+					throw new Error("too late");
+				},
+				on_message(ws, message) { ws.send(message); } });`, { supervised: false });
+			const first = await accepted;
+			await first.welcome("L1", { starting: true });
+			const again = host.accept();
+			first.close();
+			const peer = await again;
+			await peer.welcome("L2", { starting: true });
+			await peer.expect({ t: "ready" });
+			await worker.printed("too late");
+			peer.send(event(1, "message", { data: "x" }));
+			await peer.expect(ack(1, { c: "send", data: "x" }));
+			await drain(worker, peer);
+		});
+
 		// --- pushes and queries
 
 		test("pushes", async () => {

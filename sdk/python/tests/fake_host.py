@@ -101,14 +101,15 @@ class Peer:
         got = self.next()
         assert got == members, f"{got} where {members} was expected"
 
-    def welcome(self, link="L1"):
+    def welcome(self, link="L1", **more):
         """Takes hello, gives welcome; returns hello."""
         self.sock.sendall(HANDSHAKE)
         assert self.read(8) == HANDSHAKE
         hello = self.next()
         assert hello["t"] == "hello" and hello["v"] == 1, hello
         self.link = link
-        self.send({"t": "welcome", "v": 1, "link": link, "mount": "/chat", "host": "0.1.0", "window": 256, "batch": 1048576})
+        self.send({"t": "welcome", "v": 1, "link": link, "mount": "/chat", "host": "0.1.0", "window": 256, "batch": 1048576,
+                   **more})
         return hello
 
     def expect_eof(self):

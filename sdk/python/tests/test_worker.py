@@ -1,7 +1,7 @@
 """Workers in processes of their own, against a host played by the test."""
 import json
 import signal
-
+import time
 
 import pytest
 from fake_host import finish
@@ -443,6 +443,58 @@ def test_a_handler_that_ends_the_process(host, kind):
     peer.expect(**ack({"c": "send", "data": "a"}, s=1))
     peer.expect_eof()
     assert finish(worker)[0] == 3
+
+
+@pytest.mark.parametrize("kind, body, text", [
+    ("def", "raise ValueError('no database')", "ValueError: no database"),
+    ("async def", "await asyncio.sleep(0)\n    raise ValueError('two\\nlines')", "ValueError: two lines"),
+    ("async def", "asyncio.current_task().cancel()\n    await asyncio.sleep(9)", "CancelledError: it was cancelled"),
+    ("def", "raise asyncio.CancelledError('odd')", "CancelledError: odd"),
+    ("def", "broadcast(b'x' * (60 << 20))\n    broadcast(b'x' * (60 << 20))", "ValueError: "),
+    ("async def", "broadcast(b'x' * (60 << 20))\n    broadcast(b'x' * (60 << 20))", "ValueError: "),
+])
+@pytest.mark.parametrize("supervised", [True, False])
+def test_an_on_start_that_fails_ends_the_worker(host, kind, body, text, supervised):
+    """It is never ready, so that a generation that works does not leave for it."""
+    worker = host.start(HEAD + f"""
+{kind} on_start():
+    broadcast("never")
+    {body}
+def on_message(ws, message): pass
+""" + TAIL, supervised=supervised)
+    peer = host.accept()
+    assert peer.welcome(starting=True)["starting"] is True
+    peer.expect_eof()
+    code, _, err = finish(worker)
+    assert code == 1, err
+    assert [line for line in err.splitlines() if line.startswith("tova: this worker ends, as its on_start failed: ") and text in line], err
+    assert "Traceback" in err or "CancelledError" in err
+
+
+def test_an_on_start_that_does_not_fail(host):
+    """The first failure is of a link that is lost: on_start comes again with the next one."""
+    worker = host.start(HEAD + """
+once = []
+async def on_start():
+    once.append(1)
+    if len(once) == 1:
+        broadcast("a")
+        try:
+            await asyncio.sleep(1)
+        finally:
+            raise ValueError("too late")
+def on_message(ws, message): ws.send(message)
+""" + TAIL, supervised=False)
+    peer = host.accept()
+    peer.welcome(starting=True)
+    peer.close()
+    peer = host.accept()
+    peer.welcome("L2", starting=True)
+    peer.expect(t="ready")
+    peer.send(event(1, data="x"))
+    peer.expect(**ack({"c": "send", "data": "x"}, s=1))
+    time.sleep(1.1)
+    drain(worker, peer)
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[1]", b"[", b'[{"t":"ping"}]\nx', b'[{"t":"message","s":1,"conn":"a","bin":2}]\nx',

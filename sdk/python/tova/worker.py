@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from inspect import isawaitable, iscoroutine
 from time import monotonic
+from traceback import format_exception_only
 
 from .answer import TovaError, set_loop_thread
 from .codec import BatchError, to_json
@@ -41,6 +42,10 @@ class Refused(Exception):
     """The host wants no such worker: trying again is of no use."""
 
 
+class StartFailed(Exception):
+    """on_start did not do what it is there for: a worker without that is none. Whoever started the process starts another."""
+
+
 class Worker:
     def __init__(self, handlers: dict, url: str, token: str, mount: str | None, name: str | None, supervised: bool, tls=None):
         self.handlers = handlers
@@ -58,6 +63,7 @@ class Worker:
         self._leaving: asyncio.Event | None = None
         self._farewell = None  # the task that says bye
         self._left = False  # bye was said
+        self._start_error: str | None = None  # what on_start failed with
         self._idle: asyncio.Event | None = None  # a task has ended
         self._flushed = 0.0
         self._flushing = self._flushing_later = False
@@ -125,6 +131,8 @@ class Worker:
                 self.unlinked(link)
         if link.refusal is not None:
             raise Refused(f"the host refuses this worker: {link.refusal}")
+        if self._start_error is not None:
+            raise StartFailed(f"this worker ends, as its on_start failed: {self._start_error}")
         if not self._left:
             log.warning("the connection to the host ended%s", f": {link.error}" if link.error else "")
         return link.id != ""
@@ -231,13 +239,22 @@ class Worker:
         self._link = link
         for call in self._calls.values():
             link.put(call.text, call.binaries)
-        self._call_local("on_start", (lambda: self._started(link)) if item.get("starting") else None)
+        self._call_local("on_start", (lambda: self._started(link)) if item.get("starting") else None,
+                         lambda error: self._start_failed(link, error))
 
     def _started(self, link: Link) -> None:
         if link is self._link:
             self._send_calls()  # what it pushed goes first
             link.put(b'{"t":"ready"}')
             self._flush_soon()
+
+    def _start_failed(self, link: Link, error: BaseException) -> None:
+        """It must not say that it is ready: a generation that works would leave for it. One that is leaving, or whose link is lost, so
+        that on_start comes again, just goes on."""
+        if link is self._link and not self._leaving.is_set():
+            # One line, whatever the text is, and however it fails to be one.
+            self._start_error = " ".join("".join(format_exception_only(type(error), error)).split())
+            link.abort()
 
     def _bye(self, link: Link, item: dict) -> None:
         why = item.get("error")
@@ -417,49 +434,53 @@ class Worker:
 
     # --- what runs outside of events ------------------------------------------------------------------------------------------
 
-    def _call_local(self, name: str, done=None) -> None:
+    def _call_local(self, name: str, done=None, failed=None) -> None:
         handler = self.handlers.get(name)
         if handler is not None:
-            self._run_in_push(name, handler, done=done)
+            self._run_in_push(name, handler, done=done, failed=failed)
 
-    def _run_in_push(self, what: str, function, *arguments, done=None) -> None:
-        """Commands of the function are one push, unless it raises. done() is called behind it, whatever came of it."""
+    def _run_in_push(self, what: str, function, *arguments, done=None, failed=None) -> None:
+        """Commands of the function are one push, unless it raises. Behind it comes done(), or failed(error)."""
         scope = Scope()
         token = current.set(scope)
         try:
             result = function(*arguments)
             if isawaitable(result):
-                self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task, done))
+                self._spawn(result).add_done_callback(lambda task: self._pushed(what, scope, task, done, failed))
                 return
+            self._submit(scope)
         except ENDS_PROCESS:
             raise
-        except BaseException:
-            scope.open = False
-            log.exception("%s failed", what)
+        except BaseException as error:
+            self._push_failed(what, scope, error, failed)
+        else:
+            if done is not None:
+                done()
         finally:
             current.reset(token)
-        self._submit(what, scope)
-        if done is not None:
+
+    def _pushed(self, what: str, scope: Scope, task, done=None, failed=None) -> None:
+        error = asyncio.CancelledError("it was cancelled") if task.cancelled() else task.exception()
+        if error is None:
+            try:
+                self._submit(scope)
+            except Exception as refused:
+                error = refused
+        if error is not None:
+            self._push_failed(what, scope, error, failed)
+        elif done is not None:
             done()
 
-    def _pushed(self, what: str, scope: Scope, task, done=None) -> None:
-        if task.cancelled() or task.exception() is not None:
-            scope.open = False
-            log.error("%s failed", what, exc_info=None if task.cancelled() else task.exception())
-        else:
-            self._submit(what, scope)
-        if done is not None:
-            done()
+    def _push_failed(self, what: str, scope: Scope, error: BaseException, failed) -> None:
+        scope.open = False
+        log.error("%s failed", what, exc_info=error)
+        if failed is not None:
+            failed(error)
 
-    def _submit(self, what: str, scope: Scope) -> None:
-        if not scope.open:
-            return  # it failed
+    def _submit(self, scope: Scope) -> None:
         scope.open = False
         if scope.commands:
-            try:
-                outbox.submit(Push(scope))
-            except Exception:
-                log.exception("%s failed", what)
+            outbox.submit(Push(scope))
 
     def _spawn(self, awaitable, event: Event | None = None):
         task = self._loop.create_task(awaitable if iscoroutine(awaitable) else _finish(awaitable))
@@ -570,7 +591,7 @@ async def serve_async(handlers=None, *, url=None, token=None, mount=None, name=N
     """serve() for programs with an event loop of their own."""
     try:
         await _make(handlers, url, token, mount, name, tls, named).run()
-    except (Refused, HandlerError) as error:
+    except (Refused, StartFailed, HandlerError) as error:
         raise _ends(str(error)) from None
 
 
@@ -588,7 +609,7 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
     Plain handlers run one at a time in this thread. Async ones run at the same time for different connections; for each
     connection events come one after the other. A worker that has no host any more ends if tova-host started it
     (SystemExit), and dials again if it was started elsewhere. What can not be served - handlers that do not fit, a token that
-    the host refuses - is said in one line (SystemExit, in threads TovaError)."""
+    the host refuses, an on_start that raises - is said in one line (SystemExit, in threads TovaError)."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)  # what handlers print goes to the host's log now, not with the next 8 KiB
