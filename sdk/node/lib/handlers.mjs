@@ -1,4 +1,5 @@
 /** Finds a worker's handlers, however they are given. */
+import { types } from "node:util";
 
 // Handler: the event it asks the host for.
 const EVENTS = {
@@ -39,6 +40,9 @@ export function find(source) {
 		const handler = source[name] ?? source[camel(name)];
 		if (handler === undefined || handler === null) continue;
 		if (typeof handler !== "function") throw new HandlerError(`${name} is no function but ${typeof handler}`);
+		// Calling one only makes an iterator, which nobody asks.
+		if (types.isGeneratorFunction(handler))
+			throw new HandlerError(`${name} is a generator (*), so that nothing of it would run; a plain or an async function was expected`);
 		found[name] = handler.bind(source);
 	}
 	if (Object.keys(found).length === 0)

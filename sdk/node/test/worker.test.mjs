@@ -68,6 +68,11 @@ for (const transport of ["ipc", "tcp"])
 			["serve({ onMesage() {} });", "knows no handler onMesage"],
 			["serve(class { on_message() {} on_mesage() {} });", "knows no handler on_mesage"],
 			["serve({ on_open: 7 });", "on_open is no function but number"],
+			["serve({ *on_message() { yield; } });", "on_message is a generator (*)"],
+			["serve({ async *onMessage() {} });", "on_message is a generator (*)"],
+			["serve({ on_start: function* () {} });", "on_start is a generator (*)"],
+			["serve(class { on_message() {} *on_close() {} });", "on_close is a generator (*)"],
+			["serve(new (class { async *onTimer() {} })());", "on_timer is a generator (*)"],
 		])
 			test(`handlers that are wrong: ${code}`, async () => {
 				const worker = host.start(code);

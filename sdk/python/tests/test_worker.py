@@ -91,6 +91,14 @@ def test_ways_to_give_handlers(host, how):
     ("def on_mesage(ws, message): pass\nserve(globals())", "knows no handler on_mesage (<string>:5) (is it on_message?)"),
     ("def onMessage(ws, message): pass\nserve(globals())", "knows no handler onMessage (<string>:5) (is it on_message?)"),
     ("class A:\n  def on_opened(self, ws): pass\nserve(A)", "knows no handler on_opened (<string>:6) (is it on_open?)"),
+    ("def on_message(ws, message):\n  ws.send(message)\n  yield\nserve(globals())", "on_message has a yield in it, so that nothing of it would "
+     "run (<string>:5)"),
+    ("async def on_message(ws, message):\n  yield ws.send(message)\nserve(globals())", "on_message has a yield in it"),
+    ("@on('open')\nasync def mine(ws):\n  yield 1\nserve()", "on_open has a yield in it, so that nothing of it would run (<string>:5)"),
+    ("class A:\n  def on_close(self, ws, code, reason): yield\nserve(A)", "on_close has a yield in it"),
+    ("class A:\n  @staticmethod\n  def on_timer(name, id, ws): yield\nserve(A())", "on_timer has a yield in it"),
+    ("def start(a):\n  yield a\nimport functools\nserve(on_start=functools.partial(start, 1))", "on_start has a yield in it"),
+    ("class A:\n  def __call__(self, ws, message): yield\nserve(on_message=A())", "on_message has a yield in it"),
 ])
 def test_wrong_handlers_are_told_at_once(host, code, text):
     code, _, err = finish(host.start(HEAD + code))
@@ -106,6 +114,7 @@ def test_a_decorator_for_no_event(host):
     "from selectors import DefaultSelector as on_something\nfrom shutil import rmtree as on_nothing\n",
     "@on('message')\ndef on_whatever(ws, m): ws.send(m)\ndel on_message\n",
     "on_top = 7\n",
+    "import types\n@types.coroutine\ndef on_message(ws, m):\n    yield\n    ws.send(m)\n",
 ])
 def test_names_that_only_look_like_handlers(host, code):
     worker, peer = host.serve(HEAD + "def on_message(ws, m): ws.send(m)\n" + code + "serve(globals())")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import re
 
@@ -88,6 +89,9 @@ def _place(handler) -> str:
 def _check(name: str, handler) -> None:
     if not callable(handler):
         raise HandlerError(f"{name} is no function but {type(handler).__name__}")
+    if _is_generator(handler):
+        raise HandlerError(f"{name} has a yield in it, so that nothing of it would run{_place(handler)}; a plain or an async function "
+                           "without one was expected")
     arguments = SIGNATURES[name][1]
     try:
         inspect.signature(handler).bind(*arguments)
@@ -95,3 +99,15 @@ def _check(name: str, handler) -> None:
         raise HandlerError(f"{name} has to take ({', '.join(arguments)}): {error}{_place(handler)}") from None
     except ValueError:
         pass  # written in C: it says nothing about its arguments
+
+
+def _is_generator(handler) -> bool:
+    """Calling one only makes an iterator, which nobody asks. types.coroutine makes something to await of one."""
+    for function in (handler, getattr(handler, "__call__", None)):
+        if inspect.isasyncgenfunction(function):
+            return True
+        if inspect.isgeneratorfunction(function):
+            while isinstance(function, functools.partial):
+                function = function.func
+            return not getattr(function, "__code__", None) or not function.__code__.co_flags & inspect.CO_ITERABLE_COROUTINE
+    return False
