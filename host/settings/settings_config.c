@@ -411,28 +411,36 @@ static bool has_include(struct settings_layer *layer, const char *path, const ch
 	return false;
 }
 
-void settings_config_read(struct settings_layer *layer, const char *path)
+/* wide is what libconfig gets of the text. */
+static void read_parsed(struct settings_layer *layer, const char *path, const char *text,
+			const char *wide)
 {
-	char *text = read_text(layer, path);
 	config_t config;
 
-	if (text == NULL)
-		return;
 	config_init(&config);
-	if (!has_include(layer, path, text)) {
-		if (config_read_string(&config, text) == CONFIG_TRUE) {
-			read_root(layer, path, config_root_setting(&config));
-		} else {
-			struct settings_place at = {path, (unsigned)config_error_line(&config)};
-			bool doubles = strstr(config_error_text(&config), "duplicate") != NULL;
+	if (config_read_string(&config, wide) != CONFIG_TRUE) {
+		struct settings_place at = {path, (unsigned)config_error_line(&config)};
+		bool doubles = strstr(config_error_text(&config), "duplicate") != NULL;
 
-			if (!settings_explain(layer, path, text, at.line, doubles))
-				settings_layer_error(
-					layer, &at, NULL,
-					"%s; expected NAME = VALUE and groups in brackets that are closed",
-					config_error_text(&config));
-		}
+		if (!settings_explain(layer, path, text, at.line, doubles))
+			settings_layer_error(
+				layer, &at, NULL,
+				"%s; expected NAME = VALUE and groups in brackets that are closed",
+				config_error_text(&config));
+	} else if (settings_numbers_fit(layer, path, text)) {
+		read_root(layer, path, config_root_setting(&config));
 	}
 	config_destroy(&config);
+}
+
+void settings_config_read(struct settings_layer *layer, const char *path)
+{
+	char *text = read_text(layer, path), *wide = NULL;
+
+	if (text != NULL && !has_include(layer, path, text))
+		wide = settings_numbers_widen(layer, text);
+	if (wide != NULL)
+		read_parsed(layer, path, text, wide);
+	free(wide);
 	free(text);
 }

@@ -110,6 +110,13 @@ size_t settings_layer_size(const struct option_row *row);
 void settings_command_line_read(struct settings_layer *layer);
 void settings_config_read(struct settings_layer *layer, const char *path);
 
+/* --- settings_numbers.c */
+/* The text of a config file with its whole numbers as libconfig reads them without loss, to be
+ * freed; NULL: no memory, which is noted. Lines stay where they are. */
+char *settings_numbers_widen(struct settings_layer *layer, const char *text);
+/* False: a number is too large to be read at all, and that was said. */
+bool settings_numbers_fit(struct settings_layer *layer, const char *path, const char *text);
+
 /* --- settings_explain.c */
 /* libconfig has refused the text in this line: says which value or name is to blame and what was
  * expected. doubles: it says that a name comes twice. False: it can not be told. */

@@ -722,6 +722,49 @@ START_TEST(config_values)
 }
 END_TEST
 
+/* Each of them is what it says, or refused, whatever libconfig makes of more than 32 bits. */
+START_TEST(config_numbers)
+{
+	static const struct {
+		const char *typed;
+		unsigned long long value; /* 1: it is refused */
+	} sizes[] = {
+		{"2147483647", 2147483647},  {"2147483648", 2147483648ull}, {"2147483648L", 2147483648ull}, {"2147483648LL", 2147483648ull},
+		{"3000000000", 3000000000ull}, {"4294967296", 4294967296ull}, {"+4294967296", 4294967296ull}, {"5368709120", 5368709120ull},
+		{"0x100000000", 4294967296ull}, {"0X100000000L", 4294967296ull}, {"0xFFFFFFFF", 4294967295ull}, {"0x80000000", 2147483648ull},
+		{"0000000000000000000000070000", 70000}, {"0", 0}, {"65536", 65536},
+		{"-1", 1}, {"-4294967296", 1}, {"4294967296.0", 1}, {"4294967296e0", 1}, {"12345678901234", 1}, {"18446744073709617152", 1},
+		{"0xFFFFFFFFFFFFFFFF", 1}, {"0x10000000000010000", 1}, {"9223372036854775807", 1}, {"9223372036854775808L", 1},
+	};
+	char text[300];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		snprintf(text, sizeof(text), "# 99999999999999999999\nmax-buffered = %s;\ndrain=1/* 5000000000 */backlog:0x10", sizes[i].typed);
+		ck_assert_msg(read_config(text) == (sizes[i].value == 1 ? SETTINGS_BAD : SETTINGS_OK), "%s: %s", sizes[i].typed, err);
+		if (sizes[i].value == 1) {
+			ck_assert_ptr_nonnull(strstr(err, ":2: max-buffered: "));
+			continue;
+		}
+		ck_assert_msg(s.max_buffered == sizes[i].value, "%s", sizes[i].typed);
+		ck_assert(s.drain == 1000 && s.backlog == 16);
+	}
+	ck_assert_int_eq(read_config("mount = ( { plugin = \"x\"; hold-bytes = 4294967296; plugin-set = { a = 4294967296; b = -2147483649;\n"
+				     "c = 0xFFFFFFFFFF; d = 010; e = 7; f = \"\\\"5000000000\" \"9\"; a5000000000 = -9223372036854775808; }; } );\n"
+				     "// 99999999999999999999\nstatic = \"99999999999999999999\"; max-message=70000max-head=4096"),
+			 SETTINGS_OK);
+	ck_assert_str_eq(mount_at("/")->hold_bytes, "4294967296");
+	ck_assert_str_eq(value_of(mount_at("/"), "a"), "4294967296");
+	ck_assert_str_eq(value_of(mount_at("/"), "b"), "-2147483649");
+	ck_assert_str_eq(value_of(mount_at("/"), "c"), "1099511627775");
+	ck_assert_str_eq(value_of(mount_at("/"), "d"), "10");
+	ck_assert_str_eq(value_of(mount_at("/"), "e"), "7");
+	ck_assert_str_eq(value_of(mount_at("/"), "f"), "\"50000000009");
+	ck_assert_str_eq(value_of(mount_at("/"), "a5000000000"), "-9223372036854775808");
+	ck_assert_str_eq(s.static_dir, "99999999999999999999");
+	ck_assert(s.max_message == 70000 && s.max_head == 4096);
+}
+END_TEST
+
 START_TEST(config_handlers)
 {
 	ck_assert_int_eq(
@@ -793,6 +836,17 @@ static const struct {
 	{"backlog = -1;", ":1: backlog: \"-1\" is not a number; expected a number, 1 to 65535"},
 	{"max-message = 99999999999L;",
 	 ":1: max-message: \"99999999999\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{"\nmax-buffered = 18446744073709551617;",
+	 ":2: max-buffered: 18446744073709551617 is out of range for a whole number; expected -9223372036854775808 to 9223372036854775807, "
+	 "or a string in quotes"},
+	{"mount = ( { plugin = \"x\"; plugin-set = {\na = 0x10000000000000000L; }; } );",
+	 ":2: a: 0x10000000000000000 is out of range for a whole number; expected -9223372036854775808 to 9223372036854775807, "
+	 "or a string in quotes"},
+	{"mount = ( { plugin = \"x\"; plugin-set = {\nt = ( true, -99999999999999999999 ); }; } );",
+	 ":2: t: -99999999999999999999 is out of range for a whole number; expected -9223372036854775808 to 9223372036854775807, "
+	 "or a string in quotes"},
+	{"static = /99999999999999999999;", ":1: static: /99999999999999999999 stands without quotes; expected static = \"/99999999999999999999\""},
+	{"listen = ( 5000000000 );", ":1: listen: 5000000000 is no string; expected strings in quotes"},
 	{"idle-timeout = 1.5;", ":1: idle-timeout: 1.5 is no whole number; expected one, or a string in quotes such as \"120s\""},
 	{"drain = true;", ":1: drain: true is no whole number; expected one, or a string in quotes such as \"5s\""},
 	{"drain = ( 1 );", ":1: drain: a list is no whole number; expected one, or a string in quotes such as \"5s\""},
@@ -1133,6 +1187,7 @@ int main(void)
 	tcase_add_test(tc, prints_instead_of_running);
 	tcase_add_test(tc, silent_when_asked);
 	tcase_add_test(tc, config_values);
+	tcase_add_test(tc, config_numbers);
 	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
 	tcase_add_test(tc, scoped_in_files);
