@@ -115,7 +115,9 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 	if (failed)
 		snprintf(why, TOKEN_KEY_WHY_MAX, "no memory");
 	else if (wrong != NULL)
-		snprintf(why, TOKEN_KEY_WHY_MAX, "an element of the list is empty");
+		snprintf(
+			why, TOKEN_KEY_WHY_MAX,
+			"an element of the list is empty; expected one or more, with commas between them");
 	if (wrong != NULL)
 		*option_r = wrong;
 	if (!failed && wrong == NULL && token_key_load(&policy->keys, options->key, why)) {

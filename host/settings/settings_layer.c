@@ -136,22 +136,33 @@ static const char *element_error(const struct settings_layer *layer, const struc
 	return NULL;
 }
 
+static const char *list_example(const struct option_row *row)
+{
+	return row == &option_table[OPTION_ID_host]	       ? "example.com,*.example.com"
+	       : row == &option_table[OPTION_ID_origin]	       ? "https://example.com,null"
+	       : row == &option_table[OPTION_ID_trusted_proxy] ? "10.0.0.0/8,unix"
+							       : "TZ,APP_*";
+}
+
+/* An empty text is no list either: it comes of a variable that nobody has set, and to have no list
+ * may mean everything (--host). */
 static void apply_list(struct settings_layer *layer, const struct option_row *row, const char *text,
 		       const struct settings_place *at)
 {
 	struct settings_list *list = settings_layer_field(&layer->s, row);
 	const char *whole = text;
 
-	while (*text != '\0') {
+	for (bool more = true; more;) {
 		size_t n = strcspn(text, ","), blank = strspn(text, " \t"), len = n;
 		const char *why;
 
 		while (len > blank && strchr(" \t", text[len - 1]) != NULL)
 			len--;
 		if (len <= blank) {
-			settings_layer_error(layer, at, row->name,
-					     "\"%.200s\" has an empty element; expected %s", whole,
-					     row->argument);
+			settings_layer_error(
+				layer, at, row->name,
+				"\"%.200s\" has an empty element; expected %s, such as %s", whole,
+				row->argument, list_example(row));
 			return;
 		}
 		settings_layer_add(layer, list, text + blank, len - blank);
@@ -159,7 +170,8 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 		if (why != NULL)
 			settings_layer_error(layer, at, row->name, "\"%.200s\": %s",
 					     list->items[list->n - 1], why);
-		text += n + (text[n] == ',');
+		more = text[n] == ',';
+		text += n + more;
 	}
 }
 

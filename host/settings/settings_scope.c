@@ -71,6 +71,14 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 		}
 		mount = path;
 	}
+	/* It comes of a variable that nobody has set, and would open what a key or a limit closes.
+	 */
+	if (value[0] == '\0' && mount == NULL && row->choices == NULL &&
+	    !option_is_scoped_size(row)) {
+		settings_layer_error(layer, at, row->name, "\"\" is empty; expected %s",
+				     row->argument);
+		return;
+	}
 	if (row == &option_table[OPTION_ID_rate_limit] && value[0] != '\0' &&
 	    !option_limit(value, &rate, &closes)) {
 		settings_layer_error(

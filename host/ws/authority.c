@@ -1,5 +1,6 @@
 #include "ws/authority.h"
 
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,30 @@ char *authority_list_copy(const char *list)
 	return copy != NULL ? memcpy(copy, list, (size_t)(end - list) + 1) : NULL;
 }
 
+/* A name that DNS or a hosts file may have, an IPv4 address among them, or an IPv6 address in
+ * brackets. What else RFC 3986 3.2.2 lets stand there is nothing under which a host is reached. */
+static bool authority_is_name(struct span host)
+{
+	static const char chars[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
+	unsigned char address[sizeof(struct in6_addr)];
+	char text[INET6_ADDRSTRLEN];
+
+	if (host.n > 2 && host.p[0] == '[') {
+		host = (struct span){host.p + 1, host.n - 2};
+		if (host.n >= sizeof(text))
+			return false;
+		memcpy(text, host.p, host.n);
+		text[host.n] = '\0';
+		return inet_pton(AF_INET6, text, address) == 1;
+	}
+	for (size_t i = 0; i < host.n; i++)
+		if (memchr(chars, host.p[i], sizeof(chars) - 1) == NULL ||
+		    (host.p[i] == '.' && (i == 0 || host.p[i - 1] == '.')))
+			return false;
+	return host.n > 0;
+}
+
 const char *authority_pattern_error(const char *pattern)
 {
 	struct span host, s = span_of(pattern);
@@ -88,7 +113,7 @@ const char *authority_pattern_error(const char *pattern)
 
 	if (ok && host.n > 2 && memcmp(host.p, "*.", 2) == 0)
 		host.p += 2, host.n -= 2;
-	if (ok && memchr(host.p, '*', host.n) == NULL && memchr(host.p, ',', host.n) == NULL)
+	if (ok && authority_is_name(host))
 		return NULL;
 	return "expected a name or an address without a port, such as example.com, *.example.com, 192.0.2.1 or [::1]";
 }

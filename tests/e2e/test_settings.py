@@ -279,12 +279,13 @@ WRONG = {
     "tls-client-ca": [("", []), (NONE, []), (NONE, ["--tls-cert", "{cert}"])],
     "listen": [("", []), ("x", []), ("127.0.0.1", []), ("127.0.0.1:99999", []), ("localhost6:1", []), ("unix:", []), (f"unix:{NONE}", []), ("unix:/dev/null", []), ("192.0.2.1:0", []),
                ("127.0.0.1:0,zzz", []), ("127.0.0.1:0,tls", [])],
-    "origin": [("a b", []), ("https://a.example,,https://b.example", [])], "trusted-proxy": [("x", []), ("10.0.0.0/99", [])], "passenv": [("A=B", [])],
-    "subprotocol": [("a b", []), ("a,,b", []), ("tova.v1", []), ("/none=x", []), ("/=a;b", [])],
-    "host": [("a b", []), ("http://a.example", []), ("a.example:80", []), ("a.example,,b.example", [])],
-    "jwt-key": [(NONE, []), ("/none=x", []), ("/dev/null", [])], "jwt-from": [("zzz", ["--jwt-key", "{secret}"]), ("header", [])],
-    "jwt-audience": [("a", [])], "jwt-issuer": [("a", [])], "user": [("nobody-of-that-name", []), ("", [])], "group": [("x", []), ("", [])],
-    "rate-limit": [("x", []), ("5/1s,dorp", []), ("0/1s", []), ("/none=5/1s", [])], "slow-policy": [("zzz", []), ("/none=close", [])], "hold-bytes": [("x", []), ("1", []), ("/none=1m", [])],
+    "origin": [("", []), ("a b", []), ("https://a.example,,https://b.example", [])], "trusted-proxy": [("", []), ("x", []), ("10.0.0.0/99", [])], "passenv": [("", []), ("A=B", [])],
+    "subprotocol": [("", []), ("a b", []), ("a,,b", []), ("tova.v1", []), ("/none=x", []), ("/=a;b", [])],
+    "host": [("", []), ("=", []), ("a.example,", []), ("a b", []), ("http://a.example", []), ("a.example:80", []), ("a.example,,b.example", [])],
+    "jwt-key": [("", []), (NONE, []), ("/none=x", []), ("/dev/null", [])], "jwt-from": [("", ["--jwt-key", "{secret}"]), ("a,,b", ["--jwt-key", "{secret}"]), ("zzz", ["--jwt-key", "{secret}"]), ("header", [])],
+    "jwt-audience": [("a", []), ("", ["--jwt-key", "{secret}"]), ("a,", ["--jwt-key", "{secret}"])],
+    "jwt-issuer": [("a", []), ("", ["--jwt-key", "{secret}"]), (",a", ["--jwt-key", "{secret}"])], "user": [("nobody-of-that-name", []), ("", [])], "group": [("x", []), ("", [])],
+    "rate-limit": [("", []), ("x", []), ("5/1s,dorp", []), ("0/1s", []), ("/none=5/1s", [])], "slow-policy": [("zzz", []), ("/none=close", [])], "hold-bytes": [("x", []), ("1", []), ("/none=1m", [])],
 }
 
 

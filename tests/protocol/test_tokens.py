@@ -359,8 +359,8 @@ def test_wrong_key_files(keys, tmp_path, i):
     (["--jwt-key", "{secret}", "--jwt-from", "body"], "--jwt-from: body: \"body\" is no place of a token; expected header, subprotocol"),
     (["--jwt-key", "{secret}", "--jwt-from", "cookie="], "\"cookie=\" is no place"), (["--jwt-key", "{secret}", "--jwt-from", "query=a&b"], "no place"),
     (["--jwt-key", "{secret}", "--jwt-from", "header,cookie=a,header"], "\"header\" is given twice"),
-    (["--jwt-key", "{secret}", "--jwt-audience", "a,,b"], "--jwt-audience: a,,b: an element of the list is empty"),
-    (["--jwt-key", "{secret}", "--jwt-issuer", ","], "--jwt-issuer: ,: an element of the list is empty"),
+    (["--jwt-key", "{secret}", "--jwt-audience", "a,,b"], "--jwt-audience: a,,b: an element of the list is empty; expected one or more, with commas between them"),
+    (["--jwt-key", "{secret}", "--jwt-issuer", ","], "--jwt-issuer: ,: an element of the list is empty; expected one or more, with commas between them"),
     (["--jwt-key", "{secret}", "--jwt-leeway", "2h"], "--jwt-leeway"), (["--jwt-key", "/z={secret}"], "there is no mount /z")])
 def test_wrong_options(keys, arguments, said):
     code, text = refuse(*[a.format(secret=keys.folder / "secret") for a in arguments])

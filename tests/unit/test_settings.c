@@ -361,8 +361,6 @@ START_TEST(origins)
 	ck_assert_str_eq(s.origin.items[0], "https://a.example");
 	ck_assert_str_eq(s.origin.items[1], "https://*.b.example");
 	ck_assert_str_eq(s.origin.items[2], "null");
-	ck_assert_int_eq(READ("--origin="), SETTINGS_OK);
-	ck_assert_uint_eq(s.origin.n, 0);
 }
 END_TEST
 
@@ -570,8 +568,23 @@ static const struct {
 	 "--listen: \"unix:" MOUNT_108 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "127.0.0.1:5", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
 	{{"-l", "unix:/x", "-l", "unix:/x"}, "--listen: \"unix:/x\" is given twice"},
-	{{"--origin", "a,,b"}, "--origin: \"a,,b\" has an empty element; expected LIST"},
-	{{"--origin", " "}, "--origin: \" \" has an empty element; expected LIST"},
+	/* Empty: of a variable that is not set, say. */
+	{{"--origin", "a,,b"}, "--origin: \"a,,b\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin", "a,"}, "--origin: \"a,\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin", " "}, "--origin: \" \" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin="}, "--origin: \"\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--host", ""}, "--host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{{"--host", ",a"}, "--host: \",a\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{{"--trusted-proxy", ""}, "--trusted-proxy: \"\" has an empty element; expected LIST, such as 10.0.0.0/8,unix"},
+	{{"--passenv", ""}, "--passenv: \"\" has an empty element; expected NAME,..., such as TZ,APP_*"},
+	{{"-w", "w", "--jwt-key="}, "--jwt-key: \"\" is empty; expected [MOUNT=]FILE"},
+	{{"-w", "w", "--jwt-from="}, "--jwt-from: \"\" is empty; expected [MOUNT=]LIST"},
+	{{"-w", "w", "--jwt-audience="}, "--jwt-audience: \"\" is empty; expected [MOUNT=]LIST"},
+	{{"-w", "w", "--jwt-issuer="}, "--jwt-issuer: \"\" is empty; expected [MOUNT=]LIST"},
+	{{"-w", "w", "--subprotocol="}, "--subprotocol: \"\" is empty; expected [MOUNT=]LIST"},
+	{{"-w", "w", "--rate-limit="}, "--rate-limit: \"\" is empty; expected [MOUNT=]N/TIME[,drop|,close]"},
+	{{"-w", "w", "--slow-policy="}, "--slow-policy: \"\" is unknown; expected close, drop-oldest or conflate"},
+	{{"-w", "w", "--hold-bytes="}, "--hold-bytes: \"\" is not a size; expected a number with k, m or g, 64k to 64g"},
 	{{"--origin", "https://good,https://bad"}, "--origin: \"https://bad\": is bad; expected better"},
 	{{"-p", ""}, "--plugin: \"\" names no handler; expected [MOUNT=]FILE.so"},
 	{{"-p", "/chat="}, "--plugin: \"/chat=\" names no handler; expected [MOUNT=]FILE.so"},
@@ -796,14 +809,15 @@ START_TEST(command_line_wins)
 		"static = \"/file\"; log-level = \"error\";\n"
 		"mount = ( { path = \"/a\"; plugin = \"a.so\"; plugin-set = { k = \"file\"; l = \"file\"; m = \"file\"; }; },\n"
 		"          { path = \"/b\"; plugin = \"b.so\"; } );\n");
-	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=", "--static=/line",
+	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=null", "--static=/line",
 			      "--log-level=info", "--plugin-set", "k=line", "--plugin-set", "/a:l=line"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.max_message, 4096);
 	ck_assert_uint_eq(s.max_head, 2048);
 	ck_assert_uint_eq(s.listen.n, 1);
 	ck_assert_uint_eq(s.listen.items[0].port, 3);
-	ck_assert_uint_eq(s.origin.n, 0);
+	ck_assert_uint_eq(s.origin.n, 1);
+	ck_assert_str_eq(s.origin.items[0], "null");
 	ck_assert_str_eq(s.static_dir, "/line");
 	ck_assert_uint_eq(s.log_level, 3);
 	ck_assert_str_eq(s.config, config);
@@ -861,6 +875,8 @@ static const struct {
 	{"tls-cert = ();", ":1: tls-cert: is empty; expected FILE"},
 	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: 8080 is no string; expected strings in quotes"},
 	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},
+	{"host = (\"a\",\n\"\");", ":2: host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{"jwt-key = \"\";", ":1: jwt-key: \"\" is empty; expected [MOUNT=]FILE"},
 	{"origin = \"https://bad\";", ":1: origin: \"https://bad\": is bad; expected better"},
 	{"\nmax-mesage = 5;", ":2: max-mesage: unknown name; did you mean max-message?"},
 	{"mounts = ();", ":1: mounts: unknown name; did you mean mount?"},
