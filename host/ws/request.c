@@ -91,14 +91,42 @@ long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
 
 /* --- first line ------------------------------------------------------------------------------- */
 
-/* What peers send who take this port for another; NULL: nothing that is known. */
+#define STRANGER_PROXY \
+	"a header of the PROXY protocol at a port that takes none: see --listen ...,proxy"
+
+/* How peers begin who take this port for another. */
+static const struct {
+	size_t n;
+	const char *bytes, *why;
+} STRANGERS[] = {
+	/* RFC 8446 5.1: a record of a handshake */
+	{1, "\x16",
+	 "TLS at a port that speaks plain HTTP: say ws:// or http:// here, or give the port TLS (--listen ...,tls)"},
+	{6, "PROXY ", STRANGER_PROXY},
+	/* version 2, behind the two empty lines that it begins with */
+	{8, "\0\r\nQUIT\n", STRANGER_PROXY},
+	/* the greeting of SP, which nng and what speaks like it begin with */
+	{4, "\0SP\0",
+	 "a worker's protocol (nng) at a port for clients: workers dial the URL of --attach, or that in their TOVA_URL"},
+};
+
+/* What such a peer is told; NULL: it is none that is known. */
 static const char *stranger(const char *bytes, size_t n)
 {
-	if (bytes[0] == 0x16) /* RFC 8446 5.1: a record of a handshake */
-		return "TLS at a port that speaks plain HTTP: say ws:// or http:// here, or give the port TLS (--listen ...,tls)";
-	if (bytes[0] == '\0' || (n >= 6 && memcmp(bytes, "PROXY ", 6) == 0))
-		return "a header of the PROXY protocol at a port that takes none: see --listen ...,proxy";
+	for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(*STRANGERS); i++)
+		if (n >= STRANGERS[i].n && memcmp(bytes, STRANGERS[i].bytes, STRANGERS[i].n) == 0)
+			return STRANGERS[i].why;
 	return NULL;
+}
+
+/* May it be one of those that no request begins like, with a few bytes more? */
+static bool stranger_begins(const char *bytes, size_t n)
+{
+	for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(*STRANGERS); i++)
+		if (n > 0 && bytes[0] == '\0' && n < STRANGERS[i].n &&
+		    memcmp(bytes, STRANGERS[i].bytes, n) == 0)
+			return true;
+	return false;
 }
 
 /* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3), from where it
@@ -370,6 +398,8 @@ static bool head_parse(struct request *r, const struct request_limits *limits, s
 		     seen = known->seen < window ? known->seen : window;
 	const bool last = len >= limits->head_max || has_end(bytes, window, seen);
 
+	if (stranger_begins(bytes, window) && len < limits->head_max)
+		return false;
 	known->seen = len;
 	/* the rest is parsed when it is whole */
 	if (known->line && !last)

@@ -251,6 +251,19 @@ def test_what_a_lenient_parser_would_repair(host, head):
         http.expect_eof()
 
 
+@pytest.mark.parametrize("first, said", [
+    (b"\0SP\0\0\x10\0\0", "--attach"), (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", "PROXY"), (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "PROXY"),
+    (b"\x16\x03\x01\x02\x00", "TLS"), (b"\0\0\0\0", "does not begin with a method")])
+@pytest.mark.parametrize("piece", [1, 100])
+def test_who_takes_this_port_for_another_is_told_which_it_wants(host, first, said, piece):
+    with Http("127.0.0.1", host.port) as http:
+        for at in range(0, len(first), piece):
+            http.send(first[at:at + piece])
+        answer = http.response()
+        assert answer.status == 400 and said.encode() in answer.body and (b"PROXY" in answer.body) == (said == "PROXY"), answer.body
+        http.expect_eof()
+
+
 def test_a_refused_peer_gets_the_whole_answer_though_it_keeps_sending(host):
     """Closing with unread bytes would reset the connection and may destroy the answer under way."""
     with Http("127.0.0.1", host.port) as http:

@@ -499,6 +499,11 @@ START_TEST(strangers)
 		    {"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", 36, "PROXY"},
 		    {"PROXY UNKNOWN\r\n", 15, "PROXY"},
 		    {"\0\r\nQUIT\n!", 9, "PROXY"}, /* behind the two empty lines that such a header begins with */
+		    {"\0SP\0\0\x10\0\0", 8, "--attach"}, /* what an nng socket says first */
+		    {"\0SP\0", 4, "--attach"},
+		    {"\0SPX", 4, "method"},
+		    {"\0\0\0\0", 4, "method"},
+		    {"\0\r\nQUIET", 8, "method"},
 		    {"PROXY / HTTP/1.1\r\n\n", 19, "bare LF"},
 		    {"PROXYX\r\n", 8, "method"}};
 
@@ -506,6 +511,9 @@ START_TEST(strangers)
 		ck_assert_int_eq(answer_n(&limits, rows[i].bytes, rows[i].n), 400);
 		ck_assert_ptr_nonnull(strstr(parse(&limits, rows[i].bytes, rows[i].n, NULL).why, rows[i].word));
 	}
+	/* It could still be either of two, but no request. */
+	ck_assert_int_eq(parse(&limits, "\0SP", 3, NULL).status, 0);
+	ck_assert_int_eq(parse(&limits, "\0", 1, NULL).status, 0);
 }
 END_TEST
 
