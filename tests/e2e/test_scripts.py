@@ -428,7 +428,7 @@ def test_commands():
             do(two, bad)
         do(two, "close 4001 that's it")
         two.expect_closed(4001, "that's it")
-        host.wait_log(lambda line: "argument out of range" in line.get("message", ""), "a complaint")
+        host.wait_log(lambda line: "no close code" in line.get("message", ""), "a complaint")
         do(one, "close")
         one.expect_closed(1000)
 
@@ -445,7 +445,9 @@ def test_commands():
     ("broadcast", "what is to be sent is missing", "broadcast TEXT"),
     ("send me text", "no id of a connection", "send CONN TEXT"),
     ("send", "a word is missing", "send CONN TEXT"),
-    ("close soon", "no close code", "close CODE"),
+    ("close 4000 " + "x" * 124, "a reason has at most 123 bytes", "close CODE REASON"),
+    *((f"close {code}", "no close code", "1000, 1001, 1003, 1007 to 1014 or 3000 to 4999")
+      for code in ("soon", '""', '"" why', "0", "00", "0 why", "-0", "999", "1002", "1005", "1006", "1015", "2999", "5000", "65536", "66536")),
     ('key="a join x', "the text ends inside a string", ""),
 ])
 def test_what_is_wrong_with_a_command_is_said(line, why, expected):

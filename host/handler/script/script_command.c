@@ -134,12 +134,17 @@ static const char *add_close(struct script *x, struct commit *c, struct span res
 	struct span word;
 	uint16_t code = CLOSE_NORMAL;
 	const char *why = script_word(&rest, &word);
-	if (why == NULL && word.p != NULL && !command_number(word, &code))
+	/* 0, or nothing between quotes, is none: commit_close takes it for a close without a code
+	 */
+	if (why == NULL && word.p != NULL &&
+	    (!command_number(word, &code) || code == CLOSE_PROTOCOL || !frame_close_code_ok(code)))
 		why = "the first word is no close code";
 	if (why == NULL && rest.n > 0)
 		why = command_data(x, rest, &reason);
 	if (why == NULL && reason.binary)
 		why = "a reason is text";
+	if (why == NULL && reason.bytes.n > FRAME_CONTROL_MAX - 2)
+		why = "a reason has at most 123 bytes";
 	if (why == NULL)
 		commit_close(c, x->session->local, code, reason.bytes);
 	return why;
@@ -153,7 +158,9 @@ static const struct script_verb verbs[] = {
 	{"broadcast_others", "broadcast_others TEXT", add_broadcast_others},
 	{"broadcast_to", "broadcast_to ROOM TEXT", add_broadcast_to},
 	{"broadcast_to_others", "broadcast_to_others ROOM TEXT", add_broadcast_to_others},
-	{"close", "close, close CODE or close CODE REASON", add_close},
+	{"close",
+	 "close, close CODE or close CODE REASON, with 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999",
+	 add_close},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 #define KNOWN_VERBS \
