@@ -324,14 +324,14 @@ static bool server_start_listeners(struct server *s)
 		bool entered = server_enter(s, at->unix_path);
 		bool added = listeners_add(&s->listeners, at->host, at->port,
 					   server_listens_both(&s->settings, at), at->unix_path,
-					   &kind, (int)s->settings.outq_notes, why, sizeof why);
+					   &kind, (int)s->settings.backlog, why, sizeof why);
 		server_leave(entered);
 		if (!added)
 			return server_refuse(s, "listen", at->text, why);
 	}
 	char value[24];
 	snprintf(value, sizeof value, "%llu", (unsigned long long)s->settings.threads);
-	if (!io_threads_listen(&s->io_threads, (int)s->settings.outq_notes, why, sizeof why))
+	if (!io_threads_listen(&s->io_threads, (int)s->settings.backlog, why, sizeof why))
 		return server_refuse(s, "threads", value, why);
 	return true;
 }

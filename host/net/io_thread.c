@@ -889,11 +889,10 @@ bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
 	return true;
 }
 
-bool io_threads_listen(struct io_threads *s, int outq_notes, char *why, size_t why_cap)
+bool io_threads_listen(struct io_threads *s, int backlog, char *why, size_t why_cap)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		if (!listeners_add_beside(&s->v[i]->listeners, s->listeners, outq_notes, why,
-					  why_cap))
+		if (!listeners_add_beside(&s->v[i]->listeners, s->listeners, backlog, why, why_cap))
 			return false;
 	return true;
 }

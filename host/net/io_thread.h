@@ -52,7 +52,7 @@ struct io_threads {
 bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
 		     struct listeners *listeners);
 /* Listens on each loop where the hub's does. */
-bool io_threads_listen(struct io_threads *s, int outq_notes, char *why, size_t why_cap);
+bool io_threads_listen(struct io_threads *s, int backlog, char *why, size_t why_cap);
 /* False with errno when there can be no more threads. */
 bool io_threads_start(struct io_threads *s);
 /* Ends the threads. */

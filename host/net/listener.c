@@ -277,9 +277,9 @@ static void listener_free(struct listener *l)
 
 /* The socket is bound: starts to accept. */
 static bool listener_start(struct listener *l, struct listeners *set, const char *unix_path,
-			   int outq_notes, char *why, size_t why_cap)
+			   int backlog, char *why, size_t why_cap)
 {
-	if (listen(l->fd, outq_notes) != 0)
+	if (listen(l->fd, backlog) != 0)
 		return listener_fail(why, why_cap, "it can not be listened on");
 	l->unix_path = unix_path != NULL ? strdup(unix_path) : NULL;
 	l->name = listener_name(l->fd, unix_path);
@@ -312,7 +312,7 @@ static struct listener *listener_new(struct listeners *set, int family, char *wh
 }
 
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both,
-		   const char *unix_path, const struct conn_kind *kind, int outq_notes, char *why,
+		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
 		   size_t why_cap)
 {
 	const int on = 1;
@@ -329,7 +329,7 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 	 * others. */
 	if (ok && set->balance != NULL && host != NULL)
 		setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-	if (!ok || !listener_start(l, set, unix_path, outq_notes, why, why_cap)) {
+	if (!ok || !listener_start(l, set, unix_path, backlog, why, why_cap)) {
 		listener_free(l);
 		return false;
 	}
@@ -343,7 +343,7 @@ void listeners_announce(const struct listeners *set)
 		    LOG_STR("address", l->name), LOG_BOOL("tls", l->kind.tls));
 }
 
-static bool listener_add_beside(struct listeners *set, const struct listener *first, int outq_notes,
+static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog,
 				char *why, size_t why_cap)
 {
 	const int on = 1;
@@ -363,17 +363,17 @@ static bool listener_add_beside(struct listeners *set, const struct listener *fi
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	bool ok = bind(l->fd, &a.any, len) == 0 ||
 		  listener_fail(why, why_cap, "it can not be bound for several loops");
-	if (ok && listener_start(l, set, NULL, outq_notes, why, why_cap))
+	if (ok && listener_start(l, set, NULL, backlog, why, why_cap))
 		return true;
 	listener_free(l);
 	return false;
 }
 
-bool listeners_add_beside(struct listeners *set, const struct listeners *first, int outq_notes,
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
 			  char *why, size_t why_cap)
 {
 	for (const struct listener *l = first->list; l != NULL; l = l->next)
-		if (l->unix_path == NULL && !listener_add_beside(set, l, outq_notes, why, why_cap))
+		if (l->unix_path == NULL && !listener_add_beside(set, l, backlog, why, why_cap))
 			return false;
 	return true;
 }

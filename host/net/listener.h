@@ -36,14 +36,14 @@ void listeners_init(struct listeners *set, struct conns *conns);
  * is not). Starts accepting at once. both: an IPv6 address takes IPv4, too, which only "::" can.
  * Returns false with a sentence in why. */
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both,
-		   const char *unix_path, const struct conn_kind *kind, int outq_notes, char *why,
+		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
 		   size_t why_cap);
 /* Logs where they listen, in the order in which they were added: all that is needed for those who
  * connect is there. */
 void listeners_announce(const struct listeners *set);
 /* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect
  * (SO_REUSEPORT). A Unix socket has one listener. */
-bool listeners_add_beside(struct listeners *set, const struct listeners *first, int outq_notes,
+bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
 			  char *why, size_t why_cap);
 /* A socket that another loop has accepted for this one. */
 void listeners_adopt(struct listeners *set, int fd, const struct address *remote,

@@ -142,7 +142,7 @@ enum option_when {
 	  "clients need a certificate that one of these (PEM) has signed and that none of the CRLs in the file names") \
 	X(tls_min, ENUM, "tls-min", 0, "VERSION", NETWORK, HUP, 0, 0, "1.2", "1.2|1.3", \
 	  "oldest version of TLS that clients may speak") \
-	X(outq_notes, NUMBER, "backlog", 0, "N", NETWORK, RESTART, 1, 65535, "1024", NULL, \
+	X(backlog, NUMBER, "backlog", 0, "N", NETWORK, RESTART, 1, 65535, "1024", NULL, \
 	  "connections that the kernel may hold before they are accepted") \
 	X(origin, LIST, "origin", 0, "LIST", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "pages of these origins may connect, such as https://example.com,https://*.example.com,moz-extension://*,file:// or null, " \

@@ -163,7 +163,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.max_headers, 100);
 	ck_assert_uint_eq(s.max_queue, 1 << 20);
 	ck_assert_uint_eq(s.max_connections, 0);
-	ck_assert_uint_eq(s.outq_notes, 1024);
+	ck_assert_uint_eq(s.backlog, 1024);
 	ck_assert_uint_eq(s.handshake_timeout, 10000);
 	ck_assert_uint_eq(s.idle_timeout, 120000);
 	ck_assert_uint_eq(s.close_timeout, 5000);
