@@ -128,6 +128,7 @@ struct event_held {
 	uint64_t since;	 /* when it was delivered, or is to be delivered again */
 	uint16_t blame;	 /* deaths that are laid to it */
 	uint16_t run;	 /* its place in a run, from 1 */
+	uint8_t pardons; /* deaths that may have been its, but that a network was held for */
 	/* a worker died with it: nothing else is under way there when it is delivered */
 	bool suspect : 1;
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */

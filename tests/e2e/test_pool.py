@@ -1,9 +1,12 @@
 """Many workers and few bad events: who pays for a poisonous event, for one that hangs, and for a worker that is slow or was started again."""
 import asyncio
+import contextlib
 import os
 import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -143,6 +146,70 @@ def test_poison_of_three_and_nobody_else_there_waits_and_lets_others_in(tmp_path
             ws.send_text("well")
             assert ws.recv_text() == "well"
             ws.end()
+
+
+class Mortals:
+    """Workers that die of poison, as processes do that somebody else starts again."""
+
+    def __init__(self, hub, count, down=0.0):
+        self.hub, self.down, self.deaths, self.stopped, self.links = hub, down, 0, threading.Event(), set()
+        self.threads = [threading.Thread(target=self.live_on, daemon=True) for _ in range(count)]
+
+    def live_on(self):
+        while not self.stopped.wait(self.down):
+            worker = self.hub.worker(events=["message", "close"])
+            self.links.add(worker)
+            try:
+                while self.settle(worker, worker.receive()):
+                    pass
+                self.deaths += 1
+            except (OSError, EOFError, ValueError, TimeoutError):
+                pass  # stopped
+            self.links.discard(worker)
+            worker.drop()
+
+    def settle(self, worker, event):
+        """Whether it lives."""
+        if event["t"] == "bye" or event.get("data") == "poison" or event.get("state") == "poison":
+            return False
+        if event["t"] == "message" and event["data"].startswith("state "):
+            worker.ack(event, {"c": "set", "state": event["data"].partition(" ")[2]}, send("set"))
+        else:
+            worker.ack(event, *([send(event["data"])] if event["t"] == "message" else []))
+        return True
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        wait_until(lambda: sum(w["state"] == "ready" for w in workers(self.hub.control)) == len(self.threads), "all are ready")
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+        for link in list(self.links):
+            with contextlib.suppress(OSError):
+                link.sock.shutdown(socket.SHUT_RDWR)
+        for thread in self.threads:
+            thread.join(PATIENCE)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_poison_is_set_aside_over_a_network_too(tmp_path, count):
+    with Hub(tmp_path, url="tcp://127.0.0.1:0") as hub:
+        hub.host.expect(lambda line: line.get("kind") == "quarantine")
+        with Mortals(hub, count) as mortals:
+            good, bad = hub.client(), hub.client()
+            good.send_text("0")
+            assert good.recv_text() == "0"
+            bad.send_text("poison")
+            for i in patiently():
+                good.send_text(str(i))
+                assert good.recv_text() == str(i)
+                if hub.stat("quarantined") == 1:
+                    break
+            assert mortals.deaths <= 4, "the death of what was under way beside others is laid to nobody"
+            bad.send_text("well")
+            assert bad.recv_text() == "well"
 
 
 def patiently():

@@ -263,7 +263,7 @@ def test_a_client_that_goes_within_a_run(hub):
 # --- workers that go ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("url, how, alone", [(None, "drop", True), ("tcp://127.0.0.1:0", "drop", False), (None, "bye", False)])
+@pytest.mark.parametrize("url, how, alone", [(None, "drop", True), ("tcp://127.0.0.1:0", "drop", True), (None, "bye", False)])
 def test_the_rest_of_a_run_goes_to_another_worker(tmp_path, url, how, alone):
     """In its order, under its names; one by one; after a death nothing else is under way with it."""
     with Hub(tmp_path, url=url) as hub:

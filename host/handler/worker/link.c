@@ -123,20 +123,20 @@ void worker_unref(struct worker *w)
 }
 
 /* The worker is off the list; its events go elsewhere. */
-static void link_gone(struct worker *w, bool death, bool leaving)
+static void link_gone(struct worker *w, enum pool_end end, bool leaving)
 {
 	struct pool *p = w->pool;
 	struct child *child = w->child;
 	const struct event_held *first = TAILQ_FIRST(&w->flying);
 	if (child != NULL)
-		child->excused = death && w->n_flying == 1 && first->suspect;
+		child->excused = end != POOL_LEFT && w->n_flying == 1 && first->suspect;
 	w->state = WORKER_GONE;
 	w->pipe = NULL;
 	link_weigh(w);
 	w->child = NULL;
 	TAILQ_REMOVE(&p->workers, w, link);
 	w->n_sessions++; /* ours, so that giving the last one away below does not bury it yet */
-	pool_redeliver(w, death);
+	pool_redeliver(w, end);
 	if (child != NULL) {
 		child->worker = NULL;
 		supervisor_lost(child, leaving);
@@ -167,7 +167,7 @@ void link_cut(struct worker *w, const char *why, bool death)
 	sp_send(pipe, parts, codec_parts(&w->out, parts));
 	codec_reset(&w->out);
 	sp_close(pipe);
-	link_gone(w, death, false);
+	link_gone(w, death ? POOL_DIED : POOL_LEFT, false);
 }
 
 void link_retire(struct worker *w)
@@ -450,7 +450,7 @@ static void link_bye(struct worker *w)
 	sp_close(pipe);
 	if (w->child != NULL)
 		w->child->useful = true;
-	link_gone(w, false, true);
+	link_gone(w, POOL_LEFT, true);
 }
 
 static void link_item(struct worker *w, struct codec_item *item)
@@ -569,8 +569,6 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	struct worker *w = user;
 	CHECK_IS(w, CHECK_WORKER);
 	(void)ctx;
-	(void)pipe;
-	bool tcp = w->attached && sp_peer(pipe) == 0;
 	bool draining = w->state == WORKER_DRAINING && !w->died,
 	     leaving = draining && w->n_flying == 0;
 	bool loss =
@@ -578,8 +576,12 @@ static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const ch
 	LOG(link_hub(w)->log, loss ? LOG_WARN : LOG_INFO, link_kind(w), "a worker's link ended",
 	    LOG_STR("mount", w->pool->base.mount->path), LOG_STR("worker", w->name),
 	    LOG_STR("error", why), LOG_U64("unsettled", w->n_flying));
-	/* a lost network is nobody's fault, nor is a worker that was asked to leave */
-	link_gone(w, !tcp && !draining, leaving);
+	/* a worker that was asked to leave is nobody's fault, nor is a network that does not
+	 * answer; a process that dies elsewhere looks like a network that ends its links */
+	enum pool_end end = w->state < WORKER_READY || draining || sp_timed_out(pipe) ? POOL_LEFT
+			    : sp_is_remote(pipe)				      ? POOL_LOST
+										      : POOL_DIED;
+	link_gone(w, end, leaving);
 }
 
 static void link_on_sent(void *ctx, struct sp_pipe *pipe, void *user)

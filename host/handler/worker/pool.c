@@ -312,13 +312,15 @@ static void pool_end_run(struct pool *p, struct event_held *e, bool death)
 	delivery_end_run(p->base.mount, e, true);
 }
 
-void pool_redeliver(struct worker *w, bool death)
+void pool_redeliver(struct worker *w, enum pool_end end)
 {
+	bool death = end != POOL_LEFT;
 	struct pool *p = w->pool;
 	struct event_queue flying = TAILQ_HEAD_INITIALIZER(flying),
 			   queue = TAILQ_HEAD_INITIALIZER(queue);
 	struct event_held *e;
 	uint32_t n = w->n_flying;
+	bool together = end == POOL_LOST && suspect_lost(p, w);
 	TAILQ_FOREACH (e, &w->flying, link)
 		pool_end_run(p, e, death);
 	TAILQ_CONCAT(&flying, &w->flying, link);
@@ -334,7 +336,9 @@ void pool_redeliver(struct worker *w, bool death)
 	while ((e = TAILQ_FIRST(&flying)) != NULL) {
 		TAILQ_REMOVE(&flying, e, link);
 		e->with = NULL;
-		if (death && n == 1)
+		if (end == POOL_LOST && n == 1)
+			suspect_doubt(p, e, together);
+		else if (death && n == 1)
 			suspect_blame(p, e);
 		else if (death || e->blame > 0)
 			suspect_add(p, e);

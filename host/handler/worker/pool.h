@@ -3,7 +3,8 @@
  * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered
  * and not settled; or `queue`, waiting for its window), or in one of the pool's lists
  * (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `shelved`: the same, but
- * rarely; `later`: to be delivered again at a time; or being written to the dead-letter file).
+ * rarely; `doubted`: what its worker's link ended of is not known yet; `later`: to be delivered
+ * again at a time; or being written to the dead-letter file).
  */
 #ifndef TOVA_HANDLER_WORKER_POOL_H
 #define TOVA_HANDLER_WORKER_POOL_H
@@ -45,6 +46,13 @@ enum worker_state {
 	WORKER_READY,	 /* takes events */
 	WORKER_DRAINING, /* finishes what it has, and leaves */
 	WORKER_GONE,	 /* kept while sessions still point at it */
+};
+
+/* How a worker ends, as far as its events are concerned. */
+enum pool_end {
+	POOL_LEFT, /* nothing is to be suspected */
+	POOL_DIED, /* it may have died of one of them */
+	POOL_LOST, /* the same, or the network to it is gone */
 };
 
 /* One connected worker. */
@@ -136,13 +144,14 @@ struct pool {
 	/* graves: gone, freed at the end of the turn */
 	TAILQ_HEAD(worker_list, worker)
 	workers, graves;
-	struct event_queue unassigned, suspects, shelved, later, dead;
+	struct event_queue unassigned, suspects, shelved, doubted, later, dead;
 	struct worker *isolating;	   /* the one that is emptied for suspects */
 	uint64_t turn_began, others_until; /* turns of suspects and others at an only worker */
 	uint64_t spare_since;		   /* suspects wait for a second worker */
 	uint64_t try_at, try_ms;	   /* of what is shelved */
 	uint32_t others_settled;	   /* in their turn */
 	bool others_first;		   /* since somebody has died */
+	uint64_t lost_at;		   /* when a link over a network ended last */
 	uint32_t fair;			   /* connections above which a worker has too many */
 	uint32_t dealing; /* where in the mount's connections one was looked at last */
 	unsigned ticks;
@@ -184,6 +193,10 @@ void suspect_run(struct pool *p);
 /* Its worker has died of it, or it is overdue. */
 void suspect_blame(struct pool *p, struct event_held *e);
 void suspect_died(struct pool *p, struct worker *w);
+/* The link of a worker elsewhere has ended, with its events still there. Did others, too? */
+bool suspect_lost(struct pool *p, const struct worker *w);
+/* Nothing else was under way with it there. together: as others ended, too. */
+void suspect_doubt(struct pool *p, struct event_held *e, bool together);
 /* A worker has settled it. */
 void suspect_settled(struct pool *p, struct event_held *e);
 /* New workers serve: what has killed the old ones may not kill them. */
@@ -213,8 +226,8 @@ void pool_condemn(struct pool *p, struct event_held *e);
 void pool_heard_late(struct worker *w, uint64_t number);
 /* The event is not with anybody any more: it is settled by the caller. */
 void pool_take_back(struct worker *w, struct event_held *e);
-/* Events with a worker go to others. death: it may have died of one of them. */
-void pool_redeliver(struct worker *w, bool death);
+/* Events with a worker go to others. */
+void pool_redeliver(struct worker *w, enum pool_end end);
 void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why);
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms);
 void pool_check_later(struct pool *p, uint64_t now);

@@ -58,6 +58,7 @@ struct sp_pipe {
 	bool paused;	       /* nothing is read, nor handed over: sp_wait_for_reader */
 	bool writing, reading; /* what the socket is watched for */
 	bool drained;	       /* sp_ops.sent is to be called */
+	bool timed_out;	       /* sp_timed_out */
 	struct sp_pipe *dead_next;
 };
 
@@ -344,6 +345,13 @@ static void sp_watch(struct sp_pipe *p)
 		sp_go_on(p);
 }
 
+/* The error is reported once, to whichever of reading and writing comes first. */
+static void sp_broke(struct sp_pipe *p, int error)
+{
+	p->timed_out = p->timed_out || error == ETIMEDOUT || error == EHOSTUNREACH ||
+		       error == ENETUNREACH || error == EHOSTDOWN || error == ENETDOWN;
+}
+
 static ssize_t sp_write(struct sp_pipe *p, const void *bytes, size_t n)
 {
 	uint64_t sent = 0;
@@ -414,6 +422,7 @@ static void sp_write_out(struct sp_pipe *p)
 		} else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
 			break;
 		} else if (n == 0 || errno != EINTR) {
+			sp_broke(p, n < 0 ? errno : 0);
 			sp_deafen(p);
 		}
 	}
@@ -596,6 +605,16 @@ pid_t sp_peer(const struct sp_pipe *p)
 	return p->peer;
 }
 
+bool sp_is_remote(const struct sp_pipe *p)
+{
+	return !p->listener->ipc;
+}
+
+bool sp_timed_out(const struct sp_pipe *p)
+{
+	return p->timed_out;
+}
+
 /* --- input ------------------------------------------------------------------------------------ */
 
 static const char *sp_other_protocol(const uint8_t *said)
@@ -669,6 +688,8 @@ static bool sp_read_some(struct sp_pipe *p)
 		return true;
 	if (n <= 0) {
 		bool tls = p->tls != NULL && n < 0 && !p->greeted;
+		if (n < 0)
+			sp_broke(p, errno);
 		sp_end(p, tls		  ? "the TLS handshake failed"
 			  : p->in.len > 0 ? "the peer ended in the middle of a message"
 					  : NULL);

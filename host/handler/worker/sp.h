@@ -101,6 +101,10 @@ void sp_close(struct sp_pipe *p);
 bool sp_is_closed(const struct sp_pipe *p);
 /* Process at the other end of an ipc pipe, 0: unknown. */
 pid_t sp_peer(const struct sp_pipe *p);
+/* Is there a network between? */
+bool sp_is_remote(const struct sp_pipe *p);
+/* It has ended because nothing of the other end was heard, not even that there is none. */
+bool sp_timed_out(const struct sp_pipe *p);
 /* Who it is, for people: "192.0.2.1:4711", "[2001:db8::1]:4711", "process 4711". */
 #define SP_REMOTE_MAX 64
 const char *sp_remote(const struct sp_pipe *p, char text[SP_REMOTE_MAX]);

@@ -21,6 +21,7 @@
 #define SUSPECT_TRY_MS 1000
 #define SUSPECT_TRY_MAX_MS 30000
 #define SUSPECT_CONDEMNED_MAX 3 /* in a row, from different connections */
+#define SUSPECT_NETWORK_MS 250	/* within which the links end of a network that is gone */
 
 static uint64_t suspect_now(const struct pool *p)
 {
@@ -218,6 +219,51 @@ void suspect_blame(struct pool *p, struct event_held *e)
 		suspect_wait(p, e);
 }
 
+/* Only what was under way already when another link ended is held to have ended of the same: what
+ * is given to one worker after the other, and kills each, is not a network. */
+bool suspect_lost(struct pool *p, const struct worker *w)
+{
+	const struct event_held *only = w->n_flying == 1 ? TAILQ_FIRST(&w->flying) : NULL;
+	uint64_t now = suspect_now(p), before = p->lost_at;
+	p->lost_at = now;
+	return before != 0 && now - before < SUSPECT_NETWORK_MS && w->connected < before &&
+	       (only == NULL || only->since < before);
+}
+
+/* As often as it may be blamed: two that kill at the same time again and again look like a network,
+ * too. */
+static void suspect_pardon(struct pool *p, struct event_held *e)
+{
+	if (e->pardons >= p->max_attempts) {
+		suspect_blame(p, e);
+		return;
+	}
+	e->pardons++;
+	suspect_add(p, e);
+}
+
+void suspect_doubt(struct pool *p, struct event_held *e, bool together)
+{
+	struct event_held *other;
+	e->suspect = true;
+	e->since = suspect_now(p) + SUSPECT_NETWORK_MS;
+	TAILQ_INSERT_TAIL(&p->doubted, e, link);
+	while (together && (other = TAILQ_FIRST(&p->doubted)) != NULL) {
+		TAILQ_REMOVE(&p->doubted, other, link);
+		suspect_pardon(p, other);
+	}
+}
+
+/* No other link has ended meanwhile. */
+static void suspect_judge(struct pool *p, uint64_t now)
+{
+	struct event_held *e;
+	while ((e = TAILQ_FIRST(&p->doubted)) != NULL && e->since <= now) {
+		TAILQ_REMOVE(&p->doubted, e, link);
+		suspect_blame(p, e);
+	}
+}
+
 void suspect_died(struct pool *p, struct worker *w)
 {
 	if (p->isolating == w) {
@@ -258,6 +304,7 @@ void suspect_renew(struct pool *p)
 
 void suspect_tick(struct pool *p, uint64_t now)
 {
+	suspect_judge(p, now);
 	struct event_held *e = TAILQ_FIRST(&p->shelved);
 	if (e == NULL || now < p->try_at)
 		return;

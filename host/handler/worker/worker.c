@@ -229,6 +229,7 @@ static void worker_stop(struct handler *h)
 	worker_drop_upgrades(&p->unassigned);
 	worker_drop_upgrades(&p->suspects);
 	worker_drop_upgrades(&p->shelved);
+	worker_drop_upgrades(&p->doubted);
 	worker_drop_upgrades(&p->later);
 	worker_drop_upgrades(&p->dead);
 	loop_timer_cancel(&p->tick);
@@ -387,6 +388,7 @@ bool worker_attach(struct mount *m, const struct worker_settings *set,
 	TAILQ_INIT(&p->unassigned);
 	TAILQ_INIT(&p->suspects);
 	TAILQ_INIT(&p->shelved);
+	TAILQ_INIT(&p->doubted);
 	TAILQ_INIT(&p->later);
 	TAILQ_INIT(&p->dead);
 	p->hook = (struct loop_hook){.run = worker_on_turn, .arg = p};
