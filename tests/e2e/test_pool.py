@@ -1,5 +1,6 @@
 """Many workers and few bad events: who pays for a poisonous event, for one that hangs, and for a worker that is slow or was started again."""
 import asyncio
+import collections
 import contextlib
 import os
 import select
@@ -120,6 +121,7 @@ async def shared(s, poisoners, healthy):
 
 def test_those_who_are_well_have_a_turn_not_a_message(tmp_path):
     with Supervised(tmp_path, POISON) as s:
+        s.host.expect(lambda line: line.get("kind") == "quarantine")  # one is tried to its end before others are tried again
         s.ready()
         answered = asyncio.run(shared(s, [Poisoner() for _ in range(10)], [Healthy() for _ in range(4)]))
         assert answered > 6 * 4 * 3, f"{answered} answers between six deaths"
@@ -210,6 +212,89 @@ def test_poison_is_set_aside_over_a_network_too(tmp_path, count):
             assert mortals.deaths <= 4, "the death of what was under way beside others is laid to nobody"
             bad.send_text("well")
             assert bad.recv_text() == "well"
+
+
+class Comers:
+    """Ever new connections that send poison, or leave it behind for their close event: always ten more than workers have died."""
+
+    def __init__(self, hub, mortals, how):
+        self.hub, self.mortals, self.how, self.sent, self.stopped = hub, mortals, how, 0, threading.Event()
+        self.there = collections.deque(maxlen=10)  # the older ones are gone
+        self.failed, self.thread = None, threading.Thread(target=self.come, daemon=True)
+
+    def come(self):
+        try:
+            while not self.stopped.wait(0 if self.sent < self.mortals.deaths + 10 else .01):
+                if self.sent < self.mortals.deaths + 10:
+                    self.send_one()
+        except (AssertionError, OSError) as error:
+            self.failed = None if self.stopped.is_set() else error
+
+    def send_one(self):
+        ws = self.hub.client()
+        if self.how == "message":
+            ws.send_text("poison")
+        else:
+            ws.send_text("state poison")
+            assert ws.recv_text() == "set"
+            ws.close(1000)
+        self.there.append(ws)
+        self.sent += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopped.set()
+
+
+@pytest.mark.parametrize("count, how, url", [(1, "message", None), (1, "close", None), (2, "message", None), (2, "close", None),
+                                             (3, "message", None), (2, "message", "tcp://127.0.0.1:0")])
+def test_poison_of_ever_new_connections_costs_those_who_are_known_little(tmp_path, count, how, url):
+    """Faster than workers are started again. Who has settled something goes on between each few deaths; who is new has its turn."""
+    with Hub(tmp_path, url=url) as hub, contextlib.ExitStack() as stack:
+        hub.host.expect(lambda line: line.get("kind") == "quarantine")
+        mortals = stack.enter_context(Mortals(hub, count, down=.1))
+        good = hub.client()
+        for i in range(5):
+            good.send_text(str(i))
+            assert good.recv_text() == str(i)
+        comers = stack.enter_context(Comers(hub, mortals, how))
+        seen, answered, newcomer = 0, 0, None
+        for i in patiently():
+            good.send_text(str(i))
+            assert good.recv_text() == str(i)
+            answered += 1
+            assert mortals.deaths - seen <= 15, f"{mortals.deaths - seen} deaths between two answers"
+            seen = mortals.deaths
+            if newcomer is None and seen >= 5:
+                newcomer = hub.client()
+                newcomer.send_text("new")
+            if seen >= 25 and hub.stat("quarantined") > 0:
+                break
+        assert answered > 3 * seen, f"{answered} answers among {seen} deaths"
+        assert newcomer.recv_text() == "new" and mortals.deaths < 100
+        assert comers.failed is None, comers.failed
+
+
+def test_who_only_was_there_has_a_turn_while_new_poison_comes(tmp_path):
+    """Also where every worker dies of what nobody suspected, before it has settled anything."""
+    with Hub(tmp_path) as hub:
+        hub.introduce(events=["message"])
+        innocent = hub.client()
+        innocent.send_text("innocent")
+        fresh = []
+        for deaths in range(12):
+            fresh.append(hub.client())
+            fresh[-1].send_text("poison")
+            with hub.worker(events=["message"]) as worker:
+                event = worker.receive()
+                if event["data"] == "innocent" and workers(hub.control)[0]["under_way"] == 1:
+                    worker.ack(event, send("handled"))
+                    assert innocent.recv_text() == "handled"
+                    return
+        raise AssertionError(f"it has waited for {deaths} deaths")
 
 
 def patiently():

@@ -176,7 +176,8 @@ void pool_give(struct handler *h, struct event_held *e)
 	struct pool *p = pool_of(h);
 	struct worker *w;
 	e->with = NULL;
-	if (e->suspect || (e->event.session != NULL && e->event.session->blame > 0)) {
+	if (e->suspect || (e->event.session != NULL && e->event.session->blame > 0) ||
+	    (p->record > 0 && suspect_is_newcomer(p, e))) {
 		suspect_add(p, e);
 		return;
 	}
@@ -320,7 +321,7 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 			   queue = TAILQ_HEAD_INITIALIZER(queue);
 	struct event_held *e;
 	uint32_t n = w->n_flying;
-	bool together = end == POOL_LOST && suspect_lost(p, w);
+	bool together = end == POOL_LOST && suspect_lost(p, w), alone = w->alone;
 	TAILQ_FOREACH (e, &w->flying, link)
 		pool_end_run(p, e, death);
 	TAILQ_CONCAT(&flying, &w->flying, link);
@@ -328,7 +329,7 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 	w->bytes_flying = 0;
 	w->alone = false;
 	if (death)
-		suspect_died(p, w);
+		suspect_died(p, w, together ? 0 : n, alone && !together);
 	else if (p->isolating == w)
 		p->isolating = NULL;
 	p->base.mount->hub->loop->stats.redelivered += w->n_flying;

@@ -2,7 +2,8 @@
  *
  * An event that was given to the pool is in exactly one place: with a worker (`flying`, delivered
  * and not settled; or `queue`, waiting for its window), or in one of the pool's lists
- * (`unassigned`: no worker is ready; `suspects`: to be delivered alone; `shelved`: the same, but
+ * (`unassigned`: no worker is ready; `bystanders`, `newcomers`, `parted` and `suspects`: to be
+ * delivered alone; `shelved`: the same, but
  * rarely; `doubted`: what its worker's link ended of is not known yet; `later`: to be delivered
  * again at a time; or being written to the dead-letter file).
  */
@@ -144,15 +145,29 @@ struct pool {
 	/* graves: gone, freed at the end of the turn */
 	TAILQ_HEAD(worker_list, worker)
 	workers, graves;
-	struct event_queue unassigned, suspects, shelved, doubted, later, dead;
+	struct event_queue unassigned, shelved, doubted, later, dead;
+	/* To be delivered alone. bystanders: workers have died with them beside others, and their
+	 * connections have a record; newcomers: those have none; parted: nor is anybody there any
+	 * more; suspects: workers have died of them, or of others of their connections. */
+	struct event_queue bystanders, newcomers, parted, suspects;
+	uint32_t n_alone;    /* in those four */
+	unsigned kind;	     /* of which one is next */
+	uint64_t kind_until; /* 0: another kind is next */
+	/* While workers die again and again: events without as many before them in their connection
+	 * are newcomers, and not among others. 0: they do not. */
+	uint64_t record, record_raised;
+	uint64_t dying_at;		   /* when that was seen last */
 	struct worker *isolating;	   /* the one that is emptied for suspects */
 	uint64_t turn_began, others_until; /* turns of suspects and others at an only worker */
 	uint64_t spare_since;		   /* suspects wait for a second worker */
 	uint64_t try_at, try_ms;	   /* of what is shelved */
 	uint32_t others_settled;	   /* in their turn */
 	bool others_first;		   /* since somebody has died */
-	uint64_t lost_at;		   /* when a link over a network ended last */
-	uint32_t fair;			   /* connections above which a worker has too many */
+	bool others_died;		   /* and not of a suspect; they have had no turn since */
+	bool suspects_first;		   /* as that came to pass again */
+	bool spare_due;	  /* one that attaches may come back where it has died of a suspect */
+	uint64_t lost_at; /* when a link over a network ended last */
+	uint32_t fair;	  /* connections above which a worker has too many */
 	uint32_t dealing; /* where in the mount's connections one was looked at last */
 	unsigned ticks;
 	struct child *children;
@@ -192,7 +207,10 @@ void suspect_add(struct pool *p, struct event_held *e);
 void suspect_run(struct pool *p);
 /* Its worker has died of it, or it is overdue. */
 void suspect_blame(struct pool *p, struct event_held *e);
-void suspect_died(struct pool *p, struct worker *w);
+/* n: it may be of one of so many events that were under way; alone: that one was to be. */
+void suspect_died(struct pool *p, struct worker *w, uint32_t n, bool alone);
+/* Is it to be kept from others, as workers die and its connection is not known? */
+bool suspect_is_newcomer(const struct pool *p, const struct event_held *e);
 /* The link of a worker elsewhere has ended, with its events still there. Did others, too? */
 bool suspect_lost(struct pool *p, const struct worker *w);
 /* Nothing else was under way with it there. together: as others ended, too. */

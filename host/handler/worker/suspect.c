@@ -2,12 +2,18 @@
  * next one dies of.
  *
  * What suspects may cost others is bounded. Where there are several workers, one is theirs and the
- * others go on; where there is one, both sides take turns, and after a death the others are first.
+ * others go on; where there is one, both sides take turns, and after a death the others are first,
+ * unless it was they that died twice. Where workers die again and again of what nothing was known
+ * of, events of connections that have no record of settled ones are not among the others: each
+ * would cost all of them a worker. They are delivered alone, too, before those against whom more is
+ * known.
+ *
  * What has killed its workers --max-attempts times is quarantined, unless it is not the event: a
  * bad deploy is told from poison by what else is settled (but for the news of a quarantine). Where
  * three connections were condemned and nothing was settled in between, further ones wait until
  * something is, and are tried rarely.
  */
+#include "base/check.h"
 #include "handler/worker/pool.h"
 #include "hub/delivery.h"
 
@@ -21,17 +27,97 @@
 #define SUSPECT_TRY_MS 1000
 #define SUSPECT_TRY_MAX_MS 30000
 #define SUSPECT_CONDEMNED_MAX 3 /* in a row, from different connections */
-#define SUSPECT_NETWORK_MS 250	/* within which the links end of a network that is gone */
+#define SUSPECT_DYING_MS 5000	/* within which somebody dies again */
+#define SUSPECT_RECORD 4	/* events, while that goes on */
+#define SUSPECT_RECORD_MAX 1024
+#define SUSPECT_RAISE_MS 500   /* that those who die of the same need */
+#define SUSPECT_KIND_MS 50     /* of newcomers, and of the others who are delivered alone */
+#define SUSPECT_NETWORK_MS 250 /* within which the links end of a network that is gone */
 
 static uint64_t suspect_now(const struct pool *p)
 {
 	return loop_now(p->base.mount->hub->loop);
 }
 
+/* --- which of them is next -------------------------------------------------------------------- */
+
+/* How much its connection has settled before; that it was handled well once says little of a close,
+ * which nobody waits for. */
+static uint64_t suspect_record(const struct event_held *e)
+{
+	return e->event.session != NULL && e->event.kind != EVENT_CLOSE ? e->event.sequence : 0;
+}
+
+bool suspect_is_newcomer(const struct pool *p, const struct event_held *e)
+{
+	return suspect_record(e) < p->record;
+}
+
+static struct event_queue *suspect_queue(struct pool *p, const struct event_held *e)
+{
+	const struct session *s = e->event.session;
+	if (e->blame > 0 || (s != NULL && s->blame > 0))
+		return &p->suspects;
+	if (s != NULL && s->ended)
+		return &p->parted;
+	return suspect_record(e) >= SUSPECT_RECORD && !suspect_is_newcomer(p, e) ? &p->bystanders
+										 : &p->newcomers;
+}
+
 void suspect_add(struct pool *p, struct event_held *e)
 {
+	struct event_queue *q = suspect_queue(p, e);
 	e->suspect = true;
-	TAILQ_INSERT_TAIL(&p->suspects, e, link);
+	/* One that is tried the last times is soon out of the way; if all were to wait for each
+	 * other none would be where ever new ones come. */
+	if (e->blame > 1)
+		TAILQ_INSERT_HEAD(q, e, link);
+	else
+		TAILQ_INSERT_TAIL(q, e, link);
+	p->n_alone++;
+}
+
+/* Who has gone meanwhile waits for nothing. */
+static void suspect_part(struct pool *p)
+{
+	struct event_held *e;
+	while ((e = TAILQ_FIRST(&p->newcomers)) != NULL && e->event.session != NULL &&
+	       e->event.session->ended) {
+		TAILQ_REMOVE(&p->newcomers, e, link);
+		TAILQ_INSERT_TAIL(&p->parted, e, link);
+	}
+}
+
+/* Bystanders first, who are few. Of the rest each kind goes on until a worker dies of it, or for
+ * its time, and every second turn is the newcomers', among whom are those who are well. */
+static struct event_queue *suspect_next_queue(struct pool *p)
+{
+	struct event_queue *const kinds[] = {&p->newcomers, &p->parted, &p->newcomers,
+					     &p->suspects};
+	const unsigned n = sizeof kinds / sizeof *kinds;
+	uint64_t now = suspect_now(p);
+	bool other = now >= p->kind_until;
+	if (!TAILQ_EMPTY(&p->bystanders))
+		return &p->bystanders;
+	suspect_part(p);
+	for (unsigned i = other ? 1 : 0;; i++, other = true) {
+		CHECK(i <= n);
+		if (TAILQ_EMPTY(kinds[(p->kind + i) % n]))
+			continue;
+		p->kind = (p->kind + i) % n;
+		p->kind_until = other ? now + SUSPECT_KIND_MS : p->kind_until;
+		return kinds[p->kind];
+	}
+}
+
+/* There is one. */
+static struct event_held *suspect_take(struct pool *p)
+{
+	struct event_queue *q = suspect_next_queue(p);
+	struct event_held *e = TAILQ_FIRST(q);
+	TAILQ_REMOVE(q, e, link);
+	p->n_alone--;
+	return e;
 }
 
 /* --- a worker for them ------------------------------------------------------------------------ */
@@ -75,13 +161,13 @@ static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t no
 		suspect_begin_others(p, now);
 	if (p->spare_since == 0)
 		p->spare_since = now;
-	if (supervisor_is_coming(p) && now - p->spare_since < SUSPECT_SPARE_MS)
+	if ((p->spare_due || supervisor_is_coming(p)) && now - p->spare_since < SUSPECT_SPARE_MS)
 		return false;
+	if (p->suspects_first)
+		return true;
 	/* They have their turn to its end, also while each of them waits for an answer before it
 	 * goes on. */
-	if (p->others_settled > 0)
-		return now >= p->others_until;
-	return !suspect_others_wait(p, w);
+	return now >= p->others_until || (p->others_settled == 0 && !suspect_others_wait(p, w));
 }
 
 static void suspect_isolate(struct pool *p, struct worker *w)
@@ -91,6 +177,7 @@ static void suspect_isolate(struct pool *p, struct worker *w)
 	w->isolating = true;
 	p->isolating = w;
 	p->spare_since = p->turn_began = 0;
+	p->spare_due = p->others_died = p->suspects_first = false;
 	/* What it was not given yet goes to others, if there are any. */
 	TAILQ_CONCAT(&queue, &w->queue, link);
 	while ((e = TAILQ_FIRST(&queue)) != NULL) {
@@ -123,7 +210,7 @@ static struct worker *suspect_worker(struct pool *p, uint64_t now)
 	w = p->isolating;
 	if (w->n_flying > 0)
 		return NULL;
-	if (p->turn_began == 0)
+	if (p->turn_began == 0 || n > 1) /* where others go on it has cost them nothing */
 		p->turn_began = now;
 	if (n > 1 || now - p->turn_began < SUSPECT_TURN_MS || !suspect_others_wait(p, w))
 		return w;
@@ -135,16 +222,74 @@ void suspect_run(struct pool *p)
 {
 	struct event_held *e;
 	struct worker *w;
-	while ((e = TAILQ_FIRST(&p->suspects)) != NULL &&
-	       (w = suspect_worker(p, suspect_now(p))) != NULL) {
-		TAILQ_REMOVE(&p->suspects, e, link);
+	while (p->n_alone > 0 && (w = suspect_worker(p, suspect_now(p))) != NULL) {
+		e = suspect_take(p);
 		if (pool_skip(p, e))
 			continue;
 		w->alone = true;
 		pool_fly(w, e);
 	}
-	if (TAILQ_EMPTY(&p->suspects))
+	if (p->n_alone == 0)
 		suspect_release(p);
+}
+
+/* --- while workers die ------------------------------------------------------------------------ */
+
+/* What waits for its window at a worker, or alone, without having been tried. */
+static void suspect_sort(struct pool *p)
+{
+	struct event_queue untried = TAILQ_HEAD_INITIALIZER(untried);
+	struct event_queue *const queues[] = {&p->newcomers, &p->parted};
+	struct event_held *e, *next;
+	struct worker *w;
+	TAILQ_FOREACH (w, &p->workers, link)
+		TAILQ_CONCAT(&untried, &w->queue, link);
+	for (unsigned i = 0; i < sizeof queues / sizeof *queues; i++)
+		for (e = TAILQ_FIRST(queues[i]); e != NULL; e = next) {
+			next = TAILQ_NEXT(e, link);
+			if (e->event.attempt > 0)
+				continue;
+			e->suspect = false;
+			p->n_alone--;
+			TAILQ_REMOVE(queues[i], e, link);
+			TAILQ_INSERT_TAIL(&untried, e, link);
+		}
+	while ((e = TAILQ_FIRST(&untried)) != NULL) {
+		TAILQ_REMOVE(&untried, e, link);
+		pool_give(&p->base, e);
+	}
+}
+
+/* A worker has died beside the suspects. Those who have a record and kill nevertheless make it
+ * worth less. */
+static void suspect_dying(struct pool *p, uint64_t now)
+{
+	bool again = p->dying_at != 0 && now - p->dying_at < SUSPECT_DYING_MS;
+	p->dying_at = now;
+	if (!again || now - p->record_raised < SUSPECT_RAISE_MS)
+		return;
+	p->record_raised = now;
+	if (p->record == 0) {
+		LOG(p->base.mount->hub->log, LOG_WARN, LOG_WORKER,
+		    "workers die again and again: events of connections that are new are delivered one by one for now",
+		    LOG_STR("mount", p->base.mount->path));
+		p->record = SUSPECT_RECORD;
+		suspect_sort(p);
+	} else if (p->record < SUSPECT_RECORD_MAX) {
+		p->record *= 2;
+	}
+}
+
+static void suspect_calm(struct pool *p)
+{
+	p->dying_at = p->record_raised = 0;
+	if (p->record == 0)
+		return;
+	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_WORKER,
+	    "events of connections that are new are delivered like others again",
+	    LOG_STR("mount", p->base.mount->path));
+	p->record = 0;
+	suspect_sort(p);
 }
 
 /* --- whose fault it is ------------------------------------------------------------------------ */
@@ -187,7 +332,11 @@ static void suspect_shelve(struct pool *p, struct event_held *e)
 
 static void suspect_try_shelved(struct pool *p)
 {
-	TAILQ_CONCAT(&p->suspects, &p->shelved, link);
+	struct event_held *e;
+	while ((e = TAILQ_FIRST(&p->shelved)) != NULL) {
+		TAILQ_REMOVE(&p->shelved, e, link);
+		suspect_add(p, e);
+	}
 }
 
 /* A connection whose events kill again and again waits ever longer for its next try; others do
@@ -207,6 +356,8 @@ void suspect_blame(struct pool *p, struct event_held *e)
 {
 	struct session *s = e->event.session;
 	e->suspect = true;
+	if (p->record > 0 && e->blame == 0) /* another one, so it goes on */
+		p->dying_at = suspect_now(p);
 	if (e->blame < p->max_attempts)
 		e->blame++;
 	if (s != NULL && s->blame < UINT8_MAX)
@@ -264,8 +415,22 @@ static void suspect_judge(struct pool *p, uint64_t now)
 	}
 }
 
-void suspect_died(struct pool *p, struct worker *w)
+/* Others may be killed, too, by what nobody suspected; where that happens twice the suspects, among
+ * whom are those who only were there, have a turn in between. */
+static void suspect_choose_side(struct pool *p, uint32_t n, bool alone)
 {
+	bool others = n > 0 && !alone;
+	if (others || alone) { /* else it has died of nothing that it was given */
+		p->suspects_first = others && p->others_died;
+		p->others_died = others;
+	}
+	p->others_first = !p->suspects_first;
+}
+
+void suspect_died(struct pool *p, struct worker *w, uint32_t n, bool alone)
+{
+	uint64_t now = suspect_now(p);
+	unsigned n_serve;
 	if (p->isolating == w) {
 		p->isolating = NULL;
 		w->isolating = false;
@@ -273,8 +438,14 @@ void suspect_died(struct pool *p, struct worker *w)
 		p->turn_began = 0;
 	}
 	if (p->turn_began == 0)
-		p->turn_began = suspect_now(p);
-	p->others_first = true;
+		p->turn_began = now;
+	if (alone) {
+		p->kind_until = 0;
+		p->spare_due = w->attached && suspect_choose(p, &n_serve) != NULL;
+	} else if (n > 0) {
+		suspect_dying(p, now);
+	}
+	suspect_choose_side(p, n, alone);
 }
 
 void suspect_settled(struct pool *p, struct event_held *e)
@@ -300,11 +471,14 @@ void suspect_renew(struct pool *p)
 	TAILQ_FOREACH (e, &p->shelved, link)
 		e->blame = 0;
 	suspect_try_shelved(p);
+	suspect_calm(p);
 }
 
 void suspect_tick(struct pool *p, uint64_t now)
 {
 	suspect_judge(p, now);
+	if (p->dying_at != 0 && now - p->dying_at >= SUSPECT_DYING_MS)
+		suspect_calm(p);
 	struct event_held *e = TAILQ_FIRST(&p->shelved);
 	if (e == NULL || now < p->try_at)
 		return;

@@ -227,6 +227,9 @@ static void worker_stop(struct handler *h)
 		worker_drop_upgrades(&w->queue);
 	}
 	worker_drop_upgrades(&p->unassigned);
+	worker_drop_upgrades(&p->bystanders);
+	worker_drop_upgrades(&p->newcomers);
+	worker_drop_upgrades(&p->parted);
 	worker_drop_upgrades(&p->suspects);
 	worker_drop_upgrades(&p->shelved);
 	worker_drop_upgrades(&p->doubted);
@@ -386,6 +389,9 @@ bool worker_attach(struct mount *m, const struct worker_settings *set,
 	TAILQ_INIT(&p->workers);
 	TAILQ_INIT(&p->graves);
 	TAILQ_INIT(&p->unassigned);
+	TAILQ_INIT(&p->bystanders);
+	TAILQ_INIT(&p->newcomers);
+	TAILQ_INIT(&p->parted);
 	TAILQ_INIT(&p->suspects);
 	TAILQ_INIT(&p->shelved);
 	TAILQ_INIT(&p->doubted);
