@@ -97,6 +97,7 @@ help:
 	@echo 'make test-deps check  install what tests need, build, run every test'
 	@echo 'make check-NAME       some of the tests: $(patsubst check-%,%,$(CHECKS))'
 	@echo 'make install          into PREFIX=/usr/local, below DESTDIR if that is set'
+	@echo 'make check-quick      what is quick of that, in under three minutes'
 	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'
 	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'
 	@echo 'make lint             format, include order, clang-tidy, cppcheck (make lint-deps installs them)'
