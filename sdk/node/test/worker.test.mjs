@@ -162,7 +162,11 @@ for (const transport of ["ipc", "tcp"])
 				const [worker, peer] = await host.serve(`serve({ ${kind}on_message(ws, message) { ws.send(message); } });`);
 				const conn = (i) => `${String(i).padStart(21, "0")}Q`;
 				peer.send(...Array.from({ length: 64 }, (_, i) => event(i + 1, "message", { conn: conn(i), data: "a" })));
-				assert.deepEqual((await peer.receive()).map((item) => item.s), Array.from({ length: 64 }, (_, i) => i + 1));
+				const settled = [];
+				let batches = 0;
+				for (; settled.length < 64; batches++) settled.push(...(await peer.receive()).map((item) => item.s));
+				assert.deepEqual(settled, Array.from({ length: 64 }, (_, i) => i + 1));
+				assert.ok(batches < 32, `${batches} batches`); // one, where nothing else has the processor meanwhile
 				await drain(worker, peer);
 			});
 
