@@ -191,6 +191,11 @@ static void server_say_no_loop(const struct server *s)
 	fprintf(s->source->err, "tova-host: the event loop can not be made: %s\n", strerror(errno));
 }
 
+static struct stats server_stats(const void *io_threads)
+{
+	return io_threads_stats(io_threads);
+}
+
 static bool server_start_parts(struct server *s)
 {
 	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
@@ -214,7 +219,8 @@ static bool server_start_parts(struct server *s)
 	ok = io_threads_init(&s->io_threads, server_threads(&s->settings), &s->conns,
 			     &s->listeners) &&
 	     ok;
-	s->hub.io_threads = &s->io_threads;
+	s->hub.all_stats = server_stats;
+	s->hub.all_stats_ctx = &s->io_threads;
 	s->hub.n_far = s->io_threads.n;
 	if (ok) {
 		conns_set_budgets(&s->conns, &s->hub.budgets, 0);

@@ -9,7 +9,7 @@
 #include "hub/hub.h"
 #include "net/files.h"
 #include "net/listener.h"
-#include "net/io_thread.h"
+#include "threads/io_thread.h"
 #include "ops/control.h"
 #include "ops/drain.h"
 #include "ops/privileges.h"

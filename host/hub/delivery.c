@@ -383,7 +383,6 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 
 void delivery_run(struct mount *m)
 {
-	CHECK(loop_is_own(m->hub->loop));
 	struct lane *lane;
 	while (!m->running && (lane = delivery_next_ready(m)) != NULL) {
 		if (handler_is_async(m->handler))

@@ -176,12 +176,12 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 }
 
 /* Sends it to all of another loop's. False without memory to tell it. */
-static bool hub_cast_far(struct remote_conn_group *group, uint32_t n, const struct hub_cast *cast)
+static bool hub_cast_far(struct conn_group *group, uint32_t n, const struct hub_cast *cast)
 {
 	return n == 0 ||
-	       remote_conn_broadcast(group, n, &cast->out,
-				     cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
-				     cast->own != NULL ? session_conn(cast->own) : NULL);
+	       conn_group_broadcast(group, n, &cast->out,
+				    cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
+				    cast->own != NULL ? session_conn(cast->own) : NULL);
 }
 
 static void hub_cast_lost(struct hub *hub, struct session *s, struct hub_cast *cast)
@@ -216,11 +216,10 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 	}
 	struct hub_cast cast;
 	hub_cast_init(&cast, hub, m, c, command);
-	for (uint32_t i = 0; r->remote_conn != NULL && i < hub->n_far; i++)
-		if (!hub_cast_far(r->remote_conn[i].group, r->remote_conn[i].shard.n, &cast))
-			for (uint32_t k = 0; k < r->remote_conn[i].shard.n; k++)
-				hub_cast_lost(hub, r->remote_conn[i].shard.members[k].session,
-					      &cast);
+	for (uint32_t i = 0; r->elsewhere != NULL && i < hub->n_far; i++)
+		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
+			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
+				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].session, &cast);
 	for (uint32_t i = 0; i < r->here.n; i++) {
 		struct session *s = r->here.members[i].session;
 		if (s != cast.exclude)
@@ -390,7 +389,6 @@ static void apply_command(struct hub *hub, struct mount *m, const struct commit 
 
 void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 {
-	CHECK(loop_is_own(hub->loop));
 	hub->loop->stats.commands += c->n;
 	hub->loop->delivery++;
 	for (uint32_t i = 0; i < c->n; i++) {

@@ -1,7 +1,7 @@
 /* hub: all mounts and sessions, and the place where commits are applied.
  *
  * A commit is applied whole, in order, between two events. What it means for a connection whose
- * socket another loop has goes there as a record (net/remote_conn.h), in the same order; a
+ * socket another loop has goes there as a record (threads/remote_conn.h), in the same order; a
  * broadcast goes to each loop once, which knows who the members are that it has. With one loop all
  * of this is a function call.
  */
@@ -14,7 +14,6 @@
 #include "hub/mount.h"
 #include "hub/room_limits.h"
 #include "hub/timer.h"
-#include "net/io_thread.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any
  * more. */
@@ -25,9 +24,10 @@
 
 struct hub {
 	struct loop *loop;
-	const struct io_threads
-		*io_threads; /* loops that have sockets beside this one; NULL: none */
-	uint32_t n_far;	     /* how many; set before there are mounts */
+	/* of all loops; NULL: there is this one only */
+	struct stats (*all_stats)(const void *ctx);
+	const void *all_stats_ctx;
+	uint32_t n_far; /* how many; set before there are mounts */
 	struct log *log;
 	struct slotmap sessions; /* local id to session */
 	uint64_t host_id;	 /* first half of every id of this host's connections */
@@ -86,7 +86,7 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 /* What all loops have counted. */
 static inline struct stats hub_stats(const struct hub *hub)
 {
-	return hub->io_threads != NULL ? io_threads_stats(hub->io_threads) : hub->loop->stats;
+	return hub->all_stats != NULL ? hub->all_stats(hub->all_stats_ctx) : hub->loop->stats;
 }
 
 /* Stops reading from the session while its own events wait, and goes on when they are few. What all

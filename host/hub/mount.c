@@ -4,7 +4,7 @@
 
 #include "hub/hub.h"
 #include "hub/timer.h"
-#include "net/remote_conn.h"
+#include "net/conn.h"
 
 struct mount *mount_new(struct hub *hub, const char *path)
 {
@@ -79,8 +79,8 @@ static bool mount_reserve_far(struct mount_shard *shard, const struct conn *stub
 	if (stub == NULL)
 		return true;
 	if (shard->group == NULL)
-		shard->group = remote_conn_group_new(stub->conns->remote_conn);
-	return shard->group != NULL && remote_conn_group_resize(shard->group, cap);
+		shard->group = conn_group_new(stub->conns);
+	return shard->group != NULL && conn_group_resize(shard->group, cap);
 }
 
 bool mount_reserve(struct mount *m, const struct session *s)
@@ -111,7 +111,7 @@ void mount_settle(struct mount *m, struct session *s)
 	shard->sessions[shard->n++] = s;
 	m->n_sessions++;
 	if (shard->group != NULL)
-		remote_conn_group_add(shard->group, session_conn(s));
+		conn_group_add(shard->group, session_conn(s));
 }
 
 void mount_remove(struct mount *m, struct session *s)
@@ -126,7 +126,7 @@ void mount_remove(struct mount *m, struct session *s)
 	last->place = s->place;
 	m->n_sessions--;
 	if (shard->group != NULL)
-		remote_conn_group_remove(shard->group, s->place);
+		conn_group_remove(shard->group, s->place);
 }
 
 struct session *mount_session(const struct mount *m, uint32_t i)
@@ -141,7 +141,7 @@ void mount_drop_groups(struct mount *m)
 {
 	for (uint32_t i = 0; i <= m->hub->n_far; i++) {
 		if (m->shards[i].group != NULL)
-			remote_conn_group_free(m->shards[i].group);
+			conn_group_free(m->shards[i].group);
 		m->shards[i].group = NULL;
 	}
 }

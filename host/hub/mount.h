@@ -22,7 +22,7 @@ struct mount_shard {
 	uint32_t n, cap;
 	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
 	/* the same array on that loop; NULL for the hub's own, and while there was none */
-	struct remote_conn_group *group;
+	struct conn_group *group;
 };
 
 struct mount {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/session.h"
-#include "net/remote_conn.h"
+#include "net/conn.h"
 #include "ws/utf8.h"
 
 bool room_name_ok(struct span name)
@@ -58,7 +58,7 @@ static struct room *room_add(struct room_table *table, struct span name)
 		return NULL;
 	r->hash = hash_bytes(&table->key, name.p, name.n);
 	r->here = (struct room_shard){.members = NULL};
-	r->remote_conn = NULL;
+	r->elsewhere = NULL;
 	r->n = 0;
 	r->refs = 1;
 	r->len = (uint8_t)name.n;
@@ -80,15 +80,15 @@ static void room_unref(struct room *r)
 
 static void room_free_far(const struct room_table *table, struct room *r)
 {
-	if (r->remote_conn == NULL)
+	if (r->elsewhere == NULL)
 		return;
 	for (uint32_t i = 0; i < table->n_far; i++) {
-		if (r->remote_conn[i].group != NULL)
-			remote_conn_group_free(r->remote_conn[i].group);
-		free(r->remote_conn[i].shard.members);
+		if (r->elsewhere[i].group != NULL)
+			conn_group_free(r->elsewhere[i].group);
+		free(r->elsewhere[i].shard.members);
 	}
-	free(r->remote_conn);
-	r->remote_conn = NULL;
+	free(r->elsewhere);
+	r->elsewhere = NULL;
 }
 
 /* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
@@ -114,15 +114,15 @@ static void room_remove(struct room_table *table, struct room *r)
 
 static inline struct room_shard *room_shard(const struct room *r, uint32_t shard)
 {
-	return shard == 0 ? (struct room_shard *)&r->here : &r->remote_conn[shard - 1].shard;
+	return shard == 0 ? (struct room_shard *)&r->here : &r->elsewhere[shard - 1].shard;
 }
 
 struct session *room_session(const struct room *r, uint32_t i)
 {
 	const struct room_shard *shard = &r->here;
-	for (uint32_t remote_conn = 0; i >= shard->n; remote_conn++) {
+	for (uint32_t elsewhere = 0; i >= shard->n; elsewhere++) {
 		i -= shard->n;
-		shard = &r->remote_conn[remote_conn].shard;
+		shard = &r->elsewhere[elsewhere].shard;
 	}
 	return shard->members[i].session;
 }
@@ -133,7 +133,7 @@ static int64_t room_membership_slot(const struct room *r, const struct room_memb
 	if (own->n == 0)
 		return -1;
 	uint32_t shard = own->v[0].shard; /* as of all of a session's */
-	if (shard > 0 && r->remote_conn == NULL)
+	if (shard > 0 && r->elsewhere == NULL)
 		return -1;
 	const struct room_shard *members = room_shard(r, shard);
 	if (own->n <= members->n) {
@@ -168,19 +168,17 @@ static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
 /* The other loop's array has room before ours has, so that it always has at least as much. */
 static bool room_grow_far(const struct room_table *table, struct room *r, const struct conn *stub)
 {
-	uint32_t i = stub->conns->remote_conn->shard - 1u;
-	if (r->remote_conn == NULL)
-		r->remote_conn = calloc(table->n_far, sizeof *r->remote_conn);
-	if (r->remote_conn == NULL)
+	uint32_t i = stub->conns->shard - 1u;
+	if (r->elsewhere == NULL)
+		r->elsewhere = calloc(table->n_far, sizeof *r->elsewhere);
+	if (r->elsewhere == NULL)
 		return false;
-	struct room_far *remote_conn = &r->remote_conn[i];
-	if (remote_conn->group == NULL &&
-	    (remote_conn->group = remote_conn_group_new(stub->conns->remote_conn)) == NULL)
+	struct room_far *elsewhere = &r->elsewhere[i];
+	if (elsewhere->group == NULL && (elsewhere->group = conn_group_new(stub->conns)) == NULL)
 		return false;
-	return remote_conn->shard.n < remote_conn->shard.cap ||
-	       remote_conn_group_resize(remote_conn->group, remote_conn->shard.cap == 0
-								    ? 2
-								    : remote_conn->shard.cap * 2);
+	return elsewhere->shard.n < elsewhere->shard.cap ||
+	       conn_group_resize(elsewhere->group,
+				 elsewhere->shard.cap == 0 ? 2 : elsewhere->shard.cap * 2);
 }
 
 /* Room for one more member in its shard. */
@@ -201,7 +199,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 			   struct room_memberships *own, struct conn *stub)
 {
 	struct room *r = room_find(table, name);
-	uint32_t shard = stub != NULL ? stub->conns->remote_conn->shard : 0;
+	uint32_t shard = stub != NULL ? stub->conns->shard : 0;
 	if (r != NULL && room_membership_slot(r, own) >= 0)
 		return ROOM_ALREADY;
 	void *v = room_grow(own->v, own->n, &own->cap, sizeof *own->v);
@@ -219,7 +217,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	own->v[own->n] = (struct room_membership){.room = r, .slot = s->n, .shard = shard};
 	s->members[s->n++] = (struct room_member){.session = session, .slot = own->n++};
 	if (shard > 0)
-		remote_conn_group_add(r->remote_conn[shard - 1].group, stub);
+		conn_group_add(r->elsewhere[shard - 1].group, stub);
 	r->n++;
 	table->stats->memberships++;
 	return ROOM_JOINED;
@@ -244,7 +242,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 	s->members[at.slot] = last;
 	last.session->rooms.v[last.slot].slot = at.slot;
 	if (at.shard > 0)
-		remote_conn_group_remove(r->remote_conn[at.shard - 1].group, at.slot);
+		conn_group_remove(r->elsewhere[at.shard - 1].group, at.slot);
 	table->stats->memberships--;
 	if (--r->n == 0)
 		room_remove(table, r);

@@ -17,7 +17,7 @@
 #define ROOM_NAME_MAX 255
 
 struct conn;
-struct remote_conn_group;
+struct conn_group;
 struct session;
 
 struct room_member {
@@ -34,14 +34,14 @@ struct room_shard {
 /* Those of another loop are broadcast to by that loop, which has the same array. */
 struct room_far {
 	struct room_shard shard;
-	struct remote_conn_group *group; /* NULL: nobody there was ever a member */
+	struct conn_group *group; /* NULL: nobody there was ever a member */
 };
 
 struct room {
 	uint64_t hash;
 	struct room_shard here;
 	/* table->n_far of them; NULL: nobody of another loop was ever a member */
-	struct room_far *remote_conn;
+	struct room_far *elsewhere;
 	uint32_t n; /* all members */
 	/* the table's while it has members, and one for each close event that names it */
 	uint32_t refs;

@@ -8,7 +8,6 @@
 #include "net/answer.h"
 #include "base/check.h"
 #include "net/conn_parts.h"
-#include "net/remote_conn.h"
 #include "net/uptake.h"
 #include "ws/upgrade.h"
 
@@ -33,7 +32,7 @@ struct address conn_remote(const struct conn *c)
 
 unsigned conn_loop(const struct conn *c)
 {
-	return c->conns->remote_conn != NULL ? c->conns->remote_conn->shard : 0;
+	return c->conns->shard;
 }
 
 const char *conn_remote_text(const struct conn *c, char text[ADDRESS_TEXT])
@@ -64,8 +63,8 @@ struct address conn_local(const struct conn *c)
 	struct sockaddr_storage name = {.ss_family = AF_UNIX};
 	socklen_t len = sizeof name;
 	struct address a;
-	if (c->state == CONN_REMOTE)
-		return c->conns->remote_conn->local;
+	if (c->conns->remote != NULL)
+		return c->conns->remote->local(c);
 	if (c->more != NULL && c->more->header != NULL &&
 	    c->more->header->local.family != AF_UNSPEC)
 		return c->more->header->local;
@@ -112,8 +111,8 @@ size_t conn_held(const struct conn *c)
 
 struct conn_load conn_load(struct conn *c)
 {
-	if (c->state == CONN_REMOTE)
-		return remote_conn_load(c);
+	if (c->conns->remote != NULL)
+		return c->conns->remote->load(c);
 	return (struct conn_load){.waiting = c->out.bytes,
 				  .held = (uint32_t)conn_held(c),
 				  .given_up = conn_given_up(c),
@@ -132,8 +131,8 @@ void conn_forget_input(struct conn *c)
 bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r)
 {
 	const struct tls *tls = conn_tls(c);
-	*facts_r = c->state == CONN_REMOTE ? c->conns->remote_conn->tls
-					   : (struct tls_facts){.version = NULL};
+	*facts_r = c->conns->remote != NULL ? c->conns->remote->tls_facts(c)
+					    : (struct tls_facts){.version = NULL};
 	if (tls != NULL)
 		tls_facts(tls, facts_r);
 	return facts_r->version != NULL;
@@ -180,7 +179,7 @@ static const struct {
 	const char *name;
 	uint16_t next; /* TO those that may follow */
 } conn_states[CONN_STATES] = {
-	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD) | TO(CONN_REMOTE)},
+	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD)},
 	[CONN_PROXY] = {"proxy", TO(CONN_HEAD) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_HEAD] = {"head", TO(CONN_ASKING) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_ASKING] = {"asking", TO(CONN_OPEN) | TO(CONN_ANSWER) | TO(CONN_DEAD)},
@@ -192,7 +191,6 @@ static const struct {
 	[CONN_CLOSING] = {"closing", TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_LINGER] = {"linger", TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_DEAD] = {"dead", 0},
-	[CONN_REMOTE] = {"far", 0},
 };
 #undef TO
 
@@ -336,8 +334,8 @@ void conn_lost(struct conn *c, const char *why)
 void conn_abort(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE) {
-		remote_conn_abort(c);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->abort(c);
 		return;
 	}
 	c->ended = true;
@@ -347,8 +345,8 @@ void conn_abort(struct conn *c)
 void conn_release(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE) {
-		remote_conn_release(c);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->release(c);
 		return;
 	}
 	c->released = true;
@@ -577,8 +575,8 @@ static void conn_say_farewell(struct conn *c)
 void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE) {
-		remote_conn_close(c, code, reason, len, urgent);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->close(c, code, reason, len, urgent);
 		return;
 	}
 	/* the peer was faster; its close frame decides the code */
@@ -613,8 +611,8 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 void conn_echo_close(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE)
-		remote_conn_echo_close(c);
+	if (c->conns->remote != NULL)
+		c->conns->remote->echo_close(c);
 	if (c->state != CONN_CLOSED && c->state != CONN_LEAVING)
 		return;
 	if (c->more != NULL && c->more->farewell != NULL) {
@@ -658,8 +656,8 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 	conn_check(c);
 	char extensions[DEFLATE_ANSWER_MAX];
 	struct slice s;
-	if (c->state == CONN_REMOTE)
-		return remote_conn_accept(c, r, slow, subprotocol, extra);
+	if (c->conns->remote != NULL)
+		return c->conns->remote->accept(c, r, slow, subprotocol, extra);
 	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
 	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
 	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
@@ -682,8 +680,8 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 bool conn_answering(struct conn *c)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE)
-		return remote_conn_answering(c);
+	if (c->conns->remote != NULL)
+		return c->conns->remote->answering(c);
 	if (c->state == CONN_DEAD)
 		return false;
 	if (c->state == CONN_ASKING) {
@@ -724,8 +722,8 @@ static void conn_on_ready(void *item, uint32_t events)
 void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE) {
-		remote_conn_hold(c, pause);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->hold(c, pause);
 		return;
 	}
 	if (pause) {
@@ -937,6 +935,7 @@ static void conns_count(struct conns *s)
 static void conns_on_turn(void *arg)
 {
 	struct conns *s = arg;
+	CHECK(loop_is_own(s->loop));
 	struct conn *c, *kept = NULL;
 	conns_flush(s);
 	memory_limits_settle(s);

@@ -45,11 +45,9 @@ enum conn_state {
 	/* nothing more will be written; waits for the peer's end, so that what was sent is not lost
 	   to a reset */
 	CONN_LINGER,
-	CONN_DEAD,   /* the descriptor is closed */
-	CONN_REMOTE, /* the socket is another loop's, and so is what is done here: net/remote_conn.h
-		      */
+	CONN_DEAD, /* the descriptor is closed */
 };
-#define CONN_STATES (CONN_REMOTE + 1)
+#define CONN_STATES (CONN_DEAD + 1)
 
 /* Why a connection ended without a close command. */
 enum conn_end {
@@ -129,14 +127,14 @@ struct conn {
 	union {
 		TAILQ_ENTRY(conn) wait; /* in the list of its timeout */
 		struct conn *to_free_next;
-		struct conn *peer; /* CONN_REMOTE: the conn there */
+		struct conn *peer; /* of a stub: the conn there */
 	};
 };
 
 enum conn_pause {
 	CONN_PAUSE_OUTPUT = 1, /* does not read what we send */
 	CONN_PAUSE_HOLD = 2,   /* its handler is behind */
-	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: net/io_thread.h */
+	CONN_PAUSE_HUB = 4,    /* another loop's hub is behind: threads/io_thread.h */
 	CONN_PAUSE_BUDGET = 8, /* its mount holds all it may: net/budget.h */
 };
 
@@ -223,11 +221,43 @@ struct conn_list {
 	uint32_t after_ms; /* an entry is looked at so long after it came in; see conns_looks */
 };
 
+/* Of a conn whose socket another loop has there is a stub here, whose conns have this table, given
+ * from above (threads/remote_conn.c): the functions of the same names pass on what they are asked.
+ */
+struct conn_group;
+struct conn_remote {
+	bool (*accept)(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		       struct span subprotocol, struct span extra);
+	void (*measure)(struct conn *c, const struct rate_limit_rule *rule);
+	bool (*answering)(struct conn *c);
+	bool (*raw)(struct conn *c, const struct slice *bytes);
+	enum conn_sent (*send)(struct conn *c, const struct outgoing *o, bool own);
+	void (*close)(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
+	void (*echo_close)(struct conn *c);
+	void (*abort)(struct conn *c);
+	void (*cork)(struct conn *c, bool on);
+	void (*hold)(struct conn *c, bool hold);
+	void (*release)(struct conn *c);
+	struct conn_load (*load)(struct conn *c);
+	void *(*take)(struct conn *c, uint8_t **data_r, size_t *size_r);
+	struct address (*local)(const struct conn *c);
+	struct tls_facts (*tls_facts)(const struct conn *c);
+	struct conn_group *(*group_new)(const struct conns *s);
+	void (*group_free)(struct conn_group *g);
+	bool (*group_resize)(struct conn_group *g, uint32_t cap);
+	void (*group_add)(struct conn_group *g, struct conn *stub);
+	void (*group_remove)(struct conn_group *g, uint32_t place);
+	bool (*broadcast)(struct conn_group *g, uint32_t n, const struct outgoing *o,
+			  const struct conn *exclude, const struct conn *own);
+};
+
 /* All conns of one loop. */
 struct conns {
 	struct loop *loop;
-	struct remote_conn *remote_conn; /* all of them are stubs of that one's; else NULL */
-	bool later;			 /* who is above answers later, as it is another loop */
+	const struct conn_remote *remote; /* all of them are stubs; NULL: their sockets are here */
+	void *remote_ctx;
+	uint8_t shard; /* which of the other loops, from 1, has the sockets of stubs; 0: none */
+	bool later;    /* who is above answers later, as it is another loop */
 	struct poller poller;
 	const struct conn_ops *ops;
 	void *ctx;
@@ -312,7 +342,7 @@ static inline struct conn *conn_of_session(void *session)
 /* The conn if it is a stub, else NULL; and which loop has its socket: 0 is the hub's. */
 static inline struct conn *conn_stub(struct conn *c)
 {
-	return c->conns->remote_conn != NULL ? c : NULL;
+	return c->conns->remote != NULL ? c : NULL;
 }
 unsigned conn_loop(const struct conn *c);
 
@@ -404,5 +434,48 @@ static inline void conn_hold(struct conn *c, bool hold)
 }
 /* Sends what is queued if it is much; called between pieces of work that may queue without end. */
 void conns_relieve(struct conns *s);
+
+/* Conns of one other loop that are sent the same at once: members of a room, connections of a
+ * mount. That loop keeps them in an array of its own, which is dense and in the same order as the
+ * array that the caller keeps, because both do the same: what is added comes last, and the last
+ * takes the place of what is removed. */
+struct conn_group {
+	const struct conn_remote *ops;
+};
+
+/* s: the conns of stubs. NULL without memory. */
+static inline struct conn_group *conn_group_new(const struct conns *s)
+{
+	return s->remote->group_new(s);
+}
+
+static inline void conn_group_free(struct conn_group *g)
+{
+	g->ops->group_free(g);
+}
+
+/* Room for so many members. False without memory, and nothing has changed. */
+static inline bool conn_group_resize(struct conn_group *g, uint32_t cap)
+{
+	return g->ops->group_resize(g, cap);
+}
+
+static inline void conn_group_add(struct conn_group *g, struct conn *stub)
+{
+	g->ops->group_add(g, stub);
+}
+
+static inline void conn_group_remove(struct conn_group *g, uint32_t place)
+{
+	g->ops->group_remove(g, place);
+}
+
+/* n: how many they are. exclude, own: see conn_send; NULL, or any conn. False without memory, and
+ * nobody got it. */
+static inline bool conn_group_broadcast(struct conn_group *g, uint32_t n, const struct outgoing *o,
+					const struct conn *exclude, const struct conn *own)
+{
+	return g->ops->broadcast(g, n, o, exclude, own);
+}
 
 #endif

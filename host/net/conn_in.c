@@ -5,7 +5,6 @@
 
 #include "net/answer.h"
 #include "net/conn_parts.h"
-#include "net/remote_conn.h"
 #include "ws/upgrade.h"
 
 /* How frames are read of a connection that has agreed on compression. */
@@ -51,8 +50,8 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 bool conn_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE) {
-		remote_conn_measure(c, rule);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->measure(c, rule);
 		return true;
 	}
 	struct conn_more *more = conn_more(c);
@@ -130,8 +129,8 @@ static bool conn_has_frames(const struct conn *c)
 
 void *conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 {
-	if (c->state == CONN_REMOTE)
-		return remote_conn_take(c, data_r, size_r);
+	if (c->conns->remote != NULL)
+		return c->conns->remote->take(c, data_r, size_r);
 	return c->conns->reader != NULL ? frame_take(c->conns->reader, data_r, size_r) : NULL;
 }
 
@@ -466,7 +465,6 @@ static void conn_read(struct conn *c, size_t most)
 
 void conn_on_readable(struct conn *c)
 {
-	conn_check(c);
 	size_t most = conn_admitted(c);
 	if (most == 0)
 		return;

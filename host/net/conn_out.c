@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "net/answer.h"
 #include "net/conn_parts.h"
-#include "net/remote_conn.h"
 
 #define CONN_CORK_US 1000
 
@@ -228,7 +227,8 @@ bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 
 bool conn_queue_raw(struct conn *c, const struct slice *bytes)
 {
-	return c->state == CONN_REMOTE ? remote_conn_raw(c, bytes) : conn_queue(c, bytes, true);
+	return c->conns->remote != NULL ? c->conns->remote->raw(c, bytes)
+					: conn_queue(c, bytes, true);
 }
 
 /* Control frames pass data that a slow peer has not read; else the order of events is the better
@@ -321,7 +321,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	bool waits = c->state == CONN_CLOSED || c->state == CONN_LEAVING;
 	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
 	if (!takes || c->broken != 0 || (c->out.stalled && memory_limit_gives_way(c)))
-		return c->state == CONN_REMOTE ? remote_conn_send(c, o, own) : CONN_GONE;
+		return c->conns->remote != NULL ? c->conns->remote->send(c, o, own) : CONN_GONE;
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
 
@@ -366,7 +366,7 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 
 bool conn_lighten(struct conn *c)
 {
-	return c->state != CONN_REMOTE && !conn_refers(c) && c->out.bytes >= conn_held(c) &&
+	return c->conns->remote == NULL && !conn_refers(c) && c->out.bytes >= conn_held(c) &&
 	       outq_lighten(&c->out);
 }
 
@@ -501,8 +501,8 @@ void conns_on_uncork(void *arg)
 void conn_cork(struct conn *c, bool on)
 {
 	conn_check(c);
-	if (c->state == CONN_REMOTE)
-		remote_conn_cork(c, on);
+	if (c->conns->remote != NULL)
+		c->conns->remote->cork(c, on);
 	c->corked = on;
 }
 

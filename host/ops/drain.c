@@ -1,5 +1,7 @@
 #include "ops/drain.h"
 
+#include "threads/io_thread.h"
+
 #define DRAIN_TICK_MS 20
 /* Times --close-timeout that are waited when all have ended: for a close handshake and the peer's
  * end behind it; and for peers that take what was sent before, slowly, which alone could keep the

@@ -1,4 +1,4 @@
-#include "net/remote_conn.h"
+#include "threads/remote_conn.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -31,7 +31,7 @@ struct remote_conn_message {
 
 static struct remote_conn *remote_conn_of(const struct conn *c)
 {
-	return c->conns->remote_conn;
+	return c->conns->remote_ctx;
 }
 
 static struct remote_conn_stub *remote_conn_stub(struct conn *c)
@@ -64,7 +64,6 @@ struct conn *remote_conn_stub_new(struct conn *peer, size_t session_size)
 		return NULL;
 	c->fd = -1;
 	c->magic = CHECK_CONN;
-	conn_set_state(c, CONN_REMOTE);
 	c->waiting = CONN_WAIT_ASK;
 	c->peer = peer;
 	if (conn_set_remote(c, &remote))
@@ -84,7 +83,7 @@ void remote_conn_show(const struct remote_conn *f, struct conn *stub, const stru
 	atomic_store_explicit(&to->unread, load->stalled ? load->unread : 0, memory_order_relaxed);
 }
 
-struct conn_load remote_conn_load(struct conn *c)
+static struct conn_load remote_conn_load(struct conn *c)
 {
 	struct remote_conn_stub *from = remote_conn_stub(c);
 	struct conn_load load = {.waiting =
@@ -115,9 +114,17 @@ static void remote_conn_copy(char **to, struct span from)
 	*to += from.n;
 }
 
+static void remote_conn_abort(struct conn *c)
+{
+	c->ended = true;
+	c->eof = false;
+	c->waiting = CONN_WAIT_CLOSE;
+	remote_conn_put(remote_conn_of(c), CHANNEL_ABORT, c->peer, NULL, 0);
+}
+
 /* The other loop writes the answer: what is agreed on with the client is its business. */
-bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
-			struct span subprotocol, struct span extra)
+static bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+			       struct span subprotocol, struct span extra)
 {
 	struct channel_accept *a;
 	const struct remote_conn *f = remote_conn_of(c);
@@ -146,13 +153,13 @@ bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_s
 	return true;
 }
 
-void remote_conn_measure(struct conn *c, const struct rate_limit_rule *rule)
+static void remote_conn_measure(struct conn *c, const struct rate_limit_rule *rule)
 {
 	const struct channel_rule r = {.name = rule, .rule = *rule};
 	remote_conn_put(remote_conn_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r);
 }
 
-bool remote_conn_answering(struct conn *c)
+static bool remote_conn_answering(struct conn *c)
 {
 	if (c->waiting == CONN_WAIT_ASK)
 		remote_conn_put(remote_conn_of(c), CHANNEL_ANSWERING, c->peer, NULL, 0);
@@ -162,7 +169,7 @@ bool remote_conn_answering(struct conn *c)
 	return true;
 }
 
-bool remote_conn_raw(struct conn *c, const struct slice *bytes)
+static bool remote_conn_raw(struct conn *c, const struct slice *bytes)
 {
 	struct channel_record *r =
 		channel_down(&remote_conn_of(c)->channel, CHANNEL_RAW, bytes->len, 0);
@@ -190,7 +197,7 @@ static void remote_conn_count(struct conn *c, uint32_t len)
 	remote_conn_probe(c);
 }
 
-enum conn_sent remote_conn_send(struct conn *c, const struct outgoing *o, bool own)
+static enum conn_sent remote_conn_send(struct conn *c, const struct outgoing *o, bool own)
 {
 	const struct slice *frame = o->frame;
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave
@@ -210,7 +217,8 @@ enum conn_sent remote_conn_send(struct conn *c, const struct outgoing *o, bool o
 	return CONN_SENT;
 }
 
-void remote_conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent)
+static void remote_conn_close(struct conn *c, uint16_t code, const char *reason, size_t len,
+			      bool urgent)
 {
 	struct channel_record *r;
 	if (c->ended)
@@ -222,7 +230,7 @@ void remote_conn_close(struct conn *c, uint16_t code, const char *reason, size_t
 	r->flag = urgent;
 }
 
-void remote_conn_echo_close(struct conn *c)
+static void remote_conn_echo_close(struct conn *c)
 {
 	if (!c->eof)
 		return;
@@ -230,15 +238,7 @@ void remote_conn_echo_close(struct conn *c)
 	remote_conn_put(remote_conn_of(c), CHANNEL_ECHO_CLOSE, c->peer, NULL, 0);
 }
 
-void remote_conn_abort(struct conn *c)
-{
-	c->ended = true;
-	c->eof = false;
-	c->waiting = CONN_WAIT_CLOSE;
-	remote_conn_put(remote_conn_of(c), CHANNEL_ABORT, c->peer, NULL, 0);
-}
-
-void remote_conn_cork(struct conn *c, bool on)
+static void remote_conn_cork(struct conn *c, bool on)
 {
 	if (c->corked == on)
 		return;
@@ -246,12 +246,12 @@ void remote_conn_cork(struct conn *c, bool on)
 	remote_conn_put(remote_conn_of(c), CHANNEL_CORK, c->peer, NULL, 0)->flag = on;
 }
 
-void remote_conn_hold(struct conn *c, bool hold)
+static void remote_conn_hold(struct conn *c, bool hold)
 {
 	remote_conn_put(remote_conn_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
 }
 
-void remote_conn_release(struct conn *c)
+static void remote_conn_release(struct conn *c)
 {
 	c->released = true;
 	remote_conn_put(remote_conn_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
@@ -259,21 +259,29 @@ void remote_conn_release(struct conn *c)
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
-struct remote_conn_group *remote_conn_group_new(struct remote_conn *f)
+static struct remote_conn_group *remote_conn_group(struct conn_group *g)
 {
-	struct remote_conn_group *g = malloc(sizeof *g);
-	if (g != NULL)
-		*g = (struct remote_conn_group){.remote_conn = f};
-	return g;
+	return (struct remote_conn_group *)g;
 }
 
-void remote_conn_group_free(struct remote_conn_group *g)
+static struct conn_group *remote_conn_group_new(const struct conns *s)
 {
+	struct remote_conn_group *g = malloc(sizeof *g);
+	if (g == NULL)
+		return NULL;
+	*g = (struct remote_conn_group){.base = {.ops = s->remote}, .remote_conn = s->remote_ctx};
+	return &g->base;
+}
+
+static void remote_conn_group_free(struct conn_group *base)
+{
+	struct remote_conn_group *g = remote_conn_group(base);
 	channel_down(&g->remote_conn->channel, CHANNEL_DROP, 0, 0)->group = g;
 }
 
-bool remote_conn_group_resize(struct remote_conn_group *g, uint32_t cap)
+static bool remote_conn_group_resize(struct conn_group *base, uint32_t cap)
 {
+	struct remote_conn_group *g = remote_conn_group(base);
 	const struct channel_array array = {.members = malloc(cap * sizeof *array.members),
 					    .cap = cap};
 	if (array.members == NULL)
@@ -285,8 +293,9 @@ bool remote_conn_group_resize(struct remote_conn_group *g, uint32_t cap)
 	return true;
 }
 
-void remote_conn_group_add(struct remote_conn_group *g, struct conn *stub)
+static void remote_conn_group_add(struct conn_group *base, struct conn *stub)
 {
+	struct remote_conn_group *g = remote_conn_group(base);
 	const struct channel_member member = {.conn = stub->peer};
 	struct channel_record *r =
 		channel_down(&g->remote_conn->channel, CHANNEL_ADD, sizeof member, 0);
@@ -294,8 +303,9 @@ void remote_conn_group_add(struct remote_conn_group *g, struct conn *stub)
 	memcpy(r->bytes, &member, sizeof member);
 }
 
-void remote_conn_group_remove(struct remote_conn_group *g, uint32_t place)
+static void remote_conn_group_remove(struct conn_group *base, uint32_t place)
 {
+	struct remote_conn_group *g = remote_conn_group(base);
 	const struct channel_member member = {.place = place};
 	struct channel_record *r =
 		channel_down(&g->remote_conn->channel, CHANNEL_REMOVE, sizeof member, 0);
@@ -305,12 +315,13 @@ void remote_conn_group_remove(struct remote_conn_group *g, uint32_t place)
 
 static struct conn *remote_conn_peer_there(const struct remote_conn_group *g, const struct conn *c)
 {
-	return c != NULL && c->conns->remote_conn == g->remote_conn ? c->peer : NULL;
+	return c != NULL && c->conns->remote_ctx == g->remote_conn ? c->peer : NULL;
 }
 
-bool remote_conn_broadcast(struct remote_conn_group *g, uint32_t n, const struct outgoing *o,
-			   const struct conn *exclude, const struct conn *own)
+static bool remote_conn_broadcast(struct conn_group *base, uint32_t n, const struct outgoing *o,
+				  const struct conn *exclude, const struct conn *own)
 {
+	struct remote_conn_group *g = remote_conn_group(base);
 	const struct slice *frame = o->frame;
 	struct channel_broadcast *b;
 	struct channel_record *r = channel_down(&g->remote_conn->channel, CHANNEL_BROADCAST,
@@ -390,7 +401,7 @@ static bool remote_conn_takes_messages(const struct conn *c)
 	return !c->ended && c->waiting == CONN_WAIT_IDLE;
 }
 
-void *remote_conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
+static void *remote_conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 {
 	struct channel_block *block = remote_conn_of(c)->block;
 	void *memory = block != NULL ? block->memory : NULL;
@@ -680,17 +691,53 @@ void remote_conn_adopt(struct remote_conn *f, int fd, const struct address *remo
 	remote_conn_put(f, CHANNEL_ADOPT, NULL, &socket, sizeof socket);
 }
 
+static struct address remote_conn_local(const struct conn *c)
+{
+	return remote_conn_of(c)->local;
+}
+
+static struct tls_facts remote_conn_tls_facts(const struct conn *c)
+{
+	return remote_conn_of(c)->tls;
+}
+
+static const struct conn_remote remote_conn_ops = {
+	.accept = remote_conn_accept,
+	.measure = remote_conn_measure,
+	.answering = remote_conn_answering,
+	.raw = remote_conn_raw,
+	.send = remote_conn_send,
+	.close = remote_conn_close,
+	.echo_close = remote_conn_echo_close,
+	.abort = remote_conn_abort,
+	.cork = remote_conn_cork,
+	.hold = remote_conn_hold,
+	.release = remote_conn_release,
+	.load = remote_conn_load,
+	.take = remote_conn_take,
+	.local = remote_conn_local,
+	.tls_facts = remote_conn_tls_facts,
+	.group_new = remote_conn_group_new,
+	.group_free = remote_conn_group_free,
+	.group_resize = remote_conn_group_resize,
+	.group_add = remote_conn_group_add,
+	.group_remove = remote_conn_group_remove,
+	.broadcast = remote_conn_broadcast,
+};
+
 bool remote_conn_init(struct remote_conn *f, uint8_t shard, struct conns *here, struct loop *side,
 		      void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
-	*f = (struct remote_conn){.here = here, .shard = shard};
+	*f = (struct remote_conn){.here = here};
 	f->stubs = (struct conns){
 		.loop = here->loop,
 		.ops = here->ops,
 		.ctx = here->ctx,
 		.session_size = here->session_size,
 		.limits = here->limits,
-		.remote_conn = f,
+		.remote = &remote_conn_ops,
+		.remote_ctx = f,
+		.shard = shard,
 	};
 	f->hook = (struct loop_hook){.run = remote_conn_on_turn, .arg = f};
 	loop_add_hook_first(here->loop, &f->hook);

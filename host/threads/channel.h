@@ -2,8 +2,8 @@
  * without locks.
  *
  * Downward goes what the hub commands, upward what clients do. A conn that asked for an upgrade has
- * a twin on the hub's loop, the stub that carries its session (net/remote_conn.h); records name the
- * conn downward and the stub upward, and nothing is looked up:
+ * a twin on the hub's loop, the stub that carries its session (threads/remote_conn.h); records name
+ * the conn downward and the stub upward, and nothing is looked up:
  * - The conn's memory stays until the hub has released it, and that is the last record that names
  * it.
  * - The stub's stays until the conn has gone, and that is the last record that names it.
@@ -14,8 +14,8 @@
  * The hub's loop waits where the other is far behind (CHANNEL_WAITING_MAX). The other never waits:
  * it stops reading from its clients. So neither can block the other for good.
  */
-#ifndef TOVA_NET_BRIDGE_H
-#define TOVA_NET_BRIDGE_H
+#ifndef TOVA_THREADS_CHANNEL_H
+#define TOVA_THREADS_CHANNEL_H
 
 #include "base/ring.h"
 #include "net/conn.h"

@@ -4,12 +4,12 @@
  * and does what comes back. The loop of the hub is that of the main thread, and has sockets, too;
  * with one loop none of this exists.
  */
-#ifndef TOVA_NET_SIDE_H
-#define TOVA_NET_SIDE_H
+#ifndef TOVA_THREADS_IO_THREAD_H
+#define TOVA_THREADS_IO_THREAD_H
 
 #include <pthread.h>
 
-#include "net/remote_conn.h"
+#include "threads/remote_conn.h"
 #include "net/files.h"
 #include "net/listener.h"
 

@@ -1,4 +1,4 @@
-#include "net/io_thread.h"
+#include "threads/io_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "net/channel.h"
+#include "threads/channel.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
