@@ -114,7 +114,8 @@ void settings_config_read(struct settings_layer *layer, const char *path);
 /* The text of a config file with its whole numbers as libconfig reads them without loss, to be
  * freed; NULL: no memory, which is noted. Lines stay where they are. */
 char *settings_numbers_widen(struct settings_layer *layer, const char *text);
-/* False: a number is too large to be read at all, and that was said. */
+/* False: a number is too large to be read at all, or a comment or a quote has no end, and that was
+ * said. */
 bool settings_numbers_fit(struct settings_layer *layer, const char *path, const char *text);
 
 /* --- settings_explain.c */

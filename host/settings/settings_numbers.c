@@ -21,7 +21,7 @@ struct numbers {
 	char *dst;     /* what libconfig gets; NULL: what does not fit is told */
 	struct settings_layer *layer;
 	const char *path;
-	bool bad;
+	bool bad, comment; /* the text ends in a comment that its line would end */
 };
 
 static size_t comment_length(const char *p)
@@ -34,6 +34,19 @@ static size_t comment_length(const char *p)
 		return 0;
 	end = strstr(p + 2, "*/");
 	return end != NULL ? (size_t)(end + 2 - p) : strlen(p);
+}
+
+/* libconfig takes the end of the file for the end of a comment, or of a string, and what stood
+ * between for nothing. */
+static bool is_open(const char *p, size_t n)
+{
+	size_t escapes = 0;
+
+	if (p[0] == '/' && p[1] == '*')
+		return n < 4 || p[n - 2] != '*' || p[n - 1] != '/';
+	while (p[0] == '"' && n >= 2 + escapes && p[n - 2 - escapes] == '\\')
+		escapes++;
+	return p[0] == '"' && (n < 2 || p[n - 1] != '"' || escapes % 2 == 1);
 }
 
 static size_t string_length(const char *p)
@@ -141,6 +154,18 @@ static void numbers_integer(struct numbers *r, size_t n, int base)
 	r->p += whole;
 }
 
+static void numbers_open(struct numbers *r)
+{
+	struct settings_place at = {r->path, r->line};
+
+	r->bad = true;
+	if (r->dst == NULL)
+		settings_layer_error(
+			r->layer, &at, NULL,
+			*r->p == '"' ? "a quote begins here and does not end; expected another \""
+				     : "a comment begins here and does not end; expected */");
+}
+
 static void numbers_read(struct numbers *r)
 {
 	while (*r->p != '\0') {
@@ -148,6 +173,9 @@ static void numbers_read(struct numbers *r)
 		int base;
 
 		n = n > 0 ? n : string_length(r->p);
+		r->comment = n > 0 && r->p[n] == '\0' && (r->p[0] == '#' || r->p[1] == '/');
+		if (is_open(r->p, n))
+			numbers_open(r);
 		if (n == 0 && (n = name_length(r->p)) > 0 && !is_truth(r->p, n))
 			snprintf(r->name, sizeof(r->name), "%.*s", n < 60 ? (int)n : 60, r->p);
 		n = n > 0 ? n : float_length(r->p);
@@ -160,14 +188,14 @@ static void numbers_read(struct numbers *r)
 
 char *settings_numbers_widen(struct settings_layer *layer, const char *text)
 {
-	char *wide = malloc(2 * strlen(text) + 1);
+	char *wide = malloc(2 * strlen(text) + 2);
 	struct numbers r = {.p = text, .line = 1, .dst = wide, .layer = layer};
 
 	*layer->no_memory = *layer->no_memory || wide == NULL;
 	if (wide == NULL)
 		return NULL;
 	numbers_read(&r);
-	*r.dst = '\0';
+	memcpy(r.dst, r.comment ? "\n" : "", r.comment ? 2 : 1); /* which libconfig insists on */
 	return wide;
 }
 

@@ -33,7 +33,8 @@ static int main_help(void)
 	     "  -j, --json          answers as one line of JSON\n"
 	     "      --help, --version\n"
 	     "\n"
-	     "Exit codes: 0 done, 1 the host is not there or refuses, 2 bad usage.");
+	     "Exit codes: 0 done, 1 the host is not there or refuses, 2 bad usage, 3 what was named is "
+	     "not there.");
 	return 0;
 }
 

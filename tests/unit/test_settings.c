@@ -736,6 +736,19 @@ START_TEST(config_values)
 END_TEST
 
 /* Each of them is what it says, or refused, whatever libconfig makes of more than 32 bits. */
+/* Of a file whose last line is one. */
+START_TEST(config_comments)
+{
+	static const char *const texts[] = {"drain = 7; # last", "drain = 7; // last", "drain = 7; /* last */", "/**/ drain = 7 /***/; /* \" */", "drain = 7; #"};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		ck_assert_msg(read_config(texts[i]) == SETTINGS_OK, "%s: %s", texts[i], err);
+		ck_assert_uint_eq(s.drain, 7000);
+		settings_free(&s);
+	}
+}
+END_TEST
+
 START_TEST(config_numbers)
 {
 	static const struct {
@@ -842,6 +855,10 @@ END_TEST
 static const struct {
 	const char *text, *sentence; /* behind the file's name */
 } WRONG_CONFIG[] = {
+	{"drain = 1;\n/* open\nmax-head = 2k;", ":2: a comment begins here and does not end; expected */"},
+	{"drain = 1; /*/", ":1: a comment begins here and does not end; expected */"},
+	{"drain = 1;\n\"", ":2: a quote begins here and does not end; expected another \""},
+	{"listen = \"a\\\"", ":1: a quote begins here and does not end; expected another \""},
 	{"listen = ", ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
 	{"\n\nmax-head = \"2k\"\n\nx y", ":5: x: has no = behind it; expected x = VALUE"},
 	{"drain = 1;\ndrain = 2;", ":2: drain: is given twice; expected once"},
@@ -1203,6 +1220,7 @@ int main(void)
 	tcase_add_test(tc, prints_instead_of_running);
 	tcase_add_test(tc, silent_when_asked);
 	tcase_add_test(tc, config_values);
+	tcase_add_test(tc, config_comments);
 	tcase_add_test(tc, config_numbers);
 	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
