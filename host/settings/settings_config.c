@@ -417,8 +417,6 @@ static void read_parsed(struct settings_layer *layer, const char *path, const ch
 {
 	config_t config;
 
-	if (!settings_numbers_fit(layer, path, text))
-		return;
 	config_init(&config);
 	if (config_read_string(&config, wide) != CONFIG_TRUE) {
 		struct settings_place at = {path, (unsigned)config_error_line(&config)};
@@ -429,7 +427,7 @@ static void read_parsed(struct settings_layer *layer, const char *path, const ch
 				layer, &at, NULL,
 				"%s; expected NAME = VALUE and groups in brackets that are closed",
 				config_error_text(&config));
-	} else {
+	} else if (settings_numbers_fit(layer, path, text)) {
 		read_root(layer, path, config_root_setting(&config));
 	}
 	config_destroy(&config);
