@@ -183,6 +183,7 @@ def test_first_worker(reader, file, said):
         if "--script" in start:
             ada.send_text("moin")
         else:
+            wait_until(lambda: len(host.children) == 1, "its guard has its name")
             worker, = host.children
             os.kill(worker, signal.SIGSTOP)  # so that it has the message when it dies
             wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "T", "a worker that stands still")
