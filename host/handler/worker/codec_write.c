@@ -394,6 +394,19 @@ static void put_event(struct codec_out *o, const struct hub *hub, const struct e
 			  !utf8_valid(s->data, s->data_len));
 }
 
+/* What an event says but for a message's bytes. */
+static inline void put_facts(struct codec_out *o, const struct hub_event *e)
+{
+	if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+		put_request(o, e->request);
+	else if (e->kind == EVENT_CLOSE)
+		put_close(o, e);
+	else if (e->kind == EVENT_ERROR)
+		put_error(o, e);
+	else if (e->kind == EVENT_TIMER)
+		put_timer(o, e);
+}
+
 void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m,
 		 const struct event_held *h)
 {
@@ -406,14 +419,8 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	put_event(o, hub, h);
 	if (e->kind == EVENT_MESSAGE)
 		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
-	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
-		put_request(o, e->request);
-	else if (e->kind == EVENT_CLOSE)
-		put_close(o, e);
-	else if (e->kind == EVENT_ERROR)
-		put_error(o, e);
-	else if (e->kind == EVENT_TIMER)
-		put_timer(o, e);
+	else
+		put_facts(o, e);
 	codec_object_end(o);
 }
 
@@ -489,12 +496,6 @@ void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct e
 	else if (e->kind == EVENT_MESSAGE)
 		codec_member_text(o, "data",
 				  (struct span){(const char *)e->message.bytes, e->message.len});
-	else if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
-		put_request(o, e->request);
-	else if (e->kind == EVENT_CLOSE)
-		put_close(o, e);
-	else if (e->kind == EVENT_ERROR)
-		put_error(o, e);
-	else if (e->kind == EVENT_TIMER)
-		put_timer(o, e);
+	else
+		put_facts(o, e);
 }
