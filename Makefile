@@ -36,11 +36,18 @@ LTO ?= $(if $(SAN)$(findstring clang,$(CC)),,-flto=auto)
 CFLAGS  ?= -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALLFLAGS = -std=gnu11 $(WARN) $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA) -MMD -MP
-HOSTFLAGS = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Ihost -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
+# What is below sdk/ sees nothing of the host.
+SDKFLAGS  = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
+HOSTFLAGS = $(SDKFLAGS) -Ihost
 LINK    = -pie -fno-lto -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 
 SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c host/*/*/*.c)))
 OBJ_LIB := $(SRC_LIB:%.c=$(BUILD)/obj/%.o)
+# What the host and the SDK share.
+SRC_COMMON := $(sort $(wildcard sdk/common/*.c))
+OBJ_COMMON := $(SRC_COMMON:%.c=$(BUILD)/obj/%.o)
+# All of the host but its main.
+HOST_A  := $(BUILD)/libtova.a $(BUILD)/libtova-common.a
 PLUGINS := $(patsubst plugins/%.c,$(BUILD)/plugins/%.so,$(wildcard plugins/*.c))
 
 # In front of a command: one short line instead of it; V=1 shows the command.
@@ -64,12 +71,18 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(HOSTFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 
+$(BUILD)/obj/sdk/common/%.o: sdk/common/%.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(SDKFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
+
 $(BUILD)/libtova.a: $(OBJ_LIB)
+$(BUILD)/libtova-common.a: $(OBJ_COMMON)
+$(HOST_A):
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $^
 
-$(BUILD)/tova-host: $(BUILD)/obj/host/main.o $(BUILD)/libtova.a
-	$(call quiet,LINK)$(CC) $(OPT) $(CFLAGS) $(HARDEN) $(LINK) $(LTO) $< $(BUILD)/libtova.a $(LIBS) -o $@
+$(BUILD)/tova-host: $(BUILD)/obj/host/main.o $(HOST_A)
+	$(call quiet,LINK)$(CC) $(OPT) $(CFLAGS) $(HARDEN) $(LINK) $(LTO) $^ $(LIBS) -o $@
 
 # Plugins see only the SDK header, as a user's plugin does.
 $(BUILD)/plugins/%.so: plugins/%.c $(FLAGS_FILE)

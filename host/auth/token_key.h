@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 struct evp_pkey_st; /* openssl/evp.h */
 

@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 struct address {
 	uint8_t ip[16];

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 /* Bytes that n characters may hold. */
 #define BASE64URL_DECODED_MAX(n) ((n) / 4 * 3 + 2)

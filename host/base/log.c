@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/printable.h"
+#include "common/printable.h"
 
 #define VALUE_MAX 1024 /* bytes of one written value; what is longer ends in "..." */
 /* kept free for what every line may end with: truncated, suppressed, lost */

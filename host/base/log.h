@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 /* PIPE_BUF: what a pipe that polls writable takes whole, without blocking */
 #define LOG_LINE_MAX 4096

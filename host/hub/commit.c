@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 
+#include "common/utf8.h"
 #include "hub/room.h"
 #include "net/outq_notes.h"
 #include "ws/frame.h"
-#include "ws/utf8.h"
 
 #define COMMIT_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
 

@@ -12,7 +12,7 @@
 
 #include "base/chunk.h"
 #include "base/hash.h"
-#include "base/span.h"
+#include "common/span.h"
 #include "hub/event.h"
 
 /* of all that one event sends, so that a loop in a handler ends as its failure */

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "common/header.h"
 #include "auth/token.h"
-#include "ws/header.h"
 
 const char *event_name(enum event_kind kind)
 {

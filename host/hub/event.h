@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "base/span.h"
+#include "common/span.h"
 #include "net/conn.h"
 
 enum event_kind {

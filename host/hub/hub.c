@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/random.h"
+#include "common/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 #include "hub/slow_consumer.h"

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
+#include "common/utf8.h"
 #include "hub/session.h"
 #include "net/conn.h"
-#include "ws/utf8.h"
 
 bool room_name_ok(struct span name)
 {

@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 #include "base/hash.h"
-#include "base/span.h"
 #include "base/stats.h"
+#include "common/span.h"
 
 #define ROOM_NAME_MAX 255
 

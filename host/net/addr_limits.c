@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/random.h"
+#include "common/random.h"
 
 #define ADDR_LIMITS_SLOTS_LEAST 64u
 #define ADDR_LIMITS_RETRY_S 10 /* when one of too many ends, which nobody knows */

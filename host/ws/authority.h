@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 /* Splits "host[:port]", where host may be an IPv6 address in brackets; *port stays as it is when
  * none is given. False: it is neither. */

@@ -1,6 +1,6 @@
 #include "ws/extension.h"
 
-#include "ws/header.h"
+#include "common/header.h"
 
 static void skip_space(struct span *s)
 {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ws/utf8.h"
-#include "ws/wide.h"
+#include "common/utf8.h"
+#include "common/wide.h"
 
 /* How far a buffer may run ahead of what was really received because a header promises more. */
 #define AHEAD_MAX (16 * 1024)

@@ -1,6 +1,6 @@
 #include "ws/request.h"
 
-#include "ws/utf8.h"
+#include "common/utf8.h"
 
 /* Where the parser is, and what it has to say. */
 struct cursor {

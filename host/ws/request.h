@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 #define REQUEST_HEADERS_MAX 100
 #define REQUEST_PATH_MAX 2048 /* bytes of the decoded path; beyond it: 414 */

@@ -7,9 +7,9 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+#include "common/header.h"
 #include "ws/authority.h"
 #include "ws/extension.h"
-#include "ws/header.h"
 
 #define KEY_LEN 24 /* base64 of 16 bytes */
 /* more are refused, so that looking for doubles costs little whatever is sent */

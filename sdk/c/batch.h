@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "base/json.h"
+#include "common/json.h"
 #include "buffer.h"
 
 /* Bytes or text of an object; p == NULL: it has none. One byte behind them may be written. */

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "base/json.h"
+#include "common/json.h"
 
 #define BUFFER_FIRST 256
 #define BUFFER_KEEP 65536

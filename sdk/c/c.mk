@@ -1,5 +1,5 @@
 # The C worker library, the program that runs a plugin as a worker, and the example.
-SDK_C_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/c/*.c)) $(addprefix $(BUILD)/obj/host/,base/json.o ws/header.o ws/utf8.o ws/wide.o)
+SDK_C_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/c/*.c)) $(addprefix $(BUILD)/obj/sdk/common/,json.o header.o utf8.o wide.o)
 SDK_C_LIBS := $(shell pkg-config --libs jansson 2>/dev/null) -lnng -lpthread
 SDK_C_OUT  := $(BUILD)/libtova-worker.a $(BUILD)/tova-worker $(BUILD)/examples/echo-worker
 
@@ -12,7 +12,7 @@ $(BUILD)/libtova-worker.a: $(SDK_C_OBJ)
 
 $(BUILD)/obj/sdk/c/%.o: HOSTFLAGS += -Isdk/c
 
-$(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(BUILD)/libtova.a
+$(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(HOST_A)
 	$(call quiet,LINK)$(CC) $(LINK) $^ $(SDK_C_LIBS) $(LIBS) -o $@
 
 # As a user's program: nothing but the two headers and the library.

@@ -1,7 +1,7 @@
 #include "commands.h"
 
+#include "common/utf8.h"
 #include "ids.h"
-#include "ws/utf8.h"
 
 #define COMMANDS_NAME_MAX 255
 /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/pair0.h"
+#include "common/pair0.h"
 
 #define IPC_READ 65536	    /* room for a read, at least */
 #define IPC_KEEP (1u << 20) /* a larger buffer is given back when it is empty */

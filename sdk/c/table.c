@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "common/header.h"
+#include "common/utf8.h"
 #include "ids.h"
 #include "say.h"
 #include "task.h"
 #include "tova_worker.h"
 #include "worker.h"
-#include "ws/header.h"
-#include "ws/utf8.h"
 
 /* May this thread, in this callback, do such a thing? */
 static int check(const struct task *t, bool commands)

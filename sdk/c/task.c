@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
+#include "common/utf8.h"
 #include "ids.h"
 #include "worker.h"
-#include "ws/utf8.h"
 
 #define TASK_ACK_SIZE 64 /* more than what stands around the commands of an acknowledgement */
 

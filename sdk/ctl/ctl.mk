@@ -1,5 +1,5 @@
 # tova-ctl.
-CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/ctl/*.c)) $(BUILD)/obj/host/base/printable.o
+CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/ctl/*.c)) $(BUILD)/libtova-common.a
 
 $(BUILD)/tova-ctl: $(CTL_OBJ)
 	$(call quiet,LINK)$(CC) $(LINK) $^ $(shell pkg-config --libs jansson) -lnng -lpthread -o $@

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/printable.h"
+#include "common/printable.h"
 
 #define PRINT_GAP 2
 

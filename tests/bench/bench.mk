@@ -86,9 +86,9 @@ $(BUILD)/bench/plugins/%.so: tests/bench/plugins/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,SO)$(CC) $(ALLFLAGS) -fPIC -shared -Isdk $< -Wl,-z,relro,-z,now -o $@
 
-$(BUILD)/bench/conversation: tests/bench/instructions/conversation.c $(BUILD)/libtova.a $(FLAGS_FILE)
+$(BUILD)/bench/conversation: tests/bench/instructions/conversation.c $(HOST_A) $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(HOST_A) $(LIBS) $(UNIT_LIB) -o $@
 
 INSTRUCTIONS = $(PYTHON) -B tests/bench/instructions/guard.py \
 	--build '$(shell echo __VERSION__ | $(CC) -E -P -xc - | tr -d '"') $(strip $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA))'

@@ -49,7 +49,7 @@ def test_options_and_their_defaults():
 
 
 def test_files_and_fuzz_targets_are_there():
-    for name in set(re.findall(r"`((?:base|settings|ws|tls|net|auth|hub|threads|handler|ops|host/dist)/[a-z_./-]+)`", PAGE)):
+    for name in set(re.findall(r"`((?:base|settings|ws|tls|net|auth|hub|threads|handler|ops|host/dist|sdk/common)/[a-z_./-]+)`", PAGE)):
         assert (ROOT / name).exists() or (ROOT / "host" / name).exists(), name
     rows = re.findall(r"^\|.*\.c`.*\| ((?:`[a-z0-9]+`(?:, )?)+) \|$", PAGE, re.M)
     targets = {name for row in rows for name in re.findall("`([a-z0-9]+)`", row)}

@@ -6,9 +6,9 @@ FUZZ_NAMES   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c)
 FUZZ         ?= $(FUZZ_NAMES)
 FUZZ_REPLAY  := $(FUZZ_NAMES:%=$(BUILD)/tests/fuzz/replay_%)
 
-$(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(BUILD)/libtova.a $(FLAGS_FILE)
+$(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HOST_A) $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(call quiet,TEST)$(CC) $(HOSTFLAGS) -MT $@ -MF $@.d tests/fuzz/replay.c -x c $< -x none $(LINK) $(BUILD)/libtova.a $(LIBS) -o $@
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) -MT $@ -MF $@.d tests/fuzz/replay.c -x c $< -x none $(LINK) $(HOST_A) $(LIBS) -o $@
 
 .PHONY: check-fuzz-seeds fuzz
 check-fuzz-seeds: $(FUZZ_REPLAY)
@@ -23,7 +23,7 @@ $(BUILD)/fuzz/obj/%.o: %.c $(FLAGS_FILE)
 	$(call quiet,CC)$(FUZZ_CC) $(HOSTFLAGS) -c $< -o $@
 
 .SECONDARY: $(FUZZ_NAMES:%=$(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o)
-$(BUILD)/fuzz/libtova.a: $(SRC_LIB:%.c=$(BUILD)/fuzz/obj/%.o)
+$(BUILD)/fuzz/libtova.a: $(patsubst %.c,$(BUILD)/fuzz/obj/%.o,$(SRC_LIB) $(SRC_COMMON))
 	@rm -f $@
 	$(call quiet,AR)ar rcs $@ $^
 

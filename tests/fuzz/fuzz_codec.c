@@ -2,9 +2,9 @@
  * made of the input, written, and read back by jansson. */
 #include <jansson.h>
 
+#include "common/utf8.h"
 #include "fuzz.h"
 #include "handler/worker/codec.h"
-#include "ws/utf8.h"
 
 static struct hub hub = {.host_id = 0x1122334455667788};
 static struct mount mount;

@@ -2,10 +2,10 @@
  * compressed, which zlib by itself must inflate again; and the frame reader, where the rest is what a peer sends, without masks, and
  * what comes out is compared with what zlib makes of it byte by byte; and that reader before a client that keeps its context though it was
  * told not to. */
+#include "common/utf8.h"
 #include "record.h"
 #include "ws/deflate.h"
 #include "ws/frame.h"
-#include "ws/utf8.h"
 
 /* --- what is agreed on ------------------------------------------------------------------------ */
 

@@ -1,8 +1,8 @@
 /* The frame reader against a slow one written from the RFC, and with the bytes whole, in pieces, and straight into its buffer. The
  * input's first bytes choose the limits and the pieces, the rest is what the peer sends. */
+#include "common/utf8.h"
 #include "record.h"
 #include "ws/frame.h"
-#include "ws/utf8.h"
 
 /* --- the slow reader -------------------------------------------------------------------------- */
 

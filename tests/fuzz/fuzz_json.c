@@ -1,9 +1,9 @@
 /* JSON texts: the reader accepts what jansson accepts, strings mean the same, and what is written is read back. */
 #include <jansson.h>
 
-#include "base/json.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "fuzz.h"
-#include "ws/utf8.h"
 
 static void check_string(const struct json_string *s, const char *from, size_t n)
 {

@@ -1,8 +1,8 @@
 /* Request heads: the same answer whole and in pieces; what is accepted keeps every promise of request.h, and means the same when it
  * is written anew from its parts. The input's first two bytes choose the limits and the pieces. */
+#include "common/utf8.h"
 #include "fuzz.h"
 #include "ws/request.h"
-#include "ws/utf8.h"
 
 struct answer {
 	enum request_status status;

@@ -3,10 +3,10 @@
  * message that is written in pieces as small as a full pipe leaves them. */
 #include <jansson.h>
 
-#include "base/json.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "fuzz.h"
 #include "handler/script/script_text.h"
-#include "ws/utf8.h"
 
 /* With a byte behind it that must stay. */
 static char *copy(const void *data, size_t n)

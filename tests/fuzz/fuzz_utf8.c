@@ -1,6 +1,6 @@
 /* The UTF-8 check against a decoder that computes code points, and in pieces against the whole. */
+#include "common/utf8.h"
 #include "fuzz.h"
-#include "ws/utf8.h"
 
 /* Can a character with this lead byte and these tails be valid, if the tails not there yet may be anything? Compares the range of
  * code points it may become with what RFC 3629 allows. */

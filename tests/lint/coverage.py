@@ -1,4 +1,4 @@
-"""Which part of the lines of host/ the tests reached, folder by folder: coverage.py BUILD, after a run of a build with --coverage."""
+"""Which part of the lines of host/ and sdk/common/ the tests reached, folder by folder: coverage.py BUILD, after a run of a build with --coverage."""
 import json
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def lines_of(build):
     text = subprocess.run(["gcov", "--json-format", "--stdout", *notes], check=True, stdout=subprocess.PIPE).stdout
     for document in text.splitlines():
         for file in json.loads(document)["files"] if document.strip() else ():
-            if file["file"].startswith("host/"):
+            if file["file"].startswith(("host/", "sdk/common/")):
                 for line in file["lines"]:
                     counts[file["file"]][line["line_number"]] += line["count"]
     return counts

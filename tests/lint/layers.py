@@ -1,4 +1,4 @@
-"""A file of host/ includes only files that stand before it in layers.txt, which has every one of them.
+"""A file of host/ or sdk/common/ includes only files that stand before it in layers.txt, which has every one of them.
 
 layers.txt is one list: a line `folder/` and the files of that folder, in the order in which they may include each other; every file may
 include all of the folders above. The files on top of host/ come last. System headers are free, but for some that are one folder's: see
@@ -25,17 +25,21 @@ def read_list(text):
     return files
 
 
-def complaints(root, files):
+def files_of(root, *folders):
+    """{name as it is included: path} of what lies below these folders of root."""
+    return {path.relative_to(root).as_posix(): path for folder in folders for path in sorted((root / folder).rglob("*.[ch]"))}
+
+
+def complaints(have, files):
     """Every include that the order forbids, in words."""
     place = {f"{folder}/{name}" if folder != "." else name: at for at, (folder, name) in enumerate(files)}
-    have = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.[ch]"))}
     yield from (f"{LIST.name}: {name} is listed twice" for name in place if sum(name == (f"{a}/{b}" if a != "." else b) for a, b in files) > 1)
     yield from (f"{LIST.name}: there is no {name}" for name in place if name not in have)
     for name, path in have.items():
         if name not in place:
             yield f"{path}: it has no place in {LIST.name}"
             continue
-        folder = path.parent.relative_to(root).as_posix()
+        folder = Path(name).parent.as_posix()
         for local, system in INCLUDE.findall(path.read_text()):
             if system:
                 yield from (f"{path}: <{system}> is for {' and '.join(sorted(owners))}/ only"
@@ -50,7 +54,7 @@ def complaints(root, files):
 
 
 def main():
-    found = list(complaints(Path("host"), read_list(LIST.read_text())))
+    found = list(complaints(files_of(Path("sdk"), "common") | files_of(Path("host"), "."), read_list(LIST.read_text())))
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 

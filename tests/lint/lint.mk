@@ -1,7 +1,7 @@
 # What a script can check, no reviewer has to. check-layers is part of `make check`; the rest wants `make lint-deps`.
 PKGS_LINT   := clang-format clang-tidy cppcheck shellcheck
-LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c plugins/*.c)
-LINT_FORMAT := $(LINT_SRC) $(wildcard host/*.h host/*/*.h host/*/*/*.h sdk/*.h sdk/c/*.[ch] sdk/c/*/*.c sdk/ctl/*.c)
+LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c sdk/common/*.c plugins/*.c)
+LINT_FORMAT := $(LINT_SRC) $(wildcard host/*.h host/*/*.h host/*/*/*.h sdk/*.h sdk/common/*.h sdk/c/*.[ch] sdk/c/*/*.c sdk/ctl/*.c)
 # Its own guesses about configurations cost more than they find; unused functions are told by -Werror and by the linker.
 # It knows the lists of sys/queue.h only if it is told of that file.
 QUEUE_H  := $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))
@@ -26,7 +26,7 @@ lint-shell:
 	shellcheck .ci/run
 
 # One stamp for each file, so that what did not change is not read again.
-$(BUILD)/lint/%.ok: % .clang-tidy $(wildcard host/*/*.h host/*/*/*.h sdk/*.h)
+$(BUILD)/lint/%.ok: % .clang-tidy $(wildcard host/*/*.h host/*/*/*.h sdk/*.h sdk/common/*.h)
 	@mkdir -p $(@D)
 	$(call quiet,TIDY)clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -D_GNU_SOURCE -Ihost -Isdk \
 		'-DTOVA_VERSION="0"' '-DTOVA_PLUGIN_DIR="/"' $(CFLAGS_PC) 2>$@.err || { cat $@.err; exit 1; }

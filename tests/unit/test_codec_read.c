@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
+#include "common/utf8.h"
 #include "handler/worker/codec.h"
-#include "ws/utf8.h"
 #include "run.h"
 
 #define HOST UINT64_C(0x1122334455667788)

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
+#include "common/utf8.h"
 #include "ws/frame.h"
-#include "ws/utf8.h"
 #include "run.h"
 
 #define TEXT (0x80 | FRAME_TEXT)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
-#include "base/json.h"
-#include "ws/utf8.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "run.h"
 
 static uint64_t state;

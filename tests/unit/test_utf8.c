@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <valgrind/valgrind.h>
 
-#include "ws/utf8.h"
+#include "common/utf8.h"
 #include "run.h"
 
 /* Writes the code point without any judgement: surrogates and values above U+10FFFF too. */

@@ -3,9 +3,9 @@ UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/uni
 UNIT_PC  := $(shell pkg-config --cflags check 2>/dev/null)
 UNIT_LIB := $(shell pkg-config --libs check 2>/dev/null)
 
-$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libtova.a $(FLAGS_FILE)
+$(BUILD)/tests/unit/%: tests/unit/%.c $(HOST_A) $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(UNIT_WRAP) $(BUILD)/libtova.a $(LIBS) $(UNIT_LIB) -o $@
+	$(call quiet,TEST)$(CC) $(HOSTFLAGS) $(UNIT_PC) -MT $@ -MF $@.d $< $(LINK) $(UNIT_WRAP) $(HOST_A) $(LIBS) $(UNIT_LIB) -o $@
 
 # What must survive a lack of memory at any moment: the test decides when there is none.
 $(BUILD)/tests/unit/test_frame: UNIT_WRAP := -Wl,--wrap=realloc

@@ -1,12 +1,12 @@
 /* plugin_host: the functions that a plugin can call. */
 #include <stdlib.h>
 
+#include "common/header.h"
+#include "common/utf8.h"
 #include "handler/plugin/plugin_instance.h"
 #include "hub/state.h"
 #include "ws/request.h"
-#include "ws/header.h"
 #include "ws/upgrade.h"
-#include "ws/utf8.h"
 
 static int result_of(enum commit_error error)
 {

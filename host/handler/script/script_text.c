@@ -4,7 +4,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "base/json.h"
+#include "common/json.h"
 
 /* --- to it ------------------------------------------------------------------------------------ */
 

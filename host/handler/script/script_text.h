@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 /* In the order of the choices of --script-lines, and then --script-binary. */
 enum script_framing {

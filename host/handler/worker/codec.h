@@ -5,7 +5,7 @@
 
 #include <sys/uio.h>
 
-#include "base/json.h"
+#include "common/json.h"
 #include "hub/hub.h"
 
 /* --- host to worker --------------------------------------------------------------------------- */

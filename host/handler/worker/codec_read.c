@@ -2,9 +2,9 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
+#include "common/header.h"
 #include "handler/worker/codec.h"
 #include "hub/room.h"
-#include "ws/header.h"
 
 /* --- one object ------------------------------------------------------------------------------- */
 

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 
 #include "handler/worker/codec.h"
+#include "common/utf8.h"
 #include "auth/token.h"
-#include "ws/utf8.h"
 
 #define CODEC_KEEP (256u << 10)
 #define CODEC_LOOK 4096	   /* bytes of text beyond which it is counted before it is written */

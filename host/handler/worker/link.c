@@ -2,12 +2,12 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "base/random.h"
+#include "common/random.h"
+#include "common/utf8.h"
 #include "handler/worker/query.h"
 #include "handler/worker/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
-#include "ws/utf8.h"
 
 static struct hub *link_hub(const struct worker *w)
 {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "base/random.h"
+#include "common/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 

@@ -3,7 +3,7 @@
 #define TOVA_HANDLER_WORKER_PUSH_H
 
 #include "base/hash.h"
-#include "base/span.h"
+#include "common/span.h"
 
 #define PUSH_SOURCES_MAX 10000
 #define PUSH_SOURCE_NAME_MAX 64

@@ -14,7 +14,7 @@
 
 #include "base/check.h"
 #include "base/address.h"
-#include "base/pair0.h"
+#include "common/pair0.h"
 #include "tls/tls.h"
 
 #define SP_HELLO_MS 10000     /* for the peer's */

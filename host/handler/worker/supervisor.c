@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "base/random.h"
+#include "common/random.h"
 #include "handler/worker/pool.h"
 
 #define CHILD_DELAY_MS 100 /* before the first restart that follows a useless life */

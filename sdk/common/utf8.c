@@ -1,8 +1,8 @@
-#include "ws/utf8.h"
+#include "common/utf8.h"
 
 #include <string.h>
 
-#include "ws/wide.h"
+#include "common/wide.h"
 
 /* The check is a finite automaton whose state is a bit offset. Each byte has one 64-bit row that
  * holds the next state for every state, six bits each at the offset of that state; a step is one

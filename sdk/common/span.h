@@ -1,6 +1,6 @@
 /* span: borrowed bytes with a length. Never owns, never ends in NUL unless said so. */
-#ifndef TOVA_BASE_SPAN_H
-#define TOVA_BASE_SPAN_H
+#ifndef TOVA_COMMON_SPAN_H
+#define TOVA_COMMON_SPAN_H
 
 #include <stdbool.h>
 #include <stddef.h>

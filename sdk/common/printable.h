@@ -1,7 +1,7 @@
 /* printable: what peers have chosen, for people to read: no character of it may make it look like
  * something else. */
-#ifndef TOVA_BASE_PRINTABLE_H
-#define TOVA_BASE_PRINTABLE_H
+#ifndef TOVA_COMMON_PRINTABLE_H
+#define TOVA_COMMON_PRINTABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* pair0: what nng's PAIR0 looks like on a stream, for both ends of a worker's link: a greeting both
  * ways, then messages, each with its length before it, and on a Unix socket a byte 01 before that.
  */
-#ifndef TOVA_BASE_PAIR0_H
-#define TOVA_BASE_PAIR0_H
+#ifndef TOVA_COMMON_PAIR0_H
+#define TOVA_COMMON_PAIR0_H
 
 #include <endian.h>
 #include <stdint.h>

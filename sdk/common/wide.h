@@ -1,7 +1,7 @@
 /* wide: loops over many bytes at 32 bytes a step, where the processor has AVX2. Whether it has is
  * asked at run time; without it the callers' portable loops do the same. */
-#ifndef TOVA_WS_WIDE_H
-#define TOVA_WS_WIDE_H
+#ifndef TOVA_COMMON_WIDE_H
+#define TOVA_COMMON_WIDE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "base/json.h"
+#include "common/json.h"
 
 #include <endian.h>
 #ifdef __SSE2__

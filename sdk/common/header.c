@@ -1,4 +1,4 @@
-#include "ws/header.h"
+#include "common/header.h"
 
 #include <stddef.h>
 #include <string.h>

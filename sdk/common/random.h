@@ -1,7 +1,7 @@
 /* random: numbers that nobody can guess, from the kernel. It needs no memory. Where it has worked
  * once (the host tries it at its start) it does not fail later. */
-#ifndef TOVA_BASE_RANDOM_H
-#define TOVA_BASE_RANDOM_H
+#ifndef TOVA_COMMON_RANDOM_H
+#define TOVA_COMMON_RANDOM_H
 
 #include <stdbool.h>
 #include <sys/random.h>

@@ -5,14 +5,14 @@
  * The reader is strict (RFC 8259) in structure and transparent in strings: bytes inside them are
  * not checked to be UTF-8, since whoever uses a string knows what it must be.
  */
-#ifndef TOVA_BASE_JSON_H
-#define TOVA_BASE_JSON_H
+#ifndef TOVA_COMMON_JSON_H
+#define TOVA_COMMON_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 #define JSON_DEPTH_MAX 32
 #define JSON_INTEGER_MAX ((UINT64_C(1) << 53) - 1)

@@ -1,4 +1,4 @@
-#include "ws/wide.h"
+#include "common/wide.h"
 
 #ifdef __x86_64__
 

@@ -1,10 +1,10 @@
 /* header: lines that handlers add to answers. */
-#ifndef TOVA_WS_HEADER_H
-#define TOVA_WS_HEADER_H
+#ifndef TOVA_COMMON_HEADER_H
+#define TOVA_COMMON_HEADER_H
 
 #include <stdbool.h>
 
-#include "base/span.h"
+#include "common/span.h"
 
 /* A token by RFC 9110 5.6.2: one or more of its characters. */
 bool header_is_token(struct span s);

@@ -1,7 +1,7 @@
 /* utf8: streaming check of UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above
  * U+10FFFF). */
-#ifndef TOVA_WS_UTF8_H
-#define TOVA_WS_UTF8_H
+#ifndef TOVA_COMMON_UTF8_H
+#define TOVA_COMMON_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
