@@ -1,6 +1,8 @@
 # tova-host. The two commands to know: `make deps run` and `make test-deps check`; `make help` lists the others.
 BUILD   ?= build
 PREFIX  ?= /usr/local
+LIBDIR  ?= $(PREFIX)/lib
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR ?=
 ifeq ($(origin CC),default)
 CC := gcc
@@ -9,7 +11,7 @@ ifeq ($(origin CXX),default)
 CXX := g++
 endif
 PYTHON  ?= /usr/bin/python3
-VERSION := 0.1.0
+VERSION := 0.2.0
 
 PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev liburing-dev zlib1g-dev libnng-dev
 PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind openssl python3 python3-pytest python3-selenium chromium chromium-driver nng-utils websocketd nodejs nginx-light haproxy
@@ -37,7 +39,7 @@ CFLAGS  ?= -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ALLFLAGS = -std=gnu11 $(WARN) $(OPT) $(CFLAGS) $(HARDEN) $(EXTRA) -MMD -MP
 # What is below sdk/ sees nothing of the host.
-SDKFLAGS  = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(PREFIX)/lib/tova/plugins"' $(CFLAGS_PC)
+SDKFLAGS  = $(ALLFLAGS) -D_GNU_SOURCE -fPIE -Isdk -DTOVA_VERSION='"$(VERSION)"' -DTOVA_PLUGIN_DIR='"$(LIBDIR)/tova/plugins"' $(CFLAGS_PC)
 HOSTFLAGS = $(SDKFLAGS) -Ihost
 LINK    = -pie -fno-lto -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsanitize=$(SAN))
 
@@ -56,15 +58,19 @@ quiet = $(if $(V),,@printf '  %-5s %s\n' '$(1)' '$@' &&)
 again = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .DELETE_ON_ERROR:
-.PHONY: all help deps test-deps run install clean
+.PHONY: all help deps test-deps run clean
 all: $(BUILD)/tova-host $(PLUGINS)
 
-# Objects are built again when the compiler or its options change.
+# Objects are built again when the compiler or its options change. What builds nothing (install, by root, with another environment)
+# changes none of that.
+BUILDS_NOTHING := install uninstall dist clean help
 FLAGS_FILE := $(BUILD)/flags
-FLAGS_NOW  := $(CC) $(CXX) $(HOSTFLAGS) $(LTO) $(LINK) $(LIBS)
+FLAGS_NOW  := $(CC) $(CXX) $(HOSTFLAGS) $(LTO) $(LINK) $(LIBS) $(UNITDIR)
+ifneq ($(filter-out $(BUILDS_NOTHING),$(or $(MAKECMDGOALS),all)),)
 ifneq ($(FLAGS_NOW),$(file <$(FLAGS_FILE)))
 $(shell mkdir -p $(BUILD))
 $(file >$(FLAGS_FILE),$(FLAGS_NOW))
+endif
 endif
 
 $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
@@ -93,23 +99,19 @@ include host/dist/dist.mk
 include $(wildcard sdk/*/*.mk)
 include tests/tests.mk
 
-# --- running and installing ---------------------------------------------------------------------------------------------------
+# --- running ------------------------------------------------------------------------------------------------------------------
 run: | $(filter deps,$(MAKECMDGOALS))
 	@$(again) all
 	@echo "The chat is at http://$(LISTEN)/ (control-C stops it)."
 	@exec $(BUILD)/tova-host --plugin chat.so --static examples/chat --listen $(LISTEN)
-
-install: all install-dist
-	install -D -m 755 $(BUILD)/tova-host $(DESTDIR)$(PREFIX)/bin/tova-host
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/tova/plugins $(PLUGINS)
-	install -D -m 644 sdk/tova_plugin.h $(DESTDIR)$(PREFIX)/include/tova_plugin.h
 
 help:
 	@echo 'make                  build/tova-host and build/plugins/*.so (V=1 shows the commands, CC=clang BUILD=build/clang another compiler)'
 	@echo 'make deps run         install what building needs, build, start the chat (LISTEN=ADDR:PORT)'
 	@echo 'make test-deps check  install what tests need, build, run every test'
 	@echo 'make check-NAME       some of the tests: $(patsubst check-%,%,$(CHECKS))'
-	@echo 'make install          into PREFIX=/usr/local, below DESTDIR if that is set'
+	@echo 'make install          what was built, into PREFIX=/usr/local, below DESTDIR if that is set; make uninstall takes it away again'
+	@echo 'make dist             $(DIST_TARBALL), the sources, with a checksum'
 	@echo 'make check-quick      what is quick of that, in under three minutes'
 	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'
 	@echo 'make fuzz             fuzz every parser for FUZZ_SECONDS=60 each'

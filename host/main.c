@@ -7,6 +7,7 @@
 
 #include "handler/process.h"
 #include "server.h"
+#include "version.h"
 #include "ws/authority.h"
 #include "ws/upgrade.h"
 
@@ -26,6 +27,7 @@ int main(int argc, char **argv)
 		.argv = argv,
 		.origin_error = upgrade_origin_pattern_error,
 		.host_error = authority_pattern_error,
+		.print_features = version_print_features,
 		.out = stdout,
 		.err = stderr,
 	};

@@ -154,6 +154,11 @@ void loop_stop(struct loop *loop)
 	loop->stop = true;
 }
 
+const char *loop_library_version(void)
+{
+	return event_get_version();
+}
+
 uint64_t loop_clock(void)
 {
 	struct timespec t;

@@ -116,6 +116,8 @@ static inline bool loop_is_own(const struct loop *loop)
 
 /* Milliseconds of a clock that never goes back, a few milliseconds coarse. */
 uint64_t loop_clock(void);
+/* Of the library that waits, as text. */
+const char *loop_library_version(void);
 
 /* The same, read once a turn. */
 static inline uint64_t loop_now(struct loop *loop)

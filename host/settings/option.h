@@ -251,7 +251,7 @@ enum option_when {
 	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \
 	  "say what is wrong, or print the settings in effect as a config file, and exit") \
 	X(help, FLAG, "help", 'h', NULL, COMMAND, START, 0, 0, NULL, NULL, "print this help and exit") \
-	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version and exit") \
+	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version, what it can do and its libraries, and exit") \
 	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options for the manual page") \
 	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options as a table of the README")
 /* clang-format on */

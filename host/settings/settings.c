@@ -273,13 +273,16 @@ static void check_tls(struct settings_layer *layer)
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
-static bool print_instead(const struct settings *s, FILE *out)
+static bool print_instead(const struct settings *s, const struct settings_source *source)
 {
+	FILE *out = source->out;
 	if (s->help)
 		option_print_help(out);
-	else if (s->version)
+	else if (s->version) {
 		fputs("tova-host " TOVA_VERSION "\n", out);
-	else if (s->help_man)
+		if (source->print_features != NULL)
+			source->print_features(out);
+	} else if (s->help_man)
 		option_print_man(out);
 	else if (s->help_markdown)
 		option_print_markdown(out);
@@ -308,7 +311,7 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	enum settings_status status = SETTINGS_OK;
 
 	settings_command_line_read(&over);
-	if (errors.n == 0 && !no_memory && print_instead(&over.s, source->out))
+	if (errors.n == 0 && !no_memory && print_instead(&over.s, source))
 		status = SETTINGS_DONE;
 	if (status == SETTINGS_OK && over.s.config != NULL)
 		settings_config_read(&under, over.s.config);

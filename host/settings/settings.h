@@ -100,6 +100,7 @@ struct settings_source {
 	 * accepts all. */
 	const char *(*origin_error)(const char *item);
 	const char *(*host_error)(const char *item);
+	void (*print_features)(FILE *out); /* below the version; NULL: nothing */
 	FILE *out, *err; /* stdout and stderr, or a test's; err NULL: say nothing */
 };
 

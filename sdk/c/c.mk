@@ -22,17 +22,13 @@ $(BUILD)/examples/%-worker: sdk/c/examples/%.c sdk/tova_plugin.h sdk/c/tova_work
 
 all: $(SDK_C_OUT)
 
-$(BUILD)/dist/tova-worker.pc: sdk/c/tova-worker.pc.in
+$(BUILD)/dist/%.pc: sdk/c/%.pc.in $(FLAGS_FILE)
 	@mkdir -p $(@D)
-	sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' $< >$@
+	@sed $(DIST_SED) $< >$@
 
-.PHONY: install-sdk-c
-install: install-sdk-c
-install-sdk-c: $(SDK_C_OUT) $(BUILD)/dist/tova-worker.pc
-	install -D -m 644 $(BUILD)/dist/tova-worker.pc $(DESTDIR)$(PREFIX)/share/pkgconfig/tova-worker.pc
-	install -D -m 755 $(BUILD)/tova-worker $(DESTDIR)$(PREFIX)/bin/tova-worker
-	install -D -m 644 $(BUILD)/libtova-worker.a $(DESTDIR)$(PREFIX)/lib/libtova-worker.a
-	install -D -m 644 sdk/c/tova_worker.h $(DESTDIR)$(PREFIX)/include/tova_worker.h
+all: $(BUILD)/dist/tova-worker.pc
+INSTALL += 755:$(BUILD)/tova-worker:$(PREFIX)/bin/tova-worker 644:$(BUILD)/libtova-worker.a:$(LIBDIR)/libtova-worker.a \
+	644:sdk/c/tova_worker.h:$(PREFIX)/include/tova_worker.h 644:$(BUILD)/dist/tova-worker.pc:$(LIBDIR)/pkgconfig/tova-worker.pc
 
 # The stories that every worker library tells, and what the whole stories need besides.
 $(BUILD)/tests/e2e/%: tests/e2e/stories/%.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a

@@ -6,9 +6,5 @@ $(BUILD)/tova-ctl: $(CTL_OBJ)
 
 all: $(BUILD)/tova-ctl
 
-.PHONY: install-ctl
-install: install-ctl
-install-ctl: $(BUILD)/tova-ctl
-	install -D -m 755 $(BUILD)/tova-ctl $(DESTDIR)$(PREFIX)/bin/tova-ctl
-	install -D -m 644 sdk/ctl/tova-ctl.1 $(DESTDIR)$(PREFIX)/share/man/man1/tova-ctl.1
-	install -D -m 644 sdk/ctl/tova-worker.1 $(DESTDIR)$(PREFIX)/share/man/man1/tova-worker.1
+INSTALL += 755:$(BUILD)/tova-ctl:$(PREFIX)/bin/tova-ctl \
+	644:sdk/ctl/tova-ctl.1:$(PREFIX)/share/man/man1/tova-ctl.1 644:sdk/ctl/tova-worker.1:$(PREFIX)/share/man/man1/tova-worker.1

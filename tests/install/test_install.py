@@ -1,12 +1,15 @@
 """An installed host: everything is where it belongs, and a plugin can be built with nothing else."""
+import json
 import os
+import re
 import shutil
 import subprocess
+import tarfile
 
 import pytest
 
 from conftest import PREFIX, ROOT, STAGE
-from tova_host import Host
+from tova_host import BUILD, Host
 from wsclient import connect
 
 # Its functions have names that the host uses inside.
@@ -36,6 +39,14 @@ TOVA_PLUGIN = {TOVA_PLUGIN_HEAD("names", "1.0"), .on_message = on_message};
 """
 
 
+def make(*words, code=0):
+    """Standard output and error of make in the tree, which has to end with that code."""
+    done = subprocess.run(["make", "--no-print-directory", f"BUILD={os.environ.get('TOVA_BUILD', 'build')}", *words], cwd=ROOT, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, check=False, env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")})
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
 class Installed(Host):
     def __init__(self, *args):
         super().__init__(*args)
@@ -50,7 +61,8 @@ def modes(folder):
 def test_every_file_is_there():
     plugins = sorted(p.stem for p in (ROOT / "plugins").glob("*.c"))
     expected = {"bin/tova-host": 0o755, "include/tova_plugin.h": 0o644, "share/man/man1/tova-host.1": 0o644,
-                "share/pkgconfig/tova-plugin.pc": 0o644, "lib/systemd/system/tova-host.service": 0o644}
+                "lib/pkgconfig/tova-plugin.pc": 0o644, "lib/pkgconfig/tova-worker.pc": 0o644, "bin/tova-ctl": 0o755, "bin/tova-worker": 0o755,
+                "share/man/man1/tova-ctl.1": 0o644, "lib/libtova-worker.a": 0o644, "include/tova_worker.h": 0o644, "lib/systemd/system/tova-host.service": 0o644}
     expected.update({f"lib/tova/plugins/{name}.so": 0o644 for name in plugins})
     there = modes(PREFIX)
     assert {name: there.get(name) for name in expected} == expected
@@ -60,7 +72,7 @@ def test_no_place_of_the_build_is_left():
     prefix = "/" + str(PREFIX.relative_to(STAGE))
     unit = (PREFIX / "lib/systemd/system/tova-host.service").read_text()
     assert f"ExecStart={prefix}/bin/tova-host " in unit
-    for name in ("share/pkgconfig/tova-plugin.pc", "share/man/man1/tova-host.1"):
+    for name in ("lib/pkgconfig/tova-plugin.pc", "lib/pkgconfig/tova-worker.pc", "share/man/man1/tova-host.1"):
         text = (PREFIX / name).read_text()
         assert prefix in text and str(STAGE) not in text and "@" not in text.replace("\\(", "")
 
@@ -81,7 +93,7 @@ def test_it_runs():
 
 
 def test_a_plugin_is_built_with_pkg_config(tmp_path):
-    env = {**os.environ, "PKG_CONFIG_PATH": str(PREFIX / "share/pkgconfig"), "PKG_CONFIG_SYSROOT_DIR": str(STAGE)}
+    env = {**os.environ, "PKG_CONFIG_PATH": str(PREFIX / "lib/pkgconfig"), "PKG_CONFIG_SYSROOT_DIR": str(STAGE)}
     flags = subprocess.run(["pkg-config", "--cflags", "tova-plugin"], env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     source, library = tmp_path / "names.c", tmp_path / "names.so"
     source.write_text(PLUGIN)
@@ -89,3 +101,42 @@ def test_a_plugin_is_built_with_pkg_config(tmp_path):
     with Installed("--plugin", library) as host, connect("127.0.0.1", host.port, "/") as ws:
         ws.send_text("whose?")
         assert ws.recv_text() == "mine"
+
+
+def test_uninstall_takes_away_what_install_brought(tmp_path):
+    make("install", f"DESTDIR={tmp_path}")
+    assert modes(tmp_path) == modes(STAGE)
+    make("uninstall", f"DESTDIR={tmp_path}")
+    assert modes(tmp_path) == {}
+
+
+def test_nothing_is_compiled_by_install(tmp_path):
+    """It may be root's, with another environment: what is there stays as it is, and what does not fit is refused with a sentence."""
+    flags = BUILD / "flags"
+    before = flags.read_text(), flags.stat().st_mtime_ns
+    make("install", f"DESTDIR={tmp_path}", "CC=no-such-compiler")
+    assert "build for that first, with make PREFIX=/opt" in make("install", f"DESTDIR={tmp_path}", "PREFIX=/opt", code=2)
+    assert "build first" in make("install", f"DESTDIR={tmp_path}", f"BUILD={tmp_path}/nothing", code=2)
+    assert (flags.read_text(), flags.stat().st_mtime_ns) == before
+
+
+def test_the_tarball_is_the_tree():
+    version = re.search(r"^VERSION := (.*)", (ROOT / "Makefile").read_text(), re.M).group(1)
+    tarball = BUILD / f"tova-host-{version}.tar.gz"
+    assert subprocess.run(["sha256sum", "--check", f"{tarball.name}.sha256"], cwd=BUILD, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    with tarfile.open(tarball) as tar:
+        names = tar.getnames()
+        assert all(n.startswith(f"tova-host-{version}/") for n in names)
+        for file in ("LICENSE", "Makefile", "host/main.c", "sdk/python/tova/__init__.py"):
+            assert tar.extractfile(f"tova-host-{version}/{file}").read() == (ROOT / file).read_bytes()
+    assert not any("/build/" in n or n.endswith(".pyc") for n in names)
+
+
+def test_there_is_one_version():
+    version = re.search(r"^VERSION := (.*)", (ROOT / "Makefile").read_text(), re.M).group(1)
+    said = subprocess.run([PREFIX / "bin/tova-host", "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    assert said[0] == f"tova-host {version}"
+    assert said[1].startswith("features: ") and {"plugins", "workers", "scripts", "tls"} <= set(said[1].split())
+    assert json.loads((ROOT / "sdk/node/package.json").read_text())["version"] == version
+    for file in ("sdk/python/pyproject.toml", "sdk/python/tova/__init__.py"):
+        assert f'version = "{version}"' in (ROOT / file).read_text().replace("__version__", "version")

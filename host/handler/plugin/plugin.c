@@ -367,6 +367,13 @@ static const struct handler_ops plugin_ops = {.deliver = plugin_deliver,
 					      .stop = plugin_stop,
 					      .free = plugin_free};
 
+const char *plugin_interface(void)
+{
+#define PLUGIN_TEXT_(X) #X
+#define PLUGIN_TEXT(X) PLUGIN_TEXT_(X)
+	return PLUGIN_TEXT(TOVA_ABI_MAJOR) "." PLUGIN_TEXT(TOVA_ABI_MINOR);
+}
+
 bool plugin_is(const struct mount *m)
 {
 	return m->handler->ops == &plugin_ops;

@@ -10,6 +10,9 @@
 bool plugin_attach(struct mount *m, const char *path, const struct settings_pair *pairs,
 		   size_t n_pairs, uint64_t slow_ms, char *why, size_t why_cap);
 
+/* The version of tova_plugin.h that plugins are offered, as text. */
+const char *plugin_interface(void);
+
 bool plugin_is(const struct mount *m);
 
 /* Does the library load, and does it know these settings? Nothing of it is started. False with a

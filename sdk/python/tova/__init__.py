@@ -27,4 +27,4 @@ __all__ = [
     "cancel_timer", "close", "connections", "count", "current_event", "join", "leave", "members", "on", "push",
     "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats",
 ]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
