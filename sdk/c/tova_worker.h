@@ -38,7 +38,7 @@ extern "C" {
 /* What is NULL or zero comes from the environment, which the host sets for the workers that it
  * starts. */
 typedef struct tova_worker_options {
-	size_t size;	   /* sizeof(tova_worker_options) */
+	size_t size;	   /* sizeof tova_worker_options */
 	const char *url;   /* TOVA_URL: ipc://PATH, tcp://ADDRESS:PORT or tls+tcp://NAME:PORT */
 	const char *token; /* TOVA_TOKEN */
 	const char *mount; /* TOVA_MOUNT; may be missing */

@@ -16,16 +16,16 @@ static bool negotiate(const struct deflate_policy *policy, const char *offers, s
 	static const struct request_limits limits = {.head_max = 1 << 20, .headers_max = REQUEST_HEADERS_MAX};
 	static const char before[] = "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: ", after[] = "\r\n\r\n";
 	static struct request r;
-	char *head = malloc(sizeof(before) + n + sizeof(after));
-	size_t len = sizeof(before) - 1, used;
+	char *head = malloc(sizeof before + n + sizeof after);
+	size_t len = sizeof before - 1, used;
 	const char *why;
 	bool good;
 	int status;
 
 	memcpy(head, before, len);
 	memcpy(head + len, offers, n);
-	memcpy(head + len + n, after, sizeof(after) - 1);
-	len += n + sizeof(after) - 1;
+	memcpy(head + len + n, after, sizeof after - 1);
+	len += n + sizeof after - 1;
 	good = request_parse(&r, &limits, head, len, NULL, &used, &status, &why) == REQUEST_OK;
 	if (good)
 		*agreed_r = deflate_negotiate(&r, policy, terms_r);
@@ -51,9 +51,9 @@ static void fuzz_offers(uint8_t choice, const uint8_t *data, size_t size)
 	MUST((policy.keep_out || !terms.keep_out) && (policy.keep_in || !terms.keep_in));
 	MUST(!terms.keep_in || terms.in_bits <= policy.bits);
 	n = deflate_answer(&terms, answer);
-	MUST(n > sizeof(name) + 18 && n < sizeof(answer) && memcmp(answer, name, sizeof(name) - 1) == 0);
+	MUST(n > sizeof name + 18 && n < sizeof answer && memcmp(answer, name, sizeof name - 1) == 0);
 	/* Who offers what was answered gets the same. */
-	MUST(negotiate(&policy, answer + sizeof(name) - 1, n - sizeof(name) + 1 - 2, &again, &agreed) && agreed);
+	MUST(negotiate(&policy, answer + sizeof name - 1, n - sizeof name + 1 - 2, &again, &agreed) && agreed);
 	MUST(terms.out_bits == again.out_bits && terms.keep_out == again.keep_out && terms.keep_in == again.keep_in);
 	MUST(terms.in_bits == again.in_bits || !terms.say_in_bits);
 }
@@ -132,9 +132,9 @@ static bool slow_consumer_inflate(struct slow_consumer *s, uint8_t byte)
 	s->ended = false;
 	do {
 		s->z.next_out = piece;
-		s->z.avail_out = sizeof(piece);
+		s->z.avail_out = sizeof piece;
 		code = inflate(&s->z, Z_SYNC_FLUSH);
-		if (!slow_consumer_text(s, piece, sizeof(piece) - s->z.avail_out))
+		if (!slow_consumer_text(s, piece, sizeof piece - s->z.avail_out))
 			return false;
 		if (code == Z_STREAM_END) {
 			s->ended = s->z.avail_in == 0;

@@ -31,7 +31,7 @@ static void check_accepted(const struct request *r)
 	memcpy(text + 24, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
 	SHA1(text, 60, digest);
 	MUST(EVP_DecodeBlock(bytes, (const unsigned char *)accept, UPGRADE_ACCEPT_LEN) == 21 && memcmp(bytes, digest, 20) == 0);
-	n = upgrade_response(answer, sizeof(answer), r, SPAN("chat"), (struct span){NULL, 0}, SPAN("X: y\r\n"));
+	n = upgrade_response(answer, sizeof answer, r, SPAN("chat"), (struct span){NULL, 0}, SPAN("X: y\r\n"));
 	MUST(n > 0 && n == strlen(answer) && strstr(answer, accept) != NULL && strcmp(answer + n - 10, "\r\nX: y\r\n\r\n") == 0);
 	MUST(strncmp(answer, "HTTP/1.1 101 ", 13) == 0);
 	MUST(upgrade_response(answer, n, r, SPAN("chat"), (struct span){NULL, 0}, SPAN("X: y\r\n")) == 0);

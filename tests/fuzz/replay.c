@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 			perror(argv[i]);
 			return 1;
 		}
-		n = fread(bytes, 1, sizeof(bytes), file);
+		n = fread(bytes, 1, sizeof bytes, file);
 		fclose(file);
 		/* A block of the very size, so that sanitizers see what is read beyond it. */
 		exact = malloc(n > 0 ? n : 1);

@@ -13,14 +13,14 @@ static char head[8192];
 
 static void parse(const char *const offers[], size_t n)
 {
-	const struct request_limits limits = {.head_max = sizeof(head), .headers_max = 100};
-	size_t len = (size_t)snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: h\r\n"), used;
+	const struct request_limits limits = {.head_max = sizeof head, .headers_max = 100};
+	size_t len = (size_t)snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: h\r\n"), used;
 	const char *why = "";
 	int status;
 
 	for (size_t i = 0; i < n; i++)
-		len += (size_t)snprintf(head + len, sizeof(head) - len, "Sec-WebSocket-Extensions: %s\r\n", offers[i]);
-	len += (size_t)snprintf(head + len, sizeof(head) - len, "\r\n");
+		len += (size_t)snprintf(head + len, sizeof head - len, "Sec-WebSocket-Extensions: %s\r\n", offers[i]);
+	len += (size_t)snprintf(head + len, sizeof head - len, "\r\n");
 	ck_assert_int_eq(request_parse(&request, &limits, head, len, NULL, &used, &status, &why), REQUEST_OK);
 }
 
@@ -37,7 +37,7 @@ static const char *answer_all(const struct deflate_policy *policy, const char *c
 		return "";
 	len = deflate_answer(&terms, text);
 	ck_assert_uint_eq(len, strlen(text));
-	ck_assert_uint_lt(len, sizeof(text));
+	ck_assert_uint_lt(len, sizeof text);
 	ck_assert(strncmp(text, name, strlen(name)) == 0 && strcmp(text + len - 2, "\r\n") == 0);
 	text[len - 2] = '\0';
 	return text + strlen(name);
@@ -124,7 +124,7 @@ START_TEST(offers)
 		 PD "; client_max_window_bits=11"},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		ck_assert_str_eq(answer(&both, cases[i].offer), cases[i].both);
 		ck_assert_str_eq(answer(&none, cases[i].offer), cases[i].none);
 		ck_assert_str_eq(answer(&small, cases[i].offer), cases[i].small);
@@ -225,7 +225,7 @@ START_TEST(messages_of_every_window)
 
 		ck_assert(deflate_start(&out, 6, bits));
 		ck_assert_int_eq(inflateInit2(&in, -(int)bits), Z_OK);
-		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 			uint8_t *text = prose(sizes[i], (unsigned)i), *packed = malloc(sizes[i] + DEFLATE_TAIL);
 			size_t n = deflate_message(&out, text, sizes[i], packed);
 
@@ -276,7 +276,7 @@ START_TEST(what_does_not_shrink)
 {
 	static const size_t sizes[] = {1, 2, 5, 100, 1000, 70000};
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		uint8_t *p = noise(sizes[i]), *packed = malloc(sizes[i] + DEFLATE_TAIL);
 		z_stream out;
 

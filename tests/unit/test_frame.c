@@ -112,7 +112,7 @@ static void line(struct text *t, const char *kind, unsigned code, const uint8_t 
 
 	for (size_t i = 0; i < n; i++)
 		hash = (hash ^ p[i]) * 16777619u;
-	put(t, head, (size_t)snprintf(head, sizeof(head), "%s %u %zu %08x ", kind, code, n, hash));
+	put(t, head, (size_t)snprintf(head, sizeof head, "%s %u %zu %08x ", kind, code, n, hash));
 	put(t, p, n < 40 ? n : 40);
 	put(t, "\n", 1);
 }
@@ -271,7 +271,7 @@ START_TEST(messages_of_every_size)
 				       124, 125, 126, 127, 128, 255, 256, 300, 1024, 4095, 65535, 65536, 65537, 200000};
 	struct talk t = talk_new();
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		uint8_t *p = letters(sizes[i]);
 
 		frame(&t, TEXT, p, sizes[i]);
@@ -447,7 +447,7 @@ START_TEST(lengths_are_minimal)
 	uint8_t *p = letters(65535);
 
 	t.limits.message_max = UINT64_MAX;
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		frame_as(&t, BINARY, p, wrong[i].len, wrong[i].len <= 65535 ? (size_t)wrong[i].len : 0, wrong[i].bytes);
 		gives_bad(&t, 1002);
 		run(&t);
@@ -557,7 +557,7 @@ END_TEST
 START_TEST(text_is_checked)
 {
 	static const char good[] = "\u03ba\u1f79\u03c3\u03bc\u03b5 \U0001F600 and plain ASCII that is longer than a step \u20ac";
-	const size_t n = sizeof(good) - 1;
+	const size_t n = sizeof good - 1;
 	struct talk t = talk_new();
 
 	frame(&t, TEXT, good, n);
@@ -579,13 +579,13 @@ START_TEST(bad_text_fails_fast)
 	struct talk t = talk_new();
 	char text[64];
 
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		for (size_t at = 0; at < 40; at += RUNNING_ON_VALGRIND ? 13 : 1) {
 			const size_t n = at + strlen(wrong[i]);
 
-			memset(text, 'y', sizeof(text));
+			memset(text, 'y', sizeof text);
 			memcpy(text + at, wrong[i], n - at);
-			frame(&t, TEXT, text, sizeof(text));
+			frame(&t, TEXT, text, sizeof text);
 			gives_bad(&t, 1007);
 			run(&t);
 			/* The rest of a frame, and of a message, need not come. */
@@ -622,7 +622,7 @@ END_TEST
 START_TEST(text_ends_with_a_character)
 {
 	static const char text[] = "an unfinished euro \xE2\x82";
-	const size_t n = sizeof(text) - 1;
+	const size_t n = sizeof text - 1;
 	struct talk t = talk_new();
 
 	frame(&t, TEXT, text, n);
@@ -667,9 +667,9 @@ START_TEST(close_frames)
 	frame(&t, CLOSE, "\x03\xE8\xE2\x82", 4);
 	gives_bad(&t, 1007);
 	run(&t);
-	memset(longest, 'r', sizeof(longest));
+	memset(longest, 'r', sizeof longest);
 	memcpy(longest, "\x03\xE8", 2);
-	frame(&t, CLOSE, longest, sizeof(longest));
+	frame(&t, CLOSE, longest, sizeof longest);
 	line(&t.expected, "close", 1000, (const uint8_t *)longest + 2, 123);
 	run(&t);
 }
@@ -683,7 +683,7 @@ START_TEST(close_codes)
 	for (unsigned code = 0; code <= 65536; code++) {
 		bool ok = code >= 3000 && code < 5000;
 
-		for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+		for (size_t i = 0; i < sizeof right / sizeof right[0]; i++)
 			ok |= code == right[i];
 		if (frame_close_code_ok(code) != ok)
 			ck_abort_msg("%u: expected %d", code, ok);
@@ -712,7 +712,7 @@ START_TEST(whole_messages_lie_where_they_came)
 	size_t n;
 	struct frame f;
 
-	ck_assert_uint_le(sizeof(r), 56);
+	ck_assert_uint_le(sizeof r, 56);
 	frame(&t, TEXT, "first", 5);
 	frame(&t, PING, "p", 1);
 	frame(&t, BINARY, big, 100000);
@@ -919,12 +919,12 @@ START_TEST(unmasking)
 	for (size_t n = 0; n < 150; n += RUNNING_ON_VALGRIND ? 7 : 1)
 		for (size_t from = 0; from < 20; from++)
 			for (uint8_t phase = 0; phase < 4; phase++) {
-				for (size_t i = 0; i < sizeof(block); i++)
+				for (size_t i = 0; i < sizeof block; i++)
 					block[i] = expected[i] = (uint8_t)(i * 31 + n);
 				for (size_t i = 0; i < n; i++)
 					expected[from + i] ^= mask[(i + phase) % 4];
 				ck_assert_uint_eq(frame_unmask(block + from, n, mask, phase), (n + phase) % 4);
-				ck_assert_mem_eq(block, expected, sizeof(block));
+				ck_assert_mem_eq(block, expected, sizeof block);
 			}
 }
 END_TEST
@@ -935,7 +935,7 @@ START_TEST(own_headers)
 	static const size_t heads[] = {2, 2, 2, 4, 4, 4, 10, 10, 10};
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		ck_assert_uint_eq(frame_head(head, FRAME_BINARY, sizes[i]), heads[i]);
 		ck_assert_uint_eq(frame_head_size(sizes[i]), heads[i]);
 		ck_assert_uint_eq(head[0], 0x82);
@@ -968,9 +968,9 @@ START_TEST(own_close_frames)
 	for (size_t before = 110; before < 130; before++) {
 		size_t n;
 
-		memset(reason, 'r', sizeof(reason));
+		memset(reason, 'r', sizeof reason);
 		memcpy(reason + before, "\U0001F600", 4);
-		n = frame_close_payload(p, 1000, reason, sizeof(reason));
+		n = frame_close_payload(p, 1000, reason, sizeof reason);
 		ck_assert_uint_le(n, FRAME_CONTROL_MAX);
 		ck_assert_uint_gt(n, FRAME_CONTROL_MAX - 4);
 		ck_assert(utf8_valid(p + 2, n - 2));

@@ -95,7 +95,7 @@ static void line(struct text *t, const char *kind, unsigned code, const uint8_t 
 
 	for (size_t i = 0; i < n; i++)
 		hash = (hash ^ p[i]) * 16777619u;
-	put(t, head, (size_t)snprintf(head, sizeof(head), "%s %u %zu %08x ", kind, code, n, hash));
+	put(t, head, (size_t)snprintf(head, sizeof head, "%s %u %zu %08x ", kind, code, n, hash));
 	put(t, p, n < 40 ? n : 40);
 	put(t, "\n", 1);
 }
@@ -282,11 +282,11 @@ START_TEST(the_examples_of_the_rfc)
 			     blocks[] = {0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00};
 	struct talk t = {.keep = true, .bits = 15};
 
-	frame(&t, FIN | RSV1 | FRAME_TEXT, hello, sizeof(hello));
-	frame(&t, FIN | RSV1 | FRAME_TEXT, again, sizeof(again));
-	frame(&t, FIN | RSV1 | FRAME_TEXT, stored, sizeof(stored));
-	frame(&t, FIN | RSV1 | FRAME_TEXT, final, sizeof(final));
-	frame(&t, FIN | RSV1 | FRAME_TEXT, blocks, sizeof(blocks));
+	frame(&t, FIN | RSV1 | FRAME_TEXT, hello, sizeof hello);
+	frame(&t, FIN | RSV1 | FRAME_TEXT, again, sizeof again);
+	frame(&t, FIN | RSV1 | FRAME_TEXT, stored, sizeof stored);
+	frame(&t, FIN | RSV1 | FRAME_TEXT, final, sizeof final);
+	frame(&t, FIN | RSV1 | FRAME_TEXT, blocks, sizeof blocks);
 	frame(&t, RSV1 | FRAME_TEXT, hello, 3);
 	frame(&t, FIN | FRAME_CONTINUATION, hello + 3, 4);
 	for (int i = 0; i < 6; i++)
@@ -294,8 +294,8 @@ START_TEST(the_examples_of_the_rfc)
 	frame(&t, FIN | RSV1 | FRAME_BINARY, "\0", 1);
 	gives(&t, FRAME_BINARY, "", 0);
 	run(&t);
-	frame(&t, FIN | RSV1 | FRAME_TEXT, hello, sizeof(hello));
-	frame(&t, FIN | RSV1 | FRAME_TEXT, again, sizeof(again));
+	frame(&t, FIN | RSV1 | FRAME_TEXT, hello, sizeof hello);
+	frame(&t, FIN | RSV1 | FRAME_TEXT, again, sizeof again);
 	gives(&t, FRAME_TEXT, "Hello", 5);
 	t.keep = false; /* there is nothing to refer back to */
 	gives_bad(&t, CLOSE_BAD_DATA);
@@ -312,7 +312,7 @@ START_TEST(messages_of_every_size)
 
 	for (int keep = 0; keep < 2; keep++) {
 		for (unsigned bits = 9; bits <= 15; bits += 3) {
-			for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i += RUNNING_ON_VALGRIND ? 5 : 1) {
+			for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i += RUNNING_ON_VALGRIND ? 5 : 1) {
 				struct talk t = {.keep = keep, .bits = bits};
 				uint8_t *p = letters(sizes[i]);
 				struct peer peer;
@@ -339,7 +339,7 @@ START_TEST(all_ways_to_compress)
 	} ways[] = {{0, Z_SYNC_FLUSH}, {1, Z_SYNC_FLUSH}, {9, Z_FULL_FLUSH}, {6, Z_FINISH}};
 	uint8_t *p = letters(5000);
 
-	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+	for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
 		for (int keep = 0; keep < 2; keep++) {
 			struct talk t = {.keep = keep, .bits = 15};
 			struct peer peer;
@@ -386,7 +386,7 @@ START_TEST(back_over_a_final_block)
 	static const uint8_t final[] = {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x00, 0x11, 0x00, 0x00};
 	struct talk t = {.bits = 15};
 
-	frame(&t, FIN | RSV1 | FRAME_TEXT, final, sizeof(final));
+	frame(&t, FIN | RSV1 | FRAME_TEXT, final, sizeof final);
 	gives(&t, FRAME_TEXT, "HelloHello", 10);
 	run(&t);
 }
@@ -491,7 +491,7 @@ START_TEST(bad_data)
 		{"Hello, this is no deflate", 25},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		for (int keep = 0; keep < 2; keep++) {
 			struct talk t = {.keep = keep, .bits = 15};
 
@@ -535,7 +535,7 @@ START_TEST(text_is_checked_inflated)
 		     {"abc\xe2\x82", false},
 		     {"\xed\xa0\x80", false}};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct talk t = {.bits = 15};
 		struct peer peer;
 
@@ -586,7 +586,7 @@ START_TEST(bombs)
 		size_t n;
 
 		peer_start(&peer, 9, 15);
-		uint8_t *some = peer_pack(&peer, zeroes, sizeof(zeroes), Z_FULL_FLUSH, &n);
+		uint8_t *some = peer_pack(&peer, zeroes, sizeof zeroes, Z_FULL_FLUSH, &n);
 
 		while (packed.n < MESSAGE_MAX) /* about 100 MiB */
 			put(&packed, some, n);
@@ -795,7 +795,7 @@ START_TEST(who_refers_back_unasked_is_served)
 	static const size_t sizes[] = {0, 5, 100, 1000, 20000, 33000, 40000};
 
 	for (int level = 1; level <= 9; level += 4) {
-		for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s += RUNNING_ON_VALGRIND ? 3 : 1) {
+		for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s += RUNNING_ON_VALGRIND ? 3 : 1) {
 			struct talk t = {.bits = 15, .unasked = true, .memory_max = 1 << 20};
 			struct peer peer;
 
@@ -822,11 +822,11 @@ START_TEST(what_is_known_of_it_grows_to_its_window)
 	peer_start(&peer, 6, 15);
 	srand(7);
 	for (unsigned i = 0; i < 40; i++) {
-		for (size_t k = 0; k < sizeof(bytes); k++)
+		for (size_t k = 0; k < sizeof bytes; k++)
 			bytes[k] = (uint8_t)rand();
-		peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof(bytes));
+		peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof bytes);
 	}
-	peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof(bytes));
+	peer_message(&peer, &t, FRAME_BINARY, bytes, sizeof bytes);
 	run(&t);
 	deflateEnd(&peer.z);
 }

@@ -21,10 +21,10 @@ static int real_stderr;
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/tova-log-XXXXXX");
+	snprintf(folder, sizeof folder, "/tmp/tova-log-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(path, sizeof(path), "%s/log", folder);
-	snprintf(moved, sizeof(moved), "%s/log.1", folder);
+	snprintf(path, sizeof path, "%s/log", folder);
+	snprintf(moved, sizeof moved, "%s/log.1", folder);
 	real_stderr = dup(STDERR_FILENO);
 	signal(SIGPIPE, SIG_IGN);
 }
@@ -191,7 +191,7 @@ START_TEST(values_are_escaped)
 	log_configure(log, LOG_FORMAT_JSON, LOG_INFO);
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("v", VALUES[_i].value));
 	log_close(log);
-	snprintf(wanted, sizeof(wanted),
+	snprintf(wanted, sizeof wanted,
 		 "@ info host: m v=%s\n{\"time\":\"@\",\"level\":\"info\",\"kind\":\"host\",\"message\":\"m\",\"v\":%s}\n", VALUES[_i].text,
 		 VALUES[_i].json);
 	expect(path, wanted);
@@ -229,7 +229,7 @@ START_TEST(any_bytes_make_valid_json)
 	size_t lines = 0;
 
 	for (int i = 0; i < 300; i++) {
-		size_t n = (size_t)rand_r(&seed) % sizeof(bytes);
+		size_t n = (size_t)rand_r(&seed) % sizeof bytes;
 
 		for (size_t j = 0; j < n; j++)
 			bytes[j] = (char)rand_r(&seed);
@@ -257,10 +257,10 @@ START_TEST(long_values_are_cut)
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 	char *text, big[20000], fits[1025];
 
-	memset(big, 'x', sizeof(big) - 1);
-	big[sizeof(big) - 1] = '\0';
-	memset(fits, 'y', sizeof(fits) - 1);
-	fits[sizeof(fits) - 1] = '\0';
+	memset(big, 'x', sizeof big - 1);
+	big[sizeof big - 1] = '\0';
+	memset(fits, 'y', sizeof fits - 1);
+	fits[sizeof fits - 1] = '\0';
 	LOG(log, LOG_INFO, LOG_HOST, big, LOG_STR("a", big), LOG_STR("b", fits));
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("a", big), LOG_STR("b", big), LOG_STR("c", big), LOG_STR("d", big), LOG_U64("e", 5));
 	log_close(log);
@@ -386,8 +386,8 @@ START_TEST(reopen_that_fails_keeps_the_old_file)
 	char below[128], inside[160];
 	struct log *log;
 
-	snprintf(below, sizeof(below), "%s/sub", folder);
-	snprintf(inside, sizeof(inside), "%s/log", below);
+	snprintf(below, sizeof below, "%s/sub", folder);
+	snprintf(inside, sizeof inside, "%s/log", below);
 	ck_assert_int_eq(mkdir(below, 0700), 0);
 	log = log_open(inside, LOG_FORMAT_TEXT, LOG_INFO);
 	ck_assert_ptr_nonnull(log);
@@ -417,7 +417,7 @@ START_TEST(open_can_fail)
 {
 	char nowhere[128];
 
-	snprintf(nowhere, sizeof(nowhere), "%s/no/such/folder", folder);
+	snprintf(nowhere, sizeof nowhere, "%s/no/such/folder", folder);
 	ck_assert_ptr_null(log_open(nowhere, LOG_FORMAT_TEXT, LOG_INFO));
 	ck_assert_int_eq(errno, ENOENT);
 	ck_assert_ptr_null(log_open(folder, LOG_FORMAT_TEXT, LOG_INFO));
@@ -532,11 +532,11 @@ static void stalled(int read_end)
 	ck_assert_uint_eq(log->lost, 10);
 	lost = log->lost;
 	fcntl(read_end, F_SETFL, O_NONBLOCK);
-	while (read(read_end, text, sizeof(text)) > 0)
+	while (read(read_end, text, sizeof text) > 0)
 		;
 	LOG(log, LOG_INFO, LOG_HOST, "goes on");
 	log_close(log);
-	ck_assert_int_gt(read(read_end, all, sizeof(all) - 1), 0);
+	ck_assert_int_gt(read(read_end, all, sizeof all - 1), 0);
 	ck_assert_uint_eq(sum_of(all, "host: goes on lost="), lost);
 }
 
@@ -605,7 +605,7 @@ int main(void)
 	tcase_add_test(tc, json_line);
 	tcase_add_test(tc, null_text_is_left_out);
 	tcase_add_test(tc, level_filters);
-	tcase_add_loop_test(tc, values_are_escaped, 0, (int)(sizeof(VALUES) / sizeof(VALUES[0])));
+	tcase_add_loop_test(tc, values_are_escaped, 0, (int)(sizeof VALUES / sizeof VALUES[0]));
 	tcase_add_test(tc, nul_byte_in_a_span);
 	tcase_add_test(tc, message_can_not_forge_fields);
 	tcase_add_test(tc, any_bytes_make_valid_json);

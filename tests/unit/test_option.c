@@ -41,7 +41,7 @@ START_TEST(choices_are_the_enums_of_the_log)
 	for (uint64_t i = LOG_ERROR; i <= LOG_DEBUG; i++) {
 		ck_assert(option_parse(ROW(log_level), LEVELS[i], &value, why));
 		ck_assert_uint_eq(value, i);
-		option_format(ROW(log_level), i, text, sizeof(text));
+		option_format(ROW(log_level), i, text, sizeof text);
 		ck_assert_str_eq(text, LEVELS[i]);
 	}
 	ck_assert(option_parse(ROW(log_format), "text", &value, why) && value == LOG_FORMAT_TEXT);
@@ -103,7 +103,7 @@ START_TEST(good_values)
 
 	ck_assert_msg(option_parse(GOOD[_i].row, GOOD[_i].text, &value, why), "%s", why);
 	ck_assert_uint_eq(value, GOOD[_i].value);
-	option_format(GOOD[_i].row, value, text, sizeof(text));
+	option_format(GOOD[_i].row, value, text, sizeof text);
 	ck_assert_str_eq(text, GOOD[_i].formatted);
 	ck_assert(option_parse(GOOD[_i].row, text, &again, why));
 	ck_assert_uint_eq(again, value);
@@ -183,8 +183,8 @@ START_TEST(long_nonsense_is_cut)
 	char why[OPTION_WHY_MAX], text[5000];
 	uint64_t value;
 
-	memset(text, '9', sizeof(text) - 1);
-	text[sizeof(text) - 1] = '\0';
+	memset(text, '9', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
 	ck_assert(!option_parse(ROW(idle_timeout), text, &value, why));
 	ck_assert_ptr_nonnull(strstr(why, "is out of range; expected a number with ms, s, m or h, 1s to 168h, or 0 (never)"));
 }
@@ -214,8 +214,8 @@ START_TEST(nearest_names)
 		{"threads", NULL},
 	};
 
-	for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-		const char *nearest = option_nearest(CASES[i].typed, NAMES, sizeof(NAMES) / sizeof(NAMES[0]));
+	for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+		const char *nearest = option_nearest(CASES[i].typed, NAMES, sizeof NAMES / sizeof NAMES[0]);
 
 		if (CASES[i].nearest == NULL)
 			ck_assert_msg(nearest == NULL, "%s is not like %s", CASES[i].typed, nearest);
@@ -258,7 +258,7 @@ START_TEST(help_tells_each_option)
 	char *help = printed(option_print_help), line[128];
 
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
-		snprintf(line, sizeof(line), "%s--%s%s%s\n", row->letter ? ", " : "      ", row->name, row->argument ? " " : "",
+		snprintf(line, sizeof line, "%s--%s%s%s\n", row->letter ? ", " : "      ", row->name, row->argument ? " " : "",
 			 row->argument ? row->argument : "");
 		ck_assert_msg((strstr(help, line) != NULL) == (row->group != OPTION_HIDDEN), "%s", line);
 	}
@@ -311,8 +311,8 @@ int main(void)
 
 	tcase_add_loop_test(tc, rows_are_sound, 0, OPTION_COUNT);
 	tcase_add_test(tc, choices_are_the_enums_of_the_log);
-	tcase_add_loop_test(tc, good_values, 0, (int)(sizeof(GOOD) / sizeof(GOOD[0])));
-	tcase_add_loop_test(tc, bad_values, 0, (int)(sizeof(BAD) / sizeof(BAD[0])));
+	tcase_add_loop_test(tc, good_values, 0, (int)(sizeof GOOD / sizeof GOOD[0]));
+	tcase_add_loop_test(tc, bad_values, 0, (int)(sizeof BAD / sizeof BAD[0]));
 	tcase_add_test(tc, long_nonsense_is_cut);
 	tcase_add_test(tc, nearest_names);
 	tcase_add_test(tc, find_is_exact);

@@ -44,7 +44,7 @@ static struct answer parse(const struct request_limits *l, const char *bytes, si
 		ck_assert_uint_gt(strlen(a.why), 5);
 	}
 	if (progress != NULL && a.status != 0)
-		ck_assert_mem_eq(progress, &none, sizeof(none));
+		ck_assert_mem_eq(progress, &none, sizeof none);
 	free(exact);
 	return a;
 }
@@ -137,7 +137,7 @@ END_TEST
 START_TEST(what_follows_is_not_touched)
 {
 	static const char two[] = GET HOST "\r\n\x81\x05\n\n";
-	const struct answer a = parse(&limits, two, sizeof(two) - 1, NULL);
+	const struct answer a = parse(&limits, two, sizeof two - 1, NULL);
 
 	ck_assert_int_eq(a.status, 200);
 	ck_assert_uint_eq(a.used, sizeof(GET HOST) - 1 + 2);
@@ -203,8 +203,8 @@ START_TEST(targets)
 	};
 	char head[300];
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		snprintf(head, sizeof(head), "GET %s HTTP/1.1\r\n" HOST "\r\n", cases[i].target);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		snprintf(head, sizeof head, "GET %s HTTP/1.1\r\n" HOST "\r\n", cases[i].target);
 		if (answer(head) != cases[i].status)
 			ck_abort_msg("%s: expected %d", cases[i].target, cases[i].status);
 		if (cases[i].status != 200)
@@ -237,7 +237,7 @@ START_TEST(connection_facts)
 		{"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", true, false, true},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		ck_assert_int_eq(answer(cases[i].head), 200);
 		if (parsed.keep_alive != cases[i].keep_alive || parsed.wants_upgrade != cases[i].wants_upgrade ||
 		    parsed.has_body != cases[i].has_body)
@@ -324,7 +324,7 @@ START_TEST(wrong_heads)
 		{"GET / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", 400},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const int got = answer(cases[i].head);
 
 		if (got != cases[i].status)
@@ -347,7 +347,7 @@ START_TEST(refused_early)
 	ck_assert_int_eq(parse(&limits, "GET / FTP", 7, NULL).status, 400);
 	ck_assert_int_eq(parse(&limits, "GET / HTTP/2.0\r\n", 16, NULL).status, 505);
 	ck_assert_int_eq(parse(&limits, "GET /.. HTTP/1.1\r\n", 18, NULL).status, 400);
-	ck_assert_int_eq(parse(&limits, GET "Host: a\n", sizeof(GET) - 1 + 8, NULL).status, 400);
+	ck_assert_int_eq(parse(&limits, GET "Host: a\n", sizeof GET - 1 + 8, NULL).status, 400);
 	ck_assert_int_eq(parse(&limits, "GET / HTTP/1.1\r\nHost", 20, NULL).status, 0);
 	ck_assert_int_eq(parse(&limits, "", 0, NULL).status, 0);
 }
@@ -362,7 +362,7 @@ static char *head_of(size_t n)
 	char *head = malloc(n + 1);
 
 	memset(head, 'f', n);
-	memcpy(head, start, sizeof(start) - 1);
+	memcpy(head, start, sizeof start - 1);
 	memcpy(head + n - 4, "\r\n\r\n", 5);
 	return head;
 }
@@ -396,10 +396,10 @@ START_TEST(limit_of_headers)
 			const unsigned max = few.headers_max < REQUEST_HEADERS_MAX ? few.headers_max : REQUEST_HEADERS_MAX;
 			const struct answer right = {200, 0, ""};
 
-			n = (size_t)snprintf(head, sizeof(head), GET HOST);
+			n = (size_t)snprintf(head, sizeof head, GET HOST);
 			for (unsigned i = 1; i < count; i++)
-				n += (size_t)snprintf(head + n, sizeof(head) - n, "H%u: %u\r\n", i, i);
-			n += (size_t)snprintf(head + n, sizeof(head) - n, "\r\n");
+				n += (size_t)snprintf(head + n, sizeof head - n, "H%u: %u\r\n", i, i);
+			n += (size_t)snprintf(head + n, sizeof head - n, "\r\n");
 			ck_assert_int_eq(parse(&few, head, n, NULL).status, count <= max ? right.status : 431);
 			if (count <= max)
 				ck_assert_uint_eq(parsed.n_headers, count);
@@ -411,7 +411,7 @@ START_TEST(limit_of_the_path)
 {
 	static char head[3 * 8192];
 	struct request_progress progress = {0};
-	const struct request_limits wide = {.head_max = sizeof(head), .headers_max = 100};
+	const struct request_limits wide = {.head_max = sizeof head, .headers_max = 100};
 
 	for (int escaped = 0; escaped < 2; escaped++)
 		for (size_t n = REQUEST_PATH_MAX - 2; n < REQUEST_PATH_MAX + 3; n++) {
@@ -424,7 +424,7 @@ START_TEST(limit_of_the_path)
 			if (n <= REQUEST_PATH_MAX)
 				ck_assert_uint_eq(parsed.path.n, n);
 		}
-	memset(head, 'a', sizeof(head));
+	memset(head, 'a', sizeof head);
 	memcpy(head, "GET /", 5);
 	ck_assert_int_eq(parse(&limits, head, 8191, &progress).status, 0);
 	ck_assert_int_eq(parse(&limits, head, 8192, &progress).status, 414);
@@ -454,15 +454,15 @@ START_TEST(pieces_cost_what_they_are)
 {
 	static char head[1 << 20];
 
-	memset(head, 'a', sizeof(head));
-	ck_assert_int_lt(byte_by_byte(head, sizeof(head)), 2500); /* a method */
+	memset(head, 'a', sizeof head);
+	ck_assert_int_lt(byte_by_byte(head, sizeof head), 2500); /* a method */
 	memcpy(head, "GET /", 5);
-	ck_assert_int_lt(byte_by_byte(head, sizeof(head)), 2500); /* a target */
+	ck_assert_int_lt(byte_by_byte(head, sizeof head), 2500); /* a target */
 	memcpy(head, GET "X: ", sizeof(GET "X: ") - 1);
-	ck_assert_int_lt(byte_by_byte(head, sizeof(head)), 2500); /* a header */
-	for (size_t i = sizeof(GET) - 1; i < sizeof(head); i++)
-		head[i] = "X:\r\n"[(i - sizeof(GET) + 1) % 4];
-	ck_assert_int_lt(byte_by_byte(head, sizeof(head)), 2500); /* headers */
+	ck_assert_int_lt(byte_by_byte(head, sizeof head), 2500); /* a header */
+	for (size_t i = sizeof GET - 1; i < sizeof head; i++)
+		head[i] = "X:\r\n"[(i - sizeof GET + 1) % 4];
+	ck_assert_int_lt(byte_by_byte(head, sizeof head), 2500); /* headers */
 }
 END_TEST
 
@@ -475,7 +475,7 @@ START_TEST(empty_lines_in_front)
 		const size_t n = strlen(fronts[i]);
 		char head[100];
 
-		snprintf(head, sizeof(head), "%s" GET HOST "\r\n", fronts[i]);
+		snprintf(head, sizeof head, "%s" GET HOST "\r\n", fronts[i]);
 		const struct answer a = parse(&limits, head, strlen(head), NULL);
 		ck_assert_int_eq(a.status, 1);
 		ck_assert_uint_eq(a.used, n);
@@ -507,7 +507,7 @@ START_TEST(strangers)
 		    {"PROXY / HTTP/1.1\r\n\n", 19, "bare LF"},
 		    {"PROXYX\r\n", 8, "method"}};
 
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		ck_assert_int_eq(answer_n(&limits, rows[i].bytes, rows[i].n), 400);
 		ck_assert_ptr_nonnull(strstr(parse(&limits, rows[i].bytes, rows[i].n, NULL).why, rows[i].word));
 	}
@@ -564,20 +564,20 @@ START_TEST(decoding)
 {
 	char out[8];
 
-	ck_assert_int_eq(request_decode(SPAN("x%20y+z"), out, sizeof(out), false), 5);
+	ck_assert_int_eq(request_decode(SPAN("x%20y+z"), out, sizeof out, false), 5);
 	ck_assert_mem_eq(out, "x y+z", 5);
-	ck_assert_int_eq(request_decode(SPAN("x%2By+z"), out, sizeof(out), true), 5);
+	ck_assert_int_eq(request_decode(SPAN("x%2By+z"), out, sizeof out, true), 5);
 	ck_assert_mem_eq(out, "x+y z", 5);
-	ck_assert_int_eq(request_decode(SPAN("%fF"), out, sizeof(out), false), 1);
+	ck_assert_int_eq(request_decode(SPAN("%fF"), out, sizeof out, false), 1);
 	ck_assert_mem_eq(out, "\xFF", 1);
-	ck_assert_int_eq(request_decode(SPAN("12345678"), out, sizeof(out), false), 8);
-	ck_assert_int_eq(request_decode(SPAN("123456789"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("%00"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("a\0"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("%4"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("%"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("%4x"), out, sizeof(out), false), -1);
-	ck_assert_int_eq(request_decode(SPAN("%-1"), out, sizeof(out), false), -1);
+	ck_assert_int_eq(request_decode(SPAN("12345678"), out, sizeof out, false), 8);
+	ck_assert_int_eq(request_decode(SPAN("123456789"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%00"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("a\0"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%4"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%4x"), out, sizeof out, false), -1);
+	ck_assert_int_eq(request_decode(SPAN("%-1"), out, sizeof out, false), -1);
 	ck_assert_int_eq(request_decode(SPAN(""), out, 0, false), 0);
 }
 END_TEST

@@ -50,10 +50,10 @@ void *reallocarray(void *p, size_t n, size_t size)
 
 static void set_up(void)
 {
-	snprintf(folder, sizeof(folder), "/tmp/tova-settings-XXXXXX");
+	snprintf(folder, sizeof folder, "/tmp/tova-settings-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(folder));
-	snprintf(config, sizeof(config), "%s/tova.conf", folder);
-	memset(&s, 0, sizeof(s));
+	snprintf(config, sizeof config, "%s/tova.conf", folder);
+	memset(&s, 0, sizeof s);
 }
 
 static void forget(void)
@@ -213,7 +213,7 @@ START_TEST(listen_addresses)
 	char longest[5 + 107 + 1] = "unix:";
 
 	memset(longest + 5, 'a', 107);
-	longest[sizeof(longest) - 1] = '\0';
+	longest[sizeof longest - 1] = '\0';
 	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l", "localhost:9", "-l", longest),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.listen.items[0].port, 65535);
@@ -613,7 +613,7 @@ START_TEST(wrong_arguments)
 	char wanted[600];
 
 	ck_assert_int_eq(read_args(WRONG[_i].args), SETTINGS_BAD);
-	snprintf(wanted, sizeof(wanted), "tova-host: %s\n", WRONG[_i].sentence);
+	snprintf(wanted, sizeof wanted, "tova-host: %s\n", WRONG[_i].sentence);
 	ck_assert_str_eq(err, wanted);
 	ck_assert_str_eq(out, "");
 	ck_assert_uint_eq(s.n_mounts, 0);
@@ -741,7 +741,7 @@ START_TEST(config_comments)
 {
 	static const char *const texts[] = {"drain = 7; # last", "drain = 7; // last", "drain = 7; /* last */", "/**/ drain = 7 /***/; /* \" */", "drain = 7; #"};
 
-	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		ck_assert_msg(read_config(texts[i]) == SETTINGS_OK, "%s: %s", texts[i], err);
 		ck_assert_uint_eq(s.drain, 7000);
 		settings_free(&s);
@@ -764,8 +764,8 @@ START_TEST(config_numbers)
 	};
 	char text[300];
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
-		snprintf(text, sizeof(text), "# 99999999999999999999\nmax-buffered = %s;\ndrain=1/* 5000000000 */backlog:0x10", sizes[i].typed);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		snprintf(text, sizeof text, "# 99999999999999999999\nmax-buffered = %s;\ndrain=1/* 5000000000 */backlog:0x10", sizes[i].typed);
 		ck_assert_msg(read_config(text) == (sizes[i].value == 1 ? SETTINGS_BAD : SETTINGS_OK), "%s: %s", sizes[i].typed, err);
 		if (sizes[i].value == 1) {
 			ck_assert_ptr_nonnull(strstr(err, ":2: max-buffered: "));
@@ -974,7 +974,7 @@ START_TEST(wrong_configs)
 	char wanted[600];
 
 	ck_assert_int_eq(read_config(WRONG_CONFIG[_i].text), SETTINGS_BAD);
-	snprintf(wanted, sizeof(wanted), "tova-host: %s%s\n", config, WRONG_CONFIG[_i].sentence);
+	snprintf(wanted, sizeof wanted, "tova-host: %s%s\n", config, WRONG_CONFIG[_i].sentence);
 	ck_assert_str_eq(err, wanted);
 }
 END_TEST
@@ -986,7 +986,7 @@ START_TEST(check_names_all_mistakes_of_both)
 	write_config("drain = 1;\nbacklog = 0;\nnope = 1;\n");
 	ck_assert_int_eq(READ("--log-level=x", "--check", "-c", config), SETTINGS_BAD);
 	snprintf(
-		wanted, sizeof(wanted),
+		wanted, sizeof wanted,
 		"tova-host: --log-level: \"x\" is unknown; expected error, warn, notice, info or debug\n"
 		"tova-host: %s:2: backlog: \"0\" is out of range; expected a number, 1 to 65535\ntova-host: %s:3: nope: unknown name\n",
 		config, config);
@@ -1003,13 +1003,13 @@ START_TEST(hostile_files)
 		fputc('\n', file);
 	fclose(file);
 	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
-	snprintf(wanted, sizeof(wanted), "tova-host: --config: %s: is too large; expected at most 1m\n", config);
+	snprintf(wanted, sizeof wanted, "tova-host: --config: %s: is too large; expected at most 1m\n", config);
 	ck_assert_str_eq(err, wanted);
 	file = fopen(config, "w");
 	fwrite("drain = 1;\0drain = 2;", 1, 21, file);
 	fclose(file);
 	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
-	snprintf(wanted, sizeof(wanted), "tova-host: --config: %s: has a NUL byte in it; expected text\n", config);
+	snprintf(wanted, sizeof wanted, "tova-host: --config: %s: has a NUL byte in it; expected text\n", config);
 	ck_assert_str_eq(err, wanted);
 }
 END_TEST
@@ -1080,8 +1080,8 @@ START_TEST(each_option_reads_back)
 		struct option_row number = *row;
 
 		number.type = row->type == OPTION_RATE ? OPTION_NUMBER : row->type;
-		option_format(&number, end == 0 ? row->least : row->most, value, sizeof(value));
-		snprintf(argument, sizeof(argument), "--%s=%s%s", row->name, value, row->type == OPTION_RATE ? "/90s" : "");
+		option_format(&number, end == 0 ? row->least : row->most, value, sizeof value);
+		snprintf(argument, sizeof argument, "--%s=%s%s", row->name, value, row->type == OPTION_RATE ? "/90s" : "");
 		const bool of_mounts = row->type == OPTION_SCOPED;
 
 		ck_assert_msg((of_mounts ? READ(argument, "-pa.so") : READ(argument)) == SETTINGS_OK, "%s", err);
@@ -1098,7 +1098,7 @@ START_TEST(reading_again)
 	for (int i = 1; i <= 3; i++) {
 		char text[64];
 
-		snprintf(text, sizeof(text), "drain = %d;", i);
+		snprintf(text, sizeof text, "drain = %d;", i);
 		write_config(text);
 		ck_assert_int_eq(read_args(args), SETTINGS_OK);
 		ck_assert_uint_eq(s.drain, (uint64_t)i * 1000);
@@ -1148,43 +1148,43 @@ START_TEST(plugins_are_found)
 {
 	char *old = getcwd(NULL, 0), bin[128], plugins[160], a[256], b[256], c[256], found[PATH_MAX], why[1024], wanted[1024];
 
-	snprintf(bin, sizeof(bin), "%s/bin", folder);
-	snprintf(plugins, sizeof(plugins), "%s/plugins", bin);
-	snprintf(a, sizeof(a), "%s/chat.so", folder);
-	snprintf(b, sizeof(b), "%s/chat.so", bin);
-	snprintf(c, sizeof(c), "%s/chat.so", plugins);
+	snprintf(bin, sizeof bin, "%s/bin", folder);
+	snprintf(plugins, sizeof plugins, "%s/plugins", bin);
+	snprintf(a, sizeof a, "%s/chat.so", folder);
+	snprintf(b, sizeof b, "%s/chat.so", bin);
+	snprintf(c, sizeof c, "%s/chat.so", plugins);
 	ck_assert(mkdir(bin, 0700) == 0 && mkdir(plugins, 0700) == 0 && chdir(folder) == 0);
 
-	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
-	snprintf(wanted, sizeof(wanted), "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
+	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
+	snprintf(wanted, sizeof wanted, "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
 		 TOVA_PLUGIN_DIR);
 	ck_assert_str_eq(why, wanted);
 	touch(c);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(found, c);
-	ck_assert(settings_find_plugin("chat", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(settings_find_plugin("chat", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(found, c);
 	touch(b);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(found, b);
 	touch(a);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(found, "./chat.so");
 	/* A folder is no plugin; nor does a path get looked for anywhere else. */
-	ck_assert(!settings_find_plugin("plugins", bin, found, sizeof(found), why, sizeof(why)));
-	ck_assert(!settings_find_plugin("no/chat.so", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(!settings_find_plugin("plugins", bin, found, sizeof found, why, sizeof why));
+	ck_assert(!settings_find_plugin("no/chat.so", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(why, "\"no/chat.so\" can not be read: No such file or directory");
-	ck_assert(!settings_find_plugin("/", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(!settings_find_plugin("/", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(why, "\"/\" can not be read: Is a directory");
-	ck_assert(!settings_find_plugin("/dev/null", bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(!settings_find_plugin("/dev/null", bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(why, "\"/dev/null\" can not be read: it is no regular file");
-	ck_assert(settings_find_plugin(c, bin, found, sizeof(found), why, sizeof(why)));
+	ck_assert(settings_find_plugin(c, bin, found, sizeof found, why, sizeof why));
 	ck_assert_str_eq(found, c);
-	ck_assert(!settings_find_plugin(c, bin, found, 5, why, sizeof(why)));
+	ck_assert(!settings_find_plugin(c, bin, found, 5, why, sizeof why));
 	ck_assert_ptr_nonnull(strstr(why, "can not be read: too long"));
-	ck_assert(!settings_find_plugin("chat.so", bin, found, 5, why, sizeof(why)));
+	ck_assert(!settings_find_plugin("chat.so", bin, found, 5, why, sizeof why));
 	/* Without a folder given it is the running program's. */
-	ck_assert(!settings_find_plugin("no-such", NULL, found, sizeof(found), why, sizeof(why)));
+	ck_assert(!settings_find_plugin("no-such", NULL, found, sizeof found, why, sizeof why));
 	ck_assert_ptr_nonnull(strstr(why, "\"no-such\" was not found in the current folder, /"));
 
 	unlink(a);
@@ -1212,7 +1212,7 @@ int main(void)
 	tcase_add_test(tc, pairs);
 	tcase_add_test(tc, scoped);
 	tcase_add_test(tc, origins);
-	tcase_add_loop_test(tc, wrong_arguments, 0, (int)(sizeof(WRONG) / sizeof(WRONG[0])));
+	tcase_add_loop_test(tc, wrong_arguments, 0, (int)(sizeof WRONG / sizeof WRONG[0]));
 	tcase_add_test(tc, only_the_first_mistake_unless_checking);
 	tcase_add_test(tc, no_mistake_follows_from_another);
 	tcase_add_test(tc, long_nonsense_does_not_hurt);
@@ -1224,7 +1224,7 @@ int main(void)
 	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
 	tcase_add_test(tc, scoped_in_files);
-	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof(WRONG_CONFIG) / sizeof(WRONG_CONFIG[0])));
+	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof WRONG_CONFIG / sizeof WRONG_CONFIG[0]));
 	tcase_add_test(tc, check_names_all_mistakes_of_both);
 	tcase_add_test(tc, hostile_files);
 	tcase_add_test(tc, printed_settings_read_back);

@@ -19,8 +19,8 @@ static char head[4096];
 
 static void parse_line(const char *line, const char *headers)
 {
-	const struct request_limits limits = {.head_max = sizeof(head), .headers_max = 100};
-	const size_t n = (size_t)snprintf(head, sizeof(head), "%s\r\n%s\r\n", line, headers);
+	const struct request_limits limits = {.head_max = sizeof head, .headers_max = 100};
+	const size_t n = (size_t)snprintf(head, sizeof head, "%s\r\n%s\r\n", line, headers);
 	const char *why = "";
 	size_t used;
 	int status;
@@ -50,20 +50,20 @@ START_TEST(the_example_of_the_rfc)
 	static const char expected[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 				       "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n"
 				       "X-A: 1\r\nX-B: 2\r\n\r\n";
-	char accept[UPGRADE_ACCEPT_LEN + 1], answer[sizeof(expected) + 10];
-	const size_t n = sizeof(expected) - 1;
+	char accept[UPGRADE_ACCEPT_LEN + 1], answer[sizeof expected + 10];
+	const size_t n = sizeof expected - 1;
 
 	ck_assert_int_eq(check("Host: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" KEY
 			       "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n" VERSION),
 			 0);
 	upgrade_accept(&request, accept);
 	ck_assert_str_eq(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")), n);
+	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")), n);
 	ck_assert_str_eq(answer, expected);
 	for (size_t cap = 0; cap <= n + 1; cap++)
 		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")),
 				  cap > n ? n : 0);
-	ck_assert_uint_eq(upgrade_response(answer, sizeof(answer), &request, (struct span){NULL, 0}, (struct span){NULL, 0}, (struct span){NULL, 0}),
+	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, (struct span){NULL, 0}, (struct span){NULL, 0}, (struct span){NULL, 0}),
 			  n - strlen("Sec-WebSocket-Protocol: chat\r\nX-A: 1\r\nX-B: 2\r\n"));
 	ck_assert_ptr_null(strstr(answer, "Protocol:"));
 }
@@ -137,7 +137,7 @@ START_TEST(handshakes)
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;=c\r\n", 400},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const int got = check(cases[i].headers);
 
 		if (got != cases[i].status)
@@ -213,13 +213,13 @@ START_TEST(hosts_that_are_served)
 	static const char *const right[] = {"a", "a.org", "*.a.org", "[::1]", "192.0.2.1", "A-b_c.org", "a.org.", "[::ffff:1.2.3.4]"};
 	static const char *const wrong[] = {"", "*", "a:80", "[::1]:80", "http://a", "a/b", "*.", "a.*", "a,b", "*.*.a", "::1", "u@a", "=", "a=b", ".a", "a..b", ".", "*..a", "[:::]", "[1.2.3.4]", "*.[::1]", "%41", "a;b", "(a)"};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (authority_listed(list, span_of(cases[i].host)) != cases[i].ok)
 			ck_abort_msg("%s: expected %d", cases[i].host, cases[i].ok);
 	ck_assert(!authority_listed("", SPAN("a")));
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+	for (size_t i = 0; i < sizeof right / sizeof right[0]; i++)
 		ck_assert_msg(authority_pattern_error(right[i]) == NULL, "%s", right[i]);
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		ck_assert_msg(authority_pattern_error(wrong[i]) != NULL, "%s", wrong[i]);
 }
 END_TEST
@@ -231,9 +231,9 @@ static bool passes(const char *host, const char *origin, const char *allow)
 	char headers[300];
 
 	if (origin != NULL)
-		snprintf(headers, sizeof(headers), "Host: %s\r\nOrigin: %s\r\n", host, origin);
+		snprintf(headers, sizeof headers, "Host: %s\r\nOrigin: %s\r\n", host, origin);
 	else
-		snprintf(headers, sizeof(headers), "Host: %s\r\n", host);
+		snprintf(headers, sizeof headers, "Host: %s\r\n", host);
 	parse(headers);
 	return upgrade_origin_ok(&request, &allow, allow != NULL ? 1 : 0);
 }
@@ -278,7 +278,7 @@ START_TEST(same_host)
 		{"example.com", "http://example.com http://example.com", false},
 	};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (passes(cases[i].host, cases[i].origin, NULL) != cases[i].ok)
 			ck_abort_msg("Host %s, Origin %s: expected %d", cases[i].host, cases[i].origin, cases[i].ok);
 	/* Where the client speaks TLS, a page that came without it may be anybody's. */
@@ -361,7 +361,7 @@ START_TEST(listed_origins)
 	};
 	static const char *const two[] = {"http://a", "http://b"};
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (passes("host", cases[i].origin, cases[i].allow) != cases[i].ok)
 			ck_abort_msg("%s for %s: expected %d", cases[i].origin, cases[i].allow, cases[i].ok);
 	parse("Host: h\r\nOrigin: http://b\r\n");
@@ -421,10 +421,10 @@ START_TEST(patterns)
 					    "http://[a/b]",
 					    "http://[::1]x"};
 
-	for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
+	for (size_t i = 0; i < sizeof right / sizeof right[0]; i++)
 		if (upgrade_origin_pattern_error(right[i]) != NULL)
 			ck_abort_msg("%s: %s", right[i], upgrade_origin_pattern_error(right[i]));
-	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		if (upgrade_origin_pattern_error(wrong[i]) == NULL)
 			ck_abort_msg("\"%s\" is not refused", wrong[i]);
 }
