@@ -22,13 +22,15 @@ struct command_request {
 	const char *key; /* the member that the answer repeats */
 	char *bytes;	 /* binary data; malloc */
 	size_t n_bytes;
-	const char *nobody,
-		*name; /* what is to be said if the host knows nobody of that name: "there is no connection", "J0cX..."; or NULL */
+	/* What is to be said if the host knows nobody of that name: "there is no connection",
+	 * "J0cX..."; or NULL. */
+	const char *nobody, *name;
 };
 
 /* Returns 0, or an exit code after the reason was printed. */
 int command_build(const struct command_line *line, struct command_request *request_r);
-/* What the answer says about the name that was asked for: a sentence's beginning, or NULL: it is known. */
+/* What the answer says about the name that was asked for: a sentence's beginning, or NULL: it is
+ * known. */
 const char *command_unknown(const struct command_request *r, const json_t *answer);
 void command_free(struct command_request *r);
 /* For --help, a line each. */

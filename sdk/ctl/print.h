@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* json: as one line of JSON. What clients have chosen, such as the names of rooms, can not move a terminal's cursor or turn its writing:
- * such characters are escaped as JSON has it, and in a table the value stands in quotes then. */
+/* json: as one line of JSON. What clients have chosen, such as the names of rooms, can not move a
+ * terminal's cursor or turn its writing: such characters are escaped as JSON has it, and in a table
+ * the value stands in quotes then. */
 void print_answer(FILE *f, const json_t *answer, bool json);
 /* A text of the host's, likewise. */
 void print_text(FILE *f, const char *text);

@@ -1,4 +1,5 @@
-/* session: a conversation with a running host over its control socket (sdk/PROTOCOL.md 8), on libnng. */
+/* session: a conversation with a running host over its control socket (sdk/PROTOCOL.md 8), on
+ * libnng. */
 #ifndef TOVA_CTL_SESSION_H
 #define TOVA_CTL_SESSION_H
 
@@ -18,10 +19,12 @@ struct session {
 
 /* Dials and says hello. False: s->why. */
 bool session_open(struct session *s, const char *path, int timeout_ms);
-/* Says one object, with its bytes, and returns the answer: the next object that carries the same `key`. NULL: s->why. Steals the
- * reference to the object. */
-json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t n, const char *key);
-/* Takes leave. The process has to end by _exit(): nng's socket is not closed, as nng_close() can hang. */
+/* Says one object, with its bytes, and returns the answer: the next object that carries the same
+ * `key`. NULL: s->why. Steals the reference to the object. */
+json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t n,
+		    const char *key);
+/* Takes leave. The process has to end by _exit(): nng's socket is not closed, as nng_close() can
+ * hang. */
 void session_leave(struct session *s);
 
 #endif

@@ -1,7 +1,8 @@
-/* The floor of the benchmark: what echo and fan-out cost with epoll and TCP alone. It answers the upgrade correctly and unmasks, since
- * its replies are checked like everybody's; beyond that it has nothing of a WebSocket server: no limits, no UTF-8 check, no fragments,
- * no control frames but close, no output queue (it waits for a full socket: the generator reads on), one room.
- * One read and one write per readiness; a fan-out is one write per member and batch. */
+/* The floor of the benchmark: what echo and fan-out cost with epoll and TCP alone. It answers the
+ * upgrade correctly and unmasks, since its replies are checked like everybody's; beyond that it has
+ * nothing of a WebSocket server: no limits, no UTF-8 check, no fragments, no control frames but
+ * close, no output queue (it waits for a full socket: the generator reads on), one room. One read
+ * and one write per readiness; a fan-out is one write per member and batch. */
 #define _GNU_SOURCE
 #include "mask.h"
 
@@ -22,8 +23,8 @@ enum { BOX = 48 << 20, EVENTS = 1024, MAX_FD = 65536 };
 struct peer {
 	int fd;
 	uint8_t upgraded, in_room, closing;
-	uint32_t place;     /* in the room */
-	uint8_t *held;      /* a part of a frame; what follows it is read behind it */
+	uint32_t place; /* in the room */
+	uint8_t *held;	/* a part of a frame; what follows it is read behind it */
 	size_t held_len, held_room;
 };
 
@@ -53,7 +54,7 @@ static void push(int fd, const uint8_t *data, size_t len)
 		data += n > 0 ? n : 0;
 		len -= n > 0 ? (size_t)n : 0;
 		if (len > 0)
-			poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1, -1);
+			poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
 	}
 }
 
@@ -83,8 +84,10 @@ static void upgrade(struct bare *b, struct peer *p)
 	int n = snprintf(text, sizeof text, "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
 	EVP_Digest(text, (size_t)n, digest, &digest_len, b->sha1, NULL);
 	EVP_EncodeBlock((uint8_t *)text, digest, (int)digest_len);
-	n = snprintf(reply, sizeof reply,
-		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", text);
+	n = snprintf(
+		reply, sizeof reply,
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+		text);
 	push(p->fd, (uint8_t *)reply, (size_t)n);
 	p->upgraded = 1;
 	if (strncmp(head, "GET /room/", 10) == 0) {
@@ -94,7 +97,8 @@ static void upgrade(struct bare *b, struct peer *p)
 	}
 }
 
-/* Appends the unmasked frame at `from` to the output. Returns its length, 0 when it is not whole. */
+/* Appends the unmasked frame at `from` to the output. Returns its length, 0 when it is not whole.
+ */
 static size_t turn_frame(struct bare *b, struct peer *p, const uint8_t *from, size_t have)
 {
 	if (have < 6)
@@ -156,7 +160,8 @@ static void hold(struct bare *b, struct peer *p, size_t at)
 static void take(struct bare *b, struct peer *p)
 {
 	b->in = p->held ? p->held : b->box;
-	ssize_t n = recv(p->fd, b->in + p->held_len, (p->held ? p->held_room : BOX) - p->held_len - 1, 0);
+	ssize_t n = recv(p->fd, b->in + p->held_len,
+			 (p->held ? p->held_room : BOX) - p->held_len - 1, 0);
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
@@ -167,7 +172,8 @@ static void take(struct bare *b, struct peer *p)
 	b->out_len = 0;
 	size_t at = 0;
 	if (p->upgraded) {
-		for (size_t k; !p->closing && (k = turn_frame(b, p, b->in + at, b->in_len - at)); at += k)
+		for (size_t k; !p->closing && (k = turn_frame(b, p, b->in + at, b->in_len - at));
+		     at += k)
 			continue;
 		deliver(b, p);
 	} else if (memmem(b->in, b->in_len, "\r\n\r\n", 4)) {
@@ -189,14 +195,16 @@ static void welcome(struct bare *b)
 		if (!p)
 			die("bare");
 		p->fd = fd;
-		struct epoll_event e = { .events = EPOLLIN, .data.ptr = p };
+		struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
 		epoll_ctl(b->epoll, EPOLL_CTL_ADD, fd, &e);
 	}
 }
 
 static void start(struct bare *b, int port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons((uint16_t)port),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof a;
 	int one = 1;
 	b->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -205,7 +213,7 @@ static void start(struct bare *b, int port)
 	    getsockname(b->listener, (struct sockaddr *)&a, &len))
 		die("bare: listen");
 	b->epoll = epoll_create1(EPOLL_CLOEXEC);
-	struct epoll_event e = { .events = EPOLLIN, .data.ptr = NULL };
+	struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
 	epoll_ctl(b->epoll, EPOLL_CTL_ADD, b->listener, &e);
 	printf("listening %d\n", ntohs(a.sin_port));
 	fflush(stdout);
@@ -214,8 +222,10 @@ static void start(struct bare *b, int port)
 int main(int argc, char **argv)
 {
 	static struct epoll_event events[EVENTS];
-	struct bare b = { .sha1 = EVP_MD_fetch(NULL, "SHA1", NULL), .box = malloc(BOX), .out = malloc(BOX),
-		.room = calloc(MAX_FD, sizeof *b.room) };
+	struct bare b = {.sha1 = EVP_MD_fetch(NULL, "SHA1", NULL),
+			 .box = malloc(BOX),
+			 .out = malloc(BOX),
+			 .room = calloc(MAX_FD, sizeof *b.room)};
 	if (!b.sha1 || !b.box || !b.out || !b.room)
 		die("bare");
 	start(&b, argc > 1 ? atoi(argv[1]) : 0);

@@ -1,4 +1,5 @@
-/* Churn: connect, upgrade, one echo, close handshake, and again, on `conns` connections at a time. The unit is such a cycle. */
+/* Churn: connect, upgrade, one echo, close handshake, and again, on `conns` connections at a time.
+ * The unit is such a cycle. */
 #include "load.h"
 
 #include <errno.h>
@@ -8,7 +9,8 @@ enum step { UPGRADING, ECHOING, CLOSING, ENDING };
 
 static void begin(struct load *l, struct client *c)
 {
-	uint32_t cycle = c->sent; /* goes on counting, so that no two cycles of a connection send the same */
+	/* goes on counting, so that no two cycles of a connection send the same */
+	uint32_t cycle = c->sent;
 	uint32_t source = (c->id + cycle) % l->sources;
 	if (client_open(c, l->port, l->path, (int)source, l->squeeze)) {
 		load_break(l, strerror(errno));
@@ -44,7 +46,8 @@ static void take_frame(struct load *l, struct client *c, const struct client_fra
 	    message_check(f->data, f->len, l->size, c->id, c->got, &seq) == MESSAGE_RIGHT) {
 		c->got++;
 		say_goodbye(l, c);
-	} else if (c->state == CLOSING && f->opcode == CLIENT_CLOSE && f->len >= 2 && memcmp(f->data, "\x03\xe8", 2) == 0) {
+	} else if (c->state == CLOSING && f->opcode == CLIENT_CLOSE && f->len >= 2 &&
+		   memcmp(f->data, "\x03\xe8", 2) == 0) {
 		c->state = ENDING;
 	} else {
 		l->wrong++;
@@ -59,7 +62,9 @@ static int step(struct load *l, struct client *c)
 	int r = client_read(c, &l->in);
 	if (r < 0) {
 		if (c->state != ENDING)
-			load_break(l, "the server closed a connection before the close handshake was done");
+			load_break(
+				l,
+				"the server closed a connection before the close handshake was done");
 		client_close(c);
 		return 1;
 	}
@@ -96,7 +101,8 @@ void churn_run(struct load *l)
 			if (step(l, l->events[i].data.ptr))
 				l->turn[l->turns++] = l->events[i].data.ptr;
 		l->units += (uint64_t)l->turns;
-		load_tick(l); /* the warm-up starts with the first answer: a worker may have to start before it */
+		/* the warm-up starts with the first answer: a worker may have to start before it */
+		load_tick(l);
 		for (int i = 0; i < l->turns; i++) {
 			if (l->phase == LOAD_DRAINING)
 				open--;

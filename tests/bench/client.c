@@ -10,7 +10,8 @@
 
 enum { HELD_MIN = 1 << 16, HEAD_MAX = 14 };
 
-/* The key and the answer of RFC 6455, 1.3: a server that does not compute the answer is found out, and no SHA-1 is needed here. */
+/* The key and the answer of RFC 6455, 1.3: a server that does not compute the answer is found out,
+ * and no SHA-1 is needed here. */
 static const char KEY[] = "dGhlIHNhbXBsZSBub25jZQ==";
 static const char ACCEPT[] = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -25,16 +26,18 @@ static void *must(void *p)
 
 void client_box_init(struct client_box *box)
 {
-	*box = (struct client_box){ .room = CLIENT_ROOM, .own = must(malloc(CLIENT_ROOM)) };
+	*box = (struct client_box){.room = CLIENT_ROOM, .own = must(malloc(CLIENT_ROOM))};
 	box->data = box->own;
 }
 
 int client_open(struct client *c, int port, const char *path, int source, int squeeze)
 {
 	char head[512];
-	int n = snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s\r\n", path, port, KEY,
-		squeeze ? "Sec-WebSocket-Extensions: " SQUEEZE_OFFER "\r\n" : "");
+	int n = snprintf(
+		head, sizeof head,
+		"GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
+		path, port, KEY, squeeze ? "Sec-WebSocket-Extensions: " SQUEEZE_OFFER "\r\n" : "");
 	if (transport_open(&c->transport, port, source))
 		return -1;
 	if (transport_send(&c->transport, (uint8_t *)head, (size_t)n) != n) {
@@ -117,7 +120,8 @@ int client_take_upgrade(struct client *c, struct client_box *in)
 	size_t head_len = (size_t)(end - head) + 4;
 	in->at += head_len;
 	static const char status[] = "HTTP/1.1 101 ";
-	if (head_len < sizeof status || memcmp(head, status, sizeof status - 1) != 0 || squeeze_agree(&c->squeeze, head, head_len))
+	if (head_len < sizeof status || memcmp(head, status, sizeof status - 1) != 0 ||
+	    squeeze_agree(&c->squeeze, head, head_len))
 		return -1;
 	return memmem(head, head_len, ACCEPT, sizeof ACCEPT - 1) ? 1 : -1;
 }
@@ -154,7 +158,7 @@ static int take_raw(struct client_box *in, struct client_frame *f_r, int *first_
 		return -1;
 	if (have - head < len)
 		return 0;
-	*f_r = (struct client_frame){ .opcode = p[0] & 15, .data = p + head, .len = (size_t)len };
+	*f_r = (struct client_frame){.opcode = p[0] & 15, .data = p + head, .len = (size_t)len};
 	*first_r = p[0];
 	in->at += head + (size_t)len;
 	return 1;
@@ -164,7 +168,8 @@ static int take_raw(struct client_box *in, struct client_frame *f_r, int *first_
 static int take_part(struct client *c, struct client_frame *f, int first)
 {
 	int begins = f->opcode != 0;
-	if (begins == (c->parts_first != 0) || (!begins && (first & 0x40)) || c->parts_len + f->len > CLIENT_FRAME_MAX)
+	if (begins == (c->parts_first != 0) || (!begins && (first & 0x40)) ||
+	    c->parts_len + f->len > CLIENT_FRAME_MAX)
 		return -1;
 	if (begins) {
 		c->parts_first = first;
@@ -175,7 +180,9 @@ static int take_part(struct client *c, struct client_frame *f, int first)
 	c->parts_len += f->len;
 	if (!(first & 0x80))
 		return 0;
-	*f = (struct client_frame){ .opcode = c->parts_first & 15, .data = c->parts, .len = c->parts_len };
+	*f = (struct client_frame){.opcode = c->parts_first & 15,
+				   .data = c->parts,
+				   .len = c->parts_len};
 	return 1;
 }
 
@@ -183,7 +190,8 @@ int client_take_frame(struct client *c, struct client_box *in, struct client_fra
 {
 	int first, r;
 	while ((r = take_raw(in, f_r, &first)) > 0) {
-		int control = f_r->opcode >= CLIENT_CLOSE, whole = (first & 0x80) && f_r->opcode != 0;
+		int control = f_r->opcode >= CLIENT_CLOSE,
+		    whole = (first & 0x80) && f_r->opcode != 0;
 		if (control && !(first & 0x80))
 			return -1;
 		if (control || (whole && !c->parts_first))
@@ -202,7 +210,8 @@ int client_take_frame(struct client *c, struct client_box *in, struct client_fra
 
 /* --- sending ---------------------------------------------------------------------------------- */
 
-/* In front of the payload stands the frame's head, and where it is compressed, that comes behind it first. */
+/* In front of the payload stands the frame's head, and where it is compressed, that comes behind it
+ * first. */
 uint8_t *client_put_space(struct client_box *out, size_t len)
 {
 	size_t needed = out->len + 2 * HEAD_MAX + len + squeeze_bound(len);
@@ -215,7 +224,8 @@ uint8_t *client_put_space(struct client_box *out, size_t len)
 
 static size_t put_head(uint8_t *p, int first, size_t len, uint8_t key[4])
 {
-	/* Changes with every frame, as RFC 6455, 5.3 wants it; that it can be guessed does not matter here. */
+	/* Changes with every frame, as RFC 6455, 5.3 wants it; that it can be guessed does not
+	 * matter here. */
 	static uint32_t next = 0x9e3779b9u;
 	uint8_t *from = p;
 	next = next * 1664525u + 1013904223u;

@@ -1,4 +1,5 @@
-/* Echo: every connection keeps `depth` messages under way; each reply must be what it sent, in order. */
+/* Echo: every connection keeps `depth` messages under way; each reply must be what it sent, in
+ * order. */
 #include "load.h"
 
 static uint64_t outstanding(const struct load *l)
@@ -9,7 +10,8 @@ static uint64_t outstanding(const struct load *l)
 	return sum;
 }
 
-/* All replies of a batch are read before the next messages leave, so that the server too finds many connections ready at once. */
+/* All replies of a batch are read before the next messages leave, so that the server too finds many
+ * connections ready at once. */
 static void read_batch(struct load *l, int n)
 {
 	for (int i = 0; i < n; i++) {
@@ -37,7 +39,8 @@ void echo_run(struct load *l)
 			return;
 		}
 		read_batch(l, n);
-		load_tick(l); /* the warm-up starts with the first reply: a worker may have to start before it */
+		/* the warm-up starts with the first reply: a worker may have to start before it */
+		load_tick(l);
 		for (int i = 0; i < l->turns && l->phase != LOAD_DRAINING; i++)
 			load_send(l, l->turn[i], l->turn[i]->credit);
 	}

@@ -1,5 +1,6 @@
-/* Fan-out: client 0 publishes into a room, clients 1 to `conns` are its members. Each member must receive every message once and
- * in order; `depth` broadcasts are under way at a time. The unit is a delivery. */
+/* Fan-out: client 0 publishes into a room, clients 1 to `conns` are its members. Each member must
+ * receive every message once and in order; `depth` broadcasts are under way at a time. The unit is
+ * a delivery. */
 #include "load.h"
 
 enum { RING = 65536 };
@@ -8,7 +9,7 @@ enum { ANY_CALL, LAST_CALL };
 
 struct fanout {
 	uint32_t seen[RING]; /* how many members have a message, by its number */
-	uint32_t done;       /* messages that all members have */
+	uint32_t done;	     /* messages that all members have */
 	uint32_t heard[2];   /* how many members heard a call of each kind */
 };
 
@@ -69,7 +70,8 @@ static void hear(struct load *l, struct fanout *f, struct client *c)
 	if (r < 0)
 		load_break(l, "the server closed a connection");
 	while (r > 0 && client_take_frame(c, &l->in, &frame) > 0) {
-		enum message_verdict v = message_check(frame.data, frame.len, l->size, CALLER, ANY_CALL, &kind);
+		enum message_verdict v =
+			message_check(frame.data, frame.len, l->size, CALLER, ANY_CALL, &kind);
 		if (c->id == 0 || v == MESSAGE_WRONG || v == MESSAGE_REPEATED) {
 			l->wrong++;
 			continue;
@@ -81,8 +83,9 @@ static void hear(struct load *l, struct fanout *f, struct client *c)
 		client_keep(c, &l->in);
 }
 
-/* A member counts from when its open is settled, which a server may do after the 101. So the publisher calls until everybody
- * heard it, then once more; who hears the last call hears everything behind it, and no earlier call is on its way any more. */
+/* A member counts from when its open is settled, which a server may do after the 101. So the
+ * publisher calls until everybody heard it, then once more; who hears the last call hears
+ * everything behind it, and no earlier call is on its way any more. */
 static void rally(struct load *l, struct fanout *f)
 {
 	int64_t end = load_now() + (int64_t)l->patience_ms * 1000000;

@@ -1,4 +1,5 @@
-/* Idle: what a connection costs in memory that does nothing, and one that did something and then rests. */
+/* Idle: what a connection costs in memory that does nothing, and one that did something and then
+ * rests. */
 #include "load.h"
 
 #include <time.h>
@@ -6,13 +7,14 @@
 /* The first connections make a server build what it needs once; they are not counted. */
 enum { FIRST = 100 };
 
-/* Garbage collectors and allocators give memory back some time after; waits until the figure stands still. */
+/* Garbage collectors and allocators give memory back some time after; waits until the figure stands
+ * still. */
 static int64_t settled(struct load *l)
 {
 	int64_t last = -1;
 	int still = 0;
 	for (int i = 0; i < 50 && still < 5; i++) {
-		struct timespec t = { .tv_nsec = 100000000 };
+		struct timespec t = {.tv_nsec = 100000000};
 		nanosleep(&t, NULL);
 		int64_t now = probe_memory(&l->probe);
 		still = now == last ? still + 1 : 0;

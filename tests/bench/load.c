@@ -1,4 +1,5 @@
-/* Load generator: one thread, one epoll. Checks everything that it receives, measures the server from outside, prints one JSON line. */
+/* Load generator: one thread, one epoll. Checks everything that it receives, measures the server
+ * from outside, prints one JSON line. */
 #define _GNU_SOURCE
 #include "load.h"
 
@@ -32,7 +33,7 @@ void load_break(struct load *l, const char *why)
 
 void load_watch(struct load *l, struct client *c)
 {
-	struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
+	struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
 	epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->transport.fd, &e);
 }
 
@@ -47,7 +48,7 @@ int load_take_upgrade(struct load *l, struct client *c)
 static int await_upgrade(struct load *l, struct client *c)
 {
 	for (;;) {
-		struct pollfd p = { .fd = c->transport.fd, .events = POLLIN };
+		struct pollfd p = {.fd = c->transport.fd, .events = POLLIN};
 		if (poll(&p, 1, l->patience_ms) <= 0)
 			return -1;
 		if (client_read(c, &l->in) < 0)
@@ -82,7 +83,8 @@ static void mark(struct load *l, int which)
 {
 	l->mark_units[which] = l->units;
 	l->mark_wall[which] = load_now();
-	/* Servers that start a process for each connection have more of them now than at the beginning. */
+	/* Servers that start a process for each connection have more of them now than at the
+	 * beginning. */
 	if (which == 0 && probe_open(&l->probe, l->pid))
 		load_break(l, "the server has gone");
 	l->mark_cpu[which] = probe_cpu_ns(&l->probe, l->forks, &l->mark_root[which]);
@@ -99,7 +101,8 @@ void load_tick(struct load *l)
 	if (l->phase == LOAD_WARMING && now - l->mark_wall[1] >= (int64_t)(l->warmup * 1e9)) {
 		mark(l, 0);
 		l->phase = LOAD_COUNTING;
-	} else if (l->phase == LOAD_COUNTING && now - l->mark_wall[0] >= (int64_t)(l->seconds * 1e9)) {
+	} else if (l->phase == LOAD_COUNTING &&
+		   now - l->mark_wall[0] >= (int64_t)(l->seconds * 1e9)) {
 		mark(l, 1);
 		l->phase = LOAD_DRAINING;
 	}
@@ -117,7 +120,9 @@ int load_wait(struct load *l)
 static void judge(struct load *l, struct client *c, uint32_t sender, const struct client_frame *f)
 {
 	uint32_t seq;
-	enum message_verdict v = f->opcode != l->opcode ? MESSAGE_WRONG : message_check(f->data, f->len, l->size, sender, c->got, &seq);
+	enum message_verdict v = f->opcode != l->opcode ? MESSAGE_WRONG
+							: message_check(f->data, f->len, l->size,
+									sender, c->got, &seq);
 	if (v == MESSAGE_REPEATED) {
 		l->repeated++;
 		return;
@@ -159,7 +164,7 @@ void load_flush(struct load *l, struct client *c)
 	if (r < 0)
 		load_break(l, "the server reset a connection");
 	else if (r != had) {
-		struct epoll_event e = { .events = EPOLLIN | (r ? EPOLLOUT : 0), .data.ptr = c };
+		struct epoll_event e = {.events = EPOLLIN | (r ? EPOLLOUT : 0), .data.ptr = c};
 		epoll_ctl(l->epoll, EPOLL_CTL_MOD, c->transport.fd, &e);
 	}
 }
@@ -220,7 +225,8 @@ void load_goodbye(struct load *l, uint32_t n)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: load echo|fanout|churn|idle|lone|pause|rooms|slow --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
+	fprintf(stderr,
+		"usage: load echo|fanout|churn|idle|lone|pause|rooms|slow --port N --pid PID [--path /echo] [--conns N] [--depth N] [--size BYTES]\n"
 		"            [--warmup SECONDS] [--seconds SECONDS] [--patience SECONDS] [--sources N] [--cpu N] [--binary]\n"
 		"            [--interval MS] [--publisher PATH] [--forks] [--tls CA.pem] [--deflate] [--words] [--rooms N] [--stopped N]\n"
 		"  fanout: conns is the number of members, depth the number of broadcasts in flight\n");
@@ -239,20 +245,33 @@ static void pin(int cpu)
 }
 
 static const struct option options[] = {
-	{ "port", required_argument, NULL, 'p' }, { "pid", required_argument, NULL, 'P' },
-	{ "path", required_argument, NULL, 'u' }, { "interval", required_argument, NULL, 'i' },
-	{ "conns", required_argument, NULL, 'c' }, { "depth", required_argument, NULL, 'd' }, { "size", required_argument, NULL, 's' },
-	{ "warmup", required_argument, NULL, 'w' }, { "seconds", required_argument, NULL, 't' },
-	{ "sources", required_argument, NULL, 'S' },
-	{ "cpu", required_argument, NULL, 'C' }, { "patience", required_argument, NULL, 'W' }, { "binary", no_argument, NULL, 'b' },
-	{ "publisher", required_argument, NULL, 'B' }, { "forks", no_argument, NULL, 'f' }, { "tls", required_argument, NULL, 'T' },
-	{ "rooms", required_argument, NULL, 'r' }, { "stopped", required_argument, NULL, 'o' },
-	{ "deflate", no_argument, NULL, 'z' }, { "words", no_argument, NULL, 'm' }, { NULL, 0, NULL, 0 },
+	{"port", required_argument, NULL, 'p'},
+	{"pid", required_argument, NULL, 'P'},
+	{"path", required_argument, NULL, 'u'},
+	{"interval", required_argument, NULL, 'i'},
+	{"conns", required_argument, NULL, 'c'},
+	{"depth", required_argument, NULL, 'd'},
+	{"size", required_argument, NULL, 's'},
+	{"warmup", required_argument, NULL, 'w'},
+	{"seconds", required_argument, NULL, 't'},
+	{"sources", required_argument, NULL, 'S'},
+	{"cpu", required_argument, NULL, 'C'},
+	{"patience", required_argument, NULL, 'W'},
+	{"binary", no_argument, NULL, 'b'},
+	{"publisher", required_argument, NULL, 'B'},
+	{"forks", no_argument, NULL, 'f'},
+	{"tls", required_argument, NULL, 'T'},
+	{"rooms", required_argument, NULL, 'r'},
+	{"stopped", required_argument, NULL, 'o'},
+	{"deflate", no_argument, NULL, 'z'},
+	{"words", no_argument, NULL, 'm'},
+	{NULL, 0, NULL, 0},
 };
 
 static void read_options(struct load *l, int argc, char **argv)
 {
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		/* clang-format off */
 		switch (o) {
 		case 'p': l->port = atoi(optarg); break;
 		case 'P': l->pid = atoi(optarg); break;
@@ -275,9 +294,11 @@ static void read_options(struct load *l, int argc, char **argv)
 		case 'z': l->squeeze = 1; break;
 		case 'm': l->words = 1; break;
 		default: usage();
+			/* clang-format on */
 		}
 	}
-	if (optind + 1 != argc || l->port <= 0 || l->pid <= 0 || !l->conns || !l->depth || l->interval_ms <= 0 || !l->sources || l->sources > 250)
+	if (optind + 1 != argc || l->port <= 0 || l->pid <= 0 || !l->conns || !l->depth ||
+	    l->interval_ms <= 0 || !l->sources || l->sources > 250)
 		usage();
 	if (l->size < MESSAGE_MIN || l->size > MESSAGE_MAX)
 		usage();
@@ -291,36 +312,43 @@ static double took(const int64_t mark[2])
 
 static void report_counted(const struct load *l)
 {
-	double units = (double)(l->mark_units[1] - l->mark_units[0]), wall = took(l->mark_wall), cpu = took(l->mark_cpu);
+	double units = (double)(l->mark_units[1] - l->mark_units[0]), wall = took(l->mark_wall),
+	       cpu = took(l->mark_cpu);
 	if (l->phase != LOAD_DRAINING || units <= 0)
 		return;
 	printf(",\"seconds\":%.3f,\"units\":%.0f,\"rate\":%.0f,\"cpu_us\":%.4f,\"root_us\":%.4f,"
-		"\"server_busy\":%.3f,\"load_busy\":%.3f", wall / 1e9, units, units / wall * 1e9, cpu / 1e3 / units, took(l->mark_root) / 1e3 / units, cpu / wall,
-		took(l->mark_own) / wall);
+	       "\"server_busy\":%.3f,\"load_busy\":%.3f",
+	       wall / 1e9, units, units / wall * 1e9, cpu / 1e3 / units,
+	       took(l->mark_root) / 1e3 / units, cpu / wall, took(l->mark_own) / wall);
 }
 
 static int report(const struct load *l)
 {
 	int ok = !(l->lost || l->repeated || l->wrong || l->broken);
-	printf("{\"mode\":\"%s\",\"conns\":%u,\"depth\":%u,\"size\":%u,\"path\":\"%s\"", l->mode, l->conns, l->depth, l->size, l->path);
+	printf("{\"mode\":\"%s\",\"conns\":%u,\"depth\":%u,\"size\":%u,\"path\":\"%s\"", l->mode,
+	       l->conns, l->depth, l->size, l->path);
 	report_counted(l);
 	if (l->idle_bytes > 0)
 		printf(",\"idle_bytes\":%.1f,\"used_bytes\":%.1f", l->idle_bytes, l->used_bytes);
 	if (l->p50_us > 0)
 		printf(",\"p50_us\":%.1f,\"p99_us\":%.1f", l->p50_us, l->p99_us);
 	if (l->stopped)
-		printf(",\"stopped\":%u,\"stopped_closed\":%llu,\"stopped_missed\":%llu", l->stopped, (unsigned long long)l->stopped_closed,
-			(unsigned long long)l->stopped_missed);
+		printf(",\"stopped\":%u,\"stopped_closed\":%llu,\"stopped_missed\":%llu",
+		       l->stopped, (unsigned long long)l->stopped_closed,
+		       (unsigned long long)l->stopped_missed);
 	if (l->rooms)
 		printf(",\"rooms\":%u,\"room_bytes\":%.1f,\"join_us\":%.4f,\"leave_us\":%.4f,\"join_there_us\":%.4f,"
-			"\"leave_there_us\":%.4f,\"end_us\":%.3f", l->rooms, l->room_bytes, l->join_us, l->leave_us, l->join_there_us,
-			l->leave_there_us, l->end_us);
+		       "\"leave_there_us\":%.4f,\"end_us\":%.3f",
+		       l->rooms, l->room_bytes, l->join_us, l->leave_us, l->join_there_us,
+		       l->leave_there_us, l->end_us);
 	if (l->ended_at > 0)
 		printf(",\"quiet_median_ms\":%.2f,\"quiet_most_ms\":%.2f,\"reload_median_ms\":%.2f,\"reload_most_ms\":%.2f,"
-			"\"reload_at\":%.3f,\"ended_at\":%.3f", l->quiet.median_ms, l->quiet.most_ms, l->reload.median_ms,
-			l->reload.most_ms, l->reload_at, l->ended_at);
-	printf(",\"lost\":%llu,\"repeated\":%llu,\"wrong\":%llu,\"broken\":%llu,\"ok\":%s", (unsigned long long)l->lost,
-		(unsigned long long)l->repeated, (unsigned long long)l->wrong, (unsigned long long)l->broken, ok ? "true" : "false");
+		       "\"reload_at\":%.3f,\"ended_at\":%.3f",
+		       l->quiet.median_ms, l->quiet.most_ms, l->reload.median_ms, l->reload.most_ms,
+		       l->reload_at, l->ended_at);
+	printf(",\"lost\":%llu,\"repeated\":%llu,\"wrong\":%llu,\"broken\":%llu,\"ok\":%s",
+	       (unsigned long long)l->lost, (unsigned long long)l->repeated,
+	       (unsigned long long)l->wrong, (unsigned long long)l->broken, ok ? "true" : "false");
 	if (l->why)
 		printf(",\"why\":\"%s\"", l->why);
 	printf("}\n");
@@ -329,15 +357,27 @@ static int report(const struct load *l)
 
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; void (*run)(struct load *); } modes[] = {
-		{ "echo", echo_run }, { "fanout", fanout_run }, { "churn", churn_run }, { "idle", idle_run },
-		{ "lone", lone_run }, { "pause", pause_run }, { "rooms", rooms_run }, { "slow", slow_run },
+	static const struct {
+		const char *name;
+		void (*run)(struct load *);
+	} modes[] = {
+		{"echo", echo_run},   {"fanout", fanout_run}, {"churn", churn_run},
+		{"idle", idle_run},   {"lone", lone_run},     {"pause", pause_run},
+		{"rooms", rooms_run}, {"slow", slow_run},
 	};
 	struct load *l = calloc(1, sizeof *l);
 	if (!l)
 		return 2;
-	*l = (struct load){ .path = "/echo", .opcode = CLIENT_TEXT, .conns = 100, .depth = 1, .size = 64, .sources = 8,
-		.warmup = 1, .seconds = 3, .interval_ms = 10, .patience_ms = 10000 };
+	*l = (struct load){.path = "/echo",
+			   .opcode = CLIENT_TEXT,
+			   .conns = 100,
+			   .depth = 1,
+			   .size = 64,
+			   .sources = 8,
+			   .warmup = 1,
+			   .seconds = 3,
+			   .interval_ms = 10,
+			   .patience_ms = 10000};
 	read_options(l, argc, argv);
 	message_init(l->words);
 	client_box_init(&l->in);

@@ -1,5 +1,6 @@
-/* libwebsockets: echo on every path, relay on /room/NAME. It writes from the receive callback, which saves a turn of its event loop per
- * message; what a socket does not take, the library queues itself. */
+/* libwebsockets: echo on every path, relay on /room/NAME. It writes from the receive callback,
+ * which saves a turn of its event loop per message; what a socket does not take, the library queues
+ * itself. */
 #include <libwebsockets.h>
 
 #include <stdio.h>
@@ -53,7 +54,8 @@ static void enter(struct server *s, struct session *me, struct lws *wsi)
 {
 	char path[URL_PATH];
 	me->wsi = wsi;
-	if (lws_hdr_copy(wsi, path, sizeof path, WSI_TOKEN_GET_URI) <= 0 || strncmp(path, "/room/", 6) != 0)
+	if (lws_hdr_copy(wsi, path, sizeof path, WSI_TOKEN_GET_URI) <= 0 ||
+	    strncmp(path, "/room/", 6) != 0)
 		return;
 	struct room *r = me->room = room_named(s, path + 6);
 	if (r->count == r->room_for) {
@@ -76,7 +78,8 @@ static void leave(struct session *me)
 	me->room = NULL;
 }
 
-/* The library writes the frame's head in front of the payload, so each send needs the bytes behind LWS_PRE. */
+/* The library writes the frame's head in front of the payload, so each send needs the bytes behind
+ * LWS_PRE. */
 static int answer(struct session *me, unsigned char *payload, size_t len, int binary)
 {
 	enum lws_write_protocol how = binary ? LWS_WRITE_BINARY : LWS_WRITE_TEXT;
@@ -111,7 +114,8 @@ static int receive(struct server *s, struct session *me, const void *in, size_t 
 	return r;
 }
 
-static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len)
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+		    size_t len)
 {
 	struct server *s = lws_context_user(lws_get_context(wsi));
 	switch (reason) {
@@ -130,13 +134,22 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 
 int main(int argc, char **argv)
 {
-	struct server server = { .rooms = NULL };
+	struct server server = {.rooms = NULL};
 	static const struct lws_protocols protocols[] = {
-		{ .name = "bench", .callback = callback, .per_session_data_size = sizeof(struct session), .rx_buffer_size = 65536 },
-		{ .name = NULL },
+		{.name = "bench",
+		 .callback = callback,
+		 .per_session_data_size = sizeof(struct session),
+		 .rx_buffer_size = 65536},
+		{.name = NULL},
 	};
-	struct lws_context_creation_info info = { .port = argc > 1 ? atoi(argv[1]) : 0, .iface = "127.0.0.1", .protocols = protocols,
-		.gid = (gid_t)-1, .uid = (uid_t)-1, .user = &server, .pt_serv_buf_size = 65536, .count_threads = 1 };
+	struct lws_context_creation_info info = {.port = argc > 1 ? atoi(argv[1]) : 0,
+						 .iface = "127.0.0.1",
+						 .protocols = protocols,
+						 .gid = (gid_t)-1,
+						 .uid = (uid_t)-1,
+						 .user = &server,
+						 .pt_serv_buf_size = 65536,
+						 .count_threads = 1};
 	lws_set_log_level(LLL_ERR, NULL);
 	struct lws_context *context = lws_create_context(&info);
 	if (!context)

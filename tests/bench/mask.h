@@ -1,4 +1,5 @@
-/* XOR with a WebSocket mask (RFC 6455, 5.3), at vector width, so that neither the generator nor the floor is slow where it need not be. */
+/* XOR with a WebSocket mask (RFC 6455, 5.3), at vector width, so that neither the generator nor the
+ * floor is slow where it need not be. */
 #ifndef BENCH_MASK_H
 #define BENCH_MASK_H
 

@@ -18,9 +18,13 @@ static uint32_t chance(void)
 
 static void fill_with_words(void)
 {
-	static const char words[][12] = { "the ", "room ", "message ", "is ", "not ", "and ", "we ", "have ", "there ", "of ", "to ", "a ",
-		"connection ", "of ", "hello ", "who ", "in ", "said ", "yes, ", "no, ", "that ", "for ", "it ", "was ", "today. ", "on ",
-		"server ", "are ", "as ", "with ", "they ", "at " };
+	static const char words[][12] = {"the ",  "room ",   "message ",    "is ",    "not ",
+					 "and ",  "we ",     "have ",	    "there ", "of ",
+					 "to ",	  "a ",	     "connection ", "of ",    "hello ",
+					 "who ",  "in ",     "said ",	    "yes, ",  "no, ",
+					 "that ", "for ",    "it ",	    "was ",   "today. ",
+					 "on ",	  "server ", "are ",	    "as ",    "with ",
+					 "they ", "at "};
 	for (size_t i = 0; i < sizeof pool;) {
 		const char *word = words[chance() % (sizeof words / sizeof *words)];
 		while (*word && i < sizeof pool)
@@ -41,14 +45,16 @@ void message_init(int words)
 static void put_hex(uint8_t *to, uint32_t v)
 {
 	for (int i = 7; i >= 0; i--, v >>= 4)
-		to[i] = (uint8_t)"0123456789abcdef"[v & 15];
+		to[i] = (uint8_t) "0123456789abcdef"[v & 15];
 }
 
 static int take_hex(const uint8_t *from, uint32_t *v_r)
 {
 	uint32_t v = 0;
 	for (int i = 0; i < 8; i++) {
-		int d = from[i] >= '0' && from[i] <= '9' ? from[i] - '0' : from[i] >= 'a' && from[i] <= 'f' ? from[i] - 'a' + 10 : -1;
+		int d = from[i] >= '0' && from[i] <= '9'   ? from[i] - '0'
+			: from[i] >= 'a' && from[i] <= 'f' ? from[i] - 'a' + 10
+							   : -1;
 		if (d < 0)
 			return -1;
 		v = v << 4 | (uint32_t)d;
@@ -70,7 +76,8 @@ void message_build(uint8_t *to, size_t size, uint32_t sender, uint32_t seq)
 	memcpy(to + MESSAGE_MIN, filling(sender, seq), size - MESSAGE_MIN);
 }
 
-enum message_verdict message_check(const uint8_t *got, size_t len, size_t size, uint32_t sender, uint32_t seq, uint32_t *seq_r)
+enum message_verdict message_check(const uint8_t *got, size_t len, size_t size, uint32_t sender,
+				   uint32_t seq, uint32_t *seq_r)
 {
 	uint32_t from, number;
 	if (len != size || take_hex(got, &from) || take_hex(got + 8, &number) || from != sender)

@@ -1,10 +1,12 @@
-/* nng-wedge: why the host does not use libnng's sockets. A PAIR0 socket listens, as the host would; one peer process after the other
- * dials in, keeps several messages in flight, and is killed in the middle of them, as workers sometimes die. The listener's only thread
- * that clears pipes away gets stuck sooner or later: from then on no pipe reports its end, and nng_close() does not return.
+/* nng-wedge: why the host does not use libnng's sockets. A PAIR0 socket listens, as the host would;
+ * one peer process after the other dials in, keeps several messages in flight, and is killed in the
+ * middle of them, as workers sometimes die. The listener's only thread that clears pipes away gets
+ * stuck sooner or later: from then on no pipe reports its end, and nng_close() does not return.
  *
- *	nng-wedge [IN-FLIGHT [SECONDS [KILLS]]]		default: 64 messages, 120 seconds, 1000 kills
+ *	nng-wedge [IN-FLIGHT [SECONDS [KILLS]]]
  *
- * Prints how many kills were survived. Exit code 0: all; 1: it hung; 2: it could not be tried; 3: the time was up before the kills.
+ * The default is 64 messages, 120 seconds, 1000 kills. Prints how many kills were survived. Exit
+ * code 0: all; 1: it hung; 2: it could not be tried; 3: the time was up before the kills.
  */
 #include <errno.h>
 #include <nng/nng.h>
@@ -130,7 +132,8 @@ static int wait_for(sem_t *what)
 	return 1;
 }
 
-/* Lets the peer work until it is in the middle of something, and kills it there. Returns whether its end was noticed. */
+/* Lets the peer work until it is in the middle of something, and kills it there. Returns whether
+ * its end was noticed. */
 static int kill_one(struct listener *l, const char *url, int in_flight, unsigned i)
 {
 	pid_t pid = start_peer(url, in_flight);
@@ -179,14 +182,16 @@ int main(int argc, char **argv)
 	listen_at(&l, url);
 	double began = now_s();
 	int alive = 1;
-	while (survived < kills && now_s() - began < seconds && (alive = kill_one(&l, url, in_flight, survived)))
+	while (survived < kills && now_s() - began < seconds &&
+	       (alive = kill_one(&l, url, in_flight, survived)))
 		survived++;
-	printf("libnng %s, PAIR0, %d messages in flight: %u kills survived within %.0f s, %lu messages", nng_version(), in_flight,
-	       survived, now_s() - began, l.echoed);
+	printf("libnng %s, PAIR0, %d messages in flight: %u kills survived within %.0f s, %lu messages",
+	       nng_version(), in_flight, survived, now_s() - began, l.echoed);
 	if (alive)
 		puts("; no hang");
 	else
-		printf("; then no pipe reports its end; nng_close() %s\n", closes(&l) ? "returns" : "hangs");
+		printf("; then no pipe reports its end; nng_close() %s\n",
+		       closes(&l) ? "returns" : "hangs");
 	unlink(url + strlen("ipc://"));
 	fflush(NULL);
 	_exit(!alive ? 1 : survived == kills ? 0 : 3);

@@ -1,5 +1,6 @@
-/* Pause: every connection sends a message each interval and waits for its reply before the next; in the middle the server gets a
- * HUP. How long did each connection wait at most, in as long a time without a reload, and in the one with it? */
+/* Pause: every connection sends a message each interval and waits for its reply before the next; in
+ * the middle the server gets a HUP. How long did each connection wait at most, in as long a time
+ * without a reload, and in the one with it? */
 #include "load.h"
 
 #include <signal.h>
@@ -40,8 +41,8 @@ static void next_part(struct pause *p, int64_t now)
 	}
 }
 
-/* A wait counts for the part in which it ends: one that began before the HUP may be long because of it. What ends behind the last
- * part, too, has waited since the reload. */
+/* A wait counts for the part in which it ends: one that began before the HUP may be long because of
+ * it. What ends behind the last part, too, has waited since the reload. */
 static void take(struct pause *p, struct client *c)
 {
 	struct waiting *w = &p->of[c->id];
@@ -112,12 +113,12 @@ static struct load_gaps judge(const struct pause *p, int which, int64_t *sorted)
 	for (uint32_t i = 0; i < n; i++)
 		sorted[i] = p->of[i].most[which];
 	qsort(sorted, n, sizeof *sorted, compare);
-	return (struct load_gaps){ (double)sorted[n / 2] / 1e6, (double)sorted[n - 1] / 1e6 };
+	return (struct load_gaps){(double)sorted[n / 2] / 1e6, (double)sorted[n - 1] / 1e6};
 }
 
 void pause_run(struct load *l)
 {
-	struct pause p = { .l = l, .of = calloc(l->conns, sizeof *p.of), .part = WARMUP };
+	struct pause p = {.l = l, .of = calloc(l->conns, sizeof *p.of), .part = WARMUP};
 	int64_t *sorted = calloc(l->conns, sizeof *sorted);
 	if (!p.of || !sorted)
 		load_break(l, "no memory");

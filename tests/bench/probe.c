@@ -33,7 +33,8 @@ static int knows(const struct probe *p, pid_t pid)
 	return 0;
 }
 
-/* One pass over /proc; children can be listed before their parents, so the caller repeats until nothing is new. */
+/* One pass over /proc; children can be listed before their parents, so the caller repeats until
+ * nothing is new. */
 static int add_children(struct probe *p)
 {
 	DIR *d = opendir("/proc");
@@ -75,7 +76,9 @@ static int64_t reaped_ns(pid_t pid)
 	fclose(f);
 	text[n] = 0;
 	const char *end = strrchr(text, ')');
-	if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lld %lld", &user, &system) != 2)
+	if (!end ||
+	    sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %lld %lld", &user,
+		   &system) != 2)
 		return -1;
 	return (user + system) * (1000000000 / sysconf(_SC_CLK_TCK));
 }
@@ -84,7 +87,8 @@ int64_t probe_cpu_ns(const struct probe *p, int forks, int64_t *root_r)
 {
 	int64_t sum = 0;
 	for (int i = 0; i < (forks ? 1 : p->count); i++) {
-		/* The CPU clock of a process counts all its threads, ended ones too, in nanoseconds; /proc/PID/stat has only 10 ms ticks. */
+		/* The CPU clock of a process counts all its threads, ended ones too, in
+		 * nanoseconds; /proc/PID/stat has only 10 ms ticks. */
 		clockid_t clock;
 		struct timespec t;
 		if (clock_getcpuclockid(p->pids[i], &clock) || clock_gettime(clock, &t))
@@ -99,7 +103,8 @@ int64_t probe_cpu_ns(const struct probe *p, int forks, int64_t *root_r)
 static int64_t resident(pid_t pid)
 {
 	char path[64], line[256];
-	/* smaps_rollup walks the page tables; the counter in status lags behind by some pages per thread. */
+	/* smaps_rollup walks the page tables; the counter in status lags behind by some pages per
+	 * thread. */
 	snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
 	FILE *f = fopen(path, "r");
 	if (!f)

@@ -12,15 +12,17 @@ struct probe {
 	int count;
 };
 
-/* Notes the process and its descendants as they are now. Returns 0, or -1 when there is no such process. */
+/* Notes the process and its descendants as they are now. Returns 0, or -1 when there is no such
+ * process. */
 int probe_open(struct probe *p, pid_t root);
 
-/* CPU nanoseconds of all noted processes so far; *root_r: of the first one alone, with its threads. -1 when any has gone.
- * forks: of the first one and of those of its children that have ended and been waited for (in steps of 10 ms). */
+/* CPU nanoseconds of all noted processes so far; *root_r: of the first one alone, with its threads.
+ * -1 when any has gone. forks: of the first one and of those of its children that have ended and
+ * been waited for (in steps of 10 ms). */
 int64_t probe_cpu_ns(const struct probe *p, int forks, int64_t *root_r);
 
-/* Resident bytes of the process and its descendants as they are now; pages that several share count once. -1 when the process has
- * gone. */
+/* Resident bytes of the process and its descendants as they are now; pages that several share count
+ * once. -1 when the process has gone. */
 int64_t probe_memory(struct probe *p);
 
 #endif

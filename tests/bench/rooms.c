@@ -1,5 +1,6 @@
-/* Rooms: what joining and leaving a room costs, and the end of a connection that is in 1,000, while there are `rooms` others. The server
- * is the host with plugins/rooms.c, which does what its clients say and answers with their words. */
+/* Rooms: what joining and leaving a room costs, and the end of a connection that is in 1,000, while
+ * there are `rooms` others. The server is the host with plugins/rooms.c, which does what its
+ * clients say and answers with their words. */
 #include "load.h"
 
 #include <stdio.h>
@@ -69,16 +70,20 @@ static void prepare(struct load *l)
 		l->room_bytes = (double)(probe_memory(&l->probe) - before) / l->rooms;
 }
 
-/* Joins and leaves rooms that are new and vanish again, and, where there are enough, rooms that stay. */
+/* Joins and leaves rooms that are new and vanish again, and, where there are enough, rooms that
+ * stay. */
 static void join_and_leave(struct load *l, struct client *c)
 {
-	int64_t join[2] = { 0 }, leave[2] = { 0 }, end = load_now() + (int64_t)(l->seconds * 1e9);
+	int64_t join[2] = {0}, leave[2] = {0}, end = load_now() + (int64_t)(l->seconds * 1e9);
 	uint64_t n = 0;
 	int kinds = l->rooms >= BATCH ? 2 : 1;
 	for (uint32_t i = 0; load_now() < end && !l->broken; i++, n += BATCH) {
 		for (int kind = 0; kind < kinds; kind++) {
-			/* Spread over all of them by a step that has no common divisor with powers of ten. */
-			uint32_t first = kind == 0 ? l->rooms : (uint32_t)((uint64_t)i * 7919 * BATCH % (l->rooms - BATCH + 1));
+			/* Spread over all of them by a step that has no common divisor with powers
+			 * of ten. */
+			uint32_t first = kind == 0 ? l->rooms
+						   : (uint32_t)((uint64_t)i * 7919 * BATCH %
+								(l->rooms - BATCH + 1));
 			int64_t at[3];
 			at[0] = server_ns(l);
 			tell(l, c, "joins", first, BATCH);
@@ -97,7 +102,8 @@ static void join_and_leave(struct load *l, struct client *c)
 	l->leave_there_us = (double)leave[1] / 1e3 / (double)n;
 }
 
-/* Connections that are in `in` rooms each go with a close handshake; microseconds of the server for one of them. */
+/* Connections that are in `in` rooms each go with a close handshake; microseconds of the server for
+ * one of them. */
 static double end_some(struct load *l, uint32_t in)
 {
 	struct client *mine = l->clients;
@@ -109,7 +115,7 @@ static double end_some(struct load *l, uint32_t in)
 		load_goodbye(l, ENDS);
 		/* What the server does behind the last byte: until its clock stands still. */
 		for (int64_t last = -1, now; (now = server_ns(l)) != last; last = now)
-			nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+			nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
 		l->clients = mine;
 		return (double)(server_ns(l) - before) / 1e3 / ENDS;
 	}

@@ -1,5 +1,6 @@
-/* Slow: client 0 publishes into a room at a steady pace, clients 1 to `conns` are members that read, and `stopped` more are members that
- * read nothing until it is over. How long does a message take to those who read, and what becomes of the others? */
+/* Slow: client 0 publishes into a room at a steady pace, clients 1 to `conns` are members that
+ * read, and `stopped` more are members that read nothing until it is over. How long does a message
+ * take to those who read, and what becomes of the others? */
 #include "load.h"
 
 #include <poll.h>
@@ -54,7 +55,8 @@ static void publish(struct load *l, struct slow *s)
 static int wait_a_little(struct load *l, const struct slow *s)
 {
 	int64_t left = (s->next - load_now()) / 1000000;
-	int n = epoll_wait(l->epoll, l->events, LOAD_EVENTS, left > 0 && l->phase != LOAD_DRAINING ? (int)left + 1 : 0);
+	int n = epoll_wait(l->epoll, l->events, LOAD_EVENTS,
+			   left > 0 && l->phase != LOAD_DRAINING ? (int)left + 1 : 0);
 	return n < 0 ? 0 : n;
 }
 
@@ -105,7 +107,8 @@ static int open_stopped(struct load *l)
 	return 0;
 }
 
-/* 1: goes on; 0: it has the newest message; -1: it was closed, with 1013 or, if it did not even read that, without. */
+/* 1: goes on; 0: it has the newest message; -1: it was closed, with 1013 or, if it did not even
+ * read that, without. */
 static int hear_stopped(struct load *l, struct client *c)
 {
 	struct client_frame f;
@@ -118,7 +121,9 @@ static int hear_stopped(struct load *l, struct client *c)
 		l->stopped_missed += v == MESSAGE_EARLY ? seq - c->got : 0;
 		c->got = v == MESSAGE_EARLY ? seq + 1 : c->got + 1;
 	}
-	if (open && r > 0 && (f.opcode != CLIENT_CLOSE || f.len < 2 || f.data[0] != 1013 >> 8 || f.data[1] != (1013 & 255)))
+	if (open && r > 0 &&
+	    (f.opcode != CLIENT_CLOSE || f.len < 2 || f.data[0] != 1013 >> 8 ||
+	     f.data[1] != (1013 & 255)))
 		load_break(l, "one that did not read was closed with another code than 1013");
 	if (open && r < 0)
 		load_break(l, "not a frame that a server may send");
@@ -127,7 +132,8 @@ static int hear_stopped(struct load *l, struct client *c)
 	return closed ? -1 : c->got != l->clients[0].sent;
 }
 
-/* Now they read: what they have missed lies between what they get, and nothing else is wrong with that. */
+/* Now they read: what they have missed lies between what they get, and nothing else is wrong with
+ * that. */
 static void let_them_read(struct load *l)
 {
 	for (uint32_t i = l->conns + 1; i <= l->conns + l->stopped && !l->broken; i++) {
@@ -136,9 +142,11 @@ static void let_them_read(struct load *l)
 		int r = 1;
 		setsockopt(c->transport.fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof large);
 		while (r > 0 && !l->broken) {
-			struct pollfd p = { .fd = c->transport.fd, .events = POLLIN };
+			struct pollfd p = {.fd = c->transport.fd, .events = POLLIN};
 			if (poll(&p, 1, l->patience_ms) <= 0)
-				load_break(l, "one that did not read neither gets the newest message nor is closed");
+				load_break(
+					l,
+					"one that did not read neither gets the newest message nor is closed");
 			else
 				r = hear_stopped(l, c);
 		}

@@ -9,7 +9,8 @@
 
 enum { LEVEL = 1, BITS_MIN = 9, BITS_MAX = 15, FIRST_ROOM = 1 << 16 };
 
-static const uint8_t TAIL[4] = { 0, 0, 0xff, 0xff }; /* RFC 7692, 7.2.1: cut off by the sender, put back by the receiver */
+/* RFC 7692, 7.2.1: cut off by the sender, put back by the receiver */
+static const uint8_t TAIL[4] = {0, 0, 0xff, 0xff};
 
 /* All connections use these one after the other; box grows to the largest message. */
 static struct {
@@ -35,7 +36,7 @@ int squeeze_agree(struct squeeze *z, const char *head, size_t head_len)
 {
 	static const char name[] = "sec-websocket-extensions:";
 	const char *line = head, *end = head + head_len;
-	*z = (struct squeeze){ .window_bits = BITS_MAX };
+	*z = (struct squeeze){.window_bits = BITS_MAX};
 	while (line < end && strncasecmp(line, name, sizeof name - 1) != 0) {
 		line = memchr(line, '\n', (size_t)(end - line));
 		line = line ? line + 1 : end;
@@ -65,7 +66,7 @@ void squeeze_end(struct squeeze *z)
 	if (z->inflate)
 		inflateEnd(z->inflate);
 	free(z->inflate);
-	*z = (struct squeeze){ .on = 0 };
+	*z = (struct squeeze){.on = 0};
 }
 
 size_t squeeze_bound(size_t len)
@@ -77,7 +78,8 @@ size_t squeeze_deflate(struct squeeze *z, uint8_t *to, const uint8_t *from, size
 {
 	z_stream *s = &shared.deflate[z->window_bits];
 	if (!shared.deflate_ready[z->window_bits]++) {
-		if (deflateInit2(s, LEVEL, Z_DEFLATED, -z->window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+		if (deflateInit2(s, LEVEL, Z_DEFLATED, -z->window_bits, 8, Z_DEFAULT_STRATEGY) !=
+		    Z_OK)
 			give_up("deflateInit2");
 	} else
 		deflateReset(s);
@@ -109,7 +111,8 @@ static int inflate_some(z_stream *s, const uint8_t *from, size_t len, size_t *ha
 		s->avail_out = (uInt)(shared.room - *have);
 		int r = inflate(s, Z_SYNC_FLUSH);
 		*have = shared.room - s->avail_out;
-		if (r == Z_STREAM_END) /* a final block, as Bun sends it, ends nothing here (RFC 7692, 7.2.3.4) */
+		/* a final block, as Bun sends it, ends nothing here (RFC 7692, 7.2.3.4) */
+		if (r == Z_STREAM_END)
 			inflateResetKeep(s);
 		else if (r != Z_OK && r != Z_BUF_ERROR)
 			return -1;

@@ -1,5 +1,6 @@
-/* permessage-deflate (RFC 7692) of one connection of the load generator. What it sends stands for itself, message by message, which any
- * server must take; what it gets may refer to what came before if the server has not agreed to do without. */
+/* permessage-deflate (RFC 7692) of one connection of the load generator. What it sends stands for
+ * itself, message by message, which any server must take; what it gets may refer to what came
+ * before if the server has not agreed to do without. */
 #ifndef BENCH_SQUEEZE_H
 #define BENCH_SQUEEZE_H
 
@@ -9,9 +10,9 @@
 #define SQUEEZE_OFFER "permessage-deflate; client_max_window_bits" /* what browsers offer */
 
 struct squeeze {
-	int on;          /* agreed upon */
-	int forgets;     /* the server begins anew with each message */
-	int window_bits; /* of what is sent */
+	int on;			    /* agreed upon */
+	int forgets;		    /* the server begins anew with each message */
+	int window_bits;	    /* of what is sent */
 	struct z_stream_s *inflate; /* NULL: the shared one, for a server that forgets */
 };
 

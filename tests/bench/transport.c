@@ -25,7 +25,9 @@ void transport_use_tls(const char *ca_file)
 		exit(2);
 	}
 	SSL_CTX_set_verify(tls_context, SSL_VERIFY_PEER, NULL);
-	SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(tls_context, SSL_MODE_ENABLE_PARTIAL_WRITE |
+					      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+					      SSL_MODE_RELEASE_BUFFERS);
 }
 
 void transport_receive(int bytes)
@@ -35,17 +37,20 @@ void transport_receive(int bytes)
 
 static int connect_from(int fd, int port, int source)
 {
-	/* Ports are chosen at connect, per pair of addresses: several sources give more than the 28,000 of one. */
+	/* Ports are chosen at connect, per pair of addresses: several sources give more than the
+	 * 28,000 of one. */
 	int one = 1;
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
 	if (receive_buffer)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)source) };
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + (uint32_t)source)};
 	if (bind(fd, (struct sockaddr *)&a, sizeof a))
 		return -1;
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	a.sin_port = htons((uint16_t)port);
-	/* Blocking: over loopback this is done at once unless the server's backlog is full, and then waiting is right. */
+	/* Blocking: over loopback this is done at once unless the server's backlog is full, and
+	 * then waiting is right. */
 	if (connect(fd, (struct sockaddr *)&a, sizeof a))
 		return -1;
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -66,10 +71,11 @@ static int shake_hands(struct transport *t)
 
 int transport_open(struct transport *t, int port, int source)
 {
-	*t = (struct transport){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	*t = (struct transport){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	if (t->fd < 0)
 		return -1;
-	if (connect_from(t->fd, port, source) || shake_hands(t) || fcntl(t->fd, F_SETFL, O_NONBLOCK)) {
+	if (connect_from(t->fd, port, source) || shake_hands(t) ||
+	    fcntl(t->fd, F_SETFL, O_NONBLOCK)) {
 		int error = errno;
 		transport_close(t);
 		errno = error;
@@ -82,7 +88,7 @@ void transport_close(struct transport *t)
 {
 	SSL_free(t->tls);
 	close(t->fd);
-	*t = (struct transport){ .fd = -1 };
+	*t = (struct transport){.fd = -1};
 }
 
 static ssize_t tls_result(struct transport *t, int r)

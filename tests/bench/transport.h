@@ -1,4 +1,5 @@
-/* The bytes of one connection of the load generator: TCP, or TLS over it. Non-blocking once it is open. */
+/* The bytes of one connection of the load generator: TCP, or TLS over it. Non-blocking once it is
+ * open. */
 #ifndef BENCH_TRANSPORT_H
 #define BENCH_TRANSPORT_H
 
@@ -9,10 +10,11 @@
 struct transport {
 	int fd;
 	struct ssl_st *tls; /* NULL: plain */
-	int ended;          /* the stream's end stood behind what was read last: epoll need not tell of it */
+	int ended; /* the stream's end stood behind what was read last: epoll need not tell of it */
 };
 
-/* From now on connections use TLS and accept the certificate in this file only. Ends the program when it can not be read. */
+/* From now on connections use TLS and accept the certificate in this file only. Ends the program
+ * when it can not be read. */
 void transport_use_tls(const char *ca_file);
 
 /* Receive buffer of connections that are opened from now on; 0: the system's. */
@@ -21,7 +23,8 @@ void transport_receive(int bytes);
 int transport_open(struct transport *t, int port, int source);
 void transport_close(struct transport *t);
 
-/* Bytes read or sent; 0: not now; -1: broken, or the stream has ended. A read takes all that is there, as far as there is room. */
+/* Bytes read or sent; 0: not now; -1: broken, or the stream has ended. A read takes all that is
+ * there, as far as there is room. */
 ssize_t transport_read(struct transport *t, uint8_t *to, size_t room);
 ssize_t transport_send(struct transport *t, const uint8_t *from, size_t len);
 

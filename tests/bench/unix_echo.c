@@ -1,7 +1,10 @@
-/* The limit of any worker: two processes and a Unix socket. One has so many messages under way, the other sends each back.
- * They are framed as on a worker's link (9 bytes: 01, length), and that is all; both ends read and write as many at once as there are.
+/* The limit of any worker: two processes and a Unix socket. One has so many messages under way, the
+ * other sends each back. They are framed as on a worker's link (9 bytes: 01, length), and that is
+ * all; both ends read and write as many at once as there are.
  *
- *	unix_echo OUTSTANDING WARMUP SECONDS CPU	prints a line of JSON in the form of load's; root is the end that asks
+ *	unix_echo OUTSTANDING WARMUP SECONDS CPU
+ *
+ * prints a line of JSON in the form of load's; root is the end that asks.
  */
 #define _GNU_SOURCE
 #include "message.h"
@@ -21,7 +24,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD = 9, SIZE = 64, FRAME = HEAD + SIZE, ROOM = 1 << 20, PATIENCE_MS = 10000, SAMPLES = 1 << 20 };
+enum {
+	HEAD = 9,
+	SIZE = 64,
+	FRAME = HEAD + SIZE,
+	ROOM = 1 << 20,
+	PATIENCE_MS = 10000,
+	SAMPLES = 1 << 20
+};
 
 struct pipe_end {
 	int fd;
@@ -137,7 +147,7 @@ static void check(struct pipe_end *e, struct asking *a)
 
 static void one_turn(struct pipe_end *e, struct asking *a)
 {
-	struct pollfd p = { .fd = e->fd, .events = (short)(POLLIN | (e->out_len ? POLLOUT : 0)) };
+	struct pollfd p = {.fd = e->fd, .events = (short)(POLLIN | (e->out_len ? POLLOUT : 0))};
 	if (poll(&p, 1, PATIENCE_MS) <= 0) {
 		a->why = "replies are missing";
 		return;
@@ -159,7 +169,8 @@ static struct mark run_for(struct pipe_end *e, struct asking *a, clockid_t other
 	int64_t end = clock_ns(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
 	while (!a->why && clock_ns(CLOCK_MONOTONIC) < end)
 		one_turn(e, a);
-	return (struct mark){ clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_PROCESS_CPUTIME_ID), clock_ns(other), a->got };
+	return (struct mark){clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_PROCESS_CPUTIME_ID),
+			     clock_ns(other), a->got};
 }
 
 static int compare(const void *a, const void *b)
@@ -170,18 +181,20 @@ static int compare(const void *a, const void *b)
 
 static int report(struct asking *a, const struct mark *from, const struct mark *to)
 {
-	double units = to->got - from->got, own = (double)(to->cpu - from->cpu), other = (double)(to->other - from->other);
+	double units = to->got - from->got, own = (double)(to->cpu - from->cpu),
+	       other = (double)(to->other - from->other);
 	if (a->why || units <= 0) {
 		printf("{\"ok\":false,\"why\":\"%s\"}\n", a->why ? a->why : "nothing came back");
 		return 1;
 	}
 	double wall = (double)(to->wall - from->wall);
-	printf("{\"units\":%.0f,\"rate\":%.0f,\"root_us\":%.4f,\"cpu_us\":%.4f,\"server_busy\":%.3f,", units, units / wall * 1e9,
-		own / units / 1e3, (own + other) / units / 1e3, (own + other) / wall);
+	printf("{\"units\":%.0f,\"rate\":%.0f,\"root_us\":%.4f,\"cpu_us\":%.4f,\"server_busy\":%.3f,",
+	       units, units / wall * 1e9, own / units / 1e3, (own + other) / units / 1e3,
+	       (own + other) / wall);
 	if (a->n_samples) {
 		qsort(a->samples, a->n_samples, sizeof *a->samples, compare);
 		printf("\"p50_us\":%.1f,\"p99_us\":%.1f,", a->samples[a->n_samples / 2] / 1e3,
-			a->samples[(uint64_t)a->n_samples * 99 / 100] / 1e3);
+		       a->samples[(uint64_t)a->n_samples * 99 / 100] / 1e3);
 	}
 	printf("\"ok\":true}\n");
 	return 0;
@@ -211,7 +224,7 @@ int main(int argc, char **argv)
 	static struct pipe_end end;
 	int fd[2];
 	clockid_t other;
-	struct asking a = { .outstanding = argc == 5 ? (uint32_t)atoi(argv[1]) : 0 };
+	struct asking a = {.outstanding = argc == 5 ? (uint32_t)atoi(argv[1]) : 0};
 	if (!a.outstanding || a.outstanding > ROOM / FRAME) {
 		fprintf(stderr, "usage: unix_echo OUTSTANDING WARMUP SECONDS CPU\n");
 		return 2;
@@ -228,7 +241,8 @@ int main(int argc, char **argv)
 	run_for(&end, &a, other, atof(argv[2]));
 	if (a.outstanding == 1 && !(a.samples = malloc(SAMPLES * sizeof *a.samples)))
 		fail("unix_echo: malloc");
-	struct mark from = run_for(&end, &a, other, 0), to = run_for(&end, &a, other, atof(argv[3]));
+	struct mark from = run_for(&end, &a, other, 0),
+		    to = run_for(&end, &a, other, atof(argv[3]));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	return report(&a, &from, &to);

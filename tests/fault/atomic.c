@@ -1,5 +1,6 @@
-/* atomic: a plugin that ends its process at a random point of each third callback or so: between two of its five commands, or after them
- * and before they can have been acknowledged. What is visible of one execution says which it was, so that a part of one shows. */
+/* atomic: a plugin that ends its process at a random point of each third callback or so: between
+ * two of its five commands, or after them and before they can have been acknowledged. What is
+ * visible of one execution says which it was, so that a part of one shows. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,9 @@ static unsigned long life(void)
 	struct timespec now;
 	if (number == 0) {
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		number = ((unsigned long)now.tv_sec * 1000000000u + (unsigned long)now.tv_nsec) * 32768 + (unsigned long)getpid() % 32768;
+		number = ((unsigned long)now.tv_sec * 1000000000u + (unsigned long)now.tv_nsec) *
+				 32768 +
+			 (unsigned long)getpid() % 32768;
 	}
 	return number;
 }
@@ -51,15 +54,18 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *msg)
 	static unsigned long executions;
 	struct data *data = tova_data(m);
 	char run[48], room[64], text[256], was[48];
-	/* Less often if it has been tried before, so that workers get something done and are started again at once. */
-	unsigned long at = random_of(tova_current_event(m).attempt > 1 ? 10 : 3) == 0 ? random_of(6) : 99;
+	/* Less often if it has been tried before, so that workers get something done and are
+	 * started again at once. */
+	unsigned long at =
+		random_of(tova_current_event(m).attempt > 1 ? 10 : 3) == 0 ? random_of(6) : 99;
 	snprintf(run, sizeof run, "%lx.%lu", life(), ++executions);
 	snprintf(was, sizeof was, "%s", data->last[0] != '\0' ? data->last : "-");
 	snprintf(room, sizeof room, "run %s", run);
 	die_if(0, at);
 	tova_join(m, ws, room);
 	die_if(1, at);
-	snprintf(text, sizeof text, "sent %.*s %s %s", (int)msg->len, (const char *)msg->data, run, was);
+	snprintf(text, sizeof text, "sent %.*s %s %s", (int)msg->len, (const char *)msg->data, run,
+		 was);
 	tova_send(m, ws, text);
 	die_if(2, at);
 	snprintf(text, sizeof text, "room %.*s %s", (int)msg->len, (const char *)msg->data, run);

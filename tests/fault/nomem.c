@@ -1,5 +1,6 @@
-/* nomem: preloaded into a host, lets the allocation fail that a test names. The test and the host share a file of three numbers:
- * how many allocations still succeed (negative: all), how many fail then, how many have failed. */
+/* nomem: preloaded into a host, lets the allocation fail that a test names. The test and the host
+ * share a file of three numbers: how many allocations still succeed (negative: all), how many fail
+ * then, how many have failed. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +94,10 @@ void *realloc(void *p, size_t n)
 	if (real_realloc == NULL || is_early(p)) {
 		void *moved = malloc(n);
 		if (moved != NULL && p != NULL)
-			memmove(moved, p, n < (size_t)(early + sizeof early - (char *)p) ? n : (size_t)(early + sizeof early - (char *)p));
+			memmove(moved, p,
+				n < (size_t)(early + sizeof early - (char *)p)
+					? n
+					: (size_t)(early + sizeof early - (char *)p));
 		return moved;
 	}
 	return fails() ? NULL : real_realloc(p, n);

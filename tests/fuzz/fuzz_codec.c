@@ -1,5 +1,5 @@
-/* The worker grammar, both ways. The first byte chooses: batches of workers are read and all that is in them is used; or an event is
- * made of the input, written, and read back by jansson. */
+/* The worker grammar, both ways. The first byte chooses: batches of workers are read and all that
+ * is in them is used; or an event is made of the input, written, and read back by jansson. */
 #include <jansson.h>
 
 #include "common/utf8.h"
@@ -19,10 +19,12 @@ static void use_answer(const struct codec_batch *b, struct codec_item *item)
 	const char *why = codec_answer(b, item, &answer, &copy);
 	if (why == NULL) {
 		MUST(answer.status == 0 || (answer.status >= 300 && answer.status <= 599));
-		MUST(answer.data_len <= 4096 && answer.head_len < EVENT_HEAD_MAX && (answer.data == copy || copy == NULL));
+		MUST(answer.data_len <= 4096 && answer.head_len < EVENT_HEAD_MAX &&
+		     (answer.data == copy || copy == NULL));
 		MUST(strpbrk(answer.type, "\r\n") == NULL);
 		/* Lines of headers and nothing else: no empty one, which would end the head. */
-		MUST(answer.head_len == 0 || (answer.head[0] != '\r' && strstr(answer.head, "\r\n\r\n") == NULL));
+		MUST(answer.head_len == 0 ||
+		     (answer.head[0] != '\r' && strstr(answer.head, "\r\n\r\n") == NULL));
 	}
 	free(answer.body);
 	free(copy);
@@ -37,7 +39,8 @@ static void use_commands(const struct codec_batch *b, struct codec_item *item)
 	commit_begin(&c, NULL);
 	codec_commands(b, item, &hub, &own, &c);
 	for (uint32_t i = 0; i < c.n; i++) {
-		struct span text = c.commands[i].text_len > 0 ? commit_text(&c, &c.commands[i]) : (struct span){0};
+		struct span text = c.commands[i].text_len > 0 ? commit_text(&c, &c.commands[i])
+							      : (struct span){0};
 		MUST(text.n <= c.arena_len);
 		if (c.commands[i].kind == COMMAND_JOIN)
 			MUST(room_name_ok(text));
@@ -50,9 +53,10 @@ static void use_commands(const struct codec_batch *b, struct codec_item *item)
 
 static void use_item(const struct codec_batch *b, struct codec_item *item, size_t size)
 {
-	struct json_string *const strings[] = {&item->link,  &item->token,	&item->name, &item->mount,
-					       &item->error, &item->source,	&item->what, &item->room,
-					       &item->conn,  &item->what_to_do, &item->id};
+	struct json_string *const strings[] = {&item->link,	  &item->token, &item->name,
+					       &item->mount,	  &item->error, &item->source,
+					       &item->what,	  &item->room,	&item->conn,
+					       &item->what_to_do, &item->id};
 	MUST((item->type != CODEC_ACK && item->type != CODEC_NACK) || item->has_s);
 	MUST(item->type != CODEC_PUSH || item->commands.p != NULL);
 	use_commands(b, item);
@@ -85,24 +89,33 @@ static void read_batch(const uint8_t *data, size_t size)
 
 /* --- host to worker --------------------------------------------------------------------------- */
 
-static void must_be(const json_t *o, const char *text_key, const char *binary_key, const uint8_t *bytes, size_t n, bool binary,
-		    const uint8_t **at)
+static void must_be(const json_t *o, const char *text_key, const char *binary_key,
+		    const uint8_t *bytes, size_t n, bool binary, const uint8_t **at)
 {
 	const json_t *v = json_object_get(o, binary ? binary_key : text_key);
 	if (binary) {
-		MUST(json_is_integer(v) && (size_t)json_integer_value(v) == n && memcmp(*at, bytes, n) == 0);
+		MUST(json_is_integer(v) && (size_t)json_integer_value(v) == n &&
+		     memcmp(*at, bytes, n) == 0);
 		*at += n;
 	} else {
-		MUST(json_is_string(v) && json_string_length(v) == n && memcmp(json_string_value(v), bytes, n) == 0);
+		MUST(json_is_string(v) && json_string_length(v) == n &&
+		     memcmp(json_string_value(v), bytes, n) == 0);
 	}
 	MUST(json_object_get(o, binary ? text_key : binary_key) == NULL);
 }
 
-/* The message is the input, the state a part of it, and an error event repeats it, whatever it is. */
+/* The message is the input, the state a part of it, and an error event repeats it, whatever it is.
+ */
 static void write_batch(const uint8_t *data, size_t size)
 {
-	struct session s = {.local = 7, .data = (void *)(uintptr_t)data, .data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
-	struct event_held message = {.event = {.kind = EVENT_MESSAGE, .session = &s, .sequence = 1, .attempt = 1}, .number = 1},
+	struct session s = {.local = 7,
+			    .data = (void *)(uintptr_t)data,
+			    .data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
+	struct event_held message = {.event = {.kind = EVENT_MESSAGE,
+					       .session = &s,
+					       .sequence = 1,
+					       .attempt = 1},
+				     .number = 1},
 			  error = message;
 	struct codec_out o = {.n = 0};
 	struct iovec parts[CODEC_PARTS];
@@ -122,15 +135,19 @@ static void write_batch(const uint8_t *data, size_t size)
 		memcpy(at, parts[i].iov_base, parts[i].iov_len);
 		at += parts[i].iov_len;
 	}
-	json_t *v = json_loadb((char *)whole, (size_t)(at - whole), JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &why);
+	json_t *v = json_loadb((char *)whole, (size_t)(at - whole),
+			       JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &why);
 	MUST(json_array_size(v) == 2);
 	const uint8_t *binary = whole + why.position + 1;
 	bool state_binary = !utf8_valid(data, s.data_len);
 	if (s.data_len > 0)
-		must_be(json_array_get(v, 0), "state", "state_bin", data, s.data_len, state_binary, &binary);
-	must_be(json_array_get(v, 0), "data", "bin", data, size, message.event.message.binary, &binary);
+		must_be(json_array_get(v, 0), "state", "state_bin", data, s.data_len, state_binary,
+			&binary);
+	must_be(json_array_get(v, 0), "data", "bin", data, size, message.event.message.binary,
+		&binary);
 	if (s.data_len > 0)
-		must_be(json_array_get(v, 1), "state", "state_bin", data, s.data_len, state_binary, &binary);
+		must_be(json_array_get(v, 1), "state", "state_bin", data, s.data_len, state_binary,
+			&binary);
 	MUST(json_is_string(json_object_get(json_array_get(v, 1), "error")));
 	MUST(binary == at || (binary == at + 1 && o.binary.len == 0));
 	json_decref(v);

@@ -1,7 +1,8 @@
-/* permessage-deflate. The input's first byte chooses between: what is agreed on, where the rest is the client's offers; a message
- * compressed, which zlib by itself must inflate again; and the frame reader, where the rest is what a peer sends, without masks, and
- * what comes out is compared with what zlib makes of it byte by byte; and that reader before a client that keeps its context though it was
- * told not to. */
+/* permessage-deflate. The input's first byte chooses between: what is agreed on, where the rest is
+ * the client's offers; a message compressed, which zlib by itself must inflate again; and the frame
+ * reader, where the rest is what a peer sends, without masks, and what comes out is compared with
+ * what zlib makes of it byte by byte; and that reader before a client that keeps its context though
+ * it was told not to. */
 #include "common/utf8.h"
 #include "record.h"
 #include "ws/deflate.h"
@@ -10,11 +11,13 @@
 /* --- what is agreed on ------------------------------------------------------------------------ */
 
 /* False: the request is none. */
-static bool negotiate(const struct deflate_policy *policy, const char *offers, size_t n, struct deflate_terms *terms_r,
-		      bool *agreed_r)
+static bool negotiate(const struct deflate_policy *policy, const char *offers, size_t n,
+		      struct deflate_terms *terms_r, bool *agreed_r)
 {
-	static const struct request_limits limits = {.head_max = 1 << 20, .headers_max = REQUEST_HEADERS_MAX};
-	static const char before[] = "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: ", after[] = "\r\n\r\n";
+	static const struct request_limits limits = {.head_max = 1 << 20,
+						     .headers_max = REQUEST_HEADERS_MAX};
+	static const char before[] = "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: ",
+			  after[] = "\r\n\r\n";
 	static struct request r;
 	char *head = malloc(sizeof before + n + sizeof after);
 	size_t len = sizeof before - 1, used;
@@ -47,14 +50,19 @@ static void fuzz_offers(uint8_t choice, const uint8_t *data, size_t size)
 
 	if (!negotiate(&policy, (const char *)data, size, &terms, &agreed) || !agreed)
 		return;
-	MUST(terms.out_bits >= 9 && terms.out_bits <= policy.bits && terms.in_bits >= 8 && terms.in_bits <= 15);
+	MUST(terms.out_bits >= 9 && terms.out_bits <= policy.bits && terms.in_bits >= 8 &&
+	     terms.in_bits <= 15);
 	MUST((policy.keep_out || !terms.keep_out) && (policy.keep_in || !terms.keep_in));
 	MUST(!terms.keep_in || terms.in_bits <= policy.bits);
 	n = deflate_answer(&terms, answer);
-	MUST(n > sizeof name + 18 && n < sizeof answer && memcmp(answer, name, sizeof name - 1) == 0);
+	MUST(n > sizeof name + 18 && n < sizeof answer &&
+	     memcmp(answer, name, sizeof name - 1) == 0);
 	/* Who offers what was answered gets the same. */
-	MUST(negotiate(&policy, answer + sizeof name - 1, n - sizeof name + 1 - 2, &again, &agreed) && agreed);
-	MUST(terms.out_bits == again.out_bits && terms.keep_out == again.keep_out && terms.keep_in == again.keep_in);
+	MUST(negotiate(&policy, answer + sizeof name - 1, n - sizeof name + 1 - 2, &again,
+		       &agreed) &&
+	     agreed);
+	MUST(terms.out_bits == again.out_bits && terms.keep_out == again.keep_out &&
+	     terms.keep_in == again.keep_in);
 	MUST(terms.in_bits == again.in_bits || !terms.say_in_bits);
 }
 
@@ -66,8 +74,10 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 	uint8_t *packed = malloc(size + DEFLATE_TAIL), *got = malloc(size + 1);
 	z_stream out, in = {0};
 
-	MUST(deflate_start(&out, 1 + choice / 7 % 9, bits) && inflateInit2(&in, -(int)bits) == Z_OK);
-	for (int i = 0; i < 3 && size > 0; i++) { /* the second refers back to the first, the third must not */
+	MUST(deflate_start(&out, 1 + choice / 7 % 9, bits) &&
+	     inflateInit2(&in, -(int)bits) == Z_OK);
+	/* the second refers back to the first, the third must not */
+	for (int i = 0; i < 3 && size > 0; i++) {
 		const size_t n = deflate_message(&out, data, size, packed);
 
 		MUST(n < size);
@@ -77,7 +87,8 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 			in.avail_in = (uInt)n + 4;
 			in.next_out = got;
 			in.avail_out = (uInt)size + 1;
-			MUST(inflate(&in, Z_SYNC_FLUSH) == Z_OK && in.avail_in == 0 && in.avail_out == 1);
+			MUST(inflate(&in, Z_SYNC_FLUSH) == Z_OK && in.avail_in == 0 &&
+			     in.avail_out == 1);
 			MUST(memcmp(got, data, size) == 0);
 		}
 		if (n == 0 || i == 1) {
@@ -95,7 +106,8 @@ static void fuzz_message(uint8_t choice, const uint8_t *data, size_t size)
 
 struct slow_consumer {
 	z_stream z;
-	struct record message, wire; /* what it has become, and where its parts are gathered what came */
+	/* what it has become, and where its parts are gathered what came */
+	struct record message, wire;
 	uint64_t taken, max;
 	uint32_t utf8;
 	int opcode;
@@ -192,7 +204,8 @@ static uint64_t slow_consumer_limit(const struct slow_consumer *s)
 	return s->compressed ? s->max + s->max / 8 + 1024 : s->max;
 }
 
-/* One frame with a length of up to 125 bytes or in the two byte form; anything else is not looked at here, fuzz_frame does. */
+/* One frame with a length of up to 125 bytes or in the two byte form; anything else is not looked
+ * at here, fuzz_frame does. */
 static bool slow_consumer_frame(struct slow_consumer *s, const uint8_t **p, size_t *n)
 {
 	const uint8_t *h = *p;
@@ -203,7 +216,8 @@ static bool slow_consumer_frame(struct slow_consumer *s, const uint8_t **p, size
 		return false;
 	const unsigned opcode = h[0] & 15;
 	const bool data = opcode == FRAME_TEXT || opcode == FRAME_BINARY;
-	if ((h[0] & 0x30) || ((h[0] & 0x40) && !data) || opcode > 10 || (opcode > 2 && opcode < 8) || h[1] >= 128)
+	if ((h[0] & 0x30) || ((h[0] & 0x40) && !data) || opcode > 10 ||
+	    (opcode > 2 && opcode < 8) || h[1] >= 128)
 		return slow_consumer_bad(s, 1002);
 	if (opcode >= 8 && (h[0] < 128 || h[1] > 125))
 		return slow_consumer_bad(s, 1002);
@@ -267,7 +281,8 @@ static bool feed(struct fast *f, const uint8_t *bytes, size_t n, struct record *
 	return status != FRAME_BAD;
 }
 
-static void fast_run(struct fast *f, const uint8_t *bytes, size_t n, uint32_t seed, struct record *t)
+static void fast_run(struct fast *f, const uint8_t *bytes, size_t n, uint32_t seed,
+		     struct record *t)
 {
 	frame_reset(&f->reader);
 	inflate_reset(&f->inflate);
@@ -275,7 +290,8 @@ static void fast_run(struct fast *f, const uint8_t *bytes, size_t n, uint32_t se
 		k = seed != 0 ? fuzz_piece(&seed, n - at) : n;
 		if (!feed(f, bytes + at, k, t))
 			break;
-		MUST(f->reader.message == 0 || frame_held(&f->reader) <= 4 * f->limits.message_max + 65536);
+		MUST(f->reader.message == 0 ||
+		     frame_held(&f->reader) <= 4 * f->limits.message_max + 65536);
 	}
 	frame_reset(&f->reader);
 	inflate_reset(&f->inflate);
@@ -306,7 +322,9 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	static const uint64_t maxima[] = {1 << 16, 0, 1, 100, 5000, 1024, 1 << 20, 40000};
 	const unsigned bits = 15 - choice % 7;
 	struct record expected = {0}, got = {0};
-	struct slow_consumer slow = {.max = maxima[seed % 8], .keep = choice & 128, .out = &expected};
+	struct slow_consumer slow = {.max = maxima[seed % 8],
+				     .keep = choice & 128,
+				     .out = &expected};
 	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3}};
 	const uint8_t *p = data;
 	size_t n = size;
@@ -315,15 +333,18 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 	MUST(inflateInit2(&slow.z, slow.keep ? -(int)bits : -15) == Z_OK);
 	inflate_init(&fast.inflate, &fast.pool, bits, slow.keep);
 	fast.limits = (struct frame_limits){.message_max = slow.max, .inflate = &fast.inflate};
-	/* Who refers back beyond a small window is refused or not, as zlib happens to have the bytes at hand. */
+	/* Who refers back beyond a small window is refused or not, as zlib happens to have the
+	 * bytes at hand. */
 	if (!beyond_slow(data, size) && (!slow.keep || bits == 15)) {
 		while (slow_consumer_frame(&slow, &p, &n))
 			;
 		fast_run(&fast, data, size, 0, &got);
-		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+		MUST(got.n == expected.n &&
+		     (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
 		got.n = 0;
 		fast_run(&fast, data, size, seed + 1u, &got);
-		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+		MUST(got.n == expected.n &&
+		     (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
 	} else {
 		fast_run(&fast, data, size, seed + 1u, &got);
 	}
@@ -337,7 +358,8 @@ static void fuzz_reader(uint8_t choice, uint8_t seed, const uint8_t *data, size_
 
 /* --- who refers back unasked ------------------------------------------------------------------ */
 
-/* Adds one frame without a mask: a message compressed by a client that keeps its state though it was told not to. */
+/* Adds one frame without a mask: a message compressed by a client that keeps its state though it
+ * was told not to. */
 static void add_compressed(struct record *wire, z_stream *z, const uint8_t *text, size_t n)
 {
 	const size_t cap = deflateBound(z, n) + 16;
@@ -359,14 +381,17 @@ static void add_compressed(struct record *wire, z_stream *z, const uint8_t *text
 	free(packed);
 }
 
-/* The input, cut into messages, some of which say again what was said before. All arrive as they were, unless there is no memory for
- * what they refer to, or it was taken for a client that refers to nothing. */
+/* The input, cut into messages, some of which say again what was said before. All arrive as they
+ * were, unless there is no memory for what they refer to, or it was taken for a client that refers
+ * to nothing. */
 static void fuzz_disobedient(uint8_t choice, uint8_t seed, const uint8_t *data, size_t size)
 {
 	static const uint64_t memory[] = {1 << 20, 1 << 20, 1 << 20, 40000, 1000, 0};
 	struct record expected = {0}, wire = {0}, got = {0};
 	uint64_t used = 0;
-	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3, .memory = &used, .memory_max = memory[seed % 6]}};
+	struct fast fast = {.pool = {.lent_max = choice & 64 ? 0 : 3,
+				     .memory = &used,
+				     .memory_max = memory[seed % 6]}};
 	uint32_t piece = seed * 77u + choice;
 	z_stream z;
 
@@ -391,7 +416,8 @@ static void fuzz_disobedient(uint8_t choice, uint8_t seed, const uint8_t *data, 
 		MUST(used <= fast.pool.memory_max);
 	}
 	if (good)
-		MUST(got.n == expected.n && (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
+		MUST(got.n == expected.n &&
+		     (got.n == 0 || memcmp(got.bytes, expected.bytes, got.n) == 0));
 	else
 		MUST(fast.inflate.obeys || fast.pool.memory_max < inflate_cost(15));
 	frame_reset(&fast.reader);

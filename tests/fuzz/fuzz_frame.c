@@ -1,5 +1,6 @@
-/* The frame reader against a slow one written from the RFC, and with the bytes whole, in pieces, and straight into its buffer. The
- * input's first bytes choose the limits and the pieces, the rest is what the peer sends. */
+/* The frame reader against a slow one written from the RFC, and with the bytes whole, in pieces,
+ * and straight into its buffer. The input's first bytes choose the limits and the pieces, the rest
+ * is what the peer sends. */
 #include "common/utf8.h"
 #include "record.h"
 #include "ws/frame.h"
@@ -27,7 +28,8 @@ static bool slow_consumer_close(struct slow_consumer *s, const uint8_t *p, size_
 
 	if (n == 1)
 		return slow_consumer_bad(s, 1002);
-	if (n >= 2 && !(code >= 1000 && code <= 1003) && !(code >= 1007 && code <= 1014) && !(code >= 3000 && code <= 4999))
+	if (n >= 2 && !(code >= 1000 && code <= 1003) && !(code >= 1007 && code <= 1014) &&
+	    !(code >= 3000 && code <= 4999))
 		return slow_consumer_bad(s, 1002);
 	if (n >= 2 && utf8_check(UTF8_ACCEPT, p + 2, n - 2) != UTF8_ACCEPT)
 		return slow_consumer_bad(s, 1007);
@@ -36,7 +38,8 @@ static bool slow_consumer_close(struct slow_consumer *s, const uint8_t *p, size_
 }
 
 /* The payload of a data frame, as far as it is there. */
-static bool slow_consumer_data(struct slow_consumer *s, const uint8_t *p, size_t n, bool whole, bool fin)
+static bool slow_consumer_data(struct slow_consumer *s, const uint8_t *p, size_t n, bool whole,
+			       bool fin)
 {
 	uint32_t state = UTF8_ACCEPT;
 
@@ -140,7 +143,8 @@ static void note(struct record *t, enum frame_status status, const struct frame 
 	}
 }
 
-static bool feed(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *bytes, size_t n, struct record *t)
+static bool feed(struct frame_reader *r, const struct frame_limits *limits, const uint8_t *bytes,
+		 size_t n, struct record *t)
 {
 	uint8_t *block = malloc(n + 1), *p = block;
 	enum frame_status status;
@@ -162,8 +166,8 @@ static bool feed(struct frame_reader *r, const struct frame_limits *limits, cons
 	return status != FRAME_BAD;
 }
 
-static void feed_pieces(const struct frame_limits *limits, const uint8_t *bytes, size_t n, uint32_t seed, bool direct,
-			struct record *t)
+static void feed_pieces(const struct frame_limits *limits, const uint8_t *bytes, size_t n,
+			uint32_t seed, bool direct, struct record *t)
 {
 	struct frame_reader r = {0};
 	bool good = true;
@@ -210,7 +214,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2)
 		return 0;
-	limits = (struct frame_limits){.message_max = maxima[data[0] % 8], .masked = !(data[0] & 8)};
+	limits =
+		(struct frame_limits){.message_max = maxima[data[0] % 8], .masked = !(data[0] & 8)};
 	slow.max = limits.message_max;
 	slow.masked = limits.masked;
 	slow.message = malloc(size);

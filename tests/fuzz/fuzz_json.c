@@ -1,4 +1,5 @@
-/* JSON texts: the reader accepts what jansson accepts, strings mean the same, and what is written is read back. */
+/* JSON texts: the reader accepts what jansson accepts, strings mean the same, and what is written
+ * is read back. */
 #include <jansson.h>
 
 #include "common/json.h"
@@ -17,7 +18,8 @@ static void check_string(const struct json_string *s, const char *from, size_t n
 	MUST(json_unescape(&here, text + 1) == len && memcmp(text + 1, apart, len) == 0);
 	written = malloc(json_escaped_size(apart, len)); /* and not a byte more */
 	again = json_escape(written, apart, len);
-	MUST(again == json_escaped_size(apart, len) && again <= JSON_ESCAPED_MAX(len) && again >= len + 2);
+	MUST(again == json_escaped_size(apart, len) && again <= JSON_ESCAPED_MAX(len) &&
+	     again >= len + 2);
 	struct json j = {.p = written, .end = written + again};
 	MUST(json_read_string(&j, &here) && j.p == j.end);
 	MUST(json_unescape(&here, written + 1) == len && memcmp(written + 1, apart, len) == 0);
@@ -58,12 +60,13 @@ static void walk(struct json *j, const char *from, size_t n)
 /* jansson has opinions that are not RFC 8259's, and loses a NUL behind a number. */
 static bool may_differ(const char *text, size_t n, const json_error_t *error, const char *why)
 {
-	static const char *const theirs[] = {"invalid Unicode", "too big", "real number overflow", "NUL byte in object key",
-					     "unable to decode byte"};
+	static const char *const theirs[] = {"invalid Unicode", "too big", "real number overflow",
+					     "NUL byte in object key", "unable to decode byte"};
 	for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
 		if (strncmp(error->text, theirs[i], strlen(theirs[i])) == 0)
 			return true;
-	return memchr(text, '\0', n) != NULL || !utf8_valid(text, n) || (why != NULL && strcmp(why, "nested too deeply") == 0);
+	return memchr(text, '\0', n) != NULL || !utf8_valid(text, n) ||
+	       (why != NULL && strcmp(why, "nested too deeply") == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,7 @@
-/* The PROXY header. It is read from pieces as the socket would give them, and whatever the pieces, the answer is the same: as long as
- * more is asked for all of it belongs to the header, an error stays one, and what follows the header changes nothing. An address that
- * is read is one that another function writes and reads. */
+/* The PROXY header. It is read from pieces as the socket would give them, and whatever the pieces,
+ * the answer is the same: as long as more is asked for all of it belongs to the header, an error
+ * stays one, and what follows the header changes nothing. An address that is read is one that
+ * another function writes and reads. */
 #include <arpa/inet.h>
 
 #include "fuzz.h"
@@ -14,14 +15,17 @@ static void check_address(const struct address *a)
 	MUST(a->family == AF_INET || a->family == AF_INET6 || a->family == AF_UNIX);
 	address_text(a, text);
 	MUST(a->family == AF_UNIX ? strcmp(text, "unix") == 0 && a->port == 0
-				  : inet_pton(a->family, text, ip) == 1 && memcmp(ip, a->ip, a->family == AF_INET ? 4 : 16) == 0);
+				  : inet_pton(a->family, text, ip) == 1 &&
+					    memcmp(ip, a->ip, a->family == AF_INET ? 4 : 16) == 0);
 }
 
 static int same(const struct proxy_header *a, const struct proxy_header *b)
 {
-	return a->local == b->local && a->secure == b->secure && a->source.family == b->source.family &&
-	       a->source.port == b->source.port && memcmp(a->source.ip, b->source.ip, 16) == 0 &&
-	       memcmp(a->destination.ip, b->destination.ip, 16) == 0 && a->destination.port == b->destination.port;
+	return a->local == b->local && a->secure == b->secure &&
+	       a->source.family == b->source.family && a->source.port == b->source.port &&
+	       memcmp(a->source.ip, b->source.ip, 16) == 0 &&
+	       memcmp(a->destination.ip, b->destination.ip, 16) == 0 &&
+	       a->destination.port == b->destination.port;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

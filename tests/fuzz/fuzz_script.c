@@ -1,6 +1,7 @@
-/* What a script writes, and what is written to it. The input's first byte chooses between: the line of a script as a message, which
- * jansson must understand alike, and which is written and read back; words of a command, each of which is quoted and read back; and a
- * message that is written in pieces as small as a full pipe leaves them. */
+/* What a script writes, and what is written to it. The input's first byte chooses between: the line
+ * of a script as a message, which jansson must understand alike, and which is written and read
+ * back; words of a command, each of which is quoted and read back; and a message that is written in
+ * pieces as small as a full pipe leaves them. */
 #include <jansson.h>
 
 #include "common/json.h"
@@ -20,7 +21,8 @@ static char *copy(const void *data, size_t n)
 }
 
 /* All that is written of a message, its pieces cut as the seed says. */
-static char *written(enum script_framing framing, struct span message, bool binary, uint32_t seed, size_t *n_r)
+static char *written(enum script_framing framing, struct span message, bool binary, uint32_t seed,
+		     size_t *n_r)
 {
 	static char piece[SCRIPT_WRITE];
 	struct script_writer w;
@@ -64,7 +66,8 @@ static void check_message(struct span message, bool binary, uint32_t seed)
 /* What jansson makes of a string, or of {"bin": ...}; NULL: it is neither. */
 static json_t *theirs(const char *line, size_t n, bool *binary_r)
 {
-	json_t *v = json_loadb(line, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+	json_t *v = json_loadb(line, n, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES,
+			       NULL);
 	json_t *bin = json_object_get(v, "bin");
 	*binary_r = json_is_object(v);
 	if (json_is_object(v) && json_object_size(v) == 1 && json_is_string(bin)) {
@@ -91,7 +94,8 @@ static void fuzz_line(uint32_t seed, const uint8_t *data, size_t size)
 		MUST(m.binary || utf8_valid(m.bytes.p, m.bytes.n) || v == NULL);
 		if (v != NULL) {
 			MUST(m.binary == binary);
-			MUST(binary || (json_string_length(v) == m.bytes.n && memcmp(json_string_value(v), m.bytes.p, m.bytes.n) == 0));
+			MUST(binary || (json_string_length(v) == m.bytes.n &&
+					memcmp(json_string_value(v), m.bytes.p, m.bytes.n) == 0));
 		}
 		if (m.binary || utf8_valid(m.bytes.p, m.bytes.n))
 			check_message(m.bytes, m.binary, seed);

@@ -1,5 +1,5 @@
-/* nng's PAIR0: what a peer sends in pieces comes to what a model says that the whole of it is: messages, and an end. The first byte of
- * the input chooses the pieces. */
+/* nng's PAIR0: what a peer sends in pieces comes to what a model says that the whole of it is:
+ * messages, and an end. The first byte of the input chooses the pieces. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -64,7 +64,9 @@ static void clean_up(void)
 
 static void begin(void)
 {
-	static const struct sp_ops ops = {.opened = on_opened, .message = on_message, .closed = on_closed};
+	static const struct sp_ops ops = {.opened = on_opened,
+					  .message = on_message,
+					  .closed = on_closed};
 	static const struct sp_limits limits = {.message_max = MESSAGE_MAX};
 	char url[100], why[200] = "";
 	MUST(mkdtemp(folder) != NULL);
@@ -90,8 +92,9 @@ static void understand(const uint8_t *data, size_t size)
 		for (int i = 1; i < 9; i++)
 			len = len << 8 | data[i];
 		if (data[0] != 1 || len > MESSAGE_MAX) {
-			strcpy(model.why, data[0] != 1 ? "the peer sent something that is no message"
-						       : "the peer announced a message above the limit");
+			strcpy(model.why, data[0] != 1
+						  ? "the peer sent something that is no message"
+						  : "the peer announced a message above the limit");
 			return;
 		}
 		if (size - 9 < len)
@@ -158,7 +161,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&seen, 0, sizeof seen);
 	understand(data + 1, size - 1);
 	converse(data + 1, size - 1, data[0]);
-	MUST(seen.opened == model.opened && seen.closed == model.closed && seen.messages == model.messages);
+	MUST(seen.opened == model.opened && seen.closed == model.closed &&
+	     seen.messages == model.messages);
 	MUST(seen.digest == model.digest && strcmp(seen.why, model.why) == 0);
 	return 0;
 }

@@ -1,5 +1,6 @@
-/* Tokens: where they stand in a request and whether they are good. The first byte decides what the rest is: a request's headers, a
- * token, what a token holds (signed here, so that the parts behind the signature are reached), or a file of keys. */
+/* Tokens: where they stand in a request and whether they are good. The first byte decides what the
+ * rest is: a request's headers, a token, what a token holds (signed here, so that the parts behind
+ * the signature are reached), or a file of keys. */
 #include <jansson.h>
 #include <openssl/hmac.h>
 
@@ -10,19 +11,20 @@
 #define NOW 1700000000u
 #define SECRET "0123456789abcdef0123456789abcdef"
 
-static const char public_keys[] = "-----BEGIN PUBLIC KEY-----\n"
-				  "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt61L4jrCqIqVfZU/Y5eq\n"
-				  "JHeNpBOGSRm2YoYG97fbOjWwbVqd0odKTRF9hps9x5M6P8gwRlFEFOUycbSs6KiW\n"
-				  "zXkrmPKS6bai8kxTMLRm3wR064e9gFvDxDPChytARBuCDRJ7pbZ/E7fPsY+O1iID\n"
-				  "vGR4u5EEUL4HSJf228ovJq6nIL/RqhwCqrixHjyndy2xrKKwowXcba9cg9aIGC/E\n"
-				  "CTp1Iy2J04TS9W0Ipo6/IeDYFtTUWNYa4mOif4ztNWdORzm2cctguH8J6Q6kJNoj\n"
-				  "WWauFr/b25OjC+sB6U9KHRcXpPB2y5jDOAMrqruSUykGGenG+54wtIWDkSZafJJL\n"
-				  "hwIDAQAB\n"
-				  "-----END PUBLIC KEY-----\n"
-				  "-----BEGIN PUBLIC KEY-----\n"
-				  "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEP4EAVugdivNx142iq1YPOvG5JGoY\n"
-				  "SMld802/db9JReuhMY4wa1uMNe5lAlQ1t3yg+R4wcw1nhCUwAsk3yEG++w==\n"
-				  "-----END PUBLIC KEY-----\n";
+static const char public_keys[] =
+	"-----BEGIN PUBLIC KEY-----\n"
+	"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt61L4jrCqIqVfZU/Y5eq\n"
+	"JHeNpBOGSRm2YoYG97fbOjWwbVqd0odKTRF9hps9x5M6P8gwRlFEFOUycbSs6KiW\n"
+	"zXkrmPKS6bai8kxTMLRm3wR064e9gFvDxDPChytARBuCDRJ7pbZ/E7fPsY+O1iID\n"
+	"vGR4u5EEUL4HSJf228ovJq6nIL/RqhwCqrixHjyndy2xrKKwowXcba9cg9aIGC/E\n"
+	"CTp1Iy2J04TS9W0Ipo6/IeDYFtTUWNYa4mOif4ztNWdORzm2cctguH8J6Q6kJNoj\n"
+	"WWauFr/b25OjC+sB6U9KHRcXpPB2y5jDOAMrqruSUykGGenG+54wtIWDkSZafJJL\n"
+	"hwIDAQAB\n"
+	"-----END PUBLIC KEY-----\n"
+	"-----BEGIN PUBLIC KEY-----\n"
+	"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEP4EAVugdivNx142iq1YPOvG5JGoY\n"
+	"SMld802/db9JReuhMY4wa1uMNe5lAlQ1t3yg+R4wcw1nhCUwAsk3yEG++w==\n"
+	"-----END PUBLIC KEY-----\n";
 
 static const struct token_source everywhere[] = {{TOKEN_IN_HEADER, NULL},
 						 {TOKEN_IN_SUBPROTOCOL, NULL},
@@ -50,7 +52,8 @@ static const struct token_policy *policy_of(bool keys)
 static void check_request(const uint8_t *data, size_t size)
 {
 	static const char beginning[] = "GET /chat?token=a.b.c&x HTTP/1.1\r\nHost: example.com\r\n";
-	static const struct request_limits limits = {.head_max = 65536, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits limits = {.head_max = 65536,
+						     .headers_max = REQUEST_HEADERS_MAX};
 	static struct token_found found;
 	static struct request r;
 	const struct token_policy *policy = policy_of(false);
@@ -62,16 +65,21 @@ static void check_request(const uint8_t *data, size_t size)
 	if (size > 0)
 		memcpy(bytes + front, data + 1, size - 1);
 	memcpy(bytes + front + (size > 0 ? size - 1 : 0), "\xFE\xFD\xFC", 3);
-	if (request_parse(&r, &limits, bytes, front + (size > 0 ? size - 1 : 0), NULL, &used, &status, &why) == REQUEST_OK) {
+	if (request_parse(&r, &limits, bytes, front + (size > 0 ? size - 1 : 0), NULL, &used,
+			  &status, &why) == REQUEST_OK) {
 		r.head = (struct span){bytes, before = used};
 		uint8_t behind = (uint8_t)bytes[used];
 		if (token_take(policy, &r, &found) == NULL) {
-			MUST(r.head.p == bytes && (found.len > 0 ? r.head.n < before : r.head.n <= before));
+			MUST(r.head.p == bytes &&
+			     (found.len > 0 ? r.head.n < before : r.head.n <= before));
 			MUST((uint8_t)bytes[used] == behind);
-			MUST(request_parse(&r, &limits, r.head.p, r.head.n, NULL, &used, &status, &why) == REQUEST_OK &&
+			MUST(request_parse(&r, &limits, r.head.p, r.head.n, NULL, &used, &status,
+					   &why) == REQUEST_OK &&
 			     used == r.head.n);
 			r.head.n = used;
-			MUST(token_take(policy, &r, &found) == NULL && found.len == 0 && r.head.n == used); /* it is gone */
+			/* it is gone */
+			MUST(token_take(policy, &r, &found) == NULL && found.len == 0 &&
+			     r.head.n == used);
 		}
 	}
 	free(bytes);
@@ -81,7 +89,8 @@ static void check_request(const uint8_t *data, size_t size)
 
 static size_t sign(const char *text, size_t len, char *dst)
 {
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+	static const char letters[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 	unsigned char mac[33] = {0};
 	unsigned n;
 	HMAC(EVP_sha256(), SECRET, 32, (const unsigned char *)text, len, mac, &n);
@@ -98,9 +107,11 @@ static void check_claims(const struct token_claims *claims)
 	json_error_t error;
 	json_t *json = json_loads(claims->text, JSON_REJECT_DUPLICATES, &error);
 	const char *subject = json_string_value(json_object_get(json, "sub"));
-	MUST(json_is_object(json) && json_is_number(json_object_get(json, "exp")) && claims->ends > NOW);
+	MUST(json_is_object(json) && json_is_number(json_object_get(json, "exp")) &&
+	     claims->ends > NOW);
 	MUST(json_number_value(json_object_get(json, "exp")) + 5 > NOW);
-	MUST((subject == NULL) == (claims->subject == NULL) && (subject == NULL || strcmp(subject, claims->subject) == 0));
+	MUST((subject == NULL) == (claims->subject == NULL) &&
+	     (subject == NULL || strcmp(subject, claims->subject) == 0));
 	MUST(strpbrk(claims->text, "\r\n") == NULL);
 	json_decref(json);
 }
@@ -115,7 +126,8 @@ static void check_token(struct span token, bool keys)
 		char mac[64];
 		const char *dot = memrchr(token.p, '.', token.n);
 		MUST(!keys); /* nobody has their private ones */
-		MUST(token.n - (size_t)(dot + 1 - token.p) == 43 && sign(token.p, (size_t)(dot - token.p), mac) == 43);
+		MUST(token.n - (size_t)(dot + 1 - token.p) == 43 &&
+		     sign(token.p, (size_t)(dot - token.p), mac) == 43);
 		MUST(memcmp(mac, dot + 1, 43) == 0);
 		check_claims(&claims);
 	} else {
@@ -138,7 +150,8 @@ static size_t encode(char *dst, const uint8_t *bytes, size_t n)
 static void check_content(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = memchr(data, 0, size);
-	size_t head = end != NULL ? (size_t)(end - data) : 0, rest = end != NULL ? size - head - 1 : size;
+	size_t head = end != NULL ? (size_t)(end - data) : 0,
+	       rest = end != NULL ? size - head - 1 : size;
 	static const uint8_t usual[] = "{\"alg\":\"HS256\"}";
 	char *text = malloc(2 * size + 200);
 	size_t n = head > 0 ? encode(text, data, head) : encode(text, usual, sizeof usual - 1);
@@ -162,7 +175,8 @@ static void check_keys(const uint8_t *data, size_t size)
 	MUST(keys.n > 0 && keys.n <= TOKEN_KEYS_MAX);
 	for (unsigned i = 0; i < keys.n; i++)
 		MUST(keys.items[i].alg == TOKEN_HS256 ? keys.n == 1 && keys.items[i].len >= 32
-							: keys.items[i].alg == TOKEN_RS256 || keys.items[i].alg == TOKEN_ES256);
+						      : keys.items[i].alg == TOKEN_RS256 ||
+								keys.items[i].alg == TOKEN_ES256);
 	token_key_free(&keys);
 }
 

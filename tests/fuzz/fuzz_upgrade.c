@@ -1,5 +1,6 @@
-/* The opening handshake. The input is the headers of a request (its first byte adds the usual ones), and a handshake that is
- * accepted must be one by the letter of RFC 6455 4.2.1, and be answered with the digest another function computes. */
+/* The opening handshake. The input is the headers of a request (its first byte adds the usual
+ * ones), and a handshake that is accepted must be one by the letter of RFC 6455 4.2.1, and be
+ * answered with the digest another function computes. */
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
@@ -22,19 +23,25 @@ static void check_accepted(const struct request *r)
 	size_t n;
 
 	MUST(span_eq(r->method, SPAN("GET")) && r->minor == 1 && r->wants_upgrade && !r->has_body);
-	MUST(request_header_count(r, "sec-websocket-key") == 1 && request_header_count(r, "sec-websocket-version") == 1);
-	MUST(span_eq(request_header(r, "Sec-WebSocket-Version"), SPAN("13")) && request_header_count(r, "origin") <= 1);
+	MUST(request_header_count(r, "sec-websocket-key") == 1 &&
+	     request_header_count(r, "sec-websocket-version") == 1);
+	MUST(span_eq(request_header(r, "Sec-WebSocket-Version"), SPAN("13")) &&
+	     request_header_count(r, "origin") <= 1);
 	MUST(key.n == 24 && EVP_DecodeBlock(bytes, (const unsigned char *)key.p, 24) == 18);
 	upgrade_accept(r, accept);
 	MUST(strlen(accept) == UPGRADE_ACCEPT_LEN);
 	memcpy(text, key.p, 24);
 	memcpy(text + 24, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 36);
 	SHA1(text, 60, digest);
-	MUST(EVP_DecodeBlock(bytes, (const unsigned char *)accept, UPGRADE_ACCEPT_LEN) == 21 && memcmp(bytes, digest, 20) == 0);
-	n = upgrade_response(answer, sizeof answer, r, SPAN("chat"), (struct span){NULL, 0}, SPAN("X: y\r\n"));
-	MUST(n > 0 && n == strlen(answer) && strstr(answer, accept) != NULL && strcmp(answer + n - 10, "\r\nX: y\r\n\r\n") == 0);
+	MUST(EVP_DecodeBlock(bytes, (const unsigned char *)accept, UPGRADE_ACCEPT_LEN) == 21 &&
+	     memcmp(bytes, digest, 20) == 0);
+	n = upgrade_response(answer, sizeof answer, r, SPAN("chat"), (struct span){NULL, 0},
+			     SPAN("X: y\r\n"));
+	MUST(n > 0 && n == strlen(answer) && strstr(answer, accept) != NULL &&
+	     strcmp(answer + n - 10, "\r\nX: y\r\n\r\n") == 0);
 	MUST(strncmp(answer, "HTTP/1.1 101 ", 13) == 0);
-	MUST(upgrade_response(answer, n, r, SPAN("chat"), (struct span){NULL, 0}, SPAN("X: y\r\n")) == 0);
+	MUST(upgrade_response(answer, n, r, SPAN("chat"), (struct span){NULL, 0},
+			      SPAN("X: y\r\n")) == 0);
 }
 
 static void check_subprotocols(const struct request *r)
@@ -68,9 +75,11 @@ static void check_origin(const struct request *r)
 	listed = text = malloc(origin.n + 1);
 	memcpy(text, origin.p, origin.n);
 	text[origin.n] = '\0';
-	/* An origin that may stand in the list allows itself, unless it is a pattern; one that may not stands for nobody. */
+	/* An origin that may stand in the list allows itself, unless it is a pattern; one that may
+	 * not stands for nobody. */
 	if (strchr(text, '*') == NULL)
-		MUST(upgrade_origin_ok(r, &listed, 1) == (upgrade_origin_pattern_error(text) == NULL));
+		MUST(upgrade_origin_ok(r, &listed, 1) ==
+		     (upgrade_origin_pattern_error(text) == NULL));
 	if (upgrade_origin_ok(r, NULL, 0)) {
 		MUST(upgrade_origin_pattern_error(text) == NULL && r->host.n > 0);
 		MUST(strncasecmp(text, "http", 4) == 0 || strncasecmp(text, "ws", 2) == 0);
@@ -78,7 +87,8 @@ static void check_origin(const struct request *r)
 	if (upgrade_origin_ok(r, &below, 1)) {
 		const size_t n = strcspn(text + 8, ":");
 
-		MUST(origin.n > 20 && strncasecmp(text, "https://", 8) == 0 && strcspn(text + 8, "/?#@\\ *") == origin.n - 8);
+		MUST(origin.n > 20 && strncasecmp(text, "https://", 8) == 0 &&
+		     strcspn(text + 8, "/?#@\\ *") == origin.n - 8);
 		MUST(n > 12 && strncasecmp(text + 8 + n - 12, ".example.com", 12) == 0);
 	}
 	free(text);
@@ -86,7 +96,8 @@ static void check_origin(const struct request *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct request_limits limits = {.head_max = 1 << 20, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits limits = {.head_max = 1 << 20,
+						     .headers_max = REQUEST_HEADERS_MAX};
 	static struct request r;
 	const char *why = NULL, *beginning;
 	size_t used, n;
@@ -101,7 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(head, beginning, n);
 	memcpy(head + n, data + 1, size - 1);
 	memcpy(head + n + size - 1, "\r\n\r\n", 4);
-	if (request_parse(&r, &limits, head, n + size + 3, NULL, &used, &status, &why) == REQUEST_OK) {
+	if (request_parse(&r, &limits, head, n + size + 3, NULL, &used, &status, &why) ==
+	    REQUEST_OK) {
 		status = upgrade_check(&r, &why);
 		MUST(status == 0 ? why == NULL : (status == 400 || status == 426) && why != NULL);
 		if (status == 0)

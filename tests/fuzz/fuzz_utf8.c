@@ -2,8 +2,8 @@
 #include "common/utf8.h"
 #include "fuzz.h"
 
-/* Can a character with this lead byte and these tails be valid, if the tails not there yet may be anything? Compares the range of
- * code points it may become with what RFC 3629 allows. */
+/* Can a character with this lead byte and these tails be valid, if the tails not there yet may be
+ * anything? Compares the range of code points it may become with what RFC 3629 allows. */
 static bool possible(const uint8_t *p, size_t there, size_t tails)
 {
 	static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
@@ -25,7 +25,11 @@ static bool possible(const uint8_t *p, size_t there, size_t tails)
 static int judge(const uint8_t *p, size_t n)
 {
 	for (size_t i = 0, tails; i < n; i += tails + 1) {
-		tails = p[i] < 0x80 ? 0 : (p[i] & 0xE0) == 0xC0 ? 1 : (p[i] & 0xF0) == 0xE0 ? 2 : (p[i] & 0xF8) == 0xF0 ? 3 : 4;
+		tails = p[i] < 0x80		? 0
+			: (p[i] & 0xE0) == 0xC0 ? 1
+			: (p[i] & 0xF0) == 0xE0 ? 2
+			: (p[i] & 0xF8) == 0xF0 ? 3
+						: 4;
 		if (tails == 4 || !possible(p + i, n - i < tails + 1 ? n - i : tails + 1, tails))
 			return -1;
 		if (n - i < tails + 1)

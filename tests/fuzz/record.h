@@ -25,7 +25,8 @@ static inline void record_add(struct record *t, const void *p, size_t n)
 }
 
 /* A message, a control frame or an end: its kind, a close code, and bytes. */
-static inline void record_add_result(struct record *t, uint8_t kind, uint16_t code, const void *p, size_t n)
+static inline void record_add_result(struct record *t, uint8_t kind, uint16_t code, const void *p,
+				     size_t n)
 {
 	record_add(t, &kind, 1);
 	record_add(t, &code, 2);

@@ -1,14 +1,15 @@
-/* peer: a program on libnng that does what lines on its standard input say, as an independent peer for the host.
+/* peer: a program on libnng that does what lines on its standard input say, as an independent peer
+ * for the host.
  *
- *	peer PROTOCOL URL		PROTOCOL: pair0, pair1, req0, push0, bus0
+ *	peer PROTOCOL URL	PROTOCOL: pair0, pair1, req0, push0, bus0
  *
- *	send TEXT			sends it, as it is up to the end of the line; \n in it is a line feed
- *	big N				sends N bytes: a batch with one pong and white space
- *	flood N TEXT			sends it N times
- *	end				ends the process at once, with messages under way
+ *	send TEXT		sends it, up to the end of the line; \n in it is a line feed
+ *	big N			sends N bytes: a batch with one pong and white space
+ *	flood N TEXT		sends it N times
+ *	end			ends the process at once, with messages under way
  *
- * It prints `+` when a pipe has come, `-` when one has gone, `= ` and the first 4,096 bytes of each message that it gets, and `! ` and
- * the reason when something could not be sent.
+ * It prints `+` when a pipe has come, `-` when one has gone, `= ` and the first 4,096 bytes of each
+ * message that it gets, and `! ` and the reason when something could not be sent.
  */
 #include <nng/nng.h>
 #include <nng/protocol/bus0/bus.h>

@@ -1,7 +1,8 @@
 # What a script can check, no reviewer has to. check-layers is part of `make check`; the rest wants `make lint-deps`.
 PKGS_LINT   := clang-format clang-tidy cppcheck shellcheck
 LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c sdk/common/*.c plugins/*.c)
-LINT_FORMAT := $(LINT_SRC) $(wildcard host/*.h host/*/*.h host/*/*/*.h sdk/*.h sdk/common/*.h sdk/c/*.[ch] sdk/c/*/*.c sdk/ctl/*.c)
+# All there is; some of a fuzzer's inputs are named as if they were C.
+LINT_FORMAT := $(shell find host sdk plugins examples tests -path tests/fuzz/seeds -prune -o \( -name '*.[ch]' -o -name '*.cc' \) -print)
 # Its own guesses about configurations cost more than they find; unused functions are told by -Werror and by the linker.
 # It knows the lists of sys/queue.h only if it is told of that file.
 QUEUE_H  := $(firstword $(wildcard /usr/include/*/sys/queue.h /usr/include/sys/queue.h))

@@ -1,4 +1,5 @@
-/* bad_undefined: needs a function that nobody has. It must be found out at loading, not in the middle of traffic. */
+/* bad_undefined: needs a function that nobody has. It must be found out at loading, not in the
+ * middle of traffic. */
 #include "tova_plugin.h"
 
 int tova_test_nobody_defines_this(tova_mount *m);

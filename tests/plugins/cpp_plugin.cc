@@ -1,4 +1,5 @@
-// cpp_plugin: the interface from C++20, with designated initializers, exceptions kept inside, and objects behind m->user.
+// cpp_plugin: the interface from C++20, with designated initializers, exceptions kept inside, and
+// objects behind m->user.
 #include <algorithm>
 #include <exception>
 #include <memory>

@@ -1,5 +1,6 @@
-// cpp_unique: a symbol of which a process has one (an inline function's static, STB_GNU_UNIQUE) forbids the loader to unmap the library.
-// A reload must not find that old copy again. VERSION comes from the rules.
+// cpp_unique: a symbol of which a process has one (an inline function's static, STB_GNU_UNIQUE)
+// forbids the loader to unmap the library. A reload must not find that old copy again. VERSION
+// comes from the rules.
 #include <string>
 
 #include "tova_plugin.h"

@@ -3,10 +3,28 @@
 
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
-	return tova_ws_eq(ws, TOVA_NONE) ? tova_fail(m, "%s", "nobody") : tova_send_payload(m, ws, message);
+	return tova_ws_eq(ws, TOVA_NONE) ? tova_fail(m, "%s", "nobody")
+					 : tova_send_payload(m, ws, message);
 }
 
 TOVA_PLUGIN = {
-	TOVA_ABI_MAJOR, TOVA_ABI_MINOR, sizeof(tova_plugin), "header_old", "1.0",   0,	     0,	      nullptr, nullptr, nullptr,
-	nullptr,	nullptr,	on_message,	     nullptr,	   nullptr, nullptr, nullptr, nullptr, nullptr,
+	TOVA_ABI_MAJOR,
+	TOVA_ABI_MINOR,
+	sizeof(tova_plugin),
+	"header_old",
+	"1.0",
+	0,
+	0,
+	nullptr,
+	nullptr,
+	nullptr,
+	nullptr,
+	nullptr,
+	on_message,
+	nullptr,
+	nullptr,
+	nullptr,
+	nullptr,
+	nullptr,
+	nullptr,
 };

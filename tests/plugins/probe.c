@@ -1,28 +1,36 @@
-/* probe: does what a test's messages say, so that every function of the host and every result of a callback can be reached.
+/* probe: does what a test's messages say, so that every function of the host and every result of a
+ * callback can be reached.
  *
- * A message is a script: one command a line, all of them within that one callback. Words are separated by a space; the last
- * argument takes the rest of the line. In words and texts %XX stands for any byte. ID is a connection as text, `me`, `none`, or
- * `ghost` (one that never was).
+ * A message is a script: one command a line, all of them within that one callback. Words are
+ * separated by a space; the last argument takes the rest of the line. In words and texts %XX stands
+ * for any byte. ID is a connection as text, `me`, `none`, or `ghost` (one that never was).
  *
- *	send TEXT · sendb BYTES · send_to ID TEXT · sendb_to ID BYTES · kind N TEXT (a payload of kind N)
- *	huge N (N bytes) · flood N SIZE (N messages, numbered in front) · pour ROOM N SIZE (the same to the room's others)
+ *	send TEXT · sendb BYTES · send_to ID TEXT · sendb_to ID BYTES
+ *	kind N TEXT (a payload of kind N) · huge N (N bytes)
+ *	flood N SIZE (N messages, numbered in front) · pour ROOM N SIZE (to the room's others)
  *	join ROOM · leave ROOM · join_of ID ROOM · leave_of ID ROOM
  *	broadcast TEXT · broadcastb BYTES · broadcast_others TEXT · broadcast_except ID TEXT
  *	to ROOM TEXT · tob ROOM BYTES · to_others ROOM TEXT · to_except ID ROOM TEXT
- *	key KEY (of what the script sends from here on; none: no key) · keys N (pour's messages take turns with N keys)
+ *	key KEY (of what the script sends from here on; none: no key)
+ *	keys N (pour's messages take turns with N keys)
  *	close CODE REASON · close_of ID CODE REASON
- *	fail TEXT · failcode N (both end the script) · data OFFSET BYTES · getdata · set ID BYTES
- *	timer NAME ID DELAY PERIOD · wstimer WS NAME ID DELAY PERIOD · cancel NAME · wscancel WS NAME
- *	query count|members|rooms|connections|stats ID ARGUMENT (the answer goes to who asked, as JSON)
- *	wake · thread (a thread tries commands, then wakes) · later SCRIPT (run by the next wake) · stall MS
- *	event · myid · results (codes that the previous script's commands returned) · counters · about · setting KEY · log LEVEL TEXT
- *	refuse · subprotocol NAME · header (the last three are out of place everywhere but in upgrade scripts)
- *	on close|error|timer|reply SCRIPT (run when that happens to this connection; here and in the query ';' parts commands)
+ *	fail TEXT · failcode N (both end the script)
+ *	data OFFSET BYTES · getdata · set ID BYTES · setif ID OLD NEW
+ *	timer NAME ID DELAY PERIOD · wstimer WS NAME ID DELAY PERIOD
+ *	cancel NAME · wscancel WS NAME
+ *	query count|members|rooms|connections|stats ID ARGUMENT (JSON, to who asked)
+ *	wake · thread (a thread tries commands, then wakes) · later SCRIPT (run by the next wake)
+ *	stall MS · event · myid · results (codes that the previous script's commands returned)
+ *	counters · about · setting KEY · log LEVEL TEXT
+ *	refuse · subprotocol NAME · header (out of place everywhere but in upgrade scripts)
+ *	on close|error|timer|reply SCRIPT (run when that happens to this connection)
  *
- * The query of the upgrade: up=SCRIPT in on_upgrade, open=SCRIPT in on_open, request=1 sends the request as JSON, sub=NAME,
- * header=NAME:VALUE, refuse=STATUS and body=TEXT, upgradefail=TEXT. Connections at a path ending in /observe join `observers`
- * and hear of every open, close, error, timer and wake of the others as JSON text; with the setting log_events=1 the log hears it
- * too. Settings for start: start_timer=DELAY, start_stall=MS, start_fail=TEXT.
+ * In SCRIPT, and in the query of the upgrade, ';' parts commands: up=SCRIPT in on_upgrade,
+ * open=SCRIPT in on_open, request=1 sends the request as JSON, sub=NAME, header=NAME:VALUE,
+ * refuse=STATUS and body=TEXT, upgradefail=TEXT. Connections at a path ending in /observe join
+ * `observers` and hear of every open, close, error, timer and wake of the others as JSON text; with
+ * the setting log_events=1 the log hears it too. Settings for start: start_timer=DELAY,
+ * start_stall=MS, start_fail=TEXT.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -75,7 +83,8 @@ struct probe {
 	char *later;		  /* script of the next wake */
 	int results[RESULTS_MAX]; /* of the previous callback with a script */
 	size_t n_results;
-	unsigned long opens, closes, strange; /* strange: a second open, a second close or a close without an open */
+	/* strange: a second open, a second close or a close without an open */
+	unsigned long opens, closes, strange;
 	pthread_t thread;
 	int thread_runs, thread_results[3];
 	int log_events;
@@ -155,7 +164,10 @@ static void text_ws(struct text *t, tova_mount *m, tova_ws ws)
 
 static int hex_digit(int c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 /* Decodes %XX in place; returns the length. The text still ends in NUL. */
@@ -236,7 +248,8 @@ static int send_text(tova_mount *m, tova_ws ws, struct text *t)
 	return result;
 }
 
-/* Tells the observers, and the log, whose lines stay even when the callback fails. Ends the object and frees it. */
+/* Tells the observers, and the log, whose lines stay even when the callback fails. Ends the object
+ * and frees it. */
 static void report(tova_mount *m, struct text *t)
 {
 	text_add(t, "}");
@@ -317,8 +330,11 @@ static int pour(struct run *r, const char *room, uint64_t n, size_t size)
 		tova_payload p = tova_text_n(bytes, size);
 		set_key(r, &p);
 		if (r->keys > 0)
-			p.key_len = (size_t)snprintf(key, sizeof key, "k%llu", (unsigned long long)(i % r->keys)), p.key = key;
-		result = room != NULL ? tova_broadcast_payload_to(r->m, room, &p, r->me) : tova_send_payload(r->m, r->me, &p);
+			p.key_len = (size_t)snprintf(key, sizeof key, "k%llu",
+						     (unsigned long long)(i % r->keys)),
+			p.key = key;
+		result = room != NULL ? tova_broadcast_payload_to(r->m, room, &p, r->me)
+				      : tova_send_payload(r->m, r->me, &p);
 	}
 	free(bytes);
 	return result;
@@ -547,7 +563,8 @@ static int cmd_wscancel(struct run *r, char *rest)
 
 static int cmd_query(struct run *r, char *rest)
 {
-	static const char *const kinds[] = {"", "count", "members", "rooms", "connections", "stats"};
+	static const char *const kinds[] = {"",	     "count",	    "members",
+					    "rooms", "connections", "stats"};
 	const char *kind = word(&rest);
 	tova_query q = {.size = sizeof q, .id = number(&rest)};
 	for (uint32_t i = 1; i < sizeof kinds / sizeof kinds[0]; i++)
@@ -623,7 +640,8 @@ static int cmd_event(struct run *r, char *rest)
 	tova_event e = tova_current_event(r->m);
 	text_add(&t, "{\"ws\":");
 	text_ws(&t, r->m, e.ws);
-	text_add(&t, ",\"sequence\":%llu,\"attempt\":%u}", (unsigned long long)e.sequence, e.attempt);
+	text_add(&t, ",\"sequence\":%llu,\"attempt\":%u}", (unsigned long long)e.sequence,
+		 e.attempt);
 	return send_text(r->m, r->me, &t);
 }
 
@@ -651,7 +669,8 @@ static int cmd_counters(struct run *r, char *rest)
 	(void)rest;
 	struct text t = {NULL, 0, 0};
 	const struct probe *me = probe_of(r->m);
-	text_add(&t, "{\"opens\":%lu,\"closes\":%lu,\"strange\":%lu}", me->opens, me->closes, me->strange);
+	text_add(&t, "{\"opens\":%lu,\"closes\":%lu,\"strange\":%lu}", me->opens, me->closes,
+		 me->strange);
 	return send_text(r->m, r->me, &t);
 }
 
@@ -660,8 +679,8 @@ static int cmd_about(struct run *r, char *rest)
 	(void)rest;
 	struct text t = {NULL, 0, 0};
 	const tova_host *h = r->m->host;
-	text_add(&t, "{\"plugin\":\"%s\",\"abi\":[%u,%u],\"size\":%zu,\"known\":%zu", PROBE_VERSION, h->abi_major, h->abi_minor,
-		 h->size, sizeof *h);
+	text_add(&t, "{\"plugin\":\"%s\",\"abi\":[%u,%u],\"size\":%zu,\"known\":%zu", PROBE_VERSION,
+		 h->abi_major, h->abi_minor, h->size, sizeof *h);
 	text_member(&t, "host", h->version);
 	text_add(&t, "}");
 	return send_text(r->m, r->me, &t);
@@ -791,7 +810,8 @@ static int script(tova_mount *m, tova_ws me, const char *text, size_t len, const
 	struct run r = {.m = m, .me = me};
 	char *copy = strndup(text, len), *state = NULL;
 	int asks = strncmp(copy, "results", 7) == 0;
-	for (char *line = strtok_r(copy, separators, &state); line != NULL && !r.ended; line = strtok_r(NULL, separators, &state))
+	for (char *line = strtok_r(copy, separators, &state); line != NULL && !r.ended;
+	     line = strtok_r(NULL, separators, &state))
 		run_line(&r, line);
 	free(copy);
 	if (!asks) {
@@ -801,7 +821,8 @@ static int script(tova_mount *m, tova_ws me, const char *text, size_t len, const
 	return r.status;
 }
 
-static int parameter_script(tova_mount *m, tova_ws ws, const tova_request *request, const char *name)
+static int parameter_script(tova_mount *m, tova_ws ws, const tova_request *request,
+			    const char *name)
 {
 	char *text = parameter(request->query, name, 0);
 	if (text == NULL)
@@ -831,7 +852,8 @@ static int run_hook(tova_mount *m, tova_ws ws, const char *event)
 
 static int start(tova_mount *m)
 {
-	const char *log_events = tova_setting(m, "log_events"), *delay = tova_setting(m, "start_timer");
+	const char *log_events = tova_setting(m, "log_events"),
+		   *delay = tova_setting(m, "start_timer");
 	const char *fail = tova_setting(m, "start_fail");
 #ifdef PROBE_START_FAILS
 	fail = "no, not this one";
@@ -852,8 +874,9 @@ static void stop(tova_mount *m)
 	struct probe *me = probe_of(m);
 	end_thread(me);
 	int refused = tova_broadcast(m, "never", TOVA_NONE);
-	tova_log(m, TOVA_LOG_NOTICE, "probe %s stops: broadcast returned %d, opens %lu, closes %lu, strange %lu", PROBE_VERSION,
-		 refused, me->opens, me->closes, me->strange);
+	tova_log(m, TOVA_LOG_NOTICE,
+		 "probe %s stops: broadcast returned %d, opens %lu, closes %lu, strange %lu",
+		 PROBE_VERSION, refused, me->opens, me->closes, me->strange);
 	while (me->hooks != NULL) {
 		struct hook *h = me->hooks;
 		me->hooks = h->next;
@@ -878,7 +901,8 @@ static int upgrade_headers(tova_mount *m, const tova_request *request)
 {
 	int result = 0;
 	char *line;
-	for (int i = 0; result == 0 && (line = parameter(request->query, "header", i)) != NULL; i++) {
+	for (int i = 0; result == 0 && (line = parameter(request->query, "header", i)) != NULL;
+	     i++) {
 		unescape(line);
 		char *colon = strchr(line, ':');
 		if (colon != NULL) {
@@ -892,7 +916,8 @@ static int upgrade_headers(tova_mount *m, const tova_request *request)
 
 static int upgrade_refuse(tova_mount *m, const tova_request *request)
 {
-	char *status = parameter(request->query, "refuse", 0), *body = parameter(request->query, "body", 0);
+	char *status = parameter(request->query, "refuse", 0),
+	     *body = parameter(request->query, "body", 0);
 	int result = 0;
 	if (status != NULL) {
 		if (body != NULL)
@@ -906,7 +931,8 @@ static int upgrade_refuse(tova_mount *m, const tova_request *request)
 
 static int on_upgrade(tova_mount *m, const tova_request *request)
 {
-	char *sub = parameter(request->query, "sub", 0), *fail = parameter(request->query, "upgradefail", 0);
+	char *sub = parameter(request->query, "sub", 0),
+	     *fail = parameter(request->query, "upgradefail", 0);
 	int result = upgrade_headers(m, request);
 	if (result == 0 && sub != NULL)
 		result = tova_subprotocol(m, sub);
@@ -923,13 +949,16 @@ static int on_upgrade(tova_mount *m, const tova_request *request)
 
 static void text_request(struct text *t, const tova_request *r)
 {
-	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u,\"secure\":%d", r->size, r->remote_port, r->local_port,
-		 tova_is_secure(r));
-	const char *const members[] = {"method",       r->method,      "mount",	      r->mount,	      "path",
-				       r->path,	       "query",	       r->query,      "host",	      r->host,
-				       "remote_addr",  r->remote_addr, "local_addr",  r->local_addr,  "tls_version",
-				       r->tls_version, "tls_cipher",   r->tls_cipher, "tls_subject",  r->tls_subject,
-				       "claims",       tova_claims(r), "subject",     tova_subject(r)};
+	text_add(t, "{\"size\":%zu,\"remote_port\":%u,\"local_port\":%u,\"secure\":%d", r->size,
+		 r->remote_port, r->local_port, tova_is_secure(r));
+	const char *const members[] = {"method",       r->method,      "mount",
+				       r->mount,       "path",	       r->path,
+				       "query",	       r->query,       "host",
+				       r->host,	       "remote_addr",  r->remote_addr,
+				       "local_addr",   r->local_addr,  "tls_version",
+				       r->tls_version, "tls_cipher",   r->tls_cipher,
+				       "tls_subject",  r->tls_subject, "claims",
+				       tova_claims(r), "subject",      tova_subject(r)};
 	for (size_t i = 0; i < sizeof members / sizeof members[0]; i += 2)
 		text_member(t, members[i], members[i + 1]);
 	const tova_pair *const lists[] = {r->headers, r->cookies};
@@ -1045,8 +1074,8 @@ static int on_timer(tova_mount *m, const tova_timer *timer)
 
 static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 {
-	text_add(t, "{\"event\":\"reply\",\"kind\":%u,\"id\":%llu,\"count\":%llu", r->kind, (unsigned long long)r->id,
-		 (unsigned long long)r->count);
+	text_add(t, "{\"event\":\"reply\",\"kind\":%u,\"id\":%llu,\"count\":%llu", r->kind,
+		 (unsigned long long)r->id, (unsigned long long)r->count);
 	text_add(t, ",\"connections\":[");
 	for (uint64_t i = 0; r->connections != NULL && i < r->count; i++) {
 		text_add(t, "%s", i > 0 ? "," : "");
@@ -1060,10 +1089,14 @@ static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 	text_add(t, "]");
 	if (r->stats != NULL) {
 		const tova_stats *s = r->stats;
-		const uint64_t values[] = {s->uptime_ms, s->connections, s->rooms, s->messages_in, s->messages_out, s->bytes_in,
-					   s->bytes_out, s->slow, s->dropped, s->rate_dropped, s->refused, s->limited};
-		static const char *const names[] = {"uptime_ms", "connections", "rooms", "messages_in", "messages_out", "bytes_in",
-						    "bytes_out", "slow", "dropped", "rate_dropped", "refused", "limited"};
+		const uint64_t values[] = {s->uptime_ms,    s->connections,  s->rooms,
+					   s->messages_in,  s->messages_out, s->bytes_in,
+					   s->bytes_out,    s->slow,	     s->dropped,
+					   s->rate_dropped, s->refused,	     s->limited};
+		static const char *const names[] = {"uptime_ms",    "connections",  "rooms",
+						    "messages_in",  "messages_out", "bytes_in",
+						    "bytes_out",    "slow",	    "dropped",
+						    "rate_dropped", "refused",	    "limited"};
 		for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 			text_add(t, ",\"%s\":%llu", names[i], (unsigned long long)values[i]);
 	}
@@ -1093,7 +1126,8 @@ static int on_wake(tova_mount *m)
 	struct text t = event_text(m, "wake", TOVA_NONE);
 	if (me->thread_runs) {
 		end_thread(me);
-		text_add(&t, ",\"thread\":[%d,%d,%d]", me->thread_results[0], me->thread_results[1], me->thread_results[2]);
+		text_add(&t, ",\"thread\":[%d,%d,%d]", me->thread_results[0], me->thread_results[1],
+			 me->thread_results[2]);
 	}
 	report(m, &t);
 	char *later = me->later;
@@ -1105,7 +1139,8 @@ static int on_wake(tova_mount *m)
 
 #ifdef PROBE_MIGRATE
 /* Fills the new room behind what the old library kept with 'm'. */
-static int migrate(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size, const char *old_version)
+static int migrate(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size,
+		   const char *old_version)
 {
 	char *data = tova_data(m);
 	(void)ws;

@@ -1,5 +1,5 @@
-/* short: as built against an older header whose struct ended behind on_message. What lies behind it is no field: a host
- * that looked there would call nonsense. */
+/* short: as built against an older header whose struct ended behind on_message. What lies behind it
+ * is no field: a host that looked there would call nonsense. */
 #include "tova_plugin.h"
 
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)

@@ -1,4 +1,5 @@
-/* rig: a real loop, conns and a hub with one mount, whose handler the test is, and clients at socketpairs, all in one thread. */
+/* rig: a real loop, conns and a hub with one mount, whose handler the test is, and clients at
+ * socketpairs, all in one thread. */
 #ifndef TOVA_TESTS_RIG_H
 #define TOVA_TESTS_RIG_H
 
@@ -23,7 +24,8 @@
 
 struct rig_client {
 	int fd;
-	struct session *session; /* noted when it opened; good as long as its close event has not come */
+	/* noted when it opened; good as long as its close event has not come */
+	struct session *session;
 	uint64_t local;
 };
 
@@ -33,13 +35,15 @@ struct rig {
 	struct conns conns;
 	struct mount *mount;
 	struct handler handler;
-	/* What the handler was told: "open:1 message:1=text close:1=1000" with the numbers of clients, 0 for the mount. */
+	/* What the handler was told: "open:1 message:1=text close:1=1000" with the numbers of
+	 * clients, 0 for the mount. */
 	char said[1 << 16];
 	size_t said_len;
 	struct rig_client clients[RIG_CLIENTS + 1]; /* from 1 */
 	int opening;				    /* the client whose handshake is under way */
 	/* The test's part of the handler; NULL: acknowledges everything. */
-	enum handler_result (*script)(struct rig *r, const struct hub_event *e, struct commit *c, struct span *why_r);
+	enum handler_result (*script)(struct rig *r, const struct hub_event *e, struct commit *c,
+				      struct span *why_r);
 	int step; /* for scripts */
 	/* Of a rig_async: what the handler works on, oldest first. */
 	struct event_queue given;
@@ -57,7 +61,8 @@ static inline int rig_number(const struct rig *r, const struct session *s)
 	return 0;
 }
 
-static inline void rig_say(struct rig *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void rig_say(struct rig *r, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 static inline void rig_say(struct rig *r, const char *format, ...)
 {
 	va_list args;
@@ -69,16 +74,19 @@ static inline void rig_say(struct rig *r, const char *format, ...)
 		ck_abort_msg("too much was said");
 }
 
-static inline enum handler_result rig_deliver(struct handler *h, const struct hub_event *e, struct commit *c, struct span *why_r)
+static inline enum handler_result rig_deliver(struct handler *h, const struct hub_event *e,
+					      struct commit *c, struct span *why_r)
 {
 	struct rig *r = (struct rig *)((char *)h - offsetof(struct rig, handler));
 	if (e->kind == EVENT_OPEN) {
 		r->clients[r->opening].session = e->session;
 		r->clients[r->opening].local = e->session->local;
 	}
-	rig_say(r, "%s%s:%d", r->said_len > 0 ? " " : "", event_name(e->kind), rig_number(r, e->session));
+	rig_say(r, "%s%s:%d", r->said_len > 0 ? " " : "", event_name(e->kind),
+		rig_number(r, e->session));
 	if (e->kind == EVENT_MESSAGE)
-		rig_say(r, "=%.*s", (int)(e->message.len < 100 ? e->message.len : 100), (const char *)e->message.bytes);
+		rig_say(r, "=%.*s", (int)(e->message.len < 100 ? e->message.len : 100),
+			(const char *)e->message.bytes);
 	else if (e->kind == EVENT_CLOSE)
 		rig_say(r, "=%u", e->close.code);
 	else if (e->kind == EVENT_ERROR)
@@ -105,7 +113,8 @@ static inline void rig_settle(struct rig *r)
 	commit_begin(&r->mount->commit, e->event.session);
 	enum handler_result result = rig_deliver(&r->handler, &e->event, &r->mount->commit, &why);
 	if (e->event.kind == EVENT_UPGRADE)
-		admission_answered(r->mount, e, &accepted, result == HANDLER_DONE ? NULL : "failed");
+		admission_answered(r->mount, e, &accepted,
+				   result == HANDLER_DONE ? NULL : "failed");
 	else
 		delivery_settle(r->mount, e, result, why);
 }
@@ -160,13 +169,16 @@ static inline struct conn_limits rig_limits(void)
 		.idle_ms = 0,
 		.close_ms = 5000,
 		.max = 1000,
-		.uring_min = getenv("TOVA_URING") != NULL ? 1 : 0, /* check-unit runs all that is above conns both ways */
+		/* check-unit runs all that is above conns both ways */
+		.uring_min = getenv("TOVA_URING") != NULL,
 	};
 }
 
 static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t data_size)
 {
-	static const struct handler_ops ops = {.deliver = rig_deliver, .stop = rig_nothing, .free = rig_nothing};
+	static const struct handler_ops ops = {.deliver = rig_deliver,
+					       .stop = rig_nothing,
+					       .free = rig_nothing};
 	static struct conn_ops conn_ops;
 	struct rig *r = calloc(1, sizeof *r);
 	r->loop = loop_new(NULL);
@@ -177,7 +189,9 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 	ck_assert(conns_init(&r->conns, r->loop, &conn_ops, &r->hub, HUB_SESSION_SIZE, limits));
 	conns_set_budgets(&r->conns, &r->hub.budgets, 0);
 	r->mount = mount_new(&r->hub, "/");
-	r->handler = (struct handler){.ops = &ops, .mount = r->mount, .wants = EVENT_BIT(EVENT_KINDS) - 1};
+	r->handler = (struct handler){.ops = &ops,
+				      .mount = r->mount,
+				      .wants = EVENT_BIT(EVENT_KINDS) - 1};
 	r->mount->handler = &r->handler;
 	r->mount->data_size = r->mount->commit.data_size = data_size;
 	hub_add_mount(&r->hub, r->mount);
@@ -221,7 +235,8 @@ static inline void rig_free(struct rig *r)
 	free(r);
 }
 
-/* One turn, without waiting for anything. No assertion of Check's here: they allocate, which some tests count or let fail. */
+/* One turn, without waiting for anything. No assertion of Check's here: they allocate, which some
+ * tests count or let fail. */
 static inline void rig_turn(struct rig *r)
 {
 	if (!loop_turn(r->loop, false))
@@ -241,7 +256,8 @@ static inline double rig_seconds(void)
 		double rig_end_ = rig_seconds() + RIG_PATIENCE_S; \
 		while (!(condition)) { \
 			if (rig_seconds() > rig_end_) \
-				ck_abort_msg("never came true: %s; the handler was told: %s", #condition, (r)->said); \
+				ck_abort_msg("never came true: %s; the handler was told: %s", \
+					     #condition, (r)->said); \
 			rig_turn(r); \
 		} \
 	} while (0)
@@ -270,8 +286,10 @@ static inline void rig_read(struct rig *r, int client, void *p, size_t n)
 	double end = rig_seconds() + RIG_PATIENCE_S;
 	for (size_t have = 0; have < n;) {
 		ssize_t got = rig_receive(r, client, (char *)p + have, n - have);
-		ck_assert_msg(got >= 0, "the stream of %d ended; the handler was told: %s", client, r->said);
-		ck_assert_msg(rig_seconds() < end, "nothing comes for %d; the handler was told: %s", client, r->said);
+		ck_assert_msg(got >= 0, "the stream of %d ended; the handler was told: %s", client,
+			      r->said);
+		ck_assert_msg(rig_seconds() < end, "nothing comes for %d; the handler was told: %s",
+			      client, r->said);
 		have += (size_t)got;
 	}
 }
@@ -280,7 +298,8 @@ static inline void rig_read(struct rig *r, int client, void *p, size_t n)
 static inline void rig_write(struct rig *r, int client, const void *p, size_t n)
 {
 	for (size_t done = 0; done < n;) {
-		ssize_t sent = send(r->clients[client].fd, (const char *)p + done, n - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send(r->clients[client].fd, (const char *)p + done, n - done,
+				    MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0) {
 			ck_assert_int_eq(errno, EAGAIN);
 			rig_turn(r);
@@ -291,7 +310,8 @@ static inline void rig_write(struct rig *r, int client, const void *p, size_t n)
 }
 
 /* A masked frame, whose mask changes nothing. */
-static inline void rig_frame(struct rig *r, int client, enum frame_opcode opcode, const void *p, size_t n)
+static inline void rig_frame(struct rig *r, int client, enum frame_opcode opcode, const void *p,
+			     size_t n)
 {
 	uint8_t head[FRAME_HEAD_MAX] = {0};
 	size_t len = frame_head(head, opcode, n);
@@ -318,7 +338,8 @@ static inline void rig_connect(struct rig *r, int client)
 {
 	const struct address remote = {.family = AF_UNIX};
 	int fds[2];
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+			 0);
 	ck_assert(conn_add(&r->conns, fds[0], &remote, &(const struct conn_kind){.proxy = false}));
 	r->clients[client] = (struct rig_client){.fd = fds[1]};
 }

@@ -16,7 +16,10 @@ static struct address at(const char *text)
 
 static struct addr_limits *make(uint32_t connections, uint32_t n, uint32_t ms)
 {
-	struct addr_limits_limits limits = {.connections = connections, .handshakes = {n, ms}, .bits4 = 32, .bits6 = 64};
+	struct addr_limits_limits limits = {.connections = connections,
+					    .handshakes = {n, ms},
+					    .bits4 = 32,
+					    .bits6 = 64};
 	struct addr_limits *t = addr_limits_new(&limits);
 	ck_assert_ptr_nonnull(t);
 	return t;
@@ -115,7 +118,8 @@ START_TEST(limits_that_change)
 	struct addr_limits *t = make(0, 0, 0);
 	struct address a = at("192.0.2.1");
 	struct addr_limits_answer answer = addr_limits_enter(t, &a, 0, true);
-	ck_assert(answer.verdict == ADDR_LIMITS_OK && !answer.counted); /* nothing is limited: nothing is kept */
+	/* nothing is limited: nothing is kept */
+	ck_assert(answer.verdict == ADDR_LIMITS_OK && !answer.counted);
 	addr_limits_set_limits(t, &two);
 	ck_assert_int_eq(enter(t, "192.0.2.1", 0), ADDR_LIMITS_OK);
 	ck_assert_int_eq(enter(t, "192.0.2.1", 0), ADDR_LIMITS_OK);
@@ -150,14 +154,17 @@ START_TEST(some_are_told)
 	ck_assert(answer.verdict == ADDR_LIMITS_OK && answer.counted && !answer.over_limit);
 	for (int i = 0; i < ADDR_LIMITS_TOLD_MAX; i++) {
 		answer = addr_limits_enter(t, &a, 1, true);
-		ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && answer.counted && answer.over_limit && answer.first == (i == 0));
+		ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && answer.counted &&
+			  answer.over_limit && answer.first == (i == 0));
 	}
 	answer = addr_limits_enter(t, &a, 1, true);
-	ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && !answer.counted && !answer.over_limit);
+	ck_assert(answer.verdict == ADDR_LIMITS_CONNECTIONS && !answer.counted &&
+		  !answer.over_limit);
 	addr_limits_leave(t, &a, true, 1);
 	ck_assert(addr_limits_enter(t, &a, 1, true).over_limit);
 	addr_limits_leave(t, &a, false, 1);
-	ck_assert(addr_limits_enter(t, &a, 1, true).verdict == ADDR_LIMITS_OK); /* those that are told do not count */
+	/* those that are told do not count */
+	ck_assert(addr_limits_enter(t, &a, 1, true).verdict == ADDR_LIMITS_OK);
 	addr_limits_leave(t, &a, false, 1);
 	ck_assert_uint_eq(addr_limits_count(t), 1);
 	for (int i = 0; i < ADDR_LIMITS_TOLD_MAX; i++)
@@ -166,7 +173,8 @@ START_TEST(some_are_told)
 	ck_assert(addr_limits_enter(t, &a, 1, true).verdict == ADDR_LIMITS_OK);
 	ck_assert(addr_limits_enter(t, &a, 60000, true).first); /* forgotten with the rest */
 	ck_assert(!addr_limits_enter(t, &a, 119999, true).first);
-	ck_assert(addr_limits_enter(t, &a, 120000, true).first); /* it goes on: worth another line */
+	/* it goes on: worth another line */
+	ck_assert(addr_limits_enter(t, &a, 120000, true).first);
 	addr_limits_free(t);
 }
 END_TEST
@@ -221,7 +229,8 @@ START_TEST(shared)
 		ck_assert_ptr_null(failed);
 	}
 	ck_assert_uint_eq(addr_limits_count(t), 0);
-	ck_assert(addr_limits_take_socket(t, 2) && addr_limits_take_socket(t, 2) && !addr_limits_take_socket(t, 2));
+	ck_assert(addr_limits_take_socket(t, 2) && addr_limits_take_socket(t, 2) &&
+		  !addr_limits_take_socket(t, 2));
 	addr_limits_give_socket(t);
 	ck_assert(addr_limits_take_socket(t, 2) && !addr_limits_take_socket(t, 2));
 	addr_limits_free(t);

@@ -63,8 +63,12 @@ END_TEST
 
 START_TEST(from_sockets)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(80), .sin_addr.s_addr = htonl(0xC0000201)};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(443), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_port = htons(80),
+				 .sin_addr.s_addr = htonl(0xC0000201)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6,
+				   .sin6_port = htons(443),
+				   .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 	struct sockaddr other = {.sa_family = AF_NETLINK};
 	struct address a;
@@ -134,7 +138,8 @@ START_TEST(sets)
 	struct address_set set, empty;
 	ck_assert(address_set_make(&set, items, 3) && address_set_make(&empty, NULL, 0));
 	a.port = 4711;
-	ck_assert(address_set_has(&set, &a) && address_set_has(&set, &b) && address_set_has(&set, &local));
+	ck_assert(address_set_has(&set, &a) && address_set_has(&set, &b) &&
+		  address_set_has(&set, &local));
 	ck_assert(!address_set_has(&set, &c) && !address_set_has(&set, &none));
 	ck_assert(!address_set_has(&empty, &a) && !address_set_has(&empty, &local));
 	address_set_free(&set);
@@ -162,11 +167,13 @@ START_TEST(ports)
 	static const struct {
 		const char *text;
 		int port; /* -1: none */
-	} cases[] = {{"0", 0}, {"80", 80}, {"00080", 80}, {"65535", 65535}, {"65536", -1}, {"99999", -1}, {"100000", -1},
-		     {"", -1}, {"-1", -1}, {"8a", -1}, {" 80", -1}, {"80 ", -1}, {"/0", -1}, {":", -1}};
+	} cases[] = {{"0", 0},	    {"80", 80},	    {"00080", 80}, {"65535", 65535}, {"65536", -1},
+		     {"99999", -1}, {"100000", -1}, {"", -1},	   {"-1", -1},	     {"8a", -1},
+		     {" 80", -1},   {"80 ", -1},    {"/0", -1},	   {":", -1}};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		uint16_t port = 7;
-		ck_assert_msg(address_port(span_of(cases[i].text), &port) == (cases[i].port >= 0), "\"%s\"", cases[i].text);
+		ck_assert_msg(address_port(span_of(cases[i].text), &port) == (cases[i].port >= 0),
+			      "\"%s\"", cases[i].text);
 		ck_assert_int_eq(port, cases[i].port >= 0 ? cases[i].port : 7);
 	}
 }

@@ -1,4 +1,5 @@
-/* No allocation per message: the real loop, hub and plugins, with every allocation of the host and of libevent counted. */
+/* No allocation per message: the real loop, hub and plugins, with every allocation of the host and
+ * of libevent counted. */
 #include <event2/event.h>
 #include <limits.h>
 
@@ -52,7 +53,8 @@ static void start(const char *plugin)
 		*strrchr(path, '/') = '\0';
 	snprintf(path + strlen(path), 64, "/plugins/%s.so", plugin);
 	r = rig_new(&limits, 0);
-	ck_assert_msg(plugin_attach(r->mount, path, NULL, 0, 1000, why, sizeof why), "%s: %s", path, why);
+	ck_assert_msg(plugin_attach(r->mount, path, NULL, 0, 1000, why, sizeof why), "%s: %s", path,
+		      why);
 }
 
 static void setup(void)
@@ -69,7 +71,8 @@ static void open_with(int client, const char *path, const char *header)
 {
 	char head[4096];
 	rig_connect(r, client);
-	int n = snprintf(head, sizeof head, "GET %s HTTP/1.1%s%s", path, header, strstr(RIG_UPGRADE, "\r\n"));
+	int n = snprintf(head, sizeof head, "GET %s HTTP/1.1%s%s", path, header,
+			 strstr(RIG_UPGRADE, "\r\n"));
 	rig_write(r, client, head, (size_t)n);
 	rig_head(r, client, head);
 	ck_assert_int_eq(strncmp(head, "HTTP/1.1 101 ", 13), 0);
@@ -80,7 +83,8 @@ static void open_at(int client, const char *path)
 	open_with(client, path, "");
 }
 
-/* Reads and forgets what has come for this client; returns the bytes. The checks are Check's and allocate: none here. */
+/* Reads and forgets what has come for this client; returns the bytes. The checks are Check's and
+ * allocate: none here. */
 static size_t swallow(int client)
 {
 	static char sink[1 << 20];
@@ -103,7 +107,8 @@ static bool say(int client, size_t payload)
 	frame[1] |= 0x80;
 	memset(frame + head, 0, 4);
 	memset(frame + head + 4, 'x', payload);
-	return send(r->clients[client].fd, frame, head + 4 + payload, MSG_DONTWAIT) == (ssize_t)(head + 4 + payload);
+	return send(r->clients[client].fd, frame, head + 4 + payload, MSG_DONTWAIT) ==
+	       (ssize_t)(head + 4 + payload);
 }
 
 /* --- tests ------------------------------------------------------------------------------------ */
@@ -141,17 +146,19 @@ START_TEST(echo)
 	uint64_t before = r->loop->stats.messages_out;
 	unsigned long taken = echo_many(MESSAGES, loads[_i].payload, loads[_i].burst);
 	ck_assert_uint_ge(r->loop->stats.messages_out - before, MESSAGES);
-	ck_assert_msg(taken == 0, "%lu allocations for %d messages of %zu bytes in bursts of %d", taken, MESSAGES,
-		      loads[_i].payload, loads[_i].burst);
+	ck_assert_msg(taken == 0, "%lu allocations for %d messages of %zu bytes in bursts of %d",
+		      taken, MESSAGES, loads[_i].payload, loads[_i].burst);
 }
 END_TEST
 
-/* All members of a room speak in one turn, as they do in a busy chat; each message goes to all others. */
+/* All members of a room speak in one turn, as they do in a busy chat; each message goes to all
+ * others. */
 static unsigned long relay_many(int rounds, int members, size_t payload)
 {
 	unsigned long before = allocations;
 	for (int i = 0; i < rounds; i++) {
-		size_t got = 0, want = frame_bytes(payload) * (size_t)members * (size_t)(members - 1);
+		size_t got = 0,
+		       want = frame_bytes(payload) * (size_t)members * (size_t)(members - 1);
 		for (int k = 1; k <= members; k++)
 			if (!say(k, payload))
 				return ULONG_MAX;
@@ -181,8 +188,8 @@ START_TEST(relay)
 	uint64_t before = r->loop->stats.messages_in;
 	unsigned long taken = relay_many(MESSAGES / members, members, rooms[_i].payload);
 	ck_assert_uint_ge(r->loop->stats.messages_in - before, MESSAGES / members * members);
-	ck_assert_msg(taken == 0, "%lu allocations for %d messages to a room of %d, %zu bytes each", taken, MESSAGES, members,
-		      rooms[_i].payload);
+	ck_assert_msg(taken == 0, "%lu allocations for %d messages to a room of %d, %zu bytes each",
+		      taken, MESSAGES, members, rooms[_i].payload);
 }
 END_TEST
 
@@ -219,7 +226,8 @@ static size_t pack(uint8_t frame[4096])
 	for (size_t i = 0; i < sizeof text; i++)
 		text[i] = (char)('a' + i * i / 100 % 20);
 	ck_assert(deflate_start(&z, 6, 15));
-	size_t n = deflate_message(&z, (const uint8_t *)text, sizeof text, packed), head = frame_head(frame, FRAME_TEXT, n);
+	size_t n = deflate_message(&z, (const uint8_t *)text, sizeof text, packed),
+	       head = frame_head(frame, FRAME_TEXT, n);
 	deflateEnd(&z);
 	ck_assert_uint_gt(n, 0);
 	frame[0] |= 0x40;
@@ -229,7 +237,8 @@ static size_t pack(uint8_t frame[4096])
 	return head + 4 + n;
 }
 
-/* Compressed messages, inflated and compressed again for a room, without and with a window of each connection's own. */
+/* Compressed messages, inflated and compressed again for a room, without and with a window of each
+ * connection's own. */
 START_TEST(compressed)
 {
 	struct conn_limits limits = rig_limits();
@@ -237,7 +246,10 @@ START_TEST(compressed)
 	size_t n = pack(frame);
 	unsigned long taken = 0;
 	start("relay");
-	limits.squeeze = (struct squeeze_limits){.policy = {.on = true, .keep_in = _i, .keep_out = _i, .bits = 15},
+	limits.squeeze = (struct squeeze_limits){.policy = {.on = true,
+							    .keep_in = _i,
+							    .keep_out = _i,
+							    .bits = 15},
 						 .level = 1,
 						 .min = 100,
 						 .memory = 64 << 20};

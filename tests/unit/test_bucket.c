@@ -45,7 +45,8 @@ START_TEST(one_comes_when_its_time_is_over)
 	for (int i = 0; i < 5; i++) {
 		uint64_t wait = bucket_wait(&b, rate, now);
 		ck_assert_uint_gt(wait, 0);
-		ck_assert_uint_eq(wait, (rate->ms + rate->n - 1 - (b.credit > 0 ? b.credit : 0)) / rate->n);
+		ck_assert_uint_eq(wait, (rate->ms + rate->n - 1 - (b.credit > 0 ? b.credit : 0)) /
+						rate->n);
 		ck_assert(!bucket_take(&b, rate, now + wait - 1));
 		now += wait;
 		ck_assert_uint_eq(bucket_wait(&b, rate, now), 0);
@@ -55,7 +56,8 @@ START_TEST(one_comes_when_its_time_is_over)
 }
 END_TEST
 
-/* Whoever comes at every millisecond gets the rate on the average, to the token: nothing is lost to rounding. */
+/* Whoever comes at every millisecond gets the rate on the average, to the token: nothing is lost to
+ * rounding. */
 START_TEST(the_average_is_exact)
 {
 	const struct bucket_rate *rate = &rates[_i];

@@ -36,7 +36,8 @@ START_TEST(it_says_where_and_what)
 	close(ends[0]);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
-	snprintf(expected, sizeof expected, "tova-host: %s:%d: CHECK(strcmp(\"a\", \"b\") == 0) failed\n", __FILE__, line);
+	snprintf(expected, sizeof expected,
+		 "tova-host: %s:%d: CHECK(strcmp(\"a\", \"b\") == 0) failed\n", __FILE__, line);
 	ck_assert_str_eq(said, expected);
 }
 END_TEST

@@ -1,4 +1,5 @@
-/* Chunks: where what is sent lies, who keeps it alive, and that a flood uses the same memory again. */
+/* Chunks: where what is sent lies, who keeps it alive, and that a flood uses the same memory again.
+ */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,7 +166,8 @@ START_TEST(sizes)
 }
 END_TEST
 
-/* What is noted of a place is found there, whatever the order; and forgotten when the chunk is used again. */
+/* What is noted of a place is found there, whatever the order; and forgotten when the chunk is used
+ * again. */
 START_TEST(notes)
 {
 	struct slice parts[100];
@@ -175,7 +177,9 @@ START_TEST(notes)
 		ck_assert(chunk_note(&parts[i * 7 % 100], i * 7 % 100 + 1));
 	ck_assert(chunk_note(&parts[4], 77));
 	for (uint32_t i = 0; i < 100; i++)
-		ck_assert_uint_eq(chunk_note_at(parts[i].chunk, parts[i].off), i == 4 ? 77 : i % 2 == 0 ? i + 1 : 0);
+		ck_assert_uint_eq(chunk_note_at(parts[i].chunk, parts[i].off), i == 4	    ? 77
+									       : i % 2 == 0 ? i + 1
+											    : 0);
 	for (uint32_t i = 0; i < 100; i++)
 		slice_unref(&parts[i]);
 	struct slice again = take(10, 'a');

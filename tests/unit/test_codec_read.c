@@ -30,7 +30,9 @@ static void setup(void)
 	own.local = 77;
 	message = NULL;
 	for (uint64_t i = 0; i < 4; i++)
-		session_id_text((struct session_id){.host = i < 3 ? HOST : HOST + 1, .local = i + 1}, ids[i]);
+		session_id_text((struct session_id){.host = i < 3 ? HOST : HOST + 1,
+						    .local = i + 1},
+				ids[i]);
 }
 
 static void teardown(void)
@@ -42,7 +44,8 @@ static void teardown(void)
 	free(message);
 }
 
-/* Reads it, after a look at its first object alone, which says the same of that and touches nothing. */
+/* Reads it, after a look at its first object alone, which says the same of that and touches
+ * nothing. */
 static bool read_alike(const void *bytes, size_t n)
 {
 	struct codec_item first;
@@ -102,7 +105,8 @@ static void text_is(struct json_string *s, const char *expected)
 	ck_assert_ptr_nonnull(s->p);
 	struct span text = codec_text(s), again = codec_text(s);
 	ck_assert(span_eq(text, again));
-	ck_assert_msg(span_eq(text, span_of(expected)), "%.*s is not %s", (int)text.n, text.p, expected);
+	ck_assert_msg(span_eq(text, span_of(expected)), "%.*s is not %s", (int)text.n, text.p,
+		      expected);
 }
 
 /* --- commands as text ------------------------------------------------------------------------- */
@@ -124,7 +128,8 @@ static void say_frame(const struct command *c)
 {
 	const uint8_t *bytes = slice_bytes(&c->frame);
 	size_t head = bytes[1] < 126 ? 2 : bytes[1] == 126 ? 4 : 10;
-	say("%s%.*s", bytes[0] == 0x81 ? "" : "bin:", (int)(c->frame.len - head), (const char *)bytes + head);
+	say("%s%.*s", bytes[0] == 0x81 ? "" : "bin:", (int)(c->frame.len - head),
+	    (const char *)bytes + head);
 	if (c->key != 0)
 		say("!%llu", (unsigned long long)c->key % 1000);
 	if (c->kind != COMMAND_SEND && c->exclude != 0)
@@ -137,16 +142,18 @@ static void say_command(const struct command *c)
 					    "close", "set",  "timer", "cancel"};
 	struct span text = c->text_len > 0 ? commit_text(&commit, c) : (struct span){0};
 	say("%s%s(", n_said > 0 ? " " : "", names[c->kind]);
-	if (c->kind != COMMAND_BROADCAST && c->kind != COMMAND_BROADCAST_TO && (c->kind < COMMAND_TIMER || c->code))
+	if (c->kind != COMMAND_BROADCAST && c->kind != COMMAND_BROADCAST_TO &&
+	    (c->kind < COMMAND_TIMER || c->code))
 		say("%llu,", (unsigned long long)c->target);
 	say("%.*s", (int)text.n, text.p);
-	if (c->kind == COMMAND_SEND || c->kind == COMMAND_BROADCAST || c->kind == COMMAND_BROADCAST_TO)
+	if (c->kind == COMMAND_SEND || c->kind == COMMAND_BROADCAST ||
+	    c->kind == COMMAND_BROADCAST_TO)
 		say_frame(c);
 	else if (c->kind == COMMAND_CLOSE)
 		say(":%u", c->code);
 	else if (c->kind == COMMAND_TIMER)
-		say(":%llu,%llu,%llu", (unsigned long long)c->timer.id, (unsigned long long)c->timer.delay_ms,
-		    (unsigned long long)c->timer.period_ms);
+		say(":%llu,%llu,%llu", (unsigned long long)c->timer.id,
+		    (unsigned long long)c->timer.delay_ms, (unsigned long long)c->timer.period_ms);
 	say(")");
 }
 
@@ -187,11 +194,14 @@ START_TEST(hello)
 	ck_assert_uint_eq(b.n, 1);
 	ck_assert_int_eq(it->type, CODEC_HELLO);
 	ck_assert(it->has_events);
-	ck_assert_uint_eq(it->events,
-			  EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) | EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_TIMER));
-	ck_assert(codec_text_is(&it->token, "token") && codec_text_is(&it->token, "token") && it->token.escaped);
-	ck_assert(!codec_text_is(&it->token, "to") && !codec_text_is(&it->token, "tokens") && !codec_text_is(&it->token, "Token"));
-	ck_assert(codec_text_is(&it->mount, "/a") && !codec_text_is(&it->mount, "/b") && !codec_text_is(&it->error, ""));
+	ck_assert_uint_eq(it->events, EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) |
+					      EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_TIMER));
+	ck_assert(codec_text_is(&it->token, "token") && codec_text_is(&it->token, "token") &&
+		  it->token.escaped);
+	ck_assert(!codec_text_is(&it->token, "to") && !codec_text_is(&it->token, "tokens") &&
+		  !codec_text_is(&it->token, "Token"));
+	ck_assert(codec_text_is(&it->mount, "/a") && !codec_text_is(&it->mount, "/b") &&
+		  !codec_text_is(&it->error, ""));
 	text_is(&it->token, "token");
 	ck_assert(codec_text_is(&it->token, "token"));
 	text_is(&it->name, "chat\\u0031"); /* unescaped once, however often it is asked for */
@@ -215,15 +225,19 @@ START_TEST(all_types)
 		"{'t':'query','q':0,'what':'rooms','conn':'c'},{'t':'control','q':1,'do':'replay','id':'i'},{'t':'pong'},{'t':'bye'},"
 		"{'t':'push','commands':[]}]"));
 	ck_assert_uint_eq(b.n, 9);
-	ck_assert(item(0)->type == CODEC_ACK && item(0)->has_s && item(0)->s == 9007199254740991 && item(0)->commands.p == NULL);
+	ck_assert(item(0)->type == CODEC_ACK && item(0)->has_s && item(0)->s == 9007199254740991 &&
+		  item(0)->commands.p == NULL);
 	text_is(&item(0)->link, "L");
-	ck_assert(item(1)->type == CODEC_NACK && item(1)->s == 2 && item(1)->has_retry && item(1)->retry_ms == 500);
+	ck_assert(item(1)->type == CODEC_NACK && item(1)->s == 2 && item(1)->has_retry &&
+		  item(1)->retry_ms == 500);
 	text_is(&item(1)->error, "e");
-	ck_assert(item(2)->type == CODEC_PUSH && item(2)->n == 3 && item(2)->has_ref && item(2)->ref == 5);
+	ck_assert(item(2)->type == CODEC_PUSH && item(2)->n == 3 && item(2)->has_ref &&
+		  item(2)->ref == 5);
 	ck_assert(item(2)->commands.p != NULL);
 	text_is(&item(2)->source, "src");
 	text_is(&item(2)->mount, "/m");
-	ck_assert(item(3)->type == CODEC_QUERY && item(3)->q == 12 && json_is(&item(3)->what, "members"));
+	ck_assert(item(3)->type == CODEC_QUERY && item(3)->q == 12 &&
+		  json_is(&item(3)->what, "members"));
 	text_is(&item(3)->room, "r");
 	ck_assert(item(4)->type == CODEC_QUERY && item(4)->has_q && item(4)->q == 0);
 	text_is(&item(4)->conn, "c");
@@ -231,7 +245,8 @@ START_TEST(all_types)
 	text_is(&item(5)->id, "i");
 	ck_assert(item(6)->type == CODEC_PONG && item(7)->type == CODEC_BYE);
 	ck_assert(!item(8)->has_ref && item(8)->source.p == NULL && !item(8)->has_n);
-	ck_assert(!item(6)->has_s && !item(6)->has_q && !item(6)->has_retry && item(6)->link.p == NULL);
+	ck_assert(!item(6)->has_s && !item(6)->has_q && !item(6)->has_retry &&
+		  item(6)->link.p == NULL);
 }
 END_TEST
 
@@ -241,7 +256,8 @@ START_TEST(unknown_members_are_skipped)
 		"[{'x':[1,{'y':null}],'t':'ack','z':-1.5e3,'s':1,'':'','commands':[{'c':'send','data':'a','q':{'c':'b'}}],'S':2,'bin':3}]"));
 	ck_assert_uint_eq(item(0)->s, 1);
 	ck_assert_str_eq(committed(item(0), &own), "send(77,a)");
-	ck_assert(READ("[{'\\u0073':5,'s':1,'t':'ack'}]")); /* a key with escapes is none that is known */
+	/* a key with escapes is none that is known */
+	ck_assert(READ("[{'\\u0073':5,'s':1,'t':'ack'}]"));
 	ck_assert_uint_eq(item(0)->s, 1);
 }
 END_TEST
@@ -290,18 +306,28 @@ static const struct {
 	{"[{'t':'ack','s':1,'commands':[{'data':'x'}]}]", "a command without \"c\""},
 	{"[{'t':'ack','s':1,'commands':[{'c':'send','data':5}]}]", "a string was expected"},
 	{"[{'t':'ack','s':1,'commands':[{'c':'send','data':null}]}]", "a string was expected"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'broadcast','data':'','exclude':5}]}]", "true or false was expected"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'broadcast','data':'','exclude':nul}]}]", "a value was expected"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':1}]}]", "the binary bytes are more or fewer than the objects say"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':3}]}]\nab", "the binary bytes are more or fewer than the objects say"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':2}]}]\nabc", "the binary bytes are more or fewer than the objects say"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':0}]}]\na", "the binary bytes are more or fewer than the objects say"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'broadcast','data':'','exclude':5}]}]",
+	 "true or false was expected"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'broadcast','data':'','exclude':nul}]}]",
+	 "a value was expected"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':1}]}]",
+	 "the binary bytes are more or fewer than the objects say"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':3}]}]\nab",
+	 "the binary bytes are more or fewer than the objects say"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':2}]}]\nabc",
+	 "the binary bytes are more or fewer than the objects say"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':0}]}]\na",
+	 "the binary bytes are more or fewer than the objects say"},
 	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':-1}]}]", "a whole number was expected"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':9007199254740991}]}]\na", "more binary bytes than the message has"},
-	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':18446744073709551615}]}]\na", "a number above 2^53 - 1"},
-	{"[{'t':'ack','s':1,'accept':{'bin':1}}]", "the binary bytes are more or fewer than the objects say"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':9007199254740991}]}]\na",
+	 "more binary bytes than the message has"},
+	{"[{'t':'ack','s':1,'commands':[{'c':'send','bin':18446744073709551615}]}]\na",
+	 "a number above 2^53 - 1"},
+	{"[{'t':'ack','s':1,'accept':{'bin':1}}]",
+	 "the binary bytes are more or fewer than the objects say"},
 	{"[{'t':'ack','s':1,'accept':5}]", "an object was expected"},
-	{"[{'t':'ack','s':1,'accept':{},'refuse':{'status':403}}]", "an answer that accepts and refuses"},
+	{"[{'t':'ack','s':1,'accept':{},'refuse':{'status':403}}]",
+	 "an answer that accepts and refuses"},
 	{"[{'t':'ack','s':1,'refuse':{'headers':[}}]", "a value was expected"},
 	{"[{'t':'hello'}]", "a hello of another version than 1"},
 	{"[{'t':'hello','v':2}]", "a hello of another version than 1"},
@@ -312,10 +338,12 @@ static const struct {
 	{"[{'t':'control','do':'drain'}]", "a question without \"q\""},
 	{"[{'t':'push'}]", "a push without commands"},
 	{"[{'t':'push','commands':[],'source':'a'}]", "a push with a source needs \"n\" from 1"},
-	{"[{'t':'push','commands':[],'source':'a','n':0}]", "a push with a source needs \"n\" from 1"},
+	{"[{'t':'push','commands':[],'source':'a','n':0}]",
+	 "a push with a source needs \"n\" from 1"},
 	{"[{'t':'pong','error':'\x01'}]", "a control character in a string"},
 	{"[{'t':'pong','a':01}]", "a number with a leading zero"},
-	{"[{'t':'pong','a':[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}]", "nested too deeply"},
+	{"[{'t':'pong','a':[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}]",
+	 "nested too deeply"},
 };
 
 START_TEST(malformed_batches)
@@ -323,8 +351,8 @@ START_TEST(malformed_batches)
 	ck_assert(READ("[{'t':'pong'}]"));
 	ck_assert(!read_text(WRONG[_i].text, strlen(WRONG[_i].text)));
 	ck_assert_str_eq(b.why, WRONG[_i].why);
-	ck_assert(
-		READ("[{'t':'pong'}]\n")); /* and the next is read as ever; a line feed with nothing behind it is one of a shell */
+	/* and the next is read as ever; a line feed with nothing behind it is one of a shell */
+	ck_assert(READ("[{'t':'pong'}]\n"));
 	ck_assert_ptr_null(b.why);
 }
 END_TEST
@@ -360,8 +388,9 @@ END_TEST
 
 START_TEST(each_command)
 {
-	ck_assert_str_eq(COMMANDS("[{'c':'send','conn':'$0','data':'hi \\u20ac'},{'c':'send','bin':2}]\nxy"),
-			 "send(1,hi \xe2\x82\xac) send(77,bin:xy)");
+	ck_assert_str_eq(
+		COMMANDS("[{'c':'send','conn':'$0','data':'hi \\u20ac'},{'c':'send','bin':2}]\nxy"),
+		"send(1,hi \xe2\x82\xac) send(77,bin:xy)");
 	ck_assert_str_eq(
 		COMMANDS(
 			"[{'c':'join','conn':'$1','room':'a'},{'c':'join','room':'b'},{'c':'leave','conn':'$2','room':'\\u0063'}]"),
@@ -370,35 +399,50 @@ START_TEST(each_command)
 		COMMANDS(
 			"[{'c':'broadcast','data':'x'},{'c':'broadcast','bin':1,'exclude':'$1'},{'c':'broadcast','data':'','exclude':true}]\ny"),
 		"broadcast(x) broadcast(bin:y-2) broadcast(-77)");
-	ck_assert_str_eq(COMMANDS("[{'c':'broadcast','data':'x','exclude':false},{'c':'broadcast','data':'x','exclude':null}]"),
-			 "broadcast(x) broadcast(x)");
-	ck_assert_str_eq(COMMANDS("[{'c':'broadcast_to','room':'r:','data':'x','exclude':'$3'}]"), "broadcast_to(r:x)");
+	ck_assert_str_eq(
+		COMMANDS(
+			"[{'c':'broadcast','data':'x','exclude':false},{'c':'broadcast','data':'x','exclude':null}]"),
+		"broadcast(x) broadcast(x)");
+	ck_assert_str_eq(COMMANDS("[{'c':'broadcast_to','room':'r:','data':'x','exclude':'$3'}]"),
+			 "broadcast_to(r:x)");
 	static const struct hash_key hash = {1, 2};
 	char expected[200];
 	unsigned key = (unsigned)(hash_bytes(&hash, "k\xc3\xa9", 3) % 1000);
 	commit.hash = &hash;
-	snprintf(expected, sizeof expected, "send(77,x!%u) broadcast(bin:yz!%u-77) broadcast_to(rx!%u) broadcast(x)", key, key,
+	snprintf(expected, sizeof expected,
+		 "send(77,x!%u) broadcast(bin:yz!%u-77) broadcast_to(rx!%u) broadcast(x)", key, key,
 		 key);
 	ck_assert_str_eq(
-		COMMANDS("[{'c':'send','data':'x','key':'k\\u00e9'},{'key':'k\\u00e9','c':'broadcast','bin':2,'exclude':true},"
-			 "{'c':'broadcast_to','key':'k\\u00e9','room':'r','data':'x'},{'c':'broadcast','data':'x','key':''}]\nyz"),
+		COMMANDS(
+			"[{'c':'send','data':'x','key':'k\\u00e9'},{'key':'k\\u00e9','c':'broadcast','bin':2,'exclude':true},"
+			"{'c':'broadcast_to','key':'k\\u00e9','room':'r','data':'x'},{'c':'broadcast','data':'x','key':''}]\nyz"),
 		expected);
 	commit.hash = NULL;
-	ck_assert_str_eq(COMMANDS("[{'c':'close'},{'c':'close','conn':'$0','code':4000,'reason':'b\\u0079e'}]"),
-			 "close(77,:0) close(1,bye:4000)");
-	ck_assert_str_eq(COMMANDS("[{'c':'set','state':'s'},{'c':'set','conn':'$0','state_bin':3},{'c':'set','state':''}]\nabc"),
-			 "set(77,s) set(1,abc) set(77,)");
-	ck_assert_str_eq(COMMANDS("[{'c':'timer','name':'t','id':4,'delay':5,'period':6},{'c':'timer','name':'u','delay':0,'conn':'$0'}]"),
-			 "timer(t:4,5,6) timer(1,u:0,0,0)");
-	ck_assert_str_eq(COMMANDS("[{'c':'cancel','name':'t'},{'c':'cancel','name':'u','conn':'$0'}]"), "cancel(t) cancel(1,u)");
+	ck_assert_str_eq(
+		COMMANDS(
+			"[{'c':'close'},{'c':'close','conn':'$0','code':4000,'reason':'b\\u0079e'}]"),
+		"close(77,:0) close(1,bye:4000)");
+	ck_assert_str_eq(
+		COMMANDS(
+			"[{'c':'set','state':'s'},{'c':'set','conn':'$0','state_bin':3},{'c':'set','state':''}]\nabc"),
+		"set(77,s) set(1,abc) set(77,)");
+	ck_assert_str_eq(
+		COMMANDS(
+			"[{'c':'timer','name':'t','id':4,'delay':5,'period':6},{'c':'timer','name':'u','delay':0,'conn':'$0'}]"),
+		"timer(t:4,5,6) timer(1,u:0,0,0)");
+	ck_assert_str_eq(
+		COMMANDS("[{'c':'cancel','name':'t'},{'c':'cancel','name':'u','conn':'$0'}]"),
+		"cancel(t) cancel(1,u)");
 	ck_assert_str_eq(COMMANDS("[]"), "");
 }
 END_TEST
 
-/* Whom it is not: gone, of another host, nonsense. They become commands to nobody, which are counted. */
+/* Whom it is not: gone, of another host, nonsense. They become commands to nobody, which are
+ * counted. */
 START_TEST(connections_of_nobody)
 {
-	static const char own_less[] = "[{'c':'send','data':'a'},{'c':'broadcast','data':'b','exclude':true}]";
+	static const char own_less[] =
+		"[{'c':'send','data':'a'},{'c':'broadcast','data':'b','exclude':true}]";
 	ck_assert_str_eq(
 		COMMANDS(
 			"[{'c':'send','conn':'$3','data':'a'},{'c':'send','conn':'','data':'b'},{'c':'join','conn':'short','room':'r'}]"),
@@ -439,7 +483,8 @@ START_TEST(commands_that_can_not_be_done)
 		{"[{'c':'send','data':'\\ud83dx'}]", COMMIT_E_UTF8},
 		{"[{'c':'close','code':999}]", COMMIT_E_ARG},
 		{"[{'c':'close','code':1005}]", COMMIT_E_ARG},
-		{"[{'c':'close','code':'1000'}]", COMMIT_E_ARG}, /* a number that is none spoils its commit, not the batch */
+		/* a number that is none spoils its commit, not the batch */
+		{"[{'c':'close','code':'1000'}]", COMMIT_E_ARG},
 		{"[{'c':'close','code':-1000}]", COMMIT_E_ARG},
 		{"[{'c':'timer','name':'t','delay':1e300}]", COMMIT_E_ARG},
 		{"[{'c':'timer','name':'t','delay':1,'period':NaN}]", COMMIT_E_ARG},
@@ -456,11 +501,14 @@ START_TEST(commands_that_can_not_be_done)
 	char list[300];
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		/* The one behind it is wrong in another way, and not what is told. */
-		size_t n = (size_t)sprintf(list, "[{'c':'join','room':'before'},%.*s,{'c':'send','data':'%s'}]",
-					   (int)strlen(cases[i].list) - 2, cases[i].list + 1,
-					   cases[i].error == COMMIT_E_UTF8 ? "','c':'dance" : "\xff");
-		ck_assert_msg(strcmp(commands(list, n, &own), commit_error_text(cases[i].error)) == 0, "%s: %s", list,
-			      commit_error_text(commit.error));
+		size_t n = (size_t)
+			sprintf(list,
+				"[{'c':'join','room':'before'},%.*s,{'c':'send','data':'%s'}]",
+				(int)strlen(cases[i].list) - 2, cases[i].list + 1,
+				cases[i].error == COMMIT_E_UTF8 ? "','c':'dance" : "\xff");
+		ck_assert_msg(strcmp(commands(list, n, &own), commit_error_text(cases[i].error)) ==
+				      0,
+			      "%s: %s", list, commit_error_text(commit.error));
 		ck_assert_int_eq(commit.error, cases[i].error);
 	}
 	char big[4200] = "[{'c':'set','state':'";
@@ -480,8 +528,10 @@ START_TEST(commands_that_can_not_be_done)
 }
 END_TEST
 
-/* Members in any order: all orders of a command's members give the same command, and its bytes lie where they lie. */
-static void permute(const char **members, size_t n, size_t from, const char *before, const char *behind, const char *expected)
+/* Members in any order: all orders of a command's members give the same command, and its bytes lie
+ * where they lie. */
+static void permute(const char **members, size_t n, size_t from, const char *before,
+		    const char *behind, const char *expected)
 {
 	char text[400];
 	if (from == n) {
@@ -505,14 +555,19 @@ static void permute(const char **members, size_t n, size_t from, const char *bef
 
 START_TEST(members_in_any_order)
 {
-	const char *command[] = {"'c':'broadcast_to'", "'room':'r\\u0061'", "'bin':3", "'exclude':'$1'", "'x':[{'bin':9}]"};
-	permute(command, 5, 0, "[{'t':'ack','s':1,'commands':[{'c':'send','bin':1},{", "},{'c':'send','bin':1}]}]\n12345",
+	const char *command[] = {"'c':'broadcast_to'", "'room':'r\\u0061'", "'bin':3",
+				 "'exclude':'$1'", "'x':[{'bin':9}]"};
+	permute(command, 5, 0, "[{'t':'ack','s':1,'commands':[{'c':'send','bin':1},{",
+		"},{'c':'send','bin':1}]}]\n12345",
 		"send(77,bin:1) broadcast_to(rabin:234-2) send(77,bin:5)");
 	const char *both[] = {"'c':'set'", "'state_bin':2", "'bin':3",
 			      "'conn':'$0'"}; /* bin is of no use there, but has its bytes */
-	permute(both, 4, 0, "[{'t':'ack','s':1,'commands':[{", "},{'c':'send','bin':1}]}]\n123456", "set(1,12) send(77,bin:6)");
-	const char *object[] = {"'t':'ack'", "'s':5", "'link':'L'", "'commands':[{'c':'send','bin':2}]", "'error':''"};
-	permute(object, 5, 0, "[{", "},{'commands':[{'bin':1,'c':'send'}],'t':'push'}]\nabc", "send(77,bin:ab)");
+	permute(both, 4, 0, "[{'t':'ack','s':1,'commands':[{", "},{'c':'send','bin':1}]}]\n123456",
+		"set(1,12) send(77,bin:6)");
+	const char *object[] = {"'t':'ack'", "'s':5", "'link':'L'",
+				"'commands':[{'c':'send','bin':2}]", "'error':''"};
+	permute(object, 5, 0, "[{", "},{'commands':[{'bin':1,'c':'send'}],'t':'push'}]\nabc",
+		"send(77,bin:ab)");
 	ck_assert_uint_eq(item(0)->s, 5);
 	ck_assert_str_eq(committed(item(1), NULL), "send(0,bin:c)");
 }
@@ -533,8 +588,9 @@ START_TEST(many_items_share_the_bytes)
 	static char text[1 << 16];
 	size_t n = (size_t)sprintf(text, "["), total = 0;
 	for (unsigned i = 0; i < 200; i++) {
-		n += (size_t)sprintf(text + n, "%s{'t':'ack','s':%u,'commands':[{'c':'send','bin':%u}]}", i > 0 ? "," : "", i,
-				     i % 7);
+		n += (size_t)sprintf(text + n,
+				     "%s{'t':'ack','s':%u,'commands':[{'c':'send','bin':%u}]}",
+				     i > 0 ? "," : "", i, i % 7);
 		total += i % 7;
 	}
 	n += (size_t)sprintf(text + n, "]\n");
@@ -561,13 +617,16 @@ START_TEST(more_commands_than_are_kept)
 	for (int i = 0; i < ITEMS; i++) {
 		at += sprintf(at, "%s{'t':'ack','s':%d,'commands':[", i > 0 ? "," : "", i + 1);
 		for (int k = 0; k < EACH; k++)
-			at += sprintf(at, "%s{'c':'join','room':'\\u0041%d'},{'c':'set','state_bin':1}", k > 0 ? "," : "", k);
+			at += sprintf(at,
+				      "%s{'c':'join','room':'\\u0041%d'},{'c':'set','state_bin':1}",
+				      k > 0 ? "," : "", k);
 		at += sprintf(at, "]}");
 	}
 	at += sprintf(at, "]\n");
 	for (int i = 0; i < ITEMS * EACH; i++)
 		*at++ = (char)('a' + i % 26);
-	for (int round = 0; round < 2; round++) { /* what one batch has left is nothing to the next */
+	/* what one batch has left is nothing to the next */
+	for (int round = 0; round < 2; round++) {
 		ck_assert(read_text(text, (size_t)(at - text)));
 		for (int i = ITEMS - 1; i >= 0; i--) { /* in any order */
 			commit_begin(&commit, &own);
@@ -577,8 +636,11 @@ START_TEST(more_commands_than_are_kept)
 			for (int k = 0; k < EACH; k++) {
 				char room[16];
 				snprintf(room, sizeof room, "A%d", k);
-				ck_assert(span_eq(commit_text(&commit, &commit.commands[2 * k]), span_of(room)));
-				ck_assert_int_eq(*commit_text(&commit, &commit.commands[2 * k + 1]).p, 'a' + (i * EACH + k) % 26);
+				ck_assert(span_eq(commit_text(&commit, &commit.commands[2 * k]),
+						  span_of(room)));
+				ck_assert_int_eq(*commit_text(&commit, &commit.commands[2 * k + 1])
+							  .p,
+						 'a' + (i * EACH + k) % 26);
 			}
 			commit_drop(&commit);
 		}
@@ -619,11 +681,12 @@ static void forget_answer(void)
 START_TEST(accepting)
 {
 	ck_assert_ptr_null(ANSWERED(""));
-	ck_assert(answer.status == 0 && answer.data == NULL && answer.head_len == 0 && answer.subprotocol[0] == '\0');
+	ck_assert(answer.status == 0 && answer.data == NULL && answer.head_len == 0 &&
+		  answer.subprotocol[0] == '\0');
 	ck_assert_ptr_null(ANSWERED(",'accept':{}"));
 	ck_assert_int_eq(answer.status, 0);
-	ck_assert_ptr_null(
-		ANSWERED(",'accept':{'subprotocol':'chat.v1','headers':[['X-A','b'],['X-\\u0042','c d']],'state':'st\\u00e4te'}"));
+	ck_assert_ptr_null(ANSWERED(
+		",'accept':{'subprotocol':'chat.v1','headers':[['X-A','b'],['X-\\u0042','c d']],'state':'st\\u00e4te'}"));
 	ck_assert_str_eq(answer.subprotocol, "chat.v1");
 	ck_assert_str_eq(answer.head, "X-A: b\r\nX-B: c d\r\n");
 	ck_assert_uint_eq(answer.data_len, 6);
@@ -632,7 +695,8 @@ START_TEST(accepting)
 	ck_assert_ptr_null(ANSWERED(",'accept':{'state_bin':3}\n\0\1\2"));
 	ck_assert_uint_eq(answer.data_len, 3);
 	ck_assert_int_eq(memcmp(answer.data, "\0\1\2", 3), 0);
-	ck_assert_ptr_null(ANSWERED(",'accept':{'status':200,'headers':[],'state':''}")); /* a status is for refusals */
+	/* a status is for refusals */
+	ck_assert_ptr_null(ANSWERED(",'accept':{'status':200,'headers':[],'state':''}"));
 	ck_assert(answer.status == 0 && answer.data_len == 0);
 	forget_answer();
 }
@@ -640,8 +704,8 @@ END_TEST
 
 START_TEST(refusing)
 {
-	ck_assert_ptr_null(
-		ANSWERED(",'refuse':{'status':403,'type':'text/html','body':'n\\u00f6','headers':[['Retry-After','5']]}"));
+	ck_assert_ptr_null(ANSWERED(
+		",'refuse':{'status':403,'type':'text/html','body':'n\\u00f6','headers':[['Retry-After','5']]}"));
 	ck_assert_int_eq(answer.status, 403);
 	ck_assert_str_eq(answer.type, "text/html");
 	ck_assert_str_eq(answer.head, "Retry-After: 5\r\n");
@@ -658,7 +722,8 @@ END_TEST
 
 START_TEST(answers_that_can_not_be_given)
 {
-	static const char status[] = "a refusal needs a status of 300 to 599", header[] = "a header of the answer can not be sent";
+	static const char status[] = "a refusal needs a status of 300 to 599",
+			  header[] = "a header of the answer can not be sent";
 	static const char text[] = "the answer's subprotocol or type is too long",
 			  type[] = "the answer's type has a control character";
 	ck_assert_str_eq(ANSWERED(",'refuse':{}"), status);
@@ -678,8 +743,10 @@ START_TEST(answers_that_can_not_be_given)
 	ck_assert_str_eq(ANSWERED(",'accept':{'headers':[['X:','a']]}"), header);
 	ck_assert_str_eq(ANSWERED(",'accept':{'headers':[['','a']]}"), header);
 	ck_assert_str_eq(ANSWERED(",'accept':{'headers':[['Upgrade','x']]}"), header);
-	ck_assert_str_eq(ANSWERED(",'refuse':{'status':403,'headers':[['content-length','5']]}"), header);
-	ck_assert_str_eq(ANSWERED(",'refuse':{'status':403,'type':'text/html\\r\\nSet-Cookie: a=b'}"), type);
+	ck_assert_str_eq(ANSWERED(",'refuse':{'status':403,'headers':[['content-length','5']]}"),
+			 header);
+	ck_assert_str_eq(
+		ANSWERED(",'refuse':{'status':403,'type':'text/html\\r\\nSet-Cookie: a=b'}"), type);
 	ck_assert_str_eq(ANSWERED(",'refuse':{'status':403,'type':'a\\u0000'}"), text);
 	char long_text[5000] = ",'accept':{'subprotocol':'";
 	size_t n = strlen(long_text);
@@ -692,7 +759,8 @@ START_TEST(answers_that_can_not_be_given)
 	n = strlen(long_text);
 	memset(long_text + n, 's', 4097);
 	strcpy(long_text + n + 4097, "'}");
-	ck_assert_str_eq(answered(long_text, strlen(long_text)), "the state has more than 4,096 bytes");
+	ck_assert_str_eq(answered(long_text, strlen(long_text)),
+			 "the state has more than 4,096 bytes");
 	strcpy(long_text + n + 4096, "'}");
 	ck_assert_ptr_null(answered(long_text, strlen(long_text)));
 	ck_assert_uint_eq(answer.data_len, 4096);
@@ -708,13 +776,16 @@ END_TEST
 /* Each takes its own bytes, whichever comes first. */
 START_TEST(answers_beside_commands)
 {
-	ck_assert_ptr_null(ANSWERED(",'commands':[{'c':'broadcast','bin':2}],'accept':{'state_bin':3}\nccaaa"));
+	ck_assert_ptr_null(ANSWERED(
+		",'commands':[{'c':'broadcast','bin':2}],'accept':{'state_bin':3}\nccaaa"));
 	ck_assert_int_eq(memcmp(answer.data, "aaa", 3), 0);
 	ck_assert_str_eq(committed(item(0), NULL), "broadcast(bin:cc)");
-	ck_assert_ptr_null(ANSWERED(",'accept':{'state_bin':3},'commands':[{'c':'broadcast','bin':2}]\naaacc"));
+	ck_assert_ptr_null(ANSWERED(
+		",'accept':{'state_bin':3},'commands':[{'c':'broadcast','bin':2}]\naaacc"));
 	ck_assert_int_eq(memcmp(answer.data, "aaa", 3), 0);
 	ck_assert_str_eq(committed(item(0), NULL), "broadcast(bin:cc)");
-	ck_assert_ptr_null(ANSWERED(",'refuse':{'bin':1,'status':400,'state_bin':1},'commands':[{'c':'broadcast','bin':2}]\nsbcc"));
+	ck_assert_ptr_null(ANSWERED(
+		",'refuse':{'bin':1,'status':400,'state_bin':1},'commands':[{'c':'broadcast','bin':2}]\nsbcc"));
 	ck_assert_int_eq(memcmp(answer.body, "b", 1), 0);
 	ck_assert_str_eq(committed(item(0), NULL), "broadcast(bin:cc)");
 	forget_answer();
@@ -751,8 +822,10 @@ static void use_all(const char *bytes, size_t n)
 	ck_assert(b.n > 0 && b.binary_len <= n);
 	json_t *v = json_loadb(bytes, n, JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &error);
 	ck_assert_msg(v != NULL || strncmp(error.text, "invalid Unicode", 15) == 0 ||
-			      strncmp(error.text, "unable to decode", 16) == 0 || strncmp(error.text, "too big", 7) == 0 ||
-			      strncmp(error.text, "real number", 11) == 0 || strncmp(error.text, "NUL byte", 8) == 0,
+			      strncmp(error.text, "unable to decode", 16) == 0 ||
+			      strncmp(error.text, "too big", 7) == 0 ||
+			      strncmp(error.text, "real number", 11) == 0 ||
+			      strncmp(error.text, "NUL byte", 8) == 0,
 		      "%s", error.text);
 	ck_assert(v == NULL || json_array_size(v) == b.n);
 	json_decref(v);
@@ -765,8 +838,9 @@ static void use_all(const char *bytes, size_t n)
 		data = NULL;
 		codec_answer(&b, it, &answer, &data);
 		forget_answer();
-		struct json_string *const strings[] = {&it->link,   &it->token, &it->name, &it->mount, &it->error,
-						       &it->source, &it->what,	&it->room, &it->conn};
+		struct json_string *const strings[] = {&it->link,  &it->token, &it->name,
+						       &it->mount, &it->error, &it->source,
+						       &it->what,  &it->room,  &it->conn};
 		for (size_t k = 0; k < sizeof strings / sizeof *strings; k++)
 			if (strings[k]->p != NULL)
 				ck_assert_uint_le(codec_text(strings[k]).n, n);
@@ -812,7 +886,8 @@ START_TEST(damaged_anywhere)
 }
 END_TEST
 
-/* A batch of as many objects as there may be costs tens of megabytes while it is read, and none of them afterwards. */
+/* A batch of as many objects as there may be costs tens of megabytes while it is read, and none of
+ * them afterwards. */
 START_TEST(large_batches_give_their_memory_back)
 {
 	static char text[CODEC_ITEMS_MAX * 14 + 4];

@@ -1,4 +1,5 @@
-/* What the host says to workers, read back by jansson: every event with everything that can be in it. */
+/* What the host says to workers, read back by jansson: every event with everything that can be in
+ * it. */
 #include <check.h>
 #include <jansson.h>
 #include <openssl/evp.h>
@@ -158,7 +159,11 @@ static void has_no(const json_t *o, const char *key)
 
 static struct event_held held(enum event_kind kind)
 {
-	return (struct event_held){.event = {.kind = kind, .session = &session, .sequence = 9, .attempt = 2}, .number = 7};
+	return (struct event_held){.event = {.kind = kind,
+					     .session = &session,
+					     .sequence = 9,
+					     .attempt = 2},
+				   .number = 7};
 }
 
 /* One event as a batch of its own. */
@@ -187,9 +192,11 @@ START_TEST(words)
 	codec_bye(&out, NULL);
 	codec_bye(&out, "because \"it\" is so");
 	receive();
-	ck_assert_str_eq(whole, "[{\"t\":\"welcome\",\"v\":1,\"link\":\"link\",\"mount\":\"/a\",\"host\":\"" TOVA_VERSION
-				"\",\"window\":256,\"batch\":1048576},{\"t\":\"ping\"},{\"t\":\"drain\"},{\"t\":\"bye\"},"
-				"{\"t\":\"bye\",\"error\":\"because \\\"it\\\" is so\"}]");
+	ck_assert_str_eq(
+		whole,
+		"[{\"t\":\"welcome\",\"v\":1,\"link\":\"link\",\"mount\":\"/a\",\"host\":\"" TOVA_VERSION
+		"\",\"window\":256,\"batch\":1048576},{\"t\":\"ping\"},{\"t\":\"drain\"},{\"t\":\"bye\"},"
+		"{\"t\":\"bye\",\"error\":\"because \\\"it\\\" is so\"}]");
 	codec_reset(&out);
 	codec_object(&out, "reply");
 	codec_member_uint(&out, "zero", 0);
@@ -210,7 +217,8 @@ END_TEST
 /* What somebody else said and is said back must not spoil the batch. */
 START_TEST(text_that_is_not_utf8)
 {
-	static const char *const bad[] = {"\xff", "a\xe2\x82", "\xed\xa0\x80", "\xc0\xaf", "caf\xe9"};
+	static const char *const bad[] = {"\xff", "a\xe2\x82", "\xed\xa0\x80", "\xc0\xaf",
+					  "caf\xe9"};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char expected[16];
 		size_t n = 0;
@@ -395,7 +403,8 @@ END_TEST
 
 static void join(const char *name, size_t n)
 {
-	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session, &session.rooms, NULL), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session, &session.rooms, NULL),
+			 ROOM_JOINED);
 }
 
 START_TEST(closes)
@@ -444,7 +453,10 @@ END_TEST
 START_TEST(timers)
 {
 	struct event_held h = held(EVENT_TIMER);
-	h.event.timer = (struct event_timer){.name = "t\xc3\xa9", .id = 0, .delay_ms = 1500, .period_ms = (1ull << 53) - 1};
+	h.event.timer = (struct event_timer){.name = "t\xc3\xa9",
+					     .id = 0,
+					     .delay_ms = 1500,
+					     .period_ms = (1ull << 53) - 1};
 	json_t *o = event(&h);
 	text_is(o, "conn", CONN);
 	text_is(o, "name", "t\xc3\xa9");
@@ -508,7 +520,8 @@ static void request_is(const json_t *r)
 	ck_assert(json_is_false(json_object_get(r, "secure")));
 	address_is(r, "remote", "192.0.2.1", 65535);
 	address_is(r, "local", "2001:db8::1", 443);
-	const json_t *headers = json_object_get(r, "headers"), *list = json_object_get(r, "subprotocols");
+	const json_t *headers = json_object_get(r, "headers"),
+		     *list = json_object_get(r, "subprotocols");
 	ck_assert_uint_eq(json_array_size(headers), sizeof HEADERS / sizeof *HEADERS);
 	for (size_t i = 0; i < sizeof HEADERS / sizeof *HEADERS; i++) {
 		const json_t *pair = json_array_get(headers, i);
@@ -526,7 +539,9 @@ static struct event_request facts_of(const char *head, size_t n)
 	return (struct event_request){
 		.head = {head, n},
 		.remote = {.ip = {192, 0, 2, 1}, .port = 65535, .family = AF_INET},
-		.local = {.ip = {0x20, 0x01, 0x0d, 0xb8, [15] = 1}, .port = 443, .family = AF_INET6},
+		.local = {.ip = {0x20, 0x01, 0x0d, 0xb8, [15] = 1},
+			  .port = 443,
+			  .family = AF_INET6},
 		.mount_path = "/caf\xc3\xa9",
 	};
 }
@@ -556,7 +571,8 @@ START_TEST(requests)
 	text_is(r, "path", "/");
 	text_is(r, "query", "");
 	address_is(r, "remote", "unix", 0);
-	ck_assert(json_is_array(json_object_get(r, "subprotocols")) && json_array_size(json_object_get(r, "subprotocols")) == 0);
+	ck_assert(json_is_array(json_object_get(r, "subprotocols")) &&
+		  json_array_size(json_object_get(r, "subprotocols")) == 0);
 }
 END_TEST
 
@@ -565,20 +581,31 @@ START_TEST(bytes_of_headers)
 {
 	for (unsigned c = 0x20; c < 256; c++) {
 		char head[100];
-		int n = sprintf(head, "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Protocol: a%cb\r\n\r\n", (int)c);
+		int n = sprintf(head,
+				"GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Protocol: a%cb\r\n\r\n",
+				(int)c);
 		struct event_request facts = facts_of(head, (size_t)n);
 		struct event_held h = held(EVENT_OPEN);
 		char expected[8];
 		if (c == 0x7F)
 			continue;
-		snprintf(expected, sizeof expected, c < 0x80 ? "a%cb" : "a%c%cb", (int)(c < 0x80 ? c : 0xC0 | c >> 6),
+		snprintf(expected, sizeof expected, c < 0x80 ? "a%cb" : "a%c%cb",
+			 (int)(c < 0x80 ? c : 0xC0 | c >> 6),
 			 (int)(c < 0x80 ? 'b' : 0x80 | (c & 63)));
 		expected[c < 0x80 ? 3 : 4] = '\0';
 		h.event.request = &facts;
 		const json_t *r = json_object_get(event(&h), "request");
-		ck_assert_str_eq(json_string_value(json_array_get(json_array_get(json_object_get(r, "headers"), 1), 1)), expected);
+		ck_assert_str_eq(json_string_value(
+					 json_array_get(json_array_get(json_object_get(r,
+										       "headers"),
+								       1),
+							1)),
+				 expected);
 		if (c != ',')
-			ck_assert_str_eq(json_string_value(json_array_get(json_object_get(r, "subprotocols"), 0)), expected);
+			ck_assert_str_eq(json_string_value(
+						 json_array_get(json_object_get(r, "subprotocols"),
+								0)),
+					 expected);
 	}
 }
 END_TEST
@@ -652,7 +679,8 @@ END_TEST
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* Each allocation fails once: it is known that the batch is not whole, and the next one is whole again. */
+/* Each allocation fails once: it is known that the batch is not whole, and the next one is whole
+ * again. */
 START_TEST(lack_of_memory_is_known)
 {
 	struct event_request facts = facts_of(HEAD, sizeof HEAD - 1);

@@ -80,7 +80,8 @@ START_TEST(bad_ones)
 {
 	char why[500] = "";
 	ck_assert_msg(!command_check(bad[_i][0], why, sizeof why), "%s", bad[_i][0]);
-	ck_assert_msg(strstr(why, bad[_i][1]) != NULL && strstr(why, bad[_i][2]) != NULL, "%s: %s", bad[_i][0], why);
+	ck_assert_msg(strstr(why, bad[_i][1]) != NULL && strstr(why, bad[_i][2]) != NULL, "%s: %s",
+		      bad[_i][0], why);
 }
 END_TEST
 

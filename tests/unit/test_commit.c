@@ -48,7 +48,8 @@ static void accepted(enum commit_error got)
 	commit_begin(&c, NULL);
 }
 
-static const struct span good = {"room", 4}, nothing = {"", 0}, nul = {"a\0b", 3}, broken = {"\xc3(", 2};
+static const struct span good = {"room", 4}, nothing = {"", 0}, nul = {"a\0b", 3},
+			 broken = {"\xc3(", 2};
 
 static struct span longer_than_a_room(size_t n)
 {
@@ -57,7 +58,8 @@ static struct span longer_than_a_room(size_t n)
 	return (struct span){text, n};
 }
 
-/* The very bytes that were checked when they came, and nothing that only begins, ends or looks like them. */
+/* The very bytes that were checked when they came, and nothing that only begins, ends or looks like
+ * them. */
 START_TEST(text_that_is_checked_already)
 {
 	static const char bad[] = "caf\xc3\xa9 \xff", copy[] = "caf\xc3\xa9 \xff";
@@ -182,7 +184,8 @@ START_TEST(data)
 	refused(commit_set_if(&c, 1, bytes, DATA_SIZE + 1, "a", 1), COMMIT_E_LIMIT);
 	commit_begin(&c, NULL);
 	ck_assert_int_eq(commit_set_if(&c, 1, "new", 3, bytes, DATA_SIZE), COMMIT_OK);
-	ck_assert(c.compares && c.commands[c.n - 1].code == 1 && c.commands[c.n - 1].expected.len == DATA_SIZE);
+	ck_assert(c.compares && c.commands[c.n - 1].code == 1 &&
+		  c.commands[c.n - 1].expected.len == DATA_SIZE);
 	ck_assert(span_eq(commit_text(&c, &c.commands[c.n - 1]), SPAN("new")));
 }
 END_TEST
@@ -190,9 +193,13 @@ END_TEST
 START_TEST(timers)
 {
 	const uint64_t most = 400ull * 24 * 3600 * 1000;
-	const struct event_timer no_name = {.name = ""}, bad_name = {.name = "\xff"}, late = {.name = "t", .delay_ms = most + 1},
+	const struct event_timer no_name = {.name = ""}, bad_name = {.name = "\xff"},
+				 late = {.name = "t", .delay_ms = most + 1},
 				 rare = {.name = "t", .period_ms = most + 1},
-				 fine = {.name = "t", .delay_ms = most, .period_ms = most, .id = UINT64_MAX};
+				 fine = {.name = "t",
+					 .delay_ms = most,
+					 .period_ms = most,
+					 .id = UINT64_MAX};
 	refused(commit_timer(&c, true, 1, &no_name), COMMIT_E_ARG);
 	refused(commit_timer(&c, true, 1, &bad_name), COMMIT_E_ARG);
 	refused(commit_timer(&c, false, 0, &late), COMMIT_E_ARG);
@@ -233,7 +240,8 @@ START_TEST(frames)
 		const struct slice *s = &c.commands[i].frame;
 		size_t len = sizes[i / 2], head = len < 126 ? 2 : len < 65536 ? 4 : 10;
 		ck_assert_uint_eq(s->len, head + len);
-		ck_assert_uint_eq(slice_bytes(s)[0], 0x80 | (i % 2 == 1 ? FRAME_BINARY : FRAME_TEXT));
+		ck_assert_uint_eq(slice_bytes(s)[0],
+				  0x80 | (i % 2 == 1 ? FRAME_BINARY : FRAME_TEXT));
 		ck_assert_uint_eq(frame_size(slice_bytes(s), s->len), s->len);
 		ck_assert_int_eq(memcmp(slice_bytes(s) + head, bytes, len), 0);
 	}
@@ -262,7 +270,8 @@ START_TEST(bytes_are_bounded)
 {
 	static uint8_t block[1 << 20];
 	size_t most = COMMIT_BYTES_MAX / sizeof block;
-	refused(commit_send(&c, 1, true, block, (size_t)COMMIT_BYTES_MAX + 1), COMMIT_E_LIMIT); /* refused before it is looked at */
+	/* refused before it is looked at */
+	refused(commit_send(&c, 1, true, block, (size_t)COMMIT_BYTES_MAX + 1), COMMIT_E_LIMIT);
 	for (size_t i = 0; i < most; i++)
 		ck_assert_int_eq(commit_broadcast(&c, true, block, sizeof block, 0), COMMIT_OK);
 	ck_assert_int_eq(commit_send(&c, 1, true, block, 1), COMMIT_E_LIMIT);

@@ -1,4 +1,5 @@
-/* The dead-letter file: nothing is done before it is synced, nothing is there twice or in half, and what can not be written waits. */
+/* The dead-letter file: nothing is done before it is synced, nothing is there twice or in half, and
+ * what can not be written waits. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -353,7 +354,8 @@ START_TEST(room_comes_back)
 }
 END_TEST
 
-/* The limit on a file's size lets part of a line through: it is cut off again, and no signal ends the process. */
+/* The limit on a file's size lets part of a line through: it is cut off again, and no signal ends
+ * the process. */
 START_TEST(half_a_line_is_cut_off)
 {
 	struct rlimit old, tight;

@@ -1,4 +1,5 @@
-/* What permessage-deflate agrees on (RFC 7692 7.1), and messages compressed, which zlib by itself inflates again. */
+/* What permessage-deflate agrees on (RFC 7692 7.1), and messages compressed, which zlib by itself
+ * inflates again. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,13 +20,16 @@ static void parse(const char *const offers[], size_t n)
 	int status;
 
 	for (size_t i = 0; i < n; i++)
-		len += (size_t)snprintf(head + len, sizeof head - len, "Sec-WebSocket-Extensions: %s\r\n", offers[i]);
+		len += (size_t)snprintf(head + len, sizeof head - len,
+					"Sec-WebSocket-Extensions: %s\r\n", offers[i]);
 	len += (size_t)snprintf(head + len, sizeof head - len, "\r\n");
-	ck_assert_int_eq(request_parse(&request, &limits, head, len, NULL, &used, &status, &why), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&request, &limits, head, len, NULL, &used, &status, &why),
+			 REQUEST_OK);
 }
 
 /* What is answered to the offers, without the line's name and end; "" when all are declined. */
-static const char *answer_all(const struct deflate_policy *policy, const char *const offers[], size_t n)
+static const char *answer_all(const struct deflate_policy *policy, const char *const offers[],
+			      size_t n)
 {
 	static const char name[] = "Sec-WebSocket-Extensions: ";
 	static char text[DEFLATE_ANSWER_MAX];
@@ -48,9 +52,10 @@ static const char *answer(const struct deflate_policy *policy, const char *offer
 	return answer_all(policy, &offer, 1);
 }
 
-static const struct deflate_policy both = {.on = true, .keep_out = true, .keep_in = true, .bits = 15},
-				   none = {.on = true, .bits = 15},
-				   small = {.on = true, .keep_out = true, .keep_in = true, .bits = 11};
+static const struct deflate_policy
+	both = {.on = true, .keep_out = true, .keep_in = true, .bits = 15},
+	none = {.on = true, .bits = 15},
+	small = {.on = true, .keep_out = true, .keep_in = true, .bits = 11};
 
 #define PD "permessage-deflate"
 #define SNCT "; server_no_context_takeover"
@@ -66,17 +71,18 @@ START_TEST(offers)
 		{PD CNCT, PD CNCT, PD SNCT CNCT, PD CNCT},
 		{PD CNCT SNCT, PD SNCT CNCT, PD SNCT CNCT, PD SNCT CNCT},
 		{PD "; client_max_window_bits", PD, PD SNCT CNCT, PD "; client_max_window_bits=11"},
-		{PD "; client_max_window_bits=15", PD, PD SNCT CNCT, PD "; client_max_window_bits=11"},
-		{PD "; client_max_window_bits=10", PD "; client_max_window_bits=10", PD SNCT CNCT "; client_max_window_bits=10",
-		 PD "; client_max_window_bits=10"},
-		{PD "; client_max_window_bits=8", PD "; client_max_window_bits=8", PD SNCT CNCT "; client_max_window_bits=8",
-		 PD "; client_max_window_bits=8"},
-		{PD "; server_max_window_bits=15", PD "; server_max_window_bits=15", PD SNCT CNCT "; server_max_window_bits=15",
-		 PD CNCT "; server_max_window_bits=11"},
-		{PD "; server_max_window_bits=9", PD "; server_max_window_bits=9", PD SNCT CNCT "; server_max_window_bits=9",
-		 PD CNCT "; server_max_window_bits=9"},
-		{PD "; server_max_window_bits=\"10\"", PD "; server_max_window_bits=10", PD SNCT CNCT "; server_max_window_bits=10",
-		 PD CNCT "; server_max_window_bits=10"},
+		{PD "; client_max_window_bits=15", PD, PD SNCT CNCT,
+		 PD "; client_max_window_bits=11"},
+		{PD "; client_max_window_bits=10", PD "; client_max_window_bits=10",
+		 PD SNCT CNCT "; client_max_window_bits=10", PD "; client_max_window_bits=10"},
+		{PD "; client_max_window_bits=8", PD "; client_max_window_bits=8",
+		 PD SNCT CNCT "; client_max_window_bits=8", PD "; client_max_window_bits=8"},
+		{PD "; server_max_window_bits=15", PD "; server_max_window_bits=15",
+		 PD SNCT CNCT "; server_max_window_bits=15", PD CNCT "; server_max_window_bits=11"},
+		{PD "; server_max_window_bits=9", PD "; server_max_window_bits=9",
+		 PD SNCT CNCT "; server_max_window_bits=9", PD CNCT "; server_max_window_bits=9"},
+		{PD "; server_max_window_bits=\"10\"", PD "; server_max_window_bits=10",
+		 PD SNCT CNCT "; server_max_window_bits=10", PD CNCT "; server_max_window_bits=10"},
 		{PD "; server_max_window_bits=\"1\\0\"", PD "; server_max_window_bits=10",
 		 PD SNCT CNCT "; server_max_window_bits=10", PD CNCT "; server_max_window_bits=10"},
 		{"Permessage-Deflate ;\tSERVER_no_context_takeover ", PD SNCT, PD SNCT CNCT,
@@ -116,8 +122,9 @@ START_TEST(offers)
 		{"permessage-deflate-x", "", "", ""},
 		/* several, of which the first that can be is taken */
 		{PD "; server_max_window_bits=8, " PD, PD, PD SNCT CNCT, PD CNCT},
-		{PD "; foo=1, " PD "; server_max_window_bits=10; server_max_window_bits=10, x, " PD SNCT ", " PD, PD SNCT,
-		 PD SNCT CNCT, PD SNCT CNCT},
+		{PD "; foo=1, " PD
+		    "; server_max_window_bits=10; server_max_window_bits=10, x, " PD SNCT ", " PD,
+		 PD SNCT, PD SNCT CNCT, PD SNCT CNCT},
 		{PD "; server_max_window_bits=9, " PD SNCT, PD "; server_max_window_bits=9",
 		 PD SNCT CNCT "; server_max_window_bits=9", PD CNCT "; server_max_window_bits=9"},
 		{"x; y=1, " PD "; client_max_window_bits", PD, PD SNCT CNCT,
@@ -135,7 +142,8 @@ END_TEST
 
 START_TEST(offers_in_several_headers)
 {
-	static const char *const three[] = {"x, y", PD "; server_max_window_bits=7", PD CNCT ", " PD};
+	static const char *const three[] = {"x, y", PD "; server_max_window_bits=7",
+					    PD CNCT ", " PD};
 
 	ck_assert_str_eq(answer_all(&both, three, 3), PD CNCT);
 	ck_assert_str_eq(answer_all(&both, three, 2), "");
@@ -148,7 +156,8 @@ START_TEST(everything_is_said)
 {
 	const struct deflate_policy policy = {.on = true, .bits = 14};
 
-	ck_assert_str_eq(answer(&policy, PD SNCT CNCT "; server_max_window_bits=15; client_max_window_bits=14"),
+	ck_assert_str_eq(answer(&policy, PD SNCT CNCT
+				"; server_max_window_bits=15; client_max_window_bits=14"),
 			 PD SNCT CNCT "; server_max_window_bits=14; client_max_window_bits=14");
 }
 END_TEST
@@ -158,7 +167,8 @@ END_TEST
 /* Text that repeats itself over many distances. */
 static uint8_t *prose(size_t n, unsigned seed)
 {
-	static const char *const words[] = {"room ", "message ", "the ", "of ", "\"name\":", "lobby ", "0123456789 ", "join\n"};
+	static const char *const words[] = {"room ",	 "message ", "the ",	    "of ",
+					    "\"name\":", "lobby ",   "0123456789 ", "join\n"};
 	uint8_t *p = malloc(n + 16);
 
 	for (size_t at = 0; at < n;) {
@@ -183,7 +193,8 @@ static uint8_t *noise(size_t n)
 }
 
 /* As RFC 7692 7.2.2 has it: the tail is appended, and all of it inflated. */
-static void inflates_to(z_stream *z, const uint8_t *p, size_t n, const uint8_t *expected, size_t expected_n)
+static void inflates_to(z_stream *z, const uint8_t *p, size_t n, const uint8_t *expected,
+			size_t expected_n)
 {
 	uint8_t *in = malloc(n + 4), *got = malloc(expected_n + 10);
 
@@ -226,7 +237,8 @@ START_TEST(messages_of_every_window)
 		ck_assert(deflate_start(&out, 6, bits));
 		ck_assert_int_eq(inflateInit2(&in, -(int)bits), Z_OK);
 		for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-			uint8_t *text = prose(sizes[i], (unsigned)i), *packed = malloc(sizes[i] + DEFLATE_TAIL);
+			uint8_t *text = prose(sizes[i], (unsigned)i),
+				*packed = malloc(sizes[i] + DEFLATE_TAIL);
 			size_t n = deflate_message(&out, text, sizes[i], packed);
 
 			ck_assert_uint_lt(n, sizes[i]);
@@ -235,10 +247,12 @@ START_TEST(messages_of_every_window)
 				inflates_to(&in, packed, n, text, sizes[i]);
 			else
 				deflateReset(&out);
-			/* After a reset nothing refers back: whoever joins now can read it, with this window or a larger one. */
+			/* After a reset nothing refers back: whoever joins now can read it, with
+			 * this window or a larger one. */
 			deflateReset(&out);
 			n = deflate_message(&out, text, sizes[i], packed);
-			for (unsigned theirs = bits; n > 0 && theirs <= DEFLATE_BITS_MAX; theirs++) {
+			for (unsigned theirs = bits; n > 0 && theirs <= DEFLATE_BITS_MAX;
+			     theirs++) {
 				ck_assert_int_eq(inflateInit2(&fresh, -(int)theirs), Z_OK);
 				inflates_to(&fresh, packed, n, text, sizes[i]);
 				inflateEnd(&fresh);
@@ -304,8 +318,10 @@ START_TEST(a_window_holds_a_message)
 		uint8_t *text = prose(n, 5), *packed = malloc(n + DEFLATE_TAIL);
 		z_stream fitting, large;
 
-		ck_assert(deflate_start(&fitting, 6, deflate_bits_for(n)) && deflate_start(&large, 6, 15));
-		ck_assert_uint_le(deflate_message(&fitting, text, n, packed), deflate_message(&large, text, n, packed) * 11 / 10);
+		ck_assert(deflate_start(&fitting, 6, deflate_bits_for(n)) &&
+			  deflate_start(&large, 6, 15));
+		ck_assert_uint_le(deflate_message(&fitting, text, n, packed),
+				  deflate_message(&large, text, n, packed) * 11 / 10);
 		deflateEnd(&fitting);
 		deflateEnd(&large);
 		free(text);

@@ -1,4 +1,5 @@
-/* Delivery: the order of events, failure and error, atomicity, and that close comes once and last. */
+/* Delivery: the order of events, failure and error, atomicity, and that close comes once and last.
+ */
 #include "rig.h"
 #include "run.h"
 
@@ -70,7 +71,8 @@ START_TEST(every_kind_of_end)
 	RIG_UNTIL(r, strstr(r->said, "close") != NULL);
 	for (int i = 0; i < 5; i++)
 		rig_turn(r);
-	char *error = strstr(r->said, "error:1="), *from = error != NULL ? error + 8 : NULL, *to = strstr(r->said, " close");
+	char *error = strstr(r->said, "error:1="), *from = error != NULL ? error + 8 : NULL,
+	     *to = strstr(r->said, " close");
 	if (from != NULL) { /* the words are the protocol's; here it counts that they are there */
 		ck_assert_ptr_nonnull(to);
 		ck_assert_int_gt(to - from, 10);
@@ -97,7 +99,8 @@ END_TEST
 
 /* --- failure ---------------------------------------------------------------------------------- */
 
-static enum handler_result fail_some(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result fail_some(struct rig *rig, const struct hub_event *e, struct commit *c,
+				     struct span *why_r)
 {
 	(void)rig;
 	if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == '!') {
@@ -141,7 +144,8 @@ START_TEST(a_failure_in_error_is_only_counted)
 }
 END_TEST
 
-static enum handler_result fail_close(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result fail_close(struct rig *rig, const struct hub_event *e, struct commit *c,
+				      struct span *why_r)
 {
 	(void)rig;
 	(void)c;
@@ -161,7 +165,8 @@ START_TEST(a_failing_close_ends_all_the_same)
 END_TEST
 
 /* Says the commit is to be applied although a command was refused: it is not. */
-static enum handler_result spoil(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result spoil(struct rig *rig, const struct hub_event *e, struct commit *c,
+				 struct span *why_r)
 {
 	(void)rig;
 	(void)why_r;
@@ -185,7 +190,8 @@ START_TEST(a_refused_command_fails_the_event)
 }
 END_TEST
 
-static enum handler_result fail_open(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result fail_open(struct rig *rig, const struct hub_event *e, struct commit *c,
+				     struct span *why_r)
 {
 	(void)rig;
 	(void)c;
@@ -202,7 +208,8 @@ START_TEST(a_failing_open_stays_open)
 }
 END_TEST
 
-static enum handler_result refuse(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result refuse(struct rig *rig, const struct hub_event *e, struct commit *c,
+				  struct span *why_r)
 {
 	(void)c;
 	if (e->kind != EVENT_UPGRADE)
@@ -221,7 +228,9 @@ START_TEST(upgrades_refused)
 		rig_connect(r, 1 + r->step);
 		rig_write(r, 1 + r->step, RIG_UPGRADE, sizeof RIG_UPGRADE - 1);
 		rig_head(r, 1 + r->step, head);
-		ck_assert_int_eq(strncmp(head, r->step == 0 ? "HTTP/1.1 418 " : "HTTP/1.1 500 ", 13), 0);
+		ck_assert_int_eq(strncmp(head, r->step == 0 ? "HTTP/1.1 418 " : "HTTP/1.1 500 ",
+					 13),
+				 0);
 	}
 	RIG_EXPECT(r, "upgrade:0 upgrade:0");
 	ck_assert_uint_eq(r->hub.sessions.count, 0);
@@ -246,8 +255,10 @@ END_TEST
 
 /* --- events from inside others ---------------------------------------------------------------- */
 
-/* A close of another connection within a commit: its close event comes behind, and it is told only then. */
-static enum handler_result close_others(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* A close of another connection within a commit: its close event comes behind, and it is told only
+ * then. */
+static enum handler_result close_others(struct rig *rig, const struct hub_event *e,
+					struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == 'x')
@@ -266,23 +277,29 @@ START_TEST(closing_within_a_commit)
 	RIG_UNTIL(r, r->hub.sessions.count == 1);
 	RIG_EXPECT(r, "message:2=x close:1=4000 close:2=4000 close:3=4000");
 	for (int i = 1; i <= 3; i++) {
-		rig_expect_close(r, i, 4000); /* and no "left" before it: they had left everything by then */
+		/* and no "left" before it: they had left everything by then */
+		rig_expect_close(r, i, 4000);
 		rig_expect_text(r, 4, "left");
 	}
 }
 END_TEST
 
-static enum handler_result query_twice(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result query_twice(struct rig *rig, const struct hub_event *e, struct commit *c,
+				       struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE) {
-		const struct event_query q = {.kind = EVENT_QUERY_COUNT, .id = ++rig->step * 10ull, .room = SPAN("room")};
+		const struct event_query q = {.kind = EVENT_QUERY_COUNT,
+					      .id = ++rig->step * 10ull,
+					      .room = SPAN("room")};
 		commit_query(c, &q);
 		commit_join(c, e->session->local, SPAN("room"));
-		commit_query(c, &(struct event_query){.kind = EVENT_QUERY_CONNECTIONS, .id = q.id + 1});
+		commit_query(c, &(struct event_query){.kind = EVENT_QUERY_CONNECTIONS,
+						      .id = q.id + 1});
 	} else if (e->kind == EVENT_REPLY && e->query.id % 10 == 0) {
 		ck_assert(span_eq(e->query.room, SPAN("room")));
-		ck_assert_ptr_nonnull(room_find(&rig->mount->rooms, e->query.room)); /* the whole commit was applied before */
+		/* the whole commit was applied before */
+		ck_assert_ptr_nonnull(room_find(&rig->mount->rooms, e->query.room));
 	}
 	return HANDLER_DONE;
 }
@@ -299,12 +316,14 @@ START_TEST(events_from_inside_wait)
 END_TEST
 
 /* An event for a lane that has older ones waits behind them, though nothing is being handled. */
-static enum handler_result submit_inside(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result submit_inside(struct rig *rig, const struct hub_event *e,
+					 struct commit *c, struct span *why_r)
 {
 	(void)c;
 	if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == 'x') {
 		struct hub_event timer = {.kind = EVENT_TIMER, .timer = {.name = "first", .id = 1}};
-		struct hub_event another = {.kind = EVENT_TIMER, .timer = {.name = "second", .id = 2}};
+		struct hub_event another = {.kind = EVENT_TIMER,
+					    .timer = {.name = "second", .id = 2}};
 		ck_assert(delivery_submit(rig->mount, e->session, &timer));
 		ck_assert(delivery_submit(rig->mount, rig->clients[2].session, &another));
 		ck_assert(delivery_submit(rig->mount, e->session, &another));
@@ -323,7 +342,8 @@ START_TEST(an_error_passes_what_waits)
 }
 END_TEST
 
-static enum handler_result close_self_with_more(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result close_self_with_more(struct rig *rig, const struct hub_event *e,
+						struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE) {
@@ -355,14 +375,16 @@ END_TEST
 static uint64_t sequences[64];
 static int n_sequences;
 
-static enum handler_result note_sequence(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result note_sequence(struct rig *rig, const struct hub_event *e,
+					 struct commit *c, struct span *why_r)
 {
 	(void)rig;
 	(void)c;
 	ck_assert_uint_eq(e->attempt, 1);
 	if (e->session != NULL)
 		sequences[n_sequences++] = e->sequence;
-	return e->kind == EVENT_MESSAGE && e->message.bytes[0] == '!' ? failed(why_r, "no") : HANDLER_DONE;
+	return e->kind == EVENT_MESSAGE && e->message.bytes[0] == '!' ? failed(why_r, "no")
+								      : HANDLER_DONE;
 }
 
 START_TEST(sequences_count_without_gaps)
@@ -383,7 +405,8 @@ END_TEST
 
 /* --- close ------------------------------------------------------------------------------------ */
 
-static enum handler_result look_at_close(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result look_at_close(struct rig *rig, const struct hub_event *e,
+					 struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	uint64_t local = e->session != NULL ? e->session->local : 0;
@@ -419,12 +442,14 @@ START_TEST(close_tells_the_rooms_that_were_left)
 END_TEST
 
 /* The peer's close frame is answered behind what its earlier messages caused. */
-static enum handler_result echo(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result echo(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	(void)rig;
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE)
-		commit_send(c, e->session->local, e->message.binary, e->message.bytes, e->message.len);
+		commit_send(c, e->session->local, e->message.binary, e->message.bytes,
+			    e->message.len);
 	return HANDLER_DONE;
 }
 
@@ -455,7 +480,8 @@ START_TEST(answers_come_after_an_end_of_stream)
 }
 END_TEST
 
-/* The host stops at once: nobody is told, everything is given back (which the teardown looks at). */
+/* The host stops at once: nobody is told, everything is given back (which the teardown looks at).
+ */
 START_TEST(dropped_without_a_word)
 {
 	r->script = look_at_close;

@@ -17,14 +17,17 @@ START_TEST(each_leaves_some_to_those_behind)
 		const struct descriptors d = {.most = most};
 		uint32_t n[3] = {0};
 		for (int user = DESCRIPTORS_CLIENT; user <= DESCRIPTORS_HOST; user++)
-			while (n[user] < most && descriptors_may(&d, (enum descriptors_user)user, (int)n[user]))
+			while (n[user] < most &&
+			       descriptors_may(&d, (enum descriptors_user)user, (int)n[user]))
 				n[user]++;
 		ck_assert_uint_eq(n[DESCRIPTORS_HOST], most);
-		ck_assert(n[DESCRIPTORS_CLIENT] <= n[DESCRIPTORS_WORKER] && n[DESCRIPTORS_WORKER] <= most);
+		ck_assert(n[DESCRIPTORS_CLIENT] <= n[DESCRIPTORS_WORKER] &&
+			  n[DESCRIPTORS_WORKER] <= most);
 		ck_assert_uint_ge(n[DESCRIPTORS_CLIENT], most - most / 4);
 		ck_assert_uint_ge(n[DESCRIPTORS_CLIENT] + DESCRIPTORS_HELD_MAX, most);
 		if (most >= 16)
-			ck_assert(n[DESCRIPTORS_CLIENT] < n[DESCRIPTORS_WORKER] && n[DESCRIPTORS_WORKER] < most);
+			ck_assert(n[DESCRIPTORS_CLIENT] < n[DESCRIPTORS_WORKER] &&
+				  n[DESCRIPTORS_WORKER] < most);
 	}
 }
 END_TEST
@@ -41,18 +44,23 @@ START_TEST(real_ones)
 	ck_assert_uint_eq(d.most, FEW);
 	int last = -1, fd, ends[2];
 	for (int user = DESCRIPTORS_CLIENT; user <= DESCRIPTORS_HOST; user++) {
-		while ((fd = descriptors_take(&d, (enum descriptors_user)user, open("/dev/null", O_RDONLY))) >= 0)
+		while ((fd = descriptors_take(&d, (enum descriptors_user)user,
+					      open("/dev/null", O_RDONLY))) >= 0)
 			last = fd;
 		ck_assert_int_eq(errno, EMFILE);
 		ck_assert(!descriptors_left(&d, (enum descriptors_user)user));
 		ck_assert(!descriptors_pipe(&d, (enum descriptors_user)user, ends));
 		ck_assert_int_eq(errno, EMFILE);
-		ck_assert_int_eq(last, FEW - 1 - (user == DESCRIPTORS_CLIENT ? 16 : user == DESCRIPTORS_WORKER ? 4 : 0));
+		ck_assert_int_eq(last, FEW - 1 -
+					       (user == DESCRIPTORS_CLIENT   ? 16
+						: user == DESCRIPTORS_WORKER ? 4
+									     : 0));
 	}
 	close(0);
 	for (int user = DESCRIPTORS_CLIENT; user <= DESCRIPTORS_HOST; user++)
 		ck_assert(descriptors_left(&d, (enum descriptors_user)user));
-	ck_assert(!descriptors_pipe(&d, DESCRIPTORS_HOST, ends)); /* one is not enough, and comes back */
+	/* one is not enough, and comes back */
+	ck_assert(!descriptors_pipe(&d, DESCRIPTORS_HOST, ends));
 	ck_assert(descriptors_left(&d, DESCRIPTORS_CLIENT));
 	close(1);
 	ck_assert(descriptors_pipe(&d, DESCRIPTORS_CLIENT, ends));

@@ -14,8 +14,9 @@ static bool passes(const char *variable, const char *item)
 
 START_TEST(a_short_list_passes_without_being_asked_for)
 {
-	static const char *const given[] = {"PATH=/bin", "HOME=/", "USER=x", "LOGNAME=x",    "SHELL=/bin/sh", "LANG=C",
-					    "LC_ALL=C",	 "TZ=UTC", "TMPDIR=/tmp", "LANGUAGE=de", "LC_=",	     "PATH="};
+	static const char *const given[] = {"PATH=/bin",     "HOME=/",	    "USER=x",	"LOGNAME=x",
+					    "SHELL=/bin/sh", "LANG=C",	    "LC_ALL=C", "TZ=UTC",
+					    "TMPDIR=/tmp",   "LANGUAGE=de", "LC_=",	"PATH="};
 	for (size_t i = 0; i < sizeof given / sizeof *given; i++)
 		ck_assert_msg(passes(given[i], NULL), "%s", given[i]);
 }
@@ -23,7 +24,9 @@ END_TEST
 
 START_TEST(nothing_else_does)
 {
-	static const char *const kept[] = {"SECRET=1", "PATHS=1", "PAT=1", "", "=", "PATH", "AWS_SECRET_ACCESS_KEY=1", "LD_PRELOAD=x", "HOME2=1", "lang=C"};
+	static const char *const kept[] =
+		{"SECRET=1",	 "PATHS=1", "PAT=1", "", "=", "PATH", "AWS_SECRET_ACCESS_KEY=1",
+		 "LD_PRELOAD=x", "HOME2=1", "lang=C"};
 	for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
 		ck_assert_msg(!passes(kept[i], NULL), "%s", kept[i]);
 }
@@ -45,9 +48,14 @@ END_TEST
 /* Whatever is asked for. */
 START_TEST(what_is_said_of_a_request_never_does)
 {
-	static const char *const facts[] = {"REMOTE_USER=root", "HTTPS=on",	"SSL_CLIENT_S_DN=x", "SSL_CLIENT_VERIFY=SUCCESS", "HTTP_PROXY=x",
-					    "HTTP_COOKIE=x",	"AUTH_TYPE=x",	"REMOTE_ADDR=::1",   "REMOTE_GROUPS=x",		  "QUERY_STRING=",
-					    "TOVA_CLAIMS={}",	"TOVA_TOKEN=x", "NOTIFY_SOCKET=x",   "LISTEN_FDS=1",		  "WATCHDOG_PID=1"};
+	static const char *const facts[] = {"REMOTE_USER=root",	 "HTTPS=on",
+					    "SSL_CLIENT_S_DN=x", "SSL_CLIENT_VERIFY=SUCCESS",
+					    "HTTP_PROXY=x",	 "HTTP_COOKIE=x",
+					    "AUTH_TYPE=x",	 "REMOTE_ADDR=::1",
+					    "REMOTE_GROUPS=x",	 "QUERY_STRING=",
+					    "TOVA_CLAIMS={}",	 "TOVA_TOKEN=x",
+					    "NOTIFY_SOCKET=x",	 "LISTEN_FDS=1",
+					    "WATCHDOG_PID=1"};
 	for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
 		ck_assert_msg(!passes(facts[i], "*"), "%s", facts[i]);
 		char name[64];
@@ -60,8 +68,11 @@ END_TEST
 
 START_TEST(items_are_names)
 {
-	static const char *const good[] = {"A", "_", "a1", "MINE_*", "*", "SSL_CERT_DIR", "https_proxy", "HTTPSX"};
-	static const char *const bad[] = {"", "1A", "A B", "A=1", "A**", "*A", "A-B", "\xc3\xa4", "9*", "$A"};
+	static const char *const good[] = {"A",		  "_",	   "a1",
+					   "MINE_*",	  "*",	   "SSL_CERT_DIR",
+					   "https_proxy", "HTTPSX"};
+	static const char *const bad[] = {"",	"1A",  "A B",	   "A=1", "A**",
+					  "*A", "A-B", "\xc3\xa4", "9*",  "$A"};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
 		ck_assert_msg(environment_item_error(good[i]) == NULL, "%s", good[i]);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

@@ -1,4 +1,5 @@
-/* Who the client is, by the word of proxies. 10.0.0.0/8 and fd00::/8 are trusted; the peer is one of them. */
+/* Who the client is, by the word of proxies. 10.0.0.0/8 and fd00::/8 are trusted; the peer is one
+ * of them. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ static const struct row x_rows[] = {
 	/* The other kind is not looked at. */
 	{"Forwarded: for=192.0.2.1;proto=https\r\n", "-", "", ""},
 	{FOR "192.0.2.1\r\nForwarded: for=198.51.100.7\r\n", "192.0.2.1", "", ""},
-	{FOR "192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example\r\n", "192.0.2.1", "https", "chat.example"},
+	{FOR "192.0.2.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: chat.example\r\n",
+	 "192.0.2.1", "https", "chat.example"},
 	{"X-Forwarded-Proto: http, WSS\r\nX-Forwarded-Host: a, b:81\r\n", "-", "WSS", "b:81"},
 	{"X-Forwarded-Proto: https\r\nX-Forwarded-Proto: ws\r\n", "-", "ws", ""},
 	{"X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: a b\r\n", "-", "", ""},
@@ -64,19 +66,22 @@ static const struct row x_rows[] = {
 static const struct row rfc_rows[] = {
 	{"", "-", "", ""},
 	{"Forwarded: for=192.0.2.1\r\n", "192.0.2.1", "", ""},
-	{"forwarded: FOR=192.0.2.1;Proto=HTTPS;hOst=chat.example\r\n", "192.0.2.1", "HTTPS", "chat.example"},
+	{"forwarded: FOR=192.0.2.1;Proto=HTTPS;hOst=chat.example\r\n", "192.0.2.1", "HTTPS",
+	 "chat.example"},
 	{"Forwarded: for=\"192.0.2.1\"\r\n", "192.0.2.1", "", ""},
 	{"Forwarded: for=\"192.0.2.1:4660\"\r\n", "192.0.2.1 4660", "", ""},
 	{"Forwarded: for=\"[2001:db8::1]:4660\"\r\n", "2001:db8::1 4660", "", ""},
 	{"Forwarded: for=\"[2001:db8::1]\";proto=http\r\n", "2001:db8::1", "http", ""},
 	{"Forwarded: for=\"192.0.2.1:_port\"\r\n", "192.0.2.1", "", ""},
 	{"Forwarded: by=10.0.0.1;for=192.0.2.1;ext=\"a;b=c\"\r\n", "192.0.2.1", "", ""},
-	{"Forwarded: host=\"chat.example:81\";for=192.0.2.1\r\n", "192.0.2.1", "", "chat.example:81"},
+	{"Forwarded: host=\"chat.example:81\";for=192.0.2.1\r\n", "192.0.2.1", "",
+	 "chat.example:81"},
 	{"Forwarded: for=192.0.2.1;\r\n", "192.0.2.1", "", ""},
 	{"Forwarded: for=198.51.100.7, for=192.0.2.1\r\n", "192.0.2.1", "", ""},
-	{"Forwarded: for=198.51.100.7;proto=http, for=192.0.2.1;proto=https, for=10.0.0.1;proto=http\r\n", "192.0.2.1", "https",
-	 ""},
-	{"Forwarded: for=198.51.100.7\r\nForwarded: for=192.0.2.1\r\nForwarded: for=10.0.0.1\r\n", "192.0.2.1", "", ""},
+	{"Forwarded: for=198.51.100.7;proto=http, for=192.0.2.1;proto=https, for=10.0.0.1;proto=http\r\n",
+	 "192.0.2.1", "https", ""},
+	{"Forwarded: for=198.51.100.7\r\nForwarded: for=192.0.2.1\r\nForwarded: for=10.0.0.1\r\n",
+	 "192.0.2.1", "", ""},
 	{"Forwarded: for=10.0.0.2;host=a, for=10.0.0.1;host=b\r\n", "10.0.0.2", "", "a"},
 	{"Forwarded: for=unknown\r\n", "-", "", ""},
 	{"Forwarded: for=_hidden\r\n", "-", "", ""},
@@ -99,27 +104,34 @@ static const struct row rfc_rows[] = {
 
 static void check(const struct row *row, enum forwarded_kind kind)
 {
-	static const struct request_limits limits = {.head_max = 1 << 20, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits limits = {.head_max = 1 << 20,
+						     .headers_max = REQUEST_HEADERS_MAX};
 	static struct request r;
-	char *proxies[] = {"10.0.0.0/8", "fd00::/8"}, head[1000], text[ADDRESS_TEXT], client[80] = "-";
+	char *proxies[] = {"10.0.0.0/8", "fd00::/8"}, head[1000], text[ADDRESS_TEXT],
+	     client[80] = "-";
 	struct address_set trusted;
 	struct forwarded f;
 	const char *why = "";
 	size_t used;
 	int status;
-	int n = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: inside\r\n%s\r\n", row->headers);
-	ck_assert_msg(request_parse(&r, &limits, head, (size_t)n, NULL, &used, &status, &why) == REQUEST_OK, "%s: %s", row->headers,
-		      why);
+	int n = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: inside\r\n%s\r\n",
+			 row->headers);
+	ck_assert_msg(request_parse(&r, &limits, head, (size_t)n, NULL, &used, &status, &why) ==
+			      REQUEST_OK,
+		      "%s: %s", row->headers, why);
 	ck_assert(address_set_make(&trusted, proxies, 2));
 	forwarded_read(&f, &r, kind, &trusted);
 	address_set_free(&trusted);
 	if (f.client.family != AF_UNSPEC && f.client.port != 0)
-		snprintf(client, sizeof client, "%s %u", address_text(&f.client, text), f.client.port);
+		snprintf(client, sizeof client, "%s %u", address_text(&f.client, text),
+			 f.client.port);
 	else if (f.client.family != AF_UNSPEC)
 		snprintf(client, sizeof client, "%s", address_text(&f.client, text));
 	ck_assert_msg(strcmp(client, row->client) == 0, "%s: %s", row->headers, client);
-	ck_assert_msg(span_eq(f.scheme, span_of(row->scheme)), "%s: %.*s", row->headers, (int)f.scheme.n, f.scheme.p);
-	ck_assert_msg(span_eq(f.host, span_of(row->host)), "%s: %.*s", row->headers, (int)f.host.n, f.host.p);
+	ck_assert_msg(span_eq(f.scheme, span_of(row->scheme)), "%s: %.*s", row->headers,
+		      (int)f.scheme.n, f.scheme.p);
+	ck_assert_msg(span_eq(f.host, span_of(row->host)), "%s: %.*s", row->headers, (int)f.host.n,
+		      f.host.p);
 }
 
 START_TEST(x_forwarded)
@@ -136,7 +148,9 @@ END_TEST
 
 START_TEST(off)
 {
-	const struct row row = {FOR "192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1\r\n", "-", "", ""};
+	const struct row row =
+		{FOR "192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1\r\n", "-",
+		 "", ""};
 	check(&row, FORWARDED_OFF);
 }
 END_TEST

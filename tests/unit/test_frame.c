@@ -1,6 +1,6 @@
-/* Frames (RFC 6455 section 5). A conversation is built once together with what it must result in, and fed to the reader whole,
- * byte by byte (the inner part of long ones in small pieces), cut at every place, and straight into the reader's buffer: the
- * results must be the same each time. */
+/* Frames (RFC 6455 section 5). A conversation is built once together with what it must result in,
+ * and fed to the reader whole, byte by byte (the inner part of long ones in small pieces), cut at
+ * every place, and straight into the reader's buffer: the results must be the same each time. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,8 +73,10 @@ static void raw(struct talk *t, const char *bytes, size_t n)
 	put(&t->sent, bytes, n);
 }
 
-/* Header with the length in the given number of bytes (0: the fewest), then payload_there bytes, masked. */
-static void frame_as(struct talk *t, uint8_t first, const void *payload, uint64_t len, size_t payload_there, unsigned len_bytes)
+/* Header with the length in the given number of bytes (0: the fewest), then payload_there bytes,
+ * masked. */
+static void frame_as(struct talk *t, uint8_t first, const void *payload, uint64_t len,
+		     size_t payload_there, unsigned len_bytes)
 {
 	const uint8_t mask[4] = {0x37, (uint8_t)(0xFA + len), 0x21, 0x80};
 	uint8_t head[FRAME_HEAD_MAX];
@@ -93,7 +95,8 @@ static void frame_as(struct talk *t, uint8_t first, const void *payload, uint64_
 	}
 	put(&t->sent, head, n);
 	for (size_t i = 0; i < payload_there; i++) {
-		const uint8_t b = ((const uint8_t *)payload)[i] ^ (t->limits.masked ? mask[i % 4] : 0);
+		const uint8_t b =
+			((const uint8_t *)payload)[i] ^ (t->limits.masked ? mask[i % 4] : 0);
 
 		put(&t->sent, &b, 1);
 	}
@@ -157,8 +160,10 @@ static void note(struct text *t, enum frame_status status, const struct frame *f
 	}
 }
 
-/* Feeds n bytes in a block that is exactly as long as promised, and looks after what lies behind it. */
-static enum frame_status feed(struct frame_reader *r, const struct talk *t, const char *bytes, size_t n, struct text *got)
+/* Feeds n bytes in a block that is exactly as long as promised, and looks after what lies behind
+ * it. */
+static enum frame_status feed(struct frame_reader *r, const struct talk *t, const char *bytes,
+			      size_t n, struct text *got)
 {
 	uint8_t *block = malloc(n + 1), *p = block;
 	size_t left = n;
@@ -180,7 +185,8 @@ static enum frame_status feed(struct frame_reader *r, const struct talk *t, cons
 }
 
 /* As conn does: straight into the reader where that is possible. */
-static enum frame_status feed_direct(struct frame_reader *r, const struct talk *t, const char *bytes, size_t n, struct text *got)
+static enum frame_status feed_direct(struct frame_reader *r, const struct talk *t,
+				     const char *bytes, size_t n, struct text *got)
 {
 	enum frame_status status = FRAME_MORE;
 
@@ -208,8 +214,8 @@ static enum frame_status feed_direct(struct frame_reader *r, const struct talk *
 static void compare(const struct talk *t, struct text *got, const char *how, size_t at)
 {
 	if (got->n != t->expected.n || (got->n > 0 && memcmp(got->p, t->expected.p, got->n) != 0))
-		ck_abort_msg("fed %s %zu, expected:\n%s\ngot:\n%s", how, at, t->expected.n > 0 ? t->expected.p : "",
-			     got->n > 0 ? got->p : "");
+		ck_abort_msg("fed %s %zu, expected:\n%s\ngot:\n%s", how, at,
+			     t->expected.n > 0 ? t->expected.p : "", got->n > 0 ? got->p : "");
 	free(got->p);
 	*got = (struct text){0};
 }
@@ -229,8 +235,11 @@ static void feed_cut(const struct talk *t, size_t at)
 static void run(struct talk *t)
 {
 	const size_t n = t->sent.n;
-	/* Every cut of a short one; valgrind looks for bad accesses, which do not need every cut to show. */
-	const size_t edge = RUNNING_ON_VALGRIND ? 9 : 64, middle = RUNNING_ON_VALGRIND ? n / 5 + 1 : n > 3000 ? n / 499 : 1;
+	/* Every cut of a short one; valgrind looks for bad accesses, which do not need every cut to
+	 * show. */
+	const size_t edge = RUNNING_ON_VALGRIND ? 9 : 64, middle = RUNNING_ON_VALGRIND ? n / 5 + 1
+								   : n > 3000	       ? n / 499
+										       : 1;
 	struct frame_reader r = {0};
 	struct text got = {0};
 
@@ -267,8 +276,9 @@ static uint8_t *letters(size_t n)
 
 START_TEST(messages_of_every_size)
 {
-	static const size_t sizes[] = {0,   1,	 2,   3,   4,	5,   7,	  8,   9,    15,   16,	  17,	 63,	64,    65,
-				       124, 125, 126, 127, 128, 255, 256, 300, 1024, 4095, 65535, 65536, 65537, 200000};
+	static const size_t sizes[] = {0,   1,	 2,   3,    4,	  5,	 7,	8,     9,     15,
+				       16,  17,	 63,  64,   65,	  124,	 125,	126,   127,   128,
+				       255, 256, 300, 1024, 4095, 65535, 65536, 65537, 200000};
 	struct talk t = talk_new();
 
 	for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -318,7 +328,10 @@ START_TEST(many_fragments)
 	for (size_t at = 0, n = 1; at < 60000; at += n, n = n % 997 + 31) {
 		if (n > 60000 - at)
 			n = 60000 - at;
-		frame(&t, (uint8_t)((at == 0 ? FRAME_BINARY : FRAME_CONTINUATION) | (at + n == 60000 ? 0x80 : 0)), p + at, n);
+		frame(&t,
+		      (uint8_t)((at == 0 ? FRAME_BINARY : FRAME_CONTINUATION) |
+				(at + n == 60000 ? 0x80 : 0)),
+		      p + at, n);
 	}
 	gives(&t, FRAME_BINARY, p, 60000);
 	free(p);
@@ -382,8 +395,9 @@ START_TEST(first_byte)
 	for (unsigned first = 0; first < 256; first++) {
 		const unsigned opcode = first & 15;
 		const bool fin = first & 0x80;
-		const bool right = !(first & 0x70) && (opcode == FRAME_TEXT || opcode == FRAME_BINARY ||
-						       (fin && opcode >= FRAME_CLOSE && opcode <= FRAME_PONG));
+		const bool right =
+			!(first & 0x70) && (opcode == FRAME_TEXT || opcode == FRAME_BINARY ||
+					    (fin && opcode >= FRAME_CLOSE && opcode <= FRAME_PONG));
 
 		frame(&t, BINARY, "before", 6);
 		gives(&t, FRAME_BINARY, "before", 6);
@@ -442,13 +456,15 @@ START_TEST(lengths_are_minimal)
 	static const struct {
 		uint64_t len;
 		unsigned bytes;
-	} wrong[] = {{0, 2}, {125, 2}, {0, 8}, {126, 8}, {65535, 8}, {UINT64_C(1) << 63, 8}, {UINT64_MAX, 8}};
+	} wrong[] = {{0, 2},	     {125, 2}, {0, 8}, {126, 8}, {65535, 8}, {UINT64_C(1) << 63, 8},
+		     {UINT64_MAX, 8}};
 	struct talk t = talk_new();
 	uint8_t *p = letters(65535);
 
 	t.limits.message_max = UINT64_MAX;
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		frame_as(&t, BINARY, p, wrong[i].len, wrong[i].len <= 65535 ? (size_t)wrong[i].len : 0, wrong[i].bytes);
+		frame_as(&t, BINARY, p, wrong[i].len,
+			 wrong[i].len <= 65535 ? (size_t)wrong[i].len : 0, wrong[i].bytes);
 		gives_bad(&t, 1002);
 		run(&t);
 		t.limits.message_max = UINT64_MAX;
@@ -496,7 +512,9 @@ START_TEST(too_big)
 			for (size_t i = 0, at = 0; i < parts; i++) {
 				const size_t n = i + 1 < parts ? size / parts : size - at;
 
-				frame(&t, (uint8_t)((i > 0 ? FRAME_CONTINUATION : FRAME_BINARY) | (i + 1 == parts ? 0x80 : 0)),
+				frame(&t,
+				      (uint8_t)((i > 0 ? FRAME_CONTINUATION : FRAME_BINARY) |
+						(i + 1 == parts ? 0x80 : 0)),
 				      p + at, n);
 				at += n;
 			}
@@ -556,7 +574,8 @@ END_TEST
 
 START_TEST(text_is_checked)
 {
-	static const char good[] = "\u03ba\u1f79\u03c3\u03bc\u03b5 \U0001F600 and plain ASCII that is longer than a step \u20ac";
+	static const char good[] =
+		"\u03ba\u1f79\u03c3\u03bc\u03b5 \U0001F600 and plain ASCII that is longer than a step \u20ac";
 	const size_t n = sizeof good - 1;
 	struct talk t = talk_new();
 
@@ -565,7 +584,8 @@ START_TEST(text_is_checked)
 	for (size_t cut = 0; cut <= n; cut++) {
 		frame(&t, FRAME_TEXT, good, cut);
 		frame(&t, PING, "\xFF", 1);
-		gives(&t, FRAME_PING, "\xFF", 1); /* a ping's payload is no text, and does not disturb the check */
+		/* a ping's payload is no text, and does not disturb the check */
+		gives(&t, FRAME_PING, "\xFF", 1);
 		frame(&t, LAST, good + cut, n - cut);
 		gives(&t, FRAME_TEXT, good, n);
 	}
@@ -575,7 +595,8 @@ END_TEST
 
 START_TEST(bad_text_fails_fast)
 {
-	static const char *const wrong[] = {"\xC0\x80", "\xED\xA0\x80", "\xF4\x90", "\x80", "\xE2\x28", "\xFF", "\xF0\x80"};
+	static const char *const wrong[] = {"\xC0\x80", "\xED\xA0\x80", "\xF4\x90", "\x80",
+					    "\xE2\x28", "\xFF",		"\xF0\x80"};
 	struct talk t = talk_new();
 	char text[64];
 
@@ -677,7 +698,8 @@ END_TEST
 
 START_TEST(close_codes)
 {
-	static const unsigned right[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014};
+	static const unsigned right[] = {1000, 1001, 1002, 1003, 1007, 1008,
+					 1009, 1010, 1011, 1012, 1013, 1014};
 	struct talk t = talk_new();
 
 	for (unsigned code = 0; code <= 65536; code++) {
@@ -722,7 +744,8 @@ START_TEST(whole_messages_lie_where_they_came)
 	for (int i = 0; i < 3; i++) {
 		uint8_t *const at = p;
 
-		ck_assert_int_eq(frame_read(&r, &limits, &p, &n, &f), i == 1 ? FRAME_CONTROL : FRAME_MESSAGE);
+		ck_assert_int_eq(frame_read(&r, &limits, &p, &n, &f),
+				 i == 1 ? FRAME_CONTROL : FRAME_MESSAGE);
 		ck_assert_ptr_eq(f.data, at + (i < 2 ? 6 : 14));
 		ck_assert_uint_eq(frame_held(&r), 0);
 	}
@@ -901,7 +924,8 @@ START_TEST(direct_receiving)
 
 		ck_assert_uint_le(room, 100000 - at);
 		memset(where, 0, room);
-		ck_assert_int_eq(frame_filled(&r, &t.limits, room, &f), at + room < 100000 ? FRAME_MORE : FRAME_MESSAGE);
+		ck_assert_int_eq(frame_filled(&r, &t.limits, room, &f),
+				 at + room < 100000 ? FRAME_MORE : FRAME_MESSAGE);
 	}
 	frame_reset(&r);
 	free(t.sent.p);
@@ -923,7 +947,8 @@ START_TEST(unmasking)
 					block[i] = expected[i] = (uint8_t)(i * 31 + n);
 				for (size_t i = 0; i < n; i++)
 					expected[from + i] ^= mask[(i + phase) % 4];
-				ck_assert_uint_eq(frame_unmask(block + from, n, mask, phase), (n + phase) % 4);
+				ck_assert_uint_eq(frame_unmask(block + from, n, mask, phase),
+						  (n + phase) % 4);
 				ck_assert_mem_eq(block, expected, sizeof block);
 			}
 }
@@ -931,7 +956,8 @@ END_TEST
 
 START_TEST(own_headers)
 {
-	static const uint64_t sizes[] = {0, 1, 125, 126, 127, 65535, 65536, UINT64_C(1) << 32, UINT64_MAX >> 1};
+	static const uint64_t sizes[] =
+		{0, 1, 125, 126, 127, 65535, 65536, UINT64_C(1) << 32, UINT64_MAX >> 1};
 	static const size_t heads[] = {2, 2, 2, 4, 4, 4, 10, 10, 10};
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
 

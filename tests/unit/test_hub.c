@@ -18,8 +18,9 @@ static void teardown(void)
 
 /* --- a handler that does what the message says ------------------------------------------------ */
 
-/* Words of one letter and a number: j2 joins client 2 to the room, l2 leaves, b2 broadcasts but not to 2, r2 the same to the room, s2 sends to
- * 2, c2 closes 2, d2 sets the data of 2, t2 a timer of 2. 99 is nobody, no number is none. */
+/* Words of one letter and a number: j2 joins client 2 to the room, l2 leaves, b2 broadcasts but not
+ * to 2, r2 the same to the room, s2 sends to 2, c2 closes 2, d2 sets the data of 2, t2 a timer
+ * of 2. 99 is nobody, no number is none. */
 static void do_word(struct rig *rig, struct commit *c, char word, int n)
 {
 	uint64_t target = n == 99 ? UINT64_MAX : n > 0 ? rig->clients[n].local : 0;
@@ -54,7 +55,8 @@ static void do_word(struct rig *rig, struct commit *c, char word, int n)
 	}
 }
 
-static enum handler_result obey(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result obey(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind != EVENT_MESSAGE)
@@ -136,7 +138,8 @@ START_TEST(sessions_of_another_mount)
 	struct mount *other = mount_new(&r->hub, "/other");
 	ck_assert_ptr_nonnull(other);
 	rig_open_many(r, 1);
-	ck_assert_ptr_eq(hub_find_session(&r->hub, r->mount, r->clients[1].local), r->clients[1].session);
+	ck_assert_ptr_eq(hub_find_session(&r->hub, r->mount, r->clients[1].local),
+			 r->clients[1].session);
 	ck_assert_ptr_null(hub_find_session(&r->hub, other, r->clients[1].local));
 	ck_assert_ptr_null(hub_find_session(&r->hub, r->mount, r->clients[1].local + 1));
 	ck_assert_ptr_null(hub_find_session(&r->hub, r->mount, 0));
@@ -194,13 +197,15 @@ START_TEST(paths)
 		const char *mount, *path;
 		bool matches;
 	} cases[] = {
-		{"/", "/", true},	  {"/", "/a/b", true},	    {"/a", "/a", true}, {"/a", "/a/", true},
-		{"/a", "/a/b", true},	  {"/a", "/ab", false},	    {"/a", "/", false}, {"/a/b", "/a", false},
-		{"/a/b", "/a/b/c", true}, {"/a/b", "/a/bc", false},
+		{"/", "/", true},	  {"/", "/a/b", true},	 {"/a", "/a", true},
+		{"/a", "/a/", true},	  {"/a", "/a/b", true},	 {"/a", "/ab", false},
+		{"/a", "/", false},	  {"/a/b", "/a", false}, {"/a/b", "/a/b/c", true},
+		{"/a/b", "/a/bc", false},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct mount *m = mount_new(&r->hub, cases[i].mount);
-		ck_assert_msg(mount_matches(m, span_of(cases[i].path)) == cases[i].matches, "%s %s", cases[i].mount, cases[i].path);
+		ck_assert_msg(mount_matches(m, span_of(cases[i].path)) == cases[i].matches, "%s %s",
+			      cases[i].mount, cases[i].path);
 		mount_free(m);
 	}
 	static const char *const mounts[] = {"/a", "/a/b/c", "/a/b"};
@@ -227,8 +232,10 @@ static char *large(size_t n)
 	return block;
 }
 
-/* Broadcasts 100 KiB in pieces as one commit, to all but itself; and looks at itself in the middle of the walk. */
-static enum handler_result pour(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* Broadcasts 100 KiB in pieces as one commit, to all but itself; and looks at itself in the middle
+ * of the walk. */
+static enum handler_result pour(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE) {
@@ -249,10 +256,12 @@ START_TEST(victims_end_after_the_commit)
 	const int small = 4096;
 	rig_open_many(r, 4);
 	r->script = pour;
-	setsockopt(session_conn(r->clients[2].session)->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-	setsockopt(session_conn(r->clients[3].session)->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-	/* All of the first is let in, as it came before the socket was found full, and of the second, which does not count either; the third
-	 * does, and the fourth is too much. */
+	setsockopt(session_conn(r->clients[2].session)->fd, SOL_SOCKET, SO_SNDBUF, &small,
+		   sizeof small);
+	setsockopt(session_conn(r->clients[3].session)->fd, SOL_SOCKET, SO_SNDBUF, &small,
+		   sizeof small);
+	/* All of the first is let in, as it came before the socket was found full, and of the
+	 * second, which does not count either; the third does, and the fourth is too much. */
 	for (int pours = 1; pours <= 4; pours++) {
 		ck_assert_ptr_null(strstr(r->said, "close"));
 		rig_text(r, 1, "pour");
@@ -265,7 +274,8 @@ START_TEST(victims_end_after_the_commit)
 		}
 	}
 	RIG_UNTIL(r, strstr(r->said, "close:3") != NULL && strstr(r->said, "close:2") != NULL);
-	ck_assert_ptr_nonnull(strstr(r->said, "close:2=1013/2")); /* both rooms: it ended after the last command */
+	/* both rooms: it ended after the last command */
+	ck_assert_ptr_nonnull(strstr(r->said, "close:2=1013/2"));
 	ck_assert_ptr_nonnull(strstr(r->said, "close:3=1013/0"));
 	ck_assert_uint_eq(r->loop->stats.slow_ended, 2);
 	ck_assert_uint_gt(r->loop->stats.dropped, 0);
@@ -286,7 +296,8 @@ START_TEST(victims_end_after_the_commit)
 END_TEST
 
 /* An empty queue takes any one message. */
-static enum handler_result one_large(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result one_large(struct rig *rig, const struct hub_event *e, struct commit *c,
+				     struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE)
@@ -309,8 +320,10 @@ START_TEST(an_empty_queue_takes_any_message)
 }
 END_TEST
 
-/* What answers its own messages does not make a client a victim: it is not read any more, and goes on when it reads. */
-static enum handler_result echo_large(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* What answers its own messages does not make a client a victim: it is not read any more, and goes
+ * on when it reads. */
+static enum handler_result echo_large(struct rig *rig, const struct hub_event *e, struct commit *c,
+				      struct span *why_r)
 {
 	(void)rig;
 	(void)why_r;
@@ -346,8 +359,10 @@ START_TEST(its_own_answers_stop_its_reading)
 }
 END_TEST
 
-/* Timers of a connection are no answers to it: who does not read can not be fed for ever by them. */
-static enum handler_result feed(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* Timers of a connection are no answers to it: who does not read can not be fed for ever by them.
+ */
+static enum handler_result feed(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	(void)rig;
 	(void)why_r;
@@ -367,7 +382,8 @@ START_TEST(its_timers_do_not_feed_it_for_ever)
 	struct conn *c = session_conn(r->clients[1].session);
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
 	uint32_t most = 0;
-	RIG_UNTIL(r, (most = c->out.bytes > most ? c->out.bytes : most) > (4 << 20) || r->loop->stats.slow_ended == 1);
+	RIG_UNTIL(r, (most = c->out.bytes > most ? c->out.bytes : most) > (4 << 20) ||
+			     r->loop->stats.slow_ended == 1);
 	ck_assert_uint_le(most, (64 << 10) + 16004);
 	ck_assert_uint_eq(r->loop->stats.slow_ended, 1);
 }

@@ -1,5 +1,6 @@
-/* Messages that come compressed (RFC 7692), through the frame reader: whole, cut at every place and byte by byte, with a window that is
- * kept and without, and where no stream may be kept for a message in parts. The sender is zlib by itself. */
+/* Messages that come compressed (RFC 7692), through the frame reader: whole, cut at every place and
+ * byte by byte, with a window that is kept and without, and where no stream may be kept for a
+ * message in parts. The sender is zlib by itself. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,7 +103,10 @@ static void line(struct text *t, const char *kind, unsigned code, const uint8_t 
 
 static const char *kind_name(unsigned opcode)
 {
-	return opcode == FRAME_TEXT ? "text" : opcode == FRAME_BINARY ? "binary" : opcode == FRAME_PING ? "ping" : "other";
+	return opcode == FRAME_TEXT	? "text"
+	       : opcode == FRAME_BINARY ? "binary"
+	       : opcode == FRAME_PING	? "ping"
+					: "other";
 }
 
 static void gives(struct talk *t, unsigned opcode, const void *p, size_t n)
@@ -134,7 +138,9 @@ static void reader_init(struct reader *r, const struct talk *t, unsigned lent_ma
 		r->pool.memory_max = t->memory_max;
 	}
 	inflate_init(&r->inflate, &r->pool, t->bits, t->keep);
-	r->limits = (struct frame_limits){.message_max = MESSAGE_MAX, .masked = true, .inflate = &r->inflate};
+	r->limits = (struct frame_limits){.message_max = MESSAGE_MAX,
+					  .masked = true,
+					  .inflate = &r->inflate};
 }
 
 static void reader_free(struct reader *r)
@@ -179,9 +185,10 @@ static bool feed(struct reader *r, const char *bytes, size_t n)
 
 static void compare(const struct talk *t, struct reader *r, const char *how, size_t at)
 {
-	if (r->got.n != t->expected.n || (r->got.n > 0 && memcmp(r->got.p, t->expected.p, r->got.n) != 0))
-		ck_abort_msg("fed %s %zu, expected:\n%s\ngot:\n%s", how, at, t->expected.n > 0 ? t->expected.p : "",
-			     r->got.n > 0 ? r->got.p : "");
+	if (r->got.n != t->expected.n ||
+	    (r->got.n > 0 && memcmp(r->got.p, t->expected.p, r->got.n) != 0))
+		ck_abort_msg("fed %s %zu, expected:\n%s\ngot:\n%s", how, at,
+			     t->expected.n > 0 ? t->expected.p : "", r->got.n > 0 ? r->got.p : "");
 	reader_free(r);
 }
 
@@ -229,7 +236,8 @@ struct peer {
 static void peer_start(struct peer *p, int level, unsigned bits)
 {
 	p->z = (z_stream){0};
-	ck_assert_int_eq(deflateInit2(&p->z, level, Z_DEFLATED, -(int)bits, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	ck_assert_int_eq(deflateInit2(&p->z, level, Z_DEFLATED, -(int)bits, 8, Z_DEFAULT_STRATEGY),
+			 Z_OK);
 }
 
 /* Compresses; the flush says what ends it. */
@@ -247,7 +255,8 @@ static uint8_t *peer_pack(struct peer *p, const void *bytes, size_t n, int flush
 }
 
 /* One message in one frame. */
-static void peer_message(struct peer *p, struct talk *t, unsigned opcode, const void *bytes, size_t n)
+static void peer_message(struct peer *p, struct talk *t, unsigned opcode, const void *bytes,
+			 size_t n)
 {
 	size_t len;
 	uint8_t *packed = peer_pack(p, bytes, n, Z_SYNC_FLUSH, &len);
@@ -276,10 +285,13 @@ static uint8_t *letters(size_t n)
 /* RFC 7692 7.2.3.1 to 7.2.3.6 */
 START_TEST(the_examples_of_the_rfc)
 {
-	static const uint8_t hello[] = {0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}, again[] = {0xf2, 0x00, 0x11, 0x00, 0x00},
-			     stored[] = {0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00},
+	static const uint8_t hello[] = {0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00},
+			     again[] = {0xf2, 0x00, 0x11, 0x00, 0x00},
+			     stored[] = {0x00, 0x05, 0x00, 0xfa, 0xff, 0x48,
+					 0x65, 0x6c, 0x6c, 0x6f, 0x00},
 			     final[] = {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00},
-			     blocks[] = {0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00};
+			     blocks[] = {0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff,
+					 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00};
 	struct talk t = {.keep = true, .bits = 15};
 
 	frame(&t, FIN | RSV1 | FRAME_TEXT, hello, sizeof hello);
@@ -312,7 +324,8 @@ START_TEST(messages_of_every_size)
 
 	for (int keep = 0; keep < 2; keep++) {
 		for (unsigned bits = 9; bits <= 15; bits += 3) {
-			for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i += RUNNING_ON_VALGRIND ? 5 : 1) {
+			for (size_t i = 0; i < sizeof sizes / sizeof sizes[0];
+			     i += RUNNING_ON_VALGRIND ? 5 : 1) {
 				struct talk t = {.keep = keep, .bits = bits};
 				uint8_t *p = letters(sizes[i]);
 				struct peer peer;
@@ -331,7 +344,8 @@ START_TEST(messages_of_every_size)
 }
 END_TEST
 
-/* Stored blocks, fixed codes, flushes in the middle, small windows, and a final block in every message. */
+/* Stored blocks, fixed codes, flushes in the middle, small windows, and a final block in every
+ * message. */
 START_TEST(all_ways_to_compress)
 {
 	static const struct {
@@ -361,7 +375,8 @@ START_TEST(all_ways_to_compress)
 				packed.n -= 4;
 			frame(&t, FIN | RSV1 | FRAME_BINARY, packed.p, packed.n);
 			gives(&t, FRAME_BINARY, p, 5000);
-			/* The same without the byte behind the last final block, which some leave out. */
+			/* The same without the byte behind the last final block, which some leave
+			 * out. */
 			if (ways[i].flush == Z_FINISH) {
 				frame(&t, FIN | RSV1 | FRAME_BINARY, packed.p, packed.n - 1);
 				gives(&t, FRAME_BINARY, p, 5000);
@@ -383,7 +398,8 @@ END_TEST
 /* What a final block ends is not the window. */
 START_TEST(back_over_a_final_block)
 {
-	static const uint8_t final[] = {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0xf2, 0x00, 0x11, 0x00, 0x00};
+	static const uint8_t final[] = {0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07,
+					0x00, 0xf2, 0x00, 0x11, 0x00, 0x00};
 	struct talk t = {.bits = 15};
 
 	frame(&t, FIN | RSV1 | FRAME_TEXT, final, sizeof final);
@@ -480,14 +496,16 @@ START_TEST(bad_data)
 		const char *p;
 		size_t n;
 	} cases[] = {
-		{"\x07", 1},						  /* a block of the type that is none */
-		{"\x00\x05\x00\xfa\xfe", 5},				  /* a stored block whose lengths differ */
-		{"\xf2\x48\xcd\xc9\xc9", 5},				  /* ends inside a block */
-		{"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff", 11},	  /* with the tail that must be left out */
-		{"\x00\x05\x00\xfa\xff\x48\x65", 7},			  /* a stored block that is cut */
-		{"\xf2\x00\x11\x00\x00", 5},				  /* back to before the beginning */
-		{"\xed\xfd\x01\x01\x00\x00\x00\x80\x90\xfe\xaf\xee", 12}, /* codes of the wrong lengths */
-		{"\x03\x00\x05", 3},					  /* a final block, and half of another */
+		{"\x07", 1},		     /* a block of the type that is none */
+		{"\x00\x05\x00\xfa\xfe", 5}, /* a stored block whose lengths differ */
+		{"\xf2\x48\xcd\xc9\xc9", 5}, /* ends inside a block */
+		{"\xf2\x48\xcd\xc9\xc9\x07\x00\x00\x00\xff\xff",
+		 11},				     /* with the tail that must be left out */
+		{"\x00\x05\x00\xfa\xff\x48\x65", 7}, /* a stored block that is cut */
+		{"\xf2\x00\x11\x00\x00", 5},	     /* back to before the beginning */
+		/* codes of the wrong lengths */
+		{"\xed\xfd\x01\x01\x00\x00\x00\x80\x90\xfe\xaf\xee", 12},
+		{"\x03\x00\x05", 3}, /* a final block, and half of another */
 		{"Hello, this is no deflate", 25},
 	};
 
@@ -504,7 +522,8 @@ START_TEST(bad_data)
 }
 END_TEST
 
-/* A client that has promised a window must not refer back further. Inside of a message zlib does not mind. */
+/* A client that has promised a window must not refer back further. Inside of a message zlib does
+ * not mind. */
 START_TEST(a_window_too_far)
 {
 	uint8_t *p = letters(4000), *rest = p + 200;
@@ -601,7 +620,8 @@ START_TEST(bombs)
 }
 END_TEST
 
-/* One byte too many is; what does not shrink may be larger than the limit on its way, but not by much. */
+/* One byte too many is; what does not shrink may be larger than the limit on its way, but not by
+ * much. */
 START_TEST(the_limit_is_of_what_comes_out)
 {
 	uint8_t *p = malloc(MESSAGE_MAX + 1);
@@ -678,8 +698,10 @@ START_TEST(nothing_is_kept_for_a_quiet_connection)
 	/* In parts each has its own, and gives it back. */
 	ck_assert(feed(&a, t.sent.p, 200) && feed(&b, t.sent.p, 200));
 	ck_assert_uint_eq(a.pool.lent, 2);
-	ck_assert(a.inflate.stream != b.inflate.stream && a.inflate.stream != NULL && b.inflate.stream != NULL);
-	ck_assert(feed(&a, t.sent.p + 200, t.sent.n - 200) && feed(&b, t.sent.p + 200, t.sent.n - 200));
+	ck_assert(a.inflate.stream != b.inflate.stream && a.inflate.stream != NULL &&
+		  b.inflate.stream != NULL);
+	ck_assert(feed(&a, t.sent.p + 200, t.sent.n - 200) &&
+		  feed(&b, t.sent.p + 200, t.sent.n - 200));
 	ck_assert_uint_eq(a.pool.lent, 0);
 	ck_assert_uint_eq(a.pool.n_spare, 2);
 	/* A connection that ends in the middle of a message gives back what it has, too. */
@@ -754,7 +776,8 @@ START_TEST(no_memory)
 					reader_init(&r, &t, lent);
 					put(&r.got, "", 0); /* its first allocation */
 					allocations_left = i;
-					done = (cut == 0 || feed(&r, t.sent.p, cut)) && feed(&r, t.sent.p + cut, t.sent.n - cut);
+					done = (cut == 0 || feed(&r, t.sent.p, cut)) &&
+					       feed(&r, t.sent.p + cut, t.sent.n - cut);
 					allocations_left = -1;
 					compare(done ? &good : &t, &r, "without memory", (size_t)i);
 				}
@@ -772,7 +795,8 @@ END_TEST
 START_TEST(costs)
 {
 	for (unsigned bits = 8; bits <= 15; bits++)
-		ck_assert(inflate_cost(bits) > (size_t)1 << bits && inflate_cost(bits) < ((size_t)1 << bits) + 10000);
+		ck_assert(inflate_cost(bits) > (size_t)1 << bits &&
+			  inflate_cost(bits) < ((size_t)1 << bits) + 10000);
 }
 END_TEST
 
@@ -781,7 +805,8 @@ END_TEST
 static void json_message(struct peer *peer, struct talk *t, unsigned i, size_t n)
 {
 	char *text = malloc(n + 100);
-	int len = sprintf(text, "{\"type\":\"message\",\"room\":\"general\",\"n\":%u,\"text\":\"", i);
+	int len =
+		sprintf(text, "{\"type\":\"message\",\"room\":\"general\",\"n\":%u,\"text\":\"", i);
 
 	for (size_t k = 0; k < n; k++)
 		text[len++] = (char)('a' + (k * k + i * 7 + k / 9) % 26);
@@ -795,7 +820,8 @@ START_TEST(who_refers_back_unasked_is_served)
 	static const size_t sizes[] = {0, 5, 100, 1000, 20000, 33000, 40000};
 
 	for (int level = 1; level <= 9; level += 4) {
-		for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s += RUNNING_ON_VALGRIND ? 3 : 1) {
+		for (size_t s = 0; s < sizeof sizes / sizeof sizes[0];
+		     s += RUNNING_ON_VALGRIND ? 3 : 1) {
 			struct talk t = {.bits = 15, .unasked = true, .memory_max = 1 << 20};
 			struct peer peer;
 
@@ -812,7 +838,8 @@ START_TEST(who_refers_back_unasked_is_served)
 }
 END_TEST
 
-/* Also when it has had nothing to refer back to for long: random bytes, and then the same once more. */
+/* Also when it has had nothing to refer back to for long: random bytes, and then the same once
+ * more. */
 START_TEST(what_is_known_of_it_grows_to_its_window)
 {
 	struct talk t = {.bits = 15, .unasked = true, .memory_max = 1 << 20};
@@ -832,7 +859,8 @@ START_TEST(what_is_known_of_it_grows_to_its_window)
 }
 END_TEST
 
-/* Nothing is kept of who has sent again what it could have referred to, and what is kept of others is counted. */
+/* Nothing is kept of who has sent again what it could have referred to, and what is kept of others
+ * is counted. */
 START_TEST(who_obeys_costs_nothing)
 {
 	struct talk t = {.bits = 15, .memory_max = 1 << 20};

@@ -1,4 +1,5 @@
-/* The JSON reader and writer, with jansson as the oracle: what both read means the same, what one refuses the other refuses too. */
+/* The JSON reader and writer, with jansson as the oracle: what both read means the same, what one
+ * refuses the other refuses too. */
 #include <check.h>
 #include <jansson.h>
 #include <math.h>
@@ -268,8 +269,8 @@ END_TEST
 /* What jansson refuses for reasons that are none of the reader's, and the reader for its own. */
 static bool may_differ(const struct json *j, const json_error_t *error)
 {
-	static const char *const theirs[] = {"invalid Unicode", "too big", "real number overflow", "NUL byte in object key",
-					     "unable to decode byte"};
+	static const char *const theirs[] = {"invalid Unicode", "too big", "real number overflow",
+					     "NUL byte in object key", "unable to decode byte"};
 	for (size_t i = 0; i < sizeof theirs / sizeof *theirs; i++)
 		if (strncmp(error->text, theirs[i], strlen(theirs[i])) == 0)
 			return true;
@@ -324,8 +325,9 @@ START_TEST(damaged_documents)
 		struct json j = {.p = exact, .end = exact + t.n};
 		bool ok = json_skip(&j, NULL) && at_end(&j);
 		ck_assert(ok || j.why != NULL || j.p < j.end);
-		ck_assert_msg(ok == (v != NULL) || may_differ(&j, &error), "jansson: %s, we: %s, of %.*s",
-			      v != NULL ? "good" : error.text, ok ? "good" : j.why, (int)t.n, t.p);
+		ck_assert_msg(ok == (v != NULL) || may_differ(&j, &error),
+			      "jansson: %s, we: %s, of %.*s", v != NULL ? "good" : error.text,
+			      ok ? "good" : j.why, (int)t.n, t.p);
 		*(ok ? &good : &bad) += 1;
 		json_decref(v);
 		free(exact);
@@ -424,9 +426,11 @@ START_TEST(failures_stay)
 	bool b, first;
 	ck_assert(!json_read_string(&j, &s));
 	ck_assert_str_eq(j.why, "a string was expected");
-	ck_assert(!json_read_string(&j, &s) && !json_read_uint(&j, &n) && !json_read_bool(&j, &b) && !json_skip(&j, NULL));
+	ck_assert(!json_read_string(&j, &s) && !json_read_uint(&j, &n) && !json_read_bool(&j, &b) &&
+		  !json_skip(&j, NULL));
 	first = json_enter(&j, '[');
-	ck_assert(!json_next(&j, ']', &first) && !json_next_key(&j, &first, &key) && !json_next_is(&j, '['));
+	ck_assert(!json_next(&j, ']', &first) && !json_next_key(&j, &first, &key) &&
+		  !json_next_is(&j, '['));
 	ck_assert(!json_fail(&j, "something else"));
 	ck_assert_str_eq(j.why, "a string was expected");
 }
@@ -512,16 +516,26 @@ START_TEST(numbers)
 }
 END_TEST
 
-/* For numbers that spoil only what they are for: what is none is skipped, and so are words that are no JSON. */
+/* For numbers that spoil only what they are for: what is none is skipped, and so are words that are
+ * no JSON. */
 START_TEST(numbers_or_not)
 {
 	static const struct {
 		const char *text;
 		bool bad;
 		uint64_t value;
-	} rows[] = {{"7", false, 7}, {"9007199254740991", false, JSON_INTEGER_MAX}, {"9007199254740992", true, 0}, {"-5", true, 0},
-		    {"1e300", true, 0}, {"0.5", true, 0}, {"NaN", true, 0}, {"Infinity", true, 0}, {"-Infinity", true, 0},
-		    {"\"5\"", true, 0}, {"null", true, 0}, {"[1,{\"a\":2}]", true, 0}};
+	} rows[] = {{"7", false, 7},
+		    {"9007199254740991", false, JSON_INTEGER_MAX},
+		    {"9007199254740992", true, 0},
+		    {"-5", true, 0},
+		    {"1e300", true, 0},
+		    {"0.5", true, 0},
+		    {"NaN", true, 0},
+		    {"Infinity", true, 0},
+		    {"-Infinity", true, 0},
+		    {"\"5\"", true, 0},
+		    {"null", true, 0},
+		    {"[1,{\"a\":2}]", true, 0}};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char text[64];
 		uint64_t value = 99;
@@ -538,7 +552,8 @@ START_TEST(numbers_or_not)
 		uint64_t value;
 		bool bad = false;
 		struct json j = {.p = none[i], .end = none[i] + strlen(none[i])};
-		ck_assert_msg(!json_read_uint_or_skip(&j, &value, &bad) && j.why != NULL, "%s", none[i]);
+		ck_assert_msg(!json_read_uint_or_skip(&j, &value, &bad) && j.why != NULL, "%s",
+			      none[i]);
 	}
 }
 END_TEST
@@ -559,27 +574,32 @@ END_TEST
 
 /* --- strings ---------------------------------------------------------------------------------- */
 
-/* Each byte at each place of a string, so that no place in a word or a vector escapes the search. */
+/* Each byte at each place of a string, so that no place in a word or a vector escapes the search.
+ */
 START_TEST(each_byte_at_each_place)
 {
 	for (size_t n = 1; n <= 41; n++) {
 		for (size_t at = 0; at < n; at++) {
 			for (unsigned byte = 0; byte < 256; byte += RUNNING_ON_VALGRIND ? 5 : 1) {
 				char *exact = malloc(n + 2);
-				memset(exact, (int)(0x80 + at), n + 2); /* high bytes are no end and no control characters */
+				/* high bytes are no end and no control characters */
+				memset(exact, (int)(0x80 + at), n + 2);
 				exact[0] = exact[n + 1] = '"';
 				exact[1 + at] = (char)byte;
 				struct json j = {.p = exact, .end = exact + n + 2};
 				struct json_string s;
 				bool ok = json_read_string(&j, &s);
 				if (byte < 0x20)
-					ck_assert(!ok && strcmp(j.why, "a control character in a string") == 0);
+					ck_assert(!ok &&
+						  strcmp(j.why,
+							 "a control character in a string") == 0);
 				else if (byte == '"')
 					ck_assert(ok && s.n == at && j.p == exact + at + 2);
 				else if (byte == '\\')
 					ck_assert(!ok || at + 1 == n);
 				else
-					ck_assert(ok && s.n == n && !s.escaped && s.p == exact + 1 && j.p == j.end);
+					ck_assert(ok && s.n == n && !s.escaped &&
+						  s.p == exact + 1 && j.p == j.end);
 				free(exact);
 			}
 		}
@@ -627,8 +647,9 @@ START_TEST(escapes)
 	ck_assert_int_eq(memcmp(apart, ESCAPES[_i].meaning, ESCAPES[_i].n), 0);
 	ck_assert_uint_eq(json_unescape(&s, (char *)s.p), ESCAPES[_i].n);
 	ck_assert_int_eq(memcmp(s.p, ESCAPES[_i].meaning, ESCAPES[_i].n), 0);
-	ck_assert(utf8_valid(apart, ESCAPES[_i].n) ==
-		  (strstr(ESCAPES[_i].meaning, "\xed") == NULL && ESCAPES[_i].meaning[0] != '\xff'));
+	ck_assert(
+		utf8_valid(apart, ESCAPES[_i].n) ==
+		(strstr(ESCAPES[_i].meaning, "\xed") == NULL && ESCAPES[_i].meaning[0] != '\xff'));
 }
 END_TEST
 
@@ -636,7 +657,8 @@ START_TEST(words_have_no_escapes)
 {
 	struct json j = READER("\"ack\" \"\\u0061ck\" \"acks\" \"\"");
 	struct json_string s;
-	ck_assert(json_read_string(&j, &s) && json_is(&s, "ack") && !json_is(&s, "ac") && !json_is(&s, ""));
+	ck_assert(json_read_string(&j, &s) && json_is(&s, "ack") && !json_is(&s, "ac") &&
+		  !json_is(&s, ""));
 	ck_assert(json_read_string(&j, &s) && !json_is(&s, "ack"));
 	ck_assert(json_read_string(&j, &s) && !json_is(&s, "ack"));
 	ck_assert(json_read_string(&j, &s) && json_is(&s, "") && j.p == j.end);
@@ -649,12 +671,14 @@ START_TEST(keys_with_escapes_match_nothing)
 	struct span key;
 	bool first = json_enter(&j, '{');
 	ck_assert(json_next_key(&j, &first, &key) && key.n == 0 && json_skip(&j, NULL));
-	ck_assert(json_next_key(&j, &first, &key) && span_eq(key, SPAN("b")) && json_skip(&j, NULL));
+	ck_assert(json_next_key(&j, &first, &key) && span_eq(key, SPAN("b")) &&
+		  json_skip(&j, NULL));
 	ck_assert(!json_next_key(&j, &first, &key) && j.why == NULL && j.p == j.end);
 }
 END_TEST
 
-/* Every byte, every pair of bytes from a few, and random text: written within the bound, and jansson reads it back. */
+/* Every byte, every pair of bytes from a few, and random text: written within the bound, and
+ * jansson reads it back. */
 static void reads_back(const char *text, size_t n)
 {
 	char *exact = malloc(JSON_ESCAPED_MAX(n));
@@ -666,7 +690,8 @@ static void reads_back(const char *text, size_t n)
 	ck_assert(printable);
 	if (utf8_valid(text, n)) {
 		json_t *v = json_loadb(exact, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-		ck_assert(json_is_string(v) && json_string_length(v) == n && memcmp(json_string_value(v), text, n) == 0);
+		ck_assert(json_is_string(v) && json_string_length(v) == n &&
+			  memcmp(json_string_value(v), text, n) == 0);
 		json_decref(v);
 	}
 	struct json j = {.p = exact, .end = exact + len};

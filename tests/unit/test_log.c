@@ -62,12 +62,14 @@ static void expect(const char *name, const char *wanted)
 
 	for (; *wanted != '\0'; wanted++) {
 		if (*wanted != '@') {
-			ck_assert_msg(*got == *wanted, "expected \"%s\", got \"%s\" in \"%s\"", wanted, got, text);
+			ck_assert_msg(*got == *wanted, "expected \"%s\", got \"%s\" in \"%s\"",
+				      wanted, got, text);
 			got++;
 			continue;
 		}
 		for (const char *s = SHAPE; *s != '\0'; s++, got++)
-			ck_assert_msg(*s == 'd' ? *got >= '0' && *got <= '9' : *got == *s, "no time at \"%s\"", got);
+			ck_assert_msg(*s == 'd' ? *got >= '0' && *got <= '9' : *got == *s,
+				      "no time at \"%s\"", got);
 	}
 	ck_assert_str_eq(got, "");
 	free(text);
@@ -97,15 +99,18 @@ START_TEST(text_line)
 {
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 
-	LOG(log, LOG_WARN, LOG_CONN_PROTOCOL, "peer sent a reserved opcode", LOG_STR("conn", "6Zb2kq"), LOG_U64("code", 1002));
+	LOG(log, LOG_WARN, LOG_CONN_PROTOCOL, "peer sent a reserved opcode",
+	    LOG_STR("conn", "6Zb2kq"), LOG_U64("code", 1002));
 	LOG(log, LOG_ERROR, LOG_HOST, "no fields");
-	LOG(log, LOG_NOTICE, LOG_LISTEN, "all types", LOG_I64("i", INT64_MIN), LOG_U64("u", UINT64_MAX), LOG_BOOL("t", true),
-	    LOG_BOOL("f", false), LOG_ERRNO(ENOENT), LOG_SPAN("s", ((struct span){"abcdef", 3})));
+	LOG(log, LOG_NOTICE, LOG_LISTEN, "all types", LOG_I64("i", INT64_MIN),
+	    LOG_U64("u", UINT64_MAX), LOG_BOOL("t", true), LOG_BOOL("f", false), LOG_ERRNO(ENOENT),
+	    LOG_SPAN("s", ((struct span){"abcdef", 3})));
 	log_close(log);
-	expect(path, "@ warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq code=1002\n"
-		     "@ error host: no fields\n"
-		     "@ notice listen: all types i=-9223372036854775808 u=18446744073709551615 t=true f=false "
-		     "error=\"No such file or directory\" s=abc\n");
+	expect(path,
+	       "@ warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq code=1002\n"
+	       "@ error host: no fields\n"
+	       "@ notice listen: all types i=-9223372036854775808 u=18446744073709551615 t=true f=false "
+	       "error=\"No such file or directory\" s=abc\n");
 }
 END_TEST
 
@@ -113,11 +118,12 @@ START_TEST(json_line)
 {
 	struct log *log = log_open(path, LOG_FORMAT_JSON, LOG_DEBUG);
 
-	LOG(log, LOG_DEBUG, LOG_CONN_OPEN, "opened", LOG_STR("conn", "x"), LOG_STR("gone", NULL), LOG_I64("i", -5), LOG_U64("n", 7),
-	    LOG_BOOL("tls", false));
+	LOG(log, LOG_DEBUG, LOG_CONN_OPEN, "opened", LOG_STR("conn", "x"), LOG_STR("gone", NULL),
+	    LOG_I64("i", -5), LOG_U64("n", 7), LOG_BOOL("tls", false));
 	log_close(log);
-	expect(path, "{\"time\":\"@\",\"level\":\"debug\",\"kind\":\"conn.open\",\"message\":\"opened\",\"conn\":\"x\",\"i\":-5,\"n\":7,"
-		     "\"tls\":false}\n");
+	expect(path,
+	       "{\"time\":\"@\",\"level\":\"debug\",\"kind\":\"conn.open\",\"message\":\"opened\",\"conn\":\"x\",\"i\":-5,\"n\":7,"
+	       "\"tls\":false}\n");
 }
 END_TEST
 
@@ -145,14 +151,16 @@ START_TEST(level_filters)
 	evaluated = 0;
 	LOG(log, LOG_NOTICE, LOG_HOST, "hidden", LOG_U64("n", evaluate()));
 	ck_assert_int_eq(evaluated, 0);
-	ck_assert(log_would(log, LOG_ERROR) && log_would(log, LOG_WARN) && !log_would(log, LOG_NOTICE));
+	ck_assert(log_would(log, LOG_ERROR) && log_would(log, LOG_WARN) &&
+		  !log_would(log, LOG_NOTICE));
 	log_configure(log, LOG_FORMAT_JSON, LOG_NOTICE);
 	LOG(log, LOG_NOTICE, LOG_HOST, "shown", LOG_U64("n", evaluate()));
 	LOG((struct log *)NULL, LOG_ERROR, LOG_HOST, "nowhere", LOG_U64("n", evaluate()));
 	ck_assert_int_eq(evaluated, 1);
 	log_close(log);
 	log_close(NULL);
-	expect(path, "{\"time\":\"@\",\"level\":\"notice\",\"kind\":\"host\",\"message\":\"shown\",\"n\":1}\n");
+	expect(path,
+	       "{\"time\":\"@\",\"level\":\"notice\",\"kind\":\"host\",\"message\":\"shown\",\"n\":1}\n");
 }
 END_TEST
 
@@ -165,17 +173,23 @@ static const struct {
 	{"a=b", "\"a=b\"", "\"a=b\""},
 	{"say \"hi\"", "\"say \\\"hi\\\"\"", "\"say \\\"hi\\\"\""},
 	{"back\\slash", "\"back\\\\slash\"", "\"back\\\\slash\""},
-	{"x\n2025-01-31T00:00:00.000Z error host: forged", "\"x\\n2025-01-31T00:00:00.000Z error host: forged\"",
+	{"x\n2025-01-31T00:00:00.000Z error host: forged",
+	 "\"x\\n2025-01-31T00:00:00.000Z error host: forged\"",
 	 "\"x\\n2025-01-31T00:00:00.000Z error host: forged\""},
-	{"\r\t\x01\x1b[31m\x7f", "\"\\r\\t\\u0001\\u001b[31m\\u007f\"", "\"\\r\\t\\u0001\\u001b[31m\\u007f\""},
-	{"caf\xC3\xA9 \xF0\x9F\x98\x80", "\"caf\xC3\xA9 \xF0\x9F\x98\x80\"", "\"caf\xC3\xA9 \xF0\x9F\x98\x80\""},
-	{"\xC2\x85", "\"\\u0085\"", "\"\\u0085\""},		      /* NEL ends a line for some */
-	{"\xE2\x80\xAE\xE2\x80\xA8", "\"\\u202e\\u2028\"", "\"\\u202e\\u2028\""}, /* turned direction, line separator */
+	{"\r\t\x01\x1b[31m\x7f", "\"\\r\\t\\u0001\\u001b[31m\\u007f\"",
+	 "\"\\r\\t\\u0001\\u001b[31m\\u007f\""},
+	{"caf\xC3\xA9 \xF0\x9F\x98\x80", "\"caf\xC3\xA9 \xF0\x9F\x98\x80\"",
+	 "\"caf\xC3\xA9 \xF0\x9F\x98\x80\""},
+	{"\xC2\x85", "\"\\u0085\"", "\"\\u0085\""}, /* NEL ends a line for some */
+	/* turned direction, line separator */
+	{"\xE2\x80\xAE\xE2\x80\xA8", "\"\\u202e\\u2028\"", "\"\\u202e\\u2028\""},
 	/* no UTF-8: lone continuation, overlong, surrogate, above U+10FFFF, cut short */
 	{"\x80", "\"\xEF\xBF\xBD\"", "\"\xEF\xBF\xBD\""},
 	{"\xC0\xAF", "\"\xEF\xBF\xBD\xEF\xBF\xBD\"", "\"\xEF\xBF\xBD\xEF\xBF\xBD\""},
-	{"\xE0\x9F\xBF", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
-	{"\xED\xA0\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
+	{"\xE0\x9F\xBF", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"",
+	 "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
+	{"\xED\xA0\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"",
+	 "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
 	{"\xF4\x90\x80\x80", "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"",
 	 "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\""},
 	{"a\xE2\x82", "\"a\xEF\xBF\xBD\xEF\xBF\xBD\"", "\"a\xEF\xBF\xBD\xEF\xBF\xBD\""},
@@ -191,9 +205,10 @@ START_TEST(values_are_escaped)
 	log_configure(log, LOG_FORMAT_JSON, LOG_INFO);
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("v", VALUES[_i].value));
 	log_close(log);
-	snprintf(wanted, sizeof wanted,
-		 "@ info host: m v=%s\n{\"time\":\"@\",\"level\":\"info\",\"kind\":\"host\",\"message\":\"m\",\"v\":%s}\n", VALUES[_i].text,
-		 VALUES[_i].json);
+	snprintf(
+		wanted, sizeof wanted,
+		"@ info host: m v=%s\n{\"time\":\"@\",\"level\":\"info\",\"kind\":\"host\",\"message\":\"m\",\"v\":%s}\n",
+		VALUES[_i].text, VALUES[_i].json);
 	expect(path, wanted);
 }
 END_TEST
@@ -233,8 +248,10 @@ START_TEST(any_bytes_make_valid_json)
 
 		for (size_t j = 0; j < n; j++)
 			bytes[j] = (char)rand_r(&seed);
-		LOG(log, LOG_INFO, LOG_HOST, "m", LOG_SPAN("a", ((struct span){bytes, n})), LOG_SPAN("b", ((struct span){bytes, n / 2})),
-		    LOG_SPAN("c", ((struct span){bytes, n / 3})), LOG_SPAN("d", ((struct span){bytes, n / 4})));
+		LOG(log, LOG_INFO, LOG_HOST, "m", LOG_SPAN("a", ((struct span){bytes, n})),
+		    LOG_SPAN("b", ((struct span){bytes, n / 2})),
+		    LOG_SPAN("c", ((struct span){bytes, n / 3})),
+		    LOG_SPAN("d", ((struct span){bytes, n / 4})));
 	}
 	log_close(log);
 	text = slurp(path);
@@ -262,7 +279,8 @@ START_TEST(long_values_are_cut)
 	memset(fits, 'y', sizeof fits - 1);
 	fits[sizeof fits - 1] = '\0';
 	LOG(log, LOG_INFO, LOG_HOST, big, LOG_STR("a", big), LOG_STR("b", fits));
-	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("a", big), LOG_STR("b", big), LOG_STR("c", big), LOG_STR("d", big), LOG_U64("e", 5));
+	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("a", big), LOG_STR("b", big), LOG_STR("c", big),
+	    LOG_STR("d", big), LOG_U64("e", 5));
 	log_close(log);
 	text = slurp(path);
 	ck_assert_uint_eq(count(text, "\n"), 2);
@@ -289,7 +307,8 @@ START_TEST(kinds_are_limited)
 	ck_assert_ptr_nonnull(strstr(text, "another kind passes"));
 	ck_assert_uint_ge(count(text, ": flood"), 5);
 	ck_assert_uint_lt(count(text, ": flood"), 500); /* the second may have changed on the way */
-	ck_assert_ptr_nonnull(strstr(text, " limit: lines of this kind were suppressed suppressed="));
+	ck_assert_ptr_nonnull(
+		strstr(text, " limit: lines of this kind were suppressed suppressed="));
 	ck_assert_uint_eq(count(text, ": flood") + sum_of(text, "suppressed="), 1000);
 	free(text);
 }
@@ -518,7 +537,8 @@ START_TEST(gone_reader_is_survived)
 }
 END_TEST
 
-/* A reader that stands still must not stop the host: lines are dropped, those that come are whole, and the gap is told. */
+/* A reader that stands still must not stop the host: lines are dropped, those that come are whole,
+ * and the gap is told. */
 static void stalled(int read_end)
 {
 	struct log *log = log_open(NULL, LOG_FORMAT_TEXT, LOG_INFO);

@@ -45,7 +45,8 @@ START_TEST(hooks_end_each_turn_in_order)
 	loop_timer_init(loop, &t, say_stop, "t");
 	ck_assert(loop_timer_set(&t, 1));
 	loop_run(loop);
-	ck_assert_str_eq(said, "abtab"); /* once before the first turn, for what was written by then */
+	/* once before the first turn, for what was written by then */
+	ck_assert_str_eq(said, "abtab");
 }
 END_TEST
 
@@ -94,7 +95,8 @@ START_TEST(longest_turn)
 	ck_assert_str_eq(said, "se");
 	ck_assert_uint_ge(loop->stats.loop_turn_max_us, 29000);
 	ck_assert_uint_lt(loop->stats.loop_turn_max_us, 60000);
-	struct stats sum = {.accepted = 2, .loop_turn_max_us = 5}, other = {.accepted = 3, .loop_turn_max_us = 4};
+	struct stats sum = {.accepted = 2, .loop_turn_max_us = 5},
+		     other = {.accepted = 3, .loop_turn_max_us = 4};
 	stats_add(&sum, &other);
 	stats_add(&sum, &loop->stats);
 	ck_assert_uint_eq(sum.accepted, 5);
@@ -154,7 +156,8 @@ START_TEST(readers_share_a_turn)
 		ck_assert(share >= LOOP_READ_MIN && share <= LOOP_READ_MAX);
 		all += share;
 		ck_assert(all < 6 * LOOP_READ_TURN + (size_t)loop->readers * LOOP_READ_MIN);
-		loop->readers_before = loop->readers; /* as many as in the turn before: each gets the same */
+		/* as many as in the turn before: each gets the same */
+		loop->readers_before = loop->readers;
 		ck_assert(share * loop->readers <= LOOP_READ_TURN || share == LOOP_READ_MIN);
 	}
 	loop->readers = 1000;
@@ -177,7 +180,8 @@ START_TEST(wakers)
 	ck_assert_str_eq(said, "o");
 	ck_assert_int_ge(atomic_load(&runs), 1);
 	ck_assert_int_le(atomic_load(&runs), atomic_load(&wanted));
-	ck_assert(!atomic_load(&waker.pending)); /* none was lost: the last run came behind the last wake */
+	/* none was lost: the last run came behind the last wake */
+	ck_assert(!atomic_load(&waker.pending));
 	loop_waker_remove(&waker);
 	loop_waker_remove(&waker); /* twice is once */
 	loop_waker_remove(&other);

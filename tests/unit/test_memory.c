@@ -1,5 +1,6 @@
-/* A lack of memory at any moment: a whole conversation is repeated, and each time another allocation of the host or of libevent
- * fails, that one alone or all from there on. Connections may be closed; nothing may be torn, invented, leaked or crash. */
+/* A lack of memory at any moment: a whole conversation is repeated, and each time another
+ * allocation of the host or of libevent fails, that one alone or all from there on. Connections may
+ * be closed; nothing may be torn, invented, leaked or crash. */
 #include <event2/event.h>
 #include <valgrind/valgrind.h>
 
@@ -54,11 +55,14 @@ static char large[LARGE];
 static int opens, closes;
 
 /* Every command, from every event. */
-static enum handler_result do_all(struct rig *r, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result do_all(struct rig *r, const struct hub_event *e, struct commit *c,
+				  struct span *why_r)
 {
 	uint64_t me = e->session != NULL ? e->session->local : 0;
 	const struct event_timer tick = {.name = "tick", .id = (uint64_t)r->step, .delay_ms = 1};
-	const struct event_query query = {.kind = EVENT_QUERY_MEMBERS, .id = 1, .room = SPAN("room")};
+	const struct event_query query = {.kind = EVENT_QUERY_MEMBERS,
+					  .id = 1,
+					  .room = SPAN("room")};
 	(void)r;
 	switch (e->kind) {
 	case EVENT_OPEN:
@@ -70,7 +74,8 @@ static enum handler_result do_all(struct rig *r, const struct hub_event *e, stru
 	case EVENT_MESSAGE:
 		for (char name[] = "many 0"; name[5] <= '9'; name[5]++)
 			commit_join(c, me, span_of(name));
-		commit_broadcast_to(c, SPAN("room"), e->message.binary, e->message.bytes, e->message.len, 0);
+		commit_broadcast_to(c, SPAN("room"), e->message.binary, e->message.bytes,
+				    e->message.len, 0);
 		commit_broadcast(c, true, large, sizeof large, me);
 		commit_key(c, SPAN("large"));
 		commit_timer(c, true, me, &tick);
@@ -94,7 +99,8 @@ static enum handler_result do_all(struct rig *r, const struct hub_event *e, stru
 	case EVENT_UPGRADE:
 		break;
 	default:
-		commit_broadcast_to(c, SPAN("room"), false, event_name(e->kind), strlen(event_name(e->kind)), 0);
+		commit_broadcast_to(c, SPAN("room"), false, event_name(e->kind),
+				    strlen(event_name(e->kind)), 0);
 		break;
 	}
 	return HANDLER_DONE;
@@ -114,7 +120,8 @@ static void take(struct rig *r)
 		ssize_t n;
 		if (r->clients[i].fd < 0)
 			continue;
-		while ((n = recv(r->clients[i].fd, inbox[i] + inbox_len[i], INBOX - inbox_len[i], MSG_DONTWAIT)) > 0)
+		while ((n = recv(r->clients[i].fd, inbox[i] + inbox_len[i], INBOX - inbox_len[i],
+				 MSG_DONTWAIT)) > 0)
 			inbox_len[i] += (size_t)n;
 	}
 }
@@ -139,7 +146,8 @@ static void say(struct rig *r, int client, unsigned first, const char *p, size_t
 	memcpy(frame + head + 4, p, n);
 	size_t all = head + 4 + n;
 	for (size_t done = 0; done < all;) {
-		ssize_t sent = send(r->clients[client].fd, frame + done, all - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send(r->clients[client].fd, frame + done, all - done,
+				    MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN)
 			return;
 		done += sent > 0 ? (size_t)sent : 0;
@@ -148,7 +156,8 @@ static void say(struct rig *r, int client, unsigned first, const char *p, size_t
 	}
 }
 
-/* The answer, whole or cut off by the end, then whole frames of known content. The last may be cut where the socket was. */
+/* The answer, whole or cut off by the end, then whole frames of known content. The last may be cut
+ * where the socket was. */
 static void check_inbox(int client)
 {
 	static const char *const known[] = {"hello", "text",  "bye",   "fail",		"left",
@@ -156,7 +165,8 @@ static void check_inbox(int client)
 	const uint8_t *p = inbox[client], *end = p + inbox_len[client];
 	const uint8_t *head = memmem(p, inbox_len[client], "\r\n\r\n", 4);
 	if (inbox_len[client] >= 13)
-		ck_assert(memcmp(p, "HTTP/1.1 101 ", 13) == 0 || memcmp(p, "HTTP/1.1 503 ", 13) == 0 ||
+		ck_assert(memcmp(p, "HTTP/1.1 101 ", 13) == 0 ||
+			  memcmp(p, "HTTP/1.1 503 ", 13) == 0 ||
 			  memcmp(p, "HTTP/1.1 500 ", 13) == 0);
 	if (head == NULL || memcmp(p, "HTTP/1.1 101 ", 13) != 0)
 		return;
@@ -173,14 +183,15 @@ static void check_inbox(int client)
 		} else if (opcode == FRAME_TEXT) {
 			bool any = n == LARGE / 2 && memcmp(payload, large, n) == 0;
 			for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-				any = any || (n == strlen(known[i]) && memcmp(payload, known[i], n) == 0);
+				any = any ||
+				      (n == strlen(known[i]) && memcmp(payload, known[i], n) == 0);
 			ok = ok && any;
 		} else {
 			ok = ok && (opcode == FRAME_CLOSE || opcode == FRAME_PONG);
 		}
 		if (!ok)
-			ck_abort_msg("client %d got a frame %02x of %zu bytes: %.*s", client, p[0], n, (int)(n < 40 ? n : 40),
-				     payload);
+			ck_abort_msg("client %d got a frame %02x of %zu bytes: %.*s", client, p[0],
+				     n, (int)(n < 40 ? n : 40), payload);
 		p += size;
 	}
 }
@@ -189,7 +200,8 @@ static void check_inbox(int client)
 
 /* HS256 of {"exp":4102444800,"sub":"ada"}. */
 #define SECRET "0123456789abcdef0123456789abcdef"
-#define TOKEN "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFkYSJ9._ykr2jr_9LJTILd2IPPslW732fXxYVvWk8xwG9NPAd0"
+#define TOKEN \
+	"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFkYSJ9._ykr2jr_9LJTILd2IPPslW732fXxYVvWk8xwG9NPAd0"
 
 static char upgrade[1000];
 
@@ -200,7 +212,8 @@ static struct token_policy *ask_for_tokens(void)
 	struct token_policy *policy = calloc(1, sizeof *policy);
 	policy->n_sources = 1;
 	ck_assert(token_key_read(&policy->keys, (const unsigned char *)SECRET, 32, why));
-	snprintf(upgrade, sizeof upgrade, "%.*sAuthorization: Bearer " TOKEN "\r\n\r\n", (int)sizeof RIG_UPGRADE - 3, RIG_UPGRADE);
+	snprintf(upgrade, sizeof upgrade, "%.*sAuthorization: Bearer " TOKEN "\r\n\r\n",
+		 (int)sizeof RIG_UPGRADE - 3, RIG_UPGRADE);
 	return policy;
 }
 
@@ -254,7 +267,8 @@ static void talk(struct rig *r)
 	turns(r, 5);
 }
 
-/* One conversation in which the allocations from `at` on fail, with a handler that settles at once or later. Returns whether any did. */
+/* One conversation in which the allocations from `at` on fail, with a handler that settles at once
+ * or later. Returns whether any did. */
 static bool attempt(long at, bool all, bool later, enum mount_slow slow)
 {
 	struct conn_limits limits = rig_limits();

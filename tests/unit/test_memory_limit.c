@@ -1,4 +1,5 @@
-/* Connections that hold memory, and --max-buffered: who gives way, in which order, how, and that nobody else is touched. */
+/* Connections that hold memory, and --max-buffered: who gives way, in which order, how, and that
+ * nobody else is touched. */
 #include "rig.h"
 #include "run.h"
 
@@ -35,7 +36,8 @@ static struct pour {
 	size_t kib, piece;
 } pours[8];
 
-static enum handler_result pour(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result pour(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind != EVENT_MESSAGE)
@@ -52,7 +54,8 @@ static void open_slow(int n)
 	const int small = 4096;
 	rig_open_many(r, n);
 	for (int i = 2; i <= n; i++)
-		setsockopt(session_conn(r->clients[i].session)->fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
+		setsockopt(session_conn(r->clients[i].session)->fd, SOL_SOCKET, SO_SNDBUF, &small,
+			   sizeof small);
 	r->script = pour;
 }
 
@@ -87,7 +90,8 @@ START_TEST(whoever_holds_most)
 	go();
 	RIG_EXPECT(r, "message:1=go");
 	ck_assert_uint_gt(r->loop->stats.buffered, 6400 << 10);
-	pours[0] = (struct pour){5, 2080, 1000}; /* that is too much: 3 ends, and all others get what is theirs */
+	/* that is too much: 3 ends, and all others get what is theirs */
+	pours[0] = (struct pour){5, 2080, 1000};
 	go();
 	RIG_EXPECT(r, "message:1=go close:3=1013");
 	ck_assert_uint_le(r->loop->stats.buffered, LIMIT);
@@ -98,14 +102,15 @@ START_TEST(whoever_holds_most)
 	RIG_EXPECT(r, "message:1=go close:2=1013");
 	expect_all(4, 2000, 1000);
 	expect_all(5, 2080, 1000);
-	ck_assert_uint_le(r->loop->stats.buffered,
-			  16 << 10); /* the rest of a message on its way to each of those that were closed */
+	/* the rest of a message on its way to each of those that were closed */
+	ck_assert_uint_le(r->loop->stats.buffered, 16 << 10);
 }
 END_TEST
 
-/* Within one commit, which may send far more than there is room for: the bound holds all the time, and the members that are walked
- * stay where they are until it is over. */
-static enum handler_result pour_to_all(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* Within one commit, which may send far more than there is room for: the bound holds all the time,
+ * and the members that are walked stay where they are until it is over. */
+static enum handler_result pour_to_all(struct rig *rig, const struct hub_event *e, struct commit *c,
+				       struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE) {
@@ -241,7 +246,8 @@ START_TEST(input_and_output_together)
 	open_slow(4);
 	begin_message(2, 2400);
 	uint64_t input = conn_held(session_conn(r->clients[2].session));
-	pours[0] = (struct pour){3, (input >> 10) + 400, 1000}; /* more than either of what 2 holds, and less than both */
+	/* more than either of what 2 holds, and less than both */
+	pours[0] = (struct pour){3, (input >> 10) + 400, 1000};
 	pours[1] = (struct pour){2, 1600, 1000};
 	go();
 	RIG_EXPECT(r, "message:1=go");

@@ -23,18 +23,24 @@ START_TEST(rows_are_sound)
 	ck_assert_msg(row->when != OPTION_WHEN_NONE, "%s", row->name);
 	ck_assert((row->when == OPTION_WHEN_START) == (row->group >= OPTION_COMMAND));
 	for (size_t i = 0; i < OPTION_COUNT; i++)
-		ck_assert(i == (size_t)_i || option_table[i].letter == 0 || option_table[i].letter != row->letter);
-	if (row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME || row->type == OPTION_ENUM) {
+		ck_assert(i == (size_t)_i || option_table[i].letter == 0 ||
+			  option_table[i].letter != row->letter);
+	if (row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME ||
+	    row->type == OPTION_ENUM) {
 		ck_assert_ptr_nonnull(row->initial);
-		ck_assert_msg(option_parse(row, row->initial, &value, why), "%s: %s", row->name, why);
+		ck_assert_msg(option_parse(row, row->initial, &value, why), "%s: %s", row->name,
+			      why);
 	}
 }
 END_TEST
 
 START_TEST(choices_are_the_enums_of_the_log)
 {
-	static const char *const LEVELS[] =
-		{[LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_NOTICE] = "notice", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+	static const char *const LEVELS[] = {[LOG_ERROR] = "error",
+					     [LOG_WARN] = "warn",
+					     [LOG_NOTICE] = "notice",
+					     [LOG_INFO] = "info",
+					     [LOG_DEBUG] = "debug"};
 	char text[32], why[OPTION_WHY_MAX];
 	uint64_t value;
 
@@ -49,11 +55,28 @@ START_TEST(choices_are_the_enums_of_the_log)
 }
 END_TEST
 
-static const struct option_row NUMBER = {.name = "n", .type = OPTION_NUMBER, .least = 3, .most = UINT64_MAX};
-static const struct option_row SIZE = {.name = "s", .type = OPTION_SIZE, .least = 0, .most = UINT64_MAX};
-static const struct option_row TIME = {.name = "t", .type = OPTION_TIME, .least = 0, .most = UINT64_MAX};
-static const struct option_row RATE = {.name = "r", .type = OPTION_RATE, .least = 3, .most = 9, .choices = "any number"};
-static const struct option_row NEVER = {.name = "z", .type = OPTION_TIME, .least = 1000, .most = 5000, .choices = "never"};
+static const struct option_row NUMBER = {.name = "n",
+					 .type = OPTION_NUMBER,
+					 .least = 3,
+					 .most = UINT64_MAX};
+static const struct option_row SIZE = {.name = "s",
+				       .type = OPTION_SIZE,
+				       .least = 0,
+				       .most = UINT64_MAX};
+static const struct option_row TIME = {.name = "t",
+				       .type = OPTION_TIME,
+				       .least = 0,
+				       .most = UINT64_MAX};
+static const struct option_row RATE = {.name = "r",
+				       .type = OPTION_RATE,
+				       .least = 3,
+				       .most = 9,
+				       .choices = "any number"};
+static const struct option_row NEVER = {.name = "z",
+					.type = OPTION_TIME,
+					.least = 1000,
+					.most = 5000,
+					.choices = "never"};
 
 static const struct {
 	const struct option_row *row;
@@ -132,7 +155,8 @@ static const struct {
 	{&NUMBER, "2", "\"2\" is out of range" WANT_NUMBER},
 	{&NUMBER, "0", "\"0\" is out of range" WANT_NUMBER},
 	{&NUMBER, "18446744073709551616", "\"18446744073709551616\" is out of range" WANT_NUMBER},
-	{&NUMBER, "99999999999999999999999", "\"99999999999999999999999\" is out of range" WANT_NUMBER},
+	{&NUMBER, "99999999999999999999999",
+	 "\"99999999999999999999999\" is out of range" WANT_NUMBER},
 	{&RATE, "5", "\"5\" is not a rate" WANT_RATE},
 	{&RATE, "/1s", "\"/1s\" is not a rate" WANT_RATE},
 	{&RATE, "5/", "\"5/\" is not a rate" WANT_RATE},
@@ -142,7 +166,8 @@ static const struct {
 	{&RATE, "5/0s", "\"5/0s\" is not a rate" WANT_RATE},
 	{&RATE, "5/61m", "\"5/61m\" is not a rate" WANT_RATE},
 	{&RATE, "5/1s/1s", "\"5/1s/1s\" is not a rate" WANT_RATE},
-	{&RATE, "5000000000000000000000000/1s", "\"5000000000000000000000000/1s\" is not a rate" WANT_RATE},
+	{&RATE, "5000000000000000000000000/1s",
+	 "\"5000000000000000000000000/1s\" is not a rate" WANT_RATE},
 	{&SIZE, "k", "\"k\" is not a size" WANT_SIZE},
 	{&SIZE, "12x", "\"12x\" is not a size" WANT_SIZE},
 	{&SIZE, "1K", "\"1K\" is not a size" WANT_SIZE},
@@ -158,12 +183,16 @@ static const struct {
 	{&NEVER, "1ms", "\"1ms\" is out of range" WANT_NEVER},
 	{&NEVER, "999ms", "\"999ms\" is out of range" WANT_NEVER},
 	{&NEVER, "5001ms", "\"5001ms\" is out of range" WANT_NEVER},
-	{ROW(max_message), "12x", "\"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
-	{ROW(max_message), "1023", "\"1023\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{ROW(max_message), "12x",
+	 "\"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
+	{ROW(max_message), "1023",
+	 "\"1023\" is out of range; expected a number with k, m or g, 1k to 1g"},
 	{ROW(log_level), "", "\"\" is unknown; expected error, warn, notice, info or debug"},
-	{ROW(log_level), "warning", "\"warning\" is unknown; expected error, warn, notice, info or debug"},
+	{ROW(log_level), "warning",
+	 "\"warning\" is unknown; expected error, warn, notice, info or debug"},
 	{ROW(log_level), "war", "\"war\" is unknown; expected error, warn, notice, info or debug"},
-	{ROW(log_level), "warn|info", "\"warn|info\" is unknown; expected error, warn, notice, info or debug"},
+	{ROW(log_level), "warn|info",
+	 "\"warn|info\" is unknown; expected error, warn, notice, info or debug"},
 	{ROW(log_format), "xml", "\"xml\" is unknown; expected text or json"},
 };
 
@@ -186,13 +215,16 @@ START_TEST(long_nonsense_is_cut)
 	memset(text, '9', sizeof text - 1);
 	text[sizeof text - 1] = '\0';
 	ck_assert(!option_parse(ROW(idle_timeout), text, &value, why));
-	ck_assert_ptr_nonnull(strstr(why, "is out of range; expected a number with ms, s, m or h, 1s to 168h, or 0 (never)"));
+	ck_assert_ptr_nonnull(strstr(
+		why,
+		"is out of range; expected a number with ms, s, m or h, 1s to 168h, or 0 (never)"));
 }
 END_TEST
 
 START_TEST(nearest_names)
 {
-	static const char *const NAMES[] = {"max-message", "max-head", "max-headers", "listen", "origin", "log-level", "check"};
+	static const char *const NAMES[] = {"max-message", "max-head",	"max-headers", "listen",
+					    "origin",	   "log-level", "check"};
 	static const struct {
 		const char *typed, *nearest;
 	} CASES[] = {
@@ -215,10 +247,12 @@ START_TEST(nearest_names)
 	};
 
 	for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-		const char *nearest = option_nearest(CASES[i].typed, NAMES, sizeof NAMES / sizeof NAMES[0]);
+		const char *nearest =
+			option_nearest(CASES[i].typed, NAMES, sizeof NAMES / sizeof NAMES[0]);
 
 		if (CASES[i].nearest == NULL)
-			ck_assert_msg(nearest == NULL, "%s is not like %s", CASES[i].typed, nearest);
+			ck_assert_msg(nearest == NULL, "%s is not like %s", CASES[i].typed,
+				      nearest);
 		else
 			ck_assert_str_eq(nearest, CASES[i].nearest);
 	}
@@ -236,9 +270,12 @@ END_TEST
 
 START_TEST(repeatable_types)
 {
-	ck_assert(option_repeatable(ROW(listen)) && option_repeatable(ROW(plugin)) && option_repeatable(ROW(plugin_set)));
-	ck_assert(option_repeatable(ROW(worker)) && option_repeatable(ROW(attach)) && option_repeatable(ROW(script)));
-	ck_assert(option_repeatable(ROW(origin)) && !option_repeatable(ROW(max_message)) && !option_repeatable(ROW(check)));
+	ck_assert(option_repeatable(ROW(listen)) && option_repeatable(ROW(plugin)) &&
+		  option_repeatable(ROW(plugin_set)));
+	ck_assert(option_repeatable(ROW(worker)) && option_repeatable(ROW(attach)) &&
+		  option_repeatable(ROW(script)));
+	ck_assert(option_repeatable(ROW(origin)) && !option_repeatable(ROW(max_message)) &&
+		  !option_repeatable(ROW(check)));
 }
 END_TEST
 
@@ -257,17 +294,20 @@ START_TEST(help_tells_each_option)
 {
 	char *help = printed(option_print_help), line[128];
 
-	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT; row++) {
-		snprintf(line, sizeof line, "%s--%s%s%s\n", row->letter ? ", " : "      ", row->name, row->argument ? " " : "",
-			 row->argument ? row->argument : "");
-		ck_assert_msg((strstr(help, line) != NULL) == (row->group != OPTION_HIDDEN), "%s", line);
+	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
+	     row++) {
+		snprintf(line, sizeof line, "%s--%s%s%s\n", row->letter ? ", " : "      ",
+			 row->name, row->argument ? " " : "", row->argument ? row->argument : "");
+		ck_assert_msg((strstr(help, line) != NULL) == (row->group != OPTION_HIDDEN), "%s",
+			      line);
 	}
 	ck_assert_ptr_nonnull(strstr(help, "  -p, --plugin [MOUNT=]FILE.so\n"));
 	ck_assert_ptr_nonnull(strstr(help, "(1k to 1g; default 16m)"));
 	ck_assert_ptr_nonnull(strstr(help, "to 168h, 0: never; default 120s)"));
 	/* No line is wider than a terminal, except what can not be broken. */
 	for (char *rest = help, *row; (row = strsep(&rest, "\n")) != NULL;)
-		ck_assert_msg(strlen(row) <= 80 || strchr(row + 8, ' ') == NULL || row[0] != ' ', "%s", row);
+		ck_assert_msg(strlen(row) <= 80 || strchr(row + 8, ' ') == NULL || row[0] != ' ',
+			      "%s", row);
 	free(help);
 }
 END_TEST
@@ -276,12 +316,15 @@ START_TEST(man_page_is_escaped)
 {
 	char *man = printed(option_print_man);
 
-	ck_assert_ptr_nonnull(strstr(man, ".TP\n\\fB\\-p\\fR, \\fB\\-\\-plugin\\fR \\fI[MOUNT=]FILE.so\\fR\n"));
+	ck_assert_ptr_nonnull(
+		strstr(man, ".TP\n\\fB\\-p\\fR, \\fB\\-\\-plugin\\fR \\fI[MOUNT=]FILE.so\\fR\n"));
 	ck_assert_ptr_nonnull(strstr(man, ".TP\n\\fB\\-\\-max\\-message\\fR \\fISIZE\\fR\n"));
 	ck_assert_ptr_nonnull(strstr(man, ".SS Limits\n"));
 	ck_assert_ptr_null(strstr(man, "help\\-man"));
 	for (char *rest = man, *line; (line = strsep(&rest, "\n")) != NULL;)
-		ck_assert_msg(line[0] != '.' || strncmp(line, ".SS ", 4) == 0 || strcmp(line, ".TP") == 0, "%s", line);
+		ck_assert_msg(line[0] != '.' || strncmp(line, ".SS ", 4) == 0 ||
+				      strcmp(line, ".TP") == 0,
+			      "%s", line);
 	free(man);
 }
 END_TEST
@@ -291,15 +334,19 @@ START_TEST(markdown_is_a_table)
 	char *text = printed(option_print_markdown);
 	size_t rows = 0;
 
-	ck_assert_ptr_nonnull(strstr(text, "| `-l` `--listen ADDR:PORT\\|unix:PATH[,tls[=NAME]\\|,plain][,proxy]` | "));
-	for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; rows++) {
+	ck_assert_ptr_nonnull(
+		strstr(text,
+		       "| `-l` `--listen ADDR:PORT\\|unix:PATH[,tls[=NAME]\\|,plain][,proxy]` | "));
+	for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0';
+	     rows++) {
 		size_t bars = 0;
 
 		for (char *p = line; *p != '\0'; p++)
 			bars += *p == '|' && (p == line || p[-1] != '\\');
 		ck_assert_msg(bars == 4, "%s", line);
 	}
-	ck_assert_uint_eq(rows, 2 + OPTION_COUNT - 2); /* a head of two lines; two options are hidden */
+	/* a head of two lines; two options are hidden */
+	ck_assert_uint_eq(rows, 2 + OPTION_COUNT - 2);
 	free(text);
 }
 END_TEST

@@ -1,4 +1,5 @@
-/* The output queue against a real socket: what arrives, in which order, and what is kept for a peer that stands still. */
+/* The output queue against a real socket: what arrives, in which order, and what is kept for a peer
+ * that stands still. */
 #include <check.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -44,7 +45,8 @@ static size_t n_got, cap_got;
 static void setup(void)
 {
 	const int small = 4096;
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 	ck_assert_int_eq(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
 	q = (struct outq){.bytes = 0};
 	keeper = &spare;
@@ -105,7 +107,8 @@ static void drain(void)
 	receive(SIZE_MAX);
 }
 
-/* A binary frame whose payload is its number and then bytes that depend on it; at least 4 bytes of payload. */
+/* A binary frame whose payload is its number and then bytes that depend on it; at least 4 bytes of
+ * payload. */
 static struct slice numbered(uint32_t number, size_t len)
 {
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
@@ -131,14 +134,16 @@ static void urgent(uint8_t number)
 	ck_assert(outq_urgent(&q, frame, sizeof frame, keeper));
 }
 
-/* The number of the frame at *at, which must be whole and unspoiled; -1 - n for a pong. Moves *at behind it. */
+/* The number of the frame at *at, which must be whole and unspoiled; -1 - n for a pong. Moves *at
+ * behind it. */
 static int64_t next_frame(size_t *at)
 {
 	ck_assert_uint_gt(n_got - *at, 1);
 	const uint8_t *p = got + *at;
-	size_t size = (size_t)frame_size(p, n_got - *at), head = frame_head_size(size > 65535 + 4      ? size
-										 : (p[1] & 127) == 126 ? 126
-												       : 1);
+	size_t size = (size_t)frame_size(p, n_got - *at),
+	       head = frame_head_size(size > 65535 + 4	    ? size
+				      : (p[1] & 127) == 126 ? 126
+							    : 1);
 	uint32_t number;
 	ck_assert_uint_gt(size, 0);
 	ck_assert_uint_le(size, n_got - *at);
@@ -200,10 +205,12 @@ START_TEST(many_slices)
 }
 END_TEST
 
-/* An array that was given back serves the next queue that needs one; all of them together are bounded. */
+/* An array that was given back serves the next queue that needs one; all of them together are
+ * bounded. */
 START_TEST(arrays_are_kept_for_others)
 {
-	const uint32_t N = RUNNING_ON_VALGRIND ? 60 : 600; /* more than are kept, but for valgrind */
+	/* more than are kept, but for valgrind */
+	const uint32_t N = RUNNING_ON_VALGRIND ? 60 : 600;
 	struct outq *many = calloc(N, sizeof *many), first = q;
 	append_apart(3);
 	const void *array = q.list;
@@ -257,7 +264,8 @@ START_TEST(a_stalled_queue_copies_small_slices)
 	}
 	size_t held = 0;
 	const struct outq_notes *b = outq_backlog(&q);
-	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL; run = outq_notes_run(b, run->next)) {
+	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL;
+	     run = outq_notes_run(b, run->next)) {
 		ck_assert(run->s.chunk->owned);
 		held += run->s.chunk->size;
 	}
@@ -446,7 +454,8 @@ END_TEST
 
 START_TEST(no_memory_changes_nothing)
 {
-	struct slice a = numbered(0, 100), b = numbered(1, 100), c = numbered(2, 100), large = numbered(3, 60000);
+	struct slice a = numbered(0, 100), b = numbered(1, 100), c = numbered(2, 100),
+		     large = numbered(3, 60000);
 	ck_assert(outq_append(&q, &a, keeper));
 	no_memory = true; /* for Check's assertions too: they wait */
 	bool apart = outq_append(&q, &c, keeper), beside = outq_append(&q, &b, keeper),
@@ -456,7 +465,8 @@ START_TEST(no_memory_changes_nothing)
 	ck_assert(beside); /* a neighbour needs none */
 	ck_assert_uint_eq(outq_n(&q), 1);
 	ck_assert_uint_eq(q.bytes, a.len + b.len);
-	ck_assert_uint_eq(c.chunk->refs, 5); /* the pool's, the three slices' above and the queue's */
+	/* the pool's, the three slices' above and the queue's */
+	ck_assert_uint_eq(c.chunk->refs, 5);
 	ck_assert(outq_append(&q, &c, keeper));
 	ck_assert(outq_append(&q, &large, keeper));
 	uint64_t sent = 0;
@@ -476,8 +486,8 @@ START_TEST(no_memory_changes_nothing)
 }
 END_TEST
 
-/* Frames of any size, urgent ones, cuts and a reader of moods: what arrives are whole frames in order, none missing but those
- * that a cut can have taken. */
+/* Frames of any size, urgent ones, cuts and a reader of moods: what arrives are whole frames in
+ * order, none missing but those that a cut can have taken. */
 START_TEST(random_traffic)
 {
 	unsigned seed = (unsigned)_i * 104729 + 3;
@@ -486,9 +496,12 @@ START_TEST(random_traffic)
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 400 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100;
 		if (dice < 50) {
-			append(number++, 4 + (unsigned)rand_r(&seed) % (dice == 0 ? 100000 : dice < 5 ? 20000 : 300));
+			append(number++, 4 + (unsigned)rand_r(&seed) % (dice == 0  ? 100000
+									: dice < 5 ? 20000
+										   : 300));
 		} else if (dice < 52 && n_cuts < 1000) {
-			/* What is waiting is lost but for a frame begun; its number is that of no later one. */
+			/* What is waiting is lost but for a frame begun; its number is that of no
+			 * later one. */
 			outq_cut(&q, keeper);
 			cut_at[n_cuts++] = number;
 		} else if (dice < 60 && q.stalled) {
@@ -520,7 +533,8 @@ START_TEST(random_traffic)
 			bool at_cut = false;
 			for (uint32_t i = 0; i < n_cuts; i++)
 				at_cut = at_cut || f == cut_at[i];
-			ck_assert_msg(at_cut, "frames %" PRId64 " to %" PRId64 " are missing", last + 1, f - 1);
+			ck_assert_msg(at_cut, "frames %" PRId64 " to %" PRId64 " are missing",
+				      last + 1, f - 1);
 		}
 		last = f;
 	}
@@ -563,8 +577,8 @@ static bool squeeze(uint32_t number, size_t len, bool conflate)
 	return room;
 }
 
-/* What arrives are whole frames in order, with every one that was to be kept and, where only those with newer ones are given up, the
- * newest of each key. */
+/* What arrives are whole frames in order, with every one that was to be kept and, where only those
+ * with newer ones are given up, the newest of each key. */
 static void random_giving_up(unsigned seed, bool conflate)
 {
 	spare.max = BOUND;
@@ -576,7 +590,8 @@ static void random_giving_up(unsigned seed, bool conflate)
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 1000 : 8000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100, r = (unsigned)rand_r(&seed);
 		if (dice < 80) {
-			bool room = squeeze(number, 4 + (dice == 0 ? r % 20000 : r % 400), conflate);
+			bool room =
+				squeeze(number, 4 + (dice == 0 ? r % 20000 : r % 400), conflate);
 			if (room && note_of(number) != OUTQ_NOTES_KEEP)
 				newest[note_of(number)] = number;
 			lost = lost || !room;
@@ -713,7 +728,8 @@ START_TEST(a_delivery_is_like_one_message)
 	uint32_t large = q.bytes;
 	ck_assert_uint_gt(large, 12 * BOUND);
 	uint32_t n = 2;
-	while (deliver(n, 100, false)) /* what comes while that is on its way is judged as if it was not there */
+	/* what comes while that is on its way is judged as if it was not there */
+	while (deliver(n, 100, false))
 		n++;
 	ck_assert_uint_le(q.bytes, large + BOUND + 200);
 	ck_assert_uint_ge(q.bytes, large + BOUND - 300);
@@ -721,7 +737,9 @@ START_TEST(a_delivery_is_like_one_message)
 	ck_assert(!deliver(++n, 50000, false));
 	while (q.bytes > large)
 		receive(4096), flush();
-	while (deliver(++n, 100, false)) /* of the large one some is still there, and what waits behind it is nearly as much as before */
+	/* of the large one some is still there, and what waits behind it is nearly as much as
+	 * before */
+	while (deliver(++n, 100, false))
 		ck_assert_uint_lt(q.bytes, large + 1000);
 	while (q.bytes > BOUND / 2)
 		receive(4096), flush();
@@ -738,15 +756,17 @@ START_TEST(there_is_one_at_a_time)
 		for (int i = 0; i < 10; i++)
 			ck_assert(deliver(delivery, 20000, false));
 	ck_assert(!deliver(3, 100, false)); /* the second counts */
+	/* an answer goes in always, and does not count for what comes later */
 	for (int i = 0; i < 10; i++)
-		ck_assert(deliver(4, 20000, true)); /* an answer goes in always, and does not count for what comes later */
+		ck_assert(deliver(4, 20000, true));
 	ck_assert(!deliver(5, 100, false));
 	while (q.bytes > 220000) /* half of the second has left */
 		receive(4096), flush();
 	ck_assert(!deliver(6, 100, false));
 	drain();
 	stall();
-	ck_assert(deliver(7, 200000, false)); /* one message that is more than the bound is like a delivery that is */
+	/* one message that is more than the bound is like a delivery that is */
+	ck_assert(deliver(7, 200000, false));
 	ck_assert(deliver(8, 100, false));
 }
 END_TEST

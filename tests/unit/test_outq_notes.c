@@ -1,4 +1,5 @@
-/* The backlog against a list that does the same slowly: what is given up and what stays, in which order, and how much memory. */
+/* The backlog against a list that does the same slowly: what is given up and what stays, in which
+ * order, and how much memory. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -143,13 +144,15 @@ static void drop_oldest(uint64_t most)
 		model_remove(i);
 	}
 	ck_assert(outq_notes_weight(b) <= most || model_oldest() == n_model);
-	ck_assert(last == 0 || outq_notes_weight(b) + last + OUTQ_NOTES_RUN + OUTQ_NOTES_KEY > most);
+	ck_assert(last == 0 ||
+		  outq_notes_weight(b) + last + OUTQ_NOTES_RUN + OUTQ_NOTES_KEY > most);
 }
 
 /* All of it, at once. */
 static void conflate(void)
 {
-	for (int i = 0; i < 10000 && b->stale > (begun > 0 && outq_notes_run(b, b->first)->stale); i++)
+	for (int i = 0; i < 10000 && b->stale > (begun > 0 && outq_notes_run(b, b->first)->stale);
+	     i++)
 		outq_notes_conflate(b, begun);
 	outq_notes_conflate(b, begun);
 	model_conflate();
@@ -183,7 +186,8 @@ static void compare_message(const struct outq_notes_run *run, uint32_t off, cons
 static void compare(void)
 {
 	uint32_t at = 0, bytes = 0, kept = 0, live = 0, keys = 0;
-	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL; run = outq_notes_run(b, run->next)) {
+	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL;
+	     run = outq_notes_run(b, run->next)) {
 		uint32_t n = 0;
 		ck_assert_ptr_nonnull(run->s.chunk);
 		for (uint32_t off = 0; off < run->s.len; off += model[at++].len, n++) {
@@ -261,7 +265,8 @@ START_TEST(answers_and_what_is_begun_stay)
 }
 END_TEST
 
-/* Messages that are treated alike take no more than their bytes, however small they are; and what is begun is parted from them. */
+/* Messages that are treated alike take no more than their bytes, however small they are; and what
+ * is begun is parted from them. */
 START_TEST(small_ones_take_their_bytes)
 {
 	const uint32_t N = RUNNING_ON_VALGRIND ? 3000 : 20000;
@@ -309,8 +314,10 @@ START_TEST(the_newest_of_a_key_stays)
 }
 END_TEST
 
-/* However many there are, each message that comes pays for a few of them; and those that are still to go do not count. */
-/* All members of a room are given the same keys: if their indexes grew at the same one, that would be one long turn. */
+/* However many there are, each message that comes pays for a few of them; and those that are still
+ * to go do not count. */
+/* All members of a room are given the same keys: if their indexes grew at the same one, that would
+ * be one long turn. */
 START_TEST(indexes_do_not_grow_together)
 {
 	enum { BACKLOGS = 200, KEYS = 1000 };
@@ -414,7 +421,8 @@ START_TEST(taken_from_a_queue)
 						    i == 0 || i == 3 ? OUTQ_NOTES_KEEP
 						    : i >= 8	     ? 99
 								     : 0};
-	static const uint32_t runs[] = {1, 2, 1, 4, 1, 1, 1}; /* the rest, 1 and 2, the answer, 4 to 7, two of a key, the pong */
+	/* the rest, 1 and 2, the answer, 4 to 7, two of a key, the pong */
+	static const uint32_t runs[] = {1, 2, 1, 4, 1, 1, 1};
 	ck_assert_uint_eq(b->live, 7);
 	uint32_t at = b->first;
 	for (uint32_t i = 0; i < 7; i++, at = outq_notes_at(b, at)->next)
@@ -471,7 +479,8 @@ START_TEST(a_cut_keeps_the_first_bytes)
 }
 END_TEST
 
-/* Values of many keys, a few of which change all the time: what never changes must not keep the chunks of all that has gone. */
+/* Values of many keys, a few of which change all the time: what never changes must not keep the
+ * chunks of all that has gone. */
 START_TEST(memory_is_in_proportion)
 {
 	enum { COLD = 400 };
@@ -487,14 +496,16 @@ START_TEST(memory_is_in_proportion)
 		ck_assert_uint_le(b->live, COLD + 5);
 		ck_assert_uint_eq(b->stale, 0);
 		if (account.held > 4 * (uint64_t)b->bytes + (512 << 10))
-			ck_abort_msg("%llu bytes are held for %u", (unsigned long long)account.held, b->bytes);
+			ck_abort_msg("%llu bytes are held for %u", (unsigned long long)account.held,
+				     b->bytes);
 	}
 }
 END_TEST
 
 static uint64_t frame_bytes(void)
 {
-	return sizeof *b + b->n_blocks * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks);
+	return sizeof *b +
+	       b->n_blocks * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks);
 }
 
 START_TEST(large_ones_are_shared_and_counted_once)
@@ -533,7 +544,8 @@ START_TEST(without_memory)
 			bool ok = outq_notes_append(b, &s, false);
 			memory_left = -1;
 			if (ok)
-				model[n_model++] = (struct message){number++, s.len, (uint64_t)i % 200 + 1};
+				model[n_model++] =
+					(struct message){number++, s.len, (uint64_t)i % 200 + 1};
 			slice_unref(&s);
 		}
 		compare();
@@ -567,7 +579,9 @@ START_TEST(random_traffic)
 	for (int step = 0; step < (RUNNING_ON_VALGRIND ? 600 : 4000); step++) {
 		unsigned dice = (unsigned)rand_r(&seed) % 100, r = (unsigned)rand_r(&seed);
 		if (dice < 60) {
-			add(r % (dice == 0 ? 40000 : 400), dice < 20 ? 0 : dice < 25 ? OUTQ_NOTES_KEEP : r / 400 % 40 + 1);
+			add(r % (dice == 0 ? 40000 : 400), dice < 20   ? 0
+							   : dice < 25 ? OUTQ_NOTES_KEEP
+								       : r / 400 % 40 + 1);
 		} else if (dice < 75 && n_model > 0) {
 			pop();
 		} else if (dice < 78 && n_model > 0 && begun == 0 && model[0].len > 12) {

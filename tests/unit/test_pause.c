@@ -1,4 +1,5 @@
-/* Back-pressure: connections that are paused because their handler is behind go on when it has caught up, whatever it settles when. */
+/* Back-pressure: connections that are paused because their handler is behind go on when it has
+ * caught up, whatever it settles when. */
 #include "rig.h"
 #include "run.h"
 
@@ -28,8 +29,10 @@ static void teardown(void)
 	r = NULL;
 }
 
-/* Messages come in order, each once; whether the next event is settled at once is left to chance. */
-static enum handler_result in_order(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* Messages come in order, each once; whether the next event is settled at once is left to chance.
+ */
+static enum handler_result in_order(struct rig *rig, const struct hub_event *e, struct commit *c,
+				    struct span *why_r)
 {
 	(void)c;
 	(void)why_r;
@@ -55,7 +58,8 @@ static void open_settled(int client)
 	}
 }
 
-/* Who is in the list is paused, once, and the other way round. (Assertions that hold cost a write each: too much for so many.) */
+/* Who is in the list is paused, once, and the other way round. (Assertions that hold cost a write
+ * each: too much for so many.) */
 static void check_list(void)
 {
 	struct session *s;
@@ -64,7 +68,8 @@ static void check_list(void)
 	for (int which = 0; which < BUDGET_WAITS; which++)
 		TAILQ_FOREACH (c, &r->mount->budget->queues[0].waiting[which], more->budget_link) {
 			if (!(c->paused & CONN_PAUSE_BUDGET))
-				ck_abort_msg("one that is not paused is in the list of those that are");
+				ck_abort_msg(
+					"one that is not paused is in the list of those that are");
 			listed++;
 		}
 	while ((s = slotmap_next(&r->hub.sessions, &cursor)) != NULL)
@@ -84,7 +89,8 @@ START_TEST(going_on)
 	for (int k = 0; k < MESSAGES; k++) {
 		for (int i = 1; i <= CLIENTS; i++) {
 			message[0] = (uint8_t)k;
-			rig_frame(r, i, FRAME_BINARY, message, 1 + roll(roll(5) == 0 ? sizeof message : 200));
+			rig_frame(r, i, FRAME_BINARY, message,
+				  1 + roll(roll(5) == 0 ? sizeof message : 200));
 		}
 		if (roll(4) == 0)
 			rig_turn(r);

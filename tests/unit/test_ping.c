@@ -1,4 +1,5 @@
-/* Pings: whoever is silent gets one in time, and they do not leave together, however many came at once. */
+/* Pings: whoever is silent gets one in time, and they do not leave together, however many came at
+ * once. */
 #include <sys/resource.h>
 
 #include "rig.h"
@@ -18,7 +19,8 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t)
 	if (began.tv_sec == 0)
 		__real_clock_gettime(id, &began);
 	uint64_t ms = (uint64_t)began.tv_sec * 1000 + ahead_ms;
-	*t = (struct timespec){.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000 * 1000000)};
+	*t = (struct timespec){.tv_sec = (time_t)(ms / 1000),
+			       .tv_nsec = (long)(ms % 1000 * 1000000)};
 	return 0;
 }
 
@@ -37,10 +39,13 @@ static void begin(uint32_t idle_ms, uint32_t ping_ms)
 	r = rig_new(&limits, 0);
 	for (int i = 0; i < CLIENTS; i++) {
 		int pair[2];
-		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+					    pair),
+				 0);
 		fds[i] = pair[1];
 		ck_assert(conn_add(&r->conns, pair[0], &somebody, &plain));
-		ck_assert_int_eq(send(fds[i], RIG_UPGRADE, sizeof RIG_UPGRADE - 1, 0), (ssize_t)sizeof RIG_UPGRADE - 1);
+		ck_assert_int_eq(send(fds[i], RIG_UPGRADE, sizeof RIG_UPGRADE - 1, 0),
+				 (ssize_t)sizeof RIG_UPGRADE - 1);
 		r->said_len = 0;
 	}
 	RIG_UNTIL(r, (r->said_len = 0, r->hub.sessions.count == CLIENTS));
@@ -54,7 +59,8 @@ static void end(void)
 		close(fds[i]);
 }
 
-/* How many pings left in the next step. libevent has a clock of its own: the tick is the test's to call. */
+/* How many pings left in the next step. libevent has a clock of its own: the tick is the test's to
+ * call. */
 static unsigned step(void)
 {
 	uint64_t before = r->loop->stats.bytes_out;

@@ -1,4 +1,5 @@
-/* The PROXY protocol. Each header is given in every way it can be cut in two, and grows byte by byte. */
+/* The PROXY protocol. Each header is given in every way it can be cut in two, and grows byte by
+ * byte. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,19 +9,24 @@
 
 #define V2 "\r\n\r\n\0\r\nQUIT\n"
 #define IP4 "\xC0\0\2\1\xC0\0\2\2\x12\x34\0\x50"
-#define IP6 "\x20\1\xD\xB8\0\0\0\0\0\0\0\0\0\0\0\1\x20\1\xD\xB8\0\0\0\0\0\0\0\0\0\0\0\2\x12\x34\0\x50"
-#define MAPPED6 "\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\0\2\1\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\0\2\2\x12\x34\0\x50"
+#define IP6 \
+	"\x20\1\xD\xB8\0\0\0\0\0\0\0\0\0\0\0\1\x20\1\xD\xB8\0\0\0\0\0\0\0\0\0\0\0\2\x12\x34\0\x50"
+#define MAPPED6 \
+	"\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\0\2\1\0\0\0\0\0\0\0\0\0\0\xFF\xFF\xC0\0\2\2\x12\x34\0\x50"
 #define BYTES(literal) literal, sizeof(literal) - 1
 
 static const struct {
 	const char *bytes;
 	size_t len;
-	const char *says; /* "source port destination port", "local", "secure ..."; NULL: it is refused */
+	/* "source port destination port", "local", "secure ..."; NULL: it is refused */
+	const char *says;
 } headers[] = {
 	{BYTES("PROXY TCP4 192.0.2.1 192.0.2.2 4660 80\r\n"), "192.0.2.1 4660 192.0.2.2 80"},
-	{BYTES("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"), "255.255.255.255 65535 255.255.255.255 65535"},
+	{BYTES("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"),
+	 "255.255.255.255 65535 255.255.255.255 65535"},
 	{BYTES("PROXY TCP4 192.0.2.1 192.0.2.2 0 0\r\n"), "192.0.2.1 0 192.0.2.2 0"},
-	{BYTES("PROXY TCP6 2001:db8::1 2001:db8::2 4660 80\r\n"), "2001:db8::1 4660 2001:db8::2 80"},
+	{BYTES("PROXY TCP6 2001:db8::1 2001:db8::2 4660 80\r\n"),
+	 "2001:db8::1 4660 2001:db8::2 80"},
 	{BYTES("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"),
 	 "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535"},
 	{BYTES("PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n"), "192.0.2.1 1 ::1 2"},
@@ -95,12 +101,14 @@ static void told(const struct proxy_header *h, char text[200])
 	if (h->local)
 		snprintf(text, 200, "local");
 	else
-		snprintf(text, 200, "%s%s %u %s %u", h->secure ? "secure " : "", address_text(&h->source, from), h->source.port,
+		snprintf(text, 200, "%s%s %u %s %u", h->secure ? "secure " : "",
+			 address_text(&h->source, from), h->source.port,
 			 address_text(&h->destination, to), h->destination.port);
 }
 
 /* Reads it in a block of exactly its length, so that a read beyond is found. */
-static enum proxy_status read_exactly(struct proxy_header *h, const char *bytes, size_t len, size_t *used_r, const char **why_r)
+static enum proxy_status read_exactly(struct proxy_header *h, const char *bytes, size_t len,
+				      size_t *used_r, const char **why_r)
 {
 	uint8_t *copy = malloc(len > 0 ? len : 1);
 	memcpy(copy, bytes, len);
@@ -133,7 +141,8 @@ START_TEST(table)
 	ck_assert_str_eq(text, says);
 	memcpy(more, headers[_i].bytes, len);
 	memcpy(more + len, "GET / HTTP/1.1\r\n", 16);
-	ck_assert_int_eq(read_exactly(&h, more, len + 16, &used, &why), PROXY_OK); /* what follows is not its business */
+	/* what follows is not its business */
+	ck_assert_int_eq(read_exactly(&h, more, len + 16, &used, &why), PROXY_OK);
 	ck_assert_uint_eq(used, len);
 }
 END_TEST

@@ -85,7 +85,8 @@ START_TEST(names)
 {
 	char name[PUSH_SOURCE_NAME_MAX + 1];
 	memset(name, 'x', sizeof name);
-	ck_assert_int_eq(push_judge(&sources, (struct span){name, PUSH_SOURCE_NAME_MAX + 1}, 1), PUSH_BAD_NAME);
+	ck_assert_int_eq(push_judge(&sources, (struct span){name, PUSH_SOURCE_NAME_MAX + 1}, 1),
+			 PUSH_BAD_NAME);
 	ck_assert_int_eq(push_judge(&sources, (struct span){NULL, 0}, 1), PUSH_BAD_NAME);
 	for (size_t n = 1; n <= PUSH_SOURCE_NAME_MAX; n++) {
 		ck_assert_int_eq(push_judge(&sources, (struct span){name, n}, 1), PUSH_NEW);
@@ -160,7 +161,9 @@ START_TEST(model)
 			continue;
 		}
 		known[who] = true;
-		ck_assert_int_eq(v, n <= highest[who] ? PUSH_REPEATED : n == highest[who] + 1 ? PUSH_NEW : PUSH_GAP);
+		ck_assert_int_eq(v, n <= highest[who]	    ? PUSH_REPEATED
+				    : n == highest[who] + 1 ? PUSH_NEW
+							    : PUSH_GAP);
 		if (v == PUSH_NEW && (state >> 30) % 2 == 0) {
 			done(name_of(who), n);
 			highest[who] = n;

@@ -1,4 +1,5 @@
-/* What a connection may send, and when it is told that it sent more; with a clock that the test sets. */
+/* What a connection may send, and when it is told that it sent more; with a clock that the test
+ * sets. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -53,7 +54,8 @@ START_TEST(several_at_once)
 	struct rate_limit m;
 	rate_limit_init(&m, &rule, 1);
 	ck_assert(!rate_limit_take(&m, 1, 11));
-	ck_assert(rate_limit_take(&m, 1, 7) && !rate_limit_take(&m, 1, 4) && rate_limit_take(&m, 1, 3) && !rate_limit_take(&m, 1, 1));
+	ck_assert(rate_limit_take(&m, 1, 7) && !rate_limit_take(&m, 1, 4) &&
+		  rate_limit_take(&m, 1, 3) && !rate_limit_take(&m, 1, 1));
 	ck_assert(!rate_limit_take(&m, 1000000, 11) && rate_limit_take(&m, 1000000, 10));
 	ck_assert(!rate_limit_take(&m, 1000000, UINT32_MAX));
 	ck_assert_uint_eq(rate_limit_rest(&m), 5);
@@ -71,7 +73,8 @@ START_TEST(a_rule_that_changes)
 		ck_assert(rate_limit_take(&m, 1, 1));
 	rule.rate = (struct bucket_rate){2, 10};
 	ck_assert(!rate_limit_take(&m, 1, 1));
-	ck_assert(rate_limit_take(&m, 11, 1) && rate_limit_take(&m, 11, 1) && !rate_limit_take(&m, 11, 1));
+	ck_assert(rate_limit_take(&m, 11, 1) && rate_limit_take(&m, 11, 1) &&
+		  !rate_limit_take(&m, 11, 1));
 }
 END_TEST
 

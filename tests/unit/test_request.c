@@ -1,4 +1,5 @@
-/* Heads of HTTP requests. Each is parsed whole and in growing pieces (every length), and must give the same answer. */
+/* Heads of HTTP requests. Each is parsed whole and in growing pieces (every length), and must give
+ * the same answer. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,8 @@ struct answer {
 	const char *why;
 };
 
-static struct answer parse(const struct request_limits *l, const char *bytes, size_t n, struct request_progress *progress)
+static struct answer parse(const struct request_limits *l, const char *bytes, size_t n,
+			   struct request_progress *progress)
 {
 	static const struct request_progress none;
 	struct answer a = {0, 0, ""};
@@ -49,8 +51,10 @@ static struct answer parse(const struct request_limits *l, const char *bytes, si
 	return a;
 }
 
-/* Parses a prefix of every length as if the bytes came so, `piece` at a time, until there is an answer. */
-static void in_pieces(const struct request_limits *l, const char *bytes, size_t n, size_t piece, const struct answer *whole)
+/* Parses a prefix of every length as if the bytes came so, `piece` at a time, until there is an
+ * answer. */
+static void in_pieces(const struct request_limits *l, const char *bytes, size_t n, size_t piece,
+		      const struct answer *whole)
 {
 	struct answer a = {0, 0, ""};
 
@@ -61,8 +65,9 @@ static void in_pieces(const struct request_limits *l, const char *bytes, size_t 
 		a = parse(l, bytes, have, &progress);
 	}
 	if (a.status != whole->status || a.used != whole->used || strcmp(a.why, whole->why) != 0)
-		ck_abort_msg("in pieces of %zu: %d %zu %s\nwhole: %d %zu %s\n%.200s", piece, a.status, a.used, a.why, whole->status,
-			     whole->used, whole->why, bytes);
+		ck_abort_msg("in pieces of %zu: %d %zu %s\nwhole: %d %zu %s\n%.200s", piece,
+			     a.status, a.used, a.why, whole->status, whole->used, whole->why,
+			     bytes);
 }
 
 /* The answer to a head, which leaves `parsed` pointing into the bytes when it is a right one. */
@@ -93,7 +98,8 @@ static int answer(const char *head)
 		const struct span span_ = (got); \
 		ck_assert_ptr_nonnull(span_.p); \
 		if (!span_eq(span_, span_of(text))) \
-			ck_abort_msg("expected \"%s\", got \"%.*s\"", text, (int)span_.n, span_.p); \
+			ck_abort_msg("expected \"%s\", got \"%.*s\"", text, (int)span_.n, \
+				     span_.p); \
 	} while (0)
 
 /* --- right ones ------------------------------------------------------------------------------- */
@@ -158,7 +164,8 @@ START_TEST(targets)
 		{"//a//", 200, "//a//", "", "example.com"},
 		{"/a%2Fb", 200, "/a/b", "", "example.com"},
 		{"/%3f%23", 200, "/?#", "", "example.com"},
-		{"/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", 200, "/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", "", "example.com"},
+		{"/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", 200, "/~!$&'()*,;=:@|\"<>[]{}^`\\-_.", "",
+		 "example.com"},
 		{"/a+b", 200, "/a+b", "", "example.com"},
 		{"/.well-known/..x/x../...", 200, "/.well-known/..x/x../...", "", "example.com"},
 		{"http://other.org/x?y", 200, "/x", "y", "other.org"},
@@ -229,21 +236,27 @@ START_TEST(connection_facts)
 		{GET HOST "Connection: Upgrade\r\n\r\n", true, false, false},
 		{GET HOST "Connection: Upgrade\r\nUpgrade: websockets\r\n\r\n", true, false, false},
 		{GET HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", true, true, false},
-		{"GET / HTTP/1.0\r\n" HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", false, false, false},
+		{"GET / HTTP/1.0\r\n" HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		 false, false, false},
 		{"GET / HTTP/1.0\r\n\r\n", false, false, false},
 		{"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false, false, false},
 		{"POST / HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", true, false, false},
 		{"POST / HTTP/1.1\r\n" HOST "Content-Length: 17\r\n\r\n", true, false, true},
-		{"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", true, false, true},
+		{"POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", true, false,
+		 true},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		ck_assert_int_eq(answer(cases[i].head), 200);
-		if (parsed.keep_alive != cases[i].keep_alive || parsed.wants_upgrade != cases[i].wants_upgrade ||
+		if (parsed.keep_alive != cases[i].keep_alive ||
+		    parsed.wants_upgrade != cases[i].wants_upgrade ||
 		    parsed.has_body != cases[i].has_body)
-			ck_abort_msg("%s: got %d %d %d", cases[i].head, parsed.keep_alive, parsed.wants_upgrade, parsed.has_body);
+			ck_abort_msg("%s: got %d %d %d", cases[i].head, parsed.keep_alive,
+				     parsed.wants_upgrade, parsed.has_body);
 	}
-	ck_assert_int_eq(answer("PUT / HTTP/1.1\r\n" HOST "Content-Length: 000123456789012345\r\n\r\n"), 200);
+	ck_assert_int_eq(answer("PUT / HTTP/1.1\r\n" HOST
+				"Content-Length: 000123456789012345\r\n\r\n"),
+			 200);
 	ck_assert(parsed.content_length == UINT64_C(123456789012345));
 	ck_assert_int_eq(answer("GET / HTTP/1.0\r\n\r\n"), 200);
 	ck_assert_uint_eq(parsed.host.n, 0);
@@ -328,10 +341,15 @@ START_TEST(wrong_heads)
 		const int got = answer(cases[i].head);
 
 		if (got != cases[i].status)
-			ck_abort_msg("case %zu: expected %d, got %d for\n%s", i, cases[i].status, got, cases[i].head);
+			ck_abort_msg("case %zu: expected %d, got %d for\n%s", i, cases[i].status,
+				     got, cases[i].head);
 	}
-	ck_assert_int_eq(answer_n(&limits, GET HOST "X: a\0b\r\n\r\n", sizeof(GET HOST "X: a\0b\r\n\r\n") - 1), 400);
-	ck_assert_int_eq(answer_n(&limits, GET "Host: a\0b\r\n\r\n", sizeof(GET "Host: a\0b\r\n\r\n") - 1), 400);
+	ck_assert_int_eq(answer_n(&limits, GET HOST "X: a\0b\r\n\r\n",
+				  sizeof(GET HOST "X: a\0b\r\n\r\n") - 1),
+			 400);
+	ck_assert_int_eq(answer_n(&limits, GET "Host: a\0b\r\n\r\n",
+				  sizeof(GET "Host: a\0b\r\n\r\n") - 1),
+			 400);
 	ck_assert_int_eq(answer_n(&limits, "GET /\0 HTTP/1.1\r\n", 17), 400);
 	ck_assert_int_eq(answer_n(&limits, "G\0T / HTTP/1.1\r\n", 16), 400);
 }
@@ -393,14 +411,18 @@ START_TEST(limit_of_headers)
 
 	for (few.headers_max = 1; few.headers_max < 200; few.headers_max += 33)
 		for (unsigned count = 1; count < 105; count++) {
-			const unsigned max = few.headers_max < REQUEST_HEADERS_MAX ? few.headers_max : REQUEST_HEADERS_MAX;
+			const unsigned max = few.headers_max < REQUEST_HEADERS_MAX
+						     ? few.headers_max
+						     : REQUEST_HEADERS_MAX;
 			const struct answer right = {200, 0, ""};
 
 			n = (size_t)snprintf(head, sizeof head, GET HOST);
 			for (unsigned i = 1; i < count; i++)
-				n += (size_t)snprintf(head + n, sizeof head - n, "H%u: %u\r\n", i, i);
+				n += (size_t)snprintf(head + n, sizeof head - n, "H%u: %u\r\n", i,
+						      i);
 			n += (size_t)snprintf(head + n, sizeof head - n, "\r\n");
-			ck_assert_int_eq(parse(&few, head, n, NULL).status, count <= max ? right.status : 431);
+			ck_assert_int_eq(parse(&few, head, n, NULL).status,
+					 count <= max ? right.status : 431);
 			if (count <= max)
 				ck_assert_uint_eq(parsed.n_headers, count);
 		}
@@ -420,7 +442,8 @@ START_TEST(limit_of_the_path)
 			for (size_t i = 1; i < n; i++)
 				p += sprintf(p, escaped ? "%%41" : "A");
 			p += sprintf(p, "?query HTTP/1.1\r\n" HOST "\r\n");
-			ck_assert_int_eq(parse(&wide, head, (size_t)(p - head), NULL).status, n <= REQUEST_PATH_MAX ? 200 : 414);
+			ck_assert_int_eq(parse(&wide, head, (size_t)(p - head), NULL).status,
+					 n <= REQUEST_PATH_MAX ? 200 : 414);
 			if (n <= REQUEST_PATH_MAX)
 				ck_assert_uint_eq(parsed.path.n, n);
 		}
@@ -443,13 +466,15 @@ static long byte_by_byte(const char *head, size_t n)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
 	for (size_t have = 1; have <= n && status == REQUEST_MORE; have++)
-		status = request_parse(&parsed, &wide, head, have, &progress, &a.used, &a.status, &a.why);
+		status = request_parse(&parsed, &wide, head, have, &progress, &a.used, &a.status,
+				       &a.why);
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
 	ck_assert_int_ne(status, REQUEST_MORE);
 	return (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
 }
 
-/* What a byte costs does not grow with what came before it: this takes milliseconds, and minutes where the line is read anew for each. */
+/* What a byte costs does not grow with what came before it: this takes milliseconds, and minutes
+ * where the line is read anew for each. */
 START_TEST(pieces_cost_what_they_are)
 {
 	static char head[1 << 20];
@@ -498,7 +523,8 @@ START_TEST(strangers)
 	} rows[] = {{"\x16\x03\x01", 3, "TLS"},
 		    {"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", 36, "PROXY"},
 		    {"PROXY UNKNOWN\r\n", 15, "PROXY"},
-		    {"\0\r\nQUIT\n!", 9, "PROXY"}, /* behind the two empty lines that such a header begins with */
+		    /* behind the two empty lines that such a header begins with */
+		    {"\0\r\nQUIT\n!", 9, "PROXY"},
 		    {"\0SP\0\0\x10\0\0", 8, "--attach"}, /* what an nng socket says first */
 		    {"\0SP\0", 4, "--attach"},
 		    {"\0SPX", 4, "method"},
@@ -509,7 +535,8 @@ START_TEST(strangers)
 
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		ck_assert_int_eq(answer_n(&limits, rows[i].bytes, rows[i].n), 400);
-		ck_assert_ptr_nonnull(strstr(parse(&limits, rows[i].bytes, rows[i].n, NULL).why, rows[i].word));
+		ck_assert_ptr_nonnull(
+			strstr(parse(&limits, rows[i].bytes, rows[i].n, NULL).why, rows[i].word));
 	}
 	/* It could still be either of two, but no request. */
 	ck_assert_int_eq(parse(&limits, "\0SP", 3, NULL).status, 0);
@@ -541,9 +568,10 @@ END_TEST
 
 START_TEST(cookies_and_query_values)
 {
-	ck_assert_int_eq(answer("GET /?a=1&empty=&flag&a=2&b=x%20y+z=&=none HTTP/1.1\r\n" HOST
-				"Cookie: sid=abc=; theme=\"dark\" ;x\r\nCookie: later=1; sid=second\r\n\r\n"),
-			 200);
+	ck_assert_int_eq(
+		answer("GET /?a=1&empty=&flag&a=2&b=x%20y+z=&=none HTTP/1.1\r\n" HOST
+		       "Cookie: sid=abc=; theme=\"dark\" ;x\r\nCookie: later=1; sid=second\r\n\r\n"),
+		200);
 	ck_span(request_cookie(&parsed, "sid"), "abc=");
 	ck_span(request_cookie(&parsed, "theme"), "\"dark\"");
 	ck_span(request_cookie(&parsed, "later"), "1");

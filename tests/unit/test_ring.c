@@ -1,4 +1,5 @@
-/* Records from one thread to another: all of them, in order, each whole; memory that is used again; and what happens without any. */
+/* Records from one thread to another: all of them, in order, each whole; memory that is used again;
+ * and what happens without any. */
 #include <check.h>
 #include <pthread.h>
 #include <sched.h>
@@ -79,8 +80,17 @@ END_TEST
 /* Sizes around everything that has an edge, and longer than a block. */
 START_TEST(any_size)
 {
-	static const size_t sizes[] = {1,	7, 8, 9, RING_SMALL, RING_BLOCK - 8, RING_BLOCK - 7, RING_BLOCK, RING_BLOCK + 1,
-				       5000000, 4};
+	static const size_t sizes[] = {1,
+				       7,
+				       8,
+				       9,
+				       RING_SMALL,
+				       RING_BLOCK - 8,
+				       RING_BLOCK - 7,
+				       RING_BLOCK,
+				       RING_BLOCK + 1,
+				       5000000,
+				       4};
 	enum { N = sizeof sizes / sizeof *sizes };
 	ck_assert(ring_init(&ring));
 	for (int round = 0; round < 20; round++) {
@@ -214,7 +224,8 @@ START_TEST(two_threads)
 		}
 		want = size_of(&sizes);
 		memcpy(&number, p, sizeof number);
-		wrong += number != i || len != want || p[len - 1] != (len > 8 ? (uint8_t)i : p[7]) ||
+		wrong += number != i || len != want ||
+			 p[len - 1] != (len > 8 ? (uint8_t)i : p[7]) ||
 			 (len > 8 && p[8] != (uint8_t)i);
 		memset(p, 0xee, len); /* it is the consumer's */
 		i++;
@@ -222,7 +233,8 @@ START_TEST(two_threads)
 	pthread_join(thread, NULL);
 	nothing();
 	ck_assert_uint_eq(wrong, 0);
-	ck_assert_uint_lt(blocks, RECORDS / 100); /* a big one now and then, and else the same few */
+	/* a big one now and then, and else the same few */
+	ck_assert_uint_lt(blocks, RECORDS / 100);
 	ring_free(&ring);
 }
 END_TEST

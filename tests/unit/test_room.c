@@ -67,7 +67,8 @@ static void check_all(void)
 			n += model[i][k];
 		rooms += n > 0;
 		memberships += n;
-		ck_assert_msg((r != NULL) == (n > 0), "room %d with %u members is %s", k, n, r != NULL ? "there" : "not there");
+		ck_assert_msg((r != NULL) == (n > 0), "room %d with %u members is %s", k, n,
+			      r != NULL ? "there" : "not there");
 		if (r == NULL)
 			continue;
 		ck_assert_str_eq(r->name, name_of(k).p);
@@ -76,7 +77,8 @@ static void check_all(void)
 		ck_assert_uint_eq(r->refs, 1);
 		for (uint32_t m = 0; m < r->n; m++) {
 			const struct room_memberships *own = &r->here.members[m].session->rooms;
-			wrong += r->here.members[m].slot >= own->n || own->v[r->here.members[m].slot].room != r ||
+			wrong += r->here.members[m].slot >= own->n ||
+				 own->v[r->here.members[m].slot].room != r ||
 				 own->v[r->here.members[m].slot].slot != m;
 		}
 	}
@@ -87,7 +89,8 @@ static void check_all(void)
 			n += model[i][k];
 		ck_assert_uint_eq(own->n, n);
 		for (uint32_t m = 0; m < own->n; m++)
-			wrong += own->v[m].room->here.members[own->v[m].slot].session != sessions[i] ||
+			wrong += own->v[m].room->here.members[own->v[m].slot].session !=
+					 sessions[i] ||
 				 !model[i][atoi(own->v[m].room->name + 5)];
 	}
 	ck_assert_uint_eq(wrong, 0);
@@ -158,7 +161,8 @@ START_TEST(names_are_compared_whole)
 }
 END_TEST
 
-/* The names of what was left can be read until they are forgotten, also of rooms that are gone or made anew meanwhile. */
+/* The names of what was left can be read until they are forgotten, also of rooms that are gone or
+ * made anew meanwhile. */
 START_TEST(left_rooms_keep_their_names)
 {
 	for (int k = 0; k < 20; k++)
@@ -191,7 +195,8 @@ START_TEST(a_room_shrinks)
 	struct session **many = calloc(N, sizeof *many);
 	for (int i = 0; i < N; i++) {
 		many[i] = calloc(1, sizeof **many);
-		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i], &many[i]->rooms, NULL), ROOM_JOINED);
+		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i], &many[i]->rooms, NULL),
+				 ROOM_JOINED);
 	}
 	const struct room *r = room_find(&table, SPAN("big"));
 	uint32_t most = r->here.cap;
@@ -211,7 +216,8 @@ START_TEST(a_room_shrinks)
 }
 END_TEST
 
-/* What a leave of everything touches: the session's own rooms. That is counted in what it changes, not in time. */
+/* What a leave of everything touches: the session's own rooms. That is counted in what it changes,
+ * not in time. */
 START_TEST(leaving_all_touches_nobody_else)
 {
 	for (int k = 0; k < ROOMS; k++)
@@ -223,7 +229,8 @@ START_TEST(leaving_all_touches_nobody_else)
 	room_leave_all(&table, &sessions[2]->rooms);
 	room_forget_all(&sessions[2]->rooms);
 	for (uint32_t k = 0; k < sessions[1]->rooms.n; k++) /* not as memory, which has gaps */
-		ck_assert(before[k].room == sessions[1]->rooms.v[k].room && before[k].slot == sessions[1]->rooms.v[k].slot);
+		ck_assert(before[k].room == sessions[1]->rooms.v[k].room &&
+			  before[k].slot == sessions[1]->rooms.v[k].slot);
 	ck_assert_uint_eq(stats.rooms, ROOMS);
 	ck_assert_uint_eq(stats.memberships, ROOMS);
 	free(before);

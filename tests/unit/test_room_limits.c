@@ -1,4 +1,5 @@
-/* Limits of rooms. A commit is judged by how it would be in the end, and applied whole or not at all. */
+/* Limits of rooms. A commit is judged by how it would be in the end, and applied whole or not at
+ * all. */
 #include "rig.h"
 #include "run.h"
 
@@ -6,7 +7,8 @@
 #define MOUNT "the mount would have more rooms than --max-mount-rooms allows"
 #define NAME "a join named a room with a longer name than --max-room-name allows"
 
-/* Commits of client 1, each a list of words: +2a joins client 2 to room a, -2a takes it out. Client 9 is gone. */
+/* Commits of client 1, each a list of words: +2a joins client 2 to room a, -2a takes it out. Client
+ * 9 is gone. */
 static const struct {
 	struct room_limits room_limits;
 	const char *commits[6];
@@ -23,22 +25,30 @@ static const struct {
 	 {NULL, NULL, NULL, NULL, NULL},
 	 1}, /* moving is allowed */
 	{{.rooms = 1}, {"+1a", "+1b -1b +1b -1a", "-1x +1c"}, {NULL, NULL, ROOMS}, 1},
-	{{.rooms = 1}, {"+1a +2a +3a", "+1b +2b", "-1a +1b +2b"}, {NULL, ROOMS, ROOMS}, 3}, /* each of them, and all or nothing */
+	/* each of them, and all or nothing */
+	{{.rooms = 1}, {"+1a +2a +3a", "+1b +2b", "-1a +1b +2b"}, {NULL, ROOMS, ROOMS}, 3},
 	{{.rooms = 1}, {"+1a +2b +3c +1a +2b +3c"}, {NULL}, 3},
-	{{.rooms = 3}, {"+2a +1a +2b +1b +2c +1c", "-2a +2d +1c", "+2e +1c"}, {NULL, NULL, ROOMS}, 6},
+	{{.rooms = 3},
+	 {"+2a +1a +2b +1b +2c +1c", "-2a +2d +1c", "+2e +1c"},
+	 {NULL, NULL, ROOMS},
+	 6},
 	{{.rooms = 1}, {"+9a +9b +9c", "+1a"}, {NULL, NULL}, 1}, /* who is gone is in no room */
 	{{.mount_rooms = 2}, {"+1a +2a +3a +1b", "+2b +3b", "+1c"}, {NULL, NULL, MOUNT}, 6},
 	{{.mount_rooms = 2}, {"+1a +1b +1c"}, {MOUNT}, 0},
 	{{.mount_rooms = 2}, {"+1a +2a +1b +2b +3b +3a"}, {NULL}, 6},
 	{{.mount_rooms = 1}, {"+1a", "-1a", "+1b"}, {NULL, NULL, NULL}, 1},
 	{{.name = 3}, {"+1abc", "+1abcd", "-1abcd"}, {NULL, NAME, NULL}, 1},
-	{{.rooms = 2, .mount_rooms = 3}, {"+1a +1b +2c", "+2d", "+2a +1c"}, {NULL, MOUNT, ROOMS}, 3},
+	{{.rooms = 2, .mount_rooms = 3},
+	 {"+1a +1b +2c", "+2d", "+2a +1c"},
+	 {NULL, MOUNT, ROOMS},
+	 3},
 	{{.rooms = 0}, {"+1a +1b +1c +1d +1e"}, {NULL}, 5},
 };
 
 static struct rig *r;
 
-static enum handler_result obey(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result obey(struct rig *rig, const struct hub_event *e, struct commit *c,
+				struct span *why_r)
 {
 	char text[200], *rest = text;
 	(void)why_r;
@@ -62,7 +72,8 @@ static void say(const char *words, const char *failure)
 	rig_text(r, 1, words);
 	RIG_UNTIL(r, r->loop->stats.messages_in > before);
 	rig_turn(r);
-	snprintf(said, sizeof said, failure != NULL ? "message:1=%s error:1=%s" : "message:1=%s", words, failure);
+	snprintf(said, sizeof said, failure != NULL ? "message:1=%s error:1=%s" : "message:1=%s",
+		 words, failure);
 	RIG_EXPECT(r, said);
 }
 
@@ -81,7 +92,8 @@ START_TEST(table)
 }
 END_TEST
 
-/* A reload may set the limit below what is there: who is above it stays where it is and can leave, but not join. */
+/* A reload may set the limit below what is there: who is above it stays where it is and can leave,
+ * but not join. */
 START_TEST(who_is_above_it_already)
 {
 	struct conn_limits limits = rig_limits();
@@ -131,7 +143,9 @@ START_TEST(a_large_commit)
 	commit_begin(&r->mount->commit, NULL);
 	for (int i = 0; i < 20000; i++) {
 		snprintf(room, sizeof room, "%d", i / 4);
-		ck_assert_int_eq(commit_join(&r->mount->commit, r->clients[1 + i % 4].local, span_of(room)), COMMIT_OK);
+		ck_assert_int_eq(commit_join(&r->mount->commit, r->clients[1 + i % 4].local,
+					     span_of(room)),
+				 COMMIT_OK);
 	}
 	ck_assert(delivery_commit(r->mount));
 	ck_assert_uint_eq(r->loop->stats.memberships, 20000);

@@ -8,7 +8,8 @@
 #include "run.h"
 
 /* All of it, written in steps of at most `step` bytes. */
-static char *written(enum script_framing framing, struct span message, bool binary, size_t step, size_t *n_r)
+static char *written(enum script_framing framing, struct span message, bool binary, size_t step,
+		     size_t *n_r)
 {
 	struct script_writer w;
 	static char piece[SCRIPT_WRITE];
@@ -28,7 +29,8 @@ static char *written(enum script_framing framing, struct span message, bool bina
 	return all;
 }
 
-static void check_written(enum script_framing framing, struct span message, bool binary, struct span expected)
+static void check_written(enum script_framing framing, struct span message, bool binary,
+			  struct span expected)
 {
 	static const size_t steps[] = {1, 2, 3, 7, 64, 4095, 4096, 65536};
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
@@ -47,7 +49,8 @@ START_TEST(messages_are_written)
 	check_written(SCRIPT_LINES, SPAN("a\nb"), true, SPAN("a\nb\n"));
 	check_written(SCRIPT_FRAMES, SPAN("abc"), false, SPAN("\0\0\0\3abc"));
 	check_written(SCRIPT_FRAMES, SPAN(""), true, SPAN("\0\0\0\0"));
-	check_written(SCRIPT_JSON, SPAN("a\n\"b\"\\\x01\0"), false, SPAN("\"a\\n\\\"b\\\"\\\\\\u0001\\u0000\"\n"));
+	check_written(SCRIPT_JSON, SPAN("a\n\"b\"\\\x01\0"), false,
+		      SPAN("\"a\\n\\\"b\\\"\\\\\\u0001\\u0000\"\n"));
 	check_written(SCRIPT_JSON, SPAN(""), false, SPAN("\"\"\n"));
 	check_written(SCRIPT_JSON, SPAN("\0\xff\n"), true, SPAN("{\"bin\":\"AP8K\"}\n"));
 	check_written(SCRIPT_JSON, SPAN("ab"), true, SPAN("{\"bin\":\"YWI=\"}\n"));
@@ -65,8 +68,11 @@ START_TEST(what_is_written_can_be_read)
 			size_t n, len = lengths[i];
 			char *bytes = malloc(len + 1);
 			for (size_t k = 0; k < len; k++)
-				bytes[k] = (char)(binary ? k * 7 + k / 251 : k % 3 == 0 ? k % 32 : 'a' + k % 26);
-			char *line = written(SCRIPT_JSON, (struct span){bytes, len}, binary, 4096, &n);
+				bytes[k] = (char)(binary       ? k * 7 + k / 251
+						  : k % 3 == 0 ? k % 32
+							       : 'a' + k % 26);
+			char *line =
+				written(SCRIPT_JSON, (struct span){bytes, len}, binary, 4096, &n);
 			ck_assert_int_eq(line[n - 1], '\n');
 			ck_assert_ptr_null(script_message_read(line, n - 1, SCRIPT_JSON, &m));
 			ck_assert_int_eq(m.binary, binary);
@@ -87,8 +93,12 @@ static const char *read_line(const char *text, struct script_message *m_r)
 
 START_TEST(lines_are_read)
 {
-	static const char *const good[][2] = {{"\"a b\"", "a b"},     {"  \"a\"  ", "a"},		{"\"\\u00e4\\n\"", "\xc3\xa4\n"},
-					      {"{\"bin\":\"YWI=\"}", "ab"}, {" { \"bin\" : \"YQ==\" } ", "a"}, {"{\"bin\":\"YW\\u0049=\"}", "ab"}};
+	static const char *const good[][2] = {{"\"a b\"", "a b"},
+					      {"  \"a\"  ", "a"},
+					      {"\"\\u00e4\\n\"", "\xc3\xa4\n"},
+					      {"{\"bin\":\"YWI=\"}", "ab"},
+					      {" { \"bin\" : \"YQ==\" } ", "a"},
+					      {"{\"bin\":\"YW\\u0049=\"}", "ab"}};
 	static const char *const bad[] = {"",
 					  "a",
 					  "\"a",
@@ -142,7 +152,8 @@ START_TEST(words_are_taken)
 		for (size_t k = 0; cases[i].words[k] != NULL; k++) {
 			ck_assert_msg(script_word(&rest, &word) == NULL, "%s", cases[i].line);
 			ck_assert_ptr_nonnull(word.p);
-			ck_assert_msg(span_eq(word, span_of(cases[i].words[k])), "%s: %s", cases[i].line, cases[i].words[k]);
+			ck_assert_msg(span_eq(word, span_of(cases[i].words[k])), "%s: %s",
+				      cases[i].line, cases[i].words[k]);
 		}
 		ck_assert_int_eq(rest.p == NULL, cases[i].rest == NULL);
 		ck_assert(span_eq(rest, span_of(cases[i].rest)));

@@ -1,4 +1,5 @@
-/* Settings: the command line, the config file, one over the other, and every sentence about what is wrong. */
+/* Settings: the command line, the config file, one over the other, and every sentence about what is
+ * wrong. */
 #include <check.h>
 #include <errno.h>
 #include <limits.h>
@@ -186,9 +187,10 @@ END_TEST
 
 START_TEST(all_forms_of_giving_a_value)
 {
-	ck_assert_int_eq(READ("--max-message", "2k", "--max-head=3k", "-l", "127.0.0.1:1", "-l127.0.0.1:2", "--listen=[::1]:3",
-			      "--log-level=debug", "--log-format", "json", "--static", "/srv", "--log-file=a=b", "--check",
-			      "-pa.so"),
+	ck_assert_int_eq(READ("--max-message", "2k", "--max-head=3k", "-l", "127.0.0.1:1",
+			      "-l127.0.0.1:2", "--listen=[::1]:3", "--log-level=debug",
+			      "--log-format", "json", "--static", "/srv", "--log-file=a=b",
+			      "--check", "-pa.so"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.max_message, 2048);
 	ck_assert_uint_eq(s.max_head, 3072);
@@ -214,7 +216,8 @@ START_TEST(listen_addresses)
 
 	memset(longest + 5, 'a', 107);
 	longest[sizeof longest - 1] = '\0';
-	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l", "localhost:9", "-l", longest),
+	ck_assert_int_eq(READ("-l", "0.0.0.0:65535", "-l", "[::]:0", "-l", "[::]:0", "-l",
+			      "localhost:9", "-l", longest),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.listen.items[0].port, 65535);
 	ck_assert_uint_eq(s.listen.items[1].port, 0);
@@ -223,7 +226,9 @@ START_TEST(listen_addresses)
 	ck_assert_str_eq(s.listen.items[4].unix_path, longest + 5);
 	ck_assert_ptr_null(s.listen.items[4].host);
 	ck_assert(!s.listen.items[0].proxy && !s.listen.items[4].proxy);
-	ck_assert_int_eq(READ("-l", "[::1]:9,proxy", "-l", "unix:/a,b,proxy", "--trusted-proxy", "unix, ::1"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-l", "[::1]:9,proxy", "-l", "unix:/a,b,proxy", "--trusted-proxy",
+			      "unix, ::1"),
+			 SETTINGS_OK);
 	ck_assert_str_eq(s.listen.items[0].text, "[::1]:9,proxy");
 	ck_assert_str_eq(s.listen.items[0].host, "::1");
 	ck_assert_str_eq(s.listen.items[1].unix_path, "/a,b");
@@ -235,12 +240,15 @@ END_TEST
 
 START_TEST(mounts)
 {
-	ck_assert_int_eq(READ("-p", "root.so", "-p", "/chat=chat.so", "-p", "/a//b/=x=y.so", "-p", "/opt/p (1)=z.so"),
+	ck_assert_int_eq(READ("-p", "root.so", "-p", "/chat=chat.so", "-p", "/a//b/=x=y.so", "-p",
+			      "/opt/p (1)=z.so"),
 			 SETTINGS_BAD);
-	ck_assert_int_eq(READ("-p", "/opt/p+1=z.so", "-p", "/chat=./chat.so", "-p", "/a//b/=x=y.so", "-p", "/~u/A.b_c-9=/abs/q.so"),
+	ck_assert_int_eq(READ("-p", "/opt/p+1=z.so", "-p", "/chat=./chat.so", "-p", "/a//b/=x=y.so",
+			      "-p", "/~u/A.b_c-9=/abs/q.so"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.n_mounts, 4);
-	ck_assert_str_eq(mount_at("/")->plugin, "/opt/p+1=z.so"); /* a plus is in no mount, so all of it is the file */
+	/* a plus is in no mount, so all of it is the file */
+	ck_assert_str_eq(mount_at("/")->plugin, "/opt/p+1=z.so");
 	ck_assert_str_eq(mount_at("/chat")->plugin, "./chat.so");
 	ck_assert_str_eq(mount_at("/a/b")->plugin, "x=y.so");
 	ck_assert_str_eq(mount_at("/~u/A.b_c-9")->plugin, "/abs/q.so");
@@ -254,7 +262,8 @@ START_TEST(mounts)
 }
 END_TEST
 
-static void has(const char *path, const char *plugin, const char *worker, const char *attach, const char *script)
+static void has(const char *path, const char *plugin, const char *worker, const char *attach,
+		const char *script)
 {
 	const struct settings_mount *mount = mount_at(path);
 
@@ -266,9 +275,10 @@ static void has(const char *path, const char *plugin, const char *worker, const 
 
 START_TEST(handlers)
 {
-	ck_assert_int_eq(READ("-w", "/a=python3 w.py --x=y", "-a", "/b=ipc:///run/b", "--script=/c/=./c.sh", "-p", "/d=d.so",
-			      "--attach", "/a/=tcp://[::1]:0", "-w", "cat /x=y", "-aipc:///r", "--isolate", "--workers=1000",
-			      "--script-binary"),
+	ck_assert_int_eq(READ("-w", "/a=python3 w.py --x=y", "-a", "/b=ipc:///run/b",
+			      "--script=/c/=./c.sh", "-p", "/d=d.so", "--attach",
+			      "/a/=tcp://[::1]:0", "-w", "cat /x=y", "-aipc:///r", "--isolate",
+			      "--workers=1000", "--script-binary"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.n_mounts, 5);
 	has("/a", NULL, "python3 w.py --x=y", "tcp://[::1]:0", NULL);
@@ -277,13 +287,20 @@ START_TEST(handlers)
 	has("/d", "d.so", NULL, NULL, NULL);
 	has("/", NULL, "cat /x=y", "ipc:///r", NULL);
 	ck_assert(s.isolate && s.script_binary && s.workers == 1000);
-	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token", "/t"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token",
+			      "/t"),
+			 SETTINGS_OK);
 	ck_assert_str_eq(s.attach_token, "/t");
 	ck_assert_int_eq(READ("-a", "/c=tcp://127.255.0.1:5"), SETTINGS_OK);
-	ck_assert_int_eq(READ("-a", "tls+tcp://[::]:5", "--attach-cert=c", "--attach-key=k", "--attach-client-ca=a"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "tls+tcp://[::]:5", "--attach-cert=c", "--attach-key=k",
+			      "--attach-client-ca=a"),
+			 SETTINGS_OK);
 	has("/", NULL, NULL, "tls+tcp://[::]:5", NULL);
-	ck_assert_int_eq(READ("-a", "tls+tcp://0.0.0.0:5", "--attach-cert=c", "--attach-key=k", "--attach-token=t"), SETTINGS_OK);
-	ck_assert_int_eq(READ("-a", "tls+tcp://[::1]:5", "--attach-cert=c", "--attach-key=k"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "tls+tcp://0.0.0.0:5", "--attach-cert=c", "--attach-key=k",
+			      "--attach-token=t"),
+			 SETTINGS_OK);
+	ck_assert_int_eq(READ("-a", "tls+tcp://[::1]:5", "--attach-cert=c", "--attach-key=k"),
+			 SETTINGS_OK);
 	/* Settings for every plugin are for the plugins only. */
 	ck_assert_int_eq(READ("-w", "/a=a", "-p", "/b=b.so", "--plugin-set", "k=v"), SETTINGS_OK);
 	ck_assert_uint_eq(mount_at("/a")->n_pairs, 0);
@@ -293,9 +310,10 @@ END_TEST
 
 START_TEST(pairs)
 {
-	ck_assert_int_eq(READ("--plugin-set", "/chat/:motd=hi:there=you", "-p", "/chat=c.so", "--plugin-set=motd=all", "-p", "r.so",
-			      "--plugin-set", "empty=", "--plugin-set", "/:only=root", "--plugin-set", "empty=2", "--plugin-set",
-			      "a.b-c_d=/x:y"),
+	ck_assert_int_eq(READ("--plugin-set", "/chat/:motd=hi:there=you", "-p", "/chat=c.so",
+			      "--plugin-set=motd=all", "-p", "r.so", "--plugin-set",
+			      "empty=", "--plugin-set", "/:only=root", "--plugin-set", "empty=2",
+			      "--plugin-set", "a.b-c_d=/x:y"),
 			 SETTINGS_OK);
 	ck_assert_str_eq(value_of(mount_at("/chat"), "motd"),
 			 "hi:there=you"); /* the one for a single mount wins, whatever the order */
@@ -317,11 +335,13 @@ static const char *key_of(const char *path)
 
 START_TEST(scoped)
 {
-	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/a=b",
-			      "--jwt-key", "/c=", "--jwt-key=/a=/x=y"),
-			 SETTINGS_BAD); /* /etc/a is no mount: a path with such a '=' needs its mount in front */
-	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x", "/c=c", "--jwt-key", "/etc/all",
-			      "--jwt-key", "/c="),
+	/* /etc/a is no mount: a path with such a '=' needs its mount in front */
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x",
+			      "/c=c", "--jwt-key", "/etc/a=b", "--jwt-key",
+			      "/c=", "--jwt-key=/a=/x=y"),
+			 SETTINGS_BAD);
+	ck_assert_int_eq(READ("--jwt-key", "/b/=/etc/b", "-w", "/a=a", "-p", "/b=b.so", "-x",
+			      "/c=c", "--jwt-key", "/etc/all", "--jwt-key", "/c="),
 			 SETTINGS_OK);
 	ck_assert_str_eq(key_of("/a"), "/etc/all");
 	ck_assert_str_eq(key_of("/b"), "/etc/b");
@@ -343,11 +363,13 @@ START_TEST(scoped_in_files)
 	ck_assert_str_eq(key_of("/c"), "");
 	ck_assert_str_eq(mount_at("/b")->jwt_issuer, "you");
 	/* The command line wins, also over what the file says for a single mount. */
-	ck_assert_int_eq(READ("-c", config, "--jwt-key", "/line", "--jwt-key", "/b=/mine"), SETTINGS_OK);
+	ck_assert_int_eq(READ("-c", config, "--jwt-key", "/line", "--jwt-key", "/b=/mine"),
+			 SETTINGS_OK);
 	ck_assert_str_eq(key_of("/a"), "/line");
 	ck_assert_str_eq(key_of("/b"), "/mine");
 	ck_assert_str_eq(key_of("/c"), "/line");
-	/* Mounts of the command line replace the file's; what the file says for all is for them, too. */
+	/* Mounts of the command line replace the file's; what the file says for all is for them,
+	 * too. */
 	ck_assert_int_eq(READ("-c", config, "-w", "/b=b"), SETTINGS_OK);
 	ck_assert_str_eq(key_of("/b"), "/all");
 	ck_assert_str_eq(mount_at("/b")->jwt_issuer, "me");
@@ -356,7 +378,9 @@ END_TEST
 
 START_TEST(origins)
 {
-	ck_assert_int_eq(READ("--origin", "https://a.example, https://*.b.example", "--origin", "null"), SETTINGS_OK);
+	ck_assert_int_eq(READ("--origin", "https://a.example, https://*.b.example", "--origin",
+			      "null"),
+			 SETTINGS_OK);
 	ck_assert_uint_eq(s.origin.n, 3);
 	ck_assert_str_eq(s.origin.items[0], "https://a.example");
 	ck_assert_str_eq(s.origin.items[1], "https://*.b.example");
@@ -373,8 +397,9 @@ static void speaks(size_t i, bool tls, const char *unix_path)
 /* With a certificate whatever other machines reach is TLS, unless it is said. */
 START_TEST(tls)
 {
-	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1", "-l", "unix:/x", "-l", "127.0.0.1:2,plain", "-l", "[::1]:3,tls",
-			      "-l", "unix:/y,tls", "-l", "unix:z,tls,plain"),
+	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1", "-l", "unix:/x", "-l",
+			      "127.0.0.1:2,plain", "-l", "[::1]:3,tls", "-l", "unix:/y,tls", "-l",
+			      "unix:z,tls,plain"),
 			 SETTINGS_OK);
 	speaks(0, true, NULL);
 	speaks(1, false, "/x");
@@ -386,8 +411,8 @@ START_TEST(tls)
 	ck_assert_str_eq(s.listen.items[3].text, "[::1]:3,tls");
 	ck_assert_uint_eq(s.tls_min, 0);
 	ck_assert_uint_eq(s.tls_key.n, 0);
-	ck_assert_int_eq(READ("--tls-cert=/a,b", "--tls-key", "k1", "--tls-cert", "c", "--tls-key=k2", "--tls-client-ca=x",
-			      "--tls-min=1.3"),
+	ck_assert_int_eq(READ("--tls-cert=/a,b", "--tls-key", "k1", "--tls-cert", "c",
+			      "--tls-key=k2", "--tls-client-ca=x", "--tls-min=1.3"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.tls_cert.n, 2);
 	ck_assert_str_eq(s.tls_cert.items[0], "/a,b");
@@ -395,7 +420,8 @@ START_TEST(tls)
 	ck_assert_str_eq(s.tls_key.items[1], "k2");
 	ck_assert_uint_eq(s.tls_min, 1);
 	speaks(0, true, NULL);
-	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1,tls=b.test,tls=a.test,proxy", "-l", "unix:/y,proxy,tls=c.test", "-l", "[::1]:3",
+	ck_assert_int_eq(READ("--tls-cert=/a", "-l", "127.0.0.1:1,tls=b.test,tls=a.test,proxy",
+			      "-l", "unix:/y,proxy,tls=c.test", "-l", "[::1]:3",
 			      "--trusted-proxy=unix"),
 			 SETTINGS_OK);
 	speaks(0, true, NULL);
@@ -409,8 +435,10 @@ START_TEST(tls)
 	ck_assert_int_eq(READ("-l", "127.0.0.1:2,plain", "-l", "127.0.0.1:3"), SETTINGS_OK);
 	speaks(0, false, NULL);
 	speaks(1, false, NULL);
-	ck_assert_int_eq(read_config("tls-cert = ( \"a\", \"b\" ); tls-key = ( \"c\", \"d\" ); listen = \"unix:/q,tls\";"),
-			 SETTINGS_OK);
+	ck_assert_int_eq(
+		read_config(
+			"tls-cert = ( \"a\", \"b\" ); tls-key = ( \"c\", \"d\" ); listen = \"unix:/q,tls\";"),
+		SETTINGS_OK);
 	ck_assert_uint_eq(s.tls_cert.n, 2);
 	ck_assert_str_eq(s.tls_key.items[1], "d");
 	ck_assert_int_eq(read_config("tls-cert = \"a\";"), SETTINGS_OK);
@@ -418,26 +446,32 @@ START_TEST(tls)
 }
 END_TEST
 
-#define RATE " is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
+#define RATE \
+	" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
 #define ADDRESS \
 	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and " \
 	",tls, ,tls=NAME, ,plain or ,proxy behind it or not"
 #define URL \
 	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
 #define OPEN " can be dialled from other machines; expected an address of this one, --attach-token"
-#define MOUNT_108 "/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define MOUNT_108 \
+	"/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 static const struct {
 	const char *args[8], *sentence;
 } WRONG[] = {
-	{{"--max-message", "12x"}, "--max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
-	{{"--max-message=2g"}, "--max-message: \"2g\" is out of range; expected a number with k, m or g, 1k to 1g"},
-	{{"--max-headers=101"}, "--max-headers: \"101\" is out of range; expected a number, 1 to 100"},
+	{{"--max-message", "12x"},
+	 "--max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
+	{{"--max-message=2g"},
+	 "--max-message: \"2g\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{{"--max-headers=101"},
+	 "--max-headers: \"101\" is out of range; expected a number, 1 to 100"},
 	{{"--max-connections=-1"},
 	 "--max-connections: \"-1\" is not a number; expected a number, 1 to 100000000, or 0 (as many as descriptors allow)"},
 	{{"--idle-timeout=1ms"},
 	 "--idle-timeout: \"1ms\" is out of range; expected a number with ms, s, m or h, 1s to 168h, or 0 (never)"},
-	{{"--log-level", "all"}, "--log-level: \"all\" is unknown; expected error, warn, notice, info or debug"},
+	{{"--log-level", "all"},
+	 "--log-level: \"all\" is unknown; expected error, warn, notice, info or debug"},
 	{{"--log-file", ""}, "--log-file: is empty; expected FILE"},
 	{{"--max-mesage", "1k"}, "--max-mesage: unknown option; did you mean --max-message?"},
 	{{"--max-messages=1k"}, "--max-messages: unknown option; did you mean --max-message?"},
@@ -446,7 +480,8 @@ static const struct {
 	{{"--help-ma"}, "--help-ma: unknown option; did you mean --help?"},
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
-	{{"--listen"}, "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
+	{{"--listen"},
+	 "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
 	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
 	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
 	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
@@ -474,36 +509,53 @@ static const struct {
 	{{"-a", "tls+ipc:///h"}, "--attach: \"tls+ipc:///h\"" URL},
 	{{"-a", "tcp://[::]:5", "--attach-client-ca=c"}, "--attach: \"tcp://[::]:5\"" OPEN},
 	{{"-a", "tcp://[::]:5", "--attach-token", ""}, "--attach-token: is empty; expected FILE"},
-	{{"-w", "/a=x", "-p", "/a=y"}, "--plugin: \"y\": the mount /a already has a handler; expected one handler per mount"},
-	{{"-p", "/a=x", "-w", "/a/=y"}, "--worker: \"y\": the mount /a already has a handler; expected one handler per mount"},
-	{{"-x", "x", "-w", "y"}, "--worker: \"y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-w", "x", "-x", "y"}, "--script: \"y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-w", "x", "-w", "y"}, "--worker: \"y\": the mount / already has a handler; expected one handler per mount"},
+	{{"-w", "/a=x", "-p", "/a=y"},
+	 "--plugin: \"y\": the mount /a already has a handler; expected one handler per mount"},
+	{{"-p", "/a=x", "-w", "/a/=y"},
+	 "--worker: \"y\": the mount /a already has a handler; expected one handler per mount"},
+	{{"-x", "x", "-w", "y"},
+	 "--worker: \"y\": the mount / already has a handler; expected one handler per mount"},
+	{{"-w", "x", "-x", "y"},
+	 "--script: \"y\": the mount / already has a handler; expected one handler per mount"},
+	{{"-w", "x", "-w", "y"},
+	 "--worker: \"y\": the mount / already has a handler; expected one handler per mount"},
 	{{"-a", "ipc:///x", "-a", "ipc:///y"},
 	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-a", "ipc:///x", "-p", "y"}, "--plugin: \"y\": the mount / already has a handler; expected one handler per mount"},
+	{{"-a", "ipc:///x", "-p", "y"},
+	 "--plugin: \"y\": the mount / already has a handler; expected one handler per mount"},
 	{{"-p", "x", "-a", "ipc:///y"},
 	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
 	{{"-x", "x", "-a", "ipc:///y"},
 	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-w", "/a=x", "--plugin-set", "k=v"}, "--plugin-set: \"k\" is a setting for plugins, and none is given"},
-	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"}, "--plugin-set: the mount /a has no plugin; expected one of /b"},
-	{{"-w", "/a=x", "--jwt-key", "/b=k"}, "--jwt-key: \"k\": there is no mount /b; expected one of /a"},
+	{{"-w", "/a=x", "--plugin-set", "k=v"},
+	 "--plugin-set: \"k\" is a setting for plugins, and none is given"},
+	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"},
+	 "--plugin-set: the mount /a has no plugin; expected one of /b"},
+	{{"-w", "/a=x", "--jwt-key", "/b=k"},
+	 "--jwt-key: \"k\": there is no mount /b; expected one of /a"},
 	{{"--jwt-key", "k"}, "--jwt-key: \"k\" is for mounts, and there is none"},
 	{{"-w/a=x", "--jwt-key=k", "--jwt-key=l"},
 	 "--jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
-	{{"-w/a=x", "--jwt-key=/a=k", "--jwt-key=/a/=l"}, "--jwt-key: is given twice for the mount /a; expected once"},
+	{{"-w/a=x", "--jwt-key=/a=k", "--jwt-key=/a/=l"},
+	 "--jwt-key: is given twice for the mount /a; expected once"},
 	{{"-w", "/a=x", "--jwt-key", "/../a=k"},
 	 "--jwt-key: \"/../a\" is not a mount; expected no segment . or .., which no request can reach"},
-	{{"-w/a=x", "--slow-policy", "drop"}, "--slow-policy: \"drop\" is unknown; expected close, drop-oldest or conflate"},
-	{{"-w/a=x", "--slow-policy", "/a=Close"}, "--slow-policy: \"Close\" is unknown; expected close, drop-oldest or conflate"},
-	{{"-w/a=x", "--hold-bytes", "/a=1"}, "--hold-bytes: \"1\" is out of range; expected a number with k, m or g, 64k to 64g"},
-	{{"-w/a=x", "--hold-bytes", "much"}, "--hold-bytes: \"much\" is not a size; expected a number with k, m or g, 64k to 64g"},
-	{{"-w/a=x", "--slow-policy", "/b=close"}, "--slow-policy: \"close\": there is no mount /b; expected one of /a"},
+	{{"-w/a=x", "--slow-policy", "drop"},
+	 "--slow-policy: \"drop\" is unknown; expected close, drop-oldest or conflate"},
+	{{"-w/a=x", "--slow-policy", "/a=Close"},
+	 "--slow-policy: \"Close\" is unknown; expected close, drop-oldest or conflate"},
+	{{"-w/a=x", "--hold-bytes", "/a=1"},
+	 "--hold-bytes: \"1\" is out of range; expected a number with k, m or g, 64k to 64g"},
+	{{"-w/a=x", "--hold-bytes", "much"},
+	 "--hold-bytes: \"much\" is not a size; expected a number with k, m or g, 64k to 64g"},
+	{{"-w/a=x", "--slow-policy", "/b=close"},
+	 "--slow-policy: \"close\": there is no mount /b; expected one of /a"},
 	{{"-w", "/a=x", "--jwt-audience", "b"}, "--jwt-audience: \"b\" needs --jwt-key"},
-	{{"-w/a=x", "-w/b=x", "--jwt-key=/b=k", "--jwt-from=/a=header"}, "--jwt-from: \"header\" needs --jwt-key for the mount /a"},
+	{{"-w/a=x", "-w/b=x", "--jwt-key=/b=k", "--jwt-from=/a=header"},
+	 "--jwt-from: \"header\" needs --jwt-key for the mount /a"},
 	{{"--workers=0"}, "--workers: \"0\" is out of range; expected a number, 1 to 1000"},
-	{{"--hold-bytes=1k"}, "--hold-bytes: \"1k\" is out of range; expected a number with k, m or g, 64k to 64g"},
+	{{"--hold-bytes=1k"},
+	 "--hold-bytes: \"1k\" is out of range; expected a number with k, m or g, 64k to 64g"},
 	{{"--isolate=true"}, "--isolate: \"true\" is too much; expected --isolate without a value"},
 	{{"-p"}, "--plugin: needs a value; expected [MOUNT=]FILE.so"},
 	{{"--check=yes"}, "--check: \"yes\" is too much; expected --check without a value"},
@@ -532,79 +584,112 @@ static const struct {
 	{{"-l", "example.org:80"}, "--listen: \"example.org:80\"" ADDRESS},
 	{{"-l", "127.0.0.1:80,prox"}, "--listen: \"127.0.0.1:80,prox\"" ADDRESS},
 	{{"-l", ",proxy"}, "--listen: \",proxy\"" ADDRESS},
-	{{"-l", "unix:,proxy"}, "--listen: \"unix:,proxy\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "unix:,proxy"},
+	 "--listen: \"unix:,proxy\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "127.0.0.1:80,proxy"},
 	 "--listen: \"127.0.0.1:80,proxy\" needs --trusted-proxy, with the addresses of those who may send a PROXY header"},
-	{{"-l", "127.0.0.1:5,proxy", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
+	{{"-l", "127.0.0.1:5,proxy", "-l", "localhost:5"},
+	 "--listen: \"localhost:5\" is given twice"},
 	{{"--trusted-proxy", "10.0.0.0/8,proxy.example"},
 	 "--trusted-proxy: \"proxy.example\": expected a numeric address, a network such as 10.0.0.0/8 or 2001:db8::/32, or unix"},
 	{{"--rate-limit", "5"}, "--rate-limit: \"5\"" RATE},
 	{{"--rate-limit", "/a=0/1s"}, "--rate-limit: \"0/1s\"" RATE},
 	{{"--rate-limit", "5/1s,ignore"}, "--rate-limit: \"5/1s,ignore\"" RATE},
 	{{"--rate-limit", "5/1s,drop,close"}, "--rate-limit: \"5/1s,drop,close\"" RATE},
-	{{"-p", "x", "--rate-limit", "/a=5/1s"}, "--rate-limit: \"5/1s\": there is no mount /a; expected one of /"},
-	{{"--trusted-proxy", "10.0.0.1/8"}, "--trusted-proxy: \"10.0.0.1/8\": expected no bits of the address behind its prefix"},
+	{{"-p", "x", "--rate-limit", "/a=5/1s"},
+	 "--rate-limit: \"5/1s\": there is no mount /a; expected one of /"},
+	{{"--trusted-proxy", "10.0.0.1/8"},
+	 "--trusted-proxy: \"10.0.0.1/8\": expected no bits of the address behind its prefix"},
 	{{"--handshake-rate", "5"},
 	 "--handshake-rate: \"5\" is not a rate; expected a number and a time such as 20/10s, 1 to 1000000, or 0 (any number)"},
-	{{"--forwarded", "both"}, "--forwarded: \"both\" is unknown; expected x-forwarded, rfc7239 or off"},
+	{{"--forwarded", "both"},
+	 "--forwarded: \"both\" is unknown; expected x-forwarded, rfc7239 or off"},
 	{{"-l", ",tls"}, "--listen: \",tls\"" ADDRESS},
 	{{"-l", "127.0.0.1:1,tls,plain"}, "--listen: \"127.0.0.1:1,tls,plain\"" ADDRESS},
-	{{"-l", "unix:,tls"}, "--listen: \"unix:,tls\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
-	{{"-l", "127.0.0.1:5", "-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" is given twice"},
+	{{"-l", "unix:,tls"},
+	 "--listen: \"unix:,tls\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "127.0.0.1:5", "-l", "127.0.0.1:5,tls"},
+	 "--listen: \"127.0.0.1:5,tls\" is given twice"},
 	{{"-l", "127.0.0.1:5,tls"}, "--listen: \"127.0.0.1:5,tls\" needs --tls-cert"},
 	{{"-l", "127.0.0.1:5,tls=a"}, "--listen: \"127.0.0.1:5,tls=a\" needs --tls-cert"},
 	{{"-l", "127.0.0.1:5,tls="}, "--listen: \"127.0.0.1:5,tls=\"" ADDRESS},
 	{{"-l", "127.0.0.1:5,tls=a,plain"}, "--listen: \"127.0.0.1:5,tls=a,plain\"" ADDRESS},
-	{{"-l", "unix:,tls=a"}, "--listen: \"unix:,tls=a\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "unix:,tls=a"},
+	 "--listen: \"unix:,tls=a\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"--tls-cert=a", "-l", "unix:/x", "-l", "127.0.0.1:5,plain"},
 	 "--tls-cert: nothing speaks TLS; expected --listen with a TCP address, or with unix:PATH,tls"},
 	{{"--tls-cert="}, "--tls-cert: is empty; expected FILE"},
-	{{"--tls-cert=a", "--tls-cert=b", "--tls-key=c"}, "--tls-key: given 1 times; expected as often as --tls-cert, 2 times"},
+	{{"--tls-cert=a", "--tls-cert=b", "--tls-key=c"},
+	 "--tls-key: given 1 times; expected as often as --tls-cert, 2 times"},
 	{{"--tls-key=c"}, "--tls-key: given 1 times; expected as often as --tls-cert, 0 times"},
 	{{"--tls-client-ca=c"}, "--tls-client-ca: \"c\" needs --tls-cert"},
 	{{"--tls-min=1.1"}, "--tls-min: \"1.1\" is unknown; expected 1.2 or 1.3"},
-	{{"-l", "unix:"}, "--listen: \"unix:\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	{{"-l", "unix:"},
+	 "--listen: \"unix:\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "unix:" MOUNT_108},
-	 "--listen: \"unix:" MOUNT_108 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
+	 "--listen: \"unix:" MOUNT_108
+	 "\" is no path for a Unix socket; expected 1 to 107 bytes behind unix:"},
 	{{"-l", "127.0.0.1:5", "-l", "localhost:5"}, "--listen: \"localhost:5\" is given twice"},
 	{{"-l", "unix:/x", "-l", "unix:/x"}, "--listen: \"unix:/x\" is given twice"},
 	/* Empty: of a variable that is not set, say. */
-	{{"--origin", "a,,b"}, "--origin: \"a,,b\" has an empty element; expected LIST, such as https://example.com,null"},
-	{{"--origin", "a,"}, "--origin: \"a,\" has an empty element; expected LIST, such as https://example.com,null"},
-	{{"--origin", " "}, "--origin: \" \" has an empty element; expected LIST, such as https://example.com,null"},
-	{{"--origin="}, "--origin: \"\" has an empty element; expected LIST, such as https://example.com,null"},
-	{{"--host", ""}, "--host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
-	{{"--host", ",a"}, "--host: \",a\" has an empty element; expected LIST, such as example.com,*.example.com"},
-	{{"--trusted-proxy", ""}, "--trusted-proxy: \"\" has an empty element; expected LIST, such as 10.0.0.0/8,unix"},
-	{{"--passenv", ""}, "--passenv: \"\" has an empty element; expected NAME,..., such as TZ,APP_*"},
+	{{"--origin", "a,,b"},
+	 "--origin: \"a,,b\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin", "a,"},
+	 "--origin: \"a,\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin", " "},
+	 "--origin: \" \" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--origin="},
+	 "--origin: \"\" has an empty element; expected LIST, such as https://example.com,null"},
+	{{"--host", ""},
+	 "--host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{{"--host", ",a"},
+	 "--host: \",a\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{{"--trusted-proxy", ""},
+	 "--trusted-proxy: \"\" has an empty element; expected LIST, such as 10.0.0.0/8,unix"},
+	{{"--passenv", ""},
+	 "--passenv: \"\" has an empty element; expected NAME,..., such as TZ,APP_*"},
 	{{"-w", "w", "--jwt-key="}, "--jwt-key: \"\" is empty; expected [MOUNT=]FILE"},
 	{{"-w", "w", "--jwt-from="}, "--jwt-from: \"\" is empty; expected [MOUNT=]LIST"},
 	{{"-w", "w", "--jwt-audience="}, "--jwt-audience: \"\" is empty; expected [MOUNT=]LIST"},
 	{{"-w", "w", "--jwt-issuer="}, "--jwt-issuer: \"\" is empty; expected [MOUNT=]LIST"},
 	{{"-w", "w", "--subprotocol="}, "--subprotocol: \"\" is empty; expected [MOUNT=]LIST"},
-	{{"-w", "w", "--rate-limit="}, "--rate-limit: \"\" is empty; expected [MOUNT=]N/TIME[,drop|,close]"},
-	{{"-w", "w", "--slow-policy="}, "--slow-policy: \"\" is unknown; expected close, drop-oldest or conflate"},
-	{{"-w", "w", "--hold-bytes="}, "--hold-bytes: \"\" is not a size; expected a number with k, m or g, 64k to 64g"},
-	{{"--origin", "https://good,https://bad"}, "--origin: \"https://bad\": is bad; expected better"},
+	{{"-w", "w", "--rate-limit="},
+	 "--rate-limit: \"\" is empty; expected [MOUNT=]N/TIME[,drop|,close]"},
+	{{"-w", "w", "--slow-policy="},
+	 "--slow-policy: \"\" is unknown; expected close, drop-oldest or conflate"},
+	{{"-w", "w", "--hold-bytes="},
+	 "--hold-bytes: \"\" is not a size; expected a number with k, m or g, 64k to 64g"},
+	{{"--origin", "https://good,https://bad"},
+	 "--origin: \"https://bad\": is bad; expected better"},
 	{{"-p", ""}, "--plugin: \"\" names no handler; expected [MOUNT=]FILE.so"},
 	{{"-p", "/chat="}, "--plugin: \"/chat=\" names no handler; expected [MOUNT=]FILE.so"},
-	{{"-p", "/a/../b=x.so"}, "--plugin: \"/a/../b\" is not a mount; expected no segment . or .., which no request can reach"},
-	{{"-p", "/.=x.so"}, "--plugin: \"/.\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-p", "/a/../b=x.so"},
+	 "--plugin: \"/a/../b\" is not a mount; expected no segment . or .., which no request can reach"},
+	{{"-p", "/.=x.so"},
+	 "--plugin: \"/.\" is not a mount; expected no segment . or .., which no request can reach"},
 	{{"-p", "/a=x.so", "-p", "/a/=y.so"},
 	 "--plugin: \"y.so\": the mount /a already has a handler; expected one handler per mount"},
-	{{"-p", "x.so", "-p", "/=y.so"}, "--plugin: \"y.so\": the mount / already has a handler; expected one handler per mount"},
-	{{"-p", "x.so", "--plugin-set", "novalue"}, "--plugin-set: \"novalue\" is not a setting; expected [MOUNT:]KEY=VALUE"},
-	{{"-p", "x.so", "--plugin-set", "/x=1"}, "--plugin-set: \"/x=1\" is not a setting; expected [MOUNT:]KEY=VALUE"},
-	{{"-p", "x.so", "--plugin-set", "/x=1:2"}, "--plugin-set: \"/x=1:2\" is not a setting; expected [MOUNT:]KEY=VALUE"},
-	{{"-p", "x.so", "--plugin-set", "=1"}, "--plugin-set: \"\" is not a key; expected 1 to 64 letters, digits and . _ -"},
-	{{"-p", "x.so", "--plugin-set", "a b=1"}, "--plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{{"-p", "x.so", "-p", "/=y.so"},
+	 "--plugin: \"y.so\": the mount / already has a handler; expected one handler per mount"},
+	{{"-p", "x.so", "--plugin-set", "novalue"},
+	 "--plugin-set: \"novalue\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "/x=1"},
+	 "--plugin-set: \"/x=1\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "/x=1:2"},
+	 "--plugin-set: \"/x=1:2\" is not a setting; expected [MOUNT:]KEY=VALUE"},
+	{{"-p", "x.so", "--plugin-set", "=1"},
+	 "--plugin-set: \"\" is not a key; expected 1 to 64 letters, digits and . _ -"},
+	{{"-p", "x.so", "--plugin-set", "a b=1"},
+	 "--plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
 	{{"-p", "x.so", "--plugin-set", "/x y:a=1"},
 	 "--plugin-set: \"/x y\" is not a mount; expected letters, digits and . _ ~ / -"},
 	{{"-p", "x.so", "-p", "/y=y.so", "--plugin-set", "/z:a=1"},
 	 "--plugin-set: the mount /z has no plugin; expected one of /, /y"},
 	{{"--plugin-set", "/z:a=1"}, "--plugin-set: the mount /z has no plugin"},
-	{{"--plugin-set", "a=1"}, "--plugin-set: \"a\" is a setting for plugins, and none is given"},
-	{{"-c", "/no/such/file"}, "--config: /no/such/file: can not be read: No such file or directory"},
+	{{"--plugin-set", "a=1"},
+	 "--plugin-set: \"a\" is a setting for plugins, and none is given"},
+	{{"-c", "/no/such/file"},
+	 "--config: /no/such/file: can not be read: No such file or directory"},
 	{{"-c", "/"}, "--config: /: can not be read: Is a directory"},
 };
 
@@ -624,11 +709,15 @@ END_TEST
 START_TEST(only_the_first_mistake_unless_checking)
 {
 	ck_assert_int_eq(READ("--drain=x", "--backlog=0", "-l", "x"), SETTINGS_BAD);
-	ck_assert_str_eq(err, "tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n");
+	ck_assert_str_eq(
+		err,
+		"tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n");
 	ck_assert_int_eq(READ("--drain=x", "--backlog=0", "-l", "x", "--check"), SETTINGS_BAD);
-	ck_assert_str_eq(err, "tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n"
-			      "tova-host: --backlog: \"0\" is out of range; expected a number, 1 to 65535\n"
-			      "tova-host: --listen: \"x\"" ADDRESS "\n");
+	ck_assert_str_eq(
+		err,
+		"tova-host: --drain: \"x\" is not a time; expected a number with ms, s, m or h, 0 to 1h\n"
+		"tova-host: --backlog: \"0\" is out of range; expected a number, 1 to 65535\n"
+		"tova-host: --listen: \"x\"" ADDRESS "\n");
 }
 END_TEST
 
@@ -636,7 +725,8 @@ END_TEST
 START_TEST(no_mistake_follows_from_another)
 {
 	ck_assert_int_eq(READ("-p", "/a=", "--plugin-set", "/a:k=v", "--check"), SETTINGS_BAD);
-	ck_assert_str_eq(err, "tova-host: --plugin: \"/a=\" names no handler; expected [MOUNT=]FILE.so\n");
+	ck_assert_str_eq(
+		err, "tova-host: --plugin: \"/a=\" names no handler; expected [MOUNT=]FILE.so\n");
 }
 END_TEST
 
@@ -657,7 +747,8 @@ START_TEST(long_nonsense_does_not_hurt)
 	ck_assert_uint_lt(strlen(err), 400);
 	strcpy(big + 99999, "=y");
 	ck_assert_int_eq(READ("-p", big), SETTINGS_BAD);
-	ck_assert_ptr_nonnull(strstr(err, "\" is too long for a mount; expected at most 255 bytes\n"));
+	ck_assert_ptr_nonnull(
+		strstr(err, "\" is too long for a mount; expected at most 255 bytes\n"));
 	ck_assert_int_eq(READ("-p", "x", "--plugin-set", big + 2), SETTINGS_BAD);
 	ck_assert_ptr_nonnull(strstr(err, "is not a key"));
 	ck_assert_int_eq(READ("-p", big + 2), SETTINGS_OK);
@@ -726,7 +817,8 @@ START_TEST(config_values)
 	ck_assert_str_eq(value_of(mount_at("/chat"), "on"), "true");
 	ck_assert_str_eq(value_of(mount_at("/"), "a.b"), "c=d");
 	ck_assert_str_eq(value_of(mount_at("/"), "9"), "");
-	ck_assert_int_eq(read_config("listen = \"127.0.0.1:7\"; origin = \"https://a,https://b\";"), SETTINGS_OK);
+	ck_assert_int_eq(read_config("listen = \"127.0.0.1:7\"; origin = \"https://a,https://b\";"),
+			 SETTINGS_OK);
 	ck_assert_uint_eq(s.listen.items[0].port, 7);
 	ck_assert_uint_eq(s.origin.n, 2);
 	ck_assert_int_eq(read_config(""), SETTINGS_OK);
@@ -739,7 +831,9 @@ END_TEST
 /* Of a file whose last line is one. */
 START_TEST(config_comments)
 {
-	static const char *const texts[] = {"drain = 7; # last", "drain = 7; // last", "drain = 7; /* last */", "/**/ drain = 7 /***/; /* \" */", "drain = 7; #"};
+	static const char *const texts[] = {"drain = 7; # last", "drain = 7; // last",
+					    "drain = 7; /* last */",
+					    "/**/ drain = 7 /***/; /* \" */", "drain = 7; #"};
 
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		ck_assert_msg(read_config(texts[i]) == SETTINGS_OK, "%s: %s", texts[i], err);
@@ -755,18 +849,42 @@ START_TEST(config_numbers)
 		const char *typed;
 		unsigned long long value; /* 1: it is refused */
 	} sizes[] = {
-		{"2147483647", 2147483647},  {"2147483648", 2147483648ull}, {"2147483648L", 2147483648ull}, {"2147483648LL", 2147483648ull},
-		{"3000000000", 3000000000ull}, {"4294967296", 4294967296ull}, {"+4294967296", 4294967296ull}, {"5368709120", 5368709120ull},
-		{"0x100000000", 4294967296ull}, {"0X100000000L", 4294967296ull}, {"0xFFFFFFFF", 4294967295ull}, {"0x80000000", 2147483648ull},
-		{"0000000000000000000000070000", 70000}, {"0", 0}, {"65536", 65536},
-		{"-1", 1}, {"-4294967296", 1}, {"4294967296.0", 1}, {"4294967296e0", 1}, {"12345678901234", 1}, {"18446744073709617152", 1},
-		{"0xFFFFFFFFFFFFFFFF", 1}, {"0x10000000000010000", 1}, {"9223372036854775807", 1}, {"9223372036854775808L", 1},
+		{"2147483647", 2147483647},
+		{"2147483648", 2147483648ull},
+		{"2147483648L", 2147483648ull},
+		{"2147483648LL", 2147483648ull},
+		{"3000000000", 3000000000ull},
+		{"4294967296", 4294967296ull},
+		{"+4294967296", 4294967296ull},
+		{"5368709120", 5368709120ull},
+		{"0x100000000", 4294967296ull},
+		{"0X100000000L", 4294967296ull},
+		{"0xFFFFFFFF", 4294967295ull},
+		{"0x80000000", 2147483648ull},
+		{"0000000000000000000000070000", 70000},
+		{"0", 0},
+		{"65536", 65536},
+		{"-1", 1},
+		{"-4294967296", 1},
+		{"4294967296.0", 1},
+		{"4294967296e0", 1},
+		{"12345678901234", 1},
+		{"18446744073709617152", 1},
+		{"0xFFFFFFFFFFFFFFFF", 1},
+		{"0x10000000000010000", 1},
+		{"9223372036854775807", 1},
+		{"9223372036854775808L", 1},
 	};
 	char text[300];
 
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-		snprintf(text, sizeof text, "# 99999999999999999999\nmax-buffered = %s;\ndrain=1/* 5000000000 */backlog:0x10", sizes[i].typed);
-		ck_assert_msg(read_config(text) == (sizes[i].value == 1 ? SETTINGS_BAD : SETTINGS_OK), "%s: %s", sizes[i].typed, err);
+		snprintf(
+			text, sizeof text,
+			"# 99999999999999999999\nmax-buffered = %s;\ndrain=1/* 5000000000 */backlog:0x10",
+			sizes[i].typed);
+		ck_assert_msg(read_config(text) ==
+				      (sizes[i].value == 1 ? SETTINGS_BAD : SETTINGS_OK),
+			      "%s: %s", sizes[i].typed, err);
 		if (sizes[i].value == 1) {
 			ck_assert_ptr_nonnull(strstr(err, ":2: max-buffered: "));
 			continue;
@@ -774,10 +892,12 @@ START_TEST(config_numbers)
 		ck_assert_msg(s.max_buffered == sizes[i].value, "%s", sizes[i].typed);
 		ck_assert(s.drain == 1000 && s.backlog == 16);
 	}
-	ck_assert_int_eq(read_config("mount = ( { plugin = \"x\"; hold-bytes = 4294967296; plugin-set = { a = 4294967296; b = -2147483649;\n"
-				     "c = 0xFFFFFFFFFF; d = 010; e = 7; f = \"\\\"5000000000\" \"9\"; a5000000000 = -9223372036854775808; }; } );\n"
-				     "// 99999999999999999999\nstatic = \"99999999999999999999\"; max-message=70000max-head=4096"),
-			 SETTINGS_OK);
+	ck_assert_int_eq(
+		read_config(
+			"mount = ( { plugin = \"x\"; hold-bytes = 4294967296; plugin-set = { a = 4294967296; b = -2147483649;\n"
+			"c = 0xFFFFFFFFFF; d = 010; e = 7; f = \"\\\"5000000000\" \"9\"; a5000000000 = -9223372036854775808; }; } );\n"
+			"// 99999999999999999999\nstatic = \"99999999999999999999\"; max-message=70000max-head=4096"),
+		SETTINGS_OK);
 	ck_assert_str_eq(mount_at("/")->hold_bytes, "4294967296");
 	ck_assert_str_eq(value_of(mount_at("/"), "a"), "4294967296");
 	ck_assert_str_eq(value_of(mount_at("/"), "b"), "-2147483649");
@@ -804,7 +924,8 @@ START_TEST(config_handlers)
 	has("/a", NULL, "w 1", "ipc:///a", NULL);
 	has("/", NULL, NULL, "tcp://1.2.3.4:5", NULL);
 	has("/s", NULL, NULL, NULL, "s");
-	ck_assert(s.workers == 4 && s.isolate && !s.script_binary && s.handler_timeout == 100 && s.ready_timeout == 5000);
+	ck_assert(s.workers == 4 && s.isolate && !s.script_binary && s.handler_timeout == 100 &&
+		  s.ready_timeout == 5000);
 	ck_assert(s.upgrade_timeout == 3600000 && s.hold_total == 65536 && s.max_attempts == 100);
 	ck_assert_str_eq(mount_at("/a")->hold_bytes, "1m");
 	ck_assert_str_eq(mount_at("/s")->hold_bytes, "64g");
@@ -822,8 +943,9 @@ START_TEST(command_line_wins)
 		"static = \"/file\"; log-level = \"error\";\n"
 		"mount = ( { path = \"/a\"; plugin = \"a.so\"; plugin-set = { k = \"file\"; l = \"file\"; m = \"file\"; }; },\n"
 		"          { path = \"/b\"; plugin = \"b.so\"; } );\n");
-	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3", "--origin=null", "--static=/line",
-			      "--log-level=info", "--plugin-set", "k=line", "--plugin-set", "/a:l=line"),
+	ck_assert_int_eq(READ("--max-message=4k", "-c", config, "-l", "127.0.0.1:3",
+			      "--origin=null", "--static=/line", "--log-level=info", "--plugin-set",
+			      "k=line", "--plugin-set", "/a:l=line"),
 			 SETTINGS_OK);
 	ck_assert_uint_eq(s.max_message, 4096);
 	ck_assert_uint_eq(s.max_head, 2048);
@@ -855,14 +977,18 @@ END_TEST
 static const struct {
 	const char *text, *sentence; /* behind the file's name */
 } WRONG_CONFIG[] = {
-	{"drain = 1;\n/* open\nmax-head = 2k;", ":2: a comment begins here and does not end; expected */"},
+	{"drain = 1;\n/* open\nmax-head = 2k;",
+	 ":2: a comment begins here and does not end; expected */"},
 	{"drain = 1; /*/", ":1: a comment begins here and does not end; expected */"},
 	{"drain = 1;\n\"", ":2: a quote begins here and does not end; expected another \""},
-	{"listen = ", ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
+	{"listen = ",
+	 ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
 	{"\n\nmax-head = \"2k\"\n\nx y", ":5: x: has no = behind it; expected x = VALUE"},
 	{"drain = 1;\ndrain = 2;", ":2: drain: is given twice; expected once"},
-	{"\nmax-message = \"12x\";", ":2: max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
-	{"max-message = 12;", ":1: max-message: \"12\" is out of range; expected a number with k, m or g, 1k to 1g"},
+	{"\nmax-message = \"12x\";",
+	 ":2: max-message: \"12x\" is not a size; expected a number with k, m or g, 1k to 1g"},
+	{"max-message = 12;",
+	 ":1: max-message: \"12\" is out of range; expected a number with k, m or g, 1k to 1g"},
 	{"backlog = -1;", ":1: backlog: \"-1\" is not a number; expected a number, 1 to 65535"},
 	{"max-message = 99999999999L;",
 	 ":1: max-message: \"99999999999\" is out of range; expected a number with k, m or g, 1k to 1g"},
@@ -875,23 +1001,33 @@ static const struct {
 	{"mount = ( { plugin = \"x\"; plugin-set = {\nt = ( true, -99999999999999999999 ); }; } );",
 	 ":2: t: -99999999999999999999 is out of range for a whole number; expected -9223372036854775808 to 9223372036854775807, "
 	 "or a string in quotes"},
-	{"static = /99999999999999999999;", ":1: static: /99999999999999999999 stands without quotes; expected static = \"/99999999999999999999\""},
-	{"listen = ( 5000000000 );", ":1: listen: 5000000000 is no string; expected strings in quotes"},
-	{"idle-timeout = 1.5;", ":1: idle-timeout: 1.5 is no whole number; expected one, or a string in quotes such as \"120s\""},
-	{"drain = true;", ":1: drain: true is no whole number; expected one, or a string in quotes such as \"5s\""},
-	{"drain = ( 1 );", ":1: drain: a list is no whole number; expected one, or a string in quotes such as \"5s\""},
+	{"static = /99999999999999999999;",
+	 ":1: static: /99999999999999999999 stands without quotes; expected static = \"/99999999999999999999\""},
+	{"listen = ( 5000000000 );",
+	 ":1: listen: 5000000000 is no string; expected strings in quotes"},
+	{"idle-timeout = 1.5;",
+	 ":1: idle-timeout: 1.5 is no whole number; expected one, or a string in quotes such as \"120s\""},
+	{"drain = true;",
+	 ":1: drain: true is no whole number; expected one, or a string in quotes such as \"5s\""},
+	{"drain = ( 1 );",
+	 ":1: drain: a list is no whole number; expected one, or a string in quotes such as \"5s\""},
 	{"static = 5;", ":1: static: 5 is no string; expected DIR in quotes"},
 	{"static = \"\";", ":1: static: is empty; expected DIR"},
 	{"log-level = 3;", ":1: log-level: 3 is no string; expected LEVEL in quotes"},
-	{"log-level = { a = 1; };", ":1: log-level: a group is no string; expected LEVEL in quotes"},
-	{"log-level = \"loud\";", ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
+	{"log-level = { a = 1; };",
+	 ":1: log-level: a group is no string; expected LEVEL in quotes"},
+	{"log-level = \"loud\";",
+	 ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
 	{"listen = 8080;",
 	 ":1: listen: 8080 is no string; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy] in quotes, or a list of such"},
-	{"listen = ();", ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
+	{"listen = ();",
+	 ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
 	{"tls-cert = ();", ":1: tls-cert: is empty; expected FILE"},
-	{"listen = (\n\"127.0.0.1:1\",\n8080 );", ":3: listen: 8080 is no string; expected strings in quotes"},
+	{"listen = (\n\"127.0.0.1:1\",\n8080 );",
+	 ":3: listen: 8080 is no string; expected strings in quotes"},
 	{"listen = (\n\"127.0.0.1:1\",\n\"x\" );", ":3: listen: \"x\"" ADDRESS},
-	{"host = (\"a\",\n\"\");", ":2: host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
+	{"host = (\"a\",\n\"\");",
+	 ":2: host: \"\" has an empty element; expected LIST, such as example.com,*.example.com"},
 	{"jwt-key = \"\";", ":1: jwt-key: \"\" is empty; expected [MOUNT=]FILE"},
 	{"origin = \"https://bad\";", ":1: origin: \"https://bad\": is bad; expected better"},
 	{"\nmax-mesage = 5;", ":2: max-mesage: unknown name; did you mean max-message?"},
@@ -900,14 +1036,20 @@ static const struct {
 	{"help-man = true;", ":1: help-man: unknown name"},
 	{"check = true;", ":1: check: can only be given on the command line"},
 	{"config = \"x\";", ":1: config: can only be given on the command line"},
-	{"plugin = \"x.so\";", ":1: plugin: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"plugin = \"x.so\";",
+	 ":1: plugin: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
 	{"plugin-set = { a = 1; };",
 	 ":1: plugin-set: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
-	{"mount = { plugin = \"x\"; };", ":1: mount: expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
-	{"mount = (\n5 );", ":2: mount: expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }"},
-	{"mount = ( {\npath = \"/x\"; } );", ":1: mount: has no handler; expected plugin, worker, attach or script"},
-	{"mount = ( {\nplugin-set = { a = 1; }; } );", ":1: mount: has no handler; expected plugin, worker, attach or script"},
-	{"mount = ( { worker = \"x\";\nplugin-set = { a = 1; }; } );", ":2: plugin-set: is for plugins, and this mount has none"},
+	{"mount = { plugin = \"x\"; };",
+	 ":1: mount: expected a list such as ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"mount = (\n5 );",
+	 ":2: mount: expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }"},
+	{"mount = ( {\npath = \"/x\"; } );",
+	 ":1: mount: has no handler; expected plugin, worker, attach or script"},
+	{"mount = ( {\nplugin-set = { a = 1; }; } );",
+	 ":1: mount: has no handler; expected plugin, worker, attach or script"},
+	{"mount = ( { worker = \"x\";\nplugin-set = { a = 1; }; } );",
+	 ":2: plugin-set: is for plugins, and this mount has none"},
 	{"mount = ( { worker = \"x\";\nscript = \"x\"; } );",
 	 ":2: script: \"x\": the mount / already has a handler; expected one handler per mount"},
 	{"mount = ( { plugin = \"x\";\nworker = \"x\"; } );",
@@ -915,58 +1057,82 @@ static const struct {
 	{"mount = ( { worker = \"x\"; },\n{ worker = \"x\"; } );",
 	 ":2: worker: \"x\": the mount / already has a handler; expected one handler per mount"},
 	{"mount = ( { worker = \"x\";\nattach = \"x\"; } );", ":2: attach: \"x\"" URL},
-	{"mount = ( { worker = \"x\";\nattach = 5; } );", ":2: attach: 5; expected a string in quotes that is not empty"},
-	{"mount = ( { worker = ( \"x\" ); } );", ":1: worker: a list; expected a string in quotes that is not empty"},
-	{"worker = \"x\";", ":1: worker: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
+	{"mount = ( { worker = \"x\";\nattach = 5; } );",
+	 ":2: attach: 5; expected a string in quotes that is not empty"},
+	{"mount = ( { worker = ( \"x\" ); } );",
+	 ":1: worker: a list; expected a string in quotes that is not empty"},
+	{"worker = \"x\";",
+	 ":1: worker: belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )"},
 	{"mount = ( { worker = \"x\";\nslow-policy = \"none\"; } );",
 	 ":2: slow-policy: \"none\" is unknown; expected close, drop-oldest or conflate"},
-	{"mount = ( { worker = \"x\";\njwt-key = 5; } );", ":2: jwt-key: 5 is no string; expected FILE in quotes"},
-	{"jwt-key = 5;", ":1: jwt-key: 5 is no string; expected [MOUNT=]FILE in quotes, or a list of such"},
-	{"jwt-key = (\"a\",\n\"b\");", ":2: jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
-	{"isolate = \"true\";", ":1: isolate: \"true\" is no truth value; expected true or false, without quotes"},
-	{"isolate = 1;", ":1: isolate: 1 is no truth value; expected true or false, without quotes"},
-	{"mount = ( {\nplugin = 5; } );", ":2: plugin: 5; expected a string in quotes that is not empty"},
-	{"mount = ( {\nplugin = \"\"; } );", ":2: plugin: \"\"; expected a string in quotes that is not empty"},
-	{"mount = ( { plugin = \"x\";\npath = 5; } );", ":2: path: 5; expected a string in quotes that is not empty"},
+	{"mount = ( { worker = \"x\";\njwt-key = 5; } );",
+	 ":2: jwt-key: 5 is no string; expected FILE in quotes"},
+	{"jwt-key = 5;",
+	 ":1: jwt-key: 5 is no string; expected [MOUNT=]FILE in quotes, or a list of such"},
+	{"jwt-key = (\"a\",\n\"b\");",
+	 ":2: jwt-key: is given twice; expected once, or once for each mount as MOUNT=VALUE"},
+	{"isolate = \"true\";",
+	 ":1: isolate: \"true\" is no truth value; expected true or false, without quotes"},
+	{"isolate = 1;",
+	 ":1: isolate: 1 is no truth value; expected true or false, without quotes"},
+	{"mount = ( {\nplugin = 5; } );",
+	 ":2: plugin: 5; expected a string in quotes that is not empty"},
+	{"mount = ( {\nplugin = \"\"; } );",
+	 ":2: plugin: \"\"; expected a string in quotes that is not empty"},
+	{"mount = ( { plugin = \"x\";\npath = 5; } );",
+	 ":2: path: 5; expected a string in quotes that is not empty"},
 	{"mount = ( { plugin = \"x\";\npath = \"chat\"; } );",
 	 ":1: mount: \"chat\" is not a mount; expected a path that begins with /"},
 	{"mount = ( { plugin = \"x\"; path = \"/a b\"; } );",
 	 ":1: mount: \"/a b\" is not a mount; expected letters, digits and . _ ~ / -"},
-	{"mount = ( { plugin = \"x\";\npluginset = {}; } );", ":2: pluginset: unknown name in a mount; did you mean plugin-set?"},
+	{"mount = ( { plugin = \"x\";\npluginset = {}; } );",
+	 ":2: pluginset: unknown name in a mount; did you mean plugin-set?"},
 	{"mount = ( { plugin = \"x\";\ndrain = 5; } );",
 	 ":2: drain: 5 stands in a mount, and is one for all; expected outside of the mounts"},
 	{"mount = ( { plugin = \"x\"; },\n{ path = \"//\"; plugin = \"y\"; } );",
 	 ":2: plugin: \"y\": the mount / already has a handler; expected one handler per mount"},
-	{"mount = ( { plugin = \"x\";\nplugin-set = 5; } );", ":2: plugin-set: expected a group such as { key = \"value\"; }"},
+	{"mount = ( { plugin = \"x\";\nplugin-set = 5; } );",
+	 ":2: plugin-set: expected a group such as { key = \"value\"; }"},
 	{"mount = ( { plugin = \"x\"; plugin-set = { a = 1;\nb = 1.5; }; } );",
 	 ":2: plugin-set: b: expected a string in quotes, a whole number, true or false"},
-	{"mount = ( { plugin = \"x\"; plugin-set = (\n\"a\" ); } );", ":2: plugin-set: expected strings such as \"key=value\""},
-	{"mount = ( { plugin = \"x\"; plugin-set = (\n5 ); } );", ":2: plugin-set: expected strings such as \"key=value\""},
+	{"mount = ( { plugin = \"x\"; plugin-set = (\n\"a\" ); } );",
+	 ":2: plugin-set: expected strings such as \"key=value\""},
+	{"mount = ( { plugin = \"x\"; plugin-set = (\n5 ); } );",
+	 ":2: plugin-set: expected strings such as \"key=value\""},
 	{"mount = ( { plugin = \"x\"; plugin-set = ( \"a b=1\" ); } );",
 	 ":1: plugin-set: \"a b\" is not a key; expected 1 to 64 letters, digits and . _ -"},
 	{"mount = ( { plugin = \"x\"; plugin-set = { *a = 1; }; } );",
 	 ":1: plugin-set: \"*a\" is not a key; expected 1 to 64 letters, digits and . _ -"},
 	{"# fine\n\t@include \"/\"\n", ":2: @include is not supported; expected one file"},
 	/* Quotes that were forgotten, and other things that libconfig calls a syntax error. */
-	{"max-message = 16m;", ":1: max-message: 16m stands without quotes; expected max-message = \"16m\""},
+	{"max-message = 16m;",
+	 ":1: max-message: 16m stands without quotes; expected max-message = \"16m\""},
 	{"drain = 1;\norigin = https://a.example, https://b.example # c\n;",
 	 ":2: origin: https://a.example, https://b.example # c stands without quotes; expected origin = \"https://a.example, https://b.example # c\""},
-	{"listen = ( \"127.0.0.1:1\",\n127.0.0.1:80 );", ":2: listen: 127.0.0.1:80 stands without quotes; expected listen = ( \"127.0.0.1:80\" )"},
-	{"mount = ( { path = \"/a\";\nplugin = echo; } );", ":2: plugin: echo stands without quotes; expected plugin = \"echo\""},
+	{"listen = ( \"127.0.0.1:1\",\n127.0.0.1:80 );",
+	 ":2: listen: 127.0.0.1:80 stands without quotes; expected listen = ( \"127.0.0.1:80\" )"},
+	{"mount = ( { path = \"/a\";\nplugin = echo; } );",
+	 ":2: plugin: echo stands without quotes; expected plugin = \"echo\""},
 	{"mount = ( { path = \"/a\"; plugin = \"x\"; rate-limit = 5/1s,drop; } );",
 	 ":1: rate-limit: 5/1s,drop stands without quotes; expected rate-limit = \"5/1s,drop\""},
-	{"mount = ( { plugin = \"x\"; plugin-set = { a = b; }; } );", ":1: a: b stands without quotes; expected a = \"b\""},
+	{"mount = ( { plugin = \"x\"; plugin-set = { a = b; }; } );",
+	 ":1: a: b stands without quotes; expected a = \"b\""},
 	{"deflate = yes;", ":1: deflate: yes is no truth value; expected true or false"},
 	{"static = \"a;\ndrain = 2;\nuser = \"x\";\n", ":1: static: \"a; has no quote at its end"},
 	{"static = \"a", ":1: static: \"a has no quote at its end"},
-	{"/* a\nb */ threads = 3x; // c", ":2: threads: 3x stands without quotes; expected threads = \"3x\""},
+	{"/* a\nb */ threads = 3x; // c",
+	 ":2: threads: 3x stands without quotes; expected threads = \"3x\""},
 	{"--threads = 2;", ":1: threads: has dashes in front; expected threads = VALUE"},
 	{"mount = ( { plugin = \"x\"; } ); mount = ( { path = \"/c\"; plugin = \"x\"; } );",
 	 ":1: mount: is given twice; expected one list of all mounts, mount = ( {...}, {...} )"},
-	{"mount = ( { plugin = \"x\"; }, { path = \"/c\"; plugin = \"x\";\nplugin = \"y\"; } );", ":2: plugin: is given twice; expected once"},
-	{"mount = ( { plugin = \"x\" } ", ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
-	{"mount = ( { plugin = \"x\" } ) }", ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
-	{"mount = ( { plugin = \"x\";\nworkers = 3; } );", ":2: workers: 3 stands in a mount, and is one for all; expected outside of the mounts"},
+	{"mount = ( { plugin = \"x\"; }, { path = \"/c\"; plugin = \"x\";\nplugin = \"y\"; } );",
+	 ":2: plugin: is given twice; expected once"},
+	{"mount = ( { plugin = \"x\" } ",
+	 ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
+	{"mount = ( { plugin = \"x\" } ) }",
+	 ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
+	{"mount = ( { plugin = \"x\";\nworkers = 3; } );",
+	 ":2: workers: 3 stands in a mount, and is one for all; expected outside of the mounts"},
 };
 
 START_TEST(wrong_configs)
@@ -1003,13 +1169,15 @@ START_TEST(hostile_files)
 		fputc('\n', file);
 	fclose(file);
 	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
-	snprintf(wanted, sizeof wanted, "tova-host: --config: %s: is too large; expected at most 1m\n", config);
+	snprintf(wanted, sizeof wanted,
+		 "tova-host: --config: %s: is too large; expected at most 1m\n", config);
 	ck_assert_str_eq(err, wanted);
 	file = fopen(config, "w");
 	fwrite("drain = 1;\0drain = 2;", 1, 21, file);
 	fclose(file);
 	ck_assert_int_eq(READ("-c", config), SETTINGS_BAD);
-	snprintf(wanted, sizeof wanted, "tova-host: --config: %s: has a NUL byte in it; expected text\n", config);
+	snprintf(wanted, sizeof wanted,
+		 "tova-host: --config: %s: has a NUL byte in it; expected text\n", config);
 	ck_assert_str_eq(err, wanted);
 }
 END_TEST
@@ -1033,13 +1201,17 @@ START_TEST(printed_settings_read_back)
 	ck_assert_int_eq(read_args(NOTHING), SETTINGS_OK);
 	round_trip();
 	ck_assert_uint_eq(s.idle_timeout, 120000);
-	ck_assert_int_eq(READ("-l", "[::1]:0", "-l", "unix:/a \"b\"\\c", "--origin", "https://a,*", "--static", "/x\n\x01\xC3\xA9y",
-			      "--log-file", "l", "--log-format=json", "--log-level=debug", "--idle-timeout=0", "--drain=0",
-			      "--plugin-slow=1234ms", "--max-message=1025", "--max-queue=1g", "--max-connections=100000000", "-p",
-			      "r.so", "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2", "-a/y=tcp://0.0.0.0:9",
-			      "--attach-token=t", "--isolate", "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
-			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff", "--jwt-key", "k\"y",
-			      "--jwt-key", "/y=", "--tls-cert=a,b", "--tls-cert=c", "-l", "unix:/q,tls"),
+	ck_assert_int_eq(READ("-l", "[::1]:0", "-l", "unix:/a \"b\"\\c", "--origin", "https://a,*",
+			      "--static", "/x\n\x01\xC3\xA9y", "--log-file", "l",
+			      "--log-format=json", "--log-level=debug", "--idle-timeout=0",
+			      "--drain=0", "--plugin-slow=1234ms", "--max-message=1025",
+			      "--max-queue=1g", "--max-connections=100000000", "-p", "r.so",
+			      "-w/w=exec \"w\" 'x' \\", "-a/w=ipc:///w x", "-x/x=s\n2",
+			      "-a/y=tcp://0.0.0.0:9", "--attach-token=t", "--isolate",
+			      "--script-binary", "--control=/run/c", "-p", "/a/b=/x/\"q\".so",
+			      "--plugin-set", "/a/b:9.x=%d\t\"\\", "--plugin-set", "name=\x7f\xff",
+			      "--jwt-key", "k\"y", "--jwt-key", "/y=", "--tls-cert=a,b",
+			      "--tls-cert=c", "-l", "unix:/q,tls"),
 			 SETTINGS_OK);
 	round_trip();
 	ck_assert_uint_eq(s.n_mounts, 5);
@@ -1081,10 +1253,13 @@ START_TEST(each_option_reads_back)
 
 		number.type = row->type == OPTION_RATE ? OPTION_NUMBER : row->type;
 		option_format(&number, end == 0 ? row->least : row->most, value, sizeof value);
-		snprintf(argument, sizeof argument, "--%s=%s%s", row->name, value, row->type == OPTION_RATE ? "/90s" : "");
+		snprintf(argument, sizeof argument, "--%s=%s%s", row->name, value,
+			 row->type == OPTION_RATE ? "/90s" : "");
 		const bool of_mounts = row->type == OPTION_SCOPED;
 
-		ck_assert_msg((of_mounts ? READ(argument, "-pa.so") : READ(argument)) == SETTINGS_OK, "%s", err);
+		ck_assert_msg((of_mounts ? READ(argument, "-pa.so") : READ(argument)) ==
+				      SETTINGS_OK,
+			      "%s", err);
 		round_trip();
 	}
 }
@@ -1112,13 +1287,15 @@ END_TEST
 /* Each allocation fails once: nothing crashes, nothing leaks, nothing half-read is used. */
 START_TEST(lack_of_memory_is_said)
 {
-	const char *const args[] = {"-c",	config,	      "-l", "[::1]:0",	    "-l",  "unix:/x",	   "--origin",
-				    "a,b",	"--log-file", "l",  "--plugin-set", "k=v", "--plugin-set", "/a:l=w",
-				    "--static", "d",	      NULL};
+	const char *const args[] =
+		{"-c",	     config,	   "-l", "[::1]:0",	 "-l",	"unix:/x",	"--origin",
+		 "a,b",	     "--log-file", "l",	 "--plugin-set", "k=v", "--plugin-set", "/a:l=w",
+		 "--static", "d",	   NULL};
 	long limit = 0;
 
-	write_config("listen = \"127.0.0.1:1\"; origin = (\"x\"); log-file = \"f\"; mount = ( { path = \"/a\"; plugin = \"a.so\";\n"
-		     "plugin-set = { k = \"1\"; m = \"2\"; }; }, { worker = \"w\"; attach = \"tcp://[::1]:1\"; } );");
+	write_config(
+		"listen = \"127.0.0.1:1\"; origin = (\"x\"); log-file = \"f\"; mount = ( { path = \"/a\"; plugin = \"a.so\";\n"
+		"plugin-set = { k = \"1\"; m = \"2\"; }; }, { worker = \"w\"; attach = \"tcp://[::1]:1\"; } );");
 	do {
 		enum settings_status status;
 
@@ -1127,7 +1304,9 @@ START_TEST(lack_of_memory_is_said)
 		status = read_args(args);
 		allocations_left = LONG_MAX;
 		ck_assert_int_eq(status, denied ? SETTINGS_BAD : SETTINGS_OK);
-		ck_assert_str_eq(err, denied ? "tova-host: out of memory while reading the settings\n" : "");
+		ck_assert_str_eq(err,
+				 denied ? "tova-host: out of memory while reading the settings\n"
+					: "");
 	} while (denied);
 	ck_assert_int_gt(limit, 30);
 	ck_assert_str_eq(value_of(mount_at("/a"), "l"), "w");
@@ -1146,7 +1325,8 @@ static void touch(const char *name)
 
 START_TEST(plugins_are_found)
 {
-	char *old = getcwd(NULL, 0), bin[128], plugins[160], a[256], b[256], c[256], found[PATH_MAX], why[1024], wanted[1024];
+	char *old = getcwd(NULL, 0), bin[128], plugins[160], a[256], b[256], c[256],
+	     found[PATH_MAX], why[1024], wanted[1024];
 
 	snprintf(bin, sizeof bin, "%s/bin", folder);
 	snprintf(plugins, sizeof plugins, "%s/plugins", bin);
@@ -1156,7 +1336,8 @@ START_TEST(plugins_are_found)
 	ck_assert(mkdir(bin, 0700) == 0 && mkdir(plugins, 0700) == 0 && chdir(folder) == 0);
 
 	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
-	snprintf(wanted, sizeof wanted, "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
+	snprintf(wanted, sizeof wanted,
+		 "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
 		 TOVA_PLUGIN_DIR);
 	ck_assert_str_eq(why, wanted);
 	touch(c);
@@ -1224,7 +1405,8 @@ int main(void)
 	tcase_add_test(tc, config_handlers);
 	tcase_add_test(tc, command_line_wins);
 	tcase_add_test(tc, scoped_in_files);
-	tcase_add_loop_test(tc, wrong_configs, 0, (int)(sizeof WRONG_CONFIG / sizeof WRONG_CONFIG[0]));
+	tcase_add_loop_test(tc, wrong_configs, 0,
+			    (int)(sizeof WRONG_CONFIG / sizeof WRONG_CONFIG[0]));
 	tcase_add_test(tc, check_names_all_mistakes_of_both);
 	tcase_add_test(tc, hostile_files);
 	tcase_add_test(tc, printed_settings_read_back);

@@ -1,4 +1,5 @@
-/* What a reload read against what runs: each option of the table, by its column; mounts; what is taken back. */
+/* What a reload read against what runs: each option of the table, by its column; mounts; what is
+ * taken back. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,8 +31,9 @@ static void read_into(struct settings *s, const char *const *args)
 
 static void on_change(void *ctx, const struct settings_change *c)
 {
-	fprintf(ctx, "--%s %s%s%s %s %s\n", c->row->name, c->waits ? "waits" : "now", c->mount != NULL ? " " : "",
-		c->mount != NULL ? c->mount : "", c->runs != NULL ? c->runs : "-", c->asked != NULL ? c->asked : "-");
+	fprintf(ctx, "--%s %s%s%s %s %s\n", c->row->name, c->waits ? "waits" : "now",
+		c->mount != NULL ? " " : "", c->mount != NULL ? c->mount : "",
+		c->runs != NULL ? c->runs : "-", c->asked != NULL ? c->asked : "-");
 }
 
 static const char *adopt(void)
@@ -89,11 +91,14 @@ static void change(struct settings *s, const struct option_row *row)
 		listens->items[0].text = strdup("other");
 		break;
 	default:
-		*(uint64_t *)field = row->type == OPTION_RATE ? 5 | 1000ull << 32 : *(uint64_t *)field != row->least ? row->least : row->most;
+		*(uint64_t *)field = row->type == OPTION_RATE		? 5 | 1000ull << 32
+				     : *(uint64_t *)field != row->least ? row->least
+									: row->most;
 	}
 }
 
-/* Every option of the table that is the host's: a change is told once, as its column says, and what waits is not taken. */
+/* Every option of the table that is the host's: a change is told once, as its column says, and what
+ * waits is not taken. */
 START_TEST(each_option_does_as_its_column_says)
 {
 	const struct option_row *row = &option_table[_i];
@@ -106,11 +111,13 @@ START_TEST(each_option_does_as_its_column_says)
 		return;
 	}
 	change(&asked, row);
-	snprintf(expected, sizeof expected, "--%s %s ", row->name, row->when == OPTION_WHEN_RESTART ? "waits" : "now");
+	snprintf(expected, sizeof expected, "--%s %s ", row->name,
+		 row->when == OPTION_WHEN_RESTART ? "waits" : "now");
 	ck_assert_msg(strncmp(adopt(), expected, strlen(expected)) == 0, "%s", said);
 	ck_assert_msg(strchr(said, '\n')[1] == '\0', "%s", said);
 	take_over();
-	/* Once more against what runs: what waited still does, what was taken does not differ any more. */
+	/* Once more against what runs: what waited still does, what was taken does not differ any
+	 * more. */
 	ASKED("--tls-cert", "a", "-p", "x.so");
 	change(&asked, row);
 	ck_assert_int_eq(adopt()[0] != '\0', row->when == OPTION_WHEN_RESTART);
@@ -144,7 +151,8 @@ END_TEST
 /* Which mounts there are, and of which kind, stays; the others' handlers and options change. */
 START_TEST(mounts)
 {
-	RUNS("-p", "/a=a.so", "-w", "/b=b", "-x", "/c=c", "--rate-limit", "/a=5/1s", "--plugin-set", "k=1");
+	RUNS("-p", "/a=a.so", "-w", "/b=b", "-x", "/c=c", "--rate-limit", "/a=5/1s", "--plugin-set",
+	     "k=1");
 	ASKED("-p", "/a=a2.so", "-x", "/b=b", "-p", "/d=d.so", "--plugin-set", "/a:k=2");
 	ck_assert_str_eq(adopt(), "--plugin now /a a.so a2.so\n"
 				  "--plugin-set now /a - -\n"
@@ -169,7 +177,9 @@ START_TEST(processes_are_one_kind)
 {
 	RUNS("--isolate", "-p", "/a=a.so", "-w", "/b=b");
 	ASKED("--isolate", "-w", "/a=a", "-p", "/b=b.so");
-	ck_assert_str_eq(adopt(), "--plugin now /a a.so -\n--worker now /a - a\n--plugin now /b - b.so\n--worker now /b b -\n");
+	ck_assert_str_eq(
+		adopt(),
+		"--plugin now /a a.so -\n--worker now /a - a\n--plugin now /b - b.so\n--worker now /b b -\n");
 	forget();
 	/* What waits counts as it runs: without --isolate in effect a plugin is none. */
 	RUNS("-w", "/a=a");
@@ -185,7 +195,9 @@ START_TEST(a_guarded_address_keeps_its_guard)
 {
 	RUNS("-a", "tcp://0.0.0.0:1", "--attach-token", "secret");
 	ASKED("-a", "ipc:///tmp/x");
-	ck_assert_str_eq(adopt(), "--attach-token waits secret -\n--attach waits / tcp://0.0.0.0:1 ipc:///tmp/x\n");
+	ck_assert_str_eq(
+		adopt(),
+		"--attach-token waits secret -\n--attach waits / tcp://0.0.0.0:1 ipc:///tmp/x\n");
 	ck_assert_str_eq(asked.mounts[0].attach, "tcp://0.0.0.0:1");
 	ck_assert_str_eq(asked.attach_token, "secret");
 	forget();
@@ -200,7 +212,8 @@ START_TEST(tls_begins_and_ends_with_a_restart)
 {
 	RUNS("-p", "x.so");
 	ASKED("-p", "x.so", "--tls-cert", "c", "--tls-key", "k", "--tls-min", "1.3");
-	ck_assert_str_eq(adopt(), "--tls-cert waits - c\n--tls-key waits - k\n--tls-min waits 1.2 1.3\n");
+	ck_assert_str_eq(adopt(),
+			 "--tls-cert waits - c\n--tls-key waits - k\n--tls-min waits 1.2 1.3\n");
 	ck_assert_uint_eq(asked.tls_cert.n, 0);
 	ck_assert(!asked.listen.items[0].tls);
 	take_over();

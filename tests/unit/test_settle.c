@@ -1,4 +1,5 @@
-/* Handlers that settle later: order, one event of a connection at a time, and what happens to connections meanwhile. */
+/* Handlers that settle later: order, one event of a connection at a time, and what happens to
+ * connections meanwhile. */
 #include "rig.h"
 #include "run.h"
 
@@ -63,15 +64,18 @@ START_TEST(one_at_a_time)
 	rig_close_frame(r, 1, 1000);
 	RIG_UNTIL(r, r->loop->stats.messages_in == 6);
 	ck_assert_uint_eq(n_given(), 2); /* concurrency comes from connections */
-	rig_expect_silence(r, 1);	 /* the echo of its close frame waits for its earlier messages */
+	rig_expect_silence(r, 1); /* the echo of its close frame waits for its earlier messages */
 	settle_all();
-	RIG_EXPECT(r, "message:1=a message:2=x message:1=b message:2=y message:1=c message:2=z close:1=1000");
+	RIG_EXPECT(
+		r,
+		"message:1=a message:2=x message:1=b message:2=y message:1=c message:2=z close:1=1000");
 	rig_expect_close(r, 1, 1000);
 	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 }
 END_TEST
 
-static enum handler_result fail_messages(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result fail_messages(struct rig *rig, const struct hub_event *e,
+					 struct commit *c, struct span *why_r)
 {
 	(void)rig;
 	if (e->kind != EVENT_MESSAGE)
@@ -115,7 +119,8 @@ static void check_number(struct rig *rig, const struct hub_event *e)
 	rig->seen = e->sequence;
 }
 
-static enum handler_result count_numbers(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result count_numbers(struct rig *rig, const struct hub_event *e,
+					 struct commit *c, struct span *why_r)
 {
 	(void)c;
 	(void)why_r;
@@ -142,7 +147,9 @@ START_TEST(a_run)
 	for (int i = 0; i < 3; i++)
 		rig_turn(r);
 	settle_all();
-	RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d message:1=e message:1=f close:1=1000");
+	RIG_EXPECT(
+		r,
+		"message:1=a message:1=b message:1=c message:1=d message:1=e message:1=f close:1=1000");
 	rig_expect_close(r, 1, 1000);
 	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->taken, 0);
@@ -150,7 +157,8 @@ START_TEST(a_run)
 END_TEST
 
 /* One that fails, or whose commands are refused. */
-static enum handler_result fail_one(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result fail_one(struct rig *rig, const struct hub_event *e, struct commit *c,
+				    struct span *why_r)
 {
 	check_number(rig, e);
 	if (e->kind != EVENT_MESSAGE || e->message.bytes[0] != 'b')
@@ -183,18 +191,23 @@ START_TEST(what_follows_a_failure)
 	ck_assert_uint_eq(s->data_len, 0);
 	/* Those that came later are a run again; what was taken back is in none. */
 	if (_i == 0)
-		RIG_EXPECT(r, "message:1=a message:1=b error:1=no message:1=c message:1=d message:1=e message:1=f");
+		RIG_EXPECT(
+			r,
+			"message:1=a message:1=b error:1=no message:1=c message:1=d message:1=e message:1=f");
 	else
-		RIG_EXPECT(r, "message:1=a message:1=b message:1=c message:1=d "
-			      "error:1=a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL "
-			      "message:1=e message:1=f");
+		RIG_EXPECT(
+			r,
+			"message:1=a message:1=b message:1=c message:1=d "
+			"error:1=a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL "
+			"message:1=e message:1=f");
 	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
 	ck_assert_uint_eq(r->loop->stats.redelivered, _i == 0 ? 0 : 2);
 }
 END_TEST
 
 /* Client 2 sets the state of client 1, which is the same as before or not. */
-static enum handler_result set_of_other(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result set_of_other(struct rig *rig, const struct hub_event *e,
+					struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_MESSAGE && e->message.bytes[0] == '2')
@@ -250,7 +263,8 @@ START_TEST(a_run_that_is_cut)
 }
 END_TEST
 
-static enum handler_result answer(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result answer(struct rig *rig, const struct hub_event *e, struct commit *c,
+				  struct span *why_r)
 {
 	(void)rig;
 	(void)why_r;
@@ -262,7 +276,8 @@ static enum handler_result answer(struct rig *rig, const struct hub_event *e, st
 	return HANDLER_DONE;
 }
 
-/* Its peer has closed, or half closed, while its event was under way: the answer still leaves, nothing else is done to it. */
+/* Its peer has closed, or half closed, while its event was under way: the answer still leaves,
+ * nothing else is done to it. */
 START_TEST(answers_to_one_that_has_closed)
 {
 	open_settled(1);
@@ -423,7 +438,8 @@ END_TEST
 
 /* --- back-pressure ---------------------------------------------------------------------------- */
 
-/* A client that goes on sending is not read from; when its handler has caught up it is, and nothing is lost. */
+/* A client that goes on sending is not read from; when its handler has caught up it is, and nothing
+ * is lost. */
 START_TEST(a_lane_that_is_full)
 {
 	enum { N = 600, LEN = 4000 };
@@ -438,7 +454,8 @@ START_TEST(a_lane_that_is_full)
 		bytes[i * frame + 15] = 'x';
 	}
 	for (uint32_t settled = 0; settled < N;) {
-		ssize_t n = at < all ? send(r->clients[1].fd, bytes + at, all - at, MSG_DONTWAIT) : 0;
+		ssize_t n =
+			at < all ? send(r->clients[1].fd, bytes + at, all - at, MSG_DONTWAIT) : 0;
 		at += n > 0 ? (size_t)n : 0;
 		for (int i = 0; i < 3; i++)
 			rig_turn(r);
@@ -460,11 +477,14 @@ START_TEST(a_lane_that_is_full)
 }
 END_TEST
 
-/* All clients are paused by the common bound; when they go on, events that are settled at once end some of those that would be next. */
-static enum handler_result close_the_next(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+/* All clients are paused by the common bound; when they go on, events that are settled at once end
+ * some of those that would be next. */
+static enum handler_result close_the_next(struct rig *rig, const struct hub_event *e,
+					  struct commit *c, struct span *why_r)
 {
 	(void)why_r;
-	if (e->kind == EVENT_MESSAGE && e->message.len == 4 && memcmp(e->message.bytes, "next", 4) == 0)
+	if (e->kind == EVENT_MESSAGE && e->message.len == 4 &&
+	    memcmp(e->message.bytes, "next", 4) == 0)
 		for (int i = 2; i <= 6; i += 2)
 			commit_close(c, rig->clients[i].local, 4000, (struct span){0});
 	return HANDLER_DONE;
@@ -508,7 +528,8 @@ START_TEST(going_on_while_others_end)
 }
 END_TEST
 
-/* The host stops with events under way: they are given back (which the teardown and the sanitizer look at). */
+/* The host stops with events under way: they are given back (which the teardown and the sanitizer
+ * look at). */
 START_TEST(stopping_in_the_middle)
 {
 	open_settled(1);

@@ -65,7 +65,8 @@ START_TEST(a_slot_again_is_another_id)
 }
 END_TEST
 
-/* After its last generation a slot is used no more: not even four billion connections later does an id name another. */
+/* After its last generation a slot is used no more: not even four billion connections later does an
+ * id name another. */
 START_TEST(a_worn_out_slot_is_retired)
 {
 	slotmap_init(&map, 0);
@@ -99,7 +100,8 @@ START_TEST(tags_part_the_maps)
 }
 END_TEST
 
-/* No more items than slots can be numbered: an id must not reach into the tag. The slots themselves are not made for the test. */
+/* No more items than slots can be numbered: an id must not reach into the tag. The slots themselves
+ * are not made for the test. */
 START_TEST(as_many_as_can_be_numbered)
 {
 	slotmap_init(&map, 1);

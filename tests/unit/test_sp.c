@@ -1,4 +1,5 @@
-/* nng's PAIR0 against raw sockets: handshakes and messages cut anywhere, lies about lengths, slow peers, and every way to end. */
+/* nng's PAIR0 against raw sockets: handshakes and messages cut anywhere, lies about lengths, slow
+ * peers, and every way to end. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <endian.h>
@@ -42,7 +43,8 @@ bool __wrap_loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
 	if (ms == HANDSHAKE_MS)
 		handshake_timer = t;
-	return __real_loop_timer_set(t, impatient && (ms == HANDSHAKE_MS || ms == UNREAD_MS) ? 1 : ms);
+	return __real_loop_timer_set(t,
+				     impatient && (ms == HANDSHAKE_MS || ms == UNREAD_MS) ? 1 : ms);
 }
 
 static int accept_error; /* instead of a peer */
@@ -184,7 +186,9 @@ static int dial(void)
 		strcpy(un.sun_path, url + 6);
 	else
 		in.sin_port = htons((uint16_t)atoi(strrchr(url, ':') + 1));
-	ck_assert_int_eq(connect(s, ipc ? (struct sockaddr *)&un : (struct sockaddr *)&in, ipc ? sizeof un : sizeof in), 0);
+	ck_assert_int_eq(connect(s, ipc ? (struct sockaddr *)&un : (struct sockaddr *)&in,
+				 ipc ? sizeof un : sizeof in),
+			 0);
 	return s;
 }
 
@@ -292,7 +296,8 @@ static void setup(void)
 	impatient = memory_denied = false;
 	loop = loop_new(NULL);
 	loop_timer_init(loop, &tick, on_tick, NULL);
-	listener = sp_listen(loop, ipc ? url : "tcp://127.0.0.1:0", &ops, &host, &limits, why, sizeof why);
+	listener = sp_listen(loop, ipc ? url : "tcp://127.0.0.1:0", &ops, &host, &limits, why,
+			     sizeof why);
 	ck_assert_msg(listener != NULL, "%s", why);
 }
 
@@ -325,7 +330,9 @@ static void teardown(void)
 
 static void reply(const char *first, const char *second)
 {
-	const struct iovec parts[] = {{(void *)first, strlen(first)}, {NULL, 0}, {(void *)second, strlen(second)}};
+	const struct iovec parts[] = {{(void *)first, strlen(first)},
+				      {NULL, 0},
+				      {(void *)second, strlen(second)}};
 	ck_assert(sp_send(host.pipe, parts, 3));
 }
 
@@ -391,7 +398,8 @@ START_TEST(made_as_it_is_sent)
 	made = pieces = 0;
 	meet();
 	reply("a", "");
-	ck_assert(sp_stream(host.pipe, &(struct iovec){(void *)"<", 1}, 1, &source, &(struct iovec){(void *)">\n", 2}, 1));
+	ck_assert(sp_stream(host.pipe, &(struct iovec){(void *)"<", 1}, 1, &source,
+			    &(struct iovec){(void *)">\n", 2}, 1));
 	ck_assert(sp_streams(host.pipe));
 	reply("be", "hind");
 	size_t waiting = sp_waiting(host.pipe), head = wire_head(wire, 1);
@@ -546,7 +554,8 @@ START_TEST(ends_in_the_middle)
 		until(has_closed);
 		ck_assert_uint_eq(host.n, 1);
 		expect_message(0, "whole", 5);
-		ck_assert_str_eq(host.why, cut > 0 ? "the peer ended in the middle of a message" : "");
+		ck_assert_str_eq(host.why,
+				 cut > 0 ? "the peer ended in the middle of a message" : "");
 		ck_assert(host.closed == 1 && host.opened == 1);
 		forget();
 	}
@@ -680,8 +689,8 @@ static bool can_be_sent(void)
 	return sp_waiting(host.pipe) >= 2 * LARGE;
 }
 
-/* Nothing of it is handed over while what it has not read is more than it may be; then all of it, in order, and the rest of the batch that was
- * cut, too. */
+/* Nothing of it is handed over while what it has not read is more than it may be; then all of it,
+ * in order, and the rest of the batch that was cut, too. */
 START_TEST(who_has_to_read_first)
 {
 	meet();
@@ -746,7 +755,8 @@ static bool is_later(void)
 	return ++later > 100;
 }
 
-/* Neither the host nor the loop suffers from accept's failures, whichever they are; and it goes on. */
+/* Neither the host nor the loop suffers from accept's failures, whichever they are; and it goes on.
+ */
 START_TEST(accepting_fails)
 {
 	static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
@@ -812,7 +822,8 @@ static void close_and_use(void *arg)
 	sp_close(host.pipe);
 	ck_assert(sp_is_closed(host.pipe));
 	/* Whoever has its descriptor's number now gets nothing of it. */
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+			 0);
 	ck_assert(sp_send(host.pipe, &part, 1));
 	sp_finish(host.pipe, 1000);
 	ck_assert(recv(pair[0], &byte, 1, 0) == -1 && recv(pair[1], &byte, 1, 0) == -1);
@@ -914,7 +925,8 @@ START_TEST(freed_with_open_pipes)
 	until(has_end);
 	ck_assert_uint_eq(host.closed, 0);
 	close(other);
-	listener = sp_listen(loop, url, &ops, &host, &limits, why, sizeof why); /* the place is free again */
+	/* the place is free again */
+	listener = sp_listen(loop, url, &ops, &host, &limits, why, sizeof why);
 	ck_assert_msg(listener != NULL, "%s", why);
 	forget();
 	meet();
@@ -939,7 +951,8 @@ START_TEST(ipc_paths)
 	snprintf(url, sizeof url, "ipc://%s.file", path);
 	fclose(fopen(url + 6, "w"));
 	refused(url, "it can not be bound: Address already in use");
-	ck_assert(stat(url + 6, &st) == 0 && S_ISREG(st.st_mode)); /* what is no socket is not taken away */
+	/* what is no socket is not taken away */
+	ck_assert(stat(url + 6, &st) == 0 && S_ISREG(st.st_mode));
 	unlink(url + 6);
 	/* One that a crash left behind is. */
 	int stale = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -963,9 +976,13 @@ END_TEST
 
 START_TEST(tcp_addresses)
 {
-	static const char *const bad[] =
-		{"tcp://127.0.0.1",    "tcp://:80", "tcp://127.0.0.1:", "tcp://127.0.0.1:65536", "tcp://127.0.0.1:-1",
-		 "tcp://127.0.0.1:8x", "tcp://"};
+	static const char *const bad[] = {"tcp://127.0.0.1",
+					  "tcp://:80",
+					  "tcp://127.0.0.1:",
+					  "tcp://127.0.0.1:65536",
+					  "tcp://127.0.0.1:-1",
+					  "tcp://127.0.0.1:8x",
+					  "tcp://"};
 	char why[200];
 	struct sp_listener *six;
 	ck_assert_int_eq(strncmp(sp_url(listener), "tcp://127.0.0.1:", 16), 0);
@@ -981,7 +998,8 @@ START_TEST(tcp_addresses)
 	refused("", "expected ipc:///PATH");
 	six = sp_listen(loop, "tcp://[::1]:0", &ops, &host, &limits, why, sizeof why);
 	if (six == NULL) {
-		ck_assert_ptr_nonnull(strstr(why, "Cannot assign requested address")); /* a machine without IPv6 */
+		/* a machine without IPv6 */
+		ck_assert_ptr_nonnull(strstr(why, "Cannot assign requested address"));
 		return;
 	}
 	ck_assert_int_eq(strncmp(sp_url(six), "tcp://[::1]:", 12), 0);

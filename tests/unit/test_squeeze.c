@@ -1,4 +1,5 @@
-/* Messages compressed for one connection and for many, as a client of each kind reads them, with and without memory. */
+/* Messages compressed for one connection and for many, as a client of each kind reads them, with
+ * and without memory. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,10 @@ static struct stats stats;
 
 static struct squeeze_limits limits_of(bool keep)
 {
-	return (struct squeeze_limits){.policy = {.on = true, .keep_in = keep, .keep_out = keep, .bits = 15},
+	return (struct squeeze_limits){.policy = {.on = true,
+						  .keep_in = keep,
+						  .keep_out = keep,
+						  .bits = 15},
 				       .level = 6,
 				       .min = 50,
 				       .memory = 8 << 20};
@@ -79,7 +83,10 @@ static unsigned accept_offer(const char *offer, bool may_keep, struct squeeze_co
 	static struct request r;
 	static char head[1024];
 	char answer[DEFLATE_ANSWER_MAX];
-	size_t n = (size_t)snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: %s\r\n\r\n", offer),
+	size_t n = (size_t)
+		       snprintf(head, sizeof head,
+				"GET / HTTP/1.1\r\nHost: h\r\nSec-WebSocket-Extensions: %s\r\n\r\n",
+				offer),
 	       used;
 	const char *why;
 	int status;
@@ -120,7 +127,8 @@ static struct slice frame_of(const char *text, size_t n)
 	return s;
 }
 
-/* What this client gets, inflated by zlib itself with the window that was agreed on. Returns whether it came compressed. */
+/* What this client gets, inflated by zlib itself with the window that was agreed on. Returns
+ * whether it came compressed. */
 static bool receives(struct client *c, struct outgoing *o, const char *text, size_t n)
 {
 	struct slice packed;
@@ -155,7 +163,8 @@ static bool receives(struct client *c, struct outgoing *o, const char *text, siz
 }
 
 /* Sends to all; returns a bit for each that got it compressed. */
-static unsigned tell(struct client *clients, unsigned n_clients, bool shared, const char *text, size_t n)
+static unsigned tell(struct client *clients, unsigned n_clients, bool shared, const char *text,
+		     size_t n)
 {
 	struct slice frame = frame_of(text, n);
 	struct outgoing o;
@@ -170,7 +179,8 @@ static unsigned tell(struct client *clients, unsigned n_clients, bool shared, co
 
 static char *prose(size_t n, unsigned seed)
 {
-	static const char *const words[] = {"room ", "message ", "the ", "of ", "name: ", "lobby ", "0123456789 ", "join "};
+	static const char *const words[] = {"room ",  "message ", "the ",	 "of ",
+					    "name: ", "lobby ",	  "0123456789 ", "join "};
 	char *p = __real_malloc(n + 16);
 	for (size_t at = 0; at < n;) {
 		const char *word = words[(seed = seed * 1103515245u + 12345u) >> 16 & 7];
@@ -196,7 +206,8 @@ START_TEST(once_for_each_window)
 	ck_assert_uint_eq(tell(c, 5, true, text, 20000), 0x1E);
 	ck_assert_uint_eq(stats.deflated, 2);
 	ck_assert_uint_eq(stats.deflated_from, 40000);
-	ck_assert_uint_eq(tell(c, 5, true, text, 200), 0x1E); /* all of it lies in the smaller window */
+	/* all of it lies in the smaller window */
+	ck_assert_uint_eq(tell(c, 5, true, text, 200), 0x1E);
 	ck_assert_uint_eq(stats.deflated, 3);
 	ck_assert_uint_eq(tell(c, 5, true, text, 49), 0); /* too short */
 	ck_assert_uint_eq(tell(c, 5, false, text, 49), 0);
@@ -223,7 +234,8 @@ START_TEST(own_and_shared_in_turn)
 		if (i % 7 == 0) /* some that do not shrink */
 			for (size_t k = 0; k < n; k++)
 				text[k] = (char)((seed = seed * 1664525u + 1013904223u) >> 24);
-		unsigned packed = i % 3 == 0 ? tell(c, 3, true, text, n) : tell(&c[i / 3 % 3], 1, false, text, n);
+		unsigned packed = i % 3 == 0 ? tell(c, 3, true, text, n)
+					     : tell(&c[i / 3 % 3], 1, false, text, n);
 		ck_assert_int_eq(packed == 0, i % 7 == 0 || (n < 70 && packed == 0));
 		free(text);
 	}
@@ -301,7 +313,8 @@ START_TEST(the_budget)
 	squeeze_leave(&squeeze, c[0]);
 	limits.memory = 8 << 20;
 	squeeze_set_limits(&squeeze, &limits);
-	ck_assert_uint_eq(accept_offer(PD, false, &c[0]), 15); /* not all that is sent to it arrives */
+	/* not all that is sent to it arrives */
+	ck_assert_uint_eq(accept_offer(PD, false, &c[0]), 15);
 	ck_assert(c[0] != NULL && !c[0]->keep_out && c[0]->keep_in);
 	squeeze_leave(&squeeze, c[0]);
 	stop();

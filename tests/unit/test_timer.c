@@ -1,4 +1,5 @@
-/* Timers of handlers: kept by name, set twice, cancelled while they are told, and gone with their connection. */
+/* Timers of handlers: kept by name, set twice, cancelled while they are told, and gone with their
+ * connection. */
 #include "rig.h"
 #include "run.h"
 
@@ -17,7 +18,10 @@ static void teardown(void)
 
 static bool set(struct session *s, const char *name, uint64_t id, uint64_t delay, uint64_t period)
 {
-	const struct event_timer t = {.name = name, .id = id, .delay_ms = delay, .period_ms = period};
+	const struct event_timer t = {.name = name,
+				      .id = id,
+				      .delay_ms = delay,
+				      .period_ms = period};
 	return timer_set(r->mount, s, &t);
 }
 
@@ -72,7 +76,8 @@ START_TEST(identical)
 }
 END_TEST
 
-static enum handler_result note_id(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result note_id(struct rig *rig, const struct hub_event *e, struct commit *c,
+				   struct span *why_r)
 {
 	(void)c;
 	(void)why_r;
@@ -127,14 +132,18 @@ START_TEST(gone_with_their_connection)
 }
 END_TEST
 
-static enum handler_result in_its_own_event(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result in_its_own_event(struct rig *rig, const struct hub_event *e,
+					    struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind != EVENT_TIMER || strcmp(e->timer.name, "a") != 0)
 		return HANDLER_DONE;
 	ck_assert_uint_eq(e->timer.id, 7);
 	ck_assert_uint_eq(e->timer.delay_ms, 1);
-	const struct event_timer same = {.name = "a", .id = 7, .delay_ms = 1, .period_ms = e->timer.period_ms};
+	const struct event_timer same = {.name = "a",
+					 .id = 7,
+					 .delay_ms = 1,
+					 .period_ms = e->timer.period_ms};
 	switch (rig->step++) {
 	case 0: /* a new one under the same name */
 		commit_timer(c, false, 0, &same);
@@ -159,7 +168,8 @@ START_TEST(set_and_cancelled_by_its_own_event)
 }
 END_TEST
 
-static enum handler_result close_in_timer(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result close_in_timer(struct rig *rig, const struct hub_event *e,
+					  struct commit *c, struct span *why_r)
 {
 	(void)why_r;
 	if (e->kind == EVENT_TIMER)
@@ -177,7 +187,8 @@ START_TEST(a_timer_that_closes_its_connection)
 	ck_assert_uint_eq(r->hub.sessions.count, 0);
 	for (int i = 0; i < 3; i++)
 		rig_turn(r);
-	RIG_EXPECT(r, strstr(r->said, "=b ") != NULL ? "timer:1=b close:1=4001" : "timer:1=a close:1=4001");
+	RIG_EXPECT(r, strstr(r->said, "=b ") != NULL ? "timer:1=b close:1=4001"
+						     : "timer:1=a close:1=4001");
 }
 END_TEST
 
@@ -190,7 +201,8 @@ static double cpu_seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static enum handler_result count_timers(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result count_timers(struct rig *rig, const struct hub_event *e,
+					struct commit *c, struct span *why_r)
 {
 	(void)c;
 	(void)why_r;
@@ -227,7 +239,8 @@ START_TEST(a_crowd_costs_no_more_each)
 }
 END_TEST
 
-static enum handler_result take_a_while(struct rig *rig, const struct hub_event *e, struct commit *c, struct span *why_r)
+static enum handler_result take_a_while(struct rig *rig, const struct hub_event *e,
+					struct commit *c, struct span *why_r)
 {
 	double until = rig_seconds() + 0.001;
 	(void)c;
@@ -238,7 +251,8 @@ static enum handler_result take_a_while(struct rig *rig, const struct hub_event 
 	return HANDLER_DONE;
 }
 
-/* Those that are due together do not have the loop to themselves until the last of them was told. */
+/* Those that are due together do not have the loop to themselves until the last of them was told.
+ */
 START_TEST(others_have_turns_between_them)
 {
 	char name[16];
@@ -254,8 +268,9 @@ START_TEST(others_have_turns_between_them)
 }
 END_TEST
 
-/* A period counts from the schedule. Where the machine is busy an event may be late, but the one behind it is not, for that: there
- * is a time in which 25 periods take 25 periods. The coarse clock's ticks are no part of it: 18 ms are not 20. */
+/* A period counts from the schedule. Where the machine is busy an event may be late, but the one
+ * behind it is not, for that: there is a time in which 25 periods take 25 periods. The coarse
+ * clock's ticks are no part of it: 18 ms are not 20. */
 START_TEST(periods_do_not_drift)
 {
 	enum { RUN = 25, PERIOD = 18 };
@@ -267,11 +282,13 @@ START_TEST(periods_do_not_drift)
 		for (int before = r->step; r->step == before;)
 			ck_assert(loop_turn(r->loop, true)); /* which sleeps, as the host does */
 		at[told++ % (RUN + 1)] = rig_seconds();
-	} while (told <= RUN || at[(told - 1) % (RUN + 1)] - at[told % (RUN + 1)] > (RUN * PERIOD + 5) / 1000.0);
+	} while (told <= RUN ||
+		 at[(told - 1) % (RUN + 1)] - at[told % (RUN + 1)] > (RUN * PERIOD + 5) / 1000.0);
 }
 END_TEST
 
-/* An event that waits for its handler is enough: those of the periods that pass meanwhile are left out. */
+/* An event that waits for its handler is enough: those of the periods that pass meanwhile are left
+ * out. */
 START_TEST(no_pile_behind_a_slow_handler)
 {
 	const struct conn_limits limits = rig_limits();

@@ -1,4 +1,5 @@
-/* TLS between a socket and its reader, against OpenSSL's client, with the wire in the test's hands. */
+/* TLS between a socket and its reader, against OpenSSL's client, with the wire in the test's hands.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -133,9 +134,10 @@ static bool shake(struct ends *e, size_t cut)
 		client_hears(e);
 	}
 	char nothing[1];
-	client_steps(e, SSL_read(e->client, nothing, 1)); /* tickets, and refusals that come behind the handshake of TLS 1.3 */
-	return e->client_error == 0 && SSL_is_init_finished(e->client) && tls_is_open(e->tls) && e->result < 0 &&
-	       e->error == EAGAIN;
+	/* tickets, and refusals that come behind the handshake of TLS 1.3 */
+	client_steps(e, SSL_read(e->client, nothing, 1));
+	return e->client_error == 0 && SSL_is_init_finished(e->client) && tls_is_open(e->tls) &&
+	       e->result < 0 && e->error == EAGAIN;
 }
 
 static struct ends *close_exchanged(const char *name, SSL_SESSION *session)
@@ -189,7 +191,8 @@ static void use(const char *name, const char *client_ca, struct tls_server *old)
 	const struct tls_server_settings set = {.certs = &cert,
 						.keys = &key,
 						.n = 1,
-						.client_ca = client_ca != NULL ? tls_file(client_ca) : NULL,
+						.client_ca = client_ca != NULL ? tls_file(client_ca)
+									       : NULL,
 						.http = true};
 	server = tls_server_new(&set, old, NULL, NULL, &error);
 	ck_assert_msg(server != NULL, "%s: %s", error.file, error.why);
@@ -351,7 +354,8 @@ START_TEST(test_small_pieces_are_one_record)
 		uint64_t sent = 0;
 		for (size_t k = 0; k < cases[i].pieces; k++)
 			iov[k] = (struct iovec){text + k * cases[i].piece, cases[i].piece};
-		ck_assert_int_eq(tls_write(e->tls, e->fd, iov, (int)cases[i].pieces, &sent), (ssize_t)total);
+		ck_assert_int_eq(tls_write(e->tls, e->fd, iov, (int)cases[i].pieces, &sent),
+				 (ssize_t)total);
 		ssize_t got = recv(e->wire, wire, sizeof wire, 0);
 		ck_assert_uint_eq(sent, got > 0 ? (uint64_t)got : 0);
 		ck_assert_uint_eq(records(wire, sent), cases[i].records);
@@ -375,7 +379,8 @@ static size_t fill(struct ends *e, const uint8_t *text, size_t total, size_t fro
 	ssize_t n = 1;
 	while (taken < total && n > 0) {
 		struct iovec iov[2] = {{(void *)(text + taken), (total - taken) / 2},
-				       {(void *)(text + taken + (total - taken) / 2), total - taken - (total - taken) / 2}};
+				       {(void *)(text + taken + (total - taken) / 2),
+					total - taken - (total - taken) / 2}};
 		n = tls_write(e->tls, e->fd, iov, 2, &sent);
 		taken += n > 0 ? (size_t)n : 0;
 	}
@@ -505,7 +510,8 @@ START_TEST(test_end_of_the_socket)
 	if (n > 0)
 		ck_assert_int_eq(send(e->wire, bytes, (size_t)n, 0), n);
 	server_reads(e);
-	ck_assert_uint_eq(tls_held(e->tls), n > 0 ? 16384 : 0); /* a record that came in part has a buffer */
+	/* a record that came in part has a buffer */
+	ck_assert_uint_eq(tls_held(e->tls), n > 0 ? 16384 : 0);
 	shutdown(e->wire, SHUT_WR);
 	server_reads(e);
 	if (e->result < 0) /* what there was is read before the end */
@@ -544,7 +550,8 @@ END_TEST
 
 START_TEST(test_strangers)
 {
-	static const char *const first[] = {"GET / HTTP/1.1\r\n\r\n", "\x80\x2e\x01", "\0SP\0", "x"};
+	static const char *const first[] = {"GET / HTTP/1.1\r\n\r\n", "\x80\x2e\x01", "\0SP\0",
+					    "x"};
 	for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
 		struct ends *e = new_ends(NULL, NULL);
 		ck_assert_int_eq(send(e->wire, first[i], 2, 0), 2);
@@ -565,7 +572,8 @@ static void fails(int client_error, const char *why)
 {
 	struct ends *e = new_ends(NULL, NULL);
 	ck_assert(!shake(e, SIZE_MAX));
-	ck_assert_msg(e->client_error == client_error, "client %d, server %s", e->client_error, tls_why(e->tls));
+	ck_assert_msg(e->client_error == client_error, "client %d, server %s", e->client_error,
+		      tls_why(e->tls));
 	ck_assert_str_eq(tls_why(e->tls), why);
 	ck_assert_int_eq(e->result, -1);
 	ck_assert_int_eq(e->error, EPROTO);
@@ -603,7 +611,8 @@ END_TEST
 
 START_TEST(test_alpn)
 {
-	static const unsigned char both[] = "\x02h2\x08http/1.1", other[] = "\x02h2\x08http/1.0", empty[] = "\x08http/1.2";
+	static const unsigned char both[] = "\x02h2\x08http/1.1", other[] = "\x02h2\x08http/1.0",
+				   empty[] = "\x08http/1.2";
 	const unsigned char *chosen;
 	unsigned n;
 	SSL_CTX_set_alpn_protos(client_ctx, both, sizeof both - 1);

@@ -12,10 +12,12 @@ static void on_warning(void *ctx, const char *file, const char *sentence)
 	size_t n = strlen(warnings);
 	const char *name = strrchr(file, '/');
 	ck_assert_ptr_eq(ctx, warnings);
-	snprintf(warnings + n, sizeof warnings - n, "%s: %s\n", name != NULL ? name + 1 : file, sentence);
+	snprintf(warnings + n, sizeof warnings - n, "%s: %s\n", name != NULL ? name + 1 : file,
+		 sentence);
 }
 
-static struct tls_server *make(const struct tls_server_settings *set, struct tls_server_error *error)
+static struct tls_server *make(const struct tls_server_settings *set,
+			       struct tls_server_error *error)
 {
 	warnings[0] = '\0';
 	*error = (struct tls_server_error){.why = ""};
@@ -30,10 +32,14 @@ static struct tls_server *good(const struct tls_server_settings *set)
 	return s;
 }
 
-static void bad(const char *cert, const char *key, const char *client_ca, enum tls_server_part part, const char *why)
+static void bad(const char *cert, const char *key, const char *client_ca, enum tls_server_part part,
+		const char *why)
 {
 	struct tls_server_error error;
-	const struct tls_server_settings set = {.certs = &cert, .keys = key != NULL ? &key : NULL, .n = 1, .client_ca = client_ca};
+	const struct tls_server_settings set = {.certs = &cert,
+						.keys = key != NULL ? &key : NULL,
+						.n = 1,
+						.client_ca = client_ca};
 	ck_assert_ptr_null(make(&set, &error));
 	ck_assert_msg(strstr(error.why, why) != NULL, "%s: %s", error.file, error.why);
 	ck_assert_int_eq(error.part, part);
@@ -45,8 +51,10 @@ static void bad(const char *cert, const char *key, const char *client_ca, enum t
 static void make_files(void)
 {
 	tls_files_begin();
-	tls_make("a", TLS_EC, "/CN=ignored.test", "-addext subjectAltName=DNS:a.test,DNS:www.A.test,IP:127.0.0.1");
-	tls_make("star", TLS_EC, "/CN=star", "-addext subjectAltName=DNS:*.a.test,DNS:*.deep.a.test");
+	tls_make("a", TLS_EC, "/CN=ignored.test",
+		 "-addext subjectAltName=DNS:a.test,DNS:www.A.test,IP:127.0.0.1");
+	tls_make("star", TLS_EC, "/CN=star",
+		 "-addext subjectAltName=DNS:*.a.test,DNS:*.deep.a.test");
 	tls_make("cn", TLS_EC, "/O=Tova/CN=cn.test", "");
 	tls_make("rsa", "-newkey rsa:2048", "/CN=cn.test", "");
 	tls_make("again", TLS_EC, "/CN=a.test", "-addext subjectAltName=DNS:a.test,DNS:b.test");
@@ -63,34 +71,50 @@ static void make_files(void)
 START_TEST(test_what_is_refused)
 {
 	const char *a = tls_file("a.crt"), *key = tls_file("a.key");
-	bad(tls_file("none"), key, NULL, TLS_SERVER_CERT, "can not be read: No such file or directory");
+	bad(tls_file("none"), key, NULL, TLS_SERVER_CERT,
+	    "can not be read: No such file or directory");
 	bad(tls_file("folder"), key, NULL, TLS_SERVER_CERT, "can not be read: Is a directory");
-	bad(tls_file("empty"), key, NULL, TLS_SERVER_CERT, "has no certificate in it; expected PEM");
+	bad(tls_file("empty"), key, NULL, TLS_SERVER_CERT,
+	    "has no certificate in it; expected PEM");
 	bad(tls_file("text"), key, NULL, TLS_SERVER_CERT, "has no certificate in it; expected PEM");
 	bad(key, key, NULL, TLS_SERVER_CERT, "has no certificate in it; expected PEM");
-	bad(tls_file("torn.crt"), key, NULL, TLS_SERVER_CERT, "its certificates can not be read: bad base64 decode");
+	bad(tls_file("torn.crt"), key, NULL, TLS_SERVER_CERT,
+	    "its certificates can not be read: bad base64 decode");
 	bad(tls_file("huge"), key, NULL, TLS_SERVER_CERT, "is too large; expected less than 1m");
-	bad(tls_file("weak.crt"), tls_file("weak.key"), NULL, TLS_SERVER_CERT, "OpenSSL does not take it: ee key too small");
-	bad(a, tls_file("none"), NULL, TLS_SERVER_KEY, "can not be read: No such file or directory");
-	bad(a, tls_file("empty"), NULL, TLS_SERVER_KEY, "has no private key in it that can be read; expected PEM");
+	bad(tls_file("weak.crt"), tls_file("weak.key"), NULL, TLS_SERVER_CERT,
+	    "OpenSSL does not take it: ee key too small");
+	bad(a, tls_file("none"), NULL, TLS_SERVER_KEY,
+	    "can not be read: No such file or directory");
+	bad(a, tls_file("empty"), NULL, TLS_SERVER_KEY,
+	    "has no private key in it that can be read; expected PEM");
 	bad(a, a, NULL, TLS_SERVER_KEY, "has no private key in it that can be read; expected PEM");
-	bad(a, NULL, NULL, TLS_SERVER_KEY, "has no private key in it that can be read; expected PEM");
-	bad(a, tls_file("torn.key"), NULL, TLS_SERVER_KEY, "has no private key in it that can be read; expected PEM");
-	bad(a, tls_file("locked.key"), NULL, TLS_SERVER_KEY, "is protected by a password, which nobody can be asked for");
-	bad(a, tls_file("old.key"), NULL, TLS_SERVER_KEY, "is protected by a password, which nobody can be asked for");
-	bad(a, tls_file("cn.key"), NULL, TLS_SERVER_KEY, "does not belong to the certificate /tmp/");
-	bad(a, tls_file("rsa.key"), NULL, TLS_SERVER_KEY, "does not belong to the certificate /tmp/");
-	bad(a, key, tls_file("none"), TLS_SERVER_CLIENT_CA, "can not be read: No such file or directory");
-	bad(a, key, tls_file("empty"), TLS_SERVER_CLIENT_CA, "has no certificate in it; expected PEM");
+	bad(a, NULL, NULL, TLS_SERVER_KEY,
+	    "has no private key in it that can be read; expected PEM");
+	bad(a, tls_file("torn.key"), NULL, TLS_SERVER_KEY,
+	    "has no private key in it that can be read; expected PEM");
+	bad(a, tls_file("locked.key"), NULL, TLS_SERVER_KEY,
+	    "is protected by a password, which nobody can be asked for");
+	bad(a, tls_file("old.key"), NULL, TLS_SERVER_KEY,
+	    "is protected by a password, which nobody can be asked for");
+	bad(a, tls_file("cn.key"), NULL, TLS_SERVER_KEY,
+	    "does not belong to the certificate /tmp/");
+	bad(a, tls_file("rsa.key"), NULL, TLS_SERVER_KEY,
+	    "does not belong to the certificate /tmp/");
+	bad(a, key, tls_file("none"), TLS_SERVER_CLIENT_CA,
+	    "can not be read: No such file or directory");
+	bad(a, key, tls_file("empty"), TLS_SERVER_CLIENT_CA,
+	    "has no certificate in it; expected PEM");
 	bad(a, key, key, TLS_SERVER_CLIENT_CA, "has no certificate in it; expected PEM");
-	bad(a, key, tls_file("torn.crt"), TLS_SERVER_CLIENT_CA, "its certificates can not be read: bad base64 decode");
+	bad(a, key, tls_file("torn.crt"), TLS_SERVER_CLIENT_CA,
+	    "its certificates can not be read: bad base64 decode");
 }
 END_TEST
 
 /* The second pair is what is wrong. */
 START_TEST(test_one_of_several_is_refused)
 {
-	const char *certs[] = {tls_file("a.crt"), tls_file("cn.crt")}, *keys[] = {tls_file("a.key"), tls_file("a.key")};
+	const char *certs[] = {tls_file("a.crt"), tls_file("cn.crt")},
+		   *keys[] = {tls_file("a.key"), tls_file("a.key")};
 	struct tls_server_error error;
 	const struct tls_server_settings set = {.certs = certs, .keys = keys, .n = 2};
 	ck_assert_ptr_null(make(&set, &error));
@@ -107,9 +131,11 @@ START_TEST(test_what_is_warned_of)
 	} cases[] = {
 		{"a.crt", "a.key", ""},
 		{"chain.crt", "a.key", ""},
-		{"old.crt", "a.key", "old.crt: the certificate has expired: clients will refuse it\n"},
+		{"old.crt", "a.key",
+		 "old.crt: the certificate has expired: clients will refuse it\n"},
 		{"soon.crt", "a.key", "soon.crt: the certificate expires within two weeks\n"},
-		{"a.crt", "open.key", "open.key: every user of this machine can open the private key\n"},
+		{"a.crt", "open.key",
+		 "open.key: every user of this machine can open the private key\n"},
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const char *cert = tls_file(cases[i].cert), *key = tls_file(cases[i].key);
@@ -123,7 +149,10 @@ END_TEST
 START_TEST(test_key_in_the_certificate_file)
 {
 	const char *both = tls_file("both.pem");
-	const struct tls_server_settings set = {.certs = &both, .n = 1, .http = true, .tls13 = true};
+	const struct tls_server_settings set = {.certs = &both,
+						.n = 1,
+						.http = true,
+						.tls13 = true};
 	struct tls_server *s = good(&set);
 	SSL *ssl = tls_server_accept(s, 0);
 	ck_assert_ptr_nonnull(ssl);
@@ -133,14 +162,21 @@ START_TEST(test_key_in_the_certificate_file)
 }
 END_TEST
 
-/* A listener's own: its first is for whoever asks for none of them, and nothing else is shown there. */
+/* A listener's own: its first is for whoever asks for none of them, and nothing else is shown
+ * there. */
 START_TEST(test_groups)
 {
 	const char *certs[] = {tls_file("cn.crt"), tls_file("a.crt"), tls_file("star.crt")};
 	const char *keys[] = {tls_file("cn.key"), tls_file("a.key"), tls_file("star.key")};
-	const char *inside[] = {"www.a.test", "x.deep.a.test"}, *nobody[] = {"a.test", "nobody.test"};
-	const struct tls_server_names groups[] = {{inside, 2}}, wrong[] = {{inside, 2}, {nobody, 2}};
-	struct tls_server_settings set = {.certs = certs, .keys = keys, .n = 3, .groups = groups, .n_groups = 1};
+	const char *inside[] = {"www.a.test", "x.deep.a.test"},
+		   *nobody[] = {"a.test", "nobody.test"};
+	const struct tls_server_names groups[] = {{inside, 2}},
+				      wrong[] = {{inside, 2}, {nobody, 2}};
+	struct tls_server_settings set = {.certs = certs,
+					  .keys = keys,
+					  .n = 3,
+					  .groups = groups,
+					  .n_groups = 1};
 	struct tls_server_error error;
 	struct tls_server *s = good(&set);
 	SSL *all = tls_server_accept(s, 0), *own = tls_server_accept(s, 1);
@@ -209,14 +245,16 @@ START_TEST(test_which_for_which_name)
 		{"test", 0},
 		{"star", 0},
 	};
-	const char *certs[] = {tls_file("cn.crt"), tls_file("a.crt"), tls_file("star.crt"), tls_file("again.crt")};
-	const char *keys[] = {tls_file("cn.key"), tls_file("a.key"), tls_file("star.key"), tls_file("again.key")};
+	const char *certs[] = {tls_file("cn.crt"), tls_file("a.crt"), tls_file("star.crt"),
+			       tls_file("again.crt")};
+	const char *keys[] = {tls_file("cn.key"), tls_file("a.key"), tls_file("star.key"),
+			      tls_file("again.key")};
 	const struct tls_server_settings set = {.certs = certs, .keys = keys, .n = 4};
 	struct tls_server *s = good(&set);
 	char name[400];
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-		ck_assert_msg(tls_server_find(s, cases[i].name) == cases[i].pair, "%s: %zu", cases[i].name,
-			      tls_server_find(s, cases[i].name));
+		ck_assert_msg(tls_server_find(s, cases[i].name) == cases[i].pair, "%s: %zu",
+			      cases[i].name, tls_server_find(s, cases[i].name));
 	memset(name, 'a', sizeof name);
 	strcpy(name + 300, ".a.test");
 	ck_assert_uint_eq(tls_server_find(s, name), 0);
@@ -231,7 +269,9 @@ START_TEST(test_two_kinds_of_keys_for_a_name)
 	const char *keys[] = {tls_file("cn.key"), tls_file("rsa.key"), tls_file("cn.key")};
 	const struct tls_server_settings set = {.certs = certs, .keys = keys, .n = 3};
 	struct tls_server *s = good(&set);
-	ck_assert_str_eq(warnings, "cn.crt: a certificate before it has the same names: this one is never shown\n");
+	ck_assert_str_eq(
+		warnings,
+		"cn.crt: a certificate before it has the same names: this one is never shown\n");
 	tls_server_unref(s);
 }
 END_TEST

@@ -1,5 +1,6 @@
-/* Tokens as pure code: base64url, cutting them out of requests byte by byte, and what is left when memory ends. Which tokens are good
- * is for tests/protocol/test_tokens.py, with keys of the real world. */
+/* Tokens as pure code: base64url, cutting them out of requests byte by byte, and what is left when
+ * memory ends. Which tokens are good is for tests/protocol/test_tokens.py, with keys of the real
+ * world. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,15 +32,18 @@ START_TEST(base64url)
 	static const struct {
 		const char *text, *bytes; /* NULL: refused */
 	} cases[] = {
-		{"", ""},	 {"Zg", "f"},	   {"Zm8", "fo"},   {"Zm9v", "foo"},	{"Zm9vYg", "foob"}, {"_-8", "\xFF\xEF"},
-		{"A", NULL},	 {"Zg==", NULL},   {"Zm8=", NULL},  {"Zh", NULL},	{"Zm9", NULL},	    {"+/8", NULL},
-		{"Zm 9v", NULL}, {"Zm9v\n", NULL}, {"Zm9vA", NULL}, {"\x80\x80", NULL},
+		{"", ""},	    {"Zg", "f"},	 {"Zm8", "fo"},	  {"Zm9v", "foo"},
+		{"Zm9vYg", "foob"}, {"_-8", "\xFF\xEF"}, {"A", NULL},	  {"Zg==", NULL},
+		{"Zm8=", NULL},	    {"Zh", NULL},	 {"Zm9", NULL},	  {"+/8", NULL},
+		{"Zm 9v", NULL},    {"Zm9v\n", NULL},	 {"Zm9vA", NULL}, {"\x80\x80", NULL},
 	};
 	uint8_t bytes[64];
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		long n = base64url_decode(span_of(cases[i].text), bytes);
 		long wanted = cases[i].bytes != NULL ? (long)strlen(cases[i].bytes) : -1;
-		ck_assert_msg(n == wanted && (n <= 0 || memcmp(bytes, cases[i].bytes, (size_t)n) == 0), "%s", cases[i].text);
+		ck_assert_msg(n == wanted &&
+				      (n <= 0 || memcmp(bytes, cases[i].bytes, (size_t)n) == 0),
+			      "%s", cases[i].text);
 	}
 }
 END_TEST
@@ -49,14 +53,17 @@ END_TEST
 #define LINE "GET /a?b=c HTTP/1.1\r\n"
 #define HOST "Host: h\r\n"
 
-static const struct token_policy everywhere =
-	{.sources = {{TOKEN_IN_HEADER, NULL}, {TOKEN_IN_SUBPROTOCOL, NULL}, {TOKEN_IN_COOKIE, "s"}, {TOKEN_IN_QUERY, "t"}},
-	 .n_sources = 4};
+static const struct token_policy everywhere = {.sources = {{TOKEN_IN_HEADER, NULL},
+							   {TOKEN_IN_SUBPROTOCOL, NULL},
+							   {TOKEN_IN_COOKIE, "s"},
+							   {TOKEN_IN_QUERY, "t"}},
+					       .n_sources = 4};
 
 /* Takes the token of a head, behind which frames lie. Returns what is wrong. */
 static const char *take(const char *head, struct token_found *found, char left[4096])
 {
-	static const struct request_limits limits = {.head_max = 65536, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits limits = {.head_max = 65536,
+						     .headers_max = REQUEST_HEADERS_MAX};
 	static struct request r;
 	char bytes[4096];
 	size_t used, len = strlen(head);
@@ -64,7 +71,10 @@ static const char *take(const char *head, struct token_found *found, char left[4
 	const char *why;
 	memcpy(bytes, head, len + 1);
 	memcpy(bytes + len, "frames", 7);
-	ck_assert_msg(request_parse(&r, &limits, bytes, len, NULL, &used, &status, &why) == REQUEST_OK && used == len, "%s", head);
+	ck_assert_msg(request_parse(&r, &limits, bytes, len, NULL, &used, &status, &why) ==
+				      REQUEST_OK &&
+			      used == len,
+		      "%s", head);
 	r.head = (struct span){bytes, len};
 	why = token_take(&everywhere, &r, found);
 	ck_assert_str_eq(bytes + len, "frames");
@@ -83,30 +93,39 @@ START_TEST(cuts)
 		{LINE HOST "Authorization: Bearer tok\r\n\r\n", LINE HOST "\r\n", "tok"},
 		{LINE "authorization:bearer \t tok \t\r\n" HOST "\r\n", LINE HOST "\r\n", "\t tok"},
 		{LINE HOST "Authorization: Bearer\r\nA: b\r\n\r\n", LINE HOST "A: b\r\n\r\n", ""},
-		{LINE HOST "Authorization: Bearertok\r\n\r\n", LINE HOST "Authorization: Bearertok\r\n\r\n", ""},
-		{LINE HOST "Authorization: Basic tok\r\n\r\n", LINE HOST "Authorization: Basic tok\r\n\r\n", ""},
+		{LINE HOST "Authorization: Bearertok\r\n\r\n",
+		 LINE HOST "Authorization: Bearertok\r\n\r\n", ""},
+		{LINE HOST "Authorization: Basic tok\r\n\r\n",
+		 LINE HOST "Authorization: Basic tok\r\n\r\n", ""},
 		{LINE HOST "Cookie: s=tok\r\nA: b\r\n\r\n", LINE HOST "A: b\r\n\r\n", "tok"},
 		{LINE HOST "Cookie: s=tok; a=b\r\n\r\n", LINE HOST "Cookie:  a=b\r\n\r\n", "tok"},
 		{LINE HOST "Cookie: a=b; s=tok\r\n\r\n", LINE HOST "Cookie: a=b\r\n\r\n", "tok"},
-		{LINE HOST "Cookie: a=b; s=tok;c=d\r\n\r\n", LINE HOST "Cookie: a=b;c=d\r\n\r\n", "tok"},
+		{LINE HOST "Cookie: a=b; s=tok;c=d\r\n\r\n", LINE HOST "Cookie: a=b;c=d\r\n\r\n",
+		 "tok"},
 		{LINE HOST "Cookie: as=tok; s; s=; S=tok; a=s=tok\r\n\r\n",
 		 LINE HOST "Cookie: as=tok; s; s=; S=tok; a=s=tok\r\n\r\n", ""},
 		{LINE HOST "Cookie: s=tok;\r\n\r\n", LINE HOST "Cookie: \r\n\r\n", "tok"},
 		{LINE HOST "Cookie: s=a=b\r\n\r\n", LINE HOST "\r\n", "a=b"},
-		{LINE HOST "Sec-WebSocket-Protocol: a, tova.jwt.tok\r\n\r\n", LINE HOST "Sec-WebSocket-Protocol: a\r\n\r\n", "tok"},
-		{LINE HOST "Sec-WebSocket-Protocol: tova.jwt.tok , a\r\n\r\n", LINE HOST "Sec-WebSocket-Protocol:  a\r\n\r\n",
-		 "tok"},
-		{LINE HOST "Sec-WebSocket-Protocol: tova.jwt\r\n\r\n", LINE HOST "Sec-WebSocket-Protocol: tova.jwt\r\n\r\n", ""},
+		{LINE HOST "Sec-WebSocket-Protocol: a, tova.jwt.tok\r\n\r\n",
+		 LINE HOST "Sec-WebSocket-Protocol: a\r\n\r\n", "tok"},
+		{LINE HOST "Sec-WebSocket-Protocol: tova.jwt.tok , a\r\n\r\n",
+		 LINE HOST "Sec-WebSocket-Protocol:  a\r\n\r\n", "tok"},
+		{LINE HOST "Sec-WebSocket-Protocol: tova.jwt\r\n\r\n",
+		 LINE HOST "Sec-WebSocket-Protocol: tova.jwt\r\n\r\n", ""},
 		{LINE HOST "sec-websocket-protocol:tova.jwt.tok\r\n\r\n", LINE HOST "\r\n", "tok"},
 		{"GET /a?t=tok HTTP/1.1\r\n" HOST "\r\n", "GET /a HTTP/1.1\r\n" HOST "\r\n", "tok"},
 		{"GET /a?t=tok&b=c HTTP/1.1\r\n" HOST "\r\n", LINE HOST "\r\n", "tok"},
 		{"GET /a?b=c&t=tok HTTP/1.1\r\n" HOST "\r\n", LINE HOST "\r\n", "tok"},
-		{"GET /a?&t=tok& HTTP/1.1\r\n" HOST "\r\n", "GET /a?& HTTP/1.1\r\n" HOST "\r\n", "tok"},
+		{"GET /a?&t=tok& HTTP/1.1\r\n" HOST "\r\n", "GET /a?& HTTP/1.1\r\n" HOST "\r\n",
+		 "tok"},
 		{"GET /a?bt=tok&t&t=&T=tok&%74=tok HTTP/1.1\r\n" HOST "\r\n",
 		 "GET /a?bt=tok&t&t=&T=tok&%74=tok HTTP/1.1\r\n" HOST "\r\n", ""},
-		{"GET http://x/a?t=tok HTTP/1.1\r\n" HOST "\r\n", "GET http://x/a HTTP/1.1\r\n" HOST "\r\n", "tok"},
-		{"GET http://x?t=tok HTTP/1.1\r\n" HOST "\r\n", "GET http://x HTTP/1.1\r\n" HOST "\r\n", "tok"},
-		{"GET /?t=tok?&b=c HTTP/1.1\r\n" HOST "\r\n", "GET /?b=c HTTP/1.1\r\n" HOST "\r\n", "tok?"},
+		{"GET http://x/a?t=tok HTTP/1.1\r\n" HOST "\r\n",
+		 "GET http://x/a HTTP/1.1\r\n" HOST "\r\n", "tok"},
+		{"GET http://x?t=tok HTTP/1.1\r\n" HOST "\r\n",
+		 "GET http://x HTTP/1.1\r\n" HOST "\r\n", "tok"},
+		{"GET /?t=tok?&b=c HTTP/1.1\r\n" HOST "\r\n", "GET /?b=c HTTP/1.1\r\n" HOST "\r\n",
+		 "tok?"},
 	};
 	static struct token_found found;
 	char left[4096];
@@ -134,21 +153,25 @@ START_TEST(two)
 	char left[4096];
 	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
 		const char *why = take(heads[i], &found, left);
-		ck_assert_msg(why != NULL && strcmp(why, "more than one token") == 0, "%s", heads[i]);
+		ck_assert_msg(why != NULL && strcmp(why, "more than one token") == 0, "%s",
+			      heads[i]);
 	}
 }
 END_TEST
 
 START_TEST(what_a_proxy_said_stays)
 {
-	static const struct request_limits any = {.head_max = 65536, .headers_max = REQUEST_HEADERS_MAX};
+	static const struct request_limits any = {.head_max = 65536,
+						  .headers_max = REQUEST_HEADERS_MAX};
 	static struct token_found found;
 	static struct request r;
 	char bytes[] = "GET /?t=tok HTTP/1.1\r\n" HOST "X-Forwarded-Host: outside\r\n\r\n";
 	size_t used;
 	int status;
 	const char *why;
-	ck_assert_int_eq(request_parse(&r, &any, bytes, sizeof bytes - 1, NULL, &used, &status, &why), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&r, &any, bytes, sizeof bytes - 1, NULL, &used, &status,
+				       &why),
+			 REQUEST_OK);
 	r.secure = true;
 	r.forwarded_host = request_header(&r, "X-Forwarded-Host");
 	ck_assert_ptr_null(token_take(&everywhere, &r, &found));
@@ -160,14 +183,18 @@ END_TEST
 
 /* HS256 of {"exp":4102444800,"sub":"ada"}, made with openssl dgst -sha256 -hmac. */
 #define SECRET "0123456789abcdef0123456789abcdef"
-#define GOOD "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFkYSJ9._ykr2jr_9LJTILd2IPPslW732fXxYVvWk8xwG9NPAd0"
+#define GOOD \
+	"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjQxMDI0NDQ4MDAsInN1YiI6ImFkYSJ9._ykr2jr_9LJTILd2IPPslW732fXxYVvWk8xwG9NPAd0"
 
 START_TEST(without_memory)
 {
 	char path[] = "/tmp/test_token.XXXXXX", why[TOKEN_KEY_WHY_MAX];
 	int fd = mkstemp(path), refused = 0;
 	ck_assert(fd >= 0 && write(fd, SECRET, 32) == 32 && close(fd) == 0);
-	const struct token_options options = {.key = path, .audience = "a,b", .issuer = "c", .leeway_ms = 1500};
+	const struct token_options options = {.key = path,
+					      .audience = "a,b",
+					      .issuer = "c",
+					      .leeway_ms = 1500};
 	for (int n = 1;; n++) {
 		const char *option = NULL;
 		fail_in = n;
@@ -207,20 +234,28 @@ END_TEST
 START_TEST(a_held_event_has_a_copy)
 {
 	char text[] = "{\"a\":1}", subject[] = "ada", head[] = LINE HOST "\r\n";
-	struct token_claims claims = {.text = text, .subject = subject, .ends = 7, .subprotocol = true};
+	struct token_claims claims = {.text = text,
+				      .subject = subject,
+				      .ends = 7,
+				      .subprotocol = true};
 	for (int with = 0; with < 3; with++) {
 		claims.subject = with == 2 ? subject : NULL;
-		struct event_request request = {.head = span_of(head), .mount_path = "/", .token = with > 0 ? &claims : NULL};
+		struct event_request request = {.head = span_of(head),
+						.mount_path = "/",
+						.token = with > 0 ? &claims : NULL};
 		struct hub_event e = {.kind = EVENT_OPEN};
 		e.request = &request;
 		struct event_held *h = event_hold(&e), *again = event_hold(&h->event);
 		free(h);
 		const struct event_request *kept = again->event.request;
-		ck_assert(span_eq(kept->head, span_of(LINE HOST "\r\n")) && (kept->token != NULL) == (with > 0));
+		ck_assert(span_eq(kept->head, span_of(LINE HOST "\r\n")) &&
+			  (kept->token != NULL) == (with > 0));
 		if (with > 0) {
 			ck_assert_str_eq(kept->token->text, "{\"a\":1}");
-			ck_assert(kept->token->ends == 7 && kept->token->subprotocol && kept->token->text != text);
-			ck_assert(with == 1 ? kept->token->subject == NULL : strcmp(kept->token->subject, "ada") == 0);
+			ck_assert(kept->token->ends == 7 && kept->token->subprotocol &&
+				  kept->token->text != text);
+			ck_assert(with == 1 ? kept->token->subject == NULL
+					    : strcmp(kept->token->subject, "ada") == 0);
 		}
 		free(again);
 	}

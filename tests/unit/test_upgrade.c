@@ -47,23 +47,29 @@ static int check(const char *headers)
 
 START_TEST(the_example_of_the_rfc)
 {
-	static const char expected[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-				       "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n"
-				       "X-A: 1\r\nX-B: 2\r\n\r\n";
+	static const char expected[] =
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n"
+		"X-A: 1\r\nX-B: 2\r\n\r\n";
 	char accept[UPGRADE_ACCEPT_LEN + 1], answer[sizeof expected + 10];
 	const size_t n = sizeof expected - 1;
 
-	ck_assert_int_eq(check("Host: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" KEY
-			       "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n" VERSION),
-			 0);
+	ck_assert_int_eq(
+		check("Host: server.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" KEY
+		      "Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n" VERSION),
+		0);
 	upgrade_accept(&request, accept);
 	ck_assert_str_eq(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")), n);
+	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, SPAN("chat"),
+					   SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")),
+			  n);
 	ck_assert_str_eq(answer, expected);
 	for (size_t cap = 0; cap <= n + 1; cap++)
-		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"), SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")),
+		ck_assert_uint_eq(upgrade_response(answer, cap, &request, SPAN("chat"),
+						   SPAN("X-A: 1\r\n"), SPAN("X-B: 2\r\n")),
 				  cap > n ? n : 0);
-	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, (struct span){NULL, 0}, (struct span){NULL, 0}, (struct span){NULL, 0}),
+	ck_assert_uint_eq(upgrade_response(answer, sizeof answer, &request, (struct span){NULL, 0},
+					   (struct span){NULL, 0}, (struct span){NULL, 0}),
 			  n - strlen("Sec-WebSocket-Protocol: chat\r\nX-A: 1\r\nX-B: 2\r\n"));
 	ck_assert_ptr_null(strstr(answer, "Protocol:"));
 }
@@ -76,8 +82,11 @@ START_TEST(handshakes)
 		int status;
 	} cases[] = {
 		{OTHERS KEY VERSION, 0},
-		{"Host: h\r\nCONNECTION: keep-alive, upGRADE\r\nUPGRADE: WebSocket\r\n" KEY VERSION, 0},
-		{OTHERS "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n", 0},
+		{"Host: h\r\nCONNECTION: keep-alive, upGRADE\r\nUPGRADE: WebSocket\r\n" KEY VERSION,
+		 0},
+		{OTHERS
+		 "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n",
+		 0},
 		{OTHERS KEY VERSION "Content-Length: 0\r\n", 0},
 		/* tokens */
 		{"Host: h\r\nUpgrade: websocket\r\n" KEY VERSION, 426},
@@ -111,10 +120,12 @@ START_TEST(handshakes)
 		{OTHERS KEY VERSION "Transfer-Encoding: chunked\r\n", 400},
 		{OTHERS KEY VERSION "Origin: http://a\r\nOrigin: http://a\r\n", 400},
 		/* subprotocols */
-		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n", 0},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, b\r\nSec-WebSocket-Protocol: c\r\n",
+		 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, A,, v1.b+c\r\n", 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a, b, a\r\n", 400},
-		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b,a\r\n", 400},
+		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a\r\nSec-WebSocket-Protocol: b,a\r\n",
+		 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a b\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: a/b\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: \xC3\xA4\r\n", 400},
@@ -122,8 +133,12 @@ START_TEST(handshakes)
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: , ,\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Protocol: \"a\"\r\n", 400},
 		/* extensions */
-		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n", 0},
-		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;b=c , d ; e = \"f\\g\";h\r\nSec-WebSocket-Extensions: i\r\n", 0},
+		{OTHERS KEY VERSION
+		 "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+		 0},
+		{OTHERS KEY VERSION
+		 "Sec-WebSocket-Extensions: a;b=c , d ; e = \"f\\g\";h\r\nSec-WebSocket-Extensions: i\r\n",
+		 0},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a;\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: ;a\r\n", 400},
 		{OTHERS KEY VERSION "Sec-WebSocket-Extensions: a b\r\n", 400},
@@ -141,7 +156,8 @@ START_TEST(handshakes)
 		const int got = check(cases[i].headers);
 
 		if (got != cases[i].status)
-			ck_abort_msg("expected %d, got %d for\n%s", cases[i].status, got, cases[i].headers);
+			ck_abort_msg("expected %d, got %d for\n%s", cases[i].status, got,
+				     cases[i].headers);
 	}
 }
 END_TEST
@@ -173,7 +189,10 @@ START_TEST(subprotocols)
 	char headers[2000];
 	size_t n = (size_t)sprintf(headers, "%s", OTHERS KEY VERSION "Sec-WebSocket-Protocol: p0");
 
-	ck_assert_int_eq(check(OTHERS KEY VERSION "Sec-WebSocket-Protocol: chat ,\tv2\r\nSEC-WebSocket-Protocol: last\r\n"), 0);
+	ck_assert_int_eq(
+		check(OTHERS KEY VERSION
+		      "Sec-WebSocket-Protocol: chat ,\tv2\r\nSEC-WebSocket-Protocol: last\r\n"),
+		0);
 	ck_assert(upgrade_offers(&request, SPAN("chat")));
 	ck_assert(upgrade_offers(&request, SPAN("v2")));
 	ck_assert(upgrade_offers(&request, SPAN("last")));
@@ -182,12 +201,17 @@ START_TEST(subprotocols)
 	ck_assert(!upgrade_offers(&request, SPAN("")));
 	static const struct {
 		const char *list, *chosen;
-	} choices[] = {{"v2,chat", "v2"}, {"none,last,chat", "last"}, {"none", ""}, {"Chat", ""}, {"*", "chat"}, {"v2,*", "v2"}, {"none,*", "chat"}};
+	} choices[] = {{"v2,chat", "v2"}, {"none,last,chat", "last"},
+		       {"none", ""},	  {"Chat", ""},
+		       {"*", "chat"},	  {"v2,*", "v2"},
+		       {"none,*", "chat"}};
 	for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
 		struct span chosen = upgrade_choose(&request, span_of(choices[i].list));
-		ck_assert_msg(span_eq(chosen, span_of(choices[i].chosen)), "%s: %.*s", choices[i].list, (int)chosen.n, chosen.p);
+		ck_assert_msg(span_eq(chosen, span_of(choices[i].chosen)), "%s: %.*s",
+			      choices[i].list, (int)chosen.n, chosen.p);
 	}
-	ck_assert_int_eq(check(OTHERS KEY VERSION "Sec-WebSocket-Protocol: tova.jwt, tova.v1\r\n"), 0);
+	ck_assert_int_eq(check(OTHERS KEY VERSION "Sec-WebSocket-Protocol: tova.jwt, tova.v1\r\n"),
+			 0);
 	ck_assert(upgrade_choose(&request, SPAN("*")).p == NULL);
 	for (int i = 1; i < 64; i++)
 		n += (size_t)sprintf(headers + n, ",p%d", i);
@@ -202,16 +226,33 @@ END_TEST
 
 START_TEST(hosts_that_are_served)
 {
-	static const char list[] = "example.com\0*.example.org\0[::1]\0" "127.0.0.1\0";
+	static const char list[] = "example.com\0*.example.org\0[::1]\0"
+				   "127.0.0.1\0";
 	static const struct {
 		const char *host;
 		bool ok;
-	} cases[] = {{"example.com", true},	   {"EXAMPLE.com:8080", true},	{"x.example.org", true}, {"x.y.example.org:1", true},
-		     {"[::1]:8080", true},	   {"127.0.0.1", true},		{"example.org", false},	 {"x.example.com", false},
-		     {"evil.example", false},	   {"127.0.0.1.evil", false},	{"[::2]", false},	 {"", false},
-		     {"example.com:65536", false}, {"example.com:80:80", false}};
-	static const char *const right[] = {"a", "a.org", "*.a.org", "[::1]", "192.0.2.1", "A-b_c.org", "a.org.", "[::ffff:1.2.3.4]"};
-	static const char *const wrong[] = {"", "*", "a:80", "[::1]:80", "http://a", "a/b", "*.", "a.*", "a,b", "*.*.a", "::1", "u@a", "=", "a=b", ".a", "a..b", ".", "*..a", "[:::]", "[1.2.3.4]", "*.[::1]", "%41", "a;b", "(a)"};
+	} cases[] = {{"example.com", true},
+		     {"EXAMPLE.com:8080", true},
+		     {"x.example.org", true},
+		     {"x.y.example.org:1", true},
+		     {"[::1]:8080", true},
+		     {"127.0.0.1", true},
+		     {"example.org", false},
+		     {"x.example.com", false},
+		     {"evil.example", false},
+		     {"127.0.0.1.evil", false},
+		     {"[::2]", false},
+		     {"", false},
+		     {"example.com:65536", false},
+		     {"example.com:80:80", false}};
+	static const char *const right[] = {"a",      "a.org",		 "*.a.org",
+					    "[::1]",  "192.0.2.1",	 "A-b_c.org",
+					    "a.org.", "[::ffff:1.2.3.4]"};
+	static const char *const wrong[] = {"",	       "*",   "a:80", "[::1]:80", "http://a",
+					    "a/b",     "*.",  "a.*",  "a,b",	  "*.*.a",
+					    "::1",     "u@a", "=",    "a=b",	  ".a",
+					    "a..b",    ".",   "*..a", "[:::]",	  "[1.2.3.4]",
+					    "*.[::1]", "%41", "a;b",  "(a)"};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (authority_listed(list, span_of(cases[i].host)) != cases[i].ok)
@@ -280,7 +321,8 @@ START_TEST(same_host)
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (passes(cases[i].host, cases[i].origin, NULL) != cases[i].ok)
-			ck_abort_msg("Host %s, Origin %s: expected %d", cases[i].host, cases[i].origin, cases[i].ok);
+			ck_abort_msg("Host %s, Origin %s: expected %d", cases[i].host,
+				     cases[i].origin, cases[i].ok);
 	/* Where the client speaks TLS, a page that came without it may be anybody's. */
 	for (int secure = 0; secure < 2; secure++) {
 		parse("Host: a\r\nOrigin: http://a\r\n");
@@ -350,7 +392,8 @@ START_TEST(listed_origins)
 		{"moz-extension://*", "https://a.org", false},
 		{"moz-extension://*", "null", false},
 		{"https://*", "https://a.org", false},
-		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop", "chrome-extension://abcdefghijklmnopabcdefghijklmnop", true},
+		{"chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+		 "chrome-extension://abcdefghijklmnopabcdefghijklmnop", true},
 		{"capacitor://localhost", "capacitor://localhost", true},
 		{"ionic://localhost", "ionic://localhost", true},
 		{"tauri://localhost", "tauri://localhost", true},
@@ -363,7 +406,8 @@ START_TEST(listed_origins)
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (passes("host", cases[i].origin, cases[i].allow) != cases[i].ok)
-			ck_abort_msg("%s for %s: expected %d", cases[i].origin, cases[i].allow, cases[i].ok);
+			ck_abort_msg("%s for %s: expected %d", cases[i].origin, cases[i].allow,
+				     cases[i].ok);
 	parse("Host: h\r\nOrigin: http://b\r\n");
 	ck_assert(upgrade_origin_ok(&request, two, 2));
 	ck_assert(!upgrade_origin_ok(&request, two, 1));

@@ -1,4 +1,5 @@
-/* Sends on many sockets with one call: their results are those of send(2). Where the kernel has no io_uring, nothing to test is left. */
+/* Sends on many sockets with one call: their results are those of send(2). Where the kernel has no
+ * io_uring, nothing to test is left. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,8 @@
 
 static struct uring u;
 
-/* The kernel takes so many entries, and fails. -1: it works. hides: results of what it has taken do not come. */
+/* The kernel takes so many entries, and fails. -1: it works. hides: results of what it has taken do
+ * not come. */
 static int fails_behind = -1;
 static bool hides;
 
@@ -51,7 +53,8 @@ static void teardown(void)
 
 static void pair(int fds[2])
 {
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
+			 0);
 }
 
 START_TEST(as_many_as_fit_and_again)
@@ -85,7 +88,8 @@ START_TEST(as_many_as_fit_and_again)
 }
 END_TEST
 
-/* A full socket, one whose peer is gone, one that is none, one that takes a part: each its own result, and nobody waits. */
+/* A full socket, one whose peer is gone, one that is none, one that takes a part: each its own
+ * result, and nobody waits. */
 START_TEST(each_has_its_own_result)
 {
 	static char large[1 << 22];
@@ -141,7 +145,8 @@ START_TEST(nothing_to_send)
 }
 END_TEST
 
-/* What the kernel has taken is not sent again, whether it says what became of it or not; what it has not taken is. */
+/* What the kernel has taken is not sent again, whether it says what became of it or not; what it
+ * has not taken is. */
 static void in_part(bool hidden)
 {
 	int fds[4][2];

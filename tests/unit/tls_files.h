@@ -1,4 +1,5 @@
-/* tls_files: certificates and keys for tests, made by the openssl command in a folder of their own. */
+/* tls_files: certificates and keys for tests, made by the openssl command in a folder of their own.
+ */
 #ifndef TOVA_TESTS_TLS_FILES_H
 #define TOVA_TESTS_TLS_FILES_H
 
@@ -44,16 +45,20 @@ __attribute__((format(printf, 1, 2))) static inline void tls_run(const char *for
 	va_start(args, format);
 	vsnprintf(what, sizeof what, format, args);
 	va_end(args);
-	snprintf(command, sizeof command, "cd '%s' && umask 077 && { %s; } >log 2>&1 || { cat log; exit 1; }", tls_folder, what);
+	snprintf(command, sizeof command,
+		 "cd '%s' && umask 077 && { %s; } >log 2>&1 || { cat log; exit 1; }", tls_folder,
+		 what);
 	ck_assert_msg(system(command) == 0, "failed: %s", what);
 }
 
 #define TLS_EC "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 
 /* NAME.crt and NAME.key, signed by itself. more: further arguments of openssl req. */
-static inline void tls_make(const char *name, const char *key, const char *subject, const char *more)
+static inline void tls_make(const char *name, const char *key, const char *subject,
+			    const char *more)
 {
-	tls_run("openssl req -utf8 -x509 %s -nodes -days 30 -subj '%s' %s -keyout %s.key -out %s.crt", key, subject, more, name, name);
+	tls_run("openssl req -utf8 -x509 %s -nodes -days 30 -subj '%s' %s -keyout %s.key -out %s.crt",
+		key, subject, more, name, name);
 }
 
 /* The same, signed by CA.crt. */

@@ -1,9 +1,11 @@
-/* The conversations whose instructions are counted: the real loop, conns, hub and handlers in one process, the clients at socketpairs.
- * Run under callgrind it leaves a dump for each scene; run alone it only checks that everything is answered.
+/* The conversations whose instructions are counted: the real loop, conns, hub and handlers in one
+ * process, the clients at socketpairs. Run under callgrind it leaves a dump for each scene; run
+ * alone it only checks that everything is answered.
  *
  *	conversation PLUGINS BENCH-PLUGINS
  *
- * Nothing in here may differ from run to run: clock and randomness are made up, and the clients are served in turn.
+ * Nothing in here may differ from run to run: clock and randomness are made up, and the clients are
+ * served in turn.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -22,7 +24,8 @@
 struct scene {
 	const char *name, *plugin, *path;
 	int clients;
-	unsigned (*talk)(const struct scene *s); /* returns the units: messages, deliveries, lives */
+	/* returns the units: messages, deliveries, lives */
+	unsigned (*talk)(const struct scene *s);
 	/* for its talk */
 	size_t size; /* bytes of a message */
 	int burst, rounds;
@@ -41,13 +44,15 @@ static _Noreturn void give_up(const char *why)
 
 /* --- a world without chance ------------------------------------------------------------------- */
 
-/* The host's and libevent's calls come here rather than to libc. Each takes a microsecond, so that time goes on at the same calls. */
+/* The host's and libevent's calls come here rather than to libc. Each takes a microsecond, so that
+ * time goes on at the same calls. */
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
 	static uint64_t us = UINT64_C(1000000000000);
 	(void)clock;
 	us++;
-	*t = (struct timespec){.tv_sec = (time_t)(us / 1000000), .tv_nsec = (long)(us % 1000000 * 1000)};
+	*t = (struct timespec){.tv_sec = (time_t)(us / 1000000),
+			       .tv_nsec = (long)(us % 1000000 * 1000)};
 	return 0;
 }
 
@@ -88,7 +93,8 @@ static void worker_say(const char *batch, size_t n)
 	char head[9] = {1};
 	for (int i = 0; i < 8; i++)
 		head[8 - i] = (char)(n >> 8 * i);
-	if (send(worker.fd, head, sizeof head, MSG_DONTWAIT) != sizeof head || send(worker.fd, batch, n, MSG_DONTWAIT) != (ssize_t)n)
+	if (send(worker.fd, head, sizeof head, MSG_DONTWAIT) != sizeof head ||
+	    send(worker.fd, batch, n, MSG_DONTWAIT) != (ssize_t)n)
 		give_up("the host does not read its worker");
 }
 
@@ -97,13 +103,15 @@ static void worker_answer(const char *batch, size_t n)
 {
 	static char acks[1 << 18];
 	size_t len = (size_t)sprintf(acks, "[");
-	for (const char *p = batch; (p = memmem(p, (size_t)(batch + n - p), "\"s\":", 4)) != NULL; p++) {
+	for (const char *p = batch; (p = memmem(p, (size_t)(batch + n - p), "\"s\":", 4)) != NULL;
+	     p++) {
 		const char *number = p + 4, *end = memchr(p, '}', (size_t)(batch + n - p));
 		const char *data = memmem(p, (size_t)(end - p), "\"data\":", 7);
-		len += (size_t)sprintf(acks + len, "%s{\"t\":\"ack\",\"link\":\"%s\",\"s\":%lu", len > 1 ? "," : "", worker.link,
-				       strtoul(number, NULL, 10));
+		len += (size_t)sprintf(acks + len, "%s{\"t\":\"ack\",\"link\":\"%s\",\"s\":%lu",
+				       len > 1 ? "," : "", worker.link, strtoul(number, NULL, 10));
 		if (data != NULL)
-			len += (size_t)sprintf(acks + len, ",\"commands\":[{\"c\":\"send\",%.*s}]", (int)(end - data), data);
+			len += (size_t)sprintf(acks + len, ",\"commands\":[{\"c\":\"send\",%.*s}]",
+					       (int)(end - data), data);
 		len += (size_t)sprintf(acks + len, "}");
 	}
 	acks[len++] = ']';
@@ -116,7 +124,8 @@ static void worker_turn(void)
 {
 	if (worker.fd < 0)
 		return;
-	ssize_t got = recv(worker.fd, worker.in + worker.in_len, sizeof worker.in - worker.in_len, MSG_DONTWAIT);
+	ssize_t got = recv(worker.fd, worker.in + worker.in_len, sizeof worker.in - worker.in_len,
+			   MSG_DONTWAIT);
 	worker.in_len += got > 0 ? (size_t)got : 0;
 	for (;;) {
 		size_t n = 0;
@@ -136,11 +145,15 @@ static void worker_turn(void)
 static void worker_dial(int runs)
 {
 	char hello[128];
-	int n = snprintf(hello, sizeof hello, "[{\"t\":\"hello\",\"v\":1,\"events\":[\"message\"],\"name\":\"w\",\"runs\":%d}]", runs);
+	int n = snprintf(
+		hello, sizeof hello,
+		"[{\"t\":\"hello\",\"v\":1,\"events\":[\"message\"],\"name\":\"w\",\"runs\":%d}]",
+		runs);
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", worker.folder);
 	worker.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (connect(worker.fd, (struct sockaddr *)&a, sizeof a) != 0 || fcntl(worker.fd, F_SETFL, O_NONBLOCK) != 0 ||
+	if (connect(worker.fd, (struct sockaddr *)&a, sizeof a) != 0 ||
+	    fcntl(worker.fd, F_SETFL, O_NONBLOCK) != 0 ||
 	    send(worker.fd, "\0SP\0\0\x10\0\0", 8, MSG_DONTWAIT) != 8)
 		give_up("the host can not be dialled");
 	char theirs[8];
@@ -162,9 +175,13 @@ static void worker_begin(int runs)
 		give_up("no folder for a socket");
 	snprintf(url, sizeof url, "ipc://%s/socket", worker.folder);
 	worker.deadletter = deadletter_open(r->loop, NULL);
-	if (worker.deadletter == NULL || !push_sources_init(&worker.sources, &r->hub.key) || !processes_init(&worker.processes, r->loop, 1024))
+	if (worker.deadletter == NULL || !push_sources_init(&worker.sources, &r->hub.key) ||
+	    !processes_init(&worker.processes, r->loop, 1024))
 		give_up("no worker is possible");
-	const struct worker_settings set = {.attach_url = url, .handler_ms = 30000, .ready_ms = 10000, .max_attempts = 3};
+	const struct worker_settings set = {.attach_url = url,
+					    .handler_ms = 30000,
+					    .ready_ms = 10000,
+					    .max_attempts = 3};
 	const struct worker_shared shared = {&worker.processes, worker.deadletter, &worker.sources};
 	if (!worker_attach(r->mount, &set, &shared, &attach, why, sizeof why))
 		give_up(why);
@@ -231,7 +248,8 @@ static void put_messages(size_t size, int count)
 
 static void send_out(int client)
 {
-	if (send(r->clients[client].fd, out, out_len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)out_len)
+	if (send(r->clients[client].fd, out, out_len, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+	    (ssize_t)out_len)
 		give_up("the host does not read");
 	out_len = 0;
 }
@@ -268,7 +286,8 @@ static void connect_to(int client, const char *path)
 {
 	char request[512];
 	rig_connect(r, client);
-	int n = snprintf(request, sizeof request, "GET %s HTTP/1.1%s", path, strstr(RIG_UPGRADE, "\r\n"));
+	int n = snprintf(request, sizeof request, "GET %s HTTP/1.1%s", path,
+			 strstr(RIG_UPGRADE, "\r\n"));
 	rig_write(r, client, request, (size_t)n);
 }
 
@@ -318,12 +337,14 @@ static unsigned talk_chat(const struct scene *s)
 			put_messages(s->size, s->burst);
 			send_out(k);
 		}
-		await(1, s->clients, frame_bytes(s->size) * (size_t)(s->burst * s->clients * (s->clients - 1)));
+		await(1, s->clients,
+		      frame_bytes(s->size) * (size_t)(s->burst * s->clients * (s->clients - 1)));
 	}
 	return (unsigned)(s->rounds * s->burst * s->clients * (s->clients - 1));
 }
 
-/* Each client joins rooms that others are in and some of its own, speaks to one, and leaves them one by one. */
+/* Each client joins rooms that others are in and some of its own, speaks to one, and leaves them
+ * one by one. */
 static unsigned talk_rooms(const struct scene *s)
 {
 	for (int i = 0; i < s->rounds; i++) {
@@ -332,14 +353,17 @@ static unsigned talk_rooms(const struct scene *s)
 			char text[64];
 			for (int verb = 0; verb < 2; verb++) {
 				for (int room = 0; room < s->burst; room++) {
-					snprintf(text, sizeof text, "%s %s%d", verb == 0 ? "join" : "leave",
-						 room % 2 == 0 ? "shared-" : "own-", room % 2 == 0 ? room : k * 100 + room);
+					snprintf(text, sizeof text, "%s %s%d",
+						 verb == 0 ? "join" : "leave",
+						 room % 2 == 0 ? "shared-" : "own-",
+						 room % 2 == 0 ? room : k * 100 + room);
 					put_text(text);
 					due += frame_bytes(strlen(text));
 				}
 				snprintf(text, sizeof text, "to own-%d hello", k * 100 + 1);
 				put_text(text);
-				due += verb == 0 ? frame_bytes(strlen(text)) : 0; /* the second finds nobody */
+				/* the second finds nobody */
+				due += verb == 0 ? frame_bytes(strlen(text)) : 0;
 			}
 			send_out(k);
 		}
@@ -351,8 +375,11 @@ static unsigned talk_rooms(const struct scene *s)
 /* Fragments, some of which end within a character, with a ping between them. */
 static unsigned talk_fragments(const struct scene *s)
 {
-	static const char text[] = "Gr\xc3\xbc\xc3\x9f" "e aus K\xc3\xb6ln, \xe2\x82\xac 5, \xf0\x9f\x8e\x89 und mehr als das, damit es lang wird.";
-	size_t n = sizeof text - 1, due = (frame_bytes(n) + frame_bytes(4)) * (size_t)(s->clients * s->burst);
+	static const char text[] =
+		"Gr\xc3\xbc\xc3\x9f"
+		"e aus K\xc3\xb6ln, \xe2\x82\xac 5, \xf0\x9f\x8e\x89 und mehr als das, damit es lang wird.";
+	size_t n = sizeof text - 1,
+	       due = (frame_bytes(n) + frame_bytes(4)) * (size_t)(s->clients * s->burst);
 	for (int i = 0; i < s->rounds; i++) {
 		for (int k = 1; k <= s->clients; k++) {
 			for (int b = 0; b < s->burst; b++) {
@@ -424,17 +451,22 @@ static const struct scene scenes[] = {
 	{"echo-64-depth-16", "echo", "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 20},
 	{"echo-1k-depth-16", "echo", "/", 10, talk_echo, .size = 1024, .burst = 16, .rounds = 20},
 	{"echo-16k-depth-1", "echo", "/", 10, talk_echo, .size = 16384, .burst = 1, .rounds = 20},
-	{"fanout-50-depth-1", "relay", "/room/a", 50, talk_fanout, .size = 64, .burst = 1, .rounds = 50},
-	{"fanout-50-depth-64", "relay", "/room/a", 50, talk_fanout, .size = 64, .burst = 64, .rounds = 4},
+	{"fanout-50-depth-1", "relay", "/room/a", 50, talk_fanout, .size = 64, .burst = 1,
+	 .rounds = 50},
+	{"fanout-50-depth-64", "relay", "/room/a", 50, talk_fanout, .size = 64, .burst = 64,
+	 .rounds = 4},
 	{"chat-20", "relay", "/room/a", 20, talk_chat, .size = 64, .burst = 1, .rounds = 10},
 	{"rooms", "rooms", "/", 10, talk_rooms, .burst = 10, .rounds = 20},
 	{"join-among-1", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 1},
-	{"join-2000-at-once", "rooms", "/", 1, talk_among, .burst = 2000, .rounds = 1, .rooms = 1}, /* it closes with 1,000 memberships */
-	{"join-among-100k", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4, .rooms = 100000},
+	/* it closes with 1,000 memberships */
+	{"join-2000-at-once", "rooms", "/", 1, talk_among, .burst = 2000, .rounds = 1, .rooms = 1},
+	{"join-among-100k", "rooms", "/", 1, talk_among, .burst = 500, .rounds = 4,
+	 .rooms = 100000},
 	{"fragments", "echo", "/", 10, talk_fragments, .burst = 10, .rounds = 10},
 	{"worker-depth-1", NULL, "/", 50, talk_echo, .size = 64, .burst = 1, .rounds = 20},
 	{"worker-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10},
-	{"worker-runs-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10, .runs = 16},
+	{"worker-runs-depth-16", NULL, "/", 10, talk_echo, .size = 64, .burst = 16, .rounds = 10,
+	 .runs = 16},
 	{"life", "echo", "/", 0, talk_life, .size = 64, .rounds = 100},
 };
 
@@ -443,7 +475,8 @@ static const char *plugins, *bench_plugins;
 static void plugin_begin(const char *name)
 {
 	char path[PATH_MAX], why[1024];
-	snprintf(path, sizeof path, "%s/%s.so", strcmp(name, "rooms") == 0 ? bench_plugins : plugins, name);
+	snprintf(path, sizeof path, "%s/%s.so",
+		 strcmp(name, "rooms") == 0 ? bench_plugins : plugins, name);
 	if (!plugin_attach(r->mount, path, NULL, 0, 1000, why, sizeof why))
 		give_up(why);
 }
@@ -469,9 +502,11 @@ START_TEST(scene)
 		await_upgrade(k);
 	}
 	for (int first = 0; first < s->rooms; first += ROOMS_STEP)
-		tell(1, "joins", first, s->rooms - first < ROOMS_STEP ? s->rooms - first : ROOMS_STEP);
+		tell(1, "joins", first,
+		     s->rooms - first < ROOMS_STEP ? s->rooms - first : ROOMS_STEP);
 	s->talk(s); /* what is made once is made now */
-	CALLGRIND_DUMP_STATS_AT("before 1"); /* CALLGRIND_ZERO_STATS leaves something of the blocks that ran before */
+	/* CALLGRIND_ZERO_STATS leaves something of the blocks that ran before */
+	CALLGRIND_DUMP_STATS_AT("before 1");
 	snprintf(name, sizeof name, "%s %u", s->name, s->talk(s));
 	CALLGRIND_DUMP_STATS_AT(name);
 	if (s->plugin == NULL)

@@ -1,8 +1,10 @@
-/* rooms: joins and leaves rooms as its clients say, and answers each message with itself once that is done.
+/* rooms: joins and leaves rooms as its clients say, and answers each message with itself once that
+ * is done.
  *
  *	join ROOM, leave ROOM
- *	joins FIRST COUNT, leaves FIRST COUNT	the rooms with these numbers, whose names are of one length
- *	to ROOM TEXT				the message goes to that room, and not back
+ *	joins FIRST COUNT		the rooms with these numbers, whose names
+ *	leaves FIRST COUNT		are of one length
+ *	to ROOM TEXT			the message goes to that room, and not back
  */
 #include "tova_plugin.h"
 
@@ -15,7 +17,8 @@ static const char *behind(const char *text, const char *verb)
 	return strncmp(text, verb, n) == 0 && text[n] == ' ' ? text + n + 1 : NULL;
 }
 
-static void each(tova_mount *m, tova_ws ws, const char *range, int (*act)(tova_mount *, tova_ws, const char *))
+static void each(tova_mount *m, tova_ws ws, const char *range,
+		 int (*act)(tova_mount *, tova_ws, const char *))
 {
 	char *end, room[32];
 	unsigned long first = strtoul(range, &end, 10), count = strtoul(end, NULL, 10);

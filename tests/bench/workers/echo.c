@@ -8,6 +8,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 
 int main(void)
 {
-	static const tova_plugin worker = { TOVA_PLUGIN_HEAD("echo", "1.0"), .on_message = on_message };
+	static const tova_plugin worker = {TOVA_PLUGIN_HEAD("echo", "1.0"),
+					   .on_message = on_message};
 	return tova_worker_run(&worker, NULL);
 }

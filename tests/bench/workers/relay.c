@@ -14,6 +14,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 
 int main(void)
 {
-	static const tova_plugin worker = { TOVA_PLUGIN_HEAD("relay", "1.0"), .on_open = on_open, .on_message = on_message };
+	static const tova_plugin worker = {TOVA_PLUGIN_HEAD("relay", "1.0"), .on_open = on_open,
+					   .on_message = on_message};
 	return tova_worker_run(&worker, NULL);
 }

@@ -46,7 +46,8 @@ static int send_json(tova_mount *m, tova_ws ws, json_t *value)
 static int to_all(tova_mount *m, json_t *value, tova_ws exclude)
 {
 	char *text = json_dumps(value, JSON_COMPACT);
-	int result = text != NULL ? tova_broadcast_to(m, "all", text, exclude) : tova_fail(m, "no memory");
+	int result = text != NULL ? tova_broadcast_to(m, "all", text, exclude)
+				  : tova_fail(m, "no memory");
 	free(text);
 	json_decref(value);
 	return result;
@@ -71,7 +72,8 @@ static int do_count(tova_mount *m, tova_ws ws, const json_t *ask)
 {
 	struct state *state = tova_data(m);
 	(void)ask;
-	return send_json(m, ws, json_pack("{s:i, s:i}", "n", (int)++state->n, "pid", (int)getpid()));
+	return send_json(m, ws,
+			 json_pack("{s:i, s:i}", "n", (int)++state->n, "pid", (int)getpid()));
 }
 
 static int do_bytes(tova_mount *m, tova_ws ws, const json_t *ask)
@@ -93,8 +95,11 @@ static int do_die(tova_mount *m, tova_ws ws, const json_t *ask)
 	tova_send(m, ws, "never twice");
 	if (event.attempt <= (times > 0 ? times : 1))
 		kill(getpid(), SIGKILL);
-	snprintf(key, sizeof key, "%s:%llu", tova_ws_text(m, ws, id), (unsigned long long)event.sequence);
-	return send_json(m, ws, json_pack("{s:i, s:s, s:i}", "attempt", (int)event.attempt, "key", key, "pid", (int)getpid()));
+	snprintf(key, sizeof key, "%s:%llu", tova_ws_text(m, ws, id),
+		 (unsigned long long)event.sequence);
+	return send_json(m, ws,
+			 json_pack("{s:i, s:s, s:i}", "attempt", (int)event.attempt, "key", key,
+				   "pid", (int)getpid()));
 }
 
 static int do_fail(tova_mount *m, tova_ws ws, const json_t *ask)
@@ -146,7 +151,8 @@ static int do_push(tova_mount *m, tova_ws ws, const json_t *ask)
 	tova_send(p, ws, "never");
 	tova_join(p, ws, "");
 	int error = tova_worker_commit(p);
-	return error != 0 ? send_json(m, ws, json_pack("{s:i}", "refused", error)) : tova_fail(m, "the push was not refused");
+	return error != 0 ? send_json(m, ws, json_pack("{s:i}", "refused", error))
+			  : tova_fail(m, "the push was not refused");
 }
 
 static int do_query(tova_mount *m, tova_ws ws, const json_t *ask)
@@ -154,7 +160,10 @@ static int do_query(tova_mount *m, tova_ws ws, const json_t *ask)
 	struct stories *me = m->user;
 	struct asked *a = calloc(1, sizeof *a);
 	(void)ask;
-	*a = (struct asked){.next = me->asked, .ws = ws, .first = me->next_id, .found = json_object()};
+	*a = (struct asked){.next = me->asked,
+			    .ws = ws,
+			    .first = me->next_id,
+			    .found = json_object()};
 	me->asked = a;
 	me->next_id += 5;
 	tova_query_room(m, TOVA_QUERY_MEMBERS, "all", a->first);
@@ -166,7 +175,8 @@ static int do_query(tova_mount *m, tova_ws ws, const json_t *ask)
 
 static int do_timer(tova_mount *m, tova_ws ws, const json_t *ask)
 {
-	return tova_every_ws(m, ws, "mine", 7, (uint64_t)json_integer_value(json_object_get(ask, "ms")), 0);
+	return tova_every_ws(m, ws, "mine", 7,
+			     (uint64_t)json_integer_value(json_object_get(ask, "ms")), 0);
 }
 
 static int do_close(tova_mount *m, tova_ws ws, const json_t *ask)
@@ -185,8 +195,9 @@ static const struct deed {
 	const char *name;
 	int (*act)(tova_mount *m, tova_ws ws, const json_t *ask);
 } deeds[] = {
-	{"echo", do_echo}, {"count", do_count}, {"bytes", do_bytes}, {"die", do_die},	  {"fail", do_fail},   {"retry", do_retry},
-	{"slow", do_slow}, {"push", do_push},	{"query", do_query}, {"timer", do_timer}, {"close", do_close}, {"room", do_room},
+	{"echo", do_echo},   {"count", do_count}, {"bytes", do_bytes}, {"die", do_die},
+	{"fail", do_fail},   {"retry", do_retry}, {"slow", do_slow},   {"push", do_push},
+	{"query", do_query}, {"timer", do_timer}, {"close", do_close}, {"room", do_room},
 };
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -220,8 +231,9 @@ static int on_open(tova_mount *m, tova_ws ws, const tova_request *request)
 	tova_join(m, ws, "all");
 	to_all(m, json_pack("{s:o}", "came", id_json(m, ws)), ws);
 	return send_json(m, ws,
-			 json_pack("{s:o, s:s, s:{s:s, s:i}}", "welcome", id_json(m, ws), "path", request->path, "state", "query",
-				   state->query, "n", (int)state->n));
+			 json_pack("{s:o, s:s, s:{s:s, s:i}}", "welcome", id_json(m, ws), "path",
+				   request->path, "state", "query", state->query, "n",
+				   (int)state->n));
 }
 
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
@@ -254,19 +266,22 @@ static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 	for (size_t i = 0; i < n; i++)
 		json_array_append_new(list, json_string(rooms[i]));
 	return to_all(m,
-		      json_pack("{s:o, s:i, s:s, s:o}", "left", id_json(m, ws), "code", why->code, "reason", why->reason, "rooms",
-				list),
+		      json_pack("{s:o, s:i, s:s, s:o}", "left", id_json(m, ws), "code", why->code,
+				"reason", why->reason, "rooms", list),
 		      ws);
 }
 
 static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 {
-	return error->kind == TOVA_ERROR_HANDLER ? send_json(m, ws, json_pack("{s:s}", "error", error->text)) : 0;
+	return error->kind == TOVA_ERROR_HANDLER
+		       ? send_json(m, ws, json_pack("{s:s}", "error", error->text))
+		       : 0;
 }
 
 static int on_timer(tova_mount *m, const tova_timer *timer)
 {
-	return send_json(m, timer->ws, json_pack("{s:s, s:i}", "timer", timer->name, "id", (int)timer->id));
+	return send_json(m, timer->ws,
+			 json_pack("{s:s, s:i}", "timer", timer->name, "id", (int)timer->id));
 }
 
 static json_t *part(tova_mount *m, const tova_reply *reply, const char **key_r, uint64_t which)
@@ -279,7 +294,8 @@ static json_t *part(tova_mount *m, const tova_reply *reply, const char **key_r, 
 		return json_integer((json_int_t)reply->count);
 	json_t *list = json_array();
 	for (uint64_t i = 0; i < reply->count; i++)
-		json_array_append_new(list, which == 0 ? id_json(m, reply->connections[i]) : json_string(reply->rooms[i]));
+		json_array_append_new(list, which == 0 ? id_json(m, reply->connections[i])
+						       : json_string(reply->rooms[i]));
 	return list;
 }
 
