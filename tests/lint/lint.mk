@@ -19,10 +19,10 @@ lint: check-layers lint-format lint-tidy lint-cppcheck lint-shell
 lint-deps:
 	$(call apt_install,$(PKGS_BUILD) $(PKGS_LINT))
 lint-format:
-	clang-format --dry-run -Werror $(LINT_FORMAT)
+	@clang-format --dry-run -Werror $(LINT_FORMAT)
 lint-tidy: $(LINT_SRC:%=$(BUILD)/lint/%.ok)
 lint-cppcheck:
-	$(CPPCHECK) $(LINT_SRC)
+	@$(CPPCHECK) $(LINT_SRC)
 lint-shell:
 	shellcheck .ci/run
 
