@@ -280,8 +280,6 @@ extern const struct option_row option_table[OPTION_COUNT];
 
 /* Row of this long name (n bytes), or NULL. */
 const struct option_row *option_find(const char *name, size_t n);
-/* The name among names[0..n) that this one is most likely a misspelling of, or NULL. */
-const char *option_nearest(const char *name, const char *const *names, size_t n);
 
 /* "at once", "next worker", "restart": when a changed value takes effect; "-" where nothing can
  * change. */

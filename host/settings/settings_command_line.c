@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/nearest.h"
+
 /* Written by hand rather than with getopt, which keeps its state in globals and takes any unique
  * beginning of a name, so that a new option could break an old script. What it accepts is otherwise
  * the same: --name value, --name=value, -n value, -nvalue. */
@@ -16,7 +18,7 @@ static void unknown(struct settings_layer *layer, const char *name)
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		if (option_table[i].group != OPTION_HIDDEN)
 			names[n++] = option_table[i].name;
-	nearest = option_nearest(name, names, n);
+	nearest = nearest_name(name, names, n);
 	if (nearest != NULL)
 		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?",
 				     nearest);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/nearest.h"
+
 #define CONFIG_MAX (1024 * 1024)
 
 static const struct option_row *const PLUGIN_SET = &option_table[OPTION_ID_plugin_set];
@@ -180,7 +182,7 @@ static void unknown_name(struct settings_layer *layer, const char *path,
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		if (option_table[i].group < OPTION_COMMAND && may_stand(&option_table[i], in_mount))
 			names[n++] = option_table[i].name;
-	nearest = option_nearest(name, names, n);
+	nearest = nearest_name(name, names, n);
 	const struct option_row *row = option_find(name, strlen(name));
 	if (in_mount && row != NULL && row->group < OPTION_COMMAND) {
 		settings_layer_error(

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "common/json.h"
-#include "buffer.h"
+#include "common/buffer.h"
 
 /* Bytes or text of an object; p == NULL: it has none. One byte behind them may be written. */
 struct batch_bytes {

@@ -3,7 +3,7 @@
 #ifndef TOVA_SDK_COMMANDS_H
 #define TOVA_SDK_COMMANDS_H
 
-#include "buffer.h"
+#include "common/buffer.h"
 #include "tova_plugin.h"
 
 /* The host takes messages of up to 64 MiB; what stands around the commands needs a little of

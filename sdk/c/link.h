@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "buffer.h"
+#include "common/buffer.h"
 #include "ipc.h"
 
 /* For tls+tcp; PEM files, NULL: what the system trusts, and no certificate of one's own. */

@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include "buffer.h"
+#include "common/buffer.h"
 
 #define SAY_MAX 2048
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "common/nearest.h"
 #include "settings/option.h"
 #include "run.h"
 
@@ -248,7 +249,7 @@ START_TEST(nearest_names)
 
 	for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
 		const char *nearest =
-			option_nearest(CASES[i].typed, NAMES, sizeof NAMES / sizeof NAMES[0]);
+			nearest_name(CASES[i].typed, NAMES, sizeof NAMES / sizeof NAMES[0]);
 
 		if (CASES[i].nearest == NULL)
 			ck_assert_msg(nearest == NULL, "%s is not like %s", CASES[i].typed,

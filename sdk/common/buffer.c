@@ -1,4 +1,4 @@
-#include "buffer.h"
+#include "common/buffer.h"
 
 #include <stdarg.h>
 #include <stdio.h>

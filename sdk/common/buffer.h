@@ -1,7 +1,7 @@
 /* buffer: bytes that grow at the end. A lack of memory is remembered, so that a text can be written
  * without looking after each piece. */
-#ifndef TOVA_SDK_BUFFER_H
-#define TOVA_SDK_BUFFER_H
+#ifndef TOVA_COMMON_BUFFER_H
+#define TOVA_COMMON_BUFFER_H
 
 #include <stdbool.h>
 #include <stddef.h>
