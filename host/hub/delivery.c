@@ -326,6 +326,43 @@ static void delivery_pump(struct mount *m, struct lane *lane)
 	lane->pumping = false;
 }
 
+/* --- many ------------------------------------------------------------------------------------- */
+
+/* The next event of a lane; the one that comes behind all others is a session's close. */
+static void delivery_handle_next(struct mount *m, struct lane *lane)
+{
+	struct event_held *h = delivery_pop(lane);
+	if (h == NULL) {
+		struct session *s = delivery_session_of(m, lane);
+		struct hub_event e = {
+			.kind = EVENT_CLOSE,
+			.session = s,
+			.close = {.code = s->close_code,
+				  .reason = session_close_reason(s),
+				  .rooms = &s->rooms},
+		};
+		delivery_handle(m, &e);
+		return;
+	}
+	/* behind the others, so that none starves */
+	if (lane_first(lane) != NULL || (h->event.session != NULL && h->event.session->ended))
+		delivery_make_ready(m, lane);
+	delivery_handle(m, &h->event);
+	delivery_free(m, h);
+}
+
+/* Delivers what waits. */
+static void delivery_run(struct mount *m)
+{
+	struct lane *lane;
+	while (!m->running && (lane = delivery_next_ready(m)) != NULL) {
+		if (handler_is_async(m->handler))
+			delivery_pump(m, lane);
+		else
+			delivery_handle_next(m, lane);
+	}
+}
+
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
 		     struct span why)
 {
@@ -354,42 +391,6 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	if (s != NULL && !last)
 		conn_cork(session_conn(s), lane->current != NULL);
 	delivery_run(m);
-}
-
-/* --- many ------------------------------------------------------------------------------------- */
-
-/* The next event of a lane; the one that comes behind all others is a session's close. */
-static void delivery_handle_next(struct mount *m, struct lane *lane)
-{
-	struct event_held *h = delivery_pop(lane);
-	if (h == NULL) {
-		struct session *s = delivery_session_of(m, lane);
-		struct hub_event e = {
-			.kind = EVENT_CLOSE,
-			.session = s,
-			.close = {.code = s->close_code,
-				  .reason = session_close_reason(s),
-				  .rooms = &s->rooms},
-		};
-		delivery_handle(m, &e);
-		return;
-	}
-	/* behind the others, so that none starves */
-	if (lane_first(lane) != NULL || (h->event.session != NULL && h->event.session->ended))
-		delivery_make_ready(m, lane);
-	delivery_handle(m, &h->event);
-	delivery_free(m, h);
-}
-
-void delivery_run(struct mount *m)
-{
-	struct lane *lane;
-	while (!m->running && (lane = delivery_next_ready(m)) != NULL) {
-		if (handler_is_async(m->handler))
-			delivery_pump(m, lane);
-		else
-			delivery_handle_next(m, lane);
-	}
 }
 
 static bool delivery_submit_async(struct mount *m, struct session *s, const struct hub_event *e)

@@ -30,9 +30,6 @@ void delivery_end_run(struct mount *m, struct event_held *h, bool handled);
  * dropped. */
 bool delivery_commit(struct mount *m);
 
-/* Delivers what waits. */
-void delivery_run(struct mount *m);
-
 /* Between two events: the commit of a handler that has just started. */
 void delivery_commit_start(struct mount *m, struct commit *c);
 

@@ -260,14 +260,6 @@ uint32_t addr_limits_sockets(struct addr_limits *t)
 	return atomic_load_explicit(&t->sockets, memory_order_relaxed);
 }
 
-uint32_t addr_limits_count(struct addr_limits *t)
-{
-	pthread_mutex_lock(&t->lock);
-	uint32_t n = t->n;
-	pthread_mutex_unlock(&t->lock);
-	return n;
-}
-
 /* --- all of it -------------------------------------------------------------------------------- */
 
 struct addr_limits *addr_limits_new(const struct addr_limits_limits *limits)

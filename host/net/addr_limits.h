@@ -66,7 +66,4 @@ bool addr_limits_take_socket(struct addr_limits *t, uint32_t most);
 void addr_limits_give_socket(struct addr_limits *t);
 uint32_t addr_limits_sockets(struct addr_limits *t);
 
-/* For tests and statistics: addresses that cost memory. */
-uint32_t addr_limits_count(struct addr_limits *t);
-
 #endif

@@ -29,9 +29,6 @@ void privileges_leave(void);
  * the way? Else the user could lead root to a file of its choice, and what root is to open there is
  * opened as the user. */
 bool privileges_owns(const struct privileges *p, const char *path);
-/* Then: the folder in which it lies, opened, and its name there, which is no link. -1: somebody
- * else decides. */
-int privileges_folder(const struct privileges *p, const char *path, char name_r[NAME_MAX + 1]);
 /* Then: makes a file that is not there yet, for the user to own. One that is there is nobody's to
  * give away. */
 void privileges_make_file(const struct privileges *p, const char *path, mode_t mode);

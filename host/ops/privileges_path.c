@@ -91,7 +91,10 @@ static bool walk_step(struct walk *w, char name[NAME_MAX + 1], bool *done_r)
 	       walk_to(w, openat(w->at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
-int privileges_folder(const struct privileges *p, const char *path, char name_r[NAME_MAX + 1])
+/* The folder in which it lies, opened, and its name there, which is no link. -1: somebody else
+ * decides. */
+static int privileges_folder(const struct privileges *p, const char *path,
+			     char name_r[NAME_MAX + 1])
 {
 	struct walk w = {.p = p, .at = -1};
 	bool done = false;

@@ -49,7 +49,8 @@ const struct option_row *option_find(const char *name, size_t n)
 	return NULL;
 }
 
-const char *option_when_text(const struct option_row *row)
+/* When a changed value takes effect; "-" where nothing can change. */
+static const char *option_when_text(const struct option_row *row)
 {
 	static const char *const text[] = {[OPTION_WHEN_HUP] = "at once",
 					   [OPTION_WHEN_WORKER] = "next worker",

@@ -355,12 +355,6 @@ static const struct tls_server_name *tls_server_match(const struct tls_server *s
 	return tls_server_lookup_in(s, g, dot);
 }
 
-size_t tls_server_find(const struct tls_server *s, const char *name)
-{
-	const struct tls_server_name *found = tls_server_match(s, NULL, name);
-	return found != NULL ? found->pair : 0;
-}
-
 static bool tls_server_shows(const struct tls_server *s, size_t pair, const char *name)
 {
 	bool found = false;

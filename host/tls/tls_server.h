@@ -70,8 +70,5 @@ void tls_server_unref(struct tls_server *s);
 /* For a new connection, accepting, where this group is shown; NULL without memory. The server has
  * to outlive it. */
 struct ssl_st *tls_server_accept(const struct tls_server *s, unsigned group);
-/* Which certificate is shown to who asks for this name? The number of its pair in the settings; 0
- * for unknown ones. */
-size_t tls_server_find(const struct tls_server *s, const char *name);
 
 #endif

@@ -106,15 +106,6 @@ static uint32_t mask_turn(uint32_t mask, size_t n)
 	return mask;
 }
 
-uint8_t frame_unmask(uint8_t *p, size_t n, const uint8_t mask[4], uint8_t phase)
-{
-	uint32_t m;
-
-	memcpy(&m, mask, 4);
-	unmask(p, p, n, mask_turn(m, phase));
-	return (uint8_t)((phase + n) & 3);
-}
-
 static uint64_t big_endian(const uint8_t *p, unsigned n)
 {
 	uint64_t v = 0;

@@ -158,8 +158,4 @@ size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const 
  * applications)? */
 bool frame_close_code_ok(unsigned code);
 
-/* XORs n bytes with the mask, starting at byte `phase` of it (0 to 3). Returns the phase for the
- * bytes that follow. */
-uint8_t frame_unmask(uint8_t *p, size_t n, const uint8_t mask[4], uint8_t phase);
-
 #endif

@@ -64,7 +64,7 @@ static int hex_value(char ch)
 	return -1;
 }
 
-long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
+long request_decode(struct span raw, char *dst, size_t cap)
 {
 	size_t n = 0;
 
@@ -79,8 +79,6 @@ long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space)
 				return -1;
 			ch = (char)(high << 4 | low);
 			i += 2;
-		} else if (ch == '+' && plus_is_space) {
-			ch = ' ';
 		}
 		if (ch == '\0' || n == cap)
 			return -1;
@@ -242,7 +240,7 @@ static bool path_parse(struct request *r, struct cursor *c, struct span raw)
 		decoded++;
 	if (decoded > REQUEST_PATH_MAX)
 		return refuse(c, 414, "path is too long");
-	n = request_decode(raw, r->path_bytes, REQUEST_PATH_MAX, false);
+	n = request_decode(raw, r->path_bytes, REQUEST_PATH_MAX);
 	if (n < 0 || !utf8_valid(r->path_bytes, (size_t)n))
 		return refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
 	r->path_bytes[n] = '\0';
@@ -466,17 +464,16 @@ unsigned request_header_count(const struct request *r, const char *name)
 	return n;
 }
 
-/* --- lists and pairs -------------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
-/* Takes the bytes before the next separator that stands outside of a quoted string, and the
- * separator. */
-static struct span cut(struct span *rest, char separator, bool quotes)
+/* Takes the bytes before the next comma that stands outside of a quoted string, and the comma. */
+static struct span cut(struct span *rest)
 {
 	struct span item = {rest->p, 0};
 	bool quoted = false;
 
-	while (item.n < rest->n && (quoted || rest->p[item.n] != separator)) {
-		if (quotes && rest->p[item.n] == '"')
+	while (item.n < rest->n && (quoted || rest->p[item.n] != ',')) {
+		if (rest->p[item.n] == '"')
 			quoted = !quoted;
 		else if (quoted && rest->p[item.n] == '\\' && item.n + 1 < rest->n)
 			item.n++;
@@ -492,7 +489,7 @@ static struct span cut(struct span *rest, char separator, bool quotes)
 bool request_list_next(struct span *rest, struct span *item_r)
 {
 	while (rest->n > 0) {
-		*item_r = trim(cut(rest, ',', true));
+		*item_r = trim(cut(rest));
 		if (item_r->n > 0)
 			return true;
 	}
@@ -524,34 +521,6 @@ bool request_has_token(const struct request *r, const char *name, const char *to
 				return true;
 	}
 	return false;
-}
-
-/* The value of name in "name=value" pairs. */
-static struct span pair_value(struct span pairs, char separator, const char *name)
-{
-	while (pairs.n > 0) {
-		struct span value = trim(cut(&pairs, separator, false));
-		struct span key = cut(&value, '=', false);
-
-		if (span_eq(trim(key), span_of(name)) && key.n > 0)
-			return trim(value);
-	}
-	return (struct span){NULL, 0};
-}
-
-struct span request_cookie(const struct request *r, const char *name)
-{
-	struct span value = {NULL, 0};
-
-	for (unsigned i = 0; i < r->n_headers && value.p == NULL; i++)
-		if (span_eq_nocase(r->headers[i].name, SPAN("Cookie")))
-			value = pair_value(r->headers[i].value, ';', name);
-	return value;
-}
-
-struct span request_query_value(struct span query, const char *name)
-{
-	return pair_value(query, '&', name);
 }
 
 const char *request_status_text(int status)

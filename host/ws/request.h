@@ -100,12 +100,9 @@ bool request_has_token(const struct request *r, const char *name, const char *to
  * 3986 3.2). */
 bool request_authority_ok(struct span s);
 
-/* Value of a cookie or of a query parameter (raw, not decoded), p == NULL if there is none. */
-struct span request_cookie(const struct request *r, const char *name);
-struct span request_query_value(struct span query, const char *name);
 /* Percent-decodes into dst (at most cap bytes); returns the length, or -1 for bad escapes, NUL, or
- * too little room. Plus signs are kept unless plus_is_space. */
-long request_decode(struct span raw, char *dst, size_t cap, bool plus_is_space);
+ * too little room. */
+long request_decode(struct span raw, char *dst, size_t cap);
 
 /* "Not Found" for 404, and so on. */
 const char *request_status_text(int status);

@@ -84,7 +84,7 @@ static bool stream_reserve(struct script_stream *s, size_t n)
 	return true;
 }
 
-void script_stream_close(struct script_stream *s)
+static void stream_close(struct script_stream *s)
 {
 	if (s->fd < 0)
 		return;
@@ -95,7 +95,7 @@ void script_stream_close(struct script_stream *s)
 
 void script_stream_forget(struct script_stream *s)
 {
-	script_stream_close(s);
+	stream_close(s);
 	stream_empty(s);
 	s->dropped = true;
 }
@@ -173,7 +173,7 @@ static void stream_read(struct script_stream *s)
 			break;
 	}
 	if (n == 0 || s->last || (n < 0 && errno != EAGAIN && errno != EINTR))
-		script_stream_close(s);
+		stream_close(s);
 	if (s->len == 0)
 		stream_empty(s);
 	out_relieve(x);
@@ -407,7 +407,7 @@ void script_out_last(struct script *x)
 	for (int i = 0; i < 2; i++) {
 		both[i]->last = true;
 		if (!both[i]->due)
-			script_stream_close(both[i]);
+			stream_close(both[i]);
 	}
 	script_wake(x);
 }

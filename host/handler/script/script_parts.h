@@ -97,7 +97,6 @@ bool scripts_out_open(struct scripts *set);
 void scripts_out_close(struct scripts *set);
 /* A pipe of its own; *theirs_r is the end for the process. False with errno. */
 bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r);
-void script_stream_close(struct script_stream *s);
 void script_stream_forget(struct script_stream *s);
 /* It may go on: something can be done for it, or it is over. */
 void script_wake(struct script *x);
