@@ -148,6 +148,25 @@ for name, data in REQUESTS.items():
 for choice in (3, 4, 5, 8, 12):
     save("request", f"limit-{choice}", bytes([choice, 0x21]) + REQUESTS["upgrade"])
 
+LENGTH, CHUNKS = 0, 1
+BODIES = {
+    "length": (LENGTH, b"0123456789abcdef and more"),
+    "length-short": (LENGTH, b"0123"),
+    "chunks": (CHUNKS, b"5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\nGET / HTTP/1.1\r\n"),
+    "extension": (CHUNKS, b"5;a=b;c=\"d\"\r\nhello\r\n0;last\r\n\r\n"),
+    "trailers": (CHUNKS, b"1\r\na\r\n0\r\nX: y\r\nZ:\r\n\r\n"),
+    "trailer-folded": (CHUNKS, b"0\r\nX: y\r\n z\r\n\r\n"),
+    "trailer-long": (CHUNKS, b"0\r\nX: " + b"y" * 5000 + b"\r\n\r\n"),
+    "bare-lf": (CHUNKS, b"5\nhello\n0\n\n"),
+    "sign": (CHUNKS, b"+5\r\nhello\r\n0\r\n\r\n"),
+    "space": (CHUNKS, b"5 \r\nhello\r\n0\r\n\r\n"),
+    "overflow": (CHUNKS, b"5\r\nhello\r\nfffffffffffffffb\r\n"),
+    "digits": (CHUNKS, b"00000000000000001\r\na\r\n0\r\n\r\n"),
+    "begun": (CHUNKS, b"10\r\n0123"),
+}
+for name, (kind, data) in BODIES.items():
+    save("body", name, bytes([kind, 0x33]) + data)
+
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 VERSION = b"Sec-WebSocket-Version: 13"
 UPGRADES = {
