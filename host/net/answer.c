@@ -6,11 +6,17 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ANSWER_BLOCK 65536 /* bytes of a file read at once */
+#include "base/check.h"
 
-struct answer_file {
-	int fd;
+/* Longest line of an answer's head that says what its body is. */
+#define ANSWER_BODY_LINES 256
+
+/* What follows the queue: a file, or what a source makes. */
+struct answer_rest {
+	int fd; /* -1: no file */
 	uint64_t left, at;
+	struct answer_source source;
+	bool chunked;
 };
 
 static size_t answer_date(char *dst, size_t cap)
@@ -21,15 +27,12 @@ static size_t answer_date(char *dst, size_t cap)
 			gmtime_r(&now, &tm)); /* RFC 9110 5.6.7; the locale is C */
 }
 
-/* The whole head, however long those lines are; NULL without memory. */
-static char *answer_head(const struct conn *c, int status, struct span lines, const char *type,
-			 uint64_t length)
+/* The whole head, however long those lines are; NULL without memory. body: the lines that say what
+ * follows. */
+static char *answer_head(const struct conn *c, int status, struct span lines, const char *body)
 {
-	char date[40], *head, body[256] = "";
+	char date[40], *head;
 	answer_date(date, sizeof date);
-	if (status != 304) /* which has no body and tells no length (RFC 9110 15.4.5) */
-		snprintf(body, sizeof body, "Content-Type: %s\r\nContent-Length: %llu\r\n", type,
-			 (unsigned long long)length);
 	int n = asprintf(
 		&head,
 		"HTTP/1.1 %d %s\r\nDate: %s\r\nServer: tova-host\r\nX-Content-Type-Options: nosniff\r\n"
@@ -40,11 +43,11 @@ static char *answer_head(const struct conn *c, int status, struct span lines, co
 }
 
 /* Queues the head, and the body behind it. */
-static bool answer_queue(struct conn *c, int status, struct span lines, const char *type,
-			 uint64_t length, struct span body)
+static bool answer_queue_lines(struct conn *c, int status, struct span lines, const char *about,
+			       struct span body)
 {
 	struct slice s;
-	char *head = answer_head(c, status, lines, type, length);
+	char *head = answer_head(c, status, lines, about);
 	size_t n = head != NULL ? strlen(head) : 0;
 	bool ok = n > 0 && chunk_alloc(&c->conns->loop->chunks, n + body.n, &s);
 	if (ok) {
@@ -61,6 +64,16 @@ static bool answer_queue(struct conn *c, int status, struct span lines, const ch
 	return ok;
 }
 
+static bool answer_queue(struct conn *c, int status, struct span lines, const char *type,
+			 uint64_t length, struct span body)
+{
+	char about[ANSWER_BODY_LINES] = "";
+	if (status != 304) /* which has no body and tells no length (RFC 9110 15.4.5) */
+		snprintf(about, sizeof about, "Content-Type: %s\r\nContent-Length: %llu\r\n", type,
+			 (unsigned long long)length);
+	return answer_queue_lines(c, status, lines, about, body);
+}
+
 void answer_respond(struct conn *c, int status, struct span head, const char *type,
 		    struct span body)
 {
@@ -75,6 +88,10 @@ void answer_respond(struct conn *c, int status, struct span head, const char *ty
 void answer_error(struct conn *c, int status, struct span head, const char *why)
 {
 	char body[512];
+	if (c->conns->ops->error != NULL) {
+		c->conns->ops->error(c, status, head, why);
+		return;
+	}
 	int n = snprintf(body, sizeof body, "%d %s: %s\n", status, request_status_text(status),
 			 why);
 	size_t len = n < 0 ? 0 : (size_t)n < sizeof body ? (size_t)n : sizeof body - 1;
@@ -102,6 +119,17 @@ void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, 
 	answer_error(c, status, head, why);
 }
 
+/* NULL without memory. */
+static struct answer_rest *answer_rest_new(struct conn *c, const struct answer_rest *what)
+{
+	struct answer_rest *rest = conn_more(c) != NULL ? malloc(sizeof *rest) : NULL;
+	if (rest != NULL)
+		*rest = *what;
+	if (rest != NULL)
+		c->more->rest = rest;
+	return rest;
+}
+
 void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size)
 {
 	if (!conn_answering(c)) {
@@ -109,34 +137,49 @@ void answer_file(struct conn *c, struct span head, const char *type, int fd, uin
 		return;
 	}
 	bool wanted = !c->head_only && size > 0;
-	struct answer_file *f = wanted && conn_more(c) != NULL ? malloc(sizeof *f) : NULL;
-	if (f != NULL) {
-		*f = (struct answer_file){.fd = fd, .left = size};
-		c->more->file = f;
-	} else {
+	const struct answer_rest what = {.fd = fd, .left = size};
+	bool has = wanted && answer_rest_new(c, &what) != NULL;
+	if (!has)
 		close(fd);
+	if (wanted != has || !answer_queue(c, 200, head, type, size, (struct span){0}))
+		conn_abort(c);
+}
+
+void answer_source(struct conn *c, const struct request *r, int status, struct span head,
+		   const char *type, const struct answer_source *source)
+{
+	char about[ANSWER_BODY_LINES];
+	const struct answer_rest what = {.fd = -1, .source = *source, .chunked = r->minor > 0};
+	if (!conn_answering(c)) {
+		source->free(source->ctx);
+		return;
 	}
-	if ((f == NULL && wanted) || !answer_queue(c, 200, head, type, size, (struct span){0}))
+	snprintf(about, sizeof about, "Content-Type: %s\r\n%s", type,
+		 what.chunked ? "Transfer-Encoding: chunked\r\n" : "");
+	bool has = !c->head_only && answer_rest_new(c, &what) != NULL;
+	if (!has)
+		source->free(source->ctx);
+	if (c->head_only == has || !answer_queue_lines(c, status, head, about, (struct span){0}))
 		conn_abort(c);
 }
 
 void answer_drop(struct conn *c)
 {
-	struct answer_file *f = c->more != NULL ? c->more->file : NULL;
-	if (f == NULL)
+	struct answer_rest *rest = c->more != NULL ? c->more->rest : NULL;
+	if (rest == NULL)
 		return;
-	close(f->fd);
-	free(f);
-	c->more->file = NULL;
+	if (rest->fd >= 0)
+		close(rest->fd);
+	else
+		rest->source.free(rest->source.ctx);
+	free(rest);
+	c->more->rest = NULL;
 	conn_less(c);
 }
 
-bool answer_pump(struct conn *c)
+static void answer_pump_file(struct conn *c, struct answer_rest *f)
 {
-	struct answer_file *f = c->more != NULL ? c->more->file : NULL;
-	if (f == NULL)
-		return false;
-	size_t want = f->left < ANSWER_BLOCK ? (size_t)f->left : ANSWER_BLOCK;
+	size_t want = f->left < ANSWER_BLOCK_MAX ? (size_t)f->left : ANSWER_BLOCK_MAX;
 	struct slice s = {.chunk = chunk_new(want)};
 	ssize_t n = s.chunk != NULL ? pread(f->fd, s.chunk->bytes, want, (off_t)f->at) : -1;
 	if (n > 0) {
@@ -150,5 +193,55 @@ bool answer_pump(struct conn *c)
 	if (n <= 0 || !conn_queue_raw(c, &s))
 		conn_abort(c);
 	slice_unref(&s);
+}
+
+/* A piece as a chunk, and the last one behind it (RFC 9112 7.1); or as it is, where the end of the
+ * stream ends it. s_r->chunk NULL: no memory. */
+static void answer_piece(struct slice *s_r, struct span piece, bool chunked, bool last)
+{
+	char size[24];
+	size_t n = chunked && piece.n > 0 ? (size_t)snprintf(size, sizeof size, "%zx\r\n", piece.n)
+					  : 0;
+	struct span end = !chunked	 ? SPAN("")
+			  : !last	 ? SPAN("\r\n")
+			  : piece.n == 0 ? SPAN("0\r\n\r\n")
+					 : SPAN("\r\n0\r\n\r\n");
+	*s_r = (struct slice){.chunk = chunk_new(n + piece.n + end.n)};
+	if (s_r->chunk == NULL)
+		return;
+	s_r->len = s_r->chunk->used = (uint32_t)(n + piece.n + end.n);
+	memcpy(s_r->chunk->bytes, size, n);
+	if (piece.n > 0)
+		memcpy(s_r->chunk->bytes + n, piece.p, piece.n);
+	memcpy(s_r->chunk->bytes + n + piece.n, end.p, end.n);
+}
+
+/* Returns false when that was all and nothing of it waits. */
+static bool answer_pump_source(struct conn *c, struct answer_rest *rest)
+{
+	struct span piece = {NULL, 0};
+	struct slice s = {.chunk = NULL};
+	enum answer_next next = rest->source.next(rest->source.ctx, &piece);
+	bool last = next == ANSWER_END, broken = next == ANSWER_BROKEN,
+	     empty = piece.n == 0 && !(last && rest->chunked);
+	CHECK(piece.n <= ANSWER_BLOCK_MAX);
+	if (!broken && !empty)
+		answer_piece(&s, piece, rest->chunked, last);
+	if (last)
+		answer_drop(c);
+	if (broken || (!empty && (s.chunk == NULL || !conn_queue_raw(c, &s))))
+		conn_abort(c);
+	slice_unref(&s);
+	return !last || !empty;
+}
+
+bool answer_pump(struct conn *c)
+{
+	struct answer_rest *rest = c->more != NULL ? c->more->rest : NULL;
+	if (rest == NULL)
+		return false;
+	if (rest->fd < 0)
+		return answer_pump_source(c, rest);
+	answer_pump_file(c, rest);
 	return true;
 }

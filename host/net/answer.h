@@ -21,8 +21,30 @@ void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const
  * cuts the connection, as nothing else tells the client (RFC 9112 8). */
 void answer_file(struct conn *c, struct span head, const char *type, int fd, uint64_t size);
 
-/* For conn.c. The queue is empty: queues more of the file. Returns false when all of the answer was
- * queued. */
+/* The same of what is made while it is sent: a list that is too long to be written down at once. */
+enum answer_next {
+	ANSWER_MORE,   /* so much of it */
+	ANSWER_LATER,  /* nothing now: it is asked again in the next turn */
+	ANSWER_END,    /* and that was all */
+	ANSWER_BROKEN, /* it can not go on, and the connection is cut, as nothing else tells the
+			  client */
+};
+struct answer_source {
+	/* What follows, whenever what came before has left, at most once a turn: so no more than
+	 * one of these waits for a client that does not read. *piece_r is good until the next call,
+	 * and may be empty; ANSWER_BLOCK_MAX bytes at most. */
+	enum answer_next (*next)(void *ctx, struct span *piece_r);
+	/* Exactly once, at its end or the connection's. */
+	void (*free)(void *ctx);
+	void *ctx;
+};
+#define ANSWER_BLOCK_MAX 65536
+/* r: what it answers, as its client may be too old for chunks. Takes the source over. */
+void answer_source(struct conn *c, const struct request *r, int status, struct span head,
+		   const char *type, const struct answer_source *source);
+
+/* For conn.c. The queue is empty: queues more of what follows. Returns false when all of the answer
+ * was queued. */
 bool answer_pump(struct conn *c);
 void answer_drop(struct conn *c);
 

@@ -106,7 +106,7 @@ size_t conn_held(const struct conn *c)
 		return 0;
 	return frame_held(&c->more->reader) +
 	       (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0) +
-	       (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
+	       conn_body_held(c) + (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
 }
 
 struct conn_load conn_load(struct conn *c)
@@ -181,7 +181,9 @@ static const struct {
 } conn_states[CONN_STATES] = {
 	[CONN_NEW] = {"new", TO(CONN_PROXY) | TO(CONN_HEAD)},
 	[CONN_PROXY] = {"proxy", TO(CONN_HEAD) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
-	[CONN_HEAD] = {"head", TO(CONN_ASKING) | TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
+	[CONN_HEAD] = {"head", TO(CONN_BODY) | TO(CONN_ASKING) | TO(CONN_ANSWER) | TO(CONN_LINGER) |
+				       TO(CONN_DEAD)},
+	[CONN_BODY] = {"body", TO(CONN_ANSWER) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_ASKING] = {"asking", TO(CONN_OPEN) | TO(CONN_ANSWER) | TO(CONN_DEAD)},
 	[CONN_ANSWER] = {"answer", TO(CONN_HEAD) | TO(CONN_LINGER) | TO(CONN_DEAD)},
 	[CONN_OPEN] = {"open", TO(CONN_CLOSED) | TO(CONN_LEAVING) | TO(CONN_CLOSING) |
@@ -229,6 +231,7 @@ void conn_kill(struct conn *c)
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
 	answer_drop(c);
+	conn_body_drop(c);
 	conn_drop_tls(c);
 	if (c->more != NULL) {
 		frame_reset(&c->more->reader);
@@ -383,7 +386,8 @@ void conn_wait(struct conn *c, enum conn_wait which)
 
 static unsigned conn_wanted(const struct conn *c)
 {
-	unsigned want = c->out.stalled || conn_has_file(c) ? CONN_WANT_WRITE : 0;
+	bool later = c->pipelined || conn_has_rest(c); /* in the next turn */
+	unsigned want = c->out.stalled || later ? CONN_WANT_WRITE : 0;
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
 		if (c->paused != 0)
@@ -391,6 +395,7 @@ static unsigned conn_wanted(const struct conn *c)
 		return want | (c->eof ? 0 : CONN_WANT_READ);
 	case CONN_PROXY:
 	case CONN_HEAD:
+	case CONN_BODY:
 	case CONN_CLOSING:
 	case CONN_LINGER:
 		return want | (c->eof ? 0 : CONN_WANT_READ);
@@ -417,9 +422,6 @@ void conn_watch(struct conn *c)
 }
 
 /* --- what the peer takes ---------------------------------------------------------------------- */
-
-/* bytes a second that a peer has to take of what waits for it, to be waited for */
-#define CONN_PACE 1024
 
 /* Bytes that have not left, and those that the kernel has and the peer does not. */
 static uint64_t conn_waiting(const struct conn *c)
@@ -861,6 +863,9 @@ static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
 	case CONN_WAIT_ASK:
 		conn_ask_timeout(c);
 		break;
+	case CONN_WAIT_BODY:
+		conn_body_timeout(c);
+		break;
 	case CONN_WAIT_IDLE:
 		conn_idle_timeout(c, now);
 		break;
@@ -926,7 +931,9 @@ static void conns_count(struct conns *s)
 {
 	struct outq_notes_account *account = &s->spare.account;
 	struct stats *stats = &s->loop->stats;
-	stats->buffered = memory_limits_total(s);
+	uint64_t held = memory_limits_total(s);
+	stats->buffered += held - s->counted;
+	s->counted = held;
 	stats->dropped += account->given_up;
 	stats->conflated += account->conflated;
 	account->given_up = account->conflated = 0;
@@ -976,7 +983,8 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 	s->limits = *limits;
 	s->spare.max = limits->queue_max;
 	squeeze_set_limits(&s->squeeze, &limits->squeeze);
-	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms = limits->head_ms;
+	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms =
+		s->waits[CONN_WAIT_BODY].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
 	s->waits[CONN_WAIT_IDLE].after_ms = conns_idle_looks(limits);
 	s->waits[CONN_WAIT_CLOSE].after_ms = limits->close_ms;
@@ -995,7 +1003,11 @@ void conns_set_tls(struct conns *s, struct tls_server *tls)
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
 		size_t session_size, const struct conn_limits *limits)
 {
-	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .session_size = session_size};
+	*s = (struct conns){.loop = loop,
+			    .ops = ops,
+			    .ctx = ctx,
+			    .session_size = session_size,
+			    .lent = &loop->lent};
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
 	squeeze_init(&s->squeeze, &loop->chunks, &loop->stats);

@@ -31,6 +31,7 @@ enum conn_state {
 	CONN_NEW,    /* just made */
 	CONN_PROXY,  /* the header of a proxy is read, which says whose connection it is */
 	CONN_HEAD,   /* a request head is being read */
+	CONN_BODY,   /* what follows that head is being read */
 	CONN_ASKING, /* whether the upgrade is accepted is not known yet; nothing is read */
 	CONN_ANSWER, /* an HTTP answer is being sent */
 	CONN_OPEN,   /* frames go both ways */
@@ -67,7 +68,8 @@ struct conn_more {
 	struct frame_reader reader; /* where it stopped in the middle of a frame or message */
 	/* bytes received and not used yet: a part of a head, or what came before a pause */
 	struct conn_stash *stash;
-	struct answer_file *file;	   /* CONN_ANSWER: what follows the queue */
+	struct conn_body *body;		   /* CONN_BODY: what has come of it */
+	struct answer_rest *rest;	   /* CONN_ANSWER: what follows the queue */
 	struct client_addr_header *header; /* what the PROXY protocol said; see client_addr.h */
 	struct tls *tls;		   /* NULL: plain */
 	struct squeeze_conn *squeeze;	   /* see squeeze.h */
@@ -110,9 +112,11 @@ struct conn {
 	bool unread : 1;	  /* the last read filled its buffer: there may be more */
 	bool keep_alive : 1;	  /* CONN_ANSWER: another request may follow */
 	bool head_only : 1;	  /* CONN_ANSWER: no body */
-	bool counted : 1;	  /* among those of its address */
-	bool over_limit : 1;	  /* as one too many: its request gets a 429 */
-	bool obeys : 1;		  /* of compressed messages: see inflate.h */
+	bool pipelined : 1;  /* CONN_ANSWER: it is out, and what has come of the next request waits
+			      */
+	bool counted : 1;    /* among those of its address */
+	bool over_limit : 1; /* as one too many: its request gets a 429 */
+	bool obeys : 1;	     /* of compressed messages: see inflate.h */
 	/* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint8_t packed : 3;
 	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
@@ -143,6 +147,7 @@ enum conn_wait {
 	CONN_WAIT_HEAD,
 	CONN_WAIT_ANSWER,
 	CONN_WAIT_ASK,
+	CONN_WAIT_BODY,
 	CONN_WAIT_IDLE,
 	CONN_WAIT_CLOSE,
 	CONN_WAITS
@@ -160,8 +165,14 @@ struct conn_ops {
 	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives
 	 * until it returns. */
 	void (*upgrade)(void *ctx, struct conn *c, struct request *r);
-	/* Any other request. Calls answer_respond or answer_file before it returns. */
+	/* Any other request. Calls one of answer.h before it returns. */
 	void (*request)(void *ctx, struct conn *c, struct request *r);
+	/* The head of one that has a body: *max_r is how many bytes of that are taken, and
+	 * `request` is called when all of it is there, in r->body. False: it was answered by what
+	 * the head says. NULL: bodies are not read, and end their connections. */
+	bool (*body)(void *ctx, struct conn *c, struct request *r, uint64_t *max_r);
+	/* Says what answer_error is to say. NULL: as text. */
+	void (*error)(struct conn *c, int status, struct span head, const char *why);
 	/* A whole message, unmasked, text checked. data is writable, one byte behind it too
 	 * (restore that one). See conn_take. */
 	void (*message)(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len);
@@ -273,6 +284,9 @@ struct conns {
 	struct conn *to_free;
 	struct outq_spare spare;
 	struct memory_limits memory_limits;
+	/* bytes that others hold for them; NULL where those are another's of the same loop */
+	const uint64_t *lent;
+	uint64_t counted; /* of stats.buffered, bytes that are theirs */
 	struct uring uring;
 	struct squeeze squeeze;
 	struct frame_reader *reader; /* of the message that is being told; else NULL */

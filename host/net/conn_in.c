@@ -209,16 +209,20 @@ void conn_refuse(struct conn *c, const struct request *r, int status, const char
 		      status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
 }
 
-static void conn_on_request(struct conn *c, struct request *r)
+void conn_on_request(struct conn *c, struct request *r)
 {
 	struct conns *s = c->conns;
 	const char *why;
-	/* a body is not read, so what follows it can't be found */
-	c->keep_alive = r->keep_alive && !r->has_body;
+	/* where a body is not read, what follows it can't be found */
+	c->keep_alive = r->keep_alive && (!r->has_body || c->state == CONN_BODY);
 	c->head_only = span_eq(r->method, SPAN("HEAD"));
 	if (!client_addr_request(c, r))
 		return;
 	if (!upgrade_is_meant(r)) {
+		if (r->has_body && c->state == CONN_HEAD && s->ops->body != NULL) {
+			conn_body_begin(c, r);
+			return;
+		}
 		s->loop->stats.requests++;
 		s->ops->request(s->ctx, c, r);
 		return;
@@ -272,6 +276,8 @@ static size_t conn_consume(struct conn *c, uint8_t *data, size_t len,
 		size_t n = 0;
 		if (c->state == CONN_HEAD && used < len)
 			n = conn_consume_head(c, data + used, len - used, progress);
+		else if (c->state == CONN_BODY && used < len)
+			n = conn_body_consume(c, data + used, len - used);
 		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
 			n = conn_consume_frames(c, data + used, len - used);
 		else if (c->state == CONN_LINGER || c->state == CONN_DEAD ||

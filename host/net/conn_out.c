@@ -119,6 +119,10 @@ static void conn_answered(struct conn *c)
 		conn_fin(c);
 		return;
 	}
+	/* one a turn, however many have come together */
+	c->pipelined = !c->pipelined && conn_stash(c) != NULL;
+	if (c->pipelined)
+		return;
 	conn_set_state(c, CONN_HEAD);
 	conn_wait(c, CONN_WAIT_HEAD);
 	conn_consume_stash(c);
@@ -219,8 +223,9 @@ bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 	struct outq_spare *spare = &c->conns->spare;
 	if (!(raw ? outq_append_raw(&c->out, s, spare) : outq_append(&c->out, s, spare)))
 		return false;
-	/* else the poller says when it is worth a try; a file leaves a block a turn */
-	if (!c->out.stalled && !conn_has_file(c))
+	/* else the poller says when it is worth a try; what follows the queue leaves a block a turn
+	 */
+	if (!c->out.stalled && !conn_has_rest(c))
 		conn_mark_dirty(c);
 	return true;
 }

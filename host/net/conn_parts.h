@@ -1,6 +1,6 @@
 /* conn_parts: what the parts of conn share. conn.c has its life, its time and its end; conn_in.c
- * what comes in; conn_out.c what goes out; conn_budget.c when it is read from. Nobody else includes
- * this. */
+ * what comes in, of which conn_body.c reads what requests carry; conn_out.c what goes out;
+ * conn_budget.c when it is read from. Nobody else includes this. */
 #ifndef TOVA_NET_CONN_PARTS_H
 #define TOVA_NET_CONN_PARTS_H
 
@@ -9,6 +9,9 @@
 #include "base/check.h"
 #include "net/conn.h"
 
+/* bytes a second that a peer has to take of what waits for it, or to send of what it has announced,
+ * to be waited for */
+#define CONN_PACE 1024
 /* bytes written down in a turn after which they are sent before its end */
 #define CONN_CORK_MAX (40u << 10)
 
@@ -24,9 +27,9 @@ struct conn_stash {
 	uint8_t bytes[];
 };
 
-static inline bool conn_has_file(const struct conn *c)
+static inline bool conn_has_rest(const struct conn *c)
 {
-	return c->more != NULL && c->more->file != NULL;
+	return c->more != NULL && c->more->rest != NULL;
 }
 
 static inline struct conn_stash *conn_stash(const struct conn *c)
@@ -50,7 +53,7 @@ static inline struct tls *conn_tls(const struct conn *c)
  * when the conn reads again. */
 static inline bool conn_end_pending(const struct conn *c)
 {
-	bool reads = c->state == CONN_HEAD || c->state == CONN_CLOSING ||
+	bool reads = c->state == CONN_HEAD || c->state == CONN_BODY || c->state == CONN_CLOSING ||
 		     (c->state == CONN_OPEN && c->paused == 0);
 	return conn_tls(c) != NULL && tls_ended(conn_tls(c)) && reads && !c->eof;
 }
@@ -116,7 +119,18 @@ void conn_budget_unwait(struct conn *c);
 void conn_budget_leave(struct conn *c);
 void conns_on_budget(void *arg);
 
+/* conn_body.c */
+/* r has one, which is read from now on; or it was refused. */
+void conn_body_begin(struct conn *c, struct request *r);
+/* Returns the bytes used: of the body, or, where that is wrong, all. */
+size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len);
+void conn_body_timeout(struct conn *c);
+/* Bytes of memory that it takes. */
+size_t conn_body_held(const struct conn *c);
+void conn_body_drop(struct conn *c);
+
 /* conn_in.c */
+void conn_on_request(struct conn *c, struct request *r);
 void conn_refuse(struct conn *c, const struct request *r, int status, const char *why);
 void conn_consume_stash(struct conn *c);
 void conn_on_readable(struct conn *c);

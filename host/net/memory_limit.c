@@ -121,7 +121,7 @@ void memory_limit_weigh(struct conn *c)
 
 uint64_t memory_limits_total(const struct conns *s)
 {
-	return s->spare.account.held + s->memory_limits.input + s->loop->lent;
+	return s->spare.account.held + s->memory_limits.input + (s->lent != NULL ? *s->lent : 0);
 }
 
 /* An entry stands where it did when its connection last did something, and no lower than what it

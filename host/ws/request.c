@@ -442,7 +442,7 @@ enum request_status request_parse(struct request *r, const struct request_limits
 	}
 	*used_r = (size_t)(c.p - bytes);
 	r->head = (struct span){bytes, *used_r};
-	r->forwarded_host = (struct span){"", 0};
+	r->forwarded_host = r->body = (struct span){"", 0};
 	r->secure = false;
 	return REQUEST_OK;
 }

@@ -1,0 +1,184 @@
+/* What a request carries: read behind its head into memory of its own, until all of it is there and
+ * the request is told. */
+#include <stdlib.h>
+
+#include "net/answer.h"
+#include "net/conn_parts.h"
+#include "ws/body.h"
+
+#define CONN_BODY_FIRST 4096 /* bytes for which there is room at once */
+
+struct conn_body {
+	struct body_reader reader;
+	size_t head;	 /* bytes in front: the request's head */
+	size_t len, cap; /* bytes, with the head */
+	size_t seen;	 /* len, when it was last seen to come on */
+	char bytes[];
+};
+
+size_t conn_body_held(const struct conn *c)
+{
+	const struct conn_body *b = c->more != NULL ? c->more->body : NULL;
+	return b != NULL ? sizeof *b + b->cap : 0;
+}
+
+void conn_body_drop(struct conn *c)
+{
+	if (c->more == NULL)
+		return;
+	free(c->more->body);
+	c->more->body = NULL;
+}
+
+static void conn_body_refuse(struct conn *c, const struct request *r, int status, const char *why)
+{
+	c->keep_alive = false; /* where the body ends is not known any more */
+	answer_refuse(c, LOG_HTTP, r, status, (struct span){NULL, 0}, why);
+}
+
+/* False: it expects something else than it can get (RFC 9110 10.1.1). */
+static bool conn_body_expected(const struct request *r)
+{
+	return request_header_count(r, "Expect") == 0 ||
+	       (request_header_count(r, "Expect") == 1 &&
+		span_eq_nocase(request_header(r, "Expect"), SPAN("100-continue")));
+}
+
+/* The client waits with its body until it is told that it is wanted. */
+static bool conn_body_invite(struct conn *c)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct slice s;
+	if (!chunk_alloc(&c->conns->loop->chunks, sizeof text - 1, &s))
+		return false;
+	memcpy(slice_bytes(&s), text, sizeof text - 1);
+	bool ok = conn_queue_raw(c, &s);
+	slice_unref(&s);
+	return ok;
+}
+
+static bool conn_body_new(struct conn *c, const struct request *r, const struct body_reader *reader)
+{
+	size_t cap = r->head.n + CONN_BODY_FIRST;
+	struct conn_more *more = conn_more(c);
+	struct conn_body *b = more != NULL ? malloc(sizeof *b + cap) : NULL;
+	if (b == NULL)
+		return false;
+	*b = (struct conn_body){.reader = *reader,
+				.head = r->head.n,
+				.len = r->head.n,
+				.seen = r->head.n,
+				.cap = cap};
+	memcpy(b->bytes, r->head.p, r->head.n);
+	more->body = b;
+	return true;
+}
+
+void conn_body_begin(struct conn *c, struct request *r)
+{
+	struct conns *s = c->conns;
+	struct body_reader reader;
+	const char *why = "an expectation other than 100-continue";
+	uint64_t max = 0;
+	if (!s->ops->body(s->ctx, c, r, &max))
+		return;
+	int status = conn_body_expected(r) ? body_begin(&reader, r, max, &why) : 417;
+	if (status != 0) {
+		conn_body_refuse(c, r, status, why);
+		return;
+	}
+	bool invited = r->minor > 0 && request_header_count(r, "Expect") > 0;
+	if (!conn_body_new(c, r, &reader) || (invited && !conn_body_invite(c))) {
+		conn_body_drop(c);
+		conn_body_refuse(c, r, 503, "no memory for a request's body");
+		return;
+	}
+	conn_set_state(c, CONN_BODY);
+	conn_wait(c, CONN_WAIT_BODY);
+}
+
+/* Room for n bytes more. Its size was bounded where it was read. */
+static bool conn_body_reserve(struct conn *c, size_t n)
+{
+	struct conn_body *b = c->more->body;
+	if (b->cap - b->len >= n)
+		return true;
+	size_t cap = 2 * b->cap > b->len + n ? 2 * b->cap : b->len + n;
+	b = realloc(b, sizeof *b + cap);
+	if (b == NULL)
+		return false;
+	b->cap = cap;
+	c->more->body = b;
+	return true;
+}
+
+static bool conn_body_append(struct conn *c, struct span data)
+{
+	if (!conn_body_reserve(c, data.n))
+		return false;
+	struct conn_body *b = c->more->body;
+	memcpy(b->bytes + b->len, data.p, data.n);
+	b->len += data.n;
+	return true;
+}
+
+/* All of it is there. The head is read again, as it has been moved; what is there outlives the
+ * conn's end. */
+static void conn_body_tell(struct conn *c)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
+	struct request *r = &c->conns->request;
+	struct conn_body *b = c->more->body;
+	size_t used;
+	int status;
+	const char *why;
+	c->more->body = NULL;
+	CHECK(request_parse(r, &any, b->bytes, b->head, NULL, &used, &status, &why) == REQUEST_OK);
+	r->body = (struct span){b->bytes + b->head, b->len - b->head};
+	conn_on_request(c, r);
+	free(b);
+	if (c->state != CONN_DEAD)
+		conn_less(c);
+}
+
+size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len)
+{
+	enum body_status status;
+	struct span piece;
+	size_t at = 0, used;
+	int refusal = 503;
+	const char *why = "no memory for a request's body";
+	do {
+		status = body_read(&c->more->body->reader, (const char *)data + at, len - at, &used,
+				   &piece, &refusal, &why);
+		at += used;
+		if (status == BODY_DATA && !conn_body_append(c, piece))
+			status = BODY_BAD;
+	} while (status == BODY_DATA);
+	if (status == BODY_MORE)
+		return len;
+	if (status == BODY_DONE) {
+		conn_body_tell(c);
+		return at;
+	}
+	conn_body_drop(c);
+	conn_body_refuse(c, NULL, refusal, why);
+	return len;
+}
+
+/* One that comes on may take its time. */
+void conn_body_timeout(struct conn *c)
+{
+	struct conn_body *b = c->more->body;
+	uint64_t least = (uint64_t)CONN_PACE * c->conns->limits.head_ms / 1000;
+	bool comes = b->len - b->seen >= least && b->len > b->seen;
+	b->seen = b->len;
+	if (comes) {
+		conn_wait(c, CONN_WAIT_BODY);
+		return;
+	}
+	conn_body_drop(c);
+	conn_body_refuse(c, NULL, 408, "the request's body did not come in time");
+	conn_watch(c);
+}
