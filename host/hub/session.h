@@ -3,11 +3,12 @@
 #ifndef TOVA_HUB_SESSION_H
 #define TOVA_HUB_SESSION_H
 
+#include "common/id.h"
 #include "hub/event.h"
 #include "hub/room.h"
 #include "net/conn.h"
 
-#define SESSION_ID_TEXT 23 /* 22 characters and a NUL */
+#define SESSION_ID_TEXT ID_TEXT
 
 /* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which
  * generation of it. */
@@ -66,7 +67,7 @@ static inline struct span session_close_reason(const struct session *s)
 			       : (struct span){0};
 }
 
-/* base64url of the 16 bytes. */
+/* See common/id.h. */
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT]);
 bool session_id_parse(struct span text, struct session_id *id_r);
 

@@ -1,5 +1,5 @@
 # The C worker library, the program that runs a plugin as a worker, and the example.
-SDK_C_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/c/*.c)) $(addprefix $(BUILD)/obj/sdk/common/,buffer.o json.o header.o utf8.o wide.o)
+SDK_C_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/c/*.c)) $(OBJ_COMMON)
 SDK_C_LIBS := $(shell pkg-config --libs jansson 2>/dev/null) -lnng -lpthread
 SDK_C_OUT  := $(BUILD)/libtova-worker.a $(BUILD)/tova-worker $(BUILD)/examples/echo-worker
 

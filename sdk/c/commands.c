@@ -1,7 +1,7 @@
 #include "commands.h"
 
+#include "common/id.h"
 #include "common/utf8.h"
-#include "ids.h"
 
 #define COMMANDS_NAME_MAX 255
 /* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
@@ -88,7 +88,7 @@ static void commands_member(struct commands *c, const char *key, const char *tex
 static void commands_id(struct commands *c, const char *key, tova_ws ws)
 {
 	char id[TOVA_WS_TEXT];
-	ids_text(ws, id);
+	id_text(ws.hi, ws.lo, id);
 	commands_key(c, key);
 	buffer_add_json(&c->text, id, TOVA_WS_TEXT - 1);
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "ids.h"
+#include "common/id.h"
 
 static bool pending_new_source(struct pending *p)
 {
@@ -153,7 +153,7 @@ static void pending_say_query(const struct query *query, struct batch *out)
 		buffer_add_json(&text, query->room, query->room_len);
 	}
 	if (query->kind == TOVA_QUERY_ROOMS) {
-		ids_text(query->ws, id);
+		id_text(query->ws.hi, query->ws.lo, id);
 		buffer_addf(&text, ",\"conn\":\"%s\"", id);
 	}
 	buffer_add(&text, "}", 1);

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "ids.h"
+#include "common/id.h"
 
 static int reply_no_memory(struct task *t)
 {
@@ -18,8 +18,8 @@ static int reply_connections(struct task *t, const tova_plugin *plugin, tova_rep
 		return reply_no_memory(t);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *id = json_array_get(list, i);
-		taken += ids_parse(json_string_value(id), json_string_length(id),
-				   &connections[taken]);
+		struct span text = {json_string_value(id), json_string_length(id)};
+		taken += id_parse(text, &connections[taken].hi, &connections[taken].lo);
 	}
 	reply->connections = connections;
 	reply->count = taken;

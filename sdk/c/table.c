@@ -4,8 +4,8 @@
 #include <strings.h>
 
 #include "common/header.h"
+#include "common/id.h"
 #include "common/utf8.h"
-#include "ids.h"
 #include "say.h"
 #include "task.h"
 #include "tova_worker.h"
@@ -288,9 +288,14 @@ static const char *table_setting(tova_mount *m, const char *key)
 	return worker_setting(task_of(m)->worker, key);
 }
 
+static void table_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
+{
+	id_text(ws.hi, ws.lo, text_r);
+}
+
 static int table_ws_parse(const char *text, size_t len, tova_ws *ws_r)
 {
-	return ids_parse(text, len, ws_r) ? TOVA_OK : TOVA_E_ARG;
+	return id_parse((struct span){text, len}, &ws_r->hi, &ws_r->lo) ? TOVA_OK : TOVA_E_ARG;
 }
 
 const tova_host task_host = {
@@ -317,7 +322,7 @@ const tova_host task_host = {
 	.log = table_log,
 	.wake = table_wake,
 	.setting = table_setting,
-	.ws_text = ids_text,
+	.ws_text = table_ws_text,
 	.ws_parse = table_ws_parse,
 	.set_if = table_set_if,
 };

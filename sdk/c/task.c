@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "common/utf8.h"
-#include "ids.h"
 #include "worker.h"
 
 #define TASK_ACK_SIZE 64 /* more than what stands around the commands of an acknowledgement */

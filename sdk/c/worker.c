@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/id.h"
 #include "event.h"
-#include "ids.h"
 #include "link.h"
 #include "pulse.h"
 #include "reply.h"
@@ -386,8 +386,8 @@ static bool worker_read_facts(struct worker *w, const struct batch_object *o,
 				       .has_ws = conn.p != NULL,
 				       .state = state.p,
 				       .state_len = state.n};
-	return o->s > 0 &&
-	       (conn.p == NULL || ids_parse((const char *)conn.p, conn.n, &facts_r->ws));
+	struct span id = {(const char *)conn.p, conn.n};
+	return o->s > 0 && (conn.p == NULL || id_parse(id, &facts_r->ws.hi, &facts_r->ws.lo));
 }
 
 /* It follows the event before it: that may have failed, or be settled later. */

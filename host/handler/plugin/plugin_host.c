@@ -378,16 +378,12 @@ static const char *host_setting(tova_mount *m, const char *key)
 
 static void host_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
 {
-	session_id_text((struct session_id){.host = ws.hi, .local = ws.lo}, text_r);
+	id_text(ws.hi, ws.lo, text_r);
 }
 
 static int host_ws_parse(const char *text, size_t len, tova_ws *ws_r)
 {
-	struct session_id id;
-	if (!session_id_parse((struct span){text, len}, &id))
-		return TOVA_E_ARG;
-	*ws_r = (tova_ws){id.host, id.local};
-	return TOVA_OK;
+	return id_parse((struct span){text, len}, &ws_r->hi, &ws_r->lo) ? TOVA_OK : TOVA_E_ARG;
 }
 
 const tova_host plugin_host = {
