@@ -97,8 +97,8 @@ struct room_limits server_quota(const struct settings *settings)
 		.rooms = (uint32_t)settings->max_rooms,
 		.mount_rooms = (uint32_t)settings->max_mount_rooms,
 		/* no name is longer */
-		.name = settings->max_room_name < ROOM_NAME_MAX ? (uint32_t)settings->max_room_name
-								: 0,
+		.name = settings->max_room_name < RULES_NAME_MAX ? (uint32_t)settings->max_room_name
+								 : 0,
 	};
 }
 

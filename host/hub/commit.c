@@ -2,26 +2,25 @@
 
 #include <stdlib.h>
 
+#include "common/rules.h"
 #include "common/utf8.h"
 #include "hub/room.h"
 #include "net/outq_notes.h"
 #include "ws/frame.h"
 
-#define COMMIT_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
-
 const char *commit_error_text(enum commit_error error)
 {
 	switch (error) {
 	case COMMIT_E_ROOM:
-		return "a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL";
+		return RULES_E_ROOM;
 	case COMMIT_E_UTF8:
-		return "a command sent text that is not UTF-8";
+		return RULES_E_UTF8;
 	case COMMIT_E_LIMIT:
-		return "a command exceeded a limit";
+		return RULES_E_LIMIT;
 	case COMMIT_E_ARG:
-		return "a command had an argument out of range";
+		return RULES_E_ARG;
 	case COMMIT_E_MEMORY:
-		return "no memory for a command";
+		return RULES_E_MEMORY;
 	case COMMIT_E_ROOM_NAME:
 		return "a join named a room with a longer name than --max-room-name allows";
 	case COMMIT_E_ROOMS:
@@ -147,7 +146,7 @@ enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, co
 static enum commit_error commit_room(struct commit *c, enum command_kind kind, uint64_t target,
 				     struct span room)
 {
-	if (!room_name_ok(room))
+	if (!rules_name_ok(room))
 		return commit_spoil(c, COMMIT_E_ROOM);
 	struct command *command = commit_add(c, kind, target);
 	if (command == NULL || !commit_add_text(c, command, room))
@@ -180,7 +179,7 @@ enum commit_error commit_broadcast(struct commit *c, bool binary, const void *da
 enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary,
 				      const void *data, size_t len, uint64_t exclude)
 {
-	if (!room_name_ok(room))
+	if (!rules_name_ok(room))
 		return commit_spoil(c, COMMIT_E_ROOM);
 	struct command *command = commit_add(c, COMMAND_BROADCAST_TO, 0);
 	if (command == NULL || !commit_add_text(c, command, room) ||
@@ -200,7 +199,7 @@ enum commit_error commit_key(struct commit *c, struct span key)
 		return c->error;
 	if (last == NULL || !command_has_frame(last))
 		return commit_spoil(c, COMMIT_E_ARG);
-	if (key.n > COMMIT_KEY_MAX)
+	if (key.n > RULES_KEY_MAX)
 		return commit_spoil(c, COMMIT_E_LIMIT);
 	if (!utf8_valid(key.p, key.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
@@ -211,10 +210,7 @@ enum commit_error commit_key(struct commit *c, struct span key)
 
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code, struct span reason)
 {
-	/* 1002 may stand on the wire, but only who reads the frames can know that the protocol was
-	 * broken. */
-	if ((code != 0 && (!frame_close_code_ok(code) || code == CLOSE_PROTOCOL)) ||
-	    (code == 0 && reason.n > 0) || reason.n > FRAME_CONTROL_MAX - 2)
+	if (!rules_close_ok(code, reason))
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (!utf8_valid(reason.p, reason.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
@@ -260,8 +256,8 @@ enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t targe
 			       const struct event_timer *timer)
 {
 	struct span name = span_of(timer->name);
-	if (!room_name_ok(name) || timer->delay_ms > COMMIT_TIMER_MAX_MS ||
-	    timer->period_ms > COMMIT_TIMER_MAX_MS)
+	if (!rules_name_ok(name) || timer->delay_ms > RULES_TIMER_MAX_MS ||
+	    timer->period_ms > RULES_TIMER_MAX_MS)
 		return commit_spoil(c, COMMIT_E_ARG);
 	struct command *command = commit_add(c, COMMAND_TIMER, target);
 	if (command == NULL || !commit_add_text(c, command, name))
@@ -277,7 +273,7 @@ enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t targe
 enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t target,
 				struct span name)
 {
-	if (!room_name_ok(name))
+	if (!rules_name_ok(name))
 		return commit_spoil(c, COMMIT_E_ARG);
 	struct command *command = commit_add(c, COMMAND_CANCEL, target);
 	if (command == NULL || !commit_add_text(c, command, name))
@@ -292,7 +288,7 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS;
 	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_STATS)
 		return commit_spoil(c, COMMIT_E_ARG);
-	if (has_room && !room_name_ok(query->room))
+	if (has_room && !rules_name_ok(query->room))
 		return commit_spoil(c, COMMIT_E_ROOM);
 	struct command *command = commit_add(c, COMMAND_QUERY, query->session);
 	if (command == NULL ||

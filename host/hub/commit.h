@@ -18,7 +18,6 @@
 /* of all that one event sends, so that a loop in a handler ends as its failure */
 #define COMMIT_BYTES_MAX (256u << 20)
 #define COMMIT_COMMANDS_MAX (1u << 20)
-#define COMMIT_KEY_MAX 255 /* bytes of a conflation key */
 
 enum commit_error {
 	COMMIT_OK = 0,

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "common/rules.h"
 #include "common/span.h"
 #include "net/conn.h"
 
@@ -35,15 +36,14 @@ struct event_request {
 	const struct token_claims *token; /* NULL: the mount asks for none */
 };
 
-#define EVENT_HEAD_MAX 4096
 /* A handler's answer to an upgrade. */
 struct event_answer {
 	int status; /* 0: accepted */
 	char subprotocol[128];
-	char head[EVENT_HEAD_MAX]; /* header lines, each with CRLF */
+	char head[RULES_HEAD_MAX]; /* header lines, each with CRLF */
 	size_t head_len;
-	char type[128]; /* of the body; empty: plain text */
-	char *body;	/* of a refusal; malloc, or NULL */
+	char type[RULES_TYPE_MAX]; /* of the body; empty: plain text */
+	char *body;		   /* of a refusal; malloc, or NULL */
 	size_t body_len;
 	const void *data; /* initial data of the connection, or NULL for zeroes; the handler's */
 	size_t data_len;  /* its bytes; of a handler that answers at once: mount->data_size */

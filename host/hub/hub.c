@@ -260,7 +260,7 @@ static void
 apply_timer(struct mount *m, struct session *s, const struct commit *c,
 	    const struct command *command)
 {
-	char name[ROOM_NAME_MAX + 1];
+	char name[RULES_NAME_MAX + 1];
 	struct span text = commit_text(c, command);
 	struct event_timer t = {
 		.name = name,

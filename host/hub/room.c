@@ -2,15 +2,8 @@
 
 #include <stdlib.h>
 
-#include "common/utf8.h"
 #include "hub/session.h"
 #include "net/conn.h"
-
-bool room_name_ok(struct span name)
-{
-	return name.n >= 1 && name.n <= ROOM_NAME_MAX && memchr(name.p, '\0', name.n) == NULL &&
-	       utf8_valid(name.p, name.n);
-}
 
 /* --- the table: open addressing, linear probing ----------------------------------------------- */
 

@@ -12,9 +12,8 @@
 
 #include "base/hash.h"
 #include "base/stats.h"
+#include "common/rules.h"
 #include "common/span.h"
-
-#define ROOM_NAME_MAX 255
 
 struct conn;
 struct conn_group;
@@ -46,7 +45,7 @@ struct room {
 	/* the table's while it has members, and one for each close event that names it */
 	uint32_t refs;
 	uint8_t len;
-	char name[ROOM_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
+	char name[RULES_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
 };
 
 struct room_membership {
@@ -69,9 +68,6 @@ struct room_table {
 	struct stats *stats;
 	uint32_t n_far; /* loops beside this one */
 };
-
-/* UTF-8, 1 to 255 bytes, no NUL? */
-bool room_name_ok(struct span name);
 
 /* The room of that name, or NULL. */
 struct room *room_find(const struct room_table *table, struct span name);

@@ -324,7 +324,7 @@ static void timer_on_time(struct timer *t, uint64_t now)
 {
 	struct mount *mount = t->mount;
 	struct session *session = t->session;
-	char name[ROOM_NAME_MAX + 1];
+	char name[RULES_NAME_MAX + 1];
 	struct hub_event e = {
 		.kind = EVENT_TIMER,
 		.timer = {.name = name,

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/rules.h"
 #include "common/utf8.h"
 #include "common/wide.h"
 
@@ -185,11 +186,7 @@ static enum frame_status more(struct frame *out)
 
 bool frame_close_code_ok(unsigned code)
 {
-	/* 1004 is reserved, 1005, 1006 and 1015 are for local use, 1012 to 1014 came with the IANA
-	 * registry (RFC 6455 7.4). */
-	return (code >= 1000 && code <= 1014 && code != 1004 && code != CLOSE_NONE &&
-		code != CLOSE_ABNORMAL) ||
-	       (code >= 3000 && code <= 4999);
+	return code == CLOSE_PROTOCOL || rules_close_code_ok(code);
 }
 
 static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)

@@ -1,17 +1,12 @@
 #include "commands.h"
 
 #include "common/id.h"
+#include "common/json.h"
+#include "common/rules.h"
 #include "common/utf8.h"
 
-#define COMMANDS_NAME_MAX 255
-/* RFC 6455 5.5: a control frame has 125 bytes, two are the code */
-#define COMMANDS_REASON_MAX 123
-/* what every JSON library can keep exactly */
-#define COMMANDS_INTEGER_MAX ((1ull << 53) - 1)
-#define COMMANDS_TIMER_MAX_MS (400ull * 24 * 3600 * 1000) /* the host's */
 #define COMMANDS_SHORT 4096
 #define COMMANDS_HEAD 256 /* more than what stands around the text or bytes of any command */
-#define COMMANDS_KEY_MAX 255
 
 void commands_begin(struct commands *c, tova_ws own)
 {
@@ -38,22 +33,16 @@ const char *commands_error_text(int error)
 {
 	switch (error) {
 	case TOVA_E_ROOM:
-		return "a command named a room with a name that is not 1 to 255 bytes of UTF-8 without NUL";
+		return RULES_E_ROOM;
 	case TOVA_E_UTF8:
-		return "a command sent text that is not UTF-8";
+		return RULES_E_UTF8;
 	case TOVA_E_LIMIT:
-		return "a command exceeded a limit";
+		return RULES_E_LIMIT;
 	case TOVA_E_MEMORY:
-		return "no memory for a command";
+		return RULES_E_MEMORY;
 	default:
-		return "a command had an argument out of range";
+		return RULES_E_ARG;
 	}
-}
-
-bool commands_name_ok(const char *name, size_t len)
-{
-	return name != NULL && len >= 1 && len <= COMMANDS_NAME_MAX &&
-	       memchr(name, '\0', len) == NULL && utf8_valid(name, len);
 }
 
 /* --- pieces of a command ---------------------------------------------------------------------- */
@@ -135,7 +124,7 @@ static int commands_check_payload(struct commands *c, const tova_payload *p)
 	if (p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len))
 		return commands_spoil(c, TOVA_E_UTF8);
 	size_t key = commands_has_key(p) ? p->key_len : 0;
-	if (key > COMMANDS_KEY_MAX ||
+	if (key > RULES_KEY_MAX ||
 	    !commands_has_room(c,
 			       6 * key + (p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len)
 							       : p->len)))
@@ -157,7 +146,7 @@ static void commands_payload(struct commands *c, const tova_payload *p)
 
 static int commands_check_room(struct commands *c, const char *room, size_t len)
 {
-	if (!commands_name_ok(room, len))
+	if (!rules_name_ok((struct span){room, len}))
 		return commands_spoil(c, TOVA_E_ROOM);
 	return commands_has_room(c, buffer_json_size(room, len)) ? TOVA_OK
 								 : commands_spoil(c, TOVA_E_LIMIT);
@@ -228,22 +217,13 @@ int commands_broadcast_to(struct commands *c, const char *room, size_t len, cons
 	return commands_end_broadcast(c, p, exclude);
 }
 
-/* RFC 6455 7.4: what may stand in a close frame; 1002 only the host can know, who reads the
- * frames. */
-static bool commands_close_code_ok(uint16_t code)
-{
-	return code == 1000 || code == 1001 || code == 1003 || (code >= 1007 && code <= 1014) ||
-	       (code >= 3000 && code <= 4999);
-}
-
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len)
 {
-	if ((code != 0 && !commands_close_code_ok(code)) || (code == 0 && len > 0) ||
-	    len > COMMANDS_REASON_MAX || (reason == NULL && len > 0))
+	if (!rules_close_ok(code, (struct span){reason, len}))
 		return commands_spoil(c, TOVA_E_ARG);
 	if (!utf8_valid(reason, len))
 		return commands_spoil(c, TOVA_E_UTF8);
-	if (!commands_has_room(c, 6 * COMMANDS_REASON_MAX))
+	if (!commands_has_room(c, 6 * RULES_REASON_MAX))
 		return commands_spoil(c, TOVA_E_LIMIT);
 	commands_name(c, "close");
 	commands_target(c, ws);
@@ -287,16 +267,15 @@ static void commands_timer_name(struct commands *c, const char *command, tova_ws
 
 static int commands_check_name(struct commands *c, const char *name)
 {
-	if (name == NULL || !commands_name_ok(name, strlen(name)))
+	if (!rules_name_ok(span_of(name)))
 		return commands_spoil(c, TOVA_E_ARG);
-	return commands_has_room(c, 6 * COMMANDS_NAME_MAX) ? TOVA_OK
-							   : commands_spoil(c, TOVA_E_LIMIT);
+	return commands_has_room(c, 6 * RULES_NAME_MAX) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
 }
 
 int commands_timer(struct commands *c, const tova_timer *t)
 {
-	if (t == NULL || t->size < sizeof *t || t->delay_ms > COMMANDS_TIMER_MAX_MS ||
-	    t->period_ms > COMMANDS_TIMER_MAX_MS || t->id > COMMANDS_INTEGER_MAX)
+	if (t == NULL || t->size < sizeof *t || t->delay_ms > RULES_TIMER_MAX_MS ||
+	    t->period_ms > RULES_TIMER_MAX_MS || t->id > JSON_INTEGER_MAX)
 		return commands_spoil(c, TOVA_E_ARG);
 	int refused = commands_check_name(c, t->name);
 	if (refused != TOVA_OK)

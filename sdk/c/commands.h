@@ -22,8 +22,6 @@ void commands_free(struct commands *c);
 /* Notes an error that was found elsewhere. Returns it. */
 int commands_spoil(struct commands *c, int error);
 const char *commands_error_text(int error);
-/* 1 to 255 bytes of UTF-8 without NUL. */
-bool commands_name_ok(const char *name, size_t len);
 
 /* Each returns TOVA_OK or the error code of this command. */
 int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);

@@ -32,7 +32,7 @@ struct run {
 	struct run_message *waiting, **end; /* set where something waits */
 	bool has_state;
 	size_t state_len;
-	uint8_t state[TASK_DATA_MAX];
+	uint8_t state[RULES_DATA_MAX];
 };
 
 /* The task's event is the last one of the run now. */

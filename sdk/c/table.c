@@ -74,7 +74,7 @@ static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 {
 	struct task *t = task_of(m);
 	uint32_t size = worker_plugin(t->worker)->data_size;
-	unsigned char whole[TASK_DATA_MAX] = {0};
+	unsigned char whole[RULES_DATA_MAX] = {0};
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
@@ -100,7 +100,7 @@ static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
 {
 	struct task *t = task_of(m);
 	uint32_t size = worker_plugin(t->worker)->data_size;
-	unsigned char whole[TASK_DATA_MAX] = {0}, expected[TASK_DATA_MAX] = {0};
+	unsigned char whole[RULES_DATA_MAX] = {0}, expected[RULES_DATA_MAX] = {0};
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
@@ -142,7 +142,7 @@ static int table_query(tova_mount *m, const tova_query *q)
 	    q->kind > TOVA_QUERY_STATS)
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
-	if (has_room && !commands_name_ok(q->room, q->room_len))
+	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
 		return commands_spoil(&t->commands, TOVA_E_ROOM);
 	/* nobody would hear the answer */
 	if (worker_plugin(t->worker)->on_reply == NULL)
@@ -236,7 +236,7 @@ static int table_header(tova_mount *m, const char *name, const char *value)
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	struct task_answer *a = &t->answer;
 	size_t size = strlen(name) + strlen(value) + sizeof ": \r\n" - 1;
-	if (a->head_len + size >= TASK_HEAD_MAX)
+	if (a->head_len + size >= RULES_HEAD_MAX)
 		return commands_spoil(&t->commands, TOVA_E_LIMIT);
 	a->head_len += size;
 	buffer_addf(&a->headers, "%s[", a->headers.n > 0 ? "," : "");

@@ -10,14 +10,12 @@
 
 #include "batch.h"
 #include "commands.h"
+#include "common/rules.h"
 #include "pending.h"
 #include "tova_plugin.h"
 
-#define TASK_DATA_MAX 4096
 #define TASK_FAIL_MAX 512
 #define TASK_RETRY_MAX_MS 3600000u
-#define TASK_HEAD_MAX 4096 /* of the header lines of an answer, the host's */
-#define TASK_TYPE_MAX 128
 
 struct worker;
 
@@ -36,7 +34,7 @@ struct task_answer {
 	const char *subprotocol; /* in the event's JSON */
 	struct buffer headers;	 /* JSON pairs */
 	struct buffer body;
-	char type[TASK_TYPE_MAX];
+	char type[RULES_TYPE_MAX];
 };
 
 /* What is said of an event before its handler is called. */
@@ -77,8 +75,8 @@ struct task {
 	/* The connection's data: what it was, and what the handler works on once it has asked for
 	 * it. */
 	bool data_used, data_new; /* data_new: it differs, whatever the bytes say */
-	unsigned char before[TASK_DATA_MAX];
-	_Alignas(max_align_t) unsigned char data[TASK_DATA_MAX];
+	unsigned char before[RULES_DATA_MAX];
+	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
 };
 
 extern const tova_host task_host; /* table.c */

@@ -830,10 +830,10 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 	const tova_worker_options *o = options != NULL ? options : &none;
 	char why[1024];
 	if (plugin->abi_major != TOVA_ABI_MAJOR || plugin->abi_minor > TOVA_ABI_MINOR ||
-	    plugin->data_size > TASK_DATA_MAX) {
+	    plugin->data_size > RULES_DATA_MAX) {
 		say(TOVA_LOG_ERROR,
 		    "%s: it needs another version of the worker library, or more than %d bytes for each connection",
-		    plugin->name, TASK_DATA_MAX);
+		    plugin->name, RULES_DATA_MAX);
 		return 2;
 	}
 	/* Never freed: nng's threads, and those of a handler that did not join them, may outlive

@@ -2,6 +2,7 @@
  * is in them is used; or an event is made of the input, written, and read back by jansson. */
 #include <jansson.h>
 
+#include "common/rules.h"
 #include "common/utf8.h"
 #include "fuzz.h"
 #include "handler/worker/codec.h"
@@ -19,7 +20,7 @@ static void use_answer(const struct codec_batch *b, struct codec_item *item)
 	const char *why = codec_answer(b, item, &answer, &copy);
 	if (why == NULL) {
 		MUST(answer.status == 0 || (answer.status >= 300 && answer.status <= 599));
-		MUST(answer.data_len <= 4096 && answer.head_len < EVENT_HEAD_MAX &&
+		MUST(answer.data_len <= 4096 && answer.head_len < RULES_HEAD_MAX &&
 		     (answer.data == copy || copy == NULL));
 		MUST(strpbrk(answer.type, "\r\n") == NULL);
 		/* Lines of headers and nothing else: no empty one, which would end the head. */
@@ -43,7 +44,7 @@ static void use_commands(const struct codec_batch *b, struct codec_item *item)
 							      : (struct span){0};
 		MUST(text.n <= c.arena_len);
 		if (c.commands[i].kind == COMMAND_JOIN)
-			MUST(room_name_ok(text));
+			MUST(rules_name_ok(text));
 	}
 	commit_drop(&c);
 	commit_free(&c);

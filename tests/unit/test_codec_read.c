@@ -766,8 +766,8 @@ START_TEST(answers_that_can_not_be_given)
 	ck_assert_uint_eq(answer.data_len, 4096);
 	strcpy(long_text, ",'accept':{'headers':[['X','");
 	n = strlen(long_text);
-	memset(long_text + n, 'v', EVENT_HEAD_MAX);
-	strcpy(long_text + n + EVENT_HEAD_MAX, "']]}");
+	memset(long_text + n, 'v', RULES_HEAD_MAX);
+	strcpy(long_text + n + RULES_HEAD_MAX, "']]}");
 	ck_assert_str_eq(answered(long_text, strlen(long_text)), header);
 	forget_answer();
 }

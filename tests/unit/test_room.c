@@ -1,4 +1,4 @@
-/* Rooms: names, the table beside a naive model, and both sides of every membership. */
+/* Rooms: the table beside a naive model, and both sides of every membership. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,25 +100,6 @@ static void check_all(void)
 }
 
 /* --- tests ------------------------------------------------------------------------------------ */
-
-START_TEST(names)
-{
-	static char long_name[ROOM_NAME_MAX + 1];
-	memset(long_name, 'x', sizeof long_name);
-	ck_assert(room_name_ok(SPAN("a")));
-	ck_assert(room_name_ok(SPAN(" ")));
-	ck_assert(room_name_ok(SPAN("r\xc3\xa4um/\xf0\x9f\x98\x80\n")));
-	ck_assert(room_name_ok((struct span){long_name, ROOM_NAME_MAX}));
-	ck_assert(!room_name_ok((struct span){long_name, ROOM_NAME_MAX + 1}));
-	ck_assert(!room_name_ok((struct span){long_name, 0}));
-	ck_assert(!room_name_ok((struct span){NULL, 0}));
-	ck_assert(!room_name_ok(SPAN("a\0b")));
-	ck_assert(!room_name_ok(SPAN("\0")));
-	ck_assert(!room_name_ok(SPAN("\xff")));
-	ck_assert(!room_name_ok(SPAN("\xc3")));
-	ck_assert(!room_name_ok(SPAN("\xed\xa0\x80"))); /* a surrogate */
-}
-END_TEST
 
 START_TEST(twice_is_once)
 {
@@ -274,7 +255,6 @@ int main(void)
 	TCase *tc = tcase_create("room");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_add_test(tc, names);
 	tcase_add_test(tc, twice_is_once);
 	tcase_add_test(tc, a_leave_that_was_not_in);
 	tcase_add_test(tc, names_are_compared_whole);

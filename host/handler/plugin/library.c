@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIBRARY_DATA_MAX 4096
+#include "common/rules.h"
 
 static bool library_fail(char *why, size_t cap, const char *what)
 {
@@ -132,10 +132,10 @@ static bool library_check(struct library *lib, char *why, size_t cap)
 		snprintf(why, cap, "it has no name or no version");
 		return false;
 	}
-	if (lib->plugin.data_size > LIBRARY_DATA_MAX) {
+	if (lib->plugin.data_size > RULES_DATA_MAX) {
 		snprintf(why, cap,
 			 "it wants %u bytes of data for each connection, and at most %d can be had",
-			 lib->plugin.data_size, LIBRARY_DATA_MAX);
+			 lib->plugin.data_size, RULES_DATA_MAX);
 		return false;
 	}
 	return true;

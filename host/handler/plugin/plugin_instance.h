@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#include "common/rules.h"
 #include "handler/plugin/library.h"
 #include "handler/plugin/plugin.h"
 #include "hub/hub.h"
 
-#define PLUGIN_DATA_MAX 4096
 #define PLUGIN_FAIL_MAX 512
 
 struct plugin_pair {
@@ -52,7 +52,7 @@ struct plugin {
 	bool data_used; /* the plugin has been given `data` */
 	size_t fail_len;
 	char fail[PLUGIN_FAIL_MAX];
-	_Alignas(max_align_t) unsigned char data[PLUGIN_DATA_MAX];
+	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
 };
 
 extern const tova_host plugin_host; /* plugin_host.c */

@@ -1,4 +1,5 @@
 /* script_command: what a line on descriptor 3 means. */
+#include "common/rules.h"
 #include "handler/script/script_parts.h"
 
 struct script_verb {
@@ -137,13 +138,13 @@ static const char *add_close(struct script *x, struct commit *c, struct span res
 	/* 0, or nothing between quotes, is none: commit_close takes it for a close without a code
 	 */
 	if (why == NULL && word.p != NULL &&
-	    (!command_number(word, &code) || code == CLOSE_PROTOCOL || !frame_close_code_ok(code)))
+	    (!command_number(word, &code) || !rules_close_code_ok(code)))
 		why = "the first word is no close code";
 	if (why == NULL && rest.n > 0)
 		why = command_data(x, rest, &reason);
 	if (why == NULL && reason.binary)
 		why = "a reason is text";
-	if (why == NULL && reason.bytes.n > FRAME_CONTROL_MAX - 2)
+	if (why == NULL && reason.bytes.n > RULES_REASON_MAX)
 		why = "a reason has at most 123 bytes";
 	if (why == NULL)
 		commit_close(c, x->session->local, code, reason.bytes);

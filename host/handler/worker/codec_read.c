@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "common/header.h"
+#include "common/rules.h"
 #include "handler/worker/codec.h"
-#include "hub/room.h"
 
 /* --- one object ------------------------------------------------------------------------------- */
 
@@ -247,15 +247,15 @@ static struct span data_of(const struct use *u, struct codec_command *t)
 
 static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 {
-	char name[ROOM_NAME_MAX + 1];
+	char name[RULES_NAME_MAX + 1];
 	struct span text = codec_text(&t->name);
 	struct event_timer timer = {.name = name,
 				    .id = t->id,
 				    .delay_ms = t->delay,
 				    .period_ms = t->period};
 	bool of_session = t->conn.p != NULL;
-	if (!room_name_ok(text) || (!cancel && t->delay == CODEC_NO_DELAY)) {
-		commit_spoil(u->commit, room_name_ok(text) ? COMMIT_E_DELAY : COMMIT_E_ARG);
+	if (!rules_name_ok(text) || (!cancel && t->delay == CODEC_NO_DELAY)) {
+		commit_spoil(u->commit, rules_name_ok(text) ? COMMIT_E_DELAY : COMMIT_E_ARG);
 		return;
 	}
 	memcpy(name, text.p, text.n);
@@ -467,7 +467,7 @@ static const char *read_headers(struct event_answer *answer, struct span json)
 	struct json j = {.p = json.p, .end = json.p + json.n};
 	struct json_string pair[2];
 	for (bool first = json_enter(&j, '['); json_next(&j, ']', &first);) {
-		char name[256], value[EVENT_HEAD_MAX];
+		char name[256], value[RULES_HEAD_MAX];
 		unsigned n = 0;
 		for (bool inner = json_enter(&j, '['); json_next(&j, ']', &inner); n++)
 			if (n >= 2 || !json_read_string(&j, &pair[n]))
@@ -525,7 +525,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 			? (struct span){(const char *)b->binary + t.state_bin_at, t.state_bin}
 		: t.state.p != NULL ? codec_text(&t.state)
 				    : (struct span){0};
-	if (state.n > 4096)
+	if (state.n > RULES_DATA_MAX)
 		return "the state has more than 4,096 bytes";
 	*data_r = state.n > 0 ? copy_of(state) : NULL;
 	answer->data = *data_r;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "common/rules.h"
 #include "handler/worker/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -401,7 +402,7 @@ bool worker_attach(struct mount *m, const struct worker_settings *set,
 	loop_add_hook(m->hub->loop, &p->hook);
 	loop_timer_init(m->hub->loop, &p->tick, worker_on_tick, p);
 	m->handler = &p->base;
-	m->commit.data_size = 4096;
+	m->commit.data_size = RULES_DATA_MAX;
 	worker_set_limits(m, set);
 	bool ok = worker_set_token(m, set->attach_token) && pool_program_copy(&p->program, set);
 	if (!ok)
