@@ -4,7 +4,6 @@ import json
 import os
 import resource
 from dataclasses import dataclass, field
-from pathlib import Path
 from shutil import which
 
 from harness import BUILD, ROOT, commit, output_of

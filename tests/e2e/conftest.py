@@ -1,4 +1,4 @@
-"""A real host and real browsers for whole stories."""
+"""Real hosts and real browsers for whole stories."""
 import shutil
 import sys
 import tempfile
@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
+from hub import Hub  # noqa: E402
 from tova_host import BUILD, PATIENCE, Host, wait_until  # noqa: E402
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
@@ -17,15 +18,25 @@ ARGUMENTS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )
 
-# Clients of a test that is over do not answer the stopping host's close frame; it need not wait long for them.
-IMPATIENT = ("--close-timeout", "100ms")
-
 DESKTOP = (1280, 800)
 PHONE = (390, 844)
 
 
 def plugin(mount, name):
     return "--plugin", f"{mount}={BUILD / 'plugins' / name}.so"
+
+
+@pytest.fixture
+def hub(tmp_path):
+    with Hub(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def impatient(tmp_path):
+    """Of a worker that holds an event for longer than 300 ms."""
+    with Hub(tmp_path, "--handler-timeout", "300ms") as running:
+        yield running
 
 
 @pytest.fixture
@@ -134,7 +145,6 @@ class Page:
             self.driver.get("about:blank")
             self.driver = None
         return self.console_errors()
-
 
     def kill(self):
         """Ends its processes without a word to anybody."""

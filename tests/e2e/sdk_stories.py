@@ -8,9 +8,8 @@ import threading
 
 import pytest
 
-from conftest import IMPATIENT
 from example_workers import INTERPRETERS, command
-from tova_host import PATIENCE, ROOT, Host, wait_until
+from tova_host import IMPATIENT, PATIENCE, ROOT, Host, wait_until
 from wsclient import connect, refused
 
 STORIES = "tests/e2e/stories/stories"

@@ -3,9 +3,8 @@ import json
 
 import pytest
 
-from conftest import IMPATIENT
 from example_workers import KINDS, example
-from tova_host import Host
+from tova_host import IMPATIENT, Host
 from wsclient import connect
 
 

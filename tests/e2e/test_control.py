@@ -5,17 +5,13 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import ask, ctl, ctl_json, do  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until  # noqa: E402
-from wsclient import BINARY, connect, refused  # noqa: E402
+from control import ask, ctl, ctl_json, do
+from raw_worker import RawWorker
+from tova_host import BUILD, IMPATIENT, PATIENCE, ROOT, Host, wait_until
+from wsclient import BINARY, connect, refused
 
 ROOMS = """
 import sys

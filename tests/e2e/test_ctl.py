@@ -3,17 +3,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from probe import Probe, plugin  # noqa: E402
-from tova_host import BUILD, ROOT, Host, wait_until  # noqa: E402
-from wsclient import WebSocket, connect  # noqa: E402
+from probe import Probe, plugin
+from tova_host import BUILD, ROOT, Host, wait_until
+from wsclient import WebSocket, connect
 
 
 def ctl(*arguments, control=None, data=None, env=None):
@@ -349,7 +346,7 @@ def test_an_isolated_plugin_can_be_reloaded():
     directory = tempfile.mkdtemp(prefix="tova-ctl-")
     control = f"{directory}/control.sock"
     shutil.copy(plugin("probe"), f"{directory}/probe.so")
-    with Host("--isolate", "--plugin", f"/probe={directory}/probe.so", "--workers", "2", "--control", control) as host:
+    with Host("--isolate", "--plugin", f"/probe={directory}/probe.so", "--workers", "2", "--control", control):
         def pids():
             told = json.loads(ctl("--json", "workers", control=control)[1])["workers"]
             return {w["pid"] for w in told if w["state"] == "ready"}

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from conftest import IMPATIENT, plugin
+from conftest import plugin
 from example_workers import KINDS, example
-from tova_host import Host
+from tova_host import IMPATIENT, Host
 from wsclient import connect
 
 NUMBER = (int, float)  # JavaScript writes 1.0 as 1

@@ -5,19 +5,15 @@ import json
 import resource
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from control import ctl, ctl_json, do, stats  # noqa: E402
-from probe import WRAPPED  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from test_workers import Hub  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect  # noqa: E402
+from control import ctl, ctl_json, do, stats
+from hub import Hub
+from probe import WRAPPED
+from raw_worker import RawWorker
+from tova_host import BUILD, Host, wait_until
+from wsclient import connect
 
 
 class Grave(Hub):

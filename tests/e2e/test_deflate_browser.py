@@ -2,8 +2,8 @@
 import pytest
 
 import control
-from conftest import IMPATIENT, plugin
-from tova_host import Host, wait_until
+from conftest import plugin
+from tova_host import IMPATIENT, Host, wait_until
 
 PAGE = "<!doctype html><title>sockets</title><link rel=icon href=data:,>"
 OPEN = """

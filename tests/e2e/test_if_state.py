@@ -1,26 +1,15 @@
 """A state that is compared before it is replaced: what somebody else has set meanwhile is not undone unseen, through every door."""
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from test_workers import Hub, opened, send  # noqa: E402
-from tova_host import ROOT, Host  # noqa: E402
-from wsclient import connect  # noqa: E402
+from hub import opened, send
+from raw_worker import RawWorker
+from tova_host import IMPATIENT, ROOT, Host
+from wsclient import connect
 
 
 def set_(state, **members):
     return {"c": "set", "state": state, **members}
-
-
-@pytest.fixture
-def hub(tmp_path):
-    with Hub(tmp_path) as running:
-        yield running
 
 
 def told(worker, ws):

@@ -9,25 +9,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from control import workers  # noqa: E402
-from crowd import Crowd  # noqa: E402
-from fake_host import FakeHost  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from test_supervision import PYTHONPATH, Supervised, gone  # noqa: E402
-from test_workers import Hub, send  # noqa: E402
-from tova_host import PATIENCE, ROOT, wait_until  # noqa: E402
-
-
-@pytest.fixture
-def hub(tmp_path):
-    with Hub(tmp_path) as running:
-        yield running
+from control import workers
+from crowd import Crowd
+from fake_host import FakeHost
+from hub import Hub, send
+from raw_worker import RawWorker
+from supervised import PYTHONPATH, Supervised
+from tova_host import PATIENCE, ROOT, gone, wait_until
 
 
 # --- poison ---------------------------------------------------------------------------------------------------------------------------------

@@ -1,25 +1,21 @@
 """--user and --group: a host that root starts has its doors and keys, and is nobody much from then on. These need root themselves."""
-import json
 import os
 import pwd
 import shutil
 import socket
 import stat
 import subprocess
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from certificates import Certificates, tls  # noqa: E402
-from probe import plugin  # noqa: E402
-from tokens import SECRET, claims, hs256  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect, refused, upgrade_headers  # noqa: E402
+from certificates import Certificates, tls
+from probe import plugin
+from tokens import SECRET, claims, hs256
+from tova_host import BUILD, Host, wait_until
+from wsclient import connect, refused, upgrade_headers
 
 NOBODY = pwd.getpwnam("nobody")
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

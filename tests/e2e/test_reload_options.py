@@ -4,19 +4,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import workers  # noqa: E402
-from probe import KINDS, kind_args, plugin  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect, refused  # noqa: E402
+from control import workers
+from probe import KINDS, kind_args, plugin
+from raw_worker import RawWorker
+from tova_host import BUILD, IMPATIENT, Host, wait_until
+from wsclient import connect, refused
 
 SENTENCES = {"at once": "an option changed", "next worker": "an option changes with the next worker",
              "restart": "an option changes only with a restart"}

@@ -1,18 +1,14 @@
 """What a critical reading of the host has found: each of these once went wrong."""
 import signal
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import stats  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import WebSocket, connect, request_bytes, upgrade_headers  # noqa: E402
+from control import stats
+from raw_worker import RawWorker
+from tova_host import BUILD, IMPATIENT, Host, wait_until
+from wsclient import WebSocket, connect, request_bytes, upgrade_headers
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
 
@@ -53,7 +49,6 @@ def test_a_periodic_timer_does_not_pile_up(tmp_path):
             timer = {"c": "timer", "id": 1, "delay": 1, "period": 1}
             worker.ack(event, {**timer, "name": "mount"}, {**timer, "name": "own", "conn": event["conn"]})
             held = [worker.expect("timer"), worker.expect("timer")]
-            seen = host.lines
             uptime = stats(control)["uptime_ms"]
             wait_until(lambda: stats(control)["uptime_ms"] > uptime + 500, "half a second")
             push = {"t": "push", "commands": [{"c": "cancel", "name": "mount"}, {"c": "cancel", "name": "own", "conn": event["conn"]}], "ref": 1}

@@ -2,19 +2,15 @@
 import asyncio
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import workers  # noqa: E402
-from crowd import Crowd  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from test_workers import Hub, hub, impatient, opened, send  # noqa: E402, F401
-from tova_host import ROOT, Host, wait_until  # noqa: E402
-from wsclient import BINARY, TEXT, frame  # noqa: E402
+from control import workers
+from crowd import Crowd
+from hub import Hub, opened, send
+from raw_worker import RawWorker
+from tova_host import IMPATIENT, ROOT, Host, wait_until
+from wsclient import BINARY, TEXT, frame
 
 
 def speak(ws, *texts):

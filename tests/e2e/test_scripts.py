@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import ctl, stats  # noqa: E402
-from probe import WRAPPED  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import BINARY, TEXT, Closed, connect, frame, refused  # noqa: E402
+from control import ctl, stats
+from probe import WRAPPED
+from tova_host import BUILD, IMPATIENT, Host, gone, wait_until
+from wsclient import BINARY, TEXT, Closed, connect, frame, refused
 
 CHAT = r"""echo 'join lobby' >&3; echo "broadcast_to_others lobby $1 has come" >&3; while read -r line; do echo "broadcast_to lobby $1: $line" >&3; done"""
 
@@ -31,13 +28,6 @@ def script(body, *args, mount="/", **how):
 
 def client(host, path="/", **how):
     return connect("127.0.0.1", host.port, path, **how)
-
-
-def gone(pid):
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 # --- lines --------------------------------------------------------------------------------------------------------------------------------

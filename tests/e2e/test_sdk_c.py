@@ -7,22 +7,18 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import termios
 import threading
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from fake_host import HANDSHAKE, FakeHost  # noqa: E402
-from probe import Probe, plugin  # noqa: E402
-from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until  # noqa: E402
-from wsclient import connect  # noqa: E402
+from fake_host import HANDSHAKE, FakeHost
+from probe import Probe, plugin
+from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until
+from wsclient import connect
 
 CONN, OTHER = "A" * 21 + "Q", "B" * 21 + "Q"
 REQUEST = {
@@ -367,7 +363,7 @@ def test_wrong_answers_to_an_upgrade(probe, query):
 # --- queries, wakes, pushes ------------------------------------------------------------------------------------------------------
 
 def test_queries_follow_their_acknowledgement(probe):
-    probe.script(f"query members 18446744073709551615 ä", f"query rooms 2 {OTHER}", "query stats 3 ")
+    probe.script("query members 18446744073709551615 ä", f"query rooms 2 {OTHER}", "query stats 3 ")
     first, second, third = (probe.link.expect("query") for _ in range(3))
     assert {**first, "q": 0} == {"t": "query", "q": 0, "what": "members", "room": "ä"}
     assert second["what"] == "rooms" and second["conn"] == OTHER and third["what"] == "stats"

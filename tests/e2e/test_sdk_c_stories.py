@@ -1,11 +1,12 @@
 """The C worker library, with the real host: the stories of all worker libraries."""
+import signal
 
 import pytest
 
 import example_workers
 from sdk_stories import *  # noqa: F401,F403
-from sdk_stories import IMPATIENT, PATIENCE, Client, Host, certificate, free_port, signal
-from tova_host import BUILD
+from sdk_stories import Client, certificate, free_port
+from tova_host import BUILD, IMPATIENT, PATIENCE, Host
 
 # A program, which takes no file's name.
 example_workers.INTERPRETERS["c"] = (str(BUILD / "tests/e2e/stories"), "c")

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from conftest import IMPATIENT
 from example_workers import INTERPRETERS
-from tova_host import ROOT, Host
+from tova_host import IMPATIENT, ROOT, Host
 from wsclient import connect
 
 PAGES = {"python": ROOT / "sdk/python/README.md", "node": ROOT / "sdk/node/README.md"}

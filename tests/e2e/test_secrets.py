@@ -3,16 +3,12 @@ import os
 import signal
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from probe import plugin  # noqa: E402
-from tokens import SECRET, claims, hs256  # noqa: E402
-from tova_host import BUILD, Host, wait_until  # noqa: E402
-from wsclient import connect, refused  # noqa: E402
+from probe import plugin
+from tokens import SECRET, claims, hs256
+from tova_host import BUILD, IMPATIENT, Host, wait_until
+from wsclient import connect, refused
 
 TOKEN = "attached-workers-say-this"
 

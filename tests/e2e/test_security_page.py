@@ -5,11 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from certificates import Certificates  # noqa: E402
-from tokens import Keys  # noqa: E402
-from tova_host import BUILD, ROOT  # noqa: E402
+from certificates import Certificates
+from tokens import Keys
+from tova_host import BUILD, ROOT
 
 PAGE = (ROOT / "host/SECURITY.md").read_text()
 TABLE = subprocess.run([BUILD / "tova-host", "--help-markdown"], capture_output=True, text=True, check=True).stdout

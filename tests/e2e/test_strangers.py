@@ -4,22 +4,16 @@ import contextlib
 import resource
 import socket
 import struct
-import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from certificates import Certificates  # noqa: E402
-from conftest import IMPATIENT  # noqa: E402
-from control import ask, ctl_json, workers  # noqa: E402
-from probe import WRAPPED  # noqa: E402
-from raw_worker import HANDSHAKE, RawWorker  # noqa: E402
-from test_workers import Hub, opened, send  # noqa: E402
-from tova_host import Host, wait_until  # noqa: E402
-from wsclient import connect  # noqa: E402
+from certificates import Certificates
+from control import ask, ctl_json, workers
+from hub import Hub, opened, send
+from probe import WRAPPED
+from raw_worker import HANDSHAKE, RawWorker
+from tova_host import Host, wait_until
 
 URLS = ["tcp", "ipc"]
 MB = 1 << 20

@@ -1,18 +1,13 @@
 """What a token says reaches every other kind of handler, and the token none: a plugin of its own process, workers, scripts."""
 import json
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from probe import plugin  # noqa: E402
-from tokens import SECRET, claims, hs256  # noqa: E402
-from tova_host import ROOT, Host  # noqa: E402
-from wsclient import connect  # noqa: E402
+from probe import plugin
+from tokens import SECRET, claims, hs256
+from tova_host import IMPATIENT, ROOT, Host
+from wsclient import connect
 
 WORKER = """
 import sys; sys.path.insert(0, "sdk/python")

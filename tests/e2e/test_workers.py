@@ -1,80 +1,16 @@
 """Delivery to workers, seen from both sides: the test is the worker (raw_worker.py) and the clients, the host is real."""
 import json
 import socket
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from conftest import IMPATIENT  # noqa: E402
-from control import ctl_json, do, stats, workers  # noqa: E402
-from raw_worker import HANDSHAKE, RawWorker  # noqa: E402
-from tova_host import PATIENCE, Host, wait_until  # noqa: E402
-from wsclient import BINARY, WebSocket, connect, refused, request_bytes, upgrade_headers  # noqa: E402
-
-
-class Hub:
-    """A host at which workers may attach."""
-
-    def __init__(self, directory, *args, url=None, **how):
-        self.control = directory / "control"
-        self.url = url or f"ipc://{directory}/attach"
-        self.host = Host("--attach", self.url, "--control", self.control, *IMPATIENT, *args, **how)
-
-    def worker(self, **hello):
-        return RawWorker(self.url).hello(**hello)
-
-    def client(self, path="/", **how):
-        return connect("127.0.0.1", self.host.port, path, **how)
-
-    def introduce(self, **hello):
-        """The host knows from now on what workers want, but has none."""
-        self.worker(**hello).bye()
-
-    def stat(self, name):
-        return stats(self.control)[name]
-
-    def worker_log(self, text, after=0):
-        return self.host.wait_log(lambda line: line.get("kind") == "worker" and
-                                  (text in line.get("message", "") or text in line.get("error", "")), text, after)
-
-    def __enter__(self):
-        self.host.start()
-        if self.url == "tcp://127.0.0.1:0":
-            self.url = self.host.wait_log(lambda line: "url" in line, "the URL")["url"]
-        return self
-
-    def __exit__(self, *error):
-        self.host.__exit__(*error)
-
-
-@pytest.fixture
-def hub(tmp_path):
-    with Hub(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def impatient(tmp_path):
-    """Of a worker that holds an event for longer than 300 ms."""
-    with Hub(tmp_path, "--handler-timeout", "300ms") as running:
-        yield running
-
-
-def opened(hub, worker, path="/"):
-    """A client whose open event was settled, and its id."""
-    ws = hub.client(path)
-    event = worker.expect("open")
-    worker.ack(event)
-    return ws, event["conn"]
-
-
-def send(*data, **members):
-    return {"c": "send", "data": "".join(data), **members}
+from control import ctl_json, do, workers
+from hub import Hub, opened, send
+from raw_worker import HANDSHAKE, RawWorker
+from tova_host import PATIENCE, wait_until
+from wsclient import BINARY, WebSocket, refused, request_bytes, upgrade_headers
 
 
 # --- one event after the other ------------------------------------------------------------------------------------------------------------

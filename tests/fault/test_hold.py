@@ -2,20 +2,16 @@
 held up by that goes on as soon as there is room: nobody is closed, nothing is lost, nobody else notices.
 
 Prints the memory beside the bound, and the longest turn of a loop by its thread's clock."""
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
-
-from control import stats  # noqa: E402
-from flood import Flood, Resident  # noqa: E402
-from probe import WRAPPED, plugin  # noqa: E402
-from raw_worker import RawWorker  # noqa: E402
-from tova_host import PATIENCE, Host, wait_until  # noqa: E402
-from wsclient import BINARY, TEXT, connect, frame  # noqa: E402
+from control import stats
+from flood import Flood, Resident
+from probe import WRAPPED, plugin
+from raw_worker import RawWorker
+from tova_host import PATIENCE, Host
+from wsclient import BINARY, TEXT, connect, frame
 
 MIB = 1 << 20
 HOLD = 16 * MIB

@@ -398,6 +398,7 @@ for i, data in enumerate([WORDS * 4, bytes(range(256)) * 20, WORDS[:70] * 90, by
 for limit in range(1, 8):
     save("deflate", f"limit-{limit}", bytes([2, 0, limit]) + in_parts(packed(bytes(5001), level=9)))
 
+
 # Tokens: [0, beginning] and headers, [1 or 2] and a token, [3] and what it holds, [4] and keys.
 def b64(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=")

@@ -21,6 +21,11 @@ def stats(path):
     return ask(path, "stats")["stats"]
 
 
+def stats_of(host):
+    """Of a host without --control."""
+    return stats(host.control_socket)
+
+
 def workers(path):
     return ask(path, "workers")["workers"]
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import tova_host
 from tova_host import BUILD, wait_until
-from wsclient import WebSocket, connect
+from wsclient import WebSocket
 
 
 class Host(tova_host.Host):

@@ -29,6 +29,8 @@ OPTIONS = os.environ.get("TOVA_HOST_OPTIONS", "").split()
 PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
 # What the children of a tested host need of its environment: where the libraries are, and how sanitizers are to report.
 PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "CURED")
+# Clients of a test that is over do not answer the stopping host's close frame; it need not wait long for them.
+IMPATIENT = ("--close-timeout", "100ms")
 
 
 def wait_until(condition, what="condition", timeout=None):
@@ -50,6 +52,14 @@ def name_of(pid):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def gone(pid):
+    """Whether it has ended, even if nobody has waited for it yet."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class Log:

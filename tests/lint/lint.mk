@@ -1,5 +1,5 @@
 # What a script can check, no reviewer has to. check-layers is part of `make check`; the rest wants `make lint-deps`.
-PKGS_LINT   := clang-format clang-tidy cppcheck shellcheck
+PKGS_LINT   := clang-format clang-tidy cppcheck shellcheck flake8
 LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c sdk/common/*.c plugins/*.c)
 # All there is; some of a fuzzer's inputs are named as if they were C.
 LINT_FORMAT := $(shell find host sdk plugins examples tests -path tests/fuzz/seeds -prune -o \( -name '*.[ch]' -o -name '*.cc' \) -print)
@@ -11,11 +11,11 @@ CPPCHECK := cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,porta
 	-D_GNU_SOURCE -D__linux__ -D__GNUC__ $(QUEUE_H:%=--include=%) '-DTOVA_VERSION="0"' '-DTOVA_PLUGIN_DIR="/"'
 
 CHECKS += check-layers
-.PHONY: lint lint-deps check-layers lint-format lint-tidy lint-cppcheck lint-shell format
+.PHONY: lint lint-deps check-layers lint-format lint-tidy lint-cppcheck lint-python lint-shell format
 check-layers:
 	@$(PYTHON) -B tests/lint/layers.py
 
-lint: check-layers lint-format lint-tidy lint-cppcheck lint-shell
+lint: check-layers lint-format lint-tidy lint-cppcheck lint-python lint-shell
 lint-deps:
 	$(call apt_install,$(PKGS_BUILD) $(PKGS_LINT))
 lint-format:
@@ -23,6 +23,9 @@ lint-format:
 lint-tidy: $(LINT_SRC:%=$(BUILD)/lint/%.ok)
 lint-cppcheck:
 	@$(CPPCHECK) $(LINT_SRC)
+# What is imported or assigned and not used, names that nobody defines, blank lines.
+lint-python:
+	flake8 --select=E3,E9,F,W6 tests sdk examples
 lint-shell:
 	shellcheck .ci/run
 

@@ -6,11 +6,11 @@ import zlib
 
 import pytest
 
-import control
 from certificates import Certificates, tls
+from control import stats_of
 from deflate import TAIL, parse
-from tova_host import wait_until
 from probe import WRAPPED, Host, Probe, ProbeClient, plugin
+from tova_host import wait_until
 from wsclient import BINARY, CLOSE, CONT, PING, TEXT, Closed, connect, frame
 
 PD = "permessage-deflate"
@@ -41,10 +41,6 @@ def host(request):
 
 def opened(host, offer=PD, target="/echo", **how):
     return connect("127.0.0.1", host.port, target, deflate=offer, **how)
-
-
-def stats_of(host):
-    return control.stats(host.control_socket)
 
 
 def words(n, seed=1):

@@ -489,7 +489,7 @@ def test_the_request_as_the_plugin_sees_it(probe, host):
 
 
 def test_the_request_over_a_unix_socket(tmp_path):
-    with Host("--plugin", plugin("probe"), listen=f"unix:{tmp_path}/s") as host:
+    with Host("--plugin", plugin("probe"), listen=f"unix:{tmp_path}/s"):
         with connect(f"unix:{tmp_path}/s", None, "/?request=1") as ws:
             r = json.loads(ws.recv_text())
             assert (r["remote_addr"], r["remote_port"], r["local_port"], r["mount"]) == ("unix", 0, 0, "/")

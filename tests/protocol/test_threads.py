@@ -11,6 +11,7 @@ from pathlib import Path
 
 import control
 import pytest
+from control import stats_of
 from crowd import Crowd
 from probe import Host, kind_args, plugin
 from tova_host import BUILD, wait_until
@@ -19,15 +20,11 @@ from wsclient import connect, http_get
 ROOMS = ["a", "b", "c", "d"]
 
 
-def stats_of(host):
-    return control.stats(host.control_socket)
-
-
 class Member:
-    """What a client asked for and what it heard, in order: texts of the rooms, and marks that say from where on it was in a room."""
+    """What a client asked for and what it heard, in order."""
 
     def __init__(self, crowd, number):
-        self.crowd, self.number, self.heard, self.rooms, self.marks = crowd, number, [], set(), 0
+        self.crowd, self.number, self.heard, self.rooms = crowd, number, [], set()
 
     async def come(self):
         self.ws = await self.crowd.connect("/probe", lambda _, text: self.heard.append(text))
@@ -89,6 +86,7 @@ async def storm(host, clients, steps, seed, disturb=None):
         for m in members + anchors:
             m.ws.send(f"send end\nbroadcast *end {m.number}")
         ends = len(members) + len(anchors)
+
         def missing():
             return {m.number: ends - sum(t.startswith("*end") for t in m.heard) for m in members + anchors
                     if sum(t.startswith("*end") for t in m.heard) != ends}

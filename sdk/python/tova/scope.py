@@ -30,7 +30,7 @@ class Event(Scope):
         self.own = connection.id if connection is not None else None
         self.commands, self.binaries, self.open = [], [], True
         self.type: str = type  #: "open", "message", "close", "error", "timer" or "upgrade"
-        self.connection: Connection | None = connection
+        self.connection: Connection | None = connection  # noqa: F821 (its file stands above this one)
         self.sequence: int = sequence  #: counts the connection's events from 1
         self.attempt: int = attempt  #: 1, or more when it is delivered again
         self.number = number
