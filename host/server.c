@@ -211,7 +211,7 @@ static bool server_start_parts(struct server *s)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.room_limits = server_quota(&s->settings);
-	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, HUB_SESSION_SIZE, &limits) && ok;
+	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->listeners.unix_mode = modes[s->settings.unix_mode];
 	s->conns.freed = listeners_on_freed;

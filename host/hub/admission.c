@@ -97,39 +97,51 @@ static bool admission_token(struct hub *hub, const struct mount *m, struct conn 
 }
 
 /* Everything that its end will need is there from its beginning. */
-static bool admission_make_session(struct hub *hub, struct mount *m, struct session *s,
-				   const struct event_answer *answer)
+static bool admission_register(struct hub *hub, struct mount *m, struct session *s,
+			       const struct event_answer *answer)
 {
-	bool later = handler_is_async(m->handler);
-	size_t data = later ? answer->data_len : m->data_size;
-	*s = (struct session){.mount = m, .magic = CHECK_SESSION};
+	size_t data = handler_is_async(m->handler) ? answer->data_len : m->data_size;
 	s->data = data > 0 ? calloc(1, data) : NULL;
-	s->last_event = later ? calloc(1, sizeof *s->last_event) : NULL;
-	bool ok = (data == 0 || s->data != NULL) && (!later || s->last_event != NULL) &&
-		  hub_reserve(hub) && mount_reserve(m, s);
+	bool ok = (data == 0 || s->data != NULL) && hub_reserve(hub) && mount_reserve(m, s);
 	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
 		mount_remove(m, s);
 		ok = false;
 	}
-	if (!ok) {
-		free(s->data);
-		free(s->last_event);
+	if (!ok)
 		return false;
-	}
 	if (answer->data != NULL && data > 0)
 		memcpy(s->data, answer->data, data);
-	s->data_len = (uint16_t)data;
-	if (later)
-		s->last_event->size = sizeof *s->last_event;
+	if (s->more != NULL)
+		s->more->data_len = (uint16_t)data;
 	hub->loop->stats.opened++;
 	hub->loop->stats.connections++;
 	return true;
 }
 
+/* The session of a conn that asks for an upgrade, which has one already if its handler was asked.
+ * NULL without memory. */
+static struct session *admission_session(struct mount *m, struct conn *c)
+{
+	struct session *s =
+		conn_user(c) != NULL ? session_of(c) : session_new(m, handler_is_async(m->handler));
+	if (s != NULL && s->conn == NULL)
+		session_attach(s, c);
+	return s;
+}
+
+/* It does not become one. */
+static void admission_forget_session(struct conn *c)
+{
+	struct session *s = conn_user(c);
+	conn_set_user(c, NULL);
+	if (s != NULL)
+		session_free(s);
+}
+
 static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
 			   const struct event_request *request)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
@@ -156,13 +168,14 @@ static struct span admission_subprotocol(const struct mount *m, const struct eve
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 			     const struct event_request *request, const struct event_answer *answer)
 {
-	bool ok = m->rule.rate.n == 0 || conn_measure(c, &m->rule);
-	if (!ok || !admission_make_session(hub, m, conn_session(c), answer)) {
+	struct session *s = admission_session(m, c);
+	bool ok = s != NULL && (m->rule.rate.n == 0 || conn_measure(c, &m->rule));
+	if (!ok || !admission_register(hub, m, s, answer)) {
+		admission_forget_session(c);
 		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"),
 				 "no memory for another connection");
 		return;
 	}
-	struct session *s = conn_session(c);
 	bool limited = request->token != NULL && request->token->ends > 0;
 	if (limited && !timer_set_end(m, s, request->token->ends))
 		conn_abort(c);
@@ -205,16 +218,17 @@ static void admission_answer_init(struct event_answer *answer)
 /* The handler will say later. What is known of the conn meanwhile is its upgrade event. */
 static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, struct hub_event *e)
 {
-	struct session *s = conn_session(c);
-	struct event_held *h = event_hold(e);
+	struct session *s = admission_session(m, c);
+	struct event_held *h = s != NULL ? event_hold(e) : NULL;
 	if (h == NULL) {
+		admission_forget_session(c);
 		admission_refuse(hub, c, e->request->request, 503, SPAN("Retry-After: 1\r\n"),
 				 "no memory to ask the handler");
 		return;
 	}
 	h->event.conn = c;
 	budget_add_event(m->budget, h->size);
-	*s = (struct session){.mount = m, .magic = CHECK_SESSION, .last_event = h};
+	s->lane.current = h;
 	hub->loop->stats.events++;
 	m->handler->ops->give(m->handler, h);
 }
@@ -244,6 +258,8 @@ static void admission_settle(struct mount *m, struct conn *c, struct event_reque
 {
 	struct hub *hub = m->hub;
 	const struct request *r = request->request;
+	if (failure != NULL || hub->draining || answer->status != 0)
+		admission_forget_session(c);
 	if (failure != NULL)
 		admission_failed(hub, c, r, failure);
 	else if (hub->draining)
@@ -262,11 +278,12 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 	struct event_request request = *h->event.request;
 	budget_sub_event(m->budget, h->size);
 	if (c != NULL) {
-		((struct session *)conn_session(c))->last_event = NULL;
+		session_of(c)->lane.current = NULL;
 		request.request = admission_read(&c->conns->request, h);
 		if (request.request != NULL) {
 			admission_settle(m, c, &request, answer, failure);
 		} else {
+			admission_forget_session(c);
 			conn_abort(c);
 			conn_release(c);
 		}
@@ -309,16 +326,16 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 /* The upgrade event stays with the handler, whose answer finds no conn any more. */
 static void admission_forget(struct conn *c)
 {
-	struct session *s = conn_session(c);
-	if (s->last_event != NULL)
-		s->last_event->event.conn = NULL;
-	s->last_event = NULL;
+	struct session *s = session_of(c);
+	if (s->lane.current != NULL)
+		s->lane.current->event.conn = NULL;
+	admission_forget_session(c);
 }
 
 void admission_dropped(struct event_held *h)
 {
 	if (h->event.conn != NULL)
-		admission_forget(h->event.conn);
+		session_of(h->event.conn)->lane.current = NULL;
 	event_held_free(h);
 }
 
@@ -330,10 +347,11 @@ void admission_withdrawn(struct conn *c)
 
 void admission_unanswered(struct conn *c)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	const struct request *r =
-		s->last_event != NULL ? admission_read(&c->conns->request, s->last_event) : NULL;
+	const struct request *r = s->lane.current != NULL
+					  ? admission_read(&c->conns->request, s->lane.current)
+					  : NULL;
 	admission_forget(c); /* whose head r points into: it stays with the handler */
 	admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
 			 "the handler did not answer in time: see --upgrade-timeout");

@@ -79,6 +79,7 @@ struct commit {
 	uint32_t n, cap, arena_len, arena_cap;
 	uint64_t bytes;
 	bool compares;		 /* a SET does */
+	bool parted;		 /* while it is applied: it has closed its own connection */
 	enum commit_error error; /* of the first command that was wrong */
 	struct session *origin;	 /* whose event it is, or NULL */
 	/* the same where what it gives its own connection is an answer, for which that is not read

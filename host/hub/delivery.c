@@ -203,11 +203,14 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 {
 	struct session *s = delivery_session_of(m, lane);
 	struct event_held *h = delivery_pop(lane);
-	if (h != NULL || s == NULL || !s->ended || s->last_event == NULL)
+	if (h != NULL || s == NULL || !s->ended || s->closing)
 		return h;
-	h = s->last_event;
-	s->last_event = NULL;
-	*h = (struct event_held){.magic = CHECK_EVENT, .size = h->size, .lane = lane};
+	s->closing = true;
+	h = &((struct session_more_async *)s->more)->close_event;
+	*h = (struct event_held){.magic = CHECK_EVENT,
+				 .size = sizeof *h,
+				 .lane = lane,
+				 .embedded = true};
 	h->event = (struct hub_event){
 		.kind = EVENT_CLOSE,
 		.session = s,

@@ -126,7 +126,7 @@ static inline struct event_held *event_held_new(const struct hub_event *e, size_
 	h->size = size;
 	h->memory = NULL;
 	h->lane = NULL;
-	h->single = h->suspect = false;
+	h->single = h->suspect = h->embedded = false;
 	h->with = NULL;
 	h->number = h->since = 0;
 	h->blame = h->run = 0;
@@ -171,7 +171,8 @@ void event_held_free(struct event_held *h)
 	if (h->memory != NULL)
 		free(h->memory);
 	h->magic = CHECK_GONE;
-	free(h);
+	if (!h->embedded)
+		free(h);
 }
 
 void event_free_all(struct event_held *h)

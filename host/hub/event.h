@@ -119,18 +119,19 @@ struct event_held {
 	/* of the lane's current event: the last of those that are with the handler, linked by
 	 * `next` */
 	struct event_held *run_last;
-	uint16_t magic;	 /* CHECK_EVENT */
-	bool single : 1; /* it was given before, in a run that ended early: it is given alone */
 	/* The handler's, from `give` to delivery_settle. */
 	TAILQ_ENTRY(event_held) link;
 	void *with;	 /* the worker that has it */
 	uint64_t number; /* `s`: its number there */
 	uint64_t since;	 /* when it was delivered, or is to be delivered again */
+	uint16_t magic;	 /* CHECK_EVENT */
 	uint16_t blame;	 /* deaths that are laid to it */
 	uint16_t run;	 /* its place in a run, from 1 */
 	uint8_t pardons; /* deaths that may have been its, but that a network was held for */
 	/* a worker died with it: nothing else is under way there when it is delivered */
 	bool suspect : 1;
+	bool single : 1;   /* it was given before, in a run that ended early: it is given alone */
+	bool embedded : 1; /* in the memory of its session */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);
@@ -144,8 +145,10 @@ struct lane {
 	struct lane *ready_next;
 	uint64_t sequence;
 	uint32_t waiting; /* bytes of the events that wait */
-	bool ready;	  /* in the mount's list of lanes that have work */
-	bool pumping; /* its next event is being given: one that is settled at once must not nest */
+	uint8_t blame;	  /* deaths of workers that are laid to its events; the handler's */
+	bool ready : 1;	  /* in the mount's list of lanes that have work */
+	/* its next event is being given: one that is settled at once must not nest */
+	bool pumping : 1;
 };
 
 /* A copy that owns everything the event points at. NULL without memory. CLOSE points at nothing

@@ -28,11 +28,11 @@ static void hub_keep_reason(struct session *s, struct span reason)
 static void hub_end_session(struct session *s, uint16_t code, struct span reason)
 {
 	struct mount *m = s->mount;
-	s->ended = true;
-	s->close_code = code;
 	hub_keep_reason(s, reason);
-	room_leave_all(&m->rooms, &s->rooms);
+	s->ended = true;
+	room_leave_all(&m->rooms, s);
 	mount_remove(m, s);
+	s->close_code = code;
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
@@ -76,16 +76,12 @@ void hub_session_over(struct session *s)
 	if (m->handler->ops->forget != NULL)
 		m->handler->ops->forget(m->handler, s);
 	s->paused = false;
-	room_forget_all(&s->rooms);
-	free(s->last_event);
-	if (s->more != NULL)
-		free(s->more->reason);
-	free(s->more);
-	s->more = NULL;
-	free(s->data);
+	room_forget_all(s);
 	slotmap_remove(&hub->sessions, s->local);
 	s->local = 0;
-	conn_release(session_conn(s));
+	session_detach(s);
+	s->over_next = hub->over;
+	hub->over = s;
 	if (hub->sessions.count == 0 && hub->emptied != NULL)
 		hub->emptied(hub->emptied_ctx);
 }
@@ -114,11 +110,11 @@ bool hub_reserve(struct hub *hub)
 	return true;
 }
 
-static inline void hub_send(struct hub *hub, struct session *s, struct outgoing *o, bool own)
+static inline void hub_send(struct hub *hub, struct conn *c, struct outgoing *o, bool own)
 {
-	enum conn_sent sent = conn_send(session_conn(s), o, own);
+	enum conn_sent sent = conn_send(c, o, own);
 	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
-		slow_consumer_refused(hub, s, o, sent, own);
+		slow_consumer_refused(hub, session_of(c), o, sent, own);
 }
 
 /* What the queue of a slow connection is to know of the message; false without memory. */
@@ -161,7 +157,7 @@ static void hub_on_more_victims(void *arg)
 /* Whom a broadcast leaves out, and whose own event it answers. */
 struct hub_cast {
 	struct outgoing out;
-	struct session *exclude, *own; /* or NULL */
+	struct conn *exclude, *own; /* or NULL */
 };
 
 static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m,
@@ -171,23 +167,23 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 	cast->out.slow = m->slow;
 	/* without memory for a key there is one message more that is not given up */
 	hub_note(m, command, false);
-	cast->exclude = command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
-	cast->own = c->answers;
+	const struct session *exclude =
+		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	cast->exclude = exclude != NULL ? exclude->conn : NULL;
+	cast->own = c->answers != NULL ? c->answers->conn : NULL;
 }
 
 /* Sends it to all of another loop's. False without memory to tell it. */
 static bool hub_cast_far(struct conn_group *group, uint32_t n, const struct hub_cast *cast)
 {
-	return n == 0 ||
-	       conn_group_broadcast(group, n, &cast->out,
-				    cast->exclude != NULL ? session_conn(cast->exclude) : NULL,
-				    cast->own != NULL ? session_conn(cast->own) : NULL);
+	return n == 0 || conn_group_broadcast(group, n, &cast->out, cast->exclude, cast->own);
 }
 
-static void hub_cast_lost(struct hub *hub, struct session *s, struct hub_cast *cast)
+static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast)
 {
-	if (s != cast->exclude)
-		slow_consumer_refused(hub, s, &cast->out, CONN_NO_MEMORY, s == cast->own);
+	if (c != cast->exclude)
+		slow_consumer_refused(hub, session_of(c), &cast->out, CONN_NO_MEMORY,
+				      c == cast->own);
 }
 
 static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c,
@@ -199,10 +195,10 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	for (uint32_t i = 1; i <= hub->n_far; i++)
 		if (!hub_cast_far(m->shards[i].group, m->shards[i].n, &cast))
 			for (uint32_t k = 0; k < m->shards[i].n; k++)
-				hub_cast_lost(hub, m->shards[i].sessions[k], &cast);
+				hub_cast_lost(hub, m->shards[i].conns[k], &cast);
 	for (uint32_t i = 0; i < here->n; i++)
-		if (here->sessions[i] != cast.exclude)
-			hub_send(hub, here->sessions[i], &cast.out, here->sessions[i] == cast.own);
+		if (here->conns[i] != cast.exclude)
+			hub_send(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
 	outgoing_free(&cast.out);
 }
 
@@ -219,11 +215,11 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 	for (uint32_t i = 0; r->elsewhere != NULL && i < hub->n_far; i++)
 		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
 			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
-				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].session, &cast);
+				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].conn, &cast);
 	for (uint32_t i = 0; i < r->here.n; i++) {
-		struct session *s = r->here.members[i].session;
-		if (s != cast.exclude)
-			hub_send(hub, s, &cast.out, s == cast.own);
+		struct conn *to = r->here.members[i].conn;
+		if (to != cast.exclude)
+			hub_send(hub, to, &cast.out, to == cast.own);
 	}
 	outgoing_free(&cast.out);
 }
@@ -246,7 +242,7 @@ static void apply_set(struct mount *m, struct session *s, const struct commit *c
 			memcpy(copy, data.p, data.n);
 		free(s->data);
 		s->data = copy;
-		s->data_len = (uint16_t)data.n;
+		s->more->data_len = (uint16_t)data.n;
 		return;
 	}
 	if (s->data == NULL)
@@ -288,23 +284,22 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 }
 
 /* Commands that name a session. */
-static void apply_to_session(struct hub *hub, struct mount *m, struct session *s,
-			     const struct commit *c, const struct command *command)
+static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, struct commit *c,
+			     const struct command *command)
 {
 	struct span text = commit_text(c, command);
 	switch (command->kind) {
 	case COMMAND_JOIN:
-		if (room_join(&m->rooms, text, s, &s->rooms, conn_stub(session_conn(s))) ==
-		    ROOM_NO_MEMORY) {
+		if (room_join(&m->rooms, text, s) == ROOM_NO_MEMORY) {
 			s->no_memory = true;
 			hub_mark_victim(hub, s); /* better closed than silently not in the room */
 		}
 		break;
 	case COMMAND_LEAVE:
-		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, &s->rooms);
+		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, s);
 		break;
 	case COMMAND_CLOSE:
-		s->parting = s == c->origin;
+		c->parted = c->parted || s == c->origin;
 		hub_close_session(s, command->code, text, false);
 		break;
 	case COMMAND_SET:
@@ -329,7 +324,7 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 		apply_set(m, c->origin, c, commit_text(c, command));
 		return true;
 	}
-	if (command->kind != COMMAND_SEND || c->origin->parting)
+	if (command->kind != COMMAND_SEND || c->parted)
 		return false;
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, false);
@@ -345,7 +340,7 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 	outgoing_init(&o, &command->frame, false);
 	o.slow = m->slow;
 	if (hub_note(m, command, own))
-		hub_send(hub, s, &o, own);
+		hub_send(hub, s->conn, &o, own);
 	else
 		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
 	outgoing_free(&o);
@@ -363,7 +358,7 @@ static inline void apply_send(struct hub *hub, struct mount *m, const struct com
 		hub->loop->stats.gone++;
 }
 
-static void apply_command(struct hub *hub, struct mount *m, const struct commit *c,
+static void apply_command(struct hub *hub, struct mount *m, struct commit *c,
 			  const struct command *command)
 {
 	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) &&
@@ -400,8 +395,7 @@ void hub_apply(struct hub *hub, struct mount *m, struct commit *c)
 		command_drop(command);
 	}
 	commit_emptied(c);
-	if (c->origin != NULL)
-		c->origin->parting = false;
+	c->parted = false;
 	c->origin = NULL;
 }
 
@@ -427,7 +421,7 @@ void hub_unpause(struct session *s)
 
 static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data, size_t len)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct mount *m = s->mount;
 	if (!(m->handler->wants & EVENT_BIT(EVENT_MESSAGE)))
 		return;
@@ -440,14 +434,13 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 
 static struct budget *hub_budget(struct conn *c)
 {
-	const struct session *s = conn_session(c);
-	return s->mount != NULL ? s->mount->budget : NULL;
+	return session_mount_of(c)->budget;
 }
 
 /* A line and an error, once in the time of its mount's rule. */
 static void hub_on_dropped(struct conn *c, uint32_t n)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct mount *m = s->mount;
 	const struct bucket_rate *rate = &m->rule.rate;
 	char text[128], id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
@@ -481,7 +474,7 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
 			 size_t len, const char *why)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct mount *m = s->mount;
 	struct hub_event e = {
 		.kind = EVENT_ERROR,
@@ -517,6 +510,17 @@ const struct conn_ops hub_conn_ops = {
 
 /* --- the hub ---------------------------------------------------------------------------------- */
 
+/* Those that are over go at the end of the turn, so that nobody on the stack meets one freed. */
+static void hub_on_turn(void *arg)
+{
+	struct hub *hub = arg;
+	struct session *s;
+	while ((s = hub->over) != NULL) {
+		hub->over = s->over_next;
+		session_free(s);
+	}
+}
+
 bool hub_init(struct hub *hub, struct loop *loop)
 {
 	*hub = (struct hub){.loop = loop,
@@ -525,6 +529,8 @@ bool hub_init(struct hub *hub, struct loop *loop)
 			    .timers.clock = -1};
 	budgets_init(&hub->budgets);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
+	hub->hook = (struct loop_hook){.run = hub_on_turn, .arg = hub};
+	loop_add_hook(loop, &hub->hook);
 	slotmap_init(&hub->sessions, 0);
 	while (hub->host_id == 0) {
 		if (!random_bytes(&hub->host_id, sizeof hub->host_id))
@@ -545,8 +551,7 @@ void hub_drop_sessions(struct hub *hub)
 			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});
 		while ((h = lane_pop(&s->lane)) != NULL)
 			event_held_free(h);
-		if (s->lane.current != s->last_event)
-			event_free_all(s->lane.current);
+		event_free_all(s->lane.current);
 		hub_session_over(s);
 	}
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
@@ -565,6 +570,8 @@ void hub_free(struct hub *hub)
 	timers_free(&hub->timers);
 	budgets_free(&hub->budgets);
 	loop_timer_cancel(&hub->more_victims);
+	hub_on_turn(hub);
+	loop_remove_hook(hub->loop, &hub->hook);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);
 }

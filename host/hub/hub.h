@@ -35,6 +35,8 @@ struct hub {
 	struct mount *mounts;	  /* longest path first */
 	struct session **victims; /* read too slowly, to be ended; room for all sessions */
 	uint32_t n_victims, cap_victims;
+	struct session *over; /* whose memory goes with the turn */
+	struct loop_hook hook;
 	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
 	char *const *origins;		/* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
@@ -54,10 +56,9 @@ void hub_drop_sessions(struct hub *hub);
 /* The conns are gone, the handlers stopped. */
 void hub_free(struct hub *hub);
 
-/* The hub's side of conns: pass these, the hub, and HUB_SESSION_SIZE to conns_init. `request` is
- * left for others to fill in. */
+/* The hub's side of conns: pass these and the hub to conns_init. `request` is left for others to
+ * fill in. */
 extern const struct conn_ops hub_conn_ops;
-#define HUB_SESSION_SIZE sizeof(struct session)
 
 /* Takes over the mount. */
 void hub_add_mount(struct hub *hub, struct mount *m);

@@ -44,7 +44,7 @@ void mount_free(struct mount *m)
 	token_policy_free(m->tokens);
 	free(m->subprotocols);
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)
-		free(m->shards[i].sessions);
+		free(m->shards[i].conns);
 	free(m->shards);
 	free(m->path);
 	free(m);
@@ -70,7 +70,7 @@ bool mount_matches(const struct mount *m, struct span path)
 
 static struct mount_shard *mount_shard(const struct mount *m, const struct session *s)
 {
-	return &m->shards[conn_loop(session_conn((struct session *)s))];
+	return &m->shards[conn_loop(s->conn)];
 }
 
 /* The other loop's array has room before ours has. */
@@ -88,12 +88,12 @@ bool mount_reserve(struct mount *m, const struct session *s)
 	struct mount_shard *shard = mount_shard(m, s);
 	if (shard->n + shard->n_unsettled == shard->cap) {
 		uint32_t cap = shard->cap == 0 ? 64 : shard->cap * 2;
-		struct session **wider = NULL;
-		if (mount_reserve_far(shard, conn_stub(session_conn((struct session *)s)), cap))
-			wider = realloc(shard->sessions, cap * sizeof *wider);
+		struct conn **wider = NULL;
+		if (mount_reserve_far(shard, conn_stub(s->conn), cap))
+			wider = realloc(shard->conns, cap * sizeof *wider);
 		if (wider == NULL)
 			return false;
-		shard->sessions = wider;
+		shard->conns = wider;
 		shard->cap = cap;
 	}
 	shard->n_unsettled++;
@@ -108,10 +108,10 @@ void mount_settle(struct mount *m, struct session *s)
 	s->settled = true;
 	s->place = shard->n;
 	shard->n_unsettled--;
-	shard->sessions[shard->n++] = s;
+	shard->conns[shard->n++] = s->conn;
 	m->n_sessions++;
 	if (shard->group != NULL)
-		conn_group_add(shard->group, session_conn(s));
+		conn_group_add(shard->group, s->conn);
 }
 
 void mount_remove(struct mount *m, struct session *s)
@@ -121,9 +121,9 @@ void mount_remove(struct mount *m, struct session *s)
 		shard->n_unsettled--;
 		return;
 	}
-	struct session *last = shard->sessions[--shard->n];
-	shard->sessions[s->place] = last;
-	last->place = s->place;
+	struct conn *last = shard->conns[--shard->n];
+	shard->conns[s->place] = last;
+	session_of(last)->place = s->place;
 	m->n_sessions--;
 	if (shard->group != NULL)
 		conn_group_remove(shard->group, s->place);
@@ -134,7 +134,7 @@ struct session *mount_session(const struct mount *m, uint32_t i)
 	const struct mount_shard *shard = m->shards;
 	for (; i >= shard->n; shard++)
 		i -= shard->n;
-	return shard->sessions[i];
+	return session_of(shard->conns[i]);
 }
 
 void mount_drop_groups(struct mount *m)

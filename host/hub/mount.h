@@ -18,7 +18,7 @@ enum mount_slow {
 
 /* The sessions whose sockets one loop has. */
 struct mount_shard {
-	struct session **sessions; /* dense; session->place is its index */
+	struct conn **conns; /* dense; session->place is its index */
 	uint32_t n, cap;
 	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
 	/* the same array on that loop; NULL for the hub's own, and while there was none */

@@ -117,13 +117,14 @@ struct session *room_session(const struct room *r, uint32_t i)
 		i -= shard->n;
 		shard = &r->elsewhere[elsewhere].shard;
 	}
-	return shard->members[i].session;
+	return session_of(shard->members[i].conn);
 }
 
 /* The slot of the room among the session's, looked for on the shorter side; -1: not a member. */
-static int64_t room_membership_slot(const struct room *r, const struct room_memberships *own)
+static int64_t room_membership_slot(const struct room *r, const struct session *s)
 {
-	if (own->n == 0)
+	const struct room_list *own = s->rooms.list;
+	if (own == NULL || own->n == 0)
 		return -1;
 	uint32_t shard = own->v[0].shard; /* as of all of a session's */
 	if (shard > 0 && r->elsewhere == NULL)
@@ -135,27 +136,37 @@ static int64_t room_membership_slot(const struct room *r, const struct room_memb
 				return i;
 	} else {
 		for (uint32_t i = 0; i < members->n; i++)
-			if (&members->members[i].session->rooms == own)
+			if (members->members[i].conn == s->conn)
 				return members->members[i].slot;
 	}
 	return -1;
 }
 
-bool room_has(const struct room_table *table, struct span name, const struct room_memberships *own)
+bool room_has(const struct room_table *table, struct span name, const struct session *s)
 {
 	const struct room *r = room_find(table, name);
-	return r != NULL && room_membership_slot(r, own) >= 0;
+	return r != NULL && room_membership_slot(r, s) >= 0;
 }
 
-static void *room_grow(void *v, uint32_t n, uint32_t *cap, size_t size)
+static uint32_t room_cap_next(uint32_t cap)
 {
-	if (n < *cap)
-		return v;
-	uint32_t cap_new = *cap == 0 ? 1 : *cap * 2;
-	void *wider = realloc(v, cap_new * size);
-	if (wider != NULL)
-		*cap = cap_new;
-	return wider;
+	return cap == 0 ? 1 : cap * 2;
+}
+
+/* Room for one more among the session's. */
+static bool room_list_reserve(struct room_memberships *own)
+{
+	struct room_list *list = own->list;
+	uint32_t cap = list != NULL ? list->cap : 0;
+	if (list != NULL && list->n < cap)
+		return true;
+	list = realloc(list, sizeof *list + room_cap_next(cap) * sizeof *list->v);
+	if (list == NULL)
+		return false;
+	list->n = own->list != NULL ? list->n : 0;
+	list->cap = room_cap_next(cap);
+	own->list = list;
+	return true;
 }
 
 /* The other loop's array has room before ours has, so that it always has at least as much. */
@@ -181,34 +192,34 @@ static inline bool room_reserve(const struct room_table *table, struct room *r,
 	if (stub != NULL && !room_grow_far(table, r, stub))
 		return false;
 	struct room_shard *s = room_shard(r, shard);
-	void *v = room_grow(s->members, s->n, &s->cap, sizeof *s->members);
-	if (v == NULL)
+	if (s->n < s->cap)
+		return true;
+	struct room_member *wider = realloc(s->members, room_cap_next(s->cap) * sizeof *s->members);
+	if (wider == NULL)
 		return false;
-	s->members = v;
+	s->members = wider;
+	s->cap = room_cap_next(s->cap);
 	return true;
 }
 
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session,
-			   struct room_memberships *own, struct conn *stub)
+enum room_joined room_join(struct room_table *table, struct span name, struct session *s)
 {
 	struct room *r = room_find(table, name);
-	uint32_t shard = stub != NULL ? stub->conns->shard : 0;
-	if (r != NULL && room_membership_slot(r, own) >= 0)
+	struct conn *stub = conn_stub(s->conn);
+	uint32_t shard = conn_loop(s->conn);
+	if (r != NULL && room_membership_slot(r, s) >= 0)
 		return ROOM_ALREADY;
-	void *v = room_grow(own->v, own->n, &own->cap, sizeof *own->v);
-	if (v == NULL)
-		return ROOM_NO_MEMORY;
-	own->v = v;
-	if (r == NULL && (r = room_add(table, name)) == NULL)
+	if (!room_list_reserve(&s->rooms) || (r == NULL && (r = room_add(table, name)) == NULL))
 		return ROOM_NO_MEMORY;
 	if (!room_reserve(table, r, stub, shard)) {
 		if (r->n == 0)
 			room_remove(table, r);
 		return ROOM_NO_MEMORY;
 	}
-	struct room_shard *s = room_shard(r, shard);
-	own->v[own->n] = (struct room_membership){.room = r, .slot = s->n, .shard = shard};
-	s->members[s->n++] = (struct room_member){.session = session, .slot = own->n++};
+	struct room_shard *to = room_shard(r, shard);
+	struct room_list *own = s->rooms.list;
+	own->v[own->n] = (struct room_membership){.room = r, .slot = to->n, .shard = shard};
+	to->members[to->n++] = (struct room_member){.conn = s->conn, .slot = own->n++};
 	if (shard > 0)
 		conn_group_add(r->elsewhere[shard - 1].group, stub);
 	r->n++;
@@ -233,7 +244,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 	struct room_shard *s = room_shard(r, at.shard);
 	struct room_member last = s->members[--s->n];
 	s->members[at.slot] = last;
-	last.session->rooms.v[last.slot].slot = at.slot;
+	session_of(last.conn)->rooms.list->v[last.slot].slot = at.slot;
 	if (at.shard > 0)
 		conn_group_remove(r->elsewhere[at.shard - 1].group, at.slot);
 	table->stats->memberships--;
@@ -243,10 +254,11 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 		room_shrink(s);
 }
 
-bool room_leave(struct room_table *table, struct span name, struct room_memberships *own)
+bool room_leave(struct room_table *table, struct span name, struct session *s)
 {
 	struct room *r = room_find(table, name);
-	int64_t slot = r != NULL ? room_membership_slot(r, own) : -1;
+	int64_t slot = r != NULL ? room_membership_slot(r, s) : -1;
+	struct room_list *own = s->rooms.list;
 	if (slot < 0)
 		return false;
 	room_drop_member(table, own->v[slot]);
@@ -258,20 +270,20 @@ bool room_leave(struct room_table *table, struct span name, struct room_membersh
 	return true;
 }
 
-void room_leave_all(struct room_table *table, struct room_memberships *own)
+void room_leave_all(struct room_table *table, struct session *s)
 {
-	for (uint32_t i = 0; i < own->n; i++) {
-		own->v[i].room->refs++;
-		room_drop_member(table, own->v[i]);
+	for (uint32_t i = 0; i < room_count(&s->rooms); i++) {
+		s->rooms.list->v[i].room->refs++;
+		room_drop_member(table, s->rooms.list->v[i]);
 	}
 }
 
-void room_forget_all(struct room_memberships *left)
+void room_forget_all(struct session *s)
 {
-	for (uint32_t i = 0; i < left->n; i++)
-		room_unref(left->v[i].room);
-	free(left->v);
-	*left = (struct room_memberships){.v = NULL};
+	for (uint32_t i = 0; i < room_count(&s->rooms); i++)
+		room_unref(s->rooms.list->v[i].room);
+	free(s->rooms.list);
+	s->rooms.list = NULL;
 }
 
 void room_table_free(struct room_table *table)

@@ -19,8 +19,9 @@ struct conn;
 struct conn_group;
 struct session;
 
+/* What a broadcast needs of a member is its conn; who walks members touches nothing else. */
 struct room_member {
-	struct session *session;
+	struct conn *conn;
 	uint32_t slot; /* in the session's memberships */
 };
 
@@ -54,11 +55,25 @@ struct room_membership {
 	uint32_t shard; /* 0: here; else of far[shard - 1] */
 };
 
+struct room_list {
+	uint32_t n, cap;
+	struct room_membership v[];
+};
+
 /* Embedded in each session. */
 struct room_memberships {
-	struct room_membership *v;
-	uint32_t n, cap;
+	struct room_list *list; /* NULL: it was never in one */
 };
+
+/* How many they are, and the name of each. */
+static inline uint32_t room_count(const struct room_memberships *own)
+{
+	return own->list != NULL ? own->list->n : 0;
+}
+static inline const char *room_name(const struct room_memberships *own, uint32_t i)
+{
+	return own->list->v[i].room->name;
+}
 
 /* The rooms of one mount. */
 struct room_table {
@@ -72,19 +87,18 @@ struct room_table {
 /* The room of that name, or NULL. */
 struct room *room_find(const struct room_table *table, struct span name);
 
-/* Is the session that has these memberships in the room of that name? */
-bool room_has(const struct room_table *table, struct span name, const struct room_memberships *own);
+/* Is it in the room of that name? */
+bool room_has(const struct room_table *table, struct span name, const struct session *s);
 
 enum room_joined { ROOM_JOINED, ROOM_ALREADY, ROOM_NO_MEMORY };
-/* stub: the session's conn if that is another loop's, else NULL. */
-enum room_joined room_join(struct room_table *table, struct span name, struct session *session,
-			   struct room_memberships *own, struct conn *stub);
+/* The session has a conn. */
+enum room_joined room_join(struct room_table *table, struct span name, struct session *s);
 /* False: it was not a member. */
-bool room_leave(struct room_table *table, struct span name, struct room_memberships *own);
+bool room_leave(struct room_table *table, struct span name, struct session *s);
 /* Leaves all. The list stays, with a reference to each room, so that their names can still be read,
  * until room_forget_all. */
-void room_leave_all(struct room_table *table, struct room_memberships *own);
-void room_forget_all(struct room_memberships *left);
+void room_leave_all(struct room_table *table, struct session *s);
+void room_forget_all(struct session *s);
 
 /* The i-th of its n members. */
 struct session *room_session(const struct room *r, uint32_t i);

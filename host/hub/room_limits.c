@@ -48,13 +48,13 @@ static bool room_limits_sessions_ok(const struct mount *m, struct room_limits_st
 		const struct room_limits_step *now = &steps[i],
 					      *next = i + 1 < n ? &steps[i + 1] : NULL;
 		if (i == 0 || now[-1].session != now->session)
-			rooms = now->session->rooms.n;
+			rooms = room_count(&now->session->rooms);
 		bool same = next != NULL && next->session == now->session;
 		if (same && room_limits_compare_names(next->room, now->room) == 0)
 			continue;
-		rooms += (int)now->join - (int)room_has(&m->rooms, now->room, &now->session->rooms);
+		rooms += (int)now->join - (int)room_has(&m->rooms, now->room, now->session);
 		/* Whoever is above it already (a reload) may leave, and stay. */
-		if (!same && rooms > most && rooms > now->session->rooms.n)
+		if (!same && rooms > most && rooms > room_count(&now->session->rooms))
 			return false;
 	}
 	return true;
@@ -100,7 +100,7 @@ static bool room_limits_may_exceed(const struct mount *m, const struct commit *c
 		const struct session *s = command->kind == COMMAND_JOIN
 						  ? hub_find_session(m->hub, m, command->target)
 						  : NULL;
-		exceeds = s != NULL && (uint64_t)s->rooms.n + joins > q->rooms;
+		exceeds = s != NULL && (uint64_t)room_count(&s->rooms) + joins > q->rooms;
 	}
 	return exceeds;
 }

@@ -2,11 +2,59 @@
 
 #include <stdlib.h>
 
+struct session *session_new(struct mount *m, bool async)
+{
+	struct session *s = calloc(1, sizeof *s);
+	struct session_more_async *more = s != NULL && async ? calloc(1, sizeof *more) : NULL;
+	if (s == NULL || (async && more == NULL)) {
+		free(s);
+		return NULL;
+	}
+	s->mount = m;
+	s->magic = CHECK_SESSION;
+	s->more = more != NULL ? &more->more : NULL;
+	return s;
+}
+
+void session_attach(struct session *s, struct conn *c)
+{
+	CHECK(s->conn == NULL && conn_user(c) == NULL);
+	s->conn = c;
+	conn_set_user(c, s);
+}
+
+void session_detach(struct session *s)
+{
+	struct conn *c = s->conn;
+	CHECK(session_of(c) == s);
+	s->conn = NULL;
+	conn_set_user(c, s->mount);
+	conn_release(c);
+}
+
+void session_free(struct session *s)
+{
+	CHECK_IS(s, CHECK_SESSION);
+	if (s->more != NULL)
+		free(s->more->reason);
+	free(s->more);
+	free(s->data);
+	s->magic = CHECK_GONE;
+	free(s);
+}
+
 struct session_more *session_more(struct session *s)
 {
 	if (s->more == NULL)
 		s->more = calloc(1, sizeof *s->more);
 	return s->more;
+}
+
+void session_drop(struct session *s, uint32_t messages)
+{
+	struct session_more *more = messages > 0 ? session_more(s) : NULL;
+	if (more != NULL)
+		more->dropped += messages;
 }
 
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT])

@@ -1,8 +1,10 @@
-/* session: a connection as the hub sees it. It lies in the conn's own memory, from the acceptance
- * of the upgrade until its close event was handled. */
+/* session: a client as the hub knows it, from the acceptance of its upgrade until its close event
+ * was handled: identity, rooms, state, events, timers. Its socket is a conn (net/conn.h), which has
+ * memory of its own: session_attach gives it one, session_detach takes it away. */
 #ifndef TOVA_HUB_SESSION_H
 #define TOVA_HUB_SESSION_H
 
+#include "base/check.h"
 #include "common/id.h"
 #include "hub/event.h"
 #include "hub/room.h"
@@ -19,27 +21,37 @@ struct session_id {
 /* What only some sessions need. It stays until the session is over. */
 struct session_more {
 	struct timer *timers;
+	char *reason;	  /* what its close event will say, with a NUL behind it; NULL: none */
+	uint32_t dropped; /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
-	char *reason; /* what its close event will say, with a NUL behind it; NULL: none */
+	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
+};
+
+/* The same where the handler settles later: memory for its close event is there from the start. */
+struct session_more_async {
+	struct session_more more;
+	struct event_held close_event;
 };
 
 /* Each idle connection pays for what stands here. */
 struct session {
 	struct mount *mount;
+	union {
+		struct conn *conn;
+		struct session *over_next; /* once it is over: see hub_session_over */
+	};
 	uint64_t local; /* the id's second half; 0: the session is over */
 	struct room_memberships rooms;
-	uint32_t place;	  /* in the mount's array of sessions, once it is settled */
-	uint32_t dropped; /* messages it did not get for reading too slowly */
-	struct lane lane; /* its events */
-	void *data;	  /* the handler's; NULL without */
-	void *route;	  /* which worker serves it; the handler's */
-	/* its close event, or its upgrade while that is being asked about */
-	struct event_held *last_event;
+	/* its events; its upgrade is `current` while that is being asked about */
+	struct lane lane;
+	void *data;		   /* the handler's; NULL without */
+	void *route;		   /* which worker serves it; the handler's */
 	struct session_more *more; /* or NULL; see session_more */
-	uint16_t magic;		   /* CHECK_SESSION, once it is one */
-	uint16_t close_code;
-	uint16_t data_len; /* bytes */
-	uint8_t blame;	   /* deaths of workers that are laid to its events; the handler's */
+	union {
+		uint32_t place;	     /* in the mount's array of sessions, while it is there */
+		uint16_t close_code; /* once it has ended */
+	};
+	uint16_t magic;	  /* CHECK_SESSION */
 	bool settled : 1; /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;  /* not read from, because its handler is behind */
 	/* has left everything; commands that name it do nothing; `rooms` are those that it was
@@ -49,22 +61,58 @@ struct session {
 	bool victim : 1;       /* reads too slowly: will be ended after the commit */
 	bool slow : 1;	       /* messages are given up because it reads too slowly */
 	bool memory_limit : 1; /* and a victim for that */
-	/* the commit that is being applied has closed it: what follows in that is not sent to it */
-	bool parting : 1;
+	bool closing : 1;      /* its close event was taken */
 };
 
-static inline struct conn *session_conn(struct session *s)
+/* Without one yet: for an upgrade that was accepted, or is asked about. async: its handler settles
+ * later. NULL without memory. */
+struct session *session_new(struct mount *m, bool async);
+/* Of one that nobody knows any more. */
+void session_free(struct session *s);
+
+/* Whose conn is it? It has a session. */
+static inline struct session *session_of(const struct conn *c)
 {
-	return conn_of_session(s);
+	struct session *s = conn_user(c);
+	CHECK_IS(s, CHECK_SESSION);
+	return s;
 }
 
-/* What is rarely there, made if need be; NULL without memory. */
+/* What its socket belongs to; of a conn that was released, what it belonged to. */
+static inline struct mount *session_mount_of(const struct conn *c)
+{
+	return c->released ? conn_user(c) : session_of(c)->mount;
+}
+
+/* The session gets the conn, which has no user yet. */
+void session_attach(struct session *s, struct conn *c);
+/* It has none any more; the conn, which is about to end or has, is released. */
+void session_detach(struct session *s);
+
+static inline struct conn *session_conn(const struct session *s)
+{
+	return s->conn;
+}
+
+/* What is rarely there, made if need be; NULL without memory. Where the handler settles later it is
+ * always there. */
 struct session_more *session_more(struct session *s);
+/* Messages it did not get for reading too slowly. Without memory to count them they are not. */
+void session_drop(struct session *s, uint32_t messages);
+static inline uint32_t session_dropped(const struct session *s)
+{
+	return s->more != NULL ? s->more->dropped : 0;
+}
 /* What its close event says. */
 static inline struct span session_close_reason(const struct session *s)
 {
 	return s->more != NULL ? (struct span){s->more->reason, s->more->reason_len}
 			       : (struct span){0};
+}
+/* What a handler that settles later keeps with it. */
+static inline struct span session_state(const struct session *s)
+{
+	return s->more != NULL ? (struct span){s->data, s->more->data_len} : (struct span){0};
 }
 
 /* See common/id.h. */

@@ -43,7 +43,7 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *
 		if (sent == CONN_SENT)
 			return;
 	}
-	s->dropped++;
+	session_drop(s, 1);
 	hub->loop->stats.dropped++;
 	/* answers fill its queue: it is the oldest message that can go */
 	if (sent == CONN_FULL && policy == MOUNT_SLOW_DROP_OLDEST && !own)
@@ -54,7 +54,7 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *
 
 bool slow_consumer_heavy(struct conn *c)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
 	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && !s->victim && conn_lighten(c)) {
 		slow_consumer_begin(hub, s);
@@ -74,9 +74,9 @@ void slow_consumer_relieved(void *ctx)
 
 void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	s->dropped += messages;
+	session_drop(s, messages);
 	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
 	hub_mark_victim(hub, s);
 	hub_end_victims(hub);
@@ -84,7 +84,7 @@ void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages
 
 void slow_consumer_began(struct conn *c)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	slow_consumer_begin(s->mount->hub, s);
 }
 
@@ -102,9 +102,9 @@ void slow_consumer_close(struct hub *hub, struct session *s)
 
 void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
-	struct session *s = conn_session(c);
+	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	s->dropped += messages;
+	session_drop(s, messages);
 	if (s->slow && !gone)
 		slow_consumer_log(hub, s, LOG_INFO, "the connection has caught up");
 	slow_consumer_end(hub, s);

@@ -24,7 +24,7 @@ void slow_consumer_relieved(void *ctx);
 /* Messages that it did not get. */
 static inline uint32_t slow_consumer_dropped(struct session *s)
 {
-	return s->dropped + conn_load(session_conn(s)).given_up;
+	return session_dropped(s) + conn_load(session_conn(s)).given_up;
 }
 
 #endif

@@ -25,9 +25,9 @@ static struct span state_found(const struct mount *m, const struct commit *c,
 		if (c->commands[i - 1].kind == COMMAND_SET &&
 		    c->commands[i - 1].target == c->commands[index].target)
 			return commit_text(c, &c->commands[i - 1]);
-	return (struct span){s->data, s->data == NULL		     ? 0
-				      : handler_is_async(m->handler) ? s->data_len
-								     : m->data_size};
+	return handler_is_async(m->handler)
+		       ? session_state(s)
+		       : (struct span){s->data, s->data != NULL ? m->data_size : 0};
 }
 
 static bool state_holds(const struct mount *m, const struct commit *c, uint32_t index)

@@ -1001,13 +1001,9 @@ void conns_set_tls(struct conns *s, struct tls_server *tls)
 }
 
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
-		size_t session_size, const struct conn_limits *limits)
+		const struct conn_limits *limits)
 {
-	*s = (struct conns){.loop = loop,
-			    .ops = ops,
-			    .ctx = ctx,
-			    .session_size = session_size,
-			    .lent = &loop->lent};
+	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .lent = &loop->lent};
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
 	squeeze_init(&s->squeeze, &loop->chunks, &loop->stats);
@@ -1073,7 +1069,7 @@ static bool conn_begin_tls(struct conn *c, uint8_t group)
 bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind)
 {
 	CHECK(loop_is_own(s->loop));
-	struct conn *c = conns_reserve_dirty(s) ? calloc(1, sizeof *c + s->session_size) : NULL;
+	struct conn *c = conns_reserve_dirty(s) ? malloc(sizeof *c) : NULL;
 	if (c == NULL) {
 		close(fd);
 		return false;

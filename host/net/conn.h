@@ -1,10 +1,9 @@
 /* conn: one socket, from the accepted descriptor to its end: request head, HTTP answer or upgrade,
  * frames, close handshake.
  *
- * conn knows nothing of mounts and rooms. What it reads goes up through struct conn_ops; above it,
- * each conn carries `session_size` bytes for whoever uses it (conn_session), which live as long as
- * the conn does: until the socket is closed and, where an upgrade was accepted, conn_release was
- * called.
+ * conn knows nothing of mounts, rooms and sessions. What it reads goes up through struct conn_ops;
+ * whoever takes part there keeps a pointer in it (conn_user). Its memory goes when the socket is
+ * closed and, where an upgrade was asked for, conn_release was called: its user may live longer.
  */
 #ifndef TOVA_NET_CONN_H
 #define TOVA_NET_CONN_H
@@ -90,10 +89,11 @@ struct conn_more {
 };
 
 /* What a broadcast touches of each member lies in front, in one cache line of memory. An idle
- * connection is this, the session behind it, and some words in tables: whatever is added here is
- * paid for by each. */
+ * connection is this, its session, and some words in tables: whatever is added here is paid for by
+ * each. */
 struct conn {
 	struct conns *conns;
+	void *user;		/* see conn_user */
 	struct conn_more *more; /* or NULL; see conn_more */
 	struct outq out;
 	int fd;
@@ -103,7 +103,7 @@ struct conn {
 	uint8_t family;	 /* of the peer's address */
 	bool dirty : 1, to_free : 1;
 	bool corked : 1;	  /* conn_cork */
-	bool released : 1;	  /* nobody above uses the session */
+	bool released : 1;	  /* nobody above speaks to it any more */
 	bool ended : 1;		  /* the end was told, or was asked for from above */
 	bool fin : 1;		  /* nothing is written behind what is queued */
 	bool eof : 1;		  /* the peer's stream has ended */
@@ -272,7 +272,6 @@ struct conns {
 	struct poller poller;
 	const struct conn_ops *ops;
 	void *ctx;
-	size_t session_size;
 	struct conn_limits limits;
 	struct conn_list waits[CONN_WAITS];
 	struct loop_timer tick;
@@ -312,7 +311,7 @@ struct conns {
 
 /* False with errno on failure; conns_free is called all the same. */
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
-		size_t session_size, const struct conn_limits *limits);
+		const struct conn_limits *limits);
 /* For what is read from now on. */
 void conns_set_limits(struct conns *s, const struct conn_limits *limits);
 /* What is shown to and demanded of those that are accepted from now on and speak TLS; NULL is
@@ -343,14 +342,15 @@ struct conn_kind {
  * if its address may not come in. */
 bool conn_add(struct conns *s, int fd, const struct address *remote, const struct conn_kind *kind);
 
-static inline void *conn_session(struct conn *c)
+/* Whoever takes part above, since an upgrade was asked for; NULL: nobody yet. */
+static inline void *conn_user(const struct conn *c)
 {
-	return c + 1;
+	return c->user;
 }
 
-static inline struct conn *conn_of_session(void *session)
+static inline void conn_set_user(struct conn *c, void *user)
 {
-	return (struct conn *)session - 1;
+	c->user = user;
 }
 
 /* The conn if it is a stub, else NULL; and which loop has its socket: 0 is the hub's. */
@@ -434,7 +434,7 @@ void conn_cut(struct conn *c, const char *why);
 /* More output of this conn is about to come: what is queued may wait for it, at most about a
  * millisecond. */
 void conn_cork(struct conn *c, bool on);
-/* The session is not needed any more. */
+/* Nobody speaks to it any more; what its user is then is known to the conn_ops alone. */
 void conn_release(struct conn *c);
 /* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection
  * is gone. */

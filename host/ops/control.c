@@ -144,7 +144,7 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_string(o, span_of(id));
 	codec_member_text(o, "mount", span_of(s->mount->path));
 	codec_member_text(o, "remote", span_of(conn_remote_text(session_conn(s), remote)));
-	codec_member_uint(o, "rooms", s->rooms.n);
+	codec_member_uint(o, "rooms", room_count(&s->rooms));
 	codec_member_uint(o, "events", s->lane.sequence);
 	codec_member_uint(o, "waiting", conn_load(session_conn(s)).waiting);
 	codec_member_uint(o, "dropped", slow_consumer_dropped(s));

@@ -100,7 +100,8 @@ struct channel_array {
 struct channel_block {
 	void *memory;
 	uint8_t *data;
-	size_t size, len; /* bytes of the memory, and of the message */
+	size_t size, len;      /* bytes of the memory, and of the message */
+	struct budget *budget; /* in which it counts meanwhile; NULL: in none */
 };
 
 struct channel_accept {

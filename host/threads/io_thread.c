@@ -16,9 +16,9 @@
 /* bytes of a message that goes over with its memory, if it has memory of its own */
 #define IO_THREAD_BLOCK_MIN 4096
 
-/* Behind each conn. */
+/* The user of each conn that has asked for an upgrade. */
 struct io_thread_conn {
-	struct conn *stub; /* NULL: it has not asked for an upgrade */
+	struct conn *conn, *stub;
 	TAILQ_ENTRY(io_thread_conn) link, shown_link;
 	struct budget *budget; /* of its mount */
 	const char *why;       /* what is owed */
@@ -69,10 +69,10 @@ static void io_thread_due(struct io_thread *s, struct io_thread_conn *sc)
 static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 {
 	struct io_thread *s = ctx;
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = malloc(sizeof *sc);
 	struct channel_upgrade *u;
 	struct channel_record *record = NULL;
-	struct conn *stub = remote_conn_stub_new(c, s->remote_conn.stubs.session_size);
+	struct conn *stub = sc != NULL ? remote_conn_stub_new(c) : NULL;
 	struct tls_facts tls;
 	conn_tls_facts(c, &tls);
 	size_t subject = tls.subject != NULL ? strlen(tls.subject) + 1 : 0,
@@ -84,11 +84,13 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 	if (record == NULL) {
 		if (stub != NULL)
 			remote_conn_stub_free(stub);
+		free(sc);
 		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"),
 			      "no memory for another connection");
 		return;
 	}
-	*sc = (struct io_thread_conn){.stub = stub};
+	*sc = (struct io_thread_conn){.conn = c, .stub = stub};
+	conn_set_user(c, sc);
 	record->conn = stub;
 	u = (struct channel_upgrade *)record->bytes;
 	*u = (struct channel_upgrade){.local = conn_local(c),
@@ -119,7 +121,7 @@ static void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code,
 			       size_t len, const char *why)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r = channel_up(&s->remote_conn.channel, CHANNEL_ENDED,
 					      sizeof(struct channel_ended) + len);
 	io_thread_leave_list(s, sc);
@@ -141,9 +143,9 @@ static void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code,
 /* What people and the log are told of it. */
 static void io_thread_show_load(struct io_thread *s, struct io_thread_conn *sc)
 {
-	struct conn_load load = conn_load(conn_of_session(sc));
+	struct conn_load load = conn_load(sc->conn);
 	load.given_up += sc->dropped;
-	remote_conn_show(&s->remote_conn, sc->stub, &load);
+	remote_conn_show(sc->stub, &load);
 	if (sc->shown)
 		return;
 	sc->shown = true;
@@ -163,7 +165,7 @@ static void io_thread_break(struct conn *c, const char *why)
 static bool io_thread_ready(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	if (sc->paused || sc->owes || ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
@@ -177,8 +179,8 @@ static bool io_thread_ready(struct conn *c)
 static struct channel_record *io_thread_put_message(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct channel_block block = {.len = len};
-	struct budget *b = ((struct io_thread_conn *)conn_session(c))->budget;
+	struct budget *b = ((struct io_thread_conn *)conn_user(c))->budget;
+	struct channel_block block = {.len = len, .budget = b};
 	if (len >= IO_THREAD_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
 	struct channel_record *r =
@@ -204,14 +206,14 @@ static void io_thread_on_message(struct conn *c, enum frame_opcode opcode, uint8
 		io_thread_break(c, "no memory for its message");
 		return;
 	}
-	r->conn = ((struct io_thread_conn *)conn_session(c))->stub;
+	r->conn = ((struct io_thread_conn *)conn_user(c))->stub;
 	r->code = (uint16_t)opcode;
 	io_thread_ready(c);
 }
 
 static struct budget *io_thread_budget(struct conn *c)
 {
-	return ((struct io_thread_conn *)conn_session(c))->budget;
+	return ((struct io_thread_conn *)conn_user(c))->budget;
 }
 
 static void io_thread_on_dropped(struct conn *c, uint32_t n)
@@ -221,13 +223,13 @@ static void io_thread_on_dropped(struct conn *c, uint32_t n)
 	/* it is counted, and what counts next will be told */
 	if (r == NULL)
 		return;
-	r->conn = ((struct io_thread_conn *)conn_session(c))->stub;
+	r->conn = ((struct io_thread_conn *)conn_user(c))->stub;
 	r->cost = n;
 }
 
 static void io_thread_tell_slow(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r =
 		sc->slow ? NULL
 			 : channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_SLOW, 0);
@@ -242,7 +244,7 @@ static void io_thread_tell_slow(struct conn *c)
  * hub's loop. */
 static bool io_thread_on_heavy(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	if (sc->drops && !sc->unsent && conn_lighten(c)) {
 		io_thread_tell_slow(c);
 		return true;
@@ -270,7 +272,7 @@ static void io_thread_on_relieved(void *ctx)
 
 static void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_GAVE_UP, 0);
 	sc->slow = false;
@@ -282,13 +284,15 @@ static void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 	r->flag = gone;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	remote_conn_show(&io_thread_of(c)->remote_conn, sc->stub,
+	remote_conn_show(sc->stub,
 			 &(struct conn_load){.given_up = 0}); /* they are the hub's from now on */
 }
 
 static void io_thread_on_withdrawn(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
+	if (io_thread_of(c)->ended) /* see io_thread_on_gone */
+		return;
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_WITHDRAWN, 0);
 	if (r != NULL) {
@@ -301,7 +305,7 @@ static void io_thread_on_withdrawn(struct conn *c)
 
 static void io_thread_on_unanswered(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNANSWERED, 0);
 	if (r != NULL)
@@ -310,39 +314,44 @@ static void io_thread_on_unanswered(struct conn *c)
 
 static void io_thread_on_drained(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
+	bool probed = sc != NULL && sc->probed; /* not while it answers a request */
 	struct channel_record *r =
-		sc->probed ? channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DRAINED, 0)
-			   : NULL;
+		probed ? channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DRAINED, 0)
+		       : NULL;
+	if (!probed)
+		return;
+	sc->probed = false;
 	if (r != NULL)
 		r->conn = sc->stub;
-	else if (sc->probed)
+	else
 		io_thread_break(c, "no memory to go on with it");
-	sc->probed = false;
 }
 
 static bool io_thread_on_gone(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r;
-	if (sc->stub == NULL)
+	if (sc == NULL)
 		return true;
 	io_thread_leave_list(s, sc);
 	if (sc->shown)
 		TAILQ_REMOVE(&s->shown, sc, shown_link);
 	sc->shown = false;
 	if (s->ended) { /* the main thread speaks: nobody else knows the stub */
-		s->remote_conn.stubs.count--;
-		remote_conn_stub_free(sc->stub);
+		remote_conn_forget(&s->remote_conn, sc->stub);
+		free(sc);
 		return true;
 	}
 	r = channel_up(&s->remote_conn.channel, CHANNEL_GONE, 0);
-	if (r != NULL)
-		r->conn = sc->stub;
-	else
+	if (r == NULL) {
 		loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
-	return r != NULL;
+		return false;
+	}
+	r->conn = sc->stub;
+	free(sc);
+	return true;
 }
 
 static const struct conn_ops io_thread_ops = {
@@ -367,7 +376,7 @@ static const struct conn_ops io_thread_ops = {
 /* The hub thinks that it was sent, until it is told. */
 static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNSENT, 0);
 	if (r == NULL) {
@@ -386,7 +395,7 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 static void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
 			      enum outgoing_slow policy)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	if ((sent != CONN_FULL && sent != CONN_NO_MEMORY) || sc->unsent)
 		return;
 	if (sent == CONN_FULL && policy != OUTGOING_CLOSE && !own) {
@@ -411,7 +420,7 @@ static void io_thread_withdraw(struct conn *c)
 
 static void io_thread_probe(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_session(c);
+	struct io_thread_conn *sc = conn_user(c);
 	if (c->state == CONN_DEAD || c->ended) /* which the hub knows, or will */
 		return;
 	sc->probed = true;
@@ -434,8 +443,8 @@ static void io_thread_accept(struct io_thread *s, struct conn *c, const struct c
 	const char *why;
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
-	((struct io_thread_conn *)conn_session(c))->budget = a->budget;
-	((struct io_thread_conn *)conn_session(c))->drops = r->code == OUTGOING_DROP_OLDEST;
+	((struct io_thread_conn *)conn_user(c))->budget = a->budget;
+	((struct io_thread_conn *)conn_user(c))->drops = r->code == OUTGOING_DROP_OLDEST;
 	/* it was parsed before, from the same bytes */
 	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) !=
 	    REQUEST_OK)
@@ -704,13 +713,13 @@ static void io_thread_on_retry(void *arg)
 	while ((sc = TAILQ_FIRST(&s->owing)) != NULL && io_thread_pay(s, sc)) {
 		io_thread_leave_list(s, sc);
 		if (sc->breaks)
-			conn_abort(conn_of_session(sc));
+			conn_abort(sc->conn);
 	}
 	while ((sc = TAILQ_FIRST(&s->paused)) != NULL &&
 	       ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX / 2) {
 		bool done = sc == last;
 		io_thread_leave_list(s, sc);
-		conn_pause(conn_of_session(sc), CONN_PAUSE_HUB, false);
+		conn_pause(sc->conn, CONN_PAUSE_HUB, false);
 		if (done)
 			break;
 	}
@@ -727,7 +736,7 @@ static void io_thread_on_show(void *arg)
 	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
 		next = TAILQ_NEXT(sc, shown_link);
 		io_thread_show_load(s, sc);
-		struct conn *c = conn_of_session(sc);
+		struct conn *c = sc->conn;
 		if (c->out.stalled || sc->dropped > 0)
 			continue;
 		TAILQ_REMOVE(&s->shown, sc, shown_link);
@@ -735,8 +744,8 @@ static void io_thread_on_show(void *arg)
 	}
 	LIST_FOREACH(h, &s->conns.memory_limits.list, link)
 	{
-		sc = conn_session(h->conn);
-		if (sc->stub != NULL)
+		sc = conn_user(h->conn);
+		if (sc != NULL)
 			io_thread_show_load(s, sc);
 	}
 	if (!TAILQ_EMPTY(&s->shown))
@@ -787,8 +796,7 @@ static bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned
 	s->loop = loop_new(all->here->loop->log);
 	if (s->loop == NULL)
 		return false;
-	bool ok = conns_init(&s->conns, s->loop, &io_thread_ops, s, sizeof(struct io_thread_conn),
-			     &all->here->limits);
+	bool ok = conns_init(&s->conns, s->loop, &io_thread_ops, s, &all->here->limits);
 	s->conns.later = true;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = listeners_on_freed;

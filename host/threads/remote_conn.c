@@ -10,9 +10,10 @@
 
 #define REMOTE_CONN_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
 
-/* Behind each stub's session. */
+/* What stands for a conn of another loop here. */
 struct remote_conn_stub {
-	struct remote_conn_message *first, *last; /* parked */
+	struct conn conn;
+	struct remote_conn_message *last; /* of a ring of those that are parked: first behind it */
 	_Atomic uint32_t waiting, held, given_up,
 		unread; /* written by the other loop: see conn_load */
 	/* bytes that were sent when it was asked whether they are gone; 0: it was not */
@@ -36,7 +37,7 @@ static struct remote_conn *remote_conn_of(const struct conn *c)
 
 static struct remote_conn_stub *remote_conn_stub(struct conn *c)
 {
-	return (struct remote_conn_stub *)((char *)conn_session(c) + c->conns->session_size);
+	return (struct remote_conn_stub *)c;
 }
 
 /* A small one, that always finds room. */
@@ -56,11 +57,12 @@ static void remote_conn_copy_frame(struct channel_frame *to, const struct slice 
 	memcpy(to->bytes, slice_bytes(frame), frame->len);
 }
 
-struct conn *remote_conn_stub_new(struct conn *peer, size_t session_size)
+struct conn *remote_conn_stub_new(struct conn *peer)
 {
 	struct address remote = conn_remote(peer);
-	struct conn *c = calloc(1, sizeof *c + session_size + sizeof(struct remote_conn_stub));
-	if (c == NULL)
+	struct remote_conn_stub *stub = calloc(1, sizeof *stub);
+	struct conn *c = &stub->conn;
+	if (stub == NULL)
 		return NULL;
 	c->fd = -1;
 	c->magic = CHECK_CONN;
@@ -68,14 +70,13 @@ struct conn *remote_conn_stub_new(struct conn *peer, size_t session_size)
 	c->peer = peer;
 	if (conn_set_remote(c, &remote))
 		return c;
-	free(c);
+	free(stub);
 	return NULL;
 }
 
-void remote_conn_show(const struct remote_conn *f, struct conn *stub, const struct conn_load *load)
+void remote_conn_show(struct conn *stub, const struct conn_load *load)
 {
-	struct remote_conn_stub *to =
-		(struct remote_conn_stub *)((char *)conn_session(stub) + f->stubs.session_size);
+	struct remote_conn_stub *to = remote_conn_stub(stub);
 	atomic_store_explicit(&to->waiting, load->stalled ? load->waiting : 0,
 			      memory_order_relaxed);
 	atomic_store_explicit(&to->held, load->held, memory_order_relaxed);
@@ -102,7 +103,16 @@ void remote_conn_stub_free(struct conn *c)
 	CHECK_IS(c, CHECK_CONN);
 	free(c->more);
 	c->magic = CHECK_GONE;
-	free(c);
+	free(remote_conn_stub(c));
+}
+
+void remote_conn_forget(struct remote_conn *f, struct conn *stub)
+{
+	bool told = stub->conns != NULL;
+	if (told && stub->waiting == CONN_WAIT_ASK && !stub->released)
+		f->stubs.ops->withdrawn(stub);
+	f->stubs.count -= told;
+	remote_conn_stub_free(stub);
 }
 
 /* --- what the hub asks of a stub -------------------------------------------------------------- */
@@ -251,12 +261,6 @@ static void remote_conn_hold(struct conn *c, bool hold)
 	remote_conn_put(remote_conn_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
 }
 
-static void remote_conn_release(struct conn *c)
-{
-	c->released = true;
-	remote_conn_put(remote_conn_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
-}
-
 /* --- groups ----------------------------------------------------------------------------------- */
 
 static struct remote_conn_group *remote_conn_group(struct conn_group *g)
@@ -377,7 +381,7 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 		    REQUEST_OK) {
 		remote_conn_abort(
 			c); /* for want of memory: it was parsed before, from the same bytes */
-		remote_conn_release(c);
+		conn_release(c);
 		return;
 	}
 	r->head = (struct span){(const char *)u->head, used};
@@ -450,10 +454,10 @@ static void remote_conn_park(struct conn *c, enum frame_opcode opcode, const uin
 	}
 	if (b != NULL)
 		budget_add(&b->input, m->block.size);
+	m->block.budget = b;
+	m->next = stub->last != NULL ? stub->last->next : m;
 	if (stub->last != NULL)
 		stub->last->next = m;
-	else
-		stub->first = m;
 	stub->last = m;
 }
 
@@ -462,12 +466,14 @@ static void remote_conn_unpark(struct conn *c, bool all)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
 	struct remote_conn_message *m;
-	while ((m = stub->first) != NULL && (all || c->out.bytes <= c->conns->limits.queue_max)) {
-		stub->first = m->next;
-		if (stub->first == NULL)
+	while (stub->last != NULL && (all || c->out.bytes <= c->conns->limits.queue_max)) {
+		m = stub->last->next;
+		if (m == stub->last)
 			stub->last = NULL;
+		else
+			stub->last->next = m->next;
 		size_t size = m->block.size;
-		struct budget *b = remote_conn_budget(c);
+		struct budget *b = m->block.budget;
 		if (remote_conn_takes_messages(c))
 			remote_conn_tell(c, m->opcode,
 					 m->block.memory != NULL ? m->block.data : m->bytes, m->len,
@@ -479,12 +485,19 @@ static void remote_conn_unpark(struct conn *c, bool all)
 	}
 }
 
+static void remote_conn_release(struct conn *c)
+{
+	c->released = true;
+	remote_conn_unpark(c, true); /* it has ended, and so nobody hears of them */
+	remote_conn_put(remote_conn_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);
+}
+
 static void remote_conn_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *bytes,
 				   size_t len, struct channel_block *block)
 {
 	if (!remote_conn_takes_messages(c))
 		return;
-	if (remote_conn_stub(c)->first != NULL || c->out.bytes > c->conns->limits.queue_max)
+	if (remote_conn_stub(c)->last != NULL || c->out.bytes > c->conns->limits.queue_max)
 		remote_conn_park(c, opcode, bytes, len, block);
 	else
 		remote_conn_tell(c, opcode, bytes, len, block);
@@ -493,7 +506,7 @@ static void remote_conn_on_message(struct conn *c, enum frame_opcode opcode, uin
 static void remote_conn_on_block(struct conn *c, enum frame_opcode opcode,
 				 struct channel_block *block)
 {
-	struct budget *b = remote_conn_budget(c);
+	struct budget *b = block->budget;
 	size_t size = block->size;
 	remote_conn_on_message(c, opcode, block->data, block->len, block);
 	free(block->memory);
@@ -534,7 +547,7 @@ static void remote_conn_on_withdrawn(struct conn *c)
 
 static void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 {
-	remote_conn_unpark(c, true); /* it has ended, and so nobody hears of them */
+	CHECK(remote_conn_stub(c)->last == NULL);
 	f->stubs.count--;
 	remote_conn_stub_free(c);
 }
@@ -733,7 +746,6 @@ bool remote_conn_init(struct remote_conn *f, uint8_t shard, struct conns *here, 
 		.loop = here->loop,
 		.ops = here->ops,
 		.ctx = here->ctx,
-		.session_size = here->session_size,
 		.limits = here->limits,
 		.remote = &remote_conn_ops,
 		.remote_ctx = f,
@@ -754,6 +766,8 @@ void remote_conn_free(struct remote_conn *f)
 	while (f->channel.up.last != NULL && (r = channel_take_up(&f->channel)) != NULL)
 		if (r->kind == CHANNEL_GONE)
 			remote_conn_on_gone(f, r->conn);
+		else if (r->kind == CHANNEL_WITHDRAWN && r->conn->waiting == CONN_WAIT_ASK)
+			f->stubs.ops->withdrawn(r->conn);
 		else if (r->kind == CHANNEL_BLOCK)
 			free(((const struct channel_block *)r->bytes)->memory);
 		else if (r->kind == CHANNEL_DEAL)

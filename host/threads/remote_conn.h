@@ -1,9 +1,8 @@
-/* far: connections whose sockets another loop has, as the hub's loop sees them.
+/* remote_conn: connections whose sockets another loop has, as the hub's loop sees them.
  *
- * Each is a stub: a struct conn with a session behind it, as every conn has. The
- * table of functions that is in its conns (conn_remote) passes what is asked on to the other loop
- * (threads/io_thread.h), where the real conn does it; what that conn tells comes in here and goes
- * to the conn_ops.
+ * Each is a stub: a struct conn without a socket. The table of functions that is in its conns
+ * (conn_remote) passes what is asked on to the other loop (threads/io_thread.h), where the real
+ * conn does it; what that conn tells comes in here and goes to the conn_ops.
  */
 #ifndef TOVA_THREADS_REMOTE_CONN_H
 #define TOVA_THREADS_REMOTE_CONN_H
@@ -56,10 +55,12 @@ void remote_conn_adopt(struct remote_conn *f, int fd, const struct address *remo
 		       const struct conn_kind *kind);
 
 /* For io_thread.c: a stub that nobody knows yet; NULL without memory. Its own loop frees it. */
-struct conn *remote_conn_stub_new(struct conn *peer, size_t session_size);
+struct conn *remote_conn_stub_new(struct conn *peer);
 void remote_conn_stub_free(struct conn *c);
+/* For io_thread.c, when its loop has ended: the same for one that the hub may know. */
+void remote_conn_forget(struct remote_conn *f, struct conn *stub);
 /* For io_thread.c: what its conn holds, for conn_load. */
-void remote_conn_show(const struct remote_conn *f, struct conn *stub, const struct conn_load *load);
+void remote_conn_show(struct conn *stub, const struct conn_load *load);
 
 /* For io_thread.c: what the other loop has of a group. */
 struct remote_conn_group {

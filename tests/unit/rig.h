@@ -186,7 +186,7 @@ static inline struct rig *rig_new(const struct conn_limits *limits, uint32_t dat
 	ck_assert(hub_init(&r->hub, r->loop));
 	conn_ops = hub_conn_ops;
 	conn_ops.request = rig_request;
-	ck_assert(conns_init(&r->conns, r->loop, &conn_ops, &r->hub, HUB_SESSION_SIZE, limits));
+	ck_assert(conns_init(&r->conns, r->loop, &conn_ops, &r->hub, limits));
 	conns_set_budgets(&r->conns, &r->hub.budgets, 0);
 	r->mount = mount_new(&r->hub, "/");
 	r->handler = (struct handler){.ops = &ops,
@@ -288,6 +288,8 @@ static inline void rig_read(struct rig *r, int client, void *p, size_t n)
 		ssize_t got = rig_receive(r, client, (char *)p + have, n - have);
 		ck_assert_msg(got >= 0, "the stream of %d ended; the handler was told: %s", client,
 			      r->said);
+		if (got > 0)
+			end = rig_seconds() + RIG_PATIENCE_S;
 		ck_assert_msg(rig_seconds() < end, "nothing comes for %d; the handler was told: %s",
 			      client, r->said);
 		have += (size_t)got;

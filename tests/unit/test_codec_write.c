@@ -39,6 +39,9 @@ static struct codec_out out;
 static struct hub hub;
 static struct mount mount;
 static struct session session;
+static struct session_more more;
+static struct conns loop_conns; /* of this loop */
+static struct conn conn;
 static struct room_table rooms;
 static struct stats stats;
 static json_t *batch;
@@ -52,6 +55,11 @@ static void setup(void)
 	allocations_left = 0;
 	memset(&out, 0, sizeof out);
 	memset(&session, 0, sizeof session);
+	memset(&more, 0, sizeof more);
+	conn = (struct conn){.conns = &loop_conns};
+	session.magic = CHECK_SESSION;
+	session.more = &more;
+	session_attach(&session, &conn);
 	hub.host_id = 0x0123456789abcdefu;
 	session.local = 0xfedcba9876543210u;
 	stats = (struct stats){.pushes = 0};
@@ -64,7 +72,7 @@ static void setup(void)
 static void leave(void)
 {
 	if (!left)
-		room_leave_all(&rooms, &session.rooms);
+		room_leave_all(&rooms, &session);
 	left = true;
 }
 
@@ -81,7 +89,7 @@ static void teardown(void)
 	forget();
 	codec_free(&out);
 	leave();
-	room_forget_all(&session.rooms);
+	room_forget_all(&session);
 	room_table_free(&rooms);
 }
 
@@ -284,7 +292,7 @@ START_TEST(streams)
 	h.event.message.binary = (_i & 1) != 0;
 	if (_i & 2) {
 		session.data = (void *)(state + ((_i & 4) != 0 ? 0 : 2)); /* bytes, or text */
-		session.data_len = 5;
+		more.data_len = 5;
 	}
 	codec_reset(&out);
 	codec_event(&out, &hub, &mount, &h);
@@ -313,7 +321,7 @@ START_TEST(streams)
 	}
 	ck_assert_uint_eq(at, n);
 	session.data = NULL;
-	session.data_len = 0;
+	more.data_len = 0;
 	codec_free(&piecewise);
 }
 END_TEST
@@ -356,20 +364,20 @@ START_TEST(states)
 	h.event.message.len = 7;
 	session.data = state;
 	memcpy(state, "text \xe2\x82\xac\0", 9);
-	session.data_len = 9;
+	more.data_len = 9;
 	json_t *o = event(&h);
 	member_is(o, "state", state, 9);
 	has_no(o, "state_bin");
 	/* Bytes of both: the state's come first. */
 	memset(state, 0xF0, sizeof state);
-	session.data_len = sizeof state;
+	more.data_len = sizeof state;
 	h.event.message.binary = true;
 	o = event(&h);
 	binary_is(o, "state_bin", state, sizeof state);
 	binary_is(o, "bin", "message", 7);
 	has_no(o, "state");
 	ck_assert_uint_eq(used_binary, n_binary);
-	session.data_len = 0; /* none was set */
+	more.data_len = 0; /* none was set */
 	o = event(&h);
 	has_no(o, "state");
 	has_no(o, "state_bin");
@@ -403,8 +411,7 @@ END_TEST
 
 static void join(const char *name, size_t n)
 {
-	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session, &session.rooms, NULL),
-			 ROOM_JOINED);
+	ck_assert_int_eq(room_join(&rooms, (struct span){name, n}, &session), ROOM_JOINED);
 }
 
 START_TEST(closes)
@@ -651,7 +658,7 @@ START_TEST(dead_letters)
 		has_no(o, "bin");
 	}
 	session.data = bytes;
-	session.data_len = 100;
+	more.data_len = 100;
 	h.event.message.binary = false;
 	h.event.message.bytes = (uint8_t *)"text\n";
 	h.event.message.len = 5;

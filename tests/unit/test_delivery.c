@@ -414,9 +414,9 @@ static enum handler_result look_at_close(struct rig *rig, const struct hub_event
 		commit_join(c, local, SPAN("one"));
 		commit_join(c, local, SPAN("two"));
 	} else if (e->kind == EVENT_CLOSE) {
-		ck_assert_uint_eq(e->close.rooms->n, 2);
+		ck_assert_uint_eq(room_count(e->close.rooms), 2);
 		for (uint32_t i = 0; i < 2; i++)
-			rig_say(rig, "/%s", e->close.rooms->v[i].room->name);
+			rig_say(rig, "/%s", room_name(e->close.rooms, i));
 		rig_say(rig, "/%.*s", (int)e->close.reason.n, e->close.reason.p);
 		/* It has left already, its id is known to nobody, and what names it is counted. */
 		ck_assert_ptr_null(room_find(&rig->mount->rooms, SPAN("one")));

@@ -103,7 +103,7 @@ static void start(uint32_t head_ms)
 	t.piece = 1000;
 	t.loop = loop_new(NULL);
 	ck_assert_ptr_nonnull(t.loop);
-	ck_assert(conns_init(&t.conns, t.loop, &ops, &t, 0, &limits));
+	ck_assert(conns_init(&t.conns, t.loop, &ops, &t, &limits));
 }
 
 static void stop(void)

@@ -246,7 +246,7 @@ static enum handler_result pour(struct rig *rig, const struct hub_event *e, stru
 		commit_join(c, rig->clients[2].local, SPAN("another"));
 		commit_send(c, e->session->local, false, "done", 4);
 	} else if (e->kind == EVENT_CLOSE) {
-		rig_say(rig, "/%u", e->close.rooms->n);
+		rig_say(rig, "/%u", room_count(e->close.rooms));
 	}
 	return HANDLER_DONE;
 }

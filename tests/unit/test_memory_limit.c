@@ -119,7 +119,7 @@ static enum handler_result pour_to_all(struct rig *rig, const struct hub_event *
 		for (int i = 2; i <= 9; i++)
 			commit_join(c, rig->clients[i].local, SPAN("room"));
 	} else if (e->kind == EVENT_CLOSE) {
-		rig_say(rig, "/%u", e->close.rooms->n);
+		rig_say(rig, "/%u", room_count(e->close.rooms));
 	}
 	return HANDLER_DONE;
 }

@@ -15,6 +15,8 @@
 static struct stats stats;
 static struct room_table table;
 static struct session *sessions[SESSIONS];
+static struct conns loop_conns; /* of this loop */
+static struct conn conns[SESSIONS];
 static bool model[SESSIONS][ROOMS];
 
 static void setup(void)
@@ -22,15 +24,19 @@ static void setup(void)
 	stats = (struct stats){0};
 	table = (struct room_table){.key = {1, 2}, .stats = &stats};
 	memset(model, 0, sizeof model);
-	for (int i = 0; i < SESSIONS; i++)
+	for (int i = 0; i < SESSIONS; i++) {
 		sessions[i] = calloc(1, sizeof *sessions[i]);
+		sessions[i]->magic = CHECK_SESSION;
+		conns[i] = (struct conn){.conns = &loop_conns};
+		session_attach(sessions[i], &conns[i]);
+	}
 }
 
 static void teardown(void)
 {
 	for (int i = 0; i < SESSIONS; i++) {
-		room_leave_all(&table, &sessions[i]->rooms);
-		room_forget_all(&sessions[i]->rooms);
+		room_leave_all(&table, sessions[i]);
+		room_forget_all(sessions[i]);
 		free(sessions[i]);
 	}
 	ck_assert_uint_eq(table.n, 0);
@@ -48,12 +54,12 @@ static struct span name_of(int room)
 
 static enum room_joined join(int session, int room)
 {
-	return room_join(&table, name_of(room), sessions[session], &sessions[session]->rooms, NULL);
+	return room_join(&table, name_of(room), sessions[session]);
 }
 
 static bool leave(int session, int room)
 {
-	return room_leave(&table, name_of(room), &sessions[session]->rooms);
+	return room_leave(&table, name_of(room), sessions[session]);
 }
 
 /* Every room can be found or is not there, and the arrays of both sides point at each other. */
@@ -76,21 +82,21 @@ static void check_all(void)
 		ck_assert_uint_le(r->n, r->here.cap);
 		ck_assert_uint_eq(r->refs, 1);
 		for (uint32_t m = 0; m < r->n; m++) {
-			const struct room_memberships *own = &r->here.members[m].session->rooms;
+			const struct room_list *own =
+				session_of(r->here.members[m].conn)->rooms.list;
 			wrong += r->here.members[m].slot >= own->n ||
 				 own->v[r->here.members[m].slot].room != r ||
 				 own->v[r->here.members[m].slot].slot != m;
 		}
 	}
 	for (int i = 0; i < SESSIONS; i++) {
-		const struct room_memberships *own = &sessions[i]->rooms;
+		const struct room_list *own = sessions[i]->rooms.list;
 		uint32_t n = 0;
 		for (int k = 0; k < ROOMS; k++)
 			n += model[i][k];
-		ck_assert_uint_eq(own->n, n);
-		for (uint32_t m = 0; m < own->n; m++)
-			wrong += own->v[m].room->here.members[own->v[m].slot].session !=
-					 sessions[i] ||
+		ck_assert_uint_eq(room_count(&sessions[i]->rooms), n);
+		for (uint32_t m = 0; m < n; m++)
+			wrong += own->v[m].room->here.members[own->v[m].slot].conn != &conns[i] ||
 				 !model[i][atoi(own->v[m].room->name + 5)];
 	}
 	ck_assert_uint_eq(wrong, 0);
@@ -105,7 +111,7 @@ START_TEST(twice_is_once)
 {
 	ck_assert_int_eq(join(0, 7), ROOM_JOINED);
 	ck_assert_int_eq(join(0, 7), ROOM_ALREADY);
-	ck_assert_uint_eq(sessions[0]->rooms.n, 1);
+	ck_assert_uint_eq(room_count(&sessions[0]->rooms), 1);
 	ck_assert_uint_eq(stats.memberships, 1);
 	ck_assert(leave(0, 7));
 	ck_assert(!leave(0, 7));
@@ -133,9 +139,9 @@ END_TEST
 START_TEST(names_are_compared_whole)
 {
 	struct session *s = sessions[0];
-	ck_assert_int_eq(room_join(&table, SPAN("a"), s, &s->rooms, NULL), ROOM_JOINED);
-	ck_assert_int_eq(room_join(&table, SPAN("ab"), s, &s->rooms, NULL), ROOM_JOINED);
-	ck_assert_int_eq(room_join(&table, SPAN("A"), s, &s->rooms, NULL), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("a"), s), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("ab"), s), ROOM_JOINED);
+	ck_assert_int_eq(room_join(&table, SPAN("A"), s), ROOM_JOINED);
 	ck_assert_ptr_ne(room_find(&table, SPAN("a")), room_find(&table, SPAN("ab")));
 	ck_assert_ptr_null(room_find(&table, SPAN("abc")));
 	ck_assert_uint_eq(stats.rooms, 3);
@@ -150,21 +156,22 @@ START_TEST(left_rooms_keep_their_names)
 		join(0, k);
 	for (int k = 0; k < 10; k++)
 		join(1, k);
-	room_leave_all(&table, &sessions[0]->rooms);
+	room_leave_all(&table, sessions[0]);
 	ck_assert_uint_eq(stats.rooms, 10);
 	ck_assert_uint_eq(stats.memberships, 10);
 	for (int k = 10; k < 20; k++)
 		ck_assert_ptr_null(room_find(&table, name_of(k)));
 	join(2, 15);
-	room_leave_all(&table, &sessions[1]->rooms);
-	ck_assert_uint_eq(sessions[0]->rooms.n, 20);
+	room_leave_all(&table, sessions[1]);
+	ck_assert_uint_eq(room_count(&sessions[0]->rooms), 20);
 	for (int k = 0; k < 20; k++) {
-		ck_assert_str_eq(sessions[0]->rooms.v[k].room->name, name_of(k).p);
-		ck_assert_ptr_ne(sessions[0]->rooms.v[k].room, room_find(&table, name_of(15)));
+		ck_assert_str_eq(sessions[0]->rooms.list->v[k].room->name, name_of(k).p);
+		ck_assert_ptr_ne(sessions[0]->rooms.list->v[k].room,
+				 room_find(&table, name_of(15)));
 	}
-	room_forget_all(&sessions[0]->rooms);
-	room_forget_all(&sessions[1]->rooms);
-	ck_assert_uint_eq(sessions[0]->rooms.n, 0);
+	room_forget_all(sessions[0]);
+	room_forget_all(sessions[1]);
+	ck_assert_uint_eq(room_count(&sessions[0]->rooms), 0);
 	ck_assert_uint_eq(room_find(&table, name_of(15))->n, 1);
 }
 END_TEST
@@ -174,26 +181,30 @@ START_TEST(a_room_shrinks)
 {
 	enum { N = 5000 };
 	struct session **many = calloc(N, sizeof *many);
+	struct conn *their_conns = calloc(N, sizeof *their_conns);
 	for (int i = 0; i < N; i++) {
 		many[i] = calloc(1, sizeof **many);
-		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i], &many[i]->rooms, NULL),
-				 ROOM_JOINED);
+		many[i]->magic = CHECK_SESSION;
+		their_conns[i] = (struct conn){.conns = &loop_conns};
+		session_attach(many[i], &their_conns[i]);
+		ck_assert_int_eq(room_join(&table, SPAN("big"), many[i]), ROOM_JOINED);
 	}
 	const struct room *r = room_find(&table, SPAN("big"));
 	uint32_t most = r->here.cap;
 	ck_assert_uint_ge(most, N);
 	for (int i = 0; i < N - 3; i++) {
-		room_leave(&table, SPAN("big"), &many[i]->rooms);
+		room_leave(&table, SPAN("big"), many[i]);
 		ck_assert_uint_le(r->n, r->here.cap);
 	}
 	ck_assert_uint_lt(r->here.cap, most / 64);
 	for (int i = N - 3; i < N; i++)
-		ck_assert(room_leave(&table, SPAN("big"), &many[i]->rooms));
+		ck_assert(room_leave(&table, SPAN("big"), many[i]));
 	for (int i = 0; i < N; i++) {
-		room_forget_all(&many[i]->rooms);
+		room_forget_all(many[i]);
 		free(many[i]);
 	}
 	free(many);
+	free(their_conns);
 }
 END_TEST
 
@@ -205,13 +216,15 @@ START_TEST(leaving_all_touches_nobody_else)
 		join(k % 2, k);
 	for (int k = 0; k < 5; k++)
 		join(2, 2 * k);
-	struct room_membership *before = malloc(sessions[1]->rooms.n * sizeof *before);
-	memcpy(before, sessions[1]->rooms.v, sessions[1]->rooms.n * sizeof *before);
-	room_leave_all(&table, &sessions[2]->rooms);
-	room_forget_all(&sessions[2]->rooms);
-	for (uint32_t k = 0; k < sessions[1]->rooms.n; k++) /* not as memory, which has gaps */
-		ck_assert(before[k].room == sessions[1]->rooms.v[k].room &&
-			  before[k].slot == sessions[1]->rooms.v[k].slot);
+	struct room_membership *before = malloc(room_count(&sessions[1]->rooms) * sizeof *before);
+	memcpy(before, sessions[1]->rooms.list->v,
+	       room_count(&sessions[1]->rooms) * sizeof *before);
+	room_leave_all(&table, sessions[2]);
+	room_forget_all(sessions[2]);
+	for (uint32_t k = 0; k < room_count(&sessions[1]->rooms);
+	     k++) /* not as memory, which has gaps */
+		ck_assert(before[k].room == sessions[1]->rooms.list->v[k].room &&
+			  before[k].slot == sessions[1]->rooms.list->v[k].slot);
 	ck_assert_uint_eq(stats.rooms, ROOMS);
 	ck_assert_uint_eq(stats.memberships, ROOMS);
 	free(before);
@@ -238,8 +251,8 @@ START_TEST(random_against_a_model)
 				ck_abort_msg("step %d: leave of %d from %d", step, i, k);
 			model[i][k] = false;
 		} else {
-			room_leave_all(&table, &sessions[i]->rooms);
-			room_forget_all(&sessions[i]->rooms);
+			room_leave_all(&table, sessions[i]);
+			room_forget_all(sessions[i]);
 			memset(model[i], 0, sizeof model[i]);
 		}
 		if (step % 1000 == 0)

@@ -97,17 +97,18 @@ static int plugin_on_message(struct plugin *p, const struct hub_event *e)
 static int plugin_on_close(struct plugin *p, const struct hub_event *e)
 {
 	const struct room_memberships *left = e->close.rooms;
-	const char **rooms = left->n > 0 ? malloc(left->n * sizeof *rooms) : NULL;
+	uint32_t n = room_count(left);
+	const char **rooms = n > 0 ? malloc(n * sizeof *rooms) : NULL;
 	tova_close why = {
 		.size = sizeof why,
 		.code = e->close.code,
 		.reason = e->close.reason.n > 0 ? e->close.reason.p : "",
 		.reason_len = e->close.reason.n,
 		.rooms = rooms,
-		.n_rooms = rooms != NULL ? left->n : 0,
+		.n_rooms = rooms != NULL ? n : 0,
 	};
 	for (size_t i = 0; i < why.n_rooms; i++)
-		rooms[i] = left->v[i].room->name;
+		rooms[i] = room_name(left, (uint32_t)i);
 	int result = p->now->lib.plugin.on_close(&p->now->api,
 						 plugin_ws(p->base.mount->hub, e->session), &why);
 	free(rooms);

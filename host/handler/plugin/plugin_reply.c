@@ -36,14 +36,14 @@ static int reply_rooms(struct plugin_instance *i, const struct event_query *q, t
 {
 	const struct mount *m = i->plugin->base.mount;
 	const struct session *s = hub_find_session(m->hub, m, q->session);
-	if (s == NULL || s->rooms.n == 0)
+	if (s == NULL || room_count(&s->rooms) == 0)
 		return hand_over(i, reply, NULL);
-	const char **list = malloc(s->rooms.n * sizeof *list);
+	const char **list = malloc(room_count(&s->rooms) * sizeof *list);
 	if (list == NULL)
 		return no_memory(i);
-	for (uint32_t k = 0; k < s->rooms.n; k++)
-		list[k] = s->rooms.v[k].room->name;
-	reply->count = s->rooms.n;
+	for (uint32_t k = 0; k < room_count(&s->rooms); k++)
+		list[k] = room_name(&s->rooms, k);
+	reply->count = room_count(&s->rooms);
 	reply->rooms = list;
 	return hand_over(i, reply, list);
 }

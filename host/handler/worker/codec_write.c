@@ -307,10 +307,9 @@ static void put_close(struct codec_out *o, const struct hub_event *e)
 	codec_member_text(o, "reason", e->close.reason);
 	key(o, "rooms");
 	RAW(o, "[");
-	for (uint32_t i = 0; i < e->close.rooms->n; i++) {
-		const struct room *r = e->close.rooms->v[i].room;
+	for (uint32_t i = 0; i < room_count(e->close.rooms); i++) {
 		codec_raw(o, ",", i > 0);
-		codec_string(o, (struct span){r->name, r->len});
+		codec_string(o, span_of(room_name(e->close.rooms, i)));
 	}
 	RAW(o, "]");
 }
@@ -389,9 +388,9 @@ static void put_event(struct codec_out *o, const struct hub *hub, const struct e
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
-	if (s != NULL && s->data_len > 0)
-		put_bytes(o, "state", "state_bin", s->data, s->data_len,
-			  !utf8_valid(s->data, s->data_len));
+	struct span state = s != NULL ? session_state(s) : (struct span){0};
+	if (state.n > 0)
+		put_bytes(o, "state", "state_bin", state.p, state.n, !utf8_valid(state.p, state.n));
 }
 
 /* What an event says but for a message's bytes. */
@@ -486,8 +485,9 @@ void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct e
 	if (e->session != NULL) {
 		session_id_text(hub_session_id(hub, e->session), id);
 		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
-		if (e->session->data_len > 0)
-			put_base64(o, "state_base64", e->session->data, e->session->data_len);
+		struct span state = session_state(e->session);
+		if (state.n > 0)
+			put_base64(o, "state_base64", state.p, state.n);
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);

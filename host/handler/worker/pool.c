@@ -176,7 +176,7 @@ void pool_give(struct handler *h, struct event_held *e)
 	struct pool *p = pool_of(h);
 	struct worker *w;
 	e->with = NULL;
-	if (e->suspect || (e->event.session != NULL && e->event.session->blame > 0) ||
+	if (e->suspect || (e->event.session != NULL && e->event.session->lane.blame > 0) ||
 	    (p->record > 0 && suspect_is_newcomer(p, e))) {
 		suspect_add(p, e);
 		return;

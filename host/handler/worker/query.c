@@ -103,13 +103,13 @@ static void query_rooms(struct codec_out *o, const struct mount *m, struct codec
 	session_id_parse(codec_text(&item->conn), &id);
 	const struct session *s =
 		id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
-	uint32_t n = s != NULL ? s->rooms.n : 0;
+	uint32_t n = s != NULL ? room_count(&s->rooms) : 0;
 	if (s == NULL)
 		codec_member_raw(o, "unknown", "true");
 	list_begin(o, "rooms", n);
 	for (uint32_t i = 0; i < n; i++) {
 		codec_raw(o, ",", i > 0);
-		codec_string(o, (struct span){s->rooms.v[i].room->name, s->rooms.v[i].room->len});
+		codec_string(o, span_of(room_name(&s->rooms, i)));
 	}
 	codec_raw(o, "]", 1);
 }

@@ -56,7 +56,7 @@ bool suspect_is_newcomer(const struct pool *p, const struct event_held *e)
 static struct event_queue *suspect_queue(struct pool *p, const struct event_held *e)
 {
 	const struct session *s = e->event.session;
-	if (e->blame > 0 || (s != NULL && s->blame > 0))
+	if (e->blame > 0 || (s != NULL && s->lane.blame > 0))
 		return &p->suspects;
 	if (s != NULL && s->ended)
 		return &p->parted;
@@ -344,7 +344,8 @@ static void suspect_try_shelved(struct pool *p)
 static void suspect_wait(struct pool *p, struct event_held *e)
 {
 	const struct session *s = e->event.session;
-	unsigned beyond = s != NULL && s->blame > p->max_attempts ? s->blame - p->max_attempts : 0;
+	unsigned beyond =
+		s != NULL && s->lane.blame > p->max_attempts ? s->lane.blame - p->max_attempts : 0;
 	uint64_t ms = (uint64_t)SUSPECT_WAIT_MS << (beyond < 8 ? beyond : 8);
 	if (beyond == 0)
 		suspect_add(p, e);
@@ -360,8 +361,8 @@ void suspect_blame(struct pool *p, struct event_held *e)
 		p->dying_at = suspect_now(p);
 	if (e->blame < p->max_attempts)
 		e->blame++;
-	if (s != NULL && s->blame < UINT8_MAX)
-		s->blame++;
+	if (s != NULL && s->lane.blame < UINT8_MAX)
+		s->lane.blame++;
 	if (p->bad_said || (e->blame >= p->max_attempts && suspect_is_bad_deploy(p, e)))
 		suspect_shelve(p, e);
 	else if (e->blame >= p->max_attempts)
@@ -452,9 +453,11 @@ void suspect_settled(struct pool *p, struct event_held *e)
 {
 	struct session *s = e->event.session;
 	/* That a connection was told of a quarantine says nothing of what killed its worker. */
-	bool innocent = e->event.kind != EVENT_ERROR || s == NULL || s->blame == 0 || e->blame > 0;
-	if (s != NULL && s->blame > 0)
-		s->blame = s->blame > e->blame + 1 ? (uint8_t)(s->blame - e->blame - 1) : 0;
+	bool innocent =
+		e->event.kind != EVENT_ERROR || s == NULL || s->lane.blame == 0 || e->blame > 0;
+	if (s != NULL && s->lane.blame > 0)
+		s->lane.blame =
+			s->lane.blame > e->blame + 1 ? (uint8_t)(s->lane.blame - e->blame - 1) : 0;
 	p->others_settled += !e->suspect;
 	if (!innocent)
 		return;
