@@ -3,7 +3,8 @@
  *
  * Change log of the interface. Same major number and no newer minor than the host's is the whole
  * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
- * slow, dropped, rate_dropped, refused, limited
+ * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
+ * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -38,6 +39,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #ifdef __cplusplus
@@ -45,7 +47,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 2
+#define TOVA_ABI_MINOR 3
 
 /* --- values ----------------------------------------------------------------------------------- */
 
@@ -184,6 +186,8 @@ typedef struct tova_query {
 	size_t room_len;
 	tova_ws ws;  /* ROOMS */
 	uint64_t id; /* yours; handed back with the answer */
+	/* Since 1.3: yours, too: for whom you ask */
+	tova_ws asker;
 } tova_query;
 
 /* Counters since the host started, over all mounts. */
@@ -212,6 +216,8 @@ typedef struct tova_reply {
 	const tova_ws *connections; /* MEMBERS, CONNECTIONS */
 	const char *const *rooms;   /* ROOMS */
 	const tova_stats *stats;    /* STATS */
+	/* Since 1.3: what the query had; it may be gone meanwhile. Use tova_asker() */
+	tova_ws asker;
 } tova_reply;
 
 /* What is being handled. ws and sequence never change when an event is delivered again, so a
@@ -299,6 +305,14 @@ struct tova_host {
 	 * is the data as the event was given it, whatever the callback has changed. */
 	int (*set_if)(tova_mount *m, tova_ws ws, const void *data, size_t len, const void *if_data,
 		      size_t if_len);
+	/* Since 1.3 [loop]. The text as JSON has it, in quotes, with a NUL behind it; valid until
+	 * the callback returns. NULL for text that is not UTF-8 or too long: the callback fails
+	 * then. */
+	const char *(*quote)(tova_mount *m, const char *text, size_t len);
+	/* Since 1.3 [loop]. The "sub" of the token with which the event's connection came
+	 * (--jwt-key), valid until the callback returns; NULL without one, and in events of the
+	 * mount. */
+	const char *(*subject)(tova_mount *m);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -399,6 +413,15 @@ static inline tova_payload tova_keyed(const char *text, const char *key)
 	return p;
 }
 
+/* The same with a conflation key: for binary ones, and for what came in. */
+static inline tova_payload tova_with_key(tova_payload p, const char *key)
+{
+	p.size = sizeof p;
+	p.key = key;
+	p.key_len = key != NULL ? strlen(key) : 0;
+	return p;
+}
+
 /* Text that ends in NUL. */
 static inline int tova_send(tova_mount *m, tova_ws ws, const char *text)
 {
@@ -487,12 +510,27 @@ static inline int tova_every(tova_mount *m, const char *name, uint64_t id, uint6
 	return tova_every_ws(m, TOVA_NONE, name, id, delay_ms, period_ms);
 }
 
+/* Once, after that time, for the mount. */
+static inline int tova_after(tova_mount *m, const char *name, uint64_t id, uint64_t delay_ms)
+{
+	return tova_every_ws(m, TOVA_NONE, name, id, delay_ms, 0);
+}
+
+/* The same for one connection, with which it goes. */
+static inline int tova_after_ws(tova_mount *m, tova_ws ws, const char *name, uint64_t id,
+				uint64_t delay_ms)
+{
+	return tova_every_ws(m, ws, name, id, delay_ms, 0);
+}
+
 static inline int tova_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
 {
 	return m->host->cancel_timer(m, ws, name);
 }
 
-static inline int tova_query_room(tova_mount *m, uint32_t kind, const char *room, uint64_t id)
+/* asker: for whom; tova_asker() of the answer has it again. */
+static inline int tova_query_room_for(tova_mount *m, uint32_t kind, const char *room, tova_ws asker,
+				      uint64_t id)
 {
 	tova_query q;
 	memset(&q, 0, sizeof q);
@@ -501,11 +539,18 @@ static inline int tova_query_room(tova_mount *m, uint32_t kind, const char *room
 	q.room = room;
 	q.room_len = strlen(room);
 	q.id = id;
+	q.asker = asker;
 	return m->host->query(m, &q);
 }
 
+static inline int tova_query_room(tova_mount *m, uint32_t kind, const char *room, uint64_t id)
+{
+	return tova_query_room_for(m, kind, room, TOVA_NONE, id);
+}
+
 /* ROOMS with a connection; CONNECTIONS and STATS with TOVA_NONE. */
-static inline int tova_query_ws(tova_mount *m, uint32_t kind, tova_ws ws, uint64_t id)
+static inline int tova_query_ws_for(tova_mount *m, uint32_t kind, tova_ws ws, tova_ws asker,
+				    uint64_t id)
 {
 	tova_query q;
 	memset(&q, 0, sizeof q);
@@ -513,7 +558,19 @@ static inline int tova_query_ws(tova_mount *m, uint32_t kind, tova_ws ws, uint64
 	q.kind = kind;
 	q.ws = ws;
 	q.id = id;
+	q.asker = asker;
 	return m->host->query(m, &q);
+}
+
+static inline int tova_query_ws(tova_mount *m, uint32_t kind, tova_ws ws, uint64_t id)
+{
+	return tova_query_ws_for(m, kind, ws, TOVA_NONE, id);
+}
+
+/* TOVA_NONE also from a host that is older than 1.3. */
+static inline tova_ws tova_asker(const tova_reply *r)
+{
+	return r->size >= offsetof(tova_reply, asker) + sizeof r->asker ? r->asker : TOVA_NONE;
 }
 
 static inline void *tova_data(tova_mount *m)
@@ -592,9 +649,50 @@ static inline const char *tova_claims(const tova_request *r)
 	return r->size >= offsetof(tova_request, claims) + sizeof r->claims ? r->claims : NULL;
 }
 
-static inline const char *tova_subject(const tova_request *r)
+static inline const char *tova_request_subject(const tova_request *r)
 {
 	return r->size >= offsetof(tova_request, subject) + sizeof r->subject ? r->subject : NULL;
+}
+
+/* Whose connection is the event's? In any callback; NULL also from a host that is older than
+ * 1.3. */
+static inline const char *tova_event_subject(tova_mount *m)
+{
+	if (m->host->size < offsetof(tova_host, subject) + sizeof m->host->subject)
+		return NULL;
+	return m->host->subject(m);
+}
+
+/* tova_subject(X) is one of these two: of a request, or of the event at hand, tova_subject(m). */
+#ifdef __cplusplus
+}
+static inline const char *tova_subject(const tova_request *r)
+{
+	return tova_request_subject(r);
+}
+static inline const char *tova_subject(tova_mount *m)
+{
+	return tova_event_subject(m);
+}
+extern "C" {
+#else
+#define tova_subject(X) \
+	(__extension__ _Generic((X), tova_mount *: tova_event_subject, \
+		       const tova_request *: tova_request_subject, \
+		       tova_request *: tova_request_subject)(X))
+#endif
+
+/* JSON text, for tova_sendf(m, ws, "{\"said\":%s}", tova_quote(m, said)). Never NULL: of what can
+ * not be quoted it is null, and the callback fails. For a host of 1.3 or later. */
+static inline const char *tova_quote_n(tova_mount *m, const char *text, size_t len)
+{
+	const char *quoted = text != NULL ? m->host->quote(m, text, len) : NULL;
+	return quoted != NULL ? quoted : "null";
+}
+
+static inline const char *tova_quote(tova_mount *m, const char *text)
+{
+	return tova_quote_n(m, text, text != NULL ? strlen(text) : 0);
 }
 
 /* Does the client speak TLS, with the host or with its proxy? 0 also from a host that is older than
@@ -632,6 +730,83 @@ TOVA_PRINTF_(2, 3) static inline int tova_fail(tova_mount *m, const char *format
 			     n < 0		       ? 0
 			     : (size_t)n < sizeof text ? (size_t)n
 						       : sizeof text - 1);
+}
+
+#define TOVA_FORMAT_ROOM_ 512 /* what is longer takes memory for a moment */
+
+/* Where it was written: `room`, or memory that is the caller's to free; NULL without memory. */
+static inline char *tova_format_(char room[TOVA_FORMAT_ROOM_], tova_payload *p_r,
+				 const char *format, va_list args)
+{
+	char *text = room;
+	va_list again;
+	int n;
+	va_copy(again, args);
+	n = vsnprintf(room, TOVA_FORMAT_ROOM_, format, args);
+	if (n >= TOVA_FORMAT_ROOM_) {
+		text = (char *)malloc((size_t)n + 1);
+		if (text != NULL)
+			n = vsnprintf(text, (size_t)n + 1, format, again);
+	}
+	va_end(again);
+	if (n < 0 && text != room)
+		free(text);
+	if (n < 0 || text == NULL)
+		return NULL;
+	*p_r = tova_text_n(text, (size_t)n);
+	return text;
+}
+
+/* printf to one connection. What can not be formatted fails the callback, with TOVA_E_ARG. */
+TOVA_PRINTF_(3, 4)
+static inline int tova_sendf(tova_mount *m, tova_ws ws, const char *format, ...)
+{
+	char room[TOVA_FORMAT_ROOM_], *text;
+	tova_payload p;
+	int result;
+	va_list args;
+	va_start(args, format);
+	text = tova_format_(room, &p, format, args);
+	va_end(args);
+	result = m->host->send(m, ws, text != NULL ? &p : NULL);
+	if (text != room)
+		free(text);
+	return result;
+}
+
+/* The same to all connections of the mount; exclude: TOVA_NONE for nobody. */
+TOVA_PRINTF_(3, 4)
+static inline int tova_broadcastf(tova_mount *m, tova_ws exclude, const char *format, ...)
+{
+	char room[TOVA_FORMAT_ROOM_], *text;
+	tova_payload p;
+	int result;
+	va_list args;
+	va_start(args, format);
+	text = tova_format_(room, &p, format, args);
+	va_end(args);
+	result = m->host->broadcast(m, text != NULL ? &p : NULL, exclude);
+	if (text != room)
+		free(text);
+	return result;
+}
+
+/* The same to the members of a room. */
+TOVA_PRINTF_(4, 5)
+static inline int tova_broadcastf_to(tova_mount *m, const char *name, tova_ws exclude,
+				     const char *format, ...)
+{
+	char room[TOVA_FORMAT_ROOM_], *text;
+	tova_payload p;
+	int result;
+	va_list args;
+	va_start(args, format);
+	text = tova_format_(room, &p, format, args);
+	va_end(args);
+	result = m->host->broadcast_to(m, name, strlen(name), text != NULL ? &p : NULL, exclude);
+	if (text != room)
+		free(text);
+	return result;
 }
 
 /* printf into the log, with the plugin's name and mount; at most 1,023 bytes. */

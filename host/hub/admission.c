@@ -165,6 +165,20 @@ static struct span admission_subprotocol(const struct mount *m, const struct eve
 	return any ? SPAN(TOKEN_SUBPROTOCOL) : chosen;
 }
 
+/* What the token says that is needed for as long as the connection lives. False without memory. */
+static bool admission_keep_token(struct mount *m, struct session *s,
+				 const struct token_claims *token)
+{
+	if (token == NULL)
+		return true;
+	if (token->subject != NULL) {
+		struct session_more *more = session_more(s);
+		if (more == NULL || (more->subject = strdup(token->subject)) == NULL)
+			return false;
+	}
+	return token->ends == 0 || timer_set_end(m, s, token->ends);
+}
+
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 			     const struct event_request *request, const struct event_answer *answer)
 {
@@ -176,8 +190,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 				 "no memory for another connection");
 		return;
 	}
-	bool limited = request->token != NULL && request->token->ends > 0;
-	if (limited && !timer_set_end(m, s, request->token->ends))
+	if (!admission_keep_token(m, s, request->token))
 		conn_abort(c);
 	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow,
 			     admission_subprotocol(m, request, answer),

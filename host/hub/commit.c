@@ -296,6 +296,7 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 		return c->error;
 	command->query.id = query->id;
 	command->query.kind = query->kind;
+	memcpy(command->query.asker, query->asker, sizeof command->query.asker);
 	c->n++;
 	return COMMIT_OK;
 }

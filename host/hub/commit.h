@@ -64,7 +64,7 @@ struct command {
 			uint64_t id, delay_ms, period_ms;
 		} timer;
 		struct {
-			uint64_t id;
+			uint64_t id, asker[2];
 			uint32_t kind;
 		} query;
 		struct {

@@ -72,9 +72,10 @@ enum event_query_kind {
 /* A question; it is answered from what is committed when its event is delivered. */
 struct event_query {
 	uint32_t kind;
-	uint64_t id;	  /* the asker's */
-	uint64_t session; /* local id, ROOMS */
-	struct span room; /* COUNT, MEMBERS */
+	uint64_t id;	   /* the asker's */
+	uint64_t asker[2]; /* the asker's, too: what it takes for a connection */
+	uint64_t session;  /* local id, ROOMS */
+	struct span room;  /* COUNT, MEMBERS */
 };
 
 /* One event. Pointers are borrowed until it has been handled. */

@@ -277,6 +277,7 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 		.kind = EVENT_REPLY,
 		.query = {.kind = command->query.kind,
 			  .id = command->query.id,
+			  .asker = {command->query.asker[0], command->query.asker[1]},
 			  .session = command->target,
 			  .room = commit_text(c, command)},
 	};

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "auth/token.h"
+
 struct session *session_new(struct mount *m, bool async)
 {
 	struct session *s = calloc(1, sizeof *s);
@@ -35,8 +37,10 @@ void session_detach(struct session *s)
 void session_free(struct session *s)
 {
 	CHECK_IS(s, CHECK_SESSION);
-	if (s->more != NULL)
+	if (s->more != NULL) {
 		free(s->more->reason);
+		free(s->more->subject);
+	}
 	free(s->more);
 	free(s->data);
 	s->magic = CHECK_GONE;
@@ -55,6 +59,14 @@ void session_drop(struct session *s, uint32_t messages)
 	struct session_more *more = messages > 0 ? session_more(s) : NULL;
 	if (more != NULL)
 		more->dropped += messages;
+}
+
+const char *session_event_subject(const struct hub_event *e)
+{
+	if (e->kind == EVENT_UPGRADE) /* there is no session yet */
+		return e->request->token != NULL ? e->request->token->subject : NULL;
+	const struct session *s = e->session;
+	return s != NULL && s->more != NULL ? s->more->subject : NULL;
 }
 
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT])

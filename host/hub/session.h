@@ -24,6 +24,7 @@ struct session_more {
 	char *reason;	  /* what its close event will say, with a NUL behind it; NULL: none */
 	uint32_t dropped; /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
+	char *subject;	   /* whose token it came with; NULL: none */
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
 };
 
@@ -114,6 +115,10 @@ static inline struct span session_state(const struct session *s)
 {
 	return s->more != NULL ? (struct span){s->data, s->more->data_len} : (struct span){0};
 }
+
+/* Whose connection the event is about, as its token says ("sub"); NULL: nobody's. Borrowed until
+ * the event is handled. */
+const char *session_event_subject(const struct hub_event *e);
 
 /* See common/id.h. */
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT]);

@@ -17,6 +17,7 @@ static const struct {
 	{SPAN("conn"), offsetof(struct batch_object, conn), true},
 	{SPAN("seq"), offsetof(struct batch_object, seq), false},
 	{SPAN("attempt"), offsetof(struct batch_object, attempt), false},
+	{SPAN("subject"), offsetof(struct batch_object, subject), true},
 	{SPAN("state"), offsetof(struct batch_object, state), true},
 	{SPAN("bin"), offsetof(struct batch_object, bin), false},
 	{SPAN("state_bin"), offsetof(struct batch_object, state_bin), false},
@@ -58,7 +59,7 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 {
 	struct span key;
 	/* One by one: to clear all of it costs more than to read a short object. */
-	o->t.p = o->conn.p = o->state.p = o->data.p = NULL;
+	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = NULL;
 	o->s = o->seq = o->run = o->bin = o->state_bin = 0;
 	o->attempt = 1;
 	o->has_bin = o->has_state_bin = false;

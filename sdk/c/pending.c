@@ -134,6 +134,8 @@ struct query *pending_make_query(const tova_query *q)
 	if (query == NULL)
 		return NULL;
 	*query = (struct query){.id = q->id, .kind = q->kind, .ws = q->ws, .room_len = room_len};
+	if (q->size >= offsetof(tova_query, asker) + sizeof q->asker)
+		query->asker = q->asker;
 	if (room_len > 0)
 		memcpy(query->room, q->room, room_len);
 	query->room[room_len] = '\0';

@@ -27,7 +27,7 @@ struct query {
 	struct query *next;
 	uint64_t q, id;
 	uint32_t kind;
-	tova_ws ws;
+	tova_ws ws, asker;
 	size_t room_len;
 	char room[]; /* with a NUL */
 };

@@ -78,7 +78,10 @@ static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_rep
 int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,
 		  const json_t *json)
 {
-	tova_reply reply = {.size = sizeof reply, .kind = query->kind, .id = query->id};
+	tova_reply reply = {.size = sizeof reply,
+			    .kind = query->kind,
+			    .id = query->id,
+			    .asker = query->asker};
 	reply.count = reply_counter(json, "count");
 	switch (query->kind) {
 	case TOVA_QUERY_MEMBERS:

@@ -4,6 +4,16 @@
 
 #include "worker.h"
 
+/* It is the same in most of the events that follow each other. */
+static void run_keep_subject(struct run *r, const char *subject)
+{
+	r->has_subject = subject != NULL;
+	if (subject != NULL && r->subject != NULL && strcmp(subject, r->subject) == 0)
+		return;
+	free(r->subject);
+	r->subject = subject != NULL ? strdup(subject) : NULL;
+}
+
 void run_begin(struct run *r, const struct task *t)
 {
 	r->link = t->link;
@@ -11,6 +21,7 @@ void run_begin(struct run *r, const struct task *t)
 	r->seq = t->event.sequence;
 	r->ws = t->event.ws;
 	r->outcome = RUN_UNDER_WAY;
+	run_keep_subject(r, t->subject);
 }
 
 static void run_keep(struct run *r, const void *state, size_t n)
@@ -41,6 +52,8 @@ struct task_facts run_next(const struct run *r)
 		.attempt = 1,
 		.has_ws = true,
 		.ws = r->ws,
+		.has_subject = r->has_subject,
+		.subject = r->subject,
 		.state = r->has_state ? r->state : NULL,
 		.state_len = r->state_len,
 	};
@@ -74,4 +87,11 @@ void run_clear(struct run *r)
 {
 	for (struct run_message *message; (message = run_take(r)) != NULL;)
 		free(message);
+}
+
+void run_free(struct run *r)
+{
+	run_clear(r);
+	free(r->subject);
+	free(r);
 }

@@ -30,6 +30,8 @@ struct run {
 	enum run_outcome outcome;
 	bool listed;			    /* among those that are settled later */
 	struct run_message *waiting, **end; /* set where something waits */
+	bool has_subject;
+	char *subject; /* whose connection it is */
 	bool has_state;
 	size_t state_len;
 	uint8_t state[RULES_DATA_MAX];
@@ -46,5 +48,6 @@ bool run_wait(struct run *r, bool binary, const void *bytes, size_t n);
 struct run_message *run_take(struct run *r);
 /* Forgets what waits. */
 void run_clear(struct run *r);
+void run_free(struct run *r);
 
 #endif

@@ -138,7 +138,7 @@ static int table_query(tova_mount *m, const tova_query *q)
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
-	if (q == NULL || q->size < sizeof *q || q->kind < TOVA_QUERY_COUNT ||
+	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
 	    q->kind > TOVA_QUERY_STATS)
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
@@ -198,6 +198,28 @@ static int table_fail(tova_mount *m, const char *text, size_t len)
 		t->fail[t->fail_len] = '\0';
 	}
 	return -1;
+}
+
+static const char *table_quote(tova_mount *m, const char *text, size_t len)
+{
+	struct task *t = task_of(m);
+	if (check(t, false) != TOVA_OK)
+		return NULL;
+	int limit = 0;
+	bool utf8 = text != NULL && utf8_valid(text, len);
+	const char *quoted = utf8 ? scratch_quote(&t->scratch, text, len, &limit) : NULL;
+	if (quoted == NULL)
+		commands_spoil(&t->commands, text == NULL ? TOVA_E_ARG
+					     : !utf8	  ? TOVA_E_UTF8
+					     : limit	  ? TOVA_E_LIMIT
+							  : TOVA_E_MEMORY);
+	return quoted;
+}
+
+static const char *table_subject(tova_mount *m)
+{
+	const struct task *t = task_of(m);
+	return check(t, false) == TOVA_OK ? t->subject : NULL;
 }
 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
@@ -325,6 +347,8 @@ const tova_host task_host = {
 	.ws_text = table_ws_text,
 	.ws_parse = table_ws_parse,
 	.set_if = table_set_if,
+	.quote = table_quote,
+	.subject = table_subject,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */
@@ -367,6 +391,8 @@ tova_mount *tova_worker_defer(tova_mount *m)
 	from->commands = (struct commands){0};
 	from->queries = NULL;
 	from->answer = (struct task_answer){0};
+	from->subject = NULL;
+	from->scratch = (struct scratch){0};
 	from->phase = TASK_SILENT;
 	from->deferred = true;
 	return &t->api;

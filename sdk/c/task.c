@@ -29,7 +29,10 @@ void task_begin_event(struct task *t, enum task_phase phase, const struct task_f
 	t->event.attempt = facts->attempt;
 	t->state = facts->state;
 	t->state_len = facts->state_len;
+	t->subject = facts->subject != NULL ? strdup(facts->subject) : NULL;
 	commands_begin(&t->commands, facts->ws);
+	if (t->subject == NULL && facts->has_subject) /* not to be taken for nobody */
+		commands_spoil(&t->commands, TOVA_E_MEMORY);
 }
 
 /* --- data ------------------------------------------------------------------------------------- */
@@ -201,6 +204,9 @@ void task_clear(struct task *t)
 		json_decref(t->json);
 	for (struct query *q; (q = t->queries) != NULL; free(q))
 		t->queries = q->next;
+	scratch_clear(&t->scratch);
+	free(t->subject);
+	t->subject = NULL;
 	buffer_free(&t->answer.headers);
 	buffer_free(&t->answer.body);
 	t->answer.status = 0;

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "batch.h"
+#include "common/scratch.h"
 #include "commands.h"
 #include "common/rules.h"
 #include "pending.h"
@@ -45,7 +46,9 @@ struct task_facts {
 	tova_ws ws;
 	const uint8_t *state; /* NULL: none. Lent until task_clear */
 	size_t state_len;
-	json_t *json; /* all of it, which the task takes over; NULL for a message */
+	bool has_subject;
+	const char *subject; /* lent for the call; NULL: there is none, or no memory for it */
+	json_t *json;	     /* all of it, which the task takes over; NULL for a message */
 };
 
 struct task {
@@ -63,6 +66,8 @@ struct task {
 	tova_event event;
 	const uint8_t *state; /* as it came */
 	size_t state_len;
+	char *subject; /* whose connection it is, or NULL */
+	struct scratch scratch;
 	/* What the handler wants. */
 	struct commands commands;
 	struct query *queries;

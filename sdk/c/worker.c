@@ -377,13 +377,16 @@ static void worker_message(struct worker *w, struct run *r, const struct task_fa
 static bool worker_read_facts(struct worker *w, const struct batch_object *o,
 			      struct task_facts *facts_r)
 {
-	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state);
+	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state),
+			   subject = batch_text(&o->subject);
 	if (state.p == NULL)
 		state = batch_state_bin(&w->in, o);
 	*facts_r = (struct task_facts){.s = o->s,
 				       .seq = o->seq,
 				       .attempt = (uint32_t)o->attempt,
 				       .has_ws = conn.p != NULL,
+				       .has_subject = subject.p != NULL,
+				       .subject = (const char *)subject.p,
 				       .state = state.p,
 				       .state_len = state.n};
 	struct span id = {(const char *)conn.p, conn.n};
@@ -477,7 +480,7 @@ static void worker_go_on_all(struct worker *w)
 			*at = r->next;
 			r->listed = false;
 			if (r != w->run)
-				free(r);
+				run_free(r);
 		}
 	}
 }

@@ -3,6 +3,8 @@
 
 static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 {
+	if (tova_subject(m) != nullptr && message->len == 0)
+		return tova_sendf(m, ws, "%s", tova_quote(m, tova_subject(m)));
 	return tova_ws_eq(ws, TOVA_NONE) ? tova_fail(m, "%s", "nobody")
 					 : tova_send_payload(m, ws, message);
 }

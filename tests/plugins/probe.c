@@ -19,6 +19,9 @@
  *	timer NAME ID DELAY PERIOD · wstimer WS NAME ID DELAY PERIOD
  *	cancel NAME · wscancel WS NAME
  *	query count|members|rooms|connections|stats ID ARGUMENT (JSON, to who asked)
+ *	after NAME ID DELAY (once, of the mount) · whose (tova_subject)
+ *	quote TEXT · quotes N (N texts of 1,000 bytes) · sendf N TEXT (with N blanks behind it)
+ *	sendf_to ROOM TEXT · sendf_all TEXT · with_key KEY BYTES
  *	wake · thread (a thread tries commands, then wakes) · later SCRIPT (run by the next wake)
  *	stall MS · event · myid · results (codes that the previous script's commands returned)
  *	counters · about · setting KEY · log LEVEL TEXT
@@ -65,12 +68,6 @@ struct hook {
 	char *script;
 };
 
-struct asked {
-	struct asked *next;
-	uint64_t id;
-	tova_ws ws;
-};
-
 struct opened {
 	struct opened *next;
 	tova_ws ws;
@@ -78,7 +75,6 @@ struct opened {
 
 struct probe {
 	struct hook *hooks;
-	struct asked *asked;
 	struct opened *opened;
 	char *later;		  /* script of the next wake */
 	int results[RESULTS_MAX]; /* of the previous callback with a script */
@@ -566,7 +562,7 @@ static int cmd_query(struct run *r, char *rest)
 	static const char *const kinds[] = {"",	     "count",	    "members",
 					    "rooms", "connections", "stats"};
 	const char *kind = word(&rest);
-	tova_query q = {.size = sizeof q, .id = number(&rest)};
+	tova_query q = {.size = sizeof q, .id = number(&rest), .asker = r->me};
 	for (uint32_t i = 1; i < sizeof kinds / sizeof kinds[0]; i++)
 		if (strcmp(kind, kinds[i]) == 0)
 			q.kind = i;
@@ -576,10 +572,70 @@ static int cmd_query(struct run *r, char *rest)
 		q.room_len = unescape(rest);
 		q.room = rest;
 	}
-	struct asked *a = calloc(1, sizeof *a);
-	*a = (struct asked){probe_of(r->m)->asked, q.id, r->me};
-	probe_of(r->m)->asked = a;
 	return r->m->host->query(r->m, &q);
+}
+
+static int cmd_after(struct run *r, char *rest)
+{
+	char *name = word(&rest);
+	unescape(name);
+	uint64_t id = number(&rest);
+	return tova_after(r->m, name, id, number(&rest));
+}
+
+static int cmd_whose(struct run *r, char *rest)
+{
+	const char *subject = tova_subject(r->m);
+	(void)rest;
+	return tova_sendf(r->m, r->me, "%s", subject != NULL ? tova_quote(r->m, subject) : "null");
+}
+
+static int cmd_quote(struct run *r, char *rest)
+{
+	size_t n = unescape(rest);
+	return tova_sendf(r->m, r->me, "{\"said\":%s}", tova_quote_n(r->m, rest, n));
+}
+
+/* All of them are there until the callback returns. */
+static int cmd_quotes(struct run *r, char *rest)
+{
+	char text[1001];
+	const char *first = tova_quote(r->m, "first");
+	memset(text, 'x', 1000);
+	text[1000] = '\0';
+	for (uint64_t n = number(&rest); n > 0; n--)
+		tova_quote(r->m, text);
+	return tova_send(r->m, r->me, first);
+}
+
+static int cmd_sendf(struct run *r, char *rest)
+{
+	uint64_t more = number(&rest);
+	unescape(rest);
+	return tova_sendf(r->m, r->me, "%s%*s", rest, (int)more, "");
+}
+
+static int cmd_sendf_to(struct run *r, char *rest)
+{
+	char *room = word(&rest);
+	unescape(room);
+	unescape(rest);
+	return tova_broadcastf_to(r->m, room, r->me, "%s to %s", rest, room);
+}
+
+static int cmd_sendf_all(struct run *r, char *rest)
+{
+	unescape(rest);
+	return tova_broadcastf(r->m, r->me, "%s to all", rest);
+}
+
+static int cmd_with_key(struct run *r, char *rest)
+{
+	char *key = word(&rest);
+	unescape(key);
+	size_t n = unescape(rest);
+	tova_payload p = tova_with_key(tova_binary(rest, n), key);
+	return tova_send_payload(r->m, r->me, &p);
 }
 
 static int cmd_wake(struct run *r, char *rest)
@@ -774,6 +830,14 @@ static const struct command {
 	{"cancel", cmd_cancel},
 	{"wscancel", cmd_wscancel},
 	{"query", cmd_query},
+	{"after", cmd_after},
+	{"whose", cmd_whose},
+	{"quote", cmd_quote},
+	{"quotes", cmd_quotes},
+	{"sendf", cmd_sendf},
+	{"sendf_to", cmd_sendf_to},
+	{"sendf_all", cmd_sendf_all},
+	{"with_key", cmd_with_key},
 	{"wake", cmd_wake},
 	{"later", cmd_later},
 	{"thread", cmd_thread},
@@ -882,11 +946,6 @@ static void stop(tova_mount *m)
 		me->hooks = h->next;
 		free(h->script);
 		free(h);
-	}
-	while (me->asked != NULL) {
-		struct asked *a = me->asked;
-		me->asked = a->next;
-		free(a);
 	}
 	while (me->opened != NULL) {
 		struct opened *o = me->opened;
@@ -1105,19 +1164,11 @@ static void text_reply(tova_mount *m, struct text *t, const tova_reply *r)
 
 static int on_reply(tova_mount *m, const tova_reply *reply)
 {
-	for (struct asked **at = &probe_of(m)->asked; *at != NULL; at = &(*at)->next) {
-		struct asked *a = *at;
-		if (a->id == reply->id) {
-			struct text t = {NULL, 0, 0};
-			tova_ws ws = a->ws;
-			*at = a->next;
-			free(a);
-			text_reply(m, &t, reply);
-			send_text(m, ws, &t);
-			return run_hook(m, ws, "reply");
-		}
-	}
-	return tova_fail(m, "an answer to nothing: %llu", (unsigned long long)reply->id);
+	struct text t = {NULL, 0, 0};
+	tova_ws asker = tova_asker(reply);
+	text_reply(m, &t, reply);
+	send_text(m, asker, &t);
+	return run_hook(m, asker, "reply");
 }
 
 static int on_wake(tova_mount *m)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from probe import KINDS, Host, Probe, kind_args, opened, plugin
+from probe import KINDS, Host, Probe, escape, kind_args, opened, plugin
 from tova_host import wait_until
 from wsclient import connect
 
@@ -31,6 +31,15 @@ def test_queries(probe):
     rooms, connections = c.query("rooms", a.id), c.query("connections")
     assert (rooms["kind"], rooms["count"], set(rooms["rooms"])) == (3, 2, {"r", "s"})
     assert (connections["kind"], set(connections["connections"])) == (4, {a.id, b.id, c.id})
+
+
+def test_an_answer_is_to_whoever_asked(probe):
+    """Though many questions are under way with the same number."""
+    clients = probe.clients(5)
+    for i, ws in enumerate(clients):
+        ws.script(f"join r{i}", "query rooms 1 me")
+    for i, ws in enumerate(clients):
+        assert ws.recv_json()["rooms"] == [f"r{i}"]
 
 
 def test_queries_about_nothing(probe):
@@ -89,6 +98,60 @@ def test_statistics(probe):
     assert after["messages_in"] == before["messages_in"] + 2
     assert after["messages_out"] == before["messages_out"] + 2
     assert after["bytes_in"] > before["bytes_in"] and after["bytes_out"] > before["bytes_out"]
+
+
+# --- texts that are made -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("text", ["", "plain", 'a "quoted" \\ one', "line\nend\ttab\0nul\x01\x1f\x7f", "ü€😀\u2028", "x" * 5000, '"' * 1000])
+def test_quoted_text_is_json(probe, text):
+    assert probe.client().ask_json(f"quote {escape(text)}") == {"said": text}
+
+
+def test_what_is_no_text_is_not_quoted(probe):
+    observer, a = probe.observer(), probe.client()
+    a.script("join r", "quote a%FFb")
+    assert observer.event("error")["kind"] == 1
+    assert a.rooms() == set()
+    assert a.ask("send on") == "on"
+
+
+def test_quoted_texts_stay_until_the_callback_returns(probe):
+    assert probe.client().ask("quotes 2000") == '"first"'
+
+
+@pytest.mark.parametrize("blanks", [0, 505, 506, 507, 100_000])
+def test_formatted_text_of_any_length(probe, blanks):
+    a = probe.client()
+    assert a.ask(f"sendf {blanks} filled") == "filled" + blanks * " "
+
+
+def test_formatted_text_that_is_none_fails(probe):
+    observer, a = probe.observer(), probe.client()
+    a.script("join r", "sendf 0 a%FFb")
+    assert observer.event("error")["kind"] == 1
+    assert a.rooms() == set()
+
+
+def test_formatted_text_for_others(probe):
+    a, b, c = probe.clients(3)
+    for ws in (a, b):
+        assert ws.ask("join the%20room", "send in") == "in"
+    a.script("sendf_to the%20room hello", "sendf_all hello", "send done")
+    assert [b.recv_text(), b.recv_text()] == ["hello to the room", "hello to all"]
+    assert c.recv_text() == "hello to all" and a.recv_text() == "done"
+
+
+def test_a_binary_message_with_a_key(probe):
+    a = probe.client()
+    a.script("with_key k %00%01")
+    assert a.recv_binary() == b"\0\1"
+
+
+def test_once_after_a_time(probe):
+    observer, a = probe.observer(), probe.client()
+    a.script("after later 7 20")
+    event = observer.event("timer")
+    assert (event["name"], event["id"]) == ("later", 7)
 
 
 # --- timers -------------------------------------------------------------------------------------------------------------------
@@ -285,7 +348,7 @@ def test_declared_settings_have_defaults():
 
 def test_the_host_says_what_it_is(probe):
     about = probe.client().ask_json("about")
-    assert about["abi"] == [1, 2] and about["size"] >= about["known"] and about["host"]
+    assert about["abi"] == [1, 3] and about["size"] >= about["known"] and about["host"]
 
 
 def test_log_levels_and_injection(quiet):

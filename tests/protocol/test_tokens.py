@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from probe import Host, plugin
+from probe import KINDS, Host, kind_args, opened, plugin
 from tokens import SECRET, Keys, b64, claims, hs256, later, openssl, part
 from tova_host import BUILD
 from wsclient import TEXT, Http, WebSocket, connect, frame, request_bytes, upgrade_headers
@@ -273,6 +273,27 @@ def test_no_claims_where_no_token_is_asked_for(host):
     token = hs256(claims())
     request, _ = seen(host, f"/open?token={token}", headers=bearer(token))
     assert request["claims"] is None and request["subject"] is None and ["Authorization", f"Bearer {token}"] in request["headers"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_callback_knows_whose_connection_it_is(keys, kind):
+    """Also in a run of messages, and in timers."""
+    who = 'a "b" ü'
+    with Host("-p", f"/={plugin('probe')}", "--jwt-key", f"{keys.folder}/secret", *kind_args(kind)) as host:
+        with connect("127.0.0.1", host.port, "/?" + opened("whose"), headers=bearer(hs256(claims(sub=who)))) as ws, \
+                connect("127.0.0.1", host.port, "/?" + opened("whose"), headers=bearer(hs256(claims(sub=None)))) as nobody:
+            assert json.loads(ws.recv_text()) == who
+            assert nobody.recv_text() == "null"
+            for _ in range(40):
+                ws.send_text("whose")
+                nobody.send_text("whose")
+            for _ in range(40):
+                assert json.loads(ws.recv_text()) == who
+                assert nobody.recv_text() == "null"
+            ws.send_text("on timer whose\nwstimer me t 1 10 0")
+            assert json.loads(ws.recv_text()) == who
+            ws.end()
+            nobody.end()
 
 
 # --- the end of a token -----------------------------------------------------------------------------------------------------------

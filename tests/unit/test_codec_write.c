@@ -276,6 +276,17 @@ START_TEST(messages)
 END_TEST
 
 /* A message that is made as it is sent is the same as one that is written at once. */
+START_TEST(whose_it_is)
+{
+	struct event_held h = held(EVENT_MESSAGE);
+	has_no(event(&h), "subject");
+	more.subject = (char *)"ann \"ü\"";
+	text_is(event(&h), "subject", more.subject);
+	more.subject = NULL;
+	has_no(event(&h), "subject");
+}
+END_TEST
+
 START_TEST(streams)
 {
 	static const uint8_t state[] = "a\xffstate";
@@ -749,6 +760,7 @@ int main(void)
 	tcase_add_test(tc, words);
 	tcase_add_test(tc, text_that_is_not_utf8);
 	tcase_add_test(tc, messages);
+	tcase_add_test(tc, whose_it_is);
 	tcase_add_loop_test(tc, streams, 0, 8);
 	tcase_add_test(tc, every_character);
 	tcase_add_test(tc, states);

@@ -23,6 +23,14 @@ static void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct
 	loop_now(p->base.mount->hub->loop);
 }
 
+/* Nothing may be called any more. */
+static void plugin_idle(struct plugin *p)
+{
+	p->phase = PLUGIN_IDLE;
+	if (p->scratch.first != NULL)
+		scratch_clear(&p->scratch);
+}
+
 /* How long did the callbacks take since the last look, or since the turn began? A clock for each
  * would cost more than short ones do. */
 static void plugin_look(struct plugin *p)
@@ -51,7 +59,7 @@ static void plugin_on_turn(void *arg)
 
 static void plugin_end(struct plugin *p, enum event_kind what)
 {
-	p->phase = PLUGIN_IDLE;
+	plugin_idle(p);
 	p->last = what;
 	if (++p->calls == PLUGIN_LOOK_EVERY)
 		plugin_look(p);
@@ -308,7 +316,7 @@ static bool instance_start(struct plugin_instance *i, struct commit *c, char *wh
 	commit_begin(c, NULL);
 	plugin_begin(p, PLUGIN_COMMANDS, NULL, c);
 	int result = i->lib.plugin.start(&i->api);
-	p->phase = PLUGIN_IDLE;
+	plugin_idle(p);
 	if (result == 0 && c->error == COMMIT_OK)
 		return true;
 	snprintf(why, cap, "its start() failed: %s",
@@ -325,7 +333,7 @@ static void instance_stop(struct plugin_instance *i)
 		return;
 	plugin_begin(i->plugin, PLUGIN_SILENT, NULL, NULL);
 	i->lib.plugin.stop(&i->api);
-	i->plugin->phase = PLUGIN_IDLE;
+	plugin_idle(i->plugin);
 }
 
 /* Events without a callback are not delivered. */
@@ -425,7 +433,7 @@ static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to
 	p->data_used = true;
 	int result = to->lib.plugin.migrate(&to->api, plugin_ws(p->base.mount->hub, s), s->data,
 					    from->lib.plugin.data_size, from->lib.plugin.version);
-	p->phase = PLUGIN_IDLE;
+	plugin_idle(p);
 	if (size > 0)
 		memcpy(*data_r, p->data, size);
 	return result == 0;

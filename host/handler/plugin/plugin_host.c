@@ -220,11 +220,14 @@ static int host_query(tova_mount *m, const tova_query *q)
 	int refused = check(p, true);
 	if (refused != 0)
 		return refused;
-	if (q == NULL || q->size < sizeof *q)
+	if (q == NULL || q->size < offsetof(tova_query, asker))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	bool asks_for = q->size >= offsetof(tova_query, asker) + sizeof q->asker;
+	tova_ws asker = asks_for ? q->asker : TOVA_NONE;
 	struct event_query query = {
 		.kind = q->kind,
 		.id = q->id,
+		.asker = {asker.hi, asker.lo},
 		.session = local_id(p, q->ws),
 		.room = {q->room, q->room != NULL ? q->room_len : 0},
 	};
@@ -280,6 +283,28 @@ static int host_fail(tova_mount *m, const char *text, size_t len)
 		p->fail[p->fail_len] = '\0';
 	}
 	return -1;
+}
+
+static const char *host_quote(tova_mount *m, const char *text, size_t len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	if (check(p, false) != 0)
+		return NULL;
+	int limit = 0;
+	bool utf8 = text != NULL && utf8_valid(text, len);
+	const char *quoted = utf8 ? scratch_quote(&p->scratch, text, len, &limit) : NULL;
+	if (quoted == NULL && p->commit != NULL)
+		commit_spoil(p->commit, text == NULL ? COMMIT_E_ARG
+					: !utf8	     ? COMMIT_E_UTF8
+					: limit	     ? COMMIT_E_LIMIT
+						     : COMMIT_E_MEMORY);
+	return quoted;
+}
+
+static const char *host_subject(tova_mount *m)
+{
+	const struct plugin *p = plugin_instance_of(m)->plugin;
+	return check(p, false) == 0 && p->event != NULL ? session_event_subject(p->event) : NULL;
 }
 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
@@ -413,4 +438,6 @@ const tova_host plugin_host = {
 	.ws_text = host_ws_text,
 	.ws_parse = host_ws_parse,
 	.set_if = host_set_if,
+	.quote = host_quote,
+	.subject = host_subject,
 };

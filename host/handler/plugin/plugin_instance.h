@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "common/rules.h"
+#include "common/scratch.h"
 #include "handler/plugin/library.h"
 #include "handler/plugin/plugin.h"
 #include "hub/hub.h"
@@ -49,7 +50,8 @@ struct plugin {
 	enum plugin_phase phase;
 	const struct hub_event *event; /* NULL in start, stop and migrate */
 	struct commit *commit;
-	bool data_used; /* the plugin has been given `data` */
+	struct scratch scratch; /* what it was given to read in this callback */
+	bool data_used;		/* the plugin has been given `data` */
 	size_t fail_len;
 	char fail[PLUGIN_FAIL_MAX];
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];

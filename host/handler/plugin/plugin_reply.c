@@ -86,7 +86,10 @@ static int reply_stats(struct plugin_instance *i, tova_reply *reply)
 
 int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 {
-	tova_reply reply = {.size = sizeof reply, .kind = q->kind, .id = q->id};
+	tova_reply reply = {.size = sizeof reply,
+			    .kind = q->kind,
+			    .id = q->id,
+			    .asker = {q->asker[0], q->asker[1]}};
 	switch (q->kind) {
 	case EVENT_QUERY_ROOMS:
 		return reply_rooms(i, q, &reply);

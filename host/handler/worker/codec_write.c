@@ -388,6 +388,9 @@ static void put_event(struct codec_out *o, const struct hub *hub, const struct e
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
+	const char *subject = session_event_subject(e);
+	if (subject != NULL)
+		codec_member_text(o, "subject", span_of(subject));
 	struct span state = s != NULL ? session_state(s) : (struct span){0};
 	if (state.n > 0)
 		put_bytes(o, "state", "state_bin", state.p, state.n, !utf8_valid(state.p, state.n));
