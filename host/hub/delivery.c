@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "hub/apply.h"
 #include "hub/hub.h"
 #include "hub/state.h"
 
@@ -163,7 +164,7 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 	if (ok) {
 		m->hub->loop->stats.commits++;
 		if (c->n > 0)
-			hub_apply(m->hub, m, c);
+			apply_commit(m->hub, m, c);
 	} else {
 		commit_drop(c);
 		delivery_failed(m, e, why);
@@ -449,7 +450,7 @@ bool delivery_commit(struct mount *m)
 	}
 	m->running = true;
 	m->hub->loop->stats.commits++;
-	hub_apply(m->hub, m, &m->commit);
+	apply_commit(m->hub, m, &m->commit);
 	uint32_t nobody = (uint32_t)(delivery_nobody(m) - before);
 	hub_end_victims(m->hub);
 	m->running = false;
@@ -461,7 +462,7 @@ bool delivery_commit(struct mount *m)
 void delivery_commit_start(struct mount *m, struct commit *c)
 {
 	m->running = true;
-	hub_apply(m->hub, m, c);
+	apply_commit(m->hub, m, c);
 	hub_end_victims(m->hub);
 	m->running = false;
 	delivery_run(m);

@@ -1,9 +1,9 @@
-/* hub: all mounts and sessions, and the place where commits are applied.
+/* hub: all mounts and sessions, and what conns tell of them.
  *
- * A commit is applied whole, in order, between two events. What it means for a connection whose
- * socket another loop has goes there as a record (threads/remote_conn.h), in the same order; a
- * broadcast goes to each loop once, which knows who the members are that it has. With one loop all
- * of this is a function call.
+ * A commit is applied whole (hub/apply.h), in order, between two events. What it means for a
+ * connection whose socket another loop has goes there as a record (threads/remote_conn.h), in the
+ * same order; a broadcast goes to each loop once, which knows who the members are that it has. With
+ * one loop all of this is a function call.
  */
 #ifndef TOVA_HUB_HUB_H
 #define TOVA_HUB_HUB_H
@@ -95,9 +95,7 @@ static inline struct stats hub_stats(const struct hub *hub)
 void hub_pause(struct session *s);
 void hub_unpause(struct session *s);
 
-/* Applies all commands in order and leaves the commit empty. Connections found to read too slowly
- * are ended by hub_end_victims. */
-void hub_apply(struct hub *hub, struct mount *m, struct commit *c);
+/* Ends those that were found to read too slowly, some of them in this turn. */
 void hub_end_victims(struct hub *hub);
 /* It is ended after the commit: the members of a room may be being walked, and the rest of the
  * commit counts it as there. */

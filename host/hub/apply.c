@@ -1,0 +1,267 @@
+#include "hub/apply.h"
+
+#include <stdlib.h>
+
+#include "hub/delivery.h"
+#include "hub/slow_consumer.h"
+#include "hub/timer.h"
+
+static inline void hub_send(struct hub *hub, struct conn *c, struct outgoing *o, bool own)
+{
+	enum conn_sent sent = conn_send(c, o, own);
+	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
+		slow_consumer_refused(hub, session_of(c), o, sent, own);
+}
+
+/* What the queue of a slow connection is to know of the message; false without memory. */
+static bool hub_note(const struct mount *m, const struct command *command, bool own)
+{
+	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == MOUNT_SLOW_CONFLATE ? command->key : 0;
+	return m->slow == MOUNT_SLOW_CLOSE || note == 0 || chunk_note(&command->frame, note);
+}
+
+/* Whom a broadcast leaves out, and whose own event it answers. */
+struct hub_cast {
+	struct outgoing out;
+	struct conn *exclude, *own; /* or NULL */
+};
+
+static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m,
+				 const struct commit *c, const struct command *command)
+{
+	outgoing_init(&cast->out, &command->frame, true);
+	cast->out.slow = m->slow;
+	/* without memory for a key there is one message more that is not given up */
+	hub_note(m, command, false);
+	const struct session *exclude =
+		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	cast->exclude = exclude != NULL ? exclude->conn : NULL;
+	cast->own = c->answers != NULL ? c->answers->conn : NULL;
+}
+
+/* Sends it to all of another loop's. False without memory to tell it. */
+static bool hub_cast_far(struct conn_group *group, uint32_t n, const struct hub_cast *cast)
+{
+	return n == 0 || conn_group_broadcast(group, n, &cast->out, cast->exclude, cast->own);
+}
+
+static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast)
+{
+	if (c != cast->exclude)
+		slow_consumer_refused(hub, session_of(c), &cast->out, CONN_NO_MEMORY,
+				      c == cast->own);
+}
+
+static void apply_broadcast(struct hub *hub, struct mount *m, const struct commit *c,
+			    const struct command *command)
+{
+	struct hub_cast cast;
+	hub_cast_init(&cast, hub, m, c, command);
+	const struct mount_shard *here = &m->shards[0];
+	for (uint32_t i = 1; i <= hub->n_far; i++)
+		if (!hub_cast_far(m->shards[i].group, m->shards[i].n, &cast))
+			for (uint32_t k = 0; k < m->shards[i].n; k++)
+				hub_cast_lost(hub, m->shards[i].conns[k], &cast);
+	for (uint32_t i = 0; i < here->n; i++)
+		if (here->conns[i] != cast.exclude)
+			hub_send(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
+	outgoing_free(&cast.out);
+}
+
+static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c,
+			       const struct command *command)
+{
+	struct room *r = room_find(&m->rooms, commit_text(c, command));
+	if (r == NULL) {
+		hub->loop->stats.unknown_rooms++;
+		return;
+	}
+	struct hub_cast cast;
+	hub_cast_init(&cast, hub, m, c, command);
+	for (uint32_t i = 0; r->elsewhere != NULL && i < hub->n_far; i++)
+		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
+			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
+				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].conn, &cast);
+	for (uint32_t i = 0; i < r->here.n; i++) {
+		struct conn *to = r->here.members[i].conn;
+		if (to != cast.exclude)
+			hub_send(hub, to, &cast.out, to == cast.own);
+	}
+	outgoing_free(&cast.out);
+}
+
+/* Workers keep as many bytes as they like, a plugin a struct of one size. */
+static void apply_set(struct mount *m, struct session *s, const struct commit *c, struct span data)
+{
+	if (handler_is_async(m->handler)) {
+		/* What follows in a run was given without it: a worker knows what the connection's
+		 * own events have set, and no more. */
+		if (c->answers != s && s->lane.current != NULL)
+			delivery_end_run(m, s->lane.current, true);
+		void *copy = data.n > 0 ? malloc(data.n) : NULL;
+		if (data.n > 0 && copy == NULL) {
+			s->no_memory = true;
+			hub_mark_victim(m->hub, s);
+			return;
+		}
+		if (data.n > 0)
+			memcpy(copy, data.p, data.n);
+		free(s->data);
+		s->data = copy;
+		s->more->data_len = (uint16_t)data.n;
+		return;
+	}
+	if (s->data == NULL)
+		return;
+	memcpy(s->data, data.p, data.n);
+	memset((char *)s->data + data.n, 0, m->data_size - data.n);
+}
+
+__attribute__((noinline)) /* its buffer would make every command guard the stack */
+static void
+apply_timer(struct mount *m, struct session *s, const struct commit *c,
+	    const struct command *command)
+{
+	char name[RULES_NAME_MAX + 1];
+	struct span text = commit_text(c, command);
+	struct event_timer t = {
+		.name = name,
+		.id = command->timer.id,
+		.delay_ms = command->timer.delay_ms,
+		.period_ms = command->timer.period_ms,
+	};
+	memcpy(name, text.p, text.n);
+	name[text.n] = '\0';
+	if (!timer_set(m, s, &t))
+		LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: a timer is not set",
+		    LOG_STR("mount", m->path), LOG_STR("timer", name));
+}
+
+static void apply_query(struct mount *m, const struct commit *c, const struct command *command)
+{
+	struct hub_event e = {
+		.kind = EVENT_REPLY,
+		.query = {.kind = command->query.kind,
+			  .id = command->query.id,
+			  .asker = {command->query.asker[0], command->query.asker[1]},
+			  .session = command->target,
+			  .room = commit_text(c, command)},
+	};
+	delivery_submit(m, NULL, &e);
+}
+
+/* Commands that name a session. */
+static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, struct commit *c,
+			     const struct command *command)
+{
+	struct span text = commit_text(c, command);
+	switch (command->kind) {
+	case COMMAND_JOIN:
+		if (room_join(&m->rooms, text, s) == ROOM_NO_MEMORY) {
+			s->no_memory = true;
+			hub_mark_victim(hub, s); /* better closed than silently not in the room */
+		}
+		break;
+	case COMMAND_LEAVE:
+		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, s);
+		break;
+	case COMMAND_CLOSE:
+		c->parted = c->parted || s == c->origin;
+		hub_close_session(s, command->code, text, false);
+		break;
+	case COMMAND_SET:
+		apply_set(m, s, c, text);
+		break;
+	case COMMAND_TIMER:
+		apply_timer(m, s, c, command);
+		break;
+	case COMMAND_CANCEL:
+		timer_cancel(m, s, text);
+		break;
+	}
+}
+
+/* A session that has ended while this event of its was under way, or waited: the answer leaves
+ * before our close frame, and what is kept for its next events is kept. */
+static bool apply_to_ended(struct mount *m, const struct commit *c, const struct command *command)
+{
+	if (c->origin == NULL || c->origin->local != command->target)
+		return false;
+	if (command->kind == COMMAND_SET) {
+		apply_set(m, c->origin, c, commit_text(c, command));
+		return true;
+	}
+	if (command->kind != COMMAND_SEND || c->parted)
+		return false;
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, false);
+	enum conn_sent sent = conn_send(session_conn(c->origin), &o, true);
+	outgoing_free(&o);
+	return sent == CONN_SENT;
+}
+
+static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
+			  const struct command *command, bool own)
+{
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, false);
+	o.slow = m->slow;
+	if (hub_note(m, command, own))
+		hub_send(hub, s->conn, &o, own);
+	else
+		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
+	outgoing_free(&o);
+}
+
+/* Most often it answers the connection whose event it is, which needs no search. */
+static inline void apply_send(struct hub *hub, struct mount *m, const struct commit *c,
+			      const struct command *command)
+{
+	struct session *s = c->answers;
+	bool own = s != NULL && s->local == command->target && !s->ended;
+	if (own || (s = hub_find_session(hub, m, command->target)) != NULL)
+		apply_send_to(hub, m, s, command, own);
+	else if (!apply_to_ended(m, c, command))
+		hub->loop->stats.gone++;
+}
+
+static void apply_command(struct hub *hub, struct mount *m, struct commit *c,
+			  const struct command *command)
+{
+	bool of_mount = (command->kind == COMMAND_TIMER || command->kind == COMMAND_CANCEL) &&
+			!command->code;
+	if (command->kind == COMMAND_BROADCAST)
+		apply_broadcast(hub, m, c, command);
+	else if (command->kind == COMMAND_BROADCAST_TO)
+		apply_broadcast_to(hub, m, c, command);
+	else if (command->kind == COMMAND_QUERY)
+		apply_query(m, c, command);
+	else if (of_mount && command->kind == COMMAND_TIMER)
+		apply_timer(m, NULL, c, command);
+	else if (of_mount)
+		timer_cancel(m, NULL, commit_text(c, command));
+	else {
+		struct session *s = hub_find_session(hub, m, command->target);
+		if (s != NULL)
+			apply_to_session(hub, m, s, c, command);
+		else if (!apply_to_ended(m, c, command))
+			hub->loop->stats.gone++;
+	}
+}
+
+void apply_commit(struct hub *hub, struct mount *m, struct commit *c)
+{
+	hub->loop->stats.commands += c->n;
+	hub->loop->delivery++;
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct command *command = &c->commands[i];
+		if (command->kind == COMMAND_SEND)
+			apply_send(hub, m, c, command);
+		else
+			apply_command(hub, m, c, command);
+		command_drop(command);
+	}
+	commit_emptied(c);
+	c->parted = false;
+	c->origin = NULL;
+}
