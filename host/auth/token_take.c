@@ -65,14 +65,7 @@ static bool taking_next(struct taking_item *i, char separator)
 	i->start = i->end == NULL ? i->list.p : i->end + 1;
 	const char *end = memchr(i->start, separator, (size_t)(stop - i->start));
 	i->end = end != NULL ? end : stop;
-	i->item = (struct span){i->start, (size_t)(i->end - i->start)};
-	for (; i->item.n > 0 && (i->item.p[0] == ' ' || i->item.p[0] == '\t');
-	     i->item.p++, i->item.n--)
-		;
-	for (;
-	     i->item.n > 0 && (i->item.p[i->item.n - 1] == ' ' || i->item.p[i->item.n - 1] == '\t');
-	     i->item.n--)
-		;
+	i->item = span_trim((struct span){i->start, (size_t)(i->end - i->start)});
 	return true;
 }
 

@@ -41,20 +41,6 @@ static inline bool is_target_char(char ch)
 	return ch > ' ' && ch < 0x7F && ch != '#';
 }
 
-static inline bool is_blank(char ch)
-{
-	return ch == ' ' || ch == '\t';
-}
-
-static struct span trim(struct span s)
-{
-	while (s.n > 0 && is_blank(s.p[0]))
-		s.p++, s.n--;
-	while (s.n > 0 && is_blank(s.p[s.n - 1]))
-		s.n--;
-	return s;
-}
-
 static int hex_value(char ch)
 {
 	if (is_digit(ch))
@@ -277,12 +263,12 @@ static bool header_parse(struct request_header *h, struct cursor *c, struct span
 
 	while (n < line.n && is_tchar(line.p[n]))
 		n++;
-	if (n == 0 && is_blank(line.p[0]))
+	if (n == 0 && span_is_blank(line.p[0]))
 		return refuse(c, 400, "folded header");
 	if (n == 0 || n == line.n || line.p[n] != ':')
 		return refuse(c, 400, "header line without a name and a colon right behind it");
 	h->name = (struct span){line.p, n};
-	h->value = trim((struct span){line.p + n + 1, line.n - n - 1});
+	h->value = span_trim((struct span){line.p + n + 1, line.n - n - 1});
 	for (size_t i = 0; i < h->value.n; i++) {
 		const unsigned char ch = (unsigned char)h->value.p[i];
 
@@ -489,7 +475,7 @@ static struct span cut(struct span *rest)
 bool request_list_next(struct span *rest, struct span *item_r)
 {
 	while (rest->n > 0) {
-		*item_r = trim(cut(rest));
+		*item_r = span_trim(cut(rest));
 		if (item_r->n > 0)
 			return true;
 	}

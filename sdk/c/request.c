@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "common/cookie.h"
+
 /* Members that are missing or null are "", as they are in a host's process. */
 static const char *request_string(const json_t *object, const char *key)
 {
@@ -50,32 +52,19 @@ static bool request_subprotocols(struct request *r, const json_t *list)
 	return true;
 }
 
-static bool request_is_blank(char c)
+static const char *request_copy(char **at, struct span s)
 {
-	return c == ' ' || c == '\t';
-}
-
-/* Cuts a cookie's part out of its copy; RFC 6265 4.2.1, and a part without '=' has an empty
- * value. */
-static void request_cookie(struct request *r, char *part)
-{
-	while (request_is_blank(*part))
-		part++;
-	size_t n = strlen(part);
-	while (n > 0 && request_is_blank(part[n - 1]))
-		part[--n] = '\0';
-	char *equals = strchr(part, '=');
-	if (n == 0 || equals == part)
-		return;
-	if (equals != NULL)
-		*equals = '\0';
-	r->cookies[r->request.n_cookies++] =
-		(tova_pair){part, equals != NULL ? equals + 1 : part + n};
+	char *text = *at;
+	if (s.n > 0)
+		memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	*at += s.n + 1;
+	return text;
 }
 
 static bool request_is_cookie(const tova_pair *header)
 {
-	return header->name != NULL && strcasecmp(header->name, "Cookie") == 0;
+	return strcasecmp(header->name, "Cookie") == 0;
 }
 
 static bool request_cookies(struct request *r)
@@ -84,24 +73,21 @@ static bool request_cookies(struct request *r)
 	for (size_t i = 0; i < r->request.n_headers; i++) {
 		if (!request_is_cookie(&r->headers[i]))
 			continue;
-		bytes += strlen(r->headers[i].value) + 1;
 		parts++;
-		for (const char *p = r->headers[i].value; *p != '\0'; p++)
+		for (const char *p = r->headers[i].value; *p != '\0'; p++, bytes++)
 			parts += *p == ';';
 	}
 	if (parts == 0)
 		return true;
-	char *at = r->text = malloc(bytes);
+	char *at = r->text = malloc(bytes + 2 * parts);
 	r->cookies = calloc(parts + 1, sizeof *r->cookies);
 	if (r->text == NULL || r->cookies == NULL)
 		return false;
 	for (size_t i = 0; i < r->request.n_headers; i++) {
-		if (!request_is_cookie(&r->headers[i]))
-			continue;
-		char *rest = strcpy(at, r->headers[i].value), *part;
-		at += strlen(at) + 1;
-		while ((part = strsep(&rest, ";")) != NULL)
-			request_cookie(r, part);
+		struct span rest = span_of(r->headers[i].value), name, value;
+		while (request_is_cookie(&r->headers[i]) && cookie_next(&rest, &name, &value))
+			r->cookies[r->request.n_cookies++] =
+				(tova_pair){request_copy(&at, name), request_copy(&at, value)};
 	}
 	return true;
 }

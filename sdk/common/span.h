@@ -30,4 +30,30 @@ static inline bool span_eq_nocase(struct span a, struct span b)
 	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
 }
 
+/* What HTTP calls optional white space (RFC 9110 5.6.3). */
+static inline bool span_is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Without blanks at its ends. */
+static inline struct span span_trim(struct span s)
+{
+	for (; s.n > 0 && span_is_blank(s.p[0]); s.p++)
+		s.n--;
+	while (s.n > 0 && span_is_blank(s.p[s.n - 1]))
+		s.n--;
+	return s;
+}
+
+/* What stands before the separator, or all of it: *rest is what is left behind that. */
+static inline struct span span_cut(struct span *rest, char separator)
+{
+	const char *end = rest->n > 0 ? memchr(rest->p, separator, rest->n) : NULL;
+	struct span item = {rest->p, end != NULL ? (size_t)(end - rest->p) : rest->n};
+	size_t used = item.n + (end != NULL);
+	*rest = (struct span){rest->p + used, rest->n - used};
+	return item;
+}
+
 #endif

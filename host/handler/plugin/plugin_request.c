@@ -3,8 +3,9 @@
  * subprotocols, which share their headers, are copied. */
 #include <stdlib.h>
 
-#include "handler/plugin/plugin_instance.h"
 #include "auth/token.h"
+#include "common/cookie.h"
+#include "handler/plugin/plugin_instance.h"
 
 static const char *in_place(struct span s)
 {
@@ -45,41 +46,10 @@ static const char *copy(char **at, struct span s)
 	return text;
 }
 
-static struct span trim(struct span s)
-{
-	for (; s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'); s.p++, s.n--)
-		;
-	for (; s.n > 0 && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'); s.n--)
-		;
-	return s;
-}
-
-/* RFC 6265 4.2.1; a part without '=' has an empty value. */
-static void add_cookies(struct plugin_request *p, struct span value, char **at)
-{
-	while (value.n > 0) {
-		const char *end = memchr(value.p, ';', value.n);
-		struct span part = trim(
-			(struct span){value.p, end != NULL ? (size_t)(end - value.p) : value.n});
-		const char *equals = part.n > 0 ? memchr(part.p, '=', part.n) : NULL;
-		size_t name = equals != NULL ? (size_t)(equals - part.p) : part.n;
-		if (name > 0)
-			p->cookies[p->request.n_cookies++] = (tova_pair){
-				.name = copy(at, (struct span){part.p, name}),
-				.value = copy(at, equals != NULL ? (struct span){equals + 1,
-										 part.n - name - 1}
-								 : (struct span){0}),
-			};
-		size_t used = end != NULL ? (size_t)(end - value.p) + 1 : value.n;
-		value.p += used;
-		value.n -= used;
-	}
-}
-
 static bool add_lists(struct plugin_request *p, const struct request *r)
 {
 	struct lists n = measure(r);
-	struct span item;
+	struct span item, name;
 	if (n.bytes == 0)
 		return true;
 	p->text = malloc(n.bytes);
@@ -93,7 +63,9 @@ static bool add_lists(struct plugin_request *p, const struct request *r)
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		struct span value = r->headers[i].value;
 		if (span_eq_nocase(r->headers[i].name, SPAN("Cookie")))
-			add_cookies(p, value, &at);
+			while (cookie_next(&value, &name, &item))
+				p->cookies[p->request.n_cookies++] =
+					(tova_pair){copy(&at, name), copy(&at, item)};
 		else if (span_eq_nocase(r->headers[i].name, SPAN("Sec-WebSocket-Protocol")))
 			while (request_list_next(&value, &item))
 				p->subprotocols[p->request.n_subprotocols++] = copy(&at, item);
