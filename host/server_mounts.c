@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include "base/command.h"
-#include "handler/plugin/library.h"
+#include "base/digest.h"
+#include "common/library.h"
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
 #include "handler/worker/worker.h"
@@ -28,7 +29,7 @@ static bool mounts_start_plugin(struct server *s, struct mount *m, const struct 
 				char *why)
 {
 	char path[4096];
-	if (!settings_find_plugin(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
+	if (!library_find(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
 	    !plugin_attach(m, path, set->pairs, set->n_pairs, s->settings.plugin_slow, why,
 			   MOUNTS_WHY_MAX))
 		return false;
@@ -114,7 +115,7 @@ static bool mounts_find_program(const char *name, char *dst, size_t cap, char *w
 struct mounts_program {
 	struct worker_settings pool;
 	const char *argv[3];
-	char path[4096], program[4096], digest[LIBRARY_DIGEST];
+	char path[4096], program[4096], digest[DIGEST_TEXT];
 	char *settings;
 };
 
@@ -144,11 +145,10 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->argv[1] = p->path;
 	p->argv[2] = NULL;
 	p->pool.argv = p->argv;
-	if (!settings_find_plugin(set->plugin, NULL, p->path, sizeof p->path, why,
-				  MOUNTS_WHY_MAX) ||
+	if (!library_find(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) ||
 	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
 		return false;
-	p->pool.digest = library_digest(p->path, p->digest) ? p->digest : NULL;
+	p->pool.digest = digest_file(p->path, p->digest) ? p->digest : NULL;
 	return true;
 }
 
@@ -361,7 +361,7 @@ static bool mounts_refuse(const struct server *s, const struct settings_mount *s
 	char path[4096], again[MOUNTS_WHY_MAX];
 	const char *key = NULL;
 	if (set->plugin != NULL &&
-	    settings_find_plugin(set->plugin, NULL, path, sizeof path, again, sizeof again))
+	    library_find(set->plugin, NULL, path, sizeof path, again, sizeof again))
 		plugin_check(path, set->pairs, set->n_pairs, &key, again, sizeof again);
 	return key != NULL ? server_refuse(s, "plugin-set", key, why)
 			   : server_refuse(s, mounts_option(set), mounts_value(set), why);
@@ -410,7 +410,7 @@ bool server_check_mounts(const struct server *s)
 			ok = server_refuse(s, mounts_option(set), mounts_value(set), why);
 		const char *key = NULL;
 		if (name != NULL &&
-		    (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why) ||
+		    (!library_find(name, NULL, path, sizeof path, why, sizeof why) ||
 		     !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
 		     (s->settings.isolate &&
 		      !mounts_find_program("tova-worker", path, sizeof path, why))))

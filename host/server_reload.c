@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/library.h"
 #include "settings/settings_adopt.h"
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
@@ -52,7 +53,7 @@ static void reload_plugin(struct reload *r, struct mount *m, struct settings_mou
 	char path[4096], why[1024], was[128];
 	snprintf(was, sizeof was, "%s", plugin_version(m));
 	plugin_set_slow(m, s->settings.plugin_slow);
-	bool found = settings_find_plugin(new->plugin, NULL, path, sizeof path, why, sizeof why);
+	bool found = library_find(new->plugin, NULL, path, sizeof path, why, sizeof why);
 	if (found && plugin_is_current(m, path, new->pairs, new->n_pairs))
 		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone",
 		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),

@@ -1,10 +1,7 @@
 #include "settings/settings.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "settings/settings_layer.h"
 
@@ -357,65 +354,4 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	settings_layer_free_pending(&under);
 	settings_list_free(&errors);
 	return status;
-}
-
-/* --- plugins ---------------------------------------------------------------------------------- */
-
-/* Sets errno if it is none. */
-static bool is_file(const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) != 0)
-		return false;
-	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
-	return S_ISREG(st.st_mode) && access(path, R_OK) == 0;
-}
-
-static bool own_folder(char dst[4096])
-{
-	ssize_t n = readlink("/proc/self/exe", dst, 4095);
-	char *slash;
-
-	if (n <= 0)
-		return false;
-	dst[n] = '\0';
-	slash = strrchr(dst, '/');
-	if (slash == NULL)
-		return false;
-	*slash = '\0';
-	return true;
-}
-
-bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
-			  char *why, size_t why_cap)
-{
-	static const char *const SUFFIX[] = {"", ".so"};
-	char own[4096] = ".", beside[4200];
-	size_t n = strlen(name), suffixes = n > 3 && strcmp(name + n - 3, ".so") == 0 ? 1 : 2;
-
-	if (strchr(name, '/') != NULL) {
-		if ((size_t)snprintf(path_r, cap, "%s", name) < cap && is_file(path_r))
-			return true;
-		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name,
-			 strlen(name) >= cap ? "too long"
-			 : errno == EINVAL   ? "it is no regular file"
-					     : strerror(errno));
-		return false;
-	}
-	if (exe_dir == NULL && own_folder(own))
-		exe_dir = own;
-	exe_dir = exe_dir != NULL ? exe_dir : ".";
-	snprintf(beside, sizeof(beside), "%s/plugins", exe_dir);
-	const char *const folders[] = {".", exe_dir, beside, TOVA_PLUGIN_DIR};
-
-	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
-		for (size_t j = 0; j < suffixes; j++)
-			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, SUFFIX[j]) <
-				    cap &&
-			    is_file(path_r))
-				return true;
-	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name,
-		 exe_dir, beside, TOVA_PLUGIN_DIR);
-	return false;
 }

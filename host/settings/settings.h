@@ -53,7 +53,7 @@ struct settings_pair {
 struct settings_mount {
 	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
 	/* One of them is given, the others are NULL; or worker and attach. */
-	char *plugin;	       /* see settings_find_plugin */
+	char *plugin;	       /* see library_find */
 	char *worker, *script; /* for the shell */
 	char *attach; /* URL with a scheme that is known; what it names may still be wrong */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
@@ -113,12 +113,5 @@ void settings_free(struct settings *s);
 
 /* Prints them as a config file. */
 void settings_print(const struct settings *s, FILE *out);
-
-/* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current
- * folder, beside the binary, in `plugins` beside it and in the installed plugin folder, ".so"
- * appended if it lacks it. exe_dir NULL: the folder of the running program. Returns false with a
- * sentence in why that names the places tried. */
-bool settings_find_plugin(const char *name, const char *exe_dir, char *path_r, size_t cap,
-			  char *why, size_t why_cap);
 
 #endif

@@ -12,8 +12,8 @@ $(BUILD)/libtova-worker.a: $(SDK_C_OBJ)
 
 $(BUILD)/obj/sdk/c/%.o: HOSTFLAGS += -Isdk/c
 
-$(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(HOST_A)
-	$(call quiet,LINK)$(CC) $(LINK) $^ $(SDK_C_LIBS) $(LIBS) -o $@
+$(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(BUILD)/libtova-common.a
+	$(call quiet,LINK)$(CC) $(LINK) $^ $(SDK_C_LIBS) -ldl -o $@
 
 # As a user's program: nothing but the two headers and the library.
 $(BUILD)/examples/%-worker: sdk/c/examples/%.c sdk/tova_plugin.h sdk/c/tova_worker.h $(BUILD)/libtova-worker.a

@@ -10,7 +10,7 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("layers.txt")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
-SDK = {"tova_plugin.h": {"handler/plugin"}}
+SDK = {"tova_plugin.h": {"common", "handler/plugin"}}
 ONLY_IN = {re.compile(r"^event2?/|^event\.h$"): {"net"}, re.compile(r"^openssl/ssl"): {"tls"}}
 
 

@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "settings/settings.h"
@@ -1313,71 +1312,6 @@ START_TEST(lack_of_memory_is_said)
 }
 END_TEST
 
-/* --- finding a plugin ------------------------------------------------------------------------- */
-
-static void touch(const char *name)
-{
-	FILE *file = fopen(name, "w");
-
-	ck_assert_ptr_nonnull(file);
-	fclose(file);
-}
-
-START_TEST(plugins_are_found)
-{
-	char *old = getcwd(NULL, 0), bin[128], plugins[160], a[256], b[256], c[256],
-	     found[PATH_MAX], why[1024], wanted[1024];
-
-	snprintf(bin, sizeof bin, "%s/bin", folder);
-	snprintf(plugins, sizeof plugins, "%s/plugins", bin);
-	snprintf(a, sizeof a, "%s/chat.so", folder);
-	snprintf(b, sizeof b, "%s/chat.so", bin);
-	snprintf(c, sizeof c, "%s/chat.so", plugins);
-	ck_assert(mkdir(bin, 0700) == 0 && mkdir(plugins, 0700) == 0 && chdir(folder) == 0);
-
-	ck_assert(!settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
-	snprintf(wanted, sizeof wanted,
-		 "\"chat.so\" was not found in the current folder, %s, %s or %s", bin, plugins,
-		 TOVA_PLUGIN_DIR);
-	ck_assert_str_eq(why, wanted);
-	touch(c);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(found, c);
-	ck_assert(settings_find_plugin("chat", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(found, c);
-	touch(b);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(found, b);
-	touch(a);
-	ck_assert(settings_find_plugin("chat.so", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(found, "./chat.so");
-	/* A folder is no plugin; nor does a path get looked for anywhere else. */
-	ck_assert(!settings_find_plugin("plugins", bin, found, sizeof found, why, sizeof why));
-	ck_assert(!settings_find_plugin("no/chat.so", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(why, "\"no/chat.so\" can not be read: No such file or directory");
-	ck_assert(!settings_find_plugin("/", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(why, "\"/\" can not be read: Is a directory");
-	ck_assert(!settings_find_plugin("/dev/null", bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(why, "\"/dev/null\" can not be read: it is no regular file");
-	ck_assert(settings_find_plugin(c, bin, found, sizeof found, why, sizeof why));
-	ck_assert_str_eq(found, c);
-	ck_assert(!settings_find_plugin(c, bin, found, 5, why, sizeof why));
-	ck_assert_ptr_nonnull(strstr(why, "can not be read: too long"));
-	ck_assert(!settings_find_plugin("chat.so", bin, found, 5, why, sizeof why));
-	/* Without a folder given it is the running program's. */
-	ck_assert(!settings_find_plugin("no-such", NULL, found, sizeof found, why, sizeof why));
-	ck_assert_ptr_nonnull(strstr(why, "\"no-such\" was not found in the current folder, /"));
-
-	unlink(a);
-	unlink(b);
-	unlink(c);
-	rmdir(plugins);
-	rmdir(bin);
-	ck_assert_int_eq(chdir(old), 0);
-	free(old);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("settings");
@@ -1413,7 +1347,6 @@ int main(void)
 	tcase_add_loop_test(tc, each_option_reads_back, 0, OPTION_COUNT);
 	tcase_add_test(tc, reading_again);
 	tcase_add_test(tc, lack_of_memory_is_said);
-	tcase_add_test(tc, plugins_are_found);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

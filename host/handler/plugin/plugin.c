@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/digest.h"
 #include "handler/plugin/plugin_instance.h"
 #include "hub/delivery.h"
 
@@ -504,11 +505,17 @@ static bool instance_has_settings(const struct plugin_instance *i,
 	return same;
 }
 
+static bool instance_is_file(const struct plugin_instance *i, const char *path)
+{
+	char mine[DIGEST_TEXT], other[DIGEST_TEXT];
+	return digest_of(i->lib.fd, mine) && digest_file(path, other) && strcmp(mine, other) == 0;
+}
+
 bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
 		       size_t n_pairs)
 {
 	const struct plugin_instance *i = ((const struct plugin *)m->handler)->now;
-	return instance_has_settings(i, pairs, n_pairs) && library_is_same(&i->lib, path);
+	return instance_has_settings(i, pairs, n_pairs) && instance_is_file(i, path);
 }
 
 void plugin_set_slow(struct mount *m, uint64_t slow_ms)

@@ -5,9 +5,9 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#include "common/library.h"
 #include "common/rules.h"
 #include "common/scratch.h"
-#include "handler/plugin/library.h"
 #include "handler/plugin/plugin.h"
 #include "hub/hub.h"
 

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "settings/settings.h"
-#include "handler/plugin/library.h"
+#include "common/library.h"
 #include "tova_worker.h"
 
 #define MAIN_SETTINGS_MAX 256
@@ -115,7 +114,7 @@ static int main_arguments(struct arguments *a, int argc, char **argv)
 static int main_load(struct library *lib, const char *name)
 {
 	char path[4096], why[1024];
-	if (!settings_find_plugin(name, NULL, path, sizeof path, why, sizeof why))
+	if (!library_find(name, NULL, path, sizeof path, why, sizeof why))
 		return main_refuse("the plugin", "", why);
 	if (!library_load(lib, path, why, sizeof why))
 		return main_refuse(path, "", why);

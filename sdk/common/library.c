@@ -1,12 +1,12 @@
-#include "handler/plugin/library.h"
+#include "common/library.h"
 
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <openssl/evp.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -173,40 +173,58 @@ void library_unload(struct library *lib)
 	*lib = (struct library){.fd = -1};
 }
 
-/* --- is it the same? -------------------------------------------------------------------------- */
+/* --- where is it? ----------------------------------------------------------------------------- */
 
-static bool library_digest_of(int fd, char digest_r[LIBRARY_DIGEST])
-{
-	unsigned char bytes[16384], hash[EVP_MAX_MD_SIZE];
-	EVP_MD_CTX *sha = EVP_MD_CTX_new();
-	off_t at = 0;
-	ssize_t n = -1;
-	bool ok = sha != NULL && EVP_DigestInit_ex(sha, EVP_sha256(), NULL) == 1;
-	while (ok && (n = pread(fd, bytes, sizeof bytes, at)) > 0) {
-		ok = EVP_DigestUpdate(sha, bytes, (size_t)n) == 1;
-		at += n;
-	}
-	ok = ok && n == 0 && EVP_DigestFinal_ex(sha, hash, NULL) == 1;
-	EVP_MD_CTX_free(sha);
-	for (size_t i = 0; ok && i < (LIBRARY_DIGEST - 1) / 2; i++)
-		snprintf(digest_r + 2 * i, 3, "%02x", hash[i]);
-	return ok;
-}
-
-bool library_digest(const char *path, char digest_r[LIBRARY_DIGEST])
+/* Sets errno if it is none. */
+static bool library_is_file(const char *path)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	bool ok = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-		  library_digest_of(fd, digest_r);
-	if (fd >= 0)
-		close(fd);
-	return ok;
+	if (stat(path, &st) != 0)
+		return false;
+	errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	return S_ISREG(st.st_mode) && access(path, R_OK) == 0;
 }
 
-bool library_is_same(const struct library *lib, const char *path)
+static bool library_own_folder(char dst[4096])
 {
-	char mine[LIBRARY_DIGEST], other[LIBRARY_DIGEST];
-	return library_digest_of(lib->fd, mine) && library_digest(path, other) &&
-	       strcmp(mine, other) == 0;
+	ssize_t n = readlink("/proc/self/exe", dst, 4095);
+	if (n <= 0)
+		return false;
+	dst[n] = '\0';
+	char *slash = strrchr(dst, '/');
+	if (slash == NULL)
+		return false;
+	*slash = '\0';
+	return true;
+}
+
+bool library_find(const char *name, const char *exe_dir, char *path_r, size_t cap, char *why,
+		  size_t why_cap)
+{
+	static const char *const endings[] = {"", ".so"};
+	char own[4096] = ".", beside[4200];
+	size_t n = strlen(name), n_endings = n > 3 && strcmp(name + n - 3, ".so") == 0 ? 1 : 2;
+	if (strchr(name, '/') != NULL) {
+		if ((size_t)snprintf(path_r, cap, "%s", name) < cap && library_is_file(path_r))
+			return true;
+		snprintf(why, why_cap, "\"%.1000s\" can not be read: %s", name,
+			 strlen(name) >= cap ? "too long"
+			 : errno == EINVAL   ? "it is no regular file"
+					     : strerror(errno));
+		return false;
+	}
+	if (exe_dir == NULL && library_own_folder(own))
+		exe_dir = own;
+	exe_dir = exe_dir != NULL ? exe_dir : ".";
+	snprintf(beside, sizeof beside, "%s/plugins", exe_dir);
+	const char *const folders[] = {".", exe_dir, beside, TOVA_PLUGIN_DIR};
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+		for (size_t j = 0; j < n_endings; j++)
+			if ((size_t)snprintf(path_r, cap, "%s/%s%s", folders[i], name, endings[j]) <
+				    cap &&
+			    library_is_file(path_r))
+				return true;
+	snprintf(why, why_cap, "\"%.200s\" was not found in the current folder, %s, %s or %s", name,
+		 exe_dir, beside, TOVA_PLUGIN_DIR);
+	return false;
 }
