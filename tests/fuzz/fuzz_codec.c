@@ -109,20 +109,13 @@ static void must_be(const json_t *o, const char *text_key, const char *binary_ke
  */
 static void write_batch(const uint8_t *data, size_t size)
 {
-<<<<<<< HEAD
-	struct session s = {.local = 7,
-			    .data = (void *)(uintptr_t)data,
-			    .data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
+	struct session_more more = {.data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
+	struct session s = {.local = 7, .data = (void *)(uintptr_t)data, .more = &more};
 	struct event_held message = {.event = {.kind = EVENT_MESSAGE,
 					       .session = &s,
 					       .sequence = 1,
 					       .attempt = 1},
 				     .number = 1},
-=======
-	struct session_more more = {.data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
-	struct session s = {.local = 7, .data = (void *)(uintptr_t)data, .more = &more};
-	struct event_held message = {.event = {.kind = EVENT_MESSAGE, .session = &s, .sequence = 1, .attempt = 1}, .number = 1},
->>>>>>> 7fd1cd0 (hub: a session has memory of its own, apart from its socket's)
 			  error = message;
 	struct codec_out o = {.n = 0};
 	struct iovec parts[CODEC_PARTS];
@@ -146,24 +139,15 @@ static void write_batch(const uint8_t *data, size_t size)
 			       JSON_ALLOW_NUL | JSON_DISABLE_EOF_CHECK, &why);
 	MUST(json_array_size(v) == 2);
 	const uint8_t *binary = whole + why.position + 1;
-<<<<<<< HEAD
-	bool state_binary = !utf8_valid(data, s.data_len);
-	if (s.data_len > 0)
-		must_be(json_array_get(v, 0), "state", "state_bin", data, s.data_len, state_binary,
-			&binary);
-	must_be(json_array_get(v, 0), "data", "bin", data, size, message.event.message.binary,
-		&binary);
-	if (s.data_len > 0)
-		must_be(json_array_get(v, 1), "state", "state_bin", data, s.data_len, state_binary,
-			&binary);
-=======
 	bool state_binary = !utf8_valid(data, more.data_len);
 	if (more.data_len > 0)
-		must_be(json_array_get(v, 0), "state", "state_bin", data, more.data_len, state_binary, &binary);
-	must_be(json_array_get(v, 0), "data", "bin", data, size, message.event.message.binary, &binary);
+		must_be(json_array_get(v, 0), "state", "state_bin", data, more.data_len,
+			state_binary, &binary);
+	must_be(json_array_get(v, 0), "data", "bin", data, size, message.event.message.binary,
+		&binary);
 	if (more.data_len > 0)
-		must_be(json_array_get(v, 1), "state", "state_bin", data, more.data_len, state_binary, &binary);
->>>>>>> 7fd1cd0 (hub: a session has memory of its own, apart from its socket's)
+		must_be(json_array_get(v, 1), "state", "state_bin", data, more.data_len,
+			state_binary, &binary);
 	MUST(json_is_string(json_object_get(json_array_get(v, 1), "error")));
 	MUST(binary == at || (binary == at + 1 && o.binary.len == 0));
 	json_decref(v);
