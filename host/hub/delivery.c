@@ -391,8 +391,8 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	else
 		delivery_pump(m, lane);
 	/* A client that has sent several messages at once gets their answers together, instead of a
-	 * system call for each. */
-	if (s != NULL && !last)
+	 * system call for each; if it is still there. */
+	if (s != NULL && !last && s->local != 0)
 		conn_cork(session_conn(s), lane->current != NULL);
 	delivery_run(m);
 }
