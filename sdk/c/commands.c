@@ -1,5 +1,6 @@
 #include "commands.h"
 
+#include "common/abi.h"
 #include "common/id.h"
 #include "common/json.h"
 #include "common/rules.h"
@@ -101,13 +102,6 @@ static int commands_end(struct commands *c)
 	return c->text.failed || c->binary.failed ? commands_spoil(c, TOVA_E_MEMORY) : TOVA_OK;
 }
 
-/* A plugin that was built before there were keys gives none. */
-static bool commands_has_key(const tova_payload *p)
-{
-	return p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL &&
-	       p->key_len > 0;
-}
-
 /* At least what the text takes; exact where it matters. */
 static size_t commands_json_size(const void *text, size_t len)
 {
@@ -116,26 +110,24 @@ static size_t commands_json_size(const void *text, size_t len)
 
 static int commands_check_payload(struct commands *c, const tova_payload *p)
 {
-	if (p == NULL || p->size < offsetof(tova_payload, flags) ||
-	    (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) || (p->data == NULL && p->len > 0))
+	if (!abi_payload_ok(p))
 		return commands_spoil(c, TOVA_E_ARG);
 	if (p->len >= COMMANDS_BYTES_MAX)
 		return commands_spoil(c, TOVA_E_LIMIT);
 	if (p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len))
 		return commands_spoil(c, TOVA_E_UTF8);
-	size_t key = commands_has_key(p) ? p->key_len : 0;
-	if (key > RULES_KEY_MAX ||
-	    !commands_has_room(c,
-			       6 * key + (p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len)
-							       : p->len)))
+	struct span key = abi_payload_key(p);
+	size_t size = p->kind == TOVA_TEXT ? commands_json_size(p->data, p->len) : p->len;
+	if (key.n > RULES_KEY_MAX || !commands_has_room(c, 6 * key.n + size))
 		return commands_spoil(c, TOVA_E_LIMIT);
-	return key > 0 && !utf8_valid(p->key, key) ? commands_spoil(c, TOVA_E_UTF8) : TOVA_OK;
+	return utf8_valid(key.p, key.n) ? TOVA_OK : commands_spoil(c, TOVA_E_UTF8);
 }
 
 static void commands_payload(struct commands *c, const tova_payload *p)
 {
-	if (commands_has_key(p))
-		commands_member(c, "key", p->key, p->key_len);
+	struct span key = abi_payload_key(p);
+	if (key.n > 0)
+		commands_member(c, "key", key.p, key.n);
 	if (p->kind == TOVA_TEXT) {
 		commands_member(c, "data", p->data, p->len);
 	} else {

@@ -2,26 +2,7 @@
 
 #include <stdlib.h>
 
-static bool settings_is_known(const tova_plugin *plugin, const char *key)
-{
-	const tova_setting_spec *spec = plugin->settings;
-	while (spec != NULL && spec->name != NULL && strcmp(spec->name, key) != 0)
-		spec++;
-	return spec == NULL || spec->name != NULL;
-}
-
-static void settings_name_known(const tova_plugin *plugin, char *why, size_t cap)
-{
-	const tova_setting_spec *spec = plugin->settings;
-	if (spec->name == NULL)
-		snprintf(why, cap, " none");
-	for (int n = 0; spec->name != NULL && n >= 0 && (size_t)n < cap; spec++) {
-		const char *comma = spec == plugin->settings ? ""
-				    : spec[1].name != NULL   ? ","
-							     : " or";
-		n += snprintf(why + n, cap - (size_t)n, "%s %s", comma, spec->name);
-	}
-}
+#include "common/abi.h"
 
 static bool settings_check(const struct settings *s, const tova_plugin *plugin, char *why,
 			   size_t cap)
@@ -34,13 +15,8 @@ static bool settings_check(const struct settings *s, const tova_plugin *plugin, 
 			snprintf(why, cap, "TOVA_SETTINGS: the value of \"%s\" is not a text", key);
 			return false;
 		}
-		if (settings_is_known(plugin, key))
-			continue;
-		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected",
-				 plugin->name, key);
-		if (n > 0 && (size_t)n < cap)
-			settings_name_known(plugin, why + n, cap - (size_t)n);
-		return false;
+		if (!abi_setting_ok(plugin, key, why, cap))
+			return false;
 	}
 	return true;
 }
@@ -72,12 +48,8 @@ bool settings_read(struct settings *s, const tova_plugin *plugin, const tova_pai
 const char *settings_get(const struct settings *s, const tova_plugin *plugin, const char *key)
 {
 	const char *value = json_string_value(json_object_get(s->json, key));
-	const tova_setting_spec *spec = plugin->settings;
-	if (value != NULL || spec == NULL)
-		return value;
-	while (spec->name != NULL && strcmp(spec->name, key) != 0)
-		spec++;
-	return spec->name != NULL ? spec->fallback : NULL;
+	const tova_setting_spec *spec = abi_setting(plugin, key);
+	return value != NULL ? value : spec != NULL ? spec->fallback : NULL;
 }
 
 void settings_free(struct settings *s)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "common/abi.h"
 #include "common/header.h"
 #include "common/id.h"
 #include "common/utf8.h"
@@ -185,18 +186,8 @@ static int table_event(tova_mount *m, tova_event *event_r)
 static int table_fail(tova_mount *m, const char *text, size_t len)
 {
 	struct task *t = task_of(m);
-	if (check(t, false) == TOVA_OK) {
-		t->fail_len = len < sizeof t->fail - 1 ? len : sizeof t->fail - 1;
-		if (t->fail_len > 0)
-			memcpy(t->fail, text, t->fail_len);
-		const char *nul = memchr(t->fail, '\0', t->fail_len);
-		if (nul != NULL)
-			t->fail_len = (size_t)(nul - t->fail);
-		/* cut inside a character, or not text at all: what is handed on is text */
-		while (t->fail_len > 0 && !utf8_valid(t->fail, t->fail_len))
-			t->fail_len--;
-		t->fail[t->fail_len] = '\0';
-	}
+	if (check(t, false) == TOVA_OK)
+		t->fail_len = abi_fail_text(t->fail, text, len);
 	return -1;
 }
 
@@ -277,9 +268,8 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	int refused = check_upgrade(t);
 	if (refused != TOVA_OK)
 		return refused;
-	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X-Type", type) ||
-			      !utf8_valid(type, strlen(type)))))
+	if (!abi_refusal_ok(status, type, body, body_len) ||
+	    (type != NULL && !utf8_valid(type, strlen(type))))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	if (body_len >= COMMANDS_BYTES_MAX / 6)
 		return commands_spoil(&t->commands, TOVA_E_LIMIT);

@@ -11,11 +11,11 @@
 #include "batch.h"
 #include "common/scratch.h"
 #include "commands.h"
+#include "common/abi.h"
 #include "common/rules.h"
 #include "pending.h"
 #include "tova_plugin.h"
 
-#define TASK_FAIL_MAX 512
 #define TASK_RETRY_MAX_MS 3600000u
 
 struct worker;
@@ -76,7 +76,7 @@ struct task {
 	bool deferred, aborted, retry;
 	uint32_t retry_ms;
 	size_t fail_len;
-	char fail[TASK_FAIL_MAX];
+	char fail[ABI_FAIL_MAX];
 	/* The connection's data: what it was, and what the handler works on once it has asked for
 	 * it. */
 	bool data_used, data_new; /* data_new: it differs, whatever the bytes say */

@@ -245,24 +245,10 @@ static bool instance_copy_settings(struct plugin_instance *i, const struct setti
 static bool instance_check_settings(const struct plugin_instance *i, const char **key_r, char *why,
 				    size_t cap)
 {
-	const tova_setting_spec *known = i->lib.plugin.settings;
-	for (size_t k = 0; known != NULL && k < i->n_pairs; k++) {
-		const tova_setting_spec *s = known;
-		while (s->name != NULL && strcmp(s->name, i->pairs[k].key) != 0)
-			s++;
-		if (s->name != NULL)
+	for (size_t k = 0; k < i->n_pairs; k++) {
+		if (abi_setting_ok(&i->lib.plugin, i->pairs[k].key, why, cap))
 			continue;
-		int n = snprintf(why, cap, "the plugin %s has no setting \"%s\"; expected",
-				 i->lib.plugin.name, i->pairs[k].key);
 		*key_r = i->pairs[k].key;
-		if (known->name == NULL)
-			snprintf(why + n, cap - (size_t)n, " none");
-		for (s = known; s->name != NULL && n > 0 && (size_t)n < cap; s++)
-			n += snprintf(why + n, cap - (size_t)n, "%s %s",
-				      s == known	  ? ""
-				      : s[1].name != NULL ? ","
-							  : " or",
-				      s->name);
 		return false;
 	}
 	return true;

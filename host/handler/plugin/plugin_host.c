@@ -50,22 +50,11 @@ static uint64_t local_id(const struct plugin *p, tova_ws ws)
 	return ws.hi == p->base.mount->hub->host_id ? ws.lo : 0;
 }
 
-static bool payload_ok(const tova_payload *payload)
-{
-	return payload != NULL && payload->size >= offsetof(tova_payload, flags) &&
-	       (payload->kind == TOVA_TEXT || payload->kind == TOVA_BINARY) &&
-	       (payload->data != NULL || payload->len == 0);
-}
-
-/* Takes the result of adding the message; the key of one that was added is added, too. A plugin
- * that knows no keys gives none. */
+/* Takes the result of adding the message; the key of one that was added is added, too. */
 static int with_key(const struct plugin *p, const tova_payload *payload, enum commit_error added)
 {
-	bool has_key = payload->size >= offsetof(tova_payload, key_len) + sizeof payload->key_len &&
-		       payload->key != NULL;
-	if (added != COMMIT_OK || !has_key)
-		return result_of(added);
-	return result_of(commit_key(p->commit, (struct span){payload->key, payload->key_len}));
+	return result_of(added != COMMIT_OK ? added
+					    : commit_key(p->commit, abi_payload_key(payload)));
 }
 
 static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
@@ -74,7 +63,7 @@ static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 	int refused = check(p, true);
 	if (refused != 0)
 		return refused;
-	if (!payload_ok(payload))
+	if (!abi_payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
 			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY,
@@ -105,7 +94,7 @@ static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws ex
 	int refused = check(p, true);
 	if (refused != 0)
 		return refused;
-	if (!payload_ok(payload))
+	if (!abi_payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
 			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data,
@@ -119,7 +108,7 @@ static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
 	int refused = check(p, true);
 	if (refused != 0)
 		return refused;
-	if (!payload_ok(payload))
+	if (!abi_payload_ok(payload))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return with_key(p, payload,
 			commit_broadcast_to(p->commit, (struct span){room, room_len},
@@ -274,14 +263,8 @@ static int host_event(tova_mount *m, tova_event *event_r)
 static int host_fail(tova_mount *m, const char *text, size_t len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	if (check(p, false) == 0) {
-		p->fail_len = len < sizeof p->fail - 1 ? len : sizeof p->fail - 1;
-		memcpy(p->fail, text, p->fail_len);
-		/* cut inside a character, or not text at all: what is handed on is text */
-		while (p->fail_len > 0 && !utf8_valid(p->fail, p->fail_len))
-			p->fail_len--;
-		p->fail[p->fail_len] = '\0';
-	}
+	if (check(p, false) == 0)
+		p->fail_len = abi_fail_text(p->fail, text, len);
 	return -1;
 }
 
@@ -349,8 +332,7 @@ static int host_refuse(tova_mount *m, unsigned status, const char *type, const c
 	if (refused != 0)
 		return refused;
 	struct event_answer *a = p->event->answer;
-	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= sizeof a->type || !header_ok("X", type))))
+	if (!abi_refusal_ok(status, type, body, body_len))
 		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	if (body_len > COMMIT_BYTES_MAX)
 		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
@@ -395,10 +377,8 @@ static const char *host_setting(tova_mount *m, const char *key)
 	for (size_t k = 0; k < i->n_pairs; k++)
 		if (strcmp(i->pairs[k].key, key) == 0)
 			return i->pairs[k].value;
-	for (const tova_setting_spec *s = i->lib.plugin.settings; s != NULL && s->name != NULL; s++)
-		if (strcmp(s->name, key) == 0)
-			return s->fallback;
-	return NULL;
+	const tova_setting_spec *spec = abi_setting(&i->lib.plugin, key);
+	return spec != NULL ? spec->fallback : NULL;
 }
 
 static void host_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])

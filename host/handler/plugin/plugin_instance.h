@@ -5,13 +5,12 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#include "common/abi.h"
 #include "common/library.h"
 #include "common/rules.h"
 #include "common/scratch.h"
 #include "handler/plugin/plugin.h"
 #include "hub/hub.h"
-
-#define PLUGIN_FAIL_MAX 512
 
 struct plugin_pair {
 	char *key, *value;
@@ -53,7 +52,7 @@ struct plugin {
 	struct scratch scratch; /* what it was given to read in this callback */
 	bool data_used;		/* the plugin has been given `data` */
 	size_t fail_len;
-	char fail[PLUGIN_FAIL_MAX];
+	char fail[ABI_FAIL_MAX];
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
 };
 

@@ -1,0 +1,32 @@
+/* abi: what of tova_plugin.h means the same wherever a plugin runs, in the host or in a worker:
+ * what it may hand over, and what it says of itself. */
+#ifndef TOVA_COMMON_ABI_H
+#define TOVA_COMMON_ABI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/span.h"
+#include "tova_plugin.h"
+
+/* Is it a message? Fields that the plugin's version does not know are not looked at, nor is whether
+ * text is UTF-8. */
+bool abi_payload_ok(const tova_payload *p);
+/* Its conflation key, which lies in it; n == 0: it has none. */
+struct span abi_payload_key(const tova_payload *p);
+
+/* May an upgrade be refused so? type: of the body, or NULL. */
+bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t body_len);
+
+#define ABI_FAIL_MAX 512
+/* The text of a failure as it is handed on: as much as there is room for, up to a NUL, no half a
+ * character and nothing else that is no text. Writes a NUL behind it; returns the length. */
+size_t abi_fail_text(char dst[ABI_FAIL_MAX], const char *text, size_t len);
+
+/* What the plugin says of this setting of its; NULL: nothing. */
+const tova_setting_spec *abi_setting(const tova_plugin *plugin, const char *key);
+/* May the operator give it this setting? One that says nothing of settings takes all. False with a
+ * sentence in why that names those there are. */
+bool abi_setting_ok(const tova_plugin *plugin, const char *key, char *why, size_t why_cap);
+
+#endif
