@@ -24,7 +24,7 @@ struct offer {
 
 /* A decimal number from 8 to 15 without zeroes in front (7.1.2); 0: it is none. Backslashes of a
  * quoted value mean nothing. */
-static unsigned bits_value(struct span s)
+static unsigned deflate_bits_value(struct span s)
 {
 	char digits[3] = "";
 	unsigned n = 0, value;
@@ -42,7 +42,7 @@ static unsigned bits_value(struct span s)
 	return digits[0] != '0' && value >= 8 && value <= DEFLATE_BITS_MAX ? value : 0;
 }
 
-static bool offer_take(struct offer *o, const struct extension_param *p)
+static bool deflate_offer_take(struct offer *o, const struct extension_param *p)
 {
 	unsigned which = 0;
 
@@ -53,23 +53,23 @@ static bool offer_take(struct offer *o, const struct extension_param *p)
 	o->has[which] = true;
 	if (p->value.p == NULL)
 		return which != SERVER_BITS;
-	o->bits[which] = bits_value(p->value);
+	o->bits[which] = deflate_bits_value(p->value);
 	return which >= SERVER_BITS && o->bits[which] != 0;
 }
 
-static bool offer_parse(struct span params, struct offer *o)
+static bool deflate_offer_parse(struct span params, struct offer *o)
 {
 	struct extension_param param;
 
 	*o = (struct offer){0};
 	while (extension_param_next(&params, &param))
-		if (!offer_take(o, &param))
+		if (!deflate_offer_take(o, &param))
 			return false;
 	return params.n == 0;
 }
 
-static bool offer_accept(const struct offer *o, const struct deflate_policy *policy,
-			 struct deflate_terms *t)
+static bool deflate_offer_accept(const struct offer *o, const struct deflate_policy *policy,
+				 struct deflate_terms *t)
 {
 	const unsigned out = o->bits[SERVER_BITS] != 0 ? o->bits[SERVER_BITS] : DEFLATE_BITS_MAX;
 	const unsigned in = o->bits[CLIENT_BITS] != 0 ? o->bits[CLIENT_BITS] : DEFLATE_BITS_MAX;
@@ -108,8 +108,8 @@ bool deflate_negotiate(const struct request *r, const struct deflate_policy *pol
 	if (!policy->on)
 		return false;
 	while (extension_next(&w, &name, &params))
-		if (span_eq_nocase(name, SPAN("permessage-deflate")) && offer_parse(params, &o) &&
-		    offer_accept(&o, policy, terms_r))
+		if (span_eq_nocase(name, SPAN("permessage-deflate")) &&
+		    deflate_offer_parse(params, &o) && deflate_offer_accept(&o, policy, terms_r))
 			return true;
 	return false;
 }
@@ -132,7 +132,7 @@ size_t deflate_answer(const struct deflate_terms *terms, char dst[DEFLATE_ANSWER
 
 /* zlib's tables beside the window: as large as the window, so that a compressor of a small one is
  * small, and quick to be reset. */
-static unsigned mem_level(unsigned bits)
+static unsigned deflate_mem_level(unsigned bits)
 {
 	return bits < 11 ? 4 : bits - 7;
 }
@@ -140,14 +140,14 @@ static unsigned mem_level(unsigned bits)
 bool deflate_start(z_stream *z, int level, unsigned bits)
 {
 	*z = (z_stream){0};
-	return deflateInit2(z, level, Z_DEFLATED, -(int)bits, (int)mem_level(bits),
+	return deflateInit2(z, level, Z_DEFLATED, -(int)bits, (int)deflate_mem_level(bits),
 			    Z_DEFAULT_STRATEGY) == Z_OK;
 }
 
 /* zconf.h says so of window and tables; what is left is the state itself. */
 size_t deflate_cost(unsigned bits)
 {
-	return ((size_t)1 << (bits + 2)) + ((size_t)1 << (mem_level(bits) + 9)) + 8192;
+	return ((size_t)1 << (bits + 2)) + ((size_t)1 << (deflate_mem_level(bits) + 9)) + 8192;
 }
 
 /* zlib does not refer back to the last 262 bytes of a window. */

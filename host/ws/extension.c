@@ -2,36 +2,36 @@
 
 #include "common/header.h"
 
-static void skip_space(struct span *s)
+static void extension_skip_space(struct span *s)
 {
 	while (s->n > 0 && (s->p[0] == ' ' || s->p[0] == '\t'))
 		s->p++, s->n--;
 }
 
 /* Takes a token off the front of s, with white space around it; an empty one if there is none. */
-static struct span take_token(struct span *s)
+static struct span extension_take_token(struct span *s)
 {
 	struct span token;
 
-	skip_space(s);
+	extension_skip_space(s);
 	token = (struct span){s->p, 0};
 	while (token.n < s->n && header_is_token((struct span){s->p + token.n, 1}))
 		token.n++;
 	s->p += token.n;
 	s->n -= token.n;
-	skip_space(s);
+	extension_skip_space(s);
 	return token;
 }
 
 /* A value is a token, or a quoted string that holds one; an empty result is wrong. */
-static struct span take_value(struct span *s)
+static struct span extension_take_value(struct span *s)
 {
 	struct span value;
 	size_t n = 1;
 
-	skip_space(s);
+	extension_skip_space(s);
 	if (s->n == 0 || s->p[0] != '"')
-		return take_token(s);
+		return extension_take_token(s);
 	for (; n < s->n && s->p[n] != '"'; n++) {
 		if (s->p[n] == '\\')
 			n++;
@@ -43,7 +43,7 @@ static struct span take_value(struct span *s)
 	value = (struct span){s->p + 1, n - 1};
 	s->p += n + 1;
 	s->n -= n + 1;
-	skip_space(s);
+	extension_skip_space(s);
 	return value;
 }
 
@@ -56,7 +56,7 @@ bool extension_next(struct request_walk *w, struct span *name_r, struct span *pa
 {
 	if (!request_walk_next(w, params_r))
 		return false;
-	*name_r = take_token(params_r);
+	*name_r = extension_take_token(params_r);
 	return true;
 }
 
@@ -68,12 +68,12 @@ bool extension_param_next(struct span *params, struct extension_param *param_r)
 	if (s.n == 0 || s.p[0] != ';')
 		return false;
 	s.p++, s.n--;
-	param_r->name = take_token(&s);
+	param_r->name = extension_take_token(&s);
 	if (param_r->name.n == 0)
 		return false;
 	if (s.n > 0 && s.p[0] == '=') {
 		s.p++, s.n--;
-		param_r->value = take_value(&s);
+		param_r->value = extension_take_value(&s);
 		if (param_r->value.n == 0)
 			return false;
 	}

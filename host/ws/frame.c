@@ -45,7 +45,7 @@ typedef uint64_t vec __attribute__((vector_size(16)));
 
 /* XORs n bytes with the mask on their way from src to dst, which may be the same. The high bits of
  * all results are collected in the return value: 0 means that everything is ASCII. */
-static uint64_t unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
+static uint64_t frame_unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask)
 {
 	const uint64_t wide = (uint64_t)mask << 32 | mask;
 	const vec m = {wide, wide};
@@ -85,18 +85,18 @@ static uint64_t unmask_short(uint8_t *dst, const uint8_t *src, size_t n, uint32_
 	return (bits | seen[0] | seen[1]) & UINT64_C(0x8080808080808080);
 }
 
-static inline __attribute__((always_inline)) uint64_t unmask(uint8_t *dst, const uint8_t *src,
-							     size_t n, uint32_t mask)
+static inline __attribute__((always_inline)) uint64_t frame_unmask(uint8_t *dst, const uint8_t *src,
+								   size_t n, uint32_t mask)
 {
 	uint64_t high;
 	if (n < WIDE_MIN || !wide_is_there())
-		return unmask_short(dst, src, n, mask);
+		return frame_unmask_short(dst, src, n, mask);
 	size_t done = wide_unmask(dst, src, n, mask, &high);
-	return high | unmask_short(dst + done, src + done, n - done, mask);
+	return high | frame_unmask_short(dst + done, src + done, n - done, mask);
 }
 
 /* Turns the mask so that its first byte is the one for the byte behind the next n. */
-static uint32_t mask_turn(uint32_t mask, size_t n)
+static uint32_t frame_mask_turn(uint32_t mask, size_t n)
 {
 	uint8_t from[4], to[4];
 
@@ -107,7 +107,7 @@ static uint32_t mask_turn(uint32_t mask, size_t n)
 	return mask;
 }
 
-static uint64_t big_endian(const uint8_t *p, unsigned n)
+static uint64_t frame_big_endian(const uint8_t *p, unsigned n)
 {
 	uint64_t v = 0;
 
@@ -118,7 +118,7 @@ static uint64_t big_endian(const uint8_t *p, unsigned n)
 
 /* --- the reader's own memory ------------------------------------------------------------------ */
 
-static void part_free(struct frame_reader *r)
+static void frame_part_free(struct frame_reader *r)
 {
 	struct frame_part *part = r->part;
 
@@ -132,12 +132,12 @@ static void part_free(struct frame_reader *r)
 	*part->home = part;
 }
 
-static size_t part_len(const struct frame_reader *r)
+static size_t frame_part_len(const struct frame_reader *r)
 {
 	return r->part != NULL ? r->part->len : 0;
 }
 
-static bool part_resize(struct frame_reader *r, uint64_t cap)
+static bool frame_part_resize(struct frame_reader *r, uint64_t cap)
 {
 	struct frame_part *part =
 		cap <= SIZE_MAX / 2 ? realloc(r->part, sizeof(*part) + (size_t)cap + 1) : NULL;
@@ -153,9 +153,9 @@ static bool part_resize(struct frame_reader *r, uint64_t cap)
 
 /* Makes room for `need` bytes of message in all. When it must grow, it grows with what came and a
  * little ahead of it, and never beyond the end of a final frame. */
-static bool part_reserve(struct frame_reader *r, uint64_t need)
+static bool frame_part_reserve(struct frame_reader *r, uint64_t need)
 {
-	const uint64_t len = part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
+	const uint64_t len = frame_part_len(r), ahead = r->left < AHEAD_MAX ? r->left : AHEAD_MAX;
 	uint64_t want = len + (len > ahead ? len : ahead);
 
 	if (r->part != NULL && need <= r->part->cap)
@@ -164,21 +164,21 @@ static bool part_reserve(struct frame_reader *r, uint64_t need)
 		want = len + GROW_MAX;
 	if (r->fin && want > len + r->left)
 		want = len + r->left;
-	return part_resize(r, want < need ? need : want);
+	return frame_part_resize(r, want < need ? need : want);
 }
 
 /* --- what is complete ------------------------------------------------------------------------- */
 
-static enum frame_status bad(struct frame_reader *r, struct frame *out, uint16_t code,
-			     const char *why)
+static enum frame_status frame_bad(struct frame_reader *r, struct frame *out, uint16_t code,
+				   const char *why)
 {
-	part_free(r);
+	frame_part_free(r);
 	r->stage = STAGE_BROKEN;
 	*out = (struct frame){.code = code, .why = why};
 	return FRAME_BAD;
 }
 
-static enum frame_status more(struct frame *out)
+static enum frame_status frame_more(struct frame *out)
 {
 	*out = (struct frame){0};
 	return FRAME_MORE;
@@ -189,22 +189,23 @@ bool frame_close_code_ok(unsigned code)
 	return code == CLOSE_PROTOCOL || rules_close_code_ok(code);
 }
 
-static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+static enum frame_status frame_close_done(struct frame_reader *r, uint8_t *p, size_t n,
+					  struct frame *out)
 {
 	unsigned code = CLOSE_NONE;
 
 	if (n == 1)
-		return bad(r, out, CLOSE_PROTOCOL, "close frame with half a code");
+		return frame_bad(r, out, CLOSE_PROTOCOL, "close frame with half a code");
 	if (n >= 2) {
-		code = (unsigned)big_endian(p, 2);
+		code = (unsigned)frame_big_endian(p, 2);
 		if (!frame_close_code_ok(code))
-			return bad(r, out, CLOSE_PROTOCOL,
-				   "close frame with a code that must not be sent");
+			return frame_bad(r, out, CLOSE_PROTOCOL,
+					 "close frame with a code that must not be sent");
 		p += 2;
 		n -= 2;
 		if (!utf8_valid(p, n))
-			return bad(r, out, CLOSE_BAD_DATA,
-				   "close frame with a reason that is not UTF-8");
+			return frame_bad(r, out, CLOSE_BAD_DATA,
+					 "close frame with a reason that is not UTF-8");
 	}
 	r->stage = STAGE_CLOSED;
 	r->message = 0;
@@ -212,26 +213,27 @@ static enum frame_status close_done(struct frame_reader *r, uint8_t *p, size_t n
 	return FRAME_CONTROL;
 }
 
-static enum frame_status control_done(struct frame_reader *r, uint8_t *p, size_t n,
-				      struct frame *out)
+static enum frame_status frame_control_done(struct frame_reader *r, uint8_t *p, size_t n,
+					    struct frame *out)
 {
 	r->stage = STAGE_HEAD;
 	if (r->part != NULL)
 		r->part->control_len = 0;
 	if (r->opcode == FRAME_CLOSE)
-		return close_done(r, p, n, out);
+		return frame_close_done(r, p, n, out);
 	*out = (struct frame){.opcode = r->opcode, .data = p, .len = n};
 	return FRAME_CONTROL;
 }
 
 /* The current data frame is complete; p and n are the message if it was the last. */
-static enum frame_status data_done(struct frame_reader *r, uint8_t *p, size_t n, struct frame *out)
+static enum frame_status frame_data_done(struct frame_reader *r, uint8_t *p, size_t n,
+					 struct frame *out)
 {
 	r->stage = STAGE_HEAD;
 	if (!r->fin)
-		return more(out);
+		return frame_more(out);
 	if (r->utf8 != UTF8_ACCEPT)
-		return bad(r, out, CLOSE_BAD_DATA, "text that ends inside a character");
+		return frame_bad(r, out, CLOSE_BAD_DATA, "text that ends inside a character");
 	*out = (struct frame){.opcode = r->message, .data = p, .len = n};
 	r->message = 0; /* the part, if the message lies in it, is given up by the next call */
 	return FRAME_MESSAGE;
@@ -241,11 +243,11 @@ static enum frame_status data_done(struct frame_reader *r, uint8_t *p, size_t n,
 
 /* Moves n payload bytes from src to dst (or leaves them there) as what they mean; false: text that
  * is not UTF-8. */
-static bool payload_take(struct frame_reader *r, uint8_t *dst, uint8_t *src, size_t n)
+static bool frame_payload_take(struct frame_reader *r, uint8_t *dst, uint8_t *src, size_t n)
 {
-	const uint64_t high = unmask(dst, src, n, r->mask);
+	const uint64_t high = frame_unmask(dst, src, n, r->mask);
 
-	r->mask = mask_turn(r->mask, n);
+	r->mask = frame_mask_turn(r->mask, n);
 	r->left -= n;
 	if (r->message == FRAME_TEXT && !(r->opcode & OPCODE_CONTROL) &&
 	    (high != 0 || r->utf8 != UTF8_ACCEPT))
@@ -253,51 +255,51 @@ static bool payload_take(struct frame_reader *r, uint8_t *dst, uint8_t *src, siz
 	return r->utf8 != UTF8_REJECT;
 }
 
-static enum frame_status control_payload(struct frame_reader *r, uint8_t *p, size_t n,
-					 struct frame *out)
+static enum frame_status frame_control_payload(struct frame_reader *r, uint8_t *p, size_t n,
+					       struct frame *out)
 {
 	const size_t whole = (size_t)r->left;
 
 	if (n == whole && (r->part == NULL || r->part->control_len == 0)) {
-		payload_take(r, p, p, n);
-		return control_done(r, p, n, out);
+		frame_payload_take(r, p, p, n);
+		return frame_control_done(r, p, n, out);
 	}
-	if (!part_reserve(r, 0))
-		return bad(r, out, CLOSE_INTERNAL, "out of memory");
-	payload_take(r, r->part->control + r->part->control_len, p, n);
+	if (!frame_part_reserve(r, 0))
+		return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
+	frame_payload_take(r, r->part->control + r->part->control_len, p, n);
 	r->part->control_len = (uint8_t)(r->part->control_len + n);
-	return r->left > 0 ? more(out)
-			   : control_done(r, r->part->control, r->part->control_len, out);
+	return r->left > 0 ? frame_more(out)
+			   : frame_control_done(r, r->part->control, r->part->control_len, out);
 }
 
-static enum frame_status data_payload(struct frame_reader *r, uint8_t *p, size_t n,
-				      struct frame *out)
+static enum frame_status frame_data_payload(struct frame_reader *r, uint8_t *p, size_t n,
+					    struct frame *out)
 {
-	if (r->fin && n == r->left && part_len(r) == 0) {
-		if (!payload_take(r, p, p, n))
-			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
-		return data_done(r, p, n, out);
+	if (r->fin && n == r->left && frame_part_len(r) == 0) {
+		if (!frame_payload_take(r, p, p, n))
+			return frame_bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+		return frame_data_done(r, p, n, out);
 	}
 	if (n > 0) {
-		const size_t at = part_len(r);
+		const size_t at = frame_part_len(r);
 
-		if (!part_reserve(r, at + n))
-			return bad(r, out, CLOSE_INTERNAL, "out of memory");
-		if (!payload_take(r, r->part->bytes + at, p, n))
-			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+		if (!frame_part_reserve(r, at + n))
+			return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
+		if (!frame_payload_take(r, r->part->bytes + at, p, n))
+			return frame_bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
 		r->part->len += n;
 	}
 	if (r->left > 0)
-		return more(out);
-	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out)
-			       : data_done(r, p, 0, out);
+		return frame_more(out);
+	return frame_part_len(r) > 0 ? frame_data_done(r, r->part->bytes, r->part->len, out)
+				     : frame_data_done(r, p, 0, out);
 }
 
 /* --- compressed payload ----------------------------------------------------------------------- */
 
 /* How much a compressed message may be before it is inflated: what does not shrink grows a
  * little. */
-static uint64_t deflated_max(uint64_t message_max)
+static uint64_t frame_deflated_max(uint64_t message_max)
 {
 	return message_max > UINT64_MAX / 2 ? message_max : message_max + message_max / 8 + 1024;
 }
@@ -305,10 +307,10 @@ static uint64_t deflated_max(uint64_t message_max)
 /* Where more inflated bytes go and how many of them have room there, which grows with what came,
  * and not beyond the limit; 0: no memory. At the limit it is *beyond, as nothing but the message's
  * end may come then. */
-static size_t inflated_room(struct frame_reader *r, const struct frame_limits *limits, size_t n,
-			    uint8_t *beyond, uint8_t **dst_r)
+static size_t frame_inflated_room(struct frame_reader *r, const struct frame_limits *limits,
+				  size_t n, uint8_t *beyond, uint8_t **dst_r)
 {
-	const uint64_t len = part_len(r), max = limits->message_max;
+	const uint64_t len = frame_part_len(r), max = limits->message_max;
 	uint64_t want = len > 0 ? 2 * len : 4 * (uint64_t)n;
 
 	*dst_r = beyond;
@@ -316,14 +318,15 @@ static size_t inflated_room(struct frame_reader *r, const struct frame_limits *l
 		return 1;
 	if (want < INFLATED_MIN)
 		want = INFLATED_MIN;
-	if ((r->part == NULL || r->part->cap == len) && !part_resize(r, want < max ? want : max))
+	if ((r->part == NULL || r->part->cap == len) &&
+	    !frame_part_resize(r, want < max ? want : max))
 		return 0;
 	*dst_r = r->part->bytes + len;
 	return (size_t)((r->part->cap < max ? r->part->cap : max) - len);
 }
 
 /* Begins the message anew, with what was before it. False: that is not to be had. */
-static bool inflate_again(struct frame_reader *r, const struct frame_limits *limits)
+static bool frame_inflate_again(struct frame_reader *r, const struct frame_limits *limits)
 {
 	if (!inflate_recall(limits->inflate))
 		return false;
@@ -334,8 +337,9 @@ static bool inflate_again(struct frame_reader *r, const struct frame_limits *lim
 }
 
 /* Inflates n bytes behind what is there; `last`: the message ends with them. */
-static enum frame_status inflate_more(struct frame_reader *r, const struct frame_limits *limits,
-				      const uint8_t *p, size_t n, bool last, struct frame *out)
+static enum frame_status frame_inflate_more(struct frame_reader *r,
+					    const struct frame_limits *limits, const uint8_t *p,
+					    size_t n, bool last, struct frame *out)
 {
 	const uint8_t *const from = p;
 	const size_t whole = n;
@@ -344,89 +348,92 @@ static enum frame_status inflate_more(struct frame_reader *r, const struct frame
 	size_t room, made;
 
 	do {
-		room = inflated_room(r, limits, n, &beyond, &dst);
+		room = frame_inflated_room(r, limits, n, &beyond, &dst);
 		if (room == 0)
-			return bad(r, out, CLOSE_INTERNAL, "out of memory");
+			return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
 		status = inflate_some(limits->inflate, &p, &n, last, dst, room, &made);
 		if (dst == &beyond && made > 0)
-			return bad(r, out, CLOSE_TOO_BIG, "compressed message above the limit");
+			return frame_bad(r, out, CLOSE_TOO_BIG,
+					 "compressed message above the limit");
 		if (r->message == FRAME_TEXT && made > 0)
 			r->utf8 = utf8_check(r->utf8, dst, made);
 		if (r->utf8 == UTF8_REJECT)
-			return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+			return frame_bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
 		if (dst != &beyond)
 			r->part->len += made;
-		if (status == INFLATE_FAR && inflate_again(r, limits)) {
+		if (status == INFLATE_FAR && frame_inflate_again(r, limits)) {
 			p = from;
 			n = whole;
 			status = INFLATE_FULL;
 		}
 	} while (status == INFLATE_FULL);
 	if (status == INFLATE_FAR)
-		return bad(
+		return frame_bad(
 			r, out, CLOSE_BAD_DATA,
 			"compressed data that refers to what is not kept: see --deflate-takeover, --deflate-memory");
 	if (status == INFLATE_NO_MEMORY)
-		return bad(r, out, CLOSE_INTERNAL, "out of memory");
-	return status == INFLATE_BAD
-		       ? bad(r, out, CLOSE_BAD_DATA, "compressed data that can not be inflated")
-		       : more(out);
+		return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
+	return status == INFLATE_BAD ? frame_bad(r, out, CLOSE_BAD_DATA,
+						 "compressed data that can not be inflated")
+				     : frame_more(out);
 }
 
 /* The message is kept as it comes, and inflated at its end. */
-static enum frame_status gather_more(struct frame_reader *r, const struct frame_limits *limits,
-				     const uint8_t *p, size_t n, bool last, struct frame *out)
+static enum frame_status frame_gather_more(struct frame_reader *r,
+					   const struct frame_limits *limits, const uint8_t *p,
+					   size_t n, bool last, struct frame *out)
 {
 	struct frame_part *gathered;
 	enum frame_status status;
 
-	if (!part_reserve(r, part_len(r) + n))
-		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	if (!frame_part_reserve(r, frame_part_len(r) + n))
+		return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
 	if (n > 0)
 		memcpy(r->part->bytes + r->part->len, p, n);
 	r->part->len += n;
 	if (!last)
-		return more(out);
+		return frame_more(out);
 	gathered = r->part;
 	r->part = NULL;
 	if (inflate_begin(limits->inflate, true) == INFLATE_DONE)
-		status = inflate_more(r, limits, gathered->bytes, gathered->len, true, out);
+		status = frame_inflate_more(r, limits, gathered->bytes, gathered->len, true, out);
 	else
-		status = bad(r, out, CLOSE_INTERNAL, "out of memory");
+		status = frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
 	free(gathered);
 	return status;
 }
 
 /* The first bytes of a compressed message. One that is there as a whole goes where the one before
  * it was. */
-static bool deflated_begin(struct frame_reader *r, struct inflate *in, bool whole)
+static bool frame_deflated_begin(struct frame_reader *r, struct inflate *in, bool whole)
 {
 	if (whole && r->part == NULL) {
 		r->part = in->pool->part;
 		in->pool->part = NULL;
-		if (r->part == NULL && part_resize(r, INFLATED_MIN))
+		if (r->part == NULL && frame_part_resize(r, INFLATED_MIN))
 			r->part->home = &in->pool->part;
 	}
 	return inflate_begin(in, whole) == INFLATE_DONE;
 }
 
-static enum frame_status deflated_payload(struct frame_reader *r, const struct frame_limits *limits,
-					  uint8_t *p, size_t n, struct frame *out)
+static enum frame_status frame_deflated_payload(struct frame_reader *r,
+						const struct frame_limits *limits, uint8_t *p,
+						size_t n, struct frame *out)
 {
 	struct inflate *const in = limits->inflate;
 	const bool last = r->fin && n == r->left;
-	enum frame_status status = more(out);
+	enum frame_status status = frame_more(out);
 
-	unmask(p, p, n, r->mask);
-	r->mask = mask_turn(r->mask, n);
+	frame_unmask(p, p, n, r->mask);
+	r->mask = frame_mask_turn(r->mask, n);
 	r->left -= n;
 	in->taken += n;
-	if (!in->begun && (n > 0 || last) && !deflated_begin(r, in, last))
-		return bad(r, out, CLOSE_INTERNAL, "out of memory");
+	if (!in->begun && (n > 0 || last) && !frame_deflated_begin(r, in, last))
+		return frame_bad(r, out, CLOSE_INTERNAL, "out of memory");
 	if (in->gathers)
-		status = gather_more(r, limits, p, n, last, out);
+		status = frame_gather_more(r, limits, p, n, last, out);
 	else if (n > 0 || last)
-		status = inflate_more(r, limits, p, n, last, out);
+		status = frame_inflate_more(r, limits, p, n, last, out);
 	if (status == FRAME_BAD || r->left > 0)
 		return status;
 	if (r->fin) {
@@ -434,19 +441,19 @@ static enum frame_status deflated_payload(struct frame_reader *r, const struct f
 			inflate_remember(in, r->part->bytes, r->part->len);
 		inflate_end(in);
 	}
-	return part_len(r) > 0 ? data_done(r, r->part->bytes, r->part->len, out)
-			       : data_done(r, p, 0, out);
+	return frame_part_len(r) > 0 ? frame_data_done(r, r->part->bytes, r->part->len, out)
+				     : frame_data_done(r, p, 0, out);
 }
 
 /* --- header ----------------------------------------------------------------------------------- */
 
 /* Of the message under way. */
-static bool is_deflated(const struct frame_limits *limits)
+static bool frame_is_deflated(const struct frame_limits *limits)
 {
 	return limits->inflate != NULL && limits->inflate->compressed;
 }
 
-static size_t head_size(const uint8_t *h)
+static size_t frame_head_bytes(const uint8_t *h)
 {
 	const unsigned len7 = h[1] & 0x7F;
 
@@ -454,8 +461,8 @@ static size_t head_size(const uint8_t *h)
 }
 
 /* What the first two bytes show (RFC 6455 5.2, 5.4, 5.5); NULL when they are right. */
-static const char *head_error(const struct frame_reader *r, const struct frame_limits *limits,
-			      const uint8_t *h)
+static const char *frame_head_error(const struct frame_reader *r, const struct frame_limits *limits,
+				    const uint8_t *h)
 {
 	const bool fin = (h[0] & 0x80) != 0;
 	const uint8_t opcode = h[0] & 0x0F;
@@ -481,22 +488,22 @@ static const char *head_error(const struct frame_reader *r, const struct frame_l
 }
 
 /* A whole header: makes its frame the current one. */
-static enum frame_status head_done(struct frame_reader *r, const struct frame_limits *limits,
-				   const uint8_t *h, struct frame *out)
+static enum frame_status frame_head_done(struct frame_reader *r, const struct frame_limits *limits,
+					 const uint8_t *h, struct frame *out)
 {
 	const unsigned len7 = h[1] & 0x7F;
-	const uint64_t n = len7 < 126 ? len7 : big_endian(h + 2, len7 == 126 ? 2 : 8);
+	const uint64_t n = len7 < 126 ? len7 : frame_big_endian(h + 2, len7 == 126 ? 2 : 8);
 
 	if (n >> 63)
-		return bad(r, out, CLOSE_PROTOCOL, "length with its highest bit set");
+		return frame_bad(r, out, CLOSE_PROTOCOL, "length with its highest bit set");
 	if ((len7 == 126 && n < 126) || (len7 == 127 && n <= UINT16_MAX))
-		return bad(r, out, CLOSE_PROTOCOL, "length in more bytes than it needs");
+		return frame_bad(r, out, CLOSE_PROTOCOL, "length in more bytes than it needs");
 	r->opcode = h[0] & 0x0F;
 	r->fin = (h[0] & 0x80) != 0;
 	r->left = n;
 	r->mask = 0;
 	if (limits->masked)
-		memcpy(&r->mask, h + head_size(h) - 4, 4);
+		memcpy(&r->mask, h + frame_head_bytes(h) - 4, 4);
 	r->stage = STAGE_PAYLOAD;
 	if (r->opcode & OPCODE_CONTROL)
 		return FRAME_MORE;
@@ -506,60 +513,61 @@ static enum frame_status head_done(struct frame_reader *r, const struct frame_li
 	}
 	if (h[0] & RSV1)
 		limits->inflate->compressed = true;
-	if (is_deflated(limits)) {
-		const uint64_t max = deflated_max(limits->message_max);
+	if (frame_is_deflated(limits)) {
+		const uint64_t max = frame_deflated_max(limits->message_max);
 
 		return n > max || limits->inflate->taken > max - n
-			       ? bad(r, out, CLOSE_TOO_BIG, "compressed message above the limit")
+			       ? frame_bad(r, out, CLOSE_TOO_BIG,
+					   "compressed message above the limit")
 			       : FRAME_MORE;
 	}
-	if (n > limits->message_max || part_len(r) > limits->message_max - n)
-		return bad(r, out, CLOSE_TOO_BIG, "message above the limit");
+	if (n > limits->message_max || frame_part_len(r) > limits->message_max - n)
+		return frame_bad(r, out, CLOSE_TOO_BIG, "message above the limit");
 	return FRAME_MORE;
 }
 
 /* Takes header bytes until the header is whole (STAGE_PAYLOAD) or they are used up. */
-static enum frame_status head_take(struct frame_reader *r, const struct frame_limits *limits,
-				   uint8_t **data, size_t *len, struct frame *out)
+static enum frame_status frame_head_take(struct frame_reader *r, const struct frame_limits *limits,
+					 uint8_t **data, size_t *len, struct frame *out)
 {
 	const uint8_t *h = *data;
 	size_t have = *len;
 	const char *why;
 
-	if (r->head_len > 0 || have < 2 || have < head_size(h)) {
+	if (r->head_len > 0 || have < 2 || have < frame_head_bytes(h)) {
 		/* Cut: gather it in the reader. */
-		for (have = r->head_len; *len > 0 && (have < 2 || have < head_size(r->head));
+		for (have = r->head_len; *len > 0 && (have < 2 || have < frame_head_bytes(r->head));
 		     --*len)
 			r->head[have++] = *(*data)++;
 		h = r->head;
 		r->head_len = (uint8_t)have;
 	} else {
-		*data += head_size(h);
-		*len -= head_size(h);
+		*data += frame_head_bytes(h);
+		*len -= frame_head_bytes(h);
 	}
 	if (have < 2)
-		return more(out);
-	why = head_error(r, limits, h);
+		return frame_more(out);
+	why = frame_head_error(r, limits, h);
 	if (why != NULL)
-		return bad(r, out, CLOSE_PROTOCOL, why);
-	if (have < head_size(h))
-		return more(out);
+		return frame_bad(r, out, CLOSE_PROTOCOL, why);
+	if (have < frame_head_bytes(h))
+		return frame_more(out);
 	r->head_len = 0;
-	return head_done(r, limits, h, out);
+	return frame_head_done(r, limits, h, out);
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static enum frame_status read_any(struct frame_reader *r, const struct frame_limits *limits,
-				  uint8_t **data, size_t *len, struct frame *out)
+static enum frame_status frame_read_any(struct frame_reader *r, const struct frame_limits *limits,
+					uint8_t **data, size_t *len, struct frame *out)
 {
-	enum frame_status status = more(out);
+	enum frame_status status = frame_more(out);
 
 	if (r->stage == STAGE_BROKEN)
-		return bad(r, out, CLOSE_PROTOCOL, "bytes behind an error");
+		return frame_bad(r, out, CLOSE_PROTOCOL, "bytes behind an error");
 	while (status == FRAME_MORE && r->stage < STAGE_CLOSED) {
 		if (r->stage == STAGE_HEAD && *len > 0)
-			status = head_take(r, limits, data, len, out);
+			status = frame_head_take(r, limits, data, len, out);
 		if (r->stage == STAGE_HEAD ||
 		    (r->stage == STAGE_PAYLOAD && r->left > 0 && *len == 0))
 			return status;
@@ -570,11 +578,11 @@ static enum frame_status read_any(struct frame_reader *r, const struct frame_lim
 			*data += n;
 			*len -= n;
 			if (r->opcode & OPCODE_CONTROL)
-				status = control_payload(r, p, n, out);
-			else if (is_deflated(limits))
-				status = deflated_payload(r, limits, p, n, out);
+				status = frame_control_payload(r, p, n, out);
+			else if (frame_is_deflated(limits))
+				status = frame_deflated_payload(r, limits, p, n, out);
 			else
-				status = data_payload(r, p, n, out);
+				status = frame_data_payload(r, p, n, out);
 		}
 	}
 	if (r->stage == STAGE_CLOSED && status == FRAME_MORE) {
@@ -588,9 +596,9 @@ static enum frame_status read_any(struct frame_reader *r, const struct frame_lim
 
 /* The common case with few branches: a whole masked message in one frame with a header of 6 or 8
  * bytes. False: it is another case, and nothing was touched. */
-static inline bool read_whole(struct frame_reader *r, const struct frame_limits *limits,
-			      uint8_t **data, size_t *len, struct frame *out,
-			      enum frame_status *status_r)
+static inline bool frame_read_whole(struct frame_reader *r, const struct frame_limits *limits,
+				    uint8_t **data, size_t *len, struct frame *out,
+				    enum frame_status *status_r)
 {
 	uint8_t *p = *data;
 	size_t head = 6, n;
@@ -613,15 +621,16 @@ static inline bool read_whole(struct frame_reader *r, const struct frame_limits 
 	*out = (struct frame){.opcode = p[0] & 0x0F, .data = p + head, .len = n};
 	*data += head + n;
 	*len -= head + n;
-	high = unmask(out->data, out->data, n, mask);
+	high = frame_unmask(out->data, out->data, n, mask);
 	*status_r = FRAME_MESSAGE;
 	if (high != 0 && out->opcode == FRAME_TEXT) {
 		const uint32_t state = utf8_check(UTF8_ACCEPT, out->data, n);
 
 		if (state != UTF8_ACCEPT)
-			*status_r = bad(r, out, CLOSE_BAD_DATA,
-					state == UTF8_REJECT ? "text that is not UTF-8"
-							     : "text that ends inside a character");
+			*status_r = frame_bad(r, out, CLOSE_BAD_DATA,
+					      state == UTF8_REJECT
+						      ? "text that is not UTF-8"
+						      : "text that ends inside a character");
 	}
 	return true;
 }
@@ -629,7 +638,7 @@ static inline bool read_whole(struct frame_reader *r, const struct frame_limits 
 void frame_release(struct frame_reader *r)
 {
 	if (r->part != NULL && r->message == 0 && r->stage != STAGE_PAYLOAD)
-		part_free(r);
+		frame_part_free(r);
 }
 
 enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *limits,
@@ -639,8 +648,8 @@ enum frame_status frame_read(struct frame_reader *r, const struct frame_limits *
 
 	frame_release(r);
 	if ((r->stage | r->message | r->head_len) != 0 ||
-	    !read_whole(r, limits, data, len, out, &status))
-		status = read_any(r, limits, data, len, out);
+	    !frame_read_whole(r, limits, data, len, out, &status))
+		status = frame_read_any(r, limits, data, len, out);
 	if (status == FRAME_BAD) {
 		*data += *len;
 		*len = 0;
@@ -653,11 +662,11 @@ size_t frame_space(struct frame_reader *r, const struct frame_limits *limits, ui
 	size_t room;
 
 	/* The header was checked against the limits. */
-	if (is_deflated(limits) || r->stage != STAGE_PAYLOAD || (r->opcode & OPCODE_CONTROL) ||
-	    r->left < DIRECT_MIN)
+	if (frame_is_deflated(limits) || r->stage != STAGE_PAYLOAD ||
+	    (r->opcode & OPCODE_CONTROL) || r->left < DIRECT_MIN)
 		return 0;
 	/* frame_read says so */
-	if (!part_reserve(r, part_len(r) + DIRECT_MIN))
+	if (!frame_part_reserve(r, frame_part_len(r) + DIRECT_MIN))
 		return 0;
 	room = r->part->cap - r->part->len;
 	*where_r = r->part->bytes + r->part->len;
@@ -670,10 +679,11 @@ enum frame_status frame_filled(struct frame_reader *r, const struct frame_limits
 	uint8_t *const at = r->part->bytes + r->part->len;
 
 	(void)limits;
-	if (!payload_take(r, at, at, n))
-		return bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
+	if (!frame_payload_take(r, at, at, n))
+		return frame_bad(r, out, CLOSE_BAD_DATA, "text that is not UTF-8");
 	r->part->len += n;
-	return r->left > 0 ? more(out) : data_done(r, r->part->bytes, r->part->len, out);
+	return r->left > 0 ? frame_more(out)
+			   : frame_data_done(r, r->part->bytes, r->part->len, out);
 }
 
 size_t frame_held(const struct frame_reader *r)
@@ -686,7 +696,7 @@ size_t frame_held(const struct frame_reader *r)
 
 size_t frame_gathered(const struct frame_reader *r)
 {
-	return part_len(r);
+	return frame_part_len(r);
 }
 
 void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
@@ -696,7 +706,7 @@ void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
 	if (part == NULL || part->home != NULL || r->message != 0 || r->stage == STAGE_PAYLOAD)
 		return NULL;
 	/* inflated: it may be half empty */
-	if (part->cap - part->len > AHEAD_MAX && part_resize(r, part->len))
+	if (part->cap - part->len > AHEAD_MAX && frame_part_resize(r, part->len))
 		part = r->part;
 	r->part = NULL;
 	*data_r = part->bytes;
@@ -706,7 +716,7 @@ void *frame_take(struct frame_reader *r, uint8_t **data_r, size_t *size_r)
 
 void frame_reset(struct frame_reader *r)
 {
-	part_free(r);
+	frame_part_free(r);
 	*r = (struct frame_reader){0};
 }
 
@@ -718,10 +728,10 @@ uint64_t frame_size(const uint8_t *p, size_t n)
 
 	if (n < 2)
 		return 0;
-	head = head_size(p);
+	head = frame_head_bytes(p);
 	if (n < head)
 		return 0;
-	return head + (head == 2 ? p[1] : big_endian(p + 2, head == 4 ? 2 : 8));
+	return head + (head == 2 ? p[1] : frame_big_endian(p + 2, head == 4 ? 2 : 8));
 }
 
 size_t frame_close_payload(uint8_t dst[FRAME_CONTROL_MAX], uint16_t code, const char *reason,

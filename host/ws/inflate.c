@@ -20,7 +20,7 @@ struct inflate_stream {
 
 /* --- streams ---------------------------------------------------------------------------------- */
 
-static struct inflate_stream *stream_new(unsigned bits)
+static struct inflate_stream *inflate_stream_new(unsigned bits)
 {
 	struct inflate_stream *s = calloc(1, sizeof(*s));
 
@@ -31,28 +31,28 @@ static struct inflate_stream *stream_new(unsigned bits)
 	return s;
 }
 
-static void stream_free(struct inflate_stream *s)
+static void inflate_stream_free(struct inflate_stream *s)
 {
 	inflateEnd(&s->z);
 	free(s);
 }
 
-static struct inflate_stream *pool_take(struct inflate_pool *pool)
+static struct inflate_stream *inflate_pool_take(struct inflate_pool *pool)
 {
 	struct inflate_stream *s = pool->spare;
 
 	if (s == NULL)
-		return stream_new(BITS_MAX);
+		return inflate_stream_new(BITS_MAX);
 	pool->spare = s->next;
 	pool->n_spare--;
 	inflateReset(&s->z);
 	return s;
 }
 
-static void pool_give(struct inflate_pool *pool, struct inflate_stream *s)
+static void inflate_pool_give(struct inflate_pool *pool, struct inflate_stream *s)
 {
 	if (pool->n_spare == SPARE_MAX) {
-		stream_free(s);
+		inflate_stream_free(s);
 		return;
 	}
 	s->next = pool->spare;
@@ -63,7 +63,7 @@ static void pool_give(struct inflate_pool *pool, struct inflate_stream *s)
 void inflate_pool_free(struct inflate_pool *pool)
 {
 	while (pool->n_spare > 0)
-		stream_free(pool_take(pool));
+		inflate_stream_free(inflate_pool_take(pool));
 	free(pool->part);
 	pool->part = NULL;
 }
@@ -91,7 +91,7 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 	i->gathers = !i->keep && !whole && i->pool->lent >= i->pool->lent_max;
 	if (i->gathers || i->stream != NULL)
 		return INFLATE_DONE;
-	i->stream = i->keep ? stream_new(i->bits) : pool_take(i->pool);
+	i->stream = i->keep ? inflate_stream_new(i->bits) : inflate_pool_take(i->pool);
 	if (i->stream == NULL)
 		return INFLATE_NO_MEMORY;
 	i->lent = !i->keep && !whole;
@@ -104,7 +104,7 @@ enum inflate_status inflate_begin(struct inflate *i, bool whole)
 
 /* --- clients that refer back though they should not ------------------------------------------- */
 
-static void past_drop(struct inflate *i)
+static void inflate_past_drop(struct inflate *i)
 {
 	if (i->past == NULL)
 		return;
@@ -114,7 +114,7 @@ static void past_drop(struct inflate *i)
 }
 
 /* Room for n bytes, which is counted. */
-static bool past_reserve(struct inflate *i, size_t n)
+static bool inflate_past_reserve(struct inflate *i, size_t n)
 {
 	struct inflate_pool *const pool = i->pool;
 	const size_t had = i->past != NULL ? sizeof(*i->past) + i->past->cap : 0;
@@ -139,14 +139,14 @@ static bool past_reserve(struct inflate *i, size_t n)
 }
 
 /* Without a gap, or not at all: half of what it may refer to is as good as nothing. */
-static void past_add(struct inflate *i, const uint8_t *text, size_t n)
+static void inflate_past_add(struct inflate *i, const uint8_t *text, size_t n)
 {
 	const size_t take = n < INFLATE_PAST_MAX ? n : INFLATE_PAST_MAX,
 		     had = i->past != NULL ? i->past->n : 0;
 	const size_t stay = had + take <= INFLATE_PAST_MAX ? had : INFLATE_PAST_MAX - take;
 
-	if (!past_reserve(i, stay + take)) {
-		past_drop(i);
+	if (!inflate_past_reserve(i, stay + take)) {
+		inflate_past_drop(i);
 		return;
 	}
 	memmove(i->past->bytes, i->past->bytes + had - stay, stay);
@@ -162,19 +162,19 @@ void inflate_end(struct inflate *i)
 		return;
 	i->pool->lent -= i->lent;
 	i->lent = false;
-	pool_give(i->pool, i->stream);
+	inflate_pool_give(i->pool, i->stream);
 	i->stream = NULL;
 }
 
 void inflate_reset(struct inflate *i)
 {
 	inflate_end(i);
-	past_drop(i);
+	inflate_past_drop(i);
 	if (i->counted)
 		*i->pool->memory -= inflate_cost(BITS_MAX);
 	i->counted = false;
 	if (i->stream != NULL)
-		stream_free(i->stream);
+		inflate_stream_free(i->stream);
 	i->stream = NULL;
 }
 
@@ -187,9 +187,9 @@ void inflate_remember(struct inflate *i, const uint8_t *text, size_t n)
 		i->shown++;
 	i->obeys = i->shown == SHOWN_MAX;
 	if (i->obeys)
-		past_drop(i);
+		inflate_past_drop(i);
 	else
-		past_add(i, text, n);
+		inflate_past_add(i, text, n);
 }
 
 bool inflate_recall(struct inflate *i)
@@ -201,12 +201,12 @@ bool inflate_recall(struct inflate *i)
 
 	if (!i->whole || i->past == NULL || *pool->memory - had + cost > pool->memory_max)
 		return false;
-	own = stream_new(BITS_MAX);
+	own = inflate_stream_new(BITS_MAX);
 	if (own == NULL)
 		return false;
 	inflateSetDictionary(&own->z, i->past->bytes, (uInt)i->past->n);
-	pool_give(pool, i->stream);
-	past_drop(i);
+	inflate_pool_give(pool, i->stream);
+	inflate_past_drop(i);
 	*pool->memory += cost;
 	i->stream = own;
 	i->bits = BITS_MAX;
@@ -219,20 +219,20 @@ bool inflate_recall(struct inflate *i)
 /* Does the message end where it must: at the end of the empty block whose last bytes its sender
  * left out (7.2.1)? zlib tells by the bit of a block's beginning, and no bits that are left over.
  */
-static bool at_block_end(const z_stream *z)
+static bool inflate_at_block_end(const z_stream *z)
 {
 	return (z->data_type & 128) != 0 && (z->data_type & 63) == 0;
 }
 
 /* What zlib says of a distance beyond its window's bytes, and of nothing else. */
-static bool is_far(const z_stream *z)
+static bool inflate_is_far(const z_stream *z)
 {
 	return z->msg != NULL && strcmp(z->msg, "invalid distance too far back") == 0;
 }
 
 /* One call of zlib, which uses up either side or meets the end of a final block. */
-static int step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_t room,
-		size_t *made)
+static int inflate_step(z_stream *z, const uint8_t **src, size_t *n, uint8_t *dst, size_t room,
+			size_t *made)
 {
 	const uInt in = *n < UINT_MAX ? (uInt)*n : UINT_MAX,
 		   out = room - *made < UINT_MAX ? (uInt)(room - *made) : UINT_MAX;
@@ -261,7 +261,8 @@ enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t 
 		const bool ending = *n == 0 && last && i->taken > 0;
 		const uint8_t *p = tail + i->tail;
 		size_t left = sizeof(tail) - i->tail;
-		int code = step(z, ending ? &p : src, ending ? &left : n, dst, room, made_r);
+		int code =
+			inflate_step(z, ending ? &p : src, ending ? &left : n, dst, room, made_r);
 
 		if (ending)
 			i->tail = (uint8_t)(p - tail);
@@ -272,14 +273,15 @@ enum inflate_status inflate_some(struct inflate *i, const uint8_t **src, size_t 
 			inflateResetKeep(z);
 		} else if (code != Z_OK && code != Z_BUF_ERROR) {
 			return code == Z_MEM_ERROR ? INFLATE_NO_MEMORY
-			       : is_far(z)	   ? INFLATE_FAR
+			       : inflate_is_far(z) ? INFLATE_FAR
 						   : INFLATE_BAD;
 		} else if (*made_r == room) {
 			return INFLATE_FULL;
 		} else if (*n == 0 && !last) {
 			return INFLATE_DONE;
 		} else if (*n == 0 && (i->taken == 0 || i->tail == sizeof(tail))) {
-			return i->taken == 0 || at_block_end(z) ? INFLATE_DONE : INFLATE_BAD;
+			return i->taken == 0 || inflate_at_block_end(z) ? INFLATE_DONE
+									: INFLATE_BAD;
 		}
 	}
 	return INFLATE_DONE; /* a message may end with a final block, too */

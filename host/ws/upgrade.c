@@ -18,7 +18,7 @@
 /* --- handshake -------------------------------------------------------------------------------- */
 
 /* Base64 of exactly 16 bytes (RFC 6455 4.2.1): 22 letters hold them, two pads fill up. */
-static bool key_ok(struct span key)
+static bool upgrade_key_ok(struct span key)
 {
 	static const char letters[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -31,7 +31,7 @@ static bool key_ok(struct span key)
 	return true;
 }
 
-static const char *subprotocols_error(const struct request *r)
+static const char *upgrade_subprotocols_error(const struct request *r)
 {
 	struct request_walk w = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
 	struct span seen[SUBPROTOCOLS_MAX], item;
@@ -52,7 +52,7 @@ static const char *subprotocols_error(const struct request *r)
 		       : NULL;
 }
 
-static const char *extensions_error(const struct request *r)
+static const char *upgrade_extensions_error(const struct request *r)
 {
 	struct request_walk w = extension_walk(r);
 	struct extension_param param;
@@ -67,7 +67,7 @@ static const char *extensions_error(const struct request *r)
 	return NULL;
 }
 
-static int version_check(const struct request *r, const char **why_r)
+static int upgrade_version_check(const struct request *r, const char **why_r)
 {
 	const struct span version = request_header(r, "Sec-WebSocket-Version");
 
@@ -108,17 +108,17 @@ int upgrade_check(const struct request *r, const char **why_r)
 				: "no Upgrade to websocket, or Connection does not name it: a proxy on the way may have taken the header";
 		return 426;
 	}
-	status = version_check(r, why_r);
+	status = upgrade_version_check(r, why_r);
 	if (status != 0)
 		return status;
 	*why_r = NULL;
 	if (request_header_count(r, "Sec-WebSocket-Key") != 1 ||
-	    !key_ok(request_header(r, "Sec-WebSocket-Key")))
+	    !upgrade_key_ok(request_header(r, "Sec-WebSocket-Key")))
 		*why_r = "Sec-WebSocket-Key is missing, repeated or not base64 of 16 bytes";
 	if (*why_r == NULL)
-		*why_r = subprotocols_error(r);
+		*why_r = upgrade_subprotocols_error(r);
 	if (*why_r == NULL)
-		*why_r = extensions_error(r);
+		*why_r = upgrade_extensions_error(r);
 	return *why_r != NULL ? 400 : 0;
 }
 
@@ -200,7 +200,7 @@ struct origin {
 	unsigned port; /* the scheme's own when none is given; 0: neither */
 };
 
-static unsigned default_port(struct span scheme)
+static unsigned upgrade_default_port(struct span scheme)
 {
 	if (span_eq_nocase(scheme, SPAN("http")) || span_eq_nocase(scheme, SPAN("ws")))
 		return 80;
@@ -208,7 +208,7 @@ static unsigned default_port(struct span scheme)
 											    : 0;
 }
 
-static bool origin_parse(struct span s, struct origin *o)
+static bool upgrade_origin_parse(struct span s, struct origin *o)
 {
 	size_t n = 0;
 
@@ -217,27 +217,27 @@ static bool origin_parse(struct span s, struct origin *o)
 	if (n == 0 || s.n - n < 4 || memcmp(s.p + n, "://", 3) != 0)
 		return false;
 	o->scheme = (struct span){s.p, n};
-	o->port = default_port(o->scheme);
+	o->port = upgrade_default_port(o->scheme);
 	return authority_split((struct span){s.p + n + 3, s.n - n - 3}, &o->host, &o->port);
 }
 
-static bool is_star(struct span host)
+static bool upgrade_is_star(struct span host)
 {
 	return span_eq(host, SPAN("*"));
 }
 
 /* The pattern's origin; a slash behind it, which people copy from their browser, says nothing. */
-static bool pattern_parse(const char *text, struct origin *o)
+static bool upgrade_pattern_parse(const char *text, struct origin *o)
 {
 	struct span s = span_of(text);
 	const char *authority = strstr(text, "://");
 
 	if (authority != NULL && s.n > 0 && s.p[s.n - 1] == '/' && s.p + s.n - 1 > authority + 3)
 		s.n--;
-	return origin_parse(s, o);
+	return upgrade_origin_parse(s, o);
 }
 
-static bool pattern_matches(const char *text, struct span origin, const struct origin *o)
+static bool upgrade_pattern_matches(const char *text, struct span origin, const struct origin *o)
 {
 	struct origin pattern;
 
@@ -246,22 +246,22 @@ static bool pattern_matches(const char *text, struct span origin, const struct o
 	if (span_eq(origin, span_of(text)))
 		return memchr(origin.p, '*', origin.n) == NULL &&
 		       upgrade_origin_pattern_error(text) == NULL;
-	if (o == NULL || !pattern_parse(text, &pattern) ||
+	if (o == NULL || !upgrade_pattern_parse(text, &pattern) ||
 	    !span_eq_nocase(pattern.scheme, o->scheme))
 		return false;
-	return is_star(pattern.host)
-		       ? default_port(o->scheme) == 0
+	return upgrade_is_star(pattern.host)
+		       ? upgrade_default_port(o->scheme) == 0
 		       : pattern.port == o->port && authority_host_matches(pattern.host, o->host);
 }
 
 /* A proxy may have ended TLS before us, so the origin's scheme also tells which port a Host without
  * one means. But where the client is known to speak TLS, a page that came without it may be
  * anybody's. */
-static bool same_host(const struct request *r, const struct origin *o)
+static bool upgrade_same_host(const struct request *r, const struct origin *o)
 {
 	const struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
 	struct span host;
-	unsigned port = default_port(o->scheme);
+	unsigned port = upgrade_default_port(o->scheme);
 
 	if (r->secure && port == 80)
 		return false;
@@ -279,18 +279,18 @@ bool upgrade_origin_ok(const struct request *r, const char *const *allow, size_t
 		return true;
 	if (request_header_count(r, "Origin") > 1)
 		return false;
-	parsed = origin_parse(text, &o) && memchr(text.p, '*', text.n) == NULL;
+	parsed = upgrade_origin_parse(text, &o) && memchr(text.p, '*', text.n) == NULL;
 	if (n_allow == 0)
-		return parsed && same_host(r, &o);
+		return parsed && upgrade_same_host(r, &o);
 	for (size_t i = 0; i < n_allow; i++)
-		if (pattern_matches(allow[i], text, parsed ? &o : NULL))
+		if (upgrade_pattern_matches(allow[i], text, parsed ? &o : NULL))
 			return true;
 	return false;
 }
 
 /* "file://", "https://example.com/app", "app://x/y": what is no origin by RFC 6454, and is sent for
  * one all the same. */
-static bool is_literal(const char *text)
+static bool upgrade_is_literal(const char *text)
 {
 	const char *authority = strstr(text, "://");
 	struct span scheme = {text, authority != NULL ? (size_t)(authority - text) : 0}, host, rest;
@@ -302,19 +302,20 @@ static bool is_literal(const char *text)
 		if (*p <= ' ' || *p >= 0x7F)
 			return false;
 	rest = (struct span){authority + 3, strcspn(authority + 3, "/")};
-	return default_port(scheme) == 0 || authority_split(rest, &host, &port);
+	return upgrade_default_port(scheme) == 0 || authority_split(rest, &host, &port);
 }
 
 const char *upgrade_origin_pattern_error(const char *pattern)
 {
 	struct origin o;
 
-	if (strcmp(pattern, "*") == 0 || strcmp(pattern, "null") == 0 || is_literal(pattern))
+	if (strcmp(pattern, "*") == 0 || strcmp(pattern, "null") == 0 ||
+	    upgrade_is_literal(pattern))
 		return NULL;
-	if (!pattern_parse(pattern, &o) || strchr(pattern, ',') != NULL)
+	if (!upgrade_pattern_parse(pattern, &o) || strchr(pattern, ',') != NULL)
 		return "expected *, null or scheme://host[:port], such as https://example.com, https://*.example.com, file:// or "
 		       "moz-extension://*";
-	if (is_star(o.host) && default_port(o.scheme) == 0)
+	if (upgrade_is_star(o.host) && upgrade_default_port(o.scheme) == 0)
 		return NULL;
 	if (o.host.n > 2 && memcmp(o.host.p, "*.", 2) == 0)
 		o.host.p += 2, o.host.n -= 2;
