@@ -25,7 +25,7 @@ static const char *const settings[] = {"SSL_CERT_FILE", "SSL_CERT_DIR"};
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
-static bool matches(const char *item, const char *name, size_t n)
+static bool environment_matches(const char *item, const char *name, size_t n)
 {
 	size_t len = strlen(item);
 	if (len > 0 && item[len - 1] == '*')
@@ -33,18 +33,19 @@ static bool matches(const char *item, const char *name, size_t n)
 	return n == len && memcmp(item, name, n) == 0;
 }
 
-static bool any_matches(const char *const *items, size_t count, const char *name, size_t n)
+static bool environment_any_matches(const char *const *items, size_t count, const char *name,
+				    size_t n)
 {
 	for (size_t i = 0; i < count; i++)
-		if (matches(items[i], name, n))
+		if (environment_matches(items[i], name, n))
 			return true;
 	return false;
 }
 
-static bool is_of_request(const char *name, size_t n)
+static bool environment_is_of_request(const char *name, size_t n)
 {
-	return any_matches(request, COUNT(request), name, n) &&
-	       !any_matches(settings, COUNT(settings), name, n);
+	return environment_any_matches(request, COUNT(request), name, n) &&
+	       !environment_any_matches(settings, COUNT(settings), name, n);
 }
 
 const char *environment_item_error(const char *item)
@@ -54,9 +55,9 @@ const char *environment_item_error(const char *item)
 	if (len == 0 || strspn(item, NAME_CHARS) < n ||
 	    (n > 0 && strchr(NAME_FIRST, item[0]) == NULL))
 		return "is no name of a variable; expected letters, digits and _, no digit first, and * behind them or not";
-	if (!all && is_of_request(item, n))
+	if (!all && environment_is_of_request(item, n))
 		return "is a fact of a request, which scripts get from the host alone; expected another name";
-	if (!all && any_matches(own, COUNT(own), item, n))
+	if (!all && environment_any_matches(own, COUNT(own), item, n))
 		return "is between the host and its service manager, or its children; expected another name";
 	return NULL;
 }
@@ -64,9 +65,9 @@ const char *environment_item_error(const char *item)
 bool environment_passes(const char *variable, char *const *items, size_t n)
 {
 	size_t len = strcspn(variable, "=");
-	if (variable[len] != '=' || is_of_request(variable, len) ||
-	    any_matches(own, COUNT(own), variable, len))
+	if (variable[len] != '=' || environment_is_of_request(variable, len) ||
+	    environment_any_matches(own, COUNT(own), variable, len))
 		return false;
-	return any_matches(given, COUNT(given), variable, len) ||
-	       any_matches((const char *const *)items, n, variable, len);
+	return environment_any_matches(given, COUNT(given), variable, len) ||
+	       environment_any_matches((const char *const *)items, n, variable, len);
 }

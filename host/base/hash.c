@@ -6,24 +6,24 @@ struct sip {
 	uint64_t a, b, c, d;
 };
 
-static inline uint64_t rotate(uint64_t x, unsigned n)
+static inline uint64_t hash_rotate(uint64_t x, unsigned n)
 {
 	return x << n | x >> (64 - n);
 }
 
 /* SipRound of Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012. */
-static inline void sip_round(struct sip *s)
+static inline void hash_sip_round(struct sip *s)
 {
 	s->a += s->b;
 	s->c += s->d;
-	s->b = rotate(s->b, 13) ^ s->a;
-	s->d = rotate(s->d, 16) ^ s->c;
-	s->a = rotate(s->a, 32);
+	s->b = hash_rotate(s->b, 13) ^ s->a;
+	s->d = hash_rotate(s->d, 16) ^ s->c;
+	s->a = hash_rotate(s->a, 32);
 	s->c += s->b;
 	s->a += s->d;
-	s->b = rotate(s->b, 17) ^ s->c;
-	s->d = rotate(s->d, 21) ^ s->a;
-	s->c = rotate(s->c, 32);
+	s->b = hash_rotate(s->b, 17) ^ s->c;
+	s->d = hash_rotate(s->d, 21) ^ s->a;
+	s->c = hash_rotate(s->c, 32);
 }
 
 uint64_t hash_bytes(const struct hash_key *key, const void *p, size_t n)
@@ -35,16 +35,16 @@ uint64_t hash_bytes(const struct hash_key *key, const void *p, size_t n)
 	for (; n >= 8; n -= 8, at += 8) {
 		memcpy(&word, at, 8);
 		s.d ^= word;
-		sip_round(&s);
+		hash_sip_round(&s);
 		s.a ^= word;
 	}
 	for (size_t i = 0; i < n; i++)
 		last |= (uint64_t)at[i] << 8 * i;
 	s.d ^= last;
-	sip_round(&s);
+	hash_sip_round(&s);
 	s.a ^= last;
 	s.c ^= 0xff;
 	for (int i = 0; i < 3; i++)
-		sip_round(&s);
+		hash_sip_round(&s);
 	return s.a ^ s.b ^ s.c ^ s.d;
 }
