@@ -6,7 +6,7 @@
 #include "auth/token.h"
 
 /* Cuts text at its commas into a list that ends in NULL, all of it one piece of memory. */
-static char **policy_list(const char *text, bool *failed)
+static char **token_policy_list(const char *text, bool *failed)
 {
 	size_t n = 1, at = 0;
 	if (text == NULL)
@@ -29,7 +29,7 @@ static char **policy_list(const char *text, bool *failed)
 	return items;
 }
 
-static bool policy_has_gap(char *const *items)
+static bool token_policy_has_gap(char *const *items)
 {
 	for (; items != NULL && *items != NULL; items++)
 		if (**items == '\0')
@@ -37,7 +37,7 @@ static bool policy_has_gap(char *const *items)
 	return false;
 }
 
-static bool policy_source(struct token_source *source, const char *text)
+static bool token_policy_source(struct token_source *source, const char *text)
 {
 	static const char name[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -53,18 +53,18 @@ static bool policy_source(struct token_source *source, const char *text)
 	return source->place == TOKEN_IN_SUBPROTOCOL || strcmp(text, "header") == 0;
 }
 
-static bool policy_same(const struct token_source *a, const struct token_source *b)
+static bool token_policy_same(const struct token_source *a, const struct token_source *b)
 {
 	return a->place == b->place &&
 	       (a->name == NULL || b->name == NULL || strcmp(a->name, b->name) == 0);
 }
 
 /* The names lie in policy->from. */
-static bool policy_sources(struct token_policy *policy, char why[TOKEN_KEY_WHY_MAX])
+static bool token_policy_sources(struct token_policy *policy, char why[TOKEN_KEY_WHY_MAX])
 {
 	for (char *const *item = policy->from; *item != NULL; item++) {
 		struct token_source source;
-		if (!policy_source(&source, *item)) {
+		if (!token_policy_source(&source, *item)) {
 			snprintf(
 				why, TOKEN_KEY_WHY_MAX,
 				"\"%.100s\" is no place of a token; expected header, subprotocol, cookie=NAME or "
@@ -73,7 +73,7 @@ static bool policy_sources(struct token_policy *policy, char why[TOKEN_KEY_WHY_M
 			return false;
 		}
 		for (unsigned i = 0; i < policy->n_sources; i++)
-			if (policy_same(&source, &policy->sources[i])) {
+			if (token_policy_same(&source, &policy->sources[i])) {
 				snprintf(why, TOKEN_KEY_WHY_MAX, "\"%.100s\" is given twice",
 					 *item);
 				return false;
@@ -88,12 +88,12 @@ static bool policy_sources(struct token_policy *policy, char why[TOKEN_KEY_WHY_M
 	return true;
 }
 
-static const char *policy_wrong(const struct token_policy *policy)
+static const char *token_policy_wrong(const struct token_policy *policy)
 {
-	return policy_has_gap(policy->from)	   ? "jwt-from"
-	       : policy_has_gap(policy->audiences) ? "jwt-audience"
-	       : policy_has_gap(policy->issuers)   ? "jwt-issuer"
-						   : NULL;
+	return token_policy_has_gap(policy->from)	 ? "jwt-from"
+	       : token_policy_has_gap(policy->audiences) ? "jwt-audience"
+	       : token_policy_has_gap(policy->issuers)	 ? "jwt-issuer"
+							 : NULL;
 }
 
 struct token_policy *token_policy_new(const struct token_options *options, const char **option_r,
@@ -105,13 +105,13 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 	if (!failed) {
 		policy->leeway_s = options->leeway_ms / 1000;
 		policy->no_expiry = options->no_expiry;
-		policy->from =
-			policy_list(options->from != NULL ? options->from : "header,subprotocol",
-				    &failed);
-		policy->audiences = policy_list(options->audience, &failed);
-		policy->issuers = policy_list(options->issuer, &failed);
+		policy->from = token_policy_list(options->from != NULL ? options->from
+								       : "header,subprotocol",
+						 &failed);
+		policy->audiences = token_policy_list(options->audience, &failed);
+		policy->issuers = token_policy_list(options->issuer, &failed);
 	}
-	const char *wrong = failed ? NULL : policy_wrong(policy);
+	const char *wrong = failed ? NULL : token_policy_wrong(policy);
 	if (failed)
 		snprintf(why, TOKEN_KEY_WHY_MAX, "no memory");
 	else if (wrong != NULL)
@@ -121,7 +121,7 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 	if (wrong != NULL)
 		*option_r = wrong;
 	if (!failed && wrong == NULL && token_key_load(&policy->keys, options->key, why)) {
-		if (policy_sources(policy, why))
+		if (token_policy_sources(policy, why))
 			return policy;
 		*option_r = "jwt-from";
 	}
