@@ -8,7 +8,7 @@
 #include "ws/request.h"
 #include "ws/upgrade.h"
 
-static int result_of(enum commit_error error)
+static int plugin_host_result_of(enum commit_error error)
 {
 	switch (error) {
 	case COMMIT_OK:
@@ -35,7 +35,7 @@ static int result_of(enum commit_error error)
 }
 
 /* May this thread, in this callback, do such a thing? */
-static int check(const struct plugin *p, bool commands)
+static int plugin_host_check(const struct plugin *p, bool commands)
 {
 	if (!pthread_equal(pthread_self(), p->thread))
 		return TOVA_E_THREAD;
@@ -45,98 +45,107 @@ static int check(const struct plugin *p, bool commands)
 }
 
 /* An id of another host names nobody here. */
-static uint64_t local_id(const struct plugin *p, tova_ws ws)
+static uint64_t plugin_host_local_id(const struct plugin *p, tova_ws ws)
 {
 	return ws.hi == p->base.mount->hub->host_id ? ws.lo : 0;
 }
 
 /* Takes the result of adding the message; the key of one that was added is added, too. */
-static int with_key(const struct plugin *p, const tova_payload *payload, enum commit_error added)
+static int plugin_host_with_key(const struct plugin *p, const tova_payload *payload,
+				enum commit_error added)
 {
-	return result_of(added != COMMIT_OK ? added
-					    : commit_key(p->commit, abi_payload_key(payload)));
+	return plugin_host_result_of(
+		added != COMMIT_OK ? added : commit_key(p->commit, abi_payload_key(payload)));
 }
 
-static int host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
+static int plugin_host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if (!abi_payload_ok(payload))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return with_key(p, payload,
-			commit_send(p->commit, local_id(p, ws), payload->kind == TOVA_BINARY,
-				    payload->data, payload->len));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return plugin_host_with_key(p, payload,
+				    commit_send(p->commit, plugin_host_local_id(p, ws),
+						payload->kind == TOVA_BINARY, payload->data,
+						payload->len));
 }
 
-static int host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+static int plugin_host_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
-	return refused != 0 ? refused
-			    : result_of(commit_join(p->commit, local_id(p, ws),
-						    (struct span){room, room_len}));
+	int refused = plugin_host_check(p, true);
+	return refused != 0
+		       ? refused
+		       : plugin_host_result_of(commit_join(p->commit, plugin_host_local_id(p, ws),
+							   (struct span){room, room_len}));
 }
 
-static int host_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+static int plugin_host_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
-	return refused != 0 ? refused
-			    : result_of(commit_leave(p->commit, local_id(p, ws),
-						     (struct span){room, room_len}));
+	int refused = plugin_host_check(p, true);
+	return refused != 0
+		       ? refused
+		       : plugin_host_result_of(commit_leave(p->commit, plugin_host_local_id(p, ws),
+							    (struct span){room, room_len}));
 }
 
-static int host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws exclude)
+static int plugin_host_broadcast(tova_mount *m, const tova_payload *payload, tova_ws exclude)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if (!abi_payload_ok(payload))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return with_key(p, payload,
-			commit_broadcast(p->commit, payload->kind == TOVA_BINARY, payload->data,
-					 payload->len, local_id(p, exclude)));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return plugin_host_with_key(p, payload,
+				    commit_broadcast(p->commit, payload->kind == TOVA_BINARY,
+						     payload->data, payload->len,
+						     plugin_host_local_id(p, exclude)));
 }
 
-static int host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
-			     const tova_payload *payload, tova_ws exclude)
+static int plugin_host_broadcast_to(tova_mount *m, const char *room, size_t room_len,
+				    const tova_payload *payload, tova_ws exclude)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if (!abi_payload_ok(payload))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return with_key(p, payload,
-			commit_broadcast_to(p->commit, (struct span){room, room_len},
-					    payload->kind == TOVA_BINARY, payload->data,
-					    payload->len, local_id(p, exclude)));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	return plugin_host_with_key(p, payload,
+				    commit_broadcast_to(p->commit, (struct span){room, room_len},
+							payload->kind == TOVA_BINARY, payload->data,
+							payload->len,
+							plugin_host_local_id(p, exclude)));
 }
 
-static int host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
-		      size_t reason_len)
+static int plugin_host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+			     size_t reason_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	return refused != 0 ? refused
-			    : result_of(commit_close(p->commit, local_id(p, ws), code,
-						     (struct span){reason, reason_len}));
+			    : plugin_host_result_of(
+				      commit_close(p->commit, plugin_host_local_id(p, ws), code,
+						   (struct span){reason, reason_len}));
 }
 
 /* Where the event's own connection is meant, the data at hand is replaced, so that there is one
  * version of it. */
-static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
+static int plugin_host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	struct session *own = p->event != NULL ? p->event->session : NULL;
-	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size)
-		return result_of(commit_set(p->commit, local_id(p, ws), data, len));
+	if (own == NULL || own->local != plugin_host_local_id(p, ws) ||
+	    len > p->base.mount->data_size)
+		return plugin_host_result_of(
+			commit_set(p->commit, plugin_host_local_id(p, ws), data, len));
 	unsigned char *mine = m->host->data(m);
 	if (mine != NULL) {
 		memmove(mine, data, len);
@@ -145,8 +154,8 @@ static int host_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
 	return TOVA_OK;
 }
 
-static bool host_own_is(const struct plugin *p, const struct session *own, const void *data,
-			size_t len)
+static bool plugin_host_own_is(const struct plugin *p, const struct session *own, const void *data,
+			       size_t len)
 {
 	const struct span kept = {own->data, own->data != NULL ? p->base.mount->data_size : 0};
 	return state_equal(kept, (struct span){data, len});
@@ -154,82 +163,84 @@ static bool host_own_is(const struct plugin *p, const struct session *own, const
 
 /* Of the event's own connection nobody else can have set the data meanwhile, so it is compared at
  * once. */
-static int host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
-		       const void *expected, size_t expected_len)
+static int plugin_host_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+			      const void *expected, size_t expected_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if ((data == NULL && len > 0) || (expected == NULL && expected_len > 0))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	struct session *own = p->event != NULL ? p->event->session : NULL;
-	if (own == NULL || own->local != local_id(p, ws) || len > p->base.mount->data_size ||
-	    expected_len > p->base.mount->data_size)
-		return result_of(commit_set_if(p->commit, local_id(p, ws), data, len, expected,
-					       expected_len));
-	if (host_own_is(p, own, expected, expected_len))
-		return host_set(m, ws, data, len);
+	if (own == NULL || own->local != plugin_host_local_id(p, ws) ||
+	    len > p->base.mount->data_size || expected_len > p->base.mount->data_size)
+		return plugin_host_result_of(commit_set_if(p->commit, plugin_host_local_id(p, ws),
+							   data, len, expected, expected_len));
+	if (plugin_host_own_is(p, own, expected, expected_len))
+		return plugin_host_set(m, ws, data, len);
 	commit_spoil(p->commit, COMMIT_E_STATE); /* as in a worker, where it is found out later */
 	return TOVA_OK;
 }
 
-static bool names_one(tova_ws ws)
+static bool plugin_host_names_one(tova_ws ws)
 {
 	return ws.hi != 0 || ws.lo != 0;
 }
 
-static int host_set_timer(tova_mount *m, const tova_timer *t)
+static int plugin_host_set_timer(tova_mount *m, const tova_timer *t)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if (t == NULL || t->size < sizeof *t || t->name == NULL)
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	struct event_timer timer = {.name = t->name,
 				    .id = t->id,
 				    .delay_ms = t->delay_ms,
 				    .period_ms = t->period_ms};
-	return result_of(commit_timer(p->commit, names_one(t->ws), local_id(p, t->ws), &timer));
+	return plugin_host_result_of(commit_timer(p->commit, plugin_host_names_one(t->ws),
+						  plugin_host_local_id(p, t->ws), &timer));
 }
 
-static int host_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
+static int plugin_host_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	return refused != 0 ? refused
-			    : result_of(commit_cancel(p->commit, names_one(ws), local_id(p, ws),
-						      span_of(name)));
+			    : plugin_host_result_of(
+				      commit_cancel(p->commit, plugin_host_names_one(ws),
+						    plugin_host_local_id(p, ws), span_of(name)));
 }
 
-static int host_query(tova_mount *m, const tova_query *q)
+static int plugin_host_query(tova_mount *m, const tova_query *q)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	if (refused != 0)
 		return refused;
 	if (q == NULL || q->size < offsetof(tova_query, asker))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	bool asks_for = q->size >= offsetof(tova_query, asker) + sizeof q->asker;
 	tova_ws asker = asks_for ? q->asker : TOVA_NONE;
 	struct event_query query = {
 		.kind = q->kind,
 		.id = q->id,
 		.asker = {asker.hi, asker.lo},
-		.session = local_id(p, q->ws),
+		.session = plugin_host_local_id(p, q->ws),
 		.room = {q->room, q->room != NULL ? q->room_len : 0},
 	};
-	return result_of(commit_query(p->commit, &query));
+	return plugin_host_result_of(commit_query(p->commit, &query));
 }
 
 /* The plugin works on a copy, made when it first asks, which replaces the original when the
  * callback has succeeded. */
-static void *host_data(tova_mount *m)
+static void *plugin_host_data(tova_mount *m)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
 	uint32_t size = plugin_instance_of(m)->lib.plugin.data_size;
-	if (check(p, false) != 0 || size == 0)
+	if (plugin_host_check(p, false) != 0 || size == 0)
 		return NULL;
 	const struct session *s = p->event != NULL ? p->event->session : NULL;
 	if (s == NULL && p->phase != PLUGIN_UPGRADE && !p->data_used)
@@ -244,10 +255,10 @@ static void *host_data(tova_mount *m)
 	return p->data;
 }
 
-static int host_event(tova_mount *m, tova_event *event_r)
+static int plugin_host_event(tova_mount *m, tova_event *event_r)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check(p, false);
+	int refused = plugin_host_check(p, false);
 	if (refused != 0)
 		return refused;
 	if (p->event == NULL)
@@ -260,18 +271,18 @@ static int host_event(tova_mount *m, tova_event *event_r)
 	return TOVA_OK;
 }
 
-static int host_fail(tova_mount *m, const char *text, size_t len)
+static int plugin_host_fail(tova_mount *m, const char *text, size_t len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	if (check(p, false) == 0)
+	if (plugin_host_check(p, false) == 0)
 		p->fail_len = abi_fail_text(p->fail, text, len);
 	return -1;
 }
 
-static const char *host_quote(tova_mount *m, const char *text, size_t len)
+static const char *plugin_host_quote(tova_mount *m, const char *text, size_t len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	if (check(p, false) != 0)
+	if (plugin_host_check(p, false) != 0)
 		return NULL;
 	int limit = 0;
 	bool utf8 = text != NULL && utf8_valid(text, len);
@@ -284,61 +295,63 @@ static const char *host_quote(tova_mount *m, const char *text, size_t len)
 	return quoted;
 }
 
-static const char *host_subject(tova_mount *m)
+static const char *plugin_host_subject(tova_mount *m)
 {
 	const struct plugin *p = plugin_instance_of(m)->plugin;
-	return check(p, false) == 0 && p->event != NULL ? session_event_subject(p->event) : NULL;
+	return plugin_host_check(p, false) == 0 && p->event != NULL
+		       ? session_event_subject(p->event)
+		       : NULL;
 }
 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
 
-static int check_upgrade(const struct plugin *p)
+static int plugin_host_check_upgrade(const struct plugin *p)
 {
-	int refused = check(p, true);
+	int refused = plugin_host_check(p, true);
 	return refused != 0 ? refused : p->phase == PLUGIN_UPGRADE ? TOVA_OK : TOVA_E_STATE;
 }
 
-static int host_subprotocol(tova_mount *m, const char *name)
+static int plugin_host_subprotocol(tova_mount *m, const char *name)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check_upgrade(p);
+	int refused = plugin_host_check_upgrade(p);
 	if (refused != 0)
 		return refused;
 	if (name == NULL || strlen(name) >= sizeof p->event->answer->subprotocol ||
 	    !upgrade_offers(p->event->request->request, span_of(name)))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	strcpy(p->event->answer->subprotocol, name);
 	return TOVA_OK;
 }
 
-static int host_header(tova_mount *m, const char *name, const char *value)
+static int plugin_host_header(tova_mount *m, const char *name, const char *value)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check_upgrade(p);
+	int refused = plugin_host_check_upgrade(p);
 	if (refused != 0)
 		return refused;
 	if (!header_ok(name, value))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	return event_answer_header(p->event->answer, name, value)
 		       ? TOVA_OK
-		       : result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
+		       : plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
 }
 
-static int host_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
-		       size_t body_len)
+static int plugin_host_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
+			      size_t body_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
-	int refused = check_upgrade(p);
+	int refused = plugin_host_check_upgrade(p);
 	if (refused != 0)
 		return refused;
 	struct event_answer *a = p->event->answer;
 	if (!abi_refusal_ok(status, type, body, body_len))
-		return result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
 	if (body_len > COMMIT_BYTES_MAX)
-		return result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_LIMIT));
 	char *copy = malloc(body_len + 1);
 	if (copy == NULL)
-		return result_of(commit_spoil(p->commit, COMMIT_E_MEMORY));
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_MEMORY));
 	if (body_len > 0)
 		memcpy(copy, body, body_len);
 	free(a->body);
@@ -351,7 +364,7 @@ static int host_refuse(tova_mount *m, unsigned status, const char *type, const c
 
 /* --- any thread ------------------------------------------------------------------------------- */
 
-static void host_log(tova_mount *m, uint32_t level, const char *text, size_t len)
+static void plugin_host_log(tova_mount *m, uint32_t level, const char *text, size_t len)
 {
 	static const enum log_level levels[] = {LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO,
 						LOG_DEBUG};
@@ -366,12 +379,12 @@ static void host_log(tova_mount *m, uint32_t level, const char *text, size_t len
 	log_write(mount->hub->log, at, LOG_PLUGIN, fields, 3);
 }
 
-static void host_wake(tova_mount *m)
+static void plugin_host_wake(tova_mount *m)
 {
 	loop_wake(&plugin_instance_of(m)->waker);
 }
 
-static const char *host_setting(tova_mount *m, const char *key)
+static const char *plugin_host_setting(tova_mount *m, const char *key)
 {
 	const struct plugin_instance *i = plugin_instance_of(m);
 	for (size_t k = 0; k < i->n_pairs; k++)
@@ -381,12 +394,12 @@ static const char *host_setting(tova_mount *m, const char *key)
 	return spec != NULL ? spec->fallback : NULL;
 }
 
-static void host_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
+static void plugin_host_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
 {
 	id_text(ws.hi, ws.lo, text_r);
 }
 
-static int host_ws_parse(const char *text, size_t len, tova_ws *ws_r)
+static int plugin_host_ws_parse(const char *text, size_t len, tova_ws *ws_r)
 {
 	return id_parse((struct span){text, len}, &ws_r->hi, &ws_r->lo) ? TOVA_OK : TOVA_E_ARG;
 }
@@ -396,28 +409,28 @@ const tova_host plugin_host = {
 	.abi_minor = TOVA_ABI_MINOR,
 	.size = sizeof plugin_host,
 	.version = TOVA_VERSION,
-	.send = host_send,
-	.join = host_join,
-	.leave = host_leave,
-	.broadcast = host_broadcast,
-	.broadcast_to = host_broadcast_to,
-	.close = host_close,
-	.set = host_set,
-	.set_timer = host_set_timer,
-	.cancel_timer = host_cancel_timer,
-	.query = host_query,
-	.data = host_data,
-	.event = host_event,
-	.fail = host_fail,
-	.subprotocol = host_subprotocol,
-	.header = host_header,
-	.refuse = host_refuse,
-	.log = host_log,
-	.wake = host_wake,
-	.setting = host_setting,
-	.ws_text = host_ws_text,
-	.ws_parse = host_ws_parse,
-	.set_if = host_set_if,
-	.quote = host_quote,
-	.subject = host_subject,
+	.send = plugin_host_send,
+	.join = plugin_host_join,
+	.leave = plugin_host_leave,
+	.broadcast = plugin_host_broadcast,
+	.broadcast_to = plugin_host_broadcast_to,
+	.close = plugin_host_close,
+	.set = plugin_host_set,
+	.set_timer = plugin_host_set_timer,
+	.cancel_timer = plugin_host_cancel_timer,
+	.query = plugin_host_query,
+	.data = plugin_host_data,
+	.event = plugin_host_event,
+	.fail = plugin_host_fail,
+	.subprotocol = plugin_host_subprotocol,
+	.header = plugin_host_header,
+	.refuse = plugin_host_refuse,
+	.log = plugin_host_log,
+	.wake = plugin_host_wake,
+	.setting = plugin_host_setting,
+	.ws_text = plugin_host_ws_text,
+	.ws_parse = plugin_host_ws_parse,
+	.set_if = plugin_host_set_if,
+	.quote = plugin_host_quote,
+	.subject = plugin_host_subject,
 };

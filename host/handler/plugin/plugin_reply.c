@@ -3,65 +3,67 @@
 
 #include "handler/plugin/plugin_instance.h"
 
-static int hand_over(struct plugin_instance *i, tova_reply *reply, void *list)
+static int plugin_reply_hand_over(struct plugin_instance *i, tova_reply *reply, void *list)
 {
 	int result = i->lib.plugin.on_reply(&i->api, reply);
 	free(list);
 	return result;
 }
 
-static int no_memory(struct plugin_instance *i)
+static int plugin_reply_no_memory(struct plugin_instance *i)
 {
 	static const char text[] = "no memory for the answer to a query";
 	return plugin_host.fail(&i->api, text, sizeof text - 1);
 }
 
-static int reply_members(struct plugin_instance *i, const struct event_query *q, tova_reply *reply)
+static int plugin_reply_members(struct plugin_instance *i, const struct event_query *q,
+				tova_reply *reply)
 {
 	const struct mount *m = i->plugin->base.mount;
 	const struct room *r = room_find(&m->rooms, q->room);
 	reply->count = r != NULL ? r->n : 0;
 	if (q->kind == EVENT_QUERY_COUNT || r == NULL)
-		return hand_over(i, reply, NULL);
+		return plugin_reply_hand_over(i, reply, NULL);
 	tova_ws *list = malloc(r->n * sizeof *list);
 	if (list == NULL)
-		return no_memory(i);
+		return plugin_reply_no_memory(i);
 	for (uint32_t k = 0; k < r->n; k++)
 		list[k] = plugin_ws(m->hub, room_session(r, k));
 	reply->connections = list;
-	return hand_over(i, reply, list);
+	return plugin_reply_hand_over(i, reply, list);
 }
 
-static int reply_rooms(struct plugin_instance *i, const struct event_query *q, tova_reply *reply)
+static int plugin_reply_rooms(struct plugin_instance *i, const struct event_query *q,
+			      tova_reply *reply)
 {
 	const struct mount *m = i->plugin->base.mount;
 	const struct session *s = hub_find_session(m->hub, m, q->session);
 	if (s == NULL || room_count(&s->rooms) == 0)
-		return hand_over(i, reply, NULL);
+		return plugin_reply_hand_over(i, reply, NULL);
 	const char **list = malloc(room_count(&s->rooms) * sizeof *list);
 	if (list == NULL)
-		return no_memory(i);
+		return plugin_reply_no_memory(i);
 	for (uint32_t k = 0; k < room_count(&s->rooms); k++)
 		list[k] = room_name(&s->rooms, k);
 	reply->count = room_count(&s->rooms);
 	reply->rooms = list;
-	return hand_over(i, reply, list);
+	return plugin_reply_hand_over(i, reply, list);
 }
 
-static int reply_connections(struct plugin_instance *i, tova_reply *reply)
+static int plugin_reply_connections(struct plugin_instance *i, tova_reply *reply)
 {
 	const struct mount *m = i->plugin->base.mount;
 	tova_ws *list = malloc((m->n_sessions + 1) * sizeof *list);
 	if (list == NULL)
-		return no_memory(i);
+		return plugin_reply_no_memory(i);
 	for (uint32_t k = 0; k < m->n_sessions; k++)
 		list[k] = plugin_ws(m->hub, mount_session(m, k));
 	reply->count = m->n_sessions;
 	reply->connections = list;
-	return hand_over(i, reply, list);
+	return plugin_reply_hand_over(i, reply, list);
 }
 
-static int reply_stats(struct plugin_instance *i, tova_reply *reply)
+static int plugin_reply_stats(struct plugin_instance *i, tova_reply *reply)
 {
 	const struct hub *hub = i->plugin->base.mount->hub;
 	const struct stats sum = hub_stats(hub), *s = &sum;
@@ -81,7 +83,7 @@ static int reply_stats(struct plugin_instance *i, tova_reply *reply)
 		.limited = s->limited,
 	};
 	reply->stats = &stats;
-	return hand_over(i, reply, NULL);
+	return plugin_reply_hand_over(i, reply, NULL);
 }
 
 int plugin_reply(struct plugin_instance *i, const struct event_query *q)
@@ -92,12 +94,12 @@ int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 			    .asker = {q->asker[0], q->asker[1]}};
 	switch (q->kind) {
 	case EVENT_QUERY_ROOMS:
-		return reply_rooms(i, q, &reply);
+		return plugin_reply_rooms(i, q, &reply);
 	case EVENT_QUERY_CONNECTIONS:
-		return reply_connections(i, &reply);
+		return plugin_reply_connections(i, &reply);
 	case EVENT_QUERY_STATS:
-		return reply_stats(i, &reply);
+		return plugin_reply_stats(i, &reply);
 	default:
-		return reply_members(i, q, &reply);
+		return plugin_reply_members(i, q, &reply);
 	}
 }
