@@ -10,17 +10,17 @@ struct script_verb {
 
 /* --- arguments -------------------------------------------------------------------------------- */
 
-static const char *command_take(struct span *rest, struct span *word_r)
+static const char *script_command_take(struct span *rest, struct span *word_r)
 {
 	const char *why = script_word(rest, word_r);
 	return why != NULL ? why : word_r->p == NULL ? "a word is missing" : NULL;
 }
 
 /* The one word that is left. */
-static const char *command_last_word(struct span rest, struct span *word_r)
+static const char *script_command_last_word(struct span rest, struct span *word_r)
 {
 	struct span more;
-	const char *why = command_take(&rest, word_r);
+	const char *why = script_command_take(&rest, word_r);
 	if (why == NULL)
 		why = script_word(&rest, &more);
 	if (why == NULL && more.p != NULL)
@@ -29,8 +29,8 @@ static const char *command_last_word(struct span rest, struct span *word_r)
 }
 
 /* What is left, as it stands; with --script-lines json what that means. */
-static const char *command_data(const struct script *x, struct span rest,
-				struct script_message *data_r)
+static const char *script_command_data(const struct script *x, struct span rest,
+				       struct script_message *data_r)
 {
 	if (rest.p == NULL)
 		return "what is to be sent is missing";
@@ -38,7 +38,7 @@ static const char *command_data(const struct script *x, struct span rest,
 				   x->framing == SCRIPT_JSON ? SCRIPT_JSON : SCRIPT_LINES, data_r);
 }
 
-static bool command_number(struct span word, uint16_t *n_r)
+static bool script_command_number(struct span word, uint16_t *n_r)
 {
 	unsigned n = 0;
 	for (size_t i = 0; i < word.n; i++) {
@@ -52,84 +52,88 @@ static bool command_number(struct span word, uint16_t *n_r)
 
 /* --- commands --------------------------------------------------------------------------------- */
 
-static const char *add_join(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_join(struct script *x, struct commit *c, struct span rest)
 {
 	struct span room;
-	const char *why = command_last_word(rest, &room);
+	const char *why = script_command_last_word(rest, &room);
 	if (why == NULL)
 		commit_join(c, x->session->local, room);
 	return why;
 }
 
-static const char *add_leave(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_leave(struct script *x, struct commit *c, struct span rest)
 {
 	struct span room;
-	const char *why = command_last_word(rest, &room);
+	const char *why = script_command_last_word(rest, &room);
 	if (why == NULL)
 		commit_leave(c, x->session->local, room);
 	return why;
 }
 
-static const char *add_send(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_send(struct script *x, struct commit *c, struct span rest)
 {
 	struct script_message data;
 	struct session_id id;
 	struct span to;
-	const char *why = command_take(&rest, &to);
+	const char *why = script_command_take(&rest, &to);
 	if (why == NULL && !session_id_parse(to, &id))
 		why = "the first word is no id of a connection";
 	if (why == NULL)
-		why = command_data(x, rest, &data);
+		why = script_command_data(x, rest, &data);
 	if (why == NULL)
 		commit_send(c, id.host == script_mount(x)->hub->host_id ? id.local : 0, data.binary,
 			    data.bytes.p, data.bytes.n);
 	return why;
 }
 
-static const char *add_broadcast_but(struct script *x, struct commit *c, struct span rest,
-				     uint64_t exclude)
+static const char *script_command_add_broadcast_but(struct script *x, struct commit *c,
+						    struct span rest, uint64_t exclude)
 {
 	struct script_message data;
-	const char *why = command_data(x, rest, &data);
+	const char *why = script_command_data(x, rest, &data);
 	if (why == NULL)
 		commit_broadcast(c, data.binary, data.bytes.p, data.bytes.n, exclude);
 	return why;
 }
 
-static const char *add_broadcast(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_broadcast(struct script *x, struct commit *c,
+						struct span rest)
 {
-	return add_broadcast_but(x, c, rest, 0);
+	return script_command_add_broadcast_but(x, c, rest, 0);
 }
 
-static const char *add_broadcast_others(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_broadcast_others(struct script *x, struct commit *c,
+						       struct span rest)
 {
-	return add_broadcast_but(x, c, rest, x->session->local);
+	return script_command_add_broadcast_but(x, c, rest, x->session->local);
 }
 
-static const char *add_broadcast_to_but(struct script *x, struct commit *c, struct span rest,
-					uint64_t exclude)
+static const char *script_command_add_broadcast_to_but(struct script *x, struct commit *c,
+						       struct span rest, uint64_t exclude)
 {
 	struct script_message data;
 	struct span room;
-	const char *why = command_take(&rest, &room);
+	const char *why = script_command_take(&rest, &room);
 	if (why == NULL)
-		why = command_data(x, rest, &data);
+		why = script_command_data(x, rest, &data);
 	if (why == NULL)
 		commit_broadcast_to(c, room, data.binary, data.bytes.p, data.bytes.n, exclude);
 	return why;
 }
 
-static const char *add_broadcast_to(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_broadcast_to(struct script *x, struct commit *c,
+						   struct span rest)
 {
-	return add_broadcast_to_but(x, c, rest, 0);
+	return script_command_add_broadcast_to_but(x, c, rest, 0);
 }
 
-static const char *add_broadcast_to_others(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_broadcast_to_others(struct script *x, struct commit *c,
+							  struct span rest)
 {
-	return add_broadcast_to_but(x, c, rest, x->session->local);
+	return script_command_add_broadcast_to_but(x, c, rest, x->session->local);
 }
 
-static const char *add_close(struct script *x, struct commit *c, struct span rest)
+static const char *script_command_add_close(struct script *x, struct commit *c, struct span rest)
 {
 	struct script_message reason = {.bytes = {"", 0}};
 	struct span word;
@@ -138,10 +142,10 @@ static const char *add_close(struct script *x, struct commit *c, struct span res
 	/* 0, or nothing between quotes, is none: commit_close takes it for a close without a code
 	 */
 	if (why == NULL && word.p != NULL &&
-	    (!command_number(word, &code) || !rules_close_code_ok(code)))
+	    (!script_command_number(word, &code) || !rules_close_code_ok(code)))
 		why = "the first word is no close code";
 	if (why == NULL && rest.n > 0)
-		why = command_data(x, rest, &reason);
+		why = script_command_data(x, rest, &reason);
 	if (why == NULL && reason.binary)
 		why = "a reason is text";
 	if (why == NULL && reason.bytes.n > RULES_REASON_MAX)
@@ -152,22 +156,23 @@ static const char *add_close(struct script *x, struct commit *c, struct span res
 }
 
 static const struct script_verb verbs[] = {
-	{"join", "join ROOM", add_join},
-	{"leave", "leave ROOM", add_leave},
-	{"send", "send CONN TEXT", add_send},
-	{"broadcast", "broadcast TEXT", add_broadcast},
-	{"broadcast_others", "broadcast_others TEXT", add_broadcast_others},
-	{"broadcast_to", "broadcast_to ROOM TEXT", add_broadcast_to},
-	{"broadcast_to_others", "broadcast_to_others ROOM TEXT", add_broadcast_to_others},
+	{"join", "join ROOM", script_command_add_join},
+	{"leave", "leave ROOM", script_command_add_leave},
+	{"send", "send CONN TEXT", script_command_add_send},
+	{"broadcast", "broadcast TEXT", script_command_add_broadcast},
+	{"broadcast_others", "broadcast_others TEXT", script_command_add_broadcast_others},
+	{"broadcast_to", "broadcast_to ROOM TEXT", script_command_add_broadcast_to},
+	{"broadcast_to_others", "broadcast_to_others ROOM TEXT",
+	 script_command_add_broadcast_to_others},
 	{"close",
 	 "close, close CODE or close CODE REASON, with 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999",
-	 add_close},
+	 script_command_add_close},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 #define KNOWN_VERBS \
 	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others or close"
 
-static const struct script_verb *command_find(struct span name)
+static const struct script_verb *script_command_find(struct span name)
 {
 	for (size_t i = 0; i < N_VERBS; i++)
 		if (span_eq(name, span_of(verbs[i].name)))
@@ -176,7 +181,7 @@ static const struct script_verb *command_find(struct span name)
 }
 
 /* key=KEY in front of a command gives what it sends a conflation key. */
-static const char *command_key(struct span *rest, struct span *key_r)
+static const char *script_command_key(struct span *rest, struct span *key_r)
 {
 	*key_r = (struct span){NULL, 0};
 	if (rest->n < 4 || memcmp(rest->p, "key=", 4) != 0)
@@ -200,10 +205,10 @@ void script_command(struct script *x, char *line, size_t n)
 		return;
 	}
 	memcpy(shown, line, said.n); /* its words are unescaped where they stand */
-	const char *why = command_key(&rest, &key);
+	const char *why = script_command_key(&rest, &key);
 	if (why == NULL)
 		why = script_word(&rest, &name);
-	const struct script_verb *verb = why == NULL ? command_find(name) : NULL;
+	const struct script_verb *verb = why == NULL ? script_command_find(name) : NULL;
 	if (verb == NULL) {
 		script_log(x, LOG_WARN, why != NULL ? why : "a script's command is unknown", said,
 			   KNOWN_VERBS);

@@ -26,39 +26,42 @@ void script_writer_begin(struct script_writer *w, enum script_framing framing, s
 				    .binary = binary};
 }
 
-static size_t put(char *dst, const char *text)
+static size_t script_text_put(char *dst, const char *text)
 {
 	size_t n = strlen(text);
 	memcpy(dst, text, n);
 	return n;
 }
 
-static size_t put_head(const struct script_writer *w, char *dst)
+static size_t script_text_put_head(const struct script_writer *w, char *dst)
 {
 	uint32_t len = htobe32((uint32_t)w->len);
 	if (w->framing == SCRIPT_FRAMES) {
 		memcpy(dst, &len, sizeof len);
 		return sizeof len;
 	}
-	return w->framing == SCRIPT_JSON ? put(dst, w->binary ? "{\"bin\":\"" : "\"") : 0;
+	return w->framing == SCRIPT_JSON ? script_text_put(dst, w->binary ? "{\"bin\":\"" : "\"")
+					 : 0;
 }
 
-static size_t put_tail(const struct script_writer *w, char *dst)
+static size_t script_text_put_tail(const struct script_writer *w, char *dst)
 {
 	if (w->framing == SCRIPT_FRAMES)
 		return 0;
-	return put(dst, w->framing == SCRIPT_LINES ? "\n" : w->binary ? "\"}\n" : "\"\n");
+	return script_text_put(dst, w->framing == SCRIPT_LINES ? "\n"
+				    : w->binary		       ? "\"}\n"
+							       : "\"\n");
 }
 
-static size_t piece_length(const struct script_writer *w)
+static size_t script_text_piece_length(const struct script_writer *w)
 {
 	return w->len - w->at < PIECE ? w->len - w->at : PIECE;
 }
 
-static size_t put_body(const struct script_writer *w, char *dst)
+static size_t script_text_put_body(const struct script_writer *w, char *dst)
 {
 	const char *from = w->bytes + w->at;
-	size_t n = piece_length(w);
+	size_t n = script_text_piece_length(w);
 	if (w->framing != SCRIPT_JSON) {
 		memcpy(dst, from, n);
 		return n;
@@ -72,17 +75,17 @@ static size_t put_body(const struct script_writer *w, char *dst)
 }
 
 /* The next piece, whole; then moves behind it. */
-static size_t next_piece(struct script_writer *w, char *dst)
+static size_t script_text_next_piece(struct script_writer *w, char *dst)
 {
 	size_t n = 0;
 	if (w->part == PART_HEAD)
-		n = put_head(w, dst);
+		n = script_text_put_head(w, dst);
 	else if (w->part == PART_BODY && w->at < w->len)
-		n = put_body(w, dst);
+		n = script_text_put_body(w, dst);
 	else if (w->part == PART_TAIL)
-		n = put_tail(w, dst);
+		n = script_text_put_tail(w, dst);
 	if (w->part == PART_BODY && w->at < w->len)
-		w->at += piece_length(w);
+		w->at += script_text_piece_length(w);
 	if (w->part != PART_BODY || w->at == w->len)
 		w->part++;
 	return n;
@@ -93,7 +96,7 @@ size_t script_writer_fill(const struct script_writer *w, char *dst, size_t cap)
 	struct script_writer next = *w;
 	size_t n = 0, skip = w->skip;
 	while (next.part != PART_DONE && cap - n >= PIECE_WRITTEN_MAX) {
-		size_t piece = next_piece(&next, dst + n);
+		size_t piece = script_text_next_piece(&next, dst + n);
 		if (skip > 0)
 			memmove(dst + n, dst + n + skip, piece - skip);
 		n += piece - skip;
@@ -109,7 +112,7 @@ void script_writer_wrote(struct script_writer *w, size_t n)
 	w->skip = 0;
 	while (w->part != PART_DONE) {
 		struct script_writer before = *w;
-		size_t piece = next_piece(w, scratch);
+		size_t piece = script_text_next_piece(w, scratch);
 		if (n < piece) {
 			*w = before;
 			w->skip = n;
@@ -129,7 +132,7 @@ bool script_writer_is_done(const struct script_writer *w)
 #define BASE64_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 /* RFC 4648 4, with padding, and nothing else. In place. */
-static bool base64_decode(char *text, size_t n, struct span *bytes_r)
+static bool script_text_base64_decode(char *text, size_t n, struct span *bytes_r)
 {
 	size_t padding = n > 0 && text[n - 1] == '=' ? (n > 1 && text[n - 2] == '=' ? 2 : 1) : 0;
 	bool known[256] = {false};
@@ -146,13 +149,13 @@ static bool base64_decode(char *text, size_t n, struct span *bytes_r)
 	return decoded >= 0;
 }
 
-static struct span unescape(const struct json_string *s)
+static struct span script_text_unescape(const struct json_string *s)
 {
 	char *at = (char *)s->p;
 	return (struct span){at, s->escaped ? json_unescape(s, at) : s->n};
 }
 
-static const char *read_binary(struct json *j, struct script_message *m_r)
+static const char *script_text_read_binary(struct json *j, struct script_message *m_r)
 {
 	static const char *const other = "an object has the one member \"bin\"";
 	struct json_string s = {.p = NULL};
@@ -164,25 +167,25 @@ static const char *read_binary(struct json *j, struct script_message *m_r)
 	}
 	if (j->why != NULL || s.p == NULL)
 		return j->why != NULL ? j->why : other;
-	struct span text = unescape(&s);
+	struct span text = script_text_unescape(&s);
 	m_r->binary = true;
-	return base64_decode((char *)text.p, text.n, &m_r->bytes)
+	return script_text_base64_decode((char *)text.p, text.n, &m_r->bytes)
 		       ? NULL
 		       : "\"bin\" is not base64 (RFC 4648 4)";
 }
 
-static const char *read_json(char *line, size_t n, struct script_message *m_r)
+static const char *script_text_read_json(char *line, size_t n, struct script_message *m_r)
 {
 	struct json j = {.p = line, .end = line + n};
 	struct json_string s;
 	if (json_next_is(&j, '{')) {
-		const char *why = read_binary(&j, m_r);
+		const char *why = script_text_read_binary(&j, m_r);
 		if (why != NULL)
 			return why;
 	} else if (!json_next_is(&j, '"')) {
 		return "a JSON string, or an object with \"bin\", was expected";
 	} else if (json_read_string(&j, &s)) {
-		m_r->bytes = unescape(&s);
+		m_r->bytes = script_text_unescape(&s);
 	}
 	json_next_is(&j, '\0'); /* white space */
 	return j.why != NULL ? j.why
@@ -194,13 +197,13 @@ const char *script_message_read(char *line, size_t n, enum script_framing framin
 				struct script_message *m_r)
 {
 	*m_r = (struct script_message){.bytes = {line, n}, .binary = framing == SCRIPT_FRAMES};
-	return framing == SCRIPT_JSON ? read_json(line, n, m_r) : NULL;
+	return framing == SCRIPT_JSON ? script_text_read_json(line, n, m_r) : NULL;
 }
 
 /* --- words ------------------------------------------------------------------------------------ */
 
 /* n bytes are behind us, and the space that follows them, if one does. */
-static void pass(struct span *rest, size_t n)
+static void script_text_pass(struct span *rest, size_t n)
 {
 	if (n == rest->n)
 		*rest = (struct span){NULL, 0};
@@ -208,7 +211,7 @@ static void pass(struct span *rest, size_t n)
 		*rest = (struct span){rest->p + n + 1, rest->n - n - 1};
 }
 
-static const char *quoted_word(struct span *rest, struct span *word_r)
+static const char *script_text_quoted_word(struct span *rest, struct span *word_r)
 {
 	struct json j = {.p = rest->p, .end = rest->p + rest->n};
 	struct json_string s;
@@ -216,8 +219,8 @@ static const char *quoted_word(struct span *rest, struct span *word_r)
 		return j.why;
 	if (j.p < j.end && *j.p != ' ')
 		return "a space was expected behind a closing quote";
-	pass(rest, (size_t)(j.p - rest->p));
-	*word_r = unescape(&s);
+	script_text_pass(rest, (size_t)(j.p - rest->p));
+	*word_r = script_text_unescape(&s);
 	return NULL;
 }
 
@@ -226,10 +229,10 @@ const char *script_word(struct span *rest, struct span *word_r)
 	while (rest->n > 0 && rest->p[0] == ' ')
 		*rest = (struct span){rest->p + 1, rest->n - 1};
 	if (rest->n > 0 && rest->p[0] == '"')
-		return quoted_word(rest, word_r);
+		return script_text_quoted_word(rest, word_r);
 	const char *space = rest->n > 0 ? memchr(rest->p, ' ', rest->n) : NULL;
 	size_t n = space != NULL ? (size_t)(space - rest->p) : rest->n;
 	*word_r = (struct span){n > 0 ? rest->p : NULL, n};
-	pass(rest, n);
+	script_text_pass(rest, n);
 	return NULL;
 }
