@@ -10,7 +10,7 @@
 
 static const struct settings_place HERE = {NULL, 0};
 
-static void unknown(struct settings_layer *layer, const char *name)
+static void settings_command_line_unknown(struct settings_layer *layer, const char *name)
 {
 	const char *names[OPTION_COUNT], *nearest;
 	size_t n = 0;
@@ -26,14 +26,15 @@ static void unknown(struct settings_layer *layer, const char *name)
 		settings_layer_error(layer, &HERE, name, "unknown option; see --help");
 }
 
-static void missing(struct settings_layer *layer, const struct option_row *row)
+static void settings_command_line_missing(struct settings_layer *layer,
+					  const struct option_row *row)
 {
 	settings_layer_error(layer, &HERE, row->name, "needs a value; expected %s", row->argument);
 }
 
 /* Each of these takes the argument at i and returns how many arguments it used. */
 
-static int read_long(struct settings_layer *layer, int i)
+static int settings_command_line_read_long(struct settings_layer *layer, int i)
 {
 	const char *argument = layer->source->argv[i] + 2, *equals = strchr(argument, '=');
 	size_t n = equals != NULL ? (size_t)(equals - argument) : strlen(argument);
@@ -43,7 +44,7 @@ static int read_long(struct settings_layer *layer, int i)
 	if (row == NULL) {
 		snprintf(name, sizeof(name), "%.*s",
 			 n < sizeof(name) ? (int)n : (int)sizeof(name) - 1, argument);
-		unknown(layer, name);
+		settings_command_line_unknown(layer, name);
 		return 1;
 	}
 	if (row->type == OPTION_FLAG && equals != NULL) {
@@ -57,14 +58,14 @@ static int read_long(struct settings_layer *layer, int i)
 		return 1;
 	}
 	if (i + 1 >= layer->source->argc) {
-		missing(layer, row);
+		settings_command_line_missing(layer, row);
 		return 1;
 	}
 	settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
 	return 2;
 }
 
-static const struct option_row *find_letter(char letter)
+static const struct option_row *settings_command_line_find_letter(char letter)
 {
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		if (option_table[i].letter == letter)
@@ -72,10 +73,10 @@ static const struct option_row *find_letter(char letter)
 	return NULL;
 }
 
-static int read_short(struct settings_layer *layer, int i)
+static int settings_command_line_read_short(struct settings_layer *layer, int i)
 {
 	for (const char *p = layer->source->argv[i] + 1; *p != '\0'; p++) {
-		const struct option_row *row = find_letter(*p);
+		const struct option_row *row = settings_command_line_find_letter(*p);
 
 		if (row == NULL) {
 			settings_layer_error(layer, &HERE, NULL, "-%c: unknown option; see --help",
@@ -91,7 +92,7 @@ static int read_short(struct settings_layer *layer, int i)
 			return 1;
 		}
 		if (i + 1 >= layer->source->argc) {
-			missing(layer, row);
+			settings_command_line_missing(layer, row);
 			return 1;
 		}
 		settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
@@ -100,7 +101,7 @@ static int read_short(struct settings_layer *layer, int i)
 	return 1;
 }
 
-static int read_other(struct settings_layer *layer, int i)
+static int settings_command_line_read_other(struct settings_layer *layer, int i)
 {
 	const char *argument = layer->source->argv[i];
 	size_t n = strlen(argument);
@@ -122,11 +123,11 @@ void settings_command_line_read(struct settings_layer *layer)
 			options = false;
 			i++;
 		} else if (options && argument[0] == '-' && argument[1] == '-') {
-			i += read_long(layer, i);
+			i += settings_command_line_read_long(layer, i);
 		} else if (options && argument[0] == '-' && argument[1] != '\0') {
-			i += read_short(layer, i);
+			i += settings_command_line_read_short(layer, i);
 		} else {
-			i += read_other(layer, i);
+			i += settings_command_line_read_other(layer, i);
 		}
 	}
 }

@@ -11,7 +11,8 @@
 
 static const struct option_row *const PLUGIN_SET = &option_table[OPTION_ID_plugin_set];
 
-static struct settings_place place_of(const char *path, const config_setting_t *setting)
+static struct settings_place settings_config_place_of(const char *path,
+						      const config_setting_t *setting)
 {
 	return (struct settings_place){path, config_setting_source_line(setting)};
 }
@@ -19,7 +20,7 @@ static struct settings_place place_of(const char *path, const config_setting_t *
 /* --- values ----------------------------------------------------------------------------------- */
 
 /* A number or truth value as the text it would be on the command line; NULL if it is neither. */
-static const char *scalar_text(const config_setting_t *setting, char dst[32])
+static const char *settings_config_scalar_text(const config_setting_t *setting, char dst[32])
 {
 	int type = config_setting_type(setting);
 
@@ -37,10 +38,10 @@ static const char *scalar_text(const config_setting_t *setting, char dst[32])
 #define VALUE_MAX 100
 
 /* Any value, for people. */
-static const char *value_text(const config_setting_t *setting, char dst[VALUE_MAX])
+static const char *settings_config_value_text(const config_setting_t *setting, char dst[VALUE_MAX])
 {
 	char number[32];
-	const char *text = scalar_text(setting, number);
+	const char *text = settings_config_scalar_text(setting, number);
 
 	if (config_setting_type(setting) == CONFIG_TYPE_FLOAT)
 		snprintf(dst, VALUE_MAX, "%g", config_setting_get_float(setting));
@@ -53,31 +54,31 @@ static const char *value_text(const config_setting_t *setting, char dst[VALUE_MA
 	return dst;
 }
 
-static bool is_number(const struct option_row *row)
+static bool settings_config_is_number(const struct option_row *row)
 {
 	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME ||
 	       row->type == OPTION_RATE || option_is_scoped_size(row);
 }
 
-static void read_flag(struct settings_layer *layer, const char *path, const struct option_row *row,
-		      const config_setting_t *setting)
+static void settings_config_read_flag(struct settings_layer *layer, const char *path,
+				      const struct option_row *row, const config_setting_t *setting)
 {
-	struct settings_place at = place_of(path, setting);
+	struct settings_place at = settings_config_place_of(path, setting);
 
 	char value[VALUE_MAX];
 
 	if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
 		settings_layer_error(layer, &at, row->name,
 				     "%s is no truth value; expected true or false, without quotes",
-				     value_text(setting, value));
+				     settings_config_value_text(setting, value));
 	else if (config_setting_get_bool(setting))
 		settings_layer_apply(layer, row, NULL, &at);
 }
 
-static void read_strings(struct settings_layer *layer, const char *path,
-			 const struct option_row *row, const config_setting_t *list)
+static void settings_config_read_strings(struct settings_layer *layer, const char *path,
+					 const struct option_row *row, const config_setting_t *list)
 {
-	struct settings_place at = place_of(path, list);
+	struct settings_place at = settings_config_place_of(path, list);
 	int n = config_setting_length(list);
 	char value[VALUE_MAX];
 
@@ -87,39 +88,41 @@ static void read_strings(struct settings_layer *layer, const char *path,
 	for (int i = 0; i < n; i++) {
 		const config_setting_t *element = config_setting_get_elem(list, (unsigned)i);
 
-		at = place_of(path, element);
+		at = settings_config_place_of(path, element);
 		if (config_setting_type(element) != CONFIG_TYPE_STRING)
 			settings_layer_error(layer, &at, row->name,
 					     "%s is no string; expected strings in quotes",
-					     value_text(element, value));
+					     settings_config_value_text(element, value));
 		else
 			settings_layer_apply(layer, row, config_setting_get_string(element), &at);
 	}
 }
 
-static void read_value(struct settings_layer *layer, const char *path, const struct option_row *row,
-		       const config_setting_t *setting)
+static void settings_config_read_value(struct settings_layer *layer, const char *path,
+				       const struct option_row *row,
+				       const config_setting_t *setting)
 {
-	struct settings_place at = place_of(path, setting);
+	struct settings_place at = settings_config_place_of(path, setting);
 	int type = config_setting_type(setting);
 	char number[32], value[VALUE_MAX];
 
 	if (row->type == OPTION_FLAG)
-		read_flag(layer, path, row, setting);
+		settings_config_read_flag(layer, path, row, setting);
 	else if (option_repeatable(row) && (type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_ARRAY))
-		read_strings(layer, path, row, setting);
+		settings_config_read_strings(layer, path, row, setting);
 	else if (type == CONFIG_TYPE_STRING ||
-		 (is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
-		settings_layer_apply(layer, row, scalar_text(setting, number), &at);
-	else if (is_number(row))
+		 (settings_config_is_number(row) &&
+		  (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
+		settings_layer_apply(layer, row, settings_config_scalar_text(setting, number), &at);
+	else if (settings_config_is_number(row))
 		settings_layer_error(
 			layer, &at, row->name,
 			"%s is no whole number; expected one, or a string in quotes such as \"%s\"",
-			value_text(setting, value), row->initial);
+			settings_config_value_text(setting, value), row->initial);
 	else
 		settings_layer_error(layer, &at, row->name,
 				     "%s is no string; expected %s in quotes%s",
-				     value_text(setting, value), row->argument,
+				     settings_config_value_text(setting, value), row->argument,
 				     option_repeatable(row) ? ", or a list of such" : "");
 }
 
@@ -127,10 +130,10 @@ static void read_value(struct settings_layer *layer, const char *path, const str
 
 /* plugin-set = { key = "value"; }, or ( "key=value", ... ) for keys that can not be names in a
  * config file. */
-static void read_pairs(struct settings_layer *layer, const char *path, const char *mount,
-		       const config_setting_t *pairs)
+static void settings_config_read_pairs(struct settings_layer *layer, const char *path,
+				       const char *mount, const config_setting_t *pairs)
 {
-	struct settings_place at = place_of(path, pairs);
+	struct settings_place at = settings_config_place_of(path, pairs);
 	bool group = config_setting_is_group(pairs);
 	int n = config_setting_length(pairs);
 
@@ -142,10 +145,10 @@ static void read_pairs(struct settings_layer *layer, const char *path, const cha
 	for (int i = 0; i < n; i++) {
 		const config_setting_t *pair = config_setting_get_elem(pairs, (unsigned)i);
 		char number[32];
-		const char *text = scalar_text(pair, number),
+		const char *text = settings_config_scalar_text(pair, number),
 			   *key = group ? config_setting_name(pair) : text, *equals;
 
-		at = place_of(path, pair);
+		at = settings_config_place_of(path, pair);
 		equals = !group && config_setting_type(pair) == CONFIG_TYPE_STRING
 				 ? strchr(text, '=')
 				 : NULL;
@@ -165,22 +168,23 @@ static void read_pairs(struct settings_layer *layer, const char *path, const cha
 }
 
 /* May it be a name in a mount's group, or outside of them? */
-static bool may_stand(const struct option_row *row, bool in_mount)
+static bool settings_config_may_stand(const struct option_row *row, bool in_mount)
 {
 	return row->type == OPTION_SCOPED || (row->group == OPTION_MOUNT) == in_mount;
 }
 
-static void unknown_name(struct settings_layer *layer, const char *path,
-			 const config_setting_t *setting, bool in_mount)
+static void settings_config_unknown_name(struct settings_layer *layer, const char *path,
+					 const config_setting_t *setting, bool in_mount)
 {
-	struct settings_place at = place_of(path, setting);
+	struct settings_place at = settings_config_place_of(path, setting);
 	const char *names[OPTION_COUNT + 1], *nearest, *name = config_setting_name(setting);
 	char value[VALUE_MAX];
 	size_t n = 0;
 
 	names[n++] = in_mount ? "path" : "mount";
 	for (size_t i = 0; i < OPTION_COUNT; i++)
-		if (option_table[i].group < OPTION_COMMAND && may_stand(&option_table[i], in_mount))
+		if (option_table[i].group < OPTION_COMMAND &&
+		    settings_config_may_stand(&option_table[i], in_mount))
 			names[n++] = option_table[i].name;
 	nearest = nearest_name(name, names, n);
 	const struct option_row *row = option_find(name, strlen(name));
@@ -188,7 +192,7 @@ static void unknown_name(struct settings_layer *layer, const char *path,
 		settings_layer_error(
 			layer, &at, name,
 			"%s stands in a mount, and is one for all; expected outside of the mounts",
-			value_text(setting, value));
+			settings_config_value_text(setting, value));
 		return;
 	}
 	settings_layer_error(layer, &at, name, "unknown name%s%s%s%s",
@@ -199,8 +203,8 @@ static void unknown_name(struct settings_layer *layer, const char *path,
 
 /* Returns the string of that name in a mount's group; NULL if it is not there or, after an error,
  * no string. */
-static const char *mount_string(struct settings_layer *layer, const char *path,
-				const config_setting_t *group, const char *name)
+static const char *settings_config_mount_string(struct settings_layer *layer, const char *path,
+						const config_setting_t *group, const char *name)
 {
 	const config_setting_t *setting = config_setting_get_member(group, name);
 	struct settings_place at;
@@ -208,36 +212,37 @@ static const char *mount_string(struct settings_layer *layer, const char *path,
 
 	if (setting == NULL)
 		return NULL;
-	at = place_of(path, setting);
+	at = settings_config_place_of(path, setting);
 	if (config_setting_type(setting) != CONFIG_TYPE_STRING ||
 	    *config_setting_get_string(setting) == '\0') {
 		settings_layer_error(layer, &at, name,
 				     "%s; expected a string in quotes that is not empty",
-				     value_text(setting, value));
+				     settings_config_value_text(setting, value));
 		return NULL;
 	}
 	return config_setting_get_string(setting);
 }
 
-static void read_names(struct settings_layer *layer, const char *path,
-		       const config_setting_t *group)
+static void settings_config_read_names(struct settings_layer *layer, const char *path,
+				       const config_setting_t *group)
 {
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *setting = config_setting_get_elem(group, (unsigned)i);
 		const struct option_row *row = option_find(config_setting_name(setting),
 							   strlen(config_setting_name(setting)));
 
-		if ((row == NULL || !may_stand(row, true)) &&
+		if ((row == NULL || !settings_config_may_stand(row, true)) &&
 		    strcmp(config_setting_name(setting), "path") != 0)
-			unknown_name(layer, path, setting, true);
+			settings_config_unknown_name(layer, path, setting, true);
 	}
 }
 
 /* mount is NULL when its path was wrong: then the rest is only checked. */
-static void read_handlers(struct settings_layer *layer, const char *path,
-			  struct settings_mount *mount, const config_setting_t *group)
+static void settings_config_read_handlers(struct settings_layer *layer, const char *path,
+					  struct settings_mount *mount,
+					  const config_setting_t *group)
 {
-	struct settings_place at = place_of(path, group);
+	struct settings_place at = settings_config_place_of(path, group);
 	const config_setting_t *setting;
 	const char *text;
 	bool any = false;
@@ -249,8 +254,8 @@ static void read_handlers(struct settings_layer *layer, const char *path,
 		if (setting == NULL)
 			continue;
 		any = true;
-		at = place_of(path, setting);
-		text = mount_string(layer, path, group, row->name);
+		at = settings_config_place_of(path, setting);
+		text = settings_config_mount_string(layer, path, group, row->name);
 		if (text != NULL && mount != NULL)
 			settings_layer_handler(layer, mount, row, text, &at);
 	}
@@ -260,17 +265,18 @@ static void read_handlers(struct settings_layer *layer, const char *path,
 	setting = config_setting_get_member(group, PLUGIN_SET->name);
 	if (setting == NULL || mount == NULL)
 		return;
-	at = place_of(path, setting);
+	at = settings_config_place_of(path, setting);
 	if (any && config_setting_get_member(group, option_table[OPTION_ID_plugin].name) == NULL)
 		settings_layer_error(layer, &at, PLUGIN_SET->name,
 				     "is for plugins, and this mount has none");
 	else if (any)
-		read_pairs(layer, path, mount->path, setting);
+		settings_config_read_pairs(layer, path, mount->path, setting);
 }
 
 /* Options that a mount has its own value of. An empty string takes back what all mounts have. */
-static void read_scoped(struct settings_layer *layer, const char *path,
-			const struct settings_mount *mount, const config_setting_t *group)
+static void settings_config_read_scoped(struct settings_layer *layer, const char *path,
+					const struct settings_mount *mount,
+					const config_setting_t *group)
 {
 	for (const struct option_row *row = option_table; row < option_table + OPTION_COUNT;
 	     row++) {
@@ -281,26 +287,26 @@ static void read_scoped(struct settings_layer *layer, const char *path,
 
 		if (setting == NULL)
 			continue;
-		at = place_of(path, setting);
+		at = settings_config_place_of(path, setting);
 		char number[32], value[VALUE_MAX];
 		int type = config_setting_type(setting);
-		bool counts =
-			is_number(row) && (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64);
+		bool counts = settings_config_is_number(row) &&
+			      (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64);
 		if (type != CONFIG_TYPE_STRING && !counts)
 			settings_layer_error(layer, &at, row->name,
 					     "%s is no string; expected %s in quotes",
-					     value_text(setting, value),
+					     settings_config_value_text(setting, value),
 					     strchr(row->argument, ']') + 1);
 		else
-			settings_scope_keep(layer, row, mount->path, scalar_text(setting, number),
-					    &at);
+			settings_scope_keep(layer, row, mount->path,
+					    settings_config_scalar_text(setting, number), &at);
 	}
 }
 
-static void read_mount(struct settings_layer *layer, const char *path,
-		       const config_setting_t *group)
+static void settings_config_read_mount(struct settings_layer *layer, const char *path,
+				       const config_setting_t *group)
 {
-	struct settings_place at = place_of(path, group);
+	struct settings_place at = settings_config_place_of(path, group);
 	struct settings_mount *mount = NULL;
 	const char *where;
 
@@ -310,21 +316,21 @@ static void read_mount(struct settings_layer *layer, const char *path,
 			"expected a group such as { path = \"/chat\"; plugin = \"chat.so\"; }");
 		return;
 	}
-	read_names(layer, path, group);
-	where = mount_string(layer, path, group, "path");
+	settings_config_read_names(layer, path, group);
+	where = settings_config_mount_string(layer, path, group, "path");
 	if (where == NULL && config_setting_get_member(group, "path") == NULL)
 		where = "/";
 	if (where != NULL)
 		mount = settings_layer_mount(layer, "mount", where, strlen(where), &at);
-	read_handlers(layer, path, mount, group);
+	settings_config_read_handlers(layer, path, mount, group);
 	if (mount != NULL)
-		read_scoped(layer, path, mount, group);
+		settings_config_read_scoped(layer, path, mount, group);
 }
 
-static void read_mounts(struct settings_layer *layer, const char *path,
-			const config_setting_t *list)
+static void settings_config_read_mounts(struct settings_layer *layer, const char *path,
+					const config_setting_t *list)
 {
-	struct settings_place at = place_of(path, list);
+	struct settings_place at = settings_config_place_of(path, list);
 
 	if (!config_setting_is_list(list)) {
 		settings_layer_error(
@@ -334,23 +340,24 @@ static void read_mounts(struct settings_layer *layer, const char *path,
 	}
 	layer->mounts_given = true;
 	for (int i = 0; i < config_setting_length(list); i++)
-		read_mount(layer, path, config_setting_get_elem(list, (unsigned)i));
+		settings_config_read_mount(layer, path, config_setting_get_elem(list, (unsigned)i));
 }
 
 /* --- the file --------------------------------------------------------------------------------- */
 
-static void read_root(struct settings_layer *layer, const char *path, const config_setting_t *root)
+static void settings_config_read_root(struct settings_layer *layer, const char *path,
+				      const config_setting_t *root)
 {
 	for (int i = 0; i < config_setting_length(root); i++) {
 		const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
 		const char *name = config_setting_name(setting);
 		const struct option_row *row = option_find(name, strlen(name));
-		struct settings_place at = place_of(path, setting);
+		struct settings_place at = settings_config_place_of(path, setting);
 
 		if (strcmp(name, "mount") == 0)
-			read_mounts(layer, path, setting);
+			settings_config_read_mounts(layer, path, setting);
 		else if (row == NULL || row->group == OPTION_HIDDEN)
-			unknown_name(layer, path, setting, false);
+			settings_config_unknown_name(layer, path, setting, false);
 		else if (row->group == OPTION_COMMAND)
 			settings_layer_error(layer, &at, name,
 					     "can only be given on the command line");
@@ -359,14 +366,14 @@ static void read_root(struct settings_layer *layer, const char *path, const conf
 				layer, &at, name,
 				"belongs in a mount, such as mount = ( { path = \"/chat\"; plugin = \"chat.so\"; } )");
 		else
-			read_value(layer, path, row, setting);
+			settings_config_read_value(layer, path, row, setting);
 	}
 }
 
 /* libconfig's scanner ends the process when a file can not be read (a folder, an I/O error), which
  * a reload must survive. So it gets the text from memory, and the files that @include would open
  * are refused. Returns NULL after an error. */
-static char *read_text(struct settings_layer *layer, const char *path)
+static char *settings_config_read_text(struct settings_layer *layer, const char *path)
 {
 	static const struct settings_place whole = {NULL, 0};
 	char *text = malloc(CONFIG_MAX + 1);
@@ -396,7 +403,8 @@ static char *read_text(struct settings_layer *layer, const char *path)
 	return NULL;
 }
 
-static bool has_include(struct settings_layer *layer, const char *path, const char *text)
+static bool settings_config_has_include(struct settings_layer *layer, const char *path,
+					const char *text)
 {
 	struct settings_place at = {path, 1};
 
@@ -414,8 +422,8 @@ static bool has_include(struct settings_layer *layer, const char *path, const ch
 }
 
 /* wide is what libconfig gets of the text. */
-static void read_parsed(struct settings_layer *layer, const char *path, const char *text,
-			const char *wide)
+static void settings_config_read_parsed(struct settings_layer *layer, const char *path,
+					const char *text, const char *wide)
 {
 	config_t config;
 
@@ -430,19 +438,19 @@ static void read_parsed(struct settings_layer *layer, const char *path, const ch
 				"%s; expected NAME = VALUE and groups in brackets that are closed",
 				config_error_text(&config));
 	} else if (settings_numbers_fit(layer, path, text)) {
-		read_root(layer, path, config_root_setting(&config));
+		settings_config_read_root(layer, path, config_root_setting(&config));
 	}
 	config_destroy(&config);
 }
 
 void settings_config_read(struct settings_layer *layer, const char *path)
 {
-	char *text = read_text(layer, path), *wide = NULL;
+	char *text = settings_config_read_text(layer, path), *wide = NULL;
 
-	if (text != NULL && !has_include(layer, path, text))
+	if (text != NULL && !settings_config_has_include(layer, path, text))
 		wide = settings_numbers_widen(layer, text);
 	if (wide != NULL)
-		read_parsed(layer, path, text, wide);
+		settings_config_read_parsed(layer, path, text, wide);
 	free(wide);
 	free(text);
 }

@@ -28,7 +28,7 @@ struct reading {
 };
 
 /* Blanks and comments. */
-static void skip(struct reading *r)
+static void settings_explain_skip(struct reading *r)
 {
 	for (;;) {
 		if (*r->p == '\n') {
@@ -64,13 +64,13 @@ __attribute__((format(printf, 3, 4))) static bool say(const struct reading *r, u
 	return true;
 }
 
-static bool in_list(const struct reading *r)
+static bool settings_explain_in_list(const struct reading *r)
 {
 	return r->depth > 0 && r->open[r->depth - 1] != '{';
 }
 
 /* True: something was wrong with it, and was said. */
-static bool read_string(struct reading *r)
+static bool settings_explain_read_string(struct reading *r)
 {
 	unsigned line = r->line;
 	char word[WORD_MAX];
@@ -89,7 +89,7 @@ static bool read_string(struct reading *r)
 }
 
 /* A number or truth value, as libconfig has them. */
-static bool is_scalar(const char *word)
+static bool settings_explain_is_scalar(const char *word)
 {
 	char *end;
 
@@ -103,21 +103,21 @@ static bool is_scalar(const char *word)
 	return false;
 }
 
-static bool read_bare(struct reading *r)
+static bool settings_explain_read_bare(struct reading *r)
 {
-	size_t n = strcspn(r->p, in_list(r) ? ",)]}\n\"" : ";}\n\""), len = n;
+	size_t n = strcspn(r->p, settings_explain_in_list(r) ? ",)]}\n\"" : ";}\n\""), len = n;
 	char word[WORD_MAX];
 
 	while (len > 0 && isspace((unsigned char)r->p[len - 1]))
 		len--;
 	snprintf(word, sizeof(word), "%.*s", len < WORD_MAX ? (int)len : WORD_MAX, r->p);
 	const struct option_row *row = option_find(r->name, strlen(r->name));
-	if (!is_scalar(word) && row != NULL && row->type == OPTION_FLAG)
+	if (!settings_explain_is_scalar(word) && row != NULL && row->type == OPTION_FLAG)
 		return say(r, r->line, "%s is no truth value; expected true or false", word);
-	if (!is_scalar(word) && in_list(r))
+	if (!settings_explain_is_scalar(word) && settings_explain_in_list(r))
 		return say(r, r->line, "%s stands without quotes; expected %s = ( \"%s\" )", word,
 			   r->name, word);
-	if (!is_scalar(word))
+	if (!settings_explain_is_scalar(word))
 		return say(r, r->line, "%s stands without quotes; expected %s = \"%s\"", word,
 			   r->name, word);
 	r->p += n;
@@ -126,7 +126,7 @@ static bool read_bare(struct reading *r)
 }
 
 /* Has this group had a value of this name? */
-static bool comes_twice(struct reading *r)
+static bool settings_explain_comes_twice(struct reading *r)
 {
 	char key[96];
 
@@ -139,7 +139,7 @@ static bool comes_twice(struct reading *r)
 	return false;
 }
 
-static bool read_name(struct reading *r)
+static bool settings_explain_read_name(struct reading *r)
 {
 	size_t n = strcspn(r->p, " \t\r\n=:;,(){}[]\""), dashes = strspn(r->p, "-");
 	unsigned line = r->line;
@@ -151,10 +151,10 @@ static bool read_name(struct reading *r)
 	if (dashes > 0)
 		return say(r, line, "has dashes in front; expected %s = VALUE", r->name);
 	r->p += n;
-	skip(r);
+	settings_explain_skip(r);
 	if (*r->p != '=' && *r->p != ':')
 		return say(r, line, "has no = behind it; expected %s = VALUE", r->name);
-	if (!r->doubles || !comes_twice(r))
+	if (!r->doubles || !settings_explain_comes_twice(r))
 		return false;
 	if (strcmp(r->name, "mount") == 0)
 		return say(
@@ -164,7 +164,7 @@ static bool read_name(struct reading *r)
 }
 
 /* A bracket, a comma and so on. False: it is none. */
-static bool read_mark(struct reading *r)
+static bool settings_explain_read_mark(struct reading *r)
 {
 	char c = *r->p;
 
@@ -175,7 +175,8 @@ static bool read_mark(struct reading *r)
 		r->group[r->depth] = c == '{' ? ++r->n_groups : r->group[r->depth - 1];
 	} else if (strchr("})]", c) != NULL && r->depth > 0)
 		r->depth--;
-	r->wants_value = c == '=' || c == ':' || c == '(' || c == '[' || (c == ',' && in_list(r));
+	r->wants_value = c == '=' || c == ':' || c == '(' || c == '[' ||
+			 (c == ',' && settings_explain_in_list(r));
 	r->p++;
 	return true;
 }
@@ -186,15 +187,18 @@ bool settings_explain(struct settings_layer *layer, const char *path, const char
 	struct reading r = {.layer = layer, .path = path, .p = text, .line = 1, .doubles = doubles};
 	bool said = false;
 
-	for (skip(&r); !said && *r.p != '\0' && r.line <= line; skip(&r)) {
+	for (settings_explain_skip(&r); !said && *r.p != '\0' && r.line <= line;
+	     settings_explain_skip(&r)) {
 		if (*r.p == '"')
-			said = read_string(&r);
-		else if (r.wants_value && !in_list(&r) && strchr(";}])", *r.p) != NULL)
+			said = settings_explain_read_string(&r);
+		else if (r.wants_value && !settings_explain_in_list(&r) &&
+			 strchr(";}])", *r.p) != NULL)
 			said = say(&r, r.line, "has no value; expected %s = VALUE", r.name);
-		else if (!(r.wants_value && *r.p == ':') && read_mark(&r))
+		else if (!(r.wants_value && *r.p == ':') && settings_explain_read_mark(&r))
 			continue;
 		else
-			said = r.wants_value ? read_bare(&r) : read_name(&r);
+			said = r.wants_value ? settings_explain_read_bare(&r)
+					     : settings_explain_read_name(&r);
 	}
 	settings_list_free(&r.seen);
 	return said;

@@ -24,7 +24,7 @@ struct numbers {
 	bool bad, comment; /* the text ends in a comment that its line would end */
 };
 
-static size_t comment_length(const char *p)
+static size_t settings_numbers_comment_length(const char *p)
 {
 	const char *end;
 
@@ -38,7 +38,7 @@ static size_t comment_length(const char *p)
 
 /* libconfig takes the end of the file for the end of a comment, or of a string, and what stood
  * between for nothing. */
-static bool is_open(const char *p, size_t n)
+static bool settings_numbers_is_open(const char *p, size_t n)
 {
 	size_t escapes = 0;
 
@@ -49,7 +49,7 @@ static bool is_open(const char *p, size_t n)
 	return p[0] == '"' && (n < 2 || p[n - 1] != '"' || escapes % 2 == 1);
 }
 
-static size_t string_length(const char *p)
+static size_t settings_numbers_string_length(const char *p)
 {
 	size_t n = 1;
 
@@ -60,32 +60,32 @@ static size_t string_length(const char *p)
 	return n + (p[n] == '"');
 }
 
-static size_t name_length(const char *p)
+static size_t settings_numbers_name_length(const char *p)
 {
 	return isalpha((unsigned char)p[0]) || p[0] == '*' ? strspn(p, NAME_CHARS) : 0;
 }
 
-static bool is_truth(const char *p, size_t n)
+static bool settings_numbers_is_truth(const char *p, size_t n)
 {
 	return (n == 4 && strncasecmp(p, "true", n) == 0) ||
 	       (n == 5 && strncasecmp(p, "false", n) == 0);
 }
 
-static size_t sign_length(const char *p)
+static size_t settings_numbers_sign_length(const char *p)
 {
 	return p[0] == '+' || p[0] == '-' ? 1 : 0;
 }
 
-static size_t float_length(const char *p)
+static size_t settings_numbers_float_length(const char *p)
 {
-	size_t sign = sign_length(p), digits = strspn(p + sign, DIGITS), n = sign + digits,
-	       exponent;
+	size_t sign = settings_numbers_sign_length(p), digits = strspn(p + sign, DIGITS),
+	       n = sign + digits, exponent;
 	bool point = p[n] == '.';
 
 	if (point)
 		n += 1 + strspn(p + n + 1, DIGITS);
 	if (p[n] == 'e' || p[n] == 'E') {
-		exponent = 1 + sign_length(p + n + 1);
+		exponent = 1 + settings_numbers_sign_length(p + n + 1);
 		digits += point;
 		if (digits > 0 && strspn(p + n + exponent, DIGITS) > 0)
 			return n + exponent + strspn(p + n + exponent, DIGITS);
@@ -94,9 +94,9 @@ static size_t float_length(const char *p)
 }
 
 /* Without an L behind it. */
-static size_t integer_length(const char *p, int *base_r)
+static size_t settings_numbers_integer_length(const char *p, int *base_r)
 {
-	size_t sign = sign_length(p), n = strspn(p + sign, DIGITS);
+	size_t sign = settings_numbers_sign_length(p), n = strspn(p + sign, DIGITS);
 
 	*base_r = 10;
 	if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X') && strspn(p + 2, HEX_DIGITS) > 0) {
@@ -106,7 +106,7 @@ static size_t integer_length(const char *p, int *base_r)
 	return n > 0 ? sign + n : 0;
 }
 
-static void numbers_pass(struct numbers *r, size_t n)
+static void settings_numbers_pass(struct numbers *r, size_t n)
 {
 	if (r->dst != NULL) {
 		memcpy(r->dst, r->p, n);
@@ -118,7 +118,7 @@ static void numbers_pass(struct numbers *r, size_t n)
 
 /* An L is written behind it, and what it means in decimal, whatever the base: at most twice as many
  * bytes. */
-static void numbers_integer(struct numbers *r, size_t n, int base)
+static void settings_numbers_integer(struct numbers *r, size_t n, int base)
 {
 	size_t whole = n + strspn(r->p + n, "L");
 	char text[32];
@@ -137,7 +137,7 @@ static void numbers_integer(struct numbers *r, size_t n, int base)
 				"%.*s is out of range for a whole number; expected %lld to %lld, or a string in quotes",
 				n < 100 ? (int)n : 100, r->p, (long long)INT64_MIN,
 				(long long)INT64_MAX);
-		numbers_pass(r, whole);
+		settings_numbers_pass(r, whole);
 		return;
 	}
 	if (r->dst != NULL) {
@@ -154,7 +154,7 @@ static void numbers_integer(struct numbers *r, size_t n, int base)
 	r->p += whole;
 }
 
-static void numbers_open(struct numbers *r)
+static void settings_numbers_open(struct numbers *r)
 {
 	struct settings_place at = {r->path, r->line};
 
@@ -166,23 +166,24 @@ static void numbers_open(struct numbers *r)
 				     : "a comment begins here and does not end; expected */");
 }
 
-static void numbers_read(struct numbers *r)
+static void settings_numbers_read(struct numbers *r)
 {
 	while (*r->p != '\0') {
-		size_t n = comment_length(r->p);
+		size_t n = settings_numbers_comment_length(r->p);
 		int base;
 
-		n = n > 0 ? n : string_length(r->p);
+		n = n > 0 ? n : settings_numbers_string_length(r->p);
 		r->comment = n > 0 && r->p[n] == '\0' && (r->p[0] == '#' || r->p[1] == '/');
-		if (is_open(r->p, n))
-			numbers_open(r);
-		if (n == 0 && (n = name_length(r->p)) > 0 && !is_truth(r->p, n))
+		if (settings_numbers_is_open(r->p, n))
+			settings_numbers_open(r);
+		if (n == 0 && (n = settings_numbers_name_length(r->p)) > 0 &&
+		    !settings_numbers_is_truth(r->p, n))
 			snprintf(r->name, sizeof(r->name), "%.*s", n < 60 ? (int)n : 60, r->p);
-		n = n > 0 ? n : float_length(r->p);
-		if (n == 0 && (n = integer_length(r->p, &base)) > 0)
-			numbers_integer(r, n, base);
+		n = n > 0 ? n : settings_numbers_float_length(r->p);
+		if (n == 0 && (n = settings_numbers_integer_length(r->p, &base)) > 0)
+			settings_numbers_integer(r, n, base);
 		else
-			numbers_pass(r, n > 0 ? n : 1);
+			settings_numbers_pass(r, n > 0 ? n : 1);
 	}
 }
 
@@ -194,7 +195,7 @@ char *settings_numbers_widen(struct settings_layer *layer, const char *text)
 	*layer->no_memory = *layer->no_memory || wide == NULL;
 	if (wide == NULL)
 		return NULL;
-	numbers_read(&r);
+	settings_numbers_read(&r);
 	memcpy(r.dst, r.comment ? "\n" : "", r.comment ? 2 : 1); /* which libconfig insists on */
 	return wide;
 }
@@ -203,6 +204,6 @@ bool settings_numbers_fit(struct settings_layer *layer, const char *path, const 
 {
 	struct numbers r = {.p = text, .line = 1, .layer = layer, .path = path};
 
-	numbers_read(&r);
+	settings_numbers_read(&r);
 	return !r.bad;
 }

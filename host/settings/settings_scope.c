@@ -26,13 +26,13 @@ char **settings_scope_field(struct settings_mount *mount, const struct option_ro
 	return (char **)((char *)mount + OFFSET[row - option_table]);
 }
 
-static bool same_mount(const char *a, const char *b)
+static bool settings_scope_same_mount(const char *a, const char *b)
 {
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 /* RFC 6455 4.1: tokens of HTTP. Without the blanks around them, as they go out in a header. */
-static const char *subprotocols_error(const char *list)
+static const char *settings_scope_subprotocols_error(const char *list)
 {
 	static const char token[] =
 		"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -89,14 +89,15 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 		return;
 	}
 	why = row == &option_table[OPTION_ID_subprotocol] && value[0] != '\0'
-		      ? subprotocols_error(value)
+		      ? settings_scope_subprotocols_error(value)
 		      : NULL;
 	if (why != NULL) {
 		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);
 		return;
 	}
 	for (size_t i = 0; i < layer->n_scoped; i++)
-		if (layer->scoped[i].row == row && same_mount(layer->scoped[i].mount, mount)) {
+		if (layer->scoped[i].row == row &&
+		    settings_scope_same_mount(layer->scoped[i].mount, mount)) {
 			settings_layer_error(layer, at, row->name,
 					     "is given twice%s%s; expected once%s",
 					     mount != NULL ? " for the mount " : "",
@@ -120,8 +121,8 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	scoped->value = settings_layer_keep(layer, value, strlen(value));
 }
 
-static void give(struct settings_layer *target, struct settings_mount *mount,
-		 const struct settings_scoped *scoped)
+static void settings_scope_give(struct settings_layer *target, struct settings_mount *mount,
+				const struct settings_scoped *scoped)
 {
 	char **field = settings_scope_field(mount, scoped->row);
 
@@ -131,7 +132,8 @@ static void give(struct settings_layer *target, struct settings_mount *mount,
 			 : NULL;
 }
 
-static void settle_one(struct settings_layer *target, const struct settings_scoped *scoped)
+static void settings_scope_settle_one(struct settings_layer *target,
+				      const struct settings_scoped *scoped)
 {
 	static const struct settings_place here = {NULL, 0};
 	bool found = false;
@@ -142,7 +144,7 @@ static void settle_one(struct settings_layer *target, const struct settings_scop
 
 		if (scoped->mount != NULL && strcmp(scoped->mount, mount->path) != 0)
 			continue;
-		give(target, mount, scoped);
+		settings_scope_give(target, mount, scoped);
 		found = true;
 	}
 	if (!found && scoped->mount != NULL)
@@ -161,5 +163,5 @@ void settings_scope_settle(struct settings_layer *target, const struct settings_
 	for (int single = 0; single <= (of_mounts ? 1 : 0); single++)
 		for (size_t i = 0; i < from->n_scoped && !*target->no_memory; i++)
 			if ((from->scoped[i].mount != NULL) == (single == 1))
-				settle_one(target, &from->scoped[i]);
+				settings_scope_settle_one(target, &from->scoped[i]);
 }
