@@ -22,7 +22,7 @@ struct walk {
 
 /* May anybody but root make, rename or remove names in this folder? Members of the group are
  * others, unless it is the user's. */
-static bool walk_is_others(const struct walk *w, const struct stat *st)
+static bool privileges_path_is_others(const struct walk *w, const struct stat *st)
 {
 	bool lists = (st->st_mode & S_IWGRP) != 0 &&
 		     fgetxattr(w->at, "system.posix_acl_access", NULL, 0) > 0;
@@ -30,7 +30,7 @@ static bool walk_is_others(const struct walk *w, const struct stat *st)
 	       ((st->st_mode & S_IWGRP) != 0 && st->st_gid == w->p->gid) || lists;
 }
 
-static bool walk_to(struct walk *w, int fd)
+static bool privileges_path_to(struct walk *w, int fd)
 {
 	if (fd < 0)
 		return false;
@@ -40,13 +40,14 @@ static bool walk_to(struct walk *w, int fd)
 	return true;
 }
 
-static bool walk_begin(struct walk *w)
+static bool privileges_path_begin(struct walk *w)
 {
-	return walk_to(w, open(w->rest[0] == '/' ? "/" : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	return privileges_path_to(w, open(w->rest[0] == '/' ? "/" : ".",
+					  O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
 /* Takes the first name off the rest; false: there is none. */
-static bool walk_name(struct walk *w, char name[NAME_MAX + 1])
+static bool privileges_path_name(struct walk *w, char name[NAME_MAX + 1])
 {
 	size_t skip = strspn(w->rest, "/"), n = strcspn(w->rest + skip, "/");
 	if (n == 0 || n > NAME_MAX)
@@ -58,7 +59,7 @@ static bool walk_name(struct walk *w, char name[NAME_MAX + 1])
 }
 
 /* A link is followed by putting what it says in front of the rest. */
-static bool walk_link(struct walk *w, const char *name)
+static bool privileges_path_link(struct walk *w, const char *name)
 {
 	char target[PATH_MAX], whole[2 * PATH_MAX];
 	ssize_t n = readlinkat(w->at, name, target, sizeof target - 1);
@@ -68,39 +69,42 @@ static bool walk_link(struct walk *w, const char *name)
 	if ((size_t)snprintf(whole, sizeof whole, "%s%s", target, w->rest) >= sizeof whole)
 		return false;
 	strcpy(w->rest, whole);
-	return target[0] != '/' || walk_begin(w);
+	return target[0] != '/' || privileges_path_begin(w);
 }
 
 /* One name on. False at the last one, which is then no link, with *done_r; or where others decide.
  * In a sticky folder, such as /tmp, what is root's stays what it is. */
-static bool walk_step(struct walk *w, char name[NAME_MAX + 1], bool *done_r)
+static bool privileges_path_step(struct walk *w, char name[NAME_MAX + 1], bool *done_r)
 {
 	struct stat folder, st;
-	if (!walk_name(w, name) || fstat(w->at, &folder) != 0)
+	if (!privileges_path_name(w, name) || fstat(w->at, &folder) != 0)
 		return false;
-	bool last = w->rest[strspn(w->rest, "/")] == '\0', others = walk_is_others(w, &folder);
+	bool last = w->rest[strspn(w->rest, "/")] == '\0',
+	     others = privileges_path_is_others(w, &folder);
 	bool there = fstatat(w->at, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 	bool kept =
 		(folder.st_mode & S_ISVTX) != 0 && folder.st_uid == 0 && there && st.st_uid == 0;
 	if (others && (!kept || (last && !S_ISLNK(st.st_mode))))
 		return false;
 	if (there && S_ISLNK(st.st_mode))
-		return walk_link(w, name);
+		return privileges_path_link(w, name);
 	*done_r = last;
 	return !last &&
-	       walk_to(w, openat(w->at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+	       privileges_path_to(w, openat(w->at, name,
+					    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
 }
 
 /* The folder in which it lies, opened, and its name there, which is no link. -1: somebody else
  * decides. */
-static int privileges_folder(const struct privileges *p, const char *path,
-			     char name_r[NAME_MAX + 1])
+static int privileges_path_folder(const struct privileges *p, const char *path,
+				  char name_r[NAME_MAX + 1])
 {
 	struct walk w = {.p = p, .at = -1};
 	bool done = false;
-	if ((size_t)snprintf(w.rest, sizeof w.rest, "%s", path) >= PATH_MAX || !walk_begin(&w))
+	if ((size_t)snprintf(w.rest, sizeof w.rest, "%s", path) >= PATH_MAX ||
+	    !privileges_path_begin(&w))
 		return -1;
-	while (walk_step(&w, name_r, &done))
+	while (privileges_path_step(&w, name_r, &done))
 		;
 	if (done)
 		return w.at;
@@ -111,7 +115,7 @@ static int privileges_folder(const struct privileges *p, const char *path,
 bool privileges_owns(const struct privileges *p, const char *path)
 {
 	char name[NAME_MAX + 1];
-	int folder = privileges_folder(p, path, name);
+	int folder = privileges_path_folder(p, path, name);
 	if (folder >= 0)
 		close(folder);
 	return folder >= 0;
@@ -120,7 +124,7 @@ bool privileges_owns(const struct privileges *p, const char *path)
 void privileges_make_file(const struct privileges *p, const char *path, mode_t mode)
 {
 	char name[NAME_MAX + 1];
-	int folder = privileges_folder(p, path, name);
+	int folder = privileges_path_folder(p, path, name);
 	int fd = folder >= 0 ? openat(folder, name,
 				      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)
 			     : -1;
@@ -137,7 +141,7 @@ void privileges_give_socket(const struct privileges *p, const char *path)
 {
 	char name[NAME_MAX + 1];
 	struct stat st;
-	int folder = privileges_folder(p, path, name);
+	int folder = privileges_path_folder(p, path, name);
 	int fd = folder >= 0 ? openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == 0 &&
 	    st.st_nlink == 1 && fchownat(fd, "", p->uid, p->gid, AT_EMPTY_PATH) != 0)
