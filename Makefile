@@ -13,12 +13,12 @@ endif
 PYTHON  ?= /usr/bin/python3
 VERSION := 0.2.0
 
-PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev liburing-dev zlib1g-dev libnng-dev
+PKGS_BUILD := gcc libc6-dev make pkg-config libevent-dev libjansson-dev libconfig-dev libssl-dev liburing-dev zlib1g-dev libnng-dev liblua5.4-dev
 PKGS_TEST  := $(PKGS_BUILD) g++ clang libclang-rt-14-dev check valgrind openssl python3 python3-pytest python3-selenium chromium chromium-driver nng-utils websocketd nodejs nginx-light haproxy
 
 LIBS_PC := libevent_core jansson libconfig libssl libcrypto liburing zlib
 CFLAGS_PC := $(shell pkg-config --cflags $(LIBS_PC) 2>/dev/null)
-LIBS      := $(shell pkg-config --libs $(LIBS_PC) 2>/dev/null) -ldl -lpthread
+LIBS      := $(shell pkg-config --libs $(LIBS_PC) 2>/dev/null) -ldl -lpthread -lm
 
 # Where `make run` listens.
 LISTEN ?= 127.0.0.1:8080
@@ -45,8 +45,8 @@ LINK    = -pie -fno-lto -Wl,-z,relro,-z,now -Wl,--as-needed $(if $(SAN),-fsaniti
 
 SRC_LIB := $(sort $(filter-out host/main.c,$(wildcard host/*.c host/*/*.c host/*/*/*.c)))
 OBJ_LIB := $(SRC_LIB:%.c=$(BUILD)/obj/%.o)
-# What the host and the SDK share.
-SRC_COMMON := $(sort $(wildcard sdk/common/*.c))
+# What the host and the SDK share: common things, and the translator of .tova programs.
+SRC_COMMON := $(sort $(wildcard sdk/common/*.c sdk/tova/*.c))
 OBJ_COMMON := $(SRC_COMMON:%.c=$(BUILD)/obj/%.o)
 # All of the host but its main.
 HOST_A  := $(BUILD)/libtova.a $(BUILD)/libtova-common.a
@@ -77,7 +77,7 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(HOSTFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 
-$(BUILD)/obj/sdk/common/%.o: sdk/common/%.c $(FLAGS_FILE)
+$(OBJ_COMMON): $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(SDKFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 

@@ -1,6 +1,6 @@
 # What a script can check, no reviewer has to. check-layers is part of `make check`; the rest wants `make lint-deps`.
 PKGS_LINT   := clang-format clang-tidy cppcheck shellcheck flake8
-LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c sdk/common/*.c plugins/*.c)
+LINT_SRC    := $(wildcard host/*.c host/*/*.c host/*/*/*.c sdk/common/*.c sdk/tova/*.c sdk/tova/runtime/*.c plugins/*.c)
 # All there is; some of a fuzzer's inputs are named as if they were C.
 LINT_FORMAT := $(shell find host sdk plugins examples tests -path tests/fuzz/seeds -prune -o \( -name '*.[ch]' -o -name '*.cc' \) -print)
 # Its own guesses about configurations cost more than they find; unused functions are told by -Werror and by the linker.
@@ -32,7 +32,7 @@ lint-shell:
 # One stamp for each file, so that what did not change is not read again.
 $(BUILD)/lint/%.ok: % .clang-tidy $(wildcard host/*/*.h host/*/*/*.h sdk/*.h sdk/common/*.h)
 	@mkdir -p $(@D)
-	$(call quiet,TIDY)clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -D_GNU_SOURCE -Ihost -Isdk \
+	$(call quiet,TIDY)clang-tidy --quiet --warnings-as-errors='*' $< -- -std=gnu11 -D_GNU_SOURCE -Ihost -Isdk $(TOVA_LUA_CFLAGS) \
 		'-DTOVA_VERSION="0"' '-DTOVA_PLUGIN_DIR="/"' $(CFLAGS_PC) 2>$@.err || { cat $@.err; exit 1; }
 	@touch $@
 
