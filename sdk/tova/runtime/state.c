@@ -1,0 +1,178 @@
+#include "tova/runtime/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tova/runtime/json_text.h"
+
+#define STATE_USER_MAX 255
+
+/* The host's bytes of this connection, which has to be the event's. */
+static char *state_bytes(lua_State *L, tova_ws ws, const char *what)
+{
+	struct runtime *r = runtime_of(L);
+	char *bytes = r->mount != NULL && tova_ws_eq(ws, r->ws) ? tova_data(r->mount) : NULL;
+	if (bytes == NULL)
+		runtime_fault(L, "%s is that of the connection whose event it is only", what);
+	return bytes;
+}
+
+/* RUNTIME_DATA is {"user": ..., "data": ...} then, as the host has it. */
+static void state_read(lua_State *L, tova_ws ws, const char *what)
+{
+	struct runtime *r = runtime_of(L);
+	const char *bytes = state_bytes(L, ws, what);
+	if (r->data == RUNTIME_DATA_READ)
+		return;
+	size_t n = strnlen(bytes, STATE_SIZE);
+	if (n > 0)
+		json_text_read(L, bytes, n);
+	else
+		value_push_object(L, 2);
+	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
+	r->data = RUNTIME_DATA_READ;
+}
+
+static void state_push(lua_State *L, tova_ws ws, const char *what, const char *name)
+{
+	state_read(L, ws, what);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
+	lua_pushstring(L, name);
+	lua_rawget(L, -2);
+	lua_remove(L, -2);
+}
+
+void state_push_data(lua_State *L, tova_ws ws)
+{
+	state_push(L, ws, "ws.data", "data");
+}
+
+void state_push_user(lua_State *L, tova_ws ws)
+{
+	state_push(L, ws, "ws.user", "user");
+}
+
+static void state_set(lua_State *L, const char *name)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
+	lua_pushstring(L, name);
+	lua_pushvalue(L, -3);
+	value_set_member(L, -3);
+	lua_pop(L, 2);
+}
+
+void state_set_data(lua_State *L, tova_ws ws, int at)
+{
+	lua_pushvalue(L, at);
+	state_read(L, ws, "ws.data");
+	state_set(L, "data");
+}
+
+void state_keep_user(lua_State *L, const char *user)
+{
+	if (user == NULL || strlen(user) > STATE_USER_MAX)
+		return;
+	state_read(L, runtime_of(L)->ws, "ws.user");
+	lua_pushstring(L, user);
+	state_set(L, "user");
+}
+
+void state_keep(lua_State *L)
+{
+	struct runtime *r = runtime_of(L);
+	struct buffer *b = &r->text;
+	if (r->data != RUNTIME_DATA_READ)
+		return;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
+	buffer_clear(b);
+	json_text_write(L, b, -1, 0);
+	if (b->failed || b->n >= STATE_SIZE)
+		runtime_fault(L, "ws.data is at most %d bytes of JSON, not %zu", STATE_SIZE - 1,
+			      b->n);
+	char *bytes = tova_data(r->mount);
+	if (strnlen(bytes, STATE_SIZE) != b->n || memcmp(bytes, b->p, b->n) != 0) {
+		memset(bytes, 0, STATE_SIZE);
+		if (b->n > strlen("{}"))
+			memcpy(bytes, b->p, b->n);
+	}
+	lua_pop(L, 1);
+}
+
+/* --- the request ------------------------------------------------------------------------------ */
+
+static void state_member(lua_State *L, const char *name, const char *value)
+{
+	lua_pushstring(L, name);
+	if (value != NULL)
+		lua_pushstring(L, value);
+	else
+		lua_pushnil(L);
+	value_set_member(L, -3);
+}
+
+/* Names in small letters; of several lines of one name the first. */
+static void state_pairs(lua_State *L, const char *name, const tova_pair *pairs, size_t n,
+			bool lower)
+{
+	char small[256];
+	lua_pushstring(L, name);
+	value_push_object(L, n);
+	int object = lua_gettop(L);
+	for (size_t i = 0; i < n; i++) {
+		snprintf(small, sizeof small, "%s", pairs[i].name);
+		for (char *p = small; lower && *p != '\0'; p++)
+			*p = tova_lower_(*p);
+		lua_pushstring(L, small);
+		if (!value_has_member(L, object, -1))
+			state_member(L, small, pairs[i].value);
+		lua_settop(L, object);
+	}
+	value_set_member(L, -3);
+}
+
+void state_push_request(lua_State *L, tova_ws ws)
+{
+	const struct runtime *r = runtime_of(L);
+	const tova_request *q = r->request;
+	if (q == NULL || !tova_ws_eq(ws, r->ws))
+		runtime_fault(
+			L, "ws.request is known in on_open only: keep what is needed in ws.data");
+	value_push_object(L, 12);
+	state_member(L, "method", q->method);
+	state_member(L, "mount", q->mount);
+	state_member(L, "path", q->path);
+	state_member(L, "query", q->query);
+	state_member(L, "host", q->host);
+	state_member(L, "remote_addr", q->remote_addr);
+	lua_pushliteral(L, "remote_port");
+	lua_pushnumber(L, q->remote_port);
+	value_set_member(L, -3);
+	lua_pushliteral(L, "secure");
+	lua_pushboolean(L, tova_is_secure(q));
+	value_set_member(L, -3);
+	state_member(L, "tls_subject", q->tls_subject);
+	lua_pushliteral(L, "claims");
+	if (tova_claims(q) != NULL)
+		json_text_read(L, tova_claims(q), strlen(tova_claims(q)));
+	else
+		lua_pushnil(L);
+	value_set_member(L, -3);
+	state_pairs(L, "headers", q->headers, q->n_headers, true);
+	state_pairs(L, "cookies", q->cookies, q->n_cookies, false);
+}
+
+/* --- others ----------------------------------------------------------------------------------- */
+
+void state_timer_name(uint64_t id, char name_r[STATE_TIMER_NAME_MAX])
+{
+	snprintf(name_r, STATE_TIMER_NAME_MAX, "tova-%" PRIu64, id);
+}
+
+void state_print(struct runtime *r, const char *text, size_t n)
+{
+	if (r->mount != NULL)
+		r->mount->host->log(r->mount, TOVA_LOG_INFO, text, n);
+	else
+		printf("%.*s\n", (int)n, text);
+}
