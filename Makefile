@@ -77,7 +77,7 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(HOSTFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 
-$(OBJ_COMMON): $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
+$(BUILD)/obj/sdk/%.o: sdk/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(SDKFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 

@@ -6,8 +6,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
-#include "common/json.h"
 #include "common/buffer.h"
+#include "common/json.h"
 
 /* Bytes or text of an object; p == NULL: it has none. One byte behind them may be written. */
 struct batch_bytes {

@@ -10,8 +10,6 @@ $(BUILD)/libtova-worker.a: $(SDK_C_OBJ)
 	@objcopy --remove-section='.gnu.*lto_*' --wildcard --keep-global-symbol='tova_worker_*' $(@:.a=.o)
 	@ar rcs $@ $(@:.a=.o)
 
-$(BUILD)/obj/sdk/c/%.o: HOSTFLAGS += -Isdk/c
-
 $(BUILD)/tova-worker: $(BUILD)/obj/sdk/c/program/main.o $(BUILD)/libtova-worker.a $(BUILD)/libtova-common.a
 	$(call quiet,LINK)$(CC) $(LINK) $^ $(SDK_C_LIBS) -ldl -o $@
 

@@ -1,4 +1,4 @@
-#include "commands.h"
+#include "c/commands.h"
 
 #include "common/abi.h"
 #include "common/id.h"

@@ -1,8 +1,8 @@
-#include "event.h"
+#include "c/event.h"
 
 #include <stdlib.h>
 
-#include "request.h"
+#include "c/request.h"
 
 static const char *event_text(const json_t *event, const char *key, size_t *len_r)
 {

@@ -2,7 +2,7 @@
 #ifndef TOVA_SDK_EVENT_H
 #define TOVA_SDK_EVENT_H
 
-#include "task.h"
+#include "c/task.h"
 
 /* What the handler wants to hear of, as the members of an array in JSON. */
 void event_write_wants(const tova_plugin *plugin, struct buffer *b);

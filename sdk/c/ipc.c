@@ -1,4 +1,4 @@
-#include "ipc.h"
+#include "c/ipc.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "link.h"
+#include "c/link.h"
 
 #include <nng/protocol/pair0/pair.h>
 #include <nng/supplemental/tls/tls.h>

@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "c/ipc.h"
 #include "common/buffer.h"
-#include "ipc.h"
 
 /* For tls+tcp; PEM files, NULL: what the system trusts, and no certificate of one's own. */
 struct link_tls {

@@ -1,4 +1,4 @@
-#include "pending.h"
+#include "c/pending.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "batch.h"
+#include "c/batch.h"
 #include "tova_plugin.h"
 
 #define PENDING_SOURCE_TEXT 33 /* 32 characters and a NUL */

@@ -1,4 +1,4 @@
-#include "pulse.h"
+#include "c/pulse.h"
 
 #include <time.h>
 

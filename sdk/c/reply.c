@@ -1,4 +1,4 @@
-#include "reply.h"
+#include "c/reply.h"
 
 #include <stdlib.h>
 

@@ -4,8 +4,8 @@
 
 #include <jansson.h>
 
-#include "pending.h"
-#include "task.h"
+#include "c/pending.h"
+#include "c/task.h"
 
 /* Calls the plugin's on_reply in this task. Returns its result. */
 int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,

@@ -1,8 +1,8 @@
-#include "run.h"
+#include "c/run.h"
 
 #include <stdlib.h>
 
-#include "worker.h"
+#include "c/worker.h"
 
 /* It is the same in most of the events that follow each other. */
 static void run_keep_subject(struct run *r, const char *subject)

@@ -4,7 +4,7 @@
 #ifndef TOVA_SDK_RUN_H
 #define TOVA_SDK_RUN_H
 
-#include "task.h"
+#include "c/task.h"
 
 #define RUN_MAX 64 /* what the worker asks for */
 

@@ -1,4 +1,4 @@
-#include "say.h"
+#include "c/say.h"
 
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-#include "settings.h"
+#include "c/settings.h"
 
 #include <stdlib.h>
 

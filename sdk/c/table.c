@@ -3,14 +3,14 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "c/say.h"
+#include "c/task.h"
+#include "c/tova_worker.h"
+#include "c/worker.h"
 #include "common/abi.h"
 #include "common/header.h"
 #include "common/id.h"
 #include "common/utf8.h"
-#include "say.h"
-#include "task.h"
-#include "tova_worker.h"
-#include "worker.h"
 
 /* May this thread, in this callback, do such a thing? */
 static int check(const struct task *t, bool commands)

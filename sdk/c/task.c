@@ -1,9 +1,9 @@
-#include "task.h"
+#include "c/task.h"
 
 #include <stdlib.h>
 
+#include "c/worker.h"
 #include "common/utf8.h"
-#include "worker.h"
 
 #define TASK_ACK_SIZE 64 /* more than what stands around the commands of an acknowledgement */
 

@@ -8,12 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "batch.h"
-#include "common/scratch.h"
-#include "commands.h"
+#include "c/batch.h"
+#include "c/commands.h"
+#include "c/pending.h"
 #include "common/abi.h"
 #include "common/rules.h"
-#include "pending.h"
+#include "common/scratch.h"
 #include "tova_plugin.h"
 
 #define TASK_RETRY_MAX_MS 3600000u

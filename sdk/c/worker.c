@@ -1,4 +1,4 @@
-#include "worker.h"
+#include "c/worker.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,15 +9,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "c/event.h"
+#include "c/link.h"
+#include "c/pulse.h"
+#include "c/reply.h"
+#include "c/run.h"
+#include "c/say.h"
+#include "c/settings.h"
+#include "c/tova_worker.h"
 #include "common/id.h"
-#include "event.h"
-#include "link.h"
-#include "pulse.h"
-#include "reply.h"
-#include "run.h"
-#include "say.h"
-#include "settings.h"
-#include "tova_worker.h"
 
 #define WORKER_TURN 64 /* messages read before others have their turn */
 /* acknowledgements wait for each other, but not for handlers that take their time */

@@ -2,7 +2,7 @@
 #ifndef TOVA_SDK_WORKER_H
 #define TOVA_SDK_WORKER_H
 
-#include "task.h"
+#include "c/task.h"
 #include "tova_plugin.h"
 
 struct worker;

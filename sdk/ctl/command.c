@@ -1,4 +1,4 @@
-#include "command.h"
+#include "ctl/command.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -5,9 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
-#include "print.h"
-#include "session.h"
+#include "ctl/command.h"
+#include "ctl/print.h"
+#include "ctl/session.h"
 
 #define MAIN_TIMEOUT_MS 10000
 #define MAIN_SYSTEM_SOCKET "/run/tova.sock"

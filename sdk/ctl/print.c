@@ -1,4 +1,4 @@
-#include "print.h"
+#include "ctl/print.h"
 
 #include <stdlib.h>
 #include <string.h>

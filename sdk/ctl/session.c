@@ -1,4 +1,4 @@
-#include "session.h"
+#include "ctl/session.h"
 
 #include <errno.h>
 #include <nng/protocol/pair0/pair.h>

@@ -1,8 +1,9 @@
-"""A file of host/, sdk/common/ or sdk/tova/ includes only files that stand before it in layers.txt, which has every one of them.
+"""A file of host/ or sdk/ includes only files that stand before it in layers.txt, which has every one of them.
 
 layers.txt is one list: a line `folder/` and the files of that folder, in the order in which they may include each other; every file may
-include all of the folders above. The files on top of host/ come last. System headers are free, but for some that are one folder's: see
-ONLY_IN.
+include all of the folders above. Folders of the SDK are named as they are included: sdk/common/, which the host is built on, comes first,
+and those that the host has nothing to do with come last. No file of the SDK includes one of the host. Of what lies on top of host/ the
+folder is `./`. System headers are free, but for some that are for few folders: see ONLY_IN.
 """
 import re
 import sys
@@ -10,8 +11,10 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("layers.txt")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
-SDK = {"tova_plugin.h": {"common", "handler/plugin", "tova/runtime"}}
-ONLY_IN = {re.compile(r"^event2?/|^event\.h$"): {"net"}, re.compile(r"^openssl/ssl"): {"tls"}}
+SDK = {"tova_plugin.h": {"common", "handler/plugin", "tova/runtime", "c"}}
+ONLY_IN = {re.compile(r"^event2?/|^event\.h$"): {"net"}, re.compile(r"^openssl/ssl"): {"tls"}, re.compile(r"^nng/"): {"c", "ctl"}}
+# Programs of users, which see what is installed.
+USERS = {"c/examples"}
 
 
 def read_list(text):
@@ -25,9 +28,10 @@ def read_list(text):
     return files
 
 
-def files_of(root, *folders):
-    """{name as it is included: path} of what lies below these folders of root."""
-    return {path.relative_to(root).as_posix(): path for folder in folders for path in sorted((root / folder).rglob("*.[ch]"))}
+def files_of(root):
+    """{name as it is included: path} of what lies below root."""
+    return {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*.[ch]"))
+            if path.name not in SDK and path.parent.relative_to(root).as_posix() not in USERS}
 
 
 def complaints(have, files):
@@ -49,12 +53,14 @@ def complaints(have, files):
                     yield f"{path}: \"{local}\" is for {' and '.join(sorted(SDK[local]))} only"
             elif local not in have:
                 yield f"{path}: \"{local}\" has to name its folder"
+            elif path.parts[0] == "sdk" != have[local].parts[0]:
+                yield f"{path}: \"{local}\" is the host's, which the SDK has nothing of"
             elif place.get(local, -1) >= place[name]:
                 yield f"{path}: \"{local}\" does not stand before it"
 
 
 def main():
-    found = list(complaints(files_of(Path("sdk"), "common", "tova") | files_of(Path("host"), "."), read_list(LIST.read_text())))
+    found = list(complaints(files_of(Path("sdk")) | files_of(Path("host")), read_list(LIST.read_text())))
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 

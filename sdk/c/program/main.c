@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "c/tova_worker.h"
 #include "common/library.h"
-#include "tova_worker.h"
 
 #define MAIN_SETTINGS_MAX 256
 
