@@ -190,8 +190,10 @@ bool json_read_string(struct json *j, struct json_string *s_r)
 	s_r->p = j->p;
 	s_r->escaped = false;
 	j->p = json_plain_end(j->p, j->end);
-	if ((j->p == j->end || *j->p != '"') && !json_read_rest(j, s_r))
+	if ((j->p == j->end || *j->p != '"') && !json_read_rest(j, s_r)) {
+		s_r->n = 0; /* not that of an earlier member of the same name */
 		return false;
+	}
 	s_r->n = (size_t)(j->p - s_r->p);
 	j->p++;
 	return true;

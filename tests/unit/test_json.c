@@ -436,6 +436,19 @@ START_TEST(failures_stay)
 }
 END_TEST
 
+/* Whoever looks at it all the same finds nothing, whatever stood there before. */
+START_TEST(a_string_without_an_end_is_empty)
+{
+	static const char *const texts[] = {"\"long enough for a block", "\"x\\", "\"x\\u12",
+					    "\"x\x01\""};
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct json_string s = {.p = "an earlier one", .n = 14};
+		struct json j = {.p = texts[i], .end = texts[i] + strlen(texts[i])};
+		ck_assert(!json_read_string(&j, &s) && s.n == 0);
+	}
+}
+END_TEST
+
 START_TEST(every_beginning_of_a_text)
 {
 	static const char text[] =
@@ -735,6 +748,7 @@ int main(void)
 	tcase_add_loop_test(tc, wrong_texts, 0, (int)(sizeof WRONG / sizeof *WRONG));
 	tcase_add_test(tc, a_nul_is_no_escape);
 	tcase_add_test(tc, failures_stay);
+	tcase_add_test(tc, a_string_without_an_end_is_empty);
 	tcase_add_test(tc, every_beginning_of_a_text);
 	tcase_add_test(tc, depth);
 	tcase_add_loop_test(tc, numbers, 0, (int)(sizeof NUMBERS / sizeof *NUMBERS));
