@@ -26,8 +26,20 @@ struct hub_cast {
 	struct conn *exclude, *own; /* or NULL */
 };
 
-static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const struct mount *m,
-				 const struct commit *c, const struct command *command)
+/* Whoever pushes is told how many a message is for. r: whose members they are; NULL: the mount's
+ * connections. */
+static void apply_count(struct mount *m, const struct commit *c, const struct command *command,
+			const struct session *exclude, const struct room *r)
+{
+	bool less = exclude != NULL &&
+		    (r == NULL ? exclude->settled
+			       : room_has(&m->rooms, commit_text(c, command), exclude));
+	m->receivers += (r == NULL ? m->n_sessions : r->n) - less;
+}
+
+static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct mount *m,
+				 const struct commit *c, const struct command *command,
+				 const struct room *r)
 {
 	outgoing_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
@@ -35,6 +47,8 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, const s
 	hub_note(m, command, false);
 	const struct session *exclude =
 		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
+	if (m->counts)
+		apply_count(m, c, command, exclude, r);
 	cast->exclude = exclude != NULL ? exclude->conn : NULL;
 	cast->own = c->answers != NULL ? c->answers->conn : NULL;
 }
@@ -56,7 +70,7 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 			    const struct command *command)
 {
 	struct hub_cast cast;
-	hub_cast_init(&cast, hub, m, c, command);
+	hub_cast_init(&cast, hub, m, c, command, NULL);
 	const struct mount_shard *here = &m->shards[0];
 	for (uint32_t i = 1; i <= hub->n_far; i++)
 		if (!hub_cast_far(m->shards[i].group, m->shards[i].n, &cast))
@@ -77,7 +91,7 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 		return;
 	}
 	struct hub_cast cast;
-	hub_cast_init(&cast, hub, m, c, command);
+	hub_cast_init(&cast, hub, m, c, command, r);
 	for (uint32_t i = 0; r->elsewhere != NULL && i < hub->n_far; i++)
 		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
 			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
@@ -155,6 +169,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 			     const struct command *command)
 {
 	struct span text = commit_text(c, command);
+	m->receivers += m->counts;
 	switch (command->kind) {
 	case COMMAND_JOIN:
 		if (room_join(&m->rooms, text, s) == ROOM_NO_MEMORY) {
@@ -205,6 +220,7 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 {
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, false);
+	m->receivers += m->counts;
 	o.slow = m->slow;
 	if (hub_note(m, command, own))
 		hub_send(hub, s->conn, &o, own);

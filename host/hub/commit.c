@@ -59,11 +59,18 @@ void commit_free(struct commit *c)
 	c->n = c->cap = c->arena_len = c->arena_cap = 0;
 }
 
-enum commit_error commit_spoil(struct commit *c, enum commit_error error)
+enum commit_error commit_spoil_at(struct commit *c, enum commit_error error, uint32_t wrong)
 {
+	if (c->error == COMMIT_OK)
+		c->wrong = wrong;
 	if (c->error == COMMIT_OK)
 		c->error = error;
 	return error;
+}
+
+enum commit_error commit_spoil(struct commit *c, enum commit_error error)
+{
+	return commit_spoil_at(c, error, c->n);
 }
 
 static bool commit_widen(struct commit *c)

@@ -18,6 +18,7 @@
 /* of all that one event sends, so that a loop in a handler ends as its failure */
 #define COMMIT_BYTES_MAX (256u << 20)
 #define COMMIT_COMMANDS_MAX (1u << 20)
+#define COMMIT_WHOLE UINT32_MAX
 
 enum commit_error {
 	COMMIT_OK = 0,
@@ -81,6 +82,7 @@ struct commit {
 	bool compares;		 /* a SET does */
 	bool parted;		 /* while it is applied: it has closed its own connection */
 	enum commit_error error; /* of the first command that was wrong */
+	uint32_t wrong;		 /* its place, from 0; COMMIT_WHOLE: it is none of them */
 	struct session *origin;	 /* whose event it is, or NULL */
 	/* the same where what it gives its own connection is an answer, for which that is not read
 	 * from if it does not read; NULL for timers, where to read less would not stop it, so that
@@ -131,6 +133,8 @@ static inline void command_drop(struct command *command)
 /* Makes the event fail for an error that was found before a command could be added. Returns
  * error. */
 enum commit_error commit_spoil(struct commit *c, enum commit_error error);
+/* The same for one that was added, or, with COMMIT_WHOLE, for all together. */
+enum commit_error commit_spoil_at(struct commit *c, enum commit_error error, uint32_t wrong);
 
 /* Each returns c->error of this command; after the first error the commit stays spoiled. target 0:
  * a connection that is gone; the command is counted when it is applied. */

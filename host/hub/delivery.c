@@ -450,7 +450,10 @@ bool delivery_commit(struct mount *m)
 	}
 	m->running = true;
 	m->hub->loop->stats.commits++;
+	m->receivers = 0;
+	m->counts = true;
 	apply_commit(m->hub, m, &m->commit);
+	m->counts = false;
 	uint32_t nobody = (uint32_t)(delivery_nobody(m) - before);
 	hub_end_victims(m->hub);
 	m->running = false;

@@ -47,6 +47,9 @@ struct mount {
 	/* commands of the last delivery_commit that named a connection that is gone, or a room
 	 * without members */
 	uint32_t nobody;
+	/* connections that its commands were for, each counted for each command */
+	uint64_t receivers;
+	bool counts;	    /* it is being applied, and counts them */
 	struct mount *next; /* longer paths first */
 };
 

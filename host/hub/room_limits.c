@@ -113,7 +113,7 @@ void room_limits_check(const struct mount *m, struct commit *c)
 		joins += c->commands[i].kind == COMMAND_JOIN;
 		if (c->commands[i].kind == COMMAND_JOIN && q->name > 0 &&
 		    c->commands[i].text_len > q->name) {
-			commit_spoil(c, COMMIT_E_ROOM_NAME);
+			commit_spoil_at(c, COMMIT_E_ROOM_NAME, i);
 			return;
 		}
 	}
@@ -121,14 +121,14 @@ void room_limits_check(const struct mount *m, struct commit *c)
 		return;
 	struct room_limits_step *steps = malloc(c->n * sizeof *steps);
 	if (steps == NULL)
-		commit_spoil(c, COMMIT_E_MEMORY);
+		commit_spoil_at(c, COMMIT_E_MEMORY, COMMIT_WHOLE);
 	else if (q->rooms > 0 &&
 		 !room_limits_sessions_ok(m, steps, room_limits_collect(m, c, steps, true),
 					  q->rooms))
-		commit_spoil(c, COMMIT_E_ROOMS);
+		commit_spoil_at(c, COMMIT_E_ROOMS, COMMIT_WHOLE);
 	else if (q->mount_rooms > 0 &&
 		 !room_limits_mount_ok(m, steps, room_limits_collect(m, c, steps, false),
 				       q->mount_rooms))
-		commit_spoil(c, COMMIT_E_MOUNT_ROOMS);
+		commit_spoil_at(c, COMMIT_E_MOUNT_ROOMS, COMMIT_WHOLE);
 	free(steps);
 }

@@ -47,5 +47,5 @@ void state_check(const struct mount *m, struct commit *c)
 	for (uint32_t i = 0; i < c->n && c->error == COMMIT_OK; i++)
 		if (c->commands[i].kind == COMMAND_SET && c->commands[i].code == 1 &&
 		    !state_holds(m, c, i))
-			commit_spoil(c, COMMIT_E_STATE);
+			commit_spoil_at(c, COMMIT_E_STATE, i);
 }

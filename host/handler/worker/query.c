@@ -20,8 +20,7 @@ static const char *push_verdict_text(enum push_verdict v)
 	}
 }
 
-static const char *push_commit(struct mount *m, const struct codec_batch *b,
-			       struct codec_item *item)
+const char *query_commit(struct mount *m, const struct codec_batch *b, struct codec_item *item)
 {
 	commit_begin(&m->commit, NULL);
 	codec_commands(b, item, m->hub, NULL, &m->commit);
@@ -39,7 +38,7 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 		item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;
 	const char *why = push_verdict_text(verdict);
 	if (verdict == PUSH_NEW) {
-		why = push_commit(m, b, item);
+		why = query_commit(m, b, item);
 		/* A push that is refused has been answered: its number is used, and the next one
 		 * may follow. */
 		if (item->source.p != NULL)

@@ -5,6 +5,9 @@
 #include "handler/worker/codec.h"
 #include "handler/worker/push.h"
 
+/* Commits an item's commands, whoever gave them. NULL: m->receivers and m->nobody tell of it; else
+ * what is wrong, and m->commit.error and .wrong say more. */
+const char *query_commit(struct mount *m, const struct codec_batch *b, struct codec_item *item);
 /* Commits a push, unless it was done before, and answers it if it asks for that. */
 void query_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
 		const struct codec_batch *b, struct codec_item *item);
