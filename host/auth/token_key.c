@@ -1,8 +1,6 @@
 #include "auth/token_key.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
 #include <openssl/hmac.h>
@@ -12,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define KEY_FILE_MAX 65536
+#include "auth/secret_file.h"
+
 #define SECRET_MIN 32 /* RFC 7518 3.2: as long as the hash */
 #define RSA_MIN_BITS 2048
 #define P256_BYTES 32
@@ -247,9 +245,7 @@ static const char *key_no_secret(const unsigned char *bytes, size_t len)
 /* The line end behind a text is the editor's; binary secrets are taken as they are. */
 static size_t key_secret_length(const unsigned char *bytes, size_t len)
 {
-	size_t n = len;
-	if (n > 0 && bytes[n - 1] == '\n')
-		n -= n > 1 && bytes[n - 2] == '\r' ? 2 : 1;
+	size_t n = secret_file_text(bytes, len);
 	for (size_t i = 0; i < n; i++)
 		if (bytes[i] < ' ' || bytes[i] >= 0x7F)
 			return len;
@@ -296,44 +292,17 @@ bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t 
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-static bool key_read_file(const char *path, unsigned char *bytes, size_t *len_r, struct stat *st,
-			  char why[TOKEN_KEY_WHY_MAX])
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	size_t n = 0;
-	ssize_t got = 0;
-	errno = fd < 0		       ? errno
-		: fstat(fd, st) != 0   ? errno
-		: S_ISDIR(st->st_mode) ? EISDIR
-		: S_ISREG(st->st_mode) ? 0
-				       : EINVAL;
-	bool ok = fd >= 0 && errno == 0;
-	while (ok && n <= KEY_FILE_MAX && (got = read(fd, bytes + n, KEY_FILE_MAX + 1 - n)) > 0)
-		n += (size_t)got;
-	if (!ok || got < 0)
-		snprintf(why, TOKEN_KEY_WHY_MAX, "it can not be read: %s",
-			 errno == EINVAL ? "no file" : strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	*len_r = n;
-	return ok && got >= 0 &&
-	       (n <= KEY_FILE_MAX ||
-		key_fail(why, "it is too large for keys; expected at most 64k"));
-}
-
 bool token_key_load(struct token_keys *keys, const char *path, char why[TOKEN_KEY_WHY_MAX])
 {
-	struct stat st = {0};
-	size_t len = 0;
-	unsigned char *bytes = OPENSSL_malloc(KEY_FILE_MAX + 1);
+	struct secret_file file;
 	*keys = (struct token_keys){.n = 0};
-	bool ok = bytes != NULL ? key_read_file(path, bytes, &len, &st, why) &&
-					  token_key_read(keys, bytes, len, why)
-				: key_fail(why, "no memory");
-	OPENSSL_clear_free(bytes, KEY_FILE_MAX + 1);
-	if (ok && keys->items[0].alg == TOKEN_HS256 && (st.st_mode & S_IRWXO) != 0)
+	if (!secret_file_read(&file, path, why, TOKEN_KEY_WHY_MAX))
+		return false;
+	bool ok = token_key_read(keys, file.bytes, file.len, why);
+	if (ok && keys->items[0].alg == TOKEN_HS256 && (file.mode & S_IRWXO) != 0)
 		keys->warning = "other users of this machine can read a secret, and so make tokens";
-	else if (ok && (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+	else if (ok && (file.mode & (S_IWGRP | S_IWOTH)) != 0)
 		keys->warning = "other users of this machine can replace a key, and so make tokens";
+	secret_file_free(&file);
 	return ok;
 }
