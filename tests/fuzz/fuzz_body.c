@@ -1,5 +1,6 @@
-/* Bodies of requests: the same bytes and the same answer whole and in pieces; never more bytes than are taken, and of chunks those that
- * another, simple reader finds. The input's first byte chooses what frames the body and how much is taken, the second one the pieces. */
+/* Bodies of requests: the same bytes and the same answer whole and in pieces; never more bytes than
+ * are taken, and of chunks those that another, simple reader finds. The input's first byte chooses
+ * what frames the body and how much is taken, the second one the pieces. */
 #include "fuzz.h"
 #include "record.h"
 #include "ws/body.h"
@@ -31,7 +32,8 @@ static void begin(struct body_reader *b, uint8_t kind, uint64_t max)
 }
 
 /* Pieces of the sizes that the seed gives; 0: one piece. */
-static void read_all(struct answer *a, uint8_t kind, uint64_t max, const char *p, size_t n, uint32_t seed)
+static void read_all(struct answer *a, uint8_t kind, uint64_t max, const char *p, size_t n,
+		     uint32_t seed)
 {
 	struct body_reader b;
 
@@ -44,8 +46,10 @@ static void read_all(struct answer *a, uint8_t kind, uint64_t max, const char *p
 		struct span data;
 
 		memcpy(exact, p + at, len);
-		while ((a->status = body_read(&b, exact + from, len - from, &used, &data, &a->code, &a->why)) == BODY_DATA) {
-			MUST(used >= data.n && data.n > 0 && data.p == exact + from + used - data.n);
+		while ((a->status = body_read(&b, exact + from, len - from, &used, &data, &a->code,
+					      &a->why)) == BODY_DATA) {
+			MUST(used >= data.n && data.n > 0 &&
+			     data.p == exact + from + used - data.n);
 			record_add(&a->data, data.p, data.n);
 			from += used;
 		}
@@ -60,7 +64,8 @@ static void read_all(struct answer *a, uint8_t kind, uint64_t max, const char *p
 		MUST((a->code == 400 || a->code == 413 || a->code == 431) && a->why[0] != '\0');
 }
 
-/* What a right body holds, found by looking for its line ends: the reader may refuse more than this one, but never read otherwise. */
+/* What a right body holds, found by looking for its line ends: the reader may refuse more than this
+ * one, but never read otherwise. */
 static void judge(const struct answer *a, const char *p)
 {
 	const char *at = p, *end = p + a->used;
@@ -99,8 +104,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text[size - 2] = '\0';
 	read_all(&whole, kind, max, text, size - 2, 0);
 	read_all(&pieces, kind, max, text, size - 2, 1 + data[1]);
-	MUST(whole.status == pieces.status && whole.used == pieces.used && whole.code == pieces.code && strcmp(whole.why, pieces.why) == 0);
-	MUST(whole.data.n == pieces.data.n && (whole.data.n == 0 || memcmp(whole.data.bytes, pieces.data.bytes, whole.data.n) == 0));
+	MUST(whole.status == pieces.status && whole.used == pieces.used &&
+	     whole.code == pieces.code && strcmp(whole.why, pieces.why) == 0);
+	MUST(whole.data.n == pieces.data.n &&
+	     (whole.data.n == 0 || memcmp(whole.data.bytes, pieces.data.bytes, whole.data.n) == 0));
 	if (whole.status == BODY_DONE && (kind & CHUNKED))
 		judge(&whole, text);
 	if (whole.status == BODY_DONE && !(kind & CHUNKED))

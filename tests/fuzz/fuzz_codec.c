@@ -1,5 +1,6 @@
 /* The worker grammar, both ways. The first byte chooses: batches of workers are read and all that
- * is in them is used; or an event is made of the input, written, and read back by jansson. */
+ * is in them is used; or what is asked for over HTTP; or an event is made of the input, written,
+ * and read back by jansson. */
 #include <jansson.h>
 
 #include "common/rules.h"
@@ -88,6 +89,25 @@ static void read_batch(const uint8_t *data, size_t size)
 	free(bytes);
 }
 
+/* --- over HTTP -------------------------------------------------------------------------------- */
+
+static void read_request(const char *word, const uint8_t *data, size_t size)
+{
+	struct codec_batch b = {.n = 0};
+	struct codec_request q;
+	uint8_t *bytes = malloc(size + (size == 0));
+	memcpy(bytes, data, size);
+	if (codec_read_request(&b, word, bytes, size, &q)) {
+		MUST(memcmp(bytes, data, size) == 0 && b.why == NULL && q.unknown.p == NULL);
+		MUST(q.item.commands.p != NULL && !q.listed && (word == NULL || q.n == 1));
+		use_item(&b, &q.item, size);
+	} else {
+		MUST(b.why != NULL && b.why[0] != '\0' && (word == NULL || !q.listed));
+	}
+	codec_batch_free(&b);
+	free(bytes);
+}
+
 /* --- host to worker --------------------------------------------------------------------------- */
 
 static void must_be(const json_t *o, const char *text_key, const char *binary_key,
@@ -161,6 +181,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (data[0] == 'w')
 		write_batch(data + 1, size - 1);
+	else if (data[0] == 'l')
+		read_request(NULL, data + 1, size - 1);
+	else if (data[0] == 'c')
+		read_request("broadcast_to", data + 1, size - 1);
 	else
 		read_batch(data + 1, size - 1);
 	return 0;

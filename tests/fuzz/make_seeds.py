@@ -252,6 +252,7 @@ CODEC = {
     "twice": b'[{"t":"ack","s":1,"commands":[{"c":"send","bin":1}],"commands":[{"c":"send","bin":2}]}]\nabc',
     "lie-more": b'[{"t":"ack","s":1,"commands":[{"c":"send","bin":9007199254740991}]}]\na',
     "lie-less": b'[{"t":"pong"}]\nabc',
+    "twice-cut": b'[{"t":"push","commands":[{"c":"broadcast_to","c":"l',
     "empty": b"[]", "no-type": b"[{}]", "version": b'[{"t":"hello","v":2}]', "behind": b'[{"t":"pong"}] ', "cut": b'[{"t":"ack","s":1,"comm',
 }
 for name, data in CODEC.items():
@@ -259,6 +260,17 @@ for name, data in CODEC.items():
 for name, data in {"text": b"hello \"you\"\n\x00\x1f\x7f", "utf8": "a\u00e9\u20ac\U0001F600".encode(), "binary": bytes(range(256)),
                    "latin": b"caf\xe9 au lait", "nothing": b""}.items():
     save("codec", f"write-{name}", b"w" + data)
+
+ASKED = {
+    "command": (b"c", b'{"mount":"/a","room":"x","data":"hi \\u20ac","key":"k","exclude":"AAAAAAAAAAAAAAAAAAAAAA"}\n'),
+    "command-bytes": (b"c", b'{"room":"x","bin":3}\n\x00\n}'),
+    "command-unknown": (b"c", b'{"room":"x","dtaa":"y"}'),
+    "list": (b"l", b'{"mount":"/","commands":[{"c":"join","conn":"AAAAAAAAAAAAAAAAAAAAAA","room":"x"},{"c":"close","conn":"AAAAAAAAAAAAAAAAAAAAAA","code":4000}]}'),
+    "list-wrong": (b"l", b'{"commands":[{"c":"broadcast","data":"x"},{"c":"zzz"}]}'),
+    "list-bytes": (b"l", b'{"commands":[{"c":"broadcast","bin":2},{"c":"set","conn":"AAAAAAAAAAAAAAAAAAAAAA","state_bin":1,"if_state_bin":1}]}\nabcd'),
+}
+for name, (kind, data) in ASKED.items():
+    save("codec", f"asked-{name}", kind + data)
 
 SP_HELLO = b"\x00SP\x00\x00\x10\x00\x00"
 

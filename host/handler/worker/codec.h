@@ -119,6 +119,20 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len);
 /* Reads no more than the batch's first object, and leaves the bytes as they are, so that codec_read
  * can follow: for what somebody has sent who has not said who he is. False: b->why. */
 bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct codec_item *first);
+/* What somebody asks for who is no worker: one object, {"mount":…,"commands":[…]}, or, where `word`
+ * says which command it is, that command's members and "mount". */
+struct codec_request {
+	struct codec_item item; /* a push */
+	uint32_t n;		/* commands that were read; where one is wrong, its place from 0 */
+	bool listed;		/* what is wrong is in the command of that place of a list */
+	bool only_messages;	/* all of them send, broadcast or broadcast_to */
+	struct span unknown; /* the name of which b->why tells, as it was written; p NULL: none */
+};
+/* Reads it, with the binary bytes behind it. People write these by hand, so what would be passed
+ * over of a worker's is refused: names that are none, a command that lacks something, an id that is
+ * none. False: b->why. */
+bool codec_read_request(struct codec_batch *b, const char *word, uint8_t *bytes, size_t len,
+			struct codec_request *q);
 /* The batch is done with: what only a large one needs is given back. */
 void codec_batch_done(struct codec_batch *b);
 void codec_batch_free(struct codec_batch *b);

@@ -20,6 +20,7 @@ struct reader {
 	uint64_t binary; /* bytes that the objects so far have claimed */
 	uint64_t limit;	 /* no more than the message has */
 	struct codec_batch *batch;
+	struct codec_request *request; /* which is read strictly; NULL: a worker's batch */
 };
 
 /* Claims the next n bytes behind the text; returns where they are. */
@@ -148,7 +149,20 @@ static void read_exclude(struct json *j, struct codec_command *t)
 		json_read_bool(j, &t->exclude_own);
 }
 
-static void read_command(struct reader *r, struct codec_command *t)
+/* A member that is none of the grammar. */
+static void read_unknown(struct reader *r, struct span name, const char *why)
+{
+	if (r->request == NULL) {
+		json_skip(&r->j, NULL);
+		return;
+	}
+	if (r->j.why == NULL)
+		r->request->unknown = name;
+	json_fail(&r->j, why);
+}
+
+/* False: it is none of a command. */
+static bool read_command_member(struct reader *r, struct span name, struct codec_command *t)
 {
 	static const struct field fields[] = {
 		TEXT_FIELD(struct codec_command, "c", c),
@@ -169,18 +183,29 @@ static void read_command(struct reader *r, struct codec_command *t)
 		LOOSE_FIELD(struct codec_command, "period", period, bad_number),
 		{.key = {0}},
 	};
-	struct span name;
-	command_begin(t);
-	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
-		if (span_eq(name, SPAN("exclude")))
-			read_exclude(&r->j, t);
-		else if (!read_field(&r->j, name, t, fields))
-			json_skip(&r->j, NULL);
-	}
+	if (!span_eq(name, SPAN("exclude")))
+		return read_field(&r->j, name, t, fields);
+	read_exclude(&r->j, t);
+	return true;
+}
+
+/* All members are read: what follows them is theirs. */
+static void command_end(struct reader *r, struct codec_command *t)
+{
 	t->state_bin_at = claim(r, t->state_bin);
 	t->bin_at = claim(r, t->bin);
 	if (t->has_if_state_bin)
 		t->if_state_bin_at = claim(r, t->if_state_bin);
+}
+
+static void read_command(struct reader *r, struct codec_command *t)
+{
+	struct span name;
+	command_begin(t);
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
+		if (!read_command_member(r, name, t))
+			read_unknown(r, name, "is no member of a command");
+	command_end(r, t);
 	if (t->c.p == NULL)
 		json_fail(&r->j, "a command without \"c\"");
 	else
@@ -374,14 +399,19 @@ static struct codec_command *room_for_command(struct codec_batch *b,
 	return &b->commands[b->n_commands++];
 }
 
+static void commands_begin(const struct reader *r, struct codec_item *item)
+{
+	item->commands_at = (size_t)r->binary;
+	item->first_command = r->batch->n_commands;
+	item->kept = true;
+}
+
 /* Checks them. */
 static void read_commands(struct reader *r, struct codec_item *item)
 {
 	struct codec_batch *b = r->batch;
 	struct codec_command here;
-	item->commands_at = (size_t)r->binary;
-	item->first_command = b->n_commands;
-	item->kept = true;
+	commands_begin(r, item);
 	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
 		struct codec_command *t = room_for_command(b, &here);
 		read_command(r, t);
@@ -696,6 +726,157 @@ bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct 
 	b->why = r.j.why;
 	if (b->why == NULL)
 		*first = b->items[0];
+	return b->why == NULL;
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+/* What a command needs and does not have, where nothing is known from an event; NULL: nothing. */
+static const char *command_lacks(const struct codec_command *t)
+{
+	bool of_conn = t->word == WORD_SEND || t->word == WORD_JOIN || t->word == WORD_LEAVE ||
+		       t->word == WORD_CLOSE || t->word == WORD_SET;
+	bool of_room =
+		t->word == WORD_JOIN || t->word == WORD_LEAVE || t->word == WORD_BROADCAST_TO;
+	bool says =
+		t->word == WORD_SEND || t->word == WORD_BROADCAST || t->word == WORD_BROADCAST_TO;
+	if (of_conn && t->conn.p == NULL)
+		return "a command lacks \"conn\", the connection that it is for";
+	if (of_room && t->room.p == NULL)
+		return "a command lacks \"room\"";
+	if (says && !t->has_bin && t->data.p == NULL)
+		return "a message lacks its \"data\", or \"bin\" with its bytes behind a line feed";
+	if (t->word == WORD_SET && !t->has_state_bin && t->state.p == NULL)
+		return "a set lacks its \"state\", or \"state_bin\"";
+	if (t->bad_number)
+		return "a code, id, delay or period that is no whole number from 0";
+	return NULL;
+}
+
+static bool command_conn_ok(const struct codec_command *t)
+{
+	struct session_id id;
+	return t->conn.p == NULL || session_id_parse((struct span){t->conn.p, t->conn.n}, &id);
+}
+
+static void check_request(struct reader *r, const struct codec_command *t)
+{
+	struct codec_request *q = r->request;
+	q->only_messages = q->only_messages && (t->word == WORD_SEND || t->word == WORD_BROADCAST ||
+						t->word == WORD_BROADCAST_TO);
+	const char *lacks = command_lacks(t);
+	if (r->j.why != NULL)
+		return;
+	if (t->word == WORD_UNKNOWN)
+		q->unknown = (struct span){t->c.p, t->c.n};
+	else if (!command_conn_ok(t))
+		q->unknown = (struct span){t->conn.p, t->conn.n};
+	if (t->word == WORD_UNKNOWN)
+		json_fail(
+			&r->j,
+			"is no command; expected send, broadcast, broadcast_to, join, leave, close, set, timer or cancel");
+	else if (q->unknown.p != NULL)
+		json_fail(&r->j, "is no connection's id");
+	else if (lacks != NULL)
+		json_fail(&r->j, lacks);
+}
+
+static void read_request_commands(struct reader *r, struct codec_item *item)
+{
+	struct codec_request *q = r->request;
+	struct codec_command here;
+	item->commands.p = r->j.p;
+	commands_begin(r, item);
+	q->listed = true;
+	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
+		struct codec_command *t = room_for_command(r->batch, &here);
+		read_command(r, t);
+		check_request(r, t);
+		item->kept = item->kept && t != &here;
+		q->n += r->j.why == NULL;
+	}
+	q->listed = r->j.why != NULL;
+	item->commands.n = (size_t)(r->j.p - item->commands.p);
+	item->end_command = r->batch->n_commands;
+}
+
+/* {"mount":…,"commands":[…]} */
+static void read_request_list(struct reader *r, struct codec_item *item)
+{
+	struct span name;
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
+		if (span_eq(name, SPAN("mount")))
+			json_read_string(&r->j, &item->mount);
+		else if (!span_eq(name, SPAN("commands")))
+			read_unknown(r, name, "is no member of this; expected mount and commands");
+		else if (item->commands.p != NULL)
+			json_fail(&r->j, "\"commands\" comes twice");
+		else
+			read_request_commands(r, item);
+	}
+	if (r->j.why == NULL && item->commands.p == NULL)
+		json_fail(&r->j, "\"commands\" is missing: a list of them");
+}
+
+/* The members of one command, and "mount". */
+static void read_request_command(struct reader *r, struct codec_item *item, const char *word)
+{
+	struct codec_command here, *t;
+	struct span name;
+	item->commands.p = r->j.p;
+	commands_begin(r, item);
+	if ((t = room_for_command(r->batch, &here)) == &here)
+		json_fail(&r->j, "no memory for the command");
+	command_begin(t);
+	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
+		if (span_eq(name, SPAN("mount")))
+			json_read_string(&r->j, &item->mount);
+		else if (!read_command_member(r, name, t))
+			read_unknown(r, name, "is no member of this command");
+	command_end(r, t);
+	if (t->c.p == NULL)
+		t->c = (struct json_string){.p = word, .n = strlen(word)};
+	else if (r->j.why == NULL && !json_is(&t->c, word))
+		json_fail(&r->j, "\"c\" names another command than the path");
+	t->word = word_of(&t->c);
+	check_request(r, t);
+	r->request->n = 1;
+	item->end_command = r->batch->n_commands;
+}
+
+/* Behind the object stand the binary bytes that it tells of; or nothing, or line ends. */
+static void read_request_tail(struct reader *r, struct codec_batch *b)
+{
+	bool line = r->j.p < r->j.end && *r->j.p == '\n';
+	b->binary = (uint8_t *)r->j.p + line;
+	b->binary_len = (size_t)(r->j.end - r->j.p) - line;
+	while (r->binary == 0 && r->j.p < r->j.end && strchr(" \t\r\n", *r->j.p) != NULL &&
+	       *r->j.p != '\0')
+		r->j.p++;
+	if (r->binary == 0 ? r->j.p < r->j.end : !line)
+		json_fail(&r->j,
+			  "something else behind the object; expected nothing, or a line feed and "
+			  "binary bytes");
+	else if (r->binary != 0 && r->binary != b->binary_len)
+		json_fail(&r->j, "the binary bytes are more or fewer than the object says");
+}
+
+bool codec_read_request(struct codec_batch *b, const char *word, uint8_t *bytes, size_t len,
+			struct codec_request *q)
+{
+	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
+			   .limit = len,
+			   .batch = b,
+			   .request = q};
+	b->n = b->n_commands = 0;
+	*q = (struct codec_request){.item = {.type = CODEC_PUSH}, .only_messages = true};
+	if (word != NULL)
+		read_request_command(&r, &q->item, word);
+	else
+		read_request_list(&r, &q->item);
+	if (r.j.why == NULL)
+		read_request_tail(&r, b);
+	b->why = r.j.why;
 	return b->why == NULL;
 }
 
