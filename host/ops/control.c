@@ -5,16 +5,14 @@
 #include <sys/queue.h>
 
 #include "handler/worker/query.h"
-#include "handler/plugin/plugin.h"
-#include "handler/script/script.h"
 #include "handler/worker/worker.h"
 #include "hub/slow_consumer.h"
 #include "handler/worker/sp.h"
+#include "ops/named_mount.h"
 #include "ops/replay.h"
 
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)
-#define CONTROL_WHY_MAX 2048
 #define CONTROL_PEERS_MAX 64 /* connections at once */
 /* bytes that one has not read when it asks for more in the same batch: it is cut off */
 #define CONTROL_UNREAD_MAX (16u << 20)
@@ -69,39 +67,19 @@ static void control_flush(struct control *c, struct sp_pipe *pipe)
 		control_cut(c, pipe, "no memory for what it is to be told");
 }
 
-/* The mount that is named, or the only one there is. */
-static struct mount *control_mount(struct control *c, struct codec_item *item)
+/* The path that is named; p NULL: none. */
+static struct span control_path(struct codec_item *item)
 {
-	struct mount *m = c->hub->mounts;
-	if (item->mount.p == NULL)
-		return m != NULL && m->next == NULL ? m : NULL;
-	struct span path = codec_text(&item->mount);
-	while (m != NULL && !span_eq(span_of(m->path), path))
-		m = m->next;
-	return m;
+	return item->mount.p != NULL ? codec_text(&item->mount) : (struct span){NULL, 0};
+}
+
+static struct span control_no_mount_text(const struct control *c, struct codec_item *item,
+					 char why[NAMED_MOUNT_WHY_MAX])
+{
+	return named_mount_why(c->hub, control_path(item), "with -m PATH", why);
 }
 
 /* --- what goes beyond a worker's queries ------------------------------------------------------ */
-
-/* What serves a mount: "handler", "what" that is, and how many "processes" of it are ready where
- * there are some. */
-static void control_handler(struct codec_out *o, const struct mount *m)
-{
-	char text[256];
-	if (plugin_is(m)) {
-		snprintf(text, sizeof text, "%s %s", plugin_name(m), plugin_version(m));
-		codec_member_text(o, "handler", SPAN("plugin"));
-		codec_member_text(o, "what", span_of(text));
-	} else if (script_is(m)) {
-		codec_member_text(o, "handler", SPAN("script"));
-		codec_member_text(o, "what", span_of(script_runs(m)));
-		codec_member_uint(o, "processes", script_count(m));
-	} else {
-		codec_member_text(o, "handler", span_of(worker_kind(m)));
-		codec_member_text(o, "what", span_of(worker_what(m)));
-		codec_member_uint(o, "processes", worker_count(m));
-	}
-}
 
 /* only: of that mount, or NULL: of all. */
 static void control_mounts(struct control *c, const struct mount *only)
@@ -114,12 +92,7 @@ static void control_mounts(struct control *c, const struct mount *only)
 			continue;
 		codec_raw(o, ",", any);
 		any = true;
-		codec_raw(o, "{\"path\":", 8);
-		codec_string(o, span_of(m->path));
-		control_handler(o, m);
-		codec_member_uint(o, "connections", m->n_sessions);
-		codec_member_uint(o, "rooms", m->rooms.n);
-		codec_raw(o, "}", 1);
+		named_mount_describe(m, o);
 	}
 	codec_raw(o, "]", 1);
 }
@@ -219,35 +192,10 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 	codec_raw(o, "]", 1);
 }
 
-/* What is wrong with the mount that was named, or was not, and which there are. */
-static struct span control_no_mount_text(struct control *c, struct codec_item *item,
-					 char why[CONTROL_WHY_MAX])
-{
-	int n = 0;
-	if (item->mount.p != NULL) {
-		struct span path = codec_text(&item->mount);
-		n = snprintf(why, CONTROL_WHY_MAX, "there is no such mount as %.*s",
-			     path.n < 255 ? (int)path.n : 255, path.p);
-	} else {
-		n = snprintf(why, CONTROL_WHY_MAX,
-			     c->hub->mounts != NULL
-				     ? "there are several mounts: name one, with -m PATH"
-				     : "this host has no mount");
-	}
-	for (const struct mount *m = c->hub->mounts; m != NULL && n < CONTROL_WHY_MAX - 300;
-	     m = m->next)
-		n += snprintf(why + n, CONTROL_WHY_MAX - (size_t)n, "%s%s",
-			      m == c->hub->mounts ? "; expected "
-			      : m->next != NULL	  ? ", "
-						  : " or ",
-			      m->path);
-	return span_of(why);
-}
-
 static bool control_query_of_host(struct control *c, struct codec_item *item,
 				  const struct mount *named)
 {
-	char why[CONTROL_WHY_MAX];
+	char why[NAMED_MOUNT_WHY_MAX];
 	const struct mount *m = item->mount.p != NULL ? named : NULL;
 	static const char *const words[] = {"mounts",	 "workers",	     "all_connections",
 					    "all_rooms", "slow_connections", "stats"};
@@ -281,7 +229,7 @@ static bool control_query_of_host(struct control *c, struct codec_item *item,
 
 static void control_no_mount(struct control *c, struct codec_item *item, const char *type)
 {
-	char why[CONTROL_WHY_MAX];
+	char why[NAMED_MOUNT_WHY_MAX];
 	codec_object(&c->out, type);
 	if (item->has_q)
 		codec_member_uint(&c->out, "q", item->q);
@@ -377,7 +325,7 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 
 static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_item *item)
 {
-	struct mount *m = control_mount(c, item);
+	struct mount *m = named_mount_find(c->hub, control_path(item));
 	if (sp_waiting(pipe) > CONTROL_UNREAD_MAX) {
 		control_cut(c, pipe, "it asks and does not read the answers");
 		return;
