@@ -67,12 +67,20 @@ static uint32_t server_ping(const struct settings *settings)
 	return (uint32_t)(third != 0 && (ping == 0 || third < ping) ? third : ping);
 }
 
+/* What is kept for those who use the API, of so many: not more than a quarter. */
+static uint32_t server_api_descriptors(const struct settings *settings, uint32_t of)
+{
+	uint64_t n = settings->api_connections * ((settings->api.n > 0) + (settings->admin.n > 0));
+	return n < of / 4 ? (uint32_t)n : of / 4;
+}
+
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
 	uint32_t own =
 		SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
 	uint32_t most = descriptors > 2 * own ? descriptors - own : descriptors;
+	most -= server_api_descriptors(settings, most);
 	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
 	return (struct conn_limits){
 		.head = {.head_max = settings->max_head,
@@ -159,9 +167,10 @@ static void server_on_flush(void *arg)
 
 static void server_on_request(void *ctx, struct conn *c, struct request *r)
 {
-	const struct hub *hub = ctx;
-	const struct server *s =
-		(const struct server *)((const char *)hub - offsetof(struct server, hub));
+	struct hub *hub = ctx;
+	struct server *s = (struct server *)((char *)hub - offsetof(struct server, hub));
+	if (health_is_asked(&s->health, r))
+		readiness_look(&s->readiness);
 	files_serve(&s->files, c, r);
 }
 
@@ -198,7 +207,6 @@ static struct stats server_stats(const void *io_threads)
 
 static bool server_start_parts(struct server *s)
 {
-	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
 	struct conn_limits limits = server_limits(&s->settings);
 	s->ops = server_conn_ops();
 	s->loop = loop_new(s->log);
@@ -213,7 +221,6 @@ static bool server_start_parts(struct server *s)
 	s->hub.room_limits = server_quota(&s->settings);
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
-	s->listeners.unix_mode = modes[s->settings.unix_mode];
 	s->conns.freed = listeners_on_freed;
 	s->conns.freed_ctx = &s->listeners;
 	ok = io_threads_init(&s->io_threads, server_threads(&s->settings), &s->conns,
@@ -227,6 +234,7 @@ static bool server_start_parts(struct server *s)
 		io_threads_set_budgets(&s->io_threads, &s->hub.budgets);
 	}
 	drain_init(&s->drain, &s->hub, &s->conns, &s->io_threads);
+	readiness_init(&s->readiness, &s->hub, &s->listeners, &s->health);
 	loop_timer_init(s->loop, &s->flush, server_on_flush, s);
 	if (!ok)
 		server_say_no_loop(s);
@@ -252,6 +260,7 @@ static bool server_start_files(struct server *s)
 	for (const struct mount *m = s->hub.mounts; m != NULL; m = m->next)
 		s->mount_paths[--n] = m->path;
 	s->files.mounts = s->mount_paths;
+	s->files.health = &s->health;
 	return true;
 }
 
@@ -308,34 +317,44 @@ static bool server_listens_both(const struct settings *set, const struct setting
 	struct in6_addr any;
 	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 &&
 		    IN6_IS_ADDR_UNSPECIFIED(&any);
-	for (size_t i = 0; both && i < set->listen.n; i++) {
-		const struct settings_listen *other = &set->listen.items[i];
-		both = other->host == NULL || strchr(other->host, ':') != NULL ||
-		       other->port != at->port || at->port == 0;
+	for (enum settings_door door = 0; both && door < SETTINGS_DOORS; door++) {
+		const struct settings_listens *listens = settings_door(set, door);
+		for (size_t i = 0; both && i < listens->n; i++) {
+			const struct settings_listen *other = &listens->items[i];
+			both = other->host == NULL || strchr(other->host, ':') != NULL ||
+			       other->port != at->port || at->port == 0;
+		}
 	}
 	return both;
 }
 
-static bool server_start_listeners(struct server *s)
+bool server_add_listeners(struct server *s, enum settings_door door, struct listeners *listeners)
 {
+	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
+	const struct settings_listens *all = settings_door(&s->settings, door);
 	char why[SERVER_WHY_MAX];
-	uint8_t groups = 0;
-	for (size_t i = 0; i < s->settings.listen.n; i++) {
-		const struct settings_listen *at = &s->settings.listen.items[i];
-		/* as certificates.c counts them */
-		const uint8_t group = at->tls_names.n > 0 ? ++groups : 0;
+	listeners->unix_mode = modes[s->settings.unix_mode];
+	for (size_t i = 0; i < all->n; i++) {
+		const struct settings_listen *at = &all->items[i];
 		const struct conn_kind kind = {.proxy = at->proxy,
 					       .tls = at->tls,
-					       .tls_group = group};
+					       .tls_group = at->tls_group};
 		bool entered = server_enter(s, at->unix_path);
-		bool added = listeners_add(&s->listeners, at->host, at->port,
+		bool added = listeners_add(listeners, at->host, at->port,
 					   server_listens_both(&s->settings, at), at->unix_path,
 					   &kind, (int)s->settings.backlog, why, sizeof why);
 		server_leave(entered);
 		if (!added)
-			return server_refuse(s, "listen", at->text, why);
+			return server_refuse(s, settings_door_option(door), at->text, why);
 	}
-	char value[24];
+	return true;
+}
+
+static bool server_start_listeners(struct server *s)
+{
+	char why[SERVER_WHY_MAX], value[24];
+	if (!server_add_listeners(s, SETTINGS_CLIENTS, &s->listeners))
+		return false;
 	snprintf(value, sizeof value, "%llu", (unsigned long long)s->settings.threads);
 	if (!io_threads_listen(&s->io_threads, (int)s->settings.backlog, why, sizeof why))
 		return server_refuse(s, "threads", value, why);
@@ -353,7 +372,10 @@ static bool server_start_threads(struct server *s)
 			strerror(errno));
 		return false;
 	}
-	listeners_announce(&s->listeners);
+	health_set_path(&s->health, s->settings.health);
+	readiness_start(&s->readiness, s->io_threads.n > 0);
+	server_announce_api(s);
+	listeners_announce(&s->listeners, "listening", "address");
 	return true;
 }
 
@@ -369,22 +391,29 @@ static void server_on_control_reload(void *ctx)
 	server_reload(ctx);
 }
 
-bool server_listens_at(const struct server *s, const char *path)
+const char *server_listens_at(const struct server *s, const char *path)
 {
-	for (size_t i = 0; i < s->settings.listen.n; i++) {
-		const char *unix_path = s->settings.listen.items[i].unix_path;
-		if (unix_path != NULL && strcmp(unix_path, path) == 0)
-			return true;
+	static const char *const sentences[] =
+		{[SETTINGS_CLIENTS] = "clients connect there: --listen has it",
+		 [SETTINGS_API] = "users of the API connect there: --api has it",
+		 [SETTINGS_ADMIN] = "operators connect there: --admin has it"};
+	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++) {
+		const struct settings_listens *listens = settings_door(&s->settings, door);
+		for (size_t i = 0; i < listens->n; i++)
+			if (listens->items[i].unix_path != NULL &&
+			    strcmp(listens->items[i].unix_path, path) == 0)
+				return sentences[door];
 	}
-	return false;
+	return NULL;
 }
 
 /* The control socket, or NULL and why it can not be had. */
 static struct control *server_open_control(struct server *s, const char *path,
 					   const struct control_actions *actions, char *why)
 {
-	if (server_listens_at(s, path)) {
-		snprintf(why, SERVER_WHY_MAX, SERVER_LISTENS);
+	const char *other = server_listens_at(s, path);
+	if (other != NULL) {
+		snprintf(why, SERVER_WHY_MAX, "%s", other);
 		return NULL;
 	}
 	bool entered = server_enter(s, path);
@@ -458,7 +487,9 @@ static void server_end(struct server *s)
 {
 	if (s->loop != NULL) {
 		listeners_close(&s->listeners);
+		server_close_api(s);
 		drain_cancel(&s->drain);
+		readiness_stop(&s->readiness);
 		loop_timer_cancel(&s->flush);
 		control_close(s->control);
 		server_stop_handlers(s);
@@ -467,6 +498,7 @@ static void server_end(struct server *s)
 		io_threads_free(&s->io_threads);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
+		server_free_api(s);
 		server_free_made(s);
 		hub_free(&s->hub);
 		processes_free(&s->processes);
@@ -486,13 +518,14 @@ static void server_end(struct server *s)
 	if (s->directory[0] != '\0')
 		rmdir(s->directory);
 	files_close(&s->files);
+	health_free(&s->health);
 	log_close(s->log);
 	settings_free(&s->settings);
 }
 
 static bool server_start_doors(struct server *s)
 {
-	return server_start_control(s) && server_start_listeners(s);
+	return server_start_control(s) && server_start_listeners(s) && server_start_api(s);
 }
 
 /* With --user the doors are first, for they may need root, which no handler is to have. Nobody is
@@ -527,6 +560,7 @@ int server_main(const struct settings_source *source)
 			   .files = {.root = -1},
 			   .soft_descriptors = server_soft_descriptors()};
 	int code = SERVER_BAD_SETTINGS;
+	health_init(&s.health);
 	switch (settings_read(&s.settings, source)) {
 	case SETTINGS_BAD:
 		return SERVER_BAD_SETTINGS;

@@ -10,11 +10,20 @@
 #include "net/files.h"
 #include "net/listener.h"
 #include "threads/io_thread.h"
+#include "ops/api.h"
 #include "ops/control.h"
 #include "ops/drain.h"
 #include "ops/privileges.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
+
+/* Where the API is reached, beside the addresses for clients. */
+struct server_door {
+	bool open; /* the others are there */
+	struct api_door door;
+	struct conns conns;
+	struct listeners listeners;
+};
 
 struct server {
 	struct settings settings; /* in effect; replaced by a reload */
@@ -36,6 +45,10 @@ struct server {
 	uint64_t soft_descriptors;
 	struct push_sources sources;
 	struct deadletter *deadletter;
+	struct health health;
+	struct readiness readiness;
+	struct api api;
+	struct server_door doors[SETTINGS_DOORS]; /* without that for clients */
 	struct control *control;
 	char control_path[128];
 	struct privileges privileges; /* with --user */
@@ -54,9 +67,11 @@ int server_main(const struct settings_source *source);
 /* Says why a setting is refused, to the person who typed it; returns false. */
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
 
-/* Do clients connect to that path? Then it can not be the control socket, too. */
-bool server_listens_at(const struct server *s, const char *path);
-#define SERVER_LISTENS "clients connect there: --listen has it"
+/* Who else connects to that path, which can not be the control socket's, too; NULL: nobody. */
+const char *server_listens_at(const struct server *s, const char *path);
+
+/* Adds all addresses of one kind. */
+bool server_add_listeners(struct server *s, enum settings_door door, struct listeners *listeners);
 
 /* Which variables children get that start from now on. */
 void server_set_passenv(struct server *s);
@@ -101,6 +116,19 @@ bool server_check_tls(struct server *s);
 bool server_check_attach_tls(struct server *s, bool warns);
 /* False: it was said why, and what was shown goes on. */
 bool server_reload_tls(struct server *s);
+
+/* api.c */
+bool server_start_api(struct server *s);
+bool server_check_api(const struct server *s);
+/* Everything is there: says where it listens. */
+void server_announce_api(const struct server *s);
+void server_set_api_limits(struct server *s);
+void server_show_api_tls(struct server *s);
+/* False: tokens are as before, which was said. */
+bool server_reload_api(struct server *s);
+/* Nobody is let in any more; and nobody is there. */
+void server_close_api(struct server *s);
+void server_free_api(struct server *s);
 
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);

@@ -25,11 +25,16 @@ static struct tls_server *certificates_read(const struct settings *settings,
 {
 	struct tls_server_names groups[SETTINGS_TLS_GROUPS];
 	size_t n = 0;
-	for (size_t i = 0; i < settings->listen.n; i++) {
-		const struct settings_list *names = &settings->listen.items[i].tls_names;
-		if (names->n > 0)
-			groups[n++] = (struct tls_server_names){(const char *const *)names->items,
-								names->n};
+	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++) {
+		const struct settings_listens *listens = settings_door(settings, door);
+		/* in the order of their numbers, tls_group */
+		for (size_t i = 0; i < listens->n; i++) {
+			const struct settings_list *names = &listens->items[i].tls_names;
+			if (names->n > 0)
+				groups[n++] =
+					(struct tls_server_names){(const char *const *)names->items,
+								  names->n};
+		}
 	}
 	const struct tls_server_settings set = {
 		.groups = groups,
@@ -61,6 +66,7 @@ static void certificates_on_check_warning(void *ctx, const char *file, const cha
 static void certificates_show(struct server *s, struct tls_server *tls)
 {
 	conns_set_tls(&s->conns, tls);
+	server_show_api_tls(s);
 	io_threads_set_tls(&s->io_threads, tls);
 	tls_server_unref(tls);
 }

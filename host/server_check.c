@@ -103,20 +103,26 @@ static bool check_attach(const struct server *s, const char *url)
 static bool check_doors(const struct server *s)
 {
 	bool ok = true;
-	for (size_t i = 0; i < s->settings.listen.n; i++) {
-		const struct settings_listen *at = &s->settings.listen.items[i];
-		bool good = at->unix_path != NULL
-				    ? check_socket(s, "listen", at->text, at->unix_path)
-				    : check_tcp(s, "listen", at->text, at->host, at->port);
-		ok = good && ok;
+	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++) {
+		const struct settings_listens *listens = settings_door(&s->settings, door);
+		const char *option = settings_door_option(door);
+		for (size_t i = 0; i < listens->n; i++) {
+			const struct settings_listen *at = &listens->items[i];
+			bool good = at->unix_path != NULL
+					    ? check_socket(s, option, at->text, at->unix_path)
+					    : check_tcp(s, option, at->text, at->host, at->port);
+			ok = good && ok;
+		}
 	}
 	for (size_t i = 0; i < s->settings.n_mounts; i++)
 		if (s->settings.mounts[i].attach != NULL)
 			ok = check_attach(s, s->settings.mounts[i].attach) && ok;
-	if (s->settings.control != NULL && server_listens_at(s, s->settings.control))
-		ok = server_refuse(s, "control", s->settings.control, SERVER_LISTENS);
-	if (s->settings.control != NULL)
-		ok = check_socket(s, "control", s->settings.control, s->settings.control) && ok;
+	const char *control = s->settings.control,
+		   *other = control != NULL ? server_listens_at(s, control) : NULL;
+	if (other != NULL)
+		ok = server_refuse(s, "control", control, other);
+	if (control != NULL)
+		ok = check_socket(s, "control", control, control) && ok;
 	return ok;
 }
 
@@ -128,6 +134,7 @@ bool server_check(struct server *s)
 	ok = server_check_attach(s) && ok;
 	server_leave(server_drops(&s->settings));
 	ok = server_check_mounts(s) && ok;
+	ok = server_check_api(s) && ok;
 	ok = check_file(s, "log-file", s->settings.log_file, false) && ok;
 	/* it is opened anew for each letter */
 	ok = check_file(s, "dead-letter", s->settings.dead_letter, true) && ok;

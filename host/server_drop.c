@@ -101,6 +101,11 @@ static void drop_warn_all(const struct server *s, bool theirs)
 	for (size_t i = 0; i < set->tls_key.n; i++)
 		drop_warn(s, "tls-key", set->tls_key.items[i], O_RDONLY, reads);
 	drop_warn(s, "tls-client-ca", set->tls_client_ca, O_RDONLY, reads);
+	for (size_t i = 0; i < set->api_token.n; i++) {
+		struct settings_token token;
+		settings_token_parse(set->api_token.items[i], &token);
+		drop_warn(s, "api-token", token.file, O_RDONLY, reads);
+	}
 	for (size_t i = 0; i < set->n_mounts; i++)
 		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
 	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND,
@@ -124,14 +129,19 @@ static bool drop_dead_letter(const struct server *s)
 	return true;
 }
 
+static void drop_give_sockets(const struct server *s, const struct settings_listens *listens)
+{
+	for (size_t i = 0; i < listens->n; i++)
+		if (listens->items[i].unix_path != NULL)
+			privileges_give_socket(&s->privileges, listens->items[i].unix_path);
+}
+
 bool server_drop(struct server *s)
 {
 	if (!server_drops(&s->settings))
 		return true;
-	for (size_t i = 0; i < s->settings.listen.n; i++)
-		if (s->settings.listen.items[i].unix_path != NULL)
-			privileges_give_socket(&s->privileges,
-					       s->settings.listen.items[i].unix_path);
+	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++)
+		drop_give_sockets(s, settings_door(&s->settings, door));
 	if (s->control != NULL)
 		privileges_give_socket(&s->privileges, s->control_path);
 	bool theirs = s->settings.config != NULL && drop_is_theirs(s, s->settings.config);

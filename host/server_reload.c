@@ -84,7 +84,7 @@ static void reload_keep(struct reload *r, enum option_id id, const char *value, 
 static void reload_files(struct reload *r)
 {
 	struct server *s = r->s;
-	struct files files = {.mounts = s->files.mounts};
+	struct files files = {.mounts = s->files.mounts, .health = s->files.health};
 	if (!files_open(&files, s->settings.static_dir)) {
 		reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
 		return;
@@ -216,6 +216,9 @@ static void reload_apply(struct server *s, struct settings *new)
 	io_threads_set_limits(&s->io_threads, &limits);
 	reload_gate(s);
 	reload_tls(&r);
+	health_set_path(&s->health, s->settings.health);
+	if (!server_reload_api(s))
+		settings_adopt_not(&r.was, &s->settings, OPTION_ID_api_token);
 	log_configure(s->log, (enum log_format)s->settings.log_format,
 		      (enum log_level)s->settings.log_level);
 	reload_mounts(&r);

@@ -10,7 +10,7 @@
 
 /* A script asks for one of these words before it uses what the word stands for. */
 #define VERSION_FEATURES \
-	"plugins isolate workers attach scripts static tls jwt deflate proxy threads io-uring"
+	"plugins isolate workers attach scripts static tls jwt deflate proxy threads io-uring api"
 
 void version_print_features(FILE *out)
 {

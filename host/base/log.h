@@ -33,6 +33,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(ACCEPT, "accept", 10) \
 	X(TLS, "tls", 20) \
 	X(HTTP, "http", 20) \
+	X(API, "api", 20) \
 	X(UPGRADE, "upgrade", 20) \
 	X(CONN_OPEN, "conn.open", 1000) \
 	X(CONN_CLOSE, "conn.close", 1000) \

@@ -24,6 +24,9 @@
 	X(refused, "upgrades refused") \
 	X(limited, "connections and upgrades refused for the limits of their address") \
 	X(requests, "plain HTTP requests") \
+	X(api_requests, "of those, requests at --api and --admin") \
+	X(api_refused, \
+	  "requests there that were refused for their token, or the name or the page they came by") \
 	X(messages_in, "messages received") \
 	X(messages_out, "messages queued, one for each receiver") \
 	X(rate_dropped, "messages and pings not taken, for --rate-limit") \
@@ -53,7 +56,7 @@
 	X(quarantined, "events quarantined") \
 	X(pushes, "pushes committed") \
 	X(worker_deaths, "worker processes that ended without being told to") \
-	X(strangers, "peers at sockets for workers and tova-ctl that gave way to others") \
+	X(strangers, "peers at sockets for workers, tova-ctl and the API that gave way to others") \
 	X(accept_pauses, "times accepting was paused") \
 	X(tls_handshakes, "TLS handshakes completed") \
 	X(tls_resumed, "TLS handshakes that resumed a session") \

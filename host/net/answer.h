@@ -32,13 +32,12 @@ enum answer_next {
 struct answer_source {
 	/* What follows, whenever what came before has left, at most once a turn: so no more than
 	 * one of these waits for a client that does not read. *piece_r is good until the next call,
-	 * and may be empty; ANSWER_BLOCK_MAX bytes at most. */
+	 * and may be empty. */
 	enum answer_next (*next)(void *ctx, struct span *piece_r);
 	/* Exactly once, at its end or the connection's. */
 	void (*free)(void *ctx);
 	void *ctx;
 };
-#define ANSWER_BLOCK_MAX 65536
 /* r: what it answers, as its client may be too old for chunks. Takes the source over. */
 void answer_source(struct conn *c, const struct request *r, int status, struct span head,
 		   const char *type, const struct answer_source *source);

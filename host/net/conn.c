@@ -1030,6 +1030,14 @@ enum conns_busy conns_busy(const struct conns *s)
 	return s->outstaying > 0 || answers ? CONNS_OUTSTAYED : busy ? CONNS_BUSY : CONNS_AT_REST;
 }
 
+bool conns_give_way(struct conns *s)
+{
+	struct conn *c = TAILQ_FIRST(&s->waits[CONN_WAIT_HEAD].list);
+	if (c != NULL)
+		conn_abort(c);
+	return c != NULL;
+}
+
 void conns_free(struct conns *s)
 {
 	for (int which = 0; which < CONN_WAITS; which++) {

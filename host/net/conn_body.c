@@ -104,11 +104,11 @@ static bool conn_body_reserve(struct conn *c, size_t n)
 	if (b->cap - b->len >= n)
 		return true;
 	size_t cap = 2 * b->cap > b->len + n ? 2 * b->cap : b->len + n;
-	b = realloc(b, sizeof *b + cap);
-	if (b == NULL)
+	struct conn_body *wider = realloc(b, sizeof *b + cap);
+	if (wider == NULL)
 		return false;
-	b->cap = cap;
-	c->more->body = b;
+	wider->cap = cap;
+	c->more->body = wider;
 	return true;
 }
 

@@ -222,6 +222,10 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 {
 	char path[FILES_PATH_MAX];
 	struct stat st = {0};
+	if (f->health != NULL && health_is_asked(f->health, r)) {
+		health_answer(f->health, c, r);
+		return;
+	}
 	if (!span_eq(r->method, SPAN("GET")) && !span_eq(r->method, SPAN("HEAD"))) {
 		answer_refuse(c, LOG_HTTP, r, 405, SPAN("Allow: GET, HEAD\r\n"),
 			      "only GET and HEAD are served");

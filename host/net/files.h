@@ -2,13 +2,14 @@
 #ifndef TOVA_NET_FILES_H
 #define TOVA_NET_FILES_H
 
-#include "net/conn.h"
+#include "net/health.h"
 
 struct files {
 	int root; /* the open folder; -1: none, everything is 404 */
 	/* paths of WebSocket clients, ended by NULL: a page that is missing there is told so; or
 	 * NULL */
 	const char *const *mounts;
+	struct health *health; /* which stands in front of them all; NULL: none */
 };
 
 /* dir NULL: no folder. Returns false with errno set. */

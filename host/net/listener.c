@@ -72,7 +72,7 @@ static void listeners_pause(struct listeners *set, const char *why)
 static bool listeners_are_full(const struct listeners *set)
 {
 	return listeners_sockets(set) >= set->conns->limits.max ||
-	       !descriptors_left(&set->conns->loop->descriptors, DESCRIPTORS_CLIENT);
+	       !descriptors_left(&set->conns->loop->descriptors, set->user);
 }
 
 static void listeners_resume(struct listeners *set)
@@ -126,6 +126,17 @@ static void listeners_deal(struct listeners *set, int fd, const struct address *
 		set->deal(set->deal_ctx, chosen, fd, remote, kind);
 }
 
+/* Somebody waits at the first try of a turn: whoever sends nothing gives way to him. */
+static bool listeners_make_room(const struct listeners *set, bool first)
+{
+	if (!first || set->crowd == NULL || !conns_give_way(set->conns))
+		return false;
+	set->conns->loop->stats.strangers++;
+	LOG(set->conns->loop->log, LOG_NOTICE, LOG_LIMIT, set->crowd,
+	    LOG_U64("sockets", listeners_sockets(set)));
+	return listeners_take(set->conns);
+}
+
 static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
@@ -135,17 +146,20 @@ static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 		union listener_address from = {.any.sa_family = AF_UNIX};
 		struct address remote;
 		socklen_t len = sizeof from;
-		if (!listeners_take(conns)) {
-			listeners_pause(
-				l->set,
-				"as many sockets as --max-connections allows: accepting is paused");
+		if (!listeners_take(conns) && !listeners_make_room(l->set, i == 0)) {
+			if (i == 0 || l->set->crowd == NULL)
+				listeners_pause(
+					l->set,
+					l->set->crowd != NULL
+						? "as many requests as --api-connections allows: accepting is paused"
+						: "as many sockets as --max-connections allows: accepting is paused");
 			return;
 		}
 		int got = accept4(fd, &from.any, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (got >= 0) {
 			address_from(&remote, &from.any);
 			listeners_deal(l->set, got, &remote, &l->kind);
-			if (descriptors_may(&conns->loop->descriptors, DESCRIPTORS_CLIENT, got))
+			if (descriptors_may(&conns->loop->descriptors, l->set->user, got))
 				continue;
 			listeners_pause(
 				l->set,
@@ -336,11 +350,11 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 	return true;
 }
 
-void listeners_announce(const struct listeners *set)
+void listeners_announce(const struct listeners *set, const char *what, const char *field)
 {
 	for (const struct listener *l = set->list; l != NULL; l = l->next)
-		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, "listening",
-		    LOG_STR("address", l->name), LOG_BOOL("tls", l->kind.tls));
+		LOG(set->conns->loop->log, LOG_NOTICE, LOG_LISTEN, what, LOG_STR(field, l->name),
+		    LOG_BOOL("tls", l->kind.tls));
 }
 
 static bool listener_add_beside(struct listeners *set, const struct listener *first, int backlog,

@@ -20,6 +20,10 @@ struct listeners {
 	struct listener *list;
 	mode_t unix_mode; /* of the Unix sockets that are added */
 	struct loop_timer retry;
+	enum descriptors_user user; /* who their connections are */
+	/* Said when the connection that has waited longest for a request gives way to a new one,
+	 * where there are as many as there may be; NULL: none does, and new ones wait. */
+	const char *crowd;
 	bool paused; /* out of descriptors or at the limit */
 	bool said;   /* so; until everyone who waited was accepted */
 	/* Where there are several loops; else NULL. */
@@ -39,8 +43,8 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
 		   size_t why_cap);
 /* Logs where they listen, in the order in which they were added: all that is needed for those who
- * connect is there. */
-void listeners_announce(const struct listeners *set);
+ * connect is there. what: a sentence, and the name of the field with the address. */
+void listeners_announce(const struct listeners *set, const char *what, const char *field);
 /* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect
  * (SO_REUSEPORT). A Unix socket has one listener. */
 bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
@@ -50,6 +54,10 @@ void listeners_adopt(struct listeners *set, int fd, const struct address *remote
 		     const struct conn_kind *kind);
 /* For conns.freed: a socket was closed. Goes on accepting if that was what was missing. */
 void listeners_on_freed(void *set);
+static inline bool listeners_are_paused(const struct listeners *set)
+{
+	return set->paused;
+}
 /* Closes all of them. */
 void listeners_close(struct listeners *set);
 

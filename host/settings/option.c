@@ -256,17 +256,16 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 
 /* --- what people read ------------------------------------------------------------------------- */
 
-static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] = {[OPTION_MOUNT] =
-								    "Handlers, one for each mount",
-							    [OPTION_HANDLERS] =
-								    "Workers and scripts",
-							    [OPTION_NETWORK] = "Network",
-							    [OPTION_DEFLATE] = "Compression",
-							    [OPTION_LIMITS] = "Limits",
-							    [OPTION_TIMES] = "Times",
-							    [OPTION_LOGGING] = "Log",
-							    [OPTION_COMMAND] =
-								    "On the command line only"};
+static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] =
+	{[OPTION_MOUNT] = "Handlers, one for each mount",
+	 [OPTION_HANDLERS] = "Workers and scripts",
+	 [OPTION_NETWORK] = "Network",
+	 [OPTION_OPERATING] = "HTTP API and health",
+	 [OPTION_DEFLATE] = "Compression",
+	 [OPTION_LIMITS] = "Limits",
+	 [OPTION_TIMES] = "Times",
+	 [OPTION_LOGGING] = "Log",
+	 [OPTION_COMMAND] = "On the command line only"};
 
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
 static void explain(const struct option_row *row, char *dst, size_t cap)

@@ -43,6 +43,7 @@ enum option_group {
 	OPTION_DEFLATE,
 	OPTION_LIMITS,
 	OPTION_TIMES,
+	OPTION_OPERATING,
 	OPTION_LOGGING,
 	OPTION_COMMAND, /* on the command line only */
 	OPTION_HIDDEN,	/* the same, and --help does not tell */
@@ -240,6 +241,26 @@ enum option_when {
 	  "connections are closed one by one over this time when the host stops, at least one each 20 ms") \
 	X(plugin_slow, TIME, "plugin-slow", 0, "TIME", TIMES, HUP, 1, OPTION_H, "1s", NULL, \
 	  "a plugin's callback that takes longer is logged") \
+	X(api, LISTEN, "api", 0, "ADDR:PORT|unix:PATH[,tls[=NAME]][,proxy]", OPERATING, RESTART, 0, 0, NULL, NULL, \
+	  "where to take requests of the HTTP API, as --listen has addresses; one that other machines can reach needs --api-token, and speaks " \
+	  "TLS where --tls-cert is given unless it says ,plain; one of this machine speaks TLS only if it says ,tls") \
+	X(admin, LISTEN, "admin", 0, "ADDR:PORT|unix:PATH[,tls[=NAME]][,proxy]", OPERATING, RESTART, 0, 0, NULL, NULL, \
+	  "likewise, for what people and monitoring need beside the API") \
+	X(api_token, PATHS, "api-token", 0, "SCOPE[@MOUNT]=FILE", OPERATING, HUP, 0, 0, NULL, NULL, \
+	  "who says the token in this file (Authorization: Bearer) may publish (send, broadcast, broadcast_to), read (every GET), or is admin " \
+	  "(all), at this mount or everywhere; 16 to 512 characters, of which a line end at the end is none; without any, everybody may who " \
+	  "reaches an address of --api or --admin, each user of this machine at least") \
+	X(api_host, LIST, "api-host", 0, "LIST", OPERATING, HUP, 0, 0, NULL, NULL, \
+	  "names under which --api and --admin are reached beside localhost and numeric addresses, as --host has them; a request that asks " \
+	  "for another gets 421, also from a page whose own name was pointed at this machine") \
+	X(api_max_body, SIZE, "api-max-body", 0, "SIZE", OPERATING, HUP, OPTION_K, 64 * OPTION_M, "1m", NULL, \
+	  "largest body of a request at --api and --admin; a larger one gets 413") \
+	X(api_connections, NUMBER, "api-connections", 0, "N", OPERATING, RESTART, 1, 10000, "100", NULL, \
+	  "most connections at --api, and as many at --admin, which are not counted in --max-connections; beyond it the one that has waited " \
+	  "longest for a request gives way") \
+	X(health, PATH, "health", 0, "PATH", OPERATING, HUP, 0, 0, NULL, NULL, \
+	  "answer plain requests for exactly this path at --listen with 200 if the host would take a client, else 503, and the reasons; for load " \
+	  "balancers") \
 	X(log_format, ENUM, "log-format", 0, "FORMAT", LOGGING, HUP, 0, 0, "text", "text|json", \
 	  "form of the log's lines") \
 	X(log_level, ENUM, "log-level", 0, "LEVEL", LOGGING, HUP, 0, 0, "info", "error|warn|notice|info|debug", \

@@ -5,6 +5,21 @@
 
 #include "settings/settings_layer.h"
 
+bool settings_is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+const struct settings_listens *settings_door(const struct settings *s, enum settings_door door)
+{
+	return door == SETTINGS_CLIENTS ? &s->listen : door == SETTINGS_API ? &s->api : &s->admin;
+}
+
+const char *settings_door_option(enum settings_door door)
+{
+	return door == SETTINGS_CLIENTS ? "listen" : door == SETTINGS_API ? "api" : "admin";
+}
+
 /* --- freeing ---------------------------------------------------------------------------------- */
 
 static void free_listens(struct settings_listens *list)
@@ -218,42 +233,64 @@ static void check_scripts(struct settings_layer *layer, const struct settings_la
 }
 
 /* Without a proxy that is trusted nobody could connect there. */
-static void check_listen(struct settings_layer *layer)
+static void check_listen(struct settings_layer *layer, enum settings_door door)
 {
 	static const struct settings_place here = {NULL, 0};
+	const struct settings_listens *listens = settings_door(&layer->s, door);
 
-	for (size_t i = 0; i < layer->s.listen.n; i++)
-		if (layer->s.listen.items[i].proxy && layer->s.trusted_proxy.n == 0)
+	for (size_t i = 0; i < listens->n; i++)
+		if (listens->items[i].proxy && layer->s.trusted_proxy.n == 0)
 			settings_layer_error(
-				layer, &here, option_table[OPTION_ID_listen].name,
+				layer, &here, settings_door_option(door),
 				"\"%.200s\" needs --trusted-proxy, with the addresses of those who may send a PROXY header",
-				layer->s.listen.items[i].text);
+				listens->items[i].text);
 }
 
-/* Which addresses speak TLS, and is there what that needs? */
+/* Where nobody but this machine comes, TLS is only what was asked for: what watches a host there
+ * need not know its names. */
+static bool speaks_tls(const struct settings *s, const struct settings_listen *listen,
+		       enum settings_door door)
+{
+	return listen->speaks == SETTINGS_SPEAKS_TLS ||
+	       (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 &&
+		listen->unix_path == NULL &&
+		(door == SETTINGS_CLIENTS || !settings_is_loopback(listen->host)));
+}
+
+/* Which addresses speak TLS? Counts them, and those with certificates of their own. */
+static void settle_tls(struct settings_layer *layer, enum settings_door door, size_t *speaking,
+		       size_t *groups)
+{
+	static const struct settings_place here = {NULL, 0};
+	const struct settings_listens *listens = settings_door(&layer->s, door);
+
+	for (size_t i = 0; i < listens->n; i++) {
+		struct settings_listen *listen = &listens->items[i];
+
+		*groups += listen->tls_names.n > 0;
+		listen->tls_group = listen->tls_names.n > 0 ? (uint8_t)*groups : 0;
+		if (listen->tls_names.n > 0 && *groups == SETTINGS_TLS_GROUPS + 1)
+			settings_layer_error(
+				layer, &here, settings_door_option(door),
+				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
+				listen->text, SETTINGS_TLS_GROUPS);
+		listen->tls = speaks_tls(&layer->s, listen, door);
+		*speaking += listen->tls;
+		if (listen->tls && layer->s.tls_cert.n == 0)
+			settings_layer_error(layer, &here, settings_door_option(door),
+					     "\"%.200s\" needs --tls-cert", listen->text);
+	}
+}
+
+/* Is there what TLS needs, and somebody who needs it? */
 static void check_tls(struct settings_layer *layer)
 {
 	static const struct settings_place here = {NULL, 0};
 	struct settings *s = &layer->s;
 	size_t speaking = 0, groups = 0;
 
-	for (size_t i = 0; i < s->listen.n; i++) {
-		struct settings_listen *listen = &s->listen.items[i];
-
-		groups += listen->tls_names.n > 0;
-		if (listen->tls_names.n > 0 && groups == SETTINGS_TLS_GROUPS + 1)
-			settings_layer_error(
-				layer, &here, option_table[OPTION_ID_listen].name,
-				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
-				listen->text, SETTINGS_TLS_GROUPS);
-		listen->tls = listen->speaks == SETTINGS_SPEAKS_TLS ||
-			      (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 &&
-			       listen->unix_path == NULL);
-		speaking += listen->tls;
-		if (listen->tls && s->tls_cert.n == 0)
-			settings_layer_error(layer, &here, option_table[OPTION_ID_listen].name,
-					     "\"%.200s\" needs --tls-cert", listen->text);
-	}
+	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++)
+		settle_tls(layer, door, &speaking, &groups);
 	if (s->tls_cert.n > 0 && speaking == 0)
 		settings_layer_error(
 			layer, &here, option_table[OPTION_ID_tls_cert].name,
@@ -323,10 +360,12 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 		sound = errors.n == 0;
 		if (sound)
 			check_attach(&over);
-		if (sound)
-			check_listen(&over);
+		for (enum settings_door door = 0; sound && door < SETTINGS_DOORS; door++)
+			check_listen(&over, door);
 		if (sound)
 			check_tls(&over);
+		if (sound)
+			settings_api_check(&over);
 		if (sound)
 			settle_pairs(&over, &over);
 		if (sound)

@@ -23,12 +23,17 @@ struct settings_listen {
 	bool tls;	 /* and what follows from all of them */
 	/* ",tls=NAME": only the certificates for these are shown there; none: all */
 	struct settings_list tls_names;
+	uint8_t tls_group; /* its number among those that have such names, from 1; 0: it has none */
 };
 
 struct settings_listens {
 	struct settings_listen *items;
 	size_t n;
 };
+
+/* Whom an address is for. */
+enum settings_door { SETTINGS_CLIENTS, SETTINGS_API, SETTINGS_ADMIN };
+#define SETTINGS_DOORS (SETTINGS_ADMIN + 1)
 
 struct settings_pair {
 	char *key, *value;
@@ -110,6 +115,22 @@ struct settings_source {
  * made its own checks, calls settings_print and exits. */
 enum settings_status settings_read(struct settings *s, const struct settings_source *source);
 void settings_free(struct settings *s);
+
+/* All addresses of one kind, and the option that gives them. */
+const struct settings_listens *settings_door(const struct settings *s, enum settings_door door);
+const char *settings_door_option(enum settings_door door);
+/* Is this numeric address one that only this machine can reach? */
+bool settings_is_loopback(const char *host);
+
+#define SETTINGS_TOKENS_MAX 64 /* most of --api-token */
+/* What --api-token says, in the order of enum api_scope (auth/api_token.h). */
+struct settings_token {
+	unsigned scope;
+	char mount[257];  /* empty: every one */
+	const char *file; /* in the text */
+};
+/* Takes SCOPE[@MOUNT]=FILE apart. Returns what is wrong with it, or NULL. */
+const char *settings_token_parse(const char *text, struct settings_token *token_r);
 
 /* Prints them as a config file. */
 void settings_print(const struct settings *s, FILE *out);

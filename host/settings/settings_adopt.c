@@ -145,10 +145,18 @@ static bool guards_an_address(const struct adopt *a, const struct option_row *ro
 	return false;
 }
 
+/* So does where the API is. */
+static bool guards_the_api(const struct adopt *a, const struct option_row *row)
+{
+	return row == &option_table[OPTION_ID_api_token] &&
+	       !(same_listens(&a->runs->api, &a->asked->api) &&
+		 same_listens(&a->runs->admin, &a->asked->admin));
+}
+
 static bool waits_for_restart(const struct adopt *a, const struct option_row *row)
 {
 	return row->when == OPTION_WHEN_RESTART || begins_or_ends_tls(a, row) ||
-	       guards_an_address(a, row);
+	       guards_an_address(a, row) || guards_the_api(a, row);
 }
 
 static bool adopt_value(const struct adopt *a, const struct option_row *row, bool waits)

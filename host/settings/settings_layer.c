@@ -131,7 +131,8 @@ static const char *element_error(const struct settings_layer *layer, const struc
 		return layer->source->origin_error(element);
 	if (row == &option_table[OPTION_ID_passenv])
 		return environment_item_error(element);
-	if (row == &option_table[OPTION_ID_host] && layer->source->host_error != NULL)
+	if ((row == &option_table[OPTION_ID_host] || row == &option_table[OPTION_ID_api_host]) &&
+	    layer->source->host_error != NULL)
 		return layer->source->host_error(element);
 	return NULL;
 }
@@ -139,6 +140,7 @@ static const char *element_error(const struct settings_layer *layer, const struc
 static const char *list_example(const struct option_row *row)
 {
 	return row == &option_table[OPTION_ID_host]	       ? "example.com,*.example.com"
+	       : row == &option_table[OPTION_ID_api_host]      ? "admin.example.com"
 	       : row == &option_table[OPTION_ID_origin]	       ? "https://example.com,null"
 	       : row == &option_table[OPTION_ID_trusted_proxy] ? "10.0.0.0/8,unix"
 							       : "TZ,APP_*";
@@ -178,8 +180,12 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 static void apply_path(struct settings_layer *layer, const struct option_row *row, const char *text,
 		       const struct settings_place *at)
 {
+	const char *why = settings_api_error(row, text);
+
 	if (*text == '\0')
 		settings_layer_error(layer, at, row->name, "is empty; expected %s", row->argument);
+	else if (why != NULL)
+		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", text, why);
 	else
 		settings_layer_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
 }
@@ -208,7 +214,7 @@ static bool split_address(const char *text, char host_r[INET6_ADDRSTRLEN], uint1
 	return port <= UINT16_MAX && inet_pton(v6 ? AF_INET6 : AF_INET, host_r, address) == 1;
 }
 
-static bool same_listen(const struct settings_listen *a, const struct settings_listen *b)
+bool settings_layer_same_listen(const struct settings_listen *a, const struct settings_listen *b)
 {
 	if (a->unix_path != NULL || b->unix_path != NULL)
 		return a->unix_path != NULL && b->unix_path != NULL &&
@@ -316,7 +322,7 @@ static void apply_listen(struct settings_layer *layer, const struct option_row *
 	item->speaks = said.speaks;
 	item->tls_names = said.tls_names;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
-		if (same_listen(item, &list->items[i]))
+		if (settings_layer_same_listen(item, &list->items[i]))
 			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice",
 					     text);
 }
@@ -428,8 +434,7 @@ bool settings_layer_is_open(const char *url)
 	char host[INET6_ADDRSTRLEN] = "";
 	uint16_t port;
 
-	return split_url(url, host, &port) && host[0] != '\0' && strncmp(host, "127.", 4) != 0 &&
-	       strcmp(host, "::1") != 0;
+	return split_url(url, host, &port) && host[0] != '\0' && !settings_is_loopback(host);
 }
 
 /* May the mount have this handler beside what it has? */
@@ -589,9 +594,13 @@ static void apply_one(struct settings_layer *layer, const struct option_row *row
 	if (row->type == OPTION_FLAG) {
 		*(bool *)field = true;
 	} else if (row->type == OPTION_TEXT || row->type == OPTION_PATH) {
+		const char *error = settings_api_error(row, text);
+
 		if (row->type == OPTION_PATH && *text == '\0')
 			settings_layer_error(layer, at, row->name, "is empty; expected %s",
 					     row->argument);
+		else if (error != NULL)
+			settings_layer_error(layer, at, row->name, "\"%.200s\" %s", text, error);
 		else
 			*(char **)field = settings_layer_keep(layer, text, strlen(text));
 	} else if (!option_parse(row, text, &value, why)) {

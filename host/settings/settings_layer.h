@@ -89,6 +89,14 @@ const char *settings_layer_normalise(const char *raw, size_t n,
 /* Bytes in front of a '=' that can be a mount; 0: there are none. */
 size_t settings_layer_mount_length(const char *text);
 
+bool settings_layer_same_listen(const struct settings_listen *a, const struct settings_listen *b);
+
+/* --- settings_api.c */
+/* What is wrong with a value of --api-token or --health, or NULL. */
+const char *settings_api_error(const struct option_row *row, const char *text);
+/* Addresses without what guards them, tokens of mounts that are none. */
+void settings_api_check(struct settings_layer *layer);
+
 /* --- settings_scope.c: options that each mount may have its own value of */
 /* Keeps [MOUNT=]VALUE; or, when mount is not NULL, the value for that mount. */
 void settings_scope_keep(struct settings_layer *layer, const struct option_row *row,

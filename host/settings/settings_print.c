@@ -111,6 +111,12 @@ static bool is_list(const struct option_row *row)
 	return row->type == OPTION_LIST || row->type == OPTION_LISTEN || row->type == OPTION_PATHS;
 }
 
+static bool is_empty(const struct option_row *row, const void *field)
+{
+	return row->type == OPTION_LISTEN ? ((const struct settings_listens *)field)->n == 0
+					  : ((const struct settings_list *)field)->n == 0;
+}
+
 static void print_list(const struct option_row *row, const void *field, FILE *out)
 {
 	const struct settings_list *list = field;
@@ -135,9 +141,8 @@ void settings_print(const struct settings *s, FILE *out)
 		if (row->group >= OPTION_COMMAND || field == NULL)
 			continue;
 		if (is_list(row)) {
-			/* An empty list of files would be none. */
-			if (row->type != OPTION_PATHS ||
-			    ((const struct settings_list *)field)->n > 0)
+			/* An empty list of files, or of addresses, would be none. */
+			if (row->type == OPTION_LIST || !is_empty(row, field))
 				print_list(row, field, out);
 		} else if ((row->type != OPTION_TEXT && row->type != OPTION_PATH) ||
 			   *(char *const *)field != NULL) {

@@ -81,23 +81,30 @@ char *authority_list_copy(const char *list)
 	return copy != NULL ? memcpy(copy, list, (size_t)(end - list) + 1) : NULL;
 }
 
+bool authority_is_number(struct span host)
+{
+	bool v6 = host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']';
+	unsigned char address[sizeof(struct in6_addr)];
+	char text[INET6_ADDRSTRLEN];
+
+	if (v6)
+		host = (struct span){host.p + 1, host.n - 2};
+	if (host.n >= sizeof(text))
+		return false;
+	memcpy(text, host.p, host.n);
+	text[host.n] = '\0';
+	return inet_pton(v6 ? AF_INET6 : AF_INET, text, address) == 1;
+}
+
 /* A name that DNS or a hosts file may have, an IPv4 address among them, or an IPv6 address in
  * brackets. What else RFC 3986 3.2.2 lets stand there is nothing under which a host is reached. */
 static bool authority_is_name(struct span host)
 {
 	static const char chars[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
-	unsigned char address[sizeof(struct in6_addr)];
-	char text[INET6_ADDRSTRLEN];
 
-	if (host.n > 2 && host.p[0] == '[') {
-		host = (struct span){host.p + 1, host.n - 2};
-		if (host.n >= sizeof(text))
-			return false;
-		memcpy(text, host.p, host.n);
-		text[host.n] = '\0';
-		return inet_pton(AF_INET6, text, address) == 1;
-	}
+	if (host.n > 2 && host.p[0] == '[')
+		return authority_is_number(host);
 	for (size_t i = 0; i < host.n; i++)
 		if (memchr(chars, host.p[i], sizeof(chars) - 1) == NULL ||
 		    (host.p[i] == '.' && (i == 0 || host.p[i - 1] == '.')))

@@ -15,6 +15,9 @@ bool authority_split(struct span s, struct span *host_r, unsigned *port);
  * ".example.com" and has something before it. */
 bool authority_host_matches(struct span pattern, struct span host);
 
+/* Is the host a numeric address, IPv6 in brackets? */
+bool authority_is_number(struct span host);
+
 /* Is the host of this "host[:port]" one of a list? The list is the patterns one after the other,
  * each with its NUL, and an empty one at their end. */
 bool authority_listed(const char *list, struct span authority);

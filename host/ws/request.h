@@ -38,7 +38,8 @@ struct request {
 	/* by the word of a trusted proxy, which is set by others (forwarded.h); else empty */
 	struct span forwarded_host;
 	bool secure; /* likewise: the client speaks TLS with it */
-	/* what it carries, once others have read that (body.h); else empty. Its bytes may be written. */
+	/* what it carries, once others have read that (body.h); else empty. Its bytes may be
+	 * written. */
 	struct span body;
 	char path_bytes[REQUEST_PATH_MAX + 1];
 };

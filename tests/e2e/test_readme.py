@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api import address
 from certificates import tls
 from tova_host import BUILD, ROOT, Host, wait_until
 from wsclient import CLOSE, Http, connect, refused
@@ -209,6 +210,18 @@ def test_tls(reader):
             assert b"wss:" in http.request(target="/").body
         with connect("127.0.0.1", host.port, wrap=trusted) as ws:
             assert "Welcome" in ws.recv_text()
+
+
+def test_push_over_http(reader):
+    """A message from a shell, without a token and with one."""
+    start, push, secret, guarded, with_token = [c for c in commands(README) if "--api " in c or c.startswith("curl ") or "rand -hex" in c]
+    reader.type(secret)
+    for command, ask in ((start, push), (guarded, with_token)):
+        with reader.host(command.replace("127.0.0.1:8081", "127.0.0.1:0")) as host, connect("127.0.0.1", host.port, "/room/news") as ws:
+            ws.roundtrip()
+            assert reader.type("curl() { command curl -sS \"$@\"; }; " + ask.replace("127.0.0.1:8081", address(host))) == '{"receivers":1}'
+            assert ws.recv_text() == "hi"
+            ws.end()
 
 
 def test_config_file(reader):

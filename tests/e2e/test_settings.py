@@ -279,6 +279,11 @@ WRONG = {
     "tls-client-ca": [("", []), (NONE, []), (NONE, ["--tls-cert", "{cert}"])],
     "listen": [("", []), ("x", []), ("127.0.0.1", []), ("127.0.0.1:99999", []), ("localhost6:1", []), ("unix:", []), (f"unix:{NONE}", []), ("unix:/dev/null", []), ("192.0.2.1:0", []),
                ("127.0.0.1:0,zzz", []), ("127.0.0.1:0,tls", [])],
+    "api": [("", []), ("x", []), ("127.0.0.1", []), ("127.0.0.1:0,tls", []), ("127.0.0.1:0,proxy", []), ("unix:/dev/null", []), ("0.0.0.0:0", []), ("[::]:0", [])],
+    "admin": [("", []), ("x", []), (f"unix:{NONE}", []), ("192.0.2.1:0", ["--api-token", "{token}"]), ("0.0.0.0:0", [])],
+    "api-token": [("", []), ("x", []), ("all=x", []), ("publish=", []), ("publish@chat=x", []), (f"publish={NONE}", []), (f"publish={NONE}", ["--api", "127.0.0.1:0"]),
+                  ("publish=/dev/null", ["--api", "127.0.0.1:0"]), ("read@/none={secret}", ["--api", "127.0.0.1:0"]), ("read={secret}", ["--api", "127.0.0.1:0"])],
+    "api-host": [("", []), ("=", []), ("a.example:80", []), ("a b", [])], "health": [("", []), ("health", []), ("/a b", []), ("/a?b", [])],
     "origin": [("", []), ("a b", []), ("https://a.example,,https://b.example", [])], "trusted-proxy": [("", []), ("x", []), ("10.0.0.0/99", [])], "passenv": [("", []), ("A=B", [])],
     "subprotocol": [("", []), ("a b", []), ("a,,b", []), ("tova.v1", []), ("/none=x", []), ("/=a;b", [])],
     "host": [("", []), ("=", []), ("a.example,", []), ("a b", []), ("http://a.example", []), ("a.example:80", []), ("a.example,,b.example", [])],
@@ -319,12 +324,14 @@ def test_a_wrong_value_of_any_option_is_refused_by_its_name(tmp_path):
     """Exit code 2 and one sentence that names the option, the value, and what was expected or what the system says; --check says the same."""
     (tmp_path / "secret").write_bytes(bytes(range(40)))
     made = Certificates(tmp_path).make("good", "localhost")
-    fill = {"{cert}": made.cert("good"), "{secret}": str(tmp_path / "secret")}
+    (tmp_path / "token").write_text("a-token-of-the-api\n")
+    fill = {"{cert}": made.cert("good"), "{secret}": str(tmp_path / "secret"), "{token}": f"read={tmp_path / 'token'}"}
     problems = []
     for name, argument, text in table():
         cases = wrong_values(name, argument, text)
         assert cases, f"--{name}: say here which values are wrong"
         for value, beside in cases:
+            value = value.replace("{secret}", fill["{secret}"])
             words = [f"--{name}{value}"] if value == "=1" else [f"--{name}", value]
             handler = ["-p", "dashboard"] if name == "plugin-set" else [] if name in ("plugin", "worker", "script", "attach") else ["-x", "cat"]
             before = [] if name == "listen" else ["-l", "127.0.0.1:0"]

@@ -171,14 +171,26 @@ class Http(Stream):
         return Response(int(status), reason[0] if reason else "", headers)
 
     def response(self, method="GET"):
-        """A whole response; its body has the length that the header says."""
+        """A whole response; its body has the length that the header says, or comes in chunks, of which none may be empty."""
         answer = self.response_head()
         length = answer.get("Content-Length")
         if method == "HEAD" or answer.status in (101, 204, 304):
             return answer
+        if answer.get("Transfer-Encoding") is not None:
+            assert answer.get("Transfer-Encoding") == "chunked" and length is None, answer
+            answer.body = b"".join(iter(self.chunk, b""))
+            return answer
         assert length is not None, f"no Content-Length in {answer}"
         answer.body = self.read(int(length))
         return answer
+
+    def chunk(self):
+        """One of a response; the last one is empty."""
+        size = self.read_until(b"\r\n")[:-2]
+        assert size and size.strip(b"0123456789abcdef") == b"", f"a chunk of the size {size!r}"
+        data = self.read(int(size, 16))
+        assert self.read(2) == b"\r\n"
+        return data
 
 
 def request_bytes(method="GET", target="/", headers=(), host="localhost", version="HTTP/1.1"):

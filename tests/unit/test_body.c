@@ -1,4 +1,5 @@
-/* Bodies of HTTP requests. Each is read whole and in pieces of every size, and must give the same bytes. */
+/* Bodies of HTTP requests. Each is read whole and in pieces of every size, and must give the same
+ * bytes. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,13 +27,15 @@ static int begin(struct body_reader *b, const char *headers, uint64_t max, const
 	int status;
 	const int n = snprintf(head, sizeof(head), "POST / HTTP/1.1\r\nHost: a\r\n%s\r\n", headers);
 
-	ck_assert_int_eq(request_parse(&r, &limits, head, (size_t)n, NULL, &used, &status, why_r), REQUEST_OK);
+	ck_assert_int_eq(request_parse(&r, &limits, head, (size_t)n, NULL, &used, &status, why_r),
+			 REQUEST_OK);
 	ck_assert(r.has_body);
 	return body_begin(b, &r, max, why_r);
 }
 
 /* The bytes come `piece` at a time, each piece in memory of its own. */
-static void in_pieces(struct answer *a, const char *headers, uint64_t max, const char *bytes, size_t n, size_t piece)
+static void in_pieces(struct answer *a, const char *headers, uint64_t max, const char *bytes,
+		      size_t n, size_t piece)
 {
 	struct body_reader b;
 	enum body_status status = BODY_MORE;
@@ -49,10 +52,12 @@ static void in_pieces(struct answer *a, const char *headers, uint64_t max, const
 
 		memcpy(exact, bytes + at, len);
 		do {
-			status = body_read(&b, exact + from, len - from, &used, &data, &a->status, &a->why);
+			status = body_read(&b, exact + from, len - from, &used, &data, &a->status,
+					   &a->why);
 			from += used;
 			if (status == BODY_DATA) {
-				ck_assert(data.n > 0 && data.p + data.n == exact + from && a->n + data.n <= BYTES_MAX);
+				ck_assert(data.n > 0 && data.p + data.n == exact + from &&
+					  a->n + data.n <= BYTES_MAX);
 				memcpy(a->bytes + a->n, data.p, data.n);
 				a->n += data.n;
 			}
@@ -118,14 +123,18 @@ START_TEST(chunks)
 	ck_assert_int_eq(chunked("5\r\nhello\r\n0\r\n\r\nGET"), 200);
 	expect("hello");
 	ck_assert_uint_eq(whole.used, 15);
-	ck_assert_int_eq(chunked("1\r\na\r\n0A\r\n0123456789\r\nb\r\nhello world\r\n000\r\n\r\n"), 200);
+	ck_assert_int_eq(chunked("1\r\na\r\n0A\r\n0123456789\r\nb\r\nhello world\r\n000\r\n\r\n"),
+			 200);
 	expect("a0123456789hello world");
-	ck_assert_int_eq(answer("Transfer-Encoding: , ChUnKeD ,\r\n", 5, "5\r\n\r\n\r\n\r\r\n0\r\n\r\n"), 200);
+	ck_assert_int_eq(answer("Transfer-Encoding: , ChUnKeD ,\r\n", 5,
+				"5\r\n\r\n\r\n\r\r\n0\r\n\r\n"),
+			 200);
 	expect("\r\n\r\n\r");
 	ck_assert_int_eq(chunked("0\r\n\r\n"), 200);
 	expect("");
 	/* not all there: each beginning of a right one wants more */
-	for (const char *text = "3;a=\"b\"\r\nabc\r\n0\r\nX: y\r\n\r\n", *end = text + strlen(text); end-- > text + 1;) {
+	for (const char *text = "3;a=\"b\"\r\nabc\r\n0\r\nX: y\r\n\r\n", *end = text + strlen(text);
+	     end-- > text + 1;) {
 		char begun[64];
 		snprintf(begun, sizeof(begun), "%.*s", (int)(end - text), text);
 		ck_assert_int_eq(chunked(begun), 100);
@@ -135,7 +144,9 @@ END_TEST
 
 START_TEST(extensions_and_trailers_are_dropped)
 {
-	ck_assert_int_eq(chunked("5;a=b;c=\"d e\"\r\nhello\r\n0;last\r\nX-A: b\r\nY:\r\nContent-Length: 3\r\n\r\nabc"), 200);
+	ck_assert_int_eq(
+		chunked("5;a=b;c=\"d e\"\r\nhello\r\n0;last\r\nX-A: b\r\nY:\r\nContent-Length: 3\r\n\r\nabc"),
+		200);
 	expect("hello");
 	ck_assert_int_eq(chunked("5 ;a\r\nhello\r\n0\r\n\r\n"), 400);
 	ck_assert_int_eq(chunked("5;a\nhello\r\n0\r\n\r\n"), 400);
@@ -176,8 +187,9 @@ END_TEST
 
 START_TEST(sizes_that_are_none)
 {
-	static const char *const sizes[] = {"",    "+5",  "-5", "0x5", " 5", "5 ", "\t5", "5\t",  "g",	"5_0",
-					    "5.0", "5,5", "5h", "\r",  "\n", "5\r", "5\n", "\xEF\xBC\x95", "\v5", ";a"};
+	static const char *const sizes[] = {"",	   "+5",  "-5",	 "0x5",		 " 5",	"5 ", "\t5",
+					    "5\t", "g",	  "5_0", "5.0",		 "5,5", "5h", "\r",
+					    "\n",  "5\r", "5\n", "\xEF\xBC\x95", "\v5", ";a"};
 	char text[64];
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
@@ -223,7 +235,8 @@ START_TEST(codings)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
-		ck_assert_msg(answer(cases[i].headers, 100, "0\r\n\r\n") == cases[i].status, "%s", cases[i].headers);
+		ck_assert_msg(answer(cases[i].headers, 100, "0\r\n\r\n") == cases[i].status, "%s",
+			      cases[i].headers);
 }
 END_TEST
 

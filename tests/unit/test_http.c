@@ -1,5 +1,6 @@
-/* Requests with bodies, answers that are made while they are sent, and many requests on one connection: conns whose owner is the test, with
- * clients at socketpairs. What a request was is told to the test as "POST /a=body". */
+/* Requests with bodies, answers that are made while they are sent, and many requests on one
+ * connection: conns whose owner is the test, with clients at socketpairs. What a request was is
+ * told to the test as "POST /a=body". */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #define PATIENCE_S 60
 #define BODY_MAX 100000
+#define BLOCK 65536
 
 static struct {
 	struct loop *loop;
@@ -29,7 +31,7 @@ static struct {
 	enum answer_next end;
 } t;
 
-static char block[ANSWER_BLOCK_MAX];
+static char block[BLOCK];
 
 static enum answer_next on_next(void *ctx, struct span *piece_r)
 {
@@ -63,8 +65,9 @@ static void on_request(void *ctx, struct conn *c, struct request *r)
 		answer_source(c, r, 200, (struct span){NULL, 0}, "text/plain", &source);
 		return;
 	}
-	snprintf(t.said + n, sizeof(t.said) - n, "%s%.*s %.*s=%.*s", n > 0 ? " " : "", (int)r->method.n, r->method.p, (int)r->path.n,
-		 r->path.p, (int)(r->body.n < 100 ? r->body.n : 100), r->body.p);
+	snprintf(t.said + n, sizeof(t.said) - n, "%s%.*s %.*s=%.*s", n > 0 ? " " : "",
+		 (int)r->method.n, r->method.p, (int)r->path.n, r->path.p,
+		 (int)(r->body.n < 100 ? r->body.n : 100), r->body.p);
 	answer_respond(c, 200, (struct span){NULL, 0}, NULL, r->body);
 }
 
@@ -97,7 +100,10 @@ static void turn(void)
 
 static void start(uint32_t head_ms)
 {
-	const struct conn_limits limits = {.head = {.head_max = 4096, .headers_max = 20}, .head_ms = head_ms, .close_ms = 5000, .max = 10};
+	const struct conn_limits limits = {.head = {.head_max = 4096, .headers_max = 20},
+					   .head_ms = head_ms,
+					   .close_ms = 5000,
+					   .max = 10};
 	memset(&t, 0, sizeof(t));
 	t.end = ANSWER_END;
 	t.piece = 1000;
@@ -118,7 +124,8 @@ static int client(void)
 	const struct address remote = {.family = AF_UNIX};
 	const int small = 65536;
 	int fds[2];
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
+			 0);
 	setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small));
 	ck_assert(conn_add(&t.conns, fds[0], &remote, &(const struct conn_kind){.proxy = false}));
 	return fds[1];
@@ -207,14 +214,16 @@ START_TEST(bodies)
 	ck_assert_int_eq(answer(fd), 200);
 	EXPECT("POST /a=hello");
 	ck_assert_ptr_nonnull(strstr(head, "Connection: keep-alive"));
-	say(fd, POST("/b") "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nX: y\r\n\r\n");
+	say(fd,
+	    POST("/b") "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nX: y\r\n\r\n");
 	ck_assert_int_eq(answer(fd), 200);
 	EXPECT("POST /b=hello");
 	say(fd, "GET /c HTTP/1.1\r\nHost: h\r\n\r\n");
 	ck_assert_int_eq(answer(fd), 200);
 	EXPECT("GET /c=");
 	/* byte by byte: head and body */
-	const char *text = POST("/d") "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
+	const char *text =
+		POST("/d") "Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n";
 	for (size_t i = 0; i < strlen(text); i++)
 		say_n(fd, text + i, 1);
 	ck_assert_int_eq(answer(fd), 200);
@@ -258,8 +267,10 @@ START_TEST(pipelining)
 	char text[4096], expected[1024] = "";
 	size_t n = 0;
 	for (int i = 0; i < 20; i++) {
-		n += (size_t)snprintf(text + n, sizeof(text) - n, POST("/%d") "Content-Length: 2\r\n\r\n%02d", i, i);
-		snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected), "%sPOST /%d=%02d", i > 0 ? " " : "", i, i);
+		n += (size_t)snprintf(text + n, sizeof(text) - n,
+				      POST("/%d") "Content-Length: 2\r\n\r\n%02d", i, i);
+		snprintf(expected + strlen(expected), sizeof(expected) - strlen(expected),
+			 "%sPOST /%d=%02d", i > 0 ? " " : "", i, i);
 	}
 	say_n(fd, text, n);
 	for (int i = 0; i < 20; i++) {
@@ -321,7 +332,8 @@ START_TEST(refused)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		char text[512];
 		int fd = client();
-		snprintf(text, sizeof(text), POST("/a") "%sGET /behind HTTP/1.1\r\nHost: h\r\n\r\n", cases[i].lines);
+		snprintf(text, sizeof(text), POST("/a") "%sGET /behind HTTP/1.1\r\nHost: h\r\n\r\n",
+			 cases[i].lines);
 		say(fd, text);
 		ck_assert_int_eq(answer(fd), cases[i].status);
 		expect_end(fd);
@@ -456,13 +468,13 @@ START_TEST(sources_wait_for_their_readers)
 	start(10000);
 	int fd = client();
 	t.pieces = 100000;
-	t.piece = ANSWER_BLOCK_MAX;
+	t.piece = BLOCK;
 	say(fd, LONG);
 	for (int i = 0; i < 200; i++)
 		turn();
 	ck_assert_uint_gt(t.given, 0);
 	ck_assert_uint_lt(t.given, 20);
-	ck_assert_uint_le(t.loop->stats.buffered, 2 * ANSWER_BLOCK_MAX);
+	ck_assert_uint_le(t.loop->stats.buffered, 2 * BLOCK);
 	/* it goes while that is so */
 	close(fd);
 	for (double end = seconds() + PATIENCE_S; t.freed == 0; turn())

@@ -87,6 +87,10 @@ static void change(struct settings *s, const struct option_row *row)
 		list->items[list->n++] = strdup("other");
 		break;
 	case OPTION_LISTEN:
+		if (listens->n == 0) {
+			listens->items = calloc(1, sizeof *listens->items);
+			listens->n = 1;
+		}
 		free(listens->items[0].text);
 		listens->items[0].text = strdup("other");
 		break;

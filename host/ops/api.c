@@ -1,0 +1,311 @@
+#include "ops/api.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ops/api_command.h"
+#include "ops/api_list.h"
+#include "ops/named_mount.h"
+#include "ws/authority.h"
+#include "ws/upgrade.h"
+
+/* --- small ones ------------------------------------------------------------------------------- */
+
+/* The loop turns, or nobody would answer. */
+static void api_healthz(struct api_call *call)
+{
+	struct codec_out *o = api_call_out(call);
+	codec_raw(o, "{\"alive\":true}", 14);
+	api_call_answer(call, 200, (struct span){NULL, 0});
+}
+
+static void api_readyz(struct api_call *call)
+{
+	bool ready = readiness_describe(call->api->readiness, api_call_out(call));
+	api_call_answer(call, ready ? 200 : 503, (struct span){NULL, 0});
+}
+
+/* Those that the token may read; which there are never changes. */
+struct api_mounts {
+	const struct mount *next;
+	const struct api *api;
+	struct api_grant grant;
+};
+
+static enum api_list_found api_mounts_next(void *ctx, struct codec_out *o)
+{
+	struct api_mounts *l = ctx;
+	const struct mount *m = l->next;
+	if (m == NULL)
+		return API_LIST_END;
+	l->next = m->next;
+	if (!api_token_may(&l->api->tokens, &l->grant, API_SCOPE_READ, m->path))
+		return API_LIST_NOTHING;
+	named_mount_describe(m, o);
+	return API_LIST_ITEM;
+}
+
+static void api_mounts(struct api_call *call)
+{
+	struct api_mounts *l = malloc(sizeof *l);
+	const struct api_list list = {.next = api_mounts_next, .free = free, .ctx = l};
+	if (l == NULL) {
+		api_call_refuse(call, 503, "no memory for a list");
+		return;
+	}
+	*l = (struct api_mounts){.next = call->api->hub->mounts,
+				 .api = call->api,
+				 .grant = call->grant};
+	api_list_answer(call, "mounts", &list);
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+
+#define API_COMMAND (API_ROUTE_BODY | API_ROUTE_MOUNT)
+
+static const struct api_route api_routes[] = {
+	{"GET", "/healthz", API_SCOPE_READ, API_ROUTE_OPEN, api_healthz},
+	{"GET", "/readyz", API_SCOPE_READ, API_ROUTE_OPEN, api_readyz},
+	{"POST", "/api/v1/send", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/broadcast", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/broadcast_to", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/join", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/leave", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/close", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/set", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
+	{"POST", "/api/v1/commands", API_SCOPE_PUBLISH, API_COMMAND, api_command_list},
+	{"GET", "/api/v1/mounts", API_SCOPE_READ, API_ROUTE_MOUNT, api_mounts},
+};
+#define API_ROUTES (sizeof api_routes / sizeof *api_routes)
+
+/* Takes a segment off the front of a path, without its slash. */
+static struct span api_segment(struct span *path)
+{
+	struct span segment = {path->p + 1, 0};
+	while (segment.n + 1 < path->n && segment.p[segment.n] != '/')
+		segment.n++;
+	path->p += segment.n + 1;
+	path->n -= segment.n + 1;
+	return segment;
+}
+
+static bool api_route_matches(const struct api_route *route, struct span path,
+			      struct span args[API_ARGS_MAX])
+{
+	struct span pattern = span_of(route->path);
+	unsigned n = 0;
+	while (path.n > 0 && pattern.n > 0) {
+		struct span want = api_segment(&pattern), have = api_segment(&path);
+		bool any = span_eq(want, SPAN("*"));
+		if (any ? have.n == 0 : !span_eq(want, have))
+			return false;
+		if (any)
+			args[n++] = have;
+	}
+	return path.n == 0 && pattern.n == 0;
+}
+
+static bool api_route_takes(const struct api_route *route, struct span method)
+{
+	return span_eq(method, span_of(route->method)) ||
+	       (span_eq(method, SPAN("HEAD")) && strcmp(route->method, "GET") == 0);
+}
+
+/* "Allow: GET, HEAD, OPTIONS" of what there is at the path. */
+static void api_allow(const struct api_call *call, char lines[128])
+{
+	struct span args[API_ARGS_MAX];
+	int n = snprintf(lines, 128, "Allow: ");
+	for (size_t i = 0; i < API_ROUTES; i++)
+		if (api_route_matches(&api_routes[i], call->request->path, args))
+			n += snprintf(lines + n, 128 - (size_t)n, "%s, %s", api_routes[i].method,
+				      strcmp(api_routes[i].method, "GET") == 0 ? "HEAD, " : "");
+	snprintf(lines + n, 128 - (size_t)n, "OPTIONS\r\n");
+}
+
+/* Finds what the request asks for. False: it was answered, as there is no such thing, or not by
+ * that method. */
+static bool api_find(struct api_call *call)
+{
+	const struct request *r = call->request;
+	char allow[128];
+	bool there = false;
+	for (size_t i = 0; i < API_ROUTES && call->route == NULL; i++) {
+		const struct api_route *route = &api_routes[i];
+		if (((route->is & API_ROUTE_ADMIN) != 0 && !call->door->admin) ||
+		    !api_route_matches(route, r->path, call->args))
+			continue;
+		there = true;
+		call->route = api_route_takes(route, r->method) ? route : NULL;
+	}
+	if (call->route != NULL)
+		return true;
+	if (!there) {
+		api_call_refuse(call, 404, "there is nothing at this path");
+		return false;
+	}
+	api_allow(call, allow);
+	if (span_eq(r->method, SPAN("OPTIONS")))
+		answer_respond(call->conn, 204, span_of(allow), NULL, (struct span){NULL, 0});
+	else
+		api_call_error(call->conn, 405, span_of(allow),
+			       "this path does not take that method");
+	return false;
+}
+
+/* --- who asks --------------------------------------------------------------------------------- */
+
+/* A page can have its own name pointed at this machine (DNS rebinding), but no number. */
+static bool api_host_ok(const struct api *api, const struct request *r)
+{
+	struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host, host;
+	unsigned port = 0;
+	if (asked.n == 0) /* HTTP/1.0, which no browser speaks */
+		return true;
+	return authority_split(asked, &host, &port) &&
+	       (authority_is_number(host) || span_eq_nocase(host, SPAN("localhost")) ||
+		(api->hosts != NULL && authority_listed(api->hosts, asked)));
+}
+
+/* What a page of another origin sends is no request of the one whom the browser belongs to. */
+static bool api_origin_ok(struct api_call *call)
+{
+	struct request *r = call->request;
+	r->secure = r->secure || conn_is_secure(call->conn);
+	return span_eq(r->method, SPAN("GET")) || span_eq(r->method, SPAN("HEAD")) ||
+	       (request_header_count(r, "Origin") <= 1 && upgrade_origin_ok(r, NULL, 0));
+}
+
+/* Where nobody needs a token it is as nobody but this machine comes; a proxy brings others. */
+static bool api_is_relayed(const struct request *r)
+{
+	return request_header_count(r, "Forwarded") > 0 ||
+	       request_header_count(r, "X-Forwarded-For") > 0 || request_header_count(r, "Via") > 0;
+}
+
+/* RFC 6750 2.1. n 0: there is none. */
+static struct span api_bearer(const struct request *r)
+{
+	struct span v = request_header(r, "Authorization");
+	if (request_header_count(r, "Authorization") != 1 || v.n < 7 ||
+	    !span_eq_nocase((struct span){v.p, 7}, SPAN("Bearer ")))
+		return (struct span){NULL, 0};
+	for (v.p += 7, v.n -= 7; v.n > 0 && v.p[0] == ' '; v.p++, v.n--)
+		;
+	return v;
+}
+
+/* Says so in the log, too: who refuses may have to find out why. */
+static bool api_turn_away(struct api_call *call, int status, struct span head, const char *why)
+{
+	call->api->hub->loop->stats.api_refused++;
+	answer_note(call->conn, LOG_NOTICE, LOG_API, call->request, status, why,
+		    (struct span){NULL, 0});
+	api_call_error(call->conn, status, head, why);
+	return false;
+}
+
+static bool api_knows(struct api_call *call)
+{
+	struct api_tokens *tokens = &call->api->tokens;
+	struct span token = api_bearer(call->request);
+	if ((call->route->is & API_ROUTE_OPEN) != 0)
+		return true;
+	if (!api_token_find(tokens, token, &call->grant))
+		return api_turn_away(
+			call, 401,
+			token.n == 0
+				? SPAN("WWW-Authenticate: Bearer realm=\"tova\"\r\n")
+				: SPAN("WWW-Authenticate: Bearer realm=\"tova\", error=\"invalid_token\"\r\n"),
+			token.n == 0 ? "a token is needed: Authorization: Bearer TOKEN"
+				     : "the token is wrong");
+	if (call->grant.all && api_is_relayed(call->request))
+		return api_turn_away(call, 403, (struct span){NULL, 0},
+				     "this came through a proxy, for which --api-token is needed");
+	if ((call->route->is & API_ROUTE_MOUNT) != 0 &&
+	    api_token_may_somewhere(tokens, &call->grant, call->route->scope))
+		return true;
+	return api_call_may(call, call->route->scope, NULL);
+}
+
+/* All that the head decides. False: it was answered. */
+static bool api_admits(struct api_call *call)
+{
+	if (!api_host_ok(call->api, call->request))
+		return api_turn_away(call, 421, (struct span){NULL, 0},
+				     "nothing is served under this name: see --api-host");
+	if (!api_find(call))
+		return false;
+	if (!api_origin_ok(call))
+		return api_turn_away(call, 403, (struct span){NULL, 0},
+				     "pages of this origin may not ask for that");
+	return api_knows(call);
+}
+
+/* --- what conns tell -------------------------------------------------------------------------- */
+
+static struct api_call api_call_of(void *ctx, struct conn *c, struct request *r)
+{
+	struct api_door *door = ctx;
+	return (struct api_call){.api = door->api, .door = door, .conn = c, .request = r};
+}
+
+static bool api_on_body(void *ctx, struct conn *c, struct request *r, uint64_t *max_r)
+{
+	struct api_call call = api_call_of(ctx, c, r);
+	*max_r = call.api->body_max;
+	return api_admits(&call);
+}
+
+/* A body that is empty has a length. */
+static bool api_has_length(const struct request *r)
+{
+	return r->has_body || request_header_count(r, "Content-Length") > 0;
+}
+
+static void api_on_request(void *ctx, struct conn *c, struct request *r)
+{
+	struct api_call call = api_call_of(ctx, c, r);
+	call.api->hub->loop->stats.api_requests++;
+	if (!api_admits(&call))
+		return;
+	if ((call.route->is & API_ROUTE_BODY) != 0 && !api_has_length(r))
+		api_call_refuse(&call, 411, "a body is needed, and so is its Content-Length");
+	else
+		call.route->run(&call);
+}
+
+static void api_on_upgrade(void *ctx, struct conn *c, struct request *r)
+{
+	(void)ctx;
+	answer_refuse(c, LOG_API, r, 404, (struct span){NULL, 0},
+		      "there is no WebSocket here: clients connect at an address of --listen");
+}
+
+const struct conn_ops api_conn_ops = {.upgrade = api_on_upgrade,
+				      .request = api_on_request,
+				      .body = api_on_body,
+				      .error = api_call_error};
+
+static void api_on_turn(void *arg)
+{
+	struct api *api = arg;
+	api->spent_us = 0;
+}
+
+void api_init(struct api *api, struct hub *hub, struct readiness *readiness)
+{
+	*api = (struct api){.hub = hub, .readiness = readiness};
+	api->hook = (struct loop_hook){.run = api_on_turn, .arg = api};
+	loop_add_hook(hub->loop, &api->hook);
+}
+
+void api_free(struct api *api)
+{
+	loop_remove_hook(api->hub->loop, &api->hook);
+	api_token_free(&api->tokens);
+	free(api->hosts);
+	codec_batch_free(&api->batch);
+	codec_free(&api->out);
+}

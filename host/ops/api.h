@@ -1,0 +1,40 @@
+/* api: what people and programs can do over HTTP, at the addresses of --api and --admin.
+ *
+ * Their connections are conns of their own on the hub's loop, with bounds of their own, so that a
+ * crowd there takes nobody's place and the other way round. A request is found in one table
+ * (api.c): method, path, scope, function. What that function answers it writes as JSON
+ * (api_call.h), or, if it is long, piece by piece (api_list.h).
+ */
+#ifndef TOVA_OPS_API_H
+#define TOVA_OPS_API_H
+
+#include "auth/api_token.h"
+#include "handler/worker/codec.h"
+#include "ops/readiness.h"
+
+/* What the requests of both kinds of address share. */
+struct api {
+	struct hub *hub;
+	struct readiness *readiness;
+	struct api_tokens tokens;
+	char *hosts;	   /* names beside the obvious ones, see authority_listed; NULL: none */
+	uint64_t body_max; /* bytes */
+	/* Of the turn: what it took to write lists, in microseconds. */
+	uint64_t spent_us;
+	struct loop_hook hook;
+	/* Of the request that is being handled. */
+	struct codec_batch batch;
+	struct codec_out out;
+};
+
+void api_init(struct api *api, struct hub *hub, struct readiness *readiness);
+void api_free(struct api *api);
+
+/* The ctx of the conns of one kind of address. */
+struct api_door {
+	struct api *api;
+	bool admin; /* it has more than the API alone */
+};
+extern const struct conn_ops api_conn_ops;
+
+#endif
