@@ -137,4 +137,4 @@ test-deps:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(addprefix $(BUILD)/,obj plugins tests fuzz bench) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(BUILD)/,obj lib plugins tests fuzz bench) -name '*.d' 2>/dev/null)

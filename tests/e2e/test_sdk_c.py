@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -865,14 +866,32 @@ def test_the_example_of_another_language():
         receive(one, type="system", text="A user left the chat")
 
 
-def test_the_readme(tmp_path):
-    """Its program works."""
-    (tmp_path / "echo.c").write_text((ROOT / "sdk/c/README.md").read_text().split("```c\n")[1].split("```")[0])
+def readme_program(folder, *sources):
+    """The program of the library's README, linked with these sources, as a user would."""
+    (folder / "echo.c").write_text((ROOT / "sdk/c/README.md").read_text().split("```c\n")[1].split("```")[0])
     built = (BUILD / "tova-worker").read_bytes()
     sanitizer = ["-fsanitize=address,undefined"] if b"__asan_init" in built else ["-fsanitize=thread"] if b"__tsan_init" in built else []
-    subprocess.run(["cc", "-Wall", "-Werror", *sanitizer, f"-I{ROOT / 'sdk'}", f"-I{ROOT / 'sdk/c'}", "-o", tmp_path / "echo",
-                    tmp_path / "echo.c", BUILD / "libtova-worker.a", "-lnng", "-ljansson", "-lpthread"], check=True)
-    with Host("--worker", f"{tmp_path}/echo", "--workers", "2", "--close-timeout", "200ms") as host:
+    subprocess.run(["cc", "-Wall", "-Werror", *sanitizer, f"-I{ROOT / 'sdk'}", f"-I{ROOT / 'sdk/c'}", "-o", folder / "echo",
+                    folder / "echo.c", *sources, BUILD / "libtova-worker.a", "-lnng", "-ljansson", "-lpthread"], check=True)
+    return folder / "echo"
+
+
+def echoes(program):
+    with Host("--worker", str(program), "--workers", "2", "--close-timeout", "200ms") as host:
         with connect("127.0.0.1", host.port, "/") as ws:
             ws.send_text("ä")
             assert ws.recv_text() == "ä"
+
+
+def test_the_readme(tmp_path):
+    """Its program works."""
+    echoes(readme_program(tmp_path))
+
+
+def test_a_program_may_have_functions_of_any_name(tmp_path):
+    """Those of the library meet none of them: not even if it has all that the library's sources have."""
+    names = re.findall(r"^#define (\w+) tova__", (ROOT / "sdk/c/names.h").read_text(), re.M)
+    assert len(names) > 100
+    own = tmp_path / "own.c"
+    own.write_text("#include <stdlib.h>\n" + "".join(f"void {name}(void);\nvoid {name}(void)\n{{\n\tabort();\n}}\n" for name in names))
+    echoes(readme_program(tmp_path, own))
