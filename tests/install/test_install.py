@@ -74,7 +74,7 @@ def test_no_place_of_the_build_is_left():
     assert f"ExecStart={prefix}/bin/tova-host " in unit
     for name in ("lib/pkgconfig/tova-plugin.pc", "lib/pkgconfig/tova-worker.pc", "share/man/man1/tova-host.1"):
         text = (PREFIX / name).read_text()
-        assert prefix in text and str(STAGE) not in text and "@" not in text.replace("\\(", "")
+        assert prefix in text and str(STAGE) not in text and not re.search("@[A-Z]+@", text)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
