@@ -6,17 +6,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/conn_parts.h"
+
 #define ANSWER_BLOCK 65536 /* bytes of a file read at once */
 /* Longest line of an answer's head that says what its body is. */
 #define ANSWER_BODY_LINES 256
-
-/* What follows the queue: a file, or what a source makes. */
-struct answer_rest {
-	int fd; /* -1: no file */
-	uint64_t left, at;
-	struct answer_source source;
-	bool chunked;
-};
 
 static size_t answer_date(char *dst, size_t cap)
 {
@@ -163,20 +157,6 @@ void answer_source(struct conn *c, const struct request *r, int status, struct s
 		conn_abort(c);
 }
 
-void answer_drop(struct conn *c)
-{
-	struct answer_rest *rest = c->more != NULL ? c->more->rest : NULL;
-	if (rest == NULL)
-		return;
-	if (rest->fd >= 0)
-		close(rest->fd);
-	else
-		rest->source.free(rest->source.ctx);
-	free(rest);
-	c->more->rest = NULL;
-	conn_less(c);
-}
-
 static void answer_pump_file(struct conn *c, struct answer_rest *f)
 {
 	size_t want = f->left < ANSWER_BLOCK ? (size_t)f->left : ANSWER_BLOCK;
@@ -189,7 +169,7 @@ static void answer_pump_file(struct conn *c, struct answer_rest *f)
 	}
 	/* before its last block is queued, which then leaves like any other output */
 	if (n > 0 && f->left == 0)
-		answer_drop(c);
+		conn_drop_rest(c);
 	if (n <= 0 || !conn_queue_raw(c, &s))
 		conn_abort(c);
 	slice_unref(&s);
@@ -227,7 +207,7 @@ static bool answer_pump_source(struct conn *c, struct answer_rest *rest)
 	if (!broken && !empty)
 		answer_piece(&s, piece, rest->chunked, last);
 	if (last)
-		answer_drop(c);
+		conn_drop_rest(c);
 	if (broken || (!empty && (s.chunk == NULL || !conn_queue_raw(c, &s))))
 		conn_abort(c);
 	slice_unref(&s);

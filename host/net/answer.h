@@ -45,6 +45,5 @@ void answer_source(struct conn *c, const struct request *r, int status, struct s
 /* For conn.c. The queue is empty: queues more of what follows. Returns false when all of the answer
  * was queued. */
 bool answer_pump(struct conn *c);
-void answer_drop(struct conn *c);
 
 #endif

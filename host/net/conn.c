@@ -138,6 +138,20 @@ bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r)
 	return facts_r->version != NULL;
 }
 
+void conn_drop_rest(struct conn *c)
+{
+	struct answer_rest *rest = c->more != NULL ? c->more->rest : NULL;
+	if (rest == NULL)
+		return;
+	if (rest->fd >= 0)
+		close(rest->fd);
+	else
+		rest->source.free(rest->source.ctx);
+	free(rest);
+	c->more->rest = NULL;
+	conn_less(c);
+}
+
 void conn_drop_tls(struct conn *c)
 {
 	tls_free(conn_tls(c));
@@ -230,7 +244,7 @@ void conn_kill(struct conn *c)
 	if (outq_gives_up(&c->out))
 		conn_tell_given_up(c, conn_given_up(c), true);
 	outq_clear(&c->out, &c->conns->spare);
-	answer_drop(c);
+	conn_drop_rest(c);
 	conn_body_drop(c);
 	conn_drop_tls(c);
 	if (c->more != NULL) {
@@ -865,6 +879,7 @@ static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
 		break;
 	case CONN_WAIT_BODY:
 		conn_body_timeout(c);
+		conn_watch(c);
 		break;
 	case CONN_WAIT_IDLE:
 		conn_idle_timeout(c, now);

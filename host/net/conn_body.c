@@ -4,31 +4,8 @@
 
 #include "net/answer.h"
 #include "net/conn_parts.h"
-#include "ws/body.h"
 
 #define CONN_BODY_FIRST 4096 /* bytes for which there is room at once */
-
-struct conn_body {
-	struct body_reader reader;
-	size_t head;	 /* bytes in front: the request's head */
-	size_t len, cap; /* bytes, with the head */
-	size_t seen;	 /* len, when it was last seen to come on */
-	char bytes[];
-};
-
-size_t conn_body_held(const struct conn *c)
-{
-	const struct conn_body *b = c->more != NULL ? c->more->body : NULL;
-	return b != NULL ? sizeof *b + b->cap : 0;
-}
-
-void conn_body_drop(struct conn *c)
-{
-	if (c->more == NULL)
-		return;
-	free(c->more->body);
-	c->more->body = NULL;
-}
 
 static void conn_body_refuse(struct conn *c, const struct request *r, int status, const char *why)
 {
@@ -122,13 +99,11 @@ static bool conn_body_append(struct conn *c, struct span data)
 	return true;
 }
 
-/* All of it is there. The head is read again, as it has been moved; what is there outlives the
- * conn's end. */
-static void conn_body_tell(struct conn *c)
+/* The head is read again, as it has been moved. */
+struct conn_body *conn_body_take(struct conn *c, struct request *r)
 {
 	static const struct request_limits any = {.head_max = SIZE_MAX,
 						  .headers_max = REQUEST_HEADERS_MAX};
-	struct request *r = &c->conns->request;
 	struct conn_body *b = c->more->body;
 	size_t used;
 	int status;
@@ -136,13 +111,10 @@ static void conn_body_tell(struct conn *c)
 	c->more->body = NULL;
 	CHECK(request_parse(r, &any, b->bytes, b->head, NULL, &used, &status, &why) == REQUEST_OK);
 	r->body = (struct span){b->bytes + b->head, b->len - b->head};
-	conn_on_request(c, r);
-	free(b);
-	if (c->state != CONN_DEAD)
-		conn_less(c);
+	return b;
 }
 
-size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len)
+size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *whole_r)
 {
 	enum body_status status;
 	struct span piece;
@@ -156,12 +128,11 @@ size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len)
 		if (status == BODY_DATA && !conn_body_append(c, piece))
 			status = BODY_BAD;
 	} while (status == BODY_DATA);
+	*whole_r = status == BODY_DONE;
 	if (status == BODY_MORE)
 		return len;
-	if (status == BODY_DONE) {
-		conn_body_tell(c);
+	if (status == BODY_DONE)
 		return at;
-	}
 	conn_body_drop(c);
 	conn_body_refuse(c, NULL, refusal, why);
 	return len;
@@ -180,5 +151,4 @@ void conn_body_timeout(struct conn *c)
 	}
 	conn_body_drop(c);
 	conn_body_refuse(c, NULL, 408, "the request's body did not come in time");
-	conn_watch(c);
 }

@@ -209,7 +209,7 @@ void conn_refuse(struct conn *c, const struct request *r, int status, const char
 		      status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
 }
 
-void conn_on_request(struct conn *c, struct request *r)
+static void conn_on_request(struct conn *c, struct request *r)
 {
 	struct conns *s = c->conns;
 	const char *why;
@@ -237,6 +237,22 @@ void conn_on_request(struct conn *c, struct request *r)
 	c->released = false;
 	conn_wait(c, CONN_WAIT_ASK);
 	s->ops->upgrade(s->ctx, c, r);
+}
+
+/* Returns the bytes used. What a request carries outlives the conn's end. */
+static size_t conn_consume_body(struct conn *c, const uint8_t *data, size_t len)
+{
+	bool whole;
+	size_t used = conn_body_consume(c, data, len, &whole);
+	if (!whole)
+		return used;
+	struct request *r = &c->conns->request;
+	struct conn_body *body = conn_body_take(c, r);
+	conn_on_request(c, r);
+	free(body);
+	if (c->state != CONN_DEAD)
+		conn_less(c);
+	return used;
 }
 
 /* Returns the bytes used; what is left is kept and *progress says how much of it is known. */
@@ -277,7 +293,7 @@ static size_t conn_consume(struct conn *c, uint8_t *data, size_t len,
 		if (c->state == CONN_HEAD && used < len)
 			n = conn_consume_head(c, data + used, len - used, progress);
 		else if (c->state == CONN_BODY && used < len)
-			n = conn_body_consume(c, data + used, len - used);
+			n = conn_consume_body(c, data + used, len - used);
 		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
 			n = conn_consume_frames(c, data + used, len - used);
 		else if (c->state == CONN_LINGER || c->state == CONN_DEAD ||

@@ -4,10 +4,13 @@
 #ifndef TOVA_NET_CONN_PARTS_H
 #define TOVA_NET_CONN_PARTS_H
 
+#include <stdlib.h>
 #include <sys/epoll.h>
 
 #include "base/check.h"
+#include "net/answer.h"
 #include "net/conn.h"
+#include "ws/body.h"
 
 /* bytes a second that a peer has to take of what waits for it, or to send of what it has announced,
  * to be waited for */
@@ -25,6 +28,23 @@ struct conn_stash {
 	size_t len, cap;		  /* bytes has one more that may be written */
 	struct request_progress progress; /* of a head */
 	uint8_t bytes[];
+};
+
+/* What a request carries, as far as it has come. */
+struct conn_body {
+	struct body_reader reader;
+	size_t head;	 /* bytes in front: the request's head */
+	size_t len, cap; /* bytes, with the head */
+	size_t seen;	 /* len, when it was last seen to come on */
+	char bytes[];
+};
+
+/* What follows the queue: a file, or what a source makes. */
+struct answer_rest {
+	int fd; /* -1: no file */
+	uint64_t left, at;
+	struct answer_source source;
+	bool chunked;
 };
 
 static inline bool conn_has_rest(const struct conn *c)
@@ -69,6 +89,8 @@ static inline void conns_trim_later(struct conns *s)
 /* conn.c */
 void conn_forget_input(struct conn *c);
 void conn_drop_tls(struct conn *c);
+/* What follows the queue does not follow any more. */
+void conn_drop_rest(struct conn *c);
 void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone);
 /* Is it one, and on its own loop? In each entry from above and below. */
 static inline void conn_check(const struct conn *c)
@@ -122,15 +144,28 @@ void conns_on_budget(void *arg);
 /* conn_body.c */
 /* r has one, which is read from now on; or it was refused. */
 void conn_body_begin(struct conn *c, struct request *r);
-/* Returns the bytes used: of the body, or, where that is wrong, all. */
-size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len);
+/* Returns the bytes used: of the body, or, where that is wrong, all. *whole_r: all of it is there,
+ * and conn_body_take is to follow. */
+size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *whole_r);
+/* r becomes the request, in the memory that is returned: the caller's to free. */
+struct conn_body *conn_body_take(struct conn *c, struct request *r);
 void conn_body_timeout(struct conn *c);
 /* Bytes of memory that it takes. */
-size_t conn_body_held(const struct conn *c);
-void conn_body_drop(struct conn *c);
+static inline size_t conn_body_held(const struct conn *c)
+{
+	const struct conn_body *b = c->more != NULL ? c->more->body : NULL;
+	return b != NULL ? sizeof *b + b->cap : 0;
+}
+
+static inline void conn_body_drop(struct conn *c)
+{
+	if (c->more == NULL)
+		return;
+	free(c->more->body);
+	c->more->body = NULL;
+}
 
 /* conn_in.c */
-void conn_on_request(struct conn *c, struct request *r);
 void conn_refuse(struct conn *c, const struct request *r, int status, const char *why);
 void conn_consume_stash(struct conn *c);
 void conn_on_readable(struct conn *c);
