@@ -1,6 +1,5 @@
 #include "net/answer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

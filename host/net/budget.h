@@ -28,7 +28,7 @@ struct conn;
 struct budgets;
 
 /* Of one loop, which alone uses it: its connections that wait until they may be read again. For
- * conn_budget.c. */
+ * conn_budget.c and conns_budget.c. */
 enum budget_wait {
 	BUDGET_WAIT_BEGUN,
 	BUDGET_WAIT_REST,
@@ -43,6 +43,12 @@ struct budget_queue {
 	bool pass_read;	   /* it was read from since it has the pass */
 	uint8_t turn;	   /* enum budget_wait: of whom the next one that gets it is */
 };
+
+static inline bool budget_queue_waits(const struct budget_queue *q)
+{
+	return !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_BEGUN]) ||
+	       !TAILQ_EMPTY(&q->waiting[BUDGET_WAIT_REST]);
+}
 
 struct budget {
 	struct budgets *all;

@@ -30,6 +30,8 @@ struct client_addr_header {
 	uint8_t bytes[];
 };
 
+/* Does the word of that peer count? */
+bool client_addr_trusts(const struct client_addr *g, const struct address *a);
 /* The conn has been accepted and its peer is its client: it is counted. Over the limits it may stay
  * as long as it takes to be told (conn->told). False: it is to be closed at once. */
 bool client_addr_enter(struct conn *c, bool tell);
@@ -45,5 +47,9 @@ void client_addr_late(struct conn *c);
 bool client_addr_request(struct conn *c, struct request *r);
 /* The conn ends. */
 void client_addr_leave(struct conn *c);
+/* For client_addr_read.c: counts it at its address, which is limited, and logs a line for an
+ * address and a minute, however many it tries. False: it is one too many, and there is nobody to
+ * tell it, as `tell` is false or too many are being told. */
+bool client_addr_count(struct conn *c, bool tell);
 
 #endif

@@ -2,7 +2,6 @@
  * the request is told. */
 #include <stdlib.h>
 
-#include "net/answer.h"
 #include "net/conn_parts.h"
 
 #define CONN_BODY_FIRST 4096 /* bytes for which there is room at once */

@@ -1,9 +1,7 @@
 /* What a conn receives: bytes, from the socket to heads of requests and frames. */
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#include "net/answer.h"
 #include "net/conn_parts.h"
 #include "ws/upgrade.h"
 
@@ -27,7 +25,7 @@ static const struct frame_limits *conn_frame_limits(const struct conn *c, struct
 	return &u->limits;
 }
 
-/* --- input: frames ---------------------------------------------------------------------------- */
+/* --- frames ----------------------------------------------------------------------------------- */
 
 static void conn_on_control(struct conn *c, const struct frame *f)
 {
@@ -200,7 +198,7 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 	return len - left;
 }
 
-/* --- input: request heads --------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 void conn_refuse(struct conn *c, const struct request *r, int status, const char *why)
 {
@@ -367,6 +365,30 @@ static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 		c->more->stash->progress = progress;
 }
 
+/* --- its end ---------------------------------------------------------------------------------- */
+
+void conn_hear_out(struct conn *c)
+{
+	c->broken = ECANCELED;
+	conn_budget_unwait(c);
+	c->paused = 0; /* even when its handler is behind: this is the last of it */
+	conn_consume_stash(c);
+}
+
+void conn_lost(struct conn *c, const char *why)
+{
+	bool open = c->state == CONN_OPEN, asking = c->state == CONN_ASKING;
+	if (open && !c->ended) {
+		c->conns->loop->stats.transport_errors++;
+		conn_hear_out(c);
+	}
+	conn_kill(c);
+	if (open)
+		conn_end(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, (struct span){0}, why);
+	else if (asking)
+		c->conns->ops->withdrawn(c);
+}
+
 /* The peer ended its side of the stream. */
 static void conn_on_eof(struct conn *c)
 {
@@ -383,6 +405,8 @@ static void conn_on_eof(struct conn *c)
 		conn_fin(c);
 	}
 }
+
+/* --- the socket ------------------------------------------------------------------------------- */
 
 static void conn_heard(struct conn *c, size_t n)
 {
@@ -499,7 +523,6 @@ void conn_on_readable(struct conn *c)
 		conn_read(c, LOOP_INPUT);
 }
 
-/* Nothing is read now, but the peer's end can be noticed. */
 void conn_on_hup(struct conn *c)
 {
 	int error = 0;
@@ -509,16 +532,4 @@ void conn_on_hup(struct conn *c)
 		conn_lost(c, error != 0 ? conn_failed_read(error) : "the peer is gone");
 	else
 		c->hup_seen = true; /* half closed; read() will say so after what came before */
-}
-
-void conn_tls_late(struct conn *c)
-{
-	char text[ADDRESS_TEXT];
-	const struct tls *tls = conn_tls(c);
-	if (tls == NULL || tls_is_open(tls) || !tls_has_begun(tls))
-		return;
-	c->conns->loop->stats.tls_failures++;
-	LOG(c->conns->loop->log, LOG_INFO, LOG_TLS,
-	    "a TLS handshake did not come to its end in time",
-	    LOG_STR("remote", conn_remote_text(c, text)));
 }

@@ -1,222 +1,6 @@
-/* What a conn sends: the end of a turn writes what was queued in it. */
-#include <errno.h>
-#include <stdlib.h>
-#include <time.h>
-
-#include "base/check.h"
-#include "net/answer.h"
+/* What a conn is given to send: it is queued, and leaves at the end of the turn (conn_flush.c). */
 #include "net/conn_parts.h"
-
-#define CONN_CORK_US 1000
-
-/* --- compression ------------------------------------------------------------------------------ */
-
-#define CONN_PACKED_BASE (DEFLATE_BITS_MIN - 1) /* see conn->packed */
-
-/* What is agreed on about it, with the line of the answer's head that says so. */
-void conn_pack(struct conn *c, const struct request *r, bool all, char answer[DEFLATE_ANSWER_MAX])
-{
-	struct squeeze *s = &c->conns->squeeze;
-	struct squeeze_conn *kept;
-	unsigned bits = squeeze_accept(s, r, all, &kept, answer);
-	if (bits == 0)
-		return;
-	if (kept != NULL && conn_more(c) == NULL) {
-		squeeze_leave(s, kept);
-		answer[0] = '\0';
-		return;
-	}
-	if (kept != NULL)
-		c->more->squeeze = kept;
-	c->packed = (uint8_t)(bits - CONN_PACKED_BASE) & 7;
-}
-
-/* What is kept for its compressed messages, or NULL. */
-struct squeeze_conn *conn_kept(const struct conn *c)
-{
-	return c->more != NULL ? c->more->squeeze : NULL;
-}
-
-void conn_unpack(struct conn *c)
-{
-	if (c->packed)
-		squeeze_leave(&c->conns->squeeze, conn_kept(c));
-	if (c->more != NULL)
-		c->more->squeeze = NULL;
-	c->packed = 0;
-}
-
-static bool conn_squeeze(struct conn *c, struct outgoing *o, struct slice *packed_r)
-{
-	return squeeze_frame(&c->conns->squeeze, conn_kept(c), c->packed + CONN_PACKED_BASE, o,
-			     packed_r);
-}
-
-/* Does what it gets refer back to what it got? Then nothing may be missing. */
-static bool conn_refers(const struct conn *c)
-{
-	const struct squeeze_conn *kept = conn_kept(c);
-	return kept != NULL && kept->keep_out;
-}
-
-/* --- output ----------------------------------------------------------------------------------- */
-
-static void conns_push_dirty(struct conns *s, struct conn *c)
-{
-	s->dirty[(s->dirty_first + s->n_dirty++) & (s->cap_dirty - 1)] = c;
-}
-
-void conn_mark_dirty(struct conn *c)
-{
-	if (c->dirty)
-		return;
-	c->dirty = true;
-	c->conns->loop->again = true;
-	conns_push_dirty(c->conns, c);
-}
-
-/* Room for all, so that marking one can not fail. */
-bool conns_reserve_dirty(struct conns *s)
-{
-	if (s->living < s->cap_dirty)
-		return true;
-	uint32_t cap = s->cap_dirty == 0 ? 64 : 2 * s->cap_dirty;
-	struct conn **dirty = malloc(cap * sizeof(struct conn *));
-	if (dirty == NULL)
-		return false;
-	for (uint32_t i = 0; i < s->n_dirty; i++)
-		dirty[i] = s->dirty[(s->dirty_first + i) & (s->cap_dirty - 1)];
-	free(s->dirty);
-	s->dirty = dirty;
-	s->dirty_first = 0;
-	s->cap_dirty = cap;
-	return true;
-}
-
-/* Everything was sent that will be. */
-void conn_fin(struct conn *c)
-{
-	struct tls *tls = conn_tls(c);
-	c->fin = false;
-	if (tls != NULL)
-		tls_finish(tls, c->fd);
-	/* Both close frames were exchanged and nothing is unread: the server ends TCP at once
-	 * (7.1.1). */
-	if (c->eof || (c->close_exchanged && !c->unread) || shutdown(c->fd, SHUT_WR) != 0) {
-		conn_kill(c);
-		return;
-	}
-	/* A close(2) with unread input resets the connection and can destroy what the peer has not
-	 * read yet. */
-	conn_set_state(c, CONN_LINGER);
-	conn_wait_close(c);
-}
-
-/* An HTTP answer is out. */
-static void conn_answered(struct conn *c)
-{
-	if (!c->keep_alive) {
-		conn_fin(c);
-		return;
-	}
-	/* one a turn, however many have come together */
-	c->pipelined = !c->pipelined && conn_stash(c) != NULL;
-	if (c->pipelined)
-		return;
-	conn_set_state(c, CONN_HEAD);
-	conn_wait(c, CONN_WAIT_HEAD);
-	conn_consume_stash(c);
-}
-
-static void conn_drained(struct conn *c)
-{
-	if (c->state == CONN_ANSWER && !answer_pump(c))
-		conn_answered(c);
-	else if (c->fin)
-		conn_fin(c);
-	else if (c->state == CONN_CLOSING && c->more != NULL && c->more->taken != 0)
-		conn_wait_close(c); /* only now our close frame is out */
-}
-
-/* stalled: it was so before. */
-static void conn_count_sent(struct conn *c, uint64_t sent, bool stalled)
-{
-	c->conns->loop->stats.bytes_out += sent;
-	/* Where we do not listen, or the peer has much to take, it is the sign of life that it
-	 * takes some. */
-	if (sent > 0 && (c->state == CONN_ANSWER || c->paused != 0 || stalled))
-		c->last_in = (uint32_t)loop_now(c->conns->loop);
-}
-
-/* In each flush, so that it is worth its place there. */
-static inline __attribute__((always_inline)) enum outq_status conn_write(struct conn *c)
-{
-	uint64_t sent = 0;
-	bool stalled = c->out.stalled;
-	enum outq_status status = outq_flush(&c->out, c->fd, conn_tls(c), &c->conns->spare, &sent);
-	if (status == OUTQ_BROKEN)
-		c->broken = (uint8_t)errno;
-	conn_count_sent(c, sent, stalled);
-	return status;
-}
-
-/* Goes on reading when the peer has read enough, first with what was received before. */
-static void conn_resume(struct conn *c)
-{
-	if (c->paused & CONN_PAUSE_OUTPUT && conn_unread(c) <= c->conns->limits.queue_max / 2) {
-		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
-		if (c->conns->ops->drained != NULL)
-			c->conns->ops->drained(c);
-	}
-	if (conn_stash(c) != NULL && c->state == CONN_OPEN && c->paused == 0)
-		conn_consume_stash(c);
-}
-
-/* Nothing but messages both ways: most connections, most of the time. */
-static inline bool conn_is_plain(const struct conn *c)
-{
-	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin &&
-	       c->interest == CONN_WANT_READ;
-}
-
-/* What becomes possible, or happens, after a write. */
-static void conn_flushed(struct conn *c, enum outq_status status)
-{
-	if (status == OUTQ_EMPTY && conn_is_plain(c))
-		return;
-	if (status == OUTQ_BROKEN) {
-		conn_lost(c, conn_failed_write(c));
-		return;
-	}
-	if (status == OUTQ_EMPTY)
-		conn_drained(c);
-	conn_resume(c);
-	conn_watch(c);
-	if (c->state == CONN_LINGER && c->more != NULL)
-		conn_forget_input(c);
-	if (c->more != NULL || c->out.stalled)
-		memory_limit_weigh(c);
-	if (c->out.stalled)
-		memory_limits_grew(c);
-	if (c->out.stalled && c->waiting == CONN_WAIT_CLOSE &&
-	    (c->more == NULL || c->more->taken == 0))
-		conn_watch_uptake(c);
-	if (conn_end_pending(c))
-		conn_on_readable(c);
-}
-
-/* Writes what is queued. */
-void conn_flush(struct conn *c)
-{
-	if (c->state == CONN_DEAD)
-		return;
-	bool slow = c->out.list != NULL && outq_gives_up(&c->out);
-	uint32_t given_up = slow ? conn_given_up(c) : 0;
-	enum outq_status status = c->broken != 0 ? OUTQ_BROKEN : conn_write(c);
-	if (status == OUTQ_EMPTY && slow)
-		conn_tell_given_up(c, given_up, false);
-	conn_flushed(c, status);
-}
+#include "ws/upgrade.h"
 
 bool conn_queue(struct conn *c, const struct slice *s, bool raw)
 {
@@ -255,6 +39,43 @@ bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t 
 	slice_unref(&s);
 	return ok;
 }
+
+bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+		 struct span subprotocol, struct span extra)
+{
+	conn_check(c);
+	char extensions[DEFLATE_ANSWER_MAX];
+	struct slice s;
+	if (c->conns->remote != NULL)
+		return c->conns->remote->accept(c, r, slow, subprotocol, extra);
+	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
+	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
+	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
+	if (ok) {
+		s.len = (uint32_t)upgrade_response((char *)slice_bytes(&s), cap, r, subprotocol,
+						   span_of(extensions), extra);
+		ok = conn_queue(c, &s, true);
+		slice_unref(&s);
+	}
+	if (!ok) {
+		conn_abort(c);
+		return false;
+	}
+	conn_set_state(c, CONN_OPEN);
+	c->last_in = (uint32_t)loop_now(c->conns->loop);
+	conn_wait(c, CONN_WAIT_IDLE);
+	return true;
+}
+
+void conn_cork(struct conn *c, bool on)
+{
+	conn_check(c);
+	if (c->conns->remote != NULL)
+		c->conns->remote->cork(c, on);
+	c->corked = on;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
 
 /* Something waits: may that be added, after a write if none was tried? */
 static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
@@ -342,6 +163,8 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
 	return CONN_SENT;
 }
 
+/* --- others give way -------------------------------------------------------------------------- */
+
 static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)
 {
 	enum outq_room room = outq_make_way(&c->out, frame, conflate, &c->conns->spare);
@@ -373,148 +196,4 @@ bool conn_lighten(struct conn *c)
 {
 	return c->conns->remote == NULL && !conn_refers(c) && c->out.bytes >= conn_held(c) &&
 	       outq_lighten(&c->out);
-}
-
-static uint64_t conns_microseconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-/* May corked output wait on? */
-static bool conns_may_cork(struct conns *s)
-{
-	return s->corked_at == 0 || conns_microseconds() - s->corked_at < CONN_CORK_US;
-}
-
-/* The same conn is met again and again while its output comes; its memory is asked for a little
- * before it is needed. */
-static struct conn *conns_pop_dirty(struct conns *s)
-{
-	uint32_t mask = s->cap_dirty - 1, at = s->dirty_first++ & mask;
-	if (s->n_dirty-- > 4)
-		__builtin_prefetch(s->dirty[(at + 4) & mask]);
-	return s->dirty[at];
-}
-
-static bool conn_is_corked(const struct conn *c, bool wait)
-{
-	return c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX;
-}
-
-/* Of the next ones each is flushed, or put back at the end of the ring. Returns how many were. */
-static uint32_t conns_flush_each(struct conns *s, uint32_t n, bool wait)
-{
-	uint32_t back = 0;
-	while (n-- > 0) {
-		struct conn *c = conns_pop_dirty(s);
-		if (conn_is_corked(c, wait)) {
-			conns_push_dirty(s, c);
-			back++;
-			continue;
-		}
-		c->dirty = false;
-		conn_flush(c);
-	}
-	return back;
-}
-
-/* What became of the sends of a ring. First all queues learn it: what follows for one may change
- * others. */
-static void conns_on_sent(struct conns *s)
-{
-	struct uring *u = &s->uring;
-	for (unsigned i = 0; i < u->n; i++) {
-		struct conn *c = u->sends[i].item;
-		CHECK_IS(c, CHECK_CONN);
-		int result = u->sends[i].result;
-		if (result > 0) {
-			outq_wrote(&c->out, (size_t)result, &s->spare);
-			conn_count_sent(c, (uint64_t)result, false);
-		} else if (result == -EAGAIN) {
-			outq_full(&c->out, &s->spare);
-		} else if (result != -EINTR && result != URING_NOT_TRIED) {
-			c->broken = (uint8_t)-result;
-		}
-	}
-	for (unsigned i = 0; i < u->n; i++) {
-		struct conn *c = u->sends[i].item;
-		if (c->state != CONN_DEAD && c->broken == 0 &&
-		    (c->out.bytes == 0 || c->out.stalled))
-			conn_flushed(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
-		else
-			conn_flush(c);
-	}
-	uring_clear(u);
-}
-
-/* The next ones, where they are many: those that have one slice to send do it in one system call,
- * the others as usual. Nothing else happens between their entry and the call, as the end of a
- * connection gives its descriptor to another. Returns how many were put back. */
-static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
-{
-	uint32_t back = 0;
-	while (n-- > 0 && s->uring.n < URING_MAX) {
-		struct conn *c = conns_pop_dirty(s);
-		const struct slice *only = outq_only(&c->out);
-		if (conn_is_corked(c, wait)) {
-			conns_push_dirty(s, c);
-			back++;
-			continue;
-		}
-		c->dirty = false;
-		if (c->state == CONN_DEAD || c->broken != 0 || only == NULL || conn_tls(c) != NULL)
-			uring_skip(&s->uring, c);
-		else
-			uring_add(&s->uring, c->fd, slice_bytes(only), only->len, c);
-	}
-	uring_run(&s->uring);
-	conns_on_sent(s);
-	return back;
-}
-
-/* Sends what is queued, except where more is about to come: those are put back, and stand at the
- * end of the ring. */
-void conns_flush(struct conns *s)
-{
-	bool wait = conns_may_cork(s);
-	uint32_t corked = 0, many = s->limits.uring_min;
-	s->loop->chunks.written = 0;
-	while (s->n_dirty > corked) {
-		uint32_t n = s->n_dirty - corked;
-		bool together = many != 0 && n >= many && uring_begin(&s->uring);
-		corked += together ? conns_flush_many(s, n, wait) : conns_flush_each(s, n, wait);
-	}
-	if (corked == 0) {
-		s->dirty_first = 0; /* so that a turn touches no more of the ring than it needs */
-		s->corked_at = 0;
-	} else if (s->corked_at == 0) {
-		s->corked_at = conns_microseconds();
-		/* makes a turn, at whose end this is looked at again */
-		loop_timer_set(&s->uncork, CONN_CORK_US / 1000);
-	} else if (!loop_timer_is_set(&s->uncork)) {
-		loop_timer_set(&s->uncork, 1);
-	}
-}
-
-void conns_on_uncork(void *arg)
-{
-	(void)arg;
-}
-
-void conn_cork(struct conn *c, bool on)
-{
-	conn_check(c);
-	if (c->conns->remote != NULL)
-		c->conns->remote->cork(c, on);
-	c->corked = on;
-}
-
-/* A turn that writes much does not wait for its end: memory that is sent at once is used again, and
- * stays warm. */
-void conns_relieve(struct conns *s)
-{
-	if (s->loop->chunks.written > CONN_CORK_MAX)
-		conns_flush(s);
 }

@@ -53,7 +53,20 @@ struct memory_limits {
 void memory_limit_weigh(struct conn *c);
 /* It holds nothing any more. */
 void memory_limit_forget(struct conn *c);
+/* It is to be ended: nothing is queued for it any more. */
 bool memory_limit_gives_way(const struct conn *c);
+
+/* For memory_limits.c. What is counted of it; NULL: it holds nothing. */
+struct memory_limit *memory_limit_of(const struct conn *c);
+/* The same, made: NULL without memory, and it can not be found then. */
+struct memory_limit *memory_limit_new(struct conn *c);
+unsigned memory_limit_class(uint64_t bytes);
+/* It stands in that class of the scale; 0: in none. */
+void memory_limit_place(struct memory_limit *h, enum memory_limit_of of, unsigned class);
+/* In each scale where what it holds belongs. */
+void memory_limit_place_all(struct memory_limit *h);
+/* One of those in the highest class that has any; NULL: none has. */
+struct memory_limit *memory_limit_scale_top(struct memory_limit_scale *scale);
 
 /* Bytes that all hold, and that handlers hold for them. */
 uint64_t memory_limits_total(const struct conns *s);
