@@ -23,6 +23,8 @@ INSTALL := 755:$(BUILD)/tova-host:$(PREFIX)/bin/tova-host \
 	644:$(BUILD)/dist/tova-host.1:$(PREFIX)/share/man/man1/tova-host.1 \
 	644:$(BUILD)/dist/tova-plugin.pc:$(LIBDIR)/pkgconfig/tova-plugin.pc \
 	644:$(BUILD)/dist/tova-host.service:$(UNITDIR)/tova-host.service
+# Folders that nobody else puts files into, the inner ones first.
+INSTALL_FOLDERS := $(PLUGIN_DIR) $(dir $(PLUGIN_DIR))
 # $(call of_install,N): what stands in the place N of each
 of_install = $(foreach i,$(INSTALL),$(word $(1),$(subst :, ,$(i))))
 
@@ -50,7 +52,7 @@ install: | $(filter all,$(MAKECMDGOALS))
 # Folders that are empty then are ours, or nobody misses them; those that others share are left.
 uninstall:
 	@rm -f $(addprefix $(DESTDIR),$(call of_install,3))
-	@rmdir $(DESTDIR)$(PLUGIN_DIR) $(DESTDIR)$(dir $(PLUGIN_DIR)) 2>/dev/null || true
+	@rmdir $(addprefix $(DESTDIR),$(INSTALL_FOLDERS)) 2>/dev/null || true
 	@echo "removed below $(DESTDIR)$(PREFIX): $(words $(INSTALL)) files"
 
 # --- the tarball --------------------------------------------------------------------------------------------------------------
