@@ -52,16 +52,6 @@ static bool request_subprotocols(struct request *r, const json_t *list)
 	return true;
 }
 
-static const char *request_copy(char **at, struct span s)
-{
-	char *text = *at;
-	if (s.n > 0)
-		memcpy(text, s.p, s.n);
-	text[s.n] = '\0';
-	*at += s.n + 1;
-	return text;
-}
-
 static bool request_is_cookie(const tova_pair *header)
 {
 	return strcasecmp(header->name, "Cookie") == 0;
@@ -87,7 +77,7 @@ static bool request_cookies(struct request *r)
 		struct span rest = span_of(r->headers[i].value), name, value;
 		while (request_is_cookie(&r->headers[i]) && cookie_next(&rest, &name, &value))
 			r->cookies[r->request.n_cookies++] =
-				(tova_pair){request_copy(&at, name), request_copy(&at, value)};
+				(tova_pair){span_put(&at, name), span_put(&at, value)};
 	}
 	return true;
 }

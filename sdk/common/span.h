@@ -30,6 +30,17 @@ static inline bool span_eq_nocase(struct span a, struct span b)
 	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
 }
 
+/* Copies it to *at_r, with a NUL behind it; *at_r is what is behind that. Returns the copy. */
+static inline const char *span_put(char **at_r, struct span s)
+{
+	char *text = *at_r;
+	if (s.n > 0)
+		memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	*at_r += s.n + 1;
+	return text;
+}
+
 /* What HTTP calls optional white space (RFC 9110 5.6.3). */
 static inline bool span_is_blank(char c)
 {

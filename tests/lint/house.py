@@ -1,6 +1,7 @@
 """Figures of the house, for one look at how it changes: house.py [ROOT [OBJECTS]].
 
-Prints Markdown: a column of figures for the host's sources at ROOT (default: this tree), and for the object files that were built of them
+Prints Markdown: a column of figures for the host's sources at ROOT (default: this tree), sdk/common/ included, where parts of it have
+moved, so that columns of different days say the same; and for the object files that were built of host/
 (default: build/obj/host, without link time optimization: LTO=), which tell who needs whom when it is linked.
 """
 import re
@@ -89,15 +90,16 @@ def equal_pairs(files):
 
 
 def figures(root, objects):
-    host = root / "host"
-    files = {path: path.read_text() for path in sorted(host.rglob("*.[ch]"))}
+    sources = [(root / "host", root / "host"), (root / "sdk", root / "sdk/common")]
+    names = {path: path.relative_to(top).as_posix() for top, below in sources for path in sorted(below.rglob("*.[ch]"))}
+    files = {path: path.read_text() for path in names}
     code = {path: len(code_of(text)) for path, text in files.items()}
     yield "kloc (all lines)", f"{sum(text.count(chr(10)) for text in files.values()) / 1000:.1f}"
     kloc = sum(code.values()) / 1000
     yield "kloc (neither blank nor comment)", f"{kloc:.1f}"
     folders = Counter()
     for path, n in code.items():
-        folders[path.parent.relative_to(host).as_posix()] += n
+        folders[Path(names[path]).parent.as_posix()] += n
     yield "of these by folder", ", ".join(f"{'(wiring)' if name == '.' else name} {n}" for name, n in sorted(folders.items()))
 
     lengths, strangers = [], 0
@@ -117,7 +119,7 @@ def figures(root, objects):
                for line in text.splitlines() if re.search(r"(?:->|\.)state\s*=(?!=)", line)]
     yield "writers of a field `state` in net and threads", f"{len(writers)} in {len({name for name, _ in writers})} files"
 
-    direct = {path.relative_to(host).as_posix(): [a or b for a, b in INCLUDE.findall(text)] for path, text in files.items()}
+    direct = {names[path]: [a or b for a, b in INCLUDE.findall(text)] for path, text in files.items()}
     reach = Counter()
     for name in direct:
         if name.endswith(".c"):

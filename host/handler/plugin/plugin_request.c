@@ -36,16 +36,6 @@ static struct lists measure(const struct request *r)
 	return n;
 }
 
-static const char *copy(char **at, struct span s)
-{
-	char *text = *at;
-	if (s.n > 0)
-		memcpy(text, s.p, s.n);
-	text[s.n] = '\0';
-	*at += s.n + 1;
-	return text;
-}
-
 static bool add_lists(struct plugin_request *p, const struct request *r)
 {
 	struct lists n = measure(r);
@@ -65,10 +55,10 @@ static bool add_lists(struct plugin_request *p, const struct request *r)
 		if (span_eq_nocase(r->headers[i].name, SPAN("Cookie")))
 			while (cookie_next(&value, &name, &item))
 				p->cookies[p->request.n_cookies++] =
-					(tova_pair){copy(&at, name), copy(&at, item)};
+					(tova_pair){span_put(&at, name), span_put(&at, item)};
 		else if (span_eq_nocase(r->headers[i].name, SPAN("Sec-WebSocket-Protocol")))
 			while (request_list_next(&value, &item))
-				p->subprotocols[p->request.n_subprotocols++] = copy(&at, item);
+				p->subprotocols[p->request.n_subprotocols++] = span_put(&at, item);
 	}
 	return true;
 }
