@@ -6,8 +6,6 @@
 #define TOVA_SDK_NAMES_H
 
 #define abi_fail_text tova__abi_fail_text
-#define abi_payload_key tova__abi_payload_key
-#define abi_payload_ok tova__abi_payload_ok
 #define abi_refusal_ok tova__abi_refusal_ok
 #define abi_setting tova__abi_setting
 #define abi_setting_ok tova__abi_setting_ok

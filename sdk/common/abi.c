@@ -6,18 +6,6 @@
 #include "common/rules.h"
 #include "common/utf8.h"
 
-bool abi_payload_ok(const tova_payload *p)
-{
-	return p != NULL && p->size >= offsetof(tova_payload, flags) &&
-	       (p->kind == TOVA_TEXT || p->kind == TOVA_BINARY) && (p->data != NULL || p->len == 0);
-}
-
-struct span abi_payload_key(const tova_payload *p)
-{
-	bool knows_keys = p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len;
-	return knows_keys && p->key != NULL ? (struct span){p->key, p->key_len} : (struct span){0};
-}
-
 bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t body_len)
 {
 	return status >= 300 && status <= 599 && (body != NULL || body_len == 0) &&

@@ -11,9 +11,17 @@
 
 /* Is it a message? Fields that the plugin's version does not know are not looked at, nor is whether
  * text is UTF-8. */
-bool abi_payload_ok(const tova_payload *p);
+static inline bool abi_payload_ok(const tova_payload *p)
+{
+	return p != NULL && p->size >= offsetof(tova_payload, flags) &&
+	       (p->kind == TOVA_TEXT || p->kind == TOVA_BINARY) && (p->data != NULL || p->len == 0);
+}
 /* Its conflation key, which lies in it; n == 0: it has none. */
-struct span abi_payload_key(const tova_payload *p);
+static inline struct span abi_payload_key(const tova_payload *p)
+{
+	bool knows_keys = p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len;
+	return knows_keys && p->key != NULL ? (struct span){p->key, p->key_len} : (struct span){0};
+}
 
 /* May an upgrade be refused so? type: of the body, or NULL. */
 bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t body_len);

@@ -54,8 +54,9 @@ static uint64_t plugin_host_local_id(const struct plugin *p, tova_ws ws)
 static int plugin_host_with_key(const struct plugin *p, const tova_payload *payload,
 				enum commit_error added)
 {
-	return plugin_host_result_of(
-		added != COMMIT_OK ? added : commit_key(p->commit, abi_payload_key(payload)));
+	struct span key = abi_payload_key(payload);
+	return plugin_host_result_of(added == COMMIT_OK && key.n > 0 ? commit_key(p->commit, key)
+								     : added);
 }
 
 static int plugin_host_send(tova_mount *m, tova_ws ws, const tova_payload *payload)

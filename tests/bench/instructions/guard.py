@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 FIGURES = Path(__file__).resolve().parent / "figures"
-HOST = re.compile(r"(^|/)host/(\w+/)*\w+\.[ch]$")  # where the functions stand that are counted
+HOST = re.compile(r"(^|/)(host/(\w+/)*|sdk/common/)\w+\.[ch]$")  # where the functions stand that are counted
 TOLERANCE = 0.05
 SHOWN = 15
 HEAD = "# Written by `make update-instructions`. Built with: "
