@@ -74,6 +74,15 @@ static uint32_t server_api_descriptors(const struct settings *settings, uint32_t
 	return n < of / 4 ? (uint32_t)n : of / 4;
 }
 
+/* A quarter of --max-buffered, where somebody may come back. */
+static uint64_t server_kept_max(const struct settings *settings)
+{
+	for (size_t i = 0; i < settings->n_mounts; i++)
+		if (server_resume(&settings->mounts[i]) > 0)
+			return settings->max_buffered / 4;
+	return 0;
+}
+
 struct conn_limits server_limits(const struct settings *settings)
 {
 	uint32_t descriptors = server_descriptors();
@@ -88,7 +97,8 @@ struct conn_limits server_limits(const struct settings *settings)
 		.frame = {.message_max = settings->max_message, .masked = true},
 		.squeeze = server_squeeze(settings),
 		.queue_max = (uint32_t)settings->max_queue,
-		.buffered_max = settings->max_buffered / server_threads(settings),
+		.buffered_max = (settings->max_buffered - server_kept_max(settings)) /
+				server_threads(settings),
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
@@ -97,6 +107,21 @@ struct conn_limits server_limits(const struct settings *settings)
 		.uring_min = (uint32_t)settings->io_uring,
 		.max = fewer ? (uint32_t)settings->max_connections : most,
 	};
+}
+
+struct resume_limits server_resume_limits(const struct settings *settings)
+{
+	return (struct resume_limits){
+		.queue = (uint32_t)settings->resume_queue,
+		.messages = (uint32_t)settings->resume_messages,
+		.kept_max = server_kept_max(settings),
+	};
+}
+
+static bool server_is_full(void *ctx, uint32_t away)
+{
+	const struct server *s = ctx;
+	return addr_limits_sockets(s->addr_limits) + away > s->conns.limits.max;
 }
 
 struct room_limits server_quota(const struct settings *settings)
@@ -219,6 +244,9 @@ static bool server_start_parts(struct server *s)
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.room_limits = server_quota(&s->settings);
+	s->hub.resumes.limits = server_resume_limits(&s->settings);
+	s->hub.resumes.full = server_is_full;
+	s->hub.resumes.full_ctx = s;
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = listeners_on_freed;

@@ -82,6 +82,7 @@ bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
 void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
+uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
 bool server_check_mounts(const struct server *s);
 /* What workers that attach must say and are shown. */
 bool server_check_attach(struct server *s);
@@ -142,6 +143,7 @@ void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
 struct room_limits server_quota(const struct settings *settings);
+struct resume_limits server_resume_limits(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);
 struct addr_limits_limits server_tally_limits(const struct settings *settings);

@@ -299,6 +299,15 @@ uint8_t server_slow_policy(const struct settings_mount *set)
 	return (uint8_t)policy;
 }
 
+uint32_t server_resume(const struct settings_mount *set)
+{
+	const struct option_row *row = &option_table[OPTION_ID_resume];
+	char why[OPTION_WHY_MAX];
+	uint64_t ms = 0;
+	option_parse(row, set->resume != NULL ? set->resume : row->initial, &ms, why);
+	return (uint32_t)ms;
+}
+
 /* So was the size. Followed by budgets_set. */
 void server_set_hold(struct mount *m, const struct settings_mount *set)
 {
@@ -328,6 +337,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 	server_set_rule(s, m, set);
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
+	m->resume_ms = server_resume(set);
 	if (!mount_set_subprotocols(m, set->subprotocol))
 		server_refuse(s, "subprotocol", set->subprotocol, "no memory");
 	else if (server_start_tokens(s, m, set))

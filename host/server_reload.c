@@ -188,6 +188,7 @@ static void reload_mounts(struct reload *r)
 		io_threads_set_rule(&s->io_threads, &m->rule);
 		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
+		m->resume_ms = server_resume(setting);
 		if (!mount_set_subprotocols(m, setting->subprotocol))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
@@ -212,6 +213,7 @@ static void reload_apply(struct server *s, struct settings *new)
 	s->hub.n_origins = s->settings.origin.n;
 	server_set_passenv(s);
 	s->hub.room_limits = server_quota(&s->settings);
+	s->hub.resumes.limits = server_resume_limits(&s->settings);
 	conns_set_limits(&s->conns, &limits);
 	io_threads_set_limits(&s->io_threads, &limits);
 	reload_gate(s);

@@ -38,6 +38,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(CONN_OPEN, "conn.open", 1000) \
 	X(CONN_CLOSE, "conn.close", 1000) \
 	X(CONN_STATE, "conn.state", 1000) \
+	X(CONN_RESUME, "conn.resume", 1000) \
 	X(CONN_PROTOCOL, "conn.protocol", 20) \
 	X(CONN_TRANSPORT, "conn.transport", 20) \
 	X(CONN_SLOW, "conn.slow", 200) \

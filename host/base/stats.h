@@ -10,6 +10,8 @@
 #define STATS_TABLE(X) \
 	X(sockets, "sockets open, whatever they speak") \
 	X(connections, "WebSocket connections that have not ended") \
+	X(away, "sessions whose clients have lost their socket and may come back") \
+	X(kept, "bytes kept for clients that may come back") \
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
 	X(slow, "connections for which messages are being given up because they read too slowly") \
@@ -50,6 +52,8 @@
 	X(heavy_ended, "connections ended for holding most where --max-buffered was reached") \
 	X(dropped, "messages that a receiver does not get because it reads too slowly") \
 	X(conflated, "of those, messages with a key that a newer message had") \
+	X(resumed, "sessions whose clients have come back") \
+	X(lost_told, "messages of which clients that can come back were told that they are lost") \
 	X(redelivered, "events given to another worker because theirs ended") \
 	X(late_acks, "acknowledgements of events that were not under way there") \
 	X(stale_batches, "batches of workers that named another link") \

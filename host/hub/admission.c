@@ -9,7 +9,10 @@
 #include "hub/hub.h"
 #include "hub/timer.h"
 #include "auth/token.h"
+#include "hub/resume.h"
 #include "net/answer.h"
+
+#define ADMISSION_TAKEN_OVER 4409
 #include "ws/upgrade.h"
 
 /* r: NULL where it can not be read any more. */
@@ -17,7 +20,8 @@ static void admission_refuse(struct hub *hub, struct conn *c, const struct reque
 			     struct span head, const char *why)
 {
 	hub->loop->stats.refused++;
-	answer_refuse(c, LOG_UPGRADE, r, status, head, why);
+	answer_note(c, LOG_INFO, LOG_UPGRADE, r, status, why, (struct span){NULL, 0});
+	answer_error_upgrade(c, r, hub->offer.offered, status, head, why);
 }
 
 static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct request *r,
@@ -26,9 +30,14 @@ static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const s
 	hub->loop->stats.refused++;
 	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status, "the handler refused an upgrade",
 		    (struct span){NULL, 0});
-	answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
-		       answer->type[0] != '\0' ? answer->type : NULL,
-		       (struct span){answer->body, answer->body_len});
+	if (hub->offer.offered && tova_v1_close_code(answer->status) != 0)
+		answer_error_upgrade(c, r, true, answer->status,
+				     (struct span){answer->head, answer->head_len},
+				     "the handler refused");
+	else
+		answer_respond(c, answer->status, (struct span){answer->head, answer->head_len},
+			       answer->type[0] != '\0' ? answer->type : NULL,
+			       (struct span){answer->body, answer->body_len});
 }
 
 /* What went wrong in a handler is for the operator: it may hold paths, names and values that are
@@ -122,9 +131,14 @@ static bool admission_register(struct hub *hub, struct mount *m, struct session 
  * NULL without memory. */
 static struct session *admission_session(struct mount *m, struct conn *c)
 {
-	struct session *s =
-		conn_user(c) != NULL ? session_of(c) : session_new(m, handler_is_async(m->handler));
-	if (s != NULL && s->conn == NULL)
+	if (conn_user(c) != NULL)
+		return session_of(c);
+	struct session *s = session_new(m, handler_is_async(m->handler));
+	if (s != NULL && m->hub->offer.offered && !resume_begin(s)) {
+		session_free(s);
+		return NULL;
+	}
+	if (s != NULL)
 		session_attach(s, c);
 	return s;
 }
@@ -134,8 +148,10 @@ static void admission_forget_session(struct conn *c)
 {
 	struct session *s = conn_user(c);
 	conn_set_user(c, NULL);
-	if (s != NULL)
-		session_free(s);
+	if (s == NULL)
+		return;
+	resume_free(s->mount->hub, s);
+	session_free(s);
 }
 
 static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
@@ -183,7 +199,10 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 			     const struct event_request *request, const struct event_answer *answer)
 {
 	struct session *s = admission_session(m, c);
-	bool ok = s != NULL && (m->rule.rate.n == 0 || conn_measure(c, &m->rule));
+	struct span subprotocol = admission_subprotocol(m, request, answer);
+	bool v1 = s != NULL && s->shard == SESSION_RESUMES;
+	bool ok = s != NULL && (m->rule.rate.n == 0 || conn_measure(c, &m->rule, v1)) &&
+		  (!v1 || resume_know(s, subprotocol));
 	if (!ok || !admission_register(hub, m, s, answer)) {
 		admission_forget_session(c);
 		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"),
@@ -192,9 +211,11 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	}
 	if (!admission_keep_token(m, s, request->token))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, (enum outgoing_slow)m->slow,
-			     admission_subprotocol(m, request, answer),
+	else if (conn_accept(c, request->request, v1 ? OUTGOING_CLOSE : (enum outgoing_slow)m->slow,
+			     v1 ? SPAN(TOVA_V1_NAME) : subprotocol,
 			     (struct span){answer->head, answer->head_len})) {
+		if (v1)
+			resume_welcome(hub, s, false);
 		admission_open(hub, m, c, request);
 		return;
 	}
@@ -284,6 +305,87 @@ static void admission_settle(struct mount *m, struct conn *c, struct event_reque
 		admission_accept(hub, m, c, request, answer);
 }
 
+/* What was read of the request is not there any more where its handler was asked: whether it
+ * offered tova.v1 is. */
+static void admission_offered(struct hub *hub, const struct conn *c)
+{
+	hub->offer = (struct tova_v1_offer){.offered = session_of(c)->shard == SESSION_RESUMES};
+}
+
+/* --- who comes back --------------------------------------------------------------------------- */
+
+/* 0: it may. Else the code that its new socket is closed with. */
+static uint16_t admission_may_return(struct hub *hub, struct session *s)
+{
+	if (!resume_was_sent(s, hub->offer.got))
+		return CLOSE_PROTOCOL;
+	if (s->conn == NULL)
+		return 0;
+	/* it may still have said something; whoever hears that may end the session */
+	conn_hear_out(s->conn);
+	return s->ended ? (uint16_t)s->close_code : 0;
+}
+
+/* From its socket that is still there, if it is. */
+static void admission_take_over(struct session *s)
+{
+	if (s->conn == NULL)
+		return;
+	conn_close(s->conn, ADMISSION_TAKEN_OVER, "another socket has taken the session over", 41,
+		   true);
+	session_detach(s);
+}
+
+static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
+			     const struct event_request *request, struct session *s)
+{
+	const struct token_claims *token = request->token;
+	uint64_t got = hub->offer.got;
+	uint16_t code = admission_may_return(hub, s);
+	if (code != 0) {
+		answer_note(c, LOG_NOTICE, LOG_UPGRADE, request->request, 101,
+			    code == CLOSE_PROTOCOL ? "a return counts messages that were never sent"
+						   : "a return to a session that has just ended",
+			    (struct span){NULL, 0});
+		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
+				 "");
+		return;
+	}
+	if (m->rule.rate.n != 0 && !conn_measure(c, &m->rule, true)) {
+		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"),
+				 "no memory for another connection");
+		return;
+	}
+	admission_take_over(s);
+	session_attach(s, c);
+	resume_back(hub, s, got);
+	if ((token == NULL || token->ends == 0 || timer_set_end(m, s, token->ends)) &&
+	    conn_accept(c, request->request, OUTGOING_CLOSE, SPAN(TOVA_V1_NAME),
+			(struct span){0})) {
+		resume_welcome(hub, s, true);
+		resume_go_on(hub, s);
+		return;
+	}
+	conn_abort(c); /* no memory even for the 101 */
+	resume_leave(hub, s, CONN_END_TRANSPORT, CLOSE_ABNORMAL);
+}
+
+/* False: it is a new one. */
+static bool admission_returns(struct hub *hub, struct mount *m, struct conn *c,
+			      const struct event_request *request)
+{
+	uint16_t code;
+	struct session *s =
+		resume_find(hub, m, &hub->offer,
+			    request->token != NULL ? request->token->subject : NULL, &code);
+	if (s != NULL)
+		admission_return(hub, m, c, request, s);
+	else if (code != 0)
+		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
+				 "the session has been closed");
+	return s != NULL || code != 0;
+}
+
 void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer,
 			const char *failure)
 {
@@ -291,6 +393,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 	struct event_request request = *h->event.request;
 	budget_sub_event(m->budget, h->size);
 	if (c != NULL) {
+		admission_offered(m->hub, c);
 		session_of(c)->lane.current = NULL;
 		request.request = admission_read(&c->conns->request, h);
 		if (request.request != NULL) {
@@ -311,6 +414,7 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct event_request request;
 	struct token_claims claims;
 	r->secure = r->secure || conn_is_secure(c);
+	tova_v1_take(r, &hub->offer);
 	struct mount *m = admission_mount(hub, c, r);
 	if (m == NULL || !admission_token(hub, m, c, r, &claims))
 		return;
@@ -320,6 +424,10 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	struct hub_event e = {.kind = EVENT_UPGRADE};
 	e.request = &request;
 	e.answer = &answer;
+	if (hub->offer.returns && admission_returns(hub, m, c, &request)) {
+		token_claims_free(&claims);
+		return;
+	}
 	bool asked = (m->handler->wants & EVENT_BIT(EVENT_UPGRADE)) != 0;
 	if (handler_is_async(m->handler) && budget_refuses(m->budget))
 		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
@@ -362,6 +470,7 @@ void admission_unanswered(struct conn *c)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
+	admission_offered(hub, c);
 	const struct request *r = s->lane.current != NULL
 					  ? admission_read(&c->conns->request, s->lane.current)
 					  : NULL;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "hub/delivery.h"
+#include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 
@@ -24,6 +25,9 @@ static bool hub_note(const struct mount *m, const struct command *command, bool 
 struct hub_cast {
 	struct outgoing out;
 	struct conn *exclude, *own; /* or NULL */
+	/* the same, and what follows, for those of resume.h */
+	const struct session *excluded, *answers;
+	struct resume_cast kept;
 };
 
 /* Whoever pushes is told how many a message is for. r: whose members they are; NULL: the mount's
@@ -49,6 +53,9 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	if (m->counts)
 		apply_count(m, c, command, exclude, r);
+	cast->excluded = exclude;
+	cast->answers = c->answers;
+	resume_cast_init(&cast->kept, &command->frame, &cast->out, command->key);
 	cast->exclude = exclude != NULL ? exclude->conn : NULL;
 	cast->own = c->answers != NULL ? c->answers->conn : NULL;
 }
@@ -57,6 +64,20 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 static bool hub_cast_far(struct conn_group *group, uint32_t n, const struct hub_cast *cast)
 {
 	return n == 0 || conn_group_broadcast(group, n, &cast->out, cast->exclude, cast->own);
+}
+
+/* To those that keep what they are sent, behind all others: from here on it is not to be given up
+ * by other loops. */
+static void hub_cast_kept(struct hub *hub, struct hub_cast *cast, struct session *s)
+{
+	if (s != cast->excluded)
+		resume_send(hub, s, &cast->kept, s == cast->answers);
+}
+
+static void hub_cast_free(struct hub_cast *cast)
+{
+	resume_cast_free(&cast->kept);
+	outgoing_free(&cast->out);
 }
 
 static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast)
@@ -79,7 +100,9 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	for (uint32_t i = 0; i < here->n; i++)
 		if (here->conns[i] != cast.exclude)
 			hub_send(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
-	outgoing_free(&cast.out);
+	for (uint32_t i = 0; i < m->resumes.n; i++)
+		hub_cast_kept(hub, &cast, m->resumes.sessions[i]);
+	hub_cast_free(&cast);
 }
 
 static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c,
@@ -92,7 +115,7 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 	}
 	struct hub_cast cast;
 	hub_cast_init(&cast, hub, m, c, command, r);
-	for (uint32_t i = 0; r->elsewhere != NULL && i < hub->n_far; i++)
+	for (uint32_t i = 1; r->elsewhere != NULL && i <= hub->n_far; i++)
 		if (!hub_cast_far(r->elsewhere[i].group, r->elsewhere[i].shard.n, &cast))
 			for (uint32_t k = 0; k < r->elsewhere[i].shard.n; k++)
 				hub_cast_lost(hub, r->elsewhere[i].shard.members[k].conn, &cast);
@@ -101,7 +124,9 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 		if (to != cast.exclude)
 			hub_send(hub, to, &cast.out, to == cast.own);
 	}
-	outgoing_free(&cast.out);
+	for (uint32_t i = 0; r->elsewhere != NULL && i < r->elsewhere[0].shard.n; i++)
+		hub_cast_kept(hub, &cast, r->elsewhere[0].shard.members[i].session);
+	hub_cast_free(&cast);
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */
@@ -196,6 +221,25 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
+static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
+			  const struct command *command, bool own)
+{
+	struct outgoing o;
+	outgoing_init(&o, &command->frame, false);
+	m->receivers += m->counts;
+	o.slow = m->slow;
+	if (s->shard == SESSION_RESUMES) {
+		struct resume_cast kept;
+		resume_cast_init(&kept, &command->frame, &o, command->key);
+		resume_send(hub, s, &kept, own);
+		resume_cast_free(&kept);
+	} else if (hub_note(m, command, own))
+		hub_send(hub, s->conn, &o, own);
+	else
+		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
+	outgoing_free(&o);
+}
+
 /* A session that has ended while this event of its was under way, or waited: the answer leaves
  * before our close frame, and what is kept for its next events is kept. */
 static bool apply_to_ended(struct mount *m, const struct commit *c, const struct command *command)
@@ -208,25 +252,15 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	}
 	if (command->kind != COMMAND_SEND || c->parted)
 		return false;
+	if (c->origin->shard == SESSION_RESUMES) {
+		apply_send_to(m->hub, m, c->origin, command, true);
+		return c->origin->conn != NULL;
+	}
 	struct outgoing o;
 	outgoing_init(&o, &command->frame, false);
 	enum conn_sent sent = conn_send(session_conn(c->origin), &o, true);
 	outgoing_free(&o);
 	return sent == CONN_SENT;
-}
-
-static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
-			  const struct command *command, bool own)
-{
-	struct outgoing o;
-	outgoing_init(&o, &command->frame, false);
-	m->receivers += m->counts;
-	o.slow = m->slow;
-	if (hub_note(m, command, own))
-		hub_send(hub, s->conn, &o, own);
-	else
-		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
-	outgoing_free(&o);
 }
 
 /* Most often it answers the connection whose event it is, which needs no search. */

@@ -56,8 +56,11 @@ static struct event_held *delivery_hold(struct session *s, const struct hub_even
 	struct hub_event taken = *e;
 	size_t size;
 	void *memory = NULL;
-	if (s != NULL && e->kind == EVENT_MESSAGE && e->message.len >= DELIVERY_TAKEN_MIN)
-		memory = conn_take(session_conn(s), &taken.message.bytes, &size);
+	if (s != NULL && s->conn != NULL && e->kind == EVENT_MESSAGE &&
+	    e->message.len >= DELIVERY_TAKEN_MIN)
+		memory = conn_take(s->conn, &taken.message.bytes, &size);
+	if (memory != NULL)
+		taken.message.bytes += e->message.skip;
 	return memory != NULL ? event_hold_memory(&taken, memory, size) : event_hold(e);
 }
 
@@ -141,7 +144,14 @@ static void delivery_before(struct mount *m, struct hub_event *e)
 	if (e->sequence == 0)
 		e->sequence = ++delivery_lane(m, e->session)->sequence;
 	if (e->kind == EVENT_CLOSE && !m->handler->ops->answers_until_closed)
-		conn_echo_close(session_conn(e->session));
+		hub_echo_close(e->session);
+}
+
+/* A client that counts its messages learns which were settled. */
+static inline void delivery_count(const struct mount *m, const struct hub_event *e, bool ok)
+{
+	if (e->kind == EVENT_MESSAGE && e->session->shard == SESSION_RESUMES)
+		resume_settled(m->hub, e->session, ok);
 }
 
 /* Commits or drops; the event is settled by that, whichever it is. */
@@ -170,6 +180,7 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		delivery_failed(m, e, why);
 	}
 	c->origin = NULL;
+	delivery_count(m, e, ok);
 	return ok;
 }
 
@@ -187,6 +198,8 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 		ok = delivery_conclude(m, e, ok, why);
 	} else if (e->kind == EVENT_OPEN) {
 		mount_settle(m, e->session);
+	} else {
+		delivery_count(m, e, true);
 	}
 	if (e->kind == EVENT_CLOSE)
 		hub_session_over(e->session);
@@ -238,6 +251,7 @@ static void delivery_pass_over(struct mount *m, struct event_held *h)
 	bool last = h->event.kind == EVENT_CLOSE;
 	if (h->event.kind == EVENT_OPEN)
 		mount_settle(m, s);
+	delivery_count(m, &h->event, true);
 	delivery_free(m, h);
 	if (last)
 		hub_session_over(s);
@@ -392,8 +406,8 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 		delivery_pump(m, lane);
 	/* A client that has sent several messages at once gets their answers together, instead of a
 	 * system call for each; if it is still there. */
-	if (s != NULL && !last && s->local != 0)
-		conn_cork(session_conn(s), lane->current != NULL);
+	if (s != NULL && !last && s->conn != NULL)
+		conn_cork(s->conn, lane->current != NULL);
 	delivery_run(m);
 }
 

@@ -95,6 +95,7 @@ struct hub_event {
 			uint8_t *bytes; /* one byte behind them may be written if it is restored */
 			size_t len;
 			bool binary;
+			uint8_t skip; /* bytes in front of it that are not of it */
 		} message;
 		struct {
 			uint16_t code;

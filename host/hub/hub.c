@@ -6,6 +6,7 @@
 #include "common/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 
@@ -24,6 +25,15 @@ static void hub_keep_reason(struct session *s, struct span reason)
 	more->reason_len = (uint16_t)reason.n;
 }
 
+void hub_echo_close(struct session *s)
+{
+	if (s->conn == NULL)
+		return;
+	if (s->shard == SESSION_RESUMES)
+		resume_flush(s->mount->hub, s);
+	conn_echo_close(s->conn);
+}
+
 /* From here on nobody finds the session. It is over once its close event was handled. */
 static void hub_end_session(struct session *s, uint16_t code, struct span reason)
 {
@@ -33,6 +43,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	room_leave_all(&m->rooms, s);
 	mount_remove(m, s);
 	s->close_code = code;
+	resume_end(m->hub, s, code);
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
@@ -51,7 +62,8 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 		return;
 	struct mount *m = s->mount;
 	hub_end_session(s, code == 0 ? CLOSE_NONE : code, reason);
-	conn_close(session_conn(s), code, reason.p, reason.n, urgent);
+	if (s->conn != NULL)
+		conn_close(s->conn, code, reason.p, reason.n, urgent);
 	delivery_close(m, s);
 }
 
@@ -79,7 +91,9 @@ void hub_session_over(struct session *s)
 	room_forget_all(s);
 	slotmap_remove(&hub->sessions, s->local);
 	s->local = 0;
-	session_detach(s);
+	if (s->conn != NULL)
+		session_detach(s);
+	resume_free(hub, s);
 	s->over_next = hub->over;
 	hub->over = s;
 	if (hub->sessions.count == 0 && hub->emptied != NULL)
@@ -147,15 +161,17 @@ void hub_pause(struct session *s)
 	CHECK_IS(s, CHECK_SESSION);
 	if (s->paused || s->ended)
 		return;
-	s->paused = true;
-	conn_hold(session_conn(s), true);
+	s->paused = s->conn != NULL;
+	if (s->conn != NULL)
+		conn_hold(s->conn, true);
 }
 
 void hub_unpause(struct session *s)
 {
 	CHECK_IS(s, CHECK_SESSION);
 	s->paused = false;
-	conn_hold(session_conn(s), false);
+	if (s->conn != NULL)
+		conn_hold(s->conn, false);
 }
 
 /* --- what conns tell -------------------------------------------------------------------------- */
@@ -164,11 +180,21 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 {
 	struct session *s = session_of(c);
 	struct mount *m = s->mount;
-	if (!(m->handler->wants & EVENT_BIT(EVENT_MESSAGE)))
+	uint8_t *whole = data;
+	if (s->shard == SESSION_RESUMES &&
+	    !resume_take(m->hub, s, opcode == FRAME_BINARY, &data, &len))
 		return;
+	if (!(m->handler->wants & EVENT_BIT(EVENT_MESSAGE))) {
+		if (s->shard == SESSION_RESUMES)
+			resume_settled(m->hub, s, true);
+		return;
+	}
 	struct hub_event e = {
 		.kind = EVENT_MESSAGE,
-		.message = {.bytes = data, .len = len, .binary = opcode == FRAME_BINARY},
+		.message = {.bytes = data,
+			    .len = len,
+			    .binary = opcode == FRAME_BINARY,
+			    .skip = (uint8_t)(data - whole)},
 	};
 	delivery_submit(m, s, &e);
 }
@@ -179,9 +205,8 @@ static struct budget *hub_budget(struct conn *c)
 }
 
 /* A line and an error, once in the time of its mount's rule. */
-static void hub_on_dropped(struct conn *c, uint32_t n)
+void hub_dropped(struct session *s, uint32_t n)
 {
-	struct session *s = session_of(c);
 	struct mount *m = s->mount;
 	const struct bucket_rate *rate = &m->rule.rate;
 	char text[128], id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
@@ -190,11 +215,16 @@ static void hub_on_dropped(struct conn *c, uint32_t n)
 		 (unsigned)rate->n, (unsigned)rate->ms);
 	LOG(m->hub->log, LOG_NOTICE, LOG_LIMIT, "messages dropped: more than --rate-limit allows",
 	    LOG_STR("mount", m->path), LOG_STR("conn", id),
-	    LOG_STR("remote", conn_remote_text(c, remote)), LOG_U64("dropped", n));
+	    LOG_STR("remote", session_remote_text(s, remote)), LOG_U64("dropped", n));
 	struct hub_event e = {.kind = EVENT_ERROR,
 			      .error = {.kind = EVENT_ERROR_LIMIT, .text = span_of(text)}};
 	if (!s->ended)
 		delivery_submit(m, s, &e);
+}
+
+static void hub_on_dropped(struct conn *c, uint32_t n)
+{
+	hub_dropped(session_of(c), n);
 }
 
 static void hub_log_end(struct session *s, enum conn_end end, const char *why)
@@ -207,7 +237,7 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	    : protocol ? LOG_CONN_PROTOCOL
 		       : LOG_CONN_TRANSPORT,
 	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
-	    LOG_STR("remote", conn_remote_text(session_conn(s), remote)));
+	    LOG_STR("remote", session_remote_text(s, remote)));
 }
 
 /* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a
@@ -224,7 +254,7 @@ static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const
 							   : EVENT_ERROR_TRANSPORT,
 			  .text = span_of(why)},
 	};
-	if (s->ended)
+	if (s->ended || resume_leave(m->hub, s, end, code))
 		return;
 	hub_end_session(s, code, (struct span){reason, len});
 	if (end != CONN_END_CLOSE && end != CONN_END_EOF) {
@@ -247,6 +277,7 @@ const struct conn_ops hub_conn_ops = {
 	.relieved = slow_consumer_relieved,
 	.unsent = slow_consumer_unsent,
 	.slow = slow_consumer_began,
+	.drained = resume_on_drained,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------- */
@@ -256,6 +287,7 @@ static void hub_on_turn(void *arg)
 {
 	struct hub *hub = arg;
 	struct session *s;
+	resumes_on_turn(hub);
 	while ((s = hub->over) != NULL) {
 		hub->over = s->over_next;
 		session_free(s);
@@ -269,6 +301,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 			    .started_ms = loop_now(loop),
 			    .timers.clock = -1};
 	budgets_init(&hub->budgets);
+	resumes_init(&hub->resumes, hub);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
 	hub->hook = (struct loop_hook){.run = hub_on_turn, .arg = hub};
 	loop_add_hook(loop, &hub->hook);
@@ -279,6 +312,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 		hub->host_id &= HUB_HOST_ID_MASK;
 	}
 	return random_bytes(&hub->key, sizeof hub->key) &&
+	       random_bytes(&hub->resumes.tokens.key, sizeof hub->resumes.tokens.key) &&
 	       timers_init(&hub->timers, loop, &hub->key);
 }
 
@@ -312,6 +346,7 @@ void hub_free(struct hub *hub)
 	budgets_free(&hub->budgets);
 	loop_timer_cancel(&hub->more_victims);
 	hub_on_turn(hub);
+	resumes_free(&hub->resumes);
 	loop_remove_hook(hub->loop, &hub->hook);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);

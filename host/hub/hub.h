@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/slotmap.h"
 #include "hub/mount.h"
+#include "hub/resume.h"
 #include "hub/room_limits.h"
 #include "hub/timer.h"
 
@@ -41,7 +42,9 @@ struct hub {
 	char *const *origins;		/* see upgrade_origin_ok; the settings' */
 	size_t n_origins;
 	struct room_limits room_limits;
-	struct timers timers; /* of all mounts and sessions */
+	struct resumes resumes;	    /* clients that may come back */
+	struct tova_v1_offer offer; /* of the upgrade that is being decided */
+	struct timers timers;	    /* of all mounts and sessions */
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */
 	bool draining;		    /* upgrades get 503 */
@@ -104,6 +107,10 @@ void hub_mark_victim(struct hub *hub, struct session *s);
 /* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake
  * starts. */
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent);
+/* So many messages of it were dropped, as it sends more than it may. */
+void hub_dropped(struct session *s, uint32_t n);
+/* Its earlier events have been dealt with: its close frame may leave. */
+void hub_echo_close(struct session *s);
 /* The close event was handled: nothing knows the session any more. */
 void hub_session_over(struct session *s);
 

@@ -46,6 +46,7 @@ void mount_free(struct mount *m)
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)
 		free(m->shards[i].conns);
 	free(m->shards);
+	free(m->resumes.sessions);
 	free(m->path);
 	free(m);
 }
@@ -70,7 +71,14 @@ bool mount_matches(const struct mount *m, struct span path)
 
 static struct mount_shard *mount_shard(const struct mount *m, const struct session *s)
 {
-	return &m->shards[conn_loop(s->conn)];
+	return s->shard == SESSION_RESUMES ? (struct mount_shard *)&m->resumes
+					   : &m->shards[s->shard];
+}
+
+/* The i-th of one shard. */
+static struct session *mount_at(const struct mount *m, const struct mount_shard *shard, uint32_t i)
+{
+	return shard == &m->resumes ? shard->sessions[i] : session_of(shard->conns[i]);
 }
 
 /* The other loop's array has room before ours has. */
@@ -89,7 +97,7 @@ bool mount_reserve(struct mount *m, const struct session *s)
 	if (shard->n + shard->n_unsettled == shard->cap) {
 		uint32_t cap = shard->cap == 0 ? 64 : shard->cap * 2;
 		struct conn **wider = NULL;
-		if (mount_reserve_far(shard, conn_stub(s->conn), cap))
+		if (mount_reserve_far(shard, session_stub(s), cap))
 			wider = realloc(shard->conns, cap * sizeof *wider);
 		if (wider == NULL)
 			return false;
@@ -108,7 +116,10 @@ void mount_settle(struct mount *m, struct session *s)
 	s->settled = true;
 	s->place = shard->n;
 	shard->n_unsettled--;
-	shard->conns[shard->n++] = s->conn;
+	if (s->shard == SESSION_RESUMES)
+		shard->sessions[shard->n++] = s;
+	else
+		shard->conns[shard->n++] = s->conn;
 	m->n_sessions++;
 	if (shard->group != NULL)
 		conn_group_add(shard->group, s->conn);
@@ -121,9 +132,9 @@ void mount_remove(struct mount *m, struct session *s)
 		shard->n_unsettled--;
 		return;
 	}
-	struct conn *last = shard->conns[--shard->n];
-	shard->conns[s->place] = last;
-	session_of(last)->place = s->place;
+	struct session *last = mount_at(m, shard, --shard->n);
+	shard->conns[s->place] = shard->conns[shard->n];
+	last->place = s->place;
 	m->n_sessions--;
 	if (shard->group != NULL)
 		conn_group_remove(shard->group, s->place);
@@ -131,10 +142,12 @@ void mount_remove(struct mount *m, struct session *s)
 
 struct session *mount_session(const struct mount *m, uint32_t i)
 {
-	const struct mount_shard *shard = m->shards;
-	for (; i >= shard->n; shard++)
+	const struct mount_shard *shard = &m->resumes;
+	for (uint32_t next = 0; i >= shard->n; next++) {
 		i -= shard->n;
-	return session_of(shard->conns[i]);
+		shard = &m->shards[next];
+	}
+	return mount_at(m, shard, i);
 }
 
 void mount_drop_groups(struct mount *m)

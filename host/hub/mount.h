@@ -16,9 +16,12 @@ enum mount_slow {
 	MOUNT_SLOW_CONFLATE = OUTGOING_CONFLATE,
 };
 
-/* The sessions whose sockets one loop has. */
+/* The sessions whose sockets one loop has, or those that may have none. */
 struct mount_shard {
-	struct conn **conns; /* dense; session->place is its index */
+	union { /* dense; session->place is its index */
+		struct conn **conns;
+		struct session **sessions; /* of those of resume.h */
+	};
 	uint32_t n, cap;
 	uint32_t n_unsettled; /* sessions that will come into the array, for which it has room */
 	/* the same array on that loop; NULL for the hub's own, and while there was none */
@@ -36,14 +39,17 @@ struct mount {
 	struct rate_limit_rule rule; /* what each connection may send */
 	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
-	struct mount_shard *shards; /* of the hub's loop, and then of each other: 1 + hub->n_far */
+	struct mount_shard *shards; /* of the hub's loop, and of each other: 1 + hub->n_far */
+	struct mount_shard resumes; /* those of resume.h */
 	uint32_t n_sessions;	    /* of all, settled ones */
 	struct timer *timers;
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
 	uint8_t slow;	      /* enum mount_slow */
-	bool running; /* an event is being handled or committed: others wait in their lanes */
+	uint32_t
+		resume_ms; /* a session without a socket waits for one so long; 0: there are none */
+	bool running;	   /* an event is being handled or committed: others wait in their lanes */
 	/* commands of the last delivery_commit that named a connection that is gone, or a room
 	 * without members */
 	uint32_t nobody;

@@ -75,7 +75,7 @@ static void room_free_far(const struct room_table *table, struct room *r)
 {
 	if (r->elsewhere == NULL)
 		return;
-	for (uint32_t i = 0; i < table->n_far; i++) {
+	for (uint32_t i = 0; i <= table->n_far; i++) {
 		if (r->elsewhere[i].group != NULL)
 			conn_group_free(r->elsewhere[i].group);
 		free(r->elsewhere[i].shard.members);
@@ -107,7 +107,16 @@ static void room_remove(struct room_table *table, struct room *r)
 
 static inline struct room_shard *room_shard(const struct room *r, uint32_t shard)
 {
-	return shard == 0 ? (struct room_shard *)&r->here : &r->elsewhere[shard - 1].shard;
+	return shard == 0		  ? (struct room_shard *)&r->here
+	       : shard == SESSION_RESUMES ? &r->elsewhere[0].shard
+					  : &r->elsewhere[shard].shard;
+}
+
+static struct session *room_at(const struct room *r, const struct room_shard *shard, uint32_t i)
+{
+	return r->elsewhere != NULL && shard == &r->elsewhere[0].shard
+		       ? shard->members[i].session
+		       : session_of(shard->members[i].conn);
 }
 
 struct session *room_session(const struct room *r, uint32_t i)
@@ -117,7 +126,7 @@ struct session *room_session(const struct room *r, uint32_t i)
 		i -= shard->n;
 		shard = &r->elsewhere[elsewhere].shard;
 	}
-	return session_of(shard->members[i].conn);
+	return room_at(r, shard, i);
 }
 
 /* The slot of the room among the session's, looked for on the shorter side; -1: not a member. */
@@ -126,7 +135,8 @@ static int64_t room_membership_slot(const struct room *r, const struct session *
 	const struct room_list *own = s->rooms.list;
 	if (own == NULL || own->n == 0)
 		return -1;
-	uint32_t shard = own->v[0].shard; /* as of all of a session's */
+	uint32_t shard = s->shard;
+	const void *member = shard == SESSION_RESUMES ? (const void *)s : s->conn;
 	if (shard > 0 && r->elsewhere == NULL)
 		return -1;
 	const struct room_shard *members = room_shard(r, shard);
@@ -136,7 +146,7 @@ static int64_t room_membership_slot(const struct room *r, const struct session *
 				return i;
 	} else {
 		for (uint32_t i = 0; i < members->n; i++)
-			if (members->members[i].conn == s->conn)
+			if (members->members[i].conn == member)
 				return members->members[i].slot;
 	}
 	return -1;
@@ -170,14 +180,9 @@ static bool room_list_reserve(struct room_memberships *own)
 }
 
 /* The other loop's array has room before ours has, so that it always has at least as much. */
-static bool room_grow_far(const struct room_table *table, struct room *r, const struct conn *stub)
+static bool room_grow_far(struct room *r, const struct conn *stub)
 {
-	uint32_t i = stub->conns->shard - 1u;
-	if (r->elsewhere == NULL)
-		r->elsewhere = calloc(table->n_far, sizeof *r->elsewhere);
-	if (r->elsewhere == NULL)
-		return false;
-	struct room_far *elsewhere = &r->elsewhere[i];
+	struct room_far *elsewhere = &r->elsewhere[stub->conns->shard];
 	if (elsewhere->group == NULL && (elsewhere->group = conn_group_new(stub->conns)) == NULL)
 		return false;
 	return elsewhere->shard.n < elsewhere->shard.cap ||
@@ -189,7 +194,10 @@ static bool room_grow_far(const struct room_table *table, struct room *r, const 
 static inline bool room_reserve(const struct room_table *table, struct room *r,
 				const struct conn *stub, uint32_t shard)
 {
-	if (stub != NULL && !room_grow_far(table, r, stub))
+	if (shard != 0 && r->elsewhere == NULL &&
+	    (r->elsewhere = calloc(1 + table->n_far, sizeof *r->elsewhere)) == NULL)
+		return false;
+	if (stub != NULL && !room_grow_far(r, stub))
 		return false;
 	struct room_shard *s = room_shard(r, shard);
 	if (s->n < s->cap)
@@ -205,8 +213,8 @@ static inline bool room_reserve(const struct room_table *table, struct room *r,
 enum room_joined room_join(struct room_table *table, struct span name, struct session *s)
 {
 	struct room *r = room_find(table, name);
-	struct conn *stub = conn_stub(s->conn);
-	uint32_t shard = conn_loop(s->conn);
+	struct conn *stub = session_stub(s);
+	uint32_t shard = s->shard;
 	if (r != NULL && room_membership_slot(r, s) >= 0)
 		return ROOM_ALREADY;
 	if (!room_list_reserve(&s->rooms) || (r == NULL && (r = room_add(table, name)) == NULL))
@@ -219,9 +227,13 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	struct room_shard *to = room_shard(r, shard);
 	struct room_list *own = s->rooms.list;
 	own->v[own->n] = (struct room_membership){.room = r, .slot = to->n, .shard = shard};
-	to->members[to->n++] = (struct room_member){.conn = s->conn, .slot = own->n++};
-	if (shard > 0)
-		conn_group_add(r->elsewhere[shard - 1].group, stub);
+	to->members[to->n].slot = own->n++;
+	if (shard == SESSION_RESUMES)
+		to->members[to->n++].session = s;
+	else
+		to->members[to->n++].conn = s->conn;
+	if (stub != NULL)
+		conn_group_add(r->elsewhere[shard].group, stub);
 	r->n++;
 	table->stats->memberships++;
 	return ROOM_JOINED;
@@ -242,11 +254,11 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 {
 	struct room *r = at.room;
 	struct room_shard *s = room_shard(r, at.shard);
-	struct room_member last = s->members[--s->n];
-	s->members[at.slot] = last;
-	session_of(last.conn)->rooms.list->v[last.slot].slot = at.slot;
-	if (at.shard > 0)
-		conn_group_remove(r->elsewhere[at.shard - 1].group, at.slot);
+	const struct session *last = room_at(r, s, --s->n);
+	s->members[at.slot] = s->members[s->n];
+	last->rooms.list->v[s->members[s->n].slot].slot = at.slot;
+	if (at.shard != 0 && at.shard != SESSION_RESUMES)
+		conn_group_remove(r->elsewhere[at.shard].group, at.slot);
 	table->stats->memberships--;
 	if (--r->n == 0)
 		room_remove(table, r);

@@ -21,11 +21,14 @@ struct session;
 
 /* What a broadcast needs of a member is its conn; who walks members touches nothing else. */
 struct room_member {
-	struct conn *conn;
+	union {
+		struct conn *conn;
+		struct session *session; /* of those of resume.h */
+	};
 	uint32_t slot; /* in the session's memberships */
 };
 
-/* The members whose sockets one loop has. */
+/* The members whose sockets one loop has, or those that may have none. */
 struct room_shard {
 	struct room_member *members;
 	uint32_t n, cap;
@@ -40,7 +43,8 @@ struct room_far {
 struct room {
 	uint64_t hash;
 	struct room_shard here;
-	/* table->n_far of them; NULL: nobody of another loop was ever a member */
+	/* first those of resume.h, then of each other loop: 1 + table->n_far; NULL: none of these
+	 * was ever a member */
 	struct room_far *elsewhere;
 	uint32_t n; /* all members */
 	/* the table's while it has members, and one for each close event that names it */
@@ -52,7 +56,7 @@ struct room {
 struct room_membership {
 	struct room *room;
 	uint32_t slot;	/* in the members of its shard */
-	uint32_t shard; /* 0: here; else of far[shard - 1] */
+	uint32_t shard; /* 0: here; SESSION_RESUMES: elsewhere[0]; else of elsewhere[shard] */
 };
 
 struct room_list {

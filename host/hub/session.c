@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "auth/token.h"
+#include "hub/resume.h"
 
 struct session *session_new(struct mount *m, bool async)
 {
@@ -22,6 +23,8 @@ void session_attach(struct session *s, struct conn *c)
 {
 	CHECK(s->conn == NULL && conn_user(c) == NULL);
 	s->conn = c;
+	if (s->shard != SESSION_RESUMES)
+		s->shard = (uint8_t)conn_loop(c);
 	conn_set_user(c, s);
 }
 
@@ -32,6 +35,12 @@ void session_detach(struct session *s)
 	s->conn = NULL;
 	conn_set_user(c, s->mount);
 	conn_release(c);
+}
+
+const char *session_remote_text(const struct session *s, char text[ADDRESS_TEXT])
+{
+	return s->conn != NULL ? conn_remote_text(s->conn, text)
+			       : address_text(&s->more->resume->remote, text);
 }
 
 void session_free(struct session *s)

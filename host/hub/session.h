@@ -10,6 +10,7 @@
 #include "hub/room.h"
 #include "net/conn.h"
 
+#define SESSION_RESUMES UINT8_MAX
 #define SESSION_ID_TEXT ID_TEXT
 
 /* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which
@@ -21,8 +22,9 @@ struct session_id {
 /* What only some sessions need. It stays until the session is over. */
 struct session_more {
 	struct timer *timers;
-	char *reason;	  /* what its close event will say, with a NUL behind it; NULL: none */
-	uint32_t dropped; /* messages it did not get for reading too slowly */
+	struct resume *resume; /* see resume.h; NULL: it ends with its socket */
+	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
+	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	char *subject;	   /* whose token it came with; NULL: none */
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
@@ -52,7 +54,10 @@ struct session {
 		uint32_t place;	     /* in the mount's array of sessions, while it is there */
 		uint16_t close_code; /* once it has ended */
 	};
-	uint16_t magic;	  /* CHECK_SESSION */
+	uint16_t magic; /* CHECK_SESSION */
+	/* where it stands among its mount's and in rooms: the loop that has its socket, or
+	 * SESSION_RESUMES: that it may have none, see resume.h */
+	uint8_t shard;
 	bool settled : 1; /* its open was handled: it receives broadcasts, and others can name it */
 	bool paused : 1;  /* not read from, because its handler is behind */
 	/* has left everything; commands that name it do nothing; `rooms` are those that it was
@@ -85,11 +90,21 @@ static inline struct mount *session_mount_of(const struct conn *c)
 	return c->released ? conn_user(c) : session_of(c)->mount;
 }
 
+/* Its client's address, also of one that is away. */
+const char *session_remote_text(const struct session *s, char text[ADDRESS_TEXT]);
+
+/* What another loop knows it by, where it stands in arrays of that; else NULL. */
+static inline struct conn *session_stub(const struct session *s)
+{
+	return s->shard != SESSION_RESUMES ? conn_stub(s->conn) : NULL;
+}
+
 /* The session gets the conn, which has no user yet. */
 void session_attach(struct session *s, struct conn *c);
 /* It has none any more; the conn, which is about to end or has, is released. */
 void session_detach(struct session *s);
 
+/* NULL: it is away (resume.h). */
 static inline struct conn *session_conn(const struct session *s)
 {
 	return s->conn;

@@ -7,10 +7,10 @@ static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	if (!log_would(hub->log, level))
 		return;
-	struct conn_load load = conn_load(session_conn(s));
+	struct conn_load load = session_load(s);
 	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", conn_remote_text(session_conn(s), remote)),
+	    LOG_STR("conn", id), LOG_STR("remote", session_remote_text(s, remote)),
 	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
 	    LOG_U64("held", (uint64_t)load.waiting + load.held),
 	    LOG_U64("dropped", slow_consumer_dropped(s)));
@@ -56,7 +56,8 @@ bool slow_consumer_heavy(struct conn *c)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && !s->victim && conn_lighten(c)) {
+	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && s->shard != SESSION_RESUMES && !s->victim &&
+	    conn_lighten(c)) {
 		slow_consumer_begin(hub, s);
 		return true;
 	}
@@ -88,6 +89,14 @@ void slow_consumer_began(struct conn *c)
 	slow_consumer_begin(s->mount->hub, s);
 }
 
+void slow_consumer_caught_up(struct hub *hub, struct session *s)
+{
+	if (!s->slow)
+		return;
+	slow_consumer_log(hub, s, LOG_INFO, "the connection has caught up");
+	slow_consumer_end(hub, s);
+}
+
 void slow_consumer_close(struct hub *hub, struct session *s)
 {
 	if (s->memory_limit) {
@@ -105,7 +114,7 @@ void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone)
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
 	session_drop(s, messages);
-	if (s->slow && !gone)
-		slow_consumer_log(hub, s, LOG_INFO, "the connection has caught up");
+	if (!gone)
+		slow_consumer_caught_up(hub, s);
 	slow_consumer_end(hub, s);
 }

@@ -12,6 +12,8 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *
 			   enum conn_sent sent, bool own);
 /* It is not counted among the slow ones any more. */
 void slow_consumer_end(struct hub *hub, struct session *s);
+/* Nothing waits for it any more. */
+void slow_consumer_caught_up(struct hub *hub, struct session *s);
 /* Closes a victim. */
 void slow_consumer_close(struct hub *hub, struct session *s);
 /* See conn_ops. */
@@ -24,7 +26,7 @@ void slow_consumer_relieved(void *ctx);
 /* Messages that it did not get. */
 static inline uint32_t slow_consumer_dropped(struct session *s)
 {
-	return session_dropped(s) + conn_load(session_conn(s)).given_up;
+	return session_dropped(s) + session_load(s).given_up;
 }
 
 #endif

@@ -290,6 +290,9 @@ static uint64_t timer_until(uint64_t ends)
 static void timer_on_end(struct timer *t, uint64_t now)
 {
 	uint64_t left = timer_until(t->id);
+	/* one that is away ends when nobody comes back, who will need another token */
+	if (left == 0 && t->session->conn == NULL)
+		left = TIMER_END_LOOK_MS;
 	if (left == 0) { /* which takes its timers, this one among them */
 		hub_close_session(t->session, CLOSE_POLICY, SPAN("the token has expired"), false);
 		return;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "net/conn_parts.h"
+#include "ws/upgrade.h"
 
 #define ANSWER_BLOCK 65536 /* bytes of a file read at once */
 /* Longest line of an answer's head that says what its body is. */
@@ -56,6 +57,35 @@ static bool answer_queue_lines(struct conn *c, int status, struct span lines, co
 	return ok;
 }
 
+void answer_websocket(struct conn *c, const struct request *r, struct span subprotocol,
+		      struct span text, uint16_t code, const char *reason)
+{
+	struct slice s;
+	uint8_t payload[FRAME_CONTROL_MAX];
+	size_t close_len = frame_close_payload(payload, code, reason, strlen(reason)),
+	       cap = UPGRADE_RESPONSE_MAX + subprotocol.n + 2 * (size_t)FRAME_SERVER_HEAD_MAX +
+		     text.n + close_len;
+	c->keep_alive = false;
+	if (!conn_answering(c))
+		return;
+	if (!chunk_alloc(&c->conns->loop->chunks, cap, &s)) {
+		conn_abort(c);
+		return;
+	}
+	uint8_t *at = slice_bytes(&s);
+	at += upgrade_response((char *)at, cap, r, subprotocol, (struct span){0}, (struct span){0});
+	if (text.n > 0) {
+		at += frame_head(at, FRAME_TEXT, text.n);
+		at = (uint8_t *)memcpy(at, text.p, text.n) + text.n;
+	}
+	at += frame_head(at, FRAME_CLOSE, close_len);
+	at = (uint8_t *)memcpy(at, payload, close_len) + close_len;
+	s.len = (uint32_t)(at - slice_bytes(&s));
+	if (!conn_queue_raw(c, &s))
+		conn_abort(c);
+	slice_unref(&s);
+}
+
 static bool answer_queue(struct conn *c, int status, struct span lines, const char *type,
 			 uint64_t length, struct span body)
 {
@@ -103,6 +133,28 @@ void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const
 	    LOG_SPAN("path", r->path), LOG_SPAN("host", r->host),
 	    LOG_SPAN("forwarded_host", r->forwarded_host.n > 0 ? r->forwarded_host : none.host),
 	    LOG_SPAN("origin", request_header(r, "Origin")), LOG_SPAN("error", error));
+}
+
+/* What a client of tova.v1 is told instead of a status (ws/tova_v1.h); false: that is told. */
+static bool answer_v1(struct conn *c, const struct request *r, int status, struct span head,
+		      const char *why)
+{
+	char text[TOVA_V1_MAX];
+	const char *retry = head.n > 0 ? memmem(head.p, head.n, "Retry-After: ", 13) : NULL;
+	unsigned code = tova_v1_close_code(status);
+	uint64_t seconds = retry != NULL ? strtoull(retry + 13, NULL, 10) : 0;
+	if (code == 0)
+		return false;
+	size_t n = tova_v1_refused(text, status, seconds * 1000);
+	answer_websocket(c, r, SPAN(TOVA_V1_NAME), (struct span){text, n}, (uint16_t)code, why);
+	return true;
+}
+
+void answer_error_upgrade(struct conn *c, const struct request *r, bool v1, int status,
+			  struct span head, const char *why)
+{
+	if (!v1 || r == NULL || !answer_v1(c, r, status, head, why))
+		answer_error(c, status, head, why);
 }
 
 void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status,

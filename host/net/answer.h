@@ -3,6 +3,7 @@
 #define TOVA_NET_ANSWER_H
 
 #include "net/conn.h"
+#include "ws/tova_v1.h"
 
 /* Answers a request or refuses an upgrade. head: further header lines, each with CRLF; type NULL:
  * text/plain. The body is copied. */
@@ -14,6 +15,15 @@ void answer_error(struct conn *c, int status, struct span head, const char *why)
  * its query, which may hold a token. r: NULL where the request could not be read. */
 void answer_refuse(struct conn *c, enum log_kind kind, const struct request *r, int status,
 		   struct span head, const char *why);
+/* As answer_error, of an upgrade; v1: its client has offered tova.v1, and understands that better.
+ * r, where it is not NULL, is a correct opening handshake. */
+void answer_error_upgrade(struct conn *c, const struct request *r, bool v1, int status,
+			  struct span head, const char *why);
+/* Accepts the upgrade in order to say why it is refused, as a browser sees nothing of an HTTP
+ * status: 101 with that subprotocol, a text message (n 0: none), a close frame, and the end of the
+ * stream. */
+void answer_websocket(struct conn *c, const struct request *r, struct span subprotocol,
+		      struct span text, uint16_t code, const char *reason);
 /* Only the line. error: what the client is not told; p NULL: nothing. */
 void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r,
 		 int status, const char *why, struct span error);

@@ -7,13 +7,14 @@
 #include "net/conn_parts.h"
 #include "ws/authority.h"
 #include "ws/proxy.h"
+#include "ws/upgrade.h"
 
 /* bytes that are first made for a header that comes in pieces */
 #define CLIENT_ADDR_HEADER_MIN 256
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void client_addr_answer(struct conn *c, const char *why)
+static void client_addr_answer(struct conn *c, const struct request *r, const char *why)
 {
 	char head[40];
 	struct address a = conn_remote(c);
@@ -21,12 +22,14 @@ static void client_addr_answer(struct conn *c, const char *why)
 		addr_limits_retry(c->conns->client_addr.addr_limits, &a, loop_now(c->conns->loop));
 	int n = snprintf(head, sizeof head, "Retry-After: %u\r\n", (unsigned)seconds);
 	c->keep_alive = false;
-	answer_error(c, 429, (struct span){head, (size_t)n}, why);
+	const char *wrong;
+	bool v1 = upgrade_is_meant(r) && tova_v1_is_offered(r) && upgrade_check(r, &wrong) == 0;
+	answer_error_upgrade(c, r, v1, 429, (struct span){head, (size_t)n}, why);
 }
 
 /* From the upgrade on the conn is the client's. Before it, there may come requests of other clients
  * on a connection of their proxy. */
-static bool client_addr_adopt(struct conn *c, const struct address *client)
+static bool client_addr_adopt(struct conn *c, const struct request *r, const struct address *client)
 {
 	client_addr_leave(c);
 	if (!conn_set_remote(c, client)) {
@@ -36,7 +39,7 @@ static bool client_addr_adopt(struct conn *c, const struct address *client)
 	if (c->conns->client_addr.addr_limits == NULL || client_addr_count(c, false))
 		return true;
 	c->conns->loop->stats.refused++;
-	client_addr_answer(c, "too many connections of this address");
+	client_addr_answer(c, r, "too many connections of this address");
 	return false;
 }
 
@@ -54,7 +57,7 @@ bool client_addr_request(struct conn *c, struct request *r)
 	struct address peer = conn_remote(c);
 	struct forwarded f;
 	if (c->over_limit) {
-		client_addr_answer(c, "too many connections of this address");
+		client_addr_answer(c, r, "too many connections of this address");
 		return false;
 	}
 	f.client.family = AF_UNSPEC;
@@ -73,7 +76,7 @@ bool client_addr_request(struct conn *c, struct request *r)
 	}
 	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
 		return true;
-	return client_addr_adopt(c, &f.client);
+	return client_addr_adopt(c, r, &f.client);
 }
 
 /* --- the PROXY protocol ----------------------------------------------------------------------- */

@@ -119,6 +119,7 @@ struct conn {
 	bool obeys : 1;	     /* of compressed messages: see inflate.h */
 	/* has agreed on compression: bits of the client's window, less 8; 0: it has not */
 	uint8_t packed : 3;
+	bool feeds : 1; /* see conn_want_drained */
 	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
 	uint8_t broken;
 	uint16_t interest; /* enum conn_interest bits that the poller was told */
@@ -201,7 +202,9 @@ struct conn_ops {
 	void (*unsent)(struct conn *c, enum conn_sent why, uint32_t messages);
 	/* On another loop, too: messages begin to be given up. */
 	void (*slow)(struct conn *c);
-	/* What waited for the peer, of which there was too much, is little again. May be NULL. */
+	/* What waited for the peer, of which there was too much, is little again, or more is wanted
+	 * for it (conn_want_drained). Nothing is to be sent yet: a queue is being written. May be
+	 * NULL. */
 	void (*drained)(struct conn *c);
 	/* What its mount may hold. May be NULL. */
 	struct budget *(*budget)(struct conn *c);
@@ -239,7 +242,7 @@ struct conn_group;
 struct conn_remote {
 	bool (*accept)(struct conn *c, const struct request *r, enum outgoing_slow slow,
 		       struct span subprotocol, struct span extra);
-	void (*measure)(struct conn *c, const struct rate_limit_rule *rule);
+	void (*measure)(struct conn *c, const struct rate_limit_rule *rule, bool pings);
 	bool (*answering)(struct conn *c);
 	bool (*raw)(struct conn *c, const struct slice *bytes);
 	enum conn_sent (*send)(struct conn *c, const struct outgoing *o, bool own);
@@ -247,8 +250,9 @@ struct conn_remote {
 	void (*echo_close)(struct conn *c);
 	void (*abort)(struct conn *c);
 	void (*cork)(struct conn *c, bool on);
-	void (*hold)(struct conn *c, bool hold);
+	void (*hold)(struct conn *c, enum conn_pause why, bool hold);
 	void (*release)(struct conn *c);
+	void (*hear_out)(struct conn *c);
 	struct conn_load (*load)(struct conn *c);
 	void *(*take)(struct conn *c, uint8_t **data_r, size_t *size_r);
 	struct address (*local)(const struct conn *c);
@@ -378,8 +382,9 @@ bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r);
 struct conn_more *conn_more(struct conn *c);
 void conn_less(struct conn *c);
 
-/* From now on, what it sends is measured; the rule has to outlive it. False without memory. */
-bool conn_measure(struct conn *c, const struct rate_limit_rule *rule);
+/* From now on, what it sends is measured, or its pings only; the rule has to outlive it. False
+ * without memory. */
+bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings);
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with
  * OUTGOING_CLOSE none of what is sent will be given up (see conn_make_way), so that compressed
  * messages may refer back to others. extra: header lines with CRLF. The session must be ready:
@@ -396,6 +401,8 @@ enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
 /* Gives up the older half of what waits, if that is worth while. False: nothing was. */
 bool conn_lighten(struct conn *c);
+/* Its user has more for it: conn_ops.drained is called, once, when its queue is short. */
+void conn_want_drained(struct conn *c);
 /* Bytes of memory beside its queue: for input that is not complete, and what TLS has taken and the
  * socket has not. */
 size_t conn_held(const struct conn *c);
@@ -436,6 +443,8 @@ void conn_cut(struct conn *c, const char *why);
 /* More output of this conn is about to come: what is queued may wait for it, at most about a
  * millisecond. */
 void conn_cork(struct conn *c, bool on);
+/* What has come and waits because it is not read from is told now. */
+void conn_hear_out(struct conn *c);
 /* Nobody speaks to it any more; what its user is then is known to the conn_ops alone. */
 void conn_release(struct conn *c);
 /* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection

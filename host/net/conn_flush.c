@@ -37,19 +37,30 @@ static void conn_drained(struct conn *c)
 /* Goes on reading when the peer has read enough, first with what was received before. */
 static void conn_resume(struct conn *c)
 {
-	if (c->paused & CONN_PAUSE_OUTPUT && conn_unread(c) <= c->conns->limits.queue_max / 2) {
+	if ((c->feeds || c->paused & CONN_PAUSE_OUTPUT) &&
+	    conn_unread(c) <= c->conns->limits.queue_max / 2) {
 		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
-		if (c->conns->ops->drained != NULL)
+		c->feeds = false;
+		if (c->conns->ops->drained != NULL && !c->released)
 			c->conns->ops->drained(c);
 	}
 	if (conn_stash(c) != NULL && c->state == CONN_OPEN && c->paused == 0)
 		conn_consume_stash(c);
 }
 
+void conn_want_drained(struct conn *c)
+{
+	conn_check(c);
+	c->feeds = true;
+	/* else it is flushed when there is room, or asked at its other loop while there is none */
+	if (c->conns->remote == NULL && !c->out.stalled)
+		conn_mark_dirty(c);
+}
+
 /* Nothing but messages both ways: most connections, most of the time. */
 static inline bool conn_is_plain(const struct conn *c)
 {
-	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin &&
+	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin && !c->feeds &&
 	       c->interest == CONN_WANT_READ;
 }
 

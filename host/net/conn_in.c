@@ -45,11 +45,11 @@ static void conn_on_control(struct conn *c, const struct frame *f)
 	}
 }
 
-bool conn_measure(struct conn *c, const struct rate_limit_rule *rule)
+bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings)
 {
 	conn_check(c);
 	if (c->conns->remote != NULL) {
-		c->conns->remote->measure(c, rule);
+		c->conns->remote->measure(c, rule, pings);
 		return true;
 	}
 	struct conn_more *more = conn_more(c);
@@ -57,6 +57,7 @@ bool conn_measure(struct conn *c, const struct rate_limit_rule *rule)
 	if (rate_limit == NULL)
 		return false;
 	rate_limit_init(rate_limit, rule, loop_now(c->conns->loop));
+	rate_limit->pings = pings;
 	more->rate_limit = rate_limit;
 	return true;
 }
@@ -77,8 +78,8 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 {
 	struct rate_limit *rate_limit = c->more->rate_limit;
 	uint64_t now = loop_now(c->conns->loop);
-	bool counts =
-		status == FRAME_MESSAGE || (status == FRAME_CONTROL && f->opcode == FRAME_PING);
+	bool counts = (status == FRAME_MESSAGE && !rate_limit->pings) ||
+		      (status == FRAME_CONTROL && f->opcode == FRAME_PING);
 	if (!counts || c->state != CONN_OPEN)
 		return true;
 	bool takes =
@@ -367,12 +368,24 @@ static void conn_feed(struct conn *c, uint8_t *data, size_t len)
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
+/* Even when its handler is behind: this is the last of it. */
 void conn_hear_out(struct conn *c)
 {
-	c->broken = ECANCELED;
+	conn_check(c);
+	if (c->conns->remote != NULL) {
+		c->conns->remote->hear_out(c);
+		return;
+	}
 	conn_budget_unwait(c);
-	c->paused = 0; /* even when its handler is behind: this is the last of it */
+	c->paused = 0;
 	conn_consume_stash(c);
+}
+
+/* Answers go nowhere. */
+void conn_hear_last(struct conn *c)
+{
+	c->broken = ECANCELED;
+	conn_hear_out(c);
 }
 
 void conn_lost(struct conn *c, const char *why)
@@ -380,7 +393,7 @@ void conn_lost(struct conn *c, const char *why)
 	bool open = c->state == CONN_OPEN, asking = c->state == CONN_ASKING;
 	if (open && !c->ended) {
 		c->conns->loop->stats.transport_errors++;
-		conn_hear_out(c);
+		conn_hear_last(c);
 	}
 	conn_kill(c);
 	if (open)

@@ -309,7 +309,7 @@ void conn_refuse(struct conn *c, const struct request *r, int status, const char
 void conn_consume_stash(struct conn *c);
 /* What came before the end, and waited because its sender did not read, is handled before it.
  * Answers go nowhere. */
-void conn_hear_out(struct conn *c);
+void conn_hear_last(struct conn *c);
 /* The socket broke. */
 void conn_lost(struct conn *c, const char *why);
 void conn_on_readable(struct conn *c);

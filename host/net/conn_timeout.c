@@ -81,7 +81,7 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		c->last_in = now;
 	} else if (idle != 0 && silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
-		conn_hear_out(c);
+		conn_hear_last(c);
 		conn_kill(c);
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0},
 			 "silent for longer than --idle-timeout");

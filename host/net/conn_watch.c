@@ -41,7 +41,7 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 {
 	conn_check(c);
 	if (c->conns->remote != NULL) {
-		c->conns->remote->hold(c, pause);
+		c->conns->remote->hold(c, why, pause);
 		return;
 	}
 	if (pause) {

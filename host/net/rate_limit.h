@@ -19,6 +19,7 @@ struct rate_limit {
 	struct bucket bucket;
 	uint64_t told_at; /* 0: it never was */
 	uint32_t dropped; /* since then */
+	bool pings;	  /* of pings only: somebody else measures messages */
 };
 
 void rate_limit_init(struct rate_limit *m, const struct rate_limit_rule *rule, uint64_t now);

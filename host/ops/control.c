@@ -116,10 +116,10 @@ static void control_connection(struct control *c, struct session *s, bool first)
 	codec_raw(o, "{\"conn\":", 8);
 	codec_string(o, span_of(id));
 	codec_member_text(o, "mount", span_of(s->mount->path));
-	codec_member_text(o, "remote", span_of(conn_remote_text(session_conn(s), remote)));
+	codec_member_text(o, "remote", span_of(session_remote_text(s, remote)));
 	codec_member_uint(o, "rooms", room_count(&s->rooms));
 	codec_member_uint(o, "events", s->lane.sequence);
-	codec_member_uint(o, "waiting", conn_load(session_conn(s)).waiting);
+	codec_member_uint(o, "waiting", session_load(s).waiting);
 	codec_member_uint(o, "dropped", slow_consumer_dropped(s));
 	codec_raw(o, "}", 1);
 }
@@ -141,8 +141,8 @@ static void control_all_connections(struct control *c, const struct mount *only)
 
 static int control_by_waiting(const void *a, const void *b)
 {
-	uint32_t one = conn_load(session_conn(*(struct session *const *)a)).waiting,
-		 other = conn_load(session_conn(*(struct session *const *)b)).waiting;
+	uint32_t one = session_load(*(struct session *const *)a).waiting,
+		 other = session_load(*(struct session *const *)b).waiting;
 	return (one < other) - (one > other);
 }
 
@@ -155,7 +155,7 @@ static void control_slow_connections(struct control *c, const struct mount *only
 	codec_member_raw(&c->out, "connections", "[");
 	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
 		if (s->ended || (only != NULL && s->mount != only) ||
-		    !(s->slow || conn_load(session_conn(s)).stalled))
+		    !(s->slow || session_load(s).stalled))
 			continue;
 		if (slow != NULL)
 			slow[n++] = s;

@@ -12,9 +12,9 @@
 /* How many sessions should be left by now: the time passed and the number closed keep step. */
 static void drain_close_some(struct drain *d, uint64_t passed)
 {
-	uint32_t left = d->hub->loop->stats.connections > UINT32_MAX
-				? UINT32_MAX
-				: (uint32_t)d->hub->loop->stats.connections;
+	const struct stats *stats = &d->hub->loop->stats;
+	uint64_t all = stats->connections + stats->away;
+	uint32_t left = all > UINT32_MAX ? UINT32_MAX : (uint32_t)all;
 	uint64_t time_left = passed < d->over_ms ? d->over_ms - passed : 0;
 	uint64_t n = time_left <= DRAIN_TICK_MS
 			     ? left
@@ -28,7 +28,9 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 		}
 		if (s->ended)
 			continue;
-		hub_close_session(s, CLOSE_GOING_AWAY, SPAN("the host is stopping"), false);
+		/* who speaks tova.v1 knows that 1012 means to come again */
+		hub_close_session(s, session_resume(s) != NULL ? CLOSE_RESTART : CLOSE_GOING_AWAY,
+				  SPAN("the host is stopping"), false);
 		n--;
 	}
 }

@@ -36,9 +36,9 @@ static const struct unit NUMBERS[] = {{"", 1}, {NULL, 0}};
 
 static const struct unit *units(const struct option_row *row)
 {
-	return row->type == OPTION_SIZE || option_is_scoped_size(row) ? SIZES
-	       : row->type == OPTION_TIME			      ? TIMES
-								      : NUMBERS;
+	bool scoped = option_is_scoped_number(row),
+	     time = row->type == OPTION_TIME || (scoped && strstr(row->argument, "TIME") != NULL);
+	return time ? TIMES : row->type == OPTION_SIZE || scoped ? SIZES : NUMBERS;
 }
 
 const struct option_row *option_find(const char *name, size_t n)

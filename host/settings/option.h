@@ -209,6 +209,12 @@ enum option_when {
 	X(slow_policy, SCOPED, "slow-policy", 0, "[MOUNT=]POLICY", LIMITS, HUP, 0, 0, "close", "close|drop-oldest|conflate", \
 	  "what --max-queue leads to: the client is closed with 1013, or the oldest messages that wait for it are given up, or those " \
 	  "whose key a newer one has; of this mount, or of every mount") \
+	X(resume, SCOPED, "resume", 0, "[MOUNT=]TIME", LIMITS, HUP, 0, 24 * OPTION_H, "0", NULL, \
+	  "a client that speaks tova.v1 and loses its socket may come back for its session so long, and misses nothing (0: not at all); without MOUNT: at every path") \
+	X(resume_queue, SIZE, "resume-queue", 0, "SIZE", LIMITS, HUP, OPTION_K, 64 * OPTION_M, "256k", NULL, \
+	  "what is kept for one such client until it confirms it; beyond it the oldest is forgotten, and a client that comes back for that is told") \
+	X(resume_messages, NUMBER, "resume-messages", 0, "N", LIMITS, HUP, 1, 100000, "1000", NULL, \
+	  "and so many messages of it; all that is kept is at most a quarter of --max-buffered") \
 	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
 	  "most memory for what waits for slow clients and for messages that clients have sent in part, over all connections; beyond it " \
 	  "the connection that holds most gives way") \
@@ -314,7 +320,7 @@ struct bucket_rate option_rate(uint64_t value);
 /* N/TIME, with ",close" or ",drop" behind it or not: --rate-limit. */
 bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r);
 /* Is it a size, of which each mount may have its own? */
-static inline bool option_is_scoped_size(const struct option_row *row)
+static inline bool option_is_scoped_number(const struct option_row *row)
 {
 	return row->type == OPTION_SCOPED && row->most > 0;
 }

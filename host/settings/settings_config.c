@@ -57,7 +57,7 @@ static const char *settings_config_value_text(const config_setting_t *setting, c
 static bool settings_config_is_number(const struct option_row *row)
 {
 	return row->type == OPTION_NUMBER || row->type == OPTION_SIZE || row->type == OPTION_TIME ||
-	       row->type == OPTION_RATE || option_is_scoped_size(row);
+	       row->type == OPTION_RATE || option_is_scoped_number(row);
 }
 
 static void settings_config_read_flag(struct settings_layer *layer, const char *path,

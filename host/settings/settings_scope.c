@@ -74,7 +74,7 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	/* It comes of a variable that nobody has set, and would open what a key or a limit closes.
 	 */
 	if (value[0] == '\0' && mount == NULL && row->choices == NULL &&
-	    !option_is_scoped_size(row)) {
+	    !option_is_scoped_number(row)) {
 		settings_layer_error(layer, at, row->name, "\"\" is empty; expected %s",
 				     row->argument);
 		return;
@@ -107,7 +107,7 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 						     : ", or once for each mount as MOUNT=VALUE");
 			return;
 		}
-	if ((row->choices != NULL || option_is_scoped_size(row)) &&
+	if ((row->choices != NULL || option_is_scoped_number(row)) &&
 	    (*value != '\0' || mount == NULL) && !option_parse(row, value, &choice, expected)) {
 		settings_layer_error(layer, at, row->name, "%s", expected);
 		return;

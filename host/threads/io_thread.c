@@ -470,10 +470,11 @@ static struct io_thread_rule *io_thread_rule(struct io_thread *s, const struct c
 	return r;
 }
 
-static void io_thread_measure(struct io_thread *s, struct conn *c, const struct channel_rule *of)
+static void io_thread_measure(struct io_thread *s, struct conn *c, const struct channel_rule *of,
+			      bool pings)
 {
 	struct io_thread_rule *r = c->state == CONN_ASKING ? io_thread_rule(s, of) : NULL;
-	if (c->state == CONN_ASKING && (r == NULL || !conn_measure(c, &r->rule)))
+	if (c->state == CONN_ASKING && (r == NULL || !conn_measure(c, &r->rule, pings)))
 		io_thread_withdraw(c);
 }
 
@@ -576,7 +577,7 @@ static void io_thread_on_conn(struct io_thread *s, struct channel_record *r)
 	struct conn *c = r->conn;
 	switch ((int)r->kind) {
 	case CHANNEL_MEASURE:
-		io_thread_measure(s, c, (const struct channel_rule *)r->bytes);
+		io_thread_measure(s, c, (const struct channel_rule *)r->bytes, r->flag);
 		break;
 	case CHANNEL_ACCEPT:
 		io_thread_accept(s, c, r);

@@ -163,10 +163,10 @@ static bool remote_conn_accept(struct conn *c, const struct request *r, enum out
 	return true;
 }
 
-static void remote_conn_measure(struct conn *c, const struct rate_limit_rule *rule)
+static void remote_conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings)
 {
 	const struct channel_rule r = {.name = rule, .rule = *rule};
-	remote_conn_put(remote_conn_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r);
+	remote_conn_put(remote_conn_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r)->flag = pings;
 }
 
 static bool remote_conn_answering(struct conn *c)
@@ -254,11 +254,6 @@ static void remote_conn_cork(struct conn *c, bool on)
 		return;
 	c->corked = on;
 	remote_conn_put(remote_conn_of(c), CHANNEL_CORK, c->peer, NULL, 0)->flag = on;
-}
-
-static void remote_conn_hold(struct conn *c, bool hold)
-{
-	remote_conn_put(remote_conn_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
@@ -461,12 +456,18 @@ static void remote_conn_park(struct conn *c, enum frame_opcode opcode, const uin
 	stub->last = m;
 }
 
+/* Would it be read from, if its socket were here? */
+static bool remote_conn_reads(const struct conn *c)
+{
+	return c->out.bytes <= c->conns->limits.queue_max && (c->paused & CONN_PAUSE_OUTPUT) == 0;
+}
+
 /* all: whatever waits for it. */
 static void remote_conn_unpark(struct conn *c, bool all)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
 	struct remote_conn_message *m;
-	while (stub->last != NULL && (all || c->out.bytes <= c->conns->limits.queue_max)) {
+	while (stub->last != NULL && (all || remote_conn_reads(c))) {
 		m = stub->last->next;
 		if (m == stub->last)
 			stub->last = NULL;
@@ -485,6 +486,23 @@ static void remote_conn_unpark(struct conn *c, bool all)
 	}
 }
 
+static void remote_conn_hear_out(struct conn *c)
+{
+	remote_conn_unpark(c, true);
+}
+
+static void remote_conn_hold(struct conn *c, enum conn_pause why, bool hold)
+{
+	if (why != CONN_PAUSE_OUTPUT) {
+		remote_conn_put(remote_conn_of(c), CHANNEL_HOLD, c->peer, NULL, 0)->flag = hold;
+	} else if (hold) {
+		c->paused |= CONN_PAUSE_OUTPUT;
+	} else {
+		c->paused &= (uint8_t)~CONN_PAUSE_OUTPUT;
+		remote_conn_unpark(c, false);
+	}
+}
+
 static void remote_conn_release(struct conn *c)
 {
 	c->released = true;
@@ -497,7 +515,7 @@ static void remote_conn_on_message(struct conn *c, enum frame_opcode opcode, uin
 {
 	if (!remote_conn_takes_messages(c))
 		return;
-	if (remote_conn_stub(c)->last != NULL || c->out.bytes > c->conns->limits.queue_max)
+	if (remote_conn_stub(c)->last != NULL || !remote_conn_reads(c))
 		remote_conn_park(c, opcode, bytes, len, block);
 	else
 		remote_conn_tell(c, opcode, bytes, len, block);
@@ -521,6 +539,10 @@ static void remote_conn_on_drained(struct conn *c)
 	stub->probed = 0;
 	remote_conn_probe(c);
 	remote_conn_unpark(c, false);
+	if (c->feeds && !c->ended && c->conns->ops->drained != NULL) {
+		c->feeds = false;
+		c->conns->ops->drained(c);
+	}
 }
 
 /* --- what else the other loop tells ----------------------------------------------------------- */
@@ -726,6 +748,7 @@ static const struct conn_remote remote_conn_ops = {
 	.cork = remote_conn_cork,
 	.hold = remote_conn_hold,
 	.release = remote_conn_release,
+	.hear_out = remote_conn_hear_out,
 	.load = remote_conn_load,
 	.take = remote_conn_take,
 	.local = remote_conn_local,

@@ -72,7 +72,7 @@ static void script_settle_closing(struct script *x)
 	if (e == NULL)
 		return;
 	x->closing = NULL;
-	conn_echo_close(session_conn(e->event.session));
+	hub_echo_close(e->event.session);
 	e->event.session->route = NULL;
 	x->session = NULL;
 	script_settle(script_mount(x), e);
@@ -329,7 +329,7 @@ static void script_close(struct script *x, struct event_held *e)
 	if (x->kill_at != 0) /* it has had that */
 		script_settle_closing(x);
 	else if (x->parted)
-		conn_echo_close(session_conn(e->event.session));
+		hub_echo_close(e->event.session);
 	if (x->slowed)
 		script_wake(x);
 }
@@ -348,7 +348,7 @@ static void script_give(struct handler *h, struct event_held *e)
 		script_write(x, e);
 	} else {
 		if (e->event.kind == EVENT_CLOSE)
-			conn_echo_close(session_conn(e->event.session));
+			hub_echo_close(e->event.session);
 		script_settle(h->mount, e);
 	}
 }

@@ -1,0 +1,147 @@
+/* resume: sessions of clients that speak tova.v1 (ws/tova_v1.h), which count what is sent both
+ * ways, may lose their socket, and come back.
+ *
+ * What such a session is sent has a number and waits here until its socket has room for it, so that
+ * whatever is given up is told in its place; what the socket has taken is kept until the client
+ * confirms it, or until it is too much. A session without a socket is *away*: it stays in its
+ * rooms, and ends when nobody comes back for it in time.
+ */
+#ifndef TOVA_HUB_RESUME_H
+#define TOVA_HUB_RESUME_H
+
+#include "hub/commit.h"
+#include "hub/kept.h"
+#include "hub/resume_token.h"
+#include "hub/session.h"
+#include "net/rate_limit.h"
+#include "net/squeeze.h"
+
+struct hub;
+struct mount;
+
+/* Of one session, from the acceptance of its upgrade, or the question for it, to its end. */
+struct resume {
+	struct session *session;
+	/* the one before stays good until the first frame arrives on the new socket */
+	struct resume_token token, before;
+	uint64_t in, done; /* messages of the client: received, settled */
+	uint64_t told;	   /* the last `done` that it was told */
+	uint64_t out, fed,
+		confirmed;   /* messages for it: the last, that a socket took, that it has */
+	struct kept written; /* that a socket has taken, and it has not confirmed */
+	struct kept waiting; /* that wait for a socket, or for room there */
+	uint64_t failed[TOVA_V1_FAILED_MAX];
+	uint32_t n_failed;	 /* events of its messages that failed, and it was not told of */
+	bool keeps;		 /* it may come back: see --resume */
+	bool away, owes;	 /* in the lists of those */
+	bool held;		 /* not read from, as it does not read its own answers */
+	char *protocol;		 /* the application's subprotocol; NULL: none */
+	struct rate_limit *rate; /* of its messages; NULL: any */
+	struct address remote;	 /* of its last socket */
+	uint64_t away_at;	 /* ms */
+	TAILQ_ENTRY(resume) away_link, owes_link, kept_link;
+};
+TAILQ_HEAD(resume_list, resume);
+
+/* An away session that somebody closed: who comes back in time hears of it. */
+struct resume_end {
+	struct resume_token token;
+	const struct mount *mount;
+	uint64_t until; /* ms */
+	uint16_t code;
+	TAILQ_ENTRY(resume_end) link;
+};
+
+struct resume_limits {
+	uint32_t queue;	   /* bytes kept for one session */
+	uint32_t messages; /* and so many */
+	uint64_t kept_max; /* bytes of all, shared ones once; 0: any number */
+};
+
+/* Of a hub. */
+struct resumes {
+	struct resume_limits limits;
+	struct resume_tokens tokens;
+	struct resume_list owing; /* have something to say at the end of the turn */
+	struct resume_list away;  /* longest first */
+	struct resume_list kept;  /* that keep something */
+	TAILQ_HEAD(, resume_end) ends;
+	uint32_t n_ends, n_away;
+	uint64_t held; /* bytes */
+	struct loop_timer tick;
+	/* are all sockets taken if so many sessions without one count? NULL: never */
+	bool (*full)(void *ctx, uint32_t away);
+	void *full_ctx;
+};
+
+void resumes_init(struct resumes *all, struct hub *hub);
+void resumes_free(struct resumes *all);
+/* At the end of a turn: what is owed is said, what is kept stays within its bounds. */
+void resumes_on_turn(struct hub *hub);
+
+static inline struct resume *session_resume(const struct session *s)
+{
+	return s->more != NULL ? s->more->resume : NULL;
+}
+
+/* The session speaks tova.v1. False without memory. */
+bool resume_begin(struct session *s);
+/* What the application's subprotocol is. False without memory. */
+bool resume_know(struct session *s, struct span subprotocol);
+/* Its upgrade is accepted: its first message. Call it behind conn_accept. */
+void resume_welcome(struct hub *hub, struct session *s, bool resumed);
+/* With the session. */
+void resume_free(struct hub *hub, struct session *s);
+
+/* --- what it sends ---------------------------------------------------------------------------- */
+
+/* A message has come. What is data is in *data_r and *len_r then; false: it was a control message,
+ * or one too many, and is dealt with. */
+bool resume_take(struct hub *hub, struct session *s, bool binary, uint8_t **data_r, size_t *len_r);
+/* The event of one of its messages was settled. */
+void resume_settled(struct hub *hub, struct session *s, bool ok);
+
+/* --- what it is sent -------------------------------------------------------------------------- */
+
+/* One message on its way to one of them, or to many. */
+struct resume_cast {
+	const struct slice *frame; /* as for everybody else */
+	struct outgoing *out;	   /* of that */
+	uint64_t key;
+	bool escaped;	     /* `kept` says something else than `frame` */
+	struct slice kept;   /* made when it is needed; chunk NULL: it was not */
+	struct outgoing own; /* of `kept`, where it is escaped */
+};
+void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct outgoing *out,
+		      uint64_t key);
+void resume_cast_free(struct resume_cast *cast);
+/* own: it answers the session's own event. */
+void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, bool own);
+/* What waits is sent now, whatever is on its way already: its close frame follows. */
+void resume_flush(struct hub *hub, struct session *s);
+/* See conn_ops: there is room again. */
+void resume_on_drained(struct conn *c);
+
+/* What waits for the client, with what waits here for its socket. */
+struct conn_load session_load(const struct session *s);
+
+/* --- away and back ---------------------------------------------------------------------------- */
+
+/* The socket is lost. True: the session stays, without it. */
+bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_t code);
+/* A session ends, whoever ends it. */
+void resume_end(struct hub *hub, struct session *s, uint16_t code);
+/* Who comes back with this offer: the session, or NULL, and *code_r is what its end was for whoever
+ * is too late to come back to it, 0: nobody knows it. */
+struct session *resume_find(struct hub *hub, const struct mount *m,
+			    const struct tova_v1_offer *offer, const char *subject,
+			    uint16_t *code_r);
+/* It comes back on this conn, which is accepted: see resume_welcome. got: what it has received, no
+ * more than it was ever sent. */
+void resume_back(struct hub *hub, struct session *s, uint64_t got);
+/* Behind its welcome: what it has missed. */
+void resume_go_on(struct hub *hub, struct session *s);
+/* Was it ever sent that many? */
+bool resume_was_sent(const struct session *s, uint64_t got);
+
+#endif

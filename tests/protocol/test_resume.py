@@ -1,0 +1,539 @@
+"""tova.v1: sessions that outlive their sockets. The contract is in sdk/PROTOCOL.md."""
+import json
+import time
+
+import pytest
+from tova_v1 import Client
+
+from control import ctl_json
+from probe import KINDS, WRAPPED, Host, Probe, escape, kind_args, plugin
+from tokens import SECRET, claims, hs256
+from tova_host import wait_until
+from wsclient import connect, refused
+
+THREADS = ["1", "3"]
+
+
+@pytest.fixture(scope="module", params=[(kind, threads) for kind in KINDS for threads in THREADS], ids=lambda p: "-".join(p))
+def resuming(request):
+    kind, threads = request.param
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin", f"/other={plugin('probe')}", "--resume", "30s", "--threads", threads,
+              "--log-level", "debug", "--max-head", "4k", *kind_args(kind)) as host:
+        yield host
+
+
+@pytest.fixture
+def plain(resuming):
+    return Probe(resuming)  # which is not left: sessions of the test outlive it
+
+
+def client(host, **how):
+    return Client(host.port, "/probe", **how)
+
+
+def host_with(*args, threads="1"):
+    return Host("--plugin", f"/probe={plugin('probe')}", "--threads", threads, *args)
+
+
+def stat(host, name):
+    return ctl_json(host.control_socket, "stats")["stats"][name]
+
+
+# --- the offer ----------------------------------------------------------------------------------------------------------------
+
+def test_the_welcome_comes_first(resuming):
+    c = client(resuming)
+    assert c.ws.subprotocol == "tova.v1"
+    assert len(c.token) >= 22 and set(c.token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    assert c.welcome == {"session": c.token, "resumed": False, "got": 0, "done": 0, "keep_ms": 30000, "protocol": ""}
+
+
+def test_without_resume_it_is_chosen_all_the_same():
+    with host_with() as host:
+        c = client(host)
+        assert c.welcome == {"session": None, "resumed": False, "got": 0, "done": 0, "keep_ms": 0, "protocol": ""}
+        c.send("send here")
+        assert c.recv() == "here"
+        c.settled()
+        c.say(ping=1)
+        c.until(lambda c: {"pong": 1} in c.said)
+        c.drop()
+        c.open(("tova.v1", "tova.resume.AAAAAAAAAAAAAAAAAAAAAA.1"))
+        assert c.token is None
+
+
+def test_the_applications_subprotocol_is_in_the_welcome(resuming):
+    c = Client(resuming.port, "/probe?up=" + escape("subprotocol chat.v2"), subprotocols=["chat.v1", "chat.v2"])
+    assert c.welcome["protocol"] == "chat.v2" and c.ws.subprotocol == "tova.v1"
+
+
+def test_what_is_the_hosts_own_is_cut_out(resuming):
+    """No handler sees a token: neither in the request of upgrade nor in that of open."""
+    c = Client(resuming.port, "/probe?request=1", subprotocols=["chat.v1"])
+    shown = c.recv()
+    assert "chat.v1" in shown and "tova" not in shown.lower(), shown
+    d = Client(resuming.port, "/probe?request=1")
+    assert "sec-websocket-protocol" not in d.recv().lower()
+
+
+def test_a_token_is_in_no_log(resuming):
+    c = client(resuming)
+    c.drop()
+    c.back()
+    assert c.token not in resuming.log_text()
+
+
+def test_who_does_not_offer_notices_nothing():
+    """Byte for byte, but for the date."""
+    def talk(*args):
+        with host_with(*args) as host:
+            ws = connect("127.0.0.1", host.port, "/probe", subprotocols=["chat"])
+            ws.send_text("join r\nsend %01x\nto r y\nbroadcast z")
+            got = [ws.recv_text() for _ in range(3)]
+            ws.send_text("\1{\"ping\":1}")
+            ws.close(1000)
+            head = [line for line in ws.answer.headers if line[0] not in ("Date", "Sec-WebSocket-Accept")]
+            return head, got, ws.recv_close()
+    assert talk() == talk("--resume", "30s")
+
+
+@pytest.mark.parametrize("item", ["tova.resume.", "tova.resume.x.1", "tova.resume.AAAAAAAAAAAAAAAAAAAAAA", "tova.resume.AAAAAAAAAAAAAAAAAAAAAA.",
+                                  "tova.resume.AAAAAAAAAAAAAAAAAAAAAA.-1", "tova.resume.AAAAAAAAAAAAAAAAAAAAAA.01",
+                                  "tova.resume.AAAAAAAAAAAAAAAAAAAAAA.99999999999999999999", "tova.resume.AAAA.AAAAAAAAAAAAAAAAA.5"])
+def test_a_return_that_says_nothing_begins_anew(resuming, item):
+    c = client(resuming)
+    welcome = c.open(("tova.v1", item))
+    assert welcome["resumed"] is False and welcome["session"]
+
+
+# --- counting -----------------------------------------------------------------------------------------------------------------
+
+def test_done_follows_what_it_stands_for(resuming):
+    c = client(resuming)
+    c.send("send one\nsend two")
+    assert c.recv() == "one" and c.recv() == "two" and c.done == 0
+    c.settled()
+    c.send("fail no")
+    c.send("send three")
+    assert c.recv() == "three"
+    c.settled()
+    assert c.failed == [2]
+
+
+def test_more_failures_than_one_message_tells(resuming):
+    c = client(resuming)
+    for _ in range(100):
+        c.send("fail no")
+    c.settled()
+    assert c.failed == list(range(1, 101))
+
+
+def test_the_mark_is_escaped_both_ways(resuming):
+    c = client(resuming)
+    for text in ("%01", "%01%01", "%01{}", "x%01", "%01" + "y" * 70, "%01" + "y" * 5000, "%01" + "y" * 70000):
+        c.send("send " + text)
+        assert c.recv() == text.replace("%01", "\1")
+    c.send("sendb %01%01")
+    assert c.recv() == b"\1\1"
+    c.send("\1send x")  # the handler gets the mark, and no such command
+    c.send("send after")
+    assert c.recv() == "after"
+    c.settled()
+
+
+def test_a_long_marked_message_to_a_handler(resuming):
+    """It is moved to the handler with its memory, of which one byte is not its."""
+    c = client(resuming)
+    c.send("on error send failed")
+    text = "\1" + "n" * 20000
+    c.send(text)
+    c.send("send after")
+    assert c.recv() in ("failed", "after")
+
+
+def test_control_messages(resuming):
+    c = client(resuming)
+    c.say(ping=1)
+    c.until(lambda c: {"pong": 1} in c.said)
+    c.say(unknown=[1, {"a": "b"}])
+    c.say(got=0)
+    c.send("send still here")
+    assert c.recv() == "still here"
+    c.say(bye=1)
+    assert c.closed() == 1001
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{", '{"got":}', '{"got":-1}', '{"got":1.5}', '{"token":1}', '{"got":0}x', '"got"'])
+def test_what_is_no_control_message_ends_the_session(resuming, text):
+    c = client(resuming)
+    c.ws.send_text("\1" + text)
+    assert c.closed() == 1002
+
+
+def test_a_control_message_is_bounded(resuming):
+    c = client(resuming)
+    c.ws.send_text("\1" + json.dumps({"x": "y" * 5000}))
+    assert c.closed() == 1009
+
+
+def test_confirming_what_was_never_sent(resuming):
+    c = client(resuming)
+    c.send("send one")
+    c.recv()
+    c.say(got=2)
+    assert c.closed() == 1002
+
+
+# --- away and back ------------------------------------------------------------------------------------------------------------
+
+def test_nothing_is_missed(resuming, plain):
+    c, other = client(resuming), plain.client()
+    c.send("join r\nsend joined")
+    assert c.recv() == "joined"
+    c.settled()
+    c.drop()
+    other.script("to r one", "tob r %02", "to r %01three", "send sent")
+    assert other.recv_text() == "sent"
+    welcome = c.back()
+    assert welcome["resumed"] and welcome["got"] == 1 and welcome["done"] == 1
+    assert [c.recv() for _ in range(3)] == ["one", b"\2", "\1three"]
+    other.script("to r four")
+    assert c.recv() == "four"
+
+
+def test_what_was_on_its_way_is_sent_again_once(resuming, plain):
+    """What the client got before the cut is not; what it sent and the host did not get is."""
+    c, other = client(resuming), plain.client()
+    c.send("join r\nsend joined")
+    c.recv()
+    for i in range(20):
+        other.script(f"to r {i}")
+    got = [c.recv() for _ in range(7)]
+    other.settle()
+    c.drop()
+    c.sent.append("send late")  # it never left
+    c.back()
+    got += [c.recv() for _ in range(13)]
+    assert got == [str(i) for i in range(20)]
+    assert c.recv() == "late"
+
+
+def test_handlers_see_nothing_of_it(resuming, plain):
+    observer = plain.observer()
+    c = client(resuming)
+    c.send("myid")
+    name = c.recv()
+    for _ in range(3):
+        c.drop()
+        c.back()
+    c.send("myid")
+    assert c.recv() == name
+    c.say(bye=1)
+    assert c.closed() == 1001
+    assert [observer.event(ws=name)["event"] for _ in range(2)] == ["open", "close"]
+
+
+def test_away_begins_with_1001_and_ends_with_any_other_close(resuming):
+    for code, resumed in ((1001, True), (1000, False), (4000, False), (None, False)):
+        c = client(resuming)
+        c.ws.close(code)
+        assert c.ws.recv_close()[0] == code
+        c.ws.drop()
+        assert c.open(("tova.v1", f"tova.resume.{c.token}.0"))["resumed"] is resumed, code
+
+
+def test_a_broken_protocol_is_no_loss(resuming):
+    c = client(resuming)
+    c.ws.send(b"\x83\x80\0\0\0\0")
+    assert c.closed() == 1002
+    assert c.back()["resumed"] is False
+
+
+def test_back_before_the_loss_was_noticed(resuming, plain):
+    """The socket that is still there is closed with 4409; both go on as one."""
+    c, other = client(resuming), plain.client()
+    c.send("join r\nsend joined")
+    c.recv()
+    c.settled()
+    old = c.ws
+    c.back()
+    other.script("to r here")
+    assert c.recv() == "here"
+    c.ws, new = old, c.ws
+    assert c.closed() == 4409
+    c.ws = new
+    c.send("send goes on")
+    assert c.recv() == "goes on"
+
+
+def test_the_token_before_is_good_until_a_frame_comes(resuming):
+    """A cut behind the 101 must not lose the session."""
+    c = client(resuming)
+    first = c.token
+    c.drop()
+    c.back()
+    second = c.token
+    assert second != first
+    c.drop()
+    c.back(token=first)
+    c.send("send x")
+    assert c.recv() == "x"
+    c.drop()
+    assert c.open(("tova.v1", f"tova.resume.{first}.0"))["resumed"] is False
+    c.ws.drop()
+
+
+def test_tokens_of_others(resuming):
+    c = client(resuming)
+    d = Client(resuming.port, "/other")
+    c.drop()
+    other = Client(resuming.port, "/other")
+    assert other.open(("tova.v1", f"tova.resume.{c.token}.0"))["resumed"] is False
+    assert c.back()["resumed"] is True
+    d.ws.drop()
+
+
+def test_counts_that_lie(resuming, plain):
+    c, other = client(resuming), plain.client()
+    c.send("join r\nsend joined")
+    c.recv()
+    other.script("to r one", "to r two")
+    c.recv(), c.recv()
+    c.confirm()
+    c.settled()
+    c.drop()
+    token = c.token
+    liar = connect("127.0.0.1", resuming.port, "/probe", subprotocols=["tova.v1", f"tova.resume.{token}.9"])
+    assert liar.recv_close()[0] == 1002
+    d = client(resuming)
+    assert d.open(("tova.v1", f"tova.resume.{token}.2"))["resumed"] is False  # less than it has confirmed
+    assert c.back()["resumed"] is True
+
+
+def test_closed_while_away(resuming, plain):
+    """Whoever comes back in time is given the code, never a silent new session."""
+    c, other = client(resuming), plain.client()
+    c.send("myid")
+    name = c.recv()
+    c.settled()
+    c.drop()
+    other.script(f"close_of {name} 4321 banned", "send done")
+    assert other.recv_text() == "done"
+    again = connect("127.0.0.1", resuming.port, "/probe", subprotocols=["tova.v1", f"tova.resume.{c.token}.1"])
+    assert again.recv_close()[0] == 4321
+
+
+def test_time_is_up():
+    with host_with("--resume", "1s") as host:
+        probe = Probe(host)
+        observer = probe.observer()
+        c = client(host)
+        c.send("join r\nmyid")
+        name = c.recv()
+        c.drop()
+        assert observer.event("close", name)["code"] == 1006
+        assert c.open(("tova.v1", f"tova.resume.{c.token}.1"))["resumed"] is False
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_what_is_kept_is_bounded_and_the_loss_is_told(threads):
+    with host_with("--resume", "30s", "--resume-messages", "10", threads=threads) as host:
+        probe = Probe(host)
+        c, other = client(host), probe.client()
+        c.send("join r\nsend joined")
+        c.recv()
+        c.settled()
+        c.drop()
+        for i in range(25):
+            other.script(f"to r {i}")
+        other.settle()
+        c.back()
+        assert [c.recv() for _ in range(10)] == [str(i) for i in range(15, 25)]
+        assert {"lost": 15, "next": 17} in c.said
+
+
+def test_bytes_that_are_kept_are_bounded():
+    with host_with("--resume", "30s", "--resume-queue", "64k") as host:
+        probe = Probe(host)
+        c, other = client(host), probe.client()
+        c.send("join r\nsend joined")
+        c.recv()
+        c.settled()
+        c.drop()
+        for i in range(20):
+            other.script(f"to r {i:02}" + "x" * 10000)
+        other.settle()
+        c.back()
+        first = int(c.recv()[:2])
+        assert 13 <= first <= 15 and c.said[0]["lost"] == first
+        for i in range(first + 1, 20):
+            assert int(c.recv()[:2]) == i
+
+
+def test_a_client_that_never_confirms_is_bounded():
+    """The oldest written are forgotten; it stays connected, and a return that needs them is told."""
+    with host_with("--resume", "30s", "--resume-messages", "5") as host:
+        c = client(host)
+        for i in range(50):
+            c.send(f"send {i}")
+            assert c.recv() == str(i)
+        c.settled()
+        c.received = 10
+        c.drop()
+        c.back()
+        assert [c.recv() for _ in range(5)] == [str(i) for i in range(45, 50)]
+        assert {"lost": 35, "next": 46} in c.said
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("policy", ["drop-oldest", "conflate"])
+def test_what_is_given_up_is_told_in_its_place(policy, threads):
+    with host_with("--resume", "30s", "--slow-policy", policy, "--max-queue", "64k", threads=threads) as host:
+        probe = Probe(host)
+        c, other = client(host, receive_buffer=4096), probe.client()
+        c.send("join r\nsend joined")
+        c.recv()
+        c.settled()
+        n = 3000
+        for i in range(0, n, 50):
+            lines = [f"key k{k % 3}\nto r {k:05}{'x' * 2000}" for k in range(i, i + 50)]
+            other.script(*lines)
+        other.settle()
+        got = [int(c.recv()[:5])]
+        while got[-1] < n - 1:
+            got.append(int(c.recv()[:5]))
+        lost = sum(s.get("lost", 0) for s in c.said)
+        assert got == sorted(set(got)) and lost + len(got) == n and lost > 0
+        assert c.received == n + 1
+
+
+def test_a_slow_reader_is_closed_by_the_policy():
+    with host_with("--resume", "30s", "--max-queue", "64k") as host:
+        probe = Probe(host)
+        c, other = client(host, receive_buffer=4096), probe.client()
+        c.send("join r\nsend joined")
+        c.recv()
+        for _ in range(100):
+            other.script("to r " + "x" * 6000)
+        other.settle()
+        assert host.wait_log(lambda line: "reads too slowly" in line.get("message", ""))
+
+
+def test_who_does_not_read_its_answers_is_not_read_from():
+    with host_with("--resume", "30s", "--max-queue", "64k") as host:
+        c = client(host, receive_buffer=4096)
+        n = 600
+        for _ in range(n):
+            c.send("huge 20000")
+        for _ in range(n):
+            assert len(c.recv()) == 20000
+        assert not c.said
+
+
+# --- limits and refusals ------------------------------------------------------------------------------------------------------
+
+def test_refusals_are_told_in_a_way_that_browsers_see(tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+    with host_with("--resume", "30s", "--jwt-key", f"/probe={key}", "--max-per-address", "2") as host:
+        ws = connect("127.0.0.1", host.port, "/probe", subprotocols=["tova.v1"])
+        assert json.loads(ws.recv_text()[1:]) == {"refused": 401, "retry_ms": 0}
+        assert ws.recv_close()[0] == 4401
+        assert refused("127.0.0.1", host.port, "/probe").status == 401
+        shows = [("Authorization", "Bearer " + hs256(claims()))]
+        kept = [Client(host.port, "/probe", headers=shows) for _ in range(2)]
+        ws = connect("127.0.0.1", host.port, "/probe", subprotocols=["tova.v1"], headers=shows)
+        told = json.loads(ws.recv_text()[1:])
+        assert told["refused"] == 429 and told["retry_ms"] >= 1000
+        assert ws.recv_close()[0] == 4429
+        del kept
+
+
+def test_handlers_refusals(resuming):
+    ws = connect("127.0.0.1", resuming.port, "/probe?refuse=403", subprotocols=["tova.v1"])
+    assert json.loads(ws.recv_text()[1:]) == {"refused": 403, "retry_ms": 0}
+    assert ws.recv_close()[0] == 4403
+    assert refused("127.0.0.1", resuming.port, "/probe?refuse=404", [("Sec-WebSocket-Protocol", "tova.v1")]).status in (400, 404, 426)
+
+
+def test_tokens_of_upgrades(tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+
+    def shows(**more):
+        return [("Authorization", "Bearer " + hs256(claims(**more)))]
+
+    with host_with("--resume", "30s", "--jwt-key", f"/probe={key}") as host:
+        c = Client(host.port, "/probe", headers=shows())
+        c.drop()
+        ws = connect(*c.where, headers=shows(exp=int(time.time()) - 10), subprotocols=["tova.v1", f"tova.resume.{c.token}.0"])
+        assert json.loads(ws.recv_text()[1:])["refused"] == 401 and ws.recv_close()[0] == 4401
+        eve = Client(host.port, "/probe", headers=shows(sub="eve"))
+        assert eve.open(("tova.v1", f"tova.resume.{c.token}.0"))["resumed"] is False
+        assert c.back()["resumed"] is True
+
+        c.say(token=hs256(claims(exp=int(time.time()) + 7200)))
+        c.until(lambda c: any(s.get("token") == "ok" for s in c.said))
+        assert 7_000_000 < c.said[-1]["expires_ms"] <= 7_215_000
+        c.say(token=hs256(claims(sub="eve")))
+        assert c.closed() == 4401
+
+
+def test_a_fresh_token_keeps_a_connection(tmp_path):
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+    with host_with("--resume", "30s", "--jwt-key", f"/probe={key}") as host:
+        shows = [("Authorization", "Bearer " + hs256(claims(exp=int(time.time()) - 7)))]
+        c = Client(host.port, "/probe", headers=shows)
+        d = Client(host.port, "/probe", headers=shows)
+        c.say(token=hs256(claims()))
+        assert d.closed() == 1008
+        c.send("send still here")
+        assert c.recv() == "still here"
+
+
+def test_rates_count_once():
+    """One too many is counted as received, and settled as failed; what is sent again after a return does not count again."""
+    with host_with("--resume", "30s", "--rate-limit", "5/1h") as host:
+        c = client(host)
+        for i in range(8):
+            c.send(f"send {i}")
+        assert [c.recv() for _ in range(5)] == ["0", "1", "2", "3", "4"]
+        c.settled()
+        assert c.failed == [6, 7, 8]
+        c.drop()
+        assert c.back()["got"] == 8
+
+
+@pytest.mark.skipif(WRAPPED, reason="limits of descriptors are those of another program")
+def test_away_sessions_count_as_connections():
+    with host_with("--resume", "60s", "--max-connections", "5") as host:
+        away = [client(host) for _ in range(4)]
+        for c in away:
+            c.drop()
+        wait_until(lambda: stat(host, "away") == 4, "they are away")
+        there = [client(host) for _ in range(3)]
+        wait_until(lambda: stat(host, "away") == 2, "the longest away have ended")
+        assert away[0].back()["resumed"] is False
+        del there
+
+
+# --- the host ends ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_a_drain_says_1012(threads):
+    with host_with("--resume", "30s", threads=threads) as host:
+        c, away = client(host), client(host)
+        ws = connect("127.0.0.1", host.port, "/probe")
+        away.drop()
+        host.signal(15)
+        assert c.closed() == 1012
+        assert ws.recv_close()[0] == 1001
+        c.ws.drop()
+        ws.drop()
+        assert host.wait_exit() == 0
