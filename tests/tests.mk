@@ -1,5 +1,9 @@
-# What the tests' folders share. Each brings a NAME.mk, which adds its targets to CHECKS.
-PYTEST = TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider
+# What the tests' folders share. Each brings a NAME.mk, which adds its targets to CHECKS. README.md beside this file tells about them.
+
+# pytest, where xdist is there in several processes beside each other: most tests wait most of the time. TEST_JOBS=1: one after the other.
+TEST_JOBS   ?= $(shell n=$$(nproc); echo $$((n < 8 ? 2 * n : 16)))
+PYTEST       = TOVA_BUILD=$(BUILD) $(PYTHON) -B -m pytest -q -p no:cacheprovider $(PYTEST_JOBS)
+PYTEST_JOBS  = $(if $(filter-out 1,$(TEST_JOBS)),$(shell $(PYTHON) -c 'import xdist' 2>/dev/null && echo --numprocesses=$(TEST_JOBS)))
 
 # A report of a sanitizer fails the test whose host wrote it. The suppressions say why they are there.
 export LSAN_OPTIONS ?= suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0
@@ -7,13 +11,16 @@ export UBSAN_OPTIONS ?= print_stacktrace=1
 
 include $(wildcard tests/*/*.mk)
 
-# The order in which they run: fast ones first, whole stories last, so that the output ends with pytest's closing line.
-CHECKS_FIRST := check-layers check-unit check-valgrind check-fuzz-seeds
-CHECKS_LAST  := check-protocol check-protocol-valgrind check-install check-e2e
-CHECKS_ORDER := $(filter $(CHECKS),$(CHECKS_FIRST)) $(filter-out $(CHECKS_FIRST) $(CHECKS_LAST),$(CHECKS)) \
-	$(filter $(CHECKS),$(CHECKS_LAST))
+# What is not pytest's runs beside each other, each with its output in one piece; pytest's families follow, the longest last, so that the
+# output ends with pytest's closing line.
+CHECKS_BESIDE := check-layers check-unit check-valgrind check-fuzz-seeds check-instructions check-sdk-node
+CHECKS_LAST   := check-protocol check-protocol-valgrind check-install check-e2e
 # For runs that have no use for some of them.
 CHECKS_LEFT_OUT ?=
+CHECKS_NOW     = $(filter-out $(CHECKS_LEFT_OUT),$(CHECKS))
+CHECKS_BY_TURN = $(filter-out $(CHECKS_BESIDE) $(CHECKS_LAST),$(CHECKS_NOW)) $(filter $(CHECKS_NOW),$(CHECKS_LAST))
+# Which have passed. None keeps the others from running.
+CHECKED       := $(BUILD)/checked
 
 # For the inner loop, in under three minutes: pure code, and the protocol with handlers in the host.
 CHECKS_QUICK := check-layers check-unit check-fuzz-seeds check-instructions
@@ -26,10 +33,15 @@ check-quick:
 
 check: | $(filter deps test-deps,$(MAKECMDGOALS))
 	+@$(again) all
-	+@for c in $(filter-out $(CHECKS_LEFT_OUT),$(CHECKS_ORDER)); do \
-		echo "== $$c"; \
-		$(again) $$c || { echo "$$c failed" >&2; exit 1; }; \
-	done
+	+@rm -f $(CHECKED); \
+	$(again) -k --output-sync=target $(addprefix passed-,$(filter $(CHECKS_NOW),$(CHECKS_BESIDE))); \
+	for c in $(CHECKS_BY_TURN); do echo "== $$c"; $(again) passed-$$c; done; \
+	failed=$$(for c in $(CHECKS_NOW); do grep -qsx $$c $(CHECKED) || echo " $$c"; done); \
+	[ -z "$$failed" ] || { echo "failed:" $$failed >&2; exit 1; }
+
+.PHONY: $(CHECKS:%=passed-%)
+$(CHECKS:%=passed-%): passed-%: %
+	@echo $* >>$(CHECKED)
 
 # The whole suite again with every program instrumented, and more patience, since it is slower.
 asan:

@@ -2,14 +2,13 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 
 import pytest
 
 from example_workers import INTERPRETERS, command
-from tova_host import IMPATIENT, PATIENCE, ROOT, Host, wait_until
+from tova_host import IMPATIENT, PATIENCE, ROOT, Host, free_port, wait_until
 from wsclient import connect, refused
 
 STORIES = "tests/e2e/stories/stories"
@@ -320,12 +319,6 @@ def attached(kind):
     workers = Attached(kind)
     yield workers
     workers.end()
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture(params=["ipc", "tcp"])

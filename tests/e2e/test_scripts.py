@@ -14,7 +14,7 @@ import pytest
 
 from control import ctl, stats
 from probe import WRAPPED
-from tova_host import BUILD, IMPATIENT, Host, gone, wait_until
+from tova_host import BUILD, IMPATIENT, Host, free_port, gone, wait_until
 from wsclient import BINARY, TEXT, Closed, connect, frame, refused
 
 CHAT = r"""echo 'join lobby' >&3; echo "broadcast_to_others lobby $1 has come" >&3; while read -r line; do echo "broadcast_to lobby $1: $line" >&3; done"""
@@ -756,7 +756,7 @@ def test_a_killed_host_takes_its_scripts_along():
 def test_what_scripts_have_started_dies_with_a_killed_host():
     with script("sh -c 'trap \"\" TERM HUP; echo $$; while :; do sleep 1000; done' & while :; do sleep 1000; done") as host:
         clients = [client(host) for _ in range(3)]
-        pids = [int(ws.recv_text()) for ws in clients] + host.children + [host.guard]
+        pids = [int(ws.recv_text()) for ws in clients] + host.children + [wait_until(lambda: host.guard, "its guard")]
         host.kill()
         for pid in pids:
             wait_until(lambda: gone(pid), "it is gone")
@@ -855,9 +855,7 @@ class Websocketd:
     """Debian's websocketd with the same command."""
 
     def __init__(self, *command, args=()):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.process = subprocess.Popen(["websocketd", "--address=127.0.0.1", f"--port={self.port}", "--loglevel=fatal", *args, *command],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 

@@ -5,8 +5,8 @@ import pytest
 
 import example_workers
 from sdk_stories import *  # noqa: F401,F403
-from sdk_stories import Client, certificate, free_port
-from tova_host import BUILD, IMPATIENT, PATIENCE, Host
+from sdk_stories import Client, certificate
+from tova_host import BUILD, IMPATIENT, PATIENCE, Host, free_port
 
 # A program, which takes no file's name.
 example_workers.INTERPRETERS["c"] = (str(BUILD / "tests/e2e/stories"), "c")

@@ -318,7 +318,7 @@ def test_what_children_have_started_dies_with_the_host(tmp_path):
     with Supervised(tmp_path, None, "--workers", 2, command=command) as s:
         wait_until(lambda: s.count("grandchild") == 2, "both are there")
         pids = [int(line["message"].split()[1]) for line in s.host.lines if line.get("message", "").startswith("grandchild ")]
-        pids += s.host.children + [s.host.guard]
+        pids += s.host.children + [wait_until(lambda: s.host.guard, "its guard")]
         s.host.kill()
         for pid in pids:
             wait_until(lambda: gone(pid), "it is gone")
@@ -327,7 +327,8 @@ def test_what_children_have_started_dies_with_the_host(tmp_path):
 def test_a_guard_that_was_killed_is_replaced(tmp_path):
     with Supervised(tmp_path, None, command="sh -c 'echo grandchild $$; sleep 1000; :' & sleep 1000; :") as s:
         s.said("grandchild")
-        first, grandchild = s.host.guard, int(next(line for line in s.host.lines if line.get("message", "").startswith("grandchild "))["message"].split()[1])
+        first = wait_until(lambda: s.host.guard, "a guard")
+        grandchild = int(next(line for line in s.host.lines if line.get("message", "").startswith("grandchild "))["message"].split()[1])
         os.kill(first, signal.SIGKILL)
         s.said("the guard of child processes was killed")
         os.kill(s.host.children[0], signal.SIGKILL)  # the worker that follows brings another

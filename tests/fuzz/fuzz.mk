@@ -12,6 +12,7 @@ $(BUILD)/tests/fuzz/replay_%: tests/fuzz/fuzz_%.c tests/fuzz/replay.c $(HOST_A) 
 
 .PHONY: check-fuzz-seeds fuzz
 check-fuzz-seeds: $(FUZZ_REPLAY)
+	@echo '== $@'
 	@for t in $(FUZZ_NAMES); do $(BUILD)/tests/fuzz/replay_$$t tests/fuzz/seeds/$$t/* || exit 1; done
 CHECKS += check-fuzz-seeds
 

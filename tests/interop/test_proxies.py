@@ -1,14 +1,13 @@
 """nginx and HAProxy in front, as the README says to set them up."""
 import json
 import re
-import socket
 import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tova_host import BUILD, ROOT, Host, wait_until
+from tova_host import BUILD, ROOT, Host, free_port, wait_until
 from wsclient import PING, PONG, WebSocket, connect, refused
 
 SOURCE = "127.0.0.77"
@@ -21,12 +20,6 @@ def example(language):
 def replaced(text, old, new):
     assert old in text, f"{old!r} is not in {text}"
     return text.replace(old, new)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @pytest.fixture

@@ -8,12 +8,14 @@ Leaving the block stops the host with TERM and demands what every healthy host o
 nothing on its standard error that is not a log line (a sanitizer's report, an assertion). A test that provokes errors
 names them: host.expect(predicate).
 """
+import contextlib
 import json
 import os
 import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -29,6 +31,8 @@ OPTIONS = os.environ.get("TOVA_HOST_OPTIONS", "").split()
 PATIENCE = float(os.environ.get("TOVA_PATIENCE", "30"))
 # What the children of a tested host need of its environment: where the libraries are, and how sanitizers are to report.
 PASSED = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "CURED")
+# How much of its log waits for a test that has no processor just now; the host leaves out what finds no room.
+PIPE = 1 << 20
 # Clients of a test that is over do not answer the stopping host's close frame; it need not wait long for them.
 IMPATIENT = ("--close-timeout", "100ms")
 
@@ -62,6 +66,24 @@ def gone(pid):
         return True
 
 
+def hold_port(host="127.0.0.1", port=0):
+    """A socket that is bound and never listens: as long as it is open the kernel gives its port to nobody who asks for any (a test
+    beside this one, say), while who names it, with SO_REUSEADDR as servers do, gets it."""
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, port))
+    return held
+
+
+_held = []
+
+
+def free_port():
+    """For a server that has to be told a port. It stays free until the end of this process, or until somebody listens there."""
+    _held.append(hold_port())
+    return _held[-1].getsockname()[1]
+
+
 class Log:
     """What a process writes, taken apart while it runs."""
 
@@ -79,7 +101,7 @@ class Log:
     def lines(self):
         """A copy, with what was written before this call: who has seen an effect of the process sees the line before it too."""
         with self._changed:
-            self._take(1 << 20)  # more than a pipe holds
+            self._take(2 * PIPE)  # more than it holds
             return list(self._lines)
 
     def join(self, seconds):
@@ -140,6 +162,7 @@ class Host:
         self._expected = []
         self._changed = threading.Condition()
         self._runtime = None
+        self._held = []  # the ports it had, until it is started again
 
     # --- starting ---------------------------------------------------------------------------------------------------------
 
@@ -162,7 +185,7 @@ class Host:
         try:
             self.process = subprocess.Popen(
                 command + OPTIONS + self.args, cwd=self.cwd, env=env, preexec_fn=self.limits,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pipesize=PIPE)
         except Exception:
             shutil.rmtree(self._runtime, ignore_errors=True)
             raise
@@ -184,6 +207,7 @@ class Host:
             raise AssertionError(f"the host ended with {code} instead of listening\n{self.log_text()}")
         # A later start() shall find the clients of this run again.
         self.listen = [bound if asked.endswith(":0") else asked for asked, bound in zip(self.listen, self.listening)]
+        self._held.clear()
 
     @property
     def listening(self):
@@ -340,7 +364,17 @@ class Host:
         # A child that outlives the host may hold the pipe open: what is there has been read, its end need not come.
         self._log.join(2)
         self.process = None
+        self._hold_ports()
         shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _hold_ports(self):
+        """Those of its TCP listeners: its clients, and workers that dial, shall meet nobody else there before it is back."""
+        urls = [line["url"] for line in self.lines if line.get("message") == "workers may attach"]
+        for address in self.listening + urls:
+            match = re.fullmatch(r"(?:(?:tls\+)?tcp://)?\[?([0-9a-f.:]+?)\]?:(\d+)", address)
+            if match:
+                with contextlib.suppress(OSError):  # a child that outlives it may still have it
+                    self._held.append(hold_port(match.group(1), int(match.group(2))))
 
     def __enter__(self):
         return self.start() if self.process is None else self

@@ -13,6 +13,7 @@ CPPCHECK := cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,porta
 CHECKS += check-layers
 .PHONY: lint lint-deps check-layers lint-format lint-tidy lint-cppcheck lint-python lint-shell format
 check-layers:
+	@echo '== $@'
 	@$(PYTHON) -B tests/lint/layers.py
 
 lint: check-layers lint-format lint-tidy lint-cppcheck lint-python lint-shell

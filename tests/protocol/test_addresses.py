@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from probe import WRAPPED, Host
-from tova_host import wait_until
+from tova_host import free_port, wait_until
 from wsclient import Http, WebSocket, connect, http_get, refused, request_bytes, upgrade_headers
 
 FOR = "X-Forwarded-For"
@@ -256,9 +256,7 @@ def test_the_unspecified_address_takes_ipv4_too(threads):
 
 def test_an_ipv4_address_of_the_same_port_is_a_listener_of_its_own():
     for listen in (["[::]:{}", "0.0.0.0:{}"], ["0.0.0.0:{}", "[::]:{}"], ["[::]:{}", "127.0.0.1:{}"]):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         with Host("--plugin", "echo", listen=[one.format(port) for one in listen]):
             connect("::1", port).end()
             connect("127.0.0.1", port).end()

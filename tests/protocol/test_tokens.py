@@ -35,7 +35,7 @@ def host(keys):
     with Host("--threads", "2", "--log-level", "debug", *[a for name in ("hs", "rs", "es", "all", "for", "open") for a in ("-p", f"/{name}={probe}")],
               "--jwt-key", f"{at}/secret", "--jwt-key", f"/rs={at}/rsa.pem", "--jwt-key", f"/es={at}/ec.pem",
               "--jwt-key", f"/all={at}/all.pem", "--jwt-key", "/open=", "--jwt-from", EVERYWHERE, "--jwt-from", "/rs=header",
-              "--jwt-audience", "/for=chat, web", "--jwt-issuer", "/for=https://id.example,other", "--jwt-leeway", "5s") as host:
+              "--jwt-audience", "/for=chat, web", "--jwt-issuer", "/for=https://id.example,other", "--jwt-leeway", "60s") as host:
         yield host
 
 
@@ -114,11 +114,11 @@ def nest(depth):
 def cases():
     """By the clock of the moment."""
     return [
-        ({"exp": None}, 401), ({"exp": later(-60)}, 401), ({"exp": later(-2)}, 101), ({"exp": later() + 0.5}, 101), ({"exp": float(later())}, 101),
+        ({"exp": None}, 401), ({"exp": later(-600)}, 401), ({"exp": later(-20)}, 101), ({"exp": later() + 0.5}, 101), ({"exp": float(later())}, 101),
         ({"exp": str(later())}, 401), ({"exp": True}, 401), ({"exp": [later()]}, 401), ({"exp": {}}, 401), ({"exp": -1}, 401), ({"exp": 0}, 401),
         ({"exp": -1e300}, 401), ({"exp": 1e300}, 401), ({"exp": 2**53 - 1}, 101), ({"exp": 2**53}, 401), ({"exp": 2**63}, 401), ({"exp": 2**64}, 401),
-        ({"nbf": later(-60)}, 101), ({"nbf": later(2)}, 101), ({"nbf": later(60)}, 401), ({"nbf": "0"}, 401), ({"nbf": -5}, 101), ({"nbf": 1e300}, 401),
-        ({"iat": later(60)}, 101), ({"iat": "x"}, 101), ({"aud": "chat"}, 403), ({"aud": []}, 403), ({"aud": None}, 101), ({"iss": "anybody"}, 101),
+        ({"nbf": later(-600)}, 101), ({"nbf": later(20)}, 101), ({"nbf": later(600)}, 401), ({"nbf": "0"}, 401), ({"nbf": -5}, 101), ({"nbf": 1e300}, 401),
+        ({"iat": later(600)}, 101), ({"iat": "x"}, 101), ({"aud": "chat"}, 403), ({"aud": []}, 403), ({"aud": None}, 101), ({"iss": "anybody"}, 101),
         ({"iss": 5}, 401), ({"sub": 5}, 401), ({"sub": None}, 101), ({"sub": ""}, 101), ({"aud": 5}, 401), ({"aud": ["chat", 5]}, 401), ({"aud": {}}, 401)]
 
 
@@ -131,12 +131,16 @@ def test_claims(host, i):
         assert judge(host, hs256(claims(**said))) == status
 
 
-@pytest.mark.parametrize("text, status", [
+AS_TEXT = [
     ('{"exp":%d,"exp":%d}' % (later(), later()), 401), ('{"exp":%d,"exp":1}' % later(), 401), ('{"exp":1,"exp":%d}' % later(), 401),
     ('{"exp":%d,"\\u0065xp":1}' % later(), 401), ('{"exp":%d,"x":{"a":1,"a":2}}' % later(), 401), ("[]", 401), ("1", 401), ("null", 401),
     ('{"exp":%d} {}' % later(), 401), ('{"exp":1e400}', 401), ('{"exp":%d, "x":"\\ud800"}' % later(), 401), (nest(15), 101), (nest(16), 401),
-    (nest(1000), 401), ('{"exp":NaN}', 401), ('{"exp":%d,"x":"' % later() + "a" * 5000 + '"}', 101)])
-def test_claims_as_text(host, text, status):
+    (nest(1000), 401), ('{"exp":NaN}', 401), ('{"exp":%d,"x":"' % later() + "a" * 5000 + '"}', 101)]
+
+
+@pytest.mark.parametrize("i", range(len(AS_TEXT)))
+def test_claims_as_text(host, i):
+    text, status = AS_TEXT[i]
     assert judge(host, hs256(text)) == status
 
 
@@ -262,7 +266,7 @@ def test_elsewhere_is_nowhere(host, keys):
 def test_what_a_refusal_says(host):
     refused = answer(host)
     assert refused.status == 401 and refused.get("WWW-Authenticate") == 'Bearer realm="tova"' and refused.get("Connection") == "close"
-    refused = answer(host, bearer(hs256(claims(exp=later(-60), sub="eve"))))
+    refused = answer(host, bearer(hs256(claims(exp=later(-600), sub="eve"))))
     assert refused.get("WWW-Authenticate") == 'Bearer realm="tova", error="invalid_token", error_description="the token has expired"'
     assert answer(host, bearer(hs256(claims(aud="x")))).get("WWW-Authenticate") is None
     assert answer(host, target="/nowhere").status == 404

@@ -28,22 +28,24 @@ $(BUILD)/tests/unit/test_tls: UNIT_WRAP := -Wl,--wrap=clock_gettime,--wrap=X509_
 $(BUILD)/tests/unit/test_alloc $(BUILD)/tests/unit/test_memory: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
 
+# Each run of a program is a target of its own, so that make runs them beside each other, and says what it has to say at its end.
+UNIT_RUN := $(UNIT_BIN:%=%.run)
 # What sends: once more with all output by io_uring.
-UNIT_URING := $(patsubst %,$(BUILD)/tests/unit/test_%,hub pause settle delivery timer memory)
-.PHONY: check-unit check-valgrind
-check-unit: $(UNIT_BIN)
-	@for t in $^; do CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
-	@for t in $(filter $(UNIT_URING),$^); do TOVA_URING=1 CK_DEFAULT_TIMEOUT=120 $$t || exit 1; done
-
+UNIT_URING := $(patsubst %,$(BUILD)/tests/unit/test_%.uring,hub pause settle delivery timer memory)
 # Not the one that sends by the hundred thousand to count allocations, nor the one that repeats a conversation for each allocation that
 # may fail: under valgrind they take many minutes. make asan watches them for the same faults.
-# Each is a target of its own, so that make runs them beside each other, and says what it has to say at its end.
 UNIT_VALGRIND := $(patsubst %,%.valgrind,$(filter-out %/test_alloc %/test_memory,$(UNIT_BIN)))
-.PHONY: $(UNIT_VALGRIND)
-$(UNIT_VALGRIND): %.valgrind: %
-	@said=$$(CK_FORK=no valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite,indirect \
-		--errors-for-leak-kinds=definite,indirect $< 2>&1); code=$$?; echo "$$said"; exit $$code
+UNIT_LEAKS := --leak-check=full --show-leak-kinds=definite,indirect --errors-for-leak-kinds=definite,indirect
 
+.PHONY: check-unit check-valgrind $(UNIT_RUN) $(UNIT_URING) $(UNIT_VALGRIND)
+$(UNIT_RUN): %.run: %
+	@said=$$(CK_DEFAULT_TIMEOUT=120 $< 2>&1); code=$$?; echo "$$said"; exit $$code
+$(UNIT_URING): %.uring: %
+	@said=$$(TOVA_URING=1 CK_DEFAULT_TIMEOUT=120 $< 2>&1); code=$$?; echo "$$said"; exit $$code
+$(UNIT_VALGRIND): %.valgrind: %
+	@said=$$(CK_FORK=no valgrind -q --error-exitcode=1 $(UNIT_LEAKS) $< 2>&1); code=$$?; echo "$$said"; exit $$code
+
+check-unit: $(UNIT_RUN) $(UNIT_URING)
 check-valgrind: $(UNIT_VALGRIND)
 
 CHECKS += check-unit
