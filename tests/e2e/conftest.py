@@ -33,13 +33,6 @@ def hub(tmp_path):
 
 
 @pytest.fixture
-def impatient(tmp_path):
-    """Of a worker that holds an event for longer than 300 ms."""
-    with Hub(tmp_path, "--handler-timeout", "300ms") as running:
-        yield running
-
-
-@pytest.fixture
 def host():
     """Both examples, as the README starts them."""
     with Host("--static", "examples", *plugin("/chat", "chat"), *plugin("/dashboard", "dashboard")) as running:

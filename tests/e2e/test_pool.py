@@ -16,6 +16,7 @@ from control import workers
 from crowd import Crowd
 from fake_host import FakeHost
 from hub import Hub, send
+from patience import unhurried
 from raw_worker import RawWorker
 from supervised import PYTHONPATH, Supervised
 from tova_host import PATIENCE, ROOT, gone, wait_until
@@ -300,9 +301,10 @@ def patiently():
 # --- an event that hangs ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_hung_event_goes_to_another_while_its_worker_settles_others(tmp_path):
+@unhurried
+def test_a_hung_event_goes_to_another_while_its_worker_settles_others(tmp_path, ms):
     """Its clock is its own. The worker finishes what it has, and takes nothing more."""
-    with Hub(tmp_path, "--handler-timeout", "2s") as hub, hub.worker(events=["message"]) as first:
+    with Hub(tmp_path, "--handler-timeout", ms(2000)) as hub, hub.worker(events=["message"]) as first:
         hung, *quick = hub.client(), hub.client(), hub.client()
         hung.send_text("hang")
         event = first.expect("message", data="hang")
@@ -335,14 +337,15 @@ def test_a_hung_event_goes_to_another_while_its_worker_settles_others(tmp_path):
             assert len(workers(hub.control)) == 1
 
 
-def test_a_hung_event_of_an_async_handler(tmp_path):
+@unhurried
+def test_a_hung_event_of_an_async_handler(tmp_path, ms):
     body = """
 import asyncio
 async def on_message(ws, message):
     if message == "hang" and current_event().attempt == 1: await asyncio.sleep(1000)
     ws.send(f"{message} {current_event().attempt}")
 """
-    with Supervised(tmp_path, body, "--handler-timeout", "1s") as s:
+    with Supervised(tmp_path, body, "--handler-timeout", ms(1000)) as s:
         s.ready()
         pid, = s.host.children
         hung, quick = s.client(), s.client()
@@ -359,16 +362,17 @@ async def on_message(ws, message):
         hung.end(), quick.end()
 
 
-def test_the_clock_of_an_event_begins_when_its_worker_can_begin_it(tmp_path):
+@unhurried
+def test_the_clock_of_an_event_begins_when_its_worker_can_begin_it(tmp_path, ms):
     """A worker that handles one event after the other is not late with the last because it had the first."""
-    with Hub(tmp_path, "--handler-timeout", "1s") as hub, hub.worker(events=["message"]) as worker:
+    with Hub(tmp_path, "--handler-timeout", ms(1000)) as hub, hub.worker(events=["message"]) as worker:
         clients = [hub.client() for _ in range(6)]
         for i, ws in enumerate(clients):
             ws.send_text(str(i))
         events = [worker.expect("message") for _ in clients]
         for event in events:
             begun = hub.stat("uptime_ms")
-            wait_until(lambda: hub.stat("uptime_ms") > begun + 300, "a third of its time has passed")
+            wait_until(lambda: hub.stat("uptime_ms") > begun + 300 * ms.times, "a third of its time has passed")
             worker.ack(event, send("done"))
         assert [ws.recv_text() for ws in clients] == ["done"] * len(clients)
         assert hub.stat("redelivered") == 0

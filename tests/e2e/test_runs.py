@@ -8,6 +8,7 @@ import pytest
 from control import workers
 from crowd import Crowd
 from hub import Hub, opened, send
+from patience import unhurried
 from raw_worker import RawWorker
 from tova_host import IMPATIENT, ROOT, Host, wait_until
 from wsclient import BINARY, TEXT, frame
@@ -303,19 +304,20 @@ def test_who_of_a_run_is_to_blame(tmp_path):
             assert [ws.recv_text() for _ in range(3)] == ["a", "c", "set aside"]
 
 
-def test_the_clock_of_a_run_starts_anew_with_each_of_its_events(impatient):
-    hub = impatient
-    with runner(hub) as worker:
-        ws, conn = opened(hub, worker)
-        run = receive_run(worker, ws, "a", "b", "c", "d")
-        for event in run[:3]:
-            time.sleep(0.2)
-            worker.ack(event, send(event["data"]))
-            assert ws.recv_text() == event["data"]
-        hub.worker_log("--handler-timeout")
-    with runner(hub) as worker:
-        worker.ack(expect_alone(worker, data="d", seq=5, attempt=2), send("d"))
-        assert ws.recv_text() == "d"
+@unhurried
+def test_the_clock_of_a_run_starts_anew_with_each_of_its_events(tmp_path, ms):
+    with Hub(tmp_path, "--handler-timeout", ms(300)) as hub:
+        with runner(hub) as worker:
+            ws, conn = opened(hub, worker)
+            run = receive_run(worker, ws, "a", "b", "c", "d")
+            for event in run[:3]:
+                time.sleep(0.2 * ms.times)
+                worker.ack(event, send(event["data"]))
+                assert ws.recv_text() == event["data"]
+            hub.worker_log("--handler-timeout")
+        with runner(hub) as worker:
+            worker.ack(expect_alone(worker, data="d", seq=5, attempt=2), send("d"))
+            assert ws.recv_text() == "d"
 
 
 def test_whoever_leaves_takes_no_more(hub):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from control import ctl, stats
+from patience import unhurried
 from probe import WRAPPED
 from tova_host import BUILD, IMPATIENT, Host, free_port, gone, wait_until
 from wsclient import BINARY, TEXT, Closed, connect, frame, refused
@@ -609,9 +610,10 @@ def test_words_of_one_that_does_not_read(tmp_path):
         listener.end()
 
 
-def test_what_comes_too_late_is_said():
+@unhurried
+def test_what_comes_too_late_is_said(ms):
     with script(LISTENER + "trap 'echo \"broadcast_to r too late\" >&3; echo and this; exit 0' TERM; exec <&-; echo ready; while :; do sleep 0.02; done",
-                "--close-timeout", "200ms") as host:
+                "--close-timeout", ms(200)) as host:
         listener, ws = client(host, "/?listener"), client(host)
         assert [listener.recv_text(), ws.recv_text()] == ["ready", "ready"]
         ws.drop()
@@ -631,9 +633,10 @@ def test_a_stopping_host_gives_its_scripts_time(tmp_path):
         assert (tmp_path / "how").read_text() == "whole\n"
 
 
-def test_a_stopping_host_ends_those_that_do_not_leave(tmp_path):
+@unhurried
+def test_a_stopping_host_ends_those_that_do_not_leave(tmp_path, ms):
     """With TERM, and with KILL who does not mind that."""
-    with script(f"trap 'echo term >>{tmp_path}/how' TERM; echo $$; exec <&-; while :; do sleep 0.02; done", "--close-timeout", "300ms") as host:
+    with script(f"trap 'echo term >>{tmp_path}/how' TERM; echo $$; exec <&-; while :; do sleep 0.02; done", "--close-timeout", ms(300)) as host:
         ws = client(host)
         pid = int(ws.recv_text())
         host.stop()

@@ -14,6 +14,7 @@ import pytest
 
 from control import ctl, ctl_json, stats, workers
 from crowd import Crowd
+from patience import unhurried
 from supervised import PYTHONPATH, Supervised
 from tova_host import BUILD, IMPATIENT, PASSED, Host, gone, wait_until
 from wsclient import connect
@@ -136,14 +137,15 @@ def test_who_does_not_say_hello_is_ended(tmp_path):
         wait_until(lambda: s.host.children and s.host.children != first, "another is started")
 
 
-def test_a_handler_that_hangs_is_killed_and_its_event_given_to_another(tmp_path):
+@unhurried
+def test_a_handler_that_hangs_is_killed_and_its_event_given_to_another(tmp_path, ms):
     body = ECHO + """
 def on_open(ws):
     join(ws, "room")
     ws.send(f"attempt {current_event().attempt}")
     if current_event().attempt == 1: time.sleep(1000)
 """
-    with Supervised(tmp_path, body, "--handler-timeout", "300ms") as s:
+    with Supervised(tmp_path, body, "--handler-timeout", ms(300)) as s:
         ws = s.client()
         assert s.said("--handler-timeout")["worker"] == "worker 1"
         s.died("killed by SIGKILL")
@@ -154,9 +156,10 @@ def on_open(ws):
         ws.end()
 
 
-def test_a_worker_that_is_stopped_is_killed(tmp_path):
+@unhurried
+def test_a_worker_that_is_stopped_is_killed(tmp_path, ms):
     """SIGSTOP, as a debugger or a full machine would do it: whether it goes on later makes no difference."""
-    with Supervised(tmp_path, ECHO, "--handler-timeout", "300ms", "--workers", 2) as s:
+    with Supervised(tmp_path, ECHO, "--handler-timeout", ms(300), "--workers", 2) as s:
         s.ready(2)
         ws = s.client()
         ws.send_text("pid")
@@ -169,7 +172,8 @@ def test_a_worker_that_is_stopped_is_killed(tmp_path):
         ws.end()
 
 
-def test_an_attached_worker_that_wakes_up_late_has_no_effect(tmp_path):
+@unhurried
+def test_an_attached_worker_that_wakes_up_late_has_no_effect(tmp_path, ms):
     """The host can not kill it. What it still acknowledges belongs to a link that is no more; it dials again and goes on."""
     file = tmp_path / "worker.py"
     file.write_text("import sys, time\nfrom tova import *\n"
@@ -189,7 +193,7 @@ def test_an_attached_worker_that_wakes_up_late_has_no_effect(tmp_path):
     def ready(n):
         wait_until(lambda: sum(w["state"] == "ready" for w in workers(control)) == n, f"{n} workers")
 
-    with Host("--attach", url, "--control", control, "--handler-timeout", "300ms", *IMPATIENT) as host:
+    with Host("--attach", url, "--control", control, "--handler-timeout", ms(300), *IMPATIENT) as host:
         first = start("first")
         try:
             ready(1)
@@ -218,7 +222,8 @@ def test_an_attached_worker_that_wakes_up_late_has_no_effect(tmp_path):
             first.wait()
 
 
-def test_a_hang_of_one_event_is_not_laid_to_others(tmp_path):
+@unhurried
+def test_a_hang_of_one_event_is_not_laid_to_others(tmp_path, ms):
     body = """
 def on_message(ws, message):
     if message == "hang": time.sleep(1000)
@@ -226,7 +231,7 @@ def on_message(ws, message):
 def on_error(ws, error):
     ws.send(str(error))
 """
-    with Supervised(tmp_path, body, "--handler-timeout", "300ms", "--max-attempts", 2) as s:
+    with Supervised(tmp_path, body, "--handler-timeout", ms(300), "--max-attempts", 2) as s:
         s.host.expect(lambda line: line.get("kind") == "quarantine")
         clients = [s.client() for _ in range(10)]
         for ws in clients:
@@ -570,9 +575,9 @@ def test_old_workers_finish_what_they_have(tmp_path):
     body = """
 def on_message(ws, message):
     ws.send("began")
-    time.sleep(1)
+    while not os.path.exists("%s"): time.sleep(0.01)
     ws.send(f"{os.getpid()} {current_event().attempt}")
-"""
+""" % (tmp_path / "go")
     with Supervised(tmp_path, body) as s:
         s.ready()
         pid, = s.host.children
@@ -581,6 +586,7 @@ def on_message(ws, message):
         wait_until(lambda: workers(s.control)[0]["under_way"] == 1, "it is at work")
         mark = s.host.reload()
         s.said("new workers serve", mark)
+        (tmp_path / "go").touch()
         assert [ws.recv_text(), ws.recv_text()] == ["began", f"{pid} 1"]
         wait_until(lambda: gone(pid), "it has left")
         assert not s.count("killed by")

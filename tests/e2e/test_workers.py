@@ -8,6 +8,7 @@ import pytest
 
 from control import ctl_json, do, workers
 from hub import Hub, opened, send
+from patience import unhurried
 from raw_worker import HANDSHAKE, RawWorker
 from tova_host import PATIENCE, wait_until
 from wsclient import BINARY, WebSocket, refused, request_bytes, upgrade_headers
@@ -468,9 +469,9 @@ def test_a_bad_deploy_quarantines_two_and_holds_the_rest(tmp_path):
             worker.drop()
 
 
-def test_a_hang_is_redelivered_and_the_late_acknowledgement_is_discarded(impatient):
-    hub = impatient
-    with hub.worker(events=["message"]) as first:
+@unhurried
+def test_a_hang_is_redelivered_and_the_late_acknowledgement_is_discarded(tmp_path, ms):
+    with Hub(tmp_path, "--handler-timeout", ms(300)) as hub, hub.worker(events=["message"]) as first:
         ws = hub.client()
         ws.send_text("a")
         event = first.expect("message")
@@ -490,15 +491,15 @@ def test_a_hang_is_redelivered_and_the_late_acknowledgement_is_discarded(impatie
         second.drop()
 
 
-def test_the_clock_starts_again_at_each_acknowledgement(impatient):
+@unhurried
+def test_the_clock_starts_again_at_each_acknowledgement(tmp_path, ms):
     """A worker that has much to do, but does it, does not hang."""
-    hub = impatient
-    with hub.worker(events=["message"]) as worker:
+    with Hub(tmp_path, "--handler-timeout", ms(300)) as hub, hub.worker(events=["message"]) as worker:
         clients = [hub.client() for _ in range(4)]
         for ws in clients:
             ws.send_text("a")
         for event in [worker.expect("message") for _ in clients]:
-            threading.Event().wait(0.15)  # half of the timeout for each, twice the timeout for all
+            time.sleep(0.15 * ms.times)  # half of the timeout for each, twice the timeout for all
             worker.ack(event, send("b"))
         assert [ws.recv_text() for ws in clients] == ["b"] * 4
         assert [w["state"] for w in workers(hub.control)] == ["ready"]
@@ -694,8 +695,9 @@ def test_answers_to_upgrades(hub, answer, status):
             assert got["answer"].body == b"no" and got["answer"].get("X-A") == "b" and got["answer"].get("Content-Type") == "text/x"
 
 
-def test_an_upgrade_without_an_answer_is_a_503_and_a_nack_a_500(tmp_path):
-    with Hub(tmp_path, "--upgrade-timeout", "200ms") as hub:
+@unhurried
+def test_an_upgrade_without_an_answer_is_a_503_and_a_nack_a_500(tmp_path, ms):
+    with Hub(tmp_path, "--upgrade-timeout", ms(200)) as hub:
         with hub.worker(events=UPGRADE) as worker:
             assert refused("127.0.0.1", hub.host.port).status == 503
             event = worker.expect("upgrade")
@@ -911,9 +913,10 @@ def test_a_close_that_kills_its_worker_is_set_aside(tmp_path):
             other.drop()
 
 
-def test_a_worker_that_reads_nothing(tmp_path):
+@unhurried
+def test_a_worker_that_reads_nothing(tmp_path, ms):
     """Nothing is written for it beside the one message that it could read; others go on, and in time it is cut off."""
-    with Hub(tmp_path, "--handler-timeout", "1s") as hub:
+    with Hub(tmp_path, "--handler-timeout", ms(1000)) as hub:
         with hub.worker(events=["message"]) as deaf:
             clients = [hub.client() for _ in range(40)]
             for ws in clients:

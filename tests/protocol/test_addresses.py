@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from patience import unhurried
 from probe import WRAPPED, Host
 from tova_host import free_port, wait_until
 from wsclient import Http, WebSocket, connect, http_get, refused, request_bytes, upgrade_headers
@@ -204,7 +205,8 @@ def test_as_many_as_the_host_takes():
 
 # --- half-open handshakes ---------------------------------------------------------------------------------------------------------------
 
-def test_ten_thousand_that_never_finish_their_handshake():
+@unhurried
+def test_ten_thousand_that_never_finish_their_handshake(ms):
     """Nobody else is held up by them, they cost little, and the handshake timeout ends each."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     n = 10000 if hard == resource.RLIM_INFINITY or hard > 10500 else hard - 500
@@ -212,7 +214,7 @@ def test_ten_thousand_that_never_finish_their_handshake():
     part = request_bytes("GET", "/", upgrade_headers())[:-30]
     half = []
     try:
-        with Host("--plugin", "echo", "--handshake-timeout", "2s", "--close-timeout", "300ms", "--backlog", "4096") as host:
+        with Host("--plugin", "echo", "--handshake-timeout", ms(2000), "--close-timeout", "300ms", "--backlog", "4096") as host:
             with connect("127.0.0.1", host.port) as other:
                 before, descriptors = host.rss, host.descriptors
                 for i in range(n):

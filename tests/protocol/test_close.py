@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from patience import unhurried
 from probe import KINDS, Host, Probe, kind_args, plugin
 from tova_host import wait_until
 from wsclient import CLOSE, PING, TEXT, close_payload, connect, frame
@@ -98,12 +99,13 @@ def test_a_worker_too_answers_a_half_closed_peer(probe, n):
     ws.expect_eof(reset=False)
 
 
-def test_a_close_does_not_wait_for_ever_for_its_events():
+@unhurried
+def test_a_close_does_not_wait_for_ever_for_its_events(ms):
     """A handler that hangs: the peer's close frame is echoed after --close-timeout all the same."""
     for kind in KINDS:
-        with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "300ms", *kind_args(kind)) as host, Probe(host) as probe:
+        with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", ms(300), *kind_args(kind)) as host, Probe(host) as probe:
             ws = probe.client()
-            ws.script("stall 1500", "send late")
+            ws.script(f"stall {1500 * ms.times}", "send late")
             ws.close(4001)
             while (got := ws.recv_frame()).opcode != CLOSE:
                 assert kind == "plugin" and got.payload == b"late"  # nothing happens in a host whose plugin stalls it

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from certificates import Certificates, tls
+from patience import unhurried
 from probe import KINDS, Host, Probe, ProbeClient, kind_args, plugin
 from tova_host import wait_until
 from wsclient import TEXT, Http, connect, frame, request_bytes
 
 PIECES, SIZE = 60, 100000  # more than sockets hold
-CLOSE_TIMEOUT = "300ms"
+CLOSE_TIMEOUT = 300  # milliseconds
 READ = 128 << 10  # bytes at once, and of window
 
 
@@ -32,8 +33,8 @@ class Slow:
         return getattr(self.sock, name)
 
 
-def slowly(ws, rate=4e6):
-    ws.sock = Slow(ws.sock, rate)
+def slowly(ws, ms, rate=4e6):
+    ws.sock = Slow(ws.sock, rate / ms.times)
     return ws
 
 
@@ -111,22 +112,23 @@ def certs(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("certs")).make("here", "localhost")
 
 
+@unhurried
 @pytest.mark.parametrize("kind, threads, secure", [("plugin", 1, False), ("isolate", 1, False), ("isolate", 3, False), ("plugin", 3, True),
                                                    ("isolate", 1, True)])
-def test_what_was_sent_arrives(kind, threads, secure, certs):
+def test_what_was_sent_arrives(kind, threads, secure, certs, ms):
     if kind not in KINDS:
         pytest.skip("not here")
     wrap = tls(certs.cert("here")) if secure else None
-    args = ["--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, "--threads", str(threads), *kind_args(kind)]
+    args = ["--plugin", f"/probe={plugin('probe')}", "--close-timeout", ms(CLOSE_TIMEOUT), "--threads", str(threads), *kind_args(kind)]
     with Host(*args, *(certs.args("here") if secure else [])) as host:
         def client(**how):
             ws = ProbeClient("127.0.0.1", host.port, wrap=wrap, **how).handshake("/probe")
             assert ws.id
             return ws
 
-        other, last = client(), slowly(client(receive_buffer=READ))
+        other, last = client(), slowly(client(receive_buffer=READ), ms)
         with ThreadPoolExecutor(len(WAYS)) as pool:
-            for way in [pool.submit(way, slowly(client(receive_buffer=READ)), client()) for way in WAYS if way != by_half_close or not secure]:
+            for way in [pool.submit(way, slowly(client(receive_buffer=READ), ms), client()) for way in WAYS if way != by_half_close or not secure]:
                 way.result()
         begin(last)
         host.signal(signal.SIGTERM)
@@ -138,11 +140,12 @@ def test_what_was_sent_arrives(kind, threads, secure, certs):
         assert not [line for line in host.lines if "cut" in str(line.get("message"))]
 
 
+@unhurried
 @pytest.mark.parametrize("threads", [1, 3])
-def test_bytes_that_leave_are_life(threads):
+def test_bytes_that_leave_are_life(threads, ms):
     """A large message takes several times --idle-timeout, and nothing comes back meanwhile."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", "1s", "--threads", str(threads)) as host, Probe(host) as probe:
-        ws = slowly(probe.client(receive_buffer=READ), 2e6)
+    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", ms(1000), "--threads", str(threads)) as host, Probe(host) as probe:
+        ws = slowly(probe.client(receive_buffer=READ), ms, 2e6)
         ws.script(f"huge {PIECES * SIZE}")
         assert len(ws.recv_text()) == PIECES * SIZE
         ws.end()
@@ -150,7 +153,7 @@ def test_bytes_that_leave_are_life(threads):
 
 def test_who_takes_nothing_is_cut():
     """However much waits: the log says how much, and whose. A trickle is not enough."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT) as host:
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", "300ms") as host:
         dead, drip = (ProbeClient("127.0.0.1", host.port, receive_buffer=READ).handshake("/probe") for _ in range(2))
         with connect("127.0.0.1", host.port, "/probe") as other:
             for ws in dead, drip:
@@ -169,12 +172,13 @@ def test_who_takes_nothing_is_cut():
             ws.drop()
 
 
+@unhurried
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plugin"])
-def test_answers_that_take_too_long_are_not_waited_for(kind):
-    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, *kind_args(kind)) as host:
+def test_answers_that_take_too_long_are_not_waited_for(kind, ms):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", ms(CLOSE_TIMEOUT), *kind_args(kind)) as host:
         ws, other = (ProbeClient("127.0.0.1", host.port).handshake("/probe") for _ in range(2))
         who = ws.id
-        ws.script("log 2 begun", "stall 1500", "send late")
+        ws.script("log 2 begun", f"stall {5 * CLOSE_TIMEOUT * ms.times}", "send late")
         host.wait_log(lambda line: line.get("message") == "begun", "the message is being handled")
         host.signal(signal.SIGTERM)
         ws.expect_closed(1001)
@@ -253,11 +257,12 @@ def page(tmp_path_factory):
     return folder
 
 
+@unhurried
 @pytest.mark.parametrize("how", ["close", "half-closed", "pipelined"])
-def test_a_page_arrives_at_who_reads_slowly(how, page):
-    with Host("--static", page, "--handshake-timeout", CLOSE_TIMEOUT, "--close-timeout", CLOSE_TIMEOUT) as host:
+def test_a_page_arrives_at_who_reads_slowly(how, page, ms):
+    with Host("--static", page, "--handshake-timeout", ms(CLOSE_TIMEOUT), "--close-timeout", ms(CLOSE_TIMEOUT)) as host:
         with Http("127.0.0.1", host.port, receive_buffer=READ) as http:
-            slowly(http)
+            slowly(http, ms)
             headers = [("Connection", "close")] if how == "close" else []
             http.send(request_bytes(target="/large.bin", headers=headers) * (2 if how == "pipelined" else 1))
             if how == "half-closed":
@@ -268,15 +273,16 @@ def test_a_page_arrives_at_who_reads_slowly(how, page):
             http.expect_eof(reset=False)
 
 
+@unhurried
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_page_that_is_on_its_way_arrives_though_the_host_stops(page, threads):
+def test_a_page_that_is_on_its_way_arrives_though_the_host_stops(page, threads, ms):
     """As what was sent to a WebSocket does, while the client takes it."""
-    with Host("--static", page, "--close-timeout", CLOSE_TIMEOUT, "--drain", "0", "--threads", threads) as host:
+    with Host("--static", page, "--close-timeout", ms(CLOSE_TIMEOUT), "--drain", "0", "--threads", threads) as host:
         with Http("127.0.0.1", host.port, receive_buffer=READ) as http:
             http.send(request_bytes(target="/large.bin"))
             http.sock.recv(1, socket.MSG_PEEK)
             host.signal(signal.SIGTERM)
-            answer = slowly(http).response()
+            answer = slowly(http, ms).response()
             assert answer.status == 200 and answer.body == (page / "large.bin").read_bytes()
         assert host.wait_exit() == 0
 
@@ -290,12 +296,13 @@ def test_a_refusal_arrives_before_the_rest_of_its_request():
         http.expect_eof(reset=False)
 
 
-def test_a_unix_socket_too(tmp_path):
-    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", CLOSE_TIMEOUT, listen=f"unix:{tmp_path}/s") as host:
+@unhurried
+def test_a_unix_socket_too(tmp_path, ms):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--close-timeout", ms(CLOSE_TIMEOUT), listen=f"unix:{tmp_path}/s") as host:
         slow, dead = (ProbeClient(host.listening[0]).handshake("/probe") for _ in range(2))
         slow.script(flood("close 4000"))
         dead.script(flood("close 4000"))
-        slowly(slow)
+        slowly(slow, ms)
         expect_pieces(slow)
         slow.expect_closed(4000)
         host.wait_log(lambda line: "cut" in line.get("message", ""), "who takes nothing is cut")

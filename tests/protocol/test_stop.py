@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from patience import unhurried
 from probe import KINDS, WRAPPED, Host, Probe, kind_args, plugin
 from raw_worker import RawWorker
+from tova_host import PATIENCE
 from wsclient import CLOSE, Closed, Http, connect, frame, refused, request_bytes, upgrade_headers
 
 
@@ -17,10 +19,11 @@ def drain_line(host):
     return host.wait_log(lambda line: line.get("kind") == "drain", "that it drains")
 
 
+@unhurried
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_everyone_gets_1001(number, kind):
-    with started("--drain", "200ms", *kind_args(kind)) as host:
+def test_everyone_gets_1001(number, kind, ms):
+    with started("--drain", ms(200), *kind_args(kind), close=ms(500)) as host:
         clients = [connect("127.0.0.1", host.port, "/probe") for _ in range(20)]
         for ws in clients:
             ws.send_text("send ready")
@@ -35,8 +38,9 @@ def test_everyone_gets_1001(number, kind):
     assert [line for line in host.lines if "opens 20, closes 20, strange 0" in str(line)]
 
 
-def test_closes_are_paced_and_others_are_served_meanwhile():
-    with started("--drain", "2s") as host:
+@unhurried
+def test_closes_are_paced_and_others_are_served_meanwhile(ms):
+    with started("--drain", ms(2000), close=ms(500)) as host:
         clients = [connect("127.0.0.1", host.port, "/probe") for _ in range(8)]
         host.signal(signal.SIGTERM)
         drain_line(host)
@@ -86,7 +90,7 @@ def test_a_second_signal_ends_at_once():
         host.signal(signal.SIGTERM)
         drain_line(host)
         host.signal(signal.SIGTERM)
-        assert host.wait_exit(20) == 0
+        assert host.wait_exit() == 0
         for ws in clients:
             ws.read_all()
 
@@ -101,7 +105,7 @@ def test_peers_that_do_not_answer_can_not_hold_it_up():
         clients[0].send(frame(1, "unfinished")[:-1])
         clients[1].roundtrip()
         host.signal(signal.SIGTERM)
-        assert host.wait_exit(20) == 0
+        assert host.wait_exit() == 0
         for ws in clients:
             ws.drop()
 
@@ -116,12 +120,12 @@ def test_it_waits_for_close_handshakes():
         ws.send_binary(bytes(200000))  # was on its way, is ignored
         ws.close(1001)
         ws.expect_eof(reset=False)
-        assert host.wait_exit(5) == 0
+        assert host.wait_exit() == 0
 
 
 def test_peers_that_keep_coming_can_not_put_it_off():
     """Clients that connect again and again and never complete a request find it busy at every moment: it ends all the same."""
-    with started("--drain", "0", close="200ms") as host:
+    with started("--drain", "0", "--handshake-timeout", "10m", close="200ms") as host:
         port, waiting = host.port, []
 
         def come():
@@ -132,20 +136,20 @@ def test_peers_that_keep_coming_can_not_put_it_off():
             come()
         connect("127.0.0.1", port, "/probe").end()  # those before are accepted
         host.signal(signal.SIGTERM)
-        deadline = time.monotonic() + 8  # shorter than --handshake-timeout, which would end the first of them
+        deadline = time.monotonic() + PATIENCE
         while host.alive() and time.monotonic() < deadline:
             try:
                 come()
                 time.sleep(0.02)
             except OSError:
                 break
-        assert host.wait_exit(1) == 0
+        assert host.wait_exit() == 0
 
 
 def test_without_connections_it_ends_at_once():
     with started("--drain", "1h") as host:
         host.signal(signal.SIGTERM)
-        assert host.wait_exit(20) == 0
+        assert host.wait_exit() == 0
 
 
 def test_waiting_timers_and_closes_do_not_hold_it_up():
@@ -155,7 +159,7 @@ def test_waiting_timers_and_closes_do_not_hold_it_up():
         a.script("timer t 1 3600000 0", "on close timer u 1 1 1;wake;broadcast x;join r", f"close_of {b_id} 1000 x", "send set")
         assert a.recv_text() == "set"
         host.signal(signal.SIGTERM)
-        assert host.wait_exit(20) == 0
+        assert host.wait_exit() == 0
 
 
 def test_a_reload_while_draining_does_no_harm():

@@ -3,8 +3,9 @@ import json
 import threading
 import time
 
+from patience import unhurried
 from probe import Host, Probe, plugin
-from tova_host import wait_until
+from tova_host import PATIENCE, wait_until
 from wsclient import PING, Http, connect, frame
 
 
@@ -23,7 +24,7 @@ def test_a_handshake_in_drops_is_not_forever():
         with Http("127.0.0.1", host.port) as http:
             started, ended = time.monotonic(), False
             http.sock.settimeout(0.05)
-            while not ended and time.monotonic() - started < 10:
+            while not ended and time.monotonic() - started < PATIENCE:
                 try:
                     http.send(b"G" if time.monotonic() == started else b"E")
                     ended = http.sock.recv(1000) is not None
@@ -34,8 +35,9 @@ def test_a_handshake_in_drops_is_not_forever():
             assert ended
 
 
-def test_a_silent_connection_is_pinged_and_then_ended():
-    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", "1s", "--close-timeout", "300ms") as host, Probe(host) as probe:
+@unhurried
+def test_a_silent_connection_is_pinged_and_then_ended(ms):
+    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", ms(1000), "--close-timeout", ms(300)) as host, Probe(host) as probe:
         silent = probe.client()
         silent_id = silent.id
         with connect("127.0.0.1", host.port, "/probe/observe") as observer:
@@ -52,8 +54,9 @@ def test_a_silent_connection_is_pinged_and_then_ended():
             assert not rest.startswith(b"\x81"), rest
 
 
-def test_who_answers_pings_stays():
-    with Host("--plugin", "echo", "--idle-timeout", "1s") as host, connect("127.0.0.1", host.port) as ws:
+@unhurried
+def test_who_answers_pings_stays(ms):
+    with Host("--plugin", "echo", "--idle-timeout", ms(1000)) as host, connect("127.0.0.1", host.port) as ws:
         for _ in range(3):
             got = ws.recv_frame()
             assert got.opcode == PING
@@ -67,9 +70,10 @@ def test_who_answers_pings_stays():
         assert got.payload == b"still here"
 
 
-def test_who_takes_nothing_of_what_is_sent_is_silent_too():
+@unhurried
+def test_who_takes_nothing_of_what_is_sent_is_silent_too(ms):
     """The host has stopped reading it, so pongs say nothing; who takes a little now and then stays, who takes nothing goes."""
-    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", "1s", "--max-queue", "64k") as host, Probe(host) as probe:
+    with Host("--plugin", f"/probe={plugin('probe')}", "--idle-timeout", ms(1000), "--max-queue", "64k") as host, Probe(host) as probe:
         stuck, slow, observer = probe.client(receive_buffer=4096), probe.client(receive_buffer=4096), probe.observer()
         stuck_id = stuck.id
         slow.script("flood 60 100000")
@@ -80,7 +84,7 @@ def test_who_takes_nothing_of_what_is_sent_is_silent_too():
         listener.start()
         for i in range(60):
             assert slow.recv_text().startswith(f"{i} ")
-            time.sleep(0.05 if listener.is_alive() else 0)
+            time.sleep(0.05 * ms.times if listener.is_alive() else 0)
         slow.settle()
         listener.join()
         assert closed[0] == "received before"
@@ -89,17 +93,18 @@ def test_who_takes_nothing_of_what_is_sent_is_silent_too():
         assert (event["event"], event["code"], event["ws"]) == ("close", 1006, stuck_id)
 
 
-def test_bytes_of_an_unfinished_frame_are_life():
+@unhurried
+def test_bytes_of_an_unfinished_frame_are_life(ms):
     """A large message on a thin line keeps its connection, though no frame completes within the timeout."""
-    with Host("--plugin", "echo", "--idle-timeout", "1s") as host, connect("127.0.0.1", host.port) as ws:
+    with Host("--plugin", "echo", "--idle-timeout", ms(1000)) as host, connect("127.0.0.1", host.port) as ws:
         data = frame(1, "x" * 200)
         started = time.monotonic()
         at = 0
-        while time.monotonic() - started < 2.5:
+        while time.monotonic() - started < 2.5 * ms.times:
             if at < len(data) - 1:
                 ws.send(data[at:at + 1])
                 at += 1
-            time.sleep(0.05)
+            time.sleep(0.05 * ms.times)
         ws.send(data[at:])
         while True:
             got = ws.recv_frame()
@@ -123,8 +128,9 @@ def test_who_is_silent_is_pinged_whatever_the_idle_timeout():
         ws.end()
 
 
-def test_a_kept_alive_http_connection_ends_too():
-    with Host("--plugin", "echo", "--handshake-timeout", "300ms") as host:
+@unhurried
+def test_a_kept_alive_http_connection_ends_too(ms):
+    with Host("--plugin", "echo", "--handshake-timeout", ms(300)) as host:
         with Http("127.0.0.1", host.port) as http:
             http.request("GET", "/")
             rest = http.read_all()

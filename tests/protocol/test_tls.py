@@ -13,6 +13,7 @@ import time
 import pytest
 
 from certificates import Certificates, tls
+from patience import unhurried
 from probe import Host, Probe, opened, plugin
 from tova_host import BUILD, ROOT, wait_until
 from wsclient import Http, Stream, WebSocket, connect, frame, http_get, request_bytes, upgrade_headers
@@ -504,13 +505,14 @@ def test_stopping_says_goodbye(certs, here):
         idle.drop()
 
 
-def test_half_open_handshakes_end_by_time(certs, here):
+@unhurried
+def test_half_open_handshakes_end_by_time(certs, here, ms):
     """Hundreds that say nothing, half of a hello, or nothing behind it; others are served meanwhile."""
     outward = ssl.MemoryBIO()
     with pytest.raises(ssl.SSLWantReadError):
         here.context.wrap_bio(ssl.MemoryBIO(), outward, server_hostname="localhost").do_handshake()
     hello = outward.read()
-    with Host("--plugin", "echo", *certs.args("here"), "--handshake-timeout", "1s") as host:
+    with Host("--plugin", "echo", *certs.args("here"), "--handshake-timeout", ms(1000)) as host:
         descriptors = host.descriptors
         crowd = [Stream("127.0.0.1", host.port) for _ in range(300)]
         for i, stream in enumerate(crowd):

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from patience import unhurried
 from probe import KINDS, Host, kind_args, opened, plugin
 from tokens import SECRET, Keys, b64, claims, hs256, later, openssl, part
 from tova_host import BUILD
@@ -302,11 +303,12 @@ def test_every_callback_knows_whose_connection_it_is(keys, kind):
 
 # --- the end of a token -----------------------------------------------------------------------------------------------------------
 
-def test_a_connection_ends_with_its_token(keys):
+@unhurried
+def test_a_connection_ends_with_its_token(keys, ms):
     with Host("-p", f"/={plugin('probe')}", "--jwt-key", f"{keys.folder}/secret", "--jwt-leeway", "0", "--jwt-no-expiry", "--threads", "2") as host:
-        with connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2))))) as ws, \
+        with connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2 * ms.times))))) as ws, \
                 connect("127.0.0.1", host.port, headers=bearer(hs256({}))) as other, \
-                connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2))))) as gone, \
+                connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=later(2 * ms.times))))) as gone, \
                 connect("127.0.0.1", host.port, headers=bearer(hs256(claims(exp=9007199254740991)))) as far:
             gone.end()
             ws.send_text("send here")
