@@ -115,7 +115,7 @@ static bool mounts_find_program(const char *name, char *dst, size_t cap, char *w
 struct mounts_program {
 	struct worker_settings pool;
 	const char *argv[3];
-	char path[4096], program[4096], digest[DIGEST_TEXT];
+	char path[4096], program[4096], digest[2 * DIGEST_TEXT];
 	char *settings;
 };
 
@@ -148,7 +148,12 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	if (!library_find(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) ||
 	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
 		return false;
-	p->pool.digest = digest_file(p->path, p->digest) ? p->digest : NULL;
+	/* of both, one behind the other */
+	p->pool.digest = digest_file(p->path, p->digest) &&
+					 plugin_file_digest(set->pairs, set->n_pairs,
+							    p->digest + strlen(p->digest))
+				 ? p->digest
+				 : NULL;
 	return true;
 }
 
@@ -426,6 +431,7 @@ bool server_check_mounts(const struct server *s)
 		      !mounts_find_program("tova-worker", path, sizeof path, why))))
 			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin",
 					   key != NULL ? key : name, why);
+		ok = server_check_tova(s, set) && ok;
 		server_leave(server_drops(&s->settings));
 	}
 	return ok;

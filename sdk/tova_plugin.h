@@ -4,7 +4,8 @@
  * Change log of the interface. Same major number and no newer minor than the host's is the whole
  * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
  * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
- * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key
+ * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
+ * keep, kept
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -47,7 +48,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 3
+#define TOVA_ABI_MINOR 4
 
 /* --- values ----------------------------------------------------------------------------------- */
 
@@ -313,6 +314,12 @@ struct tova_host {
 	 * (--jwt-key), valid until the callback returns; NULL without one, and in events of the
 	 * mount. */
 	const char *(*subject)(tova_mount *m);
+	/* Since 1.4 [loop, only in on_save]. Keeps a copy of these bytes, at most 16 MiB, for the
+	 * library that follows, instead of what was kept before. */
+	int (*keep)(tova_mount *m, const void *data, size_t len);
+	/* Since 1.4 [loop, only in start]. What the library before this one has kept, and its
+	 * length; NULL: nothing. Valid until start returns. */
+	const void *(*kept)(tova_mount *m, size_t *len_r);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -324,7 +331,8 @@ enum tova_plugin_flags {
 };
 
 /* A setting the plugin knows. With a list, the host refuses others at start; name NULL ends the
- * list. */
+ * list. One that is called file names a file which the plugin reads in start(): a reload starts the
+ * plugin anew when that has changed, too. */
 typedef struct tova_setting_spec {
 	const char *name;
 	const char *fallback; /* value when it is not set, or NULL */
@@ -364,6 +372,11 @@ typedef struct tova_plugin {
 	 * are refused here. */
 	int (*migrate)(tova_mount *m, tova_ws ws, const void *old_data, size_t old_size,
 		       const char *old_version);
+	/* Since 1.4. At a reload, before the start() of the library that may follow: hand over what
+	 * the mount knows, with tova_keep(); the next one's start() finds it with tova_kept(). If
+	 * that one is not taken, this one goes on. Failing: nothing is handed over. Commands are
+	 * refused here. Not in a worker process: the next one is another process. */
+	int (*on_save)(tova_mount *m);
 } tova_plugin;
 
 #if defined(_WIN32)
@@ -585,6 +598,23 @@ static inline tova_event tova_current_event(tova_mount *m)
 	e.size = sizeof e;
 	m->host->event(m, &e);
 	return e;
+}
+
+/* TOVA_E_STATE also from a host that is older than 1.4. */
+static inline int tova_keep(tova_mount *m, const void *data, size_t len)
+{
+	if (m->host->size < offsetof(tova_host, keep) + sizeof m->host->keep)
+		return TOVA_E_STATE;
+	return m->host->keep(m, data, len);
+}
+
+/* NULL also from a host that is older than 1.4. */
+static inline const void *tova_kept(tova_mount *m, size_t *len_r)
+{
+	*len_r = 0;
+	if (m->host->size < offsetof(tova_host, kept) + sizeof m->host->kept)
+		return NULL;
+	return m->host->kept(m, len_r);
 }
 
 static inline int tova_subprotocol(tova_mount *m, const char *name)

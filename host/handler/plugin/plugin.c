@@ -205,6 +205,13 @@ static enum handler_result plugin_deliver(struct handler *h, const struct hub_ev
 	return HANDLER_DONE;
 }
 
+static void plugin_drop_kept(struct plugin *p)
+{
+	free(p->kept);
+	p->kept = NULL;
+	p->kept_len = 0;
+}
+
 /* --- instances -------------------------------------------------------------------------------- */
 
 static void plugin_on_wake(void *arg)
@@ -283,6 +290,9 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path,
 		instance_free(i);
 		return NULL;
 	}
+	/* Before it is read: what comes in between is seen by the next reload. */
+	if (!plugin_file_digest(pairs, n, i->file_digest))
+		i->file_digest[0] = '\0';
 	i->api.host = &plugin_host;
 	i->plugin = p;
 	if (!library_load(&i->lib, path, why, cap) || !instance_check_settings(i, &key, why, cap)) {
@@ -301,7 +311,7 @@ static bool instance_start(struct plugin_instance *i, struct commit *c, char *wh
 	if (i->lib.plugin.start == NULL)
 		return true;
 	commit_begin(c, NULL);
-	plugin_begin(p, PLUGIN_COMMANDS, NULL, c);
+	plugin_begin(p, PLUGIN_START, NULL, c);
 	int result = i->lib.plugin.start(&i->api);
 	plugin_idle(p);
 	if (result == 0 && c->error == COMMIT_OK)
@@ -477,6 +487,24 @@ static bool instance_take_data(struct plugin_instance *from, struct plugin_insta
 	return false;
 }
 
+/* What it hands over is at p->kept. */
+static void instance_save(struct plugin_instance *i)
+{
+	struct plugin *p = i->plugin;
+	if (i->lib.plugin.on_save == NULL)
+		return;
+	plugin_begin(p, PLUGIN_SAVE, NULL, NULL);
+	int result = i->lib.plugin.on_save(&i->api);
+	p->phase = PLUGIN_IDLE;
+	if (result == 0)
+		return;
+	LOG(p->base.mount->hub->log, LOG_WARN, LOG_RELOAD,
+	    "the plugin could not save what it knows, and begins anew",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("plugin", i->lib.plugin.name),
+	    LOG_SPAN("error", ((struct span){p->fail, p->fail_len})));
+	plugin_drop_kept(p);
+}
+
 /* Each key is there once. */
 static bool instance_has_settings(const struct plugin_instance *i,
 				  const struct settings_pair *pairs, size_t n)
@@ -497,11 +525,23 @@ static bool instance_is_file(const struct plugin_instance *i, const char *path)
 	return digest_of(i->lib.fd, mine) && digest_file(path, other) && strcmp(mine, other) == 0;
 }
 
+bool plugin_file_digest(const struct settings_pair *pairs, size_t n_pairs,
+			char digest_r[DIGEST_TEXT])
+{
+	digest_r[0] = '\0';
+	for (size_t k = 0; k < n_pairs; k++)
+		if (strcmp(pairs[k].key, "file") == 0)
+			return digest_file(pairs[k].value, digest_r);
+	return true;
+}
+
 bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
 		       size_t n_pairs)
 {
 	const struct plugin_instance *i = ((const struct plugin *)m->handler)->now;
-	return instance_has_settings(i, pairs, n_pairs) && instance_is_file(i, path);
+	char digest[DIGEST_TEXT];
+	return instance_has_settings(i, pairs, n_pairs) && instance_is_file(i, path) &&
+	       plugin_file_digest(pairs, n_pairs, digest) && strcmp(digest, i->file_digest) == 0;
 }
 
 void plugin_set_slow(struct mount *m, uint64_t slow_ms)
@@ -520,7 +560,10 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 		return false;
 	commit_init(&start, &m->hub->loop->chunks, new->lib.plugin.data_size);
 	start.hash = m->commit.hash;
-	if (!instance_start(new, &start, why, why_cap)) {
+	instance_save(old);
+	bool started = instance_start(new, &start, why, why_cap);
+	plugin_drop_kept(p);
+	if (!started) {
 		instance_free(new);
 		return false;
 	}

@@ -3,6 +3,7 @@
 #define TOVA_HANDLER_PLUGIN_PLUGIN_H
 
 #include "settings/settings.h"
+#include "base/digest.h"
 #include "hub/mount.h"
 
 /* Loads the library and starts it at this mount, whose handler it becomes. False with a sentence in
@@ -26,7 +27,12 @@ bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_
 bool plugin_reload(struct mount *m, const char *path, const struct settings_pair *pairs,
 		   size_t n_pairs, char *why, size_t why_cap);
 
-/* Does it run what this file holds, with these settings? */
+/* The digest of the file that the setting called file names (see tova_setting_spec); "": there is
+ * no such setting. False if it can not be read. */
+bool plugin_file_digest(const struct settings_pair *pairs, size_t n_pairs,
+			char digest_r[DIGEST_TEXT]);
+
+/* Does it run what this file holds, with these settings, and what file they name? */
 bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
 		       size_t n_pairs);
 /* --plugin-slow from now on. */

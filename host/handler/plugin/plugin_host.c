@@ -39,7 +39,7 @@ static int plugin_host_check(const struct plugin *p, bool commands)
 {
 	if (!pthread_equal(pthread_self(), p->thread))
 		return TOVA_E_THREAD;
-	if (p->phase == PLUGIN_IDLE || (commands && p->phase == PLUGIN_SILENT))
+	if (p->phase == PLUGIN_IDLE || (commands && p->phase >= PLUGIN_SILENT))
 		return TOVA_E_STATE;
 	return TOVA_OK;
 }
@@ -304,6 +304,38 @@ static const char *plugin_host_subject(tova_mount *m)
 		       : NULL;
 }
 
+/* --- from one library to the next --------------------------------------------------------------
+ */
+
+#define PLUGIN_HOST_KEPT_MAX (16u << 20)
+
+static int plugin_host_keep(tova_mount *m, const void *data, size_t len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, false);
+	if (refused != 0 || p->phase != PLUGIN_SAVE)
+		return refused != 0 ? refused : TOVA_E_STATE;
+	if (len > PLUGIN_HOST_KEPT_MAX)
+		return TOVA_E_LIMIT;
+	void *copy = malloc(len + 1);
+	if (copy == NULL)
+		return TOVA_E_MEMORY;
+	if (len > 0)
+		memcpy(copy, data, len);
+	free(p->kept);
+	p->kept = copy;
+	p->kept_len = len;
+	return TOVA_OK;
+}
+
+static const void *plugin_host_kept(tova_mount *m, size_t *len_r)
+{
+	const struct plugin *p = plugin_instance_of(m)->plugin;
+	bool given = plugin_host_check(p, false) == TOVA_OK && p->phase == PLUGIN_START && p->kept != NULL;
+	*len_r = given ? p->kept_len : 0;
+	return given ? p->kept : NULL;
+}
+
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 static int plugin_host_check_upgrade(const struct plugin *p)
@@ -434,4 +466,6 @@ const tova_host plugin_host = {
 	.set_if = plugin_host_set_if,
 	.quote = plugin_host_quote,
 	.subject = plugin_host_subject,
+	.keep = plugin_host_keep,
+	.kept = plugin_host_kept,
 };

@@ -23,6 +23,7 @@ struct plugin_instance {
 	struct library lib;
 	struct plugin_pair *pairs;
 	size_t n_pairs;
+	char file_digest[DIGEST_TEXT]; /* see plugin_file_digest; when it was loaded */
 	struct loop_waker waker;
 };
 
@@ -31,7 +32,9 @@ enum plugin_phase {
 	PLUGIN_IDLE, /* no callback: nothing */
 	PLUGIN_COMMANDS,
 	PLUGIN_UPGRADE, /* commands, and the answer */
+	PLUGIN_START,	/* commands, and what was kept */
 	PLUGIN_SILENT,	/* migrate and stop: no commands */
+	PLUGIN_SAVE,	/* no commands, but keep */
 };
 
 /* The handler. It stays when its instance is replaced. */
@@ -51,6 +54,8 @@ struct plugin {
 	struct commit *commit;
 	struct scratch scratch; /* what it was given to read in this callback */
 	bool data_used;		/* the plugin has been given `data` */
+	void *kept;		/* at a reload: from one library to the next; malloc'd */
+	size_t kept_len;
 	size_t fail_len;
 	char fail[ABI_FAIL_MAX];
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
