@@ -100,14 +100,15 @@ include $(wildcard sdk/*/*.mk)
 include tests/tests.mk
 
 # --- running ------------------------------------------------------------------------------------------------------------------
+# TOVA=1: by the specification's own program instead of a plugin in C.
 run: | $(filter deps,$(MAKECMDGOALS))
 	@$(again) all
 	@echo "The chat is at http://$(LISTEN)/ (control-C stops it)."
-	@exec $(BUILD)/tova-host --plugin chat.so --static examples/chat --listen $(LISTEN)
+	@exec $(BUILD)/tova-host $(if $(TOVA),examples/chat/chat.tova,--plugin chat.so) --static examples/chat --listen $(LISTEN)
 
 help:
 	@echo 'make                  build/tova-host and build/plugins/*.so (V=1 shows the commands, CC=clang BUILD=build/clang another compiler)'
-	@echo 'make deps run         install what building needs, build, start the chat (LISTEN=ADDR:PORT)'
+	@echo 'make deps run         install what building needs, build, start the chat (LISTEN=ADDR:PORT; TOVA=1: by a .tova program)'
 	@echo 'make test-deps check  install what tests need, build, run every test'
 	@echo 'make check-NAME       some of the tests: $(patsubst check-%,%,$(CHECKS))'
 	@echo 'make install          what was built, into PREFIX=/usr/local, below DESTDIR if that is set; make uninstall takes it away again'
@@ -137,4 +138,4 @@ test-deps:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(addprefix $(BUILD)/,obj lib plugins tests fuzz bench) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(BUILD)/,obj lib pic plugins tests fuzz bench) -name '*.d' 2>/dev/null)

@@ -597,7 +597,9 @@ int server_main(const struct settings_source *source)
 	case SETTINGS_OK:
 		break;
 	}
-	if (!server_check_settings(&s))
+	if (s.settings.emit_lua != NULL)
+		code = server_emit_lua(source, s.settings.emit_lua);
+	else if (!server_check_settings(&s))
 		code = SERVER_BAD_SETTINGS;
 	else if (!s.settings.check)
 		code = server_run(&s);

@@ -84,6 +84,10 @@ void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
 bool server_check_mounts(const struct server *s);
+/* server_tova.c: what a .tova program becomes is printed; returns the exit code. */
+int server_emit_lua(const struct settings_source *source, const char *path);
+/* All that is wrong with the program of a mount that runs one is said. */
+bool server_check_tova(const struct server *s, const struct settings_mount *set);
 /* What workers that attach must say and are shown. */
 bool server_check_attach(struct server *s);
 /* What a connection of the mount may send. */

@@ -277,6 +277,8 @@ enum option_when {
 	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
 	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \
 	  "say what is wrong, or print the settings in effect as a config file, and exit") \
+	X(emit_lua, PATH, "emit-lua", 0, "FILE.tova", COMMAND, START, 0, 0, NULL, NULL, \
+	  "print the Lua that a .tova program becomes, or all that is wrong with it, and exit") \
 	X(help, FLAG, "help", 'h', NULL, COMMAND, START, 0, 0, NULL, NULL, "print this help and exit") \
 	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version, what it can do and its libraries, and exit") \
 	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options for the manual page") \

@@ -1,5 +1,6 @@
 #include "settings/settings_layer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/nearest.h"
@@ -101,14 +102,97 @@ static int settings_command_line_read_short(struct settings_layer *layer, int i)
 	return 1;
 }
 
+static bool settings_command_line_ends_in(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+
+	return n > m && strcmp(text + n - m, end) == 0;
+}
+
+/* The file for a shell, as one word: what is a quote in it ends the quotes, stands by itself, and
+ * begins them again. Room for four bytes for each. */
+static void settings_command_line_add_quoted(char *command, const char *file)
+{
+	char *at = command + strlen(command);
+
+	*at++ = '\'';
+	if (*file == '-') /* no option of the program's */
+		at = stpcpy(at, "./");
+	for (; *file != '\0'; file++) {
+		if (*file == '\'') {
+			memcpy(at, "'\\''", 4);
+			at += 4;
+		} else {
+			*at++ = *file;
+		}
+	}
+	memcpy(at, "'", 2);
+}
+
+/* What runs a file of this name, in front of it; NULL: nothing does. */
+static const char *settings_command_line_runner(const char *file)
+{
+	return settings_command_line_ends_in(file, ".py") ? "exec python3 "
+	       : settings_command_line_ends_in(file, ".mjs") ||
+			       settings_command_line_ends_in(file, ".js")
+		       ? "exec node "
+		       : NULL;
+}
+
+/* --worker for a program in one of the languages whose files it knows. */
+static void settings_command_line_apply_program(struct settings_layer *layer, const char *mount,
+						size_t mount_len, const char *file)
+{
+	char command[2048];
+
+	if (strlen(file) > 400) {
+		settings_layer_error(layer, &HERE, NULL,
+				     "\"%.200s\": too long a name; see --worker", file);
+		return;
+	}
+	snprintf(command, sizeof(command), "%.*s%s%s", (int)mount_len, mount,
+		 mount_len > 0 ? "=" : "", settings_command_line_runner(file));
+	settings_command_line_add_quoted(command, file);
+	settings_layer_apply(layer, &option_table[OPTION_ID_worker], command, &HERE);
+}
+
+/* The plugin that runs .tova programs, with this one. */
+static void settings_command_line_apply_tova(struct settings_layer *layer, const char *mount,
+					     size_t mount_len, const char *file)
+{
+	char text[SETTINGS_LAYER_MOUNT_MAX + 32], path[SETTINGS_LAYER_MOUNT_MAX + 2];
+
+	if (mount_len > SETTINGS_LAYER_MOUNT_MAX) {
+		settings_layer_error(layer, &HERE, NULL, "\"%.200s\": too long a path", mount);
+		return;
+	}
+	snprintf(text, sizeof(text), "%.*s=tova.so", mount_len > 0 ? (int)mount_len : 1,
+		 mount_len > 0 ? mount : "/");
+	settings_layer_apply(layer, &option_table[OPTION_ID_plugin], text, &HERE);
+	if (settings_layer_normalise(text, strlen(text) - strlen("=tova.so"), path) == NULL)
+		settings_layer_pair(layer, option_table[OPTION_ID_plugin_set].name, path, "file", 4,
+				    file, &HERE);
+}
+
+/* [MOUNT=]FILE: short for the option that fits the file. */
 static int settings_command_line_read_other(struct settings_layer *layer, int i)
 {
 	const char *argument = layer->source->argv[i];
-	size_t n = strlen(argument);
-	bool plugin = n > 3 && strcmp(argument + n - 3, ".so") == 0;
+	size_t mount = settings_layer_mount_length(argument);
+	const char *file = argument + (mount > 0 ? mount + 1 : 0);
 
-	settings_layer_error(layer, &HERE, NULL, "\"%.200s\": unexpected argument; %s", argument,
-			     plugin ? "a plugin is given with --plugin" : "see --help");
+	if (settings_command_line_ends_in(file, ".tova"))
+		settings_command_line_apply_tova(layer, argument, mount, file);
+	else if (settings_command_line_ends_in(file, ".so"))
+		settings_layer_apply(layer, &option_table[OPTION_ID_plugin], argument, &HERE);
+	else if (settings_command_line_runner(file) != NULL)
+		settings_command_line_apply_program(layer, argument, mount, file);
+	else
+		settings_layer_error(
+			layer, &HERE, NULL,
+			"\"%.200s\": unexpected argument; expected [MOUNT=]FILE with a file "
+			"that ends in .tova, .so, .py, .mjs or .js, or an option; see --help",
+			argument);
 	return 1;
 }
 

@@ -374,7 +374,11 @@ static void checker_direct(struct checker *c, struct node *n)
 
 static void checker_twice(struct checker *c, const struct node *n, const struct name *first)
 {
-	if (first->parameter)
+	if (first->function)
+		fault_add(c->faults, n->at,
+			  "\"%.*s\" is a function, made in line %u: take another name",
+			  CHECKER_TEXT(n->text), first->at.line);
+	else if (first->parameter)
 		fault_add(
 			c->faults, n->at,
 			"\"%.*s\" is a parameter and can not be changed: write var, with another name",

@@ -77,7 +77,7 @@ static void generator_signed(struct generator *g, double number)
 	generator_printf(g, isinf(number) ? "(%s1/0)" : "(%s", number < 0 ? "-" : "");
 	if (!isinf(number))
 		generator_printf(g,
-				 fabs(number) < 1e15 && floor(number) == number ? "%.1f)"
+				 fabs(number) < 1e17 && floor(number) == number ? "%.1f)"
 										: "%.17g)",
 				 fabs(number));
 }

@@ -14,7 +14,7 @@ static void generator_number(struct generator *g, double value)
 {
 	if (isinf(value))
 		generator_text(g, "(1/0)");
-	else if (value == floor(value) && value < 1e15)
+	else if (value == floor(value) && value < 1e17)
 		generator_printf(g, "%.1f", value);
 	else
 		generator_printf(g, "%.17g",

@@ -4,7 +4,7 @@
 
 #include "common/nearest.h"
 
-#define SCOPE_WIDE 4096
+#define SCOPE_WIDE 512
 #define SCOPE_LOOK_MAX 2000 /* names that are compared for a suggestion */
 
 struct scope_entry {

@@ -19,3 +19,8 @@ $(TOVA_UNIT): UNIT_WRAP := $(TOVA_RUN_OBJ) $(TOVA_LUA_LIBS)
 # The fuzzer of the translator has Lua judge what comes out.
 $(BUILD)/tests/fuzz/replay_tova $(BUILD)/fuzz/obj/tests/fuzz/fuzz_tova.o: HOSTFLAGS += $(TOVA_LUA_CFLAGS)
 $(BUILD)/tests/fuzz/replay_tova $(BUILD)/fuzz/fuzz_tova: LIBS += $(TOVA_LUA_LIBS)
+
+# The plugin. It has more than one file, and Lua instead of jansson.
+$(BUILD)/plugins/tova.so: $(BUILD)/pic/plugins/tova.o $(TOVA_PIC_OBJ)
+	@mkdir -p $(@D)
+	$(call quiet,SO)$(CC) $(OPT) $(CFLAGS) $(HARDEN) -shared -fPIC $^ -Wl,-z,relro,-z,now -Wl,--as-needed $(TOVA_LUA_LIBS) -o $@

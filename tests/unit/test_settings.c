@@ -307,6 +307,29 @@ START_TEST(handlers)
 }
 END_TEST
 
+/* A file says by its name which option is meant. */
+START_TEST(short_forms)
+{
+	ck_assert_int_eq(READ("chat.tova", "/b/=x=y.tova", "/c=d.so", "e.so", "/f=it's.py",
+			      "/g=--x.mjs"),
+			 SETTINGS_BAD); /* two at / */
+	ck_assert_int_eq(READ("chat.tova", "/b/=x=y.tova", "/c=d.so", "/f=it's.py", "/g=--x.mjs",
+			      "/h=h.js", "--plugin-set", "/b:max-memory=1m"),
+			 SETTINGS_OK);
+	ck_assert_uint_eq(s.n_mounts, 6);
+	has("/", "tova.so", NULL, NULL, NULL);
+	has("/b", "tova.so", NULL, NULL, NULL);
+	has("/c", "d.so", NULL, NULL, NULL);
+	has("/f", NULL, "exec python3 'it'\\''s.py'", NULL, NULL);
+	has("/g", NULL, "exec node './--x.mjs'", NULL, NULL);
+	has("/h", NULL, "exec node 'h.js'", NULL, NULL);
+	ck_assert_str_eq(value_of(mount_at("/"), "file"), "chat.tova");
+	ck_assert_str_eq(value_of(mount_at("/b"), "file"), "x=y.tova");
+	ck_assert_str_eq(value_of(mount_at("/b"), "max-memory"), "1m");
+	ck_assert_uint_eq(mount_at("/c")->n_pairs, 0);
+}
+END_TEST
+
 START_TEST(pairs)
 {
 	ck_assert_int_eq(READ("--plugin-set", "/chat/:motd=hi:there=you", "-p", "/chat=c.so",
@@ -560,11 +583,20 @@ static const struct {
 	{{"--check=yes"}, "--check: \"yes\" is too much; expected --check without a value"},
 	{{"--drain=1s", "--drain=2s"}, "--drain: is given twice; expected once"},
 	{{"--check", "--check"}, "--check: is given twice; expected once"},
-	{{"stray"}, "\"stray\": unexpected argument; see --help"},
-	{{""}, "\"\": unexpected argument; see --help"},
-	{{"-"}, "\"-\": unexpected argument; see --help"},
-	{{"--", "--check"}, "\"--check\": unexpected argument; see --help"},
-	{{"chat.so"}, "\"chat.so\": unexpected argument; a plugin is given with --plugin"},
+	{{"stray"},
+	 "\"stray\": unexpected argument; expected [MOUNT=]FILE with a file "
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option; see --help"},
+	{{""},
+	 "\"\": unexpected argument; expected [MOUNT=]FILE with a file "
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option; see --help"},
+	{{"-"},
+	 "\"-\": unexpected argument; expected [MOUNT=]FILE with a file "
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option; see --help"},
+	{{"--", "--check"},
+	 "\"--check\": unexpected argument; expected [MOUNT=]FILE with a file "
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option; see --help"},
+	{{"a.tova", "/=b.so"},
+	 "--plugin: \"b.so\": the mount / already has a handler; expected one handler per mount"},
 	{{"-l", "8080"}, "--listen: \"8080\"" ADDRESS},
 	{{"-l", ":8080"}, "--listen: \":8080\"" ADDRESS},
 	{{"-l", "::1:8080"}, "--listen: \"::1:8080\"" ADDRESS},
@@ -1324,6 +1356,7 @@ int main(void)
 	tcase_add_test(tc, tls);
 	tcase_add_test(tc, mounts);
 	tcase_add_test(tc, handlers);
+	tcase_add_test(tc, short_forms);
 	tcase_add_test(tc, pairs);
 	tcase_add_test(tc, scoped);
 	tcase_add_test(tc, origins);

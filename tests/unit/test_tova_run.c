@@ -169,7 +169,7 @@ static const char *heard(void)
 
 /* --- a program -------------------------------------------------------------------------------- */
 
-static const struct program_limits LIMITS = {64u << 20, 5000000};
+static const struct program_limits LIMITS = {64u << 20, 5000000, 60000};
 
 static struct program *made(const char *text)
 {
@@ -202,7 +202,10 @@ static int message(struct program *p, unsigned i, const char *text)
 
 static void opened(struct program *p, unsigned i)
 {
+	const tova_pair headers[] = {{"Host", "h"}, {"X-Two", "first"}, {"x-two", "second"}};
 	const tova_request request = {.size = sizeof request,
+				      .headers = headers,
+				      .n_headers = 3,
 				      .method = "GET",
 				      .mount = "/",
 				      .path = "/x",
@@ -217,15 +220,15 @@ static void opened(struct program *p, unsigned i)
 
 START_TEST(commands)
 {
-	struct program *p =
-		started("server { ws {\n"
-			"on_open fn(ws) { join(ws, \"a\"); ws.send([1, ws.request.path]) }\n"
-			"on_message fn(ws, m) { broadcast_to(\"a\", {x: m}, ws); broadcast(m); "
-			"leave(ws, \"a\"); ws.close(4000, \"bye\") }\n"
-			"on_close fn(ws, code, reason) { print(code, reason, ws.id) }\n"
-			"on_error fn(ws, error) { ws.send(\"{error} {error.kind}\") } } }");
+	struct program *p = started(
+		"server { ws {\n"
+		"on_open fn(ws) { join(ws, \"a\"); ws.send([1, ws.request.path, ws.request.headers]) }\n"
+		"on_message fn(ws, m) { broadcast_to(\"a\", {x: m}, ws); broadcast(m); "
+		"leave(ws, \"a\"); ws.close(4000, \"bye\") }\n"
+		"on_close fn(ws, code, reason) { print(code, reason, ws.id) }\n"
+		"on_error fn(ws, error) { ws.send(\"{error} {error.kind}\") } } }");
 	opened(p, 1);
-	HEARD("join c1 a\nsend c1 [1,\"/x\"]\n");
+	HEARD("join c1 a\nsend c1 [1,\"/x\",{\"host\":\"h\",\"x-two\":\"first\"}]\n");
 	ck_assert_int_eq(message(p, 2, "hi"), 0);
 	HEARD("broadcast_to a {\"x\":\"hi\"} but c2\nbroadcast hi but none\nleave c2 a\n"
 	      "close c2 4000 bye\n");
@@ -283,14 +286,14 @@ START_TEST(data_of_a_connection)
 				    "if ws.data == nil { ws.data = {n: 0} }\nws.data.n += 1\n"
 				    "print(ws.data.n)\nif m == \"bad\" { nil.x } } } }");
 	ck_assert_int_eq(message(p, 1, ""), 0);
-	ck_assert_str_eq(fake.data, "{\"data\":{\"n\":1}}");
+	ck_assert_str_eq(fake.data, "{\"n\":1}");
 	ck_assert_int_eq(message(p, 1, ""), 0);
 	ck_assert_int_ne(message(p, 1, "bad"), 0);
-	ck_assert_str_eq(fake.data, "{\"data\":{\"n\":2}}");
+	ck_assert_str_eq(fake.data, "{\"n\":2}");
 	ck_assert_int_eq(message(p, 1, ""), 0);
 	HEARD("[c1] 1\n[c1] 2\n[c1] 3\n[c1] 3\n");
 	ck_assert_int_ne(message(p, 1, "big"), 0);
-	ck_assert_str_eq(fake.data, "{\"data\":{\"n\":3}}");
+	ck_assert_str_eq(fake.data, "{\"n\":3}");
 	program_free(p);
 }
 END_TEST
@@ -302,7 +305,7 @@ static const struct {
 	{"while true { try { while true { } } catch { } }",
 	 "t.tova:3:20: it took more than 5000000 instructions (max-instructions)"},
 	{"var s = \"x\"\nwhile true { s = s + s }",
-	 "t.tova: it took more than 67108864 bytes of memory (max-memory)"},
+	 "t.tova:4:20: it took more than 5000000 instructions (max-instructions)"},
 	{"x = \"ab\" * 1e12", "t.tova:3:10: a text of more than 67108864 bytes (max-memory)"},
 	{"var a = []\nwhile true { a.push([]) }",
 	 "t.tova: it took more than 67108864 bytes of memory (max-memory)"},
@@ -311,6 +314,11 @@ static const struct {
 	{"JSON.parse(\"[\" * 1000000)", "t.tova:3:6: JSON.parse: nested too deeply"},
 	{"var a = []\na.push(a)\nprint(a)",
 	 "t.tova:5:1: a value that is nested too deeply, or holds itself, has no JSON"},
+	{"JSON.parse = 5", "t.tova:3:6: what the library has can not be changed"},
+	{"var s = \"x\" * 1e6\nwhile true { s = s + \"\" }",
+	 "t.tova:4:20: it took more than 5000000 instructions (max-instructions)"},
+	{"s = \"x\" * 1e6\nwhile true { JSON.stringify(s) }",
+	 "t.tova:4:19: it took more than 5000000 instructions (max-instructions)"},
 	{"join(ws, 5)", "t.tova:3:1: join's room needs a String, not Int"},
 	{"join(5, \"a\")", "t.tova:3:1: a connection (ws) was expected, not Int"},
 	{"ws.send(5)", "t.tova:3:4: ws.send sends a String, a List or an Object, not Int"},
@@ -338,6 +346,25 @@ START_TEST(faults_while_it_runs)
 	heard();
 	ck_assert_int_eq(message(p, 1, "n"), 0);
 	HEARD("[c1] 1\n");
+	program_free(p);
+}
+END_TEST
+
+/* Each comparison is one instruction, and takes long. */
+START_TEST(what_takes_long)
+{
+	static const char text[] =
+		"server { ws { on_message fn(ws, m) { a = \"x\" * 1e6 + \"a\"; b = \"x\" * 1e6 + \"a\"\n"
+		"while true { a == b }\n} } }";
+	const struct program_limits limits = {64u << 20, INT64_MAX / 4, 50};
+	char why[4096];
+	fake_begin();
+	struct program *p =
+		program_new("t.tova", text, strlen(text), &fake.mount, &limits, why, sizeof why);
+	ck_assert_msg(p != NULL && program_start(p, NULL, 0, why, sizeof why), "%s", why);
+	ck_assert_int_ne(message(p, 1, ""), 0);
+	ck_assert_str_eq(fake.failed,
+			 "t.tova:2:16: it took more than 50 ms of the processor (max-time)");
 	program_free(p);
 }
 END_TEST
@@ -374,7 +401,8 @@ START_TEST(timers)
 	t.id = 99;
 	t.name = "tova-99";
 	ck_assert_int_eq(program_on_timer(p, &t), 0); /* of an earlier generation */
-	HEARD("cancel tova-99\n");
+	HEARD("a timer of an earlier program, or of another process, is passed over: its function "
+	      "is not here\ncancel tova-99\n");
 	program_free(p);
 }
 END_TEST
@@ -434,7 +462,7 @@ START_TEST(too_little_memory_to_begin)
 	char why[PROGRAM_WHY_MAX];
 	fake_begin();
 	for (size_t memory = 0; memory < 200000; memory += 997) {
-		const struct program_limits limits = {memory, 1000000};
+		const struct program_limits limits = {memory, 1000000, 60000};
 		struct program *p = program_new("t.tova", "var a = [1]", 11, &fake.mount, &limits,
 						why, sizeof why);
 		if (p != NULL)
@@ -453,6 +481,7 @@ int main(void)
 	tcase_add_test(tc, what_fails_is_undone);
 	tcase_add_test(tc, data_of_a_connection);
 	tcase_add_loop_test(tc, faults_while_it_runs, 0, sizeof FAULTS / sizeof *FAULTS);
+	tcase_add_test(tc, what_takes_long);
 	tcase_add_test(tc, what_the_host_refuses_can_not_be_caught);
 	tcase_add_test(tc, timers);
 	tcase_add_test(tc, questions);

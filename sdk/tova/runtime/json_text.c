@@ -155,6 +155,7 @@ void json_text_push(lua_State *L, const struct buffer *b)
 {
 	if (b->failed)
 		runtime_fatal(L, "no memory for a text");
+	runtime_charge(L, b->n / 16);
 	lua_pushlstring(L, b->p != NULL ? b->p : "", b->n);
 }
 
@@ -283,6 +284,7 @@ static bool json_read(struct json_reader *r)
 void json_text_read(lua_State *L, const char *p, size_t n)
 {
 	struct json_reader r = {.L = L, .json = {.p = p, .end = p + n}};
+	runtime_charge(L, n / 16);
 	bool ok = json_read(&r);
 	if (ok && (json_next_is(&r.json, ' '), r.json.p != r.json.end))
 		ok = json_fail(&r.json, "something behind the value");

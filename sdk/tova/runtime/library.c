@@ -1,3 +1,4 @@
+#include "tova/runtime/json_text.h"
 #include "tova/runtime/library.h"
 
 #include <math.h>
@@ -73,9 +74,11 @@ static int library_add_values(lua_State *L)
 	if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 2) != LUA_TSTRING)
 		return runtime_fault(L, "%s + %s: both have to be numbers, or one a String",
 				     value_type_name(L, 1), value_type_name(L, 2));
-	value_push_text(L, 1);
-	value_push_text(L, 2);
-	lua_concat(L, 2);
+	struct buffer *b = &runtime_of(L)->text;
+	buffer_clear(b);
+	value_write_text(L, b, 1);
+	value_write_text(L, b, 2);
+	json_text_push(L, b);
 	return 1;
 }
 

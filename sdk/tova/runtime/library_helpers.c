@@ -104,6 +104,12 @@ static int helper_entry(lua_State *L)
 
 /* --- elements --------------------------------------------------------------------------------- */
 
+static int helper_nil(lua_State *L)
+{
+	lua_pushnil(L);
+	return 1;
+}
+
 /* The whole number that this says, counted from the end if it is negative; false: it says none, or
  * one that is before the beginning. */
 static bool helper_place(lua_State *L, int at, size_t length, size_t *i_r)
@@ -125,11 +131,11 @@ static int helper_get_text(lua_State *L)
 	const char *p = lua_tolstring(L, 1, &n);
 	size_t length = lua_tonumber(L, 2) < 0 ? text_length(p, n) : n;
 	if (!helper_place(L, 2, length, &i))
-		return 0;
+		return helper_nil(L);
 	runtime_charge(L, i / 16);
 	size_t at = text_offset(p, n, i);
 	if (at == n)
-		return 0;
+		return helper_nil(L);
 	lua_pushlstring(L, p + at, text_size(p + at, n - at));
 	return 1;
 }
@@ -145,7 +151,7 @@ static int helper_get(lua_State *L)
 			return 1;
 		}
 		if (!helper_place(L, 2, value_array_length(L, 1), &i))
-			return 0;
+			return helper_nil(L);
 		lua_rawgeti(L, 1, (lua_Integer)i + 1);
 		return 1;
 	case VALUE_OBJECT:
@@ -201,7 +207,11 @@ static int helper_set(lua_State *L)
 	case VALUE_CONNECTION:
 		lua_settable(L, 1);
 		return 0;
-	case VALUE_OTHER: /* the program's names */
+	case VALUE_OTHER:
+		lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_TOP);
+		if (!lua_rawequal(L, 1, -1))
+			return runtime_fault(L, "what the library has can not be changed");
+		lua_pop(L, 1);
 		runtime_set(L, 1);
 		return 0;
 	default:
@@ -240,7 +250,7 @@ static int helper_maybe(lua_State *L)
 {
 	size_t n;
 	if (lua_isnil(L, 1))
-		return 0;
+		return helper_nil(L);
 	const char *name = lua_tolstring(L, 2, &n);
 	if (strcmp(name, "length") == 0)
 		return helper_length(L);

@@ -7,7 +7,9 @@
 
 static int text_push(lua_State *L, const char *p, size_t from, size_t to)
 {
-	lua_pushlstring(L, p + from, to > from ? to - from : 0);
+	size_t n = to > from ? to - from : 0;
+	runtime_charge(L, n / 16);
+	lua_pushlstring(L, p + from, n);
 	return 1;
 }
 
@@ -53,7 +55,7 @@ static int text_capitalize(lua_State *L)
 	lua_pushcfunction(L, text_upper);
 	lua_pushlstring(L, p, first);
 	lua_call(L, 1, 1);
-	lua_pushlstring(L, p + first, n - first);
+	text_push(L, p, first, n);
 	lua_concat(L, 2);
 	return 1;
 }
@@ -318,11 +320,11 @@ static int text_pad_end(lua_State *L)
 
 static int text_concat(lua_State *L)
 {
-	for (int i = 1; i <= lua_gettop(L); i++) {
-		value_push_text(L, i);
-		lua_replace(L, i);
-	}
-	lua_concat(L, lua_gettop(L));
+	struct buffer *b = &runtime_of(L)->text;
+	buffer_clear(b);
+	for (int i = 1; i <= lua_gettop(L); i++)
+		value_write_text(L, b, i);
+	json_text_push(L, b);
 	return 1;
 }
 

@@ -1,5 +1,6 @@
 #include "tova/runtime/number_text.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +28,8 @@ static int number_digits(double value, char digits[20], int *point)
 {
 	char text[40];
 	int n = 0;
-	for (int precision = 14; precision <= 16; precision++) {
+	/* numbers near 0 have fewer digits of their own */
+	for (int precision = value < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
 		snprintf(text, sizeof text, "%.*e", precision, value);
 		if (strtod(text, NULL) == value)
 			break;

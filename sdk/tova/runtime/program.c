@@ -5,12 +5,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/json.h"
 #include "tova/runtime/json_text.h"
 #include "tova/runtime/library.h"
 #include "tova/runtime/state.h"
 
-#define PROGRAM_STATS_MS 1000 /* the host's counters are as old as that, at most */
-#define PROGRAM_STATS_ID UINT64_MAX
+#define PROGRAM_STATS_MS 1000		  /* the host's counters are as old as that, at most */
+#define PROGRAM_STATS_ID JSON_INTEGER_MAX /* workers have no larger numbers */
 #define PROGRAM_SAVED_MAX (1u << 20)
 
 struct program {
@@ -89,6 +90,7 @@ struct program *program_new(const char *file, const char *text, size_t n, tova_m
 	p->runtime.mount = mount;
 	p->runtime.memory_max = limits->memory;
 	p->runtime.instructions_max = limits->instructions;
+	p->runtime.cpu_max_ms = limits->cpu_ms;
 	if (!translate(text, n, &p->translation)) {
 		program_say_faults(file, &p->translation.faults, why, why_cap);
 	} else if (program_open(p, why, why_cap)) {
@@ -166,11 +168,6 @@ static void program_push_handler(lua_State *L, enum checker_handler kind)
 
 static int program_do_open(lua_State *L)
 {
-	const tova_request *request = lua_touserdata(L, 1);
-	state_keep_user(L, tova_subject(request));
-	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_HANDLERS);
-	if (lua_rawgeti(L, -1, CHECKER_OPEN + 1) == LUA_TNIL)
-		return 0;
 	program_push_handler(L, CHECKER_OPEN);
 	lua_call(L, 2, 0);
 	return 0;
@@ -178,10 +175,10 @@ static int program_do_open(lua_State *L)
 
 int program_on_open(struct program *p, tova_ws ws, const tova_request *request)
 {
-	if (!p->translation.handlers[CHECKER_OPEN] && tova_subject(request) == NULL)
+	if (!p->translation.handlers[CHECKER_OPEN])
 		return 0;
 	p->runtime.request = request;
-	return program_event(p, ws, program_do_open, (void *)request);
+	return program_event(p, ws, program_do_open, NULL);
 }
 
 static int program_do_message(lua_State *L)
@@ -292,8 +289,12 @@ int program_on_timer(struct program *p, const tova_timer *timer)
 	tova_mount *m = p->runtime.mount;
 	if (timer->id == PROGRAM_STATS_ID)
 		return tova_query_ws(m, TOVA_QUERY_STATS, TOVA_NONE, PROGRAM_STATS_ID);
-	if (!program_knows(p, timer->id))
+	if (!program_knows(p, timer->id)) {
+		tova_log(
+			m, TOVA_LOG_NOTICE,
+			"a timer of an earlier program, or of another process, is passed over: its function is not here");
 		return timer->period_ms > 0 ? tova_cancel_timer(m, TOVA_NONE, timer->name) : 0;
+	}
 	int result = program_event(p, TOVA_NONE, program_do_timer, (void *)timer);
 	if (timer->period_ms == 0)
 		program_forget_later(p, timer->id);

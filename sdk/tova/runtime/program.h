@@ -10,6 +10,7 @@
 struct program_limits {
 	size_t memory;	      /* bytes */
 	int64_t instructions; /* of one event */
+	uint64_t cpu_ms;      /* likewise */
 };
 
 struct program;

@@ -4,10 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "tova/runtime/value.h"
 
 #define RUNTIME_HOOK_EVERY 1000 /* instructions */
+#define RUNTIME_WORDS_MAX 65536 /* bytes, to say what was wrong */
 #define RUNTIME_CHUNK "tova"	/* what errors of Lua's own begin with */
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -38,9 +40,23 @@ static void runtime_spend(lua_State *L, int64_t n)
 			      (long long)r->instructions_max);
 }
 
+static uint64_t runtime_cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 static void runtime_on_count(lua_State *L, lua_Debug *ar)
 {
+	struct runtime *r = runtime_of(L);
+	uint64_t now = runtime_cpu_ns();
 	(void)ar;
+	if (r->cpu_began_ns == 0)
+		r->cpu_began_ns = now;
+	if (now - r->cpu_began_ns > r->cpu_max_ms * 1000000)
+		runtime_fatal(L, "it took more than %llu ms of the processor (max-time)",
+			      (unsigned long long)r->cpu_max_ms);
 	runtime_spend(L, RUNTIME_HOOK_EVERY);
 }
 
@@ -126,7 +142,12 @@ static int runtime_on_error(lua_State *L)
 	const char *text = lua_tostring(L, 1);
 	if (text == NULL) /* it has its place: somebody throws it again */
 		return 1;
+	/* what ends for want of memory has to be said, too */
+	struct runtime *r = runtime_of(L);
+	size_t max = r->memory_max;
+	r->memory_max = max + RUNTIME_WORDS_MAX;
 	runtime_push_error(L, runtime_words(text), runtime_place(L));
+	r->memory_max = max;
 	return 1;
 }
 
@@ -179,6 +200,7 @@ void runtime_begin(struct runtime *r)
 	r->journal = 0;
 	r->fatal = false;
 	r->instructions = r->instructions_max;
+	r->cpu_began_ns = 0;
 	r->data = RUNTIME_DATA_UNREAD;
 }
 

@@ -35,7 +35,10 @@ struct runtime {
 	/* limits */
 	size_t memory, memory_max; /* bytes */
 	int64_t instructions, instructions_max;
-	bool fatal; /* what went wrong can not be caught */
+	/* Processor time that an event may take, since some instructions take long (comparing long
+	 * strings). It is looked at from the first RUNTIME_HOOK_EVERY instructions on. */
+	uint64_t cpu_max_ms, cpu_began_ns; /* 0: not looked at yet */
+	bool fatal;			   /* what went wrong can not be caught */
 	/* where each line of the Lua text comes from */
 	const struct position *lines;
 	size_t n_lines;

@@ -6,76 +6,52 @@
 
 #include "tova/runtime/json_text.h"
 
-#define STATE_USER_MAX 255
-
 /* The host's bytes of this connection, which has to be the event's. */
-static char *state_bytes(lua_State *L, tova_ws ws, const char *what)
+static char *state_bytes(lua_State *L, tova_ws ws)
 {
 	struct runtime *r = runtime_of(L);
 	char *bytes = r->mount != NULL && tova_ws_eq(ws, r->ws) ? tova_data(r->mount) : NULL;
 	if (bytes == NULL)
-		runtime_fault(L, "%s is that of the connection whose event it is only", what);
+		runtime_fault(L, "ws.data is that of the connection whose event it is only");
 	return bytes;
 }
 
-/* RUNTIME_DATA is {"user": ..., "data": ...} then, as the host has it. */
-static void state_read(lua_State *L, tova_ws ws, const char *what)
+/* RUNTIME_DATA is ws.data from then on. */
+static void state_read(lua_State *L, tova_ws ws)
 {
 	struct runtime *r = runtime_of(L);
-	const char *bytes = state_bytes(L, ws, what);
+	const char *bytes = state_bytes(L, ws);
 	if (r->data == RUNTIME_DATA_READ)
 		return;
 	size_t n = strnlen(bytes, STATE_SIZE);
 	if (n > 0)
 		json_text_read(L, bytes, n);
 	else
-		value_push_object(L, 2);
+		lua_pushnil(L);
 	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
 	r->data = RUNTIME_DATA_READ;
 }
 
-static void state_push(lua_State *L, tova_ws ws, const char *what, const char *name)
-{
-	state_read(L, ws, what);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
-	lua_pushstring(L, name);
-	lua_rawget(L, -2);
-	lua_remove(L, -2);
-}
-
 void state_push_data(lua_State *L, tova_ws ws)
 {
-	state_push(L, ws, "ws.data", "data");
-}
-
-void state_push_user(lua_State *L, tova_ws ws)
-{
-	state_push(L, ws, "ws.user", "user");
-}
-
-static void state_set(lua_State *L, const char *name)
-{
+	state_read(L, ws);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
-	lua_pushstring(L, name);
-	lua_pushvalue(L, -3);
-	value_set_member(L, -3);
-	lua_pop(L, 2);
 }
 
 void state_set_data(lua_State *L, tova_ws ws, int at)
 {
+	state_bytes(L, ws);
 	lua_pushvalue(L, at);
-	state_read(L, ws, "ws.data");
-	state_set(L, "data");
+	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
+	runtime_of(L)->data = RUNTIME_DATA_READ;
 }
 
-void state_keep_user(lua_State *L, const char *user)
+void state_push_user(lua_State *L, tova_ws ws)
 {
-	if (user == NULL || strlen(user) > STATE_USER_MAX)
-		return;
-	state_read(L, runtime_of(L)->ws, "ws.user");
-	lua_pushstring(L, user);
-	state_set(L, "user");
+	const struct runtime *r = runtime_of(L);
+	if (r->mount == NULL || !tova_ws_eq(ws, r->ws))
+		runtime_fault(L, "ws.user is that of the connection whose event it is only");
+	lua_pushstring(L, tova_subject(r->mount)); /* nil for NULL */
 }
 
 void state_keep(lua_State *L)
@@ -84,16 +60,16 @@ void state_keep(lua_State *L)
 	struct buffer *b = &r->text;
 	if (r->data != RUNTIME_DATA_READ)
 		return;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
 	buffer_clear(b);
-	json_text_write(L, b, -1, 0);
+	if (lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA) != LUA_TNIL)
+		json_text_write(L, b, -1, 0);
 	if (b->failed || b->n >= STATE_SIZE)
 		runtime_fault(L, "ws.data is at most %d bytes of JSON, not %zu", STATE_SIZE - 1,
 			      b->n);
 	char *bytes = tova_data(r->mount);
-	if (strnlen(bytes, STATE_SIZE) != b->n || memcmp(bytes, b->p, b->n) != 0) {
+	if (strnlen(bytes, STATE_SIZE) != b->n || (b->n > 0 && memcmp(bytes, b->p, b->n) != 0)) {
 		memset(bytes, 0, STATE_SIZE);
-		if (b->n > strlen("{}"))
+		if (b->n > 0)
 			memcpy(bytes, b->p, b->n);
 	}
 	lua_pop(L, 1);
@@ -101,6 +77,7 @@ void state_keep(lua_State *L)
 
 /* --- the request ------------------------------------------------------------------------------ */
 
+/* Of the object on top. */
 static void state_member(lua_State *L, const char *name, const char *value)
 {
 	lua_pushstring(L, name);
@@ -124,9 +101,10 @@ static void state_pairs(lua_State *L, const char *name, const tova_pair *pairs, 
 		for (char *p = small; lower && *p != '\0'; p++)
 			*p = tova_lower_(*p);
 		lua_pushstring(L, small);
-		if (!value_has_member(L, object, -1))
-			state_member(L, small, pairs[i].value);
+		bool first = !value_has_member(L, object, -1);
 		lua_settop(L, object);
+		if (first)
+			state_member(L, small, pairs[i].value);
 	}
 	value_set_member(L, -3);
 }

@@ -16,8 +16,6 @@ void state_set_data(lua_State *L, tova_ws ws, int at);
 void state_push_user(lua_State *L, tova_ws ws);
 /* Pushes the request, in on_open; elsewhere a fault. */
 void state_push_request(lua_State *L, tova_ws ws);
-/* Remembers the user of the connection that opens. */
-void state_keep_user(lua_State *L, const char *user);
 /* At the end of an event: what ws.data is now goes to the host. Faults if that is too much. */
 void state_keep(lua_State *L);
 

@@ -1,0 +1,84 @@
+/* tova: programs that the host reads without running them: --emit-lua, and --check. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "server.h"
+#include "tova/translate.h"
+
+/* The program's text, malloc'd; NULL with errno. One byte more than a program may have is enough to
+ * know. */
+static char *server_tova_read(const char *path, size_t *n_r)
+{
+	char *text = malloc(TRANSLATE_MAX + 1);
+	FILE *f = text != NULL ? fopen(path, "re") : NULL;
+	int error = errno;
+	if (f != NULL) {
+		*n_r = fread(text, 1, TRANSLATE_MAX + 1, f);
+		error = ferror(f) ? errno : 0;
+		fclose(f);
+	}
+	if (f != NULL && error == 0)
+		return text;
+	free(text);
+	errno = error;
+	return NULL;
+}
+
+static void server_tova_say(FILE *err, const char *path, const struct faults *faults)
+{
+	for (size_t i = 0; i < faults->n; i++) {
+		const struct fault *f = &faults->v[i];
+		if (f->at.line > 0)
+			fprintf(err, "%s:%u:%u: %s\n", path, f->at.line, f->at.column, f->text);
+		else
+			fprintf(err, "%s: %s\n", path, f->text);
+	}
+	if (faults->dropped > 0)
+		fprintf(err, "%s: and %zu more\n", path, faults->dropped);
+}
+
+/* Translates the program of this file; what is wrong is said, all of it. *t_r is to be freed if
+ * that is true. */
+static bool server_tova_translate(const char *path, struct translation *t_r, FILE *err)
+{
+	size_t n;
+	char *text = server_tova_read(path, &n);
+	if (text == NULL) {
+		fprintf(err, "tova-host: \"%.300s\" can not be read: %s\n", path, strerror(errno));
+		return false;
+	}
+	bool ok = translate(text, n, t_r);
+	free(text);
+	if (!ok) {
+		server_tova_say(err, path, &t_r->faults);
+		translation_free(t_r);
+	}
+	return ok;
+}
+
+int server_emit_lua(const struct settings_source *source, const char *path)
+{
+	struct translation t;
+	if (!server_tova_translate(path, &t, source->err))
+		return SERVER_BAD_SETTINGS;
+	fwrite(t.generated.lua.p, 1, t.generated.lua.n, source->out);
+	translation_free(&t);
+	return SERVER_DONE;
+}
+
+bool server_check_tova(const struct server *s, const struct settings_mount *set)
+{
+	struct translation t;
+	const char *file = NULL;
+	for (size_t i = 0; i < set->n_pairs; i++)
+		if (strcmp(set->pairs[i].key, "file") == 0)
+			file = set->pairs[i].value;
+	size_t n = file != NULL ? strlen(file) : 0;
+	if (set->plugin == NULL || n < 5 || strcmp(file + n - 5, ".tova") != 0)
+		return true;
+	bool ok = server_tova_translate(file, &t, s->source->err);
+	if (ok)
+		translation_free(&t);
+	return ok;
+}
