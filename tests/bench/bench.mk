@@ -31,7 +31,7 @@ $(BUILD)/bench/%-worker: tests/bench/workers/%.c sdk/tova_plugin.h sdk/c/tova_wo
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench-bounds bench-slow bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
+.PHONY: bench-chat bench-bounds bench-slow bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
@@ -58,6 +58,10 @@ bench-slow: all $(BUILD)/bench/load
 
 bench-bounds: all test-plugins
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/bounds.py $(BENCH)
+
+# A message of the chat in each of its languages.
+bench-chat: all
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/chat.py $(BENCH)
 
 bench-workers: all $(BENCH_WORKERS)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/workers.py $(BENCH)
