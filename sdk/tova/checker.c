@@ -60,7 +60,7 @@ static struct name *checker_declare(struct checker *c, struct span text, struct 
 			      .owner = c->function,
 			      .serial = ++c->serial};
 	scope_add(c->arena, c->scope, name);
-	if (!top && ++c->function->locals > CHECKER_LOCALS_MAX)
+	if (!top && ++c->function->locals == CHECKER_LOCALS_MAX + 1)
 		fault_add(c->faults, at, "more than %d names at once in one function",
 			  CHECKER_LOCALS_MAX);
 	return name;
