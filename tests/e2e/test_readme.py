@@ -240,10 +240,12 @@ def test_both_examples_at_once(reader):
             assert '"type":"init"' in dashboard.recv_text()
 
 
-def test_bare_command_of_make_run():
-    """What `make run` starts, by the Makefile's own words."""
+@pytest.mark.parametrize("tova", [False, True])
+def test_bare_command_of_make_run(tova):
+    """What `make run` and `make run TOVA=1` start, by the Makefile's own words."""
     text = (ROOT / "Makefile").read_text()
-    options = re.search(r"^\t@exec \$\(BUILD\)/tova-host (.*) --listen \$\(LISTEN\)$", text, re.M).group(1)
+    words = re.search(r"^\t@exec \$\(BUILD\)/tova-host \$\(if \$\(TOVA\),(.*),(.*)\) (.*) --listen \$\(LISTEN\)$", text, re.M)
+    options = words.group(1 if tova else 2) + " " + words.group(3)
     with Host(*shlex.split(options)) as host, connect("127.0.0.1", host.port, "/") as ws:
         assert "Welcome" in ws.recv_text()
 
