@@ -304,8 +304,7 @@ static const char *plugin_host_subject(tova_mount *m)
 		       : NULL;
 }
 
-/* --- from one library to the next --------------------------------------------------------------
- */
+/* --- from one library to the next ------------------------------------------------------------- */
 
 #define PLUGIN_HOST_KEPT_MAX (16u << 20)
 
@@ -331,7 +330,8 @@ static int plugin_host_keep(tova_mount *m, const void *data, size_t len)
 static const void *plugin_host_kept(tova_mount *m, size_t *len_r)
 {
 	const struct plugin *p = plugin_instance_of(m)->plugin;
-	bool given = plugin_host_check(p, false) == TOVA_OK && p->phase == PLUGIN_START && p->kept != NULL;
+	bool given = plugin_host_check(p, false) == TOVA_OK && p->phase == PLUGIN_START &&
+		     p->kept != NULL;
 	*len_r = given ? p->kept_len : 0;
 	return given ? p->kept : NULL;
 }
