@@ -77,7 +77,7 @@ export class TovaSocket extends EventTarget {
 		this.#ws?.close(...how);
 		this.#state = 2;
 		if (!this.#ws)
-			this.#set("wait", () => this.#late(""), 0);
+			this.#set("wait", () => this.#late(), 0);
 	}
 
 	reconnect() {
@@ -131,8 +131,7 @@ export class TovaSocket extends EventTarget {
 				this.#set("wait", () => this.#other(), this.#options.timeout / 2);
 		});
 		ws.onmessage = mine((event) => this.#take(event));
-		ws.onclose = mine((event) => this.#closed(event, ws.protocol === OFFER));
-		ws.onerror = () => {};
+		ws.onclose = ws.onerror = mine((event) => this.#closed(event, ws.protocol === OFFER));
 	}
 
 	// A server that agrees to any offer.
@@ -157,11 +156,11 @@ export class TovaSocket extends EventTarget {
 	}
 
 	#late(reason) {
-		this.#closed({ code: 1006, reason }, true);
+		this.#closed({ reason }, true);
 	}
 
 	#closed(event, offered) {
-		const { code, reason } = event, live = this.#live, now = Date.now();
+		const { code = 1006, reason = "" } = event, live = this.#live, now = Date.now();
 		const least = this.#refused || (code === 1013 ? 5000 : 0), expired = code === 1008 && now > this.#expires - 2000;
 		const stop = code === 1000 || (code === 1005 && !this.#plain) || code === 1008 || (code >= 4000 && code !== 4409);
 		this.#refused = 0;
@@ -185,7 +184,7 @@ export class TovaSocket extends EventTarget {
 			this.#fire("away", { code, reason, delay });
 	}
 
-	#end({ code, reason, wasClean = false }) {
+	#end({ code = 1006, reason = "", wasClean = false }) {
 		this.#state = 3;
 		this.#old?.close();
 		this.#page.abort();

@@ -948,9 +948,10 @@ describe("pages", () => {
 
 	test("the back/forward cache, without store", async () => {
 		const [socket, { calls }] = await opened();
-		await leave(true);
-		assert.deepEqual(calls, ["open 1", "close 1 1000"]);
+		world.turn("pagehide", true);
 		assert.ok(world.link.ws.readyState > 1, "browsers keep no page with an open socket");
+		await world.pass(5);
+		assert.deepEqual(calls, ["open 1", "close 1 1000"]);
 		await world.pass(600000);
 		assert.equal(world.links.length, 1);
 		world.turn("pageshow", true);
@@ -1148,18 +1149,19 @@ describe("other servers", () => {
 		assert.equal(socket.seen().at(-1), "open");
 	});
 
-	test("a host whose place another server takes", async () => {
-		const [socket] = await opened({}, ["chat.v1"]);
-		world.host.handler.message = () => new Promise(() => {});
-		socket.send("a");
-		Object.assign(world, { server: "own", own: "chat.v1" });
-		world.link.cut();
-		await world.pass(10);
-		socket.send("b");
-		const sent = socket.sent();
-		assert.equal((await rejected(sent, 1000)).name, "AbortError");
-		assert.deepEqual([socket.last("lost").messages, socket.heard(), socket.protocol], [["a"], ["b"], "chat.v1"]);
-	});
+	for (const messages of [["a"], []])
+		test(`a host whose place another server takes, with ${messages.length} unconfirmed`, async () => {
+			const [socket] = await opened({}, ["chat.v1"]);
+			world.host.handler.message = () => new Promise(() => {});
+			messages.map((text) => socket.send(text));
+			Object.assign(world, { server: "own", own: "chat.v1" });
+			world.link.cut();
+			await world.pass(10);
+			socket.send("b");
+			const sent = socket.sent();
+			assert.equal((await rejected(sent, 1000)).name, "AbortError");
+			assert.deepEqual([socket.last("lost").messages, socket.heard(), socket.protocol], [messages, ["b"], "chat.v1"]);
+		});
 
 	test("a token for another server", async () => {
 		begin();
