@@ -119,12 +119,10 @@ static void settings_command_line_add_quoted(char *command, const char *file)
 	if (*file == '-') /* no option of the program's */
 		at = stpcpy(at, "./");
 	for (; *file != '\0'; file++) {
-		if (*file == '\'') {
-			memcpy(at, "'\\''", 4);
-			at += 4;
-		} else {
+		if (*file == '\'')
+			at = stpcpy(at, "'\\''");
+		else
 			*at++ = *file;
-		}
 	}
 	memcpy(at, "'", 2);
 }

@@ -410,7 +410,7 @@ static void checker_bind(struct checker *c, struct node *n)
 		return;
 	} else if (own != NULL ||
 		   (!n->yes && seen != NULL && seen->kind != NAME_LIBRARY && !seen->function)) {
-		checker_twice(c, n, seen);
+		checker_twice(c, n, own != NULL ? own : seen);
 		return;
 	} else {
 		n->what = checker_declare(c, n->text, n->at);

@@ -151,7 +151,9 @@ static char lexer_escape(char c)
 
 static void lexer_escaped(struct lexer *l, char *text, size_t *n)
 {
-	char c = l->end - l->p > 1 ? lexer_escape(l->p[1]) : 0;
+	char c = '\0';
+	if (l->end - l->p > 1)
+		c = lexer_escape(l->p[1]);
 	if (c == 0) {
 		fault_add(
 			l->faults, lexer_place(l, l->p),
@@ -308,7 +310,7 @@ static double lexer_decimal(struct lexer *l)
 static void lexer_number(struct lexer *l)
 {
 	const char *from = l->p;
-	char mark = l->end - l->p > 1 && *l->p == '0' ? l->p[1] | 32 : 0;
+	int mark = l->end - l->p > 1 && *l->p == '0' ? l->p[1] | 32 : 0;
 	int base = mark == 'x' ? 16 : mark == 'b' ? 2 : mark == 'o' ? 8 : 0;
 	double value = base != 0 ? lexer_in_base(l, base) : lexer_decimal(l);
 	lexer_add(l, TOKEN_NUMBER, from)->number = value;

@@ -267,7 +267,9 @@ static bool json_read(struct json_reader *r)
 		json_push_string(r, &s);
 		return true;
 	}
-	char c = r->json.p < r->json.end ? *r->json.p : '\0';
+	char c = '\0';
+	if (r->json.p < r->json.end)
+		c = *r->json.p;
 	if (c == 't' || c == 'f' || c == 'n')
 		return json_read_word(r, c);
 	if (c != '[' && c != '{')

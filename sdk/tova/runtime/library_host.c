@@ -199,7 +199,8 @@ static int host_now(lua_State *L)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	lua_pushnumber(L, (lua_Number)(now.tv_sec * 1000 + now.tv_nsec / 1000000));
+	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	lua_pushnumber(L, (lua_Number)ms);
 	return 1;
 }
 

@@ -79,7 +79,8 @@ void machine_push_stats(lua_State *L, const tova_stats *stats)
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
 	value_push_object(L, 4);
-	lua_pushnumber(L, (lua_Number)(now.tv_sec * 1000 + now.tv_nsec / 1000000));
+	int64_t ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	lua_pushnumber(L, (lua_Number)ms);
 	machine_add(L, "time");
 	machine_push_load(L);
 	machine_add(L, "load");

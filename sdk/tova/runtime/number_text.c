@@ -59,7 +59,7 @@ static size_t number_exponent(const char *digits, int n, int point, char *text)
 
 static size_t number_positive(double value, char *text)
 {
-	char digits[20];
+	char digits[20] = {0};
 	int point, n = number_digits(value, digits, &point);
 	size_t at = 0;
 	if (point > 21 || point < -5)
@@ -72,7 +72,7 @@ static size_t number_positive(double value, char *text)
 	for (int i = 0; i < n || i < point; i++) {
 		if (i == point)
 			text[at++] = '.';
-		text[at++] = i < n ? digits[i] : '0';
+		text[at++] = (char)(i < n ? digits[i] : '0');
 	}
 	return at;
 }
@@ -82,10 +82,8 @@ size_t number_text(double value, char text_r[NUMBER_TEXT_MAX])
 	if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value)
 		return number_integer((int64_t)value, text_r);
 	const char *word = isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity";
-	if (!isfinite(value)) {
-		memcpy(text_r, word, strlen(word));
-		return strlen(word);
-	}
+	if (!isfinite(value))
+		return (size_t)snprintf(text_r, NUMBER_TEXT_MAX, "%s", word);
 	if (value > 0)
 		return number_positive(value, text_r);
 	text_r[0] = '-';

@@ -3,6 +3,7 @@
 #include <lualib.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -75,7 +76,8 @@ int runtime_fault(lua_State *L, const char *format, ...)
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
 	lua_pushstring(L, text);
-	return lua_error(L);
+	lua_error(L);
+	abort(); /* it does not return */
 }
 
 int runtime_fatal(lua_State *L, const char *format, ...)
@@ -87,7 +89,8 @@ int runtime_fatal(lua_State *L, const char *format, ...)
 	va_end(args);
 	runtime_of(L)->fatal = true;
 	lua_pushstring(L, text);
-	return lua_error(L);
+	lua_error(L);
+	abort(); /* it does not return */
 }
 
 /* Where the program is. */

@@ -67,9 +67,11 @@ void runtime_close(struct runtime *r);
 
 /* Ends the C function at hand with a fault of the program: a sentence without its place, which is
  * added when it is caught. Does not return; `return runtime_fault(...)`. */
-__attribute__((format(printf, 2, 3))) int runtime_fault(lua_State *L, const char *format, ...);
+__attribute__((noreturn, format(printf, 2, 3))) int runtime_fault(lua_State *L, const char *format,
+								  ...);
 /* As that, and it can not be caught. */
-__attribute__((format(printf, 2, 3))) int runtime_fatal(lua_State *L, const char *format, ...);
+__attribute__((noreturn, format(printf, 2, 3))) int runtime_fatal(lua_State *L, const char *format,
+								  ...);
 /* Counts work that no instruction stands for, such as elements that are walked. */
 void runtime_charge(lua_State *L, size_t n);
 
