@@ -15,6 +15,7 @@
 #define VALUE_MAX 1024 /* bytes of one written value; what is longer ends in "..." */
 /* kept free for what every line may end with: truncated, suppressed, lost */
 #define TAIL_ROOM 160
+#define LOG_SYSLOG_ERROR 3 /* syslog(3); ours follow in its order */
 
 static const char *const LEVEL_NAME[] = {"error", "warn", "notice", "info", "debug"};
 
@@ -31,7 +32,8 @@ static const struct {
 
 struct line {
 	enum log_format format;
-	bool full; /* something did not fit; whoever appended takes back what it began */
+	bool journal; /* see log.is_journal */
+	bool full;    /* something did not fit; whoever appended takes back what it began */
 	size_t n, cap;
 	char bytes[LOG_LINE_MAX];
 };
@@ -157,6 +159,16 @@ static void put_head(struct line *line, const struct timespec *now, enum log_lev
 	char head[160], day[32];
 	struct tm utc;
 
+	if (line->journal) {
+		snprintf(head, sizeof(head), "<%d>", LOG_SYSLOG_ERROR + (int)level);
+		put_text(line, head);
+	}
+	if (line->journal && !json) {
+		put_text(line, KIND[kind].name);
+		put_text(line, ": ");
+		put_string(line, message, true);
+		return;
+	}
 	gmtime_r(&now->tv_sec, &utc);
 	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
 	snprintf(head, sizeof(head),
@@ -225,7 +237,9 @@ static bool emit(struct log *log, const struct timespec *now, enum log_level lev
 		 enum log_kind kind, const struct log_field *fields, size_t n)
 {
 	struct log_rate *rate = &log->rate[kind];
-	struct line line = {.format = log->format, .cap = LOG_LINE_MAX - TAIL_ROOM};
+	struct line line = {.format = log->format,
+			    .journal = log->is_journal,
+			    .cap = LOG_LINE_MAX - TAIL_ROOM};
 
 	put_head(&line, now, level, kind, fields[0].text);
 	put_fields(&line, fields + 1, n - 1);
@@ -298,12 +312,24 @@ void log_flush(struct log *log)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+/* systemd says which file it reads for the journal, since a service may have put another there
+ * (systemd.exec(5)). */
+static bool is_journals(const struct stat *st)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uintmax_t device = 0, inode = 0;
+
+	return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
+	       device == st->st_dev && inode == st->st_ino;
+}
+
 static void learn_fd(struct log *log)
 {
 	struct stat st;
 
 	log->is_file = fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode);
 	log->is_socket = fstat(log->fd, &st) == 0 && S_ISSOCK(st.st_mode);
+	log->is_journal = fstat(log->fd, &st) == 0 && is_journals(&st);
 	log->mid_line = false;
 }
 

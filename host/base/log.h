@@ -3,8 +3,9 @@
  * A line has a time, a level, a kind, a sentence and fields. Text:
  *	2025-01-31T12:34:56.789Z warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq
  *code=1002 or the same as one JSON object. Values are escaped, so that nothing a peer sends can
- *forge a line or a field, and no line is longer than LOG_LINE_MAX. Logging never blocks, never
- *fails and never ends the host: a line that can not be written at once (full disk, pipe whose
+ *forge a line or a field, and no line is longer than LOG_LINE_MAX. Where the journal listens, who
+ *stamps each line itself, "<4>" says the level instead of a time in text. Logging never blocks,
+ *never fails and never ends the host: a line that can not be written at once (full disk, pipe whose
  *reader stands still or is gone) is dropped and counted, and the next one that can says `lost=N`.
  * Any thread may write. Whoever opens a log ignores SIGPIPE.
  */
@@ -96,6 +97,7 @@ struct log {
 	int fd;
 	bool is_file,
 		is_socket; /* what fd is; anything else is a pipe, a terminal or another device */
+	bool is_journal;   /* systemd's journal reads it: JOURNAL_STREAM says so */
 	bool mid_line;	   /* the last write ended inside a line */
 	char *path;	   /* NULL: stderr */
 	uint64_t lost;

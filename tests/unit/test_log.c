@@ -127,6 +127,35 @@ START_TEST(json_line)
 }
 END_TEST
 
+/* Who reads it stamps each line, and takes the level from its front. */
+START_TEST(lines_for_the_journal)
+{
+	struct stat st;
+	char stream[64];
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	ck_assert_int_eq(stat(path, &st), 0);
+	snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	setenv("JOURNAL_STREAM", stream, 1);
+	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_DEBUG);
+	LOG(log, LOG_ERROR, LOG_HOST, "first", LOG_U64("n", 1));
+	LOG(log, LOG_DEBUG, LOG_CONN_OPEN, "last");
+	log_configure(log, LOG_FORMAT_JSON, LOG_INFO);
+	LOG(log, LOG_WARN, LOG_HOST, "m");
+	ck_assert_int_eq(log_move(log, moved), 0); /* where nobody stamps anything */
+	LOG(log, LOG_WARN, LOG_HOST, "m");
+	log_close(log);
+	expect(path, "<3>host: first n=1\n<7>conn.open: last\n<4>{\"time\":\"@\",\"level\":\"warn\",\"kind\":\"host\",\"message\":\"m\"}\n");
+	expect(moved, "{\"time\":\"@\",\"level\":\"warn\",\"kind\":\"host\",\"message\":\"m\"}\n");
+	setenv("JOURNAL_STREAM", "12:nonsense", 1);
+	unlink(path);
+	log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
+	LOG(log, LOG_INFO, LOG_HOST, "m");
+	log_close(log);
+	expect(path, "@ info host: m\n");
+	unsetenv("JOURNAL_STREAM");
+}
+END_TEST
+
 START_TEST(null_text_is_left_out)
 {
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
@@ -623,6 +652,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, text_line);
 	tcase_add_test(tc, json_line);
+	tcase_add_test(tc, lines_for_the_journal);
 	tcase_add_test(tc, null_text_is_left_out);
 	tcase_add_test(tc, level_filters);
 	tcase_add_loop_test(tc, values_are_escaped, 0, (int)(sizeof VALUES / sizeof VALUES[0]));
