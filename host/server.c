@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "handler/worker/worker.h"
 #include "ws/authority.h"
 
 #define SERVER_THREAD_DESCRIPTORS 8 /* of each further loop */
@@ -154,6 +155,12 @@ bool server_refuse(const struct server *s, const char *option, const char *value
 
 /* --- signals and requests --------------------------------------------------------------------- */
 
+static void server_drain(struct server *s)
+{
+	drain_begin(&s->drain, s->settings.drain);
+	notify_stopping(&s->notify);
+}
+
 static void server_on_stop(void *arg, int signal)
 {
 	struct server *s = arg;
@@ -162,7 +169,7 @@ static void server_on_stop(void *arg, int signal)
 		LOG(s->log, LOG_NOTICE, LOG_DRAIN, "stopping at once");
 		loop_stop(s->loop);
 	} else {
-		drain_begin(&s->drain, s->settings.drain);
+		server_drain(s);
 	}
 }
 
@@ -188,6 +195,35 @@ static void server_on_flush(void *arg)
 	log_flush(s->log);
 	addr_limits_sweep(s->addr_limits, loop_now(s->loop));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
+}
+
+/* --- what systemd is told --------------------------------------------------------------------- */
+
+/* A mount whose handler can not take events yet, or not any more; NULL: all can. */
+static const struct mount *server_unserved(const struct server *s)
+{
+	for (const struct mount *m = s->hub.mounts; m != NULL; m = m->next)
+		if (worker_is(m) && !worker_serves(m))
+			return m;
+	return NULL;
+}
+
+static bool server_serves(const void *ctx)
+{
+	return server_unserved(ctx) == NULL;
+}
+
+static void server_status(const void *ctx, char text_r[NOTIFY_STATUS_MAX])
+{
+	const struct server *s = ctx;
+	const struct stats stats = hub_stats(&s->hub);
+	const struct mount *unserved = server_unserved(s);
+	int n = snprintf(text_r, NOTIFY_STATUS_MAX, "%s: %llu connections, %llu rooms",
+			 s->drain.running ? "stopping" : "serving",
+			 (unsigned long long)stats.connections, (unsigned long long)stats.rooms);
+	if (unserved != NULL && !s->drain.running)
+		snprintf(text_r + n, NOTIFY_STATUS_MAX - (size_t)n, "; no worker is ready at %s",
+			 unserved->path);
 }
 
 static void server_on_request(void *ctx, struct conn *c, struct request *r)
@@ -356,25 +392,54 @@ static bool server_listens_both(const struct settings *set, const struct setting
 	return both;
 }
 
+/* All that systemd has opened under that name. */
+static bool server_add_given(struct server *s, struct listeners *listeners, const char *option,
+			     const struct settings_listen *at, const struct conn_kind *kind)
+{
+	char why[SERVER_WHY_MAX], left[SERVER_WHY_MAX / 2];
+	unsigned n = 0;
+	for (int fd; (fd = activation_take(&s->activation, at->given)) >= 0; n++)
+		if (!listeners_add_given(listeners, fd, kind, (int)s->settings.backlog, why,
+					 sizeof why))
+			return server_refuse(s, option, at->text, why);
+	if (n > 0)
+		return true;
+	if (activation_left(&s->activation, left, sizeof left))
+		snprintf(why, sizeof why, "systemd passes no socket of that name; it passes %s",
+			 left);
+	else
+		snprintf(
+			why, sizeof why,
+			"systemd passes no socket of that name; is the .socket unit started, and does its "
+			"FileDescriptorName= say so?");
+	return server_refuse(s, option, at->text, why);
+}
+
+static bool server_add_listener(struct server *s, struct listeners *listeners, const char *option,
+				const struct settings_listen *at)
+{
+	char why[SERVER_WHY_MAX];
+	const struct conn_kind kind = {.proxy = at->proxy,
+				       .tls = at->tls,
+				       .tls_group = at->tls_group};
+	if (at->given != NULL)
+		return server_add_given(s, listeners, option, at, &kind);
+	bool entered = server_enter(s, at->unix_path);
+	bool added =
+		listeners_add(listeners, at->host, at->port, server_listens_both(&s->settings, at),
+			      at->unix_path, &kind, (int)s->settings.backlog, why, sizeof why);
+	server_leave(entered);
+	return added || server_refuse(s, option, at->text, why);
+}
+
 bool server_add_listeners(struct server *s, enum settings_door door, struct listeners *listeners)
 {
 	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
 	const struct settings_listens *all = settings_door(&s->settings, door);
-	char why[SERVER_WHY_MAX];
 	listeners->unix_mode = modes[s->settings.unix_mode];
-	for (size_t i = 0; i < all->n; i++) {
-		const struct settings_listen *at = &all->items[i];
-		const struct conn_kind kind = {.proxy = at->proxy,
-					       .tls = at->tls,
-					       .tls_group = at->tls_group};
-		bool entered = server_enter(s, at->unix_path);
-		bool added = listeners_add(listeners, at->host, at->port,
-					   server_listens_both(&s->settings, at), at->unix_path,
-					   &kind, (int)s->settings.backlog, why, sizeof why);
-		server_leave(entered);
-		if (!added)
-			return server_refuse(s, settings_door_option(door), at->text, why);
-	}
+	for (size_t i = 0; i < all->n; i++)
+		if (!server_add_listener(s, listeners, settings_door_option(door), &all->items[i]))
+			return false;
 	return true;
 }
 
@@ -387,6 +452,15 @@ static bool server_start_listeners(struct server *s)
 	if (!io_threads_listen(&s->io_threads, (int)s->settings.backlog, why, sizeof why))
 		return server_refuse(s, "threads", value, why);
 	return true;
+}
+
+static void server_check_activation(const struct server *s)
+{
+	char left[SERVER_WHY_MAX];
+	if (activation_left(&s->activation, left, sizeof left))
+		LOG(s->log, LOG_WARN, LOG_LISTEN,
+		    "systemd passes sockets that no --listen systemd:NAME takes",
+		    LOG_STR("names", left));
 }
 
 /* Everything is there: the other loops turn from now on, and let people in. */
@@ -402,6 +476,7 @@ static bool server_start_threads(struct server *s)
 	}
 	health_set_path(&s->health, s->settings.health);
 	readiness_start(&s->readiness, s->io_threads.n > 0);
+	server_check_activation(s);
 	server_announce_api(s);
 	listeners_announce(&s->listeners, "listening", "address");
 	return true;
@@ -411,7 +486,7 @@ static void server_on_control_drain(void *ctx)
 {
 	struct server *s = ctx;
 	if (!s->drain.running)
-		drain_begin(&s->drain, s->settings.drain);
+		server_drain(s);
 }
 
 static void server_on_control_reload(void *ctx)
@@ -518,6 +593,7 @@ static void server_end(struct server *s)
 		server_close_api(s);
 		drain_cancel(&s->drain);
 		readiness_stop(&s->readiness);
+		notify_end(&s->notify);
 		loop_timer_cancel(&s->flush);
 		control_close(s->control);
 		server_stop_handlers(s);
@@ -539,6 +615,7 @@ static void server_end(struct server *s)
 		loop_signal_remove(&s->on_usr1);
 		loop_free(s->loop);
 	}
+	activation_end(&s->activation);
 	addr_limits_free(s->addr_limits);
 	address_set_free(&s->trusted);
 	free(s->hosts);
@@ -562,11 +639,23 @@ static bool server_start(struct server *s)
 {
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
-	return server_start_log(s) && server_start_parts(s) && server_start_gate(s) &&
-	       server_start_tls(s) && server_start_signals(s) && server_start_workers(s) &&
-	       server_make_mounts(s) && (!drops || (server_start_doors(s) && server_drop(s))) &&
-	       server_start_mounts(s) && (drops || server_start_doors(s)) &&
-	       server_start_threads(s);
+	return activation_begin(&s->activation) && server_start_log(s) && server_start_parts(s) &&
+	       server_start_gate(s) && server_start_tls(s) && server_start_signals(s) &&
+	       server_start_workers(s) && server_make_mounts(s) &&
+	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
+	       (drops || server_start_doors(s)) && server_start_threads(s);
+}
+
+/* One who asks for more connections than the process may have files finds out on the worst day. */
+static void server_check_descriptors(const struct server *s)
+{
+	uint64_t asked = s->settings.max_connections, most = s->conns.limits.max;
+	if (asked > most)
+		LOG(s->log, LOG_WARN, LOG_LIMIT,
+		    "--max-connections asks for more than the limit of open files allows; raise that (ulimit -n, "
+		    "LimitNOFILE=)",
+		    LOG_U64("max-connections", asked), LOG_U64("allowed", most),
+		    LOG_U64("open_files", descriptors_of_process().most));
 }
 
 static int server_run(struct server *s)
@@ -576,10 +665,13 @@ static int server_run(struct server *s)
 	server_free_made(s);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "started", LOG_STR("version", TOVA_VERSION),
 	    LOG_U64("sockets", s->conns.limits.max), LOG_U64("threads", s->io_threads.n + 1));
+	server_check_descriptors(s);
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
+	s->notify_source = (struct notify_source){server_serves, server_status, s};
+	notify_begin(&s->notify, s->loop, &s->notify_source);
 	loop_run(s->loop);
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "stopped");
-	return SERVER_DONE;
+	return s->failed ? SERVER_FAILED : SERVER_DONE;
 }
 
 int server_main(const struct settings_source *source)

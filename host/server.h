@@ -11,8 +11,10 @@
 #include "net/listener.h"
 #include "threads/io_thread.h"
 #include "ops/api.h"
+#include "ops/activation.h"
 #include "ops/control.h"
 #include "ops/drain.h"
+#include "ops/notify.h"
 #include "ops/privileges.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
@@ -39,6 +41,7 @@ struct server {
 	struct hub hub;
 	struct files files;
 	struct listeners listeners;
+	struct activation activation; /* sockets from systemd that no --listen has taken yet */
 	struct io_threads io_threads; /* the other loops; those above are the main thread's */
 	struct processes processes;
 	/* as the operator gave it; the host takes what it may for itself */
@@ -56,6 +59,9 @@ struct server {
 	struct mount **made;
 	char directory[128]; /* of the worker sockets; empty: none was needed */
 	struct drain drain;
+	struct notify notify;
+	struct notify_source notify_source;
+	bool failed; /* it can not go on: the exit code says so */
 	struct loop_signal on_term, on_int, on_hup, on_usr1;
 	struct loop_timer flush; /* of the log's suppressed lines */
 };

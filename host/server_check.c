@@ -108,7 +108,9 @@ static bool check_doors(const struct server *s)
 		const char *option = settings_door_option(door);
 		for (size_t i = 0; i < listens->n; i++) {
 			const struct settings_listen *at = &listens->items[i];
-			bool good = at->unix_path != NULL
+			/* whether systemd passes it is seen when it does */
+			bool good = at->given != NULL ? true
+				    : at->unix_path != NULL
 					    ? check_socket(s, option, at->text, at->unix_path)
 					    : check_tcp(s, option, at->text, at->host, at->port);
 			ok = good && ok;

@@ -125,6 +125,7 @@ static void mounts_set_limits(struct worker_settings *pool, const struct setting
 	pool->handler_ms = all->handler_timeout;
 	pool->ready_ms = all->ready_timeout;
 	pool->max_attempts = (unsigned)all->max_attempts;
+	pool->start_attempts = (unsigned)all->start_attempts;
 }
 
 static bool mounts_program(struct mounts_program *p, const struct settings *all,
@@ -157,6 +158,18 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	return true;
 }
 
+/* It is ended as it would be for a handler that does not start: the exit code tells who has started
+ * it, and what that then does is for it to say. */
+static void mounts_on_failed(void *ctx, const struct mount *m)
+{
+	struct server *s = ctx;
+	(void)m;
+	if (s->drain.running)
+		return;
+	s->failed = true;
+	loop_stop(s->loop);
+}
+
 static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set,
 			      bool *attach_r, char *why)
 {
@@ -169,7 +182,9 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
 	const struct worker_shared shared = {.processes = &s->processes,
 					     .deadletter = s->deadletter,
-					     .sources = &s->sources};
+					     .sources = &s->sources,
+					     .failed = mounts_on_failed,
+					     .failed_ctx = s};
 	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
 	free(p.settings);
 	return ok;

@@ -236,6 +236,7 @@ void server_reload(struct server *s)
 	struct settings new;
 	struct settings_source source = *s->source;
 	source.err = open_memstream(&said, &n);
+	notify_reloading(&s->notify);
 	enum settings_status status = settings_read(&new, &source);
 	if (source.err != NULL)
 		fclose(source.err);
@@ -245,4 +246,5 @@ void server_reload(struct server *s)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
 		    LOG_SPAN("error", ((struct span){said, n > 0 ? n - 1 : 0})));
 	free(said);
+	notify_reloaded(&s->notify);
 }

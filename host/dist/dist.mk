@@ -1,5 +1,6 @@
 # What goes beside the binaries (manual pages, pkg-config files, the unit file), what is installed where, and the tarball.
-DIST := $(addprefix $(BUILD)/dist/,tova-host.1 tova-plugin.pc tova-host.service)
+DIST_SHARE := core-dump.conf logrotate.conf sysctl.conf tova-host.conf tova-host.socket
+DIST := $(addprefix $(BUILD)/dist/,tova-host.1 tova-plugin.pc tova-host.service sysusers.conf $(DIST_SHARE))
 PLUGIN_DIR := $(LIBDIR)/tova/plugins
 DIST_SED := -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@PLUGIN_DIR@|$(PLUGIN_DIR)|g'
 
@@ -22,7 +23,9 @@ INSTALL := 755:$(BUILD)/tova-host:$(PREFIX)/bin/tova-host \
 	644:sdk/tova_plugin.h:$(PREFIX)/include/tova_plugin.h \
 	644:$(BUILD)/dist/tova-host.1:$(PREFIX)/share/man/man1/tova-host.1 \
 	644:$(BUILD)/dist/tova-plugin.pc:$(LIBDIR)/pkgconfig/tova-plugin.pc \
-	644:$(BUILD)/dist/tova-host.service:$(UNITDIR)/tova-host.service
+	644:$(BUILD)/dist/tova-host.service:$(UNITDIR)/tova-host.service \
+	644:$(BUILD)/dist/sysusers.conf:$(PREFIX)/lib/sysusers.d/tova-host.conf \
+	$(foreach f,$(DIST_SHARE),644:$(BUILD)/dist/$(f):$(PREFIX)/share/tova/$(f))
 # Folders that nobody else puts files into, the inner ones first.
 INSTALL_FOLDERS := $(PLUGIN_DIR) $(dir $(PLUGIN_DIR))
 # $(call of_install,N): what stands in the place N of each

@@ -271,8 +271,12 @@ static char *listener_name(int fd, const char *unix_path)
 	int n;
 	if (unix_path != NULL) {
 		n = asprintf(&name, "unix:%s", unix_path);
+	} else if (getsockname(fd, &a.any, &len) != 0) {
+		return NULL;
+	} else if (a.any.sa_family == AF_UNIX) {
+		n = asprintf(&name, "unix:%.*s", (int)sizeof a.un.sun_path, a.un.sun_path);
 	} else {
-		if (getsockname(fd, &a.any, &len) != 0 || !address_from(&at, &a.any))
+		if (!address_from(&at, &a.any))
 			return NULL;
 		n = asprintf(&name, at.family == AF_INET6 ? "[%s]:%u" : "%s:%u",
 			     address_text(&at, text), at.port);
@@ -350,6 +354,35 @@ bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool 
 	return true;
 }
 
+static bool listener_accepts(int fd, char *why, size_t cap)
+{
+	int type = 0, family = 0;
+	socklen_t len = sizeof type;
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+	    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 &&
+	    (family == AF_INET || family == AF_INET6 || family == AF_UNIX))
+		return true;
+	snprintf(why, cap, "it is no socket that takes TCP or Unix connections (ListenStream=)");
+	return false;
+}
+
+bool listeners_add_given(struct listeners *set, int fd, const struct conn_kind *kind, int backlog,
+			 char *why, size_t why_cap)
+{
+	struct listener *l = calloc(1, sizeof *l);
+	if (l == NULL) {
+		close(fd);
+		return listener_fail(why, why_cap, "no memory");
+	}
+	*l = (struct listener){.set = set, .kind = *kind, .fd = fd, .given = true};
+	listener_set_tcp(fd);
+	if (listener_accepts(fd, why, why_cap) && evutil_make_socket_nonblocking(fd) == 0 &&
+	    listener_start(l, set, NULL, backlog, why, why_cap))
+		return true;
+	listener_free(l);
+	return false;
+}
+
 void listeners_announce(const struct listeners *set, const char *what, const char *field)
 {
 	for (const struct listener *l = set->list; l != NULL; l = l->next)
@@ -387,7 +420,8 @@ bool listeners_add_beside(struct listeners *set, const struct listeners *first, 
 			  char *why, size_t why_cap)
 {
 	for (const struct listener *l = first->list; l != NULL; l = l->next)
-		if (l->unix_path == NULL && !listener_add_beside(set, l, backlog, why, why_cap))
+		if (l->unix_path == NULL && !l->given &&
+		    !listener_add_beside(set, l, backlog, why, why_cap))
 			return false;
 	return true;
 }

@@ -12,6 +12,7 @@ struct listener {
 	struct conn_kind kind;
 	int fd;
 	char *unix_path; /* removed at the end; NULL for TCP */
+	bool given;	 /* somebody else has bound it */
 	char *name;	 /* "127.0.0.1:8080", with the real port; "unix:PATH" */
 };
 
@@ -42,11 +43,15 @@ void listeners_init(struct listeners *set, struct conns *conns);
 bool listeners_add(struct listeners *set, const char *host, uint16_t port, bool both,
 		   const char *unix_path, const struct conn_kind *kind, int backlog, char *why,
 		   size_t why_cap);
+/* A socket that was bound, and may be listened on, by who started the host; taken over. Starts
+ * accepting at once. Returns false with a sentence in why: it is no stream socket that accepts. */
+bool listeners_add_given(struct listeners *set, int fd, const struct conn_kind *kind, int backlog,
+			 char *why, size_t why_cap);
 /* Logs where they listen, in the order in which they were added: all that is needed for those who
  * connect is there. what: a sentence, and the name of the field with the address. */
 void listeners_announce(const struct listeners *set, const char *what, const char *field);
 /* The same TCP addresses as `first` has, for another loop: the kernel spreads those who connect
- * (SO_REUSEPORT). A Unix socket has one listener. */
+ * (SO_REUSEPORT). A Unix socket, or one that was given, has one listener. */
 bool listeners_add_beside(struct listeners *set, const struct listeners *first, int backlog,
 			  char *why, size_t why_cap);
 /* A socket that another loop has accepted for this one. */

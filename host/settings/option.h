@@ -93,6 +93,8 @@ enum option_when {
 	  "for so long (at least 10 s)") \
 	X(ready_timeout, TIME, "ready-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "30s", NULL, \
 	  "a worker process must have said hello, and its on_start have ended, by then") \
+	X(start_attempts, NUMBER, "start-attempts", 0, "N", HANDLERS, HUP, 1, 1000, "5", "any number", \
+	  "a worker process that was started so often, while nothing has ever served its mount, ends the host with exit code 1") \
 	X(upgrade_timeout, TIME, "upgrade-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "10s", NULL, \
 	  "a worker must have accepted or refused an upgrade by then; after it the client gets 503") \
 	X(hold_bytes, SCOPED, "hold-bytes", 0, "[MOUNT=]SIZE", HANDLERS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
@@ -125,9 +127,9 @@ enum option_when {
 	  "most processes of scripts at one time; beyond it upgrades get 503") \
 	X(script_rate, NUMBER, "script-rate", 0, "N", HANDLERS, HUP, 1, 1000000, "100", NULL, \
 	  "most processes of scripts that are started in a second; beyond it upgrades get 503") \
-	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]", NETWORK, RESTART, 0, 0, "127.0.0.1:8080", \
+	X(listen, LISTEN, "listen", 'l', "ADDR:PORT|PORT|unix:PATH|systemd:NAME[,tls[=NAME]|,plain][,proxy]", NETWORK, RESTART, 0, 0, "127.0.0.1:8080", \
 	  NULL, \
-	  "where to accept connections; an IPv6 address as [::1]:8080, and [::]:8080 takes IPv4, too, unless an IPv4 address of that port is given as well; port 0 takes any free one; with --tls-cert a TCP " \
+	  "where to accept connections; an IPv6 address as [::1]:8080, and [::]:8080 takes IPv4, too, unless an IPv4 address of that port is given as well; port 0 takes any free one, and a PORT alone is of all addresses; systemd:NAME takes the sockets of that name from a .socket unit; with --tls-cert a TCP " \
 	  "address speaks TLS unless it says ,plain, and a Unix socket if it says ,tls; with ,tls=NAME, repeatable, it shows only the certificates for these names; with ,proxy a header of the PROXY " \
 	  "protocol (v1 or v2) comes first, from one of --trusted-proxy") \
 	X(unix_mode, ENUM, "unix-mode", 0, "MODE", NETWORK, RESTART, 0, 0, "660", "600|660|666", \

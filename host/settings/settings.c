@@ -22,14 +22,19 @@ const char *settings_door_option(enum settings_door door)
 
 /* --- freeing ---------------------------------------------------------------------------------- */
 
+void settings_free_listen(struct settings_listen *listen)
+{
+	free(listen->text);
+	free(listen->host);
+	free(listen->unix_path);
+	free(listen->given);
+	settings_list_free(&listen->tls_names);
+}
+
 static void free_listens(struct settings_listens *list)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		free(list->items[i].text);
-		free(list->items[i].host);
-		free(list->items[i].unix_path);
-		settings_list_free(&list->items[i].tls_names);
-	}
+	for (size_t i = 0; i < list->n; i++)
+		settings_free_listen(&list->items[i]);
 	free(list->items);
 }
 

@@ -13,14 +13,18 @@ enum settings_speaks { SETTINGS_SPEAKS_EITHER, SETTINGS_SPEAKS_TLS, SETTINGS_SPE
 
 #define SETTINGS_TLS_GROUPS 64 /* most addresses with certificates of their own */
 
+#define SETTINGS_GIVEN_MAX 255 /* of systemd */
+
 struct settings_listen {
-	char *text;	 /* as the operator wrote it */
-	char *host;	 /* numeric IPv4 or IPv6 address without brackets; NULL: a Unix socket */
-	uint16_t port;	 /* 0: any free one */
-	char *unix_path; /* NULL: TCP */
-	bool proxy;	 /* ",proxy" */
-	int speaks;	 /* enum settings_speaks: what it says itself */
-	bool tls;	 /* and what follows from all of them */
+	char *text; /* as the operator wrote it */
+	/* One of the next three is not NULL. host: numeric IPv4 or IPv6 address without brackets */
+	char *host;
+	uint16_t port; /* 0: any free one */
+	char *unix_path;
+	char *given; /* the name of sockets that systemd has opened */
+	bool proxy;  /* ",proxy" */
+	int speaks;  /* enum settings_speaks: what it says itself */
+	bool tls;    /* and what follows from all of them */
 	/* ",tls=NAME": only the certificates for these are shown there; none: all */
 	struct settings_list tls_names;
 	uint8_t tls_group; /* its number among those that have such names, from 1; 0: it has none */

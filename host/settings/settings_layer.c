@@ -190,32 +190,44 @@ static void apply_path(struct settings_layer *layer, const struct option_row *ro
 		settings_layer_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
 }
 
-/* ADDR:PORT or [ADDR6]:PORT; *host_r gets the address. */
+static bool split_port(const char *text, uint16_t *port_r)
+{
+	size_t digits = strspn(text, "0123456789");
+	unsigned long port = strtoul(text, NULL, 10);
+
+	*port_r = (uint16_t)port;
+	return digits > 0 && digits <= 5 && text[digits] == '\0' && port <= UINT16_MAX;
+}
+
+/* ADDR:PORT or [ADDR6]:PORT; *host_r gets the address. PORT and :PORT mean all addresses, as people
+ * have it from other servers. */
 static bool split_address(const char *text, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
 {
 	const char *colon = strrchr(text, ':');
 	unsigned char address[sizeof(struct in6_addr)];
 	bool v6 = text[0] == '[';
-	size_t n, digits;
-	unsigned long port;
+	size_t n;
 
+	if (split_port(colon == text ? text + 1 : text, port_r)) {
+		memcpy(host_r, "::", sizeof("::"));
+		return true;
+	}
 	if (colon == NULL || colon == text || (v6 && colon[-1] != ']'))
 		return false;
 	n = (size_t)(colon - text) - (v6 ? 2 : 0);
-	digits = strspn(colon + 1, "0123456789");
-	if (n >= INET6_ADDRSTRLEN || digits == 0 || digits > 5 || colon[1 + digits] != '\0')
+	if (n >= INET6_ADDRSTRLEN || !split_port(colon + 1, port_r))
 		return false;
-	port = strtoul(colon + 1, NULL, 10);
 	memcpy(host_r, text + v6, n);
 	host_r[n] = '\0';
 	if (strcmp(host_r, "localhost") == 0 && !v6)
 		memcpy(host_r, "127.0.0.1", sizeof("127.0.0.1"));
-	*port_r = (uint16_t)port;
-	return port <= UINT16_MAX && inet_pton(v6 ? AF_INET6 : AF_INET, host_r, address) == 1;
+	return inet_pton(v6 ? AF_INET6 : AF_INET, host_r, address) == 1;
 }
 
 bool settings_layer_same_listen(const struct settings_listen *a, const struct settings_listen *b)
 {
+	if (a->given != NULL || b->given != NULL)
+		return a->given != NULL && b->given != NULL && strcmp(a->given, b->given) == 0;
 	if (a->unix_path != NULL || b->unix_path != NULL)
 		return a->unix_path != NULL && b->unix_path != NULL &&
 		       strcmp(a->unix_path, b->unix_path) == 0;
@@ -275,52 +287,52 @@ static size_t listen_length(struct settings_layer *layer, const char *text,
 	return n;
 }
 
+/* What is wrong with the address, or NULL; what it names is the caller's to free, too, if something
+ * is. */
+static const char *listen_address(struct settings_layer *layer, const char *address,
+				  struct settings_listen *said_r)
+{
+	char host[INET6_ADDRSTRLEN];
+	size_t n = strlen(address);
+
+	if (strncmp(address, "unix:", 5) == 0) {
+		if (n == 5 || n - 5 >= sizeof(((struct sockaddr_un *)0)->sun_path))
+			return "is no path for a Unix socket; expected 1 to 107 bytes behind unix:";
+		said_r->unix_path = settings_layer_keep(layer, address + 5, n - 5);
+	} else if (strncmp(address, "systemd:", 8) == 0) {
+		if (n == 8 || n - 8 > SETTINGS_GIVEN_MAX)
+			return "names no socket; expected what FileDescriptorName= says in the .socket unit behind systemd:";
+		said_r->given = settings_layer_keep(layer, address + 8, n - 8);
+	} else {
+		if (!split_address(address, host, &said_r->port))
+			return "is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT, PORT, unix:PATH or "
+			       "systemd:NAME, and ,tls, ,tls=NAME, ,plain or ,proxy behind it or not";
+		said_r->host = settings_layer_keep(layer, host, strlen(host));
+	}
+	return NULL;
+}
+
 static void apply_listen(struct settings_layer *layer, const struct option_row *row,
 			 const char *text, const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
-	bool is_unix = strncmp(text, "unix:", 5) == 0;
-	struct settings_listen said = {.speaks = SETTINGS_SPEAKS_EITHER};
-	size_t len = listen_length(layer, text, &said), path_len = is_unix ? len - 5 : 0;
-	char host[INET6_ADDRSTRLEN], *address = settings_layer_keep(layer, text, len);
-	struct settings_listen *item;
-	uint16_t port = 0;
-
-	bool sound = address != NULL && (is_unix || split_address(address, host, &port));
+	struct settings_listen said = {.speaks = SETTINGS_SPEAKS_EITHER}, *item = NULL;
+	size_t len = listen_length(layer, text, &said);
+	char *address = settings_layer_keep(layer, text, len);
+	const char *why = address != NULL ? listen_address(layer, address, &said) : NULL;
 
 	free(address);
-	bool no_path = is_unix &&
-		       (path_len == 0 || path_len >= sizeof(((struct sockaddr_un *)0)->sun_path));
-	if (!sound || no_path)
-		settings_list_free(&said.tls_names);
-	if (no_path) {
-		settings_layer_error(
-			layer, at, row->name,
-			"\"%.200s\" is no path for a Unix socket; expected 1 to %zu bytes behind unix:",
-			text, sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
-		return;
-	}
-	if (!sound) {
-		settings_layer_error(
-			layer, at, row->name,
-			"\"%.200s\" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and "
-			",tls, ,tls=NAME, ,plain or ,proxy behind it or not",
-			text);
-		return;
-	}
-	item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
+	if (why != NULL)
+		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", text, why);
+	else if (address != NULL)
+		item = settings_layer_grow(layer, &list->items, list->n, sizeof(*item));
 	if (item == NULL) {
-		settings_list_free(&said.tls_names);
+		settings_free_listen(&said);
 		return;
 	}
 	list->n++;
-	item->text = settings_layer_keep(layer, text, strlen(text));
-	item->unix_path = is_unix ? settings_layer_keep(layer, text + 5, path_len) : NULL;
-	item->host = is_unix ? NULL : settings_layer_keep(layer, host, strlen(host));
-	item->port = port;
-	item->proxy = said.proxy;
-	item->speaks = said.speaks;
-	item->tls_names = said.tls_names;
+	said.text = settings_layer_keep(layer, text, strlen(text));
+	*item = said;
 	for (size_t i = 0; i + 1 < list->n && !*layer->no_memory; i++)
 		if (settings_layer_same_listen(item, &list->items[i]))
 			settings_layer_error(layer, at, row->name, "\"%.200s\" is given twice",

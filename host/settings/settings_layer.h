@@ -38,6 +38,7 @@ struct settings_layer {
 };
 
 void settings_list_free(struct settings_list *list);
+void settings_free_listen(struct settings_listen *listen);
 /* Appends a copy of the n bytes of text; no memory is noted. */
 void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text,
 			size_t n);

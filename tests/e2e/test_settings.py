@@ -77,7 +77,7 @@ def test_help_and_version():
 @pytest.mark.parametrize("args, sentence", [
     (["--max-message", "12x"], '--max-message: "12x" is not a size; expected a number with k, m or g, 1k to 1g'),
     (["--max-mesage=1k"], "--max-mesage: unknown option; did you mean --max-message?"),
-    (["-l", "nowhere"], '--listen: "nowhere" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and '
+    (["-l", "nowhere"], '--listen: "nowhere" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT, PORT, unix:PATH or systemd:NAME, and '
      ',tls, ,tls=NAME, ,plain or ,proxy behind it or not'),
     (["-w", "/a=x", "-x", "/a=y"], '--script: "y": the mount /a already has a handler; expected one handler per mount'),
     (["-a", "/a=tcp://0.0.0.0:7"],

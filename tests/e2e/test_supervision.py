@@ -30,7 +30,7 @@ def on_message(ws, message):
 
 
 def test_a_crash_loop_is_told_once_and_calmly(tmp_path):
-    with Supervised(tmp_path, None, command="echo something is wrong >&2; exit 3") as s:
+    with Supervised(tmp_path, None, "--start-attempts", 0, command="echo something is wrong >&2; exit 3") as s:
         s.host.expect(lambda line: "keeps dying" in line.get("message", ""))
         line = s.died("exited with status 3")
         assert line["worker"] == "worker 1" and line["mount"] == "/" and line["level"] == "warn"
@@ -49,7 +49,7 @@ def test_a_crash_loop_is_told_once_and_calmly(tmp_path):
 
 
 def test_a_crash_loop_that_ends_is_forgotten(tmp_path):
-    with Supervised(tmp_path, ECHO, command=f"test -e {tmp_path}/good && exec {sys.executable} {tmp_path}/worker.py") as s:
+    with Supervised(tmp_path, ECHO, "--start-attempts", 0, command=f"test -e {tmp_path}/good && exec {sys.executable} {tmp_path}/worker.py") as s:
         s.host.expect(lambda line: "keeps dying" in line.get("message", ""))
         s.said("keeps dying")
         (tmp_path / "good").touch()

@@ -234,6 +234,16 @@ START_TEST(listen_addresses)
 	ck_assert(s.listen.items[0].proxy && s.listen.items[1].proxy);
 	ck_assert_str_eq(s.trusted_proxy.items[1], "::1");
 	round_trip();
+	ck_assert_int_eq(READ("-l", "8080", "-l", ":8081,plain", "-l", "systemd:web,proxy",
+			      "--trusted-proxy", "unix"),
+			 SETTINGS_OK);
+	ck_assert_str_eq(s.listen.items[0].host, "::");
+	ck_assert_uint_eq(s.listen.items[0].port, 8080);
+	ck_assert_uint_eq(s.listen.items[1].port, 8081);
+	ck_assert_str_eq(s.listen.items[2].given, "web");
+	ck_assert_ptr_null(s.listen.items[2].host);
+	ck_assert(s.listen.items[2].proxy);
+	round_trip();
 }
 END_TEST
 
@@ -471,7 +481,7 @@ END_TEST
 #define RATE \
 	" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or ,close behind it or not"
 #define ADDRESS \
-	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT or unix:PATH, and " \
+	" is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT, PORT, unix:PATH or systemd:NAME, and " \
 	",tls, ,tls=NAME, ,plain or ,proxy behind it or not"
 #define URL \
 	" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT with a numeric address"
@@ -503,7 +513,7 @@ static const struct {
 	{{"-z"}, "-z: unknown option; see --help"},
 	{{"-hz"}, "-z: unknown option; see --help"},
 	{{"--listen"},
-	 "--listen: needs a value; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
+	 "--listen: needs a value; expected ADDR:PORT|PORT|unix:PATH|systemd:NAME[,tls[=NAME]|,plain][,proxy]"},
 	{{"-w"}, "--worker: needs a value; expected [MOUNT=]COMMAND"},
 	{{"-w", "/a="}, "--worker: \"/a=\" names no handler; expected [MOUNT=]COMMAND"},
 	{{"-x", ""}, "--script: \"\" names no handler; expected [MOUNT=]COMMAND"},
@@ -597,8 +607,14 @@ static const struct {
 	 "that ends in .tova, .so, .py, .mjs or .js, or an option; see --help"},
 	{{"a.tova", "/=b.so"},
 	 "--plugin: \"b.so\": the mount / already has a handler; expected one handler per mount"},
-	{{"-l", "8080"}, "--listen: \"8080\"" ADDRESS},
-	{{"-l", ":8080"}, "--listen: \":8080\"" ADDRESS},
+	{{"-l", "80800"}, "--listen: \"80800\"" ADDRESS},
+	{{"-l", ":"}, "--listen: \":\"" ADDRESS},
+	{{"-l", "::8080"}, "--listen: \"::8080\"" ADDRESS},
+	{{"-l", "8080x"}, "--listen: \"8080x\"" ADDRESS},
+	{{"-l", "8080", "-l", ":8080"}, "--listen: \":8080\" is given twice"},
+	{{"-l", "systemd:a,tls", "-l", "systemd:a"}, "--listen: \"systemd:a\" is given twice"},
+	{{"-l", "systemd:"},
+	 "--listen: \"systemd:\" names no socket; expected what FileDescriptorName= says in the .socket unit behind systemd:"},
 	{{"-l", "::1:8080"}, "--listen: \"::1:8080\"" ADDRESS},
 	{{"-l", "[::1]"}, "--listen: \"[::1]\"" ADDRESS},
 	{{"-l", "[::1:80"}, "--listen: \"[::1:80\"" ADDRESS},
@@ -1050,9 +1066,9 @@ static const struct {
 	{"log-level = \"loud\";",
 	 ":1: log-level: \"loud\" is unknown; expected error, warn, notice, info or debug"},
 	{"listen = 8080;",
-	 ":1: listen: 8080 is no string; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy] in quotes, or a list of such"},
+	 ":1: listen: 8080 is no string; expected ADDR:PORT|PORT|unix:PATH|systemd:NAME[,tls[=NAME]|,plain][,proxy] in quotes, or a list of such"},
 	{"listen = ();",
-	 ":1: listen: is empty; expected ADDR:PORT|unix:PATH[,tls[=NAME]|,plain][,proxy]"},
+	 ":1: listen: is empty; expected ADDR:PORT|PORT|unix:PATH|systemd:NAME[,tls[=NAME]|,plain][,proxy]"},
 	{"tls-cert = ();", ":1: tls-cert: is empty; expected FILE"},
 	{"listen = (\n\"127.0.0.1:1\",\n8080 );",
 	 ":3: listen: 8080 is no string; expected strings in quotes"},

@@ -139,7 +139,7 @@ struct pool {
 	/* What children run: of the generation that serves, of the one that is coming, and of the
 	 * one that follows that. */
 	struct pool_program program, next, later_program;
-	unsigned max_attempts;
+	unsigned max_attempts, start_attempts;
 	uint64_t handler_ms, ready_ms;
 	struct sp_listener *own, *attach;
 	/* graves: gone, freed at the end of the turn */

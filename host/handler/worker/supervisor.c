@@ -98,6 +98,19 @@ static void child_schedule(struct child *c)
 	c->restart_at = child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
 }
 
+/* A host whose handler never came up is no service, however green it looks. */
+static void child_check_attempts(const struct child *c)
+{
+	const struct pool *p = c->pool;
+	if (p->start_attempts == 0 || p->known || c->starts < p->start_attempts)
+		return;
+	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER,
+	    "a worker never came up: the host gives up; see --start-attempts",
+	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", c->name),
+	    LOG_U64("starts", c->starts));
+	p->shared.failed(p->shared.failed_ctx, p->base.mount);
+}
+
 static void child_start(struct child *c)
 {
 	c->starts++;
@@ -112,6 +125,7 @@ static void child_start(struct child *c)
 	    LOG_ERRNO(errno));
 	c->failures++;
 	child_schedule(c);
+	child_check_attempts(c);
 }
 
 static bool child_add(struct pool *p, unsigned index, unsigned generation)
@@ -199,6 +213,7 @@ static void child_judge(struct child *c)
 		return;
 	}
 	child_schedule(c);
+	child_check_attempts(c);
 }
 
 static void child_ended(void *ctx, struct process *process, int status)

@@ -301,6 +301,7 @@ void worker_set_limits(struct mount *m, const struct worker_settings *set)
 {
 	struct pool *p = pool_of(m->handler);
 	p->max_attempts = set->max_attempts;
+	p->start_attempts = set->start_attempts;
 	p->handler_ms = set->handler_ms;
 	p->ready_ms = set->ready_ms;
 }
@@ -442,6 +443,12 @@ unsigned worker_count(const struct mount *m)
 	TAILQ_FOREACH (w, &((const struct pool *)m->handler)->workers, link)
 		n += w->state == WORKER_READY;
 	return n;
+}
+
+bool worker_serves(const struct mount *m)
+{
+	const struct pool *p = (const struct pool *)m->handler;
+	return p->program.count == 0 || worker_count(m) > 0;
 }
 
 void worker_describe(const struct mount *m, struct codec_out *o, bool *any)

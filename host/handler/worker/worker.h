@@ -19,6 +19,9 @@ struct worker_settings {
 	const char *directory; /* for the sockets of processes, 0700 */
 	uint64_t handler_ms, ready_ms;
 	unsigned max_attempts;
+	/* starts of one process after which it is given up, if nobody has ever served the mount; 0:
+	 * never */
+	unsigned start_attempts;
 };
 
 /* What the pools of one host share. */
@@ -26,6 +29,9 @@ struct worker_shared {
 	struct processes *processes;
 	struct deadletter *deadletter;
 	struct push_sources *sources;
+	/* A process was started --start-attempts times, and nobody has ever served the mount. */
+	void (*failed)(void *ctx, const struct mount *m);
+	void *failed_ctx;
 };
 
 /* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied.
@@ -56,6 +62,8 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 const char *worker_kind(const struct mount *m);
 const char *worker_what(const struct mount *m);
 unsigned worker_count(const struct mount *m);
+/* Is there one that takes events, or are they somebody else's to start? */
+bool worker_serves(const struct mount *m);
 
 /* For people: one line of JSON for each worker, appended as members of an array. */
 struct codec_out;
