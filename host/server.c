@@ -9,6 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/crash.h"
+#include "handler/plugin/plugin.h"
 #include "handler/worker/worker.h"
 #include "ws/authority.h"
 
@@ -242,6 +244,31 @@ static struct conn_ops server_conn_ops(void)
 	return ops;
 }
 
+/* --- the last words ----------------------------------------------------------------------------
+ */
+
+/* [signal handler] Which of somebody's plugins was it? */
+static void server_on_crash(void *ctx, const char *signal, bool own)
+{
+	struct server *s = ctx;
+	struct plugin_site site;
+	bool plugin = own && plugin_running(&s->hub, &site);
+	const struct log_field fields[] = {
+		LOG_STR("message",
+			plugin ? "a plugin crashes, and the host with it" : "the host crashes"),
+		LOG_STR("signal", signal),
+		LOG_STR("mount", plugin ? site.mount : NULL),
+		LOG_STR("plugin", plugin ? site.plugin : NULL),
+		LOG_STR("version", plugin ? site.version : NULL),
+		LOG_STR("callback", plugin ? site.callback : NULL),
+		LOG_STR("conn", plugin && site.conn[0] != '\0' ? site.conn : NULL),
+		LOG_U64("seq", plugin ? site.sequence : 0),
+	};
+	size_t n = sizeof fields / sizeof *fields - (plugin && site.sequence > 0 ? 0 : 1);
+	log_last_line(s->log, LOG_ERROR, plugin ? LOG_PLUGIN : LOG_HOST, fields, n);
+	plugin_name_for_core(&s->hub);
+}
+
 /* --- start ------------------------------------------------------------------------------------ */
 
 static bool server_start_log(struct server *s)
@@ -251,6 +278,8 @@ static bool server_start_log(struct server *s)
 	s->log = log_open(set->log_file, (enum log_format)set->log_format,
 			  (enum log_level)set->log_level);
 	server_leave(entered);
+	if (s->log != NULL)
+		crash_watch(server_on_crash, s);
 	return s->log != NULL ||
 	       server_refuse(s, "log-file", set->log_file != NULL ? set->log_file : "stderr",
 			     strerror(errno));
@@ -624,6 +653,7 @@ static void server_end(struct server *s)
 		rmdir(s->directory);
 	files_close(&s->files);
 	health_free(&s->health);
+	crash_unwatch();
 	log_close(s->log);
 	settings_free(&s->settings);
 }

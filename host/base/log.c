@@ -53,6 +53,24 @@ static void put_text(struct line *line, const char *text)
 	put(line, text, strlen(text));
 }
 
+static void put_letter(struct line *line, char letter)
+{
+	const char escape[] = {'\\', letter};
+
+	put(line, escape, sizeof(escape));
+}
+
+/* At least so many digits. */
+static void put_number(struct line *line, uint64_t value, unsigned digits)
+{
+	char text[20], *at = text + sizeof(text);
+
+	do
+		*--at = (char)('0' + value % 10);
+	while ((value /= 10) > 0 || (size_t)(text + sizeof(text) - at) < digits);
+	put(line, at, (size_t)(text + sizeof(text) - at));
+}
+
 /* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns
  * how many bytes it took. */
 static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
@@ -66,19 +84,14 @@ static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
 		return 1;
 	}
 	if (code == '"' || code == '\\')
-		snprintf(escape, sizeof(escape), "\\%c", (char)code);
+		put_letter(line, (char)code);
 	else if (code == '\n' || code == '\r' || code == '\t')
-		snprintf(escape, sizeof(escape), "\\%c",
-			 code == '\n'	? 'n'
-			 : code == '\r' ? 'r'
-					: 't');
-	else if (printable_deceives(code))
+		put_letter(line, code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
+	else if (printable_deceives(code)) {
 		printable_escape(code, escape);
-	else {
+		put_text(line, escape);
+	} else
 		put(line, (const char *)p, len);
-		return len;
-	}
-	put_text(line, escape);
 	return len;
 }
 
@@ -130,8 +143,8 @@ static void put_value(struct line *line, const struct log_field *field)
 		put_string(line, span_of(strerror_r(field->error, text, sizeof(text))), false);
 		return;
 	case LOG_FIELD_U64:
-		snprintf(text, sizeof(text), "%" PRIu64, field->u64);
-		break;
+		put_number(line, field->u64, 1);
+		return;
 	case LOG_FIELD_I64:
 		snprintf(text, sizeof(text), "%" PRId64, field->i64);
 		break;
@@ -152,30 +165,67 @@ static void put_field(struct line *line, const struct log_field *field)
 	put_value(line, field);
 }
 
+/* 2025-01-31T12:34:56.789Z, by the civil calendar of 400 years of 146,097 days. The library's own
+ * functions for that look at the time zone, behind a lock. */
+static void put_time(struct line *line, const struct timespec *now)
+{
+	const uint32_t second = (uint32_t)(now->tv_sec % 86400);
+	const uint64_t days = (uint64_t)(now->tv_sec / 86400) + 719468, era = days / 146097;
+	const uint32_t day = (uint32_t)(days % 146097),
+		       year = (day - day / 1460 + day / 36524 - day / 146096) / 365,
+		       of_year = day - (365 * year + year / 4 - year / 100),
+		       month = (5 * of_year + 2) / 153; /* from March on */
+	const struct {
+		uint64_t value;
+		unsigned digits;
+		const char *behind;
+	} parts[] = {{era * 400 + year + (month >= 10), 4, "-"},
+		     {month < 10 ? month + 3 : month - 9, 2, "-"},
+		     {of_year - (153 * month + 2) / 5 + 1, 2, "T"},
+		     {second / 3600, 2, ":"},
+		     {second / 60 % 60, 2, ":"},
+		     {second % 60, 2, "."},
+		     {(uint64_t)now->tv_nsec / 1000000, 3, "Z"}};
+
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		put_number(line, parts[i].value, parts[i].digits);
+		put_text(line, parts[i].behind);
+	}
+}
+
+static void put_head_json(struct line *line, const struct timespec *now, enum log_level level,
+			  enum log_kind kind, struct span message)
+{
+	put_text(line, "{\"time\":\"");
+	put_time(line, now);
+	put_text(line, "\",\"level\":\"");
+	put_text(line, LEVEL_NAME[level]);
+	put_text(line, "\",\"kind\":\"");
+	put_text(line, KIND[kind].name);
+	put_text(line, "\",\"message\":");
+	put_string(line, message, true);
+}
+
 static void put_head(struct line *line, const struct timespec *now, enum log_level level,
 		     enum log_kind kind, struct span message)
 {
-	bool json = line->format == LOG_FORMAT_JSON;
-	char head[160], day[32];
-	struct tm utc;
-
 	if (line->journal) {
-		snprintf(head, sizeof(head), "<%d>", LOG_SYSLOG_ERROR + (int)level);
-		put_text(line, head);
+		put_text(line, "<");
+		put_number(line, LOG_SYSLOG_ERROR + (uint64_t)level, 1);
+		put_text(line, ">");
 	}
-	if (line->journal && !json) {
-		put_text(line, KIND[kind].name);
-		put_text(line, ": ");
-		put_string(line, message, true);
+	if (line->format == LOG_FORMAT_JSON) {
+		put_head_json(line, now, level, kind, message);
 		return;
 	}
-	gmtime_r(&now->tv_sec, &utc);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &utc);
-	snprintf(head, sizeof(head),
-		 json ? "{\"time\":\"%s.%03dZ\",\"level\":\"%s\",\"kind\":\"%s\",\"message\":"
-		      : "%s.%03dZ %s %s: ",
-		 day, (int)(now->tv_nsec / 1000000), LEVEL_NAME[level], KIND[kind].name);
-	put_text(line, head);
+	if (!line->journal) {
+		put_time(line, now);
+		put_text(line, " ");
+		put_text(line, LEVEL_NAME[level]);
+		put_text(line, " ");
+	}
+	put_text(line, KIND[kind].name);
+	put_text(line, ": ");
 	put_string(line, message, true);
 }
 
@@ -284,6 +334,16 @@ void log_write(struct log *log, enum log_level level, enum log_kind kind,
 		log->lost++;
 	pthread_mutex_unlock(&log->lock);
 	errno = saved;
+}
+
+/* Whoever holds the lock will not write any more, or writes beside it. */
+void log_last_line(struct log *log, enum log_level level, enum log_kind kind,
+		   const struct log_field *fields, size_t n)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	emit(log, &now, level, kind, fields, n);
 }
 
 static void report(struct log *log, bool all)

@@ -120,6 +120,10 @@ int log_reopen(struct log *log);
  * stays in use. */
 int log_move(struct log *log, const char *path);
 void log_configure(struct log *log, enum log_format format, enum log_level level);
+/* As log_write, but without its lock and its limits, and good in a signal's handler, where the
+ * process ends: fields are texts and U64. */
+void log_last_line(struct log *log, enum log_level level, enum log_kind kind,
+		   const struct log_field *fields, size_t n);
 /* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if
  * writing works again; call it about every second. */
 void log_flush(struct log *log);

@@ -96,16 +96,16 @@ static int event_timer(struct task *t, const tova_plugin *plugin)
 /* --- all types -------------------------------------------------------------------------------- */
 
 static const struct event_type {
-	const char *name;
+	const char *name, *full;				/* full: of the callback */
 	int (*call)(struct task *t, const tova_plugin *plugin); /* NULL: see event_call_message */
 	size_t callback;					/* where the plugin has it */
 } event_types[] = {
-	{"upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)},
-	{"open", event_open, offsetof(tova_plugin, on_open)},
-	{"message", NULL, offsetof(tova_plugin, on_message)},
-	{"close", event_close, offsetof(tova_plugin, on_close)},
-	{"error", event_error, offsetof(tova_plugin, on_error)},
-	{"timer", event_timer, offsetof(tova_plugin, on_timer)},
+	{"upgrade", "on_upgrade", event_upgrade, offsetof(tova_plugin, on_upgrade)},
+	{"open", "on_open", event_open, offsetof(tova_plugin, on_open)},
+	{"message", "on_message", NULL, offsetof(tova_plugin, on_message)},
+	{"close", "on_close", event_close, offsetof(tova_plugin, on_close)},
+	{"error", "on_error", event_error, offsetof(tova_plugin, on_error)},
+	{"timer", "on_timer", event_timer, offsetof(tova_plugin, on_timer)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
 
@@ -144,7 +144,12 @@ int event_call(struct task *t, const tova_plugin *plugin)
 {
 	const struct event_type *type =
 		event_find(json_string_value(json_object_get(t->json, "t")));
-	return event_is_wanted(type, plugin) ? type->call(t, plugin) : 0;
+	if (!event_is_wanted(type, plugin))
+		return 0;
+	t->callback = type->full;
+	int result = type->call(t, plugin);
+	t->callback = NULL;
+	return result;
 }
 
 int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, void *bytes,
@@ -158,7 +163,9 @@ int event_call_message(struct task *t, const tova_plugin *plugin, bool binary, v
 	if (plugin->on_message == NULL)
 		return 0;
 	*end = '\0';
+	t->callback = "on_message";
 	int result = plugin->on_message(&t->api, t->event.ws, &message);
+	t->callback = NULL;
 	*end = behind;
 	return result;
 }

@@ -41,6 +41,8 @@
 #define commands_spoil tova__commands_spoil
 #define commands_timer tova__commands_timer
 #define cookie_next tova__cookie_next
+#define crash_unwatch tova__crash_unwatch
+#define crash_watch tova__crash_watch
 #define event_call tova__event_call
 #define event_call_message tova__event_call_message
 #define event_is tova__event_is
@@ -72,6 +74,7 @@
 #define json_unescape tova__json_unescape
 #define library_find tova__library_find
 #define library_load tova__library_load
+#define library_name_for_core tova__library_name_for_core
 #define library_unload tova__library_unload
 #define link_fd tova__link_fd
 #define link_is_up tova__link_is_up
@@ -110,6 +113,7 @@
 #define run_take tova__run_take
 #define run_wait tova__run_wait
 #define say tova__say
+#define say_parts tova__say_parts
 #define say_text tova__say_text
 #define scratch_clear tova__scratch_clear
 #define scratch_quote tova__scratch_quote

@@ -27,6 +27,21 @@ void say_text(uint32_t level, const char *text, size_t len)
 	buffer_free(&lines);
 }
 
+void say_parts(const struct span *parts, size_t n)
+{
+	char line[SAY_MAX];
+	size_t len = 0;
+	for (size_t i = 0; i < n; i++) {
+		size_t take = parts[i].n < sizeof line - len ? parts[i].n : sizeof line - len;
+		if (take > 0)
+			memcpy(line + len, parts[i].p, take);
+		len += take;
+	}
+	line[len - 1] = '\n';
+	ssize_t written = write(STDERR_FILENO, line, len);
+	(void)written; /* whom could one tell? */
+}
+
 void say(enum tova_level level, const char *format, ...)
 {
 	char text[SAY_MAX];

@@ -6,10 +6,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/span.h"
 #include "tova_plugin.h"
 
 /* level: enum tova_level. */
 void say_text(uint32_t level, const char *text, size_t len);
+/* Pieces of one line, which ends in a line feed; good in a signal's handler. */
+void say_parts(const struct span *parts, size_t n);
 __attribute__((format(printf, 2, 3))) void say(enum tova_level level, const char *format, ...);
 
 #endif

@@ -54,7 +54,9 @@ bool task_bring_data_over(struct task *t)
 	memset(t->data, 0, size);
 	t->data_used = t->data_new = true;
 	t->phase = TASK_SILENT;
+	t->callback = "migrate";
 	int result = plugin->migrate(&t->api, t->event.ws, t->state, t->state_len, "");
+	t->callback = NULL;
 	t->phase = phase;
 	return result == 0;
 }
@@ -207,6 +209,7 @@ void task_clear(struct task *t)
 	scratch_clear(&t->scratch);
 	free(t->subject);
 	t->subject = NULL;
+	t->callback = NULL;
 	buffer_free(&t->answer.headers);
 	buffer_free(&t->answer.body);
 	t->answer.status = 0;

@@ -66,7 +66,8 @@ struct task {
 	tova_event event;
 	const uint8_t *state; /* as it came */
 	size_t state_len;
-	char *subject; /* whose connection it is, or NULL */
+	const char *callback; /* that runs, for last words; NULL: none does */
+	char *subject;	      /* whose connection it is, or NULL */
 	struct scratch scratch;
 	/* What the handler wants. */
 	struct commands commands;

@@ -50,6 +50,10 @@ typedef struct tova_worker_options {
 	const char *cert_file;
 	const tova_pair *settings; /* before those in TOVA_SETTINGS, a JSON object of texts */
 	size_t n_settings;
+	/* If it is there, a crash writes a last line on standard error that says in which callback,
+	 * and calls this, in the signal's handler, before the signal goes its way. */
+	void (*on_crash)(void *ctx);
+	void *on_crash_ctx;
 } tova_worker_options;
 
 /* Serves until the host says that it is enough, or TERM or INT comes. Returns the exit code for the

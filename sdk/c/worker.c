@@ -17,6 +17,7 @@
 #include "c/say.h"
 #include "c/settings.h"
 #include "c/tova_worker.h"
+#include "common/crash.h"
 #include "common/id.h"
 
 #define WORKER_TURN 64 /* messages read before others have their turn */
@@ -495,8 +496,10 @@ static void worker_on_reply(struct worker *w, json_t *object)
 		say(TOVA_LOG_WARN, "a query was refused: %s", error);
 	} else {
 		worker_begin(w, TASK_COMMANDS);
-		worker_settle_push(w, w->task, reply_deliver(w->task, &w->plugin, query, object),
-				   "on_reply", false);
+		w->task->callback = "on_reply";
+		int result = reply_deliver(w->task, &w->plugin, query, object);
+		w->task->callback = NULL;
+		worker_settle_push(w, w->task, result, "on_reply", false);
 		task_clear(w->task);
 	}
 	free(query);
@@ -508,7 +511,10 @@ static void worker_on_woken(struct worker *w)
 	    w->pending.n_pushes >= WORKER_PUSHES || !atomic_exchange(&w->woken, false))
 		return;
 	worker_begin(w, TASK_COMMANDS);
-	worker_settle_push(w, w->task, w->plugin.on_wake(&w->task->api), "on_wake", false);
+	w->task->callback = "on_wake";
+	int result = w->plugin.on_wake(&w->task->api);
+	w->task->callback = NULL;
+	worker_settle_push(w, w->task, result, "on_wake", false);
 	task_clear(w->task);
 }
 
@@ -748,7 +754,10 @@ static bool worker_start_plugin(struct worker *w)
 	if (w->plugin.start == NULL)
 		return true;
 	task_begin(w->task, TASK_COMMANDS);
-	bool ok = worker_settle_push(w, w->task, w->plugin.start(&w->task->api), "start", true);
+	w->task->callback = "start";
+	int result = w->plugin.start(&w->task->api);
+	w->task->callback = NULL;
+	bool ok = worker_settle_push(w, w->task, result, "start", true);
 	task_clear(w->task);
 	return ok;
 }
@@ -758,8 +767,44 @@ static void worker_stop_plugin(struct worker *w)
 	if (w->plugin.stop == NULL)
 		return;
 	task_begin(w->task, TASK_SILENT);
+	w->task->callback = "stop";
 	w->plugin.stop(&w->task->api);
 	task_clear(w->task);
+}
+
+/* [signal handler] One line, as say() writes them, by write(2) alone. */
+static void worker_on_crash(void *ctx, const char *signal, bool own)
+{
+	const struct worker *w = ctx;
+	const struct task *t = w->task;
+	const char *callback = own ? t->callback : NULL;
+	char id[TOVA_WS_TEXT] = "", seq[20], *at = seq + sizeof seq;
+	size_t n_seq = 0;
+	if (callback != NULL && t->is_event) {
+		id_text(t->event.ws.hi, t->event.ws.lo, id);
+		uint64_t rest = t->event.sequence;
+		do
+			*--at = (char)('0' + rest % 10);
+		while ((rest /= 10) > 0);
+		n_seq = (size_t)(seq + sizeof seq - at);
+	}
+	const struct span parts[] = {
+		SPAN("<3>the worker crashes: signal="),
+		span_of(signal),
+		SPAN(" plugin="),
+		span_of(w->plugin.name),
+		SPAN(" version="),
+		span_of(w->plugin.version),
+		callback != NULL ? SPAN(" callback=") : SPAN(""),
+		span_of(callback != NULL ? callback : ""),
+		n_seq > 0 ? SPAN(" conn=") : SPAN(""),
+		span_of(id),
+		n_seq > 0 ? SPAN(" seq=") : SPAN(""),
+		{at, n_seq},
+		SPAN("\n"),
+	};
+	say_parts(parts, sizeof parts / sizeof *parts);
+	w->options->on_crash(w->options->on_crash_ctx);
 }
 
 static bool worker_init(struct worker *w, const tova_worker_options *options)
@@ -855,5 +900,13 @@ int tova_worker_run(const tova_plugin *plugin, const tova_worker_options *option
 		say(TOVA_LOG_ERROR, "%s", why);
 		return 2;
 	}
-	return worker_run(w);
+	bool last_words =
+		o->size >= offsetof(tova_worker_options, on_crash_ctx) + sizeof o->on_crash_ctx &&
+		o->on_crash != NULL;
+	if (last_words)
+		crash_watch(worker_on_crash, w);
+	int code = worker_run(w);
+	if (last_words)
+		crash_unwatch();
+	return code;
 }

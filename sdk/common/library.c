@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <link.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -73,12 +74,13 @@ static bool library_is_whole(int fd, off_t size)
 	return true;
 }
 
-#define LIBRARY_NAME_MAX 32
+#define LIBRARY_NAME_MAX 48
 
-/* What the loader knows the copy by. */
+/* What the loader knows the copy by. With the process's number and not "self", since a debugger
+ * opens it, too, in a process of its own. */
 static void library_name(const struct library *lib, char name[LIBRARY_NAME_MAX])
 {
-	snprintf(name, LIBRARY_NAME_MAX, "/proc/self/fd/%d", lib->fd);
+	snprintf(name, LIBRARY_NAME_MAX, "/proc/%d/fd/%d", (int)getpid(), lib->fd);
 }
 
 static bool library_open(struct library *lib, const char *path, char *why, size_t cap)
@@ -102,7 +104,15 @@ static bool library_open(struct library *lib, const char *path, char *why, size_
 		snprintf(why, cap, "the loader refuses it: %s", error);
 		return false;
 	}
+	lib->file = realpath(path, NULL);
 	return true;
+}
+
+void library_name_for_core(struct library *lib)
+{
+	struct link_map *map = lib->handle;
+	if (map != NULL && lib->file != NULL)
+		map->l_name = lib->file;
 }
 
 /* Versions first: nothing else can be trusted before they fit. */
@@ -170,6 +180,7 @@ void library_unload(struct library *lib)
 	 * loader would find the old one by it. */
 	if (lib->fd >= 0 && (lib->handle == NULL || !library_stays(lib)))
 		close(lib->fd);
+	free(lib->file);
 	*lib = (struct library){.fd = -1};
 }
 

@@ -13,6 +13,7 @@ struct library {
 	/* of the private copy; open as long as the library is loaded, as its name for the loader is
 	 * its number */
 	int fd;
+	char *file;	    /* the one it was copied from, as an absolute path; NULL: not known */
 	tova_plugin plugin; /* what it exports; fields that its version does not know are zero */
 };
 
@@ -20,6 +21,10 @@ struct library {
  * Returns false with a sentence in why. */
 bool library_load(struct library *lib, const char *path, char *why, size_t why_cap);
 void library_unload(struct library *lib);
+
+/* For a process that is about to end with a core: what reads that finds the library by the file's
+ * own name, as the copy is gone with the process. Good in a signal's handler. */
+void library_name_for_core(struct library *lib);
 
 /* Where is this plugin? A name with a slash in it is a path. Any other is looked for in the current
  * folder, beside the binary, in `plugins` beside it and in the installed plugin folder, ".so"

@@ -1,7 +1,5 @@
 #include "common/printable.h"
 
-#include <stdio.h>
-
 size_t printable_decode(const unsigned char *p, size_t n, uint32_t *code_r)
 {
 	size_t len = p[0] < 0x80   ? 1
@@ -42,12 +40,23 @@ bool printable_deceives(uint32_t code)
 	return i < sizeof(ranges) / sizeof(*ranges) && code >= ranges[i].from;
 }
 
+/* By hand: a crash is logged inside of a signal's handler. */
+static char *printable_unit(char *dst, uint32_t unit)
+{
+	*dst++ = '\\';
+	*dst++ = 'u';
+	for (int shift = 12; shift >= 0; shift -= 4)
+		*dst++ = "0123456789abcdef"[unit >> shift & 15];
+	*dst = '\0';
+	return dst;
+}
+
 void printable_escape(uint32_t code, char dst[PRINTABLE_ESCAPE_MAX])
 {
-	if (code < 0x10000)
-		snprintf(dst, PRINTABLE_ESCAPE_MAX, "\\u%04x", (unsigned)code & 0xFFFF);
-	else
-		snprintf(dst, PRINTABLE_ESCAPE_MAX, "\\u%04x\\u%04x",
-			 0xD800 | (((unsigned)code - 0x10000) >> 10 & 0x3FF),
-			 0xDC00 | ((unsigned)code & 0x3FF));
+	if (code < 0x10000) {
+		printable_unit(dst, code);
+		return;
+	}
+	dst = printable_unit(dst, 0xD800 | ((code - 0x10000) >> 10 & 0x3FF));
+	printable_unit(dst, 0xDC00 | (code & 0x3FF));
 }

@@ -303,6 +303,25 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path,
 	return i;
 }
 
+/* What runs while no event is delivered, be it of an instance that no mount has yet. A handler of
+ * signals has nothing else to find it by. */
+static struct {
+	const struct plugin_instance *volatile instance;
+	const char *volatile callback;
+} plugin_special;
+
+static void special_begin(const struct plugin_instance *i, const char *callback)
+{
+	plugin_special.callback = callback;
+	plugin_special.instance = i;
+}
+
+static void special_end(struct plugin *p)
+{
+	plugin_idle(p);
+	plugin_special.instance = NULL;
+}
+
 /* start(): its commands are collected, and committed by the caller once nothing can fail any
  * more. */
 static bool instance_start(struct plugin_instance *i, struct commit *c, char *why, size_t cap)
@@ -312,8 +331,9 @@ static bool instance_start(struct plugin_instance *i, struct commit *c, char *wh
 		return true;
 	commit_begin(c, NULL);
 	plugin_begin(p, PLUGIN_START, NULL, c);
+	special_begin(i, "start");
 	int result = i->lib.plugin.start(&i->api);
-	plugin_idle(p);
+	special_end(p);
 	if (result == 0 && c->error == COMMIT_OK)
 		return true;
 	snprintf(why, cap, "its start() failed: %s",
@@ -329,8 +349,9 @@ static void instance_stop(struct plugin_instance *i)
 	if (i->lib.plugin.stop == NULL)
 		return;
 	plugin_begin(i->plugin, PLUGIN_SILENT, NULL, NULL);
+	special_begin(i, "stop");
 	i->lib.plugin.stop(&i->api);
-	plugin_idle(i->plugin);
+	special_end(i->plugin);
 }
 
 /* Events without a callback are not delivered. */
@@ -428,9 +449,10 @@ static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to
 	plugin_begin(p, PLUGIN_SILENT, NULL, NULL);
 	memset(p->data, 0, size);
 	p->data_used = true;
+	special_begin(to, "migrate");
 	int result = to->lib.plugin.migrate(&to->api, plugin_ws(p->base.mount->hub, s), s->data,
 					    from->lib.plugin.data_size, from->lib.plugin.version);
-	plugin_idle(p);
+	special_end(p);
 	if (size > 0)
 		memcpy(*data_r, p->data, size);
 	return result == 0;
@@ -580,6 +602,56 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 	delivery_commit_start(m, &start);
 	commit_free(&start);
 	return true;
+}
+
+/* --- last words ------------------------------------------------------------------------------- */
+
+static bool site_of(const struct plugin_instance *i, const char *callback,
+		    struct plugin_site *site_r)
+{
+	*site_r = (struct plugin_site){.mount = i->plugin->base.mount->path,
+				       .plugin = i->lib.plugin.name,
+				       .version = i->lib.plugin.version,
+				       .callback = callback};
+	return true;
+}
+
+static bool site_of_event(const struct hub *hub, const struct plugin *p, struct plugin_site *site_r)
+{
+	static const char *const callbacks[EVENT_KINDS] =
+		{[EVENT_UPGRADE] = "on_upgrade", [EVENT_OPEN] = "on_open",
+		 [EVENT_MESSAGE] = "on_message", [EVENT_CLOSE] = "on_close",
+		 [EVENT_ERROR] = "on_error",	 [EVENT_TIMER] = "on_timer",
+		 [EVENT_REPLY] = "on_reply",	 [EVENT_WAKE] = "on_wake"};
+	site_of(p->now, callbacks[p->event->kind], site_r);
+	site_r->sequence = p->event->sequence;
+	if (p->event->session != NULL && p->event->kind != EVENT_UPGRADE)
+		session_id_text(hub_session_id(hub, p->event->session), site_r->conn);
+	return true;
+}
+
+bool plugin_running(const struct hub *hub, struct plugin_site *site_r)
+{
+	const struct plugin_instance *special = plugin_special.instance;
+	if (special != NULL)
+		return site_of(special, plugin_special.callback, site_r);
+	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
+		if (m->handler == NULL || !plugin_is(m))
+			continue;
+		const struct plugin *p = (const struct plugin *)m->handler;
+		if (p->phase != PLUGIN_IDLE && p->event != NULL)
+			return site_of_event(hub, p, site_r);
+	}
+	return false;
+}
+
+void plugin_name_for_core(const struct hub *hub)
+{
+	for (const struct mount *m = hub->mounts; m != NULL; m = m->next)
+		if (m->handler != NULL && plugin_is(m))
+			library_name_for_core(&((struct plugin *)m->handler)->now->lib);
+	if (plugin_special.instance != NULL)
+		library_name_for_core((struct library *)&plugin_special.instance->lib);
 }
 
 const char *plugin_name(const struct mount *m)

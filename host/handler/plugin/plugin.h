@@ -38,6 +38,18 @@ bool plugin_is_current(const struct mount *m, const char *path, const struct set
 /* --plugin-slow from now on. */
 void plugin_set_slow(struct mount *m, uint64_t slow_ms);
 
+/* What of a plugin runs at this moment, for the last words of a host that crashes: good in a
+ * signal's handler on the mounts' thread. */
+struct plugin_site {
+	const char *mount, *plugin, *version, *callback;
+	char conn[SESSION_ID_TEXT]; /* whose event it is; empty: the mount's, or none */
+	uint64_t sequence;	    /* of the event; 0: none */
+};
+/* False: none does. */
+bool plugin_running(const struct hub *hub, struct plugin_site *site_r);
+/* See library_name_for_core; of each plugin. */
+void plugin_name_for_core(const struct hub *hub);
+
 /* Name and version, for people. */
 const char *plugin_name(const struct mount *m);
 const char *plugin_version(const struct mount *m);

@@ -126,6 +126,11 @@ static int main_load(struct library *lib, const char *name)
 	return -1;
 }
 
+static void main_on_crash(void *lib)
+{
+	library_name_for_core(lib);
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments = {.options = {.size = sizeof arguments.options}};
@@ -135,6 +140,8 @@ int main(int argc, char **argv)
 		code = main_load(&lib, arguments.plugin);
 	if (code >= 0)
 		return code;
+	arguments.options.on_crash = main_on_crash;
+	arguments.options.on_crash_ctx = &lib;
 	code = tova_worker_run(&lib.plugin, &arguments.options);
 	fflush(NULL);
 	/* Threads of nng are still about, and destructors would pull the ground from under them. */
