@@ -10,7 +10,8 @@
 
 /* A script asks for one of these words before it uses what the word stands for. */
 #define VERSION_FEATURES \
-	"plugins isolate workers attach scripts static tls jwt deflate proxy threads io-uring api"
+	"plugins isolate workers attach scripts static tls jwt deflate proxy threads io-uring api " \
+	"systemd"
 
 void version_print_features(FILE *out)
 {

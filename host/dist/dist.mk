@@ -14,7 +14,9 @@ $(BUILD)/dist/%: host/dist/%.in $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	@sed $(DIST_SED) $< >$@
 
-all: $(DIST)
+.PHONY: dist-files
+dist-files: $(DIST)
+all: dist-files
 
 # --- install ------------------------------------------------------------------------------------------------------------------
 # MODE:FILE:WHERE. The folders of sdk/ add theirs. Nothing is built here: that may need another user than installing does.

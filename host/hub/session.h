@@ -24,9 +24,9 @@ struct session_more {
 	struct timer *timers;
 	struct resume *resume; /* see resume.h; NULL: it ends with its socket */
 	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
+	char *subject;	       /* whose token it came with; NULL: none */
 	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
-	char *subject;	   /* whose token it came with; NULL: none */
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
 };
 

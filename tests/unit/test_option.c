@@ -337,7 +337,7 @@ START_TEST(markdown_is_a_table)
 
 	ck_assert_ptr_nonnull(
 		strstr(text,
-		       "| `-l` `--listen ADDR:PORT\\|unix:PATH[,tls[=NAME]\\|,plain][,proxy]` | "));
+		       "| `-l` `--listen ADDR:PORT\\|PORT\\|unix:PATH\\|systemd:NAME[,tls[=NAME]\\|,plain][,proxy]` | "));
 	for (char *rest = text, *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0';
 	     rows++) {
 		size_t bars = 0;
