@@ -2,6 +2,6 @@
 .PHONY: check-sdk-node
 check-sdk-node:
 	@echo '== $@'
-	node --test --test-reporter=dot sdk/node/test/worker.test.mjs
+	node --test --test-reporter=dot sdk/node/test/worker.test.mjs sdk/node/test/testing.test.mjs
 
 CHECKS += check-sdk-node

@@ -11,7 +11,7 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("layers.txt")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
-SDK = {"tova_plugin.h": {"common", "handler/plugin", "tova/runtime", "c"}}
+SDK = {"tova_plugin.h": {"test", "common", "handler/plugin", "tova/runtime", "c"}}
 ONLY_IN = {re.compile(r"^event2?/|^event\.h$"): {"net"}, re.compile(r"^openssl/ssl"): {"tls"}, re.compile(r"^nng/"): {"c", "ctl"}}
 # Programs of users, which see what is installed.
 USERS = {"c/examples"}

@@ -1,0 +1,101 @@
+/** The harness: that what holds in a host holds in it, and that a wrong handler does not pass. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { broadcast, broadcast_to, count, current_event, accept, join, refuse, set_timer } from "../index.mjs";
+import { Host, Refused } from "../testing.mjs";
+
+const good = {
+	on_upgrade(request) {
+		if (request.path === "/closed") return refuse(403, "not here");
+		return accept({ state: { name: request.claims?.sub ?? "nobody" } });
+	},
+	on_open(ws) {
+		join(ws, "all");
+		ws.send(`hello ${ws.state.name}`);
+	},
+	async on_message(ws, message) {
+		ws.state = { ...ws.state, said: (ws.state.said ?? 0) + 1 };
+		broadcast_to("all", `${ws.state.said} ${message}`, ws);
+		if (message === "fail") throw new Error("no");
+		if (message === "later") set_timer("t", 100, { ws });
+		if (message === "count") ws.send(`${await count("all")} here`);
+		if (message === "twice" && current_event().attempt > 1) ws.send("again");
+		if (message === "close") {
+			ws.close(4000, "bye");
+			ws.send("too late");
+		}
+	},
+	on_timer(name, id, ws) {
+		ws.send("rang");
+	},
+	on_error(ws, error) {
+		ws.send(`${error.kind}: ${error.message}`);
+	},
+	on_close(ws, code) {
+		broadcast(`left ${code} ${ws.rooms}`);
+	},
+};
+
+async function withHost(handlers, body) {
+	const host = await Host.start(handlers);
+	try {
+		await body(host);
+	} finally {
+		await host.end();
+	}
+}
+
+test("a conversation", () => withHost(good, async (host) => {
+	const ann = await host.connect("/", { claims: { sub: "ann" } }), bob = await host.connect();
+	assert.equal(ann.receive(), "hello ann");
+	assert.equal(bob.receive(), "hello nobody");
+	await ann.send("hi");
+	assert.equal(bob.receive(), "1 hi");
+	assert.deepEqual(ann.state, { name: "ann", said: 1 });
+	assert.ok(host.quiet());
+	assert.deepEqual(host.members("all"), [ann, bob]);
+	await assert.rejects(host.connect("/closed"), (error) => error instanceof Refused && error.status === 403);
+}));
+
+test("a failure undoes all of it", () => withHost(good, async (host) => {
+	const ann = await host.connect(), bob = await host.connect();
+	ann.receive(), bob.receive();
+	await ann.send("fail");
+	assert.match(ann.raised, /no/);
+	assert.deepEqual(ann.state, { name: "nobody" });
+	assert.match(ann.receive(), /^handler: .*no/);
+	assert.ok(host.quiet());
+}));
+
+test("timers, queries, an event once more, the end", () => withHost(good, async (host) => {
+	const ann = await host.connect(), bob = await host.connect();
+	ann.receive(), bob.receive();
+	await ann.send("later");
+	assert.equal(bob.receive(), "1 later");
+	assert.deepEqual(host.timers(ann), ["t"]);
+	assert.equal(await host.passTime(99), 0);
+	assert.equal(await host.passTime(1), 1);
+	assert.equal(ann.receive(), "rang");
+	await ann.send("count");
+	assert.equal(ann.receive(), "2 here");
+	await ann.send("twice");
+	await ann.send("twice", { attempt: 2 });
+	assert.equal(ann.receive(), "again");
+	bob.received.length = 0;
+	await ann.send("close");
+	assert.equal(ann.closed, 4000);
+	assert.ok(ann.gone && ann.received.length === 0);
+	assert.deepEqual(bob.received, ["5 close", "left 4000 all"]);
+	await assert.rejects(ann.send("x"), /has gone/);
+}));
+
+test("a wrong handler does not pass", () => withHost({
+	on_message(ws) {
+		ws.send("told");
+		throw new Error("after all");
+	},
+}, async (host) => {
+	const ann = await host.connect();
+	await ann.send("x");
+	assert.throws(() => ann.receive(), /nothing more/);
+}));

@@ -1,0 +1,366 @@
+/** Tests of handlers, without a host.
+ *
+ *     import { Host } from "tova/testing";
+ *     import { handlers } from "./hello.mjs"; // which calls serve(handlers) only if it is the program
+ *
+ *     const host = await Host.start(handlers);
+ *     const ann = await host.connect(), bob = await host.connect();
+ *     await ann.send("hi");
+ *     assert.equal(bob.receive(), "hi (said in JavaScript)");
+ *     await host.end();
+ *
+ * All is as with a host: commands of a handler happen together when it succeeds, and not at all when it throws, the state of its
+ * connection included; then on_error is called. Time passes only with host.passTime(ms), except that promises of your own may take
+ * some. What an event leads to (errors, closed connections, answers to queries) has happened when the promise resolves. One at a
+ * time in a process. */
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { encode } from "./lib/codec.mjs";
+import { eventsOf, find } from "./lib/handlers.mjs";
+import { HANDSHAKE, Reader } from "./lib/frame.mjs";
+import { serve } from "./lib/worker.mjs";
+
+const PATIENCE = 10_000; // ms for a handler
+const MEMBERS = ["state_bin", "if_state_bin", "bin"];
+
+/** on_upgrade refused the connection. */
+export class Refused extends Error {
+	constructor(status, headers = [], body = "") {
+		super(`the connection was refused with ${status}`);
+		Object.assign(this, { status, headers, body });
+	}
+}
+
+/** Objects of a batch of the worker, with bytes in the place of their lengths. */
+function read(body) {
+	const lf = body.indexOf(10);
+	const objects = JSON.parse(body.toString("utf8", 0, lf < 0 ? body.length : lf));
+	let at = lf < 0 ? body.length : lf + 1;
+	const fill = (item) => {
+		for (const member of MEMBERS) if (item[member] !== undefined) item[member] = Buffer.from(body.subarray(at, (at += item[member])));
+	};
+	for (const item of objects) {
+		for (const answer of ["accept", "refuse"]) if (item[answer]) fill(item[answer]);
+		for (const command of item.commands ?? []) fill(command);
+	}
+	return objects;
+}
+
+/** A connection, as its client sees it and as the host keeps it. */
+class Client {
+	sequence = 0;
+	rooms = new Set();
+	/** What it was sent and has not taken yet. */
+	received = [];
+	/** What the handler of its last event threw; undefined: nothing. */
+	raised;
+	/** The code with which it was closed; 1005: none. */
+	closed;
+	gone = false;
+	stored;
+	#host;
+
+	constructor(host, id) {
+		this.#host = host;
+		this.id = id;
+	}
+
+	/** What is kept with it, as handlers have it. */
+	get state() {
+		if (typeof this.stored !== "string") return this.stored ?? null;
+		return JSON.parse(this.stored);
+	}
+
+	/** A message to the handler. attempt: above 1, the last event once more, as after the death of a worker. */
+	async send(data, { attempt = 1 } = {}) {
+		const member = Buffer.isBuffer(data) || ArrayBuffer.isView(data) ? { bin: Buffer.from(data) } : { data };
+		await this.#host.event(this, "message", member, attempt);
+		return this;
+	}
+
+	/** The next message, text or bytes. Throws if there is none. */
+	receive() {
+		if (this.received.length === 0) throw new Error(`${this.id} was sent nothing more`);
+		return this.received.shift();
+	}
+
+	async close(code = 1000, reason = "") {
+		await this.#host.endClient(this, code, reason);
+	}
+
+	/** An error of that kind is told to on_error. */
+	async error(text, kind = "limit") {
+		await this.#host.event(this, "error", { error: text, kind });
+	}
+}
+
+export class Host {
+	/** Milliseconds. */
+	now = 0;
+	/** Commands that named a connection which was gone. */
+	stale = 0;
+	#clients = new Map();
+	#timers = new Map();
+	#orders = 0;
+	#events = 0;
+	#waiting = new Map();
+	#wants;
+	#served;
+	#server;
+	#socket;
+	#folder = mkdtempSync(join(tmpdir(), "tova-testing-"));
+	#busy = 0; // queries and pushes that came
+
+	/** Starts a worker with these handlers, as serve() takes them, in this process. */
+	static async start(handlers) {
+		const host = new Host();
+		await host.#start(handlers);
+		return host;
+	}
+
+	async #start(handlers) {
+		this.#wants = new Set(eventsOf(find(handlers)));
+		const path = join(this.#folder, "workers");
+		this.#server = net.createServer({ allowHalfOpen: true });
+		this.#server.listen(path);
+		await once(this.#server, "listening");
+		const coming = once(this.#server, "connection");
+		this.#served = serve(handlers, { url: `ipc://${path}`, token: "", name: "test", exit: false });
+		this.#served.catch(() => {});
+		[this.#socket] = await coming;
+		const reader = new Reader(true);
+		const ready = new Promise((resolve) => (this.#ready = resolve));
+		this.#socket.write(HANDSHAKE);
+		this.#socket.on("data", (data) => {
+			for (const body of reader.feed(data)) for (const item of read(body)) this.#said(item);
+		});
+		this.#socket.on("error", () => {}).on("end", () => this.#socket.end());
+		await this.#patient(Promise.race([ready, this.#served]), "a worker that is ready");
+	}
+
+	#ready;
+
+	/** Lets the worker leave: on_stop. */
+	async end() {
+		this.#put({ t: "drain" });
+		await this.#served;
+		this.#socket.destroy();
+		this.#server.close();
+		rmSync(this.#folder, { recursive: true });
+	}
+
+	// --- events --------------------------------------------------------------------------------------------------------------
+
+	/** A client comes: on_upgrade and on_open. Refused: it may not. */
+	async connect(path = "/", { query = "", headers = [], subprotocols = [], claims, ...more } = {}) {
+		const request = {
+			method: "GET", path, query, mount: "/", host: "localhost", headers, remote: ["127.0.0.1", 40000], local: ["127.0.0.1", 8080],
+			tls: null, subprotocols, secure: false, ...(claims === undefined ? {} : { claims }), ...more,
+		};
+		const ws = new Client(this, `T${String(this.#clients.size + 1).padStart(21, "0")}`);
+		if (this.#wants.has("upgrade")) {
+			const answer = await this.#deliver({ t: "upgrade", seq: 0, attempt: 1, request });
+			if (answer.t === "nack") throw new Refused(500, [], answer.error);
+			const no = answer.refuse;
+			if (no) throw new Refused(no.status, no.headers, no.bin ?? no.body);
+			ws.stored = answer.accept?.state_bin ?? answer.accept?.state;
+			ws.subprotocol = answer.accept?.subprotocol;
+			ws.headers = answer.accept?.headers ?? [];
+		}
+		this.#clients.set(ws.id, ws);
+		await this.event(ws, "open", { request });
+		return ws;
+	}
+
+	/** So much time passes: timers run in their order. Resolves with how many did. */
+	async passTime(ms) {
+		const until = this.now + ms;
+		for (let n = 0; ; n++) {
+			const [due] = [...this.#timers.values()].filter((t) => t.due <= until).sort((a, b) => a.due - b.due || a.order - b.order);
+			if (due === undefined) {
+				this.now = until;
+				return n;
+			}
+			this.now = Math.max(this.now, due.due);
+			if (due.period > 0) {
+				due.due += due.period;
+				due.order = ++this.#orders;
+			} else this.#timers.delete(due.key);
+			const { name, id, delay, period } = due;
+			await this.event(this.#clients.get(due.conn), "timer", { name, id, delay, period });
+		}
+	}
+
+	members(room) {
+		return [...this.#clients.values()].filter((ws) => !ws.gone && ws.rooms.has(room));
+	}
+
+	/** Names of those that are set, of the connection or of the mount. */
+	timers(ws) {
+		return [...this.#timers.values()].filter((t) => t.conn === ws?.id).map((t) => t.name);
+	}
+
+	/** Has everybody taken what it was sent? */
+	quiet() {
+		return [...this.#clients.values()].every((ws) => ws.received.length === 0);
+	}
+
+	/** For clients: an event of one (undefined: of the mount), and all that follows it. */
+	async event(ws, t, members, attempt = 1) {
+		const item = { t, seq: 0, attempt, ...members };
+		if (ws !== undefined) {
+			if (ws.gone && t !== "close") throw new Error(`${ws.id} has gone`);
+			if (attempt === 1) ws.sequence++;
+			Object.assign(item, { conn: ws.id, seq: ws.sequence });
+			if (ws.stored !== undefined) item[Buffer.isBuffer(ws.stored) ? "state_bin" : "state"] = ws.stored;
+		}
+		let failed;
+		if (this.#wants.has(t)) {
+			const answer = await this.#deliver(item);
+			failed = answer.t === "nack" ? answer.error : this.#apply(ws, answer.commands ?? []);
+			if (ws !== undefined && failed !== undefined && t !== "error" && t !== "close" && answer.retry_ms === undefined)
+				await this.event(ws, "error", { error: failed, kind: "handler" });
+		}
+		if (ws !== undefined) ws.raised = failed;
+		await this.#follow();
+	}
+
+	async endClient(ws, code, reason) {
+		const rooms = [...ws.rooms].sort();
+		ws.rooms.clear();
+		ws.gone = true;
+		for (const [key, timer] of this.#timers) if (timer.conn === ws.id) this.#timers.delete(key);
+		await this.event(ws, "close", { code, reason, rooms });
+	}
+
+	// --- how -----------------------------------------------------------------------------------------------------------------
+
+	#patient(promise, what) {
+		let timer;
+		const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`not within ${PATIENCE} ms: ${what}`)), PATIENCE)));
+		return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+	}
+
+	#put(object) {
+		const binaries = [];
+		const item = { ...object };
+		for (const member of MEMBERS)
+			if (Buffer.isBuffer(item[member])) {
+				binaries.push(item[member]);
+				item[member] = item[member].length;
+			}
+		this.#socket.write(encode("", [JSON.stringify(item)], binaries, true));
+	}
+
+	#deliver(item) {
+		const s = ++this.#events;
+		const answer = new Promise((resolve) => this.#waiting.set(s, resolve));
+		this.#put({ ...item, s });
+		return this.#patient(answer, `the handler of ${item.t} ends`);
+	}
+
+	#said(item) {
+		switch (item.t) {
+			case "hello":
+				this.#put({ t: "welcome", v: 1, link: "test", mount: "/", host: "test", window: 256, batch: 1048576, starting: item.starting });
+				if (!item.starting) this.#ready();
+				break;
+			case "ready":
+				this.#ready();
+				break;
+			case "push": {
+				const error = this.#apply(undefined, item.commands);
+				this.#put({ t: "done", source: item.source, n: item.n, ...(error === undefined ? {} : { error }) });
+				this.#busy++;
+				break;
+			}
+			case "query":
+				this.#put({ t: "reply", q: item.q, ...this.#reply(item) });
+				this.#busy++;
+				break;
+			case "ack":
+			case "nack":
+				this.#waiting.get(item.s)?.(item);
+				this.#waiting.delete(item.s);
+				break;
+			case "pong":
+				this.#waiting.get("pong")?.();
+				this.#waiting.delete("pong");
+				break;
+			case "bye":
+				this.#socket.end();
+		}
+	}
+
+	#reply({ what, room, conn }) {
+		if (what === "rooms") return { rooms: [...(this.#clients.get(conn)?.rooms ?? [])].sort() };
+		const here = [...this.#clients.values()].filter((ws) => !ws.gone);
+		if (what === "stats") return { stats: { uptime_ms: this.now, connections: here.length } };
+		const found = here.filter((ws) => what === "connections" || ws.rooms.has(room)).map((ws) => ws.id);
+		return { count: found.length, connections: found };
+	}
+
+	/** Until nothing does: what handlers have asked, and the closes that they have commanded. */
+	async #follow() {
+		for (let before = -1; before !== this.#busy; ) {
+			before = this.#busy;
+			await this.#heard();
+		}
+		for (const ws of this.#clients.values()) if (ws.closed !== undefined && !ws.gone) await this.endClient(ws, ws.closed, "");
+	}
+
+	/** The worker has read all that was put, and what it said before its answer to this has come. Twice: what a callback of a query
+	 * commands is said a turn later. */
+	async #heard() {
+		for (let i = 0; i < 2; i++) {
+			const pong = new Promise((resolve) => this.#waiting.set("pong", resolve));
+			this.#put({ t: "ping" });
+			await this.#patient(pong, "a worker that answers");
+		}
+	}
+
+	// --- commands ------------------------------------------------------------------------------------------------------------
+
+	/** All of them, or none: what is wrong. */
+	#apply(own, commands) {
+		const taken = commands.map((command) => [command.conn === undefined ? own : this.#clients.get(command.conn), command]);
+		for (const [target, { if_state, if_state_bin }] of taken) {
+			const wanted = if_state ?? if_state_bin;
+			if (wanted === undefined || target === undefined || target.gone) continue;
+			const have = target.stored ?? "";
+			if (Buffer.isBuffer(wanted) ? !(Buffer.isBuffer(have) && wanted.equals(have)) : wanted !== have)
+				return "a command was based on state that somebody else has set meanwhile";
+		}
+		for (const [target, command] of taken) this.#command(own, target, command);
+		return undefined;
+	}
+
+	#command(own, target, command) {
+		const data = command.bin ?? command.data;
+		if (command.c === "broadcast" || command.c === "broadcast_to") {
+			const out = command.exclude === true ? own?.id : command.exclude;
+			for (const ws of this.#clients.values())
+				if (!ws.gone && ws.closed === undefined && ws.id !== out && (command.c === "broadcast" || ws.rooms.has(command.room)))
+					ws.received.push(data);
+		} else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
+		else if (target === undefined || (target.gone && command.c !== "set")) this.stale++;
+		else if (command.c === "send") {
+			if (target.closed === undefined) target.received.push(data);
+		} else if (command.c === "join") target.rooms.add(command.room);
+		else if (command.c === "leave") target.rooms.delete(command.room);
+		else if (command.c === "close") target.closed ??= command.code ?? 1005;
+		else if (command.c === "set") target.stored = command.state ?? command.state_bin;
+		else this.#timer(target.id, command);
+	}
+
+	#timer(conn, { c, name, id, delay, period }) {
+		const key = `${conn ?? ""}\n${name}`;
+		const there = this.#timers.get(key);
+		if (c === "cancel") this.#timers.delete(key);
+		else if (there === undefined || there.id !== id || there.delay !== delay || there.period !== period)
+			this.#timers.set(key, { key, conn, name, id, delay, period, due: this.now + delay, order: ++this.#orders });
+	}
+}

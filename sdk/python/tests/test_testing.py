@@ -1,0 +1,124 @@
+"""The harness: that what holds in a host holds in it, and that a wrong handler does not pass."""
+import asyncio
+
+import pytest
+
+import tova
+from tova import testing
+
+
+class Good:
+    def on_upgrade(self, request):
+        if request.path == "/closed":
+            return tova.refuse(403, "not here")
+        return tova.accept(state={"name": (request.claims or {}).get("sub", "nobody")})
+
+    def on_open(self, ws):
+        tova.join(ws, "all")
+        ws.send(f"hello {ws.state['name']}")
+
+    def on_message(self, ws, message):
+        ws.state["said"] = ws.state.get("said", 0) + 1
+        tova.broadcast_to("all", f"{ws.state['said']} {message}", exclude=ws)
+        if message == "fail":
+            raise ValueError("no")
+        if message == "later":
+            tova.set_timer("t", 100, ws=ws)
+        if message == "count":
+            tova.count("all", lambda n: ws.send(f"{n} here"))
+        if message == "close":
+            ws.close(4000, "bye")
+            ws.send("too late")
+        if message == "twice" and tova.current_event().attempt > 1:
+            ws.send("again " + tova.current_event().key[-2:])
+
+    def on_timer(self, name, id, ws):
+        ws.send("rang")
+
+    def on_error(self, ws, error):
+        ws.send(f"{error.kind}: {error}")
+
+    def on_close(self, ws, code, reason):
+        tova.broadcast(f"left {code} {ws.rooms}")
+
+
+class Coroutines(Good):
+    async def on_message(self, ws, message):
+        await asyncio.sleep(0)
+        if message == "count":
+            ws.send(f"{await tova.count('all')} here")
+        else:
+            super().on_message(ws, message)
+
+
+@pytest.fixture(params=[Good, Coroutines])
+def host(request):
+    with testing.Host(request.param) as host:
+        yield host
+
+
+def test_a_conversation(host):
+    ann, bob = host.connect(claims={"sub": "ann"}), host.connect()
+    assert ann.receive() == "hello ann" and bob.receive() == "hello nobody"
+    ann.send("hi")
+    assert bob.receive() == "1 hi" and ann.state == {"name": "ann", "said": 1} and host.quiet()
+    assert host.members("all") == [ann, bob]
+
+
+def test_a_failure_undoes_all_of_it(host):
+    ann, bob = host.connect(), host.connect()
+    ann.receive(), bob.receive()
+    ann.send("fail")
+    assert "no" in ann.raised and ann.state == {"name": "nobody"}
+    assert ann.receive() == "handler: ValueError: no" and host.quiet()
+
+
+def test_timers_and_queries(host):
+    ann = host.connect()
+    ann.receive()
+    ann.send("later")
+    assert host.timers(ann) == ["t"] and host.pass_time(99) == 0 and host.pass_time(1) == 1
+    assert ann.receive() == "rang" and host.timers(ann) == []
+    ann.send("count")
+    assert ann.receive() == "1 here"
+
+
+def test_the_end_of_a_connection(host):
+    ann, bob = host.connect(), host.connect()
+    ann.receive(), bob.receive()
+    ann.send("close")
+    assert ann.closed == 4000 and ann.gone and not ann.received
+    assert [bob.receive(), bob.receive()] == ["1 close", "left 4000 ['all']"]
+    bob.close(1001)
+    assert bob.gone and host.members("all") == []
+    with pytest.raises(AssertionError, match="has gone"):
+        bob.send("x")
+
+
+def test_an_event_once_more(host):
+    ann = host.connect()
+    ann.receive()
+    ann.send("twice").send("twice", attempt=2)
+    assert ann.receive() == "again :2"
+
+
+def test_a_refusal(host):
+    with pytest.raises(testing.Refused) as refused:
+        host.connect("/closed")
+    assert refused.value.status == 403 and refused.value.body == "not here"
+
+
+def test_a_wrong_handler_does_not_pass():
+    """One that keeps what it did though it failed: of its own, not of the host's."""
+    kept = []
+
+    def on_message(ws, message):
+        ws.send("told")
+        kept.append(message)
+        raise RuntimeError("after all")
+    with testing.Host(on_message=on_message) as host:
+        ann = host.connect()
+        ann.send("x")
+        with pytest.raises(AssertionError, match="nothing more"):
+            ann.receive()
+        assert kept == ["x"]

@@ -1,0 +1,329 @@
+"""Tests of handlers, without a host.
+
+    import hello                        # which serves only if __name__ == "__main__"
+    from tova.testing import Host
+
+    def test_hello():
+        with Host(hello) as host:
+            ann, bob = host.connect(), host.connect()
+            assert ann.receive() == "Hello! Say something."
+            ann.send("hi")
+            assert bob.receive() == "Hello! Say something."
+            assert bob.receive() == "hi (said in Python)"
+
+All is as with a host: commands of a handler happen together when it succeeds, and not at all when it raises, the state of its
+connection included; then on_error is called. Time passes only with host.pass_time(ms), except that coroutines of your own may
+sleep. What an event leads to (errors, closed connections, answers to queries, pushes) has happened when the call returns.
+"""
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import deque
+
+from . import codec
+from .answer import set_loop_thread
+from .handlers import find
+from .outbox import outbox
+from .worker import Worker
+
+__all__ = ["Client", "Host", "Refused"]
+
+PATIENCE = 10.0  # seconds for a handler
+
+
+class Refused(Exception):
+    """on_upgrade refused the connection: status, headers and body of its answer."""
+
+    def __init__(self, status: int, headers=(), body: str | bytes = ""):
+        super().__init__(f"the connection was refused with {status}")
+        self.status, self.headers, self.body = status, list(headers), body
+
+
+class _Link:
+    """The worker's end of a host that is no more than a dictionary."""
+
+    id = "test"
+    source = "test"
+
+    def __init__(self, host: "Host"):
+        self.pushes = 0
+        self.said: deque = deque()
+        self._host = host
+
+    def put(self, text: bytes, binaries=()) -> None:
+        self.said.append((json.loads(text), b"".join(binaries)))
+        self._host._wake.set()
+
+    def flush(self) -> None:
+        pass
+
+    def abort(self, why=None) -> None:
+        raise AssertionError(f"the worker gives up: {why}")
+
+
+class Client:
+    """A connection, as its client sees it and as the host keeps it."""
+
+    def __init__(self, host: "Host", id: str):
+        self._host = host
+        self.id = id
+        self.sequence = 0
+        self.rooms: set[str] = set()
+        self.received: deque = deque()  #: what it was sent and has not taken yet
+        self.raised: str | None = None  #: what the handler of its last event raised
+        self.closed: int | None = None  #: the code with which it was closed; 1005: none
+        self.gone = False
+        self._stored = None
+
+    @property
+    def state(self):
+        """What is kept with it, as handlers have it."""
+        from .connection import _decode_state
+        return None if self._stored is None else _decode_state(self._stored)
+
+    def send(self, data, *, attempt: int = 1) -> "Client":
+        """A message to the handler. attempt: above 1, the last event once more, as after the death of a worker."""
+        self._host._event(self, "message", attempt, **{"bin" if isinstance(data, bytes) else "data": data})
+        return self
+
+    def receive(self):
+        """The next message, text or bytes. AssertionError: there is none."""
+        assert self.received, f"{self.id} was sent nothing more"
+        return self.received.popleft()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self._host._end(self, code, reason)
+
+    def error(self, text: str, kind: str = "limit") -> None:
+        """An error of that kind is told to on_error."""
+        self._host._event(self, "error", error=text, kind=kind)
+
+
+class Host:
+    """handlers: as for serve()."""
+
+    def __init__(self, handlers=None, **named):
+        self._loop = asyncio.new_event_loop()
+        self._wake = asyncio.Event()
+        self._link = _Link(self)
+        self._worker = Worker(find(handlers, named), "test:", "", None, "test", False)
+        self._clients: dict[str, Client] = {}
+        self._timers: dict = {}
+        self._events = 0
+        self.now = 0  #: milliseconds
+        self.stale = 0  #: commands that named a connection which was gone
+        self.mount_raised: str | None = None  #: what the handler of the last timer of the mount raised
+
+    def __enter__(self) -> "Host":
+        worker = self._worker
+        worker._loop, worker._thread = self._loop, threading.get_ident()
+        worker._idle, worker._leaving, worker._link = asyncio.Event(), asyncio.Event(), self._link
+        set_loop_thread(worker._thread)
+        outbox.wake = worker._wake
+        self._run(self._local("on_start"))
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._run(self._local("on_stop"))
+        outbox.wake = None
+        set_loop_thread(None)
+        self._worker._give_up_calls()
+        self._loop.close()
+
+    # --- events --------------------------------------------------------------------------------------------------------------
+
+    def connect(self, path: str = "/", *, query: str = "", headers=(), subprotocols=(), claims=None, **request) -> Client:
+        """A client comes: on_upgrade and on_open. Refused: it may not."""
+        asked = {"method": "GET", "path": path, "query": query, "mount": "/", "host": "localhost", "headers": [list(h) for h in headers],
+                 "remote": ["127.0.0.1", 40000], "local": ["127.0.0.1", 8080], "tls": None, "subprotocols": list(subprotocols), "secure": False, **request}
+        if claims is not None:
+            asked["claims"] = claims
+        ws = Client(self, f"T{len(self._clients) + 1:021d}")
+        if "on_upgrade" in self._worker.handlers:
+            answer, data = self._deliver({"t": "upgrade", "seq": 0, "attempt": 1, "request": asked})
+            if answer["t"] == "nack":
+                raise Refused(500, (), answer["error"])
+            if "refuse" in answer:
+                no = answer["refuse"]
+                raise Refused(no["status"], no.get("headers", ()), data[:no["bin"]] if "bin" in no else no.get("body", ""))
+            yes = answer.get("accept", {})
+            ws._stored = data[:yes["state_bin"]] if "state_bin" in yes else yes.get("state")
+            ws.subprotocol, ws.headers = yes.get("subprotocol"), yes.get("headers", [])
+        self._clients[ws.id] = ws
+        self._event(ws, "open", request=asked)
+        return ws
+
+    def pass_time(self, ms: int) -> int:
+        """So much time passes: timers run in their order. Returns how many did."""
+        until, n = self.now + ms, 0
+        while due := min((t for t in self._timers.values() if t["due"] <= until), key=lambda t: (t["due"], t["order"]), default=None):
+            self.now = max(self.now, due["due"])
+            if due["period"]:
+                due["due"], due["order"] = due["due"] + due["period"], self._order()
+            else:
+                del self._timers[due["key"]]
+            self._event(self._clients.get(due["key"][0]), "timer", name=due["key"][1], id=due["id"], delay=due["delay"], period=due["period"])
+            n += 1
+        self.now = until
+        return n
+
+    def members(self, room: str) -> list[Client]:
+        return [ws for ws in self._clients.values() if not ws.gone and room in ws.rooms]
+
+    def timers(self, ws: Client | None = None) -> list[str]:
+        """Names of those that are set, of the connection or of the mount."""
+        return [name for id, name in self._timers if id == (ws.id if ws else None)]
+
+    def quiet(self) -> bool:
+        """Has everybody taken what it was sent?"""
+        return not any(ws.received for ws in self._clients.values())
+
+    # --- how ---------------------------------------------------------------------------------------------------------------
+
+    def _order(self) -> int:
+        self._orders = getattr(self, "_orders", 0) + 1
+        return self._orders
+
+    def _run(self, coroutine):
+        return self._loop.run_until_complete(coroutine)
+
+    async def _local(self, name: str) -> None:
+        self._worker._call_local(name)
+        await self._settled(lambda: not self._worker._tasks)
+
+    def _event(self, ws: Client | None, kind: str, attempt: int = 1, /, **members) -> None:
+        if ws is not None:
+            assert not ws.gone or kind == "close", f"{ws.id} has gone"
+            ws.sequence += attempt == 1
+            members.update(conn=ws.id, seq=ws.sequence)
+            if ws._stored is not None:
+                members["state_bin" if isinstance(ws._stored, bytes) else "state"] = ws._stored
+        answer, data = self._deliver({"t": kind, "seq": 0, "attempt": attempt, **members})
+        failed = answer.get("error") or (self._apply(ws, answer.get("commands", ()), data) if answer["t"] == "ack" else None)
+        if ws is None:
+            self.mount_raised = failed
+        else:
+            ws.raised = failed
+            if failed is not None and kind not in ("error", "close") and "retry_ms" not in answer and "on_error" in self._worker.handlers:
+                self._event(ws, "error", error=failed, kind="handler")
+                ws.raised = failed
+        self._follow()
+
+    def _deliver(self, item: dict):
+        self._events += 1
+        item["s"] = number = self._events
+
+        async def until():
+            self._worker.batch(self._link, [item])
+            return await self._settled(lambda: next((said for said in self._link.said if said[0].get("s") == number), None))
+
+        said = self._run(until())
+        self._link.said.remove(said)
+        return said
+
+    async def _settled(self, condition):
+        deadline = self._loop.time() + PATIENCE
+        while not (value := condition()):
+            self._answer()
+            self._wake.clear()
+            assert self._loop.time() < deadline, f"a handler takes longer than {PATIENCE:g} s"
+            if not condition():
+                try:
+                    await asyncio.wait_for(self._wake.wait(), 0.01)
+                except asyncio.TimeoutError:
+                    pass
+        return value
+
+    def _answer(self) -> None:
+        """Pushes and queries."""
+        for said in [said for said in self._link.said if said[0]["t"] in ("push", "query")]:
+            self._link.said.remove(said)
+            item, data = said
+            if item["t"] == "push":
+                error = self._apply(None, item["commands"], data)
+                reply = {"t": "done", "source": item["source"], "n": item["n"], **({"error": error} if error else {})}
+            else:
+                reply = {"t": "reply", "q": item["q"], **self._reply(item)}
+            self._worker.batch(self._link, [reply])
+
+    def _reply(self, item: dict) -> dict:
+        what = item["what"]
+        if what == "rooms":
+            ws = self._clients.get(item["conn"])
+            return {"rooms": sorted(ws.rooms) if ws else []}
+        if what == "stats":
+            return {"stats": {"uptime_ms": self.now, "connections": sum(not ws.gone for ws in self._clients.values())}}
+        found = [ws.id for ws in self._clients.values() if not ws.gone and (what == "connections" or item["room"] in ws.rooms)]
+        return {"count": len(found), "connections": found}
+
+    def _follow(self) -> None:
+        """Until nothing does: closes that handlers have asked for, pushes, answers."""
+        async def rest():
+            await asyncio.sleep(0)
+            await self._settled(lambda: not self._worker._calls and not outbox.waiting and not any(
+                said[0]["t"] in ("push", "query") for said in self._link.said))
+        self._run(rest())
+        for ws in list(self._clients.values()):
+            if ws.closed is not None and not ws.gone:
+                self._end(ws, ws.closed, "")
+
+    def _end(self, ws: Client, code: int, reason: str) -> None:
+        rooms, ws.rooms, ws.gone = sorted(ws.rooms), set(), True
+        self._timers = {key: timer for key, timer in self._timers.items() if key[0] != ws.id}
+        self._event(ws, "close", code=code, reason=reason, rooms=rooms)
+
+    # --- commands ------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, own: Client | None, commands, data: bytes) -> str | None:
+        """All of them, or none and what is wrong."""
+        taken = []
+        for command in commands:
+            for member in ("state_bin", "if_state_bin", "bin"):
+                if member in command:
+                    command[member], data = data[:command[member]], data[command[member]:]
+            target = self._clients.get(command["conn"]) if "conn" in command else own
+            if "if_state" in command or "if_state_bin" in command:
+                wanted = command.get("if_state", command.get("if_state_bin"))
+                if target is not None and not target.gone and (target._stored or "") != wanted:
+                    return "a command was based on state that somebody else has set meanwhile"
+            taken.append((target, command))
+        for target, command in taken:
+            self._command(own, target, command)
+        return None
+
+    def _command(self, own: Client | None, target: Client | None, command: dict) -> None:
+        name = command["c"]
+        if name in ("broadcast", "broadcast_to"):
+            out = own.id if command.get("exclude") is True and own else command.get("exclude")
+            for ws in self._clients.values():
+                if not ws.gone and ws.closed is None and ws.id != out and (name == "broadcast" or command["room"] in ws.rooms):
+                    ws.received.append(command.get("bin", command.get("data")))
+        elif name in ("timer", "cancel") and "conn" not in command:
+            self._timer(None, command)
+        elif target is None or (target.gone and target is not own) or (target.gone and name != "set"):
+            self.stale += 1
+        elif name == "send":
+            if target.closed is None:
+                target.received.append(command.get("bin", command.get("data")))
+        elif name == "join":
+            target.rooms.add(command["room"])
+        elif name == "leave":
+            target.rooms.discard(command["room"])
+        elif name == "close":
+            target.closed = target.closed or command.get("code", 1005)
+        elif name == "set":
+            target._stored = command.get("state", command.get("state_bin"))
+        else:
+            self._timer(target.id, command)
+
+    def _timer(self, id: str | None, command: dict) -> None:
+        key = (id, command["name"])
+        if command["c"] == "cancel":
+            self._timers.pop(key, None)
+            return
+        like = {name: command[name] for name in ("id", "delay", "period")}
+        there = self._timers.get(key)
+        if there is None or any(there[name] != value for name, value in like.items()):
+            self._timers[key] = {"key": key, **like, "due": self.now + command["delay"], "order": self._order()}

@@ -1,0 +1,136 @@
+/* harness: what the files of the test harness share: a mount as it is in a host, in memory. */
+#ifndef TOVA_TEST_HARNESS_H
+#define TOVA_TEST_HARNESS_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "common/buffer.h"
+#include "common/rules.h"
+#include "common/scratch.h"
+#include "test/tova_test.h"
+
+#define HARNESS_FAIL_MAX 512
+#define HARNESS_LOG_MAX 1024
+
+enum harness_phase {
+	HARNESS_IDLE,
+	HARNESS_COMMANDS,
+	HARNESS_UPGRADE,
+	HARNESS_SILENT, /* stop: no commands */
+};
+
+struct harness_message {
+	struct harness_message *next;
+	tova_payload payload;
+	char *key;
+	unsigned char bytes[]; /* and a NUL */
+};
+
+struct harness_room {
+	struct harness_room *next;
+	char name[RULES_NAME_MAX + 1];
+};
+
+/* A connection; it stays, so that the test can look at it when it is gone. */
+struct harness_peer {
+	struct harness_peer *next;
+	tova_ws ws;
+	bool gone;
+	uint16_t closed;
+	uint64_t sequence;
+	char *subject;
+	struct harness_room *rooms;
+	struct harness_message *inbox, *taken;
+	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
+};
+
+enum harness_kind {
+	HARNESS_SEND,
+	HARNESS_JOIN,
+	HARNESS_LEAVE,
+	HARNESS_BROADCAST,
+	HARNESS_BROADCAST_TO,
+	HARNESS_CLOSE,
+	HARNESS_SET,
+	HARNESS_SET_IF,
+	HARNESS_TIMER,
+	HARNESS_CANCEL,
+	HARNESS_QUERY,
+};
+
+struct harness_command {
+	struct harness_command *next;
+	enum harness_kind kind;
+	tova_ws ws; /* target, or who is excluded */
+	char name[RULES_NAME_MAX + 1];
+	uint16_t code;
+	tova_timer timer;
+	tova_query query;
+	struct harness_message *message;
+	size_t len, expected_len;
+	unsigned char *bytes, *expected;
+};
+
+struct harness_timer {
+	struct harness_timer *next;
+	tova_ws ws;
+	char name[RULES_NAME_MAX + 1];
+	uint64_t id, delay_ms, period_ms, due, order;
+};
+
+struct tova_test {
+	tova_mount api; /* first: a mount that a plugin hands in is found by it */
+	tova_plugin plugin;
+	const tova_pair *settings;
+	pthread_t thread;
+	enum harness_phase phase;
+	struct harness_peer *peers;
+	struct harness_timer *timers;
+	uint64_t now, orders, ids, stale, sequence;
+	/* The event at hand. */
+	struct harness_peer *own;
+	const tova_request *request;
+	int error; /* of the first command that was wrong */
+	struct harness_command *commands, **commands_end;
+	struct harness_command *queries, **queries_end; /* asked, not answered */
+	struct scratch scratch;
+	bool data_used;
+	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
+	char fail[HARNESS_FAIL_MAX], why[HARNESS_FAIL_MAX];
+	bool failed;
+	atomic_bool woken;
+	/* The answer to the last upgrade. */
+	unsigned status;
+	const char *subprotocol;
+	struct buffer headers, body;
+	pthread_mutex_t log_lock;
+	char log[HARNESS_LOG_MAX];
+};
+
+extern const tova_host harness_table; /* table.c */
+
+static inline tova_test *harness_of(tova_mount *m)
+{
+	return (tova_test *)m;
+}
+
+/* Memory, or the end of the test. */
+void *harness_alloc(size_t size);
+struct harness_peer *harness_find(const tova_test *t, tova_ws ws); /* NULL: gone, or never there */
+
+/* commit.c */
+/* What a callback commands, checked as the host does; the code of the first that is wrong spoils
+ * all. */
+int commit_spoil(tova_test *t, int error);
+struct harness_command *commit_add(tova_test *t, enum harness_kind kind, tova_ws ws);
+const char *commit_error_text(int error);
+void commit_apply(tova_test *t);
+void commit_drop(tova_test *t);
+void commit_free_messages(struct harness_message *list);
+void commit_leave_all(struct harness_peer *p);
+void commit_cancel_all(tova_test *t, tova_ws ws);
+bool commit_is_member(const struct harness_peer *p, const char *room);
+
+#endif

@@ -1,0 +1,422 @@
+/* table: the functions that a plugin can call, as the host has them. */
+#include <stdlib.h>
+
+#include "common/header.h"
+#include "common/id.h"
+#include "common/utf8.h"
+#include "test/harness.h"
+
+static int check(const tova_test *t, bool commands)
+{
+	if (!pthread_equal(pthread_self(), t->thread))
+		return TOVA_E_THREAD;
+	if (t->phase == HARNESS_IDLE || (commands && t->phase == HARNESS_SILENT))
+		return TOVA_E_STATE;
+	return TOVA_OK;
+}
+
+/* --- messages --------------------------------------------------------------------------------- */
+
+static struct harness_message *message_of(tova_test *t, const tova_payload *p)
+{
+	if (p == NULL || p->size < offsetof(tova_payload, flags) ||
+	    (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) || (p->data == NULL && p->len > 0)) {
+		commit_spoil(t, TOVA_E_ARG);
+		return NULL;
+	}
+	bool keyed =
+		p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL;
+	int error = p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len)	 ? TOVA_E_UTF8
+		    : keyed && !rules_name_ok((struct span){p->key, p->key_len}) ? TOVA_E_ARG
+										 : TOVA_OK;
+	if (error != TOVA_OK) {
+		commit_spoil(t, error);
+		return NULL;
+	}
+	struct harness_message *m = harness_alloc(sizeof *m + p->len + 1);
+	m->payload = (tova_payload){.size = sizeof m->payload, .len = p->len, .kind = p->kind};
+	if (p->len > 0)
+		memcpy(m->bytes, p->data, p->len);
+	m->payload.data = m->bytes;
+	if (keyed) {
+		m->key = harness_alloc(p->key_len + 1);
+		memcpy(m->key, p->key, p->key_len);
+		m->payload.key = m->key;
+		m->payload.key_len = p->key_len;
+	}
+	return m;
+}
+
+static int add_message(tova_test *t, enum harness_kind kind, tova_ws ws, const tova_payload *p)
+{
+	struct harness_message *message = message_of(t, p);
+	if (message == NULL)
+		return t->error;
+	commit_add(t, kind, ws)->message = message;
+	return TOVA_OK;
+}
+
+static int add_named(tova_test *t, enum harness_kind kind, tova_ws ws, const char *name, size_t len)
+{
+	if (!rules_name_ok((struct span){name, len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	memcpy(commit_add(t, kind, ws)->name, name, len);
+	return TOVA_OK;
+}
+
+static int table_send(tova_mount *m, tova_ws ws, const tova_payload *p)
+{
+	int refused = check(harness_of(m), true);
+	return refused != TOVA_OK ? refused : add_message(harness_of(m), HARNESS_SEND, ws, p);
+}
+
+static int table_join(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	int refused = check(harness_of(m), true);
+	return refused != TOVA_OK ? refused
+				  : add_named(harness_of(m), HARNESS_JOIN, ws, room, room_len);
+}
+
+static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
+{
+	int refused = check(harness_of(m), true);
+	return refused != TOVA_OK ? refused
+				  : add_named(harness_of(m), HARNESS_LEAVE, ws, room, room_len);
+}
+
+static int table_broadcast(tova_mount *m, const tova_payload *p, tova_ws exclude)
+{
+	int refused = check(harness_of(m), true);
+	return refused != TOVA_OK ? refused
+				  : add_message(harness_of(m), HARNESS_BROADCAST, exclude, p);
+}
+
+static int table_broadcast_to(tova_mount *m, const char *room, size_t room_len,
+			      const tova_payload *p, tova_ws exclude)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!rules_name_ok((struct span){room, room_len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	struct harness_message *message = message_of(t, p);
+	if (message == NULL)
+		return t->error;
+	struct harness_command *c = commit_add(t, HARNESS_BROADCAST_TO, exclude);
+	memcpy(c->name, room, room_len);
+	c->message = message;
+	return TOVA_OK;
+}
+
+static int table_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
+		       size_t reason_len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!rules_close_ok(code, (struct span){reason, reason_len}))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (!utf8_valid(reason, reason_len))
+		return commit_spoil(t, TOVA_E_UTF8);
+	commit_add(t, HARNESS_CLOSE, ws)->code = code;
+	return TOVA_OK;
+}
+
+/* --- data ------------------------------------------------------------------------------------- */
+
+static void *table_data(tova_mount *m)
+{
+	tova_test *t = harness_of(m);
+	if (check(t, false) != TOVA_OK || t->plugin.data_size == 0 ||
+	    (t->own == NULL && t->phase != HARNESS_UPGRADE))
+		return NULL;
+	if (!t->data_used) {
+		if (t->own != NULL)
+			memcpy(t->data, t->own->data, sizeof t->data);
+		else
+			memset(t->data, 0, sizeof t->data);
+		t->data_used = true;
+	}
+	return t->data;
+}
+
+static unsigned char *copy_of(const void *data, size_t len)
+{
+	unsigned char *copy = harness_alloc(len + 1);
+	if (len > 0)
+		memcpy(copy, data, len);
+	return copy;
+}
+
+static int table_set_if(tova_mount *m, tova_ws ws, const void *data, size_t len,
+			const void *if_data, size_t if_len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if ((data == NULL && len > 0) || (if_data == NULL && if_len > 0))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (len > t->plugin.data_size || if_len > t->plugin.data_size)
+		return commit_spoil(t, TOVA_E_LIMIT);
+	struct harness_command *c = commit_add(t, HARNESS_SET_IF, ws);
+	c->bytes = copy_of(data, len);
+	c->len = len;
+	c->expected = copy_of(if_data, if_len);
+	c->expected_len = if_len;
+	return TOVA_OK;
+}
+
+/* Of the event's own connection the data at hand is replaced, so that there is one version. */
+static int table_set(tova_mount *m, tova_ws ws, const void *data, size_t len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (data == NULL && len > 0)
+		return commit_spoil(t, TOVA_E_ARG);
+	if (len > t->plugin.data_size)
+		return commit_spoil(t, TOVA_E_LIMIT);
+	unsigned char *mine = t->own != NULL && tova_ws_eq(ws, t->own->ws) ? table_data(m) : NULL;
+	if (mine != NULL) {
+		memset(mine, 0, RULES_DATA_MAX);
+		memcpy(mine, data, len);
+		return TOVA_OK;
+	}
+	struct harness_command *c = commit_add(t, HARNESS_SET, ws);
+	c->bytes = copy_of(data, len);
+	c->len = len;
+	return TOVA_OK;
+}
+
+/* --- timers and queries -------------------------------------------------------------------------
+ */
+
+static int table_set_timer(tova_mount *m, const tova_timer *timer)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (timer == NULL || timer->size < sizeof *timer || timer->name == NULL ||
+	    !rules_name_ok(span_of(timer->name)) || timer->delay_ms > RULES_TIMER_MAX_MS ||
+	    timer->period_ms > RULES_TIMER_MAX_MS)
+		return commit_spoil(t, TOVA_E_ARG);
+	struct harness_command *c = commit_add(t, HARNESS_TIMER, timer->ws);
+	c->timer = *timer;
+	strcpy(c->name, timer->name);
+	return TOVA_OK;
+}
+
+static int table_cancel_timer(tova_mount *m, tova_ws ws, const char *name)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (name == NULL || !rules_name_ok(span_of(name)))
+		return commit_spoil(t, TOVA_E_ARG);
+	strcpy(commit_add(t, HARNESS_CANCEL, ws)->name, name);
+	return TOVA_OK;
+}
+
+static int table_query(tova_mount *m, const tova_query *q)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
+	    q->kind > TOVA_QUERY_STATS)
+		return commit_spoil(t, TOVA_E_ARG);
+	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
+	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	struct harness_command *c = commit_add(t, HARNESS_QUERY, q->ws);
+	memcpy(&c->query, q, q->size < sizeof c->query ? q->size : sizeof c->query);
+	if (has_room)
+		memcpy(c->name, q->room, q->room_len);
+	return TOVA_OK;
+}
+
+/* --- the event -------------------------------------------------------------------------------- */
+
+static int table_event(tova_mount *m, tova_event *event_r)
+{
+	const tova_test *t = harness_of(m);
+	int refused = check(t, false);
+	if (refused != TOVA_OK)
+		return refused;
+	if (event_r == NULL || event_r->size < sizeof *event_r)
+		return TOVA_E_ARG;
+	event_r->ws = t->own != NULL ? t->own->ws : TOVA_NONE;
+	event_r->sequence = t->own != NULL ? t->own->sequence : t->sequence;
+	event_r->attempt = 1;
+	return TOVA_OK;
+}
+
+static int table_fail(tova_mount *m, const char *text, size_t len)
+{
+	tova_test *t = harness_of(m);
+	if (check(t, false) == TOVA_OK) {
+		len = len < sizeof t->fail - 1 ? len : sizeof t->fail - 1;
+		while (len > 0 && !utf8_valid(text, len))
+			len--;
+		if (len > 0)
+			memcpy(t->fail, text, len);
+		t->fail[len] = '\0';
+	}
+	return -1;
+}
+
+static const char *table_quote(tova_mount *m, const char *text, size_t len)
+{
+	tova_test *t = harness_of(m);
+	if (check(t, false) != TOVA_OK)
+		return NULL;
+	int limit = 0;
+	bool utf8 = text != NULL && utf8_valid(text, len);
+	const char *quoted = utf8 ? scratch_quote(&t->scratch, text, len, &limit) : NULL;
+	if (quoted == NULL)
+		commit_spoil(t, text == NULL ? TOVA_E_ARG : !utf8 ? TOVA_E_UTF8 : TOVA_E_LIMIT);
+	return quoted;
+}
+
+static const char *table_subject(tova_mount *m)
+{
+	const tova_test *t = harness_of(m);
+	if (check(t, false) != TOVA_OK)
+		return NULL;
+	return t->own != NULL ? t->own->subject : t->request != NULL ? t->request->subject : NULL;
+}
+
+/* --- the answer to an upgrade -------------------------------------------------------------------
+ */
+
+static int check_upgrade(const tova_test *t)
+{
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : t->phase == HARNESS_UPGRADE ? TOVA_OK : TOVA_E_STATE;
+}
+
+static int table_subprotocol(tova_mount *m, const char *name)
+{
+	tova_test *t = harness_of(m);
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	for (size_t i = 0; name != NULL && i < t->request->n_subprotocols; i++) {
+		if (strcmp(t->request->subprotocols[i], name) != 0)
+			continue;
+		t->subprotocol = t->request->subprotocols[i];
+		return TOVA_OK;
+	}
+	return commit_spoil(t, TOVA_E_ARG);
+}
+
+/* Kept as NAME NUL VALUE NUL. */
+static int table_header(tova_mount *m, const char *name, const char *value)
+{
+	tova_test *t = harness_of(m);
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!header_ok(name, value))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (t->headers.n + strlen(name) + strlen(value) + 4 >= RULES_HEAD_MAX)
+		return commit_spoil(t, TOVA_E_LIMIT);
+	buffer_add(&t->headers, name, strlen(name) + 1);
+	buffer_add(&t->headers, value, strlen(value) + 1);
+	return TOVA_OK;
+}
+
+static int table_refuse(tova_mount *m, unsigned status, const char *type, const char *body,
+			size_t body_len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check_upgrade(t);
+	if (refused != TOVA_OK)
+		return refused;
+	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
+	    (type != NULL && (strlen(type) >= RULES_TYPE_MAX || !header_ok("X-Type", type))))
+		return commit_spoil(t, TOVA_E_ARG);
+	t->status = status;
+	buffer_clear(&t->body);
+	buffer_add(&t->body, body, body_len);
+	buffer_add(&t->body, "", 1);
+	return TOVA_OK;
+}
+
+/* --- any thread ------------------------------------------------------------------------------- */
+
+static void table_log(tova_mount *m, uint32_t level, const char *text, size_t len)
+{
+	tova_test *t = harness_of(m);
+	(void)level;
+	pthread_mutex_lock(&t->log_lock);
+	len = len < sizeof t->log - 1 ? len : sizeof t->log - 1;
+	memcpy(t->log, text, len);
+	t->log[len] = '\0';
+	pthread_mutex_unlock(&t->log_lock);
+}
+
+static void table_wake(tova_mount *m)
+{
+	atomic_store(&harness_of(m)->woken, true);
+}
+
+static const char *table_setting(tova_mount *m, const char *key)
+{
+	const tova_test *t = harness_of(m);
+	for (const tova_pair *p = t->settings; p != NULL && p->name != NULL; p++)
+		if (strcmp(p->name, key) == 0)
+			return p->value;
+	for (const tova_setting_spec *s = t->plugin.settings; s != NULL && s->name != NULL; s++)
+		if (strcmp(s->name, key) == 0)
+			return s->fallback;
+	return NULL;
+}
+
+static void table_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])
+{
+	id_text(ws.hi, ws.lo, text_r);
+}
+
+static int table_ws_parse(const char *text, size_t len, tova_ws *ws_r)
+{
+	return id_parse((struct span){text, len}, &ws_r->hi, &ws_r->lo) ? TOVA_OK : TOVA_E_ARG;
+}
+
+const tova_host harness_table = {
+	.abi_major = TOVA_ABI_MAJOR,
+	.abi_minor = TOVA_ABI_MINOR,
+	.size = sizeof harness_table,
+	.version = TOVA_VERSION,
+	.send = table_send,
+	.join = table_join,
+	.leave = table_leave,
+	.broadcast = table_broadcast,
+	.broadcast_to = table_broadcast_to,
+	.close = table_close,
+	.set = table_set,
+	.set_timer = table_set_timer,
+	.cancel_timer = table_cancel_timer,
+	.query = table_query,
+	.data = table_data,
+	.event = table_event,
+	.fail = table_fail,
+	.subprotocol = table_subprotocol,
+	.header = table_header,
+	.refuse = table_refuse,
+	.log = table_log,
+	.wake = table_wake,
+	.setting = table_setting,
+	.ws_text = table_ws_text,
+	.ws_parse = table_ws_parse,
+	.set_if = table_set_if,
+	.quote = table_quote,
+	.subject = table_subject,
+};

@@ -1,0 +1,32 @@
+# The harness for tests of plugins: one object in which only the public names are left, as in the worker library.
+SDK_TEST_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/test/*.c))
+
+$(BUILD)/obj/sdk/test/%.o: sdk/test/%.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(SDKFLAGS) -c $< -o $@
+
+$(BUILD)/libtova-test.a: $(SDK_TEST_OBJ) $(OBJ_COMMON)
+	@rm -f $@
+	$(call quiet,AR)ld -r -o $(@:.a=.o) $^
+	@objcopy --remove-section='.gnu.*lto_*' --wildcard --keep-global-symbol='tova_test_*' $(@:.a=.o)
+	@ar rcs $@ $(@:.a=.o)
+
+$(BUILD)/dist/tova-test.pc: sdk/test/tova-test.pc.in $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	@sed $(DIST_SED) $< >$@
+
+all: $(BUILD)/libtova-test.a $(BUILD)/dist/tova-test.pc
+INSTALL += 644:$(BUILD)/libtova-test.a:$(LIBDIR)/libtova-test.a 644:sdk/test/tova_test.h:$(PREFIX)/include/tova_test.h \
+	644:$(BUILD)/dist/tova-test.pc:$(LIBDIR)/pkgconfig/tova-test.pc
+
+# As an author of plugins has it: the plugins of this tree, each with its test.
+SDK_TESTS := $(patsubst tests/harness/%.c,$(BUILD)/tests/harness/%,$(wildcard tests/harness/*.c))
+$(BUILD)/tests/harness/%: tests/harness/%.c $(BUILD)/libtova-test.a sdk/test/tova_test.h sdk/tova_plugin.h $(wildcard plugins/*.c)
+	@mkdir -p $(@D)
+	$(call quiet,TEST)$(CC) $(ALLFLAGS) -MF $@.d -Isdk -Isdk/test $(shell pkg-config --cflags jansson) $< $(BUILD)/libtova-test.a \
+		$(if $(SAN),-fsanitize=$(SAN)) -lpthread -ljansson -o $@
+
+.PHONY: check-sdk-test
+check-sdk-test: $(SDK_TESTS)
+	@for t in $^; do $$t || exit 1; done
+CHECKS += check-sdk-test
