@@ -112,6 +112,7 @@ help:
 	@echo 'make test-deps check  install what tests need, build, run every test'
 	@echo 'make check-NAME       some of the tests: $(patsubst check-%,%,$(CHECKS))'
 	@echo 'make install          what was built, into PREFIX=/usr/local, below DESTDIR if that is set; make uninstall takes it away again'
+	@echo 'make deb              Debian packages, in $(BUILD); make check-deb tries them in a clean root; make docker: an image'
 	@echo 'make dist             $(DIST_TARBALL), the sources, with a checksum'
 	@echo 'make check-quick      what is quick of that, in under three minutes'
 	@echo 'make asan, make tsan  the tests with sanitizers; make coverage: which lines they reach'

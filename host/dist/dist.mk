@@ -79,3 +79,26 @@ dist:
 	@gzip -9nf $(DIST_TARBALL:.gz=)
 	@cd $(BUILD) && sha256sum $(notdir $(DIST_TARBALL)) >$(notdir $(DIST_TARBALL)).sha256
 	@cat $(DIST_TARBALL).sha256
+
+# --- packages -----------------------------------------------------------------------------------------------------------------
+# Of the tarball, in a folder of its own; the suite is not run. They are left in $(BUILD).
+PKGS_DEB := $(PKGS_BUILD) debhelper dh-python dpkg-dev fakeroot lintian python3
+DEB_TREE := $(BUILD)/deb/$(DIST_NAME)
+
+.PHONY: deb deb-deps docker
+docker:
+	@command -v docker >/dev/null || { echo "make docker: docker is not there" >&2; exit 1; }
+	docker build -f host/dist/Dockerfile -t tova-host:$(VERSION) .
+
+deb-deps:
+	$(call apt_install,$(PKGS_DEB))
+
+deb: deb-deps dist
+	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb
+	@tar -C $(BUILD)/deb -xf $(DIST_TARBALL)
+	@cp -r host/dist/debian $(DEB_TREE)/debian
+	@printf '%s\n' 'tova-host ($(VERSION)) unstable; urgency=medium' '' '  * See CHANGELOG.md.' '' \
+		" -- tova-host authors <tova-host@tova.example.org>  $$(LC_ALL=C date -u -R -d '$(DIST_DATE)')" >$(DEB_TREE)/debian/changelog
+	cd $(DEB_TREE) && env -u MAKEFLAGS -u MAKELEVEL -u CC -u LTO DEB_BUILD_OPTIONS='parallel=$(JOBS) noautodbgsym' dpkg-buildpackage -us -uc -b
+	@mv $(BUILD)/deb/*.deb $(BUILD)/ && rm -rf $(BUILD)/deb
+	@ls $(BUILD)/*_$(VERSION)_*.deb

@@ -204,14 +204,11 @@ static int harness_finish(tova_test *t, struct harness_peer *p, int result)
 
 static bool harness_knows(const tova_plugin *plugin, const tova_pair *settings)
 {
-	for (; plugin->settings != NULL && settings != NULL && settings->name != NULL; settings++) {
-		const tova_setting_spec *s = plugin->settings;
-		while (s->name != NULL && strcmp(s->name, settings->name) != 0)
-			s++;
-		if (s->name != NULL)
+	char why[512];
+	for (; settings != NULL && settings->name != NULL; settings++) {
+		if (abi_setting_ok(plugin, settings->name, why, sizeof why))
 			continue;
-		fprintf(stderr, "tova_test: %s has no setting \"%s\"\n", plugin->name,
-			settings->name);
+		fprintf(stderr, "tova_test: %s\n", why);
 		return false;
 	}
 	return true;

@@ -6,12 +6,13 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "common/abi.h"
 #include "common/buffer.h"
 #include "common/rules.h"
 #include "common/scratch.h"
 #include "test/tova_test.h"
 
-#define HARNESS_FAIL_MAX 512
+#define HARNESS_FAIL_MAX ABI_FAIL_MAX
 #define HARNESS_LOG_MAX 1024
 
 enum harness_phase {

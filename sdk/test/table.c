@@ -19,16 +19,15 @@ static int check(const tova_test *t, bool commands)
 
 static struct harness_message *message_of(tova_test *t, const tova_payload *p)
 {
-	if (p == NULL || p->size < offsetof(tova_payload, flags) ||
-	    (p->kind != TOVA_TEXT && p->kind != TOVA_BINARY) || (p->data == NULL && p->len > 0)) {
+	if (!abi_payload_ok(p)) {
 		commit_spoil(t, TOVA_E_ARG);
 		return NULL;
 	}
-	bool keyed =
-		p->size >= offsetof(tova_payload, key_len) + sizeof p->key_len && p->key != NULL;
-	int error = p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len)	 ? TOVA_E_UTF8
-		    : keyed && !rules_name_ok((struct span){p->key, p->key_len}) ? TOVA_E_ARG
-										 : TOVA_OK;
+	struct span key = abi_payload_key(p);
+	bool keyed = key.n > 0;
+	int error = p->kind == TOVA_TEXT && !utf8_valid(p->data, p->len) ? TOVA_E_UTF8
+		    : keyed && !rules_name_ok(key)			 ? TOVA_E_ARG
+									 : TOVA_OK;
 	if (error != TOVA_OK) {
 		commit_spoil(t, error);
 		return NULL;
@@ -39,10 +38,10 @@ static struct harness_message *message_of(tova_test *t, const tova_payload *p)
 		memcpy(m->bytes, p->data, p->len);
 	m->payload.data = m->bytes;
 	if (keyed) {
-		m->key = harness_alloc(p->key_len + 1);
-		memcpy(m->key, p->key, p->key_len);
+		m->key = harness_alloc(key.n + 1);
+		memcpy(m->key, key.p, key.n);
 		m->payload.key = m->key;
-		m->payload.key_len = p->key_len;
+		m->payload.key_len = key.n;
 	}
 	return m;
 }
@@ -261,14 +260,8 @@ static int table_event(tova_mount *m, tova_event *event_r)
 static int table_fail(tova_mount *m, const char *text, size_t len)
 {
 	tova_test *t = harness_of(m);
-	if (check(t, false) == TOVA_OK) {
-		len = len < sizeof t->fail - 1 ? len : sizeof t->fail - 1;
-		while (len > 0 && !utf8_valid(text, len))
-			len--;
-		if (len > 0)
-			memcpy(t->fail, text, len);
-		t->fail[len] = '\0';
-	}
+	if (check(t, false) == TOVA_OK)
+		abi_fail_text(t->fail, text, len);
 	return -1;
 }
 
@@ -340,8 +333,7 @@ static int table_refuse(tova_mount *m, unsigned status, const char *type, const 
 	int refused = check_upgrade(t);
 	if (refused != TOVA_OK)
 		return refused;
-	if (status < 300 || status > 599 || (body == NULL && body_len > 0) ||
-	    (type != NULL && (strlen(type) >= RULES_TYPE_MAX || !header_ok("X-Type", type))))
+	if (!abi_refusal_ok(status, type, body, body_len))
 		return commit_spoil(t, TOVA_E_ARG);
 	t->status = status;
 	buffer_clear(&t->body);
@@ -374,10 +366,8 @@ static const char *table_setting(tova_mount *m, const char *key)
 	for (const tova_pair *p = t->settings; p != NULL && p->name != NULL; p++)
 		if (strcmp(p->name, key) == 0)
 			return p->value;
-	for (const tova_setting_spec *s = t->plugin.settings; s != NULL && s->name != NULL; s++)
-		if (strcmp(s->name, key) == 0)
-			return s->fallback;
-	return NULL;
+	const tova_setting_spec *spec = abi_setting(&t->plugin, key);
+	return spec != NULL ? spec->fallback : NULL;
 }
 
 static void table_ws_text(tova_ws ws, char text_r[TOVA_WS_TEXT])

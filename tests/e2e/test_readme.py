@@ -14,6 +14,7 @@ from tova_host import BUILD, ROOT, Host, wait_until
 from wsclient import CLOSE, Http, connect, refused
 
 README, SDK = ROOT / "README.md", ROOT / "sdk" / "README.md"
+PRODUCTION, TESTING = ROOT / "host" / "PRODUCTION.md", ROOT / "sdk" / "test" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAMED = re.compile(r"`([\w./-]+\.(?:c|cc|html|conf|py|mjs|sh))`[^`\n]*:\n\n```(\w+)\n(.*?)^```$", re.M | re.S)
 HEADER = '#include "tova_plugin.h"'
@@ -105,7 +106,7 @@ def test_targets_of_make_exist():
     assert not missing, f"README.md names targets that do not exist: {missing}"
 
 
-@pytest.mark.parametrize("page", [README, SDK], ids=["README.md", "sdk/README.md"])
+@pytest.mark.parametrize("page", [README, SDK, PRODUCTION, TESTING], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = page.read_text()
     headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
