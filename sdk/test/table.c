@@ -380,6 +380,22 @@ static int table_ws_parse(const char *text, size_t len, tova_ws *ws_r)
 	return id_parse((struct span){text, len}, &ws_r->hi, &ws_r->lo) ? TOVA_OK : TOVA_E_ARG;
 }
 
+/* Nothing follows this library, and none was before it. */
+static int table_keep(tova_mount *m, const void *data, size_t len)
+{
+	(void)m;
+	(void)data;
+	(void)len;
+	return TOVA_E_STATE;
+}
+
+static const void *table_kept(tova_mount *m, size_t *len_r)
+{
+	(void)m;
+	*len_r = 0;
+	return NULL;
+}
+
 const tova_host harness_table = {
 	.abi_major = TOVA_ABI_MAJOR,
 	.abi_minor = TOVA_ABI_MINOR,
@@ -409,4 +425,6 @@ const tova_host harness_table = {
 	.set_if = table_set_if,
 	.quote = table_quote,
 	.subject = table_subject,
+	.keep = table_keep,
+	.kept = table_kept,
 };

@@ -348,7 +348,7 @@ def test_declared_settings_have_defaults():
 
 def test_the_host_says_what_it_is(probe):
     about = probe.client().ask_json("about")
-    assert about["abi"] == [1, 3] and about["size"] >= about["known"] and about["host"]
+    assert about["abi"][0] == 1 and about["abi"][1] >= 3 and about["size"] >= about["known"] and about["host"]
 
 
 def test_log_levels_and_injection(quiet):

@@ -516,8 +516,9 @@ static void instance_save(struct plugin_instance *i)
 	if (i->lib.plugin.on_save == NULL)
 		return;
 	plugin_begin(p, PLUGIN_SAVE, NULL, NULL);
+	special_begin(i, "on_save");
 	int result = i->lib.plugin.on_save(&i->api);
-	p->phase = PLUGIN_IDLE;
+	special_end(p);
 	if (result == 0)
 		return;
 	LOG(p->base.mount->hub->log, LOG_WARN, LOG_RELOAD,
