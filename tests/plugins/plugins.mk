@@ -5,6 +5,17 @@ TEST_PLUGINS := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(filte
 # No -z,defs: bad_undefined has to be linked to be refused. Nothing but the SDK header is in reach.
 TEST_PLUGIN_LINK = -fPIC -shared -Isdk -Wl,-z,relro -lpthread
 
+# The probe's parts are the same in all that are called after it.
+PROBES    := $(patsubst tests/plugins/%.c,$(BUILD)/tests/plugins/%.so,$(wildcard tests/plugins/probe*.c))
+PROBE_OBJ := $(patsubst tests/plugins/probe/%.c,$(BUILD)/tests/plugins/probe/%.o,$(wildcard tests/plugins/probe/*.c))
+$(BUILD)/tests/plugins/probe/%.o: tests/plugins/probe/%.c $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(ALLFLAGS) -fPIC -fvisibility=hidden -Isdk -c $< -o $@
+
+$(PROBES): $(BUILD)/tests/plugins/%.so: tests/plugins/%.c $(PROBE_OBJ)
+	@mkdir -p $(@D)
+	$(call quiet,SO)$(CC) $(ALLFLAGS) -fvisibility=hidden $< $(PROBE_OBJ) $(TEST_PLUGIN_LINK) -o $@
+
 $(BUILD)/tests/plugins/%.so: tests/plugins/%.c
 	@mkdir -p $(@D)
 	$(CC) $(ALLFLAGS) $< $(TEST_PLUGIN_LINK) -o $@
