@@ -90,6 +90,7 @@ export class World {
 	late = () => 0; // how much later than asked for a timer fires: browsers do that, and so the order of timers changes
 	server = "tova"; // for all, or "tova only" for those who offer it; or others: "own" takes the subprotocol this.own or none, "any" the first; "down" refuses, "mute" never answers
 	own = undefined;
+	terse = false; // what does not end well is an error event and no close event: Node.js 20, of handshakes
 	other = (wire) => ({ receive: (data) => wire.send(data), ended() {} }); // what they do with messages
 
 	constructor(handler, options, seed = 1) {
@@ -236,6 +237,8 @@ class FakeWebSocket {
 		this.readyState = 3;
 		if (!wasClean)
 			this.onerror?.(new Event("error"));
+		if (!wasClean && this.world.terse)
+			return;
 		this.onclose?.({ code, reason, wasClean });
 	}
 }

@@ -1137,6 +1137,17 @@ describe("other servers", () => {
 		assert.equal(socket.all("away").length, world.links.length - 1, "only the first time at once, and without a word");
 	});
 
+	test("a WebSocket that says nothing but error", async () => {
+		begin();
+		Object.assign(world, { server: "own", terse: true });
+		const socket = connect();
+		await world.pass(10);
+		assert.deepEqual([socket.seen(), world.links.length], [["open"], 2]);
+		world.link.cut();
+		await world.pass(1000);
+		assert.deepEqual([socket.seen().slice(0, 2), socket.last("away").code], [["open", "away"], 1006]);
+	});
+
 	test("a cut behind the first 101 says nothing about the offer", async () => {
 		begin(echo());
 		const socket = connect();
