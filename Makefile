@@ -77,6 +77,9 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(HOSTFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 
+# The program carries the browser's library in itself.
+$(BUILD)/obj/host/net/web_library.o: sdk/web/tova.js
+
 $(BUILD)/obj/sdk/%.o: sdk/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(SDKFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@

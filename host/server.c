@@ -77,13 +77,23 @@ static uint32_t server_api_descriptors(const struct settings *settings, uint32_t
 	return n < of / 4 ? (uint32_t)n : of / 4;
 }
 
-/* A quarter of --max-buffered, where somebody may come back. */
-static uint64_t server_kept_max(const struct settings *settings)
+static bool server_resumes(const struct settings *settings)
 {
 	for (size_t i = 0; i < settings->n_mounts; i++)
 		if (server_resume(&settings->mounts[i]) > 0)
-			return settings->max_buffered / 4;
-	return 0;
+			return true;
+	return false;
+}
+
+bool server_has_web_library(const struct settings *settings)
+{
+	return settings->static_dir != NULL || server_resumes(settings);
+}
+
+/* A quarter of --max-buffered, where somebody may come back. */
+static uint64_t server_kept_max(const struct settings *settings)
+{
+	return server_resumes(settings) ? settings->max_buffered / 4 : 0;
 }
 
 struct conn_limits server_limits(const struct settings *settings)
@@ -354,6 +364,7 @@ static bool server_start_files(struct server *s)
 		s->mount_paths[--n] = m->path;
 	s->files.mounts = s->mount_paths;
 	s->files.health = &s->health;
+	s->files.web_library = server_has_web_library(&s->settings);
 	return true;
 }
 

@@ -153,6 +153,8 @@ void server_reload(struct server *s);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
 struct room_limits server_quota(const struct settings *settings);
+/* Is there a page, or a client, that asks for it? */
+bool server_has_web_library(const struct settings *settings);
 struct resume_limits server_resume_limits(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);

@@ -84,7 +84,9 @@ static void reload_keep(struct reload *r, enum option_id id, const char *value, 
 static void reload_files(struct reload *r)
 {
 	struct server *s = r->s;
-	struct files files = {.mounts = s->files.mounts, .health = s->files.health};
+	struct files files = {.mounts = s->files.mounts,
+			      .health = s->files.health,
+			      .web_library = server_has_web_library(&s->settings)};
 	if (!files_open(&files, s->settings.static_dir)) {
 		reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
 		return;

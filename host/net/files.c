@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "net/web_library.h"
 #include "ws/upgrade.h"
 
 #define FILES_PATH_MAX (REQUEST_PATH_MAX + 16)
@@ -229,6 +230,10 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	if (!span_eq(r->method, SPAN("GET")) && !span_eq(r->method, SPAN("HEAD"))) {
 		answer_refuse(c, LOG_HTTP, r, 405, SPAN("Allow: GET, HEAD\r\n"),
 			      "only GET and HEAD are served");
+		return;
+	}
+	if (f->web_library && web_library_is_asked(r)) {
+		web_library_answer(c);
 		return;
 	}
 	bool folder = r->path.p[r->path.n - 1] == '/';

@@ -10,6 +10,7 @@ struct files {
 	 * NULL */
 	const char *const *mounts;
 	struct health *health; /* which stands in front of them all; NULL: none */
+	bool web_library;      /* see web_library.h */
 };
 
 /* dir NULL: no folder. Returns false with errno set. */

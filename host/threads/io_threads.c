@@ -114,11 +114,9 @@ bool io_threads_set_files(struct io_threads *s, const struct files *files)
 {
 	bool ok = true;
 	for (unsigned i = 0; i < s->n; i++) {
-		struct files copy = {.mounts = files->mounts,
-				     .health = files->health,
-				     .root = files->root >= 0
-						     ? fcntl(files->root, F_DUPFD_CLOEXEC, 0)
-						     : -1};
+		struct files copy = *files;
+		if (files->root >= 0)
+			copy.root = fcntl(files->root, F_DUPFD_CLOEXEC, 0);
 		if (files->root >= 0 && copy.root < 0)
 			ok = false;
 		else

@@ -1,6 +1,7 @@
 """tova.v1: sessions that outlive their sockets. The contract is in sdk/PROTOCOL.md."""
 import json
 import time
+from pathlib import Path
 
 import pytest
 from tova_v1 import Client
@@ -9,7 +10,7 @@ from control import ctl_json
 from probe import KINDS, WRAPPED, Host, Probe, escape, kind_args, plugin
 from tokens import SECRET, claims, hs256
 from tova_host import wait_until
-from wsclient import connect, refused
+from wsclient import connect, http_get, refused
 
 THREADS = ["1", "3"]
 
@@ -104,6 +105,17 @@ def test_a_return_that_says_nothing_begins_anew(resuming, item):
     c = client(resuming)
     welcome = c.open(("tova.v1", item))
     assert welcome["resumed"] is False and welcome["session"]
+
+
+def test_the_library_comes_with_the_host(resuming, tmp_path):
+    source = (Path(__file__).resolve().parents[2] / "sdk/web/tova.js").read_bytes()
+    got = http_get("127.0.0.1", resuming.port, "/.tova/tova.js")
+    assert got.status == 200 and got.body == source and got.get("Content-Type") == "text/javascript; charset=utf-8"
+    assert http_get("127.0.0.1", resuming.port, "/.tova/tova.js", method="HEAD").body == b""
+    with host_with("--static", str(tmp_path)) as host:
+        assert http_get("127.0.0.1", host.port, "/.tova/tova.js").status == 200
+    with host_with() as host:
+        assert http_get("127.0.0.1", host.port, "/.tova/tova.js").status == 404
 
 
 # --- counting -----------------------------------------------------------------------------------------------------------------
