@@ -3,7 +3,7 @@
  *
  * Both sides count data messages, from 1. Control messages are text that begins with U+0001, the
  * rest a JSON object; data text that begins with it gets one more in front. Binary is always data.
- * sdk/PROTOCOL.md has the whole.
+ * sdk/web/TOVA-V1.md has the whole.
  */
 #ifndef TOVA_WS_TOVA_V1_H
 #define TOVA_WS_TOVA_V1_H

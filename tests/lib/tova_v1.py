@@ -1,4 +1,4 @@
-"""A client of tova.v1 (see sdk/PROTOCOL.md) on the raw client: it counts what it is sent and sends, and nothing comes back by itself.
+"""A client of tova.v1 (see sdk/web/TOVA-V1.md) on the raw client: it counts what it is sent and sends, and nothing comes back by itself.
 
     c = Client(host.port, "/chat")           # offers tova.v1, reads the welcome
     c.send("hello"); assert c.recv() == "hello"

@@ -1,4 +1,4 @@
-"""tova.v1: sessions that outlive their sockets. The contract is in sdk/PROTOCOL.md."""
+"""tova.v1: sessions that outlive their sockets. The contract is in sdk/web/TOVA-V1.md."""
 import json
 import time
 from pathlib import Path
