@@ -566,8 +566,12 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 	char text[TOVA_V1_MAX];
 	r->remote = conn_remote(s->conn);
 	if (r->keeps) {
-		resume_token_move(tokens, &r->before, &r->token);
-		r->before.resume = r;
+		/* who comes back with the one before has not seen the one since */
+		if (r->by_before)
+			resume_token_forget(tokens, &r->token);
+		else
+			resume_token_move(tokens, &r->before, &r->token);
+		r->by_before = false;
 		r->keeps = resume_token_new(tokens, &r->token, r);
 	}
 	const struct tova_v1_welcome w = {
@@ -713,6 +717,8 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 			   offer->got);
 		return NULL;
 	}
+	if (ours)
+		t->resume->by_before = t == &t->resume->before;
 	return ours ? s : NULL;
 }
 

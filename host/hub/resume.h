@@ -35,6 +35,7 @@ struct resume {
 	bool keeps;		 /* it may come back: see --resume */
 	bool away, owes;	 /* in the lists of those */
 	bool held;		 /* not read from, as it does not read its own answers */
+	bool by_before;		 /* it is just coming back, with the token before the last */
 	char *protocol;		 /* the application's subprotocol; NULL: none */
 	struct rate_limit *rate; /* of its messages; NULL: any */
 	struct address remote;	 /* of its last socket */

@@ -17,7 +17,8 @@ extern const char web_library_begin[], web_library_end[];
 void web_library_answer(struct conn *c)
 {
 	/* it comes from where the page comes from, and changes with the host */
-	answer_respond(
-		c, 200, SPAN("Cache-Control: no-cache\r\n"), "text/javascript; charset=utf-8",
-		(struct span){web_library_begin, (size_t)(web_library_end - web_library_begin)});
+	answer_respond(c, 200, SPAN("Cache-Control: no-cache\r\n"),
+		       "text/javascript; charset=utf-8",
+		       (struct span){web_library_begin,
+				     (size_t)(web_library_end - web_library_begin)});
 }

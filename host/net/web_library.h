@@ -1,5 +1,5 @@
-/* web_library: the browser's half of tova.v1 (sdk/web/tova.js), which the program carries in itself, so
- * that a page always gets the one that fits its host. */
+/* web_library: the browser's half of tova.v1 (sdk/web/tova.js), which the program carries in
+ * itself, so that a page always gets the one that fits its host. */
 #ifndef TOVA_NET_WEB_LIBRARY_H
 #define TOVA_NET_WEB_LIBRARY_H
 

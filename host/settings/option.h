@@ -103,7 +103,7 @@ enum option_when {
 	X(hold_total, SIZE, "hold-total", 0, "SIZE", HANDLERS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "0", "the sum of --hold-bytes", \
 	  "memory for that of all mounts together; half of it is divided among them by their --hold-bytes, so that each has a share " \
 	  "which no other takes") \
-	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, HUP, 1, 100, "3", NULL, \
+	X(max_attempts, NUMBER, "max-attempts", 0, "N", HANDLERS, HUP, 1, 1000, "3", NULL, \
 	  "an event at which so many workers died or hung is set aside, and its connection goes on") \
 	X(dead_letter, PATH, "dead-letter", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "append the events that were set aside to this file") \

@@ -74,18 +74,25 @@ class Client:
                 self.received = control["next"] - 1
             self.said.append(control)
 
+    def next_message(self):
+        """The next message: data, or None for one of control, which is heeded."""
+        message = self.ws.recv_message()
+        if message.opcode != TEXT:
+            self.received += 1
+            return message.data
+        text = message.text
+        if text.startswith(MARK) and not text.startswith(MARK * 2):
+            self._heed(json.loads(text[1:]))
+            return None
+        self.received += 1
+        return text[1:] if text.startswith(MARK) else text
+
     def recv(self):
         """The next data message; control messages before it are heeded."""
         while True:
-            message = self.ws.recv_message()
-            if message.opcode != TEXT:
-                self.received += 1
-                return message.data
-            text = message.text
-            if not text.startswith(MARK) or text.startswith(MARK * 2):
-                self.received += 1
-                return text[1:] if text.startswith(MARK) else text
-            self._heed(json.loads(text[1:]))
+            message = self.next_message()
+            if message is not None:
+                return message
 
     def until(self, condition):
         """Heeds control messages until that is so."""
