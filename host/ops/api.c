@@ -6,6 +6,7 @@
 
 #include "ops/api_command.h"
 #include "ops/api_list.h"
+#include "ops/metrics.h"
 #include "ops/named_mount.h"
 #include "ws/authority.h"
 #include "ws/upgrade.h"
@@ -75,6 +76,7 @@ static const struct api_route api_routes[] = {
 	{"POST", "/api/v1/close", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
 	{"POST", "/api/v1/set", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
 	{"POST", "/api/v1/commands", API_SCOPE_PUBLISH, API_COMMAND, api_command_list},
+	{"GET", "/metrics", API_SCOPE_READ, API_ROUTE_ADMIN, metrics_answer},
 	{"GET", "/api/v1/mounts", API_SCOPE_READ, API_ROUTE_MOUNT, api_mounts},
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
