@@ -225,6 +225,7 @@ static bool resume_write(struct session *s, struct resume *r, struct outgoing *o
 static void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 {
 	struct kept_message *m;
+	uint32_t before = r->written.n + r->waiting.n;
 	while ((m = kept_first(&r->waiting)) != NULL && s->conn != NULL &&
 	       (all || resume_has_room(s))) {
 		struct outgoing o;
@@ -238,6 +239,7 @@ static void resume_feed(struct hub *hub, struct session *s, struct resume *r, bo
 			kept_push(&r->written, &m->frame, 0, m->number);
 		kept_pop(&r->waiting);
 	}
+	resume_list_kept(hub, r, before);
 	resume_bound(hub, r);
 	if (r->waiting.n == 0 && s->conn != NULL)
 		resume_say_gap(s, r, r->out + 1);
@@ -281,7 +283,7 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 			struct resume_cast *cast, bool own)
 {
 	uint32_t before = r->written.n + r->waiting.n;
-	bool conflates = cast->key != 0 && s->mount->slow == MOUNT_SLOW_CONFLATE;
+	bool conflates = cast->key != 0 && s->conn != NULL && s->mount->slow == MOUNT_SLOW_CONFLATE;
 	if (!r->keeps && s->conn == NULL)
 		return;
 	if (conflates && kept_supersede(&r->waiting, cast->key)) {
@@ -341,8 +343,9 @@ void resume_flush(struct hub *hub, struct session *s)
 	struct resume *r = session_resume(s);
 	char text[TOVA_V1_MAX];
 	resume_feed(hub, s, r, true);
-	if (r->told != r->done || r->n_failed > 0)
-		resume_say(s, text, tova_v1_done(text, r->done, r->failed, r->n_failed));
+	if ((r->told == r->done && r->n_failed == 0) ||
+	    !resume_say(s, text, tova_v1_done(text, r->done, r->failed, r->n_failed)))
+		return;
 	r->told = r->done;
 	r->n_failed = 0;
 }
@@ -634,7 +637,6 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 	resume_log(s, "the client is away: its socket is lost", code);
 	conn_echo_close(s->conn);
 	session_detach(s);
-	s->paused = r->held = false;
 	slow_consumer_end(hub, s);
 	r->away = true;
 	r->away_at = loop_now(hub->loop);
@@ -674,7 +676,7 @@ void resume_end(struct hub *hub, struct session *s, uint16_t code)
 	if (r == NULL)
 		return;
 	resume_owe_not(hub, r);
-	bool tells = r->away && code != CLOSE_ABNORMAL && code != CLOSE_NONE;
+	bool tells = r->away && code != CLOSE_ABNORMAL;
 	struct resume_end *e = tells ? malloc(sizeof *e) : NULL;
 	resume_not_away(hub, r);
 	resume_token_forget(&all->tokens, &r->before);
@@ -684,7 +686,7 @@ void resume_end(struct hub *hub, struct session *s, uint16_t code)
 	}
 	*e = (struct resume_end){.mount = s->mount,
 				 .until = loop_now(hub->loop) + s->mount->resume_ms,
-				 .code = code};
+				 .code = code != CLOSE_NONE ? code : CLOSE_NORMAL};
 	resume_token_move(&all->tokens, &e->token, &r->token);
 	e->token.resume = NULL;
 	TAILQ_INSERT_TAIL(&all->ends, e, link);
@@ -734,6 +736,7 @@ void resume_back(struct hub *hub, struct session *s, uint64_t got)
 	uint32_t before = r->written.n + r->waiting.n;
 	resume_log(s, "the client is back", got);
 	resume_not_away(hub, r);
+	r->held = false;
 	hub->loop->stats.resumed++;
 	resume_confirm(hub, r, got);
 	before = r->written.n + r->waiting.n;

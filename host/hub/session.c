@@ -33,6 +33,7 @@ void session_detach(struct session *s)
 	struct conn *c = s->conn;
 	CHECK(session_of(c) == s);
 	s->conn = NULL;
+	s->paused = false; /* the next one is not, yet */
 	conn_set_user(c, s->mount);
 	conn_release(c);
 }

@@ -335,6 +335,34 @@ def test_closed_while_away(resuming, plain):
     assert again.recv_close()[0] == 4321
 
 
+def test_closed_without_a_code_while_away(resuming, plain):
+    c, other = client(resuming), plain.client()
+    c.send("myid")
+    name = c.recv()
+    c.settled()
+    c.drop()
+    other.script(f"close_of {name} 0", "send done")
+    assert other.recv_text() == "done"
+    again = connect("127.0.0.1", resuming.port, "/probe", subprotocols=["tova.v1", f"tova.resume.{c.token}.1"])
+    assert again.recv_close()[0] == 1000
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("policy", ["drop-oldest", "conflate"])
+def test_keys_while_away(policy, threads):
+    """Nobody reads slowly who does not read: what has a key is kept like everything else."""
+    with host_with("--resume", "30s", "--slow-policy", policy, threads=threads) as host:
+        c, other = client(host), Probe(host).client()
+        c.send("join r\nsend joined")
+        c.recv()
+        c.settled()
+        c.drop()
+        other.script("key a\nto r 1\nto r 2\nkey b\nto r 3\nkey a\nto r 4", "send sent")
+        assert other.recv_text() == "sent"
+        c.back()
+        assert [c.recv() for _ in range(4)] == ["1", "2", "3", "4"] and not c.said
+
+
 def test_time_is_up():
     with host_with("--resume", "1s") as host:
         probe = Probe(host)
