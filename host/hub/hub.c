@@ -43,7 +43,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	room_leave_all(&m->rooms, s);
 	mount_remove(m, s);
 	s->close_code = code;
-	resume_end(m->hub, s, code);
+	resume_end(m->hub, s);
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	m->hub->loop->stats.connections--;
@@ -61,6 +61,7 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 	if (s->ended)
 		return;
 	struct mount *m = s->mount;
+	resume_close(m->hub, s, code == 0 ? CLOSE_NONE : code);
 	hub_end_session(s, code == 0 ? CLOSE_NONE : code, reason);
 	if (s->conn != NULL)
 		conn_close(s->conn, code, reason.p, reason.n, urgent);

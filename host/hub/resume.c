@@ -669,21 +669,33 @@ static void resume_end_free(struct resumes *all, struct resume_end *e)
 	free(e);
 }
 
-void resume_end(struct hub *hub, struct session *s, uint16_t code)
+void resume_end(struct hub *hub, struct session *s)
 {
 	struct resume *r = session_resume(s);
-	struct resumes *all = &hub->resumes;
 	if (r == NULL)
 		return;
 	resume_owe_not(hub, r);
-	bool tells = r->away && code != CLOSE_ABNORMAL;
-	struct resume_end *e = tells ? malloc(sizeof *e) : NULL;
 	resume_not_away(hub, r);
-	resume_token_forget(&all->tokens, &r->before);
-	if (e == NULL) {
-		resume_token_forget(&all->tokens, &r->token);
+	resume_token_forget(&hub->resumes.tokens, &r->before);
+	resume_token_forget(&hub->resumes.tokens, &r->token);
+}
+
+/* Is it an end of which a client that comes back has to know? One that comes for a code that asks
+ * it to is welcome; and one whose close frame may have met a dead socket has not heard of it. */
+static bool resume_has_to_know(const struct resume *r, uint16_t code)
+{
+	bool again = code == CLOSE_RESTART || code == CLOSE_TRY_LATER || code == CLOSE_GOING_AWAY;
+	return r->keeps && r->token.listed && code != CLOSE_ABNORMAL && (r->away || !again);
+}
+
+void resume_close(struct hub *hub, struct session *s, uint16_t code)
+{
+	struct resume *r = session_resume(s);
+	struct resumes *all = &hub->resumes;
+	bool tells = r != NULL && resume_has_to_know(r, code);
+	struct resume_end *e = tells ? malloc(sizeof *e) : NULL;
+	if (e == NULL)
 		return;
-	}
 	*e = (struct resume_end){.mount = s->mount,
 				 .until = loop_now(hub->loop) + s->mount->resume_ms,
 				 .code = code != CLOSE_NONE ? code : CLOSE_NORMAL};

@@ -44,7 +44,7 @@ struct resume {
 };
 TAILQ_HEAD(resume_list, resume);
 
-/* An away session that somebody closed: who comes back in time hears of it. */
+/* A session that somebody closed: who comes back in time hears of it. */
 struct resume_end {
 	struct resume_token token;
 	const struct mount *mount;
@@ -131,7 +131,10 @@ struct conn_load session_load(const struct session *s);
 /* The socket is lost. True: the session stays, without it. */
 bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_t code);
 /* A session ends, whoever ends it. */
-void resume_end(struct hub *hub, struct session *s, uint16_t code);
+void resume_end(struct hub *hub, struct session *s);
+/* Before that, where it is ended with that code from here: a client that is away, or may be, is
+ * told when it comes back. */
+void resume_close(struct hub *hub, struct session *s, uint16_t code);
 /* Who comes back with this offer: the session, or NULL, and *code_r is what its end was for whoever
  * is too late to come back to it, 0: nobody knows it. */
 struct session *resume_find(struct hub *hub, const struct mount *m,
