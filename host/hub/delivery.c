@@ -405,9 +405,8 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	else
 		delivery_pump(m, lane);
 	/* A client that has sent several messages at once gets their answers together, instead of a
-	 * system call for each; if it is still there: what is over has no conn, but the next of those
-	 * that are in its place. */
-	if (s != NULL && !last && s->local != 0 && s->conn != NULL)
+	 * system call for each; if it is still there. */
+	if (s != NULL && !last && s->conn != NULL)
 		conn_cork(s->conn, lane->current != NULL);
 	delivery_run(m);
 }

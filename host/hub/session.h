@@ -39,12 +39,12 @@ struct session_more_async {
 /* Each idle connection pays for what stands here. */
 struct session {
 	struct mount *mount;
+	struct conn *conn; /* see session_conn */
+	uint64_t local;	   /* the id's second half; 0: the session is over */
 	union {
-		struct conn *conn;
+		struct room_memberships rooms;
 		struct session *over_next; /* once it is over: see hub_session_over */
 	};
-	uint64_t local; /* the id's second half; 0: the session is over */
-	struct room_memberships rooms;
 	/* its events; its upgrade is `current` while that is being asked about */
 	struct lane lane;
 	void *data;		   /* the handler's; NULL without */

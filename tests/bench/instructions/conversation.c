@@ -182,7 +182,9 @@ static void worker_begin(int runs)
 					    .handler_ms = 30000,
 					    .ready_ms = 10000,
 					    .max_attempts = 3};
-	const struct worker_shared shared = {&worker.processes, worker.deadletter, &worker.sources};
+	const struct worker_shared shared = {.processes = &worker.processes,
+					     .deadletter = worker.deadletter,
+					     .sources = &worker.sources};
 	if (!worker_attach(r->mount, &set, &shared, &attach, why, sizeof why))
 		give_up(why);
 	worker_dial(runs);
