@@ -87,6 +87,16 @@ static void resume_bound(struct hub *hub, struct resume *r)
 			return;
 }
 
+/* The oldest failures, of which it was told, or for which there is no room. */
+static void resume_forget_failed(struct resume *r, uint32_t n)
+{
+	CHECK(n <= r->n_failed);
+	memmove(r->failed, r->failed + n, (r->n_failed - n) * sizeof *r->failed);
+	r->n_failed -= n;
+	if (r->n_untold > r->n_failed)
+		r->n_untold = r->n_failed;
+}
+
 static void resume_confirm(struct hub *hub, struct resume *r, uint64_t got)
 {
 	uint32_t before = r->written.n + r->waiting.n;
@@ -96,6 +106,8 @@ static void resume_confirm(struct hub *hub, struct resume *r, uint64_t got)
 	resume_list_kept(hub, r, before);
 	if (got > r->confirmed)
 		r->confirmed = got;
+	if (got > r->told_fed)
+		resume_forget_failed(r, r->n_failed - r->n_untold);
 }
 
 /* Those that keep something give up half of it in turn. */
@@ -338,18 +350,6 @@ struct conn_load session_load(const struct session *s)
 	return load;
 }
 
-void resume_flush(struct hub *hub, struct session *s)
-{
-	struct resume *r = session_resume(s);
-	char text[TOVA_V1_MAX];
-	resume_feed(hub, s, r, true);
-	if ((r->told == r->done && r->n_failed == 0) ||
-	    !resume_say(s, text, tova_v1_done(text, r->done, r->failed, r->n_failed)))
-		return;
-	r->told = r->done;
-	r->n_failed = 0;
-}
-
 void resume_on_drained(struct conn *c)
 {
 	struct session *s = session_of(c);
@@ -502,18 +502,41 @@ bool resume_take(struct hub *hub, struct session *s, bool binary, uint8_t **data
 	return false;
 }
 
+/* Says what is settled, and which of them failed. */
+static bool resume_say_done(struct session *s, struct resume *r)
+{
+	char text[TOVA_V1_MAX];
+	const uint64_t *untold = r->failed + r->n_failed - r->n_untold;
+	if (!resume_say(s, text, tova_v1_done(text, r->done, untold, r->n_untold)))
+		return false;
+	r->told = r->done;
+	if (r->n_untold > 0)
+		r->told_fed = r->fed;
+	r->n_untold = 0;
+	return true;
+}
+
 void resume_settled(struct hub *hub, struct session *s, bool ok)
 {
 	struct resume *r = session_resume(s);
-	char text[TOVA_V1_MAX];
+	if (!ok && r->n_untold == TOVA_V1_FAILED_MAX && s->conn != NULL)
+		resume_say_done(s, r);
+	if (!ok && r->n_failed == TOVA_V1_FAILED_MAX)
+		resume_forget_failed(r, 1);
 	r->done++;
-	if (!ok && r->n_failed == TOVA_V1_FAILED_MAX) {
-		resume_say(s, text, tova_v1_done(text, r->done - 1, r->failed, r->n_failed));
-		r->n_failed = 0;
-	}
-	if (!ok)
+	if (!ok) {
 		r->failed[r->n_failed++] = r->done;
+		r->n_untold++;
+	}
 	resume_owe(hub, r);
+}
+
+void resume_flush(struct hub *hub, struct session *s)
+{
+	struct resume *r = session_resume(s);
+	resume_feed(hub, s, r, true);
+	if (r->told != r->done || r->n_untold > 0)
+		resume_say_done(s, r);
 }
 
 /* --- the end of a turn ------------------------------------------------------------------------ */
@@ -581,14 +604,16 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 		.token = r->keeps ? r->token.text : NULL,
 		.resumed = resumed,
 		.got = r->in,
-		.done = r->done,
+		/* what failed may have been said to a socket that was dead: it is said again */
+		.done = r->n_failed > 0 ? r->failed[0] - 1 : r->done,
 		.keep_ms = r->keeps ? s->mount->resume_ms : 0,
 		.protocol = span_of(r->protocol),
 	};
-	r->told = r->done;
+	r->told = w.done;
+	r->n_untold = r->n_failed;
 	resume_say(s, text, tova_v1_welcome(text, &w));
 	if (r->n_failed > 0)
-		resume_owe(hub, r);
+		resume_say_done(s, r);
 }
 
 void resume_free(struct hub *hub, struct session *s)

@@ -31,7 +31,9 @@ struct resume {
 	struct kept written; /* that a socket has taken, and it has not confirmed */
 	struct kept waiting; /* that wait for a socket, or for room there */
 	uint64_t failed[TOVA_V1_FAILED_MAX];
-	uint32_t n_failed;	 /* events of its messages that failed, and it was not told of */
+	uint32_t n_failed;	 /* events of its messages that failed, of which it may not know */
+	uint32_t n_untold;	 /* of those, the last, of which it was not told */
+	uint64_t told_fed;	 /* `fed` when it was last told: who has the next one was told */
 	bool keeps;		 /* it may come back: see --resume */
 	bool away, owes;	 /* in the lists of those */
 	bool held;		 /* not read from, as it does not read its own answers */

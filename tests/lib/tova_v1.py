@@ -67,7 +67,7 @@ class Client:
         if "done" in control:
             assert control["done"] >= self.done
             self.done = control["done"]
-            self.failed += control.get("failed", [])
+            self.failed += [n for n in control.get("failed", []) if n not in self.failed]  # it is said again at a return
         else:
             if "lost" in control:
                 assert control["next"] == self.received + control["lost"] + 1, control

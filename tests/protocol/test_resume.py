@@ -140,6 +140,29 @@ def test_more_failures_than_one_message_tells(resuming):
     assert c.failed == list(range(1, 101))
 
 
+def test_a_failure_is_told_again_at_the_return(resuming):
+    """It may have been told to a socket that was dead."""
+    c = client(resuming)
+    c.send("send one")
+    assert c.recv() == "one"
+    c.send("fail no")
+    c.settled()
+    c.failed.clear()
+    c.drop()
+    welcome = c.back()
+    assert welcome["done"] == 1
+    c.settled()
+    assert c.failed == [2]
+    c.send("send three")
+    assert c.recv() == "three"
+    c.confirm()
+    c.settled()
+    c.say(ping=1)
+    c.until(lambda c: {"pong": 1} in c.said)
+    c.drop()
+    assert c.back()["done"] == 3  # who has what came behind it knows of it
+
+
 def test_the_mark_is_escaped_both_ways(resuming):
     c = client(resuming)
     for text in ("%01", "%01%01", "%01{}", "x%01", "%01" + "y" * 70, "%01" + "y" * 5000, "%01" + "y" * 70000):
