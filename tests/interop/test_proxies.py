@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from api import TOKENS, address, tokens
+from supervised import Supervised
 from tova_host import BUILD, ROOT, Host, free_port, wait_until
-from wsclient import PING, PONG, WebSocket, connect, refused
+from wsclient import PING, PONG, WebSocket, connect, http_get, refused
 
 SOURCE = "127.0.0.77"
 
@@ -176,3 +178,62 @@ def test_a_proxy_that_takes_the_upgrade_away(host, front, directory):
     assert answer.status == 426 and b"proxy" in answer.body
     line = host.wait_log(lambda line: line.get("status") == 426, "why")
     assert "proxy" in line["message"] + line.get("error", "") and line["path"] == "/chat"
+
+
+# --- health and the API ------------------------------------------------------------------------------------------------------------------
+
+def servers_up(directory):
+    """Of HAProxy's one backend, as it says itself."""
+    with socket.socket(socket.AF_UNIX) as stats:
+        stats.connect(f"{directory}/stats")
+        stats.sendall(b"show stat\n")
+        rows = stats.makefile().read().splitlines()
+    return [row.split(",")[17].split()[0] for row in rows if row.startswith("b,host,")] == ["UP"]
+
+
+@pytest.mark.parametrize("check", ["option httpchk GET /up", "option httpchk\n    http-check send meth OPTIONS uri /up\n    http-check expect status 204",
+                                   "option httpchk HEAD /up HTTP/1.1\\r\\nHost:\\ localhost"])
+def test_haproxy_asks_for_health(front, directory, check):
+    """It gives clients to a host whose handler is ready, and to nobody while it is not."""
+    go, port = Path(directory, "go"), free_port()
+    body = f"def on_start():\n    while not os.path.exists({str(go)!r}): time.sleep(0.02)\ndef on_message(ws, message): ws.send(message)"
+    with Supervised(Path(directory), body, "--health", "/up").host as host:
+        haproxy(front, directory, f"""global
+    stats socket {directory}/stats
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+frontend f
+    bind 127.0.0.1:{port}
+    default_backend b
+backend b
+    {check}
+    server host 127.0.0.1:{host.port} check inter 100ms fall 1 rise 1
+""")
+        if "OPTIONS" not in check:  # which says only that somebody is there
+            wait_until(lambda: not servers_up(directory), "nobody is given to it")
+            assert refused("127.0.0.1", port, "/").status == 503
+        go.touch()
+        wait_until(lambda: servers_up(directory), "it is well")
+        with connect("127.0.0.1", port, "/") as ws:
+            ws.send_text("hello")
+            assert ws.recv_text() == "hello"
+            ws.end()
+
+
+def test_nginx_passes_on_what_is_pushed(front, directory):
+    """As a web application behind it pushes: with a token, connections that are used again, and a body of a megabyte."""
+    (token,) = tokens(Path(directory), "publish")[1:]
+    with Host("--plugin", BUILD / "plugins/relay.so", "--api", "127.0.0.1:0", "--api-token", token, "--max-queue", "4m", "--api-max-body", "2m") as host:
+        upstream = f"location /push/ {{ proxy_pass http://{address(host)}/api/v1/; proxy_http_version 1.1; proxy_set_header Connection \"\"; client_max_body_size 2m; proxy_request_buffering off; }}"
+        port = nginx(front, directory, upstream)
+        with connect("127.0.0.1", host.port, "/room/x") as ws:
+            ws.roundtrip()
+            for data in ("hi", "again", "x" * 1000000):
+                answer = subprocess.run(["curl", "-sS", "-H", f"Authorization: Bearer {TOKENS['publish']}", "--data-binary", "@-", f"http://127.0.0.1:{port}/push/broadcast_to"],
+                                        input=json.dumps({"room": "x", "data": data}), capture_output=True, text=True, check=True).stdout
+                assert answer == '{"receivers":1}' and ws.recv_text() == data
+            assert http_get("127.0.0.1", port, "/push/broadcast_to", method="POST").status == 401
+            ws.end()
