@@ -4,7 +4,6 @@
 #include <time.h>
 
 #define API_LIST_SLICE 16384 /* bytes after which a slice is sent, at the end of an item */
-#define API_LIST_LOOK 16     /* items after which the clock is looked at */
 /* What lists may take of a turn, all of them together. */
 #define API_LIST_TURN_US 1000
 
@@ -36,14 +35,11 @@ static void api_list_add(struct api_list_answer *a)
 static void api_list_fill(struct api_list_answer *a)
 {
 	uint64_t began = api_list_clock(), before = a->api->spent_us;
-	for (unsigned n = 1;
-	     !a->ended && a->out.text.len < API_LIST_SLICE && a->api->spent_us < API_LIST_TURN_US;
-	     n++) {
+	while (!a->ended && a->out.text.len < API_LIST_SLICE &&
+	       a->api->spent_us < API_LIST_TURN_US) {
 		api_list_add(a);
-		if (n % API_LIST_LOOK == 0)
-			a->api->spent_us = before + api_list_clock() - began;
+		a->api->spent_us = before + api_list_clock() - began;
 	}
-	a->api->spent_us = before + api_list_clock() - began;
 }
 
 static enum answer_next api_list_next(void *ctx, struct span *piece_r)
