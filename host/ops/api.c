@@ -231,6 +231,13 @@ static bool api_knows(struct api_call *call)
 	return api_call_may(call, call->route->scope, NULL);
 }
 
+/* Bodies are taken as they are. */
+static bool api_is_coded(const struct request *r)
+{
+	struct span coding = request_header(r, "Content-Encoding");
+	return coding.n > 0 && !span_eq_nocase(coding, SPAN("identity"));
+}
+
 /* All that the head decides. False: it was answered. */
 static bool api_admits(struct api_call *call)
 {
@@ -242,7 +249,12 @@ static bool api_admits(struct api_call *call)
 	if (!api_origin_ok(call))
 		return api_turn_away(call, 403, (struct span){NULL, 0},
 				     "pages of this origin may not ask for that");
-	return api_knows(call);
+	if (!api_knows(call))
+		return false;
+	if (!api_is_coded(call->request))
+		return true;
+	api_call_refuse(call, 415, "a Content-Encoding; expected a body as it is");
+	return false;
 }
 
 /* --- what conns tell -------------------------------------------------------------------------- */
@@ -266,6 +278,50 @@ static bool api_has_length(const struct request *r)
 	return r->has_body || request_header_count(r, "Content-Length") > 0;
 }
 
+/* --- repeated ones ---------------------------------------------------------------------------- */
+
+/* Whoever has asked the same by this key is told what he was told. False: it was answered. */
+static bool api_is_new(struct api_call *call, const struct idempotency_request *asked)
+{
+	struct api *api = call->api;
+	bool same;
+	uint64_t now = loop_now(api->hub->loop);
+	const struct idempotency_done *before =
+		idempotency_find(&api->idempotency, asked, now, &same);
+	if (before == NULL) {
+		call->once = idempotency_begin(&api->idempotency, asked, now);
+		if (call->once == NULL)
+			api_call_refuse(call, 503, "no memory for an Idempotency-Key");
+	} else if (!same) {
+		api_call_refuse(call, 422, "this Idempotency-Key was that of another request");
+	} else {
+		api_call_answer_text(call, before->status, (struct span){NULL, 0},
+				     idempotency_answer(before));
+	}
+	return call->once != NULL;
+}
+
+/* False: it was answered. */
+static bool api_is_to_be_done(struct api_call *call)
+{
+	const struct request *r = call->request;
+	struct span key = request_header(r, "Idempotency-Key");
+	struct idempotency_request asked;
+	if (key.p == NULL || strcmp(call->route->method, "GET") == 0)
+		return true;
+	if (request_header_count(r, "Idempotency-Key") > 1 || key.n == 0 ||
+	    key.n > IDEMPOTENCY_KEY_MAX)
+		api_call_refuse(call, 400,
+				"an Idempotency-Key has 1 to %d characters, and comes once",
+				IDEMPOTENCY_KEY_MAX);
+	else if (!idempotency_request_make(&asked, call->grant.id, key, r->method, r->path,
+					   r->body))
+		api_call_refuse(call, 503, "no memory for an Idempotency-Key");
+	else
+		return api_is_new(call, &asked);
+	return false;
+}
+
 static void api_on_request(void *ctx, struct conn *c, struct request *r)
 {
 	struct api_call call = api_call_of(ctx, c, r);
@@ -274,8 +330,9 @@ static void api_on_request(void *ctx, struct conn *c, struct request *r)
 		return;
 	if ((call.route->is & API_ROUTE_BODY) != 0 && !api_has_length(r))
 		api_call_refuse(&call, 411, "a body is needed, and so is its Content-Length");
-	else
+	else if (api_is_to_be_done(&call))
 		call.route->run(&call);
+	CHECK(call.once == NULL); /* it is answered, or nobody could be told what became of it */
 }
 
 static void api_on_upgrade(void *ctx, struct conn *c, struct request *r)
@@ -299,6 +356,7 @@ static void api_on_turn(void *arg)
 void api_init(struct api *api, struct hub *hub, struct readiness *readiness)
 {
 	*api = (struct api){.hub = hub, .readiness = readiness};
+	idempotency_init(&api->idempotency, &hub->key);
 	api->hook = (struct loop_hook){.run = api_on_turn, .arg = api};
 	loop_add_hook(hub->loop, &api->hook);
 }
@@ -308,6 +366,7 @@ void api_free(struct api *api)
 	loop_remove_hook(api->hub->loop, &api->hook);
 	api_token_free(&api->tokens);
 	free(api->hosts);
+	idempotency_free(&api->idempotency);
 	codec_batch_free(&api->batch);
 	codec_free(&api->out);
 }

@@ -10,6 +10,7 @@
 
 #include "auth/api_token.h"
 #include "handler/worker/codec.h"
+#include "ops/idempotency.h"
 #include "ops/readiness.h"
 
 /* What the requests of both kinds of address share. */
@@ -19,6 +20,7 @@ struct api {
 	struct api_tokens tokens;
 	char *hosts;	   /* names beside the obvious ones, see authority_listed; NULL: none */
 	uint64_t body_max; /* bytes */
+	struct idempotency idempotency;
 	/* Of the turn: what it took to write lists, in microseconds. */
 	uint64_t spent_us;
 	struct loop_hook hook;

@@ -11,17 +11,34 @@ struct codec_out *api_call_out(struct api_call *call)
 	return &call->api->out;
 }
 
-void api_call_answer(struct api_call *call, int status, struct span head)
+/* Who repeats it gets the same, but for what may go better then. */
+static void api_call_remember(struct api_call *call, int status, struct span json)
 {
-	struct codec_out *o = &call->api->out;
+	if (call->once != NULL && status < 500)
+		idempotency_end(call->once, status, json);
+	else if (call->once != NULL)
+		idempotency_cancel(call->once);
+	call->once = NULL;
+}
+
+void api_call_answer_text(struct api_call *call, int status, struct span head, struct span json)
+{
 	char lines[512];
 	int n = snprintf(lines, sizeof lines, API_HEAD "%.*s", (int)head.n,
 			 head.n > 0 ? head.p : "");
+	api_call_remember(call, status, json);
+	answer_respond(call->conn, status, (struct span){lines, (size_t)n}, "application/json",
+		       json);
+}
+
+void api_call_answer(struct api_call *call, int status, struct span head)
+{
+	struct codec_out *o = &call->api->out;
 	if (o->failed)
-		api_call_error(call->conn, 503, (struct span){NULL, 0}, "no memory for an answer");
+		api_call_answer_text(call, 503, (struct span){NULL, 0},
+				     SPAN("{\"error\":\"no memory for an answer\"}"));
 	else
-		answer_respond(call->conn, status, (struct span){lines, (size_t)n},
-			       "application/json", (struct span){o->text.p, o->text.len});
+		api_call_answer_text(call, status, head, (struct span){o->text.p, o->text.len});
 	codec_reset(o);
 }
 

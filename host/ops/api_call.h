@@ -19,6 +19,7 @@ struct api_call {
 	struct request *request; /* with its body, of which the bytes may be written */
 	const struct api_route *route;
 	struct api_grant grant;
+	struct idempotency_done *once;	/* how it is known when it is repeated; NULL: it is not */
 	struct span args[API_ARGS_MAX]; /* what stood for each * of the route's path, decoded */
 };
 
@@ -41,6 +42,8 @@ struct api_route {
 struct codec_out *api_call_out(struct api_call *call);
 /* Answers with what was written. head: further header lines. */
 void api_call_answer(struct api_call *call, int status, struct span head);
+/* The same with JSON that needs no memory to be written: what was done can always be told. */
+void api_call_answer_text(struct api_call *call, int status, struct span head, struct span json);
 /* Answers {"error":"…"}. */
 void api_call_refuse(struct api_call *call, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -27,12 +27,10 @@ static int api_command_status(enum commit_error error)
 
 static void api_command_done(struct api_call *call, const struct mount *m)
 {
-	struct codec_out *o = api_call_out(call);
 	char text[40];
 	int n = snprintf(text, sizeof text, "{\"receivers\":%llu}",
 			 (unsigned long long)m->receivers);
-	codec_raw(o, text, (size_t)n);
-	api_call_answer(call, 200, (struct span){NULL, 0});
+	api_call_answer_text(call, 200, (struct span){NULL, 0}, (struct span){text, (size_t)n});
 }
 
 static void api_command_commit(struct api_call *call, struct mount *m, struct codec_request *q,

@@ -300,6 +300,91 @@ def test_without_tokens_nobody_comes_through_a_proxy(host):
             assert judge(api.ask("GET", "/healthz", headers=[(header, "192.0.2.1")]))[0] == 200
 
 
+# --- repeated requests ------------------------------------------------------------------------------------------------------------
+
+def key(text):
+    return [("Idempotency-Key", text)]
+
+
+def test_what_is_repeated_is_done_once(host):
+    body = b'{"room":"x","data":"once"}'
+    with member(host, "/room/x") as ws, Api(host) as api, Api(host) as other:
+        assert api.post("broadcast_to", body, key("a")) == (200, {"receivers": 1})
+        for asker in (api, other, other):  # whichever connection it comes on
+            assert asker.post("broadcast_to", body, key("a")) == (200, {"receivers": 1})
+        assert ws.recv_text() == "once"
+        # another body, or another command, is no repetition
+        for command, again in (("broadcast_to", b'{"room":"x","data":"else"}'), ("broadcast", body)):
+            status, said = api.post(command, again, key("a"))
+            assert status == 422 and "Idempotency-Key" in said["error"]
+        assert api.post("broadcast_to", body, key('"a"')) == (200, {"receivers": 1})
+        assert api.post("broadcast_to", body, key("b" * 255)) == (200, {"receivers": 1})
+        assert api.post("broadcast_to", body) == api.post("broadcast_to", body) == (200, {"receivers": 1})
+        assert [ws.recv_text() for _ in range(4)] == ["once"] * 4
+        # the same answer, though things have changed
+        with member(host, "/room/x"):
+            assert api.post("broadcast_to", body, key("a")) == (200, {"receivers": 1})
+            assert api.post("broadcast_to", body, key("new")) == (200, {"receivers": 2})
+        assert ws.recv_text() == "once"
+        # also that something was wrong
+        wrong = b'{"commands":[{"c":"broadcast","data":"x"},{"c":"%s"}]}' % (b"z" * 150)
+        first = api.post("commands", wrong, key("c"))
+        assert first[0] == 400 and first[1]["index"] == 1 and api.post("commands", wrong, key("c")) == first
+
+
+def test_keys_that_are_none(host):
+    for headers in (key(""), key("x" * 256), key("a") + key("b"), key("a") + key("a")):
+        with Api(host) as api:
+            status, said = api.post("broadcast", b'{"data":"x"}', headers)
+            assert status == 400 and "Idempotency-Key" in said["error"], headers
+    with Api(host) as api:
+        assert judge(api.ask("GET", "/api/v1/mounts", headers=key("")))[0] == 200
+
+
+def test_a_key_is_its_token_s_own(two):
+    body = b'{"mount":"/a","room":"x","data":"hi"}'
+    with member(two, "/a/room/x") as ws:
+        for scope in ("publish", "admin", "publish", "admin"):
+            with Api(two, token=TOKENS[scope]) as api:
+                assert api.post("broadcast_to", body, key("a")) == (200, {"receivers": 1})
+        assert [ws.recv_text() for _ in range(2)] == ["hi"] * 2
+        with Api(two, token=TOKENS["publish"]) as api:
+            assert api.post("broadcast_to", body, key("b"))[0] == 200
+        assert ws.recv_text() == "hi"
+        with Api(two, token=TOKENS["read"]) as api:  # who may not is told so, whatever others were told
+            assert api.post("broadcast_to", body, key("a"))[0] == 403
+
+
+def test_two_that_ask_the_same_at_once(host):
+    """While the first one's body is still coming, too: one is done, both are told the same."""
+    head = b"POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\nIdempotency-Key: a\r\n\r\n"
+    with member(host, "/room/x") as ws, Api(host) as one, Api(host) as other:
+        one.send(head + b'{"data"')
+        other.send(head + b'{"data":"x"}')
+        assert judge(other.response()) == (200, {"receivers": 1})
+        one.send(b':"x"}')
+        assert judge(one.response()) == (200, {"receivers": 1})
+        assert ws.recv_text() == "x"
+        assert one.post("broadcast", data="next") == (200, {"receivers": 1})
+        assert ws.recv_text() == "next"
+
+
+def test_an_answer_that_was_lost(host):
+    """Whoever is cut off before the answer asks again."""
+    body = b'{"data":"x"}'
+    with member(host, "/room/x") as ws:
+        for i in range(20):
+            with Api(host) as api:
+                api.send(b"POST /api/v1/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\nIdempotency-Key: %d\r\n\r\n" % i + body)
+                api.reset()
+            with Api(host) as api:
+                assert api.post("broadcast", body, key(str(i))) == (200, {"receivers": 1})
+        assert [ws.recv_text() for _ in range(20)] == ["x"] * 20
+        with Api(host) as api:
+            assert api.post("broadcast", data="last") == (200, {"receivers": 1})
+        assert ws.recv_text() == "last"
+
+
 # --- HTTP -------------------------------------------------------------------------------------------------------------------------
 
 def test_paths_and_methods(host):
@@ -359,6 +444,14 @@ def test_what_another_parser_might_read_otherwise(host, name):
         with Api(host) as api:
             assert api.post("broadcast", data="next") == (200, {"receivers": 1})
         assert ws.recv_text() == "next"
+
+
+def test_a_body_that_is_packed(host):
+    with Api(host) as api:
+        status, said = judge(api.ask("POST", "/api/v1/broadcast", b"x", [("Content-Encoding", "gzip")]))
+        assert status == 415 and "Content-Encoding" in said["error"]
+    with Api(host) as api:
+        assert judge(api.ask("POST", "/api/v1/broadcast", b'{"data":"x"}', [("Content-Encoding", "identity")]))[0] == 200
 
 
 def test_http_1_0(host):
