@@ -332,7 +332,8 @@ enum conns_busy {
 	CONNS_OUTSTAYED, /* some have ended, but their peers still take what was sent */
 };
 enum conns_busy conns_busy(const struct conns *s);
-/* Ends the connection that has waited longest for a request of its peer's. False: none waits. */
+/* Ends the connection that has waited longest for a request of its peer's, or else for its end. False:
+ * none waits. */
 bool conns_give_way(struct conns *s);
 /* Closes every socket at once. */
 void conns_free(struct conns *s);

@@ -140,6 +140,8 @@ enum conns_busy conns_busy(const struct conns *s)
 bool conns_give_way(struct conns *s)
 {
 	struct conn *c = TAILQ_FIRST(&s->waits[CONN_WAIT_HEAD].list);
+	if (c == NULL)
+		c = TAILQ_FIRST(&s->waits[CONN_WAIT_CLOSE].list);
 	if (c != NULL)
 		conn_abort(c);
 	return c != NULL;

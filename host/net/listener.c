@@ -132,7 +132,7 @@ static bool listeners_make_room(const struct listeners *set, bool first)
 	if (!first || set->crowd == NULL || !conns_give_way(set->conns))
 		return false;
 	set->conns->loop->stats.strangers++;
-	LOG(set->conns->loop->log, LOG_NOTICE, LOG_LIMIT, set->crowd,
+	LOG(set->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, set->crowd,
 	    LOG_U64("sockets", listeners_sockets(set)));
 	return listeners_take(set->conns);
 }

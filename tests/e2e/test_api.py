@@ -503,14 +503,22 @@ def test_a_body_that_comes_byte_by_byte(tmp_path):
 
 def test_a_crowd_takes_nobody_s_place(tmp_path):
     """Connections that ask nothing give way to those that do, and clients do not notice."""
-    with Host(*ONE, *API, "--admin", f"unix:{tmp_path}/admin", "--api-connections", "10", "--max-connections", "3", *IMPATIENT) as host:
-        crowd = [Api(host) for _ in range(40)]
+    with Host(*ONE, *API, "--admin", f"unix:{tmp_path}/admin", "--api-connections", "10", "--max-connections", "3", "--close-timeout", "30s") as host:
+        crowd, where = [Api(host) for _ in range(40)], ("127.0.0.1", int(address(host).rpartition(":")[2]))
         with member(host, "/room/x") as ws, Api(host) as api, Api(host, "admin") as admin:
             for asker in (api, admin):
                 assert asker.post("broadcast", data="hi") == (200, {"receivers": 1})
                 assert ws.recv_text() == "hi"
             others = [member(host, "/room/x") for _ in range(2)]
             assert api.post("broadcast", data="hi") == (200, {"receivers": 3})
+            # those who were refused and do not leave, neither
+            for _ in range(40):
+                lingering = Http(*where)
+                lingering.send(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n")
+                assert lingering.response().status == 404
+                crowd.append(lingering)
+            with Api(host) as late:
+                assert late.post("broadcast", data="hi") == (200, {"receivers": 3})
             # as many clients as there may be keep nobody from the API
             with Api(host) as late:
                 assert late.get("/readyz")[0] in (200, 503)
