@@ -1,5 +1,4 @@
 """A plugin that crashes: the last line of the log says where, the signal goes its way, and a debugger shows the plugin's own lines."""
-import os
 import resource
 import shutil
 import signal

@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(HERE.parents[3] / "tests/lib")]
 
-from fake_host import FakeHost  # noqa: E402
+from workers import Workers  # noqa: E402
 
 
 @pytest.fixture(params=["ipc", "tcp"])
 def host(request):
-    with FakeHost(request.param == "ipc") as running:
+    with Workers(request.param == "ipc") as running:
         yield running

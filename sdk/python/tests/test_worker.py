@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from fake_host import finish
+from workers import finish
 
 HEAD = """
 import asyncio, json, sys, threading, time
@@ -40,7 +40,7 @@ def ack(*commands, s):
 
 def drain(worker, peer):
     peer.send({"t": "drain"})
-    assert peer.next() == {"t": "bye"}
+    assert peer.receive() == {"t": "bye"}
     peer.close()
     code, out, err = finish(worker)
     assert code == 0, err
@@ -130,7 +130,7 @@ def test_names_that_only_look_like_handlers(host, code):
 def test_what_is_not_known_is_not_made_up(host, what, text):
     worker, peer = host.serve(HEAD + f"import tova\ndef on_message(ws, m):\n  ws.send(str({what}))\nserve(globals())")
     peer.send(event(1, data="a"))
-    item = peer.next()
+    item = peer.receive()
     assert item["t"] == "nack" and text in item["error"]
     drain(worker, peer)
 
@@ -140,7 +140,7 @@ def test_what_is_not_known_is_not_made_up(host, what, text):
 def test_errors_that_are_no_exceptions(host, way, error):
     worker, peer = host.serve(HEAD + f"{way} on_message(ws, m):\n  if m == 'a': raise {error}\n  ws.send(m)\nserve(globals())")
     peer.send(event(1, data="a"))
-    item = peer.next()
+    item = peer.receive()
     assert item["t"] == "nack" and item["s"] == 1
     peer.send(event(2, data="b"))
     peer.expect(**ack({"c": "send", "data": "b"}, s=2))
@@ -234,7 +234,7 @@ def test_binary(host):
 def test_one_read_one_answer(host):
     worker, peer = host.serve(ECHO)
     peer.send(*[event(s, data="a") for s in range(1, 65)])
-    assert [item["s"] for item in peer.receive()] == list(range(1, 65))
+    assert [item["s"] for item in peer.receive_batch()] == list(range(1, 65))
     drain(worker, peer)
 
 
@@ -268,7 +268,7 @@ def on_message(ws, message):
     time.sleep(0.05)
 """ + TAIL)
     peer.send(*[event(s, data="a") for s in range(1, 6)])
-    assert len(peer.receive()) < 5
+    assert len(peer.receive_batch()) < 5
     worker.kill()
 
 
@@ -326,7 +326,7 @@ def on_message(ws, message):
     s = 1
     for value in ("'1'", "1", "{'a': [1, 'ä']}", "True", "''"):
         peer.send(event(s := s + 1, data=value))
-        (command,) = peer.next()["commands"]
+        (command,) = peer.receive()["commands"]
         assert command.pop("c") == "set"
         peer.send(event(s := s + 1, data="show", **command))
         peer.expect(**ack({"c": "send", "data": value}, s=s))
@@ -336,9 +336,9 @@ def on_message(ws, message):
     peer.expect(**ack({"c": "send", "data": "b'\\x00\\xff'"}, s=51))
     peer.expect(**ack({"c": "send", "data": "'no JSON'"}, s=52))
     peer.send(event(53, data="'x' * 4094"))
-    assert peer.next()["t"] == "ack"
+    assert peer.receive()["t"] == "ack"
     peer.send(event(54, data="'x' * 4095"))
-    got = peer.next()
+    got = peer.receive()
     assert got["t"] == "nack" and "4097 bytes" in got["error"]
     drain(worker, peer)
 
@@ -412,7 +412,7 @@ def on_open(ws):
         ws.send(b"333")
 """ + TAIL)
     peer.send(event(1, data=""), opening(2))
-    got = peer.next()
+    got = peer.receive()
     assert got["t"] == "nack" and got["error"].startswith(text) and len(got["error"]) <= 1000
     # A command that was refused leaves no bytes behind either.
     peer.expect(**ack({"c": "send", "bin": b"1"}, {"c": "send", "bin": b"333"}, s=2))
@@ -434,7 +434,7 @@ def on_message(ws, message):
 def test_a_retry_after_a_time_that_is_none(host, after):
     worker, peer = host.serve(HEAD + f"def on_message(ws, message): raise Retry({after})" + TAIL)
     peer.send(event(1, data=""))
-    got = peer.next()
+    got = peer.receive()
     assert got["t"] == "nack" and "retry_ms" not in got and "after_ms" in got["error"], got
     drain(worker, peer)
 
@@ -528,7 +528,7 @@ def test_a_peer_that_speaks_something_else(host):
 
 def test_a_lie_about_length(host):
     worker, peer = host.serve(ECHO)
-    peer.sock.sendall((b"\1" if host.ipc else b"") + b"\xff" * 8)
+    peer.sock.sendall((b"\1" if peer.ipc else b"") + b"\xff" * 8)
     peer.expect_eof()
     assert "too long" in finish(worker)[2]
 
@@ -594,7 +594,7 @@ def test_the_state_goes_from_event_to_event_of_a_run(host, kind):
 def test_what_follows_a_failure_in_a_run_is_not_handled(host, kind, how):
     worker, peer = host.serve(run_handler(kind))
     peer.send(event(1, data="a"), following(2, 2, how), following(3, 3, "never"), following(4, 4, "never"), event(5, conn=B, data="b"))
-    got = sorted((peer.next() for _ in range(3)), key=lambda item: item["s"])
+    got = sorted((peer.receive() for _ in range(3)), key=lambda item: item["s"])
     assert got[0] == run_ack(1, None, 1, '"a"') and got[2] == run_ack(5, None, 5, '"b"', conn=B)
     assert got[1]["t"] == "nack" and got[1]["s"] == 2 and ("retry_ms" in got[1]) == (how == "retry")
     peer.send(event(6, data="c"))
@@ -605,7 +605,7 @@ def test_what_follows_a_failure_in_a_run_is_not_handled(host, kind, how):
 def test_a_run_waits_for_coroutines_and_answers_are_not_held_back(host):
     worker, peer = host.serve(run_handler("async def"))
     peer.send(event(1, data="a"), following(2, 2, "wait"), following(3, 3, "c"), event(4, conn=B, data="b"))
-    assert sorted((peer.next()["s"], peer.next()["s"])) == [1, 4]
+    assert sorted((peer.receive()["s"], peer.receive()["s"])) == [1, 4]
     peer.send(event(5, conn=B, data="open"))
     peer.expect(**run_ack(5, None, 5, '"open"', conn=B))
     peer.expect(**run_ack(2, "a", 2, '"await"'))
@@ -631,7 +631,7 @@ def test_what_is_pushed_is_no_state_of_a_run(host):
     peer.send(event(1, data="push"), following(2, 2, "b"))
     peer.expect(**run_ack(1, None, 1, '"push"'))
     peer.expect(**run_ack(2, "push", 2, '"pushb"'))
-    assert peer.next()["commands"] == [{"c": "set", "conn": A, "state": '"pushed"'}]
+    assert peer.receive()["commands"] == [{"c": "set", "conn": A, "state": '"pushed"'}]
     drain(worker, peer)
 
 
@@ -672,7 +672,7 @@ async def on_message(ws, message):
     peer.send(event(3, conn="C", data="open"))
     got = {}
     for _ in range(3):
-        item = peer.next()
+        item = peer.receive()
         got[item["s"]] = item
     for s, message in ((1, "a"), (2, "b"), (3, "open")):
         assert got[s] == ack({"c": "send", "data": "first " + message}, {"c": "join", "room": message},
@@ -694,7 +694,7 @@ async def on_message(ws, message):
 """ + TAIL)
     peer.send(event(1, data=""))
     peer.expect(**ack({"c": "send", "data": "now"}, s=1))
-    got = peer.next()
+    got = peer.receive()
     assert got["t"] == "push" and got["commands"] == [{"c": "send", "conn": A, "data": "later"}]
     peer.send({"t": "done", "source": got["source"], "n": got["n"]})
     drain(worker, peer)
@@ -739,7 +739,7 @@ def test_upgrade(host, result, answer, kind):
 def test_an_upgrade_that_returns_nonsense(host):
     worker, peer = host.serve(HEAD + "def on_upgrade(request): return 403" + TAIL)
     peer.send(event(1, "upgrade", None, 0, request=REQUEST))
-    assert "on_upgrade returns" in peer.next()["error"]
+    assert "on_upgrade returns" in peer.receive()["error"]
     drain(worker, peer)
 
 
@@ -795,7 +795,7 @@ def work():
 def on_start():
     threading.Thread(target=work, daemon=True).start()
 """ + TAIL)
-    first = peer.next()
+    first = peer.receive()
     source = first["source"]
     assert 1 <= len(source) <= 64
     assert first == {"t": "push", "source": source, "n": 1, "commands": [{"c": "broadcast", "data": "alone"}]}
@@ -820,10 +820,10 @@ def on_message(ws, message):
     ws.send("mine too")
     raise ValueError("undone")
 """ + TAIL)
-    early = peer.next()
+    early = peer.receive()
     assert (early["t"], early["n"], early["commands"]) == ("push", 1, [{"c": "broadcast", "data": "early"}])
     peer.send(event(1, data=""))
-    got = [peer.next(), peer.next()]
+    got = [peer.receive(), peer.receive()]
     got.sort(key=lambda item: item["t"])
     assert got[0]["t"] == "nack"
     assert got[1]["commands"] == [{"c": "send", "conn": A, "data": "pushed"}, {"c": "broadcast", "data": "x", "exclude": A}]
@@ -845,7 +845,7 @@ def on_start():
     if not any(thread.name == "work" for thread in threading.enumerate()):
         threading.Thread(target=work, name="work", daemon=True).start()
 """ + TAIL, supervised=False)
-    sent = [peer.next() for _ in range(3)]
+    sent = [peer.receive() for _ in range(3)]
     source = sent[0]["source"]
     assert [p["n"] for p in sent] == [1, 2, 3]
     peer.send({"t": "done", "source": source, "n": 1}, {"t": "ping"})
@@ -853,9 +853,9 @@ def on_start():
     peer.close()
     peer = host.accept()
     peer.welcome("L2")
-    assert peer.next() == sent[1] and peer.next() == sent[2]
+    assert peer.receive() == sent[1] and peer.receive() == sent[2]
     peer.send({"t": "done", "source": source, "n": 2, "repeated": True}, {"t": "done", "source": source, "n": 3})
-    last = peer.next()
+    last = peer.receive()
     # A source of its own for each link: a host that was started anew would refuse one that it does not know above 1.
     assert last["source"] != source and last["n"] == 1 and last["commands"] == [{"c": "broadcast", "data": "all done"}]
     peer.send({"t": "done", "source": last["source"], "n": 1})
@@ -874,7 +874,7 @@ def on_message(ws, message):
         ws.send(str(error))
 """ + TAIL)
     peer.send(event(1, data=""))
-    got = [peer.next(), peer.next()]
+    got = [peer.receive(), peer.receive()]
     (answer,) = [item for item in got if item["t"] == "ack"]
     assert "wait for the host already" in answer["commands"][0]["data"]
     worker.kill()
@@ -896,7 +896,7 @@ async def on_message(ws, message):
         ({"what": "rooms", "conn": A}, {"count": 1, "rooms": ["r"]}), ({"what": "connections"}, {"count": 0, "connections": []}),
         ({"what": "stats"}, {"stats": {"connections": 5}}), ({"what": "count", "room": "r"}, {"error": "no"}),
     ]:
-        got = peer.next()
+        got = peer.receive()
         q = got.pop("q")
         assert got == {"t": "query", **asked}
         peer.send({"t": "reply", "q": q, **answer})
@@ -922,20 +922,20 @@ def on_message(ws, message):
         assert "keeps its own answer" in str(error)
 """ + TAIL)
     peer.send(event(1, data="fail"))
-    assert peer.next()["t"] == "nack"
+    assert peer.receive()["t"] == "nack"
     peer.send(event(2, data="good"))
-    got = [peer.next() for _ in range(3)]
+    got = [peer.receive() for _ in range(3)]
     # The one that was given a callback is asked behind the commands of the handler; a failed handler has asked nothing.
     assert [item["t"] for item in got].count("query") == 2
     assert got.index(ack({"c": "join", "room": "r"}, s=2)) < [i for i, item in enumerate(got) if item.get("room") == "r"][-1]
     (q,) = [item["q"] for item in got if item.get("room") == "r"]
     (other,) = [item["q"] for item in got if item.get("room") == "x"]
     peer.send({"t": "reply", "q": other, "count": 0}, {"t": "reply", "q": q, "count": 4})
-    pushed = peer.next()
+    pushed = peer.receive()
     assert pushed["commands"] == [{"c": "join", "conn": A, "room": "a"}, {"c": "send", "conn": A, "data": "4"}]
     peer.send({"t": "done", "source": pushed["source"], "n": pushed["n"]})
     peer.send(event(3, data="bad"))
-    queries = [item for item in (peer.next() for _ in range(3)) if item["t"] == "query"]
+    queries = [item for item in (peer.receive() for _ in range(3)) if item["t"] == "query"]
     peer.send(*[{"t": "reply", "q": item["q"], "count": 4} for item in queries])
     _, err = drain(worker, peer)
     assert "in the callback" in err
@@ -963,7 +963,7 @@ def on_stop():
     peer.send(event(1, data="wait"), event(2, "timer", None, 0, name="a", id=1, delay=1, period=0), {"t": "drain"})
     peer.expect(**ack(s=2))
     peer.expect(**ack({"c": "send", "data": "done"}, s=1))
-    pushed = peer.next()
+    pushed = peer.receive()
     assert pushed["commands"] == [{"c": "broadcast", "data": "worker leaves"}]
     peer.send({"t": "done", "source": pushed["source"], "n": 1})
     peer.expect(t="bye")
@@ -982,7 +982,7 @@ async def on_message(ws, message):
     ws.send("finished")
 """ + TAIL, supervised=supervised)
     peer.send(event(1, data=""))
-    pushed = peer.next()
+    pushed = peer.receive()
     peer.send({"t": "done", "source": pushed["source"], "n": 1})
     worker.send_signal(signal.SIGTERM)
     peer.expect(**ack({"c": "broadcast", "data": "started"}, {"c": "send", "data": "finished"}, s=1))
@@ -1064,7 +1064,7 @@ def test_a_refused_hello_ends_the_worker(host, supervised):
     worker = host.start(ECHO, supervised=supervised)
     peer = host.accept()
     peer.sock.sendall(b"\0SP\0\0\x10\0\0")
-    assert peer.read(8) and peer.next()["t"] == "hello"
+    assert peer.read(8) and peer.receive()["t"] == "hello"
     peer.send({"t": "bye", "error": "wrong token"})
     peer.expect_eof()
     code, _, err = finish(worker)
@@ -1091,5 +1091,5 @@ def test_a_host_that_does_not_read(host):
     for s in range(1, 201):
         peer.send(event(s, data="x" * 100_000))
     for s in range(1, 201):
-        assert peer.next()["s"] == s
+        assert peer.receive()["s"] == s
     drain(worker, peer)
