@@ -13,7 +13,7 @@ include $(wildcard tests/*/*.mk)
 
 # What is not pytest's runs beside each other, each with its output in one piece; pytest's families follow, the longest last, so that the
 # output ends with pytest's closing line.
-CHECKS_BESIDE := check-layers check-unit check-valgrind check-fuzz-seeds check-instructions check-sdk-node
+CHECKS_BESIDE := check-layers check-unit check-valgrind check-fuzz-seeds check-instructions check-sdk-node check-sdk-web
 CHECKS_LAST   := check-protocol check-protocol-valgrind check-install check-e2e
 # For runs that have no use for some of them.
 CHECKS_LEFT_OUT ?=

@@ -1,6 +1,7 @@
 # The library for browsers, in a world played by its tests; tests/e2e has real browsers.
 .PHONY: check-sdk-web
 check-sdk-web:
+	@echo '== $@'
 	node --test --test-reporter=dot sdk/web/test/tova.test.mjs sdk/web/test/run.test.mjs
 
 CHECKS += check-sdk-web

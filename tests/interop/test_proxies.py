@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from api import TOKENS, address, tokens
+from patience import unhurried
 from supervised import Supervised
 from tova_host import BUILD, ROOT, Host, free_port, wait_until
 from wsclient import PING, PONG, WebSocket, connect, http_get, refused
@@ -130,18 +131,18 @@ backend b
 PATIENCE_OF_PROXY = 2  # seconds, where their defaults are 50 to 60
 
 
-def behind_nginx(host, front, directory):
+def behind_nginx(host, front, directory, patience):
     location = replaced(example("nginx"), "127.0.0.1:8080", f"127.0.0.1:{host.port}")
-    return nginx(front, directory, re.sub(r"\}\s*$", f"proxy_read_timeout {PATIENCE_OF_PROXY}s; }}", location))
+    return nginx(front, directory, re.sub(r"\}\s*$", f"proxy_read_timeout {patience}s; }}", location))
 
 
-def behind_haproxy(host, front, directory):
+def behind_haproxy(host, front, directory, patience):
     port = free_port()
     haproxy(front, directory, f"""defaults
     mode http
     timeout connect 5s
-    timeout client {PATIENCE_OF_PROXY}s
-    timeout server {PATIENCE_OF_PROXY}s
+    timeout client {patience}s
+    timeout server {patience}s
 frontend f
     bind 127.0.0.1:{port}
     default_backend b
@@ -151,12 +152,13 @@ backend b
     return port
 
 
+@unhurried
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("proxy", [behind_nginx, behind_haproxy])
-def test_idle_clients_outlive_the_patience_of_a_proxy(front, directory, proxy, threads):
+def test_idle_clients_outlive_the_patience_of_a_proxy(front, directory, proxy, threads, ms):
     """Who says nothing for several times as long as the proxy waits is still there."""
-    with Host("--plugin", f"/chat={BUILD / 'tests/plugins/probe.so'}", "--ping-interval", "1s", "--threads", str(threads)) as host:
-        port = proxy(host, front, directory)
+    with Host("--plugin", f"/chat={BUILD / 'tests/plugins/probe.so'}", "--ping-interval", ms(1000), "--threads", str(threads)) as host:
+        port = proxy(host, front, directory, PATIENCE_OF_PROXY * ms.times)
         clients = [connect("127.0.0.1", port, "/chat", host_header=f"127.0.0.1:{port}") for _ in range(40)]
         for _ in range(3 * PATIENCE_OF_PROXY):
             for ws in clients:
