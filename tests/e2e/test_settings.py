@@ -270,6 +270,7 @@ def table():
 NONE = "/nowhere/none"
 # Wrong values of what is no number, word or flag, and what has to stand beside them.
 WRONG = {
+    "emit-lua": [("", [])],
     "plugin": [("none", []), ("/=", []), ("/a b=x", []), (NONE, []), ("/dev/null", [])], "plugin-set": [("x", []), ("a b=1", []), ("nokey=1", [])],
     "worker": [("", []), ("/x=", [])], "script": [("", []), ("/x=", [])], "attach": [("", []), ("tcp://0.0.0.0:1", []), ("/x=http://a", []), (f"/x=ipc://{NONE}", [])],
     "dead-letter": [("", []), (NONE, [])], "log-file": [("", []), (NONE, [])], "control": [("", []), (NONE, []), ("/dev/null", [])],

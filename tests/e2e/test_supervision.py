@@ -606,6 +606,7 @@ def test_an_isolated_plugin_is_replaced_the_same_way(tmp_path):
         wait_until(lambda: gone(pid), "the old worker has left")
         ws.send_text("b")
         assert ws.recv_text() == "b"
+        host.expect(lambda line: "crashes" in line["message"])
         os.kill(host.children[0], signal.SIGSEGV)
         ws.send_text("c")
         assert ws.recv_text() == "c"
