@@ -221,6 +221,20 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
+/* To one of resume.h. Of its own, so that the common case has room. */
+static __attribute__((noinline)) void apply_send_kept(struct hub *hub, struct session *s,
+						      const struct command *command, bool own)
+{
+	struct outgoing o;
+	struct resume_cast kept;
+	s->mount->receivers += s->mount->counts;
+	outgoing_init(&o, &command->frame, false);
+	resume_cast_init(&kept, &command->frame, &o, command->key);
+	resume_send(hub, s, &kept, own);
+	resume_cast_free(&kept);
+	outgoing_free(&o);
+}
+
 static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 			  const struct command *command, bool own)
 {
@@ -228,12 +242,7 @@ static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 	outgoing_init(&o, &command->frame, false);
 	m->receivers += m->counts;
 	o.slow = m->slow;
-	if (s->shard == SESSION_RESUMES) {
-		struct resume_cast kept;
-		resume_cast_init(&kept, &command->frame, &o, command->key);
-		resume_send(hub, s, &kept, own);
-		resume_cast_free(&kept);
-	} else if (hub_note(m, command, own))
+	if (hub_note(m, command, own))
 		hub_send(hub, s->conn, &o, own);
 	else
 		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
@@ -253,7 +262,7 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	if (command->kind != COMMAND_SEND || c->parted)
 		return false;
 	if (c->origin->shard == SESSION_RESUMES) {
-		apply_send_to(m->hub, m, c->origin, command, true);
+		apply_send_kept(m->hub, c->origin, command, true);
 		return c->origin->conn != NULL;
 	}
 	struct outgoing o;
@@ -269,10 +278,12 @@ static inline void apply_send(struct hub *hub, struct mount *m, const struct com
 {
 	struct session *s = c->answers;
 	bool own = s != NULL && s->local == command->target && !s->ended;
-	if (own || (s = hub_find_session(hub, m, command->target)) != NULL)
+	if (!own && (s = hub_find_session(hub, m, command->target)) == NULL)
+		hub->loop->stats.gone += !apply_to_ended(m, c, command);
+	else if (s->shard == SESSION_RESUMES)
+		apply_send_kept(hub, s, command, own);
+	else
 		apply_send_to(hub, m, s, command, own);
-	else if (!apply_to_ended(m, c, command))
-		hub->loop->stats.gone++;
 }
 
 static void apply_command(struct hub *hub, struct mount *m, struct commit *c,

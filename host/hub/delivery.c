@@ -139,7 +139,7 @@ static void delivery_failed(struct mount *m, const struct hub_event *e, struct s
 
 /* The close event is the last: earlier ones are settled, which is what the peer's close frame waits
  * for. */
-static void delivery_before(struct mount *m, struct hub_event *e)
+static inline void delivery_before(struct mount *m, struct hub_event *e)
 {
 	if (e->sequence == 0)
 		e->sequence = ++delivery_lane(m, e->session)->sequence;
