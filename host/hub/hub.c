@@ -302,7 +302,8 @@ static void hub_on_turn(void *arg)
 {
 	struct hub *hub = arg;
 	struct session *s;
-	resumes_on_turn(hub);
+	if (resumes_have_work(&hub->resumes))
+		resumes_on_turn(hub);
 	while ((s = hub->over) != NULL) {
 		hub->over = s->over_next;
 		session_free(s);

@@ -555,7 +555,7 @@ void resumes_on_turn(struct hub *hub)
 		hub->loop->again = hub->loop->again || conn_stub(s->conn) != NULL;
 	}
 	resumes_bound(hub);
-	hub->loop->stats.kept = hub->resumes.held;
+	hub->loop->stats.kept = hub->resumes.shown = hub->resumes.held;
 }
 
 /* --- its beginning ---------------------------------------------------------------------------- */

@@ -70,7 +70,8 @@ struct resumes {
 	struct resume_list kept;  /* that keep something */
 	TAILQ_HEAD(, resume_end) ends;
 	uint32_t n_ends, n_away;
-	uint64_t held; /* bytes */
+	uint64_t held;	/* bytes */
+	uint64_t shown; /* of these, in the stats */
 	struct loop_timer tick;
 	/* are all sockets taken if so many sessions without one count? NULL: never */
 	bool (*full)(void *ctx, uint32_t away);
@@ -79,6 +80,12 @@ struct resumes {
 
 void resumes_init(struct resumes *all, struct hub *hub);
 void resumes_free(struct resumes *all);
+/* Does it have to be called? It is asked in each turn. */
+static inline bool resumes_have_work(const struct resumes *all)
+{
+	return !TAILQ_EMPTY(&all->owing) || all->held != all->shown ||
+	       (all->held > all->limits.kept_max && all->limits.kept_max != 0);
+}
 /* At the end of a turn: what is owed is said, what is kept stays within its bounds. */
 void resumes_on_turn(struct hub *hub);
 
