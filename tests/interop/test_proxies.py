@@ -1,6 +1,7 @@
 """nginx and HAProxy in front, as the README says to set them up."""
 import json
 import re
+import socket
 import ssl
 import subprocess
 from pathlib import Path
