@@ -120,18 +120,12 @@ static void taking_source(struct taking *t, const struct token_source *source)
  * where it is. */
 static bool taking_cut(struct request *r, const char *cut, const char *cut_end)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct span head = r->head, forwarded = r->forwarded_host;
 	bool secure = r->secure;
-	size_t used;
-	int status;
-	const char *why;
 	memmove((char *)cut, cut_end, (size_t)(head.p + head.n - cut_end));
 	head.n -= (size_t)(cut_end - cut);
-	if (request_parse(r, &any, head.p, head.n, NULL, &used, &status, &why) != REQUEST_OK)
+	if (!request_parse_kept(r, head))
 		return false;
-	r->head = head;
 	r->secure = secure; /* what a proxy has said stands in no header of the token's */
 	r->forwarded_host = forwarded;
 	if (forwarded.n > 0 && forwarded.p >= cut_end)

@@ -270,14 +270,7 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 /* The request of an upgrade that is not answered yet. NULL: it was no request, which can not be. */
 static struct request *admission_read(struct request *r, const struct event_held *h)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
-	struct span head = h->event.request->head;
-	size_t used;
-	int status;
-	const char *why;
-	bool ok = request_parse(r, &any, head.p, head.n, NULL, &used, &status, &why) == REQUEST_OK;
-	return ok ? r : NULL;
+	return request_parse_kept(r, h->event.request->head) ? r : NULL;
 }
 
 bool admission_may_answer(const struct event_held *h, const struct event_answer *answer)

@@ -101,14 +101,9 @@ static bool conn_body_append(struct conn *c, struct span data)
 /* The head is read again, as it has been moved. */
 struct conn_body *conn_body_take(struct conn *c, struct request *r)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct conn_body *b = c->more->body;
-	size_t used;
-	int status;
-	const char *why;
 	c->more->body = NULL;
-	CHECK(request_parse(r, &any, b->bytes, b->head, NULL, &used, &status, &why) == REQUEST_OK);
+	CHECK(request_parse_kept(r, (struct span){b->bytes, b->head}));
 	r->body = (struct span){b->bytes + b->head, b->len - b->head};
 	return b;
 }

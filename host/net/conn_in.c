@@ -273,7 +273,6 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len,
 		conn_refuse(c, NULL, status, why);
 		return len;
 	case REQUEST_OK:
-		r->head = (struct span){(const char *)data, used};
 		conn_on_request(c, r);
 		return used;
 	}

@@ -17,22 +17,15 @@ static void io_thread_withdraw(struct conn *c)
 
 static void io_thread_accept(struct io_thread *s, struct conn *c, const struct channel_record *r)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	const struct channel_accept *a = (const struct channel_accept *)r->bytes;
 	struct request *request = &s->conns.request;
 	struct span subprotocol = {a->bytes + a->head, a->subprotocol},
 		    extra = {subprotocol.p + a->subprotocol, a->extra};
-	size_t used;
-	int status;
-	const char *why;
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
 	((struct io_thread_conn *)conn_user(c))->budget = a->budget;
 	((struct io_thread_conn *)conn_user(c))->drops = r->code == OUTGOING_DROP_OLDEST;
-	/* it was parsed before, from the same bytes */
-	if (request_parse(request, &any, a->bytes, a->head, NULL, &used, &status, &why) !=
-	    REQUEST_OK)
+	if (!request_parse_kept(request, (struct span){a->bytes, a->head}))
 		conn_abort(c);
 	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
 		return;

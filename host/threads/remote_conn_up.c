@@ -21,15 +21,11 @@ static bool remote_conn_keep_head(struct remote_conn *f, const uint8_t *head, si
 
 static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record *record)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct channel_upgrade *u = (struct channel_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
 	struct conn *c = record->conn;
 	/* One byte behind the head, as everywhere. */
-	size_t used, len = record->len - sizeof *u - 1 - u->host_len - u->subject_len - u->name_len;
-	int status;
-	const char *why;
+	size_t len = record->len - sizeof *u - 1 - u->host_len - u->subject_len - u->name_len;
 	c->conns = &f->stubs;
 	f->stubs.count++;
 	f->local = u->local;
@@ -39,14 +35,11 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 				    .subject = u->subject_len > 0 ? texts : NULL,
 				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
 	if (!remote_conn_keep_head(f, u->head, len) ||
-	    request_parse(r, &any, (const char *)u->head, len, NULL, &used, &status, &why) !=
-		    REQUEST_OK) {
-		remote_conn_abort(
-			c); /* for want of memory: it was parsed before, from the same bytes */
+	    !request_parse_kept(r, (struct span){(const char *)u->head, len})) {
+		remote_conn_abort(c);
 		conn_release(c);
 		return;
 	}
-	r->head = (struct span){(const char *)u->head, used};
 	r->forwarded_host = (struct span){(const char *)u->head + len + 1, u->host_len};
 	r->secure = u->secure;
 	f->stubs.ops->upgrade(f->stubs.ctx, c, r);

@@ -433,6 +433,17 @@ enum request_status request_parse(struct request *r, const struct request_limits
 	return REQUEST_OK;
 }
 
+bool request_parse_kept(struct request *r, struct span head)
+{
+	static const struct request_limits any = {.head_max = SIZE_MAX,
+						  .headers_max = REQUEST_HEADERS_MAX};
+	size_t used;
+	int status;
+	const char *why;
+
+	return request_parse(r, &any, head.p, head.n, NULL, &used, &status, &why) == REQUEST_OK;
+}
+
 struct span request_header(const struct request *r, const char *name)
 {
 	for (unsigned i = 0; i < r->n_headers; i++)

@@ -80,6 +80,10 @@ enum request_status request_parse(struct request *r, const struct request_limits
 				  const char *bytes, size_t len, struct request_progress *progress,
 				  size_t *used_r, int *status_r, const char **why_r);
 
+/* Parses a head that was good once and has been kept, whole. False: it is good no more, which only
+ * one that was changed since can be. */
+bool request_parse_kept(struct request *r, struct span head);
+
 /* Value of the first header of that name (any case), or an empty span with p == NULL. */
 struct span request_header(const struct request *r, const char *name);
 /* How many headers have that name. */

@@ -109,8 +109,6 @@ static size_t tova_v1_cut(const struct request *r, char *head)
 
 void tova_v1_take(struct request *r, struct tova_v1_offer *offer_r)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct request_walk walk = {.r = r, .name = SPAN("Sec-WebSocket-Protocol")};
 	struct span item;
 	bool ours = false;
@@ -128,11 +126,7 @@ void tova_v1_take(struct request *r, struct tova_v1_offer *offer_r)
 	const struct span forwarded_host = r->forwarded_host;
 	const bool secure = r->secure;
 	char *head = (char *)(uintptr_t)r->head.p;
-	size_t len = tova_v1_cut(r, head), used = 0;
-	int status;
-	const char *why;
-	request_parse(r, &any, head, len, NULL, &used, &status, &why);
-	r->head = (struct span){head, used};
+	request_parse_kept(r, (struct span){head, tova_v1_cut(r, head)});
 	r->forwarded_host = forwarded_host;
 	r->secure = secure;
 	offer_r->returns = offer_r->returns && offer_r->offered;

@@ -156,16 +156,10 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 char **script_env_make(const struct event_request *facts, const char *conn,
 		       const char *subprotocols)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
 	struct request r;
-	size_t used;
-	int status;
-	const char *why;
 	e.v = calloc(e.cap, sizeof *e.v);
-	if (e.v == NULL || request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used,
-					 &status, &why) != REQUEST_OK) {
+	if (e.v == NULL || !request_parse_kept(&r, facts->head)) {
 		free(e.v);
 		return NULL;
 	}

@@ -257,15 +257,8 @@ static void put_tls(struct codec_out *o, const struct tls_facts *tls)
 
 static void put_request(struct codec_out *o, const struct event_request *facts)
 {
-	static const struct request_limits any = {.head_max = SIZE_MAX,
-						  .headers_max = REQUEST_HEADERS_MAX};
 	struct request r;
-	size_t used;
-	int status;
-	const char *why;
-	/* it was parsed before, from the same bytes */
-	if (request_parse(&r, &any, facts->head.p, facts->head.n, NULL, &used, &status, &why) !=
-	    REQUEST_OK)
+	if (!request_parse_kept(&r, facts->head))
 		return;
 	key(o, "request");
 	RAW(o, "{\"method\":");
