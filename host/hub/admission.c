@@ -161,7 +161,7 @@ static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
 	struct hub_event e = {.kind = EVENT_OPEN, .request = request};
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_OPEN, "connection opened", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(hub, s), id), id)),
+	    LOG_STR("conn", hub_session_text(s, id)),
 	    LOG_STR("remote", conn_remote_text(c, remote)),
 	    LOG_STR("subject", request->token != NULL ? request->token->subject : NULL));
 	delivery_submit(m, s, &e);

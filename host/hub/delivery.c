@@ -121,15 +121,13 @@ static struct session *delivery_session_of(struct mount *m, struct lane *lane)
  * logged. */
 static void delivery_failed(struct mount *m, const struct hub_event *e, struct span why)
 {
-	char id[SESSION_ID_TEXT] = "";
+	char id[SESSION_ID_TEXT];
 	bool raise = e->session != NULL && !e->session->ended && e->kind != EVENT_ERROR &&
 		     e->kind != EVENT_CLOSE && (m->handler->wants & EVENT_BIT(EVENT_ERROR)) != 0;
 	m->hub->loop->stats.failures++;
-	if (e->session != NULL)
-		session_id_text(hub_session_id(m->hub, e->session), id);
 	LOG(m->hub->log, raise ? LOG_INFO : LOG_WARN, LOG_HANDLER, "the handler failed",
 	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)),
-	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_SPAN("error", why));
+	    LOG_STR("conn", hub_session_text(e->session, id)), LOG_SPAN("error", why));
 	struct hub_event error = {.kind = EVENT_ERROR,
 				  .session = e->session,
 				  .error = {.kind = EVENT_ERROR_HANDLER, .text = why}};

@@ -15,6 +15,15 @@
 /* --- sessions that end ------------------------------------------------------------------------ */
 
 /* A reason is text, in which a NUL is a character like others. */
+const char *hub_session_text(const struct session *s, char text[SESSION_ID_TEXT])
+{
+	if (s == NULL)
+		return NULL;
+	session_id_text((struct session_id){.host = s->mount->hub->host_id, .local = s->local},
+			text);
+	return text;
+}
+
 static void hub_keep_reason(struct session *s, struct span reason)
 {
 	struct session_more *more = reason.n > 0 ? session_more(s) : NULL;
@@ -50,9 +59,8 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	slow_consumer_end(m->hub, s);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
-	    LOG_STR("conn", (session_id_text(hub_session_id(m->hub, s), id), id)),
-	    LOG_U64("code", code), LOG_SPAN("reason", reason),
-	    LOG_U64("dropped", slow_consumer_dropped(s)));
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_U64("code", code),
+	    LOG_SPAN("reason", reason), LOG_U64("dropped", slow_consumer_dropped(s)));
 }
 
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent)
@@ -225,11 +233,10 @@ void hub_dropped(struct session *s, uint32_t n)
 	struct mount *m = s->mount;
 	const struct bucket_rate *rate = &m->rule.rate;
 	char text[128], id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
-	session_id_text(hub_session_id(m->hub, s), id);
 	snprintf(text, sizeof text, "dropped %u messages: more than %u in %u ms", (unsigned)n,
 		 (unsigned)rate->n, (unsigned)rate->ms);
 	LOG(m->hub->log, LOG_NOTICE, LOG_LIMIT, "messages dropped: more than --rate-limit allows",
-	    LOG_STR("mount", m->path), LOG_STR("conn", id),
+	    LOG_STR("mount", m->path), LOG_STR("conn", hub_session_text(s, id)),
 	    LOG_STR("remote", session_remote_text(s, remote)), LOG_U64("dropped", n));
 	struct hub_event e = {.kind = EVENT_ERROR,
 			      .error = {.kind = EVENT_ERROR_LIMIT, .text = span_of(text)}};
@@ -245,13 +252,12 @@ static void hub_on_dropped(struct conn *c, uint32_t n)
 static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 {
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
-	session_id_text(hub_session_id(s->mount->hub, s), id);
 	bool limit = end == CONN_END_LIMIT, protocol = end == CONN_END_PROTOCOL;
 	LOG(s->mount->hub->log, limit || protocol ? LOG_NOTICE : LOG_INFO,
 	    limit      ? LOG_LIMIT
 	    : protocol ? LOG_CONN_PROTOCOL
 		       : LOG_CONN_TRANSPORT,
-	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", id),
+	    why, LOG_STR("mount", s->mount->path), LOG_STR("conn", hub_session_text(s, id)),
 	    LOG_STR("remote", session_remote_text(s, remote)));
 }
 

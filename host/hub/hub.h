@@ -70,10 +70,8 @@ bool hub_reserve(struct hub *hub);
 /* The mount with the longest path that matches, or NULL. */
 struct mount *hub_find_mount(const struct hub *hub, struct span path);
 
-static inline struct session_id hub_session_id(const struct hub *hub, const struct session *s)
-{
-	return (struct session_id){.host = hub->host_id, .local = s->local};
-}
+/* Its id as a text, which is put into `text` and returned; NULL: there is no session. */
+const char *hub_session_text(const struct session *s, char text[SESSION_ID_TEXT]);
 
 /* The session of that mount, or NULL: gone, of another mount, of another host, or not settled yet,
  * when only its own open event's commands can name it. */

@@ -8,9 +8,8 @@ static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level
 	if (!log_would(hub->log, level))
 		return;
 	struct conn_load load = session_load(s);
-	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", session_remote_text(s, remote)),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_STR("remote", session_remote_text(s, remote)),
 	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
 	    LOG_U64("held", (uint64_t)load.waiting + load.held),
 	    LOG_U64("dropped", slow_consumer_dropped(s)));

@@ -111,10 +111,9 @@ static void control_connection(struct control *c, struct session *s, bool first)
 {
 	struct codec_out *o = &c->out;
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
-	session_id_text(hub_session_id(c->hub, s), id);
 	codec_raw(o, ",", !first);
 	codec_raw(o, "{\"conn\":", 8);
-	codec_string(o, span_of(id));
+	codec_string(o, span_of(hub_session_text(s, id)));
 	codec_member_text(o, "mount", span_of(s->mount->path));
 	codec_member_text(o, "remote", span_of(session_remote_text(s, remote)));
 	codec_member_uint(o, "rooms", room_count(&s->rooms));

@@ -9,7 +9,7 @@
 #include "handler/worker/codec.h"
 
 static struct hub hub = {.host_id = 0x1122334455667788};
-static struct mount mount;
+static struct mount mount = {.hub = &hub};
 
 /* --- worker to host --------------------------------------------------------------------------- */
 
@@ -130,7 +130,10 @@ static void must_be(const json_t *o, const char *text_key, const char *binary_ke
 static void write_batch(const uint8_t *data, size_t size)
 {
 	struct session_more more = {.data_len = (uint16_t)(size / 3 < 4096 ? size / 3 : 4096)};
-	struct session s = {.local = 7, .data = (void *)(uintptr_t)data, .more = &more};
+	struct session s = {.mount = &mount,
+			    .local = 7,
+			    .data = (void *)(uintptr_t)data,
+			    .more = &more};
 	struct event_held message = {.event = {.kind = EVENT_MESSAGE,
 					       .session = &s,
 					       .sequence = 1,
@@ -147,8 +150,8 @@ static void write_batch(const uint8_t *data, size_t size)
 	error.event.kind = EVENT_ERROR;
 	error.event.error.kind = EVENT_ERROR_HANDLER;
 	error.event.error.text = (struct span){(const char *)data, size};
-	codec_event(&o, &hub, &mount, &message);
-	codec_event(&o, &hub, &mount, &error);
+	codec_event(&o, &message);
+	codec_event(&o, &error);
 	MUST(!o.failed);
 	at = whole = malloc(codec_size(&o) + 2);
 	for (int i = 0, n = codec_parts(&o, parts); i < n; i++) {

@@ -61,6 +61,8 @@ static void setup(void)
 	session.more = &more;
 	session_attach(&session, &conn);
 	hub.host_id = 0x0123456789abcdefu;
+	mount.hub = &hub;
+	session.mount = &mount;
 	session.local = 0xfedcba9876543210u;
 	stats = (struct stats){.pushes = 0};
 	rooms = (struct room_table){.key = {1, 2}, .stats = &stats};
@@ -178,7 +180,7 @@ static struct event_held held(enum event_kind kind)
 static json_t *event(const struct event_held *h)
 {
 	codec_reset(&out);
-	codec_event(&out, &hub, &mount, h);
+	codec_event(&out, h);
 	receive();
 	json_t *o = object(0);
 	text_is(o, "t", event_name(h->event.kind));
@@ -306,9 +308,9 @@ START_TEST(streams)
 		more.data_len = 5;
 	}
 	codec_reset(&out);
-	codec_event(&out, &hub, &mount, &h);
+	codec_event(&out, &h);
 	receive();
-	int n_tail = codec_stream(&piecewise, &hub, &h, &stream, tail);
+	int n_tail = codec_stream(&piecewise, &h, &stream, tail);
 	size_t n = piecewise.text.len, to_come = codec_stream_size(&stream);
 	memcpy(made, piecewise.text.p, n);
 	for (size_t room = 64; to_come > 0; room += 17) {
@@ -405,7 +407,7 @@ START_TEST(many_in_a_batch)
 		h.event.message.bytes = bytes;
 		h.event.message.len = i;
 		h.event.message.binary = i % 3 != 0;
-		codec_event(&out, &hub, &mount, &h);
+		codec_event(&out, &h);
 	}
 	receive();
 	for (unsigned i = 0; i < 100; i++) {
@@ -634,7 +636,7 @@ static json_t *dead(const struct event_held *h)
 {
 	codec_reset(&out);
 	codec_object(&out, event_name(h->event.kind));
-	codec_dead_event(&out, &hub, h);
+	codec_dead_event(&out, h);
 	codec_object_end(&out);
 	ck_assert_uint_eq(out.binary.len, 0);
 	receive();
@@ -713,8 +715,8 @@ START_TEST(lack_of_memory_is_known)
 		message.event.message.binary = true;
 		codec_free(&out);
 		allocations_left = n;
-		codec_event(&out, &hub, &mount, &open);
-		codec_event(&out, &hub, &mount, &message);
+		codec_event(&out, &open);
+		codec_event(&out, &message);
 		codec_bye(&out, "\xff");
 		failed = allocations_left == 0;
 		allocations_left = 0;

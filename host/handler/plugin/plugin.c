@@ -617,7 +617,7 @@ static bool site_of(const struct plugin_instance *i, const char *callback,
 	return true;
 }
 
-static bool site_of_event(const struct hub *hub, const struct plugin *p, struct plugin_site *site_r)
+static bool site_of_event(const struct plugin *p, struct plugin_site *site_r)
 {
 	static const char *const callbacks[EVENT_KINDS] =
 		{[EVENT_UPGRADE] = "on_upgrade", [EVENT_OPEN] = "on_open",
@@ -627,7 +627,7 @@ static bool site_of_event(const struct hub *hub, const struct plugin *p, struct 
 	site_of(p->now, callbacks[p->event->kind], site_r);
 	site_r->sequence = p->event->sequence;
 	if (p->event->session != NULL && p->event->kind != EVENT_UPGRADE)
-		session_id_text(hub_session_id(hub, p->event->session), site_r->conn);
+		hub_session_text(p->event->session, site_r->conn);
 	return true;
 }
 
@@ -641,7 +641,7 @@ bool plugin_running(const struct hub *hub, struct plugin_site *site_r)
 			continue;
 		const struct plugin *p = (const struct plugin *)m->handler;
 		if (p->phase != PLUGIN_IDLE && p->event != NULL)
-			return site_of_event(hub, p, site_r);
+			return site_of_event(p, site_r);
 	}
 	return false;
 }

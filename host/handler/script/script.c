@@ -274,7 +274,7 @@ static struct script *script_new(struct scripts *set, struct session *s)
 			     .framing = (uint8_t)set->settings.framing,
 			     .in_fd = -1};
 	x->out = x->commands = (struct script_stream){.script = x, .fd = -1};
-	session_id_text(hub_session_id(set->base.mount->hub, s), x->id);
+	hub_session_text(s, x->id);
 	TAILQ_INSERT_TAIL(&set->list, x, link);
 	set->n++;
 	set->started++;

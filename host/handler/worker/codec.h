@@ -34,8 +34,7 @@ static inline size_t codec_size(const struct codec_out *o)
 }
 
 /* An event with its number on the link, h->number. */
-void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m,
-		 const struct event_held *h);
+void codec_event(struct codec_out *o, const struct event_held *h);
 /* The same of a large message, which is made as it is sent: `o` gets what stands in front of it,
  * and codec_parts of that is the message's head; the text (or the bytes) follow from
  * codec_stream_next; and then tail_r, of which it returns the number of parts. */
@@ -44,14 +43,14 @@ struct codec_stream {
 	size_t left; /* bytes of the event's message */
 	bool binary; /* it goes as it is */
 };
-int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h,
-		 struct codec_stream *stream_r, struct iovec tail_r[CODEC_PARTS]);
+int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_stream *stream_r,
+		 struct iovec tail_r[CODEC_PARTS]);
 /* Bytes that it will be in all. */
 uint64_t codec_stream_size(const struct codec_stream *stream);
 /* The next of them, at most `room`, which is 64 at least. Returns how many. */
 size_t codec_stream_next(void *stream, uint8_t *dst, size_t room);
 /* The event's members for a dead letter: all text, binary as base64. */
-void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct event_held *h);
+void codec_dead_event(struct codec_out *o, const struct event_held *h);
 /* {"t":type} and {"t":"bye","error":why} (why may be NULL). */
 void codec_word(struct codec_out *o, const char *type);
 void codec_bye(struct codec_out *o, const char *why);

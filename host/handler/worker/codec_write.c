@@ -368,7 +368,7 @@ static void put_follower(struct codec_out *o, const struct event_held *h)
 }
 
 /* What stands in front of what is particular to its kind. */
-static void put_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
+static void put_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	const struct session *s = e->session;
@@ -376,8 +376,7 @@ static void put_event(struct codec_out *o, const struct hub *hub, const struct e
 	codec_object(o, event_name(e->kind));
 	codec_member_uint(o, "s", h->number);
 	if (s != NULL) {
-		session_id_text(hub_session_id(hub, s), id);
-		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+		codec_member_text(o, "conn", span_of(hub_session_text(s, id)));
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
@@ -402,16 +401,14 @@ static inline void put_facts(struct codec_out *o, const struct hub_event *e)
 		put_timer(o, e);
 }
 
-void codec_event(struct codec_out *o, const struct hub *hub, const struct mount *m,
-		 const struct event_held *h)
+void codec_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
-	(void)m;
 	if (h->run > 1) {
 		put_follower(o, h);
 		return;
 	}
-	put_event(o, hub, h);
+	put_event(o, h);
 	if (e->kind == EVENT_MESSAGE)
 		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
 	else
@@ -419,14 +416,14 @@ void codec_event(struct codec_out *o, const struct hub *hub, const struct mount 
 	codec_object_end(o);
 }
 
-int codec_stream(struct codec_out *o, const struct hub *hub, const struct event_held *h,
-		 struct codec_stream *stream_r, struct iovec tail_r[CODEC_PARTS])
+int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_stream *stream_r,
+		 struct iovec tail_r[CODEC_PARTS])
 {
 	const struct hub_event *e = &h->event;
 	*stream_r = (struct codec_stream){.at = e->message.bytes,
 					  .left = e->message.len,
 					  .binary = e->message.binary};
-	put_event(o, hub, h);
+	put_event(o, h);
 	if (e->message.binary) {
 		codec_member_uint(o, "bin", e->message.len);
 		RAW(o, "}]\n");
@@ -474,13 +471,12 @@ static void put_base64(struct codec_out *o, const char *name, const void *bytes,
 	RAW(o, "\"");
 }
 
-void codec_dead_event(struct codec_out *o, const struct hub *hub, const struct event_held *h)
+void codec_dead_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	char id[SESSION_ID_TEXT];
 	if (e->session != NULL) {
-		session_id_text(hub_session_id(hub, e->session), id);
-		codec_member_text(o, "conn", (struct span){id, SESSION_ID_TEXT - 1});
+		codec_member_text(o, "conn", span_of(hub_session_text(e->session, id)));
 		struct span state = session_state(e->session);
 		if (state.n > 0)
 			put_base64(o, "state_base64", state.p, state.n);

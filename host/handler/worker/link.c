@@ -56,7 +56,7 @@ static void link_stream(struct worker *w, struct event_held *e)
 {
 	struct iovec head[CODEC_PARTS], tail[CODEC_PARTS];
 	link_flush(w);
-	int n_tail = codec_stream(&w->out, link_hub(w), e, &w->stream, tail);
+	int n_tail = codec_stream(&w->out, e, &w->stream, tail);
 	const struct sp_source source = {.next = codec_stream_next,
 					 .ctx = &w->stream,
 					 .left = codec_stream_size(&w->stream)};
@@ -99,7 +99,7 @@ void link_deliver(struct worker *w, struct event_held *e)
 		return;
 	}
 	w->open = true;
-	codec_event(&w->out, link_hub(w), w->pool->base.mount, e);
+	codec_event(&w->out, e);
 }
 
 bool link_is_full(const struct worker *w)

@@ -222,17 +222,15 @@ void pool_run(struct pool *p)
 
 /* CONN:SEQ; what belongs to no connection has a name of its own in the place of one, as numbers
  * begin anew with the host. */
-static const char *pool_letter_id(const struct pool *p, const struct event_held *e,
-				  char id[POOL_LETTER_ID])
+static const char *pool_letter_id(const struct event_held *e, char id[POOL_LETTER_ID])
 {
-	struct session_id name = {0};
+	struct session_id name;
 	char text[SESSION_ID_TEXT];
-	if (e->event.session != NULL)
-		name = hub_session_id(p->base.mount->hub, e->event.session);
-	else if (!random_bytes(&name, sizeof name)) /* it is no secret, it only has to be another
-						       one each time */
+	/* it is no secret, it only has to be another one each time */
+	if (!random_bytes(&name, sizeof name))
 		name = (struct session_id){.host = loop_clock(), .local = (uint64_t)(uintptr_t)e};
 	session_id_text(name, text);
+	hub_session_text(e->event.session, text);
 	snprintf(id, POOL_LETTER_ID, "%s:%llu", text, (unsigned long long)e->event.sequence);
 	return id;
 }
@@ -250,12 +248,12 @@ static char *pool_letter(struct pool *p, const struct event_held *e)
 	codec_member_text(&o, "mount", span_of(p->base.mount->path));
 	codec_member_uint(&o, "blame", e->blame);
 	codec_member_text(&o, "event", span_of(event_name(e->event.kind)));
-	codec_member_text(&o, "id", span_of(pool_letter_id(p, e, id)));
+	codec_member_text(&o, "id", span_of(pool_letter_id(e, id)));
 	if (o.failed) {
 		codec_free(&o);
 		return NULL;
 	}
-	codec_dead_event(&o, p->base.mount->hub, e);
+	codec_dead_event(&o, e);
 	codec_object_end(&o);
 	codec_parts(&o, parts);
 	/* without the batch's bracket */
@@ -285,12 +283,10 @@ void pool_condemn(struct pool *p, struct event_held *e)
 {
 	struct hub *hub = p->base.mount->hub;
 	struct session *s = e->event.session;
-	char id[SESSION_ID_TEXT] = "";
-	if (s != NULL)
-		session_id_text(hub_session_id(hub, s), id);
+	char id[SESSION_ID_TEXT];
 	LOG(hub->log, LOG_ERROR, LOG_QUARANTINE, "an event was quarantined: its workers died of it",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("event", event_name(e->event.kind)),
-	    LOG_STR("conn", id[0] != '\0' ? id : NULL), LOG_U64("seq", e->event.sequence),
+	    LOG_STR("conn", hub_session_text(s, id)), LOG_U64("seq", e->event.sequence),
 	    LOG_U64("attempts", e->event.attempt));
 	hub->loop->stats.quarantined++;
 	char *line = pool_letter(p, e);

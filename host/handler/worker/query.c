@@ -70,13 +70,11 @@ static void list_begin(struct codec_out *o, const char *name, uint64_t count)
 	codec_member_raw(o, name, "[");
 }
 
-static void list_conn(struct codec_out *o, const struct hub *hub, const struct session *s,
-		      bool first)
+static void list_conn(struct codec_out *o, const struct session *s, bool first)
 {
 	char id[SESSION_ID_TEXT];
-	session_id_text(hub_session_id(hub, s), id);
 	codec_raw(o, ",", !first);
-	codec_string(o, (struct span){id, SESSION_ID_TEXT - 1});
+	codec_string(o, span_of(hub_session_text(s, id)));
 }
 
 static void query_members(struct codec_out *o, const struct mount *m, struct codec_item *item,
@@ -92,7 +90,7 @@ static void query_members(struct codec_out *o, const struct mount *m, struct cod
 	}
 	list_begin(o, "connections", n);
 	for (uint32_t i = 0; i < n; i++)
-		list_conn(o, m->hub, room_session(r, i), i == 0);
+		list_conn(o, room_session(r, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
@@ -117,7 +115,7 @@ static void query_connections(struct codec_out *o, const struct mount *m)
 {
 	list_begin(o, "connections", m->n_sessions);
 	for (uint32_t i = 0; i < m->n_sessions; i++)
-		list_conn(o, m->hub, mount_session(m, i), i == 0);
+		list_conn(o, mount_session(m, i), i == 0);
 	codec_raw(o, "]", 1);
 }
 
