@@ -130,15 +130,19 @@ static void resumes_bound(struct hub *hub)
 
 /* --- what it is sent -------------------------------------------------------------------------- */
 
-static bool resume_is_marked(const struct slice *frame)
+/* What a frame of ours says. */
+static struct span resume_payload(const struct slice *frame)
 {
 	const uint8_t *p = slice_bytes(frame);
-	size_t head = frame->len > 1 ? frame_head_size(p[1] == 126   ? 126
-						       : p[1] == 127 ? UINT64_MAX
-								     : p[1])
-				     : 0;
-	return (p[0] & 15) == FRAME_TEXT && head > 0 && frame->len > head &&
-	       p[head] == TOVA_V1_MARK;
+	size_t head = frame_head_bytes(p);
+	return (struct span){(const char *)p + head, frame->len - head};
+}
+
+static bool resume_is_marked(const struct slice *frame)
+{
+	struct span payload = resume_payload(frame);
+	return (slice_bytes(frame)[0] & 15) == FRAME_TEXT && payload.n > 0 &&
+	       payload.p[0] == TOVA_V1_MARK;
 }
 
 void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct outgoing *out,
@@ -161,18 +165,14 @@ void resume_cast_free(struct resume_cast *cast)
 /* The frame with one mark more in front of its text. */
 static struct chunk *resume_escape(const struct slice *frame)
 {
-	const uint8_t *p = slice_bytes(frame);
-	size_t head = frame_head_size(p[1] == 126   ? 126
-				      : p[1] == 127 ? UINT64_MAX
-						    : p[1]),
-	       n = frame->len - head;
-	struct chunk *c = chunk_new(FRAME_SERVER_HEAD_MAX + 1 + n);
+	struct span payload = resume_payload(frame);
+	struct chunk *c = chunk_new(FRAME_SERVER_HEAD_MAX + 1 + payload.n);
 	if (c == NULL)
 		return NULL;
-	size_t at = frame_head(c->bytes, FRAME_TEXT, n + 1);
+	size_t at = frame_head(c->bytes, FRAME_TEXT, payload.n + 1);
 	c->bytes[at] = TOVA_V1_MARK;
-	memcpy(c->bytes + at + 1, p + head, n);
-	c->used = (uint32_t)(at + 1 + n);
+	memcpy(c->bytes + at + 1, payload.p, payload.n);
+	c->used = (uint32_t)(at + 1 + payload.n);
 	return c;
 }
 
@@ -181,22 +181,22 @@ static struct chunk *resume_escape(const struct slice *frame)
 static bool resume_keep(struct hub *hub, struct resume_cast *cast)
 {
 	const struct slice *frame = cast->frame;
+	bool own = !cast->escaped && frame->len > CHUNK_SHARED_MAX;
 	if (cast->kept.chunk != NULL)
 		return true;
-	if (cast->escaped) {
-		cast->kept.chunk = resume_escape(frame);
-	} else if (frame->len > CHUNK_SHARED_MAX) {
-		cast->kept = *frame;
-		chunk_ref(frame->chunk);
-	} else if ((cast->kept.chunk = chunk_new(frame->len)) != NULL) {
-		cast->kept.chunk->used = frame->len;
-		memcpy(cast->kept.chunk->bytes, slice_bytes(frame), frame->len);
-	}
-	if (cast->kept.chunk == NULL)
+	struct chunk *c = cast->escaped ? resume_escape(frame)
+			  : own		? frame->chunk
+					: chunk_new(frame->len);
+	if (c == NULL)
 		return false;
-	if (cast->kept.len == 0 || cast->kept.chunk != frame->chunk)
-		cast->kept = (struct slice){cast->kept.chunk, 0, cast->kept.chunk->used};
-	chunk_account(cast->kept.chunk, &hub->resumes.held);
+	if (own) {
+		chunk_ref(c);
+	} else if (!cast->escaped) {
+		c->used = frame->len;
+		memcpy(c->bytes, slice_bytes(frame), frame->len);
+	}
+	cast->kept = own ? *frame : (struct slice){c, 0, c->used};
+	chunk_account(c, &hub->resumes.held);
 	if (cast->escaped)
 		outgoing_init(&cast->own, &cast->kept, cast->out->shared);
 	return true;
@@ -364,9 +364,9 @@ void resume_on_drained(struct conn *c)
 static void resume_break(struct hub *hub, struct session *s, uint16_t code, const char *why)
 {
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
-	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, LOG_NOTICE, LOG_CONN_PROTOCOL, why, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", session_remote_text(s, remote)));
+	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("remote", session_remote_text(s, remote)));
 	hub_close_session(s, code, span_of(why), false);
 }
 
@@ -646,10 +646,9 @@ static void resume_log(const struct session *s, const char *what, uint64_t code)
 	const struct hub *hub = s->mount->hub;
 	if (!log_would(hub->log, LOG_DEBUG))
 		return;
-	session_id_text(hub_session_id(hub, s), id);
 	LOG(hub->log, LOG_DEBUG, LOG_CONN_RESUME, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", id), LOG_STR("remote", session_remote_text(s, remote)),
-	    LOG_U64("code", code));
+	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("remote", session_remote_text(s, remote)), LOG_U64("code", code));
 }
 
 bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_t code)

@@ -453,7 +453,7 @@ static bool frame_is_deflated(const struct frame_limits *limits)
 	return limits->inflate != NULL && limits->inflate->compressed;
 }
 
-static size_t frame_head_bytes(const uint8_t *h)
+size_t frame_head_bytes(const uint8_t *h)
 {
 	const unsigned len7 = h[1] & 0x7F;
 

@@ -146,6 +146,8 @@ static inline size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_o
 		dst[i] = (uint8_t)(payload_len >> (8 * (size - 1 - i)));
 	return size;
 }
+/* Length of the header that begins with these two bytes, a mask included. */
+size_t frame_head_bytes(const uint8_t *h);
 /* Length of the whole unmasked frame (header and payload) that starts at p; 0 if fewer than its
  * header's bytes are there. For walking a queue of frames of our own. */
 uint64_t frame_size(const uint8_t *p, size_t n);

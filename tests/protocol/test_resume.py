@@ -345,29 +345,18 @@ def test_counts_that_lie(resuming, plain):
     assert c.back()["resumed"] is True
 
 
-def test_closed_while_away(resuming, plain):
+@pytest.mark.parametrize("close, code", [("4321 banned", 4321), ("0", 1000)])
+def test_closed_while_away(resuming, plain, close, code):
     """Whoever comes back in time is given the code, never a silent new session."""
     c, other = client(resuming), plain.client()
     c.send("myid")
     name = c.recv()
     c.settled()
     c.drop()
-    other.script(f"close_of {name} 4321 banned", "send done")
+    other.script(f"close_of {name} {close}", "send done")
     assert other.recv_text() == "done"
     again = connect("127.0.0.1", resuming.port, "/probe", subprotocols=["tova.v1", f"tova.resume.{c.token}.1"])
-    assert again.recv_close()[0] == 4321
-
-
-def test_closed_without_a_code_while_away(resuming, plain):
-    c, other = client(resuming), plain.client()
-    c.send("myid")
-    name = c.recv()
-    c.settled()
-    c.drop()
-    other.script(f"close_of {name} 0", "send done")
-    assert other.recv_text() == "done"
-    again = connect("127.0.0.1", resuming.port, "/probe", subprotocols=["tova.v1", f"tova.resume.{c.token}.1"])
-    assert again.recv_close()[0] == 1000
+    assert again.recv_close()[0] == code
 
 
 @pytest.mark.parametrize("threads", THREADS)
