@@ -46,19 +46,6 @@ bool kept_push(struct kept *k, const struct slice *frame, uint64_t key, uint64_t
 	return true;
 }
 
-bool kept_push_front(struct kept *k, const struct kept_message *m)
-{
-	CHECK(m->frame.chunk != NULL && (k->n == 0 || kept_at(k, 0)->number > m->number));
-	if (!kept_reserve(k))
-		return false;
-	chunk_ref(m->frame.chunk);
-	k->first = (k->first - 1) & (k->cap - 1);
-	k->n++;
-	*kept_at(k, 0) = *m;
-	k->bytes += m->frame.len;
-	return true;
-}
-
 struct kept_message *kept_first(const struct kept *k)
 {
 	return k->n > 0 ? kept_at(k, 0) : NULL;

@@ -21,8 +21,6 @@ struct kept {
 
 /* Takes a reference. False without memory. Numbers rise. */
 bool kept_push(struct kept *k, const struct slice *frame, uint64_t key, uint64_t number);
-/* Before all others. */
-bool kept_push_front(struct kept *k, const struct kept_message *m);
 /* The oldest, NULL: there is none. */
 struct kept_message *kept_first(const struct kept *k);
 /* Without the oldest; its reference goes. */

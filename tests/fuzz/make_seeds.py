@@ -459,3 +459,14 @@ for name, text in {
     "der": base64.b64decode(PEM[27:-25]), "jwk": b'{"kty":"oct"}', "private": PEM.replace(b"PUBLIC", b"PRIVATE"), "many": PEM * 9, "ssh": b"ssh-rsa AAAA",
 }.items():
     save("token", f"keys-{name}", b"\4" + text)
+
+# tova.v1: headers of an upgrade behind an odd byte, control messages behind an even one.
+TOKEN = b"A" * 21 + b"w"
+for name, value in {"offer": b"tova.v1", "beside": b"chat.v1, tova.v1,chat.v2", "return": b"tova.v1, tova.resume." + TOKEN + b".17",
+                    "only-return": b"tova.resume." + TOKEN + b".17", "no-count": b"tova.v1, tova.resume." + TOKEN,
+                    "long-count": b"tova.v1, tova.resume." + TOKEN + b".99999999999999999999", "near": b"tova.v10, Tova.v1, tova.resumes"}.items():
+    save("tova_v1", name, b"\1Sec-WebSocket-Protocol: " + value + b"\r\nX: y")
+save("tova_v1", "twice", b"\1sec-websocket-protocol: a,tova.v1\r\nX: y\r\nSec-WebSocket-Protocol:tova.resume." + TOKEN + b".3 , b\r\nY: tova.v1")
+for name, text in {"got": b'{"got":12}', "both": b'{"ping":1,"got":3}', "bye": b'{"bye":1}', "token": b'{"token":"a\\u0041.b"}', "negative": b'{"got":-1}',
+                   "unknown": b'{"x":[1,{"y":null}]}', "list": b"[]", "half": b'{"got":', "behind": b'{"got":1} x'}.items():
+    save("tova_v1", "said-" + name, b"\0" + text)
