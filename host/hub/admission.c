@@ -316,7 +316,10 @@ static uint16_t admission_may_return(struct hub *hub, struct session *s)
 		return 0;
 	/* it may still have said something; whoever hears that may end the session */
 	conn_hear_out(s->conn);
-	return s->ended ? (uint16_t)s->close_code : 0;
+	if (!s->ended)
+		return 0;
+	/* some are never on the wire (RFC 6455 7.4.1) */
+	return frame_close_code_ok(s->close_code) ? s->close_code : CLOSE_NORMAL;
 }
 
 /* From its socket that is still there, if it is. */

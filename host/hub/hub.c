@@ -102,7 +102,6 @@ void hub_session_over(struct session *s)
 	s->local = 0;
 	if (s->conn != NULL)
 		session_detach(s);
-	resume_free(hub, s);
 	s->over_next = hub->over;
 	hub->over = s;
 	if (hub->sessions.count == 0 && hub->emptied != NULL)
@@ -312,6 +311,7 @@ static void hub_on_turn(void *arg)
 		resumes_on_turn(hub);
 	while ((s = hub->over) != NULL) {
 		hub->over = s->over_next;
+		resume_free(hub, s);
 		session_free(s);
 	}
 }

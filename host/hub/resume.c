@@ -11,6 +11,7 @@
 #include "hub/timer.h"
 
 #define RESUME_TICK_MS 100
+#define RESUME_ENDED_MAX 64	/* sessions that end in one tick */
 #define RESUME_ENDS_MAX 10000	/* ends of away sessions that are remembered */
 #define RESUME_FORGET_MAX 16384 /* messages that are forgotten in a turn, beyond all bounds */
 
@@ -261,9 +262,10 @@ static void resume_feed(struct hub *hub, struct session *s, struct resume *r, bo
 		return;
 	}
 	slow_consumer_caught_up(hub, s);
-	if (r->held && s->conn != NULL)
-		conn_pause(s->conn, CONN_PAUSE_OUTPUT, false);
+	bool held = r->held;
 	r->held = false;
+	if (held && s->conn != NULL) /* which tells what it has sent meanwhile */
+		conn_pause(s->conn, CONN_PAUSE_OUTPUT, false);
 }
 
 /* More waits for it than --max-queue allows: the mount's policy, as for the queue of any other. */
@@ -550,6 +552,8 @@ void resumes_on_turn(struct hub *hub)
 		if (s->conn == NULL || s->ended)
 			continue;
 		resume_feed(hub, s, r, false);
+		if (s->conn == NULL || s->ended)
+			continue;
 		if (r->waiting.n == 0)
 			resume_flush(hub, s);
 		hub->loop->again = hub->loop->again || conn_stub(s->conn) != NULL;
@@ -806,8 +810,13 @@ static void resumes_on_tick(void *arg)
 	struct resume_end *e;
 	uint64_t now = loop_now(hub->loop);
 	bool full = all->full != NULL && all->full(all->full_ctx, all->n_away);
-	for (r = TAILQ_FIRST(&all->away); r != NULL; r = next) {
+	uint32_t left = RESUME_ENDED_MAX;
+	/* a handler that hears of one end may bring about others: their memory stays for the turn
+	 */
+	for (r = TAILQ_FIRST(&all->away); r != NULL && left > 0; r = next) {
 		next = TAILQ_NEXT(r, away_link);
+		if (r->session->ended)
+			continue;
 		if (!full && now - r->away_at < r->session->mount->resume_ms)
 			continue;
 		resume_log(r->session,
@@ -816,11 +825,12 @@ static void resumes_on_tick(void *arg)
 			   CLOSE_ABNORMAL);
 		hub_close_session(r->session, CLOSE_ABNORMAL, (struct span){0}, true);
 		full = false;
+		left--;
 	}
 	while ((e = TAILQ_FIRST(&all->ends)) != NULL && e->until <= now)
 		resume_end_free(all, e);
 	if (all->n_away > 0 || all->n_ends > 0)
-		loop_timer_set(&all->tick, RESUME_TICK_MS);
+		loop_timer_set(&all->tick, left > 0 ? RESUME_TICK_MS : 1);
 }
 
 void resumes_init(struct resumes *all, struct hub *hub)

@@ -100,7 +100,7 @@ bool resume_begin(struct session *s);
 bool resume_know(struct session *s, struct span subprotocol);
 /* Its upgrade is accepted: its first message. Call it behind conn_accept. */
 void resume_welcome(struct hub *hub, struct session *s, bool resumed);
-/* With the session. */
+/* With the session's memory, at the end of the turn. */
 void resume_free(struct hub *hub, struct session *s);
 
 /* --- what it sends ---------------------------------------------------------------------------- */

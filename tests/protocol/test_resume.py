@@ -387,6 +387,47 @@ def test_time_is_up():
         assert c.open(("tova.v1", f"tova.resume.{c.token}.1"))["resumed"] is False
 
 
+def test_an_end_that_brings_about_others():
+    """Both are over at once; the handler that hears of the first ends the second, which is the next to be looked at."""
+    with host_with("--resume", "1s") as host:
+        observer = Probe(host).observer()
+        clients = [client(host) for _ in range(6)]
+        names = []
+        for c in clients:
+            c.send("myid")
+            names.append(c.recv())
+        for i, c in enumerate(clients[:-1]):
+            c.send("\n".join(f"on close close_of {other} 4000 with it" for other in names[i + 1:i + 2]))
+            c.settled()
+        for c in clients:
+            c.drop()
+        closes = {}
+        while len(closes) < 6:
+            event = observer.event("close")
+            assert event["ws"] not in closes
+            closes[event["ws"]] = event["code"]
+        assert set(closes) == set(names) and closes[names[0]] == 1006 and closes[names[1]] in (1006, 4000)
+        c = client(host)
+        c.send("send well")
+        assert c.recv() == "well"
+
+
+def test_it_ends_while_it_is_read_again():
+    """It was not read from as it did not read its own answers; what waited meanwhile closes it."""
+    for threads in THREADS:
+        with host_with("--resume", "30s", "--max-queue", "64k", threads=threads) as host:
+            c = client(host, receive_buffer=4096)
+            for _ in range(300):
+                c.send("huge 20000")
+            c.send("close 4002 enough")
+            for _ in range(300):
+                assert len(c.recv()) == 20000
+            assert c.closed() == 4002
+            d = client(host)
+            d.send("send well")
+            assert d.recv() == "well"
+
+
 # --- bounds -------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("threads", THREADS)
