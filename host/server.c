@@ -188,7 +188,7 @@ static void server_on_stop(void *arg, int signal)
 static void server_on_hup(void *arg, int signal)
 {
 	(void)signal;
-	server_reload(arg);
+	server_reload(arg, NULL);
 }
 
 static void server_on_usr1(void *arg, int signal)
@@ -305,6 +305,19 @@ static struct stats server_stats(const void *io_threads)
 	return io_threads_stats(io_threads);
 }
 
+/* For whoever waits for what becomes of it. */
+static void server_on_reload(void *ctx, const struct mount *only, struct reload *r)
+{
+	struct server *s = ctx;
+	struct mount *m = s->hub.mounts;
+	while (m != NULL && m != only)
+		m = m->next;
+	if (m != NULL)
+		server_reload_mount(s, m, r);
+	else
+		server_reload(s, r);
+}
+
 static bool server_start_parts(struct server *s)
 {
 	struct conn_limits limits = server_limits(&s->settings);
@@ -315,6 +328,7 @@ static bool server_start_parts(struct server *s)
 		server_say_no_loop(s);
 		return false;
 	}
+	reloads_init(&s->reloads, &s->hub, server_on_reload, s);
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
@@ -531,7 +545,8 @@ static void server_on_control_drain(void *ctx)
 
 static void server_on_control_reload(void *ctx)
 {
-	server_reload(ctx);
+	struct server *s = ctx;
+	server_reload(s, NULL);
 }
 
 const char *server_listens_at(const struct server *s, const char *path)
@@ -645,6 +660,7 @@ static void server_end(struct server *s)
 		server_free_api(s);
 		server_free_made(s);
 		hub_free(&s->hub);
+		reloads_free(&s->reloads);
 		processes_free(&s->processes);
 		push_sources_free(&s->sources);
 		deadletter_close(s->deadletter);

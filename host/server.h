@@ -16,6 +16,7 @@
 #include "ops/drain.h"
 #include "ops/notify.h"
 #include "ops/privileges.h"
+#include "ops/reload.h"
 
 enum { SERVER_DONE = 0, SERVER_FAILED = 1, SERVER_BAD_SETTINGS = 2 }; /* exit codes */
 
@@ -52,6 +53,7 @@ struct server {
 	struct readiness readiness;
 	struct api api;
 	struct server_door doors[SETTINGS_DOORS]; /* without that for clients */
+	struct reloads reloads;
 	struct control *control;
 	char control_path[128];
 	struct privileges privileges; /* with --user */
@@ -101,8 +103,9 @@ void server_set_rule(const struct server *s, struct mount *m, const struct setti
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
 /* False: the token of attached workers is the old one still, which was said. */
 bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
-			   bool anew);
-void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set);
+			   bool anew, struct reload *r);
+void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set,
+			  struct reload *r);
 
 /* check.c: --check. Says everything that is wrong. */
 bool server_check(struct server *s);
@@ -149,7 +152,10 @@ bool server_reload_tokens(const struct server *s, struct mount *m,
 			  const struct settings_mount *set);
 
 /* reload.c */
-void server_reload(struct server *s);
+/* r: what is told of it; NULL: to nobody. */
+void server_reload(struct server *s, struct reload *r);
+/* The handler of one mount, by the settings that are in effect. */
+void server_reload_mount(struct server *s, struct mount *m, struct reload *r);
 /* What conns are to keep to, by these settings. */
 struct conn_limits server_limits(const struct settings *settings);
 struct room_limits server_quota(const struct settings *settings);

@@ -184,7 +184,9 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 					     .deadletter = s->deadletter,
 					     .sources = &s->sources,
 					     .failed = mounts_on_failed,
-					     .failed_ctx = s};
+					     .failed_ctx = s,
+					     .reloaded = reload_on_workers,
+					     .reloaded_ctx = &s->reloads};
 	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
 	free(p.settings);
 	return ok;
@@ -204,8 +206,25 @@ static bool mounts_reload_token(struct server *s, struct mount *m)
 	return ok;
 }
 
+static void mounts_reload_workers(struct mount *m, const struct worker_settings *set,
+				  struct reload *r)
+{
+	uint64_t number = 0;
+	switch (worker_reload(m, set, &number)) {
+	case WORKER_UNCHANGED:
+		reload_mount(r, m, RELOAD_UNCHANGED, NULL, 0);
+		break;
+	case WORKER_COMING:
+		reload_mount(r, m, RELOAD_COMING, NULL, number);
+		break;
+	case WORKER_NO_MEMORY:
+		reload_mount(r, m, RELOAD_FAILED, "no memory for new workers", 0);
+		break;
+	}
+}
+
 bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
-			   bool anew)
+			   bool anew, struct reload *r)
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
@@ -215,7 +234,9 @@ bool server_reload_workers(struct server *s, struct mount *m, const struct setti
 	if (anew)
 		p.pool.digest = NULL;
 	if (ok)
-		worker_reload(m, &p.pool);
+		mounts_reload_workers(m, &p.pool, r);
+	else
+		reload_mount(r, m, RELOAD_FAILED, why, 0);
 	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the certificates for attached workers were not replaced, the old ones go on",
@@ -260,13 +281,17 @@ static bool mounts_start_script(struct server *s, struct mount *m, const struct 
 	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
 }
 
-void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set)
+void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set,
+			  struct reload *r)
 {
 	const struct script_settings script = mounts_script(s, set);
-	if (!script_set(m, &script))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD,
-		    "no memory for the script's settings, the old ones go on",
-		    LOG_STR("mount", m->path));
+	if (script_set(m, &script)) {
+		reload_mount(r, m, RELOAD_NEXT, NULL, 0);
+		return;
+	}
+	LOG(s->log, LOG_ERROR, LOG_RELOAD,
+	    "no memory for the script's settings, the old ones go on", LOG_STR("mount", m->path));
+	reload_mount(r, m, RELOAD_FAILED, "no memory for the script's settings", 0);
 }
 
 /* --- all -------------------------------------------------------------------------------------- */
@@ -408,6 +433,8 @@ bool server_start_mounts(struct server *s)
 		if (!mounts_start_one(s, s->made[i], set, &attach, why))
 			return attach ? server_refuse(s, "attach", set->attach, why)
 				      : mounts_refuse(s, set, why);
+		if (!worker_is(s->made[i])) /* those say when they are ready */
+			reload_mount(NULL, s->made[i], RELOAD_REPLACED, NULL, 0);
 		hub_add_mount(&s->hub, s->made[i]);
 		s->made[i] = NULL;
 	}

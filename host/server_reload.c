@@ -19,8 +19,9 @@ static struct settings_mount *reload_find(const struct settings *settings, const
 }
 
 /* What one reload found. */
-struct reload {
+struct server_reload {
 	struct server *s;
+	struct reload *told; /* NULL: to nobody */
 	uint64_t changed,
 		waiting;     /* options with another value; those of them that wait for a restart */
 	bool workers;	     /* what workers are started with is another now */
@@ -35,7 +36,7 @@ static void reload_on_change(void *ctx, const struct settings_change *change)
 							"an option changes with the next worker",
 						[OPTION_WHEN_RESTART] =
 							"an option changes only with a restart"};
-	struct reload *r = ctx;
+	struct server_reload *r = ctx;
 	enum option_when when = change->waits ? OPTION_WHEN_RESTART : change->row->when;
 	char option[64];
 	snprintf(option, sizeof option, "--%s", change->row->name);
@@ -47,18 +48,24 @@ static void reload_on_change(void *ctx, const struct settings_change *change)
 	    LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
 }
 
-static void reload_plugin(struct reload *r, struct mount *m, struct settings_mount *new)
+static void reload_plugin(struct server_reload *r, struct mount *m, struct settings_mount *new)
 {
 	struct server *s = r->s;
 	char path[4096], why[1024], was[128];
 	snprintf(was, sizeof was, "%s", plugin_version(m));
 	plugin_set_slow(m, s->settings.plugin_slow);
+	enum reload_outcome outcome = RELOAD_FAILED;
 	bool found = library_find(new->plugin, NULL, path, sizeof path, why, sizeof why);
 	if (found && plugin_is_current(m, path, new->pairs, new->n_pairs))
+		outcome = RELOAD_UNCHANGED;
+	else if (found && plugin_reload(m, path, new->pairs, new->n_pairs, why, sizeof why))
+		outcome = RELOAD_REPLACED;
+	reload_mount(r->told, m, outcome, why, 0);
+	if (outcome == RELOAD_UNCHANGED)
 		LOG(s->log, LOG_INFO, LOG_RELOAD, "the plugin's file is the same: it is left alone",
 		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
 		    LOG_STR("version", was));
-	else if (found && plugin_reload(m, path, new->pairs, new->n_pairs, why, sizeof why))
+	else if (outcome == RELOAD_REPLACED)
 		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the plugin was replaced",
 		    LOG_STR("mount", m->path), LOG_STR("plugin", plugin_name(m)),
 		    LOG_STR("was", was), LOG_STR("version", plugin_version(m)),
@@ -72,7 +79,7 @@ static void reload_plugin(struct reload *r, struct mount *m, struct settings_mou
 }
 
 /* What can not be had stays as it is, and the settings say so. */
-static void reload_keep(struct reload *r, enum option_id id, const char *value, int error)
+static void reload_keep(struct server_reload *r, enum option_id id, const char *value, int error)
 {
 	char option[64];
 	snprintf(option, sizeof option, "--%s", option_table[id].name);
@@ -81,7 +88,7 @@ static void reload_keep(struct reload *r, enum option_id id, const char *value, 
 	settings_adopt_not(&r->was, &r->s->settings, id);
 }
 
-static void reload_files(struct reload *r)
+static void reload_files(struct server_reload *r)
 {
 	struct server *s = r->s;
 	struct files files = {.mounts = s->files.mounts,
@@ -103,7 +110,7 @@ static bool reload_text_equal(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static void reload_log(struct reload *r)
+static void reload_log(struct server_reload *r)
 {
 	const char *asked = r->s->settings.log_file;
 	if (reload_text_equal(r->was.log_file, asked))
@@ -113,7 +120,7 @@ static void reload_log(struct reload *r)
 		reload_keep(r, OPTION_ID_log_file, asked, error);
 }
 
-static void reload_dead_letter(struct reload *r)
+static void reload_dead_letter(struct server_reload *r)
 {
 	const char *asked = r->s->settings.dead_letter;
 	if (!reload_text_equal(r->was.dead_letter, asked) &&
@@ -122,14 +129,14 @@ static void reload_dead_letter(struct reload *r)
 }
 
 /* Its mount has the same kind of handler still: settings_adopt sees to that. */
-static void reload_handler(struct reload *r, struct mount *m, struct settings_mount *new)
+static void reload_handler(struct server_reload *r, struct mount *m, struct settings_mount *new)
 {
 	if (worker_is(m))
-		r->old_token = !server_reload_workers(r->s, m, new, r->workers) || r->old_token;
+		r->old_token = !server_reload_workers(r->s, m, new, r->workers, r->told) || r->old_token;
 	else if (plugin_is(m))
 		reload_plugin(r, m, new);
 	else if (script_is(m))
-		server_reload_script(r->s, m, new);
+		server_reload_script(r->s, m, new, r->told);
 }
 
 /* The old lists stay if there is no memory for others. */
@@ -158,7 +165,7 @@ static void reload_gate(struct server *s)
 }
 
 /* Together, as one that is wrong keeps all of them. */
-static void reload_tls(struct reload *r)
+static void reload_tls(struct server_reload *r)
 {
 	static const enum option_id ids[] = {OPTION_ID_tls_cert, OPTION_ID_tls_key,
 					     OPTION_ID_tls_client_ca, OPTION_ID_tls_min};
@@ -168,7 +175,7 @@ static void reload_tls(struct reload *r)
 		settings_adopt_not(&r->was, &r->s->settings, ids[i]);
 }
 
-static void reload_tokens(struct reload *r, struct mount *m, struct settings_mount *setting)
+static void reload_tokens(struct server_reload *r, struct mount *m, struct settings_mount *setting)
 {
 	static const enum option_id ids[] = {OPTION_ID_jwt_key, OPTION_ID_jwt_from,
 					     OPTION_ID_jwt_audience, OPTION_ID_jwt_issuer};
@@ -178,13 +185,15 @@ static void reload_tokens(struct reload *r, struct mount *m, struct settings_mou
 		settings_adopt_not_scoped(&r->was, setting, ids[i]);
 }
 
-static void reload_mounts(struct reload *r)
+static void reload_mounts(struct server_reload *r)
 {
 	struct server *s = r->s;
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		struct settings_mount *setting = reload_find(&s->settings, m->path);
-		if (setting == NULL)
+		if (setting == NULL) {
+			reload_mount(r->told, m, RELOAD_UNCHANGED, NULL, 0);
 			continue;
+		}
 		server_set_rule(s, m, setting);
 		server_set_hold(m, setting);
 		io_threads_set_rule(&s->io_threads, &m->rule);
@@ -201,9 +210,9 @@ static void reload_mounts(struct reload *r)
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }
 
-static void reload_apply(struct server *s, struct settings *new)
+static void reload_apply(struct server *s, struct settings *new, struct reload *told)
 {
-	struct reload r = {.s = s};
+	struct server_reload r = {.s = s, .told = told};
 	settings_adopt(&s->settings, new, reload_on_change, &r);
 	r.was = s->settings;
 	s->settings = *new;
@@ -227,11 +236,37 @@ static void reload_apply(struct server *s, struct settings *new)
 		      (enum log_level)s->settings.log_level);
 	reload_mounts(&r);
 	settings_free(&r.was);
+	reload_read(told, r.changed, r.waiting);
 	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again",
 	    LOG_U64("changed", r.changed), LOG_U64("waiting_for_a_restart", r.waiting));
 }
 
-void server_reload(struct server *s)
+static void reload_refuse(const struct server *s, struct reload *told, struct span error)
+{
+	char why[1024];
+	LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
+	    LOG_SPAN("error", error));
+	snprintf(why, sizeof why, "the settings are wrong, the old ones go on: %.*s",
+		 error.n < 900 ? (int)error.n : 900, error.n > 0 ? error.p : "no memory");
+	reload_wrong(told, why);
+}
+
+void server_reload_mount(struct server *s, struct mount *m, struct reload *told)
+{
+	struct server_reload r = {.s = s, .told = told};
+	struct settings_mount *setting = reload_find(&s->settings, m->path);
+	if (setting == NULL) {
+		reload_wrong(told, "the settings have no such mount any more: it goes with a restart");
+		return;
+	}
+	notify_reloading(&s->notify);
+	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the handler of one mount is read again",
+	    LOG_STR("mount", m->path));
+	reload_handler(&r, m, setting);
+	notify_reloaded(&s->notify);
+}
+
+void server_reload(struct server *s, struct reload *told)
 {
 	char *said = NULL;
 	size_t n = 0;
@@ -243,10 +278,9 @@ void server_reload(struct server *s)
 	if (source.err != NULL)
 		fclose(source.err);
 	if (status == SETTINGS_OK)
-		reload_apply(s, &new);
+		reload_apply(s, &new, told);
 	else
-		LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
-		    LOG_SPAN("error", ((struct span){said, n > 0 ? n - 1 : 0})));
+		reload_refuse(s, told, (struct span){said, n > 0 ? n - 1 : 0});
 	free(said);
 	notify_reloaded(&s->notify);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/environment.h"
+#include "common/utf8.h"
 
 /* bytes of a log line; longer ones are cut into several, which the log takes whole */
 #define PROCESS_LINE_MAX 1000
@@ -42,9 +43,25 @@ struct process {
 	struct output_rate *rate;
 	struct loop_timer limit;
 	char name[64], mount[256];
+	char last[256]; /* line of its standard error, or empty */
 };
 
 /* --- output ----------------------------------------------------------------------------------- */
+
+/* What it died of, if it has said so: what is indented is where it was. */
+static void output_keep(struct process_output *o, struct span line)
+{
+	static const char node[] = "Node.js v"; /* is said behind it */
+	char *last = o->process->last;
+	if (o != &o->process->err || line.n == 0 || line.p[0] == ' ' || line.p[0] == '\t' ||
+	    (line.n >= sizeof node && memcmp(line.p, node, sizeof node - 1) == 0))
+		return;
+	snprintf(last, sizeof o->process->last, "%.*s", (int)line.n, line.p);
+	if (utf8_valid(last, strlen(last)))
+		return;
+	for (char *c = last; *c != '\0'; c++) /* what was cut off within a character is none */
+		*c = (unsigned char)*c < 0x80 ? *c : '?';
+}
 
 /* A line may begin with <N>, a level as systemd and syslog know them. */
 static void output_line(struct process_output *o, const char *line, size_t n)
@@ -52,6 +69,7 @@ static void output_line(struct process_output *o, const char *line, size_t n)
 	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR,  LOG_ERROR, LOG_ERROR,
 						LOG_WARN,  LOG_NOTICE, LOG_INFO,  LOG_DEBUG};
 	struct log *log = o->process->set->loop->log;
+	output_keep(o, (struct span){line, n});
 	enum log_level level = o->level;
 	if (n >= 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {
 		level = levels[line[1] - '0'];
@@ -380,6 +398,11 @@ struct process *process_start(struct processes *set, const struct process_spec *
 pid_t process_pid(const struct process *p)
 {
 	return p->pid;
+}
+
+const char *process_last_line(const struct process *p)
+{
+	return p->last;
 }
 
 void process_kill(struct process *p, int signal)

@@ -59,6 +59,9 @@ void process_kill(struct process *p, int signal);
 /* Nobody wants to hear of its end any more: it is killed and reaped quietly. */
 void process_abandon(struct process *p);
 
+/* The last line that it has written for its log, as much of it as is kept; empty: none. */
+const char *process_last_line(const struct process *p);
+
 /* "killed by SIGSEGV" or "exited with status 3". */
 const char *process_status_text(int status, char *text, size_t cap);
 

@@ -1,5 +1,6 @@
 #include "hub/mount.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "hub/hub.h"
@@ -49,6 +50,17 @@ void mount_free(struct mount *m)
 	free(m->resumes.sessions);
 	free(m->path);
 	free(m);
+}
+
+void mount_deployed(struct mount *m, int64_t now)
+{
+	m->deploy = (struct mount_deploy){.at = now};
+}
+
+void mount_not_deployed(struct mount *m, int64_t now, const char *why)
+{
+	m->deploy.failed = now;
+	snprintf(m->deploy.why, sizeof m->deploy.why, "%s", why);
 }
 
 bool mount_set_subprotocols(struct mount *m, const char *list)

@@ -28,6 +28,13 @@ struct mount_shard {
 	struct conn_group *group;
 };
 
+/* What serves a mount, and since when, for people and programs that deploy. */
+struct mount_deploy {
+	int64_t at;	/* s of the clock on the wall; 0: nothing has served yet */
+	int64_t failed; /* since then something was to take its place, and did not; 0: nothing */
+	char why[512];
+};
+
 struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
@@ -56,6 +63,7 @@ struct mount {
 	/* connections that its commands were for, each counted for each command */
 	uint64_t receivers;
 	bool counts;	    /* it is being applied, and counts them */
+	struct mount_deploy deploy;
 	struct mount *next; /* longer paths first */
 };
 
@@ -64,6 +72,10 @@ struct mount *mount_new(struct hub *hub, const char *path);
 void mount_free(struct mount *m);
 /* The list is copied; NULL: none. False without memory: nothing has changed. */
 bool mount_set_subprotocols(struct mount *m, const char *list);
+
+/* Its handler is another than before, or the first. now: see mount_deploy. */
+void mount_deployed(struct mount *m, int64_t now);
+void mount_not_deployed(struct mount *m, int64_t now, const char *why);
 
 /* Does the path lie at or below the mount, by whole segments? */
 bool mount_matches(const struct mount *m, struct span path);

@@ -1,6 +1,7 @@
 #include "ops/named_mount.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
@@ -58,11 +59,34 @@ static void named_mount_handler(const struct mount *m, struct codec_out *o)
 	}
 }
 
+/* As the log writes it; 0: nothing. */
+static void named_mount_time(struct codec_out *o, const char *name, int64_t at)
+{
+	char text[32];
+	struct tm tm;
+	time_t t = (time_t)at;
+	if (at == 0 || gmtime_r(&t, &tm) == NULL)
+		return;
+	size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+	codec_member_text(o, name, (struct span){text, n});
+}
+
+/* Since when it serves, and whether what was to take its place did not. */
+static void named_mount_deploy(const struct mount *m, struct codec_out *o)
+{
+	named_mount_time(o, "deployed", m->deploy.at);
+	if (m->deploy.failed == 0)
+		return;
+	named_mount_time(o, "deploy_failed", m->deploy.failed);
+	codec_member_text(o, "deploy_error", span_of(m->deploy.why));
+}
+
 void named_mount_describe(const struct mount *m, struct codec_out *o)
 {
 	codec_raw(o, "{\"path\":", 8);
 	codec_string(o, span_of(m->path));
 	named_mount_handler(m, o);
+	named_mount_deploy(m, o);
 	codec_member_uint(o, "connections", m->n_sessions);
 	codec_member_uint(o, "rooms", m->rooms.n);
 	codec_raw(o, "}", 1);

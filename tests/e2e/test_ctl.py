@@ -1,6 +1,7 @@
 """tova-ctl against a running host."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -269,11 +270,12 @@ def test_mounts_and_what_serves_them(tmp_path):
         ws.send_text("x")
         assert ws.recv_text() == "x"
         mounts = told()
+        assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", mounts[served].pop("deployed")) for served in ("/plugin", "/script", "/worker"))
         assert mounts["/plugin"] == {"handler": "plugin", "what": "echo 1.0", "connections": 0, "rooms": 0}
         assert (mounts["/worker"]["handler"], mounts["/worker"]["processes"]) == ("worker", 1) and "tova" in mounts["/worker"]["what"]
         assert mounts["/script"] == {"handler": "script", "what": "exec cat", "processes": 1, "connections": 1, "rooms": 0}
         assert (mounts["/attach"]["handler"], mounts["/attach"]["what"], mounts["/attach"]["processes"]) == ("attach", f"ipc://{tmp_path}/a", 0)
-        assert ctl("mounts", control=tmp_path / "control")[1].splitlines()[0].split() == ["path", "handler", "what", "connections", "rooms", "processes"]
+        assert ctl("mounts", control=tmp_path / "control")[1].splitlines()[0].split() == ["path", "handler", "what", "deployed", "connections", "rooms", "processes"]
         ws.end()
     with Host("--plugin", "echo", "--isolate", "--control", tmp_path / "control") as host:
         mount, = json.loads(ctl("--json", "mounts", control=tmp_path / "control")[1])["mounts"]

@@ -114,6 +114,7 @@ struct child {
 	unsigned starts, deaths;
 	bool excused; /* it has died of a suspect, which is not laid to it */
 	char token[2 * SESSION_ID_TEXT], name[64];
+	char said[256]; /* the last line of what it said before it ended */
 };
 
 /* What worker processes are. */
@@ -123,6 +124,7 @@ struct pool_program {
 	char *settings; /* JSON, or NULL */
 	char *digest;	/* of the plugin that they have loaded; NULL: not known */
 	unsigned count; /* 0: there are none */
+	uint64_t number; /* of the reload that asked for it */
 };
 
 /* What a listener's pipes belong to. */
@@ -139,6 +141,7 @@ struct pool {
 	/* What children run: of the generation that serves, of the one that is coming, and of the
 	 * one that follows that. */
 	struct pool_program program, next, later_program;
+	uint64_t reloads; /* number of the last */
 	unsigned max_attempts, start_attempts;
 	uint64_t handler_ms, ready_ms;
 	struct sp_listener *own, *attach;

@@ -195,6 +195,16 @@ static void child_log_death(struct child *c, int status)
 
 static void supervisor_give_up_generation(struct pool *p, const char *why);
 
+/* As the log has it, for who has asked for it and may not see that. */
+static void child_died_coming(const struct child *c)
+{
+	char why[512], text[64];
+	process_status_text(c->status, text, sizeof text);
+	snprintf(why, sizeof why, "a new worker died before all were ready: %s%s%s", text,
+		 c->said[0] != '\0' ? "; the last that it said: " : "", c->said);
+	supervisor_give_up_generation(c->pool, why);
+}
+
 /* Process and link have ended. */
 static void child_judge(struct child *c)
 {
@@ -209,7 +219,7 @@ static void child_judge(struct child *c)
 		c->failures++;
 	child_log_death(c, c->status);
 	if (c->generation == p->coming) {
-		supervisor_give_up_generation(p, "a new worker died before all were ready");
+		child_died_coming(c);
 		return;
 	}
 	child_schedule(c);
@@ -219,9 +229,9 @@ static void child_judge(struct child *c)
 static void child_ended(void *ctx, struct process *process, int status)
 {
 	struct child *c = ctx;
-	(void)process;
 	c->process = NULL;
 	c->status = status;
+	snprintf(c->said, sizeof c->said, "%s", process_last_line(process));
 	c->deaths++;
 	/* supervisor_lost follows, at the latest when a grandchild has held it open for long
 	 * enough */
@@ -296,6 +306,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 	    "the new workers did not come up, the old ones go on",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("error", why));
 	unsigned coming = p->coming;
+	uint64_t number = p->next.number;
 	struct child *c;
 	p->coming = 0;
 	/* Each time from the start: to cut a link may end others. */
@@ -308,6 +319,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 		}
 		child_free(c);
 	}
+	p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, number, why);
 }
 
 bool supervisor_is_coming(const struct pool *p)
@@ -342,6 +354,7 @@ void supervisor_ready(struct child *ready)
 	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD,
 	    "new workers serve, the old ones leave", LOG_STR("mount", p->base.mount->path),
 	    LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
+	p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, p->program.number, NULL);
 	pool_run(p);
 }
 
@@ -363,12 +376,17 @@ static bool supervisor_same_text(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* Is it what the newest generation runs, that which was asked for last? */
+/* What was asked for last. */
+static const struct pool_program *supervisor_newest(const struct pool *p)
+{
+	return p->later_program.count > 0 ? &p->later_program
+	       : p->coming != 0		  ? &p->next
+					  : &p->program;
+}
+
 static bool supervisor_is_current(const struct pool *p, const struct worker_settings *set)
 {
-	const struct pool_program *newest = p->later_program.count > 0 ? &p->later_program
-					    : p->coming != 0	       ? &p->next
-								       : &p->program;
+	const struct pool_program *newest = supervisor_newest(p);
 	bool same = set->digest != NULL && newest->digest != NULL &&
 		    strcmp(set->digest, newest->digest) == 0 && set->count == newest->count &&
 		    supervisor_same_text(set->settings, newest->settings);
@@ -379,35 +397,41 @@ static bool supervisor_is_current(const struct pool *p, const struct worker_sett
 	return same && set->argv[i] == NULL && newest->argv[i] == NULL;
 }
 
-void worker_reload(struct mount *m, const struct worker_settings *set)
+enum worker_reload worker_reload(struct mount *m, const struct worker_settings *set,
+				 uint64_t *number_r)
 {
 	struct pool *p = pool_of(m->handler);
 	struct pool_program next;
 	if (p->program.count == 0)
-		return;
+		return WORKER_UNCHANGED;
 	if (supervisor_is_current(p, set)) {
 		LOG(m->hub->log, LOG_INFO, LOG_RELOAD,
 		    "the plugin's file is the same: its workers are left alone",
 		    LOG_STR("mount", m->path));
-		return;
+		*number_r = supervisor_newest(p)->number;
+		return supervisor_newest(p) != &p->program ? WORKER_COMING : WORKER_UNCHANGED;
 	}
 	if (!pool_program_copy(&next, set) || next.count == 0) {
 		pool_program_free(&next);
 		LOG(m->hub->log, LOG_ERROR, LOG_RELOAD,
 		    "no memory for new workers, the old ones go on", LOG_STR("mount", m->path));
-		return;
+		return WORKER_NO_MEMORY;
 	}
+	*number_r = next.number = ++p->reloads;
 	/* One that is asked for while another comes may be newer than what that has loaded: it
 	 * follows it. */
-	struct pool_program *where = p->coming != 0 ? &p->later_program : &p->next;
+	bool later = supervisor_newest(p) != &p->program;
+	struct pool_program *where = later ? &p->later_program : &p->next;
 	pool_program_free(where);
 	*where = next;
-	if (p->coming == 0)
+	if (!later) {
 		supervisor_begin_generation(p);
-	else
-		LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD,
-		    "a generation of workers is being started already; another follows it",
-		    LOG_STR("mount", m->path));
+		return p->coming != 0 ? WORKER_COMING : WORKER_NO_MEMORY;
+	}
+	LOG(m->hub->log, LOG_NOTICE, LOG_RELOAD,
+	    "a generation of workers is being started already; another follows it",
+	    LOG_STR("mount", m->path));
+	return WORKER_COMING;
 }
 
 /* --- time ------------------------------------------------------------------------------------- */

@@ -32,6 +32,10 @@ struct worker_shared {
 	/* A process was started --start-attempts times, and nobody has ever served the mount. */
 	void (*failed)(void *ctx, const struct mount *m);
 	void *failed_ctx;
+	/* What worker_reload began is over: the workers of that number serve (why NULL), or those
+	 * up to it did not come up. Number 0: the mount is served for the first time. */
+	void (*reloaded)(void *ctx, struct mount *m, uint64_t number, const char *why);
+	void *reloaded_ctx;
 };
 
 /* Makes a pool of workers the mount's handler and starts it. Strings of the settings are copied.
@@ -49,8 +53,15 @@ bool worker_set_token(struct mount *m, const char *token);
 /* Starts a new generation of processes; when all have said hello they take over, and the old ones
  * finish what they have and leave. If they do not come up the old ones go on. Of the settings the
  * program and the count are used; where a plugin and all that is said to it are the same they are
- * left alone. Returns at once; the log tells. */
-void worker_reload(struct mount *m, const struct worker_settings *set);
+ * left alone. Returns at once; the log tells, and worker_shared.reloaded with *number_r where they
+ * are WORKER_COMING. */
+enum worker_reload {
+	WORKER_UNCHANGED,
+	WORKER_COMING,
+	WORKER_NO_MEMORY,
+};
+enum worker_reload worker_reload(struct mount *m, const struct worker_settings *set,
+				 uint64_t *number_r);
 
 /* Reads the certificates for workers that attach over TLS again; true if none do. False with a
  * sentence in why: the old ones go on. */
