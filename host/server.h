@@ -89,7 +89,7 @@ bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
 void server_set_hold(struct mount *m, const struct settings_mount *set);
-uint8_t server_slow_policy(const struct settings_mount *set); /* enum mount_slow */
+uint8_t server_slow_policy(const struct settings_mount *set); /* enum slow_policy */
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
 bool server_check_mounts(const struct server *s);
 /* server_tova.c: what a .tova program becomes is printed; returns the exit code. */

@@ -339,7 +339,7 @@ uint8_t server_slow_policy(const struct settings_mount *set)
 {
 	const struct option_row *row = &option_table[OPTION_ID_slow_policy];
 	char why[OPTION_WHY_MAX];
-	uint64_t policy = MOUNT_SLOW_CLOSE;
+	uint64_t policy = SLOW_POLICY_CLOSE;
 	option_parse(row, set->slow_policy != NULL ? set->slow_policy : row->initial, &policy, why);
 	return (uint8_t)policy;
 }

@@ -211,7 +211,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	}
 	if (!admission_keep_token(m, s, request->token))
 		conn_abort(c);
-	else if (conn_accept(c, request->request, v1 ? OUTGOING_CLOSE : (enum outgoing_slow)m->slow,
+	else if (conn_accept(c, request->request, v1 ? SLOW_POLICY_CLOSE : m->slow,
 			     v1 ? SPAN(TOVA_V1_NAME) : subprotocol,
 			     (struct span){answer->head, answer->head_len})) {
 		if (v1)
@@ -356,7 +356,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 	session_attach(s, c);
 	resume_back(hub, s, got);
 	if ((token == NULL || token->ends == 0 || timer_set_end(m, s, token->ends)) &&
-	    conn_accept(c, request->request, OUTGOING_CLOSE, SPAN(TOVA_V1_NAME),
+	    conn_accept(c, request->request, SLOW_POLICY_CLOSE, SPAN(TOVA_V1_NAME),
 			(struct span){0})) {
 		resume_welcome(hub, s, true);
 		resume_go_on(hub, s);

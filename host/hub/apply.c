@@ -17,8 +17,8 @@ static inline void hub_send(struct hub *hub, struct conn *c, struct outgoing *o,
 /* What the queue of a slow connection is to know of the message; false without memory. */
 static bool hub_note(const struct mount *m, const struct command *command, bool own)
 {
-	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == MOUNT_SLOW_CONFLATE ? command->key : 0;
-	return m->slow == MOUNT_SLOW_CLOSE || note == 0 || chunk_note(&command->frame, note);
+	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == SLOW_POLICY_CONFLATE ? command->key : 0;
+	return m->slow == SLOW_POLICY_CLOSE || note == 0 || chunk_note(&command->frame, note);
 }
 
 /* Whom a broadcast leaves out, and whose own event it answers. */

@@ -8,14 +8,6 @@
 #include "hub/session.h"
 #include "auth/token.h"
 
-/* What becomes of a connection that reads too slowly, in the order of the choices of
- * --slow-policy. */
-enum mount_slow {
-	MOUNT_SLOW_CLOSE = OUTGOING_CLOSE,
-	MOUNT_SLOW_DROP_OLDEST = OUTGOING_DROP_OLDEST,
-	MOUNT_SLOW_CONFLATE = OUTGOING_CONFLATE,
-};
-
 /* The sessions whose sockets one loop has, or those that may have none. */
 struct mount_shard {
 	union { /* dense; session->place is its index */
@@ -53,7 +45,7 @@ struct mount {
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
-	uint8_t slow;	      /* enum mount_slow */
+	uint8_t slow;	      /* enum slow_policy */
 	uint32_t
 		resume_ms; /* a session without a socket waits for one so long; 0: there are none */
 	bool running;	   /* an event is being handled or committed: others wait in their lanes */

@@ -227,7 +227,7 @@ static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
 static bool resume_write(struct session *s, struct resume *r, struct outgoing *o, uint64_t number,
 			 bool own)
 {
-	o->slow = OUTGOING_CLOSE;
+	o->slow = SLOW_POLICY_CLOSE;
 	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
 		return false;
 	r->fed = number;
@@ -280,7 +280,7 @@ static void resume_give_way(struct hub *hub, struct session *s, struct resume *r
 		conn_pause(s->conn, CONN_PAUSE_OUTPUT, true);
 		return;
 	}
-	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST) {
+	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST) {
 		slow_consumer_began(s->conn);
 		while (r->waiting.n > 1 && kept_weight(&r->waiting) + over > max) {
 			kept_pop(&r->waiting);
@@ -297,7 +297,7 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 			struct resume_cast *cast, bool own)
 {
 	uint32_t before = r->written.n + r->waiting.n;
-	bool conflates = cast->key != 0 && s->conn != NULL && s->mount->slow == MOUNT_SLOW_CONFLATE;
+	bool conflates = cast->key != 0 && s->conn != NULL && s->mount->slow == SLOW_POLICY_CONFLATE;
 	if (!r->keeps && s->conn == NULL)
 		return;
 	if (conflates && kept_supersede(&r->waiting, cast->key)) {

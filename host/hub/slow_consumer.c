@@ -34,20 +34,17 @@ void slow_consumer_end(struct hub *hub, struct session *s)
 void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *o,
 			   enum conn_sent sent, bool own)
 {
-	enum mount_slow policy = s->mount->slow;
-	if (sent == CONN_FULL && policy != MOUNT_SLOW_CLOSE && !own && !s->victim) {
-		sent = conn_make_way(session_conn(s), o, policy == MOUNT_SLOW_CONFLATE);
-		if (sent == CONN_SENT || policy == MOUNT_SLOW_DROP_OLDEST)
-			slow_consumer_begin(hub, s);
-		if (sent == CONN_SENT)
-			return;
-	}
-	session_drop(s, 1);
-	hub->loop->stats.dropped++;
-	/* answers fill its queue: it is the oldest message that can go */
-	if (sent == CONN_FULL && policy == MOUNT_SLOW_DROP_OLDEST && !own)
+	/* for a victim nobody gives way any more */
+	enum slow_policy policy = s->victim ? SLOW_POLICY_CLOSE : s->mount->slow;
+	struct conn_refusal r = conn_refused(session_conn(s), o, sent, own, policy);
+	if (r.gives_up)
+		slow_consumer_begin(hub, s);
+	if (r.sent == CONN_SENT)
 		return;
-	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
+	session_drop(s, 1);
+	if (!r.over)
+		return;
+	s->no_memory = s->no_memory || r.sent == CONN_NO_MEMORY;
 	hub_mark_victim(hub, s);
 }
 
@@ -55,7 +52,7 @@ bool slow_consumer_heavy(struct conn *c)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	if (s->mount->slow == MOUNT_SLOW_DROP_OLDEST && s->shard != SESSION_RESUMES && !s->victim &&
+	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST && s->shard != SESSION_RESUMES && !s->victim &&
 	    conn_lighten(c)) {
 		slow_consumer_begin(hub, s);
 		return true;

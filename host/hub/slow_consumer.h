@@ -1,8 +1,8 @@
-/* slow: connections that read too slowly. Beyond --max-queue their mount's policy decides; what it
- * did is counted, and said once for each change: when messages begin to be given up, when the
- * connection has caught up, when it is closed. */
-#ifndef TOVA_HUB_SLOW_H
-#define TOVA_HUB_SLOW_H
+/* slow_consumer: connections that read too slowly. Beyond --max-queue their mount's policy decides
+ * (conn_refused); what it did is counted, and said once for each change: when messages begin to be
+ * given up, when the connection has caught up, when it is closed. */
+#ifndef TOVA_HUB_SLOW_CONSUMER_H
+#define TOVA_HUB_SLOW_CONSUMER_H
 
 #include "hub/hub.h"
 

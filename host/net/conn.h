@@ -189,7 +189,7 @@ struct conn_ops {
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
 	void (*unanswered)(struct conn *c);
-	/* Messages were given up for others (conn_make_way) since its queue was last empty: it is
+	/* Messages were given up for others (conn_refused) since its queue was last empty: it is
 	 * so again, or it is gone for good. */
 	void (*gave_up)(struct conn *c, uint32_t messages, bool gone);
 	/* It holds most, and limits.buffered_max is reached. True: some of what waited for it was
@@ -240,7 +240,7 @@ struct conn_list {
  */
 struct conn_group;
 struct conn_remote {
-	bool (*accept)(struct conn *c, const struct request *r, enum outgoing_slow slow,
+	bool (*accept)(struct conn *c, const struct request *r, enum slow_policy slow,
 		       struct span subprotocol, struct span extra);
 	void (*measure)(struct conn *c, const struct rate_limit_rule *rule, bool pings);
 	bool (*answering)(struct conn *c);
@@ -387,19 +387,25 @@ void conn_less(struct conn *c);
  * without memory. */
 bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings);
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with
- * OUTGOING_CLOSE none of what is sent will be given up (see conn_make_way), so that compressed
+ * SLOW_POLICY_CLOSE none of what is sent will be given up (see conn_refused), so that compressed
  * messages may refer back to others. extra: header lines with CRLF. The session must be ready:
  * messages follow as soon as the caller returns to the loop. Returns false without memory; the conn
  * is ended then. */
-bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+bool conn_accept(struct conn *c, const struct request *r, enum slow_policy slow,
 		 struct span subprotocol, struct span extra);
 /* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound
  * and is not judged by it. */
 enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
 
-/* For a frame that conn_send found CONN_FULL: gives up others that wait (outq_make_way), and queues
- * it if there is room then. */
-enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate);
+/* What has become of a message that was not queued, by the policy for who reads too slowly. */
+struct conn_refusal {
+	enum conn_sent sent; /* CONN_SENT: others gave way */
+	bool gives_up;	     /* messages are given up (outq_make_way), or would be if any could */
+	bool over;	     /* the conn is to be closed */
+};
+/* `sent`, CONN_FULL or CONN_NO_MEMORY, is what conn_send said. Members may be being walked. */
+struct conn_refusal conn_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+				 enum slow_policy policy);
 /* Gives up the older half of what waits, if that is worth while. False: nothing was. */
 bool conn_lighten(struct conn *c);
 /* Its user has more for it: conn_ops.drained is called, once, when its queue is short. */

@@ -40,7 +40,7 @@ bool conn_queue_control(struct conn *c, enum frame_opcode opcode, const uint8_t 
 	return ok;
 }
 
-bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+bool conn_accept(struct conn *c, const struct request *r, enum slow_policy slow,
 		 struct span subprotocol, struct span extra)
 {
 	conn_check(c);
@@ -48,7 +48,7 @@ bool conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slo
 	struct slice s;
 	if (c->conns->remote != NULL)
 		return c->conns->remote->accept(c, r, slow, subprotocol, extra);
-	conn_pack(c, r, slow == OUTGOING_CLOSE, extensions);
+	conn_pack(c, r, slow == SLOW_POLICY_CLOSE, extensions);
 	size_t cap = UPGRADE_RESPONSE_MAX + strlen(extensions) + subprotocol.n + extra.n;
 	bool ok = chunk_alloc(&c->conns->loop->chunks, cap, &s);
 	if (ok) {
@@ -176,7 +176,7 @@ static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *fram
 	return conn_put_stalled(c, frame);
 }
 
-enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
+static enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 {
 	struct slice packed;
 	if (!c->packed)
@@ -190,6 +190,22 @@ enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
 	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
 	slice_unref(&packed);
 	return sent;
+}
+
+struct conn_refusal conn_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+				 enum slow_policy policy)
+{
+	struct conn_refusal r = {.sent = sent};
+	if (sent == CONN_FULL && policy != SLOW_POLICY_CLOSE && !own) {
+		r.sent = conn_make_way(c, o, policy == SLOW_POLICY_CONFLATE);
+		r.gives_up = r.sent == CONN_SENT || policy == SLOW_POLICY_DROP_OLDEST;
+	}
+	if (r.sent == CONN_SENT)
+		return r;
+	c->conns->loop->stats.dropped++;
+	/* where answers fill its queue it is the oldest message that can go */
+	r.over = r.sent != CONN_FULL || policy != SLOW_POLICY_DROP_OLDEST || own;
+	return r;
 }
 
 bool conn_lighten(struct conn *c)

@@ -52,14 +52,14 @@ struct squeeze_conn {
 
 /* What becomes of a connection that reads too slowly for it, in the order of the choices of
  * --slow-policy. */
-enum outgoing_slow { OUTGOING_CLOSE, OUTGOING_DROP_OLDEST, OUTGOING_CONFLATE };
+enum slow_policy { SLOW_POLICY_CLOSE, SLOW_POLICY_DROP_OLDEST, SLOW_POLICY_CONFLATE };
 
 /* A message on its way to one connection or to many, compressed when somebody first needs that,
  * once for each size of window. */
 struct outgoing {
 	const struct slice *frame;	      /* as the handler wrote it */
 	bool shared;			      /* goes to many */
-	uint8_t slow;			      /* enum outgoing_slow */
+	uint8_t slow;			      /* enum slow_policy */
 	uint8_t tried;			      /* which of those below say something */
 	struct slice packed[SQUEEZE_WINDOWS]; /* without a chunk: it does not shrink */
 };
@@ -70,7 +70,7 @@ static inline void outgoing_init(struct outgoing *o, const struct slice *frame, 
 	 * it */
 	o->frame = frame;
 	o->shared = shared;
-	o->slow = OUTGOING_CLOSE;
+	o->slow = SLOW_POLICY_CLOSE;
 	o->tried = 0;
 }
 

@@ -27,11 +27,11 @@ struct files;
 enum channel_down {
 	CHANNEL_MEASURE, /* struct channel_rule */
 	/* struct channel_accept, then the head, the subprotocol, and header lines. code: enum
-	   outgoing_slow */
+	   slow_policy */
 	CHANNEL_ACCEPT,
 	CHANNEL_ANSWERING, /* the upgrade is refused; bytes of the answer follow in CHANNEL_RAW */
 	CHANNEL_RAW,
-	CHANNEL_SEND,  /* struct channel_frame. flag: `own`. code: enum outgoing_slow */
+	CHANNEL_SEND,  /* struct channel_frame. flag: `own`. code: enum slow_policy */
 	CHANNEL_CLOSE, /* bytes: the reason. flag: urgent */
 	CHANNEL_ECHO_CLOSE,
 	CHANNEL_ABORT,
@@ -43,7 +43,7 @@ enum channel_down {
 	CHANNEL_REMOVE,	   /* struct channel_member */
 	CHANNEL_RESIZE,	   /* struct channel_array: memory for the group's members */
 	CHANNEL_DROP,	   /* the group is over */
-	CHANNEL_BROADCAST, /* struct channel_broadcast. code: enum outgoing_slow */
+	CHANNEL_BROADCAST, /* struct channel_broadcast. code: enum slow_policy */
 	CHANNEL_ADOPT,	   /* struct channel_socket */
 	CHANNEL_LIMITS,	   /* struct conn_limits */
 	CHANNEL_FILES,	   /* struct files, whose descriptor goes over */

@@ -24,10 +24,10 @@ static void io_thread_accept(struct io_thread *s, struct conn *c, const struct c
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
 	((struct io_thread_conn *)conn_user(c))->budget = a->budget;
-	((struct io_thread_conn *)conn_user(c))->drops = r->code == OUTGOING_DROP_OLDEST;
+	((struct io_thread_conn *)conn_user(c))->drops = r->code == SLOW_POLICY_DROP_OLDEST;
 	if (!request_parse_kept(request, (struct span){a->bytes, a->head}))
 		conn_abort(c);
-	else if (conn_accept(c, request, (enum outgoing_slow)r->code, subprotocol, extra))
+	else if (conn_accept(c, request, (enum slow_policy)r->code, subprotocol, extra))
 		return;
 	io_thread_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
 			   "no memory to answer its handshake");
@@ -92,7 +92,7 @@ static void io_thread_send(struct io_thread *s, struct conn *c, const struct cha
 			    r->len - sizeof(struct channel_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
 	if (sent != CONN_SENT)
-		io_thread_refused(c, &o, sent, r->flag, (enum outgoing_slow)r->code);
+		io_thread_refused(c, &o, sent, r->flag, (enum slow_policy)r->code);
 	outgoing_free(&o);
 	slice_unref(&slice);
 }
@@ -158,7 +158,7 @@ static void io_thread_broadcast(struct io_thread *s, const struct channel_record
 			continue;
 		enum conn_sent sent = ok ? conn_send(c, &o, c == b->own) : CONN_NO_MEMORY;
 		if (sent != CONN_SENT)
-			io_thread_refused(c, &o, sent, c == b->own, (enum outgoing_slow)r->code);
+			io_thread_refused(c, &o, sent, c == b->own, (enum slow_policy)r->code);
 	}
 	outgoing_free(&o);
 	slice_unref(&slice);

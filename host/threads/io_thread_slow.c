@@ -70,8 +70,7 @@ static void io_thread_tell_slow(struct conn *c)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* Here and in io_thread_refused is what hub/slow_consumer_consumer.c does for the conns of the
- * hub's loop. */
+/* Here and in io_thread_refused is what hub/slow_consumer.c does for the conns of the hub's loop. */
 bool io_thread_on_heavy(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_user(c);
@@ -131,24 +130,18 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* The mount's policy, as hub/slow_consumer_consumer.c has it for the conns of the hub's loop. */
 void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
-		       enum outgoing_slow policy)
+		       enum slow_policy policy)
 {
 	struct io_thread_conn *sc = conn_user(c);
 	if ((sent != CONN_FULL && sent != CONN_NO_MEMORY) || sc->unsent)
 		return;
-	if (sent == CONN_FULL && policy != OUTGOING_CLOSE && !own) {
-		sent = conn_make_way(c, o, policy == OUTGOING_CONFLATE);
-		if (sent == CONN_SENT || policy == OUTGOING_DROP_OLDEST)
-			io_thread_tell_slow(c);
-		if (sent == CONN_SENT)
-			return;
-	}
-	sc->dropped++;
-	c->conns->loop->stats.dropped++;
-	if (sent != CONN_FULL || policy != OUTGOING_DROP_OLDEST || own)
-		io_thread_tell_unsent(c, sent);
+	struct conn_refusal r = conn_refused(c, o, sent, own, policy);
+	if (r.gives_up)
+		io_thread_tell_slow(c);
+	sc->dropped += r.sent != CONN_SENT;
+	if (r.over)
+		io_thread_tell_unsent(c, r.sent);
 }
 
 /* --- who is asked whether little waits for it ------------------------------------------------- */

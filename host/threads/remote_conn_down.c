@@ -11,7 +11,7 @@ static void remote_conn_copy(char **to, struct span from)
 }
 
 /* The other loop writes the answer: what is agreed on with the client is its business. */
-static bool remote_conn_accept(struct conn *c, const struct request *r, enum outgoing_slow slow,
+static bool remote_conn_accept(struct conn *c, const struct request *r, enum slow_policy slow,
 			       struct span subprotocol, struct span extra)
 {
 	struct channel_accept *a;

@@ -269,11 +269,11 @@ static void talk(struct rig *r)
 
 /* One conversation in which the allocations from `at` on fail, with a handler that settles at once
  * or later. Returns whether any did. */
-static bool attempt(long at, bool all, bool later, enum mount_slow slow)
+static bool attempt(long at, bool all, bool later, enum slow_policy slow)
 {
 	struct conn_limits limits = rig_limits();
 	limits.queue_max = 200 << 10;
-	limits.buffered_max = slow == MOUNT_SLOW_DROP_OLDEST ? 250 << 10 : 0;
+	limits.buffered_max = slow == SLOW_POLICY_DROP_OLDEST ? 250 << 10 : 0;
 	struct rig *r = later ? rig_new_async(&limits, 1 << 20) : rig_new(&limits, 16);
 	r->script = do_all;
 	r->mount->tokens = ask_for_tokens();
@@ -320,7 +320,7 @@ static bool attempt(long at, bool all, bool later, enum mount_slow slow)
 START_TEST(any_allocation)
 {
 	long at = 0;
-	while (attempt(at, _i % 2 == 1, _i / 2 == 1, MOUNT_SLOW_CLOSE))
+	while (attempt(at, _i % 2 == 1, _i / 2 == 1, SLOW_POLICY_CLOSE))
 		at += RUNNING_ON_VALGRIND ? 61 : 1;
 	printf("memory: %ld allocations\n", at);
 	ck_assert_int_gt(at, 50);
@@ -331,7 +331,7 @@ END_TEST
 START_TEST(any_allocation_of_a_slow_one)
 {
 	long at = 0;
-	while (attempt(at, _i == 1, false, _i == 0 ? MOUNT_SLOW_DROP_OLDEST : MOUNT_SLOW_CONFLATE))
+	while (attempt(at, _i == 1, false, _i == 0 ? SLOW_POLICY_DROP_OLDEST : SLOW_POLICY_CONFLATE))
 		at += RUNNING_ON_VALGRIND ? 61 : 1;
 	ck_assert_int_gt(at, 50);
 }

@@ -145,7 +145,7 @@ END_TEST
 START_TEST(giving_up_instead)
 {
 	open_slow(4);
-	r->mount->slow = MOUNT_SLOW_DROP_OLDEST;
+	r->mount->slow = SLOW_POLICY_DROP_OLDEST;
 	pours[0] = (struct pour){2, 2400, 1000};
 	pours[1] = (struct pour){3, 4800, 1000};
 	pours[2] = (struct pour){4, 2400, 1000};
