@@ -47,10 +47,10 @@ static unsigned server_threads(const struct settings *settings)
 	return n < 1 ? 1 : n > BALANCE_LOOPS ? BALANCE_LOOPS : (unsigned)n;
 }
 
-static struct squeeze_limits server_squeeze(const struct settings *settings)
+static struct deflate_limits server_deflate(const struct settings *settings)
 {
 	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
-	return (struct squeeze_limits){
+	return (struct deflate_limits){
 		.policy = {.on = settings->deflate,
 			   .keep_in = settings->deflate_takeover == IN ||
 				      settings->deflate_takeover == BOTH,
@@ -108,7 +108,7 @@ struct conn_limits server_limits(const struct settings *settings)
 		.head = {.head_max = settings->max_head,
 			 .headers_max = (unsigned)settings->max_headers},
 		.frame = {.message_max = settings->max_message, .masked = true},
-		.squeeze = server_squeeze(settings),
+		.deflate = server_deflate(settings),
 		.queue_max = (uint32_t)settings->max_queue,
 		.buffered_max = (settings->max_buffered - server_kept_max(settings)) /
 				server_threads(settings),

@@ -7,7 +7,7 @@
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
 
-static inline void hub_send(struct hub *hub, struct conn *c, struct outgoing *o, bool own)
+static inline void hub_send(struct hub *hub, struct conn *c, struct out_message *o, bool own)
 {
 	enum conn_sent sent = conn_send(c, o, own);
 	if (sent == CONN_FULL || sent == CONN_NO_MEMORY)
@@ -23,7 +23,7 @@ static bool hub_note(const struct mount *m, const struct command *command, bool 
 
 /* Whom a broadcast leaves out, and whose own event it answers. */
 struct hub_cast {
-	struct outgoing out;
+	struct out_message out;
 	struct conn *exclude, *own; /* or NULL */
 	/* the same, and what follows, for those of resume.h */
 	const struct session *excluded, *answers;
@@ -45,7 +45,7 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 				 const struct commit *c, const struct command *command,
 				 const struct room *r)
 {
-	outgoing_init(&cast->out, &command->frame, true);
+	out_message_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
 	/* without memory for a key there is one message more that is not given up */
 	hub_note(m, command, false);
@@ -77,7 +77,7 @@ static void hub_cast_kept(struct hub *hub, struct hub_cast *cast, struct session
 static void hub_cast_free(struct hub_cast *cast)
 {
 	resume_cast_free(&cast->kept);
-	outgoing_free(&cast->out);
+	out_message_free(&cast->out);
 }
 
 static void hub_cast_lost(struct hub *hub, struct conn *c, struct hub_cast *cast)
@@ -225,28 +225,28 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 static __attribute__((noinline)) void apply_send_kept(struct hub *hub, struct session *s,
 						      const struct command *command, bool own)
 {
-	struct outgoing o;
+	struct out_message o;
 	struct resume_cast kept;
 	s->mount->receivers += s->mount->counts;
-	outgoing_init(&o, &command->frame, false);
+	out_message_init(&o, &command->frame, false);
 	resume_cast_init(&kept, &command->frame, &o, command->key);
 	resume_send(hub, s, &kept, own);
 	resume_cast_free(&kept);
-	outgoing_free(&o);
+	out_message_free(&o);
 }
 
 static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
 			  const struct command *command, bool own)
 {
-	struct outgoing o;
-	outgoing_init(&o, &command->frame, false);
+	struct out_message o;
+	out_message_init(&o, &command->frame, false);
 	m->receivers += m->counts;
 	o.slow = m->slow;
 	if (hub_note(m, command, own))
 		hub_send(hub, s->conn, &o, own);
 	else
 		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
-	outgoing_free(&o);
+	out_message_free(&o);
 }
 
 /* A session that has ended while this event of its was under way, or waited: the answer leaves
@@ -265,10 +265,10 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 		apply_send_kept(m->hub, c->origin, command, true);
 		return c->origin->conn != NULL;
 	}
-	struct outgoing o;
-	outgoing_init(&o, &command->frame, false);
+	struct out_message o;
+	out_message_init(&o, &command->frame, false);
 	enum conn_sent sent = conn_send(session_conn(c->origin), &o, true);
-	outgoing_free(&o);
+	out_message_free(&o);
 	return sent == CONN_SENT;
 }
 

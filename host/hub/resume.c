@@ -24,14 +24,14 @@ static bool resume_say(struct session *s, const char *text, size_t n)
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
 	size_t head_len = frame_head(head, FRAME_TEXT, n);
 	struct slice frame;
-	struct outgoing o;
+	struct out_message o;
 	if (s->conn == NULL || !chunk_alloc(&s->mount->hub->loop->chunks, head_len + n, &frame))
 		return false;
 	memcpy(slice_bytes(&frame), head, head_len);
 	memcpy(slice_bytes(&frame) + head_len, text, n);
-	outgoing_init(&o, &frame, false);
+	out_message_init(&o, &frame, false);
 	bool sent = conn_send(s->conn, &o, true) == CONN_SENT;
-	outgoing_free(&o);
+	out_message_free(&o);
 	slice_unref(&frame);
 	return sent;
 }
@@ -146,7 +146,7 @@ static bool resume_is_marked(const struct slice *frame)
 	       payload.p[0] == TOVA_V1_MARK;
 }
 
-void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct outgoing *out,
+void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct out_message *out,
 		      uint64_t key)
 {
 	cast->frame = frame;
@@ -159,7 +159,7 @@ void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struc
 void resume_cast_free(struct resume_cast *cast)
 {
 	if (cast->kept.chunk != NULL && cast->escaped)
-		outgoing_free(&cast->own);
+		out_message_free(&cast->own);
 	slice_unref(&cast->kept);
 }
 
@@ -199,7 +199,7 @@ static bool resume_keep(struct hub *hub, struct resume_cast *cast)
 	cast->kept = own ? *frame : (struct slice){c, 0, c->used};
 	chunk_account(c, &hub->resumes.held);
 	if (cast->escaped)
-		outgoing_init(&cast->own, &cast->kept, cast->out->shared);
+		out_message_init(&cast->own, &cast->kept, cast->out->shared);
 	return true;
 }
 
@@ -224,8 +224,8 @@ static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
 }
 
 /* The socket takes the message with this number. */
-static bool resume_write(struct session *s, struct resume *r, struct outgoing *o, uint64_t number,
-			 bool own)
+static bool resume_write(struct session *s, struct resume *r, struct out_message *o,
+			 uint64_t number, bool own)
 {
 	o->slow = SLOW_POLICY_CLOSE;
 	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
@@ -241,10 +241,10 @@ static void resume_feed(struct hub *hub, struct session *s, struct resume *r, bo
 	uint32_t before = r->written.n + r->waiting.n;
 	while ((m = kept_first(&r->waiting)) != NULL && s->conn != NULL &&
 	       (all || resume_has_room(s))) {
-		struct outgoing o;
-		outgoing_init(&o, &m->frame, false);
+		struct out_message o;
+		out_message_init(&o, &m->frame, false);
 		bool sent = resume_write(s, r, &o, m->number, true);
-		outgoing_free(&o);
+		out_message_free(&o);
 		if (!sent)
 			break;
 		/* without memory it is not kept, and would be told as lost */
@@ -297,7 +297,8 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 			struct resume_cast *cast, bool own)
 {
 	uint32_t before = r->written.n + r->waiting.n;
-	bool conflates = cast->key != 0 && s->conn != NULL && s->mount->slow == SLOW_POLICY_CONFLATE;
+	bool conflates =
+		cast->key != 0 && s->conn != NULL && s->mount->slow == SLOW_POLICY_CONFLATE;
 	if (!r->keeps && s->conn == NULL)
 		return;
 	if (conflates && kept_supersede(&r->waiting, cast->key)) {

@@ -14,7 +14,7 @@
 #include "hub/resume_token.h"
 #include "hub/session.h"
 #include "net/rate_limit.h"
-#include "net/squeeze.h"
+#include "net/deflate_context.h"
 
 struct hub;
 struct mount;
@@ -116,13 +116,13 @@ void resume_settled(struct hub *hub, struct session *s, bool ok);
 /* One message on its way to one of them, or to many. */
 struct resume_cast {
 	const struct slice *frame; /* as for everybody else */
-	struct outgoing *out;	   /* of that */
+	struct out_message *out;   /* of that */
 	uint64_t key;
-	bool escaped;	     /* `kept` says something else than `frame` */
-	struct slice kept;   /* made when it is needed; chunk NULL: it was not */
-	struct outgoing own; /* of `kept`, where it is escaped */
+	bool escaped;		/* `kept` says something else than `frame` */
+	struct slice kept;	/* made when it is needed; chunk NULL: it was not */
+	struct out_message own; /* of `kept`, where it is escaped */
 };
-void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct outgoing *out,
+void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct out_message *out,
 		      uint64_t key);
 void resume_cast_free(struct resume_cast *cast);
 /* own: it answers the session's own event. */

@@ -9,7 +9,8 @@ static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level
 		return;
 	struct conn_load load = session_load(s);
 	LOG(hub->log, level, LOG_CONN_SLOW, what, LOG_STR("mount", s->mount->path),
-	    LOG_STR("conn", hub_session_text(s, id)), LOG_STR("remote", session_remote_text(s, remote)),
+	    LOG_STR("conn", hub_session_text(s, id)),
+	    LOG_STR("remote", session_remote_text(s, remote)),
 	    LOG_STR("policy", policies[s->mount->slow]), LOG_U64("waiting", load.waiting),
 	    LOG_U64("held", (uint64_t)load.waiting + load.held),
 	    LOG_U64("dropped", slow_consumer_dropped(s)));
@@ -31,7 +32,7 @@ void slow_consumer_end(struct hub *hub, struct session *s)
 	s->slow = false;
 }
 
-void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *o,
+void slow_consumer_refused(struct hub *hub, struct session *s, struct out_message *o,
 			   enum conn_sent sent, bool own)
 {
 	/* for a victim nobody gives way any more */
@@ -52,8 +53,8 @@ bool slow_consumer_heavy(struct conn *c)
 {
 	struct session *s = session_of(c);
 	struct hub *hub = s->mount->hub;
-	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST && s->shard != SESSION_RESUMES && !s->victim &&
-	    conn_lighten(c)) {
+	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST && s->shard != SESSION_RESUMES &&
+	    !s->victim && conn_lighten(c)) {
 		slow_consumer_begin(hub, s);
 		return true;
 	}

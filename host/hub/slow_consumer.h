@@ -8,7 +8,7 @@
 
 /* A message for a session was not queued: `sent` is CONN_FULL or CONN_NO_MEMORY. Members may be
  * being walked. */
-void slow_consumer_refused(struct hub *hub, struct session *s, struct outgoing *o,
+void slow_consumer_refused(struct hub *hub, struct session *s, struct out_message *o,
 			   enum conn_sent sent, bool own);
 /* It is not counted among the slow ones any more. */
 void slow_consumer_end(struct hub *hub, struct session *s);

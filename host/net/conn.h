@@ -21,7 +21,7 @@
 #include "net/outq.h"
 #include "net/poller.h"
 #include "net/uring.h"
-#include "net/squeeze.h"
+#include "net/deflate_context.h"
 #include "ws/frame.h"
 #include "ws/request.h"
 
@@ -71,7 +71,7 @@ struct conn_more {
 	struct answer_rest *rest;	   /* CONN_ANSWER: what follows the queue */
 	struct client_addr_header *header; /* what the PROXY protocol said; see client_addr.h */
 	struct tls *tls;		   /* NULL: plain */
-	struct squeeze_conn *squeeze;	   /* see squeeze.h */
+	struct deflate_context *deflate;   /* see deflate_context.h */
 	struct rate_limit *rate_limit;	   /* of what it sends; NULL: it may send what it likes */
 	struct memory_limit *memory_limit; /* while it holds memory */
 	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
@@ -217,7 +217,7 @@ struct conn_ops {
 struct conn_limits {
 	struct request_limits head;
 	struct frame_limits frame;
-	struct squeeze_limits squeeze;
+	struct deflate_limits deflate;
 	uint32_t queue_max;    /* bytes waiting for one connection */
 	uint64_t buffered_max; /* bytes that all connections hold; 0: any number */
 	uint32_t head_ms, ask_ms, close_ms;
@@ -245,7 +245,7 @@ struct conn_remote {
 	void (*measure)(struct conn *c, const struct rate_limit_rule *rule, bool pings);
 	bool (*answering)(struct conn *c);
 	bool (*raw)(struct conn *c, const struct slice *bytes);
-	enum conn_sent (*send)(struct conn *c, const struct outgoing *o, bool own);
+	enum conn_sent (*send)(struct conn *c, const struct out_message *o, bool own);
 	void (*close)(struct conn *c, uint16_t code, const char *reason, size_t len, bool urgent);
 	void (*echo_close)(struct conn *c);
 	void (*abort)(struct conn *c);
@@ -262,7 +262,7 @@ struct conn_remote {
 	bool (*group_resize)(struct conn_group *g, uint32_t cap);
 	void (*group_add)(struct conn_group *g, struct conn *stub);
 	void (*group_remove)(struct conn_group *g, uint32_t place);
-	bool (*broadcast)(struct conn_group *g, uint32_t n, const struct outgoing *o,
+	bool (*broadcast)(struct conn_group *g, uint32_t n, const struct out_message *o,
 			  const struct conn *exclude, const struct conn *own);
 };
 
@@ -291,7 +291,7 @@ struct conns {
 	const uint64_t *lent;
 	uint64_t counted; /* of stats.buffered, bytes that are theirs */
 	struct uring uring;
-	struct squeeze squeeze;
+	struct deflate_contexts deflate;
 	struct frame_reader *reader; /* of the message that is being told; else NULL */
 	struct budgets *budgets;     /* NULL: none */
 	unsigned number;	     /* of the loop, there */
@@ -332,8 +332,8 @@ enum conns_busy {
 	CONNS_OUTSTAYED, /* some have ended, but their peers still take what was sent */
 };
 enum conns_busy conns_busy(const struct conns *s);
-/* Ends the connection that has waited longest for a request of its peer's, or else for its end. False:
- * none waits. */
+/* Ends the connection that has waited longest for a request of its peer's, or else for its end.
+ * False: none waits. */
 bool conns_give_way(struct conns *s);
 /* Closes every socket at once. */
 void conns_free(struct conns *s);
@@ -395,7 +395,7 @@ bool conn_accept(struct conn *c, const struct request *r, enum slow_policy slow,
 		 struct span subprotocol, struct span extra);
 /* Queues a message. `own`: it answers the connection's own event, which stops reading at the bound
  * and is not judged by it. */
-enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own);
+enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own);
 
 /* What has become of a message that was not queued, by the policy for who reads too slowly. */
 struct conn_refusal {
@@ -404,8 +404,8 @@ struct conn_refusal {
 	bool over;	     /* the conn is to be closed */
 };
 /* `sent`, CONN_FULL or CONN_NO_MEMORY, is what conn_send said. Members may be being walked. */
-struct conn_refusal conn_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
-				 enum slow_policy policy);
+struct conn_refusal conn_refused(struct conn *c, struct out_message *o, enum conn_sent sent,
+				 bool own, enum slow_policy policy);
 /* Gives up the older half of what waits, if that is worth while. False: nothing was. */
 bool conn_lighten(struct conn *c);
 /* Its user has more for it: conn_ops.drained is called, once, when its queue is short. */
@@ -504,8 +504,9 @@ static inline void conn_group_remove(struct conn_group *g, uint32_t place)
 
 /* n: how many they are. exclude, own: see conn_send; NULL, or any conn. False without memory, and
  * nobody got it. */
-static inline bool conn_group_broadcast(struct conn_group *g, uint32_t n, const struct outgoing *o,
-					const struct conn *exclude, const struct conn *own)
+static inline bool conn_group_broadcast(struct conn_group *g, uint32_t n,
+					const struct out_message *o, const struct conn *exclude,
+					const struct conn *own)
 {
 	return g->ops->broadcast(g, n, o, exclude, own);
 }

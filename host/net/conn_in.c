@@ -13,13 +13,13 @@ struct conn_unpacking {
 
 static const struct frame_limits *conn_frame_limits(const struct conn *c, struct conn_unpacking *u)
 {
-	struct squeeze_conn *kept = conn_kept(c);
+	struct deflate_context *kept = conn_kept(c);
 	if (!c->packed)
 		return &c->conns->limits.frame;
 	u->limits = c->conns->limits.frame;
 	u->limits.inflate = kept != NULL ? &kept->inflate : &u->inflate;
 	if (kept == NULL) {
-		inflate_init(&u->inflate, &c->conns->squeeze.inflaters, DEFLATE_BITS_MAX, false);
+		inflate_init(&u->inflate, &c->conns->deflate.inflaters, DEFLATE_BITS_MAX, false);
 		u->inflate.obeys = c->obeys;
 	}
 	return &u->limits;
@@ -155,24 +155,24 @@ static void conn_keep_reader(struct conn *c, struct frame_reader *r)
  * though it should not. */
 static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 {
-	struct squeeze_conn *kept = conn_kept(c);
+	struct deflate_context *kept = conn_kept(c);
 	if (u->limits.inflate == &u->inflate) {
 		c->obeys = u->inflate.obeys;
 		if (!inflate_has_state(&u->inflate))
 			return;
 		bool goes_on = conn_has_frames(c), half = u->inflate.compressed;
-		kept = goes_on && conn_more(c) != NULL ? squeeze_keep(&u->inflate) : NULL;
+		kept = goes_on && conn_more(c) != NULL ? deflate_context_keep(&u->inflate) : NULL;
 		if (kept != NULL) {
-			c->more->squeeze = kept;
+			c->more->deflate = kept;
 			return;
 		}
 		inflate_reset(&u->inflate);
 		if (goes_on && half)
 			conn_lost(c, "no memory for its input");
-	} else if (kept != NULL && squeeze_is_done(kept)) {
+	} else if (kept != NULL && deflate_context_is_done(kept)) {
 		c->obeys = kept->inflate.obeys;
-		squeeze_free_conn(&c->conns->squeeze, kept);
-		c->more->squeeze = NULL;
+		deflate_context_free(&c->conns->deflate, kept);
+		c->more->deflate = NULL;
 	}
 }
 

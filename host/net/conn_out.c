@@ -126,21 +126,21 @@ static enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame,
 	return CONN_SENT;
 }
 
-static enum conn_sent conn_send_packed(struct conn *c, struct outgoing *o, bool own)
+static enum conn_sent conn_send_packed(struct conn *c, struct out_message *o, bool own)
 {
 	struct slice packed;
-	if (!conn_squeeze(c, o, &packed))
+	if (!conn_deflate(c, o, &packed))
 		return conn_send_frame(c, o->frame, own);
 	enum conn_sent sent = conn_send_frame(c, &packed, own);
 	if (sent != CONN_SENT)
-		squeeze_lost(conn_kept(c));
+		deflate_context_lost(conn_kept(c));
 	slice_unref(&packed);
 	return sent;
 }
 
 /* Of its own, so that conn_send needs no room for what it does not have. */
 static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c,
-								  struct outgoing *o, bool own)
+								  struct out_message *o, bool own)
 {
 	/* Answers to what came before the end leave before our close frame; and where the hub is
 	 * another loop's, whatever it sent before it knew of the peer's. */
@@ -151,7 +151,7 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
 
-enum conn_sent conn_send(struct conn *c, struct outgoing *o, bool own)
+enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own)
 {
 	const struct slice *frame = o->frame;
 	bool plain = c->state == CONN_OPEN && !c->ended && c->broken == 0 && c->packed == 0 &&
@@ -176,7 +176,7 @@ static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *fram
 	return conn_put_stalled(c, frame);
 }
 
-static enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool conflate)
+static enum conn_sent conn_make_way(struct conn *c, struct out_message *o, bool conflate)
 {
 	struct slice packed;
 	if (!c->packed)
@@ -185,15 +185,15 @@ static enum conn_sent conn_make_way(struct conn *c, struct outgoing *o, bool con
 	 * policy meanwhile. */
 	if (conn_refers(c))
 		return CONN_FULL;
-	if (!conn_squeeze(c, o, &packed))
+	if (!conn_deflate(c, o, &packed))
 		return conn_make_way_for(c, o->frame, conflate);
 	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
 	slice_unref(&packed);
 	return sent;
 }
 
-struct conn_refusal conn_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
-				 enum slow_policy policy)
+struct conn_refusal conn_refused(struct conn *c, struct out_message *o, enum conn_sent sent,
+				 bool own, enum slow_policy policy)
 {
 	struct conn_refusal r = {.sent = sent};
 	if (sent == CONN_FULL && policy != SLOW_POLICY_CLOSE && !own) {

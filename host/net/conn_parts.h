@@ -156,10 +156,10 @@ void conn_pack(struct conn *c, const struct request *r, bool all, char answer[DE
 /* Nothing is agreed on any more. */
 void conn_unpack(struct conn *c);
 /* What is kept for its compressed messages, or NULL. */
-struct squeeze_conn *conn_kept(const struct conn *c);
+struct deflate_context *conn_kept(const struct conn *c);
 /* The compressed form of what is sent, with a reference of the caller's. False: it goes as it is.
  */
-bool conn_squeeze(struct conn *c, struct outgoing *o, struct slice *packed_r);
+bool conn_deflate(struct conn *c, struct out_message *o, struct slice *packed_r);
 /* Does what it gets refer back to what it got? Then nothing may be missing. */
 bool conn_refers(const struct conn *c);
 

@@ -89,7 +89,7 @@ void conns_set_limits(struct conns *s, const struct conn_limits *limits)
 {
 	s->limits = *limits;
 	s->spare.max = limits->queue_max;
-	squeeze_set_limits(&s->squeeze, &limits->squeeze);
+	deflate_contexts_set_limits(&s->deflate, &limits->deflate);
 	s->waits[CONN_WAIT_HEAD].after_ms = s->waits[CONN_WAIT_ANSWER].after_ms =
 		s->waits[CONN_WAIT_BODY].after_ms = limits->head_ms;
 	s->waits[CONN_WAIT_ASK].after_ms = limits->ask_ms;
@@ -113,7 +113,7 @@ bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, 
 	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .lent = &loop->lent};
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
-	squeeze_init(&s->squeeze, &loop->chunks, &loop->stats);
+	deflate_contexts_init(&s->deflate, &loop->chunks, &loop->stats);
 	conns_set_limits(s, limits);
 	s->spare.delivery = &loop->delivery;
 	loop_timer_init(loop, &s->tick, conns_on_tick, s);
@@ -168,7 +168,7 @@ void conns_free(struct conns *s)
 		s->budgets->wakers[s->number] = NULL;
 	outq_spare_free(&s->spare);
 	uring_free(&s->uring);
-	squeeze_free(&s->squeeze);
+	deflate_contexts_free(&s->deflate);
 	free(s->dirty);
 	poller_free(&s->poller);
 	conns_set_tls(s, NULL);

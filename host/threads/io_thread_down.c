@@ -84,16 +84,16 @@ static void io_thread_raw(struct io_thread *s, struct conn *c, const struct chan
 static void io_thread_send(struct io_thread *s, struct conn *c, const struct channel_record *r)
 {
 	struct slice slice = {.chunk = NULL};
-	struct outgoing o;
+	struct out_message o;
 	enum conn_sent sent = CONN_NO_MEMORY;
 	s->loop->delivery = r->delivery;
-	outgoing_init(&o, &slice, false);
+	out_message_init(&o, &slice, false);
 	if (io_thread_frame(s, (const struct channel_frame *)r->bytes,
 			    r->len - sizeof(struct channel_frame), &slice))
 		sent = conn_send(c, &o, r->flag);
 	if (sent != CONN_SENT)
 		io_thread_refused(c, &o, sent, r->flag, (enum slow_policy)r->code);
-	outgoing_free(&o);
+	out_message_free(&o);
 	slice_unref(&slice);
 }
 
@@ -148,10 +148,10 @@ static void io_thread_broadcast(struct io_thread *s, const struct channel_record
 	const struct channel_broadcast *b = (const struct channel_broadcast *)r->bytes;
 	struct remote_conn_group *g = r->group;
 	struct slice slice = {.chunk = NULL};
-	struct outgoing o;
+	struct out_message o;
 	s->loop->delivery = r->delivery;
 	bool ok = io_thread_frame(s, &b->frame, r->len - sizeof *b, &slice);
-	outgoing_init(&o, &slice, true);
+	out_message_init(&o, &slice, true);
 	for (uint32_t i = 0; i < g->n; i++) {
 		struct conn *c = g->members[i];
 		if (c == b->exclude)
@@ -160,7 +160,7 @@ static void io_thread_broadcast(struct io_thread *s, const struct channel_record
 		if (sent != CONN_SENT)
 			io_thread_refused(c, &o, sent, c == b->own, (enum slow_policy)r->code);
 	}
-	outgoing_free(&o);
+	out_message_free(&o);
 	slice_unref(&slice);
 }
 

@@ -67,7 +67,7 @@ bool io_thread_on_heavy(struct conn *c);
 void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone);
 void io_thread_on_drained(struct conn *c);
 /* What the mount's policy makes of a message that was not queued. */
-void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sent, bool own,
 		       enum slow_policy policy);
 /* The hub waits until little waits for the client. */
 void io_thread_probe(struct conn *c);

@@ -70,7 +70,8 @@ static void io_thread_tell_slow(struct conn *c)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-/* Here and in io_thread_refused is what hub/slow_consumer.c does for the conns of the hub's loop. */
+/* Here and in io_thread_refused is what hub/slow_consumer.c does for the conns of the hub's loop.
+ */
 bool io_thread_on_heavy(struct conn *c)
 {
 	struct io_thread_conn *sc = conn_user(c);
@@ -130,7 +131,7 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 	io_thread_show_load(io_thread_of(c), sc);
 }
 
-void io_thread_refused(struct conn *c, struct outgoing *o, enum conn_sent sent, bool own,
+void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sent, bool own,
 		       enum slow_policy policy)
 {
 	struct io_thread_conn *sc = conn_user(c);

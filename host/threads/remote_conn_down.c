@@ -74,7 +74,7 @@ static void remote_conn_copy_frame(struct channel_frame *to, const struct slice 
 	memcpy(to->bytes, slice_bytes(frame), frame->len);
 }
 
-static enum conn_sent remote_conn_send(struct conn *c, const struct outgoing *o, bool own)
+static enum conn_sent remote_conn_send(struct conn *c, const struct out_message *o, bool own)
 {
 	const struct slice *frame = o->frame;
 	/* Answers to what came before the peer's close frame, or its end of the stream, leave
@@ -218,7 +218,7 @@ static struct conn *remote_conn_peer_there(const struct remote_conn_group *g, co
 	return c != NULL && c->conns->remote_ctx == g->remote_conn ? c->peer : NULL;
 }
 
-static bool remote_conn_broadcast(struct conn_group *base, uint32_t n, const struct outgoing *o,
+static bool remote_conn_broadcast(struct conn_group *base, uint32_t n, const struct out_message *o,
 				  const struct conn *exclude, const struct conn *own)
 {
 	struct remote_conn_group *g = remote_conn_group(base);

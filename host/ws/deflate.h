@@ -11,6 +11,7 @@
  * with. */
 #define DEFLATE_BITS_MIN 9
 #define DEFLATE_BITS_MAX 15
+#define DEFLATE_WINDOWS (DEFLATE_BITS_MAX - DEFLATE_BITS_MIN + 1) /* sizes that there are */
 
 /* What this end wants. "Out" is from us to the client, "in" is from it to us. */
 struct deflate_policy {

@@ -246,7 +246,7 @@ START_TEST(compressed)
 	size_t n = pack(frame);
 	unsigned long taken = 0;
 	start("relay");
-	limits.squeeze = (struct squeeze_limits){.policy = {.on = true,
+	limits.deflate = (struct deflate_limits){.policy = {.on = true,
 							    .keep_in = _i,
 							    .keep_out = _i,
 							    .bits = 15},

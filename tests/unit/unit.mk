@@ -10,7 +10,7 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(HOST_A) $(FLAGS_FILE)
 # What must survive a lack of memory at any moment: the test decides when there is none.
 $(BUILD)/tests/unit/test_frame: UNIT_WRAP := -Wl,--wrap=realloc
 $(BUILD)/tests/unit/test_inflate: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=calloc
-$(BUILD)/tests/unit/test_squeeze: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc
+$(BUILD)/tests/unit/test_deflate_context: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc
 $(BUILD)/tests/unit/test_codec_write: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
 $(BUILD)/tests/unit/test_deadletter: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=fdatasync,--wrap=fsync
 $(BUILD)/tests/unit/test_sp: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=loop_timer_set,--wrap=accept4

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "net/squeeze.h"
+#include "net/deflate_context.h"
 #include "ws/frame.h"
 #include "run.h"
 
@@ -40,13 +40,13 @@ void *__wrap_calloc(size_t n, size_t size)
 
 /* --- a loop and its clients ------------------------------------------------------------------- */
 
-static struct squeeze squeeze;
+static struct deflate_contexts contexts;
 static struct chunk_pool chunks;
 static struct stats stats;
 
-static struct squeeze_limits limits_of(bool keep)
+static struct deflate_limits limits_of(bool keep)
 {
-	return (struct squeeze_limits){.policy = {.on = true,
+	return (struct deflate_limits){.policy = {.on = true,
 						  .keep_in = keep,
 						  .keep_out = keep,
 						  .bits = 15},
@@ -57,15 +57,15 @@ static struct squeeze_limits limits_of(bool keep)
 
 static void start(bool keep)
 {
-	const struct squeeze_limits limits = limits_of(keep);
+	const struct deflate_limits limits = limits_of(keep);
 	stats = (struct stats){0};
-	squeeze_init(&squeeze, &chunks, &stats);
-	squeeze_set_limits(&squeeze, &limits);
+	deflate_contexts_init(&contexts, &chunks, &stats);
+	deflate_contexts_set_limits(&contexts, &limits);
 }
 
 static void stop(void)
 {
-	squeeze_free(&squeeze);
+	deflate_contexts_free(&contexts);
 	chunk_pool_free(&chunks);
 	ck_assert_uint_eq(stats.deflate_memory, 0);
 	ck_assert_uint_eq(stats.deflate_connections, 0);
@@ -73,11 +73,11 @@ static void stop(void)
 
 struct client {
 	unsigned bits; /* 0: plain */
-	struct squeeze_conn *kept;
+	struct deflate_context *kept;
 	z_stream z;
 };
 
-static unsigned accept_offer(const char *offer, bool may_keep, struct squeeze_conn **kept_r)
+static unsigned accept_offer(const char *offer, bool may_keep, struct deflate_context **kept_r)
 {
 	static const struct request_limits any = {.head_max = 1 << 16, .headers_max = 100};
 	static struct request r;
@@ -92,7 +92,7 @@ static unsigned accept_offer(const char *offer, bool may_keep, struct squeeze_co
 	int status;
 	ck_assert_int_eq(request_parse(&r, &any, head, n, NULL, &used, &status, &why), REQUEST_OK);
 	counting = true;
-	unsigned bits = squeeze_accept(&squeeze, &r, may_keep, kept_r, answer);
+	unsigned bits = deflate_contexts_accept(&contexts, &r, may_keep, kept_r, answer);
 	counting = false;
 	ck_assert_int_eq(bits == 0, answer[0] == '\0');
 	return bits;
@@ -110,7 +110,7 @@ static struct client client_new(const char *offer)
 static void client_free(struct client *c)
 {
 	if (c->bits != 0)
-		squeeze_leave(&squeeze, c->kept);
+		deflate_contexts_leave(&contexts, c->kept);
 	if (c->z.state != NULL)
 		inflateEnd(&c->z);
 }
@@ -129,11 +129,12 @@ static struct slice frame_of(const char *text, size_t n)
 
 /* What this client gets, inflated by zlib itself with the window that was agreed on. Returns
  * whether it came compressed. */
-static bool receives(struct client *c, struct outgoing *o, const char *text, size_t n)
+static bool receives(struct client *c, struct out_message *o, const char *text, size_t n)
 {
 	struct slice packed;
 	counting = true;
-	bool is_packed = c->bits != 0 && squeeze_frame(&squeeze, c->kept, c->bits, o, &packed);
+	bool is_packed =
+		c->bits != 0 && deflate_contexts_frame(&contexts, c->kept, c->bits, o, &packed);
 	counting = false;
 	if (!is_packed)
 		return false;
@@ -167,12 +168,12 @@ static unsigned tell(struct client *clients, unsigned n_clients, bool shared, co
 		     size_t n)
 {
 	struct slice frame = frame_of(text, n);
-	struct outgoing o;
+	struct out_message o;
 	unsigned packed = 0;
-	outgoing_init(&o, &frame, shared);
+	out_message_init(&o, &frame, shared);
 	for (unsigned i = 0; i < n_clients; i++)
 		packed |= (unsigned)receives(&clients[i], &o, text, n) << i;
-	outgoing_free(&o);
+	out_message_free(&o);
 	slice_unref(&frame);
 	return packed;
 }
@@ -248,15 +249,16 @@ END_TEST
 START_TEST(what_is_lost_is_not_referred_to)
 {
 	char *text = prose(1000, 2);
-	struct outgoing o;
+	struct out_message o;
 	struct slice packed;
 	start(true);
 	struct client c = client_new(PD);
 	ck_assert_uint_eq(tell(&c, 1, false, text, 1000), 1);
 	struct slice frame = frame_of(text + 500, 500);
-	outgoing_init(&o, &frame, false);
-	ck_assert(squeeze_frame(&squeeze, c.kept, c.bits, &o, &packed)); /* and it is not sent */
-	squeeze_lost(c.kept);
+	out_message_init(&o, &frame, false);
+	ck_assert(deflate_contexts_frame(&contexts, c.kept, c.bits, &o,
+					 &packed)); /* and it is not sent */
+	deflate_context_lost(c.kept);
 	slice_unref(&packed);
 	slice_unref(&frame);
 	for (int i = 0; i < 3; i++)
@@ -269,14 +271,14 @@ END_TEST
 
 START_TEST(another_level)
 {
-	struct squeeze_limits limits = limits_of(false);
+	struct deflate_limits limits = limits_of(false);
 	char *text = prose(5000, 3);
 	start(false);
 	struct client c = client_new(PD);
 	ck_assert_uint_eq(tell(&c, 1, true, text, 5000), 1);
 	size_t quick, small = stats.deflated_to;
 	limits.level = 1;
-	squeeze_set_limits(&squeeze, &limits);
+	deflate_contexts_set_limits(&contexts, &limits);
 	ck_assert_uint_eq(tell(&c, 1, true, text, 5000), 1);
 	quick = stats.deflated_to - small;
 	ck_assert_uint_gt(quick, small);
@@ -288,12 +290,12 @@ END_TEST
 
 START_TEST(the_budget)
 {
-	struct squeeze_limits limits = limits_of(true);
-	struct squeeze_conn *c[10];
+	struct deflate_limits limits = limits_of(true);
+	struct deflate_context *c[10];
 	unsigned kept = 0;
 	start(true);
 	limits.memory = 2 << 20;
-	squeeze_set_limits(&squeeze, &limits);
+	deflate_contexts_set_limits(&contexts, &limits);
 	for (unsigned i = 0; i < 10; i++) {
 		ck_assert_uint_eq(accept_offer(PD, true, &c[i]), 15);
 		kept += c[i] != NULL;
@@ -301,22 +303,22 @@ START_TEST(the_budget)
 	ck_assert_uint_eq(kept, 5); /* of about 300 KiB each, in three quarters of it */
 	ck_assert_uint_eq(stats.deflate_denied, 5);
 	ck_assert_uint_le(stats.deflate_memory, (2 << 20) / 4 * 3);
-	squeeze_leave(&squeeze, c[0]);
+	deflate_contexts_leave(&contexts, c[0]);
 	ck_assert_uint_eq(accept_offer(PD, true, &c[0]), 15);
 	ck_assert(c[0] != NULL && c[0]->keep_out && c[0]->keep_in);
 	limits.memory = 0;
-	squeeze_set_limits(&squeeze, &limits); /* a reload; who is there stays */
+	deflate_contexts_set_limits(&contexts, &limits); /* a reload; who is there stays */
 	for (unsigned i = 0; i < 10; i++)
-		squeeze_leave(&squeeze, c[i]);
+		deflate_contexts_leave(&contexts, c[i]);
 	ck_assert_uint_eq(accept_offer(PD, true, &c[0]), 15);
 	ck_assert_ptr_null(c[0]);
-	squeeze_leave(&squeeze, c[0]);
+	deflate_contexts_leave(&contexts, c[0]);
 	limits.memory = 8 << 20;
-	squeeze_set_limits(&squeeze, &limits);
+	deflate_contexts_set_limits(&contexts, &limits);
 	/* not all that is sent to it arrives */
 	ck_assert_uint_eq(accept_offer(PD, false, &c[0]), 15);
 	ck_assert(c[0] != NULL && !c[0]->keep_out && c[0]->keep_in);
-	squeeze_leave(&squeeze, c[0]);
+	deflate_contexts_leave(&contexts, c[0]);
 	stop();
 }
 END_TEST
@@ -345,13 +347,13 @@ START_TEST(no_memory)
 		client_free(&c[1]);
 		stop();
 	}
-	struct squeeze_conn *kept;
+	struct deflate_context *kept;
 	start(true);
 	left = 1;
 	ck_assert_uint_eq(accept_offer(PD, true, &kept), 15);
 	ck_assert_ptr_null(kept);
 	left = -1;
-	squeeze_leave(&squeeze, kept);
+	deflate_contexts_leave(&contexts, kept);
 	stop();
 	free(text);
 }
@@ -384,8 +386,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("squeeze");
-	TCase *tc = tcase_create("squeeze");
+	Suite *suite = suite_create("deflate_context");
+	TCase *tc = tcase_create("deflate_context");
 	tcase_add_loop_test(tc, once_for_each_window, 0, 2);
 	tcase_add_test(tc, own_and_shared_in_turn);
 	tcase_add_test(tc, what_is_lost_is_not_referred_to);

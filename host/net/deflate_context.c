@@ -1,25 +1,26 @@
-#include "net/squeeze.h"
+#include "net/deflate_context.h"
 
 #include <stdlib.h>
 
 #include "ws/frame.h"
 
-#define SQUEEZE_RSV1 0x40 /* RFC 7692 6 */
-#define SQUEEZE_SCRATCH_MIN 4096
-#define SQUEEZE_SCRATCH_KEEP (256u << 10)
+#define DEFLATE_CONTEXT_RSV1 0x40 /* RFC 7692 6 */
+#define DEFLATE_CONTEXT_SCRATCH_MIN 4096
+#define DEFLATE_CONTEXT_SCRATCH_KEEP (256u << 10)
 
 /* --- a loop's --------------------------------------------------------------------------------- */
 
-void squeeze_init(struct squeeze *s, struct chunk_pool *chunks, struct stats *stats)
+void deflate_contexts_init(struct deflate_contexts *s, struct chunk_pool *chunks,
+			   struct stats *stats)
 {
-	*s = (struct squeeze){.chunks = chunks,
-			      .stats = stats,
-			      .inflaters = {.memory = &stats->deflate_memory}};
+	*s = (struct deflate_contexts){.chunks = chunks,
+				       .stats = stats,
+				       .inflaters = {.memory = &stats->deflate_memory}};
 }
 
-static void squeeze_drop_packers(struct squeeze *s)
+static void deflate_context_drop_packers(struct deflate_contexts *s)
 {
-	for (unsigned i = 0; i < SQUEEZE_WINDOWS; i++) {
+	for (unsigned i = 0; i < DEFLATE_WINDOWS; i++) {
 		if (s->packers[i] == NULL)
 			continue;
 		deflateEnd(s->packers[i]);
@@ -28,10 +29,10 @@ static void squeeze_drop_packers(struct squeeze *s)
 	}
 }
 
-void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits)
+void deflate_contexts_set_limits(struct deflate_contexts *s, const struct deflate_limits *limits)
 {
 	if (limits->level != s->limits.level)
-		squeeze_drop_packers(s);
+		deflate_context_drop_packers(s);
 	s->limits = *limits;
 	/* A quarter is for messages under way from those who have no window of their own. */
 	s->inflaters.lent_max = (unsigned)(limits->memory / 4 / inflate_cost(DEFLATE_BITS_MAX));
@@ -40,16 +41,16 @@ void squeeze_set_limits(struct squeeze *s, const struct squeeze_limits *limits)
 	s->inflaters.memory_max = limits->memory / 2;
 }
 
-void squeeze_free(struct squeeze *s)
+void deflate_contexts_free(struct deflate_contexts *s)
 {
-	squeeze_drop_packers(s);
+	deflate_context_drop_packers(s);
 	inflate_pool_free(&s->inflaters);
 	free(s->scratch);
 	s->scratch = NULL;
 	s->scratch_size = 0;
 }
 
-static z_stream *squeeze_new_packer(const struct squeeze *s, unsigned bits)
+static z_stream *deflate_context_new_packer(const struct deflate_contexts *s, unsigned bits)
 {
 	z_stream *z = malloc(sizeof *z);
 	if (z != NULL && !deflate_start(z, s->limits.level, bits)) {
@@ -61,23 +62,24 @@ static z_stream *squeeze_new_packer(const struct squeeze *s, unsigned bits)
 
 /* --- connections ------------------------------------------------------------------------------ */
 
-static uint32_t squeeze_cost(const struct deflate_terms *t)
+static uint32_t deflate_context_cost(const struct deflate_terms *t)
 {
-	return (uint32_t)(sizeof(struct squeeze_conn) +
+	return (uint32_t)(sizeof(struct deflate_context) +
 			  (t->keep_out ? sizeof(z_stream) + deflate_cost(t->out_bits) : 0) +
 			  (t->keep_in ? inflate_cost(t->in_bits) : 0));
 }
 
 /* With a window that is kept where there is memory for one; *kept_r has it then. */
-static bool squeeze_agree(struct squeeze *s, const struct request *r, struct deflate_policy *policy,
-			  struct deflate_terms *t, struct squeeze_conn **kept_r)
+static bool deflate_context_agree(struct deflate_contexts *s, const struct request *r,
+				  struct deflate_policy *policy, struct deflate_terms *t,
+				  struct deflate_context **kept_r)
 {
 	*kept_r = NULL;
 	if (!deflate_negotiate(r, policy, t))
 		return false;
 	if (!t->keep_out && !t->keep_in)
 		return true;
-	if (s->stats->deflate_memory + squeeze_cost(t) <= s->limits.memory / 4 * 3)
+	if (s->stats->deflate_memory + deflate_context_cost(t) <= s->limits.memory / 4 * 3)
 		*kept_r = calloc(1, sizeof **kept_r);
 	if (*kept_r != NULL)
 		return true;
@@ -86,20 +88,20 @@ static bool squeeze_agree(struct squeeze *s, const struct request *r, struct def
 	return deflate_negotiate(r, policy, t);
 }
 
-unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_keep,
-			struct squeeze_conn **kept_r, char answer[DEFLATE_ANSWER_MAX])
+unsigned deflate_contexts_accept(struct deflate_contexts *s, const struct request *r, bool may_keep,
+				 struct deflate_context **kept_r, char answer[DEFLATE_ANSWER_MAX])
 {
 	struct deflate_policy policy = s->limits.policy;
 	struct deflate_terms terms;
 	answer[0] = '\0';
 	policy.keep_out = policy.keep_out && may_keep;
-	if (!squeeze_agree(s, r, &policy, &terms, kept_r))
+	if (!deflate_context_agree(s, r, &policy, &terms, kept_r))
 		return 0;
-	struct squeeze_conn *kept = *kept_r;
+	struct deflate_context *kept = *kept_r;
 	if (kept != NULL) {
 		kept->keep_out = terms.keep_out;
 		kept->keep_in = terms.keep_in;
-		kept->cost = squeeze_cost(&terms);
+		kept->cost = deflate_context_cost(&terms);
 		s->stats->deflate_memory += kept->cost;
 		inflate_init(&kept->inflate, &s->inflaters, terms.in_bits, terms.keep_in);
 	}
@@ -108,20 +110,20 @@ unsigned squeeze_accept(struct squeeze *s, const struct request *r, bool may_kee
 	return terms.out_bits;
 }
 
-struct squeeze_conn *squeeze_keep(const struct inflate *in)
+struct deflate_context *deflate_context_keep(const struct inflate *in)
 {
-	struct squeeze_conn *c = calloc(1, sizeof *c);
+	struct deflate_context *c = calloc(1, sizeof *c);
 	if (c != NULL)
 		c->inflate = *in;
 	return c;
 }
 
-bool squeeze_is_done(const struct squeeze_conn *c)
+bool deflate_context_is_done(const struct deflate_context *c)
 {
 	return !c->keep_out && !c->keep_in && !inflate_has_state(&c->inflate);
 }
 
-void squeeze_free_conn(struct squeeze *s, struct squeeze_conn *c)
+void deflate_context_free(struct deflate_contexts *s, struct deflate_context *c)
 {
 	inflate_reset(&c->inflate);
 	if (c->packer != NULL)
@@ -131,28 +133,28 @@ void squeeze_free_conn(struct squeeze *s, struct squeeze_conn *c)
 	free(c);
 }
 
-void squeeze_leave(struct squeeze *s, struct squeeze_conn *kept)
+void deflate_contexts_leave(struct deflate_contexts *s, struct deflate_context *kept)
 {
 	s->stats->deflate_connections--;
 	if (kept != NULL)
-		squeeze_free_conn(s, kept);
+		deflate_context_free(s, kept);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */
 
 /* Payload of a finished frame. */
-static struct span squeeze_payload(const struct slice *frame)
+static struct span deflate_context_payload(const struct slice *frame)
 {
 	const uint8_t *p = slice_bytes(frame);
 	uint32_t head = p[1] < 126 ? 2 : p[1] == 126 ? 4 : 10;
 	return (struct span){(const char *)p + head, frame->len - head};
 }
 
-static bool squeeze_make_scratch(struct squeeze *s, size_t n)
+static bool deflate_context_make_scratch(struct deflate_contexts *s, size_t n)
 {
 	if (s->scratch_size >= n)
 		return true;
-	size_t size = n < SQUEEZE_SCRATCH_MIN ? SQUEEZE_SCRATCH_MIN : n;
+	size_t size = n < DEFLATE_CONTEXT_SCRATCH_MIN ? DEFLATE_CONTEXT_SCRATCH_MIN : n;
 	free(s->scratch);
 	s->scratch = malloc(size);
 	s->scratch_size = s->scratch != NULL ? size : 0;
@@ -160,12 +162,12 @@ static bool squeeze_make_scratch(struct squeeze *s, size_t n)
 }
 
 /* False: it does not shrink, or there is no memory; the compressor is spoilt. */
-static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *frame,
-			 struct slice *packed_r)
+static bool deflate_context_pack(struct deflate_contexts *s, z_stream *z, const struct slice *frame,
+				 struct slice *packed_r)
 {
-	struct span from = squeeze_payload(frame);
+	struct span from = deflate_context_payload(frame);
 	uint8_t head[FRAME_SERVER_HEAD_MAX];
-	size_t n = squeeze_make_scratch(s, from.n + DEFLATE_TAIL)
+	size_t n = deflate_context_make_scratch(s, from.n + DEFLATE_TAIL)
 			   ? deflate_message(z, (const uint8_t *)from.p, from.n, s->scratch)
 			   : 0;
 	size_t head_len = frame_head(head, slice_bytes(frame)[0] & 0x0F, n);
@@ -176,14 +178,14 @@ static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *fra
 		ok = false;
 	}
 	if (ok) {
-		head[0] |= SQUEEZE_RSV1;
+		head[0] |= DEFLATE_CONTEXT_RSV1;
 		memcpy(slice_bytes(packed_r), head, head_len);
 		memcpy(slice_bytes(packed_r) + head_len, s->scratch, n);
 		s->stats->deflated++;
 		s->stats->deflated_from += from.n;
 		s->stats->deflated_to += n;
 	}
-	if (s->scratch_size > SQUEEZE_SCRATCH_KEEP) {
+	if (s->scratch_size > DEFLATE_CONTEXT_SCRATCH_KEEP) {
 		free(s->scratch);
 		s->scratch = NULL;
 		s->scratch_size = 0;
@@ -192,27 +194,27 @@ static bool squeeze_pack(struct squeeze *s, z_stream *z, const struct slice *fra
 }
 
 /* With the connection's own compressor, which refers back to what this client has got from it. */
-static bool squeeze_own(struct squeeze *s, struct squeeze_conn *c, unsigned bits,
-			const struct slice *frame, struct slice *packed_r)
+static bool deflate_context_own(struct deflate_contexts *s, struct deflate_context *c,
+				unsigned bits, const struct slice *frame, struct slice *packed_r)
 {
 	if (c->packer == NULL)
-		c->packer = squeeze_new_packer(s, bits);
+		c->packer = deflate_context_new_packer(s, bits);
 	else if (c->stale)
 		deflateReset(c->packer);
 	c->stale = false;
 	if (c->packer == NULL)
 		return false;
-	c->stale = !squeeze_pack(s, c->packer, frame, packed_r);
+	c->stale = !deflate_context_pack(s, c->packer, frame, packed_r);
 	return !c->stale;
 }
 
 /* With a compressor that has seen nothing before, for everybody whose window is not smaller. The
  * window need not be larger than the message, so that most settings are one, and a short message
  * costs little. */
-static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o,
-			   struct slice *packed_r)
+static bool deflate_context_shared(struct deflate_contexts *s, unsigned bits, struct out_message *o,
+				   struct slice *packed_r)
 {
-	unsigned enough = deflate_bits_for(squeeze_payload(o->frame).n);
+	unsigned enough = deflate_bits_for(deflate_context_payload(o->frame).n);
 	unsigned at = (enough < bits ? enough : bits) - DEFLATE_BITS_MIN;
 	struct slice *packed = &o->packed[at];
 	if (!(o->tried & 1u << at)) {
@@ -220,9 +222,9 @@ static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o,
 		if (z != NULL)
 			deflateReset(z);
 		else
-			z = s->packers[at] = squeeze_new_packer(s, DEFLATE_BITS_MIN + at);
+			z = s->packers[at] = deflate_context_new_packer(s, DEFLATE_BITS_MIN + at);
 		o->tried |= (uint8_t)(1u << at);
-		if (z == NULL || !squeeze_pack(s, z, o->frame, packed))
+		if (z == NULL || !deflate_context_pack(s, z, o->frame, packed))
 			*packed = (struct slice){0};
 	}
 	if (packed->chunk == NULL)
@@ -232,24 +234,16 @@ static bool squeeze_shared(struct squeeze *s, unsigned bits, struct outgoing *o,
 	return true;
 }
 
-bool squeeze_frame(struct squeeze *s, struct squeeze_conn *c, unsigned bits, struct outgoing *o,
-		   struct slice *packed_r)
+bool deflate_contexts_frame(struct deflate_contexts *s, struct deflate_context *c, unsigned bits,
+			    struct out_message *o, struct slice *packed_r)
 {
-	if (squeeze_payload(o->frame).n < s->limits.min)
+	if (deflate_context_payload(o->frame).n < s->limits.min)
 		return false;
 	if (c != NULL && c->keep_out && !o->shared)
-		return squeeze_own(s, c, bits, o->frame, packed_r);
-	if (!squeeze_shared(s, bits, o, packed_r))
+		return deflate_context_own(s, c, bits, o->frame, packed_r);
+	if (!deflate_context_shared(s, bits, o, packed_r))
 		return false;
 	/* the client's window has in it now what its own compressor has not seen */
-	squeeze_lost(c);
+	deflate_context_lost(c);
 	return true;
-}
-
-void outgoing_drop(struct outgoing *o)
-{
-	for (unsigned i = 0; i < SQUEEZE_WINDOWS; i++)
-		if (o->tried & 1u << i)
-			slice_unref(&o->packed[i]);
-	o->tried = 0;
 }
