@@ -419,7 +419,8 @@ static bool server_start_workers(struct server *s)
 	server_leave(entered);
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
-	if (push_sources_init(&s->sources, &s->hub.key) &&
+	s->letters = replay_new(&s->hub, s->deadletter);
+	if (s->letters != NULL && push_sources_init(&s->sources, &s->hub.key) &&
 	    processes_init(&s->processes, s->loop, s->soft_descriptors)) {
 		server_set_passenv(s);
 		return true;
@@ -536,7 +537,7 @@ static bool server_start_threads(struct server *s)
 	return true;
 }
 
-static void server_on_control_drain(void *ctx)
+void server_on_drain(void *ctx)
 {
 	struct server *s = ctx;
 	if (!s->drain.running)
@@ -575,8 +576,8 @@ static struct control *server_open_control(struct server *s, const char *path,
 		return NULL;
 	}
 	bool entered = server_enter(s, path);
-	struct control *control = control_open(&s->hub, path, &s->sources, s->deadletter, actions,
-					       why, SERVER_WHY_MAX);
+	struct control *control = control_open(&s->hub, path, &s->sources, s->letters, actions, why,
+					       SERVER_WHY_MAX);
 	server_leave(entered);
 	return control;
 }
@@ -584,7 +585,7 @@ static struct control *server_open_control(struct server *s, const char *path,
 static bool server_start_control(struct server *s)
 {
 	const struct control_actions actions = {.reload = server_on_control_reload,
-						.drain = server_on_control_drain,
+						.drain = server_on_drain,
 						.ctx = s};
 	char why[SERVER_WHY_MAX];
 	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR"),
@@ -657,7 +658,7 @@ static void server_end(struct server *s)
 		io_threads_free(&s->io_threads);
 		s->conns.freed = NULL;
 		conns_free(&s->conns);
-		server_free_api(s);
+		server_end_api(s);
 		server_free_made(s);
 		hub_free(&s->hub);
 		reloads_free(&s->reloads);
@@ -665,6 +666,8 @@ static void server_end(struct server *s)
 		push_sources_free(&s->sources);
 		deadletter_close(s->deadletter);
 		control_free(s->control);
+		server_free_api(s);
+		replay_free(s->letters);
 		loop_signal_remove(&s->on_term);
 		loop_signal_remove(&s->on_int);
 		loop_signal_remove(&s->on_hup);

@@ -49,6 +49,7 @@ struct server {
 	uint64_t soft_descriptors;
 	struct push_sources sources;
 	struct deadletter *deadletter;
+	struct replay *letters;
 	struct health health;
 	struct readiness readiness;
 	struct api api;
@@ -142,7 +143,11 @@ void server_show_api_tls(struct server *s);
 bool server_reload_api(struct server *s);
 /* Nobody is let in any more; and nobody is there. */
 void server_close_api(struct server *s);
+void server_end_api(struct server *s);
+/* Nobody is at work for it any more. */
 void server_free_api(struct server *s);
+/* Somebody asked for a drain, over HTTP or by the control socket. */
+void server_on_drain(void *ctx);
 
 /* tokens.c */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);

@@ -113,7 +113,11 @@ bool server_start_api(struct server *s)
 	const char *wrong;
 	char why[API_TOKEN_WHY_MAX];
 	bool log = s->settings.api.n > 0 || s->settings.admin.n > 0;
-	api_init(&s->api, &s->hub, &s->readiness);
+	const struct api_manage_actions manage = {.reloads = &s->reloads,
+						  .letters = s->letters,
+						  .drain = server_on_drain,
+						  .ctx = s};
+	api_init(&s->api, &s->hub, &s->readiness, &s->settings, &manage);
 	if (!api_read_tokens(s, &s->api.tokens, log, &wrong, why))
 		return server_refuse(s, "api-token", wrong, why);
 	if (!api_read_hosts(s, &s->api.hosts)) {
@@ -189,7 +193,7 @@ void server_close_api(struct server *s)
 			listeners_close(&s->doors[i].listeners);
 }
 
-void server_free_api(struct server *s)
+void server_end_api(struct server *s)
 {
 	for (int i = 0; i < SETTINGS_DOORS; i++) {
 		if (!s->doors[i].open)
@@ -197,6 +201,10 @@ void server_free_api(struct server *s)
 		s->doors[i].conns.freed = NULL;
 		conns_free(&s->doors[i].conns);
 	}
+}
+
+void server_free_api(struct server *s)
+{
 	if (s->api.hub != NULL)
 		api_free(&s->api);
 }

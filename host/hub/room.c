@@ -298,6 +298,28 @@ void room_forget_all(struct session *s)
 	s->rooms.list = NULL;
 }
 
+static uint32_t room_reversed(uint32_t bits)
+{
+	bits = __builtin_bswap32(bits);
+	bits = (bits & 0x0F0F0F0F) << 4 | (bits >> 4 & 0x0F0F0F0F);
+	bits = (bits & 0x33333333) << 2 | (bits >> 2 & 0x33333333);
+	return (bits & 0x55555555) << 1 | (bits >> 1 & 0x55555555);
+}
+
+/* Places are counted from their highest bit down: when the table grows, all that a place becomes
+ * lies before, or behind, where the walk has come to. */
+uint32_t room_table_scan(const struct room_table *table, uint32_t place,
+			 void (*visit)(void *ctx, const struct room *r), void *ctx)
+{
+	uint32_t mask = table->cap - 1, home = place & mask;
+	if (table->cap == 0)
+		return 0;
+	for (uint32_t i = home; table->slots[i] != NULL; i = (i + 1) & mask)
+		if (((uint32_t)table->slots[i]->hash & mask) == home)
+			visit(ctx, table->slots[i]);
+	return room_reversed(room_reversed(place | ~mask) + 1);
+}
+
 void room_table_free(struct room_table *table)
 {
 	free(table->slots);

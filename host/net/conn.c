@@ -143,6 +143,15 @@ void conn_release(struct conn *c)
 	conn_doom(c);
 }
 
+void conn_answer_later(struct conn *c)
+{
+	conn_check(c);
+	conn_set_state(c, CONN_ASKING);
+	c->released = false;
+	conn_wait(c, CONN_WAIT_ASK);
+	conn_watch(c);
+}
+
 bool conn_answering(struct conn *c)
 {
 	conn_check(c);
@@ -150,11 +159,8 @@ bool conn_answering(struct conn *c)
 		return c->conns->remote->answering(c);
 	if (c->state == CONN_DEAD)
 		return false;
-	if (c->state == CONN_ASKING) {
-		/* a refused upgrade ends its connection: what follows may be frames */
-		c->keep_alive = false;
+	if (c->state == CONN_ASKING)
 		c->released = true;
-	}
 	conn_set_state(c, CONN_ANSWER);
 	conn_wait(c, CONN_WAIT_ANSWER);
 	return true;

@@ -31,7 +31,7 @@ enum conn_state {
 	CONN_PROXY,  /* the header of a proxy is read, which says whose connection it is */
 	CONN_HEAD,   /* a request head is being read */
 	CONN_BODY,   /* what follows that head is being read */
-	CONN_ASKING, /* whether the upgrade is accepted is not known yet; nothing is read */
+	CONN_ASKING, /* what the answer will be is not known yet; nothing is read */
 	CONN_ANSWER, /* an HTTP answer is being sent */
 	CONN_OPEN,   /* frames go both ways */
 	/* the peer's close frame came, or what it may not send; our close frame waits for
@@ -166,7 +166,7 @@ struct conn_ops {
 	/* A correct opening handshake. Calls conn_accept or answer_respond, now or later; r lives
 	 * until it returns. */
 	void (*upgrade)(void *ctx, struct conn *c, struct request *r);
-	/* Any other request. Calls one of answer.h before it returns. */
+	/* Any other request. Calls one of answer.h, or conn_answer_later, before it returns. */
 	void (*request)(void *ctx, struct conn *c, struct request *r);
 	/* The head of one that has a body: *max_r is how many bytes of that are taken, and
 	 * `request` is called when all of it is there, in r->body. False: it was answered by what
@@ -184,8 +184,8 @@ struct conn_ops {
 		      size_t reason_len, const char *why);
 	/* So many messages and pings were dropped, as it sends more than it may. */
 	void (*dropped)(struct conn *c, uint32_t n);
-	/* Upgrade asked for, not answered, and the client is gone: nothing may be called for it any
-	 * more. */
+	/* Upgrade asked for, or answered later, and the client is gone: nothing may be called for it
+	 * any more but conn_release. */
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
 	void (*unanswered)(struct conn *c);
@@ -454,6 +454,10 @@ void conn_cork(struct conn *c, bool on);
 void conn_hear_out(struct conn *c);
 /* Nobody speaks to it any more; what its user is then is known to the conn_ops alone. */
 void conn_release(struct conn *c);
+/* Within conn_ops.request: it is answered later, by one of answer.h, and nothing is read until
+ * then. If its client goes before that, conn_ops.withdrawn says so, and conn_release is to be
+ * called. */
+void conn_answer_later(struct conn *c);
 /* For answer.c: the request is answered, what follows is bytes of the answer. False: the connection
  * is gone. */
 bool conn_answering(struct conn *c);

@@ -232,6 +232,8 @@ static void conn_on_request(struct conn *c, struct request *r)
 		conn_refuse(c, r, status, why);
 		return;
 	}
+	/* one that is refused ends its connection: what follows may be frames */
+	c->keep_alive = false;
 	conn_set_state(c, CONN_ASKING);
 	c->released = false;
 	conn_wait(c, CONN_WAIT_ASK);

@@ -5,9 +5,12 @@
 #include <stdlib.h>
 
 #include "ops/api_command.h"
-#include "ops/api_list.h"
+#include "ops/api_connections.h"
+#include "ops/api_host.h"
+#include "ops/api_late.h"
+#include "ops/api_manage.h"
+#include "ops/api_rooms.h"
 #include "ops/metrics.h"
-#include "ops/named_mount.h"
 #include "ws/authority.h"
 #include "ws/upgrade.h"
 
@@ -27,40 +30,6 @@ static void api_readyz(struct api_call *call)
 	api_call_answer(call, ready ? 200 : 503, (struct span){NULL, 0});
 }
 
-/* Those that the token may read; which there are never changes. */
-struct api_mounts {
-	const struct mount *next;
-	const struct api *api;
-	struct api_grant grant;
-};
-
-static enum api_list_found api_mounts_next(void *ctx, struct codec_out *o)
-{
-	struct api_mounts *l = ctx;
-	const struct mount *m = l->next;
-	if (m == NULL)
-		return API_LIST_END;
-	l->next = m->next;
-	if (!api_token_may(&l->api->tokens, &l->grant, API_SCOPE_READ, m->path))
-		return API_LIST_NOTHING;
-	named_mount_describe(m, o);
-	return API_LIST_ITEM;
-}
-
-static void api_mounts(struct api_call *call)
-{
-	struct api_mounts *l = malloc(sizeof *l);
-	const struct api_list list = {.next = api_mounts_next, .free = free, .ctx = l};
-	if (l == NULL) {
-		api_call_refuse(call, 503, "no memory for a list");
-		return;
-	}
-	*l = (struct api_mounts){.next = call->api->hub->mounts,
-				 .api = call->api,
-				 .grant = call->grant};
-	api_list_answer(call, "mounts", &list);
-}
-
 /* --- the table -------------------------------------------------------------------------------- */
 
 #define API_COMMAND (API_ROUTE_BODY | API_ROUTE_MOUNT)
@@ -77,7 +46,19 @@ static const struct api_route api_routes[] = {
 	{"POST", "/api/v1/set", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
 	{"POST", "/api/v1/commands", API_SCOPE_PUBLISH, API_COMMAND, api_command_list},
 	{"GET", "/metrics", API_SCOPE_READ, API_ROUTE_ADMIN, metrics_answer},
-	{"GET", "/api/v1/mounts", API_SCOPE_READ, API_ROUTE_MOUNT, api_mounts},
+	{"GET", "/api/v1/mounts", API_SCOPE_READ, API_ROUTE_MOUNT, api_host_mounts},
+	{"GET", "/api/v1/workers", API_SCOPE_READ, API_ROUTE_MOUNT, api_host_workers},
+	{"GET", "/api/v1/settings", API_SCOPE_READ, 0, api_host_settings},
+	{"GET", "/api/v1/connections", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_list},
+	{"GET", "/api/v1/connections/*", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_one},
+	{"DELETE", "/api/v1/connections/*", API_SCOPE_ADMIN, API_ROUTE_MOUNT,
+	 api_connections_delete},
+	{"GET", "/api/v1/rooms", API_SCOPE_READ, API_ROUTE_MOUNT, api_rooms_list},
+	{"GET", "/api/v1/members", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_members},
+	{"GET", "/api/v1/dead_letters", API_SCOPE_READ, API_ROUTE_MOUNT, api_manage_letters},
+	{"POST", "/api/v1/replay", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_replay},
+	{"POST", "/api/v1/reload", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_reload},
+	{"POST", "/api/v1/drain", API_SCOPE_ADMIN, 0, api_manage_drain},
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
 
@@ -294,6 +275,8 @@ static bool api_is_new(struct api_call *call, const struct idempotency_request *
 			api_call_refuse(call, 503, "no memory for an Idempotency-Key");
 	} else if (!same) {
 		api_call_refuse(call, 422, "this Idempotency-Key was that of another request");
+	} else if (before->status == 0) {
+		api_call_refuse(call, 409, "a request with this Idempotency-Key is still being done");
 	} else {
 		api_call_answer_text(call, before->status, (struct span){NULL, 0},
 				     idempotency_answer(before));
@@ -345,6 +328,7 @@ static void api_on_upgrade(void *ctx, struct conn *c, struct request *r)
 const struct conn_ops api_conn_ops = {.upgrade = api_on_upgrade,
 				      .request = api_on_request,
 				      .body = api_on_body,
+				      .withdrawn = api_late_withdrawn,
 				      .error = api_call_error};
 
 static void api_on_turn(void *arg)
@@ -353,9 +337,14 @@ static void api_on_turn(void *arg)
 	api->spent_us = 0;
 }
 
-void api_init(struct api *api, struct hub *hub, struct readiness *readiness)
+void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
+	      const struct settings *settings, const struct api_manage_actions *manage)
 {
-	*api = (struct api){.hub = hub, .readiness = readiness};
+	*api = (struct api){.hub = hub,
+			    .readiness = readiness,
+			    .settings = settings,
+			    .manage = *manage};
+	LIST_INIT(&api->lates);
 	idempotency_init(&api->idempotency, &hub->key);
 	api->hook = (struct loop_hook){.run = api_on_turn, .arg = api};
 	loop_add_hook(hub->loop, &api->hook);
@@ -364,6 +353,7 @@ void api_init(struct api *api, struct hub *hub, struct readiness *readiness)
 void api_free(struct api *api)
 {
 	loop_remove_hook(api->hub->loop, &api->hook);
+	api_late_free_all(api);
 	api_token_free(&api->tokens);
 	free(api->hosts);
 	idempotency_free(&api->idempotency);

@@ -12,6 +12,17 @@
 #include "handler/worker/codec.h"
 #include "ops/idempotency.h"
 #include "ops/readiness.h"
+#include "ops/reload.h"
+#include "ops/replay.h"
+#include "settings/settings.h"
+
+/* What is done to the host by those who may. */
+struct api_manage_actions {
+	struct reloads *reloads;
+	struct replay *letters;
+	void (*drain)(void *ctx);
+	void *ctx;
+};
 
 /* What the requests of both kinds of address share. */
 struct api {
@@ -21,6 +32,9 @@ struct api {
 	char *hosts;	   /* names beside the obvious ones, see authority_listed; NULL: none */
 	uint64_t body_max; /* bytes */
 	struct idempotency idempotency;
+	const struct settings *settings; /* in effect */
+	struct api_manage_actions manage;
+	LIST_HEAD(, api_late) lates; /* see api_late.h */
 	/* Of the turn: what it took to write lists, in microseconds. */
 	uint64_t spent_us;
 	struct loop_hook hook;
@@ -29,7 +43,9 @@ struct api {
 	struct codec_out out;
 };
 
-void api_init(struct api *api, struct hub *hub, struct readiness *readiness);
+void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
+	      const struct settings *settings, const struct api_manage_actions *manage);
+/* The conns are gone, and nobody is at work for it any more. */
 void api_free(struct api *api);
 
 /* The ctx of the conns of one kind of address. */

@@ -12,13 +12,13 @@ struct codec_out *api_call_out(struct api_call *call)
 }
 
 /* Who repeats it gets the same, but for what may go better then. */
-static void api_call_remember(struct api_call *call, int status, struct span json)
+void api_call_remember(struct idempotency_done **once, int status, struct span json)
 {
-	if (call->once != NULL && status < 500)
-		idempotency_end(call->once, status, json);
-	else if (call->once != NULL)
-		idempotency_cancel(call->once);
-	call->once = NULL;
+	if (*once != NULL && status < 500)
+		idempotency_end(*once, status, json);
+	else if (*once != NULL)
+		idempotency_cancel(*once);
+	*once = NULL;
 }
 
 void api_call_answer_text(struct api_call *call, int status, struct span head, struct span json)
@@ -26,7 +26,7 @@ void api_call_answer_text(struct api_call *call, int status, struct span head, s
 	char lines[512];
 	int n = snprintf(lines, sizeof lines, API_HEAD "%.*s", (int)head.n,
 			 head.n > 0 ? head.p : "");
-	api_call_remember(call, status, json);
+	api_call_remember(&call->once, status, json);
 	answer_respond(call->conn, status, (struct span){lines, (size_t)n}, "application/json",
 		       json);
 }

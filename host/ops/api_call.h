@@ -55,6 +55,9 @@ bool api_call_may(struct api_call *call, enum api_scope scope, const struct moun
  * answered. */
 struct mount *api_call_mount(struct api_call *call, struct span path);
 
+/* What was asked is known by its key from now on, if it has one. */
+void api_call_remember(struct idempotency_done **once, int status, struct span json);
+
 /* Answers for whoever has no call: conn_ops.error. */
 void api_call_error(struct conn *c, int status, struct span head, const char *why);
 

@@ -51,8 +51,12 @@ static enum answer_next api_list_next(void *ctx, struct span *piece_r)
 	a->out.text.len = a->begun ? 0 : a->out.text.len;
 	a->begun = true;
 	api_list_fill(a);
-	if (a->ended && a->json)
-		codec_raw(&a->out, "]}", 2);
+	if (a->ended && a->json) {
+		codec_raw(&a->out, "]", 1);
+		if (a->list.end != NULL)
+			a->list.end(a->list.ctx, &a->out);
+		codec_raw(&a->out, "}", 1);
+	}
 	*piece_r = (struct span){a->out.text.p, a->out.text.len};
 	return a->out.failed ? ANSWER_BROKEN : a->ended ? ANSWER_END : ANSWER_MORE;
 }

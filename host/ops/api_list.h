@@ -10,7 +10,7 @@
 #include "ops/api_call.h"
 
 enum api_list_found {
-	API_LIST_ITEM,	  /* it was appended */
+	API_LIST_ITEM,	  /* it was appended, or several with a comma between them */
 	API_LIST_NOTHING, /* what was looked at is none: go on */
 	API_LIST_END,	  /* there are no more */
 };
@@ -20,6 +20,8 @@ struct api_list {
 	 * between.
 	 */
 	enum api_list_found (*next)(void *ctx, struct codec_out *o);
+	/* What follows the array: members, each with a comma before it. May be NULL. */
+	void (*end)(void *ctx, struct codec_out *o);
 	/* Exactly once. */
 	void (*free)(void *ctx);
 	void *ctx;

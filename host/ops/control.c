@@ -413,7 +413,7 @@ static const struct sp_ops control_ops = {.opened = control_on_opened,
 					  .closed = control_on_closed};
 
 struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
-			     struct deadletter *deadletter, const struct control_actions *actions,
+			     struct replay *letters, const struct control_actions *actions,
 			     char *why, size_t why_cap)
 {
 	const struct sp_limits limits = {
@@ -430,13 +430,12 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 		free(c);
 		return NULL;
 	}
-	*c = (struct control){.hub = hub, .sources = sources, .actions = *actions};
+	*c = (struct control){.hub = hub,
+			      .sources = sources,
+			      .letters = letters,
+			      .actions = *actions};
 	LIST_INIT(&c->later);
-	c->letters = replay_new(hub, deadletter);
-	if (c->letters == NULL)
-		snprintf(why, why_cap, "no memory");
-	else
-		c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
+	c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
 	if (c->listener != NULL)
 		return c;
 	control_free(c);
@@ -460,7 +459,6 @@ void control_free(struct control *c)
 		LIST_REMOVE(later, others);
 		free(later);
 	}
-	replay_free(c->letters);
 	codec_batch_free(&c->batch);
 	codec_free(&c->out);
 	free(c);

@@ -8,6 +8,7 @@
 #include "hub/hub.h"
 
 struct control;
+struct replay;
 
 struct control_actions {
 	void (*reload)(void *ctx);
@@ -17,7 +18,7 @@ struct control_actions {
 
 /* NULL with a sentence in why. */
 struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
-			     struct deadletter *deadletter, const struct control_actions *actions,
+			     struct replay *letters, const struct control_actions *actions,
 			     char *why, size_t why_cap);
 /* Nobody is listened to any more. */
 void control_close(struct control *c);

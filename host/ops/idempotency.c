@@ -39,8 +39,16 @@ bool idempotency_request_make(struct idempotency_request *r,
 
 /* --- who has asked ---------------------------------------------------------------------------- */
 
+void idempotency_hold(struct idempotency_done **d)
+{
+	if (*d != NULL)
+		(*d)->held = d;
+}
+
 void idempotency_cancel(struct idempotency_done *d)
 {
+	if (d->held != NULL)
+		*d->held = NULL;
 	LIST_REMOVE(d, others);
 	TAILQ_REMOVE(&d->sender->done, d, link);
 	d->sender->n--;
@@ -185,4 +193,5 @@ void idempotency_end(struct idempotency_done *d, int status, struct span answer)
 	memcpy(to, answer.p, answer.n);
 	d->len = (uint32_t)answer.n;
 	d->status = status;
+	d->held = NULL;
 }

@@ -27,7 +27,9 @@ struct idempotency_done {
 	struct idempotency_sender *sender;
 	uint8_t key[IDEMPOTENCY_DIGEST], request[IDEMPOTENCY_DIGEST];
 	uint64_t at; /* milliseconds */
-	int status;
+	int status;  /* 0: it is still being done */
+	/* whoever does it, who is told by a NULL there that it is forgotten; or NULL */
+	struct idempotency_done **held;
 	uint32_t len;
 	char *large; /* its answer where that is longer than the other */
 	char small[IDEMPOTENCY_SMALL];
@@ -67,6 +69,9 @@ static inline struct span idempotency_answer(const struct idempotency_done *d)
  * nobody would know of it. */
 struct idempotency_done *idempotency_begin(struct idempotency *all,
 					   const struct idempotency_request *r, uint64_t now);
+/* It takes longer than this turn: *d is kept there, and is NULL when it was forgotten meanwhile, for
+ * newer ones. */
+void idempotency_hold(struct idempotency_done **d);
 /* It was done, and answered so. Where there is no memory for a long answer, which is that of one
  * that had no effect, it is forgotten. */
 void idempotency_end(struct idempotency_done *d, int status, struct span answer);

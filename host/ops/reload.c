@@ -83,9 +83,9 @@ static bool reload_write_error(struct codec_out *o, const struct reload *r)
 			continue;
 		int n = snprintf(text, sizeof text, "the handler of %s was not replaced: %s",
 				 p->mount->path, p->why != NULL ? p->why : "no memory");
-		codec_member_text(
-			o, "error",
-			(struct span){text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1});
+		codec_member_text(o, "error",
+				  (struct span){text, (size_t)n < sizeof text ? (size_t)n
+									      : sizeof text - 1});
 		return true;
 	}
 	return false;
@@ -122,8 +122,8 @@ static void reload_look(struct reloads *all, struct reload *r)
 static struct reload *reload_first_waiting(const struct reloads *all)
 {
 	struct reload *r, *oldest = NULL;
-	LIST_FOREACH (r, &all->waits, others) /* the newest is first */
-		oldest = r->begun ? oldest : r;
+	LIST_FOREACH(r, &all->waits, others) /* the newest is first */
+	oldest = r->begun ? oldest : r;
 	return oldest;
 }
 
@@ -168,9 +168,9 @@ const char *reload_begin(struct reloads *all, const struct mount *only, reload_a
 void reload_forget(struct reloads *all, const void *ctx)
 {
 	struct reload *r;
-	LIST_FOREACH (r, &all->waits, others)
-		if (r->ctx == ctx)
-			r->answer = NULL;
+	LIST_FOREACH(r, &all->waits, others)
+	if (r->ctx == ctx)
+		r->answer = NULL;
 }
 
 /* --- what is told ----------------------------------------------------------------------------- */

@@ -22,9 +22,10 @@ enum reload_outcome {
 };
 
 /* On the loop, once, in a turn after that in which it was asked for. ok: all is as it was asked
- * for. members: of JSON, each with a comma before it: "changed" and "waiting_for_a_restart" (numbers
- * of options; where the settings were read), "mounts":[{"mount":…,"outcome":"unchanged", "replaced",
- * "next connection" or "failed"[,"error":…]},…], and, if not ok, "error", a sentence. */
+ * for. members: of JSON, each with a comma before it: "changed" and "waiting_for_a_restart"
+ * (numbers of options; where the settings were read), "mounts":[{"mount":…,"outcome":"unchanged",
+ * "replaced", "next connection" or "failed"[,"error":…]},…], and, if not ok, "error", a sentence.
+ */
 typedef void reload_answer(void *ctx, bool ok, struct span members);
 
 struct reload; /* one that is asked for */

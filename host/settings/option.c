@@ -50,7 +50,7 @@ const struct option_row *option_find(const char *name, size_t n)
 }
 
 /* When a changed value takes effect; "-" where nothing can change. */
-static const char *option_when_text(const struct option_row *row)
+const char *option_when_text(const struct option_row *row)
 {
 	static const char *const text[] = {[OPTION_WHEN_HUP] = "at once",
 					   [OPTION_WHEN_WORKER] = "next worker",

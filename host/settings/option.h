@@ -312,6 +312,9 @@ extern const struct option_row option_table[OPTION_COUNT];
 /* Row of this long name (n bytes), or NULL. */
 const struct option_row *option_find(const char *name, size_t n);
 
+/* When what the config file says of it anew holds: "at once". */
+const char *option_when_text(const struct option_row *row);
+
 /* May it be given more than once? */
 bool option_repeatable(const struct option_row *row);
 

@@ -99,7 +99,8 @@ static void setup(void)
 	t.loop = loop_new(NULL);
 	ck_assert_ptr_nonnull(t.loop);
 	ck_assert(hub_init(&t.hub, t.loop));
-	api_init(&t.api, &t.hub, &t.readiness);
+	static const struct api_manage_actions nothing;
+	api_init(&t.api, &t.hub, &t.readiness, NULL, &nothing);
 	t.door = (struct api_door){.api = &t.api};
 	ck_assert(conns_init(&t.conns, t.loop, &ops, &t.door, &limits));
 }

@@ -262,6 +262,56 @@ START_TEST(random_against_a_model)
 }
 END_TEST
 
+static unsigned visits[ROOMS];
+
+static void visit(void *ctx, const struct room *r)
+{
+	unsigned *n = ctx;
+	visits[atoi(r->name + strlen("room-"))]++;
+	(*n)++;
+}
+
+/* While rooms come, so that the table grows several times, and go: those that stay are seen once,
+ * others once at most. */
+START_TEST(a_walk_while_others_change_it)
+{
+	unsigned seed = (unsigned)_i + 1, n = 0;
+	uint32_t place = 0;
+	int others = 20, steps = 0;
+	memset(visits, 0, sizeof visits);
+	for (int k = 0; k < 20; k++)
+		join(0, k);
+	do {
+		place = room_table_scan(&table, place, visit, &n);
+		steps++;
+		for (int k = 0; k < 3 && others < ROOMS && steps % (_i + 1) == 0; k++)
+			join(1, others++);
+		if (others > 20)
+			leave(1, 20 + rand_r(&seed) % (others - 20));
+	} while (place != 0);
+	for (int k = 0; k < ROOMS; k++)
+		ck_assert_uint_le(visits[k], 1);
+	for (int k = 0; k < 20; k++)
+		ck_assert_uint_eq(visits[k], 1);
+	ck_assert_int_ge(others, 50); /* the table has grown */
+	ck_assert_uint_ge(n, 20);
+}
+END_TEST
+
+START_TEST(a_walk_of_nothing)
+{
+	unsigned n = 0;
+	ck_assert_uint_eq(room_table_scan(&table, 0, visit, &n), 0);
+	ck_assert_uint_eq(room_table_scan(&table, 7, visit, &n), 0);
+	join(0, 0);
+	uint32_t place = 1u << 31; /* of a larger table */
+	do
+		place = room_table_scan(&table, place, visit, &n);
+	while (place != 0);
+	ck_assert_uint_le(n, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("room");
@@ -275,6 +325,8 @@ int main(void)
 	tcase_add_test(tc, a_room_shrinks);
 	tcase_add_test(tc, leaving_all_touches_nobody_else);
 	tcase_add_loop_test(tc, random_against_a_model, 0, 6);
+	tcase_add_loop_test(tc, a_walk_while_others_change_it, 0, 4);
+	tcase_add_test(tc, a_walk_of_nothing);
 	suite_add_tcase(suite, tc);
 	return run_suite(suite);
 }

@@ -1,0 +1,315 @@
+#include "ops/api_connections.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/utf8.h"
+#include "hub/slow_consumer.h"
+#include "ops/api_list.h"
+#include "ops/api_params.h"
+#include "ops/connection.h"
+#include "ops/named_mount.h"
+
+#define API_CONNECTIONS_USER_MAX 256
+#define API_CONNECTIONS_CLOSE 1000 /* as of the command */
+
+/* --- lists ------------------------------------------------------------------------------------ */
+
+/* What a list of them looks for. Mounts stay while the host runs. */
+struct api_connections {
+	const struct api *api;
+	struct api_grant grant;
+	const struct mount *mount; /* NULL: every one that the token may read */
+	uint32_t cursor;	   /* into the hub's sessions */
+	uint32_t next;		   /* where the next page begins, once this one is full */
+	uint64_t left;
+	bool full, members, by_room, by_user, by_address;
+	struct address_network network;
+	size_t room_len, user_len;
+	char room[RULES_NAME_MAX], user[API_CONNECTIONS_USER_MAX];
+};
+
+static struct address api_connections_remote(const struct session *s)
+{
+	return s->conn != NULL ? conn_remote(s->conn) : s->more->resume->remote;
+}
+
+static struct span api_connections_user(const struct session *s)
+{
+	return s->more != NULL && s->more->subject != NULL ? span_of(s->more->subject)
+							   : (struct span){NULL, 0};
+}
+
+static bool api_connections_wanted(const struct api_connections *l, const struct session *s)
+{
+	const struct mount *m = s->mount;
+	if (s->ended || !s->settled || (l->mount != NULL && m != l->mount))
+		return false;
+	if (!api_token_may(&l->api->tokens, &l->grant, API_SCOPE_READ, m->path))
+		return false;
+	if (l->by_room && !room_has(&m->rooms, (struct span){l->room, l->room_len}, s))
+		return false;
+	if (l->by_user && !span_eq(api_connections_user(s), (struct span){l->user, l->user_len}))
+		return false;
+	struct address remote = l->by_address ? api_connections_remote(s) : (struct address){0};
+	return !l->by_address || address_network_has(&l->network, &remote);
+}
+
+static void api_connections_member(struct session *s, struct codec_out *o)
+{
+	char id[SESSION_ID_TEXT];
+	codec_raw(o, "{\"conn\":", 8);
+	codec_string(o, span_of(hub_session_text(s, id)));
+	if (api_connections_user(s).p != NULL)
+		codec_member_text(o, "user", api_connections_user(s));
+	else
+		codec_member_raw(o, "user", "null");
+	codec_raw(o, "}", 1);
+}
+
+static enum api_list_found api_connections_next(void *ctx, struct codec_out *o)
+{
+	struct api_connections *l = ctx;
+	uint32_t before = l->cursor;
+	struct session *s = slotmap_next(&l->api->hub->sessions, &l->cursor);
+	if (s == NULL)
+		return API_LIST_END;
+	if (!api_connections_wanted(l, s))
+		return API_LIST_NOTHING;
+	if (l->left == 0) { /* so there is another page */
+		l->full = true;
+		l->next = before;
+		return API_LIST_END;
+	}
+	l->left--;
+	if (l->members)
+		api_connections_member(s, o);
+	else
+		connection_describe(s, o);
+	return API_LIST_ITEM;
+}
+
+static void api_connections_end(void *ctx, struct codec_out *o)
+{
+	const struct api_connections *l = ctx;
+	char text[16];
+	int n = snprintf(text, sizeof text, "%u", l->next);
+	if (l->full)
+		codec_member_text(o, "next", (struct span){text, (size_t)n});
+}
+
+static bool api_connections_filter_room(struct api_call *call, struct api_connections *l,
+					struct span room)
+{
+	l->by_room = room.p != NULL;
+	if (l->by_room && !rules_name_ok(room)) {
+		api_call_refuse(call, 400, "room: %s", RULES_E_ROOM);
+		return false;
+	}
+	if (l->by_room)
+		memcpy(l->room, room.p, l->room_len = room.n);
+	return true;
+}
+
+static bool api_connections_filter_user(struct api_call *call, struct api_connections *l,
+					struct span user)
+{
+	l->by_user = user.p != NULL;
+	if (user.n > sizeof l->user) {
+		api_call_refuse(call, 400, "user has more than %d bytes", API_CONNECTIONS_USER_MAX);
+		return false;
+	}
+	if (user.n > 0)
+		memcpy(l->user, user.p, l->user_len = user.n);
+	return true;
+}
+
+static bool api_connections_filter_address(struct api_call *call, struct api_connections *l,
+					   struct span address)
+{
+	const char *why = address.p != NULL ? address_network_parse(&l->network, address) : NULL;
+	l->by_address = address.p != NULL;
+	if (why != NULL)
+		api_call_refuse(call, 400, "address is \"%.*s\": %s",
+				address.n < 64 ? (int)address.n : 64, address.p, why);
+	return why == NULL;
+}
+
+/* False: it was answered. */
+static bool api_connections_read(struct api_call *call, struct api_connections *l, bool members)
+{
+	static const char *const names[] = {"mount", "room", "limit", "cursor", "user", "address"};
+	struct api_params p;
+	struct mount *m;
+	uint64_t cursor;
+	*l = (struct api_connections){.api = call->api, .grant = call->grant, .members = members};
+	bool ok = api_params_read(call, names, members ? 4 : 6, &p) &&
+		  api_params_mount(call, p.values[0], &m) &&
+		  api_connections_filter_room(call, l, p.values[1]) &&
+		  api_params_number(call, "limit", p.values[2], API_PAGE, API_PAGE_MAX, &l->left) &&
+		  api_params_number(call, "cursor", p.values[3], 0, UINT32_MAX, &cursor) &&
+		  (members || (api_connections_filter_user(call, l, p.values[4]) &&
+			       api_connections_filter_address(call, l, p.values[5])));
+	if (!ok)
+		return false;
+	l->mount = m;
+	l->cursor = (uint32_t)cursor;
+	return true;
+}
+
+static void api_connections_answer(struct api_call *call, const char *name,
+				   struct api_connections *l)
+{
+	const struct api_list list = {.next = api_connections_next,
+				      .end = api_connections_end,
+				      .free = free,
+				      .ctx = l};
+	api_list_answer(call, name, &list);
+}
+
+static void api_connections_begin(struct api_call *call, const char *name, bool members)
+{
+	struct api_connections *l = malloc(sizeof *l);
+	if (l == NULL) {
+		api_call_refuse(call, 503, "no memory for a list");
+		return;
+	}
+	bool read = api_connections_read(call, l, members);
+	/* rooms of the same name are others at each mount */
+	if (read && members && l->mount == NULL)
+		l->mount = api_call_mount(call, (struct span){NULL, 0});
+	if (!read || (members && l->mount == NULL)) {
+		free(l);
+	} else if (members && !l->by_room) {
+		free(l);
+		api_call_refuse(call, 400, "room is missing: members of which?");
+	} else {
+		api_connections_answer(call, name, l);
+	}
+}
+
+void api_connections_list(struct api_call *call)
+{
+	api_connections_begin(call, "connections", false);
+}
+
+void api_connections_members(struct api_call *call)
+{
+	api_connections_begin(call, "members", true);
+}
+
+/* --- one -------------------------------------------------------------------------------------- */
+
+/* NULL: it was answered. Who may not know of it learns no more than that there is no such one. */
+static struct session *api_connections_find(struct api_call *call, enum api_scope scope)
+{
+	struct hub *hub = call->api->hub;
+	struct session_id id;
+	struct session *s = NULL;
+	if (!session_id_parse(call->args[0], &id)) {
+		api_call_refuse(call, 400, "\"%.*s\" is no id of a connection",
+				call->args[0].n < 64 ? (int)call->args[0].n : 64, call->args[0].p);
+		return NULL;
+	}
+	if (id.host == hub->host_id)
+		s = slotmap_get(&hub->sessions, id.local);
+	if (s == NULL || s->ended || !s->settled ||
+	    (!api_token_may(&call->api->tokens, &call->grant, API_SCOPE_READ, s->mount->path) &&
+	     !api_token_may(&call->api->tokens, &call->grant, scope, s->mount->path))) {
+		api_call_refuse(call, 404, "there is no such connection, or it has ended");
+		return NULL;
+	}
+	return api_call_may(call, scope, s->mount) ? s : NULL;
+}
+
+static void api_connections_rooms(const struct session *s, struct codec_out *o)
+{
+	codec_member_raw(o, "room_names", "[");
+	for (uint32_t i = 0; i < room_count(&s->rooms); i++) {
+		codec_raw(o, ",", i > 0);
+		codec_string(o, span_of(room_name(&s->rooms, i)));
+	}
+	codec_raw(o, "]", 1);
+}
+
+/* What the client has not read, and what that has come to. */
+static void api_connections_queue(struct session *s, struct codec_out *o)
+{
+	struct conn_load load = session_load(s);
+	codec_member_raw(o, "queue", "{");
+	codec_raw(o, "\"stalled\":", 10);
+	codec_raw(o, load.stalled ? "true" : "false", load.stalled ? 4 : 5);
+	codec_member_uint(o, "waiting", load.waiting);
+	codec_member_uint(o, "unread", load.unread);
+	codec_member_uint(o, "held", load.held);
+	codec_member_uint(o, "dropped", slow_consumer_dropped(s));
+	codec_raw(o, "}", 1);
+}
+
+/* What its handler has not handled. */
+static void api_connections_lane(const struct session *s, struct codec_out *o)
+{
+	codec_member_raw(o, "lane", "{");
+	codec_raw(o, "\"with_handler\":", 15);
+	codec_raw(o, s->lane.current != NULL ? "true" : "false", s->lane.current != NULL ? 4 : 5);
+	codec_member_uint(o, "sequence", s->lane.sequence);
+	codec_member_uint(o, "waiting", s->lane.waiting);
+	codec_member_uint(o, "blame", s->lane.blame);
+	codec_member_raw(o, "paused", s->paused ? "true" : "false");
+	codec_raw(o, "}", 1);
+}
+
+static void api_connections_tls(const struct session *s, struct codec_out *o)
+{
+	struct tls_facts facts;
+	if (s->conn == NULL || !conn_tls_facts(s->conn, &facts)) {
+		codec_member_raw(o, "tls", "null");
+		return;
+	}
+	codec_member_raw(o, "tls", "{");
+	codec_raw(o, "\"version\":", 10);
+	codec_string(o, span_of(facts.version));
+	codec_member_text(o, "cipher", span_of(facts.cipher));
+	codec_raw(o, "}", 1);
+}
+
+void api_connections_one(struct api_call *call)
+{
+	struct session *s = api_connections_find(call, API_SCOPE_READ);
+	if (s == NULL)
+		return;
+	struct codec_out *o = api_call_out(call);
+	connection_describe(s, o);
+	if (!o->failed)
+		o->text.len--; /* it goes on */
+	codec_member_raw(o, "away", s->conn == NULL ? "true" : "false");
+	codec_member_raw(o, "resumable", session_resume(s) != NULL ? "true" : "false");
+	codec_member_uint(o, "loop", s->conn != NULL ? conn_loop(s->conn) : 0);
+	api_connections_tls(s, o);
+	api_connections_rooms(s, o);
+	api_connections_queue(s, o);
+	api_connections_lane(s, o);
+	codec_raw(o, "}", 1);
+	api_call_answer(call, 200, (struct span){NULL, 0});
+}
+
+void api_connections_delete(struct api_call *call)
+{
+	static const char *const names[] = {"code", "reason"};
+	struct api_params p;
+	uint64_t code;
+	struct session *s = api_connections_find(call, API_SCOPE_ADMIN);
+	if (s == NULL || !api_params_read(call, names, 2, &p) ||
+	    !api_params_number(call, "code", p.values[0], API_CONNECTIONS_CLOSE, UINT16_MAX, &code))
+		return;
+	struct span reason = p.values[1].p != NULL ? p.values[1] : SPAN("");
+	if (!rules_close_ok((unsigned)code, reason) || !utf8_valid(reason.p, reason.n)) {
+		api_call_refuse(
+			call, 400,
+			"this can be no close frame: code %llu; expected 1000 or one that endpoints may send, and a reason of at most %d bytes of UTF-8",
+			(unsigned long long)code, RULES_REASON_MAX);
+		return;
+	}
+	hub_close_session(s, (uint16_t)code, reason, false);
+	api_call_answer_text(call, 200, (struct span){NULL, 0}, SPAN("{\"closed\":1}"));
+}

@@ -1,0 +1,12 @@
+/* api_host: what the host is made of, over HTTP: mounts, workers, settings. */
+#ifndef TOVA_OPS_API_HOST_H
+#define TOVA_OPS_API_HOST_H
+
+#include "ops/api_call.h"
+
+void api_host_mounts(struct api_call *call);
+void api_host_workers(struct api_call *call);
+/* In effect, each with what it is where nobody sets it, and when a change holds. */
+void api_host_settings(struct api_call *call);
+
+#endif

@@ -1,0 +1,365 @@
+"""What there is, over HTTP: connections, rooms, members, workers, settings, one connection in full and its end; and what is done to the
+host: reload with its result, drain, dead letters."""
+import contextlib
+import json
+import threading
+from urllib.parse import urlencode
+
+import pytest
+
+from api import TOKENS, Api, judge, tokens
+from control import ctl_json
+from probe import Probe, escape, plugin
+from raw_worker import RawWorker
+from supervised import Supervised
+from test_dead_letters import Grave
+from tova_host import BUILD, IMPATIENT, Host, wait_until
+from wsclient import connect
+
+API = ("--api", "127.0.0.1:0")
+RELAY = BUILD / "plugins/relay.so"
+
+
+@pytest.fixture
+def probe():
+    with Host("--plugin", plugin("probe"), *API, *IMPATIENT) as running, Probe(running, "") as opener:
+        yield opener
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two mounts, at which clients are in the room that their path names, and a token for one of them."""
+    with Host("--plugin", f"/a={RELAY}", "--plugin", f"/b={RELAY}", *API, *tokens(tmp_path, "publish", "read@/a", "admin"), *IMPATIENT) as running:
+        yield running
+
+
+def ask(api, what, **params):
+    return api.get(f"/api/v1/{what}" + ("?" + urlencode(params) if params else ""))
+
+
+def good(answer):
+    assert answer[0] == 200, answer
+    return answer[1]
+
+
+def pages(api, what, name, **params):
+    """All items, one page after the other, and how many there were on each."""
+    items, sizes = [], []
+    while True:
+        page = good(ask(api, what, **params))
+        items += page[name]
+        sizes.append(len(page[name]))
+        if "next" not in page:
+            return items, sizes
+        params["cursor"] = page["next"]
+
+
+# --- connections --------------------------------------------------------------------------------------------------------------
+
+def test_connections(probe):
+    clients = probe.clients(7)
+    with Api(probe.host) as api:
+        for ws in clients[:3]:
+            ws.ask("join " + escape("room ä"), "send done")
+        found, sizes = pages(api, "connections", "connections", limit=3)
+        assert sorted(c["conn"] for c in found) == sorted(ws.id for ws in clients) and sizes == [3, 3, 1]
+        assert all((c["mount"], c["remote"], c["dropped"]) == ("/", "127.0.0.1", 0) for c in found)
+        ids = sorted(ws.id for ws in clients[:3])
+        assert sorted(c["conn"] for c in good(ask(api, "connections", room="room ä"))["connections"]) == ids
+        assert all(c["rooms"] == 1 for c in good(ask(api, "connections", room="room ä"))["connections"])
+        assert sorted(c["conn"] for c in good(ask(api, "members", room="room ä"))["members"]) == ids
+        assert good(ask(api, "connections", room="nobody's")) == {"connections": []}
+        assert good(ask(api, "members", room="nobody's", mount="/")) == {"members": []}
+        assert len(good(ask(api, "connections", address="127.0.0.0/8"))["connections"]) == 7
+        assert good(ask(api, "connections", address="127.0.0.2"))["connections"] == []
+        assert good(ask(api, "connections", user="somebody"))["connections"] == []
+        assert pages(api, "connections", "connections", limit=7)[1] == [7]
+        assert pages(api, "connections", "connections", limit=1)[1] == [1] * 7
+        assert good(ask(api, "connections", limit=0))["connections"] == []
+
+
+def test_pages_while_others_come_and_go(probe):
+    """Whoever was there all the time is on one page, once."""
+    stay = [probe.client() for _ in range(20)]
+    with Api(probe.host) as api:
+        found, cursor = [], None
+        for step in range(100):
+            page = good(ask(api, "connections", limit=3, **({"cursor": cursor} if cursor else {})))
+            found += [c["conn"] for c in page["connections"]]
+            cursor = page.get("next")
+            if cursor is None:
+                break
+            other = probe.client()
+            other.ask("send x")
+            if step % 2:
+                other.drop()
+        assert all(found.count(ws.id) == 1 for ws in stay)
+
+
+def test_one_in_full(probe):
+    ws = probe.client("a=b", path="/room")
+    ws.ask("join x", "join y", "send done")
+    with Api(probe.host) as api:
+        one = good(ask(api, f"connections/{ws.id}"))
+        assert (one["conn"], one["mount"], sorted(one["room_names"]), one["tls"], one["away"]) == (ws.id, "/", ["x", "y"], None, False)
+        assert one["queue"] == {"stalled": False, "waiting": 0, "unread": 0, "held": 0, "dropped": 0}
+        assert one["lane"]["with_handler"] is False and one["lane"]["sequence"] == one["events"] >= 2
+        other = probe.client().id
+        assert ask(api, f"connections/{other[:-1]}")[0] == 400 and ask(api, "connections/x")[0] == 400
+        assert ask(api, "connections/AAAAAAAAAAAAAAAAAAAAAA")[0] == 404
+
+
+def test_a_connection_is_ended(probe):
+    one, other = probe.clients(2)
+    with Api(probe.host) as api:
+        def end(conn, query=""):
+            return judge(api.ask("DELETE", f"/api/v1/connections/{conn}{query}"))
+        for wrong in ("?code=1006", "?code=70000", "?code=x", "?code=1002", "?reason=" + "x" * 124, "?reason=%ff", "?what=1", "?code=1000&code=1000"):
+            status, said = end(one.id, wrong)
+            assert status == 400 and said["error"], (wrong, said)
+        assert end(one.id, "?code=4007&reason=by+hand%21") == (200, {"closed": 1})
+        one.expect_closed(4007, "by hand!")
+        wait_until(lambda: end(one.id)[0] == 404, "it has ended")
+        other.id
+        assert end(other.id) == (200, {"closed": 1})
+        other.expect_closed(1000)
+
+
+def test_a_slow_one_is_seen(tmp_path):
+    with Host("--plugin", plugin("probe"), *API, *IMPATIENT, "--max-queue", "1g") as host, Probe(host, "") as probe:
+        slow = probe.client(receive_buffer=4096)
+        slow.id
+        with Api(host) as api:
+            for _ in range(100):
+                assert api.post("send", conn=slow.id, data="x" * 200000)[0] == 200
+            wait_until(lambda: good(ask(api, f"connections/{slow.id}"))["queue"]["stalled"], "it is stalled")
+            one = good(ask(api, f"connections/{slow.id}"))
+            assert one["queue"]["waiting"] > 1000000 and one["waiting"] == one["queue"]["waiting"]
+
+
+# --- rooms --------------------------------------------------------------------------------------------------------------------
+
+def test_rooms(probe):
+    ws, other = probe.clients(2)
+    for first in range(0, 1000, 100):
+        ws.ask(*(f"join r{i}" for i in range(first, first + 100)), "send done")
+    other.ask("join r5", "join r7", "send done")
+    with Api(probe.host) as api:
+        for limit in (1, 7, 100, 10000):
+            rooms, sizes = pages(api, "rooms", "rooms", limit=limit)
+            assert sorted(r["room"] for r in rooms) == sorted(f"r{i}" for i in range(1000)), limit
+            assert all(size >= limit for size in sizes[:-1])
+        assert all(r["members"] == (2 if r["room"] in ("r5", "r7") else 1) and r["mount"] == "/" for r in rooms)
+        assert sorted(r["room"] for r in good(ask(api, "rooms", min_members=2))["rooms"]) == ["r5", "r7"]
+        assert good(ask(api, "rooms", min_members=3)) == {"rooms": []}
+        for cursor in ("x", "1", "1.x", ".", "9.0", "0.4294967296"):
+            assert ask(api, "rooms", cursor=cursor)[0] == (200 if cursor == "9.0" else 400), cursor
+
+
+# --- who may see what ---------------------------------------------------------------------------------------------------------
+
+def test_a_token_of_one_mount_sees_that_one(two):
+    a, b = connect("127.0.0.1", two.port, "/a/room/x"), connect("127.0.0.1", two.port, "/b/room/x")
+    a.roundtrip(), b.roundtrip()
+    with Api(two, token=TOKENS["read"]) as reader, Api(two, token=TOKENS["admin"]) as admin, Api(two, token=TOKENS["publish"]) as publisher:
+        mine, = good(ask(reader, "connections"))["connections"]
+        other, = [c for c in good(ask(admin, "connections"))["connections"] if c["mount"] == "/b"]
+        assert mine["mount"] == "/a" and [r["mount"] for r in good(ask(reader, "rooms"))["rooms"]] == ["/a"]
+        assert [m["path"] for m in good(ask(reader, "mounts"))["mounts"]] == ["/a"]
+        assert ask(reader, f"connections/{mine['conn']}")[0] == 200
+        assert ask(reader, f"connections/{other['conn']}")[0] == 404  # it is not told whether there is one
+        for what in ("connections", "rooms", "workers", "dead_letters"):
+            assert ask(reader, what, mount="/b")[0] == 403, what
+            assert ask(reader, what, mount="/c")[0] == 400, what
+        assert ask(reader, "members", mount="/b", room="x")[0] == 403
+        assert ask(reader, "settings")[0] == 403 and ask(reader, "dead_letters")[0] == 403
+        assert judge(reader.ask("DELETE", f"/api/v1/connections/{mine['conn']}"))[0] == 403
+        assert judge(publisher.ask("DELETE", f"/api/v1/connections/{mine['conn']}"))[0] == 403
+        for what in ("connections", "rooms", "mounts", "workers", "settings", "dead_letters"):
+            assert ask(publisher, what)[0] == 403, what
+        for token in ("read", "publish"):
+            for what in ("reload", "drain", "replay"):
+                with Api(two, token=TOKENS[token]) as api:  # which is over when a body is not wanted
+                    assert api.post(what)[0] == 403, what
+        assert judge(admin.ask("DELETE", f"/api/v1/connections/{mine['conn']}")) == (200, {"closed": 1})
+        a.expect_closed(1000)
+        b.end()
+
+
+@pytest.mark.parametrize("target, part", [
+    ("connections?zzz=1", "mount, room, limit, cursor, user and address"), ("connections?limit=10001", "up to 10000"), ("connections?limit=-1", "whole number"),
+    ("connections?limit=", "whole number"), ("connections?limit=1&limit=1", "twice"), ("connections?cursor=x", "whole number"), ("connections?address=nonsense", "nonsense"),
+    ("connections?room=", "1 to 255 bytes"), ("connections?room=" + "x" * 256, "1 to 255 bytes"), ("connections?room=%ff", "1 to 255 bytes"), ("connections?room=%00", "bad escape"),
+    ("connections?room=%zz", "bad escape"), ("connections?user=" + "x" * 257, "256 bytes"), ("connections?mount=/zzz", "there is no such mount as /zzz"),
+    ("members", "room is missing"), ("members?room=x&user=y", "\"user\""), ("rooms?room=x", "\"room\""), ("settings?x=y", "takes no parameters"), ("mounts?x=y", "\"x\""),
+])
+def test_what_is_wrong_is_said(probe, target, part):
+    with Api(probe.host) as api:
+        status, said = api.get(f"/api/v1/{target}")
+        assert status == 400 and part in said["error"], said
+        assert good(ask(api, "rooms")) == {"rooms": []}  # the connection goes on
+
+
+# --- the host -----------------------------------------------------------------------------------------------------------------
+
+def test_settings(tmp_path):
+    with Host("--plugin", f"/p={plugin('crash')}", "--plugin-set", "/p:at=hunter2", *API, "--max-queue", "3m", "--origin", "https://a.example,https://b.example", "--rate-limit", "/p=10/1s") as host:
+        with Api(host) as api:
+            got = good(ask(api, "settings"))["settings"]
+            of = {(s["option"], s.get("mount")): s for s in got}
+            assert of["max-queue", None]["value"] == "3m" and of["max-queue", None]["changes"] == "at once"
+            assert of["origin", None]["value"] == ["https://a.example", "https://b.example"] and of["api", None]["value"] == ["127.0.0.1:0"]
+            assert of["isolate", None]["value"] is False and of["threads", None]["value"] == 1 and of["dead-letter", None]["value"] is None
+            assert of["plugin", "/p"]["value"] == str(plugin("crash")) and of["rate-limit", "/p"]["value"] == "10/1s"
+            assert of["plugin-set", "/p"]["names"] == ["at"] and "hunter2" not in json.dumps(got)
+
+
+VERSION = "def on_message(ws, message): ws.send('%s')"
+
+
+def test_reload_is_waited_for(tmp_path):
+    with Supervised(tmp_path, VERSION % "old", *API, "--ready-timeout", "60s") as s:
+        s.ready()
+        ws = s.client()
+        with Api(s.host) as api:
+            before, = good(ask(api, "mounts"))["mounts"]
+            assert before["deployed"] and "deploy_error" not in before
+            s.write(VERSION % "new")
+            status, said = api.post("reload", wait=True)
+            assert status == 200 and said["mounts"] == [{"mount": "/", "outcome": "replaced"}] and said["changed"] == 0, said
+            ws.send_text("a")
+            assert ws.recv_text() == "new"
+            worker, = [w for w in good(ask(api, "workers"))["workers"] if w["state"] == "ready"]
+            assert (worker["mount"], worker["state"], worker["generation"]) == ("/", "ready", 2)
+            # one that does not come up: what it died of is said, and the old one goes on
+            s.host.expect(lambda line: line.get("kind") in ("reload", "worker"))
+            s.write("raise RuntimeError('no such table: ' + 'messäges')")
+            status, said = api.post("reload", wait=True, mount="/")
+            assert status == 500 and said["mounts"][0]["outcome"] == "failed" and "changed" not in said, said
+            assert "exited with status 1" in said["error"] and "RuntimeError: no such table: messäges" in said["error"], said
+            mount, = good(ask(api, "mounts"))["mounts"]
+            assert mount["deploy_failed"] and "messäges" in mount["deploy_error"]
+            ws.send_text("b")
+            assert ws.recv_text() == "new"
+            s.write(VERSION % "newer")
+            assert api.post("reload", _body=b"") == (202, {"reloading": True})
+            wait_until(lambda: "deploy_error" not in good(ask(api, "mounts"))["mounts"][0], "it has come up")
+            ws.send_text("c")
+            assert ws.recv_text() == "newer"
+        ws.end()
+
+
+def test_who_does_not_wait_for_the_end_of_a_reload(tmp_path):
+    """The client goes, or repeats its request meanwhile by its key; the reload goes on, once."""
+    go = tmp_path / "go"
+    body = f"def on_start():\n    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n" + VERSION
+    with Supervised(tmp_path, VERSION % "old", *API, "--ready-timeout", "60s") as s:
+        s.ready()
+        ws = s.client()
+        s.write(body % "new")
+        key = [("Idempotency-Key", "deploy-1")]
+        with Api(s.host) as impatient:
+            impatient.send(b'POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\nIdempotency-Key: deploy-1\r\n\r\n{"wait":true}')
+            wait_until(lambda: len(ctl_json(s.control, "workers")["workers"]) == 2, "another one is started")
+        with Api(s.host) as api:
+            status, said = api.post("reload", _body=b'{"wait":true}', _headers=key)
+            assert status == 409 and "still being done" in said["error"]
+            assert good(ask(api, "connections"))["connections"]  # nothing stands still meanwhile
+            go.touch()
+            wait_until(lambda: api.post("reload", _body=b'{"wait":true}', _headers=key)[0] == 200, "it is done")
+            assert api.post("reload", _body=b'{"wait":true}', _headers=key)[1]["mounts"] == [{"mount": "/", "outcome": "replaced"}]
+            worker, = [w for w in good(ask(api, "workers"))["workers"] if w["state"] == "ready"]
+            assert worker["generation"] == 2
+            ws.send_text("a")
+            assert ws.recv_text() == "new"
+        ws.end()
+
+
+def test_many_wait_for_one_reload(tmp_path):
+    """All that are asked for get the answer that is theirs; those beyond what is kept are refused, not forgotten."""
+    go = tmp_path / "go"
+    body = f"def on_start():\n    while not os.path.exists({str(go)!r}): time.sleep(0.01)\n" + VERSION
+    with Supervised(tmp_path, VERSION % "old", *API, "--ready-timeout", "60s", "--api-connections", 200) as s, contextlib.ExitStack() as stack:
+        s.ready()
+        s.write(body % "new")
+        apis = [stack.enter_context(Api(s.host)) for _ in range(70)]
+        for api in apis:
+            api.send(b'POST /api/v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{"wait":true}')
+        lock = threading.Lock()
+        answers = []
+
+        def read(api):
+            answer = api.response("POST")
+            with lock:
+                answers.append(answer.status)
+        threads = [threading.Thread(target=read, args=[api]) for api in apis]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(answers) == 6, "those beyond 64 are refused")
+        assert answers == [503] * 6
+        go.touch()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == [200] * 64 + [503] * 6
+
+
+def test_reload_of_plugins_and_settings(tmp_path):
+    config, library = tmp_path / "config", tmp_path / "r.so"
+    library.write_bytes(RELAY.read_bytes())
+    config.write_text('max-queue = "1m";\n')
+    with Host("--plugin", f"/a={library}", "--plugin", f"/b={RELAY}", "--script", "/s=exec cat", *API, "--config", config) as host, Api(host) as api:
+        assert good(api.post("reload", wait=True))["mounts"] == [{"mount": m, "outcome": o} for m, o in (("/a", "unchanged"), ("/b", "unchanged"), ("/s", "next connection"))]
+        config.write_text('max-queue = "2m";\nthreads = 2;\n')
+        host.expect(lambda line: line.get("kind") == "reload")
+        said = good(api.post("reload", wait=True))
+        assert (said["changed"], said["waiting_for_a_restart"]) == (2, 1)
+        library.write_bytes(b"no library")
+        status, said = api.post("reload", wait=True, mount="/a")
+        assert status == 500 and [m["outcome"] for m in said["mounts"]] == ["failed"] and "/a" in said["error"]
+        config.write_text('max-queue = "zzz";\n')
+        status, said = api.post("reload", wait=True)
+        assert status == 500 and said["mounts"] == [] and "max-queue" in said["error"] and "zzz" in said["error"]
+        for body, part in ((b"x", ""), (b"{", ""), (b"[]", ""), (b'{"wait":1}', ""), (b'{"wait":true} x', "follows"), (b'{"what":1}', "expected mount or wait"),
+                           (b'{"mount":"/zzz"}', "no such mount"), (b'{"wait":true,"wait":"yes"}', "")):
+            status, said = api.post("reload", _body=body)
+            assert status == 400 and part in said["error"], (body, said)
+
+
+def test_drain(tmp_path):
+    with Host("--plugin", "echo", *API, "--drain", "100ms") as host:
+        ws = connect("127.0.0.1", host.port, "/")
+        with Api(host) as api:
+            assert api.post("drain", mount="/")[0] == 400
+            assert api.post("drain", _body=b"") == (202, {"draining": True})
+        ws.expect_closed(1001)
+        assert host.wait_exit() == 0
+
+
+# --- dead letters -------------------------------------------------------------------------------------------------------------
+
+def test_dead_letters(tmp_path):
+    with Grave(tmp_path, *API) as grave, Api(grave.host) as api:
+        assert good(ask(api, "dead_letters")) == {"dead_letters": []}
+        ws, other = grave.kill_with("one"), grave.kill_with("two")
+        letters = good(ask(api, "dead_letters"))["dead_letters"]
+        assert [letter["data"] for letter in letters] == ["one", "two"] and letters == grave.letters()
+        assert good(ask(api, "dead_letters", mount="/"))["dead_letters"] == letters
+        for body, part in ((b'{"id":""}', "empty id"), (b'{"id":7}', ""), (b'{"wait":true}', "expected mount or id"), (b'{"mount":"/x"}', "no such mount")):
+            status, said = api.post("replay", _body=body)
+            assert status == 400 and part in said["error"], (body, said)
+        with RawWorker(grave.url).hello(events=["message"]) as worker:
+            assert api.post("replay", id="AAAA:1") == (200, {"replayed": 0, "left": 0})
+            assert api.post("replay", id=letters[1]["id"], _headers=[("Idempotency-Key", "again")]) == (200, {"replayed": 1, "left": 0})
+            worker.ack(worker.expect("message", data="two"))
+            assert api.post("replay", id=letters[1]["id"], _headers=[("Idempotency-Key", "again")]) == (200, {"replayed": 1, "left": 0})  # what it was told
+            assert api.post("replay", _body=b"") == (200, {"replayed": 1, "left": 0})
+            worker.ack(worker.expect("message", data="one"))
+            assert good(ask(api, "dead_letters")) == {"dead_letters": []}
+            ws.end(), other.end()
+
+
+def test_without_a_file_of_dead_letters(probe):
+    with Api(probe.host) as api:
+        status, said = ask(api, "dead_letters")
+        assert status == 503 and "--dead-letter" in said["error"]
+        assert api.post("replay")[0] == 503
