@@ -15,6 +15,7 @@ from wsclient import CLOSE, Http, connect, refused
 
 README, SDK = ROOT / "README.md", ROOT / "sdk" / "README.md"
 PRODUCTION, TESTING = ROOT / "host" / "PRODUCTION.md", ROOT / "sdk" / "test" / "README.md"
+TESTS, HOUSE = ROOT / "tests" / "README.md", ROOT / "host" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAMED = re.compile(r"`([\w./-]+\.(?:c|cc|html|conf|py|mjs|sh))`[^`\n]*:\n\n```(\w+)\n(.*?)^```$", re.M | re.S)
 HEADER = '#include "tova_plugin.h"'
@@ -97,16 +98,22 @@ def test_every_c_block_compiles(page, tmp_path):
         assert done.returncode == 0, f"{text}\n{done.stderr}"
 
 
-def test_targets_of_make_exist():
-    text = README.read_text()
-    targets = set(" ".join(re.findall(r"(?:^|`)make((?: [a-z][a-z-]*)+)", text, re.M)).split())
-    assert {"deps", "run", "test-deps", "check", "install", "bench"} <= targets
-    made = subprocess.run(["make", "-qp", "--no-print-directory", "-C", str(ROOT), "help"], stdout=subprocess.PIPE, text=True).stdout
+@pytest.fixture(scope="module")
+def made():
+    """What make knows."""
+    return subprocess.run(["make", "-qp", "--no-print-directory", "-C", str(ROOT), "help"], stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.mark.parametrize("page", [README, TESTS], ids=["README.md", "tests/README.md"])
+def test_targets_of_make_exist(page, made):
+    text = page.read_text()
+    targets = set(" ".join(re.findall(r"(?:^|`)make((?: [a-z][a-z0-9-]*)+)", text, re.M)).split())
+    assert {"test-deps", "check"} <= targets
     missing = [t for t in targets if not re.search(rf"^{re.escape(t)}:", made, re.M)]
-    assert not missing, f"README.md names targets that do not exist: {missing}"
+    assert not missing, f"{page} names targets that do not exist: {missing}"
 
 
-@pytest.mark.parametrize("page", [README, SDK, PRODUCTION, TESTING], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [README, SDK, PRODUCTION, TESTING, TESTS, HOUSE], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     text = page.read_text()
     headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
@@ -115,6 +122,24 @@ def test_links_lead_somewhere(page):
             assert target[1:] in headings, target
         elif not target.startswith("http"):
             assert (page.parent / target.split("#")[0]).exists(), target
+
+
+# --- tests/README.md ------------------------------------------------------------------------------------------------------------------
+
+def test_every_family_is_told_of(made):
+    """A row for each folder, and each of make's checks in one of the rows."""
+    rows = dict(re.findall(r"^\| `(\w+)/` \| (.*)$", TESTS.read_text(), re.M))
+    shared = {"lib", "plugins", "tova"}
+    assert set(rows) | shared == {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    checks = next(line for line in made.splitlines() if line.startswith("CHECKS = ")).split()[2:]
+    assert not [check for check in checks if f"`{check}`" not in TESTS.read_text()]
+
+
+def test_the_first_conversation():
+    code, = blocks(TESTS, "python")
+    names = {}
+    exec(code, names)
+    names["test_a_message_comes_back"]()
 
 
 # --- README.md ------------------------------------------------------------------------------------------------------------------------
