@@ -672,10 +672,10 @@ static void server_end(struct server *s)
 		loop_signal_remove(&s->on_int);
 		loop_signal_remove(&s->on_hup);
 		loop_signal_remove(&s->on_usr1);
-		loop_free(s->loop);
+		loop_free(&s->loop);
 	}
 	activation_end(&s->activation);
-	addr_limits_free(s->addr_limits);
+	addr_limits_free(&s->addr_limits);
 	address_set_free(&s->trusted);
 	free(s->hosts);
 	free(s->mount_paths);

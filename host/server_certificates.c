@@ -68,7 +68,7 @@ static void certificates_show(struct server *s, struct tls_server *tls)
 	conns_set_tls(&s->conns, tls);
 	server_show_api_tls(s);
 	io_threads_set_tls(&s->io_threads, tls);
-	tls_server_unref(tls);
+	tls_server_unref(&tls);
 }
 
 bool server_start_tls(struct server *s)
@@ -108,7 +108,7 @@ bool server_check_attach_tls(struct server *s, bool warns)
 	if (tls == NULL)
 		return server_refuse(s, certificates_attach_option(error.part), error.file,
 				     error.why);
-	tls_server_unref(tls);
+	tls_server_unref(&tls);
 	return true;
 }
 
@@ -121,7 +121,7 @@ bool server_check_tls(struct server *s)
 		certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
 	if (tls == NULL)
 		return server_refuse(s, certificates_option(error.part), error.file, error.why);
-	tls_server_unref(tls);
+	tls_server_unref(&tls);
 	return true;
 }
 

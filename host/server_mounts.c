@@ -387,7 +387,7 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 		server_refuse(s, "subprotocol", set->subprotocol, "no memory");
 	else if (server_start_tokens(s, m, set))
 		return m;
-	mount_free(m);
+	mount_free(&m);
 	return NULL;
 }
 
@@ -445,7 +445,7 @@ void server_free_made(struct server *s)
 {
 	for (size_t i = 0; s->made != NULL && i < s->settings.n_mounts; i++)
 		if (s->made[i] != NULL)
-			mount_free(s->made[i]);
+			mount_free(&s->made[i]);
 	free(s->made);
 	s->made = NULL;
 }

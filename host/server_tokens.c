@@ -34,7 +34,7 @@ static const char *tokens_value(const struct settings_mount *set, const char *op
 static void tokens_use(const struct server *s, struct mount *m, const struct settings_mount *set,
 		       struct token_policy *policy)
 {
-	token_policy_free(m->tokens);
+	token_policy_free(&m->tokens);
 	m->tokens = policy;
 	if (policy != NULL && policy->keys.warning != NULL)
 		LOG(s->log, LOG_WARN, LOG_HOST, policy->keys.warning,
@@ -58,7 +58,8 @@ bool server_check_tokens(const struct server *s, const struct settings_mount *se
 	char why[TOKEN_KEY_WHY_MAX];
 	const char *option;
 	bool ok;
-	token_policy_free(tokens_read(&s->settings, set, &option, why, &ok));
+	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
+	token_policy_free(&policy);
 	return ok || server_refuse(s, option, tokens_value(set, option), why);
 }
 

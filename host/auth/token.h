@@ -47,7 +47,7 @@ struct token_options {
 /* NULL with a sentence in why, and the name of the option that is wrong in *option_r. */
 struct token_policy *token_policy_new(const struct token_options *options, const char **option_r,
 				      char why[TOKEN_KEY_WHY_MAX]);
-void token_policy_free(struct token_policy *policy);
+void token_policy_free(struct token_policy **policy_p);
 
 /* What a good token says. */
 struct token_claims {

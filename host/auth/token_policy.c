@@ -125,12 +125,14 @@ struct token_policy *token_policy_new(const struct token_options *options, const
 			return policy;
 		*option_r = "jwt-from";
 	}
-	token_policy_free(policy);
+	token_policy_free(&policy);
 	return NULL;
 }
 
-void token_policy_free(struct token_policy *policy)
+void token_policy_free(struct token_policy **policy_p)
 {
+	struct token_policy *policy = *policy_p;
+	*policy_p = NULL;
 	if (policy == NULL)
 		return;
 	token_key_free(&policy->keys);

@@ -65,7 +65,7 @@ static bool chunk_turn(struct chunk_pool *pool)
 		return false;
 	}
 	if (pool->current != NULL)
-		chunk_unref(pool->current);
+		chunk_unref(&pool->current);
 	pool->current = c;
 	return true;
 }
@@ -169,7 +169,7 @@ void chunk_pool_free(struct chunk_pool *pool)
 {
 	if (pool->current != NULL) {
 		pool->current->pool = NULL;
-		chunk_unref(pool->current);
+		chunk_unref(&pool->current);
 	}
 	chunk_pool_trim(pool);
 	*pool = (struct chunk_pool){.current = NULL};

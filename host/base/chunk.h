@@ -55,19 +55,22 @@ static inline void chunk_ref(struct chunk *c)
 	c->refs++;
 }
 
+/* For chunk_unref: nobody refers to it any more. It goes to its pool, or back to the system. */
 void chunk_free(struct chunk *c);
 
-static inline void chunk_unref(struct chunk *c)
+static inline void chunk_unref(struct chunk **c_p)
 {
+	struct chunk *c = *c_p;
+	*c_p = NULL;
 	if (--c->refs == 0)
 		chunk_free(c);
 }
 
+/* Of one that refers to nothing, too. */
 static inline void slice_unref(struct slice *s)
 {
 	if (s->chunk != NULL)
-		chunk_unref(s->chunk);
-	s->chunk = NULL;
+		chunk_unref(&s->chunk);
 }
 
 /* A note is what queues that may have to give something up want to know of what begins at the

@@ -135,7 +135,7 @@ static struct session *admission_session(struct mount *m, struct conn *c)
 		return session_of(c);
 	struct session *s = session_new(m, handler_is_async(m->handler));
 	if (s != NULL && m->hub->offer.offered && !resume_begin(s)) {
-		session_free(s);
+		session_free(&s);
 		return NULL;
 	}
 	if (s != NULL)
@@ -151,7 +151,8 @@ static void admission_forget_session(struct conn *c)
 	if (s == NULL)
 		return;
 	resume_free(s->mount->hub, s);
-	session_free(s);
+	s->conn = NULL;
+	session_free(&s);
 }
 
 static void admission_open(struct hub *hub, struct mount *m, struct conn *c,
@@ -400,7 +401,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 			conn_release(c);
 		}
 	}
-	event_held_free(h);
+	event_held_free(&h);
 }
 
 void admission_upgrade(void *ctx, struct conn *c, struct request *r)
@@ -453,7 +454,7 @@ void admission_dropped(struct event_held *h)
 {
 	if (h->event.conn != NULL)
 		session_of(h->event.conn)->lane.current = NULL;
-	event_held_free(h);
+	event_held_free(&h);
 }
 
 void admission_withdrawn(struct conn *c)

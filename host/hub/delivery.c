@@ -96,7 +96,7 @@ static void delivery_free(struct mount *m, struct event_held *h)
 	budget_sub_event(m->budget, h->size);
 	if (h->event.kind == EVENT_TIMER)
 		timer_waits(m, s, span_of(h->event.timer.name), false);
-	event_held_free(h);
+	event_held_free(&h);
 	if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2)
 		hub_unpause(s);
 }

@@ -163,8 +163,10 @@ struct event_held *event_hold_memory(const struct hub_event *e, void *memory, si
 	return h;
 }
 
-void event_held_free(struct event_held *h)
+void event_held_free(struct event_held **h_p)
 {
+	struct event_held *h = *h_p;
+	*h_p = NULL;
 	if (h == NULL)
 		return;
 	CHECK_IS(h, CHECK_EVENT);
@@ -175,13 +177,14 @@ void event_held_free(struct event_held *h)
 		free(h);
 }
 
-void event_free_all(struct event_held *h)
+void event_free_all(struct event_held **first_p)
 {
-	while (h != NULL) {
-		struct event_held *next = h->next;
-		event_held_free(h);
-		h = next;
+	struct event_held *next;
+	for (struct event_held *h = *first_p; h != NULL; h = next) {
+		next = h->next;
+		event_held_free(&h);
 	}
+	*first_p = NULL;
 }
 
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)

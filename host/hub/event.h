@@ -159,9 +159,10 @@ struct event_held *event_hold(const struct hub_event *e);
 /* Of a message that lies in this memory of `size` bytes, which is taken over (and freed if there is
  * none for the rest). */
 struct event_held *event_hold_memory(const struct hub_event *e, void *memory, size_t size);
-void event_held_free(struct event_held *h);
+/* Its lane, if it has one, does not have it any more. NULL: there is none. */
+void event_held_free(struct event_held **h_p);
 /* This one and those behind it. */
-void event_free_all(struct event_held *h);
+void event_free_all(struct event_held **first_p);
 
 static inline struct event_held *lane_first(const struct lane *lane)
 {

@@ -312,7 +312,7 @@ static void hub_on_turn(void *arg)
 	while ((s = hub->over) != NULL) {
 		hub->over = s->over_next;
 		resume_free(hub, s);
-		session_free(s);
+		session_free(&s);
 	}
 }
 
@@ -347,8 +347,8 @@ void hub_drop_sessions(struct hub *hub)
 		if (!s->ended)
 			hub_end_session(s, CLOSE_GOING_AWAY, (struct span){0});
 		while ((h = lane_pop(&s->lane)) != NULL)
-			event_held_free(h);
-		event_free_all(s->lane.current);
+			event_held_free(&h);
+		event_free_all(&s->lane.current);
 		hub_session_over(s);
 	}
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
@@ -362,7 +362,7 @@ void hub_free(struct hub *hub)
 	while (hub->mounts != NULL) {
 		struct mount *m = hub->mounts;
 		hub->mounts = m->next;
-		mount_free(m);
+		mount_free(&m);
 	}
 	timers_free(&hub->timers);
 	budgets_free(&hub->budgets);

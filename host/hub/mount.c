@@ -30,19 +30,21 @@ struct mount *mount_new(struct hub *hub, const char *path)
 	return m;
 }
 
-void mount_free(struct mount *m)
+void mount_free(struct mount **m_p)
 {
+	struct mount *m = *m_p;
+	*m_p = NULL;
 	struct event_held *h;
 	if (m->handler != NULL)
 		m->handler->ops->free(m->handler);
 	while ((h = lane_pop(&m->lane)) != NULL)
-		event_held_free(h);
-	event_free_all(m->lane.current);
+		event_held_free(&h);
+	event_free_all(&m->lane.current);
 	timer_free_all(&m->timers);
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
-	token_policy_free(m->tokens);
+	token_policy_free(&m->tokens);
 	free(m->subprotocols);
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)
 		free(m->shards[i].conns);
@@ -164,9 +166,6 @@ struct session *mount_session(const struct mount *m, uint32_t i)
 
 void mount_drop_groups(struct mount *m)
 {
-	for (uint32_t i = 0; i <= m->hub->n_far; i++) {
-		if (m->shards[i].group != NULL)
-			conn_group_free(m->shards[i].group);
-		m->shards[i].group = NULL;
-	}
+	for (uint32_t i = 0; i <= m->hub->n_far; i++)
+		conn_group_free(&m->shards[i].group);
 }

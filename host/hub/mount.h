@@ -61,7 +61,7 @@ struct mount {
 
 /* path is copied. NULL without memory. */
 struct mount *mount_new(struct hub *hub, const char *path);
-void mount_free(struct mount *m);
+void mount_free(struct mount **m_p);
 /* The list is copied; NULL: none. False without memory: nothing has changed. */
 bool mount_set_subprotocols(struct mount *m, const char *list);
 

@@ -76,8 +76,7 @@ static void room_free_far(const struct room_table *table, struct room *r)
 	if (r->elsewhere == NULL)
 		return;
 	for (uint32_t i = 0; i <= table->n_far; i++) {
-		if (r->elsewhere[i].group != NULL)
-			conn_group_free(r->elsewhere[i].group);
+		conn_group_free(&r->elsewhere[i].group);
 		free(r->elsewhere[i].shard.members);
 	}
 	free(r->elsewhere);

@@ -44,9 +44,11 @@ const char *session_remote_text(const struct session *s, char text[ADDRESS_TEXT]
 			       : address_text(&s->more->resume->remote, text);
 }
 
-void session_free(struct session *s)
+void session_free(struct session **s_p)
 {
+	struct session *s = *s_p;
 	CHECK_IS(s, CHECK_SESSION);
+	CHECK(s->conn == NULL);
 	if (s->more != NULL) {
 		free(s->more->reason);
 		free(s->more->subject);
@@ -55,6 +57,7 @@ void session_free(struct session *s)
 	free(s->data);
 	s->magic = CHECK_GONE;
 	free(s);
+	*s_p = NULL;
 }
 
 struct session_more *session_more(struct session *s)

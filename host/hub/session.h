@@ -73,8 +73,8 @@ struct session {
 /* Without one yet: for an upgrade that was accepted, or is asked about. async: its handler settles
  * later. NULL without memory. */
 struct session *session_new(struct mount *m, bool async);
-/* Of one that nobody knows any more. */
-void session_free(struct session *s);
+/* Of one that nobody knows any more, and which has no conn. */
+void session_free(struct session **s_p);
 
 /* Whose conn is it? It has a session. */
 static inline struct session *session_of(const struct conn *c)

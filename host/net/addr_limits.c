@@ -289,8 +289,10 @@ void addr_limits_set_limits(struct addr_limits *t, const struct addr_limits_limi
 	pthread_mutex_unlock(&t->lock);
 }
 
-void addr_limits_free(struct addr_limits *t)
+void addr_limits_free(struct addr_limits **t_p)
 {
+	struct addr_limits *t = *t_p;
+	*t_p = NULL;
 	if (t == NULL)
 		return;
 	for (uint32_t i = 0; i < t->cap; i++)

@@ -46,7 +46,7 @@ struct addr_limits;
 struct addr_limits *addr_limits_new(const struct addr_limits_limits *limits);
 /* For what comes from now on. What counts as one address stays as it is. */
 void addr_limits_set_limits(struct addr_limits *t, const struct addr_limits_limits *limits);
-void addr_limits_free(struct addr_limits *t);
+void addr_limits_free(struct addr_limits **t_p);
 
 /* A connection of this address begins. If it is too many it counts only if `tell` is set and not
  * too many are being told already. Unix sockets are not counted, nor is anything where nothing is

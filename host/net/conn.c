@@ -51,9 +51,8 @@ void conn_tell_given_up(struct conn *c, uint32_t messages, bool gone)
 
 void conn_drop_tls(struct conn *c)
 {
-	tls_free(conn_tls(c));
 	if (c->more != NULL)
-		c->more->tls = NULL;
+		tls_free(&c->more->tls);
 }
 
 void conn_drop_rest(struct conn *c)

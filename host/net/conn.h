@@ -485,9 +485,11 @@ static inline struct conn_group *conn_group_new(const struct conns *s)
 	return s->remote->group_new(s);
 }
 
-static inline void conn_group_free(struct conn_group *g)
+static inline void conn_group_free(struct conn_group **g_p)
 {
-	g->ops->group_free(g);
+	if (*g_p != NULL)
+		(*g_p)->ops->group_free(*g_p);
+	*g_p = NULL;
 }
 
 /* Room for so many members. False without memory, and nothing has changed. */

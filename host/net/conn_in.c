@@ -171,8 +171,7 @@ static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 			conn_lost(c, "no memory for its input");
 	} else if (kept != NULL && deflate_context_is_done(kept)) {
 		c->obeys = kept->inflate.obeys;
-		deflate_context_free(&c->conns->deflate, kept);
-		c->more->deflate = NULL;
+		deflate_context_free(&c->conns->deflate, &c->more->deflate);
 	}
 }
 

@@ -104,7 +104,7 @@ void conns_set_tls(struct conns *s, struct tls_server *tls)
 {
 	struct tls_server *old = s->tls;
 	s->tls = tls != NULL ? tls_server_ref(tls) : NULL;
-	tls_server_unref(old);
+	tls_server_unref(&old);
 }
 
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,

@@ -123,8 +123,10 @@ bool deflate_context_is_done(const struct deflate_context *c)
 	return !c->keep_out && !c->keep_in && !inflate_has_state(&c->inflate);
 }
 
-void deflate_context_free(struct deflate_contexts *s, struct deflate_context *c)
+void deflate_context_free(struct deflate_contexts *s, struct deflate_context **c_p)
 {
+	struct deflate_context *c = *c_p;
+	*c_p = NULL;
 	inflate_reset(&c->inflate);
 	if (c->packer != NULL)
 		deflateEnd(c->packer);
@@ -137,7 +139,7 @@ void deflate_contexts_leave(struct deflate_contexts *s, struct deflate_context *
 {
 	s->stats->deflate_connections--;
 	if (kept != NULL)
-		deflate_context_free(s, kept);
+		deflate_context_free(s, &kept);
 }
 
 /* --- messages --------------------------------------------------------------------------------- */

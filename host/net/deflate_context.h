@@ -68,7 +68,7 @@ void deflate_contexts_leave(struct deflate_contexts *s, struct deflate_context *
 struct deflate_context *deflate_context_keep(const struct inflate *in);
 /* Is it there for such a message only, which is over? */
 bool deflate_context_is_done(const struct deflate_context *c);
-void deflate_context_free(struct deflate_contexts *s, struct deflate_context *c);
+void deflate_context_free(struct deflate_contexts *s, struct deflate_context **c_p);
 
 /* The compressed frame for a connection with that window, with a reference for the caller. c: what
  * is kept of it, NULL: nothing. False: it is sent as it is. */

@@ -45,15 +45,17 @@ struct loop *loop_new(struct log *log)
 	    event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST,
 			 loop_on_wake, loop) != 0 ||
 	    event_add(&loop->wake_event, NULL) != 0) {
-		loop_free(loop);
+		loop_free(&loop);
 		errno = ENOMEM;
 		return NULL;
 	}
 	return loop;
 }
 
-void loop_free(struct loop *loop)
+void loop_free(struct loop **loop_p)
 {
+	struct loop *loop = *loop_p;
+	*loop_p = NULL;
 	if (loop == NULL)
 		return;
 	if (event_initialized(&loop->wake_event))
@@ -62,7 +64,7 @@ void loop_free(struct loop *loop)
 		event_base_free(loop->base);
 	if (loop->wake_fd >= 0)
 		close(loop->wake_fd);
-	tls_io_free(loop->tls);
+	tls_io_free(&loop->tls);
 	chunk_pool_free(&loop->chunks);
 	free(loop->input);
 	free(loop);

@@ -99,7 +99,8 @@ struct loop_signal {
 
 /* NULL with errno set on failure. */
 struct loop *loop_new(struct log *log);
-void loop_free(struct loop *loop);
+/* Whatever was on it is off it. */
+void loop_free(struct loop **loop_p);
 /* Turns until loop_stop. */
 void loop_run(struct loop *loop);
 /* One turn, with a wait for something to happen or without. False when waiting failed, which was

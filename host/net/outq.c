@@ -136,8 +136,7 @@ static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 
 static void outq_end_backlog(struct outq *q, struct outq_spare *spare)
 {
-	outq_notes_free(q->list->outq_notes);
-	q->list->outq_notes = NULL;
+	outq_notes_free(&q->list->outq_notes);
 	spare->account.held -= outq_list_size(q->list->cap);
 }
 
@@ -165,8 +164,7 @@ static struct outq_notes *outq_new_backlog(const struct outq *q, struct outq_spa
 		begun -= here;
 		if (outq_notes_take(b, s, here))
 			continue;
-		outq_notes_free(b);
-		b = NULL;
+		outq_notes_free(&b);
 	}
 	return b;
 }
@@ -331,7 +329,7 @@ static bool outq_let_in(struct outq *q, struct outq_spare *spare)
 	bool outq_notes = outq_backlog(q) != NULL;
 	if (outq_notes ? !outq_notes_push_front(q->list->outq_notes, first)
 		       : !outq_push(q, first, spare)) {
-		chunk_unref(c);
+		chunk_unref(&c);
 		return false;
 	}
 	struct outq_list *list = q->list;

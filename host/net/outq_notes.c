@@ -43,27 +43,28 @@ static void outq_notes_drop_index(struct outq_notes *b)
 	b->index_cap = b->index_n = 0;
 }
 
-static void outq_notes_unref(struct outq_notes *b, struct chunk *c)
+static void outq_notes_unref(struct outq_notes *b, struct chunk **c_p)
 {
-	if (c->owned && c->refs == 1)
-		b->own -= c->size;
-	chunk_unref(c);
+	if ((*c_p)->owned && (*c_p)->refs == 1)
+		b->own -= (*c_p)->size;
+	chunk_unref(c_p);
 }
 
 static void outq_notes_drop_fill(struct outq_notes *b)
 {
 	if (b->fill != NULL)
-		outq_notes_unref(b, b->fill);
-	b->fill = NULL;
+		outq_notes_unref(b, &b->fill);
 }
 
-void outq_notes_free(struct outq_notes *b)
+void outq_notes_free(struct outq_notes **b_p)
 {
+	struct outq_notes *b = *b_p;
+	*b_p = NULL;
 	if (b == NULL)
 		return;
-	for (const struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL;
+	for (struct outq_notes_run *run = outq_notes_run(b, b->first); run != NULL;
 	     run = outq_notes_run(b, run->next))
-		chunk_unref(run->s.chunk);
+		chunk_unref(&run->s.chunk);
 	outq_notes_drop_fill(b);
 	outq_notes_drop_index(b);
 	b->account->held -= outq_notes_frame(b);
@@ -273,8 +274,7 @@ static void outq_notes_remove(struct outq_notes *b, struct outq_notes_run *run)
 	b->stale -= run->stale;
 	b->keys -= outq_notes_is_key(run->note);
 	b->live--;
-	outq_notes_unref(b, run->s.chunk);
-	run->s.chunk = NULL;
+	outq_notes_unref(b, &run->s.chunk);
 	run->next = b->free;
 	b->free = at;
 }
@@ -346,7 +346,7 @@ static void outq_notes_pack(struct outq_notes *b, uint32_t most)
 		    s->len > s->chunk->size / 2 || !outq_notes_reserve_fill(b, s->len))
 			continue;
 		struct slice copy = outq_notes_copy(b, s);
-		outq_notes_unref(b, s->chunk);
+		outq_notes_unref(b, &s->chunk);
 		*s = copy;
 		most -= most < s->len ? most : s->len;
 	}
@@ -567,7 +567,7 @@ static void outq_notes_shrink(struct outq_notes *b, struct outq_notes_run *run)
 	chunk_account(c, &b->account->held);
 	memcpy(c->bytes, slice_bytes(&run->s), run->s.len);
 	outq_notes_uncount(b, run, run->s.len);
-	outq_notes_unref(b, run->s.chunk);
+	outq_notes_unref(b, &run->s.chunk);
 	run->s = (struct slice){.chunk = c, .len = c->used};
 	outq_notes_count(b, &run->s, run->note);
 	b->stale_bytes += run->stale ? run->s.len : 0;

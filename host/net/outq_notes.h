@@ -78,7 +78,7 @@ struct outq_notes {
 
 /* NULL without memory. */
 struct outq_notes *outq_notes_new(struct outq_notes_account *account);
-void outq_notes_free(struct outq_notes *b);
+void outq_notes_free(struct outq_notes **b_p);
 
 /* Takes part of a queue that waits: `begun` bytes that are not to be parted, and then whole frames.
  * Returns false without memory; the backlog is of no use then. */

@@ -446,8 +446,7 @@ void control_close(struct control *c)
 {
 	if (c == NULL)
 		return;
-	sp_listener_free(c->listener);
-	c->listener = NULL;
+	sp_listener_free(&c->listener);
 }
 
 void control_free(struct control *c)

@@ -71,8 +71,10 @@ bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned number
 	       ok;
 }
 
-void io_thread_free(struct io_thread *s)
+void io_thread_free(struct io_thread **s_p)
 {
+	struct io_thread *s = *s_p;
+	*s_p = NULL;
 	if (s->loop != NULL) {
 		/* descriptors and memory may have been handed over */
 		if (s->remote_conn.channel.down.last != NULL)
@@ -84,7 +86,7 @@ void io_thread_free(struct io_thread *s)
 		remote_conn_free(&s->remote_conn);
 		loop_timer_cancel(&s->retry);
 		loop_timer_cancel(&s->show);
-		loop_free(s->loop);
+		loop_free(&s->loop);
 	}
 	for (struct io_thread_rule *r; (r = s->rules) != NULL;) {
 		s->rules = r->next;

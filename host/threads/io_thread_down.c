@@ -212,7 +212,7 @@ static void io_thread_set_gate(struct io_thread *s, const struct channel_gate *t
 static void io_thread_set_tls(struct io_thread *s, struct tls_server *tls)
 {
 	conns_set_tls(&s->conns, tls);
-	tls_server_unref(tls);
+	tls_server_unref(&tls);
 }
 
 static void io_thread_on_loop(struct io_thread *s, struct channel_record *r)

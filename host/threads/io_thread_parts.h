@@ -89,7 +89,7 @@ void io_thread_on_records(void *arg);
 /* Makes the loop, without a thread. False with errno; io_thread_free is called all the same. */
 bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned number);
 /* The thread has ended, or there was none. Frees s. */
-void io_thread_free(struct io_thread *s);
+void io_thread_free(struct io_thread **s_p);
 /* [main] While there is no thread: does what was commanded. */
 void io_thread_catch_up(struct io_thread *s);
 /* What the thread does. */

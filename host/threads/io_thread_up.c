@@ -24,7 +24,7 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 					    name);
 	if (record == NULL) {
 		if (stub != NULL)
-			remote_conn_stub_free(stub);
+			remote_conn_stub_free(&stub);
 		free(sc);
 		answer_refuse(c, LOG_UPGRADE, r, 503, SPAN("Retry-After: 1\r\n"),
 			      "no memory for another connection");

@@ -90,7 +90,7 @@ void io_threads_stop(struct io_threads *s)
 void io_threads_free(struct io_threads *s)
 {
 	for (unsigned i = 0; i < s->n; i++)
-		io_thread_free(s->v[i]);
+		io_thread_free(&s->v[i]);
 	free(s->v);
 	s->v = NULL;
 	s->n = 0;

@@ -56,7 +56,7 @@ void remote_conn_adopt(struct remote_conn *f, int fd, const struct address *remo
 
 /* For io_thread.c: a stub that nobody knows yet; NULL without memory. Its own loop frees it. */
 struct conn *remote_conn_stub_new(struct conn *peer);
-void remote_conn_stub_free(struct conn *c);
+void remote_conn_stub_free(struct conn **c_p);
 /* For io_thread.c, when its loop has ended: the same for one that the hub may know. */
 void remote_conn_forget(struct remote_conn *f, struct conn *stub);
 /* For io_thread.c: what its conn holds, for conn_load. */

@@ -32,8 +32,10 @@ struct conn *remote_conn_stub_new(struct conn *peer)
 	return NULL;
 }
 
-void remote_conn_stub_free(struct conn *c)
+void remote_conn_stub_free(struct conn **c_p)
 {
+	struct conn *c = *c_p;
+	*c_p = NULL;
 	CHECK_IS(c, CHECK_CONN);
 	free(c->more);
 	c->magic = CHECK_GONE;
@@ -46,7 +48,7 @@ void remote_conn_forget(struct remote_conn *f, struct conn *stub)
 	if (told && stub->waiting == CONN_WAIT_ASK && !stub->released)
 		f->stubs.ops->withdrawn(stub);
 	f->stubs.count -= told;
-	remote_conn_stub_free(stub);
+	remote_conn_stub_free(&stub);
 }
 
 void remote_conn_abort(struct conn *c)

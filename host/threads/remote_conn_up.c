@@ -70,7 +70,7 @@ void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 {
 	CHECK(remote_conn_stub(c)->last == NULL);
 	f->stubs.count--;
-	remote_conn_stub_free(c);
+	remote_conn_stub_free(&c);
 }
 
 static void remote_conn_on_record(struct remote_conn *f, struct channel_record *r)

@@ -59,8 +59,10 @@ struct tickets *tickets_ref(struct tickets *t)
 	return t;
 }
 
-void tickets_unref(struct tickets *t)
+void tickets_unref(struct tickets **t_p)
 {
+	struct tickets *t = *t_p;
+	*t_p = NULL;
 	if (t == NULL || atomic_fetch_sub(&t->refs, 1) > 1)
 		return;
 	pthread_mutex_destroy(&t->lock);

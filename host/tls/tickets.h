@@ -17,7 +17,7 @@ struct evp_mac_ctx_st;
 /* NULL without memory or random numbers. */
 struct tickets *tickets_new(void);
 struct tickets *tickets_ref(struct tickets *t);
-void tickets_unref(struct tickets *t);
+void tickets_unref(struct tickets **t_p);
 
 /* What OpenSSL asks for (SSL_CTX_set_tlsext_ticket_key_evp_cb): readies the contexts to seal or to
  * open. Returns what it wants to hear: 1 done, 2 done but the key is an old one, 0 the key is

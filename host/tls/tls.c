@@ -109,7 +109,7 @@ static struct tls_io *tls_io_of(struct tls_io **shared, struct stats *stats)
 	}
 	if (io->bio == NULL) {
 		ERR_clear_error();
-		tls_io_free(io);
+		tls_io_free(&io);
 		return NULL;
 	}
 	BIO_set_data(io->bio, io);
@@ -118,8 +118,10 @@ static struct tls_io *tls_io_of(struct tls_io **shared, struct stats *stats)
 	return io;
 }
 
-void tls_io_free(struct tls_io *io)
+void tls_io_free(struct tls_io **io_p)
 {
+	struct tls_io *io = *io_p;
+	*io_p = NULL;
 	if (io == NULL)
 		return;
 	BIO_free(io->bio);
@@ -143,14 +145,16 @@ struct tls *tls_new(struct tls_io **shared, struct stats *stats, struct tls_serv
 	return t;
 }
 
-void tls_free(struct tls *t)
+void tls_free(struct tls **t_p)
 {
+	struct tls *t = *t_p;
+	*t_p = NULL;
 	if (t == NULL)
 		return;
 	if (t->io->reader == t)
 		t->io->in_at = t->io->in_len = 0;
 	SSL_free(t->ssl);
-	tls_server_unref(t->server);
+	tls_server_unref(&t->server);
 	free(t->waiting);
 	free(t->subject);
 	free(t);

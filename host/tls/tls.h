@@ -23,7 +23,7 @@ struct tls_io;
  * with tls_io_free. NULL without memory. */
 struct tls *tls_new(struct tls_io **shared, struct stats *stats, struct tls_server *server,
 		    uint8_t group);
-void tls_free(struct tls *t);
+void tls_free(struct tls **t_p);
 
 /* As recv, with no more than `most` bytes taken from the socket: bytes, 0 at the end of the stream,
  * -1 with errno (EAGAIN: nothing yet; EPROTO: see tls_why). Handshakes go on in here. Read until
@@ -63,6 +63,6 @@ struct tls_facts {
 void tls_facts(const struct tls *t, struct tls_facts *facts_r);
 
 /* NULL is allowed. */
-void tls_io_free(struct tls_io *io);
+void tls_io_free(struct tls_io **io_p);
 
 #endif

@@ -645,7 +645,7 @@ static struct tls_server *tls_server_alloc(const struct tls_server_settings *set
 	s->tickets = old != NULL ? tickets_ref(old->tickets) : tickets_new();
 	if (s->shown != NULL && s->tickets != NULL)
 		return s;
-	tls_server_unref(s);
+	tls_server_unref(&s);
 	return NULL;
 }
 
@@ -667,7 +667,7 @@ struct tls_server *tls_server_new(const struct tls_server_settings *set,
 	sk_X509_NAME_pop_free(b.names, X509_NAME_free);
 	if (ok)
 		return b.s;
-	tls_server_unref(b.s);
+	tls_server_unref(&b.s);
 	return NULL;
 }
 
@@ -677,8 +677,10 @@ struct tls_server *tls_server_ref(struct tls_server *s)
 	return s;
 }
 
-void tls_server_unref(struct tls_server *s)
+void tls_server_unref(struct tls_server **s_p)
 {
+	struct tls_server *s = *s_p;
+	*s_p = NULL;
 	if (s == NULL || atomic_fetch_sub(&s->refs, 1) > 1)
 		return;
 	for (size_t i = 0; i < s->n; i++)
@@ -690,7 +692,7 @@ void tls_server_unref(struct tls_server *s)
 	free(s->groups);
 	free(s->shown);
 	free(s->names);
-	tickets_unref(s->tickets);
+	tickets_unref(&s->tickets);
 	free(s);
 }
 

@@ -65,7 +65,7 @@ struct tls_server *tls_server_new(const struct tls_server_settings *set,
 				  struct tls_server_error *error_r);
 struct tls_server *tls_server_ref(struct tls_server *s);
 /* NULL is allowed. */
-void tls_server_unref(struct tls_server *s);
+void tls_server_unref(struct tls_server **s_p);
 
 /* For a new connection, accepting, where this group is shown; NULL without memory. The server has
  * to outlive it. */

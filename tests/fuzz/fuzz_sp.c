@@ -57,9 +57,9 @@ static void on_closed(void *ctx, struct sp_pipe *p, void *user, const char *why)
 
 static void clean_up(void)
 {
-	sp_listener_free(listener);
+	sp_listener_free(&listener);
 	rmdir(folder);
-	loop_free(loop);
+	loop_free(&loop);
 }
 
 static void begin(void)

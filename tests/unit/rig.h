@@ -228,7 +228,7 @@ static inline void rig_free(struct rig *r)
 	ck_assert_uint_eq(r->loop->stats.memberships, 0);
 	ck_assert_uint_eq(r->loop->stats.rooms, 0);
 	hub_free(&r->hub);
-	loop_free(r->loop);
+	loop_free(&r->loop);
 	for (int i = 0; i <= RIG_CLIENTS; i++)
 		if (r->clients[i].fd >= 0)
 			close(r->clients[i].fd);

@@ -118,7 +118,7 @@ START_TEST(connections)
 	for (int i = 0; i < 3; i++)
 		leave(t, "192.0.2.1", 0);
 	ck_assert_int_eq(remembered(), 0); /* nothing is left of who has gone */
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -143,7 +143,7 @@ START_TEST(handshakes)
 	ck_assert_int_eq(remembered(), 1); /* remembered as long as it matters */
 	addr_limits_sweep(t, 11000);
 	ck_assert_int_eq(remembered(), 0);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -158,14 +158,14 @@ START_TEST(networks)
 	leave(t, "2001:db8:0:1::9", 0);
 	leave(t, "2001:db8:0:2::9", 0);
 	ck_assert_int_eq(remembered(), 0);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 	limits = (struct addr_limits_limits){.connections = 1, .bits4 = 24, .bits6 = 48};
 	t = addr_limits_new(&limits);
 	ck_assert_int_eq(enter(t, "2001:db8:0:2::1", 0), ADDR_LIMITS_OK);
 	ck_assert_int_eq(enter(t, "2001:db8:0:3::1", 0), ADDR_LIMITS_CONNECTIONS);
 	ck_assert_int_eq(enter(t, "192.0.2.1", 0), ADDR_LIMITS_OK);
 	ck_assert_int_eq(enter(t, "192.0.2.255", 0), ADDR_LIMITS_CONNECTIONS);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -186,7 +186,7 @@ START_TEST(limits_that_change)
 	leave(t, "192.0.2.1", 0);
 	leave(t, "192.0.2.1", 0);
 	ck_assert_int_eq(remembered(), 0);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -198,7 +198,7 @@ START_TEST(unix_sockets)
 		struct addr_limits_answer answer = addr_limits_enter(t, &local, 0, true);
 		ck_assert(answer.verdict == ADDR_LIMITS_OK && !answer.counted);
 	}
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -232,7 +232,7 @@ START_TEST(some_are_told)
 	ck_assert(!addr_limits_enter(t, &a, 119999, true).first);
 	/* it goes on: worth another line */
 	ck_assert(addr_limits_enter(t, &a, 120000, true).first);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -253,7 +253,7 @@ START_TEST(the_table_is_bounded)
 	leave(t, "192.0.2.1", 3600000);
 	addr_limits_sweep(t, 7200000);
 	ck_assert_int_eq(remembered(), 0);
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 
@@ -290,7 +290,7 @@ START_TEST(shared)
 		  !addr_limits_take_socket(t, 2));
 	addr_limits_give_socket(t);
 	ck_assert(addr_limits_take_socket(t, 2) && !addr_limits_take_socket(t, 2));
-	addr_limits_free(t);
+	addr_limits_free(&t);
 }
 END_TEST
 

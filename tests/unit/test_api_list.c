@@ -111,7 +111,7 @@ static void teardown(void)
 	ck_assert_uint_eq(t.lists, 0);
 	api_free(&t.api);
 	hub_free(&t.hub);
-	loop_free(t.loop);
+	loop_free(&t.loop);
 }
 
 /* A client that has asked. */

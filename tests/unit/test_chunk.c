@@ -161,7 +161,7 @@ START_TEST(sizes)
 	struct chunk *c = chunk_new(0);
 	ck_assert_ptr_nonnull(c);
 	ck_assert_uint_eq(c->size, 0);
-	chunk_unref(c);
+	chunk_unref(&c);
 	chunk_pool_free(&pool);
 }
 END_TEST

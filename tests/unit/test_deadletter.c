@@ -187,7 +187,7 @@ static void teardown(void)
 {
 	deadletter_close(letters);
 	loop_timer_cancel(&tick);
-	loop_free(loop);
+	loop_free(&loop);
 	log_close(log_);
 	unlink(path);
 	unlink(log_path);

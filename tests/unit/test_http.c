@@ -116,7 +116,7 @@ static void stop(void)
 {
 	conns_free(&t.conns);
 	ck_assert_uint_eq(t.conns.count, 0);
-	loop_free(t.loop);
+	loop_free(&t.loop);
 }
 
 static int client(void)

@@ -143,7 +143,7 @@ START_TEST(sessions_of_another_mount)
 	ck_assert_ptr_null(hub_find_session(&r->hub, other, r->clients[1].local));
 	ck_assert_ptr_null(hub_find_session(&r->hub, r->mount, r->clients[1].local + 1));
 	ck_assert_ptr_null(hub_find_session(&r->hub, r->mount, 0));
-	mount_free(other);
+	mount_free(&other);
 }
 END_TEST
 
@@ -206,7 +206,7 @@ START_TEST(paths)
 		struct mount *m = mount_new(&r->hub, cases[i].mount);
 		ck_assert_msg(mount_matches(m, span_of(cases[i].path)) == cases[i].matches, "%s %s",
 			      cases[i].mount, cases[i].path);
-		mount_free(m);
+		mount_free(&m);
 	}
 	static const char *const mounts[] = {"/a", "/a/b/c", "/a/b"};
 	for (size_t i = 0; i < 3; i++) {

@@ -21,7 +21,7 @@ static struct chunk *push(uint64_t key, uint64_t number)
 	struct chunk *c = chunk_new(1 + number % 50);
 	struct slice s = {c, 0, (uint32_t)(1 + number % 50)};
 	ck_assert(kept_push(&k, &s, key, number));
-	chunk_unref(c); /* which the ring has from now on */
+	chunk_unref(&s.chunk); /* which the ring has from now on */
 	return c;
 }
 

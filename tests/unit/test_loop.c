@@ -20,7 +20,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	loop_free(loop);
+	loop_free(&loop);
 }
 
 static void say(void *word)

@@ -297,7 +297,7 @@ static bool attempt(long at, bool all, bool later, enum slow_policy slow)
 	ck_assert_int_eq(opens, closes);
 	ck_assert_uint_eq(r->hub.sessions.count, 0);
 	ck_assert_uint_eq(budget_held(r->mount->budget), 0);
-	token_policy_free(r->mount->tokens);
+	token_policy_free(&r->mount->tokens);
 	r->mount->tokens = NULL;
 	/* And it serves as before. */
 	r->said[r->said_len = 0] = '\0';

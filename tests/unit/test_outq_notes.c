@@ -76,7 +76,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	outq_notes_free(b);
+	outq_notes_free(&b);
 	b = NULL;
 	chunk_pool_free(&pool);
 	ck_assert_uint_eq(account.held, 0);
@@ -340,7 +340,7 @@ START_TEST(indexes_do_not_grow_together)
 	ck_assert_uint_gt(most, 0);
 	ck_assert_uint_lt(most, BACKLOGS / 10);
 	for (int i = 0; i < BACKLOGS; i++)
-		outq_notes_free(v[i]);
+		outq_notes_free(&v[i]);
 }
 END_TEST
 
@@ -528,7 +528,7 @@ START_TEST(large_ones_are_shared_and_counted_once)
 	ck_assert_uint_ge(outq_notes_memory(other), large_size);
 	outq_notes_sent(other, other->bytes, 1);
 	ck_assert_uint_eq(account.held, before);
-	outq_notes_free(other);
+	outq_notes_free(&other);
 }
 END_TEST
 
@@ -560,7 +560,7 @@ START_TEST(without_memory)
 		ck_assert_uint_eq(b->stale, 0);
 		ck_assert_uint_lt(account.held, held);
 		conflating = false;
-		outq_notes_free(b);
+		outq_notes_free(&b);
 		ck_assert_uint_eq(account.held, 0);
 		b = outq_notes_new(&account);
 		n_model = 0;

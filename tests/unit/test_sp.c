@@ -315,10 +315,10 @@ static void setup_tcp(void)
 
 static void teardown(void)
 {
-	sp_listener_free(listener);
+	sp_listener_free(&listener);
 	ck_assert(access(path, F_OK) != 0);
 	loop_timer_cancel(&tick);
-	loop_free(loop);
+	loop_free(&loop);
 	forget();
 	free(got);
 	got = NULL;
@@ -921,7 +921,7 @@ START_TEST(freed_with_open_pipes)
 	meet();
 	int other = dial();
 	snprintf(url, sizeof url, "%s", sp_url(listener));
-	sp_listener_free(listener);
+	sp_listener_free(&listener);
 	until(has_end);
 	ck_assert_uint_eq(host.closed, 0);
 	close(other);
@@ -963,7 +963,7 @@ START_TEST(ipc_paths)
 	struct sp_listener *second = sp_listen(loop, url, &ops, &host, &limits, why, sizeof why);
 	ck_assert_msg(second != NULL, "%s", why);
 	ck_assert_str_eq(sp_url(second), url);
-	sp_listener_free(second);
+	sp_listener_free(&second);
 	ck_assert(stat(url + 6, &st) != 0);
 	memset(long_url + 7, 'x', 110);
 	refused(long_url, "expected ipc:// and an absolute path of at most 107 bytes");
@@ -1004,7 +1004,7 @@ START_TEST(tcp_addresses)
 	}
 	ck_assert_int_eq(strncmp(sp_url(six), "tcp://[::1]:", 12), 0);
 	ck_assert_int_gt(atoi(sp_url(six) + 12), 0);
-	sp_listener_free(six);
+	sp_listener_free(&six);
 }
 END_TEST
 

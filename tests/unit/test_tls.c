@@ -52,7 +52,7 @@ struct ends {
 
 static void close_ends(struct ends *e)
 {
-	tls_free(e->tls);
+	tls_free(&e->tls);
 	SSL_set_shutdown(e->client, SSL_SENT_SHUTDOWN); /* else its session counts as broken */
 	SSL_free(e->client);
 	close(e->fd);
@@ -241,8 +241,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	tls_server_unref(server);
-	loop_free(loop);
+	tls_server_unref(&server);
+	loop_free(&loop);
 	SSL_CTX_free(client_ctx);
 	client_ctx = NULL;
 	ck_assert_uint_eq(ERR_peek_error(), 0);
@@ -687,7 +687,7 @@ START_TEST(test_resumption)
 
 	struct tls_server *old = server; /* a reload */
 	use("a.crt", NULL, old);
-	tls_server_unref(old);
+	tls_server_unref(&old);
 	ck_assert(resumes(session));
 
 	old = server; /* clients now need a certificate: a session without one is none */
@@ -696,14 +696,14 @@ START_TEST(test_resumption)
 	ck_assert(!resumes(session));
 	SSL_SESSION *known = session_of(close_exchanged(NULL, NULL));
 	ck_assert(resumes(known));
-	tls_server_unref(old);
+	tls_server_unref(&old);
 
 	old = server; /* others sign them */
 	use("a.crt", "both.crt", old);
 	ck_assert(!resumes(known));
-	tls_server_unref(old);
+	tls_server_unref(&old);
 
-	tls_server_unref(server); /* another host */
+	tls_server_unref(&server); /* another host */
 	use("a.crt", NULL, NULL);
 	be(VERSIONS[_i], NULL);
 	ck_assert(!resumes(session));
@@ -734,7 +734,7 @@ END_TEST
 
 START_TEST(test_client_certificates)
 {
-	tls_server_unref(server);
+	tls_server_unref(&server);
 	use("a.crt", "ca.crt", NULL);
 	be(VERSIONS[_i], "ann");
 	struct ends *e = close_exchanged(NULL, NULL);
@@ -770,7 +770,7 @@ END_TEST
 
 START_TEST(test_revoked_certificates)
 {
-	tls_server_unref(server);
+	tls_server_unref(&server);
 	use("a.crt", "both.crt", NULL);
 	be(VERSIONS[_i], "ann");
 	close_ends(close_exchanged(NULL, NULL));

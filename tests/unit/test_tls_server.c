@@ -140,7 +140,8 @@ START_TEST(test_what_is_warned_of)
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		const char *cert = tls_file(cases[i].cert), *key = tls_file(cases[i].key);
 		const struct tls_server_settings set = {.certs = &cert, .keys = &key, .n = 1};
-		tls_server_unref(good(&set));
+		struct tls_server *s = good(&set);
+		tls_server_unref(&s);
 		ck_assert_str_eq(warnings, cases[i].said);
 	}
 }
@@ -157,7 +158,7 @@ START_TEST(test_key_in_the_certificate_file)
 	SSL *ssl = tls_server_accept(s, 0);
 	ck_assert_ptr_nonnull(ssl);
 	SSL_free(ssl);
-	tls_server_unref(s);
+	tls_server_unref(&s);
 	ck_assert_str_eq(warnings, "");
 }
 END_TEST
@@ -203,13 +204,13 @@ START_TEST(test_groups)
 	set.n_groups = 0;
 	struct tls_server *next = tls_server_new(&set, s, NULL, NULL, &error);
 	ck_assert_ptr_nonnull(next);
-	tls_server_unref(s);
+	tls_server_unref(&s);
 	own = tls_server_accept(next, 1);
 	subject = X509_NAME_oneline(X509_get_subject_name(SSL_get_certificate(own)), NULL, 0);
 	ck_assert_str_eq(subject, "/CN=ignored.test");
 	OPENSSL_free(subject);
 	SSL_free(own);
-	tls_server_unref(next);
+	tls_server_unref(&next);
 }
 END_TEST
 
@@ -293,7 +294,7 @@ START_TEST(test_which_for_which_name)
 	X509_free(found);
 	X509_free(expected);
 	ck_assert_str_eq(warnings, "");
-	tls_server_unref(s);
+	tls_server_unref(&s);
 }
 END_TEST
 
@@ -306,7 +307,7 @@ START_TEST(test_two_kinds_of_keys_for_a_name)
 	ck_assert_str_eq(
 		warnings,
 		"cn.crt: a certificate before it has the same names: this one is never shown\n");
-	tls_server_unref(s);
+	tls_server_unref(&s);
 }
 END_TEST
 

@@ -203,7 +203,7 @@ START_TEST(without_memory)
 		fail_in = 0;
 		refused += policy == NULL;
 		ck_assert((policy == NULL) == !done);
-		token_policy_free(policy);
+		token_policy_free(&policy);
 		if (done)
 			break;
 	}

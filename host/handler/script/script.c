@@ -255,7 +255,7 @@ static bool script_start_process(struct script *x, const struct event_request *f
 	for (int i = 0; i < 3; i++)
 		if (theirs[i] >= 0)
 			close(theirs[i]);
-	script_env_free(env);
+	script_env_free(&env);
 	if (x->process == NULL)
 		LOG(script_mount(x)->hub->log, LOG_ERROR, LOG_HANDLER,
 		    "a script can not be started", LOG_STR("mount", script_mount(x)->path),

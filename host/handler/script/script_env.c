@@ -172,13 +172,14 @@ char **script_env_make(const struct event_request *facts, const char *conn,
 		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
 	if (!e.failed)
 		return e.v;
-	script_env_free(e.v);
+	script_env_free(&e.v);
 	return NULL;
 }
 
-void script_env_free(char **env)
+void script_env_free(char ***env_p)
 {
-	for (char **at = env; at != NULL && *at != NULL; at++)
+	for (char **at = *env_p; at != NULL && *at != NULL; at++)
 		free(*at);
-	free(env);
+	free(*env_p);
+	*env_p = NULL;
 }

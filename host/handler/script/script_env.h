@@ -8,6 +8,6 @@
  * connection's id. subprotocols: the list of which the host has chosen one, or NULL. */
 char **script_env_make(const struct event_request *facts, const char *conn,
 		       const char *subprotocols);
-void script_env_free(char **env);
+void script_env_free(char ***env_p);
 
 #endif

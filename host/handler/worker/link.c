@@ -116,8 +116,13 @@ bool link_has_room(const struct worker *w, const struct event_held *e)
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
-void worker_unref(struct worker *w)
+void worker_unref(struct worker **w_p)
 {
+	struct worker *w = *w_p;
+	*w_p = NULL;
+	CHECK_IS(w, CHECK_WORKER);
+	CHECK(w->n_sessions > 0);
+	w->n_sessions--;
 	if (w->state == WORKER_GONE && w->n_sessions == 0)
 		TAILQ_INSERT_TAIL(&w->pool->graves, w, link);
 }
@@ -141,8 +146,7 @@ static void link_gone(struct worker *w, enum pool_end end, bool leaving)
 		child->worker = NULL;
 		supervisor_lost(child, leaving);
 	}
-	w->n_sessions--;
-	worker_unref(w);
+	worker_unref(&w);
 	pool_run(p);
 }
 

@@ -271,7 +271,8 @@ void link_retire(struct worker *w);
 void link_drain(struct worker *w);
 /* Its process has ended: what that had still to say is read first, then its link ends. */
 void link_finish(struct worker *w);
-void worker_unref(struct worker *w);
+/* For a session, or link_gone, that had a reference; the last one buries a worker that has gone. */
+void worker_unref(struct worker **w_p);
 
 /* worker.c */
 struct worker_settings;

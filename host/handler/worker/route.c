@@ -58,12 +58,8 @@ void route_forget(struct session *s)
 {
 	struct worker *w = s->route;
 	s->route = NULL;
-	if (w == NULL)
-		return;
-	CHECK_IS(w, CHECK_WORKER);
-	CHECK(w->n_sessions > 0);
-	w->n_sessions--;
-	worker_unref(w);
+	if (w != NULL)
+		worker_unref(&w);
 }
 
 static void route_set(struct session *s, struct worker *w)

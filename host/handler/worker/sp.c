@@ -294,7 +294,7 @@ static void sp_bury(void *arg)
 		free(p->out.bytes);
 		free(p->tail.bytes);
 		free(p->behind.bytes);
-		tls_free(p->tls);
+		tls_free(&p->tls);
 		free(p);
 	}
 }
@@ -944,7 +944,7 @@ bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const 
 		snprintf(why, why_cap, "%.400s: %s", error.file, error.why);
 		return false;
 	}
-	tls_server_unref(l->tls);
+	tls_server_unref(&l->tls);
 	l->tls = tls;
 	return true;
 }
@@ -998,7 +998,7 @@ struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct s
 	}
 	if (ok)
 		return l;
-	sp_listener_free(l);
+	sp_listener_free(&l);
 	return NULL;
 }
 
@@ -1007,8 +1007,10 @@ const char *sp_url(const struct sp_listener *l)
 	return l->url;
 }
 
-void sp_listener_free(struct sp_listener *l)
+void sp_listener_free(struct sp_listener **l_p)
 {
+	struct sp_listener *l = *l_p;
+	*l_p = NULL;
 	if (l == NULL)
 		return;
 	while (!TAILQ_EMPTY(&l->pipes))
@@ -1024,7 +1026,7 @@ void sp_listener_free(struct sp_listener *l)
 		close(l->fd);
 	if (l->path != NULL)
 		unlink(l->path);
-	tls_server_unref(l->tls);
+	tls_server_unref(&l->tls);
 	free(l->path);
 	free(l->url);
 	free(l);

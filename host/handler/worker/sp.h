@@ -57,7 +57,7 @@ bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const 
 /* The URL to dial, with the real port. */
 const char *sp_url(const struct sp_listener *l);
 /* Closes the listener and its pipes, without callbacks. */
-void sp_listener_free(struct sp_listener *l);
+void sp_listener_free(struct sp_listener **l_p);
 
 /* Sends one message made of these parts; what the socket does not take at once is copied. False
  * without memory: the message was not sent. */

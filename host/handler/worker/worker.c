@@ -245,8 +245,8 @@ static void worker_free(struct handler *h)
 	struct pool *p = pool_of(h);
 	struct worker *w;
 	loop_remove_hook(p->base.mount->hub->loop, &p->hook);
-	sp_listener_free(p->own);
-	sp_listener_free(p->attach);
+	sp_listener_free(&p->own);
+	sp_listener_free(&p->attach);
 	while ((w = TAILQ_FIRST(&p->workers)) != NULL) {
 		TAILQ_REMOVE(&p->workers, w, link);
 		worker_destroy(&w);
