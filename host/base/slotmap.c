@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
+
 #define SLOTMAP_NONE UINT32_MAX
 
 void slotmap_init(struct slotmap *map, uint32_t tag)
@@ -40,6 +42,7 @@ uint64_t slotmap_add(struct slotmap *map, void *item)
 		map->slots[slot].generation = 1;
 	}
 	map->slots[slot].item = item;
+	map->slots[slot].note = 0;
 	map->count++;
 	return (uint64_t)(map->tag << SLOTMAP_SLOT_BITS | slot) << 32 | map->slots[slot].generation;
 }
@@ -57,6 +60,22 @@ void slotmap_remove(struct slotmap *map, uint64_t id)
 		return;
 	s->next_free = map->first_free;
 	map->first_free = slot;
+}
+
+static struct slotmap_slot *slotmap_slot_of(const struct slotmap *map, uint64_t id)
+{
+	CHECK(slotmap_get(map, id) != NULL);
+	return &map->slots[(uint32_t)(id >> 32) & ((1u << SLOTMAP_SLOT_BITS) - 1)];
+}
+
+void slotmap_set_note(struct slotmap *map, uint64_t id, uint32_t note)
+{
+	slotmap_slot_of(map, id)->note = note;
+}
+
+uint32_t slotmap_note(const struct slotmap *map, uint64_t id)
+{
+	return slotmap_slot_of(map, id)->note;
 }
 
 void *slotmap_next(const struct slotmap *map, uint32_t *cursor)

@@ -12,7 +12,10 @@
 struct slotmap_slot {
 	void *item; /* NULL: free */
 	uint32_t generation;
-	uint32_t next_free;
+	union {
+		uint32_t next_free;
+		uint32_t note; /* of an item: the caller's */
+	};
 };
 
 struct slotmap {
@@ -36,6 +39,10 @@ static inline void *slotmap_get(const struct slotmap *map, uint64_t id)
 		return NULL;
 	return map->slots[slot].item;
 }
+
+/* A word that is kept with the item, which is there; 0 at first. */
+void slotmap_set_note(struct slotmap *map, uint64_t id, uint32_t note);
+uint32_t slotmap_note(const struct slotmap *map, uint64_t id);
 
 /* The next item at or after *cursor (0 at first), or NULL at the end. Items may be removed between
  * calls. */

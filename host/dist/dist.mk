@@ -1,6 +1,6 @@
 # What goes beside the binaries (manual pages, pkg-config files, the unit file), what is installed where, and the tarball.
 DIST_SHARE := core-dump.conf logrotate.conf sysctl.conf tova-host.conf tova-host.socket
-DIST := $(addprefix $(BUILD)/dist/,tova-host.1 tova-plugin.pc tova-host.service sysusers.conf $(DIST_SHARE))
+DIST := $(addprefix $(BUILD)/dist/,tova-host.1 tova-plugin.pc tova-host.service sysusers.conf tova-ctl.bash $(DIST_SHARE))
 PLUGIN_DIR := $(LIBDIR)/tova/plugins
 DIST_SED := -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@PLUGIN_DIR@|$(PLUGIN_DIR)|g'
 
@@ -9,6 +9,12 @@ $(BUILD)/dist/tova-host.1: host/dist/tova-host.1.in $(BUILD)/tova-host
 	@mkdir -p $(@D)
 	@$(BUILD)/tova-host --help-man >$@.options
 	@sed $(DIST_SED) -e '/^@OPTIONS@$$/{r $@.options' -e 'd}' $< >$@
+
+# Likewise tova-ctl's commands and options.
+$(BUILD)/dist/tova-ctl.bash: host/dist/tova-ctl.bash.in $(BUILD)/tova-ctl
+	@mkdir -p $(@D)
+	@$(BUILD)/tova-ctl --words >$@.words
+	@sed -e '/^@WORDS@$$/{r $@.words' -e 'd}' $< >$@
 
 $(BUILD)/dist/%: host/dist/%.in $(FLAGS_FILE)
 	@mkdir -p $(@D)
@@ -26,6 +32,7 @@ INSTALL := 755:$(BUILD)/tova-host:$(PREFIX)/bin/tova-host \
 	644:$(BUILD)/dist/tova-host.1:$(PREFIX)/share/man/man1/tova-host.1 \
 	644:$(BUILD)/dist/tova-plugin.pc:$(LIBDIR)/pkgconfig/tova-plugin.pc \
 	644:$(BUILD)/dist/tova-host.service:$(UNITDIR)/tova-host.service \
+	644:$(BUILD)/dist/tova-ctl.bash:$(PREFIX)/share/bash-completion/completions/tova-ctl \
 	644:$(BUILD)/dist/sysusers.conf:$(PREFIX)/lib/sysusers.d/tova-host.conf \
 	$(foreach f,$(DIST_SHARE),644:$(BUILD)/dist/$(f):$(PREFIX)/share/tova/$(f))
 # Folders that nobody else puts files into, the inner ones first.

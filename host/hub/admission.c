@@ -122,6 +122,7 @@ static bool admission_register(struct hub *hub, struct mount *m, struct session 
 		memcpy(s->data, answer->data, data);
 	if (s->more != NULL)
 		s->more->data_len = (uint16_t)data;
+	hub_session_opened(s);
 	hub->loop->stats.opened++;
 	hub->loop->stats.connections++;
 	return true;
@@ -210,6 +211,8 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 				 "no memory for another connection");
 		return;
 	}
+	if (!span_eq(request->request->path, span_of(m->path)))
+		session_set_path(s, request->request->path);
 	if (!admission_keep_token(m, s, request->token))
 		conn_abort(c);
 	else if (conn_accept(c, request->request, v1 ? SLOW_POLICY_CLOSE : m->slow,

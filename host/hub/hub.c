@@ -11,6 +11,7 @@
 #include "hub/timer.h"
 
 #define HUB_VICTIMS 64 /* that are ended in one turn */
+#define HUB_AGE_STEP_MS 100
 
 /* --- sessions that end ------------------------------------------------------------------------ */
 
@@ -22,6 +23,30 @@ const char *hub_session_text(const struct session *s, char text[SESSION_ID_TEXT]
 	session_id_text((struct session_id){.host = s->mount->hub->host_id, .local = s->local},
 			text);
 	return text;
+}
+
+const char *hub_session_path(const struct session *s)
+{
+	return s->more != NULL && s->more->path != NULL ? s->more->path : s->mount->path;
+}
+
+/* Since the start, as it fits into a session's note. */
+static uint32_t hub_steps(const struct hub *hub)
+{
+	return (uint32_t)((loop_now(hub->loop) - hub->started_ms) / HUB_AGE_STEP_MS);
+}
+
+uint64_t hub_session_age_ms(const struct session *s)
+{
+	const struct hub *hub = s->mount->hub;
+	uint32_t opened = slotmap_note(&hub->sessions, s->local);
+	return (uint64_t)(hub_steps(hub) - opened) * HUB_AGE_STEP_MS;
+}
+
+void hub_session_opened(struct session *s)
+{
+	struct hub *hub = s->mount->hub;
+	slotmap_set_note(&hub->sessions, s->local, hub_steps(hub));
 }
 
 static void hub_keep_reason(struct session *s, struct span reason)

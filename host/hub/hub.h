@@ -85,6 +85,13 @@ static inline struct session *hub_find_session(const struct hub *hub, const stru
 		       : NULL;
 }
 
+/* The path that it asked for. */
+const char *hub_session_path(const struct session *s);
+/* It has its id from now on. */
+void hub_session_opened(struct session *s);
+/* How long ago that was, in steps of a tenth of a second. */
+uint64_t hub_session_age_ms(const struct session *s);
+
 /* What all loops have counted. */
 static inline struct stats hub_stats(const struct hub *hub)
 {

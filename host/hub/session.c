@@ -1,6 +1,7 @@
 #include "hub/session.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "auth/token.h"
 #include "hub/resume.h"
@@ -52,6 +53,7 @@ void session_free(struct session **s_p)
 	if (s->more != NULL) {
 		free(s->more->reason);
 		free(s->more->subject);
+		free(s->more->path);
 	}
 	free(s->more);
 	free(s->data);
@@ -72,6 +74,17 @@ void session_drop(struct session *s, uint32_t messages)
 	struct session_more *more = messages > 0 ? session_more(s) : NULL;
 	if (more != NULL)
 		more->dropped += messages;
+}
+
+void session_set_path(struct session *s, struct span path)
+{
+	struct session_more *more = session_more(s);
+	if (more == NULL)
+		return;
+	if (path.n > SESSION_PATH_MAX)
+		for (path.n = SESSION_PATH_MAX; ((unsigned char)path.p[path.n] & 0xC0) == 0x80;)
+			path.n--; /* no half character */
+	more->path = strndup(path.p, path.n);
 }
 
 const char *session_event_subject(const struct hub_event *e)

@@ -12,6 +12,8 @@
 
 #define SESSION_RESUMES UINT8_MAX
 #define SESSION_ID_TEXT ID_TEXT
+/* Bytes of a client's path that are kept to be shown. */
+#define SESSION_PATH_MAX 255
 
 /* 128 bits, opaque to everybody else: which host (a random number of each start), which slot, which
  * generation of it. */
@@ -25,6 +27,7 @@ struct session_more {
 	struct resume *resume; /* see resume.h; NULL: it ends with its socket */
 	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
 	char *subject;	       /* whose token it came with; NULL: none */
+	char *path;	       /* that it asked for; NULL: its mount's own */
 	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
@@ -115,6 +118,9 @@ static inline struct conn *session_conn(const struct session *s)
 struct session_more *session_more(struct session *s);
 /* Messages it did not get for reading too slowly. Without memory to count them they are not. */
 void session_drop(struct session *s, uint32_t messages);
+/* It asked for another path than its mount's, which is kept, at most SESSION_PATH_MAX bytes of it,
+ * if there is memory. See hub_session_path. */
+void session_set_path(struct session *s, struct span path);
 static inline uint32_t session_dropped(const struct session *s)
 {
 	return s->more != NULL ? s->more->dropped : 0;

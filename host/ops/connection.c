@@ -8,7 +8,13 @@ void connection_describe(struct session *s, struct codec_out *o)
 	codec_raw(o, "{\"conn\":", 8);
 	codec_string(o, span_of(hub_session_text(s, id)));
 	codec_member_text(o, "mount", span_of(s->mount->path));
+	codec_member_text(o, "path", span_of(hub_session_path(s)));
+	if (s->more != NULL && s->more->subject != NULL)
+		codec_member_text(o, "user", span_of(s->more->subject));
+	else
+		codec_member_raw(o, "user", "null");
 	codec_member_text(o, "remote", span_of(session_remote_text(s, remote)));
+	codec_member_uint(o, "age_ms", hub_session_age_ms(s));
 	codec_member_uint(o, "rooms", room_count(&s->rooms));
 	codec_member_uint(o, "events", s->lane.sequence);
 	codec_member_uint(o, "waiting", session_load(s).waiting);

@@ -8,6 +8,7 @@
 #include "handler/worker/worker.h"
 #include "hub/slow_consumer.h"
 #include "handler/worker/sp.h"
+#include "ops/connection.h"
 #include "ops/named_mount.h"
 #include "ops/replay.h"
 
@@ -109,18 +110,8 @@ static void control_workers(struct control *c, const struct mount *only)
 
 static void control_connection(struct control *c, struct session *s, bool first)
 {
-	struct codec_out *o = &c->out;
-	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];
-	codec_raw(o, ",", !first);
-	codec_raw(o, "{\"conn\":", 8);
-	codec_string(o, span_of(hub_session_text(s, id)));
-	codec_member_text(o, "mount", span_of(s->mount->path));
-	codec_member_text(o, "remote", span_of(session_remote_text(s, remote)));
-	codec_member_uint(o, "rooms", room_count(&s->rooms));
-	codec_member_uint(o, "events", s->lane.sequence);
-	codec_member_uint(o, "waiting", session_load(s).waiting);
-	codec_member_uint(o, "dropped", slow_consumer_dropped(s));
-	codec_raw(o, "}", 1);
+	codec_raw(&c->out, ",", !first);
+	connection_describe(s, &c->out);
 }
 
 static void control_all_connections(struct control *c, const struct mount *only)

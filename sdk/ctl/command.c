@@ -117,12 +117,14 @@ static int command_send(const struct command_line *line, struct command_request 
 
 static int command_broadcast(const struct command_line *line, struct command_request *r)
 {
+	r->tells_receivers = true;
 	return command_push_data(line, line->words[1], json_pack("{s:s}", "c", "broadcast"), r);
 }
 
 static int command_broadcast_to(const struct command_line *line, struct command_request *r)
 {
 	command_names(r, NO_ROOM, line->words[1]);
+	r->tells_receivers = true;
 	return command_push_data(line, line->words[2],
 				 json_pack("{s:s, s:s}", "c", "broadcast_to", "room",
 					   line->words[1]),
@@ -163,8 +165,8 @@ static int command_question(struct command_request *r, const char *type, const c
 /* Without a mount: of all mounts. */
 static int command_connections(const struct command_line *line, struct command_request *r)
 {
-	return command_question(r, "query", "what",
-				line->mount != NULL ? "connections" : "all_connections");
+	(void)line;
+	return command_question(r, "query", "what", "all_connections");
 }
 
 static int command_slow(const struct command_line *line, struct command_request *r)
@@ -205,6 +207,25 @@ static int command_query(const struct command_line *line, struct command_request
 static int command_control(const struct command_line *line, struct command_request *r)
 {
 	return command_question(r, "control", "do", line->words[0]);
+}
+
+/* `top SECONDS TIMES` asks again and again: top.c. */
+static int command_top(const struct command_line *line, struct command_request *r)
+{
+	static const char *const names[] = {"SECONDS", "TIMES"};
+	for (int i = 1; i < line->n; i++) {
+		char *end;
+		unsigned long n = strtoul(line->words[i], &end, 10);
+		if (*end != '\0' || end == line->words[i] || n < 1 || n > COMMAND_TOP_MAX)
+			return command_refuse(2, "top: %s is a number of 1 to %d, not \"%s\"",
+					      names[i - 1], COMMAND_TOP_MAX, line->words[i]);
+		*(i == 1 ? &r->every_s : &r->times) = (unsigned)n;
+	}
+	if (line->mount != NULL)
+		return command_refuse(2, "top is of the whole host: without -m");
+	r->every_s = r->every_s == 0 ? COMMAND_TOP_EVERY_S : r->every_s;
+	r->kind = COMMAND_TOP;
+	return 0;
 }
 
 static int command_dead_letter(const struct command_line *line, struct command_request *r)
@@ -255,6 +276,8 @@ static const struct command {
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
 	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
 	{"stats", "", "counters of the host", 0, 0, false, command_query},
+	{"top", "[SECONDS [TIMES]]", "what the host does each second, shown again and again", 0, 2,
+	 false, command_top},
 	{"reload", "", "read the settings and plugins anew, replace workers", 0, 0, false,
 	 command_control},
 	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
@@ -268,6 +291,12 @@ void command_help(void)
 	for (size_t i = 0; i < COMMANDS; i++)
 		printf("  %-12s %-21s %s\n", commands[i].name, commands[i].arguments,
 		       commands[i].text);
+}
+
+void command_words(void)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		printf("%s %s\n", commands[i].name, commands[i].arguments);
 }
 
 static const struct command *command_find(const char *name)
@@ -303,7 +332,7 @@ int command_build(const struct command_line *line, struct command_request *reque
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,
 				      less > 0 ? ", TEXT being left out" : "");
 	int refused = c->build(line, request_r);
-	if (refused == 0 && line->mount != NULL &&
+	if (refused == 0 && request_r->object != NULL && line->mount != NULL &&
 	    json_object_set_new(request_r->object, "mount", json_string(line->mount)) != 0)
 		refused = command_refuse(2, "--mount is not UTF-8");
 	if (refused != 0)

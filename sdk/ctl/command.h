@@ -16,8 +16,16 @@ struct command_line {
 	int n;
 };
 
+enum command_kind {
+	COMMAND_ASK, /* a request and its answer */
+	COMMAND_TOP, /* top.h */
+};
+#define COMMAND_TOP_MAX 86400
+#define COMMAND_TOP_EVERY_S 2
+
 /* What is said to the host. */
 struct command_request {
+	enum command_kind kind;
 	json_t *object;
 	const char *key; /* the member that the answer repeats */
 	char *bytes;	 /* binary data; malloc */
@@ -25,6 +33,8 @@ struct command_request {
 	/* What is to be said if the host knows nobody of that name: "there is no connection",
 	 * "J0cX..."; or NULL. */
 	const char *nobody, *name;
+	bool tells_receivers;	 /* how many got it is worth a line */
+	unsigned every_s, times; /* COMMAND_TOP; times 0: until it is stopped */
 };
 
 /* Returns 0, or an exit code after the reason was printed. */
@@ -35,5 +45,7 @@ const char *command_unknown(const struct command_request *r, const json_t *answe
 void command_free(struct command_request *r);
 /* For --help, a line each. */
 void command_help(void);
+/* The same for programs: each command's name and its arguments. */
+void command_words(void);
 
 #endif

@@ -113,7 +113,7 @@ static void print_row(FILE *f, json_t *columns, const json_t *row)
 	fputc('\n', f);
 }
 
-static void print_table(FILE *f, const json_t *rows)
+void print_table(FILE *f, const json_t *rows)
 {
 	json_t *columns = print_columns(rows), *row;
 	size_t i;
@@ -178,7 +178,15 @@ static void print_tables(FILE *f, json_t *answer)
 	}
 }
 
-void print_answer(FILE *f, const json_t *answer, bool json)
+void print_json(FILE *f, const json_t *object)
+{
+	char *text = json_dumps(object, JSON_COMPACT);
+	print_text(f, text != NULL ? text : "");
+	fputc('\n', f);
+	free(text);
+}
+
+void print_answer(FILE *f, const json_t *answer, bool json, bool receivers)
 {
 	json_t *copy = json_copy((json_t *)answer);
 	json_object_del(copy, "t");
@@ -187,14 +195,12 @@ void print_answer(FILE *f, const json_t *answer, bool json)
 	if (!json) { /* main says it */
 		json_object_del(copy, "nobody");
 		json_object_del(copy, "unknown");
+		if (!receivers)
+			json_object_del(copy, "receivers");
 	}
-	if (json) {
-		char *text = json_dumps(copy, JSON_COMPACT);
-		print_text(f, text != NULL ? text : "");
-		fputc('\n', f);
-		free(text);
-	} else {
+	if (json)
+		print_json(f, copy);
+	else
 		print_tables(f, copy);
-	}
 	json_decref(copy);
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from probe import Probe, plugin
-from tova_host import BUILD, ROOT, Host, wait_until
+from tokens import SECRET, claims, hs256
+from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until
 from wsclient import WebSocket, connect
 
 
@@ -113,6 +114,62 @@ def test_the_socket_is_found_where_it_is_by_default(running):
     assert code == 0 and "/probe" in out
 
 
+@pytest.mark.parametrize("place", ["run/tova/tova.sock", "run/tova/control", "run/tova.sock"])
+def test_services_sockets_are_found(running, place, tmp_path):
+    """Where hosts of the machine have them. With a root of its own, so that no host of the machine is met."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("needs root")
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).symlink_to(running.control)
+    found = subprocess.run(["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /run && exec "$2" --json mounts', "sh", tmp_path / "run", BUILD.resolve() / "tova-ctl"],
+                           env={k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}, capture_output=True, text=True, check=False)
+    if "mount:" in found.stderr:
+        pytest.skip(found.stderr)
+    assert found.returncode == 0 and {m["path"] for m in json.loads(found.stdout)["mounts"]} == {"/probe", "/other"}, found
+
+
+# --- the shell's completion -----------------------------------------------------------------------------------------------------
+
+def completed(line, control):
+    """What bash offers for the last word of the line."""
+    words = line.split(" ")
+    stand_ins = f'tova-ctl() {{ {BUILD}/tova-ctl --control {control} "$@"; }}; timeout() {{ shift; "$@"; }}; compopt() {{ :; }}'
+    script = f'source {BUILD}/dist/tova-ctl.bash; {stand_ins}; COMP_CWORD={len(words) - 1}; COMP_WORDS=({" ".join(map(repr, words))}); _tova_ctl'
+    script += '; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == "", done.stderr
+    return set(done.stdout.split())
+
+
+def test_completion(running, probe):
+    told = subprocess.run([BUILD / "tova-ctl", "--words"], capture_output=True, text=True, check=True).stdout.splitlines()
+    commands = {line.split()[0] for line in told if not line.startswith("--")}
+    options = {line.split()[0] for line in told if line.startswith("--")}
+    assert {"send", "top", "dead-letter"} <= commands and {"--mount", "--json"} <= options
+    assert completed("tova-ctl ", running.control) == commands
+    assert completed("tova-ctl -j con", running.control) == {"connections"}
+    assert completed("tova-ctl --", running.control) == options
+    assert completed("tova-ctl dead-letter ", running.control) == {"list", "replay"}
+    one = probe.client()
+    one.script("join tea", "send joined")
+    assert one.recv_text() == "joined"
+    assert completed("tova-ctl -m /probe send ", running.control) == {one.id}
+    assert completed("tova-ctl -m /probe close ", running.control) == {one.id}
+    assert completed(f"tova-ctl send {one.id} ", running.control) == set()
+    assert completed("tova-ctl members ", running.control) == {"tea"}
+    assert completed("tova-ctl -m ", running.control) == {"/probe", "/other"}
+    assert completed("tova-ctl -m /o", running.control) == {"/other"}
+    assert completed("tova-ctl -f /usr/bi", running.control) == {"/usr/bin"}
+
+
+def test_every_command_and_option_stands_in_the_manual():
+    told = subprocess.run([BUILD / "tova-ctl", "--words"], capture_output=True, text=True, check=True).stdout.splitlines()
+    page = (ROOT / "sdk/ctl/tova-ctl.1").read_text().replace("\\-", "-")
+    shown = subprocess.run([BUILD / "tova-ctl", "--help"], capture_output=True, text=True, check=True).stdout
+    for word in (line.split()[0] for line in told):
+        assert word in page and word in shown, word
+
+
 # --- telling --------------------------------------------------------------------------------------------------------------------
 
 def test_send(running, probe):
@@ -121,14 +178,14 @@ def test_send(running, probe):
     running("--mount", "/probe", "--binary", "send", one.id, "bytes")
     running("--mount", "/probe", "--", "send", one.id, "-dash")
     assert (one.recv_text(), one.recv_binary(), one.recv_text()) == ("grüße", b"bytes", "-dash")
-    assert "there is no connection nobody at /probe" in running.refused("--mount", "/probe", "send", "nobody", "text", code=3)
+    assert "there is no connection nobody at /probe" in running.refused("--mount", "/probe", "send", "nobody", "text")
     two.settle()
 
 
 @pytest.mark.parametrize("words", [["send", "GONE", "x"], ["close", "GONE"], ["rooms", "GONE"], ["close", "nonsense", "4000", "x"], ["rooms", "nonsense"],
                                    ["broadcast_to", "empty", "x"], ["members", "empty"], ["--json", "members", "empty"]], ids=" ".join)
 def test_unknown_names_are_said(running, probe, words):
-    """With an exit code of their own; what is asked as JSON is answered as ever."""
+    """And end with 1; what is asked as JSON is answered as ever."""
     gone = probe.client()
     conn = gone.id
     words = [conn if word == "GONE" else word for word in words]
@@ -136,7 +193,7 @@ def test_unknown_names_are_said(running, probe, words):
     wait_until(lambda: conn not in running("connections"), "it has gone")
     code, out, err = ctl("--mount", "/probe", *words, control=running.control)
     name = words[words.index("--json") + 2 if "--json" in words else 1]
-    assert code == 3 and err.startswith("tova-ctl: ") and f"{name} at /probe" in err, (code, out, err)
+    assert code == 1 and err.startswith("tova-ctl: ") and f"{name} at /probe" in err, (code, out, err)
     assert json.loads(out)["count"] == 0 if "--json" in words else out == ""
 
 
@@ -224,7 +281,8 @@ def test_lists(running, probe):
     one, two = probe.clients(2)
     one.script("join tea", "join ä b", "send joined")
     assert one.recv_text() == "joined"
-    assert set(running("--mount", "/probe", "connections").split()) == {one.id, two.id}
+    assert {line.split()[0] for line in running("--mount", "/probe", "connections").splitlines()[1:]} == {one.id, two.id}
+    assert running.json("--mount", "/other", "connections") == {"connections": []}
     everywhere = running.json("connections")["connections"]
     assert {c["conn"] for c in everywhere} == {one.id, two.id} and {c["mount"] for c in everywhere} == {"/probe"}
     assert sorted(running("--mount", "/probe", "rooms", one.id).splitlines()) == ["tea", "ä b"]
@@ -252,13 +310,59 @@ def test_slow_connections_and_keys(tmp_path):
             assert well.recv_text().startswith(f"{i} ")
         row, = json.loads(run("--json", "slow"))["connections"]
         assert row["mount"] == "/relay" and row["remote"] == "unix" and row["waiting"] > 4096 and row["dropped"] > 0
-        assert run("slow").splitlines()[0].split() == ["conn", "mount", "remote", "rooms", "events", "waiting", "dropped"]
+        assert run("slow").splitlines()[0].split() == ["conn", "mount", "path", "user", "remote", "age_ms", "rooms", "events", "waiting", "dropped"]
         seen = []
         while not seen or seen[-1] != 99:
             seen.append(int(slow.recv_text().split(" ")[0]))
         assert len(seen) == 100 - row["dropped"]
         slow.drop()
         well.drop()
+
+
+def test_whose_connections_they_are(tmp_path):
+    """The path that was asked for, without what stands behind the ?, the token's user, and how long it has been there."""
+    (tmp_path / "key").write_bytes(SECRET)
+    (tmp_path / "key").chmod(0o600)
+    with Host("--plugin", "/chat=echo", "--jwt-key", tmp_path / "key", "--jwt-from", "query=token", "--control", tmp_path / "control") as host:
+        long = "/chat/" + "ä" * 300
+        for path in ("/chat", "/chat/a%20b", "/chat/" + "%C3%A4" * 300):
+            ws = connect("127.0.0.1", host.port, f"{path}?token={hs256(claims(sub='anna'))}&more=x")
+            ws.send_text("x")
+            row = wait_until(lambda: next((c for c in json.loads(ctl("--json", "connections", control=tmp_path / "control")[1])["connections"] if c["events"] > 1), None),
+                             "its message was handled")
+            assert row["user"] == "anna" and row["path"] in ("/chat", "/chat/a b", long[:6] + "ä" * 124) and "token" not in json.dumps(row)
+            assert 0 <= row["age_ms"] < 1000 * PATIENCE and row["age_ms"] % 100 == 0
+            wait_until(lambda: json.loads(ctl("--json", "connections", control=tmp_path / "control")[1])["connections"][0]["age_ms"] > row["age_ms"], "it grows older")
+            ws.drop()
+            wait_until(lambda: json.loads(ctl("--json", "connections", control=tmp_path / "control")[1])["connections"] == [], "it has gone")
+
+
+def test_top(running, probe):
+    one = probe.client()
+    looks = [json.loads(line) for line in running("--json", "top", "1", "2").splitlines()]
+    assert len(looks) == 2 and looks[1]["uptime_ms"] > looks[0]["uptime_ms"]
+    assert looks[1]["now"]["connections"] == 1 and {m["path"] for m in looks[1]["mounts"]} == {"/probe", "/other"}
+    asked = subprocess.Popen([BUILD / "tova-ctl", "--control", running.control, "--json", "top", "1"], stdout=subprocess.PIPE, text=True)
+    json.loads(asked.stdout.readline())
+    for _ in range(50):
+        one.settle()
+    assert wait_until(lambda: json.loads(asked.stdout.readline())["per_second"]["messages_in"], "messages are seen") > 0
+    asked.terminate()
+    asked.wait()
+    shown = running("top", "1", "2")
+    assert shown.count("messages in ") == 2 and "/probe" in shown and "\033" not in shown
+    for words in (("top", "0"), ("top", "x"), ("--", "top", "1", "-1"), ("--mount", "/probe", "top")):
+        assert "top" in running.refused(*words, code=2)
+
+
+def test_top_on_a_terminal(running):
+    """It is written over what was there before."""
+    import pty
+    leader, follower = pty.openpty()
+    done = subprocess.run([BUILD / "tova-ctl", "--control", running.control, "top", "1", "1"], stdout=follower, check=True)
+    os.close(follower)
+    assert done.returncode == 0 and os.read(leader, 65536).startswith(b"\033[H\033[2J")
+    os.close(leader)
 
 
 def test_mounts_and_what_serves_them(tmp_path):

@@ -67,7 +67,7 @@ def test_two_replays_in_one_batch(grave):
         assert [reply["replayed"] for reply in replies] == [1, 0, 0]
         given_back(worker, ws, "once")
     assert grave.letters() == []
-    assert "no dead letter" in ctl(grave.control, "dead-letter", "replay", "nobody:7", code=3)
+    assert "no dead letter" in ctl(grave.control, "dead-letter", "replay", "nobody:7", code=1)
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -48,6 +48,24 @@ START_TEST(ids_that_never_were)
 }
 END_TEST
 
+START_TEST(a_note_is_its_items)
+{
+	slotmap_init(&map, 0);
+	uint64_t a = slotmap_add(&map, &items[0]), b = slotmap_add(&map, &items[1]);
+	ck_assert_uint_eq(slotmap_note(&map, a), 0);
+	slotmap_set_note(&map, a, 7);
+	slotmap_set_note(&map, b, 8);
+	ck_assert_uint_eq(slotmap_note(&map, a), 7);
+	slotmap_remove(&map, a);
+	slotmap_remove(&map, b);
+	/* both slots again, whose free list went through the same word */
+	for (int i = 0; i < 2; i++)
+		ck_assert_uint_eq(slotmap_note(&map, slotmap_add(&map, &items[i])), 0);
+	ck_assert_uint_eq(map.count, 2);
+	slotmap_free(&map);
+}
+END_TEST
+
 START_TEST(a_slot_again_is_another_id)
 {
 	slotmap_init(&map, 0);
@@ -186,6 +204,7 @@ int main(void)
 	tcase_add_test(tc, found_until_removed);
 	tcase_add_test(tc, ids_that_never_were);
 	tcase_add_test(tc, a_slot_again_is_another_id);
+	tcase_add_test(tc, a_note_is_its_items);
 	tcase_add_test(tc, a_worn_out_slot_is_retired);
 	tcase_add_test(tc, tags_part_the_maps);
 	tcase_add_test(tc, as_many_as_can_be_numbered);
