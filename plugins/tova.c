@@ -174,6 +174,16 @@ static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 	return program_on_error(m->user, ws, error);
 }
 
+static int on_away(tova_mount *m, tova_ws ws, uint16_t code)
+{
+	return program_on_away(m->user, ws, code);
+}
+
+static int on_back(tova_mount *m, tova_ws ws, const tova_request *request)
+{
+	return program_on_back(m->user, ws, request);
+}
+
 static int on_timer(tova_mount *m, const tova_timer *timer)
 {
 	return program_on_timer(m->user, timer);
@@ -205,4 +215,6 @@ TOVA_PLUGIN = {
 	.on_timer = on_timer,
 	.on_reply = on_reply,
 	.on_save = on_save,
+	.on_away = on_away,
+	.on_back = on_back,
 };

@@ -5,7 +5,7 @@
  * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
  * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
- * keep, kept
+ * keep, kept 1.5  on_away, on_back
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -48,7 +48,7 @@ extern "C" {
 #endif
 
 #define TOVA_ABI_MAJOR 1
-#define TOVA_ABI_MINOR 4
+#define TOVA_ABI_MINOR 5
 
 /* --- values ----------------------------------------------------------------------------------- */
 
@@ -377,6 +377,13 @@ typedef struct tova_plugin {
 	 * that one is not taken, this one goes on. Failing: nothing is handed over. Commands are
 	 * refused here. Not in a worker process: the next one is another process. */
 	int (*on_save)(tova_mount *m);
+	/* Since 1.5. A client that may come back (tova.v1, --resume) has lost its socket: the
+	 * connection stays in its rooms, and what it is sent waits for it. code: 1001 if the client
+	 * has said that it goes, else 1006. on_back follows, or on_close. */
+	int (*on_away)(tova_mount *m, tova_ws ws, uint16_t code);
+	/* Since 1.5. It has come back on another socket, with this request; without an on_away
+	 * before it where the loss was not noticed, or the client was back before that was told. */
+	int (*on_back)(tova_mount *m, tova_ws ws, const tova_request *request);
 } tova_plugin;
 
 #if defined(_WIN32)

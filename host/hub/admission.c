@@ -240,7 +240,8 @@ static void admission_request_facts(struct event_request *e, const struct mount 
 				    .mount_path = m->path};
 	e->secure = r->secure;
 	conn_tls_facts(c, &e->tls);
-	if (m->handler->wants & (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN)))
+	if (m->handler->wants &
+	    (EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_BACK)))
 		e->local = conn_local(c);
 }
 
@@ -351,9 +352,13 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 				 "");
 		return;
 	}
-	if (m->rule.rate.n != 0 && !conn_measure(c, &m->rule, true)) {
-		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"),
-				 "no memory for another connection");
+	const char *why = !resume_may_tell(m)
+				  ? "too much waits for the handler already: see --hold-bytes"
+			  : m->rule.rate.n != 0 && !conn_measure(c, &m->rule, true)
+				  ? "no memory for another connection"
+				  : NULL;
+	if (why != NULL) {
+		admission_refuse(hub, c, request->request, 503, SPAN("Retry-After: 1\r\n"), why);
 		return;
 	}
 	admission_take_over(s);
@@ -364,6 +369,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 			(struct span){0})) {
 		resume_welcome(hub, s, true);
 		resume_go_on(hub, s);
+		resume_tell_back(s, request);
 		return;
 	}
 	conn_abort(c); /* no memory even for the 101 */

@@ -433,6 +433,23 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 	return ok;
 }
 
+void delivery_forget(struct mount *m, struct session *s, unsigned kinds)
+{
+	struct lane *lane = &s->lane;
+	const struct event_held *last = lane->last;
+	bool more = last != NULL;
+	while (more) { /* each goes from the front to the back, but for those */
+		struct event_held *h = lane_pop(lane);
+		more = h != last;
+		if (h->event.sequence > 0 || (kinds & EVENT_BIT(h->event.kind)) == 0) {
+			lane_push(lane, h);
+			continue;
+		}
+		lane->waiting -= (uint32_t)h->size;
+		delivery_free(m, h);
+	}
+}
+
 void delivery_close(struct mount *m, struct session *s)
 {
 	CHECK(s->magic == CHECK_SESSION && s->ended);

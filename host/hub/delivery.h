@@ -11,6 +11,10 @@
  * fail. Without memory to let it wait an event is lost, which is logged. */
 bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e);
 
+/* Those of these kinds (EVENT_BITs) that wait in the session's lane and were given to nobody yet
+ * are out of date, and go. */
+void delivery_forget(struct mount *m, struct session *s, unsigned kinds);
+
 /* The session has ended: its close event follows those that wait. It needs no memory, and so is
  * never lost. */
 void delivery_close(struct mount *m, struct session *s);

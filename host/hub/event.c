@@ -10,7 +10,8 @@
 const char *event_name(enum event_kind kind)
 {
 	static const char *const names[EVENT_KINDS] = {"upgrade", "open",  "message", "close",
-						       "error",	  "timer", "reply",   "wake"};
+						       "error",	  "timer", "reply",   "wake",
+						       "away",	  "back"};
 	return names[kind];
 }
 
@@ -20,6 +21,7 @@ static struct span event_bytes(const struct hub_event *e)
 	switch (e->kind) {
 	case EVENT_UPGRADE:
 	case EVENT_OPEN:
+	case EVENT_BACK:
 		return e->request->head;
 	case EVENT_MESSAGE:
 		return (struct span){(const char *)e->message.bytes, e->message.len};
@@ -62,7 +64,7 @@ struct event_facts {
 
 static bool event_has_facts(const struct hub_event *e)
 {
-	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN;
+	return e->kind == EVENT_UPGRADE || e->kind == EVENT_OPEN || e->kind == EVENT_BACK;
 }
 
 static size_t event_text_size(const char *text)

@@ -18,6 +18,9 @@ enum event_kind {
 	EVENT_TIMER,
 	EVENT_REPLY,
 	EVENT_WAKE,
+	/* of a client of tova.v1 (resume.h), for handlers that ask for them */
+	EVENT_AWAY,
+	EVENT_BACK,
 	EVENT_KINDS,
 };
 #define EVENT_BIT(kind) (1u << (kind))
@@ -106,6 +109,9 @@ struct hub_event {
 			enum event_error kind;
 			struct span text;
 		} error;
+		struct {
+			uint16_t code; /* as a close event would have it */
+		} away;
 		struct event_timer timer;
 		struct event_query query;
 	};

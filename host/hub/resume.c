@@ -656,6 +656,14 @@ static void resume_log(const struct session *s, const char *what, uint64_t code)
 	    LOG_STR("remote", session_remote_text(s, remote)), LOG_U64("code", code));
 }
 
+/* Behind what came on the socket. */
+static void resume_tell_away(struct session *s, uint16_t code)
+{
+	struct hub_event e = {.kind = EVENT_AWAY, .away = {.code = code}};
+	if ((s->mount->handler->wants & EVENT_BIT(EVENT_AWAY)) != 0)
+		delivery_submit(s->mount, s, &e);
+}
+
 bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_t code)
 {
 	struct resume *r = session_resume(s);
@@ -676,6 +684,7 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 	resume_bound(hub, r);
 	if (!loop_timer_is_set(&hub->resumes.tick))
 		loop_timer_set(&hub->resumes.tick, RESUME_TICK_MS);
+	resume_tell_away(s, code);
 	return true;
 }
 
@@ -797,6 +806,24 @@ void resume_go_on(struct hub *hub, struct session *s)
 	if (s->lane.waiting > HUB_LANE_MAX)
 		hub_pause(s);
 	resume_feed(hub, s, session_resume(s), false);
+}
+
+bool resume_may_tell(const struct mount *m)
+{
+	bool wanted = (m->handler->wants & EVENT_BIT(EVENT_BACK)) != 0;
+	return !wanted || !handler_is_async(m->handler) || !budget_refuses(m->budget);
+}
+
+void resume_tell_back(struct session *s, const struct event_request *request)
+{
+	struct mount *m = s->mount;
+	struct hub_event e = {.kind = EVENT_BACK, .request = request};
+	const unsigned kinds = EVENT_BIT(EVENT_AWAY) | EVENT_BIT(EVENT_BACK);
+	if (s->ended || (m->handler->wants & kinds) == 0)
+		return;
+	delivery_forget(m, s, kinds);
+	if ((m->handler->wants & EVENT_BIT(EVENT_BACK)) != 0)
+		delivery_submit(m, s, &e);
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */

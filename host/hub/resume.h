@@ -154,6 +154,12 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 void resume_back(struct hub *hub, struct session *s, uint64_t got);
 /* Behind its welcome: what it has missed. */
 void resume_go_on(struct hub *hub, struct session *s);
+/* Behind that: the handler hears of its return. What it was not told yet of earlier losses and
+ * returns it never hears of, so that a client that comes and goes makes nothing grow. The session
+ * may end in here. */
+void resume_tell_back(struct session *s, const struct event_request *request);
+/* Is there room for the event of a return, if its handler asks for them? */
+bool resume_may_tell(const struct mount *m);
 /* Was it ever sent that many? */
 bool resume_was_sent(const struct session *s, uint64_t got);
 

@@ -43,6 +43,21 @@ static int event_open(struct task *t, const tova_plugin *plugin)
 	return result;
 }
 
+static int event_back(struct task *t, const tova_plugin *plugin)
+{
+	struct request r;
+	if (!request_build(&r, json_object_get(t->json, "request")))
+		return event_no_memory(t);
+	int result = plugin->on_back(&t->api, t->event.ws, &r.request);
+	request_free(&r);
+	return result;
+}
+
+static int event_away(struct task *t, const tova_plugin *plugin)
+{
+	return plugin->on_away(&t->api, t->event.ws, (uint16_t)event_number(t->json, "code"));
+}
+
 static int event_close(struct task *t, const tova_plugin *plugin)
 {
 	const json_t *list = json_object_get(t->json, "rooms");
@@ -106,6 +121,8 @@ static const struct event_type {
 	{"close", "on_close", event_close, offsetof(tova_plugin, on_close)},
 	{"error", "on_error", event_error, offsetof(tova_plugin, on_error)},
 	{"timer", "on_timer", event_timer, offsetof(tova_plugin, on_timer)},
+	{"away", "on_away", event_away, offsetof(tova_plugin, on_away)},
+	{"back", "on_back", event_back, offsetof(tova_plugin, on_back)},
 };
 #define EVENT_TYPES (sizeof event_types / sizeof *event_types)
 

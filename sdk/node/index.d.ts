@@ -25,7 +25,7 @@ export class Connection {
 	constructor(id: string);
 	/** 22 characters, never reused. */
 	readonly id: string;
-	/** The request that opened it. Known in on_open only; throws elsewhere. */
+	/** The request that opened it; in on_back, with which it came back. Known in these only; throws elsewhere. */
 	readonly request: Request;
 	/** Rooms that it was in. Known in on_close only; throws elsewhere, where rooms(ws) asks the host. */
 	readonly rooms: string[];
@@ -73,7 +73,7 @@ export interface WebSocketError extends Error {
 
 /** The event that is being handled. */
 export interface Event {
-	readonly type: "upgrade" | "open" | "message" | "close" | "error" | "timer";
+	readonly type: "upgrade" | "open" | "message" | "close" | "error" | "timer" | "away" | "back";
 	readonly connection?: Connection;
 	/** Counts the connection's events from 1. */
 	readonly sequence: number;
@@ -107,6 +107,11 @@ export interface Handlers {
 	on_error?(ws: Connection | undefined, error: WebSocketError): Maybe;
 	/** ws: for timers of a connection. */
 	on_timer?(name: string, id: number, ws: Connection | undefined): Maybe;
+	/** Where the host runs with --resume: a client of tova.v1 has lost its socket (1006, or 1001 if it has said that it goes). It stays in
+	 * its rooms, and what it is sent waits. */
+	on_away?(ws: Connection, code: number): Maybe;
+	/** It is back on another socket, with ws.request; also without an on_away before, where the loss was not noticed. */
+	on_back?(ws: Connection): Maybe;
 	/** Each time that the host welcomes this worker, for timers of the mount say. Its commands are one push. If it throws the worker
 	 * ends with exit status 1, without having been ready. */
 	on_start?(): Maybe;
@@ -118,6 +123,8 @@ export interface Handlers {
 	onClose?: Handlers["on_close"];
 	onError?: Handlers["on_error"];
 	onTimer?: Handlers["on_timer"];
+	onAway?: Handlers["on_away"];
+	onBack?: Handlers["on_back"];
 	onStart?: Handlers["on_start"];
 	onStop?: Handlers["on_stop"];
 }

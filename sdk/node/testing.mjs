@@ -49,6 +49,13 @@ function read(body) {
 	return objects;
 }
 
+function requestOf(path = "/", { query = "", headers = [], subprotocols = [], claims, ...more } = {}) {
+	return {
+		method: "GET", path, query, mount: "/", host: "localhost", headers, remote: ["127.0.0.1", 40000], local: ["127.0.0.1", 8080],
+		tls: null, subprotocols, secure: false, ...(claims === undefined ? {} : { claims }), ...more,
+	};
+}
+
 /** A connection, as its client sees it and as the host keeps it. */
 class Client {
 	sequence = 0;
@@ -89,6 +96,16 @@ class Client {
 
 	async close(code = 1000, reason = "") {
 		await this.#host.endClient(this, code, reason);
+	}
+
+	/** A client of tova.v1 loses its socket (or says with 1001 that it goes): on_away. What it is sent is received as ever. */
+	async away(code = 1006) {
+		await this.#host.event(this, "away", { code });
+	}
+
+	/** It comes back on another one: on_back. As connect(). */
+	async back(path, more) {
+		await this.#host.event(this, "back", { request: requestOf(path, more) });
 	}
 
 	/** An error of that kind is told to on_error. */
@@ -155,11 +172,8 @@ export class Host {
 	// --- events --------------------------------------------------------------------------------------------------------------
 
 	/** A client comes: on_upgrade and on_open. Refused: it may not. */
-	async connect(path = "/", { query = "", headers = [], subprotocols = [], claims, ...more } = {}) {
-		const request = {
-			method: "GET", path, query, mount: "/", host: "localhost", headers, remote: ["127.0.0.1", 40000], local: ["127.0.0.1", 8080],
-			tls: null, subprotocols, secure: false, ...(claims === undefined ? {} : { claims }), ...more,
-		};
+	async connect(path, more) {
+		const request = requestOf(path, more);
 		const ws = new Client(this, `T${String(this.#clients.size + 1).padStart(21, "0")}`);
 		if (this.#wants.has("upgrade")) {
 			const answer = await this.#deliver({ t: "upgrade", seq: 0, attempt: 1, request });

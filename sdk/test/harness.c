@@ -391,6 +391,27 @@ int tova_test_error(tova_test *t, tova_ws ws, uint32_t kind, const char *text)
 	return result;
 }
 
+int tova_test_away(tova_test *t, tova_ws ws, uint16_t code)
+{
+	struct harness_peer *p = harness_find(t, ws);
+	if (p == NULL)
+		return -1;
+	harness_begin(t, HARNESS_COMMANDS, p);
+	return harness_finish(t, p,
+			      t->plugin.on_away != NULL ? t->plugin.on_away(&t->api, ws, code) : 0);
+}
+
+int tova_test_back(tova_test *t, tova_ws ws, const tova_request *request)
+{
+	struct harness_peer *p = harness_find(t, ws);
+	const tova_request r = harness_request(request);
+	if (p == NULL)
+		return -1;
+	harness_begin(t, HARNESS_COMMANDS, p);
+	return harness_finish(t, p,
+			      t->plugin.on_back != NULL ? t->plugin.on_back(&t->api, ws, &r) : 0);
+}
+
 /* The one that is due first, up to a time; those set first come first. */
 static struct harness_timer *harness_due(const tova_test *t, uint64_t until)
 {

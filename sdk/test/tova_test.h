@@ -58,6 +58,10 @@ int tova_test_binary(tova_test *t, tova_ws ws, const void *data, size_t len);
 int tova_test_close(tova_test *t, tova_ws ws, uint16_t code, const char *reason);
 /* An error of that kind (enum tova_error_kind) is told. */
 int tova_test_error(tova_test *t, tova_ws ws, uint32_t kind, const char *text);
+/* A client of tova.v1 loses its socket (1006, or 1001), and comes back on another; what it is sent
+ * meanwhile is taken as ever. */
+int tova_test_away(tova_test *t, tova_ws ws, uint16_t code);
+int tova_test_back(tova_test *t, tova_ws ws, const tova_request *request);
 /* So much time passes: timers run in their order. Returns how many did. */
 unsigned tova_test_pass(tova_test *t, uint64_t ms);
 /* What another thread has asked for by tova_wake(): 1 if on_wake ran. */

@@ -7,8 +7,8 @@
 #include "tova/scope.h"
 
 const char *const checker_handler_names[CHECKER_HANDLERS] = {"on_open", "on_message", "on_close",
-							     "on_error"};
-static const unsigned checker_handler_arguments[CHECKER_HANDLERS] = {1, 2, 3, 2};
+							     "on_error", "on_away", "on_back"};
+static const unsigned checker_handler_arguments[CHECKER_HANDLERS] = {1, 2, 3, 2, 2, 1};
 
 #define CHECKER_TEXT(span) ((span).n < 60 ? (int)(span).n : 60), (span).p
 
@@ -476,7 +476,7 @@ static void checker_handler(struct checker *c, struct node *n)
 		count++;
 	if (kind == CHECKER_HANDLERS) {
 		fault_add(c->faults, n->at,
-			  "there is no event \"%.*s\": on_open, on_message, on_close, on_error",
+			  "there is no event \"%.*s\": on_open, on_message, on_close, on_error, on_away, on_back",
 			  CHECKER_TEXT(n->text));
 	} else {
 		if (c->found->handlers[kind] != NULL)

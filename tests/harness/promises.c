@@ -107,6 +107,18 @@ static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 			       why->n_rooms);
 }
 
+static int on_away(tova_mount *m, tova_ws ws, uint16_t code)
+{
+	struct guest *g = tova_data(m);
+	g->said += 100;
+	return code == 1001 ? tova_fail(m, "gone") : tova_sendf(m, ws, "away %u", code);
+}
+
+static int on_back(tova_mount *m, tova_ws ws, const tova_request *request)
+{
+	return tova_sendf(m, ws, "back %s", request->path);
+}
+
 static int on_error(tova_mount *m, tova_ws ws, const tova_error *error)
 {
 	tova_log(m, TOVA_LOG_WARN, "error %u", error->kind);
@@ -147,6 +159,8 @@ static const tova_plugin plugin = {
 	.on_timer = on_timer,
 	.on_reply = on_reply,
 	.on_wake = on_wake,
+	.on_away = on_away,
+	.on_back = on_back,
 };
 
 static unsigned said(const tova_test *t, tova_ws ws)
@@ -259,6 +273,23 @@ static void questions(void)
 	tova_test_free(t);
 }
 
+static void away_and_back(void)
+{
+	const tova_request again = {.path = "/again"};
+	tova_test *t = tova_test_new(&plugin, NULL);
+	tova_ws a = tova_test_open(t, NULL);
+	tova_test_take(t, a);
+	unsigned before = said(t, a);
+	assert(tova_test_away(t, a, 1006) == 0 && said(t, a) == before + 100);
+	assert(tova_test_back(t, a, &again) == 0);
+	assert(tova_test_got(t, a, "away 1006") && tova_test_got(t, a, "back /again"));
+	assert(tova_test_away(t, a, 1001) != 0 && strcmp(tova_test_why(t), "gone") == 0);
+	assert(said(t, a) == before + 100 && tova_test_got(t, a, "error gone"));
+	assert(tova_test_close(t, a, 1006, NULL) == 0);
+	assert(tova_test_away(t, a, 1006) == -1 && tova_test_back(t, a, NULL) == -1);
+	tova_test_free(t);
+}
+
 int main(void)
 {
 	upgrades();
@@ -266,5 +297,6 @@ int main(void)
 	data();
 	time_passes();
 	questions();
+	away_and_back();
 	return 0;
 }

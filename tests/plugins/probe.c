@@ -92,4 +92,6 @@ TOVA_PLUGIN = {
 #ifdef PROBE_MIGRATE
 	.migrate = migrate,
 #endif
+	.on_away = life_on_away,
+	.on_back = life_on_back,
 };

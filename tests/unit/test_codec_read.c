@@ -189,13 +189,14 @@ static const char *commands(const char *list, size_t n, const struct session *or
 START_TEST(hello)
 {
 	ck_assert(READ(
-		"[{'t':'hello','v':1,'token':'to\\u006ben','events':['open','message','upgrade','timer','x'],'name':'chat\\\\u0031','mount':'/a'}]"));
+		"[{'t':'hello','v':1,'token':'to\\u006ben','events':['open','message','upgrade','timer','away','back','x'],'name':'chat\\\\u0031','mount':'/a'}]"));
 	struct codec_item *it = item(0);
 	ck_assert_uint_eq(b.n, 1);
 	ck_assert_int_eq(it->type, CODEC_HELLO);
 	ck_assert(it->has_events);
 	ck_assert_uint_eq(it->events, EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) |
-					      EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_TIMER));
+					      EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_TIMER) |
+					      EVENT_BIT(EVENT_AWAY) | EVENT_BIT(EVENT_BACK));
 	ck_assert(codec_text_is(&it->token, "token") && codec_text_is(&it->token, "token") &&
 		  it->token.escaped);
 	ck_assert(!codec_text_is(&it->token, "to") && !codec_text_is(&it->token, "tokens") &&

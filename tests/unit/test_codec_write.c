@@ -470,6 +470,17 @@ START_TEST(errors)
 }
 END_TEST
 
+START_TEST(away)
+{
+	struct event_held h = held(EVENT_AWAY);
+	h.event.away.code = 1006;
+	json_t *o = event(&h);
+	text_is(o, "t", "away");
+	text_is(o, "conn", CONN);
+	number_is(o, "code", 1006);
+}
+END_TEST
+
 START_TEST(timers)
 {
 	struct event_held h = held(EVENT_TIMER);
@@ -770,6 +781,7 @@ int main(void)
 	tcase_add_test(tc, closes);
 	tcase_add_test(tc, errors);
 	tcase_add_test(tc, timers);
+	tcase_add_test(tc, away);
 	tcase_add_test(tc, requests);
 	tcase_add_test(tc, bytes_of_headers);
 	tcase_add_test(tc, dead_letters);

@@ -326,7 +326,7 @@ static const struct {
 	{"ws.name = 1",
 	 "t.tova:3:4: ws.name can not be set: what is to be kept is kept in ws.data"},
 	{"ws.request",
-	 "t.tova:3:4: ws.request is known in on_open only: keep what is needed in ws.data"},
+	 "t.tova:3:4: ws.request is known in on_open and on_back only: keep what is needed in ws.data"},
 	{"every(0, fn() 1)", "t.tova:3:1: every: the milliseconds are 1 to 86400000000"},
 };
 

@@ -76,10 +76,14 @@ static int plugin_on_request(struct plugin *p, const struct hub_event *e)
 		static const char text[] = "no memory for the request";
 		return plugin_host.fail(&p->now->api, text, sizeof text - 1);
 	}
-	int result = e->kind == EVENT_UPGRADE
-			     ? t->on_upgrade(&p->now->api, &request.request)
-			     : t->on_open(&p->now->api, plugin_ws(p->base.mount->hub, e->session),
-					  &request.request);
+	int result;
+	if (e->kind == EVENT_UPGRADE)
+		result = t->on_upgrade(&p->now->api, &request.request);
+	else
+		result = (e->kind == EVENT_OPEN ? t->on_open
+						: t->on_back)(&p->now->api,
+							      plugin_ws(p->base.mount->hub, e->session),
+							      &request.request);
 	plugin_request_free(&request);
 	return result;
 }
@@ -155,6 +159,7 @@ static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct 
 	switch (e->kind) {
 	case EVENT_UPGRADE:
 	case EVENT_OPEN:
+	case EVENT_BACK:
 		return plugin_on_request(p, e);
 	case EVENT_CLOSE:
 		return plugin_on_close(p, e);
@@ -166,6 +171,10 @@ static __attribute__((noinline)) int plugin_call(struct plugin *p, const struct 
 		return plugin_reply(p->now, &e->query);
 	case EVENT_WAKE:
 		return p->now->lib.plugin.on_wake(&p->now->api);
+	case EVENT_AWAY:
+		return p->now->lib.plugin.on_away(&p->now->api,
+						  plugin_ws(p->base.mount->hub, e->session),
+						  e->away.code);
 	case EVENT_MESSAGE:
 	case EVENT_KINDS:
 		break;
@@ -365,7 +374,9 @@ static unsigned instance_wants(const struct plugin_instance *i)
 	       (t->on_error != NULL ? EVENT_BIT(EVENT_ERROR) : 0) |
 	       (t->on_timer != NULL ? EVENT_BIT(EVENT_TIMER) : 0) |
 	       (t->on_reply != NULL ? EVENT_BIT(EVENT_REPLY) : 0) |
-	       (t->on_wake != NULL ? EVENT_BIT(EVENT_WAKE) : 0);
+	       (t->on_wake != NULL ? EVENT_BIT(EVENT_WAKE) : 0) |
+	       (t->on_away != NULL ? EVENT_BIT(EVENT_AWAY) : 0) |
+	       (t->on_back != NULL ? EVENT_BIT(EVENT_BACK) : 0);
 }
 
 static void plugin_use(struct plugin *p, struct plugin_instance *i)
@@ -623,7 +634,8 @@ static bool site_of_event(const struct plugin *p, struct plugin_site *site_r)
 		{[EVENT_UPGRADE] = "on_upgrade", [EVENT_OPEN] = "on_open",
 		 [EVENT_MESSAGE] = "on_message", [EVENT_CLOSE] = "on_close",
 		 [EVENT_ERROR] = "on_error",	 [EVENT_TIMER] = "on_timer",
-		 [EVENT_REPLY] = "on_reply",	 [EVENT_WAKE] = "on_wake"};
+		 [EVENT_REPLY] = "on_reply",	 [EVENT_WAKE] = "on_wake",
+		 [EVENT_AWAY] = "on_away",	 [EVENT_BACK] = "on_back"};
 	site_of(p->now, callbacks[p->event->kind], site_r);
 	site_r->sequence = p->event->sequence;
 	if (p->event->session != NULL && p->event->kind != EVENT_UPGRADE)

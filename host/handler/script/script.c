@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "common/json.h"
+#include "common/utf8.h"
 #include "handler/script/script_env.h"
 #include "handler/script/script_parts.h"
 #include "hub/admission.h"
@@ -61,6 +63,8 @@ static void script_settle_writing(struct script *x)
 {
 	struct event_held *e = x->writing;
 	x->writing = NULL;
+	free(x->said);
+	x->said = NULL;
 	if (e != NULL)
 		script_settle(script_mount(x), e);
 }
@@ -140,6 +144,40 @@ static void script_write(struct script *x, struct event_held *e)
 	script_on_in(x);
 }
 
+/* An event that it has asked for, as a line of JSON that is no message. NULL without memory. */
+static char *script_event_line(const struct hub_event *e)
+{
+	char *line = NULL, remote[ADDRESS_TEXT];
+	struct request r;
+	int n = -1;
+	if (e->kind == EVENT_AWAY) {
+		n = asprintf(&line, "{\"away\":%u}", e->away.code);
+	} else if (request_parse_kept(&r, e->request->head)) {
+		bool said = utf8_valid(r.query.p, r.query.n);
+		char *query = malloc(JSON_ESCAPED_MAX(r.query.n) + 1);
+		if (query == NULL)
+			return NULL;
+		query[json_escape(query, r.query.p, said ? r.query.n : 0)] = '\0';
+		n = asprintf(&line, "{\"back\":{\"remote_addr\":\"%s\",\"query\":%s}}",
+			     address_text(&e->request->remote, remote), query);
+		free(query);
+	}
+	return n >= 0 ? line : NULL;
+}
+
+static void script_write_event(struct script *x, struct event_held *e)
+{
+	bool asked = (x->events & EVENT_BIT(e->event.kind)) != 0;
+	x->said = asked ? script_event_line(&e->event) : NULL;
+	if (x->said == NULL) {
+		script_settle(script_mount(x), e);
+		return;
+	}
+	script_writer_begin(&x->writer, SCRIPT_LINES, span_of(x->said), false);
+	x->writing = e;
+	script_on_in(x);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 static void script_free(struct script *x)
@@ -157,6 +195,7 @@ static void script_free(struct script *x)
 	TAILQ_REMOVE(&x->set->list, x, link);
 	x->set->n--;
 	x->magic = CHECK_GONE;
+	free(x->said);
 	free(x);
 }
 
@@ -344,8 +383,10 @@ static void script_give(struct handler *h, struct event_held *e)
 		script_open(set, e);
 	} else if (e->event.kind == EVENT_CLOSE && x != NULL) {
 		script_close(x, e);
-	} else if (x != NULL && x->in_fd >= 0) {
+	} else if (x != NULL && x->in_fd >= 0 && e->event.kind == EVENT_MESSAGE) {
 		script_write(x, e);
+	} else if (x != NULL && x->in_fd >= 0 && e->event.kind != EVENT_CLOSE) {
+		script_write_event(x, e);
 	} else {
 		if (e->event.kind == EVENT_CLOSE)
 			hub_echo_close(e->event.session);

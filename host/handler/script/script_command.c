@@ -155,6 +155,27 @@ static const char *script_command_add_close(struct script *x, struct commit *c, 
 	return why;
 }
 
+/* From here on it is told of these, behind what it has not read yet. */
+static const char *script_command_add_events(struct script *x, struct commit *c, struct span rest)
+{
+	struct span word;
+	unsigned events = 0;
+	const char *why = NULL;
+	(void)c;
+	while ((why = script_word(&rest, &word)) == NULL && word.p != NULL) {
+		if (!span_eq(word, SPAN("away")) && !span_eq(word, SPAN("back")))
+			return "there is no such event";
+		events |= EVENT_BIT(span_eq(word, SPAN("away")) ? EVENT_AWAY : EVENT_BACK);
+	}
+	if (why == NULL && events != 0 && x->framing != SCRIPT_JSON)
+		why = "events come to scripts with --script-lines json only";
+	if (why != NULL)
+		return why;
+	x->events = (uint16_t)events;
+	x->set->base.wants |= events;
+	return NULL;
+}
+
 static const struct script_verb verbs[] = {
 	{"join", "join ROOM", script_command_add_join},
 	{"leave", "leave ROOM", script_command_add_leave},
@@ -167,10 +188,11 @@ static const struct script_verb verbs[] = {
 	{"close",
 	 "close, close CODE or close CODE REASON, with 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999",
 	 script_command_add_close},
+	{"events", "events with any of away and back", script_command_add_events},
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 #define KNOWN_VERBS \
-	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others or close"
+	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others, close or events"
 
 static const struct script_verb *script_command_find(struct span name)
 {

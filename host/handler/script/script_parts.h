@@ -37,6 +37,7 @@ struct script {
 	struct script_writer writer;
 	/* the message that waits for room in the pipe, partly written */
 	struct event_held *writing;
+	char *said; /* what is written instead, of an event that is no message; malloc, or NULL */
 	struct event_held *closing; /* the connection's close, until the last words are said */
 	const char *failed;	    /* why it is ended; NULL: it is not */
 	uint64_t term_at, kill_at;  /* 0: it lives as long as its connection */
@@ -50,6 +51,7 @@ struct script {
 	bool parted : 1; /* it has closed its connection: it has nothing more to say to that */
 	bool over : 1;	 /* the process has ended: the rest of what it said is read */
 	bool deaf : 1;	 /* it was said that it does not read */
+	uint16_t events; /* EVENT_BITs of what it has asked for */
 	char id[SESSION_ID_TEXT];
 };
 TAILQ_HEAD(script_list, script);

@@ -22,6 +22,11 @@ struct codec_out {
 	bool failed; /* no memory: the batch is not whole */
 };
 
+/* What a hello asks for that does not say which events. */
+#define CODEC_EVENTS \
+	(EVENT_BIT(EVENT_OPEN) | EVENT_BIT(EVENT_MESSAGE) | EVENT_BIT(EVENT_CLOSE) | \
+	 EVENT_BIT(EVENT_ERROR) | EVENT_BIT(EVENT_TIMER))
+
 #define CODEC_PARTS 4
 /* The batch as one message; it stays as it is until codec_reset. Returns the number of parts. */
 int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS]);

@@ -391,7 +391,7 @@ static void put_event(struct codec_out *o, const struct event_held *h)
 /* What an event says but for a message's bytes. */
 static inline void put_facts(struct codec_out *o, const struct hub_event *e)
 {
-	if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE)
+	if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE || e->kind == EVENT_BACK)
 		put_request(o, e->request);
 	else if (e->kind == EVENT_CLOSE)
 		put_close(o, e);
@@ -399,6 +399,8 @@ static inline void put_facts(struct codec_out *o, const struct hub_event *e)
 		put_error(o, e);
 	else if (e->kind == EVENT_TIMER)
 		put_timer(o, e);
+	else if (e->kind == EVENT_AWAY)
+		codec_member_uint(o, "code", e->away.code);
 }
 
 void codec_event(struct codec_out *o, const struct event_held *h)

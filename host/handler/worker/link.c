@@ -269,7 +269,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	session_id_text(id, w->link_id);
 	link_name(w, item);
 	w->generation = w->child != NULL ? w->child->generation : p->generation;
-	w->wants = item->has_events ? item->events : ~EVENT_BIT(EVENT_UPGRADE);
+	w->wants = item->has_events ? item->events : CODEC_EVENTS;
 	/* A line of nngcat that wants no events, and asks for none, must not end them for the
 	 * workers. */
 	bool pusher = w->attached && w->wants == 0;

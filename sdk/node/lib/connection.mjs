@@ -23,7 +23,7 @@ export class Connection {
 	}
 
 	get request() {
-		if (this.#request === undefined) throw new Error("ws.request is known in on_open only; keep in ws.state what is needed later");
+		if (this.#request === undefined) throw new Error("ws.request is known in on_open and on_back only; keep in ws.state what is needed later");
 		return this.#request;
 	}
 

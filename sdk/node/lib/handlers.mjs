@@ -9,6 +9,8 @@ const EVENTS = {
 	on_close: "close",
 	on_error: "error",
 	on_timer: "timer",
+	on_away: "away",
+	on_back: "back",
 	on_start: undefined,
 	on_stop: undefined,
 };

@@ -62,6 +62,8 @@ class Worker {
 			["close", (link, item) => this.#handle(link, item, handlers.on_close, item.code ?? 1006, item.reason ?? "")],
 			["error", (link, item) => this.#handle(link, item, handlers.on_error, toError(item))],
 			["timer", (link, item) => this.#handle(link, item, handlers.on_timer, item.name, item.id)],
+			["away", (link, item) => this.#handle(link, item, handlers.on_away, item.code ?? 1006)],
+			["back", (link, item) => this.#handle(link, item, handlers.on_back)],
 			["ping", (link) => link.put('{"t":"pong"}')],
 			["reply", answered],
 			["done", answered],
@@ -429,7 +431,7 @@ function connectionOf(item) {
 	if (item.conn === undefined) return undefined;
 	return new Connection(item.conn, {
 		stored: item.state ?? item.state_bin,
-		request: item.t === "open" ? new Request(item.request) : undefined,
+		request: item.t === "open" || item.t === "back" ? new Request(item.request) : undefined,
 		rooms: item.t === "close" ? (item.rooms ?? []) : undefined,
 	});
 }

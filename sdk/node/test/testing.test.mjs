@@ -34,6 +34,13 @@ const good = {
 	on_close(ws, code) {
 		broadcast(`left ${code} ${ws.rooms}`);
 	},
+	on_away(ws, code) {
+		broadcast_to("all", `away ${code}`, ws);
+		ws.send("meanwhile");
+	},
+	on_back(ws) {
+		ws.send(`back at ${ws.request.path}`);
+	},
 };
 
 async function withHost(handlers, body) {
@@ -55,6 +62,17 @@ test("a conversation", () => withHost(good, async (host) => {
 	assert.ok(host.quiet());
 	assert.deepEqual(host.members("all"), [ann, bob]);
 	await assert.rejects(host.connect("/closed"), (error) => error instanceof Refused && error.status === 403);
+}));
+
+test("away and back", () => withHost(good, async (host) => {
+	const ann = await host.connect(), bob = await host.connect();
+	ann.receive(), bob.receive();
+	await ann.away();
+	assert.equal(bob.receive(), "away 1006");
+	assert.deepEqual(host.members("all"), [ann, bob]);
+	await ann.back("/again");
+	assert.equal(ann.receive(), "meanwhile");
+	assert.equal(ann.receive(), "back at /again");
 }));
 
 test("a failure undoes all of it", () => withHost(good, async (host) => {

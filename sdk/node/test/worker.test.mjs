@@ -329,7 +329,7 @@ for (const transport of ["ipc", "tcp"])
 			} });`);
 			const set = [{ c: "set", conn: B, state: "1" }, { c: "send", data: "1" }];
 			peer.send(...["request", "rooms", "state"].map((data, i) => event(1 + i, "message", { data })));
-			await peer.expect(ack(1, { c: "send", data: "ws.request is known in on_open only; keep in ws.state what is needed later" }, ...set));
+			await peer.expect(ack(1, { c: "send", data: "ws.request is known in on_open and on_back only; keep in ws.state what is needed later" }, ...set));
 			await peer.expect(ack(2, { c: "send", data: "ws.rooms is known in on_close only; elsewhere the host can be asked: await rooms(ws)" }, ...set));
 			await peer.expect(ack(3, { c: "send", data: "the state of a connection is known in events of its own, not for one that was asked for" }, ...set));
 			await drain(worker, peer);

@@ -41,6 +41,13 @@ class Good:
     def on_close(self, ws, code, reason):
         tova.broadcast(f"left {code} {ws.rooms}")
 
+    def on_away(self, ws, code):
+        tova.broadcast_to("all", f"away {code}", exclude=ws)
+        ws.send("meanwhile")
+
+    def on_back(self, ws):
+        ws.send(f"back at {ws.request.path}")
+
 
 class Coroutines(Good):
     async def on_message(self, ws, message):
@@ -71,6 +78,17 @@ def test_a_failure_undoes_all_of_it(host):
     ann.send("fail")
     assert "no" in ann.raised and ann.state == {"name": "nobody"}
     assert ann.receive() == "handler: ValueError: no" and host.quiet()
+
+
+def test_away_and_back(host):
+    ann, bob = host.connect(), host.connect()
+    ann.receive(), bob.receive()
+    ann.away()
+    assert bob.receive() == "away 1006" and host.members("all") == [ann, bob]
+    ann.away(1001)
+    assert bob.receive() == "away 1001"
+    ann.back("/again")
+    assert [ann.receive() for _ in range(3)] == ["meanwhile", "meanwhile", "back at /again"]
 
 
 def test_timers_and_queries(host):

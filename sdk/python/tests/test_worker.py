@@ -124,7 +124,7 @@ def test_names_that_only_look_like_handlers(host, code):
 
 
 @pytest.mark.parametrize("what, text", [
-    ("ws.request", "ws.request is known in on_open only"), ("ws.rooms", "ws.rooms is known in on_close only"),
+    ("ws.request", "ws.request is known in on_open and on_back only"), ("ws.rooms", "ws.rooms is known in on_close only"),
     ("tova.Connection('A' * 22).state", "events of its own"),
 ])
 def test_what_is_not_known_is_not_made_up(host, what, text):

@@ -29,9 +29,10 @@ class Connection:
 
     @property
     def request(self) -> Request:
-        """What it came with. Known in on_open only: what is needed later is kept in ``state``. RuntimeError elsewhere."""
+        """What it came with; in on_back, with what it came back. Known in these only: what is needed later is kept in ``state``.
+        RuntimeError elsewhere."""
         if self._request is None:
-            raise RuntimeError("ws.request is known in on_open only; keep in ws.state what is needed later")
+            raise RuntimeError("ws.request is known in on_open and on_back only; keep in ws.state what is needed later")
         return self._request
 
     @property

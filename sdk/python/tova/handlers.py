@@ -14,6 +14,8 @@ SIGNATURES = {
     "on_close": ("close", ("ws", "code", "reason")),
     "on_error": ("error", ("ws", "error")),
     "on_timer": ("timer", ("name", "id", "ws")),
+    "on_away": ("away", ("ws", "code")),
+    "on_back": ("back", ("ws",)),
     "on_start": (None, ()),
     "on_stop": (None, ()),
 }

@@ -29,7 +29,7 @@ class Event(Scope):
         # Scope's own, written out: this runs once per event.
         self.own = connection.id if connection is not None else None
         self.commands, self.binaries, self.open = [], [], True
-        self.type: str = type  #: "open", "message", "close", "error", "timer" or "upgrade"
+        self.type: str = type  #: "open", "message", "close", "error", "timer", "away", "back" or "upgrade"
         self.connection: Connection | None = connection  # noqa: F821 (its file stands above this one)
         self.sequence: int = sequence  #: counts the connection's events from 1
         self.attempt: int = attempt  #: 1, or more when it is delivered again

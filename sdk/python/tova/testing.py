@@ -63,6 +63,12 @@ class _Link:
         raise AssertionError(f"the worker gives up: {why}")
 
 
+def _request(path: str, query: str, headers, subprotocols, claims, more: dict) -> dict:
+    asked = {"method": "GET", "path": path, "query": query, "mount": "/", "host": "localhost", "headers": [list(h) for h in headers],
+             "remote": ["127.0.0.1", 40000], "local": ["127.0.0.1", 8080], "tls": None, "subprotocols": list(subprotocols), "secure": False, **more}
+    return asked if claims is None else {**asked, "claims": claims}
+
+
 class Client:
     """A connection, as its client sees it and as the host keeps it."""
 
@@ -95,6 +101,14 @@ class Client:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         self._host._end(self, code, reason)
+
+    def away(self, code: int = 1006) -> None:
+        """A client of tova.v1 loses its socket (or says with 1001 that it goes): on_away. What it is sent is received as ever."""
+        self._host._event(self, "away", code=code)
+
+    def back(self, path: str = "/", *, query: str = "", headers=(), subprotocols=(), claims=None, **request) -> None:
+        """It comes back on another one: on_back."""
+        self._host._event(self, "back", request=_request(path, query, headers, subprotocols, claims, request))
 
     def error(self, text: str, kind: str = "limit") -> None:
         """An error of that kind is told to on_error."""
@@ -136,10 +150,7 @@ class Host:
 
     def connect(self, path: str = "/", *, query: str = "", headers=(), subprotocols=(), claims=None, **request) -> Client:
         """A client comes: on_upgrade and on_open. Refused: it may not."""
-        asked = {"method": "GET", "path": path, "query": query, "mount": "/", "host": "localhost", "headers": [list(h) for h in headers],
-                 "remote": ["127.0.0.1", 40000], "local": ["127.0.0.1", 8080], "tls": None, "subprotocols": list(subprotocols), "secure": False, **request}
-        if claims is not None:
-            asked["claims"] = claims
+        asked = _request(path, query, headers, subprotocols, claims, request)
         ws = Client(self, f"T{len(self._clients) + 1:021d}")
         if "on_upgrade" in self._worker.handlers:
             answer, data = self._deliver({"t": "upgrade", "seq": 0, "attempt": 1, "request": asked})

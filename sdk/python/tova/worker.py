@@ -71,6 +71,7 @@ class Worker:
         self._thread = 0
         self._types = {
             "open": self._open, "close": self._close, "error": self._error, "timer": self._timer, "upgrade": self._upgrade,
+            "away": self._away, "back": self._back,
             "ping": self._ping, "reply": self._answered, "done": self._answered, "welcome": self._welcome, "drain": self._drain,
             "bye": self._bye,
         }
@@ -279,6 +280,12 @@ class Worker:
     def _close(self, link, item) -> None:
         self._handle(link, item, "close", self.handlers.get("on_close"), (item.get("code", 1006), item.get("reason", "")))
 
+    def _away(self, link, item) -> None:
+        self._handle(link, item, "away", self.handlers.get("on_away"), (item.get("code", 1006),))
+
+    def _back(self, link, item) -> None:
+        self._handle(link, item, "back", self.handlers.get("on_back"), ())
+
     def _error(self, link, item) -> None:
         error = Error(item.get("error", ""))
         error.kind = item.get("kind", "")
@@ -293,7 +300,7 @@ class Worker:
         ws = None
         if "conn" in item:
             ws = Connection(item["conn"], item["state"] if "state" in item else item.get("state_bin"),
-                            Request(item.get("request", {})) if kind == "open" else None,
+                            Request(item.get("request", {})) if kind in ("open", "back") else None,
                             item.get("rooms", []) if kind == "close" else None)
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
 
@@ -600,8 +607,8 @@ def serve(handlers=None, *, url: str | None = None, token: str | None = None, mo
     """Serves a mount of tova-host until it drains this worker or a signal (TERM, or INT in a terminal) ends it; then returns.
 
     handlers: globals(), a module, a class or an object with functions on_open(ws), on_message(ws, message), on_close(ws, code,
-    reason), on_error(ws, error), on_timer(name, id, ws), on_upgrade(request), on_start() and on_stop(), all optional, plain or
-    async. They may also be given by name, serve(on_open=...), or with the decorator @on("open").
+    reason), on_error(ws, error), on_timer(name, id, ws), on_away(ws, code), on_back(ws), on_upgrade(request), on_start() and on_stop(),
+    all optional, plain or async. They may also be given by name, serve(on_open=...), or with the decorator @on("open").
 
     url, token and mount default to TOVA_URL, TOVA_TOKEN and TOVA_MOUNT, which tova-host sets for the workers it starts. tls is an
     ssl.SSLContext for tls+tcp://; without it the system's certificate authorities (or SSL_CERT_FILE) are trusted.

@@ -243,6 +243,36 @@ int program_on_error(struct program *p, tova_ws ws, const tova_error *error)
 		       : 0;
 }
 
+static int program_do_away(lua_State *L)
+{
+	const uint16_t *code = lua_touserdata(L, 1);
+	program_push_handler(L, CHECKER_AWAY);
+	lua_pushnumber(L, *code);
+	lua_call(L, 3, 0);
+	return 0;
+}
+
+int program_on_away(struct program *p, tova_ws ws, uint16_t code)
+{
+	return p->translation.handlers[CHECKER_AWAY] ? program_event(p, ws, program_do_away, &code)
+						     : 0;
+}
+
+static int program_do_back(lua_State *L)
+{
+	program_push_handler(L, CHECKER_BACK);
+	lua_call(L, 2, 0);
+	return 0;
+}
+
+int program_on_back(struct program *p, tova_ws ws, const tova_request *request)
+{
+	if (!p->translation.handlers[CHECKER_BACK])
+		return 0;
+	p->runtime.request = request;
+	return program_event(p, ws, program_do_back, NULL);
+}
+
 /* --- timers and answers ----------------------------------------------------------------------- */
 
 /* Pushes the function kept under this id; false: there is none, and nothing is pushed. */

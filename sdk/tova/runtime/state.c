@@ -115,7 +115,7 @@ void state_push_request(lua_State *L, tova_ws ws)
 	const tova_request *q = r->request;
 	if (q == NULL || !tova_ws_eq(ws, r->ws))
 		runtime_fault(
-			L, "ws.request is known in on_open only: keep what is needed in ws.data");
+			L, "ws.request is known in on_open and on_back only: keep what is needed in ws.data");
 	value_push_object(L, 12);
 	state_member(L, "method", q->method);
 	state_member(L, "mount", q->mount);

@@ -135,3 +135,20 @@ int life_on_timer(tova_mount *m, const tova_timer *timer)
 	text_report(m, &t);
 	return hook_run(m, timer->ws, "timer");
 }
+
+int life_on_away(tova_mount *m, tova_ws ws, uint16_t code)
+{
+	struct text t = text_event(m, "away", ws);
+	text_add(&t, ",\"code\":%u", code);
+	text_report(m, &t);
+	return hook_run(m, ws, "away");
+}
+
+int life_on_back(tova_mount *m, tova_ws ws, const tova_request *request)
+{
+	struct text t = text_event(m, "back", ws);
+	text_member(&t, "query", request->query);
+	text_member(&t, "remote", request->remote_addr);
+	text_report(m, &t);
+	return hook_run(m, ws, "back");
+}

@@ -90,6 +90,8 @@ int life_on_message(tova_mount *m, tova_ws ws, const tova_payload *message);
 int life_on_close(tova_mount *m, tova_ws ws, const tova_close *why);
 int life_on_error(tova_mount *m, tova_ws ws, const tova_error *error);
 int life_on_timer(tova_mount *m, const tova_timer *timer);
+int life_on_away(tova_mount *m, tova_ws ws, uint16_t code);
+int life_on_back(tova_mount *m, tova_ws ws, const tova_request *request);
 int ask_on_reply(tova_mount *m, const tova_reply *reply);
 int wake_on(tova_mount *m);
 
