@@ -334,6 +334,7 @@ static bool server_start_parts(struct server *s)
 	s->hub.n_origins = s->settings.origin.n;
 	s->hub.room_limits = server_quota(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
+	s->hub.histories.max = s->settings.history_bytes;
 	s->hub.resumes.full = server_is_full;
 	s->hub.resumes.full_ctx = s;
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;

@@ -92,6 +92,7 @@ void server_free_made(struct server *s);
 void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum slow_policy */
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
+struct history_limits server_history(const struct settings_mount *set);
 bool server_check_mounts(const struct server *s);
 /* server_tova.c: what a .tova program becomes is printed; returns the exit code. */
 int server_emit_lua(const struct settings_source *source, const char *path);

@@ -353,6 +353,14 @@ uint32_t server_resume(const struct settings_mount *set)
 	return (uint32_t)ms;
 }
 
+struct history_limits server_history(const struct settings_mount *set)
+{
+	uint64_t n = 0, ms = 0;
+	if (set->history != NULL)
+		option_history(set->history, &n, &ms); /* it was checked where it was read */
+	return (struct history_limits){.messages = (uint32_t)n, .ms = ms};
+}
+
 /* So was the size. Followed by budgets_set. */
 void server_set_hold(struct mount *m, const struct settings_mount *set)
 {
@@ -383,7 +391,9 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
 	m->resume_ms = server_resume(set);
-	if (!mount_set_subprotocols(m, set->subprotocol))
+	if (!history_limit(m, server_history(set)))
+		server_refuse(s, "history", set->history, "no memory");
+	else if (!mount_set_subprotocols(m, set->subprotocol))
 		server_refuse(s, "subprotocol", set->subprotocol, "no memory");
 	else if (server_start_tokens(s, m, set))
 		return m;

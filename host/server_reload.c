@@ -200,6 +200,10 @@ static void reload_mounts(struct server_reload *r)
 		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
 		m->resume_ms = server_resume(setting);
+		if (!history_limit(m, server_history(setting)))
+			LOG(s->log, LOG_ERROR, LOG_RELOAD,
+			    "no memory: rooms remember nothing, as before",
+			    LOG_STR("mount", m->path));
 		if (!mount_set_subprotocols(m, setting->subprotocol))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
@@ -225,6 +229,7 @@ static void reload_apply(struct server *s, struct settings *new, struct reload *
 	server_set_passenv(s);
 	s->hub.room_limits = server_quota(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
+	histories_bound(&s->hub, s->settings.history_bytes);
 	conns_set_limits(&s->conns, &limits);
 	io_threads_set_limits(&s->io_threads, &limits);
 	reload_gate(s);

@@ -14,6 +14,7 @@
 	X(kept, "bytes kept for clients that may come back") \
 	X(rooms, "rooms with a member") \
 	X(memberships, "memberships in rooms") \
+	X(history, "bytes of memory for what rooms remember") \
 	X(slow, "connections for which messages are being given up because they read too slowly") \
 	X(buffered, \
 	  "bytes of memory for what waits for slow connections and for messages received in part") \

@@ -15,10 +15,10 @@ static inline void hub_send(struct hub *hub, struct conn *c, struct out_message 
 }
 
 /* What the queue of a slow connection is to know of the message; false without memory. */
-static bool hub_note(const struct mount *m, const struct command *command, bool own)
+static bool hub_note(const struct mount *m, const struct slice *frame, uint64_t key, bool own)
 {
-	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == SLOW_POLICY_CONFLATE ? command->key : 0;
-	return m->slow == SLOW_POLICY_CLOSE || note == 0 || chunk_note(&command->frame, note);
+	uint64_t note = own ? OUTQ_NOTES_KEEP : m->slow == SLOW_POLICY_CONFLATE ? key : 0;
+	return m->slow == SLOW_POLICY_CLOSE || note == 0 || chunk_note(frame, note);
 }
 
 /* Whom a broadcast leaves out, and whose own event it answers. */
@@ -48,7 +48,7 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 	out_message_init(&cast->out, &command->frame, true);
 	cast->out.slow = m->slow;
 	/* without memory for a key there is one message more that is not given up */
-	hub_note(m, command, false);
+	hub_note(m, &command->frame, command->key, false);
 	const struct session *exclude =
 		command->exclude != 0 ? hub_find_session(hub, m, command->exclude) : NULL;
 	if (m->counts)
@@ -108,6 +108,8 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c,
 			       const struct command *command)
 {
+	if (m->history != NULL && command->code == 0)
+		m->kept = history_keep(m, commit_text(c, command), &command->frame, command->key);
 	struct room *r = room_find(&m->rooms, commit_text(c, command));
 	if (r == NULL) {
 		hub->loop->stats.unknown_rooms++;
@@ -189,6 +191,98 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 	delivery_submit(m, NULL, &e);
 }
 
+/* --- what a room remembers -------------------------------------------------------------------- */
+
+/* A message to one of resume.h. Of its own, so that the common case has room. */
+static __attribute__((noinline)) void apply_send_kept(struct hub *hub, struct session *s,
+						      const struct slice *frame, uint64_t key,
+						      bool own)
+{
+	struct out_message o;
+	struct resume_cast kept;
+	out_message_init(&o, frame, false);
+	resume_cast_init(&kept, frame, &o, key);
+	resume_send(hub, s, &kept, own);
+	resume_cast_free(&kept);
+	out_message_free(&o);
+}
+
+static inline __attribute__((always_inline)) void
+apply_send_frame(struct hub *hub, struct session *s, const struct slice *frame, uint64_t key,
+		 bool own)
+{
+	struct out_message o;
+	out_message_init(&o, frame, false);
+	o.slow = s->mount->slow;
+	if (hub_note(s->mount, frame, key, own))
+		hub_send(hub, s->conn, &o, own);
+	else
+		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
+	out_message_free(&o);
+}
+
+/* Where messages are given up each receiver has notes of its own, so a frame of its own. */
+static void apply_remembered(struct hub *hub, struct session *s, const struct kept_message *message,
+			     bool own)
+{
+	struct slice frame = message->frame;
+	if (s->shard == SESSION_RESUMES) {
+		apply_send_kept(hub, s, &frame, message->key, own);
+		return;
+	}
+	if (s->mount->slow == SLOW_POLICY_CLOSE) {
+		apply_send_frame(hub, s, &frame, 0, own);
+		return;
+	}
+	if (!chunk_alloc(&hub->loop->chunks, message->frame.len, &frame)) {
+		s->no_memory = true;
+		hub_mark_victim(hub, s);
+		return;
+	}
+	memcpy(slice_bytes(&frame), slice_bytes(&message->frame), frame.len);
+	apply_send_frame(hub, s, &frame, message->key, own);
+	slice_unref(&frame);
+}
+
+/* Once is enough: the operator has not asked for what its handler does without. */
+static void apply_history_missing(struct mount *m, struct span room)
+{
+	if (m->told_history)
+		return;
+	m->told_history = true;
+	LOG(m->hub->log, LOG_NOTICE, LOG_HANDLER,
+	    "a join asks for what its room remembers, and rooms of this mount remember nothing: see --history",
+	    LOG_STR("mount", m->path), LOG_SPAN("room", room));
+}
+
+/* Between the last of it and the next message of the room there is nothing, since the session is a
+ * member by now. */
+static void apply_history(struct hub *hub, struct session *s, const struct commit *c,
+			  const struct command *command)
+{
+	struct mount *m = s->mount;
+	struct span room = commit_text(c, command);
+	struct history_found found = history_find(m, room, &command->want);
+	bool own = s == c->answers;
+	if (m->history == NULL)
+		apply_history_missing(m, room);
+	if (s->shard == SESSION_RESUMES)
+		resume_tell_history(hub, s, room, &found, own);
+	for (uint64_t offset = found.from; offset <= found.to && !s->victim; offset++)
+		apply_remembered(hub, s, history_at(&found, offset), own);
+}
+
+static void apply_join(struct hub *hub, struct session *s, const struct commit *c,
+		       const struct command *command)
+{
+	if (room_join(&s->mount->rooms, commit_text(c, command), s) == ROOM_NO_MEMORY) {
+		s->no_memory = true;
+		hub_mark_victim(hub, s); /* better closed than silently not in the room */
+	} else if (command->want.how != HISTORY_WANT_NOTHING) {
+		apply_history(hub, s, c, command);
+	}
+}
+
 /* Commands that name a session. */
 static void apply_to_session(struct hub *hub, struct mount *m, struct session *s, struct commit *c,
 			     const struct command *command)
@@ -197,10 +291,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	m->receivers += m->counts;
 	switch (command->kind) {
 	case COMMAND_JOIN:
-		if (room_join(&m->rooms, text, s) == ROOM_NO_MEMORY) {
-			s->no_memory = true;
-			hub_mark_victim(hub, s); /* better closed than silently not in the room */
-		}
+		apply_join(hub, s, c, command);
 		break;
 	case COMMAND_LEAVE:
 		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, s);
@@ -221,33 +312,6 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	}
 }
 
-/* To one of resume.h. Of its own, so that the common case has room. */
-static __attribute__((noinline)) void apply_send_kept(struct hub *hub, struct session *s,
-						      const struct command *command, bool own)
-{
-	struct out_message o;
-	struct resume_cast kept;
-	s->mount->receivers += s->mount->counts;
-	out_message_init(&o, &command->frame, false);
-	resume_cast_init(&kept, &command->frame, &o, command->key);
-	resume_send(hub, s, &kept, own);
-	resume_cast_free(&kept);
-	out_message_free(&o);
-}
-
-static void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
-			  const struct command *command, bool own)
-{
-	struct out_message o;
-	out_message_init(&o, &command->frame, false);
-	m->receivers += m->counts;
-	o.slow = m->slow;
-	if (hub_note(m, command, own))
-		hub_send(hub, s->conn, &o, own);
-	else
-		slow_consumer_refused(hub, s, &o, CONN_NO_MEMORY, own);
-	out_message_free(&o);
-}
 
 /* A session that has ended while this event of its was under way, or waited: the answer leaves
  * before our close frame, and what is kept for its next events is kept. */
@@ -262,7 +326,8 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	if (command->kind != COMMAND_SEND || c->parted)
 		return false;
 	if (c->origin->shard == SESSION_RESUMES) {
-		apply_send_kept(m->hub, c->origin, command, true);
+		m->receivers += m->counts;
+		apply_send_kept(m->hub, c->origin, &command->frame, command->key, true);
 		return c->origin->conn != NULL;
 	}
 	struct out_message o;
@@ -270,6 +335,16 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 	enum conn_sent sent = conn_send(session_conn(c->origin), &o, true);
 	out_message_free(&o);
 	return sent == CONN_SENT;
+}
+
+static inline void apply_send_to(struct hub *hub, struct mount *m, struct session *s,
+				 const struct command *command, bool own)
+{
+	m->receivers += m->counts;
+	if (s->shard == SESSION_RESUMES)
+		apply_send_kept(hub, s, &command->frame, command->key, own);
+	else
+		apply_send_frame(hub, s, &command->frame, command->key, own);
 }
 
 /* Most often it answers the connection whose event it is, which needs no search. */
@@ -280,8 +355,6 @@ static inline void apply_send(struct hub *hub, struct mount *m, const struct com
 	bool own = s != NULL && s->local == command->target && !s->ended;
 	if (!own && (s = hub_find_session(hub, m, command->target)) == NULL)
 		hub->loop->stats.gone += !apply_to_ended(m, c, command);
-	else if (s->shard == SESSION_RESUMES)
-		apply_send_kept(hub, s, command, own);
 	else
 		apply_send_to(hub, m, s, command, own);
 }

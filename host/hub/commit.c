@@ -29,6 +29,10 @@ const char *commit_error_text(enum commit_error error)
 		return "the mount would have more rooms than --max-mount-rooms allows";
 	case COMMIT_E_STATE:
 		return "a set found another state than its if_state: somebody else has set it meanwhile";
+	case COMMIT_E_HISTORY:
+		return "a join with else \"fail\" found that its room does not remember all since then";
+	case COMMIT_E_WANT:
+		return "a join's history is none; expected \"last\": how many, or \"since\": an offset with its \"epoch\", and \"else\": \"last\" or \"fail\"";
 	case COMMIT_E_DELAY:
 		return "a timer has no delay; expected \"delay\" in milliseconds, 0 for at once";
 	case COMMIT_E_EXCLUDE:
@@ -158,6 +162,7 @@ static enum commit_error commit_room(struct commit *c, enum command_kind kind, u
 	struct command *command = commit_add(c, kind, target);
 	if (command == NULL || !commit_add_text(c, command, room))
 		return c->error;
+	command->want.how = HISTORY_WANT_NOTHING;
 	c->n++;
 	return COMMIT_OK;
 }
@@ -165,6 +170,19 @@ static enum commit_error commit_room(struct commit *c, enum command_kind kind, u
 enum commit_error commit_join(struct commit *c, uint64_t target, struct span room)
 {
 	return commit_room(c, COMMAND_JOIN, target, room);
+}
+
+enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
+				      const struct history_want *want)
+{
+	if (want->how > HISTORY_WANT_SINCE_OR_FAIL ||
+	    (want->how >= HISTORY_WANT_SINCE_OR_LAST && want->since > 0 && want->epoch == 0))
+		return commit_spoil(c, COMMIT_E_WANT);
+	if (commit_room(c, COMMAND_JOIN, target, room) != COMMIT_OK)
+		return c->error;
+	c->commands[c->n - 1].want = *want;
+	c->judged = c->judged || want->how == HISTORY_WANT_SINCE_OR_FAIL;
+	return COMMIT_OK;
 }
 
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room)
@@ -193,7 +211,19 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 	    !commit_add_frame(c, command, binary, data, len))
 		return c->error;
 	command->exclude = exclude;
+	command->code = 0;
 	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_unkept(struct commit *c)
+{
+	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
+	if (c->error != COMMIT_OK)
+		return c->error;
+	if (last == NULL || last->kind != COMMAND_BROADCAST_TO)
+		return commit_spoil(c, COMMIT_E_ARG);
+	last->code = 1;
 	return COMMIT_OK;
 }
 
@@ -254,7 +284,7 @@ enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *d
 	if (!commit_add_text(c, command, (struct span){data, len}))
 		return c->error;
 	command->code = 1;
-	c->compares = true;
+	c->judged = true;
 	c->n++;
 	return COMMIT_OK;
 }

@@ -32,9 +32,11 @@ enum commit_error {
 	COMMIT_E_ROOMS,
 	COMMIT_E_MOUNT_ROOMS,
 	COMMIT_E_STATE, /* see state.h */
+	COMMIT_E_HISTORY, /* see history.h */
 	/* Of what a worker wrote. */
 	COMMIT_E_DELAY,
 	COMMIT_E_EXCLUDE,
+	COMMIT_E_WANT,
 };
 
 enum command_kind {
@@ -50,9 +52,24 @@ enum command_kind {
 	COMMAND_QUERY,
 };
 
+/* What a join wants of what its room remembers: see history.h. */
+enum history_how {
+	HISTORY_WANT_NOTHING,
+	HISTORY_WANT_LAST,	    /* the last so many */
+	HISTORY_WANT_SINCE_OR_LAST, /* all behind an offset; if some are missing the last so many */
+	HISTORY_WANT_SINCE_OR_FAIL, /* or else the event fails */
+};
+
+struct history_want {
+	uint8_t how; /* enum history_how */
+	uint32_t last;
+	uint64_t since; /* 0: from the beginning */
+	uint64_t epoch; /* of that */
+};
+
 struct command {
 	uint8_t kind;
-	uint16_t code;		 /* CLOSE; SET: 1 if it compares */
+	uint16_t code;		 /* CLOSE; SET: 1 if it compares; BROADCAST_TO: 1 if it is not kept */
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
 	uint64_t target; /* local id of the session named; 0: one that is not here, or none */
 	union {
@@ -61,6 +78,7 @@ struct command {
 			uint64_t exclude;
 			uint64_t key; /* hash of its conflation key; 0: none */
 		};
+		struct history_want want; /* JOIN */
 		struct {
 			uint64_t id, delay_ms, period_ms;
 		} timer;
@@ -79,7 +97,7 @@ struct commit {
 	uint8_t *arena;
 	uint32_t n, cap, arena_len, arena_cap;
 	uint64_t bytes;
-	bool compares;		 /* a SET does */
+	bool judged;		 /* some may fail when it comes to that: see delivery_judge */
 	bool parted;		 /* while it is applied: it has closed its own connection */
 	enum commit_error error; /* of the first command that was wrong */
 	uint32_t wrong;		 /* its place, from 0; COMMIT_WHOLE: it is none of them */
@@ -104,7 +122,7 @@ static inline void commit_begin(struct commit *c, struct session *origin)
 {
 	c->origin = c->answers = origin;
 	c->error = COMMIT_OK;
-	c->compares = false;
+	c->judged = false;
 	c->bytes = 0;
 	c->checked = (struct span){0};
 }
@@ -141,6 +159,9 @@ enum commit_error commit_spoil_at(struct commit *c, enum commit_error error, uin
 enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data,
 			      size_t len);
 enum commit_error commit_join(struct commit *c, uint64_t target, struct span room);
+/* Joins, and is sent what the room remembers. */
+enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
+				      const struct history_want *want);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
 				   uint64_t exclude);
@@ -148,6 +169,8 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 				      const void *data, size_t len, uint64_t exclude);
 /* Gives the message that was added last a conflation key; an empty one is none. */
 enum commit_error commit_key(struct commit *c, struct span key);
+/* What was added last is broadcast_to; its room does not remember it. */
+enum commit_error commit_unkept(struct commit *c);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code,
 			       struct span reason);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);

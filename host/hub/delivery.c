@@ -152,6 +152,13 @@ static inline void delivery_count(const struct mount *m, const struct hub_event 
 		resume_settled(m->hub, e->session, ok);
 }
 
+/* What it is conditional on. Of its own, so that the common case has room. */
+static __attribute__((noinline)) void delivery_judge(struct mount *m, struct commit *c)
+{
+	state_check(m, c);
+	history_check(m, c);
+}
+
 /* Commits or drops; the event is settled by that, whichever it is. */
 static inline bool delivery_conclude(struct mount *m, const struct hub_event *e, bool ok,
 				     struct span why)
@@ -161,8 +168,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		mount_settle(m, e->session);
 	if (ok && c->error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
 		room_limits_check(m, c);
-	if (ok && c->compares)
-		state_check(m, c);
+	if (ok && c->judged)
+		delivery_judge(m, c);
 	if (ok && c->error != COMMIT_OK) {
 		why = span_of(commit_error_text(c->error));
 		ok = false;
@@ -471,8 +478,8 @@ bool delivery_commit(struct mount *m)
 	uint64_t before = delivery_nobody(m);
 	if (m->commit.error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
 		room_limits_check(m, &m->commit);
-	if (m->commit.compares)
-		state_check(m, &m->commit);
+	if (m->commit.judged)
+		delivery_judge(m, &m->commit);
 	if (m->commit.error != COMMIT_OK) {
 		commit_drop(&m->commit);
 		return false;
@@ -480,6 +487,7 @@ bool delivery_commit(struct mount *m)
 	m->running = true;
 	m->hub->loop->stats.commits++;
 	m->receivers = 0;
+	m->kept = (struct history_place){0};
 	m->counts = true;
 	apply_commit(m->hub, m, &m->commit);
 	m->counts = false;

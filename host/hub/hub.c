@@ -349,6 +349,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 			    .timers.clock = -1};
 	budgets_init(&hub->budgets);
 	resumes_init(&hub->resumes, hub);
+	histories_init(&hub->histories, hub);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
 	hub->hook = (struct loop_hook){.run = hub_on_turn, .arg = hub};
 	loop_add_hook(loop, &hub->hook);
@@ -394,6 +395,7 @@ void hub_free(struct hub *hub)
 	loop_timer_cancel(&hub->more_victims);
 	hub_on_turn(hub);
 	resumes_free(&hub->resumes);
+	histories_free(&hub->histories);
 	loop_remove_hook(hub->loop, &hub->hook);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);

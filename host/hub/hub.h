@@ -43,6 +43,7 @@ struct hub {
 	size_t n_origins;
 	struct room_limits room_limits;
 	struct resumes resumes;	    /* clients that may come back */
+	struct histories histories; /* what rooms remember */
 	struct tova_v1_offer offer; /* of the upgrade that is being decided */
 	struct timers timers;	    /* of all mounts and sessions */
 	uint64_t started_ms;

@@ -8,11 +8,6 @@
 #define KEPT_LOOK_MAX 4096 /* messages among which one with a key is looked for */
 #define KEPT_CAP_MIN 8
 
-static struct kept_message *kept_at(const struct kept *k, uint32_t i)
-{
-	return &k->v[(k->first + i) & (k->cap - 1)];
-}
-
 /* Moves them to memory for so many. */
 static bool kept_resize(struct kept *k, uint32_t cap)
 {
@@ -36,7 +31,7 @@ static bool kept_reserve(struct kept *k)
 
 bool kept_push(struct kept *k, const struct slice *frame, uint64_t key, uint64_t number)
 {
-	CHECK(k->n == 0 || kept_at(k, k->n - 1)->number < number);
+	CHECK(k->n == 0 || kept_at(k, k->n - 1)->number <= number);
 	if (!kept_reserve(k))
 		return false;
 	chunk_ref(frame->chunk);

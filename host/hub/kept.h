@@ -8,7 +8,7 @@
 struct kept_message {
 	struct slice frame; /* chunk NULL: it was given up */
 	uint64_t key;	    /* see net/outq_notes.h; 0: none */
-	uint64_t number;
+	uint64_t number;    /* of resume.h: which it is; of history.h: when it came */
 };
 
 /* All zero is an empty one. */
@@ -19,8 +19,13 @@ struct kept {
 	uint64_t bytes; /* of the others */
 };
 
-/* Takes a reference. False without memory. Numbers rise. */
+/* Takes a reference. False without memory. Numbers do not fall. */
 bool kept_push(struct kept *k, const struct slice *frame, uint64_t key, uint64_t number);
+/* The i-th, from the oldest. */
+static inline struct kept_message *kept_at(const struct kept *k, uint32_t i)
+{
+	return &k->v[(k->first + i) & (k->cap - 1)];
+}
 /* The oldest, NULL: there is none. */
 struct kept_message *kept_first(const struct kept *k);
 /* Without the oldest; its reference goes. */

@@ -44,6 +44,7 @@ void mount_free(struct mount **m_p)
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
+	history_free(m);
 	token_policy_free(&m->tokens);
 	free(m->subprotocols);
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)

@@ -4,6 +4,7 @@
 #define TOVA_HUB_MOUNT_H
 
 #include "hub/handler.h"
+#include "hub/history.h"
 #include "hub/room.h"
 #include "hub/session.h"
 #include "auth/token.h"
@@ -38,6 +39,8 @@ struct mount {
 	struct rate_limit_rule rule; /* what each connection may send */
 	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
+	struct history *history; /* what they remember; NULL: nothing */
+	bool told_history;	 /* the log has it that somebody asks for that in vain */
 	struct mount_shard *shards; /* of the hub's loop, and of each other: 1 + hub->n_far */
 	struct mount_shard resumes; /* those of resume.h */
 	uint32_t n_sessions;	    /* of all, settled ones */
@@ -54,6 +57,8 @@ struct mount {
 	uint32_t nobody;
 	/* connections that its commands were for, each counted for each command */
 	uint64_t receivers;
+	/* where the last message is that its commands had a room remember */
+	struct history_place kept;
 	bool counts;	    /* it is being applied, and counts them */
 	struct mount_deploy deploy;
 	struct mount *next; /* longer paths first */

@@ -51,6 +51,14 @@ static void resume_owe_not(struct hub *hub, struct resume *r)
 	r->owes = false;
 }
 
+/* A control message has its place in front of the data message of that number, and is none. */
+#define RESUME_CONTROL OUTQ_NOTES_KEEP /* instead of a conflation key, which is never that */
+
+static bool resume_is_data(const struct kept_message *m)
+{
+	return m->key != RESUME_CONTROL;
+}
+
 /* --- what is kept ----------------------------------------------------------------------------- */
 
 /* It is in the list of those that keep something as long as it does. */
@@ -70,7 +78,7 @@ static bool resume_forget_oldest(struct hub *hub, struct resume *r)
 	struct kept *from = r->written.n > 0 ? &r->written : &r->waiting;
 	if (from->n == 0)
 		return false;
-	if (from == &r->waiting) {
+	if (from == &r->waiting && resume_is_data(kept_first(from))) {
 		hub->loop->stats.dropped++;
 		session_drop(r->session, 1);
 	}
@@ -131,18 +139,10 @@ static void resumes_bound(struct hub *hub)
 
 /* --- what it is sent -------------------------------------------------------------------------- */
 
-/* What a frame of ours says. */
-static struct span resume_payload(const struct slice *frame)
-{
-	const uint8_t *p = slice_bytes(frame);
-	size_t head = frame_head_bytes(p);
-	return (struct span){(const char *)p + head, frame->len - head};
-}
-
 static bool resume_is_marked(const struct slice *frame)
 {
-	struct span payload = resume_payload(frame);
-	return (slice_bytes(frame)[0] & 15) == FRAME_TEXT && payload.n > 0 &&
+	struct span payload = frame_payload(slice_bytes(frame), frame->len);
+	return !frame_is_binary(slice_bytes(frame)) && payload.n > 0 &&
 	       payload.p[0] == TOVA_V1_MARK;
 }
 
@@ -166,7 +166,7 @@ void resume_cast_free(struct resume_cast *cast)
 /* The frame with one mark more in front of its text. */
 static struct chunk *resume_escape(const struct slice *frame)
 {
-	struct span payload = resume_payload(frame);
+	struct span payload = frame_payload(slice_bytes(frame), frame->len);
 	struct chunk *c = chunk_new(FRAME_SERVER_HEAD_MAX + 1 + payload.n);
 	if (c == NULL)
 		return NULL;
@@ -223,14 +223,14 @@ static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
 	return true;
 }
 
-/* The socket takes the message with this number. */
-static bool resume_write(struct session *s, struct resume *r, struct out_message *o,
-			 uint64_t number, bool own)
+/* The socket takes the message with this number, or a control message in front of it. */
+static bool resume_write(struct session *s, struct resume *r, struct out_message *o, uint64_t number,
+			 bool data, bool own)
 {
 	o->slow = SLOW_POLICY_CLOSE;
 	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
 		return false;
-	r->fed = number;
+	r->fed = number - !data;
 	return true;
 }
 
@@ -243,13 +243,14 @@ static void resume_feed(struct hub *hub, struct session *s, struct resume *r, bo
 	       (all || resume_has_room(s))) {
 		struct out_message o;
 		out_message_init(&o, &m->frame, false);
-		bool sent = resume_write(s, r, &o, m->number, true);
+		bool data = resume_is_data(m);
+		bool sent = resume_write(s, r, &o, m->number, data, true);
 		out_message_free(&o);
 		if (!sent)
 			break;
 		/* without memory it is not kept, and would be told as lost */
 		if (r->keeps)
-			kept_push(&r->written, &m->frame, 0, m->number);
+			kept_push(&r->written, &m->frame, data ? 0 : RESUME_CONTROL, m->number);
 		kept_pop(&r->waiting);
 	}
 	resume_list_kept(hub, r, before);
@@ -283,9 +284,10 @@ static void resume_give_way(struct hub *hub, struct session *s, struct resume *r
 	if (s->mount->slow == SLOW_POLICY_DROP_OLDEST) {
 		slow_consumer_began(s->conn);
 		while (r->waiting.n > 1 && kept_weight(&r->waiting) + over > max) {
+			bool data = resume_is_data(kept_first(&r->waiting));
 			kept_pop(&r->waiting);
-			session_drop(s, 1);
-			hub->loop->stats.dropped++;
+			session_drop(s, data);
+			hub->loop->stats.dropped += data;
 		}
 		return;
 	}
@@ -331,7 +333,7 @@ void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, b
 	bool needs = r->keeps || cast->escaped;
 	r->out++;
 	bool now = r->waiting.n == 0 && resume_has_room(s) && (!needs || resume_keep(hub, cast)) &&
-		   resume_write(s, r, cast->escaped ? &cast->own : cast->out, r->out, own);
+		   resume_write(s, r, cast->escaped ? &cast->own : cast->out, r->out, true, own);
 	if (!now) {
 		resume_wait(hub, s, r, cast, own);
 		return;
@@ -341,6 +343,52 @@ void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, b
 	kept_push(&r->written, &cast->kept, 0, r->out);
 	resume_list_kept(hub, r, before);
 	resume_bound(hub, r);
+}
+
+/* It is kept like data, so that it comes in front of the same messages at a return. What there is
+ * no memory for is not told. */
+static void resume_place(struct hub *hub, struct session *s, const char *text, size_t n, bool own)
+{
+	struct resume *r = session_resume(s);
+	uint32_t before = r->written.n + r->waiting.n;
+	uint8_t head[FRAME_SERVER_HEAD_MAX];
+	size_t head_len = frame_head(head, FRAME_TEXT, n);
+	struct chunk *c = r->keeps || s->conn != NULL ? chunk_new(head_len + n) : NULL;
+	if (c == NULL)
+		return;
+	memcpy(c->bytes, head, head_len);
+	memcpy(c->bytes + head_len, text, n);
+	c->used = (uint32_t)(head_len + n);
+	chunk_account(c, &hub->resumes.held);
+	struct slice frame = {c, 0, c->used};
+	struct out_message o;
+	out_message_init(&o, &frame, false);
+	bool now = r->waiting.n == 0 && resume_has_room(s) &&
+		   resume_write(s, r, &o, r->out + 1, false, own);
+	out_message_free(&o);
+	if (!now)
+		kept_push(&r->waiting, &frame, RESUME_CONTROL, r->out + 1);
+	else if (r->keeps)
+		kept_push(&r->written, &frame, RESUME_CONTROL, r->out + 1);
+	resume_list_kept(hub, r, before);
+	resume_bound(hub, r);
+	slice_unref(&frame);
+	if (now || s->conn == NULL)
+		return;
+	conn_want_drained(s->conn);
+	resume_give_way(hub, s, r, own);
+}
+
+void resume_tell_history(struct hub *hub, struct session *s, struct span room,
+			 const struct history_found *found, bool own)
+{
+	char text[TOVA_V1_HISTORY_MAX];
+	const struct tova_v1_history told = {.room = room,
+					     .epoch = found->epoch,
+					     .from = found->from,
+					     .to = found->to,
+					     .complete = found->complete};
+	resume_place(hub, s, text, tova_v1_history(text, &told), own);
 }
 
 struct conn_load session_load(const struct session *s)

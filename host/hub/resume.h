@@ -10,6 +10,7 @@
 #define TOVA_HUB_RESUME_H
 
 #include "hub/commit.h"
+#include "hub/history.h"
 #include "hub/kept.h"
 #include "hub/resume_token.h"
 #include "hub/session.h"
@@ -127,6 +128,9 @@ void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struc
 void resume_cast_free(struct resume_cast *cast);
 /* own: it answers the session's own event. */
 void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, bool own);
+/* What of a room's memory follows, in its place. */
+void resume_tell_history(struct hub *hub, struct session *s, struct span room,
+			 const struct history_found *found, bool own);
 /* What waits is sent now, whatever is on its way already: its close frame follows. */
 void resume_flush(struct hub *hub, struct session *s);
 /* See conn_ops: there is room again. */

@@ -13,7 +13,7 @@
 
 struct mount;
 
-/* Called before a commit that compares is applied. One that finds another state than it expects
+/* Called before a commit is applied. One that finds another state than it expects
  * spoils it. What an earlier command of the same commit sets is what a later one finds; a
  * connection that is gone has no state to differ. */
 void state_check(const struct mount *m, struct commit *c);

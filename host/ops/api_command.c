@@ -22,14 +22,21 @@ static void api_command_unread(struct api_call *call, const struct codec_request
 
 static int api_command_status(enum commit_error error)
 {
-	return error == COMMIT_E_MEMORY ? 503 : error == COMMIT_E_STATE ? 409 : 400;
+	bool conflict = error == COMMIT_E_STATE || error == COMMIT_E_HISTORY;
+	return error == COMMIT_E_MEMORY ? 503 : conflict ? 409 : 400;
 }
 
 static void api_command_done(struct api_call *call, const struct mount *m)
 {
-	char text[40];
-	int n = snprintf(text, sizeof text, "{\"receivers\":%llu}",
+	char text[128];
+	int n = snprintf(text, sizeof text, "{\"receivers\":%llu",
 			 (unsigned long long)m->receivers);
+	if (m->kept.epoch != 0)
+		n += snprintf(text + n, sizeof text - (size_t)n,
+			      ",\"offset\":%llu,\"epoch\":%llu",
+			      (unsigned long long)m->kept.offset,
+			      (unsigned long long)m->kept.epoch);
+	text[n++] = '}';
 	api_call_answer_text(call, 200, (struct span){NULL, 0}, (struct span){text, (size_t)n});
 }
 

@@ -223,6 +223,24 @@ bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
 	return true;
 }
 
+bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r)
+{
+	static const struct option_row number = {
+		.type = OPTION_NUMBER, .least = 1, .most = 100000, .choices = "nothing"};
+	static const struct option_row time = {
+		.type = OPTION_TIME, .least = OPTION_S, .most = 720 * OPTION_H};
+	size_t len = strcspn(text, "/");
+	char n[24], why[OPTION_WHY_MAX];
+
+	*ms_r = 0;
+	if (len >= sizeof(n))
+		return false;
+	memcpy(n, text, len);
+	n[len] = '\0';
+	return option_parse(&number, n, n_r, why) &&
+	       (text[len] == '\0' || option_parse(&time, text + len + 1, ms_r, why));
+}
+
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
 		  char why[OPTION_WHY_MAX])
 {

@@ -217,6 +217,11 @@ enum option_when {
 	  "what is kept for one such client until it confirms it; beyond it the oldest is forgotten, and a client that comes back for that is told") \
 	X(resume_messages, NUMBER, "resume-messages", 0, "N", LIMITS, HUP, 1, 100000, "1000", NULL, \
 	  "and so many messages of it; all that is kept is at most a quarter of --max-buffered") \
+	X(history, SCOPED, "history", 0, "[MOUNT=]N[/TIME]", LIMITS, HUP, 0, 0, NULL, NULL, \
+	  "each room remembers the last N messages that were broadcast to it, none older than TIME, for who joins later and asks for them; " \
+	  "1 to 100000, 1s to 720h; without MOUNT: at every path; MOUNT= without a number: not at this one") \
+	X(history_bytes, SIZE, "history-bytes", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
+	  "memory for what all rooms remember; beyond it the oldest messages go of the room that has been silent for longest") \
 	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
 	  "most memory for what waits for slow clients and for messages that clients have sent in part, over all connections; beyond it " \
 	  "the connection that holds most gives way") \
@@ -326,6 +331,8 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 struct bucket_rate option_rate(uint64_t value);
 /* N/TIME, with ",close" or ",drop" behind it or not: --rate-limit. */
 bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r);
+/* N or N/TIME: --history; 0: nothing. ms 0: of any age. */
+bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r);
 /* Is it a size, of which each mount may have its own? */
 static inline bool option_is_scoped_number(const struct option_row *row)
 {

@@ -60,7 +60,7 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 	struct bucket_rate rate;
 	bool closes;
 	char expected[OPTION_WHY_MAX];
-	uint64_t choice;
+	uint64_t choice, n_kept, ms_kept;
 
 	if (n > 0) {
 		why = settings_layer_normalise(text, n, path);
@@ -85,6 +85,15 @@ void settings_scope_keep(struct settings_layer *layer, const struct option_row *
 			layer, at, row->name,
 			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
 			",close behind it or not",
+			value);
+		return;
+	}
+	if (row == &option_table[OPTION_ID_history] && value[0] != '\0' &&
+	    !option_history(value, &n_kept, &ms_kept)) {
+		settings_layer_error(
+			layer, at, row->name,
+			"\"%.200s\" is no number of messages; expected 1 to 100000, or 0 (none), and a time of 1s "
+			"to 720h such as 50/24h behind it or not",
 			value);
 		return;
 	}

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/span.h"
 #include "ws/inflate.h"
 
 enum frame_opcode {
@@ -148,6 +149,16 @@ static inline size_t frame_head(uint8_t dst[FRAME_SERVER_HEAD_MAX], enum frame_o
 }
 /* Length of the header that begins with these two bytes, a mask included. */
 size_t frame_head_bytes(const uint8_t *h);
+/* Of a whole frame of ours: what it carries, and of which kind. */
+static inline struct span frame_payload(const uint8_t *frame, size_t len)
+{
+	size_t head = frame_head_bytes(frame);
+	return (struct span){(const char *)frame + head, len - head};
+}
+static inline bool frame_is_binary(const uint8_t *frame)
+{
+	return (frame[0] & 15) == FRAME_BINARY;
+}
 /* Length of the whole unmasked frame (header and payload) that starts at p; 0 if fewer than its
  * header's bytes are there. For walking a queue of frames of our own. */
 uint64_t frame_size(const uint8_t *p, size_t n);

@@ -212,6 +212,17 @@ size_t tova_v1_lost(char dst[TOVA_V1_MAX], uint64_t lost, uint64_t next)
 				    (unsigned long long)lost, (unsigned long long)next));
 }
 
+size_t tova_v1_history(char dst[TOVA_V1_HISTORY_MAX], const struct tova_v1_history *h)
+{
+	size_t n = (size_t)sprintf(dst, "\1{\"history\":{\"room\":");
+	n += json_escape(dst + n, h->room.p, h->room.n);
+	return n + (size_t)sprintf(
+			   dst + n,
+			   ",\"epoch\":%llu,\"from\":%llu,\"to\":%llu,\"complete\":%s}}",
+			   (unsigned long long)h->epoch, (unsigned long long)h->from,
+			   (unsigned long long)h->to, h->complete ? "true" : "false");
+}
+
 size_t tova_v1_refused(char dst[TOVA_V1_MAX], int status, uint64_t retry_ms)
 {
 	return tova_v1_len(snprintf(dst, TOVA_V1_MAX, "\1{\"refused\":%d,\"retry_ms\":%llu}",

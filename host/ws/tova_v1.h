@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "common/rules.h"
 #include "ws/request.h"
 
 #define TOVA_V1_NAME "tova.v1"
@@ -65,6 +66,15 @@ size_t tova_v1_welcome(char dst[TOVA_V1_MAX], const struct tova_v1_welcome *w);
 size_t tova_v1_done(char dst[TOVA_V1_MAX], uint64_t done, const uint64_t *failed, size_t n_failed);
 size_t tova_v1_pong(char dst[TOVA_V1_MAX]);
 size_t tova_v1_lost(char dst[TOVA_V1_MAX], uint64_t lost, uint64_t next);
+/* What of a room's memory follows. `complete`: all that was asked for. The room's name has
+ * RULES_NAME_MAX bytes at most. */
+#define TOVA_V1_HISTORY_MAX (TOVA_V1_MAX + 6 * RULES_NAME_MAX)
+struct tova_v1_history {
+	struct span room;
+	uint64_t epoch, from, to;
+	bool complete;
+};
+size_t tova_v1_history(char dst[TOVA_V1_HISTORY_MAX], const struct tova_v1_history *h);
 size_t tova_v1_refused(char dst[TOVA_V1_MAX], int status, uint64_t retry_ms);
 size_t tova_v1_renewed(char dst[TOVA_V1_MAX], uint64_t expires_ms);
 

@@ -179,12 +179,12 @@ START_TEST(data)
 	refused(commit_set(&c, 1, bytes, DATA_SIZE + 1), COMMIT_E_LIMIT);
 	accepted(commit_set(&c, 1, bytes, DATA_SIZE));
 	accepted(commit_set(&c, 1, NULL, 0));
-	ck_assert(!c.compares);
+	ck_assert(!c.judged);
 	refused(commit_set_if(&c, 1, "a", 1, bytes, DATA_SIZE + 1), COMMIT_E_LIMIT);
 	refused(commit_set_if(&c, 1, bytes, DATA_SIZE + 1, "a", 1), COMMIT_E_LIMIT);
 	commit_begin(&c, NULL);
 	ck_assert_int_eq(commit_set_if(&c, 1, "new", 3, bytes, DATA_SIZE), COMMIT_OK);
-	ck_assert(c.compares && c.commands[c.n - 1].code == 1 &&
+	ck_assert(c.judged && c.commands[c.n - 1].code == 1 &&
 		  c.commands[c.n - 1].expected.len == DATA_SIZE);
 	ck_assert(span_eq(commit_text(&c, &c.commands[c.n - 1]), SPAN("new")));
 }

@@ -25,8 +25,10 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_ARG:
 	case COMMIT_E_DELAY:
 	case COMMIT_E_EXCLUDE:
+	case COMMIT_E_WANT:
 		return TOVA_E_ARG;
 	case COMMIT_E_STATE:
+	case COMMIT_E_HISTORY:
 		return TOVA_E_STATE;
 	case COMMIT_E_MEMORY:
 		return TOVA_E_MEMORY;

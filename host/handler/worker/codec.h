@@ -69,6 +69,9 @@ void codec_member_text(struct codec_out *o, const char *key,
 		       struct span text); /* not UTF-8: taken for Latin-1 */
 void codec_member_uint(struct codec_out *o, const char *key, uint64_t value);
 void codec_member_raw(struct codec_out *o, const char *key, const char *json);
+/* A message as events have it: "data", or "bin" with its bytes behind the batch. */
+void codec_member_message(struct codec_out *o, struct span bytes, bool binary);
+void codec_member_base64(struct codec_out *o, const char *key, struct span bytes);
 void codec_object_end(struct codec_out *o);
 /* For lists: raw text, and a string with quotes. */
 void codec_raw(struct codec_out *o, const char *text, size_t n);
@@ -91,8 +94,8 @@ enum codec_type {
 /* One object of a batch. Strings lie in the batch. A string that is not there has p == NULL. */
 struct codec_item {
 	enum codec_type type;
-	uint64_t s, n, ref, q, v, retry_ms, runs;
-	bool has_s, has_n, has_ref, has_q, has_retry, bad_retry, has_events,
+	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit;
+	bool has_s, has_n, has_ref, has_q, has_since, has_retry, bad_retry, has_events,
 		starting; /* bad_retry: it is no number */
 	unsigned events;  /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do,

@@ -63,6 +63,12 @@ struct field {
 		SPAN(name), offsetof(type, member), 0, offsetof(type, bad_flag), true \
 	}
 
+#define LOOSE_COUNTED_FIELD(type, name, member, flag, bad_flag) \
+	{ \
+		SPAN(name), offsetof(type, member), offsetof(type, flag), offsetof(type, bad_flag), \
+			true \
+	}
+
 /* Reads a member if it is in the table; false: it is not. */
 static bool read_field(struct json *j, struct span name, void *base, const struct field *fields)
 {
@@ -101,8 +107,10 @@ enum command_word {
 struct codec_command {
 	enum command_word word;
 	bool exclude_own, has_bin, has_state_bin, has_if_state_bin, bad_number;
-	struct json_string c, conn, room, data, exclude, reason, state, if_state, name, key;
-	uint64_t bin, state_bin, if_state_bin, code, id, delay, period;
+	bool has_last, has_since, has_keep, keep;
+	struct json_string c, conn, room, data, exclude, reason, state, if_state, name, key,
+		otherwise;
+	uint64_t bin, state_bin, if_state_bin, code, id, delay, period, last, since, epoch;
 	size_t bin_at, state_bin_at, if_state_bin_at;
 };
 
@@ -131,8 +139,10 @@ static void command_begin(struct codec_command *t)
 {
 	const struct json_string none = {.p = NULL};
 	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state =
-		t->name = t->key = none;
+		t->name = t->key = t->otherwise = none;
 	t->bin = t->state_bin = t->if_state_bin = t->code = t->id = t->period = 0;
+	t->last = t->since = t->epoch = 0;
+	t->has_last = t->has_since = t->has_keep = t->keep = false;
 	t->delay = CODEC_NO_DELAY;
 	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number =
 		false;
@@ -181,11 +191,20 @@ static bool read_command_member(struct reader *r, struct span name, struct codec
 		LOOSE_FIELD(struct codec_command, "id", id, bad_number),
 		LOOSE_FIELD(struct codec_command, "delay", delay, bad_number),
 		LOOSE_FIELD(struct codec_command, "period", period, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "last", last, has_last, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "since", since, has_since, bad_number),
+		LOOSE_FIELD(struct codec_command, "epoch", epoch, bad_number),
+		TEXT_FIELD(struct codec_command, "else", otherwise),
 		{.key = {0}},
 	};
-	if (!span_eq(name, SPAN("exclude")))
+	if (span_eq(name, SPAN("exclude"))) {
+		read_exclude(&r->j, t);
+	} else if (span_eq(name, SPAN("keep"))) {
+		t->has_keep = true;
+		json_read_bool(&r->j, &t->keep);
+	} else {
 		return read_field(&r->j, name, t, fields);
-	read_exclude(&r->j, t);
+	}
 	return true;
 }
 
@@ -348,6 +367,33 @@ static void do_message(const struct use *u, struct codec_command *t, struct span
 		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
 	if (t->key.p != NULL)
 		commit_key(c, codec_text(&t->key));
+	if (t->has_keep && !t->keep)
+		commit_unkept(c);
+}
+
+/* Does it ask for what the room remembers, and how? False: as nobody can. */
+static bool want_of(const struct codec_command *t, struct history_want *want_r)
+{
+	bool fail = json_is(&t->otherwise, "fail");
+	*want_r = (struct history_want){
+		.how = t->has_since ? (fail ? HISTORY_WANT_SINCE_OR_FAIL : HISTORY_WANT_SINCE_OR_LAST)
+		       : t->has_last ? HISTORY_WANT_LAST
+				     : HISTORY_WANT_NOTHING,
+		.last = t->has_last && t->last < UINT32_MAX ? (uint32_t)t->last : UINT32_MAX,
+		.since = t->since,
+		.epoch = t->epoch,
+	};
+	return t->otherwise.p == NULL ||
+	       (t->has_since && (fail || json_is(&t->otherwise, "last")));
+}
+
+static void do_join(const struct use *u, struct codec_command *t, struct span room)
+{
+	struct history_want want;
+	if (!want_of(t, &want))
+		commit_spoil(u->commit, COMMIT_E_WANT);
+	else
+		commit_join_history(u->commit, target_of(u, t), room, &want);
 }
 
 static void do_command(const struct use *u, struct codec_command *t)
@@ -361,7 +407,7 @@ static void do_command(const struct use *u, struct codec_command *t)
 		do_message(u, t, room);
 		break;
 	case WORD_JOIN:
-		commit_join(c, target_of(u, t), room);
+		do_join(u, t, room);
 		break;
 	case WORD_LEAVE:
 		commit_leave(c, target_of(u, t), room);
@@ -616,6 +662,9 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		TEXT_FIELD(struct codec_item, "name", name),
 		TEXT_FIELD(struct codec_item, "do", what_to_do),
 		TEXT_FIELD(struct codec_item, "id", id),
+		COUNTED_FIELD(struct codec_item, "since", since, has_since),
+		NUMBER_FIELD(struct codec_item, "epoch", epoch),
+		NUMBER_FIELD(struct codec_item, "limit", limit),
 		NUMBER_FIELD(struct codec_item, "v", v),
 		NUMBER_FIELD(struct codec_item, "runs", runs),
 		{.key = {0}},
@@ -749,7 +798,11 @@ static const char *command_lacks(const struct codec_command *t)
 	if (t->word == WORD_SET && !t->has_state_bin && t->state.p == NULL)
 		return "a set lacks its \"state\", or \"state_bin\"";
 	if (t->bad_number)
-		return "a code, id, delay or period that is no whole number from 0";
+		return "a code, id, delay, period, last, since or epoch that is no whole number from 0";
+	if ((t->has_last || t->has_since || t->otherwise.p != NULL) && t->word != WORD_JOIN)
+		return "last, since and else are of a join";
+	if (t->has_keep && t->word != WORD_BROADCAST_TO)
+		return "keep is of a broadcast_to";
 	return NULL;
 }
 

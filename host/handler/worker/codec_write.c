@@ -294,6 +294,11 @@ static void put_bytes(struct codec_out *o, const char *text_key, const char *bin
 	}
 }
 
+void codec_member_message(struct codec_out *o, struct span bytes, bool binary)
+{
+	put_bytes(o, "data", "bin", bytes.p, bytes.n, binary);
+}
+
 static void put_close(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_uint(o, "code", e->close.code);
@@ -463,13 +468,14 @@ size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
 	return made;
 }
 
-static void put_base64(struct codec_out *o, const char *name, const void *bytes, size_t n)
+void codec_member_base64(struct codec_out *o, const char *name, struct span bytes)
 {
 	key(o, name);
 	RAW(o, "\"");
+	size_t n = bytes.n;
 	char *at = n <= INT32_MAX ? reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
 	if (at != NULL)
-		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at, bytes, (int)n);
+		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at, (const unsigned char *)bytes.p, (int)n);
 	RAW(o, "\"");
 }
 
@@ -481,12 +487,14 @@ void codec_dead_event(struct codec_out *o, const struct event_held *h)
 		codec_member_text(o, "conn", span_of(hub_session_text(e->session, id)));
 		struct span state = session_state(e->session);
 		if (state.n > 0)
-			put_base64(o, "state_base64", state.p, state.n);
+			codec_member_base64(o, "state_base64", state);
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
 	if (e->kind == EVENT_MESSAGE && e->message.binary)
-		put_base64(o, "data_base64", e->message.bytes, e->message.len);
+		codec_member_base64(
+			o, "data_base64",
+			(struct span){(const char *)e->message.bytes, e->message.len});
 	else if (e->kind == EVENT_MESSAGE)
 		codec_member_text(o, "data",
 				  (struct span){(const char *)e->message.bytes, e->message.len});

@@ -1,5 +1,6 @@
 #include "handler/worker/query.h"
 
+#include "handler/worker/query_history.h"
 #include "hub/delivery.h"
 
 /* --- pushes ----------------------------------------------------------------------------------- */
@@ -57,6 +58,8 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 		codec_member_raw(o, "repeated", "true");
 	if (verdict == PUSH_NEW && why == NULL && m->nobody > 0)
 		codec_member_uint(o, "nobody", m->nobody);
+	if (verdict == PUSH_NEW && why == NULL)
+		query_kept(o, m);
 	if (why != NULL)
 		codec_member_text(o, "error", span_of(why));
 	codec_object_end(o);
@@ -133,7 +136,20 @@ void query_stats(struct codec_out *o, const struct hub *hub)
 	codec_raw(o, "}", 1);
 }
 
-void query_answer(struct codec_out *o, const struct mount *m, struct codec_item *item)
+static void query_room_history(struct codec_out *o, struct mount *m, struct codec_item *item)
+{
+	const struct query_history q = {.room = codec_text(&item->room),
+					.has_since = item->has_since,
+					.since = item->since,
+					.epoch = item->epoch,
+					.limit = item->limit};
+	if (m->history == NULL)
+		codec_member_text(o, "error", SPAN(QUERY_HISTORY_OFF));
+	else
+		query_history(o, m, &q, false);
+}
+
+void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 {
 	codec_object(o, "reply");
 	codec_member_uint(o, "q", item->q);
@@ -142,6 +158,8 @@ void query_answer(struct codec_out *o, const struct mount *m, struct codec_item 
 		query_members(o, m, item, true);
 	else if (json_is(&item->what, "count") && room)
 		query_members(o, m, item, false);
+	else if (json_is(&item->what, "history") && room)
+		query_room_history(o, m, item);
 	else if (json_is(&item->what, "rooms") && conn)
 		query_rooms(o, m, item);
 	else if (json_is(&item->what, "connections"))

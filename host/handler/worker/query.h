@@ -12,7 +12,7 @@ const char *query_commit(struct mount *m, const struct codec_batch *b, struct co
 void query_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
 		const struct codec_batch *b, struct codec_item *item);
 /* Answers a query from what is committed. */
-void query_answer(struct codec_out *o, const struct mount *m, struct codec_item *item);
+void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item);
 
 /* Appends the member "stats": the host's counters. */
 void query_stats(struct codec_out *o, const struct hub *hub);

@@ -166,6 +166,11 @@ static void worker_dial(int runs)
 	}
 }
 
+static void worker_reloaded(void *ctx, struct mount *m, uint64_t number, const char *why)
+{
+	(void)ctx, (void)m, (void)number, (void)why;
+}
+
 static void worker_begin(int runs)
 {
 	char why[1024], url[128];
@@ -183,6 +188,7 @@ static void worker_begin(int runs)
 					    .ready_ms = 10000,
 					    .max_attempts = 3};
 	const struct worker_shared shared = {.processes = &worker.processes,
+					     .reloaded = worker_reloaded,
 					     .deadletter = worker.deadletter,
 					     .sources = &worker.sources};
 	if (!worker_attach(r->mount, &set, &shared, &attach, why, sizeof why))

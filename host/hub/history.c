@@ -1,0 +1,415 @@
+#include "hub/history.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "common/random.h"
+#include "hub/hub.h"
+
+#define HISTORY_TICK_MS 500
+/* messages that go at one time; what is beyond a bound even then goes with the next message, or
+ * tick */
+#define HISTORY_FORGET_MAX 16384
+#define HISTORY_MALLOC 16		    /* what the allocator adds to a piece of memory */
+#define HISTORY_SLOTS (2 * sizeof(void *)) /* of the table, for each room */
+
+struct history_room {
+	uint64_t hash, epoch;
+	struct kept messages; /* numbers: when they came */
+	uint64_t first;	      /* offset of the oldest */
+	uint64_t bytes;	      /* of memory, without its messages' ring */
+	uint64_t spoke_at;    /* ms */
+	TAILQ_ENTRY(history_room) link;
+	uint8_t len;
+	char name[RULES_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
+};
+
+/* --- the table: open addressing, linear probing ----------------------------------------------- */
+
+static uint32_t history_slot(const struct history *h, uint64_t hash, struct span name)
+{
+	uint32_t mask = h->cap - 1, i = (uint32_t)hash & mask;
+	for (; h->slots[i] != NULL; i = (i + 1) & mask) {
+		const struct history_room *r = h->slots[i];
+		if (r->hash == hash && r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
+			break;
+	}
+	return i;
+}
+
+static struct history_room *history_room(const struct mount *m, struct span name)
+{
+	const struct history *h = m->history;
+	if (h == NULL || h->n == 0)
+		return NULL;
+	return h->slots[history_slot(h, hash_bytes(&m->rooms.key, name.p, name.n), name)];
+}
+
+static bool history_grow(struct history *h)
+{
+	struct history wider = *h;
+	wider.cap = h->cap == 0 ? 16 : h->cap * 2;
+	wider.slots = calloc(wider.cap, sizeof *wider.slots);
+	if (wider.slots == NULL)
+		return false;
+	for (uint32_t i = 0; i < h->cap; i++) {
+		struct history_room *r = h->slots[i];
+		if (r != NULL)
+			wider.slots[history_slot(&wider, r->hash, (struct span){r->name, r->len})] =
+				r;
+	}
+	free(h->slots);
+	h->slots = wider.slots;
+	h->cap = wider.cap;
+	return true;
+}
+
+/* Those that were pushed on by it move up, so that no probe ends too early. */
+static void history_unslot(struct history *h, const struct history_room *r)
+{
+	uint32_t mask = h->cap - 1,
+		 hole = history_slot(h, r->hash, (struct span){r->name, r->len});
+	for (uint32_t i = (hole + 1) & mask; h->slots[i] != NULL; i = (i + 1) & mask) {
+		uint32_t home = (uint32_t)h->slots[i]->hash & mask;
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			h->slots[hole] = h->slots[i];
+			hole = i;
+		}
+	}
+	h->slots[hole] = NULL;
+	h->n--;
+}
+
+/* --- rooms ------------------------------------------------------------------------------------ */
+
+static uint64_t history_ring(const struct history_room *r)
+{
+	return r->messages.cap * sizeof *r->messages.v;
+}
+
+static uint64_t history_weight(const struct slice *frame)
+{
+	return sizeof(struct chunk) + frame->chunk->size + HISTORY_MALLOC;
+}
+
+/* Offsets of another epoch mean nothing, so that none may come twice. Numbers up to this are whole
+ * in JavaScript. */
+static bool history_epoch(uint64_t *epoch_r)
+{
+	bool ok = random_bytes(epoch_r, sizeof *epoch_r);
+	*epoch_r = (*epoch_r >> 11) | 1;
+	return ok;
+}
+
+static struct history_room *history_add(struct mount *m, struct span name)
+{
+	struct history *h = m->history;
+	if (h->n >= h->cap / 2 + h->cap / 4 && !history_grow(h))
+		return NULL;
+	size_t size = offsetof(struct history_room, name) + name.n + 1;
+	struct history_room *r = malloc(size);
+	if (r == NULL)
+		return NULL;
+	memset(r, 0, size);
+	r->hash = hash_bytes(&m->rooms.key, name.p, name.n);
+	r->first = 1;
+	r->bytes = size + HISTORY_MALLOC + HISTORY_SLOTS;
+	r->len = (uint8_t)name.n;
+	memcpy(r->name, name.p, name.n);
+	r->name[name.n] = '\0';
+	if (!history_epoch(&r->epoch)) {
+		free(r);
+		return NULL;
+	}
+	h->slots[history_slot(h, r->hash, name)] = r;
+	h->n++;
+	TAILQ_INSERT_TAIL(&h->rooms, r, link);
+	m->hub->histories.held += r->bytes;
+	return r;
+}
+
+/* Its oldest message goes, and with the last one the room. Returns whether there is one left. */
+static bool history_forget(struct mount *m, struct history_room *r)
+{
+	struct histories *all = &m->hub->histories;
+	uint64_t ring = history_ring(r);
+	if (r->messages.n > 0) {
+		uint64_t weight = history_weight(&kept_first(&r->messages)->frame);
+		r->bytes -= weight;
+		all->held -= weight;
+		kept_pop(&r->messages);
+		r->first++;
+	}
+	all->held -= ring - history_ring(r);
+	if (r->messages.n > 0)
+		return true;
+	CHECK(all->held >= r->bytes);
+	all->held -= r->bytes;
+	history_unslot(m->history, r);
+	TAILQ_REMOVE(&m->history->rooms, r, link);
+	free(r);
+	return false;
+}
+
+/* What is too old, or too much, of one room; left: messages that may go now. Returns whether there
+ * is one left. */
+static bool history_trim(struct mount *m, struct history_room *r, uint32_t *left)
+{
+	const struct history_limits *limits = &m->history->limits;
+	uint64_t now = loop_now(m->hub->loop);
+	for (; *left > 0; (*left)--) {
+		bool old = limits->ms > 0 &&
+			   now - kept_first(&r->messages)->number >= limits->ms;
+		if (!old && r->messages.n <= limits->messages)
+			return true;
+		if (!history_forget(m, r))
+			return false;
+	}
+	return true;
+}
+
+/* --- the bound of all ------------------------------------------------------------------------- */
+
+/* The mount whose longest silent room has been silent for longest. */
+static struct mount *histories_longest(const struct hub *hub)
+{
+	struct mount *longest = NULL;
+	uint64_t since = UINT64_MAX;
+	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
+		const struct history_room *r =
+			m->history != NULL ? TAILQ_FIRST(&m->history->rooms) : NULL;
+		if (r == NULL || r->spoke_at >= since)
+			continue;
+		since = r->spoke_at;
+		longest = m;
+	}
+	return longest;
+}
+
+static void histories_give_way(struct hub *hub)
+{
+	struct mount *m;
+	struct histories *all = &hub->histories;
+	for (uint32_t left = HISTORY_FORGET_MAX; all->held > all->max && left > 0; left--) {
+		if ((m = histories_longest(hub)) == NULL)
+			return;
+		history_forget(m, TAILQ_FIRST(&m->history->rooms));
+	}
+}
+
+/* Of those that speak the old ones go with each message. */
+static void histories_on_tick(void *arg)
+{
+	struct hub *hub = arg;
+	uint32_t left = HISTORY_FORGET_MAX;
+	bool ages = false;
+	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
+		struct history_room *r;
+		uint64_t ms = m->history != NULL ? m->history->limits.ms : 0;
+		ages = ages || (ms > 0 && m->history->n > 0);
+		while (ms > 0 && left > 0 && (r = TAILQ_FIRST(&m->history->rooms)) != NULL &&
+		       loop_now(hub->loop) - r->spoke_at >= ms)
+			history_trim(m, r, &left);
+	}
+	histories_give_way(hub);
+	hub->loop->stats.history = hub->histories.held;
+	if (ages || hub->histories.held > hub->histories.max)
+		loop_timer_set(&hub->histories.tick, HISTORY_TICK_MS);
+}
+
+static void histories_watch(struct hub *hub)
+{
+	if (!loop_timer_is_set(&hub->histories.tick))
+		loop_timer_set(&hub->histories.tick, HISTORY_TICK_MS);
+}
+
+void histories_init(struct histories *all, struct hub *hub)
+{
+	loop_timer_init(hub->loop, &all->tick, histories_on_tick, hub);
+}
+
+void histories_free(struct histories *all)
+{
+	loop_timer_cancel(&all->tick);
+}
+
+void histories_bound(struct hub *hub, uint64_t max)
+{
+	hub->histories.max = max;
+	histories_give_way(hub);
+	hub->loop->stats.history = hub->histories.held;
+	if (hub->histories.held > max)
+		histories_watch(hub);
+}
+
+/* --- a mount's -------------------------------------------------------------------------------- */
+
+void history_free(struct mount *m)
+{
+	struct history *h = m->history;
+	struct history_room *r;
+	if (h == NULL)
+		return;
+	while ((r = TAILQ_FIRST(&h->rooms)) != NULL)
+		history_forget(m, r);
+	free(h->slots);
+	free(h);
+	m->history = NULL;
+	m->hub->loop->stats.history = m->hub->histories.held;
+}
+
+/* Fewer of each room. */
+static void history_cut(struct mount *m)
+{
+	struct history_room *r, *next;
+	uint32_t all = UINT32_MAX;
+	for (r = TAILQ_FIRST(&m->history->rooms); r != NULL; r = next) {
+		next = TAILQ_NEXT(r, link);
+		history_trim(m, r, &all);
+	}
+}
+
+bool history_limit(struct mount *m, struct history_limits limits)
+{
+	if (limits.messages == 0) {
+		history_free(m);
+		return true;
+	}
+	if (m->history == NULL) {
+		m->history = calloc(1, sizeof *m->history);
+		if (m->history == NULL)
+			return false;
+		TAILQ_INIT(&m->history->rooms);
+	}
+	m->history->limits = limits;
+	history_cut(m);
+	if (limits.ms > 0)
+		histories_watch(m->hub);
+	m->hub->loop->stats.history = m->hub->histories.held;
+	return true;
+}
+
+/* --- a message -------------------------------------------------------------------------------- */
+
+/* In a chunk that goes with it: what is large has one. */
+static bool history_copy(const struct slice *frame, struct slice *copy_r)
+{
+	bool own = frame->len > CHUNK_SHARED_MAX;
+	struct chunk *c = own ? frame->chunk : chunk_new(frame->len);
+	if (c == NULL)
+		return false;
+	if (own) {
+		chunk_ref(c);
+	} else {
+		c->used = frame->len;
+		memcpy(c->bytes, slice_bytes(frame), frame->len);
+	}
+	*copy_r = own ? *frame : (struct slice){c, 0, frame->len};
+	return true;
+}
+
+static bool history_push(struct mount *m, struct history_room *r, const struct slice *copy,
+			 uint64_t key)
+{
+	uint64_t ring = history_ring(r), weight = history_weight(copy);
+	uint64_t now = loop_now(m->hub->loop);
+	if (!kept_push(&r->messages, copy, key, now))
+		return false;
+	r->spoke_at = now;
+	r->bytes += weight;
+	m->hub->histories.held += weight + history_ring(r) - ring;
+	TAILQ_REMOVE(&m->history->rooms, r, link);
+	TAILQ_INSERT_TAIL(&m->history->rooms, r, link);
+	return true;
+}
+
+struct history_place history_keep(struct mount *m, struct span room, const struct slice *frame,
+				  uint64_t key)
+{
+	struct history_room *r = history_room(m, room);
+	struct slice copy = {.chunk = NULL};
+	uint32_t left = HISTORY_FORGET_MAX;
+	if (r == NULL && (r = history_add(m, room)) == NULL)
+		return (struct history_place){0};
+	bool kept = history_copy(frame, &copy) && history_push(m, r, &copy, key);
+	slice_unref(&copy);
+	if (!kept) {
+		while (history_forget(m, r))
+			;
+		return (struct history_place){0};
+	}
+	struct history_place place = {r->epoch, r->first + r->messages.n - 1};
+	history_trim(m, r, &left);
+	histories_give_way(m->hub);
+	m->hub->loop->stats.history = m->hub->histories.held;
+	if (m->history->limits.ms > 0)
+		histories_watch(m->hub);
+	return place;
+}
+
+/* --- what is remembered ----------------------------------------------------------------------- */
+
+static struct history_found history_nothing(uint64_t epoch, uint64_t last, bool complete)
+{
+	return (struct history_found){
+		.epoch = epoch, .from = last + 1, .to = last, .last = last, .complete = complete};
+}
+
+static void history_find_last(struct history_found *found, const struct history_room *r, uint64_t n)
+{
+	uint64_t have = r->messages.n;
+	found->from = found->last + 1 - (n < have ? n : have);
+	found->complete = n <= have || r->first == 1;
+}
+
+struct history_found history_find(struct mount *m, struct span room,
+				  const struct history_want *want)
+{
+	struct history_room *r = history_room(m, room);
+	uint32_t left = UINT32_MAX;
+	bool since = want->how != HISTORY_WANT_LAST;
+	/* where nobody has spoken nothing was missed */
+	if (r == NULL || !history_trim(m, r, &left))
+		return history_nothing(0, 0, m->history != NULL && want->since == 0);
+	struct history_found found = {
+		.room = r, .epoch = r->epoch, .last = r->first + r->messages.n - 1};
+	found.to = found.last;
+	bool known = want->since == 0 || (want->epoch == r->epoch && want->since <= found.last);
+	if (!since) {
+		history_find_last(&found, r, want->last);
+	} else if (known && want->since + 1 >= r->first) {
+		found.from = want->since + 1;
+		found.complete = true;
+	} else {
+		history_find_last(&found, r, want->last);
+		found.complete = false;
+	}
+	return found;
+}
+
+uint64_t history_first(const struct history_found *found)
+{
+	return found->room != NULL ? found->room->first : 0;
+}
+
+const struct kept_message *history_at(const struct history_found *found, uint64_t offset)
+{
+	CHECK(offset >= found->from && offset <= found->to);
+	return kept_at(&found->room->messages, (uint32_t)(offset - found->room->first));
+}
+
+uint64_t history_age(const struct mount *m, const struct kept_message *message)
+{
+	return loop_now(m->hub->loop) - message->number;
+}
+
+void history_check(struct mount *m, struct commit *c)
+{
+	for (uint32_t i = 0; i < c->n && c->error == COMMIT_OK; i++) {
+		const struct command *command = &c->commands[i];
+		if (command->kind == COMMAND_JOIN && command->want.how == HISTORY_WANT_SINCE_OR_FAIL &&
+		    hub_find_session(m->hub, m, command->target) != NULL &&
+		    !history_find(m, commit_text(c, command), &command->want).complete)
+			commit_spoil_at(c, COMMIT_E_HISTORY, i);
+	}
+}

@@ -1,0 +1,367 @@
+"""Rooms that remember: --history, what a join is sent of it, what pushes and queries are told."""
+import json
+import struct
+import subprocess
+
+import pytest
+from tova_v1 import Client
+
+from api import Api
+from hub import Hub, opened, send
+from tova_host import BUILD, wait_until
+from wsclient import BINARY
+
+THREADS = ["1", "3"]
+
+
+def say(text, room="r", **members):
+    return {"c": "broadcast_to", "room": room, "data": text, **members}
+
+
+def join(room="r", **members):
+    return {"c": "join", "room": room, **members}
+
+
+class History(Hub):
+    """A host whose rooms remember, one client, and a worker that does what a test tells it."""
+
+    def __init__(self, directory, *args, **how):
+        super().__init__(directory, *args, "--api", "127.0.0.1:0", **how)
+
+    def __enter__(self):
+        super().__enter__()
+        self.w = self.worker()
+        return self
+
+    def __exit__(self, *error):
+        self.w.drop()
+        super().__exit__(*error)
+
+    def push(self, *commands, **more):
+        self.w.send({"t": "push", "ref": 1, "commands": list(commands)}, **more)
+        done = self.w.expect("done", ref=1)
+        return {k: v for k, v in done.items() if k not in ("t", "ref")}
+
+    def open(self, path="/"):
+        return opened(self, self.w, path)
+
+    def ask(self, room="r", **members):
+        self.w.send({"t": "query", "q": 77, "what": "history", "room": room, **members})
+        return self.reply()
+
+    def reply(self):
+        """With the binary messages of its list in their places."""
+        body = None
+        while body is None or b'"reply"' not in body[:200]:
+            assert self.w._read(1) == b"\x01"
+            body = self.w._read(struct.unpack(">Q", self.w._read(8))[0])
+        text, _, rest = body.partition(b"]\n")
+        [reply] = json.loads(text + (b"]" if rest else b""))
+        for m in reply.get("messages", ()):
+            if "bin" in m:
+                m["data"], rest = rest[:m["bin"]], rest[m["bin"]:]
+        assert rest == b""
+        return {k: v for k, v in reply.items() if k not in ("t", "q")}
+
+    def texts(self, room="r", **members):
+        return [m["data"] for m in self.ask(room, **members)["messages"]]
+
+    def does(self, ws, *commands):
+        """The client says something, and its event does this."""
+        ws.send_text("?")
+        event = self.w.expect("message", data="?")
+        self.w.ack(event, *commands)
+        return event
+
+
+@pytest.fixture(params=THREADS)
+def room(tmp_path, request):
+    with History(tmp_path, "--history", "5", "--threads", request.param) as running:
+        yield running
+
+
+def test_a_push_is_told_the_place_of_its_message(room):
+    first = room.push(say("one"))
+    assert first["offset"] == 1 and 0 < first["epoch"] < 1 << 53 and first["nobody"] == 1
+    assert room.push(say("two")) == {**first, "offset": 2}
+    other = room.push(say("x", room="other"))
+    assert other["offset"] == 1 and other["epoch"] != first["epoch"]
+    assert room.push(say("not kept", keep=False)) == {"nobody": 1}
+    assert room.push(say("kept", keep=True))["offset"] == 3
+    assert room.push({"c": "broadcast", "data": "all"}) == {}
+
+
+def test_who_joins_is_sent_the_last_ones(room):
+    for n in range(7):
+        room.push(say(str(n)))
+    clients = []
+    for last, expected in ((0, []), (2, ["5", "6"]), (50, ["2", "3", "4", "5", "6"])):
+        ws, _ = room.open()
+        clients.append(ws)
+        room.does(ws, join(last=last), send("behind"))
+        assert [ws.recv_text() for _ in range(len(expected) + 1)] == [*expected, "behind"]
+    ws, _ = room.open()
+    room.does(ws, join(), send("behind"))
+    assert ws.recv_text() == "behind"
+
+
+def test_between_what_is_remembered_and_what_comes_there_is_nothing(room):
+    """All in one commit: what is broadcast before the join is remembered, what follows is live, and none comes twice."""
+    ws, conn = room.open()
+    room.does(ws, say("a"), say("b"), join(last=50), say("c"), say("not for me", exclude=conn), send("end"))
+    assert [ws.recv_text() for _ in range(4)] == ["a", "b", "c", "end"]
+    room.push({"c": "leave", "room": "r", "conn": conn})
+    room.does(ws, join(last=50), send("end"))  # also what was excluded from this client then
+    assert [ws.recv_text() for _ in range(5)] == ["a", "b", "c", "not for me", "end"]
+    room.does(ws, join(last=1), send("end"))  # a member that asks again is sent it again
+    assert [ws.recv_text() for _ in range(2)] == ["not for me", "end"]
+
+
+def test_since_an_offset(room):
+    epoch = [room.push(say(str(n)))["epoch"] for n in range(1, 8)][0]
+    ws, conn = room.open()
+
+    def since(*commands):
+        room.does(ws, *commands, send("end"))
+        got = []
+        while not got or got[-1] != "end":
+            got.append(ws.recv_text())
+        room.push({"c": "leave", "room": "r", "conn": conn})
+        return got[:-1]
+
+    assert since(join(since=5, epoch=epoch)) == ["6", "7"]
+    assert since(join(since=7, epoch=epoch)) == []
+    assert since(join(since=2, epoch=epoch)) == ["3", "4", "5", "6", "7"]
+    assert since(join(since=1, epoch=epoch)) == ["3", "4", "5", "6", "7"]         # 2 is forgotten
+    assert since(join(since=1, epoch=epoch, last=2)) == ["6", "7"]
+    assert since(join(since=6, epoch=epoch + 1, last=3)) == ["5", "6", "7"]       # another epoch
+    assert since(join(since=8, epoch=epoch, **{"else": "last"})) == ["3", "4", "5", "6", "7"]  # more than there ever was
+    assert since(join(room="new", since=0), say("x", room="new")) == ["x"]
+
+
+def test_what_is_forgotten_can_fail_the_event(room):
+    epoch = [room.push(say(str(n)))["epoch"] for n in range(1, 8)][0]
+    ws, _ = room.open()
+    fail = {"else": "fail"}
+    room.does(ws, send("never"), join(since=1, epoch=epoch, **fail))
+    error = room.w.expect("error")
+    assert "fail" in error["error"]
+    room.w.ack(error, join(since=2, epoch=epoch, **fail), send("end"))
+    assert [ws.recv_text() for _ in range(6)] == ["3", "4", "5", "6", "7", "end"]
+    assert "fail" in room.push(join(conn=_, since=3, epoch=epoch + 1, **fail))["error"]
+
+
+@pytest.mark.parametrize("members", [{"since": 3}, {"last": -1}, {"last": "x"}, {"since": 1.5}, {"else": "fail"}, {"since": 1, "epoch": 1, "else": "x"},
+                                     {"last": 3, "else": "last"}], ids=str)
+def test_a_join_that_asks_wrongly_is_refused(room, members):
+    ws, conn = room.open()
+    assert room.push(join(conn=conn, **members)).get("error")
+    assert room.push(say("to nobody")).get("nobody") == 1
+
+
+def test_keep_is_of_a_broadcast_to_alone(room):
+    ws, conn = room.open()
+    assert room.push(send("x", conn=conn, keep=False)).get("error")
+    assert room.push({"c": "broadcast", "data": "x", "keep": False}).get("error")
+    assert room.push(send("x", conn=conn, keep=True)) == {}
+    assert ws.recv_text() == "x"
+
+
+def test_binary_large_and_empty_ones_come_as_they_were(room):
+    data = [b"\0\xff", b"", b"x" * 16300, b"y" * 20000, b"z" * 300000]
+    for d in data:
+        assert "offset" in room.push({"c": "broadcast_to", "room": "r", "bin": len(d)}, binary=d)
+    ws, _ = room.open()
+    room.does(ws, join(last=5))
+    got = [ws.recv_message() for _ in data]
+    assert [(m.opcode, m.data) for m in got] == [(BINARY, d) for d in data]
+    assert [m["data"] for m in room.ask()["messages"]] == data
+
+
+# --- queries ------------------------------------------------------------------------------------------------------------------
+
+def test_a_query_tells_what_is_remembered(room):
+    assert room.ask() == {"epoch": 0, "first": 0, "last": 0, "complete": True, "messages": [], "more": False}
+    epoch = [room.push(say(str(n)))["epoch"] for n in range(1, 8)][0]
+    reply = room.ask()
+    assert {**reply, "messages": None} == {"epoch": epoch, "first": 3, "last": 7, "complete": False, "messages": None, "more": False}
+    assert [(m["offset"], m["data"]) for m in reply["messages"]] == [(n, str(n)) for n in range(3, 8)]
+    assert reply["messages"][0]["at"] <= reply["messages"][-1]["at"]
+    assert room.texts(limit=2) == ["6", "7"] and room.ask(limit=2)["complete"]
+    assert room.texts(since=4, epoch=epoch) == ["5", "6", "7"]
+    page = room.ask(since=3, epoch=epoch, limit=2)
+    assert [m["offset"] for m in page["messages"]] == [4, 5] and page["more"] and page["complete"]
+    assert room.ask(since=1, epoch=epoch)["complete"] is False
+    assert room.ask(since=4, epoch=epoch + 1)["complete"] is False
+    assert room.texts(room="ghost") == []
+
+
+def test_what_a_query_tells_is_bounded(tmp_path):
+    with History(tmp_path, "--history", "5000") as room:
+        for n in range(1200):
+            room.push(say(str(n)))
+        assert len(room.texts()) == 100 and len(room.texts(limit=10000)) == 1000
+        for _ in range(3):
+            room.push(say("x" * 700_000, room="large"))
+        page = room.ask("large", since=0)
+        assert len(page["messages"]) == 1 and page["more"]
+        assert len(room.ask("large", since=1, epoch=page["epoch"])["messages"]) == 1
+
+
+# --- the HTTP API -------------------------------------------------------------------------------------------------------------
+
+def test_over_http(room):
+    ws, conn = room.open()
+    with Api(room.host) as api:
+        status, said = api.post("broadcast_to", room="r", data="one")
+        assert status == 200 and said["receivers"] == 0 and said["offset"] == 1
+        assert api.post("broadcast_to", room="r", data="x", keep=False) == (200, {"receivers": 0})
+        assert api.post("join", conn=conn, room="r", last=10) == (200, {"receivers": 1})
+        assert ws.recv_text() == "one"
+        assert api.post("broadcast_to", room="r", data="two") == (200, {"receivers": 1, "offset": 2, "epoch": said["epoch"]})
+        for wrong in ({"since": 1}, {"last": "x"}, {"else": "fail"}):
+            assert api.post("join", conn=conn, room="r", **wrong)[0] == 400, wrong
+        assert api.post("join", conn=conn, room="r", since=9, epoch=1, **{"else": "fail"})[0] == 409
+        assert api.post("send", conn=conn, data="x", keep=False)[0] == 400
+        assert api.post("broadcast", data="x", last=3)[0] == 400
+
+
+# --- tova.v1 ------------------------------------------------------------------------------------------------------------------
+
+def counting(room, **how):
+    """A client of tova.v1 whose open event was settled."""
+    client = Client(room.host.port, "/", **how)
+    event = room.w.expect("open")
+    room.w.ack(event)
+    return client, event["conn"]
+
+
+@pytest.fixture(params=THREADS)
+def resuming(tmp_path, request):
+    with History(tmp_path, "--history", "5", "--resume", "30s", "--threads", request.param) as running:
+        yield running
+
+
+def test_clients_that_count_are_told_what_follows(resuming):
+    room = resuming
+    epoch = [room.push(say(str(n)))["epoch"] for n in range(1, 8)][0]
+    c, conn = counting(room)
+    room.push(join(conn=conn, last=2), say("live"))
+    assert c.control() == {"history": {"room": "r", "epoch": epoch, "from": 6, "to": 7, "complete": True}}
+    assert [c.recv() for _ in range(3)] == ["6", "7", "live"]
+    assert c.received == 3
+    room.push(join(conn=conn, since=1, epoch=epoch))
+    assert c.control() == {"history": {"room": "r", "epoch": epoch, "from": 4, "to": 8, "complete": False}}
+    assert [c.recv() for _ in range(5)] == ["4", "5", "6", "7", "live"]
+    room.push(join(conn=conn, since=8, epoch=epoch))
+    assert c.control() == {"history": {"room": "r", "epoch": epoch, "from": 9, "to": 8, "complete": True}}
+    name = "\" \n\U0001f600" + "x" * 240
+    room.push(join(conn=conn, room=name, last=5))
+    assert c.control() == {"history": {"room": name, "epoch": 0, "from": 1, "to": 0, "complete": True}}
+
+
+def test_what_begins_with_the_mark_is_escaped_there_too(resuming):
+    room = resuming
+    room.push(say("\1{\"done\":7}"))
+    c, conn = counting(room)
+    room.push(join(conn=conn, last=2))
+    c.control()
+    assert c.recv() == "\1{\"done\":7}"
+    ws, conn = room.open()
+    room.push(join(conn=conn, last=2))
+    assert ws.recv_text() == "\1{\"done\":7}"
+
+
+def test_who_was_away_is_told_in_its_place(resuming):
+    room = resuming
+    room.push(say("old"))
+    c, conn = counting(room)
+    room.push(send("before", conn=conn))
+    assert c.recv() == "before"
+    c.drop()
+    room.push(join(conn=conn, last=5), say("live"))
+    assert c.back()["resumed"]
+    assert c.control()["history"]["from"] == 1
+    assert [c.recv() for _ in range(2)] == ["old", "live"]
+    c.drop()                       # nothing was confirmed: it comes again, as it was
+    assert c.back(1)["resumed"]
+    assert c.control()["history"]["to"] == 1
+    assert [c.recv() for _ in range(2)] == ["old", "live"]
+    assert c.received == 3
+    c.confirm()
+    c.say(ping=1)
+    c.until(lambda c: {"pong": 1} in c.said)
+    c.drop()
+    assert c.back()["resumed"]
+    room.push(send("end", conn=conn))
+    assert c.recv() == "end" and not any("history" in s for s in c.said)
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------------------
+
+def test_what_is_older_is_forgotten(tmp_path):
+    with History(tmp_path, "--history", "5/1s") as room:
+        first = room.push(say("old"))
+        room.push(say("x", room="other"))
+        assert room.texts() == ["old"]
+        held = room.stat("history")
+        assert held > 0
+        wait_until(lambda: room.stat("history") == 0, "all of it is forgotten")
+        assert room.texts() == [] and room.push(say("new"))["epoch"] != first["epoch"]
+
+
+def test_rooms_that_are_silent_for_longest_give_way_first(tmp_path):
+    with History(tmp_path, "--history", "100", "--history-bytes", "256k") as room:
+        room.push(say("silent", room="silent"))
+        room.push(say("spoken", room="spoken"))
+        for n in range(400):
+            room.push(say("x" * 1000, room=f"room {n % 3}"))
+            if n % 2 == 0:
+                room.push(say(str(n), room="spoken"))
+            assert room.stat("history") <= 256 << 10
+        assert room.texts("silent") == []
+        assert room.texts("spoken", limit=2) == ["396", "398"]
+        assert room.push(say("y" * 300_000, room="silent"))["offset"] == 1  # more than there is room for: all others go first
+        assert room.texts("silent") == [] and room.stat("history") <= 256 << 10
+
+
+def test_nothing_is_kept_where_nobody_asks_for_it(tmp_path):
+    with History(tmp_path, "--history", "5", "--history", "/=") as room:
+        assert room.push(say("x")) == {"nobody": 1}
+    with History(tmp_path) as room:
+        assert room.push(say("x")) == {"nobody": 1}
+        ws, conn = room.open()
+        room.does(ws, join(last=5), send("end"))
+        assert ws.recv_text() == "end"
+        assert room.stat("history") == 0
+        assert "--history" in room.ask()["error"]
+        room.host.wait_log(lambda line: "--history" in line.get("message", ""), "it is said, once")
+        assert "fail" in room.push(join(conn=conn, since=3, epoch=4, **{"else": "fail"}))["error"]
+
+
+def test_reloads(tmp_path):
+    config = tmp_path / "tova.conf"
+    config.write_text('history = ["5"];\n')
+    with History(tmp_path, "--config", config) as room:
+        epoch = [room.push(say(str(n)))["epoch"] for n in range(1, 8)][0]
+
+        def reload(text):
+            config.write_text(text)
+            room.host.wait_log(lambda line: line.get("message") == "the settings were read again", "a reload", room.host.reload())
+
+        reload('history = ["5"];\nlog-level = "info";\n')
+        assert room.texts() == ["3", "4", "5", "6", "7"] and room.push(say("8")) == {"offset": 8, "epoch": epoch, "nobody": 1}
+        reload('history = ["2/1h"];\n')
+        assert room.texts() == ["7", "8"]
+        reload('history = ["10"];\nhistory-bytes = "64k";\n')
+        assert room.push(say("9"))["offset"] == 9 and room.texts() == ["7", "8", "9"]
+        reload("")
+        assert "offset" not in room.push(say("x"))
+        reload('history = ["10"];\n')
+        assert room.texts() == [] and room.push(say("1"))["epoch"] != epoch
+
+
+@pytest.mark.parametrize("value", ["x", "0/", "-1", "100001", "5/0", "5/500ms", "5/721h", "/r=x", ""])
+def test_a_value_that_is_none_is_refused(tmp_path, value):
+    said = subprocess.run([BUILD / "tova-host", "--history", value, "--check", "--attach", f"ipc://{tmp_path}/a"], capture_output=True, text=True)
+    assert said.returncode == 2 and "history" in said.stderr and "expected" in said.stderr, said.stderr
