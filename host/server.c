@@ -577,8 +577,8 @@ static struct control *server_open_control(struct server *s, const char *path,
 		return NULL;
 	}
 	bool entered = server_enter(s, path);
-	struct control *control = control_open(&s->hub, path, &s->sources, s->letters, actions, why,
-					       SERVER_WHY_MAX);
+	struct control *control =
+		control_open(&s->hub, path, &s->sources, s->letters, actions, why, SERVER_WHY_MAX);
 	server_leave(entered);
 	return control;
 }
@@ -586,6 +586,7 @@ static struct control *server_open_control(struct server *s, const char *path,
 static bool server_start_control(struct server *s)
 {
 	const struct control_actions actions = {.reload = server_on_control_reload,
+						.reloads = &s->reloads,
 						.drain = server_on_drain,
 						.ctx = s};
 	char why[SERVER_WHY_MAX];

@@ -59,6 +59,7 @@ static const struct api_route api_routes[] = {
 	{"POST", "/api/v1/replay", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_replay},
 	{"POST", "/api/v1/reload", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_reload},
 	{"POST", "/api/v1/drain", API_SCOPE_ADMIN, 0, api_manage_drain},
+	{"GET", "/api/v1/stats", API_SCOPE_READ, 0, api_host_stats},
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
 

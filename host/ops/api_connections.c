@@ -23,7 +23,7 @@ struct api_connections {
 	uint32_t cursor;	   /* into the hub's sessions */
 	uint32_t next;		   /* where the next page begins, once this one is full */
 	uint64_t left;
-	bool full, members, by_room, by_user, by_address;
+	bool full, members, by_room, by_user, by_address, slow;
 	struct address_network network;
 	size_t room_len, user_len;
 	char room[RULES_NAME_MAX], user[API_CONNECTIONS_USER_MAX];
@@ -50,6 +50,8 @@ static bool api_connections_wanted(const struct api_connections *l, const struct
 	if (l->by_room && !room_has(&m->rooms, (struct span){l->room, l->room_len}, s))
 		return false;
 	if (l->by_user && !span_eq(api_connections_user(s), (struct span){l->user, l->user_len}))
+		return false;
+	if (l->slow && !connection_is_slow(s))
 		return false;
 	struct address remote = l->by_address ? api_connections_remote(s) : (struct address){0};
 	return !l->by_address || address_network_has(&l->network, &remote);
@@ -135,21 +137,34 @@ static bool api_connections_filter_address(struct api_call *call, struct api_con
 	return why == NULL;
 }
 
+static bool api_connections_filter_slow(struct api_call *call, struct api_connections *l,
+					struct span slow)
+{
+	bool ok = slow.p == NULL || span_eq(slow, SPAN("true")) || span_eq(slow, SPAN("false"));
+	l->slow = span_eq(slow, SPAN("true"));
+	if (!ok)
+		api_call_refuse(call, 400, "slow is \"%.*s\"; expected true or false",
+				slow.n < 64 ? (int)slow.n : 64, slow.p);
+	return ok;
+}
+
 /* False: it was answered. */
 static bool api_connections_read(struct api_call *call, struct api_connections *l, bool members)
 {
-	static const char *const names[] = {"mount", "room", "limit", "cursor", "user", "address"};
+	static const char *const names[] = {"mount", "room",	"limit", "cursor",
+					    "user",  "address", "slow"};
 	struct api_params p;
 	struct mount *m;
 	uint64_t cursor;
 	*l = (struct api_connections){.api = call->api, .grant = call->grant, .members = members};
-	bool ok = api_params_read(call, names, members ? 4 : 6, &p) &&
+	bool ok = api_params_read(call, names, members ? 4 : 7, &p) &&
 		  api_params_mount(call, p.values[0], &m) &&
 		  api_connections_filter_room(call, l, p.values[1]) &&
 		  api_params_number(call, "limit", p.values[2], API_PAGE, API_PAGE_MAX, &l->left) &&
 		  api_params_number(call, "cursor", p.values[3], 0, UINT32_MAX, &cursor) &&
 		  (members || (api_connections_filter_user(call, l, p.values[4]) &&
-			       api_connections_filter_address(call, l, p.values[5])));
+			       api_connections_filter_address(call, l, p.values[5]) &&
+			       api_connections_filter_slow(call, l, p.values[6])));
 	if (!ok)
 		return false;
 	l->mount = m;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "handler/worker/query.h"
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
 #include "ops/api_params.h"
@@ -66,6 +67,21 @@ void api_host_mounts(struct api_call *call)
 void api_host_workers(struct api_call *call)
 {
 	api_host_list(call, "workers", true);
+}
+
+/* --- counters --------------------------------------------------------------------------------- */
+
+void api_host_stats(struct api_call *call)
+{
+	struct api_params p;
+	if (!api_params_read(call, NULL, 0, &p))
+		return;
+	struct codec_out *o = api_call_out(call);
+	query_stats(o, call->api->hub);
+	if (!o->failed)
+		o->text.p[0] = '{'; /* for a comma, as of a member behind others */
+	codec_raw(o, "}", 1);
+	api_call_answer(call, 200, (struct span){NULL, 0});
 }
 
 /* --- settings --------------------------------------------------------------------------------- */

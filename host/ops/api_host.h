@@ -9,4 +9,7 @@ void api_host_workers(struct api_call *call);
 /* In effect, each with what it is where nobody sets it, and when a change holds. */
 void api_host_settings(struct api_call *call);
 
+/* The host's counters. */
+void api_host_stats(struct api_call *call);
+
 #endif

@@ -2,6 +2,11 @@
 
 #include "hub/slow_consumer.h"
 
+bool connection_is_slow(const struct session *s)
+{
+	return s->slow || session_load(s).stalled;
+}
+
 void connection_describe(struct session *s, struct codec_out *o)
 {
 	char id[SESSION_ID_TEXT], remote[ADDRESS_TEXT];

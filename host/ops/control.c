@@ -18,7 +18,7 @@
 /* bytes that one has not read when it asks for more in the same batch: it is cut off */
 #define CONTROL_UNREAD_MAX (16u << 20)
 
-/* A question whose answer takes the time of a disk. */
+/* A question whose answer takes the time of a disk, or of a handler that comes up. */
 struct control_later {
 	LIST_ENTRY(control_later) others;
 	struct control *control;
@@ -144,8 +144,7 @@ static void control_slow_connections(struct control *c, const struct mount *only
 	uint32_t cursor = 0, n = 0, said = 0;
 	codec_member_raw(&c->out, "connections", "[");
 	while ((s = slotmap_next(&c->hub->sessions, &cursor)) != NULL) {
-		if (s->ended || (only != NULL && s->mount != only) ||
-		    !(s->slow || session_load(s).stalled))
+		if (s->ended || (only != NULL && s->mount != only) || !connection_is_slow(s))
 			continue;
 		if (slow != NULL)
 			slow[n++] = s;
@@ -246,13 +245,39 @@ static void control_answer(struct control *c, struct sp_pipe *pipe, uint64_t q, 
 	control_flush(c, pipe);
 }
 
-static void control_on_letters(void *ctx, struct span members)
+static void control_on_answer(void *ctx, struct span members)
 {
 	struct control_later *later = ctx;
 	LIST_REMOVE(later, others);
 	if (later->pipe != NULL)
 		control_answer(later->control, later->pipe, later->q, members);
 	free(later);
+}
+
+/* The answer comes later. NULL: whoever asked has gone, or there is no memory. */
+static struct control_later *control_later(struct control *c, struct sp_pipe *pipe,
+					   const struct codec_item *item)
+{
+	struct control_later *later = calloc(1, sizeof *later);
+	control_flush(c, pipe);
+	if (later == NULL || sp_is_closed(pipe)) {
+		free(later);
+		return NULL;
+	}
+	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
+	LIST_INSERT_HEAD(&c->later, later, others);
+	return later;
+}
+
+/* It does not come. */
+static void control_never(struct control *c, struct control_later *later, const char *why)
+{
+	struct codec_item item = {.q = later->q};
+	struct sp_pipe *pipe = later->pipe;
+	LIST_REMOVE(later, others);
+	free(later);
+	control_refuse(c, &item, why);
+	control_flush(c, pipe);
 }
 
 /* Dead letters, of the mount that is named, or of all: the answer comes when they are read, or
@@ -266,22 +291,50 @@ static void control_letters(struct control *c, struct sp_pipe *pipe, struct code
 		control_refuse(c, item, "an empty id; expected a dead letter's, or none for all");
 		return;
 	}
-	struct control_later *later = calloc(1, sizeof *later);
-	control_flush(c, pipe);
-	if (later == NULL || sp_is_closed(pipe)) {
-		free(later);
+	struct control_later *later = control_later(c, pipe, item);
+	if (later == NULL)
 		return;
-	}
-	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
-	LIST_INSERT_HEAD(&c->later, later, others);
 	bool asked = item->type == CODEC_QUERY
-			     ? replay_list(c->letters, mount, control_on_letters, later)
-			     : replay_replay(c->letters, mount, id, control_on_letters, later);
-	if (asked)
+			     ? replay_list(c->letters, mount, control_on_answer, later)
+			     : replay_replay(c->letters, mount, id, control_on_answer, later);
+	if (!asked)
+		control_never(c, later, "no memory");
+}
+
+static void control_on_reload(void *ctx, bool ok, struct span members)
+{
+	(void)ok; /* else they have an error */
+	control_on_answer(ctx, members);
+}
+
+/* Nobody waits for it: the log tells. */
+static void control_on_reload_alone(void *ctx, bool ok, struct span members)
+{
+	(void)ctx, (void)ok, (void)members;
+}
+
+/* m: of that mount's handler alone; NULL: all. */
+static void control_reload(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
+			   const struct mount *m)
+{
+	struct control_later *later = item->waits ? control_later(c, pipe, item) : NULL;
+	const char *why = NULL;
+	if (item->waits && later == NULL)
 		return;
-	LIST_REMOVE(later, others);
-	free(later);
-	control_answer(c, pipe, item->q, SPAN(",\"error\":\"no memory\""));
+	if (later != NULL || m != NULL)
+		why = reload_begin(c->actions.reloads, m,
+				   later != NULL ? control_on_reload : control_on_reload_alone,
+				   later);
+	if (later != NULL && why != NULL)
+		control_never(c, later, why);
+	if (later != NULL)
+		return;
+	if (why != NULL)
+		control_refuse(c, item, why);
+	else
+		control_answer(c, pipe, item->q, (struct span){NULL, 0});
+	if (m == NULL)
+		c->actions.reload(c->actions.ctx);
 }
 
 static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
@@ -297,18 +350,16 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 		control_refuse(c, item, "an unknown action; expected reload, drain or replay");
 		return;
 	}
-	if (item->mount.p != NULL) {
-		control_refuse(c, item, "reload and drain are for the whole host: without -m");
+	if (reload) {
+		control_reload(c, pipe, item, item->mount.p != NULL ? m : NULL);
 		return;
 	}
-	codec_object(&c->out, "reply");
-	codec_member_uint(&c->out, "q", item->q);
-	codec_object_end(&c->out);
-	control_flush(c, pipe); /* it may be the last thing that is said */
-	if (reload)
-		c->actions.reload(c->actions.ctx);
-	else if (drain)
-		c->actions.drain(c->actions.ctx);
+	if (item->mount.p != NULL) {
+		control_refuse(c, item, "drain is for the whole host: without -m");
+		return;
+	}
+	control_answer(c, pipe, item->q, (struct span){NULL, 0});
+	c->actions.drain(c->actions.ctx);
 }
 
 /* --- batches ---------------------------------------------------------------------------------- */
@@ -446,6 +497,7 @@ void control_free(struct control *c)
 	if (c == NULL)
 		return;
 	while ((later = LIST_FIRST(&c->later)) != NULL) {
+		reload_forget(c->actions.reloads, later);
 		LIST_REMOVE(later, others);
 		free(later);
 	}

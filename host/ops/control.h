@@ -6,12 +6,14 @@
 #include "handler/worker/deadletter.h"
 #include "handler/worker/push.h"
 #include "hub/hub.h"
+#include "ops/reload.h"
 
 struct control;
 struct replay;
 
 struct control_actions {
-	void (*reload)(void *ctx);
+	void (*reload)(void *ctx); /* for whom does not wait for what becomes of it */
+	struct reloads *reloads;   /* for who does */
 	void (*drain)(void *ctx);
 	void *ctx;
 };

@@ -81,7 +81,7 @@ static bool reload_write_error(struct codec_out *o, const struct reload *r)
 		const struct reload_part *p = &r->parts[i];
 		if (p->outcome != RELOAD_FAILED)
 			continue;
-		int n = snprintf(text, sizeof text, "the handler of %s was not replaced: %s",
+		int n = snprintf(text, sizeof text, "the handler of %s was not replaced, the old one goes on: %s",
 				 p->mount->path, p->why != NULL ? p->why : "no memory");
 		codec_member_text(o, "error",
 				  (struct span){text, (size_t)n < sizeof text ? (size_t)n

@@ -209,6 +209,22 @@ static int command_control(const struct command_line *line, struct command_reque
 	return command_question(r, "control", "do", line->words[0]);
 }
 
+/* Of one mount, or of all there is. */
+static int command_reload(const struct command_line *line, struct command_request *r)
+{
+	if (line->n > 1 && line->mount != NULL)
+		return command_refuse(2, "reload: the mount is named twice");
+	int refused = line->n > 1 ? command_is_text("MOUNT", line->words[1]) : 0;
+	if (refused == 0)
+		refused = command_question(r, "control", "do", "reload");
+	if (refused == 0 && line->n > 1)
+		json_object_set_new(r->object, "mount", json_string(line->words[1]));
+	if (refused == 0 && line->wait)
+		json_object_set_new(r->object, "wait", json_true());
+	r->tells_failure = r->waits = line->wait;
+	return refused;
+}
+
 /* `top SECONDS TIMES` asks again and again: top.c. */
 static int command_top(const struct command_line *line, struct command_request *r)
 {
@@ -278,8 +294,8 @@ static const struct command {
 	{"stats", "", "counters of the host", 0, 0, false, command_query},
 	{"top", "[SECONDS [TIMES]]", "what the host does each second, shown again and again", 0, 2,
 	 false, command_top},
-	{"reload", "", "read the settings and plugins anew, replace workers", 0, 0, false,
-	 command_control},
+	{"reload", "[MOUNT]", "read settings and handlers anew, or one mount's handler; see --wait",
+	 0, 1, false, command_reload},
 	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
 	{"dead-letter", "list | replay [ID]",
 	 "events that killed their workers; deliver them again", 1, 2, false, command_dead_letter},
@@ -327,6 +343,8 @@ int command_build(const struct command_line *line, struct command_request *reque
 		return command_refuse(
 			2, "%s takes no data: --file, --binary and --key mean nothing here",
 			c->name);
+	if (line->wait && c->build != command_reload)
+		return command_refuse(2, "%s waits for nothing: --wait is for reload", c->name);
 	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
 	if (n < c->least - less || n > c->most - less)
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,

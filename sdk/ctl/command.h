@@ -11,7 +11,7 @@ struct command_line {
 	const char *mount; /* NULL: not named */
 	const char *file;  /* where data comes from; NULL: an argument */
 	const char *key;   /* conflation key of what is sent; NULL: none */
-	bool binary;
+	bool binary, wait;
 	char **words; /* the command and its arguments */
 	int n;
 };
@@ -34,6 +34,8 @@ struct command_request {
 	 * "J0cX..."; or NULL. */
 	const char *nobody, *name;
 	bool tells_receivers;	 /* how many got it is worth a line */
+	bool tells_failure;	 /* an answer with an error tells more */
+	bool waits;		 /* the answer may take long */
 	unsigned every_s, times; /* COMMAND_TOP; times 0: until it is stopped */
 };
 

@@ -2,7 +2,7 @@
 CTL_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard sdk/ctl/*.c)) $(BUILD)/libtova-common.a
 
 $(BUILD)/tova-ctl: $(CTL_OBJ)
-	$(call quiet,LINK)$(CC) $(LINK) $^ $(shell pkg-config --libs jansson) -lnng -lpthread -o $@
+	$(call quiet,LINK)$(CC) $(LINK) $^ $(shell pkg-config --libs jansson libcurl) -lnng -lpthread -o $@
 
 all: $(BUILD)/tova-ctl
 

@@ -12,9 +12,15 @@
 
 struct arguments {
 	struct command_line line;
-	const char *control; /* NULL: where it is by default */
+	const char *control;   /* NULL: where it is by default */
+	struct http_place api; /* url NULL: the control socket */
+	int timeout_ms;	       /* 0: as long as is usual */
 	bool json;
 };
+
+#define MAIN_TIMEOUT_MS 10000
+#define MAIN_WAIT_MS 300000 /* a host waits for a handler at most twice --ready-timeout */
+#define MAIN_TIMED_OUT 3    /* the exit code */
 
 static const struct main_option {
 	const char *name;
@@ -23,14 +29,19 @@ static const struct main_option {
 } main_options[] = {
 	{"control", 'c', "PATH",
 	 "the control socket; default: tova.sock in $XDG_RUNTIME_DIR, or where services have it"},
+	{"url", 'u', "URL", "instead of that the HTTP API: http://, https:// or unix:/PATH"},
+	{"token-file", 'T', "FILE", "with the API's token in it"},
+	{"ca", 'C', "FILE", "certificates to trust (PEM), instead of those that the system trusts"},
 	{"mount", 'm', "PATH", "the mount that is meant; may be left out where there is only one"},
 	{"file", 'f', "FILE", "data from a file instead of TEXT; - is standard input"},
 	{"binary", 'b', NULL, "data is sent as binary, not as text"},
 	{"key", 'k', "KEY", "conflation key of what is sent"},
 	{"json", 'j', NULL, "answers as one line of JSON"},
+	{"wait", 'w', NULL, "reload: until each handler is up, or has failed"},
+	{"timeout", 't', "SECONDS", "how long an answer may take: 10, with --wait 300"},
 	{"help", 'h', NULL, "this"},
 	{"version", 'v', NULL, "which version this is"},
-	{"words", 'w', NULL, NULL}, /* for the completion of a shell */
+	{"words", 'W', NULL, NULL}, /* for the completion of a shell */
 };
 #define MAIN_OPTIONS (sizeof main_options / sizeof *main_options)
 
@@ -45,14 +56,14 @@ static void main_help_option(const struct main_option *o)
 static int main_help(void)
 {
 	puts("Usage: tova-ctl [OPTION...] COMMAND [ARGUMENT...]\n"
-	     "Talks to a running tova-host over its control socket.\n");
+	     "Talks to a running tova-host, over its control socket or its HTTP API.\n");
 	command_help();
 	putchar('\n');
 	for (size_t i = 0; i < MAIN_OPTIONS; i++)
 		if (main_options[i].text != NULL)
 			main_help_option(&main_options[i]);
-	puts("\nExit codes: 0 done, 1 the host is not there, refuses, or what was named is not there, "
-	     "2 bad usage.");
+	puts("\nExit codes: 0 done, 1 the host is not there, refuses or has failed, or what was named is not "
+	     "there, 2 bad usage, 3 no answer in time.");
 	return 0;
 }
 
@@ -67,12 +78,34 @@ static int main_words(void)
 	return 0;
 }
 
+static int main_timeout(struct arguments *a, const char *text)
+{
+	char *end;
+	unsigned long s = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || s < 1 || s > 86400) {
+		fprintf(stderr, "tova-ctl: --timeout: \"%s\"; expected seconds, 1 to 86400\n",
+			text);
+		return 2;
+	}
+	a->timeout_ms = (int)s * 1000;
+	return -1;
+}
+
 /* Returns an exit code, or -1: go on. */
 static int main_option(struct arguments *a, int option)
 {
 	switch (option) {
 	case 'c':
 		a->control = optarg;
+		return -1;
+	case 'u':
+		a->api.url = optarg;
+		return -1;
+	case 'T':
+		a->api.token_file = optarg;
+		return -1;
+	case 'C':
+		a->api.ca = optarg;
 		return -1;
 	case 'm':
 		a->line.mount = optarg;
@@ -92,6 +125,11 @@ static int main_option(struct arguments *a, int option)
 	case 'h':
 		return main_help();
 	case 'w':
+		a->line.wait = true;
+		return -1;
+	case 't':
+		return main_timeout(a, optarg);
+	case 'W':
 		return main_words();
 	case 'v':
 		puts("tova-ctl " TOVA_VERSION);
@@ -100,6 +138,20 @@ static int main_option(struct arguments *a, int option)
 		fputs("Try tova-ctl --help\n", stderr);
 		return 2;
 	}
+}
+
+/* One of them, and nothing that is for the other. */
+static int main_doors(const struct arguments *a)
+{
+	const char *wrong = a->api.url != NULL && a->control != NULL
+				    ? "--control and --url are two ways to the host: one of them"
+			    : a->api.url == NULL && (a->api.token_file != NULL || a->api.ca != NULL)
+				    ? "--token-file and --ca are for --url"
+				    : NULL;
+	if (wrong == NULL)
+		return -1;
+	fprintf(stderr, "tova-ctl: %s\n", wrong);
+	return 2;
 }
 
 static int main_arguments(struct arguments *a, int argc, char **argv)
@@ -122,7 +174,7 @@ static int main_arguments(struct arguments *a, int argc, char **argv)
 		code = main_option(a, option);
 	a->line.words = argv + optind; /* ends in NULL */
 	a->line.n = argc - optind;
-	return code;
+	return code >= 0 ? code : main_doors(a);
 }
 
 static int main_complain(const char *what, const char *why)
@@ -145,12 +197,29 @@ static int main_say_unknown(const char *nobody, const char *name, const char *mo
 	return 1;
 }
 
+/* All that became of it, and in a sentence what did not. */
+static int main_tell_failure(const struct arguments *a, json_t *answer)
+{
+	json_t *error = json_incref(json_object_get(answer, "error"));
+	if (!a->json)
+		json_object_del(answer, "error");
+	print_answer(stdout, answer, a->json, false);
+	fflush(stdout);
+	main_complain("", json_string_value(error));
+	json_decref(error);
+	return 1;
+}
+
 static int main_ask(struct door *door, const struct arguments *a, struct command_request *r)
 {
 	json_t *answer = door_ask(door, r->object, r->bytes, r->n_bytes, r->key);
-	if (answer == NULL)
-		return main_complain("", door->why);
+	if (answer == NULL) {
+		main_complain("", door->why);
+		return door_timed_out(door) ? MAIN_TIMED_OUT : 1;
+	}
 	const char *error = json_string_value(json_object_get(answer, "error"));
+	if (error != NULL && r->tells_failure && json_object_get(answer, "mounts") != NULL)
+		return main_tell_failure(a, answer);
 	if (error != NULL)
 		return main_complain("the host refuses: ", error);
 	const char *unknown = command_unknown(r, answer);
@@ -169,8 +238,13 @@ static int main_top(struct door *door, const struct arguments *a, const struct c
 static int main_converse(const struct arguments *a, struct command_request *r)
 {
 	static struct door door; /* threads of nng may outlive this function */
-	if (!door_open(&door, a->control))
-		return main_complain("", door.why);
+	int usual_ms = r->waits ? MAIN_WAIT_MS : MAIN_TIMEOUT_MS;
+	int timeout_ms = a->timeout_ms > 0 ? a->timeout_ms : usual_ms;
+	bool open = a->api.url != NULL ? door_open_api(&door, &a->api, timeout_ms)
+				       : door_open(&door, a->control, timeout_ms);
+	if (!open)
+		return main_complain("", door.why) +
+		       (a->api.url != NULL); /* 2: nothing is connected yet */
 	int code = r->kind == COMMAND_TOP ? main_top(&door, a, r) : main_ask(&door, a, r);
 	door_leave(&door);
 	return code;

@@ -49,6 +49,7 @@ static bool session_receive(struct session *s)
 {
 	nng_msg *msg;
 	int error = nng_recvmsg(s->socket, &msg, 0);
+	s->timed_out = error == NNG_ETIMEDOUT;
 	if (error != 0)
 		return session_fail(s, "the host does not answer: %s", nng_strerror(error));
 	json_t *batch = json_loadb(nng_msg_body(msg), nng_msg_len(msg),

@@ -13,7 +13,8 @@ struct session {
 	nng_socket socket;
 	json_t *waiting; /* objects that came together with others */
 	char *link;
-	sem_t ended;   /* the host has closed */
+	sem_t ended; /* the host has closed */
+	bool timed_out;
 	char why[512]; /* what went wrong, a sentence */
 };
 

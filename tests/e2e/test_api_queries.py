@@ -187,7 +187,7 @@ def test_a_token_of_one_mount_sees_that_one(two):
 
 
 @pytest.mark.parametrize("target, part", [
-    ("connections?zzz=1", "mount, room, limit, cursor, user and address"), ("connections?limit=10001", "up to 10000"), ("connections?limit=-1", "whole number"),
+    ("connections?zzz=1", "mount, room, limit, cursor, user, address and slow"), ("connections?limit=10001", "up to 10000"), ("connections?limit=-1", "whole number"),
     ("connections?limit=", "whole number"), ("connections?limit=1&limit=1", "twice"), ("connections?cursor=x", "whole number"), ("connections?address=nonsense", "nonsense"),
     ("connections?room=", "1 to 255 bytes"), ("connections?room=" + "x" * 256, "1 to 255 bytes"), ("connections?room=%ff", "1 to 255 bytes"), ("connections?room=%00", "bad escape"),
     ("connections?room=%zz", "bad escape"), ("connections?user=" + "x" * 257, "256 bytes"), ("connections?mount=/zzz", "there is no such mount as /zzz"),

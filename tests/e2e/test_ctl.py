@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from api import TOKENS, address, tokens
+from certificates import Certificates
 from probe import Probe, plugin
 from tokens import SECRET, claims, hs256
 from tova_host import BUILD, PATIENCE, ROOT, Host, wait_until
@@ -219,7 +221,7 @@ def test_a_mount_is_what_is_meant(tmp_path):
         assert [letter["id"] for letter in ask("dead-letter", "list")["dead_letters"]] == ["a:1", "b:1"]
         assert [letter["id"] for letter in ask("--mount", "/b", "dead-letter", "list")["dead_letters"]] == ["b:1"]
         assert ask("--mount", "/b", "dead-letter", "replay")["left"] == 1 and ask("dead-letter", "replay")["left"] == 2
-        for words, said in ((("--mount", "/a", "stats"), "stats are of the whole host"), (("--mount", "/a", "reload"), "for the whole host"),
+        for words, said in ((("--mount", "/a", "stats"), "stats are of the whole host"),
                             (("--mount", "/a", "drain"), "for the whole host"), (("dead-letter", "replay", ""), "an empty id")):
             code, _, err = ctl(*words, control=control)
             assert code == 1 and said in err, (words, code, err)
@@ -462,6 +464,142 @@ def test_an_isolated_plugin_can_be_reloaded():
         assert ctl("reload", control=control)[0] == 0
         wait_until(lambda: len(pids()) == 2 and not pids() & before, "two others")
     shutil.rmtree(directory)
+
+
+PROGRAM = 'server {{\n  ws {{\n    on_message fn(ws, m) {{ ws.send("{0} " + m{1}) }}\n  }}\n}}\n'
+
+
+def answer_of(host):
+    with connect("127.0.0.1", host.port, "/") as ws:
+        ws.send_text("x")
+        return ws.recv_text()
+
+
+def test_a_deploy_waits_for_what_becomes_of_it(tmp_path):
+    """The exit code is what a script needs, and the fault of a program is told with its file, line and column."""
+    control, program = tmp_path / "control", tmp_path / "chat.tova"
+    program.write_text(PROGRAM.format("one", ""))
+    with Host(program, "--control", control) as host:
+        host.expect(lambda line: line.get("message") == "the plugin was not replaced, the old one goes on")
+        assert ctl("reload", "--wait", control=control)[0] == 0 and answer_of(host) == "one x"
+        program.write_text(PROGRAM.format("two", ""))
+        code, out, err = ctl("reload", "--wait", "/", control=control)
+        assert (code, err) == (0, "") and out.split() == ["mount", "outcome", "/", "replaced"] and answer_of(host) == "two x"
+        program.write_text(PROGRAM.format("three", " +"))
+        code, out, err = ctl("reload", "--wait", control=control)
+        assert code == 1 and "failed" in out and "the old one goes on" in err and "chat.tova:3:50: " in err, (out, err)
+        assert answer_of(host) == "two x"
+        told = json.loads(ctl("--json", "reload", "--wait", "/", control=control)[1])
+        assert told["mounts"][0]["outcome"] == "failed" and "chat.tova:3:50: " in told["error"]
+        for words, said in ((("reload", "/nosuch", "--wait"), "no such mount as /nosuch; expected /"), (("reload", "/nosuch"), "no such mount as /nosuch")):
+            code, _, err = ctl(*words, control=control)
+            assert code == 1 and said in err
+        program.write_text(PROGRAM.format("four", ""))
+        assert ctl("reload", "/", control=control) == (0, "", "")
+        wait_until(lambda: answer_of(host) == "four x", "it is reloaded without anybody who waits")
+
+
+WORKER = """import sys, time; sys.path.insert(0, {path!r}); from tova import serve
+time.sleep({sleep})
+serve({{"on_message": lambda ws, m: ws.send("{name} " + m)}})
+"""
+
+
+def test_a_worker_that_does_not_come_up(tmp_path):
+    """One that dies at once is told with how it died; one that takes longer than the script waits is neither up nor failed."""
+    control, program = tmp_path / "control", tmp_path / "worker.py"
+    text = lambda **more: WORKER.format(**{"path": str(ROOT / "sdk/python"), "sleep": 0, "name": "one", **more})  # noqa: E731
+    program.write_text(text())
+    with Host("--worker", f"exec python3 -B {program}", "--control", control, "--start-attempts", "1", "--ready-timeout", "20s") as host:
+        host.expect(lambda line: line.get("message") == "the new workers did not come up, the old ones go on")
+        wait_until(lambda: answer_of(host) == "one x", "it serves")
+        program.write_text(text(name="two"))
+        assert ctl("reload", "--wait", control=control)[0] == 0 and answer_of(host) == "two x"
+        program.write_text("import sys; sys.exit(7)")
+        code, out, err = ctl("reload", "--wait", "/", control=control)
+        assert code == 1 and "7" in err and "failed" in out, (out, err)
+        assert answer_of(host) == "two x"
+        program.write_text(text(name="three", sleep=3))
+        code, out, err = ctl("reload", "--wait", "--timeout", "1", control=control)
+        assert code == 3 and out == "" and "does not answer" in err, (out, err)
+        wait_until(lambda: answer_of(host) == "three x", "it comes up all the same")
+
+
+# --- over HTTP ------------------------------------------------------------------------------------------------------------------
+
+def test_the_same_over_http(tmp_path):
+    """Commands and answers are those of the socket; what is wrong with the way there is said."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--api", "127.0.0.1:0", "--api", f"unix:{tmp_path}/api", *tokens(tmp_path, "publish", "admin"), "--control", tmp_path / "control") as host, \
+            Probe(host) as opener:
+        one = opener.client()
+        one.script("join tea", "send joined")
+        assert one.recv_text() == "joined"
+        url = f"http://{address(host)}"
+        for way in (["--url", url], ["--url", url + "/"], ["--url", f"unix:{tmp_path}/api"]):
+            def http(*words, token="token-1", code=0, way=way, **how):
+                got, out, err = ctl(*way, "--token-file", tmp_path / token, *words, **how)
+                assert got == code, (words, got, out, err)
+                return out if code == 0 else err
+            assert http("broadcast_to", "tea", "for tea").split() == ["receivers", "1"] and one.recv_text() == "for tea"
+            assert http("--binary", "--file", "-", "send", one.id, data=b"\0\n\xff") == "" and one.recv_binary() == b"\0\n\xff"
+            assert json.loads(http("--json", "broadcast", "x")) == {"receivers": 1} and one.recv_text() == "x"
+            for words in (["mounts"], ["connections"], ["--mount", "/probe", "connections"], ["rooms"], ["rooms", one.id], ["members", "tea"], ["workers"], ["slow"],
+                          ["--json", "rooms"], ["--json", "members", "tea"], ["--json", "rooms", one.id]):
+                wait_until(lambda words=words: http(*words) == ctl(*words, control=tmp_path / "control")[1], f"{words} are the same")
+            assert json.loads(http("--json", "stats"))["stats"].keys() == json.loads(ctl("--json", "stats", control=tmp_path / "control")[1])["stats"].keys()
+            assert json.loads(http("--json", "top", "1", "1"))["now"]["connections"] == 1
+            for words in (["members", "empty"], ["rooms", "A" * 22], ["close", "A" * 22]):
+                assert http(*words, code=1) == ctl(*words, control=tmp_path / "control")[2], words
+            assert http("reload") == "" and "unchanged" in http("reload", "--wait", "/probe")
+            assert "no such mount as /no" in http("reload", "/no", code=1) and "unknown" not in http("dead-letter", "replay", "x:1", code=1)
+            assert "nobody is in a room empty" in http("broadcast_to", "empty", "x", code=1)
+            assert "there is no connection " + "A" * 22 in http("send", "A" * 22, "x", code=1)
+            assert "no such mount as /no; expected /probe" in http("--mount", "/no", "broadcast", "x", code=1)
+            assert "is not enough" in http("mounts", token="token-0", code=1)
+        (tmp_path / "wrong").write_text("wrong-secret-0123456789")
+        (tmp_path / "empty").write_text("")
+        for words, code, said in ((("--token-file", tmp_path / "wrong"), 1, "the token is wrong"), ((), 1, "a token is needed"), (("--token-file", tmp_path / "empty"), 2, "this is no token"),
+                                  (("--token-file", tmp_path / "none"), 2, "No such file")):
+            got, out, err = ctl("--url", url, *words, "mounts")
+            assert got == code and out == "" and said in err, (words, got, err)
+        assert all(secret not in line for secret in TOKENS.values() for line in host.log_text().splitlines())
+    for words, code, said in ((("--url", "ftp://x"), 2, "expected http://"), (("--url", "http://u:p@x"), 2, "expected http://"), (("--url", url), 1, "connect"),
+                              (("--url", url, "--control", "x"), 2, "one of them"), (("--token-file", "x"), 2, "for --url"), (("--url", f"unix:{tmp_path}/none"), 1, f"{tmp_path}/none: ")):
+        got, out, err = ctl(*words, "mounts")
+        assert got == code and out == "" and said in err, (words, got, err)
+    with Host("--plugin", "echo", "--static", tmp_path) as host:  # it speaks HTTP, and is no API
+        got, out, err = ctl("--url", f"http://127.0.0.1:{host.port}", "mounts")
+        assert got == 1 and "no JSON" in err
+
+
+def test_long_lists_over_http(tmp_path):
+    """Page after page, and nobody is left out or told twice."""
+    with Host("--plugin", BUILD / "plugins/relay.so", "--api", "127.0.0.1:0", "--control", tmp_path / "control") as host:
+        clients = [connect("127.0.0.1", host.port, f"/room/{n % 700}") for n in range(1100)]
+        url = f"http://{address(host)}"
+        for what in ("connections", "rooms"):
+            def rows(*way, what=what):
+                return sorted(json.dumps({k: v for k, v in row.items() if k != "age_ms"}) for row in json.loads(ctl(*way, "--json", what)[1])[what])
+            wait_until(lambda rows=rows: len(rows("--url", url)) == len(rows("--control", tmp_path / "control")) > 600, "all are there")
+            assert rows("--url", url) == rows("--control", tmp_path / "control")
+        assert ctl("--url", url, "drain") == (0, "", "")
+        for ws in clients:
+            ws.drop()
+        assert host.wait_exit() == 0
+
+
+def test_https(tmp_path):
+    """Whom to trust is the system's word, or a file's."""
+    made = Certificates(tmp_path).make("one", "localhost").make("other", "localhost")
+    with Host("--plugin", "echo", "--api", "127.0.0.1:0,tls", *tokens(tmp_path, "admin"), *made.args("one")) as host:
+        url, token = f"https://localhost:{address(host).rpartition(':')[2]}", ["--token-file", tmp_path / "token-0"]
+        code, out, err = ctl("--url", url, *token, "--ca", made.cert("one"), "--json", "mounts")
+        assert code == 0 and json.loads(out)["mounts"][0]["path"] == "/", err
+        for words in ((), ("--ca", made.cert("other"))):
+            code, out, err = ctl("--url", url, *token, *words, "mounts")
+            assert code == 1 and out == "" and "certificate" in err, err
+        code, _, err = ctl("--url", url.replace("localhost", "127.0.0.1"), *token, "--ca", made.cert("one"), "mounts")
+        assert code == 1 and "127.0.0.1" in err
 
 
 POISONED = "my ($event) = @_;"

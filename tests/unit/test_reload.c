@@ -122,7 +122,7 @@ START_TEST(what_is_wrong)
 	expect(1, false,
 	       ",\"changed\":3,\"waiting_for_a_restart\":1,\"mounts\":[{\"mount\":\"/\",\"outcome\":\"unchanged\"},"
 	       "{\"mount\":\"/b\",\"outcome\":\"failed\",\"error\":\"no such file\"}],"
-	       "\"error\":\"the handler of /b was not replaced: no such file\"");
+	       "\"error\":\"the handler of /b was not replaced, the old one goes on: no such file\"");
 	ck_assert_int_gt(other->deploy.failed, 0);
 	ck_assert_str_eq(other->deploy.why, "no such file");
 	mount_deployed(other, 5);
@@ -152,7 +152,7 @@ START_TEST(workers_that_come)
 	reload_on_workers(&all, r->mount, 6, "killed by SIGSEGV");
 	expect(1, false,
 	       ",\"mounts\":[{\"mount\":\"/\",\"outcome\":\"failed\",\"error\":\"killed by SIGSEGV\"}],"
-	       "\"error\":\"the handler of / was not replaced: killed by SIGSEGV\"");
+	       "\"error\":\"the handler of / was not replaced, the old one goes on: killed by SIGSEGV\"");
 	ck_assert_uint_eq(all.n, 0);
 }
 END_TEST

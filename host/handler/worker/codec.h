@@ -97,6 +97,7 @@ struct codec_item {
 	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit;
 	bool has_s, has_n, has_ref, has_q, has_since, has_retry, bad_retry, has_events,
 		starting; /* bad_retry: it is no number */
+	bool waits;	  /* for what becomes of it */
 	unsigned events;  /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do,
 		id;

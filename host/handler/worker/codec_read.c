@@ -684,6 +684,8 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		read_answer(r, item, &item->refuse);
 	} else if (span_eq(name, SPAN("starting"))) {
 		json_read_bool(&r->j, &item->starting);
+	} else if (span_eq(name, SPAN("wait"))) {
+		json_read_bool(&r->j, &item->waits);
 	} else if (span_eq(name, SPAN("events"))) {
 		read_events(&r->j, item);
 	} else {
