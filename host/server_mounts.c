@@ -11,6 +11,7 @@
 #include "common/library.h"
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
+#include "handler/script/script_folder.h"
 #include "handler/worker/worker.h"
 #include "server.h"
 
@@ -150,11 +151,11 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
 		return false;
 	/* of both, one behind the other */
-	p->pool.digest = digest_file(p->path, p->digest) &&
-					 plugin_file_digest(set->pairs, set->n_pairs,
-							    p->digest + strlen(p->digest))
-				 ? p->digest
-				 : NULL;
+	p->pool.digest =
+		digest_file(p->path, p->digest) && plugin_file_digest(set->pairs, set->n_pairs,
+								      p->digest + strlen(p->digest))
+			? p->digest
+			: NULL;
 	return true;
 }
 
@@ -266,6 +267,7 @@ static struct script_settings mounts_script(const struct server *s,
 	const struct settings *all = &s->settings;
 	return (struct script_settings){
 		.command = set->script,
+		.folder = set->script_dir,
 		.framing = mounts_framing(all, set),
 		.max = (unsigned)all->max_scripts,
 		.rate = (unsigned)all->script_rate,
@@ -301,7 +303,8 @@ static const char *mounts_option(const struct settings_mount *set)
 	return set->plugin != NULL   ? "plugin"
 	       : set->worker != NULL ? "worker"
 	       : set->attach != NULL ? "attach"
-				     : "script";
+	       : set->script != NULL ? "script"
+				     : "script-dir";
 }
 
 static const char *mounts_value(const struct settings_mount *set)
@@ -309,7 +312,8 @@ static const char *mounts_value(const struct settings_mount *set)
 	return set->plugin != NULL   ? set->plugin
 	       : set->worker != NULL ? set->worker
 	       : set->attach != NULL ? set->attach
-				     : set->script;
+	       : set->script != NULL ? set->script
+				     : set->script_dir;
 }
 
 /* What the shell runs; NULL: nothing. */
@@ -318,14 +322,22 @@ static const char *mounts_command(const struct settings_mount *set)
 	return set->script != NULL ? set->script : set->worker;
 }
 
+/* Of what a mount runs: is it there? */
+static bool mounts_check_program(const struct settings_mount *set, char *why)
+{
+	const char *command = mounts_command(set);
+	return (command == NULL || command_check(command, why, MOUNTS_WHY_MAX)) &&
+	       (set->script_dir == NULL ||
+		script_folder_check(set->script_dir, why, MOUNTS_WHY_MAX));
+}
+
 /* *attach_r: it is the address where workers attach that is wrong. */
 static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set,
 			     bool *attach_r, char *why)
 {
-	const char *command = mounts_command(set);
-	if (command != NULL && !command_check(command, why, MOUNTS_WHY_MAX))
+	if (!mounts_check_program(set, why))
 		return false;
-	if (set->script != NULL)
+	if (settings_mount_has_scripts(set))
 		return mounts_start_script(s, m, set, why);
 	if (set->plugin != NULL && !s->settings.isolate)
 		return mounts_start_plugin(s, m, set, why);
@@ -373,8 +385,9 @@ void server_set_hold(struct mount *m, const struct settings_mount *set)
 
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
-	m->rule = (struct rate_limit_rule){
-		.lines = set->script != NULL && mounts_framing(&s->settings, set) == SCRIPT_LINES};
+	m->rule = (struct rate_limit_rule){.lines = settings_mount_has_scripts(set) &&
+						    mounts_framing(&s->settings, set) ==
+							    SCRIPT_LINES};
 	if (set->rate_limit != NULL)
 		option_limit(set->rate_limit, &m->rule.rate,
 			     &m->rule.close); /* it was checked where it was read */
@@ -467,13 +480,13 @@ bool server_check_mounts(const struct server *s)
 	bool ok = true;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
-		const char *name = set->plugin, *command = mounts_command(set);
+		const char *name = set->plugin;
 		ok = server_check_tokens(s, set) && ok;
-		if (command == NULL && name == NULL)
+		if (mounts_command(set) == NULL && set->script_dir == NULL && name == NULL)
 			continue;
 		if (server_drops(&s->settings)) /* they are started, and loaded, as that user */
 			privileges_enter(&s->privileges);
-		if (command != NULL && !command_check(command, why, sizeof why))
+		if (!mounts_check_program(set, why))
 			ok = server_refuse(s, mounts_option(set), mounts_value(set), why);
 		const char *key = NULL;
 		if (name != NULL &&

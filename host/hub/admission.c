@@ -28,7 +28,8 @@ static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const s
 					const struct event_answer *answer)
 {
 	hub->loop->stats.refused++;
-	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status, "the handler refused an upgrade",
+	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status,
+		    answer->why != NULL ? answer->why : "the handler refused an upgrade",
 		    (struct span){NULL, 0});
 	if (hub->offer.offered && tova_v1_close_code(answer->status) != 0)
 		answer_error_upgrade(c, r, true, answer->status,
@@ -251,6 +252,7 @@ static void admission_answer_init(struct event_answer *answer)
 	answer->subprotocol[0] = answer->type[0] = '\0';
 	answer->head_len = answer->body_len = answer->data_len = 0;
 	answer->body = NULL;
+	answer->why = NULL;
 	answer->data = NULL;
 }
 

@@ -41,7 +41,8 @@ struct event_request {
 
 /* A handler's answer to an upgrade. */
 struct event_answer {
-	int status; /* 0: accepted */
+	int status;	 /* 0: accepted */
+	const char *why; /* for the log, constant; NULL: that the handler has refused it */
 	char subprotocol[128];
 	char head[RULES_HEAD_MAX]; /* header lines, each with CRLF */
 	size_t head_len;

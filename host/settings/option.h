@@ -84,6 +84,8 @@ enum option_when {
 	  "tls+tcp://ADDR:PORT; a mount may have this beside --worker") \
 	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, WORKER, 0, 0, NULL, NULL, \
 	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
+	X(script_dir, HANDLER, "script-dir", 0, "[MOUNT=]DIR", MOUNT, WORKER, 0, 0, NULL, NULL, \
+	  "each connection below this path gets the program of this folder that its path names, MOUNT/NAME or MOUNT/FOLDER/NAME, which needs the right to be executed") \
 	X(workers, NUMBER, "workers", 0, "N", HANDLERS, WORKER, 1, 1000, "1", NULL, \
 	  "processes of each --worker, or of each plugin with --isolate") \
 	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, RESTART, 0, 0, NULL, NULL, \

@@ -53,6 +53,7 @@ static void free_mount(struct settings_mount *mount)
 	free(mount->worker);
 	free(mount->attach);
 	free(mount->script);
+	free(mount->script_dir);
 }
 
 void settings_free(struct settings *s)
@@ -222,7 +223,7 @@ static void check_scripts(struct settings_layer *layer, const struct settings_la
 				   strcmp(scoped->mount, layer->s.mounts[j].path) == 0;
 
 			found = found || its;
-			any = any || (its && layer->s.mounts[j].script != NULL);
+			any = any || (its && settings_mount_has_scripts(&layer->s.mounts[j]));
 		}
 		if (found && !any)
 			settings_layer_error(layer, &here, scoped->row->name,

@@ -64,11 +64,18 @@ struct settings_mount {
 	/* One of them is given, the others are NULL; or worker and attach. */
 	char *plugin;	       /* see library_find */
 	char *worker, *script; /* for the shell */
+	char *script_dir;      /* a folder of programs; that it is there is not checked */
 	char *attach; /* URL with a scheme that is known; what it names may still be wrong */
 	struct settings_pair *pairs; /* --plugin-set, each key once */
 	size_t n_pairs;
 	OPTIONS(SETTINGS_MOUNT_FIELD) /* those of type SCOPED; NULL: not given for this mount */
 };
+
+/* Does a script handle each of its connections? */
+static inline bool settings_mount_has_scripts(const struct settings_mount *mount)
+{
+	return mount->script != NULL || mount->script_dir != NULL;
+}
 
 #define SETTINGS_FIELD_FLAG(name) bool name;
 #define SETTINGS_FIELD_NUMBER(name) uint64_t name;

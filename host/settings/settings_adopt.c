@@ -213,7 +213,7 @@ static bool same_kind(const struct settings *s, const struct settings_mount *a,
 	     others = b->worker != NULL || (b->plugin != NULL && s->isolate);
 
 	return processes == others && (processes || (a->plugin != NULL) == (b->plugin != NULL)) &&
-	       (a->script != NULL) == (b->script != NULL);
+	       settings_mount_has_scripts(a) == settings_mount_has_scripts(b);
 }
 
 static bool same_pairs(const struct settings_mount *a, const struct settings_mount *b)

@@ -261,7 +261,7 @@ static void settings_config_read_handlers(struct settings_layer *layer, const ch
 	}
 	if (!any)
 		settings_layer_error(layer, &at, "mount",
-				     "has no handler; expected plugin, worker, attach or script");
+				     "has no handler; expected plugin, worker, attach, script or script-dir");
 	setting = config_setting_get_member(group, PLUGIN_SET->name);
 	if (setting == NULL || mount == NULL)
 		return;

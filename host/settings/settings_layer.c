@@ -420,6 +420,8 @@ char **settings_layer_handler_field(struct settings_mount *mount, const struct o
 		return &mount->worker;
 	case OPTION_ID_attach:
 		return &mount->attach;
+	case OPTION_ID_script_dir:
+		return &mount->script_dir;
 	default:
 		return &mount->script;
 	}

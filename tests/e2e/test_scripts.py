@@ -920,6 +920,166 @@ def test_the_same_conversation_as_websocketd(what):
         assert len(ours) > 1
 
 
+# --- a folder of them ---------------------------------------------------------------------------------------------------------------------
+
+
+def program(path, body, mode=0o755):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(body)
+    path.chmod(mode)
+    return path
+
+
+WHERE = """#!/bin/sh
+echo "$SCRIPT_NAME|$PATH_INFO|$QUERY_STRING|$SCRIPT_FILENAME"
+exec cat
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    top = tmp_path / "cgi-bin"
+    program(top / "where.sh", WHERE)
+    program(top / "more/two words.py", "#!/usr/bin/env python3\nprint('python', flush=True)\ninput()\n")
+    program(top / "more/where.sh", WHERE)
+    program(top / "plain.txt", "text\n", 0o644)
+    program(top / ".hidden", WHERE)
+    (top / "inside").symlink_to("more/where.sh")
+    (top / "outside").symlink_to("/bin/cat")
+    program(tmp_path / "secret", WHERE)
+    return top
+
+
+@pytest.mark.parametrize("mount", ["/", "/cgi/v1"])
+def test_a_folder_of_scripts(folder, mount):
+    at = "" if mount == "/" else mount
+    with Host("--script-dir", f"{mount}={folder}", *IMPATIENT) as host:
+        for path, said in (("/where.sh", "/where.sh||"), ("/where.sh/a/b?x=1&y", "/where.sh|/a/b|x=1&y"), ("/more/where.sh/", "/more/where.sh|/|"),
+                           ("/inside", "/inside||")):
+            ws = client(host, at + path)
+            name = said.partition("|")[0]
+            assert ws.recv_text() == f"{at}{said}|{folder}{name}"
+            ws.send_text("x")
+            assert ws.recv_text() == "x"
+            ws.end()
+        ws = client(host, at + "/more/two%20words.py")
+        assert ws.recv_text() == "python"
+        ws.send_text("")
+        ws.expect_close(1000)
+        for path, status in (("/plain.txt", 403), ("/nothing", 404), ("", 404), ("/", 404), ("/more", 404), ("/more/", 404), ("/.hidden", 404), ("/outside", 404),
+                             ("/more/nothing", 404), ("/more//where.sh", 404), ("/where.sh%00", 400), ("/%2e%2e/secret", 400), ("/..%2fsecret", 400),
+                             ("/" + "x" * 300, 404), ("/" + "/".join("y" * 40 for _ in range(20)), 404)):
+            answer = refused("127.0.0.1", host.port, at + path or "/")
+            assert answer.status == status, path
+        for why, status, path in (("this script can not be executed", 403, "/plain.txt"), ("there is no such script", 404, "/nothing")):
+            host.wait_log(lambda line, *want: (line.get("message"), line.get("status"), line.get("path")) == (why, status, at + path), why)
+
+
+def test_what_is_in_the_folder_is_looked_at_anew(folder):
+    with Host("--script-dir", str(folder), *IMPATIENT) as host:
+        assert refused("127.0.0.1", host.port, "/new.sh").status == 404
+        made = program(folder / "new.sh", WHERE)
+        ws = client(host, "/new.sh")
+        assert ws.recv_text().startswith("/new.sh|")
+        made.unlink()
+        assert refused("127.0.0.1", host.port, "/new.sh").status == 404
+        ws.send_text("who runs goes on")
+        assert ws.recv_text() == "who runs goes on"
+        folder.rename(folder.with_name("moved"))
+        assert refused("127.0.0.1", host.port, "/where.sh").status == 404
+        folder.with_name("moved").rename(folder)
+        assert client(host, "/where.sh").recv_text().startswith("/where.sh|")
+
+
+def test_a_script_whose_interpreter_is_not_there(folder):
+    program(folder / "odd", "#!/nowhere/interpreter\n")
+    with Host("--script-dir", str(folder), *IMPATIENT) as host:
+        host.expect(lambda line: "odd can not be started: No such file" in line.get("message", ""))
+        client(host, "/odd").expect_close(1011)
+        host.wait_log(lambda line: line.get("message") == "a script failed" and "status 12" in line["how"], "how it ended")
+
+
+def test_a_folder_and_a_command_are_one_kind(folder, tmp_path):
+    """What a reload puts in the place of the other begins with the next connection."""
+    config = tmp_path / "host.conf"
+    config.write_text(f'mount = ({{ path = "/"; script-dir = "{folder}"; }});')
+    with Host("--config", str(config), *IMPATIENT) as host:
+        def reload():
+            mark = host.reload()
+            host.wait_log(lambda line: line.get("message") == "the settings were read again", "a reload", after=mark)
+
+        old = client(host, "/where.sh")
+        assert old.recv_text().startswith("/where.sh|")
+        config.write_text('mount = ({ path = "/"; script = "echo a command; exec cat"; });')
+        reload()
+        new = client(host, "/where.sh")
+        assert new.recv_text() == "a command"
+        config.write_text(f'mount = ({{ path = "/"; script-dir = "{folder}"; }});')
+        reload()
+        assert client(host, "/more/where.sh").recv_text().startswith("/more/where.sh|")
+        for ws in (old, new):
+            ws.send_text("goes on")
+            assert ws.recv_text() == "goes on"
+
+
+@pytest.mark.parametrize("wrong, expected", [("/nowhere/at/all", "No such file"), ("/etc/passwd", "Not a directory")])
+def test_a_folder_that_is_none_is_refused(wrong, expected):
+    for check in ((), ("--check",)):
+        got = subprocess.run([BUILD / "tova-host", "--script-dir", wrong, "--listen", "127.0.0.1:0", *check], capture_output=True, text=True, timeout=20)
+        assert got.returncode == 2
+        assert f"tova-host: --script-dir: {wrong}: {expected}" in got.stderr, got.stderr
+        assert "expected a folder with programs" in got.stderr
+
+
+# Those of websocketd's own documentation, in the words of ours: a counter, a greeter, one that shows its environment, each as a file in a folder.
+EXAMPLES = {
+    "count.sh": """#!/bin/bash
+for ((COUNT = 1; COUNT <= 10; COUNT++)); do
+	echo $COUNT
+	sleep 0.01
+done
+""",
+    "greeter.py": """#!/usr/bin/env python3
+from sys import stdin, stdout
+while True:
+    line = stdin.readline()
+    if not line:
+        break
+    print("Hello %s!" % line.strip())
+    stdout.flush()
+""",
+    "dump-env.sh": """#!/bin/sh
+for NAME in REQUEST_METHOD QUERY_STRING PATH_INFO SERVER_PROTOCOL REMOTE_ADDR SCRIPT_NAME HTTP_X_CUSTOM; do
+	eval "echo \"$NAME=\\${$NAME:-}\""
+done
+""",
+}
+
+
+@pytest.mark.parametrize("name, texts", [("count.sh", []), ("greeter.py", ["one", "two"]), ("dump-env.sh", [])])
+def test_a_folder_of_websocketds_runs_unchanged(tmp_path, name, texts):
+    for example, body in EXAMPLES.items():
+        program(tmp_path / example, body)
+
+    def converse(port):
+        ws = connect("127.0.0.1", port, f"/{name}/rest?x=1", headers=[("X-Custom", "v")], host_header="localhost")
+        for text in texts:
+            ws.send_text(text)
+        got = []
+        try:
+            while not texts or len(got) < len(texts):
+                got.append(ws.recv_text())
+        except (Closed, AssertionError):
+            pass
+        ws.drop()
+        return got
+
+    with Host("--script-dir", str(tmp_path), *IMPATIENT) as host, Websocketd(args=(f"--dir={tmp_path}",)) as other:
+        ours, theirs = converse(host.port), converse(other.port)
+        assert ours == theirs
+        assert len(ours) >= 2
+
+
 # --- the page -----------------------------------------------------------------------------------------------------------------------
 
 PAGE = (Path(__file__).resolve().parents[2] / "sdk/SCRIPTS.md").read_text()

@@ -272,7 +272,8 @@ NONE = "/nowhere/none"
 WRONG = {
     "emit-lua": [("", [])],
     "plugin": [("none", []), ("/=", []), ("/a b=x", []), (NONE, []), ("/dev/null", [])], "plugin-set": [("x", []), ("a b=1", []), ("nokey=1", [])],
-    "worker": [("", []), ("/x=", [])], "script": [("", []), ("/x=", [])], "attach": [("", []), ("tcp://0.0.0.0:1", []), ("/x=http://a", []), (f"/x=ipc://{NONE}", [])],
+    "worker": [("", []), ("/x=", [])], "script": [("", []), ("/x=", [])],
+    "script-dir": [("", []), ("/x=", []), (NONE, []), ("/etc/passwd", [])], "attach": [("", []), ("tcp://0.0.0.0:1", []), ("/x=http://a", []), (f"/x=ipc://{NONE}", [])],
     "dead-letter": [("", []), (NONE, [])], "log-file": [("", []), (NONE, [])], "control": [("", []), (NONE, []), ("/dev/null", [])],
     "static": [("", []), (NONE, [])], "config": [("", []), (NONE, []), ("/", [])],
     "attach-cert": [("", []), (NONE, ["--attach-key", NONE])], "attach-key": [("", [])], "attach-client-ca": [("", [])], "attach-token": [("", []), (NONE, []), ("/dev/null", [])],
@@ -316,7 +317,7 @@ def complaint(words, value, name, done, check):
         return "not one sentence that begins with its name"
     if not any(part in mine[0] for part in said - {""}) and value != "":
         return "the value is not said"
-    if not re.search(r"expected|needs|no such|there is no|No such file|Is a directory|can not|is empty|it is no|has no setting|assign|no socket|not found", mine[0]):
+    if not re.search(r"expected|needs|no such|there is no|No such file|Is a directory|Not a directory|can not|is empty|it is no|has no setting|assign|no socket|not found", mine[0]):
         return "what was expected is not said"
     return None
 
@@ -334,7 +335,7 @@ def test_a_wrong_value_of_any_option_is_refused_by_its_name(tmp_path):
         for value, beside in cases:
             value = value.replace("{secret}", fill["{secret}"])
             words = [f"--{name}{value}"] if value == "=1" else [f"--{name}", value]
-            handler = ["-p", "dashboard"] if name == "plugin-set" else [] if name in ("plugin", "worker", "script", "attach") else ["-x", "cat"]
+            handler = ["-p", "dashboard"] if name == "plugin-set" else [] if name in ("plugin", "worker", "script", "script-dir", "attach") else ["-x", "cat"]
             before = [] if name == "listen" else ["-l", "127.0.0.1:0"]
             for check in ([], ["--check"]):
                 done = run(*before, *handler, *(fill.get(w, w) for w in beside), *words, *check)

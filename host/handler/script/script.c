@@ -272,16 +272,45 @@ static bool script_open_in(struct script *x, int *theirs_r)
 	return fcntl(x->in_fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
+/* Which program of the folder is it for? As of script_folder_find. */
+static int script_find(const struct scripts *set, const struct event_request *facts,
+		       struct script_found *found_r, const char **why_r)
+{
+	const char *mount = set->base.mount->path;
+	size_t n = mount[1] == '\0' ? 0 : strlen(mount);
+	struct request r;
+	*why_r = "no memory";
+	if (!request_parse_kept(&r, facts->head))
+		return 503;
+	return script_folder_find(set->settings.folder, (struct span){r.path.p + n, r.path.n - n},
+				  found_r, why_r);
+}
+
 static bool script_start_process(struct script *x, const struct event_request *facts)
 {
+	struct script_found found;
+	const char *const argv[] = {found.file, NULL};
+	const char *why;
+	const bool one_of = x->set->settings.folder != NULL;
+	if (one_of && script_find(x->set, facts, &found, &why) != 0) {
+		/* it was there when the upgrade was answered */
+		script_log(x, LOG_ERROR, why, (struct span){NULL, 0}, NULL);
+		return false;
+	}
 	int theirs[3] = {-1, -1, -1};
-	char **env = script_env_make(facts, x->id, script_mount(x)->subprotocols);
+	char **env =
+		script_env_make(facts,
+				&(struct script_env_facts){.conn = x->id,
+							   .subprotocols =
+								   script_mount(x)->subprotocols,
+							   .found = one_of ? &found : NULL});
 	bool ok = env != NULL && script_open_in(x, &theirs[0]) &&
 		  script_stream_open(&x->out, x, &theirs[1]) &&
 		  script_stream_open(&x->commands, x, &theirs[2]);
 	struct process_spec spec = {
 		.name = x->id,
-		.command = x->set->command,
+		.command = x->set->settings.command,
+		.argv = argv,
 		.env = (const char *const *)env,
 		.mount = script_mount(x)->path,
 		.in = theirs[0],
@@ -332,6 +361,20 @@ static bool scripts_has_room(struct scripts *set)
 	return set->n < set->settings.max && set->started < set->settings.rate;
 }
 
+/* Refuses what names no program of the folder. */
+static void script_upgrade_found(struct scripts *set, struct event_held *e,
+				 struct event_answer *answer)
+{
+	struct script_found found;
+	const char *why;
+	answer->status = script_find(set, e->event.request, &found, &why);
+	if (answer->status == 0)
+		return;
+	answer->why = why;
+	answer->body = strdup(why);
+	answer->body_len = answer->body != NULL ? strlen(why) : 0;
+}
+
 static void script_upgrade(struct scripts *set, struct event_held *e)
 {
 	static const struct event_answer none;
@@ -342,6 +385,8 @@ static void script_upgrade(struct scripts *set, struct event_held *e)
 		LOG(set->base.mount->hub->log, LOG_WARN, LOG_LIMIT,
 		    "as many scripts as --max-scripts or --script-rate allow",
 		    LOG_STR("mount", set->base.mount->path), LOG_U64("scripts", set->n));
+	} else if (set->settings.folder != NULL) {
+		script_upgrade_found(set, e, &answer);
 	}
 	admission_answered(set->base.mount, e, &answer, NULL);
 }
@@ -452,7 +497,7 @@ static void scripts_stop(struct handler *h)
 static void scripts_free(struct handler *h)
 {
 	struct scripts *set = (struct scripts *)h;
-	free(set->command);
+	free(set->runs);
 	free(set);
 }
 
@@ -470,7 +515,7 @@ bool script_is(const struct mount *m)
 
 const char *script_runs(const struct mount *m)
 {
-	return ((const struct scripts *)m->handler)->command;
+	return ((const struct scripts *)m->handler)->runs;
 }
 
 unsigned script_count(const struct mount *m)
@@ -481,13 +526,14 @@ unsigned script_count(const struct mount *m)
 bool script_set(struct mount *m, const struct script_settings *set)
 {
 	struct scripts *s = (struct scripts *)m->handler;
-	char *command = strdup(set->command);
-	if (command == NULL)
+	char *runs = strdup(set->command != NULL ? set->command : set->folder);
+	if (runs == NULL)
 		return false;
-	free(s->command);
-	s->command = command;
+	free(s->runs);
+	s->runs = runs;
 	s->settings = *set;
-	s->settings.command = command;
+	s->settings.command = set->command != NULL ? runs : NULL;
+	s->settings.folder = set->command != NULL ? NULL : runs;
 	return true;
 }
 
@@ -517,7 +563,7 @@ bool script_attach(struct mount *m, const struct script_settings *set, struct pr
 	m->handler = s != NULL ? &s->base : NULL;
 	if (s == NULL || !script_set(m, set) || !scripts_out_open(s)) {
 		snprintf(why, why_cap, "%s",
-			 s != NULL && s->command != NULL ? strerror(errno) : "no memory");
+			 s != NULL && s->runs != NULL ? strerror(errno) : "no memory");
 		if (s != NULL)
 			scripts_free(&s->base);
 		m->handler = NULL;

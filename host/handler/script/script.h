@@ -18,7 +18,8 @@
 #include "hub/mount.h"
 
 struct script_settings {
-	const char *command; /* for /bin/sh */
+	/* One of them: for /bin/sh; or the folder in which a request's path finds its program. */
+	const char *command, *folder;
 	enum script_framing framing;
 	unsigned max;  /* processes at once; beyond it upgrades get 503 */
 	unsigned rate; /* starts a second, likewise */
@@ -29,7 +30,8 @@ struct script_settings {
 };
 
 bool script_is(const struct mount *m);
-/* For people: what is run for each connection, and how many processes there are. */
+/* For people: what is run for each connection, or the folder it is in, and how many processes
+ * there are. */
 const char *script_runs(const struct mount *m);
 unsigned script_count(const struct mount *m);
 /* For the processes that start from now on; limits at once. False without memory: the old command
@@ -38,9 +40,5 @@ bool script_set(struct mount *m, const struct script_settings *set);
 /* Makes scripts the mount's handler. False with a sentence in why. */
 bool script_attach(struct mount *m, const struct script_settings *set, struct processes *processes,
 		   char *why, size_t why_cap);
-bool script_is(const struct mount *m);
-/* For the processes that start from now on; limits at once. False without memory: the old command
- * goes on. */
-bool script_set(struct mount *m, const struct script_settings *set);
 
 #endif

@@ -125,18 +125,26 @@ static void env_add_tls(struct script_env *e, const struct event_request *facts)
 		env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
 }
 
+static void env_add_path(struct script_env *e, const struct event_request *facts,
+			 const struct request *r, const struct script_found *found)
+{
+	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
+	size_t script = mount + (found != NULL ? found->n : 0);
+	env_add(e, "REQUEST_URI", r->target);
+	env_add(e, "SCRIPT_NAME", (struct span){r->path.p, script});
+	env_add(e, "PATH_INFO", (struct span){r->path.p + script, r->path.n - script});
+	if (found != NULL)
+		env_add(e, "SCRIPT_FILENAME", span_of(found->file));
+}
+
 static void env_add_request(struct script_env *e, const struct event_request *facts,
 			    const struct request *r)
 {
 	char text[ADDRESS_TEXT];
-	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
 	env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
 	env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
 	env_add(e, "SERVER_SOFTWARE", SPAN("tova-host/" TOVA_VERSION));
 	env_add(e, "REQUEST_METHOD", r->method);
-	env_add(e, "REQUEST_URI", r->target);
-	env_add(e, "SCRIPT_NAME", (struct span){facts->mount_path, mount});
-	env_add(e, "PATH_INFO", (struct span){r->path.p + mount, r->path.n - mount});
 	env_add(e, "QUERY_STRING", r->query);
 	env_add(e, "SERVER_NAME", env_server_name(r->host));
 	env_add_number(e, "SERVER_PORT", facts->local.port);
@@ -153,21 +161,22 @@ static void env_add_request(struct script_env *e, const struct event_request *fa
 	env_add_headers(e, r);
 }
 
-char **script_env_make(const struct event_request *facts, const char *conn,
-		       const char *subprotocols)
+char **script_env_make(const struct event_request *request, const struct script_env_facts *facts)
 {
 	struct script_env e = {.cap = SCRIPT_ENV_FIXED + REQUEST_HEADERS_MAX};
 	struct request r;
 	e.v = calloc(e.cap, sizeof *e.v);
-	if (e.v == NULL || !request_parse_kept(&r, facts->head)) {
+	if (e.v == NULL || !request_parse_kept(&r, request->head)) {
 		free(e.v);
 		return NULL;
 	}
-	env_add_request(&e, facts, &r);
-	env_add(&e, "TOVA_CONN", span_of(conn));
-	env_add(&e, "TOVA_MOUNT", span_of(facts->mount_path));
-	struct span chosen =
-		subprotocols != NULL ? upgrade_choose(&r, span_of(subprotocols)) : (struct span){0};
+	env_add_path(&e, request, &r, facts->found);
+	env_add_request(&e, request, &r);
+	env_add(&e, "TOVA_CONN", span_of(facts->conn));
+	env_add(&e, "TOVA_MOUNT", span_of(request->mount_path));
+	struct span chosen = facts->subprotocols != NULL
+				     ? upgrade_choose(&r, span_of(facts->subprotocols))
+				     : (struct span){0};
 	if (chosen.n > 0)
 		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
 	if (!e.failed)

@@ -60,8 +60,8 @@ TAILQ_HEAD(script_list, script);
 struct scripts {
 	struct handler base;
 	struct processes *processes;
-	struct script_settings settings; /* command is ours */
-	char *command;
+	struct script_settings settings; /* command and folder are ours, as `runs` */
+	char *runs;
 	unsigned n, started; /* started: in this second */
 	uint64_t second;
 	struct script_list list, ready; /* ready: they may have something to do */
@@ -82,7 +82,6 @@ static inline struct loop *script_loop(const struct script *x)
 	return script_mount(x)->hub->loop;
 }
 
-bool script_is(const struct mount *m);
 /* One line, with who it is about; line and expected may be empty. */
 void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
 		const char *expected);
