@@ -108,7 +108,7 @@ def test_its_input_ends_with_the_connection(tmp_path, how):
 
 
 def test_messages_before_a_close_are_read_before_it(tmp_path):
-    with script(f"while read -r line; do echo \"$line\" >>{tmp_path}/said; done; mv {tmp_path}/said {tmp_path}/all") as host:
+    with script(f"while read -r line; do echo \"$line\" >>{tmp_path}/said; done; mv {tmp_path}/said {tmp_path}/all", "--close-timeout", "30s") as host:
         ws = client(host)
         for i in range(100):
             ws.send_text(str(i))

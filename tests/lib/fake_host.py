@@ -125,8 +125,13 @@ class Link:
         return self.waiting.pop(0)
 
     def expect(self, kind=None, /, **members):
-        """expect("ack", s=1): the next object is an ack with this among its members. expect(t="ack", s=1): it has no others."""
+        """expect("ack", s=1): the next object is an ack with this among its members. expect(t="ack", s=1): it has no others.
+
+        A pong that nothing else was expected instead of is a sign of life, which libraries give while they are busy.
+        """
         got = self.receive()
+        while got == {"t": "pong"} and "pong" not in (kind, members.get("t")):
+            got = self.receive()
         wanted = members if kind is None else {**got, "t": kind, **members}
         assert got == wanted, f"{got} where {kind or ''} {members} was expected"
         return got
