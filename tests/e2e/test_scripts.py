@@ -712,7 +712,7 @@ def test_a_script_that_can_not_be_started(tmp_path):
 
 def test_a_slow_client_slows_its_script_and_nobody_else(tmp_path):
     with script(f"if [ \"$QUERY_STRING\" = slow ]; then exec {sys.executable} -u -c '\nfor i in range(100000): print(i, \"x\" * 1000); open(\"{tmp_path}/at\", \"w\").write(str(i))\n'; fi; exec cat",
-                "--control", tmp_path / "control") as host:
+                "--control", tmp_path / "control", "--idle-timeout", "0") as host:  # the other one answers no pings meanwhile
         slow = client(host, "/?slow", receive_buffer=8192)
         other = client(host)
         at = lambda: int((tmp_path / "at").read_text() or 0) if (tmp_path / "at").exists() else 0  # noqa: E731
@@ -729,7 +729,7 @@ def test_a_slow_client_slows_its_script_and_nobody_else(tmp_path):
         assert still[0] < 50000
         other.send_text("a")
         assert other.recv_text() == "a"
-        for i in range(20000):
+        for i in range(3000):  # through a small window each of them may cost a turn of the kernel's timers
             assert slow.recv_text().split(" ")[0] == str(i)
         assert stats(tmp_path / "control")["dropped"] == 0
         slow.drop()

@@ -313,9 +313,10 @@ class Host:
 
     @property
     def children(self):
-        """Process ids of its children, but for the guard, and for those that have not begun and still have its name."""
+        """Process ids of its children, but for the guard, and for those that have not begun and still have its name, or that of
+        /proc/self/exe, by which they were started."""
         found = [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
-        return [p for p in found if name_of(p) not in ("tova-guard", name_of(self.pid))]
+        return [p for p in found if name_of(p) not in ("tova-guard", "exe", name_of(self.pid))]
 
     @property
     def guard(self):
