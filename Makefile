@@ -77,8 +77,9 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(HOSTFLAGS) $(if $(LTO),$(LTO) -ffat-lto-objects) -c $< -o $@
 
-# The program carries the browser's library in itself.
+# The program carries the browser's library and a page in itself.
 $(BUILD)/obj/host/net/web_library.o: sdk/web/tova.js
+$(BUILD)/obj/host/net/dev_console.o: $(wildcard host/net/console/*)
 
 $(BUILD)/obj/sdk/%.o: sdk/%.c $(FLAGS_FILE)
 	@mkdir -p $(@D)

@@ -380,6 +380,7 @@ static bool server_start_files(struct server *s)
 	s->files.mounts = s->mount_paths;
 	s->files.health = &s->health;
 	s->files.web_library = server_has_web_library(&s->settings);
+	s->files.dev_console = s->settings.devconsole;
 	return true;
 }
 

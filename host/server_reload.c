@@ -93,7 +93,8 @@ static void reload_files(struct server_reload *r)
 	struct server *s = r->s;
 	struct files files = {.mounts = s->files.mounts,
 			      .health = s->files.health,
-			      .web_library = server_has_web_library(&s->settings)};
+			      .web_library = server_has_web_library(&s->settings),
+			      .dev_console = s->settings.devconsole};
 	if (!files_open(&files, s->settings.static_dir)) {
 		reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
 		return;

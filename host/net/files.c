@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "net/answer.h"
+#include "net/dev_console.h"
 #include "net/web_library.h"
 #include "ws/upgrade.h"
 
@@ -211,7 +212,10 @@ static bool files_is_mount(const struct files *f, struct span path)
 
 static void files_refuse(const struct files *f, struct conn *c, const struct request *r)
 {
-	if (files_is_mount(f, r->path))
+	const bool mount = files_is_mount(f, r->path);
+	if (mount && f->dev_console)
+		dev_console_answer(c);
+	else if (mount)
 		answer_refuse(
 			c, LOG_HTTP, r, 426, SPAN(UPGRADE_WANTED),
 			"there is no page here, this is a WebSocket address: connect to it with ws:// or wss://");
@@ -234,6 +238,10 @@ void files_serve(const struct files *f, struct conn *c, const struct request *r)
 	}
 	if (f->web_library && web_library_is_asked(r)) {
 		web_library_answer(c);
+		return;
+	}
+	if (f->dev_console && dev_console_is_part(r)) {
+		dev_console_answer_part(c, r);
 		return;
 	}
 	bool folder = r->path.p[r->path.n - 1] == '/';

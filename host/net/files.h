@@ -11,6 +11,7 @@ struct files {
 	const char *const *mounts;
 	struct health *health; /* which stands in front of them all; NULL: none */
 	bool web_library;      /* see web_library.h */
+	bool dev_console;      /* see dev_console.h */
 };
 
 /* dir NULL: no folder. Returns false with errno set. */

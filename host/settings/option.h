@@ -182,6 +182,9 @@ enum option_when {
 	  "when so many connections have output in a turn, one system call sends it, where the kernel has io_uring") \
 	X(static_dir, PATH, "static", 0, "DIR", NETWORK, HUP, 0, 0, NULL, NULL, \
 	  "serve the files of this folder to plain GET requests") \
+	X(devconsole, FLAG, "devconsole", 0, NULL, NETWORK, HUP, 0, 0, NULL, NULL, \
+	  "answer plain requests for the path of a mount, where --static has no file, with a page that connects to it and shows what is sent and received; " \
+	  "for development") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "Unix socket for tova-ctl, which only this user may open (by default tova.sock in $XDG_RUNTIME_DIR or /run, which the host does without if it can not have it)") \
 	X(user, TEXT, "user", 0, "USER", NETWORK, RESTART, 0, 0, NULL, NULL, \
