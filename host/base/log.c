@@ -22,11 +22,23 @@ static const char *const LEVEL_NAME[] = {"error", "warn", "notice", "info", "deb
 static const struct {
 	const char *name;
 	uint32_t per_second;
+	const char *about;
 } KIND[LOG_KIND_COUNT] = {
-#define KIND_ROW(id, text, rate) [LOG_##id] = {text, rate},
+#define KIND_ROW(id, name, rate, text) [LOG_##id] = {name, rate, text},
 	LOG_KINDS(KIND_ROW)
 #undef KIND_ROW
 };
+
+void log_print_kinds(FILE *out)
+{
+	fputs("| kind | lines a second | about |\n|---|---|---|\n", out);
+	for (size_t i = 0; i < LOG_KIND_COUNT; i++)
+		if (KIND[i].per_second > 0)
+			fprintf(out, "| `%s` | %u | %s |\n", KIND[i].name, KIND[i].per_second,
+				KIND[i].about);
+		else
+			fprintf(out, "| `%s` | all | %s |\n", KIND[i].name, KIND[i].about);
+}
 
 /* --- a line under construction ---------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@
 #define TOVA_BASE_LOG_H
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <time.h>
@@ -26,34 +27,57 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
-/* kind, its name, lines per second that may pass (0: all). A kind that a peer can cause at will has
- * a limit. */
+/* kind, its name, lines per second that may pass (0: all), what they are about. A kind that a peer
+ * can cause at will has a limit; that of WORKER_OUTPUT is output_rate.h's. */
 #define LOG_KINDS(X) \
-	X(HOST, "host", 0) \
-	X(LISTEN, "listen", 0) \
-	X(ACCEPT, "accept", 10) \
-	X(TLS, "tls", 20) \
-	X(HTTP, "http", 20) \
-	X(API, "api", 20) \
-	X(UPGRADE, "upgrade", 20) \
-	X(CONN_OPEN, "conn.open", 1000) \
-	X(CONN_CLOSE, "conn.close", 1000) \
-	X(CONN_STATE, "conn.state", 1000) \
-	X(CONN_RESUME, "conn.resume", 1000) \
-	X(CONN_PROTOCOL, "conn.protocol", 20) \
-	X(CONN_TRANSPORT, "conn.transport", 20) \
-	X(CONN_SLOW, "conn.slow", 200) \
-	X(HANDLER, "handler", 20) \
-	X(PLUGIN, "plugin", 100) \
-	X(PLUGIN_SLOW, "plugin.slow", 10) \
-	X(WORKER, "worker", 50) \
-	X(WORKER_OUTPUT, "worker.output", 0) /* see output_rate.h */ \
-	X(QUARANTINE, "quarantine", 0) \
-	X(LIMIT, "limit", 5) \
-	X(RELOAD, "reload", 0) \
-	X(DRAIN, "drain", 0)
+	X(HOST, "host", 0, \
+	  "the host itself: started, stopped, what it could not have at the start") \
+	X(LISTEN, "listen", 0, \
+	  "addresses where clients, workers and the API are taken") \
+	X(ACCEPT, "accept", 10, \
+	  "connections that could not be taken") \
+	X(TLS, "tls", 20, \
+	  "handshakes that failed, and what was spoken instead of TLS") \
+	X(HTTP, "http", 20, \
+	  "requests that are no upgrades and were refused") \
+	X(API, "api", 20, \
+	  "requests of the API that were refused, and what was done through it") \
+	X(UPGRADE, "upgrade", 20, \
+	  "upgrades that were refused") \
+	X(CONN_OPEN, "conn.open", 1000, \
+	  "each connection") \
+	X(CONN_CLOSE, "conn.close", 1000, \
+	  "the end of each, with its code") \
+	X(CONN_STATE, "conn.state", 1000, \
+	  "what a connection goes through (debug)") \
+	X(CONN_RESUME, "conn.resume", 1000, \
+	  "sessions that lost their socket, came back, or could not") \
+	X(CONN_PROTOCOL, "conn.protocol", 20, \
+	  "what a client sent that no client may") \
+	X(CONN_TRANSPORT, "conn.transport", 20, \
+	  "connections that broke, or fell silent") \
+	X(CONN_SLOW, "conn.slow", 200, \
+	  "clients that read too slowly, and what became of them") \
+	X(HANDLER, "handler", 20, \
+	  "events that failed, and scripts") \
+	X(PLUGIN, "plugin", 100, \
+	  "what plugins log, and their loading") \
+	X(PLUGIN_SLOW, "plugin.slow", 10, \
+	  "callbacks of plugins that took longer than --plugin-slow") \
+	X(WORKER, "worker", 50, \
+	  "workers: started, ready, ended, links") \
+	X(WORKER_OUTPUT, "worker.output", 0, \
+	  "what workers and scripts write on their standard output and error") \
+	X(QUARANTINE, "quarantine", 0, \
+	  "events that were set aside") \
+	X(LIMIT, "limit", 5, \
+	  "limits that clients met") \
+	X(RELOAD, "reload", 0, \
+	  "what a reload changed, and what waits for a restart") \
+	X(DRAIN, "drain", 0, \
+	  "the way to the end")
 
-#define LOG_KIND_ID(id, name, rate) LOG_##id,
+#define LOG_KIND_ID(id, name, rate, text) LOG_##id,
 enum log_kind { LOG_KINDS(LOG_KIND_ID) LOG_KIND_COUNT };
 #undef LOG_KIND_ID
 
@@ -109,6 +133,9 @@ struct log {
 		uint64_t suppressed;
 	} rate[LOG_KIND_COUNT];
 };
+
+/* All kinds, as a table for documents. */
+void log_print_kinds(FILE *out);
 
 /* path NULL: stderr. Returns NULL with errno set. A file is created with mode 0640 and appended
  * to. */

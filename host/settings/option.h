@@ -294,7 +294,8 @@ enum option_when {
 	X(help, FLAG, "help", 'h', NULL, COMMAND, START, 0, 0, NULL, NULL, "print this help and exit") \
 	X(version, FLAG, "version", 'V', NULL, COMMAND, START, 0, 0, NULL, NULL, "print the version, what it can do and its libraries, and exit") \
 	X(help_man, FLAG, "help-man", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options for the manual page") \
-	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options as a table of the README")
+	X(help_markdown, FLAG, "help-markdown", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the options as a table of the README") \
+	X(help_log_kinds, FLAG, "help-log-kinds", 0, NULL, HIDDEN, START, 0, 0, NULL, NULL, "print the kinds of the log's lines as a table of the README")
 /* clang-format on */
 
 #define OPTION_ID(field, ...) OPTION_ID_##field,

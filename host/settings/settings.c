@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "settings/settings_layer.h"
 
 bool settings_is_loopback(const char *host)
@@ -326,6 +327,8 @@ static bool print_instead(const struct settings *s, const struct settings_source
 		option_print_man(out);
 	else if (s->help_markdown)
 		option_print_markdown(out);
+	else if (s->help_log_kinds)
+		log_print_kinds(out);
 	else
 		return false;
 	return true;

@@ -149,6 +149,7 @@ def test_example_of_the_manual_page_is_a_config_file(tmp_path):
 def test_table_of_the_readme_is_the_programs():
     readme = (ROOT / "README.md").read_text()
     assert run("--help-markdown").stdout in readme, "put the output of --help-markdown into README.md"
+    assert run("--help-log-kinds").stdout in readme, "put the output of --help-log-kinds into README.md"
 
 
 # --- the config file at work ------------------------------------------------------------------------------------------------------
