@@ -11,15 +11,34 @@
 
 static const struct settings_place HERE = {NULL, 0};
 
+/* Options of websocketd that have another name here. */
+static const char *settings_command_line_elsewhere(const char *name)
+{
+	static const char *const elsewhere[][2] = {
+		{"port", "listen PORT"},     {"address", "listen ADDR:PORT"},
+		{"dir", "script-dir"},	     {"staticdir", "static"},
+		{"cgidir", "script-dir"},    {"ssl", "tls-cert"},
+		{"sslcert", "tls-cert"},     {"sslkey", "tls-key"},
+		{"sameorigin", "origin"},    {"binary", "script-binary"},
+		{"maxforks", "max-scripts"}, {"closems", "close-timeout"},
+		{"loglevel", "log-level"},
+	};
+	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(*elsewhere); i++)
+		if (strcmp(name, elsewhere[i][0]) == 0)
+			return elsewhere[i][1];
+	return NULL;
+}
+
 static void settings_command_line_unknown(struct settings_layer *layer, const char *name)
 {
-	const char *names[OPTION_COUNT], *nearest;
+	const char *names[OPTION_COUNT], *nearest = settings_command_line_elsewhere(name);
 	size_t n = 0;
 
 	for (size_t i = 0; i < OPTION_COUNT; i++)
 		if (option_table[i].group != OPTION_HIDDEN)
 			names[n++] = option_table[i].name;
-	nearest = nearest_name(name, names, n);
+	if (nearest == NULL)
+		nearest = nearest_name(name, names, n);
 	if (nearest != NULL)
 		settings_layer_error(layer, &HERE, name, "unknown option; did you mean --%s?",
 				     nearest);
@@ -189,7 +208,8 @@ static int settings_command_line_read_other(struct settings_layer *layer, int i)
 		settings_layer_error(
 			layer, &HERE, NULL,
 			"\"%.200s\": unexpected argument; expected [MOUNT=]FILE with a file "
-			"that ends in .tova, .so, .py, .mjs or .js, or an option; see --help",
+			"that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
+			"--script COMMAND for a command that is run for each connection; see --help",
 			argument);
 	return 1;
 }
