@@ -346,8 +346,8 @@ START_TEST(markdown_is_a_table)
 			bars += *p == '|' && (p == line || p[-1] != '\\');
 		ck_assert_msg(bars == 4, "%s", line);
 	}
-	/* a head of two lines; two options are hidden */
-	ck_assert_uint_eq(rows, 2 + OPTION_COUNT - 2);
+	/* a head of two lines; three options are hidden */
+	ck_assert_uint_eq(rows, 2 + OPTION_COUNT - 3);
 	free(text);
 }
 END_TEST
