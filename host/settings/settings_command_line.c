@@ -208,8 +208,8 @@ static int settings_command_line_read_other(struct settings_layer *layer, int i)
 		settings_layer_error(
 			layer, &HERE, NULL,
 			"\"%.200s\": unexpected argument; expected [MOUNT=]FILE with a file "
-			"that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
-			"--script COMMAND for a command that is run for each connection; see --help",
+			"that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
+			"for each connection: --script COMMAND); see --help",
 			argument);
 	return 1;
 }

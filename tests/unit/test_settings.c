@@ -595,20 +595,20 @@ static const struct {
 	{{"--check", "--check"}, "--check: is given twice; expected once"},
 	{{"stray"},
 	 "\"stray\": unexpected argument; expected [MOUNT=]FILE with a file "
-	 "that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
-	 "--script COMMAND for a command that is run for each connection; see --help"},
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
+	 "for each connection: --script COMMAND); see --help"},
 	{{""},
 	 "\"\": unexpected argument; expected [MOUNT=]FILE with a file "
-	 "that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
-	 "--script COMMAND for a command that is run for each connection; see --help"},
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
+	 "for each connection: --script COMMAND); see --help"},
 	{{"-"},
 	 "\"-\": unexpected argument; expected [MOUNT=]FILE with a file "
-	 "that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
-	 "--script COMMAND for a command that is run for each connection; see --help"},
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
+	 "for each connection: --script COMMAND); see --help"},
 	{{"--", "--check"},
 	 "\"--check\": unexpected argument; expected [MOUNT=]FILE with a file "
-	 "that ends in .tova, .so, .py, .mjs or .js, or an option, such as "
-	 "--script COMMAND for a command that is run for each connection; see --help"},
+	 "that ends in .tova, .so, .py, .mjs or .js, or an option (a command "
+	 "for each connection: --script COMMAND); see --help"},
 	{{"a.tova", "/=b.so"},
 	 "--plugin: \"b.so\": the mount / already has a handler; expected one handler per mount"},
 	{{"-l", "80800"}, "--listen: \"80800\"" ADDRESS},
