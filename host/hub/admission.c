@@ -190,12 +190,8 @@ static bool admission_keep_token(struct mount *m, struct session *s,
 {
 	if (token == NULL)
 		return true;
-	if (token->subject != NULL) {
-		struct session_more *more = session_more(s);
-		if (more == NULL || (more->subject = strdup(token->subject)) == NULL)
-			return false;
-	}
-	return token->ends == 0 || timer_set_end(m, s, token->ends);
+	return identity_take_token(s, token) &&
+	       (token->ends == 0 || timer_set_end(m, s, token->ends));
 }
 
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
@@ -366,7 +362,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 	admission_take_over(s);
 	session_attach(s, c);
 	resume_back(hub, s, got);
-	if ((token == NULL || token->ends == 0 || timer_set_end(m, s, token->ends)) &&
+	if (admission_keep_token(m, s, token) &&
 	    conn_accept(c, request->request, SLOW_POLICY_CLOSE, SPAN(TOVA_V1_NAME),
 			(struct span){0})) {
 		resume_welcome(hub, s, true);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "hub/apply_room.h"
 #include "hub/delivery.h"
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
@@ -103,6 +104,37 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	for (uint32_t i = 0; i < m->resumes.n; i++)
 		hub_cast_kept(hub, &cast, m->resumes.sessions[i]);
 	hub_cast_free(&cast);
+}
+
+/* Whom a broadcast among several rooms is for, one by one; those that keep what they are sent behind
+ * all others. */
+static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct commit *c,
+				  const struct command *command)
+{
+	struct selection among;
+	struct selection_walk walk;
+	struct session *s;
+	struct hub_cast cast;
+	uint64_t receivers = m->receivers;
+	selection_read(&among, (const uint8_t *)commit_text(c, command).p);
+	for (uint32_t i = 0; m->history != NULL && command->code == 0 && i < among.rooms.n; i++)
+		if (!selection_names_has(&among.rooms, i, among.rooms.v[i]))
+			m->kept = history_keep(m, among.rooms.v[i], &command->frame, command->key);
+	selection_walk_begin(&walk, &among, m);
+	hub->loop->stats.unknown_rooms += walk.unknown;
+	hub_cast_init(&cast, hub, m, c, command, NULL);
+	while ((s = selection_walk_next(&walk)) != NULL) {
+		receivers += m->counts;
+		if (s->shard != SESSION_RESUMES)
+			hub_send(hub, s->conn, &cast.out, s->conn == cast.own);
+	}
+	selection_walk_again(&walk);
+	while (m->resumes.n > 0 && (s = selection_walk_next(&walk)) != NULL)
+		if (s->shard == SESSION_RESUMES)
+			hub_cast_kept(hub, &cast, s);
+	selection_walk_end(&walk);
+	hub_cast_free(&cast);
+	m->receivers = receivers;
 }
 
 static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct commit *c,
@@ -278,9 +310,12 @@ static void apply_join(struct hub *hub, struct session *s, const struct commit *
 	if (room_join(&s->mount->rooms, commit_text(c, command), s) == ROOM_NO_MEMORY) {
 		s->no_memory = true;
 		hub_mark_victim(hub, s); /* better closed than silently not in the room */
-	} else if (command->want.how != HISTORY_WANT_NOTHING) {
-		apply_history(hub, s, c, command);
+		return;
 	}
+	if (command_is_judged(command))
+		apply_replace(s->mount, s, c, command);
+	if (command->want.how != HISTORY_WANT_NOTHING)
+		apply_history(hub, s, c, command);
 }
 
 /* Commands that name a session. */
@@ -292,6 +327,12 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 	switch (command->kind) {
 	case COMMAND_JOIN:
 		apply_join(hub, s, c, command);
+		break;
+	case COMMAND_LEAVE_ALL:
+		apply_leave_all(m, s);
+		break;
+	case COMMAND_INFO:
+		apply_info(m, s, c, command);
 		break;
 	case COMMAND_LEAVE:
 		hub->loop->stats.unknown_rooms += !room_leave(&m->rooms, text, s);
@@ -321,6 +362,10 @@ static bool apply_to_ended(struct mount *m, const struct commit *c, const struct
 		return false;
 	if (command->kind == COMMAND_SET) {
 		apply_set(m, c->origin, c, commit_text(c, command));
+		return true;
+	}
+	if (command->kind == COMMAND_INFO) {
+		apply_info(m, c->origin, c, command);
 		return true;
 	}
 	if (command->kind != COMMAND_SEND || c->parted)
@@ -368,6 +413,10 @@ static void apply_command(struct hub *hub, struct mount *m, struct commit *c,
 		apply_broadcast(hub, m, c, command);
 	else if (command->kind == COMMAND_BROADCAST_TO)
 		apply_broadcast_to(hub, m, c, command);
+	else if (command->kind == COMMAND_BROADCAST_AMONG)
+		apply_broadcast_among(hub, m, c, command);
+	else if (command->kind == COMMAND_CLOSE_ROOM)
+		apply_close_room(hub, m, c, command);
 	else if (command->kind == COMMAND_QUERY)
 		apply_query(m, c, command);
 	else if (of_mount && command->kind == COMMAND_TIMER)

@@ -37,6 +37,20 @@ const char *commit_error_text(enum commit_error error)
 		return "a timer has no delay; expected \"delay\" in milliseconds, 0 for at once";
 	case COMMIT_E_EXCLUDE:
 		return "an exclude is no connection; expected one's id, or true for the event's own";
+	case COMMIT_E_CONN:
+		return "a conn is no connection's id; is it the name of a room?";
+	case COMMIT_E_INFO:
+		return "an info is not at most 1,024 bytes of UTF-8";
+	case COMMIT_E_USER:
+		return "a user has not 1 to 255 bytes of UTF-8 without NUL";
+	case COMMIT_E_LIST:
+		return "a list of rooms, users or connections is empty, has more than 256, or has something else in it";
+	case COMMIT_E_FULL:
+		return "a join found its room full: it has as many members as its max";
+	case COMMIT_E_FIRST:
+		return "a join that was to be the first found somebody in its room";
+	case COMMIT_E_USERS:
+		return "a join found its room full: it has as many users as its users_max";
 	default:
 		return "";
 	}
@@ -102,20 +116,27 @@ static inline struct command *commit_add(struct commit *c, enum command_kind kin
 	return command;
 }
 
+static bool commit_reserve_text(struct commit *c, size_t n)
+{
+	if (c->arena_cap - c->arena_len >= n)
+		return true;
+	uint64_t cap = c->arena_cap == 0 ? 1024 : c->arena_cap;
+	while (cap - c->arena_len < n)
+		cap *= 2;
+	uint8_t *wider = cap <= COMMIT_BYTES_MAX ? realloc(c->arena, cap) : NULL;
+	if (wider == NULL) {
+		commit_spoil(c, cap > COMMIT_BYTES_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
+		return false;
+	}
+	c->arena = wider;
+	c->arena_cap = (uint32_t)cap;
+	return true;
+}
+
 static bool commit_add_text(struct commit *c, struct command *command, struct span text)
 {
-	if (c->arena_cap - c->arena_len < text.n) {
-		uint64_t cap = c->arena_cap == 0 ? 1024 : c->arena_cap;
-		while (cap - c->arena_len < text.n)
-			cap *= 2;
-		uint8_t *wider = cap <= COMMIT_BYTES_MAX ? realloc(c->arena, cap) : NULL;
-		if (wider == NULL) {
-			commit_spoil(c, cap > COMMIT_BYTES_MAX ? COMMIT_E_LIMIT : COMMIT_E_MEMORY);
-			return false;
-		}
-		c->arena = wider;
-		c->arena_cap = (uint32_t)cap;
-	}
+	if (!commit_reserve_text(c, text.n))
+		return false;
 	command->text = c->arena_len;
 	command->text_len = (uint32_t)text.n;
 	if (text.n > 0)
@@ -163,6 +184,7 @@ static enum commit_error commit_room(struct commit *c, enum command_kind kind, u
 	if (command == NULL || !commit_add_text(c, command, room))
 		return c->error;
 	command->want.how = HISTORY_WANT_NOTHING;
+	command->code = 0;
 	c->n++;
 	return COMMIT_OK;
 }
@@ -172,22 +194,70 @@ enum commit_error commit_join(struct commit *c, uint64_t target, struct span roo
 	return commit_room(c, COMMAND_JOIN, target, room);
 }
 
-enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
-				      const struct history_want *want)
+static bool commit_is_conditional(const struct commit_conditions *conditions)
+{
+	return conditions->max > 0 || conditions->users_max > 0 || conditions->first ||
+	       conditions->replace;
+}
+
+/* The conditions lie in front of the room's name. */
+static enum commit_error commit_join_judged(struct commit *c, uint64_t target, struct span room,
+					    const struct commit_conditions *conditions)
+{
+	struct command in_front;
+	if (!commit_add_text(c, &in_front,
+			     (struct span){(const char *)conditions, sizeof *conditions}) ||
+	    commit_room(c, COMMAND_JOIN, target, room) != COMMIT_OK)
+		return c->error;
+	c->commands[c->n - 1].code = 1;
+	c->judged = true;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span room,
+				 const struct commit_conditions *conditions,
+				 const struct history_want *want)
 {
 	if (want->how > HISTORY_WANT_SINCE_OR_FAIL ||
 	    (want->how >= HISTORY_WANT_SINCE_OR_LAST && want->since > 0 && want->epoch == 0))
 		return commit_spoil(c, COMMIT_E_WANT);
-	if (commit_room(c, COMMAND_JOIN, target, room) != COMMIT_OK)
-		return c->error;
+	enum commit_error error = commit_is_conditional(conditions)
+					  ? commit_join_judged(c, target, room, conditions)
+					  : commit_room(c, COMMAND_JOIN, target, room);
+	if (error != COMMIT_OK)
+		return error;
 	c->commands[c->n - 1].want = *want;
 	c->judged = c->judged || want->how == HISTORY_WANT_SINCE_OR_FAIL;
 	return COMMIT_OK;
 }
 
+enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
+				      const struct history_want *want)
+{
+	static const struct commit_conditions none;
+	return commit_join_if(c, target, room, &none, want);
+}
+
+struct commit_conditions commit_conditions_of(const struct commit *c, const struct command *command)
+{
+	struct commit_conditions conditions = {0};
+	if (command_is_judged(command))
+		memcpy(&conditions, c->arena + command->text - sizeof conditions,
+		       sizeof conditions);
+	return conditions;
+}
+
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room)
 {
 	return commit_room(c, COMMAND_LEAVE, target, room);
+}
+
+enum commit_error commit_leave_all(struct commit *c, uint64_t target)
+{
+	if (commit_add(c, COMMAND_LEAVE_ALL, target) == NULL)
+		return c->error;
+	c->n++;
+	return COMMIT_OK;
 }
 
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
@@ -221,9 +291,94 @@ enum commit_error commit_unkept(struct commit *c)
 	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
 	if (c->error != COMMIT_OK)
 		return c->error;
-	if (last == NULL || last->kind != COMMAND_BROADCAST_TO)
+	if (last == NULL || (last->kind != COMMAND_BROADCAST_TO &&
+			     last->kind != COMMAND_BROADCAST_AMONG))
 		return commit_spoil(c, COMMIT_E_ARG);
 	last->code = 1;
+	return COMMIT_OK;
+}
+
+/* --- whom a command is for -------------------------------------------------------------------- */
+
+static bool commit_rooms_ok(const struct selection_names *rooms)
+{
+	for (uint32_t i = 0; i < rooms->n; i++)
+		if (!rules_name_ok(rooms->v[i]))
+			return false;
+	return true;
+}
+
+/* Into the arena. */
+static bool commit_add_selection(struct commit *c, struct command *command,
+				 const struct selection *s)
+{
+	size_t size = selection_size(s);
+	enum commit_error wrong =
+		!s->all && s->rooms.n == 0 ? COMMIT_E_LIST
+		: !commit_rooms_ok(&s->rooms) || !commit_rooms_ok(&s->except_rooms)
+			? COMMIT_E_ROOM
+			: COMMIT_OK;
+	if (wrong != COMMIT_OK)
+		return commit_spoil(c, wrong), false;
+	if (!commit_reserve_text(c, size))
+		return false;
+	selection_write(s, c->arena + c->arena_len);
+	command->text = c->arena_len;
+	command->text_len = (uint32_t)size;
+	c->arena_len += (uint32_t)size;
+	return true;
+}
+
+enum commit_error commit_broadcast_among(struct commit *c, const struct selection *among,
+					 bool binary, const void *data, size_t len)
+{
+	struct command *command = commit_add(c, COMMAND_BROADCAST_AMONG, 0);
+	if (command == NULL || !commit_add_selection(c, command, among) ||
+	    !commit_add_frame(c, command, binary, data, len))
+		return c->error;
+	command->exclude = 0;
+	command->code = 0;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_close_room(struct commit *c, const struct selection *of, uint16_t code,
+				    struct span reason)
+{
+	if (!rules_close_ok(code, reason))
+		return commit_spoil(c, COMMIT_E_ARG);
+	if (!utf8_valid(reason.p, reason.n))
+		return commit_spoil(c, COMMIT_E_UTF8);
+	struct command *command = commit_add(c, COMMAND_CLOSE_ROOM, 0);
+	if (command == NULL || !commit_add_selection(c, command, of))
+		return c->error;
+	command->more.text = command->text;
+	command->more.len = command->text_len;
+	if (!commit_add_text(c, command, reason))
+		return c->error;
+	command->code = code;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_info(struct commit *c, uint64_t target, struct span info, struct span user)
+{
+	if (info.n > RULES_INFO_MAX || !utf8_valid(info.p, info.n))
+		return commit_spoil(c, COMMIT_E_INFO);
+	if (user.n > 0 && !rules_name_ok(user))
+		return commit_spoil(c, COMMIT_E_USER);
+	if (info.p == NULL && user.p == NULL)
+		return commit_spoil(c, COMMIT_E_ARG);
+	struct command *command = commit_add(c, COMMAND_INFO, target);
+	if (command == NULL || !commit_add_text(c, command, user))
+		return c->error;
+	command->more.text = command->text;
+	command->more.len = command->text_len;
+	command->more.is_set = user.p != NULL;
+	command->more.info_is_set = info.p != NULL;
+	if (!commit_add_text(c, command, info))
+		return c->error;
+	c->n++;
 	return COMMIT_OK;
 }
 

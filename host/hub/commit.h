@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "common/span.h"
 #include "hub/event.h"
+#include "hub/selection.h"
 
 /* of all that one event sends, so that a loop in a handler ends as its failure */
 #define COMMIT_BYTES_MAX (256u << 20)
@@ -37,6 +38,14 @@ enum commit_error {
 	COMMIT_E_DELAY,
 	COMMIT_E_EXCLUDE,
 	COMMIT_E_WANT,
+	COMMIT_E_CONN,
+	COMMIT_E_INFO,
+	COMMIT_E_USER,
+	COMMIT_E_LIST,
+	/* Of a join's conditions: see condition.h. */
+	COMMIT_E_FULL,
+	COMMIT_E_FIRST,
+	COMMIT_E_USERS,
 };
 
 enum command_kind {
@@ -50,6 +59,19 @@ enum command_kind {
 	COMMAND_TIMER,
 	COMMAND_CANCEL,
 	COMMAND_QUERY,
+	COMMAND_INFO,
+	COMMAND_LEAVE_ALL,
+	COMMAND_CLOSE_ROOM,
+	COMMAND_BROADCAST_AMONG,
+};
+
+/* What has to be true when a join is done, or its event fails; and what is done then. All zero:
+ * nothing. */
+struct commit_conditions {
+	uint32_t max;	    /* members that the room has afterwards, at most; 0: any number */
+	uint32_t users_max; /* users, of which one may have several connections there */
+	bool first;	    /* nobody else is there */
+	bool replace;	    /* the others are closed */
 };
 
 /* What a join wants of what its room remembers: see history.h. */
@@ -69,7 +91,9 @@ struct history_want {
 
 struct command {
 	uint8_t kind;
-	uint16_t code;		 /* CLOSE; SET: 1 if it compares; BROADCAST_TO: 1 if it is not kept */
+	/* CLOSE, CLOSE_ROOM; SET: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
+	 * BROADCAST_AMONG: 1 if it is not kept */
+	uint16_t code;
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
 	uint64_t target; /* local id of the session named; 0: one that is not here, or none */
 	union {
@@ -89,6 +113,11 @@ struct command {
 		struct {
 			uint32_t text, len; /* in the arena: what a SET that compares expects */
 		} expected;
+		struct {
+			uint32_t text, len; /* in the arena: the user of an INFO; of a CLOSE_ROOM
+					     * whom it is for, see selection.h */
+			bool is_set, info_is_set; /* INFO: the user, the text */
+		} more;
 	};
 };
 
@@ -141,7 +170,7 @@ static inline void commit_emptied(struct commit *c)
 static inline bool command_has_frame(const struct command *command)
 {
 	return command->kind == COMMAND_SEND || command->kind == COMMAND_BROADCAST ||
-	       command->kind == COMMAND_BROADCAST_TO;
+	       command->kind == COMMAND_BROADCAST_TO || command->kind == COMMAND_BROADCAST_AMONG;
 }
 static inline void command_drop(struct command *command)
 {
@@ -159,20 +188,33 @@ enum commit_error commit_spoil_at(struct commit *c, enum commit_error error, uin
 enum commit_error commit_send(struct commit *c, uint64_t target, bool binary, const void *data,
 			      size_t len);
 enum commit_error commit_join(struct commit *c, uint64_t target, struct span room);
+/* conditions: what has to be true when it is done. want: and is sent what the room remembers. */
+enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span room,
+				 const struct commit_conditions *conditions,
+				 const struct history_want *want);
 /* Joins, and is sent what the room remembers. */
 enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
 				      const struct history_want *want);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
+enum commit_error commit_leave_all(struct commit *c, uint64_t target);
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
 				   uint64_t exclude);
 enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary,
 				      const void *data, size_t len, uint64_t exclude);
+enum commit_error commit_broadcast_among(struct commit *c, const struct selection *among,
+					 bool binary, const void *data, size_t len);
 /* Gives the message that was added last a conflation key; an empty one is none. */
 enum commit_error commit_key(struct commit *c, struct span key);
-/* What was added last is broadcast_to; its room does not remember it. */
+/* What was added last is a broadcast to rooms, which do not remember it. */
 enum commit_error commit_unkept(struct commit *c);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code,
 			       struct span reason);
+/* Of all of the selection, which has rooms. */
+enum commit_error commit_close_room(struct commit *c, const struct selection *of, uint16_t code,
+				    struct span reason);
+/* See identity_set. */
+enum commit_error commit_info(struct commit *c, uint64_t target, struct span info,
+			      struct span user);
 enum commit_error commit_set(struct commit *c, uint64_t target, const void *data, size_t len);
 /* The commit fails if what is stored is something else than these bytes when it comes to that; see
  * state.h. */
@@ -191,6 +233,15 @@ static inline struct span commit_text(const struct commit *c, const struct comma
 	return (struct span){command->text_len > 0 ? (const char *)c->arena + command->text : "",
 			     command->text_len};
 }
+
+/* A join with conditions, which lie in the arena in front of its room. */
+static inline bool command_is_judged(const struct command *command)
+{
+	return command->kind == COMMAND_JOIN && command->code == 1;
+}
+/* All zero without. */
+struct commit_conditions commit_conditions_of(const struct commit *c,
+					      const struct command *command);
 
 const char *commit_error_text(enum commit_error error);
 

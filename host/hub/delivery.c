@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "hub/apply.h"
+#include "hub/condition.h"
 #include "hub/hub.h"
 #include "hub/state.h"
 
@@ -156,6 +157,7 @@ static inline void delivery_count(const struct mount *m, const struct hub_event 
 static __attribute__((noinline)) void delivery_judge(struct mount *m, struct commit *c)
 {
 	state_check(m, c);
+	condition_check(m, c);
 	history_check(m, c);
 }
 

@@ -441,7 +441,7 @@ static void resume_refuse(struct hub *hub, struct session *s, const char *why)
 
 static bool resume_is_of(const struct session *s, const char *subject)
 {
-	const char *own = s->more->subject;
+	const char *own = identity_subject(s);
 	return (own == NULL) == (subject == NULL) && (own == NULL || strcmp(own, subject) == 0);
 }
 
@@ -462,7 +462,8 @@ static void resume_on_jwt(struct hub *hub, struct session *s, struct span token)
 		resume_refuse(hub, s, why);
 	else if (!same)
 		resume_refuse(hub, s, "the new token is of somebody else");
-	else if (claims.ends > 0 && !timer_set_end(s->mount, s, claims.ends))
+	else if (!identity_take_token(s, &claims) ||
+		 (claims.ends > 0 && !timer_set_end(s->mount, s, claims.ends)))
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 	else
 		resume_say(s, text,

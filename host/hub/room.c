@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "hub/room_users.h"
 #include "hub/session.h"
 #include "net/conn.h"
 
@@ -52,8 +53,10 @@ static struct room *room_add(struct room_table *table, struct span name)
 	r->hash = hash_bytes(&table->key, name.p, name.n);
 	r->here = (struct room_shard){.members = NULL};
 	r->elsewhere = NULL;
+	r->users = NULL;
 	r->n = 0;
 	r->refs = 1;
+	r->mark = 0;
 	r->len = (uint8_t)name.n;
 	memcpy(r->name, name.p, name.n);
 	r->name[name.n] = '\0';
@@ -98,6 +101,8 @@ static void room_remove(struct room_table *table, struct room *r)
 	table->slots[hole] = NULL;
 	table->n--;
 	table->stats->rooms--;
+	room_users_free(r->users);
+	r->users = NULL;
 	room_free_far(table, r);
 	room_unref(r);
 }
@@ -218,7 +223,8 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 		return ROOM_ALREADY;
 	if (!room_list_reserve(&s->rooms) || (r == NULL && (r = room_add(table, name)) == NULL))
 		return ROOM_NO_MEMORY;
-	if (!room_reserve(table, r, stub, shard)) {
+	if (!room_reserve(table, r, stub, shard) ||
+	    (r->users != NULL && !room_users_add(r->users, identity_user(s)))) {
 		if (r->n == 0)
 			room_remove(table, r);
 		return ROOM_NO_MEMORY;
@@ -253,6 +259,8 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 {
 	struct room *r = at.room;
 	struct room_shard *s = room_shard(r, at.shard);
+	if (r->users != NULL)
+		room_users_remove(r->users, identity_user(room_at(r, s, at.slot)));
 	const struct session *last = room_at(r, s, --s->n);
 	s->members[at.slot] = s->members[s->n];
 	last->rooms.list->v[s->members[s->n].slot].slot = at.slot;

@@ -17,6 +17,7 @@
 
 struct conn;
 struct conn_group;
+struct room_users;
 struct session;
 
 /* What a broadcast needs of a member is its conn; who walks members touches nothing else. */
@@ -46,9 +47,11 @@ struct room {
 	/* first those of resume.h, then of each other loop: 1 + table->n_far; NULL: none of these
 	 * was ever a member */
 	struct room_far *elsewhere;
-	uint32_t n; /* all members */
+	struct room_users *users; /* NULL: nobody has asked who they are */
+	uint32_t n;		  /* all members */
 	/* the table's while it has members, and one for each close event that names it */
 	uint32_t refs;
+	uint16_t mark; /* see selection.h; 0 outside of that */
 	uint8_t len;
 	char name[RULES_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
 };

@@ -14,7 +14,8 @@ struct room_limits_step {
 
 static bool room_limits_moves(const struct command *command)
 {
-	return command->kind == COMMAND_JOIN || command->kind == COMMAND_LEAVE;
+	return command->kind == COMMAND_JOIN || command->kind == COMMAND_LEAVE ||
+	       command->kind == COMMAND_LEAVE_ALL;
 }
 
 static int room_limits_compare_names(struct span a, struct span b)
@@ -74,6 +75,17 @@ static bool room_limits_mount_ok(const struct mount *m, struct room_limits_step 
 	return rooms <= most || rooms == before;
 }
 
+/* It leaves each of those that it is in; what it has joined in this commit counts all the same. */
+static uint32_t room_limits_leave_all(const struct session *s, uint32_t index,
+				      struct room_limits_step *steps)
+{
+	uint32_t n = room_count(&s->rooms);
+	for (uint32_t i = 0; i < n; i++)
+		steps[i] = (struct room_limits_step){s, span_of(room_name(&s->rooms, i)), index,
+						     false};
+	return n;
+}
+
 static uint32_t room_limits_collect(const struct mount *m, const struct commit *c,
 				    struct room_limits_step *steps, bool leaves)
 {
@@ -84,7 +96,9 @@ static uint32_t room_limits_collect(const struct mount *m, const struct commit *
 						  ? hub_find_session(m->hub, m, command->target)
 						  : NULL;
 		bool join = command->kind == COMMAND_JOIN;
-		if (s != NULL && (join || leaves))
+		if (s != NULL && command->kind == COMMAND_LEAVE_ALL)
+			n += leaves ? room_limits_leave_all(s, i, steps + n) : 0;
+		else if (s != NULL && (join || leaves))
 			steps[n++] = (struct room_limits_step){s, commit_text(c, command), i, join};
 	}
 	return n;
@@ -105,6 +119,20 @@ static bool room_limits_may_exceed(const struct mount *m, const struct commit *c
 	return exceeds;
 }
 
+/* Most steps that there can be. */
+static size_t room_limits_most(const struct mount *m, const struct commit *c)
+{
+	size_t n = c->n;
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct session *s =
+			c->commands[i].kind == COMMAND_LEAVE_ALL
+				? hub_find_session(m->hub, m, c->commands[i].target)
+				: NULL;
+		n += s != NULL ? room_count(&s->rooms) : 0;
+	}
+	return n;
+}
+
 void room_limits_check(const struct mount *m, struct commit *c)
 {
 	const struct room_limits *q = &m->hub->room_limits;
@@ -119,7 +147,7 @@ void room_limits_check(const struct mount *m, struct commit *c)
 	}
 	if (joins == 0 || !room_limits_may_exceed(m, c, joins))
 		return;
-	struct room_limits_step *steps = malloc(c->n * sizeof *steps);
+	struct room_limits_step *steps = malloc(room_limits_most(m, c) * sizeof *steps);
 	if (steps == NULL)
 		commit_spoil_at(c, COMMIT_E_MEMORY, COMMIT_WHOLE);
 	else if (q->rooms > 0 &&

@@ -52,8 +52,8 @@ void session_free(struct session **s_p)
 	CHECK(s->conn == NULL);
 	if (s->more != NULL) {
 		free(s->more->reason);
-		free(s->more->subject);
 		free(s->more->path);
+		identity_free(s->more->identity);
 	}
 	free(s->more);
 	free(s->data);
@@ -91,8 +91,21 @@ const char *session_event_subject(const struct hub_event *e)
 {
 	if (e->kind == EVENT_UPGRADE) /* there is no session yet */
 		return e->request->token != NULL ? e->request->token->subject : NULL;
-	const struct session *s = e->session;
-	return s != NULL && s->more != NULL ? s->more->subject : NULL;
+	return e->session != NULL ? identity_subject(e->session) : NULL;
+}
+
+const char *session_event_user(const struct hub_event *e)
+{
+	if (e->kind == EVENT_UPGRADE)
+		return session_event_subject(e);
+	return e->session != NULL ? identity_user(e->session) : NULL;
+}
+
+const char *session_event_claims(const struct hub_event *e)
+{
+	if (e->kind == EVENT_UPGRADE)
+		return e->request->token != NULL ? e->request->token->text : NULL;
+	return e->session != NULL ? identity_claims(e->session) : NULL;
 }
 
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT])

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "common/id.h"
 #include "hub/event.h"
+#include "hub/identity.h"
 #include "hub/room.h"
 #include "net/conn.h"
 
@@ -26,8 +27,8 @@ struct session_more {
 	struct timer *timers;
 	struct resume *resume; /* see resume.h; NULL: it ends with its socket */
 	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
-	char *subject;	       /* whose token it came with; NULL: none */
 	char *path;	       /* that it asked for; NULL: its mount's own */
+	struct identity *identity; /* who its client is; NULL: nothing is known */
 	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
@@ -137,9 +138,12 @@ static inline struct span session_state(const struct session *s)
 	return s->more != NULL ? (struct span){s->data, s->more->data_len} : (struct span){0};
 }
 
-/* Whose connection the event is about, as its token says ("sub"); NULL: nobody's. Borrowed until
- * the event is handled. */
+/* Whose connection the event is about, as its token says ("sub"), or as whom it counts among users;
+ * NULL: nobody's. What its token says, JSON; NULL: there was none. Borrowed until the event is
+ * handled. */
 const char *session_event_subject(const struct hub_event *e);
+const char *session_event_user(const struct hub_event *e);
+const char *session_event_claims(const struct hub_event *e);
 
 /* See common/id.h. */
 void session_id_text(struct session_id id, char text[SESSION_ID_TEXT]);

@@ -22,8 +22,10 @@ static void api_command_unread(struct api_call *call, const struct codec_request
 
 static int api_command_status(enum commit_error error)
 {
-	bool conflict = error == COMMIT_E_STATE || error == COMMIT_E_HISTORY;
-	return error == COMMIT_E_MEMORY ? 503 : conflict ? 409 : 400;
+	bool found_other = error == COMMIT_E_STATE || error == COMMIT_E_HISTORY ||
+			   error == COMMIT_E_FULL || error == COMMIT_E_FIRST ||
+			   error == COMMIT_E_USERS;
+	return error == COMMIT_E_MEMORY ? 503 : found_other ? 409 : 400;
 }
 
 static void api_command_done(struct api_call *call, const struct mount *m)

@@ -36,8 +36,7 @@ static struct address api_connections_remote(const struct session *s)
 
 static struct span api_connections_user(const struct session *s)
 {
-	return s->more != NULL && s->more->subject != NULL ? span_of(s->more->subject)
-							   : (struct span){NULL, 0};
+	return span_of(identity_user(s));
 }
 
 static bool api_connections_wanted(const struct api_connections *l, const struct session *s)
@@ -66,6 +65,8 @@ static void api_connections_member(struct session *s, struct codec_out *o)
 		codec_member_text(o, "user", api_connections_user(s));
 	else
 		codec_member_raw(o, "user", "null");
+	if (identity_info(s).n > 0)
+		codec_member_text(o, "info", identity_info(s));
 	codec_raw(o, "}", 1);
 }
 

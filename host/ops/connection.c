@@ -14,8 +14,8 @@ void connection_describe(struct session *s, struct codec_out *o)
 	codec_string(o, span_of(hub_session_text(s, id)));
 	codec_member_text(o, "mount", span_of(s->mount->path));
 	codec_member_text(o, "path", span_of(hub_session_path(s)));
-	if (s->more != NULL && s->more->subject != NULL)
-		codec_member_text(o, "user", span_of(s->more->subject));
+	if (identity_user(s) != NULL)
+		codec_member_text(o, "user", span_of(identity_user(s)));
 	else
 		codec_member_raw(o, "user", "null");
 	codec_member_text(o, "remote", span_of(session_remote_text(s, remote)));

@@ -181,10 +181,17 @@ def test_connections_that_are_gone_or_unheard_of(hub):
         wait_until(lambda: hub.stat("connections") == 1, "it has ended")
         before = hub.stat("gone")
         ws.send_text("a")
-        names = (gone, "A" * 22, "", "not an id", "ä" * 30)
+        names = (gone, "A" * 22)
         worker.ack(worker.expect("message"), *(send("x", conn=name) for name in names), send("still here"))
         assert ws.recv_text() == "still here"
         assert hub.stat("gone") == before + len(names)
+        for name in ("", "not an id", "general", "ä" * 30):
+            ws.send_text("a")
+            worker.ack(worker.expect("message"), send("x", conn=name), send("never"))
+            error = worker.expect("error")
+            assert "no connection's id" in error["error"], name
+            worker.ack(error, send("sorry"))
+            assert ws.recv_text() == "sorry"
 
 
 def test_connections_of_another_mount_are_out_of_reach(tmp_path):

@@ -438,16 +438,15 @@ START_TEST(each_command)
 }
 END_TEST
 
-/* Whom it is not: gone, of another host, nonsense. They become commands to nobody, which are
- * counted. */
+/* Whom it is not: gone, of another host. They become commands to nobody, which are counted. */
 START_TEST(connections_of_nobody)
 {
 	static const char own_less[] =
 		"[{'c':'send','data':'a'},{'c':'broadcast','data':'b','exclude':true}]";
 	ck_assert_str_eq(
 		COMMANDS(
-			"[{'c':'send','conn':'$3','data':'a'},{'c':'send','conn':'','data':'b'},{'c':'join','conn':'short','room':'r'}]"),
-		"send(0,a) send(0,b) join(0,r)");
+			"[{'c':'send','conn':'$3','data':'a'},{'c':'join','conn':'$3','room':'r'}]"),
+		"send(0,a) join(0,r)");
 	ck_assert_str_eq(commands(own_less, sizeof own_less - 1, NULL), "send(0,a) broadcast(b)");
 }
 END_TEST
@@ -475,6 +474,23 @@ START_TEST(commands_that_can_not_be_done)
 		{"[{'c':'broadcast_to','data':'x'}]", COMMIT_E_ROOM},
 		{"[{'c':'set'}]", COMMIT_E_ARG},
 		{"[{'c':'join'}]", COMMIT_E_ROOM},
+		{"[{'c':'send','conn':'','data':'x'}]", COMMIT_E_CONN},
+		{"[{'c':'join','conn':'general','room':'r'}]", COMMIT_E_CONN},
+		{"[{'c':'join','room':'r','max':0}]", COMMIT_E_ARG},
+		{"[{'c':'join','room':'r','users_max':4294967296}]", COMMIT_E_ARG},
+		{"[{'c':'join','room':'r','max':'2'}]", COMMIT_E_ARG},
+		{"[{'c':'info'}]", COMMIT_E_ARG},
+		{"[{'c':'info','info':'\xff'}]", COMMIT_E_INFO},
+		{"[{'c':'info','user':'a\\u0000'}]", COMMIT_E_USER},
+		{"[{'c':'close_room'}]", COMMIT_E_LIST},
+		{"[{'c':'close_room','room':'r','code':1005}]", COMMIT_E_ARG},
+		{"[{'c':'close_room','rooms':['r',1]}]", COMMIT_E_LIST},
+		{"[{'c':'broadcast_to','rooms':['r',''],'data':'x'}]", COMMIT_E_ROOM},
+		{"[{'c':'broadcast_to','rooms':[],'data':'x'}]", COMMIT_E_LIST},
+		{"[{'c':'broadcast_to','rooms':{},'data':'x'}]", COMMIT_E_ARG},
+		{"[{'c':'broadcast_to','room':'r','exclude':['general'],'data':'x'}]",
+		 COMMIT_E_EXCLUDE},
+		{"[{'c':'broadcast','exclude_users':[true],'data':'x'}]", COMMIT_E_LIST},
 		{"[{'c':'join','room':''}]", COMMIT_E_ROOM},
 		{"[{'c':'leave','room':'a\\u0000'}]", COMMIT_E_ROOM},
 		{"[{'c':'join','room':'\\ud800'}]", COMMIT_E_ROOM},

@@ -282,9 +282,24 @@ START_TEST(whose_it_is)
 {
 	struct event_held h = held(EVENT_MESSAGE);
 	has_no(event(&h), "subject");
-	more.subject = (char *)"ann \"ü\"";
-	text_is(event(&h), "subject", more.subject);
-	more.subject = NULL;
+	struct identity identity = {.subject = (char *)"ann \"ü\""};
+	more.identity = &identity;
+	text_is(event(&h), "subject", identity.subject);
+	ck_assert_ptr_null(json_object_get(event(&h), "user"));
+	identity.user = (char *)"Ann";
+	identity.info = (char *)"{\"name\":\"Ann\"}";
+	identity.info_len = 14;
+	identity.claims = (char *)"{\"sub\":1}";
+	text_is(event(&h), "subject", identity.subject);
+	text_is(event(&h), "user", identity.user);
+	text_is(event(&h), "info", identity.info);
+	ck_assert_ptr_null(json_object_get(event(&h), "claims"));
+	out.claims = true;
+	ck_assert_int_eq(
+		json_integer_value(json_object_get(json_object_get(event(&h), "claims"), "sub")),
+		1);
+	out.claims = false;
+	more.identity = NULL;
 	has_no(event(&h), "subject");
 }
 END_TEST

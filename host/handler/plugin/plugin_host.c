@@ -18,6 +18,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_UTF8:
 		return TOVA_E_UTF8;
 	case COMMIT_E_LIMIT:
+	case COMMIT_E_INFO:
+	case COMMIT_E_LIST:
 	case COMMIT_E_ROOM_NAME:
 	case COMMIT_E_ROOMS:
 	case COMMIT_E_MOUNT_ROOMS:
@@ -26,7 +28,12 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_DELAY:
 	case COMMIT_E_EXCLUDE:
 	case COMMIT_E_WANT:
+	case COMMIT_E_CONN:
+	case COMMIT_E_USER:
 		return TOVA_E_ARG;
+	case COMMIT_E_FULL:
+	case COMMIT_E_FIRST:
+	case COMMIT_E_USERS:
 	case COMMIT_E_STATE:
 	case COMMIT_E_HISTORY:
 		return TOVA_E_STATE;

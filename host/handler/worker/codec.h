@@ -20,6 +20,7 @@ struct codec_out {
 	struct codec_buffer text, binary;
 	unsigned n;  /* objects in it */
 	bool failed; /* no memory: the batch is not whole */
+	bool claims; /* whoever reads it wants to know what tokens say with each event */
 };
 
 /* What a hello asks for that does not say which events. */
@@ -96,11 +97,11 @@ struct codec_item {
 	enum codec_type type;
 	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit;
 	bool has_s, has_n, has_ref, has_q, has_since, has_retry, bad_retry, has_events,
-		starting; /* bad_retry: it is no number */
-	bool waits;	  /* for what becomes of it */
+		starting, claims; /* bad_retry: it is no number */
+	bool waits;		  /* for what becomes of it */
 	unsigned events;  /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do,
-		id;
+		id, after;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */
 	size_t commands_at, answer_at;	      /* of the binary bytes that they take */
 	size_t first_command, end_command;    /* of the batch's, if they are kept */

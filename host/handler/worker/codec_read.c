@@ -102,16 +102,28 @@ enum command_word {
 	WORD_SET,
 	WORD_TIMER,
 	WORD_CANCEL,
+	WORD_INFO,
+	WORD_LEAVE_ALL,
+	WORD_CLOSE_ROOM,
 };
 
 struct codec_command {
 	enum command_word word;
 	bool exclude_own, has_bin, has_state_bin, has_if_state_bin, bad_number;
 	bool has_last, has_since, has_keep, keep;
+	bool has_more; /* what stands in `more`: see command_more */
 	struct json_string c, conn, room, data, exclude, reason, state, if_state, name, key,
 		otherwise;
 	uint64_t bin, state_bin, if_state_bin, code, id, delay, period, last, since, epoch;
 	size_t bin_at, state_bin_at, if_state_bin_at;
+	/* what few commands have */
+	struct {
+		struct json_string info, user;
+		uint64_t max, users_max;
+		bool has_max, has_users_max, first, replace;
+		/* JSON arrays; p NULL: none */
+		struct span rooms, exclude, exclude_users, exclude_rooms;
+	} more;
 };
 
 static enum command_word word_of(const struct json_string *c)
@@ -126,6 +138,9 @@ static enum command_word word_of(const struct json_string *c)
 		[WORD_SET] = SPAN("set"),
 		[WORD_TIMER] = SPAN("timer"),
 		[WORD_CANCEL] = SPAN("cancel"),
+		[WORD_INFO] = SPAN("info"),
+		[WORD_LEAVE_ALL] = SPAN("leave_all"),
+		[WORD_CLOSE_ROOM] = SPAN("close_room"),
 	};
 	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){c->p, c->n}, words[i]))
@@ -145,18 +160,67 @@ static void command_begin(struct codec_command *t)
 	t->has_last = t->has_since = t->has_keep = t->keep = false;
 	t->delay = CODEC_NO_DELAY;
 	t->exclude_own = t->has_bin = t->has_state_bin = t->has_if_state_bin = t->bad_number =
-		false;
+		t->has_more = false;
 	t->word = WORD_UNKNOWN;
+}
+
+static void command_more(struct codec_command *t)
+{
+	if (!t->has_more)
+		memset(&t->more, 0, sizeof t->more);
+	t->has_more = true;
 }
 
 static void read_exclude(struct json *j, struct codec_command *t)
 {
-	if (json_next_is(j, '"'))
+	if (json_next_is(j, '"')) {
 		json_read_string(j, &t->exclude);
+	} else if (json_next_is(j, '[')) {
+		command_more(t);
+		json_skip(j, &t->more.exclude);
+	}
 	else if (json_next_is(j, 'n'))
 		json_skip(j, NULL);
 	else
 		json_read_bool(j, &t->exclude_own);
+}
+
+/* A list, of which is looked at what is in it when the command is done; or null. */
+static void read_list(struct json *j, struct codec_command *t, struct span *list)
+{
+	if (json_next_is(j, 'n'))
+		json_skip(j, NULL);
+	else if (json_next_is(j, '['))
+		json_skip(j, list);
+	else if (json_skip(j, NULL))
+		t->bad_number = true;
+}
+
+/* False: it is none of those that few commands have. */
+static bool read_more_member(struct reader *r, struct span name, struct codec_command *t)
+{
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_command, "info", more.info),
+		TEXT_FIELD(struct codec_command, "user", more.user),
+		LOOSE_COUNTED_FIELD(struct codec_command, "max", more.max, more.has_max, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "users_max", more.users_max,
+				    more.has_users_max, bad_number),
+		{.key = {0}},
+	};
+	command_more(t);
+	if (span_eq(name, SPAN("rooms")))
+		read_list(&r->j, t, &t->more.rooms);
+	else if (span_eq(name, SPAN("exclude_users")))
+		read_list(&r->j, t, &t->more.exclude_users);
+	else if (span_eq(name, SPAN("exclude_rooms")))
+		read_list(&r->j, t, &t->more.exclude_rooms);
+	else if (span_eq(name, SPAN("first")))
+		json_read_bool(&r->j, &t->more.first);
+	else if (span_eq(name, SPAN("replace")))
+		json_read_bool(&r->j, &t->more.replace);
+	else
+		return read_field(&r->j, name, t, fields);
+	return true;
 }
 
 /* A member that is none of the grammar. */
@@ -203,7 +267,7 @@ static bool read_command_member(struct reader *r, struct span name, struct codec
 		t->has_keep = true;
 		json_read_bool(&r->j, &t->keep);
 	} else {
-		return read_field(&r->j, name, t, fields);
+		return read_field(&r->j, name, t, fields) || read_more_member(r, name, t);
 	}
 	return true;
 }
@@ -260,27 +324,81 @@ struct use {
 	struct commit *commit;
 };
 
-static uint64_t local_id(const struct use *u, struct json_string *text)
+/* What is no id names nobody whom it could be meant for: wrong, the commit is spoiled with that. */
+static uint64_t local_id(const struct use *u, struct json_string *text, enum commit_error wrong)
 {
 	struct session_id id;
-	return session_id_parse(codec_text(text), &id) && id.host == u->hub->host_id ? id.local : 0;
+	if (!session_id_parse(codec_text(text), &id)) {
+		commit_spoil(u->commit, wrong);
+		return 0;
+	}
+	return id.host == u->hub->host_id ? id.local : 0;
 }
 
 /* The connection that is named, or the event's own. */
 static uint64_t target_of(const struct use *u, struct codec_command *t)
 {
-	return t->conn.p != NULL ? local_id(u, &t->conn) : u->own != NULL ? u->own->local : 0;
+	return t->conn.p != NULL ? local_id(u, &t->conn, COMMIT_E_CONN)
+	       : u->own != NULL ? u->own->local
+				: 0;
 }
 
 static uint64_t exclude_of(const struct use *u, struct codec_command *t)
 {
 	if (t->exclude_own)
 		return u->own != NULL ? u->own->local : 0;
-	struct session_id id;
-	if (t->exclude.p != NULL && !session_id_parse(codec_text(&t->exclude), &id))
-		commit_spoil(u->commit,
-			     COMMIT_E_EXCLUDE); /* else somebody would hear what was not for him */
-	return t->exclude.p != NULL ? local_id(u, &t->exclude) : 0;
+	/* else somebody would hear what was not for him */
+	return t->exclude.p != NULL ? local_id(u, &t->exclude, COMMIT_E_EXCLUDE) : 0;
+}
+
+/* Adds the names of a list. False: there is something else in it, or too many. */
+static bool names_of(struct span list, struct selection_names *names)
+{
+	struct json j = {.p = list.p, .end = list.p + list.n};
+	struct json_string name;
+	bool ok = true;
+	if (list.p == NULL)
+		return true;
+	for (bool first = json_enter(&j, '['); ok && json_next(&j, ']', &first);)
+		ok = json_next_is(&j, '"') && json_read_string(&j, &name) &&
+		     selection_add_name(names, codec_text(&name));
+	return ok && j.why == NULL;
+}
+
+/* Those of an exclude that is a list: ids, and true for the event's own. */
+static bool excluded_of(const struct use *u, struct span list, struct selection *s)
+{
+	struct json j = {.p = list.p, .end = list.p + list.n};
+	struct json_string id;
+	bool ok = true, own;
+	if (list.p == NULL)
+		return true;
+	for (bool first = json_enter(&j, '['); ok && json_next(&j, ']', &first);) {
+		if (json_next_is(&j, '"'))
+			ok = json_read_string(&j, &id) &&
+			     selection_add_except(s, local_id(u, &id, COMMIT_E_EXCLUDE));
+		else
+			ok = json_read_bool(&j, &own) &&
+			     (!own || selection_add_except(s, u->own != NULL ? u->own->local : 0));
+	}
+	return ok && j.why == NULL;
+}
+
+/* Whom the command is for. False: it is spoiled. */
+static bool selection_of(const struct use *u, struct codec_command *t, struct selection *s)
+{
+	selection_init(s);
+	s->all = t->word == WORD_BROADCAST;
+	if (t->room.p != NULL)
+		selection_add_name(&s->rooms, codec_text(&t->room));
+	if (t->exclude_own || t->exclude.p != NULL)
+		selection_add_except(s, exclude_of(u, t));
+	if (t->has_more &&
+	    !(names_of(t->more.rooms, &s->rooms) && excluded_of(u, t->more.exclude, s) &&
+	      names_of(t->more.exclude_users, &s->except_users) &&
+	      names_of(t->more.exclude_rooms, &s->except_rooms)))
+		commit_spoil(u->commit, COMMIT_E_LIST);
+	return u->commit->error == COMMIT_OK;
 }
 
 static struct span data_of(const struct use *u, struct codec_command *t)
@@ -328,10 +446,50 @@ static void do_set(const struct use *u, struct codec_command *t)
 	commit_set_if(u->commit, target_of(u, t), state.p, state.n, expected.p, expected.n);
 }
 
+static __attribute__((noinline)) void do_close_room(const struct use *u, struct codec_command *t)
+{
+	struct selection of;
+	if (selection_of(u, t, &of))
+		commit_close_room(u->commit, &of, (uint16_t)t->code,
+				  t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
+}
+
+/* Is it for more than a room, or not for several of its members? */
+static bool is_among(const struct codec_command *t)
+{
+	return t->word != WORD_SEND &&
+	       (t->more.rooms.p != NULL || t->more.exclude.p != NULL ||
+		t->more.exclude_users.p != NULL || t->more.exclude_rooms.p != NULL);
+}
+
+static __attribute__((noinline)) void do_message_among(const struct use *u,
+						       struct codec_command *t)
+{
+	struct selection among;
+	struct span data = data_of(u, t);
+	if (selection_of(u, t, &among))
+		commit_broadcast_among(u->commit, &among, t->has_bin, data.p, data.n);
+}
+
+static void do_info(const struct use *u, struct codec_command *t)
+{
+	struct span info = {NULL, 0}, user = info;
+	if (t->more.info.p != NULL)
+		info = codec_text(&t->more.info);
+	if (t->more.user.p != NULL)
+		user = codec_text(&t->more.user);
+	commit_info(u->commit, target_of(u, t), info, user);
+}
+
 static void do_close(const struct use *u, struct codec_command *t)
 {
 	commit_close(u->commit, target_of(u, t), (uint16_t)t->code,
 		     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
+}
+
+static bool most_ok(bool given, uint64_t most)
+{
+	return !given || (most > 0 && most <= UINT32_MAX);
 }
 
 /* Is what the command needs there? */
@@ -347,9 +505,15 @@ static bool is_whole(const struct codec_command *t)
 	case WORD_BROADCAST_TO:
 		return t->has_bin || t->data.p != NULL;
 	case WORD_CLOSE:
+	case WORD_CLOSE_ROOM:
 		return t->code <= UINT16_MAX;
 	case WORD_SET:
 		return t->has_state_bin || t->state.p != NULL;
+	case WORD_JOIN:
+		return !t->has_more || (most_ok(t->more.has_max, t->more.max) &&
+					most_ok(t->more.has_users_max, t->more.users_max));
+	case WORD_INFO:
+		return t->has_more && (t->more.info.p != NULL || t->more.user.p != NULL);
 	default:
 		return true;
 	}
@@ -359,7 +523,9 @@ static void do_message(const struct use *u, struct codec_command *t, struct span
 {
 	struct commit *c = u->commit;
 	struct span data = data_of(u, t);
-	if (t->word == WORD_SEND)
+	if (t->has_more && is_among(t))
+		do_message_among(u, t);
+	else if (t->word == WORD_SEND)
 		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
 	else if (t->word == WORD_BROADCAST)
 		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
@@ -390,10 +556,16 @@ static bool want_of(const struct codec_command *t, struct history_want *want_r)
 static void do_join(const struct use *u, struct codec_command *t, struct span room)
 {
 	struct history_want want;
+	struct commit_conditions asked = {0};
+	if (t->has_more)
+		asked = (struct commit_conditions){.max = (uint32_t)t->more.max,
+						   .users_max = (uint32_t)t->more.users_max,
+						   .first = t->more.first,
+						   .replace = t->more.replace};
 	if (!want_of(t, &want))
 		commit_spoil(u->commit, COMMIT_E_WANT);
 	else
-		commit_join_history(u->commit, target_of(u, t), room, &want);
+		commit_join_if(u->commit, target_of(u, t), room, &asked, &want);
 }
 
 static void do_command(const struct use *u, struct codec_command *t)
@@ -421,6 +593,15 @@ static void do_command(const struct use *u, struct codec_command *t)
 	case WORD_TIMER:
 	case WORD_CANCEL:
 		do_timer(u, t, t->word == WORD_CANCEL);
+		break;
+	case WORD_INFO:
+		do_info(u, t);
+		break;
+	case WORD_LEAVE_ALL:
+		commit_leave_all(c, target_of(u, t));
+		break;
+	case WORD_CLOSE_ROOM:
+		do_close_room(u, t);
 		break;
 	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);
@@ -667,6 +848,7 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		NUMBER_FIELD(struct codec_item, "limit", limit),
 		NUMBER_FIELD(struct codec_item, "v", v),
 		NUMBER_FIELD(struct codec_item, "runs", runs),
+		TEXT_FIELD(struct codec_item, "after", after),
 		{.key = {0}},
 	};
 	if (read_field(&r->j, name, item, fields))
@@ -686,6 +868,8 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		json_read_bool(&r->j, &item->starting);
 	} else if (span_eq(name, SPAN("wait"))) {
 		json_read_bool(&r->j, &item->waits);
+	} else if (span_eq(name, SPAN("claims"))) {
+		json_read_bool(&r->j, &item->claims);
 	} else if (span_eq(name, SPAN("events"))) {
 		read_events(&r->j, item);
 	} else {
@@ -786,9 +970,11 @@ bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct 
 static const char *command_lacks(const struct codec_command *t)
 {
 	bool of_conn = t->word == WORD_SEND || t->word == WORD_JOIN || t->word == WORD_LEAVE ||
-		       t->word == WORD_CLOSE || t->word == WORD_SET;
-	bool of_room =
-		t->word == WORD_JOIN || t->word == WORD_LEAVE || t->word == WORD_BROADCAST_TO;
+		       t->word == WORD_CLOSE || t->word == WORD_SET || t->word == WORD_INFO ||
+		       t->word == WORD_LEAVE_ALL;
+	bool of_rooms = t->word == WORD_BROADCAST_TO || t->word == WORD_CLOSE_ROOM;
+	bool of_room = t->word == WORD_JOIN || t->word == WORD_LEAVE ||
+		       (of_rooms && !(t->has_more && t->more.rooms.p != NULL));
 	bool says =
 		t->word == WORD_SEND || t->word == WORD_BROADCAST || t->word == WORD_BROADCAST_TO;
 	if (of_conn && t->conn.p == NULL)
@@ -799,8 +985,12 @@ static const char *command_lacks(const struct codec_command *t)
 		return "a message lacks its \"data\", or \"bin\" with its bytes behind a line feed";
 	if (t->word == WORD_SET && !t->has_state_bin && t->state.p == NULL)
 		return "a set lacks its \"state\", or \"state_bin\"";
+	if (t->word == WORD_INFO && !is_whole(t))
+		return "an info lacks its \"info\", a text, or its \"user\"";
 	if (t->bad_number)
-		return "a code, id, delay, period, last, since or epoch that is no whole number from 0";
+		return "a code, id, delay, period, max, users_max, last, since or epoch that is no whole number from 0, or no list where one is expected";
+	if (t->word == WORD_JOIN && !is_whole(t))
+		return "a max or users_max is a whole number from 1";
 	if ((t->has_last || t->has_since || t->otherwise.p != NULL) && t->word != WORD_JOIN)
 		return "last, since and else are of a join";
 	if (t->has_keep && t->word != WORD_BROADCAST_TO)
@@ -829,7 +1019,7 @@ static void check_request(struct reader *r, const struct codec_command *t)
 	if (t->word == WORD_UNKNOWN)
 		json_fail(
 			&r->j,
-			"is no command; expected send, broadcast, broadcast_to, join, leave, close, set, timer or cancel");
+			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, set, timer or cancel");
 	else if (q->unknown.p != NULL)
 		json_fail(&r->j, "is no connection's id");
 	else if (lacks != NULL)

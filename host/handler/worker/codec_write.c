@@ -372,6 +372,22 @@ static void put_follower(struct codec_out *o, const struct event_held *h)
 	o->text.len = (size_t)(at - o->text.p);
 }
 
+/* Who is at the other end, as far as anything is known. */
+static void put_identity(struct codec_out *o, const struct hub_event *e)
+{
+	const char *subject = session_event_subject(e), *user = session_event_user(e);
+	const char *claims = o->claims ? session_event_claims(e) : NULL;
+	struct span info = e->session != NULL ? identity_info(e->session) : (struct span){0};
+	if (subject != NULL)
+		codec_member_text(o, "subject", span_of(subject));
+	if (user != NULL && user != subject)
+		codec_member_text(o, "user", span_of(user));
+	if (info.n > 0)
+		codec_member_text(o, "info", info);
+	if (claims != NULL && e->kind != EVENT_UPGRADE && e->kind != EVENT_OPEN)
+		codec_member_raw(o, "claims", claims);
+}
+
 /* What stands in front of what is particular to its kind. */
 static void put_event(struct codec_out *o, const struct event_held *h)
 {
@@ -385,9 +401,7 @@ static void put_event(struct codec_out *o, const struct event_held *h)
 	}
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
-	const char *subject = session_event_subject(e);
-	if (subject != NULL)
-		codec_member_text(o, "subject", span_of(subject));
+	put_identity(o, e);
 	struct span state = s != NULL ? session_state(s) : (struct span){0};
 	if (state.n > 0)
 		put_bytes(o, "state", "state_bin", state.p, state.n, !utf8_valid(state.p, state.n));

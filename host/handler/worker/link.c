@@ -276,6 +276,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->state = pusher ? WORKER_PUSHER : WORKER_STARTING;
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
+	w->out.claims = item->claims;
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
 		      w->runs, item->starting && !pusher);

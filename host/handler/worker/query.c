@@ -2,6 +2,7 @@
 
 #include "handler/worker/query_history.h"
 #include "hub/delivery.h"
+#include "hub/roster.h"
 
 /* --- pushes ----------------------------------------------------------------------------------- */
 
@@ -97,10 +98,83 @@ static void query_members(struct codec_out *o, const struct mount *m, struct cod
 	codec_raw(o, "]", 1);
 }
 
+static void list_member(struct codec_out *o, const struct session *s, bool first)
+{
+	char id[SESSION_ID_TEXT];
+	const char *user = identity_user(s);
+	struct span info = identity_info(s);
+	codec_raw(o, first ? "{\"conn\":" : ",{\"conn\":", first ? 8 : 9);
+	codec_string(o, span_of(hub_session_text(s, id)));
+	if (user != NULL)
+		codec_member_text(o, "user", span_of(user));
+	if (info.n > 0)
+		codec_member_text(o, "info", info);
+	codec_object_end(o);
+}
+
+/* A page: with who they are. */
+static void query_members_page(struct codec_out *o, const struct mount *m, struct codec_item *item)
+{
+	const struct room *r = room_find(&m->rooms, codec_text(&item->room));
+	struct session_id after = {0};
+	struct roster_page page = {.n = 0};
+	char id[SESSION_ID_TEXT];
+	if (item->after.p != NULL && !session_id_parse(codec_text(&item->after), &after)) {
+		codec_member_text(o, "error", SPAN("\"after\" is what \"next\" was in the reply before"));
+		return;
+	}
+	if (r == NULL)
+		codec_member_raw(o, "unknown", "true");
+	else
+		roster_members(&page, r, after.local,
+			       item->limit < ROSTER_PAGE ? (uint32_t)item->limit : 0);
+	list_begin(o, "members", r != NULL ? r->n : 0);
+	for (uint32_t i = 0; i < page.n; i++)
+		list_member(o, page.members[i], i == 0);
+	codec_raw(o, "]", 1);
+	if (page.more)
+		codec_member_text(o, "next",
+				  span_of(hub_session_text(page.members[page.n - 1], id)));
+}
+
+static void list_user(struct codec_out *o, const struct room_user *user, bool first)
+{
+	codec_raw(o, first ? "{\"user\":" : ",{\"user\":", first ? 8 : 9);
+	codec_string(o, span_of(user->name));
+	codec_member_uint(o, "connections", user->connections);
+	codec_object_end(o);
+}
+
+static void query_users(struct codec_out *o, const struct mount *m, struct codec_item *item)
+{
+	static const struct room_users nobody;
+	struct room *r = room_find(&m->rooms, codec_text(&item->room));
+	const struct room_users *users = r != NULL ? room_users_of(r) : &nobody;
+	struct span after = item->after.p != NULL ? codec_text(&item->after) : (struct span){0};
+	uint64_t most = item->limit > 0 && item->limit < ROSTER_PAGE ? item->limit : ROSTER_PAGE;
+	if (users == NULL) {
+		codec_member_text(o, "error", SPAN("no memory for the users of a room"));
+		return;
+	}
+	if (r == NULL)
+		codec_member_raw(o, "unknown", "true");
+	uint32_t from = room_users_after(users, after), i = from;
+	codec_member_uint(o, "anonymous", users->anonymous);
+	list_begin(o, "users", users->n);
+	for (; i < users->n && i - from < most; i++)
+		list_user(o, users->v[i], i == from);
+	codec_raw(o, "]", 1);
+	if (i < users->n)
+		codec_member_text(o, "next", span_of(users->v[i - 1]->name));
+}
+
 static void query_rooms(struct codec_out *o, const struct mount *m, struct codec_item *item)
 {
 	struct session_id id = {0};
-	session_id_parse(codec_text(&item->conn), &id);
+	if (!session_id_parse(codec_text(&item->conn), &id)) {
+		codec_member_text(o, "error", SPAN("\"conn\" is no connection's id"));
+		return;
+	}
 	const struct session *s =
 		id.host == m->hub->host_id ? hub_find_session(m->hub, m, id.local) : NULL;
 	uint32_t n = s != NULL ? room_count(&s->rooms) : 0;
@@ -154,7 +228,11 @@ void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 	codec_object(o, "reply");
 	codec_member_uint(o, "q", item->q);
 	bool room = item->room.p != NULL, conn = item->conn.p != NULL;
-	if (json_is(&item->what, "members") && room)
+	if (json_is(&item->what, "members") && room && item->limit > 0)
+		query_members_page(o, m, item);
+	else if (json_is(&item->what, "users") && room)
+		query_users(o, m, item);
+	else if (json_is(&item->what, "members") && room)
 		query_members(o, m, item, true);
 	else if (json_is(&item->what, "count") && room)
 		query_members(o, m, item, false);
