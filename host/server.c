@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "common/crash.h"
 #include "handler/plugin/plugin.h"
 #include "handler/worker/worker.h"
@@ -134,6 +135,7 @@ struct resume_limits server_resume_limits(const struct settings *settings)
 static bool server_is_full(void *ctx, uint32_t away)
 {
 	const struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	return addr_limits_sockets(s->addr_limits) + away > s->conns.limits.max;
 }
 
@@ -176,6 +178,7 @@ static void server_drain(struct server *s)
 static void server_on_stop(void *arg, int signal)
 {
 	struct server *s = arg;
+	CHECK_IS(s, CHECK_SERVER);
 	(void)signal;
 	if (s->drain.running) {
 		LOG(s->log, LOG_NOTICE, LOG_DRAIN, "stopping at once");
@@ -194,6 +197,7 @@ static void server_on_hup(void *arg, int signal)
 static void server_on_usr1(void *arg, int signal)
 {
 	struct server *s = arg;
+	CHECK_IS(s, CHECK_SERVER);
 	int error = log_reopen(s->log);
 	(void)signal;
 	if (error != 0)
@@ -204,6 +208,7 @@ static void server_on_usr1(void *arg, int signal)
 static void server_on_flush(void *arg)
 {
 	struct server *s = arg;
+	CHECK_IS(s, CHECK_SERVER);
 	log_flush(s->log);
 	addr_limits_sweep(s->addr_limits, loop_now(s->loop));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
@@ -228,6 +233,7 @@ static bool server_serves(const void *ctx)
 static void server_status(const void *ctx, char text_r[NOTIFY_STATUS_MAX])
 {
 	const struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	const struct stats stats = hub_stats(&s->hub);
 	const struct mount *unserved = server_unserved(s);
 	int n = snprintf(text_r, NOTIFY_STATUS_MAX, "%s: %llu connections, %llu rooms",
@@ -241,6 +247,7 @@ static void server_status(const void *ctx, char text_r[NOTIFY_STATUS_MAX])
 static void server_on_request(void *ctx, struct conn *c, struct request *r)
 {
 	struct hub *hub = ctx;
+	CHECK_IS(hub, CHECK_HUB);
 	struct server *s = (struct server *)((char *)hub - offsetof(struct server, hub));
 	if (health_is_asked(&s->health, r))
 		readiness_look(&s->readiness);
@@ -261,6 +268,7 @@ static struct conn_ops server_conn_ops(void)
 static void server_on_crash(void *ctx, const char *signal, bool own)
 {
 	struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	struct plugin_site site;
 	bool plugin = own && plugin_running(&s->hub, &site);
 	const struct log_field fields[] = {
@@ -542,6 +550,7 @@ static bool server_start_threads(struct server *s)
 void server_on_drain(void *ctx)
 {
 	struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	if (!s->drain.running)
 		server_drain(s);
 }
@@ -739,7 +748,8 @@ static int server_run(struct server *s)
 
 int server_main(const struct settings_source *source)
 {
-	struct server s = {.source = source,
+	struct server s = {.magic = CHECK_SERVER,
+			   .source = source,
 			   .files = {.root = -1},
 			   .soft_descriptors = server_soft_descriptors()};
 	int code = SERVER_BAD_SETTINGS;

@@ -29,6 +29,7 @@ struct server_door {
 };
 
 struct server {
+	uint16_t magic;		  /* CHECK_SERVER */
 	struct settings settings; /* in effect; replaced by a reload */
 	const struct settings_source *source;
 	struct log *log;

@@ -90,7 +90,9 @@ static bool api_open(struct server *s, enum settings_door which)
 	struct conn_limits limits = api_limits(s);
 	if (settings_door(&s->settings, which)->n == 0)
 		return true;
-	d->door = (struct api_door){.api = &s->api, .admin = which == SETTINGS_ADMIN};
+	d->door = (struct api_door){.magic = CHECK_API_DOOR,
+				    .api = &s->api,
+				    .admin = which == SETTINGS_ADMIN};
 	d->open = true;
 	bool ok = conns_init(&d->conns, s->loop, &api_conn_ops, &d->door, &limits);
 	d->conns.lent = NULL;

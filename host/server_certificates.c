@@ -2,6 +2,7 @@
  * name. */
 #include <stdio.h>
 
+#include "base/check.h"
 #include "server.h"
 
 static const char *certificates_option(enum tls_server_part part)
@@ -53,12 +54,14 @@ static struct tls_server *certificates_read(const struct settings *settings,
 static void certificates_on_warning(void *ctx, const char *file, const char *sentence)
 {
 	const struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	LOG(s->log, LOG_WARN, LOG_TLS, sentence, LOG_STR("file", file));
 }
 
 static void certificates_on_check_warning(void *ctx, const char *file, const char *sentence)
 {
 	const struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	fprintf(s->source->err, "tova-host: warning: %s: %s\n", file, sentence);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/command.h"
 #include "base/digest.h"
 #include "common/library.h"
@@ -164,6 +165,7 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 static void mounts_on_failed(void *ctx, const struct mount *m)
 {
 	struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	(void)m;
 	if (s->drain.running)
 		return;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
+
 #define CHUNK_KEEP 16 /* free chunks kept for the next flood */
 #define CHUNK_NOTES_MIN 4
 
@@ -29,8 +31,11 @@ struct chunk *chunk_new(size_t size)
 void chunk_free(struct chunk *c)
 {
 	struct chunk_pool *pool = c->pool;
-	if (c->held != NULL)
+	CHECK(c->refs == 0 && c->used <= c->size);
+	if (c->held != NULL) {
+		CHECK(*c->held >= c->size);
 		*c->held -= c->size;
+	}
 	c->held = NULL;
 	if (pool == NULL || pool->n_free >= CHUNK_KEEP) {
 		free(c->notes);
@@ -55,6 +60,7 @@ static bool chunk_turn(struct chunk_pool *pool)
 {
 	struct chunk *c = pool->free;
 	if (c != NULL) {
+		CHECK(c->refs == 0 && pool->n_free > 0);
 		pool->free = c->next;
 		pool->n_free--;
 		c->refs = 1;
@@ -131,6 +137,7 @@ static bool chunk_set_note(struct chunk *c, uint32_t off, uint64_t note)
 		notes->cap = cap;
 		c->notes = notes;
 	}
+	CHECK(off < c->size);
 	uint32_t i = chunk_find_note(notes, off);
 	bool there = i < notes->n && notes->v[i].off == off;
 	if (!there) {

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/check.h"
+
 #define CHUNK_SIZE 65536
 #define CHUNK_SHARED_MAX 16384 /* anything longer gets a chunk of its own */
 
@@ -62,6 +64,7 @@ static inline void chunk_unref(struct chunk **c_p)
 {
 	struct chunk *c = *c_p;
 	*c_p = NULL;
+	CHECK(c->refs > 0);
 	if (--c->refs == 0)
 		chunk_free(c);
 }

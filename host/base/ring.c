@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
+
 #define RING_KEEP 4 /* blocks kept for the next flood, beyond the two that there always are */
 
 struct ring_block {
@@ -68,6 +70,7 @@ static void ring_reclaim(struct ring *r)
 	struct ring_block *until = atomic_load_explicit(&r->consumed, memory_order_acquire);
 	while (r->oldest != until) {
 		struct ring_block *b = r->oldest;
+		CHECK(b != r->last); /* what is being filled was never consumed whole */
 		r->oldest = atomic_load_explicit(&b->next, memory_order_relaxed);
 		if (b->size != RING_BLOCK || r->n_spare > RING_KEEP) {
 			free(b);
@@ -93,6 +96,7 @@ static struct ring_block *ring_next_block(struct ring *r, size_t need)
 	}
 	if (b == NULL)
 		return NULL;
+	CHECK(b->size >= need);
 	atomic_store_explicit(&b->next, NULL, memory_order_relaxed);
 	atomic_store_explicit(&b->used, 0, memory_order_relaxed);
 	return b;
@@ -161,6 +165,7 @@ void *ring_take(struct ring *r, size_t *len_r)
 	if (!ring_step(r))
 		return NULL;
 	struct ring_head *head = (struct ring_head *)(r->at->bytes + r->read);
+	CHECK(head->len < head->whole && head->whole <= r->at->size - r->read);
 	r->read += head->whole;
 	r->got += head->whole;
 	*len_r = head->len;

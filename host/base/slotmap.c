@@ -34,6 +34,7 @@ uint64_t slotmap_add(struct slotmap *map, void *item)
 {
 	uint32_t slot = map->first_free;
 	if (slot != SLOTMAP_NONE) {
+		CHECK(map->slots[slot].item == NULL);
 		map->first_free = map->slots[slot].next_free;
 	} else {
 		if (map->n == map->cap && !slotmap_grow(map))
@@ -53,6 +54,7 @@ void slotmap_remove(struct slotmap *map, uint64_t id)
 		return;
 	uint32_t slot = (uint32_t)(id >> 32) & ((1u << SLOTMAP_SLOT_BITS) - 1);
 	struct slotmap_slot *s = &map->slots[slot];
+	CHECK(map->count > 0);
 	s->item = NULL;
 	map->count--;
 	/* every generation was used: the slot is retired rather than an id used twice */

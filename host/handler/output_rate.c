@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
+
 #define OUTPUT_RATE_MS 1000
 
 struct output_rate {
+	uint16_t magic; /* CHECK_OUTPUT_RATE */
 	struct output_rate *next;
 	struct loop *loop;
 	struct loop_timer report;
@@ -21,6 +24,7 @@ struct output_rate {
 static void output_rate_report(void *arg)
 {
 	struct output_rate *r = arg;
+	CHECK_IS(r, CHECK_OUTPUT_RATE);
 	if (r->suppressed > 0)
 		LOG(r->loop->log, r->worst, LOG_WORKER_OUTPUT,
 		    "more than 1,000 lines in a second: the rest was suppressed",
@@ -33,6 +37,7 @@ static void output_rate_free(struct output_rate *r)
 {
 	loop_timer_cancel(&r->report);
 	output_rate_report(r);
+	r->magic = CHECK_GONE;
 	free(r);
 }
 
@@ -62,6 +67,7 @@ struct output_rate *output_rate_join(struct output_rates *rates, const char *mou
 		r = calloc(1, sizeof *r);
 		if (r == NULL)
 			return NULL;
+		r->magic = CHECK_OUTPUT_RATE;
 		r->loop = rates->loop;
 		snprintf(r->mount, sizeof r->mount, "%s", mount);
 		snprintf(r->name, sizeof r->name, "%s", name);

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "base/environment.h"
 #include "common/utf8.h"
 
@@ -23,6 +24,7 @@
 #define PROCESS_GUARD_FD 4  /* where the shim tells the guard of its group */
 
 struct process_output {
+	uint16_t magic; /* CHECK_PROCESS_OUTPUT */
 	struct loop_watch watch;
 	struct process *process;
 	int fd; /* -1: closed */
@@ -32,6 +34,7 @@ struct process_output {
 };
 
 struct process {
+	uint16_t magic; /* CHECK_PROCESS */
 	struct process *next;
 	struct processes *set;
 	process_ended *ended;
@@ -116,6 +119,7 @@ static void process_finish(struct process *p);
 static void output_on_readable(void *arg)
 {
 	struct process_output *o = arg;
+	CHECK_IS(o, CHECK_PROCESS_OUTPUT);
 	ssize_t n = read(o->fd, o->line + o->len, sizeof o->line - o->len);
 	if (n > 0) {
 		o->len += (size_t)n;
@@ -130,7 +134,10 @@ static bool output_open(struct process_output *o, struct process *p, enum log_le
 			int *theirs_r)
 {
 	int pipe[2];
-	*o = (struct process_output){.process = p, .fd = -1, .level = level};
+	*o = (struct process_output){.magic = CHECK_PROCESS_OUTPUT,
+				     .process = p,
+				     .fd = -1,
+				     .level = level};
 	if (!descriptors_pipe(&p->set->loop->descriptors, DESCRIPTORS_WORKER, pipe))
 		return false;
 	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
@@ -169,6 +176,7 @@ static void process_finish(struct process *p)
 static void process_on_limit(void *arg)
 {
 	struct process *p = arg;
+	CHECK_IS(p, CHECK_PROCESS);
 	output_close(&p->out);
 	output_close(&p->err);
 	process_finish(p);
@@ -186,6 +194,7 @@ static struct process *processes_find(const struct processes *set, pid_t pid)
  * group's. */
 static void process_reap(struct process *p)
 {
+	CHECK(!p->reaped && p->pid > 1); /* not every process of the host's group, or the system */
 	kill(-p->pid, SIGKILL);
 	guard_remove(&p->set->guard, p->pid);
 	waitpid(p->pid, &p->status, 0);
@@ -205,6 +214,7 @@ static void processes_guard_lost(struct processes *set)
 static void processes_on_child(void *arg, int signal)
 {
 	struct processes *set = arg;
+	CHECK(set->magic == CHECK_PROCESSES && loop_is_own(set->loop));
 	siginfo_t dead = {.si_pid = 0};
 	(void)signal;
 	while (waitid(P_ALL, 0, &dead, WEXITED | WNOHANG | WNOWAIT) == 0 && dead.si_pid != 0) {
@@ -221,7 +231,8 @@ static void processes_on_child(void *arg, int signal)
 
 bool processes_init(struct processes *set, struct loop *loop, uint64_t descriptors)
 {
-	*set = (struct processes){.loop = loop,
+	*set = (struct processes){.magic = CHECK_PROCESSES,
+				  .loop = loop,
 				  .descriptors = descriptors,
 				  .rates = {.loop = loop},
 				  .guard = {.fd = -1}};
@@ -370,6 +381,7 @@ struct process *process_start(struct processes *set, const struct process_spec *
 	int out = -1, err = -1;
 	if (p == NULL)
 		return NULL;
+	p->magic = CHECK_PROCESS;
 	p->set = set;
 	p->ended = ended;
 	p->ctx = ctx;

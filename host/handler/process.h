@@ -24,6 +24,7 @@ typedef void process_ended(void *ctx, struct process *p, int status);
 
 /* What processes of one host share. */
 struct processes {
+	uint16_t magic; /* CHECK_PROCESSES */
 	struct loop *loop;
 	struct loop_signal on_child;
 	struct process *list;

@@ -111,6 +111,7 @@ static bool admission_register(struct hub *hub, struct mount *m, struct session 
 			       const struct event_answer *answer)
 {
 	size_t data = handler_is_async(m->handler) ? answer->data_len : m->data_size;
+	CHECK(s->local == 0 && s->data == NULL && data <= UINT16_MAX);
 	s->data = data > 0 ? calloc(1, data) : NULL;
 	bool ok = (data == 0 || s->data != NULL) && hub_reserve(hub) && mount_reserve(m, s);
 	if (ok && (s->local = slotmap_add(&hub->sessions, s)) == 0) {
@@ -152,6 +153,7 @@ static void admission_forget_session(struct conn *c)
 	conn_set_user(c, NULL);
 	if (s == NULL)
 		return;
+	CHECK(s->magic == CHECK_SESSION && s->local == 0 && s->conn == c);
 	resume_free(s->mount->hub, s);
 	s->conn = NULL;
 	session_free(&s);
@@ -414,6 +416,7 @@ void admission_answered(struct mount *m, struct event_held *h, const struct even
 void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 {
 	struct hub *hub = ctx;
+	CHECK_IS(hub, CHECK_HUB);
 	struct event_answer answer;
 	struct event_request request;
 	struct token_claims claims;

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "hub/apply_room.h"
 #include "hub/delivery.h"
 #include "hub/resume.h"
@@ -186,6 +187,7 @@ static void apply_set(struct mount *m, struct session *s, const struct commit *c
 	}
 	if (s->data == NULL)
 		return;
+	CHECK(data.n <= m->data_size);
 	memcpy(s->data, data.p, data.n);
 	memset((char *)s->data + data.n, 0, m->data_size - data.n);
 }
@@ -197,6 +199,7 @@ apply_timer(struct mount *m, struct session *s, const struct commit *c,
 {
 	char name[RULES_NAME_MAX + 1];
 	struct span text = commit_text(c, command);
+	CHECK(text.n < sizeof name);
 	struct event_timer t = {
 		.name = name,
 		.id = command->timer.id,

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "hub/apply.h"
 #include "hub/condition.h"
 #include "hub/hub.h"
@@ -35,6 +36,7 @@ static struct lane *delivery_next_ready(struct mount *m)
 	struct lane *lane = m->ready_first;
 	if (lane == NULL)
 		return NULL;
+	CHECK(lane->ready);
 	m->ready_first = lane->ready_next;
 	if (m->ready_first == NULL)
 		m->ready_last = NULL;
@@ -74,6 +76,7 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 		delivery_lose(m, s, e);
 		return false;
 	}
+	CHECK(h->lane == NULL);
 	h->lane = lane;
 	budget_add_event(m->budget, h->size);
 	lane->waiting += (uint32_t)h->size;
@@ -102,11 +105,13 @@ static void delivery_free(struct mount *m, struct event_held *h)
 		hub_unpause(s);
 }
 
-static struct event_held *delivery_pop(struct lane *lane)
+static inline struct event_held *delivery_pop(struct lane *lane)
 {
 	struct event_held *h = lane_pop(lane);
-	if (h != NULL)
+	if (h != NULL) {
+		CHECK(lane->waiting >= h->size);
 		lane->waiting -= (uint32_t)h->size;
+	}
 	return h;
 }
 
@@ -195,6 +200,7 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 {
 	struct span why = {0};
 	bool ok = true;
+	CHECK(!m->running || e->kind == EVENT_UPGRADE);
 	m->running = true;
 	delivery_before(m, e);
 	e->attempt = 1;
@@ -226,6 +232,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 	struct event_held *h = delivery_pop(lane);
 	if (h != NULL || s == NULL || !s->ended || s->closing)
 		return h;
+	CHECK(s->more != NULL && lane->current == NULL);
 	s->closing = true;
 	h = &((struct session_more_async *)s->more)->close_event;
 	*h = (struct event_held){.magic = CHECK_EVENT,
@@ -299,6 +306,7 @@ static void delivery_take_back(struct mount *m, struct event_held *h, bool handl
 		h->event.sequence = 0;
 		h->lane->sequence--;
 	}
+	CHECK(h->lane->current != h);
 	h->lane->waiting += (uint32_t)h->size;
 	lane_push_front(h->lane, h);
 }
@@ -395,6 +403,7 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	struct lane *lane = h->lane;
 	struct session *s = h->event.session;
 	bool last = h->event.kind == EVENT_CLOSE;
+	CHECK(lane != NULL && lane->current == h && !m->running);
 	m->running = true;
 	/* What follows an event that failed was not handled; what follows one whose commands are
 	 * refused here may have been. */
@@ -486,6 +495,7 @@ bool delivery_commit(struct mount *m)
 		commit_drop(&m->commit);
 		return false;
 	}
+	CHECK(!m->running && loop_is_own(m->hub->loop));
 	m->running = true;
 	m->hub->loop->stats.commits++;
 	m->receivers = 0;
@@ -503,6 +513,7 @@ bool delivery_commit(struct mount *m)
 
 void delivery_commit_start(struct mount *m, struct commit *c)
 {
+	CHECK(!m->running && loop_is_own(m->hub->loop));
 	m->running = true;
 	apply_commit(m->hub, m, c);
 	hub_end_victims(m->hub);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/check.h"
 #include "common/rules.h"
 #include "common/span.h"
 #include "net/conn.h"
@@ -221,6 +222,7 @@ static inline struct event_held *lane_pop(struct lane *lane)
 	struct event_held *h = lane_first(lane);
 	if (h == NULL)
 		return NULL;
+	CHECK_IS(h, CHECK_EVENT);
 	if (h == lane->last)
 		lane->last = NULL;
 	else

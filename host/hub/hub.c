@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/random.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
@@ -72,6 +73,7 @@ void hub_echo_close(struct session *s)
 static void hub_end_session(struct session *s, uint16_t code, struct span reason)
 {
 	struct mount *m = s->mount;
+	CHECK(!s->ended);
 	hub_keep_reason(s, reason);
 	s->ended = true;
 	room_leave_all(&m->rooms, s);
@@ -80,6 +82,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	resume_end(m->hub, s);
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
+	CHECK(m->hub->loop->stats.connections > 0);
 	m->hub->loop->stats.connections--;
 	slow_consumer_end(m->hub, s);
 	char id[SESSION_ID_TEXT];
@@ -117,6 +120,7 @@ void hub_session_over(struct session *s)
 	CHECK_IS(s, CHECK_SESSION);
 	struct hub *hub = s->mount->hub;
 	struct mount *m = s->mount;
+	CHECK(s->ended && s->local != 0);
 	if (s->victim)
 		hub_forget_victim(hub, s);
 	if (m->handler->ops->forget != NULL)
@@ -127,6 +131,7 @@ void hub_session_over(struct session *s)
 	s->local = 0;
 	if (s->conn != NULL)
 		session_detach(s);
+	CHECK(s->rooms.list == NULL && s->conn == NULL && s->route == NULL);
 	s->over_next = hub->over;
 	hub->over = s;
 	if (hub->sessions.count == 0 && hub->emptied != NULL)
@@ -139,6 +144,7 @@ void hub_mark_victim(struct hub *hub, struct session *s)
 {
 	if (s->victim)
 		return;
+	CHECK(s->local != 0 && hub->n_victims < hub->cap_victims);
 	s->victim = true;
 	hub->victims[hub->n_victims++] = s;
 }
@@ -159,6 +165,7 @@ bool hub_reserve(struct hub *hub)
 
 static void hub_end_victim(struct hub *hub, struct session *s)
 {
+	CHECK(s->magic == CHECK_SESSION && s->victim);
 	if (s->ended)
 		return;
 	if (!s->no_memory) {
@@ -174,6 +181,7 @@ static void hub_end_victim(struct hub *hub, struct session *s)
  * to a handler, are not to stop the loop. */
 void hub_end_victims(struct hub *hub)
 {
+	CHECK_IS(hub, CHECK_HUB);
 	if (hub->n_victims == 0 || loop_timer_is_set(&hub->more_victims))
 		return;
 	for (int n = 0; hub->n_victims > 0 && n < HUB_VICTIMS; n++)
@@ -331,10 +339,12 @@ const struct conn_ops hub_conn_ops = {
 static void hub_on_turn(void *arg)
 {
 	struct hub *hub = arg;
+	CHECK_IS(hub, CHECK_HUB);
 	struct session *s;
 	if (resumes_have_work(&hub->resumes))
 		resumes_on_turn(hub);
 	while ((s = hub->over) != NULL) {
+		CHECK(s->magic == CHECK_SESSION && s->ended && s->local == 0);
 		hub->over = s->over_next;
 		resume_free(hub, s);
 		session_free(&s);
@@ -343,7 +353,8 @@ static void hub_on_turn(void *arg)
 
 bool hub_init(struct hub *hub, struct loop *loop)
 {
-	*hub = (struct hub){.loop = loop,
+	*hub = (struct hub){.magic = CHECK_HUB,
+			    .loop = loop,
 			    .log = loop->log,
 			    .started_ms = loop_now(loop),
 			    .timers.clock = -1};
@@ -385,6 +396,7 @@ void hub_drop_sessions(struct hub *hub)
 
 void hub_free(struct hub *hub)
 {
+	CHECK(hub->sessions.count == 0);
 	while (hub->mounts != NULL) {
 		struct mount *m = hub->mounts;
 		hub->mounts = m->next;
@@ -403,6 +415,7 @@ void hub_free(struct hub *hub)
 
 void hub_add_mount(struct hub *hub, struct mount *m)
 {
+	CHECK(m->hub == hub && m->next == NULL);
 	struct mount **at = &hub->mounts;
 	while (*at != NULL && strlen((*at)->path) >= strlen(m->path))
 		at = &(*at)->next;

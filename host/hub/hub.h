@@ -24,6 +24,7 @@
 #define HUB_HOST_ID_MASK (UINT64_MAX >> 1)
 
 struct hub {
+	uint16_t magic; /* CHECK_HUB */
 	struct loop *loop;
 	/* of all loops; NULL: there is this one only */
 	struct stats (*all_stats)(const void *ctx);

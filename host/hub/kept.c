@@ -48,6 +48,7 @@ struct kept_message *kept_first(const struct kept *k)
 
 static void kept_drop(struct kept *k, struct kept_message *m)
 {
+	CHECK(k->bytes >= m->frame.len);
 	k->bytes -= m->frame.len;
 	slice_unref(&m->frame);
 }

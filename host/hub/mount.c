@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "hub/hub.h"
 #include "hub/timer.h"
 #include "net/conn.h"
@@ -34,6 +35,7 @@ void mount_free(struct mount **m_p)
 {
 	struct mount *m = *m_p;
 	*m_p = NULL;
+	CHECK(m->n_sessions == 0 && !m->running);
 	struct event_held *h;
 	if (m->handler != NULL)
 		m->handler->ops->free(m->handler);
@@ -109,6 +111,7 @@ static bool mount_reserve_far(struct mount_shard *shard, const struct conn *stub
 bool mount_reserve(struct mount *m, const struct session *s)
 {
 	struct mount_shard *shard = mount_shard(m, s);
+	CHECK(s->mount == m && shard->n + shard->n_unsettled <= shard->cap);
 	if (shard->n + shard->n_unsettled == shard->cap) {
 		uint32_t cap = shard->cap == 0 ? 64 : shard->cap * 2;
 		struct conn **wider = NULL;
@@ -128,6 +131,7 @@ void mount_settle(struct mount *m, struct session *s)
 	struct mount_shard *shard = mount_shard(m, s);
 	if (s->settled || s->ended)
 		return;
+	CHECK(s->mount == m && shard->n_unsettled > 0);
 	s->settled = true;
 	s->place = shard->n;
 	shard->n_unsettled--;
@@ -144,9 +148,11 @@ void mount_remove(struct mount *m, struct session *s)
 {
 	struct mount_shard *shard = mount_shard(m, s);
 	if (!s->settled) {
+		CHECK(shard->n_unsettled > 0);
 		shard->n_unsettled--;
 		return;
 	}
+	CHECK(s->place < shard->n && mount_at(m, shard, s->place) == s);
 	struct session *last = mount_at(m, shard, --shard->n);
 	shard->conns[s->place] = shard->conns[shard->n];
 	last->place = s->place;
@@ -158,6 +164,7 @@ void mount_remove(struct mount *m, struct session *s)
 struct session *mount_session(const struct mount *m, uint32_t i)
 {
 	const struct mount_shard *shard = &m->resumes;
+	CHECK(i < m->n_sessions);
 	for (uint32_t next = 0; i >= shard->n; next++) {
 		i -= shard->n;
 		shard = &m->shards[next];

@@ -40,6 +40,7 @@ static void resume_owe(struct hub *hub, struct resume *r)
 {
 	if (r->owes)
 		return;
+	CHECK(hub->magic == CHECK_HUB && r->session->magic == CHECK_SESSION);
 	r->owes = true;
 	TAILQ_INSERT_TAIL(&hub->resumes.owing, r, owes_link);
 }
@@ -230,6 +231,7 @@ static bool resume_write(struct session *s, struct resume *r, struct out_message
 	o->slow = SLOW_POLICY_CLOSE;
 	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
 		return false;
+	CHECK(number == r->fed + 1);
 	r->fed = number - !data;
 	return true;
 }
@@ -620,6 +622,7 @@ bool resume_begin(struct session *s)
 	struct resume *r = more != NULL ? calloc(1, sizeof *r) : NULL;
 	if (r == NULL)
 		return false;
+	CHECK(more->resume == NULL && s->conn == NULL);
 	r->session = s;
 	r->keeps = s->mount->resume_ms > 0;
 	more->resume = r;
@@ -724,6 +727,7 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 	conn_echo_close(s->conn);
 	session_detach(s);
 	slow_consumer_end(hub, s);
+	CHECK(!r->away && s->conn == NULL && hub->loop->stats.connections > 0);
 	r->away = true;
 	r->away_at = loop_now(hub->loop);
 	TAILQ_INSERT_TAIL(&hub->resumes.away, r, away_link);
@@ -741,6 +745,7 @@ static void resume_not_away(struct hub *hub, struct resume *r)
 {
 	if (!r->away)
 		return;
+	CHECK(hub->resumes.n_away > 0 && hub->loop->stats.away > 0);
 	r->away = false;
 	TAILQ_REMOVE(&hub->resumes.away, r, away_link);
 	hub->resumes.n_away--;
@@ -751,6 +756,7 @@ static void resume_not_away(struct hub *hub, struct resume *r)
 static void resume_end_free(struct resumes *all, struct resume_end *e)
 {
 	resume_token_forget(&all->tokens, &e->token);
+	CHECK(all->n_ends > 0);
 	TAILQ_REMOVE(&all->ends, e, link);
 	all->n_ends--;
 	free(e);
@@ -812,6 +818,7 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 		return NULL;
 	}
 	struct session *s = t->resume->session;
+	CHECK_IS(s, CHECK_SESSION);
 	bool ours = s->mount == m && !s->ended && resume_is_of(s, subject);
 	if (ours && offer->got < t->resume->confirmed) {
 		resume_log(s, "a return asks for messages that its client has confirmed",
@@ -847,6 +854,7 @@ void resume_back(struct hub *hub, struct session *s, uint64_t got)
 	r->waiting = r->written;
 	r->written = (struct kept){.v = NULL};
 	resume_list_kept(hub, r, before);
+	CHECK(got <= r->out && r->written.n == 0);
 	r->fed = got;
 }
 
@@ -882,6 +890,7 @@ void resume_tell_back(struct session *s, const struct event_request *request)
 static void resumes_on_tick(void *arg)
 {
 	struct hub *hub = arg;
+	CHECK_IS(hub, CHECK_HUB);
 	struct resumes *all = &hub->resumes;
 	struct resume *r, *next;
 	struct resume_end *e;

@@ -63,6 +63,7 @@ void resume_token_forget(struct resume_tokens *all, struct resume_token *t)
 		at = &(*at)->next;
 	*at = t->next;
 	t->listed = false;
+	CHECK(all->n > 0);
 	all->n--;
 }
 

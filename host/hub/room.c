@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "hub/room_users.h"
 #include "hub/session.h"
 #include "net/conn.h"
@@ -68,6 +69,7 @@ static struct room *room_add(struct room_table *table, struct span name)
 
 static void room_unref(struct room *r)
 {
+	CHECK(r->refs > 0);
 	if (--r->refs > 0)
 		return;
 	free(r->here.members);
@@ -98,6 +100,7 @@ static void room_remove(struct room_table *table, struct room *r)
 			hole = i;
 		}
 	}
+	CHECK(r->n == 0);
 	table->slots[hole] = NULL;
 	table->n--;
 	table->stats->rooms--;
@@ -126,6 +129,7 @@ static struct session *room_at(const struct room *r, const struct room_shard *sh
 struct session *room_session(const struct room *r, uint32_t i)
 {
 	const struct room_shard *shard = &r->here;
+	CHECK(i < r->n);
 	for (uint32_t elsewhere = 0; i >= shard->n; elsewhere++) {
 		i -= shard->n;
 		shard = &r->elsewhere[elsewhere].shard;
@@ -231,6 +235,7 @@ enum room_joined room_join(struct room_table *table, struct span name, struct se
 	}
 	struct room_shard *to = room_shard(r, shard);
 	struct room_list *own = s->rooms.list;
+	CHECK(own->n < own->cap);
 	own->v[own->n] = (struct room_membership){.room = r, .slot = to->n, .shard = shard};
 	to->members[to->n].slot = own->n++;
 	if (shard == SESSION_RESUMES)
@@ -259,6 +264,7 @@ static void room_drop_member(struct room_table *table, struct room_membership at
 {
 	struct room *r = at.room;
 	struct room_shard *s = room_shard(r, at.shard);
+	CHECK(at.slot < s->n);
 	if (r->users != NULL)
 		room_users_remove(r->users, identity_user(room_at(r, s, at.slot)));
 	const struct session *last = room_at(r, s, --s->n);
@@ -329,6 +335,7 @@ uint32_t room_table_scan(const struct room_table *table, uint32_t place,
 
 void room_table_free(struct room_table *table)
 {
+	CHECK(table->n == 0); /* each goes with its last member */
 	free(table->slots);
 	table->slots = NULL;
 	table->n = table->cap = 0;

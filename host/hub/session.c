@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "auth/token.h"
+#include "base/check.h"
 #include "hub/resume.h"
 
 struct session *session_new(struct mount *m, bool async)
@@ -33,6 +34,7 @@ void session_detach(struct session *s)
 {
 	struct conn *c = s->conn;
 	CHECK(session_of(c) == s);
+	CHECK(!c->released);
 	s->conn = NULL;
 	s->paused = false; /* the next one is not, yet */
 	conn_set_user(c, s->mount);

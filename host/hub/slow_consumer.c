@@ -1,5 +1,7 @@
 #include "hub/slow_consumer.h"
 
+#include "base/check.h"
+
 static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level level,
 			      const char *what)
 {
@@ -28,6 +30,7 @@ static void slow_consumer_begin(struct hub *hub, struct session *s)
 
 void slow_consumer_end(struct hub *hub, struct session *s)
 {
+	CHECK(hub->loop->stats.slow >= s->slow);
 	hub->loop->stats.slow -= s->slow;
 	s->slow = false;
 }

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
 
@@ -73,6 +74,7 @@ static void timers_down(struct timers *all, uint32_t place, struct timer *t)
 /* It is due at another time than before. */
 static void timers_move(struct timers *all, struct timer *t)
 {
+	CHECK(t->place < all->n);
 	if (t->place > 0 && timer_before(t, all->heap[(t->place - 1) / 2]))
 		timers_up(all, t->place, t);
 	else
@@ -184,6 +186,7 @@ static void timer_on_time(struct timer *t, uint64_t now);
 static void timers_on_ring(void *arg)
 {
 	struct timers *all = arg;
+	CHECK_IS(all, CHECK_TIMERS);
 	uint64_t began = timer_now(), now = began, times;
 	ssize_t n = read(all->clock, &times, sizeof times);
 	(void)n; /* nothing to read: it was set anew meanwhile */
@@ -197,7 +200,8 @@ static void timers_on_ring(void *arg)
 
 bool timers_init(struct timers *timers, struct loop *loop, const struct hash_key *key)
 {
-	*timers = (struct timers){.clock = timerfd_create(CLOCK_MONOTONIC,
+	*timers = (struct timers){.magic = CHECK_TIMERS,
+				  .clock = timerfd_create(CLOCK_MONOTONIC,
 							  TFD_NONBLOCK | TFD_CLOEXEC),
 				  .key = key};
 	if (timers->clock < 0)
@@ -213,6 +217,7 @@ bool timers_init(struct timers *timers, struct loop *loop, const struct hash_key
 
 void timers_free(struct timers *timers)
 {
+	CHECK(timers->n == 0);
 	if (timers->clock < 0)
 		return;
 	loop_watch_set(&timers->watch, false);
@@ -231,6 +236,7 @@ static struct timer **timer_list(struct mount *mount, struct session *session)
 
 static void timer_link(struct timers *all, struct timer *t)
 {
+	CHECK(all->n < all->cap_heap && all->n < all->cap);
 	struct timer **list = timer_list(t->mount, t->session),
 		     **slot = &all->slots[t->hash & (all->cap - 1)];
 	t->next = *list;
@@ -246,6 +252,7 @@ static void timer_link(struct timers *all, struct timer *t)
 static void timer_remove(struct timer *t)
 {
 	struct timers *all = timer_all(t->mount);
+	CHECK(all->n > t->place && all->heap[t->place] == t && *t->at == t);
 	*timer_slot(all, t->hash, t->mount, t->session, span_of(t->name)) = t->chain;
 	*t->at = t->next;
 	if (t->next != NULL)
@@ -381,6 +388,7 @@ static bool timer_is(const struct timer *t, const struct event_timer *timer)
 bool timer_set(struct mount *mount, struct session *session, const struct event_timer *timer)
 {
 	struct timers *all = timer_all(mount);
+	CHECK(session == NULL || !session->ended);
 	if (session != NULL && session_more(session) == NULL)
 		return false;
 	struct timer *t = timer_find(mount, session, span_of(timer->name));

@@ -18,6 +18,7 @@ struct session;
 struct timer;
 
 struct timers {
+	uint16_t magic;		 /* CHECK_TIMERS */
 	struct loop_watch watch; /* of the clock */
 	int clock;		 /* -1: none */
 	uint64_t rings;		 /* when it does: ns of CLOCK_MONOTONIC; 0: not set */

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/random.h"
 
 #define ADDR_LIMITS_SLOTS_LEAST 64u
@@ -86,11 +87,13 @@ static void addr_limits_idle_take(struct addr_limits *t, struct addr_limits_entr
 		e->behind->before = e->before;
 	else
 		t->idle_last = e->before;
+	CHECK(t->n_idle > 0);
 	t->n_idle--;
 }
 
 static void addr_limits_remove_first(struct addr_limits *t, struct addr_limits_entry *e)
 {
+	CHECK(e->connections + e->over_limit == 0 && t->n_idle > 0 && t->n > 0);
 	*addr_limits_slot(t, e->hash, &e->address) = e->next;
 	t->idle_first = e->behind;
 	if (e->behind != NULL)
@@ -211,6 +214,7 @@ void addr_limits_leave(struct addr_limits *t, const struct address *a, bool over
 	pthread_mutex_lock(&t->lock);
 	struct addr_limits_entry *e = addr_limits_find(t, a);
 	if (e != NULL) {
+		CHECK((over_limit ? e->over_limit : e->connections) > 0);
 		if (over_limit)
 			e->over_limit--;
 		else
@@ -252,7 +256,7 @@ bool addr_limits_take_socket(struct addr_limits *t, uint32_t most)
 
 void addr_limits_give_socket(struct addr_limits *t)
 {
-	atomic_fetch_sub_explicit(&t->sockets, 1, memory_order_relaxed);
+	CHECK(atomic_fetch_sub_explicit(&t->sockets, 1, memory_order_relaxed) > 0);
 }
 
 uint32_t addr_limits_sockets(struct addr_limits *t)

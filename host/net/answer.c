@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 #include "ws/upgrade.h"
 
@@ -170,6 +171,7 @@ static struct answer_rest *answer_rest_new(struct conn *c, const struct answer_r
 	struct answer_rest *rest = conn_more(c) != NULL ? malloc(sizeof *rest) : NULL;
 	if (rest != NULL)
 		*rest = *what;
+	CHECK(rest == NULL || c->more->rest == NULL);
 	if (rest != NULL)
 		c->more->rest = rest;
 	return rest;
@@ -213,6 +215,7 @@ static void answer_pump_file(struct conn *c, struct answer_rest *f)
 	size_t want = f->left < ANSWER_BLOCK ? (size_t)f->left : ANSWER_BLOCK;
 	struct slice s = {.chunk = chunk_new(want)};
 	ssize_t n = s.chunk != NULL ? pread(f->fd, s.chunk->bytes, want, (off_t)f->at) : -1;
+	CHECK(f->left > 0);
 	if (n > 0) {
 		s.len = s.chunk->used = (uint32_t)n;
 		f->at += (uint64_t)n;

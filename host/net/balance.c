@@ -1,5 +1,6 @@
 #include "net/balance.h"
 
+#include "base/check.h"
 /* A loop keeps what it has accepted as long as it has not more than the emptiest by this and a
  * sixteenth: handing a socket over costs a little, a loop that has more than the others costs all
  * of its clients. */
@@ -23,5 +24,5 @@ unsigned balance_choose(struct balance *d, unsigned own)
 
 void balance_give_back(struct balance *d, unsigned loop)
 {
-	atomic_fetch_sub(&d->sockets[loop], 1);
+	CHECK(loop < d->n && atomic_fetch_sub(&d->sockets[loop], 1) > 0);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
+
 void budgets_init(struct budgets *all)
 {
 	*all = (struct budgets){.first = NULL};
@@ -20,6 +22,7 @@ void budgets_free(struct budgets *all)
 
 struct budget *budget_new(struct budgets *all, unsigned n_loops)
 {
+	CHECK(n_loops <= BUDGET_LOOPS_MAX);
 	struct budget *b = calloc(1, sizeof *b + n_loops * sizeof *b->queues);
 	if (b == NULL)
 		return NULL;
@@ -107,7 +110,7 @@ bool budget_pass(struct budget *b)
 
 void budget_end_pass(struct budget *b)
 {
-	atomic_store(&b->passed, false);
+	CHECK(atomic_exchange(&b->passed, false));
 	budget_freed(b);
 }
 

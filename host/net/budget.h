@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/check.h"
 #include "net/loop.h"
 
 #define BUDGET_LOOPS_MAX 64
@@ -132,9 +133,9 @@ static inline void budget_add_event(struct budget *b, uint64_t bytes)
 /* [hub] */
 static inline void budget_sub_event(struct budget *b, uint64_t bytes)
 {
-	atomic_store_explicit(&b->events,
-			      atomic_load_explicit(&b->events, memory_order_relaxed) - bytes,
-			      memory_order_relaxed);
+	uint64_t events = atomic_load_explicit(&b->events, memory_order_relaxed);
+	CHECK(events >= bytes);
+	atomic_store_explicit(&b->events, events - bytes, memory_order_relaxed);
 	budget_freed(b);
 }
 
@@ -145,7 +146,7 @@ static inline void budget_add(_Atomic uint64_t *what, uint64_t bytes)
 
 static inline void budget_sub(struct budget *b, _Atomic uint64_t *what, uint64_t bytes)
 {
-	atomic_fetch_sub_explicit(what, bytes, memory_order_relaxed);
+	CHECK(atomic_fetch_sub_explicit(what, bytes, memory_order_relaxed) >= bytes);
 	budget_freed(b);
 }
 

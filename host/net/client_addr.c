@@ -1,5 +1,6 @@
 #include "net/client_addr.h"
 
+#include "base/check.h"
 #include "net/conn.h"
 
 bool client_addr_trusts(const struct client_addr *g, const struct address *a)
@@ -23,6 +24,7 @@ bool client_addr_count(struct conn *c, bool tell)
 	struct addr_limits *addr_limits = c->conns->client_addr.addr_limits;
 	struct address a = conn_remote(c);
 	char text[ADDRESS_TEXT];
+	CHECK(!c->counted);
 	struct addr_limits_answer answer = addr_limits_enter(addr_limits, &a, loop_now(loop), tell);
 	c->counted = answer.counted;
 	c->over_limit = answer.over_limit;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 #include "net/uptake.h"
 
@@ -38,6 +39,7 @@ static void conn_doom(struct conn *c)
 {
 	if (c->to_free || c->state != CONN_DEAD || !c->released)
 		return;
+	CHECK(c->fd < 0 && c->waiting == CONN_WAIT_NONE);
 	c->to_free = true;
 	c->to_free_next = c->conns->to_free;
 	c->conns->to_free = c;
@@ -95,12 +97,14 @@ void conn_kill(struct conn *c)
 		c->more->header = NULL;
 		free(c->more->farewell);
 		c->more->farewell = NULL;
+		CHECK(c->conns->outstaying >= c->more->outstays);
 		c->conns->outstaying -= c->more->outstays;
 		c->more->outstays = false;
 	}
 	conn_unpack(c);
 	if (c->conns->client_addr.addr_limits != NULL)
 		addr_limits_give_socket(c->conns->client_addr.addr_limits);
+	CHECK(c->conns->count > 0 && c->out.bytes == 0);
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conns_trim_later(c->conns);
@@ -179,6 +183,7 @@ static bool conns_reserve_dirty(struct conns *s)
 	for (uint32_t i = 0; i < s->n_dirty; i++)
 		dirty[i] = s->dirty[(s->dirty_first + i) & (s->cap_dirty - 1)];
 	free(s->dirty);
+	CHECK(s->n_dirty <= cap);
 	s->dirty = dirty;
 	s->dirty_first = 0;
 	s->cap_dirty = cap;

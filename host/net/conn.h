@@ -268,6 +268,7 @@ struct conn_remote {
 
 /* All conns of one loop. */
 struct conns {
+	uint16_t magic; /* CHECK_CONNS; of those whose sockets are here */
 	struct loop *loop;
 	const struct conn_remote *remote; /* all of them are stubs; NULL: their sockets are here */
 	void *remote_ctx;

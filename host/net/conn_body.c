@@ -2,6 +2,7 @@
  * the request is told. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 #define CONN_BODY_FIRST 4096 /* bytes for which there is room at once */
@@ -46,6 +47,7 @@ static bool conn_body_new(struct conn *c, const struct request *r, const struct 
 				.seen = r->head.n,
 				.cap = cap};
 	memcpy(b->bytes, r->head.p, r->head.n);
+	CHECK(more->body == NULL);
 	more->body = b;
 	return true;
 }
@@ -102,6 +104,7 @@ static bool conn_body_append(struct conn *c, struct span data)
 struct conn_body *conn_body_take(struct conn *c, struct request *r)
 {
 	struct conn_body *b = c->more->body;
+	CHECK(b != NULL && b->head <= b->len && b->len <= b->cap);
 	c->more->body = NULL;
 	CHECK(request_parse_kept(r, (struct span){b->bytes, b->head}));
 	r->body = (struct span){b->bytes + b->head, b->len - b->head};
@@ -136,6 +139,7 @@ size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *
 void conn_body_timeout(struct conn *c)
 {
 	struct conn_body *b = c->more->body;
+	CHECK(c->state == CONN_BODY && b != NULL);
 	uint64_t least = (uint64_t)CONN_PACE * c->conns->limits.head_ms / 1000;
 	bool comes = b->len - b->seen >= least && b->len > b->seen;
 	b->seen = b->len;

@@ -1,5 +1,6 @@
 /* What a conn has received and not used, in what its mount may hold (net/budget.h): who waits until
  * it may be read again. Who is read again: conns_budget.c. */
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 #define CONN_BUDGET_SMALL 4096 /* read at once where messages in part have all of theirs */
@@ -36,6 +37,7 @@ static bool conn_budget_wait(struct conn *c, struct budget *b, bool rests)
 	struct conn_more *more = conn_more(c);
 	if (more == NULL)
 		return false;
+	CHECK(more->budget_waits == 0 && (more->budget == NULL || more->budget == b));
 	more->budget = b;
 	more->budget_waits = rests ? 1 + BUDGET_WAIT_REST : 1 + BUDGET_WAIT_BEGUN;
 	TAILQ_INSERT_TAIL(&conns_queue(s, b)->waiting[more->budget_waits - 1], c,
@@ -73,6 +75,7 @@ void conn_budget_unwait(struct conn *c)
 	struct conn_more *more = c->more;
 	if (more == NULL || more->budget_waits == 0)
 		return;
+	CHECK(more->budget != NULL);
 	struct budget_queue *q = conns_queue(c->conns, more->budget);
 	TAILQ_REMOVE(&q->waiting[more->budget_waits - 1], c, more->budget_link);
 	memset(&more->budget_link, 0, sizeof more->budget_link);
@@ -124,6 +127,7 @@ void conn_budget_leave(struct conn *c)
 	conn_budget_unwait(c);
 	conn_end_pass(c, b);
 	budget_sub(b, &b->input, more->budget_input);
+	CHECK(more->budget_waits == 0);
 	more->budget_input = 0;
 	more->budget = NULL;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 void conn_end(struct conn *c, enum conn_end end, uint16_t code, struct span reason, const char *why)
@@ -82,6 +83,7 @@ void conn_finish(struct conn *c)
 void conn_fin(struct conn *c)
 {
 	struct tls *tls = conn_tls(c);
+	CHECK(c->state != CONN_DEAD);
 	c->fin = false;
 	if (tls != NULL)
 		tls_finish(tls, c->fd);
@@ -110,6 +112,7 @@ bool conn_close_later(struct conn *c, uint16_t code, const char *reason, size_t 
 	f->len = (uint8_t)(len < sizeof f->reason ? len : sizeof f->reason);
 	if (len > 0)
 		memcpy(f->reason, reason, f->len);
+	CHECK(more->farewell == NULL);
 	more->farewell = f;
 	/* what comes meanwhile is left to the poller: often there is nothing to wait for */
 	conn_set_state(c, fault ? CONN_CLOSED : CONN_LEAVING);

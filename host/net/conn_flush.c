@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 #define CONN_CORK_US 1000
@@ -11,6 +12,7 @@
 /* An HTTP answer is out. */
 static void conn_answered(struct conn *c)
 {
+	CHECK(c->state == CONN_ANSWER);
 	if (!c->keep_alive) {
 		conn_fin(c);
 		return;
@@ -122,6 +124,7 @@ static bool conns_may_cork(struct conns *s)
  * before it is needed. */
 static struct conn *conns_pop_dirty(struct conns *s)
 {
+	CHECK(s->n_dirty > 0);
 	uint32_t mask = s->cap_dirty - 1, at = s->dirty_first++ & mask;
 	if (s->n_dirty-- > 4)
 		__builtin_prefetch(s->dirty[(at + 4) & mask]);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 #include "ws/upgrade.h"
 
@@ -58,6 +59,7 @@ bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings
 		return false;
 	rate_limit_init(rate_limit, rule, loop_now(c->conns->loop));
 	rate_limit->pings = pings;
+	CHECK(more->rate_limit == NULL);
 	more->rate_limit = rate_limit;
 	return true;
 }

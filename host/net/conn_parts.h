@@ -79,6 +79,7 @@ static inline struct conn_stash *conn_stash(const struct conn *c)
 /* There is conn_more. */
 static inline void conn_set_stash(struct conn *c, struct conn_stash *to)
 {
+	CHECK(c->conns->stashes > 0 || c->more->stash == NULL);
 	c->conns->stashes += (to != NULL) - (c->more->stash != NULL);
 	c->more->stash = to;
 }

@@ -1,4 +1,5 @@
 /* The states of a conn, and which may follow which. */
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 #define TO(state) (1u << (state))

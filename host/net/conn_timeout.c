@@ -1,4 +1,5 @@
 /* What is done about conns that have waited for too long. */
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 /* Of those that wait for the same so many are looked at together, and the next ones so much
@@ -187,6 +188,7 @@ static void conns_look(struct conns *s, enum conn_wait which, uint32_t now)
 void conns_on_tick(void *arg)
 {
 	struct conns *s = arg;
+	CHECK_IS(s, CHECK_CONNS);
 	uint32_t now = (uint32_t)loop_now(s->loop);
 	s->tick_at = 0;
 	for (int which = CONN_WAIT_HEAD; which < CONN_WAITS; which++)

@@ -1,5 +1,6 @@
 /* What conns wait for: each stands in the list of it, and it is known whether its peer takes what
  * it was sent meanwhile. What is done when the time is over: conn_timeout.c. */
+#include "base/check.h"
 #include "net/conn_parts.h"
 #include "net/uptake.h"
 
@@ -9,6 +10,7 @@ void conn_unwait(struct conn *c)
 {
 	struct conn_list *list = &c->conns->waits[c->waiting];
 	if (c->waiting != CONN_WAIT_NONE) {
+		CHECK(list->n > 0);
 		TAILQ_REMOVE(&list->list, c, wait);
 		list->n--;
 	}
@@ -27,6 +29,7 @@ void conns_set_tick(struct conns *s, uint64_t at)
 void conn_wait(struct conn *c, enum conn_wait which)
 {
 	struct conns *s = c->conns;
+	CHECK(which > CONN_WAIT_NONE && which < CONN_WAITS && c->state != CONN_DEAD);
 	struct conn_list *list = &s->waits[which];
 	if (c->more != NULL && c->waiting != which)
 		c->more->taken = 0;

@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 #define CONNS_TRIM_MIN (256u << 10) /* free bytes that are not worth the work */
@@ -11,6 +12,7 @@
 static void conns_on_trim(void *arg)
 {
 	struct conns *s = arg;
+	CHECK_IS(s, CHECK_CONNS);
 	outq_spare_free(&s->spare);
 	chunk_pool_trim(&s->loop->chunks);
 	struct mallinfo2 m = mallinfo2();
@@ -34,6 +36,7 @@ static void conns_count(struct conns *s)
 static void conns_on_turn(void *arg)
 {
 	struct conns *s = arg;
+	CHECK_IS(s, CHECK_CONNS);
 	CHECK(loop_is_own(s->loop));
 	struct conn *c, *kept = NULL;
 	conns_flush(s);
@@ -41,6 +44,7 @@ static void conns_on_turn(void *arg)
 	conns_count(s);
 	s->spare.turn++;
 	while ((c = s->to_free) != NULL) {
+		CHECK(c->magic == CHECK_CONN && c->state == CONN_DEAD && c->released);
 		s->to_free = c->to_free_next;
 		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
 			if (c->more != NULL)
@@ -48,6 +52,7 @@ static void conns_on_turn(void *arg)
 			free(c->more);
 			c->magic = CHECK_GONE;
 			free(c);
+			CHECK(s->living > 0);
 			s->living--;
 			continue;
 		}
@@ -110,7 +115,11 @@ void conns_set_tls(struct conns *s, struct tls_server *tls)
 bool conns_init(struct conns *s, struct loop *loop, const struct conn_ops *ops, void *ctx,
 		const struct conn_limits *limits)
 {
-	*s = (struct conns){.loop = loop, .ops = ops, .ctx = ctx, .lent = &loop->lent};
+	*s = (struct conns){.magic = CHECK_CONNS,
+			    .loop = loop,
+			    .ops = ops,
+			    .ctx = ctx,
+			    .lent = &loop->lent};
 	for (int which = 0; which < CONN_WAITS; which++)
 		TAILQ_INIT(&s->waits[which].list);
 	deflate_contexts_init(&s->deflate, &loop->chunks, &loop->stats);
@@ -159,6 +168,7 @@ void conns_free(struct conns *s)
 		}
 	}
 	conns_on_turn(s);
+	CHECK(s->count == 0 && s->stashes == 0);
 	loop_timer_cancel(&s->tick);
 	loop_timer_cancel(&s->uncork);
 	loop_timer_cancel(&s->trim);

@@ -1,5 +1,6 @@
 /* Connections of a mount that holds all it may (net/budget.h): who is read again, and who reads on
  * beyond the bound meanwhile. */
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 /* connections that are read again at once: what they send may use the room up */
@@ -10,6 +11,7 @@
 
 static void conn_budget_resume(struct conn *c)
 {
+	CHECK(c->more != NULL && c->more->budget_waits != 0);
 	conn_budget_unwait(c);
 	conn_pause(c, CONN_PAUSE_BUDGET, false);
 }
@@ -38,6 +40,7 @@ static void conns_give_pass(struct conns *s, struct budget *b)
 	if (!budget_queue_waits(q) || !budget_pass(b))
 		return;
 	q->turn = TAILQ_EMPTY(&q->waiting[q->turn]) ? !q->turn : q->turn;
+	CHECK(q->pass == NULL);
 	q->pass = TAILQ_FIRST(&q->waiting[q->turn]);
 	q->turn = !q->turn;
 	q->pass_at = loop_now(s->loop);
@@ -74,6 +77,7 @@ static void conns_check_pass(struct conns *s, struct budget *b)
 void conns_on_budget(void *arg)
 {
 	struct conns *s = arg;
+	CHECK_IS(s, CHECK_CONNS);
 	bool wait = false;
 	for (struct budget *b = s->budgets != NULL ? s->budgets->first : NULL; b != NULL;
 	     b = b->next) {
@@ -92,6 +96,7 @@ void conns_on_budget(void *arg)
 
 void conns_set_budgets(struct conns *s, struct budgets *budgets, unsigned number)
 {
+	CHECK(number < BUDGET_LOOPS_MAX && s->living == 0);
 	s->budgets = budgets;
 	s->number = number;
 	loop_waker_add(s->loop, &s->budget_waker, conns_on_budget, s);

@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/check.h"
+
 /* accepted in one go, so that a storm of connects does not starve those that are there */
 #define LISTENER_BATCH 64
 #define LISTENER_RETRY_MS 500 /* to look again for descriptors that others have freed */
@@ -91,6 +93,7 @@ static void listeners_resume(struct listeners *set)
 static void listeners_on_retry(void *arg)
 {
 	struct listeners *set = arg;
+	CHECK_IS(set, CHECK_LISTENERS);
 	if (listeners_are_full(set))
 		loop_timer_set(&set->retry, LISTENER_RETRY_MS);
 	else
@@ -100,6 +103,7 @@ static void listeners_on_retry(void *arg)
 void listeners_on_freed(void *arg)
 {
 	struct listeners *set = arg;
+	CHECK_IS(set, CHECK_LISTENERS);
 	if (set->balance != NULL)
 		balance_give_back(set->balance, set->loop);
 	listeners_resume(set);
@@ -140,6 +144,7 @@ static bool listeners_make_room(const struct listeners *set, bool first)
 static void listener_on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *l = arg;
+	CHECK_IS(l, CHECK_LISTENER);
 	struct conns *conns = l->set->conns;
 	(void)what;
 	for (int i = 0; i < LISTENER_BATCH; i++) {
@@ -320,6 +325,7 @@ static struct listener *listener_new(struct listeners *set, int family, char *wh
 		listener_fail(why, why_cap, "no memory");
 		return NULL;
 	}
+	l->magic = CHECK_LISTENER;
 	l->set = set;
 	l->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd >= 0)
@@ -374,7 +380,11 @@ bool listeners_add_given(struct listeners *set, int fd, const struct conn_kind *
 		close(fd);
 		return listener_fail(why, why_cap, "no memory");
 	}
-	*l = (struct listener){.set = set, .kind = *kind, .fd = fd, .given = true};
+	*l = (struct listener){.magic = CHECK_LISTENER,
+			       .set = set,
+			       .kind = *kind,
+			       .fd = fd,
+			       .given = true};
 	listener_set_tcp(fd);
 	if (listener_accepts(fd, why, why_cap) && evutil_make_socket_nonblocking(fd) == 0 &&
 	    listener_start(l, set, NULL, backlog, why, why_cap))
@@ -428,7 +438,7 @@ bool listeners_add_beside(struct listeners *set, const struct listeners *first, 
 
 void listeners_init(struct listeners *set, struct conns *conns)
 {
-	*set = (struct listeners){.conns = conns, .unix_mode = 0660};
+	*set = (struct listeners){.magic = CHECK_LISTENERS, .conns = conns, .unix_mode = 0660};
 	loop_timer_init(conns->loop, &set->retry, listeners_on_retry, set);
 }
 

@@ -6,6 +6,7 @@
 #include "net/balance.h"
 
 struct listener {
+	uint16_t magic; /* CHECK_LISTENER */
 	struct event event;
 	struct listeners *set;
 	struct listener *next;
@@ -17,6 +18,7 @@ struct listener {
 };
 
 struct listeners {
+	uint16_t magic; /* CHECK_LISTENERS */
 	struct conns *conns;
 	struct listener *list;
 	mode_t unix_mode; /* of the Unix sockets that are added */

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "tls/tls.h"
 
 /* It has ended the sleep, which was all it was for. */
@@ -58,6 +59,7 @@ void loop_free(struct loop **loop_p)
 	*loop_p = NULL;
 	if (loop == NULL)
 		return;
+	CHECK(!loop->turns && loop->wakers == NULL);
 	if (event_initialized(&loop->wake_event))
 		event_del(&loop->wake_event);
 	if (loop->base != NULL)
@@ -142,6 +144,7 @@ bool loop_turn(struct loop *loop, bool wait)
 
 void loop_run(struct loop *loop)
 {
+	CHECK(!loop->turns);
 	loop->thread = pthread_self();
 	loop->turns = true;
 	loop_run_hooks(loop); /* what was written before the first turn */
@@ -186,6 +189,7 @@ void loop_add_hook_first(struct loop *loop, struct loop_hook *hook)
 static void loop_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_timer *t = arg;
+	CHECK_IS(t, CHECK_LOOP_TIMER);
 	(void)fd;
 	(void)what;
 	t->run(t->arg);
@@ -202,6 +206,7 @@ void loop_remove_hook(struct loop *loop, struct loop_hook *hook)
 
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg)
 {
+	t->magic = CHECK_LOOP_TIMER;
 	t->run = run;
 	t->arg = arg;
 	evtimer_assign(&t->event, loop->base, loop_on_timer, t);
@@ -211,6 +216,7 @@ bool loop_timer_set(struct loop_timer *t, uint64_t ms)
 {
 	struct timeval tv = {.tv_sec = (time_t)(ms / 1000),
 			     .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+	CHECK_IS(t, CHECK_LOOP_TIMER);
 	return event_add(&t->event, &tv) == 0;
 }
 
@@ -227,6 +233,7 @@ bool loop_timer_is_set(const struct loop_timer *t)
 static void loop_on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct loop_watch *w = arg;
+	CHECK_IS(w, CHECK_LOOP_WATCH);
 	(void)fd;
 	(void)what;
 	w->run(w->arg);
@@ -235,6 +242,7 @@ static void loop_on_ready(evutil_socket_t fd, short what, void *arg)
 void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writing,
 		     void (*run)(void *arg), void *arg)
 {
+	w->magic = CHECK_LOOP_WATCH;
 	w->run = run;
 	w->arg = arg;
 	w->on = false;
@@ -253,6 +261,7 @@ bool loop_watch_set(struct loop_watch *w, bool on)
 static void loop_on_signal(evutil_socket_t signal, short what, void *arg)
 {
 	struct loop_signal *s = arg;
+	CHECK_IS(s, CHECK_LOOP_SIGNAL);
 	(void)what;
 	s->run(s->arg, (int)signal);
 }
@@ -260,6 +269,7 @@ static void loop_on_signal(evutil_socket_t signal, short what, void *arg)
 bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal,
 		     void (*run)(void *arg, int signal), void *arg)
 {
+	s->magic = CHECK_LOOP_SIGNAL;
 	s->run = run;
 	s->arg = arg;
 	return evsignal_assign(&s->event, loop->base, signal, loop_on_signal, s) == 0 &&
@@ -274,6 +284,7 @@ void loop_signal_remove(struct loop_signal *s)
 
 void loop_waker_add(struct loop *loop, struct loop_waker *w, void (*run)(void *arg), void *arg)
 {
+	CHECK(loop_is_own(loop));
 	*w = (struct loop_waker){.run = run, .arg = arg, .loop = loop, .next = loop->wakers};
 	loop->wakers = w;
 }
@@ -293,6 +304,7 @@ void loop_waker_remove(struct loop_waker *w)
 void loop_wake(struct loop_waker *w)
 {
 	uint64_t one = 1;
+	CHECK(w->loop != NULL);
 	if (atomic_exchange(&w->pending, true) || !atomic_load(&w->loop->sleeping))
 		return;
 	/* Only a counter that is full makes this fail, and then the loop is about to wake

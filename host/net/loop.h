@@ -80,6 +80,7 @@ struct loop {
 /* A descriptor that is read, or written, when it is ready. */
 struct loop_watch {
 	struct event event;
+	uint16_t magic; /* CHECK_LOOP_WATCH */
 	void (*run)(void *arg);
 	void *arg;
 	bool on;
@@ -87,12 +88,14 @@ struct loop_watch {
 
 struct loop_timer {
 	struct event event;
+	uint16_t magic; /* CHECK_LOOP_TIMER */
 	void (*run)(void *arg);
 	void *arg;
 };
 
 struct loop_signal {
 	struct event event;
+	uint16_t magic; /* CHECK_LOOP_SIGNAL */
 	void (*run)(void *arg, int signal);
 	void *arg;
 };

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/conn.h"
 
 /* bytes of input below which a connection is none of the heavy */
@@ -31,6 +32,7 @@ unsigned memory_limit_class(uint64_t bytes)
 void memory_limit_place(struct memory_limit *h, enum memory_limit_of of, unsigned class)
 {
 	struct memory_limit_scale *scale = &h->conn->conns->memory_limits.scales[of];
+	CHECK(class < MEMORY_LIMIT_CLASSES);
 	if (h->at[of].class == class)
 		return;
 	if (h->at[of].class != 0)
@@ -74,6 +76,7 @@ struct memory_limit *memory_limit_new(struct conn *c)
 	struct memory_limit *h = more != NULL ? calloc(1, sizeof *h) : NULL;
 	if (h == NULL)
 		return NULL;
+	CHECK(more->memory_limit == NULL);
 	h->conn = c;
 	more->memory_limit = h;
 	LIST_INSERT_HEAD(&c->conns->memory_limits.list, h, link);
@@ -85,6 +88,7 @@ void memory_limit_forget(struct conn *c)
 	struct memory_limit *h = memory_limit_of(c);
 	if (h == NULL)
 		return;
+	CHECK(h->conn == c && c->conns->memory_limits.input >= h->input);
 	c->conns->memory_limits.input -= h->input;
 	LIST_REMOVE(h, link);
 	for (int of = 0; of < MEMORY_LIMIT_SCALES; of++)

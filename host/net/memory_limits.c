@@ -1,6 +1,7 @@
 /* Who gives way when all together hold too much. */
 #include <errno.h>
 
+#include "base/check.h"
 #include "net/conn.h"
 #include "net/memory_limit.h"
 
@@ -34,6 +35,7 @@ static struct memory_limit *memory_limits_worst(struct conns *s, enum memory_lim
 static void memory_limit_relieve(struct memory_limit *h, bool input)
 {
 	struct conn *c = h->conn;
+	CHECK(c->magic == CHECK_CONN && !h->gives_way);
 	const struct conn_ops *ops = c->conns->ops;
 	if (c->state != CONN_OPEN || c->ended) { /* nobody above waits for what it still gets */
 		conn_cut(
@@ -59,6 +61,7 @@ static void memory_limit_relieve(struct memory_limit *h, bool input)
 		outq_cut(&c->out, &c->conns->spare);
 	}
 	if (input) { /* which goes with its end, at once */
+		CHECK(c->conns->memory_limits.input >= h->input);
 		c->conns->memory_limits.input -= h->input;
 		h->input = 0;
 	}

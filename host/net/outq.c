@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/check.h"
 #include "ws/frame.h"
 
 #define OUTQ_IOV 64
@@ -55,6 +56,7 @@ static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 	struct outq_list *list = spare->first;
 	if (list != NULL) {
 		spare->first = list->next;
+		CHECK(spare->bytes >= outq_list_size(list->cap));
 		spare->bytes -= outq_list_size(list->cap);
 	} else if ((list = malloc(outq_list_size(OUTQ_LIST_MIN))) != NULL) {
 		list->cap = OUTQ_LIST_MIN;
@@ -74,6 +76,7 @@ static bool outq_take_list(struct outq *q, struct outq_spare *spare)
 static void outq_give_list(struct outq *q, struct outq_spare *spare)
 {
 	struct outq_list *list = q->list;
+	CHECK(list->urgent == NULL && list->outq_notes == NULL);
 	if (spare->bytes + outq_list_size(list->cap) <= OUTQ_SPARE_MAX) {
 		list->next = spare->first;
 		spare->first = list;
@@ -137,6 +140,7 @@ static bool outq_push(struct outq *q, struct slice s, struct outq_spare *spare)
 static void outq_end_backlog(struct outq *q, struct outq_spare *spare)
 {
 	outq_notes_free(&q->list->outq_notes);
+	CHECK(spare->account.held >= outq_list_size(q->list->cap));
 	spare->account.held -= outq_list_size(q->list->cap);
 }
 
@@ -146,6 +150,7 @@ static void outq_pop(struct outq *q, struct outq_spare *spare)
 	slice_unref(outq_at(q, 0));
 	if (list == NULL)
 		return;
+	CHECK(list->n > 0);
 	list->head++;
 	list->n--;
 	outq_give_back(q, spare);
@@ -258,6 +263,7 @@ bool outq_urgent(struct outq *q, const uint8_t *frame, size_t len, struct outq_s
 		}
 		list->urgent->len = 0;
 	}
+	CHECK(len <= sizeof list->urgent->frame);
 	q->bytes += (uint32_t)len - list->urgent->len;
 	memcpy(list->urgent->frame, frame, len);
 	list->urgent->len = (uint8_t)len;
@@ -290,6 +296,7 @@ static void outq_advance_backlog(struct outq *q, uint32_t step, uint32_t message
 /* Drops `sent` bytes from the front; what remains of a frame that was begun is counted. */
 static void outq_advance(struct outq *q, size_t sent, struct outq_spare *spare)
 {
+	CHECK(sent <= q->bytes);
 	q->bytes -= (uint32_t)sent;
 	while (sent > 0) {
 		struct slice *s = outq_first(q);
@@ -433,6 +440,7 @@ static void outq_drop_urgent(struct outq *q)
 {
 	if (!outq_has_urgent(q))
 		return;
+	CHECK(q->bytes >= q->list->urgent->len);
 	q->bytes -= q->list->urgent->len;
 	free(q->list->urgent);
 	q->list->urgent = NULL;

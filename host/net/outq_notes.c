@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "ws/frame.h"
 
 #define OUTQ_NOTES_CHUNK_MIN 1024   /* smallest chunk of the backlog's own */
@@ -37,6 +38,7 @@ struct outq_notes *outq_notes_new(struct outq_notes_account *account)
 
 static void outq_notes_drop_index(struct outq_notes *b)
 {
+	CHECK(b->account->held >= b->index_cap * sizeof *b->index);
 	b->account->held -= b->index_cap * sizeof *b->index;
 	free(b->index);
 	b->index = NULL;
@@ -45,8 +47,10 @@ static void outq_notes_drop_index(struct outq_notes *b)
 
 static void outq_notes_unref(struct outq_notes *b, struct chunk **c_p)
 {
-	if ((*c_p)->owned && (*c_p)->refs == 1)
+	if ((*c_p)->owned && (*c_p)->refs == 1) {
+		CHECK(b->own >= (*c_p)->size);
 		b->own -= (*c_p)->size;
+	}
 	chunk_unref(c_p);
 }
 
@@ -67,6 +71,7 @@ void outq_notes_free(struct outq_notes **b_p)
 		chunk_unref(&run->s.chunk);
 	outq_notes_drop_fill(b);
 	outq_notes_drop_index(b);
+	CHECK(b->account->held >= outq_notes_frame(b));
 	b->account->held -= outq_notes_frame(b);
 	for (uint32_t i = 0; i < b->n_blocks; i++)
 		free(b->blocks[i]);
@@ -166,6 +171,7 @@ static void outq_notes_forget_key(struct outq_notes *b, uint32_t at)
 			hole = i;
 		}
 	}
+	CHECK(b->index_n > 0);
 	b->index[hole] = 0;
 	b->index_n--;
 }
@@ -210,6 +216,7 @@ static void outq_notes_count(struct outq_notes *b, const struct slice *s, uint64
 
 static void outq_notes_uncount(struct outq_notes *b, const struct outq_notes_run *run, uint32_t len)
 {
+	CHECK(len <= run->s.len && len <= b->bytes);
 	b->bytes -= len;
 	b->kept -= run->note == OUTQ_NOTES_KEEP ? len : 0;
 	b->shared -= run->s.chunk->owned ? 0 : len;
@@ -273,6 +280,7 @@ static void outq_notes_remove(struct outq_notes *b, struct outq_notes_run *run)
 	outq_notes_uncount(b, run, run->s.len);
 	b->stale -= run->stale;
 	b->keys -= outq_notes_is_key(run->note);
+	CHECK(b->live > 0);
 	b->live--;
 	outq_notes_unref(b, &run->s.chunk);
 	run->next = b->free;
@@ -313,6 +321,7 @@ static bool outq_notes_reserve_fill(struct outq_notes *b, uint32_t len)
 
 static struct slice outq_notes_copy(struct outq_notes *b, const struct slice *s)
 {
+	CHECK(s->len <= b->fill->size - b->fill->used);
 	struct slice copy = {.chunk = b->fill, .off = b->fill->used, .len = s->len};
 	memcpy(slice_bytes(&copy), slice_bytes(s), s->len);
 	b->fill->used += s->len;
@@ -542,6 +551,7 @@ bool outq_notes_push_front(struct outq_notes *b, struct slice frame)
 void outq_notes_sent(struct outq_notes *b, uint32_t bytes, uint32_t messages)
 {
 	struct outq_notes_run *first = outq_notes_run(b, b->first);
+	CHECK(first != NULL && bytes <= first->s.len);
 	if (bytes == first->s.len) {
 		outq_notes_remove(b, first);
 		return;

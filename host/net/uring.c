@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "base/check.h"
 #define URING_UNDER_WAY (URING_NOT_TRIED + 1) /* no result yet */
 
 static bool uring_give_up(struct uring *u)
@@ -43,6 +44,7 @@ bool uring_begin(struct uring *u)
 
 void uring_skip(struct uring *u, void *item)
 {
+	CHECK(u->n < URING_MAX);
 	u->sends[u->n++] = (struct uring_send){.item = item, .result = URING_NOT_TRIED};
 }
 
@@ -50,6 +52,7 @@ void uring_add(struct uring *u, int fd, const void *bytes, size_t len, void *ite
 {
 	/* there is room: every uring_run empties the queue */
 	struct io_uring_sqe *e = io_uring_get_sqe(u->ring);
+	CHECK(e != NULL);
 	io_uring_prep_send(e, fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	io_uring_sqe_set_data64(e, u->n);
 	u->queued++;
@@ -63,6 +66,7 @@ static unsigned uring_reap(struct uring *u)
 	unsigned head, seen = 0;
 	io_uring_for_each_cqe(u->ring, head, e)
 	{
+		CHECK(e->user_data < u->n && u->sends[e->user_data].result == URING_UNDER_WAY);
 		u->sends[e->user_data].result = e->res;
 		seen++;
 	}

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "ops/api_command.h"
 #include "ops/api_connections.h"
 #include "ops/api_host.h"
@@ -247,6 +248,7 @@ static bool api_admits(struct api_call *call)
 static struct api_call api_call_of(void *ctx, struct conn *c, struct request *r)
 {
 	struct api_door *door = ctx;
+	CHECK(door->magic == CHECK_API_DOOR && loop_is_own(c->conns->loop));
 	return (struct api_call){.api = door->api, .door = door, .conn = c, .request = r};
 }
 
@@ -338,13 +340,15 @@ const struct conn_ops api_conn_ops = {.upgrade = api_on_upgrade,
 static void api_on_turn(void *arg)
 {
 	struct api *api = arg;
+	CHECK_IS(api, CHECK_API);
 	api->spent_us = 0;
 }
 
 void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
 	      const struct settings *settings, const struct api_manage_actions *manage)
 {
-	*api = (struct api){.hub = hub,
+	*api = (struct api){.magic = CHECK_API,
+			    .hub = hub,
 			    .readiness = readiness,
 			    .settings = settings,
 			    .manage = *manage};

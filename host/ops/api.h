@@ -26,6 +26,7 @@ struct api_manage_actions {
 
 /* What the requests of both kinds of address share. */
 struct api {
+	uint16_t magic; /* CHECK_API */
 	struct hub *hub;
 	struct readiness *readiness;
 	struct api_tokens tokens;
@@ -50,6 +51,7 @@ void api_free(struct api *api);
 
 /* The ctx of the conns of one kind of address. */
 struct api_door {
+	uint16_t magic; /* CHECK_API_DOOR */
 	struct api *api;
 	bool admin; /* it has more than the API alone */
 };

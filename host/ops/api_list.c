@@ -3,11 +3,14 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/check.h"
+
 #define API_LIST_SLICE 16384 /* bytes after which a slice is sent, at the end of an item */
 /* What lists may take of a turn, all of them together. */
 #define API_LIST_TURN_US 1000
 
 struct api_list_answer {
+	uint16_t magic; /* CHECK_API_LIST */
 	struct api *api;
 	struct api_list list;
 	struct codec_out out; /* the slice */
@@ -45,6 +48,7 @@ static void api_list_fill(struct api_list_answer *a)
 static enum answer_next api_list_next(void *ctx, struct span *piece_r)
 {
 	struct api_list_answer *a = ctx;
+	CHECK(a->magic == CHECK_API_LIST && !a->ended);
 	if (a->api->spent_us >= API_LIST_TURN_US)
 		return ANSWER_LATER;
 	/* what it began with is in the first slice */
@@ -64,8 +68,10 @@ static enum answer_next api_list_next(void *ctx, struct span *piece_r)
 static void api_list_free(void *ctx)
 {
 	struct api_list_answer *a = ctx;
+	CHECK_IS(a, CHECK_API_LIST);
 	a->list.free(a->list.ctx);
 	codec_free(&a->out);
+	a->magic = CHECK_GONE;
 	free(a);
 }
 
@@ -78,7 +84,10 @@ static void api_list_begin(struct api_call *call, const char *name, const char *
 		api_call_refuse(call, 503, "no memory for a list");
 		return;
 	}
-	*a = (struct api_list_answer){.api = call->api, .list = *list, .json = name != NULL};
+	*a = (struct api_list_answer){.magic = CHECK_API_LIST,
+				      .api = call->api,
+				      .list = *list,
+				      .json = name != NULL};
 	if (name != NULL) {
 		codec_raw(&a->out, "{", 1);
 		codec_string(&a->out, span_of(name));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include "base/check.h"
 #include "handler/worker/query.h"
 #include "handler/worker/worker.h"
 #include "hub/slow_consumer.h"
@@ -20,6 +21,7 @@
 
 /* A question whose answer takes the time of a disk, or of a handler that comes up. */
 struct control_later {
+	uint16_t magic; /* CHECK_CONTROL_LATER */
 	LIST_ENTRY(control_later) others;
 	struct control *control;
 	struct sp_pipe *pipe; /* NULL: whoever asked has gone */
@@ -27,6 +29,7 @@ struct control_later {
 };
 
 struct control {
+	uint16_t magic; /* CHECK_CONTROL */
 	struct hub *hub;
 	struct sp_listener *listener;
 	struct push_sources *sources;
@@ -248,6 +251,7 @@ static void control_answer(struct control *c, struct sp_pipe *pipe, uint64_t q, 
 static void control_on_answer(void *ctx, struct span members)
 {
 	struct control_later *later = ctx;
+	CHECK_IS(later, CHECK_CONTROL_LATER);
 	LIST_REMOVE(later, others);
 	if (later->pipe != NULL)
 		control_answer(later->control, later->pipe, later->q, members);
@@ -264,7 +268,10 @@ static struct control_later *control_later(struct control *c, struct sp_pipe *pi
 		free(later);
 		return NULL;
 	}
-	*later = (struct control_later){.control = c, .pipe = pipe, .q = item->q};
+	*later = (struct control_later){.magic = CHECK_CONTROL_LATER,
+					.control = c,
+					.pipe = pipe,
+					.q = item->q};
 	LIST_INSERT_HEAD(&c->later, later, others);
 	return later;
 }
@@ -420,6 +427,7 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 			       size_t len)
 {
 	struct control *c = ctx;
+	CHECK_IS(c, CHECK_CONTROL);
 	(void)user;
 	if (!codec_read(&c->batch, bytes, len)) {
 		LOG(c->hub->log, LOG_WARN, LOG_HOST,
@@ -442,6 +450,7 @@ static void control_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint
 static void control_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
 {
 	struct control *c = ctx;
+	CHECK_IS(c, CHECK_CONTROL);
 	char remote[SP_REMOTE_MAX];
 	(void)user;
 	control_forget(c, pipe);
@@ -472,7 +481,8 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 		free(c);
 		return NULL;
 	}
-	*c = (struct control){.hub = hub,
+	*c = (struct control){.magic = CHECK_CONTROL,
+			      .hub = hub,
 			      .sources = sources,
 			      .letters = letters,
 			      .actions = *actions};

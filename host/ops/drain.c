@@ -1,5 +1,6 @@
 #include "ops/drain.h"
 
+#include "base/check.h"
 #include "threads/io_thread.h"
 
 #define DRAIN_TICK_MS 20
@@ -81,6 +82,7 @@ static bool drain_handlers_left(struct drain *d)
 static void drain_on_tick(void *arg)
 {
 	struct drain *d = arg;
+	CHECK_IS(d, CHECK_DRAIN);
 	uint64_t passed = loop_now(d->hub->loop) - d->began;
 	drain_close_some(d, passed);
 	d->leaving = d->leaving || drain_is_over(d);
@@ -96,7 +98,10 @@ static void drain_on_tick(void *arg)
 void drain_init(struct drain *d, struct hub *hub, struct conns *conns,
 		struct io_threads *io_threads)
 {
-	*d = (struct drain){.hub = hub, .conns = conns, .io_threads = io_threads};
+	*d = (struct drain){.magic = CHECK_DRAIN,
+			    .hub = hub,
+			    .conns = conns,
+			    .io_threads = io_threads};
 	loop_timer_init(hub->loop, &d->tick, drain_on_tick, d);
 }
 

@@ -7,6 +7,7 @@
 #include "hub/hub.h"
 
 struct drain {
+	uint16_t magic; /* CHECK_DRAIN */
 	struct hub *hub;
 	struct conns *conns;
 	struct io_threads *io_threads;

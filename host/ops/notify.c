@@ -5,6 +5,8 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 
+#include "base/check.h"
+
 #define NOTIFY_LOOK_MS 50 /* at handlers that do not serve yet */
 #define NOTIFY_STATUS_MS 5000
 
@@ -30,6 +32,7 @@ static void notify_wait(struct notify *n, uint64_t now)
 static void notify_on_tick(void *arg)
 {
 	struct notify *n = arg;
+	CHECK_IS(n, CHECK_NOTIFY);
 	uint64_t now = loop_now(n->loop);
 	if (!n->ready && !n->stopping && n->source->serves(n->source->ctx)) {
 		n->ready = true;
@@ -57,7 +60,7 @@ void notify_begin(struct notify *n, struct loop *loop, const struct notify_sourc
 {
 	if (getenv("NOTIFY_SOCKET") == NULL)
 		return;
-	*n = (struct notify){.on = true, .loop = loop, .source = source};
+	*n = (struct notify){.magic = CHECK_NOTIFY, .on = true, .loop = loop, .source = source};
 	notify_read_watchdog(n);
 	loop_timer_init(loop, &n->tick, notify_on_tick, n);
 	loop_timer_set(&n->tick, 0);

@@ -17,6 +17,7 @@ struct notify_source {
 };
 
 struct notify {
+	uint16_t magic; /* CHECK_NOTIFY */
 	const struct notify_source *source;
 	struct loop *loop;
 	struct loop_timer tick;

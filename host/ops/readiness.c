@@ -1,5 +1,6 @@
 #include "ops/readiness.h"
 
+#include "base/check.h"
 #include "handler/worker/codec.h"
 #include "handler/worker/worker.h"
 
@@ -79,6 +80,7 @@ void readiness_look(struct readiness *r)
 static void readiness_on_tick(void *arg)
 {
 	struct readiness *r = arg;
+	CHECK_IS(r, CHECK_READINESS);
 	readiness_look(r);
 	loop_timer_set(&r->tick, READINESS_TICK_MS);
 }
@@ -86,7 +88,10 @@ static void readiness_on_tick(void *arg)
 void readiness_init(struct readiness *r, struct hub *hub, const struct listeners *listeners,
 		    struct health *health)
 {
-	*r = (struct readiness){.hub = hub, .listeners = listeners, .health = health};
+	*r = (struct readiness){.magic = CHECK_READINESS,
+				.hub = hub,
+				.listeners = listeners,
+				.health = health};
 	loop_timer_init(hub->loop, &r->tick, readiness_on_tick, r);
 }
 

@@ -7,6 +7,7 @@
 #include "net/listener.h"
 
 struct readiness {
+	uint16_t magic; /* CHECK_READINESS */
 	struct hub *hub;
 	const struct listeners *listeners; /* of clients */
 	struct health *health;		   /* what the other loops know of it */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "hub/delivery.h"
 
 #define REPLAY_ID_MAX 96
@@ -28,6 +29,7 @@ struct letter {
 };
 
 struct replay_job {
+	uint16_t magic; /* CHECK_REPLAY_JOB */
 	STAILQ_ENTRY(replay_job) next;
 	struct replay *letters;
 	bool list;
@@ -202,6 +204,7 @@ static int replay_collect(struct replay_job *job, FILE *f)
 static char *replay_on_scan(void *ctx, int *fd_r, int *error_r)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	int fd = deadletter_open_file(job->letters->file);
 	(void)fd_r;
 	job->file = fd >= 0 ? fdopen(fd, "r+") : NULL;
@@ -249,6 +252,7 @@ static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary
 static char *replay_on_mark(void *ctx, int *fd_r, int *error_r)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	char *line = NULL, *marks = NULL;
 	size_t cap = 0, n = 0, bytes = 0;
 	FILE *to = open_memstream(&marks, &n);
@@ -276,6 +280,7 @@ static char *replay_on_mark(void *ctx, int *fd_r, int *error_r)
 static char *replay_on_take_back(void *ctx, int *fd_r, int *error_r)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	*fd_r = fileno(job->file);
 	char *text = NULL;
 	size_t n = 0;
@@ -362,6 +367,7 @@ static void letter_leave(struct replay_job *job, struct letter *letter)
 static void replay_on_taken_back(void *ctx, int error)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	if (error != 0)
 		replay_finish(job, error);
 	else
@@ -372,6 +378,7 @@ static void replay_on_taken_back(void *ctx, int error)
 static void replay_on_marked(void *ctx, int error)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	bool lost = false;
 	for (unsigned i = 0; i < job->n_step; i++) {
 		struct letter *letter = job->step[i];
@@ -427,6 +434,7 @@ static void replay_go_on(struct replay_job *job)
 static void replay_on_scanned(void *ctx, int error)
 {
 	struct replay_job *job = ctx;
+	CHECK_IS(job, CHECK_REPLAY_JOB);
 	if (error != 0 || job->list)
 		replay_finish(job, error);
 	else
@@ -460,7 +468,8 @@ static bool replay_ask(struct replay *l, bool list, struct span mount, struct sp
 		free(path);
 		return false;
 	}
-	*job = (struct replay_job){.letters = l,
+	*job = (struct replay_job){.magic = CHECK_REPLAY_JOB,
+				   .letters = l,
 				   .list = list,
 				   .mount = path,
 				   .answer = answer,

@@ -4,12 +4,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/check.h"
 /* bytes after which the other loop is shown what there is, so that both work at the same time */
 #define CHANNEL_PUBLISH 16384
 
 bool channel_init(struct channel *b, struct loop *hub, void (*hub_run)(void *arg), void *hub_arg,
 		  struct loop *side, void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
+	CHECK(loop_is_own(hub) && loop_is_own(side));
 	b->put = b->done_seen = 0;
 	atomic_init(&b->target, UINT64_MAX);
 	atomic_init(&b->done, 0);
@@ -35,6 +37,7 @@ void channel_free(struct channel *b)
 static void channel_wait(struct channel *b, uint64_t most)
 {
 	struct pollfd room = {.fd = b->room_fd, .events = POLLIN};
+	CHECK(b->put >= most);
 	uint64_t count, target = b->put - most;
 	channel_publish_down(b);
 	for (;;) {
@@ -59,6 +62,7 @@ static struct channel_record *channel_begin(struct channel_record *r, int kind, 
 
 static void channel_keep_pace(struct channel *b)
 {
+	CHECK(b->put >= b->done_seen);
 	if (b->put - b->done_seen <= CHANNEL_AHEAD_MAX)
 		return;
 	b->done_seen = atomic_load_explicit(&b->done, memory_order_acquire);
@@ -70,6 +74,7 @@ struct channel_record *channel_down(struct channel *b, enum channel_down kind, s
 				    uint32_t deliveries)
 {
 	size_t whole = sizeof(struct channel_record) + len;
+	CHECK(kind <= CHANNEL_STOP && loop_is_own(b->to_hub.loop));
 	channel_keep_pace(b);
 	if (b->down.unpublished > CHANNEL_PUBLISH)
 		channel_publish_down(b);
@@ -90,6 +95,7 @@ struct channel_record *channel_down(struct channel *b, enum channel_down kind, s
 
 struct channel_record *channel_up(struct channel *b, enum channel_up kind, size_t len)
 {
+	CHECK(kind >= CHANNEL_UPGRADE && loop_is_own(b->to_side.loop));
 	if (b->up.unpublished > CHANNEL_PUBLISH)
 		channel_publish_up(b);
 	b->to_side.loop->again = true;

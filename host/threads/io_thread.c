@@ -3,11 +3,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "threads/io_thread_parts.h"
 
 static void io_thread_on_turn(void *arg)
 {
 	struct io_thread *s = arg;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	channel_publish_up(&s->remote_conn.channel);
 	io_thread_show(s);
 }
@@ -23,6 +25,7 @@ void io_thread_catch_up(struct io_thread *s)
 void *io_thread_run(void *arg)
 {
 	struct io_thread *s = arg;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	loop_run(s->loop);
 	return NULL;
 }
@@ -32,6 +35,7 @@ void io_thread_deal(void *ctx, unsigned loop, int fd, const struct address *remo
 		    const struct conn_kind *kind)
 {
 	struct io_thread *s = ctx;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	struct channel_record *r =
 		channel_up(&s->remote_conn.channel, CHANNEL_DEAL, sizeof(struct channel_socket));
 	if (r == NULL) {
@@ -48,6 +52,7 @@ void io_thread_deal(void *ctx, unsigned loop, int fd, const struct address *remo
 
 bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned number)
 {
+	s->magic = CHECK_IO_THREAD;
 	TAILQ_INIT(&s->paused);
 	TAILQ_INIT(&s->owing);
 	TAILQ_INIT(&s->shown);
@@ -75,6 +80,7 @@ void io_thread_free(struct io_thread **s_p)
 {
 	struct io_thread *s = *s_p;
 	*s_p = NULL;
+	CHECK(!s->running);
 	if (s->loop != NULL) {
 		/* descriptors and memory may have been handed over */
 		if (s->remote_conn.channel.down.last != NULL)

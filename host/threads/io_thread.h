@@ -16,6 +16,7 @@
 struct io_thread_conn;
 
 struct io_thread {
+	uint16_t magic;			/* CHECK_IO_THREAD */
 	struct remote_conn remote_conn; /* the hub's end of the bridge */
 	struct loop *loop;
 	struct conns conns;

@@ -1,6 +1,7 @@
 /* What the hub commands: it comes down to an I/O loop as records, and its conns do it. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "threads/io_thread_parts.h"
 
 /* cost of records that are looked at in one turn: others are to be read from, too */
@@ -23,8 +24,8 @@ static void io_thread_accept(struct io_thread *s, struct conn *c, const struct c
 		    extra = {subprotocol.p + a->subprotocol, a->extra};
 	if (c->state != CONN_ASKING) /* that it is gone is on its way */
 		return;
-	((struct io_thread_conn *)conn_user(c))->budget = a->budget;
-	((struct io_thread_conn *)conn_user(c))->drops = r->code == SLOW_POLICY_DROP_OLDEST;
+	io_thread_conn_of(c)->budget = a->budget;
+	io_thread_conn_of(c)->drops = r->code == SLOW_POLICY_DROP_OLDEST;
 	if (!request_parse_kept(request, (struct span){a->bytes, a->head}))
 		conn_abort(c);
 	else if (conn_accept(c, request, (enum slow_policy)r->code, subprotocol, extra))
@@ -100,6 +101,7 @@ static void io_thread_send(struct io_thread *s, struct conn *c, const struct cha
 static void io_thread_on_conn(struct io_thread *s, struct channel_record *r)
 {
 	struct conn *c = r->conn;
+	CHECK_IS(c, CHECK_CONN);
 	switch ((int)r->kind) {
 	case CHANNEL_MEASURE:
 		io_thread_measure(s, c, (const struct channel_rule *)r->bytes, r->flag);
@@ -166,10 +168,12 @@ static void io_thread_broadcast(struct io_thread *s, const struct channel_record
 
 static void io_thread_resize(struct remote_conn_group *g, const struct channel_array *to)
 {
+	CHECK(to->cap >= g->n);
 	if (g->n > 0)
 		memcpy(to->members, g->members, g->n * sizeof *g->members);
 	free(g->members);
 	g->members = to->members;
+	g->cap = to->cap;
 }
 
 static void io_thread_on_group(struct io_thread *s, struct channel_record *r)
@@ -178,15 +182,18 @@ static void io_thread_on_group(struct io_thread *s, struct channel_record *r)
 	const struct channel_member *member = (const struct channel_member *)r->bytes;
 	switch ((int)r->kind) {
 	case CHANNEL_ADD:
+		CHECK(g->n < g->cap);
 		g->members[g->n++] = member->conn;
 		break;
 	case CHANNEL_REMOVE:
+		CHECK(member->place < g->n);
 		g->members[member->place] = g->members[--g->n];
 		break;
 	case CHANNEL_RESIZE:
 		io_thread_resize(g, (const struct channel_array *)r->bytes);
 		break;
 	case CHANNEL_DROP:
+		CHECK(g->n == 0);
 		free(g->members);
 		free(g);
 		break;
@@ -251,6 +258,7 @@ static void io_thread_on_loop(struct io_thread *s, struct channel_record *r)
 void io_thread_on_records(void *arg)
 {
 	struct io_thread *s = arg;
+	CHECK(s->magic == CHECK_IO_THREAD && loop_is_own(s->loop));
 	struct channel *b = &s->remote_conn.channel;
 	struct channel_record *r;
 	uint32_t cost = 0;

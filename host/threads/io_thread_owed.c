@@ -1,5 +1,6 @@
 /* What an I/O loop's conns owe the hub, or wait for, until there is room or memory on the channel.
  */
+#include "base/check.h"
 #include "threads/io_thread_parts.h"
 
 void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc)
@@ -14,6 +15,7 @@ void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc)
 void io_thread_due(struct io_thread *s, struct io_thread_conn *sc)
 {
 	io_thread_leave_list(s, sc);
+	CHECK(sc->magic == CHECK_IO_THREAD_CONN && io_thread_of(sc->conn) == s);
 	sc->owes = true;
 	TAILQ_INSERT_TAIL(&s->owing, sc, link);
 	loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
@@ -25,7 +27,7 @@ void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code, const 
 			size_t len, const char *why)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r = channel_up(&s->remote_conn.channel, CHANNEL_ENDED,
 					      sizeof(struct channel_ended) + len);
 	io_thread_leave_list(s, sc);
@@ -46,7 +48,7 @@ void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code, const 
 
 void io_thread_on_withdrawn(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (io_thread_of(c)->ended) /* see io_thread_on_gone */
 		return;
 	struct channel_record *r =
@@ -72,7 +74,7 @@ void io_thread_break(struct conn *c, const char *why)
 bool io_thread_ready(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (sc->paused || sc->owes || ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
@@ -102,6 +104,7 @@ static bool io_thread_pay(struct io_thread *s, struct io_thread_conn *sc)
 void io_thread_on_retry(void *arg)
 {
 	struct io_thread *s = arg;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	struct io_thread_conn *sc, *last = TAILQ_LAST(&s->paused, io_thread_list);
 	while ((sc = TAILQ_FIRST(&s->owing)) != NULL && io_thread_pay(s, sc)) {
 		io_thread_leave_list(s, sc);

@@ -6,12 +6,14 @@
 #ifndef TOVA_THREADS_IO_THREAD_PARTS_H
 #define TOVA_THREADS_IO_THREAD_PARTS_H
 
+#include "base/check.h"
 #include "threads/io_thread.h"
 
 #define IO_THREAD_RETRY_MS 2 /* to look again whether there is room, or memory */
 
 /* The user of each conn that has asked for an upgrade. */
 struct io_thread_conn {
+	uint16_t magic; /* CHECK_IO_THREAD_CONN */
 	struct conn *conn, *stub;
 	TAILQ_ENTRY(io_thread_conn) link, shown_link;
 	struct budget *budget; /* of its mount */
@@ -38,7 +40,17 @@ struct io_thread_rule {
 
 static inline struct io_thread *io_thread_of(const struct conn *c)
 {
-	return c->conns->ctx;
+	struct io_thread *s = c->conns->ctx;
+	CHECK_IS(s, CHECK_IO_THREAD);
+	return s;
+}
+
+/* NULL: it has not asked for an upgrade. */
+static inline struct io_thread_conn *io_thread_conn_of(const struct conn *c)
+{
+	struct io_thread_conn *sc = conn_user(c);
+	CHECK(sc == NULL || (sc->magic == CHECK_IO_THREAD_CONN && sc->conn == c));
+	return sc;
 }
 
 /* --- io_thread_owed.c ------------------------------------------------------------------------- */

@@ -1,4 +1,5 @@
 /* What an I/O loop does about clients that read too slowly, and what it shows of them. */
+#include "base/check.h"
 #include "threads/io_thread_parts.h"
 
 #define IO_THREAD_SHOW_MS 100 /* how old what is shown of slow connections may be */
@@ -23,6 +24,7 @@ static void io_thread_show_load(struct io_thread *s, struct io_thread_conn *sc)
 void io_thread_on_show(void *arg)
 {
 	struct io_thread *s = arg;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	struct memory_limit *h;
 	struct io_thread_conn *sc, *next;
 	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
@@ -36,7 +38,7 @@ void io_thread_on_show(void *arg)
 	}
 	LIST_FOREACH(h, &s->conns.memory_limits.list, link)
 	{
-		sc = conn_user(h->conn);
+		sc = io_thread_conn_of(h->conn);
 		if (sc != NULL)
 			io_thread_show_load(s, sc);
 	}
@@ -59,7 +61,7 @@ void io_thread_show(struct io_thread *s)
 
 static void io_thread_tell_slow(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
 		sc->slow ? NULL
 			 : channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_SLOW, 0);
@@ -74,7 +76,7 @@ static void io_thread_tell_slow(struct conn *c)
  */
 bool io_thread_on_heavy(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (sc->drops && !sc->unsent && conn_lighten(c)) {
 		io_thread_tell_slow(c);
 		return true;
@@ -97,7 +99,7 @@ bool io_thread_on_heavy(struct conn *c)
 
 void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_GAVE_UP, 0);
 	sc->slow = false;
@@ -116,7 +118,7 @@ void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 /* The hub thinks that it was sent, until it is told. */
 static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNSENT, 0);
 	if (r == NULL) {
@@ -134,7 +136,7 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sent, bool own,
 		       enum slow_policy policy)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if ((sent != CONN_FULL && sent != CONN_NO_MEMORY) || sc->unsent)
 		return;
 	struct conn_refusal r = conn_refused(c, o, sent, own, policy);
@@ -149,7 +151,7 @@ void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sen
 
 void io_thread_on_drained(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	bool probed = sc != NULL && sc->probed; /* not while it answers a request */
 	struct channel_record *r =
 		probed ? channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DRAINED, 0)
@@ -165,7 +167,7 @@ void io_thread_on_drained(struct conn *c)
 
 void io_thread_probe(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (c->state == CONN_DEAD || c->ended) /* which the hub knows, or will */
 		return;
 	sc->probed = true;

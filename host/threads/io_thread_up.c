@@ -1,6 +1,7 @@
 /* What the conns of an I/O loop tell: it goes up to the hub as records. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/answer.h"
 #include "threads/io_thread_parts.h"
 
@@ -10,6 +11,7 @@
 static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 {
 	struct io_thread *s = ctx;
+	CHECK(s->magic == CHECK_IO_THREAD && conn_user(c) == NULL);
 	struct io_thread_conn *sc = malloc(sizeof *sc);
 	struct channel_upgrade *u;
 	struct channel_record *record = NULL;
@@ -30,7 +32,7 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 			      "no memory for another connection");
 		return;
 	}
-	*sc = (struct io_thread_conn){.conn = c, .stub = stub};
+	*sc = (struct io_thread_conn){.magic = CHECK_IO_THREAD_CONN, .conn = c, .stub = stub};
 	conn_set_user(c, sc);
 	record->conn = stub;
 	u = (struct channel_upgrade *)record->bytes;
@@ -55,6 +57,7 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 static void io_thread_on_request(void *ctx, struct conn *c, struct request *r)
 {
 	struct io_thread *s = ctx;
+	CHECK_IS(s, CHECK_IO_THREAD);
 	files_serve(&s->files, c, r);
 }
 
@@ -62,7 +65,7 @@ static void io_thread_on_request(void *ctx, struct conn *c, struct request *r)
 static struct channel_record *io_thread_put_message(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct budget *b = ((struct io_thread_conn *)conn_user(c))->budget;
+	struct budget *b = io_thread_conn_of(c)->budget;
 	struct channel_block block = {.len = len, .budget = b};
 	if (len >= IO_THREAD_BLOCK_MIN)
 		block.memory = conn_take(c, &block.data, &block.size);
@@ -89,14 +92,14 @@ static void io_thread_on_message(struct conn *c, enum frame_opcode opcode, uint8
 		io_thread_break(c, "no memory for its message");
 		return;
 	}
-	r->conn = ((struct io_thread_conn *)conn_user(c))->stub;
+	r->conn = io_thread_conn_of(c)->stub;
 	r->code = (uint16_t)opcode;
 	io_thread_ready(c);
 }
 
 static struct budget *io_thread_budget(struct conn *c)
 {
-	return ((struct io_thread_conn *)conn_user(c))->budget;
+	return io_thread_conn_of(c)->budget;
 }
 
 static void io_thread_on_dropped(struct conn *c, uint32_t n)
@@ -106,7 +109,7 @@ static void io_thread_on_dropped(struct conn *c, uint32_t n)
 	/* it is counted, and what counts next will be told */
 	if (r == NULL)
 		return;
-	r->conn = ((struct io_thread_conn *)conn_user(c))->stub;
+	r->conn = io_thread_conn_of(c)->stub;
 	r->cost = n;
 }
 
@@ -117,7 +120,7 @@ static void io_thread_on_relieved(void *ctx)
 
 static void io_thread_on_unanswered(struct conn *c)
 {
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_UNANSWERED, 0);
 	if (r != NULL)
@@ -127,7 +130,7 @@ static void io_thread_on_unanswered(struct conn *c)
 static bool io_thread_on_gone(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
-	struct io_thread_conn *sc = conn_user(c);
+	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r;
 	if (sc == NULL)
 		return true;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "net/files.h"
 #include "threads/remote_conn_parts.h"
 #include "ws/authority.h"
@@ -80,13 +81,14 @@ void remote_conn_stop(struct remote_conn *f)
 static void remote_conn_on_turn(void *arg)
 {
 	struct remote_conn *f = arg;
+	CHECK_IS(f, CHECK_REMOTE_CONN);
 	channel_publish_down(&f->channel);
 }
 
 bool remote_conn_init(struct remote_conn *f, uint8_t shard, struct conns *here, struct loop *side,
 		      void (*io_thread_run)(void *arg), void *io_thread_arg)
 {
-	*f = (struct remote_conn){.here = here};
+	*f = (struct remote_conn){.magic = CHECK_REMOTE_CONN, .here = here};
 	f->stubs = (struct conns){
 		.loop = here->loop,
 		.ops = here->ops,
@@ -117,6 +119,7 @@ void remote_conn_free(struct remote_conn *f)
 			free(((const struct channel_block *)r->bytes)->memory);
 		else if (r->kind == CHANNEL_DEAL)
 			close(((const struct channel_socket *)r->bytes)->fd);
+	CHECK(f->stubs.count == 0);
 	loop_remove_hook(f->here->loop, &f->hook);
 	channel_free(&f->channel);
 	free(f->head);

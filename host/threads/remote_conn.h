@@ -11,6 +11,7 @@
 
 /* One other loop. */
 struct remote_conn {
+	uint16_t magic; /* CHECK_REMOTE_CONN */
 	struct channel channel;
 	struct conns stubs; /* no socket is watched in it */
 	struct conns *here; /* the hub's loop's own */

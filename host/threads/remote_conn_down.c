@@ -1,6 +1,7 @@
 /* What the hub asks of a stub goes down to the loop that has the conn. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "threads/remote_conn_parts.h"
 
 static void remote_conn_copy(char **to, struct span from)
@@ -15,6 +16,7 @@ static bool remote_conn_accept(struct conn *c, const struct request *r, enum slo
 			       struct span subprotocol, struct span extra)
 {
 	struct channel_accept *a;
+	CHECK(c->waiting == CONN_WAIT_ASK);
 	const struct remote_conn *f = remote_conn_of(c);
 	struct span head =
 		r->head.p == f->parsed_head ? (struct span){f->head, f->head_len} : r->head;
@@ -142,6 +144,7 @@ static void remote_conn_hear_out(struct conn *c)
 
 static void remote_conn_release(struct conn *c)
 {
+	CHECK(!c->released);
 	c->released = true;
 	remote_conn_unpark(c, true); /* it has ended, and so nobody hears of them */
 	remote_conn_put(remote_conn_of(c), CHANNEL_RELEASE, c->peer, NULL, 0);

@@ -1,6 +1,7 @@
 /* Messages of clients that do not read: with one loop they would not have been read either. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "threads/remote_conn_parts.h"
 
 static void remote_conn_probe(struct conn *c)
@@ -146,6 +147,7 @@ void remote_conn_on_block(struct conn *c, enum frame_opcode opcode, struct chann
 void remote_conn_on_drained(struct conn *c)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
+	CHECK(c->out.bytes >= stub->probed);
 	c->out.bytes -= stub->probed;
 	stub->probed = 0;
 	remote_conn_probe(c);

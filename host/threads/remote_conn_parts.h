@@ -6,6 +6,7 @@
 #ifndef TOVA_THREADS_REMOTE_CONN_PARTS_H
 #define TOVA_THREADS_REMOTE_CONN_PARTS_H
 
+#include "base/check.h"
 #include "threads/remote_conn.h"
 
 /* What stands for a conn of another loop here. */
@@ -30,7 +31,9 @@ struct remote_conn_message {
 
 static inline struct remote_conn *remote_conn_of(const struct conn *c)
 {
-	return c->conns->remote_ctx;
+	struct remote_conn *f = c->conns->remote_ctx;
+	CHECK_IS(f, CHECK_REMOTE_CONN);
+	return f;
 }
 
 static inline struct remote_conn_stub *remote_conn_stub(struct conn *c)

@@ -36,7 +36,7 @@ void remote_conn_stub_free(struct conn **c_p)
 {
 	struct conn *c = *c_p;
 	*c_p = NULL;
-	CHECK_IS(c, CHECK_CONN);
+	CHECK(c->magic == CHECK_CONN && remote_conn_stub(c)->last == NULL);
 	free(c->more);
 	c->magic = CHECK_GONE;
 	free(remote_conn_stub(c));
@@ -47,6 +47,7 @@ void remote_conn_forget(struct remote_conn *f, struct conn *stub)
 	bool told = stub->conns != NULL;
 	if (told && stub->waiting == CONN_WAIT_ASK && !stub->released)
 		f->stubs.ops->withdrawn(stub);
+	CHECK(f->stubs.count >= told);
 	f->stubs.count -= told;
 	remote_conn_stub_free(&stub);
 }

@@ -24,8 +24,10 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 	struct channel_upgrade *u = (struct channel_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
 	struct conn *c = record->conn;
+	CHECK(record->len > sizeof *u + u->host_len + u->subject_len + u->name_len);
 	/* One byte behind the head, as everywhere. */
 	size_t len = record->len - sizeof *u - 1 - u->host_len - u->subject_len - u->name_len;
+	CHECK(c->conns == NULL && !c->released);
 	c->conns = &f->stubs;
 	f->stubs.count++;
 	f->local = u->local;
@@ -68,7 +70,7 @@ void remote_conn_on_withdrawn(struct conn *c)
 
 void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 {
-	CHECK(remote_conn_stub(c)->last == NULL);
+	CHECK(remote_conn_stub(c)->last == NULL && f->stubs.count > 0);
 	f->stubs.count--;
 	remote_conn_stub_free(&c);
 }
@@ -76,6 +78,7 @@ void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 static void remote_conn_on_record(struct remote_conn *f, struct channel_record *r)
 {
 	struct conn *c = r->conn;
+	CHECK(c == NULL || c->magic == CHECK_CONN);
 	const struct channel_ended *ended = (const struct channel_ended *)r->bytes;
 	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	switch ((int)r->kind) {
@@ -137,6 +140,7 @@ static void remote_conn_on_record(struct remote_conn *f, struct channel_record *
 void remote_conn_on_records(void *arg)
 {
 	struct remote_conn *f = arg;
+	CHECK(f->magic == CHECK_REMOTE_CONN && loop_is_own(f->here->loop));
 	struct channel_record *r;
 	uint64_t from = f->channel.up.got, blocks = 0;
 	while (f->channel.up.got - from + blocks < REMOTE_CONN_BATCH &&

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/digest.h"
 #include "handler/plugin/plugin_instance.h"
 #include "hub/delivery.h"
@@ -54,6 +55,7 @@ static void plugin_look(struct plugin *p)
 static void plugin_on_turn(void *arg)
 {
 	struct plugin *p = arg;
+	CHECK_IS(p, CHECK_PLUGIN);
 	if (p->calls > 0)
 		plugin_look(p);
 }
@@ -226,6 +228,7 @@ static void plugin_drop_kept(struct plugin *p)
 static void plugin_on_wake(void *arg)
 {
 	struct plugin_instance *i = arg;
+	CHECK_IS(i, CHECK_PLUGIN_INSTANCE);
 	struct hub_event e = {.kind = EVENT_WAKE};
 	delivery_submit(i->plugin->base.mount, NULL, &e);
 }
@@ -241,6 +244,7 @@ static void instance_free(struct plugin_instance *i)
 		free(i->pairs[k].value);
 	}
 	free(i->pairs);
+	i->magic = CHECK_GONE;
 	free(i);
 }
 
@@ -302,6 +306,7 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path,
 	/* Before it is read: what comes in between is seen by the next reload. */
 	if (!plugin_file_digest(pairs, n, i->file_digest))
 		i->file_digest[0] = '\0';
+	i->magic = CHECK_PLUGIN_INSTANCE;
 	i->api.host = &plugin_host;
 	i->plugin = p;
 	if (!library_load(&i->lib, path, why, cap) || !instance_check_settings(i, &key, why, cap)) {
@@ -426,6 +431,7 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 		snprintf(why, why_cap, "no memory");
 		return false;
 	}
+	p->magic = CHECK_PLUGIN;
 	p->base = (struct handler){.ops = &plugin_ops, .mount = m};
 	p->slow_ms = slow_ms;
 	p->thread = pthread_self();

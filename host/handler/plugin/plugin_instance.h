@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
+#include "base/check.h"
 #include "common/abi.h"
 #include "common/library.h"
 #include "common/rules.h"
@@ -19,6 +20,7 @@ struct plugin_pair {
 /* One loaded library at one mount. */
 struct plugin_instance {
 	tova_mount api; /* what the plugin is handed */
+	uint16_t magic; /* CHECK_PLUGIN_INSTANCE */
 	struct plugin *plugin;
 	struct library lib;
 	struct plugin_pair *pairs;
@@ -40,6 +42,7 @@ enum plugin_phase {
 /* The handler. It stays when its instance is replaced. */
 struct plugin {
 	struct handler base;
+	uint16_t magic; /* CHECK_PLUGIN */
 	struct plugin_instance *now;
 	uint64_t slow_ms;
 	/* The callbacks since the clock was last looked at, and when that was. */
@@ -65,7 +68,10 @@ extern const tova_host plugin_host; /* plugin_host.c */
 
 static inline struct plugin_instance *plugin_instance_of(tova_mount *m)
 {
-	return (struct plugin_instance *)((char *)m - offsetof(struct plugin_instance, api));
+	struct plugin_instance *i =
+		(struct plugin_instance *)((char *)m - offsetof(struct plugin_instance, api));
+	CHECK_IS(i, CHECK_PLUGIN_INSTANCE);
+	return i;
 }
 
 static inline tova_ws plugin_ws(const struct hub *hub, const struct session *s)

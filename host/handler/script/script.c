@@ -140,6 +140,7 @@ static void script_write(struct script *x, struct event_held *e)
 	const struct hub_event *m = &e->event;
 	const struct span bytes = {(const char *)m->message.bytes, m->message.len};
 	script_writer_begin(&x->writer, (enum script_framing)x->framing, bytes, m->message.binary);
+	CHECK(x->writing == NULL);
 	x->writing = e;
 	script_on_in(x);
 }
@@ -192,6 +193,7 @@ static void script_free(struct script *x)
 		process_abandon(x->process);
 	if (x->ready)
 		TAILQ_REMOVE(&x->set->ready, x, ready_link);
+	CHECK(x->magic == CHECK_SCRIPT && x->set->n > 0);
 	TAILQ_REMOVE(&x->set->list, x, link);
 	x->set->n--;
 	x->magic = CHECK_GONE;
@@ -238,8 +240,7 @@ void script_finish(struct script *x)
 static void script_ended(void *ctx, struct process *process, int status)
 {
 	struct script *x = ctx;
-	CHECK_IS(x, CHECK_SCRIPT);
-	(void)process;
+	CHECK(x->magic == CHECK_SCRIPT && x->process == process);
 	x->process = NULL;
 	x->status = status;
 	x->over = true;
@@ -420,7 +421,7 @@ static void script_close(struct script *x, struct event_held *e)
 
 static void script_give(struct handler *h, struct event_held *e)
 {
-	struct scripts *set = (struct scripts *)h;
+	struct scripts *set = scripts_of(h);
 	struct script *x = e->event.session != NULL ? e->event.session->route : NULL;
 	if (e->event.kind == EVENT_UPGRADE) {
 		script_upgrade(set, e);
@@ -468,6 +469,7 @@ static void script_tick(struct script *x, uint64_t now)
 static void scripts_on_tick(void *arg)
 {
 	struct scripts *set = arg;
+	CHECK_IS(set, CHECK_SCRIPTS);
 	uint64_t now = scripts_now(set);
 	struct script *x;
 	TAILQ_FOREACH (x, &set->list, link)
@@ -481,12 +483,12 @@ static void scripts_on_tick(void *arg)
 /* Each has its end in sight: see script_tick. */
 static bool scripts_leave(struct handler *h)
 {
-	return TAILQ_EMPTY(&((struct scripts *)h)->list);
+	return TAILQ_EMPTY(&scripts_of(h)->list);
 }
 
 static void scripts_stop(struct handler *h)
 {
-	struct scripts *set = (struct scripts *)h;
+	struct scripts *set = scripts_of(h);
 	struct script *x;
 	loop_timer_cancel(&set->tick);
 	while ((x = TAILQ_FIRST(&set->list)) != NULL)
@@ -496,7 +498,7 @@ static void scripts_stop(struct handler *h)
 
 static void scripts_free(struct handler *h)
 {
-	struct scripts *set = (struct scripts *)h;
+	struct scripts *set = scripts_of(h);
 	free(set->runs);
 	free(set);
 }
@@ -515,17 +517,17 @@ bool script_is(const struct mount *m)
 
 const char *script_runs(const struct mount *m)
 {
-	return ((const struct scripts *)m->handler)->runs;
+	return scripts_of(m->handler)->runs;
 }
 
 unsigned script_count(const struct mount *m)
 {
-	return ((const struct scripts *)m->handler)->n;
+	return scripts_of(m->handler)->n;
 }
 
 bool script_set(struct mount *m, const struct script_settings *set)
 {
-	struct scripts *s = (struct scripts *)m->handler;
+	struct scripts *s = scripts_of(m->handler);
 	char *runs = strdup(set->command != NULL ? set->command : set->folder);
 	if (runs == NULL)
 		return false;
@@ -543,6 +545,7 @@ static struct scripts *scripts_new(struct mount *m, struct processes *processes)
 	if (s == NULL)
 		return NULL;
 	*s = (struct scripts){
+		.magic = CHECK_SCRIPTS,
 		.base = {.ops = &script_ops,
 			 .mount = m,
 			 .wants = EVENT_BIT(EVENT_UPGRADE) | EVENT_BIT(EVENT_OPEN) |

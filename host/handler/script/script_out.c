@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "handler/script/script_parts.h"
 
 /* of standard output: a line, or with --script-binary a message */
@@ -128,7 +129,7 @@ static struct script *out_longest(const struct hub *hub)
 	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		if (!script_is(m))
 			continue;
-		TAILQ_FOREACH (x, &((const struct scripts *)m->handler)->list, link)
+		TAILQ_FOREACH (x, &scripts_of(m->handler)->list, link)
 			if (longest == NULL || out_held(x) > out_held(longest))
 				longest = x;
 	}
@@ -391,6 +392,7 @@ void scripts_run(struct scripts *set)
 static void scripts_on_readable(void *arg)
 {
 	struct scripts *set = arg;
+	CHECK_IS(set, CHECK_SCRIPTS);
 	scripts_collect(set);
 	scripts_run(set);
 }

@@ -4,6 +4,7 @@
 #ifndef TOVA_HANDLER_SCRIPT_SCRIPT_PARTS_H
 #define TOVA_HANDLER_SCRIPT_SCRIPT_PARTS_H
 
+#include "base/check.h"
 #include "handler/script/script.h"
 #include "hub/hub.h"
 
@@ -59,6 +60,7 @@ TAILQ_HEAD(script_list, script);
 /* Those of one mount. */
 struct scripts {
 	struct handler base;
+	uint16_t magic; /* CHECK_SCRIPTS */
 	struct processes *processes;
 	struct script_settings settings; /* command and folder are ours, as `runs` */
 	char *runs;
@@ -71,6 +73,13 @@ struct scripts {
 	size_t page;
 	bool running;
 };
+
+static inline struct scripts *scripts_of(struct handler *h)
+{
+	struct scripts *set = (struct scripts *)h;
+	CHECK_IS(set, CHECK_SCRIPTS);
+	return set;
+}
 
 static inline struct mount *script_mount(const struct script *x)
 {

@@ -9,6 +9,8 @@
 #include <sys/queue.h>
 #include <unistd.h>
 
+#include "base/check.h"
+
 struct deadletter_entry {
 	STAILQ_ENTRY(deadletter_entry) next;
 	char *line;
@@ -23,6 +25,7 @@ struct deadletter_entry {
 STAILQ_HEAD(deadletter_queue, deadletter_entry);
 
 struct deadletter {
+	uint16_t magic; /* CHECK_DEADLETTER */
 	struct loop *loop;
 	struct loop_waker waker;
 	char *path;
@@ -135,6 +138,7 @@ static bool deadletter_run_try(struct deadletter *d)
 static void *deadletter_thread(void *arg)
 {
 	struct deadletter *d = arg;
+	CHECK_IS(d, CHECK_DEADLETTER);
 	pthread_mutex_lock(&d->lock);
 	while (!d->stop || !STAILQ_EMPTY(&d->waiting)) {
 		struct deadletter_entry *e = STAILQ_FIRST(&d->waiting);
@@ -176,6 +180,7 @@ static void deadletter_free_entry(struct deadletter_entry *e)
 static void deadletter_on_wake(void *arg)
 {
 	struct deadletter *d = arg;
+	CHECK(d->magic == CHECK_DEADLETTER && loop_is_own(d->loop));
 	struct deadletter_queue written = STAILQ_HEAD_INITIALIZER(written);
 	struct deadletter_entry *e;
 	pthread_mutex_lock(&d->lock);
@@ -236,6 +241,7 @@ struct deadletter *deadletter_open(struct loop *loop, const char *path)
 	struct deadletter *d = calloc(1, sizeof *d);
 	if (d == NULL)
 		return NULL;
+	d->magic = CHECK_DEADLETTER;
 	d->loop = loop;
 	STAILQ_INIT(&d->waiting);
 	STAILQ_INIT(&d->tries);

@@ -132,6 +132,7 @@ static void link_gone(struct worker *w, enum pool_end end, bool leaving)
 {
 	struct pool *p = w->pool;
 	struct child *child = w->child;
+	CHECK(w->state != WORKER_GONE && (child == NULL || child->magic == CHECK_CHILD));
 	const struct event_held *first = TAILQ_FIRST(&w->flying);
 	if (child != NULL)
 		child->excused = end != POOL_LEFT && w->n_flying == 1 && first->suspect;
@@ -540,15 +541,18 @@ static void link_batch(struct worker *w, struct sp_pipe *pipe, uint8_t *bytes, s
 
 static void link_on_message(void *ctx, struct sp_pipe *pipe, void *user, uint8_t *bytes, size_t len)
 {
-	struct pool *p = ((struct worker *)user)->pool;
+	struct worker *w = user;
+	CHECK(w->magic == CHECK_WORKER && w->pipe == pipe);
+	struct pool *p = w->pool;
 	(void)ctx;
-	link_batch(user, pipe, bytes, len);
+	link_batch(w, pipe, bytes, len);
 	codec_batch_done(&p->batch);
 }
 
 static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 {
 	struct sp_side *side = ctx;
+	CHECK_IS(side, CHECK_SP_SIDE);
 	struct worker *w = calloc(1, sizeof *w);
 	char remote[SP_REMOTE_MAX];
 	*user_r = w;
@@ -574,7 +578,7 @@ static void link_on_opened(void *ctx, struct sp_pipe *pipe, void **user_r)
 static void link_on_closed(void *ctx, struct sp_pipe *pipe, void *user, const char *why)
 {
 	struct worker *w = user;
-	CHECK_IS(w, CHECK_WORKER);
+	CHECK(w->magic == CHECK_WORKER && w->pipe == pipe);
 	(void)ctx;
 	bool draining = w->state == WORKER_DRAINING && !w->died,
 	     leaving = draining && w->n_flying == 0;

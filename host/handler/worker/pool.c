@@ -62,6 +62,7 @@ static bool pool_is_wanted(const struct pool *p, const struct event_held *e)
 
 void pool_fly(struct worker *w, struct event_held *e)
 {
+	CHECK(e->magic == CHECK_EVENT && w->state == WORKER_READY);
 	e->with = w;
 	e->event.attempt++;
 	TAILQ_INSERT_TAIL(&w->flying, e, link);
@@ -115,6 +116,7 @@ void pool_take_back(struct worker *w, struct event_held *e)
 	for (struct event_held *f = TAILQ_PREV(e, event_queue, link); f != NULL && f->since == 0;
 	     f = TAILQ_PREV(f, event_queue, link))
 		pool_begin_clock(f, now);
+	CHECK(e->with == w && w->n_flying > 0 && w->bytes_flying >= e->size);
 	TAILQ_REMOVE(&w->flying, e, link);
 	w->n_flying--;
 	w->bytes_flying -= e->size;
@@ -143,6 +145,7 @@ void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
 	 * twice. */
 	if (handled && w->state == WORKER_READY)
 		p->runs_from = pool_now(p) + POOL_RUN_REST_MS;
+	CHECK(w->magic == CHECK_WORKER && w->n_flying > 0 && w->bytes_flying >= e->size);
 	TAILQ_REMOVE(&w->flying, e, link);
 	w->n_flying--;
 	w->bytes_flying -= e->size;
@@ -175,6 +178,7 @@ void pool_give(struct handler *h, struct event_held *e)
 {
 	struct pool *p = pool_of(h);
 	struct worker *w;
+	CHECK_IS(e, CHECK_EVENT);
 	e->with = NULL;
 	if (e->suspect || (e->event.session != NULL && e->event.session->lane.blame > 0) ||
 	    (p->record > 0 && suspect_is_newcomer(p, e))) {
@@ -266,9 +270,11 @@ static void pool_on_buried(void *ctx, void *item)
 {
 	struct pool *p = ctx;
 	struct event_held *e = item;
-	struct session *s = e->event.session;
+	CHECK_IS(p, CHECK_POOL);
 	if (p->stopped)
 		return;
+	CHECK_IS(e, CHECK_EVENT);
+	struct session *s = e->event.session;
 	TAILQ_REMOVE(&p->dead, e, link);
 	bool open = e->event.kind == EVENT_OPEN;
 	pool_settle_empty(p, e, HANDLER_FAILED,

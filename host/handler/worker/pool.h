@@ -10,6 +10,7 @@
 #ifndef TOVA_HANDLER_WORKER_POOL_H
 #define TOVA_HANDLER_WORKER_POOL_H
 
+#include "base/check.h"
 #include "handler/worker/codec.h"
 #include "handler/worker/worker.h"
 #include "handler/worker/sp.h"
@@ -102,6 +103,7 @@ struct worker {
 
 /* One process that the pool keeps running. */
 struct child {
+	uint16_t magic; /* CHECK_CHILD */
 	struct child *next;
 	struct pool *pool;
 	struct process *process; /* NULL: it is to be started again */
@@ -129,12 +131,14 @@ struct pool_program {
 
 /* What a listener's pipes belong to. */
 struct sp_side {
+	uint16_t magic; /* CHECK_SP_SIDE */
 	struct pool *pool;
 	bool attached;
 };
 
 struct pool {
 	struct handler base;
+	uint16_t magic; /* CHECK_POOL */
 	struct sp_side own_side, attach_side;
 	struct worker_shared shared;
 	char *attach_token;
@@ -188,7 +192,9 @@ struct pool {
 
 static inline struct pool *pool_of(struct handler *h)
 {
-	return (struct pool *)h;
+	struct pool *p = (struct pool *)h;
+	CHECK_IS(p, CHECK_POOL);
+	return p;
 }
 
 /* route.c */

@@ -65,6 +65,7 @@ void route_forget(struct session *s)
 static void route_set(struct session *s, struct worker *w)
 {
 	route_forget(s);
+	CHECK(w->magic == CHECK_WORKER && w->state != WORKER_GONE);
 	s->route = w;
 	w->n_sessions++;
 }

@@ -63,6 +63,7 @@ struct sp_pipe {
 };
 
 struct sp_listener {
+	uint16_t magic; /* CHECK_SP_LISTENER */
 	struct event event;
 	struct loop *loop;
 	struct loop_hook hook;
@@ -108,6 +109,7 @@ static bool sp_reserve(struct sp_buffer *b, size_t n)
 
 static void sp_consume(struct sp_buffer *b, size_t n)
 {
+	CHECK(n <= b->len);
 	b->at += n;
 	b->len -= n;
 	if (b->len > 0)
@@ -139,6 +141,7 @@ static void sp_unlist(struct sp_pipe *p)
 		TAILQ_REMOVE(&l->pipes, p, others);
 		return;
 	}
+	CHECK(l->n_strangers > 0 && l->strange_bytes >= p->in.cap);
 	TAILQ_REMOVE(&l->strangers, p, others);
 	l->n_strangers--;
 	l->strange_bytes -= p->in.cap;
@@ -213,6 +216,7 @@ static void sp_weigh(struct sp_pipe *p, size_t before)
 	struct sp_pipe *q, *most = p;
 	if (p->trusted || p->closed)
 		return;
+	CHECK(l->strange_bytes >= before);
 	l->strange_bytes += p->in.cap - before;
 	if (l->limits.strangers_bytes == 0 || l->strange_bytes <= l->limits.strangers_bytes)
 		return;
@@ -244,6 +248,7 @@ void sp_touch(struct sp_pipe *p)
 void sp_close(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;
+	CHECK(p->magic == CHECK_SP_PIPE && loop_is_own(l->loop));
 	if (p->closed)
 		return;
 	p->closed = true;
@@ -286,8 +291,10 @@ static void sp_on_limit(void *arg)
 static void sp_bury(void *arg)
 {
 	struct sp_listener *l = arg;
+	CHECK_IS(l, CHECK_SP_LISTENER);
 	struct sp_pipe *p;
 	while ((p = l->dead) != NULL) {
+		CHECK(p->magic == CHECK_SP_PIPE && p->closed);
 		l->dead = p->dead_next;
 		p->magic = CHECK_GONE;
 		free(p->in.bytes);
@@ -401,6 +408,7 @@ static void sp_make(struct sp_pipe *p)
 	bool ok = sp_reserve(&p->out, SP_PIECE);
 	if (ok) {
 		size_t n = s->next(s->ctx, p->out.bytes + p->out.at + p->out.len, SP_PIECE);
+		CHECK(n <= SP_PIECE);
 		p->out.len += n;
 		s->left -= n < s->left ? n : s->left;
 	}
@@ -470,6 +478,7 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	uint8_t head[PAIR0_HEAD];
 	struct iovec iov[8];
 	uint64_t len = 0;
+	CHECK(p->magic == CHECK_SP_PIPE && loop_is_own(p->listener->loop));
 	/* as good as sent: its end will be told */
 	if (p->closed || p->deaf || n > 7)
 		return true;
@@ -537,6 +546,7 @@ bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head,
 		sp_append(&p->out, head[i].iov_base, head[i].iov_len);
 	for (int i = 0; i < n_tail; i++)
 		sp_append(&p->tail, tail[i].iov_base, tail[i].iov_len);
+	CHECK(p->source.left == 0);
 	p->source = *source;
 	p->given += sp_waiting(p) - waited;
 	sp_flush(p);
@@ -833,6 +843,7 @@ static void sp_on_no_accept(struct sp_listener *l, int error)
 static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct sp_listener *l = arg;
+	CHECK_IS(l, CHECK_SP_LISTENER);
 	(void)what;
 	for (int i = 0; i < SP_BATCH; i++) {
 		struct sockaddr_storage from = {.ss_family = AF_UNIX};
@@ -853,7 +864,9 @@ static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
 
 static void sp_on_retry(void *arg)
 {
-	event_add(&((struct sp_listener *)arg)->event, NULL);
+	struct sp_listener *l = arg;
+	CHECK_IS(l, CHECK_SP_LISTENER);
+	event_add(&l->event, NULL);
 }
 
 static bool sp_fail(char *why, size_t cap, const char *what)
@@ -928,6 +941,7 @@ static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size
 static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
 {
 	const struct sp_listener *l = ctx;
+	CHECK_IS(l, CHECK_SP_LISTENER);
 	LOG(l->loop->log, LOG_WARN, LOG_HANDLER, sentence, LOG_STR("file", file));
 }
 
@@ -979,7 +993,8 @@ struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct s
 		sp_fail(why, why_cap, "no memory");
 		return NULL;
 	}
-	*l = (struct sp_listener){.loop = loop,
+	*l = (struct sp_listener){.magic = CHECK_SP_LISTENER,
+				  .loop = loop,
 				  .ops = ops,
 				  .ctx = ctx,
 				  .limits = *limits,

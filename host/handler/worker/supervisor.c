@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/random.h"
 #include "handler/worker/pool.h"
 
@@ -113,6 +114,7 @@ static void child_check_attempts(const struct child *c)
 
 static void child_start(struct child *c)
 {
+	CHECK(c->process == NULL && c->worker == NULL);
 	c->starts++;
 	c->started = child_now(c);
 	c->useful = c->stopping = c->excused = false;
@@ -133,7 +135,8 @@ static bool child_add(struct pool *p, unsigned index, unsigned generation)
 	struct child *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return false;
-	*c = (struct child){.pool = p,
+	*c = (struct child){.magic = CHECK_CHILD,
+			    .pool = p,
 			    .index = index,
 			    .generation = generation,
 			    .next = p->children};
@@ -175,6 +178,7 @@ static void child_free(struct child *c)
 		c->worker->child = NULL;
 	if (c->process != NULL)
 		process_abandon(c->process);
+	c->magic = CHECK_GONE;
 	free(c);
 }
 
@@ -209,6 +213,7 @@ static void child_died_coming(const struct child *c)
 static void child_judge(struct child *c)
 {
 	struct pool *p = c->pool;
+	CHECK(c->process == NULL);
 	if (c->stopping || c->generation < p->generation) {
 		child_free(c);
 		return;
@@ -229,6 +234,7 @@ static void child_judge(struct child *c)
 static void child_ended(void *ctx, struct process *process, int status)
 {
 	struct child *c = ctx;
+	CHECK(c->magic == CHECK_CHILD && c->process == process);
 	c->process = NULL;
 	c->status = status;
 	snprintf(c->said, sizeof c->said, "%s", process_last_line(process));

@@ -67,6 +67,7 @@ static struct event_queue *suspect_queue(struct pool *p, const struct event_held
 void suspect_add(struct pool *p, struct event_held *e)
 {
 	struct event_queue *q = suspect_queue(p, e);
+	CHECK(e->with == NULL);
 	e->suspect = true;
 	/* One that is tried the last times is soon out of the way; if all were to wait for each
 	 * other none would be where ever new ones come. */
@@ -115,6 +116,7 @@ static struct event_held *suspect_take(struct pool *p)
 {
 	struct event_queue *q = suspect_next_queue(p);
 	struct event_held *e = TAILQ_FIRST(q);
+	CHECK(e->magic == CHECK_EVENT && p->n_alone > 0);
 	TAILQ_REMOVE(q, e, link);
 	p->n_alone--;
 	return e;
@@ -250,6 +252,7 @@ static void suspect_sort(struct pool *p)
 			if (e->event.attempt > 0)
 				continue;
 			e->suspect = false;
+			CHECK(p->n_alone > 0);
 			p->n_alone--;
 			TAILQ_REMOVE(queues[i], e, link);
 			TAILQ_INSERT_TAIL(&untried, e, link);

@@ -141,6 +141,7 @@ static void worker_say_starved(struct pool *p)
 static void worker_on_tick(void *arg)
 {
 	struct pool *p = arg;
+	CHECK_IS(p, CHECK_POOL);
 	uint64_t now = loop_now(p->base.mount->hub->loop);
 	worker_check_all(p, now);
 	supervisor_tick(p, now);
@@ -168,6 +169,7 @@ static void worker_bury(struct pool *p)
 {
 	struct worker *w;
 	while ((w = TAILQ_FIRST(&p->graves)) != NULL) {
+		CHECK(w->state == WORKER_GONE && w->n_sessions == 0 && w->n_flying == 0);
 		TAILQ_REMOVE(&p->graves, w, link);
 		worker_destroy(&w);
 	}
@@ -185,6 +187,7 @@ static struct worker *worker_broken(const struct pool *p)
 static void worker_on_turn(void *arg)
 {
 	struct pool *p = arg;
+	CHECK_IS(p, CHECK_POOL);
 	struct worker *w;
 	bool broken = false;
 	TAILQ_FOREACH (w, &p->workers, link) {
@@ -326,8 +329,8 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 	struct loop *loop = p->base.mount->hub->loop;
 	char url[256];
 	struct session_id id;
-	p->own_side = (struct sp_side){.pool = p};
-	p->attach_side = (struct sp_side){.pool = p, .attached = true};
+	p->own_side = (struct sp_side){.magic = CHECK_SP_SIDE, .pool = p};
+	p->attach_side = (struct sp_side){.magic = CHECK_SP_SIDE, .pool = p, .attached = true};
 	if (p->program.count > 0) {
 		char name[SESSION_ID_TEXT];
 		id = (struct session_id){.host = p->base.mount->hub->host_id,
@@ -385,6 +388,7 @@ bool worker_attach(struct mount *m, const struct worker_settings *set,
 	}
 	/* Until the first hello it is not known what is wanted: everything waits to be asked
 	 * about. */
+	p->magic = CHECK_POOL;
 	p->base = (struct handler){.ops = &worker_ops, .mount = m, .wants = ~0u};
 	p->shared = *shared;
 	p->fair = UINT32_MAX;
