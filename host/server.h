@@ -87,13 +87,18 @@ bool server_add_listeners(struct server *s, enum settings_door door, struct list
 void server_set_passenv(struct server *s);
 
 /* mounts.c */
+/* Makes what the settings say, then attaches the handlers, and adds the mounts to the hub. False:
+ * it was said why. server_free_made is for what was made and not added. */
 bool server_make_mounts(struct server *s);
 bool server_start_mounts(struct server *s);
 void server_free_made(struct server *s);
+/* What a mount may hold, what it does about slow readers, how long its clients may be away. */
 void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum slow_policy */
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
+/* What rooms of the mount keep. */
 struct history_limits server_history(const struct settings_mount *set);
+/* For --check: all that is wrong is said; false: something is. */
 bool server_check_mounts(const struct server *s);
 /* server_tova.c: what a .tova program becomes is printed; returns the exit code. */
 int server_emit_lua(const struct settings_source *source, const char *path);
@@ -127,6 +132,7 @@ void server_leave(bool entered);
 bool server_drop(struct server *s);
 
 /* certificates.c */
+/* False: it was said why the certificates are refused. The check changes nothing. */
 bool server_start_tls(struct server *s);
 bool server_check_tls(struct server *s);
 /* What workers that attach over TLS are shown, said to warn or not. */
@@ -135,6 +141,7 @@ bool server_check_attach_tls(struct server *s, bool warns);
 bool server_reload_tls(struct server *s);
 
 /* api.c */
+/* False: it was said what is refused. The check binds nothing. */
 bool server_start_api(struct server *s);
 bool server_check_api(const struct server *s);
 /* Everything is there: says where it listens. */
@@ -152,6 +159,7 @@ void server_free_api(struct server *s);
 void server_on_drain(void *ctx);
 
 /* tokens.c */
+/* False: it was said what is refused, with the option. The check changes nothing. */
 bool server_start_tokens(const struct server *s, struct mount *m, const struct settings_mount *set);
 bool server_check_tokens(const struct server *s, const struct settings_mount *set);
 /* False: what tokens must be is as before, which was said. */

@@ -47,6 +47,7 @@ struct token_options {
 /* NULL with a sentence in why, and the name of the option that is wrong in *option_r. */
 struct token_policy *token_policy_new(const struct token_options *options, const char **option_r,
 				      char why[TOKEN_KEY_WHY_MAX]);
+/* What upgrades that wait point at is not looked at any more. NULL is allowed. */
 void token_policy_free(struct token_policy **policy_p);
 
 /* What a good token says. */
@@ -57,6 +58,7 @@ struct token_claims {
 	bool subprotocol; /* it was offered as one, and a browser wants one to be chosen then */
 };
 
+/* Of one that token_verify has filled, or that is all zero; it is all zero then. */
 void token_claims_free(struct token_claims *claims);
 
 /* Where a request's token was. */

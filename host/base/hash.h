@@ -10,6 +10,7 @@ struct hash_key {
 	uint64_t k0, k1;
 };
 
+/* n may be 0, and p NULL then. The same bytes give the same hash as long as the key is the same. */
 uint64_t hash_bytes(const struct hash_key *key, const void *p, size_t n);
 
 #endif

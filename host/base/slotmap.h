@@ -24,6 +24,8 @@ struct slotmap {
 	uint32_t tag; /* set above the slot's bits in every id */
 };
 
+/* tag: of this map's ids, in the bits above the slot's. slotmap_free forgets the items, which are
+ * the caller's. */
 void slotmap_init(struct slotmap *map, uint32_t tag);
 void slotmap_free(struct slotmap *map);
 /* 0: no memory, or as many items as slots can be numbered. No id is ever 0. */

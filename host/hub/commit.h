@@ -155,6 +155,7 @@ static inline void commit_begin(struct commit *c, struct session *origin)
 	c->bytes = 0;
 	c->checked = (struct span){0};
 }
+/* Its memory goes; there are no commands, or they were dropped. */
 void commit_free(struct commit *c);
 /* Drops all commands. */
 void commit_drop(struct commit *c);
@@ -197,6 +198,7 @@ enum commit_error commit_join_history(struct commit *c, uint64_t target, struct 
 				      const struct history_want *want);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_leave_all(struct commit *c, uint64_t target);
+/* exclude: local id of whom it is not for; 0: it is for all. */
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
 				   uint64_t exclude);
 enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool binary,
@@ -243,6 +245,7 @@ static inline bool command_is_judged(const struct command *command)
 struct commit_conditions commit_conditions_of(const struct commit *c,
 					      const struct command *command);
 
+/* A sentence, static; empty for COMMIT_OK. */
 const char *commit_error_text(enum commit_error error);
 
 #endif

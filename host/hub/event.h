@@ -231,6 +231,7 @@ static inline struct event_held *lane_pop(struct lane *lane)
 	return h;
 }
 
+/* As workers and the log call it; static. */
 const char *event_name(enum event_kind kind);
 
 /* False: not allowed (header_ok), or no room. */

@@ -61,6 +61,7 @@ struct history_found {
 	bool complete;
 };
 
+/* Nothing is kept at first. histories_free: all rooms have gone, and with them what they kept. */
 void histories_init(struct histories *all, struct hub *hub);
 void histories_free(struct histories *all);
 /* Another bound; what is beyond it goes, some at a time. */

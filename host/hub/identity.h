@@ -33,6 +33,7 @@ const char *identity_claims(const struct session *s);
 const char *identity_user(const struct session *s);
 struct span identity_info(const struct session *s);
 
+/* With its session. */
 void identity_free(struct identity *identity);
 
 #endif

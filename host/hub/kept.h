@@ -43,6 +43,7 @@ static inline uint64_t kept_weight(const struct kept *k)
 {
 	return k->bytes + (uint64_t)k->n * sizeof(struct kept_message);
 }
+/* Drops all, with their references, and the memory; it can be used again. */
 void kept_free(struct kept *k);
 
 #endif

@@ -79,6 +79,7 @@ struct resumes {
 	void *full_ctx;
 };
 
+/* The hub has its loop. resumes_free: all sessions are over. */
 void resumes_init(struct resumes *all, struct hub *hub);
 void resumes_free(struct resumes *all);
 /* Does it have to be called? It is asked in each turn. */
@@ -123,6 +124,7 @@ struct resume_cast {
 	struct slice kept;	/* made when it is needed; chunk NULL: it was not */
 	struct out_message own; /* of `kept`, where it is escaped */
 };
+/* What it points at stays the caller's, until resume_cast_free, which drops what was made. */
 void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struct out_message *out,
 		      uint64_t key);
 void resume_cast_free(struct resume_cast *cast);

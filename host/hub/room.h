@@ -111,11 +111,12 @@ void room_forget_all(struct session *s);
 struct session *room_session(const struct room *r, uint32_t i);
 
 /* Calls visit for the rooms at one place of the table and returns the next place, or 0 behind the
- * last. Whoever goes on from 0 to 0 has seen each room that was there all the time once, however the
- * table has grown in between. visit changes no room. */
+ * last. Whoever goes on from 0 to 0 has seen each room that was there all the time once, however
+ * the table has grown in between. visit changes no room. */
 uint32_t room_table_scan(const struct room_table *table, uint32_t place,
 			 void (*visit)(void *ctx, const struct room *r), void *ctx);
 
+/* All members have left, and with them all rooms have gone. */
 void room_table_free(struct room_table *table);
 
 #endif

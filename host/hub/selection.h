@@ -26,6 +26,7 @@ struct selection {
 	uint64_t except[RULES_LIST_MAX]; /* local ids; 0: one that is gone */
 };
 
+/* Nothing is selected, and nobody left out. */
 void selection_init(struct selection *s);
 /* False: there are RULES_LIST_MAX already. */
 bool selection_add_name(struct selection_names *names, struct span name);

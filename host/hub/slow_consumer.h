@@ -20,6 +20,7 @@ void slow_consumer_close(struct hub *hub, struct session *s);
 void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages);
 void slow_consumer_began(struct conn *c);
 void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone);
+/* The same; ctx: the hub. */
 bool slow_consumer_heavy(struct conn *c);
 void slow_consumer_relieved(void *ctx);
 

@@ -74,6 +74,7 @@ struct budgets {
 	struct loop_waker *wakers[BUDGET_LOOPS_MAX]; /* of each loop: there may be room */
 };
 
+/* There is no bound at first. budgets_free: no loop counts in any of them any more. */
 void budgets_init(struct budgets *all);
 void budgets_free(struct budgets *all);
 /* Of a new mount, which may hold any number of bytes until it is told another; NULL without memory.

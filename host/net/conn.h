@@ -184,8 +184,8 @@ struct conn_ops {
 		      size_t reason_len, const char *why);
 	/* So many messages and pings were dropped, as it sends more than it may. */
 	void (*dropped)(struct conn *c, uint32_t n);
-	/* Upgrade asked for, or answered later, and the client is gone: nothing may be called for it
-	 * any more but conn_release. */
+	/* Upgrade asked for, or answered later, and the client is gone: nothing may be called for
+	 * it any more but conn_release. */
 	void (*withdrawn)(struct conn *c);
 	/* Upgrade asked for and not answered in limits.ask_ms: answer now. */
 	void (*unanswered)(struct conn *c);
@@ -366,6 +366,7 @@ static inline struct conn *conn_stub(struct conn *c)
 {
 	return c->conns->remote != NULL ? c : NULL;
 }
+/* Which loop has its socket: 0 is the hub's. */
 unsigned conn_loop(const struct conn *c);
 
 /* The other end: the client, as far as that is known. */

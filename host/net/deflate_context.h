@@ -47,6 +47,7 @@ struct deflate_context {
 	z_stream *packer; /* once it was needed */
 };
 
+/* chunks and stats are the loop's. Nothing is compressed until its limits are set. */
 void deflate_contexts_init(struct deflate_contexts *s, struct chunk_pool *chunks,
 			   struct stats *stats);
 /* For connections that come from now on. */
@@ -68,6 +69,7 @@ void deflate_contexts_leave(struct deflate_contexts *s, struct deflate_context *
 struct deflate_context *deflate_context_keep(const struct inflate *in);
 /* Is it there for such a message only, which is over? */
 bool deflate_context_is_done(const struct deflate_context *c);
+/* What is kept of the connection goes, and its cost is not counted any more. */
 void deflate_context_free(struct deflate_contexts *s, struct deflate_context **c_p);
 
 /* The compressed frame for a connection with that window, with a reference for the caller. c: what

@@ -17,6 +17,7 @@ struct health {
 	size_t len, cap;
 };
 
+/* Nobody is told anything at first. health_free: no loop answers any more. */
 void health_init(struct health *h);
 void health_free(struct health *h);
 /* path NULL: nobody is told any more. */

@@ -38,6 +38,7 @@ struct listeners {
 	void *deal_ctx;
 };
 
+/* conns get what is accepted, and have to outlive the set. */
 void listeners_init(struct listeners *set, struct conns *conns);
 /* host: numeric address, or NULL with a path for a Unix socket (a stale one is replaced, a live one
  * is not). Starts accepting at once. both: an IPv6 address takes IPv4, too, which only "::" can.

@@ -149,6 +149,7 @@ void loop_add_hook(struct loop *loop, struct loop_hook *hook);
 void loop_add_hook_first(struct loop *loop, struct loop_hook *hook);
 void loop_remove_hook(struct loop *loop, struct loop_hook *hook);
 
+/* Before anything else is done with it; it is not set. arg is handed to run, on the loop. */
 void loop_timer_init(struct loop *loop, struct loop_timer *t, void (*run)(void *arg), void *arg);
 /* Once, after that many milliseconds; a timer that runs already is set anew. Returns false without
  * memory. */
@@ -162,10 +163,14 @@ void loop_watch_init(struct loop *loop, struct loop_watch *w, int fd, bool writi
 /* Returns false without memory. */
 bool loop_watch_set(struct loop_watch *w, bool on);
 
+/* run is called on the loop, not in the signal's handler. False without memory. */
 bool loop_signal_add(struct loop *loop, struct loop_signal *s, int signal,
 		     void (*run)(void *arg, int signal), void *arg);
+/* Of one that was never added, too. */
 void loop_signal_remove(struct loop_signal *s);
 
+/* [the loop's thread] run is called on the loop. Nobody wakes it any more when it is removed; that
+ * may be done twice. */
 void loop_waker_add(struct loop *loop, struct loop_waker *w, void (*run)(void *arg), void *arg);
 void loop_waker_remove(struct loop_waker *w);
 /* [any-thread] `run` will be called on the loop; calls that come before that are answered by

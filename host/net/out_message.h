@@ -28,6 +28,7 @@ static inline void out_message_init(struct out_message *o, const struct slice *f
 	o->tried = 0;
 }
 
+/* For out_message_free: the compressed forms go. */
 void out_message_drop(struct out_message *o);
 
 static inline void out_message_free(struct out_message *o)

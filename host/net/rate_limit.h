@@ -22,6 +22,7 @@ struct rate_limit {
 	bool pings;	  /* of pings only: somebody else measures messages */
 };
 
+/* The rule has to outlive it. now: milliseconds, of loop_now, as everywhere here. */
 void rate_limit_init(struct rate_limit *m, const struct rate_limit_rule *rule, uint64_t now);
 /* May this message be taken, which counts so often? */
 bool rate_limit_take(struct rate_limit *m, uint64_t now, uint32_t n);

@@ -44,6 +44,7 @@ struct api {
 	struct codec_out out;
 };
 
+/* What it is given is borrowed; the actions are copied. */
 void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
 	      const struct settings *settings, const struct api_manage_actions *manage);
 /* The conns are gone, and nobody is at work for it any more. */

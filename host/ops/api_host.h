@@ -4,6 +4,7 @@
 
 #include "ops/api_call.h"
 
+/* Answers with a list, an object for each. */
 void api_host_mounts(struct api_call *call);
 void api_host_workers(struct api_call *call);
 /* In effect, each with what it is where nobody sets it, and when a change holds. */

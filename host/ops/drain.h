@@ -19,6 +19,7 @@ struct drain {
 	bool leaving; /* nobody is left, the handlers come to their end */
 };
 
+/* All of them are borrowed; nothing is stopped yet. */
 void drain_init(struct drain *d, struct hub *hub, struct conns *conns,
 		struct io_threads *io_threads);
 /* Stops the loop when everybody is gone, or has not answered the close handshake in time. Peers

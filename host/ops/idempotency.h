@@ -44,6 +44,7 @@ struct idempotency {
 	uint32_t n_senders;
 };
 
+/* Nothing is known at first. idempotency_free: no request is under way. */
 void idempotency_init(struct idempotency *all, const struct hash_key *hash);
 void idempotency_free(struct idempotency *all);
 
@@ -69,8 +70,8 @@ static inline struct span idempotency_answer(const struct idempotency_done *d)
  * nobody would know of it. */
 struct idempotency_done *idempotency_begin(struct idempotency *all,
 					   const struct idempotency_request *r, uint64_t now);
-/* It takes longer than this turn: *d is kept there, and is NULL when it was forgotten meanwhile, for
- * newer ones. */
+/* It takes longer than this turn: *d is kept there, and is NULL when it was forgotten meanwhile,
+ * for newer ones. */
 void idempotency_hold(struct idempotency_done **d);
 /* It was done, and answered so. Where there is no memory for a long answer, which is that of one
  * that had no effect, it is forgotten. */

@@ -14,6 +14,7 @@ struct readiness {
 	struct loop_timer tick;
 };
 
+/* All of them are borrowed, to readiness_stop. */
 void readiness_init(struct readiness *r, struct hub *hub, const struct listeners *listeners,
 		    struct health *health);
 /* [hub] The handlers are there. beside: other loops answer, too, and are told it again and again.

@@ -41,6 +41,7 @@ struct reloads {
 	void *ctx;
 };
 
+/* The hub is borrowed; run is called on its loop, with ctx. */
 void reloads_init(struct reloads *all, struct hub *hub,
 		  void (*run)(void *ctx, const struct mount *only, struct reload *r), void *ctx);
 /* Those that wait are not answered any more. */

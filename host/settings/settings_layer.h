@@ -37,6 +37,7 @@ struct settings_layer {
 	bool *no_memory;	      /* shared too: nothing of what was read can be trusted */
 };
 
+/* What it holds goes; it is empty then. */
 void settings_list_free(struct settings_list *list);
 void settings_free_listen(struct settings_listen *listen);
 /* Appends a copy of the n bytes of text; no memory is noted. */
@@ -90,6 +91,7 @@ const char *settings_layer_normalise(const char *raw, size_t n,
 /* Bytes in front of a '=' that can be a mount; 0: there are none. */
 size_t settings_layer_mount_length(const char *text);
 
+/* Do they say the same, whatever order of words they were said in? */
 bool settings_layer_same_listen(const struct settings_listen *a, const struct settings_listen *b);
 
 /* --- settings_api.c */
@@ -109,6 +111,7 @@ void settings_scope_settle(struct settings_layer *target, const struct settings_
 /* Where a mount keeps the value of this row. */
 char **settings_scope_field(struct settings_mount *mount, const struct option_row *row);
 
+/* What was kept for mounts by settings_layer_pair is dropped. */
 void settings_layer_free_pending(struct settings_layer *layer);
 /* The field of a row in struct settings, NULL if its type has none. */
 void *settings_layer_field(struct settings *s, const struct option_row *row);

@@ -61,6 +61,7 @@ void io_threads_stop(struct io_threads *s);
 /* Closes all sockets. Stubs are gone after it. */
 void io_threads_free(struct io_threads *s);
 
+/* As conns_set_limits. */
 void io_threads_set_limits(struct io_threads *s, const struct conn_limits *limits);
 /* As conns_set_budgets; before they start. */
 void io_threads_set_budgets(struct io_threads *s, struct budgets *budgets);

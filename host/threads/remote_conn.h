@@ -38,6 +38,7 @@ bool remote_conn_init(struct remote_conn *f, uint8_t shard, struct conns *here, 
 /* The other loop has ended. */
 void remote_conn_free(struct remote_conn *f);
 
+/* What the other loop keeps to from now on. Its files' descriptor goes over. */
 void remote_conn_set_limits(struct remote_conn *f, const struct conn_limits *limits);
 void remote_conn_set_files(struct remote_conn *f, const struct files *files);
 /* One of those that were given to conn_measure has changed. */

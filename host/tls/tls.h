@@ -60,6 +60,7 @@ struct tls_facts {
 	const char *subject; /* of the client's certificate (RFC 2253); NULL without one */
 	const char *name;    /* that the client asked for; NULL without one */
 };
+/* False facts, all NULL, while the handshake is under way. */
 void tls_facts(const struct tls *t, struct tls_facts *facts_r);
 
 /* NULL is allowed. */

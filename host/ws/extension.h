@@ -12,6 +12,7 @@ struct extension_param {
 	struct span value;
 };
 
+/* For extension_next; r stays the caller's as long as it walks. */
 struct request_walk extension_walk(const struct request *r);
 /* The next extension that was offered, in the client's order: its name, which may be anything (see
  * header_is_token), and what stands behind it. */

@@ -64,6 +64,8 @@ enum inflate_status {
 	INFLATE_NO_MEMORY,
 };
 
+/* bits: of the client's window. keep: its messages refer to earlier ones. The pool has to outlive
+ * it. */
 void inflate_init(struct inflate *i, struct inflate_pool *pool, unsigned bits, bool keep);
 /* The first bytes of a compressed message are there; `whole`: all of them. */
 enum inflate_status inflate_begin(struct inflate *i, bool whole);

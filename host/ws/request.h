@@ -99,6 +99,7 @@ struct request_walk {
 	struct span name, rest;
 	unsigned next;
 };
+/* False: there is none left. */
 bool request_walk_next(struct request_walk *w, struct span *item_r);
 /* Is token (any case) an element of any header of that name? */
 bool request_has_token(const struct request *r, const char *name, const char *token);

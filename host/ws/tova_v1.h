@@ -61,6 +61,7 @@ struct tova_v1_welcome {
 	uint64_t got, done, keep_ms;
 	struct span protocol; /* of the application; empty: none */
 };
+/* The first of all. */
 size_t tova_v1_welcome(char dst[TOVA_V1_MAX], const struct tova_v1_welcome *w);
 /* failed: numbers of messages whose events failed, TOVA_V1_FAILED_MAX at most. */
 size_t tova_v1_done(char dst[TOVA_V1_MAX], uint64_t done, const uint64_t *failed, size_t n_failed);
@@ -75,6 +76,8 @@ struct tova_v1_history {
 	bool complete;
 };
 size_t tova_v1_history(char dst[TOVA_V1_HISTORY_MAX], const struct tova_v1_history *h);
+/* status: as HTTP would have it. Times are in milliseconds; expires_ms 0: the token needs no
+ * renewal. */
 size_t tova_v1_refused(char dst[TOVA_V1_MAX], int status, uint64_t retry_ms);
 size_t tova_v1_renewed(char dst[TOVA_V1_MAX], uint64_t expires_ms);
 

@@ -17,6 +17,7 @@ struct commands {
 	tova_ws own; /* the connection that may be left out, or TOVA_NONE */
 };
 
+/* Begins anew, keeping its memory. own: see struct commands. */
 void commands_begin(struct commands *c, tova_ws own);
 void commands_free(struct commands *c);
 /* Notes an error that was found elsewhere. Returns it. */
@@ -27,9 +28,11 @@ const char *commands_error_text(int error);
 int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);
 int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len);
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len);
+/* exclude: TOVA_NONE: nobody is left out. */
 int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude);
 int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p,
 			  tova_ws exclude);
+/* code 0: as if none was given. reason: no NUL is needed. */
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len);
 /* Binary. */
 int commands_set(struct commands *c, tova_ws ws, const void *state, size_t len);

@@ -33,6 +33,7 @@ struct ipc {
  * it is given up. */
 typedef bool ipc_patience(void *ctx, int fd, uint64_t since);
 
+/* The clock of dial_at and of ipc_patience, which never goes back. */
 uint64_t ipc_now_ns(void);
 
 /* From another thread: writes a whole small message between two of the owner's, or nothing. */

@@ -7,6 +7,7 @@
 
 struct worker;
 
+/* The table that it was run with; the caller's. */
 const tova_plugin *worker_plugin(const struct worker *w);
 /* The number of the link that is up, from 1; 0: none is. [the worker's thread] */
 unsigned worker_link(const struct worker *w);

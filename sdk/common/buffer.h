@@ -29,6 +29,7 @@ static inline void buffer_add_text(struct buffer *b, const char *text)
 {
 	buffer_add(b, text, strlen(text));
 }
+/* In decimal digits. buffer_addf: as printf writes it. */
 void buffer_add_number(struct buffer *b, uint64_t value);
 __attribute__((format(printf, 2, 3))) void buffer_addf(struct buffer *b, const char *format, ...);
 /* As a JSON string, with its quotes. The bytes have to be UTF-8. */

@@ -11,6 +11,7 @@
 
 #define ID_TEXT 23 /* 22 characters and a NUL */
 
+/* Of the two halves, with a NUL. */
 void id_text(uint64_t hi, uint64_t lo, char text_r[ID_TEXT]);
 /* False, and nothing is written: it is the text of no id. Each id has one. */
 bool id_parse(struct span text, uint64_t *hi_r, uint64_t *lo_r);

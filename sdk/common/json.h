@@ -33,6 +33,7 @@ struct json_string {
 
 /* Is the next thing this one? Skips white space. Does not fail. */
 bool json_next_is(struct json *j, char c);
+/* Notes why, if nothing was noted yet: a static sentence. Returns false. */
 bool json_fail(struct json *j, const char *why);
 
 /* Arrays and objects: call enter, then next before each element until it returns false; then check
@@ -44,6 +45,7 @@ bool json_next(struct json *j, char close, bool *first);
  * matches nothing) and the colon. */
 bool json_next_key(struct json *j, bool *first, struct span *key_r);
 
+/* It stays where it is in the text. False: it is none. */
 bool json_read_string(struct json *j, struct json_string *s_r);
 /* An integer from 0 to JSON_INTEGER_MAX; anything else fails. */
 bool json_read_uint(struct json *j, uint64_t *value_r);

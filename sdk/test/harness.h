@@ -127,9 +127,11 @@ struct harness_peer *harness_find(const tova_test *t, tova_ws ws); /* NULL: gone
 int commit_spoil(tova_test *t, int error);
 struct harness_command *commit_add(tova_test *t, enum harness_kind kind, tova_ws ws);
 const char *commit_error_text(int error);
+/* What the callback commanded happens, or is dropped. */
 void commit_apply(tova_test *t);
 void commit_drop(tova_test *t);
 void commit_free_messages(struct harness_message *list);
+/* It leaves its rooms; its timers (TOVA_NONE: the mount's) do not run any more. */
 void commit_leave_all(struct harness_peer *p);
 void commit_cancel_all(tova_test *t, tova_ws ws);
 bool commit_is_member(const struct harness_peer *p, const char *room);

@@ -76,6 +76,8 @@ const char *tova_test_why(const tova_test *t);
 unsigned tova_test_status(const tova_test *t);
 const char *tova_test_subprotocol(const tova_test *t);
 const char *tova_test_body(const tova_test *t);
+/* NULL: the answer has none of that name (any case). As the others it is valid until the next
+ * upgrade. */
 const char *tova_test_header(const tova_test *t, const char *name);
 
 /* The next message that the connection was sent and that was not taken yet; NULL: there is none.

@@ -24,19 +24,23 @@ struct target {
 };
 
 /* generator.c */
+/* Adds to the line at hand. */
 void generator_text(struct generator *g, const char *text);
 __attribute__((format(printf, 2, 3))) void generator_printf(struct generator *g, const char *format,
 							    ...);
 /* The line that follows comes from here. */
 void generator_at(struct generator *g, struct position at);
+/* As a string of Lua. */
 void generator_string(struct buffer *b, struct span text);
 /* Can it stand behind a dot in Lua? */
 bool generator_is_word(struct span text);
+/* As Lua knows it. */
 void generator_name(struct generator *g, const struct name *name);
 /* The index in S of an object with these keys: of the ENTRYs from first up to last, without it. */
 unsigned generator_shape(struct generator *g, const struct node *first, const struct node *last);
 
 /* generator_value.c */
+/* As an expression of Lua. */
 void generator_value(struct generator *g, const struct node *n);
 /* As an operand of an operator. */
 void generator_operand(struct generator *g, const struct node *n);
@@ -48,6 +52,8 @@ void generator_function(struct generator *g, const struct node *parameters,
 			const struct node *body);
 
 /* generator_statement.c */
+/* Statements; target: what becomes of the value that the block has. generator_direct: of one node.
+ */
 void generator_block(struct generator *g, const struct node *block, struct target target);
 void generator_direct(struct generator *g, const struct node *n, struct target target);
 /* Loops of a comprehension. */

@@ -19,9 +19,11 @@ struct parser_list {
 	struct node **end;
 };
 
+/* In the arena; without memory the parser is lost, and it is one that says nothing. */
 struct node *parser_node(struct parser *p, enum node_kind kind, struct position at);
 /* Says that child (may be NULL) is part of parent, and returns it. */
 struct node *parser_part(struct parser *p, struct node *parent, struct node *child);
+/* At the end of the list; child may be NULL. */
 void parser_append(struct parser *p, struct parser_list *list, struct node *child);
 
 /* The first fault of a statement is told; then the parser is lost until the next one. */
@@ -37,13 +39,16 @@ static inline bool parser_is(const struct parser *p, enum token_kind kind)
 bool parser_take(struct parser *p, enum token_kind kind);
 /* Takes it, or is lost. */
 void parser_expect(struct parser *p, enum token_kind kind, const char *what);
+/* Whatever the next token is. */
 void parser_next(struct parser *p);
 bool parser_enter(struct parser *p); /* false: too deep, and lost */
+/* For each parser_enter that was true. */
 void parser_leave(struct parser *p);
 /* Is the next one the name `word`? */
 bool parser_is_name(const struct parser *p, const char *word);
 
 /* parser.c */
+/* { ... }; without the braces it is a fault. */
 struct node *parser_block(struct parser *p);
 /* { ... } as a block, or a single value, return, break or continue as a block with one
  * statement. */
@@ -56,9 +61,11 @@ void parser_no_type(struct parser *p);
 const char *parser_foreign(struct span word);
 
 /* parser_value.c */
+/* The next expression, whole; a fault if there is none. */
 struct node *parser_value(struct parser *p);
 
 /* parser_primary.c */
+/* An operand, with what hangs at it: calls, members, indices. */
 struct node *parser_primary(struct parser *p);
 /* f's arguments, behind the parenthesis, into call->b. */
 void parser_arguments(struct parser *p, struct node *call);

@@ -15,6 +15,7 @@ CHECKS += check-layers
 check-layers:
 	@echo '== $@'
 	@$(PYTHON) -B tests/lint/layers.py
+	@$(PYTHON) -B tests/lint/prototypes.py
 
 lint: check-layers lint-format lint-tidy lint-cppcheck lint-python lint-shell
 lint-deps:

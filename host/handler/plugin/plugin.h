@@ -14,6 +14,7 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 /* The version of tova_plugin.h that plugins are offered, as text. */
 const char *plugin_interface(void);
 
+/* Is the mount's handler a plugin in the host? It has one. */
 bool plugin_is(const struct mount *m);
 
 /* Does the library load, and does it know these settings? Nothing of it is started. False with a

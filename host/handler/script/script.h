@@ -29,6 +29,7 @@ struct script_settings {
 	uint64_t unread_max;
 };
 
+/* Is the mount's handler a script for each connection? It has one. */
 bool script_is(const struct mount *m);
 /* For people: what is run for each connection, or the folder it is in, and how many processes
  * there are. */

@@ -103,6 +103,7 @@ void script_finish(struct script *x);
 void script_commit(struct script *x, struct span line);
 
 /* script_out.c */
+/* Watches what they write. False with errno; scripts_out_close is called all the same. */
 bool scripts_out_open(struct scripts *set);
 void scripts_out_close(struct scripts *set);
 /* A pipe of its own; *theirs_r is the end for the process. False with errno. */
@@ -116,6 +117,8 @@ void scripts_run(struct scripts *set);
 void script_out_last(struct script *x);
 
 /* script_command.c */
+/* A line that the script wrote on descriptor 3, which may be written to: what it commands happens,
+ * or it is said what is wrong with it. */
 void script_command(struct script *x, char *line, size_t n);
 
 #endif

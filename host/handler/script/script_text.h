@@ -34,6 +34,7 @@ struct script_writer {
 
 #define SCRIPT_WRITE 65536 /* bytes that script_writer_fill takes at least */
 
+/* The message stays the caller's, and where it is, until script_writer_is_done. */
 void script_writer_begin(struct script_writer *w, enum script_framing framing, struct span message,
 			 bool binary);
 /* Writes what comes next to dst; returns how much, 0: all is written. Changes nothing. */

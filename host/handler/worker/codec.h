@@ -49,6 +49,7 @@ struct codec_stream {
 	size_t left; /* bytes of the event's message */
 	bool binary; /* it goes as it is */
 };
+/* h stays, and its bytes, until all of it was taken. */
 int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_stream *stream_r,
 		 struct iovec tail_r[CODEC_PARTS]);
 /* Bytes that it will be in all. */
@@ -69,6 +70,7 @@ void codec_object(struct codec_out *o, const char *type);
 void codec_member_text(struct codec_out *o, const char *key,
 		       struct span text); /* not UTF-8: taken for Latin-1 */
 void codec_member_uint(struct codec_out *o, const char *key, uint64_t value);
+/* json is put down as it is. */
 void codec_member_raw(struct codec_out *o, const char *key, const char *json);
 /* A message as events have it: "data", or "bin" with its bytes behind the batch. */
 void codec_member_message(struct codec_out *o, struct span bytes, bool binary);

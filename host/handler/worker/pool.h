@@ -121,11 +121,11 @@ struct child {
 
 /* What worker processes are. */
 struct pool_program {
-	char *command;	/* for /bin/sh, or NULL: argv */
-	char **argv;	/* ended by NULL */
-	char *settings; /* JSON, or NULL */
-	char *digest;	/* of the plugin that they have loaded; NULL: not known */
-	unsigned count; /* 0: there are none */
+	char *command;	 /* for /bin/sh, or NULL: argv */
+	char **argv;	 /* ended by NULL */
+	char *settings;	 /* JSON, or NULL */
+	char *digest;	 /* of the plugin that they have loaded; NULL: not known */
+	unsigned count;	 /* 0: there are none */
 	uint64_t number; /* of the reload that asked for it */
 };
 
@@ -212,6 +212,8 @@ void route_forget(struct session *s);
 void route_deal(struct pool *p);
 
 /* suspect.c */
+/* It is with nobody: it will be delivered alone. suspect_run delivers such ones as far as there is
+ * a worker for them. */
 void suspect_add(struct pool *p, struct event_held *e);
 void suspect_run(struct pool *p);
 /* Its worker has died of it, or it is overdue. */
@@ -231,9 +233,11 @@ void suspect_renew(struct pool *p);
 void suspect_tick(struct pool *p, uint64_t now);
 
 /* pool.c */
+/* For handler_ops: the event is the pool's until it is settled, or withdrawn. */
 void pool_give(struct handler *h, struct event_held *e);
 bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
 void pool_withdraw(struct handler *h, struct event_held *e, bool handled);
+/* The session is over: its worker may go, if that has ended. */
 void pool_forget(struct handler *h, struct session *s);
 /* Something became possible: a window opened, a worker came or left. */
 void pool_run(struct pool *p);
@@ -257,10 +261,13 @@ void pool_take_back(struct worker *w, struct event_held *e);
 void pool_redeliver(struct worker *w, enum pool_end end);
 void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why);
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms);
+/* Every tick; now: of loop_now. Those whose time has come are given again. */
 void pool_check_later(struct pool *p, uint64_t now);
 
 /* link.c */
 extern const struct sp_ops link_ops;
+/* Writes the event down for the worker, which has it already; it leaves at the end of the turn. The
+ * link may be cut by that. */
 void link_deliver(struct worker *w, struct event_held *e);
 /* Is there room for one more behind the last, in the same message? */
 bool link_has_room(const struct worker *w, const struct event_held *e);
@@ -282,12 +289,16 @@ void worker_unref(struct worker **w_p);
 
 /* worker.c */
 struct worker_settings;
+/* All of it is copied; pool_program_free is for it also without memory (false). */
 bool pool_program_copy(struct pool_program *program, const struct worker_settings *set);
 void pool_program_free(struct pool_program *program);
 
 /* supervisor.c */
+/* Starts the first generation. False without memory. */
 bool supervisor_start(struct pool *p);
+/* Every tick; now: of loop_now. */
 void supervisor_tick(struct pool *p, uint64_t now);
+/* Whose token is it? NULL: no process's that is waited for. */
 struct child *supervisor_find(struct pool *p, const struct json_string *token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */

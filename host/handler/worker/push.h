@@ -29,8 +29,10 @@ enum push_verdict {
 	PUSH_BAD_NAME,
 };
 
+/* The key is copied. False without memory. */
 bool push_sources_init(struct push_sources *s, const struct hash_key *key);
 void push_sources_free(struct push_sources *s);
+/* Changes nothing but which source was used last. n: the push's number, from 1. */
 enum push_verdict push_judge(struct push_sources *s, struct span source, uint64_t n);
 /* The push was committed. */
 void push_done(struct push_sources *s, struct span source, uint64_t n);

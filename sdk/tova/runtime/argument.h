@@ -5,10 +5,12 @@
 
 #include "tova/runtime/value.h"
 
+/* Valid as long as the argument is on the stack. who: the function, as the fault calls it. */
 const char *argument_text(lua_State *L, int at, size_t *n_r, const char *who);
 double argument_number(lua_State *L, int at, const char *who);
 /* A whole number, cut towards 0 and to the range from least to most. */
 int64_t argument_whole(lua_State *L, int at, int64_t least, int64_t most, const char *who);
+/* Faults if it is something else. */
 void argument_array(lua_State *L, int at, const char *who);
 void argument_object(lua_State *L, int at, const char *who);
 void argument_function(lua_State *L, int at, const char *who);

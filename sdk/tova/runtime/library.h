@@ -28,9 +28,11 @@ extern const luaL_Reg library_helpers[];
 int library_slice_text(lua_State *L);
 int library_index_of_text(lua_State *L);
 int library_last_index_of_text(lua_State *L);
+/* The same of arrays. */
 int library_slice_array(lua_State *L);
 int library_index_of_array(lua_State *L);
 int library_last_index_of_array(lua_State *L);
+/* join(), count() and includes() of an array; the last of a text and an object, too. */
 int library_join_array(lua_State *L);
 int library_count_array(lua_State *L);
 int library_includes(lua_State *L);

@@ -33,9 +33,11 @@ char *program_save(struct program *p, size_t *n_r);
 int program_on_open(struct program *p, tova_ws ws, const tova_request *request);
 int program_on_message(struct program *p, tova_ws ws, const tova_payload *message);
 int program_on_close(struct program *p, tova_ws ws, const tova_close *why);
+/* The same of what is no client's doing alone. */
 int program_on_error(struct program *p, tova_ws ws, const tova_error *error);
 int program_on_away(struct program *p, tova_ws ws, uint16_t code);
 int program_on_back(struct program *p, tova_ws ws, const tova_request *request);
+/* Likewise. */
 int program_on_timer(struct program *p, const tova_timer *timer);
 int program_on_reply(struct program *p, const tova_reply *reply);
 

@@ -20,7 +20,9 @@ void state_push_request(lua_State *L, tova_ws ws);
 void state_keep(lua_State *L);
 
 #define STATE_TIMER_NAME_MAX 40
+/* The name that the host knows the program's timer of this number by. */
 void state_timer_name(uint64_t id, char name_r[STATE_TIMER_NAME_MAX]);
+/* A line of the log, of at most what that takes. */
 void state_print(struct runtime *r, const char *text, size_t n);
 
 #endif

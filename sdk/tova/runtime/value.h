@@ -34,6 +34,7 @@ struct value_bytes {
 	char p[];
 };
 
+/* Of what stands at that place of the stack. */
 enum value_type value_type(lua_State *L, int at);
 /* "Int", "List", ...: as the language calls it. */
 const char *value_type_name(lua_State *L, int at);
@@ -51,6 +52,7 @@ void value_set_element(lua_State *L, int array, size_t i);
 void value_set_length(lua_State *L, int array, size_t n);
 
 /* --- objects */
+/* An empty one, with room for n members. */
 void value_push_object(lua_State *L, size_t n);
 /* Pops a value and a key (below it) into the object, noted. */
 void value_set_member(lua_State *L, int object);
@@ -62,8 +64,10 @@ bool value_has_member(lua_State *L, int object, int key);
 size_t value_push_keys(lua_State *L, int object);
 
 /* --- connections and bytes */
+/* Each connection is one value: the same one is pushed again. */
 void value_push_connection(lua_State *L, tova_ws ws);
 tova_ws value_connection(lua_State *L, int at); /* a fault if it is none */
+/* A copy. */
 void value_push_bytes(lua_State *L, const void *p, size_t n);
 
 /* --- any */
