@@ -18,7 +18,7 @@
 #define P256_BYTES 32
 #define TOKEN_DER_MAX 72 /* of two numbers of 33 bytes, with three heads of two */
 
-static bool key_fail(char why[TOKEN_KEY_WHY_MAX], const char *what)
+static bool token_key_fail(char why[TOKEN_KEY_WHY_MAX], const char *what)
 {
 	snprintf(why, TOKEN_KEY_WHY_MAX, "%s", what);
 	return false;
@@ -43,8 +43,8 @@ const char *token_alg_name(enum token_alg alg)
 
 /* RFC 7518 3.4: two numbers of 32 bytes, where OpenSSL takes a sequence of two in DER. Returns its
  * length, 0: it is none, or there is no memory. */
-static size_t key_signature_to_der(const unsigned char *raw, size_t len,
-				   unsigned char der[TOKEN_DER_MAX])
+static size_t token_key_signature_to_der(const unsigned char *raw, size_t len,
+					 unsigned char der[TOKEN_DER_MAX])
 {
 	ECDSA_SIG *sig = len == 2 * P256_BYTES ? ECDSA_SIG_new() : NULL;
 	BIGNUM *r = sig != NULL ? BN_bin2bn(raw, P256_BYTES, NULL) : NULL;
@@ -60,12 +60,12 @@ static size_t key_signature_to_der(const unsigned char *raw, size_t len,
 	return n > 0 ? (size_t)n : 0;
 }
 
-static bool key_public_verifies(const struct token_key *key, struct span text,
-				const unsigned char *signature, size_t len)
+static bool token_key_public_verifies(const struct token_key *key, struct span text,
+				      const unsigned char *signature, size_t len)
 {
 	unsigned char der[TOKEN_DER_MAX];
 	if (key->alg == TOKEN_ES256) {
-		len = key_signature_to_der(signature, len, der);
+		len = token_key_signature_to_der(signature, len, der);
 		signature = der;
 	}
 	EVP_MD_CTX *ctx = len > 0 ? EVP_MD_CTX_new() : NULL;
@@ -83,7 +83,7 @@ bool token_key_verifies(const struct token_key *key, struct span signed_part,
 	unsigned n = 0;
 	bool ok;
 	if (key->pkey != NULL)
-		ok = key_public_verifies(key, signed_part, signature, len);
+		ok = token_key_public_verifies(key, signed_part, signature, len);
 	else
 		ok = HMAC(EVP_sha256(), key->secret, (int)key->len,
 			  (const unsigned char *)signed_part.p, signed_part.n, mac, &n) != NULL &&
@@ -97,11 +97,11 @@ bool token_key_verifies(const struct token_key *key, struct span signed_part,
 /* --- a list of them --------------------------------------------------------------------------- */
 
 /* The next one, or NULL with why. */
-static struct token_key *key_add(struct token_keys *keys, enum token_alg alg,
-				 char why[TOKEN_KEY_WHY_MAX])
+static struct token_key *token_key_add(struct token_keys *keys, enum token_alg alg,
+				       char why[TOKEN_KEY_WHY_MAX])
 {
 	if (keys->n == TOKEN_KEYS_MAX) {
-		key_fail(why, "too many keys; expected at most 8");
+		token_key_fail(why, "too many keys; expected at most 8");
 		return NULL;
 	}
 	keys->items[keys->n] = (struct token_key){.alg = alg};
@@ -111,7 +111,7 @@ static struct token_key *key_add(struct token_keys *keys, enum token_alg alg,
 /* --- public keys ------------------------------------------------------------------------------ */
 
 /* RS256 for RSA, ES256 for P-256, TOKEN_ALG_NONE with a sentence for others. */
-static enum token_alg key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
+static enum token_alg token_key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 {
 	char group[64] = "";
 	size_t len = 0;
@@ -135,10 +135,11 @@ static enum token_alg key_algorithm(EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
 	return TOKEN_ALG_NONE;
 }
 
-static bool key_add_public(struct token_keys *keys, EVP_PKEY *key, char why[TOKEN_KEY_WHY_MAX])
+static bool token_key_add_public(struct token_keys *keys, EVP_PKEY *key,
+				 char why[TOKEN_KEY_WHY_MAX])
 {
-	enum token_alg alg = key_algorithm(key, why);
-	struct token_key *at = alg != TOKEN_ALG_NONE ? key_add(keys, alg, why) : NULL;
+	enum token_alg alg = token_key_algorithm(key, why);
+	struct token_key *at = alg != TOKEN_ALG_NONE ? token_key_add(keys, alg, why) : NULL;
 	if (at == NULL)
 		return false;
 	EVP_PKEY_up_ref(key);
@@ -146,21 +147,21 @@ static bool key_add_public(struct token_keys *keys, EVP_PKEY *key, char why[TOKE
 	return true;
 }
 
-static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len,
-			 char why[TOKEN_KEY_WHY_MAX])
+static bool token_key_read_pem(struct token_keys *keys, const unsigned char *bytes, size_t len,
+			       char why[TOKEN_KEY_WHY_MAX])
 {
 	BIO *in = BIO_new_mem_buf(bytes, (int)len);
 	char *name = NULL, *header = NULL;
 	unsigned char *der = NULL;
 	long n = 0;
-	bool ok = in != NULL || key_fail(why, "no memory");
+	bool ok = in != NULL || token_key_fail(why, "no memory");
 	while (ok && PEM_read_bio(in, &name, &header, &der, &n) == 1) {
 		const unsigned char *at = der;
 		EVP_PKEY *key = strcmp(name, "PUBLIC KEY") == 0 ? d2i_PUBKEY(NULL, &at, n) : NULL;
 		if (key != NULL)
-			ok = key_add_public(keys, key, why);
+			ok = token_key_add_public(keys, key, why);
 		else if (strstr(name, "PRIVATE KEY") != NULL)
-			ok = key_fail(
+			ok = token_key_fail(
 				why,
 				"a private key, which the host has no use for and should not have; expected the public one "
 				"(openssl pkey -in FILE -pubout)");
@@ -181,14 +182,15 @@ static bool key_read_pem(struct token_keys *keys, const unsigned char *bytes, si
 	ERR_clear_error(); /* the end of the file is an error to the reader */
 	return ok &&
 	       (keys->n > 0 ||
-		key_fail(why, "what begins as PEM is none; expected public keys, PUBLIC KEY"));
+		token_key_fail(why,
+			       "what begins as PEM is none; expected public keys, PUBLIC KEY"));
 }
 
 /* --- secrets ---------------------------------------------------------------------------------- */
 
 /* A key or a certificate in DER. As a secret it would be one that everybody knows, or that its
  * owner signs other things with. */
-static bool key_is_der(const unsigned char *bytes, long len)
+static bool token_key_is_der(const unsigned char *bytes, long len)
 {
 	const unsigned char *at = bytes;
 	EVP_PKEY *key = d2i_PUBKEY(NULL, &at, len);
@@ -207,20 +209,20 @@ static bool key_is_der(const unsigned char *bytes, long len)
 }
 
 /* DER as it is, or in base64 without its PEM lines, as some consoles show it. */
-static const char *key_no_der(const unsigned char *bytes, size_t len)
+static const char *token_key_no_der(const unsigned char *bytes, size_t len)
 {
 	static const char is[] =
 		"a key without its PEM lines; expected a public key with them (-----BEGIN PUBLIC KEY-----), or a secret";
 	unsigned char *der = malloc(len + 3);
 	EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
-	const char *why = der == NULL || ctx == NULL	 ? "no memory"
-			  : key_is_der(bytes, (long)len) ? is
-							 : NULL;
+	const char *why = der == NULL || ctx == NULL	       ? "no memory"
+			  : token_key_is_der(bytes, (long)len) ? is
+							       : NULL;
 	int n = 0, more = 0;
 	if (why == NULL) {
 		EVP_DecodeInit(ctx);
 		if (EVP_DecodeUpdate(ctx, der, &n, bytes, (int)len) >= 0 &&
-		    EVP_DecodeFinal(ctx, der + n, &more) == 1 && key_is_der(der, n + more))
+		    EVP_DecodeFinal(ctx, der + n, &more) == 1 && token_key_is_der(der, n + more))
 			why = is;
 	}
 	EVP_ENCODE_CTX_free(ctx);
@@ -230,7 +232,7 @@ static const char *key_no_der(const unsigned char *bytes, size_t len)
 }
 
 /* Files that hold something else than a secret, which would be taken for one. */
-static const char *key_no_secret(const unsigned char *bytes, size_t len)
+static const char *token_key_no_secret(const unsigned char *bytes, size_t len)
 {
 	size_t blank = 0;
 	while (blank < len && isspace(bytes[blank]))
@@ -239,11 +241,11 @@ static const char *key_no_secret(const unsigned char *bytes, size_t len)
 		return "JSON (a JWK?), which is no secret; expected public keys in PEM, or a secret";
 	if (len >= 4 && (memcmp(bytes, "ssh-", 4) == 0 || memcmp(bytes, "----", 4) == 0))
 		return "a key in another form; expected public keys in PEM, or a secret";
-	return key_no_der(bytes, len);
+	return token_key_no_der(bytes, len);
 }
 
 /* The line end behind a text is the editor's; binary secrets are taken as they are. */
-static size_t key_secret_length(const unsigned char *bytes, size_t len)
+static size_t token_key_secret_length(const unsigned char *bytes, size_t len)
 {
 	size_t n = secret_file_text(bytes, len);
 	for (size_t i = 0; i < n; i++)
@@ -252,26 +254,26 @@ static size_t key_secret_length(const unsigned char *bytes, size_t len)
 	return n;
 }
 
-static bool key_add_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
-			   char why[TOKEN_KEY_WHY_MAX])
+static bool token_key_add_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
+				 char why[TOKEN_KEY_WHY_MAX])
 {
-	struct token_key *at = key_add(keys, TOKEN_HS256, why);
+	struct token_key *at = token_key_add(keys, TOKEN_HS256, why);
 	if (at == NULL)
 		return false;
 	at->secret = OPENSSL_memdup(bytes, len);
 	at->len = at->secret != NULL ? len : 0;
-	return at->secret != NULL || key_fail(why, "no memory");
+	return at->secret != NULL || token_key_fail(why, "no memory");
 }
 
-static bool key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
-			    char why[TOKEN_KEY_WHY_MAX])
+static bool token_key_read_secret(struct token_keys *keys, const unsigned char *bytes, size_t len,
+				  char why[TOKEN_KEY_WHY_MAX])
 {
-	const char *other = key_no_secret(bytes, len);
-	size_t n = key_secret_length(bytes, len);
+	const char *other = token_key_no_secret(bytes, len);
+	size_t n = token_key_secret_length(bytes, len);
 	if (other != NULL)
-		return key_fail(why, other);
+		return token_key_fail(why, other);
 	if (n >= SECRET_MIN)
-		return key_add_secret(keys, bytes, n, why);
+		return token_key_add_secret(keys, bytes, n, why);
 	snprintf(why, TOKEN_KEY_WHY_MAX,
 		 "a secret of %zu bytes is too short; expected at least %d, better random ones "
 		 "(openssl rand -base64 48)",
@@ -284,7 +286,8 @@ bool token_key_read(struct token_keys *keys, const unsigned char *bytes, size_t 
 {
 	*keys = (struct token_keys){.n = 0};
 	bool pem = memmem(bytes, len, "-----BEGIN ", 11) != NULL;
-	if (pem ? key_read_pem(keys, bytes, len, why) : key_read_secret(keys, bytes, len, why))
+	if (pem ? token_key_read_pem(keys, bytes, len, why)
+		: token_key_read_secret(keys, bytes, len, why))
 		return true;
 	token_key_free(keys);
 	return false;

@@ -9,8 +9,8 @@ struct taking {
 	unsigned n;
 };
 
-static void taking_found(struct taking *t, enum token_place place, struct span token,
-			 const char *cut, const char *cut_end)
+static void token_take_found(struct taking *t, enum token_place place, struct span token,
+			     const char *cut, const char *cut_end)
 {
 	t->n++;
 	t->cut = cut;
@@ -22,8 +22,8 @@ static void taking_found(struct taking *t, enum token_place place, struct span t
 }
 
 /* From the name to behind the line's end. */
-static void taking_line(const struct taking *t, const struct request_header *h, const char **from_r,
-			const char **to_r)
+static void token_take_line(const struct taking *t, const struct request_header *h,
+			    const char **from_r, const char **to_r)
 {
 	const char *end = t->r->head.p + t->r->head.n;
 	const char *lf =
@@ -33,7 +33,7 @@ static void taking_line(const struct taking *t, const struct request_header *h, 
 }
 
 /* Bearer TOKEN (RFC 6750 2.1). Another scheme is somebody else's business. */
-static void taking_header(struct taking *t, const struct request_header *h)
+static void token_take_header(struct taking *t, const struct request_header *h)
 {
 	static const struct span scheme = {"Bearer", 6};
 	struct span v = h->value;
@@ -46,8 +46,8 @@ static void taking_header(struct taking *t, const struct request_header *h)
 	v.n -= scheme.n;
 	for (; v.n > 0 && v.p[0] == ' '; v.p++, v.n--)
 		;
-	taking_line(t, h, &from, &to);
-	taking_found(t, TOKEN_IN_HEADER, v, from, to);
+	token_take_line(t, h, &from, &to);
+	token_take_found(t, TOKEN_IN_HEADER, v, from, to);
 }
 
 /* One of the things that a list holds, `item`, from `start` to `end` with the white space about
@@ -57,7 +57,7 @@ struct taking_item {
 	const char *start, *end;
 };
 
-static bool taking_next(struct taking_item *i, char separator)
+static bool token_take_next(struct taking_item *i, char separator)
 {
 	const char *stop = i->list.p + i->list.n;
 	if (i->end == stop)
@@ -71,7 +71,7 @@ static bool taking_next(struct taking_item *i, char separator)
 
 /* With the separator behind it, or else the one in front, which of a query may be the '?'. False:
  * it is all there is. */
-static bool taking_item_cut(const struct taking_item *i, const char **from_r, const char **to_r)
+static bool token_take_item_cut(const struct taking_item *i, const char **from_r, const char **to_r)
 {
 	const char *stop = i->list.p + i->list.n;
 	*from_r = i->end == stop ? i->start - 1 : i->start;
@@ -81,44 +81,46 @@ static bool taking_item_cut(const struct taking_item *i, const char **from_r, co
 
 /* An item that begins with this, and the token behind it. Without one it is what is left of an old
  * one, such as an emptied cookie. */
-static void taking_list(struct taking *t, enum token_place place, const struct request_header *h,
-			struct span list, char separator, struct span name, char behind)
+static void token_take_list(struct taking *t, enum token_place place,
+			    const struct request_header *h, struct span list, char separator,
+			    struct span name, char behind)
 {
 	struct taking_item i = {.list = list};
 	const char *from, *to;
-	while (list.n > 0 && taking_next(&i, separator)) {
+	while (list.n > 0 && token_take_next(&i, separator)) {
 		if (i.item.n <= name.n + 1 || memcmp(i.item.p, name.p, name.n) != 0 ||
 		    i.item.p[name.n] != behind)
 			continue;
-		if (!taking_item_cut(&i, &from, &to) && h != NULL)
-			taking_line(t, h, &from, &to);
-		taking_found(t, place, (struct span){i.item.p + name.n + 1, i.item.n - name.n - 1},
-			     from, to);
+		if (!token_take_item_cut(&i, &from, &to) && h != NULL)
+			token_take_line(t, h, &from, &to);
+		token_take_found(t, place,
+				 (struct span){i.item.p + name.n + 1, i.item.n - name.n - 1}, from,
+				 to);
 	}
 }
 
-static void taking_source(struct taking *t, const struct token_source *source)
+static void token_take_source(struct taking *t, const struct token_source *source)
 {
 	struct span name = span_of(source->name);
 	if (source->place == TOKEN_IN_QUERY)
-		taking_list(t, TOKEN_IN_QUERY, NULL, t->r->query, '&', name, '=');
+		token_take_list(t, TOKEN_IN_QUERY, NULL, t->r->query, '&', name, '=');
 	for (unsigned i = 0; i < t->r->n_headers; i++) {
 		const struct request_header *h = &t->r->headers[i];
 		if (source->place == TOKEN_IN_HEADER)
-			taking_header(t, h);
+			token_take_header(t, h);
 		else if (source->place == TOKEN_IN_COOKIE &&
 			 span_eq_nocase(h->name, SPAN("Cookie")))
-			taking_list(t, TOKEN_IN_COOKIE, h, h->value, ';', name, '=');
+			token_take_list(t, TOKEN_IN_COOKIE, h, h->value, ';', name, '=');
 		else if (source->place == TOKEN_IN_SUBPROTOCOL &&
 			 span_eq_nocase(h->name, SPAN("Sec-WebSocket-Protocol")))
-			taking_list(t, TOKEN_IN_SUBPROTOCOL, h, h->value, ',',
-				    SPAN(TOKEN_SUBPROTOCOL), '.');
+			token_take_list(t, TOKEN_IN_SUBPROTOCOL, h, h->value, ',',
+					SPAN(TOKEN_SUBPROTOCOL), '.');
 	}
 }
 
 /* The request without the bytes from cut to cut_end. What lies behind the head in its buffer stays
  * where it is. */
-static bool taking_cut(struct request *r, const char *cut, const char *cut_end)
+static bool token_take_cut(struct request *r, const char *cut, const char *cut_end)
 {
 	struct span head = r->head, forwarded = r->forwarded_host;
 	bool secure = r->secure;
@@ -140,10 +142,10 @@ const char *token_take(const struct token_policy *policy, struct request *r,
 	found->len = 0;
 	found->place = TOKEN_IN_HEADER;
 	for (unsigned i = 0; i < policy->n_sources; i++)
-		taking_source(&t, &policy->sources[i]);
+		token_take_source(&t, &policy->sources[i]);
 	if (t.n > 1)
 		return "more than one token";
-	if (t.n == 1 && !taking_cut(r, t.cut, t.cut_end))
+	if (t.n == 1 && !token_take_cut(r, t.cut, t.cut_end))
 		return "the request is no request without its token";
 	return NULL;
 }

@@ -50,7 +50,7 @@ struct line {
 	char bytes[LOG_LINE_MAX];
 };
 
-static void put(struct line *line, const char *p, size_t n)
+static void log_put(struct line *line, const char *p, size_t n)
 {
 	if (n > line->cap - line->n) {
 		line->full = true;
@@ -60,70 +60,70 @@ static void put(struct line *line, const char *p, size_t n)
 	line->n += n;
 }
 
-static void put_text(struct line *line, const char *text)
+static void log_put_text(struct line *line, const char *text)
 {
-	put(line, text, strlen(text));
+	log_put(line, text, strlen(text));
 }
 
-static void put_letter(struct line *line, char letter)
+static void log_put_letter(struct line *line, char letter)
 {
 	const char escape[] = {'\\', letter};
 
-	put(line, escape, sizeof(escape));
+	log_put(line, escape, sizeof(escape));
 }
 
 /* At least so many digits. */
-static void put_number(struct line *line, uint64_t value, unsigned digits)
+static void log_put_number(struct line *line, uint64_t value, unsigned digits)
 {
 	char text[20], *at = text + sizeof(text);
 
 	do
 		*--at = (char)('0' + value % 10);
 	while ((value /= 10) > 0 || (size_t)(text + sizeof(text) - at) < digits);
-	put(line, at, (size_t)(text + sizeof(text) - at));
+	log_put(line, at, (size_t)(text + sizeof(text) - at));
 }
 
 /* Writes the next character of a value as it stands between quotes, escaped as JSON has it; returns
  * how many bytes it took. */
-static size_t put_escaped(struct line *line, const unsigned char *p, size_t n)
+static size_t log_put_escaped(struct line *line, const unsigned char *p, size_t n)
 {
 	uint32_t code = 0;
 	size_t len = printable_decode(p, n, &code);
 	char escape[PRINTABLE_ESCAPE_MAX];
 
 	if (len == 0) {
-		put_text(line, "\xEF\xBF\xBD"); /* U+FFFD */
+		log_put_text(line, "\xEF\xBF\xBD"); /* U+FFFD */
 		return 1;
 	}
 	if (code == '"' || code == '\\')
-		put_letter(line, (char)code);
+		log_put_letter(line, (char)code);
 	else if (code == '\n' || code == '\r' || code == '\t')
-		put_letter(line, code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
+		log_put_letter(line, code == '\n' ? 'n' : code == '\r' ? 'r' : 't');
 	else if (printable_deceives(code)) {
 		printable_escape(code, escape);
-		put_text(line, escape);
+		log_put_text(line, escape);
 	} else
-		put(line, (const char *)p, len);
+		log_put(line, (const char *)p, len);
 	return len;
 }
 
-static void put_quoted(struct line *line, struct span value)
+static void log_put_quoted(struct line *line, struct span value)
 {
 	size_t end = line->n + VALUE_MAX;
 
-	put_text(line, "\"");
+	log_put_text(line, "\"");
 	for (size_t i = 0; i < value.n && !line->full;) {
 		if (line->n >= end) {
-			put_text(line, "...");
+			log_put_text(line, "...");
 			break;
 		}
-		i += put_escaped(line, (const unsigned char *)value.p + i, value.n - i);
+		i += log_put_escaped(line, (const unsigned char *)value.p + i, value.n - i);
 	}
-	put_text(line, "\"");
+	log_put_text(line, "\"");
 }
 
 /* May it stand in a text line without quotes and still not be taken for anything else? */
-static bool is_bare(struct span value, bool spaces)
+static bool log_is_bare(struct span value, bool spaces)
 {
 	for (size_t i = 0; i < value.n; i++) {
 		unsigned char c = (unsigned char)value.p[i];
@@ -135,27 +135,27 @@ static bool is_bare(struct span value, bool spaces)
 	return value.n > 0 && value.n <= VALUE_MAX;
 }
 
-static void put_string(struct line *line, struct span value, bool spaces)
+static void log_put_string(struct line *line, struct span value, bool spaces)
 {
-	if (line->format == LOG_FORMAT_TEXT && is_bare(value, spaces))
-		put(line, value.p, value.n);
+	if (line->format == LOG_FORMAT_TEXT && log_is_bare(value, spaces))
+		log_put(line, value.p, value.n);
 	else
-		put_quoted(line, value);
+		log_put_quoted(line, value);
 }
 
-static void put_value(struct line *line, const struct log_field *field)
+static void log_put_value(struct line *line, const struct log_field *field)
 {
 	char text[64];
 
 	switch (field->type) {
 	case LOG_FIELD_TEXT:
-		put_string(line, field->text, false);
+		log_put_string(line, field->text, false);
 		return;
 	case LOG_FIELD_ERRNO:
-		put_string(line, span_of(strerror_r(field->error, text, sizeof(text))), false);
+		log_put_string(line, span_of(strerror_r(field->error, text, sizeof(text))), false);
 		return;
 	case LOG_FIELD_U64:
-		put_number(line, field->u64, 1);
+		log_put_number(line, field->u64, 1);
 		return;
 	case LOG_FIELD_I64:
 		snprintf(text, sizeof(text), "%" PRId64, field->i64);
@@ -164,22 +164,22 @@ static void put_value(struct line *line, const struct log_field *field)
 		snprintf(text, sizeof(text), "%s", field->boolean ? "true" : "false");
 		break;
 	}
-	put_text(line, text);
+	log_put_text(line, text);
 }
 
-static void put_field(struct line *line, const struct log_field *field)
+static void log_put_field(struct line *line, const struct log_field *field)
 {
 	if (field->type == LOG_FIELD_TEXT && field->text.p == NULL)
 		return;
-	put_text(line, line->format == LOG_FORMAT_JSON ? ",\"" : " ");
-	put_text(line, field->key);
-	put_text(line, line->format == LOG_FORMAT_JSON ? "\":" : "=");
-	put_value(line, field);
+	log_put_text(line, line->format == LOG_FORMAT_JSON ? ",\"" : " ");
+	log_put_text(line, field->key);
+	log_put_text(line, line->format == LOG_FORMAT_JSON ? "\":" : "=");
+	log_put_value(line, field);
 }
 
 /* 2025-01-31T12:34:56.789Z, by the civil calendar of 400 years of 146,097 days. The library's own
  * functions for that look at the time zone, behind a lock. */
-static void put_time(struct line *line, const struct timespec *now)
+static void log_put_time(struct line *line, const struct timespec *now)
 {
 	const uint32_t second = (uint32_t)(now->tv_sec % 86400);
 	const uint64_t days = (uint64_t)(now->tv_sec / 86400) + 719468, era = days / 146097;
@@ -200,56 +200,56 @@ static void put_time(struct line *line, const struct timespec *now)
 		     {(uint64_t)now->tv_nsec / 1000000, 3, "Z"}};
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
-		put_number(line, parts[i].value, parts[i].digits);
-		put_text(line, parts[i].behind);
+		log_put_number(line, parts[i].value, parts[i].digits);
+		log_put_text(line, parts[i].behind);
 	}
 }
 
-static void put_head_json(struct line *line, const struct timespec *now, enum log_level level,
-			  enum log_kind kind, struct span message)
+static void log_put_head_json(struct line *line, const struct timespec *now, enum log_level level,
+			      enum log_kind kind, struct span message)
 {
-	put_text(line, "{\"time\":\"");
-	put_time(line, now);
-	put_text(line, "\",\"level\":\"");
-	put_text(line, LEVEL_NAME[level]);
-	put_text(line, "\",\"kind\":\"");
-	put_text(line, KIND[kind].name);
-	put_text(line, "\",\"message\":");
-	put_string(line, message, true);
+	log_put_text(line, "{\"time\":\"");
+	log_put_time(line, now);
+	log_put_text(line, "\",\"level\":\"");
+	log_put_text(line, LEVEL_NAME[level]);
+	log_put_text(line, "\",\"kind\":\"");
+	log_put_text(line, KIND[kind].name);
+	log_put_text(line, "\",\"message\":");
+	log_put_string(line, message, true);
 }
 
-static void put_head(struct line *line, const struct timespec *now, enum log_level level,
-		     enum log_kind kind, struct span message)
+static void log_put_head(struct line *line, const struct timespec *now, enum log_level level,
+			 enum log_kind kind, struct span message)
 {
 	if (line->journal) {
-		put_text(line, "<");
-		put_number(line, LOG_SYSLOG_ERROR + (uint64_t)level, 1);
-		put_text(line, ">");
+		log_put_text(line, "<");
+		log_put_number(line, LOG_SYSLOG_ERROR + (uint64_t)level, 1);
+		log_put_text(line, ">");
 	}
 	if (line->format == LOG_FORMAT_JSON) {
-		put_head_json(line, now, level, kind, message);
+		log_put_head_json(line, now, level, kind, message);
 		return;
 	}
 	if (!line->journal) {
-		put_time(line, now);
-		put_text(line, " ");
-		put_text(line, LEVEL_NAME[level]);
-		put_text(line, " ");
+		log_put_time(line, now);
+		log_put_text(line, " ");
+		log_put_text(line, LEVEL_NAME[level]);
+		log_put_text(line, " ");
 	}
-	put_text(line, KIND[kind].name);
-	put_text(line, ": ");
-	put_string(line, message, true);
+	log_put_text(line, KIND[kind].name);
+	log_put_text(line, ": ");
+	log_put_string(line, message, true);
 }
 
 /* Appends fields; one that does not fit is left out whole and the line says so. */
-static void put_fields(struct line *line, const struct log_field *fields, size_t n)
+static void log_put_fields(struct line *line, const struct log_field *fields, size_t n)
 {
 	bool truncated = false;
 
 	for (size_t i = 0; i < n; i++) {
 		size_t before = line->n;
 
-		put_field(line, &fields[i]);
+		log_put_field(line, &fields[i]);
 		if (line->full) {
 			line->n = before;
 			line->full = false;
@@ -258,14 +258,14 @@ static void put_fields(struct line *line, const struct log_field *fields, size_t
 	}
 	line->cap = LOG_LINE_MAX;
 	if (truncated)
-		put_field(line, &LOG_BOOL("truncated", true));
+		log_put_field(line, &LOG_BOOL("truncated", true));
 }
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
 /* Writes at once or not at all: the loop must not stand still because whoever reads the log
  * does. */
-static ssize_t write_now(const struct log *log, const char *p, size_t n)
+static ssize_t log_write_now(const struct log *log, const char *p, size_t n)
 {
 	struct pollfd ready = {.fd = log->fd, .events = POLLOUT};
 	ssize_t done;
@@ -280,37 +280,37 @@ static ssize_t write_now(const struct log *log, const char *p, size_t n)
 	return done;
 }
 
-static bool write_line(struct log *log, const char *p, size_t n)
+static bool log_write_line(struct log *log, const char *p, size_t n)
 {
 	ssize_t done;
 
 	/* A disk that fills up in the middle of a line leaves a stump, which must not run into the
 	 * next line. */
-	if (log->mid_line && write_now(log, "\n", 1) != 1)
+	if (log->mid_line && log_write_now(log, "\n", 1) != 1)
 		return false;
 	log->mid_line = false;
-	done = write_now(log, p, n);
+	done = log_write_now(log, p, n);
 	log->mid_line = done > 0 && (size_t)done < n;
 	return done == (ssize_t)n;
 }
 
 /* The lock is held. */
-static bool emit(struct log *log, const struct timespec *now, enum log_level level,
-		 enum log_kind kind, const struct log_field *fields, size_t n)
+static bool log_emit(struct log *log, const struct timespec *now, enum log_level level,
+		     enum log_kind kind, const struct log_field *fields, size_t n)
 {
 	struct log_rate *rate = &log->rate[kind];
 	struct line line = {.format = log->format,
 			    .journal = log->is_journal,
 			    .cap = LOG_LINE_MAX - TAIL_ROOM};
 
-	put_head(&line, now, level, kind, fields[0].text);
-	put_fields(&line, fields + 1, n - 1);
+	log_put_head(&line, now, level, kind, fields[0].text);
+	log_put_fields(&line, fields + 1, n - 1);
 	if (rate->suppressed > 0)
-		put_field(&line, &LOG_U64("suppressed", rate->suppressed));
+		log_put_field(&line, &LOG_U64("suppressed", rate->suppressed));
 	if (log->lost > 0)
-		put_field(&line, &LOG_U64("lost", log->lost));
-	put_text(&line, line.format == LOG_FORMAT_JSON ? "}\n" : "\n");
-	if (!write_line(log, line.bytes, line.n))
+		log_put_field(&line, &LOG_U64("lost", log->lost));
+	log_put_text(&line, line.format == LOG_FORMAT_JSON ? "}\n" : "\n");
+	if (!log_write_line(log, line.bytes, line.n))
 		return false;
 	rate->suppressed = 0;
 	log->lost = 0;
@@ -318,7 +318,8 @@ static bool emit(struct log *log, const struct timespec *now, enum log_level lev
 }
 
 /* Does the kind's limit let a line of this second pass? */
-static bool admit(struct log_rate *rate, uint32_t per_second, time_t second, enum log_level level)
+static bool log_admit(struct log_rate *rate, uint32_t per_second, time_t second,
+		      enum log_level level)
 {
 	if (rate->second != second) {
 		rate->second = second;
@@ -341,8 +342,8 @@ void log_write(struct log *log, enum log_level level, enum log_kind kind,
 
 	pthread_mutex_lock(&log->lock);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) &&
-	    !emit(log, &now, level, kind, fields, n))
+	if (log_admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) &&
+	    !log_emit(log, &now, level, kind, fields, n))
 		log->lost++;
 	pthread_mutex_unlock(&log->lock);
 	errno = saved;
@@ -355,10 +356,10 @@ void log_last_line(struct log *log, enum log_level level, enum log_kind kind,
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	emit(log, &now, level, kind, fields, n);
+	log_emit(log, &now, level, kind, fields, n);
 }
 
-static void report(struct log *log, bool all)
+static void log_report(struct log *log, bool all)
 {
 	struct timespec now;
 
@@ -368,25 +369,25 @@ static void report(struct log *log, bool all)
 		const struct log_rate *rate = &log->rate[kind];
 
 		if (rate->suppressed > 0 && (all || rate->second != now.tv_sec))
-			emit(log, &now, rate->worst, kind,
-			     &LOG_STR("message", "lines of this kind were suppressed"), 1);
+			log_emit(log, &now, rate->worst, kind,
+				 &LOG_STR("message", "lines of this kind were suppressed"), 1);
 	}
 	if (log->lost > 0)
-		emit(log, &now, LOG_WARN, LOG_HOST,
-		     &LOG_STR("message", "log lines could not be written"), 1);
+		log_emit(log, &now, LOG_WARN, LOG_HOST,
+			 &LOG_STR("message", "log lines could not be written"), 1);
 	pthread_mutex_unlock(&log->lock);
 }
 
 void log_flush(struct log *log)
 {
-	report(log, false);
+	log_report(log, false);
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* systemd says which file it reads for the journal, since a service may have put another there
  * (systemd.exec(5)). */
-static bool is_journals(const struct stat *st)
+static bool log_is_journals(const struct stat *st)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	uintmax_t device = 0, inode = 0;
@@ -395,17 +396,17 @@ static bool is_journals(const struct stat *st)
 	       device == st->st_dev && inode == st->st_ino;
 }
 
-static void learn_fd(struct log *log)
+static void log_learn_fd(struct log *log)
 {
 	struct stat st;
 
 	log->is_file = fstat(log->fd, &st) == 0 && S_ISREG(st.st_mode);
 	log->is_socket = fstat(log->fd, &st) == 0 && S_ISSOCK(st.st_mode);
-	log->is_journal = fstat(log->fd, &st) == 0 && is_journals(&st);
+	log->is_journal = fstat(log->fd, &st) == 0 && log_is_journals(&st);
 	log->mid_line = false;
 }
 
-static int open_path(const char *path)
+static int log_open_path(const char *path)
 {
 	/* O_NONBLOCK: a FIFO that nobody reads yet must fail, not hang. */
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
@@ -420,7 +421,7 @@ struct log *log_open(const char *path, enum log_format format, enum log_level le
 	log->fd = STDERR_FILENO;
 	if (path != NULL) {
 		log->path = strdup(path);
-		log->fd = log->path != NULL ? open_path(path) : -1;
+		log->fd = log->path != NULL ? log_open_path(path) : -1;
 		if (log->fd < 0) {
 			int error = errno;
 
@@ -430,20 +431,20 @@ struct log *log_open(const char *path, enum log_format format, enum log_level le
 			return NULL;
 		}
 	}
-	learn_fd(log);
+	log_learn_fd(log);
 	pthread_mutex_init(&log->lock, NULL);
 	log_configure(log, format, level);
 	return log;
 }
 
 /* The descriptor is the log's from here on. */
-static void use_fd(struct log *log, int fd)
+static void log_use_fd(struct log *log, int fd)
 {
 	pthread_mutex_lock(&log->lock);
 	if (log->fd != STDERR_FILENO)
 		close(log->fd);
 	log->fd = fd;
-	learn_fd(log);
+	log_learn_fd(log);
 	pthread_mutex_unlock(&log->lock);
 }
 
@@ -453,17 +454,20 @@ int log_reopen(struct log *log)
 
 	if (log->path == NULL)
 		return 0;
-	fd = open_path(log->path);
+	fd = log_open_path(log->path);
 	if (fd < 0)
 		return errno;
-	use_fd(log, fd);
+	log_use_fd(log, fd);
 	return 0;
 }
 
 int log_move(struct log *log, const char *path)
 {
 	char *copy = path != NULL ? strdup(path) : NULL;
-	int fd = path == NULL ? STDERR_FILENO : copy != NULL ? open_path(path) : -1, error = errno;
+	int fd = path == NULL	? STDERR_FILENO
+		 : copy != NULL ? log_open_path(path)
+				: -1,
+	    error = errno;
 
 	if (fd < 0) {
 		free(copy);
@@ -471,7 +475,7 @@ int log_move(struct log *log, const char *path)
 	}
 	free(log->path);
 	log->path = copy;
-	use_fd(log, fd);
+	log_use_fd(log, fd);
 	return 0;
 }
 
@@ -487,7 +491,7 @@ void log_close(struct log *log)
 {
 	if (log == NULL)
 		return;
-	report(log, true);
+	log_report(log, true);
 	if (log->path != NULL)
 		close(log->fd);
 	pthread_mutex_destroy(&log->lock);

@@ -94,7 +94,7 @@ struct guard_groups {
 	size_t n, cap;
 };
 
-static void groups_add(struct guard_groups *g, pid_t group)
+static void guard_groups_add(struct guard_groups *g, pid_t group)
 {
 	for (size_t i = 0; i < g->n; i++)
 		if (g->v[i] == group)
@@ -110,7 +110,7 @@ static void groups_add(struct guard_groups *g, pid_t group)
 	g->v[g->n++] = group;
 }
 
-static void groups_remove(struct guard_groups *g, pid_t group)
+static void guard_groups_remove(struct guard_groups *g, pid_t group)
 {
 	for (size_t i = 0; i < g->n; i++)
 		if (g->v[i] == group) {
@@ -120,7 +120,7 @@ static void groups_remove(struct guard_groups *g, pid_t group)
 }
 
 /* Words are written whole and are shorter than PIPE_BUF: none is torn. */
-static bool groups_read(struct guard_groups *g)
+static bool guard_groups_read(struct guard_groups *g)
 {
 	pid_t words[256];
 	ssize_t n = read(0, words, sizeof words);
@@ -128,9 +128,9 @@ static bool groups_read(struct guard_groups *g)
 		return true;
 	for (ssize_t i = 0; i < n / (ssize_t)sizeof *words; i++) {
 		if (words[i] > 1)
-			groups_add(g, words[i]);
+			guard_groups_add(g, words[i]);
 		else if (words[i] < -1)
-			groups_remove(g, -words[i]);
+			guard_groups_remove(g, -words[i]);
 	}
 	return n > 0;
 }
@@ -148,7 +148,7 @@ void guard_main(char **argv)
 	for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
 		signal(ignored[i], SIG_IGN);
 	close_range(3, ~0u, 0);
-	while (groups_read(&groups))
+	while (guard_groups_read(&groups))
 		;
 	for (size_t i = 0; i < groups.n; i++)
 		kill(-groups.v[i], SIGKILL);

@@ -34,7 +34,7 @@ static const struct unit TIMES[] = {{"h", OPTION_H}, {"m", 60 * OPTION_S}, {"s",
 				    {"ms", 1},	     {"", OPTION_S},	   {NULL, 0}};
 static const struct unit NUMBERS[] = {{"", 1}, {NULL, 0}};
 
-static const struct unit *units(const struct option_row *row)
+static const struct unit *option_units(const struct option_row *row)
 {
 	bool scoped = option_is_scoped_number(row),
 	     time = row->type == OPTION_TIME || (scoped && strstr(row->argument, "TIME") != NULL);
@@ -68,7 +68,7 @@ bool option_repeatable(const struct option_row *row)
 }
 
 /* Is its value one of some words? */
-static bool is_word(const struct option_row *row)
+static bool option_is_word(const struct option_row *row)
 {
 	return row->type == OPTION_ENUM || (row->type == OPTION_SCOPED && row->choices != NULL);
 }
@@ -77,9 +77,9 @@ static bool is_word(const struct option_row *row)
 
 void option_format(const struct option_row *row, uint64_t value, char *dst, size_t cap)
 {
-	const struct unit *unit = units(row);
+	const struct unit *unit = option_units(row);
 
-	if (is_word(row)) {
+	if (option_is_word(row)) {
 		const char *word = row->choices;
 
 		for (; value > 0 && strchr(word, '|') != NULL; value--)
@@ -106,7 +106,7 @@ void option_format(const struct option_row *row, uint64_t value, char *dst, size
 }
 
 /* Of a rate it is that of its number. */
-static void range(const struct option_row *row, char least[32], char most[32])
+static void option_range(const struct option_row *row, char least[32], char most[32])
 {
 	struct option_row number = *row;
 
@@ -117,7 +117,7 @@ static void range(const struct option_row *row, char least[32], char most[32])
 }
 
 /* "a number with k, m or g, 1k to 1g (0: never)" */
-static void describe(const struct option_row *row, char *dst, size_t cap)
+static void option_describe(const struct option_row *row, char *dst, size_t cap)
 {
 	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
 					   [OPTION_SIZE] = "a number with k, m or g",
@@ -127,7 +127,7 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 	char least[32], most[32];
 	size_t n = 0;
 
-	if (is_word(row)) {
+	if (option_is_word(row)) {
 		for (const char *word = row->choices; *word != '\0' && n < cap;) {
 			size_t len = strcspn(word, "|");
 			const char *join = n == 0 ? "" : word[len] == '\0' ? " or " : ", ";
@@ -137,7 +137,7 @@ static void describe(const struct option_row *row, char *dst, size_t cap)
 		}
 		return;
 	}
-	range(row, least, most);
+	option_range(row, least, most);
 	n = (size_t)snprintf(dst, cap, "%s, %s to %s", NOUN[row->type], least, most);
 	if (row->choices != NULL && n < cap)
 		snprintf(dst + n, cap - n, ", or 0 (%s)", row->choices);
@@ -148,22 +148,22 @@ struct bucket_rate option_rate(uint64_t value)
 	return (struct bucket_rate){.n = (uint32_t)value, .ms = (uint32_t)(value >> 32)};
 }
 
-static bool refuse(const struct option_row *row, const char *text, const char *problem,
-		   char why[OPTION_WHY_MAX])
+static bool option_refuse(const struct option_row *row, const char *text, const char *problem,
+			  char why[OPTION_WHY_MAX])
 {
 	char expected[200];
 
-	describe(row, expected, sizeof(expected));
+	option_describe(row, expected, sizeof(expected));
 	snprintf(why, OPTION_WHY_MAX, "\"%.80s\" %s; expected %s", text, problem, expected);
 	return false;
 }
 
-static bool in_range(const struct option_row *row, uint64_t value)
+static bool option_in_range(const struct option_row *row, uint64_t value)
 {
 	return (value >= row->least && value <= row->most) || (value == 0 && row->choices != NULL);
 }
 
-static bool parse_choice(const struct option_row *row, const char *text, uint64_t *value_r)
+static bool option_parse_choice(const struct option_row *row, const char *text, uint64_t *value_r)
 {
 	uint64_t index = 0;
 
@@ -180,7 +180,7 @@ static bool parse_choice(const struct option_row *row, const char *text, uint64_
 }
 
 /* N/TIME; TIME is 1 ms to 1 h. */
-static bool parse_rate(const struct option_row *row, const char *text, uint64_t *value_r)
+static bool option_parse_rate(const struct option_row *row, const char *text, uint64_t *value_r)
 {
 	static const struct option_row time = {.type = OPTION_TIME, .least = 1, .most = OPTION_H};
 	struct option_row number = *row;
@@ -217,7 +217,7 @@ bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
 		return false;
 	memcpy(rate, text, n);
 	rate[n] = '\0';
-	if (!parse_rate(&row, rate, &value))
+	if (!option_parse_rate(&row, rate, &value))
 		return false;
 	*rate_r = option_rate(value);
 	return true;
@@ -244,18 +244,20 @@ bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r)
 bool option_parse(const struct option_row *row, const char *text, uint64_t *value_r,
 		  char why[OPTION_WHY_MAX])
 {
-	const char *noun = units(row) == SIZES	      ? "is not a size"
+	const char *noun = option_units(row) == SIZES ? "is not a size"
 			   : row->type == OPTION_TIME ? "is not a time"
 						      : "is not a number";
-	const struct unit *unit = units(row);
+	const struct unit *unit = option_units(row);
 	size_t digits = strspn(text, "0123456789");
 	uint64_t value = 0;
 	bool overflow = false;
 
-	if (is_word(row))
-		return parse_choice(row, text, value_r) || refuse(row, text, "is unknown", why);
+	if (option_is_word(row))
+		return option_parse_choice(row, text, value_r) ||
+		       option_refuse(row, text, "is unknown", why);
 	if (row->type == OPTION_RATE)
-		return parse_rate(row, text, value_r) || refuse(row, text, "is not a rate", why);
+		return option_parse_rate(row, text, value_r) ||
+		       option_refuse(row, text, "is not a rate", why);
 	for (size_t i = 0; i < digits; i++) {
 		overflow = overflow || __builtin_mul_overflow(value, 10, &value);
 		overflow = overflow ||
@@ -264,10 +266,10 @@ bool option_parse(const struct option_row *row, const char *text, uint64_t *valu
 	while (unit->name != NULL && strcmp(unit->name, text + digits) != 0)
 		unit++;
 	if (digits == 0 || unit->name == NULL)
-		return refuse(row, text, noun, why);
+		return option_refuse(row, text, noun, why);
 	overflow = overflow || __builtin_mul_overflow(value, unit->factor, &value);
-	if (overflow || !in_range(row, value))
-		return refuse(row, text, "is out of range", why);
+	if (overflow || !option_in_range(row, value))
+		return option_refuse(row, text, "is out of range", why);
 	*value_r = value;
 	return true;
 }
@@ -286,15 +288,15 @@ static const char *const GROUP_TITLE[OPTION_GROUP_COUNT] =
 	 [OPTION_COMMAND] = "On the command line only"};
 
 /* The text of a row with its range and default, as in "(1k to 1g; default 16m)". */
-static void explain(const struct option_row *row, char *dst, size_t cap)
+static void option_explain(const struct option_row *row, char *dst, size_t cap)
 {
 	char limits[240] = "", least[32], most[32];
 	size_t n = 0;
 
-	if (is_word(row)) {
-		describe(row, limits, sizeof(limits));
+	if (option_is_word(row)) {
+		option_describe(row, limits, sizeof(limits));
 	} else if (row->most > 0) {
-		range(row, least, most);
+		option_range(row, least, most);
 		n = (size_t)snprintf(limits, sizeof(limits), "%s to %s", least, most);
 		if (row->choices != NULL)
 			snprintf(limits + n, sizeof(limits) - n, ", 0: %s", row->choices);
@@ -310,9 +312,9 @@ static void explain(const struct option_row *row, char *dst, size_t cap)
 }
 
 /* The same, and when HUP gives it another value, where that is not at once. */
-static void explain_all(const struct option_row *row, char *dst, size_t cap)
+static void option_explain_all(const struct option_row *row, char *dst, size_t cap)
 {
-	explain(row, dst, cap);
+	option_explain(row, dst, cap);
 	size_t n = strlen(dst);
 	if (row->when == OPTION_WHEN_WORKER)
 		snprintf(dst + n, cap - n, "; changes with the next worker");
@@ -323,7 +325,7 @@ static void explain_all(const struct option_row *row, char *dst, size_t cap)
 #define OPTION_EXPLAIN_MAX 700 /* the longest text of an option, with what is added to it */
 
 /* Prints text in lines of at most `width`, each after the first indented. */
-static void wrap(FILE *out, const char *text, size_t indent, size_t width)
+static void option_wrap(FILE *out, const char *text, size_t indent, size_t width)
 {
 	size_t column = 0;
 
@@ -366,15 +368,15 @@ void option_print_help(FILE *out)
 				fprintf(out, "      --%s", row->name);
 			fprintf(out, "%s%s\n%*s", row->argument != NULL ? " " : "",
 				row->argument != NULL ? row->argument : "", HELP_INDENT, "");
-			explain_all(row, text, sizeof(text));
-			wrap(out, text, HELP_INDENT, HELP_WIDTH);
+			option_explain_all(row, text, sizeof(text));
+			option_wrap(out, text, HELP_INDENT, HELP_WIDTH);
 		}
 	}
 }
 
 /* In man macros a hyphen is a dash unless escaped, and a line that begins with a dot or quote is a
  * command. */
-static void print_roff(FILE *out, const char *text)
+static void option_print_roff(FILE *out, const char *text)
 {
 	for (const char *p = text; *p != '\0'; p++) {
 		if (p == text && (*p == '.' || *p == '\''))
@@ -402,23 +404,23 @@ void option_print_man(FILE *out)
 			if (row->letter != 0)
 				fprintf(out, "\\fB\\-%c\\fR, ", row->letter);
 			fputs("\\fB\\-\\-", out);
-			print_roff(out, row->name);
+			option_print_roff(out, row->name);
 			fputs("\\fR", out);
 			if (row->argument != NULL) {
 				fputs(" \\fI", out);
-				print_roff(out, row->argument);
+				option_print_roff(out, row->argument);
 				fputs("\\fR", out);
 			}
 			fputc('\n', out);
-			explain_all(row, text, sizeof(text));
-			print_roff(out, text);
+			option_explain_all(row, text, sizeof(text));
+			option_print_roff(out, text);
 			fputc('\n', out);
 		}
 	}
 }
 
 /* A bar would end the cell, even inside a code span. */
-static void print_cell(FILE *out, const char *text)
+static void option_print_cell(FILE *out, const char *text)
 {
 	for (; *text != '\0'; text++) {
 		if (*text == '|' || *text == '*' || *text == '<')
@@ -447,8 +449,8 @@ void option_print_markdown(FILE *out)
 					fprintf(out, *p == '|' ? "\\|" : "%c", *p);
 			}
 			fputs("` | ", out);
-			explain(row, text, sizeof(text));
-			print_cell(out, text);
+			option_explain(row, text, sizeof(text));
+			option_print_cell(out, text);
 			fprintf(out, " | %s |\n", option_when_text(row));
 		}
 	}

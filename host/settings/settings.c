@@ -32,14 +32,14 @@ void settings_free_listen(struct settings_listen *listen)
 	settings_list_free(&listen->tls_names);
 }
 
-static void free_listens(struct settings_listens *list)
+static void settings_free_listens(struct settings_listens *list)
 {
 	for (size_t i = 0; i < list->n; i++)
 		settings_free_listen(&list->items[i]);
 	free(list->items);
 }
 
-static void free_mount(struct settings_mount *mount)
+static void settings_free_mount(struct settings_mount *mount)
 {
 	for (size_t i = 0; i < mount->n_pairs; i++) {
 		free(mount->pairs[i].key);
@@ -68,10 +68,10 @@ void settings_free(struct settings *s)
 		else if (row->type == OPTION_LIST || row->type == OPTION_PATHS)
 			settings_list_free(field);
 		else if (row->type == OPTION_LISTEN)
-			free_listens(field);
+			settings_free_listens(field);
 	}
 	for (size_t i = 0; i < s->n_mounts; i++)
-		free_mount(&s->mounts[i]);
+		settings_free_mount(&s->mounts[i]);
 	free(s->mounts);
 	memset(s, 0, sizeof(*s));
 }
@@ -79,7 +79,7 @@ void settings_free(struct settings *s)
 /* --- laying one source over the other --------------------------------------------------------- */
 
 /* What only the file says moves over; what neither says gets its default. */
-static void merge(struct settings_layer *over, struct settings_layer *under)
+static void settings_merge(struct settings_layer *over, struct settings_layer *under)
 {
 	static const struct settings_place nowhere = {NULL, 0};
 
@@ -106,7 +106,8 @@ static void merge(struct settings_layer *over, struct settings_layer *under)
 	}
 }
 
-static void no_such_mount(struct settings_layer *layer, const struct settings_pending *pending)
+static void settings_no_such_mount(struct settings_layer *layer,
+				   const struct settings_pending *pending)
 {
 	static const struct settings_place here = {NULL, 0};
 	char known[600] = "";
@@ -123,7 +124,7 @@ static void no_such_mount(struct settings_layer *layer, const struct settings_pe
 
 /* Gives the pairs of one layer to their mounts: first those for every mount, so that one for a
  * single mount wins. */
-static void settle_pairs(struct settings_layer *target, const struct settings_layer *from)
+static void settings_settle_pairs(struct settings_layer *target, const struct settings_layer *from)
 {
 	for (int single = 0; single <= 1 && !*target->no_memory; single++) {
 		for (size_t i = 0; i < from->n_pending; i++) {
@@ -143,7 +144,7 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 				}
 			}
 			if (!found && pending->mount != NULL)
-				no_such_mount(target, pending);
+				settings_no_such_mount(target, pending);
 			else if (!found)
 				settings_layer_error(
 					target, &(struct settings_place){NULL, 0},
@@ -155,7 +156,7 @@ static void settle_pairs(struct settings_layer *target, const struct settings_la
 }
 
 /* Whoever reaches a TCP port may dial it; an ipc socket belongs to its user. */
-static void check_attach(struct settings_layer *layer)
+static void settings_check_attach(struct settings_layer *layer)
 {
 	static const struct settings_place here = {NULL, 0};
 	const char *name = option_table[OPTION_ID_attach].name;
@@ -180,7 +181,7 @@ static void check_attach(struct settings_layer *layer)
 }
 
 /* What a token must be says nothing where none is asked for: whoever wrote that believes it is. */
-static void check_tokens(struct settings_layer *layer, const struct settings_layer *said)
+static void settings_check_tokens(struct settings_layer *layer, const struct settings_layer *said)
 {
 	static const struct settings_place here = {NULL, 0};
 
@@ -208,7 +209,7 @@ static void check_tokens(struct settings_layer *layer, const struct settings_lay
 }
 
 /* What a line is says nothing where no script writes any. */
-static void check_scripts(struct settings_layer *layer, const struct settings_layer *said)
+static void settings_check_scripts(struct settings_layer *layer, const struct settings_layer *said)
 {
 	static const struct settings_place here = {NULL, 0};
 
@@ -240,7 +241,7 @@ static void check_scripts(struct settings_layer *layer, const struct settings_la
 }
 
 /* Without a proxy that is trusted nobody could connect there. */
-static void check_listen(struct settings_layer *layer, enum settings_door door)
+static void settings_check_listen(struct settings_layer *layer, enum settings_door door)
 {
 	static const struct settings_place here = {NULL, 0};
 	const struct settings_listens *listens = settings_door(&layer->s, door);
@@ -255,8 +256,8 @@ static void check_listen(struct settings_layer *layer, enum settings_door door)
 
 /* Where nobody but this machine comes, TLS is only what was asked for: what watches a host there
  * need not know its names. */
-static bool speaks_tls(const struct settings *s, const struct settings_listen *listen,
-		       enum settings_door door)
+static bool settings_speaks_tls(const struct settings *s, const struct settings_listen *listen,
+				enum settings_door door)
 {
 	return listen->speaks == SETTINGS_SPEAKS_TLS ||
 	       (listen->speaks == SETTINGS_SPEAKS_EITHER && s->tls_cert.n > 0 &&
@@ -265,8 +266,8 @@ static bool speaks_tls(const struct settings *s, const struct settings_listen *l
 }
 
 /* Which addresses speak TLS? Counts them, and those with certificates of their own. */
-static void settle_tls(struct settings_layer *layer, enum settings_door door, size_t *speaking,
-		       size_t *groups)
+static void settings_settle_tls(struct settings_layer *layer, enum settings_door door,
+				size_t *speaking, size_t *groups)
 {
 	static const struct settings_place here = {NULL, 0};
 	const struct settings_listens *listens = settings_door(&layer->s, door);
@@ -281,7 +282,7 @@ static void settle_tls(struct settings_layer *layer, enum settings_door door, si
 				layer, &here, settings_door_option(door),
 				"\"%.200s\" is one with ,tls=NAME too many; expected at most %d",
 				listen->text, SETTINGS_TLS_GROUPS);
-		listen->tls = speaks_tls(&layer->s, listen, door);
+		listen->tls = settings_speaks_tls(&layer->s, listen, door);
 		*speaking += listen->tls;
 		if (listen->tls && layer->s.tls_cert.n == 0)
 			settings_layer_error(layer, &here, settings_door_option(door),
@@ -290,14 +291,14 @@ static void settle_tls(struct settings_layer *layer, enum settings_door door, si
 }
 
 /* Is there what TLS needs, and somebody who needs it? */
-static void check_tls(struct settings_layer *layer)
+static void settings_check_tls(struct settings_layer *layer)
 {
 	static const struct settings_place here = {NULL, 0};
 	struct settings *s = &layer->s;
 	size_t speaking = 0, groups = 0;
 
 	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++)
-		settle_tls(layer, door, &speaking, &groups);
+		settings_settle_tls(layer, door, &speaking, &groups);
 	if (s->tls_cert.n > 0 && speaking == 0)
 		settings_layer_error(
 			layer, &here, option_table[OPTION_ID_tls_cert].name,
@@ -314,7 +315,7 @@ static void check_tls(struct settings_layer *layer)
 /* --- reading ---------------------------------------------------------------------------------- */
 
 /* Prints what an option asks for instead of running. */
-static bool print_instead(const struct settings *s, const struct settings_source *source)
+static bool settings_print_instead(const struct settings *s, const struct settings_source *source)
 {
 	FILE *out = source->out;
 	if (s->help)
@@ -334,8 +335,8 @@ static bool print_instead(const struct settings *s, const struct settings_source
 	return true;
 }
 
-static void say(const struct settings_source *source, const struct settings_list *errors, bool all,
-		bool no_memory)
+static void settings_say(const struct settings_source *source, const struct settings_list *errors,
+			 bool all, bool no_memory)
 {
 	if (source->err == NULL)
 		return;
@@ -354,44 +355,44 @@ enum settings_status settings_read(struct settings *s, const struct settings_sou
 	enum settings_status status = SETTINGS_OK;
 
 	settings_command_line_read(&over);
-	if (errors.n == 0 && !no_memory && print_instead(&over.s, source))
+	if (errors.n == 0 && !no_memory && settings_print_instead(&over.s, source))
 		status = SETTINGS_DONE;
 	if (status == SETTINGS_OK && over.s.config != NULL)
 		settings_config_read(&under, over.s.config);
 	if (status == SETTINGS_OK && !no_memory) {
 		bool sound;
 
-		merge(&over, &under);
+		settings_merge(&over, &under);
 		if (!over.mounts_given)
-			settle_pairs(&over, &under);
+			settings_settle_pairs(&over, &under);
 		/* A wrong --plugin may be why a mount is missing, and a wrong --attach-token why
 		 * there is none; their own sentences are enough then. */
 		sound = errors.n == 0;
 		if (sound)
-			check_attach(&over);
+			settings_check_attach(&over);
 		for (enum settings_door door = 0; sound && door < SETTINGS_DOORS; door++)
-			check_listen(&over, door);
+			settings_check_listen(&over, door);
 		if (sound)
-			check_tls(&over);
+			settings_check_tls(&over);
 		if (sound)
 			settings_api_check(&over);
 		if (sound)
-			settle_pairs(&over, &over);
+			settings_settle_pairs(&over, &over);
 		if (sound)
 			settings_scope_settle(&over, &under, !over.mounts_given);
 		if (sound)
 			settings_scope_settle(&over, &over, true);
 		if (sound)
-			check_scripts(&over, &under);
+			settings_check_scripts(&over, &under);
 		if (sound)
-			check_scripts(&over, &over);
+			settings_check_scripts(&over, &over);
 		if (sound)
-			check_tokens(&over, &under);
+			settings_check_tokens(&over, &under);
 		if (sound)
-			check_tokens(&over, &over);
+			settings_check_tokens(&over, &over);
 	}
 	if (errors.n > 0 || no_memory) {
-		say(source, &errors, over.s.check, no_memory);
+		settings_say(source, &errors, over.s.check, no_memory);
 		status = SETTINGS_BAD;
 	}
 	*s = over.s;

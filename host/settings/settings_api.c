@@ -30,7 +30,7 @@ const char *settings_token_parse(const char *text, struct settings_token *token_
 }
 
 /* A path as a request has it, decoded. */
-static const char *health_error(const char *text)
+static const char *settings_api_health_error(const char *text)
 {
 	bool good = text[0] == '/' && strlen(text) <= SETTINGS_LAYER_MOUNT_MAX;
 
@@ -48,12 +48,12 @@ const char *settings_api_error(const struct option_row *row, const char *text)
 		return NULL; /* which is said of every option alike */
 	if (row == &option_table[OPTION_ID_api_token])
 		return settings_token_parse(text, &token);
-	return row == &option_table[OPTION_ID_health] ? health_error(text) : NULL;
+	return row == &option_table[OPTION_ID_health] ? settings_api_health_error(text) : NULL;
 }
 
 /* Whom does somebody meet there? */
-static void check_address(struct settings_layer *layer, enum settings_door door,
-			  const struct settings_listen *listen)
+static void settings_api_check_address(struct settings_layer *layer, enum settings_door door,
+				       const struct settings_listen *listen)
 {
 	static const struct settings_place here = {NULL, 0};
 
@@ -75,7 +75,7 @@ static void check_address(struct settings_layer *layer, enum settings_door door,
 			listen->text);
 }
 
-static void check_token(struct settings_layer *layer, const char *text)
+static void settings_api_check_token(struct settings_layer *layer, const char *text)
 {
 	static const struct settings_place here = {NULL, 0};
 	struct settings_token token = {.mount = ""};
@@ -100,10 +100,10 @@ void settings_api_check(struct settings_layer *layer)
 		const struct settings_listens *listens = settings_door(&layer->s, door);
 
 		for (size_t i = 0; i < listens->n; i++)
-			check_address(layer, door, &listens->items[i]);
+			settings_api_check_address(layer, door, &listens->items[i]);
 	}
 	for (size_t i = 0; i < s->api_token.n; i++)
-		check_token(layer, s->api_token.items[i]);
+		settings_api_check_token(layer, s->api_token.items[i]);
 	if (s->api_token.n > SETTINGS_TOKENS_MAX)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
 				     "given %zu times; expected at most %d", s->api_token.n,

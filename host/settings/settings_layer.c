@@ -120,8 +120,8 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 /* --- values ----------------------------------------------------------------------------------- */
 
 /* What is wrong with an element of a list, or NULL. */
-static const char *element_error(const struct settings_layer *layer, const struct option_row *row,
-				 const char *element)
+static const char *settings_layer_element_error(const struct settings_layer *layer,
+						const struct option_row *row, const char *element)
 {
 	struct address_network network;
 
@@ -137,7 +137,7 @@ static const char *element_error(const struct settings_layer *layer, const struc
 	return NULL;
 }
 
-static const char *list_example(const struct option_row *row)
+static const char *settings_layer_list_example(const struct option_row *row)
 {
 	return row == &option_table[OPTION_ID_host]	       ? "example.com,*.example.com"
 	       : row == &option_table[OPTION_ID_api_host]      ? "admin.example.com"
@@ -148,8 +148,8 @@ static const char *list_example(const struct option_row *row)
 
 /* An empty text is no list either: it comes of a variable that nobody has set, and to have no list
  * may mean everything (--host). */
-static void apply_list(struct settings_layer *layer, const struct option_row *row, const char *text,
-		       const struct settings_place *at)
+static void settings_layer_apply_list(struct settings_layer *layer, const struct option_row *row,
+				      const char *text, const struct settings_place *at)
 {
 	struct settings_list *list = settings_layer_field(&layer->s, row);
 	const char *whole = text;
@@ -164,11 +164,13 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 			settings_layer_error(
 				layer, at, row->name,
 				"\"%.200s\" has an empty element; expected %s, such as %s", whole,
-				row->argument, list_example(row));
+				row->argument, settings_layer_list_example(row));
 			return;
 		}
 		settings_layer_add(layer, list, text + blank, len - blank);
-		why = list->n > 0 ? element_error(layer, row, list->items[list->n - 1]) : NULL;
+		why = list->n > 0
+			      ? settings_layer_element_error(layer, row, list->items[list->n - 1])
+			      : NULL;
 		if (why != NULL)
 			settings_layer_error(layer, at, row->name, "\"%.200s\": %s",
 					     list->items[list->n - 1], why);
@@ -177,8 +179,8 @@ static void apply_list(struct settings_layer *layer, const struct option_row *ro
 	}
 }
 
-static void apply_path(struct settings_layer *layer, const struct option_row *row, const char *text,
-		       const struct settings_place *at)
+static void settings_layer_apply_path(struct settings_layer *layer, const struct option_row *row,
+				      const char *text, const struct settings_place *at)
 {
 	const char *why = settings_api_error(row, text);
 
@@ -190,7 +192,7 @@ static void apply_path(struct settings_layer *layer, const struct option_row *ro
 		settings_layer_add(layer, settings_layer_field(&layer->s, row), text, strlen(text));
 }
 
-static bool split_port(const char *text, uint16_t *port_r)
+static bool settings_layer_split_port(const char *text, uint16_t *port_r)
 {
 	size_t digits = strspn(text, "0123456789");
 	unsigned long port = strtoul(text, NULL, 10);
@@ -201,21 +203,22 @@ static bool split_port(const char *text, uint16_t *port_r)
 
 /* ADDR:PORT or [ADDR6]:PORT; *host_r gets the address. PORT and :PORT mean all addresses, as people
  * have it from other servers. */
-static bool split_address(const char *text, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
+static bool settings_layer_split_address(const char *text, char host_r[INET6_ADDRSTRLEN],
+					 uint16_t *port_r)
 {
 	const char *colon = strrchr(text, ':');
 	unsigned char address[sizeof(struct in6_addr)];
 	bool v6 = text[0] == '[';
 	size_t n;
 
-	if (split_port(colon == text ? text + 1 : text, port_r)) {
+	if (settings_layer_split_port(colon == text ? text + 1 : text, port_r)) {
 		memcpy(host_r, "::", sizeof("::"));
 		return true;
 	}
 	if (colon == NULL || colon == text || (v6 && colon[-1] != ']'))
 		return false;
 	n = (size_t)(colon - text) - (v6 ? 2 : 0);
-	if (n >= INET6_ADDRSTRLEN || !split_port(colon + 1, port_r))
+	if (n >= INET6_ADDRSTRLEN || !settings_layer_split_port(colon + 1, port_r))
 		return false;
 	memcpy(host_r, text + v6, n);
 	host_r[n] = '\0';
@@ -235,7 +238,7 @@ bool settings_layer_same_listen(const struct settings_listen *a, const struct se
 }
 
 /* Takes the word off the end of *n_r bytes. */
-static bool take_word(const char *text, size_t *n_r, const char *word)
+static bool settings_layer_take_word(const char *text, size_t *n_r, const char *word)
 {
 	size_t len = strlen(word);
 	bool has = *n_r > len && memcmp(text + *n_r - len, word, len) == 0;
@@ -245,8 +248,8 @@ static bool take_word(const char *text, size_t *n_r, const char *word)
 }
 
 /* Takes ",tls=NAME" off the end, however often. They stand before those that were taken before. */
-static void take_tls_names(struct settings_layer *layer, const char *text, size_t *n_r,
-			   struct settings_listen *said_r)
+static void settings_layer_take_tls_names(struct settings_layer *layer, const char *text,
+					  size_t *n_r, struct settings_listen *said_r)
 {
 	const char *comma;
 
@@ -268,20 +271,22 @@ static void take_tls_names(struct settings_layer *layer, const char *text, size_
 
 /* How much of it is the address: what follows says what is spoken there, in any order, each thing
  * once. */
-static size_t listen_length(struct settings_layer *layer, const char *text,
-			    struct settings_listen *said_r)
+static size_t settings_layer_listen_length(struct settings_layer *layer, const char *text,
+					   struct settings_listen *said_r)
 {
 	size_t n = strlen(text), before;
 
 	do {
 		before = n;
 		if (said_r->speaks == SETTINGS_SPEAKS_EITHER)
-			take_tls_names(layer, text, &n, said_r);
+			settings_layer_take_tls_names(layer, text, &n, said_r);
 		if (!said_r->proxy)
-			said_r->proxy = take_word(text, &n, ",proxy");
-		if (said_r->speaks == SETTINGS_SPEAKS_EITHER && take_word(text, &n, ",tls"))
+			said_r->proxy = settings_layer_take_word(text, &n, ",proxy");
+		if (said_r->speaks == SETTINGS_SPEAKS_EITHER &&
+		    settings_layer_take_word(text, &n, ",tls"))
 			said_r->speaks = SETTINGS_SPEAKS_TLS;
-		else if (said_r->speaks == SETTINGS_SPEAKS_EITHER && take_word(text, &n, ",plain"))
+		else if (said_r->speaks == SETTINGS_SPEAKS_EITHER &&
+			 settings_layer_take_word(text, &n, ",plain"))
 			said_r->speaks = SETTINGS_SPEAKS_PLAIN;
 	} while (n < before);
 	return n;
@@ -289,8 +294,8 @@ static size_t listen_length(struct settings_layer *layer, const char *text,
 
 /* What is wrong with the address, or NULL; what it names is the caller's to free, too, if something
  * is. */
-static const char *listen_address(struct settings_layer *layer, const char *address,
-				  struct settings_listen *said_r)
+static const char *settings_layer_listen_address(struct settings_layer *layer, const char *address,
+						 struct settings_listen *said_r)
 {
 	char host[INET6_ADDRSTRLEN];
 	size_t n = strlen(address);
@@ -304,7 +309,7 @@ static const char *listen_address(struct settings_layer *layer, const char *addr
 			return "names no socket; expected what FileDescriptorName= says in the .socket unit behind systemd:";
 		said_r->given = settings_layer_keep(layer, address + 8, n - 8);
 	} else {
-		if (!split_address(address, host, &said_r->port))
+		if (!settings_layer_split_address(address, host, &said_r->port))
 			return "is not an address; expected ADDR:PORT with a numeric address, [ADDR6]:PORT, PORT, unix:PATH or "
 			       "systemd:NAME, and ,tls, ,tls=NAME, ,plain or ,proxy behind it or not";
 		said_r->host = settings_layer_keep(layer, host, strlen(host));
@@ -312,14 +317,15 @@ static const char *listen_address(struct settings_layer *layer, const char *addr
 	return NULL;
 }
 
-static void apply_listen(struct settings_layer *layer, const struct option_row *row,
-			 const char *text, const struct settings_place *at)
+static void settings_layer_apply_listen(struct settings_layer *layer, const struct option_row *row,
+					const char *text, const struct settings_place *at)
 {
 	struct settings_listens *list = settings_layer_field(&layer->s, row);
 	struct settings_listen said = {.speaks = SETTINGS_SPEAKS_EITHER}, *item = NULL;
-	size_t len = listen_length(layer, text, &said);
+	size_t len = settings_layer_listen_length(layer, text, &said);
 	char *address = settings_layer_keep(layer, text, len);
-	const char *why = address != NULL ? listen_address(layer, address, &said) : NULL;
+	const char *why =
+		address != NULL ? settings_layer_listen_address(layer, address, &said) : NULL;
 
 	free(address);
 	if (why != NULL)
@@ -434,13 +440,14 @@ bool settings_layer_is_tls(const char *url)
 
 /* An ipc:// URL has an absolute path, a tcp:// or tls+tcp:// URL a numeric address and a port:
  * names are not looked up. */
-static bool split_url(const char *url, char host_r[INET6_ADDRSTRLEN], uint16_t *port_r)
+static bool settings_layer_split_url(const char *url, char host_r[INET6_ADDRSTRLEN],
+				     uint16_t *port_r)
 {
 	if (strncmp(url, "ipc:///", 7) == 0)
 		return strlen(url + 6) < sizeof(((struct sockaddr_un *)0)->sun_path);
 	url += settings_layer_is_tls(url) ? 4 : 0;
 	return strncmp(url, "tcp://", 6) == 0 && strncmp(url + 6, "localhost:", 10) != 0 &&
-	       split_address(url + 6, host_r, port_r);
+	       settings_layer_split_address(url + 6, host_r, port_r);
 }
 
 bool settings_layer_is_open(const char *url)
@@ -448,11 +455,12 @@ bool settings_layer_is_open(const char *url)
 	char host[INET6_ADDRSTRLEN] = "";
 	uint16_t port;
 
-	return split_url(url, host, &port) && host[0] != '\0' && !settings_is_loopback(host);
+	return settings_layer_split_url(url, host, &port) && host[0] != '\0' &&
+	       !settings_is_loopback(host);
 }
 
 /* May the mount have this handler beside what it has? */
-static bool has_room(struct settings_mount *mount, const struct option_row *row)
+static bool settings_layer_has_room(struct settings_mount *mount, const struct option_row *row)
 {
 	const struct option_row *worker = &option_table[OPTION_ID_worker],
 				*attach = &option_table[OPTION_ID_attach];
@@ -476,12 +484,13 @@ void settings_layer_handler(struct settings_layer *layer, struct settings_mount 
 	char host[INET6_ADDRSTRLEN];
 	uint16_t port;
 
-	if (!has_room(mount, row))
+	if (!settings_layer_has_room(mount, row))
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\": the mount %s already has a handler; expected one handler per mount",
 			value, mount->path);
-	else if (row == &option_table[OPTION_ID_attach] && !split_url(value, host, &port))
+	else if (row == &option_table[OPTION_ID_attach] &&
+		 !settings_layer_split_url(value, host, &port))
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is no URL for workers; expected ipc:// and an absolute path, or tcp:// or tls+tcp:// and ADDR:PORT "
@@ -501,8 +510,8 @@ size_t settings_layer_mount_length(const char *text)
 
 /* It is MOUNT=VALUE only if what stands before the first '=' can be a mount; a path with other
  * characters is a path. */
-static void apply_handler(struct settings_layer *layer, const struct option_row *row,
-			  const char *text, const struct settings_place *at)
+static void settings_layer_apply_handler(struct settings_layer *layer, const struct option_row *row,
+					 const char *text, const struct settings_place *at)
 {
 	size_t mount_len = settings_layer_mount_length(text);
 	bool named = mount_len > 0;
@@ -544,8 +553,8 @@ void settings_layer_pair(struct settings_layer *layer, const char *name, const c
 	pending->pair.value = settings_layer_keep(layer, value, strlen(value));
 }
 
-static void apply_pair(struct settings_layer *layer, const struct option_row *row, const char *text,
-		       const struct settings_place *at)
+static void settings_layer_apply_pair(struct settings_layer *layer, const struct option_row *row,
+				      const char *text, const struct settings_place *at)
 {
 	const char *equals = strchr(text, '='), *colon = text[0] == '/' ? strchr(text, ':') : NULL,
 		   *key = text, *why;
@@ -598,8 +607,8 @@ void settings_layer_set(struct settings_layer *layer, struct settings_mount *mou
 
 /* --- all of it -------------------------------------------------------------------------------- */
 
-static void apply_one(struct settings_layer *layer, const struct option_row *row, const char *text,
-		      const struct settings_place *at)
+static void settings_layer_apply_one(struct settings_layer *layer, const struct option_row *row,
+				     const char *text, const struct settings_place *at)
 {
 	void *field = settings_layer_field(&layer->s, row);
 	char why[OPTION_WHY_MAX];
@@ -638,25 +647,25 @@ void settings_layer_apply(struct settings_layer *layer, const struct option_row 
 	*given = true;
 	switch (row->type) {
 	case OPTION_LIST:
-		apply_list(layer, row, text, at);
+		settings_layer_apply_list(layer, row, text, at);
 		break;
 	case OPTION_PATHS:
-		apply_path(layer, row, text, at);
+		settings_layer_apply_path(layer, row, text, at);
 		break;
 	case OPTION_LISTEN:
-		apply_listen(layer, row, text, at);
+		settings_layer_apply_listen(layer, row, text, at);
 		break;
 	case OPTION_HANDLER:
-		apply_handler(layer, row, text, at);
+		settings_layer_apply_handler(layer, row, text, at);
 		break;
 	case OPTION_PAIR:
-		apply_pair(layer, row, text, at);
+		settings_layer_apply_pair(layer, row, text, at);
 		break;
 	case OPTION_SCOPED:
 		settings_scope_keep(layer, row, NULL, text, at);
 		break;
 	default:
-		apply_one(layer, row, text, at);
+		settings_layer_apply_one(layer, row, text, at);
 		break;
 	}
 }

@@ -9,7 +9,7 @@ struct cursor {
 	const char *why;
 };
 
-static bool refuse(struct cursor *c, int status, const char *why)
+static bool request_refuse(struct cursor *c, int status, const char *why)
 {
 	c->status = status;
 	c->why = why;
@@ -18,32 +18,32 @@ static bool refuse(struct cursor *c, int status, const char *why)
 
 /* --- characters ------------------------------------------------------------------------------- */
 
-static inline bool is_digit(char ch)
+static inline bool request_is_digit(char ch)
 {
 	return ch >= '0' && ch <= '9';
 }
 
-static inline bool is_alnum(char ch)
+static inline bool request_is_alnum(char ch)
 {
-	return is_digit(ch) || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
+	return request_is_digit(ch) || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
 }
 
 /* RFC 9110 5.6.2 */
-static inline bool is_tchar(char ch)
+static inline bool request_is_tchar(char ch)
 {
-	return is_alnum(ch) || (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
+	return request_is_alnum(ch) || (ch != '\0' && strchr("!#$%&'*+-.^_`|~", ch) != NULL);
 }
 
 /* What may stand in a target: no space, no control character, nothing beyond ASCII, and no fragment
  * (RFC 9112 3.2). */
-static inline bool is_target_char(char ch)
+static inline bool request_is_target_char(char ch)
 {
 	return ch > ' ' && ch < 0x7F && ch != '#';
 }
 
-static int hex_value(char ch)
+static int request_hex_value(char ch)
 {
-	if (is_digit(ch))
+	if (request_is_digit(ch))
 		return ch - '0';
 	if ((ch >= 'a' && ch <= 'f') || (ch >= 'A' && ch <= 'F'))
 		return (ch | 0x20) - 'a' + 10;
@@ -58,8 +58,8 @@ long request_decode(struct span raw, char *dst, size_t cap)
 		char ch = raw.p[i];
 
 		if (ch == '%') {
-			const int high = raw.n - i > 2 ? hex_value(raw.p[i + 1]) : -1;
-			const int low = high >= 0 ? hex_value(raw.p[i + 2]) : -1;
+			const int high = raw.n - i > 2 ? request_hex_value(raw.p[i + 1]) : -1;
+			const int low = high >= 0 ? request_hex_value(raw.p[i + 2]) : -1;
 
 			if (low < 0)
 				return -1;
@@ -95,7 +95,7 @@ static const struct {
 };
 
 /* What such a peer is told; NULL: it is none that is known. */
-static const char *stranger(const char *bytes, size_t n)
+static const char *request_stranger(const char *bytes, size_t n)
 {
 	for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(*STRANGERS); i++)
 		if (n >= STRANGERS[i].n && memcmp(bytes, STRANGERS[i].bytes, STRANGERS[i].n) == 0)
@@ -104,7 +104,7 @@ static const char *stranger(const char *bytes, size_t n)
 }
 
 /* May it be one of those that no request begins like, with a few bytes more? */
-static bool stranger_begins(const char *bytes, size_t n)
+static bool request_stranger_begins(const char *bytes, size_t n)
 {
 	for (size_t i = 0; i < sizeof(STRANGERS) / sizeof(*STRANGERS); i++)
 		if (n > 0 && bytes[0] == '\0' && n < STRANGERS[i].n &&
@@ -116,26 +116,26 @@ static bool stranger_begins(const char *bytes, size_t n)
 /* Reads "METHOD SP target SP HTTP/1.x CRLF" as far as it is there (RFC 9112 3), from where it
  * stopped the last time. False without a status: it is not all there, and nothing in it is wrong
  * yet. */
-static bool line_parse(struct request *r, struct cursor *c, struct request_progress *known)
+static bool request_line_parse(struct request *r, struct cursor *c, struct request_progress *known)
 {
 	static const char version[] = "HTTP/d.d\r\n";
 	const char *p = c->p + known->method;
 
-	while (p < c->end && is_tchar(*p))
+	while (p < c->end && request_is_tchar(*p))
 		p++;
 	known->method = (size_t)(p - c->p);
 	if (p < c->end && (*p != ' ' || p == c->p))
-		return refuse(c, 400, "request line does not begin with a method");
+		return request_refuse(c, 400, "request line does not begin with a method");
 	r->method = (struct span){c->p, known->method};
 	if (p < c->end)
 		p++;
 	r->target.p = p;
 	p += known->target;
-	while (p < c->end && is_target_char(*p))
+	while (p < c->end && request_is_target_char(*p))
 		p++;
 	r->target.n = known->target = (size_t)(p - r->target.p);
 	if (p < c->end && (*p != ' ' || r->target.n == 0))
-		return refuse(
+		return request_refuse(
 			c, 400,
 			"request target with a character that must be escaped, or without a version behind it");
 	if (p < c->end)
@@ -143,13 +143,13 @@ static bool line_parse(struct request *r, struct cursor *c, struct request_progr
 	for (size_t i = 0; i < sizeof(version) - 1; i++, p++) {
 		if (p == c->end)
 			return false;
-		if (version[i] == 'd' ? !is_digit(*p) : *p != version[i])
-			return refuse(
+		if (version[i] == 'd' ? !request_is_digit(*p) : *p != version[i])
+			return request_refuse(
 				c, 400,
 				"request line without a proper HTTP version and CRLF at its end");
 	}
 	if (p[-5] != '1' || p[-3] > '1')
-		return refuse(c, 505, "HTTP version other than 1.0 and 1.1");
+		return request_refuse(c, 505, "HTTP version other than 1.0 and 1.1");
 	r->minor = (unsigned)(p[-3] - '0');
 	c->p = p;
 	return true;
@@ -160,14 +160,15 @@ bool request_authority_ok(struct span s)
 	size_t i = 0;
 
 	if (s.n > 0 && s.p[0] == '[') {
-		for (i = 1; i < s.n && (hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.');
+		for (i = 1;
+		     i < s.n && (request_hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.');
 		     i++)
 			;
 		if (i == s.n || s.p[i] != ']' || i == 1)
 			return false;
 		i++;
 	} else {
-		while (i < s.n && (is_alnum(s.p[i]) ||
+		while (i < s.n && (request_is_alnum(s.p[i]) ||
 				   (s.p[i] != '\0' && strchr("-._~!$&'()*+,;=%", s.p[i]) != NULL)))
 			i++;
 		/* RFC 9110 4.2.1: an http URI with an empty host is invalid */
@@ -175,12 +176,12 @@ bool request_authority_ok(struct span s)
 			return false;
 	}
 	if (i < s.n && s.p[i] == ':')
-		for (i++; i < s.n && is_digit(s.p[i]); i++)
+		for (i++; i < s.n && request_is_digit(s.p[i]); i++)
 			;
 	return i == s.n;
 }
 
-static bool has_dot_segment(struct span path)
+static bool request_has_dot_segment(struct span path)
 {
 	for (size_t i = 0, start = 1; i <= path.n; i++) {
 		if (i < path.n && path.p[i] != '/')
@@ -194,7 +195,7 @@ static bool has_dot_segment(struct span path)
 }
 
 /* Takes scheme and authority off an absolute target, which stands above Host (RFC 9112 3.2.2). */
-static bool absolute_parse(struct request *r, struct cursor *c, struct span *raw)
+static bool request_absolute_parse(struct request *r, struct cursor *c, struct span *raw)
 {
 	static const struct span schemes[] = {{"http://", 7},
 					      {"https://", 8},
@@ -206,18 +207,18 @@ static bool absolute_parse(struct request *r, struct cursor *c, struct span *raw
 			  span_eq_nocase((struct span){raw->p, schemes[i].n}, schemes[i])))
 		i++;
 	if (i == 4)
-		return refuse(c, 400, "request target is neither a path nor an http URL");
+		return request_refuse(c, 400, "request target is neither a path nor an http URL");
 	for (end = schemes[i].n; end < raw->n && raw->p[end] != '/' && raw->p[end] != '?'; end++)
 		;
 	r->host = (struct span){raw->p + schemes[i].n, end - schemes[i].n};
 	if (!request_authority_ok(r->host))
-		return refuse(c, 400, "request target with a bad host");
+		return request_refuse(c, 400, "request target with a bad host");
 	raw->p += end;
 	raw->n -= end;
 	return true;
 }
 
-static bool path_parse(struct request *r, struct cursor *c, struct span raw)
+static bool request_path_parse(struct request *r, struct cursor *c, struct span raw)
 {
 	size_t decoded = 0;
 	long n;
@@ -225,25 +226,26 @@ static bool path_parse(struct request *r, struct cursor *c, struct span raw)
 	for (size_t i = 0; i < raw.n; i += raw.p[i] == '%' ? 3 : 1)
 		decoded++;
 	if (decoded > REQUEST_PATH_MAX)
-		return refuse(c, 414, "path is too long");
+		return request_refuse(c, 414, "path is too long");
 	n = request_decode(raw, r->path_bytes, REQUEST_PATH_MAX);
 	if (n < 0 || !utf8_valid(r->path_bytes, (size_t)n))
-		return refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
+		return request_refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
 	r->path_bytes[n] = '\0';
 	r->path = (struct span){r->path_bytes, (size_t)n};
-	return has_dot_segment(r->path) ? refuse(c, 400, "path with a \".\" or \"..\" segment")
-					: true;
+	return request_has_dot_segment(r->path)
+		       ? request_refuse(c, 400, "path with a \".\" or \"..\" segment")
+		       : true;
 }
 
 /* Splits the target into path and query (RFC 9112 3.2). "*" and authority form are for other
  * servers than this one. */
-static bool target_parse(struct request *r, struct cursor *c)
+static bool request_target_parse(struct request *r, struct cursor *c)
 {
 	struct span raw = r->target;
 	const char *mark;
 
 	r->host = (struct span){NULL, 0};
-	if (raw.p[0] != '/' && !absolute_parse(r, c, &raw))
+	if (raw.p[0] != '/' && !request_absolute_parse(r, c, &raw))
 		return false;
 	mark = raw.n > 0 ? memchr(raw.p, '?', raw.n) : NULL;
 	r->query = SPAN("");
@@ -251,35 +253,37 @@ static bool target_parse(struct request *r, struct cursor *c)
 		r->query = (struct span){mark + 1, raw.n - (size_t)(mark + 1 - raw.p)};
 		raw.n = (size_t)(mark - raw.p);
 	}
-	return path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
+	return request_path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
 }
 
 /* --- headers ---------------------------------------------------------------------------------- */
 
 /* One header line without its CRLF (RFC 9112 5). */
-static bool header_parse(struct request_header *h, struct cursor *c, struct span line)
+static bool request_header_parse(struct request_header *h, struct cursor *c, struct span line)
 {
 	size_t n = 0;
 
-	while (n < line.n && is_tchar(line.p[n]))
+	while (n < line.n && request_is_tchar(line.p[n]))
 		n++;
 	if (n == 0 && span_is_blank(line.p[0]))
-		return refuse(c, 400, "folded header");
+		return request_refuse(c, 400, "folded header");
 	if (n == 0 || n == line.n || line.p[n] != ':')
-		return refuse(c, 400, "header line without a name and a colon right behind it");
+		return request_refuse(c, 400,
+				      "header line without a name and a colon right behind it");
 	h->name = (struct span){line.p, n};
 	h->value = span_trim((struct span){line.p + n + 1, line.n - n - 1});
 	for (size_t i = 0; i < h->value.n; i++) {
 		const unsigned char ch = (unsigned char)h->value.p[i];
 
 		if ((ch < ' ' && ch != '\t') || ch == 0x7F)
-			return refuse(c, 400, "header value with a control character");
+			return request_refuse(c, 400, "header value with a control character");
 	}
 	return true;
 }
 
 /* False without a status: the empty line is not there. */
-static bool headers_parse(struct request *r, const struct request_limits *limits, struct cursor *c)
+static bool request_headers_parse(struct request *r, const struct request_limits *limits,
+				  struct cursor *c)
 {
 	const unsigned max = limits->headers_max < REQUEST_HEADERS_MAX ? limits->headers_max
 								       : REQUEST_HEADERS_MAX;
@@ -291,20 +295,20 @@ static bool headers_parse(struct request *r, const struct request_limits *limits
 		if (lf == NULL)
 			return false;
 		if (lf == c->p || lf[-1] != '\r')
-			return refuse(c, 400, "line that ends in a bare LF");
+			return request_refuse(c, 400, "line that ends in a bare LF");
 		line = (struct span){c->p, (size_t)(lf - 1 - c->p)};
 		c->p = lf + 1;
 		if (line.n == 0)
 			return true;
 		if (r->n_headers == max)
-			return refuse(c, 431, "too many headers");
-		if (!header_parse(&r->headers[r->n_headers], c, line))
+			return request_refuse(c, 431, "too many headers");
+		if (!request_header_parse(&r->headers[r->n_headers], c, line))
 			return false;
 	}
 }
 
 /* RFC 9112 6: what frames the body must be beyond doubt. */
-static bool body_facts(struct request *r, struct cursor *c)
+static bool request_body_facts(struct request *r, struct cursor *c)
 {
 	const unsigned lengths = request_header_count(r, "Content-Length");
 	const struct span length = request_header(r, "Content-Length");
@@ -312,45 +316,45 @@ static bool body_facts(struct request *r, struct cursor *c)
 
 	r->content_length = 0;
 	if (lengths > 1)
-		return refuse(c, 400, "more than one Content-Length");
+		return request_refuse(c, 400, "more than one Content-Length");
 	if (lengths > 0 && encoded)
-		return refuse(c, 400, "Content-Length beside Transfer-Encoding");
+		return request_refuse(c, 400, "Content-Length beside Transfer-Encoding");
 	if (encoded && r->minor == 0)
-		return refuse(c, 400, "Transfer-Encoding in HTTP/1.0");
+		return request_refuse(c, 400, "Transfer-Encoding in HTTP/1.0");
 	if (lengths > 0 && (length.n == 0 || length.n > 18))
-		return refuse(c, 400, "Content-Length is not a number that makes sense");
+		return request_refuse(c, 400, "Content-Length is not a number that makes sense");
 	for (size_t i = 0; i < length.n; i++) {
-		if (!is_digit(length.p[i]))
-			return refuse(c, 400, "Content-Length is not a number");
+		if (!request_is_digit(length.p[i]))
+			return request_refuse(c, 400, "Content-Length is not a number");
 		r->content_length = r->content_length * 10 + (uint64_t)(length.p[i] - '0');
 	}
 	r->has_body = encoded || r->content_length > 0;
 	return true;
 }
 
-static bool header_facts(struct request *r, struct cursor *c)
+static bool request_header_facts(struct request *r, struct cursor *c)
 {
 	const unsigned hosts = request_header_count(r, "Host");
 	const struct span host = request_header(r, "Host");
 
 	if (hosts > 1 || (hosts == 0 && r->minor > 0))
-		return refuse(c, 400, hosts > 1 ? "more than one Host" : "no Host");
+		return request_refuse(c, 400, hosts > 1 ? "more than one Host" : "no Host");
 	if (hosts > 0 && !request_authority_ok(host))
-		return refuse(c, 400, "bad Host");
+		return request_refuse(c, 400, "bad Host");
 	if (r->host.p == NULL)
 		r->host = host;
 	r->keep_alive = r->minor > 0 && !request_has_token(r, "Connection", "close");
 	/* RFC 9110 7.8: Upgrade in HTTP/1.0 is ignored. */
 	r->wants_upgrade = r->minor > 0 && request_has_token(r, "Upgrade", "websocket") &&
 			   request_has_token(r, "Connection", "upgrade");
-	return body_facts(r, c);
+	return request_body_facts(r, c);
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
 /* Is there, from `seen` on, the LF of an empty line or one without CR? Either ends the waiting for
  * more. */
-static bool has_end(const char *bytes, size_t len, size_t seen)
+static bool request_has_end(const char *bytes, size_t len, size_t seen)
 {
 	const char *p = bytes + seen;
 
@@ -364,7 +368,7 @@ static bool has_end(const char *bytes, size_t len, size_t seen)
 	return false;
 }
 
-static size_t empty_lines(const char *bytes, size_t len)
+static size_t request_empty_lines(const char *bytes, size_t len)
 {
 	size_t n = 0;
 
@@ -374,33 +378,33 @@ static size_t empty_lines(const char *bytes, size_t len)
 }
 
 /* Reads on. False without a status: there is more to come. */
-static bool head_parse(struct request *r, const struct request_limits *limits, struct cursor *c,
-		       size_t len, struct request_progress *known)
+static bool request_head_parse(struct request *r, const struct request_limits *limits,
+			       struct cursor *c, size_t len, struct request_progress *known)
 {
 	const char *const bytes = c->p;
 	const size_t window = (size_t)(c->end - bytes),
 		     seen = known->seen < window ? known->seen : window;
-	const bool last = len >= limits->head_max || has_end(bytes, window, seen);
+	const bool last = len >= limits->head_max || request_has_end(bytes, window, seen);
 
-	if (stranger_begins(bytes, window) && len < limits->head_max)
+	if (request_stranger_begins(bytes, window) && len < limits->head_max)
 		return false;
 	known->seen = len;
 	/* the rest is parsed when it is whole */
 	if (known->line && !last)
 		return false;
 	r->target.n = 0;
-	if (line_parse(r, c, known) && target_parse(r, c)) {
+	if (request_line_parse(r, c, known) && request_target_parse(r, c)) {
 		known->line = true;
-		if (last && headers_parse(r, limits, c) && header_facts(r, c))
+		if (last && request_headers_parse(r, limits, c) && request_header_facts(r, c))
 			return true;
-	} else if (c->status == 400 && stranger(bytes, window) != NULL) {
-		c->why = stranger(bytes, window);
+	} else if (c->status == 400 && request_stranger(bytes, window) != NULL) {
+		c->why = request_stranger(bytes, window);
 	}
 	if (c->status == 0 && len >= limits->head_max) {
 		if (c->p == bytes && r->target.n > REQUEST_PATH_MAX)
-			refuse(c, 414, "request target is too long");
+			request_refuse(c, 414, "request target is too long");
 		else
-			refuse(c, 431, "head is longer than --max-head allows");
+			request_refuse(c, 431, "head is longer than --max-head allows");
 	}
 	return false;
 }
@@ -413,12 +417,12 @@ enum request_status request_parse(struct request *r, const struct request_limits
 	struct request_progress fresh = {0}, *const known = progress != NULL ? progress : &fresh;
 	struct cursor c = {.p = bytes, .end = bytes + window};
 
-	*used_r = empty_lines(bytes, len);
+	*used_r = request_empty_lines(bytes, len);
 	if (*used_r > 0)
 		return REQUEST_EMPTY;
 	if (len == 1 && bytes[0] == '\r')
 		return REQUEST_MORE;
-	if (!head_parse(r, limits, &c, len, known) && c.status == 0)
+	if (!request_head_parse(r, limits, &c, len, known) && c.status == 0)
 		return REQUEST_MORE;
 	*known = (struct request_progress){0};
 	if (c.status != 0) {
@@ -464,7 +468,7 @@ unsigned request_header_count(const struct request *r, const char *name)
 /* --- lists ------------------------------------------------------------------------------------ */
 
 /* Takes the bytes before the next comma that stands outside of a quoted string, and the comma. */
-static struct span cut(struct span *rest)
+static struct span request_cut(struct span *rest)
 {
 	struct span item = {rest->p, 0};
 	bool quoted = false;
@@ -486,7 +490,7 @@ static struct span cut(struct span *rest)
 bool request_list_next(struct span *rest, struct span *item_r)
 {
 	while (rest->n > 0) {
-		*item_r = span_trim(cut(rest));
+		*item_r = span_trim(request_cut(rest));
 		if (item_r->n > 0)
 			return true;
 	}

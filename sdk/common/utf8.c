@@ -50,7 +50,7 @@ static const uint64_t rows[256] = {
 
 typedef uint64_t vec __attribute__((vector_size(16)));
 
-static inline bool ascii16(const uint8_t *p)
+static inline bool utf8_ascii16(const uint8_t *p)
 {
 	vec a;
 
@@ -58,7 +58,7 @@ static inline bool ascii16(const uint8_t *p)
 	return ((a[0] | a[1]) & UINT64_C(0x8080808080808080)) == 0;
 }
 
-static inline bool ascii64(const uint8_t *p)
+static inline bool utf8_ascii64(const uint8_t *p)
 {
 	vec a, b, c, d;
 
@@ -79,10 +79,10 @@ uint32_t utf8_check(uint32_t state, const uint8_t *p, size_t n)
 		p += done;
 		n -= done;
 	}
-	for (; n >= 64 && s == UTF8_ACCEPT && ascii64(p); n -= 64)
+	for (; n >= 64 && s == UTF8_ACCEPT && utf8_ascii64(p); n -= 64)
 		p += 64;
 	while (n >= 16) {
-		if (s == UTF8_ACCEPT && ascii16(p)) {
+		if (s == UTF8_ACCEPT && utf8_ascii16(p)) {
 			p += 16;
 			n -= 16;
 			continue;

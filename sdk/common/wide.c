@@ -78,7 +78,7 @@ AVX2 static inline __m256i step_errors(__m256i now, __m256i last)
 }
 
 /* Goes back to before a character that may reach beyond p[n]. */
-static size_t whole(const uint8_t *p, size_t n)
+static size_t wide_whole(const uint8_t *p, size_t n)
 {
 	for (size_t back = 1; back <= 3 && back <= n; back++) {
 		uint8_t b = p[n - back];
@@ -100,7 +100,7 @@ AVX2 size_t wide_utf8(const uint8_t *p, size_t n)
 			b = _mm256_loadu_si256((const __m256i *)(p + at + 32));
 		/* ASCII behind whole characters is right as it stands. */
 		rest = _mm256_movemask_epi8(_mm256_or_si256(a, b)) == 0 &&
-		       (rest || whole(p, at) == at);
+		       (rest || wide_whole(p, at) == at);
 		if (!rest) {
 			__m256i errors = _mm256_or_si256(step_errors(a, last), step_errors(b, a));
 			if (!_mm256_testz_si256(errors, errors))
@@ -109,7 +109,7 @@ AVX2 size_t wide_utf8(const uint8_t *p, size_t n)
 		last = b;
 		at += 64;
 	}
-	return whole(p, at);
+	return wide_whole(p, at);
 }
 
 AVX2 size_t wide_unmask(uint8_t *dst, const uint8_t *src, size_t n, uint32_t mask, uint64_t *high_r)

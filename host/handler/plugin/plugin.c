@@ -233,7 +233,7 @@ static void plugin_on_wake(void *arg)
 	delivery_submit(i->plugin->base.mount, NULL, &e);
 }
 
-static void instance_free(struct plugin_instance *i)
+static void plugin_instance_free(struct plugin_instance *i)
 {
 	if (i == NULL)
 		return;
@@ -248,8 +248,8 @@ static void instance_free(struct plugin_instance *i)
 	free(i);
 }
 
-static bool instance_copy_settings(struct plugin_instance *i, const struct settings_pair *pairs,
-				   size_t n)
+static bool plugin_instance_copy_settings(struct plugin_instance *i,
+					  const struct settings_pair *pairs, size_t n)
 {
 	i->pairs = calloc(n + 1, sizeof *i->pairs);
 	for (size_t k = 0; i->pairs != NULL && k < n; k++) {
@@ -262,8 +262,8 @@ static bool instance_copy_settings(struct plugin_instance *i, const struct setti
 }
 
 /* A setting that the plugin does not know is a mistake that nobody would notice. */
-static bool instance_check_settings(const struct plugin_instance *i, const char **key_r, char *why,
-				    size_t cap)
+static bool plugin_instance_check_settings(const struct plugin_instance *i, const char **key_r,
+					   char *why, size_t cap)
 {
 	for (size_t k = 0; k < i->n_pairs; k++) {
 		if (abi_setting_ok(&i->lib.plugin, i->pairs[k].key, why, cap))
@@ -280,27 +280,27 @@ bool plugin_check(const char *path, const struct settings_pair *pairs, size_t n_
 	struct plugin_instance *i = calloc(1, sizeof *i);
 	const char *key = NULL;
 	*key_r = NULL;
-	bool ok = i != NULL && instance_copy_settings(i, pairs, n_pairs);
+	bool ok = i != NULL && plugin_instance_copy_settings(i, pairs, n_pairs);
 	if (!ok)
 		snprintf(why, why_cap, "no memory");
 	ok = ok && library_load(&i->lib, path, why, why_cap) &&
-	     instance_check_settings(i, &key, why, why_cap);
+	     plugin_instance_check_settings(i, &key, why, why_cap);
 	for (size_t k = 0; key != NULL && k < n_pairs; k++)
 		if (strcmp(pairs[k].key, key) == 0)
 			*key_r = pairs[k].key;
-	instance_free(i);
+	plugin_instance_free(i);
 	return ok;
 }
 
-static struct plugin_instance *instance_new(struct plugin *p, const char *path,
-					    const struct settings_pair *pairs, size_t n, char *why,
-					    size_t cap)
+static struct plugin_instance *plugin_instance_new(struct plugin *p, const char *path,
+						   const struct settings_pair *pairs, size_t n,
+						   char *why, size_t cap)
 {
 	struct plugin_instance *i = calloc(1, sizeof *i);
 	const char *key;
-	if (i == NULL || !instance_copy_settings(i, pairs, n)) {
+	if (i == NULL || !plugin_instance_copy_settings(i, pairs, n)) {
 		snprintf(why, cap, "no memory");
-		instance_free(i);
+		plugin_instance_free(i);
 		return NULL;
 	}
 	/* Before it is read: what comes in between is seen by the next reload. */
@@ -309,8 +309,9 @@ static struct plugin_instance *instance_new(struct plugin *p, const char *path,
 	i->magic = CHECK_PLUGIN_INSTANCE;
 	i->api.host = &plugin_host;
 	i->plugin = p;
-	if (!library_load(&i->lib, path, why, cap) || !instance_check_settings(i, &key, why, cap)) {
-		instance_free(i);
+	if (!library_load(&i->lib, path, why, cap) ||
+	    !plugin_instance_check_settings(i, &key, why, cap)) {
+		plugin_instance_free(i);
 		return NULL;
 	}
 	loop_waker_add(p->base.mount->hub->loop, &i->waker, plugin_on_wake, i);
@@ -324,13 +325,13 @@ static struct {
 	const char *volatile callback;
 } plugin_special;
 
-static void special_begin(const struct plugin_instance *i, const char *callback)
+static void plugin_special_begin(const struct plugin_instance *i, const char *callback)
 {
 	plugin_special.callback = callback;
 	plugin_special.instance = i;
 }
 
-static void special_end(struct plugin *p)
+static void plugin_special_end(struct plugin *p)
 {
 	plugin_idle(p);
 	plugin_special.instance = NULL;
@@ -338,16 +339,17 @@ static void special_end(struct plugin *p)
 
 /* start(): its commands are collected, and committed by the caller once nothing can fail any
  * more. */
-static bool instance_start(struct plugin_instance *i, struct commit *c, char *why, size_t cap)
+static bool plugin_instance_start(struct plugin_instance *i, struct commit *c, char *why,
+				  size_t cap)
 {
 	struct plugin *p = i->plugin;
 	if (i->lib.plugin.start == NULL)
 		return true;
 	commit_begin(c, NULL);
 	plugin_begin(p, PLUGIN_START, NULL, c);
-	special_begin(i, "start");
+	plugin_special_begin(i, "start");
 	int result = i->lib.plugin.start(&i->api);
-	special_end(p);
+	plugin_special_end(p);
 	if (result == 0 && c->error == COMMIT_OK)
 		return true;
 	snprintf(why, cap, "its start() failed: %s",
@@ -358,18 +360,18 @@ static bool instance_start(struct plugin_instance *i, struct commit *c, char *wh
 	return false;
 }
 
-static void instance_stop(struct plugin_instance *i)
+static void plugin_instance_stop(struct plugin_instance *i)
 {
 	if (i->lib.plugin.stop == NULL)
 		return;
 	plugin_begin(i->plugin, PLUGIN_SILENT, NULL, NULL);
-	special_begin(i, "stop");
+	plugin_special_begin(i, "stop");
 	i->lib.plugin.stop(&i->api);
-	special_end(i->plugin);
+	plugin_special_end(i->plugin);
 }
 
 /* Events without a callback are not delivered. */
-static unsigned instance_wants(const struct plugin_instance *i)
+static unsigned plugin_instance_wants(const struct plugin_instance *i)
 {
 	const tova_plugin *t = &i->lib.plugin;
 	return (t->on_upgrade != NULL ? EVENT_BIT(EVENT_UPGRADE) : 0) |
@@ -387,7 +389,7 @@ static unsigned instance_wants(const struct plugin_instance *i)
 static void plugin_use(struct plugin *p, struct plugin_instance *i)
 {
 	p->now = i;
-	p->base.wants = instance_wants(i);
+	p->base.wants = plugin_instance_wants(i);
 	p->base.mount->data_size = p->base.mount->commit.data_size = i->lib.plugin.data_size;
 }
 
@@ -395,14 +397,14 @@ static void plugin_use(struct plugin *p, struct plugin_instance *i)
 
 static void plugin_stop(struct handler *h)
 {
-	instance_stop(((struct plugin *)h)->now);
+	plugin_instance_stop(((struct plugin *)h)->now);
 }
 
 static void plugin_free(struct handler *h)
 {
 	struct plugin *p = (struct plugin *)h;
 	loop_remove_hook(p->base.mount->hub->loop, &p->hook);
-	instance_free(p->now);
+	plugin_instance_free(p->now);
 	free(p);
 }
 
@@ -435,12 +437,12 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 	p->base = (struct handler){.ops = &plugin_ops, .mount = m};
 	p->slow_ms = slow_ms;
 	p->thread = pthread_self();
-	struct plugin_instance *i = instance_new(p, path, pairs, n_pairs, why, why_cap);
+	struct plugin_instance *i = plugin_instance_new(p, path, pairs, n_pairs, why, why_cap);
 	commit_init(&start, &m->hub->loop->chunks, i != NULL ? i->lib.plugin.data_size : 0);
 	start.hash = m->commit.hash;
-	if (i == NULL || !instance_start(i, &start, why, why_cap)) {
+	if (i == NULL || !plugin_instance_start(i, &start, why, why_cap)) {
 		commit_free(&start);
-		instance_free(i);
+		plugin_instance_free(i);
 		free(p);
 		return false;
 	}
@@ -455,8 +457,8 @@ bool plugin_attach(struct mount *m, const char *path, const struct settings_pair
 
 /* --- reload ----------------------------------------------------------------------------------- */
 
-static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to, struct session *s,
-			void **data_r)
+static bool plugin_migrate_one(struct plugin_instance *from, struct plugin_instance *to,
+			       struct session *s, void **data_r)
 {
 	struct plugin *p = to->plugin;
 	uint32_t size = to->lib.plugin.data_size;
@@ -466,10 +468,10 @@ static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to
 	plugin_begin(p, PLUGIN_SILENT, NULL, NULL);
 	memset(p->data, 0, size);
 	p->data_used = true;
-	special_begin(to, "migrate");
+	plugin_special_begin(to, "migrate");
 	int result = to->lib.plugin.migrate(&to->api, plugin_ws(p->base.mount->hub, s), s->data,
 					    from->lib.plugin.data_size, from->lib.plugin.version);
-	special_end(p);
+	plugin_special_end(p);
 	if (size > 0)
 		memcpy(*data_r, p->data, size);
 	return result == 0;
@@ -477,15 +479,15 @@ static bool migrate_one(struct plugin_instance *from, struct plugin_instance *to
 
 /* Makes the data of every session anew, all or none. Between two events no ended session waits for
  * its close event here. */
-static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to, char *why,
-			size_t cap)
+static bool plugin_migrate_all(struct plugin_instance *from, struct plugin_instance *to, char *why,
+			       size_t cap)
 {
 	struct mount *m = to->plugin->base.mount;
 	void **data = calloc(m->n_sessions + 1, sizeof *data);
 	bool ok = data != NULL;
 	uint32_t n = 0;
 	for (; ok && n < m->n_sessions; n++)
-		ok = migrate_one(from, to, mount_session(m, n), &data[n]);
+		ok = plugin_migrate_one(from, to, mount_session(m, n), &data[n]);
 	for (uint32_t k = 0; k < n; k++) {
 		if (ok) {
 			struct session *s = mount_session(m, k);
@@ -504,13 +506,13 @@ static bool migrate_all(struct plugin_instance *from, struct plugin_instance *to
 
 /* Data of the same size is the same data, unless it holds pointers into the old library's
  * memory. */
-static bool instance_take_data(struct plugin_instance *from, struct plugin_instance *to, char *why,
-			       size_t cap)
+static bool plugin_instance_take_data(struct plugin_instance *from, struct plugin_instance *to,
+				      char *why, size_t cap)
 {
 	const tova_plugin *old = &from->lib.plugin, *new = &to->lib.plugin;
 	bool same = old->data_size == new->data_size;
 	if (new->migrate != NULL && (!same || (old->flags & TOVA_LOCAL_DATA) != 0))
-		return migrate_all(from, to, why, cap);
+		return plugin_migrate_all(from, to, why, cap);
 	if (same && (old->flags & TOVA_LOCAL_DATA) == 0)
 		return true;
 	/* local data of the same version: its pointers are to the heap, by the plugin's own
@@ -527,15 +529,15 @@ static bool instance_take_data(struct plugin_instance *from, struct plugin_insta
 }
 
 /* What it hands over is at p->kept. */
-static void instance_save(struct plugin_instance *i)
+static void plugin_instance_save(struct plugin_instance *i)
 {
 	struct plugin *p = i->plugin;
 	if (i->lib.plugin.on_save == NULL)
 		return;
 	plugin_begin(p, PLUGIN_SAVE, NULL, NULL);
-	special_begin(i, "on_save");
+	plugin_special_begin(i, "on_save");
 	int result = i->lib.plugin.on_save(&i->api);
-	special_end(p);
+	plugin_special_end(p);
 	if (result == 0)
 		return;
 	LOG(p->base.mount->hub->log, LOG_WARN, LOG_RELOAD,
@@ -546,8 +548,8 @@ static void instance_save(struct plugin_instance *i)
 }
 
 /* Each key is there once. */
-static bool instance_has_settings(const struct plugin_instance *i,
-				  const struct settings_pair *pairs, size_t n)
+static bool plugin_instance_has_settings(const struct plugin_instance *i,
+					 const struct settings_pair *pairs, size_t n)
 {
 	bool same = i->n_pairs == n;
 	for (size_t k = 0; same && k < n; k++) {
@@ -559,7 +561,7 @@ static bool instance_has_settings(const struct plugin_instance *i,
 	return same;
 }
 
-static bool instance_is_file(const struct plugin_instance *i, const char *path)
+static bool plugin_instance_is_file(const struct plugin_instance *i, const char *path)
 {
 	char mine[DIGEST_TEXT], other[DIGEST_TEXT];
 	return digest_of(i->lib.fd, mine) && digest_file(path, other) && strcmp(mine, other) == 0;
@@ -580,8 +582,9 @@ bool plugin_is_current(const struct mount *m, const char *path, const struct set
 {
 	const struct plugin_instance *i = ((const struct plugin *)m->handler)->now;
 	char digest[DIGEST_TEXT];
-	return instance_has_settings(i, pairs, n_pairs) && instance_is_file(i, path) &&
-	       plugin_file_digest(pairs, n_pairs, digest) && strcmp(digest, i->file_digest) == 0;
+	return plugin_instance_has_settings(i, pairs, n_pairs) &&
+	       plugin_instance_is_file(i, path) && plugin_file_digest(pairs, n_pairs, digest) &&
+	       strcmp(digest, i->file_digest) == 0;
 }
 
 void plugin_set_slow(struct mount *m, uint64_t slow_ms)
@@ -594,29 +597,29 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 {
 	struct plugin *p = (struct plugin *)m->handler;
 	struct plugin_instance *old = p->now,
-			       *new = instance_new(p, path, pairs, n_pairs, why, why_cap);
+			       *new = plugin_instance_new(p, path, pairs, n_pairs, why, why_cap);
 	struct commit start;
 	if (new == NULL)
 		return false;
 	commit_init(&start, &m->hub->loop->chunks, new->lib.plugin.data_size);
 	start.hash = m->commit.hash;
-	instance_save(old);
-	bool started = instance_start(new, &start, why, why_cap);
+	plugin_instance_save(old);
+	bool started = plugin_instance_start(new, &start, why, why_cap);
 	plugin_drop_kept(p);
 	if (!started) {
-		instance_free(new);
+		plugin_instance_free(new);
 		return false;
 	}
-	if (!instance_take_data(old, new, why, why_cap)) {
+	if (!plugin_instance_take_data(old, new, why, why_cap)) {
 		commit_drop(&start);
 		commit_free(&start);
-		instance_stop(new);
-		instance_free(new);
+		plugin_instance_stop(new);
+		plugin_instance_free(new);
 		return false;
 	}
-	instance_stop(old);
+	plugin_instance_stop(old);
 	plugin_use(p, new);
-	instance_free(old);
+	plugin_instance_free(old);
 	delivery_commit_start(m, &start);
 	commit_free(&start);
 	return true;
@@ -624,8 +627,8 @@ bool plugin_reload(struct mount *m, const char *path, const struct settings_pair
 
 /* --- last words ------------------------------------------------------------------------------- */
 
-static bool site_of(const struct plugin_instance *i, const char *callback,
-		    struct plugin_site *site_r)
+static bool plugin_site_of(const struct plugin_instance *i, const char *callback,
+			   struct plugin_site *site_r)
 {
 	*site_r = (struct plugin_site){.mount = i->plugin->base.mount->path,
 				       .plugin = i->lib.plugin.name,
@@ -634,7 +637,7 @@ static bool site_of(const struct plugin_instance *i, const char *callback,
 	return true;
 }
 
-static bool site_of_event(const struct plugin *p, struct plugin_site *site_r)
+static bool plugin_site_of_event(const struct plugin *p, struct plugin_site *site_r)
 {
 	static const char *const callbacks[EVENT_KINDS] =
 		{[EVENT_UPGRADE] = "on_upgrade", [EVENT_OPEN] = "on_open",
@@ -642,7 +645,7 @@ static bool site_of_event(const struct plugin *p, struct plugin_site *site_r)
 		 [EVENT_ERROR] = "on_error",	 [EVENT_TIMER] = "on_timer",
 		 [EVENT_REPLY] = "on_reply",	 [EVENT_WAKE] = "on_wake",
 		 [EVENT_AWAY] = "on_away",	 [EVENT_BACK] = "on_back"};
-	site_of(p->now, callbacks[p->event->kind], site_r);
+	plugin_site_of(p->now, callbacks[p->event->kind], site_r);
 	site_r->sequence = p->event->sequence;
 	if (p->event->session != NULL && p->event->kind != EVENT_UPGRADE)
 		hub_session_text(p->event->session, site_r->conn);
@@ -653,13 +656,13 @@ bool plugin_running(const struct hub *hub, struct plugin_site *site_r)
 {
 	const struct plugin_instance *special = plugin_special.instance;
 	if (special != NULL)
-		return site_of(special, plugin_special.callback, site_r);
+		return plugin_site_of(special, plugin_special.callback, site_r);
 	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		if (m->handler == NULL || !plugin_is(m))
 			continue;
 		const struct plugin *p = (const struct plugin *)m->handler;
 		if (p->phase != PLUGIN_IDLE && p->event != NULL)
-			return site_of_event(p, site_r);
+			return plugin_site_of_event(p, site_r);
 	}
 	return false;
 }

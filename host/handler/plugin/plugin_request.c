@@ -7,7 +7,7 @@
 #include "common/cookie.h"
 #include "handler/plugin/plugin_instance.h"
 
-static const char *in_place(struct span s)
+static const char *plugin_request_in_place(struct span s)
 {
 	if (s.n == 0)
 		return "";
@@ -19,7 +19,7 @@ struct lists {
 	size_t bytes, cookies, subprotocols; /* upper bounds */
 };
 
-static struct lists measure(const struct request *r)
+static struct lists plugin_request_measure(const struct request *r)
 {
 	struct lists n = {0};
 	for (unsigned i = 0; i < r->n_headers; i++) {
@@ -36,9 +36,9 @@ static struct lists measure(const struct request *r)
 	return n;
 }
 
-static bool add_lists(struct plugin_request *p, const struct request *r)
+static bool plugin_request_add_lists(struct plugin_request *p, const struct request *r)
 {
-	struct lists n = measure(r);
+	struct lists n = plugin_request_measure(r);
 	struct span item, name;
 	if (n.bytes == 0)
 		return true;
@@ -71,16 +71,16 @@ bool plugin_request_build(struct plugin_request *p, const struct event_request *
 	p->text = NULL;
 	r->path_bytes[r->path.n] = '\0';
 	p->request = (tova_request){.size = sizeof p->request};
-	if (!add_lists(p, r))
+	if (!plugin_request_add_lists(p, r))
 		return false;
 	for (unsigned i = 0; i < r->n_headers; i++)
-		p->headers[i] =
-			(tova_pair){in_place(r->headers[i].name), in_place(r->headers[i].value)};
-	p->request.method = in_place(r->method);
+		p->headers[i] = (tova_pair){plugin_request_in_place(r->headers[i].name),
+					    plugin_request_in_place(r->headers[i].value)};
+	p->request.method = plugin_request_in_place(r->method);
 	p->request.mount = e->mount_path;
 	p->request.path = r->path.p;
-	p->request.query = in_place(r->query);
-	p->request.host = in_place(r->host);
+	p->request.query = plugin_request_in_place(r->query);
+	p->request.host = plugin_request_in_place(r->host);
 	p->request.remote_addr = address_text(&e->remote, p->remote);
 	p->request.local_addr = address_text(&e->local, p->local);
 	p->request.remote_port = e->remote.port;

@@ -14,7 +14,7 @@ struct script_env {
 	bool failed;
 };
 
-static void env_add(struct script_env *e, const char *name, struct span value)
+static void script_env_add(struct script_env *e, const char *name, struct span value)
 {
 	char *line = e->n + 1 < e->cap ? malloc(strlen(name) + value.n + 2) : NULL;
 	if (line == NULL) {
@@ -30,14 +30,14 @@ static void env_add(struct script_env *e, const char *name, struct span value)
 	e->v[e->n++] = line;
 }
 
-static void env_add_number(struct script_env *e, const char *name, unsigned value)
+static void script_env_add_number(struct script_env *e, const char *name, unsigned value)
 {
 	char text[16];
 	snprintf(text, sizeof text, "%u", value);
-	env_add(e, name, span_of(text));
+	script_env_add(e, name, span_of(text));
 }
 
-static char **env_find(struct script_env *e, const char *name)
+static char **script_env_find(struct script_env *e, const char *name)
 {
 	size_t n = strlen(name);
 	for (size_t i = 0; i < e->n; i++)
@@ -47,7 +47,7 @@ static char **env_find(struct script_env *e, const char *name)
 }
 
 /* RFC 3875 4.1.18: several headers of a name are one value. */
-static void env_append(struct script_env *e, char **line, struct span value)
+static void script_env_append(struct script_env *e, char **line, struct span value)
 {
 	size_t n = strlen(*line);
 	char *wider = realloc(*line, n + value.n + 3);
@@ -63,7 +63,7 @@ static void env_append(struct script_env *e, char **line, struct span value)
 
 /* HTTP_NAME. Names with other characters than letters, digits and '-' are left out, as X_Y and X-Y
  * would become the same; and HTTP_PROXY, which many programs take for a setting (httpoxy). */
-static bool env_header_name(char name[264], struct span header)
+static bool script_env_header_name(char name[264], struct span header)
 {
 	size_t n = 5;
 	memcpy(name, "HTTP_", n);
@@ -83,22 +83,22 @@ static bool env_header_name(char name[264], struct span header)
 	return strcmp(name, "HTTP_PROXY") != 0;
 }
 
-static void env_add_headers(struct script_env *e, const struct request *r)
+static void script_env_add_headers(struct script_env *e, const struct request *r)
 {
 	char name[264];
 	for (unsigned i = 0; i < r->n_headers; i++) {
-		if (!env_header_name(name, r->headers[i].name))
+		if (!script_env_header_name(name, r->headers[i].name))
 			continue;
-		char **have = env_find(e, name);
+		char **have = script_env_find(e, name);
 		if (have != NULL)
-			env_append(e, have, r->headers[i].value);
+			script_env_append(e, have, r->headers[i].value);
 		else
-			env_add(e, name, r->headers[i].value);
+			script_env_add(e, name, r->headers[i].value);
 	}
 }
 
 /* The host without its port. */
-static struct span env_server_name(struct span host)
+static struct span script_env_server_name(struct span host)
 {
 	const char *colon = host.n > 0 ? memrchr(host.p, ':', host.n) : NULL,
 		   *bracket = host.n > 0 ? memrchr(host.p, ']', host.n) : NULL;
@@ -108,57 +108,58 @@ static struct span env_server_name(struct span host)
 }
 
 /* As Apache's mod_ssl and nginx name them. */
-static void env_add_tls(struct script_env *e, const struct event_request *facts)
+static void script_env_add_tls(struct script_env *e, const struct event_request *facts)
 {
 	const struct tls_facts *tls = &facts->tls;
-	env_add(e, "REQUEST_SCHEME", facts->secure ? SPAN("https") : SPAN("http"));
+	script_env_add(e, "REQUEST_SCHEME", facts->secure ? SPAN("https") : SPAN("http"));
 	if (facts->secure)
-		env_add(e, "HTTPS", SPAN("on"));
+		script_env_add(e, "HTTPS", SPAN("on"));
 	if (tls->version == NULL)
 		return;
-	env_add(e, "SSL_PROTOCOL", span_of(tls->version));
-	env_add(e, "SSL_CIPHER", span_of(tls->cipher));
+	script_env_add(e, "SSL_PROTOCOL", span_of(tls->version));
+	script_env_add(e, "SSL_CIPHER", span_of(tls->cipher));
 	if (tls->name != NULL)
-		env_add(e, "SSL_TLS_SNI", span_of(tls->name));
-	env_add(e, "SSL_CLIENT_VERIFY", tls->subject != NULL ? SPAN("SUCCESS") : SPAN("NONE"));
+		script_env_add(e, "SSL_TLS_SNI", span_of(tls->name));
+	script_env_add(e, "SSL_CLIENT_VERIFY",
+		       tls->subject != NULL ? SPAN("SUCCESS") : SPAN("NONE"));
 	if (tls->subject != NULL)
-		env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
+		script_env_add(e, "SSL_CLIENT_S_DN", span_of(tls->subject));
 }
 
-static void env_add_path(struct script_env *e, const struct event_request *facts,
-			 const struct request *r, const struct script_found *found)
+static void script_env_add_path(struct script_env *e, const struct event_request *facts,
+				const struct request *r, const struct script_found *found)
 {
 	size_t mount = strcmp(facts->mount_path, "/") == 0 ? 0 : strlen(facts->mount_path);
 	size_t script = mount + (found != NULL ? found->n : 0);
-	env_add(e, "REQUEST_URI", r->target);
-	env_add(e, "SCRIPT_NAME", (struct span){r->path.p, script});
-	env_add(e, "PATH_INFO", (struct span){r->path.p + script, r->path.n - script});
+	script_env_add(e, "REQUEST_URI", r->target);
+	script_env_add(e, "SCRIPT_NAME", (struct span){r->path.p, script});
+	script_env_add(e, "PATH_INFO", (struct span){r->path.p + script, r->path.n - script});
 	if (found != NULL)
-		env_add(e, "SCRIPT_FILENAME", span_of(found->file));
+		script_env_add(e, "SCRIPT_FILENAME", span_of(found->file));
 }
 
-static void env_add_request(struct script_env *e, const struct event_request *facts,
-			    const struct request *r)
+static void script_env_add_request(struct script_env *e, const struct event_request *facts,
+				   const struct request *r)
 {
 	char text[ADDRESS_TEXT];
-	env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
-	env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
-	env_add(e, "SERVER_SOFTWARE", SPAN("tova-host/" TOVA_VERSION));
-	env_add(e, "REQUEST_METHOD", r->method);
-	env_add(e, "QUERY_STRING", r->query);
-	env_add(e, "SERVER_NAME", env_server_name(r->host));
-	env_add_number(e, "SERVER_PORT", facts->local.port);
-	env_add(e, "REMOTE_ADDR", span_of(address_text(&facts->remote, text)));
-	env_add(e, "REMOTE_HOST", span_of(text));
-	env_add_number(e, "REMOTE_PORT", facts->remote.port);
+	script_env_add(e, "GATEWAY_INTERFACE", SPAN("CGI/1.1"));
+	script_env_add(e, "SERVER_PROTOCOL", SPAN("HTTP/1.1"));
+	script_env_add(e, "SERVER_SOFTWARE", SPAN("tova-host/" TOVA_VERSION));
+	script_env_add(e, "REQUEST_METHOD", r->method);
+	script_env_add(e, "QUERY_STRING", r->query);
+	script_env_add(e, "SERVER_NAME", script_env_server_name(r->host));
+	script_env_add_number(e, "SERVER_PORT", facts->local.port);
+	script_env_add(e, "REMOTE_ADDR", span_of(address_text(&facts->remote, text)));
+	script_env_add(e, "REMOTE_HOST", span_of(text));
+	script_env_add_number(e, "REMOTE_PORT", facts->remote.port);
 	if (facts->token != NULL) {
-		env_add(e, "AUTH_TYPE", SPAN("Bearer"));
-		env_add(e, "TOVA_CLAIMS", span_of(facts->token->text));
+		script_env_add(e, "AUTH_TYPE", SPAN("Bearer"));
+		script_env_add(e, "TOVA_CLAIMS", span_of(facts->token->text));
 		if (facts->token->subject != NULL)
-			env_add(e, "REMOTE_USER", span_of(facts->token->subject));
+			script_env_add(e, "REMOTE_USER", span_of(facts->token->subject));
 	}
-	env_add_tls(e, facts);
-	env_add_headers(e, r);
+	script_env_add_tls(e, facts);
+	script_env_add_headers(e, r);
 }
 
 char **script_env_make(const struct event_request *request, const struct script_env_facts *facts)
@@ -170,15 +171,15 @@ char **script_env_make(const struct event_request *request, const struct script_
 		free(e.v);
 		return NULL;
 	}
-	env_add_path(&e, request, &r, facts->found);
-	env_add_request(&e, request, &r);
-	env_add(&e, "TOVA_CONN", span_of(facts->conn));
-	env_add(&e, "TOVA_MOUNT", span_of(request->mount_path));
+	script_env_add_path(&e, request, &r, facts->found);
+	script_env_add_request(&e, request, &r);
+	script_env_add(&e, "TOVA_CONN", span_of(facts->conn));
+	script_env_add(&e, "TOVA_MOUNT", span_of(request->mount_path));
 	struct span chosen = facts->subprotocols != NULL
 				     ? upgrade_choose(&r, span_of(facts->subprotocols))
 				     : (struct span){0};
 	if (chosen.n > 0)
-		env_add(&e, "TOVA_SUBPROTOCOL", chosen);
+		script_env_add(&e, "TOVA_SUBPROTOCOL", chosen);
 	if (!e.failed)
 		return e.v;
 	script_env_free(&e.v);

@@ -24,7 +24,7 @@ struct reader {
 };
 
 /* Claims the next n bytes behind the text; returns where they are. */
-static size_t claim(struct reader *r, uint64_t n)
+static size_t codec_read_claim(struct reader *r, uint64_t n)
 {
 	size_t at = (size_t)r->binary;
 	if (n > r->limit || r->binary > r->limit - n)
@@ -65,12 +65,13 @@ struct field {
 
 #define LOOSE_COUNTED_FIELD(type, name, member, flag, bad_flag) \
 	{ \
-		SPAN(name), offsetof(type, member), offsetof(type, flag), offsetof(type, bad_flag), \
-			true \
+		SPAN(name), offsetof(type, member), offsetof(type, flag), \
+			offsetof(type, bad_flag), true \
 	}
 
 /* Reads a member if it is in the table; false: it is not. */
-static bool read_field(struct json *j, struct span name, void *base, const struct field *fields)
+static bool codec_read_field(struct json *j, struct span name, void *base,
+			     const struct field *fields)
 {
 	const struct field *f = fields;
 	while (f->key.p != NULL && (f->key.n != name.n || f->key.p[0] != name.p[0] ||
@@ -126,7 +127,7 @@ struct codec_command {
 	} more;
 };
 
-static enum command_word word_of(const struct json_string *c)
+static enum command_word codec_read_word_of(const struct json_string *c)
 {
 	static const struct span words[] = {
 		[WORD_SEND] = SPAN("send"),
@@ -150,7 +151,7 @@ static enum command_word word_of(const struct json_string *c)
 
 /* Nothing is there: one by one, since to clear all of it costs more than to read a short
  * command. */
-static void command_begin(struct codec_command *t)
+static void codec_read_command_begin(struct codec_command *t)
 {
 	const struct json_string none = {.p = NULL};
 	t->c = t->conn = t->room = t->data = t->exclude = t->reason = t->state = t->if_state =
@@ -164,29 +165,28 @@ static void command_begin(struct codec_command *t)
 	t->word = WORD_UNKNOWN;
 }
 
-static void command_more(struct codec_command *t)
+static void codec_read_command_more(struct codec_command *t)
 {
 	if (!t->has_more)
 		memset(&t->more, 0, sizeof t->more);
 	t->has_more = true;
 }
 
-static void read_exclude(struct json *j, struct codec_command *t)
+static void codec_read_exclude(struct json *j, struct codec_command *t)
 {
 	if (json_next_is(j, '"')) {
 		json_read_string(j, &t->exclude);
 	} else if (json_next_is(j, '[')) {
-		command_more(t);
+		codec_read_command_more(t);
 		json_skip(j, &t->more.exclude);
-	}
-	else if (json_next_is(j, 'n'))
+	} else if (json_next_is(j, 'n'))
 		json_skip(j, NULL);
 	else
 		json_read_bool(j, &t->exclude_own);
 }
 
 /* A list, of which is looked at what is in it when the command is done; or null. */
-static void read_list(struct json *j, struct codec_command *t, struct span *list)
+static void codec_read_list(struct json *j, struct codec_command *t, struct span *list)
 {
 	if (json_next_is(j, 'n'))
 		json_skip(j, NULL);
@@ -197,34 +197,35 @@ static void read_list(struct json *j, struct codec_command *t, struct span *list
 }
 
 /* False: it is none of those that few commands have. */
-static bool read_more_member(struct reader *r, struct span name, struct codec_command *t)
+static bool codec_read_more_member(struct reader *r, struct span name, struct codec_command *t)
 {
 	static const struct field fields[] = {
 		TEXT_FIELD(struct codec_command, "info", more.info),
 		TEXT_FIELD(struct codec_command, "user", more.user),
-		LOOSE_COUNTED_FIELD(struct codec_command, "max", more.max, more.has_max, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "max", more.max, more.has_max,
+				    bad_number),
 		LOOSE_COUNTED_FIELD(struct codec_command, "users_max", more.users_max,
 				    more.has_users_max, bad_number),
 		{.key = {0}},
 	};
-	command_more(t);
+	codec_read_command_more(t);
 	if (span_eq(name, SPAN("rooms")))
-		read_list(&r->j, t, &t->more.rooms);
+		codec_read_list(&r->j, t, &t->more.rooms);
 	else if (span_eq(name, SPAN("exclude_users")))
-		read_list(&r->j, t, &t->more.exclude_users);
+		codec_read_list(&r->j, t, &t->more.exclude_users);
 	else if (span_eq(name, SPAN("exclude_rooms")))
-		read_list(&r->j, t, &t->more.exclude_rooms);
+		codec_read_list(&r->j, t, &t->more.exclude_rooms);
 	else if (span_eq(name, SPAN("first")))
 		json_read_bool(&r->j, &t->more.first);
 	else if (span_eq(name, SPAN("replace")))
 		json_read_bool(&r->j, &t->more.replace);
 	else
-		return read_field(&r->j, name, t, fields);
+		return codec_read_field(&r->j, name, t, fields);
 	return true;
 }
 
 /* A member that is none of the grammar. */
-static void read_unknown(struct reader *r, struct span name, const char *why)
+static void codec_read_unknown(struct reader *r, struct span name, const char *why)
 {
 	if (r->request == NULL) {
 		json_skip(&r->j, NULL);
@@ -236,7 +237,7 @@ static void read_unknown(struct reader *r, struct span name, const char *why)
 }
 
 /* False: it is none of a command. */
-static bool read_command_member(struct reader *r, struct span name, struct codec_command *t)
+static bool codec_read_command_member(struct reader *r, struct span name, struct codec_command *t)
 {
 	static const struct field fields[] = {
 		TEXT_FIELD(struct codec_command, "c", c),
@@ -262,37 +263,38 @@ static bool read_command_member(struct reader *r, struct span name, struct codec
 		{.key = {0}},
 	};
 	if (span_eq(name, SPAN("exclude"))) {
-		read_exclude(&r->j, t);
+		codec_read_exclude(&r->j, t);
 	} else if (span_eq(name, SPAN("keep"))) {
 		t->has_keep = true;
 		json_read_bool(&r->j, &t->keep);
 	} else {
-		return read_field(&r->j, name, t, fields) || read_more_member(r, name, t);
+		return codec_read_field(&r->j, name, t, fields) ||
+		       codec_read_more_member(r, name, t);
 	}
 	return true;
 }
 
 /* All members are read: what follows them is theirs. */
-static void command_end(struct reader *r, struct codec_command *t)
+static void codec_read_command_end(struct reader *r, struct codec_command *t)
 {
-	t->state_bin_at = claim(r, t->state_bin);
-	t->bin_at = claim(r, t->bin);
+	t->state_bin_at = codec_read_claim(r, t->state_bin);
+	t->bin_at = codec_read_claim(r, t->bin);
 	if (t->has_if_state_bin)
-		t->if_state_bin_at = claim(r, t->if_state_bin);
+		t->if_state_bin_at = codec_read_claim(r, t->if_state_bin);
 }
 
-static void read_command(struct reader *r, struct codec_command *t)
+static void codec_read_command(struct reader *r, struct codec_command *t)
 {
 	struct span name;
-	command_begin(t);
+	codec_read_command_begin(t);
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
-		if (!read_command_member(r, name, t))
-			read_unknown(r, name, "is no member of a command");
-	command_end(r, t);
+		if (!codec_read_command_member(r, name, t))
+			codec_read_unknown(r, name, "is no member of a command");
+	codec_read_command_end(r, t);
 	if (t->c.p == NULL)
 		json_fail(&r->j, "a command without \"c\"");
 	else
-		t->word = word_of(&t->c);
+		t->word = codec_read_word_of(&t->c);
 }
 
 /* --- commands --------------------------------------------------------------------------------- */
@@ -325,7 +327,8 @@ struct use {
 };
 
 /* What is no id names nobody whom it could be meant for: wrong, the commit is spoiled with that. */
-static uint64_t local_id(const struct use *u, struct json_string *text, enum commit_error wrong)
+static uint64_t codec_read_local_id(const struct use *u, struct json_string *text,
+				    enum commit_error wrong)
 {
 	struct session_id id;
 	if (!session_id_parse(codec_text(text), &id)) {
@@ -336,23 +339,23 @@ static uint64_t local_id(const struct use *u, struct json_string *text, enum com
 }
 
 /* The connection that is named, or the event's own. */
-static uint64_t target_of(const struct use *u, struct codec_command *t)
+static uint64_t codec_read_target_of(const struct use *u, struct codec_command *t)
 {
-	return t->conn.p != NULL ? local_id(u, &t->conn, COMMIT_E_CONN)
-	       : u->own != NULL ? u->own->local
-				: 0;
+	return t->conn.p != NULL ? codec_read_local_id(u, &t->conn, COMMIT_E_CONN)
+	       : u->own != NULL	 ? u->own->local
+				 : 0;
 }
 
-static uint64_t exclude_of(const struct use *u, struct codec_command *t)
+static uint64_t codec_read_exclude_of(const struct use *u, struct codec_command *t)
 {
 	if (t->exclude_own)
 		return u->own != NULL ? u->own->local : 0;
 	/* else somebody would hear what was not for him */
-	return t->exclude.p != NULL ? local_id(u, &t->exclude, COMMIT_E_EXCLUDE) : 0;
+	return t->exclude.p != NULL ? codec_read_local_id(u, &t->exclude, COMMIT_E_EXCLUDE) : 0;
 }
 
 /* Adds the names of a list. False: there is something else in it, or too many. */
-static bool names_of(struct span list, struct selection_names *names)
+static bool codec_read_names_of(struct span list, struct selection_names *names)
 {
 	struct json j = {.p = list.p, .end = list.p + list.n};
 	struct json_string name;
@@ -366,7 +369,7 @@ static bool names_of(struct span list, struct selection_names *names)
 }
 
 /* Those of an exclude that is a list: ids, and true for the event's own. */
-static bool excluded_of(const struct use *u, struct span list, struct selection *s)
+static bool codec_read_excluded_of(const struct use *u, struct span list, struct selection *s)
 {
 	struct json j = {.p = list.p, .end = list.p + list.n};
 	struct json_string id;
@@ -376,7 +379,7 @@ static bool excluded_of(const struct use *u, struct span list, struct selection 
 	for (bool first = json_enter(&j, '['); ok && json_next(&j, ']', &first);) {
 		if (json_next_is(&j, '"'))
 			ok = json_read_string(&j, &id) &&
-			     selection_add_except(s, local_id(u, &id, COMMIT_E_EXCLUDE));
+			     selection_add_except(s, codec_read_local_id(u, &id, COMMIT_E_EXCLUDE));
 		else
 			ok = json_read_bool(&j, &own) &&
 			     (!own || selection_add_except(s, u->own != NULL ? u->own->local : 0));
@@ -385,29 +388,30 @@ static bool excluded_of(const struct use *u, struct span list, struct selection 
 }
 
 /* Whom the command is for. False: it is spoiled. */
-static bool selection_of(const struct use *u, struct codec_command *t, struct selection *s)
+static bool codec_read_selection_of(const struct use *u, struct codec_command *t,
+				    struct selection *s)
 {
 	selection_init(s);
 	s->all = t->word == WORD_BROADCAST;
 	if (t->room.p != NULL)
 		selection_add_name(&s->rooms, codec_text(&t->room));
 	if (t->exclude_own || t->exclude.p != NULL)
-		selection_add_except(s, exclude_of(u, t));
-	if (t->has_more &&
-	    !(names_of(t->more.rooms, &s->rooms) && excluded_of(u, t->more.exclude, s) &&
-	      names_of(t->more.exclude_users, &s->except_users) &&
-	      names_of(t->more.exclude_rooms, &s->except_rooms)))
+		selection_add_except(s, codec_read_exclude_of(u, t));
+	if (t->has_more && !(codec_read_names_of(t->more.rooms, &s->rooms) &&
+			     codec_read_excluded_of(u, t->more.exclude, s) &&
+			     codec_read_names_of(t->more.exclude_users, &s->except_users) &&
+			     codec_read_names_of(t->more.exclude_rooms, &s->except_rooms)))
 		commit_spoil(u->commit, COMMIT_E_LIST);
 	return u->commit->error == COMMIT_OK;
 }
 
-static struct span data_of(const struct use *u, struct codec_command *t)
+static struct span codec_read_data_of(const struct use *u, struct codec_command *t)
 {
 	return t->has_bin ? (struct span){(const char *)u->batch->binary + t->bin_at, t->bin}
 			  : codec_text(&t->data);
 }
 
-static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
+static void codec_read_do_timer(const struct use *u, struct codec_command *t, bool cancel)
 {
 	char name[RULES_NAME_MAX + 1];
 	struct span text = codec_text(&t->name);
@@ -423,19 +427,21 @@ static void do_timer(const struct use *u, struct codec_command *t, bool cancel)
 	memcpy(name, text.p, text.n);
 	name[text.n] = '\0';
 	if (cancel)
-		commit_cancel(u->commit, of_session, of_session ? target_of(u, t) : 0, text);
+		commit_cancel(u->commit, of_session, of_session ? codec_read_target_of(u, t) : 0,
+			      text);
 	else
-		commit_timer(u->commit, of_session, of_session ? target_of(u, t) : 0, &timer);
+		commit_timer(u->commit, of_session, of_session ? codec_read_target_of(u, t) : 0,
+			     &timer);
 }
 
-static void do_set(const struct use *u, struct codec_command *t)
+static void codec_read_do_set(const struct use *u, struct codec_command *t)
 {
 	struct span state =
 		t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at,
 						 t->state_bin}
 				 : codec_text(&t->state);
 	if (!t->has_if_state_bin && t->if_state.p == NULL) {
-		commit_set(u->commit, target_of(u, t), state.p, state.n);
+		commit_set(u->commit, codec_read_target_of(u, t), state.p, state.n);
 		return;
 	}
 	struct span expected =
@@ -443,57 +449,57 @@ static void do_set(const struct use *u, struct codec_command *t)
 			? (struct span){(const char *)u->batch->binary + t->if_state_bin_at,
 					t->if_state_bin}
 			: codec_text(&t->if_state);
-	commit_set_if(u->commit, target_of(u, t), state.p, state.n, expected.p, expected.n);
+	commit_set_if(u->commit, codec_read_target_of(u, t), state.p, state.n, expected.p,
+		      expected.n);
 }
 
 static __attribute__((noinline)) void do_close_room(const struct use *u, struct codec_command *t)
 {
 	struct selection of;
-	if (selection_of(u, t, &of))
+	if (codec_read_selection_of(u, t, &of))
 		commit_close_room(u->commit, &of, (uint16_t)t->code,
 				  t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
 }
 
 /* Is it for more than a room, or not for several of its members? */
-static bool is_among(const struct codec_command *t)
+static bool codec_read_is_among(const struct codec_command *t)
 {
 	return t->word != WORD_SEND &&
 	       (t->more.rooms.p != NULL || t->more.exclude.p != NULL ||
 		t->more.exclude_users.p != NULL || t->more.exclude_rooms.p != NULL);
 }
 
-static __attribute__((noinline)) void do_message_among(const struct use *u,
-						       struct codec_command *t)
+static __attribute__((noinline)) void do_message_among(const struct use *u, struct codec_command *t)
 {
 	struct selection among;
-	struct span data = data_of(u, t);
-	if (selection_of(u, t, &among))
+	struct span data = codec_read_data_of(u, t);
+	if (codec_read_selection_of(u, t, &among))
 		commit_broadcast_among(u->commit, &among, t->has_bin, data.p, data.n);
 }
 
-static void do_info(const struct use *u, struct codec_command *t)
+static void codec_read_do_info(const struct use *u, struct codec_command *t)
 {
 	struct span info = {NULL, 0}, user = info;
 	if (t->more.info.p != NULL)
 		info = codec_text(&t->more.info);
 	if (t->more.user.p != NULL)
 		user = codec_text(&t->more.user);
-	commit_info(u->commit, target_of(u, t), info, user);
+	commit_info(u->commit, codec_read_target_of(u, t), info, user);
 }
 
-static void do_close(const struct use *u, struct codec_command *t)
+static void codec_read_do_close(const struct use *u, struct codec_command *t)
 {
-	commit_close(u->commit, target_of(u, t), (uint16_t)t->code,
+	commit_close(u->commit, codec_read_target_of(u, t), (uint16_t)t->code,
 		     t->reason.p != NULL ? codec_text(&t->reason) : (struct span){0});
 }
 
-static bool most_ok(bool given, uint64_t most)
+static bool codec_read_most_ok(bool given, uint64_t most)
 {
 	return !given || (most > 0 && most <= UINT32_MAX);
 }
 
 /* Is what the command needs there? */
-static bool is_whole(const struct codec_command *t)
+static bool codec_read_is_whole(const struct codec_command *t)
 {
 	if (t->bad_number)
 		return false;
@@ -510,8 +516,9 @@ static bool is_whole(const struct codec_command *t)
 	case WORD_SET:
 		return t->has_state_bin || t->state.p != NULL;
 	case WORD_JOIN:
-		return !t->has_more || (most_ok(t->more.has_max, t->more.max) &&
-					most_ok(t->more.has_users_max, t->more.users_max));
+		return !t->has_more ||
+		       (codec_read_most_ok(t->more.has_max, t->more.max) &&
+			codec_read_most_ok(t->more.has_users_max, t->more.users_max));
 	case WORD_INFO:
 		return t->has_more && (t->more.info.p != NULL || t->more.user.p != NULL);
 	default:
@@ -519,18 +526,19 @@ static bool is_whole(const struct codec_command *t)
 	}
 }
 
-static void do_message(const struct use *u, struct codec_command *t, struct span room)
+static void codec_read_do_message(const struct use *u, struct codec_command *t, struct span room)
 {
 	struct commit *c = u->commit;
-	struct span data = data_of(u, t);
-	if (t->has_more && is_among(t))
+	struct span data = codec_read_data_of(u, t);
+	if (t->has_more && codec_read_is_among(t))
 		do_message_among(u, t);
 	else if (t->word == WORD_SEND)
-		commit_send(c, target_of(u, t), t->has_bin, data.p, data.n);
+		commit_send(c, codec_read_target_of(u, t), t->has_bin, data.p, data.n);
 	else if (t->word == WORD_BROADCAST)
-		commit_broadcast(c, t->has_bin, data.p, data.n, exclude_of(u, t));
+		commit_broadcast(c, t->has_bin, data.p, data.n, codec_read_exclude_of(u, t));
 	else
-		commit_broadcast_to(c, room, t->has_bin, data.p, data.n, exclude_of(u, t));
+		commit_broadcast_to(c, room, t->has_bin, data.p, data.n,
+				    codec_read_exclude_of(u, t));
 	if (t->key.p != NULL)
 		commit_key(c, codec_text(&t->key));
 	if (t->has_keep && !t->keep)
@@ -538,22 +546,22 @@ static void do_message(const struct use *u, struct codec_command *t, struct span
 }
 
 /* Does it ask for what the room remembers, and how? False: as nobody can. */
-static bool want_of(const struct codec_command *t, struct history_want *want_r)
+static bool codec_read_want_of(const struct codec_command *t, struct history_want *want_r)
 {
 	bool fail = json_is(&t->otherwise, "fail");
 	*want_r = (struct history_want){
-		.how = t->has_since ? (fail ? HISTORY_WANT_SINCE_OR_FAIL : HISTORY_WANT_SINCE_OR_LAST)
+		.how = t->has_since
+			       ? (fail ? HISTORY_WANT_SINCE_OR_FAIL : HISTORY_WANT_SINCE_OR_LAST)
 		       : t->has_last ? HISTORY_WANT_LAST
 				     : HISTORY_WANT_NOTHING,
 		.last = t->has_last && t->last < UINT32_MAX ? (uint32_t)t->last : UINT32_MAX,
 		.since = t->since,
 		.epoch = t->epoch,
 	};
-	return t->otherwise.p == NULL ||
-	       (t->has_since && (fail || json_is(&t->otherwise, "last")));
+	return t->otherwise.p == NULL || (t->has_since && (fail || json_is(&t->otherwise, "last")));
 }
 
-static void do_join(const struct use *u, struct codec_command *t, struct span room)
+static void codec_read_do_join(const struct use *u, struct codec_command *t, struct span room)
 {
 	struct history_want want;
 	struct commit_conditions asked = {0};
@@ -562,43 +570,43 @@ static void do_join(const struct use *u, struct codec_command *t, struct span ro
 						   .users_max = (uint32_t)t->more.users_max,
 						   .first = t->more.first,
 						   .replace = t->more.replace};
-	if (!want_of(t, &want))
+	if (!codec_read_want_of(t, &want))
 		commit_spoil(u->commit, COMMIT_E_WANT);
 	else
-		commit_join_if(u->commit, target_of(u, t), room, &asked, &want);
+		commit_join_if(u->commit, codec_read_target_of(u, t), room, &asked, &want);
 }
 
-static void do_command(const struct use *u, struct codec_command *t)
+static void codec_read_do_command(const struct use *u, struct codec_command *t)
 {
 	struct commit *c = u->commit;
 	struct span room = t->room.p != NULL ? codec_text(&t->room) : (struct span){0};
-	switch (is_whole(t) ? t->word : WORD_UNKNOWN) {
+	switch (codec_read_is_whole(t) ? t->word : WORD_UNKNOWN) {
 	case WORD_SEND:
 	case WORD_BROADCAST:
 	case WORD_BROADCAST_TO:
-		do_message(u, t, room);
+		codec_read_do_message(u, t, room);
 		break;
 	case WORD_JOIN:
-		do_join(u, t, room);
+		codec_read_do_join(u, t, room);
 		break;
 	case WORD_LEAVE:
-		commit_leave(c, target_of(u, t), room);
+		commit_leave(c, codec_read_target_of(u, t), room);
 		break;
 	case WORD_CLOSE:
-		do_close(u, t);
+		codec_read_do_close(u, t);
 		break;
 	case WORD_SET:
-		do_set(u, t);
+		codec_read_do_set(u, t);
 		break;
 	case WORD_TIMER:
 	case WORD_CANCEL:
-		do_timer(u, t, t->word == WORD_CANCEL);
+		codec_read_do_timer(u, t, t->word == WORD_CANCEL);
 		break;
 	case WORD_INFO:
-		do_info(u, t);
+		codec_read_do_info(u, t);
 		break;
 	case WORD_LEAVE_ALL:
-		commit_leave_all(c, target_of(u, t));
+		commit_leave_all(c, codec_read_target_of(u, t));
 		break;
 	case WORD_CLOSE_ROOM:
 		do_close_room(u, t);
@@ -610,8 +618,8 @@ static void do_command(const struct use *u, struct codec_command *t)
 }
 
 /* Where the next command is read to: kept, or else only looked at. */
-static struct codec_command *room_for_command(struct codec_batch *b,
-					      struct codec_command *else_here)
+static struct codec_command *codec_read_room_for_command(struct codec_batch *b,
+							 struct codec_command *else_here)
 {
 	if (b->n_commands == CODEC_COMMANDS_KEPT)
 		return else_here;
@@ -626,7 +634,7 @@ static struct codec_command *room_for_command(struct codec_batch *b,
 	return &b->commands[b->n_commands++];
 }
 
-static void commands_begin(const struct reader *r, struct codec_item *item)
+static void codec_read_commands_begin(const struct reader *r, struct codec_item *item)
 {
 	item->commands_at = (size_t)r->binary;
 	item->first_command = r->batch->n_commands;
@@ -634,21 +642,21 @@ static void commands_begin(const struct reader *r, struct codec_item *item)
 }
 
 /* Checks them. */
-static void read_commands(struct reader *r, struct codec_item *item)
+static void codec_read_commands(struct reader *r, struct codec_item *item)
 {
 	struct codec_batch *b = r->batch;
 	struct codec_command here;
-	commands_begin(r, item);
+	codec_read_commands_begin(r, item);
 	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
-		struct codec_command *t = room_for_command(b, &here);
-		read_command(r, t);
+		struct codec_command *t = codec_read_room_for_command(b, &here);
+		codec_read_command(r, t);
 		item->kept = item->kept && t != &here;
 	}
 	item->end_command = b->n_commands;
 }
 
 /* Those of an item that are not kept. */
-static void read_again(const struct codec_item *item, const struct use *u)
+static void codec_read_again(const struct codec_item *item, const struct use *u)
 {
 	struct reader r = {.j = {.p = item->commands.p, .end = item->commands.p + item->commands.n},
 			   .binary = item->commands_at,
@@ -656,8 +664,8 @@ static void read_again(const struct codec_item *item, const struct use *u)
 	struct codec_command t;
 	for (bool first = json_enter(&r.j, '[');
 	     u->commit->error == COMMIT_OK && json_next(&r.j, ']', &first);) {
-		read_command(&r, &t);
-		do_command(u, &t);
+		codec_read_command(&r, &t);
+		codec_read_do_command(u, &t);
 	}
 }
 
@@ -668,10 +676,10 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 	if (item->commands.p == NULL)
 		return;
 	if (!item->kept)
-		read_again(item, &u);
+		codec_read_again(item, &u);
 	for (size_t i = item->first_command;
 	     item->kept && c->error == COMMIT_OK && i < item->end_command; i++)
-		do_command(&u, &b->commands[i]);
+		codec_read_do_command(&u, &b->commands[i]);
 }
 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
@@ -684,7 +692,7 @@ struct answer_text {
 	bool has_state_bin, has_bin, bad_status;
 };
 
-static void read_answer_text(struct reader *r, struct answer_text *t)
+static void codec_read_answer_text(struct reader *r, struct answer_text *t)
 {
 	static const struct field fields[] = {
 		TEXT_FIELD(struct answer_text, "subprotocol", subprotocol),
@@ -701,14 +709,14 @@ static void read_answer_text(struct reader *r, struct answer_text *t)
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
 		if (span_eq(name, SPAN("headers")))
 			json_skip(&r->j, &t->headers);
-		else if (!read_field(&r->j, name, t, fields))
+		else if (!codec_read_field(&r->j, name, t, fields))
 			json_skip(&r->j, NULL);
 	}
-	t->state_bin_at = claim(r, t->state_bin);
-	t->bin_at = claim(r, t->bin);
+	t->state_bin_at = codec_read_claim(r, t->state_bin);
+	t->bin_at = codec_read_claim(r, t->bin);
 }
 
-static bool copy_text(char *dst, size_t cap, struct json_string *s)
+static bool codec_read_copy_text(char *dst, size_t cap, struct json_string *s)
 {
 	struct span text = s->p != NULL ? codec_text(s) : (struct span){0};
 	if (text.n >= cap || (text.n > 0 && memchr(text.p, '\0', text.n) != NULL))
@@ -719,7 +727,7 @@ static bool copy_text(char *dst, size_t cap, struct json_string *s)
 	return true;
 }
 
-static const char *read_headers(struct event_answer *answer, struct span json)
+static const char *codec_read_headers(struct event_answer *answer, struct span json)
 {
 	struct json j = {.p = json.p, .end = json.p + json.n};
 	struct json_string pair[2];
@@ -729,8 +737,8 @@ static const char *read_headers(struct event_answer *answer, struct span json)
 		for (bool inner = json_enter(&j, '['); json_next(&j, ']', &inner); n++)
 			if (n >= 2 || !json_read_string(&j, &pair[n]))
 				return "a header of the answer is not [\"Name\",\"value\"]";
-		if (j.why != NULL || n != 2 || !copy_text(name, sizeof name, &pair[0]) ||
-		    !copy_text(value, sizeof value, &pair[1]) ||
+		if (j.why != NULL || n != 2 || !codec_read_copy_text(name, sizeof name, &pair[0]) ||
+		    !codec_read_copy_text(value, sizeof value, &pair[1]) ||
 		    !event_answer_header(answer, name, value))
 			return "a header of the answer can not be sent";
 	}
@@ -738,7 +746,7 @@ static const char *read_headers(struct event_answer *answer, struct span json)
 }
 
 /* Bytes or text, in memory of their own. */
-static void *copy_of(struct span bytes)
+static void *codec_read_copy_of(struct span bytes)
 {
 	void *copy = malloc(bytes.n + 1);
 	if (copy != NULL && bytes.n > 0)
@@ -757,11 +765,12 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 			   .binary = item->answer_at,
 			   .limit = UINT64_MAX};
 	struct answer_text t;
-	read_answer_text(&r, &t);
-	if (t.headers.p != NULL && read_headers(answer, t.headers) != NULL)
+	codec_read_answer_text(&r, &t);
+	if (t.headers.p != NULL && codec_read_headers(answer, t.headers) != NULL)
 		return "a header of the answer can not be sent";
-	if (!copy_text(answer->subprotocol, sizeof answer->subprotocol, &t.subprotocol) ||
-	    !copy_text(answer->type, sizeof answer->type, &t.type))
+	if (!codec_read_copy_text(answer->subprotocol, sizeof answer->subprotocol,
+				  &t.subprotocol) ||
+	    !codec_read_copy_text(answer->type, sizeof answer->type, &t.type))
 		return "the answer's subprotocol or type is too long";
 	if (!header_ok("X-Type", answer->type))
 		return "the answer's type has a control character";
@@ -773,7 +782,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 		if (t.bad_status || t.status < 300 || t.status > 599)
 			return "a refusal needs a status of 300 to 599";
 		answer->status = (int)t.status;
-		answer->body = copy_of(body);
+		answer->body = codec_read_copy_of(body);
 		answer->body_len = answer->body != NULL ? body.n : 0;
 		return NULL;
 	}
@@ -784,7 +793,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 				    : (struct span){0};
 	if (state.n > RULES_DATA_MAX)
 		return "the state has more than 4,096 bytes";
-	*data_r = state.n > 0 ? copy_of(state) : NULL;
+	*data_r = state.n > 0 ? codec_read_copy_of(state) : NULL;
 	answer->data = *data_r;
 	answer->data_len = *data_r != NULL ? state.n : 0;
 	return NULL;
@@ -792,7 +801,7 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 
 /* --- items ------------------------------------------------------------------------------------ */
 
-static void read_events(struct json *j, struct codec_item *item)
+static void codec_read_events(struct json *j, struct codec_item *item)
 {
 	struct json_string word;
 	item->has_events = true;
@@ -803,7 +812,7 @@ static void read_events(struct json *j, struct codec_item *item)
 				item->events |= EVENT_BIT(kind);
 }
 
-static enum codec_type type_of(struct json *j, const struct json_string *t)
+static enum codec_type codec_read_type_of(struct json *j, const struct json_string *t)
 {
 	static const struct span words[] = {SPAN("hello"),   SPAN("ready"), SPAN("ack"),
 					    SPAN("nack"),    SPAN("push"),  SPAN("query"),
@@ -815,16 +824,16 @@ static enum codec_type type_of(struct json *j, const struct json_string *t)
 	return CODEC_BYE;
 }
 
-static void read_answer(struct reader *r, struct codec_item *item, struct span *json_r)
+static void codec_read_answer(struct reader *r, struct codec_item *item, struct span *json_r)
 {
 	struct answer_text t;
 	json_r->p = r->j.p;
 	item->answer_at = (size_t)r->binary;
-	read_answer_text(r, &t);
+	codec_read_answer_text(r, &t);
 	json_r->n = (size_t)(r->j.p - json_r->p);
 }
 
-static void read_member(struct reader *r, struct span name, struct codec_item *item)
+static void codec_read_member(struct reader *r, struct span name, struct codec_item *item)
 {
 	static const struct field fields[] = {
 		TEXT_FIELD(struct codec_item, "t", t),
@@ -851,19 +860,19 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 		TEXT_FIELD(struct codec_item, "after", after),
 		{.key = {0}},
 	};
-	if (read_field(&r->j, name, item, fields))
+	if (codec_read_field(&r->j, name, item, fields))
 		return;
 	if (span_eq(name, SPAN("commands"))) {
 		item->commands.p = r->j.p;
-		read_commands(r, item);
+		codec_read_commands(r, item);
 		item->commands.n = (size_t)(r->j.p - item->commands.p);
 	} else if (span_eq(name, SPAN("retry_ms"))) {
 		item->has_retry = true;
 		json_read_uint_or_skip(&r->j, &item->retry_ms, &item->bad_retry);
 	} else if (span_eq(name, SPAN("accept"))) {
-		read_answer(r, item, &item->accept);
+		codec_read_answer(r, item, &item->accept);
 	} else if (span_eq(name, SPAN("refuse"))) {
-		read_answer(r, item, &item->refuse);
+		codec_read_answer(r, item, &item->refuse);
 	} else if (span_eq(name, SPAN("starting"))) {
 		json_read_bool(&r->j, &item->starting);
 	} else if (span_eq(name, SPAN("wait"))) {
@@ -871,13 +880,13 @@ static void read_member(struct reader *r, struct span name, struct codec_item *i
 	} else if (span_eq(name, SPAN("claims"))) {
 		json_read_bool(&r->j, &item->claims);
 	} else if (span_eq(name, SPAN("events"))) {
-		read_events(&r->j, item);
+		codec_read_events(&r->j, item);
 	} else {
 		json_skip(&r->j, NULL);
 	}
 }
 
-static void check_item(struct json *j, const struct codec_item *item)
+static void codec_read_check_item(struct json *j, const struct codec_item *item)
 {
 	if ((item->type == CODEC_ACK || item->type == CODEC_NACK) && !item->has_s)
 		json_fail(j, "an acknowledgement without \"s\"");
@@ -894,19 +903,19 @@ static void check_item(struct json *j, const struct codec_item *item)
 		json_fail(j, "an answer that accepts and refuses");
 }
 
-static void read_item(struct reader *r, struct codec_item *item)
+static void codec_read_item(struct reader *r, struct codec_item *item)
 {
 	struct span name;
 	*item = (struct codec_item){.n = 0};
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
-		read_member(r, name, item);
+		codec_read_member(r, name, item);
 	if (r->j.why != NULL)
 		return;
-	item->type = type_of(&r->j, &item->t);
-	check_item(&r->j, item);
+	item->type = codec_read_type_of(&r->j, &item->t);
+	codec_read_check_item(&r->j, item);
 }
 
-static bool add_item(struct codec_batch *b, struct json *j)
+static bool codec_read_add_item(struct codec_batch *b, struct json *j)
 {
 	if (b->n == CODEC_ITEMS_MAX)
 		return json_fail(j, "more than 32,768 objects in a batch");
@@ -923,12 +932,12 @@ static bool add_item(struct codec_batch *b, struct json *j)
 
 /* Its objects, or only the first. One function for both, since a second call of read_item costs
  * every batch its being inlined. */
-static void read_objects(struct reader *r, struct codec_batch *b, bool only_first)
+static void codec_read_objects(struct reader *r, struct codec_batch *b, bool only_first)
 {
 	b->n = b->n_commands = 0;
 	for (bool first = json_enter(&r->j, '[');
-	     json_next(&r->j, ']', &first) && add_item(b, &r->j);) {
-		read_item(r, &b->items[b->n++]);
+	     json_next(&r->j, ']', &first) && codec_read_add_item(b, &r->j);) {
+		codec_read_item(r, &b->items[b->n++]);
 		if (only_first)
 			break;
 	}
@@ -941,7 +950,7 @@ bool codec_read(struct codec_batch *b, uint8_t *bytes, size_t len)
 	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
 			   .limit = len,
 			   .batch = b};
-	read_objects(&r, b, false);
+	codec_read_objects(&r, b, false);
 	b->binary = (uint8_t *)r.j.p + 1;
 	b->binary_len = r.j.p < r.j.end ? (size_t)(r.j.end - r.j.p) - 1 : 0;
 	if (r.j.why == NULL && r.j.p < r.j.end && *r.j.p != '\n')
@@ -957,7 +966,7 @@ bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct 
 	struct reader r = {.j = {.p = (const char *)bytes, .end = (const char *)bytes + len},
 			   .limit = len,
 			   .batch = b};
-	read_objects(&r, b, true);
+	codec_read_objects(&r, b, true);
 	b->why = r.j.why;
 	if (b->why == NULL)
 		*first = b->items[0];
@@ -967,7 +976,7 @@ bool codec_read_first(struct codec_batch *b, uint8_t *bytes, size_t len, struct 
 /* --- requests --------------------------------------------------------------------------------- */
 
 /* What a command needs and does not have, where nothing is known from an event; NULL: nothing. */
-static const char *command_lacks(const struct codec_command *t)
+static const char *codec_read_command_lacks(const struct codec_command *t)
 {
 	bool of_conn = t->word == WORD_SEND || t->word == WORD_JOIN || t->word == WORD_LEAVE ||
 		       t->word == WORD_CLOSE || t->word == WORD_SET || t->word == WORD_INFO ||
@@ -985,11 +994,11 @@ static const char *command_lacks(const struct codec_command *t)
 		return "a message lacks its \"data\", or \"bin\" with its bytes behind a line feed";
 	if (t->word == WORD_SET && !t->has_state_bin && t->state.p == NULL)
 		return "a set lacks its \"state\", or \"state_bin\"";
-	if (t->word == WORD_INFO && !is_whole(t))
+	if (t->word == WORD_INFO && !codec_read_is_whole(t))
 		return "an info lacks its \"info\", a text, or its \"user\"";
 	if (t->bad_number)
 		return "a code, id, delay, period, max, users_max, last, since or epoch that is no whole number from 0, or no list where one is expected";
-	if (t->word == WORD_JOIN && !is_whole(t))
+	if (t->word == WORD_JOIN && !codec_read_is_whole(t))
 		return "a max or users_max is a whole number from 1";
 	if ((t->has_last || t->has_since || t->otherwise.p != NULL) && t->word != WORD_JOIN)
 		return "last, since and else are of a join";
@@ -998,23 +1007,23 @@ static const char *command_lacks(const struct codec_command *t)
 	return NULL;
 }
 
-static bool command_conn_ok(const struct codec_command *t)
+static bool codec_read_command_conn_ok(const struct codec_command *t)
 {
 	struct session_id id;
 	return t->conn.p == NULL || session_id_parse((struct span){t->conn.p, t->conn.n}, &id);
 }
 
-static void check_request(struct reader *r, const struct codec_command *t)
+static void codec_read_check_request(struct reader *r, const struct codec_command *t)
 {
 	struct codec_request *q = r->request;
 	q->only_messages = q->only_messages && (t->word == WORD_SEND || t->word == WORD_BROADCAST ||
 						t->word == WORD_BROADCAST_TO);
-	const char *lacks = command_lacks(t);
+	const char *lacks = codec_read_command_lacks(t);
 	if (r->j.why != NULL)
 		return;
 	if (t->word == WORD_UNKNOWN)
 		q->unknown = (struct span){t->c.p, t->c.n};
-	else if (!command_conn_ok(t))
+	else if (!codec_read_command_conn_ok(t))
 		q->unknown = (struct span){t->conn.p, t->conn.n};
 	if (t->word == WORD_UNKNOWN)
 		json_fail(
@@ -1026,17 +1035,17 @@ static void check_request(struct reader *r, const struct codec_command *t)
 		json_fail(&r->j, lacks);
 }
 
-static void read_request_commands(struct reader *r, struct codec_item *item)
+static void codec_read_request_commands(struct reader *r, struct codec_item *item)
 {
 	struct codec_request *q = r->request;
 	struct codec_command here;
 	item->commands.p = r->j.p;
-	commands_begin(r, item);
+	codec_read_commands_begin(r, item);
 	q->listed = true;
 	for (bool first = json_enter(&r->j, '['); json_next(&r->j, ']', &first);) {
-		struct codec_command *t = room_for_command(r->batch, &here);
-		read_command(r, t);
-		check_request(r, t);
+		struct codec_command *t = codec_read_room_for_command(r->batch, &here);
+		codec_read_command(r, t);
+		codec_read_check_request(r, t);
 		item->kept = item->kept && t != &here;
 		q->n += r->j.why == NULL;
 	}
@@ -1046,51 +1055,52 @@ static void read_request_commands(struct reader *r, struct codec_item *item)
 }
 
 /* {"mount":…,"commands":[…]} */
-static void read_request_list(struct reader *r, struct codec_item *item)
+static void codec_read_request_list(struct reader *r, struct codec_item *item)
 {
 	struct span name;
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
 		if (span_eq(name, SPAN("mount")))
 			json_read_string(&r->j, &item->mount);
 		else if (!span_eq(name, SPAN("commands")))
-			read_unknown(r, name, "is no member of this; expected mount and commands");
+			codec_read_unknown(r, name,
+					   "is no member of this; expected mount and commands");
 		else if (item->commands.p != NULL)
 			json_fail(&r->j, "\"commands\" comes twice");
 		else
-			read_request_commands(r, item);
+			codec_read_request_commands(r, item);
 	}
 	if (r->j.why == NULL && item->commands.p == NULL)
 		json_fail(&r->j, "\"commands\" is missing: a list of them");
 }
 
 /* The members of one command, and "mount". */
-static void read_request_command(struct reader *r, struct codec_item *item, const char *word)
+static void codec_read_request_command(struct reader *r, struct codec_item *item, const char *word)
 {
 	struct codec_command here, *t;
 	struct span name;
 	item->commands.p = r->j.p;
-	commands_begin(r, item);
-	if ((t = room_for_command(r->batch, &here)) == &here)
+	codec_read_commands_begin(r, item);
+	if ((t = codec_read_room_for_command(r->batch, &here)) == &here)
 		json_fail(&r->j, "no memory for the command");
-	command_begin(t);
+	codec_read_command_begin(t);
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
 		if (span_eq(name, SPAN("mount")))
 			json_read_string(&r->j, &item->mount);
-		else if (!read_command_member(r, name, t))
-			read_unknown(r, name, "is no member of this command");
-	command_end(r, t);
+		else if (!codec_read_command_member(r, name, t))
+			codec_read_unknown(r, name, "is no member of this command");
+	codec_read_command_end(r, t);
 	if (t->c.p == NULL)
 		t->c = (struct json_string){.p = word, .n = strlen(word)};
 	else if (r->j.why == NULL && !json_is(&t->c, word))
 		json_fail(&r->j, "\"c\" names another command than the path");
-	t->word = word_of(&t->c);
-	check_request(r, t);
+	t->word = codec_read_word_of(&t->c);
+	codec_read_check_request(r, t);
 	r->request->n = 1;
 	item->end_command = r->batch->n_commands;
 }
 
 /* Behind the object stand the binary bytes that it tells of; or nothing, or line ends. */
-static void read_request_tail(struct reader *r, struct codec_batch *b)
+static void codec_read_request_tail(struct reader *r, struct codec_batch *b)
 {
 	bool line = r->j.p < r->j.end && *r->j.p == '\n';
 	b->binary = (uint8_t *)r->j.p + line;
@@ -1116,11 +1126,11 @@ bool codec_read_request(struct codec_batch *b, const char *word, uint8_t *bytes,
 	b->n = b->n_commands = 0;
 	*q = (struct codec_request){.item = {.type = CODEC_PUSH}, .only_messages = true};
 	if (word != NULL)
-		read_request_command(&r, &q->item, word);
+		codec_read_request_command(&r, &q->item, word);
 	else
-		read_request_list(&r, &q->item);
+		codec_read_request_list(&r, &q->item);
 	if (r.j.why == NULL)
-		read_request_tail(&r, b);
+		codec_read_request_tail(&r, b);
 	b->why = r.j.why;
 	return b->why == NULL;
 }

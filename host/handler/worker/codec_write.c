@@ -13,7 +13,7 @@
 
 /* --- buffers ---------------------------------------------------------------------------------- */
 
-static char *reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
+static char *codec_reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
 {
 	if (b->cap - b->len < n) {
 		size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n + 1024;
@@ -28,9 +28,9 @@ static char *reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
 	return b->p + b->len;
 }
 
-static void put(struct codec_out *o, struct codec_buffer *b, const void *bytes, size_t n)
+static void codec_put(struct codec_out *o, struct codec_buffer *b, const void *bytes, size_t n)
 {
-	char *at = n > 0 ? reserve(o, b, n) : NULL;
+	char *at = n > 0 ? codec_reserve(o, b, n) : NULL;
 	if (at == NULL)
 		return;
 	memcpy(at, bytes, n);
@@ -39,7 +39,7 @@ static void put(struct codec_out *o, struct codec_buffer *b, const void *bytes, 
 
 void codec_raw(struct codec_out *o, const char *text, size_t n)
 {
-	put(o, &o->text, text, n);
+	codec_put(o, &o->text, text, n);
 }
 
 #define RAW(o, literal) codec_raw((o), (literal), sizeof(literal) - 1)
@@ -47,14 +47,14 @@ void codec_raw(struct codec_out *o, const char *text, size_t n)
 void codec_string(struct codec_out *o, struct span text)
 {
 	/* Room for the worst is more than a second look at what is large costs. */
-	char *at = reserve(o, &o->text,
-			   text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n)
-					       : JSON_ESCAPED_MAX(text.n));
+	char *at = codec_reserve(o, &o->text,
+				 text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n)
+						     : JSON_ESCAPED_MAX(text.n));
 	if (at != NULL)
 		o->text.len += json_escape(at, text.p, text.n);
 }
 
-static void put_uint(struct codec_out *o, uint64_t value)
+static void codec_put_uint(struct codec_out *o, uint64_t value)
 {
 	char digits[20], *at = digits + sizeof digits;
 	do
@@ -63,7 +63,7 @@ static void put_uint(struct codec_out *o, uint64_t value)
 	codec_raw(o, at, (size_t)(digits + sizeof digits - at));
 }
 
-static void reset_buffer(struct codec_buffer *b)
+static void codec_reset_buffer(struct codec_buffer *b)
 {
 	b->len = 0;
 	if (b->cap <= CODEC_KEEP)
@@ -74,8 +74,8 @@ static void reset_buffer(struct codec_buffer *b)
 
 void codec_reset(struct codec_out *o)
 {
-	reset_buffer(&o->text);
-	reset_buffer(&o->binary);
+	codec_reset_buffer(&o->text);
+	codec_reset_buffer(&o->binary);
 	o->n = 0;
 	o->failed = false;
 }
@@ -97,7 +97,7 @@ int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
 
 /* --- objects ---------------------------------------------------------------------------------- */
 
-static void key(struct codec_out *o, const char *name)
+static void codec_key(struct codec_out *o, const char *name)
 {
 	RAW(o, ",\"");
 	codec_raw(o, name, strlen(name));
@@ -106,7 +106,7 @@ static void key(struct codec_out *o, const char *name)
 
 /* Header values may hold any byte above 127 (RFC 9110 5.5), and so may what workers say: what is
  * not UTF-8 is taken for Latin-1, so that nothing is lost and no batch is spoiled. */
-static void put_loose_text(struct codec_out *o, struct span text)
+static void codec_put_loose_text(struct codec_out *o, struct span text)
 {
 	if (text.n == 0 || utf8_valid(text.p, text.n)) {
 		codec_string(o, text);
@@ -146,19 +146,19 @@ void codec_object_end(struct codec_out *o)
 
 void codec_member_text(struct codec_out *o, const char *name, struct span text)
 {
-	key(o, name);
-	put_loose_text(o, text);
+	codec_key(o, name);
+	codec_put_loose_text(o, text);
 }
 
 void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
 {
-	key(o, name);
-	put_uint(o, value);
+	codec_key(o, name);
+	codec_put_uint(o, value);
 }
 
 void codec_member_raw(struct codec_out *o, const char *name, const char *json)
 {
-	key(o, name);
+	codec_key(o, name);
 	codec_raw(o, json, strlen(json));
 }
 
@@ -195,35 +195,35 @@ void codec_welcome(struct codec_out *o, const char *link, const char *mount, uns
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void put_address(struct codec_out *o, const char *name, const struct address *a)
+static void codec_put_address(struct codec_out *o, const char *name, const struct address *a)
 {
 	char text[ADDRESS_TEXT];
-	key(o, name);
+	codec_key(o, name);
 	RAW(o, "[");
 	codec_string(o, span_of(address_text(a, text)));
 	RAW(o, ",");
-	put_uint(o, a->port);
+	codec_put_uint(o, a->port);
 	RAW(o, "]");
 }
 
-static void put_headers(struct codec_out *o, const struct request *r)
+static void codec_put_headers(struct codec_out *o, const struct request *r)
 {
-	key(o, "headers");
+	codec_key(o, "headers");
 	RAW(o, "[");
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		codec_raw(o, i > 0 ? ",[" : "[", i > 0 ? 2 : 1);
 		codec_string(o, r->headers[i].name);
 		RAW(o, ",");
-		put_loose_text(o, r->headers[i].value);
+		codec_put_loose_text(o, r->headers[i].value);
 		RAW(o, "]");
 	}
 	RAW(o, "]");
 }
 
-static void put_subprotocols(struct codec_out *o, const struct request *r)
+static void codec_put_subprotocols(struct codec_out *o, const struct request *r)
 {
 	bool any = false;
-	key(o, "subprotocols");
+	codec_key(o, "subprotocols");
 	RAW(o, "[");
 	for (unsigned i = 0; i < r->n_headers; i++) {
 		struct span rest = r->headers[i].value, item;
@@ -231,20 +231,20 @@ static void put_subprotocols(struct codec_out *o, const struct request *r)
 			continue;
 		while (request_list_next(&rest, &item)) {
 			codec_raw(o, ",", any);
-			put_loose_text(o, item);
+			codec_put_loose_text(o, item);
 			any = true;
 		}
 	}
 	RAW(o, "]");
 }
 
-static void put_tls(struct codec_out *o, const struct tls_facts *tls)
+static void codec_put_tls(struct codec_out *o, const struct tls_facts *tls)
 {
 	if (tls->version == NULL) {
 		codec_member_raw(o, "tls", "null");
 		return;
 	}
-	key(o, "tls");
+	codec_key(o, "tls");
 	RAW(o, "{\"version\":");
 	codec_string(o, span_of(tls->version));
 	codec_member_text(o, "cipher", span_of(tls->cipher));
@@ -255,25 +255,25 @@ static void put_tls(struct codec_out *o, const struct tls_facts *tls)
 	RAW(o, "}");
 }
 
-static void put_request(struct codec_out *o, const struct event_request *facts)
+static void codec_put_request(struct codec_out *o, const struct event_request *facts)
 {
 	struct request r;
 	if (!request_parse_kept(&r, facts->head))
 		return;
-	key(o, "request");
+	codec_key(o, "request");
 	RAW(o, "{\"method\":");
 	codec_string(o, r.method);
 	codec_member_text(o, "path", r.path);
-	key(o, "query");
-	put_loose_text(o, r.query);
+	codec_key(o, "query");
+	codec_put_loose_text(o, r.query);
 	codec_member_text(o, "mount", span_of(facts->mount_path));
-	key(o, "host");
-	put_loose_text(o, r.host);
-	put_headers(o, &r);
-	put_address(o, "remote", &facts->remote);
-	put_address(o, "local", &facts->local);
-	put_tls(o, &facts->tls);
-	put_subprotocols(o, &r);
+	codec_key(o, "host");
+	codec_put_loose_text(o, r.host);
+	codec_put_headers(o, &r);
+	codec_put_address(o, "remote", &facts->remote);
+	codec_put_address(o, "local", &facts->local);
+	codec_put_tls(o, &facts->tls);
+	codec_put_subprotocols(o, &r);
 	codec_member_raw(o, "secure", facts->secure ? "true" : "false");
 	if (facts->token != NULL)
 		codec_member_raw(o, "claims", facts->token->text);
@@ -282,28 +282,28 @@ static void put_request(struct codec_out *o, const struct event_request *facts)
 
 /* --- events ----------------------------------------------------------------------------------- */
 
-static void put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
-		      const void *bytes, size_t n, bool binary)
+static void codec_put_bytes(struct codec_out *o, const char *text_key, const char *binary_key,
+			    const void *bytes, size_t n, bool binary)
 {
 	if (binary) {
 		codec_member_uint(o, binary_key, n);
-		put(o, &o->binary, bytes, n);
+		codec_put(o, &o->binary, bytes, n);
 	} else {
-		key(o, text_key);
+		codec_key(o, text_key);
 		codec_string(o, (struct span){bytes, n});
 	}
 }
 
 void codec_member_message(struct codec_out *o, struct span bytes, bool binary)
 {
-	put_bytes(o, "data", "bin", bytes.p, bytes.n, binary);
+	codec_put_bytes(o, "data", "bin", bytes.p, bytes.n, binary);
 }
 
-static void put_close(struct codec_out *o, const struct hub_event *e)
+static void codec_put_close(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_uint(o, "code", e->close.code);
 	codec_member_text(o, "reason", e->close.reason);
-	key(o, "rooms");
+	codec_key(o, "rooms");
 	RAW(o, "[");
 	for (uint32_t i = 0; i < room_count(e->close.rooms); i++) {
 		codec_raw(o, ",", i > 0);
@@ -312,14 +312,14 @@ static void put_close(struct codec_out *o, const struct hub_event *e)
 	RAW(o, "]");
 }
 
-static void put_error(struct codec_out *o, const struct hub_event *e)
+static void codec_put_error(struct codec_out *o, const struct hub_event *e)
 {
 	static const char *const kinds[] = {"", "handler", "protocol", "transport", "limit"};
 	codec_member_text(o, "kind", span_of(kinds[e->error.kind]));
 	codec_member_text(o, "error", e->error.text);
 }
 
-static void put_timer(struct codec_out *o, const struct hub_event *e)
+static void codec_put_timer(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_text(o, "name", span_of(e->timer.name));
 	codec_member_uint(o, "id", e->timer.id);
@@ -328,42 +328,42 @@ static void put_timer(struct codec_out *o, const struct hub_event *e)
 }
 
 /* Text that is known to fit. */
-static char *lay(char *at, const char *text, size_t n)
+static char *codec_lay(char *at, const char *text, size_t n)
 {
 	memcpy(at, text, n);
 	return at + n;
 }
 
-#define LAY(at, literal) lay((at), (literal), sizeof(literal) - 1)
+#define LAY(at, literal) codec_lay((at), (literal), sizeof(literal) - 1)
 
-static char *lay_uint(char *at, uint64_t value)
+static char *codec_lay_uint(char *at, uint64_t value)
 {
 	char digits[20], *from = digits + sizeof digits;
 	do
 		*--from = (char)('0' + value % 10);
 	while ((value /= 10) > 0);
-	return lay(at, from, (size_t)(digits + sizeof digits - from));
+	return codec_lay(at, from, (size_t)(digits + sizeof digits - from));
 }
 
 /* Most events are these: a message that follows another in a run, what else there is to say of it
  * that one has said. */
-static void put_follower(struct codec_out *o, const struct event_held *h)
+static void codec_put_follower(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	bool binary = e->message.binary;
-	char *at = reserve(o, &o->text,
-			   CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
+	char *at = codec_reserve(o, &o->text,
+				 CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
 	if (at == NULL)
 		return;
 	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
 	at = LAY(at, "{\"t\":\"message\",\"s\":");
-	at = lay_uint(at, h->number);
+	at = codec_lay_uint(at, h->number);
 	at = LAY(at, ",\"run\":");
-	at = lay_uint(at, h->run);
+	at = codec_lay_uint(at, h->run);
 	if (binary) {
 		at = LAY(at, ",\"bin\":");
-		at = lay_uint(at, e->message.len);
-		put(o, &o->binary, e->message.bytes, e->message.len);
+		at = codec_lay_uint(at, e->message.len);
+		codec_put(o, &o->binary, e->message.bytes, e->message.len);
 	} else {
 		at = LAY(at, ",\"data\":");
 		at += json_escape(at, (const char *)e->message.bytes, e->message.len);
@@ -389,7 +389,7 @@ static void put_identity(struct codec_out *o, const struct hub_event *e)
 }
 
 /* What stands in front of what is particular to its kind. */
-static void put_event(struct codec_out *o, const struct event_held *h)
+static void codec_put_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	const struct session *s = e->session;
@@ -404,20 +404,21 @@ static void put_event(struct codec_out *o, const struct event_held *h)
 	put_identity(o, e);
 	struct span state = s != NULL ? session_state(s) : (struct span){0};
 	if (state.n > 0)
-		put_bytes(o, "state", "state_bin", state.p, state.n, !utf8_valid(state.p, state.n));
+		codec_put_bytes(o, "state", "state_bin", state.p, state.n,
+				!utf8_valid(state.p, state.n));
 }
 
 /* What an event says but for a message's bytes. */
-static inline void put_facts(struct codec_out *o, const struct hub_event *e)
+static inline void codec_put_facts(struct codec_out *o, const struct hub_event *e)
 {
 	if (e->kind == EVENT_OPEN || e->kind == EVENT_UPGRADE || e->kind == EVENT_BACK)
-		put_request(o, e->request);
+		codec_put_request(o, e->request);
 	else if (e->kind == EVENT_CLOSE)
-		put_close(o, e);
+		codec_put_close(o, e);
 	else if (e->kind == EVENT_ERROR)
-		put_error(o, e);
+		codec_put_error(o, e);
 	else if (e->kind == EVENT_TIMER)
-		put_timer(o, e);
+		codec_put_timer(o, e);
 	else if (e->kind == EVENT_AWAY)
 		codec_member_uint(o, "code", e->away.code);
 }
@@ -426,14 +427,15 @@ void codec_event(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	if (h->run > 1) {
-		put_follower(o, h);
+		codec_put_follower(o, h);
 		return;
 	}
-	put_event(o, h);
+	codec_put_event(o, h);
 	if (e->kind == EVENT_MESSAGE)
-		put_bytes(o, "data", "bin", e->message.bytes, e->message.len, e->message.binary);
+		codec_put_bytes(o, "data", "bin", e->message.bytes, e->message.len,
+				e->message.binary);
 	else
-		put_facts(o, e);
+		codec_put_facts(o, e);
 	codec_object_end(o);
 }
 
@@ -444,14 +446,14 @@ int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_s
 	*stream_r = (struct codec_stream){.at = e->message.bytes,
 					  .left = e->message.len,
 					  .binary = e->message.binary};
-	put_event(o, h);
+	codec_put_event(o, h);
 	if (e->message.binary) {
 		codec_member_uint(o, "bin", e->message.len);
 		RAW(o, "}]\n");
-		put(o, &o->text, o->binary.p, o->binary.len); /* its state */
+		codec_put(o, &o->text, o->binary.p, o->binary.len); /* its state */
 		return 0;
 	}
-	key(o, "data");
+	codec_key(o, "data");
 	RAW(o, "\"");
 	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.len > 0 ? 4 : 3};
 	tail_r[1] = (struct iovec){o->binary.p, o->binary.len};
@@ -484,12 +486,13 @@ size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
 
 void codec_member_base64(struct codec_out *o, const char *name, struct span bytes)
 {
-	key(o, name);
+	codec_key(o, name);
 	RAW(o, "\"");
 	size_t n = bytes.n;
-	char *at = n <= INT32_MAX ? reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
+	char *at = n <= INT32_MAX ? codec_reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
 	if (at != NULL)
-		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at, (const unsigned char *)bytes.p, (int)n);
+		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at,
+						       (const unsigned char *)bytes.p, (int)n);
 	RAW(o, "\"");
 }
 
@@ -506,12 +509,11 @@ void codec_dead_event(struct codec_out *o, const struct event_held *h)
 	codec_member_uint(o, "seq", e->sequence);
 	codec_member_uint(o, "attempt", e->attempt);
 	if (e->kind == EVENT_MESSAGE && e->message.binary)
-		codec_member_base64(
-			o, "data_base64",
-			(struct span){(const char *)e->message.bytes, e->message.len});
+		codec_member_base64(o, "data_base64",
+				    (struct span){(const char *)e->message.bytes, e->message.len});
 	else if (e->kind == EVENT_MESSAGE)
 		codec_member_text(o, "data",
 				  (struct span){(const char *)e->message.bytes, e->message.len});
 	else
-		put_facts(o, e);
+		codec_put_facts(o, e);
 }

@@ -16,45 +16,45 @@
 #define CHILD_LOST_MS 200
 #define CHILD_TERM_MS 3000 /* to leave after drain, and again after TERM */
 
-static struct hub *child_hub(const struct child *c)
+static struct hub *supervisor_child_hub(const struct child *c)
 {
 	return c->pool->base.mount->hub;
 }
 
-static uint64_t child_now(const struct child *c)
+static uint64_t supervisor_child_now(const struct child *c)
 {
-	return loop_now(child_hub(c)->loop);
+	return loop_now(supervisor_child_hub(c)->loop);
 }
 
 /* Does it take events, or has it? */
-static bool child_is_up(const struct child *c)
+static bool supervisor_child_is_up(const struct child *c)
 {
 	return c->worker != NULL && c->worker->state >= WORKER_READY;
 }
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-static void child_ended(void *ctx, struct process *process, int status);
+static void supervisor_child_ended(void *ctx, struct process *process, int status);
 
-static char *child_variable(const char *name, const char *value)
+static char *supervisor_child_variable(const char *name, const char *value)
 {
 	char *line = NULL;
 	return asprintf(&line, "%s=%s", name, value) < 0 ? NULL : line;
 }
 
-static struct process *child_spawn(struct child *c)
+static struct process *supervisor_child_spawn(struct child *c)
 {
 	struct pool *p = c->pool;
 	const struct pool_program *program =
 		p->coming != 0 && c->generation == p->coming ? &p->next : &p->program;
 	char *env[8] = {
-		child_variable("TOVA_URL", sp_url(p->own)),
-		child_variable("TOVA_TOKEN", c->token),
-		child_variable("TOVA_MOUNT", p->base.mount->path),
-		child_variable("TOVA_WORKER", c->name),
-		child_variable("TOVA_SETTINGS",
-			       program->settings != NULL ? program->settings : "{}"),
-		child_variable("TOVA_SUPERVISED", "1"),
+		supervisor_child_variable("TOVA_URL", sp_url(p->own)),
+		supervisor_child_variable("TOVA_TOKEN", c->token),
+		supervisor_child_variable("TOVA_MOUNT", p->base.mount->path),
+		supervisor_child_variable("TOVA_WORKER", c->name),
+		supervisor_child_variable("TOVA_SETTINGS",
+					  program->settings != NULL ? program->settings : "{}"),
+		supervisor_child_variable("TOVA_SUPERVISED", "1"),
 	};
 	struct process_spec spec = {
 		.name = c->name,
@@ -66,7 +66,8 @@ static struct process *child_spawn(struct child *c)
 		.out = -1,
 		.extra = -1,
 	};
-	struct process *process = process_start(p->shared.processes, &spec, child_ended, c);
+	struct process *process =
+		process_start(p->shared.processes, &spec, supervisor_child_ended, c);
 	int error = errno;
 	for (size_t i = 0; i < sizeof env / sizeof *env; i++)
 		free(env[i]);
@@ -76,7 +77,7 @@ static struct process *child_spawn(struct child *c)
 
 /* A token of its own for each life: it tells whose link a hello comes on, and nothing of an earlier
  * life can say it. */
-static bool child_new_token(struct child *c)
+static bool supervisor_child_new_token(struct child *c)
 {
 	struct session_id half[2];
 	if (!random_bytes(half, sizeof half))
@@ -86,7 +87,7 @@ static bool child_new_token(struct child *c)
 	return true;
 }
 
-static void child_schedule(struct child *c)
+static void supervisor_child_schedule(struct child *c)
 {
 	unsigned shift = c->failures < 9 ? c->failures : 9;
 	uint64_t delay =
@@ -96,41 +97,41 @@ static void child_schedule(struct child *c)
 	/* nobody else may be starting again at the same time */
 	if (!random_bytes(&random, sizeof random))
 		random = 0;
-	c->restart_at = child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
+	c->restart_at = supervisor_child_now(c) + delay / 2 + (delay > 0 ? random % delay : 0);
 }
 
 /* A host whose handler never came up is no service, however green it looks. */
-static void child_check_attempts(const struct child *c)
+static void supervisor_child_check_attempts(const struct child *c)
 {
 	const struct pool *p = c->pool;
 	if (p->start_attempts == 0 || p->known || c->starts < p->start_attempts)
 		return;
-	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER,
+	LOG(supervisor_child_hub(c)->log, LOG_ERROR, LOG_WORKER,
 	    "a worker never came up: the host gives up; see --start-attempts",
 	    LOG_STR("mount", p->base.mount->path), LOG_STR("worker", c->name),
 	    LOG_U64("starts", c->starts));
 	p->shared.failed(p->shared.failed_ctx, p->base.mount);
 }
 
-static void child_start(struct child *c)
+static void supervisor_child_start(struct child *c)
 {
 	CHECK(c->process == NULL && c->worker == NULL);
 	c->starts++;
-	c->started = child_now(c);
+	c->started = supervisor_child_now(c);
 	c->useful = c->stopping = c->excused = false;
 	c->kill_at = 0;
-	c->process = child_new_token(c) ? child_spawn(c) : NULL;
+	c->process = supervisor_child_new_token(c) ? supervisor_child_spawn(c) : NULL;
 	if (c->process != NULL)
 		return;
-	LOG(child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started",
+	LOG(supervisor_child_hub(c)->log, LOG_ERROR, LOG_WORKER, "a worker can not be started",
 	    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
 	    LOG_ERRNO(errno));
 	c->failures++;
-	child_schedule(c);
-	child_check_attempts(c);
+	supervisor_child_schedule(c);
+	supervisor_child_check_attempts(c);
 }
 
-static bool child_add(struct pool *p, unsigned index, unsigned generation)
+static bool supervisor_child_add(struct pool *p, unsigned index, unsigned generation)
 {
 	struct child *c = calloc(1, sizeof *c);
 	if (c == NULL)
@@ -143,7 +144,7 @@ static bool child_add(struct pool *p, unsigned index, unsigned generation)
 	snprintf(c->name, sizeof c->name, generation > 1 ? "worker %u, generation %u" : "worker %u",
 		 index + 1, generation);
 	p->children = c;
-	child_start(c);
+	supervisor_child_start(c);
 	return true;
 }
 
@@ -151,7 +152,7 @@ bool supervisor_start(struct pool *p)
 {
 	p->generation = 1;
 	for (unsigned i = 0; i < p->program.count; i++)
-		if (!child_add(p, i, 1))
+		if (!supervisor_child_add(p, i, 1))
 			return false;
 	return true;
 }
@@ -168,7 +169,7 @@ struct child *supervisor_find(struct pool *p, const struct json_string *token)
 
 /* --- end -------------------------------------------------------------------------------------- */
 
-static void child_free(struct child *c)
+static void supervisor_child_free(struct child *c)
 {
 	struct child **at = &c->pool->children;
 	while (*at != c)
@@ -182,18 +183,19 @@ static void child_free(struct child *c)
 	free(c);
 }
 
-static void child_log_death(struct child *c, int status)
+static void supervisor_child_log_death(struct child *c, int status)
 {
 	char text[64];
 	bool loops = c->failures >= CHILD_CRASH_LOOP;
 	process_status_text(status, text, sizeof text);
-	child_hub(c)->loop->stats.worker_deaths++;
+	supervisor_child_hub(c)->loop->stats.worker_deaths++;
 	if (!loops || !c->crash_said)
-		LOG(child_hub(c)->log, loops ? LOG_ERROR : LOG_WARN, LOG_WORKER,
+		LOG(supervisor_child_hub(c)->log, loops ? LOG_ERROR : LOG_WARN, LOG_WORKER,
 		    loops ? "a worker keeps dying; it is started again ever more rarely, and this is not said again"
 			  : "a worker died",
 		    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
-		    LOG_STR("how", text), LOG_U64("lived_ms", child_now(c) - c->started));
+		    LOG_STR("how", text),
+		    LOG_U64("lived_ms", supervisor_child_now(c) - c->started));
 	c->crash_said = loops;
 }
 
@@ -210,28 +212,28 @@ static void child_died_coming(const struct child *c)
 }
 
 /* Process and link have ended. */
-static void child_judge(struct child *c)
+static void supervisor_child_judge(struct child *c)
 {
 	struct pool *p = c->pool;
 	CHECK(c->process == NULL);
 	if (c->stopping || c->generation < p->generation) {
-		child_free(c);
+		supervisor_child_free(c);
 		return;
 	}
-	if (c->useful || child_now(c) - c->started >= CHILD_LIVED_MS)
+	if (c->useful || supervisor_child_now(c) - c->started >= CHILD_LIVED_MS)
 		c->failures = 0;
 	else if (!c->excused)
 		c->failures++;
-	child_log_death(c, c->status);
+	supervisor_child_log_death(c, c->status);
 	if (c->generation == p->coming) {
 		child_died_coming(c);
 		return;
 	}
-	child_schedule(c);
-	child_check_attempts(c);
+	supervisor_child_schedule(c);
+	supervisor_child_check_attempts(c);
 }
 
-static void child_ended(void *ctx, struct process *process, int status)
+static void supervisor_child_ended(void *ctx, struct process *process, int status)
 {
 	struct child *c = ctx;
 	CHECK(c->magic == CHECK_CHILD && c->process == process);
@@ -244,12 +246,12 @@ static void child_ended(void *ctx, struct process *process, int status)
 	if (c->worker != NULL)
 		link_finish(c->worker);
 	else
-		child_judge(c);
+		supervisor_child_judge(c);
 }
 
 void supervisor_kill(struct child *c, const char *why)
 {
-	LOG(child_hub(c)->log, LOG_WARN, LOG_WORKER, "a worker is killed",
+	LOG(supervisor_child_hub(c)->log, LOG_WARN, LOG_WORKER, "a worker is killed",
 	    LOG_STR("mount", c->pool->base.mount->path), LOG_STR("worker", c->name),
 	    LOG_STR("error", why));
 	if (c->process != NULL)
@@ -259,19 +261,20 @@ void supervisor_kill(struct child *c, const char *why)
 void supervisor_lost(struct child *c, bool leaving)
 {
 	if (c->process == NULL) {
-		child_judge(c);
+		supervisor_child_judge(c);
 		return;
 	}
 	/* Without its link it is of no use. If it has died, how it did is worth waiting for. */
-	c->kill_at = child_now(c) + (leaving || c->stopping ? CHILD_TERM_MS : CHILD_LOST_MS);
+	c->kill_at =
+		supervisor_child_now(c) + (leaving || c->stopping ? CHILD_TERM_MS : CHILD_LOST_MS);
 }
 
 /* --- generations ------------------------------------------------------------------------------ */
 
-static void child_retire(struct child *c)
+static void supervisor_child_retire(struct child *c)
 {
 	c->stopping = true;
-	c->kill_at = child_now(c) + CHILD_TERM_MS;
+	c->kill_at = supervisor_child_now(c) + CHILD_TERM_MS;
 	if (c->worker != NULL)
 		link_drain(c->worker);
 	else if (c->process != NULL)
@@ -286,9 +289,9 @@ static void supervisor_retire_below(struct pool *p, unsigned generation)
 		if (c->generation >= generation || c->stopping)
 			continue;
 		if (c->process != NULL)
-			child_retire(c);
+			supervisor_child_retire(c);
 		else
-			child_free(c);
+			supervisor_child_free(c);
 	}
 }
 
@@ -323,7 +326,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 			c->worker = NULL;
 			link_cut(w, "its generation did not come up", false);
 		}
-		child_free(c);
+		supervisor_child_free(c);
 	}
 	p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, number, why);
 }
@@ -331,7 +334,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 bool supervisor_is_coming(const struct pool *p)
 {
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		if (c->generation == p->generation && !c->stopping && !child_is_up(c) &&
+		if (c->generation == p->generation && !c->stopping && !supervisor_child_is_up(c) &&
 		    c->failures == 0)
 			return true;
 	return false;
@@ -373,7 +376,7 @@ static void supervisor_begin_generation(struct pool *p)
 	p->coming = coming;
 	p->coming_until = loop_now(p->base.mount->hub->loop) + p->ready_ms;
 	for (unsigned i = 0; i < p->next.count && p->coming == coming; i++)
-		if (!child_add(p, i, coming))
+		if (!supervisor_child_add(p, i, coming))
 			supervisor_give_up_generation(p, "no memory");
 }
 
@@ -442,14 +445,14 @@ enum worker_reload worker_reload(struct mount *m, const struct worker_settings *
 
 /* --- time ------------------------------------------------------------------------------------- */
 
-static void child_tick(struct child *c, uint64_t now)
+static void supervisor_child_tick(struct child *c, uint64_t now)
 {
 	struct pool *p = c->pool;
 	if (c->process == NULL) {
 		if (c->worker == NULL && now >= c->restart_at) {
 			free(p->program.digest); /* it may load another file than the others have */
 			p->program.digest = NULL;
-			child_start(c);
+			supervisor_child_start(c);
 		}
 	} else if (c->kill_at != 0) {
 		/* it may finish what it has, which --handler-timeout bounds */
@@ -458,7 +461,7 @@ static void child_tick(struct child *c, uint64_t now)
 		else if (now >= c->kill_at)
 			process_kill(c->process,
 				     now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
-	} else if (!child_is_up(c) && !c->stopping && c->generation != p->coming &&
+	} else if (!supervisor_child_is_up(c) && !c->stopping && c->generation != p->coming &&
 		   now - c->started >= p->ready_ms) {
 		supervisor_kill(c, c->worker == NULL
 					   ? "it did not say hello within --ready-timeout"
@@ -481,7 +484,7 @@ void supervisor_tick(struct pool *p, uint64_t now)
 	}
 	for (struct child *c = p->children; c != NULL; c = next) {
 		next = c->next;
-		child_tick(c, now);
+		supervisor_child_tick(c, now);
 	}
 }
 
@@ -493,7 +496,7 @@ void supervisor_stop_all(struct pool *p)
 		if (c->worker != NULL)
 			c->worker->child = NULL;
 		c->worker = NULL;
-		child_free(c);
+		supervisor_child_free(c);
 	}
 }
 
