@@ -113,7 +113,8 @@ void remote_conn_free(struct remote_conn *f)
 	while (f->channel.up.last != NULL && (r = channel_take_up(&f->channel)) != NULL)
 		if (r->kind == CHANNEL_GONE)
 			remote_conn_on_gone(f, r->conn);
-		else if (r->kind == CHANNEL_WITHDRAWN && r->conn->waiting == CONN_WAIT_ASK)
+		else if (r->kind == CHANNEL_WITHDRAWN && r->conn->conns != NULL &&
+			 r->conn->waiting == CONN_WAIT_ASK)
 			f->stubs.ops->withdrawn(r->conn);
 		else if (r->kind == CHANNEL_BLOCK)
 			free(((const struct channel_block *)r->bytes)->memory);

@@ -15,7 +15,7 @@ from control import stats_of
 from crowd import Crowd
 from probe import Host, kind_args, plugin
 from tova_host import BUILD, wait_until
-from wsclient import connect, http_get
+from wsclient import Http, connect, http_get, request_bytes, upgrade_headers
 
 ROOMS = ["a", "b", "c", "d"]
 
@@ -208,6 +208,22 @@ def test_a_unix_socket_for_all_loops(tmp_path):
         for sock in clients:
             sock.close()
         wait_until(lambda: stats_of(host)["connections"] == 0, "all are gone")
+
+
+def test_who_asks_and_goes_while_the_host_ends(tmp_path):
+    """What another loop has told meanwhile nobody hears any more: neither that there is a client, nor that it has gone."""
+    held = tmp_path / "held"
+    with Host("--plugin", plugin("held_stop"), "--plugin-set", f"held={held}", "--threads", 2) as host:
+        host.signal(signal.SIGTERM)
+        wait_until(held.exists, "the hub's loop has come to its end")
+        with Http("127.0.0.1", host.port) as client:  # which the other loop takes
+            client.send(request_bytes(headers=upgrade_headers()))
+            http_get("127.0.0.1", host.port)  # is answered behind it
+            client.reset()
+            http_get("127.0.0.1", host.port)
+        held.unlink()
+        assert host.wait_exit() == 0
+        host.judge_log()
 
 
 def test_as_many_as_may_come_over_all_loops():
