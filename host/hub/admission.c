@@ -12,7 +12,6 @@
 #include "hub/resume.h"
 #include "net/answer.h"
 
-#define ADMISSION_TAKEN_OVER 4409
 #include "ws/upgrade.h"
 
 /* r: NULL where it can not be read any more. */
@@ -322,7 +321,7 @@ static uint16_t admission_may_return(struct hub *hub, struct session *s)
 	/* it may still have said something; whoever hears that may end the session */
 	conn_hear_out(s->conn);
 	if (!s->ended)
-		return 0;
+		return resume_is_outdone(s) ? RESUME_TAKEN_OVER : 0;
 	/* some are never on the wire (RFC 6455 7.4.1) */
 	return frame_close_code_ok(s->close_code) ? s->close_code : CLOSE_NORMAL;
 }
@@ -332,8 +331,11 @@ static void admission_take_over(struct session *s)
 {
 	if (s->conn == NULL)
 		return;
-	conn_close(s->conn, ADMISSION_TAKEN_OVER, "another socket has taken the session over", 41,
-		   true);
+	/* nobody can say which of the two is the newer one: if it is that one it comes again */
+	bool behind = resume_is_behind(s);
+	struct span why = behind ? SPAN("another socket came with the token before: come again")
+				 : SPAN("another socket has taken the session over");
+	conn_close(s->conn, behind ? CLOSE_GOING_AWAY : RESUME_TAKEN_OVER, why.p, why.n, true);
 	session_detach(s);
 }
 
@@ -346,7 +348,9 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 	if (code != 0) {
 		answer_note(c, LOG_NOTICE, LOG_UPGRADE, request->request, 101,
 			    code == CLOSE_PROTOCOL ? "a return counts messages that were never sent"
-						   : "a return to a session that has just ended",
+			    : code == RESUME_TAKEN_OVER
+				    ? "a return behind another one"
+				    : "a return to a session that has just ended",
 			    (struct span){NULL, 0});
 		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
 				 "");
@@ -388,7 +392,9 @@ static bool admission_returns(struct hub *hub, struct mount *m, struct conn *c,
 		admission_return(hub, m, c, request, s);
 	else if (code != 0)
 		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
-				 "the session has been closed");
+				 code == RESUME_TAKEN_OVER
+					 ? "another socket has taken the session over"
+					 : "the session has been closed");
 	return s != NULL || code != 0;
 }
 

@@ -531,12 +531,19 @@ static uint32_t resume_lines(const struct resume *r, const uint8_t *data, size_t
 	return n;
 }
 
+/* Its client has spoken on its newest socket: who comes with an older token comes too late. */
+static void resume_token_pass(struct hub *hub, struct resume *r)
+{
+	resume_token_move(&hub->resumes.tokens, &r->past, &r->before);
+}
+
 bool resume_take(struct hub *hub, struct session *s, bool binary, uint8_t **data_r, size_t *len_r)
 {
 	struct resume *r = session_resume(s);
 	bool marked = !binary && *len_r > 0 && (*data_r)[0] == TOVA_V1_MARK,
 	     control = marked && (*len_r == 1 || (*data_r)[1] != TOVA_V1_MARK);
-	resume_token_forget(&hub->resumes.tokens, &r->before);
+	if (r->before.listed)
+		resume_token_pass(hub, r);
 	if (!control) {
 		r->in++;
 		bool takes = resume_measure(hub, s, r, resume_lines(r, *data_r, *len_r));
@@ -642,21 +649,35 @@ bool resume_know(struct session *s, struct span subprotocol)
 	return (!application || r->protocol != NULL) && (rule->rate.n == 0 || r->rate != NULL);
 }
 
+/* Who comes back with the one before has not seen the one since; or it has, and this is an attempt
+ * of an earlier time that was long on its way. So that one stays. False without memory. */
+static bool resume_tokens_turn(struct resume_tokens *all, struct resume *r)
+{
+	bool before = r->by == &r->before;
+	r->by = NULL;
+	if (before)
+		return true;
+	if (r->before.listed)
+		resume_token_move(all, &r->past, &r->before);
+	resume_token_move(all, &r->before, &r->token);
+	return resume_token_new(all, &r->token, r);
+}
+
+static void resume_tokens_forget(struct resume_tokens *all, struct resume *r)
+{
+	resume_token_forget(all, &r->token);
+	resume_token_forget(all, &r->before);
+	resume_token_forget(all, &r->past);
+}
+
 void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 {
 	struct resume *r = session_resume(s);
 	struct resume_tokens *tokens = &hub->resumes.tokens;
 	char text[TOVA_V1_MAX];
 	r->remote = conn_remote(s->conn);
-	if (r->keeps) {
-		/* who comes back with the one before has not seen the one since */
-		if (r->by_before)
-			resume_token_forget(tokens, &r->token);
-		else
-			resume_token_move(tokens, &r->before, &r->token);
-		r->by_before = false;
-		r->keeps = resume_token_new(tokens, &r->token, r);
-	}
+	if (r->keeps)
+		r->keeps = resume_tokens_turn(tokens, r);
 	const struct tova_v1_welcome w = {
 		.token = r->keeps ? r->token.text : NULL,
 		.resumed = resumed,
@@ -684,8 +705,7 @@ void resume_free(struct hub *hub, struct session *s)
 		TAILQ_REMOVE(&hub->resumes.away, r, away_link);
 		hub->resumes.n_away--;
 	}
-	resume_token_forget(&hub->resumes.tokens, &r->token);
-	resume_token_forget(&hub->resumes.tokens, &r->before);
+	resume_tokens_forget(&hub->resumes.tokens, r);
 	kept_free(&r->written);
 	kept_free(&r->waiting);
 	resume_list_kept(hub, r, before);
@@ -769,8 +789,7 @@ void resume_end(struct hub *hub, struct session *s)
 		return;
 	resume_owe_not(hub, r);
 	resume_not_away(hub, r);
-	resume_token_forget(&hub->resumes.tokens, &r->before);
-	resume_token_forget(&hub->resumes.tokens, &r->token);
+	resume_tokens_forget(&hub->resumes.tokens, r);
 }
 
 /* Is it an end of which a client that comes back has to know? One that comes for a code that asks
@@ -820,19 +839,37 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 	struct session *s = t->resume->session;
 	CHECK_IS(s, CHECK_SESSION);
 	bool ours = s->mount == m && !s->ended && resume_is_of(s, subject);
+	if (ours && t == &t->resume->past) {
+		resume_log(s, "a return with a token of the past", offer->got);
+		*code_r = RESUME_TAKEN_OVER;
+		return NULL;
+	}
 	if (ours && offer->got < t->resume->confirmed) {
 		resume_log(s, "a return asks for messages that its client has confirmed",
 			   offer->got);
 		return NULL;
 	}
 	if (ours)
-		t->resume->by_before = t == &t->resume->before;
+		t->resume->by = t;
 	return ours ? s : NULL;
 }
 
 bool resume_was_sent(const struct session *s, uint64_t got)
 {
-	return got <= session_resume(s)->fed;
+	const struct resume *r = session_resume(s);
+	return got <= r->fed || got <= r->most;
+}
+
+bool resume_is_behind(const struct session *s)
+{
+	const struct resume *r = session_resume(s);
+	return r->by == &r->before;
+}
+
+bool resume_is_outdone(const struct session *s)
+{
+	const struct resume *r = session_resume(s);
+	return !r->by->listed;
 }
 
 void resume_back(struct hub *hub, struct session *s, uint64_t got)
@@ -853,8 +890,13 @@ void resume_back(struct hub *hub, struct session *s, uint64_t got)
 	}
 	r->waiting = r->written;
 	r->written = (struct kept){.v = NULL};
+	/* what it has although the socket after that did not take it */
+	while ((m = kept_first(&r->waiting)) != NULL && m->number <= got)
+		kept_pop(&r->waiting);
 	resume_list_kept(hub, r, before);
 	CHECK(got <= r->out && r->written.n == 0);
+	if (r->most < r->fed)
+		r->most = r->fed;
 	r->fed = got;
 }
 

@@ -17,18 +17,23 @@
 #include "net/rate_limit.h"
 #include "net/deflate_context.h"
 
+#define RESUME_TAKEN_OVER 4409 /* close code: another socket has the session */
+
 struct hub;
 struct mount;
 
 /* Of one session, from the acceptance of its upgrade, or the question for it, to its end. */
 struct resume {
 	struct session *session;
-	/* the one before stays good until the first frame arrives on the new socket */
-	struct resume_token token, before;
-	uint64_t in, done; /* messages of the client: received, settled */
-	uint64_t told;	   /* the last `done` that it was told */
+	/* The one before stays good until the first frame arrives on the new socket: whoever shows
+	 * it gets the same new one again. One of the past is good for nothing, but known. */
+	struct resume_token token, before, past;
+	const struct resume_token *by; /* with which it is just coming back */
+	uint64_t in, done;	       /* messages of the client: received, settled */
+	uint64_t told;		       /* the last `done` that it was told */
 	uint64_t out, fed,
 		confirmed;   /* messages for it: the last, that a socket took, that it has */
+	uint64_t most;	     /* that any socket took, before the last return */
 	struct kept written; /* that a socket has taken, and it has not confirmed */
 	struct kept waiting; /* that wait for a socket, or for room there */
 	uint64_t failed[TOVA_V1_FAILED_MAX];
@@ -38,7 +43,6 @@ struct resume {
 	bool keeps;		 /* it may come back: see --resume */
 	bool away, owes;	 /* in the lists of those */
 	bool held;		 /* not read from, as it does not read its own answers */
-	bool by_before;		 /* it is just coming back, with the token before the last */
 	char *protocol;		 /* the application's subprotocol; NULL: none */
 	struct rate_limit *rate; /* of its messages; NULL: any */
 	struct address remote;	 /* of its last socket */
@@ -168,5 +172,10 @@ void resume_tell_back(struct session *s, const struct event_request *request);
 bool resume_may_tell(const struct mount *m);
 /* Was it ever sent that many? */
 bool resume_was_sent(const struct session *s, uint64_t got);
+/* How its return stands to the socket that is still there: that one's client has not said a word
+ * since it was given a newer token, and may be the one that is alive. */
+bool resume_is_behind(const struct session *s);
+/* The token with which it is coming back is good no more: that socket has just said something. */
+bool resume_is_outdone(const struct session *s);
 
 #endif

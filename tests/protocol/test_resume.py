@@ -10,7 +10,7 @@ from control import ctl_json
 from probe import KINDS, WRAPPED, Host, Probe, escape, kind_args, plugin
 from tokens import SECRET, claims, hs256
 from tova_host import wait_until
-from wsclient import connect, http_get, refused
+from wsclient import CLOSE, connect, http_get, refused
 
 THREADS = ["1", "3"]
 
@@ -317,8 +317,59 @@ def test_the_token_before_is_good_until_a_frame_comes(resuming):
     c.send("send x")
     assert c.recv() == "x"
     c.drop()
-    assert c.open(("tova.v1", f"tova.resume.{first}.0"))["resumed"] is False
-    c.ws.drop()
+    late = returns(c, first, 0)
+    assert late.recv_close()[0] == 4409
+    assert c.back()["resumed"]
+
+
+def returns(c, token, count):
+    """A socket that comes back, and has not read anything yet."""
+    return connect(*c.where, subprotocols=["tova.v1", f"tova.resume.{token}.{count}"])
+
+
+def test_a_return_that_was_long_on_its_way(resuming, plain):
+    """An attempt that its client has given up is heard behind the one that is alive, of which no frame has come yet: nobody can say
+    which is which. The one that is alive comes again, and misses nothing."""
+    c, other = client(resuming), plain.client()
+    c.send("join r\nsend joined")
+    c.recv()
+    c.settled()
+    c.drop()
+    first = c.token
+    c.back()
+    other.script("to r one", "to r two", "send sent")
+    assert other.recv_text() == "sent"
+    assert c.recv() == "one" and c.recv() == "two"  # and it does not say so
+    late = returns(c, first, 1)
+    assert json.loads(late.recv_text()[1:])["resumed"]
+    assert c.closed() == 1001
+    other.script("to r three", "send sent")
+    assert other.recv_text() == "sent"
+    welcome = c.back()
+    assert welcome["resumed"] and welcome["got"] == 1
+    assert c.recv() == "three"
+    while (end := late.recv_frame()).opcode != CLOSE:
+        pass
+    assert int.from_bytes(end.payload[:2], "big") == 4409
+    again = returns(c, first, 1)  # one more of them: now it is known that it is late
+    assert again.recv_close()[0] == 4409
+    c.send("send four")
+    assert c.recv() == "four"
+
+
+def test_late_returns_that_follow_each_other(resuming):
+    """Two that were given up are heard one behind the other; the one that is alive has the session in the end."""
+    c = client(resuming)
+    c.drop()
+    first = c.token
+    c.back()
+    late = [returns(c, first, 0)]
+    assert c.closed() == 1001
+    c.back()
+    late.append(returns(c, first, 0))
+    assert late[1].recv_close()[0] == 4409  # its client has shown a newer one since
+    c.send("send x")
+    assert c.recv() == "x"
 
 
 def test_tokens_of_others(resuming):

@@ -341,12 +341,16 @@ static void client_on_frame(struct run *run, struct client *c, const struct sock
 		socket_frame(&c->now, PONG, f->data, f->len, false);
 	} else if (f->opcode == CLOSE) {
 		int code = f->len >= 2 ? f->data[0] << 8 | f->data[1] : 1005;
-		if (c->state == WELCOMING || code == 1012 || code == 1013)
+		if (c->state == WELCOMING || code == 1012 || code == 1013) {
 			client_lost(run, c);
-		else if (c->state != OVER || code != 1001)
+		} else if (c->state == THERE && code == 1001) {
+			run->late++; /* an attempt that was given up has come behind this one */
+			client_lost(run, c);
+		} else if (c->state != OVER || code != 1001) {
 			client_fault(c, "it was closed with %d", code);
-		else
+		} else {
 			socket_cut(&c->now);
+		}
 	} else if (control) {
 		client_on_control(run, c, (const char *)f->data + 1);
 	} else if (c->state == WELCOMING) {

@@ -71,7 +71,7 @@ struct run {
 	const char *path;
 	bool deflate, cutting;
 	uint64_t now; /* ms */
-	uint64_t messages, deliveries, returns, refused, retries;
+	uint64_t messages, deliveries, returns, refused, retries, late;
 	uint64_t cuts[CUT_KINDS];
 };
 

@@ -168,10 +168,11 @@ static void run_print(const struct run *run)
 						     "behind_request", "behind_101",
 						     "behind_welcome", "in_resend"};
 	uint64_t cuts = 0;
-	printf("{\"clients\": %u, \"seconds\": %u, \"messages\": %llu, \"deliveries\": %llu, \"returns\": %llu, \"refused\": %llu, \"retries\": %llu, ",
+	printf("{\"clients\": %u, \"seconds\": %u, \"messages\": %llu, \"deliveries\": %llu, \"returns\": %llu, \"refused\": %llu, \"retries\": %llu, \"late\": %llu, ",
 	       run->n, set.seconds, (unsigned long long)run->messages,
 	       (unsigned long long)run->deliveries, (unsigned long long)run->returns,
-	       (unsigned long long)run->refused, (unsigned long long)run->retries);
+	       (unsigned long long)run->refused, (unsigned long long)run->retries,
+	       (unsigned long long)run->late);
 	printf("\"cuts\": {");
 	for (int i = 0; i < CUT_KINDS; i++) {
 		printf("%s\"%s\": %llu", i > 0 ? ", " : "", names[i],
