@@ -430,8 +430,8 @@ static bool server_start_workers(struct server *s)
 	if (s->deadletter == NULL)
 		return server_refuse(s, "dead-letter", s->settings.dead_letter, strerror(errno));
 	s->letters = replay_new(&s->hub, s->deadletter);
-	if (s->letters != NULL && push_sources_init(&s->sources, &s->hub.key) &&
-	    processes_init(&s->processes, s->loop, s->soft_descriptors)) {
+	push_sources_init(&s->sources, &s->hub.key);
+	if (s->letters != NULL && processes_init(&s->processes, s->loop, s->soft_descriptors)) {
 		server_set_passenv(s);
 		return true;
 	}

@@ -975,6 +975,5 @@ void resumes_free(struct resumes *all)
 	while (!TAILQ_EMPTY(&all->ends))
 		resume_end_free(all, TAILQ_FIRST(&all->ends));
 	loop_timer_cancel(&all->tick);
-	free(all->tokens.slots);
-	all->tokens = (struct resume_tokens){.slots = NULL};
+	hash_table_free(&all->tokens.table);
 }

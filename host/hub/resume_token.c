@@ -1,52 +1,27 @@
 #include "hub/resume_token.h"
 
-#include <stdlib.h>
-
 #include "base/check.h"
 #include "common/id.h"
 #include "common/random.h"
 
 _Static_assert(ID_TEXT == TOVA_V1_TOKEN + 1, "a token is 128 bits");
 
-static struct resume_token **resume_token_slot(const struct resume_tokens *all, const char *text)
+static uint64_t resume_token_hash(const struct resume_tokens *all, const char *text)
 {
-	return &all->slots[hash_bytes(&all->key, text, TOVA_V1_TOKEN) & (all->cap - 1)];
-}
-
-static bool resume_token_grow(struct resume_tokens *all)
-{
-	struct resume_tokens wider = *all;
-	struct resume_token *t;
-	wider.cap = all->cap == 0 ? 64 : 2 * all->cap;
-	wider.slots = calloc(wider.cap, sizeof *wider.slots);
-	if (wider.slots == NULL)
-		return false;
-	for (uint32_t i = 0; i < all->cap; i++)
-		while ((t = all->slots[i]) != NULL) {
-			struct resume_token **at = resume_token_slot(&wider, t->text);
-			all->slots[i] = t->next;
-			t->next = *at;
-			*at = t;
-		}
-	free(all->slots);
-	*all = wider;
-	return true;
+	return hash_bytes(&all->key, text, TOVA_V1_TOKEN);
 }
 
 static void resume_token_put(struct resume_tokens *all, struct resume_token *t)
 {
-	struct resume_token **at = resume_token_slot(all, t->text);
 	CHECK(!t->listed);
-	t->next = *at;
-	*at = t;
+	hash_table_add(&all->table, &t->link, resume_token_hash(all, t->text));
 	t->listed = true;
-	all->n++;
 }
 
 bool resume_token_new(struct resume_tokens *all, struct resume_token *t, struct resume *resume)
 {
 	uint64_t bits[2];
-	if ((all->n >= all->cap && !resume_token_grow(all)) || !random_bytes(bits, sizeof bits))
+	if (!hash_table_reserve(&all->table) || !random_bytes(bits, sizeof bits))
 		return false;
 	id_text(bits[0], bits[1], t->text);
 	t->resume = resume;
@@ -58,13 +33,8 @@ void resume_token_forget(struct resume_tokens *all, struct resume_token *t)
 {
 	if (!t->listed)
 		return;
-	struct resume_token **at = resume_token_slot(all, t->text);
-	while (*at != t)
-		at = &(*at)->next;
-	*at = t->next;
+	hash_table_remove(&all->table, &t->link);
 	t->listed = false;
-	CHECK(all->n > 0);
-	all->n--;
 }
 
 void resume_token_move(struct resume_tokens *all, struct resume_token *to,
@@ -89,8 +59,9 @@ static bool resume_token_is(const struct resume_token *t, const char *text)
 
 struct resume_token *resume_token_find(const struct resume_tokens *all, const char *text)
 {
-	struct resume_token *t = all->cap > 0 ? *resume_token_slot(all, text) : NULL;
-	while (t != NULL && !resume_token_is(t, text))
-		t = t->next;
-	return t;
+	struct hash_link *at = hash_table_first(&all->table, resume_token_hash(all, text));
+	for (; at != NULL; at = hash_link_next(at))
+		if (resume_token_is(HASH_ENTRY(at, struct resume_token, link), text))
+			return HASH_ENTRY(at, struct resume_token, link);
+	return NULL;
 }

@@ -3,12 +3,13 @@
 #define TOVA_HUB_RESUME_TOKEN_H
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "ws/tova_v1.h"
 
 struct resume;
 
 struct resume_token {
-	struct resume_token *next; /* in its chain of the table */
+	struct hash_link link;
 	/* NULL, in the table: it was for one that has ended (struct resume_end) */
 	struct resume *resume;
 	bool listed; /* in the table */
@@ -16,8 +17,7 @@ struct resume_token {
 };
 
 struct resume_tokens {
-	struct resume_token **slots; /* chains; `cap` of them, a power of two */
-	uint32_t n, cap;
+	struct hash_table table;
 	struct hash_key key;
 };
 

@@ -7,51 +7,34 @@
 #include "hub/session.h"
 #include "net/conn.h"
 
-/* --- the table: open addressing, linear probing ----------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
-static uint32_t room_slot(const struct room_table *table, uint64_t hash, struct span name)
+static inline struct room *room_with_hash(const struct room_table *table, uint64_t hash,
+					  struct span name)
 {
-	uint32_t mask = table->cap - 1, i = (uint32_t)hash & mask;
-	for (; table->slots[i] != NULL; i = (i + 1) & mask) {
-		struct room *r = table->slots[i];
-		if (r->hash == hash && r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
-			break;
+	struct hash_link *at = hash_table_first(&table->table, hash);
+	for (; at != NULL; at = hash_link_next(at)) {
+		struct room *r = HASH_ENTRY(at, struct room, link);
+		if (r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
+			return r;
 	}
-	return i;
+	return NULL;
 }
 
 struct room *room_find(const struct room_table *table, struct span name)
 {
-	if (table->n == 0)
+	if (table->table.n == 0)
 		return NULL;
-	return table->slots[room_slot(table, hash_bytes(&table->key, name.p, name.n), name)];
-}
-
-static bool room_table_grow(struct room_table *table)
-{
-	struct room_table wider = *table;
-	wider.cap = table->cap == 0 ? 16 : table->cap * 2;
-	wider.slots = calloc(wider.cap, sizeof *wider.slots);
-	if (wider.slots == NULL)
-		return false;
-	for (uint32_t i = 0; i < table->cap; i++) {
-		struct room *r = table->slots[i];
-		if (r != NULL)
-			wider.slots[room_slot(&wider, r->hash, (struct span){r->name, r->len})] = r;
-	}
-	free(table->slots);
-	*table = wider;
-	return true;
+	return room_with_hash(table, hash_bytes(&table->key, name.p, name.n), name);
 }
 
 static struct room *room_add(struct room_table *table, struct span name)
 {
-	if (table->n >= table->cap / 2 + table->cap / 4 && !room_table_grow(table))
-		return NULL;
-	struct room *r = malloc(offsetof(struct room, name) + name.n + 1);
+	struct room *r = hash_table_reserve(&table->table)
+				 ? malloc(offsetof(struct room, name) + name.n + 1)
+				 : NULL;
 	if (r == NULL)
 		return NULL;
-	r->hash = hash_bytes(&table->key, name.p, name.n);
 	r->here = (struct room_shard){.members = NULL};
 	r->elsewhere = NULL;
 	r->users = NULL;
@@ -61,8 +44,7 @@ static struct room *room_add(struct room_table *table, struct span name)
 	r->len = (uint8_t)name.n;
 	memcpy(r->name, name.p, name.n);
 	r->name[name.n] = '\0';
-	table->slots[room_slot(table, r->hash, name)] = r;
-	table->n++;
+	hash_table_add(&table->table, &r->link, hash_bytes(&table->key, name.p, name.n));
 	table->stats->rooms++;
 	return r;
 }
@@ -88,21 +70,10 @@ static void room_free_far(const struct room_table *table, struct room *r)
 	r->elsewhere = NULL;
 }
 
-/* Takes the room out; those that were pushed on by it move up, so that no probe ends too early. */
 static void room_remove(struct room_table *table, struct room *r)
 {
-	uint32_t mask = table->cap - 1,
-		 hole = room_slot(table, r->hash, (struct span){r->name, r->len});
-	for (uint32_t i = (hole + 1) & mask; table->slots[i] != NULL; i = (i + 1) & mask) {
-		uint32_t home = (uint32_t)table->slots[i]->hash & mask;
-		if (((i - home) & mask) >= ((i - hole) & mask)) {
-			table->slots[hole] = table->slots[i];
-			hole = i;
-		}
-	}
 	CHECK(r->n == 0);
-	table->slots[hole] = NULL;
-	table->n--;
+	hash_table_remove(&table->table, &r->link);
 	table->stats->rooms--;
 	room_users_free(r->users);
 	r->users = NULL;
@@ -324,19 +295,17 @@ static uint32_t room_reversed(uint32_t bits)
 uint32_t room_table_scan(const struct room_table *table, uint32_t place,
 			 void (*visit)(void *ctx, const struct room *r), void *ctx)
 {
-	uint32_t mask = table->cap - 1, home = place & mask;
-	if (table->cap == 0)
+	const struct hash_table *t = &table->table;
+	uint32_t mask = t->cap - 1;
+	if (t->cap == 0)
 		return 0;
-	for (uint32_t i = home; table->slots[i] != NULL; i = (i + 1) & mask)
-		if (((uint32_t)table->slots[i]->hash & mask) == home)
-			visit(ctx, table->slots[i]);
+	for (struct hash_link *at = t->slots[place & mask]; at != NULL; at = at->next)
+		visit(ctx, HASH_ENTRY(at, struct room, link));
 	return room_reversed(room_reversed(place | ~mask) + 1);
 }
 
 void room_table_free(struct room_table *table)
 {
-	CHECK(table->n == 0); /* each goes with its last member */
-	free(table->slots);
-	table->slots = NULL;
-	table->n = table->cap = 0;
+	CHECK(table->table.n == 0); /* each goes with its last member */
+	hash_table_free(&table->table);
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "base/stats.h"
 #include "common/rules.h"
 #include "common/span.h"
@@ -42,7 +43,7 @@ struct room_far {
 };
 
 struct room {
-	uint64_t hash;
+	struct hash_link link;
 	struct room_shard here;
 	/* first those of resume.h, then of each other loop: 1 + table->n_far; NULL: none of these
 	 * was ever a member */
@@ -84,8 +85,7 @@ static inline const char *room_name(const struct room_memberships *own, uint32_t
 
 /* The rooms of one mount. */
 struct room_table {
-	struct room **slots;
-	uint32_t n, cap; /* cap: a power of two, or 0 */
+	struct hash_table table;
 	struct hash_key key;
 	struct stats *stats;
 	uint32_t n_far; /* loops beside this one */

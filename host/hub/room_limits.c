@@ -65,7 +65,7 @@ static bool room_limits_sessions_ok(const struct mount *m, struct room_limits_st
 static bool room_limits_mount_ok(const struct mount *m, struct room_limits_step *steps, uint32_t n,
 				 uint32_t most)
 {
-	uint64_t rooms = m->rooms.n, before = rooms;
+	uint64_t rooms = m->rooms.table.n, before = rooms;
 	qsort(steps, n, sizeof *steps, room_limits_by_room);
 	for (uint32_t i = 0; i < n; i++) {
 		bool again =
@@ -108,7 +108,7 @@ static uint32_t room_limits_collect(const struct mount *m, const struct commit *
 static bool room_limits_may_exceed(const struct mount *m, const struct commit *c, uint32_t joins)
 {
 	const struct room_limits *q = &m->hub->room_limits;
-	bool exceeds = q->mount_rooms > 0 && (uint64_t)m->rooms.n + joins > q->mount_rooms;
+	bool exceeds = q->mount_rooms > 0 && (uint64_t)m->rooms.table.n + joins > q->mount_rooms;
 	for (uint32_t i = 0; i < c->n && !exceeds && q->rooms > 0; i++) {
 		const struct command *command = &c->commands[i];
 		const struct session *s = command->kind == COMMAND_JOIN

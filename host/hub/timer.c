@@ -18,11 +18,11 @@
 
 struct timer {
 	struct timer *next, **at; /* of its owner's, and what points at it there */
-	struct timer *chain;	  /* of its slot */
+	struct hash_link link;
 	struct mount *mount;
 	struct session *session; /* NULL: the mount's */
 	uint64_t due;		 /* ns of CLOCK_MONOTONIC */
-	uint64_t order, hash;
+	uint64_t order;
 	uint64_t id, delay_ms, period_ms;
 	uint32_t place; /* in the heap */
 	uint32_t waits; /* events of it that wait for the handler, or are with it */
@@ -97,45 +97,20 @@ static uint64_t timer_hash(const struct mount *mount, const struct session *sess
 	return hash_bytes(&key, name.p, name.n);
 }
 
-/* What points at it in its chain; at NULL: there is none. The table has slots. */
-static struct timer **timer_slot(struct timers *all, uint64_t hash, const struct mount *mount,
-				 const struct session *session, struct span name)
-{
-	struct timer **at = &all->slots[hash & (all->cap - 1)];
-	for (; *at != NULL; at = &(*at)->chain) {
-		const struct timer *t = *at;
-		if (t->hash == hash && t->mount == mount && t->session == session &&
-		    span_eq(span_of(t->name), name))
-			break;
-	}
-	return at;
-}
-
 static struct timer *timer_find(const struct mount *mount, const struct session *session,
 				struct span name)
 {
-	struct timers *all = timer_all(mount);
+	const struct timers *all = timer_all(mount);
 	if (all->n == 0 ||
 	    (session != NULL && (session->more == NULL || session->more->timers == NULL)))
 		return NULL;
-	return *timer_slot(all, timer_hash(mount, session, name), mount, session, name);
-}
-
-static bool timers_grow_slots(struct timers *all)
-{
-	uint32_t cap = all->cap == 0 ? 16 : 2 * all->cap;
-	struct timer **wider = calloc(cap, sizeof *wider);
-	if (wider == NULL)
-		return false;
-	for (uint32_t i = 0; i < all->n; i++) {
-		struct timer **slot = &wider[all->heap[i]->hash & (cap - 1)];
-		all->heap[i]->chain = *slot;
-		*slot = all->heap[i];
+	struct hash_link *at = hash_table_first(&all->table, timer_hash(mount, session, name));
+	for (; at != NULL; at = hash_link_next(at)) {
+		struct timer *t = HASH_ENTRY(at, struct timer, link);
+		if (t->mount == mount && t->session == session && span_eq(span_of(t->name), name))
+			return t;
 	}
-	free(all->slots);
-	all->slots = wider;
-	all->cap = cap;
-	return true;
+	return NULL;
 }
 
 /* Room for one more in both. */
@@ -149,7 +124,7 @@ static bool timers_reserve(struct timers *all)
 		all->heap = wider;
 		all->cap_heap = cap;
 	}
-	return all->n < all->cap || timers_grow_slots(all);
+	return hash_table_reserve(&all->table);
 }
 
 /* What a crowd of them needed is not kept for ever. */
@@ -158,9 +133,9 @@ static void timers_rest(struct timers *all)
 	if (all->n > 0 || all->cap_heap <= TIMERS_KEPT)
 		return;
 	free(all->heap);
-	free(all->slots);
-	all->heap = all->slots = NULL;
-	all->cap = all->cap_heap = 0;
+	hash_table_free(&all->table);
+	all->heap = NULL;
+	all->cap_heap = 0;
 }
 
 /* --- the clock -------------------------------------------------------------------------------- */
@@ -223,7 +198,7 @@ void timers_free(struct timers *timers)
 	loop_watch_set(&timers->watch, false);
 	close(timers->clock);
 	free(timers->heap);
-	free(timers->slots);
+	hash_table_free(&timers->table);
 	*timers = (struct timers){.clock = -1};
 }
 
@@ -236,16 +211,14 @@ static struct timer **timer_list(struct mount *mount, struct session *session)
 
 static void timer_link(struct timers *all, struct timer *t)
 {
-	CHECK(all->n < all->cap_heap && all->n < all->cap);
-	struct timer **list = timer_list(t->mount, t->session),
-		     **slot = &all->slots[t->hash & (all->cap - 1)];
+	CHECK(all->n < all->cap_heap);
+	struct timer **list = timer_list(t->mount, t->session);
 	t->next = *list;
 	t->at = list;
 	if (t->next != NULL)
 		t->next->at = &t->next;
 	*list = t;
-	t->chain = *slot;
-	*slot = t;
+	hash_table_add(&all->table, &t->link, timer_hash(t->mount, t->session, span_of(t->name)));
 	timers_up(all, all->n++, t);
 }
 
@@ -253,7 +226,7 @@ static void timer_remove(struct timer *t)
 {
 	struct timers *all = timer_all(t->mount);
 	CHECK(all->n > t->place && all->heap[t->place] == t && *t->at == t);
-	*timer_slot(all, t->hash, t->mount, t->session, span_of(t->name)) = t->chain;
+	hash_table_remove(&all->table, &t->link);
 	*t->at = t->next;
 	if (t->next != NULL)
 		t->next->at = t->at;
@@ -364,7 +337,6 @@ static struct timer *timer_new(struct mount *mount, struct session *session,
 	if (t == NULL)
 		return NULL;
 	*t = (struct timer){.mount = mount, .session = session};
-	t->hash = timer_hash(mount, session, span_of(timer->name));
 	memcpy(t->name, timer->name, len + 1);
 	return t;
 }

@@ -9,6 +9,7 @@
 #define TOVA_HUB_TIMER_H
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "hub/event.h"
 #include "net/loop.h"
 
@@ -23,9 +24,9 @@ struct timers {
 	int clock;		 /* -1: none */
 	uint64_t rings;		 /* when it does: ns of CLOCK_MONOTONIC; 0: not set */
 	const struct hash_key *key;
-	struct timer **heap;  /* the first is due first */
-	struct timer **slots; /* chains, by owner and name; `cap` of them, a power of two */
-	uint32_t n, cap, cap_heap;
+	struct timer **heap;	 /* the first is due first */
+	struct hash_table table; /* by owner and name */
+	uint32_t n, cap_heap;
 	/* counts those that were set: of two that are due together the older goes first */
 	uint64_t order;
 };

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 
 #include "base/check.h"
+#include "base/hash_table.h"
 #include "common/random.h"
 
 #define ADDR_LIMITS_SLOTS_LEAST 64u
@@ -13,10 +15,9 @@
 	60000 /* an address that is refused all the time is worth a line so often */
 
 struct addr_limits_entry {
-	struct addr_limits_entry *next;		   /* in its slot */
-	struct addr_limits_entry *before, *behind; /* among the idle */
-	uint64_t hash;
-	struct address address; /* cut */
+	struct hash_link link;
+	TAILQ_ENTRY(addr_limits_entry) others; /* among the idle */
+	struct address address;		       /* cut */
 	struct bucket bucket;
 	uint64_t idle_at, said_at; /* 0: it never was */
 	uint32_t connections, over_limit;
@@ -26,10 +27,9 @@ struct addr_limits {
 	pthread_mutex_t lock;
 	struct hash_key key;
 	struct addr_limits_limits limits;
-	struct addr_limits_entry **slots;
-	uint32_t n, cap; /* cap: a power of two */
+	struct hash_table table;
 	/* without connections, those that are so for the longest time in front */
-	struct addr_limits_entry *idle_first, *idle_last;
+	TAILQ_HEAD(addr_limits_list, addr_limits_entry) idle;
 	uint32_t n_idle;
 	atomic_bool active; /* anything is limited: without the lock */
 	atomic_uint sockets;
@@ -37,84 +37,37 @@ struct addr_limits {
 
 /* --- the table -------------------------------------------------------------------------------- */
 
-static struct addr_limits_entry **addr_limits_slot(struct addr_limits *t, uint64_t hash,
-						   const struct address *a)
-{
-	struct addr_limits_entry **at = &t->slots[hash & (t->cap - 1)];
-	while (*at != NULL && ((*at)->hash != hash || (*at)->address.family != a->family ||
-			       memcmp((*at)->address.ip, a->ip, sizeof a->ip) != 0))
-		at = &(*at)->next;
-	return at;
-}
-
-/* Larger or smaller; without memory the chains stay as they are. */
-static void addr_limits_resize(struct addr_limits *t, uint32_t cap)
-{
-	struct addr_limits_entry **slots = calloc(cap, sizeof(struct addr_limits_entry *)), *e;
-	if (slots == NULL)
-		return;
-	for (uint32_t i = 0; i < t->cap; i++)
-		while ((e = t->slots[i]) != NULL) {
-			t->slots[i] = e->next;
-			e->next = slots[e->hash & (cap - 1)];
-			slots[e->hash & (cap - 1)] = e;
-		}
-	free(t->slots);
-	t->slots = slots;
-	t->cap = cap;
-}
-
 static void addr_limits_idle_add(struct addr_limits *t, struct addr_limits_entry *e, uint64_t now)
 {
 	e->idle_at = now;
-	e->behind = NULL;
-	e->before = t->idle_last;
-	if (t->idle_last != NULL)
-		t->idle_last->behind = e;
-	else
-		t->idle_first = e;
-	t->idle_last = e;
+	TAILQ_INSERT_TAIL(&t->idle, e, others);
 	t->n_idle++;
 }
 
 static void addr_limits_idle_take(struct addr_limits *t, struct addr_limits_entry *e)
 {
-	if (e->before != NULL)
-		e->before->behind = e->behind;
-	else
-		t->idle_first = e->behind;
-	if (e->behind != NULL)
-		e->behind->before = e->before;
-	else
-		t->idle_last = e->before;
 	CHECK(t->n_idle > 0);
+	TAILQ_REMOVE(&t->idle, e, others);
 	t->n_idle--;
 }
 
-static void addr_limits_remove_first(struct addr_limits *t, struct addr_limits_entry *e)
+static void addr_limits_remove(struct addr_limits *t, struct addr_limits_entry *e)
 {
-	CHECK(e->connections + e->over_limit == 0 && t->n_idle > 0 && t->n > 0);
-	*addr_limits_slot(t, e->hash, &e->address) = e->next;
-	t->idle_first = e->behind;
-	if (e->behind != NULL)
-		e->behind->before = NULL;
-	else
-		t->idle_last = NULL;
-	t->n_idle--;
-	t->n--;
+	CHECK(e->connections + e->over_limit == 0);
+	addr_limits_idle_take(t, e);
+	hash_table_remove(&t->table, &e->link);
 	free(e);
-	if (t->cap > ADDR_LIMITS_SLOTS_LEAST && t->n < t->cap / 4)
-		addr_limits_resize(t, t->cap / 2);
+	hash_table_shrink(&t->table, ADDR_LIMITS_SLOTS_LEAST);
 }
 
 /* Those whose bucket is full again differ in nothing from those that never came. */
 static void addr_limits_forget(struct addr_limits *t, uint64_t now)
 {
 	struct addr_limits_entry *e;
-	while ((e = t->idle_first) != NULL &&
+	while ((e = TAILQ_FIRST(&t->idle)) != NULL &&
 	       (t->n_idle > ADDR_LIMITS_REMEMBERED || t->limits.handshakes.n == 0 ||
 		now >= e->idle_at + t->limits.handshakes.ms))
-		addr_limits_remove_first(t, e);
+		addr_limits_remove(t, e);
 }
 
 /* What counts as one address, and its hash. */
@@ -126,11 +79,24 @@ static uint64_t addr_limits_cut(const struct addr_limits *t, const struct addres
 	return hash_bytes(&t->key, cut_r->ip, sizeof cut_r->ip);
 }
 
+static struct addr_limits_entry *addr_limits_with_hash(const struct addr_limits *t, uint64_t hash,
+						       const struct address *cut)
+{
+	struct hash_link *at = hash_table_first(&t->table, hash);
+	for (; at != NULL; at = hash_link_next(at)) {
+		struct addr_limits_entry *e = HASH_ENTRY(at, struct addr_limits_entry, link);
+		if (e->address.family == cut->family &&
+		    memcmp(e->address.ip, cut->ip, sizeof cut->ip) == 0)
+			return e;
+	}
+	return NULL;
+}
+
 static struct addr_limits_entry *addr_limits_find(struct addr_limits *t, const struct address *a)
 {
 	struct address cut;
 	uint64_t hash = addr_limits_cut(t, a, &cut);
-	return *addr_limits_slot(t, hash, &cut);
+	return addr_limits_with_hash(t, hash, &cut);
 }
 
 /* The entry of an address; one that is new is idle. NULL without memory. */
@@ -139,18 +105,16 @@ static struct addr_limits_entry *addr_limits_entry(struct addr_limits *t, const 
 {
 	struct address cut;
 	uint64_t hash = addr_limits_cut(t, a, &cut);
-	struct addr_limits_entry **at = addr_limits_slot(t, hash, &cut), *e = *at;
+	struct addr_limits_entry *e = addr_limits_with_hash(t, hash, &cut);
 	if (e != NULL)
 		return e;
-	e = malloc(sizeof *e);
+	e = hash_table_reserve(&t->table) ? malloc(sizeof *e) : NULL;
 	if (e == NULL)
 		return NULL;
-	*e = (struct addr_limits_entry){.hash = hash, .address = cut};
+	*e = (struct addr_limits_entry){.address = cut};
 	bucket_fill(&e->bucket, &t->limits.handshakes, now);
-	*at = e;
+	hash_table_add(&t->table, &e->link, hash);
 	addr_limits_idle_add(t, e, now);
-	if (++t->n > t->cap)
-		addr_limits_resize(t, t->cap * 2);
 	return e;
 }
 
@@ -269,17 +233,15 @@ uint32_t addr_limits_sockets(struct addr_limits *t)
 struct addr_limits *addr_limits_new(const struct addr_limits_limits *limits)
 {
 	struct addr_limits *t = calloc(1, sizeof *t);
-	struct addr_limits_entry **slots =
-		calloc(ADDR_LIMITS_SLOTS_LEAST, sizeof(struct addr_limits_entry *));
-	if (t == NULL || slots == NULL || !random_bytes(&t->key, sizeof t->key)) {
+	if (t == NULL || !hash_table_reserve(&t->table) || !random_bytes(&t->key, sizeof t->key)) {
+		if (t != NULL)
+			hash_table_free(&t->table);
 		free(t);
-		free(slots);
 		return NULL;
 	}
+	TAILQ_INIT(&t->idle);
 	pthread_mutex_init(&t->lock, NULL);
 	t->limits = *limits;
-	t->slots = slots;
-	t->cap = ADDR_LIMITS_SLOTS_LEAST;
 	addr_limits_set_limits(t, limits);
 	return t;
 }
@@ -299,13 +261,12 @@ void addr_limits_free(struct addr_limits **t_p)
 	*t_p = NULL;
 	if (t == NULL)
 		return;
-	for (uint32_t i = 0; i < t->cap; i++)
-		while (t->slots[i] != NULL) {
-			struct addr_limits_entry *e = t->slots[i];
-			t->slots[i] = e->next;
-			free(e);
-		}
-	free(t->slots);
+	for (struct hash_link *at = hash_table_next(&t->table, NULL), *next; at != NULL;
+	     at = next) {
+		next = hash_table_next(&t->table, at);
+		free(HASH_ENTRY(at, struct addr_limits_entry, link));
+	}
+	hash_table_free(&t->table);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 }

@@ -1,4 +1,4 @@
-/* tally: how many connections each client address has, how many it began lately, and how many
+/* addr_limits: how many connections each client address has, how many it began lately, and how many
  * sockets there are in all.
  *
  * There is one for the whole host, whatever the number of its loops, behind a lock that is taken
@@ -6,8 +6,8 @@
  * has connections or its handshakes are remembered; those are bounded, and clients can not choose
  * addresses that collide, as the hash has a key.
  */
-#ifndef TOVA_NET_TALLY_H
-#define TOVA_NET_TALLY_H
+#ifndef TOVA_NET_ADDR_LIMITS_H
+#define TOVA_NET_ADDR_LIMITS_H
 
 #include <pthread.h>
 

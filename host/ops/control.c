@@ -168,10 +168,10 @@ static void control_all_rooms(struct control *c, const struct mount *only)
 	bool first = true;
 	codec_member_raw(o, "rooms", "[");
 	for (const struct mount *m = c->hub->mounts; m != NULL; m = m->next) {
-		for (uint32_t i = 0; i < m->rooms.cap && (only == NULL || only == m); i++) {
-			const struct room *r = m->rooms.slots[i];
-			if (r == NULL)
-				continue;
+		const struct hash_link *at = NULL;
+		while ((only == NULL || only == m) &&
+		       (at = hash_table_next(&m->rooms.table, at)) != NULL) {
+			const struct room *r = HASH_ENTRY(at, struct room, link);
 			codec_raw(o, ",", !first);
 			codec_raw(o, "{\"room\":", 8);
 			codec_string(o, (struct span){r->name, r->len});

@@ -3,9 +3,8 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
-#define IDEMPOTENCY_SLOTS 16384
-
 struct idempotency_sender {
+	struct idempotency *all;
 	LIST_ENTRY(idempotency_sender) others;
 	uint8_t id[IDEMPOTENCY_DIGEST];
 	TAILQ_HEAD(idempotency_list, idempotency_done) done; /* the oldest first */
@@ -49,8 +48,8 @@ void idempotency_cancel(struct idempotency_done *d)
 {
 	if (d->held != NULL)
 		*d->held = NULL;
-	LIST_REMOVE(d, others);
-	TAILQ_REMOVE(&d->sender->done, d, link);
+	hash_table_remove(&d->sender->all->table, &d->link);
+	TAILQ_REMOVE(&d->sender->done, d, others);
 	d->sender->n--;
 	free(d->large);
 	free(d);
@@ -76,8 +75,7 @@ void idempotency_free(struct idempotency *all)
 	struct idempotency_sender *s;
 	while ((s = LIST_FIRST(&all->senders)) != NULL)
 		idempotency_end_sender(all, s);
-	free(all->slots);
-	all->slots = NULL;
+	hash_table_free(&all->table);
 }
 
 /* What is too old goes, and with the last of it its sender. */
@@ -125,6 +123,7 @@ static struct idempotency_sender *idempotency_new_sender(struct idempotency *all
 		return NULL;
 	if (all->n_senders == IDEMPOTENCY_SENDERS_MAX)
 		idempotency_make_room(all);
+	s->all = all;
 	memcpy(s->id, id, IDEMPOTENCY_DIGEST);
 	TAILQ_INIT(&s->done);
 	s->n = 0;
@@ -135,34 +134,34 @@ static struct idempotency_sender *idempotency_new_sender(struct idempotency *all
 
 /* --- what was done ---------------------------------------------------------------------------- */
 
-static struct idempotency_slot *idempotency_slot(const struct idempotency *all,
-						 const uint8_t key[IDEMPOTENCY_DIGEST])
+static uint64_t idempotency_hash(const struct idempotency *all,
+				 const uint8_t key[IDEMPOTENCY_DIGEST])
 {
-	return &all->slots[hash_bytes(&all->hash, key, IDEMPOTENCY_DIGEST) % IDEMPOTENCY_SLOTS];
+	return hash_bytes(&all->hash, key, IDEMPOTENCY_DIGEST);
 }
 
 const struct idempotency_done *idempotency_find(struct idempotency *all,
 						const struct idempotency_request *r, uint64_t now,
 						bool *same_r)
 {
-	const struct idempotency_done *d;
 	idempotency_expire(all, now);
 	const struct idempotency_sender *sender = idempotency_sender(all, r->sender);
-	if (sender == NULL)
-		return NULL;
-	LIST_FOREACH(d, idempotency_slot(all, r->key), others)
-	if (d->sender == sender && memcmp(d->key, r->key, sizeof d->key) == 0)
-		break;
-	*same_r = d != NULL && memcmp(d->request, r->request, sizeof d->request) == 0;
-	return d;
+	struct hash_link *at = hash_table_first(&all->table, idempotency_hash(all, r->key));
+	for (; at != NULL; at = hash_link_next(at)) {
+		const struct idempotency_done *d = HASH_ENTRY(at, struct idempotency_done, link);
+		if (d->sender != sender || memcmp(d->key, r->key, sizeof d->key) != 0)
+			continue;
+		*same_r = memcmp(d->request, r->request, sizeof d->request) == 0;
+		return d;
+	}
+	*same_r = false;
+	return NULL;
 }
 
 struct idempotency_done *idempotency_begin(struct idempotency *all,
 					   const struct idempotency_request *r, uint64_t now)
 {
-	if (all->slots == NULL)
-		all->slots = calloc(IDEMPOTENCY_SLOTS, sizeof *all->slots);
-	struct idempotency_done *d = all->slots != NULL ? malloc(sizeof *d) : NULL;
+	struct idempotency_done *d = hash_table_reserve(&all->table) ? malloc(sizeof *d) : NULL;
 	struct idempotency_sender *s = d != NULL ? idempotency_sender(all, r->sender) : NULL;
 	if (d != NULL && s == NULL)
 		s = idempotency_new_sender(all, r->sender);
@@ -175,8 +174,8 @@ struct idempotency_done *idempotency_begin(struct idempotency *all,
 	*d = (struct idempotency_done){.sender = s, .at = now};
 	memcpy(d->key, r->key, sizeof d->key);
 	memcpy(d->request, r->request, sizeof d->request);
-	LIST_INSERT_HEAD(idempotency_slot(all, r->key), d, others);
-	TAILQ_INSERT_TAIL(&s->done, d, link);
+	hash_table_add(&all->table, &d->link, idempotency_hash(all, r->key));
+	TAILQ_INSERT_TAIL(&s->done, d, others);
 	s->n++;
 	return d;
 }

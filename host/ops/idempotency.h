@@ -12,6 +12,7 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "common/span.h"
 
 #define IDEMPOTENCY_MS (10 * 60 * 1000)
@@ -22,8 +23,8 @@
 #define IDEMPOTENCY_SMALL 64 /* bytes of an answer for which there is room beforehand */
 
 struct idempotency_done {
-	LIST_ENTRY(idempotency_done) others; /* of its slot */
-	TAILQ_ENTRY(idempotency_done) link;  /* of its sender's, by age */
+	struct hash_link link;
+	TAILQ_ENTRY(idempotency_done) others; /* of its sender's, by age */
 	struct idempotency_sender *sender;
 	uint8_t key[IDEMPOTENCY_DIGEST], request[IDEMPOTENCY_DIGEST];
 	uint64_t at; /* milliseconds */
@@ -35,11 +36,9 @@ struct idempotency_done {
 	char small[IDEMPOTENCY_SMALL];
 };
 
-LIST_HEAD(idempotency_slot, idempotency_done);
-
 struct idempotency {
 	struct hash_key hash;
-	struct idempotency_slot *slots; /* NULL: there was no key yet */
+	struct hash_table table;
 	LIST_HEAD(, idempotency_sender) senders;
 	uint32_t n_senders;
 };

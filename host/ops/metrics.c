@@ -104,7 +104,7 @@ static uint64_t metrics_connections(const struct mount *m)
 
 static uint64_t metrics_rooms(const struct mount *m)
 {
-	return m->rooms.n;
+	return m->rooms.table.n;
 }
 
 static uint64_t metrics_held(const struct mount *m)

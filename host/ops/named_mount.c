@@ -88,6 +88,6 @@ void named_mount_describe(const struct mount *m, struct codec_out *o)
 	named_mount_handler(m, o);
 	named_mount_deploy(m, o);
 	codec_member_uint(o, "connections", m->n_sessions);
-	codec_member_uint(o, "rooms", m->rooms.n);
+	codec_member_uint(o, "rooms", m->rooms.table.n);
 	codec_raw(o, "}", 1);
 }

@@ -2,7 +2,10 @@
 #ifndef TOVA_HANDLER_WORKER_PUSH_H
 #define TOVA_HANDLER_WORKER_PUSH_H
 
+#include <sys/queue.h>
+
 #include "base/hash.h"
+#include "base/hash_table.h"
 #include "common/span.h"
 
 #define PUSH_SOURCES_MAX 10000
@@ -12,10 +15,9 @@ struct push_source;
 
 /* The highest number of the sources used last. */
 struct push_sources {
-	struct push_source **buckets;
-	struct push_source *newest, *oldest;
+	struct hash_table table;
+	TAILQ_HEAD(push_list, push_source) by_use; /* the newest first */
 	struct hash_key key;
-	unsigned n;
 };
 
 enum push_verdict {
@@ -29,8 +31,8 @@ enum push_verdict {
 	PUSH_BAD_NAME,
 };
 
-/* The key is copied. False without memory. */
-bool push_sources_init(struct push_sources *s, const struct hash_key *key);
+/* The key is copied. */
+void push_sources_init(struct push_sources *s, const struct hash_key *key);
 void push_sources_free(struct push_sources *s);
 /* Changes nothing but which source was used last. n: the push's number, from 1. */
 enum push_verdict push_judge(struct push_sources *s, struct span source, uint64_t n);

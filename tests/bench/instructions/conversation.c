@@ -180,8 +180,8 @@ static void worker_begin(int runs)
 		give_up("no folder for a socket");
 	snprintf(url, sizeof url, "ipc://%s/socket", worker.folder);
 	worker.deadletter = deadletter_open(r->loop, NULL);
-	if (worker.deadletter == NULL || !push_sources_init(&worker.sources, &r->hub.key) ||
-	    !processes_init(&worker.processes, r->loop, 1024))
+	push_sources_init(&worker.sources, &r->hub.key);
+	if (worker.deadletter == NULL || !processes_init(&worker.processes, r->loop, 1024))
 		give_up("no worker is possible");
 	const struct worker_settings set = {.attach_url = url,
 					    .handler_ms = 30000,
