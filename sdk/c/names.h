@@ -24,8 +24,14 @@
 #define buffer_add_number tova__buffer_add_number
 #define buffer_add_slowly tova__buffer_add_slowly
 #define buffer_addf tova__buffer_addf
+#define buffer_append tova__buffer_append
 #define buffer_clear tova__buffer_clear
+#define buffer_drop tova__buffer_drop
+#define buffer_empty tova__buffer_empty
 #define buffer_json_size tova__buffer_json_size
+#define buffer_reserve tova__buffer_reserve
+#define buffer_room tova__buffer_room
+#define buffer_shrink tova__buffer_shrink
 #define commands_begin tova__commands_begin
 #define commands_broadcast tova__commands_broadcast
 #define commands_broadcast_to tova__commands_broadcast_to

@@ -16,6 +16,7 @@ $(BUILD)/tests/unit/test_deadletter: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=fdat
 $(BUILD)/tests/unit/test_sp: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=loop_timer_set,--wrap=accept4
 $(BUILD)/tests/unit/test_push: UNIT_WRAP := -Wl,--wrap=calloc
 $(BUILD)/tests/unit/test_hash_table: UNIT_WRAP := -Wl,--wrap=calloc
+$(BUILD)/tests/unit/test_buffer: UNIT_WRAP := -Wl,--wrap=realloc
 $(BUILD)/tests/unit/test_addr_limits: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=free
 $(BUILD)/tests/unit/test_token: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc
 $(BUILD)/tests/unit/test_outq: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=realloc
