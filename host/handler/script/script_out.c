@@ -36,53 +36,27 @@ static bool stream_is_out(const struct script_stream *s)
 /* --- what has been read and not been used ----------------------------------------------------- */
 
 /* Counted with what connections hold, and bounded together with that. */
-static void stream_set_cap(struct script_stream *s, size_t cap)
+static void stream_count(struct script_stream *s)
 {
-	script_loop(s->script)->lent += cap - s->cap;
-	s->cap = cap;
+	script_loop(s->script)->lent += buffer_memory(&s->in) - s->counted;
+	s->counted = buffer_memory(&s->in);
 }
 
 static void stream_empty(struct script_stream *s)
 {
-	free(s->bytes);
-	s->bytes = NULL;
-	s->from = s->len = s->scanned = 0;
-	stream_set_cap(s, 0);
+	buffer_free(&s->in);
+	s->scanned = 0;
+	stream_count(s);
 }
 
-/* What is used goes; what remains of a line that has been very long is not kept in its memory. */
+/* What remains of a line that has been very long is not kept in its memory. */
 static void stream_tidy(struct script_stream *s)
 {
-	size_t rest = s->len - s->from;
-	if (rest == 0) {
-		stream_empty(s);
-		return;
-	}
-	if (s->from == 0)
-		return;
-	memmove(s->bytes, s->bytes + s->from, rest);
-	s->scanned -= s->from;
-	s->len = rest;
-	s->from = 0;
-	size_t cap = rest + s->script->set->page;
-	char *less = s->cap > 4 * cap ? realloc(s->bytes, cap) : NULL;
-	if (less == NULL)
-		return;
-	s->bytes = less;
-	stream_set_cap(s, cap);
-}
-
-static bool stream_reserve(struct script_stream *s, size_t n)
-{
-	if (s->cap - s->len >= n)
-		return true;
-	size_t cap = s->cap * 2 > s->len + n ? s->cap * 2 : s->len + n;
-	char *wider = realloc(s->bytes, cap);
-	if (wider == NULL)
-		return false;
-	s->bytes = wider;
-	stream_set_cap(s, cap);
-	return true;
+	if (s->in.n == 0)
+		buffer_free(&s->in);
+	else
+		buffer_shrink(&s->in, s->script->set->page);
+	stream_count(s);
 }
 
 static void stream_close(struct script_stream *s)
@@ -120,7 +94,7 @@ bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r
 
 static size_t out_held(const struct script *x)
 {
-	return x->out.cap + x->commands.cap;
+	return x->out.counted + x->commands.counted;
 }
 
 static struct script *out_longest(const struct hub *hub)
@@ -152,7 +126,7 @@ static void out_relieve(struct script *x)
 
 static bool stream_is_too_long(const struct script_stream *s)
 {
-	return s->len - s->from > (stream_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
+	return s->in.n > (stream_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
 }
 
 /* One packet: see script.h. Where nobody can write any more all that is there, which is no more
@@ -162,20 +136,21 @@ static void stream_read(struct script_stream *s)
 	struct script *x = s->script;
 	ssize_t n = -1;
 	while (s->fd >= 0 && n != 0) {
-		if (!stream_reserve(s, x->set->page)) {
+		if (!buffer_reserve(&s->in, x->set->page)) {
 			script_fail(x, "no memory for what it has written");
 			return;
 		}
-		n = read(s->fd, s->bytes + s->len, x->set->page);
+		stream_count(s);
+		n = read(s->fd, s->in.p + s->in.n, x->set->page);
 		if (n < 0)
 			break;
-		s->len += (size_t)n;
+		s->in.n += (size_t)n;
 		if (!s->hung_up)
 			break;
 	}
 	if (n == 0 || s->last || (n < 0 && errno != EAGAIN && errno != EINTR))
 		stream_close(s);
-	if (s->len == 0)
+	if (s->in.n == 0)
 		stream_empty(s);
 	out_relieve(x);
 }
@@ -207,10 +182,10 @@ static void out_say(struct script *x, char *line, size_t n)
 
 static void stream_use(struct script_stream *s, size_t head, size_t n, size_t tail)
 {
-	char *line = s->bytes + s->from + head;
+	char *line = s->in.p + head;
 	bool out = stream_is_out(s);
-	s->from += head + n + tail;
-	s->scanned = s->from;
+	buffer_drop(&s->in, head + n + tail); /* its memory stays until more is read */
+	s->scanned = 0;
 	if (tail > 0 && n > 0 && line[n - 1] == '\r')
 		n--;
 	if (out)
@@ -222,15 +197,15 @@ static void stream_use(struct script_stream *s, size_t head, size_t n, size_t ta
 static bool stream_use_frame(struct script_stream *s)
 {
 	uint32_t n;
-	if (s->len - s->from < sizeof n)
+	if (s->in.n < sizeof n)
 		return false;
-	memcpy(&n, s->bytes + s->from, sizeof n);
+	memcpy(&n, s->in.p, sizeof n);
 	n = be32toh(n);
 	if (n > OUT_LINE_MAX) {
 		script_fail(s->script, "a script's message is longer than 16 MiB");
 		return false;
 	}
-	if (s->len - s->from - sizeof n < n)
+	if (s->in.n - sizeof n < n)
 		return false;
 	stream_use(s, sizeof n, n, 0);
 	return true;
@@ -238,34 +213,34 @@ static bool stream_use_frame(struct script_stream *s)
 
 static bool stream_use_line(struct script_stream *s)
 {
-	char *lf = s->len > s->scanned ? memchr(s->bytes + s->scanned, '\n', s->len - s->scanned)
-				       : NULL;
-	s->scanned = s->len;
+	char *lf = s->in.n > s->scanned ? memchr(s->in.p + s->scanned, '\n', s->in.n - s->scanned)
+					: NULL;
+	s->scanned = s->in.n;
 	if (lf == NULL)
 		return false;
-	stream_use(s, 0, (size_t)(lf - (s->bytes + s->from)), 1);
+	stream_use(s, 0, (size_t)(lf - s->in.p), 1);
 	return true;
 }
 
 /* A last line needs no end. */
 static bool stream_use_rest(struct script_stream *s)
 {
-	if (s->fd >= 0 || s->len == s->from)
+	if (s->fd >= 0 || s->in.n == 0)
 		return false;
 	if (stream_is_out(s) && s->script->framing == SCRIPT_FRAMES) {
 		script_log(s->script, LOG_WARN, "a script's last message ends too early",
 			   (struct span){NULL, 0}, NULL);
-		s->from = s->len;
+		buffer_drop(&s->in, s->in.n);
 		return false;
 	}
-	stream_use(s, 0, s->len - s->from, 0);
+	stream_use(s, 0, s->in.n, 0);
 	return true;
 }
 
 /* The next message or command; false: there is none yet. */
 static bool stream_use_one(struct script_stream *s)
 {
-	if (s->dropped || s->len == s->from)
+	if (s->dropped || s->in.n == 0)
 		return false;
 	bool frames = stream_is_out(s) && s->script->framing == SCRIPT_FRAMES;
 	if (frames ? stream_use_frame(s) : stream_use_line(s))

@@ -5,6 +5,7 @@
 #define TOVA_HANDLER_SCRIPT_SCRIPT_PARTS_H
 
 #include "base/check.h"
+#include "common/buffer.h"
 #include "handler/script/script.h"
 #include "hub/hub.h"
 
@@ -13,14 +14,14 @@
 /* A pipe that a script writes to: its standard output, or descriptor 3. */
 struct script_stream {
 	struct script *script;
-	int fd; /* -1: closed */
-	char *bytes;
-	size_t from, len, cap; /* bytes[from] to bytes[len - 1] have been read and not been used */
-	size_t scanned;	       /* no line ends before it */
-	bool hung_up : 1;      /* nobody has it open for writing any more */
-	bool last : 1;	       /* its script is over: what lies in it now is all that is read */
-	bool due : 1;	       /* in script->due */
-	bool dropped : 1;      /* it has failed: what it has is dropped */
+	int fd;		  /* -1: closed */
+	struct buffer in; /* what has been read and not been used */
+	size_t counted;	  /* bytes of memory, as they are counted */
+	size_t scanned;	  /* bytes of it in which no line ends */
+	bool hung_up : 1; /* nobody has it open for writing any more */
+	bool last : 1;	  /* its script is over: what lies in it now is all that is read */
+	bool due : 1;	  /* in script->due */
+	bool dropped : 1; /* it has failed: what it has is dropped */
 };
 
 /* One process and its connection. */
