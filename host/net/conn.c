@@ -91,7 +91,7 @@ void conn_kill(struct conn *c)
 	conn_drop_tls(c);
 	if (c->more != NULL) {
 		frame_reset(&c->more->reader);
-		free(c->more->stash);
+		conn_stash_free(c->more->stash);
 		conn_set_stash(c, NULL);
 		free(c->more->header);
 		c->more->header = NULL;

@@ -36,17 +36,15 @@ static bool conn_body_invite(struct conn *c)
 
 static bool conn_body_new(struct conn *c, const struct request *r, const struct body_reader *reader)
 {
-	size_t cap = r->head.n + CONN_BODY_FIRST;
 	struct conn_more *more = conn_more(c);
-	struct conn_body *b = more != NULL ? malloc(sizeof *b + cap) : NULL;
-	if (b == NULL)
+	struct conn_body *b = more != NULL ? calloc(1, sizeof *b) : NULL;
+	if (b == NULL || !buffer_reserve(&b->in, r->head.n + CONN_BODY_FIRST)) {
+		free(b);
 		return false;
-	*b = (struct conn_body){.reader = *reader,
-				.head = r->head.n,
-				.len = r->head.n,
-				.seen = r->head.n,
-				.cap = cap};
-	memcpy(b->bytes, r->head.p, r->head.n);
+	}
+	buffer_append(&b->in, r->head.p, r->head.n);
+	b->reader = *reader;
+	b->head = b->seen = r->head.n;
 	CHECK(more->body == NULL);
 	more->body = b;
 	return true;
@@ -75,40 +73,18 @@ void conn_body_begin(struct conn *c, struct request *r)
 	conn_wait(c, CONN_WAIT_BODY);
 }
 
-/* Room for n bytes more. Its size was bounded where it was read. */
-static bool conn_body_reserve(struct conn *c, size_t n)
+struct buffer conn_body_take(struct conn *c, struct request *r)
 {
 	struct conn_body *b = c->more->body;
-	if (b->cap - b->len >= n)
-		return true;
-	size_t cap = 2 * b->cap > b->len + n ? 2 * b->cap : b->len + n;
-	struct conn_body *wider = realloc(b, sizeof *b + cap);
-	if (wider == NULL)
-		return false;
-	wider->cap = cap;
-	c->more->body = wider;
-	return true;
-}
-
-static bool conn_body_append(struct conn *c, struct span data)
-{
-	if (!conn_body_reserve(c, data.n))
-		return false;
-	struct conn_body *b = c->more->body;
-	memcpy(b->bytes + b->len, data.p, data.n);
-	b->len += data.n;
-	return true;
-}
-
-/* The head is read again, as it has been moved. */
-struct conn_body *conn_body_take(struct conn *c, struct request *r)
-{
-	struct conn_body *b = c->more->body;
-	CHECK(b != NULL && b->head <= b->len && b->len <= b->cap);
+	CHECK(b != NULL && b->head <= b->in.n);
+	struct buffer in = b->in;
+	size_t head = b->head;
 	c->more->body = NULL;
-	CHECK(request_parse_kept(r, (struct span){b->bytes, b->head}));
-	r->body = (struct span){b->bytes + b->head, b->len - b->head};
-	return b;
+	free(b);
+	/* again, as it has been moved */
+	CHECK(request_parse_kept(r, (struct span){in.p, head}));
+	r->body = (struct span){in.p + head, in.n - head};
+	return in;
 }
 
 size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *whole_r)
@@ -122,7 +98,7 @@ size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *
 		status = body_read(&c->more->body->reader, (const char *)data + at, len - at, &used,
 				   &piece, &refusal, &why);
 		at += used;
-		if (status == BODY_DATA && !conn_body_append(c, piece))
+		if (status == BODY_DATA && !buffer_append(&c->more->body->in, piece.p, piece.n))
 			status = BODY_BAD;
 	} while (status == BODY_DATA);
 	*whole_r = status == BODY_DONE;
@@ -141,8 +117,8 @@ void conn_body_timeout(struct conn *c)
 	struct conn_body *b = c->more->body;
 	CHECK(c->state == CONN_BODY && b != NULL);
 	uint64_t least = (uint64_t)CONN_PACE * c->conns->limits.head_ms / 1000;
-	bool comes = b->len - b->seen >= least && b->len > b->seen;
-	b->seen = b->len;
+	bool comes = b->in.n - b->seen >= least && b->in.n > b->seen;
+	b->seen = b->in.n;
 	if (comes) {
 		conn_wait(c, CONN_WAIT_BODY);
 		return;

@@ -14,11 +14,7 @@ struct budget *conn_budget(struct conn *c)
 
 size_t conn_input(const struct conn *c)
 {
-	return c->more != NULL ? frame_held(&c->more->reader) +
-					 (c->more->stash != NULL
-						  ? sizeof *c->more->stash + c->more->stash->cap
-						  : 0)
-			       : 0;
+	return c->more != NULL ? frame_held(&c->more->reader) + conn_stash_held(c) : 0;
 }
 
 void conns_look_later(struct conns *s)

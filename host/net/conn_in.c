@@ -249,9 +249,9 @@ static size_t conn_consume_body(struct conn *c, const uint8_t *data, size_t len)
 	if (!whole)
 		return used;
 	struct request *r = &c->conns->request;
-	struct conn_body *body = conn_body_take(c, r);
+	struct buffer body = conn_body_take(c, r);
 	conn_on_request(c, r);
-	free(body);
+	buffer_free(&body);
 	if (c->state != CONN_DEAD)
 		conn_less(c);
 	return used;
@@ -310,22 +310,10 @@ static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct conn_more *more = conn_more(c);
 	struct conn_stash *st = more != NULL ? more->stash : NULL;
-	size_t have = st != NULL ? st->len : 0;
-	if (more == NULL)
+	if (more == NULL || (st == NULL && (st = calloc(1, sizeof *st)) == NULL))
 		return false;
-	if (st == NULL || st->cap - st->len < len) {
-		size_t cap = have + (have > len ? have : len);
-		st = realloc(st, sizeof *st + cap + 1);
-		if (st == NULL)
-			return false;
-		if (more->stash == NULL)
-			st->progress = (struct request_progress){0};
-		st->cap = cap;
-		conn_set_stash(c, st);
-	}
-	memcpy(st->bytes + have, data, len);
-	st->len = have + len;
-	return true;
+	conn_set_stash(c, st);
+	return buffer_append(&st->in, data, len);
 }
 
 void conn_consume_stash(struct conn *c)
@@ -335,17 +323,15 @@ void conn_consume_stash(struct conn *c)
 		return;
 	/* so that it outlives the conn's end, which frees what the conn has */
 	conn_set_stash(c, NULL);
-	size_t used = conn_consume(c, st->bytes, st->len, &st->progress);
-	if (used == st->len || c->state == CONN_DEAD || conn_more(c) == NULL) {
-		if (used < st->len && c->state != CONN_DEAD)
+	size_t used = conn_consume(c, (uint8_t *)st->in.p, st->in.n, &st->progress);
+	if (used == st->in.n || c->state == CONN_DEAD || conn_more(c) == NULL) {
+		if (used < st->in.n && c->state != CONN_DEAD)
 			conn_lost(c, "no memory for its input");
-		free(st);
+		conn_stash_free(st);
 		conn_less(c);
 		return;
 	}
-	if (used > 0) /* nothing of a head that comes byte by byte */
-		memmove(st->bytes, st->bytes + used, st->len - used);
-	st->len -= used;
+	buffer_drop(&st->in, used);
 	conn_set_stash(c, st);
 }
 

@@ -84,15 +84,14 @@ size_t conn_held(const struct conn *c)
 {
 	if (c->more == NULL)
 		return 0;
-	return frame_held(&c->more->reader) +
-	       (c->more->stash != NULL ? sizeof *c->more->stash + c->more->stash->cap : 0) +
-	       conn_body_held(c) + (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
+	return frame_held(&c->more->reader) + conn_stash_held(c) + conn_body_held(c) +
+	       (c->more->tls != NULL ? tls_held(c->more->tls) : 0);
 }
 
 void conn_forget_input(struct conn *c)
 {
 	frame_reset(&c->more->reader);
-	free(c->more->stash);
+	conn_stash_free(c->more->stash);
 	conn_set_stash(c, NULL);
 	conn_less(c);
 }

@@ -19,6 +19,7 @@
 #include <sys/epoll.h>
 
 #include "base/check.h"
+#include "common/buffer.h"
 #include "net/answer.h"
 #include "net/conn.h"
 #include "ws/body.h"
@@ -36,18 +37,16 @@ enum conn_interest {
 };
 
 struct conn_stash {
-	size_t len, cap;		  /* bytes has one more that may be written */
 	struct request_progress progress; /* of a head */
-	uint8_t bytes[];
+	struct buffer in;
 };
 
 /* What a request carries, as far as it has come. */
 struct conn_body {
 	struct body_reader reader;
-	size_t head;	 /* bytes in front: the request's head */
-	size_t len, cap; /* bytes, with the head */
-	size_t seen;	 /* len, when it was last seen to come on */
-	char bytes[];
+	struct buffer in; /* the request's head, and what follows it */
+	size_t head;	  /* bytes of that */
+	size_t seen;	  /* in.n, when it was last seen to come on */
 };
 
 /* What follows the queue: a file, or what a source makes. */
@@ -82,6 +81,20 @@ static inline void conn_set_stash(struct conn *c, struct conn_stash *to)
 	CHECK(c->conns->stashes > 0 || c->more->stash == NULL);
 	c->conns->stashes += (to != NULL) - (c->more->stash != NULL);
 	c->more->stash = to;
+}
+
+static inline void conn_stash_free(struct conn_stash *st)
+{
+	if (st != NULL)
+		buffer_free(&st->in);
+	free(st);
+}
+
+/* Bytes of memory that it takes. */
+static inline size_t conn_stash_held(const struct conn *c)
+{
+	const struct conn_stash *st = conn_stash(c);
+	return st != NULL ? sizeof *st + buffer_memory(&st->in) : 0;
 }
 
 static inline struct tls *conn_tls(const struct conn *c)
@@ -282,21 +295,22 @@ void conn_body_begin(struct conn *c, struct request *r);
 /* Returns the bytes used: of the body, or, where that is wrong, all. *whole_r: all of it is there,
  * and conn_body_take is to follow. */
 size_t conn_body_consume(struct conn *c, const uint8_t *data, size_t len, bool *whole_r);
-/* r becomes the request, in the memory that is returned: the caller's to free. */
-struct conn_body *conn_body_take(struct conn *c, struct request *r);
+/* r becomes the request, in what is returned: the caller's to free. */
+struct buffer conn_body_take(struct conn *c, struct request *r);
 /* Its time is over: it goes on if some of it came, else it is refused. */
 void conn_body_timeout(struct conn *c);
 /* Bytes of memory that it takes. */
 static inline size_t conn_body_held(const struct conn *c)
 {
 	const struct conn_body *b = c->more != NULL ? c->more->body : NULL;
-	return b != NULL ? sizeof *b + b->cap : 0;
+	return b != NULL ? sizeof *b + buffer_memory(&b->in) : 0;
 }
 
 static inline void conn_body_drop(struct conn *c)
 {
-	if (c->more == NULL)
+	if (c->more == NULL || c->more->body == NULL)
 		return;
+	buffer_free(&c->more->body->in);
 	free(c->more->body);
 	c->more->body = NULL;
 }

@@ -1,7 +1,6 @@
 #include "net/health.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "net/answer.h"
 
@@ -15,7 +14,7 @@ void health_init(struct health *h)
 
 void health_free(struct health *h)
 {
-	free(h->text);
+	buffer_free(&h->text);
 	pthread_mutex_destroy(&h->lock);
 }
 
@@ -29,13 +28,10 @@ void health_set_path(struct health *h, const char *path)
 void health_set(struct health *h, bool ready, struct span text)
 {
 	pthread_mutex_lock(&h->lock);
-	char *wider = text.n > h->cap ? realloc(h->text, text.n) : h->text;
 	h->ready = ready;
-	if (wider != NULL) {
-		h->text = wider;
-		h->cap = text.n > h->cap ? text.n : h->cap;
-		h->len = text.n;
-		memcpy(h->text, text.p, text.n);
+	if (buffer_reserve(&h->text, text.n)) { /* else what was said before is */
+		buffer_drop(&h->text, h->text.n);
+		buffer_append(&h->text, text.p, text.n);
 	}
 	pthread_mutex_unlock(&h->lock);
 }
@@ -61,6 +57,6 @@ void health_answer(struct health *h, struct conn *c, const struct request *r)
 	}
 	pthread_mutex_lock(&h->lock);
 	answer_respond(c, h->ready ? 200 : 503, SPAN("Cache-Control: no-store\r\n"),
-		       "application/json", (struct span){h->text, h->len});
+		       "application/json", (struct span){h->text.p, h->text.n});
 	pthread_mutex_unlock(&h->lock);
 }

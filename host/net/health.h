@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "common/buffer.h"
 #include "net/conn.h"
 
 #define HEALTH_PATH_MAX 256
@@ -13,8 +14,7 @@ struct health {
 	pthread_mutex_t lock;	    /* for all of it */
 	char path[HEALTH_PATH_MAX]; /* empty: nobody is told */
 	bool ready;
-	char *text; /* JSON that says why; NULL: it is not known yet */
-	size_t len, cap;
+	struct buffer text; /* JSON that says why; empty: it is not known yet */
 };
 
 /* Nobody is told anything at first. health_free: no loop answers any more. */

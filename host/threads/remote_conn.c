@@ -123,5 +123,5 @@ void remote_conn_free(struct remote_conn *f)
 	CHECK(f->stubs.count == 0);
 	loop_remove_hook(f->here->loop, &f->hook);
 	channel_free(&f->channel);
-	free(f->head);
+	buffer_free(&f->head);
 }

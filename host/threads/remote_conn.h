@@ -7,6 +7,7 @@
 #ifndef TOVA_THREADS_REMOTE_CONN_H
 #define TOVA_THREADS_REMOTE_CONN_H
 
+#include "common/buffer.h"
 #include "threads/channel.h"
 
 /* One other loop. */
@@ -23,8 +24,7 @@ struct remote_conn {
 	atomic_int busy;      /* while it drains: conns_busy of the other loop */
 	struct address local; /* of the request that is being told of */
 	struct tls_facts tls;
-	char *head; /* of it, as it came: who is told of it may write to its copy */
-	size_t head_len, head_cap;
+	struct buffer head;	 /* of it, as it came: who is told of it may write to its copy */
 	const char *parsed_head; /* that copy */
 	/* of the message that is being told, for conn_take; else NULL */
 	struct channel_block *block;

@@ -19,7 +19,7 @@ static bool remote_conn_accept(struct conn *c, const struct request *r, enum slo
 	CHECK(c->waiting == CONN_WAIT_ASK);
 	const struct remote_conn *f = remote_conn_of(c);
 	struct span head =
-		r->head.p == f->parsed_head ? (struct span){f->head, f->head_len} : r->head;
+		r->head.p == f->parsed_head ? (struct span){f->head.p, f->head.n} : r->head;
 	size_t len = sizeof *a + head.n + subprotocol.n + extra.n;
 	struct channel_record *record =
 		channel_down(&remote_conn_of(c)->channel, CHANNEL_ACCEPT, len, 0);

@@ -8,15 +8,9 @@
 
 static bool remote_conn_keep_head(struct remote_conn *f, const uint8_t *head, size_t len)
 {
-	char *wider = len > f->head_cap ? realloc(f->head, len) : f->head;
-	if (wider == NULL)
-		return false;
-	f->head_cap = len > f->head_cap ? len : f->head_cap;
-	f->head = wider;
-	f->head_len = len;
+	buffer_drop(&f->head, f->head.n);
 	f->parsed_head = (const char *)head;
-	memcpy(wider, head, len);
-	return true;
+	return buffer_append(&f->head, head, len);
 }
 
 static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record *record)
