@@ -34,11 +34,11 @@ void api_call_answer_text(struct api_call *call, int status, struct span head, s
 void api_call_answer(struct api_call *call, int status, struct span head)
 {
 	struct codec_out *o = &call->api->out;
-	if (o->failed)
+	if (codec_failed(o))
 		api_call_answer_text(call, 503, (struct span){NULL, 0},
 				     SPAN("{\"error\":\"no memory for an answer\"}"));
 	else
-		api_call_answer_text(call, status, head, (struct span){o->text.p, o->text.len});
+		api_call_answer_text(call, status, head, (struct span){o->text.p, o->text.n});
 	codec_reset(o);
 }
 

@@ -296,8 +296,8 @@ void api_connections_one(struct api_call *call)
 		return;
 	struct codec_out *o = api_call_out(call);
 	connection_describe(s, o);
-	if (!o->failed)
-		o->text.len--; /* it goes on */
+	if (!codec_failed(o))
+		o->text.n--; /* it goes on */
 	codec_member_raw(o, "away", s->conn == NULL ? "true" : "false");
 	codec_member_raw(o, "resumable", session_resume(s) != NULL ? "true" : "false");
 	codec_member_uint(o, "loop", s->conn != NULL ? conn_loop(s->conn) : 0);

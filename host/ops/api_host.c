@@ -78,7 +78,7 @@ void api_host_stats(struct api_call *call)
 		return;
 	struct codec_out *o = api_call_out(call);
 	query_stats(o, call->api->hub);
-	if (!o->failed)
+	if (!codec_failed(o))
 		o->text.p[0] = '{'; /* for a comma, as of a member behind others */
 	codec_raw(o, "}", 1);
 	api_call_answer(call, 200, (struct span){NULL, 0});

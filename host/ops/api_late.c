@@ -42,10 +42,10 @@ void api_late_answer(struct api_late *late, int status, struct span members)
 	codec_raw(&o, "{", 1);
 	codec_raw(&o, members.p + 1, members.n - 1);
 	codec_raw(&o, "}", 1);
-	if (o.failed)
+	if (codec_failed(&o))
 		api_late_end(late, 503, SPAN("{\"error\":\"no memory for an answer\"}"));
 	else
-		api_late_end(late, status, (struct span){o.text.p, o.text.len});
+		api_late_end(late, status, (struct span){o.text.p, o.text.n});
 	codec_free(&o);
 }
 
@@ -53,10 +53,10 @@ void api_late_refuse(struct api_late *late, int status, const char *why)
 {
 	struct codec_out o = {.n = 0};
 	codec_member_text(&o, "error", span_of(why));
-	if (o.failed)
+	if (codec_failed(&o))
 		api_late_end(late, 503, SPAN("{\"error\":\"no memory for an answer\"}"));
 	else
-		api_late_answer(late, status, (struct span){o.text.p, o.text.len});
+		api_late_answer(late, status, (struct span){o.text.p, o.text.n});
 	codec_free(&o);
 }
 

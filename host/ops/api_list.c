@@ -26,11 +26,11 @@ static uint64_t api_list_clock(void)
 
 static void api_list_add(struct api_list_answer *a)
 {
-	size_t before = a->out.text.len;
+	size_t before = a->out.text.n;
 	codec_raw(&a->out, ",", a->json && a->some);
 	enum api_list_found found = a->list.next(a->list.ctx, &a->out);
 	if (found != API_LIST_ITEM)
-		a->out.text.len = before;
+		a->out.text.n = before;
 	a->some = a->some || found == API_LIST_ITEM;
 	a->ended = found == API_LIST_END;
 }
@@ -38,8 +38,7 @@ static void api_list_add(struct api_list_answer *a)
 static void api_list_fill(struct api_list_answer *a)
 {
 	uint64_t began = api_list_clock(), before = a->api->spent_us;
-	while (!a->ended && a->out.text.len < API_LIST_SLICE &&
-	       a->api->spent_us < API_LIST_TURN_US) {
+	while (!a->ended && a->out.text.n < API_LIST_SLICE && a->api->spent_us < API_LIST_TURN_US) {
 		api_list_add(a);
 		a->api->spent_us = before + api_list_clock() - began;
 	}
@@ -52,7 +51,7 @@ static enum answer_next api_list_next(void *ctx, struct span *piece_r)
 	if (a->api->spent_us >= API_LIST_TURN_US)
 		return ANSWER_LATER;
 	/* what it began with is in the first slice */
-	a->out.text.len = a->begun ? 0 : a->out.text.len;
+	a->out.text.n = a->begun ? 0 : a->out.text.n;
 	a->begun = true;
 	api_list_fill(a);
 	if (a->ended && a->json) {
@@ -61,8 +60,8 @@ static enum answer_next api_list_next(void *ctx, struct span *piece_r)
 			a->list.end(a->list.ctx, &a->out);
 		codec_raw(&a->out, "}", 1);
 	}
-	*piece_r = (struct span){a->out.text.p, a->out.text.len};
-	return a->out.failed ? ANSWER_BROKEN : a->ended ? ANSWER_END : ANSWER_MORE;
+	*piece_r = (struct span){a->out.text.p, a->out.text.n};
+	return codec_failed(&a->out) ? ANSWER_BROKEN : a->ended ? ANSWER_END : ANSWER_MORE;
 }
 
 static void api_list_free(void *ctx)

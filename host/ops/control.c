@@ -65,7 +65,7 @@ static void control_flush(struct control *c, struct sp_pipe *pipe)
 	if (c->out.n == 0)
 		return;
 	int n = codec_parts(&c->out, parts);
-	bool ok = !c->out.failed && sp_send(pipe, parts, n);
+	bool ok = !codec_failed(&c->out) && sp_send(pipe, parts, n);
 	codec_reset(&c->out);
 	if (!ok)
 		control_cut(c, pipe, "no memory for what it is to be told");

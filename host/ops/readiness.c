@@ -70,10 +70,10 @@ void readiness_look(struct readiness *r)
 {
 	struct codec_out out = {.n = 0};
 	bool ready = readiness_describe(r, &out);
-	if (out.failed)
+	if (codec_failed(&out))
 		LOG(r->hub->log, LOG_WARN, LOG_HTTP, "no memory to say whether the host is ready");
 	else
-		health_set(r->health, ready, (struct span){out.text.p, out.text.len});
+		health_set(r->health, ready, (struct span){out.text.p, out.text.n});
 	codec_free(&out);
 }
 

@@ -99,9 +99,9 @@ static void reload_end(struct reloads *all, struct reload *r)
 	LIST_REMOVE(r, others);
 	all->n--;
 	if (r->answer != NULL)
-		r->answer(r->ctx, !failed && !o.failed,
-			  o.failed ? SPAN(",\"error\":\"no memory for an answer\"")
-				   : (struct span){o.text.p, o.text.len});
+		r->answer(r->ctx, !failed && !codec_failed(&o),
+			  codec_failed(&o) ? SPAN(",\"error\":\"no memory for an answer\"")
+					   : (struct span){o.text.p, o.text.n});
 	codec_free(&o);
 	for (size_t i = 0; i < r->n; i++)
 		free(r->parts[i].why);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "common/buffer.h"
 #include "hub/delivery.h"
 
 #define REPLAY_ID_MAX 96
@@ -46,8 +47,7 @@ struct replay_job {
 	/* the file that `at` of its letters is a place in, whatever becomes of its name meanwhile
 	 */
 	FILE *file;
-	char *text; /* of a list */
-	size_t text_len, text_cap;
+	struct buffer text; /* of a list */
 	int error;
 };
 
@@ -64,7 +64,7 @@ static void replay_job_free(struct replay_job *job)
 	if (job->file != NULL)
 		fclose(job->file);
 	free(job->v);
-	free(job->text);
+	buffer_free(&job->text);
 	free(job->mount);
 	free(job);
 }
@@ -166,18 +166,9 @@ static json_t *letter_read(const struct letter *letter, FILE *f, char **line, si
 
 static bool replay_append_text(struct replay_job *job, const char *text)
 {
-	size_t n = strlen(text), needed = job->text_len + n + 2;
-	if (needed > job->text_cap) {
-		char *wider = realloc(job->text, 2 * needed);
-		if (wider == NULL)
-			return false;
-		job->text = wider;
-		job->text_cap = 2 * needed;
-	}
-	job->text[job->text_len] = ',';
-	memcpy(job->text + job->text_len + 1, text, n + 1);
-	job->text_len += n + 1;
-	return true;
+	buffer_add(&job->text, ",", 1);
+	buffer_add_text(&job->text, text);
+	return !job->text.failed;
 }
 
 /* The letters as they are in the file, each with its id. */
@@ -187,7 +178,7 @@ static int replay_collect(struct replay_job *job, FILE *f)
 	size_t cap = 0;
 	bool ok = true;
 	for (size_t i = 0; ok && i < job->n && !deadletter_is_closing(job->letters->file); i++) {
-		json_t *value = job->text_len < REPLAY_LIST_MAX
+		json_t *value = job->text.n < REPLAY_LIST_MAX
 					? letter_read(&job->v[i], f, &line, &cap)
 					: NULL;
 		json_object_set_new(value, "id", json_string(job->v[i].id));
@@ -302,8 +293,8 @@ static void replay_say(const struct replay_job *job, struct codec_out *o)
 {
 	if (job->list && job->error == 0) {
 		codec_member_raw(o, "dead_letters", "[");
-		if (job->text_len > 0)
-			codec_raw(o, job->text + 1, job->text_len - 1);
+		if (job->text.n > 0)
+			codec_raw(o, job->text.p + 1, job->text.n - 1);
 		codec_raw(o, "]", 1);
 		if (job->left_out > 0)
 			codec_member_uint(o, "left_out", job->left_out);
@@ -321,10 +312,10 @@ static void replay_finish(struct replay_job *job, int error)
 	struct codec_out o = {.n = 0};
 	job->error = error;
 	codec_object(&o, "reply");
-	size_t from = o.text.len;
+	size_t from = o.text.n;
 	replay_say(job, &o);
-	job->answer(job->ctx, o.failed ? SPAN(",\"error\":\"no memory\"")
-				       : (struct span){o.text.p + from, o.text.len - from});
+	job->answer(job->ctx, codec_failed(&o) ? SPAN(",\"error\":\"no memory\"")
+					       : (struct span){o.text.p + from, o.text.n - from});
 	codec_free(&o);
 	STAILQ_REMOVE_HEAD(&l->jobs, next);
 	replay_job_free(job);

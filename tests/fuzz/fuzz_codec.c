@@ -152,7 +152,7 @@ static void write_batch(const uint8_t *data, size_t size)
 	error.event.error.text = (struct span){(const char *)data, size};
 	codec_event(&o, &message);
 	codec_event(&o, &error);
-	MUST(!o.failed);
+	MUST(!codec_failed(&o));
 	at = whole = malloc(codec_size(&o) + 2);
 	for (int i = 0, n = codec_parts(&o, parts); i < n; i++) {
 		memcpy(at, parts[i].iov_base, parts[i].iov_len);
@@ -172,7 +172,7 @@ static void write_batch(const uint8_t *data, size_t size)
 		must_be(json_array_get(v, 1), "state", "state_bin", data, more.data_len,
 			state_binary, &binary);
 	MUST(json_is_string(json_object_get(json_array_get(v, 1), "error")));
-	MUST(binary == at || (binary == at + 1 && o.binary.len == 0));
+	MUST(binary == at || (binary == at + 1 && o.binary.n == 0));
 	json_decref(v);
 	free(whole);
 	codec_free(&o);

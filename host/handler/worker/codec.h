@@ -5,23 +5,24 @@
 
 #include <sys/uio.h>
 
+#include "common/buffer.h"
 #include "common/json.h"
 #include "hub/hub.h"
 
 /* --- host to worker --------------------------------------------------------------------------- */
 
-struct codec_buffer {
-	char *p;
-	size_t len, cap;
-};
-
 /* A batch being written. */
 struct codec_out {
-	struct codec_buffer text, binary;
+	struct buffer text, binary;
 	unsigned n;  /* objects in it */
-	bool failed; /* no memory: the batch is not whole */
 	bool claims; /* whoever reads it wants to know what tokens say with each event */
 };
+
+/* No memory: the batch is not whole. */
+static inline bool codec_failed(const struct codec_out *o)
+{
+	return o->text.failed || o->binary.failed;
+}
 
 /* What a hello asks for that does not say which events. */
 #define CODEC_EVENTS \
@@ -36,7 +37,7 @@ void codec_reset(struct codec_out *o);
 void codec_free(struct codec_out *o);
 static inline size_t codec_size(const struct codec_out *o)
 {
-	return o->text.len + o->binary.len;
+	return o->text.n + o->binary.n;
 }
 
 /* An event with its number on the link, h->number. */

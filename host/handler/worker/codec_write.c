@@ -8,91 +8,40 @@
 #include "auth/token.h"
 
 #define CODEC_KEEP (256u << 10)
-#define CODEC_LOOK 4096	   /* bytes of text beyond which it is counted before it is written */
 #define CODEC_FOLLOWER 128 /* more than all that stands around the text of one */
-
-/* --- buffers ---------------------------------------------------------------------------------- */
-
-static char *codec_reserve(struct codec_out *o, struct codec_buffer *b, size_t n)
-{
-	if (b->cap - b->len < n) {
-		size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n + 1024;
-		char *wider = realloc(b->p, cap);
-		if (wider == NULL) {
-			o->failed = true;
-			return NULL;
-		}
-		b->p = wider;
-		b->cap = cap;
-	}
-	return b->p + b->len;
-}
-
-static void codec_put(struct codec_out *o, struct codec_buffer *b, const void *bytes, size_t n)
-{
-	char *at = n > 0 ? codec_reserve(o, b, n) : NULL;
-	if (at == NULL)
-		return;
-	memcpy(at, bytes, n);
-	b->len += n;
-}
 
 void codec_raw(struct codec_out *o, const char *text, size_t n)
 {
-	codec_put(o, &o->text, text, n);
+	buffer_add(&o->text, text, n);
 }
 
 #define RAW(o, literal) codec_raw((o), (literal), sizeof(literal) - 1)
 
 void codec_string(struct codec_out *o, struct span text)
 {
-	/* Room for the worst is more than a second look at what is large costs. */
-	char *at = codec_reserve(o, &o->text,
-				 text.n > CODEC_LOOK ? json_escaped_size(text.p, text.n)
-						     : JSON_ESCAPED_MAX(text.n));
-	if (at != NULL)
-		o->text.len += json_escape(at, text.p, text.n);
-}
-
-static void codec_put_uint(struct codec_out *o, uint64_t value)
-{
-	char digits[20], *at = digits + sizeof digits;
-	do
-		*--at = (char)('0' + value % 10);
-	while ((value /= 10) > 0);
-	codec_raw(o, at, (size_t)(digits + sizeof digits - at));
-}
-
-static void codec_reset_buffer(struct codec_buffer *b)
-{
-	b->len = 0;
-	if (b->cap <= CODEC_KEEP)
-		return;
-	free(b->p);
-	*b = (struct codec_buffer){.p = NULL};
+	buffer_add_json(&o->text, text.p, text.n);
 }
 
 void codec_reset(struct codec_out *o)
 {
-	codec_reset_buffer(&o->text);
-	codec_reset_buffer(&o->binary);
+	buffer_empty(&o->text, CODEC_KEEP);
+	buffer_empty(&o->binary, CODEC_KEEP);
 	o->n = 0;
-	o->failed = false;
 }
 
 void codec_free(struct codec_out *o)
 {
-	free(o->text.p);
-	free(o->binary.p);
-	*o = (struct codec_out){.n = 0};
+	buffer_free(&o->text);
+	buffer_free(&o->binary);
+	o->n = 0;
 }
 
 int codec_parts(struct codec_out *o, struct iovec parts[CODEC_PARTS])
 {
-	parts[0] = (struct iovec){o->text.p, o->text.len};
-	parts[1] = (struct iovec){(void *)"]\n", o->binary.len > 0 ? 2 : 1};
-	parts[2] = (struct iovec){o->binary.p, o->binary.len};
-	return o->binary.len > 0 ? 3 : 2;
+	parts[0] = (struct iovec){o->text.p, o->text.n};
+	parts[1] = (struct iovec){(void *)"]\n", o->binary.n > 0 ? 2 : 1};
+	parts[2] = (struct iovec){o->binary.p, o->binary.n};
+	return o->binary.n > 0 ? 3 : 2;
 }
 
 /* --- objects ---------------------------------------------------------------------------------- */
@@ -115,7 +64,7 @@ static void codec_put_loose_text(struct codec_out *o, struct span text)
 	char *wide = malloc(2 * text.n);
 	size_t n = 0;
 	if (wide == NULL) {
-		o->failed = true;
+		o->text.failed = true;
 		return;
 	}
 	for (size_t i = 0; i < text.n; i++) {
@@ -153,7 +102,7 @@ void codec_member_text(struct codec_out *o, const char *name, struct span text)
 void codec_member_uint(struct codec_out *o, const char *name, uint64_t value)
 {
 	codec_key(o, name);
-	codec_put_uint(o, value);
+	buffer_add_number(&o->text, value);
 }
 
 void codec_member_raw(struct codec_out *o, const char *name, const char *json)
@@ -202,7 +151,7 @@ static void codec_put_address(struct codec_out *o, const char *name, const struc
 	RAW(o, "[");
 	codec_string(o, span_of(address_text(a, text)));
 	RAW(o, ",");
-	codec_put_uint(o, a->port);
+	buffer_add_number(&o->text, a->port);
 	RAW(o, "]");
 }
 
@@ -287,7 +236,7 @@ static void codec_put_bytes(struct codec_out *o, const char *text_key, const cha
 {
 	if (binary) {
 		codec_member_uint(o, binary_key, n);
-		codec_put(o, &o->binary, bytes, n);
+		buffer_add(&o->binary, bytes, n);
 	} else {
 		codec_key(o, text_key);
 		codec_string(o, (struct span){bytes, n});
@@ -351,8 +300,8 @@ static void codec_put_follower(struct codec_out *o, const struct event_held *h)
 {
 	const struct hub_event *e = &h->event;
 	bool binary = e->message.binary;
-	char *at = codec_reserve(o, &o->text,
-				 CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
+	char *at = buffer_room(&o->text,
+			       CODEC_FOLLOWER + (binary ? 0 : JSON_ESCAPED_MAX(e->message.len)));
 	if (at == NULL)
 		return;
 	at = o->n++ == 0 ? LAY(at, "[") : LAY(at, ",");
@@ -363,13 +312,13 @@ static void codec_put_follower(struct codec_out *o, const struct event_held *h)
 	if (binary) {
 		at = LAY(at, ",\"bin\":");
 		at = codec_lay_uint(at, e->message.len);
-		codec_put(o, &o->binary, e->message.bytes, e->message.len);
+		buffer_add(&o->binary, e->message.bytes, e->message.len);
 	} else {
 		at = LAY(at, ",\"data\":");
 		at += json_escape(at, (const char *)e->message.bytes, e->message.len);
 	}
 	*at++ = '}';
-	o->text.len = (size_t)(at - o->text.p);
+	o->text.n = (size_t)(at - o->text.p);
 }
 
 /* Who is at the other end, as far as anything is known. */
@@ -450,14 +399,14 @@ int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_s
 	if (e->message.binary) {
 		codec_member_uint(o, "bin", e->message.len);
 		RAW(o, "}]\n");
-		codec_put(o, &o->text, o->binary.p, o->binary.len); /* its state */
+		buffer_add(&o->text, o->binary.p, o->binary.n); /* its state */
 		return 0;
 	}
 	codec_key(o, "data");
 	RAW(o, "\"");
-	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.len > 0 ? 4 : 3};
-	tail_r[1] = (struct iovec){o->binary.p, o->binary.len};
-	return o->binary.len > 0 ? 2 : 1;
+	tail_r[0] = (struct iovec){(void *)"\"}]\n", o->binary.n > 0 ? 4 : 3};
+	tail_r[1] = (struct iovec){o->binary.p, o->binary.n};
+	return o->binary.n > 0 ? 2 : 1;
 }
 
 uint64_t codec_stream_size(const struct codec_stream *stream)
@@ -489,10 +438,10 @@ void codec_member_base64(struct codec_out *o, const char *name, struct span byte
 	codec_key(o, name);
 	RAW(o, "\"");
 	size_t n = bytes.n;
-	char *at = n <= INT32_MAX ? codec_reserve(o, &o->text, (n + 2) / 3 * 4 + 1) : NULL;
+	char *at = n <= INT32_MAX ? buffer_room(&o->text, (n + 2) / 3 * 4 + 1) : NULL;
 	if (at != NULL)
-		o->text.len += (size_t)EVP_EncodeBlock((unsigned char *)at,
-						       (const unsigned char *)bytes.p, (int)n);
+		o->text.n += (size_t)EVP_EncodeBlock((unsigned char *)at,
+						     (const unsigned char *)bytes.p, (int)n);
 	RAW(o, "\"");
 }
 

@@ -40,7 +40,7 @@ void link_flush(struct worker *w)
 	if (w->out.n == 0 || w->pipe == NULL || w->broken)
 		return;
 	int n = codec_parts(&w->out, parts);
-	bool ok = !w->out.failed && sp_send(w->pipe, parts, n);
+	bool ok = !codec_failed(&w->out) && sp_send(w->pipe, parts, n);
 	codec_reset(&w->out);
 	w->open = false;
 	if (w->answers > 0)
@@ -60,8 +60,8 @@ static void link_stream(struct worker *w, struct event_held *e)
 	const struct sp_source source = {.next = codec_stream_next,
 					 .ctx = &w->stream,
 					 .left = codec_stream_size(&w->stream)};
-	head[0] = (struct iovec){w->out.text.p, w->out.text.len};
-	bool ok = !w->out.failed && sp_stream(w->pipe, head, 1, &source, tail, n_tail);
+	head[0] = (struct iovec){w->out.text.p, w->out.text.n};
+	bool ok = !codec_failed(&w->out) && sp_stream(w->pipe, head, 1, &source, tail, n_tail);
 	codec_reset(&w->out);
 	w->open = false;
 	w->streamed = e;

@@ -253,7 +253,7 @@ static char *pool_letter(struct pool *p, const struct event_held *e)
 	codec_member_uint(&o, "blame", e->blame);
 	codec_member_text(&o, "event", span_of(event_name(e->event.kind)));
 	codec_member_text(&o, "id", span_of(pool_letter_id(e, id)));
-	if (o.failed) {
+	if (codec_failed(&o)) {
 		codec_free(&o);
 		return NULL;
 	}
@@ -261,7 +261,7 @@ static char *pool_letter(struct pool *p, const struct event_held *e)
 	codec_object_end(&o);
 	codec_parts(&o, parts);
 	/* without the batch's bracket */
-	char *line = o.failed ? NULL : strndup(o.text.p + 1, o.text.len - 1);
+	char *line = codec_failed(&o) ? NULL : strndup(o.text.p + 1, o.text.n - 1);
 	codec_free(&o);
 	return line;
 }

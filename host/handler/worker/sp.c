@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/address.h"
+#include "common/buffer.h"
 #include "common/pair0.h"
 #include "tls/tls.h"
 
@@ -31,11 +32,6 @@
 /* to look again for descriptors or memory that others have given back */
 #define SP_RETRY_MS 500
 
-struct sp_buffer {
-	uint8_t *bytes; /* one more than cap */
-	size_t at, len, cap;
-};
-
 struct sp_pipe {
 	uint16_t magic; /* CHECK_SP_PIPE */
 	struct event event;
@@ -46,14 +42,13 @@ struct sp_pipe {
 	int fd;
 	pid_t peer;
 	struct address from;
-	struct sp_buffer in, out;
-	uint64_t given;		 /* bytes, to be sent to it, so far */
-	size_t unread_max;	 /* paused until no more than these wait */
-	struct sp_source source; /* left 0: none */
-	struct sp_buffer tail,
-		behind;	 /* what follows the source; whole messages that follow that */
-	struct tls *tls; /* NULL: plain */
-	bool trusted;	 /* sp_trust; others stand among the strangers */
+	struct buffer in, out;
+	uint64_t given;		    /* bytes, to be sent to it, so far */
+	size_t unread_max;	    /* paused until no more than these wait */
+	struct sp_source source;    /* left 0: none */
+	struct buffer tail, behind; /* what follows the source; whole messages that follow that */
+	struct tls *tls;	    /* NULL: plain */
+	bool trusted;		    /* sp_trust; others stand among the strangers */
 	bool greeted, finishing, deaf, closed; /* deaf: the peer takes nothing any more */
 	bool paused;	       /* nothing is read, nor handed over: sp_wait_for_reader */
 	bool writing, reading; /* what the socket is watched for */
@@ -85,42 +80,6 @@ struct sp_listener {
 	char *path, *url;
 };
 
-/* --- buffers ---------------------------------------------------------------------------------- */
-
-/* Room for n more bytes behind what is there. */
-static bool sp_reserve(struct sp_buffer *b, size_t n)
-{
-	if (b->cap - b->at - b->len >= n)
-		return true;
-	if (b->at > 0) {
-		memmove(b->bytes, b->bytes + b->at, b->len);
-		b->at = 0;
-		if (b->cap - b->len >= n)
-			return true;
-	}
-	size_t cap = b->cap * 2 > b->len + n ? b->cap * 2 : b->len + n;
-	uint8_t *wider = realloc(b->bytes, cap + 1);
-	if (wider == NULL)
-		return false;
-	b->bytes = wider;
-	b->cap = cap;
-	return true;
-}
-
-static void sp_consume(struct sp_buffer *b, size_t n)
-{
-	CHECK(n <= b->len);
-	b->at += n;
-	b->len -= n;
-	if (b->len > 0)
-		return;
-	b->at = 0;
-	if (b->cap > SP_KEEP) {
-		free(b->bytes);
-		*b = (struct sp_buffer){.bytes = NULL};
-	}
-}
-
 /* --- strangers -------------------------------------------------------------------------------- */
 
 /* Whoever can reach the socket can connect. Those who have not said who they are take no more than
@@ -141,10 +100,10 @@ static void sp_unlist(struct sp_pipe *p)
 		TAILQ_REMOVE(&l->pipes, p, others);
 		return;
 	}
-	CHECK(l->n_strangers > 0 && l->strange_bytes >= p->in.cap);
+	CHECK(l->n_strangers > 0 && l->strange_bytes >= buffer_memory(&p->in));
 	TAILQ_REMOVE(&l->strangers, p, others);
 	l->n_strangers--;
-	l->strange_bytes -= p->in.cap;
+	l->strange_bytes -= buffer_memory(&p->in);
 }
 
 static bool sp_is_of(const struct sp_pipe *p, const struct sp_pipe *other)
@@ -217,11 +176,11 @@ static void sp_weigh(struct sp_pipe *p, size_t before)
 	if (p->trusted || p->closed)
 		return;
 	CHECK(l->strange_bytes >= before);
-	l->strange_bytes += p->in.cap - before;
+	l->strange_bytes += buffer_memory(&p->in) - before;
 	if (l->limits.strangers_bytes == 0 || l->strange_bytes <= l->limits.strangers_bytes)
 		return;
 	TAILQ_FOREACH (q, &l->strangers, others)
-		if (q->in.cap > most->in.cap)
+		if (buffer_memory(&q->in) > buffer_memory(&most->in))
 			most = q;
 	sp_oust(most);
 }
@@ -297,10 +256,10 @@ static void sp_bury(void *arg)
 		CHECK(p->magic == CHECK_SP_PIPE && p->closed);
 		l->dead = p->dead_next;
 		p->magic = CHECK_GONE;
-		free(p->in.bytes);
-		free(p->out.bytes);
-		free(p->tail.bytes);
-		free(p->behind.bytes);
+		buffer_free(&p->in);
+		buffer_free(&p->out);
+		buffer_free(&p->tail);
+		buffer_free(&p->behind);
 		tls_free(&p->tls);
 		free(p);
 	}
@@ -322,12 +281,12 @@ static void sp_go_on(struct sp_pipe *p)
 /* What is made as it is sent is none of what it asked for. */
 static size_t sp_unread(const struct sp_pipe *p)
 {
-	return p->out.len + p->behind.len;
+	return p->out.n + p->behind.n;
 }
 
 static void sp_watch(struct sp_pipe *p)
 {
-	bool waits = p->out.len > 0 || sp_streams(p);
+	bool waits = p->out.n > 0 || sp_streams(p);
 	if (p->tls != NULL) /* a handshake is written by reading */
 		waits = tls_waits(p->tls) || (sp_streams(p) && tls_is_open(p->tls));
 	bool writing = waits && !(p->tls == NULL && p->deaf);
@@ -378,26 +337,23 @@ static ssize_t sp_read(struct sp_pipe *p, void *bytes, size_t n)
 static void sp_deafen(struct sp_pipe *p)
 {
 	p->deaf = true;
-	p->out.len = p->out.at = 0;
-	p->tail.len = p->tail.at = p->behind.len = p->behind.at = 0;
+	buffer_empty(&p->out, SP_KEEP);
+	buffer_empty(&p->tail, SP_KEEP);
+	buffer_empty(&p->behind, SP_KEEP);
 	p->source.left = 0;
 }
 
-static bool sp_append(struct sp_buffer *b, const void *bytes, size_t n)
+static void sp_used(struct buffer *b, size_t n)
 {
-	if (n == 0) /* bytes may be NULL then, which memcpy may not be given */
-		return true;
-	if (!sp_reserve(b, n))
-		return false;
-	memcpy(b->bytes + b->at + b->len, bytes, n);
-	b->len += n;
-	return true;
+	buffer_drop(b, n);
+	if (b->n == 0)
+		buffer_empty(b, SP_KEEP);
 }
 
-static bool sp_move(struct sp_buffer *to, struct sp_buffer *from)
+static bool sp_move(struct buffer *to, struct buffer *from)
 {
-	bool ok = from->len == 0 || sp_append(to, from->bytes + from->at, from->len);
-	sp_consume(from, from->len);
+	bool ok = buffer_append(to, from->p, from->n);
+	buffer_empty(from, SP_KEEP);
 	return ok;
 }
 
@@ -405,11 +361,11 @@ static bool sp_move(struct sp_buffer *to, struct sp_buffer *from)
 static void sp_make(struct sp_pipe *p)
 {
 	struct sp_source *s = &p->source;
-	bool ok = sp_reserve(&p->out, SP_PIECE);
+	bool ok = buffer_reserve(&p->out, SP_PIECE);
 	if (ok) {
-		size_t n = s->next(s->ctx, p->out.bytes + p->out.at + p->out.len, SP_PIECE);
+		size_t n = s->next(s->ctx, (uint8_t *)p->out.p + p->out.n, SP_PIECE);
 		CHECK(n <= SP_PIECE);
-		p->out.len += n;
+		p->out.n += n;
 		s->left -= n < s->left ? n : s->left;
 	}
 	if (ok && s->left == 0)
@@ -421,10 +377,10 @@ static void sp_make(struct sp_pipe *p)
 
 static void sp_write_out(struct sp_pipe *p)
 {
-	while (p->out.len > 0 && !p->deaf) {
-		ssize_t n = sp_write(p, p->out.bytes + p->out.at, p->out.len);
+	while (p->out.n > 0 && !p->deaf) {
+		ssize_t n = sp_write(p, p->out.p, p->out.n);
 		if (n > 0) {
-			sp_consume(&p->out, (size_t)n);
+			sp_used(&p->out, (size_t)n);
 			if (p->paused && !p->finishing)
 				loop_timer_set(&p->limit, SP_UNREAD_MS);
 		} else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
@@ -440,15 +396,15 @@ static void sp_flush(struct sp_pipe *p)
 {
 	bool waited = sp_waiting(p) > 0;
 	sp_write_out(p);
-	for (int pieces = 0; p->out.len == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES;
+	for (int pieces = 0; p->out.n == 0 && sp_streams(p) && !p->deaf && pieces < SP_PIECES;
 	     pieces++) {
 		sp_make(p);
 		sp_write_out(p);
 	}
-	if (p->tls != NULL && p->out.len == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 &&
+	if (p->tls != NULL && p->out.n == 0 && tls_waits(p->tls) && sp_write(p, NULL, 0) < 0 &&
 	    errno != EAGAIN)
 		sp_deafen(p);
-	if (p->finishing && p->out.len == 0 && !sp_streams(p) && !p->deaf &&
+	if (p->finishing && p->out.n == 0 && !sp_streams(p) && !p->deaf &&
 	    (p->tls == NULL || !tls_waits(p->tls))) {
 		if (p->tls != NULL)
 			tls_finish(p->tls, p->fd);
@@ -463,7 +419,7 @@ static ssize_t sp_write_now(struct sp_pipe *p, struct iovec *iov, int n)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 	/* TLS has no gathering write: it goes through the buffer */
-	if (p->out.len > 0 || p->tls != NULL)
+	if (p->out.n > 0 || p->tls != NULL)
 		return 0;
 	ssize_t sent = sendmsg(p->fd, &message, MSG_NOSIGNAL);
 	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
@@ -492,27 +448,25 @@ bool sp_send(struct sp_pipe *p, const struct iovec *parts, int n)
 	len += iov[0].iov_len;
 	p->given += len;
 	if (sp_streams(p)) {
-		bool ok = sp_reserve(&p->behind, len);
+		bool ok = buffer_reserve(&p->behind, len);
 		for (int i = 0; ok && i <= n; i++)
-			sp_append(&p->behind, iov[i].iov_base, iov[i].iov_len);
+			buffer_append(&p->behind, iov[i].iov_base, iov[i].iov_len);
 		return ok;
 	}
 	/* so that a message is sent whole or not at all */
-	if (!sp_reserve(&p->out, p->out.len > 0 ? len : 1))
+	if (!buffer_reserve(&p->out, p->out.n > 0 ? len : 1))
 		return false;
 	ssize_t sent = sp_write_now(p, iov, n + 1);
 	if (sent < 0 || (uint64_t)sent == len)
 		return true;
-	if (!sp_reserve(&p->out, len - (uint64_t)sent)) {
+	if (!buffer_reserve(&p->out, len - (uint64_t)sent)) {
 		sp_deafen(p); /* the peer has half a message: nothing can follow */
 		return false;
 	}
 	for (int i = 0; i <= n; i++) {
 		size_t skip = (size_t)sent < iov[i].iov_len ? (size_t)sent : iov[i].iov_len;
 		sent -= (ssize_t)skip;
-		memcpy(p->out.bytes + p->out.at + p->out.len, (uint8_t *)iov[i].iov_base + skip,
-		       iov[i].iov_len - skip);
-		p->out.len += iov[i].iov_len - skip;
+		buffer_append(&p->out, (uint8_t *)iov[i].iov_base + skip, iov[i].iov_len - skip);
 	}
 	if (p->tls != NULL)
 		sp_flush(p);
@@ -538,14 +492,14 @@ bool sp_stream(struct sp_pipe *p, const struct iovec *head, int n_head,
 	if (p->closed || p->deaf)
 		return true;
 	pair0_write_head(frame, sp_length(head, n_head) + source->left + sp_length(tail, n_tail));
-	if (!sp_reserve(&p->out, sizeof frame + sp_length(head, n_head)) ||
-	    !sp_reserve(&p->tail, sp_length(tail, n_tail)))
+	if (!buffer_reserve(&p->out, sizeof frame + sp_length(head, n_head)) ||
+	    !buffer_reserve(&p->tail, sp_length(tail, n_tail)))
 		return false;
-	sp_append(&p->out, frame + skip, sizeof frame - skip);
+	buffer_append(&p->out, frame + skip, sizeof frame - skip);
 	for (int i = 0; i < n_head; i++)
-		sp_append(&p->out, head[i].iov_base, head[i].iov_len);
+		buffer_append(&p->out, head[i].iov_base, head[i].iov_len);
 	for (int i = 0; i < n_tail; i++)
-		sp_append(&p->tail, tail[i].iov_base, tail[i].iov_len);
+		buffer_append(&p->tail, tail[i].iov_base, tail[i].iov_len);
 	CHECK(p->source.left == 0);
 	p->source = *source;
 	p->given += sp_waiting(p) - waited;
@@ -587,12 +541,12 @@ uint64_t sp_given(const struct sp_pipe *p)
 
 size_t sp_waiting(const struct sp_pipe *p)
 {
-	return p->out.len + (size_t)p->source.left + p->tail.len + p->behind.len;
+	return p->out.n + (size_t)p->source.left + p->tail.n + p->behind.n;
 }
 
 size_t sp_held(const struct sp_pipe *p)
 {
-	return p->out.cap + p->tail.cap + p->behind.cap;
+	return buffer_memory(&p->out) + buffer_memory(&p->tail) + buffer_memory(&p->behind);
 }
 
 void sp_finish(struct sp_pipe *p, uint64_t ms)
@@ -638,14 +592,14 @@ static const char *sp_other_protocol(const uint8_t *said)
 
 static bool sp_read_hello(struct sp_pipe *p)
 {
-	size_t n = p->in.len < PAIR0_GREETING ? p->in.len : PAIR0_GREETING;
-	if (memcmp(p->in.bytes + p->in.at, pair0_greeting, n) != 0) {
-		sp_end(p, sp_other_protocol(p->in.bytes + p->in.at));
+	size_t n = p->in.n < PAIR0_GREETING ? p->in.n : PAIR0_GREETING;
+	if (memcmp(p->in.p, pair0_greeting, n) != 0) {
+		sp_end(p, sp_other_protocol((const uint8_t *)p->in.p));
 		return false;
 	}
 	if (n < PAIR0_GREETING)
 		return false;
-	sp_consume(&p->in, PAIR0_GREETING);
+	sp_used(&p->in, PAIR0_GREETING);
 	loop_timer_cancel(&p->limit);
 	p->greeted = true;
 	p->listener->ops->opened(p->listener->ctx, p, &p->user);
@@ -657,10 +611,10 @@ static bool sp_read_hello(struct sp_pipe *p)
 static bool sp_read_message(struct sp_pipe *p)
 {
 	struct sp_listener *l = p->listener;
-	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1, cap = p->in.cap;
-	if (p->paused || p->in.len < head)
+	size_t head = l->ipc ? PAIR0_HEAD : PAIR0_HEAD - 1, held = buffer_memory(&p->in);
+	if (p->paused || p->in.n < head)
 		return false;
-	const uint8_t *at = p->in.bytes + p->in.at;
+	const uint8_t *at = (const uint8_t *)p->in.p;
 	if (l->ipc && at[0] != 1) {
 		sp_end(p, "the peer sent something that is no message");
 		return false;
@@ -671,56 +625,55 @@ static bool sp_read_message(struct sp_pipe *p)
 		sp_end(p, "the peer announced a message above the limit");
 		return false;
 	}
-	if (p->in.len - head < len)
+	if (p->in.n - head < len)
 		return false;
-	l->ops->message(l->ctx, p, p->user, p->in.bytes + p->in.at + head, (size_t)len);
+	l->ops->message(l->ctx, p, p->user, (uint8_t *)p->in.p + head, (size_t)len);
 	if (p->closed)
 		return false;
-	sp_consume(&p->in, head + (size_t)len);
-	sp_weigh(p, cap);
+	sp_used(&p->in, head + (size_t)len);
+	sp_weigh(p, held);
 	return !p->closed;
 }
 
 /* Returns whether all that has come so far may be handed over. */
 static bool sp_read_some(struct sp_pipe *p)
 {
-	size_t cap = p->in.cap;
-	if (!sp_reserve(&p->in, SP_READ)) {
+	size_t held = buffer_memory(&p->in);
+	if (!buffer_reserve(&p->in, SP_READ)) {
 		sp_end(p, "no memory for its messages");
 		return false;
 	}
-	sp_weigh(p, cap);
+	sp_weigh(p, held);
 	if (p->closed)
 		return false;
-	size_t room = p->in.cap - p->in.at - p->in.len;
-	ssize_t n = sp_read(p, p->in.bytes + p->in.at + p->in.len, room);
+	size_t room = p->in.cap - p->in.n;
+	ssize_t n = sp_read(p, p->in.p + p->in.n, room);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return true;
 	if (n <= 0) {
 		bool tls = p->tls != NULL && n < 0 && !p->greeted;
 		if (n < 0)
 			sp_broke(p, errno);
-		sp_end(p, tls		  ? "the TLS handshake failed"
-			  : p->in.len > 0 ? "the peer ended in the middle of a message"
-					  : NULL);
+		sp_end(p, tls		? "the TLS handshake failed"
+			  : p->in.n > 0 ? "the peer ended in the middle of a message"
+					: NULL);
 		return false;
 	}
-	p->in.len += (size_t)n;
+	p->in.n += (size_t)n;
 	return true;
 }
 
 static void sp_hand_over(struct sp_pipe *p)
 {
-	if (!p->greeted && (p->in.len == 0 || !sp_read_hello(p)))
+	if (!p->greeted && (p->in.n == 0 || !sp_read_hello(p)))
 		return;
 	while (sp_read_message(p))
 		;
-	if (p->trusted || p->closed || p->in.len > 0)
+	if (p->trusted || p->closed || p->in.n > 0)
 		return;
-	size_t cap = p->in.cap; /* strangers that say nothing hold nothing */
-	free(p->in.bytes);
-	p->in = (struct sp_buffer){.bytes = NULL};
-	sp_weigh(p, cap);
+	size_t held = buffer_memory(&p->in); /* strangers that say nothing hold nothing */
+	buffer_free(&p->in);
+	sp_weigh(p, held);
 }
 
 static void sp_on_readable(struct sp_pipe *p)
@@ -773,10 +726,8 @@ static bool sp_begin(struct sp_pipe *p)
 		if (p->tls == NULL)
 			return false;
 	}
-	if (!sp_reserve(&p->out, PAIR0_GREETING))
+	if (!buffer_append(&p->out, pair0_greeting, PAIR0_GREETING))
 		return false;
-	memcpy(p->out.bytes, pair0_greeting, PAIR0_GREETING);
-	p->out.len = PAIR0_GREETING;
 	sp_flush(p);
 	return true;
 }
