@@ -36,20 +36,20 @@ static bool resume_say(struct session *s, const char *text, size_t n)
 	return sent;
 }
 
-static void resume_owe(struct hub *hub, struct resume *r)
+static void resume_mark_due(struct hub *hub, struct resume *r)
 {
-	if (r->owes)
+	if (r->due)
 		return;
 	CHECK(hub->magic == CHECK_HUB && r->session->magic == CHECK_SESSION);
-	r->owes = true;
-	TAILQ_INSERT_TAIL(&hub->resumes.owing, r, owes_link);
+	r->due = true;
+	TAILQ_INSERT_TAIL(&hub->resumes.due, r, due_link);
 }
 
-static void resume_owe_not(struct hub *hub, struct resume *r)
+static void resume_unmark_due(struct hub *hub, struct resume *r)
 {
-	if (r->owes)
-		TAILQ_REMOVE(&hub->resumes.owing, r, owes_link);
-	r->owes = false;
+	if (r->due)
+		TAILQ_REMOVE(&hub->resumes.due, r, due_link);
+	r->due = false;
 }
 
 /* A control message has its place in front of the data message of that number, and is none. */
@@ -408,7 +408,7 @@ void resume_on_drained(struct conn *c)
 	struct session *s = session_of(c);
 	if (session_resume(s) == NULL)
 		return;
-	resume_owe(s->mount->hub, session_resume(s));
+	resume_mark_due(s->mount->hub, session_resume(s));
 	s->mount->hub->loop->again = true;
 }
 
@@ -589,7 +589,7 @@ void resume_settled(struct hub *hub, struct session *s, bool ok)
 		r->failed[r->n_failed++] = r->done;
 		r->n_untold++;
 	}
-	resume_owe(hub, r);
+	resume_mark_due(hub, r);
 }
 
 void resume_flush(struct hub *hub, struct session *s)
@@ -605,9 +605,9 @@ void resume_flush(struct hub *hub, struct session *s)
 void resumes_on_turn(struct hub *hub)
 {
 	struct resume *r;
-	while ((r = TAILQ_FIRST(&hub->resumes.owing)) != NULL) {
+	while ((r = TAILQ_FIRST(&hub->resumes.due)) != NULL) {
 		struct session *s = r->session;
-		resume_owe_not(hub, r);
+		resume_unmark_due(hub, r);
 		if (s->conn == NULL || s->ended)
 			continue;
 		resume_feed(hub, s, r, false);
@@ -700,7 +700,7 @@ void resume_free(struct hub *hub, struct session *s)
 	if (r == NULL)
 		return;
 	uint32_t before = r->written.n + r->waiting.n;
-	resume_owe_not(hub, r);
+	resume_unmark_due(hub, r);
 	if (r->away) {
 		TAILQ_REMOVE(&hub->resumes.away, r, away_link);
 		hub->resumes.n_away--;
@@ -787,7 +787,7 @@ void resume_end(struct hub *hub, struct session *s)
 	struct resume *r = session_resume(s);
 	if (r == NULL)
 		return;
-	resume_owe_not(hub, r);
+	resume_unmark_due(hub, r);
 	resume_not_away(hub, r);
 	resume_tokens_forget(&hub->resumes.tokens, r);
 }
@@ -963,7 +963,7 @@ static void resumes_on_tick(void *arg)
 
 void resumes_init(struct resumes *all, struct hub *hub)
 {
-	TAILQ_INIT(&all->owing);
+	TAILQ_INIT(&all->due);
 	TAILQ_INIT(&all->away);
 	TAILQ_INIT(&all->kept);
 	TAILQ_INIT(&all->ends);

@@ -41,13 +41,13 @@ struct resume {
 	uint32_t n_untold;	 /* of those, the last, of which it was not told */
 	uint64_t told_fed;	 /* `fed` when it was last told: who has the next one was told */
 	bool keeps;		 /* it may come back: see --resume */
-	bool away, owes;	 /* in the lists of those */
+	bool away, due;		 /* in the lists of those */
 	bool held;		 /* not read from, as it does not read its own answers */
 	char *protocol;		 /* the application's subprotocol; NULL: none */
 	struct rate_limit *rate; /* of its messages; NULL: any */
 	struct address remote;	 /* of its last socket */
 	uint64_t away_at;	 /* ms */
-	TAILQ_ENTRY(resume) away_link, owes_link, kept_link;
+	TAILQ_ENTRY(resume) away_link, due_link, kept_link;
 };
 TAILQ_HEAD(resume_list, resume);
 
@@ -70,9 +70,9 @@ struct resume_limits {
 struct resumes {
 	struct resume_limits limits;
 	struct resume_tokens tokens;
-	struct resume_list owing; /* have something to say at the end of the turn */
-	struct resume_list away;  /* longest first */
-	struct resume_list kept;  /* that keep something */
+	struct resume_list due;	 /* have something to say at the end of the turn */
+	struct resume_list away; /* longest first */
+	struct resume_list kept; /* that keep something */
 	TAILQ_HEAD(, resume_end) ends;
 	uint32_t n_ends, n_away;
 	uint64_t held;	/* bytes */
@@ -89,10 +89,10 @@ void resumes_free(struct resumes *all);
 /* Does it have to be called? It is asked in each turn. */
 static inline bool resumes_have_work(const struct resumes *all)
 {
-	return !TAILQ_EMPTY(&all->owing) || all->held != all->shown ||
+	return !TAILQ_EMPTY(&all->due) || all->held != all->shown ||
 	       (all->held > all->limits.kept_max && all->limits.kept_max != 0);
 }
-/* At the end of a turn: what is owed is said, what is kept stays within its bounds. */
+/* At the end of a turn: what is due is said, what is kept stays within its bounds. */
 void resumes_on_turn(struct hub *hub);
 
 static inline struct resume *session_resume(const struct session *s)

@@ -54,7 +54,7 @@ bool io_thread_init(struct io_threads *all, struct io_thread *s, unsigned number
 {
 	s->magic = CHECK_IO_THREAD;
 	TAILQ_INIT(&s->paused);
-	TAILQ_INIT(&s->owing);
+	TAILQ_INIT(&s->retrying);
 	TAILQ_INIT(&s->shown);
 	s->files.root = -1;
 	s->loop = loop_new(all->here->loop->log);

@@ -30,7 +30,7 @@ struct io_thread {
 	TAILQ_HEAD(, io_thread_conn) shown; /* whose load was shown and is not nothing */
 	/* for want of room on the bridge; for want of memory */
 	TAILQ_HEAD(io_thread_list, io_thread_conn)
-	paused, owing;
+	paused, retrying;
 	bool draining, ended;
 	bool running; /* the main thread's: there is a thread */
 	pthread_t thread;

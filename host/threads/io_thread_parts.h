@@ -1,7 +1,7 @@
 /* io_thread_parts: what the parts of io_thread share. io_thread_up.c is what its conns tell,
  * io_thread_down.c what the hub commands, io_thread_slow.c what is done about clients that read too
- * slowly, io_thread_owed.c what waits for room or memory. Of them each needs only those after it in
- * this sentence. All of it is for the I/O loop's own thread, but where it says so.
+ * slowly, io_thread_retry.c what waits for room or memory. Of them each needs only those after it
+ * in this sentence. All of it is for the I/O loop's own thread, but where it says so.
  */
 #ifndef TOVA_THREADS_IO_THREAD_PARTS_H
 #define TOVA_THREADS_IO_THREAD_PARTS_H
@@ -17,17 +17,17 @@ struct io_thread_conn {
 	struct conn *conn, *stub;
 	TAILQ_ENTRY(io_thread_conn) link, shown_link;
 	struct budget *budget; /* of its mount */
-	const char *why;       /* what is owed */
+	const char *why;       /* why it has ended, which the hub is not told yet */
 	uint32_t dropped;      /* messages that it did not get and nobody was told of */
 	uint16_t code;
 	uint8_t end;
-	bool paused : 1, owes : 1; /* which list it is in */
-	bool shown : 1;		   /* see io_thread.h */
-	bool breaks : 1;	   /* it is ended when that is no longer owed */
-	bool withdrawn : 1;	   /* that is owed, not an end */
-	bool probed : 1;	   /* the hub waits for it to be drained */
-	bool drops : 1;		   /* its mount drops the oldest messages of who reads too slowly */
-	bool slow : 1;		   /* it was told that messages are given up */
+	bool paused : 1, retries : 1; /* which list it is in */
+	bool shown : 1;		      /* see io_thread.h */
+	bool breaks : 1;	      /* it is ended when that is told */
+	bool withdrawn : 1;	      /* that is to be told, not an end */
+	bool probed : 1;	      /* the hub waits for it to be drained */
+	bool drops : 1;	 /* its mount drops the oldest messages of who reads too slowly */
+	bool slow : 1;	 /* it was told that messages are given up */
 	bool unsent : 1; /* it was told that something was not sent; it will be ended for that */
 };
 
@@ -53,12 +53,12 @@ static inline struct io_thread_conn *io_thread_conn_of(const struct conn *c)
 	return sc;
 }
 
-/* --- io_thread_owed.c ------------------------------------------------------------------------- */
+/* --- io_thread_retry.c ------------------------------------------------------------------------ */
 
 /* It is in none of the lists of those that wait for the channel. */
 void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc);
 /* There was no memory to tell the hub what stands in it: that is tried again. */
-void io_thread_due(struct io_thread *s, struct io_thread_conn *sc);
+void io_thread_retry_later(struct io_thread *s, struct io_thread_conn *sc);
 /* For conn_ops: tells the hub, now or later. */
 void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
 			size_t len, const char *why);

@@ -93,7 +93,7 @@ bool io_thread_on_heavy(struct conn *c)
 	sc->end = CONN_END_TRANSPORT;
 	sc->code = CLOSE_ABNORMAL;
 	sc->why = "no memory for what it is sent";
-	io_thread_due(io_thread_of(c), sc);
+	io_thread_retry_later(io_thread_of(c), sc);
 	return false;
 }
 

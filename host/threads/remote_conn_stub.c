@@ -44,11 +44,11 @@ void remote_conn_stub_free(struct conn **c_p)
 
 void remote_conn_forget(struct remote_conn *f, struct conn *stub)
 {
-	bool told = stub->conns != NULL;
-	if (told && stub->waiting == CONN_WAIT_ASK && !stub->released)
+	bool announced = stub->conns != NULL;
+	if (announced && stub->waiting == CONN_WAIT_ASK && !stub->released)
 		f->stubs.ops->withdrawn(stub);
-	CHECK(f->stubs.count >= told);
-	f->stubs.count -= told;
+	CHECK(f->stubs.count >= announced);
+	f->stubs.count -= announced;
 	remote_conn_stub_free(&stub);
 }
 

@@ -1,4 +1,5 @@
-/* What an I/O loop's conns owe the hub, or wait for, until there is room or memory on the channel.
+/* What an I/O loop's conns have to tell the hub, or wait for, until there is room or memory on the
+ * channel.
  */
 #include "base/check.h"
 #include "threads/io_thread_parts.h"
@@ -7,17 +8,17 @@ void io_thread_leave_list(struct io_thread *s, struct io_thread_conn *sc)
 {
 	if (sc->paused)
 		TAILQ_REMOVE(&s->paused, sc, link);
-	if (sc->owes)
-		TAILQ_REMOVE(&s->owing, sc, link);
-	sc->paused = sc->owes = false;
+	if (sc->retries)
+		TAILQ_REMOVE(&s->retrying, sc, link);
+	sc->paused = sc->retries = false;
 }
 
-void io_thread_due(struct io_thread *s, struct io_thread_conn *sc)
+void io_thread_retry_later(struct io_thread *s, struct io_thread_conn *sc)
 {
 	io_thread_leave_list(s, sc);
 	CHECK(sc->magic == CHECK_IO_THREAD_CONN && io_thread_of(sc->conn) == s);
-	sc->owes = true;
-	TAILQ_INSERT_TAIL(&s->owing, sc, link);
+	sc->retries = true;
+	TAILQ_INSERT_TAIL(&s->retrying, sc, link);
 	loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 }
 
@@ -35,7 +36,7 @@ void io_thread_on_ended(struct conn *c, enum conn_end end, uint16_t code, const 
 		sc->end = (uint8_t)end;
 		sc->code = code;
 		sc->why = why;
-		io_thread_due(s, sc);
+		io_thread_retry_later(s, sc);
 		return;
 	}
 	struct channel_ended *ended = (struct channel_ended *)r->bytes;
@@ -58,7 +59,7 @@ void io_thread_on_withdrawn(struct conn *c)
 		return;
 	}
 	sc->withdrawn = true;
-	io_thread_due(io_thread_of(c), sc);
+	io_thread_retry_later(io_thread_of(c), sc);
 }
 
 void io_thread_break(struct conn *c, const char *why)
@@ -75,7 +76,7 @@ bool io_thread_ready(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
 	struct io_thread_conn *sc = io_thread_conn_of(c);
-	if (sc->paused || sc->owes || ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX)
+	if (sc->paused || sc->retries || ring_waiting(&s->remote_conn.channel.up) <= CHANNEL_UP_MAX)
 		return !sc->paused;
 	sc->paused = true;
 	TAILQ_INSERT_TAIL(&s->paused, sc, link);
@@ -84,7 +85,7 @@ bool io_thread_ready(struct conn *c)
 	return false;
 }
 
-static bool io_thread_pay(struct io_thread *s, struct io_thread_conn *sc)
+static bool io_thread_retry_one(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct channel_ended *ended;
 	struct channel_record *r =
@@ -106,7 +107,7 @@ void io_thread_on_retry(void *arg)
 	struct io_thread *s = arg;
 	CHECK_IS(s, CHECK_IO_THREAD);
 	struct io_thread_conn *sc, *last = TAILQ_LAST(&s->paused, io_thread_list);
-	while ((sc = TAILQ_FIRST(&s->owing)) != NULL && io_thread_pay(s, sc)) {
+	while ((sc = TAILQ_FIRST(&s->retrying)) != NULL && io_thread_retry_one(s, sc)) {
 		io_thread_leave_list(s, sc);
 		if (sc->breaks)
 			conn_abort(sc->conn);
@@ -119,6 +120,6 @@ void io_thread_on_retry(void *arg)
 		if (done)
 			break;
 	}
-	if (!TAILQ_EMPTY(&s->owing) || !TAILQ_EMPTY(&s->paused))
+	if (!TAILQ_EMPTY(&s->retrying) || !TAILQ_EMPTY(&s->paused))
 		loop_timer_set(&s->retry, IO_THREAD_RETRY_MS);
 }
