@@ -30,7 +30,7 @@
 #define buffer_empty tova__buffer_empty
 #define buffer_json_size tova__buffer_json_size
 #define buffer_reserve tova__buffer_reserve
-#define buffer_room tova__buffer_room
+#define buffer_room_slowly tova__buffer_room_slowly
 #define buffer_shrink tova__buffer_shrink
 #define commands_begin tova__commands_begin
 #define commands_broadcast tova__commands_broadcast

@@ -48,7 +48,7 @@ void buffer_shrink(struct buffer *b, size_t room)
 	buffer_resize(b, b->n + room); /* what stays is more, without memory */
 }
 
-char *buffer_room(struct buffer *b, size_t n)
+char *buffer_room_slowly(struct buffer *b, size_t n)
 {
 	b->failed = b->failed ||
 		    !buffer_reserve(b, b->p == NULL && n < BUFFER_FIRST ? BUFFER_FIRST : n);

@@ -22,7 +22,12 @@ struct buffer {
 bool buffer_reserve(struct buffer *b, size_t n);
 /* The place of n bytes more, to be written and added to b->n; NULL without memory, which is
  * remembered. */
-char *buffer_room(struct buffer *b, size_t n);
+char *buffer_room_slowly(struct buffer *b, size_t n); /* for buffer_room */
+static inline char *buffer_room(struct buffer *b, size_t n)
+{
+	return b->failed || b->p == NULL || b->cap - b->n < n ? buffer_room_slowly(b, n)
+							      : b->p + b->n;
+}
 /* False without memory: nothing has changed. */
 bool buffer_append(struct buffer *b, const void *p, size_t n);
 /* The first n are used up. */
