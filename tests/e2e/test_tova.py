@@ -241,6 +241,7 @@ server {
         "loop again" => { while true { try { while true { } } catch { } } }
         "memory" => { var s = "x"; while true { s += s } }
         "array" => { a = []; while true { a.push([]) } }
+        "numbers" => { var a = []; while true { a.push(a.length) } }
         "recurse" => deep(0)
         "nesting" => JSON.parse("[" * 1000000)
         "text" => "x" * 1e15
@@ -259,12 +260,12 @@ def test_what_takes_too_much_costs_its_event(serve):
     well = 0
     for word, fault in {
         "loop": "more than 3000000 instructions", "loop again": "more than 3000000 instructions", "memory": "",
-        "array": "", "recurse": "", "nesting": "JSON.parse: nested too deeply", "text": "8388608 bytes",
+        "array": "of memory (max-memory)", "numbers": "of memory (max-memory)", "recurse": "", "nesting": "JSON.parse: nested too deeply", "text": "8388608 bytes",
     }.items():
         for _ in range(3):
             ws.send_text(word)
             text = ws.recv_text()
-            assert "program.tova" in text and fault in text, text
+            assert "program.tova:" in text and fault in text, text
             other.send_text("well")
             well += 1  # what a fault has counted does not count
             assert other.recv_text() == f"{well} well"

@@ -308,7 +308,7 @@ static const struct {
 	 "t.tova:4:20: it took more than 5000000 instructions (max-instructions)"},
 	{"x = \"ab\" * 1e12", "t.tova:3:10: a text of more than 67108864 bytes (max-memory)"},
 	{"var a = []\nwhile true { a.push([]) }",
-	 "t.tova: it took more than 67108864 bytes of memory (max-memory)"},
+	 "t.tova:4:16: it took more than 67108864 bytes of memory (max-memory)"},
 	{"fn f(n) { 1 + f(n + 1) }\nf(0)", "t.tova:3:15: too many calls within calls"},
 	{"fn f(x) { [x].map(f) }\nf(0)", "t.tova:3:15: too many calls within calls"},
 	{"JSON.parse(\"[\" * 1000000)", "t.tova:3:6: JSON.parse: nested too deeply"},

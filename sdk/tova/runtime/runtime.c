@@ -9,11 +9,26 @@
 
 #include "tova/runtime/value.h"
 
-#define RUNTIME_HOOK_EVERY 1000 /* instructions */
-#define RUNTIME_WORDS_MAX 65536 /* bytes, to say what was wrong */
-#define RUNTIME_CHUNK "tova"	/* what errors of Lua's own begin with */
+#define RUNTIME_HOOK_EVERY 1000	  /* instructions */
+#define RUNTIME_WORDS_MAX 65536	  /* bytes, to say what was wrong */
+#define RUNTIME_JOURNAL_KEPT 1024 /* entries for which there is room from one event to the next */
+#define RUNTIME_CHUNK "tova"	  /* what errors of Lua's own begin with */
 
 /* --- limits ----------------------------------------------------------------------------------- */
+
+/* Where the program is. Takes no memory, and only reads what calls there are. */
+static struct position runtime_place(lua_State *L)
+{
+	const struct runtime *r = runtime_of(L);
+	lua_Debug ar;
+	for (int level = 0; lua_getstack(L, level, &ar); level++) {
+		lua_getinfo(L, "Sl", &ar);
+		if (ar.currentline > 0 && (size_t)ar.currentline < r->n_lines &&
+		    strcmp(ar.source, "=" RUNTIME_CHUNK) == 0)
+			return r->lines[ar.currentline];
+	}
+	return (struct position){0, 0};
+}
 
 static void *runtime_allocate(void *arg, void *p, size_t old, size_t size)
 {
@@ -24,8 +39,12 @@ static void *runtime_allocate(void *arg, void *p, size_t old, size_t size)
 		r->memory -= had;
 		return NULL;
 	}
-	if (size > had && r->memory + (size - had) > r->memory_max)
+	if (size > had && r->memory + (size - had) > r->memory_max) {
+		/* Lua calls no handler of ours for this, which could ask where it was. */
+		if (r->L != NULL)
+			r->starved = runtime_place(r->L);
 		return NULL;
+	}
 	void *new = realloc(p, size);
 	if (new != NULL)
 		r->memory += size - had;
@@ -93,20 +112,6 @@ int runtime_fatal(lua_State *L, const char *format, ...)
 	abort(); /* it does not return */
 }
 
-/* Where the program is. */
-static struct position runtime_place(lua_State *L)
-{
-	const struct runtime *r = runtime_of(L);
-	lua_Debug ar;
-	for (int level = 0; lua_getstack(L, level, &ar); level++) {
-		lua_getinfo(L, "Sl", &ar);
-		if (ar.currentline > 0 && (size_t)ar.currentline < r->n_lines &&
-		    strcmp(ar.source, "=" RUNTIME_CHUNK) == 0)
-			return r->lines[ar.currentline];
-	}
-	return (struct position){0, 0};
-}
-
 /* What Lua itself says, in the program's words. */
 static const char *runtime_words(const char *text)
 {
@@ -166,16 +171,34 @@ int runtime_call(lua_State *L, int arguments, int results)
 	return status;
 }
 
-void runtime_error_text(struct runtime *r, const char *file, char *text_r, size_t cap)
+static void runtime_text_at(const char *file, struct position at, const char *message, char *text_r,
+			    size_t cap)
 {
-	lua_State *L = r->L;
+	if (at.line > 0)
+		snprintf(text_r, cap, "%s:%u:%u: %s", file, at.line, at.column, message);
+	else
+		snprintf(text_r, cap, "%s: %s", file, message);
+}
+
+/* Of what is on top of the stack, a text of Lua's own. */
+static void runtime_bare_error_text(const struct runtime *r, const char *file, char *text_r,
+				    size_t cap)
+{
+	const char *text = lua_tostring(r->L, -1);
 	char memory[80];
 	snprintf(memory, sizeof memory, "it took more than %zu bytes of memory (max-memory)",
 		 r->memory_max);
+	if (text == NULL || strstr(text, "not enough memory") != NULL)
+		runtime_text_at(file, r->starved, memory, text_r, cap);
+	else
+		runtime_text_at(file, (struct position){0, 0}, runtime_words(text), text_r, cap);
+}
+
+void runtime_error_text(struct runtime *r, const char *file, char *text_r, size_t cap)
+{
+	lua_State *L = r->L;
 	if (!lua_istable(L, -1)) { /* no memory: there was none for more words */
-		const char *text = lua_tostring(L, -1);
-		bool none = text == NULL || strstr(text, "not enough memory") != NULL;
-		snprintf(text_r, cap, "%s: %s", file, none ? memory : runtime_words(text));
+		runtime_bare_error_text(r, file, text_r, cap);
 		lua_pop(L, 1);
 		return;
 	}
@@ -188,10 +211,7 @@ void runtime_error_text(struct runtime *r, const char *file, char *text_r, size_
 	lua_pushstring(L, "message");
 	lua_rawget(L, -4);
 	const char *message = lua_tostring(L, -1);
-	if (line > 0)
-		snprintf(text_r, cap, "%s:%u:%u: %s", file, line, column, message);
-	else
-		snprintf(text_r, cap, "%s: %s", file, message);
+	runtime_text_at(file, (struct position){line, column}, message, text_r, cap);
 	lua_pop(L, 4);
 }
 
@@ -202,15 +222,39 @@ void runtime_begin(struct runtime *r)
 	r->in_event = true;
 	r->journal = 0;
 	r->fatal = false;
+	r->starved = (struct position){0, 0};
 	r->instructions = r->instructions_max;
 	r->cpu_began_ns = 0;
 	r->data = RUNTIME_DATA_UNREAD;
 }
 
+static int runtime_new_journal(lua_State *L)
+{
+	lua_newtable(L);
+	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_JOURNAL);
+	return 0;
+}
+
+/* A table never shrinks: what a large event took is given back with it. False without memory for
+ * an empty one. */
+static bool runtime_replace_journal(struct runtime *r)
+{
+	lua_State *L = r->L;
+	size_t max = r->memory_max;
+	r->memory_max = max + RUNTIME_WORDS_MAX;
+	lua_pushcfunction(L, runtime_new_journal);
+	bool ok = lua_pcall(L, 0, 0, 0) == LUA_OK;
+	if (!ok)
+		lua_pop(L, 1);
+	r->memory_max = max;
+	return ok;
+}
+
 static void runtime_end(struct runtime *r)
 {
 	lua_State *L = r->L;
-	if (r->journal > 0) { /* what it names is nobody's any more */
+	bool replaced = r->journal > RUNTIME_JOURNAL_KEPT && runtime_replace_journal(r);
+	if (r->journal > 0 && !replaced) { /* what it names is nobody's any more */
 		lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_JOURNAL);
 		for (size_t i = 0; i < 3 * r->journal; i++) {
 			lua_pushboolean(L, false);

@@ -39,6 +39,7 @@ struct runtime {
 	 * strings). It is looked at from the first RUNTIME_HOOK_EVERY instructions on. */
 	uint64_t cpu_max_ms, cpu_began_ns; /* 0: not looked at yet */
 	bool fatal;			   /* what went wrong can not be caught */
+	struct position starved; /* where the program last asked for memory beyond the bound */
 	/* where each line of the Lua text comes from */
 	const struct position *lines;
 	size_t n_lines;
