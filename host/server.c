@@ -1,8 +1,6 @@
 #include "server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,123 +11,14 @@
 #include "common/crash.h"
 #include "handler/plugin/plugin.h"
 #include "handler/worker/worker.h"
-#include "ws/authority.h"
 
-#define SERVER_THREAD_DESCRIPTORS 8 /* of each further loop */
-#define SERVER_OWN_DESCRIPTORS 64   /* for the log, libraries, files being sent and so on */
 #define SERVER_FLUSH_MS 1000
-#define SERVER_WHY_MAX 1024
 
 /* What the operator has set, before the host takes more. */
 static uint64_t server_soft_descriptors(void)
 {
 	struct rlimit limit;
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
-}
-
-static uint32_t server_descriptors(void)
-{
-	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return 1024;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	getrlimit(RLIMIT_NOFILE, &limit);
-	return limit.rlim_cur > UINT32_MAX ? UINT32_MAX : (uint32_t)limit.rlim_cur;
-}
-
-/* 0 asks for one per core that this process may use. */
-static unsigned server_threads(const struct settings *settings)
-{
-	cpu_set_t cores;
-	if (settings->threads != 0)
-		return (unsigned)settings->threads;
-	int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-	return n < 1 ? 1 : n > BALANCE_LOOPS ? BALANCE_LOOPS : (unsigned)n;
-}
-
-static struct deflate_limits server_deflate(const struct settings *settings)
-{
-	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
-	return (struct deflate_limits){
-		.policy = {.on = settings->deflate,
-			   .keep_in = settings->deflate_takeover == IN ||
-				      settings->deflate_takeover == BOTH,
-			   .keep_out = settings->deflate_takeover == OUT ||
-				       settings->deflate_takeover == BOTH,
-			   .bits = (uint8_t)settings->deflate_window},
-		.level = (int)settings->deflate_level,
-		.min = (uint32_t)settings->deflate_min,
-		.memory = settings->deflate_memory / server_threads(settings),
-	};
-}
-
-/* Who is silent is asked three times before it is ended. */
-static uint32_t server_ping(const struct settings *settings)
-{
-	uint64_t ping = settings->ping_interval, third = settings->idle_timeout / 3;
-	return (uint32_t)(third != 0 && (ping == 0 || third < ping) ? third : ping);
-}
-
-/* What is kept for those who use the API, of so many: not more than a quarter. */
-static uint32_t server_api_descriptors(const struct settings *settings, uint32_t of)
-{
-	uint64_t n = settings->api_connections * ((settings->api.n > 0) + (settings->admin.n > 0));
-	return n < of / 4 ? (uint32_t)n : of / 4;
-}
-
-static bool server_resumes(const struct settings *settings)
-{
-	for (size_t i = 0; i < settings->n_mounts; i++)
-		if (server_resume(&settings->mounts[i]) > 0)
-			return true;
-	return false;
-}
-
-bool server_has_web_library(const struct settings *settings)
-{
-	return settings->static_dir != NULL || server_resumes(settings);
-}
-
-/* A quarter of --max-buffered, where somebody may come back. */
-static uint64_t server_kept_max(const struct settings *settings)
-{
-	return server_resumes(settings) ? settings->max_buffered / 4 : 0;
-}
-
-struct conn_limits server_limits(const struct settings *settings)
-{
-	uint32_t descriptors = server_descriptors();
-	uint32_t own =
-		SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
-	uint32_t most = descriptors > 2 * own ? descriptors - own : descriptors;
-	most -= server_api_descriptors(settings, most);
-	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
-	return (struct conn_limits){
-		.head = {.head_max = settings->max_head,
-			 .headers_max = (unsigned)settings->max_headers},
-		.frame = {.message_max = settings->max_message, .masked = true},
-		.deflate = server_deflate(settings),
-		.queue_max = (uint32_t)settings->max_queue,
-		.buffered_max = (settings->max_buffered - server_kept_max(settings)) /
-				server_threads(settings),
-		.head_ms = (uint32_t)settings->handshake_timeout,
-		.ask_ms = (uint32_t)settings->upgrade_timeout,
-		.idle_ms = (uint32_t)settings->idle_timeout,
-		.ping_ms = server_ping(settings),
-		.close_ms = (uint32_t)settings->close_timeout,
-		.uring_min = (uint32_t)settings->io_uring,
-		.max = fewer ? (uint32_t)settings->max_connections : most,
-	};
-}
-
-struct resume_limits server_resume_limits(const struct settings *settings)
-{
-	return (struct resume_limits){
-		.queue = (uint32_t)settings->resume_queue,
-		.messages = (uint32_t)settings->resume_messages,
-		.kept_max = server_kept_max(settings),
-	};
 }
 
 static bool server_is_full(void *ctx, uint32_t away)
@@ -139,54 +28,7 @@ static bool server_is_full(void *ctx, uint32_t away)
 	return addr_limits_sockets(s->addr_limits) + away > s->conns.limits.max;
 }
 
-struct room_limits server_quota(const struct settings *settings)
-{
-	return (struct room_limits){
-		.rooms = (uint32_t)settings->max_rooms,
-		.mount_rooms = (uint32_t)settings->max_mount_rooms,
-		/* no name is longer */
-		.name = settings->max_room_name < RULES_NAME_MAX ? (uint32_t)settings->max_room_name
-								 : 0,
-	};
-}
-
-struct addr_limits_limits server_tally_limits(const struct settings *settings)
-{
-	return (struct addr_limits_limits){
-		.connections = (uint32_t)settings->max_per_address,
-		.handshakes = option_rate(settings->handshake_rate),
-		.bits4 = 32,
-		.bits6 = (uint8_t)settings->address_prefix,
-	};
-}
-
-/* A refusal at start is for the person who typed the command. */
-bool server_refuse(const struct server *s, const char *option, const char *value, const char *why)
-{
-	fprintf(s->source->err, "tova-host: --%s: %s: %s\n", option, value, why);
-	return false;
-}
-
 /* --- signals and requests --------------------------------------------------------------------- */
-
-static void server_drain(struct server *s)
-{
-	drain_begin(&s->drain, s->settings.drain);
-	notify_stopping(&s->notify);
-}
-
-static void server_on_stop(void *arg, int signal)
-{
-	struct server *s = arg;
-	CHECK_IS(s, CHECK_SERVER);
-	(void)signal;
-	if (s->drain.running) {
-		LOG(s->log, LOG_NOTICE, LOG_DRAIN, "stopping at once");
-		loop_stop(s->loop);
-	} else {
-		server_drain(s);
-	}
-}
 
 static void server_on_hup(void *arg, int signal)
 {
@@ -367,13 +209,6 @@ static bool server_start_parts(struct server *s)
 	return ok;
 }
 
-bool server_make_hosts(const struct settings *settings, char **hosts_r)
-{
-	*hosts_r = settings->host.n > 0 ? authority_list(settings->host.items, settings->host.n)
-					: NULL;
-	return *hosts_r != NULL || settings->host.n == 0;
-}
-
 /* Which paths are for WebSocket clients does not change while the host runs. */
 static bool server_start_files(struct server *s)
 {
@@ -439,75 +274,6 @@ static bool server_start_workers(struct server *s)
 	return false;
 }
 
-/* [::] is what people write who mean every address of the machine: it takes IPv4 as well, unless
- * that port has an address of its own for that. */
-static bool server_listens_both(const struct settings *set, const struct settings_listen *at)
-{
-	struct in6_addr any;
-	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 &&
-		    IN6_IS_ADDR_UNSPECIFIED(&any);
-	for (enum settings_door door = 0; both && door < SETTINGS_DOORS; door++) {
-		const struct settings_listens *listens = settings_door(set, door);
-		for (size_t i = 0; both && i < listens->n; i++) {
-			const struct settings_listen *other = &listens->items[i];
-			both = other->host == NULL || strchr(other->host, ':') != NULL ||
-			       other->port != at->port || at->port == 0;
-		}
-	}
-	return both;
-}
-
-/* All that systemd has opened under that name. */
-static bool server_add_given(struct server *s, struct listeners *listeners, const char *option,
-			     const struct settings_listen *at, const struct conn_kind *kind)
-{
-	char why[SERVER_WHY_MAX], left[SERVER_WHY_MAX / 2];
-	unsigned n = 0;
-	for (int fd; (fd = activation_take(&s->activation, at->given)) >= 0; n++)
-		if (!listeners_add_given(listeners, fd, kind, (int)s->settings.backlog, why,
-					 sizeof why))
-			return server_refuse(s, option, at->text, why);
-	if (n > 0)
-		return true;
-	if (activation_left(&s->activation, left, sizeof left))
-		snprintf(why, sizeof why, "systemd passes no socket of that name; it passes %s",
-			 left);
-	else
-		snprintf(
-			why, sizeof why,
-			"systemd passes no socket of that name; is the .socket unit started, and does its "
-			"FileDescriptorName= say so?");
-	return server_refuse(s, option, at->text, why);
-}
-
-static bool server_add_listener(struct server *s, struct listeners *listeners, const char *option,
-				const struct settings_listen *at)
-{
-	char why[SERVER_WHY_MAX];
-	const struct conn_kind kind = {.proxy = at->proxy,
-				       .tls = at->tls,
-				       .tls_group = at->tls_group};
-	if (at->given != NULL)
-		return server_add_given(s, listeners, option, at, &kind);
-	bool entered = server_enter(s, at->unix_path);
-	bool added =
-		listeners_add(listeners, at->host, at->port, server_listens_both(&s->settings, at),
-			      at->unix_path, &kind, (int)s->settings.backlog, why, sizeof why);
-	server_leave(entered);
-	return added || server_refuse(s, option, at->text, why);
-}
-
-bool server_add_listeners(struct server *s, enum settings_door door, struct listeners *listeners)
-{
-	static const mode_t modes[] = {0600, 0660, 0666}; /* the choices of --unix-mode */
-	const struct settings_listens *all = settings_door(&s->settings, door);
-	listeners->unix_mode = modes[s->settings.unix_mode];
-	for (size_t i = 0; i < all->n; i++)
-		if (!server_add_listener(s, listeners, settings_door_option(door), &all->items[i]))
-			return false;
-	return true;
-}
-
 static bool server_start_listeners(struct server *s)
 {
 	char why[SERVER_WHY_MAX], value[24];
@@ -517,15 +283,6 @@ static bool server_start_listeners(struct server *s)
 	if (!io_threads_listen(&s->io_threads, (int)s->settings.backlog, why, sizeof why))
 		return server_refuse(s, "threads", value, why);
 	return true;
-}
-
-static void server_check_activation(const struct server *s)
-{
-	char left[SERVER_WHY_MAX];
-	if (activation_left(&s->activation, left, sizeof left))
-		LOG(s->log, LOG_WARN, LOG_LISTEN,
-		    "systemd passes sockets that no --listen systemd:NAME takes",
-		    LOG_STR("names", left));
 }
 
 /* Everything is there: the other loops turn from now on, and let people in. */
@@ -547,34 +304,10 @@ static bool server_start_threads(struct server *s)
 	return true;
 }
 
-void server_on_drain(void *ctx)
-{
-	struct server *s = ctx;
-	CHECK_IS(s, CHECK_SERVER);
-	if (!s->drain.running)
-		server_drain(s);
-}
-
 static void server_on_control_reload(void *ctx)
 {
 	struct server *s = ctx;
 	server_reload(s, NULL);
-}
-
-const char *server_listens_at(const struct server *s, const char *path)
-{
-	static const char *const sentences[] =
-		{[SETTINGS_CLIENTS] = "clients connect there: --listen has it",
-		 [SETTINGS_API] = "users of the API connect there: --api has it",
-		 [SETTINGS_ADMIN] = "operators connect there: --admin has it"};
-	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++) {
-		const struct settings_listens *listens = settings_door(&s->settings, door);
-		for (size_t i = 0; i < listens->n; i++)
-			if (listens->items[i].unix_path != NULL &&
-			    strcmp(listens->items[i].unix_path, path) == 0)
-				return sentences[door];
-	}
-	return NULL;
 }
 
 /* The control socket, or NULL and why it can not be had. */

@@ -74,14 +74,25 @@ struct server {
  * been said. */
 int server_main(const struct settings_source *source);
 
+#define SERVER_WHY_MAX 1024
+
+/* refuse.c */
 /* Says why a setting is refused, to the person who typed it; returns false. */
 bool server_refuse(const struct server *s, const char *option, const char *value, const char *why);
 
+/* stop.c */
+/* Told by a signal: ends when all have been served, or at once if it does so already. */
+void server_on_stop(void *arg, int signal);
+/* Somebody asked for a drain, over HTTP or by the control socket. */
+void server_on_drain(void *ctx);
+
+/* listeners.c */
 /* Who else connects to that path, which can not be the control socket's, too; NULL: nobody. */
 const char *server_listens_at(const struct server *s, const char *path);
-
-/* Adds all addresses of one kind. */
+/* Adds all addresses of one kind. False: it was said why not. */
 bool server_add_listeners(struct server *s, enum settings_door door, struct listeners *listeners);
+/* Sockets from systemd that nobody takes are told of. */
+void server_check_activation(const struct server *s);
 
 /* Which variables children get that start from now on. */
 void server_set_passenv(struct server *s);
@@ -155,8 +166,6 @@ void server_close_api(struct server *s);
 void server_end_api(struct server *s);
 /* Nobody is at work for it any more. */
 void server_free_api(struct server *s);
-/* Somebody asked for a drain, over HTTP or by the control socket. */
-void server_on_drain(void *ctx);
 
 /* tokens.c */
 /* False: it was said what is refused, with the option. The check changes nothing. */
@@ -171,7 +180,11 @@ bool server_reload_tokens(const struct server *s, struct mount *m,
 void server_reload(struct server *s, struct reload *r);
 /* The handler of one mount, by the settings that are in effect. */
 void server_reload_mount(struct server *s, struct mount *m, struct reload *r);
-/* What conns are to keep to, by these settings. */
+
+/* limits.c */
+/* Loops, with the main thread's: 0 asks for one per core that this process may use. */
+unsigned server_threads(const struct settings *settings);
+/* What conns are to keep to, by these settings; the process takes all descriptors that it may. */
 struct conn_limits server_limits(const struct settings *settings);
 struct room_limits server_quota(const struct settings *settings);
 /* Is there a page, or a client, that asks for it? */

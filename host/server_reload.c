@@ -133,7 +133,8 @@ static void reload_dead_letter(struct server_reload *r)
 static void reload_handler(struct server_reload *r, struct mount *m, struct settings_mount *new)
 {
 	if (worker_is(m))
-		r->old_token = !server_reload_workers(r->s, m, new, r->workers, r->told) || r->old_token;
+		r->old_token =
+			!server_reload_workers(r->s, m, new, r->workers, r->told) || r->old_token;
 	else if (plugin_is(m))
 		reload_plugin(r, m, new);
 	else if (script_is(m))
@@ -262,7 +263,8 @@ void server_reload_mount(struct server *s, struct mount *m, struct reload *told)
 	struct server_reload r = {.s = s, .told = told};
 	struct settings_mount *setting = reload_find(&s->settings, m->path);
 	if (setting == NULL) {
-		reload_wrong(told, "the settings have no such mount any more: it goes with a restart");
+		reload_wrong(told,
+			     "the settings have no such mount any more: it goes with a restart");
 		return;
 	}
 	notify_reloading(&s->notify);
