@@ -10,11 +10,12 @@
 /* messages that go at one time; what is beyond a bound even then goes with the next message, or
  * tick */
 #define HISTORY_FORGET_MAX 16384
-#define HISTORY_MALLOC 16		    /* what the allocator adds to a piece of memory */
+#define HISTORY_MALLOC 16		   /* what the allocator adds to a piece of memory */
 #define HISTORY_SLOTS (2 * sizeof(void *)) /* of the table, for each room */
 
 struct history_room {
-	uint64_t hash, epoch;
+	struct hash_link place; /* in the table */
+	uint64_t epoch;
 	struct kept messages; /* numbers: when they came */
 	uint64_t first;	      /* offset of the oldest */
 	uint64_t bytes;	      /* of memory, without its messages' ring */
@@ -24,60 +25,19 @@ struct history_room {
 	char name[RULES_NAME_MAX + 1]; /* only len + 1 bytes of it are allocated */
 };
 
-/* --- the table: open addressing, linear probing ----------------------------------------------- */
-
-static uint32_t history_slot(const struct history *h, uint64_t hash, struct span name)
-{
-	uint32_t mask = h->cap - 1, i = (uint32_t)hash & mask;
-	for (; h->slots[i] != NULL; i = (i + 1) & mask) {
-		const struct history_room *r = h->slots[i];
-		if (r->hash == hash && r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
-			break;
-	}
-	return i;
-}
-
 static struct history_room *history_room(const struct mount *m, struct span name)
 {
 	const struct history *h = m->history;
-	if (h == NULL || h->n == 0)
+	if (h == NULL || h->table.n == 0)
 		return NULL;
-	return h->slots[history_slot(h, hash_bytes(&m->rooms.key, name.p, name.n), name)];
-}
-
-static bool history_grow(struct history *h)
-{
-	struct history wider = *h;
-	wider.cap = h->cap == 0 ? 16 : h->cap * 2;
-	wider.slots = calloc(wider.cap, sizeof *wider.slots);
-	if (wider.slots == NULL)
-		return false;
-	for (uint32_t i = 0; i < h->cap; i++) {
-		struct history_room *r = h->slots[i];
-		if (r != NULL)
-			wider.slots[history_slot(&wider, r->hash, (struct span){r->name, r->len})] =
-				r;
+	struct hash_link *at =
+		hash_table_first(&h->table, hash_bytes(&m->rooms.key, name.p, name.n));
+	for (; at != NULL; at = hash_link_next(at)) {
+		struct history_room *r = HASH_ENTRY(at, struct history_room, place);
+		if (r->len == name.n && memcmp(r->name, name.p, name.n) == 0)
+			return r;
 	}
-	free(h->slots);
-	h->slots = wider.slots;
-	h->cap = wider.cap;
-	return true;
-}
-
-/* Those that were pushed on by it move up, so that no probe ends too early. */
-static void history_unslot(struct history *h, const struct history_room *r)
-{
-	uint32_t mask = h->cap - 1,
-		 hole = history_slot(h, r->hash, (struct span){r->name, r->len});
-	for (uint32_t i = (hole + 1) & mask; h->slots[i] != NULL; i = (i + 1) & mask) {
-		uint32_t home = (uint32_t)h->slots[i]->hash & mask;
-		if (((i - home) & mask) >= ((i - hole) & mask)) {
-			h->slots[hole] = h->slots[i];
-			hole = i;
-		}
-	}
-	h->slots[hole] = NULL;
-	h->n--;
+	return NULL;
 }
 
 /* --- rooms ------------------------------------------------------------------------------------ */
@@ -104,14 +64,11 @@ static bool history_epoch(uint64_t *epoch_r)
 static struct history_room *history_add(struct mount *m, struct span name)
 {
 	struct history *h = m->history;
-	if (h->n >= h->cap / 2 + h->cap / 4 && !history_grow(h))
-		return NULL;
 	size_t size = offsetof(struct history_room, name) + name.n + 1;
-	struct history_room *r = malloc(size);
+	struct history_room *r = hash_table_reserve(&h->table) ? malloc(size) : NULL;
 	if (r == NULL)
 		return NULL;
 	memset(r, 0, size);
-	r->hash = hash_bytes(&m->rooms.key, name.p, name.n);
 	r->first = 1;
 	r->bytes = size + HISTORY_MALLOC + HISTORY_SLOTS;
 	r->len = (uint8_t)name.n;
@@ -121,8 +78,7 @@ static struct history_room *history_add(struct mount *m, struct span name)
 		free(r);
 		return NULL;
 	}
-	h->slots[history_slot(h, r->hash, name)] = r;
-	h->n++;
+	hash_table_add(&h->table, &r->place, hash_bytes(&m->rooms.key, name.p, name.n));
 	TAILQ_INSERT_TAIL(&h->rooms, r, link);
 	m->hub->histories.held += r->bytes;
 	return r;
@@ -145,7 +101,7 @@ static bool history_forget(struct mount *m, struct history_room *r)
 		return true;
 	CHECK(all->held >= r->bytes);
 	all->held -= r->bytes;
-	history_unslot(m->history, r);
+	hash_table_remove(&m->history->table, &r->place);
 	TAILQ_REMOVE(&m->history->rooms, r, link);
 	free(r);
 	return false;
@@ -158,8 +114,7 @@ static bool history_trim(struct mount *m, struct history_room *r, uint32_t *left
 	const struct history_limits *limits = &m->history->limits;
 	uint64_t now = loop_now(m->hub->loop);
 	for (; *left > 0; (*left)--) {
-		bool old = limits->ms > 0 &&
-			   now - kept_first(&r->messages)->number >= limits->ms;
+		bool old = limits->ms > 0 && now - kept_first(&r->messages)->number >= limits->ms;
 		if (!old && r->messages.n <= limits->messages)
 			return true;
 		if (!history_forget(m, r))
@@ -206,7 +161,7 @@ static void histories_on_tick(void *arg)
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		struct history_room *r;
 		uint64_t ms = m->history != NULL ? m->history->limits.ms : 0;
-		ages = ages || (ms > 0 && m->history->n > 0);
+		ages = ages || (ms > 0 && m->history->table.n > 0);
 		while (ms > 0 && left > 0 && (r = TAILQ_FIRST(&m->history->rooms)) != NULL &&
 		       loop_now(hub->loop) - r->spoke_at >= ms)
 			history_trim(m, r, &left);
@@ -252,7 +207,7 @@ void history_free(struct mount *m)
 		return;
 	while ((r = TAILQ_FIRST(&h->rooms)) != NULL)
 		history_forget(m, r);
-	free(h->slots);
+	hash_table_free(&h->table);
 	free(h);
 	m->history = NULL;
 	m->hub->loop->stats.history = m->hub->histories.held;
@@ -351,8 +306,11 @@ struct history_place history_keep(struct mount *m, struct span room, const struc
 
 static struct history_found history_nothing(uint64_t epoch, uint64_t last, bool complete)
 {
-	return (struct history_found){
-		.epoch = epoch, .from = last + 1, .to = last, .last = last, .complete = complete};
+	return (struct history_found){.epoch = epoch,
+				      .from = last + 1,
+				      .to = last,
+				      .last = last,
+				      .complete = complete};
 }
 
 static void history_find_last(struct history_found *found, const struct history_room *r, uint64_t n)
@@ -371,8 +329,9 @@ struct history_found history_find(struct mount *m, struct span room,
 	/* where nobody has spoken nothing was missed */
 	if (r == NULL || !history_trim(m, r, &left))
 		return history_nothing(0, 0, m->history != NULL && want->since == 0);
-	struct history_found found = {
-		.room = r, .epoch = r->epoch, .last = r->first + r->messages.n - 1};
+	struct history_found found = {.room = r,
+				      .epoch = r->epoch,
+				      .last = r->first + r->messages.n - 1};
 	found.to = found.last;
 	bool known = want->since == 0 || (want->epoch == r->epoch && want->since <= found.last);
 	if (!since) {
@@ -407,7 +366,8 @@ void history_check(struct mount *m, struct commit *c)
 {
 	for (uint32_t i = 0; i < c->n && c->error == COMMIT_OK; i++) {
 		const struct command *command = &c->commands[i];
-		if (command->kind == COMMAND_JOIN && command->want.how == HISTORY_WANT_SINCE_OR_FAIL &&
+		if (command->kind == COMMAND_JOIN &&
+		    command->want.how == HISTORY_WANT_SINCE_OR_FAIL &&
 		    hub_find_session(m->hub, m, command->target) != NULL &&
 		    !history_find(m, commit_text(c, command), &command->want).complete)
 			commit_spoil_at(c, COMMIT_E_HISTORY, i);

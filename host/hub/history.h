@@ -12,6 +12,7 @@
 
 #include <sys/queue.h>
 
+#include "base/hash_table.h"
 #include "hub/commit.h"
 #include "hub/kept.h"
 #include "net/loop.h"
@@ -32,9 +33,8 @@ struct history_limits {
 /* Of one mount. */
 struct history {
 	struct history_limits limits;
-	struct history_room **slots; /* open addressing */
-	uint32_t n, cap;	     /* cap: a power of two, or 0 */
-	struct history_rooms rooms;  /* those first that have been silent for longest */
+	struct hash_table table;    /* of all rooms, by name */
+	struct history_rooms rooms; /* those first that have been silent for longest */
 };
 
 /* Of a hub. */
