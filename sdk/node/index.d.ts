@@ -33,9 +33,18 @@ export class Connection {
 	 * committed with the event, so that any worker can serve the connection. Known in events of the connection; throws for one
 	 * that was asked for (members, connections) unless it was set here. */
 	state: any;
+	/** Whose connection it is: what info() has said, or else the sub of its token; null: nobody's. Known in events of the connection, and of
+	 * members(room). */
+	readonly user: string | null;
+	/** What info() has said of it, or null. Known as user is. */
+	readonly info: string | null;
+	/** What its token says (--jwt-key), or null. Known in events of the connection. */
+	readonly claims: Record<string, unknown> | null;
 	send(data: Data, options?: Keyed): void;
-	join(room: string): void;
+	join(room: string, options?: Conditions): void;
 	leave(room: string): void;
+	leave_all(): void;
+	leaveAll(): void;
 	/** Code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or none; a reason of at most 123 bytes. */
 	close(code?: number | null, reason?: string): void;
 	toString(): string;
@@ -158,12 +167,46 @@ export interface Keyed {
 }
 
 export function send(ws: Target, data: Data, options?: Keyed): void;
-export function join(ws: Target, room: string): void;
+/** What a join asks for, judged when the commit is made: the event fails if it is not so. */
+export interface Conditions {
+	/** Members that the room has afterwards, at most. */
+	max?: number;
+	/** Users, of whom one may have several connections there. */
+	users_max?: number;
+	usersMax?: number;
+	/** Nobody else is there. */
+	first?: boolean;
+	/** The others are ended, with code 4409. */
+	replace?: boolean;
+}
+
+/** Who of several is left out: a list has at most 256 entries. */
+export interface Others {
+	exclude_users?: string[];
+	excludeUsers?: string[];
+	/** Their members. */
+	exclude_rooms?: string[];
+	excludeRooms?: string[];
+}
+
+export function join(ws: Target, room: string, options?: Conditions): void;
 export function leave(ws: Target, room: string): void;
+export function leave_all(ws: Target): void;
+/** Who a connection is: what the others may know of it, text or a JSON value of at most 1,024 bytes, and as whom it counts among users. What is
+ * undefined stays; "" is nothing, and for the user the one whom its token names. */
+export function info(ws: Target, said?: string | Json, options?: { user?: string }): void;
 /** To all connections of the mount. */
-export function broadcast(data: Data, exclude?: Target | null, options?: Keyed): void;
-export function broadcast_to(room: string, data: Data, exclude?: Target | null, options?: Keyed): void;
+export function broadcast(data: Data, exclude?: Target | Target[] | null, options?: Keyed & Others): void;
+/** To a room, or to several, each connection once. */
+export function broadcast_to(room: string | string[], data: Data, exclude?: Target | Target[] | null, options?: Keyed & Others): void;
 export function close(ws: Target, code?: number | null, reason?: string): void;
+/** Closes all connections of a room, or of several. */
+export function close_room(
+	room: string | string[],
+	code?: number | null,
+	reason?: string,
+	options?: Others & { exclude?: Target | Target[] | null },
+): void;
 export function set_state(ws: Target, value: any, options?: { if_state?: any; ifState?: any }): void;
 /** Has on_timer(name, id, ws) called after delay_ms, and then every period_ms unless that is 0. With ws the timer belongs to that
  * connection and ends with it, else to the mount. One that is set already is left alone if all of it is the same. */
@@ -180,7 +223,10 @@ export function push(commands: () => void | Promise<void>): Promise<void>;
 
 // Queries. They see what is committed.
 
-export function members(room: string): Promise<Connection[]>;
+/** Those of a room, with user and info: all, or so many (1 to 1,000) behind the connection `after`. */
+export function members(room: string, options?: { limit?: number; after?: Target }): Promise<Connection[]>;
+/** Names of the users in a room, each once, in their order. */
+export function users(room: string, options?: { limit?: number; after?: string }): Promise<string[]>;
 export function count(room: string): Promise<number>;
 export function rooms(ws: Target): Promise<string[]>;
 /** All connections of the mount. */
@@ -205,5 +251,5 @@ export class Retry extends Error {
 export class TovaError extends Error {}
 
 export {
-	broadcast_to as broadcastTo, cancel_timer as cancelTimer, current_event as currentEvent, set_state as setState, set_timer as setTimer,
+	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, leave_all as leaveAll, current_event as currentEvent, set_state as setState, set_timer as setTimer,
 };

@@ -1,8 +1,8 @@
 /** Write WebSocket handlers for tova-host in JavaScript. Every name exists with underscores, as the specification writes it, and in
  * camel case. */
 import {
-	Retry, broadcast, broadcast_to, cancel_timer, close, connections, count, join, leave, members, push, rooms, send, set_state, set_timer,
-	stats,
+	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, info, join, leave, leave_all, members, push,
+	rooms, send, set_state, set_timer, stats, users,
 } from "./lib/commands.mjs";
 import { Connection, Request } from "./lib/connection.mjs";
 import { TovaError } from "./lib/outbox.mjs";
@@ -11,9 +11,9 @@ import { accept, refuse } from "./lib/upgrade.mjs";
 import { serve } from "./lib/worker.mjs";
 
 export {
-	Connection, Request, Retry, TovaError, accept, broadcast, broadcast_to, cancel_timer, close, connections, count, current_event, join,
-	leave, members, push, refuse, rooms, send, serve, set_state, set_timer, stats,
+	Connection, Request, Retry, TovaError, accept, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count,
+	current_event, info, join, leave, leave_all, members, push, refuse, rooms, send, serve, set_state, set_timer, stats, users,
 };
 export {
-	broadcast_to as broadcastTo, cancel_timer as cancelTimer, current_event as currentEvent, set_state as setState, set_timer as setTimer,
+	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, current_event as currentEvent, leave_all as leaveAll, set_state as setState, set_timer as setTimer,
 };

@@ -27,6 +27,9 @@ export interface Client {
 	readonly closed?: number;
 	readonly gone: boolean;
 	readonly state: any;
+	/** Whose it is, and what handlers have said of it; undefined: nothing. */
+	readonly user?: string;
+	readonly info?: string;
 	readonly subprotocol?: string;
 	/** attempt: above 1, the last event once more, as after the death of a worker. */
 	send(data: string | Uint8Array, options?: { attempt?: number }): Promise<Client>;

@@ -67,12 +67,22 @@ class Client {
 	/** The code with which it was closed; 1005: none. */
 	closed;
 	gone = false;
+	/** Whose token it came with, and what handlers have said of it. */
+	subject;
+	info;
+	named;
+	claims;
 	stored;
 	#host;
 
 	constructor(host, id) {
 		this.#host = host;
 		this.id = id;
+	}
+
+	/** Whose it is; undefined: nobody's. */
+	get user() {
+		return this.named ?? this.subject;
 	}
 
 	/** What is kept with it, as handlers have it. */
@@ -184,6 +194,8 @@ export class Host {
 			ws.subprotocol = answer.accept?.subprotocol;
 			ws.headers = answer.accept?.headers ?? [];
 		}
+		ws.claims = request.claims;
+		ws.subject = request.claims?.sub;
 		this.#clients.set(ws.id, ws);
 		await this.event(ws, "open", { request });
 		return ws;
@@ -228,7 +240,8 @@ export class Host {
 		if (ws !== undefined) {
 			if (ws.gone && t !== "close") throw new Error(`${ws.id} has gone`);
 			if (attempt === 1) ws.sequence++;
-			Object.assign(item, { conn: ws.id, seq: ws.sequence });
+			Object.assign(item, { conn: ws.id, seq: ws.sequence, subject: ws.subject, user: ws.named, info: ws.info });
+			if (t !== "open") item.claims = ws.claims;
 			if (ws.stored !== undefined) item[Buffer.isBuffer(ws.stored) ? "state_bin" : "state"] = ws.stored;
 		}
 		let failed;
@@ -309,12 +322,26 @@ export class Host {
 		}
 	}
 
-	#reply({ what, room, conn }) {
+	#reply({ what, room, conn, limit, after = "" }) {
 		if (what === "rooms") return { rooms: [...(this.#clients.get(conn)?.rooms ?? [])].sort() };
 		const here = [...this.#clients.values()].filter((ws) => !ws.gone);
 		if (what === "stats") return { stats: { uptime_ms: this.now, connections: here.length } };
-		const found = here.filter((ws) => what === "connections" || ws.rooms.has(room)).map((ws) => ws.id);
-		return { count: found.length, connections: found };
+		const found = here.filter((ws) => what === "connections" || ws.rooms.has(room));
+		const page = (all, key) => {
+			const rest = all.filter((one) => Buffer.compare(Buffer.from(key(one)), Buffer.from(after)) > 0);
+			return [rest.slice(0, limit), rest.length > limit ? { next: key(rest[limit - 1]) } : {}];
+		};
+		if (what === "members" && limit !== undefined) {
+			const [members, next] = page(found, (ws) => ws.id);
+			return { count: found.length, members: members.map(({ id, user, info }) => ({ conn: id, user, info })), ...next };
+		}
+		if (what === "users") {
+			const names = [...new Set(found.map((ws) => ws.user).filter(Boolean))].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+			const [users, next] = page(names, (user) => user);
+			const connections = (user) => found.filter((ws) => ws.user === user).length;
+			return { count: names.length, anonymous: connections(undefined), users: users.map((user) => ({ user, connections: connections(user) })), ...next };
+		}
+		return { count: found.length, connections: found.map((ws) => ws.id) };
 	}
 
 	/** Until nothing does: what handlers have asked, and the closes that they have commanded. */
@@ -348,23 +375,68 @@ export class Host {
 			if (Buffer.isBuffer(wanted) ? !(Buffer.isBuffer(have) && wanted.equals(have)) : wanted !== have)
 				return "a command was based on state that somebody else has set meanwhile";
 		}
-		for (const [target, command] of taken) this.#command(own, target, command);
+		const refused = this.#judge(own, taken);
+		if (refused === undefined) for (const [target, command] of taken) this.#command(own, target, command);
+		return refused;
+	}
+
+	#here() {
+		return [...this.#clients.values()].filter((ws) => !ws.gone && ws.closed === undefined);
+	}
+
+	/** What a join asks for and does not find, behind the commands before it. */
+	#judge(own, taken) {
+		if (!taken.some(([, { max, users_max, first }]) => (max ?? users_max ?? first) !== undefined)) return undefined;
+		const rooms = new Map(this.#here().map((ws) => [ws, new Set(ws.rooms)]));
+		const users = new Map([...rooms.keys()].map((ws) => [ws, ws.user]));
+		for (const [target, command] of taken) {
+			const { c, room } = command;
+			if (c === "close_room") for (const ws of this.#selected(own, command, rooms)) rooms.delete(ws);
+			if (!rooms.has(target)) continue;
+			if (c === "join") {
+				let there = [...rooms.keys()].filter((ws) => ws !== target && rooms.get(ws).has(room));
+				if (command.replace) there = there.filter((ws) => !rooms.delete(ws));
+				const inside = rooms.get(target).has(room), names = new Set(there.map((ws) => users.get(ws) ?? ws));
+				if (command.first && there.length > 0) return "a join that was to be the first found somebody in its room";
+				if (!inside && there.length >= command.max) return "a join found its room full: it has as many members as its max";
+				if (!inside && !names.has(users.get(target)) && names.size >= command.users_max)
+					return "a join found its room full: it has as many users as its users_max";
+				rooms.get(target).add(room);
+			} else if (c === "leave") rooms.get(target).delete(room);
+			else if (c === "leave_all") rooms.get(target).clear();
+			else if (c === "close") rooms.delete(target);
+			else if (c === "info" && command.user !== undefined) users.set(target, command.user || target.subject);
+		}
 		return undefined;
+	}
+
+	/** Whom a command among several is for; rooms: those that each is in. */
+	#selected(own, command, rooms) {
+		const list = Array.isArray(command.exclude) ? command.exclude : [command.exclude];
+		const out = new Set(list.map((id) => (id === true ? own?.id : id)));
+		const to = [...(command.rooms ?? []), ...(command.room === undefined ? [] : [command.room])];
+		return [...rooms].filter(([ws, all]) => (command.c === "broadcast" || to.some((room) => all.has(room))) && !out.has(ws.id) &&
+			!(command.exclude_users ?? []).includes(ws.user) && !(command.exclude_rooms ?? []).some((room) => all.has(room))).map(([ws]) => ws);
 	}
 
 	#command(own, target, command) {
 		const data = command.bin ?? command.data;
 		if (command.c === "broadcast" || command.c === "broadcast_to") {
-			const out = command.exclude === true ? own?.id : command.exclude;
-			for (const ws of this.#clients.values())
-				if (!ws.gone && ws.closed === undefined && ws.id !== out && (command.c === "broadcast" || ws.rooms.has(command.room)))
-					ws.received.push(data);
+			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.received.push(data);
+		} else if (command.c === "close_room") {
+			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.closed ??= command.code ?? 1005;
 		} else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
-		else if (target === undefined || (target.gone && command.c !== "set")) this.stale++;
+		else if (target === undefined || (target.gone && command.c !== "set" && command.c !== "info")) this.stale++;
 		else if (command.c === "send") {
 			if (target.closed === undefined) target.received.push(data);
-		} else if (command.c === "join") target.rooms.add(command.room);
-		else if (command.c === "leave") target.rooms.delete(command.room);
+		} else if (command.c === "join") {
+			target.rooms.add(command.room);
+			if (command.replace) for (const ws of this.members(command.room)) if (ws !== target) ws.closed ??= 4409;
+		} else if (command.c === "leave_all") target.rooms.clear();
+		else if (command.c === "info") {
+			target.info = command.info === undefined ? target.info : command.info || undefined;
+			target.named = command.user === undefined ? target.named : command.user || undefined;
+		} else if (command.c === "leave") target.rooms.delete(command.room);
 		else if (command.c === "close") target.closed ??= command.code ?? 1005;
 		else if (command.c === "set") target.stored = command.state ?? command.state_bin;
 		else this.#timer(target.id, command);

@@ -2,6 +2,7 @@
 import pytest
 
 from example_workers import KINDS
+from presence_stories import *  # noqa: F401,F403
 from sdk_stories import *  # noqa: F401,F403
 
 

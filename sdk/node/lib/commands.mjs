@@ -9,6 +9,9 @@ import { Event, Scope, current } from "./scope.mjs";
 
 /** Throw it in a handler to undo the event and have it delivered again after so many milliseconds. */
 const HOUR_MS = 3_600_000;
+const INFO_MAX = 1024; // bytes
+const LIST_MAX = 256; // entries
+const PAGE = 1000; // that the host lists at a time
 
 export class Retry extends Error {
 	name = "Retry";
@@ -28,9 +31,10 @@ export function send(ws, data, options) {
 	add(scope, `{"c":"send"${conn(scope, ws)}${text}}`, binary);
 }
 
-export function join(ws, room) {
+export function join(ws, room, { max, first, replace, ...rest } = {}) {
 	const scope = open();
-	add(scope, `{"c":"join","room":${label(room, "the name of a room")}${conn(scope, ws)}}`);
+	const text = `${most(max, "max")}${most(rest.users_max ?? rest.usersMax, "users_max")}${first ? ',"first":true' : ""}${replace ? ',"replace":true' : ""}`;
+	add(scope, `{"c":"join","room":${label(room, "the name of a room")}${text}${conn(scope, ws)}}`);
 }
 
 export function leave(ws, room) {
@@ -38,26 +42,47 @@ export function leave(ws, room) {
 	add(scope, `{"c":"leave","room":${label(room, "the name of a room")}${conn(scope, ws)}}`);
 }
 
+export function leave_all(ws) {
+	const scope = open();
+	add(scope, `{"c":"leave_all"${conn(scope, ws)}}`);
+}
+
+/** What is undefined stays as it is. */
+export function info(ws, said, { user } = {}) {
+	const scope = open();
+	const text = said === undefined || typeof said === "string" ? said : toJson(said);
+	if (text === undefined && user === undefined) throw new TypeError("an info needs something to say: a text, or a user");
+	if (text !== undefined && Buffer.byteLength(text) > INFO_MAX) throw new RangeError(`an info has at most ${INFO_MAX} bytes`);
+	const members = (text === undefined ? "" : `,"info":${quote(text)}`) +
+		(user === undefined ? "" : `,"user":${user === "" ? '""' : label(user, "a user")}`);
+	add(scope, `{"c":"info"${members}${conn(scope, ws)}}`);
+	if (!(scope instanceof Event) || idOf(ws) !== scope.own) return;
+	// what follows in a run is told nothing of it
+	if (text !== undefined) scope.who.info = text === "" ? undefined : text;
+	if (user !== undefined) scope.who.user = user === "" ? undefined : user;
+	scope.connection?.told({ info: scope.who.info ?? null, user: scope.who.user ?? scope.who.subject ?? null });
+}
+
 export function broadcast(data, exclude, options) {
 	const scope = open();
 	const [text, binary] = payload(data, options);
-	add(scope, `{"c":"broadcast"${text}${but(scope, exclude)}}`, binary);
+	add(scope, `{"c":"broadcast"${text}${but(scope, exclude, options)}}`, binary);
 }
 
 export function broadcast_to(room, data, exclude, options) {
 	const scope = open();
 	const [text, binary] = payload(data, options);
-	add(scope, `{"c":"broadcast_to","room":${label(room, "the name of a room")}${text}${but(scope, exclude)}}`, binary);
+	add(scope, `{"c":"broadcast_to"${toRooms(room)}${text}${but(scope, exclude, options)}}`, binary);
 }
 
 export function close(ws, code, reason = "") {
 	const scope = open();
-	let text = "";
-	if (code !== undefined && code !== null) text += `,"code":${closeCode(code)}`;
-	else if (reason !== "") throw new TypeError("a reason needs a close code");
-	if (reason !== "") text += `,"reason":${name(reason, "a reason")}`;
-	if (Buffer.byteLength(reason) > 123) throw new RangeError("a reason has at most 123 bytes");
-	add(scope, `{"c":"close"${conn(scope, ws)}${text}}`);
+	add(scope, `{"c":"close"${conn(scope, ws)}${closing(code, reason)}}`);
+}
+
+export function close_room(room, code, reason = "", { exclude, ...others } = {}) {
+	const scope = open();
+	add(scope, `{"c":"close_room"${toRooms(room)}${closing(code, reason)}${but(scope, exclude, others)}}`);
 }
 
 export function set_state(ws, value, options = {}) {
@@ -115,10 +140,41 @@ function conn(scope, ws) {
 	return id === scope.own ? "" : `,"conn":${quote(id)}`;
 }
 
-function but(scope, exclude) {
-	if (exclude === undefined || exclude === null) return "";
+function but(scope, exclude, options) {
+	const users = options?.exclude_users ?? options?.excludeUsers, rooms = options?.exclude_rooms ?? options?.excludeRooms;
+	let text = users === undefined ? "" : `,"exclude_users":[${few(users, "exclude_users").map((user) => name(user, "a user"))}]`;
+	if (rooms !== undefined) text += `,"exclude_rooms":[${few(rooms, "exclude_rooms").map((room) => label(room, "the name of a room"))}]`;
+	if (exclude === undefined || exclude === null) return text;
+	if (Array.isArray(exclude)) return `${text},"exclude":[${few(exclude, "exclude").map((ws) => quote(idOf(ws)))}]`;
 	const id = idOf(exclude);
-	return id === scope.own ? ',"exclude":true' : `,"exclude":${quote(id)}`;
+	return text + (id === scope.own ? ',"exclude":true' : `,"exclude":${quote(id)}`);
+}
+
+function few(values, what) {
+	if (!Array.isArray(values)) throw new TypeError(`${what} is a list, not ${kind(values)}`);
+	if (values.length > LIST_MAX) throw new RangeError(`${what} has ${values.length} entries: at most ${LIST_MAX}`);
+	return values;
+}
+
+function toRooms(room) {
+	if (!Array.isArray(room)) return `,"room":${label(room, "the name of a room")}`;
+	if (room.length === 0) throw new RangeError("a list of rooms is empty");
+	return `,"rooms":[${few(room, "rooms").map((one) => label(one, "the name of a room"))}]`;
+}
+
+function closing(code, reason) {
+	let text = "";
+	if (code !== undefined && code !== null) text += `,"code":${closeCode(code)}`;
+	else if (reason !== "") throw new TypeError("a reason needs a close code");
+	if (reason !== "") text += `,"reason":${name(reason, "a reason")}`;
+	if (Buffer.byteLength(reason) > 123) throw new RangeError("a reason has at most 123 bytes");
+	return text;
+}
+
+function most(value, what) {
+	if (value === undefined) return "";
+	if (whole(value, what) < 1 || value > 0xffffffff) throw new RangeError(`${what} is a number from 1, not ${value}`);
+	return `,"${what}":${value}`;
 }
 
 function payload(data, options) {
@@ -189,8 +245,19 @@ export function push(commands) {
 
 // --- queries -----------------------------------------------------------------------------------------------------------------
 
-export function members(room) {
-	return query(`,"what":"members","room":${label(room, "the name of a room")}`, toConnections);
+export function members(room, { limit, after } = {}) {
+	return query(page("members", room, limit, after === undefined ? undefined : idOf(after)), toMembers, limit === undefined ? "members" : undefined);
+}
+
+export function users(room, { limit, after } = {}) {
+	const names = (reply) => (reply.users ?? []).map(({ user }) => user);
+	return query(page("users", room, limit, after), names, limit === undefined ? "users" : undefined);
+}
+
+function page(what, room, limit, after) {
+	if (limit !== undefined && (whole(limit, "a limit") < 1 || limit > PAGE)) throw new RangeError(`a limit is a number of 1 to ${PAGE}, not ${limit}`);
+	const text = `,"what":"${what}","room":${label(room, "the name of a room")},"limit":${limit ?? PAGE}`;
+	return after === undefined ? text : `${text},"after":${name(after, "after")}`;
 }
 
 export function count(room) {
@@ -209,5 +276,6 @@ export function stats() {
 	return query(',"what":"stats"', (reply) => reply.stats ?? {});
 }
 
-const query = (asked, value) => outbox.submit(new Query(asked, value));
+const query = (asked, value, pages) => outbox.submit(new Query(asked, value, pages));
+const toMembers = (reply) => (reply.members ?? []).map(({ conn, user = null, info = null }) => new Connection(conn, undefined, { user, info }));
 const toConnections = (reply) => (reply.connections ?? []).map((id) => new Connection(id));

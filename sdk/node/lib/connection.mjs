@@ -1,5 +1,5 @@
 /** What handlers are given: connections and requests. */
-import { close, join, leave, send, storeState } from "./commands.mjs";
+import { close, join, leave, leave_all, send, storeState } from "./commands.mjs";
 import { isBinary, toBuffer, toJson } from "./codec.mjs";
 
 const STATE_MAX = 4096; // bytes that the host keeps with a connection
@@ -13,11 +13,13 @@ export class Connection {
 	#given; // text of an object as it was read or set, to notice changes within
 	#request;
 	#rooms;
+	#who;
 
-	/** known: of its events { stored, request, rooms }; missing for one that was asked for, of which only the id is known. */
-	constructor(id, known) {
+	/** known: of its events { stored, request, rooms, user, info, claims }; of one that was asked for what is known but its id. */
+	constructor(id, known, asked = {}) {
 		this.id = id;
 		this.#stored = known === undefined ? UNKNOWN : known.stored;
+		this.#who = known ?? asked;
 		this.#request = known?.request;
 		this.#rooms = known?.rooms;
 	}
@@ -30,6 +32,29 @@ export class Connection {
 	get rooms() {
 		if (this.#rooms === undefined) throw new Error("ws.rooms is known in on_close only; elsewhere the host can be asked: await rooms(ws)");
 		return this.#rooms;
+	}
+
+	get user() {
+		return this.#known("user");
+	}
+
+	get info() {
+		return this.#known("info");
+	}
+
+	get claims() {
+		return this.#known("claims");
+	}
+
+	#known(what) {
+		if (this.#who[what] === undefined)
+			throw new Error(`ws.${what} is known in events of the connection, not for one of which only the id was asked for`);
+		return this.#who[what];
+	}
+
+	/** It is somebody else's now, or something else is said of it. */
+	told(who) {
+		this.#who = { ...this.#who, ...who };
 	}
 
 	get state() {
@@ -73,12 +98,20 @@ export class Connection {
 		send(this, data, options);
 	}
 
-	join(room) {
-		join(this, room);
+	join(room, options) {
+		join(this, room, options);
 	}
 
 	leave(room) {
 		leave(this, room);
+	}
+
+	leave_all() {
+		leave_all(this);
+	}
+
+	leaveAll() {
+		leave_all(this);
 	}
 
 	close(code, reason) {

@@ -60,10 +60,24 @@ export class Push extends Call {
 }
 
 export class Query extends Call {
-	constructor(asked, value) {
+	#first;
+	#found = [];
+
+	/** pages: what the answer lists, if that comes in pages of which all are wanted. */
+	constructor(asked, value, pages) {
 		super();
-		this.asked = asked;
+		this.asked = this.#first = asked;
 		this.value = value;
+		this.pages = pages;
+	}
+
+	/** Whether there is another page to be asked for. The last answer gets what the others had. */
+	goesOn(item) {
+		if (this.pages === undefined || item.error !== undefined) return false;
+		this.#found.push(...(item[this.pages] ?? []));
+		item[this.pages] = this.#found;
+		if (item.next !== undefined) this.asked = `${this.#first},"after":${JSON.stringify(item.next)}`;
+		return item.next !== undefined;
 	}
 
 	number(q) {

@@ -169,7 +169,7 @@ class Worker {
 	linked(link) {
 		const { token, mount, name } = this.#options;
 		const events = eventsOf(this.#handlers);
-		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS,
+		link.put(JSON.stringify({ t: "hello", v: 1, token, events, name, mount: mount || undefined, runs: RUNS, claims: true,
 			starting: this.#handlers.on_start !== undefined || undefined })); // events come when that is done
 	}
 
@@ -292,6 +292,7 @@ class Worker {
 		item.seq = before.sequence + 1;
 		if (typeof before.stored === "string") item.state = before.stored;
 		else item.state_bin = before.stored;
+		Object.assign(item, before.who);
 		this.#take(before.link, item);
 	}
 
@@ -422,6 +423,10 @@ class Worker {
 		if (call === undefined) return;
 		this.#calls.delete(key);
 		outbox.answered(call);
+		if (call instanceof Query && call.goesOn(item)) {
+			outbox.submit(call);
+			return;
+		}
 		call.settle(item);
 		if (item.error !== undefined) say(`the host refused a ${item.t === "reply" ? "query" : "push"}: ${item.error}`);
 	}
@@ -433,6 +438,9 @@ function connectionOf(item) {
 		stored: item.state ?? item.state_bin,
 		request: item.t === "open" || item.t === "back" ? new Request(item.request) : undefined,
 		rooms: item.t === "close" ? (item.rooms ?? []) : undefined,
+		user: item.user ?? item.subject ?? null,
+		info: item.info ?? null,
+		claims: item.request?.claims ?? item.claims ?? null,
 	});
 }
 

@@ -1,7 +1,9 @@
 /** The harness: that what holds in a host holds in it, and that a wrong handler does not pass. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { broadcast, broadcast_to, count, current_event, accept, join, refuse, set_timer } from "../index.mjs";
+import {
+	broadcast, broadcast_to, close_room, count, current_event, accept, info, join, leave_all, members, refuse, set_timer, users,
+} from "../index.mjs";
 import { Host, Refused } from "../testing.mjs";
 
 const good = {
@@ -116,4 +118,56 @@ test("a wrong handler does not pass", () => withHost({
 	const ann = await host.connect();
 	await ann.send("x");
 	assert.throws(() => ann.receive(), /nothing more/);
+}));
+
+const present = {
+	on_open(ws) {
+		info(ws, { at: ws.request.path }, { user: ws.request.query || undefined });
+		if (ws.request.path === "/full") join(ws, "all", { max: 2 });
+		join(ws, "all", { users_max: 3 });
+	},
+	async on_message(ws, message) {
+		if (message === "who") ws.send([(await members("all")).map(({ user, info }) => [user, info]), await users("all")]);
+		if (message === "first") join(ws, "first", { first: true });
+		if (message === "replace") join(ws, "all", { replace: true });
+		if (message === "clear") close_room("all", 4001, "cleared", { exclude: ws });
+		if (message === "others") broadcast_to(["all", "first"], `${ws.user} ${ws.claims}`, null, { exclude_users: ["bob"], exclude_rooms: ["first"] });
+		if (message === "leave") leave_all(ws);
+	},
+};
+
+test("who is there", () => withHost(present, async (host) => {
+	const come = (path, query) => host.connect(path, { query });
+	const ann = await come("/x", "ann"), bob = await come("/x", "bob"), again = await come("/x", "ann");
+	assert.equal(ann.user, "ann");
+	await ann.send("who");
+	assert.deepEqual(JSON.parse(ann.receive()), [[["ann", '{"at":"/x"}'], ["bob", '{"at":"/x"}'], ["ann", '{"at":"/x"}']], ["ann", "bob"]]);
+	const full = await come("/full", "");
+	assert.match(full.raised, /max/);
+	assert.equal(full.info, undefined);
+	const eve = await come("/x", "eve"), late = await come("/x", "late");
+	assert.match(late.raised, /users_max/);
+	assert.deepEqual(host.members("all"), [ann, bob, again, eve]);
+	await ann.send("first");
+	await bob.send("first");
+	assert.match(bob.raised, /first/);
+	await bob.send("others");
+	assert.deepEqual([ann, bob, again, eve].map((ws) => ws.received.length), [0, 0, 1, 1]);
+	await eve.send("leave");
+	assert.equal(eve.rooms.size, 0);
+	await again.send("clear");
+	assert.deepEqual([ann.closed, bob.closed, host.members("all").length], [4001, 4001, 1]);
+	const back = await come("/x", "ann");
+	await back.send("replace");
+	assert.equal(again.closed, 4409);
+}));
+
+test("claims at each event", () => withHost({
+	on_open: (ws) => ws.send([ws.user, ws.claims.role]),
+	on_message: (ws) => ws.send([ws.user, ws.claims.role]),
+}, async (host) => {
+	const ann = await host.connect("/", { claims: { sub: "ann", role: "admin" } });
+	await ann.send("x");
+	assert.equal(ann.receive(), '["ann","admin"]');
+	assert.equal(ann.receive(), '["ann","admin"]');
 }));

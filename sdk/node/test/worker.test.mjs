@@ -38,7 +38,7 @@ for (const transport of ["ipc", "tcp"])
 			const [worker, peer] = await host.serve(ECHO);
 			const { name, ...hello } = peer.hello;
 			assert.match(name, / \d+$/);
-			assert.deepEqual(hello, { t: "hello", v: 1, token: "secret", events: ["message"], mount: "/chat", runs: 64 });
+			assert.deepEqual(hello, { t: "hello", v: 1, token: "secret", events: ["message"], mount: "/chat", runs: 64, claims: true });
 			await drain(worker, peer);
 		});
 
@@ -759,7 +759,8 @@ for (const transport of ["ipc", "tcp"])
 			} });`);
 			peer.send(event(1, "message", { data: "" }));
 			for (const [asked, answer] of [
-				[{ what: "members", room: "r" }, { count: 1, connections: [B] }],
+				[{ what: "members", room: "r", limit: 1000 }, { count: 2, members: [{ conn: B, user: "ann" }], next: B }],
+				[{ what: "members", room: "r", limit: 1000, after: B }, { count: 2, members: [{ conn: A, info: "x" }] }],
 				[{ what: "count", room: "r" }, { count: 3 }],
 				[{ what: "rooms", conn: A }, { count: 1, rooms: ["r"] }],
 				[{ what: "connections" }, { count: 0, connections: [] }],
@@ -771,7 +772,7 @@ for (const transport of ["ipc", "tcp"])
 				peer.send({ t: "reply", q, ...answer });
 			}
 			const got = [await peer.next(), await peer.next()].sort((a, b) => (a.t < b.t ? -1 : 1));
-			assert.deepEqual(got[0], ack(1, { c: "send", data: `[["${B}"],3,["r"],0,{"connections":5}]` }, { c: "send", data: "no" }));
+			assert.deepEqual(got[0], ack(1, { c: "send", data: `[["${B}","${A}"],3,["r"],0,{"connections":5}]` }, { c: "send", data: "no" }));
 			peer.send({ t: "reply", q: got[1].q, error: "no" });
 			await drain(worker, peer);
 		});

@@ -140,3 +140,65 @@ def test_a_wrong_handler_does_not_pass():
         with pytest.raises(AssertionError, match="nothing more"):
             ann.receive()
         assert kept == ["x"]
+
+
+class Present:
+    def on_open(self, ws):
+        tova.info(ws, {"at": ws.request.path}, user=ws.request.query or None)
+        if ws.request.path == "/full":
+            tova.join(ws, "all", max=2)
+        tova.join(ws, "all", users_max=3)
+
+    def on_message(self, ws, message):
+        if message == "who":
+            tova.members("all", lambda found: ws.send([[one.user, one.info] for one in found]))
+            tova.users("all", lambda found: ws.send(found))
+        if message == "first":
+            tova.join(ws, "first", first=True)
+        if message == "replace":
+            tova.join(ws, "all", replace=True)
+        if message == "clear":
+            tova.close_room("all", 4001, "cleared", exclude=ws)
+        if message == "others":
+            tova.broadcast_to(["all", "first"], f"{ws.user} {ws.info}", exclude_users=["bob"], exclude_rooms=["first"])
+        if message == "leave":
+            tova.leave_all(ws)
+
+
+def test_who_is_there():
+    with testing.Host(Present) as host:
+        ann, bob, again = (host.connect("/x", query=name) for name in ("ann", "bob", "ann"))
+        assert ann.user == "ann" and ann.info == '{"at":"/x"}'
+        ann.send("who")
+        assert ann.receive() == '[["ann","{\\"at\\":\\"/x\\"}"],["bob","{\\"at\\":\\"/x\\"}"],["ann","{\\"at\\":\\"/x\\"}"]]'
+        assert ann.receive() == '["ann","bob"]'
+        full = host.connect("/full")
+        assert "max" in full.raised and full.info is None and host.members("all") == [ann, bob, again]
+        eve = host.connect("/x", query="eve")
+        late = host.connect("/x", query="late")
+        assert "users_max" in late.raised and host.members("all") == [ann, bob, again, eve]
+        ann.send("first"), bob.send("first")
+        assert ann.raised is None and "first" in bob.raised
+        bob.send("others")
+        assert [len(ws.received) for ws in (ann, bob, again, eve)] == [0, 0, 1, 1]
+        eve.send("leave")
+        assert eve.rooms == set()
+        again.send("clear")
+        assert ann.closed == bob.closed == 4001 and host.members("all") == [again]
+        ann = host.connect("/x", query="ann")
+        ann.send("replace")
+        assert again.closed == 4409 and again.gone and host.members("all") == [ann]
+
+
+def test_claims_at_each_event():
+    class Claims:
+        def on_open(self, ws):
+            ws.send([ws.user, ws.claims["role"]])
+
+        def on_message(self, ws, message):
+            ws.send([ws.user, ws.claims["role"]])
+
+    with testing.Host(Claims) as host:
+        ann = host.connect(claims={"sub": "ann", "role": "admin"})
+        ann.send("x")
+        assert ann.receive() == ann.receive() == '["ann","admin"]'

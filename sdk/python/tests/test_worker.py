@@ -54,7 +54,7 @@ def test_hello(host):
     _, peer = host.serve(ECHO)
     hello = peer.hello
     assert hello.pop("name").startswith("-c ")
-    assert hello == {"t": "hello", "v": 1, "token": "secret", "events": ["message"], "mount": "/chat", "runs": 64}
+    assert hello == {"t": "hello", "v": 1, "token": "secret", "events": ["message"], "mount": "/chat", "runs": 64, "claims": True}
 
 
 def test_events_are_those_that_have_handlers(host):
@@ -892,7 +892,8 @@ async def on_message(ws, message):
 """ + TAIL)
     peer.send(event(1, data=""))
     for asked, answer in [
-        ({"what": "members", "room": "r"}, {"count": 1, "connections": [B]}), ({"what": "count", "room": "r"}, {"count": 3}),
+        ({"what": "members", "room": "r", "limit": 1000}, {"count": 2, "members": [{"conn": B, "user": "ann"}], "next": B}),
+        ({"what": "members", "room": "r", "limit": 1000, "after": B}, {"count": 2, "members": [{"conn": A, "info": "x"}]}), ({"what": "count", "room": "r"}, {"count": 3}),
         ({"what": "rooms", "conn": A}, {"count": 1, "rooms": ["r"]}), ({"what": "connections"}, {"count": 0, "connections": []}),
         ({"what": "stats"}, {"stats": {"connections": 5}}), ({"what": "count", "room": "r"}, {"error": "no"}),
     ]:
@@ -900,7 +901,7 @@ async def on_message(ws, message):
         q = got.pop("q")
         assert got == {"t": "query", **asked}
         peer.send({"t": "reply", "q": q, **answer})
-    peer.expect(**ack({"c": "send", "data": f'[["{B}"],3,["r"],[],{{"connections":5}}]'}, {"c": "send", "data": "no"}, s=1))
+    peer.expect(**ack({"c": "send", "data": f'[["{B}","{A}"],3,["r"],[],{{"connections":5}}]'}, {"c": "send", "data": "no"}, s=1))
     drain(worker, peer)
 
 

@@ -14,17 +14,18 @@
 Start it with ``tova-host -w 'python3 file.py'``.
 """
 from .answer import Answer, TovaError
-from .commands import Retry, broadcast, broadcast_to, cancel_timer, close, join, leave, push, send, set_timer
+from .commands import (
+    Retry, broadcast, broadcast_to, cancel_timer, close, close_room, info, join, leave, leave_all, push, send, set_timer)
 from .connection import Connection, Error, Request, set_state
 from .handlers import on
-from .queries import connections, count, members, rooms, stats
+from .queries import connections, count, members, rooms, stats, users
 from .scope import Event, current_event
 from .upgrade import accept, refuse
 from .worker import serve, serve_async
 
 __all__ = [
     "Answer", "Connection", "Error", "Event", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to",
-    "cancel_timer", "close", "connections", "count", "current_event", "join", "leave", "members", "on", "push",
-    "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats",
+    "cancel_timer", "close", "close_room", "connections", "count", "current_event", "info", "join", "leave", "leave_all", "members", "on",
+    "push", "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats", "users",
 ]
 __version__ = "0.2.0"

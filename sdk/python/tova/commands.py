@@ -15,6 +15,8 @@ from .scope import Scope, current
 
 _nothing = object()
 HOUR_MS = 3_600_000
+INFO_MAX = 1024  # bytes
+LIST_MAX = 256  # entries
 
 
 class Retry(Exception):
@@ -36,9 +38,15 @@ def send(ws, data, key: str | None = None) -> None:
     command('{"c":"send"' + _key(key), conn=ws, data=data)
 
 
-def join(ws, room: str) -> None:
-    """Adds a connection to a room."""
-    command('{"c":"join","room":' + quote_room(room), conn=ws)
+def join(ws, room: str, *, max: int | None = None, users_max: int | None = None, first: bool = False, replace: bool = False) -> None:
+    """Adds a connection to a room. What it asks for is judged when the commit is made, and the event fails if it is not so: that the room
+    has at most ``max`` members then, or ``users_max`` users, or that it is the ``first`` there. ``replace`` ends the others, with 4409."""
+    text = '{"c":"join","room":' + quote_room(room)
+    for name, most in (("max", max), ("users_max", users_max)):
+        if most is not None:
+            text += f',"{name}":{_most(most, name)}'
+    text += ',"first":true' if first else ""
+    command(text + (',"replace":true' if replace else ""), conn=ws)
 
 
 def leave(ws, room: str) -> None:
@@ -46,28 +54,50 @@ def leave(ws, room: str) -> None:
     command('{"c":"leave","room":' + quote_room(room), conn=ws)
 
 
-def broadcast(data, exclude=None, key: str | None = None) -> None:
-    """Sends to all connections of the mount, except one if it is given. key: see send."""
-    command('{"c":"broadcast"' + _key(key), data=data, exclude=exclude)
+def leave_all(ws) -> None:
+    """Removes a connection from all its rooms."""
+    command('{"c":"leave_all"', conn=ws)
 
 
-def broadcast_to(room: str, data, exclude=None, key: str | None = None) -> None:
-    """Sends to all members of a room, except one if it is given. key: see send."""
-    command('{"c":"broadcast_to","room":' + quote_room(room) + _key(key), data=data, exclude=exclude)
+def info(ws, info: object = None, *, user: str | None = None) -> None:
+    """Says who a connection is. info: what the others may know of it, at most 1,024 bytes, text or a value that becomes JSON text; ``""`` for
+    nothing. user: as whom it counts among users; ``""`` for the one whom its token names. What is not given stays as it is."""
+    if info is None and user is None:
+        raise TypeError("an info needs something to say: a text, or a user")
+    text, said = '{"c":"info"', info if info is None or isinstance(info, str) else to_json(info)
+    if said is not None:
+        if len(said.encode("utf-8", "replace")) > INFO_MAX:
+            raise ValueError(f"an info has at most {INFO_MAX} bytes")
+        text += ',"info":' + quote(said)
+    if user is not None:
+        text += ',"user":' + (_name(user, "a user") if user != "" else '""')
+    command(text, conn=ws)
+    event = current.get()
+    own = getattr(event, "connection", None)
+    if own is not None and event.open and own.id == id_of(ws):  # what follows in a run is told nothing of it
+        own._info = own._info if said is None else said or None
+        own._user = own._user if user is None else user or own._subject
+
+
+def broadcast(data, exclude=None, key: str | None = None, *, exclude_users=None, exclude_rooms=None) -> None:
+    """Sends to all connections of the mount, except some: see broadcast_to. key: see send."""
+    command('{"c":"broadcast"' + _key(key) + _but(exclude_users, exclude_rooms), data=data, exclude=exclude)
+
+
+def broadcast_to(room, data, exclude=None, key: str | None = None, *, exclude_users=None, exclude_rooms=None) -> None:
+    """Sends to all members of a room, or of a list of rooms, each connection once; not to a connection, or a list of connections, to users or
+    to the members of other rooms. key: see send."""
+    command('{"c":"broadcast_to"' + _rooms(room) + _key(key) + _but(exclude_users, exclude_rooms), data=data, exclude=exclude)
+
+
+def close_room(room, code: int | None = None, reason: str = "", exclude=None, *, exclude_users=None, exclude_rooms=None) -> None:
+    """Closes all connections in a room, or in a list of rooms, but those that are left out: see broadcast_to. code, reason: see close."""
+    command('{"c":"close_room"' + _rooms(room) + _closing(code, reason) + _but(exclude_users, exclude_rooms), exclude=exclude)
 
 
 def close(ws, code: int | None = None, reason: str = "") -> None:
     """Closes a connection: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""
-    text = '{"c":"close"'
-    if code is not None:
-        text += f',"code":{_close_code(code)}'
-    if reason:
-        if code is None:
-            raise ValueError("a reason needs a close code")
-        text += ',"reason":' + _text(reason, "a reason")
-        if len(reason.encode("utf-8", "replace")) > 123:
-            raise ValueError("a reason has at most 123 bytes")
-    command(text, conn=ws)
+    command('{"c":"close"' + _closing(code, reason), conn=ws)
 
 
 def set_timer(name: str, delay_ms: int, period_ms: int = 0, id: int = 0, ws=None) -> None:
@@ -100,7 +130,9 @@ def command(text: str, conn=_nothing, data=_nothing, exclude=None, binary: bytes
             text += f',"bin":{len(binary)}'
         else:
             text += ',"data":' + quote(data if isinstance(data, str) else to_json(data))
-    if exclude is not None:
+    if isinstance(exclude, (list, tuple, set, frozenset)):
+        text += ',"exclude":[' + ",".join(quote(id_of(ws)) for ws in _few(exclude, "exclude")) + "]"
+    elif exclude is not None:
         id = id_of(exclude)
         text += ',"exclude":true' if id == scope.own else ',"exclude":' + quote(id)
     # Only now: a command that raised above must leave nothing behind.
@@ -127,6 +159,51 @@ def _name(value, what: str) -> str:
     text = _text(value, what)
     if not value or "\0" in value or (len(value) > 63 and len(value.encode("utf-8", "replace")) > 255):
         raise ValueError(f"{what} has 1 to 255 bytes and no NUL, unlike {value[:50]!r}")
+    return text
+
+
+def _most(value, what: str) -> int:
+    most = _integer(value, what)
+    if not 0 < most < 1 << 32:
+        raise ValueError(f"{what} is a number from 1, not {value}")
+    return most
+
+
+def _few(values, what: str) -> list:
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{what} is a list, not {_kind(values)}")
+    values = list(values)
+    if len(values) > LIST_MAX:
+        raise ValueError(f"{what} has {len(values)} entries: at most {LIST_MAX}")
+    return values
+
+
+def _rooms(room) -> str:
+    if isinstance(room, str):
+        return ',"room":' + quote_room(room)
+    rooms = _few(room, "rooms")
+    if not rooms:
+        raise ValueError("a list of rooms is empty")
+    return ',"rooms":[' + ",".join(map(quote_room, rooms)) + "]"
+
+
+def _but(users, rooms) -> str:
+    text = ""
+    if users is not None:
+        text += ',"exclude_users":[' + ",".join(_text(user, "a user") for user in _few(users, "exclude_users")) + "]"
+    if rooms is not None:
+        text += ',"exclude_rooms":[' + ",".join(map(quote_room, _few(rooms, "exclude_rooms"))) + "]"
+    return text
+
+
+def _closing(code, reason) -> str:
+    text = "" if code is None else f',"code":{_close_code(code)}'
+    if reason:
+        if code is None:
+            raise ValueError("a reason needs a close code")
+        text += ',"reason":' + _text(reason, "a reason")
+        if len(reason.encode("utf-8", "replace")) > 123:
+            raise ValueError("a reason has at most 123 bytes")
     return text
 
 

@@ -17,7 +17,7 @@ _ANY = object()
 class Connection:
     """A client. Compare and keep it freely: commands to one that is gone do nothing."""
 
-    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given")
+    __slots__ = ("id", "_request", "_rooms", "_stored", "_state", "_given", "_subject", "_user", "_info", "_claims")
 
     def __init__(self, id: str, stored=_UNKNOWN, request: Request | None = None, rooms: list[str] | None = None):
         self.id: str = id  #: 22 characters, never reused
@@ -26,6 +26,7 @@ class Connection:
         self._stored = stored  # state as the host has it: text, bytes or None
         self._state = _UNREAD
         self._given = None  # text of a dict or list as it was read, to notice changes within
+        self._subject = self._user = self._info = self._claims = _UNKNOWN
 
     @property
     def request(self) -> Request:
@@ -69,15 +70,40 @@ class Connection:
         """Whether state is a dict or list that was changed since it was read or set."""
         return self._given is not None and to_json(self._state) != self._given
 
+    @property
+    def user(self) -> str | None:
+        """Whose connection it is: what info(ws, user=...) has said, or else the ``sub`` of its token; None: nobody's. Known in
+        events of the connection, and of members(room)."""
+        return self._known(self._user, "user")
+
+    @property
+    def info(self) -> str | None:
+        """What info(ws, ...) has said of it, a text, or None. Known as ``user`` is."""
+        return self._known(self._info, "info")
+
+    @property
+    def claims(self) -> dict | None:
+        """What its token says (--jwt-key), or None. Known in events of the connection."""
+        return self._known(self._claims, "claims")
+
+    def _known(self, value, what: str):
+        if value is _UNKNOWN:
+            raise RuntimeError(f"ws.{what} is known in events of the connection, not for one of which only the id was asked for")
+        return value
+
     def send(self, data, key: str | None = None) -> None:
         """Sends to this connection: str as text, bytes as binary, any other value as JSON text. key: see tova.send."""
         commands.send(self, data, key)
 
-    def join(self, room: str) -> None:
-        commands.join(self, room)
+    def join(self, room: str, **conditions) -> None:
+        """See tova.join."""
+        commands.join(self, room, **conditions)
 
     def leave(self, room: str) -> None:
         commands.leave(self, room)
+
+    def leave_all(self) -> None:
+        commands.leave_all(self)
 
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Closes it: code 1000, 1001, 1003, 1007 to 1014, 3000 to 4999 or None."""

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 
 from .answer import Answer, TovaError
+from .codec import quote
 
 LIMIT = 64 << 20  # bytes of pushes that may wait for the host
 MESSAGE_MAX = (64 << 20) - 65536  # the host takes 64 MiB per message; some of it is around the commands
@@ -41,11 +42,23 @@ class Push(Call):
 
 
 class Query(Call):
-    def __init__(self, text: str, value, callback):
+    def __init__(self, text: str, value, callback, pages: str | None = None):
         super().__init__(Answer())
-        self.asked = text.encode()
+        self.asked = self.first = text.encode()
         self.value = value
         self.callback = callback
+        self.pages = pages  # what the answer lists, if that comes in pages of which all are wanted
+        self.found: list = []
+
+    def goes_on(self, item: dict) -> bool:
+        """Whether there is another page to be asked for. The last answer gets what the others had."""
+        if self.pages is None or "error" in item:
+            return False
+        self.found += item.get(self.pages, ())
+        item[self.pages] = self.found
+        if "next" in item:
+            self.asked = self.first + b',"after":' + quote(item["next"]).encode()
+        return "next" in item
 
     def number(self, q: int) -> None:
         self.key = q

@@ -13,9 +13,20 @@ from .outbox import Query, outbox
 from .scope import Event, current
 
 
-def members(room: str, callback=None) -> Answer:
-    """Connections in a room: a list."""
-    return _query(',"what":"members","room":' + quote_room(room), _connections, callback)
+PAGE = 1000  # that the host lists at a time
+
+
+def members(room: str, callback=None, *, limit: int | None = None, after=None) -> Answer:
+    """Connections in a room: a list, with ``user`` and ``info`` of each. limit: so many of them, at most 1,000, behind the connection
+    ``after``, which was the last one of the page before."""
+    return _query(_page("members", room, limit, None if after is None else id_of(after)), _members, callback, _all("members", limit))
+
+
+def users(room: str, callback=None, *, limit: int | None = None, after: str | None = None) -> Answer:
+    """Names of the users in a room, each once however many connections he has there: a list in their order. limit, after: as for
+    members."""
+    return _query(_page("users", room, limit, after), lambda reply: [user["user"] for user in reply.get("users", ())], callback,
+                  _all("users", limit))
 
 
 def count(room: str, callback=None) -> Answer:
@@ -38,12 +49,32 @@ def stats(callback=None) -> Answer:
     return _query(',"what":"stats"', lambda reply: reply.get("stats", {}), callback)
 
 
+def _page(what: str, room: str, limit, after) -> str:
+    if limit is not None and (not isinstance(limit, int) or not 0 < limit <= PAGE):
+        raise ValueError(f"a limit is a number of 1 to {PAGE}, not {limit!r}")
+    text = f',"what":"{what}","room":{quote_room(room)},"limit":{PAGE if limit is None else limit}'
+    return text if after is None else text + ',"after":' + quote(after)
+
+
+def _all(list: str, limit) -> str | None:
+    return list if limit is None else None
+
+
+def _members(reply: dict) -> list[Connection]:
+    found = []
+    for member in reply.get("members", ()):
+        ws = Connection(member["conn"])
+        ws._user, ws._info = member.get("user"), member.get("info")
+        found.append(ws)
+    return found
+
+
 def _connections(reply: dict) -> list[Connection]:
     return [Connection(id) for id in reply.get("connections", ())]
 
 
-def _query(text: str, value, callback) -> Answer:
-    query = Query(text, value, callback)
+def _query(text: str, value, callback, pages: str | None = None) -> Answer:
+    query = Query(text, value, callback, pages)
     scope = current.get()
     if callback is not None and isinstance(scope, Event) and scope.open:
         # Asked behind the handler's own commands, so that it sees them; and not at all if the handler fails.

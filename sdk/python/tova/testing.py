@@ -81,6 +81,10 @@ class Client:
         self.raised: str | None = None  #: what the handler of its last event raised
         self.closed: int | None = None  #: the code with which it was closed; 1005: none
         self.gone = False
+        self.subject: str | None = None  #: whose token it came with
+        self.info: str | None = None  #: what handlers have said of it
+        self._user: str | None = None
+        self._claims: dict | None = None
         self._stored = None
 
     @property
@@ -88,6 +92,11 @@ class Client:
         """What is kept with it, as handlers have it."""
         from .connection import _decode_state
         return None if self._stored is None else _decode_state(self._stored)
+
+    @property
+    def user(self) -> str | None:
+        """Whose it is."""
+        return self._user or self.subject
 
     def send(self, data, *, attempt: int = 1) -> "Client":
         """A message to the handler. attempt: above 1, the last event once more, as after the death of a worker."""
@@ -162,6 +171,7 @@ class Host:
             yes = answer.get("accept", {})
             ws._stored = data[:yes["state_bin"]] if "state_bin" in yes else yes.get("state")
             ws.subprotocol, ws.headers = yes.get("subprotocol"), yes.get("headers", [])
+        ws._claims, ws.subject = claims, (claims or {}).get("sub")
         self._clients[ws.id] = ws
         self._event(ws, "open", request=asked)
         return ws
@@ -209,6 +219,9 @@ class Host:
             assert not ws.gone or kind == "close", f"{ws.id} has gone"
             ws.sequence += attempt == 1
             members.update(conn=ws.id, seq=ws.sequence)
+            for name, value in (("subject", ws.subject), ("user", ws._user), ("info", ws.info), ("claims", ws._claims)):
+                if value is not None and not (name == "claims" and kind == "open"):
+                    members[name] = value
             if ws._stored is not None:
                 members["state_bin" if isinstance(ws._stored, bytes) else "state"] = ws._stored
         answer, data = self._deliver({"t": kind, "seq": 0, "attempt": attempt, **members})
@@ -266,8 +279,19 @@ class Host:
             return {"rooms": sorted(ws.rooms) if ws else []}
         if what == "stats":
             return {"stats": {"uptime_ms": self.now, "connections": sum(not ws.gone for ws in self._clients.values())}}
-        found = [ws.id for ws in self._clients.values() if not ws.gone and (what == "connections" or item["room"] in ws.rooms)]
-        return {"count": len(found), "connections": found}
+        found = [ws for ws in self._clients.values() if not ws.gone and (what == "connections" or item["room"] in ws.rooms)]
+        if what == "members" and "limit" in item:
+            page = [ws for ws in found if ws.id > item.get("after", "")]
+            listed = [{"conn": ws.id, **({"user": ws.user} if ws.user else {}), **({"info": ws.info} if ws.info else {})} for ws in page]
+            return {"count": len(found), "members": listed[:item["limit"]],
+                    **({"next": page[item["limit"] - 1].id} if len(page) > item["limit"] else {})}
+        if what == "users":
+            names = sorted({ws.user for ws in found if ws.user}, key=str.encode)
+            page = [name for name in names if name.encode() > item.get("after", "").encode()]
+            return {"count": len(names), "anonymous": sum(not ws.user for ws in found),
+                    "users": [{"user": name, "connections": sum(ws.user == name for ws in found)} for name in page[:item["limit"]]],
+                    **({"next": page[item["limit"] - 1]} if len(page) > item["limit"] else {})}
+        return {"count": len(found), "connections": [ws.id for ws in found]}
 
     def _follow(self) -> None:
         """Until nothing does: closes that handlers have asked for, pushes, answers."""
@@ -300,34 +324,95 @@ class Host:
                 if target is not None and not target.gone and (target._stored or "") != wanted:
                     return "a command was based on state that somebody else has set meanwhile"
             taken.append((target, command))
+        return self._judge(own, taken) or self._do(own, taken)
+
+    def _do(self, own: Client | None, taken) -> None:
         for target, command in taken:
             self._command(own, target, command)
+
+    def _judge(self, own: Client | None, taken) -> str | None:
+        """What a join asks for and does not find, behind the commands before it."""
+        if not any({"max", "users_max", "first"} & command.keys() for _, command in taken):
+            return None
+        rooms = {ws: set(ws.rooms) for ws in self._clients.values() if not ws.gone and ws.closed is None}
+        users = {ws: ws.user for ws in rooms}
+        for target, command in taken:
+            name, room = command["c"], command.get("room")
+            if name == "close_room":
+                for ws in self._selected(own, command, rooms):
+                    del rooms[ws]
+            if target not in rooms:
+                continue
+            if name == "join":
+                there = [ws for ws in rooms if room in rooms[ws] and ws is not target]
+                if command.get("replace"):
+                    for ws in there:
+                        del rooms[ws]
+                    there = []
+                inside, names = room in rooms[target], {users[ws] or ws for ws in there}
+                if command.get("first") and there:
+                    return "a join that was to be the first found somebody in its room"
+                if not inside and len(there) >= command.get("max", len(there) + 1):
+                    return "a join found its room full: it has as many members as its max"
+                if not inside and users[target] not in names and len(names) >= command.get("users_max", len(names) + 1):
+                    return "a join found its room full: it has as many users as its users_max"
+                rooms[target].add(room)
+            elif name == "leave":
+                rooms[target].discard(room)
+            elif name == "leave_all":
+                rooms[target].clear()
+            elif name == "close":
+                del rooms[target]
+            elif name == "info" and "user" in command:
+                users[target] = command["user"] or target.subject
         return None
+
+    def _selected(self, own: Client | None, command: dict, rooms: dict) -> list[Client]:
+        """Whom a command among several is for; rooms: those that each is in."""
+        out = command.get("exclude")
+        out = {own.id if id is True and own else id for id in (out if isinstance(out, list) else [out])}
+        to = {*command.get("rooms", ()), *([command["room"]] if "room" in command else ())}
+        return [ws for ws in rooms if (command["c"] == "broadcast" or rooms[ws] & to) and ws.id not in out and
+                ws.user not in command.get("exclude_users", ()) and not rooms[ws] & set(command.get("exclude_rooms", ()))]
 
     def _command(self, own: Client | None, target: Client | None, command: dict) -> None:
         name = command["c"]
         if name in ("broadcast", "broadcast_to"):
-            out = own.id if command.get("exclude") is True and own else command.get("exclude")
-            for ws in self._clients.values():
-                if not ws.gone and ws.closed is None and ws.id != out and (name == "broadcast" or command["room"] in ws.rooms):
-                    ws.received.append(command.get("bin", command.get("data")))
+            here = {ws: ws.rooms for ws in self._clients.values() if not ws.gone and ws.closed is None}
+            for ws in self._selected(own, command, here):
+                ws.received.append(command.get("bin", command.get("data")))
+        elif name == "close_room":
+            here = {ws: ws.rooms for ws in self._clients.values() if not ws.gone and ws.closed is None}
+            for ws in self._selected(own, command, here):
+                self._close(ws, command.get("code", 1005))
         elif name in ("timer", "cancel") and "conn" not in command:
             self._timer(None, command)
-        elif target is None or (target.gone and target is not own) or (target.gone and name != "set"):
+        elif target is None or (target.gone and target is not own) or (target.gone and name not in ("set", "info")):
             self.stale += 1
         elif name == "send":
             if target.closed is None:
                 target.received.append(command.get("bin", command.get("data")))
         elif name == "join":
             target.rooms.add(command["room"])
+            for ws in self.members(command["room"]) if command.get("replace") else ():
+                if ws is not target:
+                    self._close(ws, 4409)
         elif name == "leave":
             target.rooms.discard(command["room"])
         elif name == "close":
-            target.closed = target.closed or command.get("code", 1005)
+            self._close(target, command.get("code", 1005))
+        elif name == "leave_all":
+            target.rooms.clear()
+        elif name == "info":
+            target.info = command.get("info", target.info) or None
+            target._user = command.get("user", target._user) or None
         elif name == "set":
             target._stored = command.get("state", command.get("state_bin"))
         else:
             self._timer(target.id, command)
+
+    def _close(self, ws: Client, code: int) -> None:
+        ws.closed = ws.closed or code
 
     def _timer(self, id: str | None, command: dict) -> None:
         key = (id, command["name"])

@@ -196,7 +196,7 @@ class Worker:
 
     def linked(self, link: Link) -> None:
         events = [event for name, (event, _) in SIGNATURES.items() if event and name in self.handlers]
-        hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name, "runs": RUNS}
+        hello = {"t": "hello", "v": 1, "token": self.token, "events": events, "name": self.name, "runs": RUNS, "claims": True}
         if self.mount:
             hello["mount"] = self.mount
         if "on_start" in self.handlers:
@@ -302,6 +302,9 @@ class Worker:
             ws = Connection(item["conn"], item["state"] if "state" in item else item.get("state_bin"),
                             Request(item.get("request", {})) if kind in ("open", "back") else None,
                             item.get("rooms", []) if kind == "close" else None)
+            ws._subject = item.get("subject")
+            ws._user, ws._info = item.get("user", ws._subject), item.get("info")
+            ws._claims = item["request"].get("claims") if kind in ("open", "back") and "request" in item else item.get("claims")
         self._call(Event(kind, ws, item.get("seq", 0), item.get("attempt", 1), item["s"], link), handler, arguments)
 
     def _call(self, event: Event, handler, arguments: tuple) -> None:
@@ -380,6 +383,8 @@ class Worker:
 
     def _handle_next(self, before: Event, item: dict) -> Event:
         ws = Connection(before.own, before.stored)
+        left = before.connection
+        ws._subject, ws._user, ws._info, ws._claims = left._subject, left._user, left._info, left._claims
         event = Event("message", ws, before.sequence + 1, 1, item["s"], before.link)
         self._call(event, self._message, (item["data"] if "data" in item else item.get("bin", b""),))
         return event
@@ -550,6 +555,9 @@ class Worker:
         if call is None:
             return
         outbox.answered(call)
+        if isinstance(call, Query) and call.goes_on(item):
+            outbox.submit(call)
+            return
         call.settle(item)
         error = item.get("error")
         if error is not None:

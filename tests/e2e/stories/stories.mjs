@@ -1,6 +1,7 @@
 /** A worker that does what each message asks for; stories.py does the same. */
 import {
-	Retry, accept, broadcast, broadcast_to, count, current_event, join, leave, members, push, refuse, rooms, serve, set_timer, stats,
+	Retry, accept, broadcast, broadcast_to, close_room, count, current_event, info, join, leave, leave_all, members, push, refuse, rooms,
+	serve, set_timer, stats, users,
 } from "../../../sdk/node/index.mjs";
 
 const deeds = {
@@ -65,6 +66,31 @@ const deeds = {
 	room(ws, ask) {
 		join(ws, ask.room);
 		ws.send("joined");
+	},
+	me(ws) {
+		ws.send({ user: ws.user, info: ws.info });
+	},
+	who(ws, ask) {
+		info(ws, ask.info, { user: ask.user });
+		deeds.me(ws);
+	},
+	async roster(ws, ask) {
+		const found = (await members(ask.room)).map(({ user, info }) => [user ?? "", info ?? ""]).sort();
+		ws.send({ members: found, users: await users(ask.room) });
+	},
+	enter(ws, { room, ...conditions }) {
+		join(ws, room, conditions);
+		ws.send({ entered: room });
+	},
+	leave_all(ws) {
+		leave_all(ws);
+		ws.send({ left: "all" });
+	},
+	clear(ws, ask) {
+		close_room(ask.room, ask.code, "cleared", { exclude: ws });
+	},
+	tell(ws, { rooms, text, exclude, ...others }) {
+		broadcast_to(rooms, text, exclude, others);
 	},
 };
 

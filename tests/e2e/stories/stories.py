@@ -8,8 +8,8 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "sdk/python"))
 
-from tova import (Retry, accept, broadcast, broadcast_to, count, current_event, join, leave, members, push, refuse, rooms,  # noqa: E402
-                  serve, set_timer, stats)
+from tova import (Retry, accept, broadcast, broadcast_to, close_room, count, current_event, info, join, leave, leave_all,  # noqa: E402
+                  members, push, refuse, rooms, serve, set_timer, stats, users)
 
 
 def on_upgrade(request):
@@ -106,6 +106,38 @@ async def do_close(ws, ask):
 async def do_room(ws, ask):
     join(ws, ask["room"])
     ws.send("joined")
+
+
+async def do_me(ws, ask):
+    ws.send({"user": ws.user, "info": ws.info})
+
+
+async def do_who(ws, ask):
+    info(ws, ask.get("info"), user=ask.get("user"))
+    await do_me(ws, ask)
+
+
+async def do_roster(ws, ask):
+    found = sorted([member.user or "", member.info or ""] for member in await members(ask["room"]))
+    ws.send({"members": found, "users": await users(ask["room"])})
+
+
+async def do_enter(ws, ask):
+    join(ws, ask["room"], **{key: ask[key] for key in ("max", "users_max", "first", "replace") if key in ask})
+    ws.send({"entered": ask["room"]})
+
+
+async def do_leave_all(ws, ask):
+    leave_all(ws)
+    ws.send({"left": "all"})
+
+
+async def do_clear(ws, ask):
+    close_room(ask["room"], ask["code"], "cleared", exclude=ws)
+
+
+async def do_tell(ws, ask):
+    broadcast_to(ask["rooms"], ask["text"], **{key: ask[key] for key in ("exclude", "exclude_users", "exclude_rooms") if key in ask})
 
 
 def on_timer(name, id, ws):
