@@ -45,6 +45,7 @@ static void server_on_usr1(void *arg, int signal)
 	if (error != 0)
 		LOG(s->log, LOG_ERROR, LOG_HOST, "the log file can not be opened again",
 		    LOG_ERRNO(error));
+	server_reopen_access(s);
 }
 
 static void server_on_flush(void *arg)
@@ -52,6 +53,7 @@ static void server_on_flush(void *arg)
 	struct server *s = arg;
 	CHECK_IS(s, CHECK_SERVER);
 	log_flush(s->log);
+	server_flush_access(s);
 	addr_limits_sweep(s->addr_limits, loop_now(s->loop));
 	loop_timer_set(&s->flush, SERVER_FLUSH_MS);
 }
@@ -428,6 +430,7 @@ static void server_end(struct server *s)
 		rmdir(s->directory);
 	files_close(&s->files);
 	health_free(&s->health);
+	log_close(s->hub.access_log);
 	crash_unwatch();
 	log_close(s->log);
 	settings_free(&s->settings);
@@ -445,8 +448,8 @@ static bool server_start(struct server *s)
 	bool drops = server_drops(&s->settings);
 	server_make_files(s);
 	return activation_begin(&s->activation) && server_start_log(s) && server_start_parts(s) &&
-	       server_start_gate(s) && server_start_tls(s) && server_start_signals(s) &&
-	       server_start_workers(s) && server_make_mounts(s) &&
+	       server_start_access(s) && server_start_gate(s) && server_start_tls(s) &&
+	       server_start_signals(s) && server_start_workers(s) && server_make_mounts(s) &&
 	       (!drops || (server_start_doors(s) && server_drop(s))) && server_start_mounts(s) &&
 	       (drops || server_start_doors(s)) && server_start_threads(s);
 }

@@ -58,6 +58,8 @@ struct server {
 	struct reloads reloads;
 	struct control *control;
 	char control_path[128];
+	uint64_t access_lost;	      /* lines, of which it was said */
+	uint64_t access_quiet;	      /* it is not said again before, by the loop's clock */
 	struct privileges privileges; /* with --user */
 	/* by the place of their settings: made and not started yet; NULL after a start */
 	struct mount **made;
@@ -128,6 +130,14 @@ void server_reload_script(struct server *s, struct mount *m, const struct settin
 
 /* check.c: --check. Says everything that is wrong. */
 bool server_check(struct server *s);
+
+/* access.c: --access-log. */
+bool server_start_access(struct server *s);
+/* Opens it again, or another one. False: the old one goes on, which was said. */
+bool server_reload_access(struct server *s, const char *was);
+void server_reopen_access(struct server *s);
+/* About every second: what could not be written is said in the log. */
+void server_flush_access(struct server *s);
 
 /* drop.c */
 /* Will the host become another user? */

@@ -138,6 +138,8 @@ bool server_check(struct server *s)
 	ok = server_check_mounts(s) && ok;
 	ok = server_check_api(s) && ok;
 	ok = check_file(s, "log-file", s->settings.log_file, false) && ok;
+	if (s->settings.access_log != NULL && strcmp(s->settings.access_log, "-") != 0)
+		ok = check_file(s, "access-log", s->settings.access_log, false) && ok;
 	/* it is opened anew for each letter */
 	ok = check_file(s, "dead-letter", s->settings.dead_letter, true) && ok;
 	return check_doors(s) && ok;

@@ -32,6 +32,8 @@ void server_make_files(const struct server *s)
 		return;
 	if (s->settings.log_file != NULL)
 		privileges_make_file(&s->privileges, s->settings.log_file, 0640);
+	if (s->settings.access_log != NULL && strcmp(s->settings.access_log, "-") != 0)
+		privileges_make_file(&s->privileges, s->settings.access_log, 0640);
 	if (s->settings.dead_letter != NULL)
 		privileges_make_file(&s->privileges, s->settings.dead_letter, 0600);
 }
@@ -110,6 +112,9 @@ static void drop_warn_all(const struct server *s, bool theirs)
 		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
 	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND,
 		  "the log can not be opened again (USR1): the user may not");
+	if (set->access_log != NULL && strcmp(set->access_log, "-") != 0)
+		drop_warn(s, "access-log", set->access_log, O_WRONLY | O_APPEND,
+			  "the access log can not be opened again (HUP): the user may not");
 }
 
 /* Letters are written whenever there are some, each time with the file opened anew. */

@@ -121,6 +121,13 @@ static void reload_log(struct server_reload *r)
 		reload_keep(r, OPTION_ID_log_file, asked, error);
 }
 
+static void reload_access(struct server_reload *r)
+{
+	struct server *s = r->s;
+	if (!server_reload_access(s, r->was.access_log))
+		reload_keep(r, OPTION_ID_access_log, s->settings.access_log, errno);
+}
+
 static void reload_dead_letter(struct server_reload *r)
 {
 	const char *asked = r->s->settings.dead_letter;
@@ -225,6 +232,7 @@ static void reload_apply(struct server *s, struct settings *new, struct reload *
 	reload_log(&r);
 	reload_files(&r);
 	reload_dead_letter(&r);
+	reload_access(&r);
 	struct conn_limits limits = server_limits(&s->settings);
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;

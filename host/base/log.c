@@ -343,8 +343,10 @@ void log_write(struct log *log, enum log_level level, enum log_kind kind,
 	pthread_mutex_lock(&log->lock);
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (log_admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) &&
-	    !log_emit(log, &now, level, kind, fields, n))
+	    !log_emit(log, &now, level, kind, fields, n)) {
 		log->lost++;
+		atomic_fetch_add_explicit(&log->lost_all, 1, memory_order_relaxed);
+	}
 	pthread_mutex_unlock(&log->lock);
 	errno = saved;
 }
@@ -378,6 +380,11 @@ static void log_report(struct log *log, bool all)
 	pthread_mutex_unlock(&log->lock);
 }
 
+uint64_t log_lost(const struct log *log)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)&log->lost_all, memory_order_relaxed);
+}
+
 void log_flush(struct log *log)
 {
 	log_report(log, false);
@@ -408,6 +415,8 @@ static void log_learn_fd(struct log *log)
 
 static int log_open_path(const char *path)
 {
+	if (strcmp(path, "-") == 0)
+		return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	/* O_NONBLOCK: a FIFO that nobody reads yet must fail, not hang. */
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
 }

@@ -75,7 +75,9 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 	X(RELOAD, "reload", 0, \
 	  "what a reload changed, and what waits for a restart") \
 	X(DRAIN, "drain", 0, \
-	  "the way to the end")
+	  "the way to the end") \
+	X(ACCESS, "access", 0, \
+	  "each connection when it is over, in the log of --access-log alone")
 
 #define LOG_KIND_ID(id, name, rate, text) LOG_##id,
 enum log_kind { LOG_KINDS(LOG_KIND_ID) LOG_KIND_COUNT };
@@ -124,7 +126,8 @@ struct log {
 	bool is_journal;   /* systemd's journal reads it: JOURNAL_STREAM says so */
 	bool mid_line;	   /* the last write ended inside a line */
 	char *path;	   /* NULL: stderr */
-	uint64_t lost;
+	uint64_t lost;	   /* since the last one that was written */
+	_Atomic uint64_t lost_all;
 	pthread_mutex_t lock;
 	struct log_rate {
 		time_t second; /* that `passed` counts */
@@ -137,7 +140,7 @@ struct log {
 /* All kinds, as a table for documents. */
 void log_print_kinds(FILE *out);
 
-/* path NULL: stderr. Returns NULL with errno set. A file is created with mode 0640 and appended
+/* path NULL: stderr; "-": stdout. Returns NULL with errno set. A file is created with mode 0640 and appended
  * to. */
 struct log *log_open(const char *path, enum log_format format, enum log_level level);
 /* Opens the file again, which a log rotation has moved away. Returns 0, or an errno, and the old
@@ -154,6 +157,8 @@ void log_last_line(struct log *log, enum log_level level, enum log_kind kind,
 /* Reports what was suppressed of kinds whose limit no longer holds lines back, and lost lines if
  * writing works again; call it about every second. */
 void log_flush(struct log *log);
+/* Lines that could not be written, since it was opened. Any thread. */
+uint64_t log_lost(const struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
 void log_close(struct log *log);
 

@@ -63,6 +63,7 @@
 	X(worker_deaths, "worker processes that ended without being told to") \
 	X(strangers, "peers at sockets for workers, tova-ctl and the API that gave way to others") \
 	X(accept_pauses, "times accepting was paused") \
+	X(access_lost, "lines of --access-log that could not be written") \
 	X(tls_handshakes, "TLS handshakes completed") \
 	X(tls_resumed, "TLS handshakes that resumed a session") \
 	X(tls_failures, "TLS handshakes that failed")

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
 #include "hub/timer.h"
@@ -211,7 +212,9 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	}
 	if (!span_eq(request->request->path, span_of(m->path)))
 		session_set_path(s, request->request->path);
-	if (!admission_keep_token(m, s, request->token))
+	if (!admission_keep_token(m, s, request->token) ||
+	    (hub->access_log != NULL &&
+	     !(access_begin(s, request, subprotocol) && access_attach(s, c))))
 		conn_abort(c);
 	else if (conn_accept(c, request->request, v1 ? SLOW_POLICY_CLOSE : m->slow,
 			     v1 ? SPAN(TOVA_V1_NAME) : subprotocol,
@@ -368,7 +371,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 	admission_take_over(s);
 	session_attach(s, c);
 	resume_back(hub, s, got);
-	if (admission_keep_token(m, s, token) &&
+	if (admission_keep_token(m, s, token) && access_attach(s, c) &&
 	    conn_accept(c, request->request, SLOW_POLICY_CLOSE, SPAN(TOVA_V1_NAME),
 			(struct span){0})) {
 		resume_welcome(hub, s, true);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "hub/access.h"
 #include "hub/apply_room.h"
 #include "hub/delivery.h"
 #include "hub/resume.h"
@@ -242,9 +243,10 @@ static __attribute__((noinline)) void apply_send_kept(struct hub *hub, struct se
 	out_message_free(&o);
 }
 
-static inline __attribute__((always_inline)) void
-apply_send_frame(struct hub *hub, struct session *s, const struct slice *frame, uint64_t key,
-		 bool own)
+static inline __attribute__((always_inline)) void apply_send_frame(struct hub *hub,
+								   struct session *s,
+								   const struct slice *frame,
+								   uint64_t key, bool own)
 {
 	struct out_message o;
 	out_message_init(&o, frame, false);
@@ -342,6 +344,7 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		break;
 	case COMMAND_CLOSE:
 		c->parted = c->parted || s == c->origin;
+		access_ended_by(s, m->counts ? "push" : "handler");
 		hub_close_session(s, command->code, text, false);
 		break;
 	case COMMAND_SET:
@@ -355,7 +358,6 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		break;
 	}
 }
-
 
 /* A session that has ended while this event of its was under way, or waited: the answer leaves
  * before our close frame, and what is kept for its next events is kept. */

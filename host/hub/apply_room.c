@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/room_users.h"
 
@@ -28,8 +29,10 @@ static bool apply_ends_add(struct apply_ends *ends, struct session *s)
 static void apply_end_all(struct mount *m, struct apply_ends *ends, uint16_t code,
 			  struct span reason, const char *room)
 {
-	for (uint32_t i = 0; i < ends->n; i++)
+	for (uint32_t i = 0; i < ends->n; i++) {
+		access_ended_by(ends->v[i], m->counts ? "push" : "handler");
 		hub_close_session(ends->v[i], code, reason, false);
+	}
 	if (ends->n > 0)
 		LOG(m->hub->log, LOG_INFO, LOG_HANDLER, "connections of a room are closed",
 		    LOG_STR("mount", m->path), LOG_STR("room", room), LOG_U64("code", code),

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "common/random.h"
+#include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 #include "hub/resume.h"
@@ -85,6 +86,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	CHECK(m->hub->loop->stats.connections > 0);
 	m->hub->loop->stats.connections--;
 	slow_consumer_end(m->hub, s);
+	access_end(s, code, reason);
 	char id[SESSION_ID_TEXT];
 	LOG(m->hub->log, LOG_DEBUG, LOG_CONN_CLOSE, "connection ended", LOG_STR("mount", m->path),
 	    LOG_STR("conn", hub_session_text(s, id)), LOG_U64("code", code),
@@ -126,6 +128,7 @@ void hub_session_over(struct session *s)
 	if (m->handler->ops->forget != NULL)
 		m->handler->ops->forget(m->handler, s);
 	s->paused = false;
+	access_forget(s);
 	room_forget_all(s);
 	slotmap_remove(&hub->sessions, s->local);
 	s->local = 0;
@@ -293,6 +296,16 @@ static void hub_log_end(struct session *s, enum conn_end end, const char *why)
 	    LOG_STR("remote", session_remote_text(s, remote)));
 }
 
+/* For the access log. */
+static const char *hub_who_ended(enum conn_end end)
+{
+	static const char *const who[] =
+		{[CONN_END_CLOSE] = "client",	   [CONN_END_PROTOCOL] = "protocol",
+		 [CONN_END_TRANSPORT] = "network", [CONN_END_EOF] = "client",
+		 [CONN_END_IDLE] = "idle",	   [CONN_END_LIMIT] = "limit"};
+	return who[end];
+}
+
 /* Errors of protocol and transport raise `error`, then `close`. An end of the stream without a
  * close frame is no error: it is how clients go that do not say goodbye. */
 static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const char *reason,
@@ -309,6 +322,7 @@ static void hub_on_ended(struct conn *c, enum conn_end end, uint16_t code, const
 	};
 	if (s->ended || resume_leave(m->hub, s, end, code))
 		return;
+	access_ended_by(s, hub_who_ended(end));
 	hub_end_session(s, code, (struct span){reason, len});
 	if (end != CONN_END_CLOSE && end != CONN_END_EOF) {
 		hub_log_end(s, end, why);
@@ -331,6 +345,7 @@ const struct conn_ops hub_conn_ops = {
 	.unsent = slow_consumer_unsent,
 	.slow = slow_consumer_began,
 	.drained = resume_on_drained,
+	.uncounted = access_uncounted,
 };
 
 /* --- the hub ---------------------------------------------------------------------------------- */

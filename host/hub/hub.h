@@ -47,6 +47,7 @@ struct hub {
 	struct histories histories; /* what rooms remember */
 	struct tova_v1_offer offer; /* of the upgrade that is being decided */
 	struct timers timers;	    /* of all mounts and sessions */
+	struct log *access_log;	    /* NULL: none */
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */
 	bool draining;		    /* upgrades get 503 */

@@ -5,6 +5,7 @@
 
 #include "auth/token.h"
 #include "base/check.h"
+#include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
 #include "hub/slow_consumer.h"
@@ -225,8 +226,8 @@ static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
 }
 
 /* The socket takes the message with this number, or a control message in front of it. */
-static bool resume_write(struct session *s, struct resume *r, struct out_message *o, uint64_t number,
-			 bool data, bool own)
+static bool resume_write(struct session *s, struct resume *r, struct out_message *o,
+			 uint64_t number, bool data, bool own)
 {
 	o->slow = SLOW_POLICY_CLOSE;
 	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
@@ -420,6 +421,7 @@ static void resume_break(struct hub *hub, struct session *s, uint16_t code, cons
 	LOG(hub->log, LOG_NOTICE, LOG_CONN_PROTOCOL, why, LOG_STR("mount", s->mount->path),
 	    LOG_STR("conn", hub_session_text(s, id)),
 	    LOG_STR("remote", session_remote_text(s, remote)));
+	access_ended_by(s, "protocol");
 	hub_close_session(s, code, span_of(why), false);
 }
 
@@ -487,6 +489,7 @@ static void resume_on_control(struct hub *hub, struct session *s, char *text, si
 		resume_say(s, answer, tova_v1_pong(answer));
 		break;
 	case TOVA_V1_BYE:
+		access_ended_by(s, "client");
 		hub_close_session(s, CLOSE_GOING_AWAY, (struct span){0}, false);
 		break;
 	case TOVA_V1_JWT:
@@ -951,6 +954,7 @@ static void resumes_on_tick(void *arg)
 			   full ? "all sockets are taken: the session that is longest away ends"
 				: "nobody came back: the session ends",
 			   CLOSE_ABNORMAL);
+		access_ended_by(r->session, "away");
 		hub_close_session(r->session, CLOSE_ABNORMAL, (struct span){0}, true);
 		full = false;
 		left--;

@@ -29,6 +29,7 @@ struct session_more {
 	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
 	char *path;	       /* that it asked for; NULL: its mount's own */
 	struct identity *identity; /* who its client is; NULL: nothing is known */
+	struct access *access; /* see access.h; NULL: nobody asks */
 	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */

@@ -1,6 +1,7 @@
 #include "hub/slow_consumer.h"
 
 #include "base/check.h"
+#include "hub/access.h"
 
 static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level level,
 			      const char *what)
@@ -99,6 +100,7 @@ void slow_consumer_caught_up(struct hub *hub, struct session *s)
 
 void slow_consumer_close(struct hub *hub, struct session *s)
 {
+	access_ended_by(s, "slow");
 	if (s->memory_limit) {
 		hub->loop->stats.heavy_ended++;
 		hub_close_session(s, CLOSE_TRY_LATER, SPAN("the host holds too much"), true);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
 
@@ -274,6 +275,7 @@ static void timer_on_end(struct timer *t, uint64_t now)
 	if (left == 0 && t->session->conn == NULL)
 		left = TIMER_END_LOOK_MS;
 	if (left == 0) { /* which takes its timers, this one among them */
+		access_ended_by(t->session, "token");
 		hub_close_session(t->session, CLOSE_POLICY, SPAN("the token has expired"), false);
 		return;
 	}

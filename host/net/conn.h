@@ -22,6 +22,7 @@
 #include "net/poller.h"
 #include "net/uring.h"
 #include "net/deflate_context.h"
+#include "net/traffic.h"
 #include "ws/frame.h"
 #include "ws/request.h"
 
@@ -74,6 +75,7 @@ struct conn_more {
 	struct deflate_context *deflate;   /* see deflate_context.h */
 	struct rate_limit *rate_limit;	   /* of what it sends; NULL: it may send what it likes */
 	struct memory_limit *memory_limit; /* while it holds memory */
+	struct traffic *traffic;	   /* see conn_count_traffic */
 	/* CONN_LEAVING, and CONN_CLOSED where the peer sent none: what our close frame will say */
 	struct conn_farewell *farewell;
 	/* uptake_count, when the peer was last seen to take something; 0: it is not looked at */
@@ -117,9 +119,16 @@ struct conn {
 	bool counted : 1;    /* among those of its address */
 	bool over_limit : 1; /* as one too many: its request gets a 429 */
 	bool obeys : 1;	     /* of compressed messages: see inflate.h */
-	/* has agreed on compression: bits of the client's window, less 8; 0: it has not */
-	uint8_t packed : 3;
-	bool feeds : 1; /* see conn_want_drained */
+	union {
+		struct {
+			/* has agreed on compression: bits of the client's window, less 8; 0: it has
+			 * not */
+			uint8_t packed : 3;
+			bool metered : 1; /* more->traffic is there */
+			bool feeds : 1;	  /* see conn_want_drained */
+		};
+		uint8_t special : 4; /* 0: neither packed nor metered */
+	};
 	/* 0, or the errno of a write that failed; ECANCELED: nothing more is to be written */
 	uint8_t broken;
 	uint16_t interest; /* enum conn_interest bits that the poller was told */
@@ -212,6 +221,9 @@ struct conn_ops {
 	bool (*ready)(struct conn *c);
 	/* Its memory is about to go. False: not yet, ask again in the next turn. May be NULL. */
 	bool (*gone)(struct conn *c);
+	/* Nothing counts there any more: see conn_count_traffic. NULL: whoever asked learns it
+	 * otherwise. */
+	void (*uncounted)(struct traffic *t);
 };
 
 struct conn_limits {
@@ -243,6 +255,7 @@ struct conn_remote {
 	bool (*accept)(struct conn *c, const struct request *r, enum slow_policy slow,
 		       struct span subprotocol, struct span extra);
 	void (*measure)(struct conn *c, const struct rate_limit_rule *rule, bool pings);
+	void (*count_traffic)(struct conn *c, struct traffic *t);
 	bool (*answering)(struct conn *c);
 	bool (*raw)(struct conn *c, const struct slice *bytes);
 	enum conn_sent (*send)(struct conn *c, const struct out_message *o, bool own);
@@ -388,6 +401,9 @@ void conn_less(struct conn *c);
 /* From now on, what it sends is measured, or its pings only; the rule has to outlive it. False
  * without memory. */
 bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings);
+/* From now on, what it sends and is sent is counted there, until conn_ops.uncounted. Once. False
+ * without memory. */
+bool conn_count_traffic(struct conn *c, struct traffic *t);
 /* Answers the upgrade with 101; r is the request that was passed to `upgrade`. slow: with
  * SLOW_POLICY_CLOSE none of what is sent will be given up (see conn_refused), so that compressed
  * messages may refer back to others. extra: header lines with CRLF. The session must be ready:

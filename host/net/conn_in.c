@@ -110,6 +110,8 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 	}
 	if (status == FRAME_MESSAGE && c->state == CONN_OPEN) {
 		c->conns->loop->stats.messages_in++;
+		if (c->metered)
+			conn_count_in(c, f->len);
 		c->conns->reader = r;
 		c->conns->ops->message(c, f->opcode, f->data, f->len);
 		c->conns->reader = NULL;

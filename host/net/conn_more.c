@@ -68,6 +68,19 @@ struct conn_more *conn_more(struct conn *c)
 	return c->more;
 }
 
+bool conn_count_traffic(struct conn *c, struct traffic *t)
+{
+	struct conn_more *more = conn_more(c);
+	if (more == NULL)
+		return false;
+	CHECK(more->traffic == NULL);
+	more->traffic = t;
+	c->metered = true;
+	if (c->conns->remote != NULL)
+		c->conns->remote->count_traffic(c, t);
+	return true;
+}
+
 void conn_less(struct conn *c)
 {
 	static const struct conn_more nothing;

@@ -138,6 +138,26 @@ static enum conn_sent conn_send_packed(struct conn *c, struct out_message *o, bo
 	return sent;
 }
 
+/* A message was queued for one whose messages are counted. */
+static void conn_count_out(const struct conn *c, const struct slice *frame)
+{
+	struct traffic *t = c->more->traffic;
+	traffic_add(&t->out_messages, 1);
+	traffic_add(&t->out_bytes, frame_payload(slice_bytes(frame), frame->len).n);
+	if (c->out.stalled)
+		traffic_raise(&t->queue_max, outq_weight(&c->out));
+}
+
+static __attribute__((noinline)) enum conn_sent conn_send_counted(struct conn *c,
+								  struct out_message *o, bool own)
+{
+	enum conn_sent sent =
+		c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
+	if (sent == CONN_SENT)
+		conn_count_out(c, o->frame);
+	return sent;
+}
+
 /* Of its own, so that conn_send needs no room for what it does not have. */
 static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c,
 								  struct out_message *o, bool own)
@@ -148,13 +168,15 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	bool takes = c->state == CONN_OPEN ? !c->ended : waits && (own || c->conns->later);
 	if (!takes || c->broken != 0 || (c->out.stalled && memory_limit_gives_way(c)))
 		return c->conns->remote != NULL ? c->conns->remote->send(c, o, own) : CONN_GONE;
+	if (c->metered)
+		return conn_send_counted(c, o, own);
 	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
 }
 
 enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own)
 {
 	const struct slice *frame = o->frame;
-	bool plain = c->state == CONN_OPEN && !c->ended && c->broken == 0 && c->packed == 0 &&
+	bool plain = c->state == CONN_OPEN && !c->ended && c->broken == 0 && c->special == 0 &&
 		     (uint64_t)c->out.bytes + frame->len <= c->conns->limits.queue_max;
 	if (!plain || !outq_take(&c->out, frame))
 		return conn_send_special(c, o, own);
@@ -200,6 +222,8 @@ struct conn_refusal conn_refused(struct conn *c, struct out_message *o, enum con
 		r.sent = conn_make_way(c, o, policy == SLOW_POLICY_CONFLATE);
 		r.gives_up = r.sent == CONN_SENT || policy == SLOW_POLICY_DROP_OLDEST;
 	}
+	if (r.sent == CONN_SENT && c->metered)
+		conn_count_out(c, o->frame);
 	if (r.sent == CONN_SENT)
 		return r;
 	c->conns->loop->stats.dropped++;

@@ -30,6 +30,13 @@
 /* bytes written down in a turn after which they are sent before its end */
 #define CONN_CORK_MAX (40u << 10)
 
+/* conn_count_traffic was asked for. */
+static inline void conn_count_in(const struct conn *c, uint64_t len)
+{
+	traffic_add(&c->more->traffic->in_messages, 1);
+	traffic_add(&c->more->traffic->in_bytes, len);
+}
+
 enum conn_interest {
 	CONN_WANT_READ = EPOLLIN,
 	CONN_WANT_WRITE = EPOLLOUT,

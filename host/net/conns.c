@@ -49,6 +49,9 @@ static void conns_on_turn(void *arg)
 		if (!c->dirty && (s->ops->gone == NULL || s->ops->gone(c))) {
 			if (c->more != NULL)
 				free(c->more->rate_limit);
+			if (c->more != NULL && c->more->traffic != NULL &&
+			    s->ops->uncounted != NULL)
+				s->ops->uncounted(c->more->traffic);
 			free(c->more);
 			c->magic = CHECK_GONE;
 			free(c);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/utf8.h"
+#include "hub/access.h"
 #include "hub/slow_consumer.h"
 #include "ops/api_list.h"
 #include "ops/api_params.h"
@@ -326,6 +327,7 @@ void api_connections_delete(struct api_call *call)
 			(unsigned long long)code, RULES_REASON_MAX);
 		return;
 	}
+	access_ended_by(s, "push");
 	hub_close_session(s, (uint16_t)code, reason, false);
 	api_call_answer_text(call, 200, (struct span){NULL, 0}, SPAN("{\"closed\":1}"));
 }

@@ -1,6 +1,7 @@
 #include "ops/drain.h"
 
 #include "base/check.h"
+#include "hub/access.h"
 #include "threads/io_thread.h"
 
 #define DRAIN_TICK_MS 20
@@ -29,6 +30,7 @@ static void drain_close_some(struct drain *d, uint64_t passed)
 		}
 		if (s->ended)
 			continue;
+		access_ended_by(s, "drain");
 		/* who speaks tova.v1 knows that 1012 means to come again */
 		hub_close_session(s, session_resume(s) != NULL ? CLOSE_RESTART : CLOSE_GOING_AWAY,
 				  SPAN("the host is stopping"), false);

@@ -285,6 +285,8 @@ enum option_when {
 	  "least important lines that are logged") \
 	X(log_file, PATH, "log-file", 0, "FILE", LOGGING, HUP, 0, 0, NULL, NULL, \
 	  "append the log to this file instead of stderr; USR1 opens it again") \
+	X(access_log, PATH, "access-log", 0, "FILE", LOGGING, HUP, 0, 0, NULL, NULL, \
+	  "append a line for each connection that ends to this file (- is standard output): whose it was, what it sent and was sent, how it ended; HUP and USR1 open it again") \
 	X(config, PATH, "config", 'c', "FILE", COMMAND, START, 0, 0, NULL, NULL, \
 	  "read this file first; it knows the same names, and a group per mount; the command line wins") \
 	X(check, FLAG, "check", 0, NULL, COMMAND, START, 0, 0, NULL, NULL, \

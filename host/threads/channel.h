@@ -26,6 +26,7 @@ struct files;
 /* From the hub. */
 enum channel_down {
 	CHANNEL_MEASURE, /* struct channel_rule */
+	CHANNEL_TRAFFIC, /* struct traffic *, the hub's, which outlives the conn */
 	/* struct channel_accept, then the head, the subprotocol, and header lines. code: enum
 	   slow_policy */
 	CHANNEL_ACCEPT,

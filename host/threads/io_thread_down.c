@@ -57,6 +57,18 @@ static void io_thread_measure(struct io_thread *s, struct conn *c, const struct 
 		io_thread_withdraw(c);
 }
 
+/* Without memory for it nothing is counted, and the connection ends as one that can not be
+ * answered. */
+static void io_thread_count_traffic(struct conn *c, const struct channel_record *r)
+{
+	struct traffic *t;
+	memcpy(&t, r->bytes, sizeof(struct traffic *));
+	if (c->state == CONN_ASKING && !conn_count_traffic(c, t))
+		io_thread_withdraw(c);
+	else if (c->state == CONN_OPEN)
+		conn_count_traffic(c, t);
+}
+
 static bool io_thread_slice(struct io_thread *s, const void *bytes, size_t len,
 			    struct slice *slice_r)
 {
@@ -105,6 +117,9 @@ static void io_thread_on_conn(struct io_thread *s, struct channel_record *r)
 	switch ((int)r->kind) {
 	case CHANNEL_MEASURE:
 		io_thread_measure(s, c, (const struct channel_rule *)r->bytes, r->flag);
+		break;
+	case CHANNEL_TRAFFIC:
+		io_thread_count_traffic(c, r);
 		break;
 	case CHANNEL_ACCEPT:
 		io_thread_accept(s, c, r);

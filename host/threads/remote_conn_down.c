@@ -49,6 +49,11 @@ static void remote_conn_measure(struct conn *c, const struct rate_limit_rule *ru
 	remote_conn_put(remote_conn_of(c), CHANNEL_MEASURE, c->peer, &r, sizeof r)->flag = pings;
 }
 
+static void remote_conn_count_traffic(struct conn *c, struct traffic *t)
+{
+	remote_conn_put(remote_conn_of(c), CHANNEL_TRAFFIC, c->peer, &t, sizeof(struct traffic *));
+}
+
 static bool remote_conn_answering(struct conn *c)
 {
 	if (c->waiting == CONN_WAIT_ASK)
@@ -244,6 +249,7 @@ static bool remote_conn_broadcast(struct conn_group *base, uint32_t n, const str
 const struct conn_remote remote_conn_ops = {
 	.accept = remote_conn_accept,
 	.measure = remote_conn_measure,
+	.count_traffic = remote_conn_count_traffic,
 	.answering = remote_conn_answering,
 	.raw = remote_conn_raw,
 	.send = remote_conn_send,

@@ -37,6 +37,8 @@ void remote_conn_stub_free(struct conn **c_p)
 	struct conn *c = *c_p;
 	*c_p = NULL;
 	CHECK(c->magic == CHECK_CONN && remote_conn_stub(c)->last == NULL);
+	if (c->more != NULL && c->more->traffic != NULL)
+		c->conns->ops->uncounted(c->more->traffic);
 	free(c->more);
 	c->magic = CHECK_GONE;
 	free(remote_conn_stub(c));

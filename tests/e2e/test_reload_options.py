@@ -162,7 +162,7 @@ def test_a_new_token_of_attached_workers(tmp_path):
         ws.drop()
 
 
-@pytest.mark.parametrize("option, good, bad", [("log-file", "one", "none/x"), ("static", "folder", "none"), ("dead-letter", "one", "none/x"),
+@pytest.mark.parametrize("option, good, bad", [("log-file", "one", "none/x"), ("access-log", "one", "none/x"), ("static", "folder", "none"), ("dead-letter", "one", "none/x"),
                                                ("jwt-key", "key", "short"), ("attach-token", "token", "none")])
 def test_what_can_not_be_had_is_not_what_runs(tmp_path, option, good, bad):
     """Each reload tells the same of it, and says that the good one runs; with that, nothing has changed."""

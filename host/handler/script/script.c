@@ -13,6 +13,7 @@
 #include "common/utf8.h"
 #include "handler/script/script_env.h"
 #include "handler/script/script_parts.h"
+#include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 
@@ -230,6 +231,8 @@ void script_finish(struct script *x)
 	struct session *s = x->session;
 	script_settle_writing(x);
 	if (s != NULL && !s->ended)
+		access_ended_by(s, "handler");
+	if (s != NULL && !s->ended)
 		hub_close_session(s, good ? CLOSE_NORMAL : CLOSE_INTERNAL,
 				  good ? (struct span){0} : SPAN("the script failed"), false);
 	script_settle_closing(x);
@@ -400,6 +403,8 @@ static void script_open(struct scripts *set, struct event_held *e)
 	if (!ok && x != NULL)
 		script_free(x);
 	script_settle(set->base.mount, e);
+	if (!ok)
+		access_ended_by(s, "handler");
 	if (!ok)
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("the script can not be started"), false);
 }

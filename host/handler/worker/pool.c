@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "common/random.h"
+#include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 
@@ -279,6 +280,8 @@ static void pool_on_buried(void *ctx, void *item)
 	bool open = e->event.kind == EVENT_OPEN;
 	pool_settle_empty(p, e, HANDLER_FAILED,
 			  SPAN("the event was quarantined: its handler died of it each time"));
+	if (open && !s->ended)
+		access_ended_by(s, "handler");
 	if (open && !s->ended)
 		hub_close_session(s, CLOSE_INTERNAL,
 				  SPAN("the handler can not open this connection"), false);
