@@ -180,6 +180,7 @@ static bool server_start_parts(struct server *s)
 		server_say_no_loop(s);
 		return false;
 	}
+	s->hub.measures = s->settings.admin.n > 0;
 	reloads_init(&s->reloads, &s->hub, server_on_reload, s);
 	/* Whatever failed, server_end finds all of this. */
 	s->hub.origins = s->settings.origin.items;

@@ -130,6 +130,8 @@ bool server_start_api(struct server *s)
 		return false;
 	server_set_api_limits(s);
 	server_show_api_tls(s);
+	if (s->hub.measures)
+		loop_lag_start(&s->api.lag, s->loop);
 	return true;
 }
 

@@ -19,7 +19,7 @@
 static void admission_refuse(struct hub *hub, struct conn *c, const struct request *r, int status,
 			     struct span head, const char *why)
 {
-	hub->loop->stats.refused++;
+	stats_refuse(&hub->loop->stats, status);
 	answer_note(c, LOG_INFO, LOG_UPGRADE, r, status, why, (struct span){NULL, 0});
 	answer_error_upgrade(c, r, hub->offer.offered, status, head, why);
 }
@@ -27,7 +27,7 @@ static void admission_refuse(struct hub *hub, struct conn *c, const struct reque
 static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const struct request *r,
 					const struct event_answer *answer)
 {
-	hub->loop->stats.refused++;
+	stats_refuse(&hub->loop->stats, answer->status);
 	answer_note(c, LOG_INFO, LOG_UPGRADE, r, answer->status,
 		    answer->why != NULL ? answer->why : "the handler refused an upgrade",
 		    (struct span){NULL, 0});
@@ -46,7 +46,7 @@ static void admission_refuse_by_handler(struct hub *hub, struct conn *c, const s
 static void admission_failed(struct hub *hub, struct conn *c, const struct request *r,
 			     const char *error)
 {
-	hub->loop->stats.refused++;
+	stats_refuse(&hub->loop->stats, 500);
 	answer_note(c, LOG_WARN, LOG_UPGRADE, r, 500, "the handler failed, the upgrade is refused",
 		    span_of(error));
 	answer_error(c, 500, (struct span){0}, "the handler failed");
@@ -268,6 +268,8 @@ static void admission_ask(struct hub *hub, struct mount *m, struct conn *c, stru
 		return;
 	}
 	h->event.conn = c;
+	if (m->meters != NULL && meters_sample(&m->meters->events))
+		h->received = meters_stamp();
 	budget_add_event(m->budget, h->size);
 	s->lane.current = h;
 	hub->loop->stats.events++;

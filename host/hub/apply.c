@@ -31,6 +31,8 @@ struct hub_cast {
 	/* the same, and what follows, for those of resume.h */
 	const struct session *excluded, *answers;
 	struct resume_cast kept;
+	uint64_t began; /* micros; 0: it is not looked at */
+	uint32_t size;
 };
 
 /* Whoever pushes is told how many a message is for. r: whose members they are; NULL: the mount's
@@ -58,6 +60,8 @@ static inline void hub_cast_init(struct hub_cast *cast, struct hub *hub, struct 
 		apply_count(m, c, command, exclude, r);
 	cast->excluded = exclude;
 	cast->answers = c->answers;
+	cast->size = r == NULL ? m->n_sessions : r->n;
+	cast->began = m->meters != NULL && meters_sample(&m->meters->casts) ? meters_micros() : 0;
 	resume_cast_init(&cast->kept, &command->frame, &cast->out, command->key);
 	cast->exclude = exclude != NULL ? exclude->conn : NULL;
 	cast->own = c->answers != NULL ? c->answers->conn : NULL;
@@ -77,8 +81,10 @@ static void hub_cast_kept(struct hub *hub, struct hub_cast *cast, struct session
 		resume_send(hub, s, &cast->kept, s == cast->answers);
 }
 
-static void hub_cast_free(struct hub_cast *cast)
+static void hub_cast_free(const struct mount *m, struct hub_cast *cast)
 {
+	if (cast->began != 0)
+		meters_cast(m->meters, cast->size, cast->began);
 	resume_cast_free(&cast->kept);
 	out_message_free(&cast->out);
 }
@@ -105,7 +111,7 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 			hub_send(hub, here->conns[i], &cast.out, here->conns[i] == cast.own);
 	for (uint32_t i = 0; i < m->resumes.n; i++)
 		hub_cast_kept(hub, &cast, m->resumes.sessions[i]);
-	hub_cast_free(&cast);
+	hub_cast_free(m, &cast);
 }
 
 /* Whom a broadcast among several rooms is for, one by one; those that keep what they are sent behind
@@ -125,7 +131,9 @@ static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct
 	selection_walk_begin(&walk, &among, m);
 	hub->loop->stats.unknown_rooms += walk.unknown;
 	hub_cast_init(&cast, hub, m, c, command, NULL);
+	cast.size = 0;
 	while ((s = selection_walk_next(&walk)) != NULL) {
+		cast.size++;
 		receivers += m->counts;
 		if (s->shard != SESSION_RESUMES)
 			hub_send(hub, s->conn, &cast.out, s->conn == cast.own);
@@ -135,7 +143,7 @@ static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct
 		if (s->shard == SESSION_RESUMES)
 			hub_cast_kept(hub, &cast, s);
 	selection_walk_end(&walk);
-	hub_cast_free(&cast);
+	hub_cast_free(m, &cast);
 	m->receivers = receivers;
 }
 
@@ -162,7 +170,7 @@ static void apply_broadcast_to(struct hub *hub, struct mount *m, const struct co
 	}
 	for (uint32_t i = 0; r->elsewhere != NULL && i < r->elsewhere[0].shard.n; i++)
 		hub_cast_kept(hub, &cast, r->elsewhere[0].shard.members[i].session);
-	hub_cast_free(&cast);
+	hub_cast_free(m, &cast);
 }
 
 /* Workers keep as many bytes as they like, a plugin a struct of one size. */

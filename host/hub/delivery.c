@@ -67,6 +67,13 @@ static struct event_held *delivery_hold(struct session *s, const struct hub_even
 	return memory != NULL ? event_hold_memory(&taken, memory, size) : event_hold(e);
 }
 
+/* One of so many is looked at. */
+static inline void delivery_stamp(struct mount *m, struct event_held *h)
+{
+	if (m->meters != NULL && meters_sample(&m->meters->events))
+		h->received = meters_stamp();
+}
+
 /* next: before all that have not been given yet. */
 static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
 {
@@ -78,6 +85,7 @@ static bool delivery_wait(struct mount *m, struct session *s, const struct hub_e
 	}
 	CHECK(h->lane == NULL);
 	h->lane = lane;
+	delivery_stamp(m, h);
 	budget_add_event(m->budget, h->size);
 	lane->waiting += (uint32_t)h->size;
 	if (e->kind == EVENT_TIMER)
@@ -196,7 +204,28 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 	return ok;
 }
 
-static bool delivery_handle(struct mount *m, struct hub_event *e)
+static inline bool delivery_looks(struct mount *m, const struct event_held *held)
+{
+	return held != NULL ? held->received != 0 : meters_sample(&m->meters->events);
+}
+
+/* Has it handled and committed, and looks at the clock. */
+static __attribute__((noinline)) bool delivery_measure(struct mount *m, struct hub_event *e,
+						       const struct event_held *held)
+{
+	struct span why = {0};
+	enum event_kind kind = e->kind;
+	uint32_t received = held != NULL ? held->received : 0;
+	uint64_t began = meters_micros();
+	bool ok = m->handler->ops->deliver(m->handler, e, &m->commit, &why) == HANDLER_DONE;
+	uint64_t ended = meters_micros();
+	ok = delivery_conclude(m, e, ok, why);
+	meters_handled(m->meters, kind, received, began, ended);
+	return ok;
+}
+
+/* held: the event waited in it; NULL: it did not. */
+static bool delivery_handle(struct mount *m, struct hub_event *e, const struct event_held *held)
 {
 	struct span why = {0};
 	bool ok = true;
@@ -207,8 +236,13 @@ static bool delivery_handle(struct mount *m, struct hub_event *e)
 	if (m->handler->wants & EVENT_BIT(e->kind)) {
 		commit_begin(&m->commit, e->session);
 		m->hub->loop->stats.events++;
-		ok = m->handler->ops->deliver(m->handler, e, &m->commit, &why) == HANDLER_DONE;
-		ok = delivery_conclude(m, e, ok, why);
+		if (m->meters != NULL && delivery_looks(m, held)) {
+			ok = delivery_measure(m, e, held);
+		} else {
+			ok = m->handler->ops->deliver(m->handler, e, &m->commit, &why) ==
+			     HANDLER_DONE;
+			ok = delivery_conclude(m, e, ok, why);
+		}
 	} else if (e->kind == EVENT_OPEN) {
 		mount_settle(m, e->session);
 	} else {
@@ -246,6 +280,7 @@ static struct event_held *delivery_take(struct mount *m, struct lane *lane)
 			  .reason = session_close_reason(s),
 			  .rooms = &s->rooms},
 	};
+	delivery_stamp(m, h);
 	budget_add_event(m->budget, h->size);
 	return h;
 }
@@ -374,13 +409,13 @@ static void delivery_handle_next(struct mount *m, struct lane *lane)
 				  .reason = session_close_reason(s),
 				  .rooms = &s->rooms},
 		};
-		delivery_handle(m, &e);
+		delivery_handle(m, &e, NULL);
 		return;
 	}
 	/* behind the others, so that none starves */
 	if (lane_first(lane) != NULL || (h->event.session != NULL && h->event.session->ended))
 		delivery_make_ready(m, lane);
-	delivery_handle(m, &h->event);
+	delivery_handle(m, &h->event, h);
 	delivery_free(m, h);
 }
 
@@ -411,6 +446,8 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 		delivery_end_run(m, h, false);
 	if (!delivery_conclude(m, &h->event, result == HANDLER_DONE, why))
 		delivery_end_run(m, h, true);
+	if (h->received != 0)
+		meters_settled(m->meters, h);
 	if ((lane->current = h->next) != NULL)
 		lane->current->run_last = h->run_last;
 	hub_end_victims(m->hub);
@@ -445,7 +482,7 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 		return delivery_submit_async(m, s, e);
 	if (e->kind != EVENT_UPGRADE && (m->running || lane_first(delivery_lane(m, s)) != NULL))
 		return delivery_wait(m, s, e, false);
-	bool ok = delivery_handle(m, e);
+	bool ok = delivery_handle(m, e, NULL);
 	if (m->ready_first != NULL)
 		delivery_run(m);
 	return ok;

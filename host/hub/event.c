@@ -131,6 +131,7 @@ static inline struct event_held *event_held_new(const struct hub_event *e, size_
 	h->single = h->suspect = h->embedded = false;
 	h->with = NULL;
 	h->number = h->since = 0;
+	h->received = h->given = 0;
 	h->blame = h->run = 0;
 	return h;
 }

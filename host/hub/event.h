@@ -138,6 +138,9 @@ struct event_held {
 	uint16_t blame;	 /* deaths that are laid to it */
 	uint16_t run;	 /* its place in a run, from 1 */
 	uint8_t pardons; /* deaths that may have been its, but that a network was held for */
+	/* stamps of meters.h: when it came, 0: it is not looked at; and, then, when a worker was
+	 * given it */
+	uint32_t received, given;
 	/* a worker died with it: nothing else is under way there when it is delivered */
 	bool suspect : 1;
 	bool single : 1;   /* it was given before, in a run that ended early: it is given alone */

@@ -70,6 +70,20 @@ void hub_echo_close(struct session *s)
 	conn_echo_close(s->conn);
 }
 
+static void hub_count_close(struct close_counts *all, uint16_t code)
+{
+	unsigned i = 0;
+	while (i < all->n && all->codes[i].code != code)
+		i++;
+	if (i == CLOSE_COUNTS) {
+		all->others++;
+		return;
+	}
+	all->codes[i].code = code;
+	all->codes[i].n++;
+	all->n = i == all->n ? i + 1 : all->n;
+}
+
 /* From here on nobody finds the session. It is over once its close event was handled. */
 static void hub_end_session(struct session *s, uint16_t code, struct span reason)
 {
@@ -85,6 +99,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 		timer_free_all(&s->more->timers);
 	CHECK(m->hub->loop->stats.connections > 0);
 	m->hub->loop->stats.connections--;
+	hub_count_close(&m->hub->closes, code);
 	slow_consumer_end(m->hub, s);
 	access_end(s, code, reason);
 	char id[SESSION_ID_TEXT];

@@ -23,6 +23,18 @@
  * wherever an id is typed in a shell. */
 #define HUB_HOST_ID_MASK (UINT64_MAX >> 1)
 
+/* Each code has a count of its own, those of applications (4000 to 4999) as many as there is room
+ * for. */
+#define CLOSE_COUNTS 48
+struct close_counts {
+	struct close_count {
+		uint16_t code;
+		uint64_t n;
+	} codes[CLOSE_COUNTS];
+	unsigned n;
+	uint64_t others;
+};
+
 struct hub {
 	uint16_t magic; /* CHECK_HUB */
 	struct loop *loop;
@@ -51,6 +63,8 @@ struct hub {
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */
 	bool draining;		    /* upgrades get 503 */
+	bool measures;		    /* mounts have meters; set before there are any */
+	struct close_counts closes; /* with which codes connections have ended */
 	void (*emptied)(void *ctx); /* the last session is over; NULL: nobody asks */
 	void *emptied_ctx;
 };

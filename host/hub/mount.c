@@ -16,7 +16,10 @@ struct mount *mount_new(struct hub *hub, const char *path)
 	m->path = strdup(path);
 	m->shards = calloc(1 + hub->n_far, sizeof *m->shards);
 	m->budget = budget_new(&hub->budgets, 1 + hub->n_far);
-	if (m->path == NULL || m->shards == NULL || m->budget == NULL) {
+	m->meters = hub->measures ? calloc(1, sizeof *m->meters) : NULL;
+	if (m->path == NULL || m->shards == NULL || m->budget == NULL ||
+	    (hub->measures && m->meters == NULL)) {
+		free(m->meters);
 		free(m->path);
 		free(m->shards);
 		free(m);
@@ -53,6 +56,7 @@ void mount_free(struct mount **m_p)
 		free(m->shards[i].conns);
 	free(m->shards);
 	free(m->resumes.sessions);
+	free(m->meters);
 	free(m->path);
 	free(m);
 }

@@ -5,6 +5,7 @@
 
 #include "hub/handler.h"
 #include "hub/history.h"
+#include "hub/meters.h"
 #include "hub/room.h"
 #include "hub/session.h"
 #include "auth/token.h"
@@ -61,6 +62,7 @@ struct mount {
 	struct history_place kept;
 	bool counts;	    /* it is being applied, and counts them */
 	struct mount_deploy deploy;
+	struct meters *meters; /* NULL: nobody asks */
 	struct mount *next; /* longer paths first */
 };
 

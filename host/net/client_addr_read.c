@@ -38,7 +38,7 @@ static bool client_addr_adopt(struct conn *c, const struct request *r, const str
 	}
 	if (c->conns->client_addr.addr_limits == NULL || client_addr_count(c, false))
 		return true;
-	c->conns->loop->stats.refused++;
+	stats_refuse(&c->conns->loop->stats, 429);
 	client_addr_answer(c, r, "too many connections of this address");
 	return false;
 }
@@ -68,7 +68,8 @@ bool client_addr_request(struct conn *c, struct request *r)
 			    span_eq_nocase(f.scheme, SPAN("wss"));
 	}
 	if (!client_addr_serves(g, r)) {
-		c->conns->loop->stats.refused += r->wants_upgrade;
+		if (r->wants_upgrade)
+			stats_refuse(&c->conns->loop->stats, 421);
 		c->keep_alive = false;
 		answer_refuse(c, LOG_HTTP, r, 421, (struct span){0},
 			      "nothing is served under this name: see --host");

@@ -77,6 +77,8 @@ static void conn_flushed(struct conn *c, enum outq_status status)
 	}
 	if (status == OUTQ_EMPTY)
 		conn_drained(c);
+	else
+		histogram_add(&c->conns->loop->stats.queues, c->out.bytes);
 	conn_resume(c);
 	conn_watch(c);
 	if (c->state == CONN_LINGER && c->more != NULL)

@@ -231,7 +231,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 	}
 	int status = upgrade_check(r, &why);
 	if (status != 0) {
-		s->loop->stats.refused++;
+		stats_refuse(&s->loop->stats, status);
 		conn_refuse(c, r, status, why);
 		return;
 	}

@@ -118,8 +118,11 @@ static void loop_measure(struct loop *loop)
 	if (now - loop->measured < LOOP_MEASURE_US)
 		return;
 	uint64_t cpu = loop_micros(CLOCK_THREAD_CPUTIME_ID), took = cpu - loop->cpu;
-	if (loop->measured > 0 && took > loop->stats.loop_turn_max_us)
-		loop->stats.loop_turn_max_us = took;
+	if (loop->measured > 0) {
+		histogram_add(&loop->stats.turns, took);
+		if (took > loop->stats.loop_turn_max_us)
+			loop->stats.loop_turn_max_us = took;
+	}
 	loop->measured = now;
 	loop->cpu = cpu;
 }

@@ -361,6 +361,7 @@ void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
 void api_free(struct api *api)
 {
 	loop_remove_hook(api->hub->loop, &api->hook);
+	loop_lag_stop(&api->lag);
 	api_late_free_all(api);
 	api_token_free(&api->tokens);
 	free(api->hosts);

@@ -11,6 +11,7 @@
 #include "auth/api_token.h"
 #include "handler/worker/codec.h"
 #include "ops/idempotency.h"
+#include "ops/loop_lag.h"
 #include "ops/readiness.h"
 #include "ops/reload.h"
 #include "ops/replay.h"
@@ -39,6 +40,7 @@ struct api {
 	/* Of the turn: what it took to write lists, in microseconds. */
 	uint64_t spent_us;
 	struct loop_hook hook;
+	struct loop_lag lag; /* runs where metrics can be asked for */
 	/* Of the request that is being handled. */
 	struct codec_batch batch;
 	struct codec_out out;

@@ -1,138 +1,136 @@
 #include "ops/metrics.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "handler/worker/worker.h"
 #include "ops/api_list.h"
+#include "ops/metrics_text.h"
 
-#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
-#define METRICS_LINE 512
+/* What of histograms is written: up to half a minute, and up to 16 million. */
+#define METRICS_TIME 25
+#define METRICS_SIZE 24
+#define METRICS_SECONDS 1e6 /* of microseconds */
+
+struct metrics {
+	const struct api *api;
+	struct stats stats;	   /* as of the beginning, so that they belong together */
+	size_t next;		   /* of metrics_stats, and then of metrics_others */
+	const struct mount *mount; /* that is next, of one that is written mount by mount */
+	bool begun;		   /* so it is not the first */
+};
 
 /* --- the counters of all loops ---------------------------------------------------------------- */
 
 /* What `tova-ctl stats` shows, with its texts. */
 static const struct {
-	const char *name, *text;
+	const char *name, *metric, *text;
 } metrics_stats[] = {
-#define METRICS_STAT(name, text) {#name, text},
+#define METRICS_STAT(name, metric, text) {#name, #metric, text},
 	STATS_TABLE(METRICS_STAT)
 #undef METRICS_STAT
 };
 #define METRICS_STATS (sizeof metrics_stats / sizeof *metrics_stats)
 /* Those before go down again. */
 #define METRICS_GAUGES (offsetof(struct stats, accepted) / sizeof(uint64_t))
+/* Which of them are told of each mount instead. */
+#define METRICS_BY_MOUNT(i) \
+	((i) == offsetof(struct stats, connections) / sizeof(uint64_t) || \
+	 (i) == offsetof(struct stats, rooms) / sizeof(uint64_t))
 
-/* Where a name of ours would not say the unit. */
-static const char *const metrics_units[][2] = {
-	{"kept", "kept_bytes"},
-	{"buffered", "buffered_bytes"},
-	{"deflate_memory", "deflate_memory_bytes"},
-	{"loop_turn_max_us", "loop_turn_max_seconds"},
-	{"bytes_in", "received_bytes"},
-	{"bytes_out", "sent_bytes"},
-	{"deflated_from", "deflate_input_bytes"},
-	{"deflated_to", "deflate_output_bytes"},
-};
-
-static const char *metrics_name(const char *name)
-{
-	for (size_t i = 0; i < sizeof metrics_units / sizeof *metrics_units; i++)
-		if (strcmp(metrics_units[i][0], name) == 0)
-			return metrics_units[i][1];
-	return name;
-}
-
-/* --- writing ---------------------------------------------------------------------------------- */
-
-struct metrics {
-	const struct api *api;
-	struct stats stats; /* as of the beginning, so that they belong together */
-	size_t next;
-};
-
-__attribute__((format(printf, 2, 3))) static void metrics_line(struct codec_out *o,
-							       const char *format, ...)
-{
-	char line[METRICS_LINE];
-	va_list args;
-	va_start(args, format);
-	int n = vsnprintf(line, sizeof line, format, args);
-	va_end(args);
-	if (n > 0)
-		codec_raw(o, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
-}
-
-static void metrics_head(struct codec_out *o, const char *name, const char *type, const char *text)
-{
-	metrics_line(o, "# HELP tova_%s %s\n# TYPE tova_%s %s\n", name, text, name, type);
-}
+static const struct metrics_text_labels metrics_no_labels;
 
 static void metrics_put_stat(struct codec_out *o, const struct stats *stats, size_t i)
 {
 	char name[64];
 	bool gauge = i < METRICS_GAUGES,
-	     time = strcmp(metrics_stats[i].name, "loop_turn_max_us") == 0;
+	     time = i == offsetof(struct stats, loop_turn_max_us) / sizeof(uint64_t);
 	uint64_t value = ((const uint64_t *)stats)[i];
-	snprintf(name, sizeof name, "%s%s", metrics_name(metrics_stats[i].name),
-		 gauge ? "" : "_total");
-	metrics_head(o, name, gauge ? "gauge" : "counter", metrics_stats[i].text);
+	snprintf(name, sizeof name, "%s%s", metrics_stats[i].metric, gauge ? "" : "_total");
+	metrics_text_head(o, name, gauge ? "gauge" : "counter", metrics_stats[i].text);
 	if (time)
-		metrics_line(o, "tova_%s %.6f\n", name, (double)value / 1e6);
+		metrics_text_line(o, "tova_%s %.6f\n", name, (double)value / METRICS_SECONDS);
 	else
-		metrics_line(o, "tova_%s %llu\n", name, (unsigned long long)value);
+		metrics_text_value(o, name, &metrics_no_labels, value);
 }
 
-/* A value of a label: a backslash, a quote and a line end are escaped, as the format asks. */
-static void metrics_put_mount(struct codec_out *o, const char *name, const struct mount *m,
-			      uint64_t value)
+/* --- by a reason ------------------------------------------------------------------------------ */
+
+static void metrics_put_drops(struct metrics *l, struct codec_out *o)
 {
-	metrics_line(o, "tova_%s{mount=\"", name);
-	for (const char *p = m->path; *p != '\0'; p++) {
-		codec_raw(o, "\\", *p == '"' || *p == '\\' || *p == '\n');
-		codec_raw(o, *p == '\n' ? "n" : p, 1);
+	const struct {
+		const char *reason;
+		uint64_t n;
+	} drops[] = {{"slow", l->stats.dropped - l->stats.conflated},
+		     {"conflated", l->stats.conflated},
+		     {"rate_limit", l->stats.rate_dropped}};
+	metrics_text_head(
+		o, "drops_total", "counter",
+		"messages that were given up or not taken, by why: dropped, conflated and rate_dropped together");
+	for (size_t i = 0; i < sizeof drops / sizeof *drops; i++) {
+		const struct metrics_text_labels labels = {.name = "reason",
+							   .value = drops[i].reason};
+		metrics_text_value(o, "drops_total", &labels, drops[i].n);
 	}
-	metrics_line(o, "\"} %llu\n", (unsigned long long)value);
 }
 
-static uint64_t metrics_connections(const struct mount *m)
+static void metrics_put_refusals(struct metrics *l, struct codec_out *o)
 {
-	return m->n_sessions;
+	static const int statuses[STATS_REFUSALS] = STATS_REFUSAL_STATUSES;
+	char status[16];
+	metrics_text_head(o, "refusals_total", "counter",
+			  "upgrades refused, by the status that was answered: refused by why");
+	for (size_t i = 0; i < STATS_REFUSALS; i++) {
+		const struct metrics_text_labels labels = {.name = "status", .value = status};
+		snprintf(status, sizeof status, statuses[i] != 0 ? "%d" : "other", statuses[i]);
+		metrics_text_value(o, "refusals_total", &labels, l->stats.refused_by[i]);
+	}
 }
 
-static uint64_t metrics_rooms(const struct mount *m)
+static void metrics_put_closes(struct metrics *l, struct codec_out *o)
 {
-	return m->rooms.table.n;
+	const struct close_counts *closes = &l->api->hub->closes;
+	char code[16];
+	struct metrics_text_labels labels = {.name = "code", .value = code};
+	metrics_text_head(o, "closes_total", "counter",
+			  "connections that have ended, by the code of their close event");
+	for (unsigned i = 0; i < closes->n; i++) {
+		snprintf(code, sizeof code, "%u", closes->codes[i].code);
+		metrics_text_value(o, "closes_total", &labels, closes->codes[i].n);
+	}
+	labels.value = "other";
+	metrics_text_value(o, "closes_total", &labels, closes->others);
 }
 
-static uint64_t metrics_held(const struct mount *m)
+/* --- of the host ------------------------------------------------------------------------------ */
+
+static void metrics_put_queues(struct metrics *l, struct codec_out *o)
 {
-	return budget_held(m->budget);
+	metrics_text_head(o, "queue_bytes", "histogram",
+			  "bytes that waited for a connection, each time its socket took no more");
+	metrics_text_histogram(o, "queue_bytes", &metrics_no_labels, &l->stats.queues, 1,
+			       METRICS_SIZE);
 }
 
-static const struct {
-	const char *name, *text;
-	uint64_t (*value)(const struct mount *m);
-} metrics_of_mounts[] = {
-	{"mount_connections", "connections of a mount, with those that are away",
-	 metrics_connections},
-	{"mount_rooms", "rooms of a mount with a member", metrics_rooms},
-	{"mount_held_bytes",
-	 "bytes of memory for what clients of a mount have sent and its handler has not settled",
-	 metrics_held},
-};
-#define METRICS_OF_MOUNTS (sizeof metrics_of_mounts / sizeof *metrics_of_mounts)
-
-static void metrics_put_mounts(struct codec_out *o, const struct hub *hub, size_t i)
+static void metrics_put_turns(struct metrics *l, struct codec_out *o)
 {
-	metrics_head(o, metrics_of_mounts[i].name, "gauge", metrics_of_mounts[i].text);
-	for (const struct mount *m = hub->mounts; m != NULL; m = m->next)
-		metrics_put_mount(o, metrics_of_mounts[i].name, m, metrics_of_mounts[i].value(m));
+	metrics_text_head(
+		o, "loop_turn_seconds", "histogram",
+		"CPU time of turns of loops; those below a millisecond are counted together");
+	metrics_text_histogram(o, "loop_turn_seconds", &metrics_no_labels, &l->stats.turns,
+			       METRICS_SECONDS, METRICS_TIME);
 }
 
-/* --- the process ------------------------------------------------------------------------------ */
+static void metrics_put_lag(struct metrics *l, struct codec_out *o)
+{
+	metrics_text_head(
+		o, "loop_lag_seconds", "histogram",
+		"how late the hub's loop came to a timer, which is looked at several times a second (up to 5 ms are the clock's)");
+	metrics_text_histogram(o, "loop_lag_seconds", &metrics_no_labels, &l->api->lag.lag,
+			       METRICS_SECONDS, METRICS_TIME);
+}
 
 /* The second number of statm: pages that are in memory; 0: it is not to be known. */
 static uint64_t metrics_resident(void)
@@ -147,35 +145,195 @@ static uint64_t metrics_resident(void)
 	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void metrics_put_process(struct codec_out *o, const struct metrics *l)
+static void metrics_put_process(struct metrics *l, struct codec_out *o)
 {
 	struct timespec cpu;
+	const struct hub *hub = l->api->hub;
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
-	metrics_head(o, "info", "gauge", "which host this is");
-	metrics_line(o, "tova_info{version=\"" TOVA_VERSION "\"} 1\n");
-	metrics_head(o, "uptime_seconds", "gauge", "time since the start");
-	metrics_line(o, "tova_uptime_seconds %.3f\n",
-		     (double)(loop_now(l->api->hub->loop) - l->api->hub->started_ms) / 1000);
-	metrics_head(o, "cpu_seconds_total", "counter", "processor time of the host");
-	metrics_line(o, "tova_cpu_seconds_total %lld.%06ld\n", (long long)cpu.tv_sec,
-		     cpu.tv_nsec / 1000);
-	metrics_head(o, "resident_memory_bytes", "gauge", "resident memory of the host");
-	metrics_line(o, "tova_resident_memory_bytes %llu\n",
-		     (unsigned long long)metrics_resident());
+	metrics_text_head(o, "info", "gauge", "which host this is");
+	metrics_text_line(o, "tova_info{version=\"" TOVA_VERSION "\"} 1\n");
+	metrics_text_head(o, "draining", "gauge", "1: the host is stopping");
+	metrics_text_value(o, "draining", &metrics_no_labels, hub->draining);
+	metrics_text_head(o, "uptime_seconds", "gauge", "time since the start");
+	metrics_text_line(o, "tova_uptime_seconds %.3f\n",
+			  (double)(loop_now(hub->loop) - hub->started_ms) / 1000);
+	metrics_text_head(o, "cpu_seconds_total", "counter", "processor time of the host");
+	metrics_text_line(o, "tova_cpu_seconds_total %lld.%06ld\n", (long long)cpu.tv_sec,
+			  cpu.tv_nsec / 1000);
+	metrics_text_head(o, "resident_memory_bytes", "gauge", "resident memory of the host");
+	metrics_text_value(o, "resident_memory_bytes", &metrics_no_labels, metrics_resident());
+}
+
+/* --- of a mount ------------------------------------------------------------------------------- */
+
+static struct metrics_text_labels metrics_of(const struct mount *m)
+{
+	return (struct metrics_text_labels){.name = "mount", .value = m->path};
+}
+
+static void metrics_put_connections(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "connections", &labels, m->n_sessions);
+}
+
+static void metrics_put_rooms(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "rooms", &labels, m->rooms.table.n);
+}
+
+static void metrics_put_held(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "held_bytes", &labels, budget_held(m->budget));
+}
+
+static void metrics_put_ready(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "mount_ready", &labels, !worker_is(m) || worker_count(m) > 0);
+}
+
+static void metrics_put_deployed(const struct mount *m, struct codec_out *o)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_value(o, "deploy_failed", &labels, m->deploy.failed != 0);
+}
+
+static void metrics_put_workers(const struct mount *m, struct codec_out *o)
+{
+	static const char *const states[] = {"starting", "ready", "draining", "down"};
+	if (!worker_is(m))
+		return;
+	const struct worker_states s = worker_states(m);
+	const unsigned n[] = {s.starting, s.ready, s.draining, s.down};
+	for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
+		struct metrics_text_labels labels = metrics_of(m);
+		labels.more = "state";
+		labels.more_value = states[i];
+		metrics_text_value(o, "workers", &labels, n[i]);
+	}
+}
+
+/* Of kinds that have come. */
+static void metrics_put_latency(const struct mount *m, struct codec_out *o)
+{
+	for (int kind = 0; m->meters != NULL && kind < EVENT_KINDS; kind++) {
+		const struct histogram *h = &m->meters->latency[kind];
+		struct metrics_text_labels labels = metrics_of(m);
+		uint64_t any = 0;
+		labels.more = "event";
+		labels.more_value = event_name((enum event_kind)kind);
+		for (unsigned k = 0; k < HISTOGRAM_BUCKETS; k++)
+			any |= h->buckets[k];
+		if (any != 0)
+			metrics_text_histogram(o, "event_seconds", &labels, h, METRICS_SECONDS,
+					       METRICS_TIME);
+	}
+}
+
+static void metrics_put_meter(const struct mount *m, struct codec_out *o, const char *name,
+			      const struct histogram *h, double unit, unsigned most)
+{
+	const struct metrics_text_labels labels = metrics_of(m);
+	metrics_text_histogram(o, name, &labels, h, unit, most);
+}
+
+static void metrics_put_handler(const struct mount *m, struct codec_out *o)
+{
+	if (m->meters != NULL)
+		metrics_put_meter(m, o, "handler_seconds", &m->meters->handler, METRICS_SECONDS,
+				  METRICS_TIME);
+}
+
+static void metrics_put_cast_size(const struct mount *m, struct codec_out *o)
+{
+	if (m->meters != NULL)
+		metrics_put_meter(m, o, "broadcast_receivers", &m->meters->cast_size, 1,
+				  METRICS_SIZE);
+}
+
+static void metrics_put_cast_time(const struct mount *m, struct codec_out *o)
+{
+	if (m->meters != NULL)
+		metrics_put_meter(m, o, "broadcast_seconds", &m->meters->cast_time, METRICS_SECONDS,
+				  METRICS_TIME);
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+#define METRICS_SAMPLED "of one in 16: "
+
+static const struct {
+	/* One of the two: mount by mount, behind this head, or at once. */
+	const char *name, *type, *text;
+	void (*of_mount)(const struct mount *m, struct codec_out *o);
+	void (*put)(struct metrics *l, struct codec_out *o);
+} metrics_others[] = {
+	{.put = metrics_put_drops},
+	{.put = metrics_put_refusals},
+	{.put = metrics_put_closes},
+	{.put = metrics_put_queues},
+	{.put = metrics_put_turns},
+	{.put = metrics_put_lag},
+	{.put = metrics_put_process},
+	{"connections", "gauge", "connections of a mount, with those that are away",
+	 metrics_put_connections, NULL},
+	{"rooms", "gauge", "rooms of a mount with a member", metrics_put_rooms, NULL},
+	{"held_bytes", "gauge",
+	 "bytes of memory for what clients of a mount have sent and its handler has not settled",
+	 metrics_put_held, NULL},
+	{"mount_ready", "gauge", "1: a handler of the mount takes events", metrics_put_ready, NULL},
+	{"deploy_failed", "gauge", "1: the last reload did not replace the handler of the mount",
+	 metrics_put_deployed, NULL},
+	{"workers", "gauge", "workers of a mount, by their state", metrics_put_workers, NULL},
+	{"event_seconds", "histogram", METRICS_SAMPLED "time of events from receipt to commit",
+	 metrics_put_latency, NULL},
+	{"handler_seconds", "histogram",
+	 METRICS_SAMPLED
+	 "time that the handler had an event, from a worker's being given it to its acknowledgement",
+	 metrics_put_handler, NULL},
+	{"broadcast_receivers", "histogram",
+	 METRICS_SAMPLED "to how many connections a broadcast went", metrics_put_cast_size, NULL},
+	{"broadcast_seconds", "histogram",
+	 METRICS_SAMPLED "time it took to queue a broadcast for all of them", metrics_put_cast_time,
+	 NULL},
+};
+#define METRICS_OTHERS (sizeof metrics_others / sizeof *metrics_others)
+
+/* One mount of one metric; with the last, it is over. */
+static void metrics_put_mount(struct metrics *l, struct codec_out *o, size_t i)
+{
+	if (!l->begun) {
+		metrics_text_head(o, metrics_others[i].name, metrics_others[i].type,
+				  metrics_others[i].text);
+		l->mount = l->api->hub->mounts;
+	}
+	if (l->mount != NULL) {
+		metrics_others[i].of_mount(l->mount, o);
+		l->mount = l->mount->next;
+	}
+	l->begun = l->mount != NULL;
+	l->next += l->mount == NULL;
 }
 
 static enum api_list_found metrics_next(void *ctx, struct codec_out *o)
 {
 	struct metrics *l = ctx;
-	size_t i = l->next++;
-	if (i < METRICS_STATS)
-		metrics_put_stat(o, &l->stats, i);
-	else if (i < METRICS_STATS + METRICS_OF_MOUNTS)
-		metrics_put_mounts(o, l->api->hub, i - METRICS_STATS);
-	else if (i == METRICS_STATS + METRICS_OF_MOUNTS)
-		metrics_put_process(o, l);
-	else
+	size_t i = l->next - METRICS_STATS;
+	if (l->next < METRICS_STATS) {
+		if (!METRICS_BY_MOUNT(l->next))
+			metrics_put_stat(o, &l->stats, l->next);
+		l->next++;
+	} else if (i == METRICS_OTHERS) {
 		return API_LIST_END;
+	} else if (metrics_others[i].put == NULL) {
+		metrics_put_mount(l, o, i);
+	} else {
+		metrics_others[i].put(l, o);
+		l->next++;
+	}
 	return API_LIST_ITEM;
 }
 
@@ -188,5 +346,5 @@ void metrics_answer(struct api_call *call)
 		return;
 	}
 	*l = (struct metrics){.api = call->api, .stats = hub_stats(call->api->hub)};
-	api_list_answer_text(call, METRICS_TYPE, &list);
+	api_list_answer_text(call, METRICS_TEXT_TYPE, &list);
 }

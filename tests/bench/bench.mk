@@ -102,6 +102,7 @@ INSTRUCTIONS_OF = $(BUILD)/bench/conversation $(BUILD)/plugins $(BUILD)/bench/pl
 ifeq ($(SAN),)
 check-instructions: all $(BUILD)/bench/conversation $(BUILD)/bench/plugins/rooms.so
 	@$(INSTRUCTIONS) $(INSTRUCTIONS_OF)
+	@$(INSTRUCTIONS) --measures $(INSTRUCTIONS_OF)
 update-instructions: all $(BUILD)/bench/conversation $(BUILD)/bench/plugins/rooms.so
 	@$(INSTRUCTIONS) --update $(INSTRUCTIONS_OF)
 else

@@ -248,7 +248,7 @@ static void link_ready(struct worker *w)
 	if (p->coming == 0 || w->generation != p->coming) {
 		p->base.wants = w->wants;
 		if (!p->known)
-			p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, 0, NULL);
+			pool_reloaded(p, 0, NULL);
 		p->known = true;
 	}
 	LOG(link_hub(w)->log, LOG_NOTICE, LOG_WORKER, "a worker is ready",

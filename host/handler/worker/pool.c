@@ -13,6 +13,12 @@ static uint64_t pool_now(const struct pool *p)
 	return loop_now(p->base.mount->hub->loop);
 }
 
+void pool_reloaded(struct pool *p, uint64_t number, const char *why)
+{
+	if (p->shared.reloaded != NULL)
+		p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, number, why);
+}
+
 /* --- settling --------------------------------------------------------------------------------- */
 
 static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result,
@@ -69,6 +75,7 @@ void pool_fly(struct worker *w, struct event_held *e)
 	TAILQ_INSERT_TAIL(&w->flying, e, link);
 	w->bytes_flying += e->size;
 	e->since = w->n_flying++ == 0 ? pool_now(w->pool) : 0;
+	e->given = e->received != 0 ? meters_stamp() : 0;
 	e->run = 1;
 	link_deliver(w, e);
 	if (w->runs > 1 && w->pipe != NULL && e->lane != NULL)
@@ -93,6 +100,7 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 	e->event.attempt++;
 	e->run = last->run + 1;
 	e->since = 0;
+	e->given = e->received != 0 ? meters_stamp() : 0;
 	TAILQ_INSERT_TAIL(&w->flying, e, link);
 	w->bytes_flying += e->size;
 	w->n_flying++;

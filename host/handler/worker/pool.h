@@ -233,6 +233,8 @@ void suspect_renew(struct pool *p);
 void suspect_tick(struct pool *p, uint64_t now);
 
 /* pool.c */
+/* Tells who asked for a reload what became of it: worker_shared.reloaded. */
+void pool_reloaded(struct pool *p, uint64_t number, const char *why);
 /* For handler_ops: the event is the pool's until it is settled, or withdrawn. */
 void pool_give(struct handler *h, struct event_held *e);
 bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
@@ -307,6 +309,7 @@ void supervisor_ready(struct child *child);
  * ended. NULL: nothing of a process. */
 void supervisor_describe(const struct child *child, struct codec_out *o);
 /* Those that have no link: an object each, appended as members of an array. */
+void supervisor_count_unlinked(const struct pool *p, struct worker_states *n);
 void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any);
 /* Is a process on its way to serve? */
 bool supervisor_is_coming(const struct pool *p);

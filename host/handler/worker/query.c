@@ -204,7 +204,7 @@ void query_stats(struct codec_out *o, const struct hub *hub)
 	int n = snprintf(text, sizeof text, "%llu",
 			 (unsigned long long)(loop_now(hub->loop) - hub->started_ms));
 	codec_raw(o, text, (size_t)n);
-#define STATS_MEMBER(name, about) codec_member_uint(o, #name, s->name);
+#define STATS_MEMBER(name, metric, about) codec_member_uint(o, #name, s->name);
 	STATS_TABLE(STATS_MEMBER)
 #undef STATS_MEMBER
 	codec_raw(o, "}", 1);

@@ -328,7 +328,7 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 		}
 		supervisor_child_free(c);
 	}
-	p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, number, why);
+	pool_reloaded(p, number, why);
 }
 
 bool supervisor_is_coming(const struct pool *p)
@@ -363,7 +363,7 @@ void supervisor_ready(struct child *ready)
 	LOG(p->base.mount->hub->log, LOG_NOTICE, LOG_RELOAD,
 	    "new workers serve, the old ones leave", LOG_STR("mount", p->base.mount->path),
 	    LOG_U64("generation", p->generation), LOG_U64("workers", p->program.count));
-	p->shared.reloaded(p->shared.reloaded_ctx, p->base.mount, p->program.number, NULL);
+	pool_reloaded(p, p->program.number, NULL);
 	pool_run(p);
 }
 
@@ -511,6 +511,17 @@ void supervisor_describe(const struct child *c, struct codec_out *o)
 	if (c->deaths > 0)
 		codec_member_text(o, "last_exit",
 				  span_of(process_status_text(c->status, text, sizeof text)));
+}
+
+void supervisor_count_unlinked(const struct pool *p, struct worker_states *n)
+{
+	for (const struct child *c = p->children; c != NULL; c = c->next) {
+		if (c->worker != NULL)
+			continue;
+		n->down += c->process == NULL;
+		n->starting += c->process != NULL && !c->stopping;
+		n->draining += c->process != NULL && c->stopping;
+	}
 }
 
 void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any)

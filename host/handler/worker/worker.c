@@ -449,6 +449,19 @@ unsigned worker_count(const struct mount *m)
 	return n;
 }
 
+struct worker_states worker_states(const struct mount *m)
+{
+	const struct pool *p = (const struct pool *)m->handler;
+	const struct worker *w;
+	struct worker_states n = {.ready = worker_count(m)};
+	TAILQ_FOREACH (w, &p->workers, link) {
+		n.starting += w->state == WORKER_STARTING;
+		n.draining += w->state == WORKER_DRAINING;
+	}
+	supervisor_count_unlinked(p, &n);
+	return n;
+}
+
 bool worker_serves(const struct mount *m)
 {
 	const struct pool *p = (const struct pool *)m->handler;

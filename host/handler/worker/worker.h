@@ -33,7 +33,8 @@ struct worker_shared {
 	void (*failed)(void *ctx, const struct mount *m);
 	void *failed_ctx;
 	/* What worker_reload began is over: the workers of that number serve (why NULL), or those
-	 * up to it did not come up. Number 0: the mount is served for the first time. */
+	 * up to it did not come up. Number 0: the mount is served for the first time. NULL: nobody
+	 * asks. */
 	void (*reloaded)(void *ctx, struct mount *m, uint64_t number, const char *why);
 	void *reloaded_ctx;
 };
@@ -73,6 +74,11 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 const char *worker_kind(const struct mount *m);
 const char *worker_what(const struct mount *m);
 unsigned worker_count(const struct mount *m);
+/* Those that take events, are on their way to, finish what they have, and wait to be started again. */
+struct worker_states {
+	unsigned starting, ready, draining, down;
+};
+struct worker_states worker_states(const struct mount *m);
 /* Is there one that takes events, or are they somebody else's to start? */
 bool worker_serves(const struct mount *m);
 

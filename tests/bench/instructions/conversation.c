@@ -501,6 +501,9 @@ START_TEST(scene)
 	r = rig_new(&limits, 0);
 	atomic_store(&r->mount->budget->max, 64 << 20);
 	budgets_set(&r->hub.budgets, 0);
+	if (getenv("TOVA_MEASURES") != NULL &&
+	    (r->mount->meters = calloc(1, sizeof(struct meters))) == NULL)
+		give_up("no memory");
 	if (s->plugin != NULL)
 		plugin_begin(s->plugin);
 	else

@@ -1,14 +1,17 @@
 """Counts the instructions that the host's own functions take for each scene of conversation.c, and compares them with the committed
 figures, of which there is a file for each scene.
 
-    guard.py --build "gcc 12.2, -O2 ..." [--update] COMMAND...
+    guard.py --build "gcc 12.2, -O2 ..." [--update|--measures] COMMAND...
 
 More than 5 % above the committed figure fails, with the difference by function. More than 5 % below says that the figure should be
 lowered. Functions of libraries are not counted, since the same libc takes other instructions on another CPU; how often they are called
 is, and compared likewise.
+
+--measures compares the same with what is measured for /metrics and without it, in which nothing may take more than 2 % more.
 """
 import argparse
 import collections
+import os
 import platform
 import re
 import subprocess
@@ -19,6 +22,8 @@ from pathlib import Path
 FIGURES = Path(__file__).resolve().parent / "figures"
 HOST = re.compile(r"(^|/)(host/(\w+/)*|sdk/common/)\w+\.[ch]$")  # where the functions stand that are counted
 TOLERANCE = 0.05
+MEASURES_TOLERANCE = 0.02
+CLOCK = 70  # instructions of clock_gettime, about, which is a library's
 SHOWN = 15
 HEAD = "# Written by `make update-instructions`. Built with: "
 
@@ -72,11 +77,12 @@ def read_dump(path):
     return profile
 
 
-def measure(command):
+def measure(command, **env):
     with tempfile.TemporaryDirectory() as folder:
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--compress-strings=no", "--compress-pos=no",
                     f"--callgrind-out-file={folder}/out", *command]
-        done = subprocess.run(valgrind, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(valgrind, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                              env={**os.environ, **env})
         if done.returncode:
             sys.exit(f"the conversation failed:\n{done.stdout}")
         found = [read_dump(path) for path in sorted(Path(folder).glob("out.*"), key=lambda p: int(p.suffix[1:]))]
@@ -133,10 +139,24 @@ def compare(profile, totals, parts):
     return good
 
 
+def measures(command):
+    """Metrics on against off. False: on takes too much more."""
+    off, on, good = measure(command), measure(command, TOVA_MEASURES="1"), True
+    for name, profile in on.items():
+        cost = [sum(p.functions.values()) + CLOCK * p.calls["clock_gettime"] for p in (off[name], profile)]
+        ratio = (cost[1] - cost[0]) / cost[0]
+        print(f"  {name:<20} per unit {cost[0] / profile.units:>10,.1f} without, {cost[1] / profile.units:>10,.1f} with metrics ({ratio:+.2%})")
+        if ratio > MEASURES_TOLERANCE:
+            good = False
+            show_difference(off[name].functions, profile.functions)
+    return good
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", required=True, help="compiler and options; other ones than the figures' can not be compared")
     parser.add_argument("--update", action="store_true", help="write the figures anew")
+    parser.add_argument("--measures", action="store_true", help="compare metrics on with metrics off")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     if platform.machine() != "x86_64":
@@ -145,6 +165,8 @@ def main():
     if " avx2 " not in Path("/proc/cpuinfo").read_text(encoding="utf-8"):
         print("skipped: the figures are for a CPU with AVX2, and this one has none")
         return 0
+    if options.measures:
+        return 0 if measures(options.command) else 1
     first = next((read_figures(path.stem)[0] for path in sorted(FIGURES.glob("*.txt"))), options.build)
     if not options.update and first != options.build:
         print(f"skipped: the figures are for «{first}», and this is «{options.build}»")
