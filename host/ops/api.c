@@ -10,6 +10,7 @@
 #include "ops/api_host.h"
 #include "ops/api_late.h"
 #include "ops/api_manage.h"
+#include "ops/api_openapi.h"
 #include "ops/api_rooms.h"
 #include "ops/metrics.h"
 #include "ws/authority.h"
@@ -34,38 +35,74 @@ static void api_readyz(struct api_call *call)
 /* --- the table -------------------------------------------------------------------------------- */
 
 #define API_COMMAND (API_ROUTE_BODY | API_ROUTE_MOUNT)
+#define API_PARAMS(...) (const char *const[]){__VA_ARGS__, NULL}
+#define API_ONE(name, scope, schema, about) \
+	{ \
+		"POST", "/api/v1/" name, API_SCOPE_##scope, API_COMMAND, api_command_one, about, \
+			"200:Receivers", schema, NULL \
+	}
+#define API_GET(path, is, run, about, gives, params) \
+	{"GET", path, API_SCOPE_READ, is, run, about, gives, NULL, params}
+#define API_POST(name, scope, is, run, about, gives, takes) \
+	{"POST", "/api/v1/" name, API_SCOPE_##scope, is, run, about, gives, takes, NULL}
 
 static const struct api_route api_routes[] = {
-	{"GET", "/healthz", API_SCOPE_READ, API_ROUTE_OPEN, api_healthz},
-	{"GET", "/readyz", API_SCOPE_READ, API_ROUTE_OPEN, api_readyz},
-	{"POST", "/api/v1/send", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/broadcast", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/broadcast_to", API_SCOPE_PUBLISH, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/join", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/leave", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/leave_all", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/info", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/close_room", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/close", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/set", API_SCOPE_ADMIN, API_COMMAND, api_command_one},
-	{"POST", "/api/v1/commands", API_SCOPE_PUBLISH, API_COMMAND, api_command_list},
-	{"GET", "/metrics", API_SCOPE_READ, API_ROUTE_ADMIN, metrics_answer},
-	{"GET", "/api/v1/mounts", API_SCOPE_READ, API_ROUTE_MOUNT, api_host_mounts},
-	{"GET", "/api/v1/workers", API_SCOPE_READ, API_ROUTE_MOUNT, api_host_workers},
-	{"GET", "/api/v1/settings", API_SCOPE_READ, 0, api_host_settings},
-	{"GET", "/api/v1/connections", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_list},
-	{"GET", "/api/v1/connections/*", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_one},
+	API_GET("/healthz", API_ROUTE_OPEN, api_healthz, "Is it alive?", "200:Alive", NULL),
+	API_GET("/readyz", API_ROUTE_OPEN, api_readyz, "Would it take a client, and if not, why?",
+		"200:Ready 503:Ready", NULL),
+	API_GET("/api/v1/openapi.json", API_ROUTE_OPEN, api_openapi_answer, "This page",
+		"200:OpenApi", NULL),
+	API_ONE("send", PUBLISH, "Send", "A message to one connection"),
+	API_ONE("broadcast", PUBLISH, "Broadcast", "A message to all connections of a mount"),
+	API_ONE("broadcast_to", PUBLISH, "BroadcastTo", "A message to the members of a room, or of several"),
+	API_ONE("join", ADMIN, "Join", "A connection joins a room"),
+	API_ONE("leave", ADMIN, "Leave", "A connection leaves a room"),
+	API_ONE("leave_all", ADMIN, "LeaveAll", "A connection leaves all of its rooms"),
+	API_ONE("info", ADMIN, "Info", "Says who a connection is"),
+	API_ONE("close_room", ADMIN, "CloseRoom", "Ends all connections of a room, or of several"),
+	API_ONE("close", ADMIN, "Close", "Ends a connection"),
+	API_ONE("set", ADMIN, "Set", "Sets the state of a connection"),
+	API_POST("commands", PUBLISH, API_COMMAND, api_command_list,
+		 "Several commands, done whole or not at all", "200:Receivers", "Commands"),
+	API_GET("/metrics", API_ROUTE_ADMIN, metrics_answer, "Metrics, for Prometheus", "200:text",
+		NULL),
+	API_GET("/api/v1/mounts", API_ROUTE_MOUNT, api_host_mounts,
+		"Mounts, what serves each, and since when", "200:Mounts", API_PARAMS("mount")),
+	API_GET("/api/v1/workers", API_ROUTE_MOUNT, api_host_workers, "Workers and their state",
+		"200:Workers", API_PARAMS("mount")),
+	API_GET("/api/v1/settings", 0, api_host_settings,
+		"Settings in effect, and when a change of each holds", "200:Settings", NULL),
+	API_GET("/api/v1/stats", 0, api_host_stats, "What the host counts", "200:Stats", NULL),
+	API_GET("/api/v1/connections", API_ROUTE_MOUNT, api_connections_list,
+		"Connections, a page after the other", "200:Connections",
+		API_PARAMS("mount", "room", "limit", "cursor", "user", "address", "slow")),
+	API_GET("/api/v1/connections/*", API_ROUTE_MOUNT, api_connections_one,
+		"A connection in full", "200:ConnectionInFull", NULL),
 	{"DELETE", "/api/v1/connections/*", API_SCOPE_ADMIN, API_ROUTE_MOUNT,
-	 api_connections_delete},
-	{"GET", "/api/v1/rooms", API_SCOPE_READ, API_ROUTE_MOUNT, api_rooms_list},
-	{"GET", "/api/v1/members", API_SCOPE_READ, API_ROUTE_MOUNT, api_connections_members},
-	{"GET", "/api/v1/dead_letters", API_SCOPE_READ, API_ROUTE_MOUNT, api_manage_letters},
-	{"POST", "/api/v1/replay", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_replay},
-	{"POST", "/api/v1/reload", API_SCOPE_ADMIN, API_ROUTE_MOUNT, api_manage_reload},
-	{"POST", "/api/v1/drain", API_SCOPE_ADMIN, 0, api_manage_drain},
-	{"GET", "/api/v1/stats", API_SCOPE_READ, 0, api_host_stats},
+	 api_connections_delete, "Ends a connection", "200:Closed", NULL,
+	 API_PARAMS("code", "reason")},
+	API_GET("/api/v1/rooms", API_ROUTE_MOUNT, api_rooms_list,
+		"Rooms and how many members they have, a page after the other", "200:Rooms",
+		API_PARAMS("mount", "limit", "cursor", "min_members")),
+	API_GET("/api/v1/members", API_ROUTE_MOUNT, api_connections_members,
+		"Who is in a room, a page after the other", "200:Members",
+		API_PARAMS("mount", "room", "limit", "cursor")),
+	API_GET("/api/v1/dead_letters", API_ROUTE_MOUNT, api_manage_letters,
+		"What was set aside and not given back", "200:DeadLetters", API_PARAMS("mount")),
+	API_POST("replay", ADMIN, API_ROUTE_MOUNT, api_manage_replay,
+		 "Gives dead letters back to their connections", "200:Replayed", "Replay"),
+	API_POST("reload", ADMIN, API_ROUTE_MOUNT, api_manage_reload,
+		 "Reads the settings and all handlers again, or the handler of one mount",
+		 "200:Reloaded 202:Begun 500:Reloaded", "Reload"),
+	API_POST("drain", ADMIN, 0, api_manage_drain, "Stops the host without dropping anybody",
+		 "202:Begun", "Drain"),
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
+
+const struct api_route *api_route_at(size_t i)
+{
+	return i < API_ROUTES ? &api_routes[i] : NULL;
+}
 
 /* Takes a segment off the front of a path, without its slash. */
 static struct span api_segment(struct span *path)

@@ -30,6 +30,11 @@ struct api_route {
 	enum api_scope scope;
 	unsigned is; /* API_ROUTE_... */
 	void (*run)(struct api_call *call);
+	/* The rest is for people and api_openapi.h, but for the parameters. */
+	const char *about;
+	const char *gives;	   /* statuses and schemas of answers: "200:Mounts" */
+	const char *takes;	   /* schema of its body; NULL: it has none */
+	const char *const *params; /* names of its query, ended by NULL; NULL: none */
 };
 #define API_ROUTE_OPEN 1  /* nobody needs a token */
 #define API_ROUTE_ADMIN 2 /* at --admin only */
@@ -37,6 +42,9 @@ struct api_route {
 /* It is about a mount, and its function calls api_call_may when that is known; else it is about the
  * host, for which a token of one mount is not enough. */
 #define API_ROUTE_MOUNT 8
+
+/* One after the other; NULL behind the last. */
+const struct api_route *api_route_at(size_t i);
 
 /* An object is written: its members follow, by codec_member_... */
 struct codec_out *api_call_out(struct api_call *call);

@@ -153,14 +153,11 @@ static bool api_connections_filter_slow(struct api_call *call, struct api_connec
 /* False: it was answered. */
 static bool api_connections_read(struct api_call *call, struct api_connections *l, bool members)
 {
-	static const char *const names[] = {"mount", "room",	"limit", "cursor",
-					    "user",  "address", "slow"};
 	struct api_params p;
 	struct mount *m;
 	uint64_t cursor;
 	*l = (struct api_connections){.api = call->api, .grant = call->grant, .members = members};
-	bool ok = api_params_read(call, names, members ? 4 : 7, &p) &&
-		  api_params_mount(call, p.values[0], &m) &&
+	bool ok = api_params_read(call, &p) && api_params_mount(call, p.values[0], &m) &&
 		  api_connections_filter_room(call, l, p.values[1]) &&
 		  api_params_number(call, "limit", p.values[2], API_PAGE, API_PAGE_MAX, &l->left) &&
 		  api_params_number(call, "cursor", p.values[3], 0, UINT32_MAX, &cursor) &&
@@ -312,11 +309,10 @@ void api_connections_one(struct api_call *call)
 
 void api_connections_delete(struct api_call *call)
 {
-	static const char *const names[] = {"code", "reason"};
 	struct api_params p;
 	uint64_t code;
 	struct session *s = api_connections_find(call, API_SCOPE_ADMIN);
-	if (s == NULL || !api_params_read(call, names, 2, &p) ||
+	if (s == NULL || !api_params_read(call, &p) ||
 	    !api_params_number(call, "code", p.values[0], API_CONNECTIONS_CLOSE, UINT16_MAX, &code))
 		return;
 	struct span reason = p.values[1].p != NULL ? p.values[1] : SPAN("");

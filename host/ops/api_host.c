@@ -40,10 +40,9 @@ static enum api_list_found api_host_next_mount(void *ctx, struct codec_out *o)
 
 static void api_host_list(struct api_call *call, const char *name, bool workers)
 {
-	static const char *const names[] = {"mount"};
 	struct api_params p;
 	struct mount *only;
-	if (!api_params_read(call, names, 1, &p) || !api_params_mount(call, p.values[0], &only))
+	if (!api_params_read(call, &p) || !api_params_mount(call, p.values[0], &only))
 		return;
 	struct api_host_mounts *l = malloc(sizeof *l);
 	const struct api_list list = {.next = api_host_next_mount, .free = free, .ctx = l};
@@ -74,7 +73,7 @@ void api_host_workers(struct api_call *call)
 void api_host_stats(struct api_call *call)
 {
 	struct api_params p;
-	if (!api_params_read(call, NULL, 0, &p))
+	if (!api_params_read(call, &p))
 		return;
 	struct codec_out *o = api_call_out(call);
 	query_stats(o, call->api->hub);
@@ -204,7 +203,7 @@ static enum api_list_found api_host_next_setting(void *ctx, struct codec_out *o)
 void api_host_settings(struct api_call *call)
 {
 	struct api_params p;
-	if (!api_params_read(call, NULL, 0, &p))
+	if (!api_params_read(call, &p))
 		return;
 	struct api_host_settings *l = malloc(sizeof *l);
 	const struct api_list list = {.next = api_host_next_setting, .free = free, .ctx = l};

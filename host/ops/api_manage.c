@@ -47,7 +47,7 @@ static bool api_manage_read(struct api_call *call, unsigned has, struct api_mana
 	struct json j = {.p = body.p, .end = body.p + body.n};
 	struct api_params p;
 	*a = (struct api_manage){.mount = NULL};
-	if (!api_params_read(call, NULL, 0, &p))
+	if (!api_params_read(call, &p))
 		return false;
 	if (body.n > 0) {
 		for (bool first = json_enter(&j, '{'); json_next_key(&j, &first, &key);)
@@ -134,10 +134,9 @@ static struct span api_manage_path(const struct mount *m)
 
 void api_manage_letters(struct api_call *call)
 {
-	static const char *const names[] = {"mount"};
 	struct api_params p;
 	struct mount *m;
-	if (!api_params_read(call, names, 1, &p) || !api_params_mount(call, p.values[0], &m) ||
+	if (!api_params_read(call, &p) || !api_params_mount(call, p.values[0], &m) ||
 	    (m == NULL && !api_call_may(call, API_SCOPE_READ, NULL)))
 		return;
 	struct api_late *late = api_late_begin(call);

@@ -67,11 +67,14 @@ static bool api_params_add(struct api_call *call, const char *const *names, size
 	return true;
 }
 
-bool api_params_read(struct api_call *call, const char *const *names, size_t n,
-		     struct api_params *p)
+bool api_params_read(struct api_call *call, struct api_params *p)
 {
+	const char *const *names = call->route->params;
 	struct span rest = call->request->query;
-	size_t used = 0;
+	size_t used = 0, n = 0;
+	while (names != NULL && names[n] != NULL)
+		n++;
+	CHECK(n <= API_PARAMS_MAX);
 	for (size_t i = 0; i < API_PARAMS_MAX; i++)
 		p->values[i] = (struct span){NULL, 0};
 	while (rest.n > 0) {

@@ -11,13 +11,12 @@
 #define API_PAGE_MAX 10000
 
 struct api_params {
-	struct span values[API_PARAMS_MAX]; /* in the order of the names; p NULL: not given */
+	struct span values[API_PARAMS_MAX]; /* in the order of the route's; p NULL: not given */
 	char bytes[API_PARAMS_BYTES];
 };
 
-/* Reads it: each of the names at most once, and no other. False: it was answered. */
-bool api_params_read(struct api_call *call, const char *const *names, size_t n,
-		     struct api_params *p);
+/* Reads it: each of the route's names at most once, and no other. False: it was answered. */
+bool api_params_read(struct api_call *call, struct api_params *p);
 /* A whole number up to most; `initial` if it is not given. False: it was answered. */
 bool api_params_number(struct api_call *call, const char *name, struct span value, uint64_t initial,
 		       uint64_t most, uint64_t *number_r);

@@ -95,13 +95,12 @@ static bool api_rooms_cursor(struct api_call *call, struct api_rooms *l, struct 
 /* False: it was answered. */
 static bool api_rooms_read(struct api_call *call, struct api_rooms *l)
 {
-	static const char *const names[] = {"mount", "limit", "cursor", "min_members"};
 	struct api_params p;
 	struct mount *m;
 	*l = (struct api_rooms){.api = call->api,
 				.grant = call->grant,
 				.at = call->api->hub->mounts};
-	if (!api_params_read(call, names, 4, &p) || !api_params_mount(call, p.values[0], &m) ||
+	if (!api_params_read(call, &p) || !api_params_mount(call, p.values[0], &m) ||
 	    !api_params_number(call, "limit", p.values[1], API_PAGE, API_PAGE_MAX, &l->left) ||
 	    !api_rooms_cursor(call, l, p.values[2]) ||
 	    !api_params_number(call, "min_members", p.values[3], 0, UINT32_MAX, &l->least))

@@ -2,12 +2,13 @@
 host: reload with its result, drain, dead letters."""
 import contextlib
 import json
+import re
 import threading
 from urllib.parse import urlencode
 
 import pytest
 
-from api import TOKENS, Api, judge, tokens
+from api import TOKENS, Api, document, judge, tokens
 from control import ctl_json
 from probe import Probe, escape, plugin
 from raw_worker import RawWorker
@@ -363,3 +364,64 @@ def test_without_a_file_of_dead_letters(probe):
         status, said = ask(api, "dead_letters")
         assert status == 503 and "--dead-letter" in said["error"]
         assert api.post("replay")[0] == 503
+
+
+# --- what it says of itself ---------------------------------------------------------------------------------------------------
+
+def test_the_document_is_whole(probe):
+    """Every request that there is, and each name that it uses; what the host is started with decides what is there."""
+    with Api(probe.host) as api:
+        answer = api.ask("GET", "/api/v1/openapi.json")
+        assert answer.status == 200
+        said = json.loads(answer.body)
+        assert said["openapi"] == "3.1.0" and said["info"]["title"] == "tova-host" and said["info"]["version"]
+        operations = [(path, method, operation) for path, methods in said["paths"].items() for method, operation in methods.items()]
+        names = [operation["operationId"] for _, _, operation in operations]
+        assert len(names) == len(set(names)) and {"post_broadcast_to", "get_connections_id", "delete_connections_id", "get_healthz"} <= set(names)
+        text = answer.body.decode()
+        for ref in set(re.findall(r'"\$ref":"#/components/schemas/(\w+)"', text)):
+            assert ref in said["components"]["schemas"], ref
+        for schema in said["components"]["schemas"].values():
+            document().validator(schema)
+        for path, method, operation in operations:
+            assert operation["summary"] and "default" in operation["responses"] and ("x-scope" in operation) != (operation.get("security") == [])
+            for parameter in operation["parameters"]:
+                assert parameter["description"] and (parameter["in"] == "path") == ("{" + parameter["name"] + "}" in path)
+            allowed = api.ask("OPTIONS", path.replace("{id}", "x")).get("Allow").split(", ")
+            assert method.upper() in allowed, path
+        assert "/metrics" not in said["paths"] and "/metrics" in document().json["paths"]
+        assert len(operations) == sum(map(len, document().json["paths"].values())) - 1
+
+
+def test_what_the_document_says_of_bodies_is_so(probe):
+    """A member that it names is taken, one that it does not is refused, and what it demands is needed."""
+    ws = probe.client()
+    example = {"conn": ws.id, "room": "r", "data": "x", "state": "s", "code": 4000, "reason": "x", "info": "i", "user": "u", "c": None, "mount": "/", "key": "k", "keep": False,
+               "exclude": ws.id, "exclude_users": ["u"], "exclude_rooms": ["q"], "rooms": ["r"], "max": 5, "users_max": 5, "first": True, "replace": True, "last": 1, "since": 0,
+               "epoch": 0, "else": "last", "if_state": ""}
+    alone = {"room": {"rooms"}, "rooms": {"room"}, "last": {"since"}, "first": {"replace"}}
+    for path, methods in document().json["paths"].items():
+        operation = methods.get("post")
+        if operation is None or not operation["requestBody"]["required"] or path == "/api/v1/commands":
+            continue
+        command = path.rpartition("/")[2]
+        schema = document().schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]]
+        members = set(schema["properties"]) - {"bin", "state_bin", "if_state_bin"}
+        taken = {name: command if name == "c" else example[name] for name in members}
+        for name in members:
+            with Api(probe.host) as api:
+                if command in ("close", "close_room"):
+                    ws = probe.client()
+                    taken.update(conn=ws.id) if "conn" in taken else None
+                needed = {n: taken[n] for n in schema["required"]}
+                extra = {n: taken[n] for n in members if n in ("data", "state", "room") and n not in alone.get(name, ())}
+                extra.update({"info": "i"} if command == "info" else {})
+                extra.update({"since": 0} if name in ("else", "epoch") else {"code": 4000} if name == "reason" else {})
+                status, said = api.post(command, **{**extra, **needed, name: taken[name]})
+                assert status in (200, 409), (command, name, said)
+        with Api(probe.host) as api:
+            status, said = api.post(command, **{n: taken[n] for n in members if n not in alone.get("room", ()) and n not in ("since", "replace")}, zzz=1)
+            assert status == 400 and "zzz" in said["error"], (command, said)
+            for name in schema["required"]:
+                status, said = api.post(command, **{n: taken[n] for n in ("data", "state", "room", "info", "conn") if n in members and n != name})
+                assert status == 400, (command, name, said)

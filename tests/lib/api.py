@@ -6,6 +6,8 @@
 import json
 import re
 
+import openapi
+from tova_host import Host
 from wsclient import Http
 
 TOKENS = {"publish": "publish-secret-0123456789", "read": "read-secret-0123456789", "admin": "admin-secret-0123456789"}
@@ -27,8 +29,20 @@ def tokens(folder, *scopes):
     return options
 
 
+_says = []  # what a host of this build says of its API
+
+
+def document():
+    """The API as it describes itself at --admin, where all of it is."""
+    if not _says:
+        with Host("--plugin", "echo", "--admin", "127.0.0.1:0") as host, Http("127.0.0.1", int(address(host, "admin").rpartition(":")[2])) as http:
+            http.send(b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            _says.append(openapi.document(http.response("GET").body.decode()))
+    return _says[0]
+
+
 class Api(Http):
-    """One connection to the API."""
+    """One connection to the API. What it answers is held against what it says of itself."""
 
     def __init__(self, host, door="api", token=None, **stream):
         where = address(host, door)
@@ -43,7 +57,10 @@ class Api(Http):
             lines.append(("Content-Length", str(len(body))))
         head = "\r\n".join([f"{method} {target} HTTP/1.1", "Host: localhost", *(f"{n}: {v}" for n, v in lines)]) + "\r\n\r\n"
         self.send(head.encode() + (body or b""))
-        return self.response(method)
+        answer = self.response(method)
+        if answer.get("Content-Type") == "application/json" and method != "HEAD":
+            document().judge(method, target, answer.status, answer.body)
+        return answer
 
     def get(self, target, **more):
         return judge(self.ask("GET", target, **more))

@@ -1,0 +1,210 @@
+#include "ops/api_openapi.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ops/api_schemas.h"
+
+/* --- pieces ----------------------------------------------------------------------------------- */
+
+/* JSON as it is in the tables: ' is ". */
+static void openapi_raw(struct codec_out *o, const char *json)
+{
+	for (const char *p = json; *p != '\0';) {
+		size_t n = strcspn(p, "'");
+		codec_raw(o, p, n);
+		p += n;
+		if (*p == '\'') {
+			codec_raw(o, "\"", 1);
+			p++;
+		}
+	}
+}
+
+static void openapi_key(struct codec_out *o, const char *key, bool first)
+{
+	codec_raw(o, ",", !first);
+	codec_string(o, span_of(key));
+	codec_raw(o, ":", 1);
+}
+
+static void openapi_text(struct codec_out *o, const char *key, const char *text, bool first)
+{
+	openapi_key(o, key, first);
+	codec_string(o, span_of(text));
+}
+
+static void openapi_content(struct codec_out *o, const char *schema, size_t n)
+{
+	openapi_raw(o, "'content':{'application/json':{'schema':{'$ref':'#/components/schemas/");
+	codec_raw(o, schema, n);
+	openapi_raw(o, "'}}}");
+}
+
+/* --- an operation ----------------------------------------------------------------------------- */
+
+/* "get_connections_id" */
+static void openapi_id(const struct api_route *route, char id[96])
+{
+	const char *from =
+		strncmp(route->path, "/api/v1/", 8) == 0 ? route->path + 8 : route->path + 1;
+	size_t n = 0;
+	for (const char *p = route->method; *p != '\0' && n < 16; p++)
+		id[n++] = (char)tolower((unsigned char)*p);
+	id[n++] = '_';
+	for (const char *p = from; *p != '\0' && n < 80; p++) {
+		if (*p == '*')
+			n += (size_t)snprintf(id + n, 3, "id");
+		else
+			id[n++] = *p == '/' || *p == '.' ? '_' : *p;
+	}
+	id[n] = '\0';
+}
+
+static const struct api_parameter *openapi_parameter(const char *name)
+{
+	size_t i = 0;
+	while (i < api_parameters_n && strcmp(api_parameters[i].name, name) != 0)
+		i++;
+	CHECK(i < api_parameters_n);
+	return &api_parameters[i];
+}
+
+static void openapi_put_parameter(struct codec_out *o, const char *name, bool path, bool first)
+{
+	const struct api_parameter *p = openapi_parameter(name);
+	codec_raw(o, ",{", first ? 0 : 2);
+	codec_raw(o, "{", first);
+	openapi_text(o, "name", name, true);
+	openapi_text(o, "in", path ? "path" : "query", false);
+	openapi_text(o, "description", p->about, false);
+	openapi_raw(o, path ? ",'required':true,'schema':" : ",'schema':");
+	openapi_raw(o, p->json);
+	codec_raw(o, "}", 1);
+}
+
+static void openapi_parameters(struct codec_out *o, const struct api_route *route)
+{
+	bool path = strchr(route->path, '*') != NULL;
+	openapi_raw(o, ",'parameters':[");
+	if (path)
+		openapi_put_parameter(o, "id", true, true);
+	for (size_t i = 0; route->params != NULL && route->params[i] != NULL; i++)
+		openapi_put_parameter(o, route->params[i], false, i == 0 && !path);
+	codec_raw(o, "]", 1);
+}
+
+/* "200:Reloaded 202:Begun" */
+static void openapi_responses(struct codec_out *o, const struct api_route *route)
+{
+	openapi_raw(o, ",'responses':{");
+	for (const char *p = route->gives; *p != '\0'; p += strspn(p, " ")) {
+		size_t n = strcspn(p, " ");
+		codec_raw(o, "\"", 1);
+		codec_raw(o, p, 3);
+		openapi_raw(o, "':{'description':");
+		codec_string(o, span_of(request_status_text(atoi(p))));
+		codec_raw(o, ",", 1);
+		if (strncmp(p + 4, "text", n - 4) == 0)
+			openapi_raw(o, "'content':{'text/plain':{'schema':{'type':'string'}}}");
+		else
+			openapi_content(o, p + 4, n - 4);
+		codec_raw(o, "},", 2);
+		p += n;
+	}
+	openapi_raw(o, "'default':{'description':'it was refused, and this is why',");
+	openapi_content(o, "Error", 5);
+	codec_raw(o, "}}", 2);
+}
+
+static void openapi_operation(struct codec_out *o, const struct api_route *route)
+{
+	static const char *const scopes[] = {[API_SCOPE_PUBLISH] = "publish",
+					     [API_SCOPE_READ] = "read",
+					     [API_SCOPE_ADMIN] = "admin"};
+	char id[96], method[16] = "";
+	for (size_t i = 0; i < sizeof method - 1 && route->method[i] != '\0'; i++)
+		method[i] = (char)tolower((unsigned char)route->method[i]);
+	openapi_id(route, id);
+	codec_string(o, span_of(method));
+	codec_raw(o, ":{", 2);
+	openapi_text(o, "operationId", id, true);
+	openapi_text(o, "summary", route->about, false);
+	if ((route->is & API_ROUTE_OPEN) != 0)
+		openapi_raw(o, ",'security':[]");
+	else
+		openapi_text(o, "x-scope", scopes[route->scope], false);
+	openapi_parameters(o, route);
+	if (route->takes != NULL) {
+		openapi_raw(o, (route->is & API_ROUTE_BODY) != 0
+				       ? ",'requestBody':{'required':true,"
+				       : ",'requestBody':{'required':false,");
+		openapi_content(o, route->takes, strlen(route->takes));
+		codec_raw(o, "}", 1);
+	}
+	openapi_responses(o, route);
+	codec_raw(o, "}", 1);
+}
+
+/* --- all -------------------------------------------------------------------------------------- */
+
+static bool openapi_shown(const struct api_call *call, const struct api_route *route)
+{
+	return (route->is & API_ROUTE_ADMIN) == 0 || call->door->admin;
+}
+
+/* The path's first route writes all of it. */
+static bool openapi_is_first(size_t i)
+{
+	size_t k = 0;
+	while (strcmp(api_route_at(k)->path, api_route_at(i)->path) != 0)
+		k++;
+	return k == i;
+}
+
+static void openapi_path(struct codec_out *o, size_t first)
+{
+	const char *path = api_route_at(first)->path, *star = strchr(path, '*');
+	bool any = false;
+	codec_raw(o, "\"", 1);
+	codec_raw(o, path, star != NULL ? (size_t)(star - path) : strlen(path));
+	codec_raw(o, "{id}", star != NULL ? 4 : 0);
+	codec_raw(o, "\":{", 3);
+	for (size_t k = first; api_route_at(k) != NULL; k++) {
+		if (strcmp(api_route_at(k)->path, path) != 0)
+			continue;
+		codec_raw(o, ",", any);
+		openapi_operation(o, api_route_at(k));
+		any = true;
+	}
+	codec_raw(o, "}", 1);
+}
+
+void api_openapi_answer(struct api_call *call)
+{
+	struct codec_out *o = api_call_out(call);
+	bool any = false;
+	openapi_raw(
+		o,
+		"{'openapi':'3.1.0','info':{'title':'tova-host','version':'" TOVA_VERSION
+		"','description':'Commands for connections and rooms, what there is, and what operators do. "
+		"A scope is what a --api-token is for; admin is for all.'},"
+		"'security':[{'token':[]}],'paths':{");
+	for (size_t i = 0; api_route_at(i) != NULL; i++) {
+		if (!openapi_shown(call, api_route_at(i)) || !openapi_is_first(i))
+			continue;
+		codec_raw(o, ",", any);
+		openapi_path(o, i);
+		any = true;
+	}
+	openapi_raw(o,
+		    "},'components':{'securitySchemes':{'token':{'type':'http','scheme':'bearer'}},"
+		    "'schemas':{");
+	for (size_t i = 0; i < api_schemas_n; i++) {
+		openapi_key(o, api_schemas[i].name, i == 0);
+		openapi_raw(o, api_schemas[i].json);
+	}
+	codec_raw(o, "}}}", 3);
+	api_call_answer(call, 200, (struct span){NULL, 0});
+}

@@ -1,0 +1,165 @@
+#include "ops/api_schemas.h"
+
+#define TEXT "{'type':'string'}"
+#define NUMBER "{'type':'integer','minimum':0}"
+#define FLAG "{'type':'boolean'}"
+#define TEXT_OR_NULL "{'type':['string','null']}"
+#define TIME "{'type':'string','format':'date-time'}"
+#define LIST(of) "{'type':'array','items':" of "}"
+#define REF(name) "{'$ref':'#/components/schemas/" name "'}"
+/* An object that has no others than these members. */
+#define OBJECT(required, members) \
+	"{'type':'object','required':[" required "],'properties':{" members \
+	"},'additionalProperties':false}"
+/* A page of a list. */
+#define PAGE(name, of) \
+	OBJECT("'" name "'", \
+	       "'" name "':" LIST(REF(of)) ",'next':{'type':'string'," \
+					   "'description':'the cursor of the next page'}")
+
+#define ROOM "{'type':'string','minLength':1,'maxLength':255}"
+#define KEY ",'key':{'type':'string','maxLength':255,'description':'of --slow-policy conflate'}"
+#define DATA \
+	"'data':" TEXT \
+	",'bin':{'type':'integer','minimum':0,'description':'instead of data: so many " \
+	"bytes stand behind the JSON and a line feed'}"
+#define EXCLUDE \
+	",'exclude':{'type':['string','array'],'items':{'type':'string'},'maxItems':256}," \
+	"'exclude_users':{'type':'array','items':{'type':'string'},'maxItems':256}," \
+	"'exclude_rooms':{'type':'array','items':" ROOM ",'maxItems':256}"
+#define ROOMS "'room':" ROOM ",'rooms':{'type':'array','items':" ROOM ",'maxItems':256}"
+#define CODE "{'type':'integer','minimum':1000,'maximum':4999}"
+#define REASON "{'type':'string','maxLength':123}"
+/* One command: its own members, and what all have. */
+#define COMMAND(required, members) \
+	OBJECT(required, members ",'c':" TEXT ",'mount':{'type':'string','description':'of which " \
+				 "mount; may be missing where there is one'}")
+#define OF_CONNECTION \
+	"'conn':" TEXT ",'mount':" TEXT ",'path':" TEXT ",'user':" TEXT_OR_NULL ",'remote':" TEXT \
+	",'age_ms':" NUMBER ",'rooms':" NUMBER ",'events':" NUMBER ",'waiting':" NUMBER \
+	",'dropped':" NUMBER
+#define OF_CONNECTION_NAMES \
+	"'conn','mount','path','user','remote','age_ms','rooms','events','waiting','dropped'"
+
+const struct api_schema api_schemas[] = {
+	{"Error",
+	 OBJECT("'error'",
+		"'error':{'type':'string','description':'a sentence'},'index':{'type':'integer',"
+		"'minimum':0,'description':'the place of the command that is wrong'}")},
+	/* commands */
+	{"Send", COMMAND("'conn'", "'conn':" TEXT "," DATA KEY)},
+	{"Broadcast", COMMAND("", DATA EXCLUDE KEY)},
+	{"BroadcastTo", COMMAND("", ROOMS "," DATA EXCLUDE KEY ",'keep':" FLAG)},
+	{"Join",
+	 COMMAND("'conn','room'",
+		 "'conn':" TEXT ",'room':" ROOM
+		 ",'max':{'type':'integer','minimum':1},'users_max':{'type':'integer','minimum':1},"
+		 "'first':" FLAG ",'replace':" FLAG ",'last':" NUMBER ",'since':" NUMBER
+		 ",'epoch':" NUMBER ",'else':{'enum':['last','fail']}")},
+	{"Leave", COMMAND("'conn','room'", "'conn':" TEXT ",'room':" ROOM)},
+	{"LeaveAll", COMMAND("'conn'", "'conn':" TEXT)},
+	{"Info", COMMAND("'conn'", "'conn':" TEXT ",'info':{'type':'string','maxLength':1024},"
+				   "'user':{'type':'string','maxLength':255}")},
+	{"CloseRoom", COMMAND("", ROOMS EXCLUDE ",'code':" CODE ",'reason':" REASON)},
+	{"Close", COMMAND("'conn'", "'conn':" TEXT ",'code':" CODE ",'reason':" REASON)},
+	{"Set", COMMAND("'conn'", "'conn':" TEXT ",'state':" TEXT ",'state_bin':" NUMBER
+				  ",'if_state':" TEXT ",'if_state_bin':" NUMBER)},
+	{"Commands",
+	 OBJECT("'commands'",
+		"'mount':" TEXT ",'commands':{'type':'array','items':{'type':'object',"
+		"'required':['c'],'properties':{'c':{'type':'string','description':'which "
+		"command; its members are those of its own request'}}}}")},
+	{"Receivers",
+	 OBJECT("'receivers'",
+		"'receivers':{'type':'integer','minimum':0,'description':'connections that it was for'},"
+		"'offset':{'type':'integer','minimum':1,'description':'in what the room remembers'},"
+		"'epoch':" NUMBER)},
+	/* the host */
+	{"Alive", OBJECT("'alive'", "'alive':{'const':true}")},
+	{"Ready", OBJECT("'ready','checks'",
+			 "'ready':" FLAG ",'checks':" LIST(
+				 OBJECT("'name','ok'", "'name':" TEXT ",'mount':" TEXT ",'ok':" FLAG
+						       ",'reason':" TEXT)))},
+	{"Mount", OBJECT("'path','handler','what','connections','rooms'",
+			 "'path':" TEXT ",'handler':" TEXT ",'what':" TEXT ",'processes':" NUMBER
+			 ",'deployed':" TIME ",'deploy_failed':" TIME ",'deploy_error':" TEXT
+			 ",'connections':" NUMBER ",'rooms':" NUMBER)},
+	{"Mounts", OBJECT("'mounts'", "'mounts':" LIST(REF("Mount")))},
+	{"Worker",
+	 OBJECT("'mount','name','state','attached','pid','generation','connections','under_way','settled'",
+		"'mount':" TEXT ",'name':" TEXT
+		",'state':{'enum':['new','pusher','starting','ready','draining','gone','launched','down']},"
+		"'attached':" FLAG ",'pid':" NUMBER ",'generation':" NUMBER ",'connections':" NUMBER
+		",'under_way':" NUMBER ",'unread':" NUMBER ",'settled':" NUMBER ",'starts':" NUMBER
+		",'last_exit':" TEXT ",'next_start_ms':" NUMBER)},
+	{"Workers", OBJECT("'workers'", "'workers':" LIST(REF("Worker")))},
+	{"Setting",
+	 OBJECT("'option','changes'",
+		"'option':" TEXT ",'mount':" TEXT
+		",'changes':{'enum':['at once','next worker','restart','-'],'description':'when a reload "
+		"has another value of it hold'},"
+		"'value':{'type':['string','integer','boolean','array','null'],'items':" TEXT
+		"},'names':" LIST(TEXT))},
+	{"Settings", OBJECT("'settings'", "'settings':" LIST(REF("Setting")))},
+	{"Stats", OBJECT("'stats'", "'stats':{'type':'object','additionalProperties':" NUMBER "}")},
+	/* connections and rooms */
+	{"Connection", OBJECT(OF_CONNECTION_NAMES, OF_CONNECTION)},
+	{"Connections", PAGE("connections", "Connection")},
+	{"ConnectionInFull",
+	 OBJECT(OF_CONNECTION_NAMES ",'away','resumable','loop','tls','room_names','queue','lane'",
+		OF_CONNECTION
+		",'away':" FLAG ",'resumable':" FLAG ",'loop':" NUMBER
+		",'tls':{'type':['object','null'],'properties':{'version':" TEXT ",'cipher':" TEXT
+		"},'additionalProperties':false},'room_names':" LIST(TEXT) ",'queue':" OBJECT(
+			"'stalled','waiting','unread','held','dropped'",
+			"'stalled':" FLAG ",'waiting':" NUMBER ",'unread':" NUMBER ",'held':" NUMBER
+			",'dropped':" NUMBER) ",'lane':" OBJECT("'with_handler','sequence','waiting','blame','paused'",
+								"'with_handler':" FLAG
+								",'sequence':" NUMBER
+								",'waiting':" NUMBER
+								",'blame':" NUMBER
+								",'paused':" FLAG))},
+	{"Closed", OBJECT("'closed'", "'closed':{'const':1}")},
+	{"Room",
+	 OBJECT("'room','mount','members'", "'room':" ROOM ",'mount':" TEXT ",'members':" NUMBER)},
+	{"Rooms", PAGE("rooms", "Room")},
+	{"Member", OBJECT("'conn','user'", "'conn':" TEXT ",'user':" TEXT_OR_NULL ",'info':" TEXT)},
+	{"Members", PAGE("members", "Member")},
+	/* what is done to them */
+	{"Reload", OBJECT("", "'mount':" TEXT ",'wait':" FLAG)},
+	{"Reloaded",
+	 OBJECT("'mounts'",
+		"'changed':" NUMBER ",'waiting_for_a_restart':" NUMBER ",'error':" TEXT
+		",'mounts':" LIST(OBJECT(
+			"'mount','outcome'",
+			"'mount':" TEXT
+			",'outcome':{'enum':['unchanged','replaced','next connection','failed']},"
+			"'error':" TEXT)))},
+	{"Begun", OBJECT("", "'reloading':{'const':true},'draining':{'const':true}")},
+	{"Drain", OBJECT("", "")},
+	{"DeadLetters",
+	 OBJECT("'dead_letters'",
+		"'dead_letters':" LIST("{'type':'object','required':['id'],'properties':{'id':" TEXT
+				       "}}") ",'left_out':" NUMBER)},
+	{"Replay", OBJECT("", "'mount':" TEXT ",'id':" TEXT)},
+	{"Replayed", OBJECT("'replayed','left'", "'replayed':" NUMBER ",'left':" NUMBER)},
+	{"OpenApi", "{'type':'object'}"},
+};
+const size_t api_schemas_n = sizeof api_schemas / sizeof *api_schemas;
+
+const struct api_parameter api_parameters[] = {
+	{"mount", "of this mount; without, of all that the token may read", TEXT},
+	{"room", "members of this room", ROOM},
+	{"user", "of this user", TEXT},
+	{"address", "from this address or network, such as 192.0.2.0/24", TEXT},
+	{"slow", "those alone that read too slowly", FLAG},
+	{"limit", "items of a page",
+	 "{'type':'integer','minimum':0,'maximum':10000,'default':100}"},
+	{"cursor", "the next of the page before", TEXT},
+	{"min_members", "rooms with as many members", NUMBER},
+	{"code", "of the close frame",
+	 "{'type':'integer','minimum':1000,'maximum':4999,'default':1000}"},
+	{"reason", "in it", REASON},
+	{"id", "of a connection", TEXT},
+};
+const size_t api_parameters_n = sizeof api_parameters / sizeof *api_parameters;
