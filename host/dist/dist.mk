@@ -1,5 +1,5 @@
 # What goes beside the binaries (manual pages, pkg-config files, the unit file), what is installed where, and the tarball.
-DIST_SHARE := core-dump.conf logrotate.conf sysctl.conf tova-host.conf tova-host.socket
+DIST_SHARE := core-dump.conf grafana-dashboard.json logrotate.conf prometheus-rules.yml sysctl.conf tova-host.conf tova-host.socket
 DIST := $(addprefix $(BUILD)/dist/,tova-host.1 tova-plugin.pc tova-host.service sysusers.conf tova-ctl.bash $(DIST_SHARE))
 PLUGIN_DIR := $(LIBDIR)/tova/plugins
 DIST_SED := -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' -e 's|@PLUGIN_DIR@|$(PLUGIN_DIR)|g'

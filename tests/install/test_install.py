@@ -65,7 +65,7 @@ def test_every_file_is_there():
                 "share/man/man1/tova-ctl.1": 0o644, "lib/libtova-worker.a": 0o644, "include/tova_worker.h": 0o644, "lib/systemd/system/tova-host.service": 0o644,
                 "share/bash-completion/completions/tova-ctl": 0o644, "share/tova/web/tova.js": 0o644, "share/tova/web/index.d.ts": 0o644,
                 "lib/libtova-test.a": 0o644, "include/tova_test.h": 0o644, "lib/pkgconfig/tova-test.pc": 0o644}
-    expected.update({f"share/tova/{name}": 0o644 for name in ("core-dump.conf", "logrotate.conf", "sysctl.conf", "tova-host.conf", "tova-host.socket")})
+    expected.update({f"share/tova/{name}": 0o644 for name in ("core-dump.conf", "grafana-dashboard.json", "logrotate.conf", "prometheus-rules.yml", "sysctl.conf", "tova-host.conf", "tova-host.socket")})
     expected["lib/sysusers.d/tova-host.conf"] = 0o644
     expected.update({f"lib/tova/plugins/{name}.so": 0o644 for name in plugins})
     there = modes(PREFIX)
