@@ -37,8 +37,9 @@ struct api {
 	const struct settings *settings; /* in effect */
 	struct api_manage_actions manage;
 	LIST_HEAD(, api_late) lates; /* see api_late.h */
-	/* Of the turn: what it took to write lists, in microseconds. */
-	uint64_t spent_us;
+	/* What requests and lists took of this turn, in microseconds; and of its thread's CPU time,
+	 * and most of that of a turn. */
+	uint64_t spent_us, cpu_us, longest_us;
 	struct loop_hook hook;
 	struct loop_lag lag; /* runs where metrics can be asked for */
 	/* Of the request that is being handled. */
@@ -51,6 +52,13 @@ void api_init(struct api *api, struct hub *hub, struct readiness *readiness,
 	      const struct settings *settings, const struct api_manage_actions *manage);
 /* The conns are gone, and nobody is at work for it any more. */
 void api_free(struct api *api);
+
+/* A piece of work for it begins: two clocks; and has ended. */
+struct api_clock {
+	uint64_t us, cpu_us;
+};
+struct api_clock api_clock_begin(void);
+void api_clock_end(struct api *api, const struct api_clock *began);
 
 /* The ctx of the conns of one kind of address. */
 struct api_door {

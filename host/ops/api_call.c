@@ -2,8 +2,29 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "ops/named_mount.h"
+
+static uint64_t api_clock_micros(clockid_t clock)
+{
+	struct timespec t;
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+struct api_clock api_clock_begin(void)
+{
+	return (struct api_clock){.us = api_clock_micros(CLOCK_MONOTONIC),
+				  .cpu_us = api_clock_micros(CLOCK_THREAD_CPUTIME_ID)};
+}
+
+void api_clock_end(struct api *api, const struct api_clock *began)
+{
+	struct api_clock now = api_clock_begin();
+	api->spent_us += now.us - began->us;
+	api->cpu_us += now.cpu_us - began->cpu_us;
+}
 
 struct codec_out *api_call_out(struct api_call *call)
 {

@@ -37,11 +37,14 @@ static void api_list_add(struct api_list_answer *a)
 
 static void api_list_fill(struct api_list_answer *a)
 {
-	uint64_t began = api_list_clock(), before = a->api->spent_us;
+	struct api_clock began = api_clock_begin();
+	uint64_t before = a->api->spent_us;
 	while (!a->ended && a->out.text.n < API_LIST_SLICE && a->api->spent_us < API_LIST_TURN_US) {
 		api_list_add(a);
-		a->api->spent_us = before + api_list_clock() - began;
+		a->api->spent_us = before + api_list_clock() - began.us;
 	}
+	a->api->spent_us = before;
+	api_clock_end(a->api, &began);
 }
 
 static enum answer_next api_list_next(void *ctx, struct span *piece_r)

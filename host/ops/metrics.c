@@ -152,6 +152,11 @@ static void metrics_put_process(struct metrics *l, struct codec_out *o)
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	metrics_text_head(o, "info", "gauge", "which host this is");
 	metrics_text_line(o, "tova_info{version=\"" TOVA_VERSION "\"} 1\n");
+	metrics_text_head(
+		o, "api_turn_max_seconds", "gauge",
+		"most that requests and lists at --api and --admin took of one turn of the loop");
+	metrics_text_line(o, "tova_api_turn_max_seconds %.6f\n",
+			  (double)l->api->longest_us / METRICS_SECONDS);
 	metrics_text_head(o, "draining", "gauge", "1: the host is stopping");
 	metrics_text_value(o, "draining", &metrics_no_labels, hub->draining);
 	metrics_text_head(o, "uptime_seconds", "gauge", "time since the start");

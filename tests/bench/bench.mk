@@ -31,7 +31,7 @@ $(BUILD)/bench/%-worker: tests/bench/workers/%.c sdk/tova_plugin.h sdk/c/tova_wo
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench-chat bench-bounds bench-slow bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
+.PHONY: bench-chat bench-bounds bench-slow bench-ops bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
 
@@ -58,6 +58,10 @@ bench-slow: all $(BUILD)/bench/load
 
 bench-bounds: all test-plugins
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/bounds.py $(BENCH)
+
+# Scrapes and lists of everything while as many connections are busy as descriptors allow: the loop's longest turn, and the API's part of it.
+bench-ops: all $(BUILD)/bench/load
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/ops.py $(BENCH)
 
 # A message of the chat in each of its languages.
 bench-chat: all
