@@ -5,7 +5,8 @@
  * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
  * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
- * keep, kept 1.5  on_away, on_back
+ * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT,
+ * TOVA_QUERY_HISTORY and what answers it
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -84,6 +85,12 @@ enum tova_result {
 
 enum tova_kind { TOVA_TEXT = 1, TOVA_BINARY = 2 };
 
+enum tova_payload_flags {
+	/* Since 1.5, of broadcast_to: the room does not remember it (--history). Use
+	 * tova_unkept() */
+	TOVA_UNKEPT = 1u << 0,
+};
+
 /* Bytes with a kind. In messages that the host hands over, data[len] is a NUL that does not count,
  * so text is a C string too. They are not yours to write to: text that is passed on just as it came
  * is not checked again. */
@@ -92,7 +99,7 @@ typedef struct tova_payload {
 	const void *data;
 	size_t len;	/* bytes */
 	uint32_t kind;	/* enum tova_kind */
-	uint32_t flags; /* 0; others are reserved */
+	uint32_t flags; /* enum tova_payload_flags; others are reserved */
 	/* conflation key, UTF-8 of 1 to 255 bytes, or NULL: with --slow-policy conflate the newest
 	 * of a key stays */
 	const char *key;
@@ -178,18 +185,47 @@ enum tova_query_kind {
 	TOVA_QUERY_ROOMS = 3,	    /* rooms of a connection */
 	TOVA_QUERY_CONNECTIONS = 4, /* connections of the mount */
 	TOVA_QUERY_STATS = 5,	    /* counters of the host */
+	TOVA_QUERY_HISTORY = 6,	    /* since 1.5: what a room remembers */
 };
 
 typedef struct tova_query {
 	size_t size;
 	uint32_t kind;	  /* enum tova_query_kind */
-	const char *room; /* COUNT, MEMBERS */
+	const char *room; /* COUNT, MEMBERS, HISTORY */
 	size_t room_len;
 	tova_ws ws;  /* ROOMS */
 	uint64_t id; /* yours; handed back with the answer */
 	/* Since 1.3: yours, too: for whom you ask */
 	tova_ws asker;
+	/* Since 1.5, HISTORY: those behind this offset, oldest first; TOVA_NEWEST: the newest */
+	uint64_t since;
+	uint32_t limit; /* HISTORY: so many at most; 0: 100 */
 } tova_query;
+
+#define TOVA_NEWEST UINT64_MAX
+
+/* Since 1.5. What somebody who joins is sent of what the room remembers: everything as it was, also
+ * what was excluded from him then. Between the last of it and the first message that is broadcast to
+ * the room afterwards nothing is missing, and nothing comes twice. */
+enum tova_history_how {
+	TOVA_HISTORY_LAST = 1,		/* the last so many */
+	TOVA_HISTORY_SINCE_OR_LAST = 2, /* those behind an offset; if some are forgotten the last */
+	TOVA_HISTORY_SINCE_OR_FAIL = 3, /* or else the callback fails */
+};
+typedef struct tova_history {
+	size_t size;
+	uint32_t how;	/* enum tova_history_how */
+	uint32_t last;	/* how many; with SINCE_OR_LAST 0: all there are */
+	uint64_t since; /* an offset; 0: from the beginning, of any epoch */
+	uint64_t epoch; /* of that */
+} tova_history;
+
+/* Since 1.5. A message that a room remembers. */
+typedef struct tova_remembered {
+	uint64_t offset; /* its number in the room, from 1, within the epoch */
+	uint64_t at_ms;	 /* when it came, since 1970 */
+	tova_payload payload;
+} tova_remembered;
 
 /* Counters since the host started, over all mounts. */
 typedef struct tova_stats {
@@ -219,6 +255,11 @@ typedef struct tova_reply {
 	const tova_stats *stats;    /* STATS */
 	/* Since 1.3: what the query had; it may be gone meanwhile. Use tova_asker() */
 	tova_ws asker;
+	/* Since 1.5, HISTORY: `count` of them. Use tova_messages() */
+	const tova_remembered *messages;
+	uint64_t epoch, first, last; /* what the room has: offsets; 0: nothing */
+	uint32_t complete;	     /* none of those asked for is forgotten */
+	uint32_t more;		     /* some follow that did not fit */
 } tova_reply;
 
 /* What is being handled. ws and sequence never change when an event is delivered again, so a
@@ -320,6 +361,10 @@ struct tova_host {
 	/* Since 1.4 [loop, only in start]. What the library before this one has kept, and its
 	 * length; NULL: nothing. Valid until start returns. */
 	const void *(*kept)(tova_mount *m, size_t *len_r);
+	/* Since 1.5 [loop]. As join; the connection is sent what the room remembers
+	 * (--history). */
+	int (*join_history)(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			    const tova_history *want);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -442,6 +487,13 @@ static inline tova_payload tova_with_key(tova_payload p, const char *key)
 	return p;
 }
 
+/* The same message, which a room does not remember: a typing notice, a position. */
+static inline tova_payload tova_unkept(tova_payload p)
+{
+	p.flags |= TOVA_UNKEPT;
+	return p;
+}
+
 /* Text that ends in NUL. */
 static inline int tova_send(tova_mount *m, tova_ws ws, const char *text)
 {
@@ -457,6 +509,39 @@ static inline int tova_send_payload(tova_mount *m, tova_ws ws, const tova_payloa
 static inline int tova_join(tova_mount *m, tova_ws ws, const char *room)
 {
 	return m->host->join(m, ws, room, strlen(room));
+}
+
+/* TOVA_E_ARG: the host is older than 1.5. */
+static inline int tova_join_history(tova_mount *m, tova_ws ws, const char *room,
+				    const tova_history *want)
+{
+	if (m->host->size < offsetof(tova_host, join_history) + sizeof m->host->join_history)
+		return TOVA_E_ARG;
+	return m->host->join_history(m, ws, room, strlen(room), want);
+}
+
+/* And is sent the last messages that the room remembers. */
+static inline int tova_join_last(tova_mount *m, tova_ws ws, const char *room, uint32_t last)
+{
+	tova_history want;
+	memset(&want, 0, sizeof want);
+	want.size = sizeof want;
+	want.how = TOVA_HISTORY_LAST;
+	want.last = last;
+	return tova_join_history(m, ws, room, &want);
+}
+
+/* And is sent those behind an offset; how: TOVA_HISTORY_SINCE_OR_LAST or _FAIL. */
+static inline int tova_join_since(tova_mount *m, tova_ws ws, const char *room, uint64_t since,
+				  uint64_t epoch, uint32_t how)
+{
+	tova_history want;
+	memset(&want, 0, sizeof want);
+	want.size = sizeof want;
+	want.how = how;
+	want.since = since;
+	want.epoch = epoch;
+	return tova_join_history(m, ws, room, &want);
 }
 
 static inline int tova_leave(tova_mount *m, tova_ws ws, const char *room)
@@ -568,6 +653,24 @@ static inline int tova_query_room(tova_mount *m, uint32_t kind, const char *room
 	return tova_query_room_for(m, kind, room, TOVA_NONE, id);
 }
 
+/* What a room remembers; since: TOVA_NEWEST, or an offset: compare the epoch that the answer has. A
+ * host that is older than 1.5 refuses it. */
+static inline int tova_query_history(tova_mount *m, const char *room, uint64_t since,
+				     uint32_t limit, tova_ws asker, uint64_t id)
+{
+	tova_query q;
+	memset(&q, 0, sizeof q);
+	q.size = sizeof q;
+	q.kind = TOVA_QUERY_HISTORY;
+	q.room = room;
+	q.room_len = strlen(room);
+	q.id = id;
+	q.asker = asker;
+	q.since = since;
+	q.limit = limit;
+	return m->host->query(m, &q);
+}
+
 /* ROOMS with a connection; CONNECTIONS and STATS with TOVA_NONE. */
 static inline int tova_query_ws_for(tova_mount *m, uint32_t kind, tova_ws ws, tova_ws asker,
 				    uint64_t id)
@@ -591,6 +694,12 @@ static inline int tova_query_ws(tova_mount *m, uint32_t kind, tova_ws ws, uint64
 static inline tova_ws tova_asker(const tova_reply *r)
 {
 	return r->size >= offsetof(tova_reply, asker) + sizeof r->asker ? r->asker : TOVA_NONE;
+}
+
+/* What answers a query of the kind HISTORY, `count` of them; NULL: nothing. */
+static inline const tova_remembered *tova_messages(const tova_reply *r)
+{
+	return r->size >= offsetof(tova_reply, more) + sizeof r->more ? r->messages : NULL;
 }
 
 static inline void *tova_data(tova_mount *m)

@@ -227,6 +227,7 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 	struct hub_event e = {
 		.kind = EVENT_REPLY,
 		.query = {.kind = command->query.kind,
+			  .limit = command->query.limit,
 			  .id = command->query.id,
 			  .asker = {command->query.asker[0], command->query.asker[1]},
 			  .session = command->target,

@@ -32,7 +32,7 @@ const char *commit_error_text(enum commit_error error)
 	case COMMIT_E_HISTORY:
 		return "a join with else \"fail\" found that its room does not remember all since then";
 	case COMMIT_E_WANT:
-		return "a join's history is none; expected \"last\": how many, or \"since\": an offset with its \"epoch\", and \"else\": \"last\" or \"fail\"";
+		return "a join asks for its room's memory as nobody can; expected \"last\": how many, or \"since\": an offset with its \"epoch\", and \"else\": \"last\" or \"fail\"";
 	case COMMIT_E_DELAY:
 		return "a timer has no delay; expected \"delay\" in milliseconds, 0 for at once";
 	case COMMIT_E_EXCLUDE:
@@ -214,28 +214,27 @@ static enum commit_error commit_join_judged(struct commit *c, uint64_t target, s
 	return COMMIT_OK;
 }
 
-enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span room,
-				 const struct commit_conditions *conditions,
-				 const struct history_want *want)
+enum commit_error commit_history(struct commit *c, const struct history_want *want)
 {
-	if (want->how > HISTORY_WANT_SINCE_OR_FAIL ||
+	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
+	if (c->error != COMMIT_OK)
+		return c->error;
+	if (last == NULL || last->kind != COMMAND_JOIN || want->how > HISTORY_WANT_SINCE_OR_FAIL ||
 	    (want->how >= HISTORY_WANT_SINCE_OR_LAST && want->since > 0 && want->epoch == 0))
 		return commit_spoil(c, COMMIT_E_WANT);
-	enum commit_error error = commit_is_conditional(conditions)
-					  ? commit_join_judged(c, target, room, conditions)
-					  : commit_room(c, COMMAND_JOIN, target, room);
-	if (error != COMMIT_OK)
-		return error;
-	c->commands[c->n - 1].want = *want;
+	last->want = *want;
 	c->judged = c->judged || want->how == HISTORY_WANT_SINCE_OR_FAIL;
 	return COMMIT_OK;
 }
 
-enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
-				      const struct history_want *want)
+enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span room,
+				 const struct commit_conditions *conditions,
+				 const struct history_want *want)
 {
-	static const struct commit_conditions none;
-	return commit_join_if(c, target, room, &none, want);
+	enum commit_error error = commit_is_conditional(conditions)
+					  ? commit_join_judged(c, target, room, conditions)
+					  : commit_room(c, COMMAND_JOIN, target, room);
+	return error == COMMIT_OK ? commit_history(c, want) : error;
 }
 
 struct commit_conditions commit_conditions_of(const struct commit *c, const struct command *command)
@@ -477,8 +476,9 @@ enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t targ
 
 enum commit_error commit_query(struct commit *c, const struct event_query *query)
 {
-	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS;
-	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_STATS)
+	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS ||
+			query->kind == EVENT_QUERY_HISTORY;
+	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_HISTORY)
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (has_room && !rules_name_ok(query->room))
 		return commit_spoil(c, COMMIT_E_ROOM);
@@ -488,6 +488,7 @@ enum commit_error commit_query(struct commit *c, const struct event_query *query
 		return c->error;
 	command->query.id = query->id;
 	command->query.kind = query->kind;
+	command->query.limit = query->limit;
 	memcpy(command->query.asker, query->asker, sizeof command->query.asker);
 	c->n++;
 	return COMMIT_OK;

@@ -108,7 +108,7 @@ struct command {
 		} timer;
 		struct {
 			uint64_t id, asker[2];
-			uint32_t kind;
+			uint32_t kind, limit;
 		} query;
 		struct {
 			uint32_t text, len; /* in the arena: what a SET that compares expects */
@@ -193,9 +193,6 @@ enum commit_error commit_join(struct commit *c, uint64_t target, struct span roo
 enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span room,
 				 const struct commit_conditions *conditions,
 				 const struct history_want *want);
-/* Joins, and is sent what the room remembers. */
-enum commit_error commit_join_history(struct commit *c, uint64_t target, struct span room,
-				      const struct history_want *want);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_leave_all(struct commit *c, uint64_t target);
 /* exclude: local id of whom it is not for; 0: it is for all. */
@@ -207,6 +204,8 @@ enum commit_error commit_broadcast_among(struct commit *c, const struct selectio
 					 bool binary, const void *data, size_t len);
 /* Gives the message that was added last a conflation key; an empty one is none. */
 enum commit_error commit_key(struct commit *c, struct span key);
+/* What was added last is a join; it is sent what its room remembers. */
+enum commit_error commit_history(struct commit *c, const struct history_want *want);
 /* What was added last is a broadcast to rooms, which do not remember it. */
 enum commit_error commit_unkept(struct commit *c);
 enum commit_error commit_close(struct commit *c, uint64_t target, uint16_t code,

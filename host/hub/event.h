@@ -72,15 +72,20 @@ enum event_query_kind {
 	EVENT_QUERY_ROOMS,
 	EVENT_QUERY_CONNECTIONS,
 	EVENT_QUERY_STATS,
+	EVENT_QUERY_HISTORY,
 };
 
 /* A question; it is answered from what is committed when its event is delivered. */
 struct event_query {
 	uint32_t kind;
+	uint32_t limit;	   /* HISTORY; 0: as many as usual */
 	uint64_t id;	   /* the asker's */
 	uint64_t asker[2]; /* the asker's, too: what it takes for a connection */
-	uint64_t session;  /* local id, ROOMS */
-	struct span room;  /* COUNT, MEMBERS */
+	union {
+		uint64_t session; /* local id, ROOMS */
+		uint64_t since;	  /* HISTORY: an offset; UINT64_MAX: the newest */
+	};
+	struct span room; /* COUNT, MEMBERS, HISTORY */
 };
 
 /* One event. Pointers are borrowed until it has been handled. */

@@ -1,6 +1,7 @@
 #include "hub/history.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/check.h"
 #include "common/random.h"
@@ -333,7 +334,8 @@ struct history_found history_find(struct mount *m, struct span room,
 				      .epoch = r->epoch,
 				      .last = r->first + r->messages.n - 1};
 	found.to = found.last;
-	bool known = want->since == 0 || (want->epoch == r->epoch && want->since <= found.last);
+	bool same = want->epoch == r->epoch || want->epoch == 0;
+	bool known = want->since == 0 || (same && want->since <= found.last);
 	if (!since) {
 		history_find_last(&found, r, want->last);
 	} else if (known && want->since + 1 >= r->first) {
@@ -357,9 +359,50 @@ const struct kept_message *history_at(const struct history_found *found, uint64_
 	return kept_at(&found->room->messages, (uint32_t)(offset - found->room->first));
 }
 
-uint64_t history_age(const struct mount *m, const struct kept_message *message)
+uint64_t history_time(const struct mount *m, const struct kept_message *message)
 {
-	return loop_now(m->hub->loop) - message->number;
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000 -
+	       (loop_now(m->hub->loop) - message->number);
+}
+
+/* How many fit, from the front or from the back. */
+static uint64_t history_fit(const struct history_found *found, bool from_back)
+{
+	uint64_t n = 0, bytes = 0, all = found->to + 1 - found->from;
+	while (n < all) {
+		uint64_t offset = from_back ? found->to - n : found->from + n;
+		bytes += history_at(found, offset)->frame.len;
+		if (bytes > HISTORY_QUERY_BYTES && n > 0)
+			break;
+		n++;
+	}
+	return n;
+}
+
+struct history_found history_query(struct mount *m, struct span room, uint64_t since,
+				   uint64_t epoch, uint64_t limit, bool *more_r)
+{
+	bool newest = since == UINT64_MAX;
+	limit = limit == 0 ? HISTORY_QUERY_LIMIT : limit < HISTORY_QUERY_MAX ? limit : HISTORY_QUERY_MAX;
+	const struct history_want want = {
+		.how = newest ? HISTORY_WANT_LAST : HISTORY_WANT_SINCE_OR_LAST,
+		.last = newest ? (uint32_t)limit : UINT32_MAX,
+		.since = newest ? 0 : since,
+		.epoch = epoch,
+	};
+	struct history_found found = history_find(m, room, &want);
+	uint64_t n = found.to + 1 - found.from;
+	if (found.from + limit <= found.to)
+		found.to = found.from + limit - 1;
+	uint64_t fit = history_fit(&found, newest);
+	if (newest)
+		found.from = found.to + 1 - fit;
+	else
+		found.to = found.from + fit - 1;
+	*more_r = !newest && fit < n;
+	return found;
 }
 
 void history_check(struct mount *m, struct commit *c)

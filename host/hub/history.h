@@ -81,9 +81,18 @@ struct history_found history_find(struct mount *m, struct span room,
 				  const struct history_want *want);
 /* The offset of the oldest that the room has; 0: there is none. */
 uint64_t history_first(const struct history_found *found);
-/* A message of it; from <= offset <= to. ms: how old it is. */
+/* A message of it; from <= offset <= to. When it came, in ms since 1970. */
 const struct kept_message *history_at(const struct history_found *found, uint64_t offset);
-uint64_t history_age(const struct mount *m, const struct kept_message *message);
+uint64_t history_time(const struct mount *m, const struct kept_message *message);
+
+/* What answers somebody who asks: those behind an offset, oldest first, or with UINT64_MAX the newest.
+ * epoch 0: of the one there is; limit 0: as many as usual. Bounded in number and bytes: *more_r if
+ * some follow. */
+#define HISTORY_QUERY_LIMIT 100 /* as many as usual */
+#define HISTORY_QUERY_MAX 1000
+#define HISTORY_QUERY_BYTES (1u << 20) /* one message is always there */
+struct history_found history_query(struct mount *m, struct span room, uint64_t since,
+				   uint64_t epoch, uint64_t limit, bool *more_r);
 
 /* Does the commit join where something is missing and that is to be its failure? Called before it
  * is applied. An error spoils it. */

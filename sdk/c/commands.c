@@ -174,6 +174,29 @@ int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len)
 	return commands_room(c, "join", ws, room, len);
 }
 
+int commands_join_history(struct commands *c, tova_ws ws, const char *room, size_t len,
+			  const tova_history *want)
+{
+	if (!abi_history_ok(want) || want->since > JSON_INTEGER_MAX || want->epoch > JSON_INTEGER_MAX)
+		return commands_spoil(c, TOVA_E_ARG);
+	int refused = commands_check_room(c, room, len);
+	if (refused != TOVA_OK)
+		return refused;
+	bool since = want->how != TOVA_HISTORY_LAST;
+	commands_name(c, "join");
+	commands_target(c, ws);
+	commands_member(c, "room", room, len);
+	if (!since || want->last > 0)
+		commands_number(c, "last", want->last);
+	if (since) {
+		commands_number(c, "since", want->since);
+		commands_number(c, "epoch", want->epoch);
+	}
+	if (want->how == TOVA_HISTORY_SINCE_OR_FAIL)
+		commands_member(c, "else", "fail", 4);
+	return commands_end(c);
+}
+
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len)
 {
 	return commands_room(c, "leave", ws, room, len);
@@ -206,6 +229,10 @@ int commands_broadcast_to(struct commands *c, const char *room, size_t len, cons
 		return refused;
 	commands_name(c, "broadcast_to");
 	commands_member(c, "room", room, len);
+	if (abi_payload_unkept(p)) {
+		commands_key(c, "keep");
+		buffer_add_text(&c->text, "false");
+	}
 	return commands_end_broadcast(c, p, exclude);
 }
 

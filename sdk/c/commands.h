@@ -27,6 +27,8 @@ const char *commands_error_text(int error);
 /* Each returns TOVA_OK or the error code of this command. */
 int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);
 int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len);
+int commands_join_history(struct commands *c, tova_ws ws, const char *room, size_t len,
+			  const tova_history *want);
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len);
 /* exclude: TOVA_NONE: nobody is left out. */
 int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude);

@@ -40,6 +40,7 @@
 #define commands_error_text tova__commands_error_text
 #define commands_free tova__commands_free
 #define commands_join tova__commands_join
+#define commands_join_history tova__commands_join_history
 #define commands_leave tova__commands_leave
 #define commands_send tova__commands_send
 #define commands_set tova__commands_set

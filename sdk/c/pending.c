@@ -128,7 +128,8 @@ void pending_done(struct pending *p, const json_t *done, struct batch *out, cons
 
 struct query *pending_make_query(const tova_query *q)
 {
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
+	bool history = q->kind == TOVA_QUERY_HISTORY;
+	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS || history;
 	size_t room_len = has_room ? q->room_len : 0;
 	struct query *query = malloc(sizeof *query + room_len + 1);
 	if (query == NULL)
@@ -136,6 +137,10 @@ struct query *pending_make_query(const tova_query *q)
 	*query = (struct query){.id = q->id, .kind = q->kind, .ws = q->ws, .room_len = room_len};
 	if (q->size >= offsetof(tova_query, asker) + sizeof q->asker)
 		query->asker = q->asker;
+	if (history) {
+		query->since = q->since;
+		query->limit = q->limit;
+	}
 	if (room_len > 0)
 		memcpy(query->room, q->room, room_len);
 	query->room[room_len] = '\0';
@@ -145,7 +150,7 @@ struct query *pending_make_query(const tova_query *q)
 static void pending_say_query(const struct query *query, struct batch *out)
 {
 	static const char *const kinds[] = {"",	     "count",	    "members",
-					    "rooms", "connections", "stats"};
+					    "rooms", "connections", "stats", "history"};
 	struct buffer text = {0};
 	char id[TOVA_WS_TEXT];
 	buffer_addf(&text, "{\"t\":\"query\",\"q\":%llu,\"what\":\"%s\"",
@@ -158,6 +163,10 @@ static void pending_say_query(const struct query *query, struct batch *out)
 		id_text(query->ws.hi, query->ws.lo, id);
 		buffer_addf(&text, ",\"conn\":\"%s\"", id);
 	}
+	if (query->kind == TOVA_QUERY_HISTORY && query->since != TOVA_NEWEST)
+		buffer_addf(&text, ",\"since\":%llu", (unsigned long long)query->since);
+	if (query->kind == TOVA_QUERY_HISTORY)
+		buffer_addf(&text, ",\"limit\":%u", query->limit);
 	buffer_add(&text, "}", 1);
 	batch_add(out, text.p, text.n, NULL, 0);
 	out->text.failed |= text.failed;

@@ -26,7 +26,8 @@ struct push {
 struct query {
 	struct query *next;
 	uint64_t q, id;
-	uint32_t kind;
+	uint32_t kind, limit;
+	uint64_t since;
 	tova_ws ws, asker;
 	size_t room_len;
 	char room[]; /* with a NUL */

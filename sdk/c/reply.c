@@ -1,6 +1,7 @@
 #include "c/reply.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/id.h"
 
@@ -75,6 +76,82 @@ static int reply_stats(struct task *t, const tova_plugin *plugin, const tova_rep
 	return plugin->on_reply(&t->api, &whole);
 }
 
+/* --- what a room remembers -------------------------------------------------------------------- */
+
+static int reply_base64_value(char c)
+{
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	const char *at = c != '\0' ? strchr(digits, c) : NULL;
+	return at != NULL ? (int)(at - digits) : -1;
+}
+
+/* Up to what is no digit. Returns how many bytes it is. */
+static size_t reply_base64(const char *text, unsigned char *dst)
+{
+	size_t n = 0;
+	unsigned bits = 0, value = 0;
+	for (int digit; (digit = reply_base64_value(*text)) >= 0; text++) {
+		value = value << 6 | (unsigned)digit;
+		bits += 6;
+		if (bits < 8)
+			continue;
+		bits -= 8;
+		dst[n++] = (unsigned char)(value >> bits);
+	}
+	return n;
+}
+
+/* Returns where the next one's bytes go. */
+static unsigned char *reply_message(const json_t *json, tova_remembered *message,
+				    unsigned char *bytes)
+{
+	const json_t *text = json_object_get(json, "data");
+	const char *binary = json_string_value(json_object_get(json, "data_base64"));
+	size_t n = json_string_length(text);
+	if (binary != NULL)
+		n = reply_base64(binary, bytes);
+	else if (n > 0)
+		memcpy(bytes, json_string_value(text), n);
+	bytes[n] = '\0';
+	*message = (tova_remembered){
+		.offset = reply_counter(json, "offset"),
+		.at_ms = reply_counter(json, "at"),
+		.payload = {.size = sizeof(tova_payload),
+			    .data = bytes,
+			    .len = n,
+			    .kind = binary != NULL ? TOVA_BINARY : TOVA_TEXT}};
+	return bytes + n + 1;
+}
+
+static int reply_history(struct task *t, const tova_plugin *plugin, tova_reply *reply,
+			 const json_t *json)
+{
+	const json_t *list = json_object_get(json, "messages");
+	size_t n = json_array_size(list), size = n * sizeof(tova_remembered);
+	for (size_t i = 0; i < n; i++)
+		size += json_string_length(json_object_get(json_array_get(list, i), "data")) +
+			json_string_length(json_object_get(json_array_get(list, i),
+							   "data_base64")) +
+			1;
+	tova_remembered *messages = malloc(size + 1);
+	if (messages == NULL)
+		return reply_no_memory(t);
+	unsigned char *bytes = (unsigned char *)(messages + n);
+	for (size_t i = 0; i < n; i++)
+		bytes = reply_message(json_array_get(list, i), &messages[i], bytes);
+	reply->messages = messages;
+	reply->count = n;
+	reply->epoch = reply_counter(json, "epoch");
+	reply->first = reply_counter(json, "first");
+	reply->last = reply_counter(json, "last");
+	reply->complete = json_is_true(json_object_get(json, "complete"));
+	reply->more = json_is_true(json_object_get(json, "more"));
+	int result = plugin->on_reply(&t->api, reply);
+	free(messages);
+	return result;
+}
+
 int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query *query,
 		  const json_t *json)
 {
@@ -89,6 +166,8 @@ int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query 
 		return reply_connections(t, plugin, &reply, json_object_get(json, "connections"));
 	case TOVA_QUERY_ROOMS:
 		return reply_rooms(t, plugin, &reply, json_object_get(json, "rooms"));
+	case TOVA_QUERY_HISTORY:
+		return reply_history(t, plugin, &reply, json);
 	case TOVA_QUERY_STATS:
 		return reply_stats(t, plugin, &reply, json_object_get(json, "stats"));
 	default:

@@ -38,6 +38,16 @@ static int table_join(tova_mount *m, tova_ws ws, const char *room, size_t room_l
 	return refused != TOVA_OK ? refused : commands_join(&t->commands, ws, room, room_len);
 }
 
+static int table_join_history(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			      const tova_history *want)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK
+		       ? refused
+		       : commands_join_history(&t->commands, ws, room, room_len, want);
+}
+
 static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct task *t = task_of(m);
@@ -140,9 +150,12 @@ static int table_query(tova_mount *m, const tova_query *q)
 	if (refused != TOVA_OK)
 		return refused;
 	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
-	    q->kind > TOVA_QUERY_STATS)
+	    q->kind > TOVA_QUERY_HISTORY)
 		return commands_spoil(&t->commands, TOVA_E_ARG);
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
+	if (q->kind == TOVA_QUERY_HISTORY && !abi_query_has_since(q))
+		return commands_spoil(&t->commands, TOVA_E_ARG);
+	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS ||
+			q->kind == TOVA_QUERY_HISTORY;
 	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
 		return commands_spoil(&t->commands, TOVA_E_ROOM);
 	/* nobody would hear the answer */
@@ -355,6 +368,7 @@ const tova_host task_host = {
 	.subject = table_subject,
 	.keep = table_keep,
 	.kept = table_kept,
+	.join_history = table_join_history,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */

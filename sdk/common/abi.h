@@ -23,6 +23,25 @@ static inline struct span abi_payload_key(const tova_payload *p)
 	return knows_keys && p->key != NULL ? (struct span){p->key, p->key_len} : (struct span){0};
 }
 
+/* Is it one that rooms do not remember? */
+static inline bool abi_payload_unkept(const tova_payload *p)
+{
+	return p->size >= offsetof(tova_payload, flags) + sizeof p->flags &&
+	       (p->flags & TOVA_UNKEPT) != 0;
+}
+/* Is it something that somebody who joins can want? */
+static inline bool abi_history_ok(const tova_history *want)
+{
+	return want != NULL && want->size >= sizeof *want && want->how >= TOVA_HISTORY_LAST &&
+	       want->how <= TOVA_HISTORY_SINCE_OR_FAIL &&
+	       (want->how == TOVA_HISTORY_LAST || want->since == 0 || want->epoch != 0);
+}
+/* Has the query what one of the kind HISTORY needs? */
+static inline bool abi_query_has_since(const tova_query *q)
+{
+	return q->size >= offsetof(tova_query, limit) + sizeof q->limit;
+}
+
 /* May an upgrade be refused so? type: of the body, or NULL. */
 bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t body_len);
 

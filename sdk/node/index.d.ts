@@ -41,7 +41,7 @@ export class Connection {
 	/** What its token says (--jwt-key), or null. Known in events of the connection. */
 	readonly claims: Record<string, unknown> | null;
 	send(data: Data, options?: Keyed): void;
-	join(room: string, options?: Conditions): void;
+	join(room: string, options?: Conditions & WantedHistory): void;
 	leave(room: string): void;
 	leave_all(): void;
 	leaveAll(): void;
@@ -189,7 +189,22 @@ export interface Others {
 	excludeRooms?: string[];
 }
 
-export function join(ws: Target, room: string, options?: Conditions): void;
+/** What a join is sent of what its room remembers (--history): the last so many messages, or all behind an offset of an epoch. If some of
+ * these are forgotten the last ones, or, with else: "fail", the event fails. Between the last of them and the next message of the room
+ * nothing is missing, and nothing comes twice. */
+export interface WantedHistory {
+	last?: number;
+	since?: number;
+	epoch?: number;
+	else?: "last" | "fail";
+}
+
+/** keep: false: rooms do not remember it. */
+export interface Kept extends Keyed {
+	keep?: boolean;
+}
+
+export function join(ws: Target, room: string, options?: Conditions & WantedHistory): void;
 export function leave(ws: Target, room: string): void;
 export function leave_all(ws: Target): void;
 /** Who a connection is: what the others may know of it, text or a JSON value of at most 1,024 bytes, and as whom it counts among users. What is
@@ -198,7 +213,7 @@ export function info(ws: Target, said?: string | Json, options?: { user?: string
 /** To all connections of the mount. */
 export function broadcast(data: Data, exclude?: Target | Target[] | null, options?: Keyed & Others): void;
 /** To a room, or to several, each connection once. */
-export function broadcast_to(room: string | string[], data: Data, exclude?: Target | Target[] | null, options?: Keyed & Others): void;
+export function broadcast_to(room: string | string[], data: Data, exclude?: Target | Target[] | null, options?: Kept & Others): void;
 export function close(ws: Target, code?: number | null, reason?: string): void;
 /** Closes all connections of a room, or of several. */
 export function close_room(
@@ -218,8 +233,14 @@ export function set_timer(
 export function cancel_timer(name: string, ws?: Target): void;
 
 /** Runs a function, plain or async, and commits its commands together, though no event is at hand. The promise tells when the host has
- * done so; it rejects with a TovaError if the host refuses. A function that throws pushes nothing. */
-export function push(commands: () => void | Promise<void>): Promise<void>;
+ * done so, and where its last message is in its room's memory (undefined where rooms remember nothing); it rejects with a TovaError if the
+ * host refuses. A function that throws pushes nothing. */
+export function push(commands: () => void | Promise<void>): Promise<Place | undefined>;
+/** Offsets count from 1, and begin anew with another epoch. */
+export interface Place {
+	offset: number;
+	epoch: number;
+}
 
 // Queries. They see what is committed.
 
@@ -228,6 +249,20 @@ export function members(room: string, options?: { limit?: number; after?: Target
 /** Names of the users in a room, each once, in their order. */
 export function users(room: string, options?: { limit?: number; after?: string }): Promise<string[]>;
 export function count(room: string): Promise<number>;
+/** What a room remembers: the last messages, or those behind `since`, an offset (of an epoch, if that is given); 100, or `limit`. */
+export function history(room: string, options?: { since?: number; limit?: number; epoch?: number }): Promise<History>;
+export interface History {
+	epoch: number;
+	/** Offsets that there are; 0: none. */
+	first: number;
+	last: number;
+	/** None of those asked for is forgotten. */
+	complete: boolean;
+	/** Some follow that did not fit. */
+	more: boolean;
+	/** at: when it came, in milliseconds since 1970. */
+	messages: { offset: number; at: number; data: string | Buffer }[];
+}
 export function rooms(ws: Target): Promise<string[]>;
 /** All connections of the mount. */
 export function connections(): Promise<Connection[]>;

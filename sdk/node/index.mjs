@@ -1,7 +1,7 @@
 /** Write WebSocket handlers for tova-host in JavaScript. Every name exists with underscores, as the specification writes it, and in
  * camel case. */
 import {
-	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, info, join, leave, leave_all, members, push,
+	Retry, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count, history, info, join, leave, leave_all, members, push,
 	rooms, send, set_state, set_timer, stats, users,
 } from "./lib/commands.mjs";
 import { Connection, Request } from "./lib/connection.mjs";
@@ -12,7 +12,7 @@ import { serve } from "./lib/worker.mjs";
 
 export {
 	Connection, Request, Retry, TovaError, accept, broadcast, broadcast_to, cancel_timer, close, close_room, connections, count,
-	current_event, info, join, leave, leave_all, members, push, refuse, rooms, send, serve, set_state, set_timer, stats, users,
+	current_event, history, info, join, leave, leave_all, members, push, refuse, rooms, send, serve, set_state, set_timer, stats, users,
 };
 export {
 	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, current_event as currentEvent, leave_all as leaveAll, set_state as setState, set_timer as setTimer,

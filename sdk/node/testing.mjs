@@ -24,6 +24,7 @@ import { HANDSHAKE, Reader } from "./lib/frame.mjs";
 import { serve } from "./lib/worker.mjs";
 
 const PATIENCE = 10_000; // ms for a handler
+const EPOCH = 1; // of what a room remembers
 const MEMBERS = ["state_bin", "if_state_bin", "bin"];
 
 /** on_upgrade refused the connection. */
@@ -139,6 +140,8 @@ export class Host {
 	#server;
 	#socket;
 	#folder = mkdtempSync(join(tmpdir(), "tova-testing-"));
+	#history = new Map(); // of each room
+	#kept = {}; // where the last message of a push is
 	#busy = 0; // queries and pushes that came
 
 	/** Starts a worker with these handlers, as serve() takes them, in this process. */
@@ -299,8 +302,9 @@ export class Host {
 				this.#ready();
 				break;
 			case "push": {
+				this.#kept = {};
 				const error = this.#apply(undefined, item.commands);
-				this.#put({ t: "done", source: item.source, n: item.n, ...(error === undefined ? {} : { error }) });
+				this.#put({ t: "done", source: item.source, n: item.n, ...(error === undefined ? this.#kept : { error }) });
 				this.#busy++;
 				break;
 			}
@@ -322,7 +326,9 @@ export class Host {
 		}
 	}
 
-	#reply({ what, room, conn, limit, after = "" }) {
+	#reply(item) {
+		const { what, room, conn, limit, after = "" } = item;
+		if (what === "history") return this.#remembered(item);
 		if (what === "rooms") return { rooms: [...(this.#clients.get(conn)?.rooms ?? [])].sort() };
 		const here = [...this.#clients.values()].filter((ws) => !ws.gone);
 		if (what === "stats") return { stats: { uptime_ms: this.now, connections: here.length } };
@@ -375,7 +381,8 @@ export class Host {
 			if (Buffer.isBuffer(wanted) ? !(Buffer.isBuffer(have) && wanted.equals(have)) : wanted !== have)
 				return "a command was based on state that somebody else has set meanwhile";
 		}
-		const refused = this.#judge(own, taken);
+		const forgotten = taken.some(([, command]) => command.else === "fail" && !this.#since(command)[1]);
+		const refused = forgotten ? "a room does not remember all since then" : this.#judge(own, taken);
 		if (refused === undefined) for (const [target, command] of taken) this.#command(own, target, command);
 		return refused;
 	}
@@ -423,6 +430,8 @@ export class Host {
 		const data = command.bin ?? command.data;
 		if (command.c === "broadcast" || command.c === "broadcast_to") {
 			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.received.push(data);
+			const rooms = new Set([...(command.rooms ?? []), ...(command.room === undefined ? [] : [command.room])]);
+			if (command.c === "broadcast_to" && command.keep !== false) for (const room of rooms) this.#remember(room, data);
 		} else if (command.c === "close_room") {
 			for (const ws of this.#selected(own, command, new Map(this.#here().map((ws) => [ws, ws.rooms])))) ws.closed ??= command.code ?? 1005;
 		} else if ((command.c === "timer" || command.c === "cancel") && command.conn === undefined) this.#timer(undefined, command);
@@ -432,6 +441,8 @@ export class Host {
 		} else if (command.c === "join") {
 			target.rooms.add(command.room);
 			if (command.replace) for (const ws of this.members(command.room)) if (ws !== target) ws.closed ??= 4409;
+			if (command.last !== undefined || command.since !== undefined)
+				target.received.push(...this.#since(command)[0].map((message) => message.data));
 		} else if (command.c === "leave_all") target.rooms.clear();
 		else if (command.c === "info") {
 			target.info = command.info === undefined ? target.info : command.info || undefined;
@@ -440,6 +451,32 @@ export class Host {
 		else if (command.c === "close") target.closed ??= command.code ?? 1005;
 		else if (command.c === "set") target.stored = command.state ?? command.state_bin;
 		else this.#timer(target.id, command);
+	}
+
+	// --- what rooms remember: everything, each in one epoch --------------------------------------------------------------------
+
+	#remember(room, data) {
+		const messages = this.#history.get(room) ?? [];
+		this.#history.set(room, messages);
+		messages.push({ offset: messages.length + 1, at: this.now, data });
+		this.#kept = { offset: messages.length, epoch: EPOCH };
+	}
+
+	/** What somebody who joins is sent, and whether that is all that was asked for. */
+	#since({ room, last, since, epoch = EPOCH }) {
+		const messages = this.#history.get(room) ?? [], tail = messages.slice(Math.max(0, messages.length - (last ?? messages.length)));
+		if (since === undefined) return [tail, true];
+		return since === 0 || (epoch === EPOCH && since <= messages.length) ? [messages.slice(since), true] : [tail, false];
+	}
+
+	#remembered(item) {
+		const { room, since, limit = 100 } = item, there = this.#history.get(room)?.length ?? 0;
+		const [found, complete] = this.#since(since === undefined ? { ...item, last: limit } : item), some = found.slice(0, limit);
+		return {
+			epoch: there > 0 ? EPOCH : 0, first: Math.min(there, 1), last: there, complete, more: some.length < found.length,
+			messages: some.map(({ offset, at, data }) =>
+				Buffer.isBuffer(data) ? { offset, at, data_base64: data.toString("base64") } : { offset, at, data }),
+		};
 	}
 
 	#timer(conn, { c, name, id, delay, period }) {

@@ -99,15 +99,9 @@ void commit_leave_all(struct harness_peer *p)
 
 /* --- messages --------------------------------------------------------------------------------- */
 
-static void commit_give(struct harness_peer *p, const struct harness_message *message)
+struct harness_message *commit_copy(const struct harness_message *message)
 {
-	struct harness_message *copy = harness_alloc(sizeof *copy + message->payload.len + 1),
-			       **end = &p->inbox;
-	if (p->closed != 0) /* as in the host: what follows its close is not sent */
-	{
-		free(copy);
-		return;
-	}
+	struct harness_message *copy = harness_alloc(sizeof *copy + message->payload.len + 1);
 	*copy = (struct harness_message){.payload = message->payload};
 	memcpy(copy->bytes, message->bytes, message->payload.len + 1);
 	copy->payload.data = copy->bytes;
@@ -116,9 +110,17 @@ static void commit_give(struct harness_peer *p, const struct harness_message *me
 		memcpy(copy->key, message->key, message->payload.key_len + 1);
 		copy->payload.key = copy->key;
 	}
+	return copy;
+}
+
+void commit_give(struct harness_peer *p, const struct harness_message *message)
+{
+	struct harness_message **end = &p->inbox;
+	if (p->closed != 0) /* as in the host: what follows its close is not sent */
+		return;
 	while (*end != NULL)
 		end = &(*end)->next;
-	*end = copy;
+	*end = commit_copy(message);
 }
 
 static void commit_broadcast(tova_test *t, const struct harness_command *c, bool to_room)
@@ -127,6 +129,8 @@ static void commit_broadcast(tova_test *t, const struct harness_command *c, bool
 		if (!p->gone && !tova_ws_eq(p->ws, c->ws) &&
 		    (!to_room || commit_is_member(p, c->name)))
 			commit_give(p, c->message);
+	if (to_room && c->code == 0)
+		history_keep(t, c->name, c->message);
 }
 
 /* --- timers ----------------------------------------------------------------------------------- */
@@ -187,6 +191,8 @@ static void commit_to_peer(tova_test *t, const struct harness_command *c, struct
 		break;
 	case HARNESS_JOIN:
 		commit_join(p, c->name);
+		if (c->want.how != 0)
+			history_give(t, p, c);
 		break;
 	case HARNESS_LEAVE:
 		commit_leave(commit_room(p, c->name));
@@ -225,12 +231,14 @@ static void commit_one(tova_test *t, const struct harness_command *c)
 		t->stale++;
 }
 
-/* Does every set_if find what it expects? */
+/* Does every set_if find what it expects, and every join what it must? */
 static bool commit_holds(tova_test *t)
 {
 	for (const struct harness_command *c = t->commands; c != NULL; c = c->next) {
 		const struct harness_peer *p = harness_find(t, c->ws);
 		unsigned char expected[RULES_DATA_MAX] = {0};
+		if (p != NULL && !history_holds(t, c))
+			return false;
 		if (c->kind != HARNESS_SET_IF || p == NULL)
 			continue;
 		if (c->expected_len > 0)

@@ -84,6 +84,7 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 	tova_ws *connections = harness_alloc((n + 1) * sizeof *connections);
 	const char **rooms = harness_alloc((n + 1) * sizeof *rooms);
 	bool to_room = c->query.kind <= TOVA_QUERY_MEMBERS;
+	tova_remembered *messages = NULL;
 	for (const struct harness_peer *p = t->peers; p != NULL; p = p->next) {
 		stats.connections += !p->gone;
 		if (!p->gone && c->query.kind != TOVA_QUERY_ROOMS &&
@@ -99,12 +100,15 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 			: NULL;
 	reply.rooms = c->query.kind == TOVA_QUERY_ROOMS ? rooms : NULL;
 	reply.stats = c->query.kind == TOVA_QUERY_STATS ? &stats : NULL;
-	if (c->query.kind == TOVA_QUERY_STATS)
+	if (c->query.kind == TOVA_QUERY_STATS || c->query.kind == TOVA_QUERY_HISTORY)
 		reply.count = 0;
+	if (c->query.kind == TOVA_QUERY_HISTORY)
+		messages = history_reply(t, c, &reply);
 	harness_begin(t, HARNESS_COMMANDS, NULL);
 	harness_end(t, t->plugin.on_reply(&t->api, &reply));
 	free(connections);
 	free(rooms);
+	free(messages);
 }
 
 static void harness_wake(tova_test *t)
@@ -259,6 +263,7 @@ void tova_test_free(tova_test *t)
 	harness_end(t, 0);
 	for (struct harness_peer *p = t->peers; p != NULL; p = p->next)
 		commit_cancel_all(t, p->ws);
+	history_forget(t);
 	commit_cancel_all(t, TOVA_NONE);
 	harness_free_peers(t);
 	for (struct harness_command *c; (c = t->queries) != NULL; free(c))

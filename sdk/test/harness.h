@@ -66,9 +66,10 @@ struct harness_command {
 	enum harness_kind kind;
 	tova_ws ws; /* target, or who is excluded */
 	char name[RULES_NAME_MAX + 1];
-	uint16_t code;
+	uint16_t code; /* of a close; BROADCAST_TO: 1 if the room does not remember it */
 	tova_timer timer;
 	tova_query query;
+	tova_history want; /* of a join; how 0: nothing */
 	struct harness_message *message;
 	size_t len, expected_len;
 	unsigned char *bytes, *expected;
@@ -89,6 +90,7 @@ struct tova_test {
 	enum harness_phase phase;
 	struct harness_peer *peers;
 	struct harness_timer *timers;
+	struct harness_remembered *history; /* of all rooms, oldest first */
 	uint64_t now, orders, ids, stale, sequence;
 	/* The event at hand. */
 	struct harness_peer *own;
@@ -135,5 +137,22 @@ void commit_free_messages(struct harness_message *list);
 void commit_leave_all(struct harness_peer *p);
 void commit_cancel_all(tova_test *t, tova_ws ws);
 bool commit_is_member(const struct harness_peer *p, const char *room);
+/* With its key; the caller's to free. */
+struct harness_message *commit_copy(const struct harness_message *message);
+/* A copy goes into its inbox, unless it is closed. */
+void commit_give(struct harness_peer *p, const struct harness_message *message);
+
+/* history.c: */
+/* Remembers a copy. */
+void history_keep(tova_test *t, const char *room, const struct harness_message *message);
+/* Is a join that wants all or nothing to be had? */
+bool history_holds(const tova_test *t, const struct harness_command *c);
+/* What the join wants of it. */
+void history_give(const tova_test *t, struct harness_peer *p, const struct harness_command *c);
+/* Fills in the reply; its list is the caller's to free. */
+tova_remembered *history_reply(const tova_test *t, const struct harness_command *c,
+			       tova_reply *reply);
+/* All of it, at the end of the test. */
+void history_forget(tova_test *t);
 
 #endif

@@ -76,6 +76,23 @@ static int table_join(tova_mount *m, tova_ws ws, const char *room, size_t room_l
 				  : add_named(harness_of(m), HARNESS_JOIN, ws, room, room_len);
 }
 
+static int table_join_history(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			      const tova_history *want)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!abi_history_ok(want))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (!rules_name_ok((struct span){room, room_len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	struct harness_command *c = commit_add(t, HARNESS_JOIN, ws);
+	memcpy(c->name, room, room_len);
+	c->want = *want;
+	return TOVA_OK;
+}
+
 static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	int refused = check(harness_of(m), true);
@@ -105,6 +122,7 @@ static int table_broadcast_to(tova_mount *m, const char *room, size_t room_len,
 	struct harness_command *c = commit_add(t, HARNESS_BROADCAST_TO, exclude);
 	memcpy(c->name, room, room_len);
 	c->message = message;
+	c->code = abi_payload_unkept(p);
 	return TOVA_OK;
 }
 
@@ -229,9 +247,12 @@ static int table_query(tova_mount *m, const tova_query *q)
 	if (refused != TOVA_OK)
 		return refused;
 	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
-	    q->kind > TOVA_QUERY_STATS)
+	    q->kind > TOVA_QUERY_HISTORY)
 		return commit_spoil(t, TOVA_E_ARG);
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS;
+	if (q->kind == TOVA_QUERY_HISTORY && !abi_query_has_since(q))
+		return commit_spoil(t, TOVA_E_ARG);
+	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS ||
+			q->kind == TOVA_QUERY_HISTORY;
 	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
 		return commit_spoil(t, TOVA_E_ROOM);
 	struct harness_command *c = commit_add(t, HARNESS_QUERY, q->ws);
@@ -427,4 +448,5 @@ const tova_host harness_table = {
 	.subject = table_subject,
 	.keep = table_keep,
 	.kept = table_kept,
+	.join_history = table_join_history,
 };

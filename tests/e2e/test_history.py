@@ -1,6 +1,5 @@
 """Rooms that remember: --history, what a join is sent of it, what pushes and queries are told."""
-import json
-import struct
+import base64
 import subprocess
 
 import pytest
@@ -8,8 +7,8 @@ from tova_v1 import Client
 
 from api import Api
 from hub import Hub, opened, send
-from tova_host import BUILD, wait_until
-from wsclient import BINARY
+from tova_host import BUILD, IMPATIENT, ROOT, Host, wait_until
+from wsclient import BINARY, connect
 
 THREADS = ["1", "3"]
 
@@ -46,21 +45,10 @@ class History(Hub):
         return opened(self, self.w, path)
 
     def ask(self, room="r", **members):
-        self.w.send({"t": "query", "q": 77, "what": "history", "room": room, **members})
-        return self.reply()
-
-    def reply(self):
-        """With the binary messages of its list in their places."""
-        body = None
-        while body is None or b'"reply"' not in body[:200]:
-            assert self.w._read(1) == b"\x01"
-            body = self.w._read(struct.unpack(">Q", self.w._read(8))[0])
-        text, _, rest = body.partition(b"]\n")
-        [reply] = json.loads(text + (b"]" if rest else b""))
+        reply = self.w.ask("history", room=room, **members)
         for m in reply.get("messages", ()):
-            if "bin" in m:
-                m["data"], rest = rest[:m["bin"]], rest[m["bin"]:]
-        assert rest == b""
+            if "data_base64" in m:
+                m["data"] = base64.b64decode(m.pop("data_base64"))
         return {k: v for k, v in reply.items() if k not in ("t", "q")}
 
     def texts(self, room="r", **members):
@@ -192,7 +180,7 @@ def test_a_query_tells_what_is_remembered(room):
     page = room.ask(since=3, epoch=epoch, limit=2)
     assert [m["offset"] for m in page["messages"]] == [4, 5] and page["more"] and page["complete"]
     assert room.ask(since=1, epoch=epoch)["complete"] is False
-    assert room.ask(since=4, epoch=epoch + 1)["complete"] is False
+    assert room.ask(since=4, epoch=epoch + 1)["complete"] is False and room.texts(since=5) == ["6", "7"]
     assert room.texts(room="ghost") == []
 
 
@@ -365,3 +353,102 @@ def test_reloads(tmp_path):
 def test_a_value_that_is_none_is_refused(tmp_path, value):
     said = subprocess.run([BUILD / "tova-host", "--history", value, "--check", "--attach", f"ipc://{tmp_path}/a"], capture_output=True, text=True)
     assert said.returncode == 2 and "history" in said.stderr and "expected" in said.stderr, said.stderr
+
+
+# --- the other doors ----------------------------------------------------------------------------------------------------------
+
+PYTHON = """
+import sys; sys.path.insert(0, "sdk/python")
+from tova import broadcast_to, history, join, push, send, serve
+async def on_message(ws, message):
+    verb, _, rest = message.partition(" ")
+    if verb == "say": broadcast_to("r", rest)
+    if verb == "hint": broadcast_to("r", rest, keep=False)
+    if verb == "join": ws.join("r", last=int(rest)); ws.send("end")
+    if verb == "since": join(ws, "r", since=int(rest), epoch=(await history("r")).epoch); ws.send("end")
+    if verb == "fail": join(ws, "r", since=int(rest), epoch=(await history("r")).epoch, otherwise="fail"); ws.send("never")
+    if verb == "tell":
+        h = await history("r", since=int(rest), limit=2)
+        ws.send(f"{h.first} {h.last} {h.complete} {h.more} {[m.data for m in h.messages]}")
+    if verb == "push":
+        with push() as done: broadcast_to("r", b"\\x00pushed")
+        ws.send(f"{(await done).offset}")
+    if verb == "wrong": ws.join("r", since=3)
+def on_error(ws, error): ws.send("error: " + error)
+serve(globals())
+"""
+
+NODE = """
+import { broadcast_to, history, join, push, serve } from "./sdk/node/index.mjs";
+await serve({
+	async on_message(ws, message) {
+		const at = message.indexOf(" "), verb = message.slice(0, at), rest = message.slice(at + 1);
+		if (verb === "say") broadcast_to("r", rest);
+		if (verb === "hint") broadcast_to("r", rest, null, { keep: false });
+		if (verb === "join") { ws.join("r", { last: +rest }); ws.send("end"); }
+		if (verb === "since") { join(ws, "r", { since: +rest, epoch: (await history("r")).epoch }); ws.send("end"); }
+		if (verb === "fail") { join(ws, "r", { since: +rest, epoch: (await history("r")).epoch, else: "fail" }); ws.send("never"); }
+		if (verb === "tell") {
+			const h = await history("r", { since: +rest, limit: 2 }), is = (b) => (b ? "True" : "False");
+			ws.send(`${h.first} ${h.last} ${is(h.complete)} ${is(h.more)} [${h.messages.map((m) => (Buffer.isBuffer(m.data) ? "b" : "") + `\'${m.data}\'`.replace("\\0", "\\\\x00")).join(", ")}]`);
+		}
+		if (verb === "push") ws.send(String((await push(() => broadcast_to("r", Buffer.from("\\0pushed")))).offset));
+		if (verb === "wrong") ws.join("r", { since: 3 });
+	},
+	on_error(ws, error) { ws.send("error: " + error); },
+});
+"""
+
+
+@pytest.mark.parametrize("command, file, text", [("python3", "worker.py", PYTHON), ("node", "worker.mjs", NODE)], ids=["python", "node"])
+def test_the_libraries(tmp_path, command, file, text):
+    (tmp_path / file).write_text(text.replace("./sdk", f"{ROOT}/sdk").replace('"sdk/', f'"{ROOT}/sdk/'))
+    with Host("--worker", f"exec {command} {tmp_path / file}", "--history", "5", *IMPATIENT, cwd=ROOT) as host:
+        ws, other = connect("127.0.0.1", host.port, "/"), connect("127.0.0.1", host.port, "/")
+
+        def ask(message, n=1):
+            ws.send_text(message)
+            return [ws.recv_text() for _ in range(n)]
+
+        for n in range(1, 8):
+            other.send_text(f"say {n}")
+        other.send_text("hint typing")
+        other.send_text("join 0")
+        assert other.recv_text() == "end"
+        assert ask("join 3", 4) == ["5", "6", "7", "end"]
+        assert ask("since 4", 4) == ["5", "6", "7", "end"]
+        assert ask("since 1", 6) == ["3", "4", "5", "6", "7", "end"]
+        assert "fail" in ask("fail 1")[0]
+        assert ask("tell 4") == ["3 7 True True ['5', '6']"]
+        assert ask("tell 1") == ["3 7 False True ['3', '4']"]
+        ws.send_text("push it")
+        assert ws.recv_binary() == b"\0pushed" and ws.recv_text() == "8"
+        assert ask("tell 7") == ["4 8 True False [b'\\x00pushed']"]
+        assert "epoch" in ask("wrong x")[0]
+
+
+SCRIPT = r"""while read -r verb rest; do case $verb in
+do) printf '%s\n' "$rest" >&3;;
+esac; done"""
+
+
+def test_scripts(tmp_path):
+    with Host("--script", SCRIPT, "--history", "5", "--api", "127.0.0.1:0", *IMPATIENT) as host, Api(host) as api:
+        ws = connect("127.0.0.1", host.port, "/")
+
+        def do(*lines):
+            for line in lines:
+                ws.send_text("do " + line)
+
+        do(*(f"broadcast_to r {n}" for n in range(1, 8)), "keep=no broadcast_to r hint", "key=k keep=no broadcast_to r hint", "join r last=2", "broadcast_to r end")
+        assert [ws.recv_text() for _ in range(3)] == ["6", "7", "end"]
+        epoch = api.post("broadcast_to", room="r", data="9")[1]["epoch"]
+        assert ws.recv_text() == "9"
+        do(f"join r since=7 epoch={epoch}", "broadcast_to r end")
+        assert [ws.recv_text() for _ in range(3)] == ["end", "9", "end"]
+        do(f"join r since=1 epoch={epoch} else=fail", "join r since=1", "join r last=x", "join r lost=3", "keep=no join x", "join r else=fail", "broadcast_to r end")
+        assert ws.recv_text() == "end"
+        for part in ("fail", "since", "last=N"):
+            host.expect(lambda line: "memory" in line.get("message", "") or "else" in line.get("message", "") or "out of range" in line.get("message", ""))
+            host.wait_log(lambda line: line.get("kind") == "handler" and part in line.get("message", "") + line.get("error", ""), part)
+        ws.end()

@@ -92,6 +92,26 @@ static int plugin_host_join(tova_mount *m, tova_ws ws, const char *room, size_t 
 							   (struct span){room, room_len}));
 }
 
+static int plugin_host_join_history(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+				    const tova_history *asked)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!abi_history_ok(asked))
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_WANT));
+	bool all = asked->how == TOVA_HISTORY_SINCE_OR_LAST && asked->last == 0;
+	const struct history_want want = {.how = (uint8_t)asked->how,
+					  .last = all ? UINT32_MAX : asked->last,
+					  .since = asked->since,
+					  .epoch = asked->epoch};
+	enum commit_error added = commit_join(p->commit, plugin_host_local_id(p, ws),
+					      (struct span){room, room_len});
+	return plugin_host_result_of(added == COMMIT_OK ? commit_history(p->commit, &want)
+							: added);
+}
+
 static int plugin_host_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
 {
 	struct plugin *p = plugin_instance_of(m)->plugin;
@@ -125,11 +145,14 @@ static int plugin_host_broadcast_to(tova_mount *m, const char *room, size_t room
 		return refused;
 	if (!abi_payload_ok(payload))
 		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
-	return plugin_host_with_key(p, payload,
-				    commit_broadcast_to(p->commit, (struct span){room, room_len},
-							payload->kind == TOVA_BINARY, payload->data,
-							payload->len,
-							plugin_host_local_id(p, exclude)));
+	int result = plugin_host_with_key(
+		p, payload,
+		commit_broadcast_to(p->commit, (struct span){room, room_len},
+				    payload->kind == TOVA_BINARY, payload->data, payload->len,
+				    plugin_host_local_id(p, exclude)));
+	return result == TOVA_OK && abi_payload_unkept(payload)
+		       ? plugin_host_result_of(commit_unkept(p->commit))
+		       : result;
 }
 
 static int plugin_host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
@@ -241,6 +264,12 @@ static int plugin_host_query(tova_mount *m, const tova_query *q)
 		.session = plugin_host_local_id(p, q->ws),
 		.room = {q->room, q->room != NULL ? q->room_len : 0},
 	};
+	if (q->kind == EVENT_QUERY_HISTORY && !abi_query_has_since(q))
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	if (q->kind == EVENT_QUERY_HISTORY) {
+		query.since = q->since;
+		query.limit = q->limit;
+	}
 	return plugin_host_result_of(commit_query(p->commit, &query));
 }
 
@@ -477,4 +506,5 @@ const tova_host plugin_host = {
 	.subject = plugin_host_subject,
 	.keep = plugin_host_keep,
 	.kept = plugin_host_kept,
+	.join_history = plugin_host_join_history,
 };

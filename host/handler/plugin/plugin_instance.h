@@ -95,5 +95,7 @@ void plugin_request_free(struct plugin_request *p);
 /* plugin_reply.c: answers a query from what is committed and hands it to on_reply. Returns its
  * result. */
 int plugin_reply(struct plugin_instance *i, const struct event_query *q);
+/* plugin_history.c: of those, one about what a room remembers; the rest of the reply is filled in. */
+int plugin_history_reply(struct plugin_instance *i, const struct event_query *q, tova_reply *reply);
 
 #endif

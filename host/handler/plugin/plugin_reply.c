@@ -99,6 +99,8 @@ int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 		return plugin_reply_connections(i, &reply);
 	case EVENT_QUERY_STATS:
 		return plugin_reply_stats(i, &reply);
+	case EVENT_QUERY_HISTORY:
+		return plugin_history_reply(i, q, &reply);
 	default:
 		return plugin_reply_members(i, q, &reply);
 	}

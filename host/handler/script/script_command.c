@@ -52,12 +52,59 @@ static bool script_command_number(struct span word, uint16_t *n_r)
 
 /* --- commands --------------------------------------------------------------------------------- */
 
+/* Does the word begin so? What stands behind it is left. */
+static bool script_command_begins(struct span *word, struct span name)
+{
+	if (word->n < name.n || memcmp(word->p, name.p, name.n) != 0)
+		return false;
+	*word = (struct span){word->p + name.n, word->n - name.n};
+	return true;
+}
+
+static bool script_command_uint(struct span word, uint64_t *n_r)
+{
+	*n_r = 0;
+	for (size_t i = 0; i < word.n; i++) {
+		if (word.p[i] < '0' || word.p[i] > '9' || word.n > 16)
+			return false;
+		*n_r = *n_r * 10 + (uint64_t)(word.p[i] - '0');
+	}
+	return word.n > 0;
+}
+
+/* last=N, or since=OFFSET epoch=EPOCH, and else=last or else=fail. */
+static const char *script_command_want(struct span word, struct history_want *want)
+{
+	uint64_t n;
+	if (script_command_begins(&word, SPAN("last=")) && script_command_uint(word, &n)) {
+		want->last = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+		want->how = want->how == HISTORY_WANT_NOTHING ? HISTORY_WANT_LAST : want->how;
+	} else if (script_command_begins(&word, SPAN("since=")) &&
+		   script_command_uint(word, &want->since)) {
+		want->how = HISTORY_WANT_SINCE_OR_LAST;
+	} else if (want->how < HISTORY_WANT_SINCE_OR_LAST ||
+		   (!(script_command_begins(&word, SPAN("epoch=")) &&
+		      script_command_uint(word, &want->epoch)) &&
+		    !span_eq(word, SPAN("else=last")) && !span_eq(word, SPAN("else=fail")))) {
+		return "what is wanted of the room's memory is last=N, or since=OFFSET epoch=EPOCH "
+		       "and else=last or else=fail";
+	}
+	if (span_eq(word, SPAN("else=fail")))
+		want->how = HISTORY_WANT_SINCE_OR_FAIL;
+	return NULL;
+}
+
 static const char *script_command_add_join(struct script *x, struct commit *c, struct span rest)
 {
-	struct span room;
-	const char *why = script_command_last_word(rest, &room);
+	struct history_want want = {.last = UINT32_MAX};
+	struct span room, word;
+	const char *why = script_command_take(&rest, &room);
+	while (why == NULL && (why = script_word(&rest, &word)) == NULL && word.p != NULL)
+		why = script_command_want(word, &want);
 	if (why == NULL)
 		commit_join(c, x->session->local, room);
+	if (why == NULL && want.how != HISTORY_WANT_NOTHING)
+		commit_history(c, &want);
 	return why;
 }
 
@@ -177,7 +224,8 @@ static const char *script_command_add_events(struct script *x, struct commit *c,
 }
 
 static const struct script_verb verbs[] = {
-	{"join", "join ROOM", script_command_add_join},
+	{"join", "join ROOM, join ROOM last=N or join ROOM since=OFFSET epoch=EPOCH else=fail",
+	 script_command_add_join},
 	{"leave", "leave ROOM", script_command_add_leave},
 	{"send", "send CONN TEXT", script_command_add_send},
 	{"broadcast", "broadcast TEXT", script_command_add_broadcast},
@@ -200,6 +248,12 @@ static const struct script_verb *script_command_find(struct span name)
 		if (span_eq(name, span_of(verbs[i].name)))
 			return &verbs[i];
 	return NULL;
+}
+
+/* keep=no in front of a command: the room does not remember what it broadcasts. */
+static bool script_command_unkept(struct span *rest)
+{
+	return script_command_begins(rest, SPAN("keep=no "));
 }
 
 /* key=KEY in front of a command gives what it sends a conflation key. */
@@ -227,7 +281,9 @@ void script_command(struct script *x, char *line, size_t n)
 		return;
 	}
 	memcpy(shown, line, said.n); /* its words are unescaped where they stand */
+	bool unkept = script_command_unkept(&rest);
 	const char *why = script_command_key(&rest, &key);
+	unkept = unkept || (why == NULL && script_command_unkept(&rest));
 	if (why == NULL)
 		why = script_word(&rest, &name);
 	const struct script_verb *verb = why == NULL ? script_command_find(name) : NULL;
@@ -245,6 +301,8 @@ void script_command(struct script *x, char *line, size_t n)
 	}
 	bool ended = x->session->ended;
 	commit_key(c, key);
+	if (unkept)
+		commit_unkept(c);
 	script_commit(x, said);
 	x->parted = x->parted || (!ended && x->session != NULL && x->session->ended);
 }

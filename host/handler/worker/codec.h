@@ -73,8 +73,6 @@ void codec_member_text(struct codec_out *o, const char *key,
 void codec_member_uint(struct codec_out *o, const char *key, uint64_t value);
 /* json is put down as it is. */
 void codec_member_raw(struct codec_out *o, const char *key, const char *json);
-/* A message as events have it: "data", or "bin" with its bytes behind the batch. */
-void codec_member_message(struct codec_out *o, struct span bytes, bool binary);
 void codec_member_base64(struct codec_out *o, const char *key, struct span bytes);
 void codec_object_end(struct codec_out *o);
 /* For lists: raw text, and a string with quotes. */

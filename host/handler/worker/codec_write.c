@@ -243,11 +243,6 @@ static void codec_put_bytes(struct codec_out *o, const char *text_key, const cha
 	}
 }
 
-void codec_member_message(struct codec_out *o, struct span bytes, bool binary)
-{
-	codec_put_bytes(o, "data", "bin", bytes.p, bytes.n, binary);
-}
-
 static void codec_put_close(struct codec_out *o, const struct hub_event *e)
 {
 	codec_member_uint(o, "code", e->close.code);

@@ -220,7 +220,7 @@ static void query_room_history(struct codec_out *o, struct mount *m, struct code
 	if (m->history == NULL)
 		codec_member_text(o, "error", SPAN(QUERY_HISTORY_OFF));
 	else
-		query_history(o, m, &q, false);
+		query_history(o, m, &q);
 }
 
 void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)

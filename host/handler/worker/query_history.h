@@ -5,10 +5,6 @@
 
 #include "handler/worker/codec.h"
 
-#define QUERY_HISTORY_LIMIT 100	     /* messages, if nobody says how many */
-#define QUERY_HISTORY_MAX 1000	     /* and at most */
-#define QUERY_HISTORY_BYTES (1u << 20) /* of all of them; one is always there */
-
 /* why nothing is answered where m->history is NULL */
 #define QUERY_HISTORY_OFF "rooms of this mount remember nothing: see --history"
 
@@ -16,12 +12,12 @@ struct query_history {
 	struct span room;
 	bool has_since; /* those behind an offset, oldest first; else the last ones */
 	uint64_t since, epoch;
-	uint64_t limit; /* 0: QUERY_HISTORY_LIMIT */
+	uint64_t limit; /* 0: as many as usual */
 };
 
-/* Appends "epoch", "first", "last", "complete", "more" and "messages". plain: all of it is text,
- * what is binary in base64; else binary bytes follow behind the batch, as those of events do. */
-void query_history(struct codec_out *o, struct mount *m, const struct query_history *q, bool plain);
+/* Appends "epoch", "first", "last", "complete", "more" and "messages", in which binary ones are in
+ * base64. */
+void query_history(struct codec_out *o, struct mount *m, const struct query_history *q);
 /* Where the last message is that the commit at hand had a room remember; nothing if there is none. */
 void query_kept(struct codec_out *o, const struct mount *m);
 

@@ -34,7 +34,7 @@ export function send(ws, data, options) {
 export function join(ws, room, { max, first, replace, ...rest } = {}) {
 	const scope = open();
 	const text = `${most(max, "max")}${most(rest.users_max ?? rest.usersMax, "users_max")}${first ? ',"first":true' : ""}${replace ? ',"replace":true' : ""}`;
-	add(scope, `{"c":"join","room":${label(room, "the name of a room")}${text}${conn(scope, ws)}}`);
+	add(scope, `{"c":"join","room":${label(room, "the name of a room")}${text}${remembered(rest)}${conn(scope, ws)}}`);
 }
 
 export function leave(ws, room) {
@@ -71,8 +71,8 @@ export function broadcast(data, exclude, options) {
 
 export function broadcast_to(room, data, exclude, options) {
 	const scope = open();
-	const [text, binary] = payload(data, options);
-	add(scope, `{"c":"broadcast_to"${toRooms(room)}${text}${but(scope, exclude, options)}}`, binary);
+	const [text, binary] = payload(data, options), keep = options?.keep === false ? ',"keep":false' : "";
+	add(scope, `{"c":"broadcast_to"${toRooms(room)}${keep}${text}${but(scope, exclude, options)}}`, binary);
 }
 
 export function close(ws, code, reason = "") {
@@ -187,6 +187,20 @@ function payload(data, options) {
 	return [`${key},"data":${quote(toJson(data))}`];
 }
 
+/** What a join wants of what its room remembers. */
+function remembered({ last, since, epoch, else: otherwise = "last" } = {}) {
+	if (otherwise !== "last" && otherwise !== "fail") throw new RangeError(`else is "last" or "fail", not ${String(otherwise)}`);
+	let text = last === undefined ? "" : `,"last":${whole(last, "last")}`;
+	if (since === undefined) {
+		if (epoch !== undefined || otherwise !== "last") throw new TypeError("epoch and else need since, an offset");
+		return text;
+	}
+	text += `,"since":${whole(since, "since")}`;
+	if (epoch !== undefined) text += `,"epoch":${whole(epoch, "epoch")}`;
+	else if (since > 0) throw new TypeError("since needs the epoch of that offset");
+	return otherwise === "fail" ? `${text},"else":"fail"` : text;
+}
+
 function name(value, what) {
 	if (typeof value !== "string") throw new TypeError(`${what} is text, not ${kind(value)}`);
 	return quote(value);
@@ -264,6 +278,13 @@ export function count(room) {
 	return query(`,"what":"count","room":${label(room, "the name of a room")}`, (reply) => reply.count ?? 0);
 }
 
+export function history(room, { since, limit = 100, epoch } = {}) {
+	let text = `,"what":"history","room":${label(room, "the name of a room")},"limit":${whole(limit, "limit")}`;
+	if (since !== undefined) text += `,"since":${whole(since, "since")}`;
+	if (epoch !== undefined) text += `,"epoch":${whole(epoch, "epoch")}`;
+	return query(text, toHistory);
+}
+
 export function rooms(ws) {
 	return query(`,"what":"rooms","conn":${quote(idOf(ws))}`, (reply) => reply.rooms ?? []);
 }
@@ -278,4 +299,8 @@ export function stats() {
 
 const query = (asked, value, pages) => outbox.submit(new Query(asked, value, pages));
 const toMembers = (reply) => (reply.members ?? []).map(({ conn, user = null, info = null }) => new Connection(conn, undefined, { user, info }));
+const toHistory = ({ epoch, first, last, complete, more, messages }) => ({
+	epoch, first, last, complete, more,
+	messages: messages.map(({ offset, at, data, data_base64 }) => ({ offset, at, data: data ?? Buffer.from(data_base64, "base64") })),
+});
 const toConnections = (reply) => (reply.connections ?? []).map((id) => new Connection(id));

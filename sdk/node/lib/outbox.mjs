@@ -56,7 +56,10 @@ export class Push extends Call {
 		this.text = `{"t":"push","source":"${source}","n":${n},"commands":[${this.commands}]}`;
 	}
 
-	value() {}
+	/** Where its last message is in its room's memory. */
+	value({ offset, epoch }) {
+		return offset === undefined ? undefined : { offset, epoch };
+	}
 }
 
 export class Query extends Call {

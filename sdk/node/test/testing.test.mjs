@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-	broadcast, broadcast_to, close_room, count, current_event, accept, info, join, leave_all, members, refuse, set_timer, users,
+	broadcast, broadcast_to, close_room, count, current_event, accept, history, info, join, leave_all, members, push, refuse, set_timer, users,
 } from "../index.mjs";
 import { Host, Refused } from "../testing.mjs";
 
@@ -171,3 +171,39 @@ test("claims at each event", () => withHost({
 	assert.equal(ann.receive(), '["ann","admin"]');
 	assert.equal(ann.receive(), '["ann","admin"]');
 }));
+
+test("rooms remember", async () => {
+	let pushed;
+	const handlers = {
+		async on_message(ws, message) {
+			const [verb, n] = message.split(" ");
+			if (verb === "last") ws.join("r", { last: +n });
+			else if (verb === "since") join(ws, "r", { since: +n, epoch: 1 });
+			else if (verb === "fail") join(ws, "r", { since: +n, epoch: 1, else: "fail" });
+			else if (verb === "tell") {
+				const { last, complete, messages } = await history("r", { limit: 2 });
+				ws.send(`${last} ${complete} ${messages.map((m) => m.data)}`);
+			} else if (verb === "push") pushed = push(() => broadcast_to("r", Buffer.from("pushed")));
+			else broadcast_to("r", message, ws, { keep: verb !== "hint" });
+		},
+	};
+	await withHost(handlers, async (host) => {
+		const a = await host.connect(), b = await host.connect();
+		for (const text of ["one", "two", "hint", "three"]) await a.send(text);
+		await a.send("last 2");
+		assert.deepEqual([a.receive(), a.receive()], ["two", "three"]);
+		await b.send("since 1");
+		assert.deepEqual([b.receive(), b.receive()], ["two", "three"]);
+		await b.send("since 9");
+		assert.deepEqual([b.receive(), b.receive(), b.receive()], ["one", "two", "three"]);
+		await b.send("fail 9");
+		assert.match(b.raised, /remember/);
+		await a.send("tell");
+		assert.equal(a.receive(), "3 true two,three");
+		await a.send("push");
+		assert.equal(a.receive().toString(), "pushed");
+		assert.deepEqual(await pushed, { offset: 4, epoch: 1 });
+	});
+	for (const wrong of [{ since: 3 }, { epoch: 3 }, { last: -1 }, { since: 0, else: "x" }, { else: "fail" }])
+		assert.throws(() => join("x", "r", wrong));
+});

@@ -202,3 +202,45 @@ def test_claims_at_each_event():
         ann = host.connect(claims={"sub": "ann", "role": "admin"})
         ann.send("x")
         assert ann.receive() == ann.receive() == '["ann","admin"]'
+
+
+class Remembering:
+    def on_message(self, ws, message):
+        verb, _, n = message.partition(" ")
+        if verb == "last":
+            ws.join("r", last=int(n))
+        elif verb == "since":
+            tova.join(ws, "r", since=int(n), epoch=1)
+        elif verb == "fail":
+            tova.join(ws, "r", since=int(n), epoch=1, otherwise="fail")
+        elif verb == "tell":
+            tova.history("r", limit=2, callback=lambda h: ws.send(f"{h.last} {h.complete} {[m.data for m in h.messages]}"))
+        elif verb == "push":
+            with tova.push() as done:
+                tova.broadcast_to("r", b"pushed")
+            self.done = done
+        else:
+            tova.broadcast_to("r", message, exclude=ws, keep=verb != "hint")
+
+
+def test_rooms_remember():
+    handlers = Remembering()
+    with testing.Host(handlers) as host:
+        a, b = host.connect(), host.connect()
+        for text in ("one", "two", "hint", "three"):
+            a.send(text)
+        a.send("last 2")
+        assert [a.receive(), a.receive()] == ["two", "three"]
+        b.send("since 1")
+        assert [b.receive(), b.receive()] == ["two", "three"]
+        b.send("since 9")
+        assert [b.receive() for _ in range(3)] == ["one", "two", "three"]
+        b.send("fail 9")
+        assert "remember" in b.raised
+        a.send("tell")
+        assert a.receive() == "3 True ['two', 'three']"
+        a.send("push")
+        assert a.receive() == b"pushed" == b.receive() and handlers.done.wait() == (4, 1)
+    for wrong in ({"since": 3}, {"epoch": 3}, {"last": -1}, {"since": 0, "otherwise": "x"}, {"otherwise": "fail"}):
+        with pytest.raises((TypeError, ValueError)):
+            tova.join("x", "r", **wrong)

@@ -18,14 +18,15 @@ from .commands import (
     Retry, broadcast, broadcast_to, cancel_timer, close, close_room, info, join, leave, leave_all, push, send, set_timer)
 from .connection import Connection, Error, Request, set_state
 from .handlers import on
-from .queries import connections, count, members, rooms, stats, users
+from .history import History, Place, Remembered
+from .queries import connections, count, history, members, rooms, stats, users
 from .scope import Event, current_event
 from .upgrade import accept, refuse
 from .worker import serve, serve_async
 
 __all__ = [
-    "Answer", "Connection", "Error", "Event", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to",
-    "cancel_timer", "close", "close_room", "connections", "count", "current_event", "info", "join", "leave", "leave_all", "members", "on",
+    "Answer", "Connection", "Error", "Event", "History", "Place", "Remembered", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to",
+    "cancel_timer", "close", "close_room", "connections", "count", "current_event", "history", "info", "join", "leave", "leave_all", "members", "on",
     "push", "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats", "users",
 ]
 __version__ = "0.2.0"

@@ -38,10 +38,15 @@ def send(ws, data, key: str | None = None) -> None:
     command('{"c":"send"' + _key(key), conn=ws, data=data)
 
 
-def join(ws, room: str, *, max: int | None = None, users_max: int | None = None, first: bool = False, replace: bool = False) -> None:
+def join(ws, room: str, *, max: int | None = None, users_max: int | None = None, first: bool = False, replace: bool = False,
+         last: int | None = None, since: int | None = None, epoch: int | None = None, otherwise: str = "last") -> None:
     """Adds a connection to a room. What it asks for is judged when the commit is made, and the event fails if it is not so: that the room
-    has at most ``max`` members then, or ``users_max`` users, or that it is the ``first`` there. ``replace`` ends the others, with 4409."""
-    text = '{"c":"join","room":' + quote_room(room)
+    has at most ``max`` members then, or ``users_max`` users, or that it is the ``first`` there. ``replace`` ends the others, with 4409.
+
+    With ``last`` it is sent the last so many messages that the room remembers (--history); with ``since``, an offset, and its
+    ``epoch`` all behind that. If some of these are forgotten it is sent the last ones, or with ``otherwise="fail"`` the event fails.
+    Between the last of them and the next message of the room nothing is missing, and nothing comes twice."""
+    text = '{"c":"join","room":' + quote_room(room) + _history(last, since, epoch, otherwise)
     for name, most in (("max", max), ("users_max", users_max)):
         if most is not None:
             text += f',"{name}":{_most(most, name)}'
@@ -84,10 +89,11 @@ def broadcast(data, exclude=None, key: str | None = None, *, exclude_users=None,
     command('{"c":"broadcast"' + _key(key) + _but(exclude_users, exclude_rooms), data=data, exclude=exclude)
 
 
-def broadcast_to(room, data, exclude=None, key: str | None = None, *, exclude_users=None, exclude_rooms=None) -> None:
+def broadcast_to(room, data, exclude=None, key: str | None = None, *, exclude_users=None, exclude_rooms=None, keep: bool = True) -> None:
     """Sends to all members of a room, or of a list of rooms, each connection once; not to a connection, or a list of connections, to users or
-    to the members of other rooms. key: see send."""
-    command('{"c":"broadcast_to"' + _rooms(room) + _key(key) + _but(exclude_users, exclude_rooms), data=data, exclude=exclude)
+    to the members of other rooms. key: see send. keep=False: rooms do not remember it (--history)."""
+    keeps = "" if keep else ',"keep":false'
+    command('{"c":"broadcast_to"' + _rooms(room) + _key(key) + keeps + _but(exclude_users, exclude_rooms), data=data, exclude=exclude)
 
 
 def close_room(room, code: int | None = None, reason: str = "", exclude=None, *, exclude_users=None, exclude_rooms=None) -> None:
@@ -211,6 +217,22 @@ def _key(key) -> str:
     return "" if key is None else ',"key":' + _text(key, "a key")
 
 
+def _history(last, since, epoch, otherwise) -> str:
+    if otherwise not in ("last", "fail"):
+        raise ValueError(f'otherwise is "last" or "fail", not {otherwise!r}')
+    if since is None and (epoch is not None or otherwise != "last"):
+        raise ValueError("epoch and otherwise need since, an offset")
+    text = "" if last is None else f',"last":{_integer(last, "last")}'
+    if since is None:
+        return text
+    text += f',"since":{_integer(since, "since")}'
+    if epoch is not None:
+        text += f',"epoch":{_integer(epoch, "epoch")}'
+    elif since > 0:
+        raise ValueError("since needs the epoch of that offset")
+    return text + (',"else":"fail"' if otherwise == "fail" else "")
+
+
 def _text(value, what: str) -> str:
     if isinstance(value, str):
         return quote(value)
@@ -245,7 +267,8 @@ class push(Answer):
         with push() as done:
             broadcast_to("news", "one")
             broadcast_to("news", "two")
-        await done            # or done.wait(timeout) in a thread: the host has committed it
+        await done            # or done.wait(timeout) in a thread: the host has committed it, and says where it is
+                              # in the room's memory (Place; None where rooms remember nothing)
 
     A block that raises sends nothing. What the connection loses is repeated without having effect twice."""
 

@@ -95,9 +95,9 @@ class Connection:
         """Sends to this connection: str as text, bytes as binary, any other value as JSON text. key: see tova.send."""
         commands.send(self, data, key)
 
-    def join(self, room: str, **conditions) -> None:
+    def join(self, room: str, **asked) -> None:
         """See tova.join."""
-        commands.join(self, room, **conditions)
+        commands.join(self, room, **asked)
 
     def leave(self, room: str) -> None:
         commands.leave(self, room)

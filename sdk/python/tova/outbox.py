@@ -5,6 +5,7 @@ import threading
 from collections import deque
 
 from .answer import Answer, TovaError
+from .history import read_place
 from .codec import quote
 
 LIMIT = 64 << 20  # bytes of pushes that may wait for the host
@@ -38,7 +39,7 @@ class Push(Call):
         self.text = b'{"t":"push","source":"%b","n":%d,"commands":[%b]}' % (source.encode(), n, self.commands)
 
     def settle(self, item: dict) -> None:
-        self.answer._settle(None, item.get("error"))
+        self.answer._settle(read_place(item), item.get("error"))
 
 
 class Query(Call):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from .answer import Answer
 from .codec import quote
-from .commands import id_of, quote_room
+from .commands import _integer, id_of, quote_room
 from .connection import Connection
+from .history import read_history
 from .outbox import Query, outbox
 from .scope import Event, current
 
@@ -37,6 +38,16 @@ def count(room: str, callback=None) -> Answer:
 def rooms(ws, callback=None) -> Answer:
     """Names of the rooms that a connection is in: a list."""
     return _query(',"what":"rooms","conn":' + quote(id_of(ws)), lambda reply: reply.get("rooms", []), callback)
+
+
+def history(room: str, since: int | None = None, limit: int = 100, epoch: int | None = None, callback=None) -> Answer:
+    """What a room remembers, a History: the last messages, or those behind ``since``, an offset (of ``epoch``, if it is given)."""
+    text = ',"what":"history","room":' + quote_room(room) + f',"limit":{_integer(limit, "limit")}'
+    if since is not None:
+        text += f',"since":{_integer(since, "since")}'
+    if epoch is not None:
+        text += f',"epoch":{_integer(epoch, "epoch")}'
+    return _query(text, read_history, callback)
 
 
 def connections(callback=None) -> Answer:

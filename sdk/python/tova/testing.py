@@ -13,13 +13,14 @@
 
 All is as with a host: commands of a handler happen together when it succeeds, and not at all when it raises, the state of its
 connection included; then on_error is called. Time passes only with host.pass_time(ms), except that coroutines of your own may
-sleep. What an event leads to (errors, closed connections, answers to queries, pushes) has happened when the call returns.
+sleep. Rooms remember all that is broadcast to them. What an event leads to (errors, closed connections, answers to queries, pushes) has happened when the call returns.
 """
 from __future__ import annotations
 
 import asyncio
 import json
 import threading
+from base64 import b64encode
 from collections import deque
 
 from . import codec
@@ -31,6 +32,7 @@ from .worker import Worker
 __all__ = ["Client", "Host", "Refused"]
 
 PATIENCE = 10.0  # seconds for a handler
+EPOCH = 1  # of every room: none forgets anything
 
 
 class Refused(Exception):
@@ -134,6 +136,8 @@ class Host:
         self._worker = Worker(find(handlers, named), "test:", "", None, "test", False)
         self._clients: dict[str, Client] = {}
         self._timers: dict = {}
+        self._history: dict[str, list] = {}  # of each room: (offset, at, data) of all that it was sent
+        self._kept: dict = {}
         self._events = 0
         self.now = 0  #: milliseconds
         self.stale = 0  #: commands that named a connection which was gone
@@ -266,14 +270,17 @@ class Host:
             self._link.said.remove(said)
             item, data = said
             if item["t"] == "push":
+                self._kept = {}
                 error = self._apply(None, item["commands"], data)
-                reply = {"t": "done", "source": item["source"], "n": item["n"], **({"error": error} if error else {})}
+                reply = {"t": "done", "source": item["source"], "n": item["n"], **({"error": error} if error else self._kept)}
             else:
                 reply = {"t": "reply", "q": item["q"], **self._reply(item)}
             self._worker.batch(self._link, [reply])
 
     def _reply(self, item: dict) -> dict:
         what = item["what"]
+        if what == "history":
+            return self._remembered(item)
         if what == "rooms":
             ws = self._clients.get(item["conn"])
             return {"rooms": sorted(ws.rooms) if ws else []}
@@ -323,6 +330,8 @@ class Host:
                 wanted = command.get("if_state", command.get("if_state_bin"))
                 if target is not None and not target.gone and (target._stored or "") != wanted:
                     return "a command was based on state that somebody else has set meanwhile"
+            if command.get("else") == "fail" and not self._since(command)[1]:
+                return "a room does not remember all since then"
             taken.append((target, command))
         return self._judge(own, taken) or self._do(own, taken)
 
@@ -381,6 +390,9 @@ class Host:
             here = {ws: ws.rooms for ws in self._clients.values() if not ws.gone and ws.closed is None}
             for ws in self._selected(own, command, here):
                 ws.received.append(command.get("bin", command.get("data")))
+            if name == "broadcast_to" and command.get("keep", True):
+                for room in dict.fromkeys([*command.get("rooms", ()), *([command["room"]] if "room" in command else ())]):
+                    self._remember(room, command.get("bin", command.get("data")))
         elif name == "close_room":
             here = {ws: ws.rooms for ws in self._clients.values() if not ws.gone and ws.closed is None}
             for ws in self._selected(own, command, here):
@@ -397,6 +409,8 @@ class Host:
             for ws in self.members(command["room"]) if command.get("replace") else ():
                 if ws is not target:
                     self._close(ws, 4409)
+            if "last" in command or "since" in command:
+                target.received += [data for _, _, data in self._since(command)[0]]
         elif name == "leave":
             target.rooms.discard(command["room"])
         elif name == "close":
@@ -413,6 +427,34 @@ class Host:
 
     def _close(self, ws: Client, code: int) -> None:
         ws.closed = ws.closed or code
+
+    # --- what rooms remember -----------------------------------------------------------------------------------------------------
+
+    def _remember(self, room: str, data) -> None:
+        messages = self._history.setdefault(room, [])
+        messages.append((len(messages) + 1, int(self.now), data))
+        self._kept = {"offset": len(messages), "epoch": EPOCH}
+
+    def _since(self, asked: dict):
+        """What somebody who joins is sent, and whether that is all that was asked for."""
+        messages = self._history.get(asked["room"], [])
+        last = messages[max(0, len(messages) - asked.get("last", len(messages))):]
+        since = asked.get("since")
+        if since is None:
+            return last, True
+        if since == 0 or (asked.get("epoch", EPOCH) == EPOCH and since <= len(messages)):
+            return messages[since:], True
+        return last, False
+
+    def _remembered(self, item: dict) -> dict:
+        limit = item.get("limit", 100)
+        found, complete = self._since(item if "since" in item else {**item, "last": limit})
+        some = found[:limit]
+        there = len(self._history.get(item["room"], ()))
+        return {"epoch": EPOCH if there else 0, "first": min(there, 1), "last": there, "complete": complete, "more": len(some) < len(found),
+                "messages": [{"offset": offset, "at": at,
+                              **({"data_base64": b64encode(data).decode()} if isinstance(data, bytes) else {"data": data})}
+                             for offset, at, data in some]}
 
     def _timer(self, id: str | None, command: dict) -> None:
         key = (id, command["name"])

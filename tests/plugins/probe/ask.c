@@ -6,12 +6,17 @@
 static int ask_query(struct probe_run *r, char *rest)
 {
 	static const char *const kinds[] = {"",	     "count",	    "members",
-					    "rooms", "connections", "stats"};
+					    "rooms", "connections", "stats", "history"};
 	const char *kind = word_next(&rest);
 	tova_query q = {.size = sizeof q, .id = word_number(&rest), .asker = r->me};
 	for (uint32_t i = 1; i < sizeof kinds / sizeof kinds[0]; i++)
 		if (strcmp(kind, kinds[i]) == 0)
 			q.kind = i;
+	if (q.kind == TOVA_QUERY_HISTORY) {
+		q.since = *rest == '*' ? TOVA_NEWEST : strtoull(rest, NULL, 10);
+		word_next(&rest);
+		q.limit = (uint32_t)word_number(&rest);
+	}
 	if (q.kind == TOVA_QUERY_ROOMS) {
 		q.ws = word_ws(r, &rest);
 	} else {
@@ -35,7 +40,17 @@ static void ask_text(tova_mount *m, struct text *t, const tova_reply *r)
 		text_add(t, "%s", i > 0 ? "," : "");
 		text_string(t, r->rooms[i]);
 	}
-	text_add(t, "]");
+	text_add(t, "],\"messages\":[");
+	for (uint64_t i = 0; tova_messages(r) != NULL && i < r->count; i++) {
+		const tova_remembered *message = &tova_messages(r)[i];
+		text_add(t, "%s[%llu,%u,", i > 0 ? "," : "", (unsigned long long)message->offset,
+			 message->payload.kind);
+		text_string(t, message->payload.data);
+		text_add(t, ",%u]", message->at_ms > 1600000000000);
+	}
+	text_add(t, "],\"epoch\":%llu,\"first\":%llu,\"last\":%llu,\"complete\":%u,\"more\":%u",
+		 (unsigned long long)r->epoch, (unsigned long long)r->first,
+		 (unsigned long long)r->last, r->complete, r->more);
 	if (r->stats != NULL) {
 		const tova_stats *s = r->stats;
 		const uint64_t values[] = {s->uptime_ms,    s->connections,  s->rooms,

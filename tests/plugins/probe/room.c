@@ -15,6 +15,22 @@ static int room_join(struct probe_run *r, char *rest)
 	return room_with(r, r->m->host->join, r->me, rest);
 }
 
+/* join_last N ROOM; join_since OFFSET EPOCH HOW ROOM */
+static int room_join_last(struct probe_run *r, char *rest)
+{
+	uint32_t n = (uint32_t)word_number(&rest);
+	word_unescape(rest);
+	return tova_join_last(r->m, r->me, rest, n);
+}
+
+static int room_join_since(struct probe_run *r, char *rest)
+{
+	uint64_t since = word_number(&rest), epoch = word_number(&rest);
+	uint32_t how = (uint32_t)word_number(&rest);
+	word_unescape(rest);
+	return tova_join_since(r->m, r->me, rest, since, epoch, how);
+}
+
 static int room_leave(struct probe_run *r, char *rest)
 {
 	return room_with(r, r->m->host->leave, r->me, rest);
@@ -76,6 +92,14 @@ static int room_to(struct probe_run *r, char *rest)
 	return room_one(r, TOVA_TEXT, rest, TOVA_NONE);
 }
 
+static int room_to_unkept(struct probe_run *r, char *rest)
+{
+	char *room = word_next(&rest);
+	word_unescape(room);
+	tova_payload p = tova_unkept(tova_text_n(rest, word_unescape(rest)));
+	return tova_broadcast_payload_to(r->m, room, &p, TOVA_NONE);
+}
+
 static int room_to_binary(struct probe_run *r, char *rest)
 {
 	return room_one(r, TOVA_BINARY, rest, TOVA_NONE);
@@ -94,6 +118,9 @@ static int room_to_except(struct probe_run *r, char *rest)
 
 const struct probe_command room_commands[] = {
 	{"join", room_join},
+	{"join_last", room_join_last},
+	{"join_since", room_join_since},
+	{"to_unkept", room_to_unkept},
 	{"leave", room_leave},
 	{"join_of", room_join_of},
 	{"leave_of", room_leave_of},
