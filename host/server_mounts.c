@@ -122,8 +122,22 @@ struct mounts_program {
 };
 
 /* What a pool keeps to, whoever its workers are. */
-static void mounts_set_limits(struct worker_settings *pool, const struct settings *all)
+static uint64_t mounts_scoped(const char *value, enum option_id id)
 {
+	const struct option_row *row = &option_table[id];
+	char why[OPTION_WHY_MAX];
+	uint64_t n = 0;
+	option_parse(row, value != NULL ? value : row->initial, &n, why); /* as it was when read */
+	return n;
+}
+
+static void mounts_set_limits(struct worker_settings *pool, const struct settings *all,
+			      const struct settings_mount *set)
+{
+	pool->count = (unsigned)mounts_scoped(set->workers, OPTION_ID_workers);
+	pool->route = (enum worker_route)mounts_scoped(set->route, OPTION_ID_route);
+	pool->max_events = mounts_scoped(set->max_events, OPTION_ID_max_events);
+	pool->max_rss = mounts_scoped(set->max_rss, OPTION_ID_max_rss);
 	pool->handler_ms = all->handler_timeout;
 	pool->ready_ms = all->ready_timeout;
 	pool->max_attempts = (unsigned)all->max_attempts;
@@ -133,13 +147,13 @@ static void mounts_set_limits(struct worker_settings *pool, const struct setting
 static bool mounts_program(struct mounts_program *p, const struct settings *all,
 			   const struct settings_mount *set, char *why)
 {
-	p->pool = (struct worker_settings){.command = set->worker, .count = (unsigned)all->workers};
+	p->pool = (struct worker_settings){.command = set->worker};
 	p->settings = mounts_settings_json(set);
 	p->pool.settings = p->settings;
 	p->pool.attach_cert = all->attach_cert;
 	p->pool.attach_key = all->attach_key;
 	p->pool.attach_client_ca = all->attach_client_ca;
-	mounts_set_limits(&p->pool, all);
+	mounts_set_limits(&p->pool, all, set);
 	if (p->settings == NULL)
 		return mounts_no_memory(why);
 	if (set->plugin == NULL)

@@ -32,7 +32,8 @@ struct session_more {
 	struct access *access; /* see access.h; NULL: nobody asks */
 	uint32_t dropped;      /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
-	uint16_t data_len; /* bytes of what a handler that settles later keeps with it */
+	uint16_t data_len;  /* bytes of what a handler that settles later keeps with it */
+	uint64_t route_key; /* which workers its key is for, the handler's; 0: it has none */
 };
 
 /* The same where the handler settles later: memory for its close event is there from the start. */

@@ -38,7 +38,8 @@ static const struct unit *option_units(const struct option_row *row)
 {
 	bool scoped = option_is_scoped_number(row),
 	     time = row->type == OPTION_TIME || (scoped && strstr(row->argument, "TIME") != NULL);
-	return time ? TIMES : row->type == OPTION_SIZE || scoped ? SIZES : NUMBERS;
+	bool size = row->type == OPTION_SIZE || (scoped && strstr(row->argument, "SIZE") != NULL);
+	return time ? TIMES : size ? SIZES : NUMBERS;
 }
 
 const struct option_row *option_find(const char *name, size_t n)
@@ -119,11 +120,11 @@ static void option_range(const struct option_row *row, char least[32], char most
 /* "a number with k, m or g, 1k to 1g (0: never)" */
 static void option_describe(const struct option_row *row, char *dst, size_t cap)
 {
-	static const char *const NOUN[] = {[OPTION_NUMBER] = "a number",
-					   [OPTION_SIZE] = "a number with k, m or g",
-					   [OPTION_TIME] = "a number with ms, s, m or h",
-					   [OPTION_RATE] = "a number and a time such as 20/10s",
-					   [OPTION_SCOPED] = "a number with k, m or g"};
+	const struct unit *units = option_units(row);
+	const char *noun = row->type == OPTION_RATE ? "a number and a time such as 20/10s"
+			   : units == SIZES	    ? "a number with k, m or g"
+			   : units == TIMES	    ? "a number with ms, s, m or h"
+						    : "a number";
 	char least[32], most[32];
 	size_t n = 0;
 
@@ -138,7 +139,7 @@ static void option_describe(const struct option_row *row, char *dst, size_t cap)
 		return;
 	}
 	option_range(row, least, most);
-	n = (size_t)snprintf(dst, cap, "%s, %s to %s", NOUN[row->type], least, most);
+	n = (size_t)snprintf(dst, cap, "%s, %s to %s", noun, least, most);
 	if (row->choices != NULL && n < cap)
 		snprintf(dst + n, cap - n, ", or 0 (%s)", row->choices);
 }
@@ -225,10 +226,13 @@ bool option_limit(const char *text, struct bucket_rate *rate_r, bool *close_r)
 
 bool option_history(const char *text, uint64_t *n_r, uint64_t *ms_r)
 {
-	static const struct option_row number = {
-		.type = OPTION_NUMBER, .least = 1, .most = 100000, .choices = "nothing"};
-	static const struct option_row time = {
-		.type = OPTION_TIME, .least = OPTION_S, .most = 720 * OPTION_H};
+	static const struct option_row number = {.type = OPTION_NUMBER,
+						 .least = 1,
+						 .most = 100000,
+						 .choices = "nothing"};
+	static const struct option_row time = {.type = OPTION_TIME,
+					       .least = OPTION_S,
+					       .most = 720 * OPTION_H};
 	size_t len = strcspn(text, "/");
 	char n[24], why[OPTION_WHY_MAX];
 

@@ -86,8 +86,15 @@ enum option_when {
 	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
 	X(script_dir, HANDLER, "script-dir", 0, "[MOUNT=]DIR", MOUNT, WORKER, 0, 0, NULL, NULL, \
 	  "each connection below this path gets the program of this folder that its path names, MOUNT/NAME or MOUNT/FOLDER/NAME, which needs the right to be executed") \
-	X(workers, NUMBER, "workers", 0, "N", HANDLERS, WORKER, 1, 1000, "1", NULL, \
-	  "processes of each --worker, or of each plugin with --isolate") \
+	X(workers, SCOPED, "workers", 0, "[MOUNT=]N", HANDLERS, WORKER, 1, 1000, "1", NULL, \
+	  "processes of this --worker, or plugin with --isolate; without MOUNT: of each") \
+	X(route, SCOPED, "route", 0, "[MOUNT=]KEY", HANDLERS, HUP, 0, 0, "connection", "connection|path|user|room", \
+	  "which connections go to the same worker process as long as it lives: each by itself, those with the same path, of the same user " \
+	  "(a token's sub), or whose first room is the same") \
+	X(max_events, SCOPED, "max-events", 0, "[MOUNT=]N", HANDLERS, HUP, 0, 1000000000000, "0", NULL, \
+	  "events after which a worker process is replaced by a new one, which nobody notices (0: never); without MOUNT: at every path") \
+	X(max_rss, SCOPED, "max-rss", 0, "[MOUNT=]SIZE", HANDLERS, HUP, 0, 1024 * OPTION_G, "0", NULL, \
+	  "resident memory beyond which it is (0: any); it is looked at once a second") \
 	X(isolate, FLAG, "isolate", 0, NULL, HANDLERS, RESTART, 0, 0, NULL, NULL, \
 	  "run plugins in worker processes, where a crash costs no connection") \
 	X(handler_timeout, TIME, "handler-timeout", 0, "TIME", HANDLERS, HUP, 100, OPTION_H, "30s", NULL, \

@@ -171,7 +171,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.plugin_slow, 1000);
 	ck_assert_uint_eq(s.log_format, 0);
 	ck_assert_uint_eq(s.log_level, 3);
-	ck_assert_uint_eq(s.workers, 1);
+	
 	ck_assert_uint_eq(s.handler_timeout, 30000);
 	ck_assert_uint_eq(s.ready_timeout, 30000);
 	ck_assert_uint_eq(s.upgrade_timeout, 10000);
@@ -295,7 +295,7 @@ START_TEST(handlers)
 	has("/c", NULL, NULL, NULL, "./c.sh");
 	has("/d", "d.so", NULL, NULL, NULL);
 	has("/", NULL, "cat /x=y", "ipc:///r", NULL);
-	ck_assert(s.isolate && s.script_binary && s.workers == 1000);
+	ck_assert(s.isolate && s.script_binary);
 	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token",
 			      "/t"),
 			 SETTINGS_OK);
@@ -975,7 +975,7 @@ START_TEST(config_handlers)
 	has("/a", NULL, "w 1", "ipc:///a", NULL);
 	has("/", NULL, NULL, "tcp://1.2.3.4:5", NULL);
 	has("/s", NULL, NULL, NULL, "s");
-	ck_assert(s.workers == 4 && s.isolate && !s.script_binary && s.handler_timeout == 100 &&
+	ck_assert(s.isolate && !s.script_binary && s.handler_timeout == 100 &&
 		  s.ready_timeout == 5000);
 	ck_assert(s.upgrade_timeout == 3600000 && s.hold_total == 65536 && s.max_attempts == 100);
 	ck_assert_str_eq(mount_at("/a")->hold_bytes, "1m");
@@ -1182,8 +1182,8 @@ static const struct {
 	 ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
 	{"mount = ( { plugin = \"x\" } ) }",
 	 ":1: syntax error; expected NAME = VALUE and groups in brackets that are closed"},
-	{"mount = ( { plugin = \"x\";\nworkers = 3; } );",
-	 ":2: workers: 3 stands in a mount, and is one for all; expected outside of the mounts"},
+	{"mount = ( { plugin = \"x\";\nmax-scripts = 3; } );",
+	 ":2: max-scripts: 3 stands in a mount, and is one for all; expected outside of the mounts"},
 };
 
 START_TEST(wrong_configs)

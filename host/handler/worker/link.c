@@ -141,6 +141,7 @@ static void link_gone(struct worker *w, enum pool_end end, bool leaving)
 	link_weigh(w);
 	w->child = NULL;
 	TAILQ_REMOVE(&p->workers, w, link);
+	route_keys_lost(p, w);
 	w->n_sessions++; /* ours, so that giving the last one away below does not bury it yet */
 	pool_redeliver(w, end);
 	if (child != NULL) {

@@ -48,8 +48,8 @@ static void pool_settle_empty(struct pool *p, struct event_held *e, enum handler
 
 void pool_forget(struct handler *h, struct session *s)
 {
-	(void)h;
 	route_forget(s);
+	route_key_release(pool_of(h), s);
 }
 
 /* --- windows ---------------------------------------------------------------------------------- */

@@ -115,6 +115,8 @@ struct child {
 	bool stopping, crash_said, useful;
 	unsigned starts, deaths;
 	bool excused; /* it has died of a suspect, which is not laid to it */
+	/* that it takes the place of once it is ready, see relief.c; NULL: none */
+	struct child *relieves;
 	char token[2 * SESSION_ID_TEXT], name[64];
 	char said[256]; /* the last line of what it said before it ended */
 };
@@ -136,6 +138,12 @@ struct sp_side {
 	bool attached;
 };
 
+/* Which worker has which key: chains, `cap` of them, a power of two. */
+struct route_keys {
+	struct route_key **slots;
+	uint32_t n, cap;
+};
+
 struct pool {
 	struct handler base;
 	uint16_t magic; /* CHECK_POOL */
@@ -148,6 +156,10 @@ struct pool {
 	uint64_t reloads; /* number of the last */
 	unsigned max_attempts, start_attempts;
 	uint64_t handler_ms, ready_ms;
+	enum worker_route route;
+	uint64_t max_events, max_rss;
+	uint64_t look_at; /* when their size is to be looked at next */
+	struct route_keys route_keys;
 	struct sp_listener *own, *attach;
 	/* graves: gone, freed at the end of the turn */
 	TAILQ_HEAD(worker_list, worker)
@@ -205,11 +217,21 @@ bool route_takes(const struct worker *w);
 /* The best for whoever comes, or NULL. */
 struct worker *route_choose(const struct pool *p);
 /* The worker of a connection (NULL: of an event without one), which may be another than before:
- * none of its events is under way. */
+ * none of its events is under way. NULL: nobody serves. */
 struct worker *route_of(struct pool *p, struct session *s);
 void route_forget(struct session *s);
 /* Every tick: connections of workers that have too many. */
 void route_deal(struct pool *p);
+
+/* route_key.c */
+/* Those that have a key in common, see --route. False: its connection has none, or nobody serves.
+ */
+bool route_by_key(struct pool *p, struct session *s, struct worker **w_r);
+/* The session has none any more. */
+void route_key_release(struct pool *p, struct session *s);
+/* The worker has gone: its keys go to others. */
+void route_keys_lost(struct pool *p, const struct worker *w);
+void route_keys_free(struct route_keys *all);
 
 /* suspect.c */
 /* It is with nobody: it will be delivered alone. suspect_run delivers such ones as far as there is
@@ -289,6 +311,10 @@ void link_finish(struct worker *w);
 /* For a session, or link_gone, that had a reference; the last one buries a worker that has gone. */
 void worker_unref(struct worker **w_p);
 
+/* relief.c */
+/* Processes that have done their share are replaced, one at a time. */
+void relief_tick(struct pool *p, uint64_t now);
+
 /* worker.c */
 struct worker_settings;
 /* All of it is copied; pool_program_free is for it also without memory (false). */
@@ -305,6 +331,8 @@ struct child *supervisor_find(struct pool *p, const struct json_string *token);
 /* The link of a child is gone. */
 void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
 void supervisor_ready(struct child *child);
+/* Another process is started to take its place. False without memory. */
+bool supervisor_relieve(struct child *child);
 /* For people, as members of an object that is open: how often it was started, and how it last
  * ended. NULL: nothing of a process. */
 void supervisor_describe(const struct child *child, struct codec_out *o);

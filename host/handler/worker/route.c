@@ -104,6 +104,11 @@ struct worker *route_of(struct pool *p, struct session *s)
 	struct worker *w = s != NULL ? s->route : NULL, *best;
 	uint64_t now = route_now(p);
 	bool has = w != NULL && w->state == WORKER_READY;
+	if (s != NULL && p->route != WORKER_ROUTE_CONNECTION && route_by_key(p, s, &best)) {
+		if (best != w)
+			route_set(s, best);
+		return best;
+	}
 	if (has && !route_may_change(w, now))
 		return w;
 	best = route_choose(p);
@@ -152,6 +157,7 @@ void route_deal(struct pool *p)
 		struct session *s = mount_session(m, p->dealing++ % m->n_sessions);
 		struct worker *w = s->route, *best;
 		if (w == NULL || w->state != WORKER_READY || s->lane.current != NULL ||
+		    (p->route != WORKER_ROUTE_CONNECTION && s->more->route_key != 0) ||
 		    !route_is_crowded(w))
 			continue;
 		best = route_choose(p);

@@ -175,6 +175,9 @@ static void supervisor_child_free(struct child *c)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
+	for (struct child *other = c->pool->children; other != NULL; other = other->next)
+		if (other->relieves == c)
+			other->relieves = NULL;
 	if (c->worker != NULL)
 		c->worker->child = NULL;
 	if (c->process != NULL)
@@ -211,6 +214,15 @@ static void child_died_coming(const struct child *c)
 	supervisor_give_up_generation(c->pool, why);
 }
 
+/* Is another process coming in its place? */
+static bool supervisor_child_is_relieved(const struct child *c)
+{
+	const struct child *other = c->pool->children;
+	while (other != NULL && other->relieves != c)
+		other = other->next;
+	return other != NULL;
+}
+
 /* Process and link have ended. */
 static void supervisor_child_judge(struct child *c)
 {
@@ -225,6 +237,10 @@ static void supervisor_child_judge(struct child *c)
 	else if (!c->excused)
 		c->failures++;
 	supervisor_child_log_death(c, c->status);
+	if (supervisor_child_is_relieved(c)) {
+		supervisor_child_free(c);
+		return;
+	}
 	if (c->generation == p->coming) {
 		child_died_coming(c);
 		return;
@@ -331,11 +347,22 @@ static void supervisor_give_up_generation(struct pool *p, const char *why)
 	pool_reloaded(p, number, why);
 }
 
+bool supervisor_relieve(struct child *c)
+{
+	struct pool *p = c->pool;
+	if (!supervisor_child_add(p, c->index, c->generation))
+		return false;
+	p->children->relieves = c;
+	free(p->program.digest); /* it may have loaded another file than the others */
+	p->program.digest = NULL;
+	return true;
+}
+
 bool supervisor_is_coming(const struct pool *p)
 {
 	for (const struct child *c = p->children; c != NULL; c = c->next)
-		if (c->generation == p->generation && !c->stopping && !supervisor_child_is_up(c) &&
-		    c->failures == 0)
+		if (c->generation == p->generation && !c->stopping && c->relieves == NULL &&
+		    !supervisor_child_is_up(c) && c->failures == 0)
 			return true;
 	return false;
 }
@@ -345,6 +372,10 @@ void supervisor_ready(struct child *ready)
 {
 	struct pool *p = ready->pool;
 	unsigned n = 0;
+	struct child *relieved = ready->relieves;
+	ready->relieves = NULL;
+	if (relieved != NULL)
+		supervisor_child_retire(relieved);
 	if (p->coming == 0 || ready->generation != p->coming)
 		return;
 	for (const struct child *c = p->children; c != NULL; c = c->next)

@@ -145,6 +145,7 @@ static void worker_on_tick(void *arg)
 	uint64_t now = loop_now(p->base.mount->hub->loop);
 	worker_check_all(p, now);
 	supervisor_tick(p, now);
+	relief_tick(p, now);
 	pool_check_later(p, now);
 	suspect_tick(p, now);
 	route_deal(p);
@@ -256,6 +257,7 @@ static void worker_free(struct handler *h)
 	}
 	worker_bury(p);
 	codec_batch_free(&p->batch);
+	route_keys_free(&p->route_keys);
 	pool_program_free(&p->program);
 	pool_program_free(&p->next);
 	pool_program_free(&p->later_program);
@@ -307,6 +309,9 @@ void worker_set_limits(struct mount *m, const struct worker_settings *set)
 	p->start_attempts = set->start_attempts;
 	p->handler_ms = set->handler_ms;
 	p->ready_ms = set->ready_ms;
+	p->max_events = set->max_events;
+	p->max_rss = set->max_rss;
+	p->route = set->route;
 }
 
 bool worker_set_token(struct mount *m, const char *token)

@@ -7,6 +7,14 @@
 #include "handler/worker/push.h"
 #include "hub/mount.h"
 
+/* Which connections go to the same worker, in the order of the choices of --route. */
+enum worker_route {
+	WORKER_ROUTE_CONNECTION,
+	WORKER_ROUTE_PATH,
+	WORKER_ROUTE_USER,
+	WORKER_ROUTE_ROOM,
+};
+
 struct worker_settings {
 	const char *command;	  /* for /bin/sh; NULL: argv, or none are started */
 	const char *const *argv;  /* ended by NULL */
@@ -18,6 +26,9 @@ struct worker_settings {
 	const char *digest;    /* of the plugin that argv runs; NULL: it may be another each time */
 	const char *directory; /* for the sockets of processes, 0700 */
 	uint64_t handler_ms, ready_ms;
+	enum worker_route route;
+	/* of one process, after which another takes its place: events, resident bytes; 0: never */
+	uint64_t max_events, max_rss;
 	unsigned max_attempts;
 	/* starts of one process after which it is given up, if nobody has ever served the mount; 0:
 	 * never */
