@@ -109,6 +109,7 @@ void server_free_made(struct server *s);
 void server_set_hold(struct mount *m, const struct settings_mount *set);
 uint8_t server_slow_policy(const struct settings_mount *set); /* enum slow_policy */
 uint32_t server_resume(const struct settings_mount *set);     /* ms; 0: nobody comes back */
+uint32_t server_limit_user(const struct settings_mount *set); /* 0: any number */
 /* What rooms of the mount keep. */
 struct history_limits server_history(const struct settings_mount *set);
 /* For --check: all that is wrong is said; false: something is. */

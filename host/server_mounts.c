@@ -381,6 +381,11 @@ uint32_t server_resume(const struct settings_mount *set)
 	return (uint32_t)ms;
 }
 
+uint32_t server_limit_user(const struct settings_mount *set)
+{
+	return (uint32_t)mounts_scoped(set->limit_user, OPTION_ID_limit_user);
+}
+
 struct history_limits server_history(const struct settings_mount *set)
 {
 	uint64_t n = 0, ms = 0;
@@ -420,7 +425,9 @@ static struct mount *mounts_make(struct server *s, const struct settings_mount *
 	server_set_hold(m, set);
 	m->slow = server_slow_policy(set);
 	m->resume_ms = server_resume(set);
-	if (!history_limit(m, server_history(set)))
+	if (!user_limits_set(m, server_limit_user(set)))
+		server_refuse(s, "limit-user", set->limit_user, "no memory");
+	else if (!history_limit(m, server_history(set)))
 		server_refuse(s, "history", set->history, "no memory");
 	else if (!mount_set_subprotocols(m, set->subprotocol))
 		server_refuse(s, "subprotocol", set->subprotocol, "no memory");

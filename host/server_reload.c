@@ -209,6 +209,10 @@ static void reload_mounts(struct server_reload *r)
 		reload_tokens(r, m, setting);
 		m->slow = server_slow_policy(setting);
 		m->resume_ms = server_resume(setting);
+		if (!user_limits_set(m, server_limit_user(setting)))
+			LOG(s->log, LOG_ERROR, LOG_RELOAD,
+			    "no memory to count users: their limit is as before",
+			    LOG_STR("mount", m->path));
 		if (!history_limit(m, server_history(setting)))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory: rooms remember nothing, as before",

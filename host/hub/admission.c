@@ -192,8 +192,26 @@ static bool admission_keep_token(struct mount *m, struct session *s,
 {
 	if (token == NULL)
 		return true;
-	return identity_take_token(s, token) &&
+	return identity_take_token(s, token) && user_limits_enter(m, s) &&
 	       (token->ends == 0 || timer_set_end(m, s, token->ends));
+}
+
+/* May its user have one more? */
+static bool admission_user_fits(struct mount *m, const struct event_request *request)
+{
+	return user_limits_admit(m, request->token != NULL ? request->token->subject : NULL);
+}
+
+static void admission_refuse_user(struct hub *hub, const struct mount *m, struct conn *c,
+				  const struct event_request *request)
+{
+	LOG(hub->log, LOG_NOTICE, LOG_LIMIT,
+	    "a user has as many connections as --limit-user allows", LOG_STR("mount", m->path),
+	    LOG_STR("subject", request->token->subject),
+	    LOG_U64("connections", m->user_limits.max));
+	hub->loop->stats.limited++;
+	admission_refuse(hub, c, request->request, 429, SPAN("Retry-After: 1\r\n"),
+			 "too many connections of this user");
 }
 
 static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
@@ -227,6 +245,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	if (s->more != NULL) /* no memory even for the 101: it never opened */
 		timer_free_all(&s->more->timers);
 	mount_remove(m, s);
+	user_limits_leave(m, s);
 	s->ended = true;
 	hub->loop->stats.connections--;
 	hub_session_over(s);
@@ -294,7 +313,9 @@ static void admission_settle(struct mount *m, struct conn *c, struct event_reque
 {
 	struct hub *hub = m->hub;
 	const struct request *r = request->request;
-	if (failure != NULL || hub->draining || answer->status != 0)
+	bool accepts = failure == NULL && !hub->draining && answer->status == 0;
+	bool fits = accepts && admission_user_fits(m, request); /* others have come meanwhile */
+	if (!fits)
 		admission_forget_session(c);
 	if (failure != NULL)
 		admission_failed(hub, c, r, failure);
@@ -303,6 +324,8 @@ static void admission_settle(struct mount *m, struct conn *c, struct event_reque
 				 "the host is stopping");
 	else if (answer->status != 0)
 		admission_refuse_by_handler(hub, c, r, answer);
+	else if (!fits)
+		admission_refuse_user(hub, m, c, request);
 	else
 		admission_accept(hub, m, c, request, answer);
 }
@@ -450,6 +473,8 @@ void admission_upgrade(void *ctx, struct conn *c, struct request *r)
 	if (handler_is_async(m->handler) && budget_refuses(m->budget))
 		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
 				 "too much waits for the handler already: see --hold-bytes");
+	else if (!admission_user_fits(m, &request))
+		admission_refuse_user(hub, m, c, &request);
 	else if (asked && handler_is_async(m->handler))
 		admission_ask(hub, m, c, &e);
 	else if (asked && !delivery_submit(m, NULL, &e))

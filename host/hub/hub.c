@@ -95,6 +95,7 @@ static void hub_end_session(struct session *s, uint16_t code, struct span reason
 	mount_remove(m, s);
 	s->close_code = code;
 	resume_end(m->hub, s);
+	user_limits_leave(m, s);
 	if (s->more != NULL)
 		timer_free_all(&s->more->timers);
 	CHECK(m->hub->loop->stats.connections > 0);

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "common/span.h"
 
@@ -18,6 +19,10 @@ struct identity {
 	char *user;    /* whose it is, as its handler says; NULL: the subject's */
 	char *info;    /* public within the mount; see RULES_INFO_MAX */
 	uint16_t info_len;
+	/* user_limit's: where it is counted, and for whom; NULL: it is not */
+	struct user_limit *counted;
+	struct session *session;
+	LIST_ENTRY(identity) counted_link;
 };
 
 /* What its token says is kept. False without memory: the session has what it had. */

@@ -50,6 +50,7 @@ void mount_free(struct mount **m_p)
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
 	history_free(m);
+	user_limits_free(&m->user_limits);
 	token_policy_free(&m->tokens);
 	free(m->subprotocols);
 	for (uint32_t i = 0; i <= m->hub->n_far; i++)

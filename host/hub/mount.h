@@ -8,6 +8,7 @@
 #include "hub/meters.h"
 #include "hub/room.h"
 #include "hub/session.h"
+#include "hub/user_limit.h"
 #include "auth/token.h"
 
 /* The sessions whose sockets one loop has, or those that may have none. */
@@ -40,8 +41,8 @@ struct mount {
 	struct rate_limit_rule rule; /* what each connection may send */
 	struct budget *budget;	     /* what may be held of what they have sent */
 	struct room_table rooms;
-	struct history *history; /* what they remember; NULL: nothing */
-	bool told_history;	 /* the log has it that somebody asks for that in vain */
+	struct history *history;    /* what they remember; NULL: nothing */
+	bool told_history;	    /* the log has it that somebody asks for that in vain */
 	struct mount_shard *shards; /* of the hub's loop, and of each other: 1 + hub->n_far */
 	struct mount_shard resumes; /* those of resume.h */
 	uint32_t n_sessions;	    /* of all, settled ones */
@@ -52,7 +53,8 @@ struct mount {
 	uint8_t slow;	      /* enum slow_policy */
 	uint32_t
 		resume_ms; /* a session without a socket waits for one so long; 0: there are none */
-	bool running;	   /* an event is being handled or committed: others wait in their lanes */
+	struct user_limits user_limits;
+	bool running; /* an event is being handled or committed: others wait in their lanes */
 	/* commands of the last delivery_commit that named a connection that is gone, or a room
 	 * without members */
 	uint32_t nobody;
@@ -60,7 +62,7 @@ struct mount {
 	uint64_t receivers;
 	/* where the last message is that its commands had a room remember */
 	struct history_place kept;
-	bool counts;	    /* it is being applied, and counts them */
+	bool counts; /* it is being applied, and counts them */
 	struct mount_deploy deploy;
 	struct meters *meters; /* NULL: nobody asks */
 	struct mount *next; /* longer paths first */

@@ -247,6 +247,9 @@ enum option_when {
 	  "longest name of a room, in bytes; a join beyond fails its event") \
 	X(max_per_address, NUMBER, "max-per-address", 0, "N", LIMITS, HUP, 1, 1000000, "0", "any number", \
 	  "most connections of one address at one time; more get 429") \
+	X(limit_user, SCOPED, "limit-user", 0, "[MOUNT=]N", LIMITS, HUP, 0, 1000000, "0", NULL, \
+	  "most connections of one user, as the sub of its token says, at one time, those that are away among them (0: any number); more get 429; " \
+	  "without MOUNT: at each path") \
 	X(rate_limit, SCOPED, "rate-limit", 0, "[MOUNT=]N/TIME[,drop|,close]", LIMITS, HUP, 0, 0, NULL, NULL, \
 	  "most messages and pings of a connection in a time, such as 100/1s; more are dropped, which its handler is told (,drop), or with ,close " \
 	  "end it with 1008; without MOUNT: at every path; MOUNT= without a rate: not at this one") \
