@@ -31,9 +31,12 @@ $(BUILD)/bench/%-worker: tests/bench/workers/%.c sdk/tova_plugin.h sdk/c/tova_wo
 $(BUILD)/bench/lws: $(BUILD)/bench/lws.o
 	$(call quiet,LINK)$(CC) $^ $(shell pkg-config --libs libwebsockets) -o $@
 
-.PHONY: bench-chat bench-bounds bench-slow bench-ops bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
+.PHONY: bench-resume bench-chat bench-bounds bench-slow bench-ops bench bench-quick bench-readme bench-growth bench-growth-quick bench-workers bench-workers-quick bench-deps check-bench
 bench: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py $(BENCH)
+
+bench-resume: all test-plugins
+	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/resume.py $(BENCH)
 
 bench-quick: all $(BENCH_BIN)
 	TOVA_BUILD=$(BUILD) $(PYTHON) -B tests/bench/run.py --quick $(BENCH)
