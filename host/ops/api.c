@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "ops/api_command.h"
 #include "ops/api_connections.h"
+#include "ops/api_history.h"
 #include "ops/api_host.h"
 #include "ops/api_late.h"
 #include "ops/api_manage.h"
@@ -87,6 +88,9 @@ static const struct api_route api_routes[] = {
 	API_GET("/api/v1/members", API_ROUTE_MOUNT, api_connections_members,
 		"Who is in a room, a page after the other", "200:Members",
 		API_PARAMS("mount", "room", "limit", "cursor")),
+	API_GET("/api/v1/history", API_ROUTE_MOUNT, api_history,
+		"What a room remembers: the newest messages, or those behind an offset",
+		"200:History", API_PARAMS("mount", "room", "since", "epoch", "limit")),
 	API_GET("/api/v1/dead_letters", API_ROUTE_MOUNT, api_manage_letters,
 		"What was set aside and not given back", "200:DeadLetters", API_PARAMS("mount")),
 	API_POST("replay", ADMIN, API_ROUTE_MOUNT, api_manage_replay,

@@ -125,6 +125,14 @@ const struct api_schema api_schemas[] = {
 	{"Rooms", PAGE("rooms", "Room")},
 	{"Member", OBJECT("'conn','user'", "'conn':" TEXT ",'user':" TEXT_OR_NULL ",'info':" TEXT)},
 	{"Members", PAGE("members", "Member")},
+	{"Remembered",
+	 OBJECT("'offset','at'", "'offset':" NUMBER
+				 ",'at':{'type':'integer','description':'ms since 1970'},'data':" TEXT
+				 ",'data_base64':{'type':'string','description':'of a binary "
+				 "message'}")},
+	{"History", OBJECT("'epoch','first','last','complete','messages','more'",
+			   "'epoch':" NUMBER ",'first':" NUMBER ",'last':" NUMBER ",'complete':" FLAG
+			   ",'messages':" LIST(REF("Remembered")) ",'more':" FLAG)},
 	/* what is done to them */
 	{"Reload", OBJECT("", "'mount':" TEXT ",'wait':" FLAG)},
 	{"Reloaded",
@@ -149,13 +157,15 @@ const size_t api_schemas_n = sizeof api_schemas / sizeof *api_schemas;
 
 const struct api_parameter api_parameters[] = {
 	{"mount", "of this mount; without, of all that the token may read", TEXT},
-	{"room", "members of this room", ROOM},
+	{"room", "of this room", ROOM},
 	{"user", "of this user", TEXT},
 	{"address", "from this address or network, such as 192.0.2.0/24", TEXT},
 	{"slow", "those alone that read too slowly", FLAG},
 	{"limit", "items of a page",
 	 "{'type':'integer','minimum':0,'maximum':10000,'default':100}"},
 	{"cursor", "the next of the page before", TEXT},
+	{"since", "those behind this offset", NUMBER},
+	{"epoch", "of that offset", NUMBER},
 	{"min_members", "rooms with as many members", NUMBER},
 	{"code", "of the close frame",
 	 "{'type':'integer','minimum':1000,'maximum':4999,'default':1000}"},

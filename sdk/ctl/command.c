@@ -199,6 +199,28 @@ static int command_members(const struct command_line *line, struct command_reque
 	return refused;
 }
 
+static int command_history(const struct command_line *line, struct command_request *r)
+{
+	char *end = NULL;
+	unsigned long n = line->n > 2 ? strtoul(line->words[2], &end, 10) : 0;
+	int refused = command_is_text("ROOM", line->words[1]);
+	if (refused == 0 && line->n > 2 &&
+	    (line->words[2][0] < '0' || line->words[2][0] > '9' || *end != '\0' || n < 1 ||
+	     n > 1000)) {
+		fprintf(stderr, "tova-ctl: \"%s\" is no number of messages; expected 1 to 1000\n",
+			line->words[2]);
+		return 2;
+	}
+	if (refused == 0)
+		refused = command_question(r, "query", "what", "history");
+	if (refused == 0) {
+		json_object_set_new(r->object, "room", json_string(line->words[1]));
+		if (n > 0)
+			json_object_set_new(r->object, "limit", json_integer((json_int_t)n));
+	}
+	return refused;
+}
+
 static int command_query(const struct command_line *line, struct command_request *r)
 {
 	return command_question(r, "query", "what", line->words[0]);
@@ -289,6 +311,8 @@ static const struct command {
 	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false,
 	 command_rooms},
 	{"members", "ROOM", "which connections are in a room", 1, 1, false, command_members},
+	{"history", "ROOM [N]", "the last messages that a room remembers, N of them (100)", 1, 2,
+	 false, command_history},
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
 	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
 	{"stats", "", "counters of the host", 0, 0, false, command_query},

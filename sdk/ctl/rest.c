@@ -162,6 +162,7 @@ static const struct rest_query {
 	{"slow_connections", "connections?slow=true&limit=" REST_PAGE, "connections"},
 	{"all_rooms", "rooms?limit=" REST_PAGE, "rooms"},
 	{"members", "members?limit=" REST_PAGE, "members"},
+	{"history", "history", NULL},
 	{"workers", "workers", "workers"},
 	{"mounts", "mounts", "mounts"},
 	{"dead_letters", "dead_letters", NULL},
@@ -220,13 +221,18 @@ static json_t *rest_query(struct http *h, const json_t *object)
 {
 	const char *what = rest_text(object, "what");
 	const struct rest_query *q = rest_queries;
+	json_int_t most = json_integer_value(json_object_get(object, "limit"));
+	char limit[24] = "";
+	if (most > 0)
+		snprintf(limit, sizeof limit, "%lld", (long long)most);
 	if (strcmp(what, "rooms") == 0)
 		return rest_rooms(h, rest_text(object, "conn"));
 	while (q < rest_queries + REST_QUERIES && strcmp(q->what, what) != 0)
 		q++;
 	char *path = q < rest_queries + REST_QUERIES ? strdup(q->path) : NULL;
 	if (path == NULL || !rest_add(h, &path, "mount", rest_text(object, "mount")) ||
-	    !rest_add(h, &path, "room", rest_text(object, "room"))) {
+	    !rest_add(h, &path, "room", rest_text(object, "room")) ||
+	    !rest_add(h, &path, "limit", limit)) {
 		free(path);
 		return rest_fail(h, "this is not to be had over HTTP");
 	}

@@ -1,13 +1,20 @@
 """Rooms that remember: --history, what a join is sent of it, what pushes and queries are told."""
+import asyncio
 import base64
+import os
+import signal
 import subprocess
+import sys
 
 import pytest
 from tova_v1 import Client
 
 from api import Api
+from control import ctl, ctl_json
+from crowd import Crowd
 from hub import Hub, opened, send
-from tova_host import BUILD, IMPATIENT, ROOT, Host, wait_until
+from probe import opened as probe_opened, plugin
+from tova_host import BUILD, IMPATIENT, PATIENCE, ROOT, Host, wait_until
 from wsclient import BINARY, connect
 
 THREADS = ["1", "3"]
@@ -452,3 +459,126 @@ def test_scripts(tmp_path):
             host.expect(lambda line: "memory" in line.get("message", "") or "else" in line.get("message", "") or "out of range" in line.get("message", ""))
             host.wait_log(lambda line: line.get("kind") == "handler" and part in line.get("message", "") + line.get("error", ""), part)
         ws.end()
+
+
+def test_people_and_programs_ask_for_it(tmp_path):
+    with History(tmp_path, "--history", "5") as room, Api(room.host) as api:
+        ws, conn = room.open()
+        for n in range(1, 8):
+            epoch = room.push(say(str(n), room="r ä"))["epoch"]
+        room.push({"c": "broadcast_to", "room": "r ä", "bin": 2}, binary=b"\0\xff")
+        status, said = api.get("/api/v1/history?room=r+%C3%A4")
+        assert status == 200 and (said["epoch"], said["first"], said["last"], said["more"]) == (epoch, 4, 8, False)
+        assert [m.get("data", m.get("data_base64")) for m in said["messages"]] == ["4", "5", "6", "7", "AP8="]
+        assert [m["offset"] for m in api.get("/api/v1/history?room=r+%C3%A4&since=5&limit=2&mount=/")[1]["messages"]] == [6, 7]
+        for wrong in ("", "?room=", "?room=x&limit=x", "?room=x&limit=1001", "?room=x&sinc=3", "?room=x&room=y"):
+            assert api.get("/api/v1/history" + wrong)[0] == 400, wrong
+        assert api.get("/api/v1/history?room=x&mount=/none")[0] == 400
+        told = ctl_json(room.control, "history", "r ä", "2")
+        assert [m["offset"] for m in told["messages"]] == [7, 8] and told["epoch"] == epoch
+        assert "7" in ctl(room.control, "history", "r ä")
+        ctl(room.control, "history", "r ä", "x", code=2)
+        assert ctl_json(room.control, "history", "ghost")["messages"] == []
+
+
+# --- what it is for -----------------------------------------------------------------------------------------------------------
+
+class Hearer:
+    """Sees what a client of the room sees: the last ones and then all that follow, in one unbroken row."""
+
+    def __init__(self):
+        self.numbers = []
+
+    def __call__(self, ws, text):
+        self.numbers.append(int(text))
+
+
+TALKER = """
+import sys; sys.path.insert(0, {sdk!r})
+from tova import serve, broadcast_to
+def on_open(ws): ws.join("r", last=50)
+def on_message(ws, message): broadcast_to("r", message)
+serve(globals())
+"""
+
+
+@pytest.mark.parametrize("kind", ["plugin", "threads", "worker killed"])
+def test_two_hundred_join_a_room_that_is_talking(tmp_path, kind):
+    """500 messages a second. For each of them: no gap, and none twice, between the last 50 and what comes live."""
+    (tmp_path / "talker.py").write_text(TALKER.format(sdk=str(ROOT / "sdk/python")))
+    handler = ["--worker", f"exec {sys.executable} {tmp_path}/talker.py", "--max-attempts", "1000"] if kind == "worker killed" else \
+        ["--plugin", plugin("probe")]
+    threads = ["--threads", "3"] if kind == "threads" else []
+    target = "/" if kind == "worker killed" else "/?" + probe_opened("join_last 50 r")
+
+    async def run(host):
+        said, stop = 0, False
+
+        async def talk():
+            nonlocal said
+            speaker = await crowd.connect("/mute" if kind == "worker killed" else "/", lambda ws, text: None)
+            while not stop:
+                speaker.send(*(str(said + i) if kind == "worker killed" else f"to r {said + i}" for i in range(5)))
+                said += 5
+                await asyncio.sleep(0.01)
+
+        async def until(condition, what):
+            for _ in range(int(PATIENCE * 50)):
+                if condition():
+                    return
+                await asyncio.sleep(0.02)
+            raise AssertionError(what)
+
+        async with Crowd(host) as crowd:
+            talking = asyncio.ensure_future(talk())
+            hearers = []
+            await until(lambda: said > 100, "there is something to remember")
+            for n in range(200):
+                hearers.append(Hearer())
+                await crowd.connect(target, hearers[-1])
+                await asyncio.sleep(0.005)
+                if kind == "worker killed" and n % 25 == 24:
+                    for pid in host.children:
+                        os.kill(pid, signal.SIGKILL)
+                        host_died.append(pid)
+                if kind == "worker killed" and n % 25 == 23:
+                    await until(lambda: hearers[-1].numbers, "a worker is there again")
+            await until(lambda: hearers[-1].numbers, "the last one hears")
+            stop = True
+            await talking
+            await until(lambda: all(h.numbers and h.numbers[-1] == said - 1 for h in hearers), "all hear the last one")
+            for h in hearers:
+                assert h.numbers == list(range(h.numbers[0], said)), "a gap, or one twice"
+            begun = [h.numbers[0] for h in hearers]
+            assert max(begun) > 50 and len(set(begun)) > (5 if host_died else 50), "they joined while it was talking"
+            assert crowd.wrong == []
+            print(f"{kind}: {said} messages, 200 clients joined from message {min(begun)} to {max(begun) + 50}, {len(host_died)} workers killed")
+
+    host_died = []
+    with Host(*handler, "--history", "50", *threads, *IMPATIENT) as host:
+        if kind == "worker killed":
+            host.wait_log(lambda line: line.get("message") == "a worker is ready", "a worker")
+        asyncio.run(run(host))
+    assert kind != "worker killed" or host_died
+
+
+def test_a_hundred_thousand_rooms_stay_within_the_bound(tmp_path):
+    """Small messages, large ones and long names: the memory of the process, not a counter."""
+    bound = 32 << 20
+    with History(tmp_path, "--history", "100", "--history-bytes", "32m") as room, Api(room.host) as api:
+        before = room.host.rss
+        most = 0
+        for part in range(100):
+            commands = []
+            for n in range(1000):
+                name = f"room {part * 1000 + n}" + ("x" * 200 if n % 7 == 0 else "")
+                data = "y" * (20_000 if n % 500 == 0 else 300 if n % 3 == 0 else 5)
+                commands += [say(data, room=name)] * (3 if n % 2 else 1)
+            room.push(*commands)
+            held = room.stat("history")
+            assert held <= bound
+            most = max(most, room.host.rss - before)
+        print(f"100,000 rooms, {held >> 10} KiB counted, at most {most >> 10} KiB more resident")
+        assert most < bound * 1.35 + (8 << 20), (most, held)
+        # the oldest have given way, the newest are there
+        assert room.texts("room 0") == [] and room.texts("room 99999") != []
