@@ -5,8 +5,9 @@
  * rule. 1.0  first version 1.1  tova_request: claims, subject, secure 1.2  tova_set_if; tova_stats:
  * slow, dropped, rate_dropped, refused, limited 1.3  quote, subject; tova_query and tova_reply:
  * asker; tova_after, tova_sendf, tova_broadcastf, tova_broadcastf_to, tova_with_key 1.4  on_save,
- * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT,
- * TOVA_QUERY_HISTORY and what answers it
+ * keep, kept 1.5  on_away, on_back, join_history, TOVA_UNKEPT, TOVA_QUERY_HISTORY and what answers
+ * it; join_if, leave_all, broadcast_among, close_room, info, about; TOVA_QUERY_USERS; tova_reply:
+ * members, users
  *
  * A plugin is a shared library that exports one constant struct:
  *
@@ -186,12 +187,13 @@ enum tova_query_kind {
 	TOVA_QUERY_CONNECTIONS = 4, /* connections of the mount */
 	TOVA_QUERY_STATS = 5,	    /* counters of the host */
 	TOVA_QUERY_HISTORY = 6,	    /* since 1.5: what a room remembers */
+	TOVA_QUERY_USERS = 7,	    /* since 1.5: users in a room, each once */
 };
 
 typedef struct tova_query {
 	size_t size;
 	uint32_t kind;	  /* enum tova_query_kind */
-	const char *room; /* COUNT, MEMBERS, HISTORY */
+	const char *room; /* COUNT, MEMBERS, HISTORY, USERS */
 	size_t room_len;
 	tova_ws ws;  /* ROOMS */
 	uint64_t id; /* yours; handed back with the answer */
@@ -227,6 +229,46 @@ typedef struct tova_remembered {
 	tova_payload payload;
 } tova_remembered;
 
+/* Since 1.5. What has to be true when a join is done, or else the callback fails. */
+typedef struct tova_conditions {
+	size_t size;
+	uint32_t max;	    /* members that the room has then, at most; 0: any number */
+	uint32_t users_max; /* users, of whom one may have several connections there */
+	uint32_t first;	    /* 1: nobody else is there */
+	uint32_t replace;   /* 1: the others are ended, with code 4409 */
+} tova_conditions;
+
+/* Since 1.5. Several rooms, of whose members each is meant once, and who is left out of them. A list
+ * has at most 256 entries; names end in NUL. */
+typedef struct tova_among {
+	size_t size;
+	const char *const *rooms; /* none: all connections of the mount */
+	size_t n_rooms;
+	const tova_ws *exclude;
+	size_t n_exclude;
+	const char *const *exclude_users;
+	size_t n_exclude_users;
+	const char *const *exclude_rooms; /* their members */
+	size_t n_exclude_rooms;
+} tova_among;
+
+/* Since 1.5. Of whoever is in a room; NULL: nothing is known. */
+typedef struct tova_member {
+	tova_ws ws;
+	const char *user, *info;
+} tova_member;
+typedef struct tova_room_user {
+	const char *name;
+	uint64_t connections; /* that he has in the room */
+} tova_room_user;
+
+/* Since 1.5. What `about` tells. */
+enum tova_about {
+	TOVA_USER = 1,	 /* whose connection it is: as `info` has said, or the token's "sub" */
+	TOVA_INFO = 2,	 /* what `info` has said of it */
+	TOVA_CLAIMS = 3, /* what its token says (--jwt-key), a JSON object */
+};
+
 /* Counters since the host started, over all mounts. */
 typedef struct tova_stats {
 	size_t size;
@@ -260,6 +302,10 @@ typedef struct tova_reply {
 	uint64_t epoch, first, last; /* what the room has: offsets; 0: nothing */
 	uint32_t complete;	     /* none of those asked for is forgotten */
 	uint32_t more;		     /* some follow that did not fit */
+	/* Since 1.5: MEMBERS, who each of the connections is; USERS: `count` of them, by name. Use
+	 * tova_members() and tova_users() */
+	const tova_member *members;
+	const tova_room_user *users;
 } tova_reply;
 
 /* What is being handled. ws and sequence never change when an event is delivered again, so a
@@ -365,6 +411,24 @@ struct tova_host {
 	 * (--history). */
 	int (*join_history)(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
 			    const tova_history *want);
+	/* Since 1.5 [loop]. As join, where it finds what it asks for when the callback commits. */
+	int (*join_if)(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+		       const tova_conditions *conditions);
+	/* Since 1.5 [loop]. All rooms that it is in. */
+	int (*leave_all)(tova_mount *m, tova_ws ws);
+	/* Since 1.5 [loop]. As broadcast_to and broadcast, and as close for each of them; of
+	 * close_room there is at least one room. */
+	int (*broadcast_among)(tova_mount *m, const tova_among *among, const tova_payload *p);
+	int (*close_room)(tova_mount *m, const tova_among *among, uint16_t code, const char *reason,
+			  size_t reason_len);
+	/* Since 1.5 [loop]. Says who a connection is: what others in the mount may know of it, at
+	 * most 1,024 bytes of UTF-8, and as whom it counts among users, 1 to 255 bytes. NULL: as it
+	 * was; no bytes: nothing, and the token's "sub" again. */
+	int (*info)(tova_mount *m, tova_ws ws, const char *info, size_t info_len, const char *user,
+		    size_t user_len);
+	/* Since 1.5 [loop]. Of the event's connection, in any callback: enum tova_about. NULL:
+	 * nothing is known. Valid until the callback returns. */
+	const char *(*about)(tova_mount *m, uint32_t what);
 };
 
 /* --- the plugin's side ------------------------------------------------------------------------ */
@@ -547,6 +611,102 @@ static inline int tova_join_since(tova_mount *m, tova_ws ws, const char *room, u
 static inline int tova_leave(tova_mount *m, tova_ws ws, const char *room)
 {
 	return m->host->leave(m, ws, room, strlen(room));
+}
+
+/* --- since 1.5; TOVA_E_ARG, or NULL, from a host that is older ------------------------------- */
+
+static inline int tova_has_1_5_(tova_mount *m)
+{
+	return m->host->size >= offsetof(tova_host, about) + sizeof m->host->about;
+}
+
+static inline int tova_join_if(tova_mount *m, tova_ws ws, const char *room,
+			       const tova_conditions *conditions)
+{
+	return tova_has_1_5_(m) ? m->host->join_if(m, ws, room, strlen(room), conditions)
+				: TOVA_E_ARG;
+}
+
+/* If the room has at most so many members then. */
+static inline int tova_join_max(tova_mount *m, tova_ws ws, const char *room, uint32_t max)
+{
+	tova_conditions c;
+	memset(&c, 0, sizeof c);
+	c.size = sizeof c;
+	c.max = max;
+	return tova_join_if(m, ws, room, &c);
+}
+
+/* And ends the others there: one session of a user in a room of his. */
+static inline int tova_join_alone(tova_mount *m, tova_ws ws, const char *room)
+{
+	tova_conditions c;
+	memset(&c, 0, sizeof c);
+	c.size = sizeof c;
+	c.replace = 1;
+	return tova_join_if(m, ws, room, &c);
+}
+
+static inline int tova_leave_all(tova_mount *m, tova_ws ws)
+{
+	return tova_has_1_5_(m) ? m->host->leave_all(m, ws) : TOVA_E_ARG;
+}
+
+static inline int tova_broadcast_among(tova_mount *m, const tova_among *among, const char *text)
+{
+	tova_payload p = tova_text_n(text, strlen(text));
+	return tova_has_1_5_(m) ? m->host->broadcast_among(m, among, &p) : TOVA_E_ARG;
+}
+
+/* One room; exclude: TOVA_NONE for nobody. */
+static inline int tova_close_room(tova_mount *m, const char *room, uint16_t code,
+				  const char *reason, tova_ws exclude)
+{
+	tova_among among;
+	memset(&among, 0, sizeof among);
+	among.size = sizeof among;
+	among.rooms = &room;
+	among.n_rooms = 1;
+	among.exclude = &exclude;
+	among.n_exclude = exclude.hi != 0 || exclude.lo != 0;
+	return tova_has_1_5_(m) ? m->host->close_room(m, &among, code, reason,
+						      reason != NULL ? strlen(reason) : 0)
+				: TOVA_E_ARG;
+}
+
+/* info, user: NULL: as it was. */
+static inline int tova_info(tova_mount *m, tova_ws ws, const char *info, const char *user)
+{
+	return tova_has_1_5_(m) ? m->host->info(m, ws, info, info != NULL ? strlen(info) : 0, user,
+						user != NULL ? strlen(user) : 0)
+				: TOVA_E_ARG;
+}
+
+/* Of the event's connection: whose it is, what is said of it, what its token says. */
+static inline const char *tova_user(tova_mount *m)
+{
+	return tova_has_1_5_(m) ? m->host->about(m, TOVA_USER) : NULL;
+}
+
+static inline const char *tova_event_info(tova_mount *m)
+{
+	return tova_has_1_5_(m) ? m->host->about(m, TOVA_INFO) : NULL;
+}
+
+static inline const char *tova_event_claims(tova_mount *m)
+{
+	return tova_has_1_5_(m) ? m->host->about(m, TOVA_CLAIMS) : NULL;
+}
+
+/* Of an answer: `count` of them; NULL: it lists none. */
+static inline const tova_member *tova_members(const tova_reply *r)
+{
+	return r->size >= offsetof(tova_reply, members) + sizeof r->members ? r->members : NULL;
+}
+
+static inline const tova_room_user *tova_users(const tova_reply *r)
+{
+	return r->size >= offsetof(tova_reply, users) + sizeof r->users ? r->users : NULL;
 }
 
 /* exclude: TOVA_NONE for nobody. */

@@ -308,8 +308,8 @@ static bool commit_rooms_ok(const struct selection_names *rooms)
 }
 
 /* Into the arena. */
-static bool commit_add_selection(struct commit *c, struct command *command,
-				 const struct selection *s)
+static enum commit_error commit_add_selection(struct commit *c, struct command *command,
+					      const struct selection *s)
 {
 	size_t size = selection_size(s);
 	enum commit_error wrong =
@@ -318,23 +318,24 @@ static bool commit_add_selection(struct commit *c, struct command *command,
 			? COMMIT_E_ROOM
 			: COMMIT_OK;
 	if (wrong != COMMIT_OK)
-		return commit_spoil(c, wrong), false;
+		return commit_spoil(c, wrong);
 	if (!commit_reserve_text(c, size))
-		return false;
+		return c->error;
 	selection_write(s, c->arena + c->arena_len);
 	command->text = c->arena_len;
 	command->text_len = (uint32_t)size;
 	c->arena_len += (uint32_t)size;
-	return true;
+	return COMMIT_OK;
 }
 
 enum commit_error commit_broadcast_among(struct commit *c, const struct selection *among,
 					 bool binary, const void *data, size_t len)
 {
 	struct command *command = commit_add(c, COMMAND_BROADCAST_AMONG, 0);
-	if (command == NULL || !commit_add_selection(c, command, among) ||
-	    !commit_add_frame(c, command, binary, data, len))
-		return c->error;
+	enum commit_error wrong =
+		command != NULL ? commit_add_selection(c, command, among) : c->error;
+	if (wrong != COMMIT_OK || !commit_add_frame(c, command, binary, data, len))
+		return wrong != COMMIT_OK ? wrong : c->error;
 	command->exclude = 0;
 	command->code = 0;
 	c->n++;
@@ -349,8 +350,10 @@ enum commit_error commit_close_room(struct commit *c, const struct selection *of
 	if (!utf8_valid(reason.p, reason.n))
 		return commit_spoil(c, COMMIT_E_UTF8);
 	struct command *command = commit_add(c, COMMAND_CLOSE_ROOM, 0);
-	if (command == NULL || !commit_add_selection(c, command, of))
-		return c->error;
+	enum commit_error wrong =
+		command != NULL ? commit_add_selection(c, command, of) : c->error;
+	if (wrong != COMMIT_OK)
+		return wrong;
 	command->more.text = command->text;
 	command->more.len = command->text_len;
 	if (!commit_add_text(c, command, reason))
@@ -477,8 +480,8 @@ enum commit_error commit_cancel(struct commit *c, bool of_session, uint64_t targ
 enum commit_error commit_query(struct commit *c, const struct event_query *query)
 {
 	bool has_room = query->kind == EVENT_QUERY_COUNT || query->kind == EVENT_QUERY_MEMBERS ||
-			query->kind == EVENT_QUERY_HISTORY;
-	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_HISTORY)
+			query->kind == EVENT_QUERY_HISTORY || query->kind == EVENT_QUERY_USERS;
+	if (query->kind < EVENT_QUERY_COUNT || query->kind > EVENT_QUERY_USERS)
 		return commit_spoil(c, COMMIT_E_ARG);
 	if (has_room && !rules_name_ok(query->room))
 		return commit_spoil(c, COMMIT_E_ROOM);

@@ -73,6 +73,7 @@ enum event_query_kind {
 	EVENT_QUERY_CONNECTIONS,
 	EVENT_QUERY_STATS,
 	EVENT_QUERY_HISTORY,
+	EVENT_QUERY_USERS,
 };
 
 /* A question; it is answered from what is committed when its event is delivered. */

@@ -18,6 +18,8 @@ static const struct {
 	{SPAN("seq"), offsetof(struct batch_object, seq), false},
 	{SPAN("attempt"), offsetof(struct batch_object, attempt), false},
 	{SPAN("subject"), offsetof(struct batch_object, subject), true},
+	{SPAN("user"), offsetof(struct batch_object, user), true},
+	{SPAN("info"), offsetof(struct batch_object, info), true},
 	{SPAN("state"), offsetof(struct batch_object, state), true},
 	{SPAN("bin"), offsetof(struct batch_object, bin), false},
 	{SPAN("state_bin"), offsetof(struct batch_object, state_bin), false},
@@ -42,7 +44,7 @@ static void batch_read_member(struct json *j, struct span key, struct batch_obje
 			json_skip(j, NULL);
 		return;
 	}
-	json_skip(j, NULL);
+	json_skip(j, span_eq(key, SPAN("claims")) ? &o->claims : NULL);
 }
 
 static size_t batch_claim(struct json *j, uint64_t n, size_t *claimed)
@@ -59,7 +61,9 @@ static void batch_read_object(struct json *j, struct batch_object *o, size_t *cl
 {
 	struct span key;
 	/* One by one: to clear all of it costs more than to read a short object. */
-	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = NULL;
+	o->t.p = o->conn.p = o->state.p = o->data.p = o->subject.p = o->user.p = o->info.p =
+		NULL;
+	o->claims.p = NULL;
 	o->s = o->seq = o->run = o->bin = o->state_bin = 0;
 	o->attempt = 1;
 	o->has_bin = o->has_state_bin = false;

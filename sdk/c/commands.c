@@ -197,9 +197,152 @@ int commands_join_history(struct commands *c, tova_ws ws, const char *room, size
 	return commands_end(c);
 }
 
+int commands_join_if(struct commands *c, tova_ws ws, const char *room, size_t len,
+		     const tova_conditions *asked)
+{
+	int refused = abi_join_if_ok(asked) ? commands_check_room(c, room, len)
+					    : commands_spoil(c, TOVA_E_ARG);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, "join");
+	commands_target(c, ws);
+	commands_member(c, "room", room, len);
+	if (asked->max > 0)
+		commands_number(c, "max", asked->max);
+	if (asked->users_max > 0)
+		commands_number(c, "users_max", asked->users_max);
+	if (asked->first)
+		buffer_add_text(&c->text, ",\"first\":true");
+	if (asked->replace)
+		buffer_add_text(&c->text, ",\"replace\":true");
+	return commands_end(c);
+}
+
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len)
 {
 	return commands_room(c, "leave", ws, room, len);
+}
+
+int commands_leave_all(struct commands *c, tova_ws ws)
+{
+	if (!commands_has_room(c, 0))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "leave_all");
+	commands_target(c, ws);
+	return commands_end(c);
+}
+
+/* --- several rooms ---------------------------------------------------------------------------- */
+
+static int commands_check_among(struct commands *c, const tova_among *among)
+{
+	size_t size = 0;
+	if (!abi_among_ok(among))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	for (size_t i = 0; i < among->n_rooms; i++) {
+		if (!rules_name_ok(span_of(among->rooms[i])))
+			return commands_spoil(c, TOVA_E_ROOM);
+		size += 6 * strlen(among->rooms[i]) + 3;
+	}
+	for (size_t i = 0; i < among->n_exclude_rooms; i++) {
+		if (!rules_name_ok(span_of(among->exclude_rooms[i])))
+			return commands_spoil(c, TOVA_E_ROOM);
+		size += 6 * strlen(among->exclude_rooms[i]) + 3;
+	}
+	for (size_t i = 0; i < among->n_exclude_users; i++) {
+		size_t n = strlen(among->exclude_users[i]);
+		if (!utf8_valid(among->exclude_users[i], n))
+			return commands_spoil(c, TOVA_E_UTF8);
+		size += 6 * n + 3;
+	}
+	size += among->n_exclude * (TOVA_WS_TEXT + 2);
+	return commands_has_room(c, size) ? TOVA_OK : commands_spoil(c, TOVA_E_LIMIT);
+}
+
+static void commands_list(struct commands *c, const char *key, const char *const *list, size_t n)
+{
+	if (n == 0)
+		return;
+	commands_key(c, key);
+	for (size_t i = 0; i < n; i++) {
+		buffer_add(&c->text, i == 0 ? "[" : ",", 1);
+		buffer_add_json(&c->text, list[i], strlen(list[i]));
+	}
+	buffer_add(&c->text, "]", 1);
+}
+
+static void commands_among(struct commands *c, const tova_among *among)
+{
+	char id[TOVA_WS_TEXT];
+	commands_list(c, "rooms", among->rooms, among->n_rooms);
+	commands_list(c, "exclude_users", among->exclude_users, among->n_exclude_users);
+	commands_list(c, "exclude_rooms", among->exclude_rooms, among->n_exclude_rooms);
+	commands_key(c, "exclude");
+	buffer_add(&c->text, "[", 1);
+	for (size_t i = 0; i < among->n_exclude; i++) {
+		id_text(among->exclude[i].hi, among->exclude[i].lo, id);
+		buffer_add(&c->text, ",", i > 0);
+		buffer_add_json(&c->text, id, TOVA_WS_TEXT - 1);
+	}
+	buffer_add(&c->text, "]", 1);
+}
+
+int commands_broadcast_among(struct commands *c, const tova_among *among, const tova_payload *p)
+{
+	int refused = commands_check_among(c, among);
+	if (refused == TOVA_OK)
+		refused = commands_check_payload(c, p);
+	if (refused != TOVA_OK)
+		return refused;
+	commands_name(c, among->n_rooms > 0 ? "broadcast_to" : "broadcast");
+	commands_among(c, among);
+	if (abi_payload_unkept(p) && among->n_rooms > 0) {
+		commands_key(c, "keep");
+		buffer_add_text(&c->text, "false");
+	}
+	commands_payload(c, p);
+	return commands_end(c);
+}
+
+int commands_close_room(struct commands *c, const tova_among *among, uint16_t code,
+			const char *reason, size_t len)
+{
+	int refused = commands_check_among(c, among);
+	if (refused != TOVA_OK)
+		return refused;
+	if (among->n_rooms == 0)
+		return commands_spoil(c, TOVA_E_LIMIT);
+	if (!rules_close_ok(code, (struct span){reason, len}))
+		return commands_spoil(c, TOVA_E_ARG);
+	if (!utf8_valid(reason, len))
+		return commands_spoil(c, TOVA_E_UTF8);
+	commands_name(c, "close_room");
+	commands_among(c, among);
+	if (code != 0)
+		commands_number(c, "code", code);
+	if (len > 0)
+		commands_member(c, "reason", reason, len);
+	return commands_end(c);
+}
+
+int commands_info(struct commands *c, tova_ws ws, const char *info, size_t info_len,
+		  const char *user, size_t user_len)
+{
+	if (info == NULL && user == NULL)
+		return commands_spoil(c, TOVA_E_ARG);
+	if (info != NULL && (info_len > RULES_INFO_MAX || !utf8_valid(info, info_len)))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	if (user != NULL && user_len > 0 && !rules_name_ok((struct span){user, user_len}))
+		return commands_spoil(c, TOVA_E_ARG);
+	if (!commands_has_room(c, 6 * (RULES_INFO_MAX + RULES_NAME_MAX)))
+		return commands_spoil(c, TOVA_E_LIMIT);
+	commands_name(c, "info");
+	commands_target(c, ws);
+	if (info != NULL)
+		commands_member(c, "info", info, info_len);
+	if (user != NULL)
+		commands_member(c, "user", user, user_len);
+	return commands_end(c);
 }
 
 static int commands_end_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude)

@@ -29,7 +29,20 @@ int commands_send(struct commands *c, tova_ws ws, const tova_payload *p);
 int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len);
 int commands_join_history(struct commands *c, tova_ws ws, const char *room, size_t len,
 			  const tova_history *want);
+int commands_join_if(struct commands *c, tova_ws ws, const char *room, size_t len,
+		     const tova_conditions *conditions);
+/* One room. */
 int commands_leave(struct commands *c, tova_ws ws, const char *room, size_t len);
+/* All rooms that it is in. */
+int commands_leave_all(struct commands *c, tova_ws ws);
+/* Without rooms: to all of the mount. */
+int commands_broadcast_among(struct commands *c, const tova_among *among, const tova_payload *p);
+/* There are rooms. */
+int commands_close_room(struct commands *c, const tova_among *among, uint16_t code,
+			const char *reason, size_t len);
+/* NULL: as it was. */
+int commands_info(struct commands *c, tova_ws ws, const char *info, size_t info_len,
+		  const char *user, size_t user_len);
 /* exclude: TOVA_NONE: nobody is left out. */
 int commands_broadcast(struct commands *c, const tova_payload *p, tova_ws exclude);
 int commands_broadcast_to(struct commands *c, const char *room, size_t len, const tova_payload *p,

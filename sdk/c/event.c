@@ -28,6 +28,7 @@ static int event_upgrade(struct task *t, const tova_plugin *plugin)
 	struct request r;
 	if (!request_build(&r, json_object_get(t->json, "request")))
 		return event_no_memory(t);
+	who_set(&t->who, WHO_CLAIMS, r.request.claims);
 	int result = plugin->on_upgrade(&t->api, &r.request);
 	request_free(&r);
 	return result;
@@ -38,6 +39,7 @@ static int event_open(struct task *t, const tova_plugin *plugin)
 	struct request r;
 	if (!request_build(&r, json_object_get(t->json, "request")))
 		return event_no_memory(t);
+	who_set(&t->who, WHO_CLAIMS, r.request.claims);
 	int result = plugin->on_open(&t->api, t->event.ws, &r.request);
 	request_free(&r);
 	return result;
@@ -48,6 +50,7 @@ static int event_back(struct task *t, const tova_plugin *plugin)
 	struct request r;
 	if (!request_build(&r, json_object_get(t->json, "request")))
 		return event_no_memory(t);
+	who_set(&t->who, WHO_CLAIMS, r.request.claims);
 	int result = plugin->on_back(&t->api, t->event.ws, &r.request);
 	request_free(&r);
 	return result;

@@ -5,6 +5,7 @@
 #ifndef TOVA_SDK_NAMES_H
 #define TOVA_SDK_NAMES_H
 
+#define abi_among_ok tova__abi_among_ok
 #define abi_fail_text tova__abi_fail_text
 #define abi_refusal_ok tova__abi_refusal_ok
 #define abi_setting tova__abi_setting
@@ -34,14 +35,19 @@
 #define buffer_shrink tova__buffer_shrink
 #define commands_begin tova__commands_begin
 #define commands_broadcast tova__commands_broadcast
+#define commands_broadcast_among tova__commands_broadcast_among
 #define commands_broadcast_to tova__commands_broadcast_to
 #define commands_cancel tova__commands_cancel
 #define commands_close tova__commands_close
+#define commands_close_room tova__commands_close_room
 #define commands_error_text tova__commands_error_text
 #define commands_free tova__commands_free
+#define commands_info tova__commands_info
 #define commands_join tova__commands_join
 #define commands_join_history tova__commands_join_history
+#define commands_join_if tova__commands_join_if
 #define commands_leave tova__commands_leave
+#define commands_leave_all tova__commands_leave_all
 #define commands_send tova__commands_send
 #define commands_set tova__commands_set
 #define commands_set_if tova__commands_set_if
@@ -94,6 +100,8 @@
 #define link_wait_ms tova__link_wait_ms
 #define nearest_name tova__nearest_name
 #define pending_done tova__pending_done
+#define pending_add_page tova__pending_add_page
+#define pending_free_query tova__pending_free_query
 #define pending_init tova__pending_init
 #define pending_make_push tova__pending_make_push
 #define pending_make_query tova__pending_make_query
@@ -140,6 +148,10 @@
 #define utf8_check tova__utf8_check
 #define wide_unmask tova__wide_unmask
 #define wide_utf8 tova__wide_utf8
+#define who_clear tova__who_clear
+#define who_copy tova__who_copy
+#define who_is_whole tova__who_is_whole
+#define who_set tova__who_set
 #define worker_link tova__worker_link
 #define worker_pending tova__worker_pending
 #define worker_plugin tova__worker_plugin

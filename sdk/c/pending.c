@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "common/abi.h"
 #include "common/id.h"
+
+#define PENDING_PAGE 1000 /* members or users that the host lists at a time */
 
 static bool pending_new_source(struct pending *p)
 {
@@ -129,8 +132,7 @@ void pending_done(struct pending *p, const json_t *done, struct batch *out, cons
 struct query *pending_make_query(const tova_query *q)
 {
 	bool history = q->kind == TOVA_QUERY_HISTORY;
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS || history;
-	size_t room_len = has_room ? q->room_len : 0;
+	size_t room_len = abi_query_has_room(q->kind) ? q->room_len : 0;
 	struct query *query = malloc(sizeof *query + room_len + 1);
 	if (query == NULL)
 		return NULL;
@@ -149,8 +151,15 @@ struct query *pending_make_query(const tova_query *q)
 
 static void pending_say_query(const struct query *query, struct batch *out)
 {
-	static const char *const kinds[] = {"",	     "count",	    "members",
-					    "rooms", "connections", "stats", "history"};
+	static const char *const kinds[] = {
+		[TOVA_QUERY_COUNT] = "count",
+		[TOVA_QUERY_MEMBERS] = "members",
+		[TOVA_QUERY_ROOMS] = "rooms",
+		[TOVA_QUERY_CONNECTIONS] = "connections",
+		[TOVA_QUERY_STATS] = "stats",
+		[TOVA_QUERY_HISTORY] = "history",
+		[TOVA_QUERY_USERS] = "users",
+	};
 	struct buffer text = {0};
 	char id[TOVA_WS_TEXT];
 	buffer_addf(&text, "{\"t\":\"query\",\"q\":%llu,\"what\":\"%s\"",
@@ -167,10 +176,42 @@ static void pending_say_query(const struct query *query, struct batch *out)
 		buffer_addf(&text, ",\"since\":%llu", (unsigned long long)query->since);
 	if (query->kind == TOVA_QUERY_HISTORY)
 		buffer_addf(&text, ",\"limit\":%u", query->limit);
+	if (query->kind == TOVA_QUERY_MEMBERS || query->kind == TOVA_QUERY_USERS)
+		buffer_addf(&text, ",\"limit\":%d", PENDING_PAGE);
+	if (query->after != NULL) {
+		buffer_addf(&text, ",\"after\":");
+		buffer_add_json(&text, query->after, strlen(query->after));
+	}
 	buffer_add(&text, "}", 1);
 	batch_add(out, text.p, text.n, NULL, 0);
 	out->text.failed |= text.failed;
 	buffer_free(&text);
+}
+
+bool pending_add_page(struct query *query, const json_t *reply)
+{
+	const char *next = json_string_value(json_object_get(reply, "next"));
+	const json_t *page = json_object_get(
+		reply, query->kind == TOVA_QUERY_MEMBERS ? "members" : "users");
+	if (query->found == NULL)
+		query->found = json_array();
+	free(query->after);
+	query->after = next != NULL ? strdup(next) : NULL;
+	if (query->found != NULL && json_array_extend(query->found, (json_t *)page) == 0 &&
+	    (next == NULL || query->after != NULL))
+		return next == NULL;
+	json_decref(query->found);
+	query->found = NULL;
+	return true;
+}
+
+void pending_free_query(struct query *query)
+{
+	if (query == NULL)
+		return;
+	json_decref(query->found);
+	free(query->after);
+	free(query);
 }
 
 void pending_query(struct pending *p, struct query *query, struct batch *out)

@@ -29,6 +29,8 @@ struct query {
 	uint32_t kind, limit;
 	uint64_t since;
 	tova_ws ws, asker;
+	json_t *found; /* of what is listed in pages, those that have come; NULL: none */
+	char *after;   /* the next page is behind that; NULL: the first */
 	size_t room_len;
 	char room[]; /* with a NUL */
 };
@@ -52,6 +54,11 @@ struct push *pending_make_push(struct pending *p, const struct buffer *text,
 /* Both take over; out: where it is said now, or NULL while there is no link. */
 void pending_push(struct pending *p, struct push *push, struct batch *out);
 void pending_query(struct pending *p, struct query *query, struct batch *out);
+
+/* Takes a page of an answer. True: it was the last, and all is in query->found, or there was no
+ * memory for it, when that is NULL. False: the next one is to be asked for. */
+bool pending_add_page(struct query *query, const json_t *reply);
+void pending_free_query(struct query *query);
 
 /* A new link: all of it is said again. */
 void pending_repeat(struct pending *p, struct batch *out);

@@ -29,6 +29,60 @@ static int reply_connections(struct task *t, const tova_plugin *plugin, tova_rep
 	return result;
 }
 
+/* Those of a room, and who they are. */
+static int reply_members(struct task *t, const tova_plugin *plugin, tova_reply *reply,
+			 const json_t *list)
+{
+	size_t n = json_array_size(list), taken = 0;
+	tova_member *members = malloc((n + 1) * (sizeof *members + sizeof(tova_ws)));
+	if (list == NULL || members == NULL) {
+		free(members);
+		return reply_no_memory(t);
+	}
+	tova_ws *connections = (tova_ws *)(members + n + 1);
+	for (size_t i = 0; i < n; i++) {
+		const json_t *one = json_array_get(list, i), *id = json_object_get(one, "conn");
+		struct span text = {json_string_value(id), json_string_length(id)};
+		if (!id_parse(text, &connections[taken].hi, &connections[taken].lo))
+			continue;
+		members[taken] = (tova_member){
+			.ws = connections[taken],
+			.user = json_string_value(json_object_get(one, "user")),
+			.info = json_string_value(json_object_get(one, "info"))};
+		taken++;
+	}
+	reply->connections = connections;
+	reply->members = members;
+	reply->count = taken;
+	int result = plugin->on_reply(&t->api, reply);
+	free(members);
+	return result;
+}
+
+static int reply_users(struct task *t, const tova_plugin *plugin, tova_reply *reply,
+		       const json_t *list)
+{
+	size_t n = json_array_size(list), taken = 0;
+	tova_room_user *users = malloc((n + 1) * sizeof *users);
+	if (list == NULL || users == NULL) {
+		free(users);
+		return reply_no_memory(t);
+	}
+	for (size_t i = 0; i < n; i++) {
+		const json_t *one = json_array_get(list, i);
+		const char *name = json_string_value(json_object_get(one, "user"));
+		if (name != NULL)
+			users[taken++] = (tova_room_user){
+				name, (uint64_t)json_integer_value(
+					      json_object_get(one, "connections"))};
+	}
+	reply->users = users;
+	reply->count = taken;
+	int result = plugin->on_reply(&t->api, reply);
+	free(users);
+	return result;
+}
+
 static int reply_rooms(struct task *t, const tova_plugin *plugin, tova_reply *reply,
 		       const json_t *list)
 {
@@ -162,6 +216,9 @@ int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query 
 	reply.count = reply_counter(json, "count");
 	switch (query->kind) {
 	case TOVA_QUERY_MEMBERS:
+		return reply_members(t, plugin, &reply, query->found);
+	case TOVA_QUERY_USERS:
+		return reply_users(t, plugin, &reply, query->found);
 	case TOVA_QUERY_CONNECTIONS:
 		return reply_connections(t, plugin, &reply, json_object_get(json, "connections"));
 	case TOVA_QUERY_ROOMS:

@@ -4,16 +4,6 @@
 
 #include "c/worker.h"
 
-/* It is the same in most of the events that follow each other. */
-static void run_keep_subject(struct run *r, const char *subject)
-{
-	r->has_subject = subject != NULL;
-	if (subject != NULL && r->subject != NULL && strcmp(subject, r->subject) == 0)
-		return;
-	free(r->subject);
-	r->subject = subject != NULL ? strdup(subject) : NULL;
-}
-
 void run_begin(struct run *r, const struct task *t)
 {
 	r->link = t->link;
@@ -21,7 +11,7 @@ void run_begin(struct run *r, const struct task *t)
 	r->seq = t->event.sequence;
 	r->ws = t->event.ws;
 	r->outcome = RUN_UNDER_WAY;
-	run_keep_subject(r, t->subject);
+	who_copy(&r->who, &t->who);
 }
 
 static void run_keep(struct run *r, const void *state, size_t n)
@@ -36,6 +26,8 @@ void run_end(struct run *r, const struct task *t, bool done)
 {
 	uint32_t size = worker_plugin(t->worker)->data_size;
 	r->outcome = done ? RUN_DONE : RUN_FAILED;
+	if (done)
+		who_copy(&r->who, &t->who);
 	if (!done || size == 0)
 		return;
 	if (t->data_used)
@@ -52,8 +44,7 @@ struct task_facts run_next(const struct run *r)
 		.attempt = 1,
 		.has_ws = true,
 		.ws = r->ws,
-		.has_subject = r->has_subject,
-		.subject = r->subject,
+		.who = r->who,
 		.state = r->has_state ? r->state : NULL,
 		.state_len = r->state_len,
 	};
@@ -92,6 +83,6 @@ void run_clear(struct run *r)
 void run_free(struct run *r)
 {
 	run_clear(r);
-	free(r->subject);
+	who_clear(&r->who);
 	free(r);
 }

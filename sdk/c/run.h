@@ -30,8 +30,7 @@ struct run {
 	enum run_outcome outcome;
 	bool listed;			    /* among those that are settled later */
 	struct run_message *waiting, **end; /* set where something waits */
-	bool has_subject;
-	char *subject; /* whose connection it is */
+	struct who who; /* whose connection it is, as the last one has left it */
 	bool has_state;
 	size_t state_len;
 	uint8_t state[RULES_DATA_MAX];

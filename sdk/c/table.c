@@ -55,6 +55,66 @@ static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_
 	return refused != TOVA_OK ? refused : commands_leave(&t->commands, ws, room, room_len);
 }
 
+static int table_join_if(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			 const tova_conditions *conditions)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK
+		       ? refused
+		       : commands_join_if(&t->commands, ws, room, room_len, conditions);
+}
+
+static int table_leave_all(tova_mount *m, tova_ws ws)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_leave_all(&t->commands, ws);
+}
+
+static int table_broadcast_among(tova_mount *m, const tova_among *among, const tova_payload *p)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK ? refused : commands_broadcast_among(&t->commands, among, p);
+}
+
+static int table_close_room(tova_mount *m, const tova_among *among, uint16_t code,
+			    const char *reason, size_t reason_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	return refused != TOVA_OK
+		       ? refused
+		       : commands_close_room(&t->commands, among, code, reason, reason_len);
+}
+
+/* A copy for what is told of the event, and of those that follow it in its run. */
+static void table_told(struct task *t, enum who_text which, const char *text, size_t n)
+{
+	char copy[RULES_INFO_MAX + 1];
+	if (text == NULL)
+		return;
+	if (n > 0)
+		memcpy(copy, text, n);
+	copy[n] = '\0';
+	who_set(&t->who, which, n > 0 ? copy : NULL);
+}
+
+static int table_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
+		      const char *user, size_t user_len)
+{
+	struct task *t = task_of(m);
+	int refused = check(t, true);
+	if (refused == TOVA_OK)
+		refused = commands_info(&t->commands, ws, info, info_len, user, user_len);
+	if (refused != TOVA_OK || !t->has_ws || !tova_ws_eq(ws, t->event.ws))
+		return refused;
+	table_told(t, WHO_INFO, info, info_len);
+	table_told(t, WHO_USER, user, user_len);
+	return TOVA_OK;
+}
+
 static int table_broadcast(tova_mount *m, const tova_payload *p, tova_ws exclude)
 {
 	struct task *t = task_of(m);
@@ -149,14 +209,11 @@ static int table_query(tova_mount *m, const tova_query *q)
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
-	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
-	    q->kind > TOVA_QUERY_HISTORY)
+	if (q == NULL || q->size < offsetof(tova_query, asker) || !abi_query_is(q->kind))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
 	if (q->kind == TOVA_QUERY_HISTORY && !abi_query_has_since(q))
 		return commands_spoil(&t->commands, TOVA_E_ARG);
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS ||
-			q->kind == TOVA_QUERY_HISTORY;
-	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
+	if (abi_query_has_room(q->kind) && !rules_name_ok((struct span){q->room, q->room_len}))
 		return commands_spoil(&t->commands, TOVA_E_ROOM);
 	/* nobody would hear the answer */
 	if (worker_plugin(t->worker)->on_reply == NULL)
@@ -223,7 +280,19 @@ static const char *table_quote(tova_mount *m, const char *text, size_t len)
 static const char *table_subject(tova_mount *m)
 {
 	const struct task *t = task_of(m);
-	return check(t, false) == TOVA_OK ? t->subject : NULL;
+	return check(t, false) == TOVA_OK ? t->who.text[WHO_SUBJECT] : NULL;
+}
+
+static const char *table_about(tova_mount *m, uint32_t what)
+{
+	const struct task *t = task_of(m);
+	if (check(t, false) != TOVA_OK)
+		return NULL;
+	const char *const *text = (const char *const *)t->who.text;
+	return what == TOVA_USER     ? text[WHO_USER] != NULL ? text[WHO_USER] : text[WHO_SUBJECT]
+	       : what == TOVA_INFO   ? text[WHO_INFO]
+	       : what == TOVA_CLAIMS ? text[WHO_CLAIMS]
+				     : NULL;
 }
 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
@@ -369,6 +438,12 @@ const tova_host task_host = {
 	.keep = table_keep,
 	.kept = table_kept,
 	.join_history = table_join_history,
+	.join_if = table_join_if,
+	.leave_all = table_leave_all,
+	.broadcast_among = table_broadcast_among,
+	.close_room = table_close_room,
+	.info = table_info,
+	.about = table_about,
 };
 
 /* --- programs of their own -------------------------------------------------------------------- */
@@ -411,7 +486,7 @@ tova_mount *tova_worker_defer(tova_mount *m)
 	from->commands = (struct commands){0};
 	from->queries = NULL;
 	from->answer = (struct task_answer){0};
-	from->subject = NULL;
+	from->who = (struct who){0};
 	from->scratch = (struct scratch){0};
 	from->phase = TASK_SILENT;
 	from->deferred = true;

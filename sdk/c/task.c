@@ -29,9 +29,9 @@ void task_begin_event(struct task *t, enum task_phase phase, const struct task_f
 	t->event.attempt = facts->attempt;
 	t->state = facts->state;
 	t->state_len = facts->state_len;
-	t->subject = facts->subject != NULL ? strdup(facts->subject) : NULL;
+	who_copy(&t->who, &facts->who);
 	commands_begin(&t->commands, facts->ws);
-	if (t->subject == NULL && facts->has_subject) /* not to be taken for nobody */
+	if (!who_is_whole(&t->who)) /* not to be taken for nobody */
 		commands_spoil(&t->commands, TOVA_E_MEMORY);
 }
 
@@ -204,11 +204,10 @@ void task_clear(struct task *t)
 {
 	if (t->json != NULL)
 		json_decref(t->json);
-	for (struct query *q; (q = t->queries) != NULL; free(q))
+	for (struct query *q; (q = t->queries) != NULL; pending_free_query(q))
 		t->queries = q->next;
 	scratch_clear(&t->scratch);
-	free(t->subject);
-	t->subject = NULL;
+	who_clear(&t->who);
 	t->callback = NULL;
 	buffer_free(&t->answer.headers);
 	buffer_free(&t->answer.body);

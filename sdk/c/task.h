@@ -11,6 +11,7 @@
 #include "c/batch.h"
 #include "c/commands.h"
 #include "c/pending.h"
+#include "c/who.h"
 #include "common/abi.h"
 #include "common/rules.h"
 #include "common/scratch.h"
@@ -46,8 +47,7 @@ struct task_facts {
 	tova_ws ws;
 	const uint8_t *state; /* NULL: none. Lent until task_clear */
 	size_t state_len;
-	bool has_subject;
-	const char *subject; /* lent for the call; NULL: there is none, or no memory for it */
+	struct who who;	     /* lent for the call */
 	json_t *json;	     /* all of it, which the task takes over; NULL for a message */
 };
 
@@ -67,7 +67,7 @@ struct task {
 	const uint8_t *state; /* as it came */
 	size_t state_len;
 	const char *callback; /* that runs, for last words; NULL: none does */
-	char *subject;	      /* whose connection it is, or NULL */
+	struct who who;	      /* whose connection it is */
 	struct scratch scratch;
 	/* What the handler wants. */
 	struct commands commands;

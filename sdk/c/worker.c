@@ -170,7 +170,7 @@ static void worker_hello(struct worker *w)
 	worker_member(&b, "name", o->name != NULL ? o->name : name);
 	buffer_addf(&b, ",\"events\":[");
 	event_write_wants(&w->plugin, &b);
-	buffer_addf(&b, "],\"runs\":%d}", RUN_MAX);
+	buffer_addf(&b, "],\"runs\":%d,\"claims\":true}", RUN_MAX);
 	batch_clear(&w->out); /* acknowledgements of a link that is gone mean nothing */
 	batch_add(&w->out, b.p, b.n, NULL, 0);
 	w->out.text.failed |= b.failed;
@@ -375,21 +375,32 @@ static void worker_message(struct worker *w, struct run *r, const struct task_fa
 	worker_end_event(w, r, result);
 }
 
+static void worker_read_who(const struct batch_object *o, struct who *who_r)
+{
+	who_r->text[WHO_SUBJECT] = (char *)batch_text(&o->subject).p;
+	who_r->text[WHO_USER] = (char *)batch_text(&o->user).p;
+	who_r->text[WHO_INFO] = (char *)batch_text(&o->info).p;
+	if (o->claims.p != NULL) {
+		who_r->text[WHO_CLAIMS] = (char *)o->claims.p;
+		who_r->text[WHO_CLAIMS][o->claims.n] = '\0'; /* as batch_text does */
+	}
+	for (int i = 0; i < WHO_TEXTS; i++)
+		who_r->has[i] = who_r->text[i] != NULL;
+}
+
 static bool worker_read_facts(struct worker *w, const struct batch_object *o,
 			      struct task_facts *facts_r)
 {
-	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state),
-			   subject = batch_text(&o->subject);
+	struct batch_bytes conn = batch_text(&o->conn), state = batch_text(&o->state);
 	if (state.p == NULL)
 		state = batch_state_bin(&w->in, o);
 	*facts_r = (struct task_facts){.s = o->s,
 				       .seq = o->seq,
 				       .attempt = (uint32_t)o->attempt,
 				       .has_ws = conn.p != NULL,
-				       .has_subject = subject.p != NULL,
-				       .subject = (const char *)subject.p,
 				       .state = state.p,
 				       .state_len = state.n};
+	worker_read_who(o, &facts_r->who);
 	struct span id = {(const char *)conn.p, conn.n};
 	return o->s > 0 && (conn.p == NULL || id_parse(id, &facts_r->ws.hi, &facts_r->ws.lo));
 }
@@ -492,6 +503,11 @@ static void worker_on_reply(struct worker *w, json_t *object)
 	const char *error = json_string_value(json_object_get(object, "error"));
 	if (query == NULL)
 		return;
+	bool paged = query->kind == TOVA_QUERY_MEMBERS || query->kind == TOVA_QUERY_USERS;
+	if (error == NULL && paged && !pending_add_page(query, object)) {
+		pending_query(&w->pending, query, worker_out(w));
+		return;
+	}
 	if (error != NULL) {
 		say(TOVA_LOG_WARN, "a query was refused: %s", error);
 	} else {
@@ -502,7 +518,7 @@ static void worker_on_reply(struct worker *w, json_t *object)
 		worker_settle_push(w, w->task, result, "on_reply", false);
 		task_clear(w->task);
 	}
-	free(query);
+	pending_free_query(query);
 }
 
 static void worker_on_woken(struct worker *w)

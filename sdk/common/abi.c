@@ -12,6 +12,27 @@ bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t 
 	       (type == NULL || (strlen(type) < RULES_TYPE_MAX && header_ok("X", type)));
 }
 
+/* Texts of a list are there, and it is no longer than it may be. */
+static bool abi_list_ok(const char *const *list, size_t n)
+{
+	if (n > RULES_LIST_MAX || (n > 0 && list == NULL))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (list[i] == NULL)
+			return false;
+	return true;
+}
+
+bool abi_among_ok(const tova_among *among)
+{
+	return among != NULL && among->size >= sizeof *among &&
+	       abi_list_ok(among->rooms, among->n_rooms) &&
+	       abi_list_ok(among->exclude_users, among->n_exclude_users) &&
+	       abi_list_ok(among->exclude_rooms, among->n_exclude_rooms) &&
+	       among->n_exclude <= RULES_LIST_MAX &&
+	       (among->exclude != NULL || among->n_exclude == 0);
+}
+
 size_t abi_fail_text(char dst[ABI_FAIL_MAX], const char *text, size_t len)
 {
 	size_t n = len > 0 ? strnlen(text, len < ABI_FAIL_MAX - 1 ? len : ABI_FAIL_MAX - 1) : 0;

@@ -41,6 +41,23 @@ static inline bool abi_query_has_since(const tova_query *q)
 {
 	return q->size >= offsetof(tova_query, limit) + sizeof q->limit;
 }
+/* Is it what somebody who joins may ask for, is it a list of whom something is for? */
+static inline bool abi_join_if_ok(const tova_conditions *c)
+{
+	return c != NULL && c->size >= sizeof *c && c->first <= 1 && c->replace <= 1;
+}
+bool abi_among_ok(const tova_among *among);
+/* Does the query need a room? */
+static inline bool abi_query_has_room(uint32_t kind)
+{
+	return kind == TOVA_QUERY_COUNT || kind == TOVA_QUERY_MEMBERS ||
+	       kind == TOVA_QUERY_HISTORY || kind == TOVA_QUERY_USERS;
+}
+/* Is there such a kind? */
+static inline bool abi_query_is(uint32_t kind)
+{
+	return kind >= TOVA_QUERY_COUNT && kind <= TOVA_QUERY_USERS;
+}
 
 /* May an upgrade be refused so? type: of the body, or NULL. */
 bool abi_refusal_ok(unsigned status, const char *type, const char *body, size_t body_len);

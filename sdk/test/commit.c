@@ -30,7 +30,7 @@ const char *commit_error_text(int error)
 	case TOVA_E_LIMIT:
 		return RULES_E_LIMIT;
 	case TOVA_E_STATE:
-		return "a command was based on state that somebody else has set meanwhile";
+		return "a command was based on something that is not so when it comes to that";
 	case TOVA_E_MEMORY:
 		return RULES_E_MEMORY;
 	default:
@@ -52,6 +52,14 @@ static void commit_free(struct harness_command *c)
 	commit_free_messages(c->message);
 	free(c->bytes);
 	free(c->expected);
+	free(c->info);
+	free(c->user);
+	free(c->among.rooms);
+	free(c->among.except);
+	free(c->among.exclude);
+	for (size_t i = 0; i < c->among.n_users; i++)
+		free(c->among.users[i]);
+	free(c->among.users);
 	free(c);
 }
 
@@ -133,6 +141,88 @@ static void commit_broadcast(tova_test *t, const struct harness_command *c, bool
 		history_keep(t, c->name, c->message);
 }
 
+/* --- several, and who they are ---------------------------------------------------------------- */
+
+const char *commit_user(const struct harness_peer *p)
+{
+	return p->user[0] != '\0' ? p->user : p->subject;
+}
+
+static bool commit_is_in_one(const struct harness_peer *p, char (*rooms)[RULES_NAME_MAX + 1],
+			     size_t n)
+{
+	bool in = false;
+	for (size_t i = 0; i < n && !in; i++)
+		in = commit_is_member(p, rooms[i]);
+	return in;
+}
+
+static bool commit_is_meant(const struct harness_peer *p, const struct harness_among *among)
+{
+	const char *user = commit_user(p);
+	bool in = !p->gone && p->closed == 0 &&
+		  (among->n_rooms == 0 || commit_is_in_one(p, among->rooms, among->n_rooms)) &&
+		  !commit_is_in_one(p, among->except, among->n_except);
+	for (size_t i = 0; i < among->n_exclude && in; i++)
+		in = !tova_ws_eq(p->ws, among->exclude[i]);
+	for (size_t i = 0; i < among->n_users && in; i++)
+		in = user == NULL || strcmp(user, among->users[i]) != 0;
+	return in;
+}
+
+static void commit_among(tova_test *t, const struct harness_command *c)
+{
+	for (struct harness_peer *p = t->peers; p != NULL; p = p->next) {
+		if (!commit_is_meant(p, &c->among))
+			continue;
+		if (c->kind == HARNESS_AMONG)
+			commit_give(p, c->message);
+		else
+			p->closed = c->code != 0 ? c->code : 1005;
+	}
+	for (size_t i = 0; i < c->among.n_rooms && c->kind == HARNESS_AMONG && c->code == 0; i++)
+		history_keep(t, c->among.rooms[i], c->message);
+}
+
+static void commit_replace(tova_test *t, const struct harness_peer *by, const char *room)
+{
+	for (struct harness_peer *p = t->peers; p != NULL; p = p->next)
+		if (p != by && !p->gone && p->closed == 0 && commit_is_member(p, room))
+			p->closed = 4409;
+}
+
+/* Has another member before it in the list the same user? */
+static bool commit_is_repeated(const tova_test *t, const struct harness_peer *of, const char *room)
+{
+	const char *user = commit_user(of);
+	for (const struct harness_peer *p = t->peers; p != of && user != NULL; p = p->next)
+		if (!p->gone && p->closed == 0 && commit_is_member(p, room) &&
+		    commit_user(p) != NULL && strcmp(commit_user(p), user) == 0)
+			return true;
+	return false;
+}
+
+/* Does it find what it asks for? Commands before it have been done. */
+static bool commit_may_join(const tova_test *t, const struct harness_command *c,
+			    const struct harness_peer *by)
+{
+	const tova_conditions *asked = &c->conditions;
+	const char *user = commit_user(by);
+	uint32_t members = 0, users = 0;
+	bool known = commit_is_member(by, c->name), in = known;
+	for (const struct harness_peer *p = t->peers; p != NULL; p = p->next) {
+		if (p->gone || p->closed != 0 || p == by || !commit_is_member(p, c->name))
+			continue;
+		members++;
+		users += !commit_is_repeated(t, p, c->name);
+		known = known || (user != NULL && commit_user(p) != NULL &&
+				  strcmp(commit_user(p), user) == 0);
+	}
+	return asked->replace || ((!asked->first || members == 0) &&
+				  (in || asked->max == 0 || members < asked->max) &&
+				  (known || asked->users_max == 0 || users < asked->users_max));
+}
+
 /* --- timers ----------------------------------------------------------------------------------- */
 
 static struct harness_timer **commit_find_timer(tova_test *t, tova_ws ws, const char *name)
@@ -193,6 +283,17 @@ static void commit_to_peer(tova_test *t, const struct harness_command *c, struct
 		commit_join(p, c->name);
 		if (c->want.how != 0)
 			history_give(t, p, c);
+		if (c->conditions.replace)
+			commit_replace(t, p, c->name);
+		break;
+	case HARNESS_LEAVE_ALL:
+		commit_leave_all(p);
+		break;
+	case HARNESS_INFO:
+		if (c->info != NULL)
+			strcpy(p->info, c->info);
+		if (c->user != NULL)
+			strcpy(p->user, c->user);
 		break;
 	case HARNESS_LEAVE:
 		commit_leave(commit_room(p, c->name));
@@ -221,6 +322,8 @@ static void commit_one(tova_test *t, const struct harness_command *c)
 	struct harness_peer *p;
 	if (c->kind == HARNESS_BROADCAST || c->kind == HARNESS_BROADCAST_TO)
 		commit_broadcast(t, c, c->kind == HARNESS_BROADCAST_TO);
+	else if (c->kind == HARNESS_AMONG || c->kind == HARNESS_CLOSE_ROOM)
+		commit_among(t, c);
 	else if (c->kind == HARNESS_CANCEL)
 		commit_remove_timer(commit_find_timer(t, c->ws, c->name));
 	else if (c->kind == HARNESS_TIMER && of_mount)
@@ -249,9 +352,78 @@ static bool commit_holds(tova_test *t)
 	return true;
 }
 
+/* What a dry run changes of a peer. */
+struct commit_before {
+	struct harness_room *rooms;
+	uint16_t closed;
+	char user[RULES_NAME_MAX + 1], info[RULES_INFO_MAX + 1];
+};
+
+static void commit_remember(struct harness_peer *p, struct commit_before *before)
+{
+	*before = (struct commit_before){.rooms = p->rooms, .closed = p->closed};
+	strcpy(before->user, p->user);
+	strcpy(before->info, p->info);
+	p->rooms = NULL;
+	for (const struct harness_room *r = before->rooms; r != NULL; r = r->next)
+		commit_join(p, r->name);
+}
+
+static void commit_restore(struct harness_peer *p, const struct commit_before *before)
+{
+	commit_leave_all(p);
+	p->rooms = before->rooms;
+	p->closed = before->closed;
+	strcpy(p->user, before->user);
+	strcpy(p->info, before->info);
+}
+
+static bool commit_asks(const struct harness_command *c)
+{
+	return c->kind == HARNESS_JOIN &&
+	       (c->conditions.max > 0 || c->conditions.users_max > 0 || c->conditions.first);
+}
+
+/* Does every join find what it asks for, when those before it have been done? */
+static bool commit_finds(tova_test *t)
+{
+	bool asks = false, ok = true;
+	size_t n = 0;
+	for (const struct harness_command *c = t->commands; c != NULL; c = c->next)
+		asks = asks || commit_asks(c);
+	for (const struct harness_peer *p = t->peers; p != NULL; p = p->next)
+		n++;
+	if (!asks)
+		return true;
+	struct commit_before *before = harness_alloc((n + 1) * sizeof *before);
+	n = 0;
+	for (struct harness_peer *p = t->peers; p != NULL; p = p->next)
+		commit_remember(p, &before[n++]);
+	uint64_t stale = t->stale;
+	for (const struct harness_command *c = t->commands; c != NULL && ok; c = c->next) {
+		struct harness_peer *p = harness_find(t, c->ws);
+		ok = !commit_asks(c) || p == NULL || commit_may_join(t, c, p);
+		if (ok && c->kind == HARNESS_JOIN && p != NULL) {
+			commit_join(p, c->name); /* and is not sent what the room remembers */
+			if (c->conditions.replace)
+				commit_replace(t, p, c->name);
+		}
+		if (ok && (c->kind == HARNESS_LEAVE || c->kind == HARNESS_LEAVE_ALL ||
+			   c->kind == HARNESS_INFO || c->kind == HARNESS_CLOSE ||
+			   c->kind == HARNESS_CLOSE_ROOM))
+			commit_one(t, c);
+	}
+	t->stale = stale;
+	n = 0;
+	for (struct harness_peer *p = t->peers; p != NULL; p = p->next)
+		commit_restore(p, &before[n++]);
+	free(before);
+	return ok;
+}
+
 void commit_apply(tova_test *t)
 {
-	if (!commit_holds(t))
+	if (!commit_holds(t) || !commit_finds(t))
 		commit_spoil(t, TOVA_E_STATE);
 	while (t->error == TOVA_OK && t->commands != NULL) {
 		struct harness_command *c = t->commands;

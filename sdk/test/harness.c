@@ -68,6 +68,28 @@ static bool harness_end(tova_test *t, int result)
 
 static void harness_follow(tova_test *t);
 
+static int harness_by_name(const void *left, const void *right)
+{
+	return strcmp(((const tova_room_user *)left)->name, ((const tova_room_user *)right)->name);
+}
+
+/* Each user once, by name. */
+static size_t harness_users(const tova_member *members, size_t n, tova_room_user *users)
+{
+	size_t found = 0, k;
+	for (size_t i = 0; i < n; i++) {
+		if (members[i].user == NULL)
+			continue;
+		for (k = 0; k < found && strcmp(users[k].name, members[i].user) != 0; k++)
+			;
+		found += k == found;
+		users[k].name = members[i].user;
+		users[k].connections++;
+	}
+	qsort(users, found, sizeof *users, harness_by_name);
+	return found;
+}
+
 static void harness_reply(tova_test *t, const struct harness_command *c)
 {
 	tova_reply reply = {.size = sizeof reply,
@@ -83,7 +105,7 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 		n++;
 	tova_ws *connections = harness_alloc((n + 1) * sizeof *connections);
 	const char **rooms = harness_alloc((n + 1) * sizeof *rooms);
-	bool to_room = c->query.kind <= TOVA_QUERY_MEMBERS;
+	bool to_room = abi_query_has_room(c->query.kind);
 	tova_remembered *messages = NULL;
 	for (const struct harness_peer *p = t->peers; p != NULL; p = p->next) {
 		stats.connections += !p->gone;
@@ -94,6 +116,17 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 	for (const struct harness_room *r = of != NULL ? of->rooms : NULL;
 	     r != NULL && c->query.kind == TOVA_QUERY_ROOMS; r = r->next)
 		rooms[reply.count++] = r->name;
+	tova_member *members = harness_alloc((n + 1) * sizeof *members);
+	for (size_t i = 0; i < reply.count && c->query.kind != TOVA_QUERY_ROOMS; i++) {
+		const struct harness_peer *p = harness_find(t, connections[i]);
+		members[i] = (tova_member){connections[i], commit_user(p),
+					   p->info[0] != '\0' ? p->info : NULL};
+	}
+	tova_room_user *users = harness_alloc((n + 1) * sizeof *users);
+	if (c->query.kind == TOVA_QUERY_USERS)
+		reply.count = harness_users(members, reply.count, users);
+	reply.members = c->query.kind == TOVA_QUERY_MEMBERS ? members : NULL;
+	reply.users = c->query.kind == TOVA_QUERY_USERS ? users : NULL;
 	reply.connections =
 		c->query.kind == TOVA_QUERY_MEMBERS || c->query.kind == TOVA_QUERY_CONNECTIONS
 			? connections
@@ -107,6 +140,8 @@ static void harness_reply(tova_test *t, const struct harness_command *c)
 	harness_begin(t, HARNESS_COMMANDS, NULL);
 	harness_end(t, t->plugin.on_reply(&t->api, &reply));
 	free(connections);
+	free(members);
+	free(users);
 	free(rooms);
 	free(messages);
 }
@@ -250,6 +285,7 @@ static void harness_free_peers(tova_test *t)
 		commit_free_messages(p->inbox);
 		commit_free_messages(p->taken);
 		free(p->subject);
+		free(p->claims);
 	}
 }
 
@@ -332,6 +368,7 @@ tova_ws tova_test_open(tova_test *t, const tova_request *request)
 	struct harness_peer *p = harness_alloc(sizeof *p), **end = &t->peers;
 	p->ws = (tova_ws){0x7465737400000001, ++t->ids};
 	p->subject = harness_text(r.subject);
+	p->claims = harness_text(r.claims);
 	memcpy(p->data, data, sizeof p->data);
 	while (*end != NULL)
 		end = &(*end)->next;

@@ -41,7 +41,8 @@ struct harness_peer {
 	bool gone;
 	uint16_t closed;
 	uint64_t sequence;
-	char *subject;
+	char *subject, *claims;
+	char user[RULES_NAME_MAX + 1], info[RULES_INFO_MAX + 1]; /* empty: none */
 	struct harness_room *rooms;
 	struct harness_message *inbox, *taken;
 	_Alignas(max_align_t) unsigned char data[RULES_DATA_MAX];
@@ -59,6 +60,18 @@ enum harness_kind {
 	HARNESS_TIMER,
 	HARNESS_CANCEL,
 	HARNESS_QUERY,
+	HARNESS_LEAVE_ALL,
+	HARNESS_INFO,
+	HARNESS_AMONG,
+	HARNESS_CLOSE_ROOM,
+};
+
+/* Copies of a tova_among. */
+struct harness_among {
+	size_t n_rooms, n_users, n_except, n_exclude;
+	char (*rooms)[RULES_NAME_MAX + 1], (*except)[RULES_NAME_MAX + 1];
+	char **users;
+	tova_ws *exclude;
 };
 
 struct harness_command {
@@ -73,6 +86,9 @@ struct harness_command {
 	struct harness_message *message;
 	size_t len, expected_len;
 	unsigned char *bytes, *expected;
+	tova_conditions conditions; /* of a join */
+	struct harness_among among;
+	char *info, *user; /* NULL: as it was */
 };
 
 struct harness_timer {
@@ -136,6 +152,8 @@ void commit_free_messages(struct harness_message *list);
 /* It leaves its rooms; its timers (TOVA_NONE: the mount's) do not run any more. */
 void commit_leave_all(struct harness_peer *p);
 void commit_cancel_all(tova_test *t, tova_ws ws);
+/* Whose it is; NULL: nobody's. */
+const char *commit_user(const struct harness_peer *p);
 bool commit_is_member(const struct harness_peer *p, const char *room);
 /* With its key; the caller's to free. */
 struct harness_message *commit_copy(const struct harness_message *message);

@@ -100,6 +100,148 @@ static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_
 				  : add_named(harness_of(m), HARNESS_LEAVE, ws, room, room_len);
 }
 
+static int table_join_if(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			 const tova_conditions *conditions)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if (!abi_join_if_ok(conditions))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (!rules_name_ok((struct span){room, room_len}))
+		return commit_spoil(t, TOVA_E_ROOM);
+	struct harness_command *c = commit_add(t, HARNESS_JOIN, ws);
+	memcpy(c->name, room, room_len);
+	c->conditions = *conditions;
+	return TOVA_OK;
+}
+
+static int table_leave_all(tova_mount *m, tova_ws ws)
+{
+	int refused = check(harness_of(m), true);
+	if (refused == TOVA_OK)
+		commit_add(harness_of(m), HARNESS_LEAVE_ALL, ws);
+	return refused;
+}
+
+static int check_among(tova_test *t, const tova_among *among)
+{
+	if (!abi_among_ok(among))
+		return commit_spoil(t, TOVA_E_LIMIT);
+	for (size_t i = 0; i < among->n_rooms; i++)
+		if (!rules_name_ok(span_of(among->rooms[i])))
+			return commit_spoil(t, TOVA_E_ROOM);
+	for (size_t i = 0; i < among->n_exclude_rooms; i++)
+		if (!rules_name_ok(span_of(among->exclude_rooms[i])))
+			return commit_spoil(t, TOVA_E_ROOM);
+	return TOVA_OK;
+}
+
+static void *copy_names(const char *const *names, size_t n)
+{
+	char(*copy)[RULES_NAME_MAX + 1] = harness_alloc((n + 1) * sizeof *copy);
+	for (size_t i = 0; i < n; i++)
+		strcpy(copy[i], names[i]);
+	return copy;
+}
+
+static struct harness_command *add_among(tova_test *t, enum harness_kind kind,
+					 const tova_among *among)
+{
+	struct harness_command *c = commit_add(t, kind, TOVA_NONE);
+	struct harness_among *to = &c->among;
+	to->n_rooms = among->n_rooms;
+	to->rooms = copy_names(among->rooms, among->n_rooms);
+	to->n_except = among->n_exclude_rooms;
+	to->except = copy_names(among->exclude_rooms, among->n_exclude_rooms);
+	to->n_exclude = among->n_exclude;
+	to->exclude = harness_alloc((among->n_exclude + 1) * sizeof *to->exclude);
+	for (size_t i = 0; i < among->n_exclude; i++)
+		to->exclude[i] = among->exclude[i];
+	to->users = harness_alloc((among->n_exclude_users + 1) * sizeof *to->users);
+	for (; to->n_users < among->n_exclude_users; to->n_users++) {
+		const char *user = among->exclude_users[to->n_users];
+		to->users[to->n_users] = strcpy(harness_alloc(strlen(user) + 1), user);
+	}
+	return c;
+}
+
+static int table_broadcast_among(tova_mount *m, const tova_among *among, const tova_payload *p)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused == TOVA_OK)
+		refused = check_among(t, among);
+	if (refused != TOVA_OK)
+		return refused;
+	struct harness_message *message = message_of(t, p);
+	if (message == NULL)
+		return t->error;
+	struct harness_command *c = add_among(t, HARNESS_AMONG, among);
+	c->message = message;
+	c->code = abi_payload_unkept(p);
+	return TOVA_OK;
+}
+
+static int table_close_room(tova_mount *m, const tova_among *among, uint16_t code,
+			    const char *reason, size_t reason_len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused == TOVA_OK)
+		refused = check_among(t, among);
+	if (refused != TOVA_OK)
+		return refused;
+	if (among->n_rooms == 0)
+		return commit_spoil(t, TOVA_E_LIMIT);
+	if (!rules_close_ok(code, (struct span){reason, reason_len}))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (!utf8_valid(reason, reason_len))
+		return commit_spoil(t, TOVA_E_UTF8);
+	add_among(t, HARNESS_CLOSE_ROOM, among)->code = code;
+	return TOVA_OK;
+}
+
+static char *text_of(const char *text, size_t len)
+{
+	return text != NULL ? strncpy(harness_alloc(len + 1), text, len) : NULL;
+}
+
+static int table_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
+		      const char *user, size_t user_len)
+{
+	tova_test *t = harness_of(m);
+	int refused = check(t, true);
+	if (refused != TOVA_OK)
+		return refused;
+	if ((info == NULL && user == NULL) ||
+	    (user != NULL && user_len > 0 && !rules_name_ok((struct span){user, user_len})))
+		return commit_spoil(t, TOVA_E_ARG);
+	if (info != NULL && (info_len > RULES_INFO_MAX || !utf8_valid(info, info_len)))
+		return commit_spoil(t, TOVA_E_LIMIT);
+	struct harness_command *c = commit_add(t, HARNESS_INFO, ws);
+	c->info = text_of(info, info_len);
+	c->user = text_of(user, user_len);
+	return TOVA_OK;
+}
+
+static const char *table_about(tova_mount *m, uint32_t what)
+{
+	const tova_test *t = harness_of(m);
+	if (check(t, false) != TOVA_OK)
+		return NULL;
+	const struct harness_peer *own = t->own;
+	if (own == NULL)
+		return what == TOVA_USER && t->request != NULL	 ? t->request->subject
+		       : what == TOVA_CLAIMS && t->request != NULL ? t->request->claims
+								   : NULL;
+	return what == TOVA_USER     ? commit_user(own)
+	       : what == TOVA_CLAIMS ? own->claims
+	       : what == TOVA_INFO && own->info[0] != '\0' ? own->info
+							   : NULL;
+}
+
 static int table_broadcast(tova_mount *m, const tova_payload *p, tova_ws exclude)
 {
 	int refused = check(harness_of(m), true);
@@ -246,13 +388,11 @@ static int table_query(tova_mount *m, const tova_query *q)
 	int refused = check(t, true);
 	if (refused != TOVA_OK)
 		return refused;
-	if (q == NULL || q->size < offsetof(tova_query, asker) || q->kind < TOVA_QUERY_COUNT ||
-	    q->kind > TOVA_QUERY_HISTORY)
+	if (q == NULL || q->size < offsetof(tova_query, asker) || !abi_query_is(q->kind))
 		return commit_spoil(t, TOVA_E_ARG);
 	if (q->kind == TOVA_QUERY_HISTORY && !abi_query_has_since(q))
 		return commit_spoil(t, TOVA_E_ARG);
-	bool has_room = q->kind == TOVA_QUERY_COUNT || q->kind == TOVA_QUERY_MEMBERS ||
-			q->kind == TOVA_QUERY_HISTORY;
+	bool has_room = abi_query_has_room(q->kind);
 	if (has_room && !rules_name_ok((struct span){q->room, q->room_len}))
 		return commit_spoil(t, TOVA_E_ROOM);
 	struct harness_command *c = commit_add(t, HARNESS_QUERY, q->ws);
@@ -449,4 +589,10 @@ const tova_host harness_table = {
 	.keep = table_keep,
 	.kept = table_kept,
 	.join_history = table_join_history,
+	.join_if = table_join_if,
+	.leave_all = table_leave_all,
+	.broadcast_among = table_broadcast_among,
+	.close_room = table_close_room,
+	.info = table_info,
+	.about = table_about,
 };

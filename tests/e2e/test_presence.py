@@ -4,6 +4,7 @@ import pytest
 
 from hub import Hub, opened, send
 from tokens import claims, hs256
+from tova_host import BUILD, IMPATIENT, Host
 from wsclient import TEXT, connect, frame
 
 
@@ -395,3 +396,42 @@ def test_a_crowd_in_many_rooms(hub, worker):
         want.setdefault(name, set()).add(n % 256)
     for n, name in enumerate(crowd.id):
         assert heard[name] == ("" if n < 100 or want[name] & set(range(150, 200)) else "x"), name
+
+
+# --- plugins
+
+
+@pytest.mark.parametrize("isolate", [[], ["--isolate"]])
+def test_a_plugin_in_the_host_and_in_a_process(isolate):
+    with Host("--plugin", BUILD / "tests/plugins/company.so", *isolate, *IMPATIENT) as host:
+        ann, bob, zoe = [connect("127.0.0.1", host.port) for _ in range(3)]
+
+        def ask(ws, text, answers=True):
+            ws.send_text(text)
+            if answers:
+                return ws.recv_text()
+            ws.send_text("end")
+            said = []
+            while (line := ws.recv_text()) != "end":
+                said.append(line)
+            return "".join(said)
+
+        assert ask(ann, "user ann", False) == ask(ann, "info tea", False) == ask(bob, "user bob", False) == ""
+        assert ask(ann, "about") == "ann tea -" and ask(zoe, "about") == "- - -"
+        assert ask(bob, "bad").startswith(("a command exceeded a limit", "a list of rooms"))
+        assert ask(ann, "join a 2", False) == ask(bob, "join a 2", False) == ""
+        assert "max" in ask(zoe, "join a 2")
+        assert ask(zoe, "join b", False) == ""
+        assert ask(zoe, "tell hi", False) == "hi" and ask(ann, "end?") == "hi" and ann.recv_text() == "end?"
+        ask(ann, "join c", False)
+        assert ask(zoe, "tell hi", False) == "hi"
+        assert sorted(ask(ann, "members a").split()) == ["ann=tea", "bob=-", "members"]
+        ask(bob, "user ann", False)
+        assert ask(ann, "users a") == "users ann*2"
+        assert ask(ann, "members nobody") == "members" and ask(ann, "users nobody") == "users"
+        assert ask(ann, "clear a", False) == ""
+        bob.expect_close(4001, "cleared")
+        assert ask(zoe, "alone a", False) == ""
+        ann.expect_close(4409)
+        ask(zoe, "leave", False)
+        assert ask(zoe, "users a") == "users"

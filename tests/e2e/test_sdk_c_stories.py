@@ -4,6 +4,7 @@ import signal
 import pytest
 
 import example_workers
+from presence_stories import *  # noqa: F401,F403
 from sdk_stories import *  # noqa: F401,F403
 from sdk_stories import Client, certificate
 from tova_host import BUILD, IMPATIENT, PATIENCE, Host, free_port

@@ -155,6 +155,103 @@ static int plugin_host_broadcast_to(tova_mount *m, const char *room, size_t room
 		       : result;
 }
 
+static int plugin_host_join_if(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
+			       const tova_conditions *asked)
+{
+	static const struct history_want nothing;
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!abi_join_if_ok(asked))
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	const struct commit_conditions conditions = {.max = asked->max,
+						     .users_max = asked->users_max,
+						     .first = asked->first,
+						     .replace = asked->replace};
+	return plugin_host_result_of(commit_join_if(p->commit, plugin_host_local_id(p, ws),
+						    (struct span){room, room_len}, &conditions,
+						    &nothing));
+}
+
+static int plugin_host_leave_all(tova_mount *m, tova_ws ws)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	return refused != 0 ? refused
+			    : plugin_host_result_of(
+				      commit_leave_all(p->commit, plugin_host_local_id(p, ws)));
+}
+
+/* NULL: it is none; the commit is spoiled. */
+static struct selection *plugin_host_selection(const struct plugin *p, const tova_among *among,
+					       struct selection *s)
+{
+	if (!abi_among_ok(among)) {
+		commit_spoil(p->commit, COMMIT_E_LIST);
+		return NULL;
+	}
+	selection_init(s);
+	s->all = among->n_rooms == 0;
+	for (size_t i = 0; i < among->n_rooms; i++)
+		selection_add_name(&s->rooms, span_of(among->rooms[i]));
+	for (size_t i = 0; i < among->n_exclude_users; i++)
+		selection_add_name(&s->except_users, span_of(among->exclude_users[i]));
+	for (size_t i = 0; i < among->n_exclude_rooms; i++)
+		selection_add_name(&s->except_rooms, span_of(among->exclude_rooms[i]));
+	for (size_t i = 0; i < among->n_exclude; i++)
+		selection_add_except(s, plugin_host_local_id(p, among->exclude[i]));
+	return s;
+}
+
+static int plugin_host_broadcast_among(tova_mount *m, const tova_among *among,
+				       const tova_payload *payload)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	struct selection s;
+	int refused = plugin_host_check(p, true);
+	if (refused != 0)
+		return refused;
+	if (!abi_payload_ok(payload))
+		return plugin_host_result_of(commit_spoil(p->commit, COMMIT_E_ARG));
+	if (plugin_host_selection(p, among, &s) == NULL)
+		return TOVA_E_LIMIT;
+	int result = plugin_host_with_key(
+		p, payload,
+		commit_broadcast_among(p->commit, &s, payload->kind == TOVA_BINARY, payload->data,
+				       payload->len));
+	return result == TOVA_OK && abi_payload_unkept(payload)
+		       ? plugin_host_result_of(commit_unkept(p->commit))
+		       : result;
+}
+
+static int plugin_host_close_room(tova_mount *m, const tova_among *among, uint16_t code,
+				  const char *reason, size_t reason_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	struct selection s;
+	int refused = plugin_host_check(p, true);
+	if (refused != 0)
+		return refused;
+	if (plugin_host_selection(p, among, &s) == NULL)
+		return TOVA_E_LIMIT;
+	s.all = false;
+	return plugin_host_result_of(
+		commit_close_room(p->commit, &s, code, (struct span){reason, reason_len}));
+}
+
+static int plugin_host_info(tova_mount *m, tova_ws ws, const char *info, size_t info_len,
+			    const char *user, size_t user_len)
+{
+	struct plugin *p = plugin_instance_of(m)->plugin;
+	int refused = plugin_host_check(p, true);
+	return refused != 0 ? refused
+			    : plugin_host_result_of(
+				      commit_info(p->commit, plugin_host_local_id(p, ws),
+						  (struct span){info, info != NULL ? info_len : 0},
+						  (struct span){user, user != NULL ? user_len : 0}));
+}
+
 static int plugin_host_close(tova_mount *m, tova_ws ws, uint16_t code, const char *reason,
 			     size_t reason_len)
 {
@@ -342,6 +439,18 @@ static const char *plugin_host_subject(tova_mount *m)
 		       : NULL;
 }
 
+static const char *plugin_host_about(tova_mount *m, uint32_t what)
+{
+	const struct plugin *p = plugin_instance_of(m)->plugin;
+	if (plugin_host_check(p, false) != TOVA_OK || p->event == NULL)
+		return NULL;
+	if (what == TOVA_INFO)
+		return p->event->session != NULL ? identity_info(p->event->session).p : NULL;
+	return what == TOVA_USER     ? session_event_user(p->event)
+	       : what == TOVA_CLAIMS ? session_event_claims(p->event)
+				     : NULL;
+}
+
 /* --- from one library to the next ------------------------------------------------------------- */
 
 #define PLUGIN_HOST_KEPT_MAX (16u << 20)
@@ -507,4 +616,10 @@ const tova_host plugin_host = {
 	.keep = plugin_host_keep,
 	.kept = plugin_host_kept,
 	.join_history = plugin_host_join_history,
+	.join_if = plugin_host_join_if,
+	.leave_all = plugin_host_leave_all,
+	.broadcast_among = plugin_host_broadcast_among,
+	.close_room = plugin_host_close_room,
+	.info = plugin_host_info,
+	.about = plugin_host_about,
 };

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "handler/plugin/plugin_instance.h"
+#include "hub/room_users.h"
 
 static int plugin_reply_hand_over(struct plugin_instance *i, tova_reply *reply, void *list)
 {
@@ -24,12 +25,36 @@ static int plugin_reply_members(struct plugin_instance *i, const struct event_qu
 	reply->count = r != NULL ? r->n : 0;
 	if (q->kind == EVENT_QUERY_COUNT || r == NULL)
 		return plugin_reply_hand_over(i, reply, NULL);
-	tova_ws *list = malloc(r->n * sizeof *list);
+	/* in one piece: who they are, and behind that their names */
+	tova_member *list = malloc(r->n * (sizeof *list + sizeof(tova_ws)));
 	if (list == NULL)
 		return plugin_reply_no_memory(i);
-	for (uint32_t k = 0; k < r->n; k++)
-		list[k] = plugin_ws(m->hub, room_session(r, k));
-	reply->connections = list;
+	tova_ws *connections = (tova_ws *)(list + r->n);
+	for (uint32_t k = 0; k < r->n; k++) {
+		const struct session *s = room_session(r, k);
+		connections[k] = plugin_ws(m->hub, s);
+		list[k] = (tova_member){.ws = connections[k],
+					.user = identity_user(s),
+					.info = identity_info(s).p};
+	}
+	reply->connections = connections;
+	reply->members = list;
+	return plugin_reply_hand_over(i, reply, list);
+}
+
+static int plugin_reply_users(struct plugin_instance *i, const struct event_query *q,
+			      tova_reply *reply)
+{
+	static const struct room_users nobody;
+	struct room *r = room_find(&i->plugin->base.mount->rooms, q->room);
+	const struct room_users *users = r != NULL ? room_users_of(r) : &nobody;
+	tova_room_user *list = users != NULL ? malloc((users->n + 1) * sizeof *list) : NULL;
+	if (list == NULL)
+		return plugin_reply_no_memory(i);
+	for (uint32_t k = 0; k < users->n; k++)
+		list[k] = (tova_room_user){users->v[k]->name, users->v[k]->connections};
+	reply->count = users->n;
+	reply->users = list;
 	return plugin_reply_hand_over(i, reply, list);
 }
 
@@ -101,6 +126,8 @@ int plugin_reply(struct plugin_instance *i, const struct event_query *q)
 		return plugin_reply_stats(i, &reply);
 	case EVENT_QUERY_HISTORY:
 		return plugin_history_reply(i, q, &reply);
+	case EVENT_QUERY_USERS:
+		return plugin_reply_users(i, q, &reply);
 	default:
 		return plugin_reply_members(i, q, &reply);
 	}

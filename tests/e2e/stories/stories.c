@@ -32,6 +32,7 @@ struct slow {
 struct stories {
 	struct asked *asked;
 	uint64_t next_id;
+	json_t *members; /* of the last answer */
 };
 
 static int send_json(tova_mount *m, tova_ws ws, json_t *value)
@@ -191,6 +192,81 @@ static int do_room(tova_mount *m, tova_ws ws, const json_t *ask)
 	return tova_send(m, ws, "joined");
 }
 
+static int do_me(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	(void)ask;
+	return send_json(m, ws, json_pack("{s:s?, s:s?}", "user", tova_user(m), "info",
+					  tova_event_info(m)));
+}
+
+static int do_who(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	tova_info(m, ws, json_string_value(json_object_get(ask, "info")),
+		  json_string_value(json_object_get(ask, "user")));
+	return do_me(m, ws, ask);
+}
+
+static int do_enter(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	const char *room = json_string_value(json_object_get(ask, "room"));
+	const tova_conditions asked = {
+		.size = sizeof asked,
+		.max = (uint32_t)json_integer_value(json_object_get(ask, "max")),
+		.users_max = (uint32_t)json_integer_value(json_object_get(ask, "users_max")),
+		.first = json_is_true(json_object_get(ask, "first")),
+		.replace = json_is_true(json_object_get(ask, "replace"))};
+	tova_join_if(m, ws, room, &asked);
+	return send_json(m, ws, json_pack("{s:s}", "entered", room));
+}
+
+static int do_leave_all(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	(void)ask;
+	tova_leave_all(m, ws);
+	return send_json(m, ws, json_pack("{s:s}", "left", "all"));
+}
+
+static int do_clear(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	return tova_close_room(m, json_string_value(json_object_get(ask, "room")),
+			       (uint16_t)json_integer_value(json_object_get(ask, "code")),
+			       "cleared", ws);
+}
+
+static size_t texts_of(const json_t *list, const char *texts[8])
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		texts[i] = json_string_value(json_array_get(list, i));
+	return json_array_size(list);
+}
+
+static int do_tell(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	const char *rooms[8], *users[8], *except[8], *ids[8];
+	tova_ws exclude[8];
+	(void)ws;
+	tova_among among = {.size = sizeof among,
+			    .rooms = rooms,
+			    .exclude = exclude,
+			    .exclude_users = users,
+			    .exclude_rooms = except};
+	among.n_rooms = texts_of(json_object_get(ask, "rooms"), rooms);
+	among.n_exclude_users = texts_of(json_object_get(ask, "exclude_users"), users);
+	among.n_exclude_rooms = texts_of(json_object_get(ask, "exclude_rooms"), except);
+	among.n_exclude = texts_of(json_object_get(ask, "exclude"), ids);
+	for (size_t i = 0; i < among.n_exclude; i++)
+		if (tova_ws_parse(m, ids[i], &exclude[i]) != 0)
+			return tova_fail(m, "%s is no connection", ids[i]);
+	return tova_broadcast_among(m, &among, json_string_value(json_object_get(ask, "text")));
+}
+
+static int do_roster(tova_mount *m, tova_ws ws, const json_t *ask)
+{
+	const char *room = json_string_value(json_object_get(ask, "room"));
+	tova_query_room_for(m, TOVA_QUERY_MEMBERS, room, ws, 0);
+	return tova_query_room_for(m, TOVA_QUERY_USERS, room, ws, 0);
+}
+
 static const struct deed {
 	const char *name;
 	int (*act)(tova_mount *m, tova_ws ws, const json_t *ask);
@@ -198,6 +274,8 @@ static const struct deed {
 	{"echo", do_echo},   {"count", do_count}, {"bytes", do_bytes}, {"die", do_die},
 	{"fail", do_fail},   {"retry", do_retry}, {"slow", do_slow},   {"push", do_push},
 	{"query", do_query}, {"timer", do_timer}, {"close", do_close}, {"room", do_room},
+	{"me", do_me},	     {"who", do_who},	  {"enter", do_enter}, {"leave_all", do_leave_all},
+	{"clear", do_clear}, {"tell", do_tell},	  {"roster", do_roster},
 };
 
 /* --- events ----------------------------------------------------------------------------------- */
@@ -299,9 +377,52 @@ static json_t *part(tova_mount *m, const tova_reply *reply, const char **key_r, 
 	return list;
 }
 
+static const char *or_nothing(const char *text)
+{
+	return text != NULL ? text : "";
+}
+
+/* By user, then by info. */
+static json_t *members_json(const tova_reply *reply)
+{
+	json_t *sorted = json_array();
+	for (size_t i = 0; i < reply->count; i++) {
+		const char *user = or_nothing(tova_members(reply)[i].user);
+		const char *info = or_nothing(tova_members(reply)[i].info);
+		size_t at = 0;
+		for (; at < json_array_size(sorted); at++) {
+			const json_t *there = json_array_get(sorted, at);
+			int differ = strcmp(json_string_value(json_array_get(there, 0)), user);
+			if (differ > 0 ||
+			    (differ == 0 &&
+			     strcmp(json_string_value(json_array_get(there, 1)), info) > 0))
+				break;
+		}
+		json_array_insert_new(sorted, at, json_pack("[s, s]", user, info));
+	}
+	return sorted;
+}
+
+static int on_roster(tova_mount *m, const tova_reply *reply)
+{
+	struct stories *me = m->user;
+	json_t *names = json_array();
+	if (reply->kind == TOVA_QUERY_MEMBERS) {
+		json_decref(names);
+		me->members = members_json(reply);
+		return 0;
+	}
+	for (size_t i = 0; i < reply->count; i++)
+		json_array_append_new(names, json_string(tova_users(reply)[i].name));
+	return send_json(m, reply->asker,
+			 json_pack("{s:o, s:o}", "members", me->members, "users", names));
+}
+
 static int on_reply(tova_mount *m, const tova_reply *reply)
 {
 	struct stories *me = m->user;
+	if (!tova_ws_eq(reply->asker, TOVA_NONE))
+		return on_roster(m, reply);
 	struct asked **at = &me->asked;
 	const char *key;
 	while (*at != NULL && reply->id - (*at)->first > 4)
