@@ -386,8 +386,11 @@ static bool server_check_settings(struct server *s)
 
 static void server_stop_handlers(struct server *s)
 {
-	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next)
+	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
 		m->handler->ops->stop(m->handler);
+		if (m->pushers != NULL)
+			m->pushers->ops->stop(m->pushers);
+	}
 }
 
 static void server_end(struct server *s)
@@ -412,6 +415,7 @@ static void server_end(struct server *s)
 		reloads_free(&s->reloads);
 		processes_free(&s->processes);
 		push_sources_free(&s->sources);
+		server_free_attach(s);
 		deadletter_close(s->deadletter);
 		control_free(s->control);
 		server_free_api(s);

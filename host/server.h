@@ -49,6 +49,7 @@ struct server {
 	/* as the operator gave it; the host takes what it may for itself */
 	uint64_t soft_descriptors;
 	struct push_sources sources;
+	struct api_tokens attach_tokens;
 	struct deadletter *deadletter;
 	struct replay *letters;
 	struct health health;
@@ -118,13 +119,20 @@ bool server_check_mounts(const struct server *s);
 int server_emit_lua(const struct settings_source *source, const char *path);
 /* All that is wrong with the program of a mount that runs one is said. */
 bool server_check_tova(const struct server *s, const struct settings_mount *set);
-/* What workers that attach must say and are shown. */
+/* server_attach.c: what those who attach must say and are shown. */
 bool server_check_attach(struct server *s);
+bool server_start_attach(struct server *s);
+/* False: tokens are as before, which was said. Who is attached stays, whatever he has said. */
+bool server_reload_attach(struct server *s);
+void server_free_attach(struct server *s);
+/* Where those attach who only push, if the mount has that beside a handler. */
+bool server_start_pushers(struct server *s, struct mount *m, const struct settings_mount *set);
+/* What whoever attaches is shown. */
+void server_reload_attached(struct server *s, struct mount *m, const struct settings_mount *set);
 /* What a connection of the mount may send. */
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set);
 /* anew: what they are started with has changed, even if the plugin that they run has not. */
-/* False: the token of attached workers is the old one still, which was said. */
-bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
 			   bool anew, struct reload *r);
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set,
 			  struct reload *r);

@@ -94,7 +94,11 @@ static void drop_warn_all(const struct server *s, bool theirs)
 		    LOG_STR("option", "config"), LOG_STR("file", set->config),
 		    LOG_STR("user", set->user));
 	drop_warn(s, "static", set->static_dir, O_RDONLY | O_DIRECTORY, reads);
-	drop_warn(s, "attach-token", set->attach_token, O_RDONLY, reads);
+	for (size_t i = 0; i < set->attach_token.n; i++) {
+		struct settings_token token;
+		settings_attach_token_parse(set->attach_token.items[i], &token);
+		drop_warn(s, "attach-token", token.file, O_RDONLY, reads);
+	}
 	drop_warn(s, "attach-cert", set->attach_cert, O_RDONLY, reads);
 	drop_warn(s, "attach-key", set->attach_key, O_RDONLY, reads);
 	drop_warn(s, "attach-client-ca", set->attach_client_ca, O_RDONLY, reads);

@@ -17,7 +17,6 @@
 #include "server.h"
 
 #define MOUNTS_WHY_MAX 1024
-#define MOUNTS_TOKEN_MAX 512
 
 static bool mounts_no_memory(char *why)
 {
@@ -57,28 +56,6 @@ static bool mounts_make_directory(struct server *s, char *why)
 		 s->directory, strerror(errno));
 	s->directory[0] = '\0';
 	return false;
-}
-
-static bool mounts_read_token(const struct server *s, char token[MOUNTS_TOKEN_MAX], char *why)
-{
-	const char *path = s->settings.attach_token;
-	token[0] = '\0';
-	if (path == NULL)
-		return true;
-	FILE *f = fopen(path, "re");
-	struct stat st;
-	bool ok = f != NULL && fgets(token, MOUNTS_TOKEN_MAX, f) != NULL;
-	if (ok && fstat(fileno(f), &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)) != 0)
-		LOG(s->log, LOG_WARN, LOG_HOST,
-		    "other users of this machine can read the token of attached workers",
-		    LOG_STR("attach-token", path));
-	token[strcspn(token, "\r\n")] = '\0';
-	if (!ok || token[0] == '\0')
-		snprintf(why, MOUNTS_WHY_MAX, "%s",
-			 ok || f != NULL ? "its first line is empty" : strerror(errno));
-	if (f != NULL)
-		fclose(f);
-	return ok && token[0] != '\0';
 }
 
 static char *mounts_settings_json(const struct settings_mount *set)
@@ -150,9 +127,6 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->pool = (struct worker_settings){.command = set->worker};
 	p->settings = mounts_settings_json(set);
 	p->pool.settings = p->settings;
-	p->pool.attach_cert = all->attach_cert;
-	p->pool.attach_key = all->attach_key;
-	p->pool.attach_client_ca = all->attach_client_ca;
 	mounts_set_limits(&p->pool, all, set);
 	if (p->settings == NULL)
 		return mounts_no_memory(why);
@@ -190,36 +164,23 @@ static void mounts_on_failed(void *ctx, const struct mount *m)
 static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set,
 			      bool *attach_r, char *why)
 {
-	char token[MOUNTS_TOKEN_MAX];
 	struct mounts_program p;
-	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why) &&
-		  mounts_read_token(s, token, why);
+	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why);
 	p.pool.attach_url = set->attach;
 	p.pool.directory = s->directory;
-	p.pool.attach_token = s->settings.attach_token != NULL ? token : NULL;
+	p.pool.attach_cert = s->settings.attach_cert;
+	p.pool.attach_key = s->settings.attach_key;
+	p.pool.attach_client_ca = s->settings.attach_client_ca;
 	const struct worker_shared shared = {.processes = &s->processes,
 					     .deadletter = s->deadletter,
 					     .sources = &s->sources,
+					     .tokens = &s->attach_tokens,
 					     .failed = mounts_on_failed,
 					     .failed_ctx = s,
 					     .reloaded = reload_on_workers,
 					     .reloaded_ctx = &s->reloads};
 	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
 	free(p.settings);
-	return ok;
-}
-
-/* Workers that are attached stay, whatever they have said. */
-static bool mounts_reload_token(struct server *s, struct mount *m)
-{
-	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX] = "no memory";
-	bool read = mounts_read_token(s, token, why);
-	bool ok = read && worker_set_token(m, s->settings.attach_token != NULL ? token : NULL);
-	if (!ok)
-		LOG(s->log, LOG_ERROR, LOG_RELOAD,
-		    "the token of attached workers was not replaced, the old one goes on",
-		    LOG_STR("mount", m->path), LOG_STR("attach-token", s->settings.attach_token),
-		    LOG_STR("error", why));
 	return ok;
 }
 
@@ -240,30 +201,24 @@ static void mounts_reload_workers(struct mount *m, const struct worker_settings 
 	}
 }
 
-bool server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
+void server_reload_workers(struct server *s, struct mount *m, const struct settings_mount *set,
 			   bool anew, struct reload *r)
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
 	bool ok = mounts_program(&p, &s->settings, set, why);
 	worker_set_limits(m, &p.pool);
-	bool token = set->attach == NULL || mounts_reload_token(s, m);
 	if (anew)
 		p.pool.digest = NULL;
 	if (ok)
 		mounts_reload_workers(m, &p.pool, r);
 	else
 		reload_mount(r, m, RELOAD_FAILED, why, 0);
-	if (ok && !worker_reload_certificates(m, &p.pool, why, sizeof why))
-		LOG(s->log, LOG_ERROR, LOG_RELOAD,
-		    "the certificates for attached workers were not replaced, the old ones go on",
-		    LOG_STR("mount", m->path), LOG_STR("error", why));
-	else if (!ok)
+	if (!ok)
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the workers were not replaced, the old ones go on", LOG_STR("mount", m->path),
 		    LOG_STR("error", why));
 	free(p.settings);
-	return token;
 }
 
 /* --- scripts ---------------------------------------------------------------------------------- */
@@ -447,15 +402,6 @@ bool server_make_mounts(struct server *s)
 	return ok;
 }
 
-bool server_check_attach(struct server *s)
-{
-	char token[MOUNTS_TOKEN_MAX], why[MOUNTS_WHY_MAX];
-	bool ok = mounts_read_token(s, token, why) ||
-		  server_refuse(s, "attach-token", s->settings.attach_token, why);
-	explicit_bzero(token, sizeof token);
-	return server_check_attach_tls(s, s->settings.check) && ok;
-}
-
 /* By the name of what is wrong: a plugin, or a setting of its. */
 static bool mounts_refuse(const struct server *s, const struct settings_mount *set, const char *why)
 {
@@ -471,7 +417,7 @@ static bool mounts_refuse(const struct server *s, const struct settings_mount *s
 bool server_start_mounts(struct server *s)
 {
 	char why[MOUNTS_WHY_MAX] = "";
-	if (!server_check_attach(s)) /* here, so that each is refused by its own name */
+	if (!server_start_attach(s)) /* here, so that each is refused by its own name */
 		return false;
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
@@ -479,6 +425,8 @@ bool server_start_mounts(struct server *s)
 		if (!mounts_start_one(s, s->made[i], set, &attach, why))
 			return attach ? server_refuse(s, "attach", set->attach, why)
 				      : mounts_refuse(s, set, why);
+		if (!server_start_pushers(s, s->made[i], set))
+			return false;
 		if (!worker_is(s->made[i])) /* those say when they are ready */
 			reload_mount(NULL, s->made[i], RELOAD_REPLACED, NULL, 0);
 		hub_add_mount(&s->hub, s->made[i]);

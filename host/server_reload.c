@@ -25,7 +25,6 @@ struct server_reload {
 	uint64_t changed,
 		waiting;     /* options with another value; those of them that wait for a restart */
 	bool workers;	     /* what workers are started with is another now */
-	bool old_token;	     /* attached workers still need the old one */
 	struct settings was; /* what ran before */
 };
 
@@ -140,12 +139,12 @@ static void reload_dead_letter(struct server_reload *r)
 static void reload_handler(struct server_reload *r, struct mount *m, struct settings_mount *new)
 {
 	if (worker_is(m))
-		r->old_token =
-			!server_reload_workers(r->s, m, new, r->workers, r->told) || r->old_token;
+		server_reload_workers(r->s, m, new, r->workers, r->told);
 	else if (plugin_is(m))
 		reload_plugin(r, m, new);
 	else if (script_is(m))
 		server_reload_script(r->s, m, new, r->told);
+	server_reload_attached(r->s, m, new);
 }
 
 /* The old lists stay if there is no memory for others. */
@@ -222,7 +221,7 @@ static void reload_mounts(struct server_reload *r)
 			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
 		reload_handler(r, m, setting);
 	}
-	if (r->old_token)
+	if (!server_reload_attach(s))
 		settings_adopt_not(&r->was, &s->settings, OPTION_ID_attach_token);
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }

@@ -40,29 +40,39 @@ static bool api_token_check(const unsigned char *bytes, size_t n, char why[API_T
 	return false;
 }
 
+bool api_token_add_secret(struct api_tokens *tokens, enum api_scope scope, const char *mount,
+			  struct span secret)
+{
+	bool of_mount = mount != NULL && mount[0] != '\0';
+	if (tokens->n == API_TOKENS_MAX)
+		return false;
+	struct api_token *token = &tokens->items[tokens->n];
+	*token = (struct api_token){.scope = scope, .mount = of_mount ? strdup(mount) : NULL};
+	if ((of_mount && token->mount == NULL) || !api_token_digest(secret, token->digest)) {
+		free(token->mount);
+		return false;
+	}
+	tokens->n++;
+	return true;
+}
+
 bool api_token_add(struct api_tokens *tokens, enum api_scope scope, const char *mount,
 		   const char *path, const char **warning_r, char why[API_TOKEN_WHY_MAX])
 {
-	struct api_token *token = &tokens->items[tokens->n];
 	struct secret_file file;
 	if (tokens->n == API_TOKENS_MAX)
 		return api_token_fail(why, "too many tokens; expected at most 64");
 	if (!secret_file_read(&file, path, why, API_TOKEN_WHY_MAX))
 		return false;
-	bool of_mount = mount != NULL && mount[0] != '\0';
 	size_t n = secret_file_text(file.bytes, file.len);
 	bool ok = api_token_check(file.bytes, n, why);
-	*token = (struct api_token){.scope = scope, .mount = ok && of_mount ? strdup(mount) : NULL};
-	if (ok && ((of_mount && token->mount == NULL) ||
-		   !api_token_digest((struct span){(const char *)file.bytes, n}, token->digest))) {
-		free(token->mount);
+	if (ok && !api_token_add_secret(tokens, scope, mount,
+					(struct span){(const char *)file.bytes, n}))
 		ok = api_token_fail(why, "no memory");
-	}
 	*warning_r = ok && (file.mode & S_IRWXO) != 0
 			     ? "other users of this machine can read a token of the API"
 			     : NULL;
 	secret_file_free(&file);
-	tokens->n += ok;
 	return ok;
 }
 

@@ -36,6 +36,10 @@ struct api_tokens {
  * operator should know about the file, NULL: nothing. False with a sentence in why. */
 bool api_token_add(struct api_tokens *tokens, enum api_scope scope, const char *mount,
 		   const char *path, const char **warning_r, char why[API_TOKEN_WHY_MAX]);
+/* The same for a secret that was read elsewhere, and may be as short as it is. False without
+ * memory, or for one token too many. */
+bool api_token_add_secret(struct api_tokens *tokens, enum api_scope scope, const char *mount,
+			  struct span secret);
 void api_token_free(struct api_tokens *tokens);
 
 /* What somebody may. */

@@ -51,6 +51,10 @@ const char *commit_error_text(enum commit_error error)
 		return "a join that was to be the first found somebody in its room";
 	case COMMIT_E_USERS:
 		return "a join found its room full: it has as many users as its users_max";
+	case COMMIT_E_EXPIRED:
+		return "its \"expires\" had passed before it came: nothing was done";
+	case COMMIT_E_SCOPE:
+		return "this token is not enough; expected one with the scope publish for messages, else admin";
 	default:
 		return "";
 	}

@@ -46,6 +46,10 @@ enum commit_error {
 	COMMIT_E_FULL,
 	COMMIT_E_FIRST,
 	COMMIT_E_USERS,
+	/* Of a push: its time was over before it came. */
+	COMMIT_E_EXPIRED,
+	/* Of a push: whoever gave it may not do that. */
+	COMMIT_E_SCOPE,
 };
 
 enum command_kind {

@@ -42,6 +42,8 @@ void mount_free(struct mount **m_p)
 	struct event_held *h;
 	if (m->handler != NULL)
 		m->handler->ops->free(m->handler);
+	if (m->pushers != NULL)
+		m->pushers->ops->free(m->pushers);
 	while ((h = lane_pop(&m->lane)) != NULL)
 		event_held_free(&h);
 	event_free_all(&m->lane.current);

@@ -34,6 +34,7 @@ struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
 	struct handler *handler;
+	struct handler *pushers; /* who attach beside it, and only push and ask; NULL: none */
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	/* a list: the host chooses one where the handler has not; NULL: it does not */

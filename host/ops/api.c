@@ -331,12 +331,26 @@ static bool api_is_new(struct api_call *call, const struct idempotency_request *
 	return call->once != NULL;
 }
 
+/* Is it for this run of the host? What was given to the one before must not be done again by this
+ * one, which can not know that it was done. */
+static bool api_is_for_this_run(const struct api_call *call)
+{
+	char run[API_RUN_TEXT];
+	struct span asked = request_header(call->request, "Tova-Instance");
+	return asked.p == NULL || span_eq(asked, span_of(api_call_run(call, run)));
+}
+
 /* False: it was answered. */
 static bool api_is_to_be_done(struct api_call *call)
 {
 	const struct request *r = call->request;
 	struct span key = request_header(r, "Idempotency-Key");
 	struct idempotency_request asked;
+	if (!api_is_for_this_run(call)) {
+		api_call_refuse(call, 412,
+				"this is another run of the host than the one that is asked for");
+		return false;
+	}
 	if (key.p == NULL || strcmp(call->route->method, "GET") == 0)
 		return true;
 	if (request_header_count(r, "Idempotency-Key") > 1 || key.n == 0 ||

@@ -32,6 +32,12 @@ struct codec_out *api_call_out(struct api_call *call)
 	return &call->api->out;
 }
 
+const char *api_call_run(const struct api_call *call, char run[API_RUN_TEXT])
+{
+	snprintf(run, API_RUN_TEXT, "%016llx", (unsigned long long)call->api->hub->host_id);
+	return run;
+}
+
 /* Who repeats it gets the same, but for what may go better then. */
 void api_call_remember(struct idempotency_done **once, int status, struct span json)
 {
@@ -45,8 +51,9 @@ void api_call_remember(struct idempotency_done **once, int status, struct span j
 void api_call_answer_text(struct api_call *call, int status, struct span head, struct span json)
 {
 	char lines[512];
-	int n = snprintf(lines, sizeof lines, API_HEAD "%.*s", (int)head.n,
-			 head.n > 0 ? head.p : "");
+	char run[API_RUN_TEXT];
+	int n = snprintf(lines, sizeof lines, API_HEAD "Tova-Instance: %s\r\n%.*s",
+			 api_call_run(call, run), (int)head.n, head.n > 0 ? head.p : "");
 	api_call_remember(&call->once, status, json);
 	answer_respond(call->conn, status, (struct span){lines, (size_t)n}, "application/json",
 		       json);

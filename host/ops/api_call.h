@@ -46,6 +46,11 @@ struct api_route {
 /* One after the other; NULL behind the last. */
 const struct api_route *api_route_at(size_t i);
 
+/* Which run of the host this is: one that was started again knows no Idempotency-Key of before.
+ * Every answer to a call says so (Tova-Instance), and a request may name the one that it is for. */
+#define API_RUN_TEXT 24
+const char *api_call_run(const struct api_call *call, char run[API_RUN_TEXT]);
+
 /* An object is written: its members follow, by codec_member_... */
 struct codec_out *api_call_out(struct api_call *call);
 /* Answers with what was written. head: further header lines. */

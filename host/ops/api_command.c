@@ -22,10 +22,20 @@ static void api_command_unread(struct api_call *call, const struct codec_request
 
 static int api_command_status(enum commit_error error)
 {
-	bool found_other = error == COMMIT_E_STATE || error == COMMIT_E_HISTORY ||
-			   error == COMMIT_E_FULL || error == COMMIT_E_FIRST ||
-			   error == COMMIT_E_USERS;
-	return error == COMMIT_E_MEMORY ? 503 : found_other ? 409 : 400;
+	switch (error) {
+	case COMMIT_E_MEMORY:
+		return 503;
+	case COMMIT_E_STATE:
+	case COMMIT_E_HISTORY:
+	case COMMIT_E_FULL:
+	case COMMIT_E_FIRST:
+	case COMMIT_E_USERS:
+		return 409;
+	case COMMIT_E_EXPIRED:
+		return 410;
+	default:
+		return 400;
+	}
 }
 
 static void api_command_done(struct api_call *call, const struct mount *m)

@@ -81,7 +81,7 @@ enum option_when {
 	  "worker processes handle the connections below this path: the host starts this shell command and starts it again when it dies") \
 	X(attach, HANDLER, "attach", 'a', "[MOUNT=]URL", MOUNT, RESTART, 0, 0, NULL, NULL, \
 	  "workers that are started elsewhere handle them: the nng URL at which they dial in, ipc:///PATH, tcp://ADDR:PORT or " \
-	  "tls+tcp://ADDR:PORT; a mount may have this beside --worker") \
+	  "tls+tcp://ADDR:PORT; a mount may have this beside --worker, and beside any other handler for those who only push and ask") \
 	X(script, HANDLER, "script", 'x', "[MOUNT=]COMMAND", MOUNT, WORKER, 0, 0, NULL, NULL, \
 	  "each connection below this path gets a process of its own: this shell command, with lines on stdin and stdout") \
 	X(script_dir, HANDLER, "script-dir", 0, "[MOUNT=]DIR", MOUNT, WORKER, 0, 0, NULL, NULL, \
@@ -121,8 +121,8 @@ enum option_when {
 	X(attach_key, PATH, "attach-key", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, "private key of --attach-cert (PEM)") \
 	X(attach_client_ca, PATH, "attach-client-ca", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
 	  "workers that attach at a tls+tcp:// URL need a certificate that one of these (PEM) has signed") \
-	X(attach_token, PATH, "attach-token", 0, "FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
-	  "attached workers must say the token in this file; where other machines can dial in this is needed, or --attach-client-ca") \
+	X(attach_token, PATHS, "attach-token", 0, "[SCOPE[@MOUNT]=]FILE", HANDLERS, HUP, 0, 0, NULL, NULL, \
+	  "who attaches must say the token in this file, and may then publish (send, broadcast, broadcast_to), read (ask), or is admin (all, and may be a worker), as with --api-token; FILE alone is admin, everywhere; where other machines can dial in this is needed, or --attach-client-ca") \
 	X(script_lines, SCOPED, "script-lines", 0, "[MOUNT=]FORM", HANDLERS, WORKER, 0, 0, "text", "text|json", \
 	  "what a line is, to and from scripts: a text message as it stands (one with line ends is several lines, and each counts in " \
 	  "--rate-limit), or a JSON string, or {\"bin\":\"BASE64\"} for a binary message") \

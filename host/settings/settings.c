@@ -170,7 +170,7 @@ static void settings_check_attach(struct settings_layer *layer)
 					     "\"%.200s\" needs --attach-cert and --attach-key",
 					     url);
 		else if (url != NULL && settings_layer_is_open(url) &&
-			 layer->s.attach_token == NULL &&
+			 layer->s.attach_token.n == 0 &&
 			 !(tls && layer->s.attach_client_ca != NULL))
 			settings_layer_error(
 				layer, &here, name,

@@ -61,7 +61,7 @@ struct settings_pair {
 
 struct settings_mount {
 	char *path; /* normalised: "/" or "/a/b", no slash at the end, no empty segment */
-	/* One of them is given, the others are NULL; or worker and attach. */
+	/* One of them is given, the others are NULL; attach may stand beside any. */
 	char *plugin;	       /* see library_find */
 	char *worker, *script; /* for the shell */
 	char *script_dir;      /* a folder of programs; that it is there is not checked */
@@ -142,6 +142,8 @@ struct settings_token {
 };
 /* Takes SCOPE[@MOUNT]=FILE apart. Returns what is wrong with it, or NULL. */
 const char *settings_token_parse(const char *text, struct settings_token *token_r);
+/* The same of --attach-token, where a file alone is admin, everywhere. */
+const char *settings_attach_token_parse(const char *text, struct settings_token *token_r);
 
 /* Prints them as a config file. */
 void settings_print(const struct settings *s, FILE *out);

@@ -29,6 +29,25 @@ const char *settings_token_parse(const char *text, struct settings_token *token_
 	return "has an unknown scope; expected publish, read or admin in front of @MOUNT or =FILE";
 }
 
+/* Does a scope stand in front? What does not begin with one is the name of a file. */
+static bool settings_api_has_scope(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+	return (text[n] == '=' || text[n] == '@') &&
+	       ((n == 7 && memcmp(text, "publish", n) == 0) ||
+		(n == 4 && memcmp(text, "read", n) == 0) ||
+		(n == 5 && memcmp(text, "admin", n) == 0));
+}
+
+const char *settings_attach_token_parse(const char *text, struct settings_token *token_r)
+{
+	if (settings_api_has_scope(text))
+		return settings_token_parse(text, token_r);
+	*token_r = (struct settings_token){.scope = 2, .file = text};
+	return NULL;
+}
+
 /* A path as a request has it, decoded. */
 static const char *settings_api_health_error(const char *text)
 {
@@ -48,6 +67,8 @@ const char *settings_api_error(const struct option_row *row, const char *text)
 		return NULL; /* which is said of every option alike */
 	if (row == &option_table[OPTION_ID_api_token])
 		return settings_token_parse(text, &token);
+	if (row == &option_table[OPTION_ID_attach_token])
+		return settings_attach_token_parse(text, &token);
 	return row == &option_table[OPTION_ID_health] ? settings_api_health_error(text) : NULL;
 }
 
@@ -75,20 +96,37 @@ static void settings_api_check_address(struct settings_layer *layer, enum settin
 			listen->text);
 }
 
-static void settings_api_check_token(struct settings_layer *layer, const char *text)
+static void settings_api_check_token(struct settings_layer *layer, const struct option_row *row,
+			const char *text)
 {
 	static const struct settings_place here = {NULL, 0};
 	struct settings_token token = {.mount = ""};
 	bool found = false;
 	char known[SETTINGS_LAYER_KNOWN_MAX];
 
-	settings_token_parse(text, &token);
+	if (row == &option_table[OPTION_ID_attach_token])
+		settings_attach_token_parse(text, &token);
+	else
+		settings_token_parse(text, &token);
 	for (size_t i = 0; i < layer->s.n_mounts; i++)
 		found = found || strcmp(layer->s.mounts[i].path, token.mount) == 0;
 	if (!found && token.mount[0] != '\0')
-		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
-				     "\"%.200s\": there is no mount %s%s", text, token.mount,
-				     settings_layer_known(layer, known));
+		settings_layer_error(layer, &here, row->name, "\"%.200s\": there is no mount %s%s",
+				     text, token.mount, settings_layer_known(layer, known));
+}
+
+/* Each names a mount that there is, and they are not too many. */
+static void settings_api_check_token_list(struct settings_layer *layer, const struct option_row *row,
+			     const struct settings_list *list)
+{
+	static const struct settings_place here = {NULL, 0};
+
+	for (size_t i = 0; i < list->n; i++)
+		settings_api_check_token(layer, row, list->items[i]);
+	if (list->n > SETTINGS_TOKENS_MAX)
+		settings_layer_error(layer, &here, row->name,
+				     "given %zu times; expected at most %d", list->n,
+				     SETTINGS_TOKENS_MAX);
 }
 
 void settings_api_check(struct settings_layer *layer)
@@ -102,12 +140,8 @@ void settings_api_check(struct settings_layer *layer)
 		for (size_t i = 0; i < listens->n; i++)
 			settings_api_check_address(layer, door, &listens->items[i]);
 	}
-	for (size_t i = 0; i < s->api_token.n; i++)
-		settings_api_check_token(layer, s->api_token.items[i]);
-	if (s->api_token.n > SETTINGS_TOKENS_MAX)
-		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
-				     "given %zu times; expected at most %d", s->api_token.n,
-				     SETTINGS_TOKENS_MAX);
+	settings_api_check_token_list(layer, &option_table[OPTION_ID_api_token], &s->api_token);
+	settings_api_check_token_list(layer, &option_table[OPTION_ID_attach_token], &s->attach_token);
 	if (s->api_token.n > 0 && s->api.n == 0 && s->admin.n == 0)
 		settings_layer_error(layer, &here, option_table[OPTION_ID_api_token].name,
 				     "\"%.200s\" needs --api or --admin", s->api_token.items[0]);

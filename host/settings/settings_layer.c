@@ -459,21 +459,17 @@ bool settings_layer_is_open(const char *url)
 	       !settings_is_loopback(host);
 }
 
-/* May the mount have this handler beside what it has? */
+/* May the mount have this handler beside what it has? Where others attach stands beside any. */
 static bool settings_layer_has_room(struct settings_mount *mount, const struct option_row *row)
 {
-	const struct option_row *worker = &option_table[OPTION_ID_worker],
-				*attach = &option_table[OPTION_ID_attach];
+	const struct option_row *attach = &option_table[OPTION_ID_attach];
 
 	for (const struct option_row *other = option_table; other < option_table + OPTION_COUNT;
-	     other++) {
-		bool both_workers =
-			(row == worker && other == attach) || (row == attach && other == worker);
-
+	     other++)
 		if (other->type == OPTION_HANDLER &&
-		    *settings_layer_handler_field(mount, other) != NULL && !both_workers)
+		    *settings_layer_handler_field(mount, other) != NULL &&
+		    (row == other || (row != attach && other != attach)))
 			return false;
-	}
 	return true;
 }
 

@@ -1,11 +1,13 @@
 """The pages of the worker libraries, followed as a reader would."""
 import json
 import re
+import subprocess
 
 import pytest
 
+from api import address
 from example_workers import INTERPRETERS
-from tova_host import IMPATIENT, ROOT, Host
+from tova_host import BUILD, IMPATIENT, PATIENCE, ROOT, Host
 from wsclient import connect
 
 PAGES = {"python": ROOT / "sdk/python/README.md", "node": ROOT / "sdk/node/README.md"}
@@ -59,6 +61,20 @@ def test_pushes(run, kind):
     with run(kind, 1) as host:
         ws = attach(host)
         assert [ws.recv_text() for _ in range(2)] == ["one", "two"]
+
+
+PUSHERS = {"python": ["/usr/bin/python3"]}
+
+
+@pytest.mark.parametrize("kind", PUSHERS)
+def test_pushing_without_handlers(run, kind, tmp_path):
+    block = next(b for b in re.findall(r"^```(?:python|js)\n(.*?)^```$", PAGES[kind].read_text(), re.M | re.S) if "connect(" in b)
+    with Host("--plugin", BUILD / "plugins/relay.so", "--api", "127.0.0.1:0", *IMPATIENT) as host, connect("127.0.0.1", host.port, "/room/lobby") as ws:
+        ws.roundtrip()
+        program = tmp_path / f"push.{INTERPRETERS[kind][1]}"
+        program.write_text(block.replace("127.0.0.1:8081", address(host)))
+        said = subprocess.run([*PUSHERS[kind], program], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout
+        assert said == "1 have been told\n" and ws.recv_text() == "from elsewhere"
 
 
 @pytest.mark.parametrize("kind", PAGES)

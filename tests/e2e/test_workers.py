@@ -748,26 +748,31 @@ def test_a_push_that_is_repeated_has_no_second_effect(hub):
         ws = hub.client()
         worker.ack(worker.expect("open"))
         push(worker, say("one"), source="a", n=1)
-        assert worker.expect("done", source="a", n=1) == {"t": "done", "source": "a", "n": 1}
+        assert worker.expect("done", source="a", n=1) == {"t": "done", "source": "a", "n": 1, "receivers": 1}
         push(worker, say("one"), source="a", n=1, ref=9)
-        assert worker.expect("done") == {"t": "done", "source": "a", "n": 1, "ref": 9, "repeated": True}
+        assert worker.expect("done") == {"t": "done", "source": "a", "n": 1, "ref": 9, "repeated": True, "receivers": 1}
         push(worker, say("two"), source="a", n=2)
         worker.expect("done", n=2)
         worker.drop()
     with hub.worker(events=["open"]) as worker:
         for n in (1, 2):
             push(worker, say("again"), source="a", n=n)
-            assert worker.expect("done", n=n)["repeated"] is True
+            done = worker.expect("done", n=n)
+            assert done["repeated"] is True and done.get("receivers") == (1 if n == 2 else None)  # of the last it is known
         push(worker, say("three"), source="a", n=3)
         assert "repeated" not in worker.expect("done", n=3)
         push(worker, say("five"), source="a", n=5)
         assert "left out" in worker.expect("done", n=5)["error"]
         push(worker, say("b two"), source="b", n=2)
-        assert "not known" in worker.expect("done", source="b")["error"]
+        unknown = worker.expect("done", source="b")
+        assert "not known" in unknown["error"] and unknown["unknown"] is True
         push(worker, say("x"), source="x" * 65, n=1)
         assert "64" in worker.expect("done")["error"]
         push(worker, say("bad"), {"c": "zzz"}, source="c", n=1)
-        assert worker.expect("done", source="c", n=1)["error"]
+        assert worker.expect("done", source="c", n=1)["index"] == 1
+        push(worker, say("bad"), {"c": "zzz"}, source="c", n=1)
+        again = worker.expect("done", source="c", n=1)
+        assert again["repeated"] and again["index"] == 1 and again["error"], again
         push(worker, say("good"), source="c", n=2)
         assert "error" not in worker.expect("done", source="c", n=2)
         assert [ws.recv_text() for _ in range(4)] == ["one", "two", "three", "good"]

@@ -9,6 +9,7 @@
 
 static struct push_sources sources;
 static bool memory_denied;
+static const struct push_outcome nothing;
 
 /* --- no memory -------------------------------------------------------------------------------- */
 
@@ -38,13 +39,17 @@ static enum push_verdict judge(const char *source, uint64_t n)
 
 static void done(const char *source, uint64_t n)
 {
-	push_done(&sources, span_of(source), n);
+	push_done(&sources, span_of(source), n, &(struct push_outcome){.receivers = n});
 }
 
 START_TEST(one_source)
 {
 	ck_assert_int_eq(judge("a", 1), PUSH_NEW);
+	ck_assert_ptr_null(push_outcome(&sources, span_of("a"), 1));
 	done("a", 1);
+	ck_assert_uint_eq(push_outcome(&sources, span_of("a"), 1)->receivers, 1);
+	ck_assert_ptr_null(push_outcome(&sources, span_of("a"), 2));
+	ck_assert_ptr_null(push_outcome(&sources, span_of("b"), 1));
 	ck_assert_int_eq(judge("a", 1), PUSH_REPEATED);
 	ck_assert_int_eq(judge("a", 3), PUSH_GAP);
 	ck_assert_int_eq(judge("a", 2), PUSH_NEW);
@@ -90,13 +95,13 @@ START_TEST(names)
 	ck_assert_int_eq(push_judge(&sources, (struct span){NULL, 0}, 1), PUSH_BAD_NAME);
 	for (size_t n = 1; n <= PUSH_SOURCE_NAME_MAX; n++) {
 		ck_assert_int_eq(push_judge(&sources, (struct span){name, n}, 1), PUSH_NEW);
-		push_done(&sources, (struct span){name, n}, 1);
+		push_done(&sources, (struct span){name, n}, 1, &nothing);
 	}
 	ck_assert_uint_eq(sources.table.n, PUSH_SOURCE_NAME_MAX);
 	for (size_t n = 1; n <= PUSH_SOURCE_NAME_MAX; n++)
 		ck_assert_int_eq(push_judge(&sources, (struct span){name, n}, 1), PUSH_REPEATED);
 	ck_assert_int_eq(push_judge(&sources, (struct span){"a\0b", 3}, 1), PUSH_NEW);
-	push_done(&sources, (struct span){"a\0b", 3}, 1);
+	push_done(&sources, (struct span){"a\0b", 3}, 1, &nothing);
 	ck_assert_int_eq(push_judge(&sources, (struct span){"a\0c", 3}, 1), PUSH_NEW);
 	ck_assert_int_eq(push_judge(&sources, (struct span){"a", 1}, 1), PUSH_NEW);
 	ck_assert_int_eq(push_judge(&sources, (struct span){"a\0b", 3}, 1), PUSH_REPEATED);

@@ -180,7 +180,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(s.max_scripts, 1000);
 	ck_assert_uint_eq(s.script_rate, 100);
 	ck_assert(!s.check && !s.isolate && !s.script_binary);
-	ck_assert(s.dead_letter == NULL && s.attach_token == NULL && s.control == NULL);
+	ck_assert(s.dead_letter == NULL && s.attach_token.n == 0 && s.control == NULL);
 }
 END_TEST
 
@@ -299,7 +299,7 @@ START_TEST(handlers)
 	ck_assert_int_eq(READ("-a", "/c=tcp://0.0.0.0:5", "-a", "/d=tcp://[::]:6", "--attach-token",
 			      "/t"),
 			 SETTINGS_OK);
-	ck_assert_str_eq(s.attach_token, "/t");
+	ck_assert_str_eq(s.attach_token.items[0], "/t");
 	ck_assert_int_eq(READ("-a", "/c=tcp://127.255.0.1:5"), SETTINGS_OK);
 	ck_assert_int_eq(READ("-a", "tls+tcp://[::]:5", "--attach-cert=c", "--attach-key=k",
 			      "--attach-client-ca=a"),
@@ -540,7 +540,7 @@ static const struct {
 	{{"-a", "tls+tcp://h:5"}, "--attach: \"tls+tcp://h:5\"" URL},
 	{{"-a", "tls+ipc:///h"}, "--attach: \"tls+ipc:///h\"" URL},
 	{{"-a", "tcp://[::]:5", "--attach-client-ca=c"}, "--attach: \"tcp://[::]:5\"" OPEN},
-	{{"-a", "tcp://[::]:5", "--attach-token", ""}, "--attach-token: is empty; expected FILE"},
+	{{"-a", "tcp://[::]:5", "--attach-token", ""}, "--attach-token: is empty; expected [SCOPE[@MOUNT]=]FILE"},
 	{{"-w", "/a=x", "-p", "/a=y"},
 	 "--plugin: \"y\": the mount /a already has a handler; expected one handler per mount"},
 	{{"-p", "/a=x", "-w", "/a/=y"},
@@ -553,12 +553,14 @@ static const struct {
 	 "--worker: \"y\": the mount / already has a handler; expected one handler per mount"},
 	{{"-a", "ipc:///x", "-a", "ipc:///y"},
 	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-a", "ipc:///x", "-p", "y"},
-	 "--plugin: \"y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-p", "x", "-a", "ipc:///y"},
-	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
-	{{"-x", "x", "-a", "ipc:///y"},
-	 "--attach: \"ipc:///y\": the mount / already has a handler; expected one handler per mount"},
+	{{"-a", "ipc:///x", "-p", "y", "-w", "z"},
+	 "--worker: \"z\": the mount / already has a handler; expected one handler per mount"},
+	{{"-p", "x", "-a", "ipc:///y", "-a", "ipc:///z"},
+	 "--attach: \"ipc:///z\": the mount / already has a handler; expected one handler per mount"},
+	{{"-a", "ipc:///x", "--attach-token", "publish@/z=f"},
+	 "--attach-token: \"publish@/z=f\": there is no mount /z; expected one of /"},
+	{{"-a", "ipc:///x", "--attach-token", "publish="},
+	 "--attach-token: \"publish=\" is no token; expected SCOPE[@MOUNT]=FILE, such as publish=/etc/tova/token"},
 	{{"-w", "/a=x", "--plugin-set", "k=v"},
 	 "--plugin-set: \"k\" is a setting for plugins, and none is given"},
 	{{"-w", "/a=x", "-p", "/b=b", "--plugin-set", "/a:k=v"},
@@ -982,7 +984,7 @@ START_TEST(config_handlers)
 	ck_assert_str_eq(mount_at("/s")->hold_bytes, "64g");
 	ck_assert(s.max_scripts == 7 && s.script_rate == 8);
 	ck_assert_str_eq(s.dead_letter, "d");
-	ck_assert_str_eq(s.attach_token, "t");
+	ck_assert_str_eq(s.attach_token.items[0], "t");
 	ck_assert_str_eq(s.control, "c");
 }
 END_TEST

@@ -203,7 +203,7 @@ START_TEST(a_guarded_address_keeps_its_guard)
 		adopt(),
 		"--attach-token waits secret -\n--attach waits / tcp://0.0.0.0:1 ipc:///tmp/x\n");
 	ck_assert_str_eq(asked.mounts[0].attach, "tcp://0.0.0.0:1");
-	ck_assert_str_eq(asked.attach_token, "secret");
+	ck_assert_str_eq(asked.attach_token.items[0], "secret");
 	forget();
 	RUNS("-a", "tcp://0.0.0.0:1", "--attach-token", "secret");
 	ASKED("-a", "tcp://0.0.0.0:1", "--attach-token", "other");

@@ -30,6 +30,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_WANT:
 	case COMMIT_E_CONN:
 	case COMMIT_E_USER:
+	case COMMIT_E_EXPIRED:
+	case COMMIT_E_SCOPE:
 		return TOVA_E_ARG;
 	case COMMIT_E_FULL:
 	case COMMIT_E_FIRST:

@@ -97,8 +97,9 @@ enum codec_type {
 struct codec_item {
 	enum codec_type type;
 	uint64_t s, n, ref, q, v, retry_ms, runs, since, epoch, limit;
+	uint64_t expires; /* of a push: milliseconds of the clock on the wall */
 	bool has_s, has_n, has_ref, has_q, has_since, has_retry, bad_retry, has_events,
-		starting, claims; /* bad_retry: it is no number */
+		has_expires, starting, claims; /* bad_retry: it is no number */
 	bool waits;		  /* for what becomes of it */
 	unsigned events;  /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do,
@@ -107,6 +108,9 @@ struct codec_item {
 	size_t commands_at, answer_at;	      /* of the binary bytes that they take */
 	size_t first_command, end_command;    /* of the batch's, if they are kept */
 	bool kept;
+	/* Of a push, said by who has read it: whoever gave it may do nothing, or nothing but send
+	 * messages. */
+	bool mute, only_publishes;
 };
 
 struct codec_batch {

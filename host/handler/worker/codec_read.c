@@ -844,6 +844,7 @@ static void codec_read_member(struct reader *r, struct span name, struct codec_i
 		COUNTED_FIELD(struct codec_item, "n", n, has_n),
 		COUNTED_FIELD(struct codec_item, "q", q, has_q),
 		COUNTED_FIELD(struct codec_item, "ref", ref, has_ref),
+		COUNTED_FIELD(struct codec_item, "expires", expires, has_expires),
 		TEXT_FIELD(struct codec_item, "what", what),
 		TEXT_FIELD(struct codec_item, "room", room),
 		TEXT_FIELD(struct codec_item, "conn", conn),
@@ -1054,16 +1055,27 @@ static void codec_read_request_commands(struct reader *r, struct codec_item *ite
 	item->end_command = r->batch->n_commands;
 }
 
-/* {"mount":…,"commands":[…]} */
+/* What is not a command's: for which mount, and until when. */
+static bool codec_read_request_member(struct reader *r, struct span name, struct codec_item *item)
+{
+	static const struct field fields[] = {
+		TEXT_FIELD(struct codec_item, "mount", mount),
+		COUNTED_FIELD(struct codec_item, "expires", expires, has_expires),
+		{.key = {0}},
+	};
+	return codec_read_field(&r->j, name, item, fields);
+}
+
+/* {"mount":…,"expires":…,"commands":[…]} */
 static void codec_read_request_list(struct reader *r, struct codec_item *item)
 {
 	struct span name;
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);) {
-		if (span_eq(name, SPAN("mount")))
-			json_read_string(&r->j, &item->mount);
-		else if (!span_eq(name, SPAN("commands")))
+		if (codec_read_request_member(r, name, item))
+			continue;
+		if (!span_eq(name, SPAN("commands")))
 			codec_read_unknown(r, name,
-					   "is no member of this; expected mount and commands");
+				     "is no member of this; expected mount, expires and commands");
 		else if (item->commands.p != NULL)
 			json_fail(&r->j, "\"commands\" comes twice");
 		else
@@ -1073,7 +1085,7 @@ static void codec_read_request_list(struct reader *r, struct codec_item *item)
 		json_fail(&r->j, "\"commands\" is missing: a list of them");
 }
 
-/* The members of one command, and "mount". */
+/* The members of one command, "mount" and "expires". */
 static void codec_read_request_command(struct reader *r, struct codec_item *item, const char *word)
 {
 	struct codec_command here, *t;
@@ -1084,9 +1096,7 @@ static void codec_read_request_command(struct reader *r, struct codec_item *item
 		json_fail(&r->j, "no memory for the command");
 	codec_read_command_begin(t);
 	for (bool first = json_enter(&r->j, '{'); json_next_key(&r->j, &first, &name);)
-		if (span_eq(name, SPAN("mount")))
-			json_read_string(&r->j, &item->mount);
-		else if (!codec_read_command_member(r, name, t))
+		if (!codec_read_request_member(r, name, item) && !codec_read_command_member(r, name, t))
 			codec_read_unknown(r, name, "is no member of this command");
 	codec_read_command_end(r, t);
 	if (t->c.p == NULL)

@@ -215,7 +215,30 @@ void link_finish(struct worker *w)
 
 /* --- hello ------------------------------------------------------------------------------------ */
 
-/* Whose token is it? A child's own, or the one for attached workers. */
+/* What may one do who attaches with this token? Fills the worker. False: nobody has it. */
+static bool link_grant(struct worker *w, const struct json_string *token)
+{
+	char plain[JSON_ESCAPED_MAX(API_TOKEN_MAX)]; /* the bytes are read again as they are */
+	size_t n = token->p != NULL && token->n <= sizeof plain ? json_unescape(token, plain) : 0;
+	const struct api_tokens *tokens = w->pool->shared.tokens;
+	const char *mount = w->pool->base.mount->path;
+	struct api_grant grant;
+	bool known = api_token_find(tokens, (struct span){plain, n}, &grant);
+	explicit_bzero(plain, sizeof plain);
+	if (!known)
+		return false;
+	w->admin = api_token_may(tokens, &grant, API_SCOPE_ADMIN, mount);
+	w->publishes = api_token_may(tokens, &grant, API_SCOPE_PUBLISH, mount);
+	w->reads = api_token_may(tokens, &grant, API_SCOPE_READ, mount);
+	return w->publishes || w->reads;
+}
+
+static bool link_is_pusher(const struct codec_item *hello)
+{
+	return hello->has_events && hello->events == 0;
+}
+
+/* Whose token is it? A child's own, or one for those who attach. */
 static const char *link_check_hello(struct worker *w, const struct codec_item *item)
 {
 	struct pool *p = w->pool;
@@ -223,11 +246,16 @@ static const char *link_check_hello(struct worker *w, const struct codec_item *i
 		return "this link serves another mount";
 	if (!w->attached) {
 		w->child = supervisor_find(p, &item->token);
+		w->admin = w->publishes = w->reads = true;
 		return w->child != NULL ? NULL : "the token is wrong";
 	}
-	return p->attach_token == NULL || codec_text_is(&item->token, p->attach_token)
-		       ? NULL
-		       : "the token is wrong";
+	if (!link_grant(w, &item->token))
+		return "the token is wrong";
+	if (!link_is_pusher(item) && p->only_pushers)
+		return "this mount has its handler: who attaches here may push and ask; expected \"events\":[]";
+	if (!link_is_pusher(item) && !w->admin)
+		return "this token is not enough for a worker; expected one with the scope admin, or \"events\":[]";
+	return NULL;
 }
 
 static void link_name(struct worker *w, struct codec_item *item)
@@ -274,7 +302,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->wants = item->has_events ? item->events : CODEC_EVENTS;
 	/* A line of nngcat that wants no events, and asks for none, must not end them for the
 	 * workers. */
-	bool pusher = w->attached && w->wants == 0;
+	bool pusher = w->attached && link_is_pusher(item);
 	w->state = pusher ? WORKER_PUSHER : WORKER_STARTING;
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
@@ -424,6 +452,8 @@ static void link_answer(struct worker *w, struct codec_item *item)
 	if (!link_may_answer(w))
 		return;
 	size_t before = codec_size(&w->out);
+	item->mute = item->type == CODEC_PUSH ? !w->publishes : !w->reads;
+	item->only_publishes = !w->admin;
 	if (item->type == CODEC_PUSH)
 		query_push(&w->out, p->base.mount, p->shared.sources, &p->batch, item);
 	else

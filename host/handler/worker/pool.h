@@ -83,6 +83,7 @@ struct worker {
 	uint64_t answers_end; /* sp_given when the last of them was sent */
 	bool open;	      /* the last event has not left yet: more may follow it */
 	bool alone, isolating, pinged, attached;
+	bool admin, publishes, reads; /* what its token is for */
 	/* one of its events is overdue, while it settles others: it may finish those, and is
 	 * ended */
 	bool hung;
@@ -149,7 +150,8 @@ struct pool {
 	uint16_t magic; /* CHECK_POOL */
 	struct sp_side own_side, attach_side;
 	struct worker_shared shared;
-	char *attach_token;
+	bool only_pushers; /* who attaches is no worker: they are the host's own, or there is another
+			    * handler */
 	/* What children run: of the generation that serves, of the one that is coming, and of the
 	 * one that follows that. */
 	struct pool_program program, next, later_program;

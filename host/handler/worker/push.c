@@ -5,7 +5,8 @@
 struct push_source {
 	struct hash_link link;
 	TAILQ_ENTRY(push_source) by_use;
-	uint64_t done; /* highest number */
+	uint64_t done; /* highest number, */
+	struct push_outcome outcome; /* and what became of that */
 	size_t len;
 	char name[PUSH_SOURCE_NAME_MAX];
 };
@@ -70,9 +71,18 @@ enum push_verdict push_judge(struct push_sources *s, struct span source, uint64_
 	return n <= x->done ? PUSH_REPEATED : n == x->done + 1 ? PUSH_NEW : PUSH_GAP;
 }
 
-void push_done(struct push_sources *s, struct span source, uint64_t n)
+void push_done(struct push_sources *s, struct span source, uint64_t n,
+	       const struct push_outcome *outcome)
 {
 	struct push_source *x = push_find(s, source);
-	if (x != NULL)
-		x->done = n;
+	if (x == NULL)
+		return;
+	x->done = n;
+	x->outcome = *outcome;
+}
+
+const struct push_outcome *push_outcome(struct push_sources *s, struct span source, uint64_t n)
+{
+	const struct push_source *x = push_find(s, source);
+	return x != NULL && x->done == n ? &x->outcome : NULL;
 }

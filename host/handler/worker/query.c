@@ -1,5 +1,7 @@
 #include "handler/worker/query.h"
 
+#include <time.h>
+
 #include "handler/worker/query_history.h"
 #include "hub/delivery.h"
 #include "hub/roster.h"
@@ -22,30 +24,89 @@ static const char *push_verdict_text(enum push_verdict v)
 	}
 }
 
+/* Has its time passed? By the clock that whoever gave it has, too. */
+static bool push_expired(const struct codec_item *item)
+{
+	struct timespec now;
+	if (!item->has_expires)
+		return false;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 > item->expires;
+}
+
+/* What is no message may not be done. */
+static void push_check_messages(struct commit *c)
+{
+	for (uint32_t i = 0; c->error == COMMIT_OK && i < c->n; i++)
+		if (!command_has_frame(&c->commands[i]))
+			commit_spoil_at(c, COMMIT_E_SCOPE, i);
+}
+
 const char *query_commit(struct mount *m, const struct codec_batch *b, struct codec_item *item)
 {
 	commit_begin(&m->commit, NULL);
-	codec_commands(b, item, m->hub, NULL, &m->commit);
+	if (item->mute)
+		commit_spoil_at(&m->commit, COMMIT_E_SCOPE, COMMIT_WHOLE);
+	else if (push_expired(item))
+		commit_spoil_at(&m->commit, COMMIT_E_EXPIRED, COMMIT_WHOLE);
+	else
+		codec_commands(b, item, m->hub, NULL, &m->commit);
+	if (item->only_publishes)
+		push_check_messages(&m->commit);
 	if (!delivery_commit(m))
 		return commit_error_text(m->commit.error);
 	m->hub->loop->stats.pushes++;
 	return NULL;
 }
 
+static struct push_outcome push_commit(struct mount *m, const struct codec_batch *b,
+				       struct codec_item *item)
+{
+	if (query_commit(m, b, item) == NULL)
+		return (struct push_outcome){.receivers = m->receivers, .nobody = m->nobody};
+	return (struct push_outcome){.error = m->commit.error, .wrong = m->commit.wrong};
+}
+
+static void push_tell(struct codec_out *o, const struct push_outcome *outcome)
+{
+	if (outcome->error != COMMIT_OK) {
+		codec_member_text(o, "error", span_of(commit_error_text(outcome->error)));
+		if (outcome->wrong != COMMIT_WHOLE)
+			codec_member_uint(o, "index", outcome->wrong);
+		return;
+	}
+	codec_member_uint(o, "receivers", outcome->receivers);
+	if (outcome->nobody > 0)
+		codec_member_uint(o, "nobody", outcome->nobody);
+}
+
+/* One that has a number. Returns what became of it, NULL: that is not known, or the verdict says
+ * why it can not be done. */
+static const struct push_outcome *push_once(struct mount *m, struct push_sources *sources,
+					    const struct codec_batch *b, struct codec_item *item,
+					    struct span source, enum push_verdict *verdict_r)
+{
+	*verdict_r = push_judge(sources, source, item->n);
+	if (*verdict_r == PUSH_NEW) {
+		const struct push_outcome outcome = push_commit(m, b, item);
+		push_done(sources, source, item->n, &outcome);
+	}
+	return *verdict_r == PUSH_NEW || *verdict_r == PUSH_REPEATED
+		       ? push_outcome(sources, source, item->n)
+		       : NULL;
+}
+
 void query_push(struct codec_out *o, struct mount *m, struct push_sources *sources,
 		const struct codec_batch *b, struct codec_item *item)
 {
 	struct span source = item->source.p != NULL ? codec_text(&item->source) : (struct span){0};
-	enum push_verdict verdict =
-		item->source.p != NULL ? push_judge(sources, source, item->n) : PUSH_NEW;
-	const char *why = push_verdict_text(verdict);
-	if (verdict == PUSH_NEW) {
-		why = query_commit(m, b, item);
-		/* A push that is refused has been answered: its number is used, and the next one
-		 * may follow. */
-		if (item->source.p != NULL)
-			push_done(sources, source, item->n);
-	}
+	enum push_verdict verdict = PUSH_NEW;
+	struct push_outcome alone;
+	const struct push_outcome *outcome = &alone;
+	if (item->source.p != NULL)
+		outcome = push_once(m, sources, b, item, source, &verdict);
+	else
+		alone = push_commit(m, b, item);
 	if (item->source.p == NULL && !item->has_ref)
 		return;
 	codec_object(o, "done");
@@ -57,12 +118,14 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 		codec_member_uint(o, "ref", item->ref);
 	if (verdict == PUSH_REPEATED)
 		codec_member_raw(o, "repeated", "true");
-	if (verdict == PUSH_NEW && why == NULL && m->nobody > 0)
-		codec_member_uint(o, "nobody", m->nobody);
-	if (verdict == PUSH_NEW && why == NULL)
+	if (verdict == PUSH_UNKNOWN)
+		codec_member_raw(o, "unknown", "true");
+	if (push_verdict_text(verdict) != NULL)
+		codec_member_text(o, "error", span_of(push_verdict_text(verdict)));
+	if (outcome != NULL)
+		push_tell(o, outcome);
+	if (verdict == PUSH_NEW && outcome->error == COMMIT_OK)
 		query_kept(o, m);
-	if (why != NULL)
-		codec_member_text(o, "error", span_of(why));
 	codec_object_end(o);
 }
 
@@ -228,7 +291,10 @@ void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 	codec_object(o, "reply");
 	codec_member_uint(o, "q", item->q);
 	bool room = item->room.p != NULL, conn = item->conn.p != NULL;
-	if (json_is(&item->what, "members") && room && item->limit > 0)
+	if (item->mute)
+		codec_member_text(o, "error",
+				  SPAN("this token is not enough; expected one with the scope read"));
+	else if (json_is(&item->what, "members") && room && item->limit > 0)
 		query_members_page(o, m, item);
 	else if (json_is(&item->what, "users") && room)
 		query_users(o, m, item);

@@ -261,7 +261,6 @@ static void worker_free(struct handler *h)
 	pool_program_free(&p->program);
 	pool_program_free(&p->next);
 	pool_program_free(&p->later_program);
-	free(p->attach_token);
 	free(p);
 }
 
@@ -302,9 +301,8 @@ bool pool_program_copy(struct pool_program *program, const struct worker_setting
 	       (set->settings == NULL || program->settings != NULL);
 }
 
-void worker_set_limits(struct mount *m, const struct worker_settings *set)
+static void worker_limit(struct pool *p, const struct worker_settings *set)
 {
-	struct pool *p = pool_of(m->handler);
 	p->max_attempts = set->max_attempts;
 	p->start_attempts = set->start_attempts;
 	p->handler_ms = set->handler_ms;
@@ -314,15 +312,9 @@ void worker_set_limits(struct mount *m, const struct worker_settings *set)
 	p->route = set->route;
 }
 
-bool worker_set_token(struct mount *m, const char *token)
+void worker_set_limits(struct mount *m, const struct worker_settings *set)
 {
-	struct pool *p = pool_of(m->handler);
-	char *copy = token != NULL ? strdup(token) : NULL;
-	if (token != NULL && copy == NULL)
-		return false;
-	free(p->attach_token);
-	p->attach_token = copy;
-	return true;
+	worker_limit(pool_of(m->handler), set);
 }
 
 static bool worker_listen(struct pool *p, const struct worker_settings *set, bool *attach_r,
@@ -363,7 +355,8 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 	};
 	p->attach = sp_listen(loop, set->attach_url, &link_ops, &p->attach_side, &attach, why, cap);
 	if (p->attach != NULL)
-		LOG(loop->log, LOG_NOTICE, LOG_LISTEN, "workers may attach",
+		LOG(loop->log, LOG_NOTICE, LOG_LISTEN,
+		    p->only_pushers ? "those who push may attach" : "workers may attach",
 		    LOG_STR("mount", p->base.mount->path), LOG_STR("url", sp_url(p->attach)));
 	*attach_r = p->attach == NULL;
 	return p->attach != NULL;
@@ -372,7 +365,7 @@ static bool worker_listen(struct pool *p, const struct worker_settings *set, boo
 bool worker_reload_certificates(struct mount *m, const struct worker_settings *set, char *why,
 				size_t why_cap)
 {
-	struct pool *p = pool_of(m->handler);
+	struct pool *p = pool_of(m->pushers != NULL ? m->pushers : m->handler);
 	if (p->attach == NULL || strncmp(sp_url(p->attach), "tls+", 4) != 0)
 		return true;
 	if (set->attach_cert == NULL || set->attach_key == NULL) {
@@ -383,14 +376,12 @@ bool worker_reload_certificates(struct mount *m, const struct worker_settings *s
 			  why_cap);
 }
 
-bool worker_attach(struct mount *m, const struct worker_settings *set,
-		   const struct worker_shared *shared, bool *attach_r, char *why, size_t why_cap)
+static struct pool *worker_make(struct mount *m, const struct worker_settings *set,
+				const struct worker_shared *shared)
 {
 	struct pool *p = calloc(1, sizeof *p);
-	if (p == NULL) {
-		snprintf(why, why_cap, "no memory");
-		return false;
-	}
+	if (p == NULL)
+		return NULL;
 	/* Until the first hello it is not known what is wanted: everything waits to be asked
 	 * about. */
 	p->magic = CHECK_POOL;
@@ -411,19 +402,54 @@ bool worker_attach(struct mount *m, const struct worker_settings *set,
 	p->hook = (struct loop_hook){.run = worker_on_turn, .arg = p};
 	loop_add_hook(m->hub->loop, &p->hook);
 	loop_timer_init(m->hub->loop, &p->tick, worker_on_tick, p);
-	m->handler = &p->base;
-	m->commit.data_size = RULES_DATA_MAX;
-	worker_set_limits(m, set);
-	bool ok = worker_set_token(m, set->attach_token) && pool_program_copy(&p->program, set);
+	worker_limit(p, set);
+	return p;
+}
+
+static void worker_unmake(struct pool *p)
+{
+	worker_stop(&p->base);
+	worker_free(&p->base);
+}
+
+bool worker_attach(struct mount *m, const struct worker_settings *set,
+		   const struct worker_shared *shared, bool *attach_r, char *why, size_t why_cap)
+{
+	struct pool *p = worker_make(m, set, shared);
+	bool ok = p != NULL && pool_program_copy(&p->program, set);
 	if (!ok)
 		snprintf(why, why_cap, "no memory");
+	if (p == NULL)
+		return false;
+	/* who attaches has not got the plugin that these run */
+	p->only_pushers = set->argv != NULL;
+	m->handler = &p->base;
+	m->commit.data_size = RULES_DATA_MAX;
 	ok = ok && worker_listen(p, set, attach_r, why, why_cap) && supervisor_start(p);
 	if (!ok) {
-		worker_stop(&p->base);
-		worker_free(&p->base);
+		worker_unmake(p);
 		m->handler = NULL;
 		return false;
 	}
+	loop_timer_set(&p->tick, POOL_TICK_MS);
+	return true;
+}
+
+bool worker_attach_pushers(struct mount *m, const struct worker_settings *set,
+			   const struct worker_shared *shared, char *why, size_t why_cap)
+{
+	bool attach;
+	struct pool *p = worker_make(m, set, shared);
+	if (p == NULL) {
+		snprintf(why, why_cap, "no memory");
+		return false;
+	}
+	p->only_pushers = true;
+	if (!worker_listen(p, set, &attach, why, why_cap)) {
+		worker_unmake(p);
+		return false;
+	}
+	m->pushers = &p->base;
 	loop_timer_set(&p->tick, POOL_TICK_MS);
 	return true;
 }

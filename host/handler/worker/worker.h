@@ -2,6 +2,7 @@
 #ifndef TOVA_HANDLER_WORKER_WORKER_H
 #define TOVA_HANDLER_WORKER_WORKER_H
 
+#include "auth/api_token.h"
 #include "handler/worker/deadletter.h"
 #include "handler/process.h"
 #include "handler/worker/push.h"
@@ -20,7 +21,6 @@ struct worker_settings {
 	const char *const *argv;  /* ended by NULL */
 	unsigned count;		  /* of processes */
 	const char *attach_url;	  /* where workers that others start dial in; NULL: none */
-	const char *attach_token; /* that they must say; NULL: any */
 	const char *attach_cert, *attach_key, *attach_client_ca; /* files for a tls+tcp URL */
 	const char *settings;  /* for TOVA_SETTINGS: JSON, or NULL */
 	const char *digest;    /* of the plugin that argv runs; NULL: it may be another each time */
@@ -40,6 +40,7 @@ struct worker_shared {
 	struct processes *processes;
 	struct deadletter *deadletter;
 	struct push_sources *sources;
+	const struct api_tokens *tokens; /* of those who attach; none: nobody needs one */
 	/* A process was started --start-attempts times, and nobody has ever served the mount. */
 	void (*failed)(void *ctx, const struct mount *m);
 	void *failed_ctx;
@@ -55,13 +56,13 @@ struct worker_shared {
 bool worker_attach(struct mount *m, const struct worker_settings *set,
 		   const struct worker_shared *shared, bool *attach_r, char *why, size_t why_cap);
 bool worker_is(const struct mount *m);
+/* Lets those attach who only push and ask, at a mount that has its handler. False with a sentence
+ * in why. */
+bool worker_attach_pushers(struct mount *m, const struct worker_settings *set,
+			   const struct worker_shared *shared, char *why, size_t why_cap);
 
 /* Clocks and attempts from now on. */
 void worker_set_limits(struct mount *m, const struct worker_settings *set);
-/* What workers that attach from now on must say; those that are there stay. False without memory:
- * the old one goes on. */
-bool worker_set_token(struct mount *m, const char *token);
-
 /* Starts a new generation of processes; when all have said hello they take over, and the old ones
  * finish what they have and leave. If they do not come up the old ones go on. Of the settings the
  * program and the count are used; where a plugin and all that is said to it are the same they are

@@ -14,6 +14,7 @@
 Start it with ``tova-host -w 'python3 file.py'``.
 """
 from .answer import Answer, TovaError
+from .client import AnswerLost, Expired, Refused, Unreachable, connect, connect_async
 from .commands import (
     Retry, broadcast, broadcast_to, cancel_timer, close, close_room, info, join, leave, leave_all, push, send, set_timer)
 from .connection import Connection, Error, Request, set_state
@@ -25,8 +26,9 @@ from .upgrade import accept, refuse
 from .worker import serve, serve_async
 
 __all__ = [
-    "Answer", "Connection", "Error", "Event", "History", "Place", "Remembered", "Request", "Retry", "TovaError", "accept", "broadcast", "broadcast_to",
-    "cancel_timer", "close", "close_room", "connections", "count", "current_event", "history", "info", "join", "leave", "leave_all", "members", "on",
-    "push", "refuse", "rooms", "send", "serve", "serve_async", "set_state", "set_timer", "stats", "users",
+    "Answer", "AnswerLost", "Connection", "Error", "Event", "Expired", "History", "Place", "Refused", "Remembered", "Request", "Retry",
+    "TovaError", "Unreachable", "accept", "broadcast", "broadcast_to", "cancel_timer", "close", "close_room", "connect", "connect_async",
+    "connections", "count", "current_event", "history", "info", "join", "leave", "leave_all", "members", "on", "push", "refuse", "rooms", "send",
+    "serve", "serve_async", "set_state", "set_timer", "stats", "users",
 ]
 __version__ = "0.2.0"
