@@ -285,6 +285,76 @@ export class Retry extends Error {
 /** The host refused something, or can not be reached any more. */
 export class TovaError extends Error {}
 
+// Pushing without handlers.
+
+export interface ConnectOptions {
+	token?: string | null;
+	/** May be missing where the host has one. */
+	mount?: string | null;
+	/** For a call, all attempts together. Default: 10,000. */
+	timeout_ms?: number;
+	timeoutMs?: number;
+	/** Calls that are under way at one time, and connections; others wait. Default: 8. */
+	connections?: number;
+	/** For https:// and tls+tcp://, of node:tls: ca, cert, key and so on. */
+	tls?: ConnectionOptions;
+	/** For the host's log. */
+	name?: string;
+}
+
+export interface CallOptions {
+	/** What is not done by then is not done at all. */
+	expires_ms?: number;
+	expiresMs?: number;
+	timeout_ms?: number;
+	timeoutMs?: number;
+}
+
+/** As the worker protocol has them, with the conn that each is for. */
+export type Listed =
+	| { c: "send"; conn: Target; data: Data; key?: string }
+	| { c: "broadcast"; data: Data; exclude?: Target; key?: string }
+	| { c: "broadcast_to"; room: string; data: Data; exclude?: Target; key?: string }
+	| { c: "join" | "leave"; conn: Target; room: string }
+	| { c: "close"; conn: Target; code?: number; reason?: string }
+	| { c: "set"; conn: Target; state: any; if_state?: any };
+
+/** A host to push to. Each call resolves with the number of connections for which it had an effect, and rejects with a TovaError. */
+export class Host {
+	private constructor();
+	send(ws: Target, data: Data, options?: CallOptions & Keyed): Promise<number>;
+	/** To all connections of the mount. */
+	broadcast(data: Data, exclude?: Target | null, options?: CallOptions & Keyed): Promise<number>;
+	broadcast_to(room: string, data: Data, exclude?: Target | null, options?: CallOptions & Keyed): Promise<number>;
+	broadcastTo: Host["broadcast_to"];
+	join(ws: Target, room: string, options?: CallOptions): Promise<number>;
+	leave(ws: Target, room: string, options?: CallOptions): Promise<number>;
+	/** Ends a connection. (What ends this object is disconnect.) */
+	close(ws: Target, code?: number | null, reason?: string, options?: CallOptions): Promise<number>;
+	set(ws: Target, state: any, options?: CallOptions & { if_state?: any; ifState?: any }): Promise<number>;
+	/** All or none. */
+	commands(list: Listed[], options?: CallOptions): Promise<number>;
+	disconnect(): void;
+}
+
+/** A host to push to, at its HTTP API (http://, https://, unix:/path, http+unix://) or where workers attach (ipc:///path, tcp://, tls+tcp://). Of
+ * several URLs the next is tried where one can not be reached. Nothing is dialled before the first call. */
+export function connect(url: string | string[], options?: ConnectOptions): Host;
+
+/** The host said no, and has done nothing. */
+export class Refused extends TovaError {
+	/** Of HTTP. */
+	readonly status: number | null;
+	/** The place of the command that is wrong in a list, from 0. */
+	readonly index: number | null;
+}
+/** No host could be reached in time: nothing was done. */
+export class Unreachable extends TovaError {}
+/** It was over before a host could do it: nothing was done. */
+export class Expired extends TovaError {}
+/** It was sent, and its answer never came, nor that to its repetition: whether it was done is not known. */
+export class AnswerLost extends TovaError {}
+
 export {
 	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, leave_all as leaveAll, current_event as currentEvent, set_state as setState, set_timer as setTimer,
 };

@@ -17,3 +17,4 @@ export {
 export {
 	broadcast_to as broadcastTo, cancel_timer as cancelTimer, close_room as closeRoom, current_event as currentEvent, leave_all as leaveAll, set_state as setState, set_timer as setTimer,
 };
+export { AnswerLost, Expired, Host, Refused, Unreachable, connect } from "./lib/client.mjs";

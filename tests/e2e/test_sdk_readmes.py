@@ -63,7 +63,7 @@ def test_pushes(run, kind):
         assert [ws.recv_text() for _ in range(2)] == ["one", "two"]
 
 
-PUSHERS = {"python": ["/usr/bin/python3"]}
+PUSHERS = {"python": ["/usr/bin/python3"], "node": ["node"]}
 
 
 @pytest.mark.parametrize("kind", PUSHERS)

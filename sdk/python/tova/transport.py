@@ -246,7 +246,8 @@ class SpTransport(Transport):
         if self._address.mount is not None:
             hello["mount"] = self._address.mount
         self.socket.settimeout(left(deadline))
-        begin = b'{"t":"push","source":"%b","n":1,"commands":[]}' % self.source.encode()
+        where = b"" if self._address.mount is None else b'"mount":%b,' % codec.quote(self._address.mount).encode()
+        begin = b'{"t":"push","source":"%b","n":1,%b"commands":[]}' % (self.source.encode(), where)
         self.socket.sendall(HANDSHAKE + self._pack(codec.encode("", [codec.to_json(hello).encode(), begin], [])))
         said = self._next(deadline)
         if said.get("t") == "bye":
