@@ -79,6 +79,7 @@ $(BUILD)/obj/%.o: %.c $(FLAGS_FILE)
 
 # The program carries the browser's library and a page in itself.
 $(BUILD)/obj/host/net/web_library.o: sdk/web/tova.js
+$(BUILD)/obj/host/ops/page.o: host/ops/page/page.html host/ops/page/page.js host/ops/page/page.css
 $(BUILD)/obj/host/net/dev_console.o: $(wildcard host/net/console/*)
 
 $(BUILD)/obj/sdk/%.o: sdk/%.c $(FLAGS_FILE)

@@ -175,7 +175,17 @@ bool server_reload_tls(struct server *s);
 bool server_start_api(struct server *s);
 bool server_check_api(const struct server *s);
 /* Everything is there: says where it listens. */
-void server_announce_api(const struct server *s);
+void server_announce_api(struct server *s);
+/* server_page.c: a URL of the admin page, with a code that is good once and for ten minutes where
+ * tokens are needed. False: there is no such page, or no random number. */
+#define SERVER_URL_MAX 512
+bool server_on_admin_url(void *ctx, char *url_r, size_t cap);
+bool server_admin_url(struct server *s, char url_r[SERVER_URL_MAX]);
+/* Tells the person at the terminal. */
+void server_announce_page(struct server *s);
+/* Its console may connect. False without memory, which was said. */
+bool server_let_page_in(struct server *s);
+void server_free_page(struct server *s);
 void server_set_api_limits(struct server *s);
 void server_show_api_tls(struct server *s);
 /* False: tokens are as before, which was said. */

@@ -118,6 +118,7 @@ bool server_start_api(struct server *s)
 	const struct api_manage_actions manage = {.reloads = &s->reloads,
 						  .letters = s->letters,
 						  .drain = server_on_drain,
+						  .admin_url = server_on_admin_url,
 						  .ctx = s};
 	api_init(&s->api, &s->hub, &s->readiness, &s->settings, &manage);
 	if (!api_read_tokens(s, &s->api.tokens, log, &wrong, why))
@@ -132,7 +133,8 @@ bool server_start_api(struct server *s)
 	server_show_api_tls(s);
 	if (s->hub.measures)
 		loop_lag_start(&s->api.lag, s->loop);
-	return true;
+	s->api.clients = &s->listeners;
+	return server_let_page_in(s);
 }
 
 /* What somebody who looks at the machine should know. */
@@ -152,7 +154,7 @@ static void api_warn(const struct server *s, enum settings_door which)
 	}
 }
 
-void server_announce_api(const struct server *s)
+void server_announce_api(struct server *s)
 {
 	for (enum settings_door which = SETTINGS_API; which < SETTINGS_DOORS; which++) {
 		const struct server_door *d = &s->doors[which];
@@ -164,6 +166,7 @@ void server_announce_api(const struct server *s)
 				   settings_door_option(which));
 		api_warn(s, which);
 	}
+	server_announce_page(s);
 }
 
 bool server_reload_api(struct server *s)
@@ -211,4 +214,5 @@ void server_free_api(struct server *s)
 {
 	if (s->api.hub != NULL)
 		api_free(&s->api);
+	server_free_page(s);
 }

@@ -101,7 +101,7 @@ bool api_token_find(const struct api_tokens *tokens, struct span secret, struct 
 static bool api_token_is_enough(const struct api_tokens *tokens, const struct api_grant *grant,
 				enum api_scope scope, const char *mount, bool anywhere)
 {
-	bool may = grant->all;
+	bool may = grant->all || grant->visitor;
 	for (unsigned i = 0; i < tokens->n; i++) {
 		const struct api_token *token = &tokens->items[i];
 		bool there = token->mount == NULL || anywhere ||

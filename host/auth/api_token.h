@@ -46,6 +46,7 @@ void api_token_free(struct api_tokens *tokens);
 struct api_grant {
 	uint64_t which;		      /* a bit for each of the tokens that is the one he said */
 	bool all;		      /* nobody needs one */
+	bool visitor;		      /* he has come with a code, as admin: see ops/visitors.h */
 	uint8_t id[API_TOKEN_DIGEST]; /* who he is: the digest of his secret, zeros without */
 };
 

@@ -334,6 +334,74 @@ static bool log_admit(struct log_rate *rate, uint32_t per_second, time_t second,
 	return false;
 }
 
+/* --- what was said last ----------------------------------------------------------------------- */
+
+/* Requests and connections that were turned away are no trouble of the host's. */
+static bool log_is_refusal(enum log_level level, enum log_kind kind)
+{
+	if (kind == LOG_API && level <= LOG_WARN)
+		return false; /* what the operator should change */
+	return level <= LOG_NOTICE &&
+	       (kind == LOG_API || kind == LOG_UPGRADE || kind == LOG_HTTP || kind == LOG_TLS ||
+		kind == LOG_LIMIT || kind == LOG_CONN_PROTOCOL);
+}
+
+/* The lock is held. */
+static void log_keep_recent(struct log *log, const struct timespec *now, enum log_level level,
+			enum log_kind kind, const struct log_field *fields, size_t n)
+{
+	enum log_recent which =
+		log_is_refusal(level, kind) ? LOG_RECENT_REFUSED : LOG_RECENT_TROUBLE;
+	struct log_recent_lines *recent = &log->recent[which];
+	char **at = &recent->lines[recent->n % LOG_RECENT_LINES];
+	struct line line = {.format = LOG_FORMAT_JSON, .cap = LOG_RECENT_LINE_MAX - TAIL_ROOM};
+
+	if (which == LOG_RECENT_TROUBLE && level > LOG_WARN)
+		return;
+	log_put_head(&line, now, level, kind, fields[0].text);
+	if (line.full) /* even the message is too long */
+		return;
+	for (size_t i = 1; i < n; i++) {
+		size_t before = line.n;
+
+		log_put_field(&line, &fields[i]);
+		if (line.full)
+			line.n = before;
+		line.full = false;
+	}
+	line.cap = LOG_RECENT_LINE_MAX - 1;
+	log_put_text(&line, "}");
+	free(*at);
+	*at = strndup(line.bytes, line.n);
+	recent->n++;
+}
+
+size_t log_recent_line(struct log *log, enum log_recent which, uint64_t n,
+		       char line[LOG_RECENT_LINE_MAX])
+{
+	const struct log_recent_lines *recent = &log->recent[which];
+	size_t len = 0;
+
+	pthread_mutex_lock(&log->lock);
+	const char *text = n < recent->n && recent->n - n <= LOG_RECENT_LINES
+				   ? recent->lines[n % LOG_RECENT_LINES]
+				   : NULL;
+	if (text != NULL) {
+		len = strlen(text);
+		memcpy(line, text, len);
+	}
+	pthread_mutex_unlock(&log->lock);
+	return len;
+}
+
+uint64_t log_recent_count(struct log *log, enum log_recent which)
+{
+	pthread_mutex_lock(&log->lock);
+	uint64_t n = log->recent[which].n;
+	pthread_mutex_unlock(&log->lock);
+	return n;
+}
+
 void log_write(struct log *log, enum log_level level, enum log_kind kind,
 	       const struct log_field *fields, size_t n)
 {
@@ -342,10 +410,13 @@ void log_write(struct log *log, enum log_level level, enum log_kind kind,
 
 	pthread_mutex_lock(&log->lock);
 	clock_gettime(CLOCK_REALTIME, &now);
-	if (log_admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level) &&
-	    !log_emit(log, &now, level, kind, fields, n)) {
-		log->lost++;
-		atomic_fetch_add_explicit(&log->lost_all, 1, memory_order_relaxed);
+	if (log_admit(&log->rate[kind], KIND[kind].per_second, now.tv_sec, level)) {
+		if (level <= LOG_NOTICE)
+			log_keep_recent(log, &now, level, kind, fields, n);
+		if (!log_emit(log, &now, level, kind, fields, n)) {
+			log->lost++;
+			atomic_fetch_add_explicit(&log->lost_all, 1, memory_order_relaxed);
+		}
 	}
 	pthread_mutex_unlock(&log->lock);
 	errno = saved;
@@ -504,6 +575,8 @@ void log_close(struct log *log)
 	if (log->path != NULL)
 		close(log->fd);
 	pthread_mutex_destroy(&log->lock);
+	for (size_t i = 0; i < LOG_RECENT_COUNT * LOG_RECENT_LINES; i++)
+		free(log->recent[i / LOG_RECENT_LINES].lines[i % LOG_RECENT_LINES]);
 	free(log->path);
 	free(log);
 }

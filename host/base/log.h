@@ -116,6 +116,12 @@ struct log_field {
 #define LOG_ERRNO(value) \
 	((struct log_field){.key = "error", .type = LOG_FIELD_ERRNO, .error = (value)})
 
+/* What was said last, to be looked at: errors and warnings, and, so that none hides the other, what
+ * was refused of peers. */
+#define LOG_RECENT_LINES 100
+#define LOG_RECENT_LINE_MAX 1024
+enum log_recent { LOG_RECENT_TROUBLE, LOG_RECENT_REFUSED, LOG_RECENT_COUNT };
+
 /* Private: use the functions. */
 struct log {
 	_Atomic int level;
@@ -135,6 +141,10 @@ struct log {
 		enum log_level worst; /* of the suppressed lines */
 		uint64_t suppressed;
 	} rate[LOG_KIND_COUNT];
+	struct log_recent_lines {
+		char *lines[LOG_RECENT_LINES]; /* JSON; NULL: none, or no memory for it */
+		uint64_t n;		       /* how many there have been */
+	} recent[LOG_RECENT_COUNT];
 };
 
 /* All kinds, as a table for documents. */
@@ -161,6 +171,13 @@ void log_flush(struct log *log);
 uint64_t log_lost(const struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
 void log_close(struct log *log);
+
+/* The line that was said as the nth of its kind, from 0, as a JSON object. Returns its length, 0: it
+ * is not kept any more, or there is none yet. */
+size_t log_recent_line(struct log *log, enum log_recent which, uint64_t n,
+		       char line[LOG_RECENT_LINE_MAX]);
+/* How many there have been. */
+uint64_t log_recent_count(struct log *log, enum log_recent which);
 
 /* fields[0] is the message. Use LOG. */
 void log_write(struct log *log, enum log_level level, enum log_kind kind,

@@ -62,7 +62,10 @@ static struct mount *admission_mount(struct hub *hub, struct conn *c, const stru
 	else if (hub->draining)
 		admission_refuse(hub, c, r, 503, SPAN("Retry-After: 1\r\n"),
 				 "the host is stopping");
-	else if (!upgrade_origin_ok(r, (const char *const *)hub->origins, hub->n_origins))
+	else if (!upgrade_origin_ok(r, (const char *const *)hub->origins, hub->n_origins) &&
+		 !(hub->n_page_origins > 0 &&
+		   upgrade_origin_ok(r, (const char *const *)hub->page_origins,
+				     hub->n_page_origins)))
 		admission_refuse(hub, c, r, 403, (struct span){0},
 				 "pages of this origin may not connect");
 	else

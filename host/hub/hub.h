@@ -53,6 +53,9 @@ struct hub {
 	struct loop_hook hook;
 	struct loop_timer more_victims; /* set: there are more than are ended in one turn */
 	char *const *origins;		/* see upgrade_origin_ok; the settings' */
+	/* Where the admin page comes from, whose console may connect; the server's. */
+	char **page_origins;
+	size_t n_page_origins;
 	size_t n_origins;
 	struct room_limits room_limits;
 	struct resumes resumes;	    /* clients that may come back */

@@ -14,6 +14,7 @@
 #include "ops/api_openapi.h"
 #include "ops/api_rooms.h"
 #include "ops/metrics.h"
+#include "ops/page.h"
 #include "ws/authority.h"
 #include "ws/upgrade.h"
 
@@ -46,6 +47,13 @@ static void api_readyz(struct api_call *call)
 	{"GET", path, API_SCOPE_READ, is, run, about, gives, NULL, params}
 #define API_POST(name, scope, is, run, about, gives, takes) \
 	{"POST", "/api/v1/" name, API_SCOPE_##scope, is, run, about, gives, takes, NULL}
+
+/* Of the page: nobody's business but a browser's. */
+#define API_PART(path, run) \
+	{ \
+		"GET", path, API_SCOPE_READ, API_ROUTE_OPEN | API_ROUTE_ADMIN, run, NULL, NULL, NULL, \
+			NULL \
+	}
 
 static const struct api_route api_routes[] = {
 	API_GET("/healthz", API_ROUTE_OPEN, api_healthz, "Is it alive?", "200:Alive", NULL),
@@ -100,6 +108,18 @@ static const struct api_route api_routes[] = {
 		 "200:Reloaded 202:Begun 500:Reloaded", "Reload"),
 	API_POST("drain", ADMIN, 0, api_manage_drain, "Stops the host without dropping anybody",
 		 "202:Begun", "Drain"),
+	API_PART("/", page_answer),
+	API_PART("/page.js", page_answer_script),
+	API_PART("/page.css", page_answer_style),
+	{"POST", "/api/v1/enter", API_SCOPE_READ, API_ROUTE_OPEN | API_ROUTE_ADMIN | API_ROUTE_BODY,
+	 page_enter, NULL, NULL, NULL, NULL},
+	API_POST("admin_url", ADMIN, 0, page_admin_url,
+		 "A URL of the admin page, with a code that is good once and for ten minutes",
+		 "200:AdminUrl", "Drain"),
+	API_GET("/api/v1/host", 0, page_host, "Which host this is, and where clients connect",
+		"200:Host", NULL),
+	API_GET("/api/v1/log", 0, page_log, "The last lines of the log, the newest first",
+		"200:LogLines", API_PARAMS("which")),
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
 
@@ -242,6 +262,9 @@ static bool api_knows(struct api_call *call)
 	if ((call->route->is & API_ROUTE_OPEN) != 0)
 		return true;
 	if (!api_token_find(tokens, token, &call->grant))
+		call->grant.visitor = visitors_know(&call->api->visitors, token,
+						    loop_now(call->api->hub->loop), call->grant.id);
+	if (!call->grant.all && !call->grant.visitor && call->grant.which == 0)
 		return api_turn_away(
 			call, 401,
 			token.n == 0

@@ -15,6 +15,7 @@
 #include "ops/readiness.h"
 #include "ops/reload.h"
 #include "ops/replay.h"
+#include "ops/visitors.h"
 #include "settings/settings.h"
 
 /* What is done to the host by those who may. */
@@ -22,6 +23,7 @@ struct api_manage_actions {
 	struct reloads *reloads;
 	struct replay *letters;
 	void (*drain)(void *ctx);
+	bool (*admin_url)(void *ctx, char *url_r, size_t cap); /* false: there is none */
 	void *ctx;
 };
 
@@ -34,6 +36,8 @@ struct api {
 	char *hosts;	   /* names beside the obvious ones, see authority_listed; NULL: none */
 	uint64_t body_max; /* bytes */
 	struct idempotency idempotency;
+	struct visitors visitors;	   /* who look at the page without a token */
+	const struct listeners *clients; /* where those connect */
 	const struct settings *settings; /* in effect */
 	struct api_manage_actions manage;
 	LIST_HEAD(, api_late) lates; /* see api_late.h */

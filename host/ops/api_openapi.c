@@ -151,7 +151,7 @@ static void openapi_operation(struct codec_out *o, const struct api_route *route
 
 static bool openapi_shown(const struct api_call *call, const struct api_route *route)
 {
-	return (route->is & API_ROUTE_ADMIN) == 0 || call->door->admin;
+	return route->about != NULL && ((route->is & API_ROUTE_ADMIN) == 0 || call->door->admin);
 }
 
 /* The path's first route writes all of it. */

@@ -30,10 +30,13 @@
 #define ROOMS "'room':" ROOM ",'rooms':{'type':'array','items':" ROOM ",'maxItems':256}"
 #define CODE "{'type':'integer','minimum':1000,'maximum':4999}"
 #define REASON "{'type':'string','maxLength':123}"
+#define EXPIRES \
+	"'expires':{'type':'integer','minimum':0,'description':'milliseconds since 1970: what comes " \
+	"later is refused'}"
 /* One command: its own members, and what all have. */
 #define COMMAND(required, members) \
 	OBJECT(required, members ",'c':" TEXT ",'mount':{'type':'string','description':'of which " \
-				 "mount; may be missing where there is one'}")
+				 "mount; may be missing where there is one'}," EXPIRES)
 #define OF_CONNECTION \
 	"'conn':" TEXT ",'mount':" TEXT ",'path':" TEXT ",'user':" TEXT_OR_NULL ",'remote':" TEXT \
 	",'age_ms':" NUMBER ",'rooms':" NUMBER ",'events':" NUMBER ",'waiting':" NUMBER \
@@ -66,7 +69,7 @@ const struct api_schema api_schemas[] = {
 				  ",'if_state':" TEXT ",'if_state_bin':" NUMBER)},
 	{"Commands",
 	 OBJECT("'commands'",
-		"'mount':" TEXT ",'commands':{'type':'array','items':{'type':'object',"
+		"'mount':" TEXT "," EXPIRES ",'commands':{'type':'array','items':{'type':'object',"
 		"'required':['c'],'properties':{'c':{'type':'string','description':'which "
 		"command; its members are those of its own request'}}}}")},
 	{"Receivers",
@@ -75,6 +78,13 @@ const struct api_schema api_schemas[] = {
 		"'offset':{'type':'integer','minimum':1,'description':'in what the room remembers'},"
 		"'epoch':" NUMBER)},
 	/* the host */
+	{"Host", OBJECT("'version','run','draining','dead_letters','listen'",
+			"'version':" TEXT ",'run':" TEXT ",'draining':" FLAG ",'dead_letters':" FLAG
+			",'listen':" LIST(OBJECT("'address','tls'", "'address':" TEXT ",'tls':" FLAG)))},
+	{"LogLines",
+	 OBJECT("'lines'", "'lines':{'type':'array','items':{'type':'object','required':['time',"
+			   "'level','kind','message']}}")},
+	{"AdminUrl", OBJECT("'url'", "'url':" TEXT)},
 	{"Alive", OBJECT("'alive'", "'alive':{'const':true}")},
 	{"Ready", OBJECT("'ready','checks'",
 			 "'ready':" FLAG ",'checks':" LIST(
@@ -171,5 +181,8 @@ const struct api_parameter api_parameters[] = {
 	 "{'type':'integer','minimum':1000,'maximum':4999,'default':1000}"},
 	{"reason", "in it", REASON},
 	{"id", "of a connection", TEXT},
+	{"which",
+	 "errors and warnings, or requests and clients that were turned away",
+	 "{'enum':['trouble','refused'],'default':'trouble'}"},
 };
 const size_t api_parameters_n = sizeof api_parameters / sizeof *api_parameters;

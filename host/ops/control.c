@@ -344,6 +344,19 @@ static void control_reload(struct control *c, struct sp_pipe *pipe, struct codec
 		c->actions.reload(c->actions.ctx);
 }
 
+static void control_admin_url(struct control *c, struct codec_item *item)
+{
+	char url[512];
+	if (!c->actions.admin_url(c->actions.ctx, url, sizeof url)) {
+		control_refuse(c, item, "there is no admin page: the host runs without --admin");
+		return;
+	}
+	codec_object(&c->out, "reply");
+	codec_member_uint(&c->out, "q", item->q);
+	codec_member_text(&c->out, "url", span_of(url));
+	codec_object_end(&c->out);
+}
+
 static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
 		       const struct mount *m)
 {
@@ -353,8 +366,13 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 		control_letters(c, pipe, item, m);
 		return;
 	}
+	if (json_is(&item->what_to_do, "admin_url")) {
+		control_admin_url(c, item);
+		return;
+	}
 	if (!reload && !drain) {
-		control_refuse(c, item, "an unknown action; expected reload, drain or replay");
+		control_refuse(c, item,
+			       "an unknown action; expected reload, drain, replay or admin_url");
 		return;
 	}
 	if (reload) {

@@ -15,6 +15,8 @@ struct control_actions {
 	void (*reload)(void *ctx); /* for whom does not wait for what becomes of it */
 	struct reloads *reloads;   /* for who does */
 	void (*drain)(void *ctx);
+	/* A URL of the admin page; false: there is none. */
+	bool (*admin_url)(void *ctx, char *url_r, size_t cap);
 	void *ctx;
 };
 

@@ -231,6 +231,12 @@ static int command_control(const struct command_line *line, struct command_reque
 	return command_question(r, "control", "do", line->words[0]);
 }
 
+static int command_admin_url(const struct command_line *line, struct command_request *r)
+{
+	(void)line;
+	return command_question(r, "control", "do", "admin_url");
+}
+
 /* Of one mount, or of all there is. */
 static int command_reload(const struct command_line *line, struct command_request *r)
 {
@@ -321,6 +327,8 @@ static const struct command {
 	{"reload", "[MOUNT]", "read settings and handlers anew, or one mount's handler; see --wait",
 	 0, 1, false, command_reload},
 	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
+	{"admin-url", "", "a URL of the admin page, for one browser and ten minutes", 0, 0, false,
+	 command_admin_url},
 	{"dead-letter", "list | replay [ID]",
 	 "events that killed their workers; deliver them again", 1, 2, false, command_dead_letter},
 };

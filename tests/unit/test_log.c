@@ -156,6 +156,38 @@ START_TEST(lines_for_the_journal)
 }
 END_TEST
 
+/* What was refused of peers pushes no trouble out, lines are whole JSON, and the oldest go. */
+START_TEST(the_last_lines_are_kept)
+{
+	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
+	char line[LOG_RECENT_LINE_MAX], long_text[5000];
+	memset(long_text, 'x', sizeof long_text - 1);
+	long_text[sizeof long_text - 1] = '\0';
+	LOG(log, LOG_INFO, LOG_HOST, "nobody's business");
+	LOG(log, LOG_ERROR, LOG_QUARANTINE, "trouble", LOG_STR("long", long_text),
+	    LOG_U64("n", 7));
+	for (unsigned i = 0; i < LOG_RECENT_LINES + 5; i++)
+		LOG(log, LOG_WARN, LOG_DRAIN, "again", LOG_U64("i", i));
+	LOG(log, LOG_NOTICE, LOG_API, "turned away", LOG_STR("who", "\"\n\xff"));
+	ck_assert_uint_eq(log_recent_count(log, LOG_RECENT_REFUSED), 1);
+	ck_assert_uint_eq(log_recent_count(log, LOG_RECENT_TROUBLE), LOG_RECENT_LINES + 6);
+	for (uint64_t n = 0; n < 6; n++)
+		ck_assert_uint_eq(log_recent_line(log, LOG_RECENT_TROUBLE, n, line), 0);
+	ck_assert_uint_eq(log_recent_line(log, LOG_RECENT_REFUSED, 1, line), 0);
+	for (uint64_t n = 6; n < LOG_RECENT_LINES + 6; n++) {
+		size_t len = log_recent_line(log, LOG_RECENT_TROUBLE, n, line);
+		json_t *said = json_loadb(line, len, 0, NULL);
+		ck_assert_int_eq(json_integer_value(json_object_get(said, "i")), (int)n - 1);
+		json_decref(said);
+	}
+	size_t len = log_recent_line(log, LOG_RECENT_REFUSED, 0, line);
+	json_t *said = json_loadb(line, len, 0, NULL);
+	ck_assert_str_eq(json_string_value(json_object_get(said, "message")), "turned away");
+	json_decref(said);
+	log_close(log);
+}
+END_TEST
+
 START_TEST(null_text_is_left_out)
 {
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
@@ -653,6 +685,7 @@ int main(void)
 	tcase_add_test(tc, text_line);
 	tcase_add_test(tc, json_line);
 	tcase_add_test(tc, lines_for_the_journal);
+	tcase_add_test(tc, the_last_lines_are_kept);
 	tcase_add_test(tc, null_text_is_left_out);
 	tcase_add_test(tc, level_filters);
 	tcase_add_loop_test(tc, values_are_escaped, 0, (int)(sizeof VALUES / sizeof VALUES[0]));
