@@ -5,6 +5,7 @@
 
 #include "hub/hub.h"
 
+struct traffic;
 struct access;
 
 /* The session's connection is about to be accepted. False without memory. */

@@ -14,6 +14,7 @@
 #include "net/answer.h"
 
 #include "ws/upgrade.h"
+#include "hub/session_conn.h"
 
 /* r: NULL where it can not be read any more. */
 static void admission_refuse(struct hub *hub, struct conn *c, const struct request *r, int status,

@@ -2,8 +2,10 @@
 #ifndef TOVA_HUB_ADMISSION_H
 #define TOVA_HUB_ADMISSION_H
 
-#include "net/conn.h"
+#include <stdbool.h>
 
+struct conn;
+struct request;
 struct mount;
 struct event_held;
 struct event_answer;

@@ -9,6 +9,7 @@
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
+#include "hub/session_conn.h"
 
 static inline void hub_send(struct hub *hub, struct conn *c, struct out_message *o, bool own)
 {
@@ -114,8 +115,8 @@ static void apply_broadcast(struct hub *hub, struct mount *m, const struct commi
 	hub_cast_free(m, &cast);
 }
 
-/* Whom a broadcast among several rooms is for, one by one; those that keep what they are sent behind
- * all others. */
+/* Whom a broadcast among several rooms is for, one by one; those that keep what they are sent
+ * behind all others. */
 static void apply_broadcast_among(struct hub *hub, struct mount *m, const struct commit *c,
 				  const struct command *command)
 {

@@ -8,6 +8,7 @@
 #include "hub/condition.h"
 #include "hub/hub.h"
 #include "hub/state.h"
+#include "net/conn.h"
 
 #define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
 

@@ -5,10 +5,14 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "base/address.h"
 #include "base/check.h"
 #include "common/rules.h"
 #include "common/span.h"
-#include "net/conn.h"
+#include "tls/tls.h"
+
+struct conn;
+struct request;
 
 enum event_kind {
 	EVENT_UPGRADE,

@@ -11,6 +11,7 @@
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
+#include "hub/session_conn.h"
 
 #define HUB_VICTIMS 64 /* that are ended in one turn */
 #define HUB_AGE_STEP_MS 100

@@ -11,6 +11,8 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/slotmap.h"
+#include "net/budget.h"
+#include "net/loop.h"
 #include "hub/mount.h"
 #include "hub/resume.h"
 #include "hub/room_limits.h"
@@ -22,6 +24,8 @@
 /* One bit less, so that an id's text begins with a letter: a leading `-` would be an option
  * wherever an id is typed in a shell. */
 #define HUB_HOST_ID_MASK (UINT64_MAX >> 1)
+
+struct conn_ops;
 
 /* Each code has a count of its own, those of applications (4000 to 4999) as many as there is room
  * for. */

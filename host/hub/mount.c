@@ -7,6 +7,7 @@
 #include "hub/hub.h"
 #include "hub/timer.h"
 #include "net/conn.h"
+#include "hub/session_conn.h"
 
 struct mount *mount_new(struct hub *hub, const char *path)
 {

@@ -10,6 +10,7 @@
 #include "hub/session.h"
 #include "hub/user_limit.h"
 #include "auth/token.h"
+#include "net/rate_limit.h"
 
 /* The sessions whose sockets one loop has, or those that may have none. */
 struct mount_shard {

@@ -10,6 +10,8 @@
 #include "hub/hub.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
+#include "hub/session_conn.h"
+#include "net/conn.h"
 
 #define RESUME_TICK_MS 100
 #define RESUME_ENDED_MAX 64	/* sessions that end in one tick */

@@ -15,7 +15,8 @@
 #include "hub/resume_token.h"
 #include "hub/session.h"
 #include "net/rate_limit.h"
-#include "net/deflate_context.h"
+#include "net/conn_outcome.h"
+#include "net/out_message.h"
 
 #define RESUME_TAKEN_OVER 4409 /* close code: another socket has the session */
 

@@ -6,6 +6,7 @@
 #include "hub/room_users.h"
 #include "hub/session.h"
 #include "net/conn.h"
+#include "hub/session_conn.h"
 
 /* --- the table -------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include "auth/token.h"
 #include "base/check.h"
 #include "hub/resume.h"
+#include "hub/session_conn.h"
 
 struct session *session_new(struct mount *m, bool async)
 {

@@ -9,7 +9,6 @@
 #include "hub/event.h"
 #include "hub/identity.h"
 #include "hub/room.h"
-#include "net/conn.h"
 
 #define SESSION_RESUMES UINT8_MAX
 #define SESSION_ID_TEXT ID_TEXT
@@ -82,28 +81,8 @@ struct session *session_new(struct mount *m, bool async);
 /* Of one that nobody knows any more, and which has no conn. */
 void session_free(struct session **s_p);
 
-/* Whose conn is it? It has a session. */
-static inline struct session *session_of(const struct conn *c)
-{
-	struct session *s = conn_user(c);
-	CHECK_IS(s, CHECK_SESSION);
-	return s;
-}
-
-/* What its socket belongs to; of a conn that was released, what it belonged to. */
-static inline struct mount *session_mount_of(const struct conn *c)
-{
-	return c->released ? conn_user(c) : session_of(c)->mount;
-}
-
 /* Its client's address, also of one that is away. */
 const char *session_remote_text(const struct session *s, char text[ADDRESS_TEXT]);
-
-/* What another loop knows it by, where it stands in arrays of that; else NULL. */
-static inline struct conn *session_stub(const struct session *s)
-{
-	return s->shard != SESSION_RESUMES ? conn_stub(s->conn) : NULL;
-}
 
 /* The session gets the conn, which has no user yet. */
 void session_attach(struct session *s, struct conn *c);

@@ -2,6 +2,8 @@
 
 #include "base/check.h"
 #include "hub/access.h"
+#include "hub/session_conn.h"
+#include "net/conn.h"
 
 static void slow_consumer_log(struct hub *hub, struct session *s, enum log_level level,
 			      const char *what)

@@ -5,6 +5,7 @@
 #define TOVA_HUB_SLOW_CONSUMER_H
 
 #include "hub/hub.h"
+#include "net/conn.h"
 
 /* A message for a session was not queued: `sent` is CONN_FULL or CONN_NO_MEMORY. Members may be
  * being walked. */

@@ -10,6 +10,7 @@
 #include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/hub.h"
+#include "ws/frame.h"
 
 #define TIMER_NS_PER_MS 1000000u
 #define TIMER_NS_PER_S 1000000000u

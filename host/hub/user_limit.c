@@ -7,6 +7,7 @@
 #include "hub/hub.h"
 #include "hub/identity.h"
 #include "hub/resume.h"
+#include "ws/frame.h"
 
 #define USER_LIMITS_MIN 64
 

@@ -15,6 +15,7 @@
 #include "base/address.h"
 #include "net/budget.h"
 #include "net/client_addr.h"
+#include "net/conn_outcome.h"
 #include "net/memory_limit.h"
 #include "net/loop.h"
 #include "net/rate_limit.h"
@@ -49,16 +50,6 @@ enum conn_state {
 	CONN_DEAD, /* the descriptor is closed */
 };
 #define CONN_STATES (CONN_DEAD + 1)
-
-/* Why a connection ended without a close command. */
-enum conn_end {
-	CONN_END_CLOSE,	    /* the peer's close frame */
-	CONN_END_PROTOCOL,  /* the peer broke the protocol; our close frame is under way */
-	CONN_END_TRANSPORT, /* reset, or a write failed */
-	CONN_END_EOF,	    /* the peer ended the stream without a close frame */
-	CONN_END_IDLE,	    /* silent for too long */
-	CONN_END_LIMIT,	    /* the peer sent more than it may; our close frame is under way */
-};
 
 struct conn_farewell; /* conn.c */
 
@@ -161,14 +152,6 @@ enum conn_wait {
 	CONN_WAIT_IDLE,
 	CONN_WAIT_CLOSE,
 	CONN_WAITS
-};
-
-enum conn_sent {
-	CONN_SENT,
-	/* not queued: more than limits.queue_max would wait, after a write was attempted */
-	CONN_FULL,
-	CONN_GONE,	/* not queued: it has ended */
-	CONN_NO_MEMORY, /* not queued */
 };
 
 struct conn_ops {

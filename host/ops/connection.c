@@ -1,6 +1,7 @@
 #include "ops/connection.h"
 
 #include "hub/slow_consumer.h"
+#include "ws/frame.h"
 
 bool connection_is_slow(const struct session *s)
 {

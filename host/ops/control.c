@@ -12,6 +12,7 @@
 #include "ops/connection.h"
 #include "ops/named_mount.h"
 #include "ops/replay.h"
+#include "net/conn.h"
 
 #define CONTROL_MESSAGE_MAX (64u << 20)
 #define CONTROL_PARTS_MAX (1u << 20)

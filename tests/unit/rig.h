@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/conn.h"
 #include "hub/admission.h"
 #include "hub/commit.h"
 #include "hub/delivery.h"

@@ -9,6 +9,7 @@
 #include "common/utf8.h"
 #include "handler/worker/codec.h"
 #include "run.h"
+#include "net/conn.h"
 
 /* --- no memory -------------------------------------------------------------------------------- */
 
@@ -295,9 +296,9 @@ START_TEST(whose_it_is)
 	text_is(event(&h), "info", identity.info);
 	ck_assert_ptr_null(json_object_get(event(&h), "claims"));
 	out.claims = true;
-	ck_assert_int_eq(
-		json_integer_value(json_object_get(json_object_get(event(&h), "claims"), "sub")),
-		1);
+	ck_assert_int_eq(json_integer_value(
+				 json_object_get(json_object_get(event(&h), "claims"), "sub")),
+			 1);
 	out.claims = false;
 	more.identity = NULL;
 	has_no(event(&h), "subject");

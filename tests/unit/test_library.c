@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "run.h"
+#include "net/conn.h"
 
 static void touch(const char *name)
 {

@@ -8,6 +8,7 @@
 #include "hub/room.h"
 #include "hub/session.h"
 #include "run.h"
+#include "hub/session_conn.h"
 
 #define ROOMS 300
 #define SESSIONS 60

@@ -6,6 +6,7 @@
 #include "tova/runtime/program.h"
 #include "tova/runtime/state.h"
 #include "run.h"
+#include "net/conn.h"
 
 /* --- a host ----------------------------------------------------------------------------------- */
 

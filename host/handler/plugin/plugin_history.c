@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "handler/plugin/plugin_instance.h"
+#include "ws/frame.h"
 
 /* A copy of each, with a NUL behind it that does not count. NULL without memory. */
 static tova_remembered *plugin_history_copy(const struct mount *m, const struct history_found *found)

@@ -16,6 +16,7 @@
 #include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "ws/frame.h"
 
 #define SCRIPT_TICK_MS 50
 #define SCRIPT_WRITES 16 /* into a pipe, one after the other, before others have their turn */

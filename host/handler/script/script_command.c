@@ -1,6 +1,7 @@
 /* script_command: what a line on descriptor 3 means. */
 #include "common/rules.h"
 #include "handler/script/script_parts.h"
+#include "ws/frame.h"
 
 struct script_verb {
 	const char *name, *usage;

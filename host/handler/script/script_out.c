@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "handler/script/script_parts.h"
+#include "net/conn.h"
 
 /* of standard output: a line, or with --script-binary a message */
 #define OUT_LINE_MAX (16u << 20)

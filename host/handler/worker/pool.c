@@ -7,6 +7,7 @@
 #include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "ws/frame.h"
 
 static uint64_t pool_now(const struct pool *p)
 {

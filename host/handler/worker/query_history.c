@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "ws/frame.h"
+
 static void query_history_message(struct codec_out *o, const struct kept_message *message,
 				  uint64_t offset, uint64_t at)
 {
