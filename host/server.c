@@ -253,12 +253,6 @@ static bool server_start_gate(struct server *s)
 	return true;
 }
 
-void server_set_passenv(struct server *s)
-{
-	s->processes.passenv = s->settings.passenv.items;
-	s->processes.n_passenv = s->settings.passenv.n;
-}
-
 /* What worker processes need beside their pools. */
 static bool server_start_workers(struct server *s)
 {

@@ -97,9 +97,6 @@ bool server_add_listeners(struct server *s, enum settings_door door, struct list
 /* Sockets from systemd that nobody takes are told of. */
 void server_check_activation(const struct server *s);
 
-/* Which variables children get that start from now on. */
-void server_set_passenv(struct server *s);
-
 /* mounts.c */
 /* Makes what the settings say, then attaches the handlers, and adds the mounts to the hub. False:
  * it was said why. server_free_made is for what was made and not added. */
@@ -222,5 +219,7 @@ struct resume_limits server_resume_limits(const struct settings *settings);
 /* --host as client_addr.h wants it, NULL if it is not given. False without memory. */
 bool server_make_hosts(const struct settings *settings, char **hosts_r);
 struct addr_limits_limits server_tally_limits(const struct settings *settings);
+/* Which variables children get that start from now on. */
+void server_set_passenv(struct server *s);
 
 #endif

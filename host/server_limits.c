@@ -139,3 +139,9 @@ bool server_make_hosts(const struct settings *settings, char **hosts_r)
 					: NULL;
 	return *hosts_r != NULL || settings->host.n == 0;
 }
+
+void server_set_passenv(struct server *s)
+{
+	s->processes.passenv = s->settings.passenv.items;
+	s->processes.n_passenv = s->settings.passenv.n;
+}
