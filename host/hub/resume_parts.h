@@ -1,0 +1,51 @@
+/* resume_parts: what the parts of resume share. resume_kept.c is what is kept for a client and said
+ * to it, resume_out.c what it is sent, resume_in.c what it sends, resume.c its life: a beginning,
+ * away and back, the end. */
+#ifndef TOVA_HUB_RESUME_PARTS_H
+#define TOVA_HUB_RESUME_PARTS_H
+
+#include "hub/hub.h"
+#include "hub/resume.h"
+#include "net/outq_notes.h"
+
+/* A control message has its place in front of the data message of that number, and is none. */
+#define RESUME_CONTROL OUTQ_NOTES_KEEP /* instead of a conflation key, which is never that */
+
+static inline bool resume_is_data(const struct kept_message *m)
+{
+	return m->key != RESUME_CONTROL;
+}
+
+/* --- resume_kept.c ---------------------------------------------------------------------------- */
+
+/* A control message for the client, behind what was sent, and not counted. What can not be sent is
+ * not missed: each says all there is to say, and the next one says it again; but for `lost`, see
+ * resume_feed. False: it was not sent. */
+bool resume_say(struct session *s, const char *text, size_t n);
+/* It has something to say at the end of the turn; or not any more. */
+void resume_mark_due(struct hub *hub, struct resume *r);
+void resume_unmark_due(struct hub *hub, struct resume *r);
+/* It is in the list of those that keep something as long as it does. before: how many it kept. */
+void resume_list_kept(struct hub *hub, struct resume *r, uint32_t before);
+/* What is beyond the bounds of one session is forgotten. */
+void resume_bound(struct hub *hub, struct resume *r);
+/* The oldest failures, of which it was told, or for which there is no room. */
+void resume_forget_failed(struct resume *r, uint32_t n);
+/* The client has all up to that number. */
+void resume_confirm(struct hub *hub, struct resume *r, uint64_t got);
+/* Where all hold too much those that keep something give up half of it in turn. */
+void resumes_bound(struct hub *hub);
+
+/* --- resume_out.c ----------------------------------------------------------------------------- */
+
+/* What waits goes to the socket, as far as there is room; all: however much waits there. */
+void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all);
+
+/* --- resume_in.c ------------------------------------------------------------------------------ */
+
+/* Is the session that subject's? NULL: nobody's. */
+bool resume_is_of(const struct session *s, const char *subject);
+/* Says what is settled, and which of them failed. False: it was not sent. */
+bool resume_say_done(struct session *s, struct resume *r);
+
+#endif
