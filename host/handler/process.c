@@ -7,145 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "base/environment.h"
-#include "common/utf8.h"
+#include "handler/process_parts.h"
 
-/* bytes of a log line; longer ones are cut into several, which the log takes whole */
-#define PROCESS_LINE_MAX 1000
 #define PROCESS_OUTPUT_MS 1000
-#define PROCESS_SHIM "tova-shim"
-#define PROCESS_SHIM_ARGS 5 /* in front of the command */
-#define PROCESS_GUARD_FD 4  /* where the shim tells the guard of its group */
-
-struct process_output {
-	uint16_t magic; /* CHECK_PROCESS_OUTPUT */
-	struct loop_watch watch;
-	struct process *process;
-	int fd; /* -1: closed */
-	enum log_level level;
-	size_t len;
-	char line[PROCESS_LINE_MAX];
-};
-
-struct process {
-	uint16_t magic; /* CHECK_PROCESS */
-	struct process *next;
-	struct processes *set;
-	process_ended *ended;
-	void *ctx;
-	pid_t pid;
-	int status;
-	bool reaped, abandoned;
-	struct process_output out, err;
-	struct output_rate *rate;
-	struct loop_timer limit;
-	char name[64], mount[256];
-	char last[256]; /* line of its standard error, or empty */
-};
-
-/* --- output ----------------------------------------------------------------------------------- */
-
-/* What it died of, if it has said so: what is indented is where it was. */
-static void output_keep(struct process_output *o, struct span line)
-{
-	static const char node[] = "Node.js v"; /* is said behind it */
-	char *last = o->process->last;
-	if (o != &o->process->err || line.n == 0 || line.p[0] == ' ' || line.p[0] == '\t' ||
-	    (line.n >= sizeof node && memcmp(line.p, node, sizeof node - 1) == 0))
-		return;
-	snprintf(last, sizeof o->process->last, "%.*s", (int)line.n, line.p);
-	if (utf8_valid(last, strlen(last)))
-		return;
-	for (char *c = last; *c != '\0'; c++) /* what was cut off within a character is none */
-		*c = (unsigned char)*c < 0x80 ? *c : '?';
-}
-
-/* A line may begin with <N>, a level as systemd and syslog know them. */
-static void output_line(struct process_output *o, const char *line, size_t n)
-{
-	static const enum log_level levels[] = {LOG_ERROR, LOG_ERROR,  LOG_ERROR, LOG_ERROR,
-						LOG_WARN,  LOG_NOTICE, LOG_INFO,  LOG_DEBUG};
-	struct log *log = o->process->set->loop->log;
-	output_keep(o, (struct span){line, n});
-	enum log_level level = o->level;
-	if (n >= 3 && line[0] == '<' && line[1] >= '0' && line[1] <= '7' && line[2] == '>') {
-		level = levels[line[1] - '0'];
-		line += 3;
-		n -= 3;
-	}
-	if (!log_would(log, level) || !output_rate_admits(o->process->rate, level))
-		return;
-	const struct log_field fields[] = {LOG_SPAN("message", ((struct span){line, n})),
-					   LOG_STR("mount", o->process->mount),
-					   LOG_STR("worker", o->process->name),
-					   LOG_U64("pid", (uint64_t)o->process->pid)};
-	log_write(log, level, LOG_WORKER_OUTPUT, fields, 4);
-}
-
-static void output_lines(struct process_output *o)
-{
-	char *from = o->line, *end = o->line + o->len, *lf;
-	while ((lf = memchr(from, '\n', (size_t)(end - from))) != NULL) {
-		output_line(o, from, (size_t)(lf - from) - (lf > from && lf[-1] == '\r'));
-		from = lf + 1;
-	}
-	if (from == o->line && o->len == sizeof o->line) {
-		output_line(o, from, o->len);
-		from = end;
-	}
-	o->len = (size_t)(end - from);
-	memmove(o->line, from, o->len);
-}
-
-static void output_close(struct process_output *o)
-{
-	if (o->fd < 0)
-		return;
-	if (o->len > 0)
-		output_line(o, o->line, o->len);
-	loop_watch_set(&o->watch, false);
-	close(o->fd);
-	o->fd = -1;
-}
-
-static void process_finish(struct process *p);
-
-static void output_on_readable(void *arg)
-{
-	struct process_output *o = arg;
-	CHECK_IS(o, CHECK_PROCESS_OUTPUT);
-	ssize_t n = read(o->fd, o->line + o->len, sizeof o->line - o->len);
-	if (n > 0) {
-		o->len += (size_t)n;
-		output_lines(o);
-	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-		output_close(o);
-		process_finish(o->process);
-	}
-}
-
-static bool output_open(struct process_output *o, struct process *p, enum log_level level,
-			int *theirs_r)
-{
-	int pipe[2];
-	*o = (struct process_output){.magic = CHECK_PROCESS_OUTPUT,
-				     .process = p,
-				     .fd = -1,
-				     .level = level};
-	if (!descriptors_pipe(&p->set->loop->descriptors, DESCRIPTORS_WORKER, pipe))
-		return false;
-	fcntl(pipe[0], F_SETFL, O_NONBLOCK);
-	*theirs_r = pipe[1];
-	o->fd = pipe[0];
-	loop_watch_init(p->set->loop, &o->watch, o->fd, false, output_on_readable, o);
-	return loop_watch_set(&o->watch, true);
-}
 
 /* --- the end ---------------------------------------------------------------------------------- */
 
@@ -155,8 +24,8 @@ static void process_free(struct process *p)
 	while (*at != p)
 		at = &(*at)->next;
 	*at = p->next;
-	output_close(&p->out);
-	output_close(&p->err);
+	process_output_close(&p->out);
+	process_output_close(&p->err);
 	loop_timer_cancel(&p->limit);
 	output_rate_leave(p->rate);
 	free(p);
@@ -164,7 +33,7 @@ static void process_free(struct process *p)
 
 /* Told once it was reaped and its output is at its end, or has had its second: a grandchild may
  * hold it open for ever. */
-static void process_finish(struct process *p)
+void process_finish(struct process *p)
 {
 	if (!p->reaped || ((p->out.fd >= 0 || p->err.fd >= 0) && loop_timer_is_set(&p->limit)))
 		return;
@@ -177,8 +46,8 @@ static void process_on_limit(void *arg)
 {
 	struct process *p = arg;
 	CHECK_IS(p, CHECK_PROCESS);
-	output_close(&p->out);
-	output_close(&p->err);
+	process_output_close(&p->out);
+	process_output_close(&p->err);
 	process_finish(p);
 }
 
@@ -390,8 +259,8 @@ struct process *process_start(struct processes *set, const struct process_spec *
 	p->rate = output_rate_join(&set->rates, p->mount, p->name);
 	loop_timer_init(set->loop, &p->limit, process_on_limit, p);
 	p->out = (struct process_output){.fd = -1};
-	bool ok = output_open(&p->err, p, LOG_WARN, &err) &&
-		  (spec->out >= 0 || output_open(&p->out, p, LOG_INFO, &out));
+	bool ok = process_output_open(&p->err, p, LOG_WARN, &err) &&
+		  (spec->out >= 0 || process_output_open(&p->out, p, LOG_INFO, &out));
 	int error = ok ? process_spawn(p, spec, out, err) : errno;
 	if (out >= 0)
 		close(out);
@@ -438,39 +307,4 @@ const char *process_status_text(int status, char *text, size_t cap)
 		snprintf(text, cap, "exited with status %d", WEXITSTATUS(status));
 	}
 	return text;
-}
-
-/* --- the shim --------------------------------------------------------------------------------- */
-
-/* Before anything else runs in the group. If there is no guard any more, the host tells the next
- * one. */
-static void process_tell_guard(void)
-{
-	pid_t group = getpid();
-	signal(SIGPIPE, SIG_IGN);
-	ssize_t n = write(PROCESS_GUARD_FD, &group, sizeof group);
-	(void)n;
-	signal(SIGPIPE, SIG_DFL);
-}
-
-void process_shim(int argc, char **argv)
-{
-	if (argc < PROCESS_SHIM_ARGS + 1 || strcmp(argv[0], PROCESS_SHIM) != 0)
-		return;
-	struct rlimit files;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* low ports are the host's */
-	/* the host died before that was set */
-	if (getppid() != (pid_t)atoi(argv[1]))
-		_exit(127);
-	if (strcmp(argv[4], "-") != 0)
-		process_tell_guard();
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = strtoull(argv[2], NULL, 10);
-	setrlimit(RLIMIT_NOFILE, &files);
-	close_range(strcmp(argv[3], "3") == 0 ? 4 : 3, ~0u, 0);
-	char **command = argv + PROCESS_SHIM_ARGS;
-	execvp(command[0], command);
-	fprintf(stderr, "<3>%s can not be started: %s\n", command[0], strerror(errno));
-	_exit(127);
 }
