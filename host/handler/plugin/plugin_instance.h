@@ -79,6 +79,38 @@ static inline tova_ws plugin_ws(const struct hub *hub, const struct session *s)
 	return (tova_ws){s != NULL ? hub->host_id : 0, s != NULL ? s->local : 0};
 }
 
+/* plugin_event.c */
+/* A callback begins, in which that may be called; and nothing any more. */
+void plugin_begin(struct plugin *p, enum plugin_phase phase, const struct hub_event *e,
+		  struct commit *c);
+void plugin_idle(struct plugin *p);
+/* At the end of a turn; arg: the plugin. */
+void plugin_on_turn(void *arg);
+/* For handler_ops. */
+enum handler_result plugin_deliver(struct handler *h, const struct hub_event *e, struct commit *c,
+				   struct span *why_r);
+/* What one library has kept for the next is forgotten. */
+void plugin_drop_kept(struct plugin *p);
+
+/* plugin_site.c */
+/* What runs while no event is delivered: start, stop and the like; and it is over. */
+void plugin_special_begin(const struct plugin_instance *i, const char *callback);
+void plugin_special_end(struct plugin *p);
+
+/* plugin_instance.c */
+/* Loaded, and not started. NULL: `why` says why not. */
+struct plugin_instance *plugin_instance_new(struct plugin *p, const char *path,
+					    const struct settings_pair *pairs, size_t n, char *why,
+					    size_t cap);
+/* NULL is allowed. */
+void plugin_instance_free(struct plugin_instance *i);
+/* start(): its commands are collected, and committed by the caller once nothing can fail any more.
+ * False: `why` says why it failed. */
+bool plugin_instance_start(struct plugin_instance *i, struct commit *c, char *why, size_t cap);
+void plugin_instance_stop(struct plugin_instance *i);
+/* Events go to it from now on. */
+void plugin_use(struct plugin *p, struct plugin_instance *i);
+
 /* plugin_request.c: the request in the plugin's form, with memory for what it points at. */
 struct plugin_request {
 	tova_request request;
