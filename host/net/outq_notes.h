@@ -1,4 +1,4 @@
-/* backlog: what waits for a peer whose socket is full, in memory of its own, so that messages can
+/* outq_notes: what waits for a peer whose socket is full, in memory of its own, so that messages can
  * be given up.
  *
  * An output queue becomes one when its socket is full, and is one until it is empty. What is kept
@@ -12,8 +12,8 @@
  * own. Where giving up has left these with little in them what remains is packed anew, a little
  * with each message that comes, so that memory stays in proportion to what waits.
  */
-#ifndef TOVA_NET_BACKLOG_H
-#define TOVA_NET_BACKLOG_H
+#ifndef TOVA_NET_OUTQ_NOTES_H
+#define TOVA_NET_OUTQ_NOTES_H
 
 #include "base/chunk.h"
 

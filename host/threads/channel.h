@@ -1,4 +1,4 @@
-/* bridge: what the hub's loop and one other loop tell each other: records, in order each way,
+/* channel: what the hub's loop and one other loop tell each other: records, in order each way,
  * without locks.
  *
  * Downward goes what the hub commands, upward what clients do. A conn that asked for an upgrade has
