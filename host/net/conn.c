@@ -35,7 +35,7 @@ bool conn_tls_facts(const struct conn *c, struct tls_facts *facts_r)
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
-static void conn_doom(struct conn *c)
+static void conn_free_later(struct conn *c)
 {
 	if (c->to_free || c->state != CONN_DEAD || !c->released)
 		return;
@@ -108,7 +108,7 @@ void conn_kill(struct conn *c)
 	c->conns->count--;
 	c->conns->loop->stats.sockets--;
 	conns_trim_later(c->conns);
-	conn_doom(c);
+	conn_free_later(c);
 	if (c->conns->freed != NULL)
 		c->conns->freed(c->conns->freed_ctx);
 }
@@ -143,16 +143,7 @@ void conn_release(struct conn *c)
 		return;
 	}
 	c->released = true;
-	conn_doom(c);
-}
-
-void conn_answer_later(struct conn *c)
-{
-	conn_check(c);
-	conn_set_state(c, CONN_ASKING);
-	c->released = false;
-	conn_wait(c, CONN_WAIT_ASK);
-	conn_watch(c);
+	conn_free_later(c);
 }
 
 bool conn_answering(struct conn *c)

@@ -53,3 +53,12 @@ void conn_pause(struct conn *c, enum conn_pause why, bool pause)
 	conn_watch(c);
 	conn_budget_weigh(c);
 }
+
+void conn_answer_later(struct conn *c)
+{
+	conn_check(c);
+	conn_set_state(c, CONN_ASKING);
+	c->released = false;
+	conn_wait(c, CONN_WAIT_ASK);
+	conn_watch(c);
+}
