@@ -192,16 +192,6 @@ static bool plugin_instance_is_file(const struct plugin_instance *i, const char 
 	return digest_of(i->lib.fd, mine) && digest_file(path, other) && strcmp(mine, other) == 0;
 }
 
-bool plugin_file_digest(const struct settings_pair *pairs, size_t n_pairs,
-			char digest_r[DIGEST_TEXT])
-{
-	digest_r[0] = '\0';
-	for (size_t k = 0; k < n_pairs; k++)
-		if (strcmp(pairs[k].key, "file") == 0)
-			return digest_file(pairs[k].value, digest_r);
-	return true;
-}
-
 bool plugin_is_current(const struct mount *m, const char *path, const struct settings_pair *pairs,
 		       size_t n_pairs)
 {

@@ -218,3 +218,28 @@ void plugin_drop_kept(struct plugin *p)
 	p->kept = NULL;
 	p->kept_len = 0;
 }
+
+/* What runs while no event is delivered, be it of an instance that no mount has yet. A handler of
+ * signals has nothing else to find it by. */
+static struct {
+	const struct plugin_instance *volatile instance;
+	const char *volatile callback;
+} plugin_special;
+
+void plugin_special_begin(const struct plugin_instance *i, const char *callback)
+{
+	plugin_special.callback = callback;
+	plugin_special.instance = i;
+}
+
+void plugin_special_end(struct plugin *p)
+{
+	plugin_idle(p);
+	plugin_special.instance = NULL;
+}
+
+const struct plugin_instance *plugin_special_now(const char **callback_r)
+{
+	*callback_r = plugin_special.callback;
+	return plugin_special.instance;
+}

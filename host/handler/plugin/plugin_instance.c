@@ -151,3 +151,13 @@ void plugin_use(struct plugin *p, struct plugin_instance *i)
 	p->base.wants = plugin_instance_wants(i);
 	p->base.mount->data_size = p->base.mount->commit.data_size = i->lib.plugin.data_size;
 }
+
+bool plugin_file_digest(const struct settings_pair *pairs, size_t n_pairs,
+			char digest_r[DIGEST_TEXT])
+{
+	digest_r[0] = '\0';
+	for (size_t k = 0; k < n_pairs; k++)
+		if (strcmp(pairs[k].key, "file") == 0)
+			return digest_file(pairs[k].value, digest_r);
+	return true;
+}

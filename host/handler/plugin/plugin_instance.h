@@ -92,10 +92,11 @@ enum handler_result plugin_deliver(struct handler *h, const struct hub_event *e,
 /* What one library has kept for the next is forgotten. */
 void plugin_drop_kept(struct plugin *p);
 
-/* plugin_site.c */
 /* What runs while no event is delivered: start, stop and the like; and it is over. */
 void plugin_special_begin(const struct plugin_instance *i, const char *callback);
 void plugin_special_end(struct plugin *p);
+/* [signal handler] Which it is now; NULL: none. */
+const struct plugin_instance *plugin_special_now(const char **callback_r);
 
 /* plugin_instance.c */
 /* Loaded, and not started. NULL: `why` says why not. */
@@ -127,7 +128,8 @@ void plugin_request_free(struct plugin_request *p);
 /* plugin_reply.c: answers a query from what is committed and hands it to on_reply. Returns its
  * result. */
 int plugin_reply(struct plugin_instance *i, const struct event_query *q);
-/* plugin_history.c: of those, one about what a room remembers; the rest of the reply is filled in. */
+/* plugin_history.c: of those, one about what a room remembers; the rest of the reply is filled in.
+ */
 int plugin_history_reply(struct plugin_instance *i, const struct event_query *q, tova_reply *reply);
 
 #endif

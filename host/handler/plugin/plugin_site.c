@@ -3,25 +3,6 @@
 
 #include "handler/plugin/plugin_instance.h"
 
-/* What runs while no event is delivered, be it of an instance that no mount has yet. A handler of
- * signals has nothing else to find it by. */
-static struct {
-	const struct plugin_instance *volatile instance;
-	const char *volatile callback;
-} plugin_special;
-
-void plugin_special_begin(const struct plugin_instance *i, const char *callback)
-{
-	plugin_special.callback = callback;
-	plugin_special.instance = i;
-}
-
-void plugin_special_end(struct plugin *p)
-{
-	plugin_idle(p);
-	plugin_special.instance = NULL;
-}
-
 static bool plugin_site_of(const struct plugin_instance *i, const char *callback,
 			   struct plugin_site *site_r)
 {
@@ -49,9 +30,10 @@ static bool plugin_site_of_event(const struct plugin *p, struct plugin_site *sit
 
 bool plugin_running(const struct hub *hub, struct plugin_site *site_r)
 {
-	const struct plugin_instance *special = plugin_special.instance;
+	const char *callback;
+	const struct plugin_instance *special = plugin_special_now(&callback);
 	if (special != NULL)
-		return plugin_site_of(special, plugin_special.callback, site_r);
+		return plugin_site_of(special, callback, site_r);
 	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		if (m->handler == NULL || !plugin_is(m))
 			continue;
@@ -67,6 +49,8 @@ void plugin_name_for_core(const struct hub *hub)
 	for (const struct mount *m = hub->mounts; m != NULL; m = m->next)
 		if (m->handler != NULL && plugin_is(m))
 			library_name_for_core(&((struct plugin *)m->handler)->now->lib);
-	if (plugin_special.instance != NULL)
-		library_name_for_core((struct library *)&plugin_special.instance->lib);
+	const char *callback;
+	const struct plugin_instance *special = plugin_special_now(&callback);
+	if (special != NULL)
+		library_name_for_core((struct library *)&special->lib);
 }
