@@ -30,7 +30,7 @@ const char *commit_error_text(int error)
 	case TOVA_E_LIMIT:
 		return RULES_E_LIMIT;
 	case TOVA_E_STATE:
-		return "a command was based on something that is not so when it comes to that";
+		return "a command was based on state that somebody else has set meanwhile, or a join did not find what it asks for";
 	case TOVA_E_MEMORY:
 		return RULES_E_MEMORY;
 	default:
