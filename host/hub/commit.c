@@ -388,6 +388,62 @@ enum commit_error commit_info(struct commit *c, uint64_t target, struct span inf
 	return COMMIT_OK;
 }
 
+enum commit_error commit_condition(struct commit *c, const struct commit_conditions *conditions)
+{
+	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL, in_front;
+	char room[RULES_NAME_MAX];
+	if (last == NULL || last->kind != COMMAND_JOIN)
+		return COMMIT_E_ARG;
+	size_t n = last->text_len;
+	memcpy(room, c->arena + last->text, n);
+	if (!commit_add_text(c, &in_front,
+			     (struct span){(const char *)conditions, sizeof *conditions}) ||
+	    !commit_add_text(c, last, (struct span){room, n}))
+		return c->error;
+	last->code = 1;
+	c->judged = true;
+	return COMMIT_OK;
+}
+
+/* Of a message for one room or all, whose frame stays; or of what closes rooms. */
+enum commit_error commit_among(struct commit *c, const struct selection *others)
+{
+	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL, added;
+	struct selection among = *others;
+	char room[RULES_NAME_MAX];
+	if (last == NULL || (last->kind != COMMAND_BROADCAST &&
+			     last->kind != COMMAND_BROADCAST_TO && last->kind != COMMAND_CLOSE_ROOM))
+		return COMMIT_E_ARG;
+	bool closes = last->kind == COMMAND_CLOSE_ROOM;
+	struct selection own;
+	selection_init(&own);
+	if (closes)
+		selection_read(&own, c->arena + last->more.text);
+	struct span name = closes ? own.rooms.v[0] : commit_text(c, last);
+	among.all = last->kind == COMMAND_BROADCAST && others->rooms.n == 0;
+	memcpy(room, name.p, name.n); /* the arena may move */
+	bool fits = last->kind == COMMAND_BROADCAST ||
+		    selection_add_name(&among.rooms, (struct span){room, name.n});
+	if (!closes && last->exclude != 0)
+		fits = fits && selection_add_except(&among, last->exclude);
+	if (!fits)
+		return commit_spoil(c, COMMIT_E_LIST);
+	enum commit_error wrong = commit_add_selection(c, &added, &among);
+	if (wrong != COMMIT_OK)
+		return wrong;
+	if (closes) {
+		last->more.text = added.text;
+		last->more.len = added.text_len;
+		return COMMIT_OK;
+	}
+	last->code = last->kind == COMMAND_BROADCAST_TO ? last->code : 0;
+	last->kind = COMMAND_BROADCAST_AMONG;
+	last->exclude = 0;
+	last->text = added.text;
+	last->text_len = added.text_len;
+	return COMMIT_OK;
+}
+
 /* A hash is as good as the key: that two of a queue's thousands have the same is less likely than
  * that memory fails. */
 enum commit_error commit_key(struct commit *c, struct span key)

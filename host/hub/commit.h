@@ -206,6 +206,10 @@ enum commit_error commit_broadcast_to(struct commit *c, struct span room, bool b
 				      const void *data, size_t len, uint64_t exclude);
 enum commit_error commit_broadcast_among(struct commit *c, const struct selection *among,
 					 bool binary, const void *data, size_t len);
+/* Gives the join that was added last conditions, and what was added last for a room or all further
+ * rooms, and those who are left out. COMMIT_E_ARG: it is none; nothing is spoiled. */
+enum commit_error commit_condition(struct commit *c, const struct commit_conditions *conditions);
+enum commit_error commit_among(struct commit *c, const struct selection *others);
 /* Gives the message that was added last a conflation key; an empty one is none. */
 enum commit_error commit_key(struct commit *c, struct span key);
 /* What was added last is a join; it is sent what its room remembers. */

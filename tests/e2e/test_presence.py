@@ -435,3 +435,57 @@ def test_a_plugin_in_the_host_and_in_a_process(isolate):
         ann.expect_close(4409)
         ask(zoe, "leave", False)
         assert ask(zoe, "users a") == "users"
+
+
+# --- scripts
+
+
+SCRIPT = """
+while read -r line; do
+	case "$line" in
+	id) echo "$TOVA_CONN" ;;
+	say*) echo "${line#say }" ;;
+	*) printf '%s\\n' "$line" >&3 ;;
+	esac
+done
+"""
+
+
+def test_scripts_have_all_of_it(tmp_path):
+    (tmp_path / "obey.sh").write_text(SCRIPT)
+    with Host("--script", f"sh {tmp_path}/obey.sh", "--script-lines", "text", *IMPATIENT) as host:
+        ann, bob, eve = clients = [connect("127.0.0.1", host.port) for _ in range(3)]
+
+        def do(ws, *lines):
+            """Its script has done that; what else it was sent meanwhile."""
+            for line in (*lines, "say end"):
+                ws.send_text(line)
+            said = []
+            while (text := ws.recv_text()) != "end":
+                said.append(text)
+            return said
+
+        ids = [do(ws, "id")[0] for ws in clients]
+        do(ann, "user ann", 'info {"at":"tea"}', "max=2 join a")
+        do(bob, "user bob", "max=2 users_max=2 join a", "join b")
+        do(eve, "max=2 join a", "join b", "join c")
+        host.wait_log(lambda line: "max" in line.get("message", "") + line.get("error", "") and "join a" in str(line), "the join is refused")
+        for line, heard in [
+            ("also=b broadcast_to a 1", "abe"), ("exclude_user=bob also=b broadcast_to a 2", "ae"), ("exclude_room=c also=b broadcast_to a 3", "ab"),
+            (f"exclude={ids[0]} broadcast_to a 4", "b"), ("exclude_room=a broadcast 5", "e"), ("exclude_user=ann broadcast_others 6", "b"),
+            ("key=k exclude_user=ann broadcast_to a 7", "b"), ("exclude_user=ann key=k broadcast_to a 8", "b"),
+        ]:
+            said = [do(ws, *([line] if ws is eve else [])) for ws in (eve, ann, bob)]
+            text = line.rpartition(" ")[2]
+            assert said == [[text] if "e" in heard else [], [text] if "a" in heard else [], [text] if "b" in heard else []], line
+        for wrong, sentence in [("max=0 join x", "from 1"), ("max=2 leave a", "of a join"), ("exclude=general broadcast x", "no connection"),
+                                ("also=b send x y", "first word is no id"), ("first=maybe join x", "yes or no"), ("leave_all now", "too many"),
+                                ("exclude_user=x join a", "of a broadcast")]:
+            after = len(host.lines)
+            do(eve, wrong)
+            host.wait_log(lambda line: sentence in str(line), sentence, after)
+        do(ann, "exclude_user=ann close_room a 4001 over")
+        bob.expect_close(4001, "over")
+        do(eve, "leave_all", "replace=yes join a")
+        ann.expect_close(4409)
+        assert do(eve, "broadcast_to b never", "broadcast_to a here") == ["here"]

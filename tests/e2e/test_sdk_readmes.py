@@ -37,9 +37,29 @@ def attach(host):
     return connect("127.0.0.1", host.port, "/")
 
 
-@pytest.mark.parametrize("kind", PAGES)
-def test_there_are_three_programs(kind):
-    assert len(programs(kind)) == 3
+@pytest.mark.parametrize("kind, n", [("python", 4), ("node", 3)])
+def test_there_are_so_many_programs(kind, n):
+    assert len(programs(kind)) == n
+
+
+def test_who_is_there(run):
+    with run("python", 3) as host:
+        def come(name):
+            ws = connect("127.0.0.1", host.port, f"/?{name}")
+            ws.send_text("who")
+            return ws, json.loads(ws.recv_text())
+
+        (ann, _), (tab, _), (bob, there) = come("ann"), come("ann"), come("bob")
+        assert there == ["ann", "bob"]
+        bob.send_text("hi")
+        assert ann.recv_text() == tab.recv_text() == "bob: hi"
+        crowd = [come(f"user{n}")[0] for n in range(97)]
+        late = connect("127.0.0.1", host.port, "/?late")
+        late.expect_close(4003, "the lobby is full")
+        bob.send_text("end ann")
+        ann.expect_close(4001, "ended")
+        tab.expect_close(4001, "ended")
+        assert "ann" not in come("again")[1] and len(crowd) == 97
 
 
 @pytest.mark.parametrize("kind", PAGES)

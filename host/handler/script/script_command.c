@@ -1,6 +1,6 @@
 /* script_command: what a line on descriptor 3 means. */
 #include "common/rules.h"
-#include "handler/script/script_parts.h"
+#include "handler/script/script_option.h"
 #include "ws/frame.h"
 
 struct script_verb {
@@ -87,7 +87,8 @@ static const char *script_command_want(struct span word, struct history_want *wa
 		   (!(script_command_begins(&word, SPAN("epoch=")) &&
 		      script_command_uint(word, &want->epoch)) &&
 		    !span_eq(word, SPAN("else=last")) && !span_eq(word, SPAN("else=fail")))) {
-		return "what is wanted of the room's memory is last=N, or since=OFFSET epoch=EPOCH "
+		return "a name with spaces stands in double quotes; what is wanted of the room's "
+		       "memory is last=N, or since=OFFSET epoch=EPOCH "
 		       "and else=last or else=fail";
 	}
 	if (span_eq(word, SPAN("else=fail")))
@@ -115,6 +116,35 @@ static const char *script_command_add_leave(struct script *x, struct commit *c, 
 	const char *why = script_command_last_word(rest, &room);
 	if (why == NULL)
 		commit_leave(c, x->session->local, room);
+	return why;
+}
+
+static const char *script_command_add_leave_all(struct script *x, struct commit *c,
+						struct span rest)
+{
+	if (rest.n > 0)
+		return "there is a word too many";
+	commit_leave_all(c, x->session->local);
+	return NULL;
+}
+
+static const char *script_command_add_info(struct script *x, struct commit *c, struct span rest)
+{
+	struct script_message info;
+	const char *why = script_command_data(x, rest, &info);
+	if (why == NULL && info.binary)
+		why = "an info is text";
+	if (why == NULL)
+		commit_info(c, x->session->local, info.bytes, (struct span){NULL, 0});
+	return why;
+}
+
+static const char *script_command_add_user(struct script *x, struct commit *c, struct span rest)
+{
+	struct span user;
+	const char *why = script_command_last_word(rest, &user);
+	if (why == NULL)
+		commit_info(c, x->session->local, (struct span){NULL, 0}, user);
 	return why;
 }
 
@@ -181,7 +211,9 @@ static const char *script_command_add_broadcast_to_others(struct script *x, stru
 	return script_command_add_broadcast_to_but(x, c, rest, x->session->local);
 }
 
-static const char *script_command_add_close(struct script *x, struct commit *c, struct span rest)
+/* CODE REASON, which both may be missing. */
+static const char *script_command_closing(const struct script *x, struct span rest,
+					  uint16_t *code_r, struct script_message *reason_r)
 {
 	struct script_message reason = {.bytes = {"", 0}};
 	struct span word;
@@ -198,8 +230,34 @@ static const char *script_command_add_close(struct script *x, struct commit *c, 
 		why = "a reason is text";
 	if (why == NULL && reason.bytes.n > RULES_REASON_MAX)
 		why = "a reason has at most 123 bytes";
+	*code_r = code;
+	*reason_r = reason;
+	return why;
+}
+
+static const char *script_command_add_close(struct script *x, struct commit *c, struct span rest)
+{
+	struct script_message reason;
+	uint16_t code;
+	const char *why = script_command_closing(x, rest, &code, &reason);
 	if (why == NULL)
 		commit_close(c, x->session->local, code, reason.bytes);
+	return why;
+}
+
+static const char *script_command_add_close_room(struct script *x, struct commit *c,
+						 struct span rest)
+{
+	struct script_message reason;
+	struct selection of;
+	struct span room;
+	uint16_t code;
+	const char *why = script_command_take(&rest, &room);
+	if (why == NULL)
+		why = script_command_closing(x, rest, &code, &reason);
+	selection_init(&of);
+	if (why == NULL && selection_add_name(&of.rooms, room))
+		commit_close_room(c, &of, code, reason.bytes);
 	return why;
 }
 
@@ -228,6 +286,12 @@ static const struct script_verb verbs[] = {
 	{"join", "join ROOM, join ROOM last=N or join ROOM since=OFFSET epoch=EPOCH else=fail",
 	 script_command_add_join},
 	{"leave", "leave ROOM", script_command_add_leave},
+	{"leave_all", "leave_all", script_command_add_leave_all},
+	{"info", "info TEXT, of at most 1,024 bytes", script_command_add_info},
+	{"user", "user NAME", script_command_add_user},
+	{"close_room",
+	 "close_room ROOM, close_room ROOM CODE or close_room ROOM CODE REASON, with codes as for close",
+	 script_command_add_close_room},
 	{"send", "send CONN TEXT", script_command_add_send},
 	{"broadcast", "broadcast TEXT", script_command_add_broadcast},
 	{"broadcast_others", "broadcast_others TEXT", script_command_add_broadcast_others},
@@ -241,7 +305,7 @@ static const struct script_verb verbs[] = {
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 #define KNOWN_VERBS \
-	"join, leave, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others, close or events"
+	"join, leave, leave_all, info, user, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others, close, close_room or events"
 
 static const struct script_verb *script_command_find(struct span name)
 {
@@ -273,6 +337,7 @@ void script_command(struct script *x, char *line, size_t n)
 {
 	struct commit *c = &script_mount(x)->commit;
 	struct span rest = {line, n}, name, key;
+	struct script_options options;
 	char shown[SCRIPT_SHOWN];
 	struct span said = {shown, n < SCRIPT_SHOWN ? n : SCRIPT_SHOWN};
 	if (n == 0)
@@ -282,9 +347,14 @@ void script_command(struct script *x, char *line, size_t n)
 		return;
 	}
 	memcpy(shown, line, said.n); /* its words are unescaped where they stand */
-	bool unkept = script_command_unkept(&rest);
-	const char *why = script_command_key(&rest, &key);
+	script_option_init(&options);
+	const char *why = script_option_read(x, &rest, &options);
+	bool unkept = why == NULL && script_command_unkept(&rest);
+	if (why == NULL)
+		why = script_command_key(&rest, &key);
 	unkept = unkept || (why == NULL && script_command_unkept(&rest));
+	if (why == NULL)
+		why = script_option_read(x, &rest, &options);
 	if (why == NULL)
 		why = script_word(&rest, &name);
 	const struct script_verb *verb = why == NULL ? script_command_find(name) : NULL;
@@ -295,6 +365,8 @@ void script_command(struct script *x, char *line, size_t n)
 	}
 	commit_begin(c, x->session);
 	why = verb->add(x, c, rest);
+	if (why == NULL && c->error == COMMIT_OK)
+		why = script_option_apply(c, &options);
 	if (why != NULL) {
 		commit_drop(c);
 		script_log(x, LOG_WARN, why, said, verb->usage);
