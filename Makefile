@@ -109,7 +109,7 @@ include tests/tests.mk
 run: | $(filter deps,$(MAKECMDGOALS))
 	@$(again) all
 	@echo "The chat is at http://$(LISTEN)/ (control-C stops it)."
-	@exec $(BUILD)/tova-host $(if $(TOVA),examples/chat/chat.tova,--plugin chat.so) --static examples/chat --listen $(LISTEN)
+	@exec $(BUILD)/tova-host $(if $(TOVA),examples/chat/chat.tova,--plugin chat.so) --static examples/chat --resume 60s --history 50/24h --listen $(LISTEN)
 
 help:
 	@echo 'make                  build/tova-host and build/plugins/*.so (V=1 shows the commands, CC=clang BUILD=build/clang another compiler)'

@@ -2,11 +2,17 @@
  *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in the
  *room that "room" names
  *	{"type":"join_room","room":"tea"}		leaves general and joins that room
+ *	{"type":"typing","user":"Ada"}			to the others, as chat, and nobody remembers
+ *it
+ * Who joins a room is sent its last 50 messages, where the host runs with --history 50.
  */
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "tova_plugin.h"
+
+#define SHOWN 50 /* of what was said before somebody came */
 
 static json_t *line(const char *type, const char *text)
 {
@@ -23,11 +29,15 @@ static int send_json(tova_mount *m, tova_ws ws, json_t *value)
 	return result;
 }
 
-static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude)
+/* keep: whoever joins later is sent it, too. */
+static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude, bool keep)
 {
 	char *text = json_dumps(value, JSON_COMPACT);
-	int result = text != NULL ? tova_broadcast_to(m, room, text, exclude)
-				  : tova_fail(m, "out of memory");
+	tova_payload p = tova_text_n(text, text != NULL ? strlen(text) : 0);
+	int result;
+	p = keep ? p : tova_unkept(p);
+	result = text != NULL ? tova_broadcast_payload_to(m, room, &p, exclude)
+			      : tova_fail(m, "out of memory");
 	free(text);
 	json_decref(value);
 	return result;
@@ -36,8 +46,8 @@ static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_w
 static int on_open(tova_mount *m, tova_ws ws, const tova_request *request)
 {
 	(void)request;
-	tova_join(m, ws, "general");
-	broadcast_json(m, "general", line("system", "A new user joined"), ws);
+	tova_join_last(m, ws, "general", SHOWN);
+	broadcast_json(m, "general", line("system", "A new user joined"), ws, false);
 	return send_json(m, ws, line("system", "Welcome to the chat!"));
 }
 
@@ -55,7 +65,22 @@ static int chat(tova_mount *m, tova_ws ws, json_t *data)
 	 * out where there is none. */
 	json_t *message = json_pack("{s:s, s:s, s:s, s:O*}", "type", "chat", "user", user, "text",
 				    text, "room", room);
-	return broadcast_json(m, room != NULL ? json_string_value(room) : "general", message, ws);
+	return broadcast_json(m, room != NULL ? json_string_value(room) : "general", message, ws,
+			      true);
+}
+
+static int typing(tova_mount *m, tova_ws ws, json_t *data)
+{
+	const char *user = json_string_value(json_object_get(data, "user"));
+	json_t *room = json_object_get(data, "room");
+	if (user == NULL || (room != NULL && !json_is_string(room)))
+		return send_json(m, ws,
+				 line("error",
+				      "A typing notice needs user, a string; room may be one"));
+	return broadcast_json(m, room != NULL ? json_string_value(room) : "general",
+			      json_pack("{s:s, s:s, s:O*}", "type", "typing", "user", user, "room",
+					room),
+			      ws, false);
 }
 
 static int join_room(tova_mount *m, tova_ws ws, json_t *data)
@@ -64,7 +89,7 @@ static int join_room(tova_mount *m, tova_ws ws, json_t *data)
 	if (room == NULL)
 		return send_json(m, ws, line("error", "To join a room, name it: room, a string"));
 	tova_leave(m, ws, "general");
-	tova_join(m, ws, room);
+	tova_join_last(m, ws, room, SHOWN);
 	return send_json(m, ws,
 			 json_pack("{s:s, s:s+}", "type", "system", "text", "Joined room: ", room));
 }
@@ -80,6 +105,8 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 		result = chat(m, ws, data);
 	else if (type != NULL && strcmp(type, "join_room") == 0)
 		result = join_room(m, ws, data);
+	else if (type != NULL && strcmp(type, "typing") == 0)
+		result = typing(m, ws, data);
 	else
 		result = send_json(m, ws, line("error", "Unknown message type"));
 	json_decref(data);
@@ -89,7 +116,8 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 {
 	(void)why;
-	return broadcast_json(m, "general", line("system", "A user left the chat"), ws);
+	return broadcast_json(m, "general", line("system", "A user left the chat"), ws,
+			      false);
 }
 
 /* Also what became of a command that was wrong, such as joining a room whose name is too long:

@@ -2,6 +2,9 @@
  *
  *     {"type": "chat", "user": "Ada", "text": "Hello"}    to the others in room general, or in the room that "room" names
  *     {"type": "join_room", "room": "tea"}                leaves general and joins that room
+ *     {"type": "typing", "user": "Ada"}                   to the others, as chat, and nobody remembers it
+ *
+ * Who joins a room is sent its last 50 messages, where the host runs with --history 50.
  *
  * Start it with: tova-host --static examples -w /chat='node examples/chat/chat.mjs'
  */
@@ -14,8 +17,8 @@ const isText = (value) => typeof value === "string" && !value.includes("\0");
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function on_open(ws) {
-	join(ws, "general");
-	broadcast_to("general", line("system", "A new user joined"), ws);
+	join(ws, "general", { last: 50 });
+	broadcast_to("general", line("system", "A new user joined"), ws, { keep: false });
 	ws.send(line("system", "Welcome to the chat!"));
 }
 
@@ -37,6 +40,9 @@ function on_message(ws, message) {
 		case "join_room":
 			joinRoom(ws, data);
 			break;
+		case "typing":
+			typing(ws, data);
+			break;
 		default:
 			ws.send(line("error", "Unknown message type"));
 	}
@@ -51,18 +57,26 @@ function chat(ws, { user, text, room }) {
 	broadcast_to(room ?? "general", { type: "chat", user, text, room }, ws);
 }
 
+function typing(ws, { user, room }) {
+	if (!isText(user) || (room !== undefined && !isText(room))) {
+		ws.send(line("error", "A typing notice needs user, a string; room may be one"));
+		return;
+	}
+	broadcast_to(room ?? "general", { type: "typing", user, room }, ws, { keep: false });
+}
+
 function joinRoom(ws, { room }) {
 	if (!isText(room)) {
 		ws.send(line("error", "To join a room, name it: room, a string"));
 		return;
 	}
 	leave(ws, "general");
-	join(ws, room);
+	join(ws, room, { last: 50 });
 	ws.send(line("system", `Joined room: ${room}`));
 }
 
 function on_close() {
-	broadcast_to("general", line("system", "A user left the chat"));
+	broadcast_to("general", line("system", "A user left the chat"), null, { keep: false });
 }
 
 /** Also what became of a command that was wrong, such as joining a room whose name is too long: nothing of that message has happened,

@@ -2,6 +2,9 @@
 
     {"type": "chat", "user": "Ada", "text": "Hello"}    to the others in room general, or in the room that "room" names
     {"type": "join_room", "room": "tea"}                leaves general and joins that room
+    {"type": "typing", "user": "Ada"}                   to the others, as chat, and nobody remembers it
+
+Who joins a room is sent its last 50 messages, where the host runs with --history 50.
 
 Start it with: tova-host --static examples -w /chat='python3 examples/chat/chat.py'
 """
@@ -24,8 +27,8 @@ def is_text(value):
 
 
 def on_open(ws):
-    join(ws, "general")
-    broadcast_to("general", line("system", "A new user joined"), exclude=ws)
+    join(ws, "general", last=50)
+    broadcast_to("general", line("system", "A new user joined"), exclude=ws, keep=False)
     ws.send(line("system", "Welcome to the chat!"))
 
 
@@ -42,6 +45,8 @@ def on_message(ws, message):
         chat(ws, data)
     elif type == "join_room":
         join_room(ws, data)
+    elif type == "typing":
+        typing(ws, data)
     else:
         ws.send(line("error", "Unknown message type"))
 
@@ -56,18 +61,26 @@ def chat(ws, data):
     broadcast_to(message.get("room", "general"), message, exclude=ws)
 
 
+def typing(ws, data):
+    message = {key: data[key] for key in ("type", "user", "room") if key in data}
+    if not is_text(message.get("user")) or not is_text(message.get("room", "general")):
+        ws.send(line("error", "A typing notice needs user, a string; room may be one"))
+        return
+    broadcast_to(message.get("room", "general"), message, exclude=ws, keep=False)
+
+
 def join_room(ws, data):
     room = data.get("room")
     if not is_text(room):
         ws.send(line("error", "To join a room, name it: room, a string"))
         return
     leave(ws, "general")
-    join(ws, room)
+    join(ws, room, last=50)
     ws.send(line("system", f"Joined room: {room}"))
 
 
 def on_close(ws, code, reason):
-    broadcast_to("general", line("system", "A user left the chat"))
+    broadcast_to("general", line("system", "A user left the chat"), keep=False)
 
 
 def on_error(ws, error):

@@ -125,6 +125,42 @@ def test_several_rooms_at_once(three):
     one.expect_silence()
 
 
+def test_typing_notices(three):
+    one, two, three_ = three
+    one.send(type="typing", user="Ada", text="left out")
+    for other in (two, three_):
+        other.expect({"type": "typing", "user": "Ada"})
+    two.send(type="join_room", room="tea")
+    two.expect(system("Joined room: tea"))
+    one.send(type="typing", user="Ada", room="tea")
+    two.expect({"type": "typing", "user": "Ada", "room": "tea"})
+    for wrong in ({}, {"user": 1}, {"user": "Ada", "room": 1}):
+        one.send(type="typing", **wrong)
+        assert one.expect_error() != "Unknown message type"
+    three_.expect_silence()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_said_before(kind):
+    """With --history: the last 50 messages of a room, and neither typing notices nor who came and went."""
+    with Host(*example(kind, "/chat", "chat"), "--history", "100", *IMPATIENT) as host:
+        one = Client(host)
+        for n in range(60):
+            one.send(type="chat", user="Ada", text=str(n))
+        one.send(type="typing", user="Ada")
+        one.expect_silence()
+        two = Client(host, welcome=False)
+        for n in range(10, 60):
+            two.expect({"type": "chat", "user": "Ada", "text": str(n)})
+        two.expect(system("Welcome to the chat!"))
+        one.expect(JOINED)
+        two.send(type="chat", user="Grace", text="in tea", room="tea")
+        one.send(type="join_room", room="tea")
+        one.expect({"type": "chat", "user": "Grace", "text": "in tea", "room": "tea"})
+        one.expect(system("Joined room: tea"))
+        one.expect_silence()
+
+
 def test_leaving_is_told_in_general(three):
     one, two, three_ = three
     two.send(type="join_room", room="tea")
