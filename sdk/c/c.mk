@@ -38,3 +38,28 @@ $(BUILD)/tests/e2e/%: tests/e2e/stories/%.c sdk/tova_plugin.h sdk/c/tova_worker.
 		$(SDK_C_LIBS) -o $@
 
 check-e2e: $(BUILD)/tests/e2e/stories test-plugins
+
+# The client for programs that only push.
+CLIENT_OBJ  := $(patsubst %.c,$(BUILD)/client/%.o,$(wildcard sdk/c/client/*.c))
+CLIENT_LIBS := $(shell pkg-config --libs libcurl jansson 2>/dev/null) -lpthread
+
+$(BUILD)/client/%.o: %.c sdk/c/client/names.h $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(SDKFLAGS) $(shell pkg-config --cflags libcurl 2>/dev/null) -include sdk/c/client/names.h -c $< -o $@
+
+$(BUILD)/libtova-client.a: $(CLIENT_OBJ)
+	@rm -f $@
+	$(call quiet,AR)ar rcs $@ $^
+
+all: $(BUILD)/libtova-client.a $(BUILD)/dist/tova-client.pc
+$(BUILD)/dist/tova-client.pc: sdk/c/client/tova-client.pc.in $(FLAGS_FILE)
+	@mkdir -p $(@D)
+	@sed $(DIST_SED) $< >$@
+INSTALL += 644:$(BUILD)/libtova-client.a:$(LIBDIR)/libtova-client.a 644:sdk/c/client/tova_client.h:$(PREFIX)/include/tova_client.h \
+	644:$(BUILD)/dist/tova-client.pc:$(LIBDIR)/pkgconfig/tova-client.pc
+
+# What tests ask of it.
+$(BUILD)/tests/e2e/pusher: tests/lib/pushers/driver.c sdk/c/client/tova_client.h $(BUILD)/libtova-client.a
+	@mkdir -p $(@D)
+	$(call quiet,LINK)$(CC) $(ALLFLAGS) -D_GNU_SOURCE -MF $@.d -fPIE -Isdk/c/client $(filter %.c %.a,$^) -pie $(if $(SAN),-fsanitize=$(SAN)) $(CLIENT_LIBS) -o $@
+test-plugins: $(BUILD)/tests/e2e/pusher

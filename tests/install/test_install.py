@@ -62,7 +62,8 @@ def test_every_file_is_there():
     plugins = sorted(p.stem for p in (ROOT / "plugins").glob("*.c"))
     expected = {"bin/tova-host": 0o755, "include/tova_plugin.h": 0o644, "share/man/man1/tova-host.1": 0o644,
                 "lib/pkgconfig/tova-plugin.pc": 0o644, "lib/pkgconfig/tova-worker.pc": 0o644, "bin/tova-ctl": 0o755, "bin/tova-worker": 0o755,
-                "share/man/man1/tova-ctl.1": 0o644, "lib/libtova-worker.a": 0o644, "include/tova_worker.h": 0o644, "lib/systemd/system/tova-host.service": 0o644,
+                "share/man/man1/tova-ctl.1": 0o644, "lib/libtova-worker.a": 0o644, "include/tova_worker.h": 0o644,
+                "lib/libtova-client.a": 0o644, "include/tova_client.h": 0o644, "lib/pkgconfig/tova-client.pc": 0o644, "lib/systemd/system/tova-host.service": 0o644,
                 "share/bash-completion/completions/tova-ctl": 0o644, "share/tova/web/tova.js": 0o644, "share/tova/web/index.d.ts": 0o644,
                 "lib/libtova-test.a": 0o644, "include/tova_test.h": 0o644, "lib/pkgconfig/tova-test.pc": 0o644}
     expected.update({f"share/tova/{name}": 0o644 for name in ("core-dump.conf", "grafana-dashboard.json", "logrotate.conf", "prometheus-rules.yml", "sysctl.conf", "tova-host.conf", "tova-host.socket")})
@@ -76,7 +77,7 @@ def test_no_place_of_the_build_is_left():
     prefix = "/" + str(PREFIX.relative_to(STAGE))
     unit = (PREFIX / "lib/systemd/system/tova-host.service").read_text()
     assert f"ExecStart={prefix}/bin/tova-host " in unit
-    for name in ("lib/pkgconfig/tova-plugin.pc", "lib/pkgconfig/tova-worker.pc", "share/man/man1/tova-host.1"):
+    for name in ("lib/pkgconfig/tova-plugin.pc", "lib/pkgconfig/tova-worker.pc", "lib/pkgconfig/tova-client.pc", "share/man/man1/tova-host.1"):
         text = (PREFIX / name).read_text()
         assert prefix in text and str(STAGE) not in text and not re.search("@[A-Z]+@", text)
 

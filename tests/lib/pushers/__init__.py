@@ -10,6 +10,7 @@ PYTHON = ["/usr/bin/python3", "-B", str(HERE / "driver.py")]
 DRIVERS = {
     "python": PYTHON,
     "asyncio": [*PYTHON, "--async"],
+    "c": [str(BUILD / "tests/e2e/pusher")],
     "node": ["node", str(HERE / "driver.mjs")],
 }
 
