@@ -97,7 +97,7 @@ const seconds = (s) => (s >= 1 ? `${s.toFixed(1)} s` : s >= 0.001 ? `${number(s 
 const plots = [
 	{ id: "connections", title: "connections", lines: ["now"], show: number },
 	{ id: "messages", title: "messages / s", lines: ["in", "out"], show: number },
-	{ id: "latency", title: "event latency", lines: ["p50", "p99"], show: seconds },
+	{ id: "latency", title: "latency", lines: ["p50", "p99"], show: seconds },
 	{ id: "lag", title: "loop lag", lines: ["most"], show: seconds },
 	{ id: "memory", title: "memory", lines: ["resident"], show: bytes },
 ];
