@@ -16,7 +16,14 @@ struct access {
 	unsigned conns;
 	uint64_t began_ms, ended_ms; /* of the loop's clock */
 	int64_t opened;		     /* s of the clock on the wall */
-	char *origin, *subprotocol;
+	char *origin, *subprotocol, *agent;
+	bool whole; /* it is counted from its beginning, so that there can be a line */
+	/* NULL: nobody has looked at it */
+	struct access_watch {
+		uint64_t began_ms;
+		struct access_event events[ACCESS_EVENTS]; /* a ring */
+		unsigned n;
+	} * watch;
 	const char *tls;
 	/* of its end */
 	bool ended;
@@ -67,9 +74,11 @@ static void access_leave(struct access *a)
 {
 	if (--a->users > 0)
 		return;
-	if (a->ended && a->hub->access_log != NULL)
+	if (a->ended && a->whole && a->hub->access_log != NULL)
 		access_write(a);
 	free(a->origin);
+	free(a->agent);
+	free(a->watch);
 	free(a->subprotocol);
 	free(a->mount);
 	free(a->path);
@@ -78,12 +87,12 @@ static void access_leave(struct access *a)
 	free(a);
 }
 
-static struct span access_origin(const struct event_request *request)
+static struct span access_header(const struct event_request *request, const char *name)
 {
-	struct span origin = request_header(request->request, "Origin");
-	if (origin.n > ACCESS_ORIGIN_MAX)
-		origin.n = ACCESS_ORIGIN_MAX;
-	return origin;
+	struct span value = request_header(request->request, name);
+	if (value.n > ACCESS_ORIGIN_MAX)
+		value.n = ACCESS_ORIGIN_MAX;
+	return value;
 }
 
 bool access_begin(struct session *s, const struct event_request *request, struct span subprotocol)
@@ -97,7 +106,9 @@ bool access_begin(struct session *s, const struct event_request *request, struct
 			     .users = 1,
 			     .began_ms = loop_now(hub->loop),
 			     .opened = time(NULL),
-			     .origin = access_copy(access_origin(request)),
+			     .whole = hub->access_log != NULL,
+			     .origin = access_copy(access_header(request, "Origin")),
+			     .agent = access_copy(access_header(request, "User-Agent")),
 			     .subprotocol = access_copy(subprotocol),
 			     .tls = request->tls.version != NULL ? request->tls.version
 				    : request->secure		 ? "proxy"
@@ -110,12 +121,58 @@ bool access_begin(struct session *s, const struct event_request *request, struct
 bool access_attach(struct session *s, struct conn *c)
 {
 	struct access *a = s->more != NULL ? s->more->access : NULL;
-	if (a == NULL)
+	if (a == NULL || !(a->whole || a->watch != NULL))
 		return true;
 	if (!conn_count_traffic(c, &a->traffic))
 		return false;
 	a->users++;
 	a->conns++;
+	return true;
+}
+
+bool access_watch(struct session *s)
+{
+	struct access *a = s->more != NULL ? s->more->access : NULL;
+	if (a == NULL || a->watch != NULL)
+		return a != NULL;
+	a->watch = calloc(1, sizeof *a->watch);
+	if (a->watch == NULL)
+		return false;
+	a->watch->began_ms = a->whole ? a->began_ms : loop_now(a->hub->loop);
+	s->watched = true;
+	return a->whole || s->conn == NULL || access_attach(s, s->conn);
+}
+
+void access_event(struct session *s, const struct hub_event *e, bool ok)
+{
+	struct access_watch *w = s->more->access->watch;
+	w->events[w->n++ % ACCESS_EVENTS] = (struct access_event){
+		.at_ms = loop_now(s->mount->hub->loop),
+		.size = e->kind == EVENT_MESSAGE ? (uint32_t)e->message.len : 0,
+		.kind = (uint8_t)e->kind,
+		.ok = ok,
+	};
+}
+
+bool access_look(const struct session *s, struct access_seen *seen_r)
+{
+	const struct access *a = s->more != NULL ? s->more->access : NULL;
+	const struct access_watch *w = a != NULL ? a->watch : NULL;
+	if (a == NULL)
+		return false;
+	*seen_r = (struct access_seen){.origin = a->origin,
+				       .agent = a->agent,
+				       .subprotocol = a->subprotocol,
+				       .tls = a->tls};
+	access_time(a->opened, seen_r->opened);
+	if (w == NULL)
+		return true;
+	seen_r->traffic = &a->traffic;
+	seen_r->counted_ms = loop_now(a->hub->loop) - w->began_ms;
+	while (seen_r->n_events < ACCESS_EVENTS && seen_r->n_events < w->n) {
+		unsigned from = w->n - 1 - seen_r->n_events;
+		seen_r->events[seen_r->n_events++] = w->events[from % ACCESS_EVENTS];
+	}
 	return true;
 }
 
@@ -149,6 +206,7 @@ void access_forget(struct session *s)
 	if (a == NULL)
 		return;
 	s->more->access = NULL;
+	s->watched = false;
 	access_leave(a);
 }
 

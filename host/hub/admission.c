@@ -235,7 +235,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	if (!span_eq(request->request->path, span_of(m->path)))
 		session_set_path(s, request->request->path);
 	if (!admission_keep_token(m, s, request->token) ||
-	    (hub->access_log != NULL &&
+	    (access_is_kept(hub) &&
 	     !(access_begin(s, request, subprotocol) && access_attach(s, c))))
 		conn_abort(c);
 	else if (conn_accept(c, request->request, v1 ? SLOW_POLICY_CLOSE : m->slow,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "hub/access.h"
 #include "hub/apply.h"
 #include "hub/condition.h"
 #include "hub/hub.h"
@@ -201,6 +202,8 @@ static inline bool delivery_conclude(struct mount *m, const struct hub_event *e,
 		delivery_failed(m, e, why);
 	}
 	c->origin = NULL;
+	if (e->session != NULL && e->session->watched)
+		access_event(e->session, e, ok);
 	delivery_count(m, e, ok);
 	return ok;
 }

@@ -73,6 +73,7 @@ struct session {
 	bool slow : 1;	       /* messages are given up because it reads too slowly */
 	bool memory_limit : 1; /* and a victim for that */
 	bool closing : 1;      /* its close event was taken */
+	bool watched : 1;      /* somebody looks at it: access.h */
 };
 
 /* Without one yet: for an upgrade that was accepted, or is asked about. async: its handler settles

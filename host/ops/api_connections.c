@@ -5,6 +5,7 @@
 
 #include "common/utf8.h"
 #include "hub/access.h"
+#include "hub/access.h"
 #include "hub/slow_consumer.h"
 #include "ops/api_list.h"
 #include "ops/api_params.h"
@@ -287,6 +288,92 @@ static void api_connections_tls(const struct session *s, struct codec_out *o)
 	codec_raw(o, "}", 1);
 }
 
+/* A client may have sent bytes that are no text. */
+static void api_connections_said(struct codec_out *o, const char *name, const char *text)
+{
+	if (text != NULL && utf8_valid(text, strlen(text)))
+		codec_member_text(o, name, span_of(text));
+	else
+		codec_member_raw(o, name, "null");
+}
+
+static void api_connections_request(struct codec_out *o, const struct access_seen *seen)
+{
+	codec_member_raw(o, "request", "{\"opened\":");
+	codec_string(o, span_of(seen->opened));
+	api_connections_said(o, "origin", seen->origin);
+	api_connections_said(o, "user_agent", seen->agent);
+	api_connections_said(o, "subprotocol", seen->subprotocol);
+	api_connections_said(o, "tls", seen->tls);
+	codec_raw(o, "}", 1);
+}
+
+static void api_connections_rate(struct codec_out *o, const char *name, uint64_t n, uint64_t ms)
+{
+	char text[32];
+	snprintf(text, sizeof text, "%.3f", ms > 0 ? (double)n * 1000 / (double)ms : 0.0);
+	codec_member_raw(o, name, text);
+}
+
+/* Since somebody has looked first, or since its beginning where there is an access log. */
+static void api_connections_traffic(struct codec_out *o, const struct access_seen *seen)
+{
+	const struct traffic *t = seen->traffic;
+	uint64_t in = traffic_read(&t->in_messages), out = traffic_read(&t->out_messages),
+		 bytes_in = traffic_read(&t->in_bytes), bytes_out = traffic_read(&t->out_bytes);
+	codec_member_raw(o, "traffic", "{\"counted_ms\":");
+	char text[32];
+	int n = snprintf(text, sizeof text, "%llu", (unsigned long long)seen->counted_ms);
+	codec_raw(o, text, (size_t)n);
+	codec_member_uint(o, "messages_in", in);
+	codec_member_uint(o, "bytes_in", bytes_in);
+	codec_member_uint(o, "messages_out", out);
+	codec_member_uint(o, "bytes_out", bytes_out);
+	codec_member_uint(o, "queue_max", traffic_read(&t->queue_max));
+	codec_raw(o, "}", 1);
+	codec_member_raw(o, "per_second", "{\"counted_s\":");
+	n = snprintf(text, sizeof text, "%.3f", (double)seen->counted_ms / 1000);
+	codec_raw(o, text, (size_t)n);
+	api_connections_rate(o, "messages_in", in, seen->counted_ms);
+	api_connections_rate(o, "bytes_in", bytes_in, seen->counted_ms);
+	api_connections_rate(o, "messages_out", out, seen->counted_ms);
+	api_connections_rate(o, "bytes_out", bytes_out, seen->counted_ms);
+	codec_raw(o, "}", 1);
+}
+
+static void api_connections_events(struct codec_out *o, const struct access_seen *seen,
+				   uint64_t now)
+{
+	codec_member_raw(o, "last_events", "[");
+	for (unsigned i = 0; i < seen->n_events; i++) {
+		const struct access_event *e = &seen->events[i];
+		codec_raw(o, ",", i > 0);
+		codec_raw(o, "{\"event\":", 9);
+		codec_string(o, span_of(event_name((enum event_kind)e->kind)));
+		codec_member_uint(o, "ago_ms", now - e->at_ms);
+		codec_member_uint(o, "bytes", e->size);
+		codec_member_raw(o, "ok", e->ok ? "true" : "false");
+		codec_raw(o, "}", 1);
+	}
+	codec_raw(o, "]", 1);
+}
+
+/* Where it is kept: with --admin or --access-log. The first look makes that its traffic is counted
+ * and its events are noted. */
+static void api_connections_seen(const struct api_call *call, struct session *s,
+				 struct codec_out *o)
+{
+	struct access_seen seen;
+	bool watched = access_watch(s);
+	if (!access_look(s, &seen))
+		return;
+	api_connections_request(o, &seen);
+	if (!watched || seen.traffic == NULL)
+		return;
+	api_connections_traffic(o, &seen);
+	api_connections_events(o, &seen, loop_now(call->api->hub->loop));
+}
+
 void api_connections_one(struct api_call *call)
 {
 	struct session *s = api_connections_find(call, API_SCOPE_READ);
@@ -303,6 +390,7 @@ void api_connections_one(struct api_call *call)
 	api_connections_rooms(s, o);
 	api_connections_queue(s, o);
 	api_connections_lane(s, o);
+	api_connections_seen(call, s, o);
 	codec_raw(o, "}", 1);
 	api_call_answer(call, 200, (struct span){NULL, 0});
 }

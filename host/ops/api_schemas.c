@@ -44,6 +44,24 @@
 #define OF_CONNECTION_NAMES \
 	"'conn','mount','path','user','remote','age_ms','rooms','events','waiting','dropped'"
 
+/* Of a connection that somebody has looked at. */
+#define PER_SECOND "{'type':'number','minimum':0}"
+#define SEEN \
+	",'request':" OBJECT("'opened','origin','user_agent','subprotocol','tls'", "'opened':" TIME ",'origin':" TEXT_OR_NULL ",'user_agent':" TEXT_OR_NULL ",'subprotocol':" TEXT_OR_NULL ",'tls':" TEXT_OR_NULL) ",'traffic':" OBJECT( \
+		"'counted_ms','messages_in','bytes_in','messages_out','bytes_out','queue_max'", \
+		"'counted_ms':" NUMBER ",'messages_in':" NUMBER ",'bytes_in':" NUMBER \
+		",'messages_out':" NUMBER ",'bytes_out':" NUMBER \
+		",'queue_max':" NUMBER) ",'per_second':" OBJECT("'counted_s','messages_in','bytes_in','messages_out','bytes_out'", \
+								"'counted_s':" PER_SECOND \
+								",'messages_in':" PER_SECOND \
+								",'bytes_in':" PER_SECOND \
+								",'messages_out':" PER_SECOND \
+								",'bytes_out':" PER_SECOND) ",'last_events':" LIST(OBJECT("'event','ago_ms','bytes','ok'", \
+															  "'event':" TEXT \
+															  ",'ago_ms':" NUMBER \
+															  ",'bytes':" NUMBER \
+															  ",'ok':" FLAG))
+
 const struct api_schema api_schemas[] = {
 	{"Error",
 	 OBJECT("'error'",
@@ -128,7 +146,7 @@ const struct api_schema api_schemas[] = {
 								",'sequence':" NUMBER
 								",'waiting':" NUMBER
 								",'blame':" NUMBER
-								",'paused':" FLAG))},
+								",'paused':" FLAG) SEEN)},
 	{"Closed", OBJECT("'closed'", "'closed':{'const':1}")},
 	{"Room",
 	 OBJECT("'room','mount','members'", "'room':" ROOM ",'mount':" TEXT ",'members':" NUMBER)},

@@ -3,18 +3,21 @@ host: reload with its result, drain, dead letters."""
 import contextlib
 import json
 import re
+import shlex
+import shutil
+import subprocess
 import threading
 from urllib.parse import urlencode
 
 import pytest
 
-from api import TOKENS, Api, document, judge, tokens
+from api import TOKENS, Api, address, document, judge, tokens
 from control import ctl_json
 from probe import Probe, escape, plugin
 from raw_worker import RawWorker
 from supervised import Supervised
 from test_dead_letters import Grave
-from tova_host import BUILD, IMPATIENT, Host, wait_until
+from tova_host import BUILD, IMPATIENT, ROOT, Host, wait_until
 from wsclient import connect
 
 API = ("--api", "127.0.0.1:0")
@@ -108,6 +111,50 @@ def test_one_in_full(probe):
         other = probe.client().id
         assert ask(api, f"connections/{other[:-1]}")[0] == 400 and ask(api, "connections/x")[0] == 400
         assert ask(api, "connections/AAAAAAAAAAAAAAAAAAAAAA")[0] == 404
+
+
+def test_what_it_has_done_is_seen_from_the_first_look_on(tmp_path):
+    """Its request without secrets, what it sent and was sent, its last events; nobody else's connection is counted."""
+    with Host("--plugin", plugin("probe"), "--admin", "127.0.0.1:0", *IMPATIENT) as host, Probe(host, "") as probe, Api(host, door="admin") as api:
+        ws = probe.client("token=hunter2", headers=[("User-Agent", "probe/1"), ("Cookie", "session=hunter2"), ("Authorization", "Bearer hunter2")], origin="http://localhost")
+        ws.id
+        first = good(ask(api, f"connections/{ws.id}"))
+        assert (first["request"]["origin"], first["request"]["user_agent"]) == ("http://localhost", "probe/1") and first["request"]["tls"] is None and first["request"]["opened"].startswith("20")
+        assert first["traffic"]["messages_in"] == 0 and first["last_events"] == [] and "hunter2" not in json.dumps(first)
+        for i in range(20):
+            ws.ask("send " + "x" * i)
+        seen = good(ask(api, f"connections/{ws.id}"))
+        assert (seen["traffic"]["messages_in"], seen["traffic"]["messages_out"]) == (20, 20) and seen["traffic"]["bytes_out"] == sum(range(20))
+        assert seen["traffic"]["counted_ms"] >= 0 and seen["per_second"]["messages_in"] >= 0
+        assert [e["event"] for e in seen["last_events"]] == ["message"] * 16 and seen["last_events"][0]["bytes"] == len("send ") + 19 and all(e["ok"] for e in seen["last_events"])
+        assert all(a["ago_ms"] <= b["ago_ms"] for a, b in zip(seen["last_events"], seen["last_events"][1:]))
+        other = probe.client()
+        other.id
+        assert good(ask(api, f"connections/{other.id}"))["traffic"]["messages_in"] == 0
+
+
+def test_an_event_that_failed_is_seen(tmp_path):
+    with Host("--plugin", plugin("probe"), "--admin", "127.0.0.1:0", "--threads", "2", *IMPATIENT) as host, Probe(host, "") as probe, Api(host, door="admin") as api:
+        host.expect(lambda line: line.get("kind") == "handler")
+        ws = probe.client()
+        good(ask(api, f"connections/{ws.id}"))
+        ws.script("fail because")
+        wait_until(lambda: [e["ok"] for e in good(ask(api, f"connections/{ws.id}"))["last_events"] if e["event"] == "message"] == [False], "it is seen")
+        wait_until(lambda: good(ask(api, f"connections/{ws.id}"))["traffic"]["messages_in"] == 1, "by the other loop, too")
+
+
+def test_with_an_access_log_it_is_counted_from_its_beginning(tmp_path):
+    with Host("--plugin", plugin("probe"), "--admin", "127.0.0.1:0", "--access-log", tmp_path / "access", *IMPATIENT) as host, Probe(host, "") as probe, Api(host, door="admin") as api:
+        ws = probe.client()
+        ws.id
+        assert good(ask(api, f"connections/{ws.id}"))["traffic"]["messages_in"] == 1
+        other = probe.client()
+        other.id
+        ids = {ws.id, other.id}
+    assert ids <= {json.loads(line)["conn"] for line in (tmp_path / "access").read_text().splitlines()}
+    with Host("--plugin", plugin("probe"), *API, *IMPATIENT) as host, Probe(host, "") as probe, Api(host) as api:  # and without either nothing is kept
+        ws = probe.client()
+        assert "request" not in good(ask(api, f"connections/{ws.id}"))
 
 
 def test_a_connection_is_ended(probe):
@@ -425,3 +472,51 @@ def test_what_the_document_says_of_bodies_is_so(probe):
             for name in schema["required"]:
                 status, said = api.post(command, **{n: taken[n] for n in ("data", "state", "room", "info", "conn") if n in members and n != name})
                 assert status == 400, (command, name, said)
+
+
+# --- the page -----------------------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "host/API.md").read_text()
+
+
+def test_the_page_names_what_there_is():
+    """Each request of the document but those of README, and each parameter."""
+    rows = dict(re.findall(r"^\| `(\w+ /api/v1/[\w/]+)` \| (.*) \|$", PAGE, re.M))
+    for path, methods in document().json["paths"].items():
+        for method, operation in methods.items():
+            name = f"{method.upper()} {path.replace('{id}', 'ID')}"
+            if path in ("/healthz", "/readyz", "/metrics", "/api/v1/openapi.json") or (method == "post" and operation["requestBody"]["required"]):
+                continue
+            assert name in rows, name
+            for parameter in operation["parameters"]:
+                assert parameter["in"] == "path" or f"`{parameter['name']}`" in rows[name], (name, parameter["name"])
+            assert rows[name].endswith(f"| {operation['x-scope']}"), name
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_page_s_examples(tmp_path):
+    """As they stand there, one after the other, in a shell."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
+    start, *asked = blocks
+    assert len(asked) >= 3 and "tova-host --worker" in start
+    (tmp_path / "worker.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'sdk/python')!r})\nfrom tova import *\ndef on_open(ws): join(ws, 'general')\n"
+                                        "def on_message(ws, message): pass\nif __name__ == '__main__': serve(globals())\n")
+    host_line = next(line for line in start.splitlines() if line.startswith("tova-host"))
+    before = "\n".join(line for line in start.splitlines() if not line.startswith(("tova-host", "alias")))
+    subprocess.run(["sh", "-ec", before], cwd=tmp_path, check=True)
+    words = shlex.split(host_line)[1:]
+    words[words.index("127.0.0.1:8081")] = "127.0.0.1:0"
+    with Host(*words, *IMPATIENT, cwd=tmp_path) as host:
+        alias = re.search(r"^alias api='(.*)'$", start, re.M)[1]
+        ws = connect("127.0.0.1", host.port, "/")
+
+        def run(command):
+            text = command.replace("127.0.0.1:8081", address(host))
+            done = subprocess.run(["bash", "-ec", f"api() {{ {alias} \"$@\"; }}\n{text}"], cwd=tmp_path, capture_output=True, text=True, check=True)
+            return [json.loads(part) for part in done.stdout.replace("}{", "}\n{").splitlines()]
+        wait_until(lambda: run(asked[0])[0]["connections"], "it is in the room")
+        answers = [run(block) for block in asked]
+        assert answers[0][0]["connections"][0]["mount"] == "/"
+        assert answers[1][0] == json.loads(re.search(r"answers `(\{\"changed\".*?)`", PAGE)[1])
+        assert answers[2] == [{"dead_letters": []}, {"replayed": 0, "left": 0}]
+        ws.drop()
