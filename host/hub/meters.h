@@ -9,7 +9,7 @@
 #include "base/histogram.h"
 #include "hub/event.h"
 
-#define METERS_SAMPLE 16
+#define METERS_SAMPLE 64
 
 /* Of one mount. Times are in microseconds. */
 struct meters {

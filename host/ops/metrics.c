@@ -268,7 +268,7 @@ static void metrics_put_cast_time(const struct mount *m, struct codec_out *o)
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-#define METRICS_SAMPLED "of one in 16: "
+#define METRICS_SAMPLED "of one in 64: "
 
 static const struct {
 	/* One of the two: mount by mount, behind this head, or at once. */

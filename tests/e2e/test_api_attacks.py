@@ -18,7 +18,7 @@ RELAY = BUILD / "plugins/relay.so"
 @pytest.fixture
 def host(tmp_path):
     with Host("--plugin", f"/chat={RELAY}", "--plugin", "/echo=echo", "--admin", "127.0.0.1:0", *tokens(tmp_path, "publish@/chat", "read@/chat", "admin"),
-              "--api-max-body", "1m") as running:
+              "--api-max-body", "1m", "--api-connections", "400") as running:
         yield running
 
 

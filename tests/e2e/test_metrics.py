@@ -96,16 +96,16 @@ def test_it_is_what_tova_ctl_shows(host):
 
 
 def test_how_long_things_take(tmp_path):
-    """Of plugins and of workers; one of 16 is looked at."""
+    """Of plugins and of workers; one of 64 is looked at."""
     with Host("--plugin", "/p=echo", "--attach", f"/w=ipc://{tmp_path}/attach", "--admin", "127.0.0.1:0", *IMPATIENT) as host, \
             RawWorker(f"ipc://{tmp_path}/attach").hello(events=["message"]) as worker:
         assert not any("_seconds_bucket{mount" in key and "event=" in key for key in scrape(admin(host))[0])  # of nothing that has not come
         clients = [connect("127.0.0.1", host.port, "/p") for _ in range(10)]
         other = connect("127.0.0.1", host.port, "/w")
         with Api(host, door="admin") as api:
-            for _ in range(64):
+            for _ in range(256):
                 assert api.post("broadcast", mount="/p", data="x") == (200, {"receivers": 10})
-        for _ in range(64):
+        for _ in range(256):
             clients[0].send_text("x")
             clients[0].recv_text()
             other.send_text("x")
