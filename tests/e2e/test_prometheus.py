@@ -183,7 +183,7 @@ def test_prometheus_reads_it(tmp_path):
 
         def busy():
             nonlocal answered
-            for _ in range(20):
+            for _ in range(200):  # one in 64 is looked at
                 clients[0].send_text("x")
                 clients[0].recv_text()
                 answered += 1
