@@ -131,27 +131,43 @@ static int command_broadcast_to(const struct command_line *line, struct command_
 				 r);
 }
 
-static int command_close(const struct command_line *line, struct command_request *r)
+/* With CODE and REASON, where they are given. Takes the command over. */
+static int command_closing(const struct command_line *line, json_t *command,
+			   struct command_request *r)
 {
-	json_t *command = json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]);
-	command_names(r, NO_CONNECTION, line->words[1]);
+	if (command == NULL)
+		return command_refuse(2, "%s: an argument is not UTF-8", line->words[0]);
 	if (line->n > 2) {
 		char *end;
 		unsigned long code = strtoul(line->words[2], &end, 10);
 		if (*end != '\0' || end == line->words[2] || code < 1000 || code > 4999) {
 			json_decref(command);
 			return command_refuse(2,
-					      "close: CODE is a number of 1000 to 4999, not \"%s\"",
-					      line->words[2]);
+					      "%s: CODE is a number of 1000 to 4999, not \"%s\"",
+					      line->words[0], line->words[2]);
 		}
 		json_object_set_new(command, "code", json_integer((json_int_t)code));
 	}
 	if (line->n > 3 &&
 	    json_object_set_new(command, "reason", json_string(line->words[3])) != 0) {
 		json_decref(command);
-		return command_refuse(2, "close: REASON is not UTF-8");
+		return command_refuse(2, "%s: REASON is not UTF-8", line->words[0]);
 	}
 	return command_push(r, command);
+}
+
+static int command_close(const struct command_line *line, struct command_request *r)
+{
+	command_names(r, NO_CONNECTION, line->words[1]);
+	return command_closing(
+		line, json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]), r);
+}
+
+static int command_close_room(const struct command_line *line, struct command_request *r)
+{
+	command_names(r, NO_ROOM, line->words[1]);
+	return command_closing(
+		line, json_pack("{s:s, s:s}", "c", "close_room", "room", line->words[1]), r);
 }
 
 static int command_question(struct command_request *r, const char *type, const char *key,
@@ -188,12 +204,13 @@ static int command_rooms(const struct command_line *line, struct command_request
 	return refused;
 }
 
+/* members and users */
 static int command_members(const struct command_line *line, struct command_request *r)
 {
 	command_names(r, NO_ROOM, line->words[1]);
 	int refused = command_is_text("ROOM", line->words[1]);
 	if (refused == 0)
-		refused = command_question(r, "query", "what", "members");
+		refused = command_question(r, "query", "what", line->words[0]);
 	if (refused == 0)
 		json_object_set_new(r->object, "room", json_string(line->words[1]));
 	return refused;
@@ -310,6 +327,8 @@ static const struct command {
 	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true,
 	 command_broadcast_to},
 	{"close", "CONN [CODE [REASON]]", "close a connection", 1, 3, false, command_close},
+	{"close_room", "ROOM [CODE [REASON]]", "close all connections in a room", 1, 3, false,
+	 command_close_room},
 	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0,
 	 false, command_connections},
 	{"slow", "", "which of them read too slowly, those for which most waits first", 0, 0, false,
@@ -317,6 +336,8 @@ static const struct command {
 	{"rooms", "[CONN]", "which rooms there are, or which a connection is in", 0, 1, false,
 	 command_rooms},
 	{"members", "ROOM", "which connections are in a room", 1, 1, false, command_members},
+	{"users", "ROOM", "which users are in a room, each once; the first 1,000", 1, 1, false,
+	 command_members},
 	{"history", "ROOM [N]", "the last messages that a room remembers, N of them (100)", 1, 2,
 	 false, command_history},
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},

@@ -1,5 +1,8 @@
 """Who is there: info and users, members in pages, rooms that are closed, joins with conditions, broadcasts among several rooms. The test is
 the worker (raw_worker.py)."""
+import re
+import subprocess
+
 import pytest
 
 from hub import Hub, opened, send
@@ -489,3 +492,26 @@ def test_scripts_have_all_of_it(tmp_path):
         do(eve, "leave_all", "replace=yes join a")
         ann.expect_close(4409)
         assert do(eve, "broadcast_to b never", "broadcast_to a here") == ["here"]
+
+
+# --- tova-ctl
+
+
+def test_tova_ctl(hub, worker):
+    def ctl(*words):
+        done = subprocess.run([BUILD / "tova-ctl", "--control", hub.control, *words], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout + done.stderr
+
+    crowd = Crowd(hub, worker, "abc")
+    assert push(worker, *(join("r", conn=id) for id in crowd.id.values()), info(user="ann", conn=crowd.id["a"]),
+                info(user="ann", conn=crowd.id["b"])) is None
+    code, said = ctl("users", "r")
+    assert code == 0 and re.search(r"ann +2", said), said
+    assert ctl("close_room", "r", "99")[0] == 2
+    assert ctl("close_room", "nobody")[0] == 1
+    code, said = ctl("close_room", "r", "4001", "over")
+    assert code == 0, said
+    for _ in "abc":
+        worker.ack(worker.expect("close", code=4001))
+    for ws in crowd.ws.values():
+        ws.expect_close(4001, "over")
