@@ -220,7 +220,9 @@ static bool link_grant(struct worker *w, const struct json_string *token)
 {
 	char plain[JSON_ESCAPED_MAX(API_TOKEN_MAX)]; /* the bytes are read again as they are */
 	size_t n = token->p != NULL && token->n <= sizeof plain ? json_unescape(token, plain) : 0;
-	const struct api_tokens *tokens = w->pool->shared.tokens;
+	static const struct api_tokens none;
+	const struct api_tokens *tokens =
+		w->pool->shared.tokens != NULL ? w->pool->shared.tokens : &none;
 	const char *mount = w->pool->base.mount->path;
 	struct api_grant grant;
 	bool known = api_token_find(tokens, (struct span){plain, n}, &grant);

@@ -40,7 +40,7 @@ struct worker_shared {
 	struct processes *processes;
 	struct deadletter *deadletter;
 	struct push_sources *sources;
-	const struct api_tokens *tokens; /* of those who attach; none: nobody needs one */
+	const struct api_tokens *tokens; /* of those who attach; NULL or none: nobody needs one */
 	/* A process was started --start-attempts times, and nobody has ever served the mount. */
 	void (*failed)(void *ctx, const struct mount *m);
 	void *failed_ctx;
