@@ -11,7 +11,7 @@ static const struct listener *page_listener(const struct server *s)
 	const struct listener *l = s->doors[SETTINGS_ADMIN].listeners.list;
 	if (!s->doors[SETTINGS_ADMIN].open)
 		return NULL;
-	while (l != NULL && l->unix_path != NULL)
+	while (l != NULL && l->acceptor.unix_path != NULL)
 		l = l->next;
 	return l;
 }
@@ -19,17 +19,19 @@ static const struct listener *page_listener(const struct server *s)
 /* Where a browser of this machine finds it. */
 static void page_authority(const struct listener *l, char text[SERVER_URL_MAX])
 {
-	const char *port = strrchr(l->name, ':');
-	bool any = strncmp(l->name, "0.0.0.0:", 8) == 0 || strncmp(l->name, "[::]:", 5) == 0;
-	snprintf(text, SERVER_URL_MAX, "%s%s", any ? "localhost" : l->name, any ? port : "");
+	const char *port = strrchr(l->acceptor.name, ':');
+	bool any = strncmp(l->acceptor.name, "0.0.0.0:", 8) == 0 ||
+		   strncmp(l->acceptor.name, "[::]:", 5) == 0;
+	snprintf(text, SERVER_URL_MAX, "%s%s", any ? "localhost" : l->acceptor.name,
+		 any ? port : "");
 }
 
 bool server_admin_url(struct server *s, char url_r[SERVER_URL_MAX])
 {
 	const struct listener *l = page_listener(s);
 	char authority[SERVER_URL_MAX], code[VISITORS_SECRET] = "";
-	if (l == NULL || (s->api.tokens.n > 0 &&
-			  !visitors_invite(&s->api.visitors, loop_now(s->loop), code)))
+	if (l == NULL ||
+	    (s->api.tokens.n > 0 && !visitors_invite(&s->api.visitors, loop_now(s->loop), code)))
 		return false;
 	page_authority(l, authority);
 	snprintf(url_r, SERVER_URL_MAX, "http%s://%.200s/%s%s", l->kind.tls ? "s" : "", authority,
@@ -59,8 +61,8 @@ bool server_let_page_in(struct server *s)
 	s->hub.page_origins = calloc(n, sizeof(char *));
 	bool ok = s->hub.page_origins != NULL;
 	for (const struct listener *l = first; ok && l != NULL; l = l->next) {
-		const char *port = strrchr(l->name, ':'), *tls = l->kind.tls ? "s" : "";
-		if (l->unix_path != NULL)
+		const char *port = strrchr(l->acceptor.name, ':'), *tls = l->kind.tls ? "s" : "";
+		if (l->acceptor.unix_path != NULL)
 			continue;
 		page_authority(l, authority);
 		ok = asprintf(&s->hub.page_origins[s->hub.n_page_origins], "http%s://%s", tls,

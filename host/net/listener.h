@@ -2,19 +2,17 @@
 #ifndef TOVA_NET_LISTENER_H
 #define TOVA_NET_LISTENER_H
 
-#include "net/conn.h"
+#include "net/acceptor.h"
 #include "net/balance.h"
+#include "net/conn.h"
 
 struct listener {
 	uint16_t magic; /* CHECK_LISTENER */
-	struct event event;
+	struct acceptor acceptor;
 	struct listeners *set;
 	struct listener *next;
 	struct conn_kind kind;
-	int fd;
-	char *unix_path; /* removed at the end; NULL for TCP */
-	bool given;	 /* somebody else has bound it */
-	char *name;	 /* "127.0.0.1:8080", with the real port; "unix:PATH" */
+	bool given; /* somebody else has bound it */
 };
 
 struct listeners {

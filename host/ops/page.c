@@ -107,7 +107,7 @@ void page_host(struct api_call *call)
 	for (const struct listener *l = clients->list; l != NULL; l = l->next) {
 		codec_raw(o, ",", l != clients->list);
 		codec_raw(o, "{\"address\":", 11);
-		codec_string(o, span_of(l->name));
+		codec_string(o, span_of(l->acceptor.name));
 		codec_member_raw(o, "tls", l->kind.tls ? "true" : "false");
 		codec_raw(o, "}", 1);
 	}

@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/check.h"
 #include "base/address.h"
+#include "base/check.h"
 #include "common/buffer.h"
 #include "common/pair0.h"
+#include "net/acceptor.h"
 #include "tls/tls.h"
 
 #define SP_HELLO_MS 10000     /* for the peer's */
@@ -28,6 +28,7 @@
 #define SP_BATCH 16
 /* so that a crowd does not have the kernel turn others away before the loop comes to it */
 #define SP_BACKLOG 1024
+#define SP_PATH_MAX sizeof((struct sockaddr_un *)0)->sun_path
 #define SP_CROWD_MS 60000 /* between lines about strangers that give way */
 /* to look again for descriptors or memory that others have given back */
 #define SP_RETRY_MS 500
@@ -59,7 +60,7 @@ struct sp_pipe {
 
 struct sp_listener {
 	uint16_t magic; /* CHECK_SP_LISTENER */
-	struct event event;
+	struct acceptor acceptor;
 	struct loop *loop;
 	struct loop_hook hook;
 	struct loop_timer retry;
@@ -74,10 +75,9 @@ struct sp_listener {
 	uint64_t crowd_quiet; /* that strangers give way is not said again before */
 	bool full_said;	      /* that none can be accepted, until one is */
 	struct sp_pipe *dead;
-	int fd;
 	bool ipc;
 	struct tls_server *tls; /* NULL: plain */
-	char *path, *url;
+	char *url;
 };
 
 /* --- strangers -------------------------------------------------------------------------------- */
@@ -742,7 +742,7 @@ static void sp_refuse(struct sp_listener *l, struct sp_pipe *p, int fd, const ch
 	close(fd);
 }
 
-static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
+static void sp_add(struct sp_listener *l, int fd, const struct address *from)
 {
 	struct sp_pipe *p = calloc(1, sizeof *p);
 	const int on = 1;
@@ -750,8 +750,11 @@ static void sp_add(struct sp_listener *l, int fd, const struct sockaddr *from)
 		sp_refuse(l, p, fd, "no memory");
 		return;
 	}
-	*p = (struct sp_pipe){.magic = CHECK_SP_PIPE, .listener = l, .fd = fd, .reading = true};
-	address_from(&p->from, from);
+	*p = (struct sp_pipe){.magic = CHECK_SP_PIPE,
+			      .listener = l,
+			      .fd = fd,
+			      .from = *from,
+			      .reading = true};
 	if (!sp_peer_ok(l, fd, &p->peer)) {
 		sp_refuse(l, p, fd, "it runs as another user");
 		return;
@@ -787,29 +790,25 @@ static void sp_on_no_accept(struct sp_listener *l, int error)
 		    "no peer can be accepted at a socket for workers or tova-ctl, for now",
 		    LOG_STR("url", l->url), LOG_ERRNO(error));
 	l->full_said = true;
-	event_del(&l->event);
+	acceptor_pause(&l->acceptor);
 	loop_timer_set(&l->retry, SP_RETRY_MS);
 }
 
-static void sp_on_accept(evutil_socket_t fd, short what, void *arg)
+static void sp_on_accept(void *ctx)
 {
-	struct sp_listener *l = arg;
+	struct sp_listener *l = ctx;
 	CHECK_IS(l, CHECK_SP_LISTENER);
-	(void)what;
-	for (int i = 0; i < SP_BATCH; i++) {
-		struct sockaddr_storage from = {.ss_family = AF_UNIX};
-		socklen_t len = sizeof from;
-		int got = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (got >= 0) {
+	enum acceptor_got got = ACCEPTOR_LOST;
+	for (int i = 0; i < SP_BATCH && (got == ACCEPTOR_SOCKET || got == ACCEPTOR_LOST); i++) {
+		struct address from;
+		int fd;
+		got = acceptor_take(&l->acceptor, &fd, &from);
+		if (got == ACCEPTOR_SOCKET) {
 			l->full_said = false;
-			sp_add(l, got, (const struct sockaddr *)&from);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-			   errno == ENOMEM) {
+			sp_add(l, fd, &from);
+		} else if (got == ACCEPTOR_FULL) {
 			sp_on_no_accept(l, errno);
-			return;
-		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			return;
-		} /* anything else concerns only the socket that was to be accepted */
+		}
 	}
 }
 
@@ -817,49 +816,25 @@ static void sp_on_retry(void *arg)
 {
 	struct sp_listener *l = arg;
 	CHECK_IS(l, CHECK_SP_LISTENER);
-	event_add(&l->event, NULL);
-}
-
-static bool sp_fail(char *why, size_t cap, const char *what)
-{
-	snprintf(why, cap, "%s: %s", what, strerror(errno));
-	return false;
+	acceptor_resume(&l->acceptor, false);
 }
 
 static bool sp_bind_ipc(struct sp_listener *l, const char *path, char *why, size_t cap)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	if (path[0] != '/' || strlen(path) >= sizeof un.sun_path) {
+	if (path[0] != '/' || strlen(path) >= SP_PATH_MAX) {
 		snprintf(why, cap, "expected ipc:// and an absolute path of at most %zu bytes",
-			 sizeof un.sun_path - 1);
+			 SP_PATH_MAX - 1);
 		return false;
 	}
-	strcpy(un.sun_path, path);
-	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct stat st;
-	if (address_unix_is_live(&un)) {
-		snprintf(why, cap, "another process listens there");
-		return false;
-	}
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		unlink(path);
-	mode_t old = umask(0177);
-	bool ok = l->fd >= 0 && bind(l->fd, (struct sockaddr *)&un, sizeof un) == 0;
-	umask(old);
-	if (!ok)
-		return sp_fail(why, cap, "it can not be bound");
-	l->path = strdup(path);
-	l->url = NULL;
-	return asprintf(&l->url, "ipc://%s", path) > 0 && l->path != NULL;
+	l->ipc = true;
+	return acceptor_bind_unix(&l->acceptor, path, 0600, why, cap);
 }
 
 static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size_t cap)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
-	char host[64], address[INET6_ADDRSTRLEN];
+	char host[64];
+	uint8_t ip[16];
 	const char *colon = strrchr(text, ':');
-	const int on = 1;
 	size_t n = colon != NULL ? (size_t)(colon - text) : 0;
 	char *end = NULL;
 	long port = colon != NULL ? strtol(colon + 1, &end, 10) : -1;
@@ -870,23 +845,21 @@ static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size
 	}
 	bool v6 = text[0] == '[' && text[n - 1] == ']';
 	snprintf(host, sizeof host, "%.*s", (int)(v6 ? n - 2 : n), v6 ? text + 1 : text);
-	in.sin_port = in6.sin6_port = htons((uint16_t)port);
-	if (inet_pton(v6 ? AF_INET6 : AF_INET, host,
-		      v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr) != 1) {
+	if (inet_pton(v6 ? AF_INET6 : AF_INET, host, ip) != 1) {
 		snprintf(why, cap, "\"%s\" is not a numeric address", host);
 		return false;
 	}
-	struct sockaddr *sa = v6 ? (struct sockaddr *)&in6 : (struct sockaddr *)&in;
-	socklen_t len = v6 ? sizeof in6 : sizeof in;
-	l->fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (l->fd < 0 || setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
-	    bind(l->fd, sa, len) != 0 || getsockname(l->fd, sa, &len) != 0)
-		return sp_fail(why, cap, "it can not be bound");
-	inet_ntop(v6 ? AF_INET6 : AF_INET, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr,
-		  address, sizeof address);
-	return asprintf(&l->url, v6 ? "%stcp://[%s]:%u" : "%stcp://%s:%u",
-			l->tls != NULL ? "tls+" : "", address,
-			ntohs(v6 ? in6.sin6_port : in.sin_port)) > 0;
+	return acceptor_bind_tcp(&l->acceptor, host, (uint16_t)port, true, why, cap);
+}
+
+/* What it is called, now that its port is known. */
+static bool sp_name(struct sp_listener *l)
+{
+	return asprintf(&l->url, "%s%s",
+			l->ipc		 ? "ipc://"
+			: l->tls != NULL ? "tls+tcp://"
+					 : "tcp://",
+			l->ipc ? l->acceptor.unix_path : l->acceptor.name) > 0;
 }
 
 static void sp_on_tls_warning(void *ctx, const char *file, const char *sentence)
@@ -916,10 +889,8 @@ bool sp_set_tls(struct sp_listener *l, const char *cert, const char *key, const 
 
 static bool sp_bind(struct sp_listener *l, const char *url, char *why, size_t cap)
 {
-	if (strncmp(url, "ipc://", 6) == 0) {
-		l->ipc = true;
+	if (strncmp(url, "ipc://", 6) == 0)
 		return sp_bind_ipc(l, url + 6, why, cap);
-	}
 	if (strncmp(url, "tcp://", 6) == 0)
 		return sp_bind_tcp(l, url + 6, why, cap);
 	if (strncmp(url, "tls+tcp://", 10) != 0) {
@@ -941,29 +912,26 @@ struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct s
 {
 	struct sp_listener *l = calloc(1, sizeof *l);
 	if (l == NULL) {
-		sp_fail(why, why_cap, "no memory");
+		snprintf(why, why_cap, "no memory");
 		return NULL;
 	}
 	*l = (struct sp_listener){.magic = CHECK_SP_LISTENER,
 				  .loop = loop,
 				  .ops = ops,
 				  .ctx = ctx,
-				  .limits = *limits,
-				  .fd = -1};
+				  .limits = *limits};
 	TAILQ_INIT(&l->pipes);
 	TAILQ_INIT(&l->strangers);
+	acceptor_init(&l->acceptor, sp_on_accept, l);
 	loop_timer_init(loop, &l->retry, sp_on_retry, l);
 	l->hook = (struct loop_hook){.run = sp_bury, .arg = l};
 	loop_add_hook(loop, &l->hook);
-	bool ok = sp_bind(l, url, why, why_cap) &&
-		  (listen(l->fd, SP_BACKLOG) == 0 ||
-		   sp_fail(why, why_cap, "it can not be listened on"));
-	if (ok) {
-		event_assign(&l->event, loop->base, l->fd, EV_READ | EV_PERSIST, sp_on_accept, l);
-		ok = event_add(&l->event, NULL) == 0 || sp_fail(why, why_cap, "no memory");
+	if (sp_bind(l, url, why, why_cap) &&
+	    acceptor_start(&l->acceptor, loop, SP_BACKLOG, why, why_cap)) {
+		if (sp_name(l))
+			return l;
+		snprintf(why, why_cap, "no memory");
 	}
-	if (ok)
-		return l;
 	sp_listener_free(&l);
 	return NULL;
 }
@@ -986,14 +954,8 @@ void sp_listener_free(struct sp_listener **l_p)
 	sp_bury(l);
 	loop_remove_hook(l->loop, &l->hook);
 	loop_timer_cancel(&l->retry);
-	if (event_initialized(&l->event))
-		event_del(&l->event);
-	if (l->fd >= 0)
-		close(l->fd);
-	if (l->path != NULL)
-		unlink(l->path);
+	acceptor_close(&l->acceptor);
 	tls_server_unref(&l->tls);
-	free(l->path);
 	free(l->url);
 	free(l);
 }
