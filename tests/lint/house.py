@@ -1,8 +1,10 @@
-"""Figures of the house, for one look at how it changes: house.py [ROOT [OBJECTS]].
+"""Figures of the house, for one look at how it changes: house.py [ROOT[=OBJECTS] ...].
 
-Prints Markdown: a column of figures for the host's sources at ROOT (default: this tree), sdk/common/ included, where parts of it have
-moved, so that columns of different days say the same; and for the object files that were built of host/
-(default: build/obj/host, without link time optimization: LTO=), which tell who needs whom when it is linked.
+Prints Markdown: a column for the host's sources at each ROOT (default: this tree), sdk/common/ included, where parts of it have moved, so
+that columns of different days say the same; and for the object files that were built of host/ (OBJECTS, default: ROOT/build/obj/host;
+without link time optimization: LTO=), which tell who needs whom when it is linked. Before and after:
+
+    git worktree add /tmp/old COMMIT && make -C /tmp/old LTO= build/libtova.a && tests/lint/house.py /tmp/old .
 """
 import re
 import statistics
@@ -12,6 +14,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 FUNCTION = re.compile(r"^(?!typedef|struct \w+ \{|enum|union)(?:[A-Za-z_][\w \t*]*?[ *])(\w+)\(([^;{}]*)\)[^;{}()]*\n\{\n(.*?)^\}", re.M | re.S)
+ATTRIBUTE = re.compile(r"__attribute__\(\(.*?\)\)\s*")
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.M)
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 EQUAL = 6
@@ -106,7 +109,7 @@ def figures(root, objects):
     for path, text in files.items():
         if path.suffix != ".c":
             continue
-        for name, _, body in FUNCTION.findall(text):
+        for name, _, body in FUNCTION.findall(ATTRIBUTE.sub("", text)):
             lengths.append(body.count("\n"))
             strangers += not (name + "_").startswith(path.stem + "_") and name != "main"
     lengths.sort()
@@ -135,11 +138,13 @@ def figures(root, objects):
 
 
 def main():
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2]
-    objects = Path(sys.argv[2]) if len(sys.argv) > 2 else root / "build/obj/host"
-    print("| | |\n|---|---|")
-    for name, value in figures(root, objects):
-        print(f"| {name} | {value} |")
+    columns = []
+    for argument in sys.argv[1:] or [Path(__file__).resolve().parents[2]]:
+        root, _, objects = str(argument).partition("=")
+        columns.append(dict(figures(Path(root), Path(objects or Path(root) / "build/obj/host"))))
+    print("|" + " |" * (len(columns) + 1) + "\n|" + "---|" * (len(columns) + 1))
+    for name in dict.fromkeys(name for column in columns for name in column):
+        print(f"| {name} | " + " | ".join(column.get(name, "") for column in columns) + " |")
 
 
 if __name__ == "__main__":
