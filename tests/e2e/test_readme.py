@@ -142,6 +142,23 @@ def test_the_first_conversation():
     names["test_a_message_comes_back"]()
 
 
+# --- host/README.md -------------------------------------------------------------------------------------------------------------------
+
+def test_the_house_has_what_its_page_names():
+    """Files, and words that can only be names of the code."""
+    text = HOUSE.read_text()
+    sources = "\n".join(path.read_text() for top in ("host", "sdk") for path in (ROOT / top).rglob("*.[ch]"))
+    files = {path.relative_to(ROOT / base).as_posix() for base, below in (("host", "host"), ("sdk", "sdk"), (".", "sdk"), (".", "tests"))
+             for path in (ROOT / below).rglob("*.*")}
+    missing = [name for name in re.findall(r"`([\w/]+\.(?:c|h|txt|py))`", text) if name not in files]
+    words = {word for quoted in re.findall(r"`([\w.>-]+)`", text) for word in re.findall(r"[a-zA-Z]+_\w+", quoted)}
+    words |= set(re.findall(r"\b[a-z]+_[a-z_]+\b", "\n".join(re.findall(r"^    .*$", text, re.M))))
+    assert len(words) > 80
+    words -= {Path(name).stem for name in files}
+    missing += [word for word in sorted(words) if not re.search(rf"\b{word}\b", sources)]
+    assert not missing
+
+
 # --- README.md ------------------------------------------------------------------------------------------------------------------------
 
 def heard(page):
