@@ -161,6 +161,7 @@ static struct stats server_stats(const void *io_threads)
 static void server_on_reload(void *ctx, const struct mount *only, struct reload *r)
 {
 	struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	struct mount *m = s->hub.mounts;
 	while (m != NULL && m != only)
 		m = m->next;
@@ -304,6 +305,7 @@ static bool server_start_threads(struct server *s)
 static void server_on_control_reload(void *ctx)
 {
 	struct server *s = ctx;
+	CHECK_IS(s, CHECK_SERVER);
 	server_reload(s, NULL);
 }
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/library.h"
 #include "settings/settings_adopt.h"
 #include "handler/plugin/plugin.h"
@@ -20,6 +21,7 @@ static struct settings_mount *reload_find(const struct settings *settings, const
 
 /* What one reload found. */
 struct server_reload {
+	uint16_t magic; /* CHECK_SERVER_RELOAD */
 	struct server *s;
 	struct reload *told; /* NULL: to nobody */
 	uint64_t changed,
@@ -36,6 +38,7 @@ static void reload_on_change(void *ctx, const struct settings_change *change)
 						[OPTION_WHEN_RESTART] =
 							"an option changes only with a restart"};
 	struct server_reload *r = ctx;
+	CHECK_IS(r, CHECK_SERVER_RELOAD);
 	enum option_when when = change->waits ? OPTION_WHEN_RESTART : change->row->when;
 	char option[64];
 	snprintf(option, sizeof option, "--%s", change->row->name);
@@ -228,7 +231,7 @@ static void reload_mounts(struct server_reload *r)
 
 static void reload_apply(struct server *s, struct settings *new, struct reload *told)
 {
-	struct server_reload r = {.s = s, .told = told};
+	struct server_reload r = {.magic = CHECK_SERVER_RELOAD, .s = s, .told = told};
 	settings_adopt(&s->settings, new, reload_on_change, &r);
 	r.was = s->settings;
 	s->settings = *new;
@@ -271,7 +274,7 @@ static void reload_refuse(const struct server *s, struct reload *told, struct sp
 
 void server_reload_mount(struct server *s, struct mount *m, struct reload *told)
 {
-	struct server_reload r = {.s = s, .told = told};
+	struct server_reload r = {.magic = CHECK_SERVER_RELOAD, .s = s, .told = told};
 	struct settings_mount *setting = reload_find(&s->settings, m->path);
 	if (setting == NULL) {
 		reload_wrong(told,

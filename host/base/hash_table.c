@@ -58,6 +58,7 @@ void hash_table_remove(struct hash_table *t, struct hash_link *link)
 		CHECK(*at != NULL);
 		at = &(*at)->next;
 	}
+	CHECK(t->n > 0);
 	*at = link->next;
 	t->n--;
 }

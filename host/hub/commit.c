@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/rules.h"
 #include "common/utf8.h"
 #include "hub/room.h"
@@ -294,8 +295,8 @@ enum commit_error commit_unkept(struct commit *c)
 	struct command *last = c->n > 0 ? &c->commands[c->n - 1] : NULL;
 	if (c->error != COMMIT_OK)
 		return c->error;
-	if (last == NULL || (last->kind != COMMAND_BROADCAST_TO &&
-			     last->kind != COMMAND_BROADCAST_AMONG))
+	if (last == NULL ||
+	    (last->kind != COMMAND_BROADCAST_TO && last->kind != COMMAND_BROADCAST_AMONG))
 		return commit_spoil(c, COMMIT_E_ARG);
 	last->code = 1;
 	return COMMIT_OK;
@@ -317,10 +318,9 @@ static enum commit_error commit_add_selection(struct commit *c, struct command *
 {
 	size_t size = selection_size(s);
 	enum commit_error wrong =
-		!s->all && s->rooms.n == 0 ? COMMIT_E_LIST
-		: !commit_rooms_ok(&s->rooms) || !commit_rooms_ok(&s->except_rooms)
-			? COMMIT_E_ROOM
-			: COMMIT_OK;
+		!s->all && s->rooms.n == 0					    ? COMMIT_E_LIST
+		: !commit_rooms_ok(&s->rooms) || !commit_rooms_ok(&s->except_rooms) ? COMMIT_E_ROOM
+										    : COMMIT_OK;
 	if (wrong != COMMIT_OK)
 		return commit_spoil(c, wrong);
 	if (!commit_reserve_text(c, size))

@@ -92,6 +92,7 @@ static bool history_forget(struct mount *m, struct history_room *r)
 	uint64_t ring = history_ring(r);
 	if (r->messages.n > 0) {
 		uint64_t weight = history_weight(&kept_first(&r->messages)->frame);
+		CHECK(r->bytes >= weight && all->held >= weight);
 		r->bytes -= weight;
 		all->held -= weight;
 		kept_pop(&r->messages);
@@ -157,6 +158,7 @@ static void histories_give_way(struct hub *hub)
 static void histories_on_tick(void *arg)
 {
 	struct hub *hub = arg;
+	CHECK_IS(hub, CHECK_HUB);
 	uint32_t left = HISTORY_FORGET_MAX;
 	bool ages = false;
 	for (struct mount *m = hub->mounts; m != NULL; m = m->next) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "hub/session.h"
 
 /* Where the name is, or would be. */
@@ -81,6 +82,7 @@ bool room_users_add(struct room_users *users, const char *name)
 	if (user == NULL)
 		return false;
 	memmove(users->v + place + 1, users->v + place, (users->n - place) * sizeof *users->v);
+	CHECK(users->n < users->cap);
 	users->v[place] = user;
 	users->n++;
 	return true;
@@ -90,6 +92,7 @@ void room_users_remove(struct room_users *users, const char *name)
 {
 	bool there;
 	if (name == NULL) {
+		CHECK(users->anonymous > 0);
 		users->anonymous--;
 		return;
 	}

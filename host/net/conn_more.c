@@ -1,6 +1,7 @@
 /* What a conn is beside its socket: the two ends, and what is rarely there. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "net/conn_parts.h"
 
 /* --- the two ends ----------------------------------------------------------------------------- */

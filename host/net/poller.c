@@ -3,12 +3,15 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/check.h"
+
 /* what is ready beyond that comes in the next turn, after the output of this one */
 #define POLLER_BATCH 128
 
 static void poller_on_ready(void *arg)
 {
 	struct poller *p = arg;
+	CHECK_IS(p, CHECK_POLLER);
 	struct epoll_event ready[POLLER_BATCH];
 	int n = epoll_wait(p->fd, ready, POLLER_BATCH, 0);
 	for (int i = 0; i < n; i++)
@@ -17,7 +20,7 @@ static void poller_on_ready(void *arg)
 
 bool poller_init(struct poller *p, struct loop *loop, void (*run)(void *item, uint32_t events))
 {
-	*p = (struct poller){.fd = epoll_create1(EPOLL_CLOEXEC), .run = run};
+	*p = (struct poller){.magic = CHECK_POLLER, .fd = epoll_create1(EPOLL_CLOEXEC), .run = run};
 	if (p->fd < 0)
 		return false;
 	loop_watch_init(loop, &p->watch, p->fd, false, poller_on_ready, p);

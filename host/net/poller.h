@@ -11,6 +11,7 @@
 #include "net/loop.h"
 
 struct poller {
+	uint16_t magic; /* CHECK_POLLER */
 	int fd;
 	struct loop_watch watch;
 	void (*run)(void *item, uint32_t events);

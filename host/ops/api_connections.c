@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "common/utf8.h"
 #include "hub/access.h"
 #include "hub/access.h"
@@ -19,6 +20,7 @@
 
 /* What a list of them looks for. Mounts stay while the host runs. */
 struct api_connections {
+	uint16_t magic; /* CHECK_API_CONNECTIONS */
 	const struct api *api;
 	struct api_grant grant;
 	const struct mount *mount; /* NULL: every one that the token may read */
@@ -75,6 +77,7 @@ static void api_connections_member(struct session *s, struct codec_out *o)
 static enum api_list_found api_connections_next(void *ctx, struct codec_out *o)
 {
 	struct api_connections *l = ctx;
+	CHECK_IS(l, CHECK_API_CONNECTIONS);
 	uint32_t before = l->cursor;
 	struct session *s = slotmap_next(&l->api->hub->sessions, &l->cursor);
 	if (s == NULL)
@@ -97,6 +100,7 @@ static enum api_list_found api_connections_next(void *ctx, struct codec_out *o)
 static void api_connections_end(void *ctx, struct codec_out *o)
 {
 	const struct api_connections *l = ctx;
+	CHECK_IS(l, CHECK_API_CONNECTIONS);
 	char text[16];
 	int n = snprintf(text, sizeof text, "%u", l->next);
 	if (l->full)
@@ -157,7 +161,10 @@ static bool api_connections_read(struct api_call *call, struct api_connections *
 	struct api_params p;
 	struct mount *m;
 	uint64_t cursor;
-	*l = (struct api_connections){.api = call->api, .grant = call->grant, .members = members};
+	*l = (struct api_connections){.magic = CHECK_API_CONNECTIONS,
+				      .api = call->api,
+				      .grant = call->grant,
+				      .members = members};
 	bool ok = api_params_read(call, &p) && api_params_mount(call, p.values[0], &m) &&
 		  api_connections_filter_room(call, l, p.values[1]) &&
 		  api_params_number(call, "limit", p.values[2], API_PAGE, API_PAGE_MAX, &l->left) &&

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "handler/worker/query.h"
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
@@ -14,6 +15,7 @@
 
 /* Those that the token may read; which there are never changes. */
 struct api_host_mounts {
+	uint16_t magic; /* CHECK_API_MOUNTS */
 	const struct mount *next, *only;
 	const struct api *api;
 	struct api_grant grant;
@@ -23,6 +25,7 @@ struct api_host_mounts {
 static enum api_list_found api_host_next_mount(void *ctx, struct codec_out *o)
 {
 	struct api_host_mounts *l = ctx;
+	CHECK_IS(l, CHECK_API_MOUNTS);
 	const struct mount *m = l->next;
 	bool any = false;
 	if (m == NULL)
@@ -50,7 +53,8 @@ static void api_host_list(struct api_call *call, const char *name, bool workers)
 		api_call_refuse(call, 503, "no memory for a list");
 		return;
 	}
-	*l = (struct api_host_mounts){.next = call->api->hub->mounts,
+	*l = (struct api_host_mounts){.magic = CHECK_API_MOUNTS,
+				      .next = call->api->hub->mounts,
 				      .only = only,
 				      .api = call->api,
 				      .grant = call->grant,
@@ -88,6 +92,7 @@ void api_host_stats(struct api_call *call)
 /* First the host's, then each mount's: handler, values of its own, names of plugin-set. Settings
  * may be others between two items; which mounts there are they only tell at a restart. */
 struct api_host_settings {
+	uint16_t magic; /* CHECK_API_SETTINGS */
 	const struct api *api;
 	size_t row, mount; /* mount 0: the host's */
 };
@@ -186,6 +191,7 @@ static bool api_host_setting_of(struct codec_out *o, struct settings_mount *m,
 static enum api_list_found api_host_next_setting(void *ctx, struct codec_out *o)
 {
 	struct api_host_settings *l = ctx;
+	CHECK_IS(l, CHECK_API_SETTINGS);
 	struct settings *s = (struct settings *)l->api->settings;
 	if (l->mount > s->n_mounts)
 		return API_LIST_END;
@@ -211,6 +217,6 @@ void api_host_settings(struct api_call *call)
 		api_call_refuse(call, 503, "no memory for a list");
 		return;
 	}
-	*l = (struct api_host_settings){.api = call->api};
+	*l = (struct api_host_settings){.magic = CHECK_API_SETTINGS, .api = call->api};
 	api_list_answer(call, "settings", &list);
 }

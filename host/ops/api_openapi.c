@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "ops/api_schemas.h"
 
 /* --- pieces ----------------------------------------------------------------------------------- */

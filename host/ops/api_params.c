@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/check.h"
 #include "ops/named_mount.h"
 
 /* "a, b and c" */

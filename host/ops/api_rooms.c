@@ -3,11 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "ops/api_list.h"
 #include "ops/api_params.h"
 
 /* A cursor is the number of a mount among all, and the place in its table. */
 struct api_rooms {
+	uint16_t magic; /* CHECK_API_ROOMS */
 	const struct api *api;
 	struct api_grant grant;
 	const struct mount *only; /* NULL: every one that the token may read */
@@ -22,6 +24,7 @@ struct api_rooms {
 static void api_rooms_visit(void *ctx, const struct room *r)
 {
 	struct api_rooms *l = ctx;
+	CHECK_IS(l, CHECK_API_ROOMS);
 	if (r->n < l->least)
 		return;
 	codec_raw(l->out, ",", l->any);
@@ -44,6 +47,7 @@ static void api_rooms_next_mount(struct api_rooms *l)
 static enum api_list_found api_rooms_next(void *ctx, struct codec_out *o)
 {
 	struct api_rooms *l = ctx;
+	CHECK_IS(l, CHECK_API_ROOMS);
 	if (l->at == NULL)
 		return API_LIST_END;
 	if (l->left == 0) {
@@ -66,6 +70,7 @@ static enum api_list_found api_rooms_next(void *ctx, struct codec_out *o)
 static void api_rooms_end(void *ctx, struct codec_out *o)
 {
 	const struct api_rooms *l = ctx;
+	CHECK_IS(l, CHECK_API_ROOMS);
 	char text[48];
 	int n = snprintf(text, sizeof text, "%u.%llu", l->number, (unsigned long long)l->cursor);
 	if (l->full)
@@ -97,7 +102,8 @@ static bool api_rooms_read(struct api_call *call, struct api_rooms *l)
 {
 	struct api_params p;
 	struct mount *m;
-	*l = (struct api_rooms){.api = call->api,
+	*l = (struct api_rooms){.magic = CHECK_API_ROOMS,
+				.api = call->api,
 				.grant = call->grant,
 				.at = call->api->hub->mounts};
 	if (!api_params_read(call, &p) || !api_params_mount(call, p.values[0], &m) ||

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
 #include "ops/metrics_text.h"
@@ -15,6 +16,7 @@
 #define METRICS_SECONDS 1e6 /* of microseconds */
 
 struct metrics {
+	uint16_t magic; /* CHECK_METRICS */
 	const struct api *api;
 	struct stats stats;	   /* as of the beginning, so that they belong together */
 	size_t next;		   /* of metrics_stats, and then of metrics_others */
@@ -326,6 +328,7 @@ static void metrics_put_mount(struct metrics *l, struct codec_out *o, size_t i)
 static enum api_list_found metrics_next(void *ctx, struct codec_out *o)
 {
 	struct metrics *l = ctx;
+	CHECK_IS(l, CHECK_METRICS);
 	size_t i = l->next - METRICS_STATS;
 	if (l->next < METRICS_STATS) {
 		if (!METRICS_BY_MOUNT(l->next))
@@ -350,6 +353,8 @@ void metrics_answer(struct api_call *call)
 		api_call_refuse(call, 503, "no memory for a list");
 		return;
 	}
-	*l = (struct metrics){.api = call->api, .stats = hub_stats(call->api->hub)};
+	*l = (struct metrics){.magic = CHECK_METRICS,
+			      .api = call->api,
+			      .stats = hub_stats(call->api->hub)};
 	api_list_answer_text(call, METRICS_TEXT_TYPE, &list);
 }

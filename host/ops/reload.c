@@ -81,7 +81,8 @@ static bool reload_write_error(struct codec_out *o, const struct reload *r)
 		const struct reload_part *p = &r->parts[i];
 		if (p->outcome != RELOAD_FAILED)
 			continue;
-		int n = snprintf(text, sizeof text, "the handler of %s was not replaced, the old one goes on: %s",
+		int n = snprintf(text, sizeof text,
+				 "the handler of %s was not replaced, the old one goes on: %s",
 				 p->mount->path, p->why != NULL ? p->why : "no memory");
 		codec_member_text(o, "error",
 				  (struct span){text, (size_t)n < sizeof text ? (size_t)n
@@ -131,6 +132,7 @@ static struct reload *reload_first_waiting(const struct reloads *all)
 static void reload_on_begin(void *arg)
 {
 	struct reloads *all = arg;
+	CHECK_IS(all, CHECK_RELOADS);
 	struct reload *r;
 	while ((r = reload_first_waiting(all)) != NULL) {
 		r->begun = true;
@@ -142,7 +144,7 @@ static void reload_on_begin(void *arg)
 void reloads_init(struct reloads *all, struct hub *hub,
 		  void (*run)(void *ctx, const struct mount *only, struct reload *r), void *ctx)
 {
-	*all = (struct reloads){.hub = hub, .run = run, .ctx = ctx};
+	*all = (struct reloads){.magic = CHECK_RELOADS, .hub = hub, .run = run, .ctx = ctx};
 	LIST_INIT(&all->waits);
 	loop_timer_init(hub->loop, &all->begin, reload_on_begin, all);
 }
@@ -219,6 +221,7 @@ void reload_mount(struct reload *r, struct mount *m, enum reload_outcome outcome
 void reload_on_workers(void *ctx, struct mount *m, uint64_t number, const char *why)
 {
 	struct reloads *all = ctx;
+	CHECK_IS(all, CHECK_RELOADS);
 	struct reload *r, *next;
 	reload_record(m, why != NULL ? RELOAD_FAILED : RELOAD_REPLACED, why);
 	for (r = LIST_FIRST(&all->waits); r != NULL; r = next) {

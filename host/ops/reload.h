@@ -31,6 +31,7 @@ typedef void reload_answer(void *ctx, bool ok, struct span members);
 struct reload; /* one that is asked for */
 
 struct reloads {
+	uint16_t magic; /* CHECK_RELOADS */
 	struct hub *hub;
 	LIST_HEAD(, reload) waits;
 	unsigned n;

@@ -40,6 +40,7 @@ struct io_thread {
 
 /* All loops but the hub's. */
 struct io_threads {
+	uint16_t magic; /* CHECK_IO_THREADS */
 	struct io_thread **v;
 	unsigned n;
 	struct balance balance;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "threads/io_thread_parts.h"
 
 /* From the hub's loop, or over it, to whom it was dealt. */
@@ -12,6 +13,7 @@ static void io_threads_deal(void *ctx, unsigned loop, int fd, const struct addre
 			    const struct conn_kind *kind)
 {
 	struct io_threads *s = ctx;
+	CHECK_IS(s, CHECK_IO_THREADS);
 	if (loop == 0)
 		listeners_adopt(s->listeners, fd, remote, kind);
 	else
@@ -21,7 +23,10 @@ static void io_threads_deal(void *ctx, unsigned loop, int fd, const struct addre
 bool io_threads_init(struct io_threads *s, unsigned n, struct conns *here,
 		     struct listeners *listeners)
 {
-	*s = (struct io_threads){.here = here, .listeners = listeners, .balance = {.n = n}};
+	*s = (struct io_threads){.magic = CHECK_IO_THREADS,
+				 .here = here,
+				 .listeners = listeners,
+				 .balance = {.n = n}};
 	if (n <= 1)
 		return true;
 	s->v = calloc(n - 1, sizeof(struct io_thread *));

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/check.h"
+
 #define TLS_RECORD 16384	   /* plaintext bytes of the largest record (RFC 8446 5.1) */
 #define TLS_INPUT 65536		   /* ciphertext read at once */
 #define TLS_BATCH (4 * TLS_RECORD) /* plaintext sealed before the socket is asked to take it */
@@ -170,6 +172,7 @@ static bool tls_break(struct tls *t, const char *why)
 static bool tls_begin(struct tls *t)
 {
 	struct tls_io *io = t->io;
+	CHECK(io->in_at < io->in_len && t->ssl == NULL);
 	if (io->in[io->in_at] != TLS_HANDSHAKE_RECORD) {
 		t->stranger = io->in[io->in_at];
 		return tls_break(t, "the peer does not speak TLS");
@@ -262,6 +265,7 @@ static bool tls_keep(struct tls *t, const uint8_t *bytes, size_t len)
 					    : "the peer asks and does not listen");
 	if (have == 0)
 		w->at = 0;
+	CHECK(w->at <= have);
 	memcpy(w->bytes + have, bytes, len);
 	w->len = have + len;
 	t->waiting = w;
@@ -337,6 +341,7 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 		errno = EAGAIN;
 		return -1;
 	}
+	CHECK(t->io->out_len == 0); /* nothing of another connection's */
 	while (taken < TLS_BATCH && iov < end) {
 		const uint8_t *bytes = tls_gather(t->io, &iov, end, &at, &len);
 		if (len == 0)
@@ -344,6 +349,7 @@ ssize_t tls_write(struct tls *t, int fd, const struct iovec *iov, int n, uint64_
 		/* memory takes all: only a lack of it stops this */
 		if (SSL_write(t->ssl, bytes, (int)len) != (int)len) {
 			tls_diagnose(t);
+			t->io->out_len = 0;
 			errno = EPROTO;
 			return -1;
 		}
@@ -370,6 +376,7 @@ void tls_finish(struct tls *t, int fd)
 		return;
 	if (SSL_shutdown(t->ssl) >= 0)
 		tls_flush(t, fd, &sent);
+	t->io->out_len = 0;
 	ERR_clear_error();
 }
 
@@ -433,6 +440,7 @@ ssize_t tls_read(struct tls *t, int fd, void *bytes, size_t cap, size_t most)
 		if (n <= 0)
 			return n;
 	}
+	CHECK(io->reader == t && io->in_at <= io->in_len && io->out_len == 0);
 	if (t->ssl != NULL || tls_begin(t)) {
 		got = tls_unseal(t, bytes, cap);
 		if (!tls_flush(t, fd, &sent) && t->end != TLS_BROKEN)

@@ -12,6 +12,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/check.h"
+
 #define TLS_SERVER_FILE_MAX (1u << 20)
 /* a certificate that ends within this time is worth a warning */
 #define TLS_SERVER_SOON (14 * 24 * 3600)
@@ -38,6 +40,7 @@ struct tls_server_group {
 };
 
 struct tls_server {
+	uint16_t magic; /* CHECK_TLS_SERVER */
 	atomic_uint refs;
 	struct tickets *tickets;
 	struct tls_server_shown *shown; /* one for each pair */
@@ -441,6 +444,7 @@ static bool tls_server_make_groups(struct tls_server_build *b, const struct tls_
 static int tls_server_on_name(SSL *ssl, int *alert, void *arg)
 {
 	const struct tls_server *s = arg;
+	CHECK_IS(s, CHECK_TLS_SERVER);
 	const char *name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
 	const struct tls_server_group *group = SSL_get_app_data(ssl);
 	const struct tls_server_name *found =
@@ -640,6 +644,7 @@ static struct tls_server *tls_server_alloc(const struct tls_server_settings *set
 	struct tls_server *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return NULL;
+	s->magic = CHECK_TLS_SERVER;
 	atomic_init(&s->refs, 1);
 	s->shown = calloc(set->n, sizeof *s->shown);
 	s->tickets = old != NULL ? tickets_ref(old->tickets) : tickets_new();
@@ -681,8 +686,12 @@ void tls_server_unref(struct tls_server **s_p)
 {
 	struct tls_server *s = *s_p;
 	*s_p = NULL;
-	if (s == NULL || atomic_fetch_sub(&s->refs, 1) > 1)
+	if (s == NULL)
 		return;
+	CHECK_IS(s, CHECK_TLS_SERVER);
+	if (atomic_fetch_sub(&s->refs, 1) > 1)
+		return;
+	s->magic = CHECK_GONE;
 	for (size_t i = 0; i < s->n; i++)
 		SSL_CTX_free(s->shown[i].ctx);
 	for (size_t i = 0; i < s->n_names; i++)

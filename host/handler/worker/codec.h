@@ -46,6 +46,7 @@ void codec_event(struct codec_out *o, const struct event_held *h);
  * and codec_parts of that is the message's head; the text (or the bytes) follow from
  * codec_stream_next; and then tail_r, of which it returns the number of parts. */
 struct codec_stream {
+	uint16_t magic; /* CHECK_CODEC_STREAM */
 	const uint8_t *at;
 	size_t left; /* bytes of the event's message */
 	bool binary; /* it goes as it is */

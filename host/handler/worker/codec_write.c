@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "handler/worker/codec.h"
 #include "common/utf8.h"
 #include "auth/token.h"
@@ -387,7 +388,8 @@ int codec_stream(struct codec_out *o, const struct event_held *h, struct codec_s
 		 struct iovec tail_r[CODEC_PARTS])
 {
 	const struct hub_event *e = &h->event;
-	*stream_r = (struct codec_stream){.at = e->message.bytes,
+	*stream_r = (struct codec_stream){.magic = CHECK_CODEC_STREAM,
+					  .at = e->message.bytes,
 					  .left = e->message.len,
 					  .binary = e->message.binary};
 	codec_put_event(o, h);
@@ -414,6 +416,7 @@ uint64_t codec_stream_size(const struct codec_stream *stream)
 size_t codec_stream_next(void *stream, uint8_t *dst, size_t room)
 {
 	struct codec_stream *s = stream;
+	CHECK_IS(s, CHECK_CODEC_STREAM);
 	size_t made = 0;
 	while (s->left > 0 && room - made >= 6) {
 		size_t n = s->binary ? room - made : (room - made) / 6;
