@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/check.h"
 #include "common/rules.h"
 #include "common/utf8.h"
 #include "hub/room.h"

@@ -32,6 +32,17 @@ int __wrap_X509_cmp_current_time(const ASN1_TIME *t)
 	return all_expired ? -1 : __real_X509_cmp_current_time(t);
 }
 
+/* --- no memory -------------------------------------------------------------------------------- */
+
+static size_t realloc_most = SIZE_MAX; /* bytes that there is memory for */
+
+void *__real_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n);
+void *__wrap_realloc(void *p, size_t n)
+{
+	return n <= realloc_most ? __real_realloc(p, n) : NULL;
+}
+
 /* --- both ends -------------------------------------------------------------------------------- */
 
 static struct loop *loop;
@@ -779,6 +790,23 @@ START_TEST(test_revoked_certificates)
 }
 END_TEST
 
+/* What was sealed for one before memory ran out is not sent to the next. */
+START_TEST(test_no_memory_in_the_middle_of_a_write)
+{
+	static char much[4 * 16384];
+	struct ends *one = close_exchanged(NULL, NULL), *other = close_exchanged(NULL, NULL);
+	const struct iovec iov = {.iov_base = much, .iov_len = sizeof much};
+	uint64_t sent = 0;
+	realloc_most = 40000; /* for two records, and not for four */
+	ck_assert_int_eq(tls_write(one->tls, one->fd, &iov, 1, &sent), -1);
+	ck_assert_int_eq(errno, EPROTO);
+	realloc_most = SIZE_MAX;
+	converse(other);
+	close_ends(one);
+	close_ends(other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("tls");
@@ -788,6 +816,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_conversation, 0, 2);
 	tcase_add_loop_test(tc, test_byte_by_byte, 0, 2);
 	tcase_add_test(tc, test_two_connections);
+	tcase_add_test(tc, test_no_memory_in_the_middle_of_a_write);
 	tcase_add_test(tc, test_small_reads);
 	tcase_add_test(tc, test_small_pieces_are_one_record);
 	tcase_add_test(tc, test_full_socket);

@@ -25,7 +25,7 @@ $(BUILD)/tests/unit/test_uring: UNIT_WRAP := -Wl,--wrap=io_uring_submit_and_wait
 $(BUILD)/tests/unit/test_ring: UNIT_WRAP := -Wl,--wrap=malloc
 # Lets time pass.
 $(BUILD)/tests/unit/test_ping: UNIT_WRAP := -Wl,--wrap=clock_gettime
-$(BUILD)/tests/unit/test_tls: UNIT_WRAP := -Wl,--wrap=clock_gettime,--wrap=X509_cmp_current_time
+$(BUILD)/tests/unit/test_tls: UNIT_WRAP := -Wl,--wrap=clock_gettime,--wrap=X509_cmp_current_time,--wrap=realloc
 # Counts allocations while the plugins work.
 $(BUILD)/tests/unit/test_alloc $(BUILD)/tests/unit/test_memory: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 $(BUILD)/tests/unit/test_alloc: | $(PLUGINS)
