@@ -422,10 +422,10 @@ static void server_end(struct server *s)
 		processes_free(&s->processes);
 		push_sources_free(&s->sources);
 		server_free_attach(s);
-		deadletter_close(s->deadletter);
-		control_free(s->control);
+		deadletter_close(&s->deadletter);
+		control_free(&s->control);
 		server_free_api(s);
-		replay_free(s->letters);
+		replay_free(&s->letters);
 		loop_signal_remove(&s->on_term);
 		loop_signal_remove(&s->on_int);
 		loop_signal_remove(&s->on_hup);
@@ -441,9 +441,9 @@ static void server_end(struct server *s)
 		rmdir(s->directory);
 	files_close(&s->files);
 	health_free(&s->health);
-	log_close(s->hub.access_log);
+	log_close(&s->hub.access_log);
 	crash_unwatch();
-	log_close(s->log);
+	log_close(&s->log);
 	settings_free(&s->settings);
 }
 

@@ -33,7 +33,7 @@ static bool access_switch(struct server *s)
 	s->hub.access_log =
 		path != NULL ? log_open(path, (enum log_format)s->settings.log_format, LOG_DEBUG)
 			     : NULL;
-	log_close(old);
+	log_close(&old);
 	return path == NULL || s->hub.access_log != NULL;
 }
 

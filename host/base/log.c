@@ -567,8 +567,10 @@ void log_configure(struct log *log, enum log_format format, enum log_level level
 	atomic_store_explicit(&log->level, (int)level, memory_order_relaxed);
 }
 
-void log_close(struct log *log)
+void log_close(struct log **log_p)
 {
+	struct log *log = *log_p;
+	*log_p = NULL;
 	if (log == NULL)
 		return;
 	log_report(log, true);

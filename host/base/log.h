@@ -170,7 +170,7 @@ void log_flush(struct log *log);
 /* Lines that could not be written, since it was opened. Any thread. */
 uint64_t log_lost(const struct log *log);
 /* Reports all that was suppressed, and frees. NULL is allowed. */
-void log_close(struct log *log);
+void log_close(struct log **log_p);
 
 /* The line that was said as the nth of its kind, from 0, as a JSON object. Returns its length, 0: it
  * is not kept any more, or there is none yet. */

@@ -509,7 +509,7 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 	c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
 	if (c->listener != NULL)
 		return c;
-	control_free(c);
+	control_free(&c);
 	return NULL;
 }
 
@@ -520,8 +520,10 @@ void control_close(struct control *c)
 	sp_listener_free(&c->listener);
 }
 
-void control_free(struct control *c)
+void control_free(struct control **c_p)
 {
+	struct control *c = *c_p;
+	*c_p = NULL;
 	struct control_later *later;
 	if (c == NULL)
 		return;

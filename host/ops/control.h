@@ -27,6 +27,6 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 /* Nobody is listened to any more. */
 void control_close(struct control *c);
 /* After deadletter_close, as that may be at work for it. */
-void control_free(struct control *c);
+void control_free(struct control **c_p);
 
 #endif

@@ -495,8 +495,10 @@ struct replay *replay_new(struct hub *hub, struct deadletter *d)
 	return l;
 }
 
-void replay_free(struct replay *l)
+void replay_free(struct replay **l_p)
 {
+	struct replay *l = *l_p;
+	*l_p = NULL;
 	struct replay_job *job;
 	if (l == NULL)
 		return;

@@ -23,7 +23,7 @@ typedef void replay_answer(void *ctx, struct span members);
 /* NULL without memory. */
 struct replay *replay_new(struct hub *hub, struct deadletter *d);
 /* After deadletter_close. Requests that were not answered are dropped. */
-void replay_free(struct replay *l);
+void replay_free(struct replay **l_p);
 /* Those of one mount, or of all (mount.p NULL). */
 /* Answers with "dead_letters", an array of what was not given back, "left_out" if those are not
  * all, or "error". False without memory: there will be no answer. */

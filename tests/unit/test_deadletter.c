@@ -185,10 +185,10 @@ static void setup(void)
 
 static void teardown(void)
 {
-	deadletter_close(letters);
+	deadletter_close(&letters);
 	loop_timer_cancel(&tick);
 	loop_free(&loop);
-	log_close(log_);
+	log_close(&log_);
 	unlink(path);
 	unlink(log_path);
 	rmdir(folder);
@@ -270,7 +270,7 @@ START_TEST(closing_finishes_what_was_begun)
 	open_letters();
 	for (int i = 0; i < 50; i++)
 		put("x", i);
-	deadletter_close(letters);
+	deadletter_close(&letters);
 	letters = NULL;
 	ck_assert_uint_eq(n_did, 0); /* without callbacks */
 	size_t n;
@@ -289,7 +289,7 @@ START_TEST(without_a_file)
 	ck_assert_uint_eq(n_did, 0);
 	until_done(2);
 	put("z", 3); /* of nobody any more */
-	deadletter_close(letters);
+	deadletter_close(&letters);
 	letters = NULL;
 	ck_assert_uint_eq(n_did, 2);
 }
@@ -303,7 +303,8 @@ START_TEST(files_that_can_not_be_opened)
 	ck_assert(deadletter_open(loop, below) == NULL && errno == ENOENT);
 	ck_assert(deadletter_open(loop, folder) == NULL && errno == EISDIR);
 	ck_assert_uint_eq(descriptors(), before);
-	deadletter_close(NULL);
+	struct deadletter *none = NULL;
+	deadletter_close(&none);
 }
 END_TEST
 
@@ -318,7 +319,7 @@ START_TEST(full_device)
 		put("x", i);
 	until(complained);
 	ck_assert_uint_eq(times_logged("No space left on device"), 1);
-	deadletter_close(letters);
+	deadletter_close(&letters);
 	letters = NULL;
 	ck_assert_uint_eq(n_did, 0);
 	ck_assert_uint_eq(times_logged(COMPLAINT), 1);

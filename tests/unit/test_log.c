@@ -105,7 +105,7 @@ START_TEST(text_line)
 	LOG(log, LOG_NOTICE, LOG_LISTEN, "all types", LOG_I64("i", INT64_MIN),
 	    LOG_U64("u", UINT64_MAX), LOG_BOOL("t", true), LOG_BOOL("f", false), LOG_ERRNO(ENOENT),
 	    LOG_SPAN("s", ((struct span){"abcdef", 3})));
-	log_close(log);
+	log_close(&log);
 	expect(path,
 	       "@ warn conn.protocol: peer sent a reserved opcode conn=6Zb2kq code=1002\n"
 	       "@ error host: no fields\n"
@@ -120,7 +120,7 @@ START_TEST(json_line)
 
 	LOG(log, LOG_DEBUG, LOG_CONN_OPEN, "opened", LOG_STR("conn", "x"), LOG_STR("gone", NULL),
 	    LOG_I64("i", -5), LOG_U64("n", 7), LOG_BOOL("tls", false));
-	log_close(log);
+	log_close(&log);
 	expect(path,
 	       "{\"time\":\"@\",\"level\":\"debug\",\"kind\":\"conn.open\",\"message\":\"opened\",\"conn\":\"x\",\"i\":-5,\"n\":7,"
 	       "\"tls\":false}\n");
@@ -143,14 +143,14 @@ START_TEST(lines_for_the_journal)
 	LOG(log, LOG_WARN, LOG_HOST, "m");
 	ck_assert_int_eq(log_move(log, moved), 0); /* where nobody stamps anything */
 	LOG(log, LOG_WARN, LOG_HOST, "m");
-	log_close(log);
+	log_close(&log);
 	expect(path, "<3>host: first n=1\n<7>conn.open: last\n<4>{\"time\":\"@\",\"level\":\"warn\",\"kind\":\"host\",\"message\":\"m\"}\n");
 	expect(moved, "{\"time\":\"@\",\"level\":\"warn\",\"kind\":\"host\",\"message\":\"m\"}\n");
 	setenv("JOURNAL_STREAM", "12:nonsense", 1);
 	unlink(path);
 	log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 	LOG(log, LOG_INFO, LOG_HOST, "m");
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: m\n");
 	unsetenv("JOURNAL_STREAM");
 }
@@ -184,7 +184,7 @@ START_TEST(the_last_lines_are_kept)
 	json_t *said = json_loadb(line, len, 0, NULL);
 	ck_assert_str_eq(json_string_value(json_object_get(said, "message")), "turned away");
 	json_decref(said);
-	log_close(log);
+	log_close(&log);
 }
 END_TEST
 
@@ -193,7 +193,7 @@ START_TEST(null_text_is_left_out)
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("a", NULL), LOG_STR("b", ""));
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: m b=\"\"\n");
 }
 END_TEST
@@ -218,8 +218,9 @@ START_TEST(level_filters)
 	LOG(log, LOG_NOTICE, LOG_HOST, "shown", LOG_U64("n", evaluate()));
 	LOG((struct log *)NULL, LOG_ERROR, LOG_HOST, "nowhere", LOG_U64("n", evaluate()));
 	ck_assert_int_eq(evaluated, 1);
-	log_close(log);
-	log_close(NULL);
+	log_close(&log);
+	struct log *none = NULL;
+	log_close(&none);
 	expect(path,
 	       "{\"time\":\"@\",\"level\":\"notice\",\"kind\":\"host\",\"message\":\"shown\",\"n\":1}\n");
 }
@@ -265,7 +266,7 @@ START_TEST(values_are_escaped)
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("v", VALUES[_i].value));
 	log_configure(log, LOG_FORMAT_JSON, LOG_INFO);
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("v", VALUES[_i].value));
-	log_close(log);
+	log_close(&log);
 	snprintf(
 		wanted, sizeof wanted,
 		"@ info host: m v=%s\n{\"time\":\"@\",\"level\":\"info\",\"kind\":\"host\",\"message\":\"m\",\"v\":%s}\n",
@@ -279,7 +280,7 @@ START_TEST(nul_byte_in_a_span)
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_SPAN("v", SPAN("a\0b")));
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: m v=\"a\\u0000b\"\n");
 }
 END_TEST
@@ -291,7 +292,7 @@ START_TEST(message_can_not_forge_fields)
 
 	LOG(log, LOG_INFO, LOG_PLUGIN, "got admin=true\nfrom", LOG_STR("mount", "/"));
 	LOG(log, LOG_INFO, LOG_PLUGIN, "");
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info plugin: \"got admin=true\\nfrom\" mount=/\n@ info plugin: \"\"\n");
 }
 END_TEST
@@ -314,7 +315,7 @@ START_TEST(any_bytes_make_valid_json)
 		    LOG_SPAN("c", ((struct span){bytes, n / 3})),
 		    LOG_SPAN("d", ((struct span){bytes, n / 4})));
 	}
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	rest = text;
 	for (char *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; lines++) {
@@ -342,7 +343,7 @@ START_TEST(long_values_are_cut)
 	LOG(log, LOG_INFO, LOG_HOST, big, LOG_STR("a", big), LOG_STR("b", fits));
 	LOG(log, LOG_INFO, LOG_HOST, "m", LOG_STR("a", big), LOG_STR("b", big), LOG_STR("c", big),
 	    LOG_STR("d", big), LOG_U64("e", 5));
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_uint_eq(count(text, "\n"), 2);
 	ck_assert_uint_lt(strlen(text), 2 * LOG_LINE_MAX);
@@ -363,7 +364,7 @@ START_TEST(kinds_are_limited)
 	for (int i = 0; i < 1000; i++)
 		LOG(log, i == 900 ? LOG_ERROR : LOG_WARN, LOG_LIMIT, "flood");
 	LOG(log, LOG_INFO, LOG_HOST, "another kind passes");
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_ptr_nonnull(strstr(text, "another kind passes"));
 	ck_assert_uint_ge(count(text, ": flood"), 5);
@@ -383,7 +384,7 @@ START_TEST(report_takes_the_worst_level)
 	/* Every other line a warning: whichever are suppressed, errors are among them. */
 	for (int i = 0; i < 1000; i++)
 		LOG(log, i % 2 == 0 ? LOG_INFO : LOG_ERROR, LOG_LIMIT, "flood");
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_ptr_nonnull(strstr(text, "error limit: lines of this kind were suppressed"));
 	free(text);
@@ -397,7 +398,7 @@ START_TEST(unlimited_kinds_pass)
 
 	for (int i = 0; i < 500; i++)
 		LOG(log, LOG_INFO, LOG_RELOAD, "line");
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_uint_eq(count(text, "reload: line\n"), 500);
 	free(text);
@@ -418,7 +419,7 @@ START_TEST(next_line_tells_what_was_suppressed)
 		told = strstr(text, "\"message\":\"flood\",\"suppressed\":") != NULL;
 	}
 	free(text);
-	log_close(log);
+	log_close(&log);
 }
 END_TEST
 
@@ -436,7 +437,7 @@ START_TEST(flush_reports_when_the_second_is_over)
 	} while (strstr(text, "were suppressed suppressed=") == NULL);
 	free(text);
 	log_flush(log);
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_uint_eq(count(text, ": flood") + sum_of(text, "suppressed="), 100);
 	free(text);
@@ -453,7 +454,7 @@ START_TEST(reopen_follows_a_rotation)
 	LOG(log, LOG_INFO, LOG_HOST, "still the old file");
 	ck_assert_int_eq(log_reopen(log), 0);
 	LOG(log, LOG_INFO, LOG_HOST, "after");
-	log_close(log);
+	log_close(&log);
 	expect(moved, "@ info host: before\n@ info host: still the old file\n");
 	expect(path, "@ info host: after\n");
 	ck_assert_int_eq(stat(path, &st), 0);
@@ -475,7 +476,7 @@ START_TEST(reopen_that_fails_keeps_the_old_file)
 	ck_assert_int_eq(rmdir(below), 0);
 	ck_assert_int_eq(log_reopen(log), ENOENT);
 	LOG(log, LOG_INFO, LOG_HOST, "here");
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: here\n");
 }
 END_TEST
@@ -485,10 +486,10 @@ START_TEST(open_appends)
 	struct log *log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 
 	LOG(log, LOG_INFO, LOG_HOST, "one");
-	log_close(log);
+	log_close(&log);
 	log = log_open(path, LOG_FORMAT_TEXT, LOG_INFO);
 	LOG(log, LOG_INFO, LOG_HOST, "two");
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: one\n@ info host: two\n");
 }
 END_TEST
@@ -516,7 +517,7 @@ START_TEST(errno_survives)
 	errno = EMFILE;
 	LOG(log, LOG_INFO, LOG_HOST, "m");
 	ck_assert_int_eq(errno, EMFILE);
-	log_close(log);
+	log_close(&log);
 }
 END_TEST
 
@@ -534,7 +535,7 @@ START_TEST(full_disk_counts_lost_lines)
 	close(file);
 	LOG(log, LOG_INFO, LOG_HOST, "space again");
 	LOG(log, LOG_INFO, LOG_HOST, "all well");
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ info host: space again lost=3\n@ info host: all well\n");
 }
 END_TEST
@@ -550,7 +551,7 @@ START_TEST(flush_reports_lost_lines)
 	close(file);
 	log_flush(log);
 	log_flush(log);
-	log_close(log);
+	log_close(&log);
 	expect(path, "@ warn host: log lines could not be written lost=1\n");
 }
 END_TEST
@@ -571,7 +572,7 @@ START_TEST(torn_line_is_ended)
 	LOG(log, LOG_INFO, LOG_HOST, "no room at all");
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
 	LOG(log, LOG_INFO, LOG_HOST, "room");
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_uint_eq(strcspn(text, "\n"), 40);
 	ck_assert_uint_eq(count(text, "\n"), 2);
@@ -593,7 +594,7 @@ START_TEST(gone_reader_is_survived)
 	LOG(log, LOG_INFO, LOG_HOST, "nobody reads");
 	ck_assert_uint_eq(log->lost, 1);
 	ck_assert_int_eq(log_reopen(log), 0); /* nothing to open again */
-	log_close(log);
+	log_close(&log);
 	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFD), 0); /* not ours to close */
 }
 END_TEST
@@ -616,7 +617,7 @@ static void stalled(int read_end)
 	while (read(read_end, text, sizeof text) > 0)
 		;
 	LOG(log, LOG_INFO, LOG_HOST, "goes on");
-	log_close(log);
+	log_close(&log);
 	ck_assert_int_gt(read(read_end, all, sizeof all - 1), 0);
 	ck_assert_uint_eq(sum_of(all, "host: goes on lost="), lost);
 }
@@ -666,7 +667,7 @@ START_TEST(threads_may_write)
 		ck_assert_int_eq(pthread_create(&threads[i], NULL, writer, log), 0);
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
-	log_close(log);
+	log_close(&log);
 	text = slurp(path);
 	ck_assert_uint_eq(count(text, " info host: from a thread i="), 2000);
 	ck_assert_uint_eq(count(text, ": limited") + sum_of(text, "suppressed="), 2000);

@@ -252,7 +252,7 @@ struct deadletter *deadletter_open(struct loop *loop, const char *path)
 	if (path == NULL || deadletter_move(d, path))
 		return d;
 	int error = errno;
-	deadletter_close(d);
+	deadletter_close(&d);
 	errno = error;
 	return NULL;
 }
@@ -281,8 +281,10 @@ bool deadletter_is_closing(const struct deadletter *d)
 	return atomic_load(&d->closing);
 }
 
-void deadletter_close(struct deadletter *d)
+void deadletter_close(struct deadletter **d_p)
 {
+	struct deadletter *d = *d_p;
+	*d_p = NULL;
 	if (d == NULL)
 		return;
 	if (d->running) {

@@ -12,7 +12,7 @@ typedef void deadletter_done(void *ctx, void *item);
 /* path NULL: there is no file, and entries are done at once. NULL with errno set. */
 struct deadletter *deadletter_open(struct loop *loop, const char *path);
 /* Finishes what was begun, without callbacks. What can not be written is in the log, whole. */
-void deadletter_close(struct deadletter *d);
+void deadletter_close(struct deadletter **d_p);
 /* [any-thread] deadletter_close waits for the work that runs. */
 bool deadletter_is_closing(const struct deadletter *d);
 const char *deadletter_path(const struct deadletter *d);

@@ -206,7 +206,7 @@ static void worker_end(void)
 	worker.in_len = 0;
 	processes_free(&worker.processes);
 	push_sources_free(&worker.sources);
-	deadletter_close(worker.deadletter);
+	deadletter_close(&worker.deadletter);
 	snprintf(path, sizeof path, "%s/socket", worker.folder);
 	unlink(path);
 	rmdir(worker.folder);
