@@ -205,7 +205,7 @@ def test_no_room_for_the_event_of_a_return(tmp_path):
 
         def held():
             where, port = address(host, "admin").rsplit(":", 1)
-            return int(http_get(where, int(port), "/metrics").body.decode().split("tova_mount_held_bytes{mount=\"/\"} ")[1].split("\n")[0])
+            return int(http_get(where, int(port), "/metrics").body.decode().split("tova_held_bytes{mount=\"/\"} ")[1].split("\n")[0])
         wait_until(lambda: held() >= 65536, "the budget is full")
         again = connect("127.0.0.1", host.port, "/", subprotocols=["tova.v1", f"tova.resume.{c.token}.0"])
         told = json.loads(again.recv_text()[1:])
