@@ -6,12 +6,13 @@
 /* name, fewest and most arguments (99: any number) */
 #define LIBRARY_FUNCTIONS(X) \
 	/* rooms, connections, time */ \
-	X(join, 2, 2) \
+	X(join, 2, 3) \
 	X(leave, 2, 2) \
 	X(broadcast, 1, 2) \
-	X(broadcast_to, 2, 3) \
+	X(broadcast_to, 2, 4) \
 	X(members, 2, 2) \
 	X(count, 2, 2) \
+	X(history, 2, 2) \
 	X(every, 2, 2) \
 	X(after, 2, 2) \
 	X(cancel, 1, 1) \

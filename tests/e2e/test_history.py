@@ -1,6 +1,7 @@
 """Rooms that remember: --history, what a join is sent of it, what pushes and queries are told."""
 import asyncio
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -582,3 +583,53 @@ def test_a_hundred_thousand_rooms_stay_within_the_bound(tmp_path):
         assert most < bound * 1.35 + (8 << 20), (most, held)
         # the oldest have given way, the newest are there
         assert room.texts("room 0") == [] and room.texts("room 99999") != []
+
+
+TOVA = """server {
+ws {
+on_message fn(ws, message) {
+data = JSON.parse(message)
+match data.do {
+"say" => { broadcast_to("r", data.text, nil, { keep: data.keep ?? true }) }
+"last" => { join(ws, "r", { last: data.n })
+ws.send("end") }
+"since" => { join(ws, "r", { since: data.n, epoch: data.epoch, else: "fail" })
+ws.send("end") }
+"wrong" => { join(ws, "r", { else: "fail" })
+ws.send("never") }
+"tell" => { history("r", fn(messages) { ws.send(JSON.stringify(messages)) }) }
+_ => {}
+}
+}
+on_error fn(ws, error) { ws.send("error: {error}") }
+}
+}
+"""
+
+
+@pytest.mark.parametrize("isolated", [[], ["--isolate"]], ids=["plugin", "isolate"])
+def test_programs_in_tova(tmp_path, isolated):
+    (tmp_path / "room.tova").write_text(TOVA)
+    with Host(tmp_path / "room.tova", "--history", "5", "--api", "127.0.0.1:0", *isolated, *IMPATIENT) as host, Api(host) as api:
+        ws = connect("127.0.0.1", host.port, "/")
+
+        def do(what, **members):
+            ws.send_text(json.dumps({"do": what, **members}))
+
+        for n in range(1, 8):
+            do("say", text=str(n))
+        do("say", text="typing", keep=False)
+        do("last", n=2)
+        assert [ws.recv_text() for _ in range(3)] == ["6", "7", "end"]
+        epoch = api.post("broadcast_to", room="r", data="8")[1]["epoch"]
+        assert ws.recv_text() == "8"
+        do("since", n=6, epoch=epoch)
+        assert [ws.recv_text() for _ in range(3)] == ["7", "8", "end"]
+        do("since", n=1, epoch=epoch)
+        assert "fail" in ws.recv_text()
+        do("wrong")
+        assert "since" in ws.recv_text()
+        do("tell")
+        told = json.loads(ws.recv_text())
+        assert [(m["offset"], m["data"]) for m in told] == [(n, str(n)) for n in range(4, 9)] and told[0]["at"] > 1600000000000
+        ws.end()

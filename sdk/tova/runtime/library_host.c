@@ -70,7 +70,47 @@ static tova_ws host_exclude(lua_State *L, int at)
 
 /* --- rooms ------------------------------------------------------------------------------------ */
 
-/* (ws, room); an array is joined to a text. */
+/* Leaves the member of the object at `at` on the stack. False: there is none. */
+static bool host_option(lua_State *L, int at, const char *name)
+{
+	lua_getfield(L, at, name);
+	return !lua_isnil(L, -1);
+}
+
+/* A whole number among them; `absent` if there is none. */
+static uint64_t host_option_number(lua_State *L, int at, const char *name, uint64_t absent)
+{
+	uint64_t value = absent;
+	if (host_option(L, at, name))
+		value = (uint64_t)argument_whole(L, -1, 0, (int64_t)1 << 53, name);
+	lua_pop(L, 1);
+	return value;
+}
+
+/* { last: 50 }, or { since: offset, epoch: epoch, else: "fail" } */
+static void host_want(lua_State *L, int at, tova_history *want)
+{
+	argument_object(L, at, "join's options");
+	*want = (tova_history){.size = sizeof *want,
+			       .how = TOVA_HISTORY_LAST,
+			       .last = (uint32_t)host_option_number(L, at, "last", 0),
+			       .since = host_option_number(L, at, "since", UINT64_MAX),
+			       .epoch = host_option_number(L, at, "epoch", 0)};
+	bool otherwise = host_option(L, at, "else");
+	const char *word = otherwise ? lua_tostring(L, -1) : "last";
+	bool fails = word != NULL && strcmp(word, "fail") == 0;
+	if (word == NULL || (!fails && strcmp(word, "last") != 0))
+		runtime_fault(L, "join: else is \"last\" or \"fail\"");
+	lua_pop(L, 1);
+	if (want->since != UINT64_MAX)
+		want->how = fails ? TOVA_HISTORY_SINCE_OR_FAIL : TOVA_HISTORY_SINCE_OR_LAST;
+	else if (otherwise)
+		runtime_fault(L, "join: else goes with since, an offset");
+	else
+		want->since = 0;
+}
+
+/* (ws, room) or (ws, room, options); an array is joined to a text. */
 static int host_join(lua_State *L)
 {
 	size_t n;
@@ -79,7 +119,11 @@ static int host_join(lua_State *L)
 	tova_ws ws = value_connection(L, 1);
 	const char *room = argument_text(L, 2, &n, "join's room");
 	tova_mount *m = host_mount(L, "join");
-	return host_done(L, m->host->join(m, ws, room, n), "join");
+	tova_history want;
+	if (lua_isnoneornil(L, 3))
+		return host_done(L, m->host->join(m, ws, room, n), "join");
+	host_want(L, 3, &want);
+	return host_done(L, m->host->join_history(m, ws, room, n, &want), "join");
 }
 
 static int host_leave(lua_State *L)
@@ -103,10 +147,15 @@ static int host_broadcast(lua_State *L)
 static int host_broadcast_to(lua_State *L)
 {
 	size_t n;
-	lua_settop(L, 3);
+	lua_settop(L, 4);
 	const char *room = argument_text(L, 1, &n, "broadcast_to's room");
 	tova_payload p = host_payload(L, 2, "broadcast_to");
 	tova_ws exclude = host_exclude(L, 3);
+	if (!lua_isnil(L, 4)) { /* { keep: false } */
+		argument_object(L, 4, "broadcast_to's options");
+		if (host_option(L, 4, "keep") && !lua_toboolean(L, -1))
+			p = tova_unkept(p);
+	}
 	tova_mount *m = host_mount(L, "broadcast_to");
 	return host_done(L, m->host->broadcast_to(m, room, n, &p, exclude), "broadcast_to");
 }
@@ -135,6 +184,7 @@ static int host_ask(lua_State *L, uint32_t kind, const char *who)
 		return host_done(L, TOVA_E_ROOM, who);
 	tova_mount *m = host_mount(L, who);
 	tova_query q = {.size = sizeof q, .kind = kind, .room = room, .room_len = n};
+	q.since = TOVA_NEWEST;
 	q.id = host_keep(L, 2);
 	return host_done(L, m->host->query(m, &q), who);
 }
@@ -143,6 +193,12 @@ static int host_ask(lua_State *L, uint32_t kind, const char *who)
 static int host_members(lua_State *L)
 {
 	return host_ask(L, TOVA_QUERY_MEMBERS, "members");
+}
+
+/* (room, function): the function is given the last messages that the room remembers. */
+static int host_history(lua_State *L)
+{
+	return host_ask(L, TOVA_QUERY_HISTORY, "history");
 }
 
 /* (room, function), or (array, function) */
@@ -238,6 +294,7 @@ static int host_print(lua_State *L)
 const luaL_Reg library_host_functions[] = {{"join", host_join},
 					   {"leave", host_leave},
 					   {"broadcast", host_broadcast},
+					   {"history", host_history},
 					   {"broadcast_to", host_broadcast_to},
 					   {"members", host_members},
 					   {"count", host_count},

@@ -331,6 +331,30 @@ int program_on_timer(struct program *p, const tova_timer *timer)
 	return result;
 }
 
+static void program_push_number_member(lua_State *L, const char *name, uint64_t value)
+{
+	bool absent = false;
+	lua_pushstring(L, name);
+	lua_pushnumber(L, (lua_Number)value);
+	value_add_member(L, lua_gettop(L) - 2, &absent);
+}
+
+/* { offset, at, data }: data is a text, or bytes. */
+static void program_push_remembered(lua_State *L, const tova_remembered *message)
+{
+	bool absent = false;
+	const tova_payload *p = &message->payload;
+	value_push_object(L, 3);
+	program_push_number_member(L, "offset", message->offset);
+	program_push_number_member(L, "at", message->at_ms);
+	lua_pushliteral(L, "data");
+	if (p->kind == TOVA_BINARY)
+		value_push_bytes(L, p->data, p->len);
+	else
+		lua_pushlstring(L, p->data, p->len);
+	value_add_member(L, lua_gettop(L) - 2, &absent);
+}
+
 static int program_do_reply(lua_State *L)
 {
 	const tova_reply *reply = lua_touserdata(L, 1);
@@ -342,7 +366,10 @@ static int program_do_reply(lua_State *L)
 	} else {
 		value_push_array(L, (size_t)reply->count);
 		for (uint64_t i = 0; i < reply->count; i++) {
-			value_push_connection(L, reply->connections[i]);
+			if (reply->kind == TOVA_QUERY_HISTORY)
+				program_push_remembered(L, &reply->messages[i]);
+			else
+				value_push_connection(L, reply->connections[i]);
 			lua_rawseti(L, -2, (lua_Integer)i + 1);
 		}
 		value_array_made(L, -1, (size_t)reply->count);
