@@ -47,7 +47,7 @@ class History(Hub):
     def push(self, *commands, **more):
         self.w.send({"t": "push", "ref": 1, "commands": list(commands)}, **more)
         done = self.w.expect("done", ref=1)
-        return {k: v for k, v in done.items() if k not in ("t", "ref")}
+        return {k: v for k, v in done.items() if k not in ("t", "ref", "receivers")}
 
     def open(self, path="/"):
         return opened(self, self.w, path)
