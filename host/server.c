@@ -191,6 +191,7 @@ static bool server_start_parts(struct server *s)
 	s->hub.histories.max = s->settings.history_bytes;
 	s->hub.resumes.full = server_is_full;
 	s->hub.resumes.full_ctx = s;
+	s->hub.conn_ops = &s->ops;
 	ok = conns_init(&s->conns, s->loop, &s->ops, &s->hub, &limits) && ok;
 	listeners_init(&s->listeners, &s->conns);
 	s->conns.freed = listeners_on_freed;

@@ -9,6 +9,7 @@
 #include "hub/condition.h"
 #include "hub/hub.h"
 #include "hub/state.h"
+#include "hub/trace.h"
 #include "net/conn.h"
 
 #define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
@@ -177,9 +178,9 @@ static __attribute__((noinline)) void delivery_judge(struct mount *m, struct com
 }
 
 /* Commits or drops; the event is settled by that, whichever it is. */
-static inline __attribute__((always_inline)) bool delivery_conclude(struct mount *m,
-								    const struct hub_event *e,
-								    bool ok, struct span why)
+static inline __attribute__((always_inline)) bool delivery_commit_or_drop(struct mount *m,
+									  const struct hub_event *e,
+									  bool ok, struct span why)
 {
 	struct commit *c = &m->commit;
 	if (e->kind == EVENT_OPEN)
@@ -207,6 +208,29 @@ static inline __attribute__((always_inline)) bool delivery_conclude(struct mount
 		access_event(e->session, e, ok);
 	delivery_count(m, e, ok);
 	return ok;
+}
+
+/* The same, told to whoever looks on. Of its own, so that the common case has room. */
+static __attribute__((noinline)) bool delivery_conclude_traced(struct mount *m,
+							       const struct hub_event *e, bool ok,
+							       struct span why)
+{
+	uint32_t commands = m->commit.n;
+	if (ok)
+		trace_settled(m, e, true, false, commands, why);
+	ok = delivery_commit_or_drop(m, e, ok, why);
+	if (!ok && why.p == NULL)
+		why = span_of(commit_error_text(m->commit.error));
+	trace_settled(m, e, ok, true, commands, why);
+	return ok;
+}
+
+static inline __attribute__((always_inline)) bool delivery_conclude(struct mount *m,
+								    const struct hub_event *e,
+								    bool ok, struct span why)
+{
+	return __builtin_expect(m->hub->traces != NULL, 0) ? delivery_conclude_traced(m, e, ok, why)
+							   : delivery_commit_or_drop(m, e, ok, why);
 }
 
 static inline bool delivery_looks(struct mount *m, const struct event_held *held)
@@ -249,6 +273,8 @@ static bool delivery_handle(struct mount *m, struct hub_event *e, const struct e
 	if (m->handler->wants & EVENT_BIT(e->kind)) {
 		commit_begin(&m->commit, e->session);
 		m->hub->loop->stats.events++;
+		if (__builtin_expect(m->hub->traces != NULL, 0))
+			trace_given(m, e, "plugin");
 		if (m->meters != NULL && delivery_looks(m, held)) {
 			ok = delivery_measure(m, e, held);
 		} else {

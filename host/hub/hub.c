@@ -11,6 +11,7 @@
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
+#include "hub/trace.h"
 #include "hub/session_conn.h"
 
 #define HUB_VICTIMS 64 /* that are ended in one turn */
@@ -272,6 +273,20 @@ static void hub_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *da
 		hub_on_counted(s, opcode, data, len);
 	else if (s->mount->handler->wants & EVENT_BIT(EVENT_MESSAGE))
 		hub_submit(s, opcode, data, len, 0);
+}
+
+/* Instead of hub_on_message, while somebody looks. */
+static void hub_on_traced_message(struct conn *c, enum frame_opcode opcode, uint8_t *data,
+				  size_t len)
+{
+	trace_message(session_of(c), len);
+	hub_on_message(c, opcode, data, len);
+}
+
+void hub_trace_messages(struct hub *hub, bool on)
+{
+	if (hub->conn_ops != NULL)
+		hub->conn_ops->message = on ? hub_on_traced_message : hub_on_message;
 }
 
 static struct budget *hub_budget(struct conn *c)

@@ -67,6 +67,8 @@ struct hub {
 	struct tova_v1_offer offer; /* of the upgrade that is being decided */
 	struct timers timers;	    /* of all mounts and sessions */
 	struct log *access_log;	    /* NULL: none */
+	struct traces *traces;	    /* see trace.h; NULL: nobody looks */
+	struct conn_ops *conn_ops;  /* of the hub's conns; NULL: nothing can be traced */
 	uint64_t started_ms;
 	struct budgets budgets;	    /* of the mounts: what they may hold */
 	bool draining;		    /* upgrades get 503 */
@@ -93,6 +95,9 @@ void hub_add_mount(struct hub *hub, struct mount *m);
 bool hub_reserve(struct hub *hub);
 /* The mount with the longest path that matches, or NULL. */
 struct mount *hub_find_mount(const struct hub *hub, struct span path);
+
+/* For trace.h: whether messages are told of as they come. */
+void hub_trace_messages(struct hub *hub, bool on);
 
 /* Its id as a text, which is put into `text` and returned; NULL: there is no session. */
 const char *hub_session_text(const struct session *s, char text[SESSION_ID_TEXT]);

@@ -10,6 +10,7 @@
 #include "hub/slow_consumer.h"
 #include "handler/worker/sp.h"
 #include "ops/connection.h"
+#include "ops/control_trace.h"
 #include "ops/named_mount.h"
 #include "ops/replay.h"
 #include "net/conn.h"
@@ -36,6 +37,7 @@ struct control {
 	struct push_sources *sources;
 	struct replay *letters;
 	LIST_HEAD(, control_later) later;
+	struct control_traces traces;
 	struct control_actions actions;
 	struct codec_batch batch;
 	struct codec_out out; /* of the batch being answered */
@@ -45,6 +47,7 @@ struct control {
 static void control_forget(struct control *c, const struct sp_pipe *pipe)
 {
 	struct control_later *later;
+	control_trace_end(&c->traces, pipe);
 	LIST_FOREACH(later, &c->later, others)
 	if (later->pipe == pipe)
 		later->pipe = NULL;
@@ -358,6 +361,35 @@ static void control_admin_url(struct control *c, struct codec_item *item)
 	codec_object_end(&c->out);
 }
 
+/* Lines follow the answer, until the peer goes. */
+static void control_trace(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
+			  const struct mount *m)
+{
+	struct trace_filter filter = {.mount = m};
+	struct session_id id = {0};
+	bool known = item->conn.p == NULL;
+	if (item->conn.p == NULL && item->user.p == NULL && item->mount.p == NULL) {
+		control_refuse(c, item, "whose events? expected conn, user or mount");
+		return;
+	}
+	if (item->user.p != NULL)
+		filter.user = codec_text(&item->user);
+	if (!known && session_id_parse(codec_text(&item->conn), &id)) {
+		const struct session *s = id.host == c->hub->host_id
+						  ? slotmap_get(&c->hub->sessions, id.local)
+						  : NULL;
+		known = s != NULL && !s->ended && (m == NULL || s->mount == m);
+		filter.local = id.local;
+	}
+	const char *why =
+		known ? control_trace_begin(&c->traces, c->hub, pipe, item->q, &filter) : NULL;
+	if (why != NULL)
+		control_refuse(c, item, why);
+	else
+		control_answer(c, pipe, item->q,
+			       known ? (struct span){NULL, 0} : SPAN(",\"unknown\":true"));
+}
+
 static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_item *item,
 		       const struct mount *m)
 {
@@ -367,13 +399,18 @@ static void control_do(struct control *c, struct sp_pipe *pipe, struct codec_ite
 		control_letters(c, pipe, item, m);
 		return;
 	}
+	if (json_is(&item->what_to_do, "trace")) {
+		control_trace(c, pipe, item, item->mount.p != NULL ? m : NULL);
+		return;
+	}
 	if (json_is(&item->what_to_do, "admin_url")) {
 		control_admin_url(c, item);
 		return;
 	}
 	if (!reload && !drain) {
-		control_refuse(c, item,
-			       "an unknown action; expected reload, drain, replay or admin_url");
+		control_refuse(
+			c, item,
+			"an unknown action; expected reload, drain, replay, trace or admin_url");
 		return;
 	}
 	if (reload) {
@@ -506,6 +543,7 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 			      .letters = letters,
 			      .actions = *actions};
 	LIST_INIT(&c->later);
+	LIST_INIT(&c->traces);
 	c->listener = sp_listen(hub->loop, url, &control_ops, c, &limits, why, why_cap);
 	if (c->listener != NULL)
 		return c;
@@ -517,6 +555,7 @@ void control_close(struct control *c)
 {
 	if (c == NULL)
 		return;
+	control_trace_end(&c->traces, NULL);
 	sp_listener_free(&c->listener);
 }
 

@@ -131,43 +131,56 @@ static int command_broadcast_to(const struct command_line *line, struct command_
 				 r);
 }
 
-/* With CODE and REASON, where they are given. Takes the command over. */
-static int command_closing(const struct command_line *line, json_t *command,
+/* With CODE and REASON, where they are given: CODE is the word `first`. Takes the command over. */
+static int command_closing(const struct command_line *line, int first, json_t *command,
 			   struct command_request *r)
 {
 	if (command == NULL)
 		return command_refuse(2, "%s: an argument is not UTF-8", line->words[0]);
-	if (line->n > 2) {
+	if (line->n > first) {
 		char *end;
-		unsigned long code = strtoul(line->words[2], &end, 10);
-		if (*end != '\0' || end == line->words[2] || code < 1000 || code > 4999) {
+		unsigned long code = strtoul(line->words[first], &end, 10);
+		if (*end != '\0' || end == line->words[first] || code < 1000 || code > 4999) {
 			json_decref(command);
-			return command_refuse(2,
-					      "%s: CODE is a number of 1000 to 4999, not \"%s\"",
-					      line->words[0], line->words[2]);
+			return command_refuse(2, "%s: CODE is a number of 1000 to 4999, not \"%s\"",
+					      line->words[0], line->words[first]);
 		}
 		json_object_set_new(command, "code", json_integer((json_int_t)code));
 	}
-	if (line->n > 3 &&
-	    json_object_set_new(command, "reason", json_string(line->words[3])) != 0) {
+	if (line->n > first + 1 &&
+	    json_object_set_new(command, "reason", json_string(line->words[first + 1])) != 0) {
 		json_decref(command);
 		return command_refuse(2, "%s: REASON is not UTF-8", line->words[0]);
 	}
 	return command_push(r, command);
 }
 
+/* All in a room; CODE is the word `first`. */
+static int command_close_all(const struct command_line *line, const char *room, int first,
+			     struct command_request *r)
+{
+	command_names(r, NO_ROOM, room);
+	r->tells_receivers = true;
+	return command_closing(line, first,
+			       json_pack("{s:s, s:s}", "c", "close_room", "room", room), r);
+}
+
 static int command_close(const struct command_line *line, struct command_request *r)
 {
+	if (line->room == NULL && line->n < 2)
+		return command_refuse(2, "close: expected CONN, or --room ROOM");
+	if (line->room != NULL && line->n > 3)
+		return command_refuse(2, "expected: tova-ctl close --room ROOM [CODE [REASON]]");
+	if (line->room != NULL)
+		return command_close_all(line, line->room, 1, r);
 	command_names(r, NO_CONNECTION, line->words[1]);
-	return command_closing(
-		line, json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]), r);
+	return command_closing(line, 2,
+			       json_pack("{s:s, s:s}", "c", "close", "conn", line->words[1]), r);
 }
 
 static int command_close_room(const struct command_line *line, struct command_request *r)
 {
-	command_names(r, NO_ROOM, line->words[1]);
-	return command_closing(
-		line, json_pack("{s:s, s:s}", "c", "close_room", "room", line->words[1]), r);
+	return command_close_all(line, line->words[1], 2, r);
 }
 
 static int command_question(struct command_request *r, const char *type, const char *key,
@@ -270,6 +283,27 @@ static int command_reload(const struct command_line *line, struct command_reques
 	return refused;
 }
 
+/* What happens to the events of one connection, of a user or of a mount. */
+static int command_trace(const struct command_line *line, struct command_request *r)
+{
+	const char *conn = line->n > 1 ? line->words[1] : NULL;
+	if (conn == NULL && line->user == NULL && line->mount == NULL)
+		return command_refuse(2, "trace: whose events? CONN, --user USER or --mount PATH");
+	int refused = conn != NULL ? command_is_text("CONN", conn) : 0;
+	if (refused == 0 && line->user != NULL)
+		refused = command_is_text("USER", line->user);
+	if (refused == 0)
+		refused = command_question(r, "control", "do", "trace");
+	if (refused == 0 && conn != NULL)
+		json_object_set_new(r->object, "conn", json_string(conn));
+	if (refused == 0 && line->user != NULL)
+		json_object_set_new(r->object, "user", json_string(line->user));
+	command_names(r, NO_CONNECTION, conn);
+	r->kind = COMMAND_TRACE;
+	r->for_s = line->for_s;
+	return refused;
+}
+
 /* `top SECONDS TIMES` asks again and again: top.c. */
 static int command_top(const struct command_line *line, struct command_request *r)
 {
@@ -326,7 +360,8 @@ static const struct command {
 	{"broadcast", "TEXT", "send to all connections of a mount", 1, 1, true, command_broadcast},
 	{"broadcast_to", "ROOM TEXT", "send to the members of a room", 2, 2, true,
 	 command_broadcast_to},
-	{"close", "CONN [CODE [REASON]]", "close a connection", 1, 3, false, command_close},
+	{"close", "CONN [CODE [REASON]]", "close a connection; --room ROOM: all in a room", 0, 3,
+	 false, command_close},
 	{"close_room", "ROOM [CODE [REASON]]", "close all connections in a room", 1, 3, false,
 	 command_close_room},
 	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0,
@@ -345,6 +380,8 @@ static const struct command {
 	{"stats", "", "counters of the host", 0, 0, false, command_query},
 	{"top", "[SECONDS [TIMES]]", "what the host does each second, shown again and again", 0, 2,
 	 false, command_top},
+	{"trace", "[CONN]", "what happens to the events of a connection, a --user or a --mount", 0,
+	 1, false, command_trace},
 	{"reload", "[MOUNT]", "read settings and handlers anew, or one mount's handler; see --wait",
 	 0, 1, false, command_reload},
 	{"drain", "", "let connections end, then stop", 0, 0, false, command_control},
@@ -398,6 +435,10 @@ int command_build(const struct command_line *line, struct command_request *reque
 			c->name);
 	if (line->wait && c->build != command_reload)
 		return command_refuse(2, "%s waits for nothing: --wait is for reload", c->name);
+	if (c->build != command_close && line->room != NULL)
+		return command_refuse(2, "%s: --room is for close", c->name);
+	if (c->build != command_trace && (line->user != NULL || line->for_s > 0))
+		return command_refuse(2, "%s: --user and --for are for trace", c->name);
 	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
 	if (n < c->least - less || n > c->most - less)
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,

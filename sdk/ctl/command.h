@@ -11,14 +11,18 @@ struct command_line {
 	const char *mount; /* NULL: not named */
 	const char *file;  /* where data comes from; NULL: an argument */
 	const char *key;   /* conflation key of what is sent; NULL: none */
+	const char *user;  /* NULL: not named */
+	const char *room;  /* likewise */
+	unsigned for_s;	   /* 0: as long as it takes */
 	bool binary, wait;
 	char **words; /* the command and its arguments */
 	int n;
 };
 
 enum command_kind {
-	COMMAND_ASK, /* a request and its answer */
-	COMMAND_TOP, /* top.h */
+	COMMAND_ASK,   /* a request and its answer */
+	COMMAND_TOP,   /* top.h */
+	COMMAND_TRACE, /* watch.h: lines follow the answer */
 };
 #define COMMAND_TOP_MAX 86400
 #define COMMAND_TOP_EVERY_S 2
@@ -37,6 +41,7 @@ struct command_request {
 	bool tells_failure;	 /* an answer with an error tells more */
 	bool waits;		 /* the answer may take long */
 	unsigned every_s, times; /* COMMAND_TOP; times 0: until it is stopped */
+	unsigned for_s;		 /* COMMAND_TRACE; 0: likewise */
 };
 
 /* Returns 0, or an exit code after the reason was printed. */

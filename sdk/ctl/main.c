@@ -9,12 +9,13 @@
 #include "ctl/door.h"
 #include "ctl/print.h"
 #include "ctl/top.h"
+#include "ctl/watch.h"
 
 struct arguments {
 	struct command_line line;
 	const char *control;   /* NULL: where it is by default */
 	struct http_place api; /* url NULL: the control socket */
-	int timeout_ms;	       /* 0: as long as is usual */
+	unsigned timeout_s;    /* 0: as long as is usual */
 	bool json;
 };
 
@@ -37,6 +38,9 @@ static const struct main_option {
 	{"binary", 'b', NULL, "data is sent as binary, not as text"},
 	{"key", 'k', "KEY", "conflation key of what is sent"},
 	{"json", 'j', NULL, "answers as one line of JSON"},
+	{"room", 'R', "ROOM", "close: all connections of this room"},
+	{"user", 'U', "USER", "trace: the events of this user's connections"},
+	{"for", 'F', "SECONDS", "trace: how long; until it is stopped without"},
 	{"wait", 'w', NULL, "reload: until each handler is up, or has failed"},
 	{"timeout", 't', "SECONDS", "how long an answer may take: 10, with --wait 300"},
 	{"help", 'h', NULL, "this"},
@@ -78,16 +82,16 @@ static int main_words(void)
 	return 0;
 }
 
-static int main_timeout(struct arguments *a, const char *text)
+static int main_seconds(const char *option, const char *text, unsigned *seconds_r)
 {
 	char *end;
 	unsigned long s = strtoul(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end != '\0' || s < 1 || s > 86400) {
-		fprintf(stderr, "tova-ctl: --timeout: \"%s\"; expected seconds, 1 to 86400\n",
+		fprintf(stderr, "tova-ctl: --%s: \"%s\"; expected seconds, 1 to 86400\n", option,
 			text);
 		return 2;
 	}
-	a->timeout_ms = (int)s * 1000;
+	*seconds_r = (unsigned)s;
 	return -1;
 }
 
@@ -127,8 +131,16 @@ static int main_option(struct arguments *a, int option)
 	case 'w':
 		a->line.wait = true;
 		return -1;
+	case 'R':
+		a->line.room = optarg;
+		return -1;
+	case 'U':
+		a->line.user = optarg;
+		return -1;
+	case 'F':
+		return main_seconds("for", optarg, &a->line.for_s);
 	case 't':
-		return main_timeout(a, optarg);
+		return main_seconds("timeout", optarg, &a->timeout_s);
 	case 'W':
 		return main_words();
 	case 'v':
@@ -229,6 +241,23 @@ static int main_ask(struct door *door, const struct arguments *a, struct command
 	return unknown != NULL ? main_say_unknown(unknown, r->name, a->line.mount) : 0;
 }
 
+static int main_trace(struct door *door, const struct arguments *a, struct command_request *r)
+{
+	const struct watch watch = {.for_s = r->for_s, .conn = r->name, .json = a->json};
+	if (door->remote)
+		return main_complain("trace: ", "only over the control socket, not with --url");
+	json_t *answer = door_ask(door, r->object, NULL, 0, r->key);
+	if (answer == NULL)
+		return main_complain("", door->why);
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	if (error != NULL)
+		return main_complain("the host refuses: ", error);
+	if (command_unknown(r, answer) != NULL)
+		return main_say_unknown(r->nobody, r->name, a->line.mount);
+	json_decref(answer);
+	return watch_show(door, &watch, stdout) ? 0 : main_complain("", door->why);
+}
+
 static int main_top(struct door *door, const struct arguments *a, const struct command_request *r)
 {
 	const struct top top = {.every_s = r->every_s, .times = r->times, .json = a->json};
@@ -239,13 +268,15 @@ static int main_converse(const struct arguments *a, struct command_request *r)
 {
 	static struct door door; /* threads of nng may outlive this function */
 	int usual_ms = r->waits ? MAIN_WAIT_MS : MAIN_TIMEOUT_MS;
-	int timeout_ms = a->timeout_ms > 0 ? a->timeout_ms : usual_ms;
+	int timeout_ms = a->timeout_s > 0 ? (int)a->timeout_s * 1000 : usual_ms;
 	bool open = a->api.url != NULL ? door_open_api(&door, &a->api, timeout_ms)
 				       : door_open(&door, a->control, timeout_ms);
 	if (!open)
 		return main_complain("", door.why) +
 		       (a->api.url != NULL); /* 2: nothing is connected yet */
-	int code = r->kind == COMMAND_TOP ? main_top(&door, a, r) : main_ask(&door, a, r);
+	int code = r->kind == COMMAND_TOP     ? main_top(&door, a, r)
+		   : r->kind == COMMAND_TRACE ? main_trace(&door, a, r)
+					      : main_ask(&door, a, r);
 	door_leave(&door);
 	return code;
 }

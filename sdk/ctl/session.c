@@ -166,6 +166,19 @@ json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t
 	return answer;
 }
 
+json_t *session_hear(struct session *s, const char *type, int timeout_ms)
+{
+	json_t *object;
+	nng_socket_set_ms(s->socket, NNG_OPT_RECVTIMEO, timeout_ms);
+	while ((object = session_next(s)) != NULL && strcmp(session_type(object), type) != 0) {
+		if (strcmp(session_type(object), "ping") == 0)
+			session_send(s, json_pack("{s:s, s:s}", "t", "pong", "link", s->link), NULL,
+				     0);
+		json_decref(object);
+	}
+	return object;
+}
+
 void session_leave(struct session *s)
 {
 	struct timespec until;

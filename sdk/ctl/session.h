@@ -24,6 +24,9 @@ bool session_open(struct session *s, const char *path, int timeout_ms);
  * `key`. NULL: s->why. Steals the reference to the object. */
 json_t *session_ask(struct session *s, json_t *object, const void *bytes, size_t n,
 		    const char *key);
+/* The next object of that type, which comes by itself, for at most so long. NULL: s->why, or
+ * s->timed_out: none came. */
+json_t *session_hear(struct session *s, const char *type, int timeout_ms);
 /* Takes leave. The process has to end by _exit(): nng's socket is not closed, as nng_close() can
  * hang. */
 void session_leave(struct session *s);

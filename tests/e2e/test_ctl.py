@@ -180,11 +180,13 @@ def test_send(running, probe):
     running("--mount", "/probe", "--binary", "send", one.id, "bytes")
     running("--mount", "/probe", "--", "send", one.id, "-dash")
     assert (one.recv_text(), one.recv_binary(), one.recv_text()) == ("grüße", b"bytes", "-dash")
-    assert "no connection's id" in running.refused("--mount", "/probe", "send", "nobody", "text")
+    assert "there is no connection AAAAAAAAAAAAAAAAAAAAAA at /probe" in running.refused("--mount", "/probe", "send", "A" * 22, "text")
+    for words in (("send", "nobody", "text"), ("close", "nobody"), ("rooms", "nobody")):
+        assert "is no connection's id" in running.refused("--mount", "/probe", *words)
     two.settle()
 
 
-@pytest.mark.parametrize("words", [["send", "GONE", "x"], ["close", "GONE"], ["rooms", "GONE"], ["close", "nonsense", "4000", "x"], ["rooms", "nonsense"],
+@pytest.mark.parametrize("words", [["send", "GONE", "x"], ["close", "GONE"], ["rooms", "GONE"],
                                    ["broadcast_to", "empty", "x"], ["members", "empty"], ["--json", "members", "empty"]], ids=" ".join)
 def test_unknown_names_are_said(running, probe, words):
     """And end with 1; what is asked as JSON is answered as ever."""
@@ -242,8 +244,8 @@ def test_broadcast_and_rooms(running, probe):
     one, two = probe.clients(2)
     one.script("join tea", "send joined")
     assert one.recv_text() == "joined"
-    running("--mount", "/probe", "broadcast_to", "tea", "for tea")
-    running("--mount", "/probe", "broadcast", "for all")
+    assert running("--mount", "/probe", "broadcast_to", "tea", "for tea").split() == ["receivers", "1"]
+    assert running("--mount", "/probe", "broadcast", "for all").split() == ["receivers", "2"]
     assert (one.recv_text(), one.recv_text(), two.recv_text()) == ("for tea", "for all", "for all")
     assert "room" in running.refused("--mount", "/probe", "broadcast_to", "x" * 256, "text")
 
@@ -271,6 +273,21 @@ def test_close(running, probe):
     two.expect_close(4321)
     three.expect_close(1008, "wröng")
     assert running.refused("--mount", "/probe", "close", one.id, "1002")
+
+
+def test_close_a_room(running, probe):
+    """All that are in it, and nobody else."""
+    one, two, other = probe.clients(3)
+    for ws in (one, two):
+        ws.script("join tea", "send joined")
+        assert ws.recv_text() == "joined"
+    assert running("--mount", "/probe", "close", "--room", "tea", "4321", "for all").split() == ["receivers", "2"]
+    one.expect_close(4321, "for all")
+    two.expect_close(4321, "for all")
+    other.settle()
+    assert "nobody is in a room tea at /probe" in running.refused("--mount", "/probe", "close", "--room", "tea")
+    for words in (("close",), ("close", "--room", "tea", "none"), ("close", "--room", "tea", "4000", "x", "y"), ("members", "tea", "--room", "x")):
+        assert running.refused(*words, code=2)
 
 
 def test_several_mounts_want_a_name(running):

@@ -16,6 +16,7 @@
 #include "hub/access.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "hub/trace.h"
 #include "ws/frame.h"
 
 #define SCRIPT_TICK_MS 50
@@ -429,6 +430,8 @@ static void script_give(struct handler *h, struct event_held *e)
 {
 	struct scripts *set = scripts_of(h);
 	struct script *x = e->event.session != NULL ? e->event.session->route : NULL;
+	if (h->mount->hub->traces != NULL)
+		trace_given(h->mount, &e->event, "script");
 	if (e->event.kind == EVENT_UPGRADE) {
 		script_upgrade(set, e);
 	} else if (e->event.kind == EVENT_OPEN) {

@@ -104,7 +104,7 @@ struct codec_item {
 	bool waits;		  /* for what becomes of it */
 	unsigned events;  /* EVENT_BITs */
 	struct json_string t, link, token, name, mount, error, source, what, room, conn, what_to_do,
-		id, after;
+		id, after, user;
 	struct span commands, accept, refuse; /* their JSON; p == NULL: none */
 	size_t commands_at, answer_at;	      /* of the binary bytes that they take */
 	size_t first_command, end_command;    /* of the batch's, if they are kept */

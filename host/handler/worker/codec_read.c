@@ -852,6 +852,7 @@ static void codec_read_member(struct reader *r, struct span name, struct codec_i
 		TEXT_FIELD(struct codec_item, "token", token),
 		TEXT_FIELD(struct codec_item, "name", name),
 		TEXT_FIELD(struct codec_item, "do", what_to_do),
+		TEXT_FIELD(struct codec_item, "user", user),
 		TEXT_FIELD(struct codec_item, "id", id),
 		COUNTED_FIELD(struct codec_item, "since", since, has_since),
 		NUMBER_FIELD(struct codec_item, "epoch", epoch),

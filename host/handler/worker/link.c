@@ -8,6 +8,7 @@
 #include "handler/worker/pool.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
+#include "hub/trace.h"
 
 static struct hub *link_hub(const struct worker *w)
 {
@@ -94,6 +95,8 @@ void link_deliver(struct worker *w, struct event_held *e)
 	if (w->out.n > 0 && !link_has_room(w, e))
 		link_flush(w);
 	e->number = ++w->number;
+	if (w->pool->base.mount->hub->traces != NULL)
+		trace_given(w->pool->base.mount, &e->event, w->name);
 	if (large && w->pipe != NULL && !w->broken && !sp_streams(w->pipe)) {
 		link_stream(w, e);
 		return;
