@@ -320,8 +320,9 @@ static struct control *server_open_control(struct server *s, const char *path,
 		return NULL;
 	}
 	bool entered = server_enter(s, path);
+	const gid_t *group = s->settings.control_group != NULL ? &s->control_group : NULL;
 	struct control *control =
-		control_open(&s->hub, path, &s->sources, s->letters, actions, why, SERVER_WHY_MAX);
+		control_open(&s->hub, path, group, &s->sources, s->letters, actions, why, SERVER_WHY_MAX);
 	server_leave(entered);
 	return control;
 }
@@ -354,6 +355,8 @@ static bool server_start_control(struct server *s)
 	s->control = server_open_control(s, path, &actions, why);
 	if (s->control == NULL && given != NULL)
 		return server_refuse(s, "control", given, why);
+	if (s->control == NULL && s->settings.control_group != NULL)
+		return server_refuse(s, "control-group", s->settings.control_group, why);
 	/* another host has it, or it is not ours to make: this one can do without */
 	if (s->control == NULL)
 		LOG(s->log, LOG_NOTICE, LOG_HOST, "no control socket for tova-ctl; see --control",
@@ -385,6 +388,10 @@ static bool server_check_settings(struct server *s)
 	}
 	if (!server_check_user(s))
 		return false;
+	if (set->control_group != NULL &&
+	    !privileges_group_find(set->control_group, &s->control_group))
+		return server_refuse(s, "control-group", set->control_group,
+				     "there is no such group");
 	return files_open(&s->files, set->static_dir) ||
 	       server_refuse(s, "static", set->static_dir, strerror(errno));
 }

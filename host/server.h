@@ -61,6 +61,7 @@ struct server {
 	char control_path[128];
 	uint64_t access_lost;	      /* lines, of which it was said */
 	uint64_t access_quiet;	      /* it is not said again before, by the loop's clock */
+	gid_t control_group;	      /* where --control-group is given */
 	struct privileges privileges; /* with --user */
 	/* by the place of their settings: made and not started yet; NULL after a start */
 	struct mount **made;

@@ -142,7 +142,8 @@ static void drop_give_sockets(const struct server *s, const struct settings_list
 {
 	for (size_t i = 0; i < listens->n; i++)
 		if (listens->items[i].unix_path != NULL)
-			privileges_give_socket(&s->privileges, listens->items[i].unix_path);
+			privileges_give_socket(&s->privileges, listens->items[i].unix_path,
+					       (gid_t)-1);
 }
 
 bool server_drop(struct server *s)
@@ -152,7 +153,9 @@ bool server_drop(struct server *s)
 	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++)
 		drop_give_sockets(s, settings_door(&s->settings, door));
 	if (s->control != NULL)
-		privileges_give_socket(&s->privileges, s->control_path);
+		privileges_give_socket(&s->privileges, s->control_path,
+				       s->settings.control_group != NULL ? s->control_group
+									 : (gid_t)-1);
 	bool theirs = s->settings.config != NULL && drop_is_theirs(s, s->settings.config);
 	if (!privileges_drop(&s->privileges))
 		return server_refuse(s, "user", s->settings.user, strerror(errno));

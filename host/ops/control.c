@@ -20,6 +20,8 @@
 #define CONTROL_PEERS_MAX 64 /* connections at once */
 /* bytes that one has not read when it asks for more in the same batch: it is cut off */
 #define CONTROL_UNREAD_MAX (16u << 20)
+#define CONTROL_PUBLISHES \
+	"members of --control-group may send, broadcast and broadcast_to, nothing else"
 
 /* A question whose answer takes the time of a disk, or of a handler that comes up. */
 struct control_later {
@@ -434,6 +436,11 @@ static void control_item(struct control *c, struct sp_pipe *pipe, struct codec_i
 		control_cut(c, pipe, "it asks and does not read the answers");
 		return;
 	}
+	if (!sp_is_owner(pipe) && (item->type == CODEC_QUERY || item->type == CODEC_CONTROL)) {
+		control_refuse(c, item, CONTROL_PUBLISHES);
+		return;
+	}
+	item->only_publishes = !sp_is_owner(pipe);
 	switch (item->type) {
 	case CODEC_HELLO:
 		codec_welcome(&c->out, "control", m != NULL ? m->path : "", 0, CONTROL_PARTS_MAX, 1,
@@ -519,8 +526,8 @@ static const struct sp_ops control_ops = {.opened = control_on_opened,
 					  .message = control_on_message,
 					  .closed = control_on_closed};
 
-struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
-			     struct replay *letters, const struct control_actions *actions,
+struct control *control_open(struct hub *hub, const char *path, const gid_t *group,
+			     struct push_sources *sources, struct replay *letters, const struct control_actions *actions,
 			     char *why, size_t why_cap)
 {
 	const struct sp_limits limits = {
@@ -529,6 +536,7 @@ struct control *control_open(struct hub *hub, const char *path, struct push_sour
 		.crowd =
 			"many connections at the control socket: the one that was silent longest gives way to each new one",
 		.user = DESCRIPTORS_HOST,
+		.group = group,
 	};
 	char url[256];
 	struct control *c = calloc(1, sizeof *c);

@@ -20,10 +20,11 @@ struct control_actions {
 	void *ctx;
 };
 
-/* NULL with a sentence in why. */
-struct control *control_open(struct hub *hub, const char *path, struct push_sources *sources,
-			     struct replay *letters, const struct control_actions *actions,
-			     char *why, size_t why_cap);
+/* group: whose members may send messages, and nothing else; NULL: nobody's. NULL with a sentence in
+ * why. */
+struct control *control_open(struct hub *hub, const char *path, const gid_t *group,
+			     struct push_sources *sources, struct replay *letters,
+			     const struct control_actions *actions, char *why, size_t why_cap);
 /* Nobody is listened to any more. */
 void control_close(struct control *c);
 /* After deadletter_close, as that may be at work for it. */

@@ -51,14 +51,14 @@ static bool privileges_user(struct privileges *p, const char *user, bool *known_
 	return found != NULL || number;
 }
 
-static bool privileges_group(struct privileges *p, const char *group)
+bool privileges_group_find(const char *group, gid_t *gid_r)
 {
 	struct group entry, *found = NULL;
 	char text[PRIVILEGES_ENTRY_MAX];
 	unsigned id = 0;
 	getgrnam_r(group, &entry, text, sizeof text, &found);
 	bool number = found == NULL && privileges_number(group, &id);
-	p->gid = found != NULL ? found->gr_gid : id;
+	*gid_r = found != NULL ? found->gr_gid : id;
 	return found != NULL || number;
 }
 
@@ -77,7 +77,7 @@ bool privileges_find(struct privileges *p, const char *user, const char *group,
 	if (p->uid == 0)
 		return privileges_fail(option_r, "user", why, why_cap,
 				       "that is the superuser; expected one who can do less");
-	if (group != NULL && !privileges_group(p, group))
+	if (group != NULL && !privileges_group_find(group, &p->gid))
 		return privileges_fail(option_r, "group", why, why_cap, "there is no such group");
 	if (p->gid == 0)
 		return privileges_fail(

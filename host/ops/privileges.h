@@ -20,6 +20,9 @@ struct privileges {
 bool privileges_find(struct privileges *p, const char *user, const char *group,
 		     const char **option_r, char *why, size_t why_cap);
 
+/* A group's name, or its number. False: there is none of that name. */
+bool privileges_group_find(const char *group, gid_t *gid_r);
+
 /* The user, for a while, and root again; all threads of the process. What is opened or bound
  * meanwhile is what the user may. */
 void privileges_enter(const struct privileges *p);
@@ -32,8 +35,8 @@ bool privileges_owns(const struct privileges *p, const char *path);
 /* Then: makes a file that is not there yet, for the user to own. One that is there is nobody's to
  * give away. */
 void privileges_make_file(const struct privileges *p, const char *path, mode_t mode);
-/* Then: gives the user a Unix socket that was just bound. */
-void privileges_give_socket(const struct privileges *p, const char *path);
+/* Then: gives the user a Unix socket that was just bound. group: (gid_t)-1: the user's. */
+void privileges_give_socket(const struct privileges *p, const char *path, gid_t group);
 
 /* Becomes the user, for good: no other groups, no capabilities, none to be had from programs that
  * are run, not to be traced or dumped by others of that user. The environment of programs that are

@@ -137,14 +137,15 @@ void privileges_make_file(const struct privileges *p, const char *path, mode_t m
 		close(folder);
 }
 
-void privileges_give_socket(const struct privileges *p, const char *path)
+void privileges_give_socket(const struct privileges *p, const char *path, gid_t group)
 {
 	char name[NAME_MAX + 1];
 	struct stat st;
 	int folder = privileges_path_folder(p, path, name);
 	int fd = folder >= 0 ? openat(folder, name, O_PATH | O_NOFOLLOW | O_CLOEXEC) : -1;
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == 0 &&
-	    st.st_nlink == 1 && fchownat(fd, "", p->uid, p->gid, AT_EMPTY_PATH) != 0)
+	    st.st_nlink == 1 &&
+	    fchownat(fd, "", p->uid, group != (gid_t)-1 ? group : p->gid, AT_EMPTY_PATH) != 0)
 		errno = EPERM;
 	if (fd >= 0)
 		close(fd);

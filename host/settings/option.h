@@ -194,6 +194,8 @@ enum option_when {
 	  "for development") \
 	X(control, PATH, "control", 0, "PATH", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "Unix socket for tova-ctl, which only this user may open (by default tova.sock in $XDG_RUNTIME_DIR or /run, which the host does without if it can not have it)") \
+	X(control_group, TEXT, "control-group", 0, "GROUP", NETWORK, RESTART, 0, 0, NULL, NULL, \
+	  "members of this group (a name or a number) may send, broadcast and broadcast_to over the control socket, and nothing else") \
 	X(user, TEXT, "user", 0, "USER", NETWORK, RESTART, 0, 0, NULL, NULL, \
 	  "become this user (a name or a number) once ports, keys and files are open; workers and scripts run as that user; for root only") \
 	X(group, TEXT, "group", 0, "GROUP", NETWORK, RESTART, 0, 0, NULL, NULL, \

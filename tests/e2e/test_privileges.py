@@ -1,4 +1,5 @@
 """--user and --group: a host that root starts has its doors and keys, and is nobody much from then on. These need root themselves."""
+import grp
 import os
 import pwd
 import shutil
@@ -67,6 +68,48 @@ def are_nobodys(pid):
 def owner(path):
     found = os.lstat(path)
     return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+
+def as_nobody(place, *words, groups=()):
+    """What nobody is told by tova-ctl, with these groups: exit code, and what it says."""
+    done = subprocess.run([place / "tova-ctl", "--control", place / "control", *words], user=NOBODY.pw_uid, group=NOBODY.pw_gid, extra_groups=groups,
+                          capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@root
+@pytest.mark.parametrize("drops", [(), ("--user", "daemon")], ids=["root", "another user"])
+def test_members_of_the_control_group_may_publish(place, drops):
+    """A web application of another user pushes through the socket, and does nothing else there; nobody else does anything."""
+    group = grp.getgrnam("www-data").gr_gid
+    with started(place, *drops, "--control-group", "www-data", "--control", place / "control", "-p", f"/chat={place}/probe.so") as host:
+        assert owner(place / "control") == (pwd.getpwnam("daemon").pw_uid if drops else 0, group, 0o660)
+        with connect("127.0.0.1", host.port, "/chat") as ws:
+            wait_until(lambda: as_nobody(place, "broadcast", "hello", groups=[group])[1].split() == ["receivers", "1"], "it is there")
+            assert ws.recv_text() == "hello"
+            for words in (["close", "A" * 22], ["stats"], ["mounts"], ["connections"], ["members", "x"], ["rooms"], ["drain"], ["reload"], ["reload", "--wait"],
+                          ["dead-letter", "list"], ["dead-letter", "replay"]):
+                code, said = as_nobody(place, *words, groups=[group])
+                assert code == 1 and ("nothing else" in said or "is not enough" in said), (words, said)
+            code, said = as_nobody(place, "send", "A" * 22, "x", groups=[group])
+            assert code == 1 and "there is no connection" in said
+            assert as_nobody(place, "broadcast", "x")[0] == 1  # the kernel turns it away
+            (place / "control").chmod(0o666)
+            assert as_nobody(place, "broadcast", "x")[0] == 1  # the host does
+            assert host.wait_log(lambda line: "not of the group" in line.get("error", ""))
+            code, said = as_nobody(place, "broadcast", "still", groups=[group])
+            assert code == 0 and ws.recv_text() == "still", said
+        own = subprocess.run([place / "tova-ctl", "--control", place / "control", "mounts"], capture_output=True, text=True, check=False)
+        assert own.returncode == 0 and "/chat" in own.stdout
+
+
+@root
+def test_a_group_that_the_socket_can_not_have(place):
+    """The host has to be of it, unless it is root."""
+    for group, said in (("nosuchgroup", "there is no such group"), ("www-data", "given to the group")):
+        done = subprocess.run([place / "tova-host", "-l", "0", "-p", place / "probe.so", "--control-group", group, "--control", "/tmp/tova-group-test"], user=NOBODY.pw_uid,
+                              group=NOBODY.pw_gid, extra_groups=[], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and said in done.stderr and not os.path.exists("/tmp/tova-group-test"), done
 
 
 @root

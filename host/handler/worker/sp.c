@@ -32,6 +32,7 @@
 #define SP_CROWD_MS 60000 /* between lines about strangers that give way */
 /* to look again for descriptors or memory that others have given back */
 #define SP_RETRY_MS 500
+#define SP_GROUPS_MAX 1024 /* of a peer, that are looked at */
 
 struct sp_pipe {
 	uint16_t magic; /* CHECK_SP_PIPE */
@@ -42,6 +43,7 @@ struct sp_pipe {
 	void *user;
 	int fd;
 	pid_t peer;
+	bool owner; /* see sp_is_owner */
 	struct address from;
 	struct buffer in, out;
 	uint64_t given;		    /* bytes, to be sent to it, so far */
@@ -569,6 +571,11 @@ pid_t sp_peer(const struct sp_pipe *p)
 	return p->peer;
 }
 
+bool sp_is_owner(const struct sp_pipe *p)
+{
+	return p->owner;
+}
+
 bool sp_is_remote(const struct sp_pipe *p)
 {
 	return !p->listener->ipc;
@@ -705,7 +712,23 @@ static void sp_on_event(evutil_socket_t fd, short what, void *arg)
 
 /* --- the listener ----------------------------------------------------------------------------- */
 
-static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
+/* The kernel asks the socket's mode, which somebody may have changed; the groups are those of the
+ * peer when it connected. */
+static bool sp_is_of_group(int fd, const struct ucred *who, gid_t group)
+{
+	gid_t groups[SP_GROUPS_MAX];
+	socklen_t len = sizeof groups;
+	if (who->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) != 0)
+		return false;
+	for (size_t i = 0; i < len / sizeof *groups; i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+static bool sp_peer_ok(const struct sp_listener *l, int fd, struct sp_pipe *p)
 {
 	struct ucred who;
 	socklen_t len = sizeof who;
@@ -713,8 +736,10 @@ static bool sp_peer_ok(const struct sp_listener *l, int fd, pid_t *peer_r)
 		return true;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0)
 		return false;
-	*peer_r = who.pid;
-	return l->limits.any_peer || who.uid == geteuid() || who.uid == 0;
+	p->peer = who.pid;
+	p->owner = who.uid == geteuid() || who.uid == 0;
+	return p->owner || l->limits.any_peer ||
+	       (l->limits.group != NULL && sp_is_of_group(fd, &who, *l->limits.group));
 }
 
 /* Our half of the handshake. */
@@ -755,8 +780,11 @@ static void sp_add(struct sp_listener *l, int fd, const struct address *from)
 			      .fd = fd,
 			      .from = *from,
 			      .reading = true};
-	if (!sp_peer_ok(l, fd, &p->peer)) {
-		sp_refuse(l, p, fd, "it runs as another user");
+	if (!sp_peer_ok(l, fd, p)) {
+		sp_refuse(l, p, fd,
+			  l->limits.group != NULL
+				  ? "it runs as another user, who is not of the group"
+				  : "it runs as another user");
 		return;
 	}
 	if (!descriptors_may(&l->loop->descriptors, l->limits.user, fd) && !sp_can_oust(l)) {
@@ -827,7 +855,17 @@ static bool sp_bind_ipc(struct sp_listener *l, const char *path, char *why, size
 		return false;
 	}
 	l->ipc = true;
-	return acceptor_bind_unix(&l->acceptor, path, 0600, why, cap);
+	/* nobody but the group's own is taken: whose it is until it is given to them does not
+	 * matter */
+	if (!acceptor_bind_unix(&l->acceptor, path, l->limits.group != NULL ? 0660 : 0600, why,
+				cap))
+		return false;
+	if (l->limits.group == NULL || lchown(path, (uid_t)-1, *l->limits.group) == 0)
+		return true;
+	snprintf(why, cap,
+		 "it can not be given to the group, of which this user would have to be: %s",
+		 strerror(errno));
+	return false;
 }
 
 static bool sp_bind_tcp(struct sp_listener *l, const char *text, char *why, size_t cap)

@@ -42,12 +42,14 @@ struct sp_limits {
 	const char *crowd;	    /* a sentence for the log when the first gives way */
 	enum descriptors_user user; /* what descriptors they may have */
 	bool any_peer;		    /* ipc: of other users than our own, too */
+	/* ipc: and those of this group, who are no owners (sp_is_owner); NULL: none are */
+	const gid_t *group;
 	const char *tls_cert, *tls_key,
 		*tls_client_ca; /* PEM files, for tls+tcp; the last may be NULL */
 };
 
 /* url: ipc:///path, tcp://address:port or tls+tcp://address:port (numeric; port 0: any). An ipc
- * socket gets mode 0600. NULL with a sentence in why. */
+ * socket gets mode 0600, with a group 0660 and that group. NULL with a sentence in why. */
 struct sp_listener *sp_listen(struct loop *loop, const char *url, const struct sp_ops *ops,
 			      void *ctx, const struct sp_limits *limits, char *why, size_t why_cap);
 /* Other files for tls+tcp, for pipes that come from now on. False with a sentence in why: the old
@@ -101,6 +103,8 @@ void sp_close(struct sp_pipe *p);
 bool sp_is_closed(const struct sp_pipe *p);
 /* Process at the other end of an ipc pipe, 0: unknown. */
 pid_t sp_peer(const struct sp_pipe *p);
+/* ipc: is it of our own user, or root's? Else it came by sp_limits.group, or any_peer. */
+bool sp_is_owner(const struct sp_pipe *p);
 /* Is there a network between? */
 bool sp_is_remote(const struct sp_pipe *p);
 /* It has ended because nothing of the other end was heard, not even that there is none. */
