@@ -141,7 +141,7 @@ def test_hello(host):
         hello = host.accept().greet()
         assert hello == {
             "t": "hello", "v": 1, "token": "se\"cret", "mount": "/chat", "name": f"probe 1.0 ({worker.process.pid})",
-            "events": ["upgrade", "open", "message", "close", "error", "timer"], "runs": 64}
+            "events": ["upgrade", "open", "message", "close", "error", "timer", "away", "back"], "claims": True, "runs": 64}
 
 
 def test_only_events_that_have_a_callback_are_wanted(host):
@@ -364,14 +364,14 @@ def test_wrong_answers_to_an_upgrade(probe, query):
 def test_queries_follow_their_acknowledgement(probe):
     probe.script("query members 18446744073709551615 ä", f"query rooms 2 {OTHER}", "query stats 3 ")
     first, second, third = (probe.link.expect("query") for _ in range(3))
-    assert {**first, "q": 0} == {"t": "query", "q": 0, "what": "members", "room": "ä"}
+    assert {**first, "q": 0} == {"t": "query", "q": 0, "what": "members", "room": "ä", "limit": 1000}
     assert second["what"] == "rooms" and second["conn"] == OTHER and third["what"] == "stats"
     probe.link.send({"t": "reply", "q": third["q"], "stats": {"uptime_ms": 5, "bytes_out": 2**53 - 1, "other": 1}})
     reply = json.loads(probe.link.expect("push")["commands"][0]["data"])
     assert reply["id"] == 3 and reply["uptime_ms"] == 5 and reply["bytes_out"] == 2**53 - 1
     probe.link.send({"t": "reply", "q": second["q"], "count": 1, "rooms": ["r"]})
     assert json.loads(probe.link.expect("push")["commands"][0]["data"])["rooms"] == ["r"]
-    probe.link.send({"t": "reply", "q": first["q"], "count": 2, "connections": [CONN, OTHER]})
+    probe.link.send({"t": "reply", "q": first["q"], "count": 2, "members": [{"conn": CONN, "user": "ada"}, {"conn": OTHER}]})
     reply = json.loads(probe.link.expect("push")["commands"][0]["data"])
     assert reply["id"] == 2**64 - 1 and reply["connections"] == [CONN, OTHER]
 

@@ -188,7 +188,7 @@ def test_a_proxy_that_takes_the_upgrade_away(host, front, directory):
 def servers_up(directory):
     """Of HAProxy's one backend, as it says itself."""
     with socket.socket(socket.AF_UNIX) as stats:
-        stats.connect(f"{directory}/stats")
+        wait_until(lambda: stats.connect_ex(f"{directory}/stats") == 0, "it listens where it is asked")
         stats.sendall(b"show stat\n")
         rows = stats.makefile().read().splitlines()
     return [row.split(",")[17].split()[0] for row in rows if row.startswith("b,host,")] == ["UP"]
