@@ -12,8 +12,8 @@
 
 /* Reads all of them. False: *wrong_r is the value that is wrong. log: what the operator should know
  * is said. */
-static bool api_read_tokens(const struct server *s, struct api_tokens *tokens, bool log,
-			    const char **wrong_r, char why[API_TOKEN_WHY_MAX])
+static bool server_api_read_tokens(const struct server *s, struct api_tokens *tokens, bool log,
+				   const char **wrong_r, char why[API_TOKEN_WHY_MAX])
 {
 	*tokens = (struct api_tokens){.n = 0};
 	for (size_t i = 0; i < s->settings.api_token.n; i++) {
@@ -33,7 +33,7 @@ static bool api_read_tokens(const struct server *s, struct api_tokens *tokens, b
 }
 
 /* NULL if none are given. False without memory. */
-static bool api_read_hosts(const struct server *s, char **hosts_r)
+static bool server_api_read_hosts(const struct server *s, char **hosts_r)
 {
 	const struct settings_list *list = &s->settings.api_host;
 	*hosts_r = list->n > 0 ? authority_list(list->items, list->n) : NULL;
@@ -45,7 +45,7 @@ bool server_check_api(const struct server *s)
 	struct api_tokens tokens;
 	const char *wrong;
 	char why[API_TOKEN_WHY_MAX];
-	if (!api_read_tokens(s, &tokens, false, &wrong, why))
+	if (!server_api_read_tokens(s, &tokens, false, &wrong, why))
 		return server_refuse(s, "api-token", wrong, why);
 	api_token_free(&tokens);
 	return true;
@@ -54,7 +54,7 @@ bool server_check_api(const struct server *s)
 /* --- addresses -------------------------------------------------------------------------------- */
 
 /* Requests and their times are as for clients. */
-static struct conn_limits api_limits(const struct server *s)
+static struct conn_limits server_api_limits(const struct server *s)
 {
 	const struct conn_limits *clients = &s->conns.limits;
 	return (struct conn_limits){.head = clients->head,
@@ -66,7 +66,7 @@ static struct conn_limits api_limits(const struct server *s)
 
 void server_set_api_limits(struct server *s)
 {
-	struct conn_limits limits = api_limits(s);
+	struct conn_limits limits = server_api_limits(s);
 	s->api.body_max = s->settings.api_max_body;
 	for (int i = 0; i < SETTINGS_DOORS; i++) {
 		struct server_door *d = &s->doors[i];
@@ -84,10 +84,10 @@ void server_show_api_tls(struct server *s)
 			conns_set_tls(&s->doors[i].conns, s->conns.tls);
 }
 
-static bool api_open(struct server *s, enum settings_door which)
+static bool server_api_open(struct server *s, enum settings_door which)
 {
 	struct server_door *d = &s->doors[which];
-	struct conn_limits limits = api_limits(s);
+	struct conn_limits limits = server_api_limits(s);
 	if (settings_door(&s->settings, which)->n == 0)
 		return true;
 	d->door = (struct api_door){.magic = CHECK_API_DOOR,
@@ -121,13 +121,13 @@ bool server_start_api(struct server *s)
 						  .admin_url = server_on_admin_url,
 						  .ctx = s};
 	api_init(&s->api, &s->hub, &s->readiness, &s->settings, &manage);
-	if (!api_read_tokens(s, &s->api.tokens, log, &wrong, why))
+	if (!server_api_read_tokens(s, &s->api.tokens, log, &wrong, why))
 		return server_refuse(s, "api-token", wrong, why);
-	if (!api_read_hosts(s, &s->api.hosts)) {
+	if (!server_api_read_hosts(s, &s->api.hosts)) {
 		fprintf(s->source->err, "tova-host: --api-host: no memory\n");
 		return false;
 	}
-	if (!api_open(s, SETTINGS_API) || !api_open(s, SETTINGS_ADMIN))
+	if (!server_api_open(s, SETTINGS_API) || !server_api_open(s, SETTINGS_ADMIN))
 		return false;
 	server_set_api_limits(s);
 	server_show_api_tls(s);
@@ -138,7 +138,7 @@ bool server_start_api(struct server *s)
 }
 
 /* What somebody who looks at the machine should know. */
-static void api_warn(const struct server *s, enum settings_door which)
+static void server_api_warn(const struct server *s, enum settings_door which)
 {
 	const struct settings_listens *listens = settings_door(&s->settings, which);
 	for (size_t i = 0; i < listens->n; i++) {
@@ -164,7 +164,7 @@ void server_announce_api(struct server *s)
 				   d->door.admin ? "listening for those who operate this host"
 						 : "listening for the API",
 				   settings_door_option(which));
-		api_warn(s, which);
+		server_api_warn(s, which);
 	}
 	server_announce_page(s);
 }
@@ -175,14 +175,14 @@ bool server_reload_api(struct server *s)
 	const char *wrong;
 	char why[API_TOKEN_WHY_MAX], *hosts;
 	server_set_api_limits(s);
-	if (api_read_hosts(s, &hosts)) {
+	if (server_api_read_hosts(s, &hosts)) {
 		free(s->api.hosts);
 		s->api.hosts = hosts;
 	} else {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "no memory for --api-host, the old list goes on");
 	}
-	if (!api_read_tokens(s, &tokens, true, &wrong, why)) {
+	if (!server_api_read_tokens(s, &tokens, true, &wrong, why)) {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the tokens of the API were not replaced, the old ones go on",
 		    LOG_STR("api-token", wrong), LOG_STR("error", why));

@@ -5,7 +5,7 @@
 #include "base/check.h"
 #include "server.h"
 
-static const char *certificates_option(enum tls_server_part part)
+static const char *server_certificates_option(enum tls_server_part part)
 {
 	return part == TLS_SERVER_KEY	      ? "tls-key"
 	       : part == TLS_SERVER_CLIENT_CA ? "tls-client-ca"
@@ -13,16 +13,17 @@ static const char *certificates_option(enum tls_server_part part)
 					      : "tls-cert";
 }
 
-static const char *certificates_attach_option(enum tls_server_part part)
+static const char *server_certificates_attach_option(enum tls_server_part part)
 {
 	return part == TLS_SERVER_KEY	      ? "attach-key"
 	       : part == TLS_SERVER_CLIENT_CA ? "attach-client-ca"
 					      : "attach-cert";
 }
 
-static struct tls_server *certificates_read(const struct settings *settings,
-					    const struct tls_server *old, tls_server_warn warn,
-					    void *ctx, struct tls_server_error *error_r)
+static struct tls_server *server_certificates_read(const struct settings *settings,
+						   const struct tls_server *old,
+						   tls_server_warn warn, void *ctx,
+						   struct tls_server_error *error_r)
 {
 	struct tls_server_names groups[SETTINGS_TLS_GROUPS];
 	size_t n = 0;
@@ -51,14 +52,14 @@ static struct tls_server *certificates_read(const struct settings *settings,
 	return tls_server_new(&set, old, warn, ctx, error_r);
 }
 
-static void certificates_on_warning(void *ctx, const char *file, const char *sentence)
+static void server_certificates_on_warning(void *ctx, const char *file, const char *sentence)
 {
 	const struct server *s = ctx;
 	CHECK_IS(s, CHECK_SERVER);
 	LOG(s->log, LOG_WARN, LOG_TLS, sentence, LOG_STR("file", file));
 }
 
-static void certificates_on_check_warning(void *ctx, const char *file, const char *sentence)
+static void server_certificates_on_check_warning(void *ctx, const char *file, const char *sentence)
 {
 	const struct server *s = ctx;
 	CHECK_IS(s, CHECK_SERVER);
@@ -66,7 +67,7 @@ static void certificates_on_check_warning(void *ctx, const char *file, const cha
 }
 
 /* Each loop has a reference of its own. */
-static void certificates_show(struct server *s, struct tls_server *tls)
+static void server_certificates_show(struct server *s, struct tls_server *tls)
 {
 	conns_set_tls(&s->conns, tls);
 	server_show_api_tls(s);
@@ -80,14 +81,16 @@ bool server_start_tls(struct server *s)
 	if (s->settings.tls_cert.n == 0)
 		return true;
 	struct tls_server *tls =
-		certificates_read(&s->settings, NULL, certificates_on_warning, s, &error);
+		server_certificates_read(&s->settings, NULL, server_certificates_on_warning, s,
+					 &error);
 	if (tls == NULL)
-		return server_refuse(s, certificates_option(error.part), error.file, error.why);
-	certificates_show(s, tls);
+		return server_refuse(s, server_certificates_option(error.part), error.file,
+				     error.why);
+	server_certificates_show(s, tls);
 	return true;
 }
 
-static void certificates_on_silence(void *ctx, const char *file, const char *sentence)
+static void server_certificates_on_silence(void *ctx, const char *file, const char *sentence)
 {
 	(void)ctx;
 	(void)file;
@@ -104,12 +107,12 @@ bool server_check_attach_tls(struct server *s, bool warns)
 	struct tls_server_error error;
 	if (set->attach_cert == NULL || set->attach_key == NULL)
 		return true;
-	struct tls_server *tls =
-		tls_server_new(&attach, NULL,
-			       warns ? certificates_on_check_warning : certificates_on_silence, s,
-			       &error);
+	struct tls_server *tls = tls_server_new(&attach, NULL,
+						warns ? server_certificates_on_check_warning
+						      : server_certificates_on_silence,
+						s, &error);
 	if (tls == NULL)
-		return server_refuse(s, certificates_attach_option(error.part), error.file,
+		return server_refuse(s, server_certificates_attach_option(error.part), error.file,
 				     error.why);
 	tls_server_unref(&tls);
 	return true;
@@ -121,9 +124,11 @@ bool server_check_tls(struct server *s)
 	if (s->settings.tls_cert.n == 0)
 		return true;
 	struct tls_server *tls =
-		certificates_read(&s->settings, NULL, certificates_on_check_warning, s, &error);
+		server_certificates_read(&s->settings, NULL, server_certificates_on_check_warning,
+					 s, &error);
 	if (tls == NULL)
-		return server_refuse(s, certificates_option(error.part), error.file, error.why);
+		return server_refuse(s, server_certificates_option(error.part), error.file,
+				     error.why);
 	tls_server_unref(&tls);
 	return true;
 }
@@ -135,15 +140,16 @@ bool server_reload_tls(struct server *s)
 	if (s->conns.tls == NULL || s->settings.tls_cert.n == 0)
 		return true;
 	struct tls_server *tls =
-		certificates_read(&s->settings, s->conns.tls, certificates_on_warning, s, &error);
+		server_certificates_read(&s->settings, s->conns.tls, server_certificates_on_warning,
+					 s, &error);
 	if (tls == NULL) {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the certificates were not replaced, the old ones go on",
-		    LOG_STR("option", certificates_option(error.part)), LOG_STR("file", error.file),
-		    LOG_STR("error", error.why));
+		    LOG_STR("option", server_certificates_option(error.part)),
+		    LOG_STR("file", error.file), LOG_STR("error", error.why));
 		return false;
 	}
-	certificates_show(s, tls);
+	server_certificates_show(s, tls);
 	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the certificates were read again",
 	    LOG_U64("certificates", s->settings.tls_cert.n));
 	return true;

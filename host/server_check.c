@@ -11,7 +11,7 @@
 #include "server.h"
 
 /* May something be made in the folder of this path? Sets errno. */
-static bool check_folder(const char *path)
+static bool server_check_folder(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	size_t n = slash == NULL ? 0 : (size_t)(slash - path) + 1;
@@ -24,7 +24,8 @@ static bool check_folder(const char *path)
 }
 
 /* One that is appended to, and made if it is not there. */
-static bool check_file(const struct server *s, const char *option, const char *path, bool as_user)
+static bool server_check_file(const struct server *s, const char *option, const char *path,
+			      bool as_user)
 {
 	struct stat st;
 	if (path == NULL)
@@ -34,7 +35,7 @@ static bool check_file(const struct server *s, const char *option, const char *p
 		privileges_enter(&s->privileges);
 	bool entered = enters || server_enter(s, path);
 	int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	bool ok = fd >= 0 || (errno == ENOENT && check_folder(path));
+	bool ok = fd >= 0 || (errno == ENOENT && server_check_folder(path));
 	server_leave(entered);
 	int error = errno;
 	if (fd >= 0)
@@ -42,22 +43,22 @@ static bool check_file(const struct server *s, const char *option, const char *p
 	return ok || server_refuse(s, option, path, strerror(error));
 }
 
-static bool check_socket(const struct server *s, const char *option, const char *value,
-			 const char *path)
+static bool server_check_socket(const struct server *s, const char *option, const char *value,
+				const char *path)
 {
 	struct stat st;
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
 		return server_refuse(s, option, value,
 				     "there is a file of that name that is no socket");
-	bool entered = server_enter(s, path), ok = check_folder(path);
+	bool entered = server_enter(s, path), ok = server_check_folder(path);
 	server_leave(entered);
 	char why[128];
 	snprintf(why, sizeof why, "no socket can be made in its folder: %s", strerror(errno));
 	return ok || server_refuse(s, option, value, why);
 }
 
-static bool check_tcp(const struct server *s, const char *option, const char *value,
-		      const char *host, uint16_t port)
+static bool server_check_tcp(const struct server *s, const char *option, const char *value,
+			     const char *host, uint16_t port)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
@@ -87,20 +88,21 @@ static bool check_attach(const struct server *s, const char *url)
 	if (drops)
 		privileges_enter(&s->privileges);
 	if (strncmp(url, "ipc://", 6) == 0) {
-		ok = check_socket(s, "attach", url, url + 6);
+		ok = server_check_socket(s, "attach", url, url + 6);
 	} else {
 		const char *from = strstr(url, "://") + 3, *colon = strrchr(url, ':');
 		bool brackets = from[0] == '[';
 		snprintf(host, sizeof host, "%.*s", (int)(colon - from) - (brackets ? 2 : 0),
 			 from + brackets);
-		ok = check_tcp(s, "attach", url, host, (uint16_t)strtoul(colon + 1, NULL, 10));
+		ok = server_check_tcp(s, "attach", url, host,
+				      (uint16_t)strtoul(colon + 1, NULL, 10));
 	}
 	if (drops)
 		privileges_leave();
 	return ok;
 }
 
-static bool check_doors(const struct server *s)
+static bool server_check_doors(const struct server *s)
 {
 	bool ok = true;
 	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++) {
@@ -109,10 +111,11 @@ static bool check_doors(const struct server *s)
 		for (size_t i = 0; i < listens->n; i++) {
 			const struct settings_listen *at = &listens->items[i];
 			/* whether systemd passes it is seen when it does */
-			bool good = at->given != NULL ? true
-				    : at->unix_path != NULL
-					    ? check_socket(s, option, at->text, at->unix_path)
-					    : check_tcp(s, option, at->text, at->host, at->port);
+			bool good =
+				at->given != NULL ? true
+				: at->unix_path != NULL
+					? server_check_socket(s, option, at->text, at->unix_path)
+					: server_check_tcp(s, option, at->text, at->host, at->port);
 			ok = good && ok;
 		}
 	}
@@ -124,7 +127,7 @@ static bool check_doors(const struct server *s)
 	if (other != NULL)
 		ok = server_refuse(s, "control", control, other);
 	if (control != NULL)
-		ok = check_socket(s, "control", control, control) && ok;
+		ok = server_check_socket(s, "control", control, control) && ok;
 	return ok;
 }
 
@@ -137,10 +140,10 @@ bool server_check(struct server *s)
 	server_leave(server_drops(&s->settings));
 	ok = server_check_mounts(s) && ok;
 	ok = server_check_api(s) && ok;
-	ok = check_file(s, "log-file", s->settings.log_file, false) && ok;
+	ok = server_check_file(s, "log-file", s->settings.log_file, false) && ok;
 	if (s->settings.access_log != NULL && strcmp(s->settings.access_log, "-") != 0)
-		ok = check_file(s, "access-log", s->settings.access_log, false) && ok;
+		ok = server_check_file(s, "access-log", s->settings.access_log, false) && ok;
 	/* it is opened anew for each letter */
-	ok = check_file(s, "dead-letter", s->settings.dead_letter, true) && ok;
-	return check_doors(s) && ok;
+	ok = server_check_file(s, "dead-letter", s->settings.dead_letter, true) && ok;
+	return server_check_doors(s) && ok;
 }

@@ -56,8 +56,8 @@ void server_leave(bool entered)
 }
 
 /* A reload, or USR1, will meet what is for root only. */
-static void drop_warn(const struct server *s, const char *option, const char *path, int flags,
-		      const char *what)
+static void server_drop_warn(const struct server *s, const char *option, const char *path,
+			     int flags, const char *what)
 {
 	int fd = path != NULL ? open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK) : 0;
 	if (path == NULL)
@@ -71,7 +71,7 @@ static void drop_warn(const struct server *s, const char *option, const char *pa
 
 /* Can the user change what is in this file, or which it is? Asked as root, who may look
  * everywhere. */
-static bool drop_is_theirs(const struct server *s, const char *path)
+static bool server_drop_is_theirs(const struct server *s, const char *path)
 {
 	struct stat st;
 	bool theirs = !privileges_owns(&s->privileges, path) ||
@@ -83,46 +83,46 @@ static bool drop_is_theirs(const struct server *s, const char *path)
 }
 
 /* theirs: it may change the config file. */
-static void drop_warn_all(const struct server *s, bool theirs)
+static void server_drop_warn_all(const struct server *s, bool theirs)
 {
 	static const char reads[] = "a reload will not read this again: the user may not";
 	const struct settings *set = &s->settings;
-	drop_warn(s, "config", set->config, O_RDONLY, reads);
+	server_drop_warn(s, "config", set->config, O_RDONLY, reads);
 	if (theirs)
 		LOG(s->log, LOG_WARN, LOG_HOST,
 		    "the user may change this file, and root reads in it who the host becomes",
 		    LOG_STR("option", "config"), LOG_STR("file", set->config),
 		    LOG_STR("user", set->user));
-	drop_warn(s, "static", set->static_dir, O_RDONLY | O_DIRECTORY, reads);
+	server_drop_warn(s, "static", set->static_dir, O_RDONLY | O_DIRECTORY, reads);
 	for (size_t i = 0; i < set->attach_token.n; i++) {
 		struct settings_token token;
 		settings_attach_token_parse(set->attach_token.items[i], &token);
-		drop_warn(s, "attach-token", token.file, O_RDONLY, reads);
+		server_drop_warn(s, "attach-token", token.file, O_RDONLY, reads);
 	}
-	drop_warn(s, "attach-cert", set->attach_cert, O_RDONLY, reads);
-	drop_warn(s, "attach-key", set->attach_key, O_RDONLY, reads);
-	drop_warn(s, "attach-client-ca", set->attach_client_ca, O_RDONLY, reads);
+	server_drop_warn(s, "attach-cert", set->attach_cert, O_RDONLY, reads);
+	server_drop_warn(s, "attach-key", set->attach_key, O_RDONLY, reads);
+	server_drop_warn(s, "attach-client-ca", set->attach_client_ca, O_RDONLY, reads);
 	for (size_t i = 0; i < set->tls_cert.n; i++)
-		drop_warn(s, "tls-cert", set->tls_cert.items[i], O_RDONLY, reads);
+		server_drop_warn(s, "tls-cert", set->tls_cert.items[i], O_RDONLY, reads);
 	for (size_t i = 0; i < set->tls_key.n; i++)
-		drop_warn(s, "tls-key", set->tls_key.items[i], O_RDONLY, reads);
-	drop_warn(s, "tls-client-ca", set->tls_client_ca, O_RDONLY, reads);
+		server_drop_warn(s, "tls-key", set->tls_key.items[i], O_RDONLY, reads);
+	server_drop_warn(s, "tls-client-ca", set->tls_client_ca, O_RDONLY, reads);
 	for (size_t i = 0; i < set->api_token.n; i++) {
 		struct settings_token token;
 		settings_token_parse(set->api_token.items[i], &token);
-		drop_warn(s, "api-token", token.file, O_RDONLY, reads);
+		server_drop_warn(s, "api-token", token.file, O_RDONLY, reads);
 	}
 	for (size_t i = 0; i < set->n_mounts; i++)
-		drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
-	drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND,
-		  "the log can not be opened again (USR1): the user may not");
+		server_drop_warn(s, "jwt-key", set->mounts[i].jwt_key, O_RDONLY, reads);
+	server_drop_warn(s, "log-file", set->log_file, O_WRONLY | O_APPEND,
+			 "the log can not be opened again (USR1): the user may not");
 	if (set->access_log != NULL && strcmp(set->access_log, "-") != 0)
-		drop_warn(s, "access-log", set->access_log, O_WRONLY | O_APPEND,
-			  "the access log can not be opened again (HUP): the user may not");
+		server_drop_warn(s, "access-log", set->access_log, O_WRONLY | O_APPEND,
+				 "the access log can not be opened again (HUP): the user may not");
 }
 
 /* Letters are written whenever there are some, each time with the file opened anew. */
-static bool drop_dead_letter(const struct server *s)
+static bool server_drop_dead_letter(const struct server *s)
 {
 	const char *path = s->settings.dead_letter;
 	int fd = path != NULL ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
@@ -138,7 +138,7 @@ static bool drop_dead_letter(const struct server *s)
 	return true;
 }
 
-static void drop_give_sockets(const struct server *s, const struct settings_listens *listens)
+static void server_drop_give_sockets(const struct server *s, const struct settings_listens *listens)
 {
 	for (size_t i = 0; i < listens->n; i++)
 		if (listens->items[i].unix_path != NULL)
@@ -151,17 +151,17 @@ bool server_drop(struct server *s)
 	if (!server_drops(&s->settings))
 		return true;
 	for (enum settings_door door = 0; door < SETTINGS_DOORS; door++)
-		drop_give_sockets(s, settings_door(&s->settings, door));
+		server_drop_give_sockets(s, settings_door(&s->settings, door));
 	if (s->control != NULL)
 		privileges_give_socket(&s->privileges, s->control_path,
 				       s->settings.control_group != NULL ? s->control_group
 									 : (gid_t)-1);
-	bool theirs = s->settings.config != NULL && drop_is_theirs(s, s->settings.config);
+	bool theirs = s->settings.config != NULL && server_drop_is_theirs(s, s->settings.config);
 	if (!privileges_drop(&s->privileges))
 		return server_refuse(s, "user", s->settings.user, strerror(errno));
 	LOG(s->log, LOG_NOTICE, LOG_HOST, "this host is no longer root",
 	    LOG_STR("user", s->settings.user), LOG_U64("uid", s->privileges.uid),
 	    LOG_U64("gid", s->privileges.gid));
-	drop_warn_all(s, theirs);
-	return drop_dead_letter(s);
+	server_drop_warn_all(s, theirs);
+	return server_drop_dead_letter(s);
 }

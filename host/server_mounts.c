@@ -18,7 +18,7 @@
 
 #define MOUNTS_WHY_MAX 1024
 
-static bool mounts_no_memory(char *why)
+static bool server_mounts_no_memory(char *why)
 {
 	snprintf(why, MOUNTS_WHY_MAX, "no memory");
 	return false;
@@ -26,8 +26,8 @@ static bool mounts_no_memory(char *why)
 
 /* --- plugins ---------------------------------------------------------------------------------- */
 
-static bool mounts_start_plugin(struct server *s, struct mount *m, const struct settings_mount *set,
-				char *why)
+static bool server_mounts_start_plugin(struct server *s, struct mount *m,
+				       const struct settings_mount *set, char *why)
 {
 	char path[4096];
 	if (!library_find(set->plugin, NULL, path, sizeof path, why, MOUNTS_WHY_MAX) ||
@@ -43,7 +43,7 @@ static bool mounts_start_plugin(struct server *s, struct mount *m, const struct 
 /* --- workers ---------------------------------------------------------------------------------- */
 
 /* A folder that only this user can enter, for the sockets of worker processes. */
-static bool mounts_make_directory(struct server *s, char *why)
+static bool server_mounts_make_directory(struct server *s, char *why)
 {
 	const char *base = getenv("XDG_RUNTIME_DIR");
 	if (s->directory[0] != '\0')
@@ -58,7 +58,7 @@ static bool mounts_make_directory(struct server *s, char *why)
 	return false;
 }
 
-static char *mounts_settings_json(const struct settings_mount *set)
+static char *server_mounts_settings_json(const struct settings_mount *set)
 {
 	json_t *object = json_object();
 	for (size_t i = 0; object != NULL && i < set->n_pairs; i++)
@@ -69,7 +69,7 @@ static char *mounts_settings_json(const struct settings_mount *set)
 }
 
 /* The program beside this one. */
-static bool mounts_find_program(const char *name, char *dst, size_t cap, char *why)
+static bool server_mounts_find_program(const char *name, char *dst, size_t cap, char *why)
 {
 	ssize_t n = readlink("/proc/self/exe", dst, cap - 1);
 	char *slash = NULL;
@@ -99,7 +99,7 @@ struct mounts_program {
 };
 
 /* What a pool keeps to, whoever its workers are. */
-static uint64_t mounts_scoped(const char *value, enum option_id id)
+static uint64_t server_mounts_scoped(const char *value, enum option_id id)
 {
 	const struct option_row *row = &option_table[id];
 	char why[OPTION_WHY_MAX];
@@ -108,28 +108,28 @@ static uint64_t mounts_scoped(const char *value, enum option_id id)
 	return n;
 }
 
-static void mounts_set_limits(struct worker_settings *pool, const struct settings *all,
-			      const struct settings_mount *set)
+static void server_mounts_set_limits(struct worker_settings *pool, const struct settings *all,
+				     const struct settings_mount *set)
 {
-	pool->count = (unsigned)mounts_scoped(set->workers, OPTION_ID_workers);
-	pool->route = (enum worker_route)mounts_scoped(set->route, OPTION_ID_route);
-	pool->max_events = mounts_scoped(set->max_events, OPTION_ID_max_events);
-	pool->max_rss = mounts_scoped(set->max_rss, OPTION_ID_max_rss);
+	pool->count = (unsigned)server_mounts_scoped(set->workers, OPTION_ID_workers);
+	pool->route = (enum worker_route)server_mounts_scoped(set->route, OPTION_ID_route);
+	pool->max_events = server_mounts_scoped(set->max_events, OPTION_ID_max_events);
+	pool->max_rss = server_mounts_scoped(set->max_rss, OPTION_ID_max_rss);
 	pool->handler_ms = all->handler_timeout;
 	pool->ready_ms = all->ready_timeout;
 	pool->max_attempts = (unsigned)all->max_attempts;
 	pool->start_attempts = (unsigned)all->start_attempts;
 }
 
-static bool mounts_program(struct mounts_program *p, const struct settings *all,
-			   const struct settings_mount *set, char *why)
+static bool server_mounts_program(struct mounts_program *p, const struct settings *all,
+				  const struct settings_mount *set, char *why)
 {
 	p->pool = (struct worker_settings){.command = set->worker};
-	p->settings = mounts_settings_json(set);
+	p->settings = server_mounts_settings_json(set);
 	p->pool.settings = p->settings;
-	mounts_set_limits(&p->pool, all, set);
+	server_mounts_set_limits(&p->pool, all, set);
 	if (p->settings == NULL)
-		return mounts_no_memory(why);
+		return server_mounts_no_memory(why);
 	if (set->plugin == NULL)
 		return true;
 	p->argv[0] = p->program;
@@ -137,7 +137,7 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 	p->argv[2] = NULL;
 	p->pool.argv = p->argv;
 	if (!library_find(set->plugin, NULL, p->path, sizeof p->path, why, MOUNTS_WHY_MAX) ||
-	    !mounts_find_program("tova-worker", p->program, sizeof p->program, why))
+	    !server_mounts_find_program("tova-worker", p->program, sizeof p->program, why))
 		return false;
 	/* of both, one behind the other */
 	p->pool.digest =
@@ -150,7 +150,7 @@ static bool mounts_program(struct mounts_program *p, const struct settings *all,
 
 /* It is ended as it would be for a handler that does not start: the exit code tells who has started
  * it, and what that then does is for it to say. */
-static void mounts_on_failed(void *ctx, const struct mount *m)
+static void server_mounts_on_failed(void *ctx, const struct mount *m)
 {
 	struct server *s = ctx;
 	CHECK_IS(s, CHECK_SERVER);
@@ -161,11 +161,12 @@ static void mounts_on_failed(void *ctx, const struct mount *m)
 	loop_stop(s->loop);
 }
 
-static bool mounts_start_pool(struct server *s, struct mount *m, const struct settings_mount *set,
-			      bool *attach_r, char *why)
+static bool server_mounts_start_pool(struct server *s, struct mount *m,
+				     const struct settings_mount *set, bool *attach_r, char *why)
 {
 	struct mounts_program p;
-	bool ok = mounts_program(&p, &s->settings, set, why) && mounts_make_directory(s, why);
+	bool ok = server_mounts_program(&p, &s->settings, set, why) &&
+		  server_mounts_make_directory(s, why);
 	p.pool.attach_url = set->attach;
 	p.pool.directory = s->directory;
 	p.pool.attach_cert = s->settings.attach_cert;
@@ -175,7 +176,7 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 					     .deadletter = s->deadletter,
 					     .sources = &s->sources,
 					     .tokens = &s->attach_tokens,
-					     .failed = mounts_on_failed,
+					     .failed = server_mounts_on_failed,
 					     .failed_ctx = s,
 					     .reloaded = reload_on_workers,
 					     .reloaded_ctx = &s->reloads};
@@ -184,8 +185,8 @@ static bool mounts_start_pool(struct server *s, struct mount *m, const struct se
 	return ok;
 }
 
-static void mounts_reload_workers(struct mount *m, const struct worker_settings *set,
-				  struct reload *r)
+static void server_mounts_reload_workers(struct mount *m, const struct worker_settings *set,
+					 struct reload *r)
 {
 	uint64_t number = 0;
 	switch (worker_reload(m, set, &number)) {
@@ -206,12 +207,12 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 {
 	char why[MOUNTS_WHY_MAX];
 	struct mounts_program p;
-	bool ok = mounts_program(&p, &s->settings, set, why);
+	bool ok = server_mounts_program(&p, &s->settings, set, why);
 	worker_set_limits(m, &p.pool);
 	if (anew)
 		p.pool.digest = NULL;
 	if (ok)
-		mounts_reload_workers(m, &p.pool, r);
+		server_mounts_reload_workers(m, &p.pool, r);
 	else
 		reload_mount(r, m, RELOAD_FAILED, why, 0);
 	if (!ok)
@@ -224,22 +225,22 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 /* --- scripts ---------------------------------------------------------------------------------- */
 
 /* The word was checked when it was read. */
-static enum script_framing mounts_framing(const struct settings *all,
-					  const struct settings_mount *set)
+static enum script_framing server_mounts_framing(const struct settings *all,
+						 const struct settings_mount *set)
 {
 	return all->script_binary						     ? SCRIPT_FRAMES
 	       : set->script_lines != NULL && strcmp(set->script_lines, "json") == 0 ? SCRIPT_JSON
 										     : SCRIPT_LINES;
 }
 
-static struct script_settings mounts_script(const struct server *s,
-					    const struct settings_mount *set)
+static struct script_settings server_mounts_script(const struct server *s,
+						   const struct settings_mount *set)
 {
 	const struct settings *all = &s->settings;
 	return (struct script_settings){
 		.command = set->script,
 		.folder = set->script_dir,
-		.framing = mounts_framing(all, set),
+		.framing = server_mounts_framing(all, set),
 		.max = (unsigned)all->max_scripts,
 		.rate = (unsigned)all->script_rate,
 		.close_ms = all->close_timeout,
@@ -247,17 +248,17 @@ static struct script_settings mounts_script(const struct server *s,
 	};
 }
 
-static bool mounts_start_script(struct server *s, struct mount *m, const struct settings_mount *set,
-				char *why)
+static bool server_mounts_start_script(struct server *s, struct mount *m,
+				       const struct settings_mount *set, char *why)
 {
-	const struct script_settings script = mounts_script(s, set);
+	const struct script_settings script = server_mounts_script(s, set);
 	return script_attach(m, &script, &s->processes, why, MOUNTS_WHY_MAX);
 }
 
 void server_reload_script(struct server *s, struct mount *m, const struct settings_mount *set,
 			  struct reload *r)
 {
-	const struct script_settings script = mounts_script(s, set);
+	const struct script_settings script = server_mounts_script(s, set);
 	if (script_set(m, &script)) {
 		reload_mount(r, m, RELOAD_NEXT, NULL, 0);
 		return;
@@ -269,7 +270,7 @@ void server_reload_script(struct server *s, struct mount *m, const struct settin
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-static const char *mounts_option(const struct settings_mount *set)
+static const char *server_mounts_option(const struct settings_mount *set)
 {
 	return set->plugin != NULL   ? "plugin"
 	       : set->worker != NULL ? "worker"
@@ -278,7 +279,7 @@ static const char *mounts_option(const struct settings_mount *set)
 				     : "script-dir";
 }
 
-static const char *mounts_value(const struct settings_mount *set)
+static const char *server_mounts_value(const struct settings_mount *set)
 {
 	return set->plugin != NULL   ? set->plugin
 	       : set->worker != NULL ? set->worker
@@ -288,31 +289,31 @@ static const char *mounts_value(const struct settings_mount *set)
 }
 
 /* What the shell runs; NULL: nothing. */
-static const char *mounts_command(const struct settings_mount *set)
+static const char *server_mounts_command(const struct settings_mount *set)
 {
 	return set->script != NULL ? set->script : set->worker;
 }
 
 /* Of what a mount runs: is it there? */
-static bool mounts_check_program(const struct settings_mount *set, char *why)
+static bool server_mounts_check_program(const struct settings_mount *set, char *why)
 {
-	const char *command = mounts_command(set);
+	const char *command = server_mounts_command(set);
 	return (command == NULL || command_check(command, why, MOUNTS_WHY_MAX)) &&
 	       (set->script_dir == NULL ||
 		script_folder_check(set->script_dir, why, MOUNTS_WHY_MAX));
 }
 
 /* *attach_r: it is the address where workers attach that is wrong. */
-static bool mounts_start_one(struct server *s, struct mount *m, const struct settings_mount *set,
-			     bool *attach_r, char *why)
+static bool server_mounts_start_one(struct server *s, struct mount *m,
+				    const struct settings_mount *set, bool *attach_r, char *why)
 {
-	if (!mounts_check_program(set, why))
+	if (!server_mounts_check_program(set, why))
 		return false;
 	if (settings_mount_has_scripts(set))
-		return mounts_start_script(s, m, set, why);
+		return server_mounts_start_script(s, m, set, why);
 	if (set->plugin != NULL && !s->settings.isolate)
-		return mounts_start_plugin(s, m, set, why);
-	return mounts_start_pool(s, m, set, attach_r, why);
+		return server_mounts_start_plugin(s, m, set, why);
+	return server_mounts_start_pool(s, m, set, attach_r, why);
 }
 
 /* One that is not started yet, with its keys: they may be for root's eyes only, and handlers start
@@ -338,7 +339,7 @@ uint32_t server_resume(const struct settings_mount *set)
 
 uint32_t server_limit_user(const struct settings_mount *set)
 {
-	return (uint32_t)mounts_scoped(set->limit_user, OPTION_ID_limit_user);
+	return (uint32_t)server_mounts_scoped(set->limit_user, OPTION_ID_limit_user);
 }
 
 struct history_limits server_history(const struct settings_mount *set)
@@ -362,18 +363,18 @@ void server_set_hold(struct mount *m, const struct settings_mount *set)
 void server_set_rule(const struct server *s, struct mount *m, const struct settings_mount *set)
 {
 	m->rule = (struct rate_limit_rule){.lines = settings_mount_has_scripts(set) &&
-						    mounts_framing(&s->settings, set) ==
+						    server_mounts_framing(&s->settings, set) ==
 							    SCRIPT_LINES};
 	if (set->rate_limit != NULL)
 		option_limit(set->rate_limit, &m->rule.rate,
 			     &m->rule.close); /* it was checked where it was read */
 }
 
-static struct mount *mounts_make(struct server *s, const struct settings_mount *set)
+static struct mount *server_mounts_make(struct server *s, const struct settings_mount *set)
 {
 	struct mount *m = mount_new(&s->hub, set->path);
 	if (m == NULL) {
-		server_refuse(s, mounts_option(set), mounts_value(set), "no memory");
+		server_refuse(s, server_mounts_option(set), server_mounts_value(set), "no memory");
 		return NULL;
 	}
 	server_set_rule(s, m, set);
@@ -397,21 +398,23 @@ bool server_make_mounts(struct server *s)
 	s->made = calloc(s->settings.n_mounts + 1, sizeof(*s->made));
 	bool ok = s->made != NULL;
 	for (size_t i = 0; ok && i < s->settings.n_mounts; i++)
-		ok = (s->made[i] = mounts_make(s, &s->settings.mounts[i])) != NULL;
+		ok = (s->made[i] = server_mounts_make(s, &s->settings.mounts[i])) != NULL;
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 	return ok;
 }
 
 /* By the name of what is wrong: a plugin, or a setting of its. */
-static bool mounts_refuse(const struct server *s, const struct settings_mount *set, const char *why)
+static bool server_mounts_refuse(const struct server *s, const struct settings_mount *set,
+				 const char *why)
 {
 	char path[4096], again[MOUNTS_WHY_MAX];
 	const char *key = NULL;
 	if (set->plugin != NULL &&
 	    library_find(set->plugin, NULL, path, sizeof path, again, sizeof again))
 		plugin_check(path, set->pairs, set->n_pairs, &key, again, sizeof again);
-	return key != NULL ? server_refuse(s, "plugin-set", key, why)
-			   : server_refuse(s, mounts_option(set), mounts_value(set), why);
+	return key != NULL
+		       ? server_refuse(s, "plugin-set", key, why)
+		       : server_refuse(s, server_mounts_option(set), server_mounts_value(set), why);
 }
 
 bool server_start_mounts(struct server *s)
@@ -422,9 +425,9 @@ bool server_start_mounts(struct server *s)
 	for (size_t i = 0; i < s->settings.n_mounts; i++) {
 		const struct settings_mount *set = &s->settings.mounts[i];
 		bool attach = false;
-		if (!mounts_start_one(s, s->made[i], set, &attach, why))
+		if (!server_mounts_start_one(s, s->made[i], set, &attach, why))
 			return attach ? server_refuse(s, "attach", set->attach, why)
-				      : mounts_refuse(s, set, why);
+				      : server_mounts_refuse(s, set, why);
 		if (!server_start_pushers(s, s->made[i], set))
 			return false;
 		if (!worker_is(s->made[i])) /* those say when they are ready */
@@ -453,18 +456,19 @@ bool server_check_mounts(const struct server *s)
 		const struct settings_mount *set = &s->settings.mounts[i];
 		const char *name = set->plugin;
 		ok = server_check_tokens(s, set) && ok;
-		if (mounts_command(set) == NULL && set->script_dir == NULL && name == NULL)
+		if (server_mounts_command(set) == NULL && set->script_dir == NULL && name == NULL)
 			continue;
 		if (server_drops(&s->settings)) /* they are started, and loaded, as that user */
 			privileges_enter(&s->privileges);
-		if (!mounts_check_program(set, why))
-			ok = server_refuse(s, mounts_option(set), mounts_value(set), why);
+		if (!server_mounts_check_program(set, why))
+			ok = server_refuse(s, server_mounts_option(set), server_mounts_value(set),
+					   why);
 		const char *key = NULL;
 		if (name != NULL &&
 		    (!library_find(name, NULL, path, sizeof path, why, sizeof why) ||
 		     !plugin_check(path, set->pairs, set->n_pairs, &key, why, sizeof why) ||
 		     (s->settings.isolate &&
-		      !mounts_find_program("tova-worker", path, sizeof path, why))))
+		      !server_mounts_find_program("tova-worker", path, sizeof path, why))))
 			ok = server_refuse(s, key != NULL ? "plugin-set" : "plugin",
 					   key != NULL ? key : name, why);
 		ok = server_check_tova(s, set) && ok;

@@ -11,7 +11,7 @@
 #include "handler/worker/worker.h"
 #include "server.h"
 
-static struct settings_mount *reload_find(const struct settings *settings, const char *path)
+static struct settings_mount *server_reload_find(const struct settings *settings, const char *path)
 {
 	for (size_t i = 0; i < settings->n_mounts; i++)
 		if (strcmp(settings->mounts[i].path, path) == 0)
@@ -30,7 +30,7 @@ struct server_reload {
 	struct settings was; /* what ran before */
 };
 
-static void reload_on_change(void *ctx, const struct settings_change *change)
+static void server_reload_on_change(void *ctx, const struct settings_change *change)
 {
 	static const char *const sentences[] = {[OPTION_WHEN_HUP] = "an option changed",
 						[OPTION_WHEN_WORKER] =
@@ -50,7 +50,8 @@ static void reload_on_change(void *ctx, const struct settings_change *change)
 	    LOG_STR("runs", change->runs), LOG_STR("asked", change->asked));
 }
 
-static void reload_plugin(struct server_reload *r, struct mount *m, struct settings_mount *new)
+static void server_reload_plugin(struct server_reload *r, struct mount *m,
+				 struct settings_mount *new)
 {
 	struct server *s = r->s;
 	char path[4096], why[1024], was[128];
@@ -81,7 +82,8 @@ static void reload_plugin(struct server_reload *r, struct mount *m, struct setti
 }
 
 /* What can not be had stays as it is, and the settings say so. */
-static void reload_keep(struct server_reload *r, enum option_id id, const char *value, int error)
+static void server_reload_keep(struct server_reload *r, enum option_id id, const char *value,
+			       int error)
 {
 	char option[64];
 	snprintf(option, sizeof option, "--%s", option_table[id].name);
@@ -90,7 +92,7 @@ static void reload_keep(struct server_reload *r, enum option_id id, const char *
 	settings_adopt_not(&r->was, &r->s->settings, id);
 }
 
-static void reload_files(struct server_reload *r)
+static void server_reload_files(struct server_reload *r)
 {
 	struct server *s = r->s;
 	struct files files = {.mounts = s->files.mounts,
@@ -98,7 +100,7 @@ static void reload_files(struct server_reload *r)
 			      .web_library = server_has_web_library(&s->settings),
 			      .dev_console = s->settings.devconsole};
 	if (!files_open(&files, s->settings.static_dir)) {
-		reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
+		server_reload_keep(r, OPTION_ID_static_dir, s->settings.static_dir, errno);
 		return;
 	}
 	files_close(&s->files);
@@ -108,50 +110,51 @@ static void reload_files(struct server_reload *r)
 		    "--static can not be opened for each thread, some serve the old folder");
 }
 
-static bool reload_text_equal(const char *a, const char *b)
+static bool server_reload_text_equal(const char *a, const char *b)
 {
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-static void reload_log(struct server_reload *r)
+static void server_reload_log(struct server_reload *r)
 {
 	const char *asked = r->s->settings.log_file;
-	if (reload_text_equal(r->was.log_file, asked))
+	if (server_reload_text_equal(r->was.log_file, asked))
 		return;
 	int error = log_move(r->s->log, asked);
 	if (error != 0)
-		reload_keep(r, OPTION_ID_log_file, asked, error);
+		server_reload_keep(r, OPTION_ID_log_file, asked, error);
 }
 
-static void reload_access(struct server_reload *r)
+static void server_reload_reload_access(struct server_reload *r)
 {
 	struct server *s = r->s;
 	if (!server_reload_access(s, r->was.access_log))
-		reload_keep(r, OPTION_ID_access_log, s->settings.access_log, errno);
+		server_reload_keep(r, OPTION_ID_access_log, s->settings.access_log, errno);
 }
 
-static void reload_dead_letter(struct server_reload *r)
+static void server_reload_dead_letter(struct server_reload *r)
 {
 	const char *asked = r->s->settings.dead_letter;
-	if (!reload_text_equal(r->was.dead_letter, asked) &&
+	if (!server_reload_text_equal(r->was.dead_letter, asked) &&
 	    !deadletter_move(r->s->deadletter, asked))
-		reload_keep(r, OPTION_ID_dead_letter, asked, errno);
+		server_reload_keep(r, OPTION_ID_dead_letter, asked, errno);
 }
 
 /* Its mount has the same kind of handler still: settings_adopt sees to that. */
-static void reload_handler(struct server_reload *r, struct mount *m, struct settings_mount *new)
+static void server_reload_handler(struct server_reload *r, struct mount *m,
+				  struct settings_mount *new)
 {
 	if (worker_is(m))
 		server_reload_workers(r->s, m, new, r->workers, r->told);
 	else if (plugin_is(m))
-		reload_plugin(r, m, new);
+		server_reload_plugin(r, m, new);
 	else if (script_is(m))
 		server_reload_script(r->s, m, new, r->told);
 	server_reload_attached(r->s, m, new);
 }
 
 /* The old lists stay if there is no memory for others. */
-static void reload_gate(struct server *s)
+static void server_reload_gate(struct server *s)
 {
 	struct addr_limits_limits limits = server_tally_limits(&s->settings);
 	struct address_set trusted = {.n = 0};
@@ -196,11 +199,11 @@ static void reload_tokens(struct server_reload *r, struct mount *m, struct setti
 		settings_adopt_not_scoped(&r->was, setting, ids[i]);
 }
 
-static void reload_mounts(struct server_reload *r)
+static void server_reload_mounts(struct server_reload *r)
 {
 	struct server *s = r->s;
 	for (struct mount *m = s->hub.mounts; m != NULL; m = m->next) {
-		struct settings_mount *setting = reload_find(&s->settings, m->path);
+		struct settings_mount *setting = server_reload_find(&s->settings, m->path);
 		if (setting == NULL) {
 			reload_mount(r->told, m, RELOAD_UNCHANGED, NULL, 0);
 			continue;
@@ -222,23 +225,23 @@ static void reload_mounts(struct server_reload *r)
 		if (!mount_set_subprotocols(m, setting->subprotocol))
 			LOG(s->log, LOG_ERROR, LOG_RELOAD,
 			    "no memory: the old --subprotocol goes on", LOG_STR("mount", m->path));
-		reload_handler(r, m, setting);
+		server_reload_handler(r, m, setting);
 	}
 	if (!server_reload_attach(s))
 		settings_adopt_not(&r->was, &s->settings, OPTION_ID_attach_token);
 	budgets_set(&s->hub.budgets, s->settings.hold_total);
 }
 
-static void reload_apply(struct server *s, struct settings *new, struct reload *told)
+static void server_reload_apply(struct server *s, struct settings *new, struct reload *told)
 {
 	struct server_reload r = {.magic = CHECK_SERVER_RELOAD, .s = s, .told = told};
-	settings_adopt(&s->settings, new, reload_on_change, &r);
+	settings_adopt(&s->settings, new, server_reload_on_change, &r);
 	r.was = s->settings;
 	s->settings = *new;
-	reload_log(&r);
-	reload_files(&r);
-	reload_dead_letter(&r);
-	reload_access(&r);
+	server_reload_log(&r);
+	server_reload_files(&r);
+	server_reload_dead_letter(&r);
+	server_reload_reload_access(&r);
 	struct conn_limits limits = server_limits(&s->settings);
 	s->hub.origins = s->settings.origin.items;
 	s->hub.n_origins = s->settings.origin.n;
@@ -248,21 +251,21 @@ static void reload_apply(struct server *s, struct settings *new, struct reload *
 	histories_bound(&s->hub, s->settings.history_bytes);
 	conns_set_limits(&s->conns, &limits);
 	io_threads_set_limits(&s->io_threads, &limits);
-	reload_gate(s);
+	server_reload_gate(s);
 	reload_tls(&r);
 	health_set_path(&s->health, s->settings.health);
 	if (!server_reload_api(s))
 		settings_adopt_not(&r.was, &s->settings, OPTION_ID_api_token);
 	log_configure(s->log, (enum log_format)s->settings.log_format,
 		      (enum log_level)s->settings.log_level);
-	reload_mounts(&r);
+	server_reload_mounts(&r);
 	settings_free(&r.was);
 	reload_read(told, r.changed, r.waiting);
 	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the settings were read again",
 	    LOG_U64("changed", r.changed), LOG_U64("waiting_for_a_restart", r.waiting));
 }
 
-static void reload_refuse(const struct server *s, struct reload *told, struct span error)
+static void server_reload_refuse(const struct server *s, struct reload *told, struct span error)
 {
 	char why[1024];
 	LOG(s->log, LOG_ERROR, LOG_RELOAD, "the settings are wrong, the old ones go on",
@@ -275,7 +278,7 @@ static void reload_refuse(const struct server *s, struct reload *told, struct sp
 void server_reload_mount(struct server *s, struct mount *m, struct reload *told)
 {
 	struct server_reload r = {.magic = CHECK_SERVER_RELOAD, .s = s, .told = told};
-	struct settings_mount *setting = reload_find(&s->settings, m->path);
+	struct settings_mount *setting = server_reload_find(&s->settings, m->path);
 	if (setting == NULL) {
 		reload_wrong(told,
 			     "the settings have no such mount any more: it goes with a restart");
@@ -284,7 +287,7 @@ void server_reload_mount(struct server *s, struct mount *m, struct reload *told)
 	notify_reloading(&s->notify);
 	LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the handler of one mount is read again",
 	    LOG_STR("mount", m->path));
-	reload_handler(&r, m, setting);
+	server_reload_handler(&r, m, setting);
 	notify_reloaded(&s->notify);
 }
 
@@ -300,9 +303,9 @@ void server_reload(struct server *s, struct reload *told)
 	if (source.err != NULL)
 		fclose(source.err);
 	if (status == SETTINGS_OK)
-		reload_apply(s, &new, told);
+		server_reload_apply(s, &new, told);
 	else
-		reload_refuse(s, told, (struct span){said, n > 0 ? n - 1 : 0});
+		server_reload_refuse(s, told, (struct span){said, n > 0 ? n - 1 : 0});
 	free(said);
 	notify_reloaded(&s->notify);
 }

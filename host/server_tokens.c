@@ -5,9 +5,10 @@
 
 /* NULL with *ok false: it was wrong, and said so in why. NULL with true: the mount asks for
  * none. */
-static struct token_policy *tokens_read(const struct settings *all,
-					const struct settings_mount *set, const char **option_r,
-					char why[TOKEN_KEY_WHY_MAX], bool *ok_r)
+static struct token_policy *server_tokens_read(const struct settings *all,
+					       const struct settings_mount *set,
+					       const char **option_r, char why[TOKEN_KEY_WHY_MAX],
+					       bool *ok_r)
 {
 	const struct token_options options = {
 		.key = set->jwt_key,
@@ -23,7 +24,7 @@ static struct token_policy *tokens_read(const struct settings *all,
 	return policy;
 }
 
-static const char *tokens_value(const struct settings_mount *set, const char *option)
+static const char *server_tokens_value(const struct settings_mount *set, const char *option)
 {
 	return strcmp(option, "jwt-from") == 0	     ? set->jwt_from
 	       : strcmp(option, "jwt-audience") == 0 ? set->jwt_audience
@@ -31,8 +32,8 @@ static const char *tokens_value(const struct settings_mount *set, const char *op
 						     : set->jwt_key;
 }
 
-static void tokens_use(const struct server *s, struct mount *m, const struct settings_mount *set,
-		       struct token_policy *policy)
+static void server_tokens_use(const struct server *s, struct mount *m,
+			      const struct settings_mount *set, struct token_policy *policy)
 {
 	token_policy_free(&m->tokens);
 	m->tokens = policy;
@@ -46,10 +47,10 @@ bool server_start_tokens(const struct server *s, struct mount *m, const struct s
 	char why[TOKEN_KEY_WHY_MAX];
 	const char *option;
 	bool ok;
-	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
+	struct token_policy *policy = server_tokens_read(&s->settings, set, &option, why, &ok);
 	if (!ok)
-		return server_refuse(s, option, tokens_value(set, option), why);
-	tokens_use(s, m, set, policy);
+		return server_refuse(s, option, server_tokens_value(set, option), why);
+	server_tokens_use(s, m, set, policy);
 	return true;
 }
 
@@ -58,9 +59,9 @@ bool server_check_tokens(const struct server *s, const struct settings_mount *se
 	char why[TOKEN_KEY_WHY_MAX];
 	const char *option;
 	bool ok;
-	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
+	struct token_policy *policy = server_tokens_read(&s->settings, set, &option, why, &ok);
 	token_policy_free(&policy);
-	return ok || server_refuse(s, option, tokens_value(set, option), why);
+	return ok || server_refuse(s, option, server_tokens_value(set, option), why);
 }
 
 /* Who is connected stays, by the old key or not, until the own token is over. */
@@ -69,7 +70,7 @@ bool server_reload_tokens(const struct server *s, struct mount *m, const struct 
 	char why[TOKEN_KEY_WHY_MAX];
 	const char *option;
 	bool ok;
-	struct token_policy *policy = tokens_read(&s->settings, set, &option, why, &ok);
+	struct token_policy *policy = server_tokens_read(&s->settings, set, &option, why, &ok);
 	if (ok && policy != NULL)
 		LOG(s->log, LOG_NOTICE, LOG_RELOAD, "the keys of tokens were read again",
 		    LOG_STR("mount", m->path), LOG_STR("jwt-key", set->jwt_key));
@@ -77,11 +78,11 @@ bool server_reload_tokens(const struct server *s, struct mount *m, const struct 
 		LOG(s->log, LOG_WARN, LOG_RELOAD, "a mount asks for no token any more",
 		    LOG_STR("mount", m->path));
 	if (ok)
-		tokens_use(s, m, set, policy);
+		server_tokens_use(s, m, set, policy);
 	else
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "what tokens must be is as before, for the new setting is wrong",
 		    LOG_STR("mount", m->path), LOG_STR("option", option),
-		    LOG_STR("value", tokens_value(set, option)), LOG_STR("error", why));
+		    LOG_STR("value", server_tokens_value(set, option)), LOG_STR("error", why));
 	return ok;
 }

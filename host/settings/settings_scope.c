@@ -50,78 +50,82 @@ static const char *settings_scope_subprotocols_error(const char *list)
 	}
 }
 
-void settings_scope_keep(struct settings_layer *layer, const struct option_row *row,
-			 const char *mount, const char *text, const struct settings_place *at)
+/* Is the value one that this row may have? False: it was said what is wrong with it. */
+static bool settings_scope_check(struct settings_layer *layer, const struct option_row *row,
+				 const char *value, bool of_mount, const struct settings_place *at)
 {
-	size_t n = mount == NULL ? settings_layer_mount_length(text) : 0;
-	const char *value = n > 0 ? text + n + 1 : text, *why;
-	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
-	struct settings_scoped *scoped;
 	struct bucket_rate rate;
-	bool closes;
+	bool closes, said = value[0] != '\0';
 	char expected[OPTION_WHY_MAX];
 	uint64_t choice, n_kept, ms_kept;
-
-	if (n > 0) {
-		why = settings_layer_normalise(text, n, path);
-		if (why != NULL) {
-			settings_layer_error(layer, at, row->name, "\"%.*s\" %s",
-					     n < 300 ? (int)n : 300, text, why);
-			return;
-		}
-		mount = path;
-	}
-	/* It comes of a variable that nobody has set, and would open what a key or a limit closes.
-	 */
-	if (value[0] == '\0' && mount == NULL && row->choices == NULL &&
-	    !option_is_scoped_number(row)) {
+	const char *why = row == &option_table[OPTION_ID_subprotocol] && said
+				  ? settings_scope_subprotocols_error(value)
+				  : NULL;
+	/* An empty one comes of a variable that nobody has set, and would open what a key or a
+	 * limit closes. */
+	if (!said && !of_mount && row->choices == NULL && !option_is_scoped_number(row))
 		settings_layer_error(layer, at, row->name, "\"\" is empty; expected %s",
 				     row->argument);
-		return;
-	}
-	if (row == &option_table[OPTION_ID_rate_limit] && value[0] != '\0' &&
-	    !option_limit(value, &rate, &closes)) {
+	else if (row == &option_table[OPTION_ID_rate_limit] && said &&
+		 !option_limit(value, &rate, &closes))
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is not a rate; expected a number, 1 to 1000000, and a time such as 100/1s, and ,drop or "
 			",close behind it or not",
 			value);
-		return;
-	}
-	if (row == &option_table[OPTION_ID_history] && value[0] != '\0' &&
-	    !option_history(value, &n_kept, &ms_kept)) {
+	else if (row == &option_table[OPTION_ID_history] && said &&
+		 !option_history(value, &n_kept, &ms_kept))
 		settings_layer_error(
 			layer, at, row->name,
 			"\"%.200s\" is no number of messages; expected 1 to 100000, or 0 (none), and a time of 1s "
 			"to 720h such as 50/24h behind it or not",
 			value);
-		return;
-	}
-	why = row == &option_table[OPTION_ID_subprotocol] && value[0] != '\0'
-		      ? settings_scope_subprotocols_error(value)
-		      : NULL;
-	if (why != NULL) {
+	else if (why != NULL)
 		settings_layer_error(layer, at, row->name, "\"%.200s\" %s", value, why);
-		return;
-	}
+	else if ((row->choices != NULL || option_is_scoped_number(row)) && (said || !of_mount) &&
+		 !option_parse(row, value, &choice, expected))
+		settings_layer_error(layer, at, row->name, "%s", expected);
+	else
+		return true;
+	return false;
+}
+
+/* Has this layer said it already, of the same mount, or of all? */
+static bool settings_scope_is_given(const struct settings_layer *layer,
+				    const struct option_row *row, const char *mount)
+{
 	for (size_t i = 0; i < layer->n_scoped; i++)
 		if (layer->scoped[i].row == row &&
-		    settings_scope_same_mount(layer->scoped[i].mount, mount)) {
-			settings_layer_error(layer, at, row->name,
-					     "is given twice%s%s; expected once%s",
-					     mount != NULL ? " for the mount " : "",
-					     mount != NULL ? mount : "",
-					     mount != NULL
-						     ? ""
-						     : ", or once for each mount as MOUNT=VALUE");
-			return;
-		}
-	if ((row->choices != NULL || option_is_scoped_number(row)) &&
-	    (*value != '\0' || mount == NULL) && !option_parse(row, value, &choice, expected)) {
-		settings_layer_error(layer, at, row->name, "%s", expected);
+		    settings_scope_same_mount(layer->scoped[i].mount, mount))
+			return true;
+	return false;
+}
+
+void settings_scope_keep(struct settings_layer *layer, const struct option_row *row,
+			 const char *mount, const char *text, const struct settings_place *at)
+{
+	size_t n = mount == NULL ? settings_layer_mount_length(text) : 0;
+	const char *value = n > 0 ? text + n + 1 : text;
+	char path[SETTINGS_LAYER_MOUNT_MAX + 2];
+	const char *why = n > 0 ? settings_layer_normalise(text, n, path) : NULL;
+	if (why != NULL) {
+		settings_layer_error(layer, at, row->name, "\"%.*s\" %s", n < 300 ? (int)n : 300,
+				     text, why);
 		return;
 	}
-	scoped = settings_layer_grow(layer, &layer->scoped, layer->n_scoped, sizeof(*scoped));
+	mount = n > 0 ? path : mount;
+	if (!settings_scope_check(layer, row, value, mount != NULL, at))
+		return;
+	if (settings_scope_is_given(layer, row, mount)) {
+		settings_layer_error(layer, at, row->name, "is given twice%s%s; expected once%s",
+				     mount != NULL ? " for the mount " : "",
+				     mount != NULL ? mount : "",
+				     mount != NULL ? ""
+						   : ", or once for each mount as MOUNT=VALUE");
+		return;
+	}
+	struct settings_scoped *scoped =
+		settings_layer_grow(layer, &layer->scoped, layer->n_scoped, sizeof *scoped);
 	if (scoped == NULL)
 		return;
 	layer->n_scoped++;

@@ -22,14 +22,14 @@
 /* times in a turn that it is asked who has written meanwhile */
 #define OUT_ROUNDS 16
 
-static uint64_t out_clock(void)
+static uint64_t script_out_clock(void)
 {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static bool stream_is_out(const struct script_stream *s)
+static bool script_out_is_out(const struct script_stream *s)
 {
 	return s == &s->script->out;
 }
@@ -37,30 +37,30 @@ static bool stream_is_out(const struct script_stream *s)
 /* --- what has been read and not been used ----------------------------------------------------- */
 
 /* Counted with what connections hold, and bounded together with that. */
-static void stream_count(struct script_stream *s)
+static void script_out_count(struct script_stream *s)
 {
 	script_loop(s->script)->lent += buffer_memory(&s->in) - s->counted;
 	s->counted = buffer_memory(&s->in);
 }
 
-static void stream_empty(struct script_stream *s)
+static void script_out_empty(struct script_stream *s)
 {
 	buffer_free(&s->in);
 	s->scanned = 0;
-	stream_count(s);
+	script_out_count(s);
 }
 
 /* What remains of a line that has been very long is not kept in its memory. */
-static void stream_tidy(struct script_stream *s)
+static void script_out_tidy(struct script_stream *s)
 {
 	if (s->in.n == 0)
 		buffer_free(&s->in);
 	else
 		buffer_shrink(&s->in, s->script->set->page);
-	stream_count(s);
+	script_out_count(s);
 }
 
-static void stream_close(struct script_stream *s)
+static void script_out_close(struct script_stream *s)
 {
 	if (s->fd < 0)
 		return;
@@ -71,8 +71,8 @@ static void stream_close(struct script_stream *s)
 
 void script_stream_forget(struct script_stream *s)
 {
-	stream_close(s);
-	stream_empty(s);
+	script_out_close(s);
+	script_out_empty(s);
 	s->dropped = true;
 }
 
@@ -93,31 +93,32 @@ bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r
 
 /* --- who gives way ---------------------------------------------------------------------------- */
 
-static size_t out_held(const struct script *x)
+static size_t script_out_held(const struct script *x)
 {
 	return x->out.counted + x->commands.counted;
 }
 
-static struct script *out_longest(const struct hub *hub)
+static struct script *script_out_longest(const struct hub *hub)
 {
 	struct script *x, *longest = NULL;
 	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
 		if (!script_is(m))
 			continue;
 		TAILQ_FOREACH (x, &scripts_of(m->handler)->list, link)
-			if (longest == NULL || out_held(x) > out_held(longest))
+			if (longest == NULL || script_out_held(x) > script_out_held(longest))
 				longest = x;
 	}
 	return longest;
 }
 
-static void out_relieve(struct script *x)
+static void script_out_relieve(struct script *x)
 {
 	const uint64_t most = x->set->settings.unread_max;
 	const struct loop *loop = script_loop(x);
 	struct script *longest;
 	while (most != 0 && loop->lent > most &&
-	       (longest = out_longest(script_mount(x)->hub)) != NULL && out_held(longest) > 0)
+	       (longest = script_out_longest(script_mount(x)->hub)) != NULL &&
+	       script_out_held(longest) > 0)
 		script_fail(
 			longest,
 			"the unfinished lines of all scripts take a quarter of --max-buffered, and this one's is the longest");
@@ -125,14 +126,14 @@ static void out_relieve(struct script *x)
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
-static bool stream_is_too_long(const struct script_stream *s)
+static bool script_out_is_too_long(const struct script_stream *s)
 {
-	return s->in.n > (stream_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
+	return s->in.n > (script_out_is_out(s) ? OUT_LINE_MAX : OUT_COMMAND_MAX);
 }
 
 /* One packet: see script.h. Where nobody can write any more all that is there, which is no more
  * than that. */
-static void stream_read(struct script_stream *s)
+static void script_out_read(struct script_stream *s)
 {
 	struct script *x = s->script;
 	ssize_t n = -1;
@@ -141,7 +142,7 @@ static void stream_read(struct script_stream *s)
 			script_fail(x, "no memory for what it has written");
 			return;
 		}
-		stream_count(s);
+		script_out_count(s);
 		n = read(s->fd, s->in.p + s->in.n, x->set->page);
 		if (n < 0)
 			break;
@@ -150,15 +151,15 @@ static void stream_read(struct script_stream *s)
 			break;
 	}
 	if (n == 0 || s->last || (n < 0 && errno != EAGAIN && errno != EINTR))
-		stream_close(s);
+		script_out_close(s);
 	if (s->in.n == 0)
-		stream_empty(s);
-	out_relieve(x);
+		script_out_empty(s);
+	script_out_relieve(x);
 }
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-static void out_say(struct script *x, char *line, size_t n)
+static void script_out_say(struct script *x, char *line, size_t n)
 {
 	struct commit *c = &script_mount(x)->commit;
 	struct script_message message;
@@ -181,21 +182,21 @@ static void out_say(struct script *x, char *line, size_t n)
 	script_commit(x, said);
 }
 
-static void stream_use(struct script_stream *s, size_t head, size_t n, size_t tail)
+static void script_out_use(struct script_stream *s, size_t head, size_t n, size_t tail)
 {
 	char *line = s->in.p + head;
-	bool out = stream_is_out(s);
+	bool out = script_out_is_out(s);
 	buffer_drop(&s->in, head + n + tail); /* its memory stays until more is read */
 	s->scanned = 0;
 	if (tail > 0 && n > 0 && line[n - 1] == '\r')
 		n--;
 	if (out)
-		out_say(s->script, line, n);
+		script_out_say(s->script, line, n);
 	else
 		script_command(s->script, line, n);
 }
 
-static bool stream_use_frame(struct script_stream *s)
+static bool script_out_use_frame(struct script_stream *s)
 {
 	uint32_t n;
 	if (s->in.n < sizeof n)
@@ -208,53 +209,53 @@ static bool stream_use_frame(struct script_stream *s)
 	}
 	if (s->in.n - sizeof n < n)
 		return false;
-	stream_use(s, sizeof n, n, 0);
+	script_out_use(s, sizeof n, n, 0);
 	return true;
 }
 
-static bool stream_use_line(struct script_stream *s)
+static bool script_out_use_line(struct script_stream *s)
 {
 	char *lf = s->in.n > s->scanned ? memchr(s->in.p + s->scanned, '\n', s->in.n - s->scanned)
 					: NULL;
 	s->scanned = s->in.n;
 	if (lf == NULL)
 		return false;
-	stream_use(s, 0, (size_t)(lf - s->in.p), 1);
+	script_out_use(s, 0, (size_t)(lf - s->in.p), 1);
 	return true;
 }
 
 /* A last line needs no end. */
-static bool stream_use_rest(struct script_stream *s)
+static bool script_out_use_rest(struct script_stream *s)
 {
 	if (s->fd >= 0 || s->in.n == 0)
 		return false;
-	if (stream_is_out(s) && s->script->framing == SCRIPT_FRAMES) {
+	if (script_out_is_out(s) && s->script->framing == SCRIPT_FRAMES) {
 		script_log(s->script, LOG_WARN, "a script's last message ends too early",
 			   (struct span){NULL, 0}, NULL);
 		buffer_drop(&s->in, s->in.n);
 		return false;
 	}
-	stream_use(s, 0, s->in.n, 0);
+	script_out_use(s, 0, s->in.n, 0);
 	return true;
 }
 
 /* The next message or command; false: there is none yet. */
-static bool stream_use_one(struct script_stream *s)
+static bool script_out_use_one(struct script_stream *s)
 {
 	if (s->dropped || s->in.n == 0)
 		return false;
-	bool frames = stream_is_out(s) && s->script->framing == SCRIPT_FRAMES;
-	if (frames ? stream_use_frame(s) : stream_use_line(s))
+	bool frames = script_out_is_out(s) && s->script->framing == SCRIPT_FRAMES;
+	if (frames ? script_out_use_frame(s) : script_out_use_line(s))
 		return true;
 	if (s->dropped)
 		return false;
-	if (!frames && stream_is_too_long(s)) {
-		script_fail(s->script, stream_is_out(s)
+	if (!frames && script_out_is_too_long(s)) {
+		script_fail(s->script, script_out_is_out(s)
 					       ? "a script's line is longer than 16 MiB"
 					       : "a script's command is longer than 1 MiB");
 		return false;
 	}
-	return stream_use_rest(s);
+	return script_out_use_rest(s);
 }
 
 /* --- turns ------------------------------------------------------------------------------------ */
@@ -272,17 +273,17 @@ static bool script_waits(struct script *x)
 static bool script_use_rests(struct script *x)
 {
 	return x->over && x->n_due == 0 &&
-	       (stream_use_one(&x->out) || stream_use_one(&x->commands));
+	       (script_out_use_one(&x->out) || script_out_use_one(&x->commands));
 }
 
 /* False: there is nothing to do for now. */
 static bool script_step(struct script *x)
 {
 	struct script_stream *s = x->current;
-	if (s != NULL && stream_use_one(s))
+	if (s != NULL && script_out_use_one(s))
 		return true;
 	if (s != NULL)
-		stream_tidy(s);
+		script_out_tidy(s);
 	x->current = NULL;
 	if (script_use_rests(x))
 		return true;
@@ -292,7 +293,7 @@ static bool script_step(struct script *x)
 	x->due[0] = x->due[1];
 	x->n_due--;
 	s->due = false;
-	stream_read(s);
+	script_out_read(s);
 	x->current = s;
 	return true;
 }
@@ -311,7 +312,7 @@ static void script_sleep(struct script *x)
 	x->ready = false;
 }
 
-static void stream_is_due(struct script_stream *s, uint32_t events)
+static void script_out_is_due(struct script_stream *s, uint32_t events)
 {
 	struct script *x = s->script;
 	s->hung_up = s->hung_up || (events & (EPOLLHUP | EPOLLERR)) != 0;
@@ -327,7 +328,7 @@ static bool scripts_collect(struct scripts *set)
 	struct epoll_event events[OUT_EVENTS];
 	int n = epoll_wait(set->epoll, events, OUT_EVENTS, 0);
 	for (int i = 0; i < n; i++)
-		stream_is_due(events[i].data.ptr, events[i].events);
+		script_out_is_due(events[i].data.ptr, events[i].events);
 	return n > 0;
 }
 
@@ -336,7 +337,7 @@ static void script_run(struct script *x, uint64_t until)
 {
 	unsigned n = 0;
 	while (script_step(x))
-		if (++n >= OUT_SHARE || out_clock() >= until) {
+		if (++n >= OUT_SHARE || script_out_clock() >= until) {
 			script_sleep(x);
 			script_wake(x); /* behind the others */
 			return;
@@ -348,16 +349,16 @@ static void script_run(struct script *x, uint64_t until)
 
 void scripts_run(struct scripts *set)
 {
-	uint64_t until = out_clock() + OUT_TURN_US;
+	uint64_t until = script_out_clock() + OUT_TURN_US;
 	unsigned rounds = 0;
 	struct script *x;
 	if (set->running)
 		return;
 	set->running = true;
 	do {
-		while ((x = TAILQ_FIRST(&set->ready)) != NULL && out_clock() < until)
+		while ((x = TAILQ_FIRST(&set->ready)) != NULL && script_out_clock() < until)
 			script_run(x, until);
-	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && out_clock() < until &&
+	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && script_out_clock() < until &&
 		 scripts_collect(set));
 	set->running = false;
 	if (!TAILQ_EMPTY(&set->ready))
@@ -385,7 +386,7 @@ void script_out_last(struct script *x)
 	for (int i = 0; i < 2; i++) {
 		both[i]->last = true;
 		if (!both[i]->due)
-			stream_close(both[i]);
+			script_out_close(both[i]);
 	}
 	script_wake(x);
 }
