@@ -9,74 +9,46 @@
 #include "hub/resume.h"
 #include "ws/frame.h"
 
-#define USER_LIMITS_MIN 64
-
 /* One user who has connections. */
 struct user_limit {
-	struct user_limit *next; /* in its chain of the table */
+	struct hash_link link; /* in the mount's table, by subject */
 	LIST_HEAD(, identity) connections;
 	uint32_t n;
 	char subject[];
 };
 
-static struct user_limit **user_limit_slot(const struct user_limits *all, const char *subject)
+static uint64_t user_limit_hash(const struct user_limits *all, const char *subject)
 {
-	return &all->slots[hash_bytes(&all->key, subject, strlen(subject)) & (all->cap - 1)];
-}
-
-static bool user_limits_grow(struct user_limits *all)
-{
-	struct user_limits wider = *all;
-	struct user_limit *u;
-	wider.cap = all->cap == 0 ? USER_LIMITS_MIN : 2 * all->cap;
-	wider.slots = calloc(wider.cap, sizeof(struct user_limit *));
-	if (wider.slots == NULL)
-		return false;
-	for (uint32_t i = 0; i < all->cap; i++)
-		while ((u = all->slots[i]) != NULL) {
-			struct user_limit **at = user_limit_slot(&wider, u->subject);
-			all->slots[i] = u->next;
-			u->next = *at;
-			*at = u;
-		}
-	free(all->slots);
-	*all = wider;
-	return true;
+	return hash_bytes(&all->key, subject, strlen(subject));
 }
 
 static struct user_limit *user_limit_find(const struct user_limits *all, const char *subject)
 {
-	struct user_limit *u = all->cap > 0 ? *user_limit_slot(all, subject) : NULL;
-	while (u != NULL && strcmp(u->subject, subject) != 0)
-		u = u->next;
-	return u;
+	struct hash_link *at = hash_table_first(&all->table, user_limit_hash(all, subject));
+	for (; at != NULL; at = hash_link_next(at)) {
+		struct user_limit *u = HASH_ENTRY(at, struct user_limit, link);
+		if (strcmp(u->subject, subject) == 0)
+			return u;
+	}
+	return NULL;
 }
 
 static struct user_limit *user_limit_new(struct user_limits *all, const char *subject)
 {
 	size_t size = strlen(subject) + 1;
-	struct user_limit *u = NULL;
-	if (all->n < all->cap || user_limits_grow(all))
-		u = malloc(sizeof *u + size);
+	struct user_limit *u = hash_table_reserve(&all->table) ? malloc(sizeof *u + size) : NULL;
 	if (u == NULL)
 		return NULL;
-	struct user_limit **at = user_limit_slot(all, subject);
-	u->next = *at;
 	u->n = 0;
 	LIST_INIT(&u->connections);
 	memcpy(u->subject, subject, size);
-	*at = u;
-	all->n++;
+	hash_table_add(&all->table, &u->link, user_limit_hash(all, subject));
 	return u;
 }
 
 static void user_limit_forget(struct user_limits *all, struct user_limit *u)
 {
-	struct user_limit **at = user_limit_slot(all, u->subject);
-	while (*at != u)
-		at = &(*at)->next;
-	*at = u->next;
-	all->n--;
+	hash_table_remove(&all->table, &u->link);
 	free(u);
 }
 
@@ -154,8 +126,6 @@ bool user_limits_set(struct mount *m, uint32_t max)
 
 void user_limits_free(struct user_limits *all)
 {
-	CHECK(all->n == 0);
-	free(all->slots);
-	all->slots = NULL;
-	all->cap = 0;
+	CHECK(all->table.n == 0);
+	hash_table_free(&all->table);
 }

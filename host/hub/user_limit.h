@@ -9,15 +9,15 @@
 #include <sys/queue.h>
 
 #include "base/hash.h"
+#include "base/hash_table.h"
 
 struct mount;
 struct session;
 struct user_limit;
 
-/* Of one mount: chains, `cap` of them, a power of two, or 0. */
+/* Of one mount. */
 struct user_limits {
-	struct user_limit **slots;
-	uint32_t n, cap;
+	struct hash_table table;
 	uint32_t max; /* of each user; 0: any number, and nobody is counted */
 	struct hash_key key;
 };
