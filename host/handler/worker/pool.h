@@ -10,6 +10,7 @@
 #ifndef TOVA_HANDLER_WORKER_POOL_H
 #define TOVA_HANDLER_WORKER_POOL_H
 
+#include "base/hash_table.h"
 #include "base/check.h"
 #include "handler/worker/codec.h"
 #include "handler/worker/worker.h"
@@ -139,12 +140,6 @@ struct sp_side {
 	bool attached;
 };
 
-/* Which worker has which key: chains, `cap` of them, a power of two. */
-struct route_keys {
-	struct route_key **slots;
-	uint32_t n, cap;
-};
-
 struct pool {
 	struct handler base;
 	uint16_t magic; /* CHECK_POOL */
@@ -161,7 +156,7 @@ struct pool {
 	enum worker_route route;
 	uint64_t max_events, max_rss;
 	uint64_t look_at; /* when their size is to be looked at next */
-	struct route_keys route_keys;
+	struct hash_table route_keys; /* keys that connections have, by --route */
 	struct sp_listener *own, *attach;
 	/* graves: gone, freed at the end of the turn */
 	TAILQ_HEAD(worker_list, worker)
@@ -233,7 +228,7 @@ bool route_by_key(struct pool *p, struct session *s, struct worker **w_r);
 void route_key_release(struct pool *p, struct session *s);
 /* The worker has gone: its keys go to others. */
 void route_keys_lost(struct pool *p, const struct worker *w);
-void route_keys_free(struct route_keys *all);
+void route_keys_free(struct hash_table *all);
 
 /* suspect.c */
 /* It is with nobody: it will be delivered alone. suspect_run delivers such ones as far as there is

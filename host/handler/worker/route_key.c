@@ -6,100 +6,62 @@
 #include "handler/worker/pool.h"
 #include "hub/identity.h"
 
-#define ROUTE_KEYS_MIN 64
-
 struct route_key {
-	struct route_key *next; /* in its chain of the table */
-	struct worker *worker;	/* NULL: to be chosen */
-	uint64_t key;
-	uint32_t n; /* connections that have it */
+	struct hash_link link; /* in the pool's table; its hash is the key */
+	struct worker *worker; /* NULL: to be chosen */
+	uint32_t n;	       /* connections that have it */
 };
 
-static struct route_key **route_key_slot(const struct route_keys *all, uint64_t key)
+static struct route_key *route_key_entry(struct hash_link *link)
 {
-	return &all->slots[key & (all->cap - 1)];
+	return link != NULL ? HASH_ENTRY(link, struct route_key, link) : NULL;
 }
 
-static bool route_key_grow(struct route_keys *all)
+static struct route_key *route_key_find(const struct hash_table *all, uint64_t key)
 {
-	struct route_keys wider = {.n = all->n,
-				   .cap = all->cap == 0 ? ROUTE_KEYS_MIN : 2 * all->cap};
-	struct route_key *k;
-	wider.slots = calloc(wider.cap, sizeof *wider.slots);
-	if (wider.slots == NULL)
-		return false;
-	for (uint32_t i = 0; i < all->cap; i++)
-		while ((k = all->slots[i]) != NULL) {
-			struct route_key **at = route_key_slot(&wider, k->key);
-			all->slots[i] = k->next;
-			k->next = *at;
-			*at = k;
-		}
-	free(all->slots);
-	*all = wider;
-	return true;
-}
-
-static struct route_key *route_key_find(const struct route_keys *all, uint64_t key)
-{
-	struct route_key *k = all->cap > 0 ? *route_key_slot(all, key) : NULL;
-	while (k != NULL && k->key != key)
-		k = k->next;
-	return k;
+	return route_key_entry(hash_table_first(all, key));
 }
 
 /* NULL without memory. */
-static struct route_key *route_key_get(struct route_keys *all, uint64_t key)
+static struct route_key *route_key_get(struct hash_table *all, uint64_t key)
 {
 	struct route_key *k = route_key_find(all, key);
 	if (k != NULL)
 		return k;
-	if (all->n >= all->cap && !route_key_grow(all))
-		return NULL;
-	k = malloc(sizeof *k);
-	if (k == NULL)
-		return NULL;
-	struct route_key **at = route_key_slot(all, key);
-	*k = (struct route_key){.next = *at, .key = key};
-	*at = k;
-	all->n++;
+	k = hash_table_reserve(all) ? calloc(1, sizeof *k) : NULL;
+	if (k != NULL)
+		hash_table_add(all, &k->link, key);
 	return k;
 }
 
 void route_key_release(struct pool *p, struct session *s)
 {
-	struct route_keys *all = &p->route_keys;
 	uint64_t key = s->more->route_key;
 	s->more->route_key = 0;
-	struct route_key *k = key != 0 ? route_key_find(all, key) : NULL;
+	struct route_key *k = key != 0 ? route_key_find(&p->route_keys, key) : NULL;
 	if (k == NULL || --k->n > 0)
 		return;
-	struct route_key **at = route_key_slot(all, key);
-	while (*at != k)
-		at = &(*at)->next;
-	*at = k->next;
-	all->n--;
+	hash_table_remove(&p->route_keys, &k->link);
 	free(k);
 }
 
 void route_keys_lost(struct pool *p, const struct worker *w)
 {
-	for (uint32_t i = 0; i < p->route_keys.cap; i++)
-		for (struct route_key *k = p->route_keys.slots[i]; k != NULL; k = k->next)
-			if (k->worker == w)
-				k->worker = NULL;
+	struct hash_link *at = NULL;
+	while ((at = hash_table_next(&p->route_keys, at)) != NULL)
+		if (route_key_entry(at)->worker == w)
+			route_key_entry(at)->worker = NULL;
 }
 
-void route_keys_free(struct route_keys *all)
+void route_keys_free(struct hash_table *all)
 {
-	struct route_key *k;
-	for (uint32_t i = 0; i < all->cap; i++)
-		while ((k = all->slots[i]) != NULL) {
-			all->slots[i] = k->next;
-			free(k);
-		}
-	free(all->slots);
-	*all = (struct route_keys){.slots = NULL};
+	struct hash_link *at = hash_table_next(all, NULL);
+	while (at != NULL) {
+		struct route_key *k = route_key_entry(at);
+		at = hash_table_next(all, at);
+		free(k);
+	}
+	hash_table_free(all);
 }
 
 /* --- what it is ------------------------------------------------------------------------------- */
