@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/check.h"
+#include "base/resident.h"
 #include "handler/worker/worker.h"
 #include "ops/api_list.h"
 #include "ops/metrics_text.h"
@@ -134,19 +134,6 @@ static void metrics_put_lag(struct metrics *l, struct codec_out *o)
 			       METRICS_SECONDS, METRICS_TIME);
 }
 
-/* The second number of statm: pages that are in memory; 0: it is not to be known. */
-static uint64_t metrics_resident(void)
-{
-	unsigned long long size, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-		resident = 0;
-	fclose(f);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void metrics_put_process(struct metrics *l, struct codec_out *o)
 {
 	struct timespec cpu;
@@ -168,7 +155,7 @@ static void metrics_put_process(struct metrics *l, struct codec_out *o)
 	metrics_text_line(o, "tova_cpu_seconds_total %lld.%06ld\n", (long long)cpu.tv_sec,
 			  cpu.tv_nsec / 1000);
 	metrics_text_head(o, "resident_memory_bytes", "gauge", "resident memory of the host");
-	metrics_text_value(o, "resident_memory_bytes", &metrics_no_labels, metrics_resident());
+	metrics_text_value(o, "resident_memory_bytes", &metrics_no_labels, resident_bytes(0));
 }
 
 /* --- of a mount ------------------------------------------------------------------------------- */

@@ -1,27 +1,11 @@
 /* relief: a process that has handled --max-events, or has grown beyond --max-rss, is replaced.
  * First another one is started; when that is ready it takes its place, and the old one finishes
  * what it has and leaves, as at a reload. */
-#include <stdio.h>
-#include <unistd.h>
 
+#include "base/resident.h"
 #include "handler/worker/pool.h"
 
 #define RELIEF_LOOK_MS 1000 /* between two looks at how large they are */
-
-/* Resident bytes; 0: nobody knows. */
-static uint64_t relief_rss(const struct worker *w)
-{
-	char path[64];
-	unsigned long long size, resident = 0;
-	snprintf(path, sizeof path, "/proc/%ld/statm", (long)sp_peer(w->pipe));
-	FILE *f = fopen(path, "re");
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%llu %llu", &size, &resident) != 2)
-		resident = 0;
-	fclose(f);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
 
 /* By which option is its time over? NULL: it is not. */
 static const char *relief_why(const struct worker *w, bool looks, uint64_t *rss_r)
@@ -32,7 +16,7 @@ static const char *relief_why(const struct worker *w, bool looks, uint64_t *rss_
 		return "a worker is replaced: it has handled as many events as --max-events allows";
 	if (!looks)
 		return NULL;
-	*rss_r = relief_rss(w);
+	*rss_r = resident_bytes((pid_t)sp_peer(w->pipe));
 	return *rss_r > p->max_rss ? "a worker is replaced: it is larger than --max-rss allows"
 				   : NULL;
 }
