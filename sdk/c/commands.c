@@ -177,7 +177,8 @@ int commands_join(struct commands *c, tova_ws ws, const char *room, size_t len)
 int commands_join_history(struct commands *c, tova_ws ws, const char *room, size_t len,
 			  const tova_history *want)
 {
-	if (!abi_history_ok(want) || want->since > JSON_INTEGER_MAX || want->epoch > JSON_INTEGER_MAX)
+	if (!abi_history_ok(want) || want->since > JSON_INTEGER_MAX ||
+	    want->epoch > JSON_INTEGER_MAX)
 		return commands_spoil(c, TOVA_E_ARG);
 	int refused = commands_check_room(c, room, len);
 	if (refused != TOVA_OK)
@@ -304,6 +305,23 @@ int commands_broadcast_among(struct commands *c, const tova_among *among, const 
 	return commands_end(c);
 }
 
+/* How a connection is to end. */
+static int commands_check_close(struct commands *c, uint16_t code, const char *reason, size_t len)
+{
+	if (!rules_close_ok(code, (struct span){reason, len}))
+		return commands_spoil(c, TOVA_E_ARG);
+	return utf8_valid(reason, len) ? TOVA_OK : commands_spoil(c, TOVA_E_UTF8);
+}
+
+static int commands_end_close(struct commands *c, uint16_t code, const char *reason, size_t len)
+{
+	if (code != 0)
+		commands_number(c, "code", code);
+	if (len > 0)
+		commands_member(c, "reason", reason, len);
+	return commands_end(c);
+}
+
 int commands_close_room(struct commands *c, const tova_among *among, uint16_t code,
 			const char *reason, size_t len)
 {
@@ -312,17 +330,12 @@ int commands_close_room(struct commands *c, const tova_among *among, uint16_t co
 		return refused;
 	if (among->n_rooms == 0)
 		return commands_spoil(c, TOVA_E_LIMIT);
-	if (!rules_close_ok(code, (struct span){reason, len}))
-		return commands_spoil(c, TOVA_E_ARG);
-	if (!utf8_valid(reason, len))
-		return commands_spoil(c, TOVA_E_UTF8);
+	refused = commands_check_close(c, code, reason, len);
+	if (refused != TOVA_OK)
+		return refused;
 	commands_name(c, "close_room");
 	commands_among(c, among);
-	if (code != 0)
-		commands_number(c, "code", code);
-	if (len > 0)
-		commands_member(c, "reason", reason, len);
-	return commands_end(c);
+	return commands_end_close(c, code, reason, len);
 }
 
 int commands_info(struct commands *c, tova_ws ws, const char *info, size_t info_len,
@@ -381,19 +394,14 @@ int commands_broadcast_to(struct commands *c, const char *room, size_t len, cons
 
 int commands_close(struct commands *c, tova_ws ws, uint16_t code, const char *reason, size_t len)
 {
-	if (!rules_close_ok(code, (struct span){reason, len}))
-		return commands_spoil(c, TOVA_E_ARG);
-	if (!utf8_valid(reason, len))
-		return commands_spoil(c, TOVA_E_UTF8);
+	int refused = commands_check_close(c, code, reason, len);
+	if (refused != TOVA_OK)
+		return refused;
 	if (!commands_has_room(c, 6 * RULES_REASON_MAX))
 		return commands_spoil(c, TOVA_E_LIMIT);
 	commands_name(c, "close");
 	commands_target(c, ws);
-	if (code != 0)
-		commands_number(c, "code", code);
-	if (len > 0)
-		commands_member(c, "reason", reason, len);
-	return commands_end(c);
+	return commands_end_close(c, code, reason, len);
 }
 
 int commands_set_if(struct commands *c, tova_ws ws, const void *state, size_t len,

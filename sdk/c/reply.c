@@ -45,10 +45,10 @@ static int reply_members(struct task *t, const tova_plugin *plugin, tova_reply *
 		struct span text = {json_string_value(id), json_string_length(id)};
 		if (!id_parse(text, &connections[taken].hi, &connections[taken].lo))
 			continue;
-		members[taken] = (tova_member){
-			.ws = connections[taken],
-			.user = json_string_value(json_object_get(one, "user")),
-			.info = json_string_value(json_object_get(one, "info"))};
+		members[taken] =
+			(tova_member){.ws = connections[taken],
+				      .user = json_string_value(json_object_get(one, "user")),
+				      .info = json_string_value(json_object_get(one, "info"))};
 		taken++;
 	}
 	reply->connections = connections;
@@ -72,9 +72,10 @@ static int reply_users(struct task *t, const tova_plugin *plugin, tova_reply *re
 		const json_t *one = json_array_get(list, i);
 		const char *name = json_string_value(json_object_get(one, "user"));
 		if (name != NULL)
-			users[taken++] = (tova_room_user){
-				name, (uint64_t)json_integer_value(
-					      json_object_get(one, "connections"))};
+			users[taken++] =
+				(tova_room_user){name,
+						 (uint64_t)json_integer_value(
+							 json_object_get(one, "connections"))};
 	}
 	reply->users = users;
 	reply->count = taken;
@@ -168,13 +169,12 @@ static unsigned char *reply_message(const json_t *json, tova_remembered *message
 	else if (n > 0)
 		memcpy(bytes, json_string_value(text), n);
 	bytes[n] = '\0';
-	*message = (tova_remembered){
-		.offset = reply_counter(json, "offset"),
-		.at_ms = reply_counter(json, "at"),
-		.payload = {.size = sizeof(tova_payload),
-			    .data = bytes,
-			    .len = n,
-			    .kind = binary != NULL ? TOVA_BINARY : TOVA_TEXT}};
+	*message = (tova_remembered){.offset = reply_counter(json, "offset"),
+				     .at_ms = reply_counter(json, "at"),
+				     .payload = {.size = sizeof(tova_payload),
+						 .data = bytes,
+						 .len = n,
+						 .kind = binary != NULL ? TOVA_BINARY : TOVA_TEXT}};
 	return bytes + n + 1;
 }
 
@@ -185,8 +185,8 @@ static int reply_history(struct task *t, const tova_plugin *plugin, tova_reply *
 	size_t n = json_array_size(list), size = n * sizeof(tova_remembered);
 	for (size_t i = 0; i < n; i++)
 		size += json_string_length(json_object_get(json_array_get(list, i), "data")) +
-			json_string_length(json_object_get(json_array_get(list, i),
-							   "data_base64")) +
+			json_string_length(
+				json_object_get(json_array_get(list, i), "data_base64")) +
 			1;
 	tova_remembered *messages = malloc(size + 1);
 	if (messages == NULL)
@@ -216,6 +216,10 @@ int reply_deliver(struct task *t, const tova_plugin *plugin, const struct query 
 	reply.count = reply_counter(json, "count");
 	switch (query->kind) {
 	case TOVA_QUERY_MEMBERS:
+		/* a host that knows no pages tells who is there, but not who they are */
+		if (query->found == NULL && json_object_get(json, "connections") != NULL)
+			return reply_connections(t, plugin, &reply,
+						 json_object_get(json, "connections"));
 		return reply_members(t, plugin, &reply, query->found);
 	case TOVA_QUERY_USERS:
 		return reply_users(t, plugin, &reply, query->found);

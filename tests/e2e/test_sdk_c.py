@@ -374,6 +374,10 @@ def test_queries_follow_their_acknowledgement(probe):
     probe.link.send({"t": "reply", "q": first["q"], "count": 2, "members": [{"conn": CONN, "user": "ada"}, {"conn": OTHER}]})
     reply = json.loads(probe.link.expect("push")["commands"][0]["data"])
     assert reply["id"] == 2**64 - 1 and reply["connections"] == [CONN, OTHER]
+    probe.script("query members 4 ä")  # a host of before knows no pages
+    probe.link.send({"t": "reply", "q": probe.link.expect("query")["q"], "count": 1, "connections": [OTHER]})
+    reply = json.loads(probe.link.expect("push")["commands"][0]["data"])
+    assert reply["id"] == 4 and reply["connections"] == [OTHER]
 
 
 def test_a_query_of_a_failing_callback_is_not_asked(probe):
