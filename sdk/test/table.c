@@ -76,21 +76,31 @@ static int table_join(tova_mount *m, tova_ws ws, const char *room, size_t room_l
 				  : add_named(harness_of(m), HARNESS_JOIN, ws, room, room_len);
 }
 
+/* One whose request is `ok`. NULL: it is refused, as *refused_r says. */
+static struct harness_command *table_join_with(tova_test *t, tova_ws ws, const char *room,
+					       size_t room_len, bool ok, int *refused_r)
+{
+	*refused_r = check(t, true);
+	if (*refused_r == TOVA_OK && !ok)
+		*refused_r = commit_spoil(t, TOVA_E_ARG);
+	else if (*refused_r == TOVA_OK && !rules_name_ok((struct span){room, room_len}))
+		*refused_r = commit_spoil(t, TOVA_E_ROOM);
+	if (*refused_r != TOVA_OK)
+		return NULL;
+	struct harness_command *c = commit_add(t, HARNESS_JOIN, ws);
+	memcpy(c->name, room, room_len);
+	return c;
+}
+
 static int table_join_history(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
 			      const tova_history *want)
 {
-	tova_test *t = harness_of(m);
-	int refused = check(t, true);
-	if (refused != TOVA_OK)
-		return refused;
-	if (!abi_history_ok(want))
-		return commit_spoil(t, TOVA_E_ARG);
-	if (!rules_name_ok((struct span){room, room_len}))
-		return commit_spoil(t, TOVA_E_ROOM);
-	struct harness_command *c = commit_add(t, HARNESS_JOIN, ws);
-	memcpy(c->name, room, room_len);
-	c->want = *want;
-	return TOVA_OK;
+	int refused;
+	struct harness_command *c =
+		table_join_with(harness_of(m), ws, room, room_len, abi_history_ok(want), &refused);
+	if (c != NULL)
+		c->want = *want;
+	return refused;
 }
 
 static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_len)
@@ -103,18 +113,12 @@ static int table_leave(tova_mount *m, tova_ws ws, const char *room, size_t room_
 static int table_join_if(tova_mount *m, tova_ws ws, const char *room, size_t room_len,
 			 const tova_conditions *conditions)
 {
-	tova_test *t = harness_of(m);
-	int refused = check(t, true);
-	if (refused != TOVA_OK)
-		return refused;
-	if (!abi_join_if_ok(conditions))
-		return commit_spoil(t, TOVA_E_ARG);
-	if (!rules_name_ok((struct span){room, room_len}))
-		return commit_spoil(t, TOVA_E_ROOM);
-	struct harness_command *c = commit_add(t, HARNESS_JOIN, ws);
-	memcpy(c->name, room, room_len);
-	c->conditions = *conditions;
-	return TOVA_OK;
+	int refused;
+	struct harness_command *c = table_join_with(harness_of(m), ws, room, room_len,
+						    abi_join_if_ok(conditions), &refused);
+	if (c != NULL)
+		c->conditions = *conditions;
+	return refused;
 }
 
 static int table_leave_all(tova_mount *m, tova_ws ws)
@@ -233,11 +237,11 @@ static const char *table_about(tova_mount *m, uint32_t what)
 		return NULL;
 	const struct harness_peer *own = t->own;
 	if (own == NULL)
-		return what == TOVA_USER && t->request != NULL	 ? t->request->subject
+		return what == TOVA_USER && t->request != NULL	   ? t->request->subject
 		       : what == TOVA_CLAIMS && t->request != NULL ? t->request->claims
 								   : NULL;
-	return what == TOVA_USER     ? commit_user(own)
-	       : what == TOVA_CLAIMS ? own->claims
+	return what == TOVA_USER			   ? commit_user(own)
+	       : what == TOVA_CLAIMS			   ? own->claims
 	       : what == TOVA_INFO && own->info[0] != '\0' ? own->info
 							   : NULL;
 }
