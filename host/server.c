@@ -327,21 +327,12 @@ static struct control *server_open_control(struct server *s, const char *path,
 	return control;
 }
 
-bool server_on_admin_url(void *ctx, char *url_r, size_t cap)
-{
-	char url[SERVER_URL_MAX];
-	if (!server_admin_url(ctx, url))
-		return false;
-	snprintf(url_r, cap, "%s", url);
-	return true;
-}
-
 static bool server_start_control(struct server *s)
 {
 	const struct control_actions actions = {.reload = server_on_control_reload,
 						.reloads = &s->reloads,
 						.drain = server_on_drain,
-						.admin_url = server_on_admin_url,
+						.admin_url = server_admin_url,
 						.ctx = s};
 	char why[SERVER_WHY_MAX];
 	const char *given = s->settings.control, *runtime = getenv("XDG_RUNTIME_DIR"),

@@ -177,8 +177,7 @@ void server_announce_api(struct server *s);
 /* server_page.c: a URL of the admin page, with a code that is good once and for ten minutes where
  * tokens are needed. False: there is no such page, or no random number. */
 #define SERVER_URL_MAX 512
-bool server_on_admin_url(void *ctx, char *url_r, size_t cap);
-bool server_admin_url(struct server *s, char url_r[SERVER_URL_MAX]);
+bool server_admin_url(void *ctx, char *url_r, size_t cap); /* ctx: the struct server */
 /* Tells the person at the terminal. */
 void server_announce_page(struct server *s);
 /* Its console may connect. False without memory, which was said. */

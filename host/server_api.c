@@ -118,7 +118,7 @@ bool server_start_api(struct server *s)
 	const struct api_manage_actions manage = {.reloads = &s->reloads,
 						  .letters = s->letters,
 						  .drain = server_on_drain,
-						  .admin_url = server_on_admin_url,
+						  .admin_url = server_admin_url,
 						  .ctx = s};
 	api_init(&s->api, &s->hub, &s->readiness, &s->settings, &manage);
 	if (!server_api_read_tokens(s, &s->api.tokens, log, &wrong, why))

@@ -26,15 +26,16 @@ static void page_authority(const struct listener *l, char text[SERVER_URL_MAX])
 		 any ? port : "");
 }
 
-bool server_admin_url(struct server *s, char url_r[SERVER_URL_MAX])
+bool server_admin_url(void *ctx, char *url_r, size_t cap)
 {
+	struct server *s = ctx;
 	const struct listener *l = page_listener(s);
 	char authority[SERVER_URL_MAX], code[VISITORS_SECRET] = "";
 	if (l == NULL ||
 	    (s->api.tokens.n > 0 && !visitors_invite(&s->api.visitors, loop_now(s->loop), code)))
 		return false;
 	page_authority(l, authority);
-	snprintf(url_r, SERVER_URL_MAX, "http%s://%.200s/%s%s", l->kind.tls ? "s" : "", authority,
+	snprintf(url_r, cap, "http%s://%.200s/%s%s", l->kind.tls ? "s" : "", authority,
 		 code[0] != '\0' ? "#code=" : "", code);
 	return true;
 }
@@ -43,7 +44,7 @@ bool server_admin_url(struct server *s, char url_r[SERVER_URL_MAX])
 void server_announce_page(struct server *s)
 {
 	char url[SERVER_URL_MAX];
-	if (isatty(STDERR_FILENO) && server_admin_url(s, url))
+	if (isatty(STDERR_FILENO) && server_admin_url(s, url, sizeof url))
 		fprintf(stderr, "The admin page%s: %s\n",
 			s->api.tokens.n > 0 ? ", for one browser, within ten minutes" : "", url);
 }
