@@ -406,6 +406,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 		resume_welcome(hub, s, true);
 		resume_go_on(hub, s);
 		resume_tell_back(s, request);
+		hub_end_victims(hub);
 		return;
 	}
 	conn_abort(c); /* no memory even for the 101 */

@@ -13,7 +13,6 @@
 #include "hub/session_conn.h"
 #include "net/conn.h"
 
-#define RESUME_TICK_MS 100
 #define RESUME_ENDED_MAX 64   /* sessions that end in one tick */
 #define RESUME_ENDS_MAX 10000 /* ends of away sessions that are remembered */
 
@@ -106,7 +105,10 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 	};
 	r->told = w.done;
 	r->n_untold = r->n_failed;
-	resume_say(s, text, tova_v1_welcome(text, &w));
+	if (!resume_say(s, text, tova_v1_welcome(text, &w))) { /* it would wait for it for ever */
+		s->no_memory = true;
+		hub_mark_victim(hub, s);
+	}
 	if (r->n_failed > 0)
 		resume_say_done(s, r);
 }
@@ -117,6 +119,7 @@ void resume_free(struct hub *hub, struct session *s)
 	if (r == NULL)
 		return;
 	uint32_t before = r->written.n + r->waiting.n;
+	resume_unstarve(hub, r);
 	resume_unmark_due(hub, r);
 	if (r->away) {
 		TAILQ_REMOVE(&hub->resumes.away, r, away_link);
@@ -204,6 +207,7 @@ void resume_end(struct hub *hub, struct session *s)
 	struct resume *r = session_resume(s);
 	if (r == NULL)
 		return;
+	resume_unstarve(hub, r);
 	resume_unmark_due(hub, r);
 	resume_not_away(hub, r);
 	resume_tokens_forget(&hub->resumes.tokens, r);
@@ -344,6 +348,16 @@ void resume_tell_back(struct session *s, const struct event_request *request)
 
 /* --- all of them ------------------------------------------------------------------------------ */
 
+static void resumes_feed_starving(struct hub *hub)
+{
+	struct resume *r;
+	while ((r = TAILQ_FIRST(&hub->resumes.starving)) != NULL) {
+		resume_unstarve(hub, r);
+		resume_mark_due(hub, r);
+	}
+	hub->loop->again = true;
+}
+
 /* Those that waited for too long, and while all sockets are taken the one that waits for longest.
  */
 static void resumes_on_tick(void *arg)
@@ -375,6 +389,8 @@ static void resumes_on_tick(void *arg)
 	}
 	while ((e = TAILQ_FIRST(&all->ends)) != NULL && e->until <= now)
 		resume_end_free(all, e);
+	if (!TAILQ_EMPTY(&all->starving))
+		resumes_feed_starving(hub);
 	if (all->n_away > 0 || all->n_ends > 0)
 		loop_timer_set(&all->tick, left > 0 ? RESUME_TICK_MS : 1);
 }
@@ -382,6 +398,7 @@ static void resumes_on_tick(void *arg)
 void resumes_init(struct resumes *all, struct hub *hub)
 {
 	TAILQ_INIT(&all->due);
+	TAILQ_INIT(&all->starving);
 	TAILQ_INIT(&all->away);
 	TAILQ_INIT(&all->kept);
 	TAILQ_INIT(&all->ends);

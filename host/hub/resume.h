@@ -48,7 +48,8 @@ struct resume {
 	struct rate_limit *rate; /* of its messages; NULL: any */
 	struct address remote;	 /* of its last socket */
 	uint64_t away_at;	 /* ms */
-	TAILQ_ENTRY(resume) away_link, due_link, kept_link;
+	bool starves;		 /* in the list of those */
+	TAILQ_ENTRY(resume) away_link, due_link, kept_link, starving_link;
 };
 TAILQ_HEAD(resume_list, resume);
 
@@ -76,8 +77,9 @@ struct resumes {
 	struct resume_list kept; /* that keep something */
 	TAILQ_HEAD(, resume_end) ends;
 	uint32_t n_ends, n_away;
-	uint64_t held;	/* bytes */
-	uint64_t shown; /* of these, in the stats */
+	struct resume_list starving; /* have something to say for which there was no memory */
+	uint64_t held;		     /* bytes */
+	uint64_t shown;		     /* of these, in the stats */
 	struct loop_timer tick;
 	/* are all sockets taken if so many sessions without one count? NULL: never */
 	bool (*full)(void *ctx, uint32_t away);

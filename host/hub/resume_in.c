@@ -192,6 +192,9 @@ void resume_flush(struct hub *hub, struct session *s)
 {
 	struct resume *r = session_resume(s);
 	resume_feed(hub, s, r, true);
-	if (r->told != r->done || r->n_untold > 0)
-		resume_say_done(s, r);
+	/* it stands behind all that the events have led to */
+	if (s->conn == NULL || r->waiting.n > 0 || r->fed != r->out)
+		return;
+	if ((r->told != r->done || r->n_untold > 0) && !resume_say_done(s, r))
+		resume_starve(hub, r);
 }

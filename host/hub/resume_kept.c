@@ -40,6 +40,23 @@ void resume_unmark_due(struct hub *hub, struct resume *r)
 	r->due = false;
 }
 
+void resume_starve(struct hub *hub, struct resume *r)
+{
+	if (r->starves)
+		return;
+	r->starves = true;
+	TAILQ_INSERT_TAIL(&hub->resumes.starving, r, starving_link);
+	if (!loop_timer_is_set(&hub->resumes.tick))
+		loop_timer_set(&hub->resumes.tick, RESUME_TICK_MS);
+}
+
+void resume_unstarve(struct hub *hub, struct resume *r)
+{
+	if (r->starves)
+		TAILQ_REMOVE(&hub->resumes.starving, r, starving_link);
+	r->starves = false;
+}
+
 /* --- what is kept ----------------------------------------------------------------------------- */
 
 void resume_list_kept(struct hub *hub, struct resume *r, uint32_t before)

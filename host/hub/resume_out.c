@@ -102,6 +102,14 @@ static bool resume_write(struct session *s, struct resume *r, struct out_message
 	return true;
 }
 
+/* Something waits for its socket. If that has room there was no memory. */
+static void resume_wait_for_room(struct hub *hub, struct session *s)
+{
+	conn_want_drained(s->conn);
+	if (resume_has_room(s))
+		resume_starve(hub, session_resume(s));
+}
+
 /* Moves what waits to the socket, as long as that has room; all: whether it has or not. */
 void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 {
@@ -123,11 +131,11 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 	}
 	resume_list_kept(hub, r, before);
 	resume_bound(hub, r);
-	if (r->waiting.n == 0 && s->conn != NULL)
-		resume_say_gap(s, r, r->out + 1);
+	if (r->waiting.n == 0 && s->conn != NULL && !resume_say_gap(s, r, r->out + 1))
+		resume_starve(hub, r);
 	if (r->waiting.n > 0) {
 		if (s->conn != NULL)
-			conn_want_drained(s->conn);
+			resume_wait_for_room(hub, s);
 		return;
 	}
 	slow_consumer_caught_up(hub, s);
@@ -190,7 +198,7 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 		resume_bound(hub, r);
 		return;
 	}
-	conn_want_drained(s->conn);
+	resume_wait_for_room(hub, s);
 	resume_give_way(hub, s, r, own);
 }
 
@@ -243,7 +251,7 @@ static void resume_place(struct hub *hub, struct session *s, const char *text, s
 	slice_unref(&frame);
 	if (now || s->conn == NULL)
 		return;
-	conn_want_drained(s->conn);
+	resume_wait_for_room(hub, s);
 	resume_give_way(hub, s, r, own);
 }
 

@@ -16,6 +16,8 @@ static inline bool resume_is_data(const struct kept_message *m)
 	return m->key != RESUME_CONTROL;
 }
 
+#define RESUME_TICK_MS 100
+
 /* --- resume_kept.c ---------------------------------------------------------------------------- */
 
 /* A control message for the client, behind what was sent, and not counted. What can not be sent is
@@ -25,6 +27,10 @@ bool resume_say(struct session *s, const char *text, size_t n);
 /* It has something to say at the end of the turn; or not any more. */
 void resume_mark_due(struct hub *hub, struct resume *r);
 void resume_unmark_due(struct hub *hub, struct resume *r);
+/* There was no memory for that, of which nobody tells when it is there again: it is tried again
+ * with the next tick; or not any more. */
+void resume_starve(struct hub *hub, struct resume *r);
+void resume_unstarve(struct hub *hub, struct resume *r);
 /* It is in the list of those that keep something as long as it does. before: how many it kept. */
 void resume_list_kept(struct hub *hub, struct resume *r, uint32_t before);
 /* What is beyond the bounds of one session is forgotten. */

@@ -1,6 +1,7 @@
 """Each allocation of the host in turn fails, while it starts and in the middle of conversations."""
 import json
 import os
+import select
 import ssl
 import subprocess
 import threading
@@ -9,6 +10,7 @@ import control
 import pytest
 from certificates import Certificates, tls
 from memory import Memory
+from tova_v1 import Client
 from tova_host import BUILD, PATIENCE, Host, wait_until
 from wsclient import BINARY, CLOSE, PONG, TEXT, Closed, Http, connect
 
@@ -82,7 +84,7 @@ def conversation(host):
             ws.drop()
 
 
-def each_allocation_fails(memory, host, talk):
+def each_allocation_fails(memory, host, talk, least=20):
     """Every allocation of a conversation fails, in turn alone and with those behind it."""
     at, failed = 0, 1
     while failed:
@@ -93,7 +95,7 @@ def each_allocation_fails(memory, host, talk):
         assert host.alive(), f"allocation {at}: the host ended\n{host.log_text()}"
         at += 1
     print(f"{at} allocations")
-    assert at > 20
+    assert at > least
 
 
 def test_conversations(memory, tmp_path):
@@ -182,6 +184,52 @@ def test_several_loops(memory):
         for ws in members:
             ws.end()
         wait_until(lambda: not any(control.stats(host.control_socket)[n] for n in nobody), "everybody is gone")
+        host.expect(lambda line: True)
+
+
+def counted_conversation(host, memory):
+    """tova.v1: whatever is sent arrives, or is told as lost, or the session ends: nothing waits for good once there is memory again."""
+    c = patiently(lambda: Client(host.port, "/relay/room/d?echo=1"))
+
+    def next_one():
+        while not any("lost" in said for said in c.said):
+            if not c.ws.buffer and not select.select([c.ws.sock], [], [], 0.5)[0]:
+                memory.enough()
+            message = c.next_message()
+            if message is not None:
+                return message
+            if c.done == len(c.sent):  # which is said behind what it has led to
+                return "failed" if c.done in c.failed else "settled"
+        c.said.clear()
+        return "lost"
+
+    joined = False
+    for n in range(8):
+        text = f"{n}" + "x" * 40000
+        if c is None or patiently(lambda: (c.send(text), True)[1]) is None:
+            return
+        got = patiently(next_one)
+        joined = joined or got == text
+        assert got in (None, "lost", "failed", "settled", text), got[:20]
+        if got == "settled" and joined:  # the other loop had no memory for it: it tells, and the session ends
+            assert c.closed() in (1006, 1011)
+        if got is None or (got == "settled" and joined):
+            return
+        if n == 1 and c.token is not None:
+            c.drop()
+            welcome = patiently(c.back)
+            if welcome is None or not welcome["resumed"]:
+                return
+    c.drop()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_sessions_that_are_resumed(memory, threads):
+    host = Host("--plugin", "/relay=relay", "--log-level", "notice", "--threads", threads, "--resume", "1s", env=memory.env)
+    with host:
+        each_allocation_fails(memory, host, lambda host: counted_conversation(host, memory), least=10)
+        wait_until(lambda: not any(control.stats(host.control_socket)[n] for n in ("connections", "away", "sockets", "kept")), "all are over")
+        counted_conversation(host, memory)
         host.expect(lambda line: True)
 
 
