@@ -104,6 +104,11 @@ def check(told, observer):
     assert told["messages"] > CLIENTS and told["returns"] > 0 and all(n > 0 for n in told["cuts"].values()), told
 
 
+def keeps_dying(line):
+    """What the host says of a worker that was killed again and again before it had lived for long: rightly, here."""
+    return "keeps dying" in line.get("message", "")
+
+
 def options(transport, folder):
     """Of the host, of the clients, and of the observer."""
     if transport == "tls":
@@ -126,6 +131,7 @@ def test_each_message_once(kind, threads, transport, tmp_path):
             host.wait_log(lambda line: line.get("message") == "a worker is ready")
         observer = Observer(host, **of_observer)
         every = KINDS[kind][1]
+        host.allow(keeps_dying)
         kills = Trouble(every, lambda: kill_worker(host)) if every else None
         told = run(host, host.port, *of_clients)
         if kills:
@@ -177,6 +183,7 @@ def test_behind_a_proxy_that_is_restarted(kind, threads, tmp_path):
         observer = Observer(host)
         proxy = Proxy(tmp_path, host.port)
         try:
+            host.allow(keeps_dying)
             kills = Trouble(KINDS[kind][1], lambda: kill_worker(host))
             restarts = Trouble(4 if LONG else 1, proxy.restart)
             talking = threading.Thread(target=lambda: (time.sleep(SECONDS * 0.9), restarts.stop()))
