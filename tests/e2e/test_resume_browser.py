@@ -37,7 +37,11 @@ class Network:
             if not self.up:
                 near.close()
                 continue
-            far = socket.create_connection(("127.0.0.1", self.port))
+            try:
+                far = socket.create_connection(("127.0.0.1", self.port))
+            except OSError:  # no host at the moment: it is being started anew
+                near.close()
+                continue
             with self.lock:
                 self.pairs.append((near, far))
             threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
