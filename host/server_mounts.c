@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/command.h"
 #include "base/digest.h"
+#include "common/dump.h"
 #include "common/library.h"
 #include "handler/plugin/plugin.h"
 #include "handler/script/script.h"
@@ -61,9 +62,11 @@ static bool server_mounts_make_directory(struct server *s, char *why)
 static char *server_mounts_settings_json(const struct settings_mount *set)
 {
 	json_t *object = json_object();
-	for (size_t i = 0; object != NULL && i < set->n_pairs; i++)
-		json_object_set_new(object, set->pairs[i].key, json_string(set->pairs[i].value));
-	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
+	bool ok = object != NULL;
+	for (size_t i = 0; ok && i < set->n_pairs; i++)
+		ok = json_object_set_new(object, set->pairs[i].key,
+					 json_string(set->pairs[i].value)) == 0;
+	char *text = ok ? dump_text(object, JSON_COMPACT) : NULL;
 	json_decref(object);
 	return text;
 }

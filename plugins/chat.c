@@ -1,9 +1,8 @@
 /* chat: rooms of people who talk to each other. Messages are JSON:
- *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in the
- *room that "room" names
+ *	{"type":"chat","user":"Ada","text":"Hello"}	to the others in room general, or in that
+ *							which "room" names
  *	{"type":"join_room","room":"tea"}		leaves general and joins that room
- *	{"type":"typing","user":"Ada"}			to the others, as chat, and nobody remembers
- *it
+ *	{"type":"typing","user":"Ada"}			to the others, as chat, and not remembered
  * Who joins a room is sent its last 50 messages, where the host runs with --history 50.
  */
 #include <jansson.h>
@@ -19,10 +18,21 @@ static json_t *line(const char *type, const char *text)
 	return json_pack("{s:s, s:s}", "type", type, "text", text);
 }
 
+/* Whole, or NULL: what json_dumps of jansson 2.14 returns without memory may lack a part. */
+static char *dump(const json_t *value)
+{
+	size_t n = json_dumpb(value, NULL, 0, JSON_COMPACT);
+	char *text = n > 0 ? calloc(1, n + 1) : NULL;
+	if (text != NULL && json_dumpb(value, text, n, JSON_COMPACT) == n)
+		return text;
+	free(text);
+	return NULL;
+}
+
 /* Both take the value over and turn it into text once. */
 static int send_json(tova_mount *m, tova_ws ws, json_t *value)
 {
-	char *text = json_dumps(value, JSON_COMPACT);
+	char *text = dump(value);
 	int result = text != NULL ? tova_send(m, ws, text) : tova_fail(m, "out of memory");
 	free(text);
 	json_decref(value);
@@ -30,9 +40,10 @@ static int send_json(tova_mount *m, tova_ws ws, json_t *value)
 }
 
 /* keep: whoever joins later is sent it, too. */
-static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude, bool keep)
+static int broadcast_json(tova_mount *m, const char *room, json_t *value, tova_ws exclude,
+			  bool keep)
 {
-	char *text = json_dumps(value, JSON_COMPACT);
+	char *text = dump(value);
 	tova_payload p = tova_text_n(text, text != NULL ? strlen(text) : 0);
 	int result;
 	p = keep ? p : tova_unkept(p);
@@ -116,8 +127,7 @@ static int on_message(tova_mount *m, tova_ws ws, const tova_payload *message)
 static int on_close(tova_mount *m, tova_ws ws, const tova_close *why)
 {
 	(void)why;
-	return broadcast_json(m, "general", line("system", "A user left the chat"), ws,
-			      false);
+	return broadcast_json(m, "general", line("system", "A user left the chat"), ws, false);
 }
 
 /* Also what became of a command that was wrong, such as joining a room whose name is too long:

@@ -1,6 +1,8 @@
 /* dashboard: shows the machine and the host live. Whoever connects gets
- *{"type":"init","data":STATS} and from then on, as a member of room dashboard,
- *{"type":"update","data":STATS} at each interval. STATS:
+ *	{"type":"init","data":STATS}
+ * and from then on, as a member of room dashboard, at each interval
+ *	{"type":"update","data":STATS}
+ * STATS:
  *	{"time":ms since 1970, "load":[1, 5, 15 minutes], "memory":{"total":bytes,"used":bytes},
  *	 "host":{"uptime":s,"connections":n,"rooms":n,"messages_in":n,"messages_out":n,"bytes_in":n,"bytes_out":n,
  *		 "slow":n,"dropped":n,"refused":n}}
@@ -75,6 +77,18 @@ static json_t *host(const tova_stats *s)
 	return object;
 }
 
+/* Text that the caller frees, whole, or NULL: what json_dumps of jansson 2.14 returns without
+ * memory may lack a part. */
+static char *dump(const json_t *value)
+{
+	size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(6), n = json_dumpb(value, NULL, 0, flags);
+	char *text = n > 0 ? calloc(1, n + 1) : NULL;
+	if (text != NULL && json_dumpb(value, text, n, flags) == n)
+		return text;
+	free(text);
+	return NULL;
+}
+
 /* Returns text that the caller frees, or NULL. */
 static char *stats_text(const char *type, const tova_stats *s)
 {
@@ -83,7 +97,7 @@ static char *stats_text(const char *type, const tova_stats *s)
 	json_int_t ms = (json_int_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 	json_t *value = json_pack("{s:s, s:{s:I, s:o, s:o, s:o}}", "type", type, "data", "time", ms,
 				  "load", load(), "memory", memory(), "host", host(s));
-	char *text = json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	char *text = dump(value);
 	json_decref(value);
 	return text;
 }
@@ -154,7 +168,7 @@ static int on_reply(tova_mount *m, const tova_reply *reply)
 static int answer_error(tova_mount *m, tova_ws ws, const char *text)
 {
 	json_t *value = json_pack("{s:s, s:s}", "type", "error", "text", text);
-	char *answer = json_dumps(value, JSON_COMPACT);
+	char *answer = dump(value);
 	int result = answer != NULL ? tova_send(m, ws, answer) : tova_fail(m, "out of memory");
 	free(answer);
 	json_decref(value);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/base64url.h"
+#include "common/dump.h"
 
 /* 2^53: whole seconds up to here are exact in every number of JSON */
 #define TOKEN_TIME_MAX 9007199254740992.0
@@ -208,7 +209,7 @@ static int token_check_names(const struct token_policy *policy, const json_t *cl
 static int token_keep(const json_t *claims, struct token_claims *claims_r, const char **why_r)
 {
 	const char *subject = json_string_value(json_object_get(claims, "sub"));
-	claims_r->text = json_dumps(claims, JSON_COMPACT);
+	claims_r->text = dump_text(claims, JSON_COMPACT);
 	claims_r->subject = subject != NULL ? strdup(subject) : NULL;
 	if (claims_r->text != NULL && (subject == NULL || claims_r->subject != NULL))
 		return 0;

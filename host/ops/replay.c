@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "common/buffer.h"
+#include "common/dump.h"
 #include "hub/delivery.h"
 
 #define REPLAY_ID_MAX 96
@@ -182,7 +183,7 @@ static int replay_collect(struct replay_job *job, FILE *f)
 					? letter_read(&job->v[i], f, &line, &cap)
 					: NULL;
 		json_object_set_new(value, "id", json_string(job->v[i].id));
-		char *text = value != NULL ? json_dumps(value, JSON_COMPACT) : NULL;
+		char *text = dump_text(value, JSON_COMPACT);
 		job->left_out += text == NULL;
 		ok = text == NULL || replay_append_text(job, text);
 		free(text);

@@ -40,7 +40,7 @@ $(BUILD)/tests/e2e/%: tests/e2e/stories/%.c sdk/tova_plugin.h sdk/c/tova_worker.
 check-e2e: $(BUILD)/tests/e2e/stories test-plugins
 
 # The client for programs that only push.
-CLIENT_OBJ  := $(patsubst %.c,$(BUILD)/client/%.o,$(wildcard sdk/c/client/*.c))
+CLIENT_OBJ  := $(patsubst %.c,$(BUILD)/client/%.o,$(wildcard sdk/c/client/*.c) sdk/common/dump.c)
 CLIENT_LIBS := $(shell pkg-config --libs libcurl jansson 2>/dev/null) -lpthread
 
 $(BUILD)/client/%.o: %.c sdk/c/client/names.h $(FLAGS_FILE)

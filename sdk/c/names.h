@@ -56,6 +56,7 @@
 #define cookie_next tova__cookie_next
 #define crash_unwatch tova__crash_unwatch
 #define crash_watch tova__crash_watch
+#define dump_text tova__dump_text
 #define event_call tova__event_call
 #define event_call_message tova__event_call_message
 #define event_is tova__event_is

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "common/cookie.h"
+#include "common/dump.h"
 
 /* Members that are missing or null are "", as they are in a host's process. */
 static const char *request_string(const json_t *object, const char *key)
@@ -96,7 +97,7 @@ static bool request_claims(struct request *r, const json_t *claims)
 {
 	if (!json_is_object(claims))
 		return true;
-	r->claims = json_dumps(claims, JSON_COMPACT);
+	r->claims = dump_text(claims, JSON_COMPACT);
 	r->request.claims = r->claims;
 	r->request.subject = json_string_value(json_object_get(claims, "sub"));
 	return r->claims != NULL;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/dump.h"
 #include "common/printable.h"
 
 #define PRINT_GAP 2
@@ -46,7 +47,7 @@ static char *print_cell(const json_t *value)
 	if (text != NULL && text[0] != '"' && text[0] != '\0' &&
 	    !print_deceives(text, json_string_length(value)))
 		return strdup(text);
-	char *whole = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY), *cell = NULL;
+	char *whole = dump_text(value, JSON_COMPACT | JSON_ENCODE_ANY), *cell = NULL;
 	size_t n;
 	FILE *f = whole != NULL ? open_memstream(&cell, &n) : NULL;
 	if (f != NULL) {
@@ -180,7 +181,7 @@ static void print_tables(FILE *f, json_t *answer)
 
 void print_json(FILE *f, const json_t *object)
 {
-	char *text = json_dumps(object, JSON_COMPACT);
+	char *text = dump_text(object, JSON_COMPACT);
 	print_text(f, text != NULL ? text : "");
 	fputc('\n', f);
 	free(text);

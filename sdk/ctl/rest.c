@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/dump.h"
+
 #define REST_PAGE "1000" /* items of a list, of each request */
 
 static const char *rest_text(const json_t *object, const char *key)
@@ -24,7 +26,7 @@ static json_t *rest_fail(struct http *h, const char *why)
 /* The command as a body, with its bytes behind it; malloc. */
 static char *rest_body(const json_t *command, const void *bytes, size_t n, size_t *n_r)
 {
-	char *text = json_dumps(command, JSON_COMPACT);
+	char *text = dump_text(command, JSON_COMPACT);
 	size_t len = text != NULL ? strlen(text) : 0;
 	char *body = text != NULL && n > 0 ? realloc(text, len + 1 + n) : text;
 	if (body == NULL) {

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/dump.h"
+
 #define SESSION_BYE_MS 100
 #define SESSION_LEAVE_S 2 /* for the host to close */
 
@@ -26,7 +28,7 @@ __attribute__((format(printf, 2, 3))) static bool session_fail(struct session *s
 static bool session_send(struct session *s, json_t *object, const void *bytes, size_t n)
 {
 	json_t *batch = json_pack("[o]", object);
-	char *text = batch != NULL ? json_dumps(batch, JSON_COMPACT) : NULL;
+	char *text = dump_text(batch, JSON_COMPACT);
 	nng_msg *msg = NULL;
 	int error = text != NULL ? nng_msg_alloc(&msg, 0) : NNG_ENOMEM;
 	if (error == 0)

@@ -233,6 +233,58 @@ def test_sessions_that_are_resumed(memory, threads):
         host.expect(lambda line: True)
 
 
+class Remembered:
+    """A room that remembers. Who joins is sent what was said, in its order, none twice, or his event has failed as a whole."""
+
+    def __init__(self, memory):
+        self.memory, self.said = memory, 0
+
+    @staticmethod
+    def ask(ws):
+        """What stands before the answer to a message that the chat does not know: all of it, once there is memory again."""
+        told = []
+        ws.send_text('{"type": "?"}')
+        while (text := json.loads(ws.recv_text())["text"]) != "Unknown message type":
+            told.append(text)
+        return told
+
+    def say(self, ws):
+        """Until it was looked at, which may have failed."""
+        ws.send_text(json.dumps({"type": "chat", "user": "a", "text": str(self.said)}))
+        self.said += 1
+        ws.ping()
+        while ws.recv_frame().opcode not in (PONG, CLOSE):
+            pass
+
+    def __call__(self, host):
+        speaker = open_socket(host, "/")
+        for _ in range(6):
+            if speaker:
+                patiently(lambda: self.say(speaker))
+        late = open_socket(host, "/")
+        self.memory.enough()
+        told = patiently(lambda: self.ask(late)) if late else None
+        if told:
+            row = [int(text) for text in told if text.isdigit()]
+            assert row == sorted(set(row)) and ("Welcome to the chat!" in told or not row), told
+        for ws in (speaker, late):
+            if ws:
+                ws.drop()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_rooms_that_remember(memory, threads):
+    host = Host("--plugin", "chat", "--log-level", "notice", "--threads", threads, "--history", "4", env=memory.env)
+    with host:
+        talk = Remembered(memory)
+        each_allocation_fails(memory, host, talk, least=20)
+        talk(host)
+        late = connect("127.0.0.1", host.port, "/")
+        assert [int(text) for text in talk.ask(late) if text.isdigit()] == list(range(talk.said - 4, talk.said))
+        late.end()
+        host.expect(lambda line: True)
+
+
 def sealed_conversation(host, certs):
     """Handshakes that are whole or resumed, messages of several records, and an end."""
     wrap = tls(certs.cert("here"))

@@ -15,6 +15,7 @@ $(BUILD)/tests/unit/test_codec_write: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=real
 $(BUILD)/tests/unit/test_deadletter: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=fdatasync,--wrap=fsync
 $(BUILD)/tests/unit/test_sp: UNIT_WRAP := -Wl,--wrap=realloc,--wrap=loop_timer_set,--wrap=accept4
 $(BUILD)/tests/unit/test_push: UNIT_WRAP := -Wl,--wrap=calloc
+$(BUILD)/tests/unit/test_dump: UNIT_WRAP := -Wl,--wrap=malloc
 $(BUILD)/tests/unit/test_hash_table: UNIT_WRAP := -Wl,--wrap=calloc
 $(BUILD)/tests/unit/test_buffer: UNIT_WRAP := -Wl,--wrap=realloc
 $(BUILD)/tests/unit/test_addr_limits: UNIT_WRAP := -Wl,--wrap=malloc,--wrap=calloc,--wrap=free

@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "common/dump.h"
+
 #define CLIENT_TIMEOUT_MS 10000
 #define CLIENT_BACK_OFF_FIRST 50
 #define CLIENT_BACK_OFF_MAX 1000
@@ -217,7 +219,7 @@ static char *client_members(const tova_client *c, const tova_commands *list, uin
 	json_t *all = json_pack("{s:s*,s:O}", "mount", c->mount, "commands", list->items);
 	if (all != NULL && expires > 0)
 		json_object_set_new(all, "expires", json_integer((json_int_t)expires));
-	char *text = all != NULL ? json_dumps(all, JSON_COMPACT) : NULL;
+	char *text = dump_text(all, JSON_COMPACT);
 	json_decref(all);
 	if (text == NULL)
 		return NULL;

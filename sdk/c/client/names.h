@@ -7,3 +7,4 @@
 #define client_http_commit tova__client_http_commit
 #define client_sp_commit tova__client_sp_commit
 #define client_close tova__client_close
+#define dump_text tova__client_dump_text

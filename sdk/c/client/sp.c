@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "c/client/client.h"
+#include "common/dump.h"
 
 #define SP_MESSAGE_MAX (1u << 24) /* what a host answers is short */
 
@@ -157,7 +158,7 @@ static char *sp_hello(const struct tova_client *c, const struct client_address *
 				  "v", 1, "token", c->token != NULL ? c->token : "", "events",
 				  "name", "client", "mount", c->mount, "t", "push", "source",
 				  a->source, "n", 1, "mount", c->mount, "commands");
-	char *text = hello != NULL ? json_dumps(hello, JSON_COMPACT) : NULL;
+	char *text = dump_text(hello, JSON_COMPACT);
 	json_decref(hello);
 	return text;
 }
