@@ -11,6 +11,7 @@ import pytest
 from tova_v1 import Client
 
 from api import Api
+from certificates import Certificates, tls
 from control import ctl, ctl_json
 from crowd import Crowd
 from hub import Hub, opened, send
@@ -175,6 +176,29 @@ def test_binary_large_and_empty_ones_come_as_they_were(room):
 
 
 # --- queries ------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("how", ["tls", "deflate", "both"])
+def test_sealed_and_compressed(tmp_path, threads, how):
+    """What is remembered is given in the form that each member agreed to, and one message is remembered once for all forms."""
+    certs = Certificates(tmp_path).make("here", "localhost")
+    args = (certs.args("here") if how != "deflate" else []) + (["--deflate"] if how != "tls" else [])
+    client = {"wrap": tls(certs.cert("here"))} if how != "deflate" else {}
+    with History(tmp_path, "--history", "50", "--threads", threads, *args) as room:
+        said = [f"{n} " + "so many words " * 500 for n in range(20)]
+        for text in said[:10]:
+            room.push(say(text))
+        members = []
+        for offer in ("permessage-deflate; client_max_window_bits", "permessage-deflate; server_no_context_takeover", None):
+            members.append(room.client("/", deflate=offer if how != "tls" else None, **client))
+            event = room.w.expect("open")
+            room.w.ack(event, join(last=5), send("behind"))
+        for text in said[10:]:
+            room.push(say(text))
+        for ws in members:
+            assert [ws.recv_text() for _ in range(16)] == [*said[5:10], "behind", *said[10:]]
+        assert room.texts() == said
+
 
 def test_a_query_tells_what_is_remembered(room):
     assert room.ask() == {"epoch": 0, "first": 0, "last": 0, "complete": True, "messages": [], "more": False}
