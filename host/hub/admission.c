@@ -385,7 +385,7 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 				    : "a return to a session that has just ended",
 			    (struct span){NULL, 0});
 		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
-				 "");
+				 (struct span){0});
 		return;
 	}
 	const char *why = !resume_may_tell(m)
@@ -417,18 +417,16 @@ static void admission_return(struct hub *hub, struct mount *m, struct conn *c,
 static bool admission_returns(struct hub *hub, struct mount *m, struct conn *c,
 			      const struct event_request *request)
 {
-	uint16_t code;
+	struct resume_over over;
 	struct session *s =
 		resume_find(hub, m, &hub->offer,
-			    request->token != NULL ? request->token->subject : NULL, &code);
+			    request->token != NULL ? request->token->subject : NULL, &over);
 	if (s != NULL)
 		admission_return(hub, m, c, request, s);
-	else if (code != 0)
-		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0}, code,
-				 code == RESUME_TAKEN_OVER
-					 ? "another socket has taken the session over"
-					 : "the session has been closed");
-	return s != NULL || code != 0;
+	else if (over.code != 0)
+		answer_websocket(c, request->request, SPAN(TOVA_V1_NAME), (struct span){0},
+				 over.code, over.reason);
+	return s != NULL || over.code != 0;
 }
 
 void admission_answered(struct mount *m, struct event_held *h, const struct event_answer *answer,

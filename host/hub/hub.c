@@ -117,7 +117,7 @@ void hub_close_session(struct session *s, uint16_t code, struct span reason, boo
 	if (s->ended)
 		return;
 	struct mount *m = s->mount;
-	resume_close(m->hub, s, code == 0 ? CLOSE_NONE : code);
+	resume_close(m->hub, s, code == 0 ? CLOSE_NONE : code, reason);
 	hub_end_session(s, code == 0 ? CLOSE_NONE : code, reason);
 	if (s->conn != NULL)
 		conn_close(s->conn, code, reason.p, reason.n, urgent);

@@ -5,6 +5,7 @@
 
 #include "auth/token.h"
 #include "base/check.h"
+#include "common/rules.h"
 #include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/resume_parts.h"
@@ -221,17 +222,21 @@ static bool resume_has_to_know(const struct resume *r, uint16_t code)
 	return r->keeps && r->token.listed && code != CLOSE_ABNORMAL && (r->away || !again);
 }
 
-void resume_close(struct hub *hub, struct session *s, uint16_t code)
+void resume_close(struct hub *hub, struct session *s, uint16_t code, struct span reason)
 {
 	struct resume *r = session_resume(s);
 	struct resumes *all = &hub->resumes;
 	bool tells = r != NULL && resume_has_to_know(r, code);
-	struct resume_end *e = tells ? malloc(sizeof *e) : NULL;
+	size_t n = reason.n < RULES_REASON_MAX ? reason.n : RULES_REASON_MAX;
+	struct resume_end *e = tells ? malloc(sizeof *e + n) : NULL;
 	if (e == NULL)
 		return;
 	*e = (struct resume_end){.mount = s->mount,
 				 .until = loop_now(hub->loop) + s->mount->resume_ms,
-				 .code = code != CLOSE_NONE ? code : CLOSE_NORMAL};
+				 .code = code != CLOSE_NONE ? code : CLOSE_NORMAL,
+				 .reason_len = (uint8_t)n};
+	if (n > 0)
+		memcpy(e->reason, reason.p, n);
 	resume_token_move(&all->tokens, &e->token, &r->token);
 	e->token.resume = NULL;
 	TAILQ_INSERT_TAIL(&all->ends, e, link);
@@ -243,18 +248,20 @@ void resume_close(struct hub *hub, struct session *s, uint16_t code)
 
 struct session *resume_find(struct hub *hub, const struct mount *m,
 			    const struct tova_v1_offer *offer, const char *subject,
-			    uint16_t *code_r)
+			    struct resume_over *over_r)
 {
 	const struct resume_token *t =
 		offer->returns ? resume_token_find(&hub->resumes.tokens, offer->token) : NULL;
-	*code_r = 0;
+	*over_r = (struct resume_over){.code = 0};
 	if (t == NULL)
 		return NULL;
 	if (t->resume == NULL) {
 		const struct resume_end *e =
 			(const struct resume_end *)((const char *)t -
 						    offsetof(struct resume_end, token));
-		*code_r = e->mount == m ? e->code : 0;
+		if (e->mount == m)
+			*over_r = (struct resume_over){.code = e->code,
+						       .reason = {e->reason, e->reason_len}};
 		return NULL;
 	}
 	struct session *s = t->resume->session;
@@ -262,7 +269,10 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 	bool ours = s->mount == m && !s->ended && resume_is_of(s, subject);
 	if (ours && t == &t->resume->past) {
 		resume_log(s, "a return with a token of the past", offer->got);
-		*code_r = RESUME_TAKEN_OVER;
+		*over_r =
+			(struct resume_over){.code = RESUME_TAKEN_OVER,
+					     .reason = SPAN(
+						     "another socket has taken the session over")};
 		return NULL;
 	}
 	if (ours && offer->got < t->resume->confirmed) {

@@ -58,8 +58,10 @@ struct resume_end {
 	struct resume_token token;
 	const struct mount *mount;
 	uint64_t until; /* ms */
-	uint16_t code;
 	TAILQ_ENTRY(resume_end) link;
+	uint16_t code;
+	uint8_t reason_len;
+	char reason[]; /* at most RULES_REASON_MAX */
 };
 
 struct resume_limits {
@@ -156,12 +158,16 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 void resume_end(struct hub *hub, struct session *s);
 /* Before that, where it is ended with that code from here: a client that is away, or may be, is
  * told when it comes back. */
-void resume_close(struct hub *hub, struct session *s, uint16_t code);
-/* Who comes back with this offer: the session, or NULL, and *code_r is what its end was for whoever
- * is too late to come back to it, 0: nobody knows it. */
+void resume_close(struct hub *hub, struct session *s, uint16_t code, struct span reason);
+/* What whoever is too late to come back is told; code 0: nobody knows of it. */
+struct resume_over {
+	uint16_t code;
+	struct span reason; /* until the hub's next call */
+};
+/* Who comes back with this offer: the session, or NULL and *over_r. */
 struct session *resume_find(struct hub *hub, const struct mount *m,
 			    const struct tova_v1_offer *offer, const char *subject,
-			    uint16_t *code_r);
+			    struct resume_over *over_r);
 /* It comes back on this conn, which is accepted: see resume_welcome. got: what it has received, no
  * more than it was ever sent. */
 void resume_back(struct hub *hub, struct session *s, uint64_t got);

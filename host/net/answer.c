@@ -59,11 +59,11 @@ static bool answer_queue_lines(struct conn *c, int status, struct span lines, co
 }
 
 void answer_websocket(struct conn *c, const struct request *r, struct span subprotocol,
-		      struct span text, uint16_t code, const char *reason)
+		      struct span text, uint16_t code, struct span reason)
 {
 	struct slice s;
 	uint8_t payload[FRAME_CONTROL_MAX];
-	size_t close_len = frame_close_payload(payload, code, reason, strlen(reason)),
+	size_t close_len = frame_close_payload(payload, code, reason.p, reason.n),
 	       cap = UPGRADE_RESPONSE_MAX + subprotocol.n + 2 * (size_t)FRAME_SERVER_HEAD_MAX +
 		     text.n + close_len;
 	c->keep_alive = false;
@@ -147,7 +147,8 @@ static bool answer_v1(struct conn *c, const struct request *r, int status, struc
 	if (code == 0)
 		return false;
 	size_t n = tova_v1_refused(text, status, seconds * 1000);
-	answer_websocket(c, r, SPAN(TOVA_V1_NAME), (struct span){text, n}, (uint16_t)code, why);
+	answer_websocket(c, r, SPAN(TOVA_V1_NAME), (struct span){text, n}, (uint16_t)code,
+			 span_of(why));
 	return true;
 }
 

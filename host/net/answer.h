@@ -23,7 +23,7 @@ void answer_error_upgrade(struct conn *c, const struct request *r, bool v1, int 
  * status: 101 with that subprotocol, a text message (n 0: none), a close frame, and the end of the
  * stream. */
 void answer_websocket(struct conn *c, const struct request *r, struct span subprotocol,
-		      struct span text, uint16_t code, const char *reason);
+		      struct span text, uint16_t code, struct span reason);
 /* Only the line. error: what the client is not told; p NULL: nothing. */
 void answer_note(struct conn *c, enum log_level level, enum log_kind kind, const struct request *r,
 		 int status, const char *why, struct span error);

@@ -1,0 +1,164 @@
+"""tova.v1 while handlers are away, and while others end what is away: what was taken is settled once, and no end is silent."""
+import threading
+
+import pytest
+from tova_v1 import Client
+
+from control import stats
+from hub import Hub, send
+from tova_host import wait_until
+from wsclient import connect
+
+THREADS = ["1", "3"]
+
+
+@pytest.fixture(params=THREADS)
+def hub(tmp_path, request):
+    with Hub(tmp_path, "--resume", "30s", "--threads", request.param) as running:
+        yield running
+
+
+def client(hub, **how):
+    return Client(hub.host.port, "/", **how)
+
+
+def away(hub):
+    return stats(hub.control)["away"]
+
+
+def settle_open(w):
+    event = w.expect("open")
+    w.ack(event)
+    return event["conn"]
+
+
+def test_nobody_is_there_to_answer(hub):
+    """Cut and back again, twice, while no worker is there: all that was said is given to the next one, once and in order."""
+    w = hub.worker()
+    c = client(hub)
+    conn = settle_open(w)
+    w.bye()
+    for n in range(9):
+        c.send(f"{n}")
+        if n % 3 == 2:
+            c.drop()
+            wait_until(lambda: away(hub), "it is away")
+            assert c.back()["resumed"] and c.done == 0
+    with hub.worker() as w:
+        for n in range(9):
+            event = w.expect("message", conn=conn, data=f"{n}")
+            assert event["attempt"] == 1
+            w.ack(event, send(f"answer {n}"))
+        assert [c.recv() for _ in range(9)] == [f"answer {n}" for n in range(9)]
+        c.settled()
+
+
+def test_the_answer_comes_while_it_is_away(hub):
+    """The worker has it when the socket is lost. Its answer waits for the return, and done with it."""
+    with hub.worker() as w:
+        c = client(hub)
+        settle_open(w)
+        c.send("slow")
+        event = w.expect("message", data="slow")
+        c.drop()
+        wait_until(lambda: away(hub), "it is away")
+        w.ack(event, send("at last"))
+        w.ask("count")  # which is answered behind that
+        assert c.back()["done"] == 1
+        assert c.recv() == "at last"
+
+
+def test_a_worker_dies_with_what_a_session_that_is_away_has_said(hub):
+    w = hub.worker()
+    c = client(hub)
+    settle_open(w)
+    c.send("first")
+    first = w.expect("message", data="first")
+    c.drop()
+    wait_until(lambda: away(hub), "it is away")
+    w.drop()
+    with hub.worker() as w:
+        again = w.expect("message", data="first")
+        assert again["seq"] == first["seq"] and again["conn"] == first["conn"] and again["attempt"] == 2
+        assert c.back()["got"] == 1
+        w.ack(again, send("once"))
+        assert c.recv() == "once"
+        c.settled()
+
+
+def test_its_time_is_up_while_nobody_is_there(tmp_path):
+    """Then it has ended: its messages, then its close, are given to the next worker, and who comes back begins anew."""
+    with Hub(tmp_path, "--resume", "1s") as hub:
+        w = hub.worker()
+        c = client(hub)
+        conn = settle_open(w)
+        w.bye()
+        c.send("last words")
+        c.send("and more")
+        c.ws.roundtrip()
+        c.drop()
+        wait_until(lambda: stats(hub.control)["sockets"] == 0 and away(hub) == 0, "its time is up")
+        token = c.token
+        with hub.worker() as w:
+            for data in ("last words", "and more"):
+                w.ack(w.expect("message", conn=conn, data=data))
+            end = w.expect("close", conn=conn)
+            assert end["code"] == 1006
+            w.ack(end)
+            assert not c.back()["resumed"] and c.token != token
+            assert settle_open(w) != conn
+
+
+@pytest.mark.parametrize("command", [
+    {"c": "close", "code": 4001, "reason": "kicked"},
+    {"c": "close_room", "room": "user:ada", "code": 4001, "reason": "kicked"},
+    {"c": "close_room", "room": "user:ada"},
+], ids=["close", "close_room", "close_room without a code"])
+def test_who_was_ended_while_away_is_told(hub, command):
+    """With the code that somebody gave, for those who come back in time; never a new session without a word."""
+    with hub.worker() as w:
+        c = client(hub)
+        event = w.expect("open")
+        w.ack(event, {"c": "join", "room": "user:ada"})
+        c.send("x")
+        w.ack(w.expect("message"))
+        c.settled()
+        c.drop()
+        wait_until(lambda: away(hub), "it is away")
+        if command["c"] == "close":
+            command = {**command, "conn": event["conn"]}
+        w.send({"t": "push", "ref": 1, "commands": [command]})
+        w.ack(w.expect("close", conn=event["conn"]))
+        w.expect("done", ref=1)
+        ws = connect("127.0.0.1", hub.host.port, "/", subprotocols=("tova.v1", f"tova.resume.{c.token}.0"))
+        code, reason = ws.recv_close()
+        assert (code, reason) == (command.get("code", 1000), command.get("reason", "")), (code, reason)
+
+
+def test_back_twice_at_once(hub):
+    """Two sockets with the same token at the same moment: one has the session in the end, the other is told so; nothing is doubled."""
+    with hub.worker() as w:
+        c = client(hub)
+        conn = settle_open(w)
+        for turn in range(10):
+            c.drop()
+            tries, sockets = threading.Barrier(2), []
+
+            def come_back():
+                tries.wait()
+                sockets.append(connect("127.0.0.1", hub.host.port, "/", subprotocols=("tova.v1", f"tova.resume.{c.token}.{c.received}")))
+
+            both = [threading.Thread(target=come_back) for _ in range(2)]
+            for thread in both:
+                thread.start()
+            for thread in both:
+                thread.join()
+            w.send({"t": "push", "ref": turn, "commands": [send(f"{turn}", conn=conn)]})
+            w.expect("done", ref=turn)
+            for ws in sockets:
+                ws.drop()
+            assert c.back()["resumed"]
+            assert c.recv() == f"{turn}"
+            c.send(f"said {turn}")
+            w.ack(w.expect("message", conn=conn, data=f"said {turn}"))
+            c.settled()
