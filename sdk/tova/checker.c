@@ -3,11 +3,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tova/foreign.h"
 #include "tova/library_names.h"
 #include "tova/scope.h"
 
-const char *const checker_handler_names[CHECKER_HANDLERS] = {"on_open", "on_message", "on_close",
-							     "on_error", "on_away", "on_back"};
+const char *const checker_handler_names[CHECKER_HANDLERS] = {"on_open",	 "on_message", "on_close",
+							     "on_error", "on_away",    "on_back"};
 static const unsigned checker_handler_arguments[CHECKER_HANDLERS] = {1, 2, 3, 2, 2, 1};
 
 #define CHECKER_TEXT(span) ((span).n < 60 ? (int)(span).n : 60), (span).p
@@ -83,6 +84,12 @@ static void checker_close(struct checker *c, struct scope *outer, unsigned local
 static void checker_name(struct checker *c, struct node *n)
 {
 	n->what = scope_find(c->scope, n->text);
+	const char *foreign = n->what == NULL ? foreign_name(n->text) : NULL;
+	if (foreign != NULL) {
+		fault_add(c->faults, n->at, "there is no \"%.*s\": %s", CHECKER_TEXT(n->text),
+			  foreign);
+		return;
+	}
 	if (n->what == NULL) {
 		const char *near = c->faults->n < FAULTS_MAX
 					   ? scope_nearest(c->arena, c->scope, n->text)
@@ -475,9 +482,10 @@ static void checker_handler(struct checker *c, struct node *n)
 	for (struct node *p = n->a; p != NULL; p = p->next)
 		count++;
 	if (kind == CHECKER_HANDLERS) {
-		fault_add(c->faults, n->at,
-			  "there is no event \"%.*s\": on_open, on_message, on_close, on_error, on_away, on_back",
-			  CHECKER_TEXT(n->text));
+		fault_add(
+			c->faults, n->at,
+			"there is no event \"%.*s\": on_open, on_message, on_close, on_error, on_away, on_back",
+			CHECKER_TEXT(n->text));
 	} else {
 		if (c->found->handlers[kind] != NULL)
 			fault_add(c->faults, n->at, "%s is there already, in line %u",

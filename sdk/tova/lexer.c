@@ -334,7 +334,14 @@ static void lexer_sign(struct lexer *l)
 		return;
 	}
 	unsigned char c = (unsigned char)*l->p;
-	if (c > ' ' && c < 127)
+	if (c == '#')
+		fault_add(l->faults, lexer_place(l, l->p),
+			  "'#' means nothing here: comments begin with //");
+	else if (c == '`')
+		fault_add(
+			l->faults, lexer_place(l, l->p),
+			"'`' means nothing here: strings with values in them are \"Hello {name}\"");
+	else if (c > ' ' && c < 127)
 		fault_add(l->faults, lexer_place(l, l->p), "'%c' means nothing here", c);
 	else
 		fault_add(l->faults, lexer_place(l, l->p), "the byte %u means nothing here", c);

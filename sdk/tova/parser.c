@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tova/foreign.h"
 #include "tova/parser_parts.h"
 
 #define PARSER_DEPTH_MAX 200 /* of the parser itself; what is taller is no good tree either */
@@ -53,9 +54,14 @@ void parser_fault(struct parser *p, struct position at, const char *format, ...)
 void parser_unexpected(struct parser *p, const char *what)
 {
 	const struct token *t = p->t;
-	const char *foreign = t->kind == TOKEN_NAME ? parser_foreign(t->text) : NULL;
+	struct position at = t->at;
+	const char *foreign = NULL;
+	if (t->kind == TOKEN_NAME && t[1].kind != TOKEN_COLON)
+		foreign = foreign_word(t->text);
+	else
+		foreign = foreign_sign(p->begin, t, &at);
 	if (foreign != NULL)
-		parser_fault(p, t->at, "%s", foreign);
+		parser_fault(p, at, "%s", foreign);
 	else if (t->kind == TOKEN_NAME)
 		parser_fault(p, t->at, "%s was expected, not \"%.*s\"", what,
 			     t->text.n < 60 ? (int)t->text.n : 60, t->text.p);
@@ -105,60 +111,6 @@ bool parser_is_name(const struct parser *p, const char *word)
 
 /* --- what the language has beyond this -------------------------------------------------------- */
 
-static const struct {
-	const char *word, *sentence;
-} parser_words[] = {
-	{"async", "'async' is not supported here: handlers do not wait"},
-	{"await", "'await' is not supported here: handlers do not wait"},
-	{"browser", "'browser' blocks are not supported here: the page is a file of --static"},
-	{"client", "'client' blocks are not supported here: the page is a file of --static"},
-	{"component", "components are not supported here: the page is a file of --static"},
-	{"computed", "'computed' is not supported here"},
-	{"concurrent", "'concurrent' is not supported here: handlers do not wait"},
-	{"cors", "'cors' is not supported here; see --origin"},
-	{"db", "'db' is not supported here: handlers have no files and no network"},
-	{"defer", "'defer' is not supported here"},
-	{"derive", "types are not supported here ('derive')"},
-	{"effect", "'effect' is not supported here"},
-	{"export", "'export' is not supported here: a program is one file"},
-	{"extern", "'extern' is not supported here: there is nothing outside to call"},
-	{"finally", "'finally' is not supported here: what stands behind try runs anyway"},
-	{"form", "forms are not supported here ('form')"},
-	{"guard", "'guard' is not supported here: write if not ... { return }"},
-	{"impl", "types are not supported here ('impl')"},
-	{"import", "imports are not supported here ('import'): a program is one file"},
-	{"interface", "types are not supported here ('interface')"},
-	{"is", "types are not supported here ('is'): see type_of"},
-	{"let", "there is no 'let': write x = ..., or var x = ... for what changes"},
-	{"loop", "'loop' is not supported here: write while true { }"},
-	{"middleware", "'middleware' is not supported here: the host has no HTTP handlers"},
-	{"model", "'model' is not supported here: handlers have no files and no network"},
-	{"mut", "there is no 'mut': write var x = ..."},
-	{"pub", "'pub' is not supported here: a program is one file"},
-	{"route", "'route' is not supported here: files are served with --static"},
-	{"routes", "'routes' is not supported here: files are served with --static"},
-	{"schedule", "'schedule' is not supported here: see every(ms, fn)"},
-	{"shared", "'shared' blocks are not supported here: a program is one file"},
-	{"spawn", "'spawn' is not supported here: handlers do not wait"},
-	{"sse", "'sse' is not supported here"},
-	{"state", "'state' is not supported here: write var x = ..."},
-	{"store", "'store' is not supported here: write var x = ..."},
-	{"test", "'test' blocks are not supported here"},
-	{"trait", "types are not supported here ('trait')"},
-	{"type", "types are not supported here ('type')"},
-	{"when", "'when' is not supported here: write an if inside the loop"},
-	{"with", "'with' is not supported here: there is nothing to open"},
-	{"yield", "generators are not supported here ('yield')"},
-};
-
-const char *parser_foreign(struct span word)
-{
-	for (size_t i = 0; i < sizeof parser_words / sizeof *parser_words; i++)
-		if (span_eq(word, span_of(parser_words[i].word)))
-			return parser_words[i].sentence;
-	return NULL;
-}
-
 /* A word like `type` may be a name as well; it is meant as what it is elsewhere if something
  * follows it in its line that can not follow a name. */
 static bool parser_is_foreign(const struct parser *p)
@@ -168,7 +120,7 @@ static bool parser_is_foreign(const struct parser *p)
 	       (token_is_word(next) || next->kind == TOKEN_STRING ||
 		next->kind == TOKEN_OPEN_BRACE) &&
 	       next->kind != TOKEN_IN && next->kind != TOKEN_AND && next->kind != TOKEN_OR &&
-	       next->kind != TOKEN_NOT && parser_foreign(p->t->text) != NULL;
+	       next->kind != TOKEN_NOT && foreign_word(p->t->text) != NULL;
 }
 
 /* --- statements ------------------------------------------------------------------------------- */
@@ -332,7 +284,8 @@ static struct node *parser_handler(struct parser *p)
 {
 	struct node *n = parser_node(p, NODE_HANDLER, p->t->at);
 	n->text = p->t->text;
-	parser_expect(p, TOKEN_NAME, "on_open, on_message, on_close, on_error, on_away, on_back or '}'");
+	parser_expect(p, TOKEN_NAME,
+		      "on_open, on_message, on_close, on_error, on_away, on_back or '}'");
 	parser_expect(p, TOKEN_FN, "'fn'");
 	parser_parameters(p, n);
 	n->b = parser_part(p, n, parser_block(p));
@@ -360,6 +313,7 @@ static void parser_recover(struct parser *p, const struct token *from)
 	}
 	p->lost = false;
 	p->loose = false;
+	p->guard = false;
 }
 
 static struct node *parser_ws(struct parser *p)
@@ -400,9 +354,13 @@ static struct node *parser_server(struct parser *p)
 static struct node *parser_plain_statement(struct parser *p)
 {
 	if (parser_is_foreign(p)) {
-		parser_fault(p, p->t->at, "%s", parser_foreign(p->t->text));
+		parser_fault(p, p->t->at, "%s", foreign_word(p->t->text));
 		return parser_node(p, NODE_NIL, p->t->at);
 	}
+	if (parser_is_name(p, "ws") && p->t[1].kind == TOKEN_OPEN_BRACE)
+		parser_fault(p, p->t->at, "ws { } stands in server { }");
+	if (parser_is(p, TOKEN_NAME) && p->t[1].kind == TOKEN_FN && !p->t[1].first)
+		parser_fault(p, p->t->at, "a handler of events stands in server { ws { } }");
 	if (parser_is(p, TOKEN_NAME) && p->t[1].kind == TOKEN_COMMA && !p->t[1].first) {
 		parser_fault(p, p->t[1].at,
 			     "several names in one statement are not supported here");
@@ -458,8 +416,9 @@ struct node *parser_block(struct parser *p)
 {
 	struct node *n = parser_node(p, NODE_BLOCK, p->t->at);
 	struct parser_list list = {n, &n->a};
-	bool loose = p->loose;
+	bool loose = p->loose, guard = p->guard;
 	p->loose = false;
+	p->guard = false;
 	parser_expect(p, TOKEN_OPEN_BRACE, "'{'");
 	while (!p->lost && !parser_is(p, TOKEN_CLOSE_BRACE) && !parser_is(p, TOKEN_END)) {
 		const struct token *from = p->t;
@@ -468,6 +427,7 @@ struct node *parser_block(struct parser *p)
 	}
 	parser_expect(p, TOKEN_CLOSE_BRACE, "'}'");
 	p->loose = loose;
+	p->guard = guard;
 	return n;
 }
 
@@ -497,7 +457,7 @@ struct node *parser_body(struct parser *p)
 
 struct node *parser_read(struct arena *arena, const struct token *tokens, struct faults *faults)
 {
-	struct parser p = {.arena = arena, .faults = faults, .t = tokens};
+	struct parser p = {.arena = arena, .faults = faults, .begin = tokens, .t = tokens};
 	struct node *n = parser_node(&p, NODE_BLOCK, tokens->at);
 	struct parser_list list = {n, &n->a};
 	while (!parser_is(&p, TOKEN_END)) {

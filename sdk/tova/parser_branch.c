@@ -107,8 +107,11 @@ static struct node *parser_arm(struct parser *p)
 	n->a = parser_part(p, n, parser_pattern(p));
 	if (parser_is(p, TOKEN_BAR))
 		parser_fault(p, p->t->at, "one pattern for each arm");
-	if (parser_take(p, TOKEN_IF))
+	if (parser_take(p, TOKEN_IF)) {
+		p->guard = true;
 		n->b = parser_part(p, n, parser_value(p));
+		p->guard = false;
+	}
 	parser_expect(p, TOKEN_ARROW, "'=>'");
 	n->c = parser_part(p, n, parser_body(p));
 	parser_take(p, TOKEN_COMMA);
@@ -119,14 +122,16 @@ struct node *parser_match(struct parser *p)
 {
 	struct node *n = parser_node(p, NODE_MATCH, p->t->at);
 	struct parser_list list = {n, &n->b};
-	bool loose = p->loose;
+	bool loose = p->loose, guard = p->guard;
 	parser_next(p);
 	p->loose = false;
+	p->guard = false;
 	n->a = parser_part(p, n, parser_value(p));
 	parser_expect(p, TOKEN_OPEN_BRACE, "'{'");
 	while (!p->lost && !parser_is(p, TOKEN_CLOSE_BRACE) && !parser_is(p, TOKEN_END))
 		parser_append(p, &list, parser_arm(p));
 	p->loose = loose;
+	p->guard = guard;
 	parser_expect(p, TOKEN_CLOSE_BRACE, "'}'");
 	return n;
 }

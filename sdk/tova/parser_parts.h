@@ -7,10 +7,12 @@
 struct parser {
 	struct arena *arena;
 	struct faults *faults;
-	const struct token *t; /* the next */
-	unsigned depth;	       /* of what is being read */
-	bool loose;	       /* in parentheses or brackets: an end of a line means nothing */
-	bool lost;	       /* something was wrong: what follows is skipped up to a statement */
+	const struct token *begin; /* the first */
+	const struct token *t;	   /* the next */
+	unsigned depth;		   /* of what is being read */
+	bool loose;		   /* in parentheses or brackets: an end of a line means nothing */
+	bool guard;		   /* in an arm's guard: outside of parentheses '=>' ends it */
+	bool lost; /* something was wrong: what follows is skipped up to a statement */
 };
 
 /* A list under construction. */
@@ -57,8 +59,6 @@ struct node *parser_body(struct parser *p);
 void parser_parameters(struct parser *p, struct node *parent);
 /* Refuses -> Type. */
 void parser_no_type(struct parser *p);
-/* The sentence about a word that the language has and this does not; NULL: it is none. */
-const char *parser_foreign(struct span word);
 
 /* parser_value.c */
 /* The next expression, whole; a fault if there is none. */

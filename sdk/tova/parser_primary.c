@@ -1,4 +1,5 @@
 /* parser_primary: what operators stand between. */
+#include "tova/foreign.h"
 #include "tova/parser_parts.h"
 
 static struct node *parser_leaf(struct parser *p, enum node_kind kind)
@@ -211,11 +212,17 @@ static bool parser_is_arrow(const struct token *t)
 	return false;
 }
 
+/* In a guard the arrow is the arm's, as long as nothing stands around it. */
+static bool parser_may_arrow(const struct parser *p)
+{
+	return p->loose || !p->guard;
+}
+
 static struct node *parser_parenthesis(struct parser *p)
 {
 	struct node *n;
 	bool loose = p->loose;
-	if (parser_is_arrow(p->t)) {
+	if (parser_may_arrow(p) && parser_is_arrow(p->t)) {
 		n = parser_node(p, NODE_LAMBDA, p->t->at);
 		parser_parameters(p, n);
 		parser_next(p);
@@ -234,9 +241,10 @@ static struct node *parser_parenthesis(struct parser *p)
 static struct node *parser_name(struct parser *p)
 {
 	const struct token *next = p->t + 1;
-	if ((next->kind == TOKEN_ARROW || next->kind == TOKEN_THIN_ARROW) && !next->first)
+	if ((next->kind == TOKEN_ARROW || next->kind == TOKEN_THIN_ARROW) && !next->first &&
+	    parser_may_arrow(p))
 		return parser_short_lambda(p);
-	if (!next->first && next->kind == TOKEN_NAME && parser_foreign(p->t->text) != NULL)
+	if (!next->first && next->kind == TOKEN_NAME && foreign_word(p->t->text) != NULL)
 		parser_unexpected(p, "a value");
 	return parser_leaf(p, NODE_NAME);
 }

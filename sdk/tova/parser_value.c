@@ -86,7 +86,9 @@ static struct node *parser_postfix(struct parser *p)
 			break;
 	}
 	if (parser_goes_on(p) && p->t->kind == TOKEN_QUESTION)
-		parser_fault(p, p->t->at, "'?' behind a value is not supported here: see try");
+		parser_fault(
+			p, p->t->at,
+			"'?' behind a value is not supported here: write if a { b } else { c }, or try");
 	return n;
 }
 

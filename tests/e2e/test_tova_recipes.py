@@ -112,3 +112,39 @@ def test_presence(tmp_path):
             hear(ws, names=["Ann", "Bob"])
         a.end()
         hear(b, names=["Bob"])
+
+
+# --- what a program can call ----------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "sdk/tova/README.md").read_text()
+
+
+def named(row):
+    """The names of a row of the table: functions, those of them that stand without parentheses, and methods (`s.slice`)."""
+    quoted = re.search(rf"^\| {row}[^|]*\| (.*) \|$", PAGE, re.M).group(1)
+    functions, bare, methods = [], [], []
+    for words in re.findall(r"`([^`]*)`", quoted):
+        names = re.sub(r"\(.*?\)|^(?:s|xs|n)\.|(?<= )(?:s|xs|n)\.", "", words).split()
+        if re.match(r"(?:s|xs|n)\.", words):
+            methods += names
+        elif "*" not in words:
+            functions += names
+            bare += [] if "(" in words else names
+    return functions, bare, methods
+
+
+def test_every_name_of_the_table_is_there(tmp_path):
+    """As a function, and as a method where it is said to be one."""
+    values = {"strings": "'a'", "arrays": "[1]", "numbers": "5"}
+    lines = []
+    for row in ("any value", "strings", "arrays", "objects", "numbers"):
+        functions, bare, methods = named(row)
+        lines += [f"typeOf({name})" for name in functions]
+        lines += [f"typeOf({values[row]}.{name})" for name in methods + (bare if row in ("strings", "arrays") else [])]
+    assert len(lines) > 150, lines
+    path = tmp_path / "names.tova"
+    path.write_text("kinds_of_all = [" + ",\n".join(lines) + "]\nserver { ws { on_open fn(ws) { ws.send(kinds_of_all) } } }\n")
+    with Host(path, *IMPATIENT) as host, connect("127.0.0.1", host.port, "/") as ws:
+        kinds = json.loads(ws.recv_text())
+    wrong = [line for line, kind in zip(lines, kinds) if kind != ("Float" if line in ("typeOf(PI)", "typeOf(E)", "typeOf(INF)") else "Function")]
+    assert not wrong

@@ -323,12 +323,14 @@ static const struct {
 	{"join(ws, 5)", "t.tova:3:1: join's room needs a String, not Int"},
 	{"join(5, \"a\")", "t.tova:3:1: a connection (ws) was expected, not Int"},
 	{"ws.send(5)", "t.tova:3:4: ws.send sends a String, a List or an Object, not Int"},
-	{"ws.foo()", "t.tova:3:4: there is no function \"foo\" here"},
+	{"ws.foo()", "t.tova:3:4: Connection has no method \"foo\""},
 	{"ws.name = 1",
 	 "t.tova:3:4: ws.name can not be set: what is to be kept is kept in ws.data"},
 	{"ws.request",
 	 "t.tova:3:4: ws.request is known in on_open and on_back only: keep what is needed in ws.data"},
-	{"every(0, fn() 1)", "t.tova:3:1: every: the milliseconds are 1 to 86400000000"},
+	{"every(0, fn() 1)", "t.tova:3:1: every: the milliseconds are 1 to 86400000000, not 0"},
+	{"ws.data = [1]\nws.data.push(\"x\" * 1020)\nprint(1)",
+	 "t.tova:3:4: ws.data is at most 1023 bytes of JSON, not 1026"},
 };
 
 /* Each costs its event, and the program goes on. */

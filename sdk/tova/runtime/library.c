@@ -27,12 +27,13 @@ void library_add(lua_State *L, const luaL_Reg *functions, bool free)
  */
 
 /* The name that a program has for what Lua calls so: without the number behind a local's. */
-static const char *library_called(lua_State *L, char *name, size_t cap)
+static const char *library_called(lua_State *L, char *name, size_t cap, bool *method_r)
 {
 	lua_Debug ar;
 	if (!lua_getstack(L, 0, &ar) || !lua_getinfo(L, "n", &ar) || ar.name == NULL)
 		return NULL;
 	snprintf(name, cap, "%s", ar.name);
+	*method_r = ar.namewhat != NULL && strcmp(ar.namewhat, "method") == 0;
 	char *number = strrchr(name, '_');
 	if (number != NULL && ar.namewhat != NULL &&
 	    (strcmp(ar.namewhat, "local") == 0 || strcmp(ar.namewhat, "upvalue") == 0) &&
@@ -41,10 +42,27 @@ static const char *library_called(lua_State *L, char *name, size_t cap)
 	return name;
 }
 
+/* x.name(...) where x, at index 2, has no such member: a function that takes x is said. */
+static int library_no_method(lua_State *L, const char *name)
+{
+	const char *type = value_type_name(L, 2);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_LIBRARY);
+	lua_pushstring(L, name);
+	bool function = lua_rawget(L, -2) == LUA_TFUNCTION;
+	lua_pop(L, 2);
+	return runtime_fault(L,
+			     function ? "%s has no method \"%s\": write %s(...)"
+				      : "%s has no method \"%s\"",
+			     type, name, name);
+}
+
 static int library_no_call(lua_State *L)
 {
 	char name[80];
-	const char *called = library_called(L, name, sizeof name);
+	bool method = false;
+	const char *called = library_called(L, name, sizeof name, &method);
+	if (lua_isnil(L, 1) && called != NULL && method)
+		return library_no_method(L, called);
 	if (lua_isnil(L, 1) && called != NULL)
 		return runtime_fault(L, "there is no function \"%s\" here", called);
 	return runtime_fault(L, "%s is no function", value_type_name(L, 1));
@@ -157,8 +175,9 @@ static void library_types(lua_State *L)
 	static const luaL_Reg *const texts[] = {library_text_functions, library_text_methods, NULL},
 				     *const numbers[] = {library_number_methods, NULL},
 				     *const arrays[] = {library_array_functions,
-							library_array_methods, library_sort_methods,
-							NULL};
+							library_array_methods,
+							library_sort_functions,
+							library_sort_methods, NULL};
 	lua_pushnil(L);
 	library_type_meta(L, NULL);
 	lua_pushboolean(L, true);

@@ -8,6 +8,7 @@
 #include "tova/runtime/machine.h"
 #include "tova/runtime/state.h"
 
+#define HOST_REASON_MAX 123 /* bytes that stand behind a close frame's code */
 #define HOST_ROOM_MAX 255
 #define HOST_TIMER_MAX_MS 86400000000.0 /* a thousand days */
 
@@ -214,8 +215,8 @@ static int host_timer(lua_State *L, bool again, const char *who)
 	char name[40];
 	argument_function(L, 2, who);
 	if (!(ms >= (again ? 1 : 0) && ms <= HOST_TIMER_MAX_MS))
-		return runtime_fault(L, "%s: the milliseconds are %d to %.0f", who, again,
-				     HOST_TIMER_MAX_MS);
+		return runtime_fault(L, "%s: the milliseconds are %d to %.0f, not %g", who, again,
+				     HOST_TIMER_MAX_MS, ms);
 	tova_mount *m = host_mount(L, who);
 	uint64_t id = host_keep(L, 2), delay = (uint64_t)ms;
 	state_timer_name(id, name);
@@ -324,9 +325,16 @@ static int connection_close(lua_State *L)
 	int64_t code = lua_isnoneornil(L, 2) ? 1000 : argument_whole(L, 2, -1, 65535, "ws.close");
 	const char *reason = lua_isnoneornil(L, 3) ? NULL : argument_text(L, 3, &n, "ws.close");
 	tova_mount *m = host_mount(L, "ws.close");
-	if (code < 0)
-		return host_done(L, TOVA_E_ARG, "ws.close");
-	return host_done(L, m->host->close(m, ws, (uint16_t)code, reason, n), "ws.close");
+	int result = code < 0 ? TOVA_E_ARG : m->host->close(m, ws, (uint16_t)code, reason, n);
+	if (result == TOVA_E_ARG && n > HOST_REASON_MAX)
+		return runtime_fatal(L, "ws.close: the reason is at most %d bytes long, not %zu",
+				     HOST_REASON_MAX, n);
+	if (result == TOVA_E_ARG)
+		return runtime_fatal(
+			L,
+			"ws.close: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not %d",
+			(int)code);
+	return host_done(L, result, "ws.close");
 }
 
 static const luaL_Reg connection_methods[] = {{"send", connection_send},

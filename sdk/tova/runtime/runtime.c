@@ -17,7 +17,7 @@
 /* --- limits ----------------------------------------------------------------------------------- */
 
 /* Where the program is. Takes no memory, and only reads what calls there are. */
-static struct position runtime_place(lua_State *L)
+struct position runtime_place(lua_State *L)
 {
 	const struct runtime *r = runtime_of(L);
 	lua_Debug ar;
@@ -143,6 +143,18 @@ static void runtime_push_error(lua_State *L, const char *text, struct position a
 	lua_rawsetp(L, -2, &value_order);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_ERROR);
 	lua_setmetatable(L, -2);
+}
+
+int runtime_fault_at(lua_State *L, struct position at, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	runtime_push_error(L, text, at);
+	lua_error(L);
+	abort(); /* it does not return */
 }
 
 static int runtime_on_error(lua_State *L)

@@ -49,6 +49,7 @@ struct runtime {
 	tova_ws ws;
 	const tova_request *request; /* in on_open */
 	enum { RUNTIME_DATA_UNREAD, RUNTIME_DATA_READ } data;
+	struct position data_at; /* where it was set, or read first */
 	/* timers and queries */
 	uint64_t next_id;
 	bool starting;
@@ -70,7 +71,13 @@ void runtime_close(struct runtime *r);
  * added when it is caught. Does not return; `return runtime_fault(...)`. */
 __attribute__((noreturn, format(printf, 2, 3))) int runtime_fault(lua_State *L, const char *format,
 								  ...);
-/* As that, and it can not be caught. */
+/* As that, of something that was done elsewhere in the program. */
+__attribute__((noreturn, format(printf, 3, 4))) int runtime_fault_at(lua_State *L,
+								     struct position at,
+								     const char *format, ...);
+/* Where the program is; {0, 0}: nowhere. */
+struct position runtime_place(lua_State *L);
+/* As runtime_fault, and it can not be caught. */
 __attribute__((noreturn, format(printf, 2, 3))) int runtime_fatal(lua_State *L, const char *format,
 								  ...);
 /* Counts work that no instruction stands for, such as elements that are walked. */

@@ -30,6 +30,7 @@ static void state_read(lua_State *L, tova_ws ws)
 		lua_pushnil(L);
 	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
 	r->data = RUNTIME_DATA_READ;
+	r->data_at = runtime_place(L);
 }
 
 void state_push_data(lua_State *L, tova_ws ws)
@@ -40,10 +41,12 @@ void state_push_data(lua_State *L, tova_ws ws)
 
 void state_set_data(lua_State *L, tova_ws ws, int at)
 {
+	struct runtime *r = runtime_of(L);
 	state_bytes(L, ws);
 	lua_pushvalue(L, at);
 	lua_rawseti(L, LUA_REGISTRYINDEX, RUNTIME_DATA);
-	runtime_of(L)->data = RUNTIME_DATA_READ;
+	r->data = RUNTIME_DATA_READ;
+	r->data_at = runtime_place(L);
 }
 
 void state_push_user(lua_State *L, tova_ws ws)
@@ -64,8 +67,8 @@ void state_keep(lua_State *L)
 	if (lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_DATA) != LUA_TNIL)
 		json_text_write(L, b, -1, 0);
 	if (b->failed || b->n >= STATE_SIZE)
-		runtime_fault(L, "ws.data is at most %d bytes of JSON, not %zu", STATE_SIZE - 1,
-			      b->n);
+		runtime_fault_at(L, r->data_at, "ws.data is at most %d bytes of JSON, not %zu",
+				 STATE_SIZE - 1, b->n);
 	char *bytes = tova_data(r->mount);
 	if (strnlen(bytes, STATE_SIZE) != b->n || (b->n > 0 && memcmp(bytes, b->p, b->n) != 0)) {
 		memset(bytes, 0, STATE_SIZE);
@@ -115,7 +118,8 @@ void state_push_request(lua_State *L, tova_ws ws)
 	const tova_request *q = r->request;
 	if (q == NULL || !tova_ws_eq(ws, r->ws))
 		runtime_fault(
-			L, "ws.request is known in on_open and on_back only: keep what is needed in ws.data");
+			L,
+			"ws.request is known in on_open and on_back only: keep what is needed in ws.data");
 	value_push_object(L, 12);
 	state_member(L, "method", q->method);
 	state_member(L, "mount", q->mount);
