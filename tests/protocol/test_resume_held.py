@@ -1,11 +1,14 @@
 """tova.v1 while handlers are away, and while others end what is away: what was taken is settled once, and no end is silent."""
+import json
 import threading
+import time
 
 import pytest
 from tova_v1 import Client
 
 from control import stats
 from hub import Hub, send
+from tokens import SECRET, claims, hs256
 from tova_host import wait_until
 from wsclient import connect
 
@@ -162,3 +165,64 @@ def test_back_twice_at_once(hub):
             c.send(f"said {turn}")
             w.ack(w.expect("message", conn=conn, data=f"said {turn}"))
             c.settled()
+
+
+def test_a_token_that_is_over_while_away_ends_nothing(tmp_path):
+    """The end of a token ends a session that is connected; one that is away waits, and comes back with a fresh one."""
+    key = tmp_path / "key"
+    key.write_bytes(SECRET)
+    key.chmod(0o600)
+
+    def shows(**more):
+        return [("Authorization", "Bearer " + hs256(claims(**more)))]
+
+    with Hub(tmp_path, "--resume", "30s", "--jwt-key", str(key), "--jwt-leeway", "0s") as hub, hub.worker() as w:
+        over = int(time.time()) + 2
+        c = client(hub, headers=shows(exp=over))
+        conn = settle_open(w)
+        c.drop()
+        wait_until(lambda: away(hub), "it is away")
+        wait_until(lambda: time.time() > over + 1, "its token is over")
+        assert away(hub) == 1
+        c.how["headers"] = shows()
+        assert c.back()["resumed"]
+        c.send("here")
+        w.ack(w.expect("message", conn=conn, data="here"))
+        c.settled()
+
+
+def test_a_page_of_elsewhere_can_not_come_back(tmp_path):
+    """Where pages come from is looked at each time: a token that was stolen helps none of another origin."""
+    with Hub(tmp_path, "--resume", "30s", "--origin", "https://good.example") as hub, hub.worker() as w:
+        c = client(hub, origin="https://good.example")
+        conn = settle_open(w)
+        c.drop()
+        wait_until(lambda: away(hub), "it is away")
+        ws = connect("127.0.0.1", hub.host.port, "/", origin="https://evil.example",
+                     subprotocols=("tova.v1", f"tova.resume.{c.token}.0"))
+        assert json.loads(ws.recv_text()[1:]) == {"refused": 403, "retry_ms": 0} and ws.recv_close()[0] == 4403
+        assert away(hub) == 1
+        assert c.back()["resumed"]
+        c.send("here")
+        w.ack(w.expect("message", conn=conn, data="here"))
+        c.settled()
+
+
+def test_away_beyond_the_bound_of_connections(tmp_path):
+    """Sessions that are away count. Who is longest away gives way to who comes, has its close, and begins anew; the others come back."""
+    with Hub(tmp_path, "--resume", "30s", "--max-connections", "3") as hub, hub.worker() as w:
+        sessions = []
+        for _ in range(3):
+            c = client(hub)
+            sessions.append((c, settle_open(w)))
+            c.drop()
+            wait_until(lambda: away(hub) == len(sessions), "it is away")
+        ws = hub.client()
+        settle_open(w)
+        ended = w.expect("close")
+        assert (ended["conn"], ended["code"]) == (sessions[0][1], 1006)
+        w.ack(ended)
+        assert [c.back()["resumed"] for c, _ in sessions[1:]] == [True, True]
+        ws.end()
+        w.ack(w.expect("close"))
+        assert not sessions[0][0].back()["resumed"]
