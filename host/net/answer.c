@@ -257,6 +257,7 @@ static bool answer_pump_source(struct conn *c, struct answer_rest *rest)
 	struct span piece = {NULL, 0};
 	struct slice s = {.chunk = NULL};
 	enum answer_next next = rest->source.next(rest->source.ctx, &piece);
+	rest->quiet = next == ANSWER_QUIET;
 	bool last = next == ANSWER_END, broken = next == ANSWER_BROKEN,
 	     empty = piece.n == 0 && !(last && rest->chunked);
 	if (!broken && !empty)
@@ -267,6 +268,14 @@ static bool answer_pump_source(struct conn *c, struct answer_rest *rest)
 		conn_abort(c);
 	slice_unref(&s);
 	return !last || !empty;
+}
+
+void answer_resume(struct conn *c)
+{
+	CHECK(conn_has_rest(c) && c->more->rest->fd < 0);
+	if (c->more->rest->quiet && c->state != CONN_DEAD)
+		conn_mark_dirty(c);
+	c->more->rest->quiet = false;
 }
 
 bool answer_pump(struct conn *c)

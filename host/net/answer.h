@@ -35,6 +35,7 @@ void answer_file(struct conn *c, struct span head, const char *type, int fd, uin
 enum answer_next {
 	ANSWER_MORE,   /* so much of it */
 	ANSWER_LATER,  /* nothing now: it is asked again in the next turn */
+	ANSWER_QUIET,  /* nothing now: it is asked again after answer_resume */
 	ANSWER_END,    /* and that was all */
 	ANSWER_BROKEN, /* it can not go on, and the connection is cut, as nothing else tells the
 			  client */
@@ -51,6 +52,8 @@ struct answer_source {
 /* r: what it answers, as its client may be too old for chunks. Takes the source over. */
 void answer_source(struct conn *c, const struct request *r, int status, struct span head,
 		   const char *type, const struct answer_source *source);
+/* The conn's source was quiet, and has something again. */
+void answer_resume(struct conn *c);
 
 /* For conn.c. The queue is empty: queues more of what follows. Returns false when all of the answer
  * was queued. */

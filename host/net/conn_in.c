@@ -531,7 +531,7 @@ void conn_on_hup(struct conn *c)
 	int error = 0;
 	socklen_t len = sizeof error;
 	getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	if (error != 0 || c->state == CONN_ASKING)
+	if (error != 0 || c->state == CONN_ASKING || conn_rest_is_quiet(c))
 		conn_lost(c, error != 0 ? conn_failed_read(error) : "the peer is gone");
 	else
 		c->hup_seen = true; /* half closed; read() will say so after what came before */

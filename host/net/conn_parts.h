@@ -62,6 +62,7 @@ struct answer_rest {
 	uint64_t left, at;
 	struct answer_source source;
 	bool chunked;
+	bool quiet; /* it has nothing until answer_resume */
 };
 
 /* What our close frame will say. */
@@ -75,6 +76,12 @@ struct conn_farewell {
 static inline bool conn_has_rest(const struct conn *c)
 {
 	return c->more != NULL && c->more->rest != NULL;
+}
+
+/* There is more to come, nobody knows when. */
+static inline bool conn_rest_is_quiet(const struct conn *c)
+{
+	return conn_has_rest(c) && c->more->rest->quiet;
 }
 
 static inline struct conn_stash *conn_stash(const struct conn *c)

@@ -39,7 +39,8 @@ static void conn_head_timeout(struct conn *c)
 static void conn_answer_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t head = c->conns->limits.head_ms;
-	if (now - c->last_in < head || conn_moves(c, head))
+	bool quiet = conn_rest_is_quiet(c) && !conn_has_unsent(c);
+	if (quiet || now - c->last_in < head || conn_moves(c, head))
 		conn_wait(c, CONN_WAIT_ANSWER);
 	else
 		conn_cut(c, "connection cut: nobody takes the answer to its request");

@@ -3,7 +3,8 @@
 
 static unsigned conn_wanted(const struct conn *c)
 {
-	bool later = c->pipelined || conn_has_rest(c); /* in the next turn */
+	bool quiet = conn_rest_is_quiet(c);
+	bool later = c->pipelined || (conn_has_rest(c) && !quiet); /* in the next turn */
 	unsigned want = c->out.stalled || later ? CONN_WANT_WRITE : 0;
 	switch ((enum conn_state)c->state) {
 	case CONN_OPEN:
@@ -19,7 +20,7 @@ static unsigned conn_wanted(const struct conn *c)
 	case CONN_ASKING:
 		return want | CONN_WANT_HUP;
 	default:
-		return want;
+		return quiet ? want | CONN_WANT_HUP : want;
 	}
 }
 

@@ -13,6 +13,7 @@
 #include "ops/api_manage.h"
 #include "ops/api_openapi.h"
 #include "ops/api_rooms.h"
+#include "ops/api_trace.h"
 #include "ops/metrics.h"
 #include "ops/page.h"
 #include "ws/authority.h"
@@ -99,6 +100,10 @@ static const struct api_route api_routes[] = {
 	API_GET("/api/v1/history", API_ROUTE_MOUNT, api_history,
 		"What a room remembers: the newest messages, or those behind an offset",
 		"200:History", API_PARAMS("mount", "room", "since", "epoch", "limit")),
+	API_GET("/api/v1/trace", API_ROUTE_MOUNT, api_trace,
+		"What becomes of events, line by line while it happens: of a connection, of a "
+		"user's, or of a mount's",
+		"200:lines/TraceLine", API_PARAMS("mount", "conn", "user", "for")),
 	API_GET("/api/v1/dead_letters", API_ROUTE_MOUNT, api_manage_letters,
 		"What was set aside and not given back", "200:DeadLetters", API_PARAMS("mount")),
 	API_POST("replay", ADMIN, API_ROUTE_MOUNT, api_manage_replay,

@@ -32,7 +32,8 @@ struct api_route {
 	void (*run)(struct api_call *call);
 	/* The rest is for people and api_openapi.h, but for the parameters. */
 	const char *about;
-	const char *gives;	   /* statuses and schemas of answers: "200:Mounts" */
+	/* statuses and schemas of answers: "200:Mounts"; "200:lines/Line": one in each line */
+	const char *gives;
 	const char *takes;	   /* schema of its body; NULL: it has none */
 	const char *const *params; /* names of its query, ended by NULL; NULL: none */
 };

@@ -38,9 +38,11 @@ static int api_command_status(enum commit_error error)
 	}
 }
 
+/* Names that are nobody's are told apart from those that nobody was reached by: --url of tova-ctl. */
 static void api_command_done(struct api_call *call, const struct mount *m)
 {
-	char text[128];
+	char text[128], head[48];
+	int n_head = m->nobody > 0 ? snprintf(head, sizeof head, "Tova-Nobody: %u\r\n", m->nobody) : 0;
 	int n = snprintf(text, sizeof text, "{\"receivers\":%llu",
 			 (unsigned long long)m->receivers);
 	if (m->kept.epoch != 0)
@@ -49,7 +51,8 @@ static void api_command_done(struct api_call *call, const struct mount *m)
 			      (unsigned long long)m->kept.offset,
 			      (unsigned long long)m->kept.epoch);
 	text[n++] = '}';
-	api_call_answer_text(call, 200, (struct span){NULL, 0}, (struct span){text, (size_t)n});
+	api_call_answer_text(call, 200, (struct span){head, (size_t)n_head},
+			     (struct span){text, (size_t)n});
 }
 
 static void api_command_commit(struct api_call *call, struct mount *m, struct codec_request *q,

@@ -36,9 +36,14 @@ static void openapi_text(struct codec_out *o, const char *key, const char *text,
 	codec_string(o, span_of(text));
 }
 
+/* "lines/…": an object in each line. */
 static void openapi_content(struct codec_out *o, const char *schema, size_t n)
 {
-	openapi_raw(o, "'content':{'application/json':{'schema':{'$ref':'#/components/schemas/");
+	bool lines = n > 6 && strncmp(schema, "lines/", 6) == 0;
+	schema += lines ? 6 : 0;
+	n -= lines ? 6 : 0;
+	openapi_raw(o, lines ? "'content':{'application/x-ndjson':" : "'content':{'application/json':");
+	openapi_raw(o, "{'schema':{'$ref':'#/components/schemas/");
 	codec_raw(o, schema, n);
 	openapi_raw(o, "'}}}");
 }

@@ -161,6 +161,15 @@ const struct api_schema api_schemas[] = {
 	{"History", OBJECT("'epoch','first','last','complete','messages','more'",
 			   "'epoch':" NUMBER ",'first':" NUMBER ",'last':" NUMBER ",'complete':" FLAG
 			   ",'messages':" LIST(REF("Remembered")) ",'more':" FLAG)},
+	{"TraceLine",
+	 OBJECT("",
+		"'time':" TIME
+		",'point':{'enum':['received','given','acknowledged','committed','failed','written']},"
+		"'event':" TEXT ",'seq':" NUMBER ",'attempt':" NUMBER ",'bytes':" NUMBER
+		",'commands':" NUMBER ",'to':" TEXT ",'error':" TEXT ",'mount':" TEXT
+		",'conn':" TEXT ",'user':" TEXT
+		",'dropped':{'type':'integer','minimum':1,'description':'alone: so many lines were "
+		"not read in time, and are missing here'}")},
 	/* what is done to them */
 	{"Reload", OBJECT("", "'mount':" TEXT ",'wait':" FLAG)},
 	{"Reloaded",
@@ -188,6 +197,9 @@ const struct api_parameter api_parameters[] = {
 	{"room", "of this room", ROOM},
 	{"user", "of this user", TEXT},
 	{"address", "from this address or network, such as 192.0.2.0/24", TEXT},
+	{"conn", "of this connection", TEXT},
+	{"for", "seconds after which it ends; with a connection's end it does, too",
+	 "{'type':'integer','minimum':0,'maximum':3600,'default':60}"},
 	{"slow", "those alone that read too slowly", FLAG},
 	{"limit", "items of a page",
 	 "{'type':'integer','minimum':0,'maximum':10000,'default':100}"},

@@ -1,8 +1,8 @@
 #include "ops/control_trace.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+
+#include "ops/trace_line.h"
 
 #define CONTROL_TRACE_UNREAD (1u << 20) /* bytes that one has not read: it misses what follows */
 
@@ -17,52 +17,13 @@ struct control_trace {
 	uint64_t q, dropped;
 };
 
-/* With microseconds. */
-static void control_trace_time(struct codec_out *o, int64_t us)
-{
-	char text[48];
-	struct tm tm;
-	time_t t = (time_t)(us / 1000000);
-	if (gmtime_r(&t, &tm) == NULL)
-		return;
-	size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-	n += (size_t)snprintf(text + n, sizeof text - n, ".%06dZ", (int)(us % 1000000));
-	codec_member_text(o, "time", (struct span){text, n});
-}
-
-static void control_trace_whose(struct codec_out *o, const struct trace_told *told)
-{
-	char id[SESSION_ID_TEXT];
-	codec_member_text(o, "mount", span_of(told->mount->path));
-	if (told->session == NULL)
-		return;
-	codec_member_text(o, "conn", span_of(hub_session_text(told->session, id)));
-	if (identity_user(told->session) != NULL)
-		codec_member_text(o, "user", span_of(identity_user(told->session)));
-}
-
 static void control_trace_write(struct control_trace *t, const struct trace_told *told)
 {
-	struct codec_out *o = &t->out;
-	codec_object(o, "trace");
-	codec_member_uint(o, "q", t->q);
-	control_trace_time(o, told->us);
-	codec_member_text(o, "point", span_of(trace_point_name(told->point)));
-	codec_member_text(o, "event", span_of(event_name(told->kind)));
-	if (told->sequence > 0)
-		codec_member_uint(o, "seq", told->sequence);
-	if (told->attempt > 0)
-		codec_member_uint(o, "attempt", told->attempt);
-	if (told->kind == EVENT_MESSAGE && told->point <= TRACE_GIVEN)
-		codec_member_uint(o, "bytes", told->bytes);
-	if (told->point == TRACE_ACKNOWLEDGED || told->point == TRACE_COMMITTED)
-		codec_member_uint(o, "commands", told->commands);
-	if (told->who.p != NULL)
-		codec_member_text(o, "to", told->who);
-	if (told->why.p != NULL)
-		codec_member_text(o, "error", told->why);
-	control_trace_whose(o, told);
-	codec_object_end(o);
+	codec_object(&t->out, "trace");
+	codec_member_uint(&t->out, "q", t->q);
+	codec_raw(&t->out, ",", 1);
+	trace_line(&t->out, told);
+	codec_object_end(&t->out);
 }
 
 static void control_trace_tell(void *ctx, const struct trace_told *told)

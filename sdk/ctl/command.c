@@ -183,6 +183,40 @@ static int command_close_room(const struct command_line *line, struct command_re
 	return command_close_all(line, line->words[1], 2, r);
 }
 
+/* `join CONN ROOM` and `leave CONN ROOM`, `leave_all CONN`. */
+static int command_rooms_of(const struct command_line *line, struct command_request *r)
+{
+	json_t *command = json_pack("{s:s, s:s}", "c", line->words[0], "conn", line->words[1]);
+	command_names(r, NO_CONNECTION, line->words[1]);
+	if (command != NULL && line->n > 2 &&
+	    json_object_set_new(command, "room", json_string(line->words[2])) != 0) {
+		json_decref(command);
+		command = NULL;
+	}
+	return command != NULL ? command_push(r, command)
+			       : command_refuse(2, "%s: an argument is not UTF-8", line->words[0]);
+}
+
+/* What the others may know of a connection, and whose it is (--user). */
+static int command_info(const struct command_line *line, struct command_request *r)
+{
+	json_t *command = json_pack("{s:s, s:s}", "c", "info", "conn", line->words[1]);
+	command_names(r, NO_CONNECTION, line->words[1]);
+	bool ok = command != NULL;
+	if (ok && line->n < 3 && line->user == NULL) {
+		json_decref(command);
+		return command_refuse(2, "info: expected TEXT, --user USER, or both");
+	}
+	if (ok && line->n > 2)
+		ok = json_object_set_new(command, "info", json_string(line->words[2])) == 0;
+	if (ok && line->user != NULL)
+		ok = json_object_set_new(command, "user", json_string(line->user)) == 0;
+	if (ok)
+		return command_push(r, command);
+	json_decref(command);
+	return command_refuse(2, "info: an argument is not UTF-8");
+}
+
 static int command_question(struct command_request *r, const char *type, const char *key,
 			    const char *what)
 {
@@ -364,6 +398,12 @@ static const struct command {
 	 false, command_close},
 	{"close_room", "ROOM [CODE [REASON]]", "close all connections in a room", 1, 3, false,
 	 command_close_room},
+	{"join", "CONN ROOM", "a connection joins a room", 2, 2, false, command_rooms_of},
+	{"leave", "CONN ROOM", "a connection leaves a room", 2, 2, false, command_rooms_of},
+	{"leave_all", "CONN", "a connection leaves all of its rooms", 1, 1, false,
+	 command_rooms_of},
+	{"info", "CONN [TEXT]", "what others may know of a connection; whose it is: --user", 1, 2,
+	 false, command_info},
 	{"connections", "", "which connections there are; of all mounts without --mount", 0, 0,
 	 false, command_connections},
 	{"slow", "", "which of them read too slowly, those for which most waits first", 0, 0, false,
@@ -437,8 +477,10 @@ int command_build(const struct command_line *line, struct command_request *reque
 		return command_refuse(2, "%s waits for nothing: --wait is for reload", c->name);
 	if (c->build != command_close && line->room != NULL)
 		return command_refuse(2, "%s: --room is for close", c->name);
-	if (c->build != command_trace && (line->user != NULL || line->for_s > 0))
-		return command_refuse(2, "%s: --user and --for are for trace", c->name);
+	if (c->build != command_trace && line->for_s > 0)
+		return command_refuse(2, "%s: --for is for trace", c->name);
+	if (c->build != command_trace && c->build != command_info && line->user != NULL)
+		return command_refuse(2, "%s: --user is for trace and info", c->name);
 	int less = c->data && line->file != NULL ? 1 : 0, n = line->n - 1;
 	if (n < c->least - less || n > c->most - less)
 		return command_refuse(2, "expected: tova-ctl %s %s%s", c->name, c->arguments,

@@ -142,6 +142,14 @@ static json_t *http_read(struct http *h, const struct http_answer *a, long statu
 	return NULL;
 }
 
+static unsigned long http_nobody(CURL *c)
+{
+	struct curl_header *header;
+	return curl_easy_header(c, "Tova-Nobody", 0, CURLH_HEADER, -1, &header) == CURLHE_OK
+		       ? strtoul(header->value, NULL, 10)
+		       : 0;
+}
+
 json_t *http_ask(struct http *h, const struct http_request *r, long *status_r)
 {
 	struct http_answer answer = {NULL, 0, 0};
@@ -166,9 +174,77 @@ json_t *http_ask(struct http *h, const struct http_request *r, long *status_r)
 			  h->curl_why[0] != '\0' ? h->curl_why : curl_easy_strerror(code));
 	else if (curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status_r) == CURLE_OK)
 		object = http_read(h, &answer, *status_r);
+	h->nobody = code == CURLE_OK ? http_nobody(c) : 0;
 	free(url);
 	free(answer.p);
 	return object;
+}
+
+/* --- an answer that comes line by line -------------------------------------------------------- */
+
+#define HTTP_SILENT_S 60L /* the host says something every 15 s */
+
+struct http_lines {
+	struct http *h;
+	struct http_answer rest; /* of a line, or of what is said instead of lines */
+	bool (*each)(void *ctx, json_t *line);
+	void *ctx;
+	bool enough;
+};
+
+static void http_each_line(struct http_lines *l)
+{
+	char *from = l->rest.p, *end = l->rest.p + l->rest.n, *stop;
+	while (!l->enough && (stop = memchr(from, '\n', (size_t)(end - from))) != NULL) {
+		json_t *line = json_loadb(from, (size_t)(stop - from), JSON_ALLOW_NUL, NULL);
+		if (json_is_object(line))
+			l->enough = l->each(l->ctx, line);
+		json_decref(line);
+		from = stop + 1;
+	}
+	l->rest.n = (size_t)(end - from);
+	memmove(l->rest.p, from, l->rest.n);
+}
+
+static size_t http_on_lines(char *bytes, size_t size, size_t n, void *arg)
+{
+	struct http_lines *l = arg;
+	long status = 0;
+	curl_easy_getinfo(l->h->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (http_on_bytes(bytes, size, n, &l->rest) != size * n)
+		return 0;
+	if (status == 200)
+		http_each_line(l);
+	return l->enough ? 0 : size * n;
+}
+
+json_t *http_follow(struct http *h, const char *path, bool (*each)(void *ctx, json_t *line),
+		    void *ctx, long *status_r)
+{
+	struct http_lines lines = {.h = h, .each = each, .ctx = ctx};
+	char *url = NULL;
+	CURL *c = h->curl;
+	h->curl_why[0] = h->why[0] = '\0';
+	bool ok = asprintf(&url, "%s/api/v1/%s", h->base, path) > 0 &&
+		  curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_HTTPHEADER, h->headers) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, 0L) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, HTTP_SILENT_S) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, http_on_lines) == CURLE_OK &&
+		  curl_easy_setopt(c, CURLOPT_WRITEDATA, &lines) == CURLE_OK;
+	CURLcode code = ok ? curl_easy_perform(c) : CURLE_OUT_OF_MEMORY;
+	json_t *said = NULL;
+	*status_r = 0;
+	curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status_r);
+	if (code != CURLE_OK && !lines.enough)
+		http_fail(h, "%s: %s", h->name,
+			  h->curl_why[0] != '\0' ? h->curl_why : curl_easy_strerror(code));
+	else if (*status_r != 200)
+		said = http_read(h, &lines.rest, *status_r);
+	free(url);
+	free(lines.rest.p);
+	return said;
 }
 
 char *http_escape(struct http *h, const char *text)

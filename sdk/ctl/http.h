@@ -20,7 +20,8 @@ struct http {
 	char *base;	  /* of each URL, without a slash at its end */
 	const char *name; /* for people */
 	bool timed_out;
-	char why[512]; /* what went wrong, a sentence */
+	unsigned long nobody; /* names of the last request that are nobody's, as its answer says */
+	char why[512]; /* what went wrong, a sentence; empty: nothing */
 	char curl_why[CURL_ERROR_SIZE];
 };
 
@@ -35,6 +36,11 @@ struct http_request {
 bool http_open(struct http *h, const struct http_place *place, int timeout_ms);
 /* Asks and waits for the answer, an object, and its status. NULL: h->why. */
 json_t *http_ask(struct http *h, const struct http_request *r, long *status_r);
+/* Asks for a path and hands over each line of the answer, an object, as it comes, until `each` says
+ * true: that was enough. *status_r is not 200: the answer is one object, returned, that says why.
+ * NULL: the answer has ended, or h->why. */
+json_t *http_follow(struct http *h, const char *path, bool (*each)(void *ctx, json_t *line),
+		    void *ctx, long *status_r);
 /* A piece of a path or of a query, escaped; to be freed with curl_free. NULL without memory. */
 char *http_escape(struct http *h, const char *text);
 void http_close(struct http *h);

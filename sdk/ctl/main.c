@@ -8,6 +8,7 @@
 #include "ctl/command.h"
 #include "ctl/door.h"
 #include "ctl/print.h"
+#include "ctl/rest.h"
 #include "ctl/top.h"
 #include "ctl/watch.h"
 
@@ -39,7 +40,7 @@ static const struct main_option {
 	{"key", 'k', "KEY", "conflation key of what is sent"},
 	{"json", 'j', NULL, "answers as one line of JSON"},
 	{"room", 'R', "ROOM", "close: all connections of this room"},
-	{"user", 'U', "USER", "trace: the events of this user's connections"},
+	{"user", 'U', "USER", "trace: the events of this user's connections; info: whose it is"},
 	{"for", 'F', "SECONDS", "trace: how long; until it is stopped without"},
 	{"wait", 'w', NULL, "reload: until each handler is up, or has failed"},
 	{"timeout", 't', "SECONDS", "how long an answer may take: 10, with --wait 300"},
@@ -241,11 +242,30 @@ static int main_ask(struct door *door, const struct arguments *a, struct command
 	return unknown != NULL ? main_say_unknown(unknown, r->name, a->line.mount) : 0;
 }
 
+static bool main_on_line(void *ctx, json_t *line)
+{
+	return watch_line(ctx, line, stdout);
+}
+
+static int main_trace_remote(struct door *door, const struct arguments *a,
+			     const struct command_request *r, struct watch *watch)
+{
+	long status = 0;
+	json_t *said = rest_trace(&door->http, r->object, r->for_s, main_on_line, watch, &status);
+	const char *error = json_string_value(json_object_get(said, "error"));
+	if (said == NULL && door->http.why[0] == '\0')
+		return 0;
+	if (status == 404 && r->name != NULL)
+		return main_say_unknown(r->nobody, r->name, a->line.mount);
+	return error != NULL ? main_complain("the host refuses: ", error)
+			     : main_complain("", door->http.why);
+}
+
 static int main_trace(struct door *door, const struct arguments *a, struct command_request *r)
 {
-	const struct watch watch = {.for_s = r->for_s, .conn = r->name, .json = a->json};
+	struct watch watch = {.for_s = r->for_s, .conn = r->name, .json = a->json};
 	if (door->remote)
-		return main_complain("trace: ", "only over the control socket, not with --url");
+		return main_trace_remote(door, a, r, &watch);
 	json_t *answer = door_ask(door, r->object, NULL, 0, r->key);
 	if (answer == NULL)
 		return main_complain("", door->why);

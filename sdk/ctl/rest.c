@@ -63,10 +63,8 @@ static json_t *rest_push(struct http *h, const json_t *object, const void *bytes
 		json_object_set(command, "mount", json_object_get(object, "mount"));
 	json_t *answer = rest_post(h, word, command, bytes, n, &status);
 	json_decref(command);
-	/* who names somebody and reaches nobody has named nobody */
-	if (answer != NULL && status == 200 && strcmp(word, "broadcast") != 0 &&
-	    json_integer_value(json_object_get(answer, "receivers")) == 0)
-		json_object_set_new(answer, "nobody", json_integer(1));
+	if (answer != NULL && status == 200 && h->nobody > 0)
+		json_object_set_new(answer, "nobody", json_integer((json_int_t)h->nobody));
 	return answer;
 }
 
@@ -258,6 +256,60 @@ static json_t *rest_control(struct http *h, const json_t *object)
 	json_object_del(answer, "draining");
 	json_object_del(answer, "reloading");
 	return answer;
+}
+
+/* --- traces ----------------------------------------------------------------------------------- */
+
+#define REST_TRACE_S 3600 /* of each request, which is the most there is */
+
+struct rest_watch {
+	bool (*each)(void *ctx, json_t *line);
+	void *ctx;
+	bool enough;
+};
+
+static bool rest_on_line(void *ctx, json_t *line)
+{
+	struct rest_watch *w = ctx;
+	w->enough = w->each(w->ctx, line);
+	return w->enough;
+}
+
+/* NULL without memory. */
+static char *rest_trace_path(struct http *h, const json_t *object, unsigned for_s)
+{
+	static const char *const members[] = {"mount", "conn", "user"};
+	char *path = NULL;
+	if (asprintf(&path, "trace?for=%u", for_s) < 0)
+		return NULL;
+	for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+		if (!rest_add(h, &path, members[i], rest_text(object, members[i]))) {
+			free(path);
+			return NULL;
+		}
+	return path;
+}
+
+json_t *rest_trace(struct http *h, const json_t *object, unsigned for_s,
+		   bool (*each)(void *ctx, json_t *line), void *ctx, long *status_r)
+{
+	struct rest_watch watch = {.each = each, .ctx = ctx};
+	char *path = rest_trace_path(h, object, for_s > 0 ? for_s : REST_TRACE_S);
+	if (path == NULL)
+		return rest_fail(h, "no memory");
+	json_t *said;
+	bool again = false;
+	do {
+		said = http_follow(h, path, rest_on_line, &watch, status_r);
+		if (again && *status_r == 404) { /* it has ended meanwhile */
+			json_decref(said);
+			said = NULL;
+		}
+		again = true;
+	} while (said == NULL && h->why[0] == '\0' && *status_r == 200 && for_s == 0 &&
+		 !watch.enough);
+	free(path);
+	return said;
 }
 
 json_t *rest_ask(struct http *h, const json_t *object, const void *bytes, size_t n)

@@ -57,6 +57,17 @@ static bool watch_is_over(const struct watch *watch, const json_t *line)
 	       (strcmp(point, "committed") == 0 || strcmp(point, "failed") == 0);
 }
 
+bool watch_line(const struct watch *watch, json_t *line, FILE *f)
+{
+	json_object_del(line, "t");
+	json_object_del(line, "q");
+	if (watch->json)
+		print_json(f, line);
+	else
+		watch_print(f, line, watch->conn != NULL);
+	return watch_is_over(watch, line) || fflush(f) != 0;
+}
+
 bool watch_show(struct door *door, const struct watch *watch, FILE *f)
 {
 	int64_t until = watch_ms() + (int64_t)watch->for_s * 1000, left = WATCH_STEP_MS;
@@ -68,13 +79,7 @@ bool watch_show(struct door *door, const struct watch *watch, FILE *f)
 			snprintf(door->why, sizeof door->why, "%s", door->session.why);
 			return false;
 		}
-		json_object_del(line, "t");
-		json_object_del(line, "q");
-		if (line != NULL && watch->json)
-			print_json(f, line);
-		else if (line != NULL)
-			watch_print(f, line, watch->conn != NULL);
-		over = (line != NULL && watch_is_over(watch, line)) || fflush(f) != 0;
+		over = line != NULL && watch_line(watch, line, f);
 		json_decref(line);
 		left = watch->for_s > 0 ? until - watch_ms() : WATCH_STEP_MS;
 	}

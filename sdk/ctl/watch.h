@@ -13,7 +13,10 @@ struct watch {
 	bool json;
 };
 
-/* After the question was answered. False: the door says why. */
+/* One line. True: it was the end of the only connection that is watched, or nobody reads what is
+ * printed. */
+bool watch_line(const struct watch *watch, json_t *line, FILE *f);
+/* After the question was answered, over the control socket. False: the door says why. */
 bool watch_show(struct door *door, const struct watch *watch, FILE *f);
 
 #endif

@@ -78,6 +78,10 @@ def probe(running):
     (("send", b"\xff", "x"), "not UTF-8"),
     (("--mount", b"\xff", "broadcast", "x"), "not UTF-8"),
     (("dead-letter", "nonsense"), "expected list, or replay"),
+    (("info", "x"), "expected TEXT, --user USER, or both"),
+    (("info", "x", b"\xff"), "not UTF-8"),
+    (("info", "x", "--user", b"\xff"), "not UTF-8"),
+    (("join", "x", b"\xff"), "not UTF-8"),
 ])
 def test_bad_usage(arguments, said):
     command = [bytes(BUILD / "tova-ctl"), *(a if isinstance(a, bytes) else a.encode() for a in arguments)]
@@ -262,6 +266,36 @@ def test_data_from_a_file(running, probe, tmp_path):
     assert client.recv_text() == ""
     assert "not UTF-8" in running.refused("--mount", "/probe", "--file", "-", "broadcast", data=b"\xff", code=2)
     assert "none" in running.refused("--mount", "/probe", "--file", tmp_path / "none", "broadcast")
+
+
+@pytest.mark.parametrize("door", ["socket", "http"])
+def test_rooms_and_who_a_connection_is(tmp_path, door):
+    """join, leave, leave_all and info; what is there and has nothing to be done is no mistake, what is not there is one."""
+    with Host("--plugin", f"/probe={plugin('probe')}", "--plugin", "/other=echo", "--api", "127.0.0.1:0", "--control", tmp_path / "control") as host, Probe(host) as opener:
+        way = ["--control", tmp_path / "control"] if door == "socket" else ["--url", f"http://{address(host)}"]
+        one, two = opener.clients(2)
+
+        def tell(*words, code=0):
+            got, out, err = ctl(*way, "--mount", "/probe", *words)
+            assert got == code, (words, got, out, err)
+            return out if code == 0 else err
+        for room in ("tea", "a b"):
+            assert tell("join", one.id, room) == "" and tell("join", one.id, room) == ""
+        assert sorted(json.loads(tell("--json", "rooms", one.id))["rooms"]) == ["a b", "tea"]
+        assert tell("leave", one.id, "tea") == "" and "tea" not in tell("rooms", one.id)
+        assert tell("leave_all", one.id) == "" and tell("leave_all", one.id) == ""
+        assert "nobody is in a room a b" in tell("members", "a b", code=1)
+        assert tell("info", one.id, "grüße", "--user", "anna") == "" and tell("info", two.id, "--user", "anna") == ""
+        assert tell("join", one.id, "tea") == "" and tell("join", two.id, "tea") == ""
+        if door == "socket":
+            assert [user["user"] for user in json.loads(tell("--json", "users", "tea"))["users"]] == ["anna"]
+        assert [c["user"] for c in json.loads(tell("--json", "connections"))["connections"]] == ["anna", "anna"]
+        for words in (("leave_all", "A" * 22), ("join", "A" * 22, "tea"), ("info", "A" * 22, "x")):
+            assert "there is no connection " + "A" * 22 in tell(*words, code=1)
+        for words, said in ((("info", one.id), "expected TEXT"), (("join", one.id), "expected: tova-ctl join CONN ROOM"), (("leave_all", one.id, "--user", "x"), "trace and info")):
+            assert said in tell(*words, code=2)
+        for words, said in ((("join", one.id, "x" * 256), "room"), (("info", one.id, "x" * 1025), "1,024 bytes"), (("info", "zzz", "x"), "no connection's id")):
+            assert said in tell(*words, code=1)
 
 
 def test_close(running, probe):

@@ -133,6 +133,48 @@ def test_a_slow_client_is_spotted_and_ended(tmp_path, browse):
         page.wait(lambda: "everybody reads" in page.text("#slow"), "it is gone")
 
 
+def test_one_connection_s_story(tmp_path, browse):
+    """Its events while they happen: received, given to whom, committed; until it is hidden, or ends. A token that may read is enough."""
+    def looks(state):
+        page.wait(lambda: page.js("document.querySelector('#one-look').dataset.state") == state, f"it looks: {state}")
+
+    def story():
+        return page.js("document.querySelector('#one-trace').hidden ? null : document.querySelector('#one-trace').textContent")
+
+    with Host("--plugin", f"/probe={built('probe')}", *ADMIN, *tokens(tmp_path, "read", "publish"), "--max-queue", "1g", *IMPATIENT) as host, Probe(host) as probe:
+        slow = probe.client(receive_buffer=4096)
+        mine = slow.id
+        with Api(host, "admin", token=TOKENS["publish"]) as api:
+            for _ in range(40):
+                assert api.post("send", conn=mine, data="x" * 500_000) == (200, {"receivers": 1})
+        page = browse(url_of(host))
+        page.wait_state("locked")
+        page.expect_console("401")
+        page.type("#token", TOKENS["read"])
+        page.click("#enter button")
+        serving(page)
+        page.wait(lambda: rows(page, "slow")[0][0] == mine, "it is listed")
+        page.click("#slow tbody button")
+        page.wait(lambda: page.text("#one-id") == mine, "all about it is shown")
+        assert story() is None
+        page.click("#one-look")
+        looks("on")
+        slow.script("join <b>tea</b>", "leave <b>tea</b>")
+        page.wait(lambda: all(point in story() for point in (" received message", " given message", " acknowledged message", " committed message")), "what has become of its message")
+        assert "to=plugin" in story() and "commands=2" in story()
+        page.js("document.querySelector('#one').scrollIntoView()")
+        shot(page, "story")
+        page.click("#one-leave")
+        assert story() is None
+        page.click("#slow tbody button")
+        page.click("#one-look")
+        looks("on")
+        page.expect_console("404")  # its facts are asked for until it is gone
+        slow.drop()
+        looks("off")
+        assert " committed close" in story()  # and what was seen stays
+
+
 def test_a_drain_is_watched(tmp_path, browse):
     host = Host("--plugin", f"/chat={BUILD}/plugins/chat.so", *ADMIN, "--drain", "8s", *IMPATIENT)
     host.start()

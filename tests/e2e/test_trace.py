@@ -1,11 +1,15 @@
-"""tova-ctl trace: what happens to events, from their receipt to the client's socket."""
+"""Traces: what happens to events, from their receipt to the client's socket, by the control socket and over HTTP."""
 import json
 import os
+import re
+import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
+from api import TOKENS, Api, address, tokens
 from control import ctl, stats
 from probe import Probe, plugin
 from raw_worker import RawWorker
@@ -25,12 +29,11 @@ serve({{"on_message": on_message}})
 class Trace:
     """tova-ctl that looks on; lines() are those that have come."""
 
-    def __init__(self, control, *words):
-        self.process = subprocess.Popen([BUILD / "tova-ctl", "--control", control, "--json", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def __init__(self, host, *words):
+        self.process = subprocess.Popen([BUILD / "tova-ctl", *host.door, "--json", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.came = []
         self.reader = threading.Thread(target=lambda: self.came.extend(json.loads(line) for line in self.process.stdout), daemon=True)
         self.reader.start()
-        self.control = control
 
     def lines(self, **wanted):
         return [line for line in self.came if wanted.items() <= line.items()]
@@ -55,12 +58,19 @@ def begun(trace, poke):
     trace.came.clear()
 
 
-@pytest.fixture(params=["1", "3"], ids=["one loop", "three"])
+def looks(host, door, control):
+    """Where tova-ctl asks it."""
+    host.control = control
+    host.door = ["--control", control] if door == "socket" else ["--url", f"http://{address(host)}"]
+    return host
+
+
+@pytest.fixture(params=[("1", "socket"), ("3", "socket"), ("1", "http"), ("3", "http")], ids=["one loop", "three", "one loop, over HTTP", "three, over HTTP"])
 def host(request, tmp_path):
+    loops, door = request.param
     (tmp_path / "worker.py").write_text(WORKER.format(path=str(ROOT / "sdk/python"), flag=str(tmp_path / "died")))
-    with Host("--worker", f"/w=exec python3 -B {tmp_path}/worker.py", "--plugin", f"/p={plugin('probe')}", "--threads", request.param, "--control", tmp_path / "control", *IMPATIENT) as running:
-        running.control = tmp_path / "control"
-        yield running
+    with Host("--worker", f"/w=exec python3 -B {tmp_path}/worker.py", "--plugin", f"/p={plugin('probe')}", "--threads", loops, "--control", tmp_path / "control", "--api", "127.0.0.1:0", *IMPATIENT) as running:
+        yield looks(running, door, tmp_path / "control")
 
 
 def conn_of(host, mount):
@@ -74,7 +84,7 @@ def test_an_event_s_way_through_a_worker(host):
         conn = wait_until(lambda: conn_of(host, "/w"), "it is there")
         ws.send_text("hello")
         assert ws.recv_text() == "got hello"
-        with Trace(host.control, "trace", conn) as trace:
+        with Trace(host, "trace", conn) as trace:
             begun(trace, lambda: ws.send_text("nothing"))
             ws.send_text("hello")
             assert ws.recv_text() == "got hello"
@@ -98,7 +108,7 @@ def test_a_worker_that_dies(host):
         wait_until(lambda: conn_of(host, "/w"), "it is there")
         ws.send_text("hello")
         assert ws.recv_text() == "got hello"
-        with Trace(host.control, "--mount", "/w", "trace") as trace:
+        with Trace(host, "--mount", "/w", "trace") as trace:
             begun(trace, lambda: ws.send_text("nothing"))
             ws.send_text("die")
             assert ws.recv_text() == "got die"
@@ -110,7 +120,7 @@ def test_a_worker_that_dies(host):
 def test_a_plugin_and_who_is_not_looked_at(host):
     with Probe(host, "/p") as opener:
         one, two = opener.clients(2)
-        with Trace(host.control, "trace", one.id) as trace:
+        with Trace(host, "trace", one.id) as trace:
             begun(trace, one.settle)
             two.settle()
             one.script("join tea", "send joined")
@@ -124,12 +134,14 @@ def test_a_plugin_and_who_is_not_looked_at(host):
             assert wait_until(lambda: trace.lines(event="close", point="committed"), "its end") and conn
 
 
-def test_a_user(tmp_path):
+@pytest.mark.parametrize("door", ["socket", "http"])
+def test_a_user(tmp_path, door):
     (tmp_path / "key").write_bytes(SECRET)
     (tmp_path / "key").chmod(0o600)
-    with Host("--plugin", "echo", "--jwt-key", tmp_path / "key", "--jwt-from", "query=token", "--control", tmp_path / "control", *IMPATIENT) as host:
+    with Host("--plugin", "echo", "--jwt-key", tmp_path / "key", "--jwt-from", "query=token", "--control", tmp_path / "control", "--api", "127.0.0.1:0", *IMPATIENT) as host:
+        looks(host, door, tmp_path / "control")
         anna, bob = (connect("127.0.0.1", host.port, f"/?token={hs256(claims(sub=who))}") for who in ("anna", "bob"))
-        with Trace(tmp_path / "control", "--user", "anna", "trace", "--for", "60") as trace:
+        with Trace(host, "--user", "anna", "trace", "--for", "60") as trace:
             begun(trace, lambda: anna.send_text("x"))
             bob.send_text("y")
             assert bob.recv_text() == "y"
@@ -143,8 +155,10 @@ def test_a_user(tmp_path):
 def test_what_is_wrong_is_said(host):
     for words, code, said in ((["trace"], 2, "CONN, --user USER or --mount PATH"), (["trace", "A" * 22], 1, "there is no connection"), (["-m", "/no", "trace"], 1, "no such mount"),
                               (["stats", "--for", "1"], 2, "for trace"), (["trace", "x", "--for", "0"], 2, "expected seconds")):
-        assert said in ctl(host.control, *words, code=code)
-    assert ctl(host.control, "-m", "/p", "--for", "1", "trace") == ""  # nothing happens, and it ends
+        done = subprocess.run([BUILD / "tova-ctl", *host.door, *words], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == code and said in done.stderr
+    done = subprocess.run([BUILD / "tova-ctl", *host.door, "-m", "/p", "--for", "1", "trace"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # nothing happens, and it ends
 
 
 def test_who_does_not_read_is_told_what_he_missed(tmp_path):
@@ -169,6 +183,144 @@ def test_who_does_not_read_is_told_what_he_missed(tmp_path):
         trace.wait(PATIENCE)
         reader.close()
         assert stats(tmp_path / "control")["events"] > 20000
+
+
+# --- over HTTP ----------------------------------------------------------------------------------------------------------------
+
+class Stream:
+    """GET /api/v1/trace: its lines as they come."""
+
+    def __init__(self, host, query, token=None, **how):
+        where = address(host).rpartition(":")
+        self.socket = socket.socket()
+        if "buffer" in how:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, how["buffer"])
+        self.socket.settimeout(PATIENCE)
+        self.socket.connect((where[0], int(where[2])))
+        line = f"Authorization: Bearer {token}\r\n" if token else ""
+        self.socket.sendall(f"GET /api/v1/trace{query} HTTP/1.1\r\nHost: localhost\r\n{line}\r\n".encode())
+        self.file = self.socket.makefile("rb")
+        self.status = int(self.file.readline().split()[1])
+        self.head = b"".join(iter(self.file.readline, b"\r\n")).decode()
+        self.lines = self._lines()
+
+    def _lines(self):
+        """Until its end, which is that of its chunks."""
+        while (size := int(self.file.readline(), 16)) > 0:
+            yield from map(json.loads, self.file.read(size).decode().splitlines())
+            assert self.file.read(2) == b"\r\n"
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+@pytest.fixture
+def open_host(tmp_path):
+    with Host("--plugin", f"/p={plugin('probe')}", "--plugin", "/e=echo", "--api", "127.0.0.1:0", *tokens(tmp_path, "read", "publish", "read@/e"), "--control", tmp_path / "control", *IMPATIENT) as running:
+        running.control = tmp_path / "control"
+        yield running
+
+
+def test_lines_over_http_are_what_the_document_says(open_host):
+    """A line each, which ends with its connection; and what nobody has asked for in time is said at once."""
+    from api import document
+    with Probe(open_host, "/p") as opener:
+        one = opener.client()
+        stream = Stream(open_host, f"?conn={one.id}", TOKENS["read"])
+        assert stream.status == 200 and "Content-Type: application/x-ndjson" in stream.head and "Cache-Control: no-store" in stream.head
+        one.settle()
+        one.drop()
+        lines = list(stream.lines)
+        schema = document().validator(document().json["paths"]["/api/v1/trace"]["get"]["responses"]["200"]["content"]["application/x-ndjson"]["schema"])
+        assert len(lines) > 5 and not [list(schema.iter_errors(line)) for line in lines if not schema.is_valid(line)]
+        assert {"received", "given", "acknowledged", "committed"} <= {line["point"] for line in lines} and lines[-1]["event"] == "close"
+        stream.close()
+
+
+def test_who_may_look_over_http(open_host):
+    """Not without a token, not with another scope, and a token of one mount sees that one."""
+    with Probe(open_host, "/p") as opener:
+        other = opener.client()
+        with Api(open_host) as nobody:
+            assert nobody.get(f"/api/v1/trace?conn={other.id}")[0] == 401
+        with Api(open_host, token=TOKENS["publish"]) as pusher:
+            status, said = pusher.get(f"/api/v1/trace?conn={other.id}")
+            assert status == 403 and "read" in said["error"]
+        with Api(open_host, token=TOKENS["read"]) as api:
+            for query, status, said in (("", 400, "conn, user or mount"), ("?conn=zzz", 400, "no id of a connection"), ("?conn=" + "A" * 22, 404, "no such connection"), ("?mount=/no", 400, "/p or /e"),
+                                        (f"?conn={other.id}&mount=/e", 404, "no such connection"), ("?mount=/e&for=3601", 400, "up to 3600"), ("?mount=/e&for=x", 400, "up to 3600"), ("?mount=/e&zzz=1", 400, "zzz")):
+                answer = api.get(f"/api/v1/trace{query}")
+                assert (answer[0], said in answer[1]["error"]) == (status, True), (query, answer)
+
+
+def test_a_token_of_one_mount(tmp_path):
+    with Host("--plugin", f"/p={plugin('probe')}", "--plugin", "/e=echo", "--api", "127.0.0.1:0", *tokens(tmp_path, "read@/e"), *IMPATIENT) as host, Probe(host, "/p") as opener, Api(host, token=TOKENS["read"]) as api:
+        assert api.get(f"/api/v1/trace?conn={opener.client().id}") == (404, {"error": "there is no such connection, or it has ended"})
+        for query in ("?user=anna", "?mount=/p"):
+            assert api.get(f"/api/v1/trace{query}")[0] == 403
+        stream = Stream(host, "?mount=/e&for=0", TOKENS["read"])
+        assert stream.status == 200 and list(stream.lines) == []
+        stream.close()
+
+
+def waits_to_write(host):
+    """Which descriptors its loop asks about room to write: one that has it and nothing to write would make it turn for ever."""
+    found = []
+    for file in Path(f"/proc/{host.process.pid}/fdinfo").iterdir():
+        found += re.findall(r"^tfd:\s*(\d+) events:\s*[0-9a-f]*[4-7c-f] ", file.read_text(), re.M)
+    return found
+
+
+def test_a_stream_that_is_silent_costs_nothing_and_ends(open_host):
+    """Its client is not asked again and again, goes when it likes, and what it looked with is free again; and no more than some look at once."""
+    streams = [Stream(open_host, "?mount=/e&for=600", TOKENS["read"]) for _ in range(16)]
+    assert {stream.status for stream in streams} == {200}
+    wait_until(lambda: not waits_to_write(open_host), "nobody is asked again and again")
+    with Api(open_host, token=TOKENS["read"]) as api:
+        status, said = api.get("/api/v1/trace?mount=/e")
+        assert status == 503 and "16" in said["error"]
+        for stream in streams[:8]:
+            stream.close()
+        streams[8].socket.shutdown(socket.SHUT_WR)
+
+        def room():
+            more = Stream(open_host, "?mount=/e&for=0", TOKENS["read"])
+            more.close()
+            return more.status == 200
+        wait_until(room, "there is room again")
+    with connect("127.0.0.1", open_host.port, "/e") as ws:
+        ws.send_text("x")
+        assert next(streams[9].lines)["event"] in ("open", "message")
+    for stream in streams[8:]:
+        stream.close()
+
+
+def test_who_does_not_read_over_http_is_told_what_he_missed(open_host):
+    """And the mount is as fast as ever, and the host no larger than what one may not have read."""
+    stream = Stream(open_host, "?mount=/e&for=600", TOKENS["read"], buffer=4096)
+    with connect("127.0.0.1", open_host.port, "/e") as ws:
+        for _ in range(300):
+            for _ in range(100):
+                ws.send_text("x")
+            for _ in range(100):
+                assert ws.recv_text() == "x"
+        dropped = next(line["dropped"] for line in stream.lines if "dropped" in line)
+        assert 0 < dropped < 300 * 100 * 5
+        ws.send_text("after")
+        assert ws.recv_text() == "after"
+        assert next(line for line in stream.lines if line.get("point") == "received" and line["bytes"] == 5)
+    stream.close()
+
+
+def test_the_host_ends_while_somebody_looks(tmp_path):
+    with Host("--plugin", "echo", "--api", "127.0.0.1:0", *IMPATIENT) as host:
+        stream = Stream(host, "?mount=/&for=600")
+        with connect("127.0.0.1", host.port, "/") as ws:
+            ws.send_text("x")
+            assert ws.recv_text() == "x" and next(stream.lines)
+        host.stop()
+        stream.close()
 
 
 def select_ready(descriptor):

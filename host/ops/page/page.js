@@ -257,6 +257,7 @@ function showLog(id, lines) {
 
 let shown;
 async function show(id) {
+	if (id !== shown) lookAway();
 	shown = id;
 	$("one").hidden = false;
 	$("one-id").textContent = id;
@@ -282,10 +283,65 @@ async function showOne() {
 	}
 }
 $("one-leave").onclick = () => {
+	lookAway();
 	shown = undefined;
 	$("one").hidden = true;
 };
 $("one-close").onclick = does(() => ask("DELETE", `api/v1/connections/${$("one-close").dataset.conn}`));
+
+// --- its story: what becomes of its events, line by line while it happens
+
+const TRACE_SECONDS = 600, TRACE_LINES = 500;
+let looking; // what ends it
+
+function lookAway() {
+	looking?.abort();
+	looking = undefined;
+	$("one-look").textContent = "Trace";
+	$("one-look").dataset.state = "off";
+	$("one-trace").hidden = true;
+}
+
+function traced({ time, point, event, seq, dropped, conn, mount, user, error, ...facts }) {
+	const story = $("one-trace"), down = story.scrollHeight - story.scrollTop - story.clientHeight < 8;
+	const text = dropped !== undefined ? `${number(dropped)} lines were not read in time, and are missing here`
+		: ` ${point} ${event}${seq === undefined ? "" : ` ${seq}`}${Object.entries(facts).map(([key, value]) => ` ${key}=${value}`).join("")}${error === undefined ? "" : `: ${error}`}`;
+	story.append(make("li", { className: point === "failed" ? "bad" : "" }, ...(time === undefined ? [] : [make("time", { dateTime: time }, time.slice(11, 26))]), text));
+	while (story.children.length > TRACE_LINES) story.firstChild.remove();
+	if (down) story.scrollTop = story.scrollHeight;
+}
+
+async function look(id, stop) {
+	const answer = await fetch(`api/v1/trace?for=${TRACE_SECONDS}&conn=${id}`, { headers: token === null ? {} : { Authorization: `Bearer ${token}` }, cache: "no-store", signal: stop.signal });
+	if (!answer.ok) throw new Answer(answer.status, (await answer.json()).error);
+	$("one-look").dataset.state = "on";
+	let rest = "";
+	for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
+		const lines = (rest + text).split("\n");
+		rest = lines.pop();
+		lines.filter((line) => line !== "").forEach((line) => traced(JSON.parse(line)));
+	}
+}
+
+$("one-look").onclick = async () => {
+	if (looking !== undefined) {
+		lookAway();
+		return;
+	}
+	const stop = (looking = new AbortController());
+	$("one-trace").replaceChildren();
+	$("one-trace").hidden = false;
+	$("one-look").textContent = "Stop";
+	try {
+		await look($("one-id").textContent, stop);
+	} catch (error) {
+		if (!stop.signal.aborted) tell(error);
+	}
+	if (looking !== stop) return;
+	looking = undefined; // it is over; what was seen stays
+	$("one-look").textContent = "Trace";
+	$("one-look").dataset.state = "off";
+};
 
 // --- the console
 
