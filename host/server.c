@@ -189,6 +189,7 @@ static bool server_start_parts(struct server *s)
 	s->hub.room_limits = server_quota(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
 	s->hub.histories.max = s->settings.history_bytes;
+	room_states_bound(&s->hub, s->settings.room_state_bytes, s->settings.room_state_time);
 	s->hub.resumes.full = server_is_full;
 	s->hub.resumes.full_ctx = s;
 	s->hub.conn_ops = &s->ops;

@@ -249,6 +249,7 @@ static void server_reload_apply(struct server *s, struct settings *new, struct r
 	s->hub.room_limits = server_quota(&s->settings);
 	s->hub.resumes.limits = server_resume_limits(&s->settings);
 	histories_bound(&s->hub, s->settings.history_bytes);
+	room_states_bound(&s->hub, s->settings.room_state_bytes, s->settings.room_state_time);
 	conns_set_limits(&s->conns, &limits);
 	io_threads_set_limits(&s->io_threads, &limits);
 	server_reload_gate(s);

@@ -18,6 +18,8 @@
 	X(rooms, rooms, "rooms with a member") \
 	X(memberships, memberships, "memberships in rooms") \
 	X(history, history_bytes, "bytes of memory for what rooms remember") \
+	X(room_states, room_states, "rooms with a state that handlers keep") \
+	X(room_state_bytes, room_state_bytes, "bytes of memory for these states") \
 	X(slow, slow, "connections for which messages are being given up because they read too slowly") \
 	X(buffered, buffered_bytes, \
 	  "bytes of memory for what waits for slow connections and for messages received in part") \
@@ -45,6 +47,8 @@
 	  "connections without --deflate-takeover, as --deflate-memory was used up") \
 	X(events, events, "events delivered to handlers") \
 	X(commits, commits, "acknowledgements committed") \
+	X(room_state_conflicts, room_state_conflicts, \
+	  "commits undone because a room's state had another version than they were made from") \
 	X(failures, failures, "events that a handler failed") \
 	X(commands, commands, "commands applied") \
 	X(gone, gone, "commands that named a connection that is gone") \

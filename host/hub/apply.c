@@ -432,6 +432,8 @@ static void apply_command(struct hub *hub, struct mount *m, struct commit *c,
 		apply_broadcast_among(hub, m, c, command);
 	else if (command->kind == COMMAND_CLOSE_ROOM)
 		apply_close_room(hub, m, c, command);
+	else if (command->kind == COMMAND_SET_ROOM)
+		room_state_set(m, c, command);
 	else if (command->kind == COMMAND_QUERY)
 		apply_query(m, c, command);
 	else if (of_mount && command->kind == COMMAND_TIMER)

@@ -51,6 +51,14 @@ const char *commit_error_text(enum commit_error error)
 		return "a join that was to be the first found somebody in its room";
 	case COMMIT_E_USERS:
 		return "a join found its room full: it has as many users as its users_max";
+	case COMMIT_E_ROOM_STATE:
+		return "a set_room was made from another version than the room's state has: somebody else has set it meanwhile";
+	case COMMIT_E_ROOM_STATE_TRIES:
+		return "a set_room was made from another version than the room's state had, eleven times: somebody else sets it all the time";
+	case COMMIT_E_ROOM_STATE_BYTES:
+		return "a set_room found no room: the states of all rooms would have more than --room-state-bytes";
+	case COMMIT_E_ROOM_STATE_SIZE:
+		return "a room's state has more than 65,536 bytes";
 	case COMMIT_E_EXPIRED:
 		return "its \"expires\" had passed before it came: nothing was done";
 	case COMMIT_E_SCOPE:
@@ -500,6 +508,27 @@ enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *d
 	if (!commit_add_text(c, command, (struct span){data, len}))
 		return c->error;
 	command->code = 1;
+	c->judged = true;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_set_room(struct commit *c, struct span room, const void *data, size_t len,
+				  const uint64_t *version)
+{
+	struct command state;
+	if (!rules_name_ok(room))
+		return commit_spoil(c, COMMIT_E_ROOM);
+	if (len > RULES_ROOM_STATE_MAX)
+		return commit_spoil(c, COMMIT_E_ROOM_STATE_SIZE);
+	struct command *command = commit_add(c, COMMAND_SET_ROOM, 0);
+	if (command == NULL || !commit_add_text(c, command, room) ||
+	    !commit_add_text(c, &state, (struct span){data, len}))
+		return c->error;
+	command->room_state.text = state.text;
+	command->room_state.len = state.text_len;
+	command->room_state.version = version != NULL ? *version : 0;
+	command->code = version != NULL;
 	c->judged = true;
 	c->n++;
 	return COMMIT_OK;

@@ -46,6 +46,11 @@ enum commit_error {
 	COMMIT_E_FULL,
 	COMMIT_E_FIRST,
 	COMMIT_E_USERS,
+	/* Of a room's state: see room_state.h. */
+	COMMIT_E_ROOM_STATE,
+	COMMIT_E_ROOM_STATE_TRIES,
+	COMMIT_E_ROOM_STATE_BYTES,
+	COMMIT_E_ROOM_STATE_SIZE,
 	/* Of a push: its time was over before it came. */
 	COMMIT_E_EXPIRED,
 	/* Of a push: whoever gave it may not do that. */
@@ -67,6 +72,7 @@ enum command_kind {
 	COMMAND_LEAVE_ALL,
 	COMMAND_CLOSE_ROOM,
 	COMMAND_BROADCAST_AMONG,
+	COMMAND_SET_ROOM,
 };
 
 /* What has to be true when a join is done, or its event fails; and what is done then. All zero:
@@ -95,7 +101,7 @@ struct history_want {
 
 struct command {
 	uint8_t kind;
-	/* CLOSE, CLOSE_ROOM; SET: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
+	/* CLOSE, CLOSE_ROOM; SET, SET_ROOM: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
 	 * BROADCAST_AMONG: 1 if it is not kept */
 	uint16_t code;
 	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
@@ -117,6 +123,10 @@ struct command {
 		struct {
 			uint32_t text, len; /* in the arena: what a SET that compares expects */
 		} expected;
+		struct {
+			uint32_t text, len; /* in the arena: what a SET_ROOM sets */
+			uint64_t version;   /* that it replaces, if it compares */
+		} room_state;
 		struct {
 			uint32_t text, len; /* in the arena: the user of an INFO; of a CLOSE_ROOM
 					     * whom it is for, see selection.h */
@@ -229,6 +239,10 @@ enum commit_error commit_set(struct commit *c, uint64_t target, const void *data
  * state.h. */
 enum commit_error commit_set_if(struct commit *c, uint64_t target, const void *data, size_t len,
 				const void *expected, size_t expected_len);
+/* What is kept with the room, of which *version there is now; NULL: of any. See room_state.h; no bytes:
+ * nothing is kept. */
+enum commit_error commit_set_room(struct commit *c, struct span room, const void *data, size_t len,
+				  const uint64_t *version);
 /* of_session: the timer belongs to `target`; else to the mount. */
 enum commit_error commit_timer(struct commit *c, bool of_session, uint64_t target,
 			       const struct event_timer *timer);

@@ -175,20 +175,40 @@ static __attribute__((noinline)) void delivery_judge(struct mount *m, struct com
 	state_check(m, c);
 	condition_check(m, c);
 	history_check(m, c);
+	room_state_check(m, c, m->settling);
+	m->hub->loop->stats.room_state_conflicts += c->error == COMMIT_E_ROOM_STATE;
 }
 
-/* Commits or drops; the event is settled by that, whichever it is. */
+/* It was made from an old version of a room's state: is its event given again? Then the room stays in
+ * the arena, for delivery_again. */
+static __attribute__((noinline)) bool delivery_undo(struct mount *m, struct commit *c)
+{
+	struct event_held *h = m->settling;
+	if (h == NULL)
+		return false;
+	if (h->conflicts == ROOM_STATE_TRIES) {
+		c->error = COMMIT_E_ROOM_STATE_TRIES;
+		return false;
+	}
+	h->again = true;
+	return true;
+}
+
+/* Commits or drops; the event is settled by that, whichever it is, unless it is given again:
+ * h->again. */
 static inline __attribute__((always_inline)) bool delivery_commit_or_drop(struct mount *m,
 									  const struct hub_event *e,
 									  bool ok, struct span why)
 {
 	struct commit *c = &m->commit;
-	if (e->kind == EVENT_OPEN)
-		mount_settle(m, e->session);
 	if (ok && c->error == COMMIT_OK && room_limits_is_limited(&m->hub->room_limits))
 		room_limits_check(m, c);
 	if (ok && c->judged)
 		delivery_judge(m, c);
+	if (__builtin_expect(c->error == COMMIT_E_ROOM_STATE, 0) && ok && delivery_undo(m, c))
+		return false;
+	if (e->kind == EVENT_OPEN)
+		mount_settle(m, e->session);
 	if (ok && c->error != COMMIT_OK) {
 		why = span_of(commit_error_text(c->error));
 		ok = false;
@@ -470,6 +490,36 @@ static void delivery_run(struct mount *m)
 	}
 }
 
+/* The event that has the turn in the room now, for which the one that had it is done, or waits. */
+void delivery_yield(struct mount *m, struct event_held *h)
+{
+	struct event_held *next = room_state_next(m, h);
+	if (next != NULL)
+		m->handler->ops->give(m->handler, next);
+}
+
+/* Once more, with the state as it is by then. It is nobody's fault. */
+static void delivery_again(struct mount *m, struct event_held *h)
+{
+	struct commit *c = &m->commit;
+	char room[RULES_NAME_MAX];
+	struct span name = commit_text(c, &c->commands[c->wrong]);
+	memcpy(room, name.p, name.n);
+	name.p = room;
+	commit_drop(c);
+	c->origin = NULL;
+	h->again = false;
+	h->single = true;
+	h->conflicts++;
+	delivery_end_run(m, h, true);
+	m->running = false;
+	if (!room_state_has_turn(m, h, name))
+		delivery_yield(m, h);
+	if (room_state_wait(m, h, name))
+		m->handler->ops->give(m->handler, h);
+	delivery_run(m);
+}
+
 void delivery_settle(struct mount *m, struct event_held *h, enum handler_result result,
 		     struct span why)
 {
@@ -483,7 +533,14 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 	 * refused here may have been. */
 	if (result == HANDLER_FAILED)
 		delivery_end_run(m, h, false);
-	if (!delivery_conclude(m, &h->event, result == HANDLER_DONE, why))
+	m->settling = h;
+	bool ok = delivery_conclude(m, &h->event, result == HANDLER_DONE, why);
+	m->settling = NULL;
+	if (h->again) {
+		delivery_again(m, h);
+		return;
+	}
+	if (!ok)
 		delivery_end_run(m, h, true);
 	if (h->received != 0)
 		meters_settled(m->meters, h);
@@ -491,6 +548,8 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 		lane->current->run_last = h->run_last;
 	hub_end_victims(m->hub);
 	m->running = false;
+	if (h->turn)
+		delivery_yield(m, h);
 	delivery_free(m, h);
 	if (last)
 		hub_session_over(s);
@@ -576,6 +635,7 @@ bool delivery_commit(struct mount *m)
 	m->hub->loop->stats.commits++;
 	m->receivers = 0;
 	m->kept = (struct history_place){0};
+	m->room_version = 0;
 	m->counts = true;
 	apply_commit(m->hub, m, &m->commit);
 	m->counts = false;

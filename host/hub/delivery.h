@@ -26,6 +26,9 @@ void delivery_settle(struct mount *m, struct event_held *h, enum handler_result 
 		     struct span why);
 /* The event that was given has been passed on: those that wait behind it may follow. */
 void delivery_follow(struct mount *m, struct event_held *h);
+/* The event, which goes on otherwise, has no turn in a room any more, if it had one: see
+ * room_state.h. */
+void delivery_yield(struct mount *m, struct event_held *h);
 /* Ends the run of the current event: those that followed it wait again, and will be given one by
  * one. handled: the handler may have handled some of them, so they keep their numbers; else they
  * are as if they had never been given. */

@@ -128,7 +128,8 @@ static inline struct event_held *event_held_new(const struct hub_event *e, size_
 	h->size = size;
 	h->memory = NULL;
 	h->lane = NULL;
-	h->single = h->suspect = h->embedded = false;
+	h->single = h->suspect = h->embedded = h->turn = h->again = false;
+	h->conflicts = 0;
 	h->with = NULL;
 	h->number = h->since = 0;
 	h->received = h->given = 0;

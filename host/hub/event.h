@@ -148,6 +148,7 @@ struct event_held {
 	uint16_t blame;	 /* deaths that are laid to it */
 	uint16_t run;	 /* its place in a run, from 1 */
 	uint8_t pardons; /* deaths that may have been its, but that a network was held for */
+	uint8_t conflicts; /* times that its commit had an old version, see room_state.h */
 	/* stamps of meters.h: when it came, 0: it is not looked at; and, then, when a worker was
 	 * given it */
 	uint32_t received, given;
@@ -155,6 +156,8 @@ struct event_held {
 	bool suspect : 1;
 	bool single : 1;   /* it was given before, in a run that ended early: it is given alone */
 	bool embedded : 1; /* in the memory of its session */
+	bool turn : 1;	   /* it may change a room's state now, see room_state.h */
+	bool again : 1;	   /* its commit was undone, and it is given once more */
 	_Alignas(struct event_request) char bytes[]; /* the facts of a request lie in front */
 };
 TAILQ_HEAD(event_queue, event_held);

@@ -408,6 +408,7 @@ bool hub_init(struct hub *hub, struct loop *loop)
 	budgets_init(&hub->budgets);
 	resumes_init(&hub->resumes, hub);
 	histories_init(&hub->histories, hub);
+	room_states_init(&hub->room_states, hub);
 	loop_timer_init(loop, &hub->more_victims, hub_on_more_victims, hub);
 	hub->hook = (struct loop_hook){.run = hub_on_turn, .arg = hub};
 	loop_add_hook(loop, &hub->hook);
@@ -455,6 +456,7 @@ void hub_free(struct hub *hub)
 	hub_on_turn(hub);
 	resumes_free(&hub->resumes);
 	histories_free(&hub->histories);
+	room_states_free(&hub->room_states);
 	loop_remove_hook(hub->loop, &hub->hook);
 	slotmap_free(&hub->sessions);
 	free(hub->victims);

@@ -16,6 +16,7 @@
 #include "hub/mount.h"
 #include "hub/resume.h"
 #include "hub/room_limits.h"
+#include "hub/room_state.h"
 #include "hub/timer.h"
 
 /* Bytes of events that may wait behind a connection's current one before it is not read from any
@@ -64,6 +65,7 @@ struct hub {
 	struct room_limits room_limits;
 	struct resumes resumes;	    /* clients that may come back */
 	struct histories histories; /* what rooms remember */
+	struct room_states room_states; /* what handlers keep with rooms */
 	struct tova_v1_offer offer; /* of the upgrade that is being decided */
 	struct timers timers;	    /* of all mounts and sessions */
 	struct log *access_log;	    /* NULL: none */

@@ -49,6 +49,7 @@ void mount_free(struct mount **m_p)
 	commit_drop(&m->commit);
 	commit_free(&m->commit);
 	room_table_free(&m->rooms);
+	room_state_free_all(m);
 	history_free(m);
 	user_limits_free(&m->user_limits);
 	token_policy_free(&m->tokens);

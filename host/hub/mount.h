@@ -52,6 +52,8 @@ struct mount {
 	struct lane lane; /* the mount's own events */
 	struct lane *ready_first, *ready_last;
 	struct commit commit; /* of the event being handled */
+	/* whose commit is being judged; NULL: of none that can be given again */
+	struct event_held *settling;
 	uint8_t slow;	      /* enum slow_policy */
 	uint32_t
 		resume_ms; /* a session without a socket waits for one so long; 0: there are none */
@@ -64,6 +66,8 @@ struct mount {
 	uint64_t receivers;
 	/* where the last message is that its commands had a room remember */
 	struct history_place kept;
+	/* the version that its last set_room has given a room; 0: there was none, or it has emptied it */
+	uint64_t room_version;
 	bool counts; /* it is being applied, and counts them */
 	struct mount_deploy deploy;
 	struct meters *meters; /* NULL: nobody asks */

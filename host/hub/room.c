@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "hub/room_state.h"
 #include "hub/room_users.h"
 #include "hub/session.h"
 #include "net/conn.h"
@@ -39,13 +40,17 @@ static struct room *room_add(struct room_table *table, struct span name)
 	r->here = (struct room_shard){.members = NULL};
 	r->elsewhere = NULL;
 	r->users = NULL;
+	r->state = NULL;
 	r->n = 0;
 	r->refs = 1;
 	r->mark = 0;
 	r->len = (uint8_t)name.n;
 	memcpy(r->name, name.p, name.n);
 	r->name[name.n] = '\0';
-	hash_table_add(&table->table, &r->link, hash_bytes(&table->key, name.p, name.n));
+	uint64_t hash = hash_bytes(&table->key, name.p, name.n);
+	hash_table_add(&table->table, &r->link, hash);
+	if (table->states.n > 0)
+		r->state = room_state_enter(&table->states, hash, name);
 	table->stats->rooms++;
 	return r;
 }
@@ -75,6 +80,9 @@ static void room_remove(struct room_table *table, struct room *r)
 {
 	CHECK(r->n == 0);
 	hash_table_remove(&table->table, &r->link);
+	if (r->state != NULL)
+		room_state_leave(r->state);
+	r->state = NULL;
 	table->stats->rooms--;
 	room_users_free(r->users);
 	r->users = NULL;

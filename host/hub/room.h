@@ -18,6 +18,7 @@
 
 struct conn;
 struct conn_group;
+struct room_state;
 struct room_users;
 struct session;
 
@@ -49,6 +50,7 @@ struct room {
 	 * was ever a member */
 	struct room_far *elsewhere;
 	struct room_users *users; /* NULL: nobody has asked who they are */
+	struct room_state *state; /* what is kept with it: room_state.h; or NULL */
 	uint32_t n;		  /* all members */
 	/* the table's while it has members, and one for each close event that names it */
 	uint32_t refs;
@@ -88,6 +90,7 @@ struct room_table {
 	struct hash_table table;
 	struct hash_key key;
 	struct stats *stats;
+	struct hash_table states; /* see room_state.h; also of rooms without members */
 	uint32_t n_far; /* loops beside this one */
 };
 

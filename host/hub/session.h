@@ -114,6 +114,12 @@ static inline struct span session_close_reason(const struct session *s)
 	return s->more != NULL ? (struct span){s->more->reason, s->more->reason_len}
 			       : (struct span){0};
 }
+/* The room that --route room goes by, and whose state its events come with: the first that it has
+ * joined, and once it has left that one of the others. NULL: it is in none, or has ended. */
+static inline const struct room *session_first_room(const struct session *s)
+{
+	return s != NULL && !s->ended && room_count(&s->rooms) > 0 ? s->rooms.list->v[0].room : NULL;
+}
 /* What a handler that settles later keeps with it. */
 static inline struct span session_state(const struct session *s)
 {

@@ -30,7 +30,10 @@ static int api_command_status(enum commit_error error)
 	case COMMIT_E_FULL:
 	case COMMIT_E_FIRST:
 	case COMMIT_E_USERS:
+	case COMMIT_E_ROOM_STATE:
 		return 409;
+	case COMMIT_E_ROOM_STATE_BYTES:
+		return 507;
 	case COMMIT_E_EXPIRED:
 		return 410;
 	default:
@@ -50,6 +53,9 @@ static void api_command_done(struct api_call *call, const struct mount *m)
 			      ",\"offset\":%llu,\"epoch\":%llu",
 			      (unsigned long long)m->kept.offset,
 			      (unsigned long long)m->kept.epoch);
+	if (m->room_version != 0)
+		n += snprintf(text + n, sizeof text - (size_t)n, ",\"version\":%llu",
+			      (unsigned long long)m->room_version);
 	text[n++] = '}';
 	api_call_answer_text(call, 200, (struct span){head, (size_t)n_head},
 			     (struct span){text, (size_t)n});

@@ -236,6 +236,10 @@ enum option_when {
 	  "1 to 100000, 1s to 720h; without MOUNT: at every path; MOUNT= without a number: not at this one") \
 	X(history_bytes, SIZE, "history-bytes", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
 	  "memory for what all rooms remember; beyond it the oldest messages go of the room that has been silent for longest") \
+	X(room_state_bytes, SIZE, "room-state-bytes", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 64 * OPTION_G, "64m", NULL, \
+	  "memory for the states that handlers keep with rooms; a set_room beyond it fails its event") \
+	X(room_state_time, TIME, "room-state-time", 0, "TIME", LIMITS, HUP, 0, 720 * OPTION_H, "1h", NULL, \
+	  "a state that a handler keeps with a room outlives the last member of the room, and the last set_room, so long (0: not at all)") \
 	X(max_buffered, SIZE, "max-buffered", 0, "SIZE", LIMITS, HUP, 64 * OPTION_K, 1024 * OPTION_G, "1g", "no limit", \
 	  "most memory for what waits for slow clients and for messages that clients have sent in part, over all connections; beyond it " \
 	  "the connection that holds most gives way") \

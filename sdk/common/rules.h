@@ -18,6 +18,8 @@
 #define RULES_TIMER_MAX_MS (400ull * 24 * 3600 * 1000)
 /* Bytes of the data of one connection, where the handler has a size for it. */
 #define RULES_DATA_MAX 4096
+/* Of what is kept with a room. */
+#define RULES_ROOM_STATE_MAX 65536
 /* Of an answer to an upgrade: its header lines, each with CRLF, and a NUL; the type of its body,
  * and a NUL. */
 #define RULES_HEAD_MAX 4096

@@ -50,7 +50,7 @@ class RawWorker:
         objects, end = json.JSONDecoder().raw_decode(text)
         at = len(text[:end].encode("utf-8", "surrogateescape")) + 1
         for o in objects:
-            for key, to in (("state_bin", "state"), ("bin", "data")):
+            for key, to in (("state_bin", "state"), ("room_state_bin", "room_state"), ("bin", "data")):
                 if key in o:
                     o[to] = body[at:at + o[key]]
                     at += o[key]

@@ -23,6 +23,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_ROOM_NAME:
 	case COMMIT_E_ROOMS:
 	case COMMIT_E_MOUNT_ROOMS:
+	case COMMIT_E_ROOM_STATE_BYTES:
+	case COMMIT_E_ROOM_STATE_SIZE:
 		return TOVA_E_LIMIT;
 	case COMMIT_E_ARG:
 	case COMMIT_E_DELAY:
@@ -38,6 +40,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_USERS:
 	case COMMIT_E_STATE:
 	case COMMIT_E_HISTORY:
+	case COMMIT_E_ROOM_STATE:
+	case COMMIT_E_ROOM_STATE_TRIES:
 		return TOVA_E_STATE;
 	case COMMIT_E_MEMORY:
 		return TOVA_E_MEMORY;

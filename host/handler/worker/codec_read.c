@@ -106,6 +106,7 @@ enum command_word {
 	WORD_INFO,
 	WORD_LEAVE_ALL,
 	WORD_CLOSE_ROOM,
+	WORD_SET_ROOM,
 };
 
 struct codec_command {
@@ -120,8 +121,8 @@ struct codec_command {
 	/* what few commands have */
 	struct {
 		struct json_string info, user;
-		uint64_t max, users_max;
-		bool has_max, has_users_max, first, replace;
+		uint64_t max, users_max, version;
+		bool has_max, has_users_max, has_version, first, replace;
 		/* JSON arrays; p NULL: none */
 		struct span rooms, exclude, exclude_users, exclude_rooms;
 	} more;
@@ -142,6 +143,7 @@ static enum command_word codec_read_word_of(const struct json_string *c)
 		[WORD_INFO] = SPAN("info"),
 		[WORD_LEAVE_ALL] = SPAN("leave_all"),
 		[WORD_CLOSE_ROOM] = SPAN("close_room"),
+		[WORD_SET_ROOM] = SPAN("set_room"),
 	};
 	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){c->p, c->n}, words[i]))
@@ -206,6 +208,8 @@ static bool codec_read_more_member(struct reader *r, struct span name, struct co
 				    bad_number),
 		LOOSE_COUNTED_FIELD(struct codec_command, "users_max", more.users_max,
 				    more.has_users_max, bad_number),
+		LOOSE_COUNTED_FIELD(struct codec_command, "version", more.version,
+				    more.has_version, bad_number),
 		{.key = {0}},
 	};
 	codec_read_command_more(t);
@@ -434,12 +438,23 @@ static void codec_read_do_timer(const struct use *u, struct codec_command *t, bo
 			     &timer);
 }
 
+static struct span codec_read_state_of(const struct use *u, struct codec_command *t)
+{
+	return t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at,
+						t->state_bin}
+				: codec_text(&t->state);
+}
+
+static void codec_read_do_set_room(const struct use *u, struct codec_command *t, struct span room)
+{
+	bool compares = t->has_more && t->more.has_version;
+	struct span state = codec_read_state_of(u, t);
+	commit_set_room(u->commit, room, state.p, state.n, compares ? &t->more.version : NULL);
+}
+
 static void codec_read_do_set(const struct use *u, struct codec_command *t)
 {
-	struct span state =
-		t->has_state_bin ? (struct span){(const char *)u->batch->binary + t->state_bin_at,
-						 t->state_bin}
-				 : codec_text(&t->state);
+	struct span state = codec_read_state_of(u, t);
 	if (!t->has_if_state_bin && t->if_state.p == NULL) {
 		commit_set(u->commit, codec_read_target_of(u, t), state.p, state.n);
 		return;
@@ -514,6 +529,7 @@ static bool codec_read_is_whole(const struct codec_command *t)
 	case WORD_CLOSE_ROOM:
 		return t->code <= UINT16_MAX;
 	case WORD_SET:
+	case WORD_SET_ROOM:
 		return t->has_state_bin || t->state.p != NULL;
 	case WORD_JOIN:
 		return !t->has_more ||
@@ -610,6 +626,9 @@ static void codec_read_do_command(const struct use *u, struct codec_command *t)
 		break;
 	case WORD_CLOSE_ROOM:
 		do_close_room(u, t);
+		break;
+	case WORD_SET_ROOM:
+		codec_read_do_set_room(u, t, room);
 		break;
 	case WORD_UNKNOWN:
 		commit_spoil(c, COMMIT_E_ARG);
@@ -881,6 +900,8 @@ static void codec_read_member(struct reader *r, struct span name, struct codec_i
 		json_read_bool(&r->j, &item->waits);
 	} else if (span_eq(name, SPAN("claims"))) {
 		json_read_bool(&r->j, &item->claims);
+	} else if (span_eq(name, SPAN("room_state"))) {
+		json_read_bool(&r->j, &item->room_states);
 	} else if (span_eq(name, SPAN("events"))) {
 		codec_read_events(&r->j, item);
 	} else {
@@ -984,7 +1005,7 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 		       t->word == WORD_CLOSE || t->word == WORD_SET || t->word == WORD_INFO ||
 		       t->word == WORD_LEAVE_ALL;
 	bool of_rooms = t->word == WORD_BROADCAST_TO || t->word == WORD_CLOSE_ROOM;
-	bool of_room = t->word == WORD_JOIN || t->word == WORD_LEAVE ||
+	bool of_room = t->word == WORD_JOIN || t->word == WORD_LEAVE || t->word == WORD_SET_ROOM ||
 		       (of_rooms && !(t->has_more && t->more.rooms.p != NULL));
 	bool says =
 		t->word == WORD_SEND || t->word == WORD_BROADCAST || t->word == WORD_BROADCAST_TO;
@@ -994,16 +1015,19 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 		return "a command lacks \"room\"";
 	if (says && !t->has_bin && t->data.p == NULL)
 		return "a message lacks its \"data\", or \"bin\" with its bytes behind a line feed";
-	if (t->word == WORD_SET && !t->has_state_bin && t->state.p == NULL)
-		return "a set lacks its \"state\", or \"state_bin\"";
+	if ((t->word == WORD_SET || t->word == WORD_SET_ROOM) && !t->has_state_bin &&
+	    t->state.p == NULL)
+		return "a set or set_room lacks its \"state\", or \"state_bin\"";
 	if (t->word == WORD_INFO && !codec_read_is_whole(t))
 		return "an info lacks its \"info\", a text, or its \"user\"";
 	if (t->bad_number)
-		return "a code, id, delay, period, max, users_max, last, since or epoch that is no whole number from 0, or no list where one is expected";
+		return "a code, id, delay, period, max, users_max, version, last, since or epoch that is no whole number from 0, or no list where one is expected";
 	if (t->word == WORD_JOIN && !codec_read_is_whole(t))
 		return "a max or users_max is a whole number from 1";
 	if ((t->has_last || t->has_since || t->otherwise.p != NULL) && t->word != WORD_JOIN)
 		return "last, since and else are of a join";
+	if (t->has_more && t->more.has_version && t->word != WORD_SET_ROOM)
+		return "a version is of a set_room";
 	if (t->has_keep && t->word != WORD_BROADCAST_TO)
 		return "keep is of a broadcast_to";
 	return NULL;
@@ -1030,7 +1054,7 @@ static void codec_read_check_request(struct reader *r, const struct codec_comman
 	if (t->word == WORD_UNKNOWN)
 		json_fail(
 			&r->j,
-			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, set, timer or cancel");
+			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, set, set_room, timer or cancel");
 	else if (q->unknown.p != NULL)
 		json_fail(&r->j, "is no connection's id");
 	else if (lacks != NULL)

@@ -333,6 +333,26 @@ static void put_identity(struct codec_out *o, const struct hub_event *e)
 		codec_member_raw(o, "claims", claims);
 }
 
+size_t codec_room_state_size(const struct codec_out *o, const struct event_held *h)
+{
+	const struct room *r = o->room_states ? session_first_room(h->event.session) : NULL;
+	return r != NULL ? r->len + room_state_bytes(r->state).n : 0;
+}
+
+/* What is kept with its first room. */
+static __attribute__((noinline)) void put_room_state(struct codec_out *o, const struct session *s)
+{
+	const struct room *r = session_first_room(s);
+	struct span state = r != NULL ? room_state_bytes(r->state) : (struct span){0};
+	if (r == NULL)
+		return;
+	codec_member_text(o, "room", (struct span){r->name, r->len});
+	codec_member_uint(o, "room_version", room_state_version(r->state));
+	if (state.n > 0)
+		codec_put_bytes(o, "room_state", "room_state_bin", state.p, state.n,
+				!utf8_valid(state.p, state.n));
+}
+
 /* What stands in front of what is particular to its kind. */
 static void codec_put_event(struct codec_out *o, const struct event_held *h)
 {
@@ -351,6 +371,8 @@ static void codec_put_event(struct codec_out *o, const struct event_held *h)
 	if (state.n > 0)
 		codec_put_bytes(o, "state", "state_bin", state.p, state.n,
 				!utf8_valid(state.p, state.n));
+	if (o->room_states)
+		put_room_state(o, s);
 }
 
 /* What an event says but for a message's bytes. */

@@ -114,7 +114,8 @@ bool link_is_full(const struct worker *w)
 
 bool link_has_room(const struct worker *w, const struct event_held *e)
 {
-	return w->out.n < POOL_BATCH && codec_size(&w->out) + e->size <= POOL_BATCH_BYTES;
+	return w->out.n < POOL_BATCH &&
+	       codec_size(&w->out) + e->size + codec_room_state_size(&w->out, e) <= POOL_BATCH_BYTES;
 }
 
 /* --- the end ---------------------------------------------------------------------------------- */
@@ -312,6 +313,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	sp_trust(w->pipe);
 	w->connected = link_now(w);
 	w->out.claims = item->claims;
+	w->out.room_states = item->room_states;
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
 		      w->runs, item->starting && !pusher);

@@ -94,6 +94,9 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 		return false;
 	if (pool_now(w->pool) < w->pool->runs_from)
 		return false;
+	/* it has to be told what the one before it has left there */
+	if (w->out.room_states && session_first_room(e->event.session) != NULL)
+		return false;
 	if (w->alone || !route_takes(w) || !pool_is_wanted(pool_of(h), e) ||
 	    !pool_has_window(w, e) || !link_has_room(w, e))
 		return false;
@@ -351,6 +354,7 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 	while ((e = TAILQ_FIRST(&flying)) != NULL) {
 		TAILQ_REMOVE(&flying, e, link);
 		e->with = NULL;
+		delivery_yield(p->base.mount, e);
 		if (end == POOL_LOST && n == 1)
 			suspect_doubt(p, e, together);
 		else if (death && n == 1)
@@ -368,6 +372,7 @@ void pool_redeliver(struct worker *w, enum pool_end end)
 
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms)
 {
+	delivery_yield(p->base.mount, e);
 	e->since = pool_now(p) + (ms < POOL_RETRY_MAX_MS ? ms : POOL_RETRY_MAX_MS);
 	TAILQ_INSERT_TAIL(&p->later, e, link);
 }

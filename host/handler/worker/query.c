@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "common/utf8.h"
 #include "handler/worker/query_history.h"
 #include "hub/delivery.h"
 #include "hub/roster.h"
@@ -124,8 +125,11 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 		codec_member_text(o, "error", span_of(push_verdict_text(verdict)));
 	if (outcome != NULL)
 		push_tell(o, outcome);
-	if (verdict == PUSH_NEW && outcome->error == COMMIT_OK)
+	if (verdict == PUSH_NEW && outcome->error == COMMIT_OK) {
 		query_kept(o, m);
+		if (m->room_version != 0)
+			codec_member_uint(o, "version", m->room_version);
+	}
 	codec_object_end(o);
 }
 
@@ -286,6 +290,17 @@ static void query_room_history(struct codec_out *o, struct mount *m, struct code
 		query_history(o, m, &q);
 }
 
+void query_room_state(struct codec_out *o, const struct mount *m, struct span room)
+{
+	const struct room_state *state = room_state_find(m, room);
+	struct span bytes = room_state_bytes(state);
+	codec_member_uint(o, "version", room_state_version(state));
+	if (bytes.n > 0 && utf8_valid(bytes.p, bytes.n))
+		codec_member_text(o, "state", bytes);
+	else if (bytes.n > 0)
+		codec_member_base64(o, "state_base64", bytes);
+}
+
 void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 {
 	codec_object(o, "reply");
@@ -304,6 +319,8 @@ void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item)
 		query_members(o, m, item, false);
 	else if (json_is(&item->what, "history") && room)
 		query_room_history(o, m, item);
+	else if (json_is(&item->what, "room_state") && room)
+		query_room_state(o, m, codec_text(&item->room));
 	else if (json_is(&item->what, "rooms") && conn)
 		query_rooms(o, m, item);
 	else if (json_is(&item->what, "connections"))

@@ -14,6 +14,9 @@ void query_push(struct codec_out *o, struct mount *m, struct push_sources *sourc
 /* Answers a query from what is committed. */
 void query_answer(struct codec_out *o, struct mount *m, struct codec_item *item);
 
+/* Appends what is kept with the room: "version", and "state" or "state_base64". */
+void query_room_state(struct codec_out *o, const struct mount *m, struct span room);
+
 /* Appends the member "stats": the host's counters. */
 void query_stats(struct codec_out *o, const struct hub *hub);
 

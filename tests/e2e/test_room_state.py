@@ -1,0 +1,376 @@
+"""What handlers keep with a room: set with the version it was made from, given with the events of a connection's first room, undone and
+given again where somebody else was faster. The test is the worker (raw_worker.py)."""
+import time
+
+import pytest
+
+from hub import Hub, opened, send
+from tova_host import wait_until
+from wsclient import TEXT, frame
+
+
+def set_room(state, version=None, room="r", **members):
+    return {"c": "set_room", "room": room, "state": state, **({} if version is None else {"version": version}), **members}
+
+
+def answered(worker, kind):
+    """Events that come before that are looked at later."""
+    events = []
+    while (said := worker.receive())["t"] != kind:
+        events.append(said)
+    worker.queue[:0] = events
+    return said
+
+
+def push(worker, *commands, binary=b""):
+    """What a push is answered."""
+    worker.send({"t": "push", "ref": 1, "commands": list(commands)}, binary=binary)
+    return answered(worker, "done")
+
+
+def state(worker, room="r"):
+    worker.send({"t": "query", "q": 1, "what": "room_state", "room": room})
+    reply = answered(worker, "reply")
+    assert "error" not in reply, reply
+    return reply.get("state", reply.get("state_base64")), reply["version"]
+
+
+@pytest.fixture
+def worker(hub):
+    with hub.worker(events=["open", "message", "close", "error"], room_state=True) as worker:
+        yield worker
+
+
+def member(hub, worker, room="r"):
+    ws, conn = opened(hub, worker)
+    assert "error" not in push(worker, {"c": "join", "room": room, "conn": conn})
+    return ws, conn
+
+
+# --- one after the other
+
+
+def test_a_state_is_set_and_read(hub, worker):
+    assert state(worker) == (None, 0)
+    first = push(worker, set_room("one", 0))["version"]
+    assert first > 0 and state(worker) == ("one", first) and state(worker, "other") == (None, 0)
+    second = push(worker, set_room("two", first))["version"]
+    assert second > first and state(worker) == ("two", second)
+    for old in (first, 0, second + 1):
+        said = push(worker, set_room("never", old))
+        assert "another version" in said["error"] and said["index"] == 0
+    assert state(worker) == ("two", second)
+    assert push(worker, set_room("whatever there is"))["version"] > second
+    assert "version" not in push(worker, set_room("")) and state(worker) == (None, 0)
+    again = push(worker, set_room("anew", 0))["version"]
+    assert again > second, "a version never comes twice"
+    assert push(worker, {"c": "set_room", "room": "r", "state_bin": 3, "version": again}, binary=b"\xff\0\xfe")["version"] > again
+    assert state(worker)[0] == "/wD+"
+    assert hub.stat("room_states") == 1 and hub.stat("room_state_conflicts") == 3
+
+
+def test_it_comes_with_events_of_the_first_room(hub, worker):
+    ws, conn = opened(hub, worker)
+    ws.send_text("?")
+    event = worker.expect("message")
+    assert not {"room", "room_state", "room_version"} & event.keys()
+    worker.ack(event, {"c": "join", "room": "r"}, {"c": "join", "room": "s"})
+    ws.send_text("?")
+    event = worker.expect("message", room="r", room_version=0)
+    assert "room_state" not in event
+    worker.ack(event, set_room("one", 0))
+    push(worker, set_room("other", room="s"))
+    ws.send_text("?")
+    event = worker.expect("message", room="r", room_state="one", room_version=state(worker)[1])
+    worker.send({"t": "ack", "s": event["s"], "commands": [
+        {"c": "set_room", "room": "r", "state_bin": 2, "version": event["room_version"]}, {"c": "set", "state": "\0mine"}]}, binary=b"\xff\xfe")
+    for data in (b"data", bytes(100000)):
+        ws.send_binary(data)
+        event = worker.expect("message", room_state=b"\xff\xfe", data=data, state="\0mine")
+        if data == b"data":
+            worker.ack(event)
+    worker.ack(event, {"c": "leave", "room": "r"})
+    ws.send_text("?")
+    worker.ack(worker.expect("message", room="s", room_state="other"))
+    ws.close(1000)
+    event = worker.expect("close")
+    assert not {"room", "room_state"} & event.keys()
+    worker.ack(event)
+
+
+def test_who_does_not_ask_is_given_none(hub):
+    with hub.worker() as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("x"))
+        ws.send_text("?")
+        event = worker.expect("message")
+        assert not {"room", "room_state", "room_version"} & event.keys()
+        worker.ack(event)
+
+
+@pytest.mark.parametrize("command, sentence", [
+    (set_room("x" * 65537), "65,536"), (set_room("x", room=""), "1 to 255 bytes"), ({"c": "set_room", "room": "r"}, "out of range"),
+    (set_room("x", -1), "out of range"), (set_room("x", "7"), "out of range"), ({"c": "set_room", "state": "x"}, "1 to 255 bytes")])
+def test_what_is_no_state(hub, worker, command, sentence):
+    assert sentence in push(worker, command)["error"]
+    assert "error" not in push(worker, set_room("x" * 65536, room="n" * 255))
+    assert state(worker, "n" * 255)[0] == "x" * 65536
+
+
+def test_several_in_one_commit(hub, worker):
+    one = push(worker, set_room("a", 0), set_room("b", 0), set_room("s", 0, room="s"))["version"]
+    assert state(worker)[0] == "b" and state(worker, "s") == ("s", one)
+    assert "error" in push(worker, set_room("c", state(worker)[1]), set_room("t", 1, room="s"))
+    assert state(worker)[0] == "b", "all or none"
+    assert "limit" in push(worker, *(set_room("x", room=str(n)) for n in range(65)))["error"]
+    assert hub.stat("room_states") == 2
+
+
+# --- two at once
+
+
+def test_the_slower_of_two_is_given_again(hub):
+    with hub.worker(room_state=True) as worker:
+        one, first = member(hub, worker)
+        two, second = member(hub, worker)
+        one.send_text("one")
+        two.send_text("two")
+        events = {event["data"]: event for event in (worker.expect("message"), worker.expect("message"))}
+        worker.ack(events["two"], set_room("two", 0), {"c": "broadcast_to", "room": "r", "data": "two"})
+        worker.ack(events["one"], set_room("one", 0), {"c": "broadcast_to", "room": "r", "data": "one"})
+        again = worker.expect("message", data="one", room_state="two", attempt=2, seq=events["one"]["seq"], conn=first)
+        worker.ack(again, set_room("two, one", again["room_version"]), {"c": "broadcast_to", "room": "r", "data": "one, again"})
+        for ws in (one, two):
+            assert [ws.recv_text(), ws.recv_text()] == ["two", "one, again"]
+        assert state(worker)[0] == "two, one"
+        assert hub.stat("room_state_conflicts") == 1 and hub.stat("failures") == 0
+
+
+def test_those_that_lost_have_turns(hub):
+    """None of many that start together loses twice, and one that comes new does not get between."""
+    with hub.worker(room_state=True) as worker:
+        clients = [member(hub, worker) for _ in range(12)]
+        for n, (ws, conn) in enumerate(clients):
+            ws.send_text(str(n))
+        events = [worker.expect("message") for _ in clients]
+        for event in events:
+            worker.ack(event, set_room("first " + event["data"], 0))
+        done = 1
+        last = clients[int(events[0]["data"])][0]
+        while done < len(clients):
+            event = worker.expect("message", attempt=2)
+            last.send_text("new")
+            new = worker.expect("message", data="new", attempt=1)
+            assert new["room_version"] == event["room_version"]
+            worker.ack(new, {"c": "broadcast_to", "room": "r", "data": "read only"})
+            worker.ack(event, set_room(event["room_state"] + " " + event["data"], event["room_version"]))
+            done += 1
+        kept = state(worker)[0].split()
+        assert sorted(kept[1:], key=int) == [str(n) for n in range(12)]
+        assert hub.stat("room_state_conflicts") == 11
+        last.send_text("new")
+        worker.ack(worker.expect("message", data="new", attempt=1))
+
+
+def test_who_comes_new_waits_for_the_turn_of_another(hub):
+    with hub.worker(room_state=True) as worker:
+        (one, _), (two, _), (three, _) = (member(hub, worker) for _ in range(3))
+        one.send_text("one")
+        two.send_text("two")
+        events = [worker.expect("message") for _ in range(2)]
+        for event in events:
+            worker.ack(event, set_room(event["data"], 0))
+        loser = worker.expect("message", attempt=2)
+        three.send_text("three")
+        fresh = worker.expect("message", data="three")
+        worker.ack(fresh, set_room("three", fresh["room_version"]))
+        worker.ack(loser, set_room(loser["room_state"] + loser["data"], loser["room_version"]))
+        fresh = worker.expect("message", data="three", attempt=2)
+        worker.ack(fresh, set_room(fresh["room_state"] + "three", fresh["room_version"]))
+        assert state(worker)[0] == events[0]["data"] + events[1]["data"] + "three"
+
+
+def test_ten_times_and_then_it_fails(hub):
+    with hub.worker(room_state=True) as worker:
+        ws, conn = member(hub, worker)
+        ws.send_text("unlucky")
+        for attempt in range(1, 12):
+            event = worker.expect("message", attempt=attempt)
+            push(worker, set_room(f"theirs {attempt}"))
+            worker.ack(event, set_room("mine", event["room_version"]), send("never"))
+        error = worker.expect("error", conn=conn)
+        assert "eleven times" in error["error"] and error["room_state"] == "theirs 11"
+        worker.ack(error, send("failed"))
+        assert ws.recv_text() == "failed"
+        assert state(worker)[0] == "theirs 11"
+        ws.send_text("next")
+        event = worker.expect("message", data="next", attempt=1)
+        worker.ack(event, set_room("mine", event["room_version"]), send("done"))
+        assert ws.recv_text() == "done"
+
+
+def test_two_rooms_in_the_turns_of_each_other(hub):
+    with hub.worker(room_state=True) as worker:
+        (a, _), (b, _), (c, _), (d, _) = (member(hub, worker, room) for room in "rrss")
+        for ws, name in zip((a, b, c, d), "abcd"):
+            ws.send_text(name)
+        events = {event["data"]: event for event in (worker.expect("message") for _ in range(4))}
+        worker.ack(events["a"], set_room("a", 0))
+        worker.ack(events["c"], set_room("c", 0, room="s"))
+        worker.ack(events["b"], set_room("b", 0), set_room("b", 0, room="s"))
+        worker.ack(events["d"], set_room("d", 0), set_room("d", 0, room="s"))
+        done = set()
+        while done != {"b", "d"}:
+            event = worker.expect("message")
+            assert event["attempt"] <= 10
+            versions = {room: state(worker, room) for room in "rs"}
+            worker.ack(event, *(set_room(versions[room][0] + event["data"], versions[room][1], room=room) for room in "rs"))
+            if event["data"] in state(worker, "r")[0] and event["data"] in state(worker, "s")[0]:
+                done.add(event["data"])
+        assert sorted(state(worker, "r")[0]) == ["a", "b", "d"] and sorted(state(worker, "s")[0]) == ["b", "c", "d"]
+
+
+def test_a_turn_does_not_go_with_its_worker(hub):
+    """Who has the turn when its worker dies waits like everybody; the next has it."""
+    with hub.worker(room_state=True, name="one") as one:
+        first, _ = member(hub, one)
+        second, _ = member(hub, one)
+        third, _ = member(hub, one)
+        for ws, name in ((first, "a"), (second, "b"), (third, "c")):
+            ws.send_text(name)
+        events = [one.expect("message") for _ in range(3)]
+        for event in events:
+            one.ack(event, set_room(event["data"], 0))
+        one.expect("message", attempt=2)
+        one.sock.close()
+    with hub.worker(room_state=True, name="two") as two:
+        for _ in range(2):
+            event = two.expect("message")
+            two.ack(event, set_room(event["room_state"] + event["data"], event["room_version"]))
+        assert sorted(state(two)[0]) == ["a", "b", "c"]
+
+
+def test_an_open_and_a_close_are_given_again_too(hub):
+    with hub.worker(room_state=True) as worker:
+        ws = hub.client()
+        event = worker.expect("open")
+        push(worker, set_room("theirs"))
+        worker.ack(event, {"c": "join", "room": "r"}, set_room("opened", 0), send("never"))
+        event = worker.expect("open", attempt=2)
+        worker.ack(event, {"c": "join", "room": "r"}, set_room("opened", state(worker)[1]), send("hello"))
+        assert ws.recv_text() == "hello"
+        ws.close(1000)
+        event = worker.expect("close")
+        worker.ack(event, set_room("closed", 1))
+        event = worker.expect("close", attempt=2)
+        worker.ack(event, set_room("closed", state(worker)[1]))
+        assert state(worker)[0] == "closed"
+
+
+def test_a_run_ends_at_a_room(hub):
+    with hub.worker(room_state=True, runs=8) as worker:
+        ws, conn = opened(hub, worker)
+        ws.send(b"".join(frame(TEXT, str(n).encode()) for n in range(3)))
+        first = worker.expect("message", data="0")
+        assert [worker.receive()["run"] for _ in range(2)] == [2, 3]
+        worker.ack(first, set_room("0", 0))
+        worker.send({"t": "ack", "s": first["s"] + 1, "commands": [set_room("1", 0)]})
+        again = worker.expect("message", attempt=2)
+        assert again["data"] == "1", "a run that was undone is given one by one"
+        worker.ack(again, set_room("01", state(worker)[1]), {"c": "join", "room": "r"})
+        again = worker.expect("message", data="2", room_state="01")
+        worker.ack(again)
+
+
+# --- how long, and how much
+
+
+def test_it_outlives_the_last_member(tmp_path):
+    with Hub(tmp_path, "--room-state-time", "700ms") as hub, hub.worker() as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("kept"))
+        push(worker, set_room("short", room="nobody"))
+        wait_until(lambda: state(worker, "nobody") == (None, 0), "a state nobody needs is gone")
+        assert state(worker)[0] == "kept"
+        ws.close(1000)
+        worker.ack(worker.expect("close"))
+        left = time.monotonic()
+        assert state(worker)[0] == "kept"
+        wait_until(lambda: state(worker) == (None, 0), "a state is gone after its last member")
+        assert time.monotonic() - left > 0.5
+        assert hub.stat("room_states") == 0 and hub.stat("room_state_bytes") == 0
+
+
+def test_who_comes_back_in_time_finds_it(tmp_path):
+    with Hub(tmp_path, "--room-state-time", "3s") as hub, hub.worker(room_state=True) as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("kept"))
+        push(worker, {"c": "leave", "room": "r", "conn": conn})
+        push(worker, {"c": "join", "room": "r", "conn": conn})
+        time.sleep(3.3)
+        ws.send_text("?")
+        worker.ack(worker.expect("message", room_state="kept"))
+
+
+def test_with_no_time_it_goes_with_the_last(tmp_path):
+    with Hub(tmp_path, "--room-state-time", "0") as hub, hub.worker() as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("kept"))
+        assert state(worker)[0] == "kept"
+        push(worker, {"c": "leave", "room": "r", "conn": conn})
+        wait_until(lambda: state(worker) == (None, 0), "it is gone")
+
+
+def test_what_is_too_much_is_refused(tmp_path):
+    with Hub(tmp_path, "--room-state-bytes", "128k") as hub, hub.worker(room_state=True) as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("x" * 60000, room="a"), set_room("x" * 60000, room="b"))
+        ws.send_text("?")
+        event = worker.expect("message")
+        worker.ack(event, set_room("x" * 20000, 0), send("never"))
+        error = worker.expect("error")
+        assert "--room-state-bytes" in error["error"]
+        worker.ack(error)
+        assert "--room-state-bytes" in push(worker, set_room("x" * 60001, room="c"))["error"]
+        assert "error" not in push(worker, set_room("", room="a"), set_room("x" * 60000, room="c"))
+        assert hub.stat("room_states") == 2 and 120000 < hub.stat("room_state_bytes") < 128 << 10
+
+
+def test_a_reload_keeps_it(tmp_path):
+    config = tmp_path / "config"
+    config.write_text('room-state-bytes = "1m"\n')
+    with Hub(tmp_path, "--config", config) as hub, hub.worker(room_state=True) as worker:
+        ws, conn = member(hub, worker)
+        push(worker, set_room("x" * 60000), set_room("y" * 60000, room="s"))
+        config.write_text('room-state-bytes = "64k"\nroom-state-time = "1s"\n')
+        hub.host.reload()
+        wait_until(lambda: "error" in push(worker, set_room("z", room=f"t{time.monotonic_ns()}")), "the new bound holds")
+        assert state(worker)[0] == "x" * 60000, "what is there stays"
+        wait_until(lambda: state(worker, "s") == (None, 0), "the new time holds")
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_bound_is_one_of_memory(tmp_path, threads):
+    """As many small ones as fit, and as many large ones: so much memory."""
+    with Hub(tmp_path, "--room-state-bytes", "16m", "--threads", threads) as hub, hub.worker() as worker:
+        before = hub.host.rss
+        n = 0
+        while "error" not in push(worker, *(set_room("s" * 16, room=f"small {n} {k}") for k in range(64))):
+            n += 1
+        assert n * 64 > 50000
+        small = hub.host.rss - before
+        assert small < (16 << 20) * 1.25, small
+        k = 0
+        while "error" not in (said := push(worker, set_room("s" * 16, room=f"more {k}"))):
+            k += 1
+        assert "--room-state-bytes" in said["error"] and hub.stat("room_state_bytes") > (16 << 20) - 1000
+        push(worker, *(set_room("", room=f"more {i}") for i in range(min(k, 64))))
+        push(worker, *(set_room("", room=f"more {i}") for i in range(64, k)))
+        for i in range(n):
+            assert "error" not in push(worker, *(set_room("", room=f"small {i} {k}") for k in range(64)))
+        assert hub.stat("room_state_bytes") == 0
+        n = 0
+        while "error" not in push(worker, set_room("l" * 65536, room=f"large {n}")):
+            n += 1
+        assert 240 < n < 256
+        assert hub.host.rss - before < (16 << 20) * 1.25 + max(small, 0) * 0.25
