@@ -500,10 +500,10 @@ def test_the_page_s_examples(tmp_path):
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
     start, *asked = blocks
     assert len(asked) >= 3 and "tova-host --worker" in start
-    (tmp_path / "worker.py").write_text(f"import sys\nsys.path.insert(0, {str(ROOT / 'sdk/python')!r})\nfrom tova import *\ndef on_open(ws): join(ws, 'general')\n"
-                                        "def on_message(ws, message): pass\nif __name__ == '__main__': serve(globals())\n")
-    host_line = next(line for line in start.splitlines() if line.startswith("tova-host"))
-    before = "\n".join(line for line in start.splitlines() if not line.startswith(("tova-host", "alias")))
+    for name in ("sdk", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    host_line = next(line for line in start.splitlines() if line.startswith("build/tova-host"))
+    before = "\n".join(line for line in start.splitlines() if not line.startswith(("build/tova-host", "alias")))
     subprocess.run(["sh", "-ec", before], cwd=tmp_path, check=True)
     words = shlex.split(host_line)[1:]
     words[words.index("127.0.0.1:8081")] = "127.0.0.1:0"

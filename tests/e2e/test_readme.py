@@ -14,7 +14,6 @@ from tova_host import BUILD, ROOT, Host, wait_until
 from wsclient import CLOSE, Http, connect, refused
 
 README, SDK = ROOT / "README.md", ROOT / "sdk" / "README.md"
-PRODUCTION, TESTING = ROOT / "host" / "PRODUCTION.md", ROOT / "sdk" / "test" / "README.md"
 TESTS, HOUSE = ROOT / "tests" / "README.md", ROOT / "host" / "README.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 NAMED = re.compile(r"`([\w./-]+\.(?:c|cc|html|conf|py|mjs|sh))`[^`\n]*:\n\n```(\w+)\n(.*?)^```$", re.M | re.S)
@@ -111,17 +110,6 @@ def test_targets_of_make_exist(page, made):
     assert {"test-deps", "check"} <= targets
     missing = [t for t in targets if not re.search(rf"^{re.escape(t)}:", made, re.M)]
     assert not missing, f"{page} names targets that do not exist: {missing}"
-
-
-@pytest.mark.parametrize("page", [README, SDK, PRODUCTION, TESTING, TESTS, HOUSE], ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
-    text = page.read_text()
-    headings = {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.*)$", text, re.M)}
-    for target in re.findall(r"\]\(([^)]+)\)", BLOCK.sub("", text)):
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        elif not target.startswith("http"):
-            assert (page.parent / target.split("#")[0]).exists(), target
 
 
 # --- tests/README.md ------------------------------------------------------------------------------------------------------------------

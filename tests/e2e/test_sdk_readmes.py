@@ -16,7 +16,7 @@ PAGES = {"python": ROOT / "sdk/python/README.md", "node": ROOT / "sdk/node/READM
 def programs(kind):
     """The blocks that serve."""
     blocks = re.findall(r"^```(?:python|js)\n(.*?)^```$", PAGES[kind].read_text(), re.M | re.S)
-    return [block for block in blocks if "serve(" in block]
+    return [block for block in blocks if re.search(r"serve\((globals|\{)", block)]
 
 
 @pytest.fixture

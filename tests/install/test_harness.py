@@ -11,20 +11,6 @@ import pytest
 from conftest import PREFIX, ROOT, STAGE
 
 NAMED = re.compile(r"`([\w./-]+\.(?:c|py|mjs))`[^`\n]*:\n\n```(?:\w+)\n(.*?)^```$", re.M | re.S)
-HELLO_JS = """
-import { fileURLToPath } from "node:url";
-import { broadcast_to, join, serve } from "tova";
-export const handlers = {
-	on_open(ws) { join(ws, "lobby"); ws.send({ hello: ws.id }); },
-	on_message(ws, message) {
-		broadcast_to("lobby", message, ws);
-		ws.state = (ws.state ?? 0) + 1;
-		ws.send(`you have said ${ws.state} things`);
-	},
-	on_close(ws, code) { broadcast_to("lobby", `somebody left (${code})`); },
-};
-if (process.argv[1] === fileURLToPath(import.meta.url)) serve(handlers);
-"""
 
 
 def files(page, folder):
@@ -32,10 +18,10 @@ def files(page, folder):
         (folder / name).write_text(text)
 
 
-def edit(file, old, new):
+def edit(file, old, new, last=False):
     text = file.read_text()
     assert old in text
-    file.write_text(text.replace(old, new))
+    file.write_text(new.join(text.rsplit(old, 1)) if last else text.replace(old, new))
 
 
 def run(*command, cwd, **env):
@@ -64,7 +50,6 @@ def test_a_plugin(tmp_path, old, new):
 @pytest.mark.parametrize("old, new", [(None, None), ("exclude=ws", "exclude=None"), ('"lobby", f"somebody', '"lobbi", f"somebody'), ("ws.state = (", "ws.x = (")])
 def test_a_worker_in_python(tmp_path, old, new):
     files("sdk/python/README.md", tmp_path)
-    edit(tmp_path / "hello.py", "serve(globals())", 'if __name__ == "__main__":\n    serve(globals())')
     if old:
         edit(tmp_path / "hello.py", old, new)
     done = run(sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_hello.py", cwd=tmp_path, PYTHONPATH=str(ROOT / "sdk/python"))
@@ -75,7 +60,9 @@ def test_a_worker_in_python(tmp_path, old, new):
 @pytest.mark.parametrize("old, new", [(None, None), ("message, ws)", "message)"), ("?? 0) + 1", "?? 0) + 2")])
 def test_a_worker_in_javascript(tmp_path, old, new):
     files("sdk/node/README.md", tmp_path)
-    (tmp_path / "hello.mjs").write_text(HELLO_JS)
+    end, = re.findall(r"^```js\n(\};\n.*?)^```$", (ROOT / "sdk/node/README.md").read_text(), re.M | re.S)
+    edit(tmp_path / "hello.mjs", "serve({", "export const handlers = {")
+    edit(tmp_path / "hello.mjs", "});\n", end, last=True)
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules/tova").symlink_to(ROOT / "sdk/node")
     if old:
