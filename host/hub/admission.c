@@ -56,7 +56,7 @@ static void admission_failed(struct hub *hub, struct conn *c, const struct reque
 /* What the request alone decides: the mount, or NULL when it was refused. */
 static struct mount *admission_mount(struct hub *hub, struct conn *c, const struct request *r)
 {
-	struct mount *m = hub_find_mount(hub, r->path);
+	struct mount *m = mount_find(hub, r->path);
 	if (m == NULL)
 		admission_refuse(hub, c, r, 404, (struct span){0},
 				 "nothing takes WebSocket connections at this path");
@@ -203,7 +203,12 @@ static bool admission_keep_token(struct mount *m, struct session *s,
 /* May its user have one more? */
 static bool admission_user_fits(struct mount *m, const struct event_request *request)
 {
-	return user_limits_admit(m, request->token != NULL ? request->token->subject : NULL);
+	struct session *away;
+	bool fits = user_limits_admit(m, request->token != NULL ? request->token->subject : NULL,
+				      &away);
+	if (away != NULL)
+		hub_close_session(away, CLOSE_ABNORMAL, (struct span){0}, true);
+	return fits;
 }
 
 static void admission_refuse_user(struct hub *hub, const struct mount *m, struct conn *c,

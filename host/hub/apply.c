@@ -234,7 +234,7 @@ static void apply_query(struct mount *m, const struct commit *c, const struct co
 			  .session = command->target,
 			  .room = commit_text(c, command)},
 	};
-	delivery_submit(m, NULL, &e);
+	delivery_queue(m, NULL, &e);
 }
 
 /* --- what a room remembers -------------------------------------------------------------------- */

@@ -1,130 +1,14 @@
-#include "hub/delivery.h"
-
 #include <stddef.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "hub/access.h"
 #include "hub/apply.h"
 #include "hub/condition.h"
+#include "hub/delivery_parts.h"
 #include "hub/hub.h"
 #include "hub/state.h"
 #include "hub/trace.h"
 #include "net/conn.h"
-
-#define DELIVERY_TAKEN_MIN 4096 /* bytes of a message that is not copied where it need not be */
-
-/* --- lanes that have work --------------------------------------------------------------------- */
-
-static struct lane *delivery_lane(struct mount *m, struct session *s)
-{
-	return s != NULL ? &s->lane : &m->lane;
-}
-
-static void delivery_make_ready(struct mount *m, struct lane *lane)
-{
-	if (lane->ready)
-		return;
-	lane->ready = true;
-	lane->ready_next = NULL;
-	if (m->ready_last != NULL)
-		m->ready_last->ready_next = lane;
-	else
-		m->ready_first = lane;
-	m->ready_last = lane;
-}
-
-static struct lane *delivery_next_ready(struct mount *m)
-{
-	struct lane *lane = m->ready_first;
-	if (lane == NULL)
-		return NULL;
-	CHECK(lane->ready);
-	m->ready_first = lane->ready_next;
-	if (m->ready_first == NULL)
-		m->ready_last = NULL;
-	lane->ready = false;
-	return lane;
-}
-
-/* Without memory the connection ends rather than lose a message in silence. */
-static void delivery_lose(struct mount *m, struct session *s, const struct hub_event *e)
-{
-	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost",
-	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)));
-	if (s != NULL && !s->ended)
-		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
-}
-
-/* A large message is taken over with its memory, where it has some of its own. */
-static struct event_held *delivery_hold(struct session *s, const struct hub_event *e)
-{
-	struct hub_event taken = *e;
-	size_t size;
-	void *memory = NULL;
-	if (s != NULL && s->conn != NULL && e->kind == EVENT_MESSAGE &&
-	    e->message.len >= DELIVERY_TAKEN_MIN)
-		memory = conn_take(s->conn, &taken.message.bytes, &size);
-	if (memory != NULL)
-		taken.message.bytes += e->message.skip;
-	return memory != NULL ? event_hold_memory(&taken, memory, size) : event_hold(e);
-}
-
-/* One of so many is looked at. */
-static inline void delivery_stamp(struct mount *m, struct event_held *h)
-{
-	if (m->meters != NULL && meters_sample(&m->meters->events))
-		h->received = meters_stamp();
-}
-
-/* next: before all that have not been given yet. */
-static bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
-{
-	struct event_held *h = delivery_hold(s, e);
-	struct lane *lane = delivery_lane(m, s);
-	if (h == NULL) {
-		delivery_lose(m, s, e);
-		return false;
-	}
-	CHECK(h->lane == NULL);
-	h->lane = lane;
-	delivery_stamp(m, h);
-	budget_add_event(m->budget, h->size);
-	lane->waiting += (uint32_t)h->size;
-	if (e->kind == EVENT_TIMER)
-		timer_waits(m, s, span_of(e->timer.name), true);
-	if (next)
-		lane_push_next(lane, h);
-	else
-		lane_push(lane, h);
-	if (!handler_is_async(m->handler))
-		delivery_make_ready(m, lane);
-	else if (s != NULL && lane->waiting > HUB_LANE_MAX)
-		hub_pause(s);
-	return true;
-}
-
-/* Whoever was paused because its events wait is read from again when they are few. */
-static void delivery_free(struct mount *m, struct event_held *h)
-{
-	struct session *s = h->event.session;
-	budget_sub_event(m->budget, h->size);
-	if (h->event.kind == EVENT_TIMER)
-		timer_waits(m, s, span_of(h->event.timer.name), false);
-	event_held_free(&h);
-	if (s != NULL && s->paused && s->lane.waiting <= HUB_LANE_MAX / 2)
-		hub_unpause(s);
-}
-
-static inline struct event_held *delivery_pop(struct lane *lane)
-{
-	struct event_held *h = lane_pop(lane);
-	if (h != NULL) {
-		CHECK(lane->waiting >= h->size);
-		lane->waiting -= (uint32_t)h->size;
-	}
-	return h;
-}
 
 static struct session *delivery_session_of(struct mount *m, struct lane *lane)
 {
@@ -389,41 +273,6 @@ void delivery_follow(struct mount *m, struct event_held *h)
 	}
 }
 
-/* Back to where it came from. */
-static void delivery_take_back(struct mount *m, struct event_held *h, bool handled)
-{
-	m->handler->ops->withdraw(m->handler, h, handled);
-	h->single = true;
-	if (handled) {
-		m->hub->loop->stats.redelivered++;
-	} else {
-		h->event.sequence = 0;
-		h->lane->sequence--;
-	}
-	CHECK(h->lane->current != h);
-	h->lane->waiting += (uint32_t)h->size;
-	lane_push_front(h->lane, h);
-}
-
-void delivery_end_run(struct mount *m, struct event_held *h, bool handled)
-{
-	CHECK_IS(h, CHECK_EVENT);
-	struct event_held *last_first = NULL, *follower, *next;
-	if (h->lane == NULL || h->lane->current != h)
-		return;
-	for (follower = h->next; follower != NULL; follower = next) {
-		next = follower->next;
-		follower->next = last_first;
-		last_first = follower;
-	}
-	h->next = NULL;
-	h->run_last = h;
-	for (follower = last_first; follower != NULL; follower = next) {
-		next = follower->next;
-		delivery_take_back(m, follower, handled);
-	}
-}
-
 /* Gives the handler the lane's next event, and those behind it as long as each is settled at once.
  * A lane whose session is over by that is still there until the end of the turn. While a commit is
  * being applied the lane waits for its end: an event that is settled at once has a commit of its
@@ -584,23 +433,6 @@ bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e)
 	if (m->ready_first != NULL)
 		delivery_run(m);
 	return ok;
-}
-
-void delivery_forget(struct mount *m, struct session *s, unsigned kinds)
-{
-	struct lane *lane = &s->lane;
-	const struct event_held *last = lane->last;
-	bool more = last != NULL;
-	while (more) { /* each goes from the front to the back, but for those */
-		struct event_held *h = lane_pop(lane);
-		more = h != last;
-		if (h->event.sequence > 0 || (kinds & EVENT_BIT(h->event.kind)) == 0) {
-			lane_push(lane, h);
-			continue;
-		}
-		lane->waiting -= (uint32_t)h->size;
-		delivery_free(m, h);
-	}
 }
 
 void delivery_close(struct mount *m, struct session *s)

@@ -11,6 +11,8 @@
  * fail. Without memory to let it wait an event is lost, which is logged. */
 bool delivery_submit(struct mount *m, struct session *s, struct hub_event *e);
 
+/* The same from within a commit: it is delivered once that is applied. */
+bool delivery_queue(struct mount *m, struct session *s, struct hub_event *e);
 /* Those of these kinds (EVENT_BITs) that wait in the session's lane and were given to nobody yet
  * are out of date, and go. */
 void delivery_forget(struct mount *m, struct session *s, unsigned kinds);

@@ -40,8 +40,21 @@ struct close_counts {
 	uint64_t others;
 };
 
+/* What those who know little of the hub tell those who know all of it (hub.c). */
+struct hub_ops {
+	/* A session has ended: its close event is due. */
+	void (*ended)(struct mount *m, struct session *s);
+	/* The event of a timer is due, of this session or (NULL) of the mount. */
+	bool (*timer)(struct mount *m, struct session *s, struct hub_event *e);
+	/* The token that it came with is good no more. */
+	void (*token_over)(struct session *s);
+	/* Whether traces are told of messages as they come. */
+	void (*trace_messages)(struct hub *hub, bool on);
+};
+
 struct hub {
 	uint16_t magic; /* CHECK_HUB */
+	const struct hub_ops *ops;
 	struct loop *loop;
 	/* of all loops; NULL: there is this one only */
 	struct stats (*all_stats)(const void *ctx);
@@ -93,14 +106,11 @@ extern const struct conn_ops hub_conn_ops;
 
 /* Takes over the mount. */
 void hub_add_mount(struct hub *hub, struct mount *m);
+
+/* --- hub_session.c ---------------------------------------------------------------------------- */
+
 /* Room for one session more. Returns false without memory. */
 bool hub_reserve(struct hub *hub);
-/* The mount with the longest path that matches, or NULL. */
-struct mount *hub_find_mount(const struct hub *hub, struct span path);
-
-/* For trace.h: whether messages are told of as they come. */
-void hub_trace_messages(struct hub *hub, bool on);
-
 /* Its id as a text, which is put into `text` and returned; NULL: there is no session. */
 const char *hub_session_text(const struct session *s, char text[SESSION_ID_TEXT]);
 
@@ -134,20 +144,28 @@ static inline struct stats hub_stats(const struct hub *hub)
 void hub_pause(struct session *s);
 void hub_unpause(struct session *s);
 
-/* Ends those that were found to read too slowly, some of them in this turn. */
-void hub_end_victims(struct hub *hub);
 /* It is ended after the commit: the members of a room may be being walked, and the rest of the
  * commit counts it as there. */
 void hub_mark_victim(struct hub *hub, struct session *s);
 
+/* --- hub_end.c -------------------------------------------------------------------------------- */
+
+/* From here on nobody finds the session. It is over once its close event was handled. */
+void hub_end_session(struct session *s, uint16_t code, struct span reason);
+/* Ends those that were found to read too slowly, some of them in this turn. */
+void hub_end_victims(struct hub *hub);
 /* Ends a session: it leaves its rooms, `close` is queued for its handler, and the close handshake
  * starts. */
 void hub_close_session(struct session *s, uint16_t code, struct span reason, bool urgent);
-/* So many messages of it were dropped, as it sends more than it may. */
-void hub_dropped(struct session *s, uint32_t n);
 /* Its earlier events have been dealt with: its close frame may leave. */
 void hub_echo_close(struct session *s);
 /* The close event was handled: nothing knows the session any more. */
 void hub_session_over(struct session *s);
+
+/* --- hub_dropped.c ---------------------------------------------------------------------------- */
+
+/* So many messages of it were dropped, as it sends more than it may: a line and an error, once in
+ * the time of its mount's rule. */
+void hub_dropped(struct session *s, uint32_t n);
 
 #endif

@@ -91,3 +91,11 @@ bool mount_matches(const struct mount *m, struct span path)
 		return true;
 	return path.n >= n && memcmp(path.p, m->path, n) == 0 && (path.n == n || path.p[n] == '/');
 }
+
+struct mount *mount_find(const struct hub *hub, struct span path)
+{
+	struct mount *m = hub->mounts;
+	while (m != NULL && !mount_matches(m, path))
+		m = m->next;
+	return m;
+}

@@ -35,7 +35,7 @@ struct mount {
 	struct hub *hub;
 	char *path; /* "/" or "/a/b" */
 	struct handler *handler;
-	struct handler *pushers; /* who attach beside it, and only push and ask; NULL: none */
+	struct handler *pushers;     /* who attach beside it, and only push and ask; NULL: none */
 	uint32_t data_size;	     /* of each session's data */
 	struct token_policy *tokens; /* what upgrades must carry; NULL: nothing */
 	/* a list: the host chooses one where the handler has not; NULL: it does not */
@@ -71,7 +71,7 @@ struct mount {
 	bool counts; /* it is being applied, and counts them */
 	struct mount_deploy deploy;
 	struct meters *meters; /* NULL: nobody asks */
-	struct mount *next; /* longer paths first */
+	struct mount *next;    /* longer paths first */
 };
 
 /* path is copied. NULL without memory. */
@@ -86,6 +86,8 @@ void mount_not_deployed(struct mount *m, int64_t now, const char *why);
 
 /* Does the path lie at or below the mount, by whole segments? */
 bool mount_matches(const struct mount *m, struct span path);
+/* The mount with the longest path that matches, or NULL. */
+struct mount *mount_find(const struct hub *hub, struct span path);
 
 /* Sessions of a mount, for `broadcast`. Room is made when a session begins, so that settling it can
  * not fail. */

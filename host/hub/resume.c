@@ -5,7 +5,6 @@
 
 #include "auth/token.h"
 #include "base/check.h"
-#include "common/rules.h"
 #include "hub/access.h"
 #include "hub/delivery.h"
 #include "hub/resume_parts.h"
@@ -14,8 +13,7 @@
 #include "hub/session_conn.h"
 #include "net/conn.h"
 
-#define RESUME_ENDED_MAX 64   /* sessions that end in one tick */
-#define RESUME_ENDS_MAX 10000 /* ends of away sessions that are remembered */
+#define RESUME_ENDED_MAX 64 /* sessions that end in one tick */
 
 /* --- the end of a turn ------------------------------------------------------------------------ */
 
@@ -80,13 +78,6 @@ static bool resume_tokens_turn(struct resume_tokens *all, struct resume *r)
 	return resume_token_new(all, &r->token, r);
 }
 
-static void resume_tokens_forget(struct resume_tokens *all, struct resume *r)
-{
-	resume_token_forget(all, &r->token);
-	resume_token_forget(all, &r->before);
-	resume_token_forget(all, &r->past);
-}
-
 void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 {
 	struct resume *r = session_resume(s);
@@ -111,29 +102,7 @@ void resume_welcome(struct hub *hub, struct session *s, bool resumed)
 		hub_mark_victim(hub, s);
 	}
 	if (r->n_failed > 0)
-		resume_say_done(s, r);
-}
-
-void resume_free(struct hub *hub, struct session *s)
-{
-	struct resume *r = session_resume(s);
-	if (r == NULL)
-		return;
-	uint32_t before = r->written.n + r->waiting.n;
-	resume_unstarve(hub, r);
-	resume_unmark_due(hub, r);
-	if (r->away) {
-		TAILQ_REMOVE(&hub->resumes.away, r, away_link);
-		hub->resumes.n_away--;
-	}
-	resume_tokens_forget(&hub->resumes.tokens, r);
-	kept_free(&r->written);
-	kept_free(&r->waiting);
-	resume_list_kept(hub, r, before);
-	free(r->protocol);
-	free(r->rate);
-	free(r);
-	s->more->resume = NULL;
+		resume_done_say(s, r);
 }
 
 /* --- away and back ---------------------------------------------------------------------------- */
@@ -180,70 +149,6 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 		loop_timer_set(&hub->resumes.tick, RESUME_TICK_MS);
 	resume_tell_away(s, code);
 	return true;
-}
-
-static void resume_not_away(struct hub *hub, struct resume *r)
-{
-	if (!r->away)
-		return;
-	CHECK(hub->resumes.n_away > 0 && hub->loop->stats.away > 0);
-	r->away = false;
-	TAILQ_REMOVE(&hub->resumes.away, r, away_link);
-	hub->resumes.n_away--;
-	hub->loop->stats.away--;
-	hub->loop->stats.connections++;
-}
-
-static void resume_end_free(struct resumes *all, struct resume_end *e)
-{
-	resume_token_forget(&all->tokens, &e->token);
-	CHECK(all->n_ends > 0);
-	TAILQ_REMOVE(&all->ends, e, link);
-	all->n_ends--;
-	free(e);
-}
-
-void resume_end(struct hub *hub, struct session *s)
-{
-	struct resume *r = session_resume(s);
-	if (r == NULL)
-		return;
-	resume_unstarve(hub, r);
-	resume_unmark_due(hub, r);
-	resume_not_away(hub, r);
-	resume_tokens_forget(&hub->resumes.tokens, r);
-}
-
-/* Is it an end of which a client that comes back has to know? One that comes for a code that asks
- * it to is welcome; and one whose close frame may have met a dead socket has not heard of it. */
-static bool resume_has_to_know(const struct resume *r, uint16_t code)
-{
-	bool again = code == CLOSE_RESTART || code == CLOSE_TRY_LATER || code == CLOSE_GOING_AWAY;
-	return r->keeps && r->token.listed && code != CLOSE_ABNORMAL && (r->away || !again);
-}
-
-void resume_close(struct hub *hub, struct session *s, uint16_t code, struct span reason)
-{
-	struct resume *r = session_resume(s);
-	struct resumes *all = &hub->resumes;
-	bool tells = r != NULL && resume_has_to_know(r, code);
-	size_t n = reason.n < RULES_REASON_MAX ? reason.n : RULES_REASON_MAX;
-	struct resume_end *e = tells ? malloc(sizeof *e + n) : NULL;
-	if (e == NULL)
-		return;
-	*e = (struct resume_end){.mount = s->mount,
-				 .until = loop_now(hub->loop) + s->mount->resume_ms,
-				 .code = code != CLOSE_NONE ? code : CLOSE_NORMAL,
-				 .reason_len = (uint8_t)n};
-	if (n > 0)
-		memcpy(e->reason, reason.p, n);
-	resume_token_move(&all->tokens, &e->token, &r->token);
-	e->token.resume = NULL;
-	TAILQ_INSERT_TAIL(&all->ends, e, link);
-	if (++all->n_ends > RESUME_ENDS_MAX)
-		resume_end_free(all, TAILQ_FIRST(&all->ends));
-	if (!loop_timer_is_set(&all->tick))
-		loop_timer_set(&all->tick, RESUME_TICK_MS);
 }
 
 struct session *resume_find(struct hub *hub, const struct mount *m,
@@ -309,7 +214,7 @@ void resume_back(struct hub *hub, struct session *s, uint64_t got)
 	struct kept_message *m;
 	uint32_t before = r->written.n + r->waiting.n;
 	resume_log(s, "the client is back", got);
-	resume_not_away(hub, r);
+	resume_end_away(hub, r);
 	r->held = false;
 	hub->loop->stats.resumed++;
 	resume_confirm(hub, r, got);

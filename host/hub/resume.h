@@ -158,7 +158,7 @@ bool resume_leave(struct hub *hub, struct session *s, enum conn_end end, uint16_
 void resume_end(struct hub *hub, struct session *s);
 /* Before that, where it is ended with that code from here: a client that is away, or may be, is
  * told when it comes back. */
-void resume_close(struct hub *hub, struct session *s, uint16_t code, struct span reason);
+void resume_end_note(struct hub *hub, struct session *s, uint16_t code, struct span reason);
 /* What whoever is too late to come back is told; code 0: nobody knows of it. */
 struct resume_over {
 	uint16_t code;

@@ -1,5 +1,5 @@
 /* What a client that may come back sends. */
-#include <stdlib.h>
+#include <time.h>
 
 #include "auth/token.h"
 #include "base/check.h"
@@ -157,44 +157,4 @@ bool resume_take(struct hub *hub, struct session *s, bool binary, uint8_t **data
 	else
 		resume_on_control(hub, s, (char *)*data_r + 1, *len_r - 1);
 	return false;
-}
-
-/* Says what is settled, and which of them failed. */
-bool resume_say_done(struct session *s, struct resume *r)
-{
-	char text[TOVA_V1_MAX];
-	const uint64_t *untold = r->failed + r->n_failed - r->n_untold;
-	if (!resume_say(s, text, tova_v1_done(text, r->done, untold, r->n_untold)))
-		return false;
-	r->told = r->done;
-	if (r->n_untold > 0)
-		r->told_fed = r->fed;
-	r->n_untold = 0;
-	return true;
-}
-
-void resume_settled(struct hub *hub, struct session *s, bool ok)
-{
-	struct resume *r = session_resume(s);
-	if (!ok && r->n_untold == TOVA_V1_FAILED_MAX && s->conn != NULL)
-		resume_say_done(s, r);
-	if (!ok && r->n_failed == TOVA_V1_FAILED_MAX)
-		resume_forget_failed(r, 1);
-	r->done++;
-	if (!ok) {
-		r->failed[r->n_failed++] = r->done;
-		r->n_untold++;
-	}
-	resume_mark_due(hub, r);
-}
-
-void resume_flush(struct hub *hub, struct session *s)
-{
-	struct resume *r = session_resume(s);
-	resume_feed(hub, s, r, true);
-	/* it stands behind all that the events have led to */
-	if (s->conn == NULL || r->waiting.n > 0 || r->fed != r->out)
-		return;
-	if ((r->told != r->done || r->n_untold > 0) && !resume_say_done(s, r))
-		resume_starve(hub, r);
 }

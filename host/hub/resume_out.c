@@ -267,16 +267,6 @@ void resume_tell_history(struct hub *hub, struct session *s, struct span room,
 	resume_place(hub, s, text, tova_v1_history(text, &told), own);
 }
 
-struct conn_load session_load(const struct session *s)
-{
-	struct conn_load load = {.waiting = 0};
-	if (s->conn != NULL)
-		load = conn_load(s->conn);
-	if (s->shard == SESSION_RESUMES)
-		load.waiting += (uint32_t)session_resume(s)->waiting.bytes;
-	return load;
-}
-
 void resume_on_drained(struct conn *c)
 {
 	struct session *s = session_of(c);

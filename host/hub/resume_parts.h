@@ -1,6 +1,6 @@
 /* resume_parts: what the parts of resume share. resume_kept.c is what is kept for a client and said
- * to it, resume_out.c what it is sent, resume_in.c what it sends, resume.c its life: a beginning,
- * away and back, the end. */
+ * to it, resume_out.c what it is sent, resume_done.c what was settled of what it sent, resume_end.c
+ * its end, resume_in.c what it sends, resume.c its life: a beginning, away and back. */
 #ifndef TOVA_HUB_RESUME_PARTS_H
 #define TOVA_HUB_RESUME_PARTS_H
 
@@ -51,7 +51,16 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 
 /* Is the session that subject's? NULL: nobody's. */
 bool resume_is_of(const struct session *s, const char *subject);
+
+/* --- resume_done.c ---------------------------------------------------------------------------- */
+
 /* Says what is settled, and which of them failed. False: it was not sent. */
-bool resume_say_done(struct session *s, struct resume *r);
+bool resume_done_say(struct session *s, struct resume *r);
+
+/* --- resume_end.c ----------------------------------------------------------------------------- */
+
+/* It is away no more, if it was: it is back, or over. */
+void resume_end_away(struct hub *hub, struct resume *r);
+void resume_end_free(struct resumes *all, struct resume_end *e);
 
 #endif

@@ -318,3 +318,41 @@ void room_table_free(struct room_table *table)
 	CHECK(table->table.n == 0); /* each goes with its last member */
 	hash_table_free(&table->table);
 }
+
+/* --- their users ------------------------------------------------------------------------------ */
+
+static int room_users_compare(const void *left, const void *right)
+{
+	return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* In their order, so that a room of many is counted in one go. */
+static bool room_users_fill(struct room_users *users, const struct room *r)
+{
+	const char **names = malloc((r->n + 1) * sizeof *names);
+	uint32_t n = 0;
+	bool ok = names != NULL;
+	for (uint32_t i = 0; ok && i < r->n; i++) {
+		names[n] = identity_user(room_session(r, i));
+		users->anonymous += names[n] == NULL;
+		n += names[n] != NULL;
+	}
+	if (ok)
+		qsort(names, n, sizeof *names, room_users_compare);
+	for (uint32_t i = 0; ok && i < n; i++)
+		ok = room_users_add(users, names[i]);
+	free(names);
+	return ok;
+}
+
+struct room_users *room_users_of(struct room *r)
+{
+	if (r->users != NULL)
+		return r->users;
+	struct room_users *users = calloc(1, sizeof *users);
+	if (users == NULL || !room_users_fill(users, r)) {
+		room_users_free(users);
+		return NULL;
+	}
+	return r->users = users;
+}

@@ -112,6 +112,8 @@ void room_forget_all(struct session *s);
 
 /* The i-th of its n members. */
 struct session *room_session(const struct room *r, uint32_t i);
+/* Its users, counted from now on; NULL without memory. */
+struct room_users *room_users_of(struct room *r);
 
 /* Calls visit for the rooms at one place of the table and returns the next place, or 0 behind the
  * last. Whoever goes on from 0 to 0 has seen each room that was there all the time once, however

@@ -22,8 +22,7 @@ struct room_users {
 	uint32_t anonymous; /* connections of nobody in particular */
 };
 
-/* Those of the room, made if there are none yet; NULL without memory. */
-struct room_users *room_users_of(struct room *r);
+/* They are counted no more. NULL: they were not. */
 void room_users_free(struct room_users *users);
 
 /* The user of that name; NULL: he is not there. */
@@ -41,8 +40,8 @@ static inline uint32_t room_users_count(const struct room_users *users)
 bool room_users_add(struct room_users *users, const char *name);
 void room_users_remove(struct room_users *users, const char *name);
 
-/* The same in all rooms of the session where users are counted: before and after it becomes somebody
- * else's. */
+/* The same in all rooms of the session where users are counted: before and after it becomes
+ * somebody else's. */
 bool room_users_add_everywhere(struct session *s, const char *name);
 void room_users_remove_everywhere(struct session *s, const char *name);
 

@@ -48,6 +48,16 @@ const char *session_remote_text(const struct session *s, char text[ADDRESS_TEXT]
 			       : address_text(&s->more->resume->remote, text);
 }
 
+struct conn_load session_load(const struct session *s)
+{
+	struct conn_load load = {.waiting = 0};
+	if (s->conn != NULL)
+		load = conn_load(s->conn);
+	if (s->shard == SESSION_RESUMES)
+		load.waiting += (uint32_t)session_resume(s)->waiting.bytes;
+	return load;
+}
+
 void session_free(struct session **s_p)
 {
 	struct session *s = *s_p;
@@ -63,13 +73,6 @@ void session_free(struct session **s_p)
 	s->magic = CHECK_GONE;
 	free(s);
 	*s_p = NULL;
-}
-
-struct session_more *session_more(struct session *s)
-{
-	if (s->more == NULL)
-		s->more = calloc(1, sizeof *s->more);
-	return s->more;
 }
 
 void session_drop(struct session *s, uint32_t messages)

@@ -4,6 +4,8 @@
 #ifndef TOVA_HUB_SESSION_H
 #define TOVA_HUB_SESSION_H
 
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "common/id.h"
 #include "hub/event.h"
@@ -28,8 +30,8 @@ struct session_more {
 	char *reason;	       /* what its close event will say, with a NUL behind it; NULL: none */
 	char *path;	       /* that it asked for; NULL: its mount's own */
 	struct identity *identity; /* who its client is; NULL: nothing is known */
-	struct access *access; /* see access.h; NULL: nobody asks */
-	uint32_t dropped;      /* messages it did not get for reading too slowly */
+	struct access *access;	   /* see access.h; NULL: nobody asks */
+	uint32_t dropped;	   /* messages it did not get for reading too slowly */
 	uint16_t reason_len;
 	uint16_t data_len;  /* bytes of what a handler that settles later keeps with it */
 	uint64_t route_key; /* which workers its key is for, the handler's; 0: it has none */
@@ -98,7 +100,12 @@ static inline struct conn *session_conn(const struct session *s)
 
 /* What is rarely there, made if need be; NULL without memory. Where the handler settles later it is
  * always there. */
-struct session_more *session_more(struct session *s);
+static inline struct session_more *session_more(struct session *s)
+{
+	if (s->more == NULL)
+		s->more = calloc(1, sizeof *s->more);
+	return s->more;
+}
 /* Messages it did not get for reading too slowly. Without memory to count them they are not. */
 void session_drop(struct session *s, uint32_t messages);
 /* It asked for another path than its mount's, which is kept, at most SESSION_PATH_MAX bytes of it,

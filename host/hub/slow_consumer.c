@@ -71,19 +71,11 @@ bool slow_consumer_heavy(struct conn *c)
 	return false;
 }
 
-void slow_consumer_relieved(void *ctx)
+void slow_consumer_unsent(struct session *s, enum conn_sent sent, uint32_t messages)
 {
-	hub_end_victims(ctx);
-}
-
-void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages)
-{
-	struct session *s = session_of(c);
-	struct hub *hub = s->mount->hub;
 	session_drop(s, messages);
 	s->no_memory = s->no_memory || sent == CONN_NO_MEMORY;
-	hub_mark_victim(hub, s);
-	hub_end_victims(hub);
+	hub_mark_victim(s->mount->hub, s);
 }
 
 void slow_consumer_began(struct conn *c)
@@ -100,17 +92,16 @@ void slow_consumer_caught_up(struct hub *hub, struct session *s)
 	slow_consumer_end(hub, s);
 }
 
-void slow_consumer_close(struct hub *hub, struct session *s)
+struct span slow_consumer_blame(struct hub *hub, struct session *s)
 {
 	access_ended_by(s, "slow");
 	if (s->memory_limit) {
 		hub->loop->stats.heavy_ended++;
-		hub_close_session(s, CLOSE_TRY_LATER, SPAN("the host holds too much"), true);
-		return;
+		return SPAN("the host holds too much");
 	}
 	slow_consumer_log(hub, s, LOG_NOTICE, "connection closed: it reads too slowly");
 	hub->loop->stats.slow_ended++;
-	hub_close_session(s, CLOSE_TRY_LATER, SPAN("reads too slowly"), true);
+	return SPAN("reads too slowly");
 }
 
 void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone)

@@ -15,15 +15,14 @@ void slow_consumer_refused(struct hub *hub, struct session *s, struct out_messag
 void slow_consumer_end(struct hub *hub, struct session *s);
 /* Nothing waits for it any more. */
 void slow_consumer_caught_up(struct hub *hub, struct session *s);
-/* Closes a victim. */
-void slow_consumer_close(struct hub *hub, struct session *s);
+/* What a victim is closed for, which is counted and logged. */
+struct span slow_consumer_blame(struct hub *hub, struct session *s);
+/* So many messages for it could not be sent: it is a victim. */
+void slow_consumer_unsent(struct session *s, enum conn_sent sent, uint32_t messages);
 /* See conn_ops. */
-void slow_consumer_unsent(struct conn *c, enum conn_sent sent, uint32_t messages);
 void slow_consumer_began(struct conn *c);
 void slow_consumer_gave_up(struct conn *c, uint32_t messages, bool gone);
-/* The same; ctx: the hub. */
 bool slow_consumer_heavy(struct conn *c);
-void slow_consumer_relieved(void *ctx);
 
 /* Messages that it did not get. */
 static inline uint32_t slow_consumer_dropped(struct session *s)

@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include "base/check.h"
-#include "hub/access.h"
-#include "hub/delivery.h"
 #include "hub/hub.h"
 #include "ws/frame.h"
 
@@ -276,8 +274,7 @@ static void timer_on_end(struct timer *t, uint64_t now)
 	if (left == 0 && t->session->conn == NULL)
 		left = TIMER_END_LOOK_MS;
 	if (left == 0) { /* which takes its timers, this one among them */
-		access_ended_by(t->session, "token");
-		hub_close_session(t->session, CLOSE_POLICY, SPAN("the token has expired"), false);
+		t->mount->hub->ops->token_over(t->session);
 		return;
 	}
 	t->due = now + left * TIMER_NS_PER_MS;
@@ -329,7 +326,7 @@ static void timer_on_time(struct timer *t, uint64_t now)
 	else
 		timer_remove(t);
 	if (tell)
-		delivery_submit(mount, session, &e);
+		mount->hub->ops->timer(mount, session, &e);
 }
 
 static struct timer *timer_new(struct mount *mount, struct session *session,

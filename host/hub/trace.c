@@ -175,7 +175,7 @@ static struct traces *traces_of(struct hub *hub)
 	loop_timer_init(hub->loop, &all->look, trace_on_look, all);
 	loop_add_hook(hub->loop, &all->hook);
 	hub->traces = all;
-	hub_trace_messages(hub, true);
+	hub->ops->trace_messages(hub, true);
 	return all;
 }
 
@@ -184,7 +184,7 @@ static void traces_free(struct traces **all_p)
 {
 	struct traces *all = *all_p;
 	*all_p = NULL;
-	hub_trace_messages(all->hub, false);
+	all->hub->ops->trace_messages(all->hub, false);
 	loop_timer_cancel(&all->look);
 	loop_remove_hook(all->hub->loop, &all->hook);
 	free(all);

@@ -97,18 +97,16 @@ static struct session *user_limit_longest_away(const struct user_limit *u)
 	return longest;
 }
 
-bool user_limits_admit(struct mount *m, const char *subject)
+bool user_limits_admit(struct mount *m, const char *subject, struct session **gives_way_r)
 {
+	*gives_way_r = NULL;
 	const struct user_limits *all = &m->user_limits;
 	const struct user_limit *u =
 		all->max > 0 && subject != NULL ? user_limit_find(all, subject) : NULL;
 	if (u == NULL || u->n < all->max)
 		return true;
-	struct session *away = u->n == all->max ? user_limit_longest_away(u) : NULL;
-	if (away == NULL)
-		return false;
-	hub_close_session(away, CLOSE_ABNORMAL, (struct span){0}, true);
-	return true;
+	*gives_way_r = u->n == all->max ? user_limit_longest_away(u) : NULL;
+	return *gives_way_r != NULL;
 }
 
 bool user_limits_set(struct mount *m, uint32_t max)

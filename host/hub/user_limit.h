@@ -27,9 +27,9 @@ bool user_limits_set(struct mount *m, uint32_t max);
 /* Every session has been told to leave. */
 void user_limits_free(struct user_limits *all);
 
-/* May this user have one more? Ends a session of his that is away, if that makes it so. subject:
- * NULL is nobody, who may. */
-bool user_limits_admit(struct mount *m, const char *subject);
+/* May this user have one more? If that takes the end of a session of his that is away, that one is
+ * in *gives_way_r, else NULL. subject: NULL is nobody, who may. */
+bool user_limits_admit(struct mount *m, const char *subject, struct session **gives_way_r);
 /* The session, whose token is known, is one of its user's. False without memory. */
 bool user_limits_enter(struct mount *m, struct session *s);
 /* It has ended. */

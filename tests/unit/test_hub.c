@@ -214,10 +214,10 @@ START_TEST(paths)
 		m->handler = &r->handler;
 		hub_add_mount(&r->hub, m);
 	}
-	ck_assert_str_eq(hub_find_mount(&r->hub, SPAN("/a/b/c/d"))->path, "/a/b/c");
-	ck_assert_str_eq(hub_find_mount(&r->hub, SPAN("/a/b/x"))->path, "/a/b");
-	ck_assert_str_eq(hub_find_mount(&r->hub, SPAN("/a/bb"))->path, "/a");
-	ck_assert_str_eq(hub_find_mount(&r->hub, SPAN("/b"))->path, "/");
+	ck_assert_str_eq(mount_find(&r->hub, SPAN("/a/b/c/d"))->path, "/a/b/c");
+	ck_assert_str_eq(mount_find(&r->hub, SPAN("/a/b/x"))->path, "/a/b");
+	ck_assert_str_eq(mount_find(&r->hub, SPAN("/a/bb"))->path, "/a");
+	ck_assert_str_eq(mount_find(&r->hub, SPAN("/b"))->path, "/");
 }
 END_TEST
 
