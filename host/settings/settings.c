@@ -6,36 +6,12 @@
 #include "base/log.h"
 #include "settings/settings_layer.h"
 
-bool settings_is_loopback(const char *host)
-{
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
-}
-
-const struct settings_listens *settings_door(const struct settings *s, enum settings_door door)
-{
-	return door == SETTINGS_CLIENTS ? &s->listen : door == SETTINGS_API ? &s->api : &s->admin;
-}
-
-const char *settings_door_option(enum settings_door door)
-{
-	return door == SETTINGS_CLIENTS ? "listen" : door == SETTINGS_API ? "api" : "admin";
-}
-
 /* --- freeing ---------------------------------------------------------------------------------- */
-
-void settings_free_listen(struct settings_listen *listen)
-{
-	free(listen->text);
-	free(listen->host);
-	free(listen->unix_path);
-	free(listen->given);
-	settings_list_free(&listen->tls_names);
-}
 
 static void settings_free_listens(struct settings_listens *list)
 {
 	for (size_t i = 0; i < list->n; i++)
-		settings_free_listen(&list->items[i]);
+		settings_listen_free(&list->items[i]);
 	free(list->items);
 }
 
@@ -95,7 +71,7 @@ static void settings_merge(struct settings_layer *over, struct settings_layer *u
 			memcpy(mine, theirs, settings_layer_size(row));
 			memset(theirs, 0, settings_layer_size(row));
 		} else if (row->initial != NULL) {
-			settings_layer_apply(over, row, row->initial, &nowhere);
+			settings_value_apply(over, row, row->initial, &nowhere);
 		}
 	}
 	if (!over->mounts_given) {
@@ -163,13 +139,13 @@ static void settings_check_attach(struct settings_layer *layer)
 
 	for (size_t i = 0; i < layer->s.n_mounts; i++) {
 		const char *url = layer->s.mounts[i].attach;
-		bool tls = url != NULL && settings_layer_is_tls(url);
+		bool tls = url != NULL && settings_listen_is_tls(url);
 
 		if (tls && (layer->s.attach_cert == NULL || layer->s.attach_key == NULL))
 			settings_layer_error(layer, &here, name,
 					     "\"%.200s\" needs --attach-cert and --attach-key",
 					     url);
-		else if (url != NULL && settings_layer_is_open(url) &&
+		else if (url != NULL && settings_listen_is_open(url) &&
 			 layer->s.attach_token.n == 0 &&
 			 !(tls && layer->s.attach_client_ca != NULL))
 			settings_layer_error(

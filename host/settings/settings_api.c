@@ -82,7 +82,7 @@ static void settings_api_check_address(struct settings_layer *layer, enum settin
 		const struct settings_listens *others = settings_door(&layer->s, before);
 
 		for (size_t i = 0; i < others->n; i++)
-			if (settings_layer_same_listen(&others->items[i], listen))
+			if (settings_listen_same(&others->items[i], listen))
 				settings_layer_error(layer, &here, settings_door_option(door),
 						     "\"%.200s\" is an address of --%s, too",
 						     listen->text, settings_door_option(before));

@@ -74,14 +74,14 @@ static int settings_command_line_read_long(struct settings_layer *layer, int i)
 		return 1;
 	}
 	if (row->type == OPTION_FLAG || equals != NULL) {
-		settings_layer_apply(layer, row, equals != NULL ? equals + 1 : NULL, &HERE);
+		settings_value_apply(layer, row, equals != NULL ? equals + 1 : NULL, &HERE);
 		return 1;
 	}
 	if (i + 1 >= layer->source->argc) {
 		settings_command_line_missing(layer, row);
 		return 1;
 	}
-	settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
+	settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
 	return 2;
 }
 
@@ -104,18 +104,18 @@ static int settings_command_line_read_short(struct settings_layer *layer, int i)
 			return 1;
 		}
 		if (row->type == OPTION_FLAG) {
-			settings_layer_apply(layer, row, NULL, &HERE);
+			settings_value_apply(layer, row, NULL, &HERE);
 			continue;
 		}
 		if (p[1] != '\0') {
-			settings_layer_apply(layer, row, p + 1, &HERE);
+			settings_value_apply(layer, row, p + 1, &HERE);
 			return 1;
 		}
 		if (i + 1 >= layer->source->argc) {
 			settings_command_line_missing(layer, row);
 			return 1;
 		}
-		settings_layer_apply(layer, row, layer->source->argv[i + 1], &HERE);
+		settings_value_apply(layer, row, layer->source->argv[i + 1], &HERE);
 		return 2;
 	}
 	return 1;
@@ -170,7 +170,7 @@ static void settings_command_line_apply_program(struct settings_layer *layer, co
 	snprintf(command, sizeof(command), "%.*s%s%s", (int)mount_len, mount,
 		 mount_len > 0 ? "=" : "", settings_command_line_runner(file));
 	settings_command_line_add_quoted(command, file);
-	settings_layer_apply(layer, &option_table[OPTION_ID_worker], command, &HERE);
+	settings_value_apply(layer, &option_table[OPTION_ID_worker], command, &HERE);
 }
 
 /* The plugin that runs .tova programs, with this one. */
@@ -185,7 +185,7 @@ static void settings_command_line_apply_tova(struct settings_layer *layer, const
 	}
 	snprintf(text, sizeof(text), "%.*s=tova.so", mount_len > 0 ? (int)mount_len : 1,
 		 mount_len > 0 ? mount : "/");
-	settings_layer_apply(layer, &option_table[OPTION_ID_plugin], text, &HERE);
+	settings_value_apply(layer, &option_table[OPTION_ID_plugin], text, &HERE);
 	if (settings_layer_normalise(text, strlen(text) - strlen("=tova.so"), path) == NULL)
 		settings_layer_pair(layer, option_table[OPTION_ID_plugin_set].name, path, "file", 4,
 				    file, &HERE);
@@ -201,7 +201,7 @@ static int settings_command_line_read_other(struct settings_layer *layer, int i)
 	if (settings_command_line_ends_in(file, ".tova"))
 		settings_command_line_apply_tova(layer, argument, mount, file);
 	else if (settings_command_line_ends_in(file, ".so"))
-		settings_layer_apply(layer, &option_table[OPTION_ID_plugin], argument, &HERE);
+		settings_value_apply(layer, &option_table[OPTION_ID_plugin], argument, &HERE);
 	else if (settings_command_line_runner(file) != NULL)
 		settings_command_line_apply_program(layer, argument, mount, file);
 	else

@@ -72,7 +72,7 @@ static void settings_config_read_flag(struct settings_layer *layer, const char *
 				     "%s is no truth value; expected true or false, without quotes",
 				     settings_config_value_text(setting, value));
 	else if (config_setting_get_bool(setting))
-		settings_layer_apply(layer, row, NULL, &at);
+		settings_value_apply(layer, row, NULL, &at);
 }
 
 static void settings_config_read_strings(struct settings_layer *layer, const char *path,
@@ -94,7 +94,7 @@ static void settings_config_read_strings(struct settings_layer *layer, const cha
 					     "%s is no string; expected strings in quotes",
 					     settings_config_value_text(element, value));
 		else
-			settings_layer_apply(layer, row, config_setting_get_string(element), &at);
+			settings_value_apply(layer, row, config_setting_get_string(element), &at);
 	}
 }
 
@@ -113,7 +113,7 @@ static void settings_config_read_value(struct settings_layer *layer, const char 
 	else if (type == CONFIG_TYPE_STRING ||
 		 (settings_config_is_number(row) &&
 		  (type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64)))
-		settings_layer_apply(layer, row, settings_config_scalar_text(setting, number), &at);
+		settings_value_apply(layer, row, settings_config_scalar_text(setting, number), &at);
 	else if (settings_config_is_number(row))
 		settings_layer_error(
 			layer, &at, row->name,
@@ -257,7 +257,7 @@ static void settings_config_read_handlers(struct settings_layer *layer, const ch
 		at = settings_config_place_of(path, setting);
 		text = settings_config_mount_string(layer, path, group, row->name);
 		if (text != NULL && mount != NULL)
-			settings_layer_handler(layer, mount, row, text, &at);
+			settings_value_handler(layer, mount, row, text, &at);
 	}
 	if (!any)
 		settings_layer_error(layer, &at, "mount",

@@ -39,7 +39,6 @@ struct settings_layer {
 
 /* What it holds goes; it is empty then. */
 void settings_list_free(struct settings_list *list);
-void settings_free_listen(struct settings_listen *listen);
 /* Appends a copy of the n bytes of text; no memory is noted. */
 void settings_layer_add(struct settings_layer *layer, struct settings_list *list, const char *text,
 			size_t n);
@@ -53,9 +52,6 @@ void settings_layer_error(struct settings_layer *layer, const struct settings_pl
 			  const char *name, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
-void settings_layer_apply(struct settings_layer *layer, const struct option_row *row,
-			  const char *text, const struct settings_place *at);
 #define SETTINGS_LAYER_KNOWN_MAX 600
 /* "; expected one of /, /chat": the mounts that there are, or an empty text. */
 const char *settings_layer_known(const struct settings_layer *layer,
@@ -64,15 +60,8 @@ const char *settings_layer_known(const struct settings_layer *layer,
 struct settings_mount *settings_layer_mount(struct settings_layer *layer, const char *name,
 					    const char *raw, size_t n,
 					    const struct settings_place *at);
-/* Gives a mount its handler: a row of type OPTION_HANDLER and its value. */
-void settings_layer_handler(struct settings_layer *layer, struct settings_mount *mount,
-			    const struct option_row *row, const char *value,
-			    const struct settings_place *at);
 /* Where a mount keeps what this row of type OPTION_HANDLER says. */
 char **settings_layer_handler_field(struct settings_mount *mount, const struct option_row *row);
-/* Is this URL of --attach TLS? Can it be dialled from other machines? */
-bool settings_layer_is_tls(const char *url);
-bool settings_layer_is_open(const char *url);
 /* Keeps a pair for the mount of this path (already normalised; NULL: for every mount). */
 void settings_layer_pair(struct settings_layer *layer, const char *name, const char *mount,
 			 const char *key, size_t key_len, const char *value,
@@ -91,8 +80,27 @@ const char *settings_layer_normalise(const char *raw, size_t n,
 /* Bytes in front of a '=' that can be a mount; 0: there are none. */
 size_t settings_layer_mount_length(const char *text);
 
+/* What was kept for mounts by settings_layer_pair is dropped. */
+void settings_layer_free_pending(struct settings_layer *layer);
+/* The field of a row in struct settings, NULL if its type has none. */
+void *settings_layer_field(struct settings *s, const struct option_row *row);
+/* Its bytes. */
+size_t settings_layer_size(const struct option_row *row);
+
+/* --- settings_listen.c */
+/* What it holds goes. */
+void settings_listen_free(struct settings_listen *listen);
 /* Do they say the same, whatever order of words they were said in? */
-bool settings_layer_same_listen(const struct settings_listen *a, const struct settings_listen *b);
+bool settings_listen_same(const struct settings_listen *a, const struct settings_listen *b);
+/* One address more for a row of type OPTION_LISTEN, or an error. */
+void settings_listen_apply(struct settings_layer *layer, const struct option_row *row,
+			   const char *text, const struct settings_place *at);
+/* Is this a URL of --attach? An ipc:// URL has an absolute path, a tcp:// or tls+tcp:// URL a
+ * numeric address and a port: names are not looked up. Is it TLS? Can it be dialled from other
+ * machines? */
+bool settings_listen_is_url(const char *url);
+bool settings_listen_is_tls(const char *url);
+bool settings_listen_is_open(const char *url);
 
 /* --- settings_api.c */
 /* What is wrong with a value of --api-token or --health, or NULL. */
@@ -111,12 +119,14 @@ void settings_scope_settle(struct settings_layer *target, const struct settings_
 /* Where a mount keeps the value of this row. */
 char **settings_scope_field(struct settings_mount *mount, const struct option_row *row);
 
-/* What was kept for mounts by settings_layer_pair is dropped. */
-void settings_layer_free_pending(struct settings_layer *layer);
-/* The field of a row in struct settings, NULL if its type has none. */
-void *settings_layer_field(struct settings *s, const struct option_row *row);
-/* Its bytes. */
-size_t settings_layer_size(const struct option_row *row);
+/* --- settings_value.c */
+/* Checks a value and puts it into the layer, or adds an error. text is ignored for flags. */
+void settings_value_apply(struct settings_layer *layer, const struct option_row *row,
+			  const char *text, const struct settings_place *at);
+/* Gives a mount its handler: a row of type OPTION_HANDLER and its value. */
+void settings_value_handler(struct settings_layer *layer, struct settings_mount *mount,
+			    const struct option_row *row, const char *value,
+			    const struct settings_place *at);
 
 /* Read one source each. */
 void settings_command_line_read(struct settings_layer *layer);
