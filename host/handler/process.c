@@ -33,7 +33,7 @@ static void process_free(struct process *p)
 
 /* Told once it was reaped and its output is at its end, or has had its second: a grandchild may
  * hold it open for ever. */
-void process_finish(struct process *p)
+static void process_finish(struct process *p)
 {
 	if (!p->reaped || ((p->out.fd >= 0 || p->err.fd >= 0) && loop_timer_is_set(&p->limit)))
 		return;
@@ -259,8 +259,9 @@ struct process *process_start(struct processes *set, const struct process_spec *
 	p->rate = output_rate_join(&set->rates, p->mount, p->name);
 	loop_timer_init(set->loop, &p->limit, process_on_limit, p);
 	p->out = (struct process_output){.fd = -1};
-	bool ok = process_output_open(&p->err, p, LOG_WARN, &err) &&
-		  (spec->out >= 0 || process_output_open(&p->out, p, LOG_INFO, &out));
+	bool ok =
+		process_output_open(&p->err, p, LOG_WARN, process_finish, &err) &&
+		(spec->out >= 0 || process_output_open(&p->out, p, LOG_INFO, process_finish, &out));
 	int error = ok ? process_spawn(p, spec, out, err) : errno;
 	if (out >= 0)
 		close(out);

@@ -82,16 +82,17 @@ static void process_output_on_readable(void *arg)
 		process_output_lines(o);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		process_output_close(o);
-		process_finish(o->process);
+		o->ended(o->process);
 	}
 }
 
 bool process_output_open(struct process_output *o, struct process *p, enum log_level level,
-			 int *theirs_r)
+			 void (*ended)(struct process *p), int *theirs_r)
 {
 	int pipe[2];
 	*o = (struct process_output){.magic = CHECK_PROCESS_OUTPUT,
 				     .process = p,
+				     .ended = ended,
 				     .fd = -1,
 				     .level = level};
 	if (!descriptors_pipe(&p->set->loop->descriptors, DESCRIPTORS_WORKER, pipe))

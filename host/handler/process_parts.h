@@ -15,7 +15,8 @@ struct process_output {
 	uint16_t magic; /* CHECK_PROCESS_OUTPUT */
 	struct loop_watch watch;
 	struct process *process;
-	int fd; /* -1: closed */
+	void (*ended)(struct process *p); /* the child writes no more */
+	int fd;				  /* -1: closed */
 	enum log_level level;
 	size_t len;
 	char line[PROCESS_LINE_MAX];
@@ -38,12 +39,10 @@ struct process {
 };
 
 /* A pipe for what the child writes, each line of which goes into the log at that level. *theirs_r
- * is its end. False with errno. */
+ * is its end; ended: it has closed that. False with errno. */
 bool process_output_open(struct process_output *o, struct process *p, enum log_level level,
-			 int *theirs_r);
+			 void (*ended)(struct process *p), int *theirs_r);
 /* With what is there of a last line. */
 void process_output_close(struct process_output *o);
-/* One of its outputs has ended, or the process has: if all have, it is over, and freed. */
-void process_finish(struct process *p);
 
 #endif

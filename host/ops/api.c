@@ -128,11 +128,6 @@ static const struct api_route api_routes[] = {
 };
 #define API_ROUTES (sizeof api_routes / sizeof *api_routes)
 
-const struct api_route *api_route_at(size_t i)
-{
-	return i < API_ROUTES ? &api_routes[i] : NULL;
-}
-
 /* Takes a segment off the front of a path, without its slash. */
 static struct span api_segment(struct span *path)
 {
@@ -318,7 +313,12 @@ static struct api_call api_call_of(void *ctx, struct conn *c, struct request *r)
 {
 	struct api_door *door = ctx;
 	CHECK(door->magic == CHECK_API_DOOR && loop_is_own(c->conns->loop));
-	return (struct api_call){.api = door->api, .door = door, .conn = c, .request = r};
+	return (struct api_call){.api = door->api,
+				 .routes = api_routes,
+				 .n_routes = API_ROUTES,
+				 .door = door,
+				 .conn = c,
+				 .request = r};
 }
 
 static bool api_on_body(void *ctx, struct conn *c, struct request *r, uint64_t *max_r)

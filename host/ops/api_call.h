@@ -16,7 +16,9 @@ struct api_call {
 	struct api *api;
 	const struct api_door *door;
 	struct conn *conn;
-	struct request *request; /* with its body, of which the bytes may be written */
+	struct request *request;	/* with its body, of which the bytes may be written */
+	const struct api_route *routes; /* all that there are */
+	size_t n_routes;
 	const struct api_route *route;
 	struct api_grant grant;
 	struct idempotency_done *once;	/* how it is known when it is repeated; NULL: it is not */
@@ -43,9 +45,6 @@ struct api_route {
 /* It is about a mount, and its function calls api_call_may when that is known; else it is about the
  * host, for which a token of one mount is not enough. */
 #define API_ROUTE_MOUNT 8
-
-/* One after the other; NULL behind the last. */
-const struct api_route *api_route_at(size_t i);
 
 /* Which run of the host this is: one that was started again knows no Idempotency-Key of before.
  * Every answer to a call says so (Tova-Instance), and a request may name the one that it is for. */

@@ -161,27 +161,28 @@ static bool openapi_shown(const struct api_call *call, const struct api_route *r
 }
 
 /* The path's first route writes all of it. */
-static bool openapi_is_first(size_t i)
+static bool openapi_is_first(const struct api_call *call, const struct api_route *route)
 {
-	size_t k = 0;
-	while (strcmp(api_route_at(k)->path, api_route_at(i)->path) != 0)
-		k++;
-	return k == i;
+	const struct api_route *first = call->routes;
+	while (strcmp(first->path, route->path) != 0)
+		first++;
+	return first == route;
 }
 
-static void openapi_path(struct codec_out *o, size_t first)
+static void openapi_path(struct codec_out *o, const struct api_call *call,
+			 const struct api_route *first)
 {
-	const char *path = api_route_at(first)->path, *star = strchr(path, '*');
+	const char *path = first->path, *star = strchr(path, '*');
 	bool any = false;
 	codec_raw(o, "\"", 1);
 	codec_raw(o, path, star != NULL ? (size_t)(star - path) : strlen(path));
 	codec_raw(o, "{id}", star != NULL ? 4 : 0);
 	codec_raw(o, "\":{", 3);
-	for (size_t k = first; api_route_at(k) != NULL; k++) {
-		if (strcmp(api_route_at(k)->path, path) != 0)
+	for (const struct api_route *r = first; r < call->routes + call->n_routes; r++) {
+		if (strcmp(r->path, path) != 0)
 			continue;
 		codec_raw(o, ",", any);
-		openapi_operation(o, api_route_at(k));
+		openapi_operation(o, r);
 		any = true;
 	}
 	codec_raw(o, "}", 1);
@@ -197,11 +198,11 @@ void api_openapi_answer(struct api_call *call)
 		"','description':'Commands for connections and rooms, what there is, and what operators do. "
 		"A scope is what a --api-token is for; admin is for all.'},"
 		"'security':[{'token':[]}],'paths':{");
-	for (size_t i = 0; api_route_at(i) != NULL; i++) {
-		if (!openapi_shown(call, api_route_at(i)) || !openapi_is_first(i))
+	for (const struct api_route *r = call->routes; r < call->routes + call->n_routes; r++) {
+		if (!openapi_shown(call, r) || !openapi_is_first(call, r))
 			continue;
 		codec_raw(o, ",", any);
-		openapi_path(o, i);
+		openapi_path(o, call, r);
 		any = true;
 	}
 	openapi_raw(o,

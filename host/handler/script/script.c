@@ -29,14 +29,6 @@ static uint64_t scripts_now(const struct scripts *set)
 
 /* --- words about it --------------------------------------------------------------------------- */
 
-void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
-		const char *expected)
-{
-	LOG(script_mount(x)->hub->log, level, LOG_HANDLER, what,
-	    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id), LOG_SPAN("line", line),
-	    LOG_STR("expected", expected));
-}
-
 static void script_say_late(const struct script *x)
 {
 	if (x->late > 0)
@@ -44,13 +36,6 @@ static void script_say_late(const struct script *x)
 		    "what a script said behind its last words was not done: --close-timeout was over",
 		    LOG_STR("mount", script_mount(x)->path), LOG_STR("conn", x->id),
 		    LOG_U64("lines", x->late));
-}
-
-void script_commit(struct script *x, struct span line)
-{
-	struct mount *m = script_mount(x);
-	if (!delivery_commit(m))
-		script_log(x, LOG_WARN, commit_error_text(m->commit.error), line, NULL);
 }
 
 /* --- events that it holds --------------------------------------------------------------------- */
@@ -204,18 +189,6 @@ static void script_free(struct script *x)
 	free(x);
 }
 
-void script_fail(struct script *x, const char *why)
-{
-	script_stream_forget(&x->out);
-	script_stream_forget(&x->commands);
-	if (x->failed != NULL)
-		return;
-	x->failed = why;
-	script_log(x, LOG_WARN, why, (struct span){NULL, 0}, NULL);
-	if (x->process != NULL) /* else it has ended, and this is the last of it */
-		process_kill(x->process, SIGKILL);
-}
-
 static void script_log_death(const struct script *x)
 {
 	char how[64];
@@ -225,7 +198,7 @@ static void script_log_death(const struct script *x)
 }
 
 /* Its connection ends as it did. */
-void script_finish(struct script *x)
+static void script_finish(struct script *x)
 {
 	bool good = WIFEXITED(x->status) && WEXITSTATUS(x->status) == 0 && x->failed == NULL;
 	if (!good && x->failed == NULL && x->term_at == 0 && x->closing == NULL)
@@ -573,7 +546,7 @@ bool script_attach(struct mount *m, const struct script_settings *set, struct pr
 {
 	struct scripts *s = scripts_new(m, processes);
 	m->handler = s != NULL ? &s->base : NULL;
-	if (s == NULL || !script_set(m, set) || !scripts_out_open(s)) {
+	if (s == NULL || !script_set(m, set) || !scripts_out_open(s, script_finish)) {
 		snprintf(why, why_cap, "%s",
 			 s != NULL && s->runs != NULL ? strerror(errno) : "no memory");
 		if (s != NULL)

@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -91,6 +92,20 @@ bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r
 	       epoll_ctl(x->set->epoll, EPOLL_CTL_ADD, s->fd, &what) == 0;
 }
 
+/* --- who fails -------------------------------------------------------------------------------- */
+
+void script_fail(struct script *x, const char *why)
+{
+	script_stream_forget(&x->out);
+	script_stream_forget(&x->commands);
+	if (x->failed != NULL)
+		return;
+	x->failed = why;
+	script_log(x, LOG_WARN, why, (struct span){NULL, 0}, NULL);
+	if (x->process != NULL) /* else it has ended, and this is the last of it */
+		process_kill(x->process, SIGKILL);
+}
+
 /* --- who gives way ---------------------------------------------------------------------------- */
 
 static size_t script_out_held(const struct script *x)
@@ -98,11 +113,11 @@ static size_t script_out_held(const struct script *x)
 	return x->out.counted + x->commands.counted;
 }
 
-static struct script *script_out_longest(const struct hub *hub)
+static struct script *script_out_longest(const struct scripts *set)
 {
 	struct script *x, *longest = NULL;
-	for (const struct mount *m = hub->mounts; m != NULL; m = m->next) {
-		if (!script_is(m))
+	for (const struct mount *m = set->base.mount->hub->mounts; m != NULL; m = m->next) {
+		if (m->handler->ops != set->base.ops)
 			continue;
 		TAILQ_FOREACH (x, &scripts_of(m->handler)->list, link)
 			if (longest == NULL || script_out_held(x) > script_out_held(longest))
@@ -116,8 +131,7 @@ static void script_out_relieve(struct script *x)
 	const uint64_t most = x->set->settings.unread_max;
 	const struct loop *loop = script_loop(x);
 	struct script *longest;
-	while (most != 0 && loop->lent > most &&
-	       (longest = script_out_longest(script_mount(x)->hub)) != NULL &&
+	while (most != 0 && loop->lent > most && (longest = script_out_longest(x->set)) != NULL &&
 	       script_out_held(longest) > 0)
 		script_fail(
 			longest,
@@ -344,7 +358,7 @@ static void script_run(struct script *x, uint64_t until)
 		}
 	script_sleep(x);
 	if (x->over)
-		script_finish(x);
+		x->set->finish(x);
 }
 
 void scripts_run(struct scripts *set)
@@ -391,8 +405,9 @@ void script_out_last(struct script *x)
 	script_wake(x);
 }
 
-bool scripts_out_open(struct scripts *set)
+bool scripts_out_open(struct scripts *set, void (*finish)(struct script *x))
 {
+	set->finish = finish;
 	set->page = (size_t)sysconf(_SC_PAGESIZE);
 	set->epoll = descriptors_take(&set->base.mount->hub->loop->descriptors, DESCRIPTORS_HOST,
 				      epoll_create1(EPOLL_CLOEXEC));

@@ -1,6 +1,6 @@
 /* script_parts: what the files of the script handler share. script.c: lives and events.
  * script_out.c: what a script writes, in its order. script_command.c: what a line on descriptor 3
- * means. */
+ * means. script_commit.c: that it takes effect. */
 #ifndef TOVA_HANDLER_SCRIPT_SCRIPT_PARTS_H
 #define TOVA_HANDLER_SCRIPT_SCRIPT_PARTS_H
 
@@ -69,6 +69,7 @@ struct scripts {
 	uint64_t second;
 	struct script_list list, ready; /* ready: they may have something to do */
 	struct loop_timer tick, more;
+	void (*finish)(struct script *x);
 	struct loop_watch watch; /* of epoll */
 	int epoll;		 /* what they write, in its order */
 	size_t page;
@@ -92,20 +93,17 @@ static inline struct loop *script_loop(const struct script *x)
 	return script_mount(x)->hub->loop;
 }
 
+/* script_commit.c */
 /* One line, with who it is about; line and expected may be empty. */
 void script_log(const struct script *x, enum log_level level, const char *what, struct span line,
 		const char *expected);
-/* It has done what it may not, or there is no memory for it: it is killed, and its connection
- * closed with 1011. */
-void script_fail(struct script *x, const char *why);
-/* The process is over and all is read: forgets it. */
-void script_finish(struct script *x);
 /* Commits what is in the mount's commit, or says why not. */
 void script_commit(struct script *x, struct span line);
 
 /* script_out.c */
-/* Watches what they write. False with errno; scripts_out_close is called all the same. */
-bool scripts_out_open(struct scripts *set);
+/* Watches what they write. finish: a process is over and all is read. False with errno;
+ * scripts_out_close is called all the same. */
+bool scripts_out_open(struct scripts *set, void (*finish)(struct script *x));
 void scripts_out_close(struct scripts *set);
 /* A pipe of its own; *theirs_r is the end for the process. False with errno. */
 bool script_stream_open(struct script_stream *s, struct script *x, int *theirs_r);
@@ -114,6 +112,9 @@ void script_stream_forget(struct script_stream *s);
 void script_wake(struct script *x);
 /* Does what is to be done for those that are awake. */
 void scripts_run(struct scripts *set);
+/* It has done what it may not, or there is no memory for it: it is killed, and its connection
+ * closed with 1011. */
+void script_fail(struct script *x, const char *why);
 /* The process is over: nothing will be read but what lies in its pipes now. */
 void script_out_last(struct script *x);
 
