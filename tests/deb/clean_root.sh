@@ -60,7 +60,9 @@ say "start, talk and reload, as the unit does"
 in_root python3 /root/in_root.py || fail "the installed host does not serve"
 
 say "the unit"
-in_root systemd-analyze verify --man=no /lib/systemd/system/tova-host.service 2>&1 | grep -E "Unknown|Failed|Invalid" && fail "the unit is wrong"
+in_root systemd-analyze verify --man=no /lib/systemd/system/tova-host.service >"$work/log" 2>&1 || true
+sed 's/^/check-deb: verify: /' "$work/log"
+grep -E "Unknown|Failed|Invalid" "$work/log" && fail "the unit is wrong"
 in_root systemd-analyze security --offline=yes --no-pager --threshold=20 /lib/systemd/system/tova-host.service | tail -1
 
 say "upgrade, with settings that were changed"
@@ -73,6 +75,8 @@ say "handlers from the packages alone"
 in_root sh -c "apt-get install -y -qq --no-install-recommends gcc libc6-dev pkg-config nodejs /debs/libtova-dev_*.deb /debs/python3-tova_*.deb /debs/node-tova_*.deb" \
 	>"$work/log" 2>&1 || { tail -20 "$work/log"; fail "the libraries can not be installed"; }
 in_root python3 /root/in_root.py handlers || fail "a handler of the packages does not serve"
+cp -r "$here/../install/outside" "$root/root/outside"
+in_root python3 /root/in_root.py guests /root/outside || fail "a test of the packages' harnesses is not right"
 
 say "remove and purge"
 in_root apt-get remove -y -qq tova-host >"$work/log" 2>&1 || fail "no removal"

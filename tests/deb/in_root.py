@@ -70,6 +70,19 @@ def service():
     until(process, notify, "READY=1")
     assert talk(8080, "/echo", "again") == "again"
     stopped(process)
+    activated()
+
+
+def activated():
+    """Through systemd's own tool: the socket is there before the host is, which is started by the first client."""
+    process = subprocess.Popen(["systemd-socket-activate", "-l", "127.0.0.1:8091", "--fdname=web", "/usr/bin/tova-host", "--listen", "systemd:web", "--plugin", "echo.so",
+                                "--drain", "0"], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "Listening" in line:
+            break
+    heard = talk(8091, "/", "by socket")
+    said = stopped(process)
+    assert heard == "by socket", said
 
 
 PLUGIN = """
@@ -137,5 +150,35 @@ def handlers():
     shutil.rmtree(folder)
 
 
+def guests(source):
+    """A plugin and workers with their tests, and each of the faults that these are to find."""
+    sys.path.insert(0, source)
+    from wrong import COMMANDS, WRONG
+    for kind, wrong in WRONG.items():
+        for old, new in [(None, None), *wrong]:
+            with tempfile.TemporaryDirectory() as folder:
+                for name in os.listdir(source):
+                    if name.endswith(f".{kind}") and name != "wrong.py":
+                        shutil.copy(f"{source}/{name}", folder)
+                if kind == "mjs":
+                    os.mkdir(f"{folder}/node_modules")
+                    os.symlink("/usr/share/nodejs/tova", f"{folder}/node_modules/tova")
+                if old:
+                    with open(f"{folder}/guest.{kind}") as file:
+                        text = file.read()
+                    assert old in text, (kind, old)
+                    with open(f"{folder}/guest.{kind}", "w") as file:
+                        file.write(text.replace(old, new))
+                *before, last = COMMANDS[kind]
+                for command in before:
+                    subprocess.run(command, shell=True, cwd=folder, check=True)
+                done = subprocess.run(last, shell=True, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+                assert (done.returncode == 0) == (old is None), (kind, old, done.stdout)
+    with tempfile.TemporaryDirectory() as folder:  # a program that pushes links what the package brings
+        with open(f"{folder}/push.c", "w") as file:
+            file.write('#include <tova_client.h>\nint main(void) { return tova_client_connect == NULL; }\n')
+        subprocess.run("cc push.c -o push $(pkg-config --cflags --libs tova-client)", shell=True, cwd=folder, check=True)
+
+
 if __name__ == "__main__":
-    handlers() if sys.argv[1:] == ["handlers"] else service()
+    {"handlers": handlers, "guests": lambda: guests(sys.argv[2])}.get("".join(sys.argv[1:2]), service)()

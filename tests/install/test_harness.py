@@ -69,3 +69,32 @@ def test_a_worker_in_javascript(tmp_path, old, new):
         edit(tmp_path / "hello.mjs", old, new)
     done = run("node", "--test", "hello.test.mjs", cwd=tmp_path)
     assert (done.returncode == 0) == (old is None), done.stdout
+
+
+# --- a plugin and workers outside of the tree -----------------------------------------------------------------------------------
+
+OUTSIDE = ROOT / "tests/install/outside"
+sys.path.insert(0, str(OUTSIDE))
+from wrong import COMMANDS, WRONG  # noqa: E402
+
+
+@pytest.mark.parametrize("kind, old, new", [(kind, old, new) for kind, wrong in WRONG.items() for old, new in [(None, None), *wrong]])
+def test_a_guest(tmp_path, kind, old, new):
+    """Rollback, timers, away and back."""
+    if kind == "mjs" and shutil.which("node") is None:
+        pytest.skip("needs node")
+    for file in OUTSIDE.glob(f"*.{kind}"):
+        if file.name != "wrong.py":
+            shutil.copy(file, tmp_path)
+    if kind == "mjs":
+        (tmp_path / "node_modules").mkdir()
+        (tmp_path / "node_modules/tova").symlink_to(ROOT / "sdk/node")
+    if old:
+        edit(tmp_path / f"guest.{kind}", old, new)
+    env = {"PKG_CONFIG_PATH": str(PREFIX / "lib/pkgconfig"), "PKG_CONFIG_SYSROOT_DIR": str(STAGE), "PYTHONPATH": str(ROOT / "sdk/python")}
+    *before, last = COMMANDS[kind]
+    for command in before:
+        built = run("sh", "-c", command, cwd=tmp_path, **env)
+        assert built.returncode == 0, built.stdout
+    done = run("sh", "-c", last, cwd=tmp_path, **env)
+    assert (done.returncode == 0) == (old is None), done.stdout

@@ -1,0 +1,21 @@
+import assert from "node:assert/strict";
+import { Host } from "tova/testing";
+import { handlers } from "./guest.mjs";
+
+const host = await Host.start(handlers);
+const ann = await host.connect(), bob = await host.connect();
+await ann.send("much too long");
+assert.ok(ann.raised && !ann.state && host.quiet());
+await ann.send("hi");
+assert.equal(bob.receive(), "1: hi");
+await host.passTime(30000);
+assert.equal(bob.receive(), "Say something!");
+assert.ok(host.quiet());
+await ann.away(1006);
+assert.equal(bob.receive(), "away (1006)");
+await bob.send("ann?");
+assert.equal(ann.receive(), "1: ann?");
+await ann.back("/", { query: "a=b" });
+assert.equal(bob.receive(), "back with a=b");
+assert.ok(host.quiet());
+await host.end();
