@@ -123,6 +123,12 @@ struct child {
 	char said[256]; /* the last line of what it said before it ended */
 };
 
+/* Does it take events, or has it? */
+static inline bool child_is_up(const struct child *c)
+{
+	return c->worker != NULL && c->worker->state >= WORKER_READY;
+}
+
 /* What worker processes are. */
 struct pool_program {
 	char *command;	 /* for /bin/sh, or NULL: argv */
@@ -140,13 +146,24 @@ struct sp_side {
 	bool attached;
 };
 
+/* What those who know little of a pool tell those who know all of it (worker.c). */
+struct pool_ops {
+	/* An event was written down as a dead letter. */
+	void (*buried)(void *p, void *event);
+	/* A worker says hello, its link has ended, it is ready: see supervisor.h. */
+	struct child *(*find)(struct pool *p, const struct json_string *token);
+	void (*lost)(struct child *child, bool leaving);
+	void (*ready)(struct child *child);
+};
+
 struct pool {
 	struct handler base;
 	uint16_t magic; /* CHECK_POOL */
+	const struct pool_ops *ops;
 	struct sp_side own_side, attach_side;
 	struct worker_shared shared;
-	bool only_pushers; /* who attaches is no worker: they are the host's own, or there is another
-			    * handler */
+	bool only_pushers; /* who attaches is no worker: they are the host's own, or there is
+			    * another handler */
 	/* What children run: of the generation that serves, of the one that is coming, and of the
 	 * one that follows that. */
 	struct pool_program program, next, later_program;
@@ -155,7 +172,7 @@ struct pool {
 	uint64_t handler_ms, ready_ms;
 	enum worker_route route;
 	uint64_t max_events, max_rss;
-	uint64_t look_at; /* when their size is to be looked at next */
+	uint64_t look_at;	      /* when their size is to be looked at next */
 	struct hash_table route_keys; /* keys that connections have, by --route */
 	struct sp_listener *own, *attach;
 	/* graves: gone, freed at the end of the turn */
@@ -199,6 +216,11 @@ struct pool {
 	struct codec_batch batch;
 };
 
+static inline uint64_t pool_now(const struct pool *p)
+{
+	return loop_now(p->base.mount->hub->loop);
+}
+
 static inline struct pool *pool_of(struct handler *h)
 {
 	struct pool *p = (struct pool *)h;
@@ -206,62 +228,17 @@ static inline struct pool *pool_of(struct handler *h)
 	return p;
 }
 
-/* route.c */
-/* Does the worker take events, as far as its generation goes; and is it not set aside for
- * suspects? */
-bool route_serves(const struct worker *w);
-bool route_takes(const struct worker *w);
-/* The best for whoever comes, or NULL. */
-struct worker *route_choose(const struct pool *p);
-/* The worker of a connection (NULL: of an event without one), which may be another than before:
- * none of its events is under way. NULL: nobody serves. */
-struct worker *route_of(struct pool *p, struct session *s);
-void route_forget(struct session *s);
-/* Every tick: connections of workers that have too many. */
-void route_deal(struct pool *p);
+/* --- pool_program.c --------------------------------------------------------------------------- */
 
-/* route_key.c */
-/* Those that have a key in common, see --route. False: its connection has none, or nobody serves.
- */
-bool route_by_key(struct pool *p, struct session *s, struct worker **w_r);
-/* The session has none any more. */
-void route_key_release(struct pool *p, struct session *s);
-/* The worker has gone: its keys go to others. */
-void route_keys_lost(struct pool *p, const struct worker *w);
-void route_keys_free(struct hash_table *all);
+struct worker_settings;
+/* All of it is copied; pool_program_free is for it also without memory (false). */
+bool pool_program_copy(struct pool_program *program, const struct worker_settings *set);
+void pool_program_free(struct pool_program *program);
+/* Is a process on its way to serve? */
+bool pool_program_is_coming(const struct pool *p);
 
-/* suspect.c */
-/* It is with nobody: it will be delivered alone. suspect_run delivers such ones as far as there is
- * a worker for them. */
-void suspect_add(struct pool *p, struct event_held *e);
-void suspect_run(struct pool *p);
-/* Its worker has died of it, or it is overdue. */
-void suspect_blame(struct pool *p, struct event_held *e);
-/* n: it may be of one of so many events that were under way; alone: that one was to be. */
-void suspect_died(struct pool *p, struct worker *w, uint32_t n, bool alone);
-/* Is it to be kept from others, as workers die and its connection is not known? */
-bool suspect_is_newcomer(const struct pool *p, const struct event_held *e);
-/* The link of a worker elsewhere has ended, with its events still there. Did others, too? */
-bool suspect_lost(struct pool *p, const struct worker *w);
-/* Nothing else was under way with it there. together: as others ended, too. */
-void suspect_doubt(struct pool *p, struct event_held *e, bool together);
-/* A worker has settled it. */
-void suspect_settled(struct pool *p, struct event_held *e);
-/* New workers serve: what has killed the old ones may not kill them. */
-void suspect_renew(struct pool *p);
-void suspect_tick(struct pool *p, uint64_t now);
+/* --- pool_fly.c ------------------------------------------------------------------------------- */
 
-/* pool.c */
-/* Tells who asked for a reload what became of it: worker_shared.reloaded. */
-void pool_reloaded(struct pool *p, uint64_t number, const char *why);
-/* For handler_ops: the event is the pool's until it is settled, or withdrawn. */
-void pool_give(struct handler *h, struct event_held *e);
-bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
-void pool_withdraw(struct handler *h, struct event_held *e, bool handled);
-/* The session is over: its worker may go, if that has ended. */
-void pool_forget(struct handler *h, struct session *s);
-/* Something became possible: a window opened, a worker came or left. */
-void pool_run(struct pool *p);
 /* May the event be settled now, or does it follow another one? */
 static inline bool pool_is_first(const struct event_held *e)
 {
@@ -273,75 +250,46 @@ void pool_fly(struct worker *w, struct event_held *e);
 void pool_pump(struct worker *w);
 /* An upgrade whose client has gone, or an event that nobody wants, needs no worker. */
 bool pool_skip(struct pool *p, struct event_held *e);
-void pool_condemn(struct pool *p, struct event_held *e);
 /* It has settled what was taken from it: it is not at those behind that yet. */
 void pool_heard_late(struct worker *w, uint64_t number);
 /* The event is not with anybody any more: it is settled by the caller. */
 void pool_take_back(struct worker *w, struct event_held *e);
-/* Events with a worker go to others. */
-void pool_redeliver(struct worker *w, enum pool_end end);
+/* For handler_ops: the event follows the last of a run; one of a run is taken back. */
+bool pool_follow(struct handler *h, struct event_held *last, struct event_held *e);
+void pool_withdraw(struct handler *h, struct event_held *e, bool handled);
+/* Settled: the commands are in the mount's commit. */
 void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why);
+/* Without having been delivered, or by the host's own decision. */
+void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result result,
+		       struct span why);
+
+/* --- pool_give.c ------------------------------------------------------------------------------ */
+
+/* For handler_ops: the event is the pool's until it is settled, or withdrawn. */
+void pool_give(struct handler *h, struct event_held *e);
+/* What waits for a worker, if there is one now. */
+void pool_assign(struct pool *p);
+/* It is given again in so many ms. */
 void pool_retry(struct pool *p, struct event_held *e, uint64_t ms);
 /* Every tick; now: of loop_now. Those whose time has come are given again. */
 void pool_check_later(struct pool *p, uint64_t now);
 
-/* link.c */
-extern const struct sp_ops link_ops;
-/* Writes the event down for the worker, which has it already; it leaves at the end of the turn. The
- * link may be cut by that. */
-void link_deliver(struct worker *w, struct event_held *e);
-/* Is there room for one more behind the last, in the same message? */
-bool link_has_room(const struct worker *w, const struct event_held *e);
-void link_flush(struct worker *w);
-/* Enough waits for it to read: nothing more is written down until it has. */
-bool link_is_full(const struct worker *w);
-/* The event w->streamed goes elsewhere, or is over. */
-void link_forget(struct worker *w);
-/* Ends it: the worker is told why (NULL: nothing), what it still says is not heard. */
-void link_cut(struct worker *w, const char *why, bool death);
-/* It takes no more events. */
-void link_retire(struct worker *w);
-/* Asks it to finish and leave. */
-void link_drain(struct worker *w);
-/* Its process has ended: what that had still to say is read first, then its link ends. */
-void link_finish(struct worker *w);
-/* For a session, or link_gone, that had a reference; the last one buries a worker that has gone. */
-void worker_unref(struct worker **w_p);
+/* --- pool_letter.c ---------------------------------------------------------------------------- */
 
-/* relief.c */
-/* Processes that have done their share are replaced, one at a time. */
-void relief_tick(struct pool *p, uint64_t now);
+/* It is quarantined: written down as a dead letter, and then settled (pool_ops.buried). */
+void pool_condemn(struct pool *p, struct event_held *e);
 
-/* worker.c */
-struct worker_settings;
-/* All of it is copied; pool_program_free is for it also without memory (false). */
-bool pool_program_copy(struct pool_program *program, const struct worker_settings *set);
-void pool_program_free(struct pool_program *program);
+/* --- pool.c ----------------------------------------------------------------------------------- */
 
-/* supervisor.c */
-/* Starts the first generation. False without memory. */
-bool supervisor_start(struct pool *p);
-/* Every tick; now: of loop_now. */
-void supervisor_tick(struct pool *p, uint64_t now);
-/* Whose token is it? NULL: no process's that is waited for. */
-struct child *supervisor_find(struct pool *p, const struct json_string *token);
-/* The link of a child is gone. */
-void supervisor_lost(struct child *child, bool leaving); /* leaving: it has said bye */
-void supervisor_ready(struct child *child);
-/* Another process is started to take its place. False without memory. */
-bool supervisor_relieve(struct child *child);
-/* For people, as members of an object that is open: how often it was started, and how it last
- * ended. NULL: nothing of a process. */
-void supervisor_describe(const struct child *child, struct codec_out *o);
-/* Those that have no link: an object each, appended as members of an array. */
-void supervisor_count_unlinked(const struct pool *p, struct worker_states *n);
-void supervisor_describe_unlinked(const struct pool *p, struct codec_out *o, bool *any);
-/* Is a process on its way to serve? */
-bool supervisor_is_coming(const struct pool *p);
-void supervisor_kill(struct child *child, const char *why);
-/* Lets every process end by itself, or makes it; none is started again. Returns whether all
- * have. */
-bool supervisor_retire_all(struct pool *p);
-void supervisor_stop_all(struct pool *p);
+/* Tells who asked for a reload what became of it: worker_shared.reloaded. */
+void pool_reloaded(struct pool *p, uint64_t number, const char *why);
+/* The session is over: its worker may go, if that has ended. */
+void pool_forget(struct handler *h, struct session *s);
+/* Something became possible: a window opened, a worker came or left. */
+void pool_run(struct pool *p);
+/* Events with a worker go to others. */
+void pool_redeliver(struct worker *w, enum pool_end end);
+/* The event was written down as a dead letter: it is settled. ctx: the pool. */
+void pool_on_buried(void *ctx, void *item);
 
 #endif

@@ -3,7 +3,7 @@
  * what it has and leaves, as at a reload. */
 
 #include "base/resident.h"
-#include "handler/worker/pool.h"
+#include "handler/worker/supervisor.h"
 
 #define RELIEF_LOOK_MS 1000 /* between two looks at how large they are */
 

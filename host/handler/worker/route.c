@@ -2,7 +2,7 @@
  * a connection lives in a worker, so it can be dealt again whenever none of its events is under
  * way. */
 #include "base/check.h"
-#include "handler/worker/pool.h"
+#include "handler/worker/route.h"
 
 #define ROUTE_LATE_MS 100   /* with one event: another worker is better for whoever is new */
 #define ROUTE_STUCK_MS 1000 /* and for whom it has already */
@@ -12,18 +12,6 @@
 static uint64_t route_now(const struct pool *p)
 {
 	return loop_now(p->base.mount->hub->loop);
-}
-
-/* Workers of a generation that is still coming wait until all of it are there. */
-bool route_serves(const struct worker *w)
-{
-	return w->state == WORKER_READY &&
-	       (w->pool->coming == 0 || w->generation != w->pool->coming);
-}
-
-bool route_takes(const struct worker *w)
-{
-	return route_serves(w) && !w->isolating;
 }
 
 /* Has it been busy with one event for so long? */
@@ -54,12 +42,23 @@ struct worker *route_choose(const struct pool *p)
 	return best;
 }
 
+void route_unref(struct worker **w_p)
+{
+	struct worker *w = *w_p;
+	*w_p = NULL;
+	CHECK_IS(w, CHECK_WORKER);
+	CHECK(w->n_sessions > 0);
+	w->n_sessions--;
+	if (w->state == WORKER_GONE && w->n_sessions == 0)
+		TAILQ_INSERT_TAIL(&w->pool->graves, w, link);
+}
+
 void route_forget(struct session *s)
 {
 	struct worker *w = s->route;
 	s->route = NULL;
 	if (w != NULL)
-		worker_unref(&w);
+		route_unref(&w);
 }
 
 static void route_set(struct session *s, struct worker *w)

@@ -3,7 +3,7 @@
  * that is new goes to depends on the key alone, so that it is often the one that had it before. */
 #include <stdlib.h>
 
-#include "handler/worker/pool.h"
+#include "handler/worker/route.h"
 #include "hub/identity.h"
 
 struct route_key {

@@ -6,7 +6,9 @@
 
 #include "base/check.h"
 #include "common/random.h"
-#include "handler/worker/pool.h"
+#include "handler/worker/link.h"
+#include "handler/worker/supervisor.h"
+#include "handler/worker/suspect.h"
 
 #define CHILD_DELAY_MS 100 /* before the first restart that follows a useless life */
 #define CHILD_DELAY_MAX_MS 30000
@@ -24,12 +26,6 @@ static struct hub *supervisor_child_hub(const struct child *c)
 static uint64_t supervisor_child_now(const struct child *c)
 {
 	return loop_now(supervisor_child_hub(c)->loop);
-}
-
-/* Does it take events, or has it? */
-static bool supervisor_child_is_up(const struct child *c)
-{
-	return c->worker != NULL && c->worker->state >= WORKER_READY;
 }
 
 /* --- start ------------------------------------------------------------------------------------ */
@@ -358,15 +354,6 @@ bool supervisor_relieve(struct child *c)
 	return true;
 }
 
-bool supervisor_is_coming(const struct pool *p)
-{
-	for (const struct child *c = p->children; c != NULL; c = c->next)
-		if (c->generation == p->generation && !c->stopping && c->relieves == NULL &&
-		    !supervisor_child_is_up(c) && c->failures == 0)
-			return true;
-	return false;
-}
-
 /* All of the coming generation are ready: they serve, the others finish what they have. */
 void supervisor_ready(struct child *ready)
 {
@@ -492,7 +479,7 @@ static void supervisor_child_tick(struct child *c, uint64_t now)
 		else if (now >= c->kill_at)
 			process_kill(c->process,
 				     now - c->kill_at >= CHILD_TERM_MS ? SIGKILL : SIGTERM);
-	} else if (!supervisor_child_is_up(c) && !c->stopping && c->generation != p->coming &&
+	} else if (!child_is_up(c) && !c->stopping && c->generation != p->coming &&
 		   now - c->started >= p->ready_ms) {
 		supervisor_kill(c, c->worker == NULL
 					   ? "it did not say hello within --ready-timeout"

@@ -14,7 +14,8 @@
  * something is, and are tried rarely.
  */
 #include "base/check.h"
-#include "handler/worker/pool.h"
+#include "handler/worker/route.h"
+#include "handler/worker/suspect.h"
 #include "hub/delivery.h"
 
 #define SUSPECT_TURN_MS 100	/* at least, of each side, at an only worker */
@@ -28,99 +29,9 @@
 #define SUSPECT_TRY_MAX_MS 30000
 #define SUSPECT_CONDEMNED_MAX 3 /* in a row, from different connections */
 #define SUSPECT_DYING_MS 5000	/* within which somebody dies again */
-#define SUSPECT_RECORD 4	/* events, while that goes on */
 #define SUSPECT_RECORD_MAX 1024
 #define SUSPECT_RAISE_MS 500   /* that those who die of the same need */
-#define SUSPECT_KIND_MS 50     /* of newcomers, and of the others who are delivered alone */
 #define SUSPECT_NETWORK_MS 250 /* within which the links end of a network that is gone */
-
-static uint64_t suspect_now(const struct pool *p)
-{
-	return loop_now(p->base.mount->hub->loop);
-}
-
-/* --- which of them is next -------------------------------------------------------------------- */
-
-/* How much its connection has settled before; that it was handled well once says little of a close,
- * which nobody waits for. */
-static uint64_t suspect_record(const struct event_held *e)
-{
-	return e->event.session != NULL && e->event.kind != EVENT_CLOSE ? e->event.sequence : 0;
-}
-
-bool suspect_is_newcomer(const struct pool *p, const struct event_held *e)
-{
-	return suspect_record(e) < p->record;
-}
-
-static struct event_queue *suspect_queue(struct pool *p, const struct event_held *e)
-{
-	const struct session *s = e->event.session;
-	if (e->blame > 0 || (s != NULL && s->lane.blame > 0))
-		return &p->suspects;
-	if (s != NULL && s->ended)
-		return &p->parted;
-	return suspect_record(e) >= SUSPECT_RECORD && !suspect_is_newcomer(p, e) ? &p->bystanders
-										 : &p->newcomers;
-}
-
-void suspect_add(struct pool *p, struct event_held *e)
-{
-	struct event_queue *q = suspect_queue(p, e);
-	CHECK(e->with == NULL);
-	e->suspect = true;
-	/* One that is tried the last times is soon out of the way; if all were to wait for each
-	 * other none would be where ever new ones come. */
-	if (e->blame > 1)
-		TAILQ_INSERT_HEAD(q, e, link);
-	else
-		TAILQ_INSERT_TAIL(q, e, link);
-	p->n_alone++;
-}
-
-/* Who has gone meanwhile waits for nothing. */
-static void suspect_part(struct pool *p)
-{
-	struct event_held *e;
-	while ((e = TAILQ_FIRST(&p->newcomers)) != NULL && e->event.session != NULL &&
-	       e->event.session->ended) {
-		TAILQ_REMOVE(&p->newcomers, e, link);
-		TAILQ_INSERT_TAIL(&p->parted, e, link);
-	}
-}
-
-/* Bystanders first, who are few. Of the rest each kind goes on until a worker dies of it, or for
- * its time, and every second turn is the newcomers', among whom are those who are well. */
-static struct event_queue *suspect_next_queue(struct pool *p)
-{
-	struct event_queue *const kinds[] = {&p->newcomers, &p->parted, &p->newcomers,
-					     &p->suspects};
-	const unsigned n = sizeof kinds / sizeof *kinds;
-	uint64_t now = suspect_now(p);
-	bool other = now >= p->kind_until;
-	if (!TAILQ_EMPTY(&p->bystanders))
-		return &p->bystanders;
-	suspect_part(p);
-	for (unsigned i = other ? 1 : 0;; i++, other = true) {
-		CHECK(i <= n);
-		if (TAILQ_EMPTY(kinds[(p->kind + i) % n]))
-			continue;
-		p->kind = (p->kind + i) % n;
-		p->kind_until = other ? now + SUSPECT_KIND_MS : p->kind_until;
-		return kinds[p->kind];
-	}
-}
-
-/* There is one. */
-static struct event_held *suspect_take(struct pool *p)
-{
-	struct event_queue *q = suspect_next_queue(p);
-	struct event_held *e = TAILQ_FIRST(q);
-	CHECK(e->magic == CHECK_EVENT && p->n_alone > 0);
-	TAILQ_REMOVE(q, e, link);
-	p->n_alone--;
-	return e;
-}
 
 /* --- a worker for them ------------------------------------------------------------------------ */
 
@@ -163,7 +74,7 @@ static bool suspect_may_take(struct pool *p, const struct worker *w, uint64_t no
 		suspect_begin_others(p, now);
 	if (p->spare_since == 0)
 		p->spare_since = now;
-	if ((p->spare_due || supervisor_is_coming(p)) && now - p->spare_since < SUSPECT_SPARE_MS)
+	if ((p->spare_due || pool_program_is_coming(p)) && now - p->spare_since < SUSPECT_SPARE_MS)
 		return false;
 	if (p->suspects_first)
 		return true;
@@ -195,7 +106,7 @@ static void suspect_release(struct pool *p)
 		return;
 	p->isolating = NULL;
 	w->isolating = false;
-	suspect_begin_others(p, suspect_now(p));
+	suspect_begin_others(p, pool_now(p));
 	pool_pump(w);
 }
 
@@ -224,7 +135,7 @@ void suspect_run(struct pool *p)
 {
 	struct event_held *e;
 	struct worker *w;
-	while (p->n_alone > 0 && (w = suspect_worker(p, suspect_now(p))) != NULL) {
+	while (p->n_alone > 0 && (w = suspect_worker(p, pool_now(p))) != NULL) {
 		e = suspect_take(p);
 		if (pool_skip(p, e))
 			continue;
@@ -328,7 +239,7 @@ static void suspect_shelve(struct pool *p, struct event_held *e)
 {
 	if (TAILQ_EMPTY(&p->shelved)) {
 		p->try_ms = SUSPECT_TRY_MS;
-		p->try_at = suspect_now(p) + SUSPECT_TRY_MS;
+		p->try_at = pool_now(p) + SUSPECT_TRY_MS;
 	}
 	TAILQ_INSERT_TAIL(&p->shelved, e, link);
 }
@@ -361,7 +272,7 @@ void suspect_blame(struct pool *p, struct event_held *e)
 	struct session *s = e->event.session;
 	e->suspect = true;
 	if (p->record > 0 && e->blame == 0) /* another one, so it goes on */
-		p->dying_at = suspect_now(p);
+		p->dying_at = pool_now(p);
 	if (e->blame < p->max_attempts)
 		e->blame++;
 	if (s != NULL && s->lane.blame < UINT8_MAX)
@@ -379,7 +290,7 @@ void suspect_blame(struct pool *p, struct event_held *e)
 bool suspect_lost(struct pool *p, const struct worker *w)
 {
 	const struct event_held *only = w->n_flying == 1 ? TAILQ_FIRST(&w->flying) : NULL;
-	uint64_t now = suspect_now(p), before = p->lost_at;
+	uint64_t now = pool_now(p), before = p->lost_at;
 	p->lost_at = now;
 	return before != 0 && now - before < SUSPECT_NETWORK_MS && w->connected < before &&
 	       (only == NULL || only->since < before);
@@ -401,7 +312,7 @@ void suspect_doubt(struct pool *p, struct event_held *e, bool together)
 {
 	struct event_held *other;
 	e->suspect = true;
-	e->since = suspect_now(p) + SUSPECT_NETWORK_MS;
+	e->since = pool_now(p) + SUSPECT_NETWORK_MS;
 	TAILQ_INSERT_TAIL(&p->doubted, e, link);
 	while (together && (other = TAILQ_FIRST(&p->doubted)) != NULL) {
 		TAILQ_REMOVE(&p->doubted, other, link);
@@ -433,7 +344,7 @@ static void suspect_choose_side(struct pool *p, uint32_t n, bool alone)
 
 void suspect_died(struct pool *p, struct worker *w, uint32_t n, bool alone)
 {
-	uint64_t now = suspect_now(p);
+	uint64_t now = pool_now(p);
 	unsigned n_serve;
 	if (p->isolating == w) {
 		p->isolating = NULL;

@@ -5,7 +5,10 @@
 
 #include "base/check.h"
 #include "common/rules.h"
-#include "handler/worker/pool.h"
+#include "handler/worker/link.h"
+#include "handler/worker/route.h"
+#include "handler/worker/supervisor.h"
+#include "handler/worker/suspect.h"
 #include "hub/admission.h"
 #include "hub/delivery.h"
 
@@ -264,6 +267,11 @@ static void worker_free(struct handler *h)
 	free(p);
 }
 
+static const struct pool_ops worker_pool_ops = {.buried = pool_on_buried,
+						.find = supervisor_find,
+						.lost = supervisor_lost,
+						.ready = supervisor_ready};
+
 static const struct handler_ops worker_ops = {.give = pool_give,
 					      .follow = pool_follow,
 					      .withdraw = pool_withdraw,
@@ -271,35 +279,6 @@ static const struct handler_ops worker_ops = {.give = pool_give,
 					      .leave = worker_leave,
 					      .stop = worker_stop,
 					      .free = worker_free};
-
-void pool_program_free(struct pool_program *program)
-{
-	for (char **a = program->argv; a != NULL && *a != NULL; a++)
-		free(*a);
-	free(program->argv);
-	free(program->command);
-	free(program->settings);
-	free(program->digest);
-	*program = (struct pool_program){.command = NULL};
-}
-
-bool pool_program_copy(struct pool_program *program, const struct worker_settings *set)
-{
-	size_t n = 0;
-	while (set->argv != NULL && set->argv[n] != NULL)
-		n++;
-	*program = (struct pool_program){.argv = calloc(n + 1, sizeof(char *))};
-	bool ok = program->argv != NULL;
-	for (size_t i = 0; ok && i < n; i++)
-		ok = (program->argv[i] = strdup(set->argv[i])) != NULL;
-	program->command = set->command != NULL ? strdup(set->command) : NULL;
-	program->settings = set->settings != NULL ? strdup(set->settings) : NULL;
-	/* without memory for it: not known */
-	program->digest = set->digest != NULL ? strdup(set->digest) : NULL;
-	program->count = set->command != NULL || n > 0 ? set->count : 0;
-	return ok && (set->command == NULL || program->command != NULL) &&
-	       (set->settings == NULL || program->settings != NULL);
-}
 
 static void worker_limit(struct pool *p, const struct worker_settings *set)
 {
@@ -385,6 +364,7 @@ static struct pool *worker_make(struct mount *m, const struct worker_settings *s
 	/* Until the first hello it is not known what is wanted: everything waits to be asked
 	 * about. */
 	p->magic = CHECK_POOL;
+	p->ops = &worker_pool_ops;
 	p->base = (struct handler){.ops = &worker_ops, .mount = m, .wants = ~0u};
 	p->shared = *shared;
 	p->fair = UINT32_MAX;
