@@ -13,7 +13,7 @@
 /* --- tokens ----------------------------------------------------------------------------------- */
 
 /* The first line of a file. */
-static bool attach_read_token(const struct server *s, const char *path,
+static bool server_attach_read_token(const struct server *s, const char *path,
 			      char token[ATTACH_TOKEN_MAX + 2], bool log, char *why)
 {
 	FILE *f = fopen(path, "re");
@@ -36,7 +36,7 @@ static bool attach_read_token(const struct server *s, const char *path,
 
 /* Reads all of them. False: *wrong_r is the value that is wrong. log: what the operator should know
  * is said. */
-static bool attach_read_tokens(const struct server *s, struct api_tokens *tokens, bool log,
+static bool server_attach_read_tokens(const struct server *s, struct api_tokens *tokens, bool log,
 			       const char **wrong_r, char why[ATTACH_WHY_MAX])
 {
 	char text[ATTACH_TOKEN_MAX + 2];
@@ -46,7 +46,7 @@ static bool attach_read_tokens(const struct server *s, struct api_tokens *tokens
 		struct settings_token token;
 		*wrong_r = s->settings.attach_token.items[i];
 		settings_attach_token_parse(*wrong_r, &token); /* it was checked where it was read */
-		ok = attach_read_token(s, token.file, text, log, why);
+		ok = server_attach_read_token(s, token.file, text, log, why);
 		if (ok && !api_token_add_secret(tokens, (enum api_scope)token.scope, token.mount,
 						span_of(text))) {
 			snprintf(why, ATTACH_WHY_MAX, "no memory");
@@ -64,7 +64,7 @@ bool server_check_attach(struct server *s)
 	struct api_tokens tokens;
 	const char *wrong;
 	char why[ATTACH_WHY_MAX];
-	bool ok = attach_read_tokens(s, &tokens, true, &wrong, why);
+	bool ok = server_attach_read_tokens(s, &tokens, true, &wrong, why);
 	if (ok)
 		api_token_free(&tokens);
 	else
@@ -76,7 +76,7 @@ bool server_start_attach(struct server *s)
 {
 	const char *wrong;
 	char why[ATTACH_WHY_MAX];
-	if (attach_read_tokens(s, &s->attach_tokens, true, &wrong, why))
+	if (server_attach_read_tokens(s, &s->attach_tokens, true, &wrong, why))
 		return server_check_attach_tls(s, false);
 	return server_refuse(s, "attach-token", wrong, why);
 }
@@ -86,7 +86,7 @@ bool server_reload_attach(struct server *s)
 	struct api_tokens tokens;
 	const char *wrong;
 	char why[ATTACH_WHY_MAX];
-	if (!attach_read_tokens(s, &tokens, true, &wrong, why)) {
+	if (!server_attach_read_tokens(s, &tokens, true, &wrong, why)) {
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,
 		    "the token of attached workers was not replaced, the old one goes on",
 		    LOG_STR("attach-token", wrong), LOG_STR("error", why));
@@ -104,7 +104,7 @@ void server_free_attach(struct server *s)
 
 /* --- those who only push ---------------------------------------------------------------------- */
 
-static struct worker_settings attach_settings(const struct server *s,
+static struct worker_settings server_attach_settings(const struct server *s,
 					      const struct settings_mount *set)
 {
 	const struct settings *all = &s->settings;
@@ -119,7 +119,7 @@ static struct worker_settings attach_settings(const struct server *s,
 bool server_start_pushers(struct server *s, struct mount *m, const struct settings_mount *set)
 {
 	char why[ATTACH_WHY_MAX];
-	const struct worker_settings pushers = attach_settings(s, set);
+	const struct worker_settings pushers = server_attach_settings(s, set);
 	const struct worker_shared shared = {.processes = &s->processes,
 					     .sources = &s->sources,
 					     .tokens = &s->attach_tokens};
@@ -132,7 +132,7 @@ bool server_start_pushers(struct server *s, struct mount *m, const struct settin
 void server_reload_attached(struct server *s, struct mount *m, const struct settings_mount *set)
 {
 	char why[ATTACH_WHY_MAX];
-	const struct worker_settings attached = attach_settings(s, set);
+	const struct worker_settings attached = server_attach_settings(s, set);
 	if (set->attach != NULL && (worker_is(m) || m->pushers != NULL) &&
 	    !worker_reload_certificates(m, &attached, why, sizeof why))
 		LOG(s->log, LOG_ERROR, LOG_RELOAD,

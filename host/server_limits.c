@@ -8,7 +8,7 @@
 #define SERVER_THREAD_DESCRIPTORS 8 /* of each further loop */
 #define SERVER_OWN_DESCRIPTORS 64   /* for the log, libraries, files being sent and so on */
 
-static uint32_t server_descriptors(void)
+static uint32_t server_limits_descriptors(void)
 {
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -28,7 +28,7 @@ unsigned server_threads(const struct settings *settings)
 	return n < 1 ? 1 : n > BALANCE_LOOPS ? BALANCE_LOOPS : (unsigned)n;
 }
 
-static struct deflate_limits server_deflate(const struct settings *settings)
+static struct deflate_limits server_limits_deflate(const struct settings *settings)
 {
 	enum { NONE, IN, OUT, BOTH }; /* --deflate-takeover */
 	return (struct deflate_limits){
@@ -45,20 +45,20 @@ static struct deflate_limits server_deflate(const struct settings *settings)
 }
 
 /* Who is silent is asked three times before it is ended. */
-static uint32_t server_ping(const struct settings *settings)
+static uint32_t server_limits_ping(const struct settings *settings)
 {
 	uint64_t ping = settings->ping_interval, third = settings->idle_timeout / 3;
 	return (uint32_t)(third != 0 && (ping == 0 || third < ping) ? third : ping);
 }
 
 /* What is kept for those who use the API, of so many: not more than a quarter. */
-static uint32_t server_api_descriptors(const struct settings *settings, uint32_t of)
+static uint32_t server_limits_api_descriptors(const struct settings *settings, uint32_t of)
 {
 	uint64_t n = settings->api_connections * ((settings->api.n > 0) + (settings->admin.n > 0));
 	return n < of / 4 ? (uint32_t)n : of / 4;
 }
 
-static bool server_resumes(const struct settings *settings)
+static bool server_limits_resumes(const struct settings *settings)
 {
 	for (size_t i = 0; i < settings->n_mounts; i++)
 		if (server_resume(&settings->mounts[i]) > 0)
@@ -68,35 +68,35 @@ static bool server_resumes(const struct settings *settings)
 
 bool server_has_web_library(const struct settings *settings)
 {
-	return settings->static_dir != NULL || server_resumes(settings);
+	return settings->static_dir != NULL || server_limits_resumes(settings);
 }
 
 /* A quarter of --max-buffered, where somebody may come back. */
-static uint64_t server_kept_max(const struct settings *settings)
+static uint64_t server_limits_kept_max(const struct settings *settings)
 {
-	return server_resumes(settings) ? settings->max_buffered / 4 : 0;
+	return server_limits_resumes(settings) ? settings->max_buffered / 4 : 0;
 }
 
 struct conn_limits server_limits(const struct settings *settings)
 {
-	uint32_t descriptors = server_descriptors();
+	uint32_t descriptors = server_limits_descriptors();
 	uint32_t own =
 		SERVER_OWN_DESCRIPTORS + (server_threads(settings) - 1) * SERVER_THREAD_DESCRIPTORS;
 	uint32_t most = descriptors > 2 * own ? descriptors - own : descriptors;
-	most -= server_api_descriptors(settings, most);
+	most -= server_limits_api_descriptors(settings, most);
 	bool fewer = settings->max_connections != 0 && settings->max_connections < most;
 	return (struct conn_limits){
 		.head = {.head_max = settings->max_head,
 			 .headers_max = (unsigned)settings->max_headers},
 		.frame = {.message_max = settings->max_message, .masked = true},
-		.deflate = server_deflate(settings),
+		.deflate = server_limits_deflate(settings),
 		.queue_max = (uint32_t)settings->max_queue,
-		.buffered_max = (settings->max_buffered - server_kept_max(settings)) /
+		.buffered_max = (settings->max_buffered - server_limits_kept_max(settings)) /
 				server_threads(settings),
 		.head_ms = (uint32_t)settings->handshake_timeout,
 		.ask_ms = (uint32_t)settings->upgrade_timeout,
 		.idle_ms = (uint32_t)settings->idle_timeout,
-		.ping_ms = server_ping(settings),
+		.ping_ms = server_limits_ping(settings),
 		.close_ms = (uint32_t)settings->close_timeout,
 		.uring_min = (uint32_t)settings->io_uring,
 		.max = fewer ? (uint32_t)settings->max_connections : most,
@@ -108,7 +108,7 @@ struct resume_limits server_resume_limits(const struct settings *settings)
 	return (struct resume_limits){
 		.queue = (uint32_t)settings->resume_queue,
 		.messages = (uint32_t)settings->resume_messages,
-		.kept_max = server_kept_max(settings),
+		.kept_max = server_limits_kept_max(settings),
 	};
 }
 

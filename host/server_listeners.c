@@ -6,7 +6,8 @@
 
 /* [::] is what people write who mean every address of the machine: it takes IPv4 as well, unless
  * that port has an address of its own for that. */
-static bool server_listens_both(const struct settings *set, const struct settings_listen *at)
+static bool server_listeners_listens_both(const struct settings *set,
+					  const struct settings_listen *at)
 {
 	struct in6_addr any;
 	bool both = at->host != NULL && inet_pton(AF_INET6, at->host, &any) == 1 &&
@@ -23,8 +24,9 @@ static bool server_listens_both(const struct settings *set, const struct setting
 }
 
 /* All that systemd has opened under that name. */
-static bool server_add_given(struct server *s, struct listeners *listeners, const char *option,
-			     const struct settings_listen *at, const struct conn_kind *kind)
+static bool server_listeners_add_given(struct server *s, struct listeners *listeners,
+				       const char *option, const struct settings_listen *at,
+				       const struct conn_kind *kind)
 {
 	char why[SERVER_WHY_MAX], left[SERVER_WHY_MAX / 2];
 	unsigned n = 0;
@@ -45,19 +47,19 @@ static bool server_add_given(struct server *s, struct listeners *listeners, cons
 	return server_refuse(s, option, at->text, why);
 }
 
-static bool server_add_listener(struct server *s, struct listeners *listeners, const char *option,
-				const struct settings_listen *at)
+static bool server_listeners_add_listener(struct server *s, struct listeners *listeners,
+					  const char *option, const struct settings_listen *at)
 {
 	char why[SERVER_WHY_MAX];
 	const struct conn_kind kind = {.proxy = at->proxy,
 				       .tls = at->tls,
 				       .tls_group = at->tls_group};
 	if (at->given != NULL)
-		return server_add_given(s, listeners, option, at, &kind);
+		return server_listeners_add_given(s, listeners, option, at, &kind);
 	bool entered = server_enter(s, at->unix_path);
-	bool added =
-		listeners_add(listeners, at->host, at->port, server_listens_both(&s->settings, at),
-			      at->unix_path, &kind, (int)s->settings.backlog, why, sizeof why);
+	bool added = listeners_add(listeners, at->host, at->port,
+				   server_listeners_listens_both(&s->settings, at), at->unix_path,
+				   &kind, (int)s->settings.backlog, why, sizeof why);
 	server_leave(entered);
 	return added || server_refuse(s, option, at->text, why);
 }
@@ -68,7 +70,8 @@ bool server_add_listeners(struct server *s, enum settings_door door, struct list
 	const struct settings_listens *all = settings_door(&s->settings, door);
 	listeners->unix_mode = modes[s->settings.unix_mode];
 	for (size_t i = 0; i < all->n; i++)
-		if (!server_add_listener(s, listeners, settings_door_option(door), &all->items[i]))
+		if (!server_listeners_add_listener(s, listeners, settings_door_option(door),
+						   &all->items[i]))
 			return false;
 	return true;
 }

@@ -6,7 +6,7 @@
 #include "server.h"
 
 /* The first address of --admin that has a port; NULL: there is none. */
-static const struct listener *page_listener(const struct server *s)
+static const struct listener *server_page_listener(const struct server *s)
 {
 	const struct listener *l = s->doors[SETTINGS_ADMIN].listeners.list;
 	if (!s->doors[SETTINGS_ADMIN].open)
@@ -17,7 +17,7 @@ static const struct listener *page_listener(const struct server *s)
 }
 
 /* Where a browser of this machine finds it. */
-static void page_authority(const struct listener *l, char text[SERVER_URL_MAX])
+static void server_page_authority(const struct listener *l, char text[SERVER_URL_MAX])
 {
 	const char *port = strrchr(l->acceptor.name, ':');
 	bool any = strncmp(l->acceptor.name, "0.0.0.0:", 8) == 0 ||
@@ -29,12 +29,12 @@ static void page_authority(const struct listener *l, char text[SERVER_URL_MAX])
 bool server_admin_url(void *ctx, char *url_r, size_t cap)
 {
 	struct server *s = ctx;
-	const struct listener *l = page_listener(s);
+	const struct listener *l = server_page_listener(s);
 	char authority[SERVER_URL_MAX], code[VISITORS_SECRET] = "";
 	if (l == NULL ||
 	    (s->api.tokens.n > 0 && !visitors_invite(&s->api.visitors, loop_now(s->loop), code)))
 		return false;
-	page_authority(l, authority);
+	server_page_authority(l, authority);
 	snprintf(url_r, cap, "http%s://%.200s/%s%s", l->kind.tls ? "s" : "", authority,
 		 code[0] != '\0' ? "#code=" : "", code);
 	return true;
@@ -53,7 +53,7 @@ void server_announce_page(struct server *s)
 bool server_let_page_in(struct server *s)
 {
 	char authority[SERVER_URL_MAX];
-	const struct listener *first = page_listener(s);
+	const struct listener *first = server_page_listener(s);
 	size_t n = 0;
 	for (const struct listener *l = first; l != NULL; l = l->next)
 		n += 2;
@@ -65,7 +65,7 @@ bool server_let_page_in(struct server *s)
 		const char *port = strrchr(l->acceptor.name, ':'), *tls = l->kind.tls ? "s" : "";
 		if (l->acceptor.unix_path != NULL)
 			continue;
-		page_authority(l, authority);
+		server_page_authority(l, authority);
 		ok = asprintf(&s->hub.page_origins[s->hub.n_page_origins], "http%s://%s", tls,
 			      authority) > 0;
 		s->hub.n_page_origins += ok;

@@ -2,7 +2,7 @@
 #include "base/check.h"
 #include "server.h"
 
-static void server_drain(struct server *s)
+static void server_stop_drain(struct server *s)
 {
 	drain_begin(&s->drain, s->settings.drain);
 	notify_stopping(&s->notify);
@@ -17,7 +17,7 @@ void server_on_stop(void *arg, int signal)
 		LOG(s->log, LOG_NOTICE, LOG_DRAIN, "stopping at once");
 		loop_stop(s->loop);
 	} else {
-		server_drain(s);
+		server_stop_drain(s);
 	}
 }
 
@@ -26,5 +26,5 @@ void server_on_drain(void *ctx)
 	struct server *s = ctx;
 	CHECK_IS(s, CHECK_SERVER);
 	if (!s->drain.running)
-		server_drain(s);
+		server_stop_drain(s);
 }

@@ -12,7 +12,7 @@
 
 /* Before anything else runs in the group. If there is no guard any more, the host tells the next
  * one. */
-static void process_tell_guard(void)
+static void process_shim_tell_guard(void)
 {
 	pid_t group = getpid();
 	signal(SIGPIPE, SIG_IGN);
@@ -32,7 +32,7 @@ void process_shim(int argc, char **argv)
 	if (getppid() != (pid_t)atoi(argv[1]))
 		_exit(127);
 	if (strcmp(argv[4], "-") != 0)
-		process_tell_guard();
+		process_shim_tell_guard();
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = strtoull(argv[2], NULL, 10);
 	setrlimit(RLIMIT_NOFILE, &files);

@@ -21,7 +21,7 @@ struct lane *delivery_next_ready(struct mount *m)
 }
 
 /* Without memory the connection ends rather than lose a message in silence. */
-static void delivery_lose(struct mount *m, struct session *s, const struct hub_event *e)
+static void delivery_lane_lose(struct mount *m, struct session *s, const struct hub_event *e)
 {
 	LOG(m->hub->log, LOG_ERROR, LOG_HANDLER, "no memory: an event is lost",
 	    LOG_STR("mount", m->path), LOG_STR("event", event_name(e->kind)));
@@ -30,7 +30,7 @@ static void delivery_lose(struct mount *m, struct session *s, const struct hub_e
 }
 
 /* A large message is taken over with its memory, where it has some of its own. */
-static struct event_held *delivery_hold(struct session *s, const struct hub_event *e)
+static struct event_held *delivery_lane_hold(struct session *s, const struct hub_event *e)
 {
 	struct hub_event taken = *e;
 	size_t size;
@@ -45,10 +45,10 @@ static struct event_held *delivery_hold(struct session *s, const struct hub_even
 
 bool delivery_wait(struct mount *m, struct session *s, const struct hub_event *e, bool next)
 {
-	struct event_held *h = delivery_hold(s, e);
+	struct event_held *h = delivery_lane_hold(s, e);
 	struct lane *lane = delivery_lane(m, s);
 	if (h == NULL) {
-		delivery_lose(m, s, e);
+		delivery_lane_lose(m, s, e);
 		return false;
 	}
 	CHECK(h->lane == NULL);
@@ -81,7 +81,7 @@ void delivery_free(struct mount *m, struct event_held *h)
 }
 
 /* Back to where it came from. */
-static void delivery_take_back(struct mount *m, struct event_held *h, bool handled)
+static void delivery_lane_take_back(struct mount *m, struct event_held *h, bool handled)
 {
 	m->handler->ops->withdraw(m->handler, h, handled);
 	h->single = true;
@@ -111,7 +111,7 @@ void delivery_end_run(struct mount *m, struct event_held *h, bool handled)
 	h->run_last = h;
 	for (follower = last_first; follower != NULL; follower = next) {
 		next = follower->next;
-		delivery_take_back(m, follower, handled);
+		delivery_lane_take_back(m, follower, handled);
 	}
 }
 

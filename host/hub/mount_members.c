@@ -6,20 +6,22 @@
 #include "hub/session_conn.h"
 #include "net/conn.h"
 
-static struct mount_shard *mount_shard(const struct mount *m, const struct session *s)
+static struct mount_shard *mount_members_shard(const struct mount *m, const struct session *s)
 {
 	return s->shard == SESSION_RESUMES ? (struct mount_shard *)&m->resumes
 					   : &m->shards[s->shard];
 }
 
 /* The i-th of one shard. */
-static struct session *mount_at(const struct mount *m, const struct mount_shard *shard, uint32_t i)
+static struct session *mount_members_at(const struct mount *m, const struct mount_shard *shard,
+					uint32_t i)
 {
 	return shard == &m->resumes ? shard->sessions[i] : session_of(shard->conns[i]);
 }
 
 /* The other loop's array has room before ours has. */
-static bool mount_reserve_far(struct mount_shard *shard, const struct conn *stub, uint32_t cap)
+static bool mount_members_reserve_far(struct mount_shard *shard, const struct conn *stub,
+				      uint32_t cap)
 {
 	if (stub == NULL)
 		return true;
@@ -30,12 +32,12 @@ static bool mount_reserve_far(struct mount_shard *shard, const struct conn *stub
 
 bool mount_reserve(struct mount *m, const struct session *s)
 {
-	struct mount_shard *shard = mount_shard(m, s);
+	struct mount_shard *shard = mount_members_shard(m, s);
 	CHECK(s->mount == m && shard->n + shard->n_unsettled <= shard->cap);
 	if (shard->n + shard->n_unsettled == shard->cap) {
 		uint32_t cap = shard->cap == 0 ? 64 : shard->cap * 2;
 		struct conn **wider = NULL;
-		if (mount_reserve_far(shard, session_stub(s), cap))
+		if (mount_members_reserve_far(shard, session_stub(s), cap))
 			wider = realloc(shard->conns, cap * sizeof *wider);
 		if (wider == NULL)
 			return false;
@@ -48,7 +50,7 @@ bool mount_reserve(struct mount *m, const struct session *s)
 
 void mount_settle(struct mount *m, struct session *s)
 {
-	struct mount_shard *shard = mount_shard(m, s);
+	struct mount_shard *shard = mount_members_shard(m, s);
 	if (s->settled || s->ended)
 		return;
 	CHECK(s->mount == m && shard->n_unsettled > 0);
@@ -66,14 +68,14 @@ void mount_settle(struct mount *m, struct session *s)
 
 void mount_remove(struct mount *m, struct session *s)
 {
-	struct mount_shard *shard = mount_shard(m, s);
+	struct mount_shard *shard = mount_members_shard(m, s);
 	if (!s->settled) {
 		CHECK(shard->n_unsettled > 0);
 		shard->n_unsettled--;
 		return;
 	}
-	CHECK(s->place < shard->n && mount_at(m, shard, s->place) == s);
-	struct session *last = mount_at(m, shard, --shard->n);
+	CHECK(s->place < shard->n && mount_members_at(m, shard, s->place) == s);
+	struct session *last = mount_members_at(m, shard, --shard->n);
 	shard->conns[s->place] = shard->conns[shard->n];
 	last->place = s->place;
 	m->n_sessions--;
@@ -89,7 +91,7 @@ struct session *mount_session(const struct mount *m, uint32_t i)
 		i -= shard->n;
 		shard = &m->shards[next];
 	}
-	return mount_at(m, shard, i);
+	return mount_members_at(m, shard, i);
 }
 
 void mount_drop_groups(struct mount *m)

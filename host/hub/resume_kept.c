@@ -69,7 +69,7 @@ void resume_list_kept(struct hub *hub, struct resume *r, uint32_t before)
 }
 
 /* The oldest of all that it keeps; false: nothing was. */
-static bool resume_forget_oldest(struct hub *hub, struct resume *r)
+static bool resume_kept_forget_oldest(struct hub *hub, struct resume *r)
 {
 	uint32_t before = r->written.n + r->waiting.n;
 	struct kept *from = r->written.n > 0 ? &r->written : &r->waiting;
@@ -89,7 +89,7 @@ void resume_bound(struct hub *hub, struct resume *r)
 	const struct resume_limits *limits = &hub->resumes.limits;
 	while (r->written.bytes + (r->away ? r->waiting.bytes : 0) > limits->queue ||
 	       r->written.n + (r->away ? r->waiting.n : 0) > limits->messages)
-		if ((!r->away && r->written.n == 0) || !resume_forget_oldest(hub, r))
+		if ((!r->away && r->written.n == 0) || !resume_kept_forget_oldest(hub, r))
 			return;
 }
 
@@ -126,7 +126,7 @@ void resumes_bound(struct hub *hub)
 		TAILQ_REMOVE(&all->kept, r, kept_link);
 		TAILQ_INSERT_TAIL(&all->kept, r, kept_link);
 		for (; half > 0 && left > 0; half--, left--)
-			resume_forget_oldest(hub, r);
+			resume_kept_forget_oldest(hub, r);
 	}
 	if (left == 0)
 		hub->loop->again = true;

@@ -6,7 +6,7 @@
 #include "hub/session_conn.h"
 #include "hub/slow_consumer.h"
 
-static bool resume_is_marked(const struct slice *frame)
+static bool resume_out_is_marked(const struct slice *frame)
 {
 	struct span payload = frame_payload(slice_bytes(frame), frame->len);
 	return !frame_is_binary(slice_bytes(frame)) && payload.n > 0 &&
@@ -19,7 +19,7 @@ void resume_cast_init(struct resume_cast *cast, const struct slice *frame, struc
 	cast->frame = frame;
 	cast->out = out;
 	cast->key = key;
-	cast->escaped = resume_is_marked(frame);
+	cast->escaped = resume_out_is_marked(frame);
 	cast->kept.chunk = NULL;
 }
 
@@ -31,7 +31,7 @@ void resume_cast_free(struct resume_cast *cast)
 }
 
 /* The frame with one mark more in front of its text. */
-static struct chunk *resume_escape(const struct slice *frame)
+static struct chunk *resume_out_escape(const struct slice *frame)
 {
 	struct span payload = frame_payload(slice_bytes(frame), frame->len);
 	struct chunk *c = chunk_new(FRAME_SERVER_HEAD_MAX + 1 + payload.n);
@@ -46,13 +46,13 @@ static struct chunk *resume_escape(const struct slice *frame)
 
 /* A chunk with nothing else in it, so that it goes with its last message: what is large has one,
  * what is small is copied, once for all that are sent it. False without memory. */
-static bool resume_keep(struct hub *hub, struct resume_cast *cast)
+static bool resume_out_keep(struct hub *hub, struct resume_cast *cast)
 {
 	const struct slice *frame = cast->frame;
 	bool own = !cast->escaped && frame->len > CHUNK_SHARED_MAX;
 	if (cast->kept.chunk != NULL)
 		return true;
-	struct chunk *c = cast->escaped ? resume_escape(frame)
+	struct chunk *c = cast->escaped ? resume_out_escape(frame)
 			  : own		? frame->chunk
 					: chunk_new(frame->len);
 	if (c == NULL)
@@ -72,13 +72,13 @@ static bool resume_keep(struct hub *hub, struct resume_cast *cast)
 
 /* Without bounds that its own loop would act on: what is given up is given up here, where it has a
  * number. */
-static bool resume_has_room(const struct session *s)
+static bool resume_out_has_room(const struct session *s)
 {
 	return s->conn != NULL && s->conn->out.bytes <= s->conn->conns->limits.queue_max / 2;
 }
 
 /* Where messages are missing the client is told, before the next one. False: not now. */
-static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
+static bool resume_out_say_gap(struct session *s, struct resume *r, uint64_t next)
 {
 	char text[TOVA_V1_MAX];
 	if (next == r->fed + 1)
@@ -91,11 +91,11 @@ static bool resume_say_gap(struct session *s, struct resume *r, uint64_t next)
 }
 
 /* The socket takes the message with this number, or a control message in front of it. */
-static bool resume_write(struct session *s, struct resume *r, struct out_message *o,
-			 uint64_t number, bool data, bool own)
+static bool resume_out_write(struct session *s, struct resume *r, struct out_message *o,
+			     uint64_t number, bool data, bool own)
 {
 	o->slow = SLOW_POLICY_CLOSE;
-	if (!resume_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
+	if (!resume_out_say_gap(s, r, number) || conn_send(s->conn, o, own) != CONN_SENT)
 		return false;
 	CHECK(number == r->fed + 1);
 	r->fed = number - !data;
@@ -103,10 +103,10 @@ static bool resume_write(struct session *s, struct resume *r, struct out_message
 }
 
 /* Something waits for its socket. If that has room there was no memory. */
-static void resume_wait_for_room(struct hub *hub, struct session *s)
+static void resume_out_wait_for_room(struct hub *hub, struct session *s)
 {
 	conn_want_drained(s->conn);
-	if (resume_has_room(s))
+	if (resume_out_has_room(s))
 		resume_starve(hub, session_resume(s));
 }
 
@@ -116,11 +116,11 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 	struct kept_message *m;
 	uint32_t before = r->written.n + r->waiting.n;
 	while ((m = kept_first(&r->waiting)) != NULL && s->conn != NULL &&
-	       (all || resume_has_room(s))) {
+	       (all || resume_out_has_room(s))) {
 		struct out_message o;
 		out_message_init(&o, &m->frame, false);
 		bool data = resume_is_data(m);
-		bool sent = resume_write(s, r, &o, m->number, data, true);
+		bool sent = resume_out_write(s, r, &o, m->number, data, true);
 		out_message_free(&o);
 		if (!sent)
 			break;
@@ -131,11 +131,11 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 	}
 	resume_list_kept(hub, r, before);
 	resume_bound(hub, r);
-	if (r->waiting.n == 0 && s->conn != NULL && !resume_say_gap(s, r, r->out + 1))
+	if (r->waiting.n == 0 && s->conn != NULL && !resume_out_say_gap(s, r, r->out + 1))
 		resume_starve(hub, r);
 	if (r->waiting.n > 0) {
 		if (s->conn != NULL)
-			resume_wait_for_room(hub, s);
+			resume_out_wait_for_room(hub, s);
 		return;
 	}
 	slow_consumer_caught_up(hub, s);
@@ -146,7 +146,7 @@ void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all)
 }
 
 /* More waits for it than --max-queue allows: the mount's policy, as for the queue of any other. */
-static void resume_give_way(struct hub *hub, struct session *s, struct resume *r, bool own)
+static void resume_out_give_way(struct hub *hub, struct session *s, struct resume *r, bool own)
 {
 	uint32_t max = s->conn->conns->limits.queue_max;
 	uint64_t over = s->conn->out.bytes;
@@ -171,8 +171,8 @@ static void resume_give_way(struct hub *hub, struct session *s, struct resume *r
 }
 
 /* It has its number, and is not sent now. */
-static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
-			struct resume_cast *cast, bool own)
+static void resume_out_wait(struct hub *hub, struct session *s, struct resume *r,
+			    struct resume_cast *cast, bool own)
 {
 	uint32_t before = r->written.n + r->waiting.n;
 	bool conflates =
@@ -185,7 +185,8 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 		hub->loop->stats.dropped++;
 		hub->loop->stats.conflated++;
 	}
-	if (!resume_keep(hub, cast) || !kept_push(&r->waiting, &cast->kept, cast->key, r->out)) {
+	if (!resume_out_keep(hub, cast) ||
+	    !kept_push(&r->waiting, &cast->kept, cast->key, r->out)) {
 		resume_list_kept(hub, r, before);
 		if (s->conn == NULL) /* whoever comes back is told that it is missing */
 			return;
@@ -198,8 +199,8 @@ static void resume_wait(struct hub *hub, struct session *s, struct resume *r,
 		resume_bound(hub, r);
 		return;
 	}
-	resume_wait_for_room(hub, s);
-	resume_give_way(hub, s, r, own);
+	resume_out_wait_for_room(hub, s);
+	resume_out_give_way(hub, s, r, own);
 }
 
 void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, bool own)
@@ -208,10 +209,12 @@ void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, b
 	uint32_t before = r->written.n + r->waiting.n;
 	bool needs = r->keeps || cast->escaped;
 	r->out++;
-	bool now = r->waiting.n == 0 && resume_has_room(s) && (!needs || resume_keep(hub, cast)) &&
-		   resume_write(s, r, cast->escaped ? &cast->own : cast->out, r->out, true, own);
+	bool now =
+		r->waiting.n == 0 && resume_out_has_room(s) &&
+		(!needs || resume_out_keep(hub, cast)) &&
+		resume_out_write(s, r, cast->escaped ? &cast->own : cast->out, r->out, true, own);
 	if (!now) {
-		resume_wait(hub, s, r, cast, own);
+		resume_out_wait(hub, s, r, cast, own);
 		return;
 	}
 	if (!r->keeps)
@@ -223,7 +226,8 @@ void resume_send(struct hub *hub, struct session *s, struct resume_cast *cast, b
 
 /* It is kept like data, so that it comes in front of the same messages at a return. What there is
  * no memory for is not told. */
-static void resume_place(struct hub *hub, struct session *s, const char *text, size_t n, bool own)
+static void resume_out_place(struct hub *hub, struct session *s, const char *text, size_t n,
+			     bool own)
 {
 	struct resume *r = session_resume(s);
 	uint32_t before = r->written.n + r->waiting.n;
@@ -239,8 +243,8 @@ static void resume_place(struct hub *hub, struct session *s, const char *text, s
 	struct slice frame = {c, 0, c->used};
 	struct out_message o;
 	out_message_init(&o, &frame, false);
-	bool now = r->waiting.n == 0 && resume_has_room(s) &&
-		   resume_write(s, r, &o, r->out + 1, false, own);
+	bool now = r->waiting.n == 0 && resume_out_has_room(s) &&
+		   resume_out_write(s, r, &o, r->out + 1, false, own);
 	out_message_free(&o);
 	if (!now)
 		kept_push(&r->waiting, &frame, RESUME_CONTROL, r->out + 1);
@@ -251,8 +255,8 @@ static void resume_place(struct hub *hub, struct session *s, const char *text, s
 	slice_unref(&frame);
 	if (now || s->conn == NULL)
 		return;
-	resume_wait_for_room(hub, s);
-	resume_give_way(hub, s, r, own);
+	resume_out_wait_for_room(hub, s);
+	resume_out_give_way(hub, s, r, own);
 }
 
 void resume_tell_history(struct hub *hub, struct session *s, struct span room,
@@ -264,7 +268,7 @@ void resume_tell_history(struct hub *hub, struct session *s, struct span room,
 					     .from = found->from,
 					     .to = found->to,
 					     .complete = found->complete};
-	resume_place(hub, s, text, tova_v1_history(text, &told), own);
+	resume_out_place(hub, s, text, tova_v1_history(text, &told), own);
 }
 
 void resume_on_drained(struct conn *c)

@@ -14,7 +14,7 @@
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void client_addr_answer(struct conn *c, const struct request *r, const char *why)
+static void client_addr_read_answer(struct conn *c, const struct request *r, const char *why)
 {
 	char head[40];
 	struct address a = conn_remote(c);
@@ -29,7 +29,8 @@ static void client_addr_answer(struct conn *c, const struct request *r, const ch
 
 /* From the upgrade on the conn is the client's. Before it, there may come requests of other clients
  * on a connection of their proxy. */
-static bool client_addr_adopt(struct conn *c, const struct request *r, const struct address *client)
+static bool client_addr_read_adopt(struct conn *c, const struct request *r,
+				   const struct address *client)
 {
 	client_addr_leave(c);
 	if (!conn_set_remote(c, client)) {
@@ -39,13 +40,13 @@ static bool client_addr_adopt(struct conn *c, const struct request *r, const str
 	if (c->conns->client_addr.addr_limits == NULL || client_addr_count(c, false))
 		return true;
 	stats_refuse(&c->conns->loop->stats, 429);
-	client_addr_answer(c, r, "too many connections of this address");
+	client_addr_read_answer(c, r, "too many connections of this address");
 	return false;
 }
 
 /* Only HTTP/1.0 may come without a name, which no browser speaks: nobody's page can have sent it
  * here. */
-static bool client_addr_serves(const struct client_addr *g, const struct request *r)
+static bool client_addr_read_serves(const struct client_addr *g, const struct request *r)
 {
 	struct span asked = r->forwarded_host.n > 0 ? r->forwarded_host : r->host;
 	return g->hosts == NULL || asked.n == 0 || authority_listed(g->hosts, asked);
@@ -57,7 +58,7 @@ bool client_addr_request(struct conn *c, struct request *r)
 	struct address peer = conn_remote(c);
 	struct forwarded f;
 	if (c->over_limit) {
-		client_addr_answer(c, r, "too many connections of this address");
+		client_addr_read_answer(c, r, "too many connections of this address");
 		return false;
 	}
 	f.client.family = AF_UNSPEC;
@@ -67,7 +68,7 @@ bool client_addr_request(struct conn *c, struct request *r)
 		r->secure = span_eq_nocase(f.scheme, SPAN("https")) ||
 			    span_eq_nocase(f.scheme, SPAN("wss"));
 	}
-	if (!client_addr_serves(g, r)) {
+	if (!client_addr_read_serves(g, r)) {
 		if (r->wants_upgrade)
 			stats_refuse(&c->conns->loop->stats, 421);
 		c->keep_alive = false;
@@ -77,12 +78,12 @@ bool client_addr_request(struct conn *c, struct request *r)
 	}
 	if (!r->wants_upgrade || f.client.family == AF_UNSPEC)
 		return true;
-	return client_addr_adopt(c, r, &f.client);
+	return client_addr_read_adopt(c, r, &f.client);
 }
 
 /* --- the PROXY protocol ----------------------------------------------------------------------- */
 
-static void client_addr_refuse(struct conn *c, const char *why)
+static void client_addr_read_refuse(struct conn *c, const char *why)
 {
 	char text[ADDRESS_TEXT];
 	LOG(c->conns->loop->log, LOG_NOTICE, LOG_ACCEPT, why,
@@ -92,11 +93,11 @@ static void client_addr_refuse(struct conn *c, const char *why)
 
 void client_addr_late(struct conn *c)
 {
-	client_addr_refuse(c, "no PROXY header came in time");
+	client_addr_read_refuse(c, "no PROXY header came in time");
 }
 
 /* Makes a header record with room for n bytes of it. */
-static struct client_addr_header *client_addr_header(struct conn *c, size_t n)
+static struct client_addr_header *client_addr_read_header(struct conn *c, size_t n)
 {
 	struct conn_more *more = conn_more(c);
 	struct client_addr_header *wider =
@@ -111,14 +112,14 @@ static struct client_addr_header *client_addr_header(struct conn *c, size_t n)
 
 /* Keeps the n bytes that have come of the header. What follows is read behind them, where there is
  * room for as much again. */
-static bool client_addr_keep(struct conn *c, const uint8_t *bytes, size_t n)
+static bool client_addr_read_keep(struct conn *c, const uint8_t *bytes, size_t n)
 {
 	struct client_addr_header *h = c->more != NULL ? c->more->header : NULL;
 	bool first = h == NULL, full = first || n == h->cap;
 	size_t cap = 2 * n < CLIENT_ADDR_HEADER_MIN ? CLIENT_ADDR_HEADER_MIN
 		     : 2 * n < PROXY_MAX	    ? 2 * n
 						    : PROXY_MAX;
-	if (full && (h = client_addr_header(c, cap)) == NULL)
+	if (full && (h = client_addr_read_header(c, cap)) == NULL)
 		return false;
 	if (first)
 		memcpy(h->bytes, bytes, n);
@@ -128,12 +129,12 @@ static bool client_addr_keep(struct conn *c, const uint8_t *bytes, size_t n)
 	return true;
 }
 
-static void client_addr_introduce(struct conn *c, const struct proxy_header *said)
+static void client_addr_read_introduce(struct conn *c, const struct proxy_header *said)
 {
-	struct client_addr_header *h = client_addr_header(c, 0);
+	struct client_addr_header *h = client_addr_read_header(c, 0);
 	conn_set_state(c, CONN_HEAD);
 	if (h == NULL || (!said->local && !conn_set_remote(c, &said->source))) {
-		client_addr_refuse(c, "no memory for a PROXY header");
+		client_addr_read_refuse(c, "no memory for a PROXY header");
 		return;
 	}
 	*h = (struct client_addr_header){.local = said->destination, .secure = said->secure};
@@ -142,7 +143,7 @@ static void client_addr_introduce(struct conn *c, const struct proxy_header *sai
 }
 
 /* Bytes behind the header may be those of a TLS handshake, which others read from the socket. */
-static bool client_addr_consume(struct conn *c, uint8_t *where, size_t n)
+static bool client_addr_read_consume(struct conn *c, uint8_t *where, size_t n)
 {
 	if (recv(c->fd, where, n, 0) != (ssize_t)n)
 		return false;
@@ -166,16 +167,16 @@ void client_addr_on_readable(struct conn *c)
 	}
 	switch (proxy_read(&said, bytes, have + (size_t)n, &used, &why)) {
 	case PROXY_BAD:
-		client_addr_refuse(c, why);
+		client_addr_read_refuse(c, why);
 		break;
 	case PROXY_MORE:
-		if (!client_addr_consume(c, bytes + have, (size_t)n) ||
-		    !client_addr_keep(c, bytes, have + (size_t)n))
+		if (!client_addr_read_consume(c, bytes + have, (size_t)n) ||
+		    !client_addr_read_keep(c, bytes, have + (size_t)n))
 			conn_abort(c);
 		break;
 	case PROXY_OK:
-		if (client_addr_consume(c, bytes + have, used - have))
-			client_addr_introduce(c, &said);
+		if (client_addr_read_consume(c, bytes + have, used - have))
+			client_addr_read_introduce(c, &said);
 		else
 			conn_abort(c);
 		break;

@@ -4,7 +4,7 @@
 #include "net/conn_parts.h"
 
 /* Our close frame is queued: the peer's is awaited. */
-static void conn_await_close(struct conn *c)
+static void conn_close_await_close(struct conn *c)
 {
 	conn_set_state(c, CONN_CLOSING);
 	if (c->eof) {
@@ -19,7 +19,7 @@ static void conn_await_close(struct conn *c)
 	conn_budget_weigh(c);
 }
 
-static void conn_say_farewell(struct conn *c)
+static void conn_close_say_farewell(struct conn *c)
 {
 	struct conn_farewell *f = c->more->farewell;
 	bool fault = f->fault;
@@ -29,7 +29,7 @@ static void conn_say_farewell(struct conn *c)
 	if (c->state == CONN_DEAD)
 		return;
 	if (!fault) {
-		conn_await_close(c);
+		conn_close_await_close(c);
 		return;
 	}
 	conn_set_state(c, CONN_LINGER);
@@ -69,7 +69,7 @@ void conn_close(struct conn *c, uint16_t code, const char *reason, size_t len, b
 		conn_finish(c);
 		return;
 	}
-	conn_await_close(c);
+	conn_close_await_close(c);
 }
 
 void conn_echo_close(struct conn *c)
@@ -80,7 +80,7 @@ void conn_echo_close(struct conn *c)
 	if (c->state != CONN_CLOSED && c->state != CONN_LEAVING)
 		return;
 	if (c->more != NULL && c->more->farewell != NULL) {
-		conn_say_farewell(c);
+		conn_close_say_farewell(c);
 		return;
 	}
 	if (c->eof) { /* there was no close frame to echo */

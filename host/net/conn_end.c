@@ -42,7 +42,7 @@ static const struct conn_failure {
 #undef FAILED
 
 /* Anything else the system has words for. */
-static const char *conn_failed(int error, bool write)
+static const char *conn_end_failed(int error, bool write)
 {
 	for (size_t i = 0; i < sizeof conn_failures / sizeof *conn_failures; i++)
 		if (conn_failures[i].error == error)
@@ -53,13 +53,13 @@ static const char *conn_failed(int error, bool write)
 
 const char *conn_failed_read(int error)
 {
-	return conn_failed(error, false);
+	return conn_end_failed(error, false);
 }
 
 const char *conn_failed_write(const struct conn *c)
 {
 	return c->broken == EPROTO && conn_tls(c) != NULL ? tls_why(conn_tls(c))
-							  : conn_failed(c->broken, true);
+							  : conn_end_failed(c->broken, true);
 }
 
 /* --- the last frame --------------------------------------------------------------------------- */

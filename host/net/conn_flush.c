@@ -10,7 +10,7 @@
 /* --- one -------------------------------------------------------------------------------------- */
 
 /* An HTTP answer is out. */
-static void conn_answered(struct conn *c)
+static void conn_flush_answered(struct conn *c)
 {
 	CHECK(c->state == CONN_ANSWER);
 	if (!c->keep_alive) {
@@ -26,10 +26,10 @@ static void conn_answered(struct conn *c)
 	conn_consume_stash(c);
 }
 
-static void conn_drained(struct conn *c)
+static void conn_flush_drained(struct conn *c)
 {
 	if (c->state == CONN_ANSWER && !answer_pump(c))
-		conn_answered(c);
+		conn_flush_answered(c);
 	else if (c->fin)
 		conn_fin(c);
 	else if (c->state == CONN_CLOSING && c->more != NULL && c->more->taken != 0)
@@ -37,7 +37,7 @@ static void conn_drained(struct conn *c)
 }
 
 /* Goes on reading when the peer has read enough, first with what was received before. */
-static void conn_resume(struct conn *c)
+static void conn_flush_resume(struct conn *c)
 {
 	if ((c->feeds || c->paused & CONN_PAUSE_OUTPUT) &&
 	    conn_unread(c) <= c->conns->limits.queue_max / 2) {
@@ -60,26 +60,26 @@ void conn_want_drained(struct conn *c)
 }
 
 /* Nothing but messages both ways: most connections, most of the time. */
-static inline bool conn_is_plain(const struct conn *c)
+static inline bool conn_flush_is_plain(const struct conn *c)
 {
 	return c->state == CONN_OPEN && c->more == NULL && c->paused == 0 && !c->fin && !c->feeds &&
 	       c->interest == CONN_WANT_READ;
 }
 
 /* What becomes possible, or happens, after a write. */
-static void conn_flushed(struct conn *c, enum outq_status status)
+static void conn_flush_over(struct conn *c, enum outq_status status)
 {
-	if (status == OUTQ_EMPTY && conn_is_plain(c))
+	if (status == OUTQ_EMPTY && conn_flush_is_plain(c))
 		return;
 	if (status == OUTQ_BROKEN) {
 		conn_lost(c, conn_failed_write(c));
 		return;
 	}
 	if (status == OUTQ_EMPTY)
-		conn_drained(c);
+		conn_flush_drained(c);
 	else
 		histogram_add(&c->conns->loop->stats.queues, c->out.bytes);
-	conn_resume(c);
+	conn_flush_resume(c);
 	conn_watch(c);
 	if (c->state == CONN_LINGER && c->more != NULL)
 		conn_forget_input(c);
@@ -104,7 +104,7 @@ void conn_flush(struct conn *c)
 	enum outq_status status = c->broken != 0 ? OUTQ_BROKEN : conn_write(c);
 	if (status == OUTQ_EMPTY && slow)
 		conn_tell_given_up(c, given_up, false);
-	conn_flushed(c, status);
+	conn_flush_over(c, status);
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */
@@ -133,7 +133,7 @@ static struct conn *conns_pop_dirty(struct conns *s)
 	return s->dirty[at];
 }
 
-static bool conn_is_corked(const struct conn *c, bool wait)
+static bool conn_flush_is_corked(const struct conn *c, bool wait)
 {
 	return c->corked && wait && c->state == CONN_OPEN && c->out.bytes < CONN_CORK_MAX;
 }
@@ -144,7 +144,7 @@ static uint32_t conns_flush_each(struct conns *s, uint32_t n, bool wait)
 	uint32_t back = 0;
 	while (n-- > 0) {
 		struct conn *c = conns_pop_dirty(s);
-		if (conn_is_corked(c, wait)) {
+		if (conn_flush_is_corked(c, wait)) {
 			conns_push_dirty(s, c);
 			back++;
 			continue;
@@ -177,7 +177,7 @@ static void conns_on_sent(struct conns *s)
 		struct conn *c = u->sends[i].item;
 		if (c->state != CONN_DEAD && c->broken == 0 &&
 		    (c->out.bytes == 0 || c->out.stalled))
-			conn_flushed(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
+			conn_flush_over(c, c->out.stalled ? OUTQ_STALLED : OUTQ_EMPTY);
 		else
 			conn_flush(c);
 	}
@@ -193,7 +193,7 @@ static uint32_t conns_flush_many(struct conns *s, uint32_t n, bool wait)
 	while (n-- > 0 && s->uring.n < URING_MAX) {
 		struct conn *c = conns_pop_dirty(s);
 		const struct slice *only = outq_only(&c->out);
-		if (conn_is_corked(c, wait)) {
+		if (conn_flush_is_corked(c, wait)) {
 			conns_push_dirty(s, c);
 			back++;
 			continue;

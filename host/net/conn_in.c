@@ -12,7 +12,8 @@ struct conn_unpacking {
 	struct inflate inflate; /* where nothing is kept of it */
 };
 
-static const struct frame_limits *conn_frame_limits(const struct conn *c, struct conn_unpacking *u)
+static const struct frame_limits *conn_in_frame_limits(const struct conn *c,
+						       struct conn_unpacking *u)
 {
 	struct deflate_context *kept = conn_kept(c);
 	if (!c->packed)
@@ -28,7 +29,7 @@ static const struct frame_limits *conn_frame_limits(const struct conn *c, struct
 
 /* --- frames ----------------------------------------------------------------------------------- */
 
-static void conn_on_control(struct conn *c, const struct frame *f)
+static void conn_in_on_control(struct conn *c, const struct frame *f)
 {
 	if (f->opcode == FRAME_PING && c->state == CONN_OPEN) {
 		if (!conn_queue_control(c, FRAME_PONG, f->data, f->len))
@@ -65,7 +66,7 @@ bool conn_measure(struct conn *c, const struct rate_limit_rule *rule, bool pings
 }
 
 /* What a handler that reads lines makes of it. */
-static uint32_t conn_lines(const struct frame *f)
+static uint32_t conn_in_lines(const struct frame *f)
 {
 	uint32_t n = 1;
 	const uint8_t *end = f->data + f->len;
@@ -76,7 +77,7 @@ static uint32_t conn_lines(const struct frame *f)
 }
 
 /* Messages count, and pings, as each is answered; what costs nothing does not. */
-static bool conn_takes(struct conn *c, enum frame_status status, const struct frame *f)
+static bool conn_in_takes(struct conn *c, enum frame_status status, const struct frame *f)
 {
 	struct rate_limit *rate_limit = c->more->rate_limit;
 	uint64_t now = loop_now(c->conns->loop);
@@ -84,10 +85,10 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 		      (status == FRAME_CONTROL && f->opcode == FRAME_PING);
 	if (!counts || c->state != CONN_OPEN)
 		return true;
-	bool takes =
-		rate_limit_take(rate_limit, now,
-				rate_limit->rule->lines && status == FRAME_MESSAGE ? conn_lines(f)
-										   : 1);
+	bool takes = rate_limit_take(rate_limit, now,
+				     rate_limit->rule->lines && status == FRAME_MESSAGE
+					     ? conn_in_lines(f)
+					     : 1);
 	c->conns->loop->stats.rate_dropped += !takes;
 	if (!takes && rate_limit->rule->close) {
 		conn_fail(c, CONN_END_LIMIT, CLOSE_POLICY,
@@ -100,11 +101,11 @@ static bool conn_takes(struct conn *c, enum frame_status status, const struct fr
 	return takes;
 }
 
-static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status,
-			  const struct frame *f)
+static void conn_in_on_frame(struct conn *c, struct frame_reader *r, enum frame_status status,
+			     const struct frame *f)
 {
 	bool measured = c->more != NULL && c->more->rate_limit != NULL;
-	if (measured && !conn_takes(c, status, f)) {
+	if (measured && !conn_in_takes(c, status, f)) {
 		frame_release(r);
 		return;
 	}
@@ -116,7 +117,7 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 		c->conns->ops->message(c, f->opcode, f->data, f->len);
 		c->conns->reader = NULL;
 	} else if (status == FRAME_CONTROL) {
-		conn_on_control(c, f);
+		conn_in_on_control(c, f);
 	} else if (status == FRAME_BAD) {
 		c->conns->loop->stats.protocol_errors++;
 		conn_fail(c, CONN_END_PROTOCOL, f->code, f->why);
@@ -125,7 +126,7 @@ static void conn_on_frame(struct conn *c, struct frame_reader *r, enum frame_sta
 }
 
 /* Is what comes frames that will be looked at, now or later? */
-static bool conn_has_frames(const struct conn *c)
+static bool conn_in_has_frames(const struct conn *c)
 {
 	return c->state == CONN_OPEN || c->state == CONN_LEAVING || c->state == CONN_CLOSING;
 }
@@ -138,9 +139,9 @@ void *conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 }
 
 /* Only a connection that stopped in the middle of something has a reader of its own. */
-static void conn_keep_reader(struct conn *c, struct frame_reader *r)
+static void conn_in_keep_reader(struct conn *c, struct frame_reader *r)
 {
-	bool goes_on = conn_has_frames(c);
+	bool goes_on = conn_in_has_frames(c);
 	if (goes_on && frame_at_rest(r)) {
 		if (c->more != NULL)
 			conn_less(c);
@@ -157,14 +158,14 @@ static void conn_keep_reader(struct conn *c, struct frame_reader *r)
 
 /* Keeps where it stopped in the middle of a compressed message, and what its client may refer to
  * though it should not. */
-static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
+static void conn_in_keep_inflate(struct conn *c, struct conn_unpacking *u)
 {
 	struct deflate_context *kept = conn_kept(c);
 	if (u->limits.inflate == &u->inflate) {
 		c->obeys = u->inflate.obeys;
 		if (!inflate_has_state(&u->inflate))
 			return;
-		bool goes_on = conn_has_frames(c), half = u->inflate.compressed;
+		bool goes_on = conn_in_has_frames(c), half = u->inflate.compressed;
 		kept = goes_on && conn_more(c) != NULL ? deflate_context_keep(&u->inflate) : NULL;
 		if (kept != NULL) {
 			c->more->deflate = kept;
@@ -179,12 +180,12 @@ static void conn_keep_inflate(struct conn *c, struct conn_unpacking *u)
 	}
 }
 
-static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
+static size_t conn_in_consume_frames(struct conn *c, uint8_t *data, size_t len)
 {
 	size_t left = len;
 	struct frame f;
 	struct conn_unpacking u;
-	const struct frame_limits *limits = conn_frame_limits(c, &u);
+	const struct frame_limits *limits = conn_in_frame_limits(c, &u);
 	struct frame_reader r = {.part = NULL};
 	if (c->more != NULL) {
 		r = c->more->reader;
@@ -194,11 +195,11 @@ static size_t conn_consume_frames(struct conn *c, uint8_t *data, size_t len)
 	       (c->state == CONN_CLOSING || (c->state == CONN_OPEN && c->paused == 0))) {
 		enum frame_status status = frame_read(&r, limits, &data, &left, &f);
 		if (status != FRAME_MORE)
-			conn_on_frame(c, &r, status, &f);
+			conn_in_on_frame(c, &r, status, &f);
 	}
 	if (limits == &u.limits)
-		conn_keep_inflate(c, &u);
-	conn_keep_reader(c, &r);
+		conn_in_keep_inflate(c, &u);
+	conn_in_keep_reader(c, &r);
 	return len - left;
 }
 
@@ -211,7 +212,7 @@ void conn_refuse(struct conn *c, const struct request *r, int status, const char
 		      status == 426 ? SPAN(UPGRADE_WANTED) : (struct span){0}, why);
 }
 
-static void conn_on_request(struct conn *c, struct request *r)
+static void conn_in_on_request(struct conn *c, struct request *r)
 {
 	struct conns *s = c->conns;
 	const char *why;
@@ -244,7 +245,7 @@ static void conn_on_request(struct conn *c, struct request *r)
 }
 
 /* Returns the bytes used. What a request carries outlives the conn's end. */
-static size_t conn_consume_body(struct conn *c, const uint8_t *data, size_t len)
+static size_t conn_in_consume_body(struct conn *c, const uint8_t *data, size_t len)
 {
 	bool whole;
 	size_t used = conn_body_consume(c, data, len, &whole);
@@ -252,7 +253,7 @@ static size_t conn_consume_body(struct conn *c, const uint8_t *data, size_t len)
 		return used;
 	struct request *r = &c->conns->request;
 	struct buffer body = conn_body_take(c, r);
-	conn_on_request(c, r);
+	conn_in_on_request(c, r);
 	buffer_free(&body);
 	if (c->state != CONN_DEAD)
 		conn_less(c);
@@ -260,8 +261,8 @@ static size_t conn_consume_body(struct conn *c, const uint8_t *data, size_t len)
 }
 
 /* Returns the bytes used; what is left is kept and *progress says how much of it is known. */
-static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len,
-				struct request_progress *progress)
+static size_t conn_in_consume_head(struct conn *c, uint8_t *data, size_t len,
+				   struct request_progress *progress)
 {
 	struct request *r = &c->conns->request;
 	size_t used = 0;
@@ -278,7 +279,7 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len,
 		conn_refuse(c, NULL, status, why);
 		return len;
 	case REQUEST_OK:
-		conn_on_request(c, r);
+		conn_in_on_request(c, r);
 		return used;
 	}
 	return len;
@@ -287,18 +288,18 @@ static size_t conn_consume_head(struct conn *c, uint8_t *data, size_t len,
 /* --- input ------------------------------------------------------------------------------------ */
 
 /* Uses what can be used now; returns how much that was. */
-static size_t conn_consume(struct conn *c, uint8_t *data, size_t len,
-			   struct request_progress *progress)
+static size_t conn_in_consume(struct conn *c, uint8_t *data, size_t len,
+			      struct request_progress *progress)
 {
 	size_t used = 0;
 	for (;;) {
 		size_t n = 0;
 		if (c->state == CONN_HEAD && used < len)
-			n = conn_consume_head(c, data + used, len - used, progress);
+			n = conn_in_consume_head(c, data + used, len - used, progress);
 		else if (c->state == CONN_BODY && used < len)
-			n = conn_consume_body(c, data + used, len - used);
+			n = conn_in_consume_body(c, data + used, len - used);
 		else if (c->state == CONN_OPEN || c->state == CONN_CLOSING)
-			n = conn_consume_frames(c, data + used, len - used);
+			n = conn_in_consume_frames(c, data + used, len - used);
 		else if (c->state == CONN_LINGER || c->state == CONN_DEAD ||
 			 c->state == CONN_CLOSED)
 			return len;
@@ -308,7 +309,7 @@ static size_t conn_consume(struct conn *c, uint8_t *data, size_t len,
 	}
 }
 
-static bool conn_stash_append(struct conn *c, const uint8_t *data, size_t len)
+static bool conn_in_stash_append(struct conn *c, const uint8_t *data, size_t len)
 {
 	struct conn_more *more = conn_more(c);
 	struct conn_stash *st = more != NULL ? more->stash : NULL;
@@ -325,7 +326,7 @@ void conn_consume_stash(struct conn *c)
 		return;
 	/* so that it outlives the conn's end, which frees what the conn has */
 	conn_set_stash(c, NULL);
-	size_t used = conn_consume(c, (uint8_t *)st->in.p, st->in.n, &st->progress);
+	size_t used = conn_in_consume(c, (uint8_t *)st->in.p, st->in.n, &st->progress);
 	if (used == st->in.n || c->state == CONN_DEAD || conn_more(c) == NULL) {
 		if (used < st->in.n && c->state != CONN_DEAD)
 			conn_lost(c, "no memory for its input");
@@ -337,20 +338,20 @@ void conn_consume_stash(struct conn *c)
 	conn_set_stash(c, st);
 }
 
-static void conn_feed(struct conn *c, uint8_t *data, size_t len)
+static void conn_in_feed(struct conn *c, uint8_t *data, size_t len)
 {
 	struct request_progress progress = {0};
 	if (conn_stash(c) != NULL) {
-		if (!conn_stash_append(c, data, len))
+		if (!conn_in_stash_append(c, data, len))
 			conn_lost(c, "no memory for its input");
 		else
 			conn_consume_stash(c);
 		return;
 	}
-	size_t used = conn_consume(c, data, len, &progress);
+	size_t used = conn_in_consume(c, data, len, &progress);
 	if (used == len || c->state == CONN_DEAD)
 		return;
-	if (!conn_stash_append(c, data + used, len - used))
+	if (!conn_in_stash_append(c, data + used, len - used))
 		conn_lost(c, "no memory for its input");
 	else
 		c->more->stash->progress = progress;
@@ -393,7 +394,7 @@ void conn_lost(struct conn *c, const char *why)
 }
 
 /* The peer ended its side of the stream. */
-static void conn_on_eof(struct conn *c)
+static void conn_in_on_eof(struct conn *c)
 {
 	c->eof = true;
 	if (c->state == CONN_OPEN) { /* half closed: it may still read what its messages caused */
@@ -411,13 +412,13 @@ static void conn_on_eof(struct conn *c)
 
 /* --- the socket ------------------------------------------------------------------------------- */
 
-static void conn_heard(struct conn *c, size_t n)
+static void conn_in_heard(struct conn *c, size_t n)
 {
 	c->last_in = (uint32_t)loop_now(c->conns->loop);
 	c->conns->loop->stats.bytes_in += n;
 }
 
-static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
+static ssize_t conn_in_recv(struct conn *c, void *bytes, size_t cap)
 {
 	struct tls *tls = conn_tls(c);
 	if (tls == NULL || c->state == CONN_LINGER) /* nobody looks at what comes now */
@@ -432,7 +433,7 @@ static ssize_t conn_recv(struct conn *c, void *bytes, size_t cap)
 }
 
 /* Bytes of a large message go where they belong, without a copy. */
-static ssize_t conn_read_direct(struct conn *c, size_t most)
+static ssize_t conn_in_read_direct(struct conn *c, size_t most)
 {
 	uint8_t *where;
 	struct frame f;
@@ -440,16 +441,16 @@ static ssize_t conn_read_direct(struct conn *c, size_t most)
 	if (more == NULL || c->state != CONN_OPEN || more->stash != NULL)
 		return -2;
 	struct conn_unpacking u;
-	const struct frame_limits *limits = conn_frame_limits(c, &u);
+	const struct frame_limits *limits = conn_in_frame_limits(c, &u);
 	size_t space = frame_space(&more->reader, limits, &where);
 	if (space == 0)
 		return -2;
-	ssize_t n = conn_recv(c, where, space < most ? space : most);
+	ssize_t n = conn_in_recv(c, where, space < most ? space : most);
 	if (n > 0) {
-		conn_heard(c, (size_t)n);
+		conn_in_heard(c, (size_t)n);
 		enum frame_status status = frame_filled(&more->reader, limits, (size_t)n, &f);
 		if (status != FRAME_MORE)
-			conn_on_frame(c, &more->reader, status, &f);
+			conn_in_on_frame(c, &more->reader, status, &f);
 		if (frame_at_rest(&more->reader)) {
 			more->reader = (struct frame_reader){.part = NULL};
 			conns_trim_later(c->conns);
@@ -460,7 +461,7 @@ static ssize_t conn_read_direct(struct conn *c, size_t most)
 }
 
 /* It is no TLS, or none that we take. */
-static void conn_tls_failed(struct conn *c)
+static void conn_in_tls_failed(struct conn *c)
 {
 	char text[ADDRESS_TEXT];
 	const struct tls *tls = conn_tls(c);
@@ -484,7 +485,7 @@ static void conn_tls_failed(struct conn *c)
 }
 
 /* most: bytes that are to be read where TLS does not say it. */
-static void conn_read(struct conn *c, size_t most)
+static void conn_in_read(struct conn *c, size_t most)
 {
 	struct loop *loop = c->conns->loop;
 	if (c->state == CONN_PROXY) {
@@ -492,22 +493,22 @@ static void conn_read(struct conn *c, size_t most)
 		return;
 	}
 	size_t share = loop_read_share(loop);
-	ssize_t n = conn_read_direct(c, share);
+	ssize_t n = conn_in_read_direct(c, share);
 	if (n == -2) {
 		if (most > share)
 			most = share;
-		n = conn_recv(c, loop->input, most);
+		n = conn_in_recv(c, loop->input, most);
 		if (n > 0) {
-			conn_heard(c, (size_t)n);
+			conn_in_heard(c, (size_t)n);
 			c->unread = (size_t)n == most;
 			if (c->state != CONN_LINGER)
-				conn_feed(c, loop->input, (size_t)n);
+				conn_in_feed(c, loop->input, (size_t)n);
 		}
 	}
 	if (n == 0)
-		conn_on_eof(c);
+		conn_in_on_eof(c);
 	else if (n < 0 && errno == EPROTO && conn_tls(c) != NULL)
-		conn_tls_failed(c);
+		conn_in_tls_failed(c);
 	else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
 		conn_lost(c, conn_failed_read(errno));
 }
@@ -518,12 +519,12 @@ void conn_on_readable(struct conn *c)
 	if (most == 0)
 		return;
 	c->conns->loop->readers++;
-	conn_read(c, most);
+	conn_in_read(c, most);
 	/* What TLS has read already no descriptor announces, and the next connection would
 	 * overwrite it. */
 	while (conn_end_pending(c) ||
 	       (conn_tls(c) != NULL && c->state != CONN_LINGER && tls_more(conn_tls(c))))
-		conn_read(c, LOOP_INPUT);
+		conn_in_read(c, LOOP_INPUT);
 }
 
 void conn_on_hup(struct conn *c)

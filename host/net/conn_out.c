@@ -78,7 +78,7 @@ void conn_cork(struct conn *c, bool on)
 /* --- messages --------------------------------------------------------------------------------- */
 
 /* Something waits: may that be added, after a write if none was tried? */
-static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
+static enum conn_sent conn_out_admits(struct conn *c, uint32_t len, bool own)
 {
 	struct conns *s = c->conns;
 	/* where it fails, the end is told at the end of the turn: members may be being walked */
@@ -99,7 +99,7 @@ static enum conn_sent conn_admits(struct conn *c, uint32_t len, bool own)
 }
 
 /* What the queue of a full socket grows by counts as one with what else its delivery brings. */
-static enum conn_sent conn_put_stalled(struct conn *c, const struct slice *frame)
+static enum conn_sent conn_out_put_stalled(struct conn *c, const struct slice *frame)
 {
 	uint64_t before = outq_weight(&c->out);
 	if (!conn_queue(c, frame, false))
@@ -110,28 +110,28 @@ static enum conn_sent conn_put_stalled(struct conn *c, const struct slice *frame
 	return CONN_SENT;
 }
 
-static enum conn_sent conn_send_frame(struct conn *c, const struct slice *frame, bool own)
+static enum conn_sent conn_out_send_frame(struct conn *c, const struct slice *frame, bool own)
 {
 	bool much =
 		c->out.stalled || (uint64_t)c->out.bytes + frame->len > c->conns->limits.queue_max;
 	enum conn_sent sent =
-		much && c->out.bytes > 0 ? conn_admits(c, frame->len, own) : CONN_SENT;
+		much && c->out.bytes > 0 ? conn_out_admits(c, frame->len, own) : CONN_SENT;
 	if (sent != CONN_SENT)
 		return sent;
 	if (c->out.stalled)
-		return conn_put_stalled(c, frame);
+		return conn_out_put_stalled(c, frame);
 	if (!conn_queue(c, frame, false))
 		return CONN_NO_MEMORY;
 	c->conns->loop->stats.messages_out++;
 	return CONN_SENT;
 }
 
-static enum conn_sent conn_send_packed(struct conn *c, struct out_message *o, bool own)
+static enum conn_sent conn_out_send_packed(struct conn *c, struct out_message *o, bool own)
 {
 	struct slice packed;
 	if (!conn_deflate(c, o, &packed))
-		return conn_send_frame(c, o->frame, own);
-	enum conn_sent sent = conn_send_frame(c, &packed, own);
+		return conn_out_send_frame(c, o->frame, own);
+	enum conn_sent sent = conn_out_send_frame(c, &packed, own);
 	if (sent != CONN_SENT)
 		deflate_context_lost(conn_kept(c));
 	slice_unref(&packed);
@@ -139,7 +139,7 @@ static enum conn_sent conn_send_packed(struct conn *c, struct out_message *o, bo
 }
 
 /* A message was queued for one whose messages are counted. */
-static void conn_count_out(const struct conn *c, const struct slice *frame)
+static void conn_out_count_out(const struct conn *c, const struct slice *frame)
 {
 	struct traffic *t = c->more->traffic;
 	traffic_add(&t->out_messages, 1);
@@ -148,19 +148,21 @@ static void conn_count_out(const struct conn *c, const struct slice *frame)
 		traffic_raise(&t->queue_max, outq_weight(&c->out));
 }
 
-static __attribute__((noinline)) enum conn_sent conn_send_counted(struct conn *c,
-								  struct out_message *o, bool own)
+static __attribute__((noinline)) enum conn_sent conn_out_send_counted(struct conn *c,
+								      struct out_message *o,
+								      bool own)
 {
 	enum conn_sent sent =
-		c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
+		c->packed ? conn_out_send_packed(c, o, own) : conn_out_send_frame(c, o->frame, own);
 	if (sent == CONN_SENT)
-		conn_count_out(c, o->frame);
+		conn_out_count_out(c, o->frame);
 	return sent;
 }
 
 /* Of its own, so that conn_send needs no room for what it does not have. */
-static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c,
-								  struct out_message *o, bool own)
+static __attribute__((noinline)) enum conn_sent conn_out_send_special(struct conn *c,
+								      struct out_message *o,
+								      bool own)
 {
 	/* Answers to what came before the end leave before our close frame; and where the hub is
 	 * another loop's, whatever it sent before it knew of the peer's. */
@@ -169,8 +171,8 @@ static __attribute__((noinline)) enum conn_sent conn_send_special(struct conn *c
 	if (!takes || c->broken != 0 || (c->out.stalled && memory_limit_gives_way(c)))
 		return c->conns->remote != NULL ? c->conns->remote->send(c, o, own) : CONN_GONE;
 	if (c->metered)
-		return conn_send_counted(c, o, own);
-	return c->packed ? conn_send_packed(c, o, own) : conn_send_frame(c, o->frame, own);
+		return conn_out_send_counted(c, o, own);
+	return c->packed ? conn_out_send_packed(c, o, own) : conn_out_send_frame(c, o->frame, own);
 }
 
 enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own)
@@ -179,7 +181,7 @@ enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own)
 	bool plain = c->state == CONN_OPEN && !c->ended && c->broken == 0 && c->special == 0 &&
 		     (uint64_t)c->out.bytes + frame->len <= c->conns->limits.queue_max;
 	if (!plain || !outq_take(&c->out, frame))
-		return conn_send_special(c, o, own);
+		return conn_out_send_special(c, o, own);
 	conn_mark_dirty(c);
 	c->conns->loop->stats.messages_out++;
 	return CONN_SENT;
@@ -187,7 +189,8 @@ enum conn_sent conn_send(struct conn *c, struct out_message *o, bool own)
 
 /* --- others give way -------------------------------------------------------------------------- */
 
-static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *frame, bool conflate)
+static enum conn_sent conn_out_make_way_for(struct conn *c, const struct slice *frame,
+					    bool conflate)
 {
 	enum outq_room room = outq_make_way(&c->out, frame, conflate, &c->conns->spare);
 	/* perhaps there is no reason any more; but members may be being walked */
@@ -195,21 +198,21 @@ static enum conn_sent conn_make_way_for(struct conn *c, const struct slice *fram
 		conn_mark_dirty(c);
 	if (room != OUTQ_ROOM)
 		return room == OUTQ_NO_ROOM ? CONN_FULL : CONN_NO_MEMORY;
-	return conn_put_stalled(c, frame);
+	return conn_out_put_stalled(c, frame);
 }
 
-static enum conn_sent conn_make_way(struct conn *c, struct out_message *o, bool conflate)
+static enum conn_sent conn_out_make_way(struct conn *c, struct out_message *o, bool conflate)
 {
 	struct slice packed;
 	if (!c->packed)
-		return conn_make_way_for(c, o->frame, conflate);
+		return conn_out_make_way_for(c, o->frame, conflate);
 	/* What refers back to earlier messages needs all of them: where a reload has changed the
 	 * policy meanwhile. */
 	if (conn_refers(c))
 		return CONN_FULL;
 	if (!conn_deflate(c, o, &packed))
-		return conn_make_way_for(c, o->frame, conflate);
-	enum conn_sent sent = conn_make_way_for(c, &packed, conflate);
+		return conn_out_make_way_for(c, o->frame, conflate);
+	enum conn_sent sent = conn_out_make_way_for(c, &packed, conflate);
 	slice_unref(&packed);
 	return sent;
 }
@@ -219,11 +222,11 @@ struct conn_refusal conn_refused(struct conn *c, struct out_message *o, enum con
 {
 	struct conn_refusal r = {.sent = sent};
 	if (sent == CONN_FULL && policy != SLOW_POLICY_CLOSE && !own) {
-		r.sent = conn_make_way(c, o, policy == SLOW_POLICY_CONFLATE);
+		r.sent = conn_out_make_way(c, o, policy == SLOW_POLICY_CONFLATE);
 		r.gives_up = r.sent == CONN_SENT || policy == SLOW_POLICY_DROP_OLDEST;
 	}
 	if (r.sent == CONN_SENT && c->metered)
-		conn_count_out(c, o->frame);
+		conn_out_count_out(c, o->frame);
 	if (r.sent == CONN_SENT)
 		return r;
 	c->conns->loop->stats.dropped++;

@@ -25,7 +25,7 @@ static const struct {
 };
 #undef TO
 
-static __attribute__((noinline, cold)) void conn_log_state(const struct conn *c,
+static __attribute__((noinline, cold)) void conn_state_log_state(const struct conn *c,
 							   enum conn_state state)
 {
 	char text[ADDRESS_TEXT];
@@ -38,6 +38,6 @@ void conn_set_state(struct conn *c, enum conn_state state)
 {
 	CHECK(conn_states[c->state].next & (1u << state));
 	if (c->conns != NULL && log_would(c->conns->loop->log, LOG_DEBUG))
-		conn_log_state(c, state);
+		conn_state_log_state(c, state);
 	c->state = (uint8_t)state;
 }

@@ -7,7 +7,7 @@
 #define CONNS_LOOKS_MIN 16
 #define CONNS_LOOKS_MAX 256
 
-static void conn_tls_late(struct conn *c)
+static void conn_timeout_tls_late(struct conn *c)
 {
 	char text[ADDRESS_TEXT];
 	const struct tls *tls = conn_tls(c);
@@ -19,7 +19,7 @@ static void conn_tls_late(struct conn *c)
 	    LOG_STR("remote", conn_remote_text(c, text)));
 }
 
-static void conn_head_timeout(struct conn *c)
+static void conn_timeout_head_timeout(struct conn *c)
 {
 	if (c->state == CONN_PROXY) {
 		client_addr_late(c);
@@ -30,13 +30,13 @@ static void conn_head_timeout(struct conn *c)
 		conn_wait(c,
 			  CONN_WAIT_HEAD); /* our answer to the last request is still being taken */
 	} else {
-		conn_tls_late(c);
+		conn_timeout_tls_late(c);
 		conn_kill(c); /* a connection that was opened in advance and not used */
 	}
 }
 
 /* A slow download goes on as long as it moves. */
-static void conn_answer_timeout(struct conn *c, uint32_t now)
+static void conn_timeout_answer_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t head = c->conns->limits.head_ms;
 	bool quiet = conn_rest_is_quiet(c) && !conn_has_unsent(c);
@@ -48,7 +48,7 @@ static void conn_answer_timeout(struct conn *c, uint32_t now)
 
 /* It has been silent for long. A ping, or the answer to it, may be behind much that it takes
  * slowly. */
-static bool conn_lives(struct conn *c)
+static bool conn_timeout_lives(struct conn *c)
 {
 	if (conn_has_unsent(c))
 		return conn_took(c);
@@ -64,7 +64,7 @@ static uint32_t conns_idle_lead(const struct conns *s)
 }
 
 /* One for each ping_ms of silence, and never late: before the next look it could be. */
-static bool conn_ping_due(const struct conn *c, uint32_t silent)
+static bool conn_timeout_ping_due(const struct conn *c, uint32_t silent)
 {
 	uint32_t lead = conns_idle_lead(c->conns), ping = c->conns->limits.ping_ms,
 		 before = c->since - c->last_in;
@@ -74,12 +74,12 @@ static bool conn_ping_due(const struct conn *c, uint32_t silent)
 	       !outq_has_urgent(&c->out);
 }
 
-static void conn_idle_timeout(struct conn *c, uint32_t now)
+static void conn_timeout_idle_timeout(struct conn *c, uint32_t now)
 {
 	uint32_t idle = c->conns->limits.idle_ms, silent = now - c->last_in;
 	/* Where we do not listen for our own reasons, its silence says nothing. */
 	if (c->paused & (CONN_PAUSE_HOLD | CONN_PAUSE_HUB | CONN_PAUSE_BUDGET) ||
-	    (idle != 0 && silent >= idle / 2 && conn_lives(c))) {
+	    (idle != 0 && silent >= idle / 2 && conn_timeout_lives(c))) {
 		c->last_in = now;
 	} else if (idle != 0 && silent >= idle) {
 		c->conns->loop->stats.idle_ended++;
@@ -88,7 +88,8 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 		conn_end(c, CONN_END_IDLE, CLOSE_ABNORMAL, (struct span){0},
 			 "silent for longer than --idle-timeout");
 		return;
-	} else if (conn_ping_due(c, silent) && !conn_queue_control(c, FRAME_PING, NULL, 0)) {
+	} else if (conn_timeout_ping_due(c, silent) &&
+		   !conn_queue_control(c, FRAME_PING, NULL, 0)) {
 		conn_lost(c, "no memory to ping it");
 		return;
 	}
@@ -97,14 +98,14 @@ static void conn_idle_timeout(struct conn *c, uint32_t now)
 
 /* Where the answer comes from another loop it comes later, and may not come at all if that has too
  * little memory to be asked. */
-static void conn_ask_timeout(struct conn *c)
+static void conn_timeout_ask_timeout(struct conn *c)
 {
 	conn_wait(c, CONN_WAIT_ASK);
 	c->conns->ops->unanswered(c);
 }
 
 /* Its handler still works on earlier messages; the peer shall not wait for that. */
-static void conn_close_unanswered(struct conn *c)
+static void conn_timeout_close_unanswered(struct conn *c)
 {
 	char remote[ADDRESS_TEXT];
 	LOG(c->conns->loop->log, LOG_NOTICE, LOG_CONN_CLOSE,
@@ -113,19 +114,19 @@ static void conn_close_unanswered(struct conn *c)
 	conn_echo_close(c);
 }
 
-static void conn_outstay(struct conn *c)
+static void conn_timeout_outstay(struct conn *c)
 {
 	c->conns->outstaying += !c->more->outstays;
 	c->more->outstays = true;
 	conn_wait(c, CONN_WAIT_CLOSE);
 }
 
-static void conn_close_timeout(struct conn *c)
+static void conn_timeout_close_timeout(struct conn *c)
 {
 	if (c->state == CONN_CLOSED || c->state == CONN_LEAVING)
-		conn_close_unanswered(c);
+		conn_timeout_close_unanswered(c);
 	else if (conn_moves(c, c->conns->limits.close_ms))
-		conn_outstay(c);
+		conn_timeout_outstay(c);
 	else
 		conn_cut(c,
 			 "connection cut: its peer does not take what was sent before the close");
@@ -135,23 +136,23 @@ static void conn_timeout(struct conn *c, enum conn_wait which, uint32_t now)
 {
 	switch ((int)which) {
 	case CONN_WAIT_HEAD:
-		conn_head_timeout(c);
+		conn_timeout_head_timeout(c);
 		break;
 	case CONN_WAIT_ANSWER:
-		conn_answer_timeout(c, now);
+		conn_timeout_answer_timeout(c, now);
 		break;
 	case CONN_WAIT_ASK:
-		conn_ask_timeout(c);
+		conn_timeout_ask_timeout(c);
 		break;
 	case CONN_WAIT_BODY:
 		conn_body_timeout(c);
 		conn_watch(c);
 		break;
 	case CONN_WAIT_IDLE:
-		conn_idle_timeout(c, now);
+		conn_timeout_idle_timeout(c, now);
 		break;
 	case CONN_WAIT_CLOSE:
-		conn_close_timeout(c);
+		conn_timeout_close_timeout(c);
 		break;
 	}
 }

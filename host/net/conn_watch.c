@@ -1,7 +1,7 @@
 /* What a conn waits for at its socket, and why nothing is read from it. */
 #include "net/conn_parts.h"
 
-static unsigned conn_wanted(const struct conn *c)
+static unsigned conn_watch_wanted(const struct conn *c)
 {
 	bool quiet = conn_rest_is_quiet(c);
 	bool later = c->pipelined || (conn_has_rest(c) && !quiet); /* in the next turn */
@@ -28,7 +28,7 @@ void conn_watch(struct conn *c)
 {
 	if (c->more != NULL && conn_end_pending(c))
 		conn_mark_dirty(c);
-	unsigned want = conn_wanted(c), before = c->interest;
+	unsigned want = conn_watch_wanted(c), before = c->interest;
 	if (want == before || c->state == CONN_DEAD)
 		return;
 	c->interest = (uint16_t)want;

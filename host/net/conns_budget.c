@@ -18,7 +18,7 @@ static void conn_budget_resume(struct conn *c)
 
 /* Each of them is thought to read as much as it can at once, so that not all are woken for the room
  * of a few. */
-static void conns_resume(struct conns *s, struct budget *b, enum budget_wait which)
+static void conns_budget_resume(struct conns *s, struct budget *b, enum budget_wait which)
 {
 	struct budget_list *list = &conns_queue(s, b)->waiting[which];
 	uint64_t planned = 0;
@@ -34,7 +34,7 @@ static void conns_resume(struct conns *s, struct budget *b, enum budget_wait whi
 		loop_wake(&s->budget_waker);
 }
 
-static void conns_give_pass(struct conns *s, struct budget *b)
+static void conns_budget_give_pass(struct conns *s, struct budget *b)
 {
 	struct budget_queue *q = conns_queue(s, b);
 	if (!budget_queue_waits(q) || !budget_pass(b))
@@ -50,7 +50,7 @@ static void conns_give_pass(struct conns *s, struct budget *b)
 }
 
 /* Whoever reads beyond the bound keeps others waiting: its message has to come on. */
-static void conns_check_pass(struct conns *s, struct budget *b)
+static void conns_budget_check_pass(struct conns *s, struct budget *b)
 {
 	struct budget_queue *q = conns_queue(s, b);
 	struct conn *c = q->pass;
@@ -84,10 +84,10 @@ void conns_on_budget(void *arg)
 		struct budget_queue *q = conns_queue(s, b);
 		if (q->pass == NULL && !budget_queue_waits(q))
 			continue;
-		conns_check_pass(s, b);
-		conns_resume(s, b, BUDGET_WAIT_REST);
-		conns_resume(s, b, BUDGET_WAIT_BEGUN);
-		conns_give_pass(s, b);
+		conns_budget_check_pass(s, b);
+		conns_budget_resume(s, b, BUDGET_WAIT_REST);
+		conns_budget_resume(s, b, BUDGET_WAIT_BEGUN);
+		conns_budget_give_pass(s, b);
 		wait = wait || q->pass != NULL || budget_queue_waits(q);
 	}
 	if (wait)

@@ -14,7 +14,7 @@
 /* --- memory ----------------------------------------------------------------------------------- */
 
 /* Of runs and what tells where they are. */
-static uint64_t outq_notes_frame(const struct outq_notes *b)
+static uint64_t outq_notes_list_frame(const struct outq_notes *b)
 {
 	return sizeof *b +
 	       b->n_blocks * (sizeof *b->blocks + OUTQ_NOTES_BLOCK * sizeof **b->blocks) +
@@ -67,8 +67,8 @@ void outq_notes_free(struct outq_notes **b_p)
 		chunk_unref(&run->s.chunk);
 	outq_notes_drop_fill(b);
 	outq_notes_drop_index(b);
-	CHECK(b->account->held >= outq_notes_frame(b));
-	b->account->held -= outq_notes_frame(b);
+	CHECK(b->account->held >= outq_notes_list_frame(b));
+	b->account->held -= outq_notes_list_frame(b);
 	for (uint32_t i = 0; i < b->n_blocks; i++)
 		free(b->blocks[i]);
 	free(b->blocks);
@@ -81,7 +81,7 @@ uint64_t outq_notes_memory(const struct outq_notes *b)
 	const struct outq_notes_run *run = b->shared > 0 ? outq_notes_run(b, b->first) : NULL;
 	for (; run != NULL; run = outq_notes_run(b, run->next))
 		shared += run->s.chunk->owned ? 0 : run->s.chunk->size / run->s.chunk->refs;
-	return outq_notes_frame(b) + b->own + shared;
+	return outq_notes_list_frame(b) + b->own + shared;
 }
 
 uint64_t outq_notes_most(const struct outq_notes *b)
@@ -91,7 +91,7 @@ uint64_t outq_notes_most(const struct outq_notes *b)
 	uint64_t sent = first != NULL && !first->chunk->owned
 				? (first->chunk->size - first->len) / first->chunk->refs
 				: 0;
-	return outq_notes_frame(b) + b->own + b->shared + sent;
+	return outq_notes_list_frame(b) + b->own + b->shared + sent;
 }
 
 /* --- the index: open addressing, linear probing ----------------------------------------------- */
@@ -106,7 +106,7 @@ uint32_t *outq_notes_find(const struct outq_notes *b, uint64_t key)
 
 /* Notes where everything is, in the order in which it lies in memory. Of each key one is not stale,
  * and perhaps the first, which is on its way. */
-static void outq_notes_fill_index(struct outq_notes *b)
+static void outq_notes_list_fill_index(struct outq_notes *b)
 {
 	b->index_n = 0;
 	for (uint32_t at = 0; at < b->used; at++) {
@@ -123,7 +123,7 @@ static void outq_notes_fill_index(struct outq_notes *b)
 /* How many keys the index takes: a half to three quarters of its places. All members of a room are
  * given the same keys: if they grew at the same one, that would be a turn of tens of milliseconds,
  * so each has a share of its own. */
-static uint32_t outq_notes_index_most(const struct outq_notes *b)
+static uint32_t outq_notes_list_index_most(const struct outq_notes *b)
 {
 	uint32_t share = (uint32_t)((uintptr_t)b >> 4) * 2654435769u >> 16; /* of 65,536 */
 	return b->index_cap / 2 + (uint32_t)((uint64_t)(b->index_cap / 4) * share >> 16);
@@ -132,7 +132,7 @@ static uint32_t outq_notes_index_most(const struct outq_notes *b)
 bool outq_notes_reserve_index(struct outq_notes *b)
 {
 	uint32_t cap = b->index_cap > 0 ? 2 * b->index_cap : OUTQ_NOTES_INDEX_MIN;
-	if (b->index != NULL && b->index_n < outq_notes_index_most(b))
+	if (b->index != NULL && b->index_n < outq_notes_list_index_most(b))
 		return true;
 	uint32_t *index = calloc(cap, sizeof *index);
 	if (index == NULL)
@@ -141,13 +141,13 @@ bool outq_notes_reserve_index(struct outq_notes *b)
 	b->index = index;
 	b->index_cap = cap;
 	b->account->held += cap * sizeof *index;
-	outq_notes_fill_index(b);
+	outq_notes_list_fill_index(b);
 	return true;
 }
 
 /* Takes the one out, if it is there; those that were pushed on by it move up, so that no probe ends
  * too early. */
-static void outq_notes_forget_key(struct outq_notes *b, uint32_t at)
+static void outq_notes_list_forget_key(struct outq_notes *b, uint32_t at)
 {
 	uint32_t mask = b->index_cap - 1,
 		 hole = (uint32_t)(outq_notes_find(b, outq_notes_at(b, at)->note) - b->index);
@@ -186,7 +186,7 @@ bool outq_notes_make_room(struct outq_notes *b)
 	return true;
 }
 
-static uint32_t outq_notes_take_place(struct outq_notes *b)
+static uint32_t outq_notes_list_take_place(struct outq_notes *b)
 {
 	uint32_t at = b->free;
 	if (at == OUTQ_NOTES_NONE)
@@ -213,7 +213,7 @@ void outq_notes_uncount(struct outq_notes *b, const struct outq_notes_run *run, 
 
 uint32_t outq_notes_push(struct outq_notes *b, struct slice s, uint64_t note, uint32_t n)
 {
-	uint32_t at = outq_notes_take_place(b);
+	uint32_t at = outq_notes_list_take_place(b);
 	*outq_notes_at(b, at) = (struct outq_notes_run){.s = s,
 							.note = note,
 							.at = at,
@@ -235,7 +235,7 @@ uint32_t outq_notes_push(struct outq_notes *b, struct slice s, uint64_t note, ui
 
 void outq_notes_put_first(struct outq_notes *b, struct slice s)
 {
-	uint32_t at = outq_notes_take_place(b);
+	uint32_t at = outq_notes_list_take_place(b);
 	*outq_notes_at(b, at) = (struct outq_notes_run){.s = s,
 							.note = OUTQ_NOTES_KEEP,
 							.at = at,
@@ -255,7 +255,7 @@ void outq_notes_remove(struct outq_notes *b, struct outq_notes_run *run)
 {
 	uint32_t at = run->at;
 	if (outq_notes_is_key(run->note) && b->index != NULL)
-		outq_notes_forget_key(b, at);
+		outq_notes_list_forget_key(b, at);
 	*(run->prev != OUTQ_NOTES_NONE ? &outq_notes_at(b, run->prev)->next : &b->first) =
 		run->next;
 	*(run->next != OUTQ_NOTES_NONE ? &outq_notes_at(b, run->next)->prev : &b->last) = run->prev;
@@ -278,7 +278,7 @@ void outq_notes_remove(struct outq_notes *b, struct outq_notes_run *run)
 /* A part of what waits, so that a queue that goes on growing allocates rarely, and what is used in
  * part at its ends is little. There are few sizes, so that what one queue has given back another
  * can use. */
-static struct chunk *outq_notes_new_chunk(struct outq_notes *b, uint32_t len)
+static struct chunk *outq_notes_list_new_chunk(struct outq_notes *b, uint32_t len)
 {
 	uint32_t size = OUTQ_NOTES_CHUNK_MIN;
 	while (size < OUTQ_NOTES_CHUNK && 4 * size <= b->bytes / 2)
@@ -296,7 +296,7 @@ bool outq_notes_reserve_fill(struct outq_notes *b, uint32_t len)
 {
 	if (b->fill != NULL && b->fill->size - b->fill->used >= len)
 		return true;
-	struct chunk *c = outq_notes_new_chunk(b, len);
+	struct chunk *c = outq_notes_list_new_chunk(b, len);
 	if (c == NULL)
 		return false;
 	outq_notes_drop_fill(b);
@@ -316,7 +316,7 @@ struct slice outq_notes_copy(struct outq_notes *b, const struct slice *s)
 
 /* Is there so much memory that it is worth the work? That of the first, which is being sent,
  * stays. */
-static bool outq_notes_is_sparse(const struct outq_notes *b)
+static bool outq_notes_list_is_sparse(const struct outq_notes *b)
 {
 	const struct outq_notes_run *first = outq_notes_run(b, b->first);
 	uint64_t stays = first != NULL && first->s.chunk->owned ? first->s.chunk->size : 0;
@@ -325,7 +325,7 @@ static bool outq_notes_is_sparse(const struct outq_notes *b)
 
 /* Copies runs that are no large part of their chunk into as few chunks as they need. Without memory
  * some stay where they are. The first is being sent. */
-static void outq_notes_pack(struct outq_notes *b, uint32_t most)
+static void outq_notes_list_pack(struct outq_notes *b, uint32_t most)
 {
 	struct outq_notes_run *run;
 	for (uint32_t looked = 0; b->packing > 0 && most > 0 && looked < OUTQ_NOTES_PACK / 16;
@@ -348,11 +348,11 @@ static void outq_notes_pack(struct outq_notes *b, uint32_t most)
 
 void outq_notes_tidy(struct outq_notes *b, uint32_t len)
 {
-	if (b->packing == 0 && outq_notes_is_sparse(b)) {
+	if (b->packing == 0 && outq_notes_list_is_sparse(b)) {
 		outq_notes_drop_fill(b);
 		b->pack = b->first;
 		b->packing = b->live;
 	}
 	if (b->packing > 0)
-		outq_notes_pack(b, 2 * len > OUTQ_NOTES_PACK ? 2 * len : OUTQ_NOTES_PACK);
+		outq_notes_list_pack(b, 2 * len > OUTQ_NOTES_PACK ? 2 * len : OUTQ_NOTES_PACK);
 }

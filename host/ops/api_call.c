@@ -6,7 +6,7 @@
 
 #include "ops/named_mount.h"
 
-static uint64_t api_clock_micros(clockid_t clock)
+static uint64_t api_call_clock_micros(clockid_t clock)
 {
 	struct timespec t;
 	clock_gettime(clock, &t);
@@ -15,8 +15,8 @@ static uint64_t api_clock_micros(clockid_t clock)
 
 struct api_clock api_clock_begin(void)
 {
-	return (struct api_clock){.us = api_clock_micros(CLOCK_MONOTONIC),
-				  .cpu_us = api_clock_micros(CLOCK_THREAD_CPUTIME_ID)};
+	return (struct api_clock){.us = api_call_clock_micros(CLOCK_MONOTONIC),
+				  .cpu_us = api_call_clock_micros(CLOCK_THREAD_CPUTIME_ID)};
 }
 
 void api_clock_end(struct api *api, const struct api_clock *began)

@@ -10,7 +10,7 @@
 /* --- pieces ----------------------------------------------------------------------------------- */
 
 /* JSON as it is in the tables: ' is ". */
-static void openapi_raw(struct codec_out *o, const char *json)
+static void api_openapi_raw(struct codec_out *o, const char *json)
 {
 	for (const char *p = json; *p != '\0';) {
 		size_t n = strcspn(p, "'");
@@ -23,35 +23,36 @@ static void openapi_raw(struct codec_out *o, const char *json)
 	}
 }
 
-static void openapi_key(struct codec_out *o, const char *key, bool first)
+static void api_openapi_key(struct codec_out *o, const char *key, bool first)
 {
 	codec_raw(o, ",", !first);
 	codec_string(o, span_of(key));
 	codec_raw(o, ":", 1);
 }
 
-static void openapi_text(struct codec_out *o, const char *key, const char *text, bool first)
+static void api_openapi_text(struct codec_out *o, const char *key, const char *text, bool first)
 {
-	openapi_key(o, key, first);
+	api_openapi_key(o, key, first);
 	codec_string(o, span_of(text));
 }
 
 /* "lines/…": an object in each line. */
-static void openapi_content(struct codec_out *o, const char *schema, size_t n)
+static void api_openapi_content(struct codec_out *o, const char *schema, size_t n)
 {
 	bool lines = n > 6 && strncmp(schema, "lines/", 6) == 0;
 	schema += lines ? 6 : 0;
 	n -= lines ? 6 : 0;
-	openapi_raw(o, lines ? "'content':{'application/x-ndjson':" : "'content':{'application/json':");
-	openapi_raw(o, "{'schema':{'$ref':'#/components/schemas/");
+	api_openapi_raw(o, lines ? "'content':{'application/x-ndjson':"
+				 : "'content':{'application/json':");
+	api_openapi_raw(o, "{'schema':{'$ref':'#/components/schemas/");
 	codec_raw(o, schema, n);
-	openapi_raw(o, "'}}}");
+	api_openapi_raw(o, "'}}}");
 }
 
 /* --- an operation ----------------------------------------------------------------------------- */
 
 /* "get_connections_id" */
-static void openapi_id(const struct api_route *route, char id[96])
+static void api_openapi_id(const struct api_route *route, char id[96])
 {
 	const char *from =
 		strncmp(route->path, "/api/v1/", 8) == 0 ? route->path + 8 : route->path + 1;
@@ -68,7 +69,7 @@ static void openapi_id(const struct api_route *route, char id[96])
 	id[n] = '\0';
 }
 
-static const struct api_parameter *openapi_parameter(const char *name)
+static const struct api_parameter *api_openapi_parameter(const char *name)
 {
 	size_t i = 0;
 	while (i < api_parameters_n && strcmp(api_parameters[i].name, name) != 0)
@@ -77,54 +78,54 @@ static const struct api_parameter *openapi_parameter(const char *name)
 	return &api_parameters[i];
 }
 
-static void openapi_put_parameter(struct codec_out *o, const char *name, bool path, bool first)
+static void api_openapi_put_parameter(struct codec_out *o, const char *name, bool path, bool first)
 {
-	const struct api_parameter *p = openapi_parameter(name);
+	const struct api_parameter *p = api_openapi_parameter(name);
 	codec_raw(o, ",{", first ? 0 : 2);
 	codec_raw(o, "{", first);
-	openapi_text(o, "name", name, true);
-	openapi_text(o, "in", path ? "path" : "query", false);
-	openapi_text(o, "description", p->about, false);
-	openapi_raw(o, path ? ",'required':true,'schema':" : ",'schema':");
-	openapi_raw(o, p->json);
+	api_openapi_text(o, "name", name, true);
+	api_openapi_text(o, "in", path ? "path" : "query", false);
+	api_openapi_text(o, "description", p->about, false);
+	api_openapi_raw(o, path ? ",'required':true,'schema':" : ",'schema':");
+	api_openapi_raw(o, p->json);
 	codec_raw(o, "}", 1);
 }
 
-static void openapi_parameters(struct codec_out *o, const struct api_route *route)
+static void api_openapi_parameters(struct codec_out *o, const struct api_route *route)
 {
 	bool path = strchr(route->path, '*') != NULL;
-	openapi_raw(o, ",'parameters':[");
+	api_openapi_raw(o, ",'parameters':[");
 	if (path)
-		openapi_put_parameter(o, "id", true, true);
+		api_openapi_put_parameter(o, "id", true, true);
 	for (size_t i = 0; route->params != NULL && route->params[i] != NULL; i++)
-		openapi_put_parameter(o, route->params[i], false, i == 0 && !path);
+		api_openapi_put_parameter(o, route->params[i], false, i == 0 && !path);
 	codec_raw(o, "]", 1);
 }
 
 /* "200:Reloaded 202:Begun" */
-static void openapi_responses(struct codec_out *o, const struct api_route *route)
+static void api_openapi_responses(struct codec_out *o, const struct api_route *route)
 {
-	openapi_raw(o, ",'responses':{");
+	api_openapi_raw(o, ",'responses':{");
 	for (const char *p = route->gives; *p != '\0'; p += strspn(p, " ")) {
 		size_t n = strcspn(p, " ");
 		codec_raw(o, "\"", 1);
 		codec_raw(o, p, 3);
-		openapi_raw(o, "':{'description':");
+		api_openapi_raw(o, "':{'description':");
 		codec_string(o, span_of(request_status_text(atoi(p))));
 		codec_raw(o, ",", 1);
 		if (strncmp(p + 4, "text", n - 4) == 0)
-			openapi_raw(o, "'content':{'text/plain':{'schema':{'type':'string'}}}");
+			api_openapi_raw(o, "'content':{'text/plain':{'schema':{'type':'string'}}}");
 		else
-			openapi_content(o, p + 4, n - 4);
+			api_openapi_content(o, p + 4, n - 4);
 		codec_raw(o, "},", 2);
 		p += n;
 	}
-	openapi_raw(o, "'default':{'description':'it was refused, and this is why',");
-	openapi_content(o, "Error", 5);
+	api_openapi_raw(o, "'default':{'description':'it was refused, and this is why',");
+	api_openapi_content(o, "Error", 5);
 	codec_raw(o, "}}", 2);
 }
 
-static void openapi_operation(struct codec_out *o, const struct api_route *route)
+static void api_openapi_operation(struct codec_out *o, const struct api_route *route)
 {
 	static const char *const scopes[] = {[API_SCOPE_PUBLISH] = "publish",
 					     [API_SCOPE_READ] = "read",
@@ -132,36 +133,36 @@ static void openapi_operation(struct codec_out *o, const struct api_route *route
 	char id[96], method[16] = "";
 	for (size_t i = 0; i < sizeof method - 1 && route->method[i] != '\0'; i++)
 		method[i] = (char)tolower((unsigned char)route->method[i]);
-	openapi_id(route, id);
+	api_openapi_id(route, id);
 	codec_string(o, span_of(method));
 	codec_raw(o, ":{", 2);
-	openapi_text(o, "operationId", id, true);
-	openapi_text(o, "summary", route->about, false);
+	api_openapi_text(o, "operationId", id, true);
+	api_openapi_text(o, "summary", route->about, false);
 	if ((route->is & API_ROUTE_OPEN) != 0)
-		openapi_raw(o, ",'security':[]");
+		api_openapi_raw(o, ",'security':[]");
 	else
-		openapi_text(o, "x-scope", scopes[route->scope], false);
-	openapi_parameters(o, route);
+		api_openapi_text(o, "x-scope", scopes[route->scope], false);
+	api_openapi_parameters(o, route);
 	if (route->takes != NULL) {
-		openapi_raw(o, (route->is & API_ROUTE_BODY) != 0
+		api_openapi_raw(o, (route->is & API_ROUTE_BODY) != 0
 				       ? ",'requestBody':{'required':true,"
 				       : ",'requestBody':{'required':false,");
-		openapi_content(o, route->takes, strlen(route->takes));
+		api_openapi_content(o, route->takes, strlen(route->takes));
 		codec_raw(o, "}", 1);
 	}
-	openapi_responses(o, route);
+	api_openapi_responses(o, route);
 	codec_raw(o, "}", 1);
 }
 
 /* --- all -------------------------------------------------------------------------------------- */
 
-static bool openapi_shown(const struct api_call *call, const struct api_route *route)
+static bool api_openapi_shown(const struct api_call *call, const struct api_route *route)
 {
 	return route->about != NULL && ((route->is & API_ROUTE_ADMIN) == 0 || call->door->admin);
 }
 
 /* The path's first route writes all of it. */
-static bool openapi_is_first(const struct api_call *call, const struct api_route *route)
+static bool api_openapi_is_first(const struct api_call *call, const struct api_route *route)
 {
 	const struct api_route *first = call->routes;
 	while (strcmp(first->path, route->path) != 0)
@@ -169,7 +170,7 @@ static bool openapi_is_first(const struct api_call *call, const struct api_route
 	return first == route;
 }
 
-static void openapi_path(struct codec_out *o, const struct api_call *call,
+static void api_openapi_path(struct codec_out *o, const struct api_call *call,
 			 const struct api_route *first)
 {
 	const char *path = first->path, *star = strchr(path, '*');
@@ -182,7 +183,7 @@ static void openapi_path(struct codec_out *o, const struct api_call *call,
 		if (strcmp(r->path, path) != 0)
 			continue;
 		codec_raw(o, ",", any);
-		openapi_operation(o, r);
+		api_openapi_operation(o, r);
 		any = true;
 	}
 	codec_raw(o, "}", 1);
@@ -192,25 +193,25 @@ void api_openapi_answer(struct api_call *call)
 {
 	struct codec_out *o = api_call_out(call);
 	bool any = false;
-	openapi_raw(
+	api_openapi_raw(
 		o,
 		"{'openapi':'3.1.0','info':{'title':'tova-host','version':'" TOVA_VERSION
 		"','description':'Commands for connections and rooms, what there is, and what operators do. "
 		"A scope is what a --api-token is for; admin is for all.'},"
 		"'security':[{'token':[]}],'paths':{");
 	for (const struct api_route *r = call->routes; r < call->routes + call->n_routes; r++) {
-		if (!openapi_shown(call, r) || !openapi_is_first(call, r))
+		if (!api_openapi_shown(call, r) || !api_openapi_is_first(call, r))
 			continue;
 		codec_raw(o, ",", any);
-		openapi_path(o, call, r);
+		api_openapi_path(o, call, r);
 		any = true;
 	}
-	openapi_raw(o,
+	api_openapi_raw(o,
 		    "},'components':{'securitySchemes':{'token':{'type':'http','scheme':'bearer'}},"
 		    "'schemas':{");
 	for (size_t i = 0; i < api_schemas_n; i++) {
-		openapi_key(o, api_schemas[i].name, i == 0);
-		openapi_raw(o, api_schemas[i].json);
+		api_openapi_key(o, api_schemas[i].name, i == 0);
+		api_openapi_raw(o, api_schemas[i].json);
 	}
 	codec_raw(o, "}}}", 3);
 	api_call_answer(call, 200, (struct span){NULL, 0});

@@ -72,7 +72,7 @@ static void replay_job_free(struct replay_job *job)
 
 /* --- reading: on the thread of the file ------------------------------------------------------- */
 
-static void letter_id(const json_t *letter, size_t line, char id[REPLAY_ID_MAX])
+static void replay_letter_id(const json_t *letter, size_t line, char id[REPLAY_ID_MAX])
 {
 	const char *own = json_string_value(json_object_get(letter, "id"));
 	const char *conn = json_string_value(json_object_get(letter, "conn"));
@@ -109,7 +109,7 @@ static bool replay_read_line(struct replay_job *job, json_t *places, const json_
 	const char *name = done != NULL ? done : left,
 		   *conn = json_string_value(json_object_get(line, "conn"));
 	if (name == NULL)
-		letter_id(line, number, id);
+		replay_letter_id(line, number, id);
 	const json_t *place = json_object_get(places, name != NULL ? name : id);
 	struct letter *letter = place != NULL ? &job->v[json_integer_value(place)] : NULL;
 	if (name != NULL) {
@@ -158,7 +158,7 @@ static int replay_scan(struct replay_job *job, FILE *f)
 	return ok ? 0 : ENOMEM;
 }
 
-static json_t *letter_read(const struct letter *letter, FILE *f, char **line, size_t *cap)
+static json_t *replay_letter_read(const struct letter *letter, FILE *f, char **line, size_t *cap)
 {
 	if (fseek(f, letter->at, SEEK_SET) != 0 || getline(line, cap, f) <= 0)
 		return NULL;
@@ -180,7 +180,7 @@ static int replay_collect(struct replay_job *job, FILE *f)
 	bool ok = true;
 	for (size_t i = 0; ok && i < job->n && !deadletter_is_closing(job->letters->file); i++) {
 		json_t *value = job->text.n < REPLAY_LIST_MAX
-					? letter_read(&job->v[i], f, &line, &cap)
+					? replay_letter_read(&job->v[i], f, &line, &cap)
 					: NULL;
 		json_object_set_new(value, "id", json_string(job->v[i].id));
 		char *text = dump_text(value, JSON_COMPACT);
@@ -213,7 +213,7 @@ static char *replay_on_scan(void *ctx, int *fd_r, int *error_r)
 }
 
 /* The message of a letter in memory of its own; NULL: it is none. */
-static uint8_t *letter_message(const json_t *letter, size_t *len_r, bool *binary_r)
+static uint8_t *replay_letter_message(const json_t *letter, size_t *len_r, bool *binary_r)
 {
 	const json_t *text = json_object_get(letter, "data"),
 		     *base64 = json_object_get(letter, "data_base64");
@@ -251,8 +251,8 @@ static char *replay_on_mark(void *ctx, int *fd_r, int *error_r)
 	unsigned i = 0;
 	for (; to != NULL && i < job->n_step && (i == 0 || bytes < REPLAY_STEP_BYTES); i++) {
 		struct letter *letter = job->step[i];
-		json_t *value = letter_read(letter, job->file, &line, &cap);
-		letter->message = letter_message(value, &letter->len, &letter->binary);
+		json_t *value = replay_letter_read(letter, job->file, &line, &cap);
+		letter->message = replay_letter_message(value, &letter->len, &letter->binary);
 		json_decref(value);
 		bytes += letter->len;
 		if (letter->message != NULL)
@@ -329,7 +329,7 @@ static void replay_try(struct replay_job *job, deadletter_work *work, deadletter
 		replay_finish(job, ENOMEM);
 }
 
-static struct session *letter_session(const struct replay *l, const struct letter *letter)
+static struct session *replay_letter_session(const struct replay *l, const struct letter *letter)
 {
 	struct session_id id;
 	if (!session_id_parse(span_of(letter->conn), &id) || id.host != l->hub->host_id)
@@ -338,9 +338,9 @@ static struct session *letter_session(const struct replay *l, const struct lette
 	return s != NULL && !s->ended ? s : NULL;
 }
 
-static bool letter_submit(const struct replay *l, const struct letter *letter)
+static bool replay_letter_submit(const struct replay *l, const struct letter *letter)
 {
-	struct session *s = letter_session(l, letter);
+	struct session *s = replay_letter_session(l, letter);
 	if (s == NULL)
 		return false;
 	struct hub_event e = {.kind = EVENT_MESSAGE,
@@ -350,7 +350,7 @@ static bool letter_submit(const struct replay *l, const struct letter *letter)
 	return delivery_submit(s->mount, s, &e);
 }
 
-static void letter_leave(struct replay_job *job, struct letter *letter)
+static void replay_letter_leave(struct replay_job *job, struct letter *letter)
 {
 	job->left += !letter->left;
 	letter->left = true;
@@ -375,12 +375,12 @@ static void replay_on_marked(void *ctx, int error)
 	for (unsigned i = 0; i < job->n_step; i++) {
 		struct letter *letter = job->step[i];
 		bool given = error == 0 && letter->message != NULL &&
-			     letter_submit(job->letters, letter);
+			     replay_letter_submit(job->letters, letter);
 		letter->lost = error == 0 && letter->message != NULL && !given;
 		lost = lost || letter->lost;
 		job->replayed += given;
 		if (error == 0 && !given)
-			letter_leave(job, letter);
+			replay_letter_leave(job, letter);
 		free(letter->message);
 		letter->message = NULL;
 	}
@@ -408,10 +408,10 @@ static void replay_go_on(struct replay_job *job)
 	size_t last = job->at + REPLAY_LOOKS;
 	job->n_step = 0;
 	for (size_t i = job->at; i < job->n && i < last && job->n_step < REPLAY_STEP; i++) {
-		if (letter_session(job->letters, &job->v[i]) != NULL)
+		if (replay_letter_session(job->letters, &job->v[i]) != NULL)
 			job->step[job->n_step++] = &job->v[i];
 		else
-			letter_leave(job, &job->v[i]);
+			replay_letter_leave(job, &job->v[i]);
 		job->at += job->n_step == 0;
 	}
 	if (job->n_step > 0)

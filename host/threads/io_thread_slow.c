@@ -7,7 +7,7 @@
 /* --- what is shown ---------------------------------------------------------------------------- */
 
 /* What people and the log are told of it. */
-static void io_thread_show_load(struct io_thread *s, struct io_thread_conn *sc)
+static void io_thread_slow_show_load(struct io_thread *s, struct io_thread_conn *sc)
 {
 	struct conn_load load = conn_load(sc->conn);
 	load.given_up += sc->dropped;
@@ -29,7 +29,7 @@ void io_thread_on_show(void *arg)
 	struct io_thread_conn *sc, *next;
 	for (sc = TAILQ_FIRST(&s->shown); sc != NULL; sc = next) {
 		next = TAILQ_NEXT(sc, shown_link);
-		io_thread_show_load(s, sc);
+		io_thread_slow_show_load(s, sc);
 		struct conn *c = sc->conn;
 		if (c->out.stalled || sc->dropped > 0)
 			continue;
@@ -40,7 +40,7 @@ void io_thread_on_show(void *arg)
 	{
 		sc = io_thread_conn_of(h->conn);
 		if (sc != NULL)
-			io_thread_show_load(s, sc);
+			io_thread_slow_show_load(s, sc);
 	}
 	if (!TAILQ_EMPTY(&s->shown))
 		loop_timer_set(&s->show, IO_THREAD_SHOW_MS);
@@ -59,7 +59,7 @@ void io_thread_show(struct io_thread *s)
 
 /* --- the policy ------------------------------------------------------------------------------- */
 
-static void io_thread_tell_slow(struct conn *c)
+static void io_thread_slow_tell_slow(struct conn *c)
 {
 	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
@@ -69,7 +69,7 @@ static void io_thread_tell_slow(struct conn *c)
 		return;
 	sc->slow = true;
 	r->conn = sc->stub;
-	io_thread_show_load(io_thread_of(c), sc);
+	io_thread_slow_show_load(io_thread_of(c), sc);
 }
 
 /* Here and in io_thread_refused is what hub/slow_consumer.c does for the conns of the hub's loop.
@@ -78,7 +78,7 @@ bool io_thread_on_heavy(struct conn *c)
 {
 	struct io_thread_conn *sc = io_thread_conn_of(c);
 	if (sc->drops && !sc->unsent && conn_lighten(c)) {
-		io_thread_tell_slow(c);
+		io_thread_slow_tell_slow(c);
 		return true;
 	}
 	struct channel_record *r =
@@ -86,7 +86,7 @@ bool io_thread_on_heavy(struct conn *c)
 	sc->unsent = true;
 	if (r != NULL) {
 		r->conn = sc->stub;
-		io_thread_show_load(io_thread_of(c), sc);
+		io_thread_slow_show_load(io_thread_of(c), sc);
 		return false;
 	}
 	sc->breaks = true; /* not now: its caller has yet to do with it */
@@ -116,7 +116,7 @@ void io_thread_on_gave_up(struct conn *c, uint32_t messages, bool gone)
 }
 
 /* The hub thinks that it was sent, until it is told. */
-static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
+static void io_thread_slow_tell_unsent(struct conn *c, enum conn_sent why)
 {
 	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
@@ -130,7 +130,7 @@ static void io_thread_tell_unsent(struct conn *c, enum conn_sent why)
 	r->code = (uint16_t)why;
 	r->cost = sc->dropped;
 	sc->dropped = 0;
-	io_thread_show_load(io_thread_of(c), sc);
+	io_thread_slow_show_load(io_thread_of(c), sc);
 }
 
 void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sent, bool own,
@@ -141,10 +141,10 @@ void io_thread_refused(struct conn *c, struct out_message *o, enum conn_sent sen
 		return;
 	struct conn_refusal r = conn_refused(c, o, sent, own, policy);
 	if (r.gives_up)
-		io_thread_tell_slow(c);
+		io_thread_slow_tell_slow(c);
 	sc->dropped += r.sent != CONN_SENT;
 	if (r.over)
-		io_thread_tell_unsent(c, r.sent);
+		io_thread_slow_tell_unsent(c, r.sent);
 }
 
 /* --- who is asked whether little waits for it ------------------------------------------------- */

@@ -8,7 +8,7 @@
 /* bytes of a message that goes over with its memory, if it has memory of its own */
 #define IO_THREAD_BLOCK_MIN 4096
 
-static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
+static void io_thread_up_on_upgrade(void *ctx, struct conn *c, struct request *r)
 {
 	struct io_thread *s = ctx;
 	CHECK(s->magic == CHECK_IO_THREAD && conn_user(c) == NULL);
@@ -54,7 +54,7 @@ static void io_thread_on_upgrade(void *ctx, struct conn *c, struct request *r)
 		memcpy(texts + subject, tls.name, name);
 }
 
-static void io_thread_on_request(void *ctx, struct conn *c, struct request *r)
+static void io_thread_up_on_request(void *ctx, struct conn *c, struct request *r)
 {
 	struct io_thread *s = ctx;
 	CHECK_IS(s, CHECK_IO_THREAD);
@@ -62,7 +62,8 @@ static void io_thread_on_request(void *ctx, struct conn *c, struct request *r)
 }
 
 /* NULL without memory. */
-static struct channel_record *io_thread_put_message(struct conn *c, const uint8_t *data, size_t len)
+static struct channel_record *io_thread_up_put_message(struct conn *c, const uint8_t *data,
+						       size_t len)
 {
 	struct io_thread *s = io_thread_of(c);
 	struct budget *b = io_thread_conn_of(c)->budget;
@@ -84,10 +85,10 @@ static struct channel_record *io_thread_put_message(struct conn *c, const uint8_
 	return r;
 }
 
-static void io_thread_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data,
-				 size_t len)
+static void io_thread_up_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *data,
+				    size_t len)
 {
-	struct channel_record *r = io_thread_put_message(c, data, len);
+	struct channel_record *r = io_thread_up_put_message(c, data, len);
 	if (r == NULL) {
 		io_thread_break(c, "no memory for its message");
 		return;
@@ -97,12 +98,12 @@ static void io_thread_on_message(struct conn *c, enum frame_opcode opcode, uint8
 	io_thread_ready(c);
 }
 
-static struct budget *io_thread_budget(struct conn *c)
+static struct budget *io_thread_up_budget(struct conn *c)
 {
 	return io_thread_conn_of(c)->budget;
 }
 
-static void io_thread_on_dropped(struct conn *c, uint32_t n)
+static void io_thread_up_on_dropped(struct conn *c, uint32_t n)
 {
 	struct channel_record *r =
 		channel_up(&io_thread_of(c)->remote_conn.channel, CHANNEL_DROPPED, 0);
@@ -113,12 +114,12 @@ static void io_thread_on_dropped(struct conn *c, uint32_t n)
 	r->cost = n;
 }
 
-static void io_thread_on_relieved(void *ctx)
+static void io_thread_up_on_relieved(void *ctx)
 {
 	(void)ctx; /* the hub ends them */
 }
 
-static void io_thread_on_unanswered(struct conn *c)
+static void io_thread_up_on_unanswered(struct conn *c)
 {
 	struct io_thread_conn *sc = io_thread_conn_of(c);
 	struct channel_record *r =
@@ -127,7 +128,7 @@ static void io_thread_on_unanswered(struct conn *c)
 		r->conn = sc->stub;
 }
 
-static bool io_thread_on_gone(struct conn *c)
+static bool io_thread_up_on_gone(struct conn *c)
 {
 	struct io_thread *s = io_thread_of(c);
 	struct io_thread_conn *sc = io_thread_conn_of(c);
@@ -154,18 +155,18 @@ static bool io_thread_on_gone(struct conn *c)
 }
 
 const struct conn_ops io_thread_ops = {
-	.upgrade = io_thread_on_upgrade,
-	.request = io_thread_on_request,
-	.message = io_thread_on_message,
-	.budget = io_thread_budget,
+	.upgrade = io_thread_up_on_upgrade,
+	.request = io_thread_up_on_request,
+	.message = io_thread_up_on_message,
+	.budget = io_thread_up_budget,
 	.ready = io_thread_ready,
 	.ended = io_thread_on_ended,
-	.dropped = io_thread_on_dropped,
+	.dropped = io_thread_up_on_dropped,
 	.withdrawn = io_thread_on_withdrawn,
-	.unanswered = io_thread_on_unanswered,
+	.unanswered = io_thread_up_on_unanswered,
 	.gave_up = io_thread_on_gave_up,
 	.memory_limit = io_thread_on_heavy,
-	.relieved = io_thread_on_relieved,
+	.relieved = io_thread_up_on_relieved,
 	.drained = io_thread_on_drained,
-	.gone = io_thread_on_gone,
+	.gone = io_thread_up_on_gone,
 };

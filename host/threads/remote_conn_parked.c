@@ -4,7 +4,7 @@
 #include "base/check.h"
 #include "threads/remote_conn_parts.h"
 
-static void remote_conn_probe(struct conn *c)
+static void remote_conn_parked_probe(struct conn *c)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
 	if (stub->probed != 0 || c->out.bytes <= c->conns->limits.queue_max / 2)
@@ -18,7 +18,7 @@ static void remote_conn_probe(struct conn *c)
 void remote_conn_count(struct conn *c, uint32_t len)
 {
 	c->out.bytes = c->out.bytes + len < len ? UINT32_MAX : c->out.bytes + len;
-	remote_conn_probe(c);
+	remote_conn_parked_probe(c);
 }
 
 /* --- telling ---------------------------------------------------------------------------------- */
@@ -48,8 +48,8 @@ void *remote_conn_take(struct conn *c, uint8_t **data_r, size_t *size_r)
 }
 
 /* As the hub's loop has it: what is not taken is given back. */
-static void remote_conn_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes, size_t len,
-			     struct channel_block *block)
+static void remote_conn_parked_tell(struct conn *c, enum frame_opcode opcode, uint8_t *bytes,
+				    size_t len, struct channel_block *block)
 {
 	remote_conn_of(c)->block = block;
 	c->conns->ops->message(c, opcode, bytes, len);
@@ -58,17 +58,17 @@ static void remote_conn_tell(struct conn *c, enum frame_opcode opcode, uint8_t *
 
 /* --- parking ---------------------------------------------------------------------------------- */
 
-static struct budget *remote_conn_budget(struct conn *c)
+static struct budget *remote_conn_parked_budget(struct conn *c)
 {
 	return c->conns->ops->budget != NULL ? c->conns->ops->budget(c) : NULL;
 }
 
 /* What is parked does not come on by itself, and must not look as if it did: it counts as input. */
-static void remote_conn_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes,
-			     size_t len, struct channel_block *block)
+static void remote_conn_parked_park(struct conn *c, enum frame_opcode opcode, const uint8_t *bytes,
+				    size_t len, struct channel_block *block)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
-	struct budget *b = remote_conn_budget(c);
+	struct budget *b = remote_conn_parked_budget(c);
 	struct remote_conn_message *m = malloc(sizeof *m + (block == NULL ? len + 1 : 0));
 	if (m == NULL) {
 		remote_conn_abort(c);
@@ -94,7 +94,7 @@ static void remote_conn_park(struct conn *c, enum frame_opcode opcode, const uin
 }
 
 /* Would it be read from, if its socket were here? */
-static bool remote_conn_reads(const struct conn *c)
+static bool remote_conn_parked_reads(const struct conn *c)
 {
 	return c->out.bytes <= c->conns->limits.queue_max && (c->paused & CONN_PAUSE_OUTPUT) == 0;
 }
@@ -104,7 +104,7 @@ void remote_conn_unpark(struct conn *c, bool all)
 {
 	struct remote_conn_stub *stub = remote_conn_stub(c);
 	struct remote_conn_message *m;
-	while (stub->last != NULL && (all || remote_conn_reads(c))) {
+	while (stub->last != NULL && (all || remote_conn_parked_reads(c))) {
 		m = stub->last->next;
 		if (m == stub->last)
 			stub->last = NULL;
@@ -113,9 +113,9 @@ void remote_conn_unpark(struct conn *c, bool all)
 		size_t size = m->block.size;
 		struct budget *b = m->block.budget;
 		if (remote_conn_takes_messages(c))
-			remote_conn_tell(c, m->opcode,
-					 m->block.memory != NULL ? m->block.data : m->bytes, m->len,
-					 &m->block);
+			remote_conn_parked_tell(c, m->opcode,
+						m->block.memory != NULL ? m->block.data : m->bytes,
+						m->len, &m->block);
 		free(m->block.memory);
 		free(m);
 		if (b != NULL)
@@ -128,10 +128,10 @@ void remote_conn_on_message(struct conn *c, enum frame_opcode opcode, uint8_t *b
 {
 	if (!remote_conn_takes_messages(c))
 		return;
-	if (remote_conn_stub(c)->last != NULL || !remote_conn_reads(c))
-		remote_conn_park(c, opcode, bytes, len, block);
+	if (remote_conn_stub(c)->last != NULL || !remote_conn_parked_reads(c))
+		remote_conn_parked_park(c, opcode, bytes, len, block);
 	else
-		remote_conn_tell(c, opcode, bytes, len, block);
+		remote_conn_parked_tell(c, opcode, bytes, len, block);
 }
 
 void remote_conn_on_block(struct conn *c, enum frame_opcode opcode, struct channel_block *block)
@@ -150,7 +150,7 @@ void remote_conn_on_drained(struct conn *c)
 	CHECK(c->out.bytes >= stub->probed);
 	c->out.bytes -= stub->probed;
 	stub->probed = 0;
-	remote_conn_probe(c);
+	remote_conn_parked_probe(c);
 	remote_conn_unpark(c, false);
 	if (c->feeds && !c->ended && c->conns->ops->drained != NULL) {
 		c->feeds = false;

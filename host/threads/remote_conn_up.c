@@ -6,14 +6,14 @@
 
 #define REMOTE_CONN_BATCH (256u << 10) /* bytes of records that are looked at in one turn */
 
-static bool remote_conn_keep_head(struct remote_conn *f, const uint8_t *head, size_t len)
+static bool remote_conn_up_keep_head(struct remote_conn *f, const uint8_t *head, size_t len)
 {
 	buffer_drop(&f->head, f->head.n);
 	f->parsed_head = (const char *)head;
 	return buffer_append(&f->head, head, len);
 }
 
-static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record *record)
+static void remote_conn_up_on_upgrade(struct remote_conn *f, struct channel_record *record)
 {
 	struct channel_upgrade *u = (struct channel_upgrade *)record->bytes;
 	struct request *r = &f->stubs.request;
@@ -30,7 +30,7 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 				    .cipher = u->cipher,
 				    .subject = u->subject_len > 0 ? texts : NULL,
 				    .name = u->name_len > 0 ? texts + u->subject_len : NULL};
-	if (!remote_conn_keep_head(f, u->head, len) ||
+	if (!remote_conn_up_keep_head(f, u->head, len) ||
 	    !request_parse_kept(r, (struct span){(const char *)u->head, len})) {
 		remote_conn_abort(c);
 		conn_release(c);
@@ -42,8 +42,8 @@ static void remote_conn_on_upgrade(struct remote_conn *f, struct channel_record 
 	f->parsed_head = NULL;
 }
 
-static void remote_conn_on_ended(struct conn *c, enum conn_end end, uint16_t code,
-				 const char *reason, size_t len, const char *why)
+static void remote_conn_up_on_ended(struct conn *c, enum conn_end end, uint16_t code,
+				    const char *reason, size_t len, const char *why)
 {
 	remote_conn_unpark(c, true);
 	if (!remote_conn_takes_messages(c))
@@ -58,8 +58,8 @@ void remote_conn_on_withdrawn(struct conn *c)
 	if (c->waiting == CONN_WAIT_ASK)
 		c->conns->ops->withdrawn(c);
 	else
-		remote_conn_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
-				     "the peer is gone");
+		remote_conn_up_on_ended(c, CONN_END_TRANSPORT, CLOSE_ABNORMAL, NULL, 0,
+					"the peer is gone");
 }
 
 void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
@@ -70,7 +70,7 @@ void remote_conn_on_gone(struct remote_conn *f, struct conn *c)
 	remote_conn_stub_free(&c);
 }
 
-static void remote_conn_on_record(struct remote_conn *f, struct channel_record *r)
+static void remote_conn_up_on_record(struct remote_conn *f, struct channel_record *r)
 {
 	struct conn *c = r->conn;
 	CHECK(c == NULL || c->magic == CHECK_CONN);
@@ -78,7 +78,7 @@ static void remote_conn_on_record(struct remote_conn *f, struct channel_record *
 	const struct channel_socket *socket = (const struct channel_socket *)r->bytes;
 	switch ((int)r->kind) {
 	case CHANNEL_UPGRADE:
-		remote_conn_on_upgrade(f, r);
+		remote_conn_up_on_upgrade(f, r);
 		break;
 	case CHANNEL_MESSAGE:
 		remote_conn_on_message(c, (enum frame_opcode)r->code, r->bytes, r->len - 1, NULL);
@@ -88,8 +88,8 @@ static void remote_conn_on_record(struct remote_conn *f, struct channel_record *
 				     (struct channel_block *)r->bytes);
 		break;
 	case CHANNEL_ENDED:
-		remote_conn_on_ended(c, ended->end, r->code, (const char *)ended->reason,
-				     r->len - sizeof *ended, ended->why);
+		remote_conn_up_on_ended(c, ended->end, r->code, (const char *)ended->reason,
+					r->len - sizeof *ended, ended->why);
 		break;
 	case CHANNEL_DROPPED:
 		if (remote_conn_takes_messages(c))
@@ -142,7 +142,7 @@ void remote_conn_on_records(void *arg)
 	       (r = channel_take_up(&f->channel)) != NULL) {
 		blocks += r->kind == CHANNEL_BLOCK ? ((const struct channel_block *)r->bytes)->len
 						   : 0;
-		remote_conn_on_record(f, r);
+		remote_conn_up_on_record(f, r);
 		conns_relieve(f->here);
 	}
 	/* the rest after this turn's output */

@@ -2,7 +2,7 @@
 #include "ws/request_parts.h"
 
 /* Takes the bytes before the next comma that stands outside of a quoted string, and the comma. */
-static struct span request_cut(struct span *rest)
+static struct span request_list_cut(struct span *rest)
 {
 	struct span item = {rest->p, 0};
 	bool quoted = false;
@@ -24,7 +24,7 @@ static struct span request_cut(struct span *rest)
 bool request_list_next(struct span *rest, struct span *item_r)
 {
 	while (rest->n > 0) {
-		*item_r = span_trim(request_cut(rest));
+		*item_r = span_trim(request_list_cut(rest));
 		if (item_r->n > 0)
 			return true;
 	}

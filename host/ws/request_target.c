@@ -2,7 +2,7 @@
 #include "common/utf8.h"
 #include "ws/request_parts.h"
 
-static int request_hex_value(char ch)
+static int request_target_hex_value(char ch)
 {
 	if (request_is_digit(ch))
 		return ch - '0';
@@ -19,8 +19,9 @@ long request_decode(struct span raw, char *dst, size_t cap)
 		char ch = raw.p[i];
 
 		if (ch == '%') {
-			const int high = raw.n - i > 2 ? request_hex_value(raw.p[i + 1]) : -1;
-			const int low = high >= 0 ? request_hex_value(raw.p[i + 2]) : -1;
+			const int high =
+				raw.n - i > 2 ? request_target_hex_value(raw.p[i + 1]) : -1;
+			const int low = high >= 0 ? request_target_hex_value(raw.p[i + 2]) : -1;
 
 			if (low < 0)
 				return -1;
@@ -119,8 +120,8 @@ bool request_authority_ok(struct span s)
 	size_t i = 0;
 
 	if (s.n > 0 && s.p[0] == '[') {
-		for (i = 1;
-		     i < s.n && (request_hex_value(s.p[i]) >= 0 || s.p[i] == ':' || s.p[i] == '.');
+		for (i = 1; i < s.n && (request_target_hex_value(s.p[i]) >= 0 || s.p[i] == ':' ||
+					s.p[i] == '.');
 		     i++)
 			;
 		if (i == s.n || s.p[i] != ']' || i == 1)
@@ -140,7 +141,7 @@ bool request_authority_ok(struct span s)
 	return i == s.n;
 }
 
-static bool request_has_dot_segment(struct span path)
+static bool request_target_has_dot_segment(struct span path)
 {
 	for (size_t i = 0, start = 1; i <= path.n; i++) {
 		if (i < path.n && path.p[i] != '/')
@@ -154,7 +155,8 @@ static bool request_has_dot_segment(struct span path)
 }
 
 /* Takes scheme and authority off an absolute target, which stands above Host (RFC 9112 3.2.2). */
-static bool request_absolute_parse(struct request *r, struct request_cursor *c, struct span *raw)
+static bool request_target_absolute_parse(struct request *r, struct request_cursor *c,
+					  struct span *raw)
 {
 	static const struct span schemes[] = {{"http://", 7},
 					      {"https://", 8},
@@ -177,7 +179,7 @@ static bool request_absolute_parse(struct request *r, struct request_cursor *c, 
 	return true;
 }
 
-static bool request_path_parse(struct request *r, struct request_cursor *c, struct span raw)
+static bool request_target_path_parse(struct request *r, struct request_cursor *c, struct span raw)
 {
 	size_t decoded = 0;
 	long n;
@@ -191,7 +193,7 @@ static bool request_path_parse(struct request *r, struct request_cursor *c, stru
 		return request_refuse(c, 400, "path with a bad escape, a NUL or not in UTF-8");
 	r->path_bytes[n] = '\0';
 	r->path = (struct span){r->path_bytes, (size_t)n};
-	return request_has_dot_segment(r->path)
+	return request_target_has_dot_segment(r->path)
 		       ? request_refuse(c, 400, "path with a \".\" or \"..\" segment")
 		       : true;
 }
@@ -204,7 +206,7 @@ bool request_target_parse(struct request *r, struct request_cursor *c)
 	const char *mark;
 
 	r->host = (struct span){NULL, 0};
-	if (raw.p[0] != '/' && !request_absolute_parse(r, c, &raw))
+	if (raw.p[0] != '/' && !request_target_absolute_parse(r, c, &raw))
 		return false;
 	mark = raw.n > 0 ? memchr(raw.p, '?', raw.n) : NULL;
 	r->query = SPAN("");
@@ -212,5 +214,5 @@ bool request_target_parse(struct request *r, struct request_cursor *c)
 		r->query = (struct span){mark + 1, raw.n - (size_t)(mark + 1 - raw.p)};
 		raw.n = (size_t)(mark - raw.p);
 	}
-	return request_path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
+	return request_target_path_parse(r, c, raw.n > 0 ? raw : SPAN("/"));
 }

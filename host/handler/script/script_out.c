@@ -275,7 +275,7 @@ static bool script_out_use_one(struct script_stream *s)
 /* --- turns ------------------------------------------------------------------------------------ */
 
 /* A client that reads slowly slows its script down. */
-static bool script_waits(struct script *x)
+static bool script_out_waits(struct script *x)
 {
 	struct conn *c =
 		x->session != NULL && !x->parted && !x->over ? session_conn(x->session) : NULL;
@@ -284,14 +284,14 @@ static bool script_waits(struct script *x)
 }
 
 /* Of a process that is over: what it has left without an end. */
-static bool script_use_rests(struct script *x)
+static bool script_out_use_rests(struct script *x)
 {
 	return x->over && x->n_due == 0 &&
 	       (script_out_use_one(&x->out) || script_out_use_one(&x->commands));
 }
 
 /* False: there is nothing to do for now. */
-static bool script_step(struct script *x)
+static bool script_out_step(struct script *x)
 {
 	struct script_stream *s = x->current;
 	if (s != NULL && script_out_use_one(s))
@@ -299,9 +299,9 @@ static bool script_step(struct script *x)
 	if (s != NULL)
 		script_out_tidy(s);
 	x->current = NULL;
-	if (script_use_rests(x))
+	if (script_out_use_rests(x))
 		return true;
-	if (x->n_due == 0 || script_waits(x))
+	if (x->n_due == 0 || script_out_waits(x))
 		return false;
 	s = x->due[0];
 	x->due[0] = x->due[1];
@@ -320,7 +320,7 @@ void script_wake(struct script *x)
 	TAILQ_INSERT_TAIL(&x->set->ready, x, ready_link);
 }
 
-static void script_sleep(struct script *x)
+static void script_out_sleep(struct script *x)
 {
 	TAILQ_REMOVE(&x->set->ready, x, ready_link);
 	x->ready = false;
@@ -347,16 +347,16 @@ static bool scripts_collect(struct scripts *set)
 }
 
 /* Gives one script its share. */
-static void script_run(struct script *x, uint64_t until)
+static void script_out_run(struct script *x, uint64_t until)
 {
 	unsigned n = 0;
-	while (script_step(x))
+	while (script_out_step(x))
 		if (++n >= OUT_SHARE || script_out_clock() >= until) {
-			script_sleep(x);
+			script_out_sleep(x);
 			script_wake(x); /* behind the others */
 			return;
 		}
-	script_sleep(x);
+	script_out_sleep(x);
 	if (x->over)
 		x->set->finish(x);
 }
@@ -371,7 +371,7 @@ void scripts_run(struct scripts *set)
 	set->running = true;
 	do {
 		while ((x = TAILQ_FIRST(&set->ready)) != NULL && script_out_clock() < until)
-			script_run(x, until);
+			script_out_run(x, until);
 	} while (TAILQ_EMPTY(&set->ready) && ++rounds < OUT_ROUNDS && script_out_clock() < until &&
 		 scripts_collect(set));
 	set->running = false;

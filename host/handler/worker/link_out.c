@@ -35,7 +35,7 @@ void link_flush(struct worker *w)
 
 /* A large message is written as the worker reads it: its text may be six times as long, and would
  * lie here beside it. */
-static void link_stream(struct worker *w, struct event_held *e)
+static void link_out_stream(struct worker *w, struct event_held *e)
 {
 	struct iovec head[CODEC_PARTS], tail[CODEC_PARTS];
 	link_flush(w);
@@ -80,7 +80,7 @@ void link_deliver(struct worker *w, struct event_held *e)
 	if (w->pool->base.mount->hub->traces != NULL)
 		trace_given(w->pool->base.mount, &e->event, w->name);
 	if (large && w->pipe != NULL && !w->broken && !sp_streams(w->pipe)) {
-		link_stream(w, e);
+		link_out_stream(w, e);
 		return;
 	}
 	w->open = true;

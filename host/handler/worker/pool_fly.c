@@ -5,8 +5,8 @@
 #include "hub/admission.h"
 #include "hub/delivery.h"
 
-static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handler_result result,
-				struct span why)
+static void pool_fly_settle_upgrade(struct pool *p, struct event_held *e,
+				    enum handler_result result, struct span why)
 {
 	static const struct event_answer accepted;
 	char text[1024];
@@ -17,7 +17,7 @@ static void pool_settle_upgrade(struct pool *p, struct event_held *e, enum handl
 void pool_settle(struct pool *p, struct event_held *e, enum handler_result result, struct span why)
 {
 	if (e->lane == NULL)
-		pool_settle_upgrade(p, e, result, why);
+		pool_fly_settle_upgrade(p, e, result, why);
 	else
 		delivery_settle(p->base.mount, e, result, why);
 }
@@ -29,7 +29,7 @@ void pool_settle_empty(struct pool *p, struct event_held *e, enum handler_result
 	pool_settle(p, e, result, why);
 }
 
-static bool pool_has_window(const struct worker *w, const struct event_held *e)
+static bool pool_fly_has_window(const struct worker *w, const struct event_held *e)
 {
 	return w->n_flying == 0 ||
 	       (w->n_flying < POOL_WINDOW && w->bytes_flying + e->size <= POOL_WINDOW_BYTES &&
@@ -37,7 +37,7 @@ static bool pool_has_window(const struct worker *w, const struct event_held *e)
 }
 
 /* By the newest hello: what nobody wants is settled without a word. */
-static bool pool_is_wanted(const struct pool *p, const struct event_held *e)
+static bool pool_fly_is_wanted(const struct pool *p, const struct event_held *e)
 {
 	return !p->known || (p->base.wants & EVENT_BIT(e->event.kind)) != 0;
 }
@@ -71,8 +71,8 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 	/* it has to be told what the one before it has left there */
 	if (w->out.room_states && session_first_room(e->event.session) != NULL)
 		return false;
-	if (w->alone || !route_takes(w) || !pool_is_wanted(pool_of(h), e) ||
-	    !pool_has_window(w, e) || !link_has_room(w, e))
+	if (w->alone || !route_takes(w) || !pool_fly_is_wanted(pool_of(h), e) ||
+	    !pool_fly_has_window(w, e) || !link_has_room(w, e))
 		return false;
 	e->with = w;
 	e->event.attempt++;
@@ -89,7 +89,7 @@ bool pool_follow(struct handler *h, struct event_held *last, struct event_held *
 /* Workers begin events in the order in which they were given them. So the first one is being
  * handled, and so is each in front of one that was settled; what follows another in a run is begun
  * when that is settled. */
-static void pool_begin_clock(struct event_held *e, uint64_t now)
+static void pool_fly_begin_clock(struct event_held *e, uint64_t now)
 {
 	if (e != NULL && e->since == 0 && pool_is_first(e))
 		e->since = now;
@@ -102,7 +102,7 @@ void pool_take_back(struct worker *w, struct event_held *e)
 	uint64_t now = pool_now(w->pool);
 	for (struct event_held *f = TAILQ_PREV(e, event_queue, link); f != NULL && f->since == 0;
 	     f = TAILQ_PREV(f, event_queue, link))
-		pool_begin_clock(f, now);
+		pool_fly_begin_clock(f, now);
 	CHECK(e->with == w && w->n_flying > 0 && w->bytes_flying >= e->size);
 	TAILQ_REMOVE(&w->flying, e, link);
 	w->n_flying--;
@@ -112,7 +112,7 @@ void pool_take_back(struct worker *w, struct event_held *e)
 	e->with = NULL;
 	if (e->next != NULL && e->next->with == w)
 		e->next->since = now;
-	pool_begin_clock(TAILQ_FIRST(&w->flying), now);
+	pool_fly_begin_clock(TAILQ_FIRST(&w->flying), now);
 }
 
 void pool_heard_late(struct worker *w, uint64_t number)
@@ -143,7 +143,7 @@ void pool_withdraw(struct handler *h, struct event_held *e, bool handled)
 bool pool_skip(struct pool *p, struct event_held *e)
 {
 	bool gone = e->lane == NULL && e->event.conn == NULL;
-	if (!gone && pool_is_wanted(p, e))
+	if (!gone && pool_fly_is_wanted(p, e))
 		return false;
 	pool_settle_empty(p, e, HANDLER_DONE, (struct span){0});
 	return true;
@@ -153,7 +153,7 @@ void pool_pump(struct worker *w)
 {
 	struct event_held *e;
 	while (w->state == WORKER_READY && !w->alone && !w->isolating &&
-	       (e = TAILQ_FIRST(&w->queue)) != NULL && pool_has_window(w, e)) {
+	       (e = TAILQ_FIRST(&w->queue)) != NULL && pool_fly_has_window(w, e)) {
 		TAILQ_REMOVE(&w->queue, e, link);
 		if (!pool_skip(w->pool, e))
 			pool_fly(w, e);

@@ -201,7 +201,7 @@ static void supervisor_child_log_death(struct child *c, int status)
 static void supervisor_give_up_generation(struct pool *p, const char *why);
 
 /* As the log has it, for who has asked for it and may not see that. */
-static void child_died_coming(const struct child *c)
+static void supervisor_child_died_coming(const struct child *c)
 {
 	char why[512], text[64];
 	process_status_text(c->status, text, sizeof text);
@@ -238,7 +238,7 @@ static void supervisor_child_judge(struct child *c)
 		return;
 	}
 	if (c->generation == p->coming) {
-		child_died_coming(c);
+		supervisor_child_died_coming(c);
 		return;
 	}
 	supervisor_child_schedule(c);

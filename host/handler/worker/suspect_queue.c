@@ -6,14 +6,14 @@
 
 /* How much its connection has settled before; that it was handled well once says little of a close,
  * which nobody waits for. */
-static uint64_t suspect_record(const struct event_held *e)
+static uint64_t suspect_queue_record(const struct event_held *e)
 {
 	return e->event.session != NULL && e->event.kind != EVENT_CLOSE ? e->event.sequence : 0;
 }
 
 bool suspect_is_newcomer(const struct pool *p, const struct event_held *e)
 {
-	return suspect_record(e) < p->record;
+	return suspect_queue_record(e) < p->record;
 }
 
 static struct event_queue *suspect_queue(struct pool *p, const struct event_held *e)
@@ -23,8 +23,9 @@ static struct event_queue *suspect_queue(struct pool *p, const struct event_held
 		return &p->suspects;
 	if (s != NULL && s->ended)
 		return &p->parted;
-	return suspect_record(e) >= SUSPECT_RECORD && !suspect_is_newcomer(p, e) ? &p->bystanders
-										 : &p->newcomers;
+	return suspect_queue_record(e) >= SUSPECT_RECORD && !suspect_is_newcomer(p, e)
+		       ? &p->bystanders
+		       : &p->newcomers;
 }
 
 void suspect_add(struct pool *p, struct event_held *e)
@@ -42,7 +43,7 @@ void suspect_add(struct pool *p, struct event_held *e)
 }
 
 /* Who has gone meanwhile waits for nothing. */
-static void suspect_part(struct pool *p)
+static void suspect_queue_part(struct pool *p)
 {
 	struct event_held *e;
 	while ((e = TAILQ_FIRST(&p->newcomers)) != NULL && e->event.session != NULL &&
@@ -54,7 +55,7 @@ static void suspect_part(struct pool *p)
 
 /* Bystanders first, who are few. Of the rest each kind goes on until a worker dies of it, or for
  * its time, and every second turn is the newcomers', among whom are those who are well. */
-static struct event_queue *suspect_next_queue(struct pool *p)
+static struct event_queue *suspect_queue_next_queue(struct pool *p)
 {
 	struct event_queue *const kinds[] = {&p->newcomers, &p->parted, &p->newcomers,
 					     &p->suspects};
@@ -63,7 +64,7 @@ static struct event_queue *suspect_next_queue(struct pool *p)
 	bool other = now >= p->kind_until;
 	if (!TAILQ_EMPTY(&p->bystanders))
 		return &p->bystanders;
-	suspect_part(p);
+	suspect_queue_part(p);
 	for (unsigned i = other ? 1 : 0;; i++, other = true) {
 		CHECK(i <= n);
 		if (TAILQ_EMPTY(kinds[(p->kind + i) % n]))
@@ -76,7 +77,7 @@ static struct event_queue *suspect_next_queue(struct pool *p)
 
 struct event_held *suspect_take(struct pool *p)
 {
-	struct event_queue *q = suspect_next_queue(p);
+	struct event_queue *q = suspect_queue_next_queue(p);
 	struct event_held *e = TAILQ_FIRST(q);
 	CHECK(e->magic == CHECK_EVENT && p->n_alone > 0);
 	TAILQ_REMOVE(q, e, link);
