@@ -11,23 +11,11 @@
 #define ROOM_STATE_GONE_MAX 16384	      /* that go in one turn */
 #define ROOM_STATE_TICK_MS 10		      /* between two such turns, at least */
 
-static struct room_state *room_state_with_hash(const struct hash_table *states, uint64_t hash,
-					       struct span room)
-{
-	struct hash_link *at = hash_table_first(states, hash);
-	for (; at != NULL; at = hash_link_next(at)) {
-		struct room_state *state = HASH_ENTRY(at, struct room_state, place);
-		if (state->name_len == room.n && memcmp(state->name, room.p, room.n) == 0)
-			return state;
-	}
-	return NULL;
-}
-
 static struct room_state *room_state_of(const struct mount *m, struct span room)
 {
 	if (m->rooms.states.n == 0)
 		return NULL;
-	return room_state_with_hash(&m->rooms.states, hash_bytes(&m->rooms.key, room.p, room.n),
+	return room_state_place_find(&m->rooms.states, hash_bytes(&m->rooms.key, room.p, room.n),
 				    room);
 }
 
@@ -52,16 +40,6 @@ static void room_state_count(struct hub *hub, uint64_t less, uint64_t more)
 	hub->loop->stats.room_state_bytes = hub->room_states.held;
 }
 
-/* In a room without members its time begins. */
-static void room_state_touch(struct room_state *state)
-{
-	struct room_states *all = &state->mount->hub->room_states;
-	state->left_at = loop_now(state->mount->hub->loop);
-	TAILQ_INSERT_TAIL(&all->empty, state, link);
-	if (!loop_timer_is_set(&all->tick))
-		loop_timer_set(&all->tick, all->ms);
-}
-
 static struct room_state *room_state_add(struct mount *m, struct span name)
 {
 	struct hash_table *states = &m->rooms.states;
@@ -78,7 +56,7 @@ static struct room_state *room_state_add(struct mount *m, struct span name)
 	if (r != NULL)
 		r->state = state;
 	else
-		room_state_touch(state);
+		room_state_place_rest(state);
 	room_state_count(m->hub, 0, room_state_weight(name.n, 0));
 	return state;
 }
@@ -120,25 +98,6 @@ static void room_state_empty(struct room_state *state)
 }
 
 /* --- how long --------------------------------------------------------------------------------- */
-
-struct room_state *room_state_enter(const struct hash_table *states, uint64_t hash,
-				    struct span room)
-{
-	struct room_state *state = room_state_with_hash(states, hash, room);
-	if (state == NULL)
-		return NULL;
-	CHECK(!state->occupied);
-	state->occupied = true;
-	TAILQ_REMOVE(&state->mount->hub->room_states.empty, state, link);
-	return state;
-}
-
-void room_state_leave(struct room_state *state)
-{
-	CHECK(state->occupied);
-	state->occupied = false;
-	room_state_touch(state);
-}
 
 /* When the one that goes next does. */
 static void room_states_watch(struct hub *hub)
@@ -342,7 +301,7 @@ static void room_state_put(struct room_state *state, uint32_t len)
 	if (state->occupied)
 		return;
 	TAILQ_REMOVE(&hub->room_states.empty, state, link);
-	room_state_touch(state);
+	room_state_place_rest(state);
 }
 
 void room_state_set(struct mount *m, const struct commit *c, const struct command *command)

@@ -69,11 +69,22 @@ void room_state_free_all(struct mount *m);
 /* Of the room of that name; NULL: there is none. Borrowed until something is committed, or the turn
  * of the loop ends. */
 const struct room_state *room_state_find(const struct mount *m, struct span room);
-/* The same where the room's hash is known: it has its first member. */
+
+/* --- room_state_place.c ----------------------------------------------------------------------- */
+
+/* The same among these, where the room's hash is known. */
+struct room_state *room_state_place_find(const struct hash_table *states, uint64_t hash,
+					 struct span room);
+/* In a room without members its time begins. */
+void room_state_place_rest(struct room_state *state);
+/* The same as room_state_place_find: the room has its first member. */
 struct room_state *room_state_enter(const struct hash_table *states, uint64_t hash,
 				    struct span room);
 /* It has lost its last. */
 void room_state_leave(struct room_state *state);
+
+/* --- room_state.c ----------------------------------------------------------------------------- */
+
 /* What there is; 0 bytes without one, or of NULL. */
 static inline struct span room_state_bytes(const struct room_state *state)
 {
