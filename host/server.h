@@ -117,6 +117,9 @@ bool server_check_mounts(const struct server *s);
 int server_emit_lua(const struct settings_source *source, const char *path);
 /* All that is wrong with the program of a mount that runs one is said. */
 bool server_check_tova(const struct server *s, const struct settings_mount *set);
+/* Says so in the log where a program with `var`s is run by several processes. */
+void server_warn_of_vars(const struct server *s, const struct mount *m,
+			 const struct settings_mount *set, unsigned workers);
 /* server_attach.c: what those who attach must say and are shown. */
 bool server_check_attach(struct server *s);
 bool server_start_attach(struct server *s);

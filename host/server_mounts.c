@@ -184,6 +184,8 @@ static bool server_mounts_start_pool(struct server *s, struct mount *m,
 					     .reloaded = reload_on_workers,
 					     .reloaded_ctx = &s->reloads};
 	ok = ok && worker_attach(m, &p.pool, &shared, attach_r, why, MOUNTS_WHY_MAX);
+	if (ok)
+		server_warn_of_vars(s, m, set, p.pool.count);
 	free(p.settings);
 	return ok;
 }
@@ -214,6 +216,8 @@ void server_reload_workers(struct server *s, struct mount *m, const struct setti
 	worker_set_limits(m, &p.pool);
 	if (anew)
 		p.pool.digest = NULL;
+	if (ok)
+		server_warn_of_vars(s, m, set, p.pool.count);
 	if (ok)
 		server_mounts_reload_workers(m, &p.pool, r);
 	else

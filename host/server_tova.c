@@ -1,4 +1,4 @@
-/* tova: programs that the host reads without running them: --emit-lua, and --check. */
+/* tova: programs that the host reads without running them: --emit-lua, --check, and to warn. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,18 +67,42 @@ int server_emit_lua(const struct settings_source *source, const char *path)
 	return SERVER_DONE;
 }
 
-bool server_check_tova(const struct server *s, const struct settings_mount *set)
+/* The program of a mount; NULL: it has none. */
+static const char *server_tova_file(const struct settings_mount *set)
 {
-	struct translation t;
 	const char *file = NULL;
 	for (size_t i = 0; i < set->n_pairs; i++)
 		if (strcmp(set->pairs[i].key, "file") == 0)
 			file = set->pairs[i].value;
 	size_t n = file != NULL ? strlen(file) : 0;
-	if (set->plugin == NULL || n < 5 || strcmp(file + n - 5, ".tova") != 0)
-		return true;
-	bool ok = server_tova_translate(file, &t, s->source->err);
-	if (ok)
+	return set->plugin != NULL && n >= 5 && strcmp(file + n - 5, ".tova") == 0 ? file : NULL;
+}
+
+bool server_check_tova(const struct server *s, const struct settings_mount *set)
+{
+	struct translation t;
+	const char *file = server_tova_file(set);
+	bool ok = file == NULL || server_tova_translate(file, &t, s->source->err);
+	if (ok && file != NULL)
 		translation_free(&t);
 	return ok;
+}
+
+void server_warn_of_vars(const struct server *s, const struct mount *m,
+			 const struct settings_mount *set, unsigned workers)
+{
+	struct translation t;
+	size_t n;
+	const char *file = workers > 1 ? server_tova_file(set) : NULL;
+	char *text = file != NULL ? server_tova_read(file, &n) : NULL;
+	if (text == NULL)
+		return;
+	if (translate(text, n, &t) && t.n_vars > 0)
+		LOG(s->log, LOG_WARN, LOG_WORKER,
+		    "each worker process has the program's vars for itself, so connections of "
+		    "different ones do not share them",
+		    LOG_STR("mount", m->path), LOG_STR("file", file), LOG_STR("var", t.vars[0]),
+		    LOG_U64("vars", t.n_vars), LOG_U64("workers", workers));
+	translation_free(&t);
+	free(text);
 }

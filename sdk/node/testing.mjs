@@ -140,6 +140,7 @@ export class Host {
 	#server;
 	#socket;
 	#folder = mkdtempSync(join(tmpdir(), "tova-testing-"));
+	#sweep = () => rmSync(this.#folder, { recursive: true, force: true });
 	#history = new Map(); // of each room
 	#kept = {}; // where the last message of a push is
 	#busy = 0; // queries and pushes that came
@@ -153,6 +154,7 @@ export class Host {
 
 	async #start(handlers) {
 		this.#wants = new Set(eventsOf(find(handlers)));
+		process.once("exit", this.#sweep); // a test that fails does not come to its end()
 		const path = join(this.#folder, "workers");
 		this.#server = net.createServer({ allowHalfOpen: true });
 		this.#server.listen(path);
@@ -179,7 +181,8 @@ export class Host {
 		await this.#served;
 		this.#socket.destroy();
 		this.#server.close();
-		rmSync(this.#folder, { recursive: true });
+		process.off("exit", this.#sweep);
+		this.#sweep();
 	}
 
 	// --- events --------------------------------------------------------------------------------------------------------------

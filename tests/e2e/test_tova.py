@@ -346,6 +346,22 @@ def test_isolated_workers_are_replaced_when_the_file_changes(tmp_path):
         wait_until(replaced, "the new generation")
 
 
+def test_vars_of_several_processes_are_told(tmp_path):
+    """Each has its own, which nobody would guess who has tried it with one."""
+    path, plain = write(tmp_path, COUNTER), write(tmp_path, examples()["chat"], "plain.tova")
+
+    def told(*options):
+        with Host(path, f"/plain={plain}", *options, *IMPATIENT) as host:
+            if "2" in options and "--isolate" in options:
+                host.expect(lambda line: "for itself" in line["message"])
+            host.wait_log(lambda line: line.get("message") == "started")
+            lines = [line for line in host.lines if "each worker process has the program's vars for itself" in line["message"]]
+            join(host).close(1000)
+            return [(line["mount"], line["file"], line["var"], line["vars"], line["workers"]) for line in lines]
+    assert told("--isolate", "--workers", "2") == [("/", str(path), "n", 3, 2)]
+    assert told("--isolate") == told() == told("--workers", "2") == []
+
+
 def test_timers_go_on_over_a_reload(tmp_path):
     text = 'every(50, fn() broadcast("tick A"))\nserver { ws { } }\n'
     path = write(tmp_path, text)

@@ -89,6 +89,7 @@ def test_the_unit_keeps_what_it_can_from_the_host():
     assert said.returncode == 0, said.stdout[-2000:] + said.stderr
     verified = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
     assert not any(word in verified.stderr for word in ("Unknown", "Failed to parse", "Invalid")), verified.stderr
+    assert not re.search(r"Command (?!\S*/tova-host )\S+ is not executable", verified.stderr), verified.stderr
 
 
 def test_the_example_settings_are_good():

@@ -1,7 +1,7 @@
 """What can be wrong with a guest, of each kind: the tests beside it fail then. Of a rollback, of timers, of being away and back."""
 COMMANDS = {
     "c": ["cc guest_test.c -o guest_test $(pkg-config --cflags --libs tova-test)", "./guest_test"],
-    "py": ["python3 -B guest_test.py"],
+    "py": ["python3 -B check_guest.py"],
     "mjs": ["node guest_test.mjs"],
 }
 WRONG = {
