@@ -10,9 +10,10 @@
 #include <stdint.h>
 
 #include "auth/token_key.h"
+#include "common/rules.h"
 #include "ws/request.h"
 
-#define TOKEN_MAX 8192 /* characters of a token */
+#define TOKEN_MAX RULES_TOKEN_MAX /* characters of a token */
 /* arrays and objects within each other, for workers read claims inside of their own objects */
 #define TOKEN_CLAIMS_DEPTH 16
 #define TOKEN_SOURCES_MAX 8

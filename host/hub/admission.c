@@ -197,7 +197,7 @@ static bool admission_keep_token(struct mount *m, struct session *s,
 	if (token == NULL)
 		return true;
 	return identity_take_token(s, token) && user_limits_enter(m, s) &&
-	       (token->ends == 0 || timer_set_end(m, s, token->ends));
+	       timer_set_end(m, s, token->ends);
 }
 
 /* May its user have one more? */

@@ -6,6 +6,7 @@
 #include "hub/access.h"
 #include "hub/apply_room.h"
 #include "hub/delivery.h"
+#include "hub/prolong.h"
 #include "hub/resume.h"
 #include "hub/slow_consumer.h"
 #include "hub/timer.h"
@@ -359,6 +360,9 @@ static void apply_to_session(struct hub *hub, struct mount *m, struct session *s
 		break;
 	case COMMAND_SET:
 		apply_set(m, s, c, text);
+		break;
+	case COMMAND_PROLONG:
+		prolong_apply(m, s, text);
 		break;
 	case COMMAND_TIMER:
 		apply_timer(m, s, c, command);

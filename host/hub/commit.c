@@ -59,6 +59,10 @@ const char *commit_error_text(enum commit_error error)
 		return "a set_room found no room: the states of all rooms would have more than --room-state-bytes";
 	case COMMIT_E_ROOM_STATE_SIZE:
 		return "a room's state has more than 65,536 bytes";
+	case COMMIT_E_TOKEN:
+		return "the token of a prolong is not good, or of somebody else: the log says why";
+	case COMMIT_E_NO_TOKENS:
+		return "a prolong at a mount that asks for no tokens (--jwt-key)";
 	case COMMIT_E_EXPIRED:
 		return "its \"expires\" had passed before it came: nothing was done";
 	case COMMIT_E_SCOPE:
@@ -370,6 +374,18 @@ enum commit_error commit_close_room(struct commit *c, const struct selection *of
 	if (!commit_add_text(c, command, reason))
 		return c->error;
 	command->code = code;
+	c->n++;
+	return COMMIT_OK;
+}
+
+enum commit_error commit_prolong(struct commit *c, uint64_t target, struct span token)
+{
+	if (token.n == 0 || token.n > RULES_TOKEN_MAX)
+		return commit_spoil(c, COMMIT_E_TOKEN);
+	struct command *command = commit_add(c, COMMAND_PROLONG, target);
+	if (command == NULL || !commit_add_text(c, command, token))
+		return c->error;
+	c->judged = true;
 	c->n++;
 	return COMMIT_OK;
 }

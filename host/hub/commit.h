@@ -51,6 +51,9 @@ enum commit_error {
 	COMMIT_E_ROOM_STATE_TRIES,
 	COMMIT_E_ROOM_STATE_BYTES,
 	COMMIT_E_ROOM_STATE_SIZE,
+	/* Of a prolong: see prolong.h. */
+	COMMIT_E_TOKEN,
+	COMMIT_E_NO_TOKENS,
 	/* Of a push: its time was over before it came. */
 	COMMIT_E_EXPIRED,
 	/* Of a push: whoever gave it may not do that. */
@@ -73,6 +76,7 @@ enum command_kind {
 	COMMAND_CLOSE_ROOM,
 	COMMAND_BROADCAST_AMONG,
 	COMMAND_SET_ROOM,
+	COMMAND_PROLONG,
 };
 
 /* What has to be true when a join is done, or its event fails; and what is done then. All zero:
@@ -104,7 +108,7 @@ struct command {
 	/* CLOSE, CLOSE_ROOM; SET, SET_ROOM: 1 if it compares; JOIN: 1: see command_is_judged; BROADCAST_TO,
 	 * BROADCAST_AMONG: 1 if it is not kept */
 	uint16_t code;
-	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name */
+	uint32_t text, text_len; /* in the arena: room, reason, data, timer's name, token */
 	uint64_t target; /* local id of the session named; 0: one that is not here, or none */
 	union {
 		struct {
@@ -209,6 +213,8 @@ enum commit_error commit_join_if(struct commit *c, uint64_t target, struct span 
 				 const struct history_want *want);
 enum commit_error commit_leave(struct commit *c, uint64_t target, struct span room);
 enum commit_error commit_leave_all(struct commit *c, uint64_t target);
+/* A fresh token for the connection's. */
+enum commit_error commit_prolong(struct commit *c, uint64_t target, struct span token);
 /* exclude: local id of whom it is not for; 0: it is for all. */
 enum commit_error commit_broadcast(struct commit *c, bool binary, const void *data, size_t len,
 				   uint64_t exclude);

@@ -6,6 +6,7 @@
 #include "hub/condition.h"
 #include "hub/delivery_parts.h"
 #include "hub/hub.h"
+#include "hub/prolong.h"
 #include "hub/state.h"
 #include "hub/trace.h"
 #include "net/conn.h"
@@ -57,6 +58,7 @@ static inline void delivery_count(const struct mount *m, const struct hub_event 
 static __attribute__((noinline)) void delivery_judge(struct mount *m, struct commit *c)
 {
 	state_check(m, c);
+	prolong_check(m, c);
 	condition_check(m, c);
 	history_check(m, c);
 	room_state_check(m, c, m->settling);

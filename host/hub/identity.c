@@ -73,6 +73,12 @@ const char *identity_subject(const struct session *s)
 	return own != NULL ? own->subject : NULL;
 }
 
+bool identity_is_of(const struct session *s, const char *subject)
+{
+	const char *own = identity_subject(s);
+	return (own == NULL) == (subject == NULL) && (own == NULL || strcmp(own, subject) == 0);
+}
+
 const char *identity_claims(const struct session *s)
 {
 	const struct identity *own = identity_of(s);

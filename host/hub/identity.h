@@ -34,6 +34,8 @@ bool identity_set(struct session *s, struct span info, struct span user);
 
 /* Each is borrowed until the identity changes; NULL, or p NULL: there is none. */
 const char *identity_subject(const struct session *s);
+/* Is that, NULL: none, whose token it came with? */
+bool identity_is_of(const struct session *s, const char *subject);
 const char *identity_claims(const struct session *s);
 const char *identity_user(const struct session *s);
 struct span identity_info(const struct session *s);

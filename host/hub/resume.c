@@ -171,7 +171,7 @@ struct session *resume_find(struct hub *hub, const struct mount *m,
 	}
 	struct session *s = t->resume->session;
 	CHECK_IS(s, CHECK_SESSION);
-	bool ours = s->mount == m && !s->ended && resume_is_of(s, subject);
+	bool ours = s->mount == m && !s->ended && identity_is_of(s, subject);
 	if (ours && t == &t->resume->past) {
 		resume_log(s, "a return with a token of the past", offer->got);
 		*over_r =

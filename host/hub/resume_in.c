@@ -4,6 +4,7 @@
 #include "auth/token.h"
 #include "base/check.h"
 #include "hub/access.h"
+#include "hub/prolong.h"
 #include "hub/resume_parts.h"
 #include "hub/timer.h"
 #include "net/conn.h"
@@ -36,12 +37,6 @@ static void resume_refuse(struct hub *hub, struct session *s, const char *why)
 	resume_break(hub, s, (uint16_t)tova_v1_close_code(401), why);
 }
 
-bool resume_is_of(const struct session *s, const char *subject)
-{
-	const char *own = identity_subject(s);
-	return (own == NULL) == (subject == NULL) && (own == NULL || strcmp(own, subject) == 0);
-}
-
 /* A fresh token for the one that its upgrade had, of the same subject. */
 static void resume_on_jwt(struct hub *hub, struct session *s, struct span token)
 {
@@ -53,14 +48,9 @@ static void resume_on_jwt(struct hub *hub, struct session *s, struct span token)
 		resume_say(s, text, tova_v1_renewed(text, 0));
 		return;
 	}
-	int status = token_verify(s->mount->tokens, token, now, &claims, &why);
-	bool same = status == 0 && resume_is_of(s, claims.subject);
-	if (status != 0)
+	if (prolong_verify(s, token, now, &claims, &why) != 0)
 		resume_refuse(hub, s, why);
-	else if (!same)
-		resume_refuse(hub, s, "the new token is of somebody else");
-	else if (!identity_take_token(s, &claims) ||
-		 (claims.ends > 0 && !timer_set_end(s->mount, s, claims.ends)))
+	else if (!prolong_take(s, &claims))
 		hub_close_session(s, CLOSE_INTERNAL, SPAN("no memory"), true);
 	else
 		resume_say(s, text,

@@ -47,11 +47,6 @@ void resumes_bound(struct hub *hub);
 /* What waits goes to the socket, as far as there is room; all: however much waits there. */
 void resume_feed(struct hub *hub, struct session *s, struct resume *r, bool all);
 
-/* --- resume_in.c ------------------------------------------------------------------------------ */
-
-/* Is the session that subject's? NULL: nobody's. */
-bool resume_is_of(const struct session *s, const char *subject);
-
 /* --- resume_done.c ---------------------------------------------------------------------------- */
 
 /* Says what is settled, and which of them failed. False: it was not sent. */

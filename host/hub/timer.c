@@ -283,6 +283,10 @@ static void timer_on_end(struct timer *t, uint64_t now)
 
 bool timer_set_end(struct mount *mount, struct session *session, uint64_t ends)
 {
+	if (ends == 0) {
+		timer_cancel(mount, session, span_of(TIMER_END_NAME));
+		return true;
+	}
 	uint64_t left = timer_until(ends);
 	const struct event_timer end = {.name = TIMER_END_NAME,
 					.id = ends,

@@ -68,6 +68,7 @@ static const struct api_route api_routes[] = {
 	API_ONE("join", ADMIN, "Join", "A connection joins a room"),
 	API_ONE("leave", ADMIN, "Leave", "A connection leaves a room"),
 	API_ONE("leave_all", ADMIN, "LeaveAll", "A connection leaves all of its rooms"),
+	API_ONE("prolong", ADMIN, "Prolong", "Gives a connection a fresh token for its own"),
 	API_ONE("info", ADMIN, "Info", "Says who a connection is"),
 	API_ONE("close_room", ADMIN, "CloseRoom", "Ends all connections of a room, or of several"),
 	API_ONE("close", ADMIN, "Close", "Ends a connection"),

@@ -79,6 +79,7 @@ const struct api_schema api_schemas[] = {
 		 ",'epoch':" NUMBER ",'else':{'enum':['last','fail']}")},
 	{"Leave", COMMAND("'conn','room'", "'conn':" TEXT ",'room':" ROOM)},
 	{"LeaveAll", COMMAND("'conn'", "'conn':" TEXT)},
+	{"Prolong", COMMAND("'conn','token'", "'conn':" TEXT ",'token':{'type':'string','maxLength':8192}")},
 	{"Info", COMMAND("'conn'", "'conn':" TEXT ",'info':{'type':'string','maxLength':1024},"
 				   "'user':{'type':'string','maxLength':255}")},
 	{"CloseRoom", COMMAND("", ROOMS EXCLUDE ",'code':" CODE ",'reason':" REASON)},

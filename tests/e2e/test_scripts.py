@@ -425,7 +425,7 @@ def test_commands():
 
 
 @pytest.mark.parametrize("line, why, expected", [
-    ("zzz room", "a script's command is unknown", "broadcast_to_others, close, close_room or events"),
+    ("zzz room", "a script's command is unknown", "broadcast_to_others, close, close_room, prolong or events"),
     ("Join room", "a script's command is unknown", "join, leave"),
     ("join", "a word is missing", "join ROOM"),
     ("join team private", "a name with spaces stands in double quotes", "join ROOM"),

@@ -42,6 +42,8 @@ static int plugin_host_result_of(enum commit_error error)
 	case COMMIT_E_HISTORY:
 	case COMMIT_E_ROOM_STATE:
 	case COMMIT_E_ROOM_STATE_TRIES:
+	case COMMIT_E_TOKEN:
+	case COMMIT_E_NO_TOKENS:
 		return TOVA_E_STATE;
 	case COMMIT_E_MEMORY:
 		return TOVA_E_MEMORY;

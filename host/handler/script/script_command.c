@@ -128,6 +128,15 @@ static const char *script_command_add_leave_all(struct script *x, struct commit 
 	return NULL;
 }
 
+static const char *script_command_add_prolong(struct script *x, struct commit *c, struct span rest)
+{
+	struct span token;
+	const char *why = script_command_last_word(rest, &token);
+	if (why == NULL)
+		commit_prolong(c, x->session->local, token);
+	return why;
+}
+
 static const char *script_command_add_info(struct script *x, struct commit *c, struct span rest)
 {
 	struct script_message info;
@@ -287,6 +296,7 @@ static const struct script_verb verbs[] = {
 	 script_command_add_join},
 	{"leave", "leave ROOM", script_command_add_leave},
 	{"leave_all", "leave_all", script_command_add_leave_all},
+	{"prolong", "prolong TOKEN", script_command_add_prolong},
 	{"info", "info TEXT, of at most 1,024 bytes", script_command_add_info},
 	{"user", "user NAME", script_command_add_user},
 	{"close_room",
@@ -305,7 +315,7 @@ static const struct script_verb verbs[] = {
 };
 #define N_VERBS (sizeof verbs / sizeof *verbs)
 #define KNOWN_VERBS \
-	"join, leave, leave_all, info, user, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others, close, close_room or events"
+	"join, leave, leave_all, info, user, send, broadcast, broadcast_others, broadcast_to, broadcast_to_others, close, close_room, prolong or events"
 
 static const struct script_verb *script_command_find(struct span name)
 {

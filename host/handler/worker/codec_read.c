@@ -107,6 +107,7 @@ enum command_word {
 	WORD_LEAVE_ALL,
 	WORD_CLOSE_ROOM,
 	WORD_SET_ROOM,
+	WORD_PROLONG,
 };
 
 struct codec_command {
@@ -120,7 +121,7 @@ struct codec_command {
 	size_t bin_at, state_bin_at, if_state_bin_at;
 	/* what few commands have */
 	struct {
-		struct json_string info, user;
+		struct json_string info, user, token;
 		uint64_t max, users_max, version;
 		bool has_max, has_users_max, has_version, first, replace;
 		/* JSON arrays; p NULL: none */
@@ -144,6 +145,7 @@ static enum command_word codec_read_word_of(const struct json_string *c)
 		[WORD_LEAVE_ALL] = SPAN("leave_all"),
 		[WORD_CLOSE_ROOM] = SPAN("close_room"),
 		[WORD_SET_ROOM] = SPAN("set_room"),
+		[WORD_PROLONG] = SPAN("prolong"),
 	};
 	for (size_t i = WORD_SEND; !c->escaped && i < sizeof words / sizeof *words; i++)
 		if (span_eq((struct span){c->p, c->n}, words[i]))
@@ -204,6 +206,7 @@ static bool codec_read_more_member(struct reader *r, struct span name, struct co
 	static const struct field fields[] = {
 		TEXT_FIELD(struct codec_command, "info", more.info),
 		TEXT_FIELD(struct codec_command, "user", more.user),
+		TEXT_FIELD(struct codec_command, "token", more.token),
 		LOOSE_COUNTED_FIELD(struct codec_command, "max", more.max, more.has_max,
 				    bad_number),
 		LOOSE_COUNTED_FIELD(struct codec_command, "users_max", more.users_max,
@@ -537,6 +540,8 @@ static bool codec_read_is_whole(const struct codec_command *t)
 			codec_read_most_ok(t->more.has_users_max, t->more.users_max));
 	case WORD_INFO:
 		return t->has_more && (t->more.info.p != NULL || t->more.user.p != NULL);
+	case WORD_PROLONG:
+		return t->has_more && t->more.token.p != NULL;
 	default:
 		return true;
 	}
@@ -623,6 +628,9 @@ static void codec_read_do_command(const struct use *u, struct codec_command *t)
 		break;
 	case WORD_LEAVE_ALL:
 		commit_leave_all(c, codec_read_target_of(u, t));
+		break;
+	case WORD_PROLONG:
+		commit_prolong(c, codec_read_target_of(u, t), codec_text(&t->more.token));
 		break;
 	case WORD_CLOSE_ROOM:
 		do_close_room(u, t);
@@ -1003,7 +1011,7 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 {
 	bool of_conn = t->word == WORD_SEND || t->word == WORD_JOIN || t->word == WORD_LEAVE ||
 		       t->word == WORD_CLOSE || t->word == WORD_SET || t->word == WORD_INFO ||
-		       t->word == WORD_LEAVE_ALL;
+		       t->word == WORD_LEAVE_ALL || t->word == WORD_PROLONG;
 	bool of_rooms = t->word == WORD_BROADCAST_TO || t->word == WORD_CLOSE_ROOM;
 	bool of_room = t->word == WORD_JOIN || t->word == WORD_LEAVE || t->word == WORD_SET_ROOM ||
 		       (of_rooms && !(t->has_more && t->more.rooms.p != NULL));
@@ -1020,6 +1028,8 @@ static const char *codec_read_command_lacks(const struct codec_command *t)
 		return "a set or set_room lacks its \"state\", or \"state_bin\"";
 	if (t->word == WORD_INFO && !codec_read_is_whole(t))
 		return "an info lacks its \"info\", a text, or its \"user\"";
+	if (t->word == WORD_PROLONG && !codec_read_is_whole(t))
+		return "a prolong lacks its \"token\"";
 	if (t->bad_number)
 		return "a code, id, delay, period, max, users_max, version, last, since or epoch that is no whole number from 0, or no list where one is expected";
 	if (t->word == WORD_JOIN && !codec_read_is_whole(t))
@@ -1054,7 +1064,7 @@ static void codec_read_check_request(struct reader *r, const struct codec_comman
 	if (t->word == WORD_UNKNOWN)
 		json_fail(
 			&r->j,
-			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, set, set_room, timer or cancel");
+			"is no command; expected send, broadcast, broadcast_to, join, leave, leave_all, close, close_room, info, prolong, set, set_room, timer or cancel");
 	else if (q->unknown.p != NULL)
 		json_fail(&r->j, "is no connection's id");
 	else if (lacks != NULL)
