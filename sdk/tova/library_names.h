@@ -8,6 +8,8 @@
 	/* rooms, connections, time */ \
 	X(join, 2, 3) \
 	X(leave, 2, 2) \
+	X(leave_all, 1, 1) \
+	X(close_room, 1, 4) \
 	X(broadcast, 1, 2) \
 	X(broadcast_to, 2, 4) \
 	X(members, 2, 2) \

@@ -471,3 +471,87 @@ def test_binary_messages(serve):
     ws.send_binary(b"\x00\xff{}")
     assert ws.recv_binary() == b"\x00\xff{}"
     assert ws.recv_text() == "4 Bytes"
+
+
+# --- rooms ---------------------------------------------------------------------------------------------------------------------
+
+ROOMS = """
+server { ws {
+  on_open fn(ws) { ws.data = { name: ws.request.query } }
+  on_message fn(ws, message) {
+    m = JSON.parse(message)
+    match m.do {
+      "join" => { join(ws, m.room, m.how ?? {}); ws.send("in") }
+      "leave_all" => { leave_all(ws); ws.send("out") }
+      "say" => broadcast_to(m.rooms, m.text, nil, m.how)
+      "but" => members(m.but, fn(list) { broadcast_to(m.rooms, m.text, list) })
+      "all but" => members(m.but, fn(list) { broadcast(m.text, list) })
+      "close" => close_room(m.rooms, 4005, "closed")
+      "close others" => close_room(m.rooms, 4006, "", ws)
+      _ => ws.send("?")
+    }
+  }
+  on_error fn(ws, error) { ws.send("ERR {error.message}") }
+} }
+"""
+
+
+def test_who_may_join_and_who_is_meant(serve):
+    host = serve(ROOMS, "--history", "10")
+    a, b, c = (join(host, f"/?{name}") for name in "abc")
+
+    def do(ws, what, answer=None, **members):
+        say(ws, do=what, **members)
+        if answer is not None:
+            text = ws.recv_text()
+            assert text == answer or text.endswith(answer), text
+
+    do(a, "join", "in", room="two", how={"max": 2})
+    do(b, "join", "in", room="two", how={"max": 2})
+    do(c, "join", "it has as many members as its max", room="two", how={"max": 2})
+    do(c, "join", "in", room="three")
+    do(c, "say", rooms=["two", "three", "two"], text="each once")
+    assert [ws.recv_text() for ws in (a, b, c)] == ["each once"] * 3
+    do(c, "say", rooms=["two", "three"], text="not three", how={"exclude_rooms": "three"})
+    do(c, "say", rooms=[], text="nobody")
+    do(c, "but", rooms=["two", "three"], but="two", text="but two")
+    do(c, "all but", but="two", text="all but two")
+    assert [ws.recv_text() for ws in (a, b)] == ["not three"] * 2
+    assert [c.recv_text() for _ in range(2)] == ["but two", "all but two"]
+    # a condition and what the room remembers, at once
+    do(c, "join", "not three", room="two", how={"max": 3, "last": 2})
+    assert [c.recv_text() for _ in range(2)] == ["but two", "in"]
+    do(c, "leave_all", "out")
+    do(b, "say", rooms="three", text="empty")
+    do(b, "say", rooms="two", text="both")
+    assert [ws.recv_text() for ws in (a, b)] == ["both"] * 2
+    do(a, "close others", rooms=["two"])
+    b.expect_closed(4006, "")
+    do(c, "join", "in", room="two", how={"replace": True})
+    a.expect_closed(4409)
+    do(c, "close", rooms="two")
+    c.expect_closed(4005, "closed")
+
+
+@pytest.mark.parametrize("call, fault", {
+    'join(ws, "r", {lasst: 5})': 'join has no option "lasst"; did you mean last',
+    'join(ws, "r", {max: 0})': "join: max is a whole number from 1 to 4294967295, not 0",
+    'join(ws, "r", {max: 1.5})': "join: max is a whole number from 1 to 4294967295, not 1.5",
+    'join(ws, "r", {last: -1})': "join: last is a whole number from 0 to 4294967295, not -1",
+    'join(ws, "r", {first: 1})': "join: first is true or false, not Int",
+    'join(ws, "r", 5)': "join's options needs an Object, not Int",
+    'broadcast_to("r", "x", nil, {kept: false})': 'broadcast_to has no option "kept"; did you mean keep',
+    'broadcast_to("r", "x", nil, {keep: nil, exclude_users: [5]})': "exclude_users needs a String, not Int",
+    'broadcast_to([ws], "x")': "broadcast_to's room needs a String, not Connection",
+    'broadcast_to(filled(257, "r"), "x")': "broadcast_to's room: at most 256 at once, not 257",
+    'broadcast_to("r", "x", ["a"])': "a connection (ws) was expected, not String",
+    'close_room("r", 99)': "close_room: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not 99",
+    'close_room("")': "a room's name is 1 to 255 bytes long, without NUL",
+    "leave_all(5)": "a connection (ws) was expected, not Int",
+}.items())
+def test_what_is_wrong_with_rooms_is_said(tmp_path, call, fault):
+    path = write(tmp_path, f'server {{ ws {{ on_message fn(ws, m) {{ {call} }} on_error fn(ws, error) {{ ws.send(error.message) }} }} }}')
+    with Host(path, *IMPATIENT) as host:
+        ws = join(host)
+        ws.send_text("x")
+        assert fault in ws.recv_text()

@@ -226,6 +226,7 @@ int library_open(lua_State *L)
 	library_types(L);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, RUNTIME_LIBRARY);
 	library_add(L, library_host_functions, true);
+	library_add(L, library_room_functions, true);
 	library_add(L, library_any_functions, true);
 	library_add(L, library_text_functions, true);
 	library_add(L, library_array_functions, true);

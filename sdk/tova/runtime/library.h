@@ -21,7 +21,7 @@ extern const luaL_Reg library_sort_methods[], library_sort_functions[];
 extern const luaL_Reg library_object_functions[];
 extern const luaL_Reg library_number_methods[], library_number_functions[], library_math[];
 extern const luaL_Reg library_any_functions[], library_json[];
-extern const luaL_Reg library_host_functions[];
+extern const luaL_Reg library_host_functions[], library_room_functions[];
 extern const luaL_Reg library_helpers[];
 
 /* library_any.c: functions that ask of what kind their first argument is. */

@@ -4,15 +4,14 @@
 #include <time.h>
 
 #include "tova/runtime/json_text.h"
-#include "tova/runtime/library.h"
+#include "tova/runtime/library_host.h"
 #include "tova/runtime/machine.h"
 #include "tova/runtime/state.h"
 
-#define HOST_REASON_MAX 123 /* bytes that stand behind a close frame's code */
-#define HOST_ROOM_MAX 255
+#define HOST_REASON_MAX 123		/* bytes that stand behind a close frame's code */
 #define HOST_TIMER_MAX_MS 86400000000.0 /* a thousand days */
 
-static tova_mount *host_mount(lua_State *L, const char *who)
+tova_mount *host_mount(lua_State *L, const char *who)
 {
 	tova_mount *m = runtime_of(L)->mount;
 	if (m == NULL)
@@ -20,8 +19,7 @@ static tova_mount *host_mount(lua_State *L, const char *who)
 	return m;
 }
 
-/* What a command has answered. */
-static int host_done(lua_State *L, int result, const char *who)
+int host_done(lua_State *L, int result, const char *who)
 {
 	static const char *const texts[] = {
 		"",
@@ -40,9 +38,7 @@ static int host_done(lua_State *L, int result, const char *who)
 	return runtime_fatal(L, "%s: %s", who, texts[i]);
 }
 
-/* What is at `at` as a message: texts and bytes as they are, objects and arrays as JSON. It lives
- * as long as the stack does. */
-static tova_payload host_payload(lua_State *L, int at, const char *who)
+tova_payload host_payload(lua_State *L, int at, const char *who)
 {
 	enum value_type type = value_type(L, at);
 	tova_payload p = tova_text_n("", 0);
@@ -64,101 +60,16 @@ static tova_payload host_payload(lua_State *L, int at, const char *who)
 	return p;
 }
 
-static tova_ws host_exclude(lua_State *L, int at)
+int host_close_done(lua_State *L, int result, int64_t code, size_t reason_len, const char *who)
 {
-	return lua_isnoneornil(L, at) ? TOVA_NONE : value_connection(L, at);
-}
-
-/* --- rooms ------------------------------------------------------------------------------------ */
-
-/* Leaves the member of the object at `at` on the stack. False: there is none. */
-static bool host_option(lua_State *L, int at, const char *name)
-{
-	lua_getfield(L, at, name);
-	return !lua_isnil(L, -1);
-}
-
-/* A whole number among them; `absent` if there is none. */
-static uint64_t host_option_number(lua_State *L, int at, const char *name, uint64_t absent)
-{
-	uint64_t value = absent;
-	if (host_option(L, at, name))
-		value = (uint64_t)argument_whole(L, -1, 0, (int64_t)1 << 53, name);
-	lua_pop(L, 1);
-	return value;
-}
-
-/* { last: 50 }, or { since: offset, epoch: epoch, else: "fail" } */
-static void host_want(lua_State *L, int at, tova_history *want)
-{
-	argument_object(L, at, "join's options");
-	*want = (tova_history){.size = sizeof *want,
-			       .how = TOVA_HISTORY_LAST,
-			       .last = (uint32_t)host_option_number(L, at, "last", 0),
-			       .since = host_option_number(L, at, "since", UINT64_MAX),
-			       .epoch = host_option_number(L, at, "epoch", 0)};
-	bool otherwise = host_option(L, at, "else");
-	const char *word = otherwise ? lua_tostring(L, -1) : "last";
-	bool fails = word != NULL && strcmp(word, "fail") == 0;
-	if (word == NULL || (!fails && strcmp(word, "last") != 0))
-		runtime_fault(L, "join: else is \"last\" or \"fail\"");
-	lua_pop(L, 1);
-	if (want->since != UINT64_MAX)
-		want->how = fails ? TOVA_HISTORY_SINCE_OR_FAIL : TOVA_HISTORY_SINCE_OR_LAST;
-	else if (otherwise)
-		runtime_fault(L, "join: else goes with since, an offset");
-	else
-		want->since = 0;
-}
-
-/* (ws, room) or (ws, room, options); an array is joined to a text. */
-static int host_join(lua_State *L)
-{
-	size_t n;
-	if (value_type(L, 1) == VALUE_ARRAY)
-		return library_join_array(L);
-	tova_ws ws = value_connection(L, 1);
-	const char *room = argument_text(L, 2, &n, "join's room");
-	tova_mount *m = host_mount(L, "join");
-	tova_history want;
-	if (lua_isnoneornil(L, 3))
-		return host_done(L, m->host->join(m, ws, room, n), "join");
-	host_want(L, 3, &want);
-	return host_done(L, m->host->join_history(m, ws, room, n, &want), "join");
-}
-
-static int host_leave(lua_State *L)
-{
-	size_t n;
-	tova_ws ws = value_connection(L, 1);
-	const char *room = argument_text(L, 2, &n, "leave's room");
-	tova_mount *m = host_mount(L, "leave");
-	return host_done(L, m->host->leave(m, ws, room, n), "leave");
-}
-
-static int host_broadcast(lua_State *L)
-{
-	lua_settop(L, 2);
-	tova_payload p = host_payload(L, 1, "broadcast");
-	tova_ws exclude = host_exclude(L, 2);
-	tova_mount *m = host_mount(L, "broadcast");
-	return host_done(L, m->host->broadcast(m, &p, exclude), "broadcast");
-}
-
-static int host_broadcast_to(lua_State *L)
-{
-	size_t n;
-	lua_settop(L, 4);
-	const char *room = argument_text(L, 1, &n, "broadcast_to's room");
-	tova_payload p = host_payload(L, 2, "broadcast_to");
-	tova_ws exclude = host_exclude(L, 3);
-	if (!lua_isnil(L, 4)) { /* { keep: false } */
-		argument_object(L, 4, "broadcast_to's options");
-		if (host_option(L, 4, "keep") && !lua_toboolean(L, -1))
-			p = tova_unkept(p);
-	}
-	tova_mount *m = host_mount(L, "broadcast_to");
-	return host_done(L, m->host->broadcast_to(m, room, n, &p, exclude), "broadcast_to");
+	if (result == TOVA_E_ARG && reason_len > HOST_REASON_MAX)
+		return runtime_fatal(L, "%s: the reason is at most %d bytes long, not %zu", who,
+				     HOST_REASON_MAX, reason_len);
+	if (result == TOVA_E_ARG)
+		return runtime_fatal(
+			L, "%s: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not %d",
+			who, (int)code);
+	return host_done(L, result, who);
 }
 
 /* --- later ------------------------------------------------------------------------------------ */
@@ -292,20 +203,11 @@ static int host_print(lua_State *L)
 	return 0;
 }
 
-const luaL_Reg library_host_functions[] = {{"join", host_join},
-					   {"leave", host_leave},
-					   {"broadcast", host_broadcast},
-					   {"history", host_history},
-					   {"broadcast_to", host_broadcast_to},
-					   {"members", host_members},
-					   {"count", host_count},
-					   {"every", host_every},
-					   {"after", host_after},
-					   {"cancel", host_cancel},
-					   {"now", host_now},
-					   {"stats", host_stats},
-					   {"print", host_print},
-					   {NULL, NULL}};
+const luaL_Reg library_host_functions[] = {{"history", host_history}, {"members", host_members},
+					   {"count", host_count},     {"every", host_every},
+					   {"after", host_after},     {"cancel", host_cancel},
+					   {"now", host_now},	      {"stats", host_stats},
+					   {"print", host_print},     {NULL, NULL}};
 
 /* --- a connection ----------------------------------------------------------------------------- */
 
@@ -326,21 +228,11 @@ static int connection_close(lua_State *L)
 	const char *reason = lua_isnoneornil(L, 3) ? NULL : argument_text(L, 3, &n, "ws.close");
 	tova_mount *m = host_mount(L, "ws.close");
 	int result = code < 0 ? TOVA_E_ARG : m->host->close(m, ws, (uint16_t)code, reason, n);
-	if (result == TOVA_E_ARG && n > HOST_REASON_MAX)
-		return runtime_fatal(L, "ws.close: the reason is at most %d bytes long, not %zu",
-				     HOST_REASON_MAX, n);
-	if (result == TOVA_E_ARG)
-		return runtime_fatal(
-			L,
-			"ws.close: the code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, not %d",
-			(int)code);
-	return host_done(L, result, "ws.close");
+	return host_close_done(L, result, code, n, "ws.close");
 }
 
 static const luaL_Reg connection_methods[] = {{"send", connection_send},
 					      {"close", connection_close},
-					      {"join", host_join},
-					      {"leave", host_leave},
 					      {NULL, NULL}};
 
 /* (ws, name): a method, or a member. Upvalue 1: the methods. */
