@@ -200,6 +200,15 @@ static bool admission_keep_token(struct mount *m, struct session *s,
 	       timer_set_end(m, s, token->ends);
 }
 
+/* Who it is, as its handler has said in its answer. False without memory. */
+static bool admission_introduce(struct session *s, const struct event_answer *answer)
+{
+	struct span none = {NULL, 0};
+	return (!answer->has_user && !answer->has_info) ||
+	       identity_set(s, answer->has_info ? span_of(answer->info) : none,
+			    answer->has_user ? span_of(answer->user) : none);
+}
+
 /* May its user have one more? */
 static bool admission_user_fits(struct mount *m, const struct event_request *request)
 {
@@ -239,7 +248,7 @@ static void admission_accept(struct hub *hub, struct mount *m, struct conn *c,
 	}
 	if (!span_eq(request->request->path, span_of(m->path)))
 		session_set_path(s, request->request->path);
-	if (!admission_keep_token(m, s, request->token) ||
+	if (!admission_keep_token(m, s, request->token) || !admission_introduce(s, answer) ||
 	    (access_is_kept(hub) &&
 	     !(access_begin(s, request, subprotocol) && access_attach(s, c))))
 		conn_abort(c);
@@ -279,6 +288,7 @@ static void admission_answer_init(struct event_answer *answer)
 	answer->status = 0;
 	answer->subprotocol[0] = answer->type[0] = '\0';
 	answer->head_len = answer->body_len = answer->data_len = 0;
+	answer->has_user = answer->has_info = false;
 	answer->body = NULL;
 	answer->why = NULL;
 	answer->data = NULL;

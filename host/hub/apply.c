@@ -323,13 +323,17 @@ static void apply_history(struct hub *hub, struct session *s, const struct commi
 static void apply_join(struct hub *hub, struct session *s, const struct commit *c,
 		       const struct command *command)
 {
-	if (room_join(&s->mount->rooms, commit_text(c, command), s) == ROOM_NO_MEMORY) {
+	struct mount *m = s->mount;
+	/* what follows in a run was given without what is kept there */
+	if (m->handler->room_states && s->lane.current != NULL && room_count(&s->rooms) == 0)
+		delivery_end_run(m, s->lane.current, true);
+	if (room_join(&m->rooms, commit_text(c, command), s) == ROOM_NO_MEMORY) {
 		s->no_memory = true;
 		hub_mark_victim(hub, s); /* better closed than silently not in the room */
 		return;
 	}
 	if (command_is_judged(command))
-		apply_replace(s->mount, s, c, command);
+		apply_replace(m, s, c, command);
 	if (command->want.how != HISTORY_WANT_NOTHING)
 		apply_history(hub, s, c, command);
 }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "common/header.h"
+#include "common/utf8.h"
 #include "auth/token.h"
 
 const char *event_name(enum event_kind kind)
@@ -189,6 +190,25 @@ void event_free_all(struct event_held **first_p)
 		event_held_free(&h);
 	}
 	*first_p = NULL;
+}
+
+bool event_answer_identity(struct event_answer *a, struct span info, struct span user)
+{
+	if (info.n > RULES_INFO_MAX || !utf8_valid(info.p, info.n) ||
+	    (info.n > 0 && memchr(info.p, '\0', info.n) != NULL) ||
+	    (user.n > 0 && !rules_name_ok(user)))
+		return false;
+	if (info.p != NULL) {
+		a->has_info = true;
+		memcpy(a->info, info.p, info.n);
+		a->info[info.n] = '\0';
+	}
+	if (user.p != NULL) {
+		a->has_user = true;
+		memcpy(a->user, user.p, user.n);
+		a->user[user.n] = '\0';
+	}
+	return true;
 }
 
 bool event_answer_header(struct event_answer *a, const char *name, const char *value)

@@ -56,6 +56,10 @@ struct event_answer {
 	size_t body_len;
 	const void *data; /* initial data of the connection, or NULL for zeroes; the handler's */
 	size_t data_len;  /* its bytes; of a handler that answers at once: mount->data_size */
+	/* who it is, see identity_set; as far as it is said */
+	bool has_user, has_info;
+	char user[RULES_NAME_MAX + 1];
+	char info[RULES_INFO_MAX + 1];
 };
 
 enum event_error {
@@ -250,6 +254,8 @@ static inline struct event_held *lane_pop(struct lane *lane)
 /* As workers and the log call it; static. */
 const char *event_name(enum event_kind kind);
 
+/* Who the connection is, if it is accepted: see identity_set. False: see RULES_INFO_MAX, and rules_name_ok. */
+bool event_answer_identity(struct event_answer *a, struct span info, struct span user);
 /* False: not allowed (header_ok), or no room. */
 bool event_answer_header(struct event_answer *a, const char *name, const char *value);
 

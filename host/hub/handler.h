@@ -47,6 +47,7 @@ struct handler {
 	const struct handler_ops *ops;
 	struct mount *mount;
 	unsigned wants; /* EVENT_BITs: others are not delivered */
+	bool room_states; /* some of its events come with what is kept with a room */
 };
 
 /* Does it settle its events later? */

@@ -712,7 +712,7 @@ void codec_commands(const struct codec_batch *b, struct codec_item *item, const 
 /* --- the answer to an upgrade ----------------------------------------------------------------- */
 
 struct answer_text {
-	struct json_string subprotocol, state, type, body;
+	struct json_string subprotocol, state, type, body, user, info;
 	uint64_t status, state_bin, bin;
 	size_t state_bin_at, bin_at;
 	struct span headers;
@@ -726,6 +726,8 @@ static void codec_read_answer_text(struct reader *r, struct answer_text *t)
 		TEXT_FIELD(struct answer_text, "state", state),
 		TEXT_FIELD(struct answer_text, "type", type),
 		TEXT_FIELD(struct answer_text, "body", body),
+		TEXT_FIELD(struct answer_text, "user", user),
+		TEXT_FIELD(struct answer_text, "info", info),
 		LOOSE_FIELD(struct answer_text, "status", status, bad_status),
 		COUNTED_FIELD(struct answer_text, "state_bin", state_bin, has_state_bin),
 		COUNTED_FIELD(struct answer_text, "bin", bin, has_bin),
@@ -820,6 +822,10 @@ const char *codec_answer(const struct codec_batch *b, struct codec_item *item,
 				    : (struct span){0};
 	if (state.n > RULES_DATA_MAX)
 		return "the state has more than 4,096 bytes";
+	struct span none = {NULL, 0};
+	if (!event_answer_identity(answer, t.info.p != NULL ? codec_text(&t.info) : none,
+				   t.user.p != NULL ? codec_text(&t.user) : none))
+		return "the answer's user has not 1 to 255 bytes of UTF-8 without NUL, or its info more than 1,024";
 	*data_r = state.n > 0 ? codec_read_copy_of(state) : NULL;
 	answer->data = *data_r;
 	answer->data_len = *data_r != NULL ? state.n : 0;

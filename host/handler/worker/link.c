@@ -206,6 +206,7 @@ static void link_welcome(struct worker *w, struct codec_item *item)
 	w->connected = link_now(w);
 	w->out.claims = item->claims;
 	w->out.room_states = item->room_states;
+	p->base.room_states = p->base.room_states || item->room_states;
 	w->runs = item->runs < POOL_RUN ? (unsigned)item->runs : POOL_RUN;
 	codec_welcome(&w->out, w->link_id, p->base.mount->path, POOL_WINDOW, POOL_BATCH_BYTES,
 		      w->runs, item->starting && !pusher);

@@ -1,5 +1,6 @@
 /** What on_upgrade returns. */
 import { isBinary, toBuffer } from "./codec.mjs";
+import { checkedInfo, checkedUser } from "./commands.mjs";
 import { encodeState } from "./connection.mjs";
 
 class Accept {
@@ -16,11 +17,13 @@ class Refuse {
 	}
 }
 
-export function accept({ subprotocol, headers, state } = {}) {
+export function accept({ subprotocol, headers, state, user, info } = {}) {
 	const answer = {};
 	const binaries = [];
 	if (subprotocol !== undefined) answer.subprotocol = subprotocol;
 	if (headers !== undefined) answer.headers = pairs(headers);
+	if (user !== undefined && user !== null) answer.user = checkedUser(user);
+	if (info !== undefined && info !== null) answer.info = checkedInfo(info);
 	if (state !== undefined && state !== null) {
 		const stored = encodeState(state);
 		if (typeof stored === "string") answer.state = stored;

@@ -69,13 +69,11 @@ def info(ws, info: object = None, *, user: str | None = None) -> None:
     nothing. user: as whom it counts among users; ``""`` for the one whom its token names. What is not given stays as it is."""
     if info is None and user is None:
         raise TypeError("an info needs something to say: a text, or a user")
-    text, said = '{"c":"info"', info if info is None or isinstance(info, str) else to_json(info)
+    text, said = '{"c":"info"', None if info is None else checked_info(info)
     if said is not None:
-        if len(said.encode("utf-8", "replace")) > INFO_MAX:
-            raise ValueError(f"an info has at most {INFO_MAX} bytes")
         text += ',"info":' + quote(said)
     if user is not None:
-        text += ',"user":' + (_name(user, "a user") if user != "" else '""')
+        text += ',"user":' + quote(checked_user(user))
     command(text, conn=ws)
     event = current.get()
     own = getattr(event, "connection", None)
@@ -147,6 +145,20 @@ def command(text: str, conn=_nothing, data=_nothing, exclude=None, binary: bytes
         scope.binaries.append(binary)
     if alone:
         outbox.submit(Push(scope))
+
+
+def checked_info(info) -> str:
+    """What the others may know, as it is sent: text, or a value that becomes JSON text."""
+    said = info if isinstance(info, str) else to_json(info)
+    if len(said.encode("utf-8", "replace")) > INFO_MAX:
+        raise ValueError(f"an info has at most {INFO_MAX} bytes")
+    return said
+
+
+def checked_user(user) -> str:
+    if user != "":
+        _name(user, "a user")
+    return user
 
 
 def id_of(ws) -> str:

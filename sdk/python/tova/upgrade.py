@@ -4,16 +4,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .codec import to_json
+from .commands import checked_info, checked_user
 from .connection import encode_state
 
 
 @dataclass
 class accept:
-    """Return it from on_upgrade: the connection is accepted, with one of the offered subprotocols, more headers, a first state."""
+    """Return it from on_upgrade: the connection is accepted, with one of the offered subprotocols, more headers, a first state, and as info()
+    says who it is."""
 
     subprotocol: str | None = None
     headers: list = field(default_factory=list)
     state: object = None
+    user: str | None = None
+    info: object = None
 
 
 @dataclass
@@ -42,6 +46,10 @@ def upgrade_answer(result) -> tuple[str, list[bytes]]:
             answer["subprotocol"] = result.subprotocol
         if result.headers:
             answer["headers"] = _header_pairs(result.headers)
+        if result.user is not None:
+            answer["user"] = checked_user(result.user)
+        if result.info is not None:
+            answer["info"] = checked_info(result.info)
         binaries = [] if result.state is None else _add(answer, "state", "state_bin", encode_state(result.state))
         return ',"accept":' + to_json(answer), binaries
     raise TypeError(f"on_upgrade returns accept(), refuse(), True or False, not {type(result).__name__}")
