@@ -73,6 +73,7 @@ static const struct api_route api_routes[] = {
 	API_ONE("close_room", ADMIN, "CloseRoom", "Ends all connections of a room, or of several"),
 	API_ONE("close", ADMIN, "Close", "Ends a connection"),
 	API_ONE("set", ADMIN, "Set", "Sets the state of a connection"),
+	API_ONE("set_room", ADMIN, "SetRoom", "Keeps a state with a room"),
 	API_POST("commands", PUBLISH, API_COMMAND, api_command_list,
 		 "Several commands, done whole or not at all", "200:Receivers", "Commands"),
 	API_GET("/metrics", API_ROUTE_ADMIN, metrics_answer, "Metrics, for Prometheus", "200:text",
@@ -101,6 +102,9 @@ static const struct api_route api_routes[] = {
 	API_GET("/api/v1/history", API_ROUTE_MOUNT, api_history,
 		"What a room remembers: the newest messages, or those behind an offset",
 		"200:History", API_PARAMS("mount", "room", "since", "epoch", "limit")),
+	API_GET("/api/v1/room_state", API_ROUTE_MOUNT, api_history_room_state,
+		"What handlers keep with a room, and its version", "200:RoomState",
+		API_PARAMS("mount", "room")),
 	API_GET("/api/v1/trace", API_ROUTE_MOUNT, api_trace,
 		"What becomes of events, line by line while it happens: of a connection, of a "
 		"user's, or of a mount's",

@@ -1,5 +1,6 @@
 #include "ops/api_history.h"
 
+#include "handler/worker/query.h"
 #include "handler/worker/query_history.h"
 #include "ops/api_params.h"
 
@@ -31,4 +32,24 @@ void api_history(struct api_call *call)
 		codec_raw(o, "}", 1);
 		api_call_answer(call, 200, (struct span){NULL, 0});
 	}
+}
+
+void api_history_room_state(struct api_call *call)
+{
+	struct api_params p;
+	if (!api_params_read(call, &p))
+		return;
+	struct mount *m = api_call_mount(call, p.values[0]);
+	if (m == NULL || !api_call_may(call, API_SCOPE_READ, m))
+		return;
+	if (p.values[1].p == NULL || p.values[1].n == 0) {
+		api_call_refuse(call, 400, "room is missing: the name of one");
+		return;
+	}
+	struct codec_out *o = api_call_out(call);
+	query_room_state(o, m, p.values[1]);
+	if (!codec_failed(o))
+		o->text.p[0] = '{'; /* for a comma, as above */
+	codec_raw(o, "}", 1);
+	api_call_answer(call, 200, (struct span){NULL, 0});
 }

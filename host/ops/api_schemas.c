@@ -86,6 +86,8 @@ const struct api_schema api_schemas[] = {
 	{"Close", COMMAND("'conn'", "'conn':" TEXT ",'code':" CODE ",'reason':" REASON)},
 	{"Set", COMMAND("'conn'", "'conn':" TEXT ",'state':" TEXT ",'state_bin':" NUMBER
 				  ",'if_state':" TEXT ",'if_state_bin':" NUMBER)},
+	{"SetRoom", COMMAND("'room'", "'room':" ROOM ",'state':" TEXT ",'state_bin':" NUMBER
+					",'version':" NUMBER)},
 	{"Commands",
 	 OBJECT("'commands'",
 		"'mount':" TEXT "," EXPIRES ",'commands':{'type':'array','items':{'type':'object',"
@@ -95,7 +97,9 @@ const struct api_schema api_schemas[] = {
 	 OBJECT("'receivers'",
 		"'receivers':{'type':'integer','minimum':0,'description':'connections that it was for'},"
 		"'offset':{'type':'integer','minimum':1,'description':'in what the room remembers'},"
-		"'epoch':" NUMBER)},
+		"'epoch':" NUMBER
+		",'version':{'type':'integer','minimum':1,'description':'that a set_room has given its "
+		"room'}")},
 	/* the host */
 	{"Host", OBJECT("'version','run','draining','dead_letters','listen'",
 			"'version':" TEXT ",'run':" TEXT ",'draining':" FLAG ",'dead_letters':" FLAG
@@ -162,6 +166,9 @@ const struct api_schema api_schemas[] = {
 	{"History", OBJECT("'epoch','first','last','complete','messages','more'",
 			   "'epoch':" NUMBER ",'first':" NUMBER ",'last':" NUMBER ",'complete':" FLAG
 			   ",'messages':" LIST(REF("Remembered")) ",'more':" FLAG)},
+	{"RoomState",
+	 OBJECT("'version'", "'version':{'type':'integer','minimum':0,'description':'0: nothing is kept'}"
+			     ",'state':" TEXT ",'state_base64':{'type':'string','description':'of what is no UTF-8'}")},
 	{"TraceLine",
 	 OBJECT("",
 		"'time':" TIME

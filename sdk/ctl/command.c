@@ -285,6 +285,37 @@ static int command_history(const struct command_line *line, struct command_reque
 	return refused;
 }
 
+static int command_room_state(const struct command_line *line, struct command_request *r)
+{
+	int refused = command_is_text("ROOM", line->words[1]);
+	if (refused == 0)
+		refused = command_question(r, "query", "what", "room_state");
+	if (refused == 0)
+		json_object_set_new(r->object, "room", json_string(line->words[1]));
+	return refused;
+}
+
+/* `set_room ROOM STATE VERSION`; without a version whatever there is is replaced. */
+static int command_set_room(const struct command_line *line, struct command_request *r)
+{
+	json_t *command = json_pack("{s:s, s:s, s:s}", "c", "set_room", "room", line->words[1],
+				    "state", line->words[2]);
+	char *end = NULL;
+	const char *version = line->n > 3 ? line->words[3] : NULL;
+	unsigned long long n = version != NULL ? strtoull(version, &end, 10) : 0;
+	if (command == NULL)
+		return command_refuse(2, "set_room: an argument is not UTF-8");
+	if (version != NULL &&
+	    (version[0] < '0' || version[0] > '9' || *end != '\0' || n >= 1ull << 53)) {
+		json_decref(command);
+		return command_refuse(2, "set_room: VERSION is a number from 0, not \"%s\"",
+				      version);
+	}
+	if (version != NULL)
+		json_object_set_new(command, "version", json_integer((json_int_t)n));
+	return command_push(r, command);
+}
+
 static int command_query(const struct command_line *line, struct command_request *r)
 {
 	return command_question(r, "query", "what", line->words[0]);
@@ -415,6 +446,11 @@ static const struct command {
 	 command_members},
 	{"history", "ROOM [N]", "the last messages that a room remembers, N of them (100)", 1, 2,
 	 false, command_history},
+	{"room_state", "ROOM", "what handlers keep with a room, and its version", 1, 1, false,
+	 command_room_state},
+	{"set_room", "ROOM STATE [VERSION]",
+	 "keep a state with a room, if it has that version; \"\": none", 2, 3, false,
+	 command_set_room},
 	{"workers", "", "the worker processes and what they are at", 0, 0, false, command_query},
 	{"mounts", "", "the mounts and their handlers", 0, 0, false, command_query},
 	{"stats", "", "counters of the host", 0, 0, false, command_query},

@@ -163,6 +163,7 @@ static const struct rest_query {
 	{"all_rooms", "rooms?limit=" REST_PAGE, "rooms"},
 	{"members", "members?limit=" REST_PAGE, "members"},
 	{"history", "history", NULL},
+	{"room_state", "room_state", NULL},
 	{"workers", "workers", "workers"},
 	{"mounts", "mounts", "mounts"},
 	{"dead_letters", "dead_letters", NULL},
